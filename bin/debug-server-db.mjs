@@ -1,0 +1,13 @@
+#!/usr/bin/env node
+// Says so when Node is too old, before anything is loaded that would crash it. Plain JavaScript that old versions can read.
+import { existsSync } from "node:fs";
+
+const [major, minor] = process.versions.node.split(".").map(Number);
+if (major < 22 || (major === 22 && minor < 18)) {
+  console.error(`debug-server-db needs Node 22.18 or newer, and this is Node ${process.versions.node}: install a newer Node and run it again.`);
+  process.exit(2);
+}
+// As installed from the registry, or from a checkout that is not built.
+const built = new URL("../dist/src/cli/main.js", import.meta.url);
+const { main } = await import(existsSync(built) ? built.href : new URL("../src/cli/main.ts", import.meta.url).href);
+await main(process.argv.slice(2));

@@ -1,0 +1,423 @@
+// Everybody's calls in front of one database: fair queues, lanes, groups that share a transaction, and calls that wait for something to
+// happen. Knows no thread and no database; time and the next turn of the event loop are all it takes from outside.
+import type { Clock } from "../clock.ts";
+import type { Call, Dispatched, Dispatcher } from "../dispatch.ts";
+import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import { type Answer, callWidth, type Envelope, type Reply, type WireCaller } from "../wire.ts";
+import { createClockWatch } from "./clockWatch.ts";
+import { Parking } from "./parking.ts";
+
+export interface MailboxOptions {
+  readonly dispatcher: Dispatcher;
+  readonly limits: Limits;
+  readonly clock: Clock;
+  readonly epoch: number;
+  /** Changes when another process has committed; undefined when no other process can. */
+  readonly dataVersion: (() => number | Promise<number>) | undefined;
+}
+
+/** One client's way in. */
+export interface Inbox {
+  /** Never rejects; what is wrong with a call is its answer. */
+  post(envelope: Envelope): Promise<Reply>;
+  /** A call of this envelope that has not run is answered aborted; 0 stands for all of an atomic one. */
+  cancel(envelopeId: number, slot: number): void;
+  /** Forgets the client and what it still had in the queue: nobody would read the answers. */
+  disconnect(): void;
+}
+
+/** An envelope that is not answered yet. */
+interface Pending {
+  readonly id: number;
+  readonly answers: unknown[];
+  readonly entries: Entry[];
+  missing: number;
+  resolve(reply: Reply): void;
+}
+
+/** Calls that run as one: a single call, or all of an atomic envelope. */
+export interface Entry {
+  readonly client: Client;
+  readonly pending: Pending;
+  /** Where its answers belong in the envelope. */
+  readonly slot: number;
+  readonly calls: readonly Call[];
+  readonly bytes: number;
+  readonly queuedAtMs: number;
+  /** Answered, or dropped with its client. */
+  done: boolean;
+}
+
+export interface Client {
+  readonly urgent: Fifo<Entry>;
+  readonly normal: Fifo<Entry>;
+  readonly background: Fifo<Entry>;
+  readonly pending: Map<number, Pending>;
+  readonly mayCall: (name: string) => boolean;
+  calls: number;
+  bytes: number;
+  parked: number;
+}
+
+export class Mailbox {
+  readonly #options: MailboxOptions;
+  readonly #clients = new Set<Client>();
+  readonly #parking: Parking;
+  readonly #clockWatch: ReturnType<typeof createClockWatch>;
+  /** Taken for a group and not begun: the time was up, or another process held the lock. They go first next time. */
+  #carried: Entry[] = [];
+  #commitSeq = 0;
+  #running = false;
+  #scheduled: "no" | "soon" | "later" = "no";
+  #closing = false;
+  #onIdle: (() => void) | undefined;
+  readonly #figures = { groups: 0, calls: 0, groupCallsMax: 0, waitMsTotal: 0, waitMsMax: 0, busyRetries: 0, clockJumps: 0 };
+
+  constructor(options: MailboxOptions) {
+    this.#options = options;
+    this.#clockWatch = createClockWatch(options.clock, options.limits);
+    this.#parking = new Parking({
+      pollMs: options.limits.dataVersionPollMs,
+      dataVersion: options.dataVersion,
+      wake: (entry) => this.#requeue(entry),
+      giveUp: (entry, answer) => this.#settle(entry, answer),
+    });
+  }
+
+  connect(mayCall: (name: string) => boolean): Inbox {
+    const client: Client = {
+      urgent: new Fifo(),
+      normal: new Fifo(),
+      background: new Fifo(),
+      pending: new Map(),
+      mayCall,
+      calls: 0,
+      bytes: 0,
+      parked: 0,
+    };
+    this.#clients.add(client);
+    return {
+      post: (envelope) => this.#post(client, envelope),
+      cancel: (envelopeId, slot) => this.#cancel(client, envelopeId, slot),
+      disconnect: () => this.#disconnect(client),
+    };
+  }
+
+  figures(): Record<string, number> {
+    let queued = this.#carried.length;
+    for (const client of this.#clients) queued += client.calls;
+    return { ...this.#figures, commits: this.#commitSeq, clients: this.#clients.size, queued, parked: this.#parking.size };
+  }
+
+  /** Takes nothing more in, ends waiting calls, runs what is queued. */
+  close(): Promise<void> {
+    this.#closing = true;
+    for (const entry of this.#parking.clear()) this.#settle(entry, failure("closed", "the store is closing"));
+    return new Promise((resolve) => {
+      this.#onIdle = resolve;
+      this.#schedule();
+    });
+  }
+
+  #post(client: Client, envelope: Envelope): Promise<Reply> {
+    return new Promise((resolve) => {
+      const [id, atomic, calls] = envelope;
+      const count = calls.length / callWidth;
+      const pending: Pending = { id, answers: new Array(count * 2), entries: [], missing: 0, resolve };
+      const bytes = sizeOf(calls);
+      const refusal = this.#refusal(client, count, bytes);
+      if (refusal !== undefined) return this.#refuse(pending, count, refusal);
+      if (atomic) this.#admitTogether(client, pending, calls, bytes);
+      else for (let index = 0; index < count; index++) this.#admitOne(client, pending, calls, index);
+      if (pending.missing === 0) return resolve([this.#options.epoch, this.#commitSeq, pending.answers]);
+      client.pending.set(id, pending);
+      this.#schedule();
+    });
+  }
+
+  #refusal(client: Client, count: number, bytes: number): Answer | undefined {
+    const { limits } = this.#options;
+    if (this.#closing) return failure("closed", "the store is closing");
+    if (bytes > limits.envelopeBytes && count > 1) return failure("invalid_input", `one message may hold ${limits.envelopeBytes} bytes, not ${bytes}`);
+    if (client.calls + count <= limits.queueCalls && client.bytes + bytes <= limits.queueBytes) return undefined;
+    const retryAfterMs = Math.ceil((client.calls / limits.groupCalls + 1) * limits.groupMs);
+    return [false, toWireFailure(new StoreError("overloaded", undefined, { details: { retryAfterMs, queuedCalls: client.calls, queuedBytes: client.bytes } }))];
+  }
+
+  #refuse(pending: Pending, count: number, answer: Answer): void {
+    const answers = Array.from({ length: count }, () => answer).flat();
+    pending.resolve([this.#options.epoch, this.#commitSeq, answers]);
+  }
+
+  #admit(client: Client, calls: readonly unknown[], index: number): Call {
+    const at = index * callWidth;
+    const name = calls[at];
+    if (typeof name !== "string" || !client.mayCall(name))
+      throw new StoreError("unknown_operation", `no operation ${String(name).slice(0, 100)} for this port`);
+    const caller = calls[at + 2] as WireCaller;
+    return this.#options.dispatcher.admit(name, calls[at + 1], { actor: caller?.[0], requestId: caller?.[1] });
+  }
+
+  #admitOne(client: Client, pending: Pending, calls: readonly unknown[], index: number): void {
+    try {
+      const call = this.#admit(client, calls, index);
+      this.#enqueue({ client, pending, slot: index, calls: [call], bytes: sizeOf(calls[index * callWidth + 1]), queuedAtMs: performance.now(), done: false });
+    } catch (error) {
+      const [ok, wire] = refused(error);
+      pending.answers[index * 2] = ok;
+      pending.answers[index * 2 + 1] = wire;
+    }
+  }
+
+  #admitTogether(client: Client, pending: Pending, calls: readonly unknown[], bytes: number): void {
+    const admitted: Call[] = [];
+    try {
+      for (let index = 0; index < calls.length / callWidth; index++) {
+        const call = this.#admit(client, calls, index);
+        if (call.waitMs > 0) throw new StoreError("invalid_input", `${call.name} waits, and nothing inside atomically may wait`);
+        admitted.push(call);
+      }
+    } catch (error) {
+      const [, [code, message, outcome, details]] = refused(error);
+      pending.answers.splice(0, pending.answers.length, false, [code, message, outcome, { ...details, index: admitted.length }]);
+      return;
+    }
+    this.#enqueue({ client, pending, slot: 0, calls: admitted, bytes, queuedAtMs: performance.now(), done: false });
+  }
+
+  #enqueue(entry: Entry): void {
+    const { client, pending, calls } = entry;
+    pending.entries.push(entry);
+    pending.missing++;
+    client.calls += calls.length;
+    client.bytes += entry.bytes;
+    client[calls.length === 1 ? (calls[0] as Call).operation.lane : "normal"].push(entry);
+  }
+
+  #requeue(entry: Entry): void {
+    entry.client.parked--;
+    entry.client.normal.push(entry);
+    this.#schedule();
+  }
+
+  #cancel(client: Client, envelopeId: number, slot: number): void {
+    const entry = client.pending.get(envelopeId)?.entries.find((one) => one.slot === slot);
+    if (entry === undefined || entry.done || this.#inGroup.has(entry)) return;
+    if (this.#parking.remove(entry)) client.parked--;
+    this.#settle(entry, failure("aborted", "cancelled before it ran"));
+  }
+
+  #disconnect(client: Client): void {
+    this.#clients.delete(client);
+    for (const pending of client.pending.values()) {
+      for (const entry of pending.entries) {
+        this.#parking.remove(entry);
+        entry.done = true;
+      }
+    }
+    client.pending.clear();
+  }
+
+  /** The event loop turns once before a group starts, so that what has arrived meanwhile shares its transaction. */
+  #schedule(delayMs = 0): void {
+    if (this.#running || this.#scheduled === "soon" || (this.#scheduled === "later" && delayMs > 0)) return;
+    this.#scheduled = delayMs > 0 ? "later" : "soon";
+    const run = () => void this.#runGroup();
+    if (delayMs > 0) setTimeout(run, delayMs);
+    else setImmediate(run);
+  }
+
+  readonly #inGroup = new Set<Entry>();
+
+  async #runGroup(): Promise<void> {
+    if (this.#running) return;
+    this.#scheduled = "no";
+    this.#running = true;
+    const entries = this.#take();
+    let delayMs = 0;
+    try {
+      if (entries.length > 0) await this.#run(entries);
+    } catch (error) {
+      if (error instanceof StoreError && error.code === "busy") delayMs = await this.#runReadsOf(entries, error);
+      else this.#settleAll(entries, error);
+    } finally {
+      this.#inGroup.clear();
+      this.#running = false;
+    }
+    if (this.#carried.length > 0 || this.#hasWork()) this.#schedule(delayMs);
+    else this.#onIdle?.();
+  }
+
+  /** Carried entries first, then clients in turns, one entry each; urgent lanes before all, one background entry last. */
+  #take(): Entry[] {
+    const max = this.#options.limits.groupCalls;
+    const group: Entry[] = [];
+    for (const client of this.#clients) while (group.length < max && client.urgent.size > 0) take(client.urgent, group);
+    group.push(...this.#carried.filter(({ done }) => !done));
+    this.#carried = [];
+    let active = [...this.#clients].filter(({ normal }) => normal.size > 0);
+    while (group.length < max && active.length > 0) {
+      for (const { normal } of active) if (group.length < max) take(normal, group);
+      active = active.filter(({ normal }) => normal.size > 0);
+    }
+    this.#rotate();
+    for (const { background } of this.#clients) {
+      if (background.size === 0) continue;
+      take(background, group);
+      break;
+    }
+    return group;
+  }
+
+  /** Who was first in turn is last next time. */
+  #rotate(): void {
+    const [head] = this.#clients;
+    if (head === undefined) return;
+    this.#clients.delete(head);
+    this.#clients.add(head);
+  }
+
+  #hasWork(): boolean {
+    for (const { urgent, normal, background } of this.#clients) if (urgent.size + normal.size + background.size > 0) return true;
+    return false;
+  }
+
+  async #run(entries: readonly Entry[]): Promise<void> {
+    for (const entry of entries) this.#inGroup.add(entry);
+    const grace = entries.some(({ calls }) => calls.some(({ operation }) => operation.access === "write")) ? this.#clockWatch.afterJump() : undefined;
+    const startedAtMs = performance.now();
+    const jobs = entries.map(({ calls }) => calls);
+    const { dispatcher, limits } = this.#options;
+    const { outcomes, topics, wrote } = await dispatcher.run(grace === undefined ? jobs : [[grace], ...jobs], limits.groupMs);
+    if (grace !== undefined) this.#figures.clockJumps++;
+    this.#clockWatch.settled(grace !== undefined);
+    if (wrote) this.#commitSeq++;
+    this.#finish(entries, grace === undefined ? outcomes : outcomes.slice(1), startedAtMs);
+    this.#parking.touch(topics);
+  }
+
+  #finish(entries: readonly Entry[], outcomes: Dispatched["outcomes"], startedAtMs: number): void {
+    const figures = this.#figures;
+    figures.groups++;
+    figures.calls += outcomes.length;
+    figures.groupCallsMax = Math.max(figures.groupCallsMax, outcomes.length);
+    for (let index = 0; index < outcomes.length; index++) {
+      const entry = entries[index] as Entry;
+      const { answers, parkOn } = outcomes[index] as Dispatched["outcomes"][number];
+      const waitMs = startedAtMs - entry.queuedAtMs;
+      if (parkOn !== undefined && this.#park(entry, parkOn, answers[0] as Answer)) continue;
+      figures.waitMsTotal += waitMs;
+      if (waitMs > figures.waitMsMax) figures.waitMsMax = waitMs;
+      this.#settle(entry, ...answers);
+    }
+    this.#carried.push(...entries.slice(outcomes.length));
+  }
+
+  /** False when its time is over, so that what it found is its answer. */
+  #park(entry: Entry, topics: readonly string[], whenOver: Answer): boolean {
+    const { client, calls, queuedAtMs } = entry;
+    const leftMs = (calls[0] as Call).waitMs - (performance.now() - queuedAtMs);
+    if (leftMs <= 0 || this.#closing || !this.#clients.has(client)) return false;
+    if (client.parked >= this.#options.limits.parkedCalls) {
+      this.#settle(entry, failure("overloaded", `${client.parked} calls of this client are waiting already`));
+      return true;
+    }
+    client.parked++;
+    this.#parking.add(entry, topics, whenOver, leftMs);
+    return true;
+  }
+
+  /** Another process holds the write lock: reads that do not come after a write of the same client go on meanwhile. */
+  async #runReadsOf(entries: readonly Entry[], error: StoreError): Promise<number> {
+    const blocked = new Set<Client>();
+    const reads: Entry[] = [];
+    this.#figures.busyRetries++;
+    for (const entry of entries) {
+      if (!blocked.has(entry.client) && entry.calls.every(({ operation }) => operation.access === "read")) reads.push(entry);
+      else {
+        blocked.add(entry.client);
+        if (performance.now() - entry.queuedAtMs > this.#options.limits.busyGiveUpMs) this.#settle(entry, [false, toWireFailure(error)]);
+        else this.#carried.push(entry);
+      }
+    }
+    try {
+      if (reads.length > 0) await this.#run(reads);
+    } catch (readError) {
+      this.#settleAll(reads, readError);
+    }
+    return 5;
+  }
+
+  #settleAll(entries: readonly Entry[], error: unknown): void {
+    const fault = error instanceof StoreError ? error : new StoreError("internal", String(error), { outcome: "unknown", cause: error });
+    for (const entry of entries) this.#settle(entry, [false, toWireFailure(fault)]);
+  }
+
+  #settle(entry: Entry, ...answers: readonly Answer[]): void {
+    if (entry.done) return;
+    entry.done = true;
+    const { client, pending, slot, calls } = entry;
+    client.calls -= calls.length;
+    client.bytes -= entry.bytes;
+    // One failure stands for all calls of an atomic envelope.
+    if (answers.length < calls.length) pending.answers.length = 2;
+    for (let index = 0; index < answers.length; index++) {
+      const [ok, wire] = answers[index] as Answer;
+      pending.answers[(slot + index) * 2] = ok;
+      pending.answers[(slot + index) * 2 + 1] = wire;
+    }
+    if (--pending.missing > 0) return;
+    client.pending.delete(pending.id);
+    pending.resolve([this.#options.epoch, this.#commitSeq, pending.answers]);
+  }
+}
+
+function take(from: Fifo<Entry>, group: Entry[]): void {
+  const entry = from.shift();
+  if (entry !== undefined && !entry.done) group.push(entry);
+}
+
+function failure(code: ErrorCode, message: string): Answer {
+  return [false, [code, message, "not_run", {}]];
+}
+
+function refused(error: unknown): Extract<Answer, readonly [false, unknown]> {
+  return [false, toWireFailure(error instanceof StoreError ? error : new StoreError("internal", String(error), { cause: error }))];
+}
+
+/** Roughly what a value takes in memory; strings and bytes are what can be large. */
+function sizeOf(value: unknown): number {
+  if (typeof value === "string") return value.length;
+  if (value instanceof Uint8Array) return value.byteLength;
+  if (!Array.isArray(value)) return value !== null && typeof value === "object" ? Object.values(value).reduce<number>((sum, one) => sum + sizeOf(one), 16) : 8;
+  let sum = 16;
+  for (const one of value) sum += sizeOf(one);
+  return sum;
+}
+
+/** A queue whose head is removed in constant time. */
+class Fifo<Item> {
+  #items: Item[] = [];
+  #head = 0;
+
+  get size(): number {
+    return this.#items.length - this.#head;
+  }
+
+  push(item: Item): void {
+    this.#items.push(item);
+  }
+
+  shift(): Item | undefined {
+    const item = this.#items[this.#head++];
+    if (this.#head >= this.#items.length) {
+      this.#items = [];
+      this.#head = 0;
+    } else if (this.#head > 1_024 && this.#head * 2 > this.#items.length) {
+      this.#items = this.#items.slice(this.#head);
+      this.#head = 0;
+    }
+    return item;
+  }
+}

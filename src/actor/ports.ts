@@ -1,0 +1,102 @@
+// Envelopes through a MessagePort, with Comlink. The only file that knows Comlink, whose protocol lets a peer walk any property path, SET
+// and CONSTRUCT: so every message is checked before Comlink sees it.
+import type { MessagePort, Transferable as NodeTransferable } from "node:worker_threads";
+import { type Endpoint, expose, wrap } from "comlink";
+import { StoreError, toWireFailure } from "../errors.ts";
+import { type Backend, callWidth, type Envelope, type Reply } from "../wire.ts";
+import type { Inbox } from "./mailbox.ts";
+
+/** The one argument of the one exposed function. */
+type PortMessage = Envelope | readonly [envelopeId: number, cancel: "cancel", slot: number];
+type Serve = (message: PortMessage) => Promise<Reply> | undefined;
+
+/** Lets whoever holds the other end of the port call what the inbox allows, and nothing else. */
+export function servePort(port: MessagePort, inbox: Inbox, onRefused: (reason: string) => void): void {
+  const serve: Serve = (message) => {
+    if (message[1] !== "cancel") return inbox.post(message);
+    inbox.cancel(message[0], message[2]);
+    return undefined;
+  };
+  port.on("close", () => inbox.disconnect());
+  port.on("messageerror", () => onRefused("a message that cannot be read"));
+  expose(serve, guarded(port, onRefused));
+}
+
+/** The other end of a served port. */
+export function portBackend(port: MessagePort): Backend {
+  const remote = wrap<Serve>(endpointOf(port));
+  const lost = Promise.withResolvers<string>();
+  port.once("close", () => lost.resolve("the port to the database thread is closed"));
+  port.unref();
+  return {
+    send: async (envelope) => (await remote(envelope)) as Reply,
+    cancel: (envelopeId, slot) => void remote([envelopeId, "cancel", slot]),
+    hold: (busy) => (busy ? port.ref() : port.unref()),
+    onLost: (listener) => void lost.promise.then(listener),
+    async close() {
+      port.close();
+      await lost.promise;
+    },
+  };
+}
+
+type Listener = (event: { data: unknown }) => void;
+
+/** Comlink's endpoint over a port of node:worker_threads. */
+function endpointOf(port: MessagePort, admit: (data: unknown) => boolean = () => true): Endpoint {
+  const listeners = new Map<unknown, (data: unknown) => void>();
+  return {
+    postMessage: (message: unknown, transfer?: readonly unknown[]) => port.postMessage(message, transfer as NodeTransferable[]),
+    addEventListener: (_type, listener) => {
+      const deliver = (data: unknown): void => {
+        if (admit(data)) (listener as unknown as Listener)({ data });
+      };
+      listeners.set(listener, deliver);
+      port.on("message", deliver);
+    },
+    removeEventListener: (_type, listener) => {
+      const deliver = listeners.get(listener);
+      if (deliver !== undefined) port.off("message", deliver);
+      listeners.delete(listener);
+    },
+    start: () => port.start(),
+  };
+}
+
+function guarded(port: MessagePort, onRefused: (reason: string) => void): Endpoint {
+  return endpointOf(port, (data) => {
+    const reason = faultOf(data);
+    if (reason === undefined) return true;
+    onRefused(reason);
+    answerRefusal(port, data, reason);
+    return false;
+  });
+}
+
+/** What is wrong with a message, or undefined when it is a call of the exposed function with an envelope. */
+function faultOf(data: unknown): string | undefined {
+  if (!isRecord(data) || typeof data.id !== "string" || data.id.length > 100) return "no message of this protocol";
+  if (data.type !== "APPLY") return `${String(data.type).slice(0, 20)} is not allowed, only APPLY`;
+  if (!Array.isArray(data.path) || data.path.length !== 0) return "there is only one function, and no path";
+  const list = data.argumentList;
+  if (!Array.isArray(list) || list.length !== 1 || !isRecord(list[0]) || list[0].type !== "RAW") return "one plain argument is expected";
+  return isPortMessage(list[0].value) ? undefined : "the argument is no envelope";
+}
+
+function isPortMessage(value: unknown): value is PortMessage {
+  if (!Array.isArray(value) || value.length !== 3 || !Number.isSafeInteger(value[0])) return false;
+  const [, kind, content] = value;
+  if (kind === "cancel") return Number.isSafeInteger(content);
+  return typeof kind === "boolean" && Array.isArray(content) && content.length > 0 && content.length % callWidth === 0;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** In Comlink's own form for a thrown value, so that whoever waits for an answer gets one. */
+function answerRefusal(port: MessagePort, data: unknown, reason: string): void {
+  if (!isRecord(data) || typeof data.id !== "string" || data.id.length > 100) return;
+  const value = toWireFailure(new StoreError("invalid_input", `refused: ${reason}`));
+  port.postMessage({ id: data.id, type: "HANDLER", name: "throw", value: { isError: false, value } });
+}

@@ -1,0 +1,92 @@
+// Puts driver, dispatcher and mailbox together and serves ports. The same in the database thread and, without a thread, in tests.
+import type { MessagePort } from "node:worker_threads";
+import type { Clock } from "../clock.ts";
+import { createDispatcher } from "../dispatch.ts";
+import type { Driver } from "../drivers/driver.ts";
+import { StoreError } from "../errors.ts";
+import type { StoreEvent } from "../events.ts";
+import type { Limits } from "../limits.ts";
+import { operations } from "../operations/table.ts";
+import { type Inbox, Mailbox } from "./mailbox.ts";
+import { servePort } from "./ports.ts";
+
+export interface ServerOptions {
+  readonly driver: Driver;
+  readonly clock: Clock;
+  readonly limits: Limits;
+  /** Whether other processes may commit to the same database. */
+  readonly shared: boolean;
+  onEvent(event: StoreEvent): void;
+}
+
+export interface Server {
+  /** `patterns`: names such as "commands.claim", or "commands.*"; absent for all. */
+  connect(patterns?: readonly string[]): Inbox;
+  serve(port: MessagePort, patterns?: readonly string[]): void;
+  /** Takes nothing more in, runs what is queued, closes the database. */
+  close(): Promise<void>;
+}
+
+export function createServer({ driver, clock, limits, shared, onEvent }: ServerOptions): Server {
+  const dispatcher = createDispatcher({
+    operations,
+    driver,
+    limits,
+    serving: () => mailbox.figures(),
+    onInternal: (error) => onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) }),
+  });
+  const mailbox = new Mailbox({ dispatcher, limits, clock, epoch: driver.epoch, dataVersion: shared ? () => driver.dataVersion() : undefined });
+  const stopReaping = reapRegularly(
+    mailbox.connect(() => true),
+    limits.reapEveryMs,
+    onEvent,
+  );
+  const connect = (patterns?: readonly string[]) => mailbox.connect(matcher(patterns));
+  return {
+    connect,
+    serve: (port, patterns) => servePort(port, connect(patterns), (reason) => onEvent({ type: "message_refused", reason })),
+    async close() {
+      stopReaping();
+      await mailbox.close();
+      await driver.close();
+    },
+  };
+}
+
+/** Which operations a port may reach. Fails invalid_input on a pattern that matches none. */
+export function matcher(patterns: readonly string[] | undefined): (name: string) => boolean {
+  if (patterns === undefined) return () => true;
+  const names = Object.entries(operations).flatMap(([entity, verbs]) => Object.keys(verbs).map((verb) => `${entity}.${verb}`));
+  const allowed = new Set<string>();
+  for (const pattern of patterns) {
+    const matched = names.filter((name) => name === pattern || (pattern.endsWith(".*") && name.startsWith(pattern.slice(0, -1))));
+    if (matched.length === 0)
+      throw new StoreError("invalid_input", `operations: ${pattern} matches no operation; name one, such as commands.claim, or commands.*`);
+    for (const name of matched) allowed.add(name);
+  }
+  return (name) => allowed.has(name);
+}
+
+/** One pass at a time; a pass that found all it may take is followed by the next at once. Every 0 ms means never. */
+function reapRegularly(inbox: Inbox, everyMs: number, onEvent: ServerOptions["onEvent"]): () => void {
+  if (everyMs === 0) return () => undefined;
+  let stopped = false;
+  let timer: NodeJS.Timeout;
+  let id = 0;
+  const reap = async (): Promise<void> => {
+    const [, , [ok, wire]] = await inbox.post([++id, false, ["maintenance.reap", [], ["reaper", undefined]]]);
+    const [worktrees, commands, sessions, runners, more] = (ok === true ? wire : [[], [], [], [], 0]) as [string[], string[], string[], string[], number];
+    const reaped = { worktrees, commands, sessions, runners };
+    if (Object.values(reaped).some((ids) => ids.length > 0)) onEvent({ type: "reaped", ...reaped });
+    if (!stopped) timer = setTimeout(reap, more === 1 ? 0 : everyMs);
+  };
+  timer = setTimeout(reap, everyMs);
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+  };
+}
+
+function describe(cause: unknown): string | undefined {
+  return cause instanceof Error ? (cause.stack ?? cause.message) : cause === undefined ? undefined : String(cause);
+}

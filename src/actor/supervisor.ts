@@ -1,0 +1,66 @@
+// The owner's side of the database thread: starts it, hands ports to it, ends it.
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { fromWireFailure, StoreError } from "../errors.ts";
+import type { StoreEvent } from "../events.ts";
+import { workerUrl } from "../package.ts";
+import type { Control, DatabaseThreadData, Report } from "./database.ts";
+
+export interface DatabaseThread {
+  /** A port to the thread; serve it yourself by giving the other end. */
+  connect(patterns?: readonly string[], port?: MessagePort): MessagePort | undefined;
+  /** Lets the thread finish what it has and end by itself; after closeMs it is ended. */
+  close(): Promise<void>;
+}
+
+/** Resolves when the database is open. Fails as openSqlite does. */
+export async function startDatabaseThread(data: DatabaseThreadData, onEvent: (event: StoreEvent) => void): Promise<DatabaseThread> {
+  const worker = new Worker(workerUrl("database"), { workerData: data, name: "debug-server-db" });
+  const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
+  let closing = false;
+  const ready = Promise.withResolvers<void>();
+  worker.on("message", (report: Report) => {
+    if (report.type === "ready") ready.resolve();
+    else if (report.type === "failed") ready.reject(fromWireFailure(report.failure, "openStore"));
+    else onEvent(report.event);
+  });
+  worker.on("error", (error) => {
+    ready.reject(new StoreError("internal", "the database thread failed to start", { cause: error }));
+    onEvent({ type: "thread_died", message: String((error as Error).stack ?? error) });
+  });
+  worker.on("exit", (code) => {
+    ready.reject(new StoreError("internal", `the database thread ended with code ${code}`));
+    if (!closing) onEvent({ type: "thread_died", message: `the database thread ended with code ${code}` });
+  });
+  try {
+    await ready.promise;
+  } catch (error) {
+    closing = true;
+    await exited;
+    throw error;
+  }
+  // A process that has nothing else to do may end; what was acknowledged is on the disk.
+  worker.unref();
+  const control = (message: Control, transfer: MessagePort[] = []): void => worker.postMessage(message, transfer);
+
+  return {
+    connect(patterns, port) {
+      if (port !== undefined) {
+        control({ type: "connect", port, patterns }, [port]);
+        return undefined;
+      }
+      const { port1, port2 } = new MessageChannel();
+      control({ type: "connect", port: port2, patterns }, [port2]);
+      return port1;
+    },
+    async close() {
+      if (!closing) {
+        closing = true;
+        worker.ref();
+        control({ type: "close" });
+      }
+      const late = setTimeout(() => void worker.terminate(), data.limits.closeMs);
+      await exited;
+      clearTimeout(late);
+    },
+  };
+}

@@ -1,0 +1,37 @@
+// What a database must supply: one function that runs bodies in a transaction. Knows no database.
+import type { StoreError } from "../errors.ts";
+import type { Access } from "../operation.ts";
+import type { Body } from "../sql.ts";
+
+/** Starts a body for one transaction; started anew when the transaction has to be run again, with nothing left of the first time. */
+export interface Runnable {
+  readonly access: Access;
+  start(now: Date): Body<unknown>;
+}
+
+/** Bodies that succeed or fail together, in order. */
+export type Job = readonly Runnable[];
+
+export type Settled =
+  | { readonly ok: true; readonly results: readonly unknown[] }
+  /** `index`: which body of the job failed. */
+  | { readonly ok: false; readonly error: StoreError; readonly index: number };
+
+export interface Group {
+  /** One for each job from the first on; jobs without one were not begun, because the time was up. */
+  readonly settled: readonly Settled[];
+  readonly wrote: boolean;
+}
+
+export interface Driver {
+  /**
+   * Runs jobs in order in one transaction and proves that it has ended. A failing job is undone alone.
+   * Throws busy when the transaction could not begin: nothing has run.
+   */
+  transact(jobs: readonly Job[], budgetMs: number): Group | Promise<Group>;
+  /** Changes when somebody else has committed. */
+  dataVersion(): number | Promise<number>;
+  close(): void | Promise<void>;
+  /** Grows with every start of a server on this store. */
+  readonly epoch: number;
+}

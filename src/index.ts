@@ -1,0 +1,16 @@
+// The public surface; re-exports only.
+export type { CallOptions } from "./client.ts";
+export { type ErrorCode, errorCodes, type Outcome, StoreError, storeError } from "./errors.ts";
+export type { Logger, StoreEvent } from "./events.ts";
+export { defaultLimits, type Limits } from "./limits.ts";
+export type { ChangeRow } from "./model/changes.ts";
+export type { Claim, Command, CommandState } from "./model/commands.ts";
+export { newId } from "./model/ids.ts";
+export type { Chunk, LogPage } from "./model/logs.ts";
+export type { Repository } from "./model/repositories.ts";
+export type { Runner } from "./model/runners.ts";
+export type { Session, SessionState } from "./model/sessions.ts";
+export type { Lease, Release, Worktree, WorktreeState } from "./model/worktrees.ts";
+export { createRunnerPool, type RunnerPool, type RunnerPoolOptions } from "./runners/pool.ts";
+export type { RunnerContext, RunnerTask } from "./runners/thread.ts";
+export { attachStore, type ConnectOptions, type OwnedStore, openStore, type Store, type StoreOptions } from "./store.ts";

@@ -1,0 +1,52 @@
+// Every number that bounds the store, in one place.
+
+/** Bounds of inputs. They are part of the contract, the same for every caller and engine. */
+export const bounds = {
+  /** One JSON column, as text. */
+  jsonBytes: 256 * 1024,
+  jsonDepth: 32,
+  jsonKeys: 10_000,
+  logChunkBytes: 64 * 1024,
+  logReadBytes: 1024 * 1024,
+  pageRows: 50,
+  pageRowsMax: 500,
+  leaseMsMin: 1_000,
+  leaseMsMax: 86_400_000,
+  waitMsMax: 86_400_000,
+} as const;
+
+/** Settable with `openStore({ limits })`. */
+export const defaultLimits = {
+  /** All inputs of one message, roughly: strings and byte arrays are counted, keys are not. */
+  envelopeBytes: 8 * 1024 * 1024,
+  /** One attempt's log; what goes beyond it is cut out of the middle. */
+  logBytes: 16 * 1024 * 1024,
+  /** Calls of one client that were sent and not answered. */
+  queueCalls: 10_000,
+  queueBytes: 16 * 1024 * 1024,
+  /** Calls of one client that wait for something to happen. */
+  parkedCalls: 1_000,
+  /** One transaction: whichever comes first. */
+  groupCalls: 512,
+  groupMs: 5,
+  /** How long a runner stays `stalled` after its heartbeats stopped before it is `gone`. */
+  runnerGoneMs: 300_000,
+  reapRows: 50,
+  reapEveryMs: 1_000,
+  /** When wall time and elapsed time drift apart by more than this, the clock has jumped. */
+  clockJumpMs: 5_000,
+  /** After a jump, what was alive before it gets this long to be renewed. */
+  clockGraceMs: 30_000,
+  /** SQLite's own busy timeout blocks the database thread, so it is short and the mailbox retries. */
+  busyMs: 50,
+  busyGiveUpMs: 10_000,
+  /** While calls wait: how often to look for commits of other processes. */
+  dataVersionPollMs: 200,
+  /** A call that names no `timeoutMs`; an operation that waits adds its wait. */
+  callMs: 30_000,
+  /** After a cancel or a deadline: how long the client waits to learn what became of the call. */
+  settleGraceMs: 250,
+  closeMs: 10_000,
+} as const;
+
+export type Limits = { readonly [Name in keyof typeof defaultLimits]: number };

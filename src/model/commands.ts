@@ -1,0 +1,73 @@
+// Command: one program run inside a session. Attempt: one try at it, with its log.
+//
+//   queued -> running -> succeeded | failed | timed_out
+//   queued -> cancelled
+//   running -> cancelling -> cancelled | succeeded | failed | timed_out
+//   lease lost: running -> queued while attempts remain, else lost; cancelling -> cancelled
+import { z } from "zod";
+import { integer, json, list, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
+import { stamps } from "./common.ts";
+import { filledText, Json, NewId, Path, text as textField } from "./fields.ts";
+import { Session } from "./sessions.ts";
+import { Lease } from "./worktrees.ts";
+
+export const commandStates = ["queued", "running", "cancelling", "succeeded", "failed", "timed_out", "cancelled", "lost"] as const;
+export type CommandState = (typeof commandStates)[number];
+
+export function isFinal(state: CommandState): boolean {
+  return state !== "queued" && state !== "running" && state !== "cancelling";
+}
+
+export const Command = row({
+  id: text,
+  sessionId: text,
+  sequence: integer,
+  argv: json<string[]>(),
+  cwd: nullable(text),
+  /** Overrides of the runner's environment, not a copy of it. */
+  env: nullable(json<Record<string, string>>()),
+  /** Names of variables whose values the runner takes from elsewhere. */
+  secretEnvKeys: nullable(json<string[]>()),
+  state: oneOf(commandStates),
+  priority: integer,
+  timeoutMs: nullable(integer),
+  attempt: integer,
+  maxAttempts: integer,
+  fence: integer,
+  runnerId: nullable(text),
+  leaseExpiresAt: nullable(time),
+  exitCode: nullable(integer),
+  signal: nullable(text),
+  endReason: nullable(text),
+  cancelRequestedAt: nullable(time),
+  queuedAt: time,
+  startedAt: nullable(time),
+  endedAt: nullable(time),
+  ...stamps,
+});
+export type Command = ValueOf<typeof Command>;
+export type CommandRow = RawOf<typeof Command>;
+
+export const Claim = record({ command: Command, session: Session, fence: integer, expiresAt: time });
+export type Claim = ValueOf<typeof Claim>;
+
+export const Finished = record({ command: Command, session: Session, remainingCommands: integer });
+export const SessionCreated = record({ session: Session, lease: nullable(Lease), commands: list(Command) });
+
+/** https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap08.html: names hold no '='. */
+const EnvironmentName = filledText(256).regex(/^[^=]+$/, { error: "must not hold '='" });
+
+export const CommandInput = z.strictObject({
+  id: NewId,
+  /** At least the program. An empty argument is an argument. */
+  argv: z.array(textField(131_072)).min(1).max(4_096).pipe(Json),
+  cwd: Path.optional(),
+  env: z.record(EnvironmentName, textField(131_072)).pipe(Json).optional(),
+  secretEnvKeys: z.array(EnvironmentName).max(1_000).pipe(Json).optional(),
+  /** Larger goes first, between sessions; within a session the sequence decides. */
+  priority: z.int().min(-1_000).max(1_000).default(0),
+  timeoutMs: z.int().min(1).max(31_536_000_000).optional(),
+  maxAttempts: z.int().min(1).max(100).default(1),
+});
+
+export const outcomes = ["succeeded", "failed", "timed_out", "cancelled"] as const;

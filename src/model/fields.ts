@@ -1,0 +1,47 @@
+// Input schemas that several entities share. Their bounds are the contract: the same check runs on the caller's side and before a body.
+import { z } from "zod";
+import { bounds } from "../limits.ts";
+import { newId } from "./ids.ts";
+import { formatJson, isStorable } from "./json.ts";
+
+const storable = { error: "must not hold U+0000 or a lone surrogate" };
+
+/** Text that both engines store unchanged. */
+export const text = (lengthMax: number) => z.string().max(lengthMax).refine(isStorable, storable);
+export const filledText = (lengthMax: number) => z.string().min(1).max(lengthMax).refine(isStorable, storable);
+
+export const Id = z.string().regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, { error: "must be a UUID in lower case" });
+/** The id of a new row: the caller may choose it, so that a repeated call is recognized. */
+export const NewId = Id.default(newId);
+export const Name = filledText(200);
+export const Path = filledText(4096);
+/** A full object name of git, SHA-1 or SHA-256: https://git-scm.com/docs/hash-function-transition */
+export const CommitSha = z.string().regex(/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/, { error: "must be 40 or 64 hexadecimal digits in lower case" });
+export const Hash = filledText(200);
+export const Fence = z.int().positive();
+export const Version = z.int().positive();
+export const LeaseTtl = z.int().min(bounds.leaseMsMin).max(bounds.leaseMsMax);
+export const WaitMs = z.int().min(0).max(bounds.waitMsMax);
+export const Reason = filledText(1_000);
+
+/** Any value that superjson restores, at most 256 KiB of text. Encoded here, on the caller's thread; from then on it is text. */
+export const Json = z.codec(z.any(), z.string().max(bounds.jsonBytes), {
+  decode: (value, context) => {
+    try {
+      return formatJson(value);
+    } catch (error) {
+      context.issues.push({ code: "custom", message: (error as Error).message, input: value });
+      return z.NEVER;
+    }
+  },
+  encode: (stored) => stored,
+});
+
+/** `list` operations: newest last, by (created_at, id). */
+export const paging = {
+  limit: z.int().min(1).max(bounds.pageRowsMax).default(bounds.pageRows),
+  cursor: z
+    .string()
+    .regex(/^\d{1,16}_[0-9a-f-]{36}$/, { error: "must be the nextCursor of an earlier page" })
+    .optional(),
+};

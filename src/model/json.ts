@@ -1,0 +1,122 @@
+// JSON columns hold superjson text. Written and read on the caller's thread; both ways within bounds, because a port is not trusted.
+import superjson from "superjson";
+import { StoreError } from "../errors.ts";
+import { bounds } from "../limits.ts";
+
+const { jsonBytes, jsonDepth, jsonKeys } = bounds;
+
+/** What superjson may restore. Classes, symbols, RegExp and Error are refused: they make objects that the writer chose. */
+const restorable: ReadonlySet<unknown> = new Set(["Date", "undefined", "bigint", "number", "map", "set", "URL"]);
+
+/**
+ * superjson text of plain data, Date, Map, Set, URL, bigint, NaN, infinities and undefined.
+ * An object that occurs twice comes back as two.
+ *
+ * Fails    invalid_input: over 256 KiB, 32 levels or 10 000 keys, cyclic, or of a kind that would not come back equal
+ */
+export function formatJson(value: unknown): string {
+  const oversize = outOfBounds(value, jsonDepth, jsonKeys);
+  if (oversize !== undefined) throw refused(oversize);
+  const { json, meta } = serialize(value);
+  const unrestorable = unrestorableMeta(json, meta?.values);
+  if (unrestorable !== undefined) throw refused(unrestorable);
+  const text = JSON.stringify(meta?.values === undefined ? { json } : { json, meta: { values: meta.values, v: 1 } });
+  if (Buffer.byteLength(text) > jsonBytes) throw refused(`more than ${jsonBytes} bytes`);
+  return text;
+}
+
+/** Fails corrupt when the text is not what formatJson writes. */
+export function parseJson(text: string): unknown {
+  if (text.length > jsonBytes) throw hostile(`more than ${jsonBytes} characters`);
+  const stored = JSON.parse(text) as { json: never; meta?: { values?: unknown } } | null;
+  if (stored === null || typeof stored !== "object") throw hostile("no object");
+  const fault = outOfBounds(stored, jsonDepth * 4, jsonKeys * 4) ?? unrestorableMeta(stored.json, stored.meta?.values);
+  if (fault !== undefined) throw hostile(fault);
+  if (stored.meta === undefined) return stored.json ?? null;
+  return superjson.deserialize({ json: stored.json, meta: { values: stored.meta.values as never, v: 1 } });
+}
+
+/** U+0000 and lone surrogates are refused on both engines, because PostgreSQL cannot store them. */
+export function isStorable(text: string): boolean {
+  return text.isWellFormed() && !text.includes("\u0000");
+}
+
+function serialize(value: unknown): ReturnType<typeof superjson.serialize> {
+  try {
+    return superjson.serialize(value);
+  } catch (error) {
+    throw refused(String((error as Error).message));
+  }
+}
+
+/** Walks without recursion, so that depth cannot exhaust the stack. */
+function outOfBounds(value: unknown, depthMax: number, keysMax: number): string | undefined {
+  const open: { value: unknown; depth: number }[] = [{ value, depth: 0 }];
+  let keys = 0;
+  for (let top = open.pop(); top !== undefined; top = open.pop()) {
+    if (typeof top.value === "function" || typeof top.value === "symbol") return `a ${typeof top.value}`;
+    if (typeof top.value === "string" && !isStorable(top.value)) return "text with U+0000 or a lone surrogate";
+    if (typeof top.value !== "object" || top.value === null) continue;
+    if (top.depth > depthMax) return `more than ${depthMax} levels`;
+    const children = childrenOf(top.value);
+    keys += children.length;
+    if (keys > keysMax) return `more than ${keysMax} keys`;
+    for (const child of children) open.push({ value: child, depth: top.depth + 1 });
+  }
+  return undefined;
+}
+
+function childrenOf(value: object): unknown[] {
+  if (value instanceof Map) return [...value.keys(), ...value.values()];
+  if (value instanceof Set) return [...value];
+  if (Array.isArray(value)) return value;
+  // A key that cannot be stored stands for its value, and is refused as text.
+  return Object.entries(value).map(([key, child]) => (isStorable(key) ? child : key));
+}
+
+/**
+ * superjson's notes on what to restore are a tree: a node is [kind], [kind, { path: node }] or { path: node }.
+ * Every path must exist in the data, because superjson builds what is missing, of any length.
+ */
+function unrestorableMeta(json: unknown, values: unknown): string | undefined {
+  const open: { value: unknown; node: unknown }[] = values === undefined ? [] : [{ value: json, node: values }];
+  for (let top = open.pop(); top !== undefined; top = open.pop()) {
+    const { value, node } = top;
+    if (Array.isArray(node) && !restorable.has(node[0])) return `a ${String(node[0])}`;
+    const paths = Array.isArray(node) ? (node[1] ?? {}) : node;
+    if (paths === null || typeof paths !== "object") return "a malformed tree of paths";
+    for (const [path, child] of Object.entries(paths)) {
+      const keys = splitPath(path);
+      if (!leadsSomewhere(value, keys)) return "a path that leads nowhere";
+      open.push({ value: keys.reduce((at, key) => at[key] as Record<string, unknown>, value as Record<string, unknown>), node: child });
+    }
+  }
+  return undefined;
+}
+
+function leadsSomewhere(value: unknown, keys: readonly string[]): boolean {
+  let at = value;
+  for (const key of keys) {
+    if (at === null || typeof at !== "object" || !Object.hasOwn(at, key)) return false;
+    at = (at as Record<string, unknown>)[key];
+  }
+  return true;
+}
+
+/** superjson joins keys with dots; a backslash escapes a dot, or itself, within a key. */
+function splitPath(path: string): string[] {
+  const keys = [""];
+  for (const [token] of path.matchAll(/\\.|./gsu)) {
+    if (token === ".") keys.push("");
+    else keys[keys.length - 1] += token.length > 1 && token.startsWith("\\") ? token.slice(1) : token;
+  }
+  return keys;
+}
+
+function refused(what: string): StoreError {
+  return new StoreError("invalid_input", `JSON cannot hold ${what}`);
+}
+
+function hostile(what: string): StoreError {
+  return new StoreError("corrupt", `stored JSON was not written by this package: it holds ${what}`);
+}

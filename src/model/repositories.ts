@@ -1,0 +1,38 @@
+// Repository: an upstream project.
+import { z } from "zod";
+import { integer, json, nullable, row, text, time, type ValueOf } from "./codec.ts";
+import { stamps } from "./common.ts";
+import { filledText, Json, Name, NewId, Path } from "./fields.ts";
+
+export const Repository = row({
+  id: text,
+  name: text,
+  remoteUrl: nullable(text),
+  defaultBranch: text,
+  description: nullable(text),
+  settings: nullable(json()),
+  /** Where new worktrees are placed when their reserver proposes no path. */
+  worktreeRoot: nullable(text),
+  maxWorktrees: integer,
+  /** Worktrees that are not removed. */
+  worktreeCount: integer,
+  archivedAt: nullable(time),
+  ...stamps,
+});
+export type Repository = ValueOf<typeof Repository>;
+
+export const repositoryFields = {
+  id: NewId,
+  name: Name,
+  remoteUrl: filledText(4096).nullable().optional(),
+  defaultBranch: Name.default("main"),
+  description: filledText(10_000).nullable().optional(),
+  settings: Json.optional(),
+  worktreeRoot: Path.nullable().optional(),
+  maxWorktrees: z.int().min(0).max(10_000).default(16),
+};
+
+/** Names are unique without regard to case. Computed here and not in SQL, because the two engines fold case differently. */
+export function nameKey(name: string): string {
+  return name.normalize("NFC").toLowerCase();
+}

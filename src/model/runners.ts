@@ -1,0 +1,19 @@
+// Runner: a process or thread that executes commands. It has a new boot id at every start.
+import { integer, json, oneOf, row, text, time, type ValueOf } from "./codec.ts";
+import { stamps } from "./common.ts";
+
+export const runnerStates = ["online", "draining", "stalled", "gone"] as const;
+
+export const Runner = row({
+  id: text,
+  name: text,
+  bootId: text,
+  host: text,
+  pid: integer,
+  labels: json<Record<string, string>>(),
+  state: oneOf(runnerStates),
+  heartbeatAt: time,
+  expiresAt: time,
+  ...stamps,
+});
+export type Runner = ValueOf<typeof Runner>;

@@ -1,0 +1,63 @@
+// Session: one piece of work on one commit (and patch).
+//
+//   pending -> running -> completed | failed
+//   any open -> cancelling -> cancelled
+//   any open -> expired
+//
+// Ending cancels queued commands, asks active ones to stop, and gives the worktree back once none is active.
+import { z } from "zod";
+import { boolean, integer, json, nullable, oneOf, type RawOf, row, text, time, type ValueOf } from "./codec.ts";
+import { stamps } from "./common.ts";
+import { CommitSha, filledText, Hash, Id, Json, Name, NewId } from "./fields.ts";
+
+export const sessionStates = ["pending", "running", "cancelling", "completed", "failed", "cancelled", "expired"] as const;
+export type SessionState = (typeof sessionStates)[number];
+
+export function isOpen(state: SessionState): boolean {
+  return state === "pending" || state === "running" || state === "cancelling";
+}
+
+export const Session = row({
+  id: text,
+  repositoryId: text,
+  worktreeId: nullable(text),
+  worktreeFence: nullable(integer),
+  tokenId: nullable(text),
+  requestedBy: nullable(text),
+  commitSha: text,
+  patchHash: nullable(text),
+  patchUri: nullable(text),
+  state: oneOf(sessionStates),
+  endReason: nullable(text),
+  nextSequence: integer,
+  maxParallel: integer,
+  /** Ends by itself after its last command. */
+  autoComplete: boolean,
+  queuedCommands: integer,
+  activeCommands: integer,
+  failedCommands: integer,
+  idleTtlMs: nullable(integer),
+  expiresAt: nullable(time),
+  lastActivityAt: time,
+  startedAt: nullable(time),
+  endedAt: nullable(time),
+  metadata: nullable(json()),
+  ...stamps,
+});
+export type Session = ValueOf<typeof Session>;
+export type SessionRow = RawOf<typeof Session>;
+
+export const sessionFields = {
+  id: NewId,
+  repositoryId: Id,
+  commitSha: CommitSha,
+  patchHash: Hash.optional(),
+  patchUri: filledText(4096).optional(),
+  requestedBy: Name.optional(),
+  tokenId: Id.optional(),
+  maxParallel: z.int().min(1).max(1_000).default(1),
+  autoComplete: z.boolean().default(false),
+  /** Expires when nothing happened for so long. */
+  idleTtlMs: z.int().min(1_000).max(31_536_000_000).optional(),
+  metadata: Json.optional(),
+};

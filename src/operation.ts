@@ -1,0 +1,155 @@
+// The vocabulary of operations: what an operation is, what its body is given, and how its input and result travel. No I/O.
+import { z } from "zod";
+import { type Details, type ErrorCode, StoreError } from "./errors.ts";
+import type { Limits } from "./limits.ts";
+import type { Codec } from "./model/codec.ts";
+import type { Body } from "./sql.ts";
+
+export type Access = "read" | "write";
+/** Urgent calls go before a client's other calls; background calls after everybody's. */
+export type Lane = "urgent" | "normal" | "background";
+
+/** One row of the audit log and change feed, for one row changed. */
+export interface Change {
+  readonly entity: string;
+  readonly id: string;
+  readonly op: string;
+  readonly version: number;
+  readonly fence?: number | undefined;
+  readonly sessionId?: string | null | undefined;
+  /** Plain JSON data, small; never a secret. */
+  readonly detail?: Details | undefined;
+}
+
+/** What a body knows besides its input. Time stands still within a transaction. */
+export interface Context {
+  readonly now: Date;
+  readonly limits: Limits;
+  /** Figures of the serving side, if it has any; for maintenance.stats. */
+  readonly serving: Details;
+  /** Calls that wait on this topic run again after the commit. */
+  wake(topic: string): void;
+  /** Adds a row to `changes`, written last in the same transaction. */
+  changed(change: Change): void;
+}
+
+/** Who asked, for the audit rows. */
+export interface Caller {
+  readonly actor: string | undefined;
+  readonly requestId: string | undefined;
+}
+
+/** "Nothing yet": the call is parked, and runs again after a commit that touched a topic. When its time is up, `whenOver` is the answer. */
+export class Later<Result> {
+  readonly topics: readonly string[];
+  readonly whenOver: Result;
+  constructor(topics: readonly string[], whenOver: Result) {
+    this.topics = topics;
+    this.whenOver = whenOver;
+  }
+}
+
+export interface Operation<Input = unknown, Output = unknown, Item = never> {
+  readonly access: Access;
+  readonly lane: Lane;
+  readonly errors: readonly ErrorCode[];
+  /** The fields in the order in which they travel. */
+  readonly keys: readonly string[];
+  readonly inputSchema: z.ZodObject;
+  readonly output: Codec<Output>;
+  /** On the caller's side: full validation, defaults, encoding. Fails invalid_input. */
+  encode(input: Input): readonly unknown[];
+  /** Before the body: the same bounds again, on what arrived. Fails invalid_input. */
+  decode(wire: unknown): never;
+  run(input: never, context: Context): Body<unknown>;
+  /** Whether a call may be parked; such a call travels alone, so that nothing else waits for its answer. */
+  readonly waits: boolean;
+  /** How long a call with this input may be parked, in milliseconds. */
+  waitMs(input: never): number;
+  /** Present on operations that a client turns into an endless or finite iteration over pages. */
+  readonly stream: Stream<Input, Output, Item> | undefined;
+  /** Present on operations that do their work in bounded steps: the client calls again while it returns an input. */
+  readonly again: ((input: Input, output: Output) => Input | undefined) | undefined;
+}
+
+export interface Stream<Input, Output, Item> {
+  items(page: Output): readonly Item[];
+  /** The input of the next page, or undefined when the stream has ended. */
+  next(input: Input, page: Output): Input | undefined;
+}
+
+interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
+  readonly access: Access;
+  readonly lane?: Lane;
+  readonly input: Schema;
+  readonly output: Codec<Output, Raw>;
+  readonly errors: readonly ErrorCode[];
+  run(input: z.output<Schema>, context: Context): Body<NoInfer<Raw> | Later<NoInfer<Raw> | StoreError>>;
+  readonly waitMs?: (input: z.output<Schema>) => number;
+  readonly stream?: Stream<z.input<Schema>, Output, Item>;
+  readonly again?: (input: z.input<Schema>, output: Output) => z.input<Schema> | undefined;
+}
+
+export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>(
+  definition: Definition<Schema, Output, Raw, Item>,
+): Operation<z.input<Schema>, Output, Item> {
+  const { access, lane = "normal", input, output, errors, run, waitMs, stream, again } = definition;
+  const keys = Object.keys(input.shape);
+  const stored = storedForm(input);
+  return {
+    access,
+    lane,
+    errors,
+    keys,
+    inputSchema: input,
+    output: output as Codec<Output>,
+    encode(value) {
+      const parsed = parse(input, value) as Record<string, unknown>;
+      return keys.map((key) => parsed[key]);
+    },
+    decode(wire) {
+      if (!Array.isArray(wire) || wire.length > keys.length) throw new StoreError("invalid_input", "malformed input");
+      const value: Record<string, unknown> = {};
+      for (let i = 0; i < wire.length; i++) if (wire[i] !== undefined) value[keys[i] as string] = wire[i];
+      return parse(stored, value) as never;
+    },
+    run: run as Operation["run"],
+    waits: waitMs !== undefined,
+    waitMs: (waitMs ?? (() => 0)) as Operation["waitMs"],
+    stream: stream as Stream<z.input<Schema>, Output, Item> | undefined,
+    again,
+  };
+}
+
+function parse(schema: z.ZodType, value: unknown): unknown {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issues = result.error.issues.map(({ path, message }) => ({ path: path.join("."), message }));
+  const [head] = issues;
+  const where = head?.path === "" || head === undefined ? "input" : head.path;
+  throw new StoreError("invalid_input", `${where}: ${head?.message ?? "invalid"}`, { details: { issues: issues.slice(0, 20) } });
+}
+
+/** The schema of what has been encoded already: every codec replaced by its output side. */
+function storedForm(schema: z.ZodType): z.ZodType {
+  if (schema instanceof z.ZodPipe) return storedForm(schema.def.out as z.ZodType);
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodNullable || schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault) {
+    return schema.clone({ ...schema.def, innerType: storedForm(schema.def.innerType as z.ZodType) } as never) as z.ZodType;
+  }
+  if (schema instanceof z.ZodArray) return schema.clone({ ...schema.def, element: storedForm(schema.def.element as z.ZodType) });
+  if (schema instanceof z.ZodObject) {
+    const shape = Object.fromEntries(Object.entries(schema.shape).map(([name, field]) => [name, storedForm(field as z.ZodType)]));
+    return schema.clone({ ...schema.def, shape });
+  }
+  return schema;
+}
+
+/** Ends the body with an expected failure. Nothing that it did remains. */
+export function fail(code: ErrorCode, details?: Details, message?: string): never {
+  throw new StoreError(code, message, details === undefined ? {} : { details });
+}
+
+/** A moment that many milliseconds from another. */
+export function after(moment: Date, ms: number): Date {
+  return new Date(moment.getTime() + ms);
+}

@@ -1,0 +1,86 @@
+import { z } from "zod";
+import { bounds } from "../limits.ts";
+import { ChangePage, type ChangeRow } from "../model/changes.ts";
+import type { RawOf } from "../model/codec.ts";
+import { Id, WaitMs } from "../model/fields.ts";
+import { type Caller, type Change, type Context, fail, Later, operation } from "../operation.ts";
+import { all, changeEach, every, first, sql, step } from "../sql.ts";
+
+const filters = {
+  /** The last sequence number that was seen; 0 for everything there is. */
+  after: z.int().min(0).default(0),
+  entity: z.string().max(50).optional(),
+  sessionId: Id.optional(),
+  limit: z.int().min(1).max(bounds.pageRowsMax).default(bounds.pageRowsMax),
+};
+
+/**
+ * Changes after a cursor, in the order of their commits.
+ *
+ * Result   { changes, nextSeq }: ask on from nextSeq. Read in one `atomically` with other reads, nextSeq is the cursor of that snapshot
+ * Fails    feed_truncated { floor } when rows after the cursor were pruned
+ * Cost     2 statements by key, at most `limit` rows kept
+ */
+export const since = operation({
+  access: "read",
+  input: z.strictObject(filters),
+  output: ChangePage,
+  errors: ["feed_truncated"],
+  *run(input) {
+    return yield* readChanges(input);
+  },
+});
+
+/**
+ * Changes as they happen: from the cursor on, without gap or repetition.
+ *
+ * Fails    feed_truncated { floor }
+ */
+export const watch = operation({
+  access: "read",
+  input: z.strictObject({ ...filters, waitMs: WaitMs.default(20_000) }),
+  output: ChangePage,
+  errors: ["feed_truncated"],
+  waitMs: (input) => input.waitMs,
+  stream: {
+    items: (page): ChangeRow[] => page.changes,
+    next: (input, page) => ({ ...input, after: page.nextSeq }),
+  },
+  *run(input) {
+    const page = yield* readChanges(input);
+    return page.changes.length === 0 ? new Later([changesTopic], page) : page;
+  },
+});
+
+type Filters = { after: number; entity?: string | undefined; sessionId?: string | undefined; limit: number };
+
+const readChanges = step(function* ({ after, entity, sessionId, limit }: Filters) {
+  const meta = yield* first<{ value: string }>(sql`SELECT value FROM store_meta WHERE key = 'feed_floor'`);
+  const floor = Number(meta?.value ?? 0);
+  if (after < floor) fail("feed_truncated", { floor }, `changes up to ${floor} were pruned`);
+  const last = yield* first<{ seq: number }>(sql`SELECT seq FROM changes ORDER BY seq DESC LIMIT 1`);
+  const changes = yield* all<RawOf<typeof ChangeRow>>(sql`
+    SELECT * FROM changes WHERE ${every(
+      sql`seq > ${after}`,
+      entity === undefined ? undefined : sql`entity = ${entity}`,
+      sessionId === undefined ? undefined : sql`session_id = ${sessionId}`,
+    )} ORDER BY seq LIMIT ${limit}`);
+  // A full page ends at its last row; otherwise everything up to the newest row was looked at.
+  const nextSeq = changes.length === limit ? (changes.at(-1)?.seq ?? after) : Math.max(after, last?.seq ?? after);
+  return { changes, nextSeq };
+});
+
+/** Written last in a transaction, so that on PostgreSQL the order of sequence numbers is the order of commits. */
+export const recordChanges = step(function* (changes: readonly Change[], { actor, requestId }: Caller, { now, wake }: Context) {
+  yield* changeEach(
+    changes.map(
+      ({ entity, id, op, version, fence, sessionId, detail }) => sql`
+        INSERT INTO changes (at, entity, entity_id, op, entity_version, fence, actor, request_id, session_id, detail)
+        VALUES (${now}, ${entity}, ${id}, ${op}, ${version}, ${fence ?? null}, ${actor ?? null}, ${requestId ?? null}, ${sessionId ?? null},
+          ${detail === undefined ? null : JSON.stringify({ json: detail })})`,
+    ),
+  );
+  wake(changesTopic);
+});
+
+const changesTopic = "changes";

@@ -1,0 +1,301 @@
+import { z } from "zod";
+import { StoreError } from "../errors.ts";
+import { list as listOf, optional, page } from "../model/codec.ts";
+import { Claim, Command, CommandInput, type CommandRow, commandStates, Finished, isFinal, outcomes } from "../model/commands.ts";
+import { Fence, filledText, Id, LeaseTtl, paging, Reason, Version, WaitMs } from "../model/fields.ts";
+import type { SessionRow } from "../model/sessions.ts";
+import { releaseKinds } from "../model/worktrees.ts";
+import { after, type Context, fail, Later, operation } from "../operation.ts";
+import { change, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
+import { listPage } from "./paging.ts";
+import { lockRunner } from "./runners.ts";
+import { commandTopic, lockOpenSession, lockSession, logTopic, readyTopic, saveSession, settleSession } from "./sessionState.ts";
+import { checkVersion } from "./versions.ts";
+
+/**
+ * Adds commands to a session, in order: consecutive sequence numbers.
+ *
+ * Input    commands: 1 .. 500; secretEnvKeys holds names only, the values never come here
+ * Fails    not_found | invalid_transition when the session is ending or has ended | conflict { reason: "exists" }
+ * Effect   a row of commands and of changes for each
+ */
+export const enqueue = operation({
+  access: "write",
+  input: z.strictObject({ sessionId: Id, commands: z.array(CommandInput).min(1).max(500) }),
+  output: listOf(Command),
+  errors: ["not_found", "invalid_transition", "conflict"],
+  *run({ sessionId, commands }, context) {
+    return yield* enqueueCommands(yield* lockOpenSession(sessionId), commands, context);
+  },
+});
+
+export const enqueueCommands = step(function* (session: SessionRow, commands: readonly z.output<typeof CommandInput>[], context: Context) {
+  const { now, changed } = context;
+  const rows: CommandRow[] = [];
+  for (const [index, command] of commands.entries()) {
+    const known = yield* first(sql`SELECT id FROM commands WHERE id = ${command.id}`);
+    if (known !== undefined) fail("conflict", { reason: "exists", commandId: command.id }, "a command with this id exists");
+    const row = (yield* first<CommandRow>(sql`
+      INSERT INTO commands (id, session_id, sequence, argv, cwd, env, secret_env_keys, state, priority, timeout_ms, max_attempts, queued_at, created_at, updated_at)
+      VALUES (${command.id}, ${session.id}, ${session.next_sequence + index}, ${command.argv}, ${command.cwd ?? null}, ${command.env ?? null},
+        ${command.secretEnvKeys ?? null}, 'queued', ${command.priority}, ${command.timeoutMs ?? null}, ${command.maxAttempts}, ${now}, ${now}, ${now})
+      RETURNING *`)) as CommandRow;
+    rows.push(row);
+    changed({ entity: "command", id: row.id, op: "enqueue", version: 1, sessionId: session.id });
+  }
+  const { next_sequence, queued_commands } = session;
+  if (rows.length > 0) {
+    yield* saveSession(session, { next_sequence: next_sequence + rows.length, queued_commands: queued_commands + rows.length }, context);
+  }
+  return rows;
+});
+
+/**
+ * Gives a runner the next command: of a session without a worktree, or whose worktree this runner leases; the head of the session's queue,
+ * while fewer than maxParallel of it run; by priority, then age.
+ *
+ * Input    ttlMs: length of the lease, renewed by runners.heartbeat; waitMs: wait so long for work; sessionId: only of this session
+ * Result   { command, session, fence, expiresAt }, or undefined when there is nothing to do
+ * Fails    not_found | invalid_transition unless the runner is online
+ * Effect   one row of commands, one of attempts; a row of changes for the command, and for the session when it starts
+ * Cost     at most 9 statements, each by an index
+ */
+export const claim = operation({
+  access: "write",
+  input: z.strictObject({ runnerId: Id, ttlMs: LeaseTtl.default(60_000), waitMs: WaitMs.default(0), sessionId: Id.optional() }),
+  output: optional(Claim),
+  errors: ["not_found", "invalid_transition"],
+  waitMs: (input) => input.waitMs,
+  *run({ runnerId, ttlMs, sessionId }, context) {
+    const { now, changed } = context;
+    const runner = yield* lockRunner(runnerId);
+    if (runner.state !== "online") fail("invalid_transition", { entity: "runner", state: runner.state }, `the runner is ${runner.state}`);
+    const session = yield* nextSession(runnerId, sessionId, now);
+    if (session === undefined) return new Later([readyTopic], undefined);
+    const head = (yield* first<{ id: string }>(sql`
+      SELECT id FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`)) as { id: string };
+    const expires_at = after(now, ttlMs);
+    const command = (yield* first<CommandRow>(sql`
+      UPDATE commands SET state = 'running', attempt = attempt + 1, fence = fence + 1, runner_id = ${runnerId}, lease_expires_at = ${expires_at},
+        started_at = ${now}, version = version + 1, updated_at = ${now}
+      WHERE id = ${head.id} RETURNING *`)) as CommandRow;
+    yield* change(sql`
+      INSERT INTO attempts (command_id, attempt, fence, runner_id, started_at, limit_bytes)
+      VALUES (${command.id}, ${command.attempt}, ${command.fence}, ${runnerId}, ${now}, ${context.limits.logBytes})`);
+    changed({ entity: "command", id: command.id, op: "claim", version: command.version, fence: command.fence, sessionId: session.id, detail: { runnerId } });
+    context.wake(logTopic(command.id));
+    const starts = session.state === "pending";
+    const counters = { queued_commands: session.queued_commands - 1, active_commands: session.active_commands + 1 };
+    const saved = yield* saveSession(
+      session,
+      starts ? { ...counters, state: "running", started_at: now.getTime() } : counters,
+      context,
+      starts ? "start" : undefined,
+    );
+    return { command, session: saved, fence: command.fence, expiresAt: expires_at.getTime() };
+  },
+});
+
+type Ready = SessionRow & { readonly ready_priority: number; readonly ready_at: number };
+
+/** Two ordered look-ups instead of one search over both: a session bound to another runner's tree is never even read. */
+const nextSession = step(function* (runnerId: string, sessionId: string | undefined, now: Date) {
+  const only = sessionId === undefined ? sql`TRUE` : sql`sessions.id = ${sessionId}`;
+  const free = yield* first<Ready>(sql`
+    SELECT * FROM sessions WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND ${only}
+    ORDER BY ready_priority DESC, ready_at, id LIMIT 1 ${skipLocked}`);
+  const bound = yield* first<Ready>(sql`
+    SELECT sessions.* FROM worktrees JOIN sessions ON sessions.worktree_id = worktrees.id AND sessions.worktree_fence = worktrees.fence
+    WHERE worktrees.lease_runner_id = ${runnerId} AND worktrees.lease_expires_at > ${now} AND sessions.ready_at IS NOT NULL
+      AND sessions.state IN ('pending', 'running', 'cancelling') AND ${only}
+    ORDER BY sessions.ready_priority DESC, sessions.ready_at, sessions.id LIMIT 1 ${skipLocked}`);
+  if (free === undefined || bound === undefined) return free ?? bound;
+  const byPriority = bound.ready_priority - free.ready_priority;
+  return byPriority > 0 || (byPriority === 0 && bound.ready_at <= free.ready_at) ? bound : free;
+});
+
+/**
+ * Reports the result of a command, once. Accepted after the lease has run out too, as long as nobody has reaped it. The same result again
+ * changes nothing.
+ *
+ * Input    outcome: succeeded needs exit code 0; logOffset: the length of the log as the runner wrote it; release: what to say of the
+ *          session's worktree if the session ends with this command
+ * Result   { command, session, remainingCommands }: how many of the session's commands wait or run
+ * Fails    not_found | lease_lost { currentFence } | invalid_transition { state } | log_gap { expectedOffset } | invalid_input
+ * Effect   one row of commands, of attempts (log sealed), of sessions, perhaps of worktrees
+ */
+export const finish = operation({
+  access: "write",
+  input: z
+    .strictObject({
+      commandId: Id,
+      fence: Fence,
+      outcome: z.enum(outcomes),
+      exitCode: z.int().min(0).max(0xffff_ffff).optional(),
+      signal: filledText(32).optional(),
+      reason: Reason.optional(),
+      logOffset: z.int().min(0).optional(),
+      release: z.enum(releaseKinds).optional(),
+    })
+    .refine((input) => input.outcome !== "succeeded" || (input.exitCode ?? 0) === 0, { error: "succeeded means exit code 0", path: ["exitCode"] })
+    .refine((input) => input.exitCode === undefined || input.signal === undefined, { error: "a program ends by an exit code or a signal", path: ["signal"] }),
+  output: Finished,
+  errors: ["not_found", "lease_lost", "invalid_transition", "log_gap"],
+  *run(input, context) {
+    const { changed, wake } = context;
+    const before = yield* lockCommand(input.commandId);
+    const result = {
+      state: input.outcome,
+      exit_code: input.outcome === "succeeded" ? 0 : (input.exitCode ?? null),
+      signal: input.signal ?? null,
+      end_reason: input.reason ?? null,
+    };
+    const session = yield* lockSession(before.session_id);
+    if (isFinal(before.state)) return finished(refuseOther(before, input.fence, result), session);
+    if (before.fence !== input.fence || before.lease_expires_at === null) {
+      fail("lease_lost", { currentFence: before.fence, state: before.state });
+    }
+    if (before.state === "running" && input.outcome === "cancelled") {
+      fail("invalid_transition", { entity: "command", state: before.state }, "nobody asked to cancel this command");
+    }
+    yield* sealLog(before, result, input.logOffset, context);
+    const command = yield* endCommand(before, result, context);
+    changed({
+      entity: "command",
+      id: command.id,
+      op: "finish",
+      version: command.version,
+      fence: command.fence,
+      sessionId: session.id,
+      detail: { outcome: command.state },
+    });
+    wake(commandTopic(command.id));
+    const counted = {
+      active_commands: session.active_commands - 1,
+      failed_commands: session.failed_commands + (input.outcome === "succeeded" ? 0 : 1),
+    };
+    const settled = yield* settleSession(yield* saveSession(session, counted, context), input.release, context);
+    return finished(command, settled);
+  },
+});
+
+type Result = Pick<CommandRow, "state" | "exit_code" | "signal" | "end_reason">;
+
+function finished(command: CommandRow, session: SessionRow) {
+  return { command, session, remainingCommands: session.queued_commands + session.active_commands };
+}
+
+/** Final states are final; the same result again is a repetition, another one is refused. */
+function refuseOther(before: CommandRow, fence: number, result: Result): CommandRow {
+  if (before.fence !== fence) fail("lease_lost", { currentFence: before.fence, state: before.state });
+  const same = before.state === result.state && before.exit_code === result.exit_code && before.signal === result.signal;
+  return same ? before : fail("invalid_transition", { entity: "command", state: before.state }, `the command has already ended as ${before.state}`);
+}
+
+/** Closes an attempt with its result and its log. */
+export const sealLog = step(function* (command: CommandRow, result: Result, logOffset: number | undefined, { now, wake }: Context) {
+  const attempt = (yield* first<{ id: number; next_offset: number }>(sql`
+    SELECT id, next_offset FROM attempts WHERE command_id = ${command.id} AND fence = ${command.fence}`)) as { id: number; next_offset: number };
+  if (logOffset !== undefined && logOffset > attempt.next_offset) {
+    fail("log_gap", { expectedOffset: attempt.next_offset }, `the log has ${attempt.next_offset} bytes, not ${logOffset}`);
+  }
+  yield* change(sql`
+    UPDATE attempts SET outcome = ${result.state}, exit_code = ${result.exit_code}, signal = ${result.signal}, ended_at = ${now}, log_state = 'sealed'
+    WHERE id = ${attempt.id}`);
+  wake(logTopic(command.id));
+});
+
+/** Puts a command into a final state. */
+export const endCommand = step(function* (before: CommandRow, result: Result, { now }: Context) {
+  return (yield* first<CommandRow>(sql`
+    UPDATE commands SET state = ${result.state}, exit_code = ${result.exit_code}, signal = ${result.signal}, end_reason = ${result.end_reason},
+      lease_expires_at = NULL, ended_at = ${now}, version = version + 1, updated_at = ${now}
+    WHERE id = ${before.id} RETURNING *`)) as CommandRow;
+});
+
+/**
+ * Stops a command: a queued one is cancelled at once; of a running one the runner learns by its next heartbeat. Repeated, it changes nothing.
+ *
+ * Fails    not_found | invalid_transition when it has ended otherwise | conflict { reason: "version" }
+ */
+export const cancel = operation({
+  access: "write",
+  input: z.strictObject({ commandId: Id, reason: Reason.optional(), expectedVersion: Version.optional() }),
+  output: Command,
+  errors: ["not_found", "invalid_transition", "conflict"],
+  *run({ commandId, reason, expectedVersion }, context) {
+    const { now, changed, wake } = context;
+    const before = yield* lockCommand(commandId);
+    if (before.state === "cancelling" || before.state === "cancelled") return before;
+    checkVersion(before, expectedVersion);
+    if (isFinal(before.state)) fail("invalid_transition", { entity: "command", state: before.state });
+    const queued = before.state === "queued";
+    const command = (yield* first<CommandRow>(sql`
+      UPDATE commands SET state = ${queued ? "cancelled" : "cancelling"}, cancel_requested_at = ${now}, ended_at = ${queued ? now : null},
+        end_reason = ${reason ?? null}, version = version + 1, updated_at = ${now}
+      WHERE id = ${commandId} RETURNING *`)) as CommandRow;
+    changed({ entity: "command", id: commandId, op: queued ? "cancel" : "cancelling", version: command.version, sessionId: command.session_id });
+    wake(commandTopic(commandId));
+    if (queued) {
+      wake(logTopic(commandId));
+      const session = yield* lockSession(command.session_id);
+      const counted = { queued_commands: session.queued_commands - 1, failed_commands: session.failed_commands + 1 };
+      yield* settleSession(yield* saveSession(session, counted, context), undefined, context);
+    }
+    return command;
+  },
+});
+
+/** Fails not_found. */
+export const get = operation({
+  access: "read",
+  input: z.strictObject({ commandId: Id }),
+  output: Command,
+  errors: ["not_found"],
+  *run({ commandId }) {
+    return yield* readCommand(commandId);
+  },
+});
+
+/** Commands of one session in sequence, or of all by age; of one state when asked for. */
+export const list = operation({
+  access: "read",
+  input: z.strictObject({ sessionId: Id.optional(), state: z.enum(commandStates).optional(), ...paging }),
+  output: page(Command),
+  errors: [],
+  *run(input) {
+    return yield* listPage<CommandRow>(
+      sql`commands`,
+      input,
+      input.sessionId === undefined ? undefined : sql`session_id = ${input.sessionId}`,
+      input.state && sql`state = ${input.state}`,
+    );
+  },
+});
+
+/**
+ * Answers when the command has ended.
+ *
+ * Fails    not_found | deadline_exceeded after timeoutMs
+ */
+export const wait = operation({
+  access: "read",
+  input: z.strictObject({ commandId: Id, timeoutMs: WaitMs.default(600_000) }),
+  output: Command,
+  errors: ["not_found", "deadline_exceeded"],
+  waitMs: (input) => input.timeoutMs,
+  *run({ commandId }) {
+    const command = yield* readCommand(commandId);
+    return isFinal(command.state) ? command : new Later([commandTopic(commandId)], new StoreError("deadline_exceeded", "the command has not ended"));
+  },
+});
+
+const readCommand = step(function* (commandId: string) {
+  const row = yield* first<CommandRow>(sql`SELECT * FROM commands WHERE id = ${commandId}`);
+  return row ?? fail("not_found", { entity: "command", id: commandId });
+});
+
+const lockCommand = step(function* (commandId: string) {
+  const row = yield* first<CommandRow>(sql`SELECT * FROM commands WHERE id = ${commandId} ${forUpdate}`);
+  return row ?? fail("not_found", { entity: "command", id: commandId });
+});

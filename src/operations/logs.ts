@@ -1,0 +1,277 @@
+import { z } from "zod";
+import { bounds } from "../limits.ts";
+import { boolean, integer, type RawOf, record } from "../model/codec.ts";
+import { type CommandState, isFinal } from "../model/commands.ts";
+import { Fence, Id, WaitMs } from "../model/fields.ts";
+import { type Chunk, countLines, LogData, LogPage, logStreams } from "../model/logs.ts";
+import { type Context, fail, Later, operation } from "../operation.ts";
+import { all, change, first, forUpdate, sql, step } from "../sql.ts";
+import { logTopic } from "./sessionState.ts";
+
+interface AttemptRow {
+  readonly id: number;
+  readonly attempt: number;
+  readonly outcome: string | null;
+  readonly log_state: "open" | "sealed" | "pruned";
+  readonly next_offset: number;
+  readonly next_line: number;
+  readonly limit_bytes: number;
+  readonly dropped_bytes: number;
+}
+
+/**
+ * Adds bytes to the log of a running command.
+ *
+ * Input    fence: of the claim; offset: how many bytes were written before these; data: 1 .. 65 536 bytes
+ * Result   { ackOffset, truncated }: everything before ackOffset is stored. Bytes that were there already are dropped, so a repetition is safe.
+ *          Beyond the log's limit its middle is cut out; truncated says that this has happened
+ * Fails    not_found | log_gap { expectedOffset } | log_sealed | lease_lost { currentFence } | lease_expired
+ * Effect   one row of log_chunks and of attempts; no row of changes, a log has its own cursor
+ * Cost     2 statements by key
+ */
+export const append = operation({
+  access: "write",
+  input: z.strictObject({ commandId: Id, fence: Fence, offset: z.int().min(0), stream: z.enum(logStreams).default("stdout"), data: LogData }),
+  output: record({ ackOffset: integer, truncated: boolean }),
+  errors: ["not_found", "log_gap", "log_sealed", "lease_lost", "lease_expired"],
+  *run(input, context) {
+    const { commandId, fence, offset, data } = input;
+    const end = offset + data.byteLength;
+    const lines = countLines(data);
+    const attempt = yield* first<{ id: number; next_line: number; dropped_bytes: number }>(sql`
+      UPDATE attempts SET next_offset = ${end}, next_line = next_line + ${lines}
+      WHERE command_id = ${commandId} AND fence = ${fence} AND next_offset = ${offset} AND log_state = 'open' AND ${end} <= limit_bytes + dropped_bytes
+        AND EXISTS (SELECT 1 FROM commands WHERE id = ${commandId} AND fence = ${fence} AND lease_expires_at > ${context.now})
+      RETURNING id, next_line, dropped_bytes`);
+    if (attempt === undefined) return yield* appendWithCare(input, context);
+    yield* insertChunk(attempt.id, offset, attempt.next_line - lines, lines, input.stream, data, context.now);
+    context.wake(logTopic(commandId));
+    return { ackOffset: end, truncated: attempt.dropped_bytes > 0 ? 1 : 0 };
+  },
+});
+
+interface Append {
+  readonly commandId: string;
+  readonly fence: number;
+  readonly offset: number;
+  readonly stream: (typeof logStreams)[number];
+  readonly data: Uint8Array;
+}
+
+function insertChunk(attemptId: number, offset: number, startLine: number, lines: number, stream: string, data: Uint8Array, now: Date) {
+  return change(sql`
+    INSERT INTO log_chunks (attempt_id, start_offset, byte_length, start_line, line_count, stream, at, data)
+    VALUES (${attemptId}, ${offset}, ${data.byteLength}, ${startLine}, ${lines}, ${stream}, ${now}, ${data})`);
+}
+
+/** Everything but the next bytes in order, within the limit and under a live lease. */
+const appendWithCare = step(function* ({ commandId, fence, offset, stream, data }: Append, context: Context) {
+  const command = yield* first<{ fence: number; lease_expires_at: number | null }>(sql`
+    SELECT fence, lease_expires_at FROM commands WHERE id = ${commandId}`);
+  if (command === undefined) fail("not_found", { entity: "command", id: commandId });
+  const attempt = yield* first<AttemptRow>(sql`SELECT * FROM attempts WHERE command_id = ${commandId} AND fence = ${fence} ${forUpdate}`);
+  if (attempt === undefined) fail("lease_lost", { currentFence: command.fence });
+  const truncated = attempt.dropped_bytes > 0 ? 1 : 0;
+  if (offset + data.byteLength <= attempt.next_offset) return { ackOffset: attempt.next_offset, truncated };
+  if (command.fence !== fence || attempt.outcome === "lost") fail("lease_lost", { currentFence: command.fence });
+  if (attempt.log_state !== "open") fail("log_sealed", { nextOffset: attempt.next_offset });
+  if (command.lease_expires_at === null || command.lease_expires_at <= context.now.getTime()) fail("lease_expired", { expiredAt: command.lease_expires_at });
+  if (offset > attempt.next_offset) fail("log_gap", { expectedOffset: attempt.next_offset });
+  const fresh = data.subarray(attempt.next_offset - offset);
+  const end = attempt.next_offset + fresh.byteLength;
+  const dropped = attempt.dropped_bytes + (yield* dropMiddle(attempt, end));
+  const lines = countLines(fresh);
+  yield* change(sql`
+    UPDATE attempts SET next_offset = ${end}, next_line = next_line + ${lines}, dropped_bytes = ${dropped} WHERE id = ${attempt.id}`);
+  yield* insertChunk(attempt.id, attempt.next_offset, attempt.next_line, lines, stream, fresh, context.now);
+  context.wake(logTopic(commandId));
+  return { ackOffset: end, truncated: dropped > 0 ? 1 : 0 };
+});
+
+/** The first half of the limit is kept for good; after it the oldest chunks go, so that the end of a log is always there. */
+const dropMiddle = step(function* (attempt: AttemptRow, end: number) {
+  const needed = end - attempt.dropped_bytes - attempt.limit_bytes;
+  if (needed <= 0) return 0;
+  const keep = Math.floor(attempt.limit_bytes / 2);
+  let dropped = 0;
+  while (dropped < needed) {
+    const oldest = yield* first<{ start_offset: number; byte_length: number }>(sql`
+      SELECT start_offset, byte_length FROM log_chunks WHERE attempt_id = ${attempt.id} AND start_offset >= ${keep} ORDER BY start_offset LIMIT 1`);
+    if (oldest === undefined) break;
+    yield* change(sql`DELETE FROM log_chunks WHERE attempt_id = ${attempt.id} AND start_offset = ${oldest.start_offset}`);
+    dropped += oldest.byte_length;
+  }
+  return dropped;
+});
+
+const position = {
+  commandId: Id,
+  /** The latest attempt unless one is named. */
+  attempt: z.int().positive().optional(),
+  /** Where to begin: a byte, a line (both from 0), or so many lines before the end. The beginning unless one is named. */
+  offset: z.int().min(0).optional(),
+  line: z.int().min(0).optional(),
+  lastLines: z.int().min(0).max(100_000).optional(),
+  maxBytes: z
+    .int()
+    .min(1)
+    .max(bounds.logReadBytes)
+    .default(256 * 1024),
+};
+const onePosition = (input: { offset?: number | undefined; line?: number | undefined; lastLines?: number | undefined }) =>
+  [input.offset, input.line, input.lastLines].filter((value) => value !== undefined).length <= 1;
+const onePositionRule = { error: "name one of offset, line and lastLines", path: ["offset"] };
+
+/**
+ * A part of a log, of about maxBytes.
+ *
+ * Result   { attempt, chunks, nextOffset, ended, state }; read on from nextOffset. A chunk's droppedBytes tells what was cut out before it
+ * Fails    not_found
+ * Cost     a few statements by key, one for each 16 chunks; about 20 more to find a line
+ */
+export const read = operation({
+  access: "read",
+  input: z.strictObject(position).refine(onePosition, onePositionRule),
+  output: LogPage,
+  errors: ["not_found"],
+  *run(input) {
+    return (yield* readLog(input)).page;
+  },
+});
+
+/**
+ * The log as it grows: chunks from the position on, without gap or repetition between what was there and what comes, until the log is sealed.
+ *
+ * Input    as read; a command that has not begun is waited for
+ * Fails    not_found
+ */
+export const follow = operation({
+  access: "read",
+  input: z.strictObject({ ...position, waitMs: WaitMs.default(20_000) }).refine(onePosition, onePositionRule),
+  output: LogPage,
+  errors: ["not_found"],
+  waitMs: (input) => input.waitMs,
+  stream: {
+    items: (page): Chunk[] => page.chunks,
+    next: ({ commandId, maxBytes, waitMs, ...from }, page) => {
+      if (page.ended) return undefined;
+      const start = page.attempt === 0 ? from : { attempt: page.attempt, offset: page.nextOffset };
+      return { commandId, maxBytes, waitMs, ...start };
+    },
+  },
+  *run(input) {
+    const { page, waitsForMore } = yield* readLog(input);
+    return waitsForMore ? new Later([logTopic(input.commandId)], page) : page;
+  },
+});
+
+interface Position {
+  readonly commandId: string;
+  readonly attempt?: number | undefined;
+  readonly offset?: number | undefined;
+  readonly line?: number | undefined;
+  readonly lastLines?: number | undefined;
+  readonly maxBytes: number;
+}
+
+const readLog = step(function* (input: Position) {
+  const command = yield* first<{ state: CommandState }>(sql`SELECT state FROM commands WHERE id = ${input.commandId}`);
+  if (command === undefined) fail("not_found", { entity: "command", id: input.commandId });
+  const attempt = yield* findAttempt(input);
+  if (attempt === undefined) {
+    if (input.attempt !== undefined) fail("not_found", { entity: "attempt", attempt: input.attempt });
+    const ended = isFinal(command.state);
+    const page: RawOf<typeof LogPage> = { attempt: 0, chunks: [], nextOffset: 0, ended: ended ? 1 : 0, state: ended ? "sealed" : "open" };
+    return { page, waitsForMore: !ended };
+  }
+  const from = yield* findOffset(attempt, input);
+  const chunks = yield* readChunks(attempt, from, input.maxBytes);
+  const last = chunks.at(-1);
+  const nextOffset = last === undefined ? Math.min(from, attempt.next_offset) : last.offset + last.data.byteLength;
+  const ended = attempt.log_state === "pruned" ? chunks.length === 0 : attempt.log_state === "sealed" && nextOffset >= attempt.next_offset;
+  const page: RawOf<typeof LogPage> = { attempt: attempt.attempt, chunks, nextOffset, ended: ended ? 1 : 0, state: attempt.log_state };
+  return { page, waitsForMore: chunks.length === 0 && !ended };
+});
+
+const findAttempt = step(function* ({ commandId, attempt }: Position) {
+  const which = attempt === undefined ? sql`TRUE` : sql`attempt = ${attempt}`;
+  return yield* first<AttemptRow>(sql`SELECT * FROM attempts WHERE command_id = ${commandId} AND ${which} ORDER BY attempt DESC LIMIT 1`);
+});
+
+const findOffset = step(function* (attempt: AttemptRow, { offset, line, lastLines }: Position) {
+  if (lastLines !== undefined) return yield* offsetOfLine(attempt, yield* firstOfLast(attempt, lastLines));
+  return line === undefined ? (offset ?? 0) : yield* offsetOfLine(attempt, line);
+});
+
+/** The bytes after the last line break are a line too, if there are any. */
+const firstOfLast = step(function* (attempt: AttemptRow, lastLines: number) {
+  const last = yield* first<{ data: Uint8Array }>(sql`
+    SELECT data FROM log_chunks WHERE attempt_id = ${attempt.id} ORDER BY start_offset DESC LIMIT 1`);
+  const unended = last !== undefined && last.data.at(-1) !== 10 ? 1 : 0;
+  return Math.max(0, attempt.next_line + unended - lastLines);
+});
+
+interface Place {
+  readonly start_offset: number;
+  readonly byte_length: number;
+  readonly start_line: number;
+  readonly line_count: number;
+}
+
+/** Lines grow with offsets, so a search by halves over the primary key does without an index of lines, which every append would have to keep. */
+const offsetOfLine = step(function* (attempt: AttemptRow, line: number) {
+  if (line === 0) return 0;
+  let [low, high] = [0, attempt.next_offset];
+  let found: Place | undefined;
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    const place = yield* first<Place>(sql`
+      SELECT start_offset, byte_length, start_line, line_count FROM log_chunks
+      WHERE attempt_id = ${attempt.id} AND start_offset <= ${middle} ORDER BY start_offset DESC LIMIT 1`);
+    if (place === undefined || place.start_line + place.line_count < line) low = middle + 1;
+    else {
+      found = place;
+      high = place.start_offset;
+    }
+  }
+  if (found === undefined) return attempt.next_offset;
+  if (found.start_line >= line) return found.start_offset;
+  const chunk = yield* first<{ data: Uint8Array }>(sql`
+    SELECT data FROM log_chunks WHERE attempt_id = ${attempt.id} AND start_offset = ${found.start_offset}`);
+  let at = -1;
+  for (let skipped = found.start_line; skipped < line; skipped++) at = (chunk?.data ?? new Uint8Array()).indexOf(10, at + 1);
+  return found.start_offset + at + 1;
+});
+
+interface ChunkRow extends Place {
+  readonly stream: (typeof logStreams)[number];
+  readonly at: number;
+  readonly data: Uint8Array;
+}
+
+const readChunks = step(function* (attempt: AttemptRow, from: number, maxBytes: number) {
+  const before = yield* first<Place>(sql`
+    SELECT start_offset, byte_length, start_line, line_count FROM log_chunks
+    WHERE attempt_id = ${attempt.id} AND start_offset <= ${from} ORDER BY start_offset DESC LIMIT 1`);
+  const within = before !== undefined && before.start_offset + before.byte_length > from;
+  const chunks: RawOf<typeof Chunk>[] = [];
+  let [start, expected, read] = [within ? before.start_offset : from, from, 0];
+  while (read < maxBytes) {
+    const rows = yield* all<ChunkRow>(sql`
+      SELECT start_offset, byte_length, start_line, line_count, stream, at, data FROM log_chunks
+      WHERE attempt_id = ${attempt.id} AND start_offset >= ${start} ORDER BY start_offset LIMIT 16`);
+    for (const row of rows) {
+      if (read >= maxBytes) break;
+      const skipped = Math.max(0, from - row.start_offset);
+      const offset = row.start_offset + skipped;
+      const data = row.data.subarray(skipped);
+      const startLine = row.start_line + (skipped === 0 ? 0 : countLines(row.data.subarray(0, skipped)));
+      chunks.push({ attempt: attempt.attempt, offset, droppedBytes: offset - expected, startLine, stream: row.stream, at: row.at, data });
+      read += data.byteLength;
+      expected = offset + data.byteLength;
+    }
+    if (rows.length < 16) break;
+    start = expected;
+  }
+  return chunks;
+});

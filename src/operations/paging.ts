@@ -1,0 +1,28 @@
+// How list operations page: by (created_at, id), newest last, so that rows made meanwhile come on a later page.
+import { bounds } from "../limits.ts";
+import { all, every, type Statement, sql, step } from "../sql.ts";
+
+interface PageInput {
+  readonly limit: number;
+  readonly cursor?: string | undefined;
+}
+
+/** The condition that starts after the cursor. Cursors were checked by the input schema. */
+export function afterCursor(cursor: string | undefined): Statement | undefined {
+  if (cursor === undefined) return undefined;
+  const [ms, id] = cursor.split("_") as [string, string];
+  return sql`(created_at, id) > (${new Date(Number(ms))}, ${id})`;
+}
+
+/** One row more than asked for tells whether there is a next page. */
+export const listPage = step(function* <Row extends { readonly id: string; readonly created_at: number }>(
+  from: Statement,
+  input: PageInput,
+  ...conditions: readonly (Statement | undefined)[]
+) {
+  const limit = Math.min(input.limit, bounds.pageRowsMax);
+  const rows = yield* all<Row>(sql`SELECT * FROM ${from} WHERE ${every(...conditions, afterCursor(input.cursor))} ORDER BY created_at, id LIMIT ${limit + 1}`);
+  const items = rows.slice(0, limit);
+  const last = items.at(-1);
+  return { items, nextCursor: rows.length > limit && last !== undefined ? `${last.created_at}_${last.id}` : undefined };
+});

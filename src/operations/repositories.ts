@@ -1,0 +1,163 @@
+import { z } from "zod";
+import { optional, page, type RawOf } from "../model/codec.ts";
+import { Id, Name, paging, Version } from "../model/fields.ts";
+import { nameKey, Repository, repositoryFields } from "../model/repositories.ts";
+import { fail, operation } from "../operation.ts";
+import { first, forUpdate, nothing, type Statement, sql, step } from "../sql.ts";
+import { listPage } from "./paging.ts";
+import { checkVersion } from "./versions.ts";
+
+type Row = RawOf<typeof Repository>;
+
+const { id, name, ...settable } = repositoryFields;
+
+/**
+ * Makes the repository of this name, or changes what is given of it.
+ *
+ * Input    name: 1 .. 200 characters, unique without regard to case; what is absent stays as it is
+ * Result   the row, as it is now
+ * Fails    conflict { reason: "version" }
+ * Effect   one row of repositories and of changes; none when nothing differs
+ * Cost     at most 3 statements by unique index
+ */
+export const upsert = operation({
+  access: "write",
+  input: z.strictObject({
+    id,
+    name,
+    remoteUrl: settable.remoteUrl,
+    defaultBranch: settable.defaultBranch.unwrap().optional(),
+    description: settable.description,
+    settings: settable.settings,
+    worktreeRoot: settable.worktreeRoot,
+    maxWorktrees: settable.maxWorktrees.unwrap().optional(),
+    expectedVersion: Version.optional(),
+  }),
+  output: Repository,
+  errors: ["conflict"],
+  *run(input, { now, changed }) {
+    const key = nameKey(input.name);
+    const before = yield* first<Row>(sql`SELECT * FROM repositories WHERE name_key = ${key} ${forUpdate}`);
+    if (before !== undefined) checkVersion(before, input.expectedVersion);
+    // One statement, so that two first upserts of one name cannot both insert.
+    const stored = yield* first<Row>(sql`
+      INSERT INTO repositories (id, name, name_key, remote_url, default_branch, description, settings, worktree_root, max_worktrees, created_at, updated_at)
+      VALUES (${input.id}, ${input.name}, ${key}, ${input.remoteUrl ?? null}, ${input.defaultBranch ?? "main"}, ${input.description ?? null},
+        ${input.settings ?? null}, ${input.worktreeRoot ?? null}, ${input.maxWorktrees ?? 16}, ${now}, ${now})
+      ON CONFLICT (name_key) DO UPDATE SET name = excluded.name
+        ${given(input.remoteUrl, sql`, remote_url = excluded.remote_url`)}
+        ${given(input.defaultBranch, sql`, default_branch = excluded.default_branch`)}
+        ${given(input.description, sql`, description = excluded.description`)}
+        ${given(input.settings, sql`, settings = excluded.settings`)}
+        ${given(input.worktreeRoot, sql`, worktree_root = excluded.worktree_root`)}
+        ${given(input.maxWorktrees, sql`, max_worktrees = excluded.max_worktrees`)},
+        archived_at = NULL, version = repositories.version + 1, updated_at = excluded.updated_at
+      WHERE ${before === undefined || differs(input, before) ? sql`TRUE` : sql`FALSE`}
+      RETURNING *`);
+    if (stored === undefined) return before as Row;
+    changed({ entity: "repository", id: stored.id, op: stored.version === 1 ? "create" : "update", version: stored.version });
+    return stored;
+  },
+});
+
+function given(value: unknown, assignment: Statement): Statement {
+  return value === undefined ? nothing : assignment;
+}
+
+/** An archived repository that is named again is in use again. */
+function differs(input: Readonly<Record<string, unknown>>, row: Row): boolean {
+  const pairs: [unknown, unknown][] = [
+    [input.name, row.name],
+    [input.remoteUrl, row.remote_url],
+    [input.defaultBranch, row.default_branch],
+    [input.description, row.description],
+    [input.settings, row.settings],
+    [input.worktreeRoot, row.worktree_root],
+    [input.maxWorktrees, row.max_worktrees],
+  ];
+  return row.archived_at !== null || pairs.some(([asked, stored]) => asked !== undefined && asked !== stored);
+}
+
+/**
+ * Fails    not_found
+ * Cost     1 statement by primary key
+ */
+export const get = operation({
+  access: "read",
+  input: z.strictObject({ repositoryId: Id }),
+  output: Repository,
+  errors: ["not_found"],
+  *run({ repositoryId }) {
+    return yield* getRepository(repositoryId);
+  },
+});
+
+/**
+ * The repository of this name, in any case, or undefined.
+ *
+ * Cost     1 statement by unique index
+ */
+export const find = operation({
+  access: "read",
+  input: z.strictObject({ name: Name }),
+  output: optional(Repository),
+  errors: [],
+  *run(input) {
+    return yield* first<Row>(sql`SELECT * FROM repositories WHERE name_key = ${nameKey(input.name)}`);
+  },
+});
+
+/**
+ * Repositories by age; archived ones only when asked for.
+ *
+ * Cost     1 statement along an index, at most `limit` rows kept
+ */
+export const list = operation({
+  access: "read",
+  input: z.strictObject({ includeArchived: z.boolean().default(false), ...paging }),
+  output: page(Repository),
+  errors: [],
+  *run(input) {
+    return yield* listPage<Row>(sql`repositories`, input, input.includeArchived ? undefined : sql`archived_at IS NULL`);
+  },
+});
+
+/**
+ * Takes the repository out of use: no new sessions, no new worktrees. Repeated, it changes nothing.
+ *
+ * Fails    not_found | conflict { reason: "version" }
+ * Effect   one row of repositories and of changes
+ */
+export const archive = operation({
+  access: "write",
+  input: z.strictObject({ repositoryId: Id, expectedVersion: Version.optional() }),
+  output: Repository,
+  errors: ["not_found", "conflict"],
+  *run({ repositoryId, expectedVersion }, { now, changed }) {
+    const before = yield* lockRepository(repositoryId);
+    checkVersion(before, expectedVersion);
+    if (before.archived_at !== null) return before;
+    const row = yield* first<Row>(sql`
+      UPDATE repositories SET archived_at = ${now}, version = version + 1, updated_at = ${now} WHERE id = ${repositoryId} RETURNING *`);
+    changed({ entity: "repository", id: repositoryId, op: "archive", version: before.version + 1 });
+    return row as Row;
+  },
+});
+
+export const getRepository = step(function* (repositoryId: string) {
+  const row = yield* first<Row>(sql`SELECT * FROM repositories WHERE id = ${repositoryId}`);
+  return row ?? fail("not_found", { entity: "repository", id: repositoryId });
+});
+
+/** The parent row that guards max_worktrees on PostgreSQL; for SQLite the same as getRepository. */
+export const lockRepository = step(function* (repositoryId: string) {
+  const row = yield* first<Row>(sql`SELECT * FROM repositories WHERE id = ${repositoryId} ${forUpdate}`);
+  return row ?? fail("not_found", { entity: "repository", id: repositoryId });
+});
+
+/** One that may still be used for new work. */
+export const lockActiveRepository = step(function* (repositoryId: string) {
+  const row = yield* lockRepository(repositoryId);
+  if (row.archived_at !== null) fail("invalid_transition", { entity: "repository", state: "archived" }, "the repository is archived");
+  return row;
+});

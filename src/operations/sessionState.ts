@@ -1,0 +1,124 @@
+// How a session's row moves: every operation that touches a session goes through here, so that counters, readiness and state agree.
+import type { CommandRow } from "../model/commands.ts";
+import { isOpen, type SessionRow, type SessionState } from "../model/sessions.ts";
+import { type Release, releases } from "../model/worktrees.ts";
+import { after, type Context, fail } from "../operation.ts";
+import { all, first, forUpdate, sql, step } from "../sql.ts";
+
+export const lockSession = step(function* (sessionId: string) {
+  const row = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${forUpdate}`);
+  return row ?? fail("not_found", { entity: "session", id: sessionId });
+});
+
+/** One that takes new work. */
+export const lockOpenSession = step(function* (sessionId: string) {
+  const row = yield* lockSession(sessionId);
+  if (row.state !== "pending" && row.state !== "running") fail("invalid_transition", { entity: "session", state: row.state });
+  return row;
+});
+
+/**
+ * Writes a session's row, and works out what follows from it: when it expires, and whether a runner may claim from it.
+ * With an `op` the change is recorded and the version grows; counters and activity alone are no change of their own.
+ */
+export const saveSession = step(function* (before: SessionRow, changes: Partial<SessionRow>, context: Context, op?: string, reason?: string) {
+  const { now, changed, wake } = context;
+  const row = { ...before, ...changes };
+  const claimable = (row.state === "pending" || row.state === "running") && row.queued_commands > 0 && row.active_commands < row.max_parallel;
+  const head = claimable
+    ? yield* first<{ priority: number; queued_at: number }>(sql`
+    SELECT priority, queued_at FROM commands WHERE session_id = ${row.id} AND state = 'queued' ORDER BY sequence LIMIT 1`)
+    : undefined;
+  const stored = (yield* first<SessionRow>(sql`
+    UPDATE sessions SET state = ${row.state}, end_reason = ${row.end_reason}, worktree_id = ${row.worktree_id}, worktree_fence = ${row.worktree_fence},
+      next_sequence = ${row.next_sequence}, queued_commands = ${row.queued_commands}, active_commands = ${row.active_commands},
+      failed_commands = ${row.failed_commands}, ready_priority = ${head?.priority ?? null}, ready_at = ${head === undefined ? null : new Date(head.queued_at)},
+      last_activity_at = ${now}, expires_at = ${row.idle_ttl_ms === null ? null : after(now, row.idle_ttl_ms)},
+      started_at = ${row.started_at === null ? null : new Date(row.started_at)}, ended_at = ${row.ended_at === null ? null : new Date(row.ended_at)},
+      version = version + ${op === undefined ? 0 : 1}, updated_at = ${now}
+    WHERE id = ${row.id} RETURNING *`)) as SessionRow;
+  if (op !== undefined) {
+    const detail = { state: stored.state, ...(reason === undefined ? {} : { reason }) };
+    changed({ entity: "session", id: row.id, op, version: stored.version, fence: stored.worktree_fence ?? undefined, sessionId: row.id, detail });
+    wake(sessionTopic(row.id));
+  }
+  if (head !== undefined) wake(readyTopic);
+  return stored;
+});
+
+export const bindWorktree = step(function* (session: SessionRow, worktree: { readonly id: string; readonly fence: number }, context: Context) {
+  yield* saveSession(session, { worktree_id: worktree.id, worktree_fence: worktree.fence }, context, "bind");
+});
+
+/** The open session that held the tree under this fence, if any, holds it no longer; its commands may be claimed by any runner. */
+export const unbindWorktree = step(function* (worktreeId: string, fence: number, context: Context) {
+  const session = yield* first<SessionRow>(sql`
+    SELECT * FROM sessions WHERE worktree_id = ${worktreeId} AND worktree_fence = ${fence} AND state IN ('pending', 'running', 'cancelling') ${forUpdate}`);
+  if (session !== undefined) yield* saveSession(session, { worktree_id: null, worktree_fence: null }, context, "unbind");
+});
+
+/**
+ * Ends a session: queued commands are cancelled, active ones asked to stop, the worktree given back once none is active.
+ * The ended row keeps worktree and fence, to tell later where it ran.
+ */
+export const endSession = step(function* (session: SessionRow, asked: SessionState, context: Context, reason: string | undefined, to: Release = "dirty") {
+  const { now, changed, wake } = context;
+  const cancelled = yield* all<Pick<CommandRow, "id" | "version">>(sql`
+    UPDATE commands SET state = 'cancelled', ended_at = ${now}, cancel_requested_at = ${now}, end_reason = 'session_ended', version = version + 1, updated_at = ${now}
+    WHERE session_id = ${session.id} AND state = 'queued' RETURNING id, version`);
+  const stopping = yield* all<Pick<CommandRow, "id" | "version">>(sql`
+    UPDATE commands SET state = 'cancelling', cancel_requested_at = ${now}, version = version + 1, updated_at = ${now}
+    WHERE session_id = ${session.id} AND lease_expires_at IS NOT NULL AND state = 'running' RETURNING id, version`);
+  for (const { id, version } of cancelled) {
+    changed({ entity: "command", id, op: "cancel", version, sessionId: session.id });
+    wake(commandTopic(id));
+    wake(logTopic(id));
+  }
+  for (const { id, version } of stopping) changed({ entity: "command", id, op: "cancelling", version, sessionId: session.id });
+  const state = asked === "cancelled" && session.active_commands > 0 ? "cancelling" : asked;
+  const ended = yield* saveSession(
+    session,
+    {
+      state,
+      end_reason: reason ?? session.end_reason,
+      ended_at: isOpen(state) ? null : now.getTime(),
+      queued_commands: 0,
+      failed_commands: session.failed_commands + cancelled.length,
+    },
+    context,
+    state === "cancelling" ? "cancelling" : "end",
+    reason,
+  );
+  if (ended.active_commands === 0) yield* giveTreeBack(ended, to, context);
+  return ended;
+});
+
+/** Called when a command is no longer active: an ending session may have ended with it, and an autoComplete one may be done. */
+export const settleSession = step(function* (session: SessionRow, to: Release | undefined, context: Context) {
+  if (session.active_commands > 0) return session;
+  if (session.state === "cancelling") return yield* endSession(session, "cancelled", context, undefined, to);
+  if (!isOpen(session.state)) {
+    yield* giveTreeBack(session, to ?? "dirty", context);
+    return session;
+  }
+  if (session.auto_complete === 0 || session.queued_commands > 0) return session;
+  return yield* endSession(session, session.failed_commands > 0 ? "failed" : "completed", context, undefined, to);
+});
+
+/** Releases the tree that an ended session held, unless it was released, reaped or granted anew before. */
+const giveTreeBack = step(function* (session: SessionRow, to: Release, { now, changed, wake }: Context) {
+  if (session.worktree_id === null) return;
+  const row = yield* first<{ id: string; version: number; fence: number; repository_id: string }>(sql`
+    UPDATE worktrees SET state = ${releases[to]}, lease_runner_id = NULL, lease_owner = NULL, leased_at = NULL, lease_expires_at = NULL,
+      version = version + 1, updated_at = ${now}
+    WHERE id = ${session.worktree_id} AND fence = ${session.worktree_fence} AND state = 'leased' RETURNING id, version, fence, repository_id`);
+  if (row === undefined) return;
+  changed({ entity: "worktree", id: row.id, op: "release", version: row.version, fence: row.fence, sessionId: session.id, detail: { state: releases[to] } });
+  wake(`worktrees:${row.repository_id}`);
+});
+
+/** What calls wait on. */
+export const readyTopic = "ready";
+export const sessionTopic = (sessionId: string): string => `session:${sessionId}`;
+export const commandTopic = (commandId: string): string => `command:${commandId}`;
+export const logTopic = (commandId: string): string => `log:${commandId}`;

@@ -1,0 +1,55 @@
+// All operations. A name is an entity and a verb: the keys of this table.
+import * as changes from "./changes.ts";
+import * as commands from "./commands.ts";
+import * as logs from "./logs.ts";
+import * as maintenance from "./maintenance.ts";
+import * as repositories from "./repositories.ts";
+import * as runners from "./runners.ts";
+import * as sessions from "./sessions.ts";
+import * as worktrees from "./worktrees.ts";
+
+const { upsert, archive } = repositories;
+const { register, heartbeat, drain } = runners;
+
+export const operations = {
+  repositories: { upsert, get: repositories.get, find: repositories.find, list: repositories.list, archive },
+  runners: { register, heartbeat, drain, list: runners.list },
+  worktrees: {
+    reserve: worktrees.reserve,
+    register: worktrees.register,
+    ready: worktrees.ready,
+    renew: worktrees.renew,
+    update: worktrees.update,
+    release: worktrees.release,
+    quarantine: worktrees.quarantine,
+    restore: worktrees.restore,
+    evict: worktrees.evict,
+    completeEvict: worktrees.completeEvict,
+    get: worktrees.get,
+    list: worktrees.list,
+  },
+  sessions: {
+    create: sessions.create,
+    complete: sessions.complete,
+    cancel: sessions.cancel,
+    touch: sessions.touch,
+    get: sessions.get,
+    list: sessions.list,
+    wait: sessions.wait,
+    delete: sessions.delete,
+  },
+  commands: {
+    enqueue: commands.enqueue,
+    claim: commands.claim,
+    finish: commands.finish,
+    cancel: commands.cancel,
+    get: commands.get,
+    list: commands.list,
+    wait: commands.wait,
+  },
+  logs: { append: logs.append, read: logs.read, follow: logs.follow },
+  changes: { since: changes.since, watch: changes.watch },
+  maintenance: { reap: maintenance.reap, stats: maintenance.stats },
+} as const;
+
+export type Operations = typeof operations;

@@ -1,0 +1,57 @@
+// What a runner thread runs: attaches to the store once, then hands each task to the user's module.
+import { MessageChannel, type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { StoreError, toWireFailure } from "../errors.ts";
+import { attachStore, type Store } from "../store.ts";
+import type { Abort, Assignment, Attach, RunnerThreadData, TaskResult } from "./messages.ts";
+
+export interface RunnerContext<Data = unknown> {
+  /** This thread's way to the store, with the operations that the pool allows. */
+  readonly store: Store;
+  /** Fires when the caller's signal fires, or the pool is closed in a hurry. */
+  readonly signal: AbortSignal;
+  /** The pool's `workerData`. */
+  readonly workerData: Data;
+}
+
+/** The default export of a runner module. */
+export type RunnerTask<Task = never, Result = unknown, Data = unknown> = (task: Task, context: RunnerContext<Data>) => Result | Promise<Result>;
+
+export function startRunnerThread(): (assignment: Assignment) => Promise<TaskResult> {
+  const { module, limits, data } = workerData as RunnerThreadData;
+  const store = new MessageChannel();
+  const control = new MessageChannel();
+  const attach: Attach = { type: "debug-server-db:attach", store: store.port2, control: control.port2 };
+  parentPort?.postMessage(attach, [store.port2, control.port2]);
+  const attached = attachStore(store.port1, { limits });
+  const running = new Map<number, AbortController>();
+  listenForAborts(control.port1, running);
+  const loaded = import(module) as Promise<{ default?: unknown }>;
+  // Reported by the first task.
+  loaded.catch(() => undefined);
+
+  return async ({ taskId, task }) => {
+    const aborter = new AbortController();
+    running.set(taskId, aborter);
+    try {
+      const { default: run } = await loaded;
+      if (typeof run !== "function") throw new TypeError(`${module} has no default export that is a function`);
+      const value: unknown = await (run as RunnerTask<unknown>)(task, { store: attached, signal: aborter.signal, workerData: data });
+      return { ok: true, value };
+    } catch (error) {
+      return failureOf(error);
+    } finally {
+      running.delete(taskId);
+    }
+  };
+}
+
+function listenForAborts(control: MessagePort, running: ReadonlyMap<number, AbortController>): void {
+  control.on("message", ({ taskId, reason }: Abort) => running.get(taskId)?.abort(reason));
+  control.unref();
+}
+
+function failureOf(error: unknown): TaskResult {
+  const { name = "Error", message = String(error), stack, code } = (error ?? {}) as Partial<Error> & { code?: unknown };
+  const failure = error instanceof StoreError ? { wire: toWireFailure(error), operation: error.operation } : undefined;
+  return { ok: false, name, message, stack, code: typeof code === "string" || typeof code === "number" ? code : undefined, failure };
+}

@@ -1,0 +1,68 @@
+// A store that is given functions, for tests of code that uses one: what is not given throws, and every call is recorded.
+import type { CallOptions } from "../client.ts";
+import { operations } from "../operations/table.ts";
+import type { OwnedStore } from "../store.ts";
+
+type Entity = keyof typeof operations;
+// biome-ignore lint/suspicious/noExplicitAny: a stub answers with what its test needs, which may be less than a whole row.
+type StubMethod = (input: any, options?: CallOptions) => unknown;
+
+export type StubMethods = { readonly [Name in Entity]?: { readonly [Verb in keyof (typeof operations)[Name]]?: StubMethod } };
+
+export interface StubCall {
+  /** Such as "worktrees.reserve". */
+  readonly name: string;
+  readonly input: unknown;
+  readonly options: CallOptions | undefined;
+}
+
+export type StubStore = OwnedStore & { readonly calls: readonly StubCall[] };
+
+/** A stream (`logs.follow`, `changes.watch`) is given as a function that returns any iterable. */
+export function stubStore(given: StubMethods = {}): StubStore {
+  const calls: StubCall[] = [];
+  const methods: Record<string, Record<string, StubMethod>> = {};
+  for (const [entity, verbs] of Object.entries(operations)) {
+    methods[entity] = {};
+    for (const [verb, operation] of Object.entries(verbs)) {
+      const name = `${entity}.${verb}`;
+      const answer = (given[entity as Entity] as Record<string, StubMethod> | undefined)?.[verb];
+      const call: StubMethod = (input, options) => {
+        calls.push({ name, input, options });
+        if (answer === undefined) throw new Error(`stubStore: ${name} was called and is not given`);
+        return answer(input, options);
+      };
+      methods[entity][verb] =
+        operation.stream === undefined ? async (input, options) => call(input, options) : (input, options) => iterate(() => call(input, options));
+    }
+  }
+  const refuse = (name: string) => () => {
+    throw new Error(`stubStore: ${name} was called and is not given`);
+  };
+  const close = async (): Promise<void> => undefined;
+  const rest = { atomically: atomically(methods), close, connect: refuse("connect"), serve: refuse("serve"), [Symbol.asyncDispose]: close, calls };
+  return { ...methods, ...rest } as unknown as StubStore;
+}
+
+async function* iterate(call: () => unknown): AsyncGenerator<unknown> {
+  yield* call() as AsyncIterable<unknown>;
+}
+
+/** Runs what was recorded one after the other; the first failure ends it, with its index. */
+function atomically(methods: Record<string, Record<string, StubMethod>>) {
+  return async (record: (tx: unknown) => void): Promise<unknown[]> => {
+    const recorded: (() => unknown)[] = [];
+    const tx = Object.fromEntries(
+      Object.entries(methods).map(([entity, verbs]) => [
+        entity,
+        Object.fromEntries(
+          Object.entries(verbs).map(([verb, call]): [string, StubMethod] => [verb, (input, options) => void recorded.push(() => call(input, options))]),
+        ),
+      ]),
+    );
+    record(tx);
+    const results: unknown[] = [];
+    for (const call of recorded) results.push(await call());
+    return results;
+  };
+}

@@ -1,0 +1,4 @@
+// Entry point of the database thread.
+import { runDatabaseThread } from "../src/actor/database.ts";
+
+runDatabaseThread();
