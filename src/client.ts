@@ -68,7 +68,13 @@ interface Parcel {
   stop: () => void;
 }
 
-export function createClient<const Table extends OperationTable>(operations: Table, backend: Backend, limits: Limits): ClientOf<Table> {
+export interface Client<Table extends OperationTable> {
+  readonly methods: ClientOf<Table>;
+  /** Refuses new calls, and resolves when those that were made are answered; calls that wait for something are not waited for. */
+  drain(): Promise<void>;
+}
+
+export function createClient<const Table extends OperationTable>(operations: Table, backend: Backend, limits: Limits): Client<Table> {
   const courier = new Courier(backend, limits);
   const methods = mapTable(operations, (name, operation) => {
     if (operation.stream !== undefined) return (input: unknown = {}, options: CallOptions = {}) => stream(courier, name, operation, input, options);
@@ -90,7 +96,7 @@ export function createClient<const Table extends OperationTable>(operations: Tab
       return operation.output.fromWire(wire);
     });
   };
-  return { ...methods, atomically } as unknown as ClientOf<Table>;
+  return { methods: { ...methods, atomically } as unknown as ClientOf<Table>, drain: () => courier.drain() };
 }
 
 function mapTable<Value>(table: OperationTable, make: (name: string, operation: AnyOperation) => Value): Record<string, Record<string, Value>> {
@@ -148,6 +154,8 @@ class Courier {
   #calls = 0;
   #bytes = 0;
   #nextEnvelopeId = 1;
+  #draining = false;
+  #onDrained: (() => void) | undefined;
   #lost: string | undefined;
 
   constructor(backend: Backend, limits: Limits) {
@@ -171,8 +179,22 @@ class Courier {
     });
   }
 
+  drain(): Promise<void> {
+    this.#draining = true;
+    return new Promise((resolve) => {
+      this.#onDrained = resolve;
+      this.#checkDrained();
+    });
+  }
+
+  #checkDrained(): void {
+    const open = [...this.#waiting, ...this.#underWay].some(({ calls, settled }) => !settled && !calls.some(({ operation }) => operation.waits));
+    if (!open) this.#onDrained?.();
+  }
+
   #refuse(calls: readonly Outgoing[], bytes: number, signal: AbortSignal | undefined): void {
     const operation = (calls[0] as Outgoing).name;
+    if (this.#draining) throw new StoreError("closed", "the store is closed", { operation });
     if (this.#lost !== undefined) throw new StoreError("closed", this.#lost, { operation });
     if (signal?.aborted) throw new StoreError("aborted", undefined, { operation, cause: signal.reason });
     const { queueCalls, queueBytes, groupCalls, groupMs, envelopeBytes } = this.#limits;
@@ -260,6 +282,7 @@ class Courier {
     this.#bytes -= parcel.bytes;
     if (parcel.settled) return;
     parcel.settled = true;
+    if (this.#draining) this.#checkDrained();
     parcel.stop();
     const [first] = answers;
     // The other side confirms that the call has not run.

@@ -57,7 +57,7 @@ export const defaultUrl = "sqlite:.artifacts/data/metadata.db";
  */
 export async function openStore(options: StoreOptions = {}): Promise<OwnedStore> {
   const limits = checkLimits(options.limits);
-  const path = pathOf(options.url ?? process.env.DEBUG_SERVER_DB_URL ?? defaultUrl);
+  const path = pathOf(options.url ?? (process.env.DEBUG_SERVER_DB_URL || defaultUrl));
   const onEvent = (event: StoreEvent): void => {
     options.onEvent?.(event);
     if (options.logger !== undefined) logEvent(options.logger, event);
@@ -65,7 +65,8 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
   const { migrate = "create", synchronous = "full", maxBytes, clock } = options;
   const thread = await startDatabaseThread({ path, limits, migrate, synchronous, maxBytes, clock: clock?.shared }, onEvent);
   const backend = portBackend(thread.connect() as MessagePort);
-  return ownedStore(createClient(operations, backend, limits), {
+  const client = createClient(operations, backend, limits);
+  return ownedStore(client.methods, {
     connect: ({ operations: patterns } = {}) => {
       matcher(patterns);
       return thread.connect(patterns) as MessagePort;
@@ -75,6 +76,7 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
       thread.connect(patterns, port);
     },
     async close() {
+      await within(limits.closeMs, client.drain());
       await thread.close();
       await backend.close();
     },
@@ -84,17 +86,25 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
 /** The store behind a port that `store.connect` gave. */
 export function attachStore(port: MessagePort, options: { readonly limits?: Partial<Limits> } = {}): Store {
   const backend = portBackend(port);
-  const client = createClient(operations, backend, checkLimits(options.limits));
+  const { methods } = createClient(operations, backend, checkLimits(options.limits));
   const close = () => backend.close();
-  return { ...client, close, [Symbol.asyncDispose]: close };
+  return { ...methods, close, [Symbol.asyncDispose]: close };
 }
 
 export function ownedStore(client: ClientOf<Operations>, owner: Pick<OwnedStore, "connect" | "serve" | "close">): OwnedStore {
   return { ...client, ...owner, [Symbol.asyncDispose]: owner.close };
 }
 
+/** Resolves with the promise, or when so much time is over. */
+async function within(ms: number, promise: Promise<void>): Promise<void> {
+  const { promise: over, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  await Promise.race([promise, over]);
+  clearTimeout(timer);
+}
+
 /** https://www.sqlite.org/uri.html is not used: the rest of the URL is the path, as it is. */
-function pathOf(url: string): string {
+export function pathOf(url: string): string {
   const path = url.startsWith("sqlite:") ? url.slice("sqlite:".length).replace(/^\/\/(?=\/)/, "") : "";
   if (path !== "" && !path.includes("\u0000")) return path;
   throw new StoreError("invalid_input", `url: expected sqlite:PATH, such as ${defaultUrl}`);

@@ -76,8 +76,9 @@ const reapRunners = step(function* (limit: number, { now, limits, changed }: Con
   const ids: string[] = [];
   for (const [from, to, before] of [
     ["stalled", "gone", after(now, -limits.runnerGoneMs)],
+    // Never stalled: with its next heartbeat it would be online, and given new work.
+    ["draining", "gone", after(now, -limits.runnerGoneMs)],
     ["online", "stalled", now],
-    ["draining", "stalled", now],
   ] as const) {
     const rows = yield* all<{ id: string; version: number }>(sql`
       UPDATE runners SET state = ${to}, version = version + 1, updated_at = ${now}

@@ -5,6 +5,7 @@ import { nameKey, Repository, repositoryFields } from "../model/repositories.ts"
 import { fail, operation } from "../operation.ts";
 import { first, forUpdate, nothing, type Statement, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";
+import { freeTopic } from "./sessionState.ts";
 import { checkVersion } from "./versions.ts";
 
 type Row = RawOf<typeof Repository>;
@@ -16,7 +17,7 @@ const { id, name, ...settable } = repositoryFields;
  *
  * Input    name: 1 .. 200 characters, unique without regard to case; what is absent stays as it is
  * Result   the row, as it is now
- * Fails    conflict { reason: "version" }
+ * Fails    conflict { reason: "version" | "exists" }: an expectedVersion of a name that nobody has is stale; another row has this id
  * Effect   one row of repositories and of changes; none when nothing differs
  * Cost     at most 3 statements by unique index
  */
@@ -35,10 +36,10 @@ export const upsert = operation({
   }),
   output: Repository,
   errors: ["conflict"],
-  *run(input, { now, changed }) {
+  *run(input, { now, changed, wake }) {
     const key = nameKey(input.name);
     const before = yield* first<Row>(sql`SELECT * FROM repositories WHERE name_key = ${key} ${forUpdate}`);
-    if (before !== undefined) checkVersion(before, input.expectedVersion);
+    checkVersion(before ?? { version: 0 }, input.expectedVersion);
     // One statement, so that two first upserts of one name cannot both insert.
     const stored = yield* first<Row>(sql`
       INSERT INTO repositories (id, name, name_key, remote_url, default_branch, description, settings, worktree_root, max_worktrees, created_at, updated_at)
@@ -56,6 +57,8 @@ export const upsert = operation({
       RETURNING *`);
     if (stored === undefined) return before as Row;
     changed({ entity: "repository", id: stored.id, op: stored.version === 1 ? "create" : "update", version: stored.version });
+    // It may allow more worktrees than before.
+    wake(freeTopic(stored.id));
     return stored;
   },
 });

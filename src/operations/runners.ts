@@ -12,7 +12,7 @@ type Row = RawOf<typeof Runner>;
  * Makes a runner known. The same boot id again is the same runner: its row is brought up to date and its time renewed.
  *
  * Input    ttlMs: how long it counts as alive without a heartbeat, 1_000 .. 86_400_000
- * Fails    invalid_transition when a runner of this boot id is gone: it must start with a new one
+ * Fails    invalid_transition when a runner of this boot id is gone: it must start with a new one | conflict { reason: "exists" }
  * Effect   one row of runners and of changes
  */
 export const register = operation({
@@ -27,7 +27,7 @@ export const register = operation({
     ttlMs: LeaseTtl.default(60_000),
   }),
   output: Runner,
-  errors: ["invalid_transition"],
+  errors: ["invalid_transition", "conflict"],
   *run(input, { now, changed }) {
     const row = yield* first<Row>(sql`
       INSERT INTO runners (id, name, boot_id, host, pid, labels, state, heartbeat_at, expires_at, created_at, updated_at)

@@ -114,11 +114,13 @@ const giveTreeBack = step(function* (session: SessionRow, to: Release, { now, ch
     WHERE id = ${session.worktree_id} AND fence = ${session.worktree_fence} AND state = 'leased' RETURNING id, version, fence, repository_id`);
   if (row === undefined) return;
   changed({ entity: "worktree", id: row.id, op: "release", version: row.version, fence: row.fence, sessionId: session.id, detail: { state: releases[to] } });
-  wake(`worktrees:${row.repository_id}`);
+  wake(freeTopic(row.repository_id));
 });
 
 /** What calls wait on. */
 export const readyTopic = "ready";
+/** Reservers wait for a tree of the repository. */
+export const freeTopic = (repositoryId: string): string => `worktrees:${repositoryId}`;
 export const sessionTopic = (sessionId: string): string => `session:${sessionId}`;
 export const commandTopic = (commandId: string): string => `command:${commandId}`;
 export const logTopic = (commandId: string): string => `log:${commandId}`;

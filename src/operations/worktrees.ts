@@ -8,7 +8,7 @@ import { all, change, every, first, forUpdate, skipLocked, sql, step } from "../
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { lockRunner } from "./runners.ts";
-import { bindWorktree, lockSession, unbindWorktree } from "./sessionState.ts";
+import { bindWorktree, freeTopic, lockSession, unbindWorktree } from "./sessionState.ts";
 import { checkVersion } from "./versions.ts";
 
 /** Who will hold a lease: a registered runner, or anybody with a name. */
@@ -25,7 +25,7 @@ export const reserveFields = { ...holder, ttlMs: LeaseTtl.default(60_000), envir
  *
  * Input    ttlMs: 1_000 .. 86_400_000; sessionId: binds tree and fence to it, and its commit is the default; waitMs: wait so long for a tree
  * Result   the lease; its fence goes with every later call
- * Fails    not_found | invalid_transition | conflict { reason: "bound" | "path" | "repository" } | capacity_exhausted { earliestExpiryAt }
+ * Fails    not_found | invalid_transition | conflict { reason: "bound" | "path" | "repository" | "exists" } | capacity_exhausted { earliestExpiryAt }
  * Effect   one row of worktrees, perhaps one of sessions; a row of changes for each
  * Cost     at most 12 statements, each by an index; the same for ten worktrees and ten thousand
  */
@@ -67,11 +67,9 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
   const search = { repositoryId: repository.id, ...asked };
   let found = yield* findFree(search);
   const full = repository.worktree_count >= repository.max_worktrees;
-  if (found === undefined && full) {
-    yield* expireLeases(context, 1, repository.id);
-    found = yield* findFree(search);
-  }
-  if (found === undefined && full) return new Later([freed(repository.id)], yield* exhausted(repository.id));
+  // One at a time: a tree that was never made is not free when its lease has run out.
+  while (found === undefined && full && (yield* expireLeases(context, 1, repository.id)).length > 0) found = yield* findFree(search);
+  if (found === undefined && full) return new Later([freeTopic(repository.id)], yield* exhausted(repository.id));
   const path = input.path ?? (repository.worktree_root === null ? undefined : `${repository.worktree_root}/${input.id}`);
   const before = found?.row;
   const worktree = before === undefined ? yield* create(input, path, grantee, context) : yield* grant(before.id, "leased", grantee, input.ttlMs, context);
@@ -176,7 +174,7 @@ const refuseTakenPath = step(function* (path: string) {
  *
  * Input    clean: false when it has to be scrubbed before use
  * Result   the row; registering the same path of the same repository again changes nothing
- * Fails    not_found | invalid_transition | conflict { reason: "path" } | capacity_exhausted
+ * Fails    not_found | invalid_transition | conflict { reason: "path" | "exists" } | capacity_exhausted
  */
 export const register = operation({
   access: "write",
@@ -196,7 +194,7 @@ export const register = operation({
       RETURNING *`)) as WorktreeRow;
     yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${repository.id}`);
     changed({ entity: "worktree", id: row.id, op: "register", version: 1, fence: 0, detail: { path: row.path } });
-    wake(freed(repository.id));
+    wake(freeTopic(repository.id));
     return row;
   },
 });
@@ -311,7 +309,7 @@ export const restore = operation({
     checkVersion(before, expectedVersion);
     if (before.state === "dirty") return before;
     if (before.state !== "quarantined") fail("invalid_transition", { entity: "worktree", state: before.state });
-    context.wake(freed(before.repository_id));
+    context.wake(freeTopic(before.repository_id));
     return yield* save(before, { state: "dirty" }, "restore", context);
   },
 });
@@ -331,7 +329,7 @@ export const evict = operation({
   errors: ["not_found", "invalid_transition"],
   *run(input, context) {
     const grantee = yield* nameHolder(input);
-    const id = input.worktreeId === undefined ? yield* leastRecentlyUsed(input.repositoryId) : yield* namedForEviction(input.worktreeId);
+    const id = input.worktreeId === undefined ? yield* leastRecentlyUsed(input.repositoryId) : yield* namedForEviction(input.repositoryId, input.worktreeId);
     return id === undefined ? undefined : yield* grant(id, "evicting", grantee, input.ttlMs, context);
   },
 });
@@ -343,8 +341,9 @@ const leastRecentlyUsed = step(function* (repositoryId: string) {
   return row?.id;
 });
 
-const namedForEviction = step(function* (worktreeId: string) {
-  const { state } = yield* lockWorktree(worktreeId);
+const namedForEviction = step(function* (repositoryId: string, worktreeId: string) {
+  const { state, repository_id } = yield* lockWorktree(worktreeId);
+  if (repository_id !== repositoryId) fail("not_found", { entity: "worktree", id: worktreeId }, "the worktree belongs to another repository");
   if (state !== "idle" && state !== "dirty" && state !== "quarantined") fail("invalid_transition", { entity: "worktree", state });
   return worktreeId;
 });
@@ -447,7 +446,7 @@ const giveBack = step(function* (before: WorktreeRow, state: WorktreeRow["state"
     yield* change(sql`UPDATE repositories SET worktree_count = worktree_count - 1 WHERE id = ${row.repository_id}`);
   }
   yield* unbindWorktree(row.id, row.fence, context);
-  context.wake(freed(row.repository_id));
+  context.wake(freeTopic(row.repository_id));
   return row;
 });
 
@@ -485,8 +484,3 @@ const save = step(function* (before: WorktreeRow, changes: Mutable, op: string, 
   });
   return stored;
 });
-
-/** The topic on which reservers wait. */
-export function freed(repositoryId: string): string {
-  return `worktrees:${repositoryId}`;
-}

@@ -30,7 +30,8 @@ export async function openTestStore(options: TestStoreOptions = {}): Promise<Own
   const { backend, lose } = memoryBackend(server.connect());
   const serve: OwnedStore["serve"] = (port, { operations: patterns } = {}) => server.serve(port, patterns);
   let closed: Promise<void> | undefined;
-  return ownedStore(createClient(operations, backend, limits), {
+  const client = createClient(operations, backend, limits);
+  return ownedStore(client.methods, {
     serve,
     connect(connectOptions) {
       const { port1, port2 } = new MessageChannel();
@@ -38,7 +39,10 @@ export async function openTestStore(options: TestStoreOptions = {}): Promise<Own
       return port1;
     },
     close() {
-      closed ??= server.close().then(() => lose("the store is closed"));
+      closed ??= client
+        .drain()
+        .then(() => server.close())
+        .then(() => lose("the store is closed"));
       return closed;
     },
   });
