@@ -77,7 +77,7 @@ CREATE INDEX worktrees_same ON worktrees (repository_id, environment_hash, commi
 CREATE INDEX worktrees_environment ON worktrees (repository_id, environment_hash, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
 CREATE INDEX worktrees_commit ON worktrees (repository_id, commit_sha, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
 CREATE INDEX worktrees_any ON worktrees (repository_id, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
-CREATE INDEX worktrees_evictable ON worktrees (repository_id, last_used_at) WHERE state IN ('idle', 'dirty') AND pinned = 0;
+CREATE INDEX worktrees_evictable ON worktrees (repository_id, last_used_at) WHERE state IN ('idle', 'dirty') AND NOT pinned;
 CREATE INDEX worktrees_expiry ON worktrees (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 CREATE INDEX worktrees_next_free ON worktrees (repository_id, lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 CREATE INDEX worktrees_of_runner ON worktrees (lease_runner_id) WHERE lease_runner_id IS NOT NULL;
@@ -124,7 +124,8 @@ CREATE INDEX sessions_page ON sessions (created_at, id);
 CREATE INDEX sessions_page_of_repository ON sessions (repository_id, created_at, id);
 CREATE INDEX sessions_page_of_state ON sessions (state, created_at, id);
 CREATE INDEX sessions_ready ON sessions (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
-CREATE INDEX sessions_expiry ON sessions (expires_at) WHERE expires_at IS NOT NULL AND state IN ('pending', 'running') AND active_commands = 0;
+-- Open is said by ended_at and not by state: with state, the planner takes the index of states and sorts all open sessions.
+CREATE INDEX sessions_expiry ON sessions (expires_at) WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0;
 
 CREATE TABLE commands (
   id TEXT NOT NULL PRIMARY KEY,

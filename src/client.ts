@@ -3,7 +3,7 @@
 import type { AnyOperation, OperationTable } from "./dispatch.ts";
 import { type ErrorCode, fromWireFailure, type Outcome, StoreError } from "./errors.ts";
 import type { Limits } from "./limits.ts";
-import type { Operation } from "./operation.ts";
+import { checkCaller, type Operation } from "./operation.ts";
 import type { Answer, Backend, Envelope, Reply, WireCaller } from "./wire.ts";
 
 export interface CallOptions {
@@ -58,6 +58,8 @@ interface Parcel {
   readonly calls: readonly Outgoing[];
   readonly atomic: boolean;
   readonly alone: boolean;
+  /** It has a deadline of its own. */
+  readonly guarded: boolean;
   readonly bytes: number;
   readonly settle: (answers: readonly Answer[]) => void;
   /** Why it was given up, while it is not settled. */
@@ -86,8 +88,10 @@ export function createClient<const Table extends OperationTable>(operations: Tab
       calls.push(outgoing(name, operation, input, { ...options, ...own }));
     });
     const returned = record(tx as RecordersOf<Table>);
-    if (returned instanceof Promise)
+    if (returned instanceof Promise) {
+      returned.catch(() => undefined);
       throw new StoreError("invalid_input", "atomically: the calls are recorded synchronously, so the function must not be async");
+    }
     if (calls.length === 0) return [];
     const answers = await courier.send(calls, true, options);
     return calls.map(({ name, operation }, index) => {
@@ -138,10 +142,15 @@ async function* stream(
 function outgoing(name: string, operation: AnyOperation, input: unknown, { actor, requestId }: CallOptions): Outgoing {
   const caller = actor === undefined && requestId === undefined ? undefined : ([actor, requestId] as const);
   try {
-    return { name, operation, wire: operation.encode(input), caller };
+    if (caller !== undefined) checkCaller({ actor, requestId });
+    return { name, operation, wire: operation.encode(input).map(compact), caller };
   } catch (error) {
-    if (!(error instanceof StoreError)) throw error;
-    throw new StoreError(error.code, `${name}: ${error.message}`, { details: error.details, operation: name });
+    if (error instanceof StoreError) throw new StoreError(error.code, `${name}: ${error.message}`, { details: error.details, operation: name });
+    // A getter or a proxy of the caller's threw.
+    throw new StoreError("invalid_input", `${name}: the input cannot be read: ${error instanceof Error ? error.message : "it throws"}`, {
+      operation: name,
+      cause: error,
+    });
   }
 }
 
@@ -169,9 +178,22 @@ class Courier {
     this.#refuse(calls, bytes, signal);
     return new Promise((settle) => {
       const alone = atomic || (calls[0] as Outgoing).operation.waits;
-      const parcel: Parcel = { calls, atomic, alone, bytes, settle, givenUp: undefined, settled: false, envelopeId: undefined, slot: 0, stop: () => undefined };
+      const guarded = signal !== undefined || timeoutMs !== undefined || alone;
+      const parcel: Parcel = {
+        calls,
+        atomic,
+        alone,
+        guarded,
+        bytes,
+        settle,
+        givenUp: undefined,
+        settled: false,
+        envelopeId: undefined,
+        slot: 0,
+        stop: () => undefined,
+      };
       const afterMs = timeoutMs ?? this.#limits.callMs + waitMsOf(calls);
-      if (signal !== undefined || timeoutMs !== undefined || alone) parcel.stop = this.#guard(parcel, signal, afterMs);
+      if (guarded) parcel.stop = this.#guard(parcel, signal, afterMs);
       this.#calls += calls.length;
       this.#bytes += bytes;
       if (this.#waiting.length === 0) process.nextTick(() => this.#flush());
@@ -241,8 +263,10 @@ class Courier {
     const envelope: Envelope = [id, atomic, calls];
     // One timer for the calls that named no deadline of their own.
     const timer = setTimeout(() => {
-      for (const parcel of parcels) if (!parcel.alone) this.#giveUp(parcel, "deadline_exceeded");
+      for (const parcel of parcels) if (!parcel.guarded) this.#giveUp(parcel, "deadline_exceeded");
     }, this.#limits.callMs);
+    // The backend holds the event loop while calls are under way; when it is lost, nothing is left to wait for.
+    timer.unref();
     this.#backend.send(envelope).then(
       (reply) => {
         clearTimeout(timer);
@@ -344,6 +368,11 @@ function givenUpMessage(code: ErrorCode): string {
 
 function waitMsOf(calls: readonly Outgoing[]): number {
   return calls.reduce((sum, { operation, wire }) => sum + (operation.waits ? operation.waitMs(operation.decode(wire)) : 0), 0);
+}
+
+/** Structured clone copies the whole buffer below a view, and small Buffers are views into a shared one. */
+function compact(value: unknown): unknown {
+  return value instanceof Uint8Array && value.byteLength < value.buffer.byteLength ? new Uint8Array(value) : value;
 }
 
 /** Roughly what travels: strings and bytes. */

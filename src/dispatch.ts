@@ -3,7 +3,7 @@
 import type { Driver, Job, Runnable, Settled } from "./drivers/driver.ts";
 import { StoreError, toWireFailure } from "./errors.ts";
 import type { Limits } from "./limits.ts";
-import { type Caller, type Change, type Context, Later, type Operation } from "./operation.ts";
+import { type Caller, type Change, type Context, checkCaller, Later, type Operation } from "./operation.ts";
 import { recordChanges } from "./operations/changes.ts";
 import type { Body } from "./sql.ts";
 import type { Answer } from "./wire.ts";
@@ -61,6 +61,7 @@ export function createDispatcher({ operations, driver, limits, serving, onIntern
     admit(name, wire, caller) {
       const operation = typeof name === "string" ? table.get(name) : undefined;
       if (operation === undefined) throw new StoreError("unknown_operation", `there is no operation ${String(name).slice(0, 100)}`);
+      checkCaller(caller);
       const input = operation.decode(wire);
       return { name: name as string, operation, input, caller, waitMs: operation.waitMs(input) };
     },
@@ -85,7 +86,7 @@ function prepare(calls: readonly Call[], topics: Set<string>, limits: Limits, se
       access: call.operation.access,
       start(now) {
         if (index === 0) topics.clear();
-        return runCall(call, new RunContext(now, limits, serving, topics));
+        return runCall(call, calls.length === 1, new RunContext(now, limits, serving, topics));
       },
     }),
   );
@@ -115,10 +116,12 @@ class RunContext implements Context {
   readonly changed: (change: Change) => void;
 }
 
-function* runCall({ operation, input, caller }: Call, context: RunContext): Body<unknown> {
+function* runCall({ operation, input, caller }: Call, alone: boolean, context: RunContext): Body<unknown> {
   const result = yield* operation.run(input, context);
   if (context.changes.length > 0) yield* recordChanges(context.changes, caller, context);
   if (!(result instanceof Later)) return operation.output.toWire(result);
+  // Nothing waits among others: "nothing yet" is final, and a failure undoes them all.
+  if (!alone && result.whenOver instanceof StoreError) throw result.whenOver;
   const whenOver = result.whenOver instanceof StoreError ? result.whenOver : operation.output.toWire(result.whenOver);
   return new Later(result.topics, whenOver);
 }

@@ -13,6 +13,8 @@ export const bounds = {
   leaseMsMin: 1_000,
   leaseMsMax: 86_400_000,
   waitMsMax: 86_400_000,
+  /** Of an actor, and of a request id. */
+  callerLength: 200,
 } as const;
 
 /** Settable with `openStore({ limits })`. */

@@ -1,8 +1,9 @@
 // The vocabulary of operations: what an operation is, what its body is given, and how its input and result travel. No I/O.
 import { z } from "zod";
 import { type Details, type ErrorCode, StoreError } from "./errors.ts";
-import type { Limits } from "./limits.ts";
+import { bounds, type Limits } from "./limits.ts";
 import type { Codec } from "./model/codec.ts";
+import { isStorable } from "./model/json.ts";
 import type { Body } from "./sql.ts";
 
 export type Access = "read" | "write";
@@ -37,6 +38,17 @@ export interface Context {
 export interface Caller {
   readonly actor: string | undefined;
   readonly requestId: string | undefined;
+}
+
+/** Both go into rows, so they are text that both engines store. Fails invalid_input. */
+export function checkCaller({ actor, requestId }: Caller): void {
+  for (const value of [actor, requestId] as readonly unknown[]) {
+    if (value === undefined || (typeof value === "string" && value.length <= bounds.callerLength && isStorable(value))) continue;
+    throw new StoreError(
+      "invalid_input",
+      `actor and requestId: expected text of at most ${bounds.callerLength} characters, without U+0000 or a lone surrogate`,
+    );
+  }
 }
 
 /** "Nothing yet": the call is parked, and runs again after a commit that touched a topic. When its time is up, `whenOver` is the answer. */

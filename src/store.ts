@@ -62,18 +62,19 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
     options.onEvent?.(event);
     if (options.logger !== undefined) logEvent(options.logger, event);
   };
-  const { migrate = "create", synchronous = "full", maxBytes, clock } = options;
+  const { migrate = "create", synchronous = "full", clock } = options;
+  const maxBytes = checkMaxBytes(options.maxBytes);
   const thread = await startDatabaseThread({ path, limits, migrate, synchronous, maxBytes, clock: clock?.shared }, onEvent);
-  const backend = portBackend(thread.connect() as MessagePort);
+  const backend = portBackend(thread.connect());
   const client = createClient(operations, backend, limits);
   return ownedStore(client.methods, {
     connect: ({ operations: patterns } = {}) => {
       matcher(patterns);
-      return thread.connect(patterns) as MessagePort;
+      return thread.connect(patterns);
     },
     serve: (port, { operations: patterns } = {}) => {
       matcher(patterns);
-      thread.connect(patterns, port);
+      thread.serve(port, patterns);
     },
     async close() {
       await within(limits.closeMs, client.drain());
@@ -108,6 +109,12 @@ export function pathOf(url: string): string {
   const path = url.startsWith("sqlite:") ? url.slice("sqlite:".length).replace(/^\/\/(?=\/)/, "") : "";
   if (path !== "" && !path.includes("\u0000")) return path;
   throw new StoreError("invalid_input", `url: expected sqlite:PATH, such as ${defaultUrl}`);
+}
+
+/** SQLite takes what is no number for no limit at all. */
+export function checkMaxBytes(maxBytes: number | undefined): number | undefined {
+  if (maxBytes === undefined || (Number.isSafeInteger(maxBytes) && maxBytes > 0)) return maxBytes;
+  throw new StoreError("invalid_input", `maxBytes: expected a whole number from 1 on, not ${maxBytes}`);
 }
 
 export function checkLimits(limits: Partial<Limits> = {}): Limits {

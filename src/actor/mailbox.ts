@@ -44,7 +44,10 @@ export interface Entry {
   readonly slot: number;
   readonly calls: readonly Call[];
   readonly bytes: number;
-  readonly queuedAtMs: number;
+  /** Since when it waits for its turn; anew after it was parked. */
+  queuedAtMs: number;
+  /** When a call that finds nothing stops waiting; set when it is first parked. */
+  parkUntilMs: number | undefined;
   /** Answered, or dropped with its client. */
   done: boolean;
 }
@@ -125,8 +128,8 @@ export class Mailbox {
       const [id, atomic, calls] = envelope;
       const count = calls.length / callWidth;
       const pending: Pending = { id, answers: new Array(count * 2), entries: [], missing: 0, resolve };
-      const bytes = sizeOf(calls);
-      const refusal = this.#refusal(client, count, bytes);
+      const bytes = sizeOf(calls, this.#options.limits.envelopeBytes);
+      const refusal = this.#refusal(client, id, count, bytes);
       if (refusal !== undefined) return this.#refuse(pending, count, refusal);
       if (atomic) this.#admitTogether(client, pending, calls, bytes);
       else for (let index = 0; index < count; index++) this.#admitOne(client, pending, calls, index);
@@ -136,10 +139,12 @@ export class Mailbox {
     });
   }
 
-  #refusal(client: Client, count: number, bytes: number): Answer | undefined {
+  #refusal(client: Client, id: number, count: number, bytes: number): Answer | undefined {
     const { limits } = this.#options;
     if (this.#closing) return failure("closed", "the store is closing");
-    if (bytes > limits.envelopeBytes && count > 1) return failure("invalid_input", `one message may hold ${limits.envelopeBytes} bytes, not ${bytes}`);
+    // Its calls would be forgotten when the client goes, and run for nobody.
+    if (client.pending.has(id)) return failure("invalid_input", `envelope ${id} is not answered yet`);
+    if (bytes > limits.envelopeBytes) return failure("invalid_input", `one message may hold ${limits.envelopeBytes} bytes`);
     if (client.calls + count <= limits.queueCalls && client.bytes + bytes <= limits.queueBytes) return undefined;
     const retryAfterMs = Math.ceil((client.calls / limits.groupCalls + 1) * limits.groupMs);
     return [false, toWireFailure(new StoreError("overloaded", undefined, { details: { retryAfterMs, queuedCalls: client.calls, queuedBytes: client.bytes } }))];
@@ -154,7 +159,7 @@ export class Mailbox {
     const at = index * callWidth;
     const name = calls[at];
     if (typeof name !== "string" || !client.mayCall(name))
-      throw new StoreError("unknown_operation", `no operation ${String(name).slice(0, 100)} for this port`);
+      throw new StoreError("unknown_operation", `no operation ${typeof name === "string" ? name.slice(0, 100) : typeof name} for this port`);
     const caller = calls[at + 2] as WireCaller;
     return this.#options.dispatcher.admit(name, calls[at + 1], { actor: caller?.[0], requestId: caller?.[1] });
   }
@@ -162,7 +167,16 @@ export class Mailbox {
   #admitOne(client: Client, pending: Pending, calls: readonly unknown[], index: number): void {
     try {
       const call = this.#admit(client, calls, index);
-      this.#enqueue({ client, pending, slot: index, calls: [call], bytes: sizeOf(calls[index * callWidth + 1]), queuedAtMs: performance.now(), done: false });
+      this.#enqueue({
+        client,
+        pending,
+        slot: index,
+        calls: [call],
+        bytes: sizeOf(calls[index * callWidth + 1], Number.POSITIVE_INFINITY),
+        queuedAtMs: performance.now(),
+        parkUntilMs: undefined,
+        done: false,
+      });
     } catch (error) {
       const [ok, wire] = refused(error);
       pending.answers[index * 2] = ok;
@@ -183,7 +197,7 @@ export class Mailbox {
       pending.answers.splice(0, pending.answers.length, false, [code, message, outcome, { ...details, index: admitted.length }]);
       return;
     }
-    this.#enqueue({ client, pending, slot: 0, calls: admitted, bytes, queuedAtMs: performance.now(), done: false });
+    this.#enqueue({ client, pending, slot: 0, calls: admitted, bytes, queuedAtMs: performance.now(), parkUntilMs: undefined, done: false });
   }
 
   #enqueue(entry: Entry): void {
@@ -197,6 +211,7 @@ export class Mailbox {
 
   #requeue(entry: Entry): void {
     entry.client.parked--;
+    entry.queuedAtMs = performance.now();
     entry.client.normal.push(entry);
     this.#schedule();
   }
@@ -317,7 +332,8 @@ export class Mailbox {
   /** False when its time is over, so that what it found is its answer. */
   #park(entry: Entry, topics: readonly string[], whenOver: Answer): boolean {
     const { client, calls, queuedAtMs } = entry;
-    const leftMs = (calls[0] as Call).waitMs - (performance.now() - queuedAtMs);
+    entry.parkUntilMs ??= queuedAtMs + (calls[0] as Call).waitMs;
+    const leftMs = entry.parkUntilMs - performance.now();
     if (leftMs <= 0 || this.#closing || !this.#clients.has(client)) return false;
     if (client.parked >= this.#options.limits.parkedCalls) {
       this.#settle(entry, failure("overloaded", `${client.parked} calls of this client are waiting already`));
@@ -386,13 +402,24 @@ function refused(error: unknown): Extract<Answer, readonly [false, unknown]> {
   return [false, toWireFailure(error instanceof StoreError ? error : new StoreError("internal", String(error), { cause: error }))];
 }
 
-/** Roughly what a value takes in memory; strings and bytes are what can be large. */
-function sizeOf(value: unknown): number {
+/** No input is nested deeper; JSON travels as text. */
+const depthMax = 16;
+
+/**
+ * Roughly what a value takes in memory; strings and bytes are what can be large.
+ * Counts no further than `max`, because a cyclic value and a sparse array have no end.
+ */
+function sizeOf(value: unknown, max: number, depth = 0): number {
   if (typeof value === "string") return value.length;
   if (value instanceof Uint8Array) return value.byteLength;
-  if (!Array.isArray(value)) return value !== null && typeof value === "object" ? Object.values(value).reduce<number>((sum, one) => sum + sizeOf(one), 16) : 8;
+  if (typeof value !== "object" || value === null) return 8;
+  const items: readonly unknown[] = Array.isArray(value) ? value : Object.values(value);
+  if (depth > depthMax || items.length * 8 > max) return Number.POSITIVE_INFINITY;
   let sum = 16;
-  for (const one of value) sum += sizeOf(one);
+  for (const one of items) {
+    sum += sizeOf(one, max - sum, depth + 1);
+    if (sum > max) break;
+  }
   return sum;
 }
 

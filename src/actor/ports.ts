@@ -10,8 +10,8 @@ import type { Inbox } from "./mailbox.ts";
 type PortMessage = Envelope | readonly [envelopeId: number, cancel: "cancel", slot: number];
 type Serve = (message: PortMessage) => Promise<Reply> | undefined;
 
-/** Lets whoever holds the other end of the port call what the inbox allows, and nothing else. */
-export function servePort(port: MessagePort, inbox: Inbox, onRefused: (reason: string) => void): void {
+/** Lets whoever holds the other end of the port call what the inbox allows, and nothing else. At most `callsMax` calls in one message. */
+export function servePort(port: MessagePort, inbox: Inbox, callsMax: number, onRefused: (reason: string) => void): void {
   const serve: Serve = (message) => {
     if (message[1] !== "cancel") return inbox.post(message);
     inbox.cancel(message[0], message[2]);
@@ -19,7 +19,7 @@ export function servePort(port: MessagePort, inbox: Inbox, onRefused: (reason: s
   };
   port.on("close", () => inbox.disconnect());
   port.on("messageerror", () => onRefused("a message that cannot be read"));
-  expose(serve, guarded(port, onRefused));
+  expose(serve, guarded(port, callsMax, onRefused));
 }
 
 /** The other end of a served port. */
@@ -63,9 +63,9 @@ function endpointOf(port: MessagePort, admit: (data: unknown) => boolean = () =>
   };
 }
 
-function guarded(port: MessagePort, onRefused: (reason: string) => void): Endpoint {
+function guarded(port: MessagePort, callsMax: number, onRefused: (reason: string) => void): Endpoint {
   return endpointOf(port, (data) => {
-    const reason = faultOf(data);
+    const reason = faultOf(data, callsMax);
     if (reason === undefined) return true;
     onRefused(reason);
     answerRefusal(port, data, reason);
@@ -74,13 +74,17 @@ function guarded(port: MessagePort, onRefused: (reason: string) => void): Endpoi
 }
 
 /** What is wrong with a message, or undefined when it is a call of the exposed function with an envelope. */
-function faultOf(data: unknown): string | undefined {
+function faultOf(data: unknown, callsMax: number): string | undefined {
   if (!isRecord(data) || typeof data.id !== "string" || data.id.length > 100) return "no message of this protocol";
-  if (data.type !== "APPLY") return `${String(data.type).slice(0, 20)} is not allowed, only APPLY`;
+  // Not String(type): an object may have no text, and then that throws.
+  if (data.type !== "APPLY") return `${typeof data.type === "string" ? data.type.slice(0, 20) : typeof data.type} is not allowed, only APPLY`;
   if (!Array.isArray(data.path) || data.path.length !== 0) return "there is only one function, and no path";
   const list = data.argumentList;
   if (!Array.isArray(list) || list.length !== 1 || !isRecord(list[0]) || list[0].type !== "RAW") return "one plain argument is expected";
-  return isPortMessage(list[0].value) ? undefined : "the argument is no envelope";
+  const { value } = list[0];
+  if (!isPortMessage(value)) return "the argument is no envelope";
+  // A sparse array is short on its way and endless to walk over, so its length is looked at before anything else.
+  return value[1] !== "cancel" && value[2].length > callsMax * callWidth ? `one message may hold ${callsMax} calls` : undefined;
 }
 
 function isPortMessage(value: unknown): value is PortMessage {

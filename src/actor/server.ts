@@ -42,13 +42,27 @@ export function createServer({ driver, clock, limits, shared, onEvent }: ServerO
     onEvent,
   );
   const connect = (patterns?: readonly string[]) => mailbox.connect(matcher(patterns));
+  const ports = new Set<MessagePort>();
+  let closing = false;
   return {
     connect,
-    serve: (port, patterns) => servePort(port, connect(patterns), (reason) => onEvent({ type: "message_refused", reason })),
+    serve(port, patterns) {
+      if (closing) {
+        // The other end learns that nobody will answer.
+        port.close();
+        return;
+      }
+      servePort(port, connect(patterns), limits.queueCalls, (reason) => onEvent({ type: "message_refused", reason }));
+      ports.add(port);
+      port.on("close", () => ports.delete(port));
+    },
     async close() {
+      closing = true;
       stopReaping();
       await mailbox.close();
       await driver.close();
+      // Without a thread of its own that ends, a port would keep the process alive, and its other end waiting.
+      for (const port of ports) port.close();
     },
   };
 }

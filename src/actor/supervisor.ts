@@ -6,8 +6,10 @@ import { workerUrl } from "../package.ts";
 import type { Control, DatabaseThreadData, Report } from "./database.ts";
 
 export interface DatabaseThread {
-  /** A port to the thread; serve it yourself by giving the other end. */
-  connect(patterns?: readonly string[], port?: MessagePort): MessagePort | undefined;
+  /** A new port to the thread. Fails closed when the thread ends, or has ended. */
+  connect(patterns?: readonly string[]): MessagePort;
+  /** Lets the thread serve this port, or closes it when the thread ends: its other end learns that nobody will answer. */
+  serve(port: MessagePort, patterns?: readonly string[]): void;
   /** Lets the thread finish what it has and end by itself; after closeMs it is ended. */
   close(): Promise<void>;
 }
@@ -17,6 +19,7 @@ export async function startDatabaseThread(data: DatabaseThreadData, onEvent: (ev
   const worker = new Worker(workerUrl("database"), { workerData: data, name: "debug-server-db" });
   const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
   let closing = false;
+  let ended = false;
   const ready = Promise.withResolvers<void>();
   worker.on("message", (report: Report) => {
     if (report.type === "ready") ready.resolve();
@@ -28,6 +31,7 @@ export async function startDatabaseThread(data: DatabaseThreadData, onEvent: (ev
     onEvent({ type: "thread_died", message: String((error as Error).stack ?? error) });
   });
   worker.on("exit", (code) => {
+    ended = true;
     ready.reject(new StoreError("internal", `the database thread ended with code ${code}`));
     if (!closing) onEvent({ type: "thread_died", message: `the database thread ended with code ${code}` });
   });
@@ -43,14 +47,15 @@ export async function startDatabaseThread(data: DatabaseThreadData, onEvent: (ev
   const control = (message: Control, transfer: MessagePort[] = []): void => worker.postMessage(message, transfer);
 
   return {
-    connect(patterns, port) {
-      if (port !== undefined) {
-        control({ type: "connect", port, patterns }, [port]);
-        return undefined;
-      }
+    connect(patterns) {
+      if (closing || ended) throw new StoreError("closed", "the store is closed");
       const { port1, port2 } = new MessageChannel();
       control({ type: "connect", port: port2, patterns }, [port2]);
       return port1;
+    },
+    serve(port, patterns) {
+      if (closing || ended) port.close();
+      else control({ type: "connect", port, patterns }, [port]);
     },
     async close() {
       if (!closing) {

@@ -45,8 +45,8 @@ export function openSqlite(options: SqliteOptions): Driver {
   try {
     checkOurs(db, path, create);
     configure(db, options, inMemory);
-    ensureSchema(db, options.clock);
-    const epoch = nextEpoch(db);
+    ensureSchema(db, options);
+    const epoch = nextEpoch(db, options);
     if (!inMemory) announce(db, options);
     return createSqliteDriver({ db, clock: options.clock, epoch, close: () => closeSqlite(db, inMemory) });
   } catch (error) {
@@ -58,7 +58,7 @@ export function openSqlite(options: SqliteOptions): Driver {
 /** The file is made by us and not by SQLite, so that nobody else can read it and no link is followed. */
 function prepareFile(path: string, create: boolean): void {
   try {
-    if (create) mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    if (create) makeFolder(dirname(path));
     const found = lstatSync(path, { throwIfNoEntry: false });
     if (found?.isFile()) return;
     if (found !== undefined) throw new StoreError("incompatible", `${path} is not a regular file: name a file, not a link or folder`);
@@ -69,6 +69,15 @@ function prepareFile(path: string, create: boolean): void {
     // Another process made it in the same moment.
     if ((error as NodeJS.ErrnoException).code === "EEXIST" && lstatSync(path).isFile()) return;
     throw error instanceof StoreError ? error : fileError(error as NodeJS.ErrnoException, path);
+  }
+}
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    // Node says EEXIST when the path is a file.
+    throw (error as NodeJS.ErrnoException).code === "EEXIST" ? Object.assign(new Error("not a folder"), { code: "ENOTDIR" }) : error;
   }
 }
 
@@ -143,11 +152,11 @@ function compareVersions(left: readonly number[], right: readonly number[]): num
 }
 
 /** Of several processes that open a new file at once, one makes the schema; the others find it made. */
-function ensureSchema(db: Database.Database, clock: Clock): void {
+function ensureSchema(db: Database.Database, { clock, limits }: SqliteOptions): void {
   const migrations = readMigrations("sqlite");
   const connection: SchemaConnection = { exec: (text) => void db.exec(text), all: (text, ...values) => db.prepare(text).all(...values) };
   if (pragma(db, "application_id") !== applicationId) {
-    immediately(db, () => {
+    immediately(db, limits, () => {
       if (pragma(db, "application_id") === applicationId) return;
       db.pragma(`application_id = ${applicationId}`);
       createSchema(connection, migrations, () => Math.round(clock.now()));
@@ -158,17 +167,17 @@ function ensureSchema(db: Database.Database, clock: Clock): void {
   checkSchema(connection, migrations);
 }
 
-function nextEpoch(db: Database.Database): number {
-  return immediately(db, () => {
+function nextEpoch(db: Database.Database, { limits }: SqliteOptions): number {
+  return immediately(db, limits, () => {
     const { value } = db.prepare("UPDATE store_meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'epoch' RETURNING value").get() as { value: string };
     return Number(value);
   });
 }
 
 /** One server process per file. A second one works, but both wait for each other's locks; it is told. */
-function announce(db: Database.Database, { onSecondServer }: SqliteOptions): void {
+function announce(db: Database.Database, { limits, onSecondServer }: SqliteOptions): void {
   const own = `${hostname()} ${process.pid}`;
-  const other = immediately(db, () => {
+  const other = immediately(db, limits, () => {
     const found = db.prepare("SELECT value FROM store_meta WHERE key = 'server'").pluck().get() as string | undefined;
     db.prepare("INSERT INTO store_meta (key, value) VALUES ('server', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value").run(own);
     return found;
@@ -198,8 +207,8 @@ function closeSqlite(db: Database.Database, inMemory: boolean): void {
   db.close();
 }
 
-function immediately<Result>(db: Database.Database, run: () => Result): Result {
-  return retryWhileBusy(10_000, () => db.transaction(run).immediate());
+function immediately<Result>(db: Database.Database, { busyGiveUpMs }: Limits, run: () => Result): Result {
+  return retryWhileBusy(busyGiveUpMs, () => db.transaction(run).immediate());
 }
 
 /** Only while opening, when no call waits yet: blocking is fine, each try waits for SQLite's own busy timeout. */

@@ -28,12 +28,21 @@ export function formatJson(value: unknown): string {
 /** Fails corrupt when the text is not what formatJson writes. */
 export function parseJson(text: string): unknown {
   if (text.length > jsonBytes) throw hostile(`more than ${jsonBytes} characters`);
-  const stored = JSON.parse(text) as { json: never; meta?: { values?: unknown } } | null;
-  if (stored === null || typeof stored !== "object") throw hostile("no object");
+  const stored = orHostile("no JSON", () => JSON.parse(text)) as { json: never; meta?: { values?: unknown } } | null;
+  if (stored === null || typeof stored !== "object" || stored.meta === null) throw hostile("no object");
   const fault = outOfBounds(stored, jsonDepth * 4, jsonKeys * 4) ?? unrestorableMeta(stored.json, stored.meta?.values);
   if (fault !== undefined) throw hostile(fault);
   if (stored.meta === undefined) return stored.json ?? null;
-  return superjson.deserialize({ json: stored.json, meta: { values: stored.meta.values as never, v: 1 } });
+  const { json, meta } = stored;
+  return orHostile("values that are not what its notes say", () => superjson.deserialize({ json, meta: { values: meta.values as never, v: 1 } }));
+}
+
+function orHostile<Value>(what: string, read: () => Value): Value {
+  try {
+    return read();
+  } catch {
+    throw hostile(what);
+  }
 }
 
 /** U+0000 and lone surrogates are refused on both engines, because PostgreSQL cannot store them. */
@@ -57,6 +66,7 @@ function outOfBounds(value: unknown, depthMax: number, keysMax: number): string 
     if (typeof top.value === "function" || typeof top.value === "symbol") return `a ${typeof top.value}`;
     if (typeof top.value === "string" && !isStorable(top.value)) return "text with U+0000 or a lone surrogate";
     if (typeof top.value !== "object" || top.value === null) continue;
+    if (!isRestorable(top.value)) return top.value instanceof Date ? "an invalid Date" : `a ${top.value.constructor.name}`;
     if (top.depth > depthMax) return `more than ${depthMax} levels`;
     const children = childrenOf(top.value);
     keys += children.length;
@@ -64,6 +74,15 @@ function outOfBounds(value: unknown, depthMax: number, keysMax: number): string 
     for (const child of children) open.push({ value: child, depth: top.depth + 1 });
   }
   return undefined;
+}
+
+/** superjson takes every object, and writes what it does not know as a plain one. An invalid Date becomes null. */
+function isRestorable(value: object): boolean {
+  if (value instanceof Date) return !Number.isNaN(value.getTime());
+  if (Array.isArray(value) || value instanceof Map || value instanceof Set || value instanceof URL) return true;
+  const prototype = Object.getPrototypeOf(value);
+  // A prototype without a prototype of its own is Object.prototype, of whatever realm.
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 function childrenOf(value: object): unknown[] {

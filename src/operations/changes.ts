@@ -11,15 +11,19 @@ const filters = {
   after: z.int().min(0).default(0),
   entity: z.string().max(50).optional(),
   sessionId: Id.optional(),
-  limit: z.int().min(1).max(bounds.pageRowsMax).default(bounds.pageRowsMax),
+  /** 0 asks for the cursor alone: nextSeq is where the feed ends now. */
+  limit: z.int().min(0).max(bounds.pageRowsMax).default(bounds.pageRowsMax),
 };
+
+/** How far one call looks for rows that pass the filters, so that a rare session does not hold up everybody. */
+const scanRowsMax = 10_000;
 
 /**
  * Changes after a cursor, in the order of their commits.
  *
- * Result   { changes, nextSeq }: ask on from nextSeq. Read in one `atomically` with other reads, nextSeq is the cursor of that snapshot
+ * Result   { changes, nextSeq }: ask on from nextSeq; with filters a page may be empty and not the last while nextSeq grows. Read in one `atomically` with other reads, nextSeq is the cursor of that snapshot
  * Fails    feed_truncated { floor } when rows after the cursor were pruned
- * Cost     2 statements by key, at most `limit` rows kept
+ * Cost     3 statements by key, at most 10 000 rows looked at
  */
 export const since = operation({
   access: "read",
@@ -48,7 +52,7 @@ export const watch = operation({
   },
   *run(input) {
     const page = yield* readChanges(input);
-    return page.changes.length === 0 ? new Later([changesTopic], page) : page;
+    return page.changes.length === 0 && page.nextSeq - input.after < scanRowsMax ? new Later([changesTopic], page) : page;
   },
 });
 
@@ -58,15 +62,17 @@ const readChanges = step(function* ({ after, entity, sessionId, limit }: Filters
   const meta = yield* first<{ value: string }>(sql`SELECT value FROM store_meta WHERE key = 'feed_floor'`);
   const floor = Number(meta?.value ?? 0);
   if (after < floor) fail("feed_truncated", { floor }, `changes up to ${floor} were pruned`);
-  const last = yield* first<{ seq: number }>(sql`SELECT seq FROM changes ORDER BY seq DESC LIMIT 1`);
+  const newest = (yield* first<{ seq: number }>(sql`SELECT seq FROM changes ORDER BY seq DESC LIMIT 1`))?.seq ?? after;
+  if (limit === 0) return { changes: [], nextSeq: newest };
+  const until = Math.min(newest, after + scanRowsMax);
   const changes = yield* all<RawOf<typeof ChangeRow>>(sql`
     SELECT * FROM changes WHERE ${every(
-      sql`seq > ${after}`,
+      sql`seq > ${after} AND seq <= ${until}`,
       entity === undefined ? undefined : sql`entity = ${entity}`,
       sessionId === undefined ? undefined : sql`session_id = ${sessionId}`,
     )} ORDER BY seq LIMIT ${limit}`);
-  // A full page ends at its last row; otherwise everything up to the newest row was looked at.
-  const nextSeq = changes.length === limit ? (changes.at(-1)?.seq ?? after) : Math.max(after, last?.seq ?? after);
+  // A full page ends at its last row; otherwise everything up to there was looked at.
+  const nextSeq = changes.length === limit ? (changes.at(-1)?.seq ?? after) : Math.max(after, until);
   return { changes, nextSeq };
 });
 

@@ -6,7 +6,7 @@ import { Fence, filledText, Id, LeaseTtl, paging, Reason, Version, WaitMs } from
 import type { SessionRow } from "../model/sessions.ts";
 import { releaseKinds } from "../model/worktrees.ts";
 import { after, type Context, fail, Later, operation } from "../operation.ts";
-import { change, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
+import { all, change, every, first, forUpdate, type Statement, skipLocked, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";
 import { lockRunner } from "./runners.ts";
 import { commandTopic, lockOpenSession, lockSession, logTopic, readyTopic, saveSession, settleSession } from "./sessionState.ts";
@@ -148,7 +148,7 @@ export const finish = operation({
       state: input.outcome,
       exit_code: input.outcome === "succeeded" ? 0 : (input.exitCode ?? null),
       signal: input.signal ?? null,
-      end_reason: input.reason ?? null,
+      end_reason: input.reason ?? before.end_reason,
     };
     const session = yield* lockSession(before.session_id);
     if (isFinal(before.state)) return finished(refuseOther(before, input.fence, result), session);
@@ -263,14 +263,21 @@ export const list = operation({
   input: z.strictObject({ sessionId: Id.optional(), state: z.enum(commandStates).optional(), ...paging }),
   output: page(Command),
   errors: [],
-  *run(input) {
-    return yield* listPage<CommandRow>(
-      sql`commands`,
-      input,
-      input.sessionId === undefined ? undefined : sql`session_id = ${input.sessionId}`,
-      input.state && sql`state = ${input.state}`,
-    );
+  *run({ sessionId, state, ...paged }) {
+    const ofState = state && sql`state = ${state}`;
+    if (sessionId === undefined) return yield* listPage<CommandRow>(sql`commands`, paged, ofState);
+    return yield* listInSequence(sessionId, paged, ofState);
   },
+});
+
+/** Commands of one call have one created_at, so their order is their sequence; it stands in the cursor where other lists have the time. */
+const listInSequence = step(function* (sessionId: string, { limit, cursor }: { limit: number; cursor?: string | undefined }, condition: Statement | undefined) {
+  const seen = cursor === undefined ? 0 : Number.parseInt(cursor, 10);
+  const rows = yield* all<CommandRow>(sql`
+    SELECT * FROM commands WHERE ${every(sql`session_id = ${sessionId}`, sql`sequence > ${seen}`, condition)} ORDER BY sequence LIMIT ${limit + 1}`);
+  const items = rows.slice(0, limit);
+  const last = items.at(-1);
+  return { items, nextCursor: rows.length > limit && last !== undefined ? `${last.sequence}_${last.id}` : undefined };
 });
 
 /**

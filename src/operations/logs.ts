@@ -75,7 +75,8 @@ const appendWithCare = step(function* ({ commandId, fence, offset, stream, data 
   if (offset + data.byteLength <= attempt.next_offset) return { ackOffset: attempt.next_offset, truncated };
   if (command.fence !== fence || attempt.outcome === "lost") fail("lease_lost", { currentFence: command.fence });
   if (attempt.log_state !== "open") fail("log_sealed", { nextOffset: attempt.next_offset });
-  if (command.lease_expires_at === null || command.lease_expires_at <= context.now.getTime()) fail("lease_expired", { expiredAt: command.lease_expires_at });
+  if (command.lease_expires_at === null || command.lease_expires_at <= context.now.getTime())
+    fail("lease_expired", { expiredAt: command.lease_expires_at && new Date(command.lease_expires_at) });
   if (offset > attempt.next_offset) fail("log_gap", { expectedOffset: attempt.next_offset });
   const fresh = data.subarray(attempt.next_offset - offset);
   const end = attempt.next_offset + fresh.byteLength;

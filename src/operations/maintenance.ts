@@ -66,7 +66,7 @@ const requeue = step(function* (row: CommandRow, { now }: Context) {
 const reapSessions = step(function* (limit: number, context: Context) {
   const rows = yield* all<SessionRow>(sql`
     SELECT * FROM sessions
-    WHERE expires_at IS NOT NULL AND state IN ('pending', 'running') AND active_commands = 0 AND expires_at <= ${context.now}
+    WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND expires_at <= ${context.now}
     ORDER BY expires_at LIMIT ${limit} ${skipLocked}`);
   for (const row of rows) yield* endSession(row, "expired", context, "idle");
   return rows.map(({ id }) => id);

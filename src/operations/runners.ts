@@ -5,6 +5,7 @@ import { Runner, runnerStates } from "../model/runners.ts";
 import { after, fail, operation } from "../operation.ts";
 import { change, first, forUpdate, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";
+import { readyTopic } from "./sessionState.ts";
 
 type Row = RawOf<typeof Runner>;
 
@@ -105,9 +106,11 @@ export const drain = operation({
   input: z.strictObject({ runnerId: Id }),
   output: Runner,
   errors: ["not_found", "invalid_transition"],
-  *run({ runnerId }, { now, changed }) {
+  *run({ runnerId }, { now, changed, wake }) {
     const before = yield* lockRunner(runnerId);
     if (before.state === "draining") return before;
+    // A claim of this runner that waits for work learns that there will be none.
+    wake(readyTopic);
     const row = yield* first<Row>(sql`
       UPDATE runners SET state = 'draining', version = version + 1, updated_at = ${now} WHERE id = ${runnerId} RETURNING *`);
     changed({ entity: "runner", id: runnerId, op: "drain", version: before.version + 1 });

@@ -336,7 +336,7 @@ export const evict = operation({
 
 const leastRecentlyUsed = step(function* (repositoryId: string) {
   const row = yield* first<{ id: string }>(sql`
-    SELECT id FROM worktrees WHERE repository_id = ${repositoryId} AND state IN ('idle', 'dirty') AND pinned = ${false}
+    SELECT id FROM worktrees WHERE repository_id = ${repositoryId} AND state IN ('idle', 'dirty') AND NOT pinned
     ORDER BY last_used_at LIMIT 1 ${skipLocked}`);
   return row?.id;
 });

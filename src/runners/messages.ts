@@ -28,6 +28,11 @@ export interface Abort {
   readonly reason: unknown;
 }
 
+/** From a thread: it begins this task. An abort that was sent before found nobody, and is sent again. */
+export interface Begun {
+  readonly taskId: number;
+}
+
 /** Errors lose their own properties on the way, so a failure travels as a value. */
 export type TaskResult =
   | { readonly ok: true; readonly value: unknown }

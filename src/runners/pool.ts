@@ -7,7 +7,7 @@ import { fromWireFailure, StoreError, type WireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { workerUrl } from "../package.ts";
 import type { OwnedStore } from "../store.ts";
-import type { Abort, Assignment, Attach, RunnerThreadData, TaskResult } from "./messages.ts";
+import type { Abort, Assignment, Attach, Begun, RunnerThreadData, TaskResult } from "./messages.ts";
 
 export interface RunnerPoolOptions {
   /** The module whose default export runs tasks: `(task, { store, signal, workerData }) => result`. A path or file URL. */
@@ -48,19 +48,27 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve">, options: Runn
     idleTimeout: Number.POSITIVE_INFINITY,
   });
   const controls = new Set<MessagePort>();
+  const aborted = new Map<number, Abort>();
   pool.on("message", (message: Attach) => {
     if (message?.type !== "debug-server-db:attach") return;
     store.serve(message.store, operations === undefined ? {} : { operations });
     controls.add(message.control);
+    message.control.on("message", ({ taskId }: Begun) => {
+      const abort = aborted.get(taskId);
+      if (abort !== undefined) message.control.postMessage(abort);
+    });
     message.control.on("close", () => controls.delete(message.control));
     message.control.unref();
   });
-  const unfinished = new Set<number>();
+  // A thread that fails between tasks is replaced; its tasks' errors go to their callers.
+  pool.on("error", (error: Error) => process.emitWarning(error));
+  const running = new Map<number, Promise<unknown>>();
   let lastTaskId = 0;
   let closing = false;
 
   const abort = (taskId: number, reason: unknown): void => {
     const message: Abort = { taskId, reason: String(reason) };
+    aborted.set(taskId, message);
     for (const control of controls) control.postMessage(message);
   };
 
@@ -73,19 +81,23 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve">, options: Runn
       // Not Piscina's own signal: that one would kill the thread.
       const onAbort = (): void => abort(taskId, signal?.reason);
       signal?.addEventListener("abort", onAbort, { once: true });
-      unfinished.add(taskId);
+      const assignment: Assignment = { taskId, task };
+      const result: Promise<TaskResult> = pool.run(assignment);
+      running.set(taskId, result);
       try {
-        const assignment: Assignment = { taskId, task };
-        return unwrap((await pool.run(assignment)) as TaskResult) as Result;
+        return unwrap(await result) as Result;
       } finally {
-        unfinished.delete(taskId);
+        running.delete(taskId);
+        aborted.delete(taskId);
         signal?.removeEventListener("abort", onAbort);
       }
     },
     async close({ abort: hurry = false } = {}) {
       closing = true;
-      if (hurry) for (const taskId of unfinished) abort(taskId, "the runner pool is closing");
-      await pool.close();
+      if (hurry) for (const taskId of running.keys()) abort(taskId, "the runner pool is closing");
+      // Not Piscina's close, which counts finished tasks wrongly with several threads, and then waits for its time-out.
+      await Promise.allSettled(running.values());
+      await pool.destroy();
       for (const control of controls) control.close();
     },
     [Symbol.asyncDispose]() {

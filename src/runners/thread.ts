@@ -2,7 +2,7 @@
 import { MessageChannel, type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { StoreError, toWireFailure } from "../errors.ts";
 import { attachStore, type Store } from "../store.ts";
-import type { Abort, Assignment, Attach, RunnerThreadData, TaskResult } from "./messages.ts";
+import type { Abort, Assignment, Attach, Begun, RunnerThreadData, TaskResult } from "./messages.ts";
 
 export interface RunnerContext<Data = unknown> {
   /** This thread's way to the store, with the operations that the pool allows. */
@@ -32,6 +32,7 @@ export function startRunnerThread(): (assignment: Assignment) => Promise<TaskRes
   return async ({ taskId, task }) => {
     const aborter = new AbortController();
     running.set(taskId, aborter);
+    control.port1.postMessage({ taskId } satisfies Begun);
     try {
       const { default: run } = await loaded;
       if (typeof run !== "function") throw new TypeError(`${module} has no default export that is a function`);

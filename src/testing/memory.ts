@@ -5,10 +5,11 @@ import { createServer } from "../actor/server.ts";
 import { createClient } from "../client.ts";
 import { type TestClock, testClock } from "../clock.ts";
 import { openSqlite } from "../drivers/sqliteFile.ts";
+import { StoreError } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
 import { operations } from "../operations/table.ts";
-import { checkLimits, type OwnedStore, ownedStore } from "../store.ts";
+import { checkLimits, checkMaxBytes, type OwnedStore, ownedStore } from "../store.ts";
 import type { Backend } from "../wire.ts";
 
 export interface TestStoreOptions {
@@ -24,7 +25,7 @@ export async function openTestStore(options: TestStoreOptions = {}): Promise<Own
   const clock = options.clock ?? testClock();
   const limits = checkLimits({ reapEveryMs: 0, ...options.limits });
   const onEvent = options.onEvent ?? (() => undefined);
-  const file = { path: ":memory:", migrate: "create", synchronous: "full", maxBytes: options.maxBytes } as const;
+  const file = { path: ":memory:", migrate: "create", synchronous: "full", maxBytes: checkMaxBytes(options.maxBytes) } as const;
   const driver = openSqlite({ ...file, clock, limits, onSecondServer: () => undefined });
   const server = createServer({ driver, clock, limits, shared: false, onEvent });
   const { backend, lose } = memoryBackend(server.connect());
@@ -34,6 +35,7 @@ export async function openTestStore(options: TestStoreOptions = {}): Promise<Own
   return ownedStore(client.methods, {
     serve,
     connect(connectOptions) {
+      if (closed !== undefined) throw new StoreError("closed", "the store is closed");
       const { port1, port2 } = new MessageChannel();
       serve(port2, connectOptions);
       return port1;

@@ -1,5 +1,6 @@
 // A store that is given functions, for tests of code that uses one: what is not given throws, and every call is recorded.
 import type { CallOptions } from "../client.ts";
+import { StoreError } from "../errors.ts";
 import { operations } from "../operations/table.ts";
 import type { OwnedStore } from "../store.ts";
 
@@ -62,7 +63,15 @@ function atomically(methods: Record<string, Record<string, StubMethod>>) {
     );
     record(tx);
     const results: unknown[] = [];
-    for (const call of recorded) results.push(await call());
+    for (const [index, call] of recorded.entries()) {
+      try {
+        results.push(await call());
+      } catch (error) {
+        if (!(error instanceof StoreError)) throw error;
+        const { code, message, outcome, details, operation } = error;
+        throw new StoreError(code, message, { outcome, details: { ...details, index }, cause: error, ...(operation === undefined ? {} : { operation }) });
+      }
+    }
     return results;
   };
 }

@@ -1,0 +1,97 @@
+// The command line of the benches: names and options in, tables out.
+import { readFileSync, writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { bounds } from "../src/limits.ts";
+import { type AppendResult, renderAppend, runAppend } from "./append.ts";
+import { type LadderResult, renderLadder, runLadder } from "./ladder.ts";
+
+const usage = `Usage: npm run bench -- ladder [--rounds 5] [--seconds 0.5] [--size 256] [--json FILE]
+       npm run bench -- append [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--in-flight 1,16,256] [--json FILE]
+       npm run bench -- render FILE`;
+
+/** One sentence for who typed it. */
+class UsageError extends Error {}
+
+type Result = AppendResult | LadderResult;
+
+async function main(args: readonly string[]): Promise<void> {
+  const { positionals, values } = parse(args);
+  const [name, file, ...rest] = positionals;
+  if (values.help === true) return console.log(usage);
+  if (rest.length > 0 || (file !== undefined && name !== "render")) throw new UsageError(`bench takes one name, not ${positionals.join(" ")}`);
+  if (name === "render") return console.log(render(read(file)));
+  const result = await run(name, values);
+  console.log(render(result));
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(result, undefined, 2)}\n`);
+}
+
+function parse(args: readonly string[]) {
+  const text = { type: "string" } as const;
+  try {
+    return parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        rounds: text,
+        seconds: text,
+        size: text,
+        threads: text,
+        "in-flight": text,
+        json: text,
+        help: { type: "boolean", short: "h" },
+      },
+    });
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+}
+
+async function run(name: string | undefined, values: ReturnType<typeof parse>["values"]): Promise<Result> {
+  const rounds = whole("rounds", values.rounds ?? "5", 1, 100);
+  const size = whole("size", values.size ?? "256", 1, bounds.logChunkBytes);
+  if (name === "ladder") {
+    if (values.threads !== undefined || values["in-flight"] !== undefined) throw new UsageError("ladder takes neither --threads nor --in-flight");
+    return runLadder({ rounds, size, seconds: duration(values.seconds ?? "0.5") });
+  }
+  if (name === "append") {
+    const threads = whole("threads", values.threads ?? "16", 1, 64);
+    const inFlight = (values["in-flight"] ?? "1,16,256").split(",").map((count) => whole("in-flight", count, 1, 1_000));
+    return runAppend({ rounds, size, threads, inFlight, seconds: duration(values.seconds ?? "2.5") });
+  }
+  throw new UsageError(`there is no bench ${name ?? "without a name"}: choose ladder, append or render`);
+}
+
+function whole(option: string, text: string, min: number, max: number): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= min && value <= max) return value;
+  throw new UsageError(`--${option}: expected a whole number from ${min} to ${max}, not ${text}`);
+}
+
+function duration(text: string): number {
+  const seconds = Number(text);
+  if (/^\d*\.?\d+$/.test(text) && seconds >= 0.05 && seconds <= 60) return seconds;
+  throw new UsageError(`--seconds: expected a number from 0.05 to 60, not ${text}`);
+}
+
+function read(file: string | undefined): Result {
+  if (file === undefined) throw new UsageError("render: name a file that --json wrote");
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as Result;
+  } catch (error) {
+    throw new UsageError(`render: ${(error as Error).message}`);
+  }
+}
+
+function render(result: Result): string {
+  if (result.bench === "append") return renderAppend(result);
+  if (result.bench === "ladder") return renderLadder(result);
+  throw new UsageError("render: the file holds no result of a bench");
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error;
+  console.error(`bench: ${error.message}`);
+  process.exitCode = 2;
+}

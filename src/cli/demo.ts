@@ -1,0 +1,59 @@
+// debug-server-db demo: its options and examples; what it does is in demo/.
+import { type Command, Option } from "commander";
+import { runDemo } from "./demo/run.ts";
+import { listenForInterrupt } from "./interrupt.ts";
+import { urlOption } from "./url.ts";
+import { wholeNumber } from "./wholeNumber.ts";
+
+interface DemoFlags {
+  readonly repo: string;
+  readonly runners: number;
+  readonly commits: number;
+  readonly command?: readonly string[];
+  readonly url: string;
+}
+
+export function addDemo(program: Command): void {
+  program
+    .command("demo")
+    .description("Runs commands on the newest commits of a git repository, in worktrees of their own, on a pool of runner threads.")
+    .argument("[argument...]", "what follows -- goes to the end of --command")
+    .option("--repo <path>", "the git repository", ".")
+    .addOption(new Option("--runners <number>", "runner threads").default(4).argParser(wholeNumber(1, 64)))
+    .addOption(new Option("--commits <number>", "how many of the newest commits").default(5).argParser(wholeNumber(1, 500)))
+    .option("--command <argv...>", "a program, and its arguments, to run on each commit besides git show and node --version")
+    .addOption(urlOption())
+    .addHelpText("after", examples)
+    .action(async (rest: string[], flags: DemoFlags, command: Command) => {
+      if (rest.length > 0 && flags.command === undefined) tooMany(command, rest);
+      if (flags.command?.[0] === "") command.error("error: option '--command <argv...>' names no program.");
+      const interrupt = listenForInterrupt();
+      try {
+        process.exitCode = await runDemo(
+          {
+            repo: flags.repo,
+            runners: flags.runners,
+            commits: flags.commits,
+            command: flags.command === undefined ? undefined : [...flags.command, ...rest],
+            url: flags.url,
+          },
+          interrupt.signal,
+        );
+      } finally {
+        interrupt[Symbol.dispose]();
+      }
+    });
+}
+
+function tooMany(command: Command, rest: readonly string[]): never {
+  command.error(`error: unexpected argument '${rest[0]}': a program to run is named by --command.`);
+}
+
+const examples = `
+Examples:
+  debug-server-db demo
+  debug-server-db demo --repo ../project --runners 8 --commits 20
+  debug-server-db demo --command npm test
+  debug-server-db demo --command git -- log --oneline -3
+
+A second run goes on with the same file and its worktrees. Ctrl-C cancels what runs and gives everything back.`;

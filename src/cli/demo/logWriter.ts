@@ -1,0 +1,50 @@
+// Writes the log of one command: in order, one append at a time, from the byte that the store acknowledged last.
+import { setTimeout as delay } from "node:timers/promises";
+import { StoreError } from "../../errors.ts";
+import { bounds } from "../../limits.ts";
+import type { Claim } from "../../model/commands.ts";
+import type { Store } from "../../store.ts";
+
+export class LogWriter {
+  readonly #store: Pick<Store, "logs">;
+  readonly #commandId: string;
+  readonly #fence: number;
+  #offset = 0;
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(store: Pick<Store, "logs">, { command, fence }: Claim) {
+    this.#store = store;
+    this.#commandId = command.id;
+    this.#fence = fence;
+  }
+
+  /** How much is stored. */
+  get offset(): number {
+    return this.#offset;
+  }
+
+  /** Resolves when the bytes are stored. After a failure nothing is written any more, so that a log has no hole. */
+  write(stream: "stdout" | "stderr" | "system", data: Uint8Array): Promise<void> {
+    const written = this.#last.then(async () => {
+      for (let at = 0; at < data.byteLength; at += bounds.logChunkBytes) await this.#append(stream, data.subarray(at, at + bounds.logChunkBytes));
+    });
+    this.#last = written;
+    return written;
+  }
+
+  /** Repeated while the store is busy: the offset makes a repetition safe, and the end of the lease ends it. */
+  async #append(stream: "stdout" | "stderr" | "system", piece: Uint8Array): Promise<void> {
+    // A copy: sent to another thread, a small view takes the whole buffer that it looks into along.
+    const data = new Uint8Array(piece);
+    for (;;) {
+      try {
+        const { ackOffset } = await this.#store.logs.append({ commandId: this.#commandId, fence: this.#fence, offset: this.#offset, stream, data });
+        this.#offset = ackOffset;
+        return;
+      } catch (error) {
+        if (!(error instanceof StoreError) || !error.retryable) throw error;
+        await delay(Number(error.details.retryAfterMs ?? 200));
+      }
+    }
+  }
+}

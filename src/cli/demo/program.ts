@@ -1,0 +1,93 @@
+// One run of a program, without a shell. It gets a process group of its own: a Ctrl-C in the terminal does not reach it, and stopping it stops
+// all that it started. Knows no store and no worktree.
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import type { Readable } from "node:stream";
+
+export interface ProgramOptions {
+  readonly cwd: string;
+  readonly env: NodeJS.ProcessEnv;
+  /** Asks the program to end, and ends it after a grace period. */
+  readonly signal: AbortSignal;
+  /** Takes its output piece by piece. No more of a stream is read before the promise of its last piece resolves. */
+  output(stream: "stdout" | "stderr", data: Uint8Array): unknown;
+}
+
+/** A program ends by an exit code or a signal, or could not be started at all. */
+export type Ending = { readonly exitCode: number } | { readonly signal: NodeJS.Signals } | { readonly errno: string; readonly reason: string };
+
+/** Between SIGTERM and SIGKILL. */
+const graceMs = 800;
+/** After the program's end: how long to read what is left in its pipes, if a process that left its group holds them open. */
+const drainMs = 2_000;
+
+/** Rejects only with what `output` threw; the program is stopped then. */
+export async function runProgram(argv: readonly string[], { cwd, env, signal, output }: ProgramOptions): Promise<Ending> {
+  const [file = "", ...rest] = argv;
+  let child: Child;
+  try {
+    child = spawn(file, rest, { cwd, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+  } catch (error) {
+    return notStarted(file, cwd, error as NodeJS.ErrnoException);
+  }
+  const ended = new Promise<Ending>((resolve) => {
+    child.once("error", (error) => resolve(notStarted(file, cwd, error)));
+    child.once("exit", (exitCode, name) => resolve(name === null ? { exitCode: exitCode ?? 0 } : { signal: name }));
+  });
+  const broken = new AbortController();
+  const giveUp = () => broken.abort();
+  const reading = Promise.all([read(child.stdout, "stdout", output), read(child.stderr, "stderr", output)]);
+  reading.catch(giveUp);
+  const stop = AbortSignal.any([signal, broken.signal]);
+  const stopping = stopOn(child, stop);
+  const ending = await ended;
+  stopping();
+  // What it left running would go on in a tree that is somebody else's next.
+  kill(child, "SIGKILL");
+  const drain = setTimeout(() => [child.stdout, child.stderr].map((stream) => stream.destroy()), stop.aborted ? drainMs / 10 : drainMs);
+  await reading.finally(() => clearTimeout(drain));
+  return ending;
+}
+
+type Child = ChildProcessByStdio<null, Readable, Readable>;
+
+function notStarted(file: string, cwd: string, error: NodeJS.ErrnoException): Ending {
+  const errno = error.code ?? "unknown";
+  // spawn says the same of a missing program and of a missing folder.
+  if (errno === "ENOENT" && !existsSync(cwd)) return { errno, reason: `there is no folder ${cwd}` };
+  const reasons: Record<string, string> = { ENOENT: "no such program", EACCES: "not an executable file", E2BIG: "the arguments are too long" };
+  return { errno, reason: `${file}: ${reasons[errno] ?? error.message}` };
+}
+
+async function read(stream: Readable, name: "stdout" | "stderr", output: ProgramOptions["output"]): Promise<void> {
+  try {
+    for await (const data of stream) await output(name, data as Uint8Array);
+  } catch (error) {
+    // Destroyed while it was read: the time to drain it was over.
+    if ((error as NodeJS.ErrnoException).code !== "ERR_STREAM_PREMATURE_CLOSE") throw error;
+  }
+}
+
+function stopOn(child: Child, signal: AbortSignal): () => void {
+  let late: NodeJS.Timeout | undefined;
+  const stop = () => {
+    kill(child, "SIGTERM");
+    late = setTimeout(() => kill(child, "SIGKILL"), graceMs);
+  };
+  if (signal.aborted) stop();
+  else signal.addEventListener("abort", stop, { once: true });
+  return () => {
+    clearTimeout(late);
+    signal.removeEventListener("abort", stop);
+  };
+}
+
+/** The whole group; that nobody is left in it is fine. */
+function kill({ pid }: Child, name: NodeJS.Signals): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}

@@ -1,0 +1,40 @@
+// The command line: wiring only. Each group of commands is one file, and adds itself to the program.
+import { Command } from "commander";
+import { packageVersion } from "../package.ts";
+import { addDemo } from "./demo.ts";
+import { exitCodeOf, sentenceOf } from "./exit.ts";
+
+const groups: readonly ((program: Command) => void)[] = [addDemo];
+
+export async function main(argv: string[]): Promise<void> {
+  process.stdout.on("error", ignoreNoReader);
+  process.stderr.on("error", ignoreNoReader);
+  try {
+    await createProgram().parseAsync(argv, { from: "user" });
+  } catch (error) {
+    process.exitCode = exitCodeOf(error);
+    const sentence = sentenceOf(error);
+    if (sentence !== undefined) process.stderr.write(`debug-server-db: ${sentence}\n`);
+  }
+}
+
+/** Whoever reads may stop before the end, and a terminal may be closed; what is under way is finished or given back all the same. */
+function ignoreNoReader(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EPIPE" && error.code !== "EIO") throw error;
+}
+
+function createProgram(): Command {
+  // Settings first: commands inherit those that their parent has when they are added.
+  const program = new Command("debug-server-db")
+    .description("The metadata store of a debug/test server.")
+    .version(packageVersion)
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "debug-server-db: ")) })
+    .addHelpText("after", exitCodeHelp);
+  for (const add of groups) add(program);
+  return program;
+}
+
+const exitCodeHelp = `
+Exit codes: 0 ok, 1 failure, 2 usage, 3 the check found something, 4 busy, 5 corrupt, 6 edited migration, 7 not ready, 130 interrupted.
+Messages go to stderr, results to stdout.`;

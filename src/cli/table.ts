@@ -1,0 +1,81 @@
+// Text for a terminal: tables, durations, sizes. What comes from outside is made harmless here.
+import { stripVTControlCharacters, styleText } from "node:util";
+
+export type Style = Parameters<typeof styleText>[0];
+
+export interface Column {
+  readonly title: string;
+  readonly align?: "right";
+  /** Left out when the terminal is too narrow for all. */
+  readonly optional?: true;
+  readonly cells: readonly string[];
+  /** Colours are left out where nobody sees them: https://no-color.org */
+  readonly style?: (cell: string) => Style | undefined;
+}
+
+export function formatTable(columns: readonly Column[], stream: NodeJS.WriteStream): string {
+  // A terminal of no width is one that does not know it.
+  const shown = fitting(columns, (stream.isTTY && stream.columns) || Number.POSITIVE_INFINITY);
+  const head = shown.map((column) => paint("dim", pad(column.title, column), stream));
+  const rows = Array.from({ length: columns[0]?.cells.length ?? 0 }, (_, row) =>
+    shown.map((column) => {
+      const cell = column.cells[row] ?? "";
+      const style = cell === "" ? undefined : column.style?.(cell);
+      return style === undefined ? pad(cell, column) : paint(style, pad(cell, column), stream);
+    }),
+  );
+  return [head, ...rows].map((cells) => `${cells.join(gap).trimEnd()}\n`).join("");
+}
+
+const gap = "  ";
+
+/** Without the first optional columns, as many as it takes; then the last column is cut. */
+function fitting(columns: readonly Column[], widthMax: number): readonly Column[] {
+  const excess = columns.reduce((sum, column) => sum + widthOf(column) + gap.length, -gap.length) - widthMax;
+  if (excess <= 0) return columns;
+  const dispensable = columns.findIndex(({ optional }) => optional);
+  if (dispensable !== -1) return fitting(columns.toSpliced(dispensable, 1), widthMax);
+  return columns.map((column) => (column === columns.at(-1) ? cut(column, widthOf(column) - excess) : column));
+}
+
+function cut(column: Column, width: number): Column {
+  return { ...column, cells: column.cells.map((cell) => plain(cell, Math.max(1, width))) };
+}
+
+function widthOf({ title, cells }: Column): number {
+  return cells.reduce((width, cell) => Math.max(width, cell.length), title.length);
+}
+
+function pad(text: string, column: Column): string {
+  const width = widthOf(column);
+  return column.align === "right" ? text.padStart(width) : text.padEnd(width);
+}
+
+export function paint(style: Style, text: string, stream: NodeJS.WriteStream): string {
+  return styleText(style, text, { stream });
+}
+
+/** One line, without anything that steers a terminal, of at most so many characters. */
+export function plain(text: string, lengthMax: number): string {
+  const line = stripVTControlCharacters(text)
+    .replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g, " ")
+    .trim();
+  return line.length <= lengthMax
+    ? line
+    : `${line
+        .slice(0, lengthMax - 1)
+        .toWellFormed()
+        .replace(/\ufffd$/, "")}…`;
+}
+
+export function formatMs(ms: number): string {
+  if (ms < 10) return `${ms.toFixed(ms < 1 ? 2 : 1).replace(/\.?0+$/, "")} ms`;
+  if (ms < 1_000) return `${Math.round(ms)} ms`;
+  if (ms < 100_000) return `${(ms / 1_000).toFixed(1)} s`;
+  return `${Math.round(ms / 60_000)} min`;
+}
+
+export function formatBytes(bytes: number): string {
+  if (bytes < 1_024) return `${bytes} B`;
+  return bytes < 1_048_576 ? `${(bytes / 1_024).toFixed(1)} KiB` : `${(bytes / 1_048_576).toFixed(1)} MiB`;
+}

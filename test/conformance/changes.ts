@@ -1,0 +1,129 @@
+// The change feed: one row for each change, in the order of commits, without gap or repetition.
+import assert from "node:assert/strict";
+import { type ChangeRow, newId } from "../../src/index.ts";
+import { fixtures } from "../../src/testing/index.ts";
+import type { TestedBackend } from "../backends.ts";
+import { bytes, fails, subject, take } from "./suite.ts";
+
+export function changesConformance(backend: TestedBackend): void {
+  subject(backend, "changes", ({ test, alone }) => {
+    const line = ({ entity, op, entityVersion }: ChangeRow) => `${entity} ${op} ${entityVersion}`;
+
+    test("every change of a life is a row, with who, what, version and fence; renewals and logs are none", async ({ store }) => {
+      const { nextSeq } = await store.changes.since();
+      const { claim, runner } = await fixtures(store).claim();
+      const held = { commandId: claim.command.id, fence: claim.fence };
+      await store.logs.append({ ...held, offset: 0, data: bytes("x") });
+      await store.runners.heartbeat({ runnerId: runner.id, commands: [{ id: held.commandId, fence: held.fence }] });
+      await store.sessions.touch({ sessionId: claim.session.id });
+      await store.commands.finish({ ...held, outcome: "failed", exitCode: 1 });
+      await store.sessions.complete({ sessionId: claim.session.id, reason: "done" });
+      const { changes } = await store.changes.since({ after: nextSeq });
+      assert.deepEqual(changes.map(line), [
+        "repository create 1",
+        "session create 1",
+        "command enqueue 1",
+        "runner register 1",
+        "command claim 2",
+        "session start 2",
+        "command finish 3",
+        "session end 3",
+      ]);
+      const [, session, command, , claimed, , finished, ended] = changes as ChangeRow[];
+      assert.deepEqual([session?.entityId, session?.sessionId, command?.sessionId], [claim.session.id, claim.session.id, claim.session.id]);
+      assert.deepEqual([claimed?.fence, claimed?.detail, finished?.detail], [claim.fence, { runnerId: runner.id }, { outcome: "failed" }]);
+      assert.deepEqual(ended?.detail, { state: "completed", reason: "done" });
+      assert.ok(changes.every(({ at }) => at instanceof Date));
+    });
+
+    test("nothing secret of a command is in the feed", async ({ store }) => {
+      const { nextSeq } = await store.changes.since();
+      await fixtures(store).command({ argv: ["login", "hunter2"], env: { TOKEN: "hunter2" }, secretEnvKeys: ["PASSWORD"] });
+      assert.doesNotMatch(JSON.stringify((await store.changes.since({ after: nextSeq })).changes), /hunter2|PASSWORD/);
+    });
+
+    test("sequence numbers grow without gaps while others write", async (opened) => {
+      const { store } = opened;
+      const other = await opened.connect();
+      const { nextSeq } = await store.changes.since();
+      await Promise.allSettled(
+        Array.from({ length: 60 }, (_, n) => {
+          const client = n % 2 === 0 ? store : other;
+          return n % 5 === 0 ? client.sessions.cancel({ sessionId: newId() }) : client.repositories.upsert({ name: `${nextSeq} ${n}` });
+        }),
+      );
+      const { changes, nextSeq: last } = await store.changes.since({ after: nextSeq });
+      assert.deepEqual(
+        changes.map(({ seq }) => seq),
+        Array.from({ length: 48 }, (_, n) => nextSeq + 1 + n),
+      );
+      assert.equal(last, nextSeq + 48);
+    });
+
+    test("pages join without gap, and filters move the cursor past what they leave out", async ({ store }) => {
+      const { nextSeq } = await store.changes.since();
+      const { session } = await fixtures(store).session();
+      for (let n = 0; n < 5; n++) await fixtures(store).repository();
+      const all = (await store.changes.since({ after: nextSeq })).changes;
+      const paged: ChangeRow[] = [];
+      for (let after = nextSeq; ; ) {
+        const page = await store.changes.since({ after, limit: 2 });
+        if (page.changes.length === 0) break;
+        paged.push(...page.changes);
+        after = page.nextSeq;
+      }
+      assert.deepEqual(paged, all);
+      const ofSession = await store.changes.since({ after: nextSeq, sessionId: session.id });
+      assert.deepEqual(
+        ofSession.changes,
+        all.filter(({ sessionId }) => sessionId === session.id),
+      );
+      const ofEntity = await store.changes.since({ after: nextSeq, entity: "session" });
+      assert.deepEqual(ofEntity.changes.map(line), ["session create 1"]);
+      assert.equal(ofEntity.nextSeq, all.at(-1)?.seq);
+      assert.deepEqual(await store.changes.since({ after: ofEntity.nextSeq }), { changes: [], nextSeq: ofEntity.nextSeq });
+    });
+
+    test("watch gives what was and what comes, without gap or repetition", async ({ store }) => {
+      const { nextSeq } = await store.changes.since();
+      await store.repositories.upsert({ name: newId() });
+      const watching = take(store.changes.watch({ after: nextSeq, waitMs: 60_000, limit: 3 }), 30);
+      const name = newId();
+      for (let n = 0; n < 29; n++) {
+        const call = store.repositories.upsert({ name, description: `${n}` });
+        if (n % 4 === 0) await call;
+      }
+      assert.deepEqual(
+        (await watching).map(({ seq }) => seq),
+        Array.from({ length: 30 }, (_, n) => nextSeq + 1 + n),
+      );
+    });
+
+    test("watch with a filter wakes for what passes it only", async ({ store }) => {
+      const { nextSeq } = await store.changes.since();
+      const { session } = await fixtures(store).session();
+      const watching = take(store.changes.watch({ after: nextSeq, sessionId: session.id }), 2);
+      await store.repositories.upsert({ name: newId() });
+      await store.sessions.cancel({ sessionId: session.id });
+      assert.deepEqual((await watching).map(line), ["session create 1", "session end 2"]);
+    });
+
+    test("a watch whose waits end with nothing goes on", async ({ store }) => {
+      const { nextSeq } = await store.changes.since();
+      const { session } = await fixtures(store).session();
+      const watching = take(store.changes.watch({ after: nextSeq, entity: "runner", waitMs: 1 }), 1);
+      await fails(store.sessions.wait({ sessionId: session.id, timeoutMs: 15 }), "deadline_exceeded");
+      const { runner } = await fixtures(store).runner();
+      assert.equal((await watching)[0]?.entityId, runner.id);
+    });
+
+    alone("an empty feed begins at 0", async ({ store }) => {
+      assert.deepEqual(await store.changes.since(), { changes: [], nextSeq: 0 });
+      await store.repositories.upsert({ name: "first" });
+      assert.deepEqual(
+        (await store.changes.since()).changes.map(({ seq }) => seq),
+        [1],
+      );
+    });
+  });
+}

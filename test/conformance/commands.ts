@@ -1,0 +1,396 @@
+// Commands: in sequence, claimed once, finished once.
+import assert from "node:assert/strict";
+import { type Claim, newId, type Store } from "../../src/index.ts";
+import { fixtures } from "../../src/testing/index.ts";
+import type { Opened, TestedBackend } from "../backends.ts";
+import { fails, subject } from "./suite.ts";
+
+const argv = ["true"];
+
+const held = ({ command, fence }: Claim) => ({ commandId: command.id, fence });
+
+async function claimed(store: Store, runnerId: string, sessionId?: string): Promise<Claim> {
+  const claim = await store.commands.claim(sessionId === undefined ? { runnerId } : { runnerId, sessionId });
+  return claim ?? assert.fail("there was nothing to claim");
+}
+
+export function commandsConformance(backend: TestedBackend): void {
+  subject(backend, "commands: enqueue", ({ test }) => {
+    test("sequence numbers are consecutive, over calls and callers", async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      const calls = Array.from({ length: 10 }, (_, n) =>
+        store.commands.enqueue({ sessionId: session.id, commands: Array.from({ length: (n % 3) + 1 }, () => ({ argv })) }),
+      );
+      const rows = (await Promise.all(calls)).flat();
+      assert.deepEqual(
+        rows.map(({ sequence }) => sequence).sort((a, b) => a - b),
+        Array.from(rows, (_, index) => index + 1),
+      );
+      const after = await store.sessions.get({ sessionId: session.id });
+      assert.deepEqual([after.nextSequence, after.queuedCommands], [rows.length + 1, rows.length]);
+    });
+
+    test("a command keeps what it was given", async ({ store }) => {
+      const input = {
+        argv: ["npm", "test", "", "ünï"],
+        cwd: "/src",
+        env: { CI: "1", EMPTY: "" },
+        secretEnvKeys: ["TOKEN"],
+        priority: -3,
+        timeoutMs: 5_000,
+        maxAttempts: 2,
+      };
+      const { command } = await fixtures(store).command(input);
+      for (const [name, value] of Object.entries(input)) assert.deepEqual(command[name as keyof typeof command], value, name);
+      assert.deepEqual([command.state, command.attempt, command.fence, command.runnerId, command.version], ["queued", 0, 0, null, 1]);
+      assert.deepEqual(await store.commands.get({ commandId: command.id }), command);
+    });
+
+    test("an id that is taken, also twice in one call, is a conflict and enqueues nothing", async ({ store }) => {
+      const { session, command } = await fixtures(store).command();
+      const id = newId();
+      for (const ids of [
+        [newId(), command.id],
+        [id, id],
+      ]) {
+        const commands = ids.map((one) => ({ id: one, argv }));
+        await fails(store.commands.enqueue({ sessionId: session.id, commands }), "conflict", { reason: "exists" }, "rolled_back");
+      }
+      assert.equal((await store.commands.list({ sessionId: session.id })).items.length, 1);
+      assert.equal((await store.sessions.get({ sessionId: session.id })).nextSequence, 2);
+    });
+
+    test("unknown sessions are not_found, empty and oversized lists invalid_input", async ({ store }) => {
+      await fails(store.commands.enqueue({ sessionId: newId(), commands: [{ argv }] }), "not_found", { entity: "session" });
+      await fails(store.commands.enqueue({ sessionId: newId(), commands: [] }), "invalid_input");
+      await fails(store.commands.enqueue({ sessionId: newId(), commands: Array.from({ length: 501 }, () => ({ argv })) }), "invalid_input");
+      await fails(store.commands.enqueue({ sessionId: newId(), commands: [{ argv: [] }] }), "invalid_input");
+      await fails(store.commands.enqueue({ sessionId: newId(), commands: [{ argv, env: { "A=B": "c" } }] }), "invalid_input");
+    });
+
+    test("list gives the commands of a session in sequence, page by page", async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      await store.commands.enqueue({ sessionId: session.id, commands: Array.from({ length: 23 }, () => ({ argv })) });
+      const sequences: number[] = [];
+      for (let cursor: string | undefined; ; ) {
+        const { items, nextCursor } = await store.commands.list({ sessionId: session.id, limit: 5, ...(cursor === undefined ? {} : { cursor }) });
+        sequences.push(...items.map(({ sequence }) => sequence));
+        if (nextCursor === undefined) break;
+        cursor = nextCursor;
+      }
+      assert.deepEqual(
+        sequences,
+        Array.from({ length: 23 }, (_, index) => index + 1),
+      );
+    });
+  });
+
+  subject(backend, "commands: claim", ({ test }) => {
+    const runnerOf = async (store: Store) => (await fixtures(store).runner()).runner.id;
+    /** A test that looks at all there is to claim; what earlier tests left is cancelled first. */
+    const alone: typeof test = (name, run, options) =>
+      test(
+        name,
+        async (opened) => {
+          const { sessions } = opened.store;
+          for (const state of ["pending", "running"] as const) {
+            for (const { id } of (await sessions.list({ state, limit: 500 })).items) await sessions.cancel({ sessionId: id });
+          }
+          await run(opened);
+        },
+        options,
+      );
+
+    test("claim makes the attempt, leases the command and starts the session", async ({ store, clock }) => {
+      const { session, command } = await fixtures(store).command();
+      const runnerId = await runnerOf(store);
+      const claim = (await store.commands.claim({ runnerId, ttlMs: 5_000, sessionId: session.id })) as Claim;
+      assert.deepEqual([claim.command.id, claim.command.state, claim.command.attempt, claim.fence, claim.command.fence], [command.id, "running", 1, 1, 1]);
+      assert.deepEqual([claim.command.runnerId, claim.session.state, claim.session.queuedCommands, claim.session.activeCommands], [runnerId, "running", 0, 1]);
+      assert.deepEqual(claim.command.leaseExpiresAt, claim.expiresAt);
+      assert.ok(Math.abs(claim.expiresAt.getTime() - clock.now() - 5_000) < 1_000);
+      assert.deepEqual(await store.commands.get({ commandId: command.id }), claim.command);
+      const { attempt, chunks, ended } = await store.logs.read({ commandId: command.id });
+      assert.deepEqual([attempt, chunks, ended], [1, [], false]);
+    });
+
+    alone("claim without work is undefined", async ({ store }) => {
+      assert.equal(await store.commands.claim({ runnerId: await runnerOf(store) }), undefined);
+    });
+
+    alone("of twenty claimers of eight commands, eight get one each", async ({ store }) => {
+      for (let n = 0; n < 8; n++) await fixtures(store).command();
+      const runners = await Promise.all(Array.from({ length: 4 }, () => runnerOf(store)));
+      const claims = await Promise.all(Array.from({ length: 20 }, (_, n) => store.commands.claim({ runnerId: runners[n % 4] as string })));
+      const ids = claims.flatMap((claim) => (claim === undefined ? [] : [claim.command.id]));
+      assert.equal(ids.length, 8);
+      assert.equal(new Set(ids).size, 8);
+    });
+
+    alone("higher priority first, then age; within a session the sequence decides", async ({ store, clock }) => {
+      const made: Record<string, string> = {};
+      for (const [name, priorities] of Object.entries({ old: [0], young: [0], urgent: [5], blocked: [-5, 9] })) {
+        const { session } = await fixtures(store).session({ commands: priorities.map((priority) => ({ argv: [name], priority })) });
+        made[session.id] = name;
+        clock.advance(10);
+      }
+      const runnerId = await runnerOf(store);
+      const order: (string | undefined)[] = [];
+      for (let n = 0; n < 4; n++) order.push(made[(await claimed(store, runnerId)).session.id]);
+      assert.deepEqual(order, ["urgent", "old", "young", "blocked"]);
+      assert.equal(await store.commands.claim({ runnerId }), undefined);
+    });
+
+    test("one command of a session at a time, in sequence", async ({ store }) => {
+      const { session } = await fixtures(store).session({ commands: [{ argv }, { argv, priority: 9 }] });
+      const runnerId = await runnerOf(store);
+      const first = await claimed(store, runnerId, session.id);
+      assert.equal(first.command.sequence, 1);
+      assert.equal(await store.commands.claim({ runnerId, sessionId: session.id }), undefined);
+      await store.commands.finish({ ...held(first), outcome: "succeeded" });
+      assert.equal((await claimed(store, runnerId, session.id)).command.sequence, 2);
+    });
+
+    test("at most maxParallel commands of a session run", async ({ store }) => {
+      const { session } = await fixtures(store).session({ maxParallel: 2, commands: [{ argv }, { argv }, { argv }] });
+      const runnerId = await runnerOf(store);
+      const claims = [await claimed(store, runnerId, session.id), await claimed(store, runnerId, session.id)];
+      assert.deepEqual(
+        claims.map(({ command }) => command.sequence),
+        [1, 2],
+      );
+      assert.equal(await store.commands.claim({ runnerId, sessionId: session.id }), undefined);
+      await store.commands.finish({ ...held(claims[1] as Claim), outcome: "failed", exitCode: 1 });
+      assert.equal((await claimed(store, runnerId, session.id)).command.sequence, 3);
+    });
+
+    test("commands of a session with a tree go only to the runner that leases it", async ({ store, clock }) => {
+      const [holder, other] = [await runnerOf(store), await runnerOf(store)];
+      const { session } = await fixtures(store).session({ reserve: { runnerId: holder, ttlMs: 5_000 }, commands: [{ argv }, { argv }] });
+      assert.equal(await store.commands.claim({ runnerId: other, sessionId: session.id }), undefined);
+      const claim = await claimed(store, holder, session.id);
+      await store.commands.finish({ ...held(claim), outcome: "succeeded" });
+      clock.advance(5_001);
+      assert.equal(await store.commands.claim({ runnerId: holder, sessionId: session.id }), undefined);
+      await store.maintenance.reap();
+      await store.runners.heartbeat({ runnerId: other });
+      assert.equal((await claimed(store, other, session.id)).command.sequence, 2);
+    });
+
+    test("commands of a session whose tree is held by an owner without a runner go to nobody", async ({ store }) => {
+      const { session } = await fixtures(store).session({ reserve: { owner: "somebody" }, commands: [{ argv }] });
+      assert.equal(await store.commands.claim({ runnerId: await runnerOf(store), sessionId: session.id }), undefined);
+    });
+
+    alone("between a bound and a free session, priority and age decide", async ({ store, clock }) => {
+      const runnerId = await runnerOf(store);
+      const { session: bound } = await fixtures(store).session({ reserve: { runnerId, ttlMs: 600_000 }, commands: [{ argv }, { argv, priority: 2 }] });
+      clock.advance(10);
+      const { session: free } = await fixtures(store).session({ commands: [{ argv, priority: 1 }, { argv }] });
+      const order: string[] = [];
+      for (let n = 0; n < 4; n++) {
+        const claim = await claimed(store, runnerId);
+        order.push(`${claim.session.id === bound.id ? "bound" : "free"} ${claim.command.sequence}`);
+        assert.ok([bound.id, free.id].includes(claim.session.id));
+        await store.commands.finish({ ...held(claim), outcome: "succeeded" });
+      }
+      assert.deepEqual(order, ["free 1", "bound 1", "bound 2", "free 2"]);
+    });
+
+    alone("a waiting claim is given what is enqueued", async ({ store }) => {
+      const waiting = store.commands.claim({ runnerId: await runnerOf(store), waitMs: 60_000 });
+      const { command } = await fixtures(store).command();
+      assert.equal((await waiting)?.command.id, command.id);
+    });
+
+    alone("a waiting claim is given the next command when the one before it has finished", async ({ store }) => {
+      const { session } = await fixtures(store).session({ commands: [{ argv }, { argv }] });
+      const runnerId = await runnerOf(store);
+      const first = await claimed(store, runnerId);
+      const waiting = store.commands.claim({ runnerId, waitMs: 60_000 });
+      await store.commands.finish({ ...held(first), outcome: "succeeded" });
+      const next = await waiting;
+      assert.deepEqual([next?.session.id, next?.command.sequence], [session.id, 2]);
+    });
+
+    alone("of two waiting claims one is given the one command, the other goes on waiting until its time is over", async ({ store }) => {
+      const runners = [await runnerOf(store), await runnerOf(store)];
+      const waiting = runners.map((runnerId) => store.commands.claim({ runnerId, waitMs: 300 }));
+      await fixtures(store).command();
+      const claims = await Promise.all(waiting);
+      assert.equal(claims.filter((claim) => claim !== undefined).length, 1);
+    });
+
+    alone("a waiting claim of a runner that is told to drain is refused when it wakes", async ({ store }) => {
+      const runnerId = await runnerOf(store);
+      const waiting = store.commands.claim({ runnerId, waitMs: 60_000 });
+      await store.runners.drain({ runnerId });
+      await fixtures(store).command();
+      await fails(waiting, "invalid_transition", { state: "draining" });
+    });
+  });
+
+  subject(backend, "commands: finish and cancel", ({ test }) => {
+    const outcomes = [
+      { outcome: "succeeded" },
+      { outcome: "succeeded", exitCode: 0 },
+      { outcome: "failed", exitCode: 3 },
+      { outcome: "failed", signal: "SIGSEGV" },
+      { outcome: "failed", reason: "ENOENT: no such program" },
+      { outcome: "timed_out", signal: "SIGKILL" },
+    ] as const;
+
+    for (const result of outcomes) {
+      test(`a running command ends ${JSON.stringify(result)}, and again changes nothing`, async ({ store }) => {
+        const { claim } = await fixtures(store).claim();
+        const first = await store.commands.finish({ ...held(claim), ...result });
+        const { command } = first;
+        const exitCode = result.outcome === "succeeded" ? 0 : "exitCode" in result ? result.exitCode : null;
+        assert.deepEqual([command.state, command.exitCode, command.leaseExpiresAt, first.remainingCommands], [result.outcome, exitCode, null, 0]);
+        assert.deepEqual([command.signal, command.endReason], ["signal" in result ? result.signal : null, "reason" in result ? result.reason : null]);
+        assert.ok(command.endedAt instanceof Date);
+        assert.equal(first.session.failedCommands, result.outcome === "succeeded" ? 0 : 1);
+        assert.deepEqual(await store.commands.finish({ ...held(claim), ...result }), first);
+      });
+    }
+
+    test("another result after the first is invalid_transition and overwrites nothing", async ({ store }) => {
+      const { claim } = await fixtures(store).claim();
+      const { command } = await store.commands.finish({ ...held(claim), outcome: "failed", exitCode: 3 });
+      for (const other of [{ outcome: "succeeded" }, { outcome: "failed" }, { outcome: "failed", exitCode: 4 }, { outcome: "cancelled" }] as const) {
+        await fails(store.commands.finish({ ...held(claim), ...other }), "invalid_transition", { state: "failed" });
+      }
+      assert.deepEqual(await store.commands.get({ commandId: command.id }), command);
+    });
+
+    test("sixteen finishers at once: one result, counted once", async ({ store }) => {
+      const { claim, session } = await fixtures(store).claim();
+      const calls = Array.from({ length: 16 }, (_, n) => store.commands.finish({ ...held(claim), outcome: "failed", exitCode: n % 2 }));
+      const settled = await Promise.allSettled(calls);
+      assert.equal(settled.filter(({ status }) => status === "fulfilled").length, 8);
+      const after = await store.sessions.get({ sessionId: session.id });
+      assert.deepEqual([after.activeCommands, after.failedCommands], [0, 1]);
+    });
+
+    test("finish with a fence that is not the current one is lease_lost", async ({ store }) => {
+      const { claim } = await fixtures(store).claim();
+      await fails(store.commands.finish({ ...held(claim), fence: claim.fence + 1, outcome: "succeeded" }), "lease_lost", { currentFence: claim.fence });
+      const { command } = await fixtures(store).command();
+      await fails(store.commands.finish({ commandId: command.id, fence: 1, outcome: "succeeded" }), "lease_lost", { currentFence: 0 });
+      await fails(store.commands.finish({ commandId: newId(), fence: 1, outcome: "succeeded" }), "not_found", { entity: "command" });
+    });
+
+    test("a result that contradicts itself is invalid_input", async ({ store }) => {
+      const { claim } = await fixtures(store).claim();
+      await fails(store.commands.finish({ ...held(claim), outcome: "succeeded", exitCode: 1 }), "invalid_input");
+      await fails(store.commands.finish({ ...held(claim), outcome: "failed", exitCode: 1, signal: "SIGTERM" }), "invalid_input");
+    });
+
+    test("finish is accepted after the lease has run out, as long as nobody has reaped it", async ({ store, clock }) => {
+      const { claim } = await fixtures(store).claim();
+      clock.advance(60_001);
+      assert.equal((await store.commands.finish({ ...held(claim), outcome: "succeeded" })).command.state, "succeeded");
+    });
+
+    test("finish before all of the log has arrived is log_gap, and the command goes on", async ({ store }) => {
+      const { claim, nextOffset } = await fixtures(store).log("hello\n");
+      await fails(store.commands.finish({ ...held(claim), outcome: "succeeded", logOffset: nextOffset + 1 }), "log_gap", { expectedOffset: nextOffset });
+      assert.equal((await store.commands.get({ commandId: claim.command.id })).state, "running");
+      await store.commands.finish({ ...held(claim), outcome: "succeeded", logOffset: nextOffset });
+    });
+
+    test("finish tells how many commands the session has left", async ({ store }) => {
+      const { session } = await fixtures(store).session({ maxParallel: 2, commands: [{ argv }, { argv }, { argv }] });
+      const { runner } = await fixtures(store).runner();
+      const first = await claimed(store, runner.id, session.id);
+      await claimed(store, runner.id, session.id);
+      assert.equal((await store.commands.finish({ ...held(first), outcome: "succeeded" })).remainingCommands, 2);
+    });
+
+    test("a lost lease: queued again while attempts remain, with a new attempt and a higher fence, then lost", async ({ store, clock }) => {
+      const { session, command } = await fixtures(store).command({ maxAttempts: 2 });
+      const { runner } = await fixtures(store).runner({ ttlMs: 3_600_000 });
+      const first = await claimed(store, runner.id, session.id);
+      clock.advance(60_001);
+      assert.ok((await store.maintenance.reap()).commands.includes(command.id));
+      const queued = await store.commands.get({ commandId: command.id });
+      assert.deepEqual([queued.state, queued.attempt, queued.runnerId, queued.startedAt, queued.queuedAt], ["queued", 1, null, null, command.queuedAt]);
+      await fails(store.commands.finish({ ...held(first), outcome: "succeeded" }), "lease_lost", { currentFence: first.fence });
+      const second = await claimed(store, runner.id, session.id);
+      assert.deepEqual([second.command.attempt, second.fence], [2, first.fence + 1]);
+      await fails(store.commands.finish({ ...held(first), outcome: "succeeded" }), "lease_lost", { currentFence: second.fence });
+      clock.advance(60_001);
+      await store.maintenance.reap();
+      const lost = await store.commands.get({ commandId: command.id });
+      assert.deepEqual([lost.state, lost.exitCode, lost.endReason], ["lost", null, "lease_expired"]);
+      await fails(store.commands.finish({ ...held(second), outcome: "succeeded" }), "invalid_transition", { state: "lost" });
+      const after = await store.sessions.get({ sessionId: session.id });
+      assert.deepEqual([after.queuedCommands, after.activeCommands, after.failedCommands], [0, 0, 1]);
+    });
+
+    test("a cancelled command whose lease is lost is cancelled, and never runs again", async ({ store, clock }) => {
+      const { claim } = await fixtures(store).claim({ maxAttempts: 5 });
+      await store.commands.cancel({ commandId: claim.command.id });
+      clock.advance(60_001);
+      await store.maintenance.reap();
+      assert.equal((await store.commands.get({ commandId: claim.command.id })).state, "cancelled");
+    });
+
+    test("cancel of a queued command ends it at once", async ({ store }) => {
+      const { session, command } = await fixtures(store).command();
+      const row = await store.commands.cancel({ commandId: command.id, reason: "not needed" });
+      assert.deepEqual([row.state, row.endReason, row.attempt], ["cancelled", "not needed", 0]);
+      assert.deepEqual(await store.commands.cancel({ commandId: command.id }), row);
+      const { runner } = await fixtures(store).runner();
+      assert.equal(await store.commands.claim({ runnerId: runner.id, sessionId: session.id }), undefined);
+    });
+
+    for (const outcome of ["cancelled", "succeeded", "failed", "timed_out"] as const) {
+      test(`a running command that is cancelled is cancelling, and may still end ${outcome}`, async ({ store }) => {
+        const { claim } = await fixtures(store).claim();
+        const row = await store.commands.cancel({ commandId: claim.command.id });
+        assert.deepEqual([row.state, row.leaseExpiresAt, row.fence], ["cancelling", claim.expiresAt, claim.fence]);
+        assert.deepEqual(await store.commands.cancel({ commandId: claim.command.id }), row);
+        assert.equal((await store.commands.finish({ ...held(claim), outcome })).command.state, outcome);
+      });
+    }
+
+    test("cancelled is no result of a command that nobody asked to cancel", async ({ store }) => {
+      const { claim } = await fixtures(store).claim();
+      await fails(store.commands.finish({ ...held(claim), outcome: "cancelled" }), "invalid_transition", { state: "running" });
+    });
+
+    test("cancel of a command that has ended otherwise is invalid_transition", async ({ store }) => {
+      const { claim } = await fixtures(store).claim();
+      await store.commands.finish({ ...held(claim), outcome: "timed_out" });
+      await fails(store.commands.cancel({ commandId: claim.command.id }), "invalid_transition", { state: "timed_out" });
+      await fails(store.commands.cancel({ commandId: newId() }), "not_found");
+    });
+
+    test("wait answers when the command has ended", async ({ store }) => {
+      const { claim } = await fixtures(store).claim();
+      const waiting = store.commands.wait({ commandId: claim.command.id });
+      const { command } = await store.commands.finish({ ...held(claim), outcome: "succeeded" });
+      assert.deepEqual(await waiting, command);
+      assert.deepEqual(await store.commands.wait({ commandId: command.id }), command);
+      await fails(store.commands.wait({ commandId: newId() }), "not_found");
+    });
+
+    test("wait answers when the session is cancelled around the command, and when its lease is lost", async ({ store, clock }: Opened) => {
+      const { session, command } = await fixtures(store).command();
+      const waiting = store.commands.wait({ commandId: command.id });
+      await store.sessions.cancel({ sessionId: session.id });
+      assert.equal((await waiting).state, "cancelled");
+      const { claim } = await fixtures(store).claim();
+      const lost = store.commands.wait({ commandId: claim.command.id });
+      clock.advance(60_001);
+      await store.maintenance.reap();
+      assert.equal((await lost).state, "lost");
+    });
+
+    test("wait fails deadline_exceeded when its time is over", async ({ store }) => {
+      const { command } = await fixtures(store).command();
+      await fails(store.commands.wait({ commandId: command.id, timeoutMs: 20 }), "deadline_exceeded");
+    });
+  });
+}

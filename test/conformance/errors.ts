@@ -1,0 +1,207 @@
+// Errors: every code that a caller can provoke, provoked, with what it says of the effect. What only faults provoke is tested apart.
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { type ErrorCode, errorCodes, newId, type Outcome, StoreError } from "../../src/index.ts";
+import { fixtures } from "../../src/testing/index.ts";
+import type { Opened, TestedBackend } from "../backends.ts";
+import { bytes, fails, subject } from "./suite.ts";
+
+/** Answers the call that fails. */
+type Provocation = readonly [outcome: Outcome, provoke: (opened: Opened) => Promise<() => Promise<unknown>>];
+
+const provocations: Partial<Record<ErrorCode, Provocation>> = {
+  invalid_input: [
+    "not_run",
+    async ({ store }) =>
+      () =>
+        store.repositories.get({ repositoryId: "no id" }),
+  ],
+  unknown_operation: [
+    "not_run",
+    async (opened) => {
+      const port = await opened.connect({ operations: ["repositories.find"] });
+      return () => port.repositories.upsert({ name: newId() });
+    },
+  ],
+  not_found: [
+    "rolled_back",
+    async ({ store }) =>
+      () =>
+        store.sessions.cancel({ sessionId: newId() }),
+  ],
+  conflict: [
+    "rolled_back",
+    async ({ store }) => {
+      const { repository } = await fixtures(store).repository();
+      return () => store.repositories.archive({ repositoryId: repository.id, expectedVersion: 99 });
+    },
+  ],
+  invalid_transition: [
+    "rolled_back",
+    async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      await store.sessions.cancel({ sessionId: session.id });
+      return () => store.sessions.touch({ sessionId: session.id });
+    },
+  ],
+  lease_lost: [
+    "rolled_back",
+    async ({ store }) => {
+      const { worktree, fence } = await fixtures(store).lease();
+      return () => store.worktrees.renew({ worktreeId: worktree.id, fence: fence + 1 });
+    },
+  ],
+  lease_expired: [
+    "rolled_back",
+    async ({ store, clock }) => {
+      const { worktree, fence } = await fixtures(store).lease({ ttlMs: 1_000 });
+      clock.advance(1_001);
+      return () => store.worktrees.renew({ worktreeId: worktree.id, fence });
+    },
+  ],
+  capacity_exhausted: [
+    "not_run",
+    async ({ store }) => {
+      const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
+      return () => store.worktrees.reserve({ repositoryId: repository.id, owner: "o" });
+    },
+  ],
+  log_gap: [
+    "rolled_back",
+    async ({ store }) => {
+      const { claim } = await fixtures(store).claim();
+      return () => store.logs.append({ commandId: claim.command.id, fence: claim.fence, offset: 5, data: bytes("x") });
+    },
+  ],
+  log_sealed: [
+    "rolled_back",
+    async ({ store }) => {
+      const { claim } = await fixtures(store).claim();
+      const held = { commandId: claim.command.id, fence: claim.fence };
+      await store.commands.finish({ ...held, outcome: "succeeded" });
+      return () => store.logs.append({ ...held, offset: 0, data: bytes("x") });
+    },
+  ],
+  deadline_exceeded: [
+    "not_run",
+    async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      return () => store.sessions.wait({ sessionId: session.id }, { timeoutMs: 20 });
+    },
+  ],
+  aborted: [
+    "not_run",
+    async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      const aborter = new AbortController();
+      const call = store.sessions.wait({ sessionId: session.id }, { signal: aborter.signal });
+      // The call is known to be under way when a later one is answered.
+      await store.sessions.touch({ sessionId: session.id });
+      aborter.abort();
+      return () => call;
+    },
+  ],
+  overloaded: [
+    "not_run",
+    async ({ store }) => {
+      const calls = Array.from({ length: 40 }, () => store.repositories.find({ name: newId() }));
+      const settled = await Promise.allSettled(calls);
+      const refused = settled.find(({ status }) => status === "rejected") as PromiseRejectedResult;
+      return () => Promise.reject(refused.reason);
+    },
+  ],
+  closed: [
+    "not_run",
+    async (opened) => {
+      await opened.store.close();
+      return () => opened.store.repositories.find({ name: newId() });
+    },
+  ],
+};
+
+/** What no caller can provoke: faults of machines, of other processes, or of this package; and rows that no operation prunes yet. */
+const byFaultsOnly: readonly ErrorCode[] = ["feed_truncated", "constraint", "busy", "storage_full", "corrupt", "incompatible", "internal"];
+
+export function errorsConformance(backend: TestedBackend): void {
+  it("every error code is provoked here, or said to be provoked elsewhere", () => {
+    assert.deepEqual([...Object.keys(provocations), ...byFaultsOnly].sort(), Object.keys(errorCodes).sort());
+  });
+
+  subject(backend, "errors", ({ test, alone }) => {
+    for (const [code, [outcome, provoke]] of Object.entries(provocations) as [ErrorCode, Provocation][]) {
+      const run = async (opened: Opened) => {
+        const call = provoke(opened).then((provoked) => provoked());
+        const error = await fails(call, code, {}, outcome);
+        assert.equal(error.retryable, errorCodes[code].retryable);
+        assert.ok(error.message.length > 0);
+        if (code === "overloaded") assert.ok((error.details.retryAfterMs as number) > 0);
+      };
+      const needsOwnStore = code === "overloaded" || code === "closed";
+      if (needsOwnStore) alone(`${code}, ${outcome}`, run, { limits: { queueCalls: 20 } });
+      else test(`${code}, ${outcome}`, run);
+    }
+
+    test("a signal that has fired already sends nothing", async ({ store }) => {
+      const name = newId();
+      await fails(store.repositories.upsert({ name }, { signal: AbortSignal.abort() }), "aborted", {}, "not_run");
+      assert.equal(await store.repositories.find({ name }), undefined);
+    });
+
+    test("a waiting claim that is aborted claims nothing", async ({ store }) => {
+      const { runner } = await fixtures(store).runner();
+      const { session } = await fixtures(store).session();
+      const aborter = new AbortController();
+      const call = store.commands.claim({ runnerId: runner.id, sessionId: session.id, waitMs: 60_000 }, { signal: aborter.signal });
+      await store.sessions.touch({ sessionId: session.id });
+      aborter.abort();
+      await fails(call, "aborted", {}, "not_run");
+      const [command] = await store.commands.enqueue({ sessionId: session.id, commands: [{ argv: ["a"] }] });
+      assert.equal((await store.commands.get({ commandId: command?.id as string })).state, "queued");
+    });
+
+    test("a deadline that is over before the call's own wait ends it, and says that nothing ran", async ({ store }) => {
+      const { runner } = await fixtures(store).runner();
+      const { session } = await fixtures(store).session();
+      const call = store.commands.claim({ runnerId: runner.id, sessionId: session.id, waitMs: 60_000 }, { timeoutMs: 20 });
+      await fails(call, "deadline_exceeded", {}, "not_run");
+    });
+
+    test("the stack of an error names the caller", async ({ store }) => {
+      const error = await store.sessions.get({ sessionId: newId() }).catch((reason: unknown) => reason);
+      assert.ok(error instanceof StoreError);
+      assert.match(error.stack as string, /StoreError/);
+    });
+
+    alone(
+      "after an overload the store goes on",
+      async ({ store }) => {
+        const settled = await Promise.allSettled(Array.from({ length: 60 }, () => store.repositories.upsert({ name: newId() })));
+        const answered = settled.filter(({ status }) => status === "fulfilled").length;
+        assert.ok(answered >= 1 && answered < 60, `${answered}`);
+        for (const one of settled) if (one.status === "rejected") assert.deepEqual([one.reason.code, one.reason.outcome], ["overloaded", "not_run"]);
+        const rows = (await store.repositories.list({ limit: 500 })).items;
+        assert.equal(rows.length, answered);
+      },
+      { limits: { queueCalls: 20 } },
+    );
+
+    alone(
+      "calls that wait are bounded too",
+      async ({ store }) => {
+        const { session } = await fixtures(store).session();
+        const aborter = new AbortController();
+        const waiting = Array.from({ length: 4 }, () => store.sessions.wait({ sessionId: session.id }, { signal: aborter.signal }));
+        await fails(
+          Promise.any([waiting[3] as Promise<unknown>]).catch((error: AggregateError) => Promise.reject(error.errors[0])),
+          "overloaded",
+        );
+        await store.sessions.cancel({ sessionId: session.id });
+        assert.deepEqual(
+          (await Promise.all(waiting.slice(0, 3))).map(({ state }) => state),
+          ["cancelled", "cancelled", "cancelled"],
+        );
+      },
+      { limits: { parkedCalls: 3 } },
+    );
+  });
+}

@@ -1,0 +1,92 @@
+// Life cycle: open, close, close again, call after it, open what was left.
+import assert from "node:assert/strict";
+import { newId } from "../../src/index.ts";
+import { fixtures } from "../../src/testing/index.ts";
+import type { TestedBackend } from "../backends.ts";
+import { bytes, collect, fails, subject } from "./suite.ts";
+
+export function lifeCycleConformance(backend: TestedBackend): void {
+  subject(backend, "life cycle", ({ alone }) => {
+    alone("after close every kind of call fails closed, and closing again is no error", async ({ store }) => {
+      const { repository } = await fixtures(store).repository();
+      await store.close();
+      await fails(store.repositories.get({ repositoryId: repository.id }), "closed", {}, "not_run");
+      await fails(store.repositories.upsert({ name: newId() }), "closed", {}, "not_run");
+      await fails(
+        store.atomically((tx) => tx.repositories.upsert({ name: newId() })),
+        "closed",
+        {},
+        "not_run",
+      );
+      await fails(collect(store.changes.watch()), "closed");
+      await store.close();
+      await store[Symbol.asyncDispose]();
+    });
+
+    alone("Symbol.asyncDispose closes", async ({ store }) => {
+      await store[Symbol.asyncDispose]();
+      await fails(store.repositories.find({ name: "n" }), "closed");
+    });
+
+    alone(
+      "calls made before close are answered",
+      async (opened) => {
+        const { store } = opened;
+        const { repository } = await fixtures(store).repository();
+        const calls = Array.from({ length: 20 }, (_, n) => store.repositories.upsert({ name: repository.name, description: `${n}` }));
+        const closed = store.close();
+        assert.deepEqual(
+          (await Promise.all(calls)).map(({ version }) => version),
+          Array.from({ length: 20 }, (_, n) => n + 2),
+        );
+        await closed;
+      },
+      { needs: "drains" },
+    );
+
+    alone("calls that wait when the store is closed fail closed", async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      const waiting = store.sessions.wait({ sessionId: session.id });
+      const watching = collect(store.changes.watch({ after: (await store.changes.since()).nextSeq }));
+      const settled = Promise.allSettled([waiting, watching]);
+      await store.sessions.touch({ sessionId: session.id });
+      await store.close();
+      for (const one of await settled) {
+        assert.ok(one.status === "rejected");
+        assert.deepEqual([one.reason.code, one.reason.outcome], ["closed", "not_run"]);
+      }
+    });
+
+    alone("closing one client leaves the others", async (opened) => {
+      const other = await opened.connect();
+      await other.close();
+      await fails(other.repositories.find({ name: "n" }), "closed");
+      const { repository } = await fixtures(opened.store).repository();
+      assert.ok(repository.version === 1);
+    });
+
+    alone(
+      "what was acknowledged is there when the store is opened again",
+      async (opened) => {
+        const { claim } = await fixtures(opened.store).claim();
+        const held = { commandId: claim.command.id, fence: claim.fence };
+        await opened.store.logs.append({ ...held, offset: 0, data: bytes("kept\n") });
+        const { worktree, fence } = await fixtures(opened.store).lease({ ttlMs: 600_000 });
+        const before = await opened.store.changes.since();
+        await opened.reopen();
+        const { store } = opened;
+        assert.deepEqual(await store.changes.since(), before);
+        assert.deepEqual(await store.commands.get({ commandId: held.commandId }), claim.command);
+        assert.deepEqual(await store.worktrees.get({ worktreeId: worktree.id }), worktree);
+        await store.worktrees.renew({ worktreeId: worktree.id, fence });
+        assert.equal((await store.logs.append({ ...held, offset: 5, data: bytes("more\n") })).ackOffset, 10);
+        await store.repositories.upsert({ name: newId() });
+        assert.deepEqual(
+          (await store.changes.since({ after: before.nextSeq })).changes.map(({ seq }) => seq),
+          [before.nextSeq + 1],
+        );
+      },
+      { needs: "persists" },
+    );
+  });
+}

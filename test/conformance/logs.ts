@@ -1,0 +1,272 @@
+// Logs: offsets and acknowledgements on the way in, cursors on the way out; nothing missed, nothing repeated.
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { type Chunk, newId, type Store } from "../../src/index.ts";
+import { fixtures } from "../../src/testing/index.ts";
+import type { TestedBackend } from "../backends.ts";
+import { bytes, collect, fails, subject, text } from "./suite.ts";
+
+export function logsConformance(backend: TestedBackend): void {
+  subject(backend, "logs", ({ test, alone }) => {
+    const running = async (store: Store) => {
+      const { claim } = await fixtures(store).claim();
+      return { commandId: claim.command.id, fence: claim.fence };
+    };
+    const seal = (store: Store, log: { commandId: string; fence: number }) => store.commands.finish({ ...log, outcome: "succeeded" });
+    const written = async (store: Store, ...parts: string[]) => {
+      const log = await running(store);
+      let offset = 0;
+      for (const part of parts) offset = (await store.logs.append({ ...log, offset, data: bytes(part) })).ackOffset;
+      return { ...log, offset };
+    };
+    const textOf = (chunks: readonly Chunk[]) => chunks.map(({ data }) => text(data)).join("");
+    const readText = async (store: Store, input: Parameters<Store["logs"]["read"]>[0]) => textOf((await store.logs.read(input)).chunks);
+
+    test("what was appended is read back, with its stream, lines and time", async ({ store }) => {
+      const log = await running(store);
+      assert.deepEqual(await store.logs.append({ ...log, offset: 0, data: bytes("one\ntwo\n") }), { ackOffset: 8, truncated: false });
+      await store.logs.append({ ...log, offset: 8, stream: "stderr", data: bytes("three") });
+      const page = await store.logs.read({ commandId: log.commandId });
+      assert.deepEqual([page.attempt, page.nextOffset, page.ended, page.state], [1, 13, false, "open"]);
+      assert.deepEqual(
+        page.chunks.map(({ offset, startLine, stream, data, droppedBytes }) => [offset, startLine, stream, text(data), droppedBytes]),
+        [
+          [0, 0, "stdout", "one\ntwo\n", 0],
+          [8, 2, "stderr", "three", 0],
+        ],
+      );
+      assert.ok(page.chunks.every(({ at, data }) => at instanceof Date && data instanceof Uint8Array));
+    });
+
+    test("every byte value comes back as it was", async ({ store }) => {
+      const log = await running(store);
+      const data = Uint8Array.from({ length: 65_536 }, (_, index) => index % 256);
+      await store.logs.append({ ...log, offset: 0, data });
+      assert.deepEqual(
+        (await store.logs.read({ commandId: log.commandId })).chunks.map((chunk) => [...chunk.data]),
+        [[...data]],
+      );
+    });
+
+    test("empty and oversized chunks are invalid_input", async ({ store }) => {
+      const log = await running(store);
+      await fails(store.logs.append({ ...log, offset: 0, data: new Uint8Array(0) }), "invalid_input");
+      await fails(store.logs.append({ ...log, offset: 0, data: new Uint8Array(65_537) }), "invalid_input");
+    });
+
+    test("a repetition is acknowledged and stored once", async ({ store }) => {
+      const { offset, ...log } = await written(store, "abc");
+      assert.deepEqual(await store.logs.append({ ...log, offset: 0, data: bytes("abc") }), { ackOffset: 3, truncated: false });
+      assert.deepEqual(await store.logs.append({ ...log, offset: 1, data: bytes("b") }), { ackOffset: offset, truncated: false });
+      assert.equal(await readText(store, { commandId: log.commandId }), "abc");
+    });
+
+    test("an overlapping prefix is dropped", async ({ store }) => {
+      const { offset, ...log } = await written(store, "a\nb");
+      assert.deepEqual(await store.logs.append({ ...log, offset: offset - 1, data: bytes("b\nc\n") }), { ackOffset: 6, truncated: false });
+      const { chunks } = await store.logs.read({ commandId: log.commandId });
+      assert.deepEqual(
+        chunks.map(({ offset: at, startLine, data }) => [at, startLine, text(data)]),
+        [
+          [0, 0, "a\nb"],
+          [3, 1, "\nc\n"],
+        ],
+      );
+    });
+
+    test("a gap is log_gap with the offset to send from, and stores nothing", async ({ store }) => {
+      const { offset, ...log } = await written(store, "abc");
+      await fails(store.logs.append({ ...log, offset: offset + 1, data: bytes("x") }), "log_gap", { expectedOffset: offset });
+      assert.equal(await readText(store, { commandId: log.commandId }), "abc");
+    });
+
+    test("a sealed log refuses more, and acknowledges what it has", async ({ store }) => {
+      const { offset, ...log } = await written(store, "abc");
+      await seal(store, log);
+      assert.equal((await store.logs.append({ ...log, offset: 0, data: bytes("abc") })).ackOffset, offset);
+      await fails(store.logs.append({ ...log, offset, data: bytes("d") }), "log_sealed", { nextOffset: offset });
+      await fails(store.logs.append({ ...log, offset: 2, data: bytes("cd") }), "log_sealed");
+    });
+
+    test("an append needs the current fence and a live lease", async ({ store, clock }) => {
+      const { offset, ...log } = await written(store, "abc");
+      await fails(store.logs.append({ ...log, fence: log.fence + 1, offset, data: bytes("d") }), "lease_lost", { currentFence: log.fence });
+      await fails(store.logs.append({ commandId: newId(), fence: 1, offset: 0, data: bytes("d") }), "not_found");
+      const { leaseExpiresAt } = await store.commands.get({ commandId: log.commandId });
+      clock.advance(60_001);
+      await fails(store.logs.append({ ...log, offset, data: bytes("d") }), "lease_expired", { expiredAt: leaseExpiresAt });
+      await store.maintenance.reap();
+      await fails(store.logs.append({ ...log, offset, data: bytes("d") }), "lease_lost");
+    });
+
+    test("a rerun has a log of its own, and the old one is kept", async ({ store, clock }) => {
+      const { session, command } = await fixtures(store).command({ maxAttempts: 2 });
+      const { runner } = await fixtures(store).runner({ ttlMs: 3_600_000 });
+      for (const word of ["first", "second"]) {
+        const claim = await store.commands.claim({ runnerId: runner.id, sessionId: session.id });
+        await store.logs.append({ commandId: command.id, fence: claim?.fence as number, offset: 0, data: bytes(word) });
+        if (word === "first") clock.advance(60_001);
+        await store.maintenance.reap();
+      }
+      assert.equal(await readText(store, { commandId: command.id }), "second");
+      assert.equal(await readText(store, { commandId: command.id, attempt: 1 }), "first");
+      assert.equal((await store.logs.read({ commandId: command.id, attempt: 1 })).state, "sealed");
+      await fails(store.logs.read({ commandId: command.id, attempt: 3 }), "not_found", { entity: "attempt" });
+      await fails(store.logs.append({ commandId: command.id, fence: 1, offset: 5, data: bytes("!") }), "lease_lost", { currentFence: 2 });
+    });
+
+    test("read from an offset, within a chunk too", async ({ store }) => {
+      const { commandId } = await written(store, "ab\ncd\n", "ef\n");
+      for (let offset = 0; offset <= 9; offset++) assert.equal(await readText(store, { commandId, offset }), "ab\ncd\nef\n".slice(offset));
+      const { chunks } = await store.logs.read({ commandId, offset: 4 });
+      assert.deepEqual(
+        chunks.map(({ offset, startLine }) => [offset, startLine]),
+        [
+          [4, 1],
+          [6, 2],
+        ],
+      );
+    });
+
+    test("read from a line, and the last lines, in chunks that break anywhere", async ({ store }) => {
+      for (const whole of ["a\nbb\n\nccc\nd", "a\nbb\n\nccc\nd\n", "\n\n\n", "no line break"]) {
+        for (const size of [1, 2, 3, 100]) {
+          const { commandId } = await written(store, ...(whole.match(new RegExp(`[^]{1,${size}}`, "g")) as string[]));
+          const lines = whole.split(/(?<=\n)/);
+          for (let n = 0; n <= lines.length + 1; n++) {
+            assert.equal(await readText(store, { commandId, line: n }), lines.slice(n).join(""), `line ${n} of ${JSON.stringify(whole)} by ${size}`);
+            const last = n === 0 ? "" : lines.slice(-n).join("");
+            assert.equal(await readText(store, { commandId, lastLines: n }), last, `last ${n} of ${JSON.stringify(whole)} by ${size}`);
+          }
+        }
+      }
+    });
+
+    test("only one of offset, line and lastLines", async ({ store }) => {
+      const { commandId } = await written(store, "a");
+      await fails(store.logs.read({ commandId, offset: 0, line: 0 }), "invalid_input");
+      await fails(store.logs.read({ commandId, line: 0, lastLines: 1 }), "invalid_input");
+    });
+
+    test("a long log is read page by page, by nextOffset", async ({ store }) => {
+      const parts = Array.from({ length: 100 }, (_, n) => `line ${n}\n`);
+      const { offset: _, ...log } = await written(store, ...parts);
+      await seal(store, log);
+      let [read, pages] = ["", 0];
+      for (let offset = 0, ended = false; !ended; pages++) {
+        const page = await store.logs.read({ commandId: log.commandId, offset, maxBytes: 100 });
+        read += textOf(page.chunks);
+        ({ ended, nextOffset: offset } = page);
+      }
+      assert.equal(read, parts.join(""));
+      assert.ok(pages > 5);
+    });
+
+    test("a command that has not begun has an empty log, and one cancelled before it began an ended one", async ({ store }) => {
+      const { command } = await fixtures(store).command();
+      assert.deepEqual(await store.logs.read({ commandId: command.id }), { attempt: 0, chunks: [], nextOffset: 0, ended: false, state: "open" });
+      await store.commands.cancel({ commandId: command.id });
+      assert.equal((await store.logs.read({ commandId: command.id })).ended, true);
+      assert.deepEqual(await collect(store.logs.follow({ commandId: command.id })), []);
+      await fails(store.logs.read({ commandId: newId() }), "not_found");
+      await fails(collect(store.logs.follow({ commandId: newId() })), "not_found");
+    });
+
+    test("follow misses and repeats nothing while another appends, and ends when the log is sealed", async ({ store }) => {
+      const { session, command } = await fixtures(store).command();
+      const following = [{}, {}, { maxBytes: 1 }].map((input) => collect(store.logs.follow({ commandId: command.id, waitMs: 60_000, ...input })));
+      const { runner } = await fixtures(store).runner();
+      const claim = await store.commands.claim({ runnerId: runner.id, sessionId: session.id });
+      const log = { commandId: command.id, fence: claim?.fence as number };
+      let [offset, whole] = [0, ""];
+      for (let n = 0; n < 40; n++) {
+        const part = `part ${n}\n`;
+        whole += part;
+        const appended = store.logs.append({ ...log, offset, data: bytes(part) });
+        if (n % 3 === 0) await appended;
+        offset += part.length;
+      }
+      following.push(collect(store.logs.follow({ commandId: command.id, offset: 5 })));
+      await seal(store, log);
+      const [first, second, small, late] = await Promise.all(following);
+      for (const chunks of [first, second, small]) assert.equal(textOf(chunks as Chunk[]), whole);
+      assert.equal(textOf(late as Chunk[]), whole.slice(5));
+      let expected = 0;
+      for (const { offset: at, data } of first as Chunk[]) {
+        assert.equal(at, expected);
+        expected += data.byteLength;
+      }
+    });
+
+    test("follow goes on over waits that end with nothing", async ({ store }) => {
+      const { offset, ...log } = await written(store, "a");
+      const stream = store.logs.follow({ commandId: log.commandId, waitMs: 1 });
+      assert.equal(text((await stream.next()).value?.data as Uint8Array), "a");
+      const next = stream.next();
+      await fails(store.commands.wait({ commandId: log.commandId, timeoutMs: 15 }), "deadline_exceeded");
+      await store.logs.append({ ...log, offset, data: bytes("b") });
+      assert.equal(text((await next).value?.data as Uint8Array), "b");
+      await stream.return(undefined);
+    });
+
+    alone(
+      "over the limit the middle is cut out, counted and marked, and beginning and end stay",
+      async ({ store }) => {
+        const limit = 262_144;
+        const log = await running(store);
+        const chunk = (n: number) => bytes(`${String(n).padStart(7, "0")}\n`.repeat(2_048));
+        let [offset, truncated] = [0, false];
+        for (let n = 0; n < 30; n++) {
+          const data = chunk(n);
+          const answer = await store.logs.append({ ...log, offset, data });
+          assert.equal(answer.ackOffset, offset + data.byteLength);
+          assert.equal(answer.truncated, answer.ackOffset > limit);
+          ({ ackOffset: offset, truncated } = answer);
+        }
+        assert.equal(truncated, true);
+        await store.commands.finish({ ...log, outcome: "succeeded", logOffset: offset });
+        const chunks = await collect(store.logs.follow({ commandId: log.commandId }));
+        const kept = chunks.reduce((sum, { data }) => sum + data.byteLength, 0);
+        const dropped = chunks.reduce((sum, { droppedBytes }) => sum + droppedBytes, 0);
+        assert.equal(kept + dropped, offset);
+        assert.ok(kept <= limit && kept > limit - 16_384, `${kept}`);
+        assert.equal(chunks.filter(({ droppedBytes }) => droppedBytes > 0).length, 1);
+        for (const { offset: at, data } of chunks) assert.deepEqual(data, chunk(at / 16_384));
+        assert.deepEqual([chunks[0]?.offset, chunks.at(-1)?.offset], [0, offset - 16_384]);
+        const lastLine = await store.logs.read({ commandId: log.commandId, lastLines: 1 });
+        assert.equal(textOf(lastLine.chunks), "0000029\n");
+        assert.deepEqual(await store.logs.append({ ...log, offset: 0, data: chunk(0) }), { ackOffset: offset, truncated: true });
+      },
+      { limits: { logBytes: 262_144 } },
+    );
+
+    test("random appends and reads equal a byte string", async ({ store }) => {
+      const step = fc.record({
+        back: fc.integer({ min: 0, max: 6 }),
+        data: fc.uint8Array({ minLength: 1, maxLength: 20 }),
+        from: fc.nat(200),
+        maxBytes: fc.integer({ min: 1, max: 60 }),
+      });
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
+          const log = await running(store);
+          let whole = new Uint8Array(0);
+          for (const { back, data, from, maxBytes } of steps) {
+            const overlap = Math.min(back, whole.byteLength);
+            const offset = whole.byteLength - overlap;
+            // What overlaps is the same bytes again, as an honest sender repeats them.
+            const sent = Uint8Array.from([...whole.subarray(offset), ...data]);
+            whole = Uint8Array.from([...whole, ...data]);
+            assert.equal((await store.logs.append({ ...log, offset, data: sent })).ackOffset, whole.byteLength);
+            const page = await store.logs.read({ commandId: log.commandId, offset: from, maxBytes });
+            const start = Math.min(from, whole.byteLength);
+            const read = page.chunks.flatMap((chunk) => [...chunk.data]);
+            assert.deepEqual(read, [...whole.subarray(start, page.nextOffset)]);
+            assert.ok(read.length >= Math.min(maxBytes, whole.byteLength - start));
+          }
+        }),
+        { numRuns: 25 },
+      );
+    });
+  });
+}

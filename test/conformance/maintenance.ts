@@ -1,0 +1,102 @@
+// Maintenance: the reaper ends what has run out, once, and forgives a clock that jumped.
+import assert from "node:assert/strict";
+import { fixtures } from "../../src/testing/index.ts";
+import type { TestedBackend } from "../backends.ts";
+import { subject } from "./suite.ts";
+
+export function maintenanceConformance(backend: TestedBackend): void {
+  subject(backend, "maintenance", ({ alone }) => {
+    alone("reap ends what has run out and nothing else, and names it by kind", async ({ store, clock }) => {
+      const { claim, runner } = await fixtures(store).claim();
+      const { worktree } = await fixtures(store).lease({ ttlMs: 1_000 });
+      const { session } = await fixtures(store).session({ idleTtlMs: 2_000 });
+      await fixtures(store).lease({ ttlMs: 600_000 });
+      assert.deepEqual(await store.maintenance.reap(), { worktrees: [], commands: [], sessions: [], runners: [], more: false });
+      clock.advance(2_001);
+      assert.deepEqual(await store.maintenance.reap(), { worktrees: [worktree.id], commands: [], sessions: [session.id], runners: [], more: false });
+      clock.advance(60_000);
+      const late = await store.maintenance.reap();
+      assert.deepEqual([late.commands, late.runners], [[claim.command.id], [runner.id]]);
+      assert.deepEqual(await store.maintenance.reap(), { worktrees: [], commands: [], sessions: [], runners: [], more: false });
+    });
+
+    alone(
+      "reap takes a bounded number at a time and says that there is more",
+      async ({ store, clock }) => {
+        const { repository } = await fixtures(store).repository({ maxWorktrees: 20 });
+        for (let n = 0; n < 7; n++) await fixtures(store).lease({ repositoryId: repository.id, ttlMs: 1_000 });
+        clock.advance(1_001);
+        const passes: [number, boolean][] = [];
+        for (let more = true; more; ) {
+          const pass = await store.maintenance.reap();
+          passes.push([pass.worktrees.length, pass.more]);
+          ({ more } = pass);
+        }
+        assert.deepEqual(passes, [
+          [3, true],
+          [3, true],
+          [1, false],
+        ]);
+      },
+      { limits: { reapRows: 3 } },
+    );
+
+    alone(
+      "the reaper runs by itself",
+      async ({ store, clock }) => {
+        const { claim } = await fixtures(store).claim();
+        const waiting = store.commands.wait({ commandId: claim.command.id });
+        clock.advance(60_001);
+        assert.equal((await waiting).state, "lost");
+      },
+      { limits: { reapEveryMs: 10 } },
+    );
+
+    alone("after the clock has jumped, what was alive is given a grace period, and what was not is not", async ({ store, clock }) => {
+      const { worktree: dead } = await fixtures(store).lease({ ttlMs: 1_000 });
+      clock.advance(1_001);
+      const { claim, runner } = await fixtures(store).claim();
+      const { worktree, fence } = await fixtures(store).lease({ ttlMs: 5_000 });
+      const { session } = await fixtures(store).session({ idleTtlMs: 5_000 });
+      clock.jump(3_600_000);
+      const reaped = await store.maintenance.reap();
+      assert.deepEqual(reaped, { worktrees: [dead.id], commands: [], sessions: [], runners: [], more: false });
+      await store.worktrees.renew({ worktreeId: worktree.id, fence, ttlMs: 600_000 });
+      clock.advance(29_000);
+      assert.deepEqual((await store.maintenance.reap()).commands, []);
+      clock.advance(1_001);
+      const late = await store.maintenance.reap();
+      assert.deepEqual([late.worktrees, late.commands, late.sessions, late.runners], [[], [claim.command.id], [session.id], [runner.id]]);
+    });
+
+    alone("a first write after a jump, which is no reap, does not take what was alive either", async ({ store, clock }) => {
+      const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
+      const { worktree, fence } = await fixtures(store).lease({ repositoryId: repository.id });
+      clock.jump(86_400_000);
+      await assert.rejects(store.worktrees.reserve({ repositoryId: repository.id, owner: "thief" }), { code: "capacity_exhausted" });
+      await store.worktrees.renew({ worktreeId: worktree.id, fence });
+    });
+
+    alone("a clock that goes back a little or forward a little is no jump", async ({ store, clock }) => {
+      const { worktree } = await fixtures(store).lease({ ttlMs: 2_000 });
+      clock.jump(-1_000);
+      assert.deepEqual((await store.maintenance.reap()).worktrees, []);
+      clock.jump(4_000);
+      assert.deepEqual((await store.maintenance.reap()).worktrees, [worktree.id]);
+    });
+
+    alone("stats counts rows by state, and what the serving side does", async ({ store }) => {
+      await fixtures(store).claim();
+      await fixtures(store).command();
+      await fixtures(store).worktree();
+      const { rows, serving } = await store.maintenance.stats();
+      assert.deepEqual(rows, {
+        runners: { online: 1 },
+        worktrees: { idle: 1 },
+        sessions: { pending: 1, running: 1 },
+        commands: { queued: 1, active: 1 },
+      });
+      for (const name of ["groups", "calls", "commits", "queued", "parked", "clients"]) assert.ok(Number.isFinite(serving[name]), name);
+    });
+  });
+}

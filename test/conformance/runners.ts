@@ -1,0 +1,148 @@
+// Runners: registered by boot id, kept alive by heartbeats, drained, stalled, gone.
+import assert from "node:assert/strict";
+import { newId, type Store } from "../../src/index.ts";
+import { fixtures } from "../../src/testing/index.ts";
+import type { TestedBackend } from "../backends.ts";
+import { fails, subject } from "./suite.ts";
+
+export function runnersConformance(backend: TestedBackend): void {
+  subject(backend, "runners", ({ test }) => {
+    const stateOf = async (store: Store, runnerId: string) => (await store.runners.list({ limit: 500 })).items.find(({ id }) => id === runnerId)?.state;
+
+    test("register makes a runner known, with its labels", async ({ store, clock }) => {
+      const bootId = newId();
+      const row = await store.runners.register({ name: "r", bootId, host: "h", pid: 7, labels: { os: "linux" }, ttlMs: 5_000 });
+      assert.deepEqual([row.bootId, row.host, row.pid, row.labels, row.state, row.version], [bootId, "h", 7, { os: "linux" }, "online", 1]);
+      assert.ok(Math.abs(row.expiresAt.getTime() - clock.now() - 5_000) < 1_000);
+    });
+
+    test("the same boot id again is the same runner, brought up to date", async ({ store }) => {
+      const bootId = newId();
+      const first = await store.runners.register({ name: "before", bootId });
+      const second = await store.runners.register({ name: "after", bootId });
+      assert.deepEqual([second.id, second.name, second.version], [first.id, "after", 2]);
+    });
+
+    test("an id that another runner has is a conflict", async ({ store }) => {
+      const { runner } = await fixtures(store).runner();
+      await fails(store.runners.register({ id: runner.id, name: "r" }), "conflict", { reason: "exists" });
+    });
+
+    test("heartbeat renews the runner and all that it holds", async ({ store, clock }) => {
+      const { runner, claim } = await fixtures(store).claim();
+      const { worktree, fence } = await fixtures(store).lease({ runnerId: runner.id });
+      clock.advance(30_000);
+      const beat = await store.runners.heartbeat({
+        runnerId: runner.id,
+        ttlMs: 90_000,
+        worktrees: [{ id: worktree.id, fence }],
+        commands: [{ id: claim.command.id, fence: claim.fence }],
+      });
+      assert.deepEqual([beat.lost, beat.cancel], [[], []]);
+      assert.deepEqual((await store.worktrees.get({ worktreeId: worktree.id })).leaseExpiresAt, beat.expiresAt);
+      assert.deepEqual((await store.commands.get({ commandId: claim.command.id })).leaseExpiresAt, beat.expiresAt);
+    });
+
+    test("heartbeat names what the runner no longer owns, and does not renew it", async ({ store, clock }) => {
+      const { runner, claim } = await fixtures(store).claim();
+      const { runner: other } = await fixtures(store).runner();
+      const { worktree: foreign, fence } = await fixtures(store).lease({ runnerId: other.id });
+      const gone = { id: newId(), fence: 3 };
+      const beat = await store.runners.heartbeat({
+        runnerId: runner.id,
+        worktrees: [{ id: foreign.id, fence }, gone],
+        commands: [{ id: claim.command.id, fence: claim.fence + 1 }],
+      });
+      assert.deepEqual(beat.lost, [
+        { kind: "worktree", id: foreign.id, fence },
+        { kind: "worktree", ...gone },
+        { kind: "command", id: claim.command.id, fence: claim.fence + 1 },
+      ]);
+      clock.advance(60_001);
+      const late = await store.runners.heartbeat({ runnerId: runner.id, commands: [{ id: claim.command.id, fence: claim.fence }] });
+      assert.deepEqual(late.lost, [{ kind: "command", id: claim.command.id, fence: claim.fence }]);
+    });
+
+    test("heartbeat lists a cancelled command until it is finished", async ({ store }) => {
+      const { runner, claim } = await fixtures(store).claim();
+      const held = { id: claim.command.id, fence: claim.fence };
+      await store.commands.cancel({ commandId: held.id });
+      for (let beat = 0; beat < 2; beat++) {
+        assert.deepEqual((await store.runners.heartbeat({ runnerId: runner.id, commands: [held] })).cancel, [held.id]);
+      }
+      await store.commands.finish({ commandId: held.id, fence: held.fence, outcome: "cancelled" });
+      const { cancel, lost } = await store.runners.heartbeat({ runnerId: runner.id, commands: [held] });
+      assert.deepEqual([cancel, lost], [[], [{ kind: "command", ...held }]]);
+    });
+
+    test("heartbeats record no change", async ({ store }) => {
+      const { runner } = await fixtures(store).runner();
+      const { nextSeq } = await store.changes.since();
+      await store.runners.heartbeat({ runnerId: runner.id });
+      assert.equal((await store.changes.since()).nextSeq, nextSeq);
+    });
+
+    test("an unknown runner is not_found", async ({ store }) => {
+      await fails(store.runners.heartbeat({ runnerId: newId() }), "not_found", { entity: "runner" });
+      await fails(store.runners.drain({ runnerId: newId() }), "not_found", { entity: "runner" });
+      await fails(store.commands.claim({ runnerId: newId() }), "not_found", { entity: "runner" });
+    });
+
+    test("a draining runner is given nothing more, keeps what it has, and drains once", async ({ store }) => {
+      const { runner, claim } = await fixtures(store).claim();
+      const row = await store.runners.drain({ runnerId: runner.id });
+      assert.equal(row.state, "draining");
+      assert.deepEqual(await store.runners.drain({ runnerId: runner.id }), row);
+      await fails(store.commands.claim({ runnerId: runner.id }), "invalid_transition", { state: "draining" });
+      const beat = await store.runners.heartbeat({ runnerId: runner.id, commands: [{ id: claim.command.id, fence: claim.fence }] });
+      assert.deepEqual(beat.lost, []);
+      assert.equal(await stateOf(store, runner.id), "draining");
+      await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "succeeded" });
+    });
+
+    test("a runner without heartbeat is stalled, and online again with the next", async ({ store, clock }) => {
+      const { runner } = await fixtures(store).runner({ ttlMs: 1_000 });
+      clock.advance(1_001);
+      assert.ok((await store.maintenance.reap()).runners.includes(runner.id));
+      assert.equal(await stateOf(store, runner.id), "stalled");
+      await fails(store.commands.claim({ runnerId: runner.id }), "invalid_transition", { state: "stalled" });
+      await store.runners.heartbeat({ runnerId: runner.id });
+      assert.equal(await stateOf(store, runner.id), "online");
+    });
+
+    test("a draining runner that missed its heartbeats is still draining when it returns", async ({ store, clock }) => {
+      const { runner } = await fixtures(store).runner({ ttlMs: 1_000 });
+      await store.runners.drain({ runnerId: runner.id });
+      clock.advance(1_001);
+      await store.maintenance.reap();
+      await store.runners.heartbeat({ runnerId: runner.id });
+      await fails(store.commands.claim({ runnerId: runner.id }), "invalid_transition", { state: "draining" });
+    });
+
+    test("a runner that stays away is gone, drained or not, and must register with a new boot id", async ({ store, clock }) => {
+      const { runner } = await fixtures(store).runner({ ttlMs: 1_000 });
+      const { runner: drained } = await fixtures(store).runner({ ttlMs: 1_000 });
+      await store.runners.drain({ runnerId: drained.id });
+      clock.advance(1_001);
+      await store.maintenance.reap();
+      clock.advance(300_001);
+      await store.maintenance.reap();
+      for (const { id, bootId } of [runner, drained]) {
+        assert.equal(await stateOf(store, id), "gone");
+        await fails(store.runners.heartbeat({ runnerId: id }), "invalid_transition", { state: "gone" });
+        await fails(store.runners.drain({ runnerId: id }), "invalid_transition", { state: "gone" });
+        await fails(store.worktrees.reserve({ repositoryId: newId(), runnerId: id }), "not_found");
+        await fails(store.runners.register({ name: "r", bootId }), "invalid_transition", { state: "gone" });
+      }
+      assert.equal((await store.runners.register({ name: runner.name })).state, "online");
+    });
+
+    test("list filters by state", async ({ store }) => {
+      const { runner } = await fixtures(store).runner();
+      await store.runners.drain({ runnerId: runner.id });
+      const draining = (await store.runners.list({ state: "draining", limit: 500 })).items;
+      assert.ok(draining.some(({ id }) => id === runner.id));
+      assert.ok(draining.every(({ state }) => state === "draining"));
+    });
+  });
+}

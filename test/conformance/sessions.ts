@@ -1,0 +1,270 @@
+// Sessions: opened all at once or not at all, ended with everything that hangs on them.
+import assert from "node:assert/strict";
+import { newId, type Session, type Store } from "../../src/index.ts";
+import { fixtures } from "../../src/testing/index.ts";
+import type { TestedBackend } from "../backends.ts";
+import { bytes, fails, subject } from "./suite.ts";
+
+const argv = ["true"];
+
+/** A session with a leased tree, one running command and two queued ones. */
+async function busySession(store: Store, input: { autoComplete?: boolean; maxParallel?: number } = {}) {
+  const { repository } = await fixtures(store).repository();
+  const { runner } = await fixtures(store).runner();
+  const { commitSha } = fixtures(store);
+  const created = await store.sessions.create({
+    repositoryId: repository.id,
+    commitSha,
+    ...input,
+    reserve: { runnerId: runner.id },
+    commands: [{ argv }, { argv }, { argv }],
+  });
+  const lease = created.lease as NonNullable<typeof created.lease>;
+  await store.worktrees.ready({ worktreeId: lease.worktree.id, fence: lease.fence });
+  const claim = await store.commands.claim({ runnerId: runner.id, sessionId: created.session.id });
+  if (claim === undefined) throw new Error("nothing to claim");
+  return { repository, runner, session: claim.session, lease, claim, commands: created.commands };
+}
+
+export function sessionsConformance(backend: TestedBackend): void {
+  subject(backend, "sessions", ({ test }) => {
+    const statesOf = async (store: Store, sessionId: string) => (await store.commands.list({ sessionId })).items.map(({ state }) => state).sort();
+    const get = (store: Store, { id }: { id: string }) => store.sessions.get({ sessionId: id });
+
+    test("create opens a pending session with its defaults", async ({ store }) => {
+      const { repository } = await fixtures(store).repository();
+      const { commitSha } = fixtures(store);
+      const { session, lease, commands } = await store.sessions.create({ repositoryId: repository.id, commitSha });
+      assert.deepEqual([session.state, session.maxParallel, session.autoComplete, session.nextSequence, session.version], ["pending", 1, false, 1, 1]);
+      assert.deepEqual([session.worktreeId, session.expiresAt, session.endedAt, session.metadata, lease, commands], [null, null, null, null, null, []]);
+    });
+
+    test("create with a reservation and commands makes all of it", async ({ store }) => {
+      const { repository, session } = await fixtures(store).session({ reserve: { owner: "o" }, commands: [{ argv }, { argv: ["b"] }] });
+      const { items } = await store.commands.list({ sessionId: session.id });
+      assert.deepEqual([session.queuedCommands, session.nextSequence, items.length], [2, 3, 2]);
+      const worktree = await store.worktrees.get({ worktreeId: session.worktreeId as string });
+      assert.deepEqual([worktree.repositoryId, worktree.fence, worktree.commitSha], [repository.id, session.worktreeFence, null]);
+    });
+
+    test("create that cannot reserve makes nothing at all", async ({ store }) => {
+      const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
+      const id = newId();
+      const { commitSha } = fixtures(store);
+      await fails(store.sessions.create({ id, repositoryId: repository.id, commitSha, reserve: { owner: "o" }, commands: [{ argv }] }), "capacity_exhausted");
+      await fails(store.sessions.get({ sessionId: id }), "not_found", { entity: "session" });
+    });
+
+    test("create with a command id that is taken makes nothing at all", async ({ store }) => {
+      const { command } = await fixtures(store).command();
+      const { repository } = await fixtures(store).repository();
+      const id = newId();
+      const { commitSha } = fixtures(store);
+      const input = { id, repositoryId: repository.id, commitSha, reserve: { owner: "o" }, commands: [{ argv }, { id: command.id, argv }] };
+      await fails(store.sessions.create(input), "conflict", { reason: "exists", commandId: command.id });
+      await fails(store.sessions.get({ sessionId: id }), "not_found");
+      assert.equal((await store.repositories.get({ repositoryId: repository.id })).worktreeCount, 0);
+    });
+
+    test("create with an id that is taken is a conflict, of an unknown repository not_found", async ({ store }) => {
+      const { repository, session } = await fixtures(store).session();
+      const { commitSha } = fixtures(store);
+      await fails(store.sessions.create({ id: session.id, repositoryId: repository.id, commitSha }), "conflict", { reason: "exists", sessionId: session.id });
+      await fails(store.sessions.create({ repositoryId: newId(), commitSha }), "not_found", { entity: "repository" });
+    });
+
+    test("the first claim starts a session, and so does touch with start", async ({ store }) => {
+      const { session } = await fixtures(store).claim();
+      assert.equal(session.state, "running");
+      assert.ok(session.startedAt instanceof Date);
+      const { session: other } = await fixtures(store).session();
+      assert.equal((await store.sessions.touch({ sessionId: other.id })).state, "pending");
+      const started = await store.sessions.touch({ sessionId: other.id, start: true });
+      assert.deepEqual([started.state, started.version], ["running", other.version + 1]);
+      assert.deepEqual((await store.sessions.touch({ sessionId: other.id, start: true })).startedAt, started.startedAt);
+    });
+
+    for (const outcome of ["completed", "failed"] as const) {
+      test(`complete: running becomes ${outcome}, and again changes nothing`, async ({ store }) => {
+        const { session } = await fixtures(store).session();
+        await store.sessions.touch({ sessionId: session.id, start: true });
+        const ended = await store.sessions.complete({ sessionId: session.id, outcome, reason: "because" });
+        assert.deepEqual([ended.state, ended.endReason], [outcome, "because"]);
+        assert.ok(ended.endedAt instanceof Date);
+        assert.deepEqual(await store.sessions.complete({ sessionId: session.id, outcome }), ended);
+        const other = outcome === "completed" ? "failed" : "completed";
+        await fails(store.sessions.complete({ sessionId: session.id, outcome: other }), "invalid_transition", { state: outcome });
+        await fails(store.sessions.cancel({ sessionId: session.id }), "invalid_transition", { state: outcome });
+        await fails(store.sessions.touch({ sessionId: session.id }), "invalid_transition", { state: outcome });
+        await fails(store.commands.enqueue({ sessionId: session.id, commands: [{ argv }] }), "invalid_transition", { state: outcome });
+      });
+    }
+
+    test("completing a busy session cancels what is queued, asks what runs to stop, and keeps the tree until it has", async ({ store }) => {
+      const { session, claim, lease, runner } = await busySession(store);
+      const ended = await store.sessions.complete({ sessionId: session.id });
+      assert.deepEqual([ended.state, ended.queuedCommands, ended.activeCommands], ["completed", 0, 1]);
+      assert.deepEqual(await statesOf(store, session.id), ["cancelled", "cancelled", "cancelling"]);
+      assert.equal((await store.worktrees.get({ worktreeId: lease.worktree.id })).state, "leased");
+      const beat = await store.runners.heartbeat({ runnerId: runner.id, commands: [{ id: claim.command.id, fence: claim.fence }] });
+      assert.deepEqual(beat.cancel, [claim.command.id]);
+      await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "cancelled", release: "clean" });
+      assert.equal((await store.worktrees.get({ worktreeId: lease.worktree.id })).state, "idle");
+      assert.equal((await get(store, session)).state, "completed");
+    });
+
+    test("ending a session gives its tree back dirty, unless it was released before", async ({ store }) => {
+      const { lease, worktree } = await fixtures(store).lease();
+      await store.worktrees.release({ worktreeId: worktree.id, fence: lease.fence, to: "clean" });
+      const { commitSha } = fixtures(store);
+      const open = async () => (await store.sessions.create({ repositoryId: worktree.repositoryId, commitSha, reserve: { owner: "o" } })).session;
+      const first = await open();
+      await store.sessions.cancel({ sessionId: first.id });
+      assert.equal((await store.worktrees.get({ worktreeId: worktree.id })).state, "dirty");
+      const second = await open();
+      assert.equal(second.worktreeId, worktree.id);
+      await store.worktrees.release({ worktreeId: worktree.id, fence: second.worktreeFence as number, to: "keep" });
+      await store.sessions.cancel({ sessionId: second.id });
+      assert.equal((await store.worktrees.get({ worktreeId: worktree.id })).state, "quarantined");
+    });
+
+    test("cancel: cancelling until the last active command has ended, then cancelled", async ({ store }) => {
+      const { session, claim, lease } = await busySession(store);
+      const cancelling = await store.sessions.cancel({ sessionId: session.id, reason: "enough" });
+      assert.deepEqual([cancelling.state, cancelling.endedAt, cancelling.endReason], ["cancelling", null, "enough"]);
+      assert.deepEqual(await store.sessions.cancel({ sessionId: session.id }), cancelling);
+      await fails(store.sessions.complete({ sessionId: session.id }), "invalid_transition", { state: "cancelling" });
+      await fails(store.commands.enqueue({ sessionId: session.id, commands: [{ argv }] }), "invalid_transition", { state: "cancelling" });
+      const { session: ended } = await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "cancelled" });
+      assert.deepEqual([ended.state, ended.endReason, ended.activeCommands], ["cancelled", "enough", 0]);
+      assert.equal((await store.worktrees.get({ worktreeId: lease.worktree.id })).state, "dirty");
+      assert.deepEqual(await store.sessions.cancel({ sessionId: session.id }), ended);
+    });
+
+    test("cancel of a session without active commands ends it at once", async ({ store }) => {
+      const { session } = await fixtures(store).command();
+      const ended = await store.sessions.cancel({ sessionId: session.id });
+      assert.equal(ended.state, "cancelled");
+      assert.deepEqual(await statesOf(store, session.id), ["cancelled"]);
+    });
+
+    test("an autoComplete session ends with its last command: completed if all went well, else failed", async ({ store }) => {
+      for (const [outcome, state] of [
+        ["succeeded", "completed"],
+        ["failed", "failed"],
+      ] as const) {
+        const { session } = await fixtures(store).session({ autoComplete: true, commands: [{ argv }, { argv }] });
+        const { runner } = await fixtures(store).runner();
+        for (const [turn, expected] of [outcome, "succeeded"].entries()) {
+          const claim = await store.commands.claim({ runnerId: runner.id, sessionId: session.id });
+          const finish = { commandId: claim?.command.id as string, fence: claim?.fence as number, outcome: expected as "succeeded" };
+          const { session: after } = await store.commands.finish(finish);
+          assert.equal(after.state, turn === 0 ? "running" : state);
+        }
+      }
+    });
+
+    test("a session without autoComplete goes on after its last command", async ({ store }) => {
+      const { claim } = await fixtures(store).claim();
+      const { session } = await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "succeeded" });
+      assert.equal(session.state, "running");
+    });
+
+    test("an idle session expires, is touched back to life before, and does not expire while a command runs", async ({ store, clock }) => {
+      const { session: idle } = await fixtures(store).session({ idleTtlMs: 10_000 });
+      const { session: touched } = await fixtures(store).session({ idleTtlMs: 10_000 });
+      const { session: active } = await fixtures(store).session({ idleTtlMs: 10_000, commands: [{ argv }] });
+      const { runner } = await fixtures(store).runner();
+      const claim = await store.commands.claim({ runnerId: runner.id, sessionId: active.id });
+      clock.advance(6_000);
+      await store.sessions.touch({ sessionId: touched.id });
+      clock.advance(6_000);
+      const { sessions } = await store.maintenance.reap();
+      assert.deepEqual(
+        [idle, touched, active].map(({ id }) => sessions.includes(id)),
+        [true, false, false],
+      );
+      const ended = await get(store, idle);
+      assert.deepEqual([ended.state, ended.endReason], ["expired", "idle"]);
+      await fails(store.sessions.touch({ sessionId: idle.id }), "invalid_transition", { state: "expired" });
+      await fails(store.sessions.complete({ sessionId: idle.id }), "invalid_transition", { state: "expired" });
+      await store.commands.finish({ commandId: claim?.command.id as string, fence: claim?.fence as number, outcome: "succeeded" });
+    });
+
+    test("an expiring session cancels its queue and gives its tree back", async ({ store, clock }) => {
+      const { worktree } = await fixtures(store).worktree();
+      const { commitSha } = fixtures(store);
+      const input = { repositoryId: worktree.repositoryId, commitSha, idleTtlMs: 1_000, reserve: { owner: "o", ttlMs: 600_000 }, commands: [{ argv }] };
+      const { session } = await store.sessions.create(input);
+      clock.advance(1_001);
+      await store.maintenance.reap();
+      assert.equal((await get(store, session)).state, "expired");
+      assert.deepEqual(await statesOf(store, session.id), ["cancelled"]);
+      assert.equal((await store.worktrees.get({ worktreeId: worktree.id })).state, "dirty");
+    });
+
+    test("wait answers when the session has ended, at once when it has already", async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      const waiting = store.sessions.wait({ sessionId: session.id });
+      const ended = await store.sessions.cancel({ sessionId: session.id });
+      assert.deepEqual(await waiting, ended);
+      assert.deepEqual(await store.sessions.wait({ sessionId: session.id }), ended);
+    });
+
+    test("wait fails deadline_exceeded when the session has not ended in time", async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      await fails(store.sessions.wait({ sessionId: session.id, timeoutMs: 20 }), "deadline_exceeded", {}, "not_run");
+      await fails(store.sessions.wait({ sessionId: newId() }), "not_found");
+    });
+
+    test("delete removes an ended session with its commands and logs, and is repeatable", async ({ store }) => {
+      const { claim, fence, command, session } = await fixtures(store).log("some text\n");
+      await fails(store.sessions.delete({ sessionId: session.id }), "invalid_transition", { state: "running" });
+      await store.commands.finish({ commandId: command.id, fence, outcome: "succeeded" });
+      await store.sessions.complete({ sessionId: session.id });
+      assert.deepEqual(await store.sessions.delete({ sessionId: session.id }), { deleted: true });
+      await fails(store.sessions.get({ sessionId: session.id }), "not_found");
+      await fails(store.commands.get({ commandId: claim.command.id }), "not_found");
+      await fails(store.logs.read({ commandId: claim.command.id }), "not_found");
+      assert.deepEqual(await store.sessions.delete({ sessionId: session.id }), { deleted: true });
+    });
+
+    test("delete takes a session with a long log, in steps that the caller does not see", async ({ store }) => {
+      const { fence, command, session } = await fixtures(store).claim();
+      await Promise.all(Array.from({ length: 700 }, (_, offset) => store.logs.append({ commandId: command.id, fence, offset, data: bytes("x") })));
+      await store.commands.finish({ commandId: command.id, fence, outcome: "succeeded" });
+      await store.sessions.complete({ sessionId: session.id });
+      assert.deepEqual(await store.sessions.delete({ sessionId: session.id }), { deleted: true });
+    });
+
+    test("an ended session with an active command is not deleted", async ({ store }) => {
+      const { session, claim } = await busySession(store);
+      await store.sessions.complete({ sessionId: session.id });
+      await fails(store.sessions.delete({ sessionId: session.id }), "invalid_transition", { state: "completed" });
+      await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "cancelled" });
+      await store.sessions.delete({ sessionId: session.id });
+    });
+
+    test("a tree that was let go by an ended session may be held by the next one", async ({ store }) => {
+      const { session, claim } = await busySession(store);
+      await store.sessions.complete({ sessionId: session.id });
+      await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "cancelled" });
+      const { commitSha } = fixtures(store);
+      const { session: next } = await store.sessions.create({ repositoryId: session.repositoryId, commitSha, reserve: { owner: "o" } });
+      assert.equal(next.worktreeId, session.worktreeId);
+      assert.ok((next.worktreeFence as number) > (session.worktreeFence as number));
+    });
+
+    test("list filters by repository, state and requester", async ({ store }) => {
+      const { repository, session } = await fixtures(store).session({ requestedBy: "ada" });
+      const { session: other } = await fixtures(store).session({ repositoryId: repository.id, requestedBy: "bob" });
+      await store.sessions.cancel({ sessionId: other.id });
+      const ids = async (input: Parameters<Store["sessions"]["list"]>[0]) =>
+        (await store.sessions.list({ repositoryId: repository.id, ...input })).items.map(({ id }: Session) => id);
+      assert.deepEqual(await ids({}), [session.id, other.id].sort());
+      assert.deepEqual(await ids({ state: "pending" }), [session.id]);
+      assert.deepEqual(await ids({ requestedBy: "bob" }), [other.id]);
+      assert.deepEqual(await ids({ requestedBy: "bob", state: "pending" }), []);
+    });
+  });
+}

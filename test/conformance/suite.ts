@@ -1,0 +1,75 @@
+// What every subject of the conformance suite needs: a store for its tests, and how to say that a call must fail.
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { type ErrorCode, type Outcome, StoreError } from "../../src/errors.ts";
+import type { Opened, OpenOptions, TestedBackend } from "../backends.ts";
+
+type Test = (opened: Opened) => Promise<void>;
+
+export interface Suite {
+  /** A test on the store that all tests of a subject share: it makes its own rows and looks at nobody else's. */
+  test(name: string, run: Test, options?: { readonly needs?: keyof TestedBackend["capabilities"] }): void;
+  /** A test on a store of its own. */
+  alone(name: string, run: Test, options?: OpenOptions & { readonly needs?: keyof TestedBackend["capabilities"] }): void;
+}
+
+export function subject(backend: TestedBackend, name: string, define: (suite: Suite) => void): void {
+  describe(`${backend.name}: ${name}`, () => {
+    let shared: Opened | undefined;
+    before(async () => {
+      shared = await backend.open();
+    });
+    after(() => shared?.close());
+    const skipped = (needs: keyof TestedBackend["capabilities"] | undefined) =>
+      needs !== undefined && !backend.capabilities[needs] ? { skip: `${backend.name} does not declare that it ${needs}` } : {};
+    define({
+      test: (title, run, { needs } = {}) => void it(title, skipped(needs), () => run(shared as Opened)),
+      alone: (title, run, { needs, ...options } = {}) =>
+        void it(title, skipped(needs), async () => {
+          const opened = await backend.open(options);
+          try {
+            await run(opened);
+          } finally {
+            await opened.close();
+          }
+        }),
+    });
+  });
+}
+
+/** The error of a call that must fail with this code; the named details must be among its details. */
+export async function fails(
+  call: Promise<unknown> | (() => Promise<unknown>),
+  code: ErrorCode,
+  details: Readonly<Record<string, unknown>> = {},
+  outcome?: Outcome,
+) {
+  const error = await (typeof call === "function" ? call() : call).then(
+    (value) => assert.fail(`expected ${code}, and the call answered ${JSON.stringify(value)?.slice(0, 300)}`),
+    (reason: unknown) => reason,
+  );
+  if (!(error instanceof StoreError)) throw error;
+  assert.equal(error.code, code, `expected ${code}, not ${error.code}: ${error.message}`);
+  for (const [name, value] of Object.entries(details)) assert.deepEqual(error.details[name], value, `details.${name}`);
+  if (outcome !== undefined) assert.equal(error.outcome, outcome);
+  return error;
+}
+
+export const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+export const text = (data: Uint8Array): string => new TextDecoder().decode(data);
+
+/** As many items of an endless stream as a test needs. */
+export async function take<Item>(stream: AsyncGenerator<Item, void, undefined>, count: number): Promise<Item[]> {
+  const items: Item[] = [];
+  for await (const item of stream) {
+    items.push(item);
+    if (items.length === count) break;
+  }
+  return items;
+}
+
+export async function collect<Item>(stream: AsyncIterable<Item>): Promise<Item[]> {
+  const items: Item[] = [];
+  for await (const item of stream) items.push(item);
+  return items;
+}

@@ -1,0 +1,118 @@
+// Messages made to break the guard itself, or to keep the database thread busy: each is answered at once, and the thread goes on.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { MessagePort } from "node:worker_threads";
+import { type OwnedStore, openStore, type Runner, type StoreEvent } from "../../src/index.ts";
+import { fixtures } from "../../src/testing/index.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "bombs-"));
+const events: StoreEvent[] = [];
+let store: OwnedStore;
+let runner: Runner;
+
+before(async () => {
+  store = await openStore({ url: `sqlite:${join(folder, "store.db")}`, limits: { dataVersionPollMs: 20 }, onEvent: (event) => events.push(event) });
+  ({ runner } = await fixtures(store).runner());
+});
+after(async () => {
+  await store.close();
+  rmSync(folder, { recursive: true, force: true });
+  assert.deepEqual(
+    events.filter(({ type }) => type === "fault" || type === "thread_died"),
+    [],
+  );
+});
+
+const apply = (value: unknown, id = "1") => ({ id, type: "APPLY", path: [], argumentList: [{ type: "RAW", value }] });
+const listRunners = ["runners.list", [undefined, 10], undefined];
+
+async function ask(port: MessagePort, message: unknown): Promise<Record<string, unknown>> {
+  port.postMessage(message);
+  const [answer] = await once(port, "message", { signal: AbortSignal.timeout(5_000) });
+  return answer;
+}
+
+const answersOf = (reply: Record<string, unknown>): unknown[] => (reply.value as [number, number, unknown[]])[2];
+/** Of an answer of either form: a refused message, or a call that failed. */
+function codeOf(reply: Record<string, unknown>): unknown {
+  if (reply.type === "HANDLER") return (reply.value as { value: unknown[] }).value[0];
+  return (answersOf(reply)[1] as unknown[])[0];
+}
+
+const id = "01890000-0000-7000-8000-000000000000";
+/** An object that has no text: to write it into a sentence throws. */
+const textless = { toString: 1, valueOf: 1 };
+const cyclic: unknown[] = [];
+cyclic.push(cyclic, cyclic);
+/** Costs its sender some bytes, and whoever walks over it minutes. */
+const endless = new Array(0xffff_ffff);
+
+test("a message whose type has no text ended the database thread", async () => {
+  const port = store.connect();
+  assert.equal(codeOf(await ask(port, { id: "1", type: textless, path: [] })), "invalid_input");
+  assert.equal(codeOf(await ask(port, apply([1, false, [textless, [], undefined]]))), "unknown_operation");
+  assert.equal(answersOf(await ask(port, apply([2, false, listRunners])))[0], true);
+  port.close();
+});
+
+const bombs: Record<string, unknown> = {
+  "a cyclic input": ["commands.enqueue", cyclic, undefined],
+  "a cyclic list within an input": ["commands.enqueue", [id, cyclic], undefined],
+  "an endless input": ["commands.enqueue", endless, undefined],
+  "an endless list within an input": ["commands.enqueue", [id, endless], undefined],
+  "an endless list of held ids": ["runners.heartbeat", [id, endless, endless], undefined],
+  "an input nested a thousand deep": ["commands.enqueue", [id, nested(1_000)], undefined],
+  "two million commands": ["commands.enqueue", [id, new Array(1_900_000).fill(0)], undefined],
+  "an endless caller": ["runners.list", [], endless],
+};
+
+function nested(depth: number): unknown[] {
+  let value: unknown[] = [];
+  for (let level = 0; level < depth; level++) value = [value];
+  return value;
+}
+
+for (const [name, calls] of Object.entries(bombs)) {
+  test(`answered at once: ${name}`, async () => {
+    const port = store.connect();
+    assert.equal(codeOf(await ask(port, apply([1, false, calls]))), "invalid_input");
+    assert.equal(codeOf(await ask(port, apply([1, true, calls]))), "invalid_input");
+    assert.equal(answersOf(await ask(port, apply([2, false, listRunners])))[0], true);
+    port.close();
+  });
+}
+
+test("an endless list of calls was walked through, and answered one by one", async () => {
+  const port = store.connect();
+  assert.equal(codeOf(await ask(port, apply([1, false, endless]))), "invalid_input");
+  assert.equal(answersOf(await ask(port, apply([2, false, listRunners])))[0], true);
+  port.close();
+});
+
+test("a caller that is no text reached the database, and its failure was reported as a fault of ours", async () => {
+  const port = store.connect();
+  const callers: unknown[] = [[[1], "request"], [{}, undefined], [1, undefined], ["x", new Uint8Array(1)], ["\u0000"], ["\ud800"], ["x".repeat(201)]];
+  for (const [index, caller] of callers.entries()) {
+    const reply = await ask(port, apply([index, false, ["repositories.upsert", [id, "by nobody"], caller]]));
+    assert.equal(codeOf(reply), "invalid_input", `caller ${index}`);
+  }
+  assert.equal(await store.repositories.find({ name: "by nobody" }), undefined);
+  // The same from an ordinary client, before anything is sent.
+  for (const actor of ["\u0000", "\ud800", 1, {}, () => 1, Symbol("x")]) {
+    await assert.rejects(store.repositories.upsert({ name: "by nobody" }, { actor: actor as string }), { code: "invalid_input", outcome: "not_run" });
+  }
+  port.close();
+});
+
+test("an envelope id that is in use is refused: its calls outlived their client", async () => {
+  const port = store.connect();
+  port.postMessage(apply([7, false, ["commands.claim", [runner.id, 60_000, 600_000], undefined]], "first"));
+  while ((await store.maintenance.stats()).serving.parked !== 1);
+  assert.equal(codeOf(await ask(port, apply([7, false, listRunners], "second"))), "invalid_input");
+  port.close();
+  while ((await store.maintenance.stats()).serving.parked !== 0);
+});

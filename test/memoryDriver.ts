@@ -1,0 +1,37 @@
+// A driver on a database in memory, for tests of what lies between it and the client.
+import Database from "better-sqlite3";
+import { systemClock } from "../src/clock.ts";
+import { createDispatcher, type OperationTable } from "../src/dispatch.ts";
+import { createSqliteDriver } from "../src/drivers/sqlite.ts";
+import type { StoreError } from "../src/errors.ts";
+import { defaultLimits } from "../src/limits.ts";
+import { readMigrations } from "../src/migrate/files.ts";
+
+export function memoryDatabase(): Database.Database {
+  const db = new Database(":memory:");
+  for (const { up } of readMigrations("sqlite")) db.exec(up);
+  return db;
+}
+
+/** Calls of any operations, several in one transaction; each is a name and its wire input. */
+export function memoryDispatcher(operations: OperationTable, db = memoryDatabase()) {
+  const driver = createSqliteDriver({ db, clock: systemClock, epoch: 1, close: () => void db.close() });
+  const faults: StoreError[] = [];
+  const dispatcher = createDispatcher({ operations, driver, limits: defaultLimits, serving: () => ({}), onInternal: (error) => void faults.push(error) });
+  const caller = { actor: undefined, requestId: undefined };
+  return {
+    db,
+    driver,
+    faults,
+    /** The answers of each job. */
+    // biome-ignore lint/suspicious/noExplicitAny: tests look into failures and results of whatever shape.
+    async run(...jobs: (readonly [name: string, ...wire: unknown[]] | readonly (readonly [name: string, ...wire: unknown[]])[])[]): Promise<any> {
+      const calls = jobs.map((job) => (Array.isArray(job[0]) ? (job as [string, ...unknown[]][]) : [job as [string, ...unknown[]]]));
+      const { outcomes } = await dispatcher.run(
+        calls.map((job) => job.map(([name, ...wire]) => dispatcher.admit(name, wire, caller))),
+        1_000,
+      );
+      return outcomes.map(({ answers }) => answers);
+    },
+  };
+}
