@@ -11,6 +11,8 @@ export interface AppendOptions {
   readonly threads: number;
   /** Calls that each thread has in flight, one contender for each. */
   readonly inFlight: readonly number[];
+  /** Logs that each thread appends to, with its calls in flight spread over them. */
+  readonly logs: number;
   readonly seconds: number;
   readonly rounds: number;
   readonly size: number;
@@ -50,7 +52,7 @@ const targets = { throughput: new Map([[16, 8]]).set(256, 12), worst: 0.1 };
 interface Contender {
   readonly name: string;
   readonly inFlight: number | null;
-  run(load: Omit<Load, "slots">): Promise<Tally[]>;
+  run(load: Pick<Load, "span" | "size">): Promise<Tally[]>;
 }
 
 /** One file and those who append to it. */
@@ -122,16 +124,19 @@ function checkFile(name: string, slots: readonly Slot[][], path: string): number
   return acknowledged;
 }
 
-async function stores(folder: string, { threads, inFlight }: AppendOptions): Promise<Field> {
+async function stores(folder: string, { threads, inFlight, logs }: AppendOptions): Promise<Field> {
   const path = join(folder, "store.db");
-  const { store, slots: all } = await newStore(path, threads * Math.max(...inFlight));
+  const { store, slots: all } = await newStore(path, threads * logs);
   const slots = dealt(all, threads);
   const pool = createRunnerPool(store, { filename: new URL("./runner.ts", import.meta.url), threads, operations: ["logs.append"] });
-  const contenders = inFlight.map((count) => ({
-    name: `debug-server-db, ${threads} x ${count}`,
-    inFlight: count,
-    run: (load: Omit<Load, "slots">) => onEach(slots, count, load, (own) => pool.run<Tally>(own)),
-  }));
+  const contenders = inFlight.map((count): Contender => {
+    const slotCount = Math.min(logs, count);
+    return {
+      name: `debug-server-db, ${threads} x ${count}`,
+      inFlight: count,
+      run: (load) => onEach(slots, slotCount, { ...load, inFlight: Math.floor(count / slotCount) }, (own) => pool.run<Tally>(own)),
+    };
+  });
   return {
     contenders,
     async close() {
@@ -149,7 +154,13 @@ async function connections(folder: string, { threads }: AppendOptions): Promise<
   const started = await Promise.all(slots.map(() => startThread(entry, { path })));
   const name = `a connection for each of ${threads} threads`;
   return {
-    contenders: [{ name, inFlight: null, run: (load) => onEach(slots, 1, load, (own, thread) => (started[thread] as (typeof started)[number]).run(own)) }],
+    contenders: [
+      {
+        name,
+        inFlight: null,
+        run: (load) => onEach(slots, 1, { ...load, inFlight: 1 }, (own, thread) => (started[thread] as (typeof started)[number]).run(own)),
+      },
+    ],
     async close() {
       await Promise.all(started.map((thread) => thread.close()));
       return checkFile(name, slots, path);
@@ -168,7 +179,13 @@ async function comlink(folder: string, { threads, size }: AppendOptions): Promis
   const callers = await Promise.all(channels.map(({ port2 }) => startThread(entry, { port: port2 }, [port2])));
   const name = `Comlink, a commit for each call, ${threads} x ${count}`;
   return {
-    contenders: [{ name, inFlight: null, run: (load) => onEach(slots, count, load, (own, thread) => (callers[thread] as (typeof callers)[number]).run(own)) }],
+    contenders: [
+      {
+        name,
+        inFlight: null,
+        run: (load) => onEach(slots, count, { ...load, inFlight: 1 }, (own, thread) => (callers[thread] as (typeof callers)[number]).run(own)),
+      },
+    ],
     async close() {
       await Promise.all([database, ...callers].map((thread) => thread.close()));
       return checkFile(name, slots, path);
@@ -177,7 +194,7 @@ async function comlink(folder: string, { threads, size }: AppendOptions): Promis
 }
 
 export function renderAppend({ environment: machine, options, contenders, bytes }: AppendResult): string {
-  const { threads, seconds, rounds, size } = options;
+  const { threads, seconds, rounds, size, logs } = options;
   const [peer] = contenders as readonly [Figures];
   const heads = [
     "contender",
@@ -208,7 +225,7 @@ export function renderAppend({ environment: machine, options, contenders, bytes 
     ];
   });
   return [
-    `Acknowledged appends of ${size} bytes at synchronous=FULL, ${threads} threads, medians (and extremes) of ${rounds} rounds of ${seconds} s. The peer is the first row.`,
+    `Acknowledged appends of ${size} bytes at synchronous=FULL, ${threads} threads with ${logs} log${logs === 1 ? "" : "s"} each, medians (and extremes) of ${rounds} rounds of ${seconds} s. The peer is the first row.`,
     "",
     table(heads, rows),
     "",

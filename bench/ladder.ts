@@ -7,7 +7,7 @@ import { createRunnerPool, defaultLimits, type Store } from "../src/index.ts";
 import type { Context } from "../src/operation.ts";
 import { operations } from "../src/operations/table.ts";
 import { openTestStore } from "../src/testing/index.ts";
-import { keepInFlight, lineOf, nextSpan, type Slot, type Tally } from "./load.ts";
+import { keepInFlight, type Load, lineOf, nextSpan, type Slot, type Tally } from "./load.ts";
 import { describe, type Environment, environment, format, median, spread, table } from "./report.ts";
 import { bytesAcknowledged, bytesInFile, bytesInStore, checkBytes, logBytes, newFile, newStore, runCommands, temporaryFolder } from "./setup.ts";
 import { connect, prepareAppend } from "./statements.ts";
@@ -213,7 +213,7 @@ async function dispatcher(path: string, size: number, calls: number): Promise<Ru
 function throughStore(store: Store, slots: readonly Slot[], size: number): Rung["run"] {
   const data = lineOf(size);
   return async (seconds) => {
-    const tally = await keepInFlight({ slots, span: nextSpan(seconds), size }, async (slot) => {
+    const tally = await keepInFlight({ slots, inFlight: 1, span: nextSpan(seconds), size }, async (slot) => {
       const { ackOffset } = await store.logs.append({ commandId: slot.commandId, fence: slot.fence, offset: slot.offset, data });
       slot.offset = ackOffset;
     });
@@ -258,7 +258,7 @@ async function runner(path: string, size: number, calls: number): Promise<Rung> 
   const pool = createRunnerPool(opened.store, { filename: new URL("./runner.ts", import.meta.url), threads: 1, operations: ["logs.append"] });
   return {
     async run(seconds) {
-      const tally = await pool.run<Tally>({ slots, span: nextSpan(seconds), size });
+      const tally = await pool.run<Tally>({ slots, inFlight: 1, span: nextSpan(seconds), size } satisfies Load);
       slots = tally.slots;
       return measured(tally);
     },

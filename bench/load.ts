@@ -18,6 +18,8 @@ export interface Span {
 /** What one thread is told to do. */
 export interface Load {
   readonly slots: readonly Slot[];
+  /** Calls in flight for each slot: a runner does not wait for one chunk's answer before it sends the next. */
+  readonly inFlight: number;
   readonly span: Span;
   /** Bytes of each append. */
   readonly size: number;
@@ -58,14 +60,16 @@ export async function waitFor({ startAtMs }: Span): Promise<void> {
   await sleep(Math.max(0, startAtMs - Date.now()));
 }
 
-/** One call in flight for each slot. `append` adds a line to the slot's log and moves its offset, or throws. */
-export async function keepInFlight({ slots, span }: Load, append: (slot: Slot) => Promise<void>): Promise<Tally> {
+/** So many calls in flight for each slot. `append` moves the slot's offset and adds a line to its log, or throws. */
+export async function keepInFlight({ slots, inFlight, span }: Load, append: (slot: Slot) => Promise<void>): Promise<Tally> {
   await waitFor(span);
   const meter = new Meter(span);
   await Promise.all(
-    slots.map(async (slot) => {
-      while (meter.open) await attempt(meter, () => append(slot));
-    }),
+    slots
+      .flatMap((slot) => Array<Slot>(inFlight).fill(slot))
+      .map(async (slot) => {
+        while (meter.open) await attempt(meter, () => append(slot));
+      }),
   );
   return meter.tally(slots);
 }

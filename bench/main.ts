@@ -6,7 +6,7 @@ import { type AppendResult, renderAppend, runAppend } from "./append.ts";
 import { type LadderResult, renderLadder, runLadder } from "./ladder.ts";
 
 const usage = `Usage: npm run bench -- ladder [--rounds 5] [--seconds 0.5] [--size 256] [--json FILE]
-       npm run bench -- append [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--in-flight 1,16,256] [--json FILE]
+       npm run bench -- append [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--in-flight 1,16,256] [--logs 1] [--json FILE]
        npm run bench -- render FILE`;
 
 /** One sentence for who typed it. */
@@ -37,6 +37,7 @@ function parse(args: readonly string[]) {
         size: text,
         threads: text,
         "in-flight": text,
+        logs: text,
         json: text,
         help: { type: "boolean", short: "h" },
       },
@@ -50,13 +51,14 @@ async function run(name: string | undefined, values: ReturnType<typeof parse>["v
   const rounds = whole("rounds", values.rounds ?? "5", 1, 100);
   const size = whole("size", values.size ?? "256", 1, bounds.logChunkBytes);
   if (name === "ladder") {
-    if (values.threads !== undefined || values["in-flight"] !== undefined) throw new UsageError("ladder takes neither --threads nor --in-flight");
+    if ((values.threads ?? values["in-flight"] ?? values.logs) !== undefined) throw new UsageError("ladder takes none of --threads, --in-flight and --logs");
     return runLadder({ rounds, size, seconds: duration(values.seconds ?? "0.5") });
   }
   if (name === "append") {
     const threads = whole("threads", values.threads ?? "16", 1, 64);
     const inFlight = (values["in-flight"] ?? "1,16,256").split(",").map((count) => whole("in-flight", count, 1, 1_000));
-    return runAppend({ rounds, size, threads, inFlight, seconds: duration(values.seconds ?? "2.5") });
+    const logs = whole("logs", values.logs ?? "1", 1, 256);
+    return runAppend({ rounds, size, threads, inFlight, logs, seconds: duration(values.seconds ?? "2.5") });
   }
   throw new UsageError(`there is no bench ${name ?? "without a name"}: choose ladder, append or render`);
 }

@@ -2,27 +2,38 @@
 // bench.test.ts fails when the operation runs anything else.
 import Database from "better-sqlite3";
 
-export const advance = `
-  UPDATE attempts SET next_offset = ?, next_line = next_line + ?
-  WHERE command_id = ? AND fence = ? AND next_offset = ? AND log_state = 'open' AND ? <= limit_bytes + dropped_bytes
-    AND EXISTS (SELECT 1 FROM commands WHERE id = ? AND fence = ? AND lease_expires_at > ?)
-  RETURNING id, next_line, dropped_bytes`;
+export const findAttempt = `
+  SELECT id, outcome, log_state, next_offset, next_line, limit_bytes, dropped_bytes,
+    (SELECT CASE WHEN commands.fence = attempts.fence THEN lease_expires_at END FROM commands WHERE id = command_id) AS lease_expires_at
+  FROM attempts WHERE command_id = ? AND fence = ?`;
+
+export const advance = "UPDATE attempts SET next_offset = ?, next_line = ?, dropped_bytes = ? WHERE id = ?";
 
 export const insertChunk = `
   INSERT INTO log_chunks (attempt_id, start_offset, byte_length, start_line, line_count, stream, at, data)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
 
+interface Attempt {
+  readonly id: number;
+  readonly log_state: string;
+  readonly next_offset: number;
+  readonly next_line: number;
+  readonly dropped_bytes: number;
+  readonly lease_expires_at: number | null;
+}
+
 /** Appends one line to a log, inside a transaction that the caller has begun. */
 export function prepareAppend(db: Database.Database, line: Uint8Array): (commandId: string, fence: number, offset: number) => void {
-  const advanceStatement = db.prepare<unknown[], { id: number; next_line: number }>(advance);
+  const findStatement = db.prepare<unknown[], Attempt>(findAttempt);
+  const advanceStatement = db.prepare<unknown[]>(advance);
   const insertStatement = db.prepare<unknown[]>(insertChunk);
   const size = line.byteLength;
   return (commandId, fence, offset) => {
     const now = Date.now();
-    const end = offset + size;
-    const attempt = advanceStatement.get([end, 1, commandId, fence, offset, end, commandId, fence, now]);
-    if (attempt === undefined) throw new Error("the append was refused");
-    insertStatement.run([attempt.id, offset, size, attempt.next_line - 1, 1, "stdout", now, line]);
+    const attempt = findStatement.get([commandId, fence]);
+    if (attempt?.log_state !== "open" || attempt.next_offset !== offset || (attempt.lease_expires_at ?? 0) <= now) throw new Error("the append was refused");
+    advanceStatement.run([offset + size, attempt.next_line + 1, attempt.dropped_bytes, attempt.id]);
+    insertStatement.run([attempt.id, offset, size, attempt.next_line, 1, "stdout", now, line]);
   };
 }
 

@@ -12,7 +12,7 @@ import Database from "better-sqlite3";
 import type { AppendResult } from "../bench/append.ts";
 import type { LadderResult } from "../bench/ladder.ts";
 import { bytesInFile, checkBytes, newStore } from "../bench/setup.ts";
-import { advance, insertChunk } from "../bench/statements.ts";
+import { advance, findAttempt, insertChunk } from "../bench/statements.ts";
 import { defaultLimits } from "../src/index.ts";
 import type { Context } from "../src/operation.ts";
 import { operations } from "../src/operations/table.ts";
@@ -88,14 +88,20 @@ describe("what a bench rests on", () => {
     const context: Context = { now: new Date(0), limits: defaultLimits, serving: {}, wake: () => undefined, changed: () => undefined };
     const input = { commandId: "c", fence: 1, offset: 0, stream: "stdout", data: new Uint8Array(1) };
     const body = operations.logs.append.run(input as never, context);
-    const row = { id: 1, next_line: 0, dropped_bytes: 0 };
-    assert.deepEqual([textOf(body.next()), textOf(body.next(row))], [advance, insertChunk].map(squeezed));
+    const row = { id: 1, log_state: "open", next_offset: 0, next_line: 0, limit_bytes: 9, dropped_bytes: 0, lease_expires_at: 1 };
+    const statements = [textOf(body.next()), textOf(body.next(row)), textOf(body.next(1))];
+    assert.deepEqual(statements, [findAttempt, advance, insertChunk].map(squeezed));
     assert.equal(body.next(1).done, true);
   });
 });
 
 function textOf({ value }: IteratorResult<Query<unknown>, unknown>): string {
-  return squeezed((value as Query<unknown>).statements.map(({ strings }) => strings.join("?")).join(";"));
+  return squeezed(
+    (value as Query<unknown>).statements
+      .map(({ strings }) => strings.join("?"))
+      .join(";")
+      .replace("/*+ FOR UPDATE */", ""),
+  );
 }
 
 function squeezed(statement: string): string {

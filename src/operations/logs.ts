@@ -4,7 +4,7 @@ import { boolean, integer, type RawOf, record } from "../model/codec.ts";
 import { type CommandState, isFinal } from "../model/commands.ts";
 import { Fence, Id, WaitMs } from "../model/fields.ts";
 import { type Chunk, countLines, LogData, LogPage, logStreams } from "../model/logs.ts";
-import { type Context, fail, Later, operation } from "../operation.ts";
+import { fail, Later, operation } from "../operation.ts";
 import { all, change, first, forUpdate, sql, step } from "../sql.ts";
 import { logTopic } from "./sessionState.ts";
 
@@ -27,72 +27,52 @@ interface AttemptRow {
  *          Beyond the log's limit its middle is cut out; truncated says that this has happened
  * Fails    not_found | log_gap { expectedOffset } | log_sealed | lease_lost { currentFence } | lease_expired
  * Effect   one row of log_chunks and of attempts; no row of changes, a log has its own cursor
- * Cost     2 statements by key
+ * Cost     3 statements by key
  */
 export const append = operation({
   access: "write",
   input: z.strictObject({ commandId: Id, fence: Fence, offset: z.int().min(0), stream: z.enum(logStreams).default("stdout"), data: LogData }),
   output: record({ ackOffset: integer, truncated: boolean }),
   errors: ["not_found", "log_gap", "log_sealed", "lease_lost", "lease_expired"],
-  *run(input, context) {
-    const { commandId, fence, offset, data } = input;
+  *run({ commandId, fence, offset, stream, data }, { now, wake }) {
+    const attempt = yield* first<OpenAttempt>(sql`
+      SELECT id, outcome, log_state, next_offset, next_line, limit_bytes, dropped_bytes,
+        (SELECT CASE WHEN commands.fence = attempts.fence THEN lease_expires_at END FROM commands WHERE id = command_id) AS lease_expires_at
+      FROM attempts WHERE command_id = ${commandId} AND fence = ${fence} ${forUpdate}`);
+    if (attempt === undefined) return yield* refuseStale(commandId);
+    const { id, next_offset, next_line, dropped_bytes } = attempt;
     const end = offset + data.byteLength;
-    const lines = countLines(data);
-    const attempt = yield* first<{ id: number; next_line: number; dropped_bytes: number }>(sql`
-      UPDATE attempts SET next_offset = ${end}, next_line = next_line + ${lines}
-      WHERE command_id = ${commandId} AND fence = ${fence} AND next_offset = ${offset} AND log_state = 'open' AND ${end} <= limit_bytes + dropped_bytes
-        AND EXISTS (SELECT 1 FROM commands WHERE id = ${commandId} AND fence = ${fence} AND lease_expires_at > ${context.now})
-      RETURNING id, next_line, dropped_bytes`);
-    if (attempt === undefined) return yield* appendWithCare(input, context);
-    yield* insertChunk(attempt.id, offset, attempt.next_line - lines, lines, input.stream, data, context.now);
-    context.wake(logTopic(commandId));
-    return { ackOffset: end, truncated: attempt.dropped_bytes > 0 ? 1 : 0 };
+    if (end <= next_offset) return { ackOffset: next_offset, truncated: dropped_bytes > 0 ? 1 : 0 };
+    if (attempt.outcome === "lost") return yield* refuseStale(commandId);
+    if (attempt.log_state !== "open") fail("log_sealed", { nextOffset: next_offset });
+    if (attempt.lease_expires_at === null) return yield* refuseStale(commandId);
+    if (attempt.lease_expires_at <= now.getTime()) fail("lease_expired", { expiredAt: new Date(attempt.lease_expires_at) });
+    if (offset > next_offset) fail("log_gap", { expectedOffset: next_offset });
+    const fresh = data.subarray(next_offset - offset);
+    const lines = countLines(fresh);
+    const dropped = dropped_bytes + (end - dropped_bytes <= attempt.limit_bytes ? 0 : yield* dropMiddle(attempt, end));
+    yield* change(sql`UPDATE attempts SET next_offset = ${end}, next_line = ${next_line + lines}, dropped_bytes = ${dropped} WHERE id = ${id}`);
+    yield* change(sql`
+      INSERT INTO log_chunks (attempt_id, start_offset, byte_length, start_line, line_count, stream, at, data)
+      VALUES (${id}, ${next_offset}, ${fresh.byteLength}, ${next_line}, ${lines}, ${stream}, ${now}, ${fresh})`);
+    wake(logTopic(commandId));
+    return { ackOffset: end, truncated: dropped > 0 ? 1 : 0 };
   },
 });
 
-interface Append {
-  readonly commandId: string;
-  readonly fence: number;
-  readonly offset: number;
-  readonly stream: (typeof logStreams)[number];
-  readonly data: Uint8Array;
+/** An attempt with the lease of its command; null when that is not, or no longer, this attempt's. */
+interface OpenAttempt extends Omit<AttemptRow, "attempt"> {
+  readonly lease_expires_at: number | null;
 }
 
-function insertChunk(attemptId: number, offset: number, startLine: number, lines: number, stream: string, data: Uint8Array, now: Date) {
-  return change(sql`
-    INSERT INTO log_chunks (attempt_id, start_offset, byte_length, start_line, line_count, stream, at, data)
-    VALUES (${attemptId}, ${offset}, ${data.byteLength}, ${startLine}, ${lines}, ${stream}, ${now}, ${data})`);
-}
-
-/** Everything but the next bytes in order, within the limit and under a live lease. */
-const appendWithCare = step(function* ({ commandId, fence, offset, stream, data }: Append, context: Context) {
-  const command = yield* first<{ fence: number; lease_expires_at: number | null }>(sql`
-    SELECT fence, lease_expires_at FROM commands WHERE id = ${commandId}`);
-  if (command === undefined) fail("not_found", { entity: "command", id: commandId });
-  const attempt = yield* first<AttemptRow>(sql`SELECT * FROM attempts WHERE command_id = ${commandId} AND fence = ${fence} ${forUpdate}`);
-  if (attempt === undefined) fail("lease_lost", { currentFence: command.fence });
-  const truncated = attempt.dropped_bytes > 0 ? 1 : 0;
-  if (offset + data.byteLength <= attempt.next_offset) return { ackOffset: attempt.next_offset, truncated };
-  if (command.fence !== fence || attempt.outcome === "lost") fail("lease_lost", { currentFence: command.fence });
-  if (attempt.log_state !== "open") fail("log_sealed", { nextOffset: attempt.next_offset });
-  if (command.lease_expires_at === null || command.lease_expires_at <= context.now.getTime())
-    fail("lease_expired", { expiredAt: command.lease_expires_at && new Date(command.lease_expires_at) });
-  if (offset > attempt.next_offset) fail("log_gap", { expectedOffset: attempt.next_offset });
-  const fresh = data.subarray(attempt.next_offset - offset);
-  const end = attempt.next_offset + fresh.byteLength;
-  const dropped = attempt.dropped_bytes + (yield* dropMiddle(attempt, end));
-  const lines = countLines(fresh);
-  yield* change(sql`
-    UPDATE attempts SET next_offset = ${end}, next_line = next_line + ${lines}, dropped_bytes = ${dropped} WHERE id = ${attempt.id}`);
-  yield* insertChunk(attempt.id, attempt.next_offset, attempt.next_line, lines, stream, fresh, context.now);
-  context.wake(logTopic(commandId));
-  return { ackOffset: end, truncated: dropped > 0 ? 1 : 0 };
+const refuseStale = step(function* (commandId: string) {
+  const command = yield* first<{ fence: number }>(sql`SELECT fence FROM commands WHERE id = ${commandId}`);
+  return command === undefined ? fail("not_found", { entity: "command", id: commandId }) : fail("lease_lost", { currentFence: command.fence });
 });
 
 /** The first half of the limit is kept for good; after it the oldest chunks go, so that the end of a log is always there. */
-const dropMiddle = step(function* (attempt: AttemptRow, end: number) {
+const dropMiddle = step(function* (attempt: OpenAttempt, end: number) {
   const needed = end - attempt.dropped_bytes - attempt.limit_bytes;
-  if (needed <= 0) return 0;
   const keep = Math.floor(attempt.limit_bytes / 2);
   let dropped = 0;
   while (dropped < needed) {

@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { MessagePort } from "node:worker_threads";
 import { Piscina } from "piscina";
+import { matcher } from "../actor/server.ts";
 import { fromWireFailure, StoreError, type WireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { workerUrl } from "../package.ts";
@@ -36,6 +37,8 @@ export interface RunnerPool {
 export function createRunnerPool(store: Pick<OwnedStore, "serve">, options: RunnerPoolOptions): RunnerPool {
   const threads = options.threads ?? availableParallelism();
   const { operations, tasksPerThread = 1 } = options;
+  // Now, because later, when a thread asks for its port, nobody could catch it.
+  matcher(operations);
   const data: RunnerThreadData = { module: moduleUrl(options.filename), limits: options.limits ?? {}, data: options.workerData };
   const pool = new Piscina({
     filename: fileURLToPath(workerUrl("runner")),

@@ -37,9 +37,9 @@ export function startRunnerThread(): (assignment: Assignment) => Promise<TaskRes
       const { default: run } = await loaded;
       if (typeof run !== "function") throw new TypeError(`${module} has no default export that is a function`);
       const value: unknown = await (run as RunnerTask<unknown>)(task, { store: attached, signal: aborter.signal, workerData: data });
-      return { ok: true, value };
+      return sendable({ ok: true, value });
     } catch (error) {
-      return failureOf(error);
+      return sendableFailureOf(error);
     } finally {
       running.delete(taskId);
     }
@@ -49,6 +49,21 @@ export function startRunnerThread(): (assignment: Assignment) => Promise<TaskRes
 function listenForAborts(control: MessagePort, running: ReadonlyMap<number, AbortController>): void {
   control.on("message", ({ taskId, reason }: Abort) => running.get(taskId)?.abort(reason));
   control.unref();
+}
+
+/** Tried here, because Piscina ends the thread over a result that cannot be cloned, and with it all its tasks. */
+function sendable(result: TaskResult): TaskResult {
+  structuredClone(result);
+  return result;
+}
+
+/** Details are the only part that may hold anything. */
+function sendableFailureOf(error: unknown): TaskResult {
+  try {
+    return sendable(failureOf(error));
+  } catch (cloneError) {
+    return failureOf(cloneError);
+  }
 }
 
 function failureOf(error: unknown): TaskResult {

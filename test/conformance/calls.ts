@@ -5,7 +5,7 @@ import { newId, StoreError } from "../../src/index.ts";
 import { operations } from "../../src/operations/table.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import type { Opened, TestedBackend } from "../backends.ts";
-import { collect, fails, subject } from "./suite.ts";
+import { collect, endOfFeed, fails, subject } from "./suite.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: the names are known at run time only.
 type AnyMethod = (input?: unknown, options?: object) => any;
@@ -75,7 +75,7 @@ export function callsConformance(backend: TestedBackend): void {
     });
 
     test("actor and request id go into the change rows", async ({ store }) => {
-      const { nextSeq } = await store.changes.since();
+      const nextSeq = await endOfFeed(store);
       const row = await store.repositories.upsert({ name: `by ${newId()}` }, { actor: "ada", requestId: "r-1" });
       await store.repositories.archive({ repositoryId: row.id });
       const { changes } = await store.changes.since({ after: nextSeq });

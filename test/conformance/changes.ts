@@ -3,14 +3,14 @@ import assert from "node:assert/strict";
 import { type ChangeRow, newId } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import type { TestedBackend } from "../backends.ts";
-import { bytes, fails, subject, take } from "./suite.ts";
+import { bytes, endOfFeed, fails, subject, take } from "./suite.ts";
 
 export function changesConformance(backend: TestedBackend): void {
   subject(backend, "changes", ({ test, alone }) => {
     const line = ({ entity, op, entityVersion }: ChangeRow) => `${entity} ${op} ${entityVersion}`;
 
     test("every change of a life is a row, with who, what, version and fence; renewals and logs are none", async ({ store }) => {
-      const { nextSeq } = await store.changes.since();
+      const nextSeq = await endOfFeed(store);
       const { claim, runner } = await fixtures(store).claim();
       const held = { commandId: claim.command.id, fence: claim.fence };
       await store.logs.append({ ...held, offset: 0, data: bytes("x") });
@@ -37,7 +37,7 @@ export function changesConformance(backend: TestedBackend): void {
     });
 
     test("nothing secret of a command is in the feed", async ({ store }) => {
-      const { nextSeq } = await store.changes.since();
+      const nextSeq = await endOfFeed(store);
       await fixtures(store).command({ argv: ["login", "hunter2"], env: { TOKEN: "hunter2" }, secretEnvKeys: ["PASSWORD"] });
       assert.doesNotMatch(JSON.stringify((await store.changes.since({ after: nextSeq })).changes), /hunter2|PASSWORD/);
     });
@@ -45,7 +45,7 @@ export function changesConformance(backend: TestedBackend): void {
     test("sequence numbers grow without gaps while others write", async (opened) => {
       const { store } = opened;
       const other = await opened.connect();
-      const { nextSeq } = await store.changes.since();
+      const nextSeq = await endOfFeed(store);
       await Promise.allSettled(
         Array.from({ length: 60 }, (_, n) => {
           const client = n % 2 === 0 ? store : other;
@@ -61,7 +61,7 @@ export function changesConformance(backend: TestedBackend): void {
     });
 
     test("pages join without gap, and filters move the cursor past what they leave out", async ({ store }) => {
-      const { nextSeq } = await store.changes.since();
+      const nextSeq = await endOfFeed(store);
       const { session } = await fixtures(store).session();
       for (let n = 0; n < 5; n++) await fixtures(store).repository();
       const all = (await store.changes.since({ after: nextSeq })).changes;
@@ -85,7 +85,7 @@ export function changesConformance(backend: TestedBackend): void {
     });
 
     test("watch gives what was and what comes, without gap or repetition", async ({ store }) => {
-      const { nextSeq } = await store.changes.since();
+      const nextSeq = await endOfFeed(store);
       await store.repositories.upsert({ name: newId() });
       const watching = take(store.changes.watch({ after: nextSeq, waitMs: 60_000, limit: 3 }), 30);
       const name = newId();
@@ -100,7 +100,7 @@ export function changesConformance(backend: TestedBackend): void {
     });
 
     test("watch with a filter wakes for what passes it only", async ({ store }) => {
-      const { nextSeq } = await store.changes.since();
+      const nextSeq = await endOfFeed(store);
       const { session } = await fixtures(store).session();
       const watching = take(store.changes.watch({ after: nextSeq, sessionId: session.id }), 2);
       await store.repositories.upsert({ name: newId() });
@@ -109,7 +109,7 @@ export function changesConformance(backend: TestedBackend): void {
     });
 
     test("a watch whose waits end with nothing goes on", async ({ store }) => {
-      const { nextSeq } = await store.changes.since();
+      const nextSeq = await endOfFeed(store);
       const { session } = await fixtures(store).session();
       const watching = take(store.changes.watch({ after: nextSeq, entity: "runner", waitMs: 1 }), 1);
       await fails(store.sessions.wait({ sessionId: session.id, timeoutMs: 15 }), "deadline_exceeded");

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { type Claim, newId, type Store } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import type { Opened, TestedBackend } from "../backends.ts";
-import { fails, subject } from "./suite.ts";
+import { cancelAll, fails, subject } from "./suite.ts";
 
 const argv = ["true"];
 
@@ -92,10 +92,7 @@ export function commandsConformance(backend: TestedBackend): void {
       test(
         name,
         async (opened) => {
-          const { sessions } = opened.store;
-          for (const state of ["pending", "running"] as const) {
-            for (const { id } of (await sessions.list({ state, limit: 500 })).items) await sessions.cancel({ sessionId: id });
-          }
+          await cancelAll(opened.store);
           await run(opened);
         },
         options,
@@ -223,10 +220,10 @@ export function commandsConformance(backend: TestedBackend): void {
 
     alone("a waiting claim of a runner that is told to drain is refused when it wakes", async ({ store }) => {
       const runnerId = await runnerOf(store);
-      const waiting = store.commands.claim({ runnerId, waitMs: 60_000 });
+      const refused = fails(store.commands.claim({ runnerId, waitMs: 60_000 }), "invalid_transition", { state: "draining" });
       await store.runners.drain({ runnerId });
       await fixtures(store).command();
-      await fails(waiting, "invalid_transition", { state: "draining" });
+      await refused;
     });
   });
 

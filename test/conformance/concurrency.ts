@@ -3,13 +3,14 @@ import assert from "node:assert/strict";
 import { newId, type Store } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import type { TestedBackend } from "../backends.ts";
-import { bytes, collect, subject, text } from "./suite.ts";
+import { bytes, cancelAll, collect, subject, text } from "./suite.ts";
 
 export function concurrencyConformance(backend: TestedBackend): void {
   subject(backend, "concurrency and order", ({ test }) => {
     test("three clients work through forty commands: each is run once, and every log is whole", async (opened) => {
       const { store } = opened;
       const clients: Store[] = [store, await opened.connect(), await opened.connect()];
+      await cancelAll(store);
       const { repository } = await fixtures(store).repository();
       const { commitSha } = fixtures(store);
       const sessions = await Promise.all(

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { newId, type Store } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import type { TestedBackend } from "../backends.ts";
-import { fails, subject } from "./suite.ts";
+import { endOfFeed, fails, subject } from "./suite.ts";
 
 interface Versioned {
   readonly version: number;
@@ -112,7 +112,7 @@ export function lockingConformance(backend: TestedBackend): void {
     });
 
     test("every recorded change raises the version by one", async ({ store }) => {
-      const { nextSeq } = await store.changes.since();
+      const nextSeq = await endOfFeed(store);
       const { worktree, fence } = await fixtures(store).lease();
       await store.worktrees.update({ worktreeId: worktree.id, fence, sizeBytes: 5 });
       await store.worktrees.renew({ worktreeId: worktree.id, fence });

@@ -35,8 +35,8 @@ export function readsConformance(backend: TestedBackend): void {
     }
   };
 
-  subject(backend, "reads", ({ test }) => {
-    test("every list pages by age, whatever the page size, and misses and repeats nothing", async ({ store, clock }) => {
+  subject(backend, "reads", ({ test, alone }) => {
+    alone("every list pages by age, whatever the page size, and misses and repeats nothing", async ({ store, clock }) => {
       const { repository } = await fixtures(store).repository();
       for (let n = 0; n < 7; n++) {
         // Some share their millisecond, so that the id has to decide.

@@ -1,29 +1,44 @@
 // What every subject of the conformance suite needs: a store for its tests, and how to say that a call must fail.
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
+import { after, describe, it } from "node:test";
 import { type ErrorCode, type Outcome, StoreError } from "../../src/errors.ts";
+import type { Store } from "../../src/index.ts";
 import type { Opened, OpenOptions, TestedBackend } from "../backends.ts";
 
 type Test = (opened: Opened) => Promise<void>;
 
 export interface Suite {
-  /** A test on the store that all tests of a subject share: it makes its own rows and looks at nobody else's. */
+  /** A test on the store that all tests share: it makes its own rows and looks at nobody else's. */
   test(name: string, run: Test, options?: { readonly needs?: keyof TestedBackend["capabilities"] }): void;
   /** A test on a store of its own. */
   alone(name: string, run: Test, options?: OpenOptions & { readonly needs?: keyof TestedBackend["capabilities"] }): void;
 }
 
+/** One store for all subjects of a backend, because a thread takes longer to start than most tests to run; the last subject closes it. */
+interface Shared {
+  opened: Promise<Opened> | undefined;
+  users: number;
+}
+
+const shared = new Map<TestedBackend, Shared>();
+
 export function subject(backend: TestedBackend, name: string, define: (suite: Suite) => void): void {
+  const store = shared.get(backend) ?? { opened: undefined, users: 0 };
+  shared.set(backend, store);
+  store.users++;
   describe(`${backend.name}: ${name}`, () => {
-    let shared: Opened | undefined;
-    before(async () => {
-      shared = await backend.open();
+    after(async () => {
+      if (--store.users === 0) await (await store.opened)?.close();
     });
-    after(() => shared?.close());
     const skipped = (needs: keyof TestedBackend["capabilities"] | undefined) =>
       needs !== undefined && !backend.capabilities[needs] ? { skip: `${backend.name} does not declare that it ${needs}` } : {};
     define({
-      test: (title, run, { needs } = {}) => void it(title, skipped(needs), () => run(shared as Opened)),
+      test: (title, run, { needs } = {}) =>
+        void it(title, skipped(needs), async () => {
+          // Many tests leave what expires in another's time.
+          store.opened ??= backend.open({ limits: { reapRows: 1_000 } });
+          await run(await store.opened);
+        }),
       alone: (title, run, { needs, ...options } = {}) =>
         void it(title, skipped(needs), async () => {
           const opened = await backend.open(options);
@@ -35,6 +50,22 @@ export function subject(backend: TestedBackend, name: string, define: (suite: Su
         }),
     });
   });
+}
+
+/** The cursor of the feed's end: a filter that nothing passes moves past everything. */
+export async function endOfFeed({ changes }: Store): Promise<number> {
+  return (await changes.since({ entity: "none" })).nextSeq;
+}
+
+/** Cancels what other tests left to be claimed. */
+export async function cancelAll({ sessions }: Store): Promise<void> {
+  for (const state of ["pending", "running"] as const) {
+    for (let more = true; more; ) {
+      const { items, nextCursor } = await sessions.list({ state, limit: 500 });
+      await Promise.all(items.map(({ id }) => sessions.cancel({ sessionId: id })));
+      more = nextCursor !== undefined;
+    }
+  }
 }
 
 /** The error of a call that must fail with this code; the named details must be among its details. */

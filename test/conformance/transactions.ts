@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { newId, type Session, type Store } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import type { TestedBackend } from "../backends.ts";
-import { bytes, fails, subject } from "./suite.ts";
+import { bytes, endOfFeed, fails, subject } from "./suite.ts";
 
 const argv = ["true"];
 
@@ -27,7 +27,7 @@ export function transactionsConformance(backend: TestedBackend): void {
 
     test("a failure undoes all of it and names the first call that failed", async ({ store }) => {
       const names = [newId(), newId(), newId()];
-      const { nextSeq } = await store.changes.since();
+      const nextSeq = await endOfFeed(store);
       const repositoryId = newId();
       const error = await fails(
         store.atomically((tx) => {
@@ -184,7 +184,7 @@ export function transactionsConformance(backend: TestedBackend): void {
     });
 
     test("actor and request id of the transaction hold for its calls, unless a call names its own", async ({ store }) => {
-      const { nextSeq } = await store.changes.since();
+      const nextSeq = await endOfFeed(store);
       await store.atomically(
         (tx) => {
           tx.repositories.upsert({ name: newId() });

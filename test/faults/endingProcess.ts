@@ -3,7 +3,7 @@ import { attachStore, openStore } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import { startThread } from "./databaseThread.ts";
 
-const [, , path, way] = process.argv as [string, string, string];
+const [, , path, way] = process.argv as [string, string, string, string];
 
 function report(error: { code: string; outcome: string }): void {
   console.log(`${error.code} ${error.outcome}`);
