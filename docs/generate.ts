@@ -1,23 +1,37 @@
 // Writes what the documents say about the code from the code: `npm run docs`. With --check it only says whether they are up to date.
 import { readFileSync, writeFileSync } from "node:fs";
+import { renderAppend } from "../bench/append.ts";
+import { renderLadder } from "../bench/ladder.ts";
 import { errorCodes } from "../src/errors.ts";
+
+const root = new URL("../", import.meta.url);
 
 function errorTable(): string {
   const rows = Object.entries(errorCodes).map(([code, { means, mend, retryable }]) => `| \`${code}\` | ${means} | ${mend} | ${retryable ? "yes" : ""} |`);
   return ["| code | means | what to do | retryable |", "| --- | --- | --- | --- |", ...rows].join("\n");
 }
 
-/** Replaces what stands between `<!-- name -->` and `<!-- /name -->`. */
+function readResult(name: string): never {
+  return JSON.parse(readFileSync(new URL(`bench/results/${name}.json`, root), "utf8")) as never;
+}
+
+/** By file: what stands between `<!-- name -->` and `<!-- /name -->`. */
+const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
+  "README.md": { errors: errorTable },
+  "docs/benchmarks.md": { append: () => renderAppend(readResult("append")), ladder: () => renderLadder(readResult("ladder")) },
+};
+
 function fill(text: string, name: string, content: string): string {
   return text.replace(new RegExp(`(<!-- ${name} -->\n).*?(<!-- /${name} -->)`, "s"), (_, start, end) => `${start}${content}\n${end}`);
 }
 
-const readme = new URL("../README.md", import.meta.url);
-const before = readFileSync(readme, "utf8");
-const after = fill(before, "errors", errorTable());
-if (process.argv.includes("--check")) {
-  if (after !== before) {
-    console.error("README.md is not up to date: run npm run docs");
+for (const [file, parts] of Object.entries(generated)) {
+  const url = new URL(file, root);
+  const before = readFileSync(url, "utf8");
+  const after = Object.entries(parts).reduce((text, [name, render]) => fill(text, name, render()), before);
+  if (after === before) continue;
+  if (process.argv.includes("--check")) {
+    console.error(`${file} is not up to date: run npm run docs`);
     process.exitCode = 1;
-  }
-} else writeFileSync(readme, after);
+  } else writeFileSync(url, after);
+}

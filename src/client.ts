@@ -85,6 +85,7 @@ export function createClient<const Table extends OperationTable>(operations: Tab
   const atomically = async (record: (tx: RecordersOf<Table>) => unknown, options: CallOptions = {}) => {
     const calls: Outgoing[] = [];
     const tx = mapTable(operations, (name, operation) => (input: unknown = {}, own: CallOptions = {}) => {
+      if (operation.again !== undefined) throw new StoreError("invalid_input", `${name} works in steps, and cannot be part of atomically`, { operation: name });
       calls.push(outgoing(name, operation, input, { ...options, ...own }));
     });
     const returned = record(tx as RecordersOf<Table>);

@@ -34,13 +34,16 @@ export interface TestedBackend {
   open(options?: OpenOptions): Promise<Opened>;
 }
 
+/** A busy machine may be slow to say what became of a call that was given up. */
+export const patience = { settleGraceMs: 5_000 } as const;
+
 export const backends: readonly TestedBackend[] = [
   {
     name: "memory",
     capabilities: { persists: false, drains: true },
     async open({ limits = {} } = {}) {
       const clock = testClock();
-      const store = await openTestStore({ clock, limits });
+      const store = await openTestStore({ clock, limits: { ...patience, ...limits } });
       return opened(clock, store, async () => store.close());
     },
   },
@@ -52,7 +55,7 @@ export const backends: readonly TestedBackend[] = [
   {
     name: "runner pool",
     capabilities: { persists: true, drains: false },
-    open: (options) => openFile(options, openRunnerStore),
+    open: (options) => openFile(options, (owned, reached) => openRunnerStore(owned, { ...reached, limits: patience })),
   },
 ];
 
@@ -72,7 +75,7 @@ type Reach = (owned: OwnedStore, options: { readonly operations?: readonly strin
 async function openFile({ limits = {} }: OpenOptions = {}, reach: Reach): Promise<Opened> {
   const folder = await mkdtemp(join(tmpdir(), "debug-server-db-"));
   const clock = testClock();
-  const open = () => openStore({ url: `sqlite:${join(folder, "metadata.db")}`, clock, limits: { reapEveryMs: 0, ...limits } });
+  const open = () => openStore({ url: `sqlite:${join(folder, "metadata.db")}`, clock, limits: { ...patience, reapEveryMs: 0, ...limits } });
   let owned = await open();
   let ways: { store: Store; close(): Promise<void> }[] = [await reach(owned, {})];
   const shut = async () => {

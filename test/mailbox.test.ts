@@ -83,6 +83,15 @@ it("clients take turns: one that floods does not hold up one that asks once", as
   assert.ok(one.groups[0]?.includes("normal once"), JSON.stringify(one.groups[0]));
 });
 
+it("who was first in turn is last next time, so that groups too small for all still reach all", async () => {
+  const one = rig({ limits: { groupCalls: 1 } });
+  const [a, b] = [connect(one), connect(one)];
+  const replies = [a.post(envelope("normal a1", "normal a2", "normal a3")), b.post(envelope("normal b1", "normal b2", "normal b3"))];
+  one.open();
+  await Promise.all(replies);
+  assert.deepEqual(one.groups.flat(), ["normal a1", "normal b1", "normal a2", "normal b2", "normal a3", "normal b3"]);
+});
+
 it("the calls of one client run in its order, over all groups", async () => {
   const one = rig({ limits: { groupCalls: 3 } });
   const [a, b] = [connect(one), connect(one)];

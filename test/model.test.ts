@@ -19,9 +19,9 @@ it("the schema's states are the model's states", () => {
   const schema = memoryDatabase();
   for (const [table, states] of Object.entries({ worktrees: worktreeStates, sessions: sessionStates, commands: commandStates })) {
     const { sql } = schema.prepare("SELECT sql FROM sqlite_schema WHERE name = ?").get(table) as { sql: string };
-    const [, listed] = /state IN \(([^)]+)\)/.exec(sql) ?? [];
+    const [, check] = /^\s*state TEXT NOT NULL CHECK \((.*)\),?$/m.exec(sql) ?? [];
     assert.deepEqual(
-      listed?.split(", ").map((state) => state.slice(1, -1)),
+      [...(check?.matchAll(/'(\w+)'/g) ?? [])].map(([, state]) => state),
       states,
     );
   }

@@ -199,6 +199,36 @@ describe("query plans", () => {
     assert.deepEqual(faults, []);
   });
 
+  for (const [what, pattern, index] of [
+    ["the head of a session's queue", /FROM commands WHERE session_id = \? AND state = 'queued' ORDER BY sequence LIMIT 1/, "commands_ready"],
+    ["the next session to claim from", /FROM sessions WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND TRUE/, "sessions_ready"],
+    ["a free tree of commit and environment", /AND environment_hash = \? AND commit_sha = \? AND state IN/, "worktrees_same"],
+    ["a free tree of an environment", /repository_id = \? AND environment_hash = \? AND state IN/, "worktrees_environment"],
+    ["a free tree of a commit", /repository_id = \? AND commit_sha = \? AND state IN/, "worktrees_commit"],
+    ["any free tree", /repository_id = \? AND TRUE AND state IN \('idle', 'dirty'\)/, "worktrees_any"],
+    ["the tree to evict", /AND NOT pinned/, "worktrees_evictable"],
+    ["the earliest expiry of a repository's leases", /repository_id = \? AND lease_expires_at IS NOT NULL ORDER BY/, "worktrees_next_free"],
+    ["expired commands", /FROM commands WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= \?/, "commands_expiry"],
+    ["expired sessions", /FROM sessions WHERE expires_at IS NOT NULL AND ended_at IS NULL/, "sessions_expiry"],
+    ["expired trees", /FROM worktrees WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= \? AND TRUE/, "worktrees_expiry"],
+    ["runners without heartbeat", /UPDATE runners SET state = \?.* WHERE id IN/, "runners_expiry"],
+    [
+      "running commands of an ending session",
+      /UPDATE commands SET state = 'cancelling'.* WHERE session_id = \? AND lease_expires_at IS NOT NULL/,
+      "commands_active",
+    ],
+  ] as const) {
+    it(`${what} is found by ${index}, and not past rows that are over`, () => {
+      const found = [...statements.keys()].map((text) => [text, text.trim().replace(/\s+/g, " ")] as const).filter(([, flat]) => pattern.test(flat));
+      assert.ok(found.length > 0, "no operation prepared such a statement");
+      for (const [text] of found)
+        assert.ok(
+          explain(db, text).some((step) => new RegExp(`\\b${index}\\b`).test(step)),
+          explain(db, text).join("\n"),
+        );
+    });
+  }
+
   it("a foreign key is looked up by an index when its parent row is deleted", () => {
     for (const parent of ["sessions", "commands", "attempts"]) {
       const children = db

@@ -1,13 +1,19 @@
 // A store whose calls are made in a runner thread of a pool: each call is a task, its result or error comes back through the pool.
-import { type CallOptions, createRunnerPool, newId, type OwnedStore, type RunnerPool, type Store } from "../src/index.ts";
+import { type CallOptions, createRunnerPool, type Limits, newId, type OwnedStore, type RunnerPool, type Store } from "../src/index.ts";
 import { operations } from "../src/operations/table.ts";
 import type { SentCall, Task } from "./runnerTask.ts";
 
-export async function openRunnerStore(owned: OwnedStore, options: { readonly operations?: readonly string[] | undefined }) {
+interface Options {
+  readonly operations?: readonly string[] | undefined;
+  readonly limits: Partial<Limits>;
+}
+
+export async function openRunnerStore(owned: OwnedStore, options: Options) {
   const pool = createRunnerPool(owned, {
     filename: new URL("./runnerTask.ts", import.meta.url),
     threads: 1,
     tasksPerThread: 1_000,
+    limits: options.limits,
     ...(options.operations === undefined ? {} : { operations: options.operations }),
   });
   return { store: runnerStore(pool), close: () => pool.close() };

@@ -264,18 +264,14 @@ export class Mailbox {
     else this.#onIdle?.();
   }
 
-  /** Carried entries first, then clients in turns, one entry each; urgent lanes before all, one background entry last. */
+  /** Urgent entries first, for at most half of the group; then carried ones; then the other lanes, and one background entry last. */
   #take(): Entry[] {
     const max = this.#options.limits.groupCalls;
     const group: Entry[] = [];
-    for (const client of this.#clients) while (group.length < max && client.urgent.size > 0) take(client.urgent, group);
+    this.#takeInTurns("urgent", group, max / 2);
     group.push(...this.#carried.filter(({ done }) => !done));
     this.#carried = [];
-    let active = [...this.#clients].filter(({ normal }) => normal.size > 0);
-    while (group.length < max && active.length > 0) {
-      for (const { normal } of active) if (group.length < max) take(normal, group);
-      active = active.filter(({ normal }) => normal.size > 0);
-    }
+    this.#takeInTurns("normal", group, max);
     this.#rotate();
     for (const { background } of this.#clients) {
       if (background.size === 0) continue;
@@ -283,6 +279,15 @@ export class Mailbox {
       break;
     }
     return group;
+  }
+
+  /** One entry of each client, round by round. */
+  #takeInTurns(lane: "urgent" | "normal", group: Entry[], max: number): void {
+    let active = [...this.#clients].filter((client) => client[lane].size > 0);
+    while (group.length < max && active.length > 0) {
+      for (const client of active) if (group.length < max) take(client[lane], group);
+      active = active.filter((client) => client[lane].size > 0);
+    }
   }
 
   /** Who was first in turn is last next time. */

@@ -22,6 +22,9 @@ export const LogPage = record({
   attempt: integer,
   chunks: list(Chunk),
   nextOffset: integer,
+  /** How many bytes the log has had so far, and how many of them were cut out. */
+  endOffset: integer,
+  droppedBytes: integer,
   /** Nothing will follow `nextOffset`. */
   ended: boolean,
   /** open, sealed or pruned. */

@@ -106,7 +106,7 @@ const onePositionRule = { error: "name one of offset, line and lastLines", path:
 /**
  * A part of a log, of about maxBytes.
  *
- * Result   { attempt, chunks, nextOffset, ended, state }; read on from nextOffset. A chunk's droppedBytes tells what was cut out before it
+ * Result   { attempt, chunks, nextOffset, endOffset, droppedBytes, ended, state }; read on from nextOffset. A chunk's droppedBytes tells what was cut out before it
  * Fails    not_found
  * Cost     a few statements by key, one for each 16 chunks; about 20 more to find a line
  */
@@ -162,15 +162,17 @@ const readLog = step(function* (input: Position) {
   if (attempt === undefined) {
     if (input.attempt !== undefined) fail("not_found", { entity: "attempt", attempt: input.attempt });
     const ended = isFinal(command.state);
-    const page: RawOf<typeof LogPage> = { attempt: 0, chunks: [], nextOffset: 0, ended: ended ? 1 : 0, state: ended ? "sealed" : "open" };
+    const nothing = { attempt: 0, chunks: [], nextOffset: 0, endOffset: 0, droppedBytes: 0 };
+    const page: RawOf<typeof LogPage> = { ...nothing, ended: ended ? 1 : 0, state: ended ? "sealed" : "open" };
     return { page, waitsForMore: !ended };
   }
   const from = yield* findOffset(attempt, input);
   const chunks = yield* readChunks(attempt, from, input.maxBytes);
   const last = chunks.at(-1);
-  const nextOffset = last === undefined ? Math.min(from, attempt.next_offset) : last.offset + last.data.byteLength;
+  const nextOffset = last === undefined ? from : last.offset + last.data.byteLength;
   const ended = attempt.log_state === "pruned" ? chunks.length === 0 : attempt.log_state === "sealed" && nextOffset >= attempt.next_offset;
-  const page: RawOf<typeof LogPage> = { attempt: attempt.attempt, chunks, nextOffset, ended: ended ? 1 : 0, state: attempt.log_state };
+  const size = { endOffset: attempt.next_offset, droppedBytes: attempt.dropped_bytes };
+  const page: RawOf<typeof LogPage> = { attempt: attempt.attempt, chunks, nextOffset, ...size, ended: ended ? 1 : 0, state: attempt.log_state };
   return { page, waitsForMore: chunks.length === 0 && !ended };
 });
 

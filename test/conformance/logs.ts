@@ -22,6 +22,16 @@ export function logsConformance(backend: TestedBackend): void {
     const textOf = (chunks: readonly Chunk[]) => chunks.map(({ data }) => text(data)).join("");
     const readText = async (store: Store, input: Parameters<Store["logs"]["read"]>[0]) => textOf((await store.logs.read(input)).chunks);
 
+    test("following from beyond the end waits for those bytes, and gives none before them", async ({ store }) => {
+      const log = await written(store, "abc");
+      const page = await store.logs.read({ commandId: log.commandId, offset: 5 });
+      assert.deepEqual([page.chunks, page.nextOffset, page.endOffset, page.ended], [[], 5, 3, false]);
+      const followed = collect(store.logs.follow({ commandId: log.commandId, offset: 5 }));
+      await store.logs.append({ ...log, offset: 3, data: bytes("defg") });
+      await seal(store, { commandId: log.commandId, fence: log.fence });
+      assert.equal(textOf(await followed), "fg");
+    });
+
     test("what was appended is read back, with its stream, lines and time", async ({ store }) => {
       const log = await running(store);
       assert.deepEqual(await store.logs.append({ ...log, offset: 0, data: bytes("one\ntwo\n") }), { ackOffset: 8, truncated: false });
@@ -164,7 +174,15 @@ export function logsConformance(backend: TestedBackend): void {
 
     test("a command that has not begun has an empty log, and one cancelled before it began an ended one", async ({ store }) => {
       const { command } = await fixtures(store).command();
-      assert.deepEqual(await store.logs.read({ commandId: command.id }), { attempt: 0, chunks: [], nextOffset: 0, ended: false, state: "open" });
+      assert.deepEqual(await store.logs.read({ commandId: command.id }), {
+        attempt: 0,
+        chunks: [],
+        nextOffset: 0,
+        endOffset: 0,
+        droppedBytes: 0,
+        ended: false,
+        state: "open",
+      });
       await store.commands.cancel({ commandId: command.id });
       assert.equal((await store.logs.read({ commandId: command.id })).ended, true);
       assert.deepEqual(await collect(store.logs.follow({ commandId: command.id })), []);

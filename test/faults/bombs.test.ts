@@ -8,6 +8,7 @@ import { after, before, test } from "node:test";
 import type { MessagePort } from "node:worker_threads";
 import { type OwnedStore, openStore, type Runner, type StoreEvent } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
+import { until } from "./until.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "bombs-"));
 const events: StoreEvent[] = [];
@@ -111,8 +112,8 @@ test("a caller that is no text reached the database, and its failure was reporte
 test("an envelope id that is in use is refused: its calls outlived their client", async () => {
   const port = store.connect();
   port.postMessage(apply([7, false, ["commands.claim", [runner.id, 60_000, 600_000], undefined]], "first"));
-  while ((await store.maintenance.stats()).serving.parked !== 1);
+  await until(async () => (await store.maintenance.stats()).serving.parked === 1);
   assert.equal(codeOf(await ask(port, apply([7, false, listRunners], "second"))), "invalid_input");
   port.close();
-  while ((await store.maintenance.stats()).serving.parked !== 0);
+  await until(async () => (await store.maintenance.stats()).serving.parked === 0);
 });

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { attachStore, type OwnedStore, openStore, StoreError } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
+import { until } from "./until.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "calls-"));
 let store: OwnedStore;
@@ -36,6 +37,37 @@ test("arguments that cannot be cloned are refused; calls of the same tick are no
     assert.equal(outcome.reason.code, "invalid_input");
     assert.equal(outcome.reason.outcome, "not_run");
   }
+});
+
+test("an input that throws when it is read is invalid, and its neighbours are not", async () => {
+  const { command, fence } = await fixtures(store).log();
+  const hostile = {
+    get name(): string {
+      throw new Error("a getter of the caller's");
+    },
+  };
+  const calls = [
+    store.repositories.upsert(hostile),
+    // Its byteLength cannot be read through the proxy.
+    store.logs.append({ commandId: command.id, fence, offset: 6, data: new Proxy(new Uint8Array(1), {}) }),
+    store.atomically((tx) => tx.repositories.upsert(hostile)),
+    store.repositories.upsert({ name: "proxied", settings: new Proxy({ plain: true }, {}) }),
+  ];
+  const outcomes = await Promise.allSettled(calls);
+  for (const outcome of outcomes.slice(0, 3)) {
+    assert.ok(outcome.status === "rejected" && outcome.reason instanceof StoreError);
+    assert.deepEqual([outcome.reason.code, outcome.reason.outcome], ["invalid_input", "not_run"]);
+  }
+  assert.equal(outcomes[3]?.status, "fulfilled");
+  assert.deepEqual((await store.repositories.find({ name: "proxied" }))?.settings, { plain: true });
+});
+
+test("a few bytes of a large buffer took all of it along", async () => {
+  const { command, fence } = await fixtures(store).log();
+  const buffers = Array.from({ length: 10 }, () => new Uint8Array(64 * 1024 * 1024));
+  const rssBefore = process.memoryUsage().rss;
+  await Promise.all(buffers.map((buffer, index) => store.logs.append({ commandId: command.id, fence, offset: 6 + index, data: buffer.subarray(0, 1) })));
+  assert.ok(process.memoryUsage().rss - rssBefore < 256e6, "10 appends of one byte each");
 });
 
 test("bytes that are detached between the call and its sending are refused, its neighbours are not", async () => {
@@ -88,7 +120,7 @@ test("a signal that has fired, fires before sending, or while the call waits", a
   assert.equal(await store.repositories.find({ name: "unsent" }), undefined);
   const during = new AbortController();
   const parked = store.commands.claim({ runnerId: runner.id, waitMs: 600_000 }, { signal: during.signal });
-  while ((await store.maintenance.stats()).serving.parked !== 1);
+  await until(async () => (await store.maintenance.stats()).serving.parked === 1);
   during.abort();
   await assert.rejects(parked, { code: "aborted", outcome: "not_run" });
   assert.equal((await store.maintenance.stats()).serving.parked, 0);

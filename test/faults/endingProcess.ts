@@ -2,6 +2,7 @@
 import { attachStore, openStore } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import { startThread } from "./databaseThread.ts";
+import { until } from "./until.ts";
 
 const [, , path, way] = process.argv as [string, string, string, string];
 
@@ -14,7 +15,7 @@ if (way === "close") {
   const attached = attachStore(store.connect());
   const { runner } = await fixtures(store).runner();
   const parked = attached.commands.claim({ runnerId: runner.id, waitMs: 600_000 }).catch(report);
-  while ((await store.maintenance.stats()).serving.parked !== 1);
+  await until(async () => (await store.maintenance.stats()).serving.parked === 1);
   await attached.close();
   await parked;
   await store.close();
@@ -23,7 +24,7 @@ if (way === "close") {
   const store = thread.connect();
   const { runner } = await fixtures(store).runner();
   const parked = store.commands.claim({ runnerId: runner.id, waitMs: 600_000 }).catch(report);
-  while ((await store.maintenance.stats()).serving.parked !== 1);
+  await until(async () => (await store.maintenance.stats()).serving.parked === 1);
   await thread.worker.terminate();
   await parked;
 }

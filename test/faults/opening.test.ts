@@ -10,6 +10,7 @@ import { promisify } from "node:util";
 import Database from "better-sqlite3";
 import { attachStore, openStore, type StoreEvent, type StoreOptions } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
+import { until } from "./until.ts";
 
 const root = mkdtempSync(join(tmpdir(), "opening-"));
 test.after(() => rmSync(root, { recursive: true, force: true }));
@@ -94,6 +95,10 @@ test("urls and limits that cannot be", async () => {
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { nothing: 1 } as never }), { code: "invalid_input", message: /no limit nothing/ });
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupMs: -1 } }), { code: "invalid_input", message: /groupMs/ });
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupMs: 1.5 } }), { code: "invalid_input" });
+  // SQLite took what is no number for no limit.
+  for (const maxBytes of [Number.NaN, Number.POSITIVE_INFINITY, 0, -1, 1.5, "10MB" as never]) {
+    await assert.rejects(openStore({ url: `sqlite:${newPath()}`, maxBytes }), { code: "invalid_input", message: /^maxBytes: / });
+  }
 });
 
 test("the file is 0600 in a folder of 0700, and so are its companions", async () => {
@@ -184,7 +189,7 @@ test("calls that wait are woken by another process's commit", async () => {
   const { runner } = await fixtures(store).runner();
   const { repository } = await fixtures(store).repository();
   const claim = store.commands.claim({ runnerId: runner.id, waitMs: 60_000 });
-  while ((await store.maintenance.stats()).serving.parked !== 1);
+  await until(async () => (await store.maintenance.stats()).serving.parked === 1);
   const script = fileURLToPath(new URL("openingProcess.ts", import.meta.url));
   await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "enqueue", repository.id], { timeout: 60_000 });
   const claimed = await claim;

@@ -7,6 +7,7 @@ import { after, afterEach, before, test } from "node:test";
 import { createRunnerPool, type OwnedStore, openStore, type RunnerPool, type RunnerPoolOptions, StoreError } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import type { PoolTask } from "./poolRunner.ts";
+import { until } from "./until.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "pool-"));
 let store: OwnedStore;
@@ -114,7 +115,7 @@ test("a call that waits in the store ends with its task's signal", async () => {
   const begun = flag();
   const aborter = new AbortController();
   const claim = run({ type: "claim", runnerId: runner.id, begun }, aborter.signal);
-  while ((await store.maintenance.stats()).serving.parked !== 1);
+  await until(async () => (await store.maintenance.stats()).serving.parked === 1);
   aborter.abort();
   await assert.rejects(claim, { code: "aborted", outcome: "not_run" });
   assert.equal((await store.maintenance.stats()).serving.parked, 0);

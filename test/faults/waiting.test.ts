@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { attachStore, openStore } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
+import { until } from "./until.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waiting-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -23,7 +24,7 @@ test("a log that another process writes is followed line by line, from its first
   const chunks = store.logs.follow({ commandId: command.id });
   // It waits before there is an attempt.
   let next = chunks.next();
-  while ((await store.maintenance.stats()).serving.parked !== 1);
+  await until(async () => (await store.maintenance.stats()).serving.parked === 1);
   const script = fileURLToPath(new URL("appendingProcess.ts", import.meta.url));
   const child = spawn(process.execPath, [script, url, session.id], { stdio: ["pipe", "inherit", "inherit"] });
   const closed = once(child, "close");
@@ -46,13 +47,13 @@ test("a call that had waited for long failed busy at once when a commit woke it 
   const { runner } = await fixtures(store).runner();
   const claim = store.commands.claim({ runnerId: runner.id, waitMs: 60_000 });
   const parkedAt = performance.now();
-  while ((await store.maintenance.stats()).serving.parked !== 1 || performance.now() - parkedAt < 600);
+  await until(async () => (await store.maintenance.stats()).serving.parked === 1 && performance.now() - parkedAt > 600);
   const other = new Database(path);
   // A commit that wakes it, and a lock that is there when it wakes.
   other.exec("BEGIN IMMEDIATE; INSERT INTO store_meta VALUES ('other', '1'); COMMIT; BEGIN IMMEDIATE");
   // Through another client, because this one's reads stay behind its write.
   const reader = attachStore(store.connect());
-  while (((await reader.maintenance.stats()).serving.busyRetries ?? 0) < 3);
+  await until(async () => ((await reader.maintenance.stats()).serving.busyRetries ?? 0) >= 3);
   await reader.close();
   other.exec("COMMIT");
   other.close();
@@ -69,8 +70,10 @@ test("while another process holds the write lock: reads of all clients go on, wr
   other.exec("BEGIN IMMEDIATE");
   const names = ["first", "second", "third"];
   const writes = names.map((name) => store.repositories.upsert({ name }));
-  const retries = async () => (await reader.maintenance.stats()).serving.busyRetries ?? 0;
-  while ((await retries()) < 3) assert.deepEqual((await reader.repositories.list()).items, []);
+  await until(async () => {
+    assert.deepEqual((await reader.repositories.list()).items, []);
+    return ((await reader.maintenance.stats()).serving.busyRetries ?? 0) >= 3;
+  });
   other.exec("COMMIT");
   other.close();
   await Promise.all(writes);
@@ -88,7 +91,9 @@ test("opening waits for another process's lock, and fails busy when it takes too
   await (await openStore({ url: `sqlite:${path}` })).close();
   const other = new Database(path);
   other.exec("BEGIN IMMEDIATE");
+  const startedAt = performance.now();
   await assert.rejects(openStore({ url: `sqlite:${path}`, limits: { busyMs: 10, busyGiveUpMs: 100 } }), { code: "busy", outcome: "not_run" });
+  assert.ok(performance.now() - startedAt < 8_000);
   const opening = openStore({ url: `sqlite:${path}`, limits: { busyMs: 10 } });
   // The lock goes while it tries; whether it had tried before does not matter.
   setTimeout(() => other.exec("COMMIT"), 300);

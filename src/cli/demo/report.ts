@@ -35,8 +35,8 @@ async function readRows(store: Store, session: Session): Promise<Row[]> {
   return Promise.all(
     items.map(async (command) => {
       // From beyond its end a log gives no bytes, and says how many it has.
-      const { nextOffset } = await store.logs.read({ commandId: command.id, offset: Number.MAX_SAFE_INTEGER, maxBytes: 1 });
-      return { session, worktree, command, logBytes: nextOffset, note: await noteOf(store, command) };
+      const { endOffset } = await store.logs.read({ commandId: command.id, lastLines: 0, maxBytes: 1 });
+      return { session, worktree, command, logBytes: endOffset, note: await noteOf(store, command) };
     }),
   );
 }
