@@ -353,13 +353,14 @@ export class Mailbox {
   async #runReadsOf(entries: readonly Entry[], error: StoreError): Promise<number> {
     const blocked = new Set<Client>();
     const reads: Entry[] = [];
+    const waiting: Entry[] = [];
     this.#figures.busyRetries++;
     for (const entry of entries) {
       if (!blocked.has(entry.client) && entry.calls.every(({ operation }) => operation.access === "read")) reads.push(entry);
       else {
         blocked.add(entry.client);
         if (performance.now() - entry.queuedAtMs > this.#options.limits.busyGiveUpMs) this.#settle(entry, [false, toWireFailure(error)]);
-        else this.#carried.push(entry);
+        else waiting.push(entry);
       }
     }
     try {
@@ -367,6 +368,8 @@ export class Mailbox {
     } catch (readError) {
       this.#settleAll(reads, readError);
     }
+    // Reads that were not begun were called before what waits.
+    this.#carried.push(...waiting);
     return 5;
   }
 
