@@ -4,7 +4,7 @@ import { it } from "node:test";
 import { Id } from "../src/model/fields.ts";
 import { newId } from "../src/model/ids.ts";
 
-it("holds 48 bits of the time, the version, the variant and 74 random bits", ({ mock }) => {
+it("holds 48 bits of the time, the version, the variant, a sequence and random bits", ({ mock }) => {
   mock.timers.enable({ apis: ["Date"], now: 0x0123_4567_89ab });
   const ids = Array.from({ length: 2_000 }, newId);
   const seen = ids.map((id) => {
@@ -30,4 +30,10 @@ it("sorts by the millisecond of its making, and is what the field takes", ({ moc
   }
   assert.deepEqual([...ids].sort(), ids);
   for (const id of ids) assert.equal(Id.parse(id), id);
+});
+
+test("ids of one millisecond sort in the order of their making", () => {
+  const ids = Array.from({ length: 20_000 }, () => newId());
+  assert.deepEqual(ids, ids.toSorted());
+  assert.equal(new Set(ids).size, ids.length);
 });
