@@ -32,7 +32,7 @@ it("sorts by the millisecond of its making, and is what the field takes", ({ moc
   for (const id of ids) assert.equal(Id.parse(id), id);
 });
 
-test("ids of one millisecond sort in the order of their making", () => {
+it("ids of one millisecond sort in the order of their making", () => {
   const ids = Array.from({ length: 20_000 }, () => newId());
   assert.deepEqual(ids, ids.toSorted());
   assert.equal(new Set(ids).size, ids.length);
