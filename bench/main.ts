@@ -6,7 +6,7 @@ import { type AppendResult, renderAppend, runAppend } from "./append.ts";
 import { type LadderResult, renderLadder, runLadder } from "./ladder.ts";
 
 const usage = `Usage: npm run bench -- ladder [--rounds 5] [--seconds 0.5] [--size 256] [--json FILE]
-       npm run bench -- append [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--in-flight 1,16,256] [--logs 1] [--json FILE]
+       npm run bench -- append [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--in-flight 1,16,256] [--logs 1,256] [--json FILE]
        npm run bench -- render FILE`;
 
 /** One sentence for who typed it. */
@@ -56,8 +56,8 @@ async function run(name: string | undefined, values: ReturnType<typeof parse>["v
   }
   if (name === "append") {
     const threads = whole("threads", values.threads ?? "16", 1, 64);
-    const inFlight = (values["in-flight"] ?? "1,16,256").split(",").map((count) => whole("in-flight", count, 1, 1_000));
-    const logs = whole("logs", values.logs ?? "1", 1, 256);
+    const inFlight = wholes("in-flight", values["in-flight"] ?? "1,16,256", 1, 1_000);
+    const logs = wholes("logs", values.logs ?? "1,256", 1, 256);
     return runAppend({ rounds, size, threads, inFlight, logs, seconds: duration(values.seconds ?? "2.5") });
   }
   throw new UsageError(`there is no bench ${name ?? "without a name"}: choose ladder, append or render`);
@@ -67,6 +67,10 @@ function whole(option: string, text: string, min: number, max: number): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= min && value <= max) return value;
   throw new UsageError(`--${option}: expected a whole number from ${min} to ${max}, not ${text}`);
+}
+
+function wholes(option: string, text: string, min: number, max: number): number[] {
+  return text.split(",").map((one) => whole(option, one, min, max));
 }
 
 function duration(text: string): number {

@@ -253,12 +253,14 @@ class Courier {
   #dispatch(parcels: readonly Parcel[]): void {
     const id = this.#nextEnvelopeId++;
     const calls: unknown[] = [];
-    for (const [slot, parcel] of parcels.entries()) {
-      parcel.envelopeId = id;
-      parcel.slot = slot;
-      for (const { name, wire, caller } of parcel.calls) calls.push(name, wire, caller);
-      if (this.#underWay.size === 0) this.#backend.hold(true);
-      this.#underWay.add(parcel);
+    if (this.#underWay.size === 0) this.#backend.hold(true);
+    for (const [slot, run] of runsOf(parcels).entries()) {
+      for (const parcel of run) {
+        parcel.envelopeId = id;
+        parcel.slot = slot;
+        this.#underWay.add(parcel);
+      }
+      for (const { name, wire, caller } of joined(run)) calls.push(name, wire, caller);
     }
     const atomic = (parcels[0] as Parcel).atomic;
     const envelope: Envelope = [id, atomic, calls];
@@ -281,10 +283,10 @@ class Courier {
   }
 
   #receive(parcels: readonly Parcel[], [, , answers]: Reply): void {
-    for (let slot = 0, at = 0; slot < parcels.length; slot++) {
-      const parcel = parcels[slot] as Parcel;
+    for (const parcel of parcels) {
       const own: Answer[] = [];
-      for (let index = 0; index < parcel.calls.length && at < answers.length; index++, at += 2) own.push([answers[at], answers[at + 1]] as unknown as Answer);
+      const end = Math.min(parcel.slot + parcel.calls.length, answers.length / 2);
+      for (let at = parcel.slot; at < end; at++) own.push([answers[at * 2], answers[at * 2 + 1]] as unknown as Answer);
       this.#settle(parcel, own);
     }
   }
@@ -356,6 +358,33 @@ class Courier {
     this.#waiting = [];
     for (const parcel of [...this.#underWay]) this.#fail(parcel, "closed", reason, outcomeOf(parcel));
   }
+}
+
+/** Neighbours that can be sent as one call, together; never one past another, because the calls of a client run in order. */
+function runsOf(parcels: readonly Parcel[]): Parcel[][] {
+  const runs: Parcel[][] = [];
+  for (const parcel of parcels) {
+    const run = runs.at(-1);
+    if (run !== undefined && continues(run, parcel)) run.push(parcel);
+    else runs.push([parcel]);
+  }
+  return runs;
+}
+
+/** A call with a deadline or a signal of its own can be given up alone, so it goes alone. */
+function continues(run: readonly Parcel[], { calls, guarded }: Parcel): boolean {
+  const [first, last, next] = [run[0]?.calls[0], run.at(-1)?.calls[0], calls[0]] as [Outgoing, Outgoing, Outgoing];
+  const { joining } = next.operation;
+  if (joining === undefined || last.operation !== next.operation || guarded || run[0]?.guarded) return false;
+  if (last.caller?.[0] !== next.caller?.[0] || last.caller?.[1] !== next.caller?.[1]) return false;
+  return joining.follows(next.wire, last.wire, first.wire);
+}
+
+function joined(run: readonly Parcel[]): readonly Outgoing[] {
+  const { calls } = run[0] as Parcel;
+  const [head] = calls as readonly [Outgoing];
+  if (run.length === 1 || head.operation.joining === undefined) return calls;
+  return [{ ...head, wire: head.operation.joining.join(run.map((parcel) => (parcel.calls[0] as Outgoing).wire)) }];
 }
 
 /** Of a call whose answer is lost. A read changes nothing, whether it ran or not. */

@@ -82,6 +82,15 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   readonly stream: Stream<Input, Output, Item> | undefined;
   /** Present on operations that do their work in bounded steps: the client calls again while it returns an input. */
   readonly again: ((input: Input, output: Output) => Input | undefined) | undefined;
+  /** Present on operations of which a client may send several calls of one tick as one. Of encoded inputs. */
+  readonly joining: Joining<readonly unknown[]> | undefined;
+}
+
+/** Makes one call of calls that follow each other. Each of them is given the answer of the one, so that must be true of each. */
+export interface Joining<Input> {
+  /** Whether `next` goes on where `last` ends, in a run of calls that `first` begins. */
+  follows(next: Input, last: Input, first: Input): boolean;
+  join(run: readonly Input[]): Input;
 }
 
 export interface Stream<Input, Output, Item> {
@@ -100,14 +109,21 @@ interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
   readonly waitMs?: (input: z.output<Schema>) => number;
   readonly stream?: Stream<z.input<Schema>, Output, Item>;
   readonly again?: (input: z.input<Schema>, output: Output) => z.input<Schema> | undefined;
+  readonly joining?: Joining<z.output<Schema>>;
 }
 
 export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>(
   definition: Definition<Schema, Output, Raw, Item>,
 ): Operation<z.input<Schema>, Output, Item> {
-  const { access, lane = "normal", input, output, errors, run, waitMs, stream, again } = definition;
+  const { access, lane = "normal", input, output, errors, run, waitMs, stream, again, joining } = definition;
   const keys = Object.keys(input.shape);
   const stored = storedForm(input);
+  const wireOf = (value: unknown): unknown[] => keys.map((key) => (value as Record<string, unknown>)[key]);
+  const inputOf = (wire: readonly unknown[]): Record<string, unknown> => {
+    const value: Record<string, unknown> = {};
+    for (let i = 0; i < wire.length; i++) if (wire[i] !== undefined) value[keys[i] as string] = wire[i];
+    return value;
+  };
   return {
     access,
     lane,
@@ -115,21 +131,20 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     keys,
     inputSchema: input,
     output: output as Codec<Output>,
-    encode(value) {
-      const parsed = parse(input, value) as Record<string, unknown>;
-      return keys.map((key) => parsed[key]);
-    },
+    encode: (value) => wireOf(parse(input, value)),
     decode(wire) {
       if (!Array.isArray(wire) || wire.length > keys.length) throw new StoreError("invalid_input", "malformed input");
-      const value: Record<string, unknown> = {};
-      for (let i = 0; i < wire.length; i++) if (wire[i] !== undefined) value[keys[i] as string] = wire[i];
-      return parse(stored, value) as never;
+      return parse(stored, inputOf(wire)) as never;
     },
     run: run as Operation["run"],
     waits: waitMs !== undefined,
     waitMs: (waitMs ?? (() => 0)) as Operation["waitMs"],
     stream: stream as Stream<z.input<Schema>, Output, Item> | undefined,
     again,
+    joining: joining && {
+      follows: (next, last, first) => joining.follows(inputOf(next) as never, inputOf(last) as never, inputOf(first) as never),
+      join: (run) => wireOf(joining.join(run.map((wire) => inputOf(wire) as never))),
+    },
   };
 }
 

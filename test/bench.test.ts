@@ -41,10 +41,17 @@ describe("bench append", () => {
   it("measures every contender, and stores all that was acknowledged", async () => {
     const size = 100;
     const { result, stdout } = await measured<AppendResult>(
-      ...["append", "--threads", "2", "--in-flight", "1,4", "--rounds", "2", "--seconds", "0.5", "--size", String(size)],
+      ...["append", "--threads", "2", "--in-flight", "1,4", "--logs", "1,8", "--rounds", "2", "--seconds", "0.5", "--size", String(size)],
     );
     const { contenders, bytes, options } = result;
-    assert.equal(contenders.length, 4);
+    assert.deepEqual(
+      contenders.flatMap(({ inFlight, logs }) => (inFlight === null ? [] : [[inFlight, logs]])),
+      [
+        [1, 1],
+        [4, 1],
+        [4, 4],
+      ],
+    );
     assert.equal(bytes % size, 0);
     const calls = contenders.flatMap(({ rounds }) => rounds.map(({ callsPerSecond }) => callsPerSecond * options.seconds));
     assert.ok(bytes / size >= calls.reduce((sum, count) => sum + count, 0), "no more calls are reported than lines are stored");

@@ -20,7 +20,20 @@ const echo = (access: "read" | "write") =>
       return value;
     },
   });
-const table = { t: { read: echo("read") as Operation<{ value: string }, string>, write: echo("write") as Operation<{ value: string }, string> } };
+const add = operation({
+  access: "write",
+  input: z.strictObject({ value: z.string() }),
+  output: text,
+  errors: [],
+  joining: { follows: (next, last) => next.value > last.value, join: (run) => ({ value: run.map(({ value }) => value).join("") }) },
+  *run({ value }) {
+    yield* first(sql`SELECT 1`);
+    return value;
+  },
+});
+const table = {
+  t: { read: echo("read") as Operation<{ value: string }, string>, write: echo("write") as Operation<{ value: string }, string>, add },
+};
 
 function rig({ limits = {}, answer = true }: { limits?: Partial<Limits>; answer?: boolean } = {}) {
   const sent: Envelope[] = [];
@@ -69,6 +82,31 @@ it("the calls of one tick are one message, and a transaction is one of its own",
       [false, ["t.read"]],
     ],
   );
+});
+
+it("calls that can be joined are sent as one, and answered, given up and lost as each was called", async () => {
+  const { client, sent } = rig();
+  const adds = ["a", "b", "c", "a"].map((value) => client.t.add({ value }));
+  assert.equal(await client.t.read({ value: "r" }), "r");
+  assert.deepEqual(await Promise.all(adds), ["abc", "abc", "abc", "a"]);
+  assert.deepEqual(sent[0]?.[2], ["t.add", ["abc"], undefined, "t.add", ["a"], undefined, "t.read", ["r"], undefined]);
+
+  const mute = rig({ answer: false, limits: { callMs: 1, settleGraceMs: 1 } });
+  const late = await Promise.allSettled(["a", "b"].map((value) => mute.client.t.add({ value })));
+  assert.deepEqual(
+    late.map((one) => one.status === "rejected" && [one.reason.code, one.reason.outcome]),
+    [
+      ["deadline_exceeded", "unknown"],
+      ["deadline_exceeded", "unknown"],
+    ],
+  );
+  assert.ok(mute.cancelled.length > 0 && mute.cancelled.every(([id, slot]) => id === 1 && slot === 0));
+
+  const lost = rig({ answer: false });
+  const calls = ["a", "b"].map((value) => lost.client.t.add({ value }));
+  await turn();
+  lost.lose("gone");
+  for (const { status } of await Promise.allSettled(calls)) assert.equal(status, "rejected");
 });
 
 it("one call alone is sent in its own tick", async () => {

@@ -84,6 +84,47 @@ export function logsConformance(backend: TestedBackend): void {
       );
     });
 
+    test("appends that go on where the one before ends need not wait for each other", async ({ store }) => {
+      const log = await running(store);
+      const parts = Array.from({ length: 30 }, (_, index) => `${index}\n`.repeat(1_000));
+      let offset = 0;
+      const calls = parts.map((part) => {
+        const call = store.logs.append({ ...log, offset, data: bytes(part) });
+        offset += part.length;
+        return { call, end: offset };
+      });
+      for (const { call, end } of calls) assert.ok((await call).ackOffset >= end);
+      assert.equal(await readText(store, { commandId: log.commandId }), parts.join(""));
+      const lost = parts.map((part) => store.logs.append({ ...log, fence: log.fence + 1, offset, data: bytes(part) }));
+      for (const call of lost) await fails(call, "lease_lost", { currentFence: log.fence });
+      const strays = [offset + 1, offset + 2, offset + 3].map((at) => store.logs.append({ ...log, offset: at, data: bytes("x") }));
+      for (const stray of strays) await fails(stray, "log_gap", { expectedOffset: offset });
+    });
+
+    test("appends of one tick to several streams and logs, with a finish between, keep their order", async ({ store }) => {
+      const [log, other] = [await running(store), await running(store)];
+      const append = (to: typeof log, offset: number, data: string, stream: "stdout" | "stderr" = "stdout") =>
+        store.logs.append({ ...to, offset, stream, data: bytes(data) });
+      const calls = [append(log, 0, "a"), append(log, 1, "b", "stderr"), append(other, 0, "x"), append(log, 2, "c", "stderr"), append(other, 1, "y")];
+      const sealed = seal(store, other);
+      const late = append(other, 2, "z");
+      assert.deepEqual(
+        (await Promise.all(calls)).map(({ ackOffset }) => ackOffset),
+        [1, 2, 1, 3, 2],
+      );
+      await sealed;
+      await fails(late, "log_sealed", { nextOffset: 2 });
+      const { chunks } = await store.logs.read({ commandId: log.commandId });
+      assert.deepEqual(
+        chunks.map(({ stream, data }) => [stream, text(data)]),
+        [
+          ["stdout", "a"],
+          ["stderr", "b"],
+          ["stderr", "c"],
+        ],
+      );
+    });
+
     test("a gap is log_gap with the offset to send from, and stores nothing", async ({ store }) => {
       const { offset, ...log } = await written(store, "abc");
       await fails(store.logs.append({ ...log, offset: offset + 1, data: bytes("x") }), "log_gap", { expectedOffset: offset });
