@@ -1,4 +1,5 @@
 // Every number that bounds the store, in one place.
+import { StoreError } from "./errors.ts";
 
 /** Bounds of inputs. They are part of the contract, the same for every caller and engine. */
 export const bounds = {
@@ -52,3 +53,15 @@ export const defaultLimits = {
 } as const;
 
 export type Limits = { readonly [Name in keyof typeof defaultLimits]: number };
+
+/** Fails invalid_input. */
+export function checkLimits(limits: Partial<Limits> = {}): Limits {
+  for (const [name, value] of Object.entries(limits)) {
+    if (!(name in defaultLimits)) throw new StoreError("invalid_input", `limits: there is no limit ${name}`);
+    if (!Number.isSafeInteger(value) || value < 0) throw new StoreError("invalid_input", `limits.${name}: expected a whole number from 0 on, not ${value}`);
+  }
+  const all = { ...defaultLimits, ...limits };
+  // Half of a log's limit is kept for its end, and must hold more than one chunk.
+  if (all.logBytes < 262_144) throw new StoreError("invalid_input", "limits.logBytes: expected at least 262 144");
+  return all;
+}

@@ -1,15 +1,18 @@
 // Opening a store, and attaching to one from another thread.
 import type { MessagePort } from "node:worker_threads";
+import { type OwnedStore, ownedStore, type Store, within } from "./actor/owner.ts";
 import { portBackend } from "./actor/ports.ts";
 import { matcher } from "./actor/server.ts";
 import { startDatabaseThread } from "./actor/supervisor.ts";
-import { type ClientOf, createClient } from "./client.ts";
+import { createClient } from "./client.ts";
 import type { TestClock } from "./clock.ts";
 import type { MigratePolicy, Synchronous } from "./drivers/sqliteFile.ts";
 import { StoreError } from "./errors.ts";
 import { type Logger, logEvent, type StoreEvent } from "./events.ts";
-import { defaultLimits, type Limits } from "./limits.ts";
-import { type Operations, operations } from "./operations/table.ts";
+import { checkLimits, type Limits } from "./limits.ts";
+import { operations } from "./operations/table.ts";
+
+export type { ConnectOptions, OwnedStore, Store } from "./actor/owner.ts";
 
 export interface StoreOptions {
   /** "sqlite:PATH"; DEBUG_SERVER_DB_URL or "sqlite:.artifacts/data/metadata.db" unless given. */
@@ -26,26 +29,6 @@ export interface StoreOptions {
   /** Moves time in tests. */
   readonly clock?: TestClock;
 }
-
-export interface ConnectOptions {
-  /** What the port may reach: names such as "commands.claim", or "commands.*". All unless given. */
-  readonly operations?: readonly string[];
-}
-
-/** The methods of the store, from whatever thread. */
-export type Store = ClientOf<Operations> &
-  AsyncDisposable & {
-    /** Ends this way in. Calls that were made are answered first by a store that owns its database; an attached one rejects them. */
-    close(): Promise<void>;
-  };
-
-/** A store that owns its database. */
-export type OwnedStore = Store & {
-  /** A port for another thread: transfer it there and hand it to attachStore. */
-  connect(options?: ConnectOptions): MessagePort;
-  /** Serves a port whose other end somebody else holds already. */
-  serve(port: MessagePort, options?: ConnectOptions): void;
-};
 
 export const defaultUrl = "sqlite:.artifacts/data/metadata.db";
 
@@ -92,18 +75,6 @@ export function attachStore(port: MessagePort, options: { readonly limits?: Part
   return { ...methods, close, [Symbol.asyncDispose]: close };
 }
 
-export function ownedStore(client: ClientOf<Operations>, owner: Pick<OwnedStore, "connect" | "serve" | "close">): OwnedStore {
-  return { ...client, ...owner, [Symbol.asyncDispose]: owner.close };
-}
-
-/** Resolves with the promise, or when so much time is over. */
-async function within(ms: number, promise: Promise<void>): Promise<void> {
-  const { promise: over, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([promise, over]);
-  clearTimeout(timer);
-}
-
 /** https://www.sqlite.org/uri.html is not used: the rest of the URL is the path, as it is. */
 export function pathOf(url: string): string {
   const path = url.startsWith("sqlite:") ? url.slice("sqlite:".length).replace(/^\/\/(?=\/)/, "") : "";
@@ -115,15 +86,4 @@ export function pathOf(url: string): string {
 export function checkMaxBytes(maxBytes: number | undefined): number | undefined {
   if (maxBytes === undefined || (Number.isSafeInteger(maxBytes) && maxBytes > 0)) return maxBytes;
   throw new StoreError("invalid_input", `maxBytes: expected a whole number from 1 on, not ${maxBytes}`);
-}
-
-export function checkLimits(limits: Partial<Limits> = {}): Limits {
-  for (const [name, value] of Object.entries(limits)) {
-    if (!(name in defaultLimits)) throw new StoreError("invalid_input", `limits: there is no limit ${name}`);
-    if (!Number.isSafeInteger(value) || value < 0) throw new StoreError("invalid_input", `limits.${name}: expected a whole number from 0 on, not ${value}`);
-  }
-  const all = { ...defaultLimits, ...limits };
-  // Half of a log's limit is kept for its end, and must hold more than one chunk.
-  if (all.logBytes < 262_144) throw new StoreError("invalid_input", "limits.logBytes: expected at least 262 144");
-  return all;
 }

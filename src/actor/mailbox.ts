@@ -15,6 +15,8 @@ export interface MailboxOptions {
   readonly epoch: number;
   /** Changes when another process has committed; undefined when no other process can. */
   readonly dataVersion: (() => number | Promise<number>) | undefined;
+  /** Told what each commit has touched, to wake calls that wait elsewhere. */
+  onCommit?(topics: ReadonlySet<string>): void;
 }
 
 /** One client's way in. */
@@ -72,6 +74,8 @@ export class Mailbox {
   #carried: Entry[] = [];
   #commitSeq = 0;
   #running = false;
+  /** What others have touched since the running group began: its calls may not have seen it. */
+  readonly #touchedMeanwhile = new Set<string>();
   #scheduled: "no" | "soon" | "later" = "no";
   #closing = false;
   #onIdle: (() => void) | undefined;
@@ -111,6 +115,12 @@ export class Mailbox {
     let queued = this.#carried.length;
     for (const client of this.#clients) queued += client.calls;
     return { ...this.#figures, commits: this.#commitSeq, clients: this.#clients.size, queued, parked: this.#parking.size };
+  }
+
+  /** Somebody else has committed: calls that wait for it run again. */
+  touch(topics: Iterable<string>): void {
+    if (this.#running) for (const topic of topics) this.#touchedMeanwhile.add(topic);
+    this.#parking.touch(topics);
   }
 
   /** Takes nothing more in, ends waiting calls, runs what is queued. */
@@ -258,6 +268,7 @@ export class Mailbox {
       else this.#settleAll(entries, error);
     } finally {
       this.#inGroup.clear();
+      this.#touchedMeanwhile.clear();
       this.#running = false;
     }
     if (this.#carried.length > 0 || this.#hasWork()) this.#schedule(delayMs);
@@ -315,6 +326,7 @@ export class Mailbox {
     if (wrote) this.#commitSeq++;
     this.#finish(entries, grace === undefined ? outcomes : outcomes.slice(1), startedAtMs);
     this.#parking.touch(topics);
+    if (topics.size > 0) this.#options.onCommit?.(topics);
   }
 
   #finish(entries: readonly Entry[], outcomes: Dispatched["outcomes"], startedAtMs: number): void {
@@ -344,6 +356,11 @@ export class Mailbox {
       this.#settle(entry, failure("overloaded", `${client.parked} calls of this client are waiting already`));
       return true;
     }
+    if (topics.some((topic) => this.#touchedMeanwhile.has(topic))) {
+      entry.queuedAtMs = performance.now();
+      client.normal.push(entry);
+      return true;
+    }
     client.parked++;
     this.#parking.add(entry, topics, whenOver, leftMs);
     return true;
@@ -359,17 +376,20 @@ export class Mailbox {
       if (!blocked.has(entry.client) && entry.calls.every(({ operation }) => operation.access === "read")) reads.push(entry);
       else {
         blocked.add(entry.client);
-        if (performance.now() - entry.queuedAtMs > this.#options.limits.busyGiveUpMs) this.#settle(entry, [false, toWireFailure(error)]);
-        else waiting.push(entry);
+        waiting.push(entry);
       }
     }
     try {
       if (reads.length > 0) await this.#run(reads);
     } catch (readError) {
-      this.#settleAll(reads, readError);
+      if (readError instanceof StoreError && readError.code === "busy") waiting.unshift(...reads);
+      else this.#settleAll(reads, readError);
     }
     // Reads that were not begun were called before what waits.
-    this.#carried.push(...waiting);
+    for (const entry of waiting) {
+      if (performance.now() - entry.queuedAtMs > this.#options.limits.busyGiveUpMs) this.#settle(entry, [false, toWireFailure(error)]);
+      else this.#carried.push(entry);
+    }
     return 5;
   }
 

@@ -1,4 +1,5 @@
-// Puts driver, dispatcher and mailbox together and serves ports. The same in the database thread and, without a thread, in tests.
+// Puts drivers, dispatchers and mailboxes together and serves ports. The same in the database thread and, without a thread, for PostgreSQL
+// and in tests.
 import type { MessagePort } from "node:worker_threads";
 import type { Clock } from "../clock.ts";
 import { createDispatcher } from "../dispatch.ts";
@@ -11,11 +12,14 @@ import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
 
 export interface ServerOptions {
-  readonly driver: Driver;
+  /** Each runs one transaction at a time. A client's calls all go through one of them, so that they run in order. */
+  readonly drivers: readonly Driver[];
   readonly clock: Clock;
   readonly limits: Limits;
   /** Whether other processes may commit to the same database. */
   readonly shared: boolean;
+  /** Tells other processes what a commit has touched. */
+  onCommit?(topics: ReadonlySet<string>): void;
   onEvent(event: StoreEvent): void;
 }
 
@@ -23,25 +27,42 @@ export interface Server {
   /** `patterns`: names such as "commands.claim", or "commands.*"; absent for all. */
   connect(patterns?: readonly string[]): Inbox;
   serve(port: MessagePort, patterns?: readonly string[]): void;
+  /** Another process has committed: calls that wait for it run again. */
+  touch(topics: readonly string[]): void;
   /** Takes nothing more in, runs what is queued, closes the database. */
   close(): Promise<void>;
 }
 
-export function createServer({ driver, clock, limits, shared, onEvent }: ServerOptions): Server {
-  const dispatcher = createDispatcher({
-    operations,
-    driver,
-    limits,
-    serving: () => mailbox.figures(),
-    onInternal: (error) => onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) }),
+export function createServer({ drivers, clock, limits, shared, onCommit, onEvent }: ServerOptions): Server {
+  const mailboxes = drivers.map((driver): Mailbox => {
+    const dispatcher = createDispatcher({
+      operations,
+      driver,
+      limits,
+      serving: () => combine(mailboxes.map((mailbox) => mailbox.figures())),
+      onInternal: (error) => onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) }),
+    });
+    const mailbox = new Mailbox({
+      dispatcher,
+      limits,
+      clock,
+      epoch: driver.epoch,
+      dataVersion: shared ? () => driver.dataVersion() : undefined,
+      onCommit(topics) {
+        for (const other of mailboxes) if (other !== mailbox) other.touch(topics);
+        onCommit?.(topics);
+      },
+    });
+    return mailbox;
   });
-  const mailbox = new Mailbox({ dispatcher, limits, clock, epoch: driver.epoch, dataVersion: shared ? () => driver.dataVersion() : undefined });
+  let turn = 0;
+  const connectAny = (mayCall: (name: string) => boolean): Inbox => (mailboxes[turn++ % mailboxes.length] as Mailbox).connect(mayCall);
   const stopReaping = reapRegularly(
-    mailbox.connect(() => true),
+    connectAny(() => true),
     limits.reapEveryMs,
     onEvent,
   );
-  const connect = (patterns?: readonly string[]) => mailbox.connect(matcher(patterns));
+  const connect = (patterns?: readonly string[]) => connectAny(matcher(patterns));
   const ports = new Set<MessagePort>();
   let closing = false;
   return {
@@ -56,15 +77,29 @@ export function createServer({ driver, clock, limits, shared, onEvent }: ServerO
       ports.add(port);
       port.on("close", () => ports.delete(port));
     },
+    touch(topics) {
+      for (const mailbox of mailboxes) mailbox.touch(topics);
+    },
     async close() {
       closing = true;
       stopReaping();
-      await mailbox.close();
-      await driver.close();
+      await Promise.all(mailboxes.map((mailbox) => mailbox.close()));
+      await Promise.all(drivers.map((driver) => driver.close()));
       // Without a thread of its own that ends, a port would keep the process alive, and its other end waiting.
       for (const port of ports) port.close();
     },
   };
+}
+
+/** Sums, but of a maximum the largest. */
+function combine(all: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const combined: Record<string, number> = {};
+  for (const figures of all) {
+    for (const [name, value] of Object.entries(figures)) {
+      combined[name] = name.endsWith("Max") ? Math.max(combined[name] ?? 0, value) : (combined[name] ?? 0) + value;
+    }
+  }
+  return combined;
 }
 
 /** Which operations a port may reach. Fails invalid_input on a pattern that matches none. */
