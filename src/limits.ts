@@ -45,6 +45,16 @@ export const defaultLimits = {
   busyGiveUpMs: 10_000,
   /** While calls wait: how often to look for commits of other processes. */
   dataVersionPollMs: 200,
+  /** PostgreSQL: transactions that run at once, each on a connection of its own; one connection more listens. */
+  connections: 4,
+  connectMs: 5_000,
+  /** The longest that one statement may take. */
+  statementMs: 10_000,
+  /** How long a call waits for a row that another process has locked; the second while it shares a transaction with others. */
+  lockMs: 5_000,
+  groupLockMs: 100,
+  /** Calls that wait run again this often, should a notification have been lost. */
+  rewakeMs: 5_000,
   /** A call that names no `timeoutMs`; an operation that waits adds its wait. */
   callMs: 30_000,
   /** After a cancel or a deadline: how long the client waits to learn what became of the call. */
