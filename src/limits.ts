@@ -27,6 +27,8 @@ export const defaultLimits = {
   /** Calls of one client that were sent and not answered. */
   queueCalls: 10_000,
   queueBytes: 16 * 1024 * 1024,
+  /** Parts of logs that one client has asked for and not been sent yet. */
+  resultBytes: 64 * 1024 * 1024,
   /** Calls of one client that wait for something to happen. */
   parkedCalls: 1_000,
   /** One transaction: whichever comes first. */

@@ -4,7 +4,7 @@ import type { MessagePort } from "node:worker_threads";
 import type { Clock } from "../clock.ts";
 import { createDispatcher } from "../dispatch.ts";
 import type { Driver } from "../drivers/driver.ts";
-import { StoreError } from "../errors.ts";
+import { StoreError, type WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
 import { operations } from "../operations/table.ts";
@@ -34,13 +34,14 @@ export interface Server {
 }
 
 export function createServer({ drivers, clock, limits, shared, onCommit, onEvent }: ServerOptions): Server {
+  const onFault = (error: StoreError): void => onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) });
   const mailboxes = drivers.map((driver): Mailbox => {
     const dispatcher = createDispatcher({
       operations,
       driver,
       limits,
       serving: () => combine(mailboxes.map((mailbox) => mailbox.figures())),
-      onInternal: (error) => onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) }),
+      onInternal: onFault,
     });
     const mailbox = new Mailbox({
       dispatcher,
@@ -52,6 +53,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
         for (const other of mailboxes) if (other !== mailbox) other.touch(topics);
         onCommit?.(topics);
       },
+      onFault,
     });
     return mailbox;
   });
@@ -73,7 +75,12 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
         port.close();
         return;
       }
-      servePort(port, connect(patterns), limits.queueCalls, (reason) => onEvent({ type: "message_refused", reason }));
+      let refused = 0;
+      // A peer that sends nothing else must not fill anybody's log.
+      const onRefused = (reason: string): void => {
+        if (refused++ < refusalsTold) onEvent({ type: "message_refused", reason });
+      };
+      servePort(port, connect(patterns), limits.queueCalls, onRefused);
       ports.add(port);
       port.on("close", () => ports.delete(port));
     },
@@ -90,6 +97,9 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     },
   };
 }
+
+/** Of each port. */
+const refusalsTold = 10;
 
 /** Sums, but of a maximum the largest. */
 function combine(all: readonly Readonly<Record<string, number>>[]): Record<string, number> {
@@ -118,12 +128,16 @@ export function matcher(patterns: readonly string[] | undefined): (name: string)
 
 /** One pass at a time; a pass that found all it may take is followed by the next at once. Every 0 ms means never. */
 function reapRegularly(inbox: Inbox, everyMs: number, onEvent: ServerOptions["onEvent"]): () => void {
+  const onFailure = ([code, message]: WireFailure): void => {
+    if (code !== "closed") onEvent({ type: "fault", code, message: `the reaper failed: ${message}`, cause: undefined });
+  };
   if (everyMs === 0) return () => undefined;
   let stopped = false;
   let timer: NodeJS.Timeout;
   let id = 0;
   const reap = async (): Promise<void> => {
     const [, , [ok, wire]] = await inbox.post([++id, false, ["maintenance.reap", [], ["reaper", undefined]]]);
+    if (ok !== true) onFailure(wire as WireFailure);
     const [worktrees, commands, sessions, runners, more] = (ok === true ? wire : [[], [], [], [], 0]) as [string[], string[], string[], string[], number];
     const reaped = { worktrees, commands, sessions, runners };
     if (Object.values(reaped).some((ids) => ids.length > 0)) onEvent({ type: "reaped", ...reaped });
