@@ -152,7 +152,7 @@ function over({ whenOver }: Later<unknown>): Answer {
 }
 
 /** Codes that any operation may answer with, besides its own. */
-const universal = new Set<string>(["invalid_input", "constraint", "busy", "storage_full", "corrupt", "internal"]);
+const universal = new Set<string>(["invalid_input", "constraint", "busy", "deadline_exceeded", "storage_full", "corrupt", "internal"]);
 
 function failed(calls: readonly Call[], { error, index }: Extract<Settled, { ok: false }>, onInternal: (error: StoreError) => void): Answer {
   const call = calls[index] as Call;

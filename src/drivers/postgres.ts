@@ -105,8 +105,8 @@ class Transaction {
         wrote ||= effect.wrote;
         if (performance.now() > overAt) break;
       }
-      await this.#finish(client, jobs, settled);
-      const lost = await this.#commit(client, wrote);
+      const xid = await this.#finish(client, jobs, settled);
+      const lost = await this.#commit(client, wrote, xid);
       return lost === undefined ? { settled, wrote } : { settled: settled.map((one, index) => unknown(jobs[index] as Job, one, lost)), wrote };
     } catch (error) {
       // Nothing of it can have been committed: COMMIT was not sent, or is known to have failed.
@@ -147,13 +147,15 @@ class Transaction {
     return { ok: true, results };
   }
 
-  /** In the order of the commits: until this one is over, no other transaction can pass the lock. */
-  async #finish(client: pg.Client, jobs: readonly Job[], settled: readonly Settled[]): Promise<void> {
+  /** In the order of the commits: until this one is over, no other transaction can pass the lock. Resolves to the transaction's number. */
+  async #finish(client: pg.Client, jobs: readonly Job[], settled: readonly Settled[]): Promise<string | undefined> {
     const last = settled.flatMap(({ ok }, index) => (ok ? (jobs[index] as Job) : [])).flatMap(({ access, finish }) => ({ access, body: finish?.() }));
-    if (last.every(({ body }) => body === undefined)) return;
+    if (last.every(({ body }) => body === undefined)) return undefined;
     try {
-      await client.query({ name: "commit_order", text: "SELECT pg_advisory_xact_lock($1, $2)", values: [lockClass, commitOrderLock] }).catch(rethrow);
+      const text = `SELECT pg_advisory_xact_lock($1, $2), ${ownNumber}`;
+      const { rows } = await client.query<{ xid: string }>({ name: "commit_order", text, values: [lockClass, commitOrderLock] }).catch(rethrow);
       for (const { access, body } of last) if (body !== undefined) await this.#runBody(client, body, access, { wrote: false });
+      return rows[0]?.xid;
     } catch (error) {
       if (error instanceof ConnectionLost) throw error;
       throw error instanceof SqlFailure ? undoneBy(error.cause, 0) : new Undone(asFailure(error), 0, false);
@@ -161,9 +163,9 @@ class Transaction {
   }
 
   /** Resolves to a failure when nobody can say whether the transaction was committed. */
-  async #commit(client: pg.Client, wrote: boolean): Promise<StoreError | undefined> {
-    // Its number arrives before COMMIT has run, and tells later what became of it: https://www.postgresql.org/docs/current/functions-info.html
-    const asking = wrote ? client.query({ name: "xid", text: "SELECT pg_current_xact_id_if_assigned()::text AS xid" }) : undefined;
+  async #commit(client: pg.Client, wrote: boolean, known: string | undefined): Promise<StoreError | undefined> {
+    // Its number mostly arrives before COMMIT has run, and tells what became of it: https://www.postgresql.org/docs/current/functions-info.html
+    const asking = wrote && known === undefined ? client.query({ name: "xid", text: `SELECT ${ownNumber}` }) : undefined;
     const commit = client.query("COMMIT");
     const [asked, committed] = await Promise.allSettled([asking, commit]);
     if (committed.status === "fulfilled") {
@@ -174,7 +176,7 @@ class Transaction {
     if (!isLost(committed.reason)) throw undoneBy(committed.reason, 0);
     if (!wrote) throw new ConnectionLost(committed.reason);
     this.#options.connection.drop(client);
-    const xid = asked.status === "fulfilled" ? (asked.value?.rows[0]?.xid as string) : undefined;
+    const xid = known ?? (asked.status === "fulfilled" ? (asked.value?.rows[0]?.xid as string) : undefined);
     const fate = xid === undefined ? "unknown" : await this.#fateOf(xid);
     if (fate === "committed") return undefined;
     if (fate === "aborted") throw new ConnectionLost(committed.reason);
@@ -249,6 +251,8 @@ class Transaction {
     return made;
   }
 }
+
+const ownNumber = "pg_current_xact_id_if_assigned()::text AS xid";
 
 /** How long to look for the fate of a transaction whose COMMIT was not answered. */
 const fateMs = 3_000;
