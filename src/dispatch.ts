@@ -96,6 +96,7 @@ function prepare(calls: readonly Call[], topics: Set<string>, limits: Limits, se
     let context: RunContext | undefined;
     return {
       access: call.operation.access,
+      touches: call.operation.touches(call.input),
       start(now) {
         if (index === 0) topics.clear();
         context = new RunContext(now, limits, serving, topics);
