@@ -245,10 +245,11 @@ class Transaction {
       // A read may share the round trip of BEGIN; a write must not happen should BEGIN have failed.
       await begun;
     }
-    const sent = statements.map(({ values }, index) => {
+    const questions = statements.map(({ values }, index) => {
       const { name, text } = texts[index] as Text;
-      return client.query({ name, text, values: values.map(encode) });
+      return { name, text, values: values.map(encode) };
     });
+    const sent = questions.map((question) => client.query(question));
     // All are waited for, so that none fails unheard; the first that failed is the cause of the others' failures.
     const results = await Promise.allSettled(sent);
     const failed = results.find((result) => result.status === "rejected");
