@@ -105,28 +105,37 @@ export interface Stream<Input, Output, Item> {
   next(input: Input, page: Output): Input | undefined;
 }
 
-interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
+/** What travels instead of the input: made of all of it, on the caller's side, after its validation. */
+interface Travelling<Schema extends z.ZodObject, Wire extends z.ZodObject> {
+  readonly schema: Wire;
+  from(input: z.output<Schema>): z.output<Wire>;
+}
+
+interface Definition<Schema extends z.ZodObject, Wire extends z.ZodObject, Output, Raw, Item> {
   readonly access: Access;
   readonly lane?: Lane;
   readonly input: Schema;
+  /** Where what is stored depends on several fields at once; the input itself, each field encoded, unless given. */
+  readonly wire?: Travelling<Schema, Wire>;
   readonly output: Codec<Output, Raw>;
   readonly errors: readonly ErrorCode[];
-  readonly touches?: (input: z.output<Schema>) => string;
-  readonly resultBytes?: (input: z.output<Schema>) => number;
+  readonly touches?: (input: z.output<Wire>) => string;
+  readonly resultBytes?: (input: z.output<Wire>) => number;
   readonly readsChanges?: boolean;
-  run(input: z.output<Schema>, context: Context): Body<NoInfer<Raw> | Later<NoInfer<Raw> | StoreError>>;
-  readonly waitMs?: (input: z.output<Schema>) => number;
+  run(input: z.output<Wire>, context: Context): Body<NoInfer<Raw> | Later<NoInfer<Raw> | StoreError>>;
+  readonly waitMs?: (input: z.output<Wire>) => number;
   readonly stream?: Stream<z.input<Schema>, Output, Item>;
   readonly again?: (input: z.input<Schema>, output: Output) => z.input<Schema> | undefined;
-  readonly joining?: Joining<z.output<Schema>>;
+  readonly joining?: Joining<z.output<Wire>>;
 }
 
-export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>(
-  definition: Definition<Schema, Output, Raw, Item>,
+export function operation<Schema extends z.ZodObject, Output, Raw, Item = never, Wire extends z.ZodObject = Schema>(
+  definition: Definition<Schema, Wire, Output, Raw, Item>,
 ): Operation<z.input<Schema>, Output, Item> {
-  const { access, lane = "normal", input, output, errors, run, touches, resultBytes, readsChanges = false, waitMs, stream, again, joining } = definition;
-  const keys = Object.keys(input.shape);
-  const stored = storedForm(input);
+  const { access, lane = "normal", input, wire: travelling, output, errors, run, touches, resultBytes, readsChanges = false } = definition;
+  const { waitMs, stream, again, joining } = definition;
+  const keys = Object.keys((travelling?.schema ?? input).shape);
+  const stored = travelling?.schema ?? storedForm(input);
   const wireOf = (value: unknown): unknown[] => keys.map((key) => (value as Record<string, unknown>)[key]);
   const inputOf = (wire: readonly unknown[]): Record<string, unknown> => {
     const value: Record<string, unknown> = {};
@@ -140,7 +149,10 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     keys,
     inputSchema: input,
     output: output as Codec<Output>,
-    encode: (value) => wireOf(parse(input, value)),
+    encode(value) {
+      const checked = parse(input, value);
+      return wireOf(travelling === undefined ? checked : travelling.from(checked as z.output<Schema>));
+    },
     decode(wire) {
       if (!Array.isArray(wire) || wire.length > keys.length) throw new StoreError("invalid_input", "malformed input");
       return parse(stored, inputOf(wire)) as never;
