@@ -160,7 +160,8 @@ async function driver(path: string, size: number, calls: number): Promise<Rung> 
   const batch = async (): Promise<void> => {
     const jobs = slots.map(({ commandId, fence, offset }) => {
       const input = { commandId, fence, offset, stream: "stdout", data } as never;
-      const start = (now: Date) => operations.logs.append.run(input, { now, limits, serving: {}, wake: () => undefined, changed: () => undefined } as Context);
+      const start = (now: Date) =>
+        operations.logs.append.run(input, { now, limits, serving: {}, wake: () => undefined, changed: () => undefined, used: () => undefined } as Context);
       return [{ access: "write", start }] as const;
     });
     const { settled } = await opened.transact(jobs, budgetMs);
@@ -192,7 +193,7 @@ async function dispatcher(path: string, size: number, calls: number): Promise<Ru
   const { append } = operations.logs;
   const offsetAt = append.keys.indexOf("offset");
   const wires = slots.map(({ commandId, fence }) => append.encode({ commandId, fence, offset: 0, data: lineOf(size) }));
-  const caller = { actor: undefined, requestId: undefined };
+  const caller = { actor: undefined, requestId: undefined, idempotency: undefined };
   const batch = async (): Promise<void> => {
     const jobs = slots.map(({ offset }, index) => [admit("logs.append", (wires[index] as readonly unknown[]).with(offsetAt, offset), caller)]);
     const { outcomes } = await run(jobs, budgetMs);

@@ -15,6 +15,8 @@ export const bounds = {
   waitMsMax: 86_400_000,
   /** Of an actor, and of a request id. */
   callerLength: 200,
+  /** Of an idempotency key. */
+  keyLength: 200,
 } as const;
 
 /** Settable with `openStore({ limits })`. */
@@ -33,6 +35,11 @@ export const defaultLimits = {
   groupMs: 5,
   /** How long a runner stays `stalled` after its heartbeats stopped before it is `gone`. */
   runnerGoneMs: 300_000,
+  /** How long the answer to a call with an idempotency key is kept. */
+  idempotencyMs: 86_400_000,
+  /** Uses of tokens are written together, so often, and at once when so many tokens were used. */
+  lastUsedFlushMs: 60_000,
+  lastUsedTokens: 1_000,
   reapRows: 50,
   reapEveryMs: 1_000,
   /** When wall time and elapsed time drift apart by more than this, the clock has jumped. */

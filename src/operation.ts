@@ -32,16 +32,28 @@ export interface Context {
   wake(topic: string): void;
   /** Adds a row to `changes`, written last in the same transaction. */
   changed(change: Change): void;
+  /** A token was used: written later, together with other uses, because a read cannot write. */
+  used(tokenId: string): void;
 }
 
 /** Who asked, for the audit rows. */
 export interface Caller {
   readonly actor: string | undefined;
   readonly requestId: string | undefined;
+  /** Set when the same call made again is to have the same answer, and run once. */
+  readonly idempotency: Idempotency | undefined;
 }
 
-/** Both go into rows, so they are text that both engines store. Fails invalid_input. */
-export function checkCaller({ actor, requestId }: Caller): void {
+export interface Idempotency {
+  readonly key: string;
+  /** SHA-256 of the caller's input before defaults, in hexadecimal. */
+  readonly request: string;
+}
+
+export const nobody: Caller = { actor: undefined, requestId: undefined, idempotency: undefined };
+
+/** All of it goes into rows, so it is text that both engines store. Fails invalid_input. */
+export function checkCaller({ actor, requestId, idempotency }: Caller): void {
   for (const value of [actor, requestId] as readonly unknown[]) {
     if (value === undefined || (typeof value === "string" && value.length <= bounds.callerLength && isStorable(value))) continue;
     throw new StoreError(
@@ -49,6 +61,13 @@ export function checkCaller({ actor, requestId }: Caller): void {
       `actor and requestId: expected text of at most ${bounds.callerLength} characters, without U+0000 or a lone surrogate`,
     );
   }
+  if (idempotency === undefined) return;
+  const { key, request } = idempotency as { key: unknown; request: unknown };
+  if (typeof key !== "string" || key === "" || key.length > bounds.keyLength || !isStorable(key)) {
+    throw new StoreError("invalid_input", `idempotencyKey: expected text of 1 to ${bounds.keyLength} characters, without U+0000 or a lone surrogate`);
+  }
+  if (typeof request !== "string" || !/^[0-9a-f]{64}$/.test(request))
+    throw new StoreError("invalid_input", "idempotencyKey: expected a SHA-256 of the request");
 }
 
 /** "Nothing yet": the call is parked, and runs again after a commit that touched a topic. When its time is up, `whenOver` is the answer. */
@@ -67,10 +86,15 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   readonly errors: readonly ErrorCode[];
   /** The fields in the order in which they travel. */
   readonly keys: readonly string[];
+  /** What the caller gives. */
   readonly inputSchema: z.ZodObject;
-  readonly output: Codec<Output>;
+  readonly output: Codec<unknown>;
+  /** On the caller's thread, before `encode`: what is to be sent instead of what was given, and what stays there for `open`. Fails invalid_input. */
+  seal(input: Input): { readonly sent: unknown; readonly kept: unknown };
+  /** On the caller's thread, after decoding: what the caller is given. */
+  open(output: unknown, kept: unknown): Output;
   /** On the caller's side: full validation, defaults, encoding. Fails invalid_input. */
-  encode(input: Input): readonly unknown[];
+  encode(sent: unknown): readonly unknown[];
   /** Before the body: the same bounds again, on what arrived. Fails invalid_input. */
   decode(wire: unknown): never;
   run(input: never, context: Context): Body<unknown>;
@@ -93,6 +117,13 @@ export interface Joining<Input> {
   join(run: readonly Input[]): Input;
 }
 
+/** For what must not travel: what the caller gives is replaced by what is sent, and the answer completed with what was kept. */
+export interface Sealing<Given, Sent, Output, Result> {
+  /** `given` has passed the schema. */
+  seal(given: Given): { readonly sent: Sent; readonly kept: unknown };
+  open(output: Output, kept: unknown): Result;
+}
+
 export interface Stream<Input, Output, Item> {
   items(page: Output): readonly Item[];
   /** The input of the next page, or undefined when the stream has ended. */
@@ -110,6 +141,19 @@ interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
   readonly stream?: Stream<z.input<Schema>, Output, Item>;
   readonly again?: (input: z.input<Schema>, output: Output) => z.input<Schema> | undefined;
   readonly joining?: Joining<z.output<Schema>>;
+}
+
+/** An operation of which a part stays on the caller's thread: `given` is the caller's schema, `input` that of what is sent. */
+export function sealedOperation<Given extends z.ZodObject, Schema extends z.ZodObject, Output, Raw, Result>(
+  definition: Definition<Schema, Output, Raw, never> & { readonly given: Given } & Sealing<z.output<Given>, z.input<Schema>, Output, Result>,
+): Operation<z.input<Given>, Result> {
+  const { given, seal, open, ...rest } = definition;
+  return {
+    ...(operation(rest) as unknown as Operation<z.input<Given>, Result>),
+    inputSchema: given,
+    seal: (input) => seal(parse(given, input) as z.output<Given>),
+    open: (output, kept) => open(output as Output, kept),
+  };
 }
 
 export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>(
@@ -130,7 +174,9 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     errors,
     keys,
     inputSchema: input,
-    output: output as Codec<Output>,
+    output: output as Codec<unknown>,
+    seal: (value) => ({ sent: value, kept: undefined }),
+    open: (value) => value as Output,
     encode: (value) => wireOf(parse(input, value)),
     decode(wire) {
       if (!Array.isArray(wire) || wire.length > keys.length) throw new StoreError("invalid_input", "malformed input");

@@ -92,7 +92,7 @@ describe("what a bench rests on", () => {
   });
 
   it("the peers run the statements of logs.append", () => {
-    const context: Context = { now: new Date(0), limits: defaultLimits, serving: {}, wake: () => undefined, changed: () => undefined };
+    const context: Context = { now: new Date(0), limits: defaultLimits, serving: {}, wake: () => undefined, changed: () => undefined, used: () => undefined };
     const input = { commandId: "c", fence: 1, offset: 0, stream: "stdout", data: new Uint8Array(1) };
     const body = operations.logs.append.run(input as never, context);
     const row = { id: 1, log_state: "open", next_offset: 0, next_line: 0, limit_bytes: 9, dropped_bytes: 0, lease_expires_at: 1 };

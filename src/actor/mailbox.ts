@@ -160,8 +160,9 @@ export class Mailbox {
     const name = calls[at];
     if (typeof name !== "string" || !client.mayCall(name))
       throw new StoreError("unknown_operation", `no operation ${typeof name === "string" ? name.slice(0, 100) : typeof name} for this port`);
-    const caller = calls[at + 2] as WireCaller;
-    return this.#options.dispatcher.admit(name, calls[at + 1], { actor: caller?.[0], requestId: caller?.[1] });
+    const [actor, requestId, key, request] = (calls[at + 2] ?? []) as NonNullable<WireCaller>;
+    const idempotency = key === undefined ? undefined : { key, request: request as string };
+    return this.#options.dispatcher.admit(name, calls[at + 1], { actor, requestId, idempotency });
   }
 
   #admitOne(client: Client, pending: Pending, calls: readonly unknown[], index: number): void {

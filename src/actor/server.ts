@@ -6,7 +6,8 @@ import type { Driver } from "../drivers/driver.ts";
 import { StoreError } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
-import { operations } from "../operations/table.ts";
+import { operations, servedOperations } from "../operations/table.ts";
+import { LastUsed } from "./lastUsed.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
 
@@ -29,18 +30,17 @@ export interface Server {
 
 export function createServer({ driver, clock, limits, shared, onEvent }: ServerOptions): Server {
   const dispatcher = createDispatcher({
-    operations,
+    operations: servedOperations,
     driver,
     limits,
     serving: () => mailbox.figures(),
     onInternal: (error) => onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) }),
+    onUsed: (tokenId, at) => lastUsed.note(tokenId, at),
   });
   const mailbox = new Mailbox({ dispatcher, limits, clock, epoch: driver.epoch, dataVersion: shared ? () => driver.dataVersion() : undefined });
-  const stopReaping = reapRegularly(
-    mailbox.connect(() => true),
-    limits.reapEveryMs,
-    onEvent,
-  );
+  const everything = () => true;
+  const lastUsed = new LastUsed(mailbox.connect(everything), limits);
+  const stopReaping = reapRegularly(mailbox.connect(everything), limits.reapEveryMs, onEvent);
   const connect = (patterns?: readonly string[]) => mailbox.connect(matcher(patterns));
   const ports = new Set<MessagePort>();
   let closing = false;
@@ -59,6 +59,7 @@ export function createServer({ driver, clock, limits, shared, onEvent }: ServerO
     async close() {
       closing = true;
       stopReaping();
+      await lastUsed.flush();
       await mailbox.close();
       await driver.close();
       // Without a thread of its own that ends, a port would keep the process alive, and its other end waiting.
@@ -67,13 +68,14 @@ export function createServer({ driver, clock, limits, shared, onEvent }: ServerO
   };
 }
 
+const names: ReadonlySet<string> = new Set(Object.entries(operations).flatMap(([entity, verbs]) => Object.keys(verbs).map((verb) => `${entity}.${verb}`)));
+
 /** Which operations a port may reach. Fails invalid_input on a pattern that matches none. */
 export function matcher(patterns: readonly string[] | undefined): (name: string) => boolean {
-  if (patterns === undefined) return () => true;
-  const names = Object.entries(operations).flatMap(([entity, verbs]) => Object.keys(verbs).map((verb) => `${entity}.${verb}`));
+  if (patterns === undefined) return (name) => names.has(name);
   const allowed = new Set<string>();
   for (const pattern of patterns) {
-    const matched = names.filter((name) => name === pattern || (pattern.endsWith(".*") && name.startsWith(pattern.slice(0, -1))));
+    const matched = [...names].filter((name) => name === pattern || (pattern.endsWith(".*") && name.startsWith(pattern.slice(0, -1))));
     if (matched.length === 0)
       throw new StoreError("invalid_input", `operations: ${pattern} matches no operation; name one, such as commands.claim, or commands.*`);
     for (const name of matched) allowed.add(name);
@@ -87,12 +89,16 @@ function reapRegularly(inbox: Inbox, everyMs: number, onEvent: ServerOptions["on
   let stopped = false;
   let timer: NodeJS.Timeout;
   let id = 0;
+  const { output, open } = operations.maintenance.reap;
+  const decode = (wire: unknown) => open(output.fromWire(wire), undefined);
   const reap = async (): Promise<void> => {
     const [, , [ok, wire]] = await inbox.post([++id, false, ["maintenance.reap", [], ["reaper", undefined]]]);
-    const [worktrees, commands, sessions, runners, more] = (ok === true ? wire : [[], [], [], [], 0]) as [string[], string[], string[], string[], number];
-    const reaped = { worktrees, commands, sessions, runners };
-    if (Object.values(reaped).some((ids) => ids.length > 0)) onEvent({ type: "reaped", ...reaped });
-    if (!stopped) timer = setTimeout(reap, more === 1 ? 0 : everyMs);
+    const pass = ok === true ? decode(wire) : undefined;
+    if (pass !== undefined) {
+      const { more: _more, keys: _keys, ...reaped } = pass;
+      if (Object.values(reaped).some((ids) => ids.length > 0)) onEvent({ type: "reaped", ...reaped });
+    }
+    if (!stopped) timer = setTimeout(reap, pass?.more ? 0 : everyMs);
   };
   timer = setTimeout(reap, everyMs);
   return () => {

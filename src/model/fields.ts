@@ -10,6 +10,12 @@ const storable = { error: "must not hold U+0000 or a lone surrogate" };
 export const text = (lengthMax: number) => z.string().max(lengthMax).refine(isStorable, storable);
 export const filledText = (lengthMax: number) => z.string().min(1).max(lengthMax).refine(isStorable, storable);
 
+/** Text that is shown in lists, file names and headers: what steers a terminal or turns the direction of text has no place in it. */
+export const withoutControls = (lengthMax: number) =>
+  filledText(lengthMax).regex(/^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]*$/, {
+    error: "must not hold control characters",
+  });
+
 export const Id = z.string().regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, { error: "must be a UUID in lower case" });
 /** The id of a new row: the caller may choose it, so that a repeated call is recognized. */
 export const NewId = Id.default(newId);
@@ -18,6 +24,7 @@ export const Path = filledText(4096);
 /** A full object name of git, SHA-1 or SHA-256: https://git-scm.com/docs/hash-function-transition */
 export const CommitSha = z.string().regex(/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/, { error: "must be 40 or 64 hexadecimal digits in lower case" });
 export const Hash = filledText(200);
+export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/, { error: "must be 64 hexadecimal digits in lower case" });
 export const Fence = z.int().positive();
 export const Version = z.int().positive();
 export const LeaseTtl = z.int().min(bounds.leaseMsMin).max(bounds.leaseMsMax);

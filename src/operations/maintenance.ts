@@ -4,22 +4,35 @@ import type { CommandRow, CommandState } from "../model/commands.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import { after, type Context, operation } from "../operation.ts";
 import { all, change, first, skipLocked, sql, step } from "../sql.ts";
+import { expireArtifacts } from "./artifacts.ts";
 import { endCommand, sealLog } from "./commands.ts";
+import { expireKeys } from "./idempotency.ts";
 import { commandTopic, endSession, lockSession, saveSession, settleSession } from "./sessionState.ts";
 import { expireLeases } from "./worktrees.ts";
 
 /**
- * Ends what has run out: leases of worktrees and commands, idle sessions, runners without heartbeat. Runs by itself every second.
+ * Ends what has run out: leases of worktrees and commands, idle sessions, runners without heartbeat, artifacts, idempotency keys. Runs by
+ * itself every second.
  *
  * Result   the ids by kind; more: there may be others, call again
- * Effect   a leased tree becomes dirty, one being made or evicted quarantined; a command is queued again while attempts remain, else lost
+ * Effect   a leased tree becomes dirty, one being made or evicted quarantined; a command is queued again while attempts remain, else
+ *          lost; a pending artifact has failed, a ready one is deleted unless it is pinned
  * Cost     at most limits.reapRows rows of each kind, each found by an index; lane background
  */
 export const reap = operation({
   access: "write",
   lane: "background",
   input: z.strictObject({}),
-  output: record({ worktrees: list(text), commands: list(text), sessions: list(text), runners: list(text), more: boolean }),
+  output: record({
+    worktrees: list(text),
+    commands: list(text),
+    sessions: list(text),
+    runners: list(text),
+    artifacts: list(text),
+    /** How many idempotency keys: they have no ids. */
+    keys: integer,
+    more: boolean,
+  }),
   errors: [],
   *run(_input, context) {
     const limit = context.limits.reapRows;
@@ -27,8 +40,10 @@ export const reap = operation({
     const worktrees = yield* expireLeases(context, limit);
     const sessions = yield* reapSessions(limit, context);
     const runners = yield* reapRunners(limit, context);
-    const more = [commands, worktrees, sessions, runners].some((ids) => ids.length >= limit);
-    return { worktrees, commands, sessions, runners, more: more ? 1 : 0 };
+    const artifacts = yield* expireArtifacts(limit, context);
+    const keys = yield* expireKeys(limit, context);
+    const more = [commands.length, worktrees.length, sessions.length, runners.length, artifacts.length, keys].some((count) => count >= limit);
+    return { worktrees, commands, sessions, runners, artifacts, keys, more: more ? 1 : 0 };
   },
 });
 
