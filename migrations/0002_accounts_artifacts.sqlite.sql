@@ -73,7 +73,7 @@ CREATE UNIQUE INDEX artifacts_name_in_session ON artifacts (session_id, name) WH
 CREATE INDEX artifacts_page ON artifacts (created_at, id);
 CREATE INDEX artifacts_page_of_session ON artifacts (session_id, created_at, id);
 CREATE INDEX artifacts_page_of_command ON artifacts (command_id, created_at, id) WHERE command_id IS NOT NULL;
-CREATE INDEX artifacts_expiry ON artifacts (expires_at) WHERE expires_at IS NOT NULL AND pinned = 0 AND state <> 'failed' AND state <> 'deleted';
+CREATE INDEX artifacts_expiry ON artifacts (expires_at) WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted';
 
 CREATE TABLE idempotency_keys (
   operation TEXT NOT NULL,

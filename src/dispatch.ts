@@ -69,7 +69,8 @@ export function createDispatcher({ operations, driver, limits, serving, onIntern
       return { name: name as string, operation, input, caller, waitMs: operation.waitMs(input) };
     },
 
-    async run(jobs, budgetMs) {
+    async run(all, budgetMs) {
+      const jobs = all.slice(0, endOf(all));
       const traces = jobs.map(() => new Trace());
       const prepared = jobs.map((calls, index) => prepare(calls, traces[index] as Trace, limits, serving));
       const group = await driver.transact(prepared, budgetMs);
@@ -98,16 +99,29 @@ class Trace {
   }
 }
 
+/** Changes are written last, so a call that reads them cannot share a transaction with a write before it. */
+function endOf(jobs: readonly (readonly Call[])[]): number {
+  let wrote = false;
+  for (const [index, calls] of jobs.entries()) {
+    if (wrote && calls.some(({ operation }) => operation.readsChanges)) return index;
+    wrote ||= calls.some(({ operation }) => operation.access === "write");
+  }
+  return jobs.length;
+}
+
 function prepare(calls: readonly Call[], trace: Trace, limits: Limits, serving: DispatcherOptions["serving"]): Job {
-  return calls.map(
-    (call, index): Runnable => ({
+  return calls.map((call, index): Runnable => {
+    let context: RunContext | undefined;
+    return {
       access: call.operation.access,
       start(now) {
         if (index === 0) trace.clear();
-        return runCall(call, calls.length === 1, new RunContext(now, limits, serving, trace));
+        context = new RunContext(now, limits, serving, trace);
+        return runCall(call, calls.length === 1, context);
       },
-    }),
-  );
+      finish: () => (context === undefined || context.changes.length === 0 ? undefined : recordChanges(context.changes, call.caller, context)),
+    };
+  });
 }
 
 class RunContext implements Context {
@@ -147,7 +161,6 @@ function* runCall(call: Call, alone: boolean, context: RunContext): Body<unknown
     if (result instanceof Later) yield* releaseKey(idempotency);
     else yield* storeReply(idempotency, operation.output.toWire(result));
   }
-  if (context.changes.length > 0) yield* recordChanges(context.changes, caller, context);
   if (!(result instanceof Later)) return operation.output.toWire(result);
   // Nothing waits among others: "nothing yet" is final, and a failure undoes them all.
   if (!alone && result.whenOver instanceof StoreError) throw result.whenOver;

@@ -39,13 +39,20 @@ export function createSchema(connection: SchemaConnection, migrations: readonly 
 /** Fails incompatible when the schema is older, newer or other than the migrations that this code brings. */
 export function checkSchema(connection: SchemaConnection, migrations: readonly Migration[]): void {
   const applied = connection.all("SELECT revision FROM schema_migrations ORDER BY revision") as { revision: string }[];
+  checkRevisions(
+    applied.map(({ revision }) => revision),
+    migrations,
+  );
+}
+
+export function checkRevisions(applied: readonly string[], migrations: readonly Migration[]): void {
   const known = migrations.map(({ revision }) => revision);
   const head = known.at(-1) ?? "none";
-  const at = applied.at(-1)?.revision ?? "none";
-  const newer = applied.find(({ revision }) => !known.includes(revision));
+  const at = applied.at(-1) ?? "none";
+  const newer = applied.find((revision) => !known.includes(revision));
   if (newer !== undefined) {
-    const message = `the schema is at revision ${newer.revision}, which is newer than this version of debug-server-db (${packageVersion}, revision ${head}): install a newer version, or restore a backup`;
-    throw new StoreError("incompatible", message, { details: { reason: "schema_newer", revision: newer.revision, head } });
+    const message = `the schema is at revision ${newer}, which is newer than this version of debug-server-db (${packageVersion}, revision ${head}): install a newer version, or restore a backup`;
+    throw new StoreError("incompatible", message, { details: { reason: "schema_newer", revision: newer, head } });
   }
   if (applied.length < known.length) {
     const message = `the schema is at revision ${at}, and this version of debug-server-db needs ${head}: run debug-server-db migrate upgrade head`;

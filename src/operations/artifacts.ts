@@ -183,7 +183,7 @@ export const pin = operation({
 export const expireArtifacts = step(function* (limit: number, context: Context) {
   const rows = yield* all<ArtifactRow>(sql`
     SELECT * FROM artifacts
-    WHERE expires_at IS NOT NULL AND pinned = 0 AND state <> 'failed' AND state <> 'deleted' AND expires_at <= ${context.now}
+    WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted' AND expires_at <= ${context.now}
     ORDER BY expires_at LIMIT ${limit} ${skipLocked}`);
   for (const row of rows) yield* end(row, "expire", context);
   return rows.map(({ id }) => id);
