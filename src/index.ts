@@ -2,6 +2,8 @@
 export type { CallOptions } from "./client.ts";
 export { type ErrorCode, errorCodes, type Outcome, StoreError, storeError } from "./errors.ts";
 export type { Logger, StoreEvent } from "./events.ts";
+export { type FileHash, hashFile } from "./hashFile.ts";
+export { type AuthenticateOptions, type Authentication, authenticate } from "./http/authenticate.ts";
 export { defaultLimits, type Limits } from "./limits.ts";
 export type { Account, AccountKind } from "./model/accounts.ts";
 export type { Artifact, ArtifactKind, ArtifactState } from "./model/artifacts.ts";

@@ -145,7 +145,10 @@ async function createSchema(client: pg.Client, migrations: readonly Migration[],
   }
 }
 
-const ourTables = ["store_meta", "repositories", "runners", "worktrees", "sessions", "commands", "attempts", "log_chunks", "changes"];
+const ourTables = [
+  ...["store_meta", "repositories", "runners", "worktrees", "sessions", "commands", "attempts", "log_chunks", "changes"],
+  ...["accounts", "tokens", "artifacts", "idempotency_keys"],
+];
 
 async function tablesOf(client: pg.Client): Promise<Set<string>> {
   const { rows } = await client.query<{ name: string }>(
