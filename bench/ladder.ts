@@ -4,7 +4,7 @@ import { systemClock } from "../src/clock.ts";
 import { createDispatcher } from "../src/dispatch.ts";
 import { openSqlite } from "../src/drivers/sqliteFile.ts";
 import { createRunnerPool, defaultLimits, type Store } from "../src/index.ts";
-import type { Context } from "../src/operation.ts";
+import { type Context, nothingServed } from "../src/operation.ts";
 import { operations } from "../src/operations/table.ts";
 import { openTestStore } from "../src/testing/index.ts";
 import { keepInFlight, type Load, lineOf, nextSpan, type Slot, type Tally } from "./load.ts";
@@ -161,7 +161,14 @@ async function driver(path: string, size: number, calls: number): Promise<Rung> 
     const jobs = slots.map(({ commandId, fence, offset }) => {
       const input = { commandId, fence, offset, stream: "stdout", data } as never;
       const start = (now: Date) =>
-        operations.logs.append.run(input, { now, limits, serving: {}, wake: () => undefined, changed: () => undefined, used: () => undefined } as Context);
+        operations.logs.append.run(input, {
+          now,
+          limits,
+          serving: nothingServed,
+          wake: () => undefined,
+          changed: () => undefined,
+          used: () => undefined,
+        } as Context);
       return [{ access: "write", start }] as const;
     });
     const { settled } = await opened.transact(jobs, budgetMs);
@@ -185,7 +192,7 @@ async function dispatcher(path: string, size: number, calls: number): Promise<Ru
     operations,
     driver: opened,
     limits,
-    serving: () => ({}),
+    serving: () => nothingServed,
     onInternal: (error) => {
       throw error;
     },

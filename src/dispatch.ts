@@ -3,7 +3,7 @@
 import type { Driver, Job, Runnable, Settled } from "./drivers/driver.ts";
 import { StoreError, toWireFailure } from "./errors.ts";
 import type { Limits } from "./limits.ts";
-import { type Caller, type Change, type Context, checkCaller, Later, type Operation } from "./operation.ts";
+import { type Caller, type Change, type Context, checkCaller, Later, type Operation, type Serving } from "./operation.ts";
 import { recordChanges } from "./operations/changes.ts";
 import { claimKey, releaseKey, storeReply } from "./operations/idempotency.ts";
 import type { Body } from "./sql.ts";
@@ -49,8 +49,7 @@ interface DispatcherOptions {
   readonly operations: OperationTable;
   readonly driver: Driver;
   readonly limits: Limits;
-  /** Figures for maintenance.stats. */
-  serving(): Readonly<Record<string, number>>;
+  serving(): Serving;
   /** Told of every failure that is a fault of ours, with its cause. */
   onInternal(error: StoreError): void;
   /** Told of the tokens that committed calls have used. */
@@ -139,7 +138,7 @@ class RunContext implements Context {
     this.used = (tokenId) => void trace.used.set(tokenId, now);
   }
 
-  get serving(): Readonly<Record<string, number>> {
+  get serving(): Serving {
     return this.#serving();
   }
 

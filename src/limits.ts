@@ -64,6 +64,14 @@ export const defaultLimits = {
   groupLockMs: 100,
   /** Calls that wait run again this often, should a notification have been lost. */
   rewakeMs: 5_000,
+  /** Not ready when less than this can still be stored, or a queue is fuller than this share of its limit, in percent. */
+  leftBytesMin: 16 * 1024 * 1024,
+  queuePercentMax: 90,
+  /** After a write that could not be stored: how often to try again whether one can. */
+  probeEveryMs: 1_000,
+  /** The database thread beats so often, and is stuck when it has not for so long. */
+  beatEveryMs: 250,
+  stuckMs: 10_000,
   /** A call that names no `timeoutMs`; an operation that waits adds its wait. */
   callMs: 30_000,
   /** After a cancel or a deadline: how long the client waits to learn what became of the call. */

@@ -22,12 +22,39 @@ export interface Change {
   readonly detail?: Details | undefined;
 }
 
+/** What the serving side knows of itself; for maintenance.stats and health. */
+export interface Serving {
+  readonly counts: Readonly<Record<string, number>>;
+  readonly lanes: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  /** How full the fullest queue is, of 1. */
+  readonly queueFullness: number;
+  readonly lastWrite: LastWrite | undefined;
+  /** Of the database: what its driver can tell without asking anybody. */
+  readonly database: DatabaseFacts;
+}
+
+/** The last transaction that wrote, or that could not. */
+export interface LastWrite {
+  readonly agoMs: number;
+  readonly failed: ErrorCode | undefined;
+}
+
+export interface DatabaseFacts {
+  /** The last revision that this code knows. */
+  readonly schemaHead?: string;
+  /** How much more can be stored; absent where only the server knows. */
+  readonly leftBytes?: number;
+  /** Sizes, and settings as they are really in force. */
+  readonly figures?: Readonly<Record<string, number | string>>;
+}
+
+export const nothingServed: Serving = { counts: {}, lanes: {}, queueFullness: 0, lastWrite: undefined, database: {} };
+
 /** What a body knows besides its input. Time stands still within a transaction. */
 export interface Context {
   readonly now: Date;
   readonly limits: Limits;
-  /** Figures of the serving side, if it has any; for maintenance.stats. */
-  readonly serving: Details;
+  readonly serving: Serving;
   /** Calls that wait on this topic run again after the commit. */
   wake(topic: string): void;
   /** Adds a row to `changes`, written last in the same transaction. */

@@ -8,6 +8,7 @@ import { changesConformance } from "./conformance/changes.ts";
 import { commandsConformance } from "./conformance/commands.ts";
 import { concurrencyConformance } from "./conformance/concurrency.ts";
 import { errorsConformance } from "./conformance/errors.ts";
+import { healthConformance } from "./conformance/health.ts";
 import { idempotencyConformance } from "./conformance/idempotency.ts";
 import { lifeCycleConformance } from "./conformance/lifeCycle.ts";
 import { lockingConformance } from "./conformance/locking.ts";
@@ -46,6 +47,7 @@ describe("conformance", { concurrency: true }, () => {
       idempotencyConformance(backend);
       changesConformance(backend);
       maintenanceConformance(backend);
+      healthConformance(backend);
     });
   }
 });

@@ -6,7 +6,7 @@ import { createSqliteDriver } from "../src/drivers/sqlite.ts";
 import type { StoreError } from "../src/errors.ts";
 import { defaultLimits } from "../src/limits.ts";
 import { readMigrations } from "../src/migrate/files.ts";
-import { nobody } from "../src/operation.ts";
+import { nobody, nothingServed } from "../src/operation.ts";
 
 export function memoryDatabase(): Database.Database {
   const db = new Database(":memory:");
@@ -18,7 +18,13 @@ export function memoryDatabase(): Database.Database {
 export function memoryDispatcher(operations: OperationTable, db = memoryDatabase()) {
   const driver = createSqliteDriver({ db, clock: systemClock, epoch: 1, close: () => void db.close() });
   const faults: StoreError[] = [];
-  const dispatcher = createDispatcher({ operations, driver, limits: defaultLimits, serving: () => ({}), onInternal: (error) => void faults.push(error) });
+  const dispatcher = createDispatcher({
+    operations,
+    driver,
+    limits: defaultLimits,
+    serving: () => nothingServed,
+    onInternal: (error) => void faults.push(error),
+  });
   return {
     db,
     driver,

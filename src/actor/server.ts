@@ -7,10 +7,12 @@ import type { Driver } from "../drivers/driver.ts";
 import { StoreError, type WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
+import type { Lane, Serving } from "../operation.ts";
 import { operations, servedOperations } from "../operations/table.ts";
 import { LastUsed } from "./lastUsed.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
+import { WriteWatch } from "./writeWatch.ts";
 
 export interface ServerOptions {
   /** Each runs one transaction at a time. A client's calls all go through one of them, so that they run in order. */
@@ -36,12 +38,19 @@ export interface Server {
 
 export function createServer({ drivers, clock, limits, shared, onCommit, onEvent }: ServerOptions): Server {
   const onFault = (error: StoreError): void => onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) });
+  const serving = (): Serving => ({
+    counts: combine(mailboxes.map((mailbox) => mailbox.figures())),
+    lanes: combineLanes(mailboxes.map((mailbox) => mailbox.lanes())),
+    queueFullness: Math.max(...mailboxes.map(({ fullness }) => fullness)),
+    lastWrite: writes.last,
+    database: (drivers[0] as Driver).facts(),
+  });
   const mailboxes = drivers.map((driver): Mailbox => {
     const dispatcher = createDispatcher({
       operations: servedOperations,
       driver,
       limits,
-      serving: () => combine(mailboxes.map((mailbox) => mailbox.figures())),
+      serving,
       onInternal: onFault,
       onUsed: (tokenId, at) => lastUsed.note(tokenId, at),
     });
@@ -56,6 +65,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
         onCommit?.(topics);
       },
       onFault,
+      onWrite: (failed) => writes.note(failed),
     });
     return mailbox;
   });
@@ -63,6 +73,9 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
   const connectAny = (mayCall: (name: string) => boolean): Inbox => (mailboxes[turn++ % mailboxes.length] as Mailbox).connect(mayCall);
   const everything = () => true;
   const lastUsed = new LastUsed(connectAny(everything), limits);
+  const prober = connectAny(everything);
+  let probes = 0;
+  const writes = new WriteWatch(limits, () => prober.post([++probes, false, ["maintenance.probe", [], undefined]]));
   const stopReaping = reapRegularly(connectAny(everything), limits.reapEveryMs, onEvent);
   const connect = (patterns?: readonly string[]) => connectAny(matcher(patterns));
   const ports = new Set<MessagePort>();
@@ -90,6 +103,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     async close() {
       closing = true;
       stopReaping();
+      writes.stop();
       await lastUsed.flush();
       await Promise.all(mailboxes.map((mailbox) => mailbox.close()));
       await Promise.all(drivers.map((driver) => driver.close()));
@@ -101,6 +115,11 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
 
 /** Of each port. */
 const refusalsTold = 10;
+
+function combineLanes(all: readonly Record<Lane, Record<string, number>>[]): Serving["lanes"] {
+  const lane = (name: Lane) => combine(all.map((lanes) => lanes[name]));
+  return { urgent: lane("urgent"), normal: lane("normal"), background: lane("background") };
+}
 
 /** Sums, but of a maximum the largest. */
 function combine(all: readonly Readonly<Record<string, number>>[]): Record<string, number> {

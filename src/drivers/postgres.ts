@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import { StoreError } from "../errors.ts";
+import type { DatabaseFacts } from "../operation.ts";
 import { bill, type Query, type SqlValue, type Statement, settleLedger } from "../sql.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "./driver.ts";
 import { isLost, isTransient, type PostgresConnection, translate } from "./postgresConnection.ts";
@@ -15,6 +16,7 @@ interface PostgresDriverOptions {
   /** The server's time, as read when a transaction began, to the store's time, in milliseconds. */
   toStoreTime(serverMs: number): number;
   dataVersion(): number;
+  facts(): DatabaseFacts;
 }
 
 export function createPostgresDriver(options: PostgresDriverOptions): Driver {
@@ -23,6 +25,7 @@ export function createPostgresDriver(options: PostgresDriverOptions): Driver {
     epoch: options.epoch,
     transact: (jobs, budgetMs) => transaction.run(jobs, budgetMs),
     dataVersion: options.dataVersion,
+    facts: options.facts,
     close: () => options.connection.close(),
   };
 }

@@ -50,6 +50,7 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
     });
     await listener.start();
     const serverClock = createServerClock(clock);
+    const facts = { schemaHead: readMigrations("postgres").at(-1)?.revision ?? "none", figures: { engine: "postgres", connections: limits.connections } };
     const connections = [first, ...Array.from({ length: Math.max(1, limits.connections) - 1 }, () => new PostgresConnection(options))];
     const drivers = connections.map((connection) =>
       createPostgresDriver({
@@ -58,6 +59,7 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
         groupLockMs: limits.groupLockMs,
         toStoreTime: serverClock.toStoreTime,
         dataVersion: () => listener.version,
+        facts: () => facts,
       }),
     );
     const [head, ...others] = drivers as [Driver, ...Driver[]];

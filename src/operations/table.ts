@@ -70,10 +70,14 @@ export const operations = {
     bootstrapAdmin: tokens.bootstrapAdmin,
   },
   changes: { since: changes.since, watch: changes.watch },
-  maintenance: { reap: maintenance.reap, stats: maintenance.stats },
+  maintenance: { reap: maintenance.reap, stats: maintenance.stats, health: maintenance.health },
 } as const;
 
 export type Operations = typeof operations;
 
 /** With what the serving side asks of itself, and no port reaches. */
-export const servedOperations = { ...operations, tokens: { ...operations.tokens, recordUse: tokens.recordUse } } as const;
+export const servedOperations = {
+  ...operations,
+  tokens: { ...operations.tokens, recordUse: tokens.recordUse },
+  maintenance: { ...operations.maintenance, probe: maintenance.probe },
+} as const;

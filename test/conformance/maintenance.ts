@@ -102,6 +102,7 @@ export function maintenanceConformance(backend: TestedBackend): void {
         runners: { online: 1 },
         worktrees: { idle: 1 },
         sessions: { pending: 1, running: 1 },
+        artifacts: {},
         commands: { queued: 1, active: 1 },
       });
       for (const name of ["groups", "calls", "commits", "queued", "parked", "clients"]) assert.ok(Number.isFinite(serving[name]), name);

@@ -7,6 +7,7 @@ import type { Repository } from "../../model/repositories.ts";
 import { createRunnerPool } from "../../runners/pool.ts";
 import { type OwnedStore, openStore, type Store } from "../../store.ts";
 import { CliError, exitCodes } from "../exit.ts";
+import { harmless } from "../table.ts";
 import { createDisplay, type Display } from "./display.ts";
 import { type DemoOptions, makePlan, type Plan } from "./plan.ts";
 import { Progress, type Work } from "./progress.ts";
@@ -40,7 +41,7 @@ export async function runDemo(options: DemoOptions, interrupted: AbortSignal): P
 }
 
 function say(text: string): void {
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${harmless(text)}\n`);
 }
 
 /** Whether all commands succeeded. */
