@@ -7,6 +7,8 @@ export const bounds = {
   jsonBytes: 256 * 1024,
   jsonDepth: 32,
   jsonKeys: 10_000,
+  /** Of one number, as text; of a bigint, which takes time to read that grows with the square of its length. */
+  jsonNumberLength: 1_000,
   logChunkBytes: 64 * 1024,
   logReadBytes: 1024 * 1024,
   pageRows: 50,

@@ -3,7 +3,8 @@ import { z } from "zod";
 import { type Details, type ErrorCode, StoreError } from "./errors.ts";
 import { bounds, type Limits } from "./limits.ts";
 import type { Codec } from "./model/codec.ts";
-import { isStorable } from "./model/json.ts";
+import { Json } from "./model/fields.ts";
+import { isStorable, parseJson } from "./model/json.ts";
 import type { Body } from "./sql.ts";
 
 export type Access = "read" | "write";
@@ -240,6 +241,8 @@ function parse(schema: z.ZodType, value: unknown): unknown {
 
 /** The schema of what has been encoded already: every codec replaced by its output side. */
 function storedForm(schema: z.ZodType): z.ZodType {
+  if (schema === Json) return storedJson();
+  if (schema instanceof z.ZodPipe && schema.def.out === Json) return storedJson(schema.def.in as z.ZodType);
   if (schema instanceof z.ZodPipe) return storedForm(schema.def.out as z.ZodType);
   if (schema instanceof z.ZodOptional || schema instanceof z.ZodNullable || schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault) {
     return schema.clone({ ...schema.def, innerType: storedForm(schema.def.innerType as z.ZodType) } as never) as z.ZodType;
@@ -250,6 +253,18 @@ function storedForm(schema: z.ZodType): z.ZodType {
     return schema.clone({ ...schema.def, shape });
   }
   return schema;
+}
+
+/** Text that whoever reads it later can restore, of a value of that schema: what a port sends is read by others. */
+function storedJson(schema: z.ZodType = z.any()): z.ZodType {
+  const restores = (stored: string): boolean => {
+    try {
+      return schema.safeParse(parseJson(stored)).success;
+    } catch {
+      return false;
+    }
+  };
+  return z.string().max(bounds.jsonBytes).refine(restores, { error: "must be JSON as the client writes it" });
 }
 
 /** Ends the body with an expected failure. Nothing that it did remains. */
