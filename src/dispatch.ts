@@ -113,6 +113,8 @@ function prepare(calls: readonly Call[], trace: Trace, limits: Limits, serving: 
     let context: RunContext | undefined;
     return {
       access: call.operation.access,
+      // With a key it touches that too.
+      touches: isKeyed(call) ? undefined : call.operation.touches(call.input),
       start(now) {
         if (index === 0) trace.clear();
         context = new RunContext(now, limits, serving, trace);
@@ -185,7 +187,7 @@ function over({ whenOver }: Later<unknown>): Answer {
 }
 
 /** Codes that any operation may answer with, besides its own. */
-const universal = new Set<string>(["invalid_input", "constraint", "busy", "storage_full", "corrupt", "internal"]);
+const universal = new Set<string>(["invalid_input", "constraint", "busy", "deadline_exceeded", "storage_full", "corrupt", "internal"]);
 
 function failed(calls: readonly Call[], { error, index }: Extract<Settled, { ok: false }>, onInternal: (error: StoreError) => void): Answer {
   const call = calls[index] as Call;
