@@ -58,7 +58,7 @@ CREATE TABLE artifacts (
   metadata TEXT CHECK (json_valid(metadata)),
   -- While pending: when it is given up. Then: when it is deleted, unless it is pinned.
   expires_at INTEGER,
-  pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned = 0 OR pinned = 1),
+  pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned IN (0, 1)),
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL,

@@ -46,7 +46,10 @@ function say(text: string): void {
 
 /** Whether all commands succeeded. */
 async function runPlan(store: OwnedStore, plan: Plan, { runners, command, url }: DemoOptions, interrupted: AbortSignal): Promise<boolean> {
-  const assignments = Array.from({ length: runners }, (_, index): RunnerAssignment => ({ runnerId: newId(), name: `runner-${index + 1}` }));
+  const assignments = Array.from(
+    { length: runners },
+    (_, index): RunnerAssignment => ({ runnerId: newId(), name: `runner-${index + 1}`, filesRoot: plan.filesRoot }),
+  );
   const filename = new URL(import.meta.url.endsWith(".ts") ? "./runner.ts" : "./runner.js", import.meta.url);
   const pool = createRunnerPool(store, { filename, threads: runners, operations: runnerOperations });
   try {
