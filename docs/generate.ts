@@ -4,6 +4,8 @@ import { renderAppend } from "../bench/append.ts";
 import { renderLadder } from "../bench/ladder.ts";
 import { errorCodes } from "../src/errors.ts";
 
+import { renderOperations } from "./operations.ts";
+
 const root = new URL("../", import.meta.url);
 
 function errorTable(): string {
@@ -18,6 +20,7 @@ function readResult(name: string): never {
 /** By file: what stands between `<!-- name -->` and `<!-- /name -->`. */
 const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
   "README.md": { errors: errorTable },
+  "docs/operations.md": { operations: renderOperations },
   "docs/benchmarks.md": { append: () => renderAppend(readResult("append")), ladder: () => renderLadder(readResult("ladder")) },
 };
 

@@ -48,7 +48,7 @@ export function missingScopes(needed: readonly Scope[], held: readonly Scope[]):
 }
 
 /** Text in a raw row, a list in the API. */
-const scopeList: Codec<Scope[], string> = { ...text, fromWire: (wire) => parseScopes(wire as string) };
+const scopeList: Codec<Scope[], string> = { ...text, fromWire: (wire) => parseScopes(wire as string), describe: () => "list of scopes" };
 
 /** Without the hash of its secret, which nobody needs. */
 export const Token = row({

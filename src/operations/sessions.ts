@@ -116,7 +116,12 @@ export const touch = operation({
   },
 });
 
-/** Fails not_found. */
+/**
+ * One session.
+ *
+ * Fails    not_found
+ * Cost     1 statement by primary key
+ */
 export const get = operation({
   access: "read",
   input: z.strictObject({ sessionId: Id }),
