@@ -15,7 +15,7 @@ interface PostgresDriverOptions {
   readonly groupLockMs: number;
   readonly clock: ServerClock;
   dataVersion(): number;
-  facts(): DatabaseFacts;
+  facts?(): DatabaseFacts;
 }
 
 /** The server's time, as this process knows it: read now and then by transactions on their way, and carried on by a clock that never jumps. */
@@ -34,7 +34,7 @@ export function createPostgresDriver(options: PostgresDriverOptions): Driver {
     epoch: options.epoch,
     transact: (jobs, budgetMs) => transaction.run(jobs, budgetMs),
     dataVersion: options.dataVersion,
-    facts: options.facts,
+    facts: options.facts ?? (() => ({})),
     close: () => options.connection.close(),
   };
 }
@@ -248,10 +248,11 @@ class Transaction {
       // A read may share the round trip of BEGIN; a write must not happen should BEGIN have failed.
       await begun;
     }
-    const sent = statements.map(({ values }, index) => {
+    const questions = statements.map(({ values }, index) => {
       const { name, text } = texts[index] as Text;
-      return client.query({ name, text, values: values.map(encode) });
+      return { name, text, values: values.map(encode) };
     });
+    const sent = questions.map((question) => client.query(question));
     // All are waited for, so that none fails unheard; the first that failed is the cause of the others' failures.
     const results = await Promise.allSettled(sent);
     const failed = results.find((result) => result.status === "rejected");

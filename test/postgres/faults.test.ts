@@ -224,6 +224,15 @@ test("a database of another program, an empty one that must not be made, an olde
   assert.match((await refusal({ url: empty })).message, /run debug-server-db migrate upgrade head/);
 });
 
+test("a table that gets a column under a running server does not disturb it", async (t) => {
+  const url = await database(t);
+  const store = await opened(t, { url });
+  const { id: repositoryId } = await store.repositories.upsert({ name: "a" });
+  await ask(url, "ALTER TABLE repositories ADD COLUMN extra text");
+  assert.equal((await store.repositories.get({ repositoryId })).name, "a");
+  assert.equal((await store.repositories.upsert({ name: "a", description: "b" })).version, 2);
+});
+
 test("many processes open a new database at once: one makes the schema, all work", async (t) => {
   const url = await database(t);
   const stores = await Promise.all(Array.from({ length: 4 }, () => openStore({ url, limits: { connections: 1 } })));
