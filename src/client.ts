@@ -3,7 +3,8 @@
 import type { AnyOperation, OperationTable } from "./dispatch.ts";
 import { type ErrorCode, fromWireFailure, type Outcome, StoreError } from "./errors.ts";
 import type { Limits } from "./limits.ts";
-import { checkCaller, type Operation } from "./operation.ts";
+import { hashRequest } from "./model/requestHash.ts";
+import { checkCaller, type Idempotency, type Operation } from "./operation.ts";
 import type { Answer, Backend, Envelope, Reply, WireCaller } from "./wire.ts";
 
 export interface CallOptions {
@@ -14,6 +15,11 @@ export interface CallOptions {
   /** For the audit rows. */
   readonly actor?: string;
   readonly requestId?: string;
+  /**
+   * Of a call that writes: made again with the same key and input within 24 hours it is not run again, and answers what it answered then; with
+   * other input it fails idempotency_mismatch. A failure is not kept. Of `atomically`, it stands for all calls together.
+   */
+  readonly idempotencyKey?: string;
 }
 
 type Method<Input, Result> =
@@ -51,6 +57,8 @@ interface Outgoing {
   readonly operation: AnyOperation;
   readonly wire: readonly unknown[];
   readonly caller: WireCaller;
+  /** What the operation wants back with the answer; it never travels. */
+  readonly kept: unknown;
 }
 
 /** What was sent, or will be, as one unit of an envelope: one call, or all of an atomic one. */
@@ -84,9 +92,12 @@ export function createClient<const Table extends OperationTable>(operations: Tab
   });
   const atomically = async (record: (tx: RecordersOf<Table>) => unknown, options: CallOptions = {}) => {
     const calls: Outgoing[] = [];
+    const inputs: unknown[] = [];
     const tx = mapTable(operations, (name, operation) => (input: unknown = {}, own: CallOptions = {}) => {
       if (operation.again !== undefined) throw new StoreError("invalid_input", `${name} works in steps, and cannot be part of atomically`, { operation: name });
-      calls.push(outgoing(name, operation, input, { ...options, ...own }));
+      const one = outgoing(name, operation, input, { ...options, idempotencyKey: undefined, ...own });
+      calls.push(one);
+      inputs.push(name, input);
     });
     const returned = record(tx as RecordersOf<Table>);
     if (returned instanceof Promise) {
@@ -94,11 +105,11 @@ export function createClient<const Table extends OperationTable>(operations: Tab
       throw new StoreError("invalid_input", "atomically: the calls are recorded synchronously, so the function must not be async");
     }
     if (calls.length === 0) return [];
-    const answers = await courier.send(calls, true, options);
-    return calls.map(({ name, operation }, index) => {
+    const answers = await courier.send(keyedTogether(calls, inputs, options), true, options);
+    return calls.map(({ name, operation, kept }, index) => {
       const [ok, wire] = answers[index] ?? (answers[0] as Answer);
       if (!ok) throw fromWireFailure(wire, (wire[3] as { operation?: string }).operation ?? name);
-      return operation.output.fromWire(wire);
+      return operation.open(operation.output.fromWire(wire), kept);
     });
   };
   return { methods: { ...methods, atomically } as unknown as ClientOf<Table>, drain: () => courier.drain() };
@@ -116,10 +127,11 @@ function mapTable<Value>(table: OperationTable, make: (name: string, operation: 
 /** The error is made here, after an await, so that V8's async stack trace names the caller without a capture for every call. */
 async function call(courier: Courier, name: string, operation: AnyOperation, input: unknown, options: CallOptions): Promise<unknown> {
   for (let next = input; ; ) {
-    const [answer] = await courier.send([outgoing(name, operation, next, options)], false, options);
+    const sent = outgoing(name, operation, next, options);
+    const [answer] = await courier.send([sent], false, options);
     const [ok, wire] = answer as Answer;
     if (!ok) throw fromWireFailure(wire, name);
-    const output = operation.output.fromWire(wire);
+    const output = operation.open(operation.output.fromWire(wire), sent.kept);
     const more = operation.again?.(next, output);
     if (more === undefined) return output;
     next = more;
@@ -140,11 +152,17 @@ async function* stream(
   }
 }
 
-function outgoing(name: string, operation: AnyOperation, input: unknown, { actor, requestId }: CallOptions): Outgoing {
-  const caller = actor === undefined && requestId === undefined ? undefined : ([actor, requestId] as const);
+type OutgoingOptions = { readonly [Name in keyof CallOptions]?: CallOptions[Name] | undefined };
+
+function outgoing(name: string, operation: AnyOperation, input: unknown, { actor, requestId, idempotencyKey: key }: OutgoingOptions): Outgoing {
   try {
-    if (caller !== undefined) checkCaller({ actor, requestId });
-    return { name, operation, wire: operation.encode(input).map(compact), caller };
+    const { sent, kept } = operation.seal(input);
+    const wire = operation.encode(sent).map(compact);
+    // Reads need no key, and every step of what works in steps is the same request.
+    const keyed = key !== undefined && operation.access === "write" && operation.again === undefined;
+    const idempotency = keyed ? { key, request: hashRequest(input) } : undefined;
+    checkCaller({ actor, requestId, idempotency });
+    return { name, operation, wire, caller: callerOf(actor, requestId, idempotency), kept };
   } catch (error) {
     if (error instanceof StoreError) throw new StoreError(error.code, `${name}: ${error.message}`, { details: error.details, operation: name });
     // A getter or a proxy of the caller's threw.
@@ -153,6 +171,24 @@ function outgoing(name: string, operation: AnyOperation, input: unknown, { actor
       cause: error,
     });
   }
+}
+
+function callerOf(actor: string | undefined, requestId: string | undefined, idempotency: Idempotency | undefined): WireCaller {
+  if (idempotency !== undefined) return [actor, requestId, idempotency.key, idempotency.request];
+  return actor === undefined && requestId === undefined ? undefined : [actor, requestId];
+}
+
+/** The key of an atomic envelope stands for all its calls: each carries it with its place, and the hash of them all. */
+function keyedTogether(calls: readonly Outgoing[], inputs: readonly unknown[], { idempotencyKey }: CallOptions): readonly Outgoing[] {
+  if (idempotencyKey === undefined) return calls;
+  const request = hashRequest(inputs);
+  return calls.map((call, index) => {
+    const [actor, requestId, own] = call.caller ?? [];
+    const idempotency = { key: `${idempotencyKey} ${index}`, request };
+    if (own !== undefined) return call;
+    checkCaller({ actor, requestId, idempotency });
+    return { ...call, caller: callerOf(actor, requestId, idempotency) };
+  });
 }
 
 /** Gathers the calls of one tick into messages, keeps count of what is under way, and settles every call exactly once. */
@@ -375,6 +411,8 @@ function runsOf(parcels: readonly Parcel[]): Parcel[][] {
 function continues(run: readonly Parcel[], { calls, guarded }: Parcel): boolean {
   const [first, last, next] = [run[0]?.calls[0], run.at(-1)?.calls[0], calls[0]] as [Outgoing, Outgoing, Outgoing];
   const { joining } = next.operation;
+  // A key stands for one call.
+  if (last.caller?.[2] !== undefined || next.caller?.[2] !== undefined) return false;
   if (joining === undefined || last.operation !== next.operation || guarded || run[0]?.guarded) return false;
   if (last.caller?.[0] !== next.caller?.[0] || last.caller?.[1] !== next.caller?.[1]) return false;
   return joining.follows(next.wire, last.wire, first.wire);

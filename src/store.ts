@@ -73,6 +73,7 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
       matcher(patterns);
       thread.serve(port, patterns);
     },
+    liveness: () => thread.liveness(),
     async close() {
       await within(limits.closeMs, client.drain());
       await thread.close();

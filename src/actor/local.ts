@@ -21,6 +21,8 @@ export function localStore(server: Server, limits: Limits): OwnedStore {
   };
   return ownedStore(client.methods, {
     serve,
+    // Its thread is the caller's own, which is running this.
+    liveness: () => ({ state: closed === undefined ? "beating" : "dead", beatAgoMs: 0 }),
     connect(connectOptions) {
       if (closed !== undefined) throw new StoreError("closed", "the store is closed");
       const { port1, port2 } = new MessageChannel();

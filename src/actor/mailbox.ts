@@ -4,10 +4,11 @@ import type { Clock } from "../clock.ts";
 import type { Call, Dispatched, Dispatcher } from "../dispatch.ts";
 import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
+import type { Lane } from "../operation.ts";
 import { type Answer, callWidth, type Envelope, type Reply, type WireCaller } from "../wire.ts";
 import { createClockWatch } from "./clockWatch.ts";
 import { Parking } from "./parking.ts";
-import { type Client, count, type Entry, type Pending, Queues, uncount } from "./queues.ts";
+import { type Client, count, type Entry, laneOf, type Pending, Queues, uncount } from "./queues.ts";
 import { sizeOf } from "./size.ts";
 
 export interface MailboxOptions {
@@ -21,6 +22,8 @@ export interface MailboxOptions {
   onCommit?(topics: ReadonlySet<string>): void;
   /** Told of a failure of a whole group that is a fault of ours, or damage. */
   onFault(error: StoreError): void;
+  /** Told when rows were written and committed, or could not be, and why. */
+  onWrite?(failed: ErrorCode | undefined): void;
 }
 
 /** One client's way in. */
@@ -46,6 +49,7 @@ export class Mailbox {
   #closing = false;
   #onIdle: (() => void) | undefined;
   readonly #figures = { groups: 0, calls: 0, groupCallsMax: 0, waitMsTotal: 0, waitMsMax: 0, busyRetries: 0, clockJumps: 0 };
+  readonly #lanes = { urgent: newLane(), normal: newLane(), background: newLane() };
 
   constructor(options: MailboxOptions) {
     this.#options = options;
@@ -65,6 +69,22 @@ export class Mailbox {
       cancel: (envelopeId, slot) => this.#cancel(client, envelopeId, slot),
       disconnect: () => this.#disconnect(client),
     };
+  }
+
+  /** By lane: how many wait, and how long those that ran had waited. */
+  lanes(): Record<Lane, Record<string, number>> {
+    const { urgent, normal, background } = this.#lanes;
+    const queued = this.#queues.waiting;
+    return {
+      urgent: { queued: queued.urgent, ...urgent },
+      normal: { queued: queued.normal, ...normal },
+      background: { queued: queued.background, ...background },
+    };
+  }
+
+  /** How full the fullest queue is, of 1. */
+  get fullness(): number {
+    return this.#queues.fullness(this.#options.limits);
   }
 
   figures(): Record<string, number> {
@@ -125,8 +145,9 @@ export class Mailbox {
     const name = calls[at];
     if (typeof name !== "string" || !client.mayCall(name))
       throw new StoreError("unknown_operation", `no operation ${typeof name === "string" ? name.slice(0, 100) : typeof name} for this port`);
-    const caller = calls[at + 2] as WireCaller;
-    return this.#options.dispatcher.admit(name, calls[at + 1], { actor: caller?.[0], requestId: caller?.[1] });
+    const [actor, requestId, key, request] = (calls[at + 2] ?? []) as NonNullable<WireCaller>;
+    const idempotency = key === undefined ? undefined : { key, request: request as string };
+    return this.#options.dispatcher.admit(name, calls[at + 1], { actor, requestId, idempotency });
   }
 
   /** Fails overloaded when the client has too many results under way: they are kept until their whole message is answered. */
@@ -235,7 +256,7 @@ export class Mailbox {
 
   async #run(entries: readonly Entry[]): Promise<void> {
     for (const entry of entries) this.#inGroup.add(entry);
-    const grace = entries.some(({ calls }) => calls.some(({ operation }) => operation.access === "write")) ? this.#clockWatch.afterJump() : undefined;
+    const grace = entries.some(writes) ? this.#clockWatch.afterJump() : undefined;
     const startedAtMs = performance.now();
     const jobs = entries.map(({ calls }) => calls);
     const { dispatcher, limits } = this.#options;
@@ -244,7 +265,10 @@ export class Mailbox {
     if (extended) this.#figures.clockJumps++;
     this.#clockWatch.settled(extended);
     if (wrote) this.#commitSeq++;
-    this.#finish(entries, grace === undefined ? outcomes : outcomes.slice(1), startedAtMs);
+    const own = grace === undefined ? outcomes : outcomes.slice(1);
+    const unwritten = unwrittenOf(entries, own);
+    if (wrote || unwritten !== undefined) this.#options.onWrite?.(unwritten);
+    this.#finish(entries, own, startedAtMs);
     this.#parking.touch(topics);
     if (topics.size > 0) this.#options.onCommit?.(topics);
   }
@@ -261,6 +285,10 @@ export class Mailbox {
       if (parkOn !== undefined && this.#park(entry, parkOn, answers[0] as Answer)) continue;
       figures.waitMsTotal += waitMs;
       if (waitMs > figures.waitMsMax) figures.waitMsMax = waitMs;
+      const lane = this.#lanes[laneOf(entry)];
+      lane.calls++;
+      lane.waitMsTotal += waitMs;
+      if (waitMs > lane.waitMsMax) lane.waitMsMax = waitMs;
       this.#settle(entry, ...answers);
     }
     this.#queues.putBack(entries.slice(outcomes.length));
@@ -306,7 +334,9 @@ export class Mailbox {
       else this.#settleAll(reads, readError);
     }
     for (const entry of waiting) {
-      if (performance.now() - entry.queuedAtMs > this.#options.limits.busyGiveUpMs) this.#settle(entry, [false, toWireFailure(error)]);
+      if (performance.now() - entry.queuedAtMs <= this.#options.limits.busyGiveUpMs) continue;
+      this.#settle(entry, [false, toWireFailure(error)]);
+      this.#options.onWrite?.(error.code);
     }
     this.#queues.putBack(waiting);
     return 5;
@@ -315,6 +345,7 @@ export class Mailbox {
   #settleAll(entries: readonly Entry[], error: unknown): void {
     const fault = error instanceof StoreError ? error : new StoreError("internal", String(error), { outcome: "unknown", cause: error });
     if (fault.code === "internal" || fault.code === "corrupt") this.#options.onFault(fault);
+    if (entries.some(writes)) this.#options.onWrite?.(fault.code);
     for (const entry of entries) this.#settle(entry, [false, toWireFailure(fault)]);
   }
 
@@ -338,6 +369,25 @@ export class Mailbox {
 
 /** What every entry is at first. */
 const newEntry = { queuedAtMs: 0, parkUntilMs: undefined, queued: false, done: false } as const;
+
+function newLane() {
+  return { calls: 0, waitMsTotal: 0, waitMsMax: 0 };
+}
+
+/** Not the caller's doing: the database could not store what it was given. */
+const unwrittenCodes: readonly ErrorCode[] = ["storage_full", "corrupt", "busy"];
+
+function unwrittenOf(entries: readonly Entry[], outcomes: Dispatched["outcomes"]): ErrorCode | undefined {
+  for (const [index, { answers }] of outcomes.entries()) {
+    const [ok, wire] = answers[0] as Answer;
+    if (!ok && unwrittenCodes.includes(wire[0]) && writes(entries[index] as Entry)) return wire[0];
+  }
+  return undefined;
+}
+
+function writes({ calls }: Entry): boolean {
+  return calls.some(({ operation }) => operation.access === "write");
+}
 
 function failure(code: ErrorCode, message: string): Answer {
   return [false, [code, message, "not_run", {}]];

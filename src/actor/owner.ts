@@ -2,6 +2,7 @@
 import type { MessagePort } from "node:worker_threads";
 import type { ClientOf } from "../client.ts";
 import type { Operations } from "../operations/table.ts";
+import type { Liveness } from "./heartbeat.ts";
 
 export interface ConnectOptions {
   /** What the port may reach: names such as "commands.claim", or "commands.*". All unless given. */
@@ -21,9 +22,11 @@ export type OwnedStore = Store & {
   connect(options?: ConnectOptions): MessagePort;
   /** Serves a port whose other end somebody else holds already. */
   serve(port: MessagePort, options?: ConnectOptions): void;
+  /** What is known of the thread that holds the database, without asking it. */
+  liveness(): Liveness;
 };
 
-export function ownedStore(client: ClientOf<Operations>, owner: Pick<OwnedStore, "connect" | "serve" | "close">): OwnedStore {
+export function ownedStore(client: ClientOf<Operations>, owner: Pick<OwnedStore, "connect" | "serve" | "liveness" | "close">): OwnedStore {
   return { ...client, ...owner, [Symbol.asyncDispose]: owner.close };
 }
 

@@ -1,5 +1,6 @@
 // Who is next: the queues of every client, by lane, and the groups that are taken from them in turns.
 import type { Call } from "../dispatch.ts";
+import type { Limits } from "../limits.ts";
 import type { Lane } from "../operation.ts";
 import type { Reply } from "../wire.ts";
 
@@ -55,6 +56,24 @@ export class Queues {
     let calls = 0;
     for (const client of this.#clients) calls += client.calls;
     return calls;
+  }
+
+  /** Entries that stand in queues. */
+  get waiting(): Record<Lane, number> {
+    const waiting = { urgent: 0, normal: 0, background: 0 };
+    for (const { lanes } of this.#clients) {
+      waiting.urgent += lanes.urgent.size;
+      waiting.normal += lanes.normal.size;
+      waiting.background += lanes.background.size;
+    }
+    return waiting;
+  }
+
+  /** Of the fullest client, of 1. */
+  fullness({ queueCalls, queueBytes }: Limits): number {
+    let fullest = 0;
+    for (const { calls, bytes } of this.#clients) fullest = Math.max(fullest, calls / queueCalls, bytes / queueBytes);
+    return fullest;
   }
 
   connect(mayCall: Client["mayCall"]): Client {
@@ -146,7 +165,7 @@ function take(from: Fifo<Entry>, group: Entry[]): void {
 }
 
 /** Parked before, it is one of its client's normal calls. */
-function laneOf({ calls, parkUntilMs }: Entry): Lane {
+export function laneOf({ calls, parkUntilMs }: Entry): Lane {
   return calls.length === 1 && parkUntilMs === undefined ? (calls[0] as Call).operation.lane : "normal";
 }
 

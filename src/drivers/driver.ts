@@ -1,6 +1,6 @@
 // What a database must supply: one function that runs bodies in a transaction. Knows no database.
 import type { StoreError } from "../errors.ts";
-import type { Access } from "../operation.ts";
+import type { Access, DatabaseFacts } from "../operation.ts";
 import type { Body } from "../sql.ts";
 
 /** Starts a body for one transaction; started anew when the transaction has to be run again, with nothing left of the first time. */
@@ -35,6 +35,8 @@ export interface Driver {
   transact(jobs: readonly Job[], budgetMs: number): Group | Promise<Group>;
   /** Changes when somebody else has committed, or may have. */
   dataVersion(): number | Promise<number>;
+  /** Told at once, without asking the database's own process. */
+  facts(): DatabaseFacts;
   close(): void | Promise<void>;
   /** Grows with every start of a server on this store. */
   readonly epoch: number;

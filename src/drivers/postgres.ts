@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import { StoreError } from "../errors.ts";
+import type { DatabaseFacts } from "../operation.ts";
 import { bill, type Query, type SqlValue, settleLedger } from "../sql.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "./driver.ts";
 import { isLost, isTransient, type PostgresConnection, translate } from "./postgresConnection.ts";
@@ -14,6 +15,7 @@ interface PostgresDriverOptions {
   readonly groupLockMs: number;
   readonly clock: ServerClock;
   dataVersion(): number;
+  facts?(): DatabaseFacts;
 }
 
 /** The server's time, as this process knows it: read now and then by transactions on their way, and carried on by a clock that never jumps. */
@@ -32,6 +34,7 @@ export function createPostgresDriver(options: PostgresDriverOptions): Driver {
     epoch: options.epoch,
     transact: (jobs, budgetMs) => transaction.run(jobs, budgetMs),
     dataVersion: options.dataVersion,
+    facts: options.facts ?? (() => ({})),
     close: () => options.connection.close(),
   };
 }

@@ -50,6 +50,7 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
     });
     await listener.start();
     const { server, watched } = createServerClock(clock);
+    const facts = { schemaHead: readMigrations("postgres").at(-1)?.revision ?? "none", figures: { engine: "postgres", connections: limits.connections } };
     const connections = [first, ...Array.from({ length: Math.max(1, limits.connections) - 1 }, () => new PostgresConnection(options))];
     const drivers = connections.map((connection) =>
       createPostgresDriver({
@@ -58,6 +59,7 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
         groupLockMs: limits.groupLockMs,
         clock: server,
         dataVersion: () => listener.version,
+        facts: () => facts,
       }),
     );
     const [head, ...others] = drivers as [Driver, ...Driver[]];
@@ -161,7 +163,10 @@ async function createSchema(client: pg.Client, migrations: readonly Migration[],
   }
 }
 
-const ourTables = ["store_meta", "repositories", "runners", "worktrees", "sessions", "commands", "attempts", "log_chunks", "changes"];
+const ourTables = [
+  ...["store_meta", "repositories", "runners", "worktrees", "sessions", "commands", "attempts", "log_chunks", "changes"],
+  ...["accounts", "tokens", "artifacts", "idempotency_keys"],
+];
 
 async function tablesOf(client: pg.Client): Promise<Set<string>> {
   const { rows } = await client.query<{ name: string }>(

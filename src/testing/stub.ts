@@ -41,7 +41,15 @@ export function stubStore(given: StubMethods = {}): StubStore {
     throw new Error(`stubStore: ${name} was called and is not given`);
   };
   const close = async (): Promise<void> => undefined;
-  const rest = { atomically: atomically(methods), close, connect: refuse("connect"), serve: refuse("serve"), [Symbol.asyncDispose]: close, calls };
+  const rest = {
+    atomically: atomically(methods),
+    close,
+    connect: refuse("connect"),
+    serve: refuse("serve"),
+    liveness: () => ({ state: "beating", beatAgoMs: 0 }),
+    [Symbol.asyncDispose]: close,
+    calls,
+  };
   return { ...methods, ...rest } as unknown as StubStore;
 }
 

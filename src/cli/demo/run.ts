@@ -7,6 +7,7 @@ import type { Repository } from "../../model/repositories.ts";
 import { createRunnerPool } from "../../runners/pool.ts";
 import { type OwnedStore, openStore, type Store, shownUrl } from "../../store.ts";
 import { CliError, exitCodes } from "../exit.ts";
+import { harmless } from "../table.ts";
 import { createDisplay, type Display } from "./display.ts";
 import { type DemoOptions, makePlan, type Plan } from "./plan.ts";
 import { Progress, type Work } from "./progress.ts";
@@ -40,12 +41,15 @@ export async function runDemo(options: DemoOptions, interrupted: AbortSignal): P
 }
 
 function say(text: string): void {
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${harmless(text)}\n`);
 }
 
 /** Whether all commands succeeded. */
 async function runPlan(store: OwnedStore, plan: Plan, { runners, command, url }: DemoOptions, interrupted: AbortSignal): Promise<boolean> {
-  const assignments = Array.from({ length: runners }, (_, index): RunnerAssignment => ({ runnerId: newId(), name: `runner-${index + 1}` }));
+  const assignments = Array.from(
+    { length: runners },
+    (_, index): RunnerAssignment => ({ runnerId: newId(), name: `runner-${index + 1}`, filesRoot: plan.filesRoot }),
+  );
   const filename = new URL(import.meta.url.endsWith(".ts") ? "./runner.ts" : "./runner.js", import.meta.url);
   const pool = createRunnerPool(store, { filename, threads: runners, operations: runnerOperations });
   try {
