@@ -1,0 +1,97 @@
+// What may be secret is masked on the caller's thread, before it travels: variables, environments, and assignments within any text.
+import { z } from "zod";
+import { filledText } from "./fields.ts";
+
+export const masked = "***";
+
+/** Names of which the values are masked; `*` stands for any text, and case does not matter. */
+export const defaultSecretNames: readonly string[] = [
+  "*passw*",
+  "*passphrase*",
+  "*secret*",
+  "*token*",
+  "*credential*",
+  "*api*key*",
+  "*access*key*",
+  "*private*key*",
+  "*signing*key*",
+  "*encryption*key*",
+  "*authorization*",
+  "*cookie*",
+];
+
+/** Which names are secret: a list that replaces the default one. Stays on the caller's thread. */
+export const SecretNames = z
+  .array(filledText(200))
+  .max(200)
+  .default(() => [...defaultSecretNames]);
+
+/** Every value in an environment is masked, because nobody knows which of them is secret. */
+const environment = /^(?:.*\.)?(?:env|envp|environ|environment)$/i;
+
+/** `name = value`, `name: "value"`, `--name=value` within a text. A quote that is not closed ends with the text. */
+const assignment =
+  /([\w$.-]+)(["'`]?\s*[=:]\s*)((?:(?:bearer|basic|digest)\s+)?(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|`(?:[^`\\]|\\.)*`?|[^\s"'`,;&(){}[\]]+))/gi;
+
+/** https://www.rfc-editor.org/rfc/rfc3986#section-3.2.1 */
+const userinfo = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)[^\s@/]+@/gi;
+
+export interface Masking {
+  isSecret(name: string): boolean;
+  isEnvironment(name: string): boolean;
+  text(text: string): string;
+  /** Plain data: values under secret names and in environments, and what any text assigns. */
+  data(value: unknown): unknown;
+}
+
+export function maskingOf(names: readonly string[]): Masking {
+  const patterns = names.map((name) => name.toLowerCase().split("*"));
+  const known = new Map<string, boolean>();
+  const isSecret = (name: string): boolean => {
+    const cached = known.get(name);
+    if (cached !== undefined) return cached;
+    const lower = name.toLowerCase();
+    const secret = patterns.some((parts) => matches(parts, lower));
+    if (known.size < 10_000) known.set(name, secret);
+    return secret;
+  };
+  const isEnvironment = (name: string): boolean => environment.test(name);
+  const text = (value: string): string =>
+    value.replace(userinfo, `$1${masked}@`).replace(assignment, (whole, name: string, sign: string) => (isSecret(name) ? `${name}${sign}${masked}` : whole));
+  const data = (value: unknown): unknown => {
+    if (typeof value === "string") return text(value);
+    if (Array.isArray(value)) return value.map(data);
+    if (!isPlain(value)) return value;
+    return Object.fromEntries(Object.entries(value).map(([name, child]) => [name, isSecret(name) ? masked : isEnvironment(name) ? blank(child) : data(child)]));
+  };
+  return { isSecret, isEnvironment, text, data };
+}
+
+/** An environment keeps its names, so that one sees which variables were set; a list of `NAME=value` too. */
+function blank(value: unknown): unknown {
+  if (value === null || value === undefined || typeof value === "boolean") return value;
+  if (Array.isArray(value))
+    return value.map((item) => (typeof item === "string" && item.includes("=") ? `${item.slice(0, item.indexOf("="))}=${masked}` : masked));
+  return isPlain(value) ? Object.fromEntries(Object.keys(value).map((name) => [name, masked])) : masked;
+}
+
+function isPlain(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+/** Greedy from the left: each part is looked for after the one before. */
+function matches(parts: readonly string[], name: string): boolean {
+  const [head = "", ...rest] = parts;
+  if (rest.length === 0) return name === head;
+  if (!name.startsWith(head)) return false;
+  const tail = rest.pop() as string;
+  let at = head.length;
+  for (const part of rest) {
+    const found = name.indexOf(part, at);
+    if (found === -1) return false;
+    at = found + part.length;
+  }
+  return name.length - tail.length >= at && name.endsWith(tail);
+}
