@@ -163,8 +163,9 @@ export function renderOperations(): string {
   const docstrings = new Map(readdirSync(folder).map((file) => [file, readDocstrings(file)]));
   const all = Object.entries(operations).flatMap(([entity, verbs]) =>
     Object.entries(verbs).map(([verb, operation]) => {
-      const file = `${entity}.ts`;
-      const docstring = [...docstrings].find(([name, found]) => name.startsWith(entity) && found.has(verb))?.[1].get(verb);
+      // An entity with many operations has several files.
+      const file = [...docstrings].find(([name, found]) => name.startsWith(entity) && found.has(verb))?.[0] ?? "";
+      const docstring = docstrings.get(file)?.get(verb);
       if (docstring === undefined || docstring.summary === "") throw new Error(`${entity}.${verb} has no docstring that says what it does`);
       return { name: `${entity}.${verb}`, entity, file, operation: operation as AnyOperation, docstring };
     }),

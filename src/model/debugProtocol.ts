@@ -28,6 +28,7 @@ export const SourceBreakpoint = z.strictObject({
   logMessage: Expression.optional(),
   ...mode,
 });
+export type SourceBreakpoint = z.output<typeof SourceBreakpoint>;
 export const FunctionBreakpoint = z.strictObject({ name: filledText(1_000), ...conditions });
 export const DataBreakpoint = z.strictObject({ dataId: filledText(1_000), accessType: z.enum(["read", "write", "readWrite"]).optional(), ...conditions });
 export const InstructionBreakpoint = z.strictObject({ instructionReference: filledText(1_000), offset: Int.optional(), ...conditions, ...mode });
