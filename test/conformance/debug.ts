@@ -548,14 +548,38 @@ export function debugConformance(backend: TestedBackend): void {
       assert.equal((await store.debug.applyEvent({ debugSessionId, adapterRun: 1, seq: 50, event: "terminated" })).applied, true);
     });
 
-    test("a deleted session leaves nothing of its debug sessions", async ({ store }) => {
+    test("everything that is written of a debug session raises its revision", async ({ store }) => {
+      const { debugSessionId, adapterRun, stopEpoch, view } = await fixtures(store).debugStop();
+      const breakpointId = view.breakpoints[0]?.id as string;
+      const revisions = [view.debugSession.revision];
+      for (const write of [
+        () => store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads: [{ id: 1, name: "again" }] }),
+        () => store.debug.bindBreakpoints({ debugSessionId, adapterRun, bound: [{ breakpointId, breakpoint: { verified: false } }] }),
+        () => store.debug.setBreakpoints({ debugSessionId, sourcePath, breakpoints: [{ line: 7 }] }),
+        () => store.debug.applyEvent({ debugSessionId, adapterRun, seq: 9, event: "output", body: { output: "x" } }),
+        () => store.debug.close({ debugSessionId }),
+      ]) {
+        await write();
+        revisions.push((await store.debug.get({ debugSessionId })).debugSession.revision);
+      }
+      assert.deepEqual(
+        revisions,
+        [...new Set(revisions)].toSorted((a, b) => a - b),
+      );
+    });
+
+    alone("a deleted session leaves nothing of its debug sessions, and no step removes much", async ({ store }) => {
       const { debugSessionId, adapterRun, stopEpoch, view } = await fixtures(store).debugStop();
       const { sessionId } = view.debugSession;
       const threads = Array.from({ length: 40 }, (_, id) => ({ id, name: `${id}` }));
       await store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads });
       for (let seq = 3; seq < 350; seq++) void store.debug.applyEvent({ debugSessionId, adapterRun, seq, event: "output", body: { output: "x" } });
       await store.sessions.cancel({ sessionId });
+      const callsOf = async () => Number((await store.maintenance.stats()).serving.calls);
+      const before = await callsOf();
       assert.deepEqual(await store.sessions.delete({ sessionId }), { deleted: true });
+      // 350 events in 2 steps, 40 threads in 3, the debug session, the session.
+      assert.ok((await callsOf()) - before >= 7);
       await fails(store.debug.get({ debugSessionId }), "not_found", { entity: "debug_session" });
       await fails(store.debug.applyEvent({ debugSessionId, adapterRun, seq: 1_000, event: "output" }), "not_found");
     });
