@@ -65,6 +65,7 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
   const backend = portBackend(thread.connect());
   const client = createClient(operations, backend, limits);
   return ownedStore(client.methods, {
+    limits,
     connect: ({ operations: patterns } = {}) => {
       matcher(patterns);
       return thread.connect(patterns);
@@ -90,7 +91,7 @@ async function openServer(options: Omit<PostgresOptions, "onTouched">, onEvent: 
   return localStore(server, options.limits);
 }
 
-/** The store behind a port that `store.connect` gave. */
+/** The store behind a port that `store.connect` gave. A store with limits of its own wants the same ones here: `store.limits`. */
 export function attachStore(port: MessagePort, options: { readonly limits?: Partial<Limits> } = {}): Store {
   const backend = portBackend(port);
   const { methods } = createClient(operations, backend, checkLimits(options.limits));

@@ -36,6 +36,8 @@ export const append = operation({
   output: record({ ackOffset: integer, truncated: boolean }),
   errors: ["not_found", "log_gap", "log_sealed", "lease_lost", "lease_expired"],
   joining: {
+    // Not of a part that was there already.
+    apart: ["log_sealed", "lease_lost", "lease_expired"],
     follows: (next, last, first) =>
       next.commandId === last.commandId &&
       next.fence === last.fence &&

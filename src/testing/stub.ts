@@ -1,6 +1,7 @@
 // A store that is given functions, for tests of code that uses one: what is not given throws, and every call is recorded.
 import type { CallOptions } from "../client.ts";
 import { StoreError } from "../errors.ts";
+import { defaultLimits } from "../limits.ts";
 import { operations } from "../operations/table.ts";
 import type { OwnedStore } from "../store.ts";
 
@@ -41,7 +42,15 @@ export function stubStore(given: StubMethods = {}): StubStore {
     throw new Error(`stubStore: ${name} was called and is not given`);
   };
   const close = async (): Promise<void> => undefined;
-  const rest = { atomically: atomically(methods), close, connect: refuse("connect"), serve: refuse("serve"), [Symbol.asyncDispose]: close, calls };
+  const rest = {
+    atomically: atomically(methods),
+    limits: defaultLimits,
+    close,
+    connect: refuse("connect"),
+    serve: refuse("serve"),
+    [Symbol.asyncDispose]: close,
+    calls,
+  };
   return { ...methods, ...rest } as unknown as StubStore;
 }
 

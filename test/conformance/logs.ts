@@ -58,6 +58,34 @@ export function logsConformance(backend: TestedBackend): void {
       );
     });
 
+    test("what is stored are the bytes at the moment of the call, whatever becomes of the buffer", async ({ store }) => {
+      const log = await running(store);
+      const [reused, handedOn] = [bytes("first\n"), bytes("second\n")];
+      const appends = [store.logs.append({ ...log, offset: 0, data: reused }), store.logs.append({ ...log, offset: 6, stream: "stderr", data: handedOn })];
+      reused.fill(120);
+      structuredClone(handedOn.buffer, { transfer: [handedOn.buffer as ArrayBuffer] });
+      assert.deepEqual(
+        (await Promise.all(appends)).map(({ ackOffset }) => ackOffset),
+        [6, 13],
+      );
+      assert.equal(await readText(store, { commandId: log.commandId }), "first\nsecond\n");
+    });
+
+    test("a repetition of the same tick as a new append has an answer of its own", async ({ store, clock }) => {
+      const answers = async (log: { commandId: string; fence: number }) => {
+        const calls = [0, 3, 6].map((offset) => store.logs.append({ ...log, offset, data: bytes("abc") }));
+        return (await Promise.allSettled(calls)).map((one) => (one.status === "fulfilled" ? one.value.ackOffset : one.reason.code));
+      };
+      const { offset, ...sealed } = await written(store, "abcabc");
+      await store.commands.finish({ ...sealed, outcome: "succeeded", logOffset: offset });
+      assert.deepEqual(await answers(sealed), [6, 6, "log_sealed"]);
+      const { offset: _end, ...expired } = await written(store, "abcabc");
+      clock.advance(60_001);
+      assert.deepEqual(await answers(expired), [6, 6, "lease_expired"]);
+      await store.maintenance.reap();
+      assert.deepEqual(await answers(expired), [6, 6, "lease_lost"]);
+    });
+
     test("empty and oversized chunks are invalid_input", async ({ store }) => {
       const log = await running(store);
       await fails(store.logs.append({ ...log, offset: 0, data: new Uint8Array(0) }), "invalid_input");
