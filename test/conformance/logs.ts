@@ -327,6 +327,39 @@ export function logsConformance(backend: TestedBackend): void {
       { limits: { logBytes: 262_144 } },
     );
 
+    alone(
+      "a log of very small chunks comes back to its limit in bounded steps",
+      async ({ store }) => {
+        const log = await running(store);
+        const limit = 262_144;
+        let offset = 0;
+        const add = async (length: number, options = {}) => {
+          const added = store.logs.append({ ...log, offset, data: new Uint8Array(length) }, options);
+          offset += length;
+          await added;
+        };
+        await add(65_536);
+        await add(65_536);
+        // Chunks of their own, because each has a deadline of its own.
+        for (let n = 0; n < 3; n++) await Promise.all(Array.from({ length: 1_000 }, () => add(1, { timeoutMs: 60_000 })));
+        await add(65_536);
+        const sizeOf = async () => {
+          const { endOffset, droppedBytes } = await store.logs.read({ commandId: log.commandId, lastLines: 0, maxBytes: 1 });
+          return endOffset - droppedBytes;
+        };
+        const sizes: number[] = [];
+        for (const length of [65_536, 1, 1]) {
+          await add(length);
+          sizes.push((await sizeOf()) - limit);
+        }
+        assert.deepEqual(sizes.slice(0, 2), [3_000 - 1_024, 3_001 - 2 * 1_024]);
+        assert.ok((sizes[2] as number) <= 0, `${sizes}`);
+        const { chunks } = await store.logs.read({ commandId: log.commandId, offset: 65_536 });
+        assert.equal(chunks.filter(({ droppedBytes }) => droppedBytes > 0).length, 1);
+      },
+      { limits: { logBytes: 262_144 } },
+    );
+
     test("random appends and reads equal a byte string", async ({ store }) => {
       const step = fc.record({
         back: fc.integer({ min: 0, max: 6 }),
