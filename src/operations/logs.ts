@@ -29,7 +29,7 @@ interface AttemptRow {
  * Fails    not_found | log_gap { expectedOffset } | log_sealed | lease_lost { currentFence } | lease_expired
  * Effect   one row of log_chunks and of attempts; no row of changes, a log has its own cursor. Calls of one tick that go on where the one before ends
  *          are sent as one, of at most 65 536 bytes: then ackOffset is the end of them all
- * Cost     3 statements by key; beyond the limit 2 more, which cut out at most 1 024 chunks and 262 144 bytes
+ * Cost     3 statements by key; beyond the limit 2 more, at most 17, which cut out at most 1 024 chunks
  */
 export const append = operation({
   access: "write",
@@ -97,23 +97,30 @@ const refuseStale = step(function* (commandId: string) {
   return command === undefined ? fail("not_found", { entity: "command", id: commandId }) : fail("lease_lost", { currentFence: command.fence });
 });
 
-/** What one call cuts out at most: more than it adds, so that a log comes back to its limit, and little enough to hold up nobody. */
-const dropMax = { chunks: 1_024, bytes: 4 * bounds.logChunkBytes };
+/**
+ * What one call cuts out: more than it adds, so that a log comes back to its limit; little enough to hold up nobody; and so much that the next
+ * calls need not do it again.
+ */
+const drop = { bytesMin: 4_096, bytesMax: 4 * bounds.logChunkBytes, chunksMax: 1_024, chunksPerRead: 64 };
 
 /** The first half of the limit is kept for good; after it the oldest chunks go, so that the end of a log is always there. */
 const dropMiddle = step(function* (attempt: OpenAttempt, end: number) {
-  const needed = Math.min(end - attempt.dropped_bytes - attempt.limit_bytes, dropMax.bytes);
+  const over = end - attempt.dropped_bytes - attempt.limit_bytes;
+  const needed = Math.min(Math.max(over, drop.bytesMin), drop.bytesMax);
   const keep = Math.floor(attempt.limit_bytes / 2);
-  const oldest = yield* all<{ start_offset: number; byte_length: number }>(sql`
-    SELECT start_offset, byte_length FROM log_chunks WHERE attempt_id = ${attempt.id} AND start_offset >= ${keep} ORDER BY start_offset
-    LIMIT ${Math.min(needed, dropMax.chunks)}`);
-  let [dropped, last] = [0, keep - 1];
-  for (const { start_offset, byte_length } of oldest) {
-    if (dropped >= needed) break;
-    dropped += byte_length;
-    last = start_offset;
+  let [from, dropped] = [keep, 0];
+  for (let chunks = 0; dropped < needed && chunks < drop.chunksMax; chunks += drop.chunksPerRead) {
+    const oldest = yield* all<{ start_offset: number; byte_length: number }>(sql`
+      SELECT start_offset, byte_length FROM log_chunks WHERE attempt_id = ${attempt.id} AND start_offset >= ${from} ORDER BY start_offset
+      LIMIT ${drop.chunksPerRead}`);
+    for (const { start_offset, byte_length } of oldest) {
+      if (dropped >= needed) break;
+      dropped += byte_length;
+      from = start_offset + byte_length;
+    }
+    if (oldest.length < drop.chunksPerRead) break;
   }
-  yield* change(sql`DELETE FROM log_chunks WHERE attempt_id = ${attempt.id} AND start_offset >= ${keep} AND start_offset <= ${last}`);
+  yield* change(sql`DELETE FROM log_chunks WHERE attempt_id = ${attempt.id} AND start_offset >= ${keep} AND start_offset < ${from}`);
   return dropped;
 });
 
