@@ -4,7 +4,7 @@ import { systemClock } from "../src/clock.ts";
 import { createDispatcher } from "../src/dispatch.ts";
 import { openSqlite } from "../src/drivers/sqliteFile.ts";
 import { createRunnerPool, defaultLimits, type Store } from "../src/index.ts";
-import type { Context } from "../src/operation.ts";
+import { type Context, nothingServed } from "../src/operation.ts";
 import { operations } from "../src/operations/table.ts";
 import { openTestStore } from "../src/testing/index.ts";
 import { keepInFlight, type Load, lineOf, nextSpan, type Slot, type Tally } from "./load.ts";
@@ -160,7 +160,15 @@ async function driver(path: string, size: number, calls: number): Promise<Rung> 
   const batch = async (): Promise<void> => {
     const jobs = slots.map(({ commandId, fence, offset }) => {
       const input = { commandId, fence, offset, stream: "stdout", data } as never;
-      const start = (now: Date) => operations.logs.append.run(input, { now, limits, serving: {}, wake: () => undefined, changed: () => undefined } as Context);
+      const start = (now: Date) =>
+        operations.logs.append.run(input, {
+          now,
+          limits,
+          serving: nothingServed,
+          wake: () => undefined,
+          changed: () => undefined,
+          used: () => undefined,
+        } as Context);
       return [{ access: "write", start }] as const;
     });
     const { settled } = await opened.transact(jobs, budgetMs);
@@ -184,7 +192,7 @@ async function dispatcher(path: string, size: number, calls: number): Promise<Ru
     operations,
     driver: opened,
     limits,
-    serving: () => ({}),
+    serving: () => nothingServed,
     onInternal: (error) => {
       throw error;
     },
@@ -192,7 +200,7 @@ async function dispatcher(path: string, size: number, calls: number): Promise<Ru
   const { append } = operations.logs;
   const offsetAt = append.keys.indexOf("offset");
   const wires = slots.map(({ commandId, fence }) => append.encode({ commandId, fence, offset: 0, data: lineOf(size) }));
-  const caller = { actor: undefined, requestId: undefined };
+  const caller = { actor: undefined, requestId: undefined, idempotency: undefined };
   const batch = async (): Promise<void> => {
     const jobs = slots.map(({ offset }, index) => [admit("logs.append", (wires[index] as readonly unknown[]).with(offsetAt, offset), caller)]);
     const { outcomes } = await run(jobs, budgetMs);

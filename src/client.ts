@@ -4,8 +4,9 @@ import { Courier, type Outgoing } from "./courier.ts";
 import type { AnyOperation, OperationTable } from "./dispatch.ts";
 import { fromWireFailure, StoreError } from "./errors.ts";
 import type { Limits } from "./limits.ts";
-import { checkCaller, type Operation } from "./operation.ts";
-import type { Answer, Backend } from "./wire.ts";
+import { hashRequest } from "./model/requestHash.ts";
+import { checkCaller, type Idempotency, type Operation } from "./operation.ts";
+import type { Answer, Backend, WireCaller } from "./wire.ts";
 
 export interface CallOptions {
   /** Stops waiting for the call; it is cancelled if it has not run yet, and the error's outcome says so. */
@@ -18,6 +19,11 @@ export interface CallOptions {
   /** For the audit rows. */
   readonly actor?: string;
   readonly requestId?: string;
+  /**
+   * Of a call that writes: made again with the same key and input within 24 hours it is not run again, and answers what it answered then; with
+   * other input it fails idempotency_mismatch. A failure is not kept. Of `atomically`, it stands for all calls together.
+   */
+  readonly idempotencyKey?: string;
 }
 
 type Method<Input, Result> =
@@ -66,27 +72,29 @@ export function createClient<const Table extends OperationTable>(operations: Tab
     const calls = recordCalls(operations, record, options);
     if (calls.length === 0) return [];
     const answers = await courier.send(calls, true, options);
-    return calls.map(({ name, operation }, index) => {
+    return calls.map(({ name, operation, kept }, index) => {
       const [ok, wire] = answers[index] ?? (answers[0] as Answer);
       if (!ok) throw fromWireFailure(wire, (wire[3] as { operation?: string }).operation ?? name);
-      return operation.output.fromWire(wire);
+      return operation.open(operation.output.fromWire(wire), kept);
     });
   };
   return { methods: { ...methods, atomically } as unknown as ClientOf<Table>, drain: () => courier.drain() };
 }
 
 /** A call that is made after the recorder has returned would be sent by nobody, so it throws. */
-function recordCalls<Table extends OperationTable>(operations: Table, record: (tx: RecordersOf<Table>) => unknown, options: CallOptions): Outgoing[] {
+function recordCalls<Table extends OperationTable>(operations: Table, record: (tx: RecordersOf<Table>) => unknown, options: CallOptions): readonly Outgoing[] {
   const calls: Outgoing[] = [];
+  const inputs: unknown[] = [];
   let over = false;
   const tx = mapTable(operations, (name, operation) => (input: unknown = {}, own: CallOptions = {}) => {
     if (over) throw new StoreError("invalid_input", `${name} was called on a transaction that is over`, { operation: name });
     if (operation.again !== undefined) throw new StoreError("invalid_input", `${name} works in steps, and cannot be part of atomically`, { operation: name });
-    calls.push(outgoing(name, operation, input, { ...options, ...own }));
+    calls.push(outgoing(name, operation, input, { ...options, idempotencyKey: undefined, ...own }));
+    inputs.push(name, input);
   });
   try {
     const returned = record(tx as RecordersOf<Table>);
-    if (!(returned instanceof Promise)) return calls;
+    if (!(returned instanceof Promise)) return keyedTogether(calls, inputs, options);
     returned.catch(() => undefined);
     throw new StoreError("invalid_input", "atomically: the calls are recorded synchronously, so the function must not be async");
   } finally {
@@ -113,10 +121,11 @@ interface Calling {
 
 /** The error is made here, after an await, so that V8's async stack trace names the caller without a capture for every call. */
 async function call({ courier, name, operation }: Calling, input: unknown, options: CallOptions): Promise<unknown> {
-  const [answer] = await courier.send([outgoing(name, operation, input, options)], false, options);
+  const sent = outgoing(name, operation, input, options);
+  const [answer] = await courier.send([sent], false, options);
   const [ok, wire] = answer as Answer;
   if (!ok) throw fromWireFailure(wire, name);
-  return operation.output.fromWire(wire);
+  return operation.open(operation.output.fromWire(wire), sent.kept);
 }
 
 /** All steps together have one deadline, and a failure of a later one leaves what the earlier ones did. */
@@ -145,11 +154,17 @@ async function* stream(calling: Calling, input: unknown, options: CallOptions): 
   }
 }
 
-function outgoing(name: string, operation: AnyOperation, input: unknown, { actor, requestId }: CallOptions): Outgoing {
-  const caller = actor === undefined && requestId === undefined ? undefined : ([actor, requestId] as const);
+type OutgoingOptions = { readonly [Name in keyof CallOptions]?: CallOptions[Name] | undefined };
+
+function outgoing(name: string, operation: AnyOperation, input: unknown, { actor, requestId, idempotencyKey: key }: OutgoingOptions): Outgoing {
   try {
-    if (caller !== undefined) checkCaller({ actor, requestId });
-    return { name, operation, wire: operation.encode(input).map(copyBytes), caller };
+    const { sent, kept } = operation.seal(input);
+    const wire = operation.encode(sent).map(copyBytes);
+    // Reads need no key, and every step of what works in steps is the same request.
+    const keyed = key !== undefined && operation.access === "write" && operation.again === undefined;
+    const idempotency = keyed ? { key, request: hashRequest(input) } : undefined;
+    checkCaller({ actor, requestId, idempotency });
+    return { name, operation, wire, caller: callerOf(actor, requestId, idempotency), kept };
   } catch (error) {
     if (error instanceof StoreError) throw new StoreError(error.code, `${name}: ${error.message}`, { details: error.details, operation: name });
     // A getter or a proxy of the caller's threw.
@@ -158,6 +173,24 @@ function outgoing(name: string, operation: AnyOperation, input: unknown, { actor
       cause: error,
     });
   }
+}
+
+function callerOf(actor: string | undefined, requestId: string | undefined, idempotency: Idempotency | undefined): WireCaller {
+  if (idempotency !== undefined) return [actor, requestId, idempotency.key, idempotency.request];
+  return actor === undefined && requestId === undefined ? undefined : [actor, requestId];
+}
+
+/** The key of an atomic envelope stands for all its calls: each carries it with its place, and the hash of them all. */
+function keyedTogether(calls: readonly Outgoing[], inputs: readonly unknown[], { idempotencyKey }: CallOptions): readonly Outgoing[] {
+  if (idempotencyKey === undefined) return calls;
+  const request = hashRequest(inputs);
+  return calls.map((call, index) => {
+    const [actor, requestId, own] = call.caller ?? [];
+    const idempotency = { key: `${idempotencyKey} ${index}`, request };
+    if (own !== undefined) return call;
+    checkCaller({ actor, requestId, idempotency });
+    return { ...call, caller: callerOf(actor, requestId, idempotency) };
+  });
 }
 
 /** The caller may use its buffer again, or hand it on, before the call is sent. And sent as it is, a view takes all that it looks into along. */

@@ -11,6 +11,8 @@ export interface Outgoing {
   readonly operation: AnyOperation;
   readonly wire: readonly unknown[];
   readonly caller: WireCaller;
+  /** What the operation wants back with the answer; it never travels. */
+  readonly kept: unknown;
 }
 
 /** When to stop waiting for an answer. */
@@ -257,6 +259,8 @@ function runsOf(parcels: readonly Parcel[]): Parcel[][] {
 function continues(run: readonly Parcel[], { calls, guarded, apart }: Parcel): boolean {
   const [first, last, next] = [run[0]?.calls[0], run.at(-1)?.calls[0], calls[0]] as [Outgoing, Outgoing, Outgoing];
   const { joining } = next.operation;
+  // A key stands for one call.
+  if (last.caller?.[2] !== undefined || next.caller?.[2] !== undefined) return false;
   if (joining === undefined || last.operation !== next.operation || guarded || run[0]?.guarded || apart) return false;
   if (last.caller?.[0] !== next.caller?.[0] || last.caller?.[1] !== next.caller?.[1]) return false;
   return joining.follows(next.wire, last.wire, first.wire);

@@ -3,8 +3,9 @@
 import type { Driver, Job, Runnable, Settled } from "./drivers/driver.ts";
 import { StoreError, toWireFailure } from "./errors.ts";
 import type { Limits } from "./limits.ts";
-import { type Caller, type Change, type Context, checkCaller, Later, type Operation } from "./operation.ts";
+import { type Caller, type Change, type Context, checkCaller, Later, type Operation, type Serving } from "./operation.ts";
 import { recordChanges } from "./operations/changes.ts";
+import { claimKey, releaseKey, storeReply } from "./operations/idempotency.ts";
 import type { Body } from "./sql.ts";
 import type { Answer } from "./wire.ts";
 
@@ -48,13 +49,14 @@ interface DispatcherOptions {
   readonly operations: OperationTable;
   readonly driver: Driver;
   readonly limits: Limits;
-  /** Figures for maintenance.stats. */
-  serving(): Readonly<Record<string, number>>;
+  serving(): Serving;
   /** Told of every failure that is a fault of ours, with its cause. */
   onInternal(error: StoreError): void;
+  /** Told of the tokens that committed calls have used. */
+  onUsed?(tokenId: string, at: Date): void;
 }
 
-export function createDispatcher({ operations, driver, limits, serving, onInternal }: DispatcherOptions): Dispatcher {
+export function createDispatcher({ operations, driver, limits, serving, onInternal, onUsed }: DispatcherOptions): Dispatcher {
   const table = new Map(Object.entries(operations).flatMap(([entity, verbs]) => Object.entries(verbs).map(([verb, one]) => [`${entity}.${verb}`, one])));
 
   return {
@@ -68,17 +70,32 @@ export function createDispatcher({ operations, driver, limits, serving, onIntern
 
     async run(all, budgetMs) {
       const jobs = all.slice(0, endOf(all));
-      const touched = jobs.map(() => new Set<string>());
-      const prepared = jobs.map((calls, index) => prepare(calls, touched[index] as Set<string>, limits, serving));
+      const traces = jobs.map(() => new Trace());
+      const prepared = jobs.map((calls, index) => prepare(calls, traces[index] as Trace, limits, serving));
       const group = await driver.transact(prepared, budgetMs);
       const topics = new Set<string>();
       const outcomes = group.settled.map((settled, index) => {
-        if (settled.ok) for (const topic of touched[index] as Set<string>) topics.add(topic);
+        const trace = traces[index] as Trace;
+        if (settled.ok) {
+          for (const topic of trace.topics) topics.add(topic);
+          for (const [tokenId, at] of trace.used) onUsed?.(tokenId, at);
+        }
         return outcomeOf(jobs[index] as readonly Call[], settled, onInternal);
       });
       return { outcomes, topics, wrote: group.wrote };
     },
   };
+}
+
+/** What a job leaves besides rows, once it is committed. */
+class Trace {
+  readonly topics = new Set<string>();
+  readonly used = new Map<string, Date>();
+
+  clear(): void {
+    this.topics.clear();
+    this.used.clear();
+  }
 }
 
 /** Changes are written last, so a call that reads them cannot share a transaction with a write before it. */
@@ -91,14 +108,16 @@ function endOf(jobs: readonly (readonly Call[])[]): number {
   return jobs.length;
 }
 
-function prepare(calls: readonly Call[], topics: Set<string>, limits: Limits, serving: DispatcherOptions["serving"]): Job {
+function prepare(calls: readonly Call[], trace: Trace, limits: Limits, serving: DispatcherOptions["serving"]): Job {
   return calls.map((call, index): Runnable => {
     let context: RunContext | undefined;
     return {
       access: call.operation.access,
+      // With a key it touches that too.
+      touches: isKeyed(call) ? undefined : call.operation.touches(call.input),
       start(now) {
-        if (index === 0) topics.clear();
-        context = new RunContext(now, limits, serving, topics);
+        if (index === 0) trace.clear();
+        context = new RunContext(now, limits, serving, trace);
         return runCall(call, calls.length === 1, context);
       },
       finish: () => (context === undefined || context.changes.length === 0 ? undefined : recordChanges(context.changes, call.caller, context)),
@@ -111,32 +130,48 @@ class RunContext implements Context {
   readonly limits: Limits;
   readonly changes: Change[] = [];
   readonly #serving: DispatcherOptions["serving"];
-  readonly #topics: Set<string>;
 
-  constructor(now: Date, limits: Limits, serving: DispatcherOptions["serving"], topics: Set<string>) {
+  constructor(now: Date, limits: Limits, serving: DispatcherOptions["serving"], trace: Trace) {
     this.now = now;
     this.limits = limits;
     this.#serving = serving;
-    this.#topics = topics;
-    this.wake = (topic) => void this.#topics.add(topic);
+    this.wake = (topic) => void trace.topics.add(topic);
     this.changed = (change) => void this.changes.push(change);
+    this.used = (tokenId) => void trace.used.set(tokenId, now);
   }
 
-  get serving(): Readonly<Record<string, number>> {
+  get serving(): Serving {
     return this.#serving();
   }
 
   readonly wake: (topic: string) => void;
   readonly changed: (change: Change) => void;
+  readonly used: (tokenId: string) => void;
 }
 
-function* runCall({ operation, input }: Call, alone: boolean, context: RunContext): Body<unknown> {
+/** With an idempotency key, look-up, run and storing of the reply are one transaction; what found nothing yet, or failed, stores nothing. */
+function* runCall(call: Call, alone: boolean, context: RunContext): Body<unknown> {
+  const { operation, input, caller, name } = call;
+  const idempotency = caller.idempotency && isKeyed(call) ? { ...caller.idempotency, operation: name, actor: caller.actor ?? "" } : undefined;
+  if (idempotency !== undefined) {
+    const stored = yield* claimKey(idempotency, context);
+    if (stored !== undefined) return stored.reply;
+  }
   const result = yield* operation.run(input, context);
+  if (idempotency !== undefined) {
+    if (result instanceof Later) yield* releaseKey(idempotency);
+    else yield* storeReply(idempotency, operation.output.toWire(result));
+  }
   if (!(result instanceof Later)) return operation.output.toWire(result);
   // Nothing waits among others: "nothing yet" is final, and a failure undoes them all.
   if (!alone && result.whenOver instanceof StoreError) throw result.whenOver;
   const whenOver = result.whenOver instanceof StoreError ? result.whenOver : operation.output.toWire(result.whenOver);
   return new Later(result.topics, whenOver);
+}
+
+/** A read needs no key. What works in steps is made to be repeated, and its steps are all the same request. */
+function isKeyed({ operation, caller }: Call): boolean {
+  return caller.idempotency !== undefined && operation.access === "write" && operation.again === undefined;
 }
 
 function outcomeOf(calls: readonly Call[], settled: Settled, onInternal: (error: StoreError) => void): Outcome {
@@ -152,11 +187,11 @@ function over({ whenOver }: Later<unknown>): Answer {
 }
 
 /** Codes that any operation may answer with, besides its own. */
-const universal = new Set<string>(["invalid_input", "constraint", "busy", "storage_full", "corrupt", "internal"]);
+const universal = new Set<string>(["invalid_input", "constraint", "busy", "deadline_exceeded", "storage_full", "corrupt", "internal"]);
 
 function failed(calls: readonly Call[], { error, index }: Extract<Settled, { ok: false }>, onInternal: (error: StoreError) => void): Answer {
   const call = calls[index] as Call;
-  const declared = universal.has(error.code) || call.operation.errors.includes(error.code);
+  const declared = universal.has(error.code) || call.operation.errors.includes(error.code) || (error.code === "idempotency_mismatch" && isKeyed(call));
   const fault = declared ? error : new StoreError("internal", `${call.name} does not declare ${error.code}`, { cause: error, outcome: error.outcome });
   if (fault.code === "internal" || fault.code === "constraint" || fault.code === "corrupt") onInternal(fault);
   const details = calls.length > 1 ? { ...fault.details, index, operation: call.name } : fault.details;

@@ -10,6 +10,7 @@ export type StoreEvent =
       readonly commands: readonly string[];
       readonly sessions: readonly string[];
       readonly runners: readonly string[];
+      readonly artifacts: readonly string[];
     }
   | { readonly type: "message_refused"; readonly reason: string }
   /** Another living process serves the same file: move to PostgreSQL, or let one of them do the work. */

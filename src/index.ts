@@ -1,15 +1,23 @@
 // The public surface; re-exports only.
+export type { Liveness } from "./actor/heartbeat.ts";
 export type { CallOptions } from "./client.ts";
 export { type ErrorCode, errorCodes, type Outcome, StoreError, storeError } from "./errors.ts";
 export type { Logger, StoreEvent } from "./events.ts";
+export { type FileHash, hashFile } from "./hashFile.ts";
+export { type AuthenticateOptions, type Authentication, authenticate } from "./http/authenticate.ts";
+export { type CheckedStore, type HealthHandlerOptions, healthHandler } from "./http/health.ts";
 export { defaultLimits, type Limits } from "./limits.ts";
+export type { Account, AccountKind } from "./model/accounts.ts";
+export type { Artifact, ArtifactKind, ArtifactState } from "./model/artifacts.ts";
 export type { ChangeRow } from "./model/changes.ts";
 export type { Claim, Command, CommandState } from "./model/commands.ts";
+export type { Health, HealthChecks } from "./model/health.ts";
 export { newId } from "./model/ids.ts";
 export type { Chunk, LogPage } from "./model/logs.ts";
 export type { Repository } from "./model/repositories.ts";
 export type { Runner } from "./model/runners.ts";
 export type { Session, SessionState } from "./model/sessions.ts";
+export { type MintedToken, type Principal, type Scope, scopes, type Token, type TokenKind } from "./model/tokens.ts";
 export type { Lease, Release, Worktree, WorktreeState } from "./model/worktrees.ts";
 export { createRunnerPool, type RunnerPool, type RunnerPoolOptions } from "./runners/pool.ts";
 export type { RunnerContext, RunnerTask } from "./runners/thread.ts";

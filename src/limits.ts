@@ -7,6 +7,8 @@ export const bounds = {
   jsonBytes: 256 * 1024,
   jsonDepth: 32,
   jsonKeys: 10_000,
+  /** Of one number, as text; of a bigint, which takes time to read that grows with the square of its length. */
+  jsonNumberLength: 1_000,
   logChunkBytes: 64 * 1024,
   logReadBytes: 1024 * 1024,
   pageRows: 50,
@@ -16,6 +18,8 @@ export const bounds = {
   waitMsMax: 86_400_000,
   /** Of an actor, and of a request id. */
   callerLength: 200,
+  /** Of an idempotency key. */
+  keyLength: 200,
 } as const;
 
 /** Settable with `openStore({ limits })`. */
@@ -27,6 +31,8 @@ export const defaultLimits = {
   /** Calls of one client that were sent and not answered. */
   queueCalls: 10_000,
   queueBytes: 16 * 1024 * 1024,
+  /** Parts of logs that one client has asked for and not been sent yet. */
+  resultBytes: 64 * 1024 * 1024,
   /** Calls of one client that wait for something to happen. */
   parkedCalls: 1_000,
   /** One transaction: whichever comes first. */
@@ -34,6 +40,11 @@ export const defaultLimits = {
   groupMs: 5,
   /** How long a runner stays `stalled` after its heartbeats stopped before it is `gone`. */
   runnerGoneMs: 300_000,
+  /** How long the answer to a call with an idempotency key is kept. */
+  idempotencyMs: 86_400_000,
+  /** Uses of tokens are written together, so often, and at once when so many tokens were used. */
+  lastUsedFlushMs: 60_000,
+  lastUsedTokens: 1_000,
   reapRows: 50,
   reapEveryMs: 1_000,
   /** When wall time and elapsed time drift apart by more than this, the clock has jumped. */
@@ -55,6 +66,14 @@ export const defaultLimits = {
   groupLockMs: 100,
   /** Calls that wait run again this often, should a notification have been lost. */
   rewakeMs: 5_000,
+  /** Not ready when less than this can still be stored, or a queue is fuller than this share of its limit, in percent. */
+  leftBytesMin: 16 * 1024 * 1024,
+  queuePercentMax: 90,
+  /** After a write that could not be stored: how often to try again whether one can. */
+  probeEveryMs: 1_000,
+  /** The database thread beats so often, and is stuck when it has not for so long. */
+  beatEveryMs: 250,
+  stuckMs: 10_000,
   /** A call that names no `timeoutMs`; an operation that waits adds its wait. */
   callMs: 30_000,
   /** After a cancel or a deadline: how long the client waits to learn what became of the call. */

@@ -3,7 +3,8 @@ import { z } from "zod";
 import { type Details, type ErrorCode, StoreError } from "./errors.ts";
 import { bounds, type Limits } from "./limits.ts";
 import type { Codec } from "./model/codec.ts";
-import { isStorable } from "./model/json.ts";
+import { Json } from "./model/fields.ts";
+import { isStorable, parseJson } from "./model/json.ts";
 import type { Body } from "./sql.ts";
 
 export type Access = "read" | "write";
@@ -22,26 +23,65 @@ export interface Change {
   readonly detail?: Details | undefined;
 }
 
+/** What the serving side knows of itself; for maintenance.stats and health. */
+export interface Serving {
+  readonly counts: Readonly<Record<string, number>>;
+  readonly lanes: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  /** How full the fullest queue is, of 1. */
+  readonly queueFullness: number;
+  readonly lastWrite: LastWrite | undefined;
+  /** Of the database: what its driver can tell without asking anybody. */
+  readonly database: DatabaseFacts;
+}
+
+/** The last transaction that wrote, or that could not. */
+export interface LastWrite {
+  readonly agoMs: number;
+  readonly failed: ErrorCode | undefined;
+}
+
+export interface DatabaseFacts {
+  /** The last revision that this code knows. */
+  readonly schemaHead?: string;
+  /** How much more can be stored; absent where only the server knows. */
+  readonly leftBytes?: number;
+  /** Sizes, and settings as they are really in force. */
+  readonly figures?: Readonly<Record<string, number | string>>;
+}
+
+export const nothingServed: Serving = { counts: {}, lanes: {}, queueFullness: 0, lastWrite: undefined, database: {} };
+
 /** What a body knows besides its input. Time stands still within a transaction. */
 export interface Context {
   readonly now: Date;
   readonly limits: Limits;
-  /** Figures of the serving side, if it has any; for maintenance.stats. */
-  readonly serving: Details;
+  readonly serving: Serving;
   /** Calls that wait on this topic run again after the commit. */
   wake(topic: string): void;
   /** Adds a row to `changes`, written last in the same transaction. */
   changed(change: Change): void;
+  /** A token was used: written later, together with other uses, because a read cannot write. */
+  used(tokenId: string): void;
 }
 
 /** Who asked, for the audit rows. */
 export interface Caller {
   readonly actor: string | undefined;
   readonly requestId: string | undefined;
+  /** Set when the same call made again is to have the same answer, and run once. */
+  readonly idempotency: Idempotency | undefined;
 }
 
-/** Both go into rows, so they are text that both engines store. Fails invalid_input. */
-export function checkCaller({ actor, requestId }: Caller): void {
+export interface Idempotency {
+  readonly key: string;
+  /** SHA-256 of the caller's input before defaults, in hexadecimal. */
+  readonly request: string;
+}
+
+export const nobody: Caller = { actor: undefined, requestId: undefined, idempotency: undefined };
+
+/** All of it goes into rows, so it is text that both engines store. Fails invalid_input. */
+export function checkCaller({ actor, requestId, idempotency }: Caller): void {
   for (const value of [actor, requestId] as readonly unknown[]) {
     if (value === undefined || (typeof value === "string" && value.length <= bounds.callerLength && isStorable(value))) continue;
     throw new StoreError(
@@ -49,6 +89,13 @@ export function checkCaller({ actor, requestId }: Caller): void {
       `actor and requestId: expected text of at most ${bounds.callerLength} characters, without U+0000 or a lone surrogate`,
     );
   }
+  if (idempotency === undefined) return;
+  const { key, request } = idempotency as { key: unknown; request: unknown };
+  if (typeof key !== "string" || key === "" || key.length > bounds.keyLength || !isStorable(key)) {
+    throw new StoreError("invalid_input", `idempotencyKey: expected text of 1 to ${bounds.keyLength} characters, without U+0000 or a lone surrogate`);
+  }
+  if (typeof request !== "string" || !/^[0-9a-f]{64}$/.test(request))
+    throw new StoreError("invalid_input", "idempotencyKey: expected a SHA-256 of the request");
 }
 
 /** "Nothing yet": the call is parked, and runs again after a commit that touched a topic. When its time is up, `whenOver` is the answer. */
@@ -67,13 +114,22 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   readonly errors: readonly ErrorCode[];
   /** The fields in the order in which they travel. */
   readonly keys: readonly string[];
+  /** What the caller gives. */
   readonly inputSchema: z.ZodObject;
-  readonly output: Codec<Output>;
+  readonly output: Codec<unknown>;
+  /** On the caller's thread, before `encode`: what is to be sent instead of what was given, and what stays there for `open`. Fails invalid_input. */
+  seal(input: Input): { readonly sent: unknown; readonly kept: unknown };
+  /** On the caller's thread, after decoding: what the caller is given. */
+  open(output: unknown, kept: unknown): Output;
   /** On the caller's side: full validation, defaults, encoding. Fails invalid_input. */
-  encode(input: Input): readonly unknown[];
+  encode(sent: unknown): readonly unknown[];
   /** Before the body: the same bounds again, on what arrived. Fails invalid_input. */
   decode(wire: unknown): never;
   run(input: never, context: Context): Body<unknown>;
+  /** Names all that the call reads and writes: calls with different names do not meet. Undefined when it is not so simple. */
+  touches(input: never): string | undefined;
+  /** How many bytes the result may have, where that is many; they are bounded per client. */
+  resultBytes(input: never): number;
   /** Whether it reads `changes`, which are written last in a transaction. */
   readonly readsChanges: boolean;
   /** Whether a call may be parked, by its input; such a call travels alone, so that nothing else waits for its answer. */
@@ -97,6 +153,13 @@ export interface Joining<Input> {
   join(run: readonly Input[]): Input;
 }
 
+/** For what must not travel: what the caller gives is replaced by what is sent, and the answer completed with what was kept. */
+export interface Sealing<Given, Sent, Output, Result> {
+  /** `given` has passed the schema. */
+  seal(given: Given): { readonly sent: Sent; readonly kept: unknown };
+  open(output: Output, kept: unknown): Result;
+}
+
 export interface Stream<Input, Output, Item> {
   items(page: Output): readonly Item[];
   /** The input of the next page, or undefined when the stream has ended. */
@@ -109,6 +172,8 @@ interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
   readonly input: Schema;
   readonly output: Codec<Output, Raw>;
   readonly errors: readonly ErrorCode[];
+  readonly touches?: (input: z.output<Schema>) => string;
+  readonly resultBytes?: (input: z.output<Schema>) => number;
   readonly readsChanges?: boolean;
   run(input: z.output<Schema>, context: Context): Body<NoInfer<Raw> | Later<NoInfer<Raw> | StoreError>>;
   readonly waitMs?: (input: z.output<Schema>) => number;
@@ -117,10 +182,23 @@ interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
   readonly joining?: Joining<z.output<Schema>>;
 }
 
+/** An operation of which a part stays on the caller's thread: `given` is the caller's schema, `input` that of what is sent. */
+export function sealedOperation<Given extends z.ZodObject, Schema extends z.ZodObject, Output, Raw, Result>(
+  definition: Definition<Schema, Output, Raw, never> & { readonly given: Given } & Sealing<z.output<Given>, z.input<Schema>, Output, Result>,
+): Operation<z.input<Given>, Result> {
+  const { given, seal, open, ...rest } = definition;
+  return {
+    ...(operation(rest) as unknown as Operation<z.input<Given>, Result>),
+    inputSchema: given,
+    seal: (input) => seal(parse(given, input) as z.output<Given>),
+    open: (output, kept) => open(output as Output, kept),
+  };
+}
+
 export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>(
   definition: Definition<Schema, Output, Raw, Item>,
 ): Operation<z.input<Schema>, Output, Item> {
-  const { access, lane = "normal", input, output, errors, run, readsChanges = false, waitMs, stream, again, joining } = definition;
+  const { access, lane = "normal", input, output, errors, run, touches, resultBytes, readsChanges = false, waitMs, stream, again, joining } = definition;
   const keys = Object.keys(input.shape);
   const stored = storedForm(input);
   const wireOf = (value: unknown): unknown[] => keys.map((key) => (value as Record<string, unknown>)[key]);
@@ -135,13 +213,17 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     errors,
     keys,
     inputSchema: input,
-    output: output as Codec<Output>,
+    output: output as Codec<unknown>,
+    seal: (value) => ({ sent: value, kept: undefined }),
+    open: (value) => value as Output,
     encode: (value) => wireOf(parse(input, value)),
     decode(wire) {
       if (!Array.isArray(wire) || wire.length > keys.length) throw new StoreError("invalid_input", "malformed input");
       return parse(stored, inputOf(wire)) as never;
     },
     run: run as Operation["run"],
+    touches: (touches ?? (() => undefined)) as Operation["touches"],
+    resultBytes: (resultBytes ?? (() => 0)) as Operation["resultBytes"],
     readsChanges,
     waits: waitMs !== undefined,
     waitMs: (waitMs ?? (() => 0)) as Operation["waitMs"],
@@ -166,6 +248,8 @@ function parse(schema: z.ZodType, value: unknown): unknown {
 
 /** The schema of what has been encoded already: every codec replaced by its output side. */
 function storedForm(schema: z.ZodType): z.ZodType {
+  if (schema === Json) return storedJson();
+  if (schema instanceof z.ZodPipe && schema.def.out === Json) return storedJson(schema.def.in as z.ZodType);
   if (schema instanceof z.ZodPipe) return storedForm(schema.def.out as z.ZodType);
   if (schema instanceof z.ZodOptional || schema instanceof z.ZodNullable || schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault) {
     return schema.clone({ ...schema.def, innerType: storedForm(schema.def.innerType as z.ZodType) } as never) as z.ZodType;
@@ -176,6 +260,18 @@ function storedForm(schema: z.ZodType): z.ZodType {
     return schema.clone({ ...schema.def, shape });
   }
   return schema;
+}
+
+/** Text that whoever reads it later can restore, of a value of that schema: what a port sends is read by others. */
+function storedJson(schema: z.ZodType = z.any()): z.ZodType {
+  const restores = (stored: string): boolean => {
+    try {
+      return schema.safeParse(parseJson(stored)).success;
+    } catch {
+      return false;
+    }
+  };
+  return z.string().max(bounds.jsonBytes).refine(restores, { error: "must be JSON as the client writes it" });
 }
 
 /** Ends the body with an expected failure. Nothing that it did remains. */

@@ -76,6 +76,7 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
       matcher(patterns);
       thread.serve(port, patterns);
     },
+    liveness: () => thread.liveness(),
     async close() {
       await within(limits.closeMs, client.drain());
       await thread.close();
@@ -109,6 +110,14 @@ export function placeOf(url: string): Place {
   const path = url.startsWith("sqlite:") ? url.slice("sqlite:".length).replace(/^\/\/(?=\/)/, "") : "";
   if (path !== "" && !path.includes("\u0000")) return { engine: "sqlite", path };
   throw new StoreError("invalid_input", `url: expected sqlite:PATH, such as ${defaultUrl}, or postgres://USER:PASSWORD@HOST:PORT/DATABASE`);
+}
+
+/** What may be shown of a URL: without its password. */
+export function shownUrl(url: string): string {
+  if (placeOf(url).engine === "sqlite") return url;
+  const shown = new URL(url);
+  if (shown.password !== "") shown.password = "***";
+  return shown.href;
 }
 
 /** SQLite takes what is no number for no limit at all. */

@@ -1,8 +1,10 @@
 // What crosses from a client to the side that serves it, and back: flat arrays, because structured clone copies the keys of every object again.
 import type { WireFailure } from "./errors.ts";
 
-/** Who asked: actor and request id, or undefined when the call names neither. */
-export type WireCaller = readonly [actor: string | undefined, requestId: string | undefined] | undefined;
+/** Who asked: actor and request id; idempotency key and the hash of the request that it stands for. Undefined when the call names nothing of it. */
+export type WireCaller =
+  | readonly [actor?: string | undefined, requestId?: string | undefined, key?: string | undefined, request?: string | undefined]
+  | undefined;
 
 /**
  * The calls that a client made in one tick. `calls` holds three values for each: operation name, input values in the order of the

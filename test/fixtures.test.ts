@@ -17,6 +17,10 @@ it("each fixture makes its row and what the row needs", async () => {
   const { claim, fence, command } = await given.claim();
   assert.deepEqual([command.state, fence], ["running", claim.fence]);
   const log = await given.log("text");
+  assert.equal((await given.account()).account.kind, "human");
+  const { token, secret } = await given.token();
+  assert.equal((await store.tokens.verify({ token: secret })).tokenId, token.id);
+  assert.equal((await given.artifact()).artifact.state, "ready");
   assert.deepEqual([log.nextOffset, (await store.logs.read({ commandId: log.command.id })).nextOffset], [4, 4]);
 });
 
@@ -29,6 +33,12 @@ it("each takes what its row should be", async () => {
   assert.deepEqual([command.sessionId, command.argv, command.priority], [session.id, ["x"], 4]);
   const { lease } = await given.lease({ repositoryId: repository.id, owner: "me", ttlMs: 5_000 });
   assert.deepEqual([lease.worktree.repositoryId, lease.worktree.leaseOwner], [repository.id, "me"]);
+  const { account } = await given.account({ kind: "runner" });
+  const { token } = await given.token({ accountId: account.id, kind: "runner", scopes: ["debug:read"] });
+  assert.deepEqual([token.accountId, token.kind, token.scopes], [account.id, "runner", ["debug:read"]]);
+  const { artifact } = await given.artifact({ sessionId: session.id, name: "n", kind: "junit" });
+  assert.deepEqual([artifact.sessionId, artifact.commandId, artifact.name, artifact.kind], [session.id, null, "n", "junit"]);
+  assert.equal(await fixtures(store).adminTokenId(), await given.adminTokenId(), "a store has one first admin");
 });
 
 it("two calls make two rows that do not meet", async () => {

@@ -68,6 +68,7 @@ describe("formatJson", () => {
     "a __proto__ key": JSON.parse('{"__proto__": 1}'),
     "U+0000": "\u0000",
     "a lone surrogate in a key": { "\ud800": 1 },
+    "a bigint of 1 001 digits": 10n ** 1_000n,
     "10 001 keys": Array.from({ length: 10_001 }, () => 0),
     "more than 256 KiB": "x".repeat(256 * 1024),
   };
@@ -103,6 +104,12 @@ describe("parseJson", () => {
     "a URL of nowhere": { json: "::", meta: { values: ["URL"] } },
     "notes that are text": { json: 1, meta: { values: "Date" } },
     "no notes at all": { json: 1, meta: null },
+    "a __proto__ key": '{"json":{"a":{"__proto__":{"polluted":1}}}}',
+    "a number of 100 000 digits": `{"json":${"9".repeat(100_000)}}`,
+    "a fraction of 100 000 digits": `{"json":0.${"1".repeat(100_000)}}`,
+    "a bigint of 100 000 digits": { json: "9".repeat(100_000), meta: { values: ["bigint"] } },
+    "a million brackets": "[".repeat(250_000),
+    "a hundred thousand empty objects": `{"json":[${"{},".repeat(80_000)}{}]}`,
   };
   for (const [what, stored] of Object.entries(hostile)) {
     it(`text that holds ${what} is corrupt, and builds nothing`, () => {
@@ -133,6 +140,35 @@ describe("parseJson", () => {
       }),
       { numRuns: 1_000 },
     );
+  });
+});
+
+describe("limits before parsing", () => {
+  const parse = JSON.parse;
+  const bombs: Readonly<Record<string, string>> = {
+    depth: `{"json":${"[".repeat(100_000)}${"]".repeat(100_000)}}`,
+    width: `{"json":[${"1,".repeat(100_000)}1]}`,
+    length: `{"json":"${"x".repeat(300_000)}"}`,
+    "a long number": `{"json":-${"9".repeat(200_000)}e5}`,
+    "deep notes": `{"json":1,"meta":{"values":${'["map",{"0":'.repeat(20_000)}1`,
+  };
+  for (const [what, text] of Object.entries(bombs)) {
+    it(`${what} is refused by a look at the text, and nothing is built of it`, (t) => {
+      t.mock.method(JSON, "parse", () => assert.fail("it was parsed"));
+      assert.throws(() => parseJson(text), { code: "corrupt" });
+      t.mock.restoreAll();
+      assert.equal(JSON.parse, parse);
+    });
+  }
+
+  it("what stands in a string is not counted, however it is escaped", () => {
+    const value = { a: `${"[{,".repeat(20_000)}\\"${"[".repeat(1_000)}`, b: "9".repeat(50_000), c: ["\\", '"', '\\"', "\\\\"] };
+    assert.deepEqual(parseJson(formatJson(value)), value);
+  });
+
+  it("numbers of any size that a double or a thousand digits hold come back", () => {
+    const value = [Number.MAX_VALUE, -Number.MIN_VALUE, 5e-324, 10n ** 999n, -(10n ** 999n)];
+    assert.deepEqual(parseJson(formatJson(value)), value);
   });
 });
 

@@ -6,6 +6,7 @@ import { createSqliteDriver } from "../src/drivers/sqlite.ts";
 import type { StoreError } from "../src/errors.ts";
 import { defaultLimits } from "../src/limits.ts";
 import { readMigrations } from "../src/migrate/files.ts";
+import { nobody, nothingServed } from "../src/operation.ts";
 
 export function memoryDatabase(): Database.Database {
   const db = new Database(":memory:");
@@ -17,8 +18,13 @@ export function memoryDatabase(): Database.Database {
 export function memoryDispatcher(operations: OperationTable, db = memoryDatabase()) {
   const driver = createSqliteDriver({ db, clock: systemClock, epoch: 1, close: () => void db.close() });
   const faults: StoreError[] = [];
-  const dispatcher = createDispatcher({ operations, driver, limits: defaultLimits, serving: () => ({}), onInternal: (error) => void faults.push(error) });
-  const caller = { actor: undefined, requestId: undefined };
+  const dispatcher = createDispatcher({
+    operations,
+    driver,
+    limits: defaultLimits,
+    serving: () => nothingServed,
+    onInternal: (error) => void faults.push(error),
+  });
   return {
     db,
     driver,
@@ -28,7 +34,7 @@ export function memoryDispatcher(operations: OperationTable, db = memoryDatabase
     async run(...jobs: (readonly [name: string, ...wire: unknown[]] | readonly (readonly [name: string, ...wire: unknown[]])[])[]): Promise<any> {
       const calls = jobs.map((job) => (Array.isArray(job[0]) ? (job as [string, ...unknown[]][]) : [job as [string, ...unknown[]]]));
       const { outcomes } = await dispatcher.run(
-        calls.map((job) => job.map(([name, ...wire]) => dispatcher.admit(name, wire, caller))),
+        calls.map((job) => job.map(([name, ...wire]) => dispatcher.admit(name, wire, nobody))),
         1_000,
       );
       return outcomes.map(({ answers }) => answers);

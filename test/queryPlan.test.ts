@@ -162,7 +162,39 @@ async function exercise(): Promise<void> {
     await store.sessions.delete({ sessionId: logged.session.id });
     await store.runners.drain({ runnerId: logged.runner.id });
     await store.repositories.archive({ repositoryId });
+
+    const { account } = await given.account();
+    await store.accounts.create({ name: account.name, kind: "human" }).catch(() => undefined);
+    await store.tokens.bootstrapAdmin();
+    const { token, secret } = await given.token({ accountId: account.id });
+    await store.tokens.verify({ token: secret });
+    const rotated = await store.tokens.rotate({ tokenId: token.id });
+    await store.tokens.revoke({ tokenId: rotated.token.id });
+    const { session: place } = await given.claim();
+    const content = { sizeBytes: 1, sha256: "0".repeat(64), uri: "file:///x" };
+    const { artifact } = await given.artifact();
+    await store.artifacts.record({ sessionId: place.id, name: "a", ...content });
+    const begun = await store.artifacts.begin({ sessionId: place.id, name: "b" });
+    await store.artifacts.commit({ artifactId: begun.artifact.id, ...content });
+    await store.artifacts.pin({ artifactId: artifact.id });
+    await store.artifacts.get({ artifactId: artifact.id });
+    await store.artifacts.delete({ artifactId: begun.artifact.id });
+    await store.accounts.disable({ accountId: account.id });
+    await store.accounts.get({ accountId: account.id });
+    for (const _ of [1, 2]) await store.accounts.create({ name: "keyed", kind: "agent" }, { idempotencyKey: "k" });
+    await store.worktrees.evict({ repositoryId, owner: "o" }, { idempotencyKey: "k" });
+    await store.commands.claim({ runnerId, sessionId: place.id }, { idempotencyKey: "k" }).catch(() => undefined);
+    for (const page of [{}, { cursor }]) {
+      for (const filter of [{}, { includeDisabled: true }]) await store.accounts.list({ ...filter, ...page });
+      for (const filter of [{}, { accountId: account.id }]) await store.tokens.list({ ...filter, ...page });
+      for (const filter of [{}, { sessionId: place.id }, { commandId: artifact.commandId as string }, { kind: "log" as const }, { state: "ready" as const }]) {
+        await store.artifacts.list({ ...filter, ...page });
+      }
+    }
+    clock.advance(864_000_000);
+    await store.maintenance.reap();
     await store.maintenance.stats();
+    await store.maintenance.health();
     await plain.close();
   } finally {
     Database.prototype.prepare = original;
@@ -173,6 +205,8 @@ describe("query plans", () => {
   let db: Database.Database;
   before(async () => {
     db = memoryDatabase();
+    // The ledger is the opener's, and not of a migration.
+    db.exec("CREATE TABLE schema_migrations (revision TEXT NOT NULL PRIMARY KEY) STRICT");
     await exercise();
   });
   after(() => db.close());
@@ -206,12 +240,22 @@ describe("query plans", () => {
     ["a free tree of an environment", /repository_id = \? AND environment_hash = \? AND state IN/, "worktrees_environment"],
     ["a free tree of a commit", /repository_id = \? AND commit_sha = \? AND state IN/, "worktrees_commit"],
     ["any free tree", /repository_id = \? AND TRUE AND state IN \('idle', 'dirty'\)/, "worktrees_any"],
-    ["the tree to evict", /AND NOT pinned/, "worktrees_evictable"],
+    ["the tree to evict", /FROM worktrees .* AND NOT pinned/, "worktrees_evictable"],
     ["the earliest expiry of a repository's leases", /repository_id = \? AND lease_expires_at IS NOT NULL ORDER BY/, "worktrees_next_free"],
     ["expired commands", /FROM commands WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= \?/, "commands_expiry"],
     ["expired sessions", /FROM sessions WHERE expires_at IS NOT NULL AND ended_at IS NULL/, "sessions_expiry"],
     ["expired trees", /FROM worktrees WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= \? AND TRUE/, "worktrees_expiry"],
     ["runners without heartbeat", /UPDATE runners SET state = \?.* WHERE id IN/, "runners_expiry"],
+    ["the token of a public id", /FROM tokens JOIN accounts .* WHERE tokens\.public_id = \?/, "sqlite_autoindex_tokens_2"],
+    ["a live admin token", /FROM tokens JOIN accounts .* WHERE tokens\.scopes = 'admin'/, "tokens_admin"],
+    [
+      "an artifact of a command by its name",
+      /FROM artifacts WHERE session_id = \? AND command_id = \? AND attempt = \? AND name = \?/,
+      "artifacts_name_in_command",
+    ],
+    ["an artifact of a session by its name", /FROM artifacts WHERE session_id = \? AND command_id IS NULL AND name = \?/, "artifacts_name_in_session"],
+    ["expired artifacts", /FROM artifacts WHERE expires_at IS NOT NULL/, "artifacts_expiry"],
+    ["idempotency keys that are over", /FROM idempotency_keys WHERE expires_at <= \?/, "idempotency_keys_expiry"],
     [
       "running commands of an ending session",
       /UPDATE commands SET state = 'cancelling'.* WHERE session_id = \? AND lease_expires_at IS NOT NULL/,

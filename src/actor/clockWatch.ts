@@ -3,6 +3,7 @@
 import type { Clock } from "../clock.ts";
 import type { Call } from "../dispatch.ts";
 import type { Limits } from "../limits.ts";
+import { nobody } from "../operation.ts";
 import { extendLeases } from "../operations/maintenance.ts";
 
 export function createClockWatch(clock: Clock, limits: Limits) {
@@ -14,7 +15,7 @@ export function createClockWatch(clock: Clock, limits: Limits) {
       const jumpedMs = clock.now() - clock.elapsed() - offsetMs;
       if (jumpedMs <= limits.clockJumpMs) return undefined;
       const input = { aliveAt } as never;
-      return { name: "maintenance.extendLeases", operation: extendLeases, input, caller: { actor: undefined, requestId: undefined }, waitMs: 0 };
+      return { name: "maintenance.extendLeases", operation: extendLeases, input, caller: nobody, waitMs: 0 };
     },
     /** A transaction has ended; after a jump that nobody has dealt with yet, the last look stays what it was. */
     settled(extended: boolean): void {

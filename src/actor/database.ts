@@ -4,11 +4,14 @@ import { systemClock, testClock } from "../clock.ts";
 import { openSqlite, type SqliteOptions } from "../drivers/sqliteFile.ts";
 import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
+import { keepBeating } from "./heartbeat.ts";
 import { createServer, type Server } from "./server.ts";
 
 export type DatabaseThreadData = Omit<SqliteOptions, "clock" | "onSecondServer"> & {
   /** Offsets of a test clock; the system's clock without. */
   readonly clock: SharedArrayBuffer | undefined;
+  /** Where its heart beats, for its owner to see. */
+  readonly heart?: SharedArrayBuffer;
 };
 
 /** From the owner to the thread. Only the owner holds this way in; clients have ports. */
@@ -30,6 +33,8 @@ export function runDatabaseThread(): void {
     if (control.type === "connect") server.serve(control.port, control.patterns);
     else void server.close().then(() => process.exit(0));
   });
+  const { heart, limits } = workerData as DatabaseThreadData;
+  if (heart !== undefined) keepBeating(heart, limits.beatEveryMs);
   report({ type: "ready" });
 }
 

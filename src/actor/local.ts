@@ -11,16 +11,20 @@ import type { Server } from "./server.ts";
 export function localStore(server: Server, limits: Limits): OwnedStore {
   const { backend, lose } = localBackend(server.connect());
   const client = createClient(operations, backend, limits);
+  let open = true;
   const serve: OwnedStore["serve"] = (port, { operations: patterns } = {}) => server.serve(port, patterns);
   return ownedStore(client.methods, {
     limits,
     serve,
+    // Its thread is the caller's own, which is running this.
+    liveness: () => ({ state: open ? "beating" : "dead", beatAgoMs: 0 }),
     connect(connectOptions) {
       const { port1, port2 } = new MessageChannel();
       serve(port2, connectOptions);
       return port1;
     },
     async close() {
+      open = false;
       await within(limits.closeMs, client.drain());
       await server.close();
       lose("the store is closed");

@@ -4,6 +4,7 @@ import type { ClientOf } from "../client.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Operations } from "../operations/table.ts";
+import type { Liveness } from "./heartbeat.ts";
 
 export interface ConnectOptions {
   /** What the port may reach: names such as "commands.claim", or "commands.*". All unless given. */
@@ -25,10 +26,12 @@ export type OwnedStore = Store & {
   connect(options?: ConnectOptions): MessagePort;
   /** Serves a port whose other end somebody else holds already. */
   serve(port: MessagePort, options?: ConnectOptions): void;
+  /** What is known of the thread that holds the database, without asking it. */
+  liveness(): Liveness;
 };
 
 /** However often the store is closed, it is done once, and all wait for it. */
-export function ownedStore(client: ClientOf<Operations>, owner: Pick<OwnedStore, "limits" | "connect" | "serve" | "close">): OwnedStore {
+export function ownedStore(client: ClientOf<Operations>, owner: Pick<OwnedStore, "limits" | "connect" | "serve" | "liveness" | "close">): OwnedStore {
   let closed: Promise<void> | undefined;
   const connect: OwnedStore["connect"] = (options) => {
     if (closed !== undefined) throw new StoreError("closed", "the store is closed");

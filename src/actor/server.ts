@@ -4,12 +4,15 @@ import type { MessagePort } from "node:worker_threads";
 import type { Clock } from "../clock.ts";
 import { createDispatcher } from "../dispatch.ts";
 import type { Driver } from "../drivers/driver.ts";
-import { StoreError } from "../errors.ts";
+import { StoreError, type WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
-import { operations } from "../operations/table.ts";
+import type { Lane, Serving } from "../operation.ts";
+import { operations, servedOperations } from "../operations/table.ts";
+import { LastUsed } from "./lastUsed.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
+import { WriteWatch } from "./writeWatch.ts";
 
 export interface ServerOptions {
   /** Each runs one transaction at a time. A client's calls all go through one of them, so that they run in order. */
@@ -34,13 +37,22 @@ export interface Server {
 }
 
 export function createServer({ drivers, clock, limits, shared, onCommit, onEvent }: ServerOptions): Server {
+  const onFault = (error: StoreError): void => onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) });
+  const serving = (): Serving => ({
+    counts: combine(mailboxes.map((mailbox) => mailbox.figures())),
+    lanes: combineLanes(mailboxes.map((mailbox) => mailbox.lanes())),
+    queueFullness: Math.max(...mailboxes.map(({ fullness }) => fullness)),
+    lastWrite: writes.last,
+    database: (drivers[0] as Driver).facts(),
+  });
   const mailboxes = drivers.map((driver): Mailbox => {
     const dispatcher = createDispatcher({
-      operations,
+      operations: servedOperations,
       driver,
       limits,
-      serving: () => combine(mailboxes.map((mailbox) => mailbox.figures())),
-      onInternal: (error) => onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) }),
+      serving,
+      onInternal: onFault,
+      onUsed: (tokenId, at) => lastUsed.note(tokenId, at),
     });
     const mailbox = new Mailbox({
       dispatcher,
@@ -52,16 +64,19 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
         for (const other of mailboxes) if (other !== mailbox) other.touch(topics);
         onCommit?.(topics);
       },
+      onFault,
+      onWrite: (failed) => writes.note(failed),
     });
     return mailbox;
   });
   let turn = 0;
   const connectAny = (mayCall: (name: string) => boolean): Inbox => (mailboxes[turn++ % mailboxes.length] as Mailbox).connect(mayCall);
-  const stopReaping = reapRegularly(
-    connectAny(() => true),
-    limits.reapEveryMs,
-    onEvent,
-  );
+  const everything = () => true;
+  const lastUsed = new LastUsed(connectAny(everything), limits);
+  const prober = connectAny(everything);
+  let probes = 0;
+  const writes = new WriteWatch(limits, () => prober.post([++probes, false, ["maintenance.probe", [], undefined]]));
+  const stopReaping = reapRegularly(connectAny(everything), limits.reapEveryMs, onEvent);
   const connect = (patterns?: readonly string[]) => connectAny(matcher(patterns));
   const ports = new Set<MessagePort>();
   let closing = false;
@@ -73,7 +88,12 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
         port.close();
         return;
       }
-      servePort(port, connect(patterns), limits.queueCalls, (reason) => onEvent({ type: "message_refused", reason }));
+      let refused = 0;
+      // A peer that sends nothing else must not fill anybody's log.
+      const onRefused = (reason: string): void => {
+        if (refused++ < refusalsTold) onEvent({ type: "message_refused", reason });
+      };
+      servePort(port, connect(patterns), limits.queueCalls, onRefused);
       ports.add(port);
       port.on("close", () => ports.delete(port));
     },
@@ -83,12 +103,22 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     async close() {
       closing = true;
       stopReaping();
+      writes.stop();
+      await lastUsed.flush();
       await Promise.all(mailboxes.map((mailbox) => mailbox.close()));
       await Promise.all(drivers.map((driver) => driver.close()));
       // Without a thread of its own that ends, a port would keep the process alive, and its other end waiting.
       for (const port of ports) port.close();
     },
   };
+}
+
+/** Of each port. */
+const refusalsTold = 10;
+
+function combineLanes(all: readonly Record<Lane, Record<string, number>>[]): Serving["lanes"] {
+  const lane = (name: Lane) => combine(all.map((lanes) => lanes[name]));
+  return { urgent: lane("urgent"), normal: lane("normal"), background: lane("background") };
 }
 
 /** Sums, but of a maximum the largest. */
@@ -102,13 +132,14 @@ function combine(all: readonly Readonly<Record<string, number>>[]): Record<strin
   return combined;
 }
 
+const names: ReadonlySet<string> = new Set(Object.entries(operations).flatMap(([entity, verbs]) => Object.keys(verbs).map((verb) => `${entity}.${verb}`)));
+
 /** Which operations a port may reach. Fails invalid_input on a pattern that matches none. */
 export function matcher(patterns: readonly string[] | undefined): (name: string) => boolean {
-  if (patterns === undefined) return () => true;
-  const names = Object.entries(operations).flatMap(([entity, verbs]) => Object.keys(verbs).map((verb) => `${entity}.${verb}`));
+  if (patterns === undefined) return (name) => names.has(name);
   const allowed = new Set<string>();
   for (const pattern of patterns) {
-    const matched = names.filter((name) => name === pattern || (pattern.endsWith(".*") && name.startsWith(pattern.slice(0, -1))));
+    const matched = [...names].filter((name) => name === pattern || (pattern.endsWith(".*") && name.startsWith(pattern.slice(0, -1))));
     if (matched.length === 0)
       throw new StoreError("invalid_input", `operations: ${pattern} matches no operation; name one, such as commands.claim, or commands.*`);
     for (const name of matched) allowed.add(name);
@@ -118,16 +149,24 @@ export function matcher(patterns: readonly string[] | undefined): (name: string)
 
 /** One pass at a time; a pass that found all it may take is followed by the next at once. Every 0 ms means never. */
 function reapRegularly(inbox: Inbox, everyMs: number, onEvent: ServerOptions["onEvent"]): () => void {
+  const onFailure = ([code, message]: WireFailure): void => {
+    if (code !== "closed") onEvent({ type: "fault", code, message: `the reaper failed: ${message}`, cause: undefined });
+  };
   if (everyMs === 0) return () => undefined;
   let stopped = false;
   let timer: NodeJS.Timeout;
   let id = 0;
+  const { output, open } = operations.maintenance.reap;
+  const decode = (wire: unknown) => open(output.fromWire(wire), undefined);
   const reap = async (): Promise<void> => {
     const [, , [ok, wire]] = await inbox.post([++id, false, ["maintenance.reap", [], ["reaper", undefined]]]);
-    const [worktrees, commands, sessions, runners, more] = (ok === true ? wire : [[], [], [], [], 0]) as [string[], string[], string[], string[], number];
-    const reaped = { worktrees, commands, sessions, runners };
-    if (Object.values(reaped).some((ids) => ids.length > 0)) onEvent({ type: "reaped", ...reaped });
-    if (!stopped) timer = setTimeout(reap, more === 1 ? 0 : everyMs);
+    if (ok !== true) onFailure(wire as WireFailure);
+    const pass = ok === true ? decode(wire) : undefined;
+    if (pass !== undefined) {
+      const { more: _more, keys: _keys, ...reaped } = pass;
+      if (Object.values(reaped).some((ids) => ids.length > 0)) onEvent({ type: "reaped", ...reaped });
+    }
+    if (!stopped) timer = setTimeout(reap, pass?.more ? 0 : everyMs);
   };
   timer = setTimeout(reap, everyMs);
   return () => {

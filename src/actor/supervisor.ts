@@ -4,19 +4,22 @@ import { fromWireFailure, StoreError } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import { workerUrl } from "../package.ts";
 import type { Control, DatabaseThreadData, Report } from "./database.ts";
+import { beatAgoMs, type Liveness, newHeart } from "./heartbeat.ts";
 
 export interface DatabaseThread {
   /** A new port to the thread. Fails closed when the thread ends, or has ended. */
   connect(patterns?: readonly string[]): MessagePort;
   /** Lets the thread serve this port, or closes it when the thread ends: its other end learns that nobody will answer. */
   serve(port: MessagePort, patterns?: readonly string[]): void;
+  liveness(): Liveness;
   /** Lets the thread finish what it has and end by itself; after closeMs it is ended. */
   close(): Promise<void>;
 }
 
 /** Resolves when the database is open. Fails as openSqlite does. */
 export async function startDatabaseThread(data: DatabaseThreadData, onEvent: (event: StoreEvent) => void): Promise<DatabaseThread> {
-  const worker = new Worker(workerUrl("database"), { workerData: data, name: "debug-server-db" });
+  const heart = newHeart();
+  const worker = new Worker(workerUrl("database"), { workerData: { ...data, heart } satisfies DatabaseThreadData, name: "debug-server-db" });
   const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
   let closing = false;
   let ended = false;
@@ -56,6 +59,10 @@ export async function startDatabaseThread(data: DatabaseThreadData, onEvent: (ev
     serve(port, patterns) {
       if (closing || ended) port.close();
       else control({ type: "connect", port, patterns }, [port]);
+    },
+    liveness() {
+      const agoMs = beatAgoMs(heart);
+      return { state: ended ? "dead" : agoMs > data.limits.stuckMs ? "stuck" : "beating", beatAgoMs: agoMs };
     },
     async close() {
       if (!closing) {

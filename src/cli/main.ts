@@ -3,8 +3,10 @@ import { Command } from "commander";
 import { packageVersion } from "../package.ts";
 import { addDemo } from "./demo.ts";
 import { exitCodeOf, sentenceOf } from "./exit.ts";
+import { addHealth } from "./health.ts";
+import { harmless } from "./table.ts";
 
-const groups: readonly ((program: Command) => void)[] = [addDemo];
+const groups: readonly ((program: Command) => void)[] = [addDemo, addHealth];
 
 export async function main(argv: string[]): Promise<void> {
   process.stdout.on("error", ignoreNoReader);
@@ -14,7 +16,7 @@ export async function main(argv: string[]): Promise<void> {
   } catch (error) {
     process.exitCode = exitCodeOf(error);
     const sentence = sentenceOf(error);
-    if (sentence !== undefined) process.stderr.write(`debug-server-db: ${sentence}\n`);
+    if (sentence !== undefined) process.stderr.write(`debug-server-db: ${harmless(sentence)}\n`);
   }
 }
 
@@ -29,7 +31,8 @@ function createProgram(): Command {
     .description("The metadata store of a debug/test server.")
     .version(packageVersion)
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "debug-server-db: ")) })
+    // An argument comes back in the message about it.
+    .configureOutput({ outputError: (text, write) => write(harmless(text.replace(/^error: /, "debug-server-db: "))) })
     .addHelpText("after", exitCodeHelp);
   for (const add of groups) add(program);
   return program;

@@ -14,10 +14,11 @@ export interface Column {
 }
 
 export function formatTable(columns: readonly Column[], stream: NodeJS.WriteStream): string {
+  const safe = columns.map((column) => ({ ...column, cells: column.cells.map((cell) => harmless(cell).replaceAll("\n", " ")) }));
   // A terminal of no width is one that does not know it.
-  const shown = fitting(columns, (stream.isTTY && stream.columns) || Number.POSITIVE_INFINITY);
+  const shown = fitting(safe, (stream.isTTY && stream.columns) || Number.POSITIVE_INFINITY);
   const head = shown.map((column) => paint("dim", pad(column.title, column), stream));
-  const rows = Array.from({ length: columns[0]?.cells.length ?? 0 }, (_, row) =>
+  const rows = Array.from({ length: safe[0]?.cells.length ?? 0 }, (_, row) =>
     shown.map((column) => {
       const cell = column.cells[row] ?? "";
       const style = cell === "" ? undefined : column.style?.(cell);
@@ -55,11 +56,14 @@ export function paint(style: Style, text: string, stream: NodeJS.WriteStream): s
   return styleText(style, text, { stream });
 }
 
-/** One line, without anything that steers a terminal, of at most so many characters. */
+/** Without anything that steers a terminal or turns the direction of text; line ends stay. */
+export function harmless(text: string): string {
+  return stripVTControlCharacters(text).replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+/g, " ");
+}
+
+/** One line of harmless text, of at most so many characters. */
 export function plain(text: string, lengthMax: number): string {
-  const line = stripVTControlCharacters(text)
-    .replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g, " ")
-    .trim();
+  const line = harmless(text.replaceAll("\n", " ")).trim();
   return line.length <= lengthMax
     ? line
     : `${line

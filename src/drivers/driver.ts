@@ -1,11 +1,13 @@
 // What a database must supply: one function that runs bodies in a transaction. Knows no database.
 import type { StoreError } from "../errors.ts";
-import type { Access } from "../operation.ts";
+import type { Access, DatabaseFacts } from "../operation.ts";
 import type { Body } from "../sql.ts";
 
 /** Starts a body for one transaction; started anew when the transaction has to be run again, with nothing left of the first time. */
 export interface Runnable {
   readonly access: Access;
+  /** Names all that it reads and writes, if that is known: bodies of different names may run side by side in one transaction. */
+  readonly touches?: string | undefined;
   start(now: Date): Body<unknown>;
   /** What it writes last, when all jobs of the transaction have run, its own has succeeded, and no other transaction can commit before this one. */
   finish?(): Body<unknown> | undefined;
@@ -33,6 +35,8 @@ export interface Driver {
   transact(jobs: readonly Job[], budgetMs: number): Group | Promise<Group>;
   /** Changes when somebody else has committed, or may have. */
   dataVersion(): number | Promise<number>;
+  /** Told at once, without asking the database's own process. */
+  facts(): DatabaseFacts;
   close(): void | Promise<void>;
   /** Grows with every start of a server on this store. */
   readonly epoch: number;

@@ -2,7 +2,7 @@
 import type Database from "better-sqlite3";
 import type { Clock } from "../clock.ts";
 import { StoreError } from "../errors.ts";
-import type { Access } from "../operation.ts";
+import type { Access, DatabaseFacts } from "../operation.ts";
 import { bill, type Query, type SqlValue, type Statement, settleLedger } from "../sql.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "./driver.ts";
 
@@ -10,16 +10,18 @@ interface SqliteDriverOptions {
   readonly db: Database.Database;
   readonly clock: Clock;
   readonly epoch: number;
+  facts?(): DatabaseFacts;
   close(): void;
 }
 
-export function createSqliteDriver({ db, clock, epoch, close }: SqliteDriverOptions): Driver {
+export function createSqliteDriver({ db, clock, epoch, facts = () => ({}), close }: SqliteDriverOptions): Driver {
   const transaction = new Transaction(db, clock);
   const dataVersion = db.prepare("PRAGMA data_version").pluck();
   return {
     epoch,
     transact: (jobs, budgetMs) => transaction.run(jobs, budgetMs),
     dataVersion: () => dataVersion.get() as number,
+    facts,
     close,
   };
 }

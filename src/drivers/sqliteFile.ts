@@ -1,5 +1,5 @@
 // Opening a SQLite database: the file and its mode, the pragmas in the order in which they take effect, read back, and the schema.
-import { closeSync, constants, lstatSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, constants, lstatSync, mkdirSync, openSync, statfsSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, resolve } from "node:path";
 import Database from "better-sqlite3";
@@ -8,6 +8,7 @@ import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { readMigrations } from "../migrate/files.ts";
 import { checkSchema, createSchema, type SchemaConnection } from "../migrate/schema.ts";
+import type { DatabaseFacts } from "../operation.ts";
 import type { Driver } from "./driver.ts";
 import { createSqliteDriver, translate } from "./sqlite.ts";
 
@@ -48,7 +49,8 @@ export function openSqlite(options: SqliteOptions): Driver {
     ensureSchema(db, options);
     const epoch = nextEpoch(db, options);
     if (!inMemory) announce(db, options);
-    return createSqliteDriver({ db, clock: options.clock, epoch, close: () => closeSqlite(db, inMemory) });
+    const facts = () => factsOf(db, inMemory ? undefined : path);
+    return createSqliteDriver({ db, clock: options.clock, epoch, facts, close: () => closeSqlite(db, inMemory) });
   } catch (error) {
     db.close();
     throw named(translate(error), path);
@@ -192,6 +194,30 @@ function isAlive(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
   }
+}
+
+/** https://www.sqlite.org/pragma.html: sizes, and the settings that could silently not be in force. */
+const told = ["page_size", "page_count", "freelist_count", "max_page_count", "journal_mode", "synchronous", "foreign_keys", "auto_vacuum", "trusted_schema"];
+
+function factsOf(db: Database.Database, path: string | undefined): DatabaseFacts {
+  const figures = Object.fromEntries(told.map((name) => [name, pragma(db, name) as number | string]));
+  const { page_size, page_count, freelist_count, max_page_count } = figures as Record<string, number>;
+  const inFileBytes = ((max_page_count as number) - (page_count as number) + (freelist_count as number)) * (page_size as number);
+  const walBytes = path === undefined ? 0 : (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0);
+  const onDiskBytes = path === undefined ? Number.POSITIVE_INFINITY : freeBytesOf(dirname(path));
+  return { schemaHead: readHead(), leftBytes: Math.min(inFileBytes, onDiskBytes), figures: { engine: "sqlite", ...figures, wal_bytes: walBytes } };
+}
+
+function freeBytesOf(folder: string): number {
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize;
+}
+
+let head: string | undefined;
+
+function readHead(): string {
+  head ??= readMigrations("sqlite").at(-1)?.revision ?? "none";
+  return head;
 }
 
 /** Moves the WAL into the file, so that the file alone is the database. */

@@ -7,6 +7,8 @@ export interface Codec<Value, Raw = unknown> {
   toWire(raw: Raw): unknown;
   /** On the caller's thread: from what travelled to what the caller is given. */
   fromWire(wire: unknown): Value;
+  /** For the reference; `nameOf` says what to call a codec that is described elsewhere. */
+  describe(nameOf: (codec: AnyCodec) => string | undefined): string;
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a codec is invariant in Raw; only `any` admits every codec.
@@ -14,24 +16,25 @@ export type AnyCodec = Codec<any, any>;
 export type ValueOf<C extends AnyCodec> = C extends Codec<infer Value, never> ? Value : never;
 export type RawOf<C extends AnyCodec> = Parameters<C["toWire"]>[0];
 
-function scalar<Value, Raw>(fromWire: (wire: Raw) => Value): Codec<Value, Raw> {
-  return { toWire: (raw) => raw, fromWire: fromWire as (wire: unknown) => Value };
+function scalar<Value, Raw>(kind: string, fromWire: (wire: Raw) => Value): Codec<Value, Raw> {
+  return { toWire: (raw) => raw, fromWire: fromWire as (wire: unknown) => Value, describe: () => kind };
 }
 
-export const text = scalar((wire: string) => wire);
-export const integer = scalar((wire: number) => wire);
-export const bytes = scalar((wire: Uint8Array) => wire);
-export const boolean = scalar((wire: number) => wire === 1);
+export const text = scalar("text", (wire: string) => wire);
+export const integer = scalar("integer", (wire: number) => wire);
+export const bytes = scalar("bytes", (wire: Uint8Array) => wire);
+export const boolean = scalar("boolean", (wire: number) => wire === 1);
 /** Milliseconds in a raw row, a Date in the API. */
-export const time = scalar((wire: number) => new Date(wire));
+export const time = scalar("Date", (wire: number) => new Date(wire));
 /** superjson text in a raw row, the value in the API. */
-export const json = <Value>() => scalar((wire: string) => parseJson(wire) as Value);
-export const oneOf = <const Value extends string>(_values: readonly Value[]) => scalar((wire: Value) => wire);
+export const json = <Value>() => scalar("JSON", (wire: string) => parseJson(wire) as Value);
+export const oneOf = <const Value extends string>(values: readonly Value[]) => scalar(values.join(" | "), (wire: Value) => wire);
 
 export function nullable<Value, Raw>(codec: Codec<Value, Raw>): Codec<Value | null, Raw | null> {
   return {
     toWire: (raw) => (raw === null ? null : codec.toWire(raw)),
     fromWire: (wire) => (wire === null ? null : codec.fromWire(wire)),
+    describe: (nameOf) => `${describe(codec, nameOf)} or null`,
   };
 }
 
@@ -39,6 +42,7 @@ export function optional<Value, Raw>(codec: Codec<Value, Raw>): Codec<Value | un
   return {
     toWire: (raw) => (raw === undefined ? undefined : codec.toWire(raw)),
     fromWire: (wire) => (wire === undefined ? undefined : codec.fromWire(wire)),
+    describe: (nameOf) => `${describe(codec, nameOf)} or undefined`,
   };
 }
 
@@ -46,7 +50,12 @@ export function list<Value, Raw>(codec: Codec<Value, Raw>): Codec<Value[], reado
   return {
     toWire: (raw) => raw.map((item) => codec.toWire(item)),
     fromWire: (wire) => (wire as unknown[]).map((item) => codec.fromWire(item)),
+    describe: (nameOf) => `list of ${describe(codec, nameOf)}`,
   };
+}
+
+function describe(codec: AnyCodec, nameOf: (codec: AnyCodec) => string | undefined): string {
+  return nameOf(codec) ?? codec.describe(nameOf);
 }
 
 type Fields = Readonly<Record<string, AnyCodec>>;
@@ -76,6 +85,7 @@ function picked<F extends Fields, Raw>(fields: F, rawNameOf: (name: string) => s
       });
       return value as ValuesOf<F>;
     },
+    describe: (nameOf) => `{ ${names.map((name) => `${name}: ${describe(fields[name] as AnyCodec, nameOf)}`).join(", ")} }`,
   };
 }
 

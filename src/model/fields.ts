@@ -10,14 +10,30 @@ const storable = { error: "must not hold U+0000 or a lone surrogate" };
 export const text = (lengthMax: number) => z.string().max(lengthMax).refine(isStorable, storable);
 export const filledText = (lengthMax: number) => z.string().min(1).max(lengthMax).refine(isStorable, storable);
 
-export const Id = z.string().regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, { error: "must be a UUID in lower case" });
+/** Text that is shown in lists, file names and headers: what steers a terminal or turns the direction of text has no place in it. */
+export const withoutControls = (lengthMax: number) =>
+  filledText(lengthMax).regex(/^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]*$/, {
+    error: "must not hold control characters",
+  });
+
+export const Id = z
+  .string()
+  .regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, { error: "must be a UUID in lower case" })
+  .describe("id");
 /** The id of a new row: the caller may choose it, so that a repeated call is recognized. */
 export const NewId = Id.default(newId);
 export const Name = filledText(200);
 export const Path = filledText(4096);
 /** A full object name of git, SHA-1 or SHA-256: https://git-scm.com/docs/hash-function-transition */
-export const CommitSha = z.string().regex(/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/, { error: "must be 40 or 64 hexadecimal digits in lower case" });
+export const CommitSha = z
+  .string()
+  .regex(/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/, { error: "must be 40 or 64 hexadecimal digits in lower case" })
+  .describe("commit id");
 export const Hash = filledText(200);
+export const Sha256 = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/, { error: "must be 64 hexadecimal digits in lower case" })
+  .describe("SHA-256 in hexadecimal");
 export const Fence = z.int().positive();
 export const Version = z.int().positive();
 export const LeaseTtl = z.int().min(bounds.leaseMsMin).max(bounds.leaseMsMax);
@@ -25,17 +41,19 @@ export const WaitMs = z.int().min(0).max(bounds.waitMsMax);
 export const Reason = filledText(1_000);
 
 /** Any value that superjson restores, at most 256 KiB of text. Encoded here, on the caller's thread; from then on it is text. */
-export const Json = z.codec(z.any(), z.string().max(bounds.jsonBytes), {
-  decode: (value, context) => {
-    try {
-      return formatJson(value);
-    } catch (error) {
-      context.issues.push({ code: "custom", message: (error as Error).message, input: value });
-      return z.NEVER;
-    }
-  },
-  encode: (stored) => stored,
-});
+export const Json = z
+  .codec(z.any(), z.string().max(bounds.jsonBytes), {
+    decode: (value, context) => {
+      try {
+        return formatJson(value);
+      } catch (error) {
+        context.issues.push({ code: "custom", message: (error as Error).message, input: value });
+        return z.NEVER;
+      }
+    },
+    encode: (stored) => stored,
+  })
+  .describe("JSON");
 
 /** `list` operations: newest last, by (created_at, id). */
 export const paging = {
@@ -43,5 +61,6 @@ export const paging = {
   cursor: z
     .string()
     .regex(/^\d{1,16}_[0-9a-f-]{36}$/, { error: "must be the nextCursor of an earlier page" })
+    .describe("nextCursor of an earlier page")
     .optional(),
 };

@@ -3,7 +3,7 @@ import superjson from "superjson";
 import { StoreError } from "../errors.ts";
 import { bounds } from "../limits.ts";
 
-const { jsonBytes, jsonDepth, jsonKeys } = bounds;
+const { jsonBytes, jsonDepth, jsonKeys, jsonNumberLength } = bounds;
 
 /** What superjson may restore. Classes, symbols, RegExp and Error are refused: they make objects that the writer chose. */
 const restorable: ReadonlySet<unknown> = new Set(["Date", "undefined", "bigint", "number", "map", "set", "URL"]);
@@ -28,6 +28,8 @@ export function formatJson(value: unknown): string {
 /** Fails corrupt when the text is not what formatJson writes. */
 export function parseJson(text: string): unknown {
   if (text.length > jsonBytes) throw hostile(`more than ${jsonBytes} characters`);
+  const excess = outOfTextBounds(text, jsonDepth * 4, jsonKeys * 4);
+  if (excess !== undefined) throw hostile(excess);
   const stored = orHostile("no JSON", () => JSON.parse(text)) as { json: never; meta?: { values?: unknown } } | null;
   if (stored === null || typeof stored !== "object" || stored.meta === null) throw hostile("no object");
   const fault = outOfBounds(stored, jsonDepth * 4, jsonKeys * 4) ?? unrestorableMeta(stored.json, stored.meta?.values);
@@ -58,15 +60,40 @@ function serialize(value: unknown): ReturnType<typeof superjson.serialize> {
   }
 }
 
+/** Of text that nobody has read yet: one pass, that builds nothing. */
+function outOfTextBounds(text: string, depthMax: number, keysMax: number): string | undefined {
+  let [depth, keys, digits] = [0, 0, 0];
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === quote) {
+      for (at++; at < text.length && text.charCodeAt(at) !== quote; at++) if (text.charCodeAt(at) === backslash) at++;
+    } else if (code === openBrace || code === openBracket) {
+      if (++depth > depthMax) return `more than ${depthMax} levels`;
+    } else if (code === closeBrace || code === closeBracket) depth--;
+    else if (code === comma && ++keys > keysMax) return `more than ${keysMax} keys`;
+    digits = code >= zero && code <= nine ? digits + 1 : 0;
+    if (digits > jsonNumberLength) return `a number of more than ${jsonNumberLength} digits`;
+  }
+  return undefined;
+}
+
+const [quote, backslash, comma, zero, nine] = [0x22, 0x5c, 0x2c, 0x30, 0x39];
+const [openBracket, closeBracket, openBrace, closeBrace] = [0x5b, 0x5d, 0x7b, 0x7d];
+
+/** Enough for so many decimal digits and a sign. Looked at first, because to count the digits of a longer one takes long. */
+const bigintBits = Math.ceil(jsonNumberLength * Math.log2(10)) + 1;
+
 /** Walks without recursion, so that depth cannot exhaust the stack. */
 function outOfBounds(value: unknown, depthMax: number, keysMax: number): string | undefined {
   const open: { value: unknown; depth: number }[] = [{ value, depth: 0 }];
   let keys = 0;
   for (let top = open.pop(); top !== undefined; top = open.pop()) {
     if (typeof top.value === "function" || typeof top.value === "symbol") return `a ${typeof top.value}`;
+    if (typeof top.value === "bigint" && BigInt.asIntN(bigintBits, top.value) !== top.value) return `a number of more than ${jsonNumberLength} digits`;
     if (typeof top.value === "string" && !isStorable(top.value)) return "text with U+0000 or a lone surrogate";
     if (typeof top.value !== "object" || top.value === null) continue;
     if (!isRestorable(top.value)) return top.value instanceof Date ? "an invalid Date" : `a ${top.value.constructor.name}`;
+    if (Object.hasOwn(top.value, "__proto__")) return "a __proto__ key";
     if (top.depth > depthMax) return `more than ${depthMax} levels`;
     const children = childrenOf(top.value);
     keys += children.length;
@@ -102,6 +129,8 @@ function unrestorableMeta(json: unknown, values: unknown): string | undefined {
   for (let top = open.pop(); top !== undefined; top = open.pop()) {
     const { value, node } = top;
     if (Array.isArray(node) && !restorable.has(node[0])) return `a ${String(node[0])}`;
+    if (Array.isArray(node) && node[0] === "bigint" && String(value).replace("-", "").length > jsonNumberLength)
+      return `a number of more than ${jsonNumberLength} digits`;
     const paths = Array.isArray(node) ? (node[1] ?? {}) : node;
     if (paths === null || typeof paths !== "object") return "a malformed tree of paths";
     for (const [path, child] of Object.entries(paths)) {

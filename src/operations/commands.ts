@@ -254,7 +254,12 @@ export const cancel = operation({
   },
 });
 
-/** Fails not_found. */
+/**
+ * One command.
+ *
+ * Fails    not_found
+ * Cost     1 statement by primary key
+ */
 export const get = operation({
   access: "read",
   input: z.strictObject({ commandId: Id }),

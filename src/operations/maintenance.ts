@@ -1,18 +1,23 @@
 import { z } from "zod";
-import { boolean, integer, json, list, record, text } from "../model/codec.ts";
+import { boolean, integer, json, list, nullable, record, text } from "../model/codec.ts";
 import type { CommandRow, CommandState } from "../model/commands.ts";
+import { Health, type HealthChecks } from "../model/health.ts";
 import type { SessionRow } from "../model/sessions.ts";
-import { after, type Context, operation } from "../operation.ts";
+import { after, type Context, type Lane, operation } from "../operation.ts";
 import { all, change, first, skipLocked, sql, step } from "../sql.ts";
+import { expireArtifacts } from "./artifacts.ts";
 import { endCommand, sealLog } from "./commands.ts";
+import { expireKeys } from "./idempotency.ts";
 import { commandTopic, endSession, saveSession, settleSession, tryLockSession } from "./sessionState.ts";
 import { expireLeases } from "./worktrees.ts";
 
 /**
- * Ends what has run out: leases of worktrees and commands, idle sessions, runners without heartbeat. Runs by itself every second.
+ * Ends what has run out: leases of worktrees and commands, idle sessions, runners without heartbeat, artifacts, idempotency keys. Runs by
+ * itself every second.
  *
  * Result   the ids by kind; more: there may be others, call again
- * Effect   a leased tree becomes dirty, one being made or evicted quarantined; a command is queued again while attempts remain, else lost
+ * Effect   a leased tree becomes dirty, one being made or evicted quarantined; a command is queued again while attempts remain, else
+ *          lost; a pending artifact has failed, a ready one is deleted unless it is pinned
  * Cost     at most limits.reapRows rows of each kind, each found by an index, with at most 8 statements each; what another transaction holds is
  *          left for the next pass; lane background
  */
@@ -20,7 +25,16 @@ export const reap = operation({
   access: "write",
   lane: "background",
   input: z.strictObject({}),
-  output: record({ worktrees: list(text), commands: list(text), sessions: list(text), runners: list(text), more: boolean }),
+  output: record({
+    worktrees: list(text),
+    commands: list(text),
+    sessions: list(text),
+    runners: list(text),
+    artifacts: list(text),
+    /** How many idempotency keys: they have no ids. */
+    keys: integer,
+    more: boolean,
+  }),
   errors: [],
   *run(_input, context) {
     const limit = context.limits.reapRows;
@@ -28,8 +42,10 @@ export const reap = operation({
     const worktrees = yield* expireLeases(context, limit);
     const sessions = yield* reapSessions(limit, context);
     const runners = yield* reapRunners(limit, context);
-    const more = [commands, worktrees, sessions, runners].some((ids) => ids.length >= limit);
-    return { worktrees, commands, sessions, runners, more: more ? 1 : 0 };
+    const artifacts = yield* expireArtifacts(limit, context);
+    const keys = yield* expireKeys(limit, context);
+    const more = [commands.length, worktrees.length, sessions.length, runners.length, artifacts.length, keys].some((count) => count >= limit);
+    return { worktrees, commands, sessions, runners, artifacts, keys, more: more ? 1 : 0 };
   },
 });
 
@@ -126,29 +142,107 @@ export const extendLeases = operation({
 });
 
 /**
- * Figures of the store: rows by state, and what the serving side counts (queue depths, group sizes, waits).
+ * Figures of the store: rows by state, ages, what the serving side counts, and what the database is really set to.
  *
+ * Result   rows: by kind and state; ages: of the oldest command that waits, runs, and of the oldest lease, in milliseconds, null when there is none;
+ *          serving: queue depths, group sizes, waits; lanes: calls that wait in each, and how long those that ran had waited; database: sizes and
+ *          settings of the engine
  * Cost     a pass over one index for each kind; of commands only those that wait or run are counted
  */
 export const stats = operation({
   access: "read",
   lane: "background",
   input: z.strictObject({}),
-  output: record({ rows: json<Record<string, Record<string, number>>>(), serving: json<Record<string, number>>() }),
+  output: record({
+    rows: json<Record<string, Record<string, number>>>(),
+    ages: record({ queuedMs: nullable(integer), runningMs: nullable(integer), leasedMs: nullable(integer) }),
+    serving: json<Record<string, number>>(),
+    lanes: json<Record<Lane, Record<string, number>>>(),
+    database: json<Record<string, number | string>>(),
+  }),
   errors: [],
-  *run(_input, { serving }) {
+  *run(_input, { now, serving }) {
     const rows: Record<string, Record<string, number>> = {};
     for (const [table, from] of [
       ["runners", sql`runners`],
       ["worktrees", sql`worktrees`],
       ["sessions", sql`sessions`],
+      ["artifacts", sql`artifacts`],
     ] as const) {
       const counts = yield* all<{ state: string; count: number }>(sql`SELECT state, count(*) AS count FROM ${from} GROUP BY state`);
       rows[table] = Object.fromEntries(counts.map(({ state, count }) => [state, count]));
     }
-    const queued = yield* first<{ count: number }>(sql`SELECT count(*) AS count FROM commands WHERE state = 'queued'`);
-    const active = yield* first<{ count: number }>(sql`SELECT count(*) AS count FROM commands WHERE lease_expires_at IS NOT NULL`);
+    const queued = yield* first<Span>(sql`SELECT count(*) AS count, min(queued_at) AS since FROM commands WHERE state = 'queued'`);
+    const active = yield* first<Span>(sql`SELECT count(*) AS count, min(started_at) AS since FROM commands WHERE lease_expires_at IS NOT NULL`);
+    const leased = yield* first<Span>(sql`SELECT count(*) AS count, min(leased_at) AS since FROM worktrees WHERE lease_expires_at IS NOT NULL`);
     rows.commands = { queued: queued?.count ?? 0, active: active?.count ?? 0 };
-    return { rows: JSON.stringify({ json: rows }), serving: JSON.stringify({ json: serving }) };
+    const { counts, lanes, database } = serving;
+    return {
+      rows: plainJson(rows),
+      ages: { queuedMs: ageOf(queued, now), runningMs: ageOf(active, now), leasedMs: ageOf(leased, now) },
+      serving: plainJson(counts),
+      lanes: plainJson(lanes),
+      database: plainJson(database.figures ?? {}),
+    };
+  },
+});
+
+interface Span {
+  readonly count: number;
+  readonly since: number | null;
+}
+
+function ageOf(span: Span | undefined, now: Date): number | null {
+  return span === undefined || span.since === null ? null : now.getTime() - span.since;
+}
+
+/** Plain data needs none of superjson's notes. */
+function plainJson(value: unknown): string {
+  return JSON.stringify({ json: value });
+}
+
+/**
+ * Is the store ready for work? Answered before other calls.
+ *
+ * Result   { ready, checks }: schema, at the revision that this code needs; lastWrite, the last one could be stored; space, enough is left; queue, none is
+ *          near its limit. Numbers and codes only: neither SQL nor paths
+ * Cost     1 statement by primary key; lane urgent
+ */
+export const health = operation({
+  access: "read",
+  lane: "urgent",
+  input: z.strictObject({}),
+  output: Health,
+  errors: [],
+  *run(_input, { serving, limits }) {
+    const at = (yield* first<{ revision: string }>(sql`SELECT revision FROM schema_migrations ORDER BY revision DESC LIMIT 1`))?.revision ?? "none";
+    const { database, lastWrite, queueFullness } = serving;
+    const head = database.schemaHead ?? at;
+    const { leftBytes } = database;
+    const checks: HealthChecks = {
+      schema: { ok: at === head, at, head },
+      lastWrite: { ok: lastWrite?.failed === undefined, agoMs: lastWrite?.agoMs ?? null, failed: lastWrite?.failed ?? null },
+      space: { ok: leftBytes === undefined || leftBytes >= limits.leftBytesMin, leftBytes: Number.isFinite(leftBytes) ? (leftBytes as number) : null },
+      queue: { ok: queueFullness * 100 < limits.queuePercentMax, percent: Math.round(queueFullness * 100) },
+    };
+    const ready = Object.values(checks).every(({ ok }) => ok);
+    return { ready: ready ? 1 : 0, checks: plainJson(checks) };
+  },
+});
+
+/**
+ * Writes a row that means nothing, to learn whether rows can be written. Run by the serving side itself after a write that could not be stored; no port
+ * reaches it.
+ */
+export const probe = operation({
+  access: "write",
+  lane: "background",
+  input: z.strictObject({}),
+  output: record({}),
+  errors: [],
+  *run(_input, { now }) {
+    yield* change(sql`
+      INSERT INTO store_meta (key, value) VALUES ('probe', ${now.toISOString()}) ON CONFLICT (key) DO UPDATE SET value = excluded.value`);
+    return {};
   },
 });

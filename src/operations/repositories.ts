@@ -82,6 +82,8 @@ function differs(input: Readonly<Record<string, unknown>>, row: Row): boolean {
 }
 
 /**
+ * One repository.
+ *
  * Fails    not_found
  * Cost     1 statement by primary key
  */

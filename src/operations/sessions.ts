@@ -116,7 +116,12 @@ export const touch = operation({
   },
 });
 
-/** Fails not_found. */
+/**
+ * One session.
+ *
+ * Fails    not_found
+ * Cost     1 statement by primary key
+ */
 export const get = operation({
   access: "read",
   input: z.strictObject({ sessionId: Id }),
@@ -161,17 +166,17 @@ export const wait = operation({
   },
 });
 
-/** Log chunks that one call of delete removes; a full one takes some milliseconds. */
+/** Log chunks, or artifacts, that one call of delete removes; a full one takes some milliseconds. */
 const chunksPerStep = 256;
 
+export { remove as delete };
+
 /**
- * Removes an ended session with its commands, attempts and logs, in steps of a few milliseconds: logs first, the session last.
+ * Removes an ended session with its commands, attempts, logs and artifacts, in steps of a few milliseconds: logs first, the session last.
  * A session that is gone already is deleted.
  *
  * Fails    invalid_transition while it is open or has active commands | conflict { reason: "version" }
  */
-export { remove as delete };
-
 const remove = operation({
   access: "write",
   input: z.strictObject({ sessionId: Id, expectedVersion: Version.optional() }),
@@ -193,6 +198,9 @@ const remove = operation({
       yield* change(sql`UPDATE attempts SET log_state = 'pruned' WHERE id = ${log.id}`);
       return { deleted: 0 };
     }
+    const artifacts = yield* change(sql`
+      DELETE FROM artifacts WHERE id IN (SELECT id FROM artifacts WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT ${chunksPerStep})`);
+    if (artifacts === chunksPerStep) return { deleted: 0 };
     yield* change(sql`DELETE FROM sessions WHERE id = ${sessionId}`);
     changed({ entity: "session", id: sessionId, op: "delete", version: session.version + 1, sessionId });
     return { deleted: 1 };

@@ -1,4 +1,6 @@
 // All operations. A name is an entity and a verb: the keys of this table.
+import * as accounts from "./accounts.ts";
+import * as artifacts from "./artifacts.ts";
 import * as changes from "./changes.ts";
 import * as commands from "./commands.ts";
 import * as logs from "./logs.ts";
@@ -6,6 +8,7 @@ import * as maintenance from "./maintenance.ts";
 import * as repositories from "./repositories.ts";
 import * as runners from "./runners.ts";
 import * as sessions from "./sessions.ts";
+import * as tokens from "./tokens.ts";
 import * as worktrees from "./worktrees.ts";
 
 const { upsert, archive } = repositories;
@@ -48,8 +51,33 @@ export const operations = {
     wait: commands.wait,
   },
   logs: { append: logs.append, read: logs.read, follow: logs.follow },
+  artifacts: {
+    record: artifacts.record,
+    begin: artifacts.begin,
+    commit: artifacts.commit,
+    get: artifacts.get,
+    list: artifacts.list,
+    delete: artifacts.delete,
+    pin: artifacts.pin,
+  },
+  accounts: { create: accounts.create, disable: accounts.disable, get: accounts.get, list: accounts.list },
+  tokens: {
+    mint: tokens.mint,
+    verify: tokens.verify,
+    rotate: tokens.rotate,
+    revoke: tokens.revoke,
+    list: tokens.list,
+    bootstrapAdmin: tokens.bootstrapAdmin,
+  },
   changes: { since: changes.since, watch: changes.watch },
-  maintenance: { reap: maintenance.reap, stats: maintenance.stats },
+  maintenance: { reap: maintenance.reap, stats: maintenance.stats, health: maintenance.health },
 } as const;
 
 export type Operations = typeof operations;
+
+/** With what the serving side asks of itself, and no port reaches. */
+export const servedOperations = {
+  ...operations,
+  tokens: { ...operations.tokens, recordUse: tokens.recordUse },
+  maintenance: { ...operations.maintenance, probe: maintenance.probe },
+} as const;

@@ -380,7 +380,12 @@ export const completeEvict = operation({
   },
 });
 
-/** Fails not_found. */
+/**
+ * One worktree.
+ *
+ * Fails    not_found
+ * Cost     1 statement by primary key
+ */
 export const get = operation({
   access: "read",
   input: z.strictObject({ worktreeId: Id }),

@@ -63,5 +63,43 @@ export function fixtures(store: Store) {
     return { ...claimed, nextOffset: ackOffset };
   };
 
-  return { commitSha, repository, runner, lease, worktree, session, command, claim, log };
+  const account = async (input: Input<Store["accounts"]["create"]> = {}) => ({
+    account: await store.accounts.create({ name: `account-${newId()}`, kind: "human", ...input }),
+  });
+
+  let admin: Promise<string> | undefined;
+  /** The token under whose authority others are made: the first admin's, made here unless the store has one. */
+  const adminTokenId = () => {
+    admin ??= store.tokens.bootstrapAdmin({ accountName: `admin-${newId()}` }).then(
+      ({ token }) => token.id,
+      async () => {
+        for (let cursor: string | undefined; ; ) {
+          const page = await store.tokens.list({ limit: 500, ...(cursor === undefined ? {} : { cursor }) });
+          const live = page.items.find(({ scopes, revokedAt, expiresAt }) => scopes.includes("admin") && revokedAt === null && expiresAt === null);
+          if (live !== undefined) return live.id;
+          if (page.nextCursor === undefined) throw new Error("fixtures: there is a live admin token, but none that does not expire");
+          cursor = page.nextCursor;
+        }
+      },
+    );
+    return admin;
+  };
+
+  /** A token and its secret, of an account of its own unless one is named. */
+  const token = async (input: Input<Store["tokens"]["mint"]> = {}) => {
+    const accountId = input.accountId ?? (await account()).account.id;
+    const createdBy = input.createdBy ?? (await adminTokenId());
+    const minted = await store.tokens.mint({ name: `token-${newId()}`, scopes: ["sessions:read"], ...input, accountId, createdBy });
+    return { token: minted.token, secret: minted.secret as string };
+  };
+
+  /** A ready file of a running command. */
+  const artifact = async (input: Input<Store["artifacts"]["record"]> = {}) => {
+    const place = input.sessionId === undefined ? await claim() : undefined;
+    const owner = place === undefined ? { sessionId: input.sessionId as string } : { sessionId: place.session.id, commandId: place.command.id };
+    const content = { sizeBytes: 4, sha256: "0".repeat(64), uri: "file:///srv/artifacts/output.txt" };
+    return await store.artifacts.record({ name: `output-${newId()}.txt`, ...content, ...owner, ...input });
+  };
+
+  return { commitSha, account, adminTokenId, token, artifact, repository, runner, lease, worktree, session, command, claim, log };
 }

@@ -48,6 +48,7 @@ export function stubStore(given: StubMethods = {}): StubStore {
     close,
     connect: refuse("connect"),
     serve: refuse("serve"),
+    liveness: () => ({ state: "beating", beatAgoMs: 0 }),
     [Symbol.asyncDispose]: close,
     calls,
   };

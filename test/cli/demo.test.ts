@@ -59,6 +59,17 @@ suite("demo", { concurrency: 2 }, () => {
         const [show, version] = own.map(({ id }) => id) as [string, string];
         assert.equal((await logOf(store, show, "stdout")).toString(), git(folder, "show", "--stat", session.commitSha));
         assert.equal((await logOf(store, version)).toString(), `${process.version}\n`);
+        const { items } = await store.artifacts.list({ sessionId: session.id });
+        assert.deepEqual(items.map(({ name, kind, state }) => `${name} ${kind} ${state}`).sort(), [
+          "log.txt log ready",
+          "log.txt log ready",
+          "tree.txt custom ready",
+        ]);
+        for (const { commandId, attempt, sha256, sizeBytes, uri } of items) {
+          const content = commandId === null ? readFileSync(new URL(uri as string)) : await logOf(store, commandId);
+          assert.deepEqual([sha256, sizeBytes], [createHash("sha256").update(content).digest("hex"), content.byteLength], `attempt ${attempt} of ${commandId}`);
+          if (commandId === null) assert.equal(content.toString(), git(folder, "ls-tree", "-r", "--long", session.commitSha));
+        }
         assert.equal(new Set(own.map(({ runnerId }) => runnerId)).size, 1, "a session keeps its worktree, and so its runner, from command to command");
       }
       assert.ok(worktrees.length <= 2 && worktrees.every(({ state, path }) => state === "idle" && existsSync(join(path, ".git"))));
@@ -66,6 +77,7 @@ suite("demo", { concurrency: 2 }, () => {
     });
     assert.match(first.stdout, /^sessions {2}3: 3 completed$/m);
     assert.match(first.stdout, /^commands {2}6: 6 succeeded/m);
+    assert.match(first.stdout, /^artifacts 9: (?:6 log, 3 custom|3 custom, 6 log); \d/m);
 
     const second = await run(folder, ["demo", ...few]);
     assert.equal(second.code, 0, second.stderr);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { type ErrorCode, errorCodes, newId, type Outcome, StoreError } from "../../src/index.ts";
+import { formatToken, makeSecret } from "../../src/model/tokens.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import type { Opened, TestedBackend } from "../backends.ts";
 import { bytes, fails, subject } from "./suite.ts";
@@ -80,6 +81,49 @@ const provocations: Partial<Record<ErrorCode, Provocation>> = {
       const held = { commandId: claim.command.id, fence: claim.fence };
       await store.commands.finish({ ...held, outcome: "succeeded" });
       return () => store.logs.append({ ...held, offset: 0, data: bytes("x") });
+    },
+  ],
+  token_malformed: [
+    "not_run",
+    async ({ store }) =>
+      () =>
+        store.tokens.verify({ token: "dsp_x" }),
+  ],
+  token_unknown: [
+    "not_run",
+    async ({ store }) =>
+      () =>
+        store.tokens.verify({ token: formatToken("personal", makeSecret().kept) }),
+  ],
+  token_expired: [
+    "not_run",
+    async ({ store, clock }) => {
+      const { secret } = await fixtures(store).token({ ttlMs: 1_000 });
+      clock.advance(1_000);
+      return () => store.tokens.verify({ token: secret });
+    },
+  ],
+  token_revoked: [
+    "not_run",
+    async ({ store }) => {
+      const { token, secret } = await fixtures(store).token();
+      await store.tokens.revoke({ tokenId: token.id });
+      return () => store.tokens.verify({ token: secret });
+    },
+  ],
+  scope_missing: [
+    "not_run",
+    async ({ store }) => {
+      const { secret } = await fixtures(store).token({ scopes: ["sessions:read"] });
+      return () => store.tokens.verify({ token: secret, scopes: ["admin"] });
+    },
+  ],
+  idempotency_mismatch: [
+    "rolled_back",
+    async ({ store }) => {
+      const idempotencyKey = newId();
+      await store.repositories.upsert({ name: newId() }, { idempotencyKey });
+      return () => store.repositories.upsert({ name: newId() }, { idempotencyKey });
     },
   ],
   deadline_exceeded: [

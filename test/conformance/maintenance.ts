@@ -11,13 +11,21 @@ export function maintenanceConformance(backend: TestedBackend): void {
       const { worktree } = await fixtures(store).lease({ ttlMs: 1_000 });
       const { session } = await fixtures(store).session({ idleTtlMs: 2_000 });
       await fixtures(store).lease({ ttlMs: 600_000 });
-      assert.deepEqual(await store.maintenance.reap(), { worktrees: [], commands: [], sessions: [], runners: [], more: false });
+      assert.deepEqual(await store.maintenance.reap(), { worktrees: [], commands: [], sessions: [], runners: [], artifacts: [], keys: 0, more: false });
       clock.advance(2_001);
-      assert.deepEqual(await store.maintenance.reap(), { worktrees: [worktree.id], commands: [], sessions: [session.id], runners: [], more: false });
+      assert.deepEqual(await store.maintenance.reap(), {
+        worktrees: [worktree.id],
+        commands: [],
+        sessions: [session.id],
+        runners: [],
+        artifacts: [],
+        keys: 0,
+        more: false,
+      });
       clock.advance(60_000);
       const late = await store.maintenance.reap();
       assert.deepEqual([late.commands, late.runners], [[claim.command.id], [runner.id]]);
-      assert.deepEqual(await store.maintenance.reap(), { worktrees: [], commands: [], sessions: [], runners: [], more: false });
+      assert.deepEqual(await store.maintenance.reap(), { worktrees: [], commands: [], sessions: [], runners: [], artifacts: [], keys: 0, more: false });
     });
 
     alone(
@@ -60,7 +68,7 @@ export function maintenanceConformance(backend: TestedBackend): void {
       const { session } = await fixtures(store).session({ idleTtlMs: 5_000 });
       clock.jump(3_600_000);
       const reaped = await store.maintenance.reap();
-      assert.deepEqual(reaped, { worktrees: [dead.id], commands: [], sessions: [], runners: [], more: false });
+      assert.deepEqual(reaped, { worktrees: [dead.id], commands: [], sessions: [], runners: [], artifacts: [], keys: 0, more: false });
       await store.worktrees.renew({ worktreeId: worktree.id, fence, ttlMs: 600_000 });
       clock.advance(29_000);
       assert.deepEqual((await store.maintenance.reap()).commands, []);
@@ -94,6 +102,7 @@ export function maintenanceConformance(backend: TestedBackend): void {
         runners: { online: 1 },
         worktrees: { idle: 1 },
         sessions: { pending: 1, running: 1 },
+        artifacts: {},
         commands: { queued: 1, active: 1 },
       });
       for (const name of ["groups", "calls", "commits", "queued", "parked", "clients"]) assert.ok(Number.isFinite(serving[name]), name);

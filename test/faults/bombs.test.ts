@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { MessagePort } from "node:worker_threads";
 import { type OwnedStore, openStore, type Runner, type StoreEvent } from "../../src/index.ts";
+import { operations } from "../../src/operations/table.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import { until } from "./until.ts";
 
@@ -105,6 +106,61 @@ test("a caller that is no text reached the database, and its failure was reporte
   // The same from an ordinary client, before anything is sent.
   for (const actor of ["\u0000", "\ud800", 1, {}, () => 1, Symbol("x")]) {
     await assert.rejects(store.repositories.upsert({ name: "by nobody" }, { actor: actor as string }), { code: "invalid_input", outcome: "not_run" });
+  }
+  port.close();
+});
+
+const commandWith = (argv: unknown) => ["commands.enqueue", [id, [{ id, argv, priority: 0, maxAttempts: 1 }]], undefined];
+const repositoryWith = (settings: unknown) => {
+  const input = operations.repositories.upsert.encode({ name: "poisoned" }).slice() as unknown[];
+  input[operations.repositories.upsert.keys.indexOf("settings")] = settings;
+  return ["repositories.upsert", input, undefined];
+};
+const json = {
+  "text that is no JSON": repositoryWith("{"),
+  "JSON that is no superjson": repositoryWith("1"),
+  depth: repositoryWith(`{"json":${"[".repeat(100_000)}${"]".repeat(100_000)}}`),
+  width: repositoryWith(`{"json":[${"1,".repeat(100_000)}1]}`),
+  "a __proto__ key": repositoryWith('{"json":{"__proto__":{"polluted":1}}}'),
+  "notes that make a class": repositoryWith('{"json":{},"meta":{"values":[["class","Point"]]}}'),
+  "notes that make an array of 4 294 967 295": repositoryWith('{"json":[],"meta":{"values":{"4294967294":["Date"]}}}'),
+  "notes that do not fit": repositoryWith('{"json":"x","meta":{"values":["bigint"]}}'),
+  "a number of 200 000 digits": repositoryWith(`{"json":${"9".repeat(200_000)}}`),
+  "a number instead of a list of texts": commandWith('{"json":5}'),
+  "a list of numbers instead of texts": commandWith('{"json":[5]}'),
+  "an empty list": commandWith('{"json":[]}'),
+};
+
+for (const [name, calls] of Object.entries(json)) {
+  test(`stored by a port that is no client of ours, it would have poisoned every reader: ${name}`, async () => {
+    const port = store.connect();
+    assert.equal(codeOf(await ask(port, apply([1, false, calls]))), "invalid_input");
+    assert.equal(await store.repositories.find({ name: "poisoned" }), undefined);
+    port.close();
+  });
+}
+
+test("a raw port cannot make a token without scopes, with others than the list's, or reach what the serving side asks of itself", async () => {
+  const port = store.connect();
+  const { mint } = operations.tokens;
+  const sealed = mint.seal({ accountId: id, name: "n", scopes: ["sessions:read"], createdBy: id }).sent;
+  const wire = mint.encode(sealed);
+  for (const scopes of ["", "everything", "sessions:read admin", "admin sessions:read", "sessions:read sessions:read", " ", ["admin"], null]) {
+    const input = wire.slice() as unknown[];
+    input[mint.keys.indexOf("scopes")] = scopes;
+    assert.equal(codeOf(await ask(port, apply([1, false, ["tokens.mint", input, undefined]]))), "invalid_input");
+  }
+  for (const name of ["tokens.recordUse", "maintenance.probe", "maintenance.extendLeases"]) {
+    assert.equal(codeOf(await ask(port, apply([2, false, [name, [[]], undefined]]))), "unknown_operation", name);
+  }
+  for (const caller of [
+    ["a", "r", 1],
+    ["a", "r", "key"],
+    ["a", "r", "key", "no hash"],
+    ["a", "r", "", "0".repeat(64)],
+    ["a", "r", "k", {}],
+  ]) {
+    assert.equal(codeOf(await ask(port, apply([3, false, ["repositories.upsert", [id, "by nobody"], caller]]))), "invalid_input");
   }
   port.close();
 });

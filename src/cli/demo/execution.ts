@@ -6,6 +6,7 @@ import type { Claim, Command } from "../../model/commands.ts";
 import { isOpen } from "../../model/sessions.ts";
 import type { Release } from "../../model/worktrees.ts";
 import type { Store } from "../../store.ts";
+import { recordLog, recordTree } from "./artifacts.ts";
 import { isClean } from "./checkout.ts";
 import { GitError, treeEnvironment } from "./git.ts";
 import type { Holding, StopReason } from "./heartbeat.ts";
@@ -13,10 +14,12 @@ import { LogWriter } from "./logWriter.ts";
 import { type Ending, runProgram } from "./program.ts";
 import { type Holder, type Tree, takeTree } from "./tree.ts";
 
-export type RunnerStore = Pick<Store, "repositories" | "runners" | "worktrees" | "commands" | "logs">;
+export type RunnerStore = Pick<Store, "repositories" | "runners" | "worktrees" | "commands" | "logs" | "artifacts">;
 
 export interface Worker extends Holder {
   readonly store: RunnerStore;
+  /** Where files that belong to sessions are kept. */
+  readonly filesRoot: string;
   /** Fires when the whole run is to end at once. */
   readonly interrupted: AbortSignal;
 }
@@ -46,12 +49,14 @@ export async function execute(worker: Worker, claim: Claim, tree: Tree | undefin
     inTree ??= await takeTree(worker, session, stop);
     if (tree === undefined) await log.write("system", noteOf(inTree, session.commitSha));
     result = await runInTree(command, inTree, log, stop);
+    if (tree === undefined && !stop.aborted) await recordTree(store, claim, inTree.path, worker.filesRoot, stop);
   } catch (error) {
     result = { outcome: "failed", reason: sentence(error) };
   }
   result = await asStopped(worker, holding, inTree, stop, result);
   const isLast = session.queuedCommands === 0 && !stop.aborted;
   const release = isLast && inTree !== undefined && !inTree.holding.lost && (await isClean(inTree.path, stop)) ? "clean" : "dirty";
+  if (!holding.lost) await recordLog(store, claim, log);
   const finished = holding.lost ? undefined : await finish(store, { commandId: command.id, fence, ...result, logOffset: log.offset, release });
   heartbeat.drop(holding);
   const goesOn = finished === undefined || isOpen(finished.session.state);

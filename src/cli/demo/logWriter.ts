@@ -1,4 +1,5 @@
 // Writes the log of one command: in order, one append at a time, from the byte that the store acknowledged last.
+import { createHash } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { StoreError } from "../../errors.ts";
 import { bounds } from "../../limits.ts";
@@ -10,6 +11,7 @@ export class LogWriter {
   readonly #commandId: string;
   readonly #fence: number;
   readonly #stop: AbortSignal;
+  readonly #hash = createHash("sha256");
   #offset = 0;
   #last: Promise<void> = Promise.resolve();
 
@@ -23,6 +25,11 @@ export class LogWriter {
   /** How much is stored. */
   get offset(): number {
     return this.#offset;
+  }
+
+  /** Of all that was written, also of what a log over its limit does not keep. */
+  get sha256(): string {
+    return this.#hash.copy().digest("hex");
   }
 
   /** Resolves when the bytes are stored. After a failure nothing is written any more, so that a log has no hole. */
@@ -40,6 +47,7 @@ export class LogWriter {
       try {
         const { ackOffset } = await this.#store.logs.append({ commandId: this.#commandId, fence: this.#fence, offset: this.#offset, stream, data });
         this.#offset = ackOffset;
+        this.#hash.update(data);
         return;
       } catch (error) {
         if (!(error instanceof StoreError) || !error.retryable || this.#stop.aborted) throw error;

@@ -26,6 +26,8 @@ export interface Plan {
   readonly commits: readonly Commit[];
   /** Next to the database file: worktrees of all repositories are below it. */
   readonly worktreesRoot: string;
+  /** Next to it: the files of sessions. */
+  readonly filesRoot: string;
 }
 
 /** Fails usage, or failure when there is no git. */
@@ -41,7 +43,14 @@ export async function makePlan({ repo, commits, url }: DemoOptions, signal: Abor
   const log = await ask("log", `--max-count=${commits}`, "--format=%H%x00%s", head.trim());
   const branch = await git(["symbolic-ref", "--quiet", "--short", "HEAD"], { cwd, signal }).catch(rethrowMissing);
   const home = basename(gitDir) === ".git" ? dirname(gitDir) : gitDir.replace(/\.git$/, "");
-  return { gitDir, name: basename(home) || "repository", branch: branch?.trim(), commits: readLog(log), worktreesRoot };
+  return {
+    gitDir,
+    name: basename(home) || "repository",
+    branch: branch?.trim(),
+    commits: readLog(log),
+    worktreesRoot,
+    filesRoot: join(dirname(worktreesRoot), "files"),
+  };
 }
 
 /** Worktrees outlive a run, so the database that knows them must do so too. */

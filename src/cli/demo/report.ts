@@ -1,4 +1,5 @@
 // What a run did, read back from the store.
+import type { Artifact } from "../../model/artifacts.ts";
 import { type Command, isFinal } from "../../model/commands.ts";
 import { isOpen, type Session } from "../../model/sessions.ts";
 import type { Worktree } from "../../model/worktrees.ts";
@@ -27,7 +28,10 @@ export async function report(store: Store, sessionIds: readonly string[], stream
   const sessions = await Promise.all(sessionIds.map((sessionId) => store.sessions.get({ sessionId })));
   const rows = (await Promise.all(sessions.map((session) => readRows(store, session)))).flat();
   const { serving } = await store.maintenance.stats();
-  const text = [formatTable(columnsOf(rows), stream), ...summaryOf(sessions, rows, serving, stream), ""].join("\n");
+  const artifacts = (await Promise.all(sessions.map(({ id }) => store.artifacts.list({ sessionId: id, state: "ready", limit: 500 })))).flatMap(
+    ({ items }) => items,
+  );
+  const text = [formatTable(columnsOf(rows), stream), ...summaryOf(sessions, rows, artifacts, serving, stream), ""].join("\n");
   return {
     text,
     allSucceeded: rows.every(({ command }) => command.state === "succeeded"),
@@ -93,7 +97,13 @@ function spanOf(from: Date | null, to: Date | null): string {
   return from === null || to === null ? "" : formatMs(to.getTime() - from.getTime());
 }
 
-function summaryOf(sessions: readonly Session[], rows: readonly Row[], serving: Record<string, number>, stream: NodeJS.WriteStream): string[] {
+function summaryOf(
+  sessions: readonly Session[],
+  rows: readonly Row[],
+  artifacts: readonly Artifact[],
+  serving: Record<string, number>,
+  stream: NodeJS.WriteStream,
+): string[] {
   const waits = rows.flatMap(({ command: { queuedAt, startedAt } }) => (startedAt === null ? [] : [startedAt.getTime() - queuedAt.getTime()]));
   const waited = waits.length === 0 ? "" : `; waited ${formatMs(median(waits))} (median), ${formatMs(Math.max(...waits))} at most`;
   const bytes = rows.reduce((sum, { logBytes }) => sum + logBytes, 0);
@@ -104,6 +114,10 @@ function summaryOf(sessions: readonly Session[], rows: readonly Row[], serving: 
     ["sessions", `${sessions.length}: ${tally(sessions.map(({ state }) => state))}`],
     ["commands", `${rows.length}: ${tally(rows.map(({ command }) => command.state))}${waited}; ${formatBytes(bytes)} of log`],
     ["worktrees", `${new Set(bound.map(({ worktreeId }) => worktreeId)).size} used, ${made} made, reused ${bound.length - made}×`],
+    [
+      "artifacts",
+      `${artifacts.length}: ${tally(artifacts.map(({ kind }) => kind))}; ${formatBytes(artifacts.reduce((sum, { sizeBytes }) => sum + (sizeBytes ?? 0), 0))}`,
+    ],
     ["store", `${calls} calls in ${groups} groups: ${(calls / Math.max(1, groups)).toFixed(1)} a transaction on average, ${groupCallsMax} at most`],
   ].map(([name = "", text]) => `${paint("dim", name.padEnd(10), stream)}${text}`);
 }

@@ -5,8 +5,9 @@ import { StoreError } from "../../errors.ts";
 import { newId } from "../../model/ids.ts";
 import type { Repository } from "../../model/repositories.ts";
 import { createRunnerPool } from "../../runners/pool.ts";
-import { type OwnedStore, openStore, type Store } from "../../store.ts";
+import { type OwnedStore, openStore, type Store, shownUrl } from "../../store.ts";
 import { CliError, exitCodes } from "../exit.ts";
+import { harmless } from "../table.ts";
 import { createDisplay, type Display } from "./display.ts";
 import { type DemoOptions, makePlan, type Plan } from "./plan.ts";
 import { Progress, type Work } from "./progress.ts";
@@ -43,11 +44,14 @@ const givenBack = "what ran was cancelled, and every worktree given back";
 const notGivenBack = "the store did not take all of it, see above; what is held ends with its lease, and the next run cancels the rest";
 
 function say(text: string): void {
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${harmless(text)}\n`);
 }
 
 async function runPlan(store: OwnedStore, plan: Plan, { runners, command, url }: DemoOptions, interrupted: AbortSignal): Promise<Report> {
-  const assignments = Array.from({ length: runners }, (_, index): RunnerAssignment => ({ runnerId: newId(), name: `runner-${index + 1}` }));
+  const assignments = Array.from(
+    { length: runners },
+    (_, index): RunnerAssignment => ({ runnerId: newId(), name: `runner-${index + 1}`, filesRoot: plan.filesRoot }),
+  );
   const filename = new URL(import.meta.url.endsWith(".ts") ? "./runner.ts" : "./runner.js", import.meta.url);
   const pool = createRunnerPool(store, { filename, threads: runners, operations: runnerOperations });
   try {
@@ -56,7 +60,7 @@ async function runPlan(store: OwnedStore, plan: Plan, { runners, command, url }:
     const abandoned = await cancelAbandoned(store);
     if (abandoned > 0) say(`${count(abandoned, "session")} of a run that was killed: cancelled`);
     const work = await createSessions(store, repository, plan.commits, command);
-    say(`${repository.name}: the newest ${count(plan.commits.length, "commit")}, ${count(runners, "runner")}, ${url}`);
+    say(`${repository.name}: the newest ${count(plan.commits.length, "commit")}, ${count(runners, "runner")}, ${shownUrl(url)}`);
     await serve({ store, pool, assignments, work, cursor, interrupted });
     const reported = await report(store, idsOf(work), process.stdout);
     process.stdout.write(reported.text);

@@ -9,11 +9,13 @@ import { Heartbeat, leaseTtlMs, type StopReason } from "./heartbeat.ts";
 import { giveBack, type Tree } from "./tree.ts";
 
 /** What a runner may reach. */
-export const runnerOperations = ["repositories.get", "runners.*", "worktrees.*", "commands.*", "logs.append"];
+export const runnerOperations = ["repositories.get", "runners.*", "worktrees.*", "commands.*", "logs.append", "artifacts.*"];
 
 export interface RunnerAssignment {
   readonly runnerId: string;
   readonly name: string;
+  /** Where files that belong to sessions are kept. */
+  readonly filesRoot: string;
 }
 
 /** Why the pool's signal fires: `done`, nothing more is to be claimed, but what runs may end; `interrupted`, stop. */
@@ -21,10 +23,10 @@ export type RunnerStop = "done" | Extract<StopReason, "interrupted">;
 
 const claimWaitMs = 60_000;
 
-export default async function run({ runnerId, name }: RunnerAssignment, { store, signal }: RunnerContext): Promise<void> {
+export default async function run({ runnerId, name, filesRoot }: RunnerAssignment, { store, signal }: RunnerContext): Promise<void> {
   await store.runners.register({ id: runnerId, name, host: hostname(), pid: process.pid, ttlMs: leaseTtlMs });
   const heartbeat = new Heartbeat(store, runnerId);
-  const worker: Worker = { store, runnerId, heartbeat, interrupted: interruptOf(signal) };
+  const worker: Worker = { store, runnerId, filesRoot, heartbeat, interrupted: interruptOf(signal) };
   try {
     for (let claim = await nextClaim(worker, signal); claim !== undefined; claim = await nextClaim(worker, signal)) {
       await runSession(worker, claim, signal);

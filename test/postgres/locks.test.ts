@@ -1,9 +1,9 @@
 // The order of locks: what runs at once on one session, its commands and its tree waits for each other, and never in a circle.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type OwnedStore, openStore } from "../src/index.ts";
-import { fixtures, testClock } from "../src/testing/index.ts";
-import { ask, dropDatabase, newDatabase } from "./postgres.ts";
+import { type OwnedStore, openStore } from "../../src/index.ts";
+import { fixtures, testClock } from "../../src/testing/index.ts";
+import { ask, dropDatabase, newDatabase } from "../postgres.ts";
 
 test("operations on the same session, command and tree from several connections never deadlock", async () => {
   const url = await newDatabase();

@@ -1,0 +1,177 @@
+// The reference of all operations, from the table of operations and the comments above them. A docstring that is missing, or of another form, is an error.
+import { readdirSync, readFileSync } from "node:fs";
+import { z } from "zod";
+import type { AnyOperation } from "../src/dispatch.ts";
+import { Account } from "../src/model/accounts.ts";
+import { Artifact } from "../src/model/artifacts.ts";
+import { ChangeRow } from "../src/model/changes.ts";
+import type { AnyCodec } from "../src/model/codec.ts";
+import { Command } from "../src/model/commands.ts";
+import { Chunk } from "../src/model/logs.ts";
+import { Repository } from "../src/model/repositories.ts";
+import { Runner } from "../src/model/runners.ts";
+import { Session } from "../src/model/sessions.ts";
+import { scopes, Token } from "../src/model/tokens.ts";
+import { Lease, Worktree } from "../src/model/worktrees.ts";
+import { operations } from "../src/operations/table.ts";
+
+const folder = new URL("../src/operations/", import.meta.url);
+
+/** Rows that several operations answer with; described once. */
+const rows: ReadonlyMap<AnyCodec, string> = new Map<AnyCodec, string>(
+  Object.entries({ Repository, Runner, Worktree, Lease, Session, Command, Chunk, Artifact, Account, Token, ChangeRow }).map(([name, codec]) => [codec, name]),
+);
+const nameOf = (codec: AnyCodec) => rows.get(codec);
+
+interface Docstring {
+  readonly summary: string;
+  readonly parts: ReadonlyMap<string, string>;
+}
+
+/** By file and the name that the operation has there. */
+function readDocstrings(file: string): ReadonlyMap<string, Docstring> {
+  const text = readFileSync(new URL(file, folder), "utf8");
+  const renamed = new Map([...text.matchAll(/^export \{ (\w+) as (\w+) \};$/gm)].map(([, from, to]) => [from, to]));
+  const found = [...text.matchAll(/\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\n(?:export )?const (\w+) = (?:sealedOperation|operation)\(/g)];
+  return new Map(found.map(([, comment, name]) => [renamed.get(name) ?? (name as string), parseDocstring(comment as string)]));
+}
+
+const heads = ["Input", "Result", "Fails", "Effect", "Cost"];
+
+function parseDocstring(comment: string): Docstring {
+  const lines = comment.split("\n").map((line) => line.replace(/^ *\* ?/, "").trimEnd());
+  const summary: string[] = [];
+  const parts = new Map<string, string>();
+  let head: string | undefined;
+  for (const line of lines) {
+    const [, found, rest] = /^(\w+) {2,}(.*)$/.exec(line) ?? [];
+    if (found !== undefined && heads.includes(found)) {
+      head = found;
+      parts.set(head, rest as string);
+    } else if (line.trim() === "") continue;
+    else if (head === undefined) summary.push(line.trim());
+    else parts.set(head, `${parts.get(head)} ${line.trim()}`);
+  }
+  return { summary: summary.join(" "), parts };
+}
+
+type JsonSchema = {
+  readonly [Name in "type" | "description" | "format" | "pattern"]?: string;
+} & {
+  readonly properties?: Readonly<Record<string, JsonSchema>>;
+  readonly required?: readonly string[];
+  readonly enum?: readonly string[];
+  readonly anyOf?: readonly JsonSchema[];
+  readonly items?: JsonSchema;
+  readonly propertyNames?: JsonSchema;
+  readonly additionalProperties?: JsonSchema | boolean;
+  readonly default?: unknown;
+} & { readonly [Name in "minLength" | "maxLength" | "minimum" | "maximum" | "exclusiveMinimum" | "minItems" | "maxItems"]?: number };
+
+function describeInput({ inputSchema }: AnyOperation): string {
+  const { properties = {}, required = [] } = z.toJSONSchema(inputSchema, { io: "input", unrepresentable: "any" }) as JsonSchema;
+  const fields = Object.entries(properties).map(([name, field]) => `| \`${name}\` | ${describe(field)} | ${whenAbsent(field, required.includes(name))} |`);
+  return fields.length === 0 ? "No input." : ["| input | | when absent |", "| --- | --- | --- |", ...fields].join("\n");
+}
+
+function whenAbsent(field: JsonSchema, required: boolean): string {
+  if (required) return "required";
+  if (field.default === undefined) return "";
+  // A new one each time.
+  return field.description === "id" ? "a new id" : `\`${JSON.stringify(field.default)}\``;
+}
+
+function describe(field: JsonSchema): string {
+  if (field.description !== undefined) return field.description;
+  if (field.anyOf !== undefined) return field.anyOf.map(describe).join(" or ");
+  if (field.enum !== undefined) return field.enum.length === scopes.length ? "scope" : field.enum.map((value) => `\`${value}\``).join(", ");
+  switch (field.type) {
+    case "null":
+      return "null";
+    case "boolean":
+      return "boolean";
+    case "string":
+      return `text${range(field.minLength, field.maxLength, "characters")}`;
+    case "integer":
+    case "number":
+      return `integer${range(field.minimum ?? (field.exclusiveMinimum === undefined ? undefined : field.exclusiveMinimum + 1), field.maximum, "")}`;
+    case "array":
+      return `list of ${describe(field.items ?? {})}${range(field.minItems, field.maxItems, "items")}`;
+    case "object":
+      return field.properties === undefined ? "names and values" : describeObject(field);
+    default:
+      return "JSON";
+  }
+}
+
+function describeObject({ properties = {}, required = [] }: JsonSchema): string {
+  return `{ ${Object.entries(properties)
+    .map(([name, field]) => `${name}${required.includes(name) ? "" : "?"}: ${describe(field)}`)
+    .join(", ")} }`;
+}
+
+function range(min: number | undefined, max: number | undefined, unit: string): string {
+  const unbounded = max === undefined || max >= Number.MAX_SAFE_INTEGER;
+  if (unbounded) return min === undefined || min <= Number.MIN_SAFE_INTEGER ? "" : `, ${number(min)} or more${unit === "" ? "" : ` ${unit}`}`;
+  return min === undefined || min <= Number.MIN_SAFE_INTEGER
+    ? `, at most ${number(max)} ${unit}`.trimEnd()
+    : `, ${number(min)} .. ${number(max)} ${unit}`.trimEnd();
+}
+
+function number(value: number): string {
+  return String(value).replace(/\B(?=(?:\d{3})+$)/g, "_");
+}
+
+/** Of generated text: what would end a cell of a table, or begin an element of HTML. */
+function escaped(text: string): string {
+  return text.replaceAll("|", "\\|").replaceAll("<", "&lt;");
+}
+
+function anchor(name: string): string {
+  return name.toLowerCase().replaceAll(".", "");
+}
+
+function traits({ access, lane, waits, stream, again }: AnyOperation): string {
+  const others = [stream === undefined ? (waits ? "may wait" : undefined) : "stream", again === undefined ? undefined : "in steps"];
+  return [access, `lane ${lane}`, ...others.filter((one) => one !== undefined)].join(", ");
+}
+
+function section(name: string, file: string, operation: AnyOperation, { summary, parts }: Docstring): string {
+  const part = (head: string) => (parts.has(head) ? [`**${head}** ${escaped(parts.get(head) as string)}`] : []);
+  const result = operation.stream === undefined ? operation.output.describe(nameOf) : `page after page of ${operation.output.describe(nameOf)}`;
+  const known = rows.get(operation.output);
+  return [
+    `### ${name}`,
+    escaped(summary),
+    `${traits(operation)}; errors: ${operation.errors.length === 0 ? "none of its own" : operation.errors.map((code) => `\`${code}\``).join(", ")}; [source](../src/operations/${file})`,
+    describeInput(operation),
+    ...part("Input"),
+    `**Answers** ${escaped(known === undefined ? result : `a ${known}`)}`,
+    ...part("Result"),
+    ...part("Fails"),
+    ...part("Effect"),
+    ...part("Cost"),
+  ].join("\n\n");
+}
+
+/** Fails when an operation has no docstring. */
+export function renderOperations(): string {
+  const docstrings = new Map(readdirSync(folder).map((file) => [file, readDocstrings(file)]));
+  const all = Object.entries(operations).flatMap(([entity, verbs]) =>
+    Object.entries(verbs).map(([verb, operation]) => {
+      const file = `${entity}.ts`;
+      const docstring = docstrings.get(file)?.get(verb);
+      if (docstring === undefined || docstring.summary === "") throw new Error(`${entity}.${verb} has no docstring that says what it does`);
+      return { name: `${entity}.${verb}`, entity, file, operation: operation as AnyOperation, docstring };
+    }),
+  );
+  const table = all.map(
+    ({ name, operation, docstring }) => `| [${name}](#${anchor(name)}) | ${traits(operation)} | ${escaped(docstring.summary.split(/(?<=\.) /)[0] as string)} |`,
+  );
+  const sections = Object.keys(operations).map((entity) => {
+    const own = all.filter((one) => one.entity === entity);
+    return [`## ${entity}`, ...own.map(({ name, file, operation, docstring }) => section(name, file, operation, docstring))].join("\n\n");
+  });
+  const rowParts = [...rows].map(([codec, name]) => `### ${name}\n\n${escaped(codec.describe((other) => (other === codec ? undefined : nameOf(other))))}`);
+  return [["| operation | | |", "| --- | --- | --- |", ...table].join("\n"), ...sections, "## Rows", ...rowParts].join("\n\n");
+}

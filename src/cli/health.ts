@@ -1,0 +1,58 @@
+// debug-server-db health: is the store ready for work?
+import type { Command } from "commander";
+import { StoreError } from "../errors.ts";
+import { openStore } from "../store.ts";
+import { CliError, exitCodes } from "./exit.ts";
+import { formatBytes, formatTable } from "./table.ts";
+import { urlOption } from "./url.ts";
+
+export function addHealth(program: Command): void {
+  program
+    .command("health")
+    .description("Tells whether the store is ready for work: exit code 0, or 7 when it is not.")
+    .addOption(urlOption())
+    .addHelpText("after", examples)
+    .action(async ({ url }: { readonly url: string }) => {
+      process.exitCode = await health(url);
+    });
+}
+
+async function health(url: string): Promise<number> {
+  const { ready, checks } = await look(url);
+  const { schema, lastWrite, space, queue } = checks;
+  const rows = [
+    ["schema", schema.ok, schema.ok ? `revision ${schema.at}` : `revision ${schema.at}, and ${schema.head} is needed`],
+    ["last write", lastWrite.ok, lastWrite.failed ?? "done"],
+    ["space", space.ok, space.leftBytes === null ? "" : `${formatBytes(space.leftBytes)} left`],
+    ["queue", queue.ok, `${queue.percent} % full`],
+  ] as const;
+  const columns = [
+    { title: "check", cells: rows.map(([name]) => name) },
+    { title: "", cells: rows.map(([, ok]) => (ok ? "ok" : "not ok")), style: (cell: string) => (cell === "ok" ? "green" : "red") as "green" | "red" },
+    { title: "", cells: rows.map(([, , note]) => note) },
+  ];
+  process.stdout.write(formatTable(columns, process.stdout));
+  return ready ? exitCodes.ok : exitCodes.notReady;
+}
+
+/** A store that cannot be opened is not ready, whatever the reason; a URL that names none is a matter of usage. */
+async function look(url: string) {
+  try {
+    const store = await openStore({ url, migrate: "never" });
+    try {
+      return await store.maintenance.health();
+    } finally {
+      await store.close();
+    }
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code === "invalid_input") throw error;
+    throw new CliError("notReady", `not ready: ${error.message}`);
+  }
+}
+
+const examples = `
+Examples:
+  debug-server-db health
+  debug-server-db health --url sqlite:/srv/data/metadata.db
+
+It opens the database for a moment, and makes none. A server that runs answers for itself at /readyz.`;

@@ -1,0 +1,17 @@
+// Account: a person, agent or runner that owns tokens.
+import { nullable, oneOf, type RawOf, row, text, time, type ValueOf } from "./codec.ts";
+import { stamps } from "./common.ts";
+
+export const accountKinds = ["human", "agent", "runner"] as const;
+export type AccountKind = (typeof accountKinds)[number];
+
+export const Account = row({
+  id: text,
+  name: text,
+  kind: oneOf(accountKinds),
+  /** Its tokens are refused from then on. */
+  disabledAt: nullable(time),
+  ...stamps,
+});
+export type Account = ValueOf<typeof Account>;
+export type AccountRow = RawOf<typeof Account>;

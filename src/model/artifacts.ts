@@ -1,0 +1,77 @@
+// Artifact: a file that a command, or a session as a whole, produced. The store keeps what is known of it; the file itself lies where `uri` says.
+//
+//   pending -> ready | failed
+//   ready -> deleted
+import { z } from "zod";
+import { boolean, integer, json, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
+import { stamps } from "./common.ts";
+import { filledText, Id, Json, NewId, Sha256, withoutControls } from "./fields.ts";
+
+export const artifactKinds = ["log", "coverage", "junit", "core-dump", "custom"] as const;
+export type ArtifactKind = (typeof artifactKinds)[number];
+export const artifactStates = ["pending", "ready", "failed", "deleted"] as const;
+export type ArtifactState = (typeof artifactStates)[number];
+
+export const Artifact = row({
+  id: text,
+  sessionId: text,
+  /** Null, as is attempt, for a file of the session as a whole. */
+  commandId: nullable(text),
+  attempt: nullable(integer),
+  name: text,
+  kind: oneOf(artifactKinds),
+  state: oneOf(artifactStates),
+  contentType: nullable(text),
+  description: nullable(text),
+  sizeBytes: nullable(integer),
+  sha256: nullable(text),
+  uri: nullable(text),
+  metadata: nullable(json()),
+  /** While pending: when it is given up. Then: when it is deleted, unless it is pinned. */
+  expiresAt: nullable(time),
+  pinned: boolean,
+  ...stamps,
+});
+export type Artifact = ValueOf<typeof Artifact>;
+export type ArtifactRow = RawOf<typeof Artifact>;
+
+/** `created` is false when the same content was recorded under this name before. */
+export const Recorded = record({ artifact: Artifact, created: boolean });
+
+/** Whoever fetches artifacts writes them below some folder, so a name stays below it on every system: no way up, no drive, no root. */
+export const ArtifactName = withoutControls(500).refine(
+  (name) => !/^[A-Za-z]:|\\/.test(name) && name.split("/").every((part) => part.trim() === part && part !== "" && part !== "." && part !== ".."),
+  { error: "must be a relative path of plain parts, separated by /" },
+);
+
+/** https://www.rfc-editor.org/rfc/rfc9110#section-8.3.1 */
+const ContentType = z
+  .string()
+  .max(255)
+  .regex(/^[\w!#$&^.+-]+\/[\w!#$&^.+-]+(?: *; *[\w!#$&^.+-]+=(?:[\w!#$&^.+-]+|"[\w !#$&^.+/:=,-]*"))*$/, {
+    error: "must be a media type, such as text/plain; charset=utf-8",
+  });
+
+/** Which file it is. */
+export const artifactFields = {
+  id: NewId,
+  sessionId: Id,
+  commandId: Id.optional(),
+  /** The command's latest unless named. */
+  attempt: z.int().positive().optional(),
+  name: ArtifactName,
+  kind: z.enum(artifactKinds).default("custom"),
+  contentType: ContentType.optional(),
+  description: filledText(10_000).optional(),
+  metadata: Json.optional(),
+};
+
+/** What is in it. */
+export const contentFields = {
+  sizeBytes: z.int().min(0),
+  sha256: Sha256,
+  uri: withoutControls(4_096),
+};
+
+/** Ten years. */
+export const RetentionMs = z.int().min(1_000).max(315_360_000_000);

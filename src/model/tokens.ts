@@ -1,0 +1,163 @@
+// Token: what an account shows instead of a password.
+//
+//   dsp_ or dsr_ (personal, runner), public id (10), secret (32), CRC32 of all before it (6); base62
+//
+// The text is made, read and hashed on the caller's thread. What travels and what is stored is the public id and the SHA-256 of the secret, so
+// that no thread, log, error, audit row or file ever holds a secret.
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { crc32 } from "node:zlib";
+import { z } from "zod";
+import { StoreError } from "../errors.ts";
+import { accountKinds } from "./accounts.ts";
+import { type Codec, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
+import { stamps } from "./common.ts";
+
+export const tokenKinds = ["personal", "runner"] as const;
+export type TokenKind = (typeof tokenKinds)[number];
+
+const prefixes = { personal: "dsp_", runner: "dsr_" } as const;
+
+const entities = ["repositories", "worktrees", "sessions", "commands", "artifacts", "debug", "tokens"] as const;
+/** `admin` stands for all of them. Writing does not include reading. */
+export const scopes = ["admin", ...entities.flatMap((entity) => [`${entity}:read`, `${entity}:write`] as const)] as const;
+export type Scope = (typeof scopes)[number];
+
+/** At least one, from the closed list; without doubles, in the order of the list, and nothing beside admin. Separated by blanks once encoded. */
+export const Scopes = z.codec(
+  z.array(z.enum(scopes)).min(1).max(scopes.length),
+  z.string().refine((stored) => isScopes(stored), { error: "must be scopes of the closed list, in its order" }),
+  { decode: (asked) => formatScopes(asked), encode: (stored) => parseScopes(stored) },
+);
+
+function isScopes(stored: string): boolean {
+  const parts = parseScopes(stored);
+  return parts.every((part) => scopes.includes(part)) && formatScopes(parts) === stored;
+}
+
+export function formatScopes(asked: readonly Scope[]): string {
+  return asked.includes("admin") ? "admin" : scopes.filter((scope) => asked.includes(scope)).join(" ");
+}
+
+export function parseScopes(stored: string): Scope[] {
+  return stored.split(" ") as Scope[];
+}
+
+/** Those of the needed scopes that the held ones do not cover. */
+export function missingScopes(needed: readonly Scope[], held: readonly Scope[]): Scope[] {
+  return held.includes("admin") ? [] : needed.filter((scope) => !held.includes(scope));
+}
+
+/** Text in a raw row, a list in the API. */
+const scopeList: Codec<Scope[], string> = { ...text, fromWire: (wire) => parseScopes(wire as string), describe: () => "list of scopes" };
+
+/** Without the hash of its secret, which nobody needs. */
+export const Token = row({
+  id: text,
+  accountId: text,
+  publicId: text,
+  kind: oneOf(tokenKinds),
+  name: text,
+  /** The beginning of the token, for people to tell theirs apart. */
+  hint: text,
+  scopes: scopeList,
+  /** The token under whose authority it was made; null for the first admin's. */
+  createdBy: nullable(text),
+  /** The token that replaces it; it still works until expiresAt. */
+  rotatedTo: nullable(text),
+  expiresAt: nullable(time),
+  revokedAt: nullable(time),
+  revokedReason: nullable(text),
+  /** At most about a minute behind. */
+  lastUsedAt: nullable(time),
+  ...stamps,
+});
+export type Token = ValueOf<typeof Token>;
+export type TokenRow = RawOf<typeof Token> & { readonly secret_sha256: string };
+
+/** Who a valid token stands for. */
+export const Principal = record({
+  tokenId: text,
+  kind: oneOf(tokenKinds),
+  scopes: scopeList,
+  expiresAt: nullable(time),
+  account: record({ id: text, name: text, kind: oneOf(accountKinds) }),
+});
+export type Principal = ValueOf<typeof Principal>;
+
+/** A token and, once, its text: undefined in an answer that is given again to a repeated idempotency key. */
+export interface MintedToken {
+  readonly token: Token;
+  readonly secret: string | undefined;
+}
+
+const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const lengths = { prefix: 4, publicId: 10, secret: 32, checksum: 6 } as const;
+const shape = /^ds[pr]_[0-9A-Za-z]{48}$/;
+
+export const PublicId = z.string().regex(/^[0-9A-Za-z]{10}$/, { error: "must be 10 letters and digits" });
+
+/** What may travel of a token. */
+export interface SealedToken {
+  readonly publicId: string;
+  readonly secretSha256: string;
+}
+
+/** What stays where it was made. */
+export interface Secret {
+  readonly publicId: string;
+  readonly secret: string;
+}
+
+export function makeSecret(): { readonly kept: Secret; readonly sealed: SealedToken } {
+  const publicId = randomText(lengths.publicId);
+  const secret = randomText(lengths.secret);
+  return { kept: { publicId, secret }, sealed: { publicId, secretSha256: sha256Of(secret) } };
+}
+
+/** The text that is shown once. */
+export function formatToken(kind: TokenKind, { publicId, secret }: Secret): string {
+  const head = `${prefixes[kind]}${publicId}${secret}`;
+  return `${head}${checksumOf(head)}`;
+}
+
+/** Fails token_malformed unless the text has the shape of a token and its checksum; it may still be nobody's. */
+export function readToken(text: string): SealedToken & { readonly kind: TokenKind } {
+  const head = text.slice(0, -lengths.checksum);
+  if (!shape.test(text) || checksumOf(head) !== text.slice(-lengths.checksum)) throw new StoreError("token_malformed");
+  const publicId = head.slice(lengths.prefix, lengths.prefix + lengths.publicId);
+  const kind = head.startsWith(prefixes.personal) ? "personal" : "runner";
+  return { kind, publicId, secretSha256: sha256Of(head.slice(lengths.prefix + lengths.publicId)) };
+}
+
+export function hintOf(kind: TokenKind, publicId: string): string {
+  return `${prefixes[kind]}${publicId.slice(0, 4)}`;
+}
+
+/** In a time that does not tell how much of them is equal. */
+export function sameHash(left: string, right: string): boolean {
+  const [a, b] = [Buffer.from(left), Buffer.from(right)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+function sha256Of(secret: string): string {
+  return createHash("sha256").update(secret).digest("hex");
+}
+
+function checksumOf(head: string): string {
+  let value = crc32(head);
+  let digits = "";
+  while (digits.length < lengths.checksum) {
+    digits = alphabet.charAt(value % 62) + digits;
+    value = Math.floor(value / 62);
+  }
+  return digits;
+}
+
+/** Each character equally likely: bytes beyond the last whole multiple of 62 are thrown away. */
+function randomText(length: number): string {
+  let made = "";
+  while (made.length < length) {
+    for (const byte of randomBytes(length)) if (byte < 248 && made.length < length) made += alphabet.charAt(byte % 62);
+  }
+  return made;
+}

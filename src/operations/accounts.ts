@@ -1,0 +1,101 @@
+import { z } from "zod";
+import { Account, type AccountKind, type AccountRow, accountKinds } from "../model/accounts.ts";
+import { page } from "../model/codec.ts";
+import { Id, Name, NewId, paging, Version } from "../model/fields.ts";
+import { nameKey } from "../model/repositories.ts";
+import { type Context, fail, operation } from "../operation.ts";
+import { first, forUpdate, sql, step } from "../sql.ts";
+import { listPage } from "./paging.ts";
+import { checkVersion } from "./versions.ts";
+
+/**
+ * Makes an account: a person, an agent or a runner.
+ *
+ * Input    name: 1 .. 200 characters, unique without regard to case
+ * Fails    conflict { reason: "name" | "exists" }: another account has this name, or this id
+ * Effect   one row of accounts and of changes
+ * Cost     2 statements by unique index
+ */
+export const create = operation({
+  access: "write",
+  input: z.strictObject({ id: NewId, name: Name, kind: z.enum(accountKinds) }),
+  output: Account,
+  errors: ["conflict"],
+  *run({ id, name, kind }, context) {
+    return yield* insertAccount(id, name, kind, context);
+  },
+});
+
+/** One statement, so that of two accounts of one name one is refused and not the database. */
+export const insertAccount = step(function* (id: string, name: string, kind: AccountKind, { now, changed }: Context) {
+  const row = yield* first<AccountRow>(sql`
+    INSERT INTO accounts (id, name, name_key, kind, created_at, updated_at) VALUES (${id}, ${name}, ${nameKey(name)}, ${kind}, ${now}, ${now})
+    ON CONFLICT (name_key) DO NOTHING RETURNING *`);
+  if (row === undefined) fail("conflict", { reason: "name", accountId: (yield* findAccount(name))?.id }, "another account has this name");
+  changed({ entity: "account", id, op: "create", version: 1, detail: { kind } });
+  return row;
+});
+
+/** By name, in any case. */
+export const findAccount = step(function* (name: string) {
+  return yield* first<AccountRow>(sql`SELECT * FROM accounts WHERE name_key = ${nameKey(name)} ${forUpdate}`);
+});
+
+/**
+ * Takes an account out of use: its tokens are refused from the next call on. Repeated, it changes nothing.
+ *
+ * Fails    not_found | conflict { reason: "version" }
+ * Effect   one row of accounts and of changes
+ */
+export const disable = operation({
+  access: "write",
+  input: z.strictObject({ accountId: Id, expectedVersion: Version.optional() }),
+  output: Account,
+  errors: ["not_found", "conflict"],
+  *run({ accountId, expectedVersion }, { now, changed }) {
+    const before = yield* lockAccount(accountId);
+    checkVersion(before, expectedVersion);
+    if (before.disabled_at !== null) return before;
+    const row = yield* first<AccountRow>(sql`
+      UPDATE accounts SET disabled_at = ${now}, version = version + 1, updated_at = ${now} WHERE id = ${accountId} RETURNING *`);
+    changed({ entity: "account", id: accountId, op: "disable", version: before.version + 1 });
+    return row as AccountRow;
+  },
+});
+
+/**
+ * One account.
+ *
+ * Fails    not_found
+ * Cost     1 statement by primary key
+ */
+export const get = operation({
+  access: "read",
+  input: z.strictObject({ accountId: Id }),
+  output: Account,
+  errors: ["not_found"],
+  *run({ accountId }) {
+    const row = yield* first<AccountRow>(sql`SELECT * FROM accounts WHERE id = ${accountId}`);
+    return row ?? fail("not_found", { entity: "account", id: accountId });
+  },
+});
+
+/**
+ * Accounts by age; disabled ones only when asked for.
+ *
+ * Cost     1 statement along an index, at most `limit` rows kept
+ */
+export const list = operation({
+  access: "read",
+  input: z.strictObject({ includeDisabled: z.boolean().default(false), ...paging }),
+  output: page(Account),
+  errors: [],
+  *run(input) {
+    return yield* listPage<AccountRow>(sql`accounts`, input, input.includeDisabled ? undefined : sql`disabled_at IS NULL`);
+  },
+});
+
+export const lockAccount = step(function* (accountId: string) {
+  const row = yield* first<AccountRow>(sql`SELECT * FROM accounts WHERE id = ${accountId} ${forUpdate}`);
+  return row ?? fail("not_found", { entity: "account", id: accountId });
+});

@@ -1,0 +1,314 @@
+import { z } from "zod";
+import type { AccountKind } from "../model/accounts.ts";
+import { integer, page, record } from "../model/codec.ts";
+import { Id, Name, NewId, paging, Reason, Sha256, Version } from "../model/fields.ts";
+import { newId } from "../model/ids.ts";
+import {
+  formatScopes,
+  formatToken,
+  hintOf,
+  type MintedToken,
+  makeSecret,
+  missingScopes,
+  Principal,
+  PublicId,
+  parseScopes,
+  readToken,
+  Scopes,
+  type SealedToken,
+  type Secret,
+  sameHash,
+  Token,
+  type TokenKind,
+  type TokenRow,
+  tokenKinds,
+} from "../model/tokens.ts";
+import { after, type Context, fail, operation, sealedOperation } from "../operation.ts";
+import { change, changeEach, first, forUpdate, sql, step } from "../sql.ts";
+import { findAccount, insertAccount, lockAccount } from "./accounts.ts";
+import { listPage } from "./paging.ts";
+import { checkVersion } from "./versions.ts";
+
+/** What travels of a token that is being made. */
+const sealedFields = { publicId: PublicId, secretSha256: Sha256 };
+const Kind = z.enum(tokenKinds);
+const TtlMs = z.int().min(1_000).max(315_360_000_000);
+
+const Minted = record({ token: Token });
+type Minted = { readonly token: Token };
+
+/** The secret is the answer's own only if it was made for it: a stored reply to an idempotency key names the token of the first call. */
+function withSecret({ token }: Minted, kept: unknown): MintedToken {
+  const own = kept as Secret;
+  return { token, secret: token.publicId === own.publicId ? formatToken(token.kind, own) : undefined };
+}
+
+/**
+ * Makes a token for an account. Its secret is made and hashed on the caller's thread and shown this once.
+ *
+ * Input    scopes: at least one, from the closed list, all covered by the token `createdBy`, under whose authority it is made; ttlMs: without it
+ *          the token does not expire; kind: personal (dsp_) or runner (dsr_)
+ * Result   { token, secret }; secret is undefined in a reply that is given again to an idempotency key
+ * Fails    not_found | scope_missing { missing } | invalid_transition when the account is disabled | token_revoked or token_expired of createdBy
+ *          | conflict { reason: "name" | "exists" }: the account has a token of this name that is neither revoked nor rotated
+ * Effect   one row of tokens and of changes
+ * Cost     5 statements by key
+ */
+export const mint = sealedOperation({
+  access: "write",
+  given: z.strictObject({ id: NewId, accountId: Id, kind: Kind.default("personal"), name: Name, scopes: Scopes, ttlMs: TtlMs.optional(), createdBy: Id }),
+  input: z.strictObject({
+    id: Id,
+    accountId: Id,
+    kind: Kind,
+    name: Name,
+    scopes: Scopes,
+    ttlMs: TtlMs.optional(),
+    createdBy: Id,
+    ...sealedFields,
+  }),
+  seal({ scopes, ...given }) {
+    const { kept, sealed } = makeSecret();
+    return { sent: { ...given, scopes: parseScopes(scopes), ...sealed }, kept };
+  },
+  open: withSecret,
+  output: Minted,
+  errors: ["not_found", "scope_missing", "invalid_transition", "token_revoked", "token_expired", "conflict"],
+  *run(input, context) {
+    const { now } = context;
+    const account = yield* lockAccount(input.accountId);
+    if (account.disabled_at !== null) fail("invalid_transition", { entity: "account", state: "disabled" }, "the account is disabled");
+    const creator = yield* lockToken(input.createdBy);
+    checkLive(yield* withAccount(creator), now);
+    const missing = missingScopes(parseScopes(input.scopes), parseScopes(creator.scopes));
+    if (missing.length > 0) fail("scope_missing", { missing }, "a token cannot give what it does not cover");
+    const expiresAt = input.ttlMs === undefined ? null : after(now, input.ttlMs);
+    return { token: yield* insertToken({ ...input, expiresAt, createdBy: input.createdBy }, "mint", context) };
+  },
+});
+
+interface NewToken extends SealedToken {
+  readonly id: string;
+  readonly accountId: string;
+  readonly kind: TokenKind;
+  readonly name: string;
+  readonly scopes: string;
+  readonly createdBy: string | null;
+  readonly expiresAt: Date | null;
+}
+
+const insertToken = step(function* (token: NewToken, op: string, { now, changed }: Context) {
+  const { id, accountId, kind, publicId, secretSha256, name, scopes, createdBy, expiresAt } = token;
+  const row = yield* first<TokenRow>(sql`
+    INSERT INTO tokens (id, account_id, public_id, kind, name, secret_sha256, hint, scopes, created_by, expires_at, created_at, updated_at)
+    VALUES (${id}, ${accountId}, ${publicId}, ${kind}, ${name}, ${secretSha256}, ${hintOf(kind, publicId)}, ${scopes}, ${createdBy}, ${expiresAt}, ${now}, ${now})
+    ON CONFLICT (account_id, name) WHERE revoked_at IS NULL AND rotated_to IS NULL DO NOTHING RETURNING *`);
+  if (row === undefined) fail("conflict", { reason: "name" }, "the account has a token of this name: revoke or rotate it, or choose another name");
+  changed({ entity: "token", id, op, version: 1, detail: { accountId, kind, scopes: parseScopes(scopes) } });
+  return row;
+});
+
+type TokenOfAccount = TokenRow & { readonly account_name: string; readonly account_kind: AccountKind; readonly account_disabled_at: number | null };
+
+/**
+ * Whose token this is. Text that has not the shape and checksum of a token is refused on the caller's thread; of the others only the public id and the
+ * hash of the secret travel. Writes nothing: the time of use is noted and written later, together with others.
+ *
+ * Input    token: as it was shown; scopes: what it must cover
+ * Result   { tokenId, kind, scopes, expiresAt, account: { id, name, kind } }
+ * Fails    token_malformed | token_unknown | token_revoked, also when the account is disabled | token_expired { expiredAt } | scope_missing { missing }
+ * Cost     1 statement by unique index; lane urgent
+ */
+export const verify = sealedOperation({
+  access: "read",
+  lane: "urgent",
+  given: z.strictObject({ token: z.string(), scopes: Scopes.optional() }),
+  input: z.strictObject({ kind: Kind, ...sealedFields, scopes: Scopes.optional() }),
+  seal: ({ token, scopes }) => ({ sent: { ...readToken(token), ...(scopes === undefined ? {} : { scopes: parseScopes(scopes) }) }, kept: undefined }),
+  open: (principal) => principal,
+  output: Principal,
+  errors: ["token_malformed", "token_unknown", "token_revoked", "token_expired", "scope_missing"],
+  *run({ kind, publicId, secretSha256, scopes }, { now, used }) {
+    const row = yield* first<TokenOfAccount>(sql`
+      SELECT tokens.*, accounts.name AS account_name, accounts.kind AS account_kind, accounts.disabled_at AS account_disabled_at
+      FROM tokens JOIN accounts ON accounts.id = tokens.account_id WHERE tokens.public_id = ${publicId}`);
+    if (row === undefined || !sameHash(row.secret_sha256, secretSha256) || row.kind !== kind) fail("token_unknown");
+    checkLive(row, now);
+    const missing = missingScopes(scopes === undefined ? [] : parseScopes(scopes), parseScopes(row.scopes));
+    if (missing.length > 0) fail("scope_missing", { missing });
+    used(row.id);
+    const account = { id: row.account_id, name: row.account_name, kind: row.account_kind };
+    return { tokenId: row.id, kind: row.kind, scopes: row.scopes, expiresAt: row.expires_at, account };
+  },
+});
+
+function checkLive(row: TokenOfAccount, now: Date): void {
+  if (row.revoked_at !== null) fail("token_revoked", { revokedAt: new Date(row.revoked_at) });
+  if (row.account_disabled_at !== null) fail("token_revoked", { reason: "account_disabled" }, "the account is disabled");
+  if (row.expires_at !== null && row.expires_at <= now.getTime()) fail("token_expired", { expiredAt: new Date(row.expires_at) });
+}
+
+const withAccount = step(function* (token: TokenRow) {
+  const { name, kind, disabled_at } = yield* lockAccount(token.account_id);
+  return { ...token, account_name: name, account_kind: kind, account_disabled_at: disabled_at };
+});
+
+/**
+ * Replaces a token by a new one of the same account, name, kind and scopes. The old one works on for a grace time, so that its users can change over.
+ *
+ * Input    graceMs: how long the old one still works, at most until it would have expired; ttlMs: of the new one, the old one's unless given
+ * Result   { token, secret } of the new one; secret is undefined in a reply that is given again to an idempotency key
+ * Fails    not_found | token_revoked | token_expired | conflict { reason: "rotated", rotatedTo } | conflict { reason: "version" | "exists" }
+ * Effect   a new row of tokens, and the old one's expiry; a row of changes for each
+ */
+export const rotate = sealedOperation({
+  access: "write",
+  given: z.strictObject({
+    tokenId: Id,
+    id: NewId,
+    graceMs: z.int().min(0).max(2_592_000_000).default(3_600_000),
+    ttlMs: TtlMs.optional(),
+    expectedVersion: Version.optional(),
+  }),
+  input: z.strictObject({
+    tokenId: Id,
+    id: Id,
+    graceMs: z.int().min(0).max(2_592_000_000),
+    ttlMs: TtlMs.optional(),
+    expectedVersion: Version.optional(),
+    ...sealedFields,
+  }),
+  seal(given) {
+    const { kept, sealed } = makeSecret();
+    return { sent: { ...given, ...sealed }, kept };
+  },
+  open: withSecret,
+  output: Minted,
+  errors: ["not_found", "token_revoked", "token_expired", "conflict"],
+  *run(input, context) {
+    const { now, changed } = context;
+    const before = yield* lockToken(input.tokenId);
+    checkVersion(before, input.expectedVersion);
+    if (before.rotated_to !== null) fail("conflict", { reason: "rotated", rotatedTo: before.rotated_to }, "the token was rotated already");
+    checkLive(yield* withAccount(before), now);
+    const lifeMs = input.ttlMs ?? (before.expires_at === null ? undefined : before.expires_at - before.created_at);
+    const graceUntil = now.getTime() + input.graceMs;
+    const oldUntil = new Date(before.expires_at === null ? graceUntil : Math.min(before.expires_at, graceUntil));
+    // It gives its name up before the new one takes it, and can name the new one only once that is there.
+    yield* change(sql`
+      UPDATE tokens SET rotated_to = ${before.id}, expires_at = ${oldUntil}, version = version + 1, updated_at = ${now} WHERE id = ${before.id}`);
+    changed({ entity: "token", id: before.id, op: "rotate", version: before.version + 1, detail: { rotatedTo: input.id } });
+    const { account_id, name, kind, scopes, created_by } = before;
+    const { publicId, secretSha256 } = input;
+    const expiresAt = lifeMs === undefined ? null : after(now, lifeMs);
+    const token = yield* insertToken(
+      { id: input.id, accountId: account_id, name, kind, scopes, createdBy: created_by, expiresAt, publicId, secretSha256 },
+      "mint",
+      context,
+    );
+    yield* change(sql`UPDATE tokens SET rotated_to = ${input.id} WHERE id = ${before.id}`);
+    return { token };
+  },
+});
+
+/**
+ * Ends a token, from the next call on. Repeated, it changes nothing: the first time and reason stay.
+ *
+ * Fails    not_found | conflict { reason: "version" }
+ * Effect   one row of tokens and of changes
+ */
+export const revoke = operation({
+  access: "write",
+  input: z.strictObject({ tokenId: Id, reason: Reason.optional(), expectedVersion: Version.optional() }),
+  output: Token,
+  errors: ["not_found", "conflict"],
+  *run({ tokenId, reason, expectedVersion }, { now, changed }) {
+    const before = yield* lockToken(tokenId);
+    if (before.revoked_at !== null) return before;
+    checkVersion(before, expectedVersion);
+    const row = yield* first<TokenRow>(sql`
+      UPDATE tokens SET revoked_at = ${now}, revoked_reason = ${reason ?? null}, version = version + 1, updated_at = ${now} WHERE id = ${tokenId} RETURNING *`);
+    changed({ entity: "token", id: tokenId, op: "revoke", version: before.version + 1, detail: reason === undefined ? {} : { reason } });
+    return row as TokenRow;
+  },
+});
+
+/**
+ * Tokens by age, of one account when asked for; revoked ones too. Neither secrets nor their hashes are among the fields.
+ *
+ * Cost     1 statement along an index, at most `limit` rows kept
+ */
+export const list = operation({
+  access: "read",
+  input: z.strictObject({ accountId: Id.optional(), ...paging }),
+  output: page(Token),
+  errors: [],
+  *run(input) {
+    return yield* listPage<TokenRow>(sql`tokens`, input, input.accountId === undefined ? undefined : sql`account_id = ${input.accountId}`);
+  },
+});
+
+/**
+ * Makes the first admin token, and its account unless there is one of this name. Of two calls at once one wins.
+ *
+ * Input    accountName, name: of the account and of the token; ttlMs: without it the token does not expire
+ * Result   { token, secret }, as mint
+ * Fails    conflict { reason: "admin_exists" } while a live admin token exists | conflict { reason: "name" } | invalid_transition when the account is disabled
+ * Effect   one row of tokens, perhaps of accounts, and of changes for each
+ */
+export const bootstrapAdmin = sealedOperation({
+  access: "write",
+  given: z.strictObject({ accountName: Name.default("admin"), name: Name.default("bootstrap"), ttlMs: TtlMs.optional() }),
+  input: z.strictObject({ id: Id, accountId: Id, accountName: Name, name: Name, ttlMs: TtlMs.optional(), ...sealedFields }),
+  seal(given) {
+    const { kept, sealed } = makeSecret();
+    return { sent: { ...given, id: newId(), accountId: newId(), ...sealed }, kept };
+  },
+  open: withSecret,
+  output: Minted,
+  errors: ["conflict", "invalid_transition"],
+  *run(input, context) {
+    const { now } = context;
+    // The one row that everybody who wants to be first must have.
+    yield* first(sql`SELECT value FROM store_meta WHERE key = 'store_id' ${forUpdate}`);
+    const live = yield* first(sql`
+      SELECT tokens.id FROM tokens JOIN accounts ON accounts.id = tokens.account_id
+      WHERE tokens.scopes = 'admin' AND tokens.revoked_at IS NULL AND (tokens.expires_at IS NULL OR tokens.expires_at > ${now})
+        AND accounts.disabled_at IS NULL
+      ORDER BY tokens.created_at LIMIT 1`);
+    if (live !== undefined) fail("conflict", { reason: "admin_exists" }, "a live admin token exists: mint others with it");
+    const account = (yield* findAccount(input.accountName)) ?? (yield* insertAccount(input.accountId, input.accountName, "human", context));
+    if (account.disabled_at !== null) fail("invalid_transition", { entity: "account", state: "disabled" }, "the account is disabled");
+    const { id, name, publicId, secretSha256 } = input;
+    const expiresAt = input.ttlMs === undefined ? null : after(now, input.ttlMs);
+    const token = { id, accountId: account.id, kind: "personal", name, scopes: formatScopes(["admin"]), createdBy: null, expiresAt } as const;
+    return { token: yield* insertToken({ ...token, publicId, secretSha256 }, "bootstrap", context) };
+  },
+});
+
+/** Bounds one transaction. */
+export const usesMax = 500;
+
+/**
+ * Writes when tokens were last used. Run by the serving side itself; no port reaches it.
+ *
+ * Effect   last_used_at of each; no row of changes
+ */
+export const recordUse = operation({
+  access: "write",
+  lane: "background",
+  input: z.strictObject({ uses: z.array(z.strictObject({ tokenId: Id, at: z.date() })).max(usesMax) }),
+  output: record({ recorded: integer }),
+  errors: [],
+  *run({ uses }) {
+    const recorded = yield* changeEach(
+      uses.map(({ tokenId, at }) => sql`UPDATE tokens SET last_used_at = ${at} WHERE id = ${tokenId} AND (last_used_at IS NULL OR last_used_at < ${at})`),
+    );
+    return { recorded };
+  },
+});
+
+const lockToken = step(function* (tokenId: string) {
+  const row = yield* first<TokenRow>(sql`SELECT * FROM tokens WHERE id = ${tokenId} ${forUpdate}`);
+  return row ?? fail("not_found", { entity: "token", id: tokenId });
+});

@@ -1,0 +1,63 @@
+// Accounts: made by name, disabled, listed.
+import assert from "node:assert/strict";
+import { newId } from "../../src/index.ts";
+import { fixtures } from "../../src/testing/index.ts";
+import type { TestedBackend } from "../backends.ts";
+import { endOfFeed, fails, subject } from "./suite.ts";
+
+export function accountsConformance(backend: TestedBackend): void {
+  subject(backend, "accounts", ({ test }) => {
+    test("create makes an account, and a row of changes", async ({ store }) => {
+      const after = await endOfFeed(store);
+      const name = `Ada ${newId()}`;
+      const row = await store.accounts.create({ name, kind: "human" }, { actor: "ada" });
+      assert.deepEqual([row.name, row.kind, row.disabledAt, row.version], [name, "human", null, 1]);
+      assert.deepEqual(await store.accounts.get({ accountId: row.id }), row);
+      const { changes } = await store.changes.since({ after, entity: "account" });
+      assert.deepEqual(
+        changes.map(({ entityId, op, actor }) => [entityId, op, actor]),
+        [[row.id, "create", "ada"]],
+      );
+    });
+
+    test("names are one name in any case; of eight that make one, one wins", async ({ store }) => {
+      const name = `Ämne ${newId()}`;
+      const settled = await Promise.allSettled(
+        Array.from({ length: 8 }, (_, index) => store.accounts.create({ name: index % 2 === 0 ? name : name.toUpperCase(), kind: "agent" })),
+      );
+      const made = settled.flatMap((one) => (one.status === "fulfilled" ? [one.value.id] : []));
+      assert.equal(made.length, 1);
+      for (const one of settled) {
+        if (one.status === "rejected") assert.deepEqual([one.reason.code, one.reason.details], ["conflict", { reason: "name", accountId: made[0] }]);
+      }
+    });
+
+    test("an id that is taken is a conflict", async ({ store }) => {
+      const { account } = await fixtures(store).account();
+      await fails(store.accounts.create({ id: account.id, name: newId(), kind: "human" }), "conflict", { reason: "exists" });
+    });
+
+    test("disable is idempotent, keeps its first time, and heeds the expected version", async ({ store, clock }) => {
+      const { account } = await fixtures(store).account();
+      await fails(store.accounts.disable({ accountId: account.id, expectedVersion: 9 }), "conflict", { reason: "version", currentVersion: 1 });
+      const disabled = await store.accounts.disable({ accountId: account.id });
+      assert.ok(disabled.disabledAt instanceof Date);
+      assert.equal(disabled.version, 2);
+      clock.advance(1_000);
+      assert.deepEqual(await store.accounts.disable({ accountId: account.id }), disabled);
+      await fails(store.accounts.disable({ accountId: newId() }), "not_found", { entity: "account" });
+    });
+
+    test("list shows disabled ones only when asked to", async ({ store }) => {
+      const { account } = await fixtures(store).account();
+      await store.accounts.disable({ accountId: account.id });
+      const ids = async (includeDisabled: boolean) => (await store.accounts.list({ includeDisabled, limit: 500 })).items.map(({ id }) => id);
+      assert.deepEqual([(await ids(false)).includes(account.id), (await ids(true)).includes(account.id)], [false, true]);
+    });
+
+    test("a kind that there is not, and a name of nothing, are refused", async ({ store }) => {
+      await fails(store.accounts.create({ name: "x", kind: "robot" as "agent" }), "invalid_input");
+      await fails(store.accounts.create({ name: "", kind: "agent" }), "invalid_input");
+    });
+  });
+}

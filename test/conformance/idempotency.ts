@@ -1,0 +1,184 @@
+// Idempotency keys: the same request again is answered as before and runs once; another request with the key is refused.
+import assert from "node:assert/strict";
+import { newId, type Repository, type Session } from "../../src/index.ts";
+import { fixtures } from "../../src/testing/index.ts";
+import type { TestedBackend } from "../backends.ts";
+import { bytes, endOfFeed, fails, subject } from "./suite.ts";
+
+export function idempotencyConformance(backend: TestedBackend): void {
+  subject(backend, "idempotency", ({ test, alone }) => {
+    test("the same call with the same key answers the same and runs once, although its defaults differ", async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      const after = await endOfFeed(store);
+      const key = { idempotencyKey: newId() };
+      const input = { sessionId: session.id, commands: [{ argv: ["make"], env: { A: "1", B: "2" } }] };
+      const first = await store.commands.enqueue(input, key);
+      // Another order of fields, and fields that are absent, make no other request.
+      const again = await store.commands.enqueue(
+        { commands: [{ env: { B: "2", A: "1" }, cwd: undefined as never, argv: ["make"] }], sessionId: session.id },
+        key,
+      );
+      assert.deepEqual(again, first);
+      assert.equal((await store.commands.list({ sessionId: session.id })).items.length, 1);
+      assert.equal((await store.changes.since({ after, entity: "command", sessionId: session.id })).changes.length, 1);
+    });
+
+    test("another request with the key is idempotency_mismatch and changes nothing", async ({ store }) => {
+      const name = newId();
+      const idempotencyKey = newId();
+      const row = await store.repositories.upsert({ name, settings: { a: [1, "1", null] } }, { idempotencyKey });
+      for (const input of [
+        { name: `${name} ` },
+        { name },
+        { name, settings: { a: [1, 1, null] } },
+        { name, settings: { a: [1, "1", null] }, description: "d" },
+      ]) {
+        await fails(store.repositories.upsert(input, { idempotencyKey }), "idempotency_mismatch", {}, "rolled_back");
+      }
+      assert.deepEqual(await store.repositories.get({ repositoryId: row.id }), row);
+    });
+
+    test("a key belongs to an operation and an actor", async ({ store }) => {
+      const idempotencyKey = newId();
+      const made: Repository[] = [];
+      for (const options of [{}, { actor: "ada" }, { actor: "bob" }]) {
+        made.push(await store.repositories.upsert({ name: newId() }, { idempotencyKey, ...options }));
+      }
+      assert.equal(new Set(made.map(({ id }) => id)).size, 3);
+      await store.accounts.create({ name: newId(), kind: "human" }, { idempotencyKey });
+      await fails(store.repositories.upsert({ name: newId() }, { idempotencyKey, actor: "ada" }), "idempotency_mismatch");
+    });
+
+    test("sixteen at once with one key run once, from two clients", async (opened) => {
+      const { store } = opened;
+      const other = await opened.connect();
+      const { session } = await fixtures(store).session();
+      const input = { sessionId: session.id, commands: [{ argv: ["make"] }] };
+      const idempotencyKey = newId();
+      const answers = await Promise.all(Array.from({ length: 16 }, (_, index) => (index % 2 ? other : store).commands.enqueue(input, { idempotencyKey })));
+      assert.equal(new Set(answers.map(([command]) => command?.id)).size, 1);
+      assert.equal((await store.sessions.get({ sessionId: session.id })).queuedCommands, 1);
+      await other.close();
+    });
+
+    test("a failure is not stored: the call runs again", async ({ store }) => {
+      const idempotencyKey = newId();
+      const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
+      const reserve = () => store.worktrees.reserve({ repositoryId: repository.id, owner: "o" }, { idempotencyKey });
+      await fails(reserve, "capacity_exhausted");
+      await store.repositories.upsert({ name: repository.name, maxWorktrees: 1 });
+      const lease = await reserve();
+      assert.deepEqual(await reserve(), lease);
+      // Another failure, found after something was written: the group runs again, and the key is free again.
+      const { command } = await fixtures(store).command();
+      const taken = { repositoryId: repository.id, commitSha: fixtures(store).commitSha, commands: [{ id: command.id, argv: ["a"] }] };
+      for (const _ of [1, 2]) await fails(store.sessions.create(taken, { idempotencyKey }), "conflict");
+    });
+
+    test("a call that waits and finds nothing stores nothing", async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      const { runner } = await fixtures(store).runner();
+      const idempotencyKey = newId();
+      const claim = (waitMs: number) => store.commands.claim({ runnerId: runner.id, sessionId: session.id, waitMs }, { idempotencyKey });
+      assert.equal(await claim(0), undefined);
+      await fixtures(store).command({ sessionId: session.id });
+      const waiting = store.commands.claim({ runnerId: runner.id, sessionId: session.id, waitMs: 60_000 }, { idempotencyKey });
+      const claimed = await waiting;
+      assert.equal(claimed?.session.id, session.id);
+      // The first call was another request, but nothing was kept of it.
+      assert.deepEqual(await store.commands.claim({ runnerId: runner.id, sessionId: session.id, waitMs: 60_000 }, { idempotencyKey }), claimed);
+      await fails(claim(0), "idempotency_mismatch");
+    });
+
+    test("an answer of nothing is an answer too", async ({ store }) => {
+      const { repository } = await fixtures(store).repository();
+      const idempotencyKey = newId();
+      const evict = () => store.worktrees.evict({ repositoryId: repository.id, owner: "o" }, { idempotencyKey });
+      assert.equal(await evict(), undefined);
+      await fixtures(store).worktree({ repositoryId: repository.id });
+      assert.equal(await evict(), undefined);
+    });
+
+    test("a minted token that is asked for again comes without its secret", async ({ store }) => {
+      const given = fixtures(store);
+      const { account } = await given.account();
+      const input = { accountId: account.id, name: "ci", scopes: ["sessions:read" as const], createdBy: await given.adminTokenId() };
+      const idempotencyKey = newId();
+      const first = await store.tokens.mint(input, { idempotencyKey });
+      assert.deepEqual(await store.tokens.mint(input, { idempotencyKey }), { token: first.token, secret: undefined });
+      await store.tokens.verify({ token: first.secret as string });
+      const rotation = { idempotencyKey: newId() };
+      const rotated = await store.tokens.rotate({ tokenId: first.token.id }, rotation);
+      assert.deepEqual(await store.tokens.rotate({ tokenId: first.token.id }, rotation), { token: rotated.token, secret: undefined });
+    });
+
+    test("the key of an atomic envelope stands for all its calls", async ({ store }) => {
+      const { repository } = await fixtures(store).repository();
+      const { commitSha } = fixtures(store);
+      const create = (calls: number, idempotencyKey: string) =>
+        store.atomically<Session[]>(
+          (tx) => {
+            for (let n = 0; n < calls; n++) tx.sessions.create({ repositoryId: repository.id, commitSha });
+          },
+          { idempotencyKey },
+        );
+      const key = newId();
+      const first = await create(2, key);
+      assert.deepEqual(await create(2, key), first);
+      await fails(create(3, key), "idempotency_mismatch", { index: 0 });
+      await fails(create(1, key), "idempotency_mismatch");
+      assert.equal((await store.sessions.list({ repositoryId: repository.id })).items.length, 2);
+    });
+
+    test("a key in an atomic envelope that is of one call stands for that one", async ({ store }) => {
+      const name = newId();
+      const idempotencyKey = newId();
+      const alone = await store.repositories.upsert({ name }, { idempotencyKey });
+      const [within] = await store.atomically<[Repository]>((tx) => tx.repositories.upsert({ name }, { idempotencyKey }));
+      assert.deepEqual(within, alone);
+    });
+
+    test("appends with a key are not joined with others", async ({ store }) => {
+      const { claim } = await fixtures(store).claim();
+      const held = { commandId: claim.command.id, fence: claim.fence };
+      const append = (offset: number, idempotencyKey?: string) =>
+        store.logs.append({ ...held, offset, data: bytes("ab") }, idempotencyKey === undefined ? {} : { idempotencyKey });
+      const key = newId();
+      await Promise.all([append(0), append(2, key), append(4)]);
+      assert.equal((await append(2, key)).ackOffset, 4);
+      await fails(store.logs.append({ ...held, offset: 2, data: bytes("ac") }, { idempotencyKey: key }), "idempotency_mismatch");
+    });
+
+    test("reads, and what works in steps, take a key and need none", async ({ store }) => {
+      const { session, repository } = await fixtures(store).session();
+      const idempotencyKey = newId();
+      await store.repositories.get({ repositoryId: repository.id }, { idempotencyKey });
+      await store.sessions.get({ sessionId: session.id }, { idempotencyKey });
+      await store.sessions.cancel({ sessionId: session.id });
+      for (const _ of [1, 2]) assert.deepEqual(await store.sessions.delete({ sessionId: session.id }, { idempotencyKey }), { deleted: true });
+    });
+
+    test("a key that is no text of 1 to 200 characters is invalid_input", async ({ store }) => {
+      for (const idempotencyKey of ["", "x".repeat(201), "\u0000", "\ud800", 7, {}, null]) {
+        await fails(store.repositories.upsert({ name: newId() }, { idempotencyKey: idempotencyKey as string }), "invalid_input", {}, "not_run");
+      }
+    });
+
+    alone("a key is kept for 24 hours, and then removed", async ({ store, clock }) => {
+      const idempotencyKey = newId();
+      const [one, two] = [newId(), newId()];
+      const first = await store.repositories.upsert({ name: one }, { idempotencyKey });
+      clock.advance(86_399_000);
+      assert.equal((await store.maintenance.reap()).keys, 0);
+      assert.deepEqual(await store.repositories.upsert({ name: one }, { idempotencyKey }), first);
+      clock.advance(1_000);
+      // Over, and not yet removed: the key stands for whatever comes now.
+      const second = await store.repositories.upsert({ name: two }, { idempotencyKey });
+      assert.notEqual(second.id, first.id);
+      assert.equal((await store.maintenance.reap()).keys, 0);
+      clock.advance(86_400_000);
+      assert.equal((await store.maintenance.reap()).keys, 1);
+      assert.equal((await store.maintenance.reap()).keys, 0);
+    });
+  });
+}
