@@ -1,0 +1,173 @@
+// Migrating SQLite: BEGIN IMMEDIATE around everything, and a backup through a second connection, which sees what the lock protects.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type Database from "better-sqlite3";
+import { backUpSqlite, copySqlite } from "../backup/sqlite.ts";
+import { translate } from "../drivers/sqlite.ts";
+import { checkOurs, configure, connect, named, prepareFile, runBody } from "../drivers/sqliteConnection.ts";
+import { StoreError } from "../errors.ts";
+import { defaultLimits } from "../limits.ts";
+import type { Engine, EngineTransaction, Run, Safety } from "./engine.ts";
+import { sqliteCatalog } from "./sqliteCatalog.ts";
+
+export interface SqliteEngineOptions {
+  readonly path: string;
+  /** Makes the file when there is none. */
+  readonly create: boolean;
+  readonly lockTimeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Fails incompatible, busy or corrupt, with a sentence that says what to do. Changes nothing before the first transaction. */
+export function openSqliteEngine(options: SqliteEngineOptions): Engine {
+  const path = resolve(options.path);
+  prepareFile(path, options.create);
+  const db = connect(path, defaultLimits.busyMs);
+  try {
+    checkOurs(db, path, options.create);
+  } catch (error) {
+    db.close();
+    throw named(translate(error), path);
+  }
+  return createEngine(db, path, options);
+}
+
+interface Waiting {
+  readonly lockTimeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+function createEngine(db: Database.Database, path: string, waiting: Waiting): Engine {
+  const inMemory = path === ":memory:";
+  const run: Run = async (body) => {
+    // Lets a signal in.
+    await delay(0);
+    if (waiting.signal?.aborted) throw new StoreError("aborted", "interrupted; nothing was changed", { outcome: "rolled_back" });
+    return runBody(db, body);
+  };
+  const transaction: EngineTransaction = { run, backUp: async (reason) => backUp(path, reason) };
+  return {
+    dialect: "sqlite",
+    catalog: sqliteCatalog,
+    async transact(work) {
+      return await inPlace(path, async () => {
+        const settings = { synchronous: "full", maxBytes: undefined, limits: { busyGiveUpMs: waiting.lockTimeoutMs } } as const;
+        configure(db, settings, inMemory);
+        // It cannot change inside a transaction, and rebuilding a table drops one that others refer to: https://www.sqlite.org/lang_altertable.html#otheralter
+        db.pragma("foreign_keys = OFF");
+        return await between(
+          db,
+          () => begin(db, waiting),
+          () => work(transaction),
+        );
+      });
+    },
+    async read(work) {
+      return await inPlace(path, () =>
+        between(
+          db,
+          async () => void db.exec("BEGIN"),
+          () => work(run),
+        ),
+      );
+    },
+    async scratch(contents) {
+      if (contents === "nothing") return createEngine(connect(":memory:", 0), ":memory:", waiting);
+      return await inPlace(path, async () => copyToScratch(path, waiting));
+    },
+    async close() {
+      db.close();
+    },
+  };
+}
+
+/** Its failures name the file. */
+async function inPlace<Result>(path: string, run: () => Promise<Result>): Promise<Result> {
+  try {
+    return await run();
+  } catch (error) {
+    const failure = translate(error);
+    const { code, message, details, outcome } = failure;
+    throw path === ":memory:" || code === "invalid_input" || message.startsWith(path)
+      ? failure
+      : new StoreError(code, `${path}: ${message}`, { details, outcome, cause: error });
+  }
+}
+
+async function between<Result>(db: Database.Database, start: () => Promise<void>, work: () => Promise<Result>): Promise<Result> {
+  await start();
+  try {
+    const result = await work();
+    commit(db);
+    return result;
+  } catch (error) {
+    if (db.inTransaction) db.exec("ROLLBACK");
+    throw error;
+  }
+}
+
+/** Not by SQLite's busy timeout, so that a signal is heard meanwhile. */
+async function begin(db: Database.Database, { lockTimeoutMs, signal }: Waiting): Promise<void> {
+  const overAt = performance.now() + lockTimeoutMs;
+  for (;;) {
+    try {
+      db.exec("BEGIN IMMEDIATE");
+      return;
+    } catch (error) {
+      const failure = translate(error);
+      if (failure.code !== "busy" || performance.now() > overAt) throw failure;
+    }
+    await delay(10);
+    if (signal?.aborted) throw new StoreError("aborted", "interrupted while waiting for the write lock; nothing was changed");
+  }
+}
+
+/** Of a failed sync nobody knows what reached the disk. */
+function commit(db: Database.Database): void {
+  try {
+    db.exec("COMMIT");
+  } catch (error) {
+    const { code, message } = translate(error);
+    const outcome = code === "storage_full" || code === "busy" ? "rolled_back" : "unknown";
+    throw new StoreError(code, outcome === "unknown" ? `${message}; run debug-server-db migrate check to see what became of it` : message, {
+      outcome,
+      cause: error,
+    });
+  }
+  if (db.inTransaction) throw new StoreError("internal", "COMMIT returned and the transaction is still open", { outcome: "unknown" });
+}
+
+function backUp(path: string, reason: string): Safety {
+  const { path: copy, manifestPath, manifest } = backUpSqlite(path, reason);
+  const { bytes, sha256 } = manifest;
+  // An old -wal beside a restored file would be read into it.
+  const restore = [`rm -f ${quote(`${path}-wal`)} ${quote(`${path}-shm`)}`, `cp ${quote(copy)} ${quote(path)}`];
+  return { made: true, path: copy, manifestPath, bytes, sha256, restore };
+}
+
+/** For a shell. */
+function quote(text: string): string {
+  return /^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+function copyToScratch(path: string, waiting: Waiting): Engine {
+  const folder = mkdtempSync(join(tmpdir(), "debug-server-db-"));
+  try {
+    const copy = join(folder, "copy.db");
+    copySqlite(path, copy);
+    // What goes wrong on the copy is said of the original.
+    const engine = createEngine(connect(copy, 0), path, waiting);
+    return {
+      ...engine,
+      async close() {
+        await engine.close();
+        rmSync(folder, { recursive: true, force: true });
+      },
+    };
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
+}
