@@ -46,11 +46,11 @@ export function backUpSqlite(path: string, reason: string, now: Date = new Date(
   const [target, partial] = [join(folder, file), join(folder, `${file}.partial`)];
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const rows = copySqlite(source, partial);
+    const { rows, sqliteVersion } = copySqlite(source, partial);
     const { bytes, sha256 } = digest(partial);
     const manifest: BackupManifest = {
       ...{ format: 1, file, bytes, sha256, createdAt: now.toISOString(), source, reason, rows },
-      ...{ sqliteVersion: process.versions.sqlite ?? "", packageVersion },
+      ...{ sqliteVersion, packageVersion },
     };
     renameSync(partial, target);
     const manifestPath = `${target}.json`;
@@ -63,27 +63,37 @@ export function backUpSqlite(path: string, reason: string, now: Date = new Date(
   }
 }
 
-/** Copies a database as it was last committed to a path where nothing is, 0600, and proves the copy whole. Gives its rows by table. */
-export function copySqlite(source: string, target: string): Readonly<Record<string, number>> {
+interface Copied {
+  readonly rows: Readonly<Record<string, number>>;
+  readonly sqliteVersion: string;
+}
+
+/** Removes what backUpSqlite made. */
+export function removeBackup({ path, manifestPath }: Pick<Backup, "path" | "manifestPath">): void {
+  for (const file of [path, manifestPath]) rmSync(file, { force: true });
+}
+
+/** Copies a database as it was last committed to a path where nothing is, 0600, and proves the copy whole. */
+export function copySqlite(source: string, target: string): Copied {
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   closeSync(openSync(target, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
   const from = new Database(source, { fileMustExist: true });
-  let expected: Readonly<Record<string, number>>;
+  let expected: Copied;
   try {
     from.prepare("VACUUM INTO ?").run(target);
-    expected = countRows(from);
+    expected = { rows: countRows(from), sqliteVersion: from.prepare("SELECT sqlite_version()").pluck().get() as string };
   } catch (error) {
     throw translate(error);
   } finally {
     from.close();
   }
   const rows = prove(target);
-  for (const [table, count] of Object.entries(expected)) {
+  for (const [table, count] of Object.entries(expected.rows)) {
     if (rows[table] !== count)
       throw new StoreError("busy", `the copy of ${source} has ${rows[table]} rows of ${table}, and not ${count}: somebody wrote meanwhile`);
   }
   sync(target);
-  return rows;
+  return expected;
 }
 
 function prove(path: string): Readonly<Record<string, number>> {

@@ -109,7 +109,8 @@ function lossRefused(losses: readonly Loss[]): StoreError {
 }
 
 export function describeLoss({ table, column, rows }: Loss): string {
-  return column === undefined ? `${rows} rows of ${table}` : `${rows} values of ${table}.${column}`;
+  const [what, place] = column === undefined ? ["row", table] : ["value", `${table}.${column}`];
+  return `${rows} ${what}${rows === 1 ? "" : "s"} of ${place}`;
 }
 
 function routeTo(migrations: readonly Migration[], from: number, to: number, direction: Step["direction"]): readonly Migration[] {

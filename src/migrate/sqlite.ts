@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type Database from "better-sqlite3";
-import { backUpSqlite, copySqlite } from "../backup/sqlite.ts";
+import { type Backup, backUpSqlite, copySqlite, removeBackup } from "../backup/sqlite.ts";
 import { translate } from "../drivers/sqlite.ts";
 import { checkOurs, configure, connect, named, prepareFile, runBody } from "../drivers/sqliteConnection.ts";
 import { StoreError } from "../errors.ts";
@@ -47,7 +47,6 @@ function createEngine(db: Database.Database, path: string, waiting: Waiting): En
     if (waiting.signal?.aborted) throw new StoreError("aborted", "interrupted; nothing was changed", { outcome: "rolled_back" });
     return runBody(db, body);
   };
-  const transaction: EngineTransaction = { run, backUp: async (reason) => backUp(path, reason) };
   return {
     dialect: "sqlite",
     catalog: sqliteCatalog,
@@ -57,10 +56,12 @@ function createEngine(db: Database.Database, path: string, waiting: Waiting): En
         configure(db, settings, inMemory);
         // It cannot change inside a transaction, and rebuilding a table drops one that others refer to: https://www.sqlite.org/lang_altertable.html#otheralter
         db.pragma("foreign_keys = OFF");
-        return await between(
-          db,
-          () => begin(db, waiting),
-          () => work(transaction),
+        return await withBackups(path, (backUp) =>
+          between(
+            db,
+            () => begin(db, waiting),
+            () => work({ run, backUp }),
+          ),
         );
       });
     },
@@ -139,10 +140,23 @@ function commit(db: Database.Database): void {
   if (db.inTransaction) throw new StoreError("internal", "COMMIT returned and the transaction is still open", { outcome: "unknown" });
 }
 
-function backUp(path: string, reason: string): Safety {
-  const { path: copy, manifestPath, manifest } = backUpSqlite(path, reason);
-  const { bytes, sha256 } = manifest;
-  // An old -wal beside a restored file would be read into it.
+/** What was copied for nothing goes again, so that failures do not fill the disk; after an unknown outcome it may be needed. */
+async function withBackups<Result>(path: string, work: (backUp: EngineTransaction["backUp"]) => Promise<Result>): Promise<Result> {
+  const made: Backup[] = [];
+  try {
+    return await work(async (reason) => {
+      const backup = backUpSqlite(path, reason);
+      made.push(backup);
+      return safetyOf(path, backup);
+    });
+  } catch (error) {
+    if (!(error instanceof StoreError && error.outcome === "unknown")) for (const backup of made) removeBackup(backup);
+    throw error;
+  }
+}
+
+/** An old -wal beside a restored file would be read into it. */
+function safetyOf(path: string, { path: copy, manifestPath, manifest: { bytes, sha256 } }: Backup): Safety {
   const restore = [`rm -f ${quote(`${path}-wal`)} ${quote(`${path}-shm`)}`, `cp ${quote(copy)} ${quote(path)}`];
   return { made: true, path: copy, manifestPath, bytes, sha256, restore };
 }
