@@ -66,7 +66,8 @@ export function createDispatcher({ operations, driver, limits, serving, onIntern
       return { name: name as string, operation, input, caller, waitMs: operation.waitMs(input) };
     },
 
-    async run(jobs, budgetMs) {
+    async run(all, budgetMs) {
+      const jobs = all.slice(0, endOf(all));
       const touched = jobs.map(() => new Set<string>());
       const prepared = jobs.map((calls, index) => prepare(calls, touched[index] as Set<string>, limits, serving));
       const group = await driver.transact(prepared, budgetMs);
@@ -80,16 +81,29 @@ export function createDispatcher({ operations, driver, limits, serving, onIntern
   };
 }
 
+/** Changes are written last, so a call that reads them cannot share a transaction with a write before it. */
+function endOf(jobs: readonly (readonly Call[])[]): number {
+  let wrote = false;
+  for (const [index, calls] of jobs.entries()) {
+    if (wrote && calls.some(({ operation }) => operation.readsChanges)) return index;
+    wrote ||= calls.some(({ operation }) => operation.access === "write");
+  }
+  return jobs.length;
+}
+
 function prepare(calls: readonly Call[], topics: Set<string>, limits: Limits, serving: DispatcherOptions["serving"]): Job {
-  return calls.map(
-    (call, index): Runnable => ({
+  return calls.map((call, index): Runnable => {
+    let context: RunContext | undefined;
+    return {
       access: call.operation.access,
       start(now) {
         if (index === 0) topics.clear();
-        return runCall(call, calls.length === 1, new RunContext(now, limits, serving, topics));
+        context = new RunContext(now, limits, serving, topics);
+        return runCall(call, calls.length === 1, context);
       },
-    }),
-  );
+      finish: () => (context === undefined || context.changes.length === 0 ? undefined : recordChanges(context.changes, call.caller, context)),
+    };
+  });
 }
 
 class RunContext implements Context {
@@ -116,9 +130,8 @@ class RunContext implements Context {
   readonly changed: (change: Change) => void;
 }
 
-function* runCall({ operation, input, caller }: Call, alone: boolean, context: RunContext): Body<unknown> {
+function* runCall({ operation, input }: Call, alone: boolean, context: RunContext): Body<unknown> {
   const result = yield* operation.run(input, context);
-  if (context.changes.length > 0) yield* recordChanges(context.changes, caller, context);
   if (!(result instanceof Later)) return operation.output.toWire(result);
   // Nothing waits among others: "nothing yet" is final, and a failure undoes them all.
   if (!alone && result.whenOver instanceof StoreError) throw result.whenOver;

@@ -1,4 +1,5 @@
 // Every number that bounds the store, in one place.
+import { StoreError } from "./errors.ts";
 
 /** Bounds of inputs. They are part of the contract, the same for every caller and engine. */
 export const bounds = {
@@ -26,6 +27,8 @@ export const defaultLimits = {
   /** Calls of one client that were sent and not answered. */
   queueCalls: 10_000,
   queueBytes: 16 * 1024 * 1024,
+  /** Parts of logs that one client has asked for and not been sent yet. */
+  resultBytes: 64 * 1024 * 1024,
   /** Calls of one client that wait for something to happen. */
   parkedCalls: 1_000,
   /** One transaction: whichever comes first. */
@@ -44,6 +47,16 @@ export const defaultLimits = {
   busyGiveUpMs: 10_000,
   /** While calls wait: how often to look for commits of other processes. */
   dataVersionPollMs: 200,
+  /** PostgreSQL: transactions that run at once, each on a connection of its own; one connection more listens. */
+  connections: 4,
+  connectMs: 5_000,
+  /** The longest that one statement may take. */
+  statementMs: 10_000,
+  /** How long a call waits for a row that another process has locked; the second while it shares a transaction with others. */
+  lockMs: 5_000,
+  groupLockMs: 100,
+  /** Calls that wait run again this often, should a notification have been lost. */
+  rewakeMs: 5_000,
   /** A call that names no `timeoutMs`; an operation that waits adds its wait. */
   callMs: 30_000,
   /** After a cancel or a deadline: how long the client waits to learn what became of the call. */
@@ -52,3 +65,15 @@ export const defaultLimits = {
 } as const;
 
 export type Limits = { readonly [Name in keyof typeof defaultLimits]: number };
+
+/** Fails invalid_input. */
+export function checkLimits(limits: Partial<Limits> = {}): Limits {
+  for (const [name, value] of Object.entries(limits)) {
+    if (!(name in defaultLimits)) throw new StoreError("invalid_input", `limits: there is no limit ${name}`);
+    if (!Number.isSafeInteger(value) || value < 0) throw new StoreError("invalid_input", `limits.${name}: expected a whole number from 0 on, not ${value}`);
+  }
+  const all = { ...defaultLimits, ...limits };
+  // Half of a log's limit is kept for its end, and must hold more than one chunk.
+  if (all.logBytes < 262_144) throw new StoreError("invalid_input", "limits.logBytes: expected at least 262 144");
+  return all;
+}

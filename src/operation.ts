@@ -74,6 +74,10 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   /** Before the body: the same bounds again, on what arrived. Fails invalid_input. */
   decode(wire: unknown): never;
   run(input: never, context: Context): Body<unknown>;
+  /** How many bytes the result may have, where that is many; they are bounded per client. */
+  resultBytes(input: never): number;
+  /** Whether it reads `changes`, which are written last in a transaction. */
+  readonly readsChanges: boolean;
   /** Whether a call may be parked; such a call travels alone, so that nothing else waits for its answer. */
   readonly waits: boolean;
   /** How long a call with this input may be parked, in milliseconds. */
@@ -105,6 +109,8 @@ interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
   readonly input: Schema;
   readonly output: Codec<Output, Raw>;
   readonly errors: readonly ErrorCode[];
+  readonly resultBytes?: (input: z.output<Schema>) => number;
+  readonly readsChanges?: boolean;
   run(input: z.output<Schema>, context: Context): Body<NoInfer<Raw> | Later<NoInfer<Raw> | StoreError>>;
   readonly waitMs?: (input: z.output<Schema>) => number;
   readonly stream?: Stream<z.input<Schema>, Output, Item>;
@@ -115,7 +121,7 @@ interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
 export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>(
   definition: Definition<Schema, Output, Raw, Item>,
 ): Operation<z.input<Schema>, Output, Item> {
-  const { access, lane = "normal", input, output, errors, run, waitMs, stream, again, joining } = definition;
+  const { access, lane = "normal", input, output, errors, run, resultBytes, readsChanges = false, waitMs, stream, again, joining } = definition;
   const keys = Object.keys(input.shape);
   const stored = storedForm(input);
   const wireOf = (value: unknown): unknown[] => keys.map((key) => (value as Record<string, unknown>)[key]);
@@ -137,6 +143,8 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
       return parse(stored, inputOf(wire)) as never;
     },
     run: run as Operation["run"],
+    resultBytes: (resultBytes ?? (() => 0)) as Operation["resultBytes"],
+    readsChanges,
     waits: waitMs !== undefined,
     waitMs: (waitMs ?? (() => 0)) as Operation["waitMs"],
     stream: stream as Stream<z.input<Schema>, Output, Item> | undefined,

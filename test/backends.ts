@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { type Limits, type OwnedStore, openStore, type Store } from "../src/index.ts";
 import { attachStore } from "../src/store.ts";
 import { openTestStore, type TestClock, testClock } from "../src/testing/index.ts";
+import { dropDatabase, newDatabase } from "./postgres.ts";
 import { openRunnerStore } from "./runnerStore.ts";
 
 export interface OpenOptions {
@@ -57,6 +58,19 @@ export const backends: readonly TestedBackend[] = [
     capabilities: { persists: true, drains: false },
     open: (options) => openFile(options, (owned, reached) => openRunnerStore(owned, { ...reached, limits: patience })),
   },
+  {
+    name: "postgres",
+    capabilities: { persists: true, drains: true },
+    async open(options) {
+      const url = await newDatabase();
+      return openLasting(
+        url,
+        () => dropDatabase(url),
+        options,
+        async (owned) => ({ store: owned, close: async () => undefined }),
+      );
+    },
+  },
 ];
 
 function opened(clock: TestClock, store: OwnedStore, close: () => Promise<void>): Opened {
@@ -71,11 +85,16 @@ function opened(clock: TestClock, store: OwnedStore, close: () => Promise<void>)
 
 type Reach = (owned: OwnedStore, options: { readonly operations?: readonly string[] | undefined }) => Promise<{ store: Store; close(): Promise<void> }>;
 
-/** A real file and a real thread; `reach` says from where the calls are made. */
-async function openFile({ limits = {} }: OpenOptions = {}, reach: Reach): Promise<Opened> {
+/** A real file and a real thread. */
+async function openFile(options: OpenOptions | undefined, reach: Reach): Promise<Opened> {
   const folder = await mkdtemp(join(tmpdir(), "debug-server-db-"));
+  return openLasting(`sqlite:${join(folder, "metadata.db")}`, () => rm(folder, { recursive: true, force: true }), options, reach);
+}
+
+/** What is stored outlives the store; `reach` says from where the calls are made. */
+async function openLasting(url: string, remove: () => Promise<void>, { limits = {} }: OpenOptions = {}, reach: Reach): Promise<Opened> {
   const clock = testClock();
-  const open = () => openStore({ url: `sqlite:${join(folder, "metadata.db")}`, clock, limits: { ...patience, reapEveryMs: 0, ...limits } });
+  const open = () => openStore({ url, clock, limits: { ...patience, reapEveryMs: 0, ...limits } });
   let owned = await open();
   let ways: { store: Store; close(): Promise<void> }[] = [await reach(owned, {})];
   const shut = async () => {
@@ -100,7 +119,7 @@ async function openFile({ limits = {} }: OpenOptions = {}, reach: Reach): Promis
     },
     async close() {
       await shut();
-      await rm(folder, { recursive: true, force: true });
+      await remove();
     },
   };
 }

@@ -12,6 +12,7 @@ interface Rig {
   readonly mailbox: Mailbox;
   /** The names of each group that ran, in order; a transaction is one text. */
   readonly groups: string[][];
+  readonly faults: readonly StoreError[];
   /** Lets groups run; before it they wait. */
   open(): void;
 }
@@ -27,7 +28,13 @@ function rig({ limits = {}, answer = () => undefined, begunMax }: { limits?: Par
       const [lane] = String(name).split(" ");
       if (lane === "unknown") throw new StoreError("unknown_operation");
       const [access, waitMs] = wire as ["read" | "write", number];
-      return { name: String(name), operation: { lane, access, errors: [] } as never, input: wire as never, caller, waitMs: waitMs ?? 0 };
+      return {
+        name: String(name),
+        operation: { lane, access, errors: [], resultBytes: () => Number(name === "normal large") * 60 } as never,
+        input: wire as never,
+        caller,
+        waitMs: waitMs ?? 0,
+      };
     },
     async run(jobs) {
       await gate.promise;
@@ -37,8 +44,10 @@ function rig({ limits = {}, answer = () => undefined, begunMax }: { limits?: Par
       return { outcomes, topics: new Set(begun.flat().flatMap(({ name }) => (name.startsWith("normal touch") ? ["topic"] : []))), wrote: true };
     },
   };
-  const mailbox = new Mailbox({ dispatcher, limits: { ...defaultLimits, ...limits }, clock: testClock(), epoch: 7, dataVersion: undefined });
-  return { mailbox, groups, open: gate.resolve };
+  const faults: StoreError[] = [];
+  const onFault = (error: StoreError) => void faults.push(error);
+  const mailbox = new Mailbox({ dispatcher, limits: { ...defaultLimits, ...limits }, clock: testClock(), epoch: 7, dataVersion: undefined, onFault });
+  return { mailbox, groups, faults, open: gate.resolve };
 }
 
 let envelopeId = 0;
@@ -90,6 +99,76 @@ it("who was first in turn is last next time, so that groups too small for all st
   one.open();
   await Promise.all(replies);
   assert.deepEqual(one.groups.flat(), ["normal a1", "normal b1", "normal a2", "normal b2", "normal a3", "normal b3"]);
+});
+
+it("what a group had no time for waits its client's turn, and holds up nobody else", async () => {
+  const one = rig({ begunMax: 1 });
+  const [flooder, other] = [connect(one), connect(one)];
+  const flood = flooder.post(envelope(...Array.from({ length: 40 }, (_, n) => `normal f${n}`)));
+  await new Promise(setImmediate);
+  const single = other.post(envelope("normal once"));
+  one.open();
+  await Promise.all([flood, single]);
+  assert.ok(one.groups.findIndex(([name]) => name === "normal once") <= 2, JSON.stringify(one.groups.slice(0, 5)));
+  assert.deepEqual(
+    one.groups.flat().filter((name) => name !== "normal once"),
+    Array.from({ length: 40 }, (_, n) => `normal f${n}`),
+  );
+});
+
+it("urgent calls of one client run in its order, also when a group had no time for them", async () => {
+  const one = rig({ begunMax: 1 });
+  const client = connect(one);
+  const replies = [client.post(envelope("urgent a", "urgent b", "urgent c"))];
+  await new Promise(setImmediate);
+  replies.push(client.post(envelope("urgent d")));
+  one.open();
+  await Promise.all(replies);
+  assert.deepEqual(one.groups.flat(), ["urgent a", "urgent b", "urgent c", "urgent d"]);
+});
+
+it("calls that were cancelled in the queue count until their place is reached, so that nobody can fill the memory with them", async () => {
+  const one = rig({ limits: { queueCalls: 10, groupCalls: 1 } });
+  const client = connect(one);
+  const first = client.post(envelope("normal first"));
+  await new Promise(setImmediate);
+  const codes: unknown[] = [];
+  for (let n = 0; n < 20; n++) {
+    const sent = envelope(`normal ${n}`);
+    const reply = client.post(sent);
+    client.cancel(sent[0], 0);
+    codes.push(...told(await reply));
+  }
+  assert.deepEqual(codes, [...Array(9).fill("aborted"), ...Array(11).fill("overloaded")]);
+  one.open();
+  await first;
+  assert.deepEqual(told(await client.post(envelope("normal last"))), ["normal last"]);
+  assert.equal(one.mailbox.figures().queued, 0);
+});
+
+it("large results of one client are bounded; what goes beyond is overloaded, and one alone always goes", async () => {
+  const one = rig({ limits: { resultBytes: 130 } });
+  const [client, other] = [connect(one), connect(one)];
+  const reply = client.post(envelope("normal large", "normal large", "normal large", "normal small"));
+  const another = other.post(envelope("normal large"));
+  one.open();
+  assert.deepEqual(told(await reply), ["normal large", "normal large", "overloaded", "normal small"]);
+  assert.deepEqual(told(await another), ["normal large"]);
+  assert.deepEqual(told(await client.post(envelope("normal large"))), ["normal large"]);
+});
+
+it("a fault of a whole group is told to whom it concerns", async () => {
+  const one = rig({
+    answer: () => {
+      throw new StoreError("internal", "COMMIT returned and the transaction is still open", { outcome: "unknown" });
+    },
+  });
+  one.open();
+  assert.deepEqual(told(await connect(one).post(envelope("normal a"))), ["internal"]);
+  assert.deepEqual(
+    one.faults.map(({ code }) => code),
+    ["internal"],
+  );
 });
 
 it("the calls of one client run in its order, over all groups", async () => {
@@ -297,13 +376,43 @@ it("close runs what is queued, ends what waits, and takes nothing more", async (
   assert.deepEqual([told(await parked), told(await queued)], [["closed"], ["normal queued"]]);
 });
 
+it("however many writes wait for the lock, the reads of others go on", async () => {
+  const answered: string[] = [];
+  let free = false;
+  const dispatcher: Dispatcher = {
+    admit: (name, wire, caller) => ({
+      name: String(name),
+      operation: { lane: "normal", access: String(name).split(" ")[0], errors: [], resultBytes: () => 0 } as never,
+      input: wire as never,
+      caller,
+      waitMs: 0,
+    }),
+    async run(jobs) {
+      const names = jobs.map(([call]) => (call as Call).name);
+      if (!free && names.some((name) => name.startsWith("write"))) throw new StoreError("busy");
+      answered.push(...names);
+      return { outcomes: names.map((name) => ({ answers: [[true, name] as const], parkOn: undefined })), topics: new Set(), wrote: false };
+    },
+  };
+  const options = { dispatcher, limits: { ...defaultLimits, groupCalls: 4 }, clock: testClock(), epoch: 1, dataVersion: undefined, onFault: () => undefined };
+  const mailbox = new Mailbox(options);
+  const [a, b] = [mailbox.connect(() => true), mailbox.connect(() => true)];
+  const names = Array.from({ length: 20 }, (_, n) => `write a${n}`);
+  const writes = a.post(envelope(...names));
+  await new Promise(setImmediate);
+  assert.deepEqual(told(await b.post(envelope("read b1"))), ["read b1"]);
+  free = true;
+  await writes;
+  assert.deepEqual(answered, ["read b1", ...names]);
+});
+
 it("while another process holds the lock, reads go on, writes wait their turn, and order holds for each client", async () => {
   const groups: string[][] = [];
   let busy = 2;
   const dispatcher: Dispatcher = {
     admit: (name, wire, caller) => ({
       name: String(name),
-      operation: { lane: "normal", access: String(name).split(" ")[0], errors: [] } as never,
+      operation: { lane: "normal", access: String(name).split(" ")[0], errors: [], resultBytes: () => 0 } as never,
       input: wire as never,
       caller,
       waitMs: 0,
@@ -315,7 +424,7 @@ it("while another process holds the lock, reads go on, writes wait their turn, a
       return { outcomes: names.map((name) => ({ answers: [[true, name] as const], parkOn: undefined })), topics: new Set(), wrote: false };
     },
   };
-  const mailbox = new Mailbox({ dispatcher, limits: defaultLimits, clock: testClock(), epoch: 1, dataVersion: undefined });
+  const mailbox = new Mailbox({ dispatcher, limits: defaultLimits, clock: testClock(), epoch: 1, dataVersion: undefined, onFault: () => undefined });
   const [a, b] = [mailbox.connect(() => true), mailbox.connect(() => true)];
   const writer = a.post(envelope("read a1", "write a2", "read a3"));
   const reader = b.post(envelope("read b1"));

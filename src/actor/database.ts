@@ -38,7 +38,7 @@ function open(data: DatabaseThreadData, onEvent: (event: StoreEvent) => void, on
   try {
     const driver = openSqlite({ ...data, clock, onSecondServer: (pid) => onEvent({ type: "second_server", pid }) });
     onEvent({ type: "opened", epoch: driver.epoch });
-    return createServer({ driver, clock, limits: data.limits, shared: data.path !== ":memory:", onEvent });
+    return createServer({ drivers: [driver], clock, limits: data.limits, shared: data.path !== ":memory:", onEvent });
   } catch (error) {
     onFailure(toWireFailure(error instanceof StoreError ? error : new StoreError("internal", String((error as Error).stack ?? error))));
     return undefined;

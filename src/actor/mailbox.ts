@@ -7,6 +7,8 @@ import type { Limits } from "../limits.ts";
 import { type Answer, callWidth, type Envelope, type Reply, type WireCaller } from "../wire.ts";
 import { createClockWatch } from "./clockWatch.ts";
 import { Parking } from "./parking.ts";
+import { type Client, count, type Entry, type Pending, Queues, uncount } from "./queues.ts";
+import { sizeOf } from "./size.ts";
 
 export interface MailboxOptions {
   readonly dispatcher: Dispatcher;
@@ -15,6 +17,10 @@ export interface MailboxOptions {
   readonly epoch: number;
   /** Changes when another process has committed; undefined when no other process can. */
   readonly dataVersion: (() => number | Promise<number>) | undefined;
+  /** Told what each commit has touched, to wake calls that wait elsewhere. */
+  onCommit?(topics: ReadonlySet<string>): void;
+  /** Told of a failure of a whole group that is a fault of ours, or damage. */
+  onFault(error: StoreError): void;
 }
 
 /** One client's way in. */
@@ -27,51 +33,15 @@ export interface Inbox {
   disconnect(): void;
 }
 
-/** An envelope that is not answered yet. */
-interface Pending {
-  readonly id: number;
-  readonly answers: unknown[];
-  readonly entries: Entry[];
-  missing: number;
-  resolve(reply: Reply): void;
-}
-
-/** Calls that run as one: a single call, or all of an atomic envelope. */
-export interface Entry {
-  readonly client: Client;
-  readonly pending: Pending;
-  /** Where its answers belong in the envelope. */
-  readonly slot: number;
-  readonly calls: readonly Call[];
-  readonly bytes: number;
-  /** Since when it waits for its turn; anew after it was parked. */
-  queuedAtMs: number;
-  /** When a call that finds nothing stops waiting; set when it is first parked. */
-  parkUntilMs: number | undefined;
-  /** Answered, or dropped with its client. */
-  done: boolean;
-}
-
-export interface Client {
-  readonly urgent: Fifo<Entry>;
-  readonly normal: Fifo<Entry>;
-  readonly background: Fifo<Entry>;
-  readonly pending: Map<number, Pending>;
-  readonly mayCall: (name: string) => boolean;
-  calls: number;
-  bytes: number;
-  parked: number;
-}
-
 export class Mailbox {
   readonly #options: MailboxOptions;
-  readonly #clients = new Set<Client>();
+  readonly #queues = new Queues();
   readonly #parking: Parking;
   readonly #clockWatch: ReturnType<typeof createClockWatch>;
-  /** Taken for a group and not begun: the time was up, or another process held the lock. They go first next time. */
-  #carried: Entry[] = [];
   #commitSeq = 0;
   #running = false;
+  /** What others have touched since the running group began: its calls may not have seen it. */
+  readonly #touchedMeanwhile = new Set<string>();
   #scheduled: "no" | "soon" | "later" = "no";
   #closing = false;
   #onIdle: (() => void) | undefined;
@@ -89,17 +59,7 @@ export class Mailbox {
   }
 
   connect(mayCall: (name: string) => boolean): Inbox {
-    const client: Client = {
-      urgent: new Fifo(),
-      normal: new Fifo(),
-      background: new Fifo(),
-      pending: new Map(),
-      mayCall,
-      calls: 0,
-      bytes: 0,
-      parked: 0,
-    };
-    this.#clients.add(client);
+    const client = this.#queues.connect(mayCall);
     return {
       post: (envelope) => this.#post(client, envelope),
       cancel: (envelopeId, slot) => this.#cancel(client, envelopeId, slot),
@@ -108,9 +68,14 @@ export class Mailbox {
   }
 
   figures(): Record<string, number> {
-    let queued = this.#carried.length;
-    for (const client of this.#clients) queued += client.calls;
-    return { ...this.#figures, commits: this.#commitSeq, clients: this.#clients.size, queued, parked: this.#parking.size };
+    const { clients, calls } = this.#queues;
+    return { ...this.#figures, commits: this.#commitSeq, clients, queued: calls, parked: this.#parking.size };
+  }
+
+  /** Somebody else has committed: calls that wait for it run again. */
+  touch(topics: Iterable<string>): void {
+    if (this.#running) for (const topic of topics) this.#touchedMeanwhile.add(topic);
+    this.#parking.touch(topics);
   }
 
   /** Takes nothing more in, ends waiting calls, runs what is queued. */
@@ -164,19 +129,21 @@ export class Mailbox {
     return this.#options.dispatcher.admit(name, calls[at + 1], { actor: caller?.[0], requestId: caller?.[1] });
   }
 
+  /** Fails overloaded when the client has too many results under way: they are kept until their whole message is answered. */
+  #resultBytesOf(client: Client, calls: readonly Call[]): number {
+    const { limits } = this.#options;
+    const bytes = calls.reduce((sum, { operation, input }) => sum + operation.resultBytes(input), 0);
+    if (client.resultBytes > 0 && client.resultBytes + bytes > limits.resultBytes) {
+      throw new StoreError("overloaded", undefined, { details: { retryAfterMs: limits.groupMs, resultBytes: client.resultBytes } });
+    }
+    return bytes;
+  }
+
   #admitOne(client: Client, pending: Pending, calls: readonly unknown[], index: number): void {
     try {
       const call = this.#admit(client, calls, index);
-      this.#enqueue({
-        client,
-        pending,
-        slot: index,
-        calls: [call],
-        bytes: sizeOf(calls[index * callWidth + 1], Number.POSITIVE_INFINITY),
-        queuedAtMs: performance.now(),
-        parkUntilMs: undefined,
-        done: false,
-      });
+      const bytes = sizeOf(calls[index * callWidth + 1], Number.POSITIVE_INFINITY);
+      this.#enqueue({ ...newEntry, client, pending, slot: index, calls: [call], bytes, resultBytes: this.#resultBytesOf(client, [call]) });
     } catch (error) {
       const [ok, wire] = refused(error);
       pending.answers[index * 2] = ok;
@@ -186,33 +153,34 @@ export class Mailbox {
 
   #admitTogether(client: Client, pending: Pending, calls: readonly unknown[], bytes: number): void {
     const admitted: Call[] = [];
+    let resultBytes: number;
     try {
       for (let index = 0; index < calls.length / callWidth; index++) {
         const call = this.#admit(client, calls, index);
         if (call.waitMs > 0) throw new StoreError("invalid_input", `${call.name} waits, and nothing inside atomically may wait`);
         admitted.push(call);
       }
+      resultBytes = this.#resultBytesOf(client, admitted);
     } catch (error) {
       const [, [code, message, outcome, details]] = refused(error);
       pending.answers.splice(0, pending.answers.length, false, [code, message, outcome, { ...details, index: admitted.length }]);
       return;
     }
-    this.#enqueue({ client, pending, slot: 0, calls: admitted, bytes, queuedAtMs: performance.now(), parkUntilMs: undefined, done: false });
+    this.#enqueue({ ...newEntry, client, pending, slot: 0, calls: admitted, bytes, resultBytes });
   }
 
   #enqueue(entry: Entry): void {
-    const { client, pending, calls } = entry;
-    pending.entries.push(entry);
-    pending.missing++;
-    client.calls += calls.length;
-    client.bytes += entry.bytes;
-    client[calls.length === 1 ? (calls[0] as Call).operation.lane : "normal"].push(entry);
+    entry.pending.entries.push(entry);
+    entry.pending.missing++;
+    entry.queuedAtMs = performance.now();
+    count(entry);
+    this.#queues.push(entry);
   }
 
   #requeue(entry: Entry): void {
     entry.client.parked--;
     entry.queuedAtMs = performance.now();
-    entry.client.normal.push(entry);
+    this.#queues.push(entry);
     this.#schedule();
   }
 
@@ -224,7 +192,7 @@ export class Mailbox {
   }
 
   #disconnect(client: Client): void {
-    this.#clients.delete(client);
+    this.#queues.disconnect(client);
     for (const pending of client.pending.values()) {
       for (const entry of pending.entries) {
         this.#parking.remove(entry);
@@ -249,7 +217,7 @@ export class Mailbox {
     if (this.#running) return;
     this.#scheduled = "no";
     this.#running = true;
-    const entries = this.#take();
+    const entries = this.#queues.take(this.#options.limits.groupCalls);
     let delayMs = 0;
     try {
       if (entries.length > 0) await this.#run(entries);
@@ -258,49 +226,11 @@ export class Mailbox {
       else this.#settleAll(entries, error);
     } finally {
       this.#inGroup.clear();
+      this.#touchedMeanwhile.clear();
       this.#running = false;
     }
-    if (this.#carried.length > 0 || this.#hasWork()) this.#schedule(delayMs);
+    if (this.#queues.hasWork()) this.#schedule(delayMs);
     else this.#onIdle?.();
-  }
-
-  /** Urgent entries first, for at most half of the group; then carried ones; then the other lanes, and one background entry last. */
-  #take(): Entry[] {
-    const max = this.#options.limits.groupCalls;
-    const group: Entry[] = [];
-    this.#takeInTurns("urgent", group, max / 2);
-    group.push(...this.#carried.filter(({ done }) => !done));
-    this.#carried = [];
-    this.#takeInTurns("normal", group, max);
-    this.#rotate();
-    for (const { background } of this.#clients) {
-      if (background.size === 0) continue;
-      take(background, group);
-      break;
-    }
-    return group;
-  }
-
-  /** One entry of each client, round by round. */
-  #takeInTurns(lane: "urgent" | "normal", group: Entry[], max: number): void {
-    let active = [...this.#clients].filter((client) => client[lane].size > 0);
-    while (group.length < max && active.length > 0) {
-      for (const client of active) if (group.length < max) take(client[lane], group);
-      active = active.filter((client) => client[lane].size > 0);
-    }
-  }
-
-  /** Who was first in turn is last next time. */
-  #rotate(): void {
-    const [head] = this.#clients;
-    if (head === undefined) return;
-    this.#clients.delete(head);
-    this.#clients.add(head);
-  }
-
-  #hasWork(): boolean {
-    for (const { urgent, normal, background } of this.#clients) if (urgent.size + normal.size + background.size > 0) return true;
-    return false;
   }
 
   async #run(entries: readonly Entry[]): Promise<void> {
@@ -310,11 +240,13 @@ export class Mailbox {
     const jobs = entries.map(({ calls }) => calls);
     const { dispatcher, limits } = this.#options;
     const { outcomes, topics, wrote } = await dispatcher.run(grace === undefined ? jobs : [[grace], ...jobs], limits.groupMs);
-    if (grace !== undefined) this.#figures.clockJumps++;
-    this.#clockWatch.settled(grace !== undefined);
+    const extended = grace !== undefined && outcomes[0]?.answers[0]?.[0] === true;
+    if (extended) this.#figures.clockJumps++;
+    this.#clockWatch.settled(extended);
     if (wrote) this.#commitSeq++;
     this.#finish(entries, grace === undefined ? outcomes : outcomes.slice(1), startedAtMs);
     this.#parking.touch(topics);
+    if (topics.size > 0) this.#options.onCommit?.(topics);
   }
 
   #finish(entries: readonly Entry[], outcomes: Dispatched["outcomes"], startedAtMs: number): void {
@@ -331,7 +263,7 @@ export class Mailbox {
       if (waitMs > figures.waitMsMax) figures.waitMsMax = waitMs;
       this.#settle(entry, ...answers);
     }
-    this.#carried.push(...entries.slice(outcomes.length));
+    this.#queues.putBack(entries.slice(outcomes.length));
   }
 
   /** False when its time is over, so that what it found is its answer. */
@@ -339,9 +271,14 @@ export class Mailbox {
     const { client, calls, queuedAtMs } = entry;
     entry.parkUntilMs ??= queuedAtMs + (calls[0] as Call).waitMs;
     const leftMs = entry.parkUntilMs - performance.now();
-    if (leftMs <= 0 || this.#closing || !this.#clients.has(client)) return false;
+    if (leftMs <= 0 || this.#closing || !this.#queues.has(client)) return false;
     if (client.parked >= this.#options.limits.parkedCalls) {
       this.#settle(entry, failure("overloaded", `${client.parked} calls of this client are waiting already`));
+      return true;
+    }
+    if (topics.some((topic) => this.#touchedMeanwhile.has(topic))) {
+      entry.queuedAtMs = performance.now();
+      this.#queues.push(entry);
       return true;
     }
     client.parked++;
@@ -359,22 +296,25 @@ export class Mailbox {
       if (!blocked.has(entry.client) && entry.calls.every(({ operation }) => operation.access === "read")) reads.push(entry);
       else {
         blocked.add(entry.client);
-        if (performance.now() - entry.queuedAtMs > this.#options.limits.busyGiveUpMs) this.#settle(entry, [false, toWireFailure(error)]);
-        else waiting.push(entry);
+        waiting.push(entry);
       }
     }
     try {
       if (reads.length > 0) await this.#run(reads);
     } catch (readError) {
-      this.#settleAll(reads, readError);
+      if (readError instanceof StoreError && readError.code === "busy") waiting.unshift(...reads);
+      else this.#settleAll(reads, readError);
     }
-    // Reads that were not begun were called before what waits.
-    this.#carried.push(...waiting);
+    for (const entry of waiting) {
+      if (performance.now() - entry.queuedAtMs > this.#options.limits.busyGiveUpMs) this.#settle(entry, [false, toWireFailure(error)]);
+    }
+    this.#queues.putBack(waiting);
     return 5;
   }
 
   #settleAll(entries: readonly Entry[], error: unknown): void {
     const fault = error instanceof StoreError ? error : new StoreError("internal", String(error), { outcome: "unknown", cause: error });
+    if (fault.code === "internal" || fault.code === "corrupt") this.#options.onFault(fault);
     for (const entry of entries) this.#settle(entry, [false, toWireFailure(fault)]);
   }
 
@@ -382,8 +322,7 @@ export class Mailbox {
     if (entry.done) return;
     entry.done = true;
     const { client, pending, slot, calls } = entry;
-    client.calls -= calls.length;
-    client.bytes -= entry.bytes;
+    if (!entry.queued) uncount(entry);
     // One failure stands for all calls of an atomic envelope.
     if (answers.length < calls.length) pending.answers.length = 2;
     for (let index = 0; index < answers.length; index++) {
@@ -397,10 +336,8 @@ export class Mailbox {
   }
 }
 
-function take(from: Fifo<Entry>, group: Entry[]): void {
-  const entry = from.shift();
-  if (entry !== undefined && !entry.done) group.push(entry);
-}
+/** What every entry is at first. */
+const newEntry = { queuedAtMs: 0, parkUntilMs: undefined, queued: false, done: false } as const;
 
 function failure(code: ErrorCode, message: string): Answer {
   return [false, [code, message, "not_run", {}]];
@@ -408,51 +345,4 @@ function failure(code: ErrorCode, message: string): Answer {
 
 function refused(error: unknown): Extract<Answer, readonly [false, unknown]> {
   return [false, toWireFailure(error instanceof StoreError ? error : new StoreError("internal", String(error), { cause: error }))];
-}
-
-/** No input is nested deeper; JSON travels as text. */
-const depthMax = 16;
-
-/**
- * Roughly what a value takes in memory; strings and bytes are what can be large.
- * Counts no further than `max`, because a cyclic value and a sparse array have no end.
- */
-function sizeOf(value: unknown, max: number, depth = 0): number {
-  if (typeof value === "string") return value.length;
-  if (value instanceof Uint8Array) return value.byteLength;
-  if (typeof value !== "object" || value === null) return 8;
-  const items: readonly unknown[] = Array.isArray(value) ? value : Object.values(value);
-  if (depth > depthMax || items.length * 8 > max) return Number.POSITIVE_INFINITY;
-  let sum = 16;
-  for (const one of items) {
-    sum += sizeOf(one, max - sum, depth + 1);
-    if (sum > max) break;
-  }
-  return sum;
-}
-
-/** A queue whose head is removed in constant time. */
-class Fifo<Item> {
-  #items: Item[] = [];
-  #head = 0;
-
-  get size(): number {
-    return this.#items.length - this.#head;
-  }
-
-  push(item: Item): void {
-    this.#items.push(item);
-  }
-
-  shift(): Item | undefined {
-    const item = this.#items[this.#head++];
-    if (this.#head >= this.#items.length) {
-      this.#items = [];
-      this.#head = 0;
-    } else if (this.#head > 1_024 && this.#head * 2 > this.#items.length) {
-      this.#items = this.#items.slice(this.#head);
-      this.#head = 0;
-    }
-    return item;
-  }
 }

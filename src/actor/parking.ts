@@ -1,6 +1,6 @@
 // Calls that found nothing yet. They wait outside lanes and transactions, and run again after a commit that touched one of their topics.
 import type { Answer } from "../wire.ts";
-import type { Entry } from "./mailbox.ts";
+import type { Entry } from "./queues.ts";
 
 interface ParkingOptions {
   readonly pollMs: number;

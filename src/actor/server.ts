@@ -1,9 +1,10 @@
-// Puts driver, dispatcher and mailbox together and serves ports. The same in the database thread and, without a thread, in tests.
+// Puts drivers, dispatchers and mailboxes together and serves ports. The same in the database thread and, without a thread, for PostgreSQL
+// and in tests.
 import type { MessagePort } from "node:worker_threads";
 import type { Clock } from "../clock.ts";
 import { createDispatcher } from "../dispatch.ts";
 import type { Driver } from "../drivers/driver.ts";
-import { StoreError } from "../errors.ts";
+import { StoreError, type WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
 import { operations } from "../operations/table.ts";
@@ -11,11 +12,14 @@ import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
 
 export interface ServerOptions {
-  readonly driver: Driver;
+  /** Each runs one transaction at a time. A client's calls all go through one of them, so that they run in order. */
+  readonly drivers: readonly Driver[];
   readonly clock: Clock;
   readonly limits: Limits;
   /** Whether other processes may commit to the same database. */
   readonly shared: boolean;
+  /** Tells other processes what a commit has touched. */
+  onCommit?(topics: ReadonlySet<string>): void;
   onEvent(event: StoreEvent): void;
 }
 
@@ -23,25 +27,44 @@ export interface Server {
   /** `patterns`: names such as "commands.claim", or "commands.*"; absent for all. */
   connect(patterns?: readonly string[]): Inbox;
   serve(port: MessagePort, patterns?: readonly string[]): void;
+  /** Another process has committed: calls that wait for it run again. */
+  touch(topics: readonly string[]): void;
   /** Takes nothing more in, runs what is queued, closes the database. */
   close(): Promise<void>;
 }
 
-export function createServer({ driver, clock, limits, shared, onEvent }: ServerOptions): Server {
-  const dispatcher = createDispatcher({
-    operations,
-    driver,
-    limits,
-    serving: () => mailbox.figures(),
-    onInternal: (error) => onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) }),
+export function createServer({ drivers, clock, limits, shared, onCommit, onEvent }: ServerOptions): Server {
+  const onFault = (error: StoreError): void => onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) });
+  const mailboxes = drivers.map((driver): Mailbox => {
+    const dispatcher = createDispatcher({
+      operations,
+      driver,
+      limits,
+      serving: () => combine(mailboxes.map((mailbox) => mailbox.figures())),
+      onInternal: onFault,
+    });
+    const mailbox = new Mailbox({
+      dispatcher,
+      limits,
+      clock,
+      epoch: driver.epoch,
+      dataVersion: shared ? () => driver.dataVersion() : undefined,
+      onCommit(topics) {
+        for (const other of mailboxes) if (other !== mailbox) other.touch(topics);
+        onCommit?.(topics);
+      },
+      onFault,
+    });
+    return mailbox;
   });
-  const mailbox = new Mailbox({ dispatcher, limits, clock, epoch: driver.epoch, dataVersion: shared ? () => driver.dataVersion() : undefined });
+  let turn = 0;
+  const connectAny = (mayCall: (name: string) => boolean): Inbox => (mailboxes[turn++ % mailboxes.length] as Mailbox).connect(mayCall);
   const stopReaping = reapRegularly(
-    mailbox.connect(() => true),
+    connectAny(() => true),
     limits.reapEveryMs,
     onEvent,
   );
-  const connect = (patterns?: readonly string[]) => mailbox.connect(matcher(patterns));
+  const connect = (patterns?: readonly string[]) => connectAny(matcher(patterns));
   const ports = new Set<MessagePort>();
   let closing = false;
   return {
@@ -52,19 +75,41 @@ export function createServer({ driver, clock, limits, shared, onEvent }: ServerO
         port.close();
         return;
       }
-      servePort(port, connect(patterns), limits.queueCalls, (reason) => onEvent({ type: "message_refused", reason }));
+      let refused = 0;
+      // A peer that sends nothing else must not fill anybody's log.
+      const onRefused = (reason: string): void => {
+        if (refused++ < refusalsTold) onEvent({ type: "message_refused", reason });
+      };
+      servePort(port, connect(patterns), limits.queueCalls, onRefused);
       ports.add(port);
       port.on("close", () => ports.delete(port));
+    },
+    touch(topics) {
+      for (const mailbox of mailboxes) mailbox.touch(topics);
     },
     async close() {
       closing = true;
       stopReaping();
-      await mailbox.close();
-      await driver.close();
+      await Promise.all(mailboxes.map((mailbox) => mailbox.close()));
+      await Promise.all(drivers.map((driver) => driver.close()));
       // Without a thread of its own that ends, a port would keep the process alive, and its other end waiting.
       for (const port of ports) port.close();
     },
   };
+}
+
+/** Of each port. */
+const refusalsTold = 10;
+
+/** Sums, but of a maximum the largest. */
+function combine(all: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const combined: Record<string, number> = {};
+  for (const figures of all) {
+    for (const [name, value] of Object.entries(figures)) {
+      combined[name] = name.endsWith("Max") ? Math.max(combined[name] ?? 0, value) : (combined[name] ?? 0) + value;
+    }
+  }
+  return combined;
 }
 
 /** Which operations a port may reach. Fails invalid_input on a pattern that matches none. */
@@ -83,12 +128,16 @@ export function matcher(patterns: readonly string[] | undefined): (name: string)
 
 /** One pass at a time; a pass that found all it may take is followed by the next at once. Every 0 ms means never. */
 function reapRegularly(inbox: Inbox, everyMs: number, onEvent: ServerOptions["onEvent"]): () => void {
+  const onFailure = ([code, message]: WireFailure): void => {
+    if (code !== "closed") onEvent({ type: "fault", code, message: `the reaper failed: ${message}`, cause: undefined });
+  };
   if (everyMs === 0) return () => undefined;
   let stopped = false;
   let timer: NodeJS.Timeout;
   let id = 0;
   const reap = async (): Promise<void> => {
     const [, , [ok, wire]] = await inbox.post([++id, false, ["maintenance.reap", [], ["reaper", undefined]]]);
+    if (ok !== true) onFailure(wire as WireFailure);
     const [worktrees, commands, sessions, runners, more] = (ok === true ? wire : [[], [], [], [], 0]) as [string[], string[], string[], string[], number];
     const reaped = { worktrees, commands, sessions, runners };
     if (Object.values(reaped).some((ids) => ids.length > 0)) onEvent({ type: "reaped", ...reaped });

@@ -7,6 +7,8 @@ import type { Body } from "../sql.ts";
 export interface Runnable {
   readonly access: Access;
   start(now: Date): Body<unknown>;
+  /** What it writes last, when all jobs of the transaction have run, its own has succeeded, and no other transaction can commit before this one. */
+  finish?(): Body<unknown> | undefined;
 }
 
 /** Bodies that succeed or fail together, in order. */
@@ -29,7 +31,7 @@ export interface Driver {
    * Throws busy when the transaction could not begin: nothing has run.
    */
   transact(jobs: readonly Job[], budgetMs: number): Group | Promise<Group>;
-  /** Changes when somebody else has committed. */
+  /** Changes when somebody else has committed, or may have. */
   dataVersion(): number | Promise<number>;
   close(): void | Promise<void>;
   /** Grows with every start of a server on this store. */

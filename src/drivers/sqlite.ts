@@ -24,7 +24,7 @@ export function createSqliteDriver({ db, clock, epoch, close }: SqliteDriverOpti
   };
 }
 
-/** SQLite rolled the whole transaction back by itself: full disk, I/O error, out of memory (https://www.sqlite.org/lang_transaction.html, section 3). */
+/** All jobs are undone; mostly because SQLite rolled the transaction back by itself: full disk, I/O error, out of memory (https://www.sqlite.org/lang_transaction.html, section 3). */
 class TransactionLost extends Error {
   readonly reason: StoreError;
   constructor(reason: StoreError) {
@@ -86,6 +86,7 @@ class Transaction {
         wrote ||= result.wrote;
         if (performance.now() > overAt) break;
       }
+      this.#finish(jobs, settled);
       this.#end();
     } catch (error) {
       if (error instanceof TransactionLost) return this.#recover(jobs, error.reason);
@@ -117,6 +118,22 @@ class Transaction {
       (writes ? this.#beginImmediate : this.#begin).run();
     } catch (error) {
       throw translate(error);
+    }
+  }
+
+  #finish(jobs: readonly Job[], settled: readonly Settled[]): void {
+    try {
+      for (const [index, { ok }] of settled.entries()) {
+        if (!ok) continue;
+        for (const { access, finish } of jobs[index] as Job) {
+          const body = finish?.();
+          if (body !== undefined) this.#runBody(body, access, { savepoints: false, saved: false, wrote: false });
+        }
+      }
+    } catch (error) {
+      if (error instanceof TransactionLost) throw error;
+      this.#undo();
+      throw new TransactionLost(asFailure(error));
     }
   }
 

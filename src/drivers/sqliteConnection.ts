@@ -147,14 +147,15 @@ export function runBody<Result>(db: Database.Database, body: Body<Result>): Resu
   };
   let next = resume(() => body.next());
   while (!next.done) {
-    const query = next.value;
+    let answer: unknown;
     try {
-      const answer = answerTo(db, query);
-      next = resume(() => body.next(answer));
+      answer = answerTo(db, next.value);
     } catch (error) {
       const failure = translate(error);
       next = resume(() => body.throw(failure));
+      continue;
     }
+    next = resume(() => body.next(answer));
   }
   return next.value;
 }

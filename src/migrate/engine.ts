@@ -1,6 +1,6 @@
 // What a database must supply so that its schema can be migrated. Knows no database.
 import type { Body } from "../sql.ts";
-import type { Dialect } from "./files.ts";
+import type { Dialect, Migration } from "./files.ts";
 import type { Catalog } from "./schema.ts";
 
 export type Run = <Result>(body: Body<Result>) => Promise<Result>;
@@ -36,7 +36,11 @@ export interface Engine {
   transact<Result>(work: (transaction: EngineTransaction) => Promise<Result>): Promise<Result>;
   /** Reads, at one moment. */
   read<Result>(work: (run: Run) => Promise<Result>): Promise<Result>;
-  /** A database to try things on, gone when it is closed: with all that this one holds, or with nothing in it. */
-  scratch(contents: "copy" | "nothing"): Promise<Engine>;
+  /** A database to try things on, gone when it is closed, with nothing in it. */
+  empty(): Promise<Engine>;
+  /** The same with all that this one holds; `applied` has made its schema. */
+  copy(applied: readonly Migration[]): Promise<Engine>;
+  /** How to make a backup where it cannot be made from here. */
+  readonly backupAdvice: string | undefined;
   close(): Promise<void>;
 }

@@ -9,6 +9,7 @@ import {
   asStatement,
   type Catalog,
   type History,
+  hasLedger,
   ownTables,
   readHistory,
   requireNoViolations,
@@ -133,8 +134,7 @@ async function runStep({ run }: Pick<EngineTransaction, "run">, migration: Migra
 
 /** A new database has no ledger and needs none to be said so. */
 const historyOrNew = step(function* (catalog: Catalog, migrations: readonly Migration[]) {
-  const tables = yield* catalog.tables();
-  if (tables.length > 0) return yield* readHistory(catalog, migrations);
+  if (!catalog.isNew(yield* catalog.tables())) return yield* readHistory(catalog, migrations);
   return { applied: [], pending: migrations, edited: [], newer: [], skipped: [] } satisfies History;
 });
 
@@ -254,7 +254,7 @@ export interface Stamped {
 export async function stamp({ engine, migrations, now }: Migrator, target: string): Promise<Stamped> {
   const { from, to, objects, known } = await engine.transact(async ({ run }) => {
     const tables = await run(engine.catalog.tables());
-    const applied = tables.some(({ name }) => name === ownTables[0]) ? (await run(readHistory(engine.catalog, migrations))).applied : [];
+    const applied = hasLedger(tables) ? (await run(readHistory(engine.catalog, migrations))).applied : [];
     const known = migrations.slice(0, targetOf(target, migrations, applied.length));
     await run(stampMigrations(engine.catalog, known, now));
     return { from: applied.at(-1)?.revision ?? "base", to: revisionAt(migrations, known.length), objects: await run(engine.catalog.objects()), known };
@@ -271,7 +271,7 @@ export type Finding =
 export async function check({ engine, migrations, now }: Migrator): Promise<Finding[]> {
   const { history, objects } = await engine.read(async (run) => {
     const tables = await run(engine.catalog.tables());
-    const history = tables.some(({ name }) => name === ownTables[0]) ? await run(readHistory(engine.catalog, migrations)) : undefined;
+    const history = hasLedger(tables) ? await run(readHistory(engine.catalog, migrations)) : undefined;
     return { history, objects: await run(engine.catalog.objects()) };
   });
   if (history === undefined) return [{ kind: "no_ledger" }];
@@ -289,22 +289,21 @@ export async function check({ engine, migrations, now }: Migrator): Promise<Find
 }
 
 export interface Plan extends Omit<Moved, "safety"> {
+  /** How to make a backup before the real thing, where it is not made by itself. */
+  readonly backupAdvice?: string;
   readonly differences: readonly Difference[];
 }
 
 /** A dry run: the real migrations on a copy of the database, with what they change and how long they take. */
 export async function plan(migrator: Migrator, target: string): Promise<Plan> {
   const { engine, migrations } = migrator;
-  return await onScratch(engine, "copy", async (copy) => {
-    const { at, before } = await copy.read(async (run) => {
-      const history = await run(readHistory(copy.catalog, migrations));
-      requireSound(history, migrations);
-      return { at: history.applied.length, before: await run(copy.catalog.objects()) };
-    });
+  return await onCopy(migrator, async (copy, at) => {
+    const before = await copy.read((run) => run(copy.catalog.objects()));
     const direction = targetOf(target, migrations, at) < at ? "down" : "up";
     const moved = await move({ ...migrator, engine: copy }, direction, target, { backup: false, allowDataLoss: true });
     const after = await copy.read((run) => run(copy.catalog.objects()));
-    return { ...moved, differences: differencesOf(before, after, copy) };
+    const advice = engine.backupAdvice === undefined ? {} : { backupAdvice: engine.backupAdvice };
+    return { ...moved, differences: differencesOf(before, after, copy), ...advice };
   });
 }
 
@@ -318,9 +317,7 @@ export interface Verified {
 export async function verify(migrator: Migrator): Promise<Verified> {
   const { engine, migrations, now } = migrator;
   const expected = await schemasByRevision(engine, migrations, now);
-  return await onScratch(engine, "copy", async (copy) => {
-    const { applied } = await copy.read((run) => run(readHistory(copy.catalog, migrations)));
-    requireSound(await copy.read((run) => run(readHistory(copy.catalog, migrations))), migrations);
+  return await onCopy(migrator, async (copy, at) => {
     const steps: Step[] = [];
     const faults: { after: Step; differences: Difference[] }[] = [];
     const go = async (migration: Migration, direction: Step["direction"], revision: string): Promise<void> => {
@@ -333,16 +330,23 @@ export async function verify(migrator: Migrator): Promise<Verified> {
       const differences = differencesOf(expected.get(revision) as SchemaObject[], objects, copy);
       if (differences.length > 0) faults.push({ after: done, differences });
     };
-    const revisionBefore = (index: number) => revisionAt(migrations, index);
-    for (const migration of migrations.slice(applied.length)) await go(migration, "up", migration.revision);
-    for (const [index, migration] of [...migrations.entries()].toReversed()) await go(migration, "down", revisionBefore(index));
+    for (const migration of migrations.slice(at)) await go(migration, "up", migration.revision);
+    for (const [index, migration] of [...migrations.entries()].toReversed()) await go(migration, "down", revisionAt(migrations, index));
     for (const migration of migrations) await go(migration, "up", migration.revision);
     return { steps, faults };
   });
 }
 
+/** `at`: how many migrations are applied. */
+async function onCopy<Result>({ engine, migrations }: Migrator, work: (copy: Engine, at: number) => Promise<Result>): Promise<Result> {
+  const history = await engine.read((run) => run(readHistory(engine.catalog, migrations)));
+  requireSound(history, migrations);
+  const at = history.applied.length;
+  return await closing(await engine.copy(migrations.slice(0, at)), (copy) => work(copy, at));
+}
+
 async function schemasByRevision(engine: Engine, migrations: readonly Migration[], now: () => number): Promise<Map<string, readonly SchemaObject[]>> {
-  return await onScratch(engine, "nothing", async (empty) => {
+  return await closing(await engine.empty(), async (empty) => {
     const schemas = new Map<string, readonly SchemaObject[]>();
     await empty.transact(async ({ run }) => {
       await run(stampMigrations(empty.catalog, [], now));
@@ -361,12 +365,11 @@ async function expectedObjects(engine: Engine, migrations: readonly Migration[],
   return schemas.get(revisionAt(migrations, migrations.length)) ?? [];
 }
 
-async function onScratch<Result>(engine: Engine, contents: "copy" | "nothing", work: (scratch: Engine) => Promise<Result>): Promise<Result> {
-  const scratch = await engine.scratch(contents);
+async function closing<Result>(engine: Engine, work: (engine: Engine) => Promise<Result>): Promise<Result> {
   try {
-    return await work(scratch);
+    return await work(engine);
   } finally {
-    await scratch.close();
+    await engine.close();
   }
 }
 

@@ -20,6 +20,8 @@ export interface SchemaObject {
 /** What an engine says of its own schema, without the ledger. */
 export interface Catalog {
   tables(): Body<readonly TableShape[]>;
+  /** Nothing of ours is there, and nothing in our way. */
+  isNew(tables: readonly TableShape[]): boolean;
   objects(): Body<readonly SchemaObject[]>;
   /** What breaks a foreign key, in words. */
   violations(): Body<readonly string[]>;
@@ -49,14 +51,16 @@ export interface History {
 }
 
 export const ledgerTable = "schema_migrations";
+const ledgerColumns = ["revision", "name", "sha256", "applied_at", "duration_ms", "applied_by"];
 
 /** Tables that say something of the store and hold nothing of its users. */
 export const ownTables: readonly string[] = [ledgerTable, "store_meta"];
 
-/** Fails incompatible when there is no ledger. */
+/** Fails incompatible when there is no ledger, or it is not ours. */
 export const readHistory = step(function* (catalog: Catalog, migrations: readonly Migration[]) {
   const tables = yield* catalog.tables();
-  if (!tables.some(({ name }) => name === ledgerTable)) {
+  if (catalog.isNew(tables)) throw new StoreError("incompatible", "the database is empty: run debug-server-db migrate upgrade head");
+  if (!hasLedger(tables)) {
     const message = `there is no table ${ledgerTable}: restore a backup, or, if you know which revision the schema has, run debug-server-db migrate stamp REV`;
     throw new StoreError("incompatible", message, { details: { reason: "no_ledger" } });
   }
@@ -64,6 +68,15 @@ export const readHistory = step(function* (catalog: Catalog, migrations: readonl
     SELECT revision, name, sha256, applied_at, duration_ms, applied_by FROM schema_migrations ORDER BY revision`);
   return compareHistory(applied, migrations);
 });
+
+/** Fails incompatible when another program keeps a table of the same name. */
+export function hasLedger(tables: readonly TableShape[]): boolean {
+  const ledger = tables.find(({ name }) => name === ledgerTable);
+  if (ledger !== undefined && !ledgerColumns.every((column) => ledger.columns.includes(column))) {
+    throw new StoreError("incompatible", `this database belongs to another program, whose ${ledgerTable} it holds: name another one`);
+  }
+  return ledger !== undefined;
+}
 
 export function compareHistory(applied: readonly AppliedMigration[], migrations: readonly Migration[]): History {
   const known = new Map(migrations.map((migration) => [migration.revision, migration]));

@@ -74,10 +74,9 @@ function createEngine(db: Database.Database, path: string, waiting: Waiting): En
         ),
       );
     },
-    async scratch(contents) {
-      if (contents === "nothing") return createEngine(connect(":memory:", 0), ":memory:", waiting);
-      return await inPlace(path, async () => copyToScratch(path, waiting));
-    },
+    backupAdvice: undefined,
+    empty: async () => createEngine(connect(":memory:", 0), ":memory:", waiting),
+    copy: () => inPlace(path, async () => copyToScratch(path, waiting)),
     async close() {
       db.close();
     },

@@ -25,6 +25,8 @@ export const sqliteCatalog: Catalog = {
     return [...shapes].map(([name, rows]): TableShape => ({ name, columns: rows.map(({ column }) => column) }));
   }),
 
+  isNew: (tables) => tables.length === 0,
+
   objects: step(function* () {
     return yield* all<SchemaObject>(sql`
       SELECT type, name, sql AS definition FROM sqlite_schema

@@ -21,7 +21,8 @@ const scanRowsMax = 10_000;
 /**
  * Changes after a cursor, in the order of their commits.
  *
- * Result   { changes, nextSeq }: ask on from nextSeq; with an entity alone a page may be empty and not the last while nextSeq grows. Read in one `atomically` with other reads, nextSeq is the cursor of that snapshot
+ * Result   { changes, nextSeq }: ask on from nextSeq; with an entity alone a page may be empty and not the last while nextSeq grows. Read in one `atomically` with other reads, nextSeq is the cursor of that snapshot;
+ *          changes of the same `atomically` come after it
  * Fails    feed_truncated { floor } when rows after the cursor were pruned
  * Cost     3 statements by key; with an entity alone at most 10 000 rows looked at
  */
@@ -30,6 +31,7 @@ export const since = operation({
   input: z.strictObject(filters),
   output: ChangePage,
   errors: ["feed_truncated"],
+  readsChanges: true,
   *run(input) {
     return yield* readChanges(input);
   },
@@ -45,6 +47,7 @@ export const watch = operation({
   input: z.strictObject({ ...filters, waitMs: WaitMs.default(20_000) }),
   output: ChangePage,
   errors: ["feed_truncated"],
+  readsChanges: true,
   waitMs: (input) => input.waitMs,
   stream: {
     items: (page): ChangeRow[] => page.changes,
@@ -77,7 +80,7 @@ const readChanges = step(function* ({ after, entity, sessionId, limit }: Filters
   return { changes, nextSeq };
 });
 
-/** Written last in a transaction, so that on PostgreSQL the order of sequence numbers is the order of commits. */
+/** Run last in a transaction, so that on PostgreSQL too the order of sequence numbers is the order of commits. */
 export const recordChanges = step(function* (changes: readonly Change[], { actor, requestId }: Caller, { now, wake }: Context) {
   yield* changeEach(
     changes.map(

@@ -139,6 +139,7 @@ export const read = operation({
   input: z.strictObject(position).refine(onePosition, onePositionRule),
   output: LogPage,
   errors: ["not_found"],
+  resultBytes: ({ maxBytes }) => maxBytes,
   *run(input) {
     return (yield* readLog(input)).page;
   },

@@ -7,10 +7,10 @@ import { createServer } from "../../src/actor/server.ts";
 import { systemClock } from "../../src/clock.ts";
 import { createSqliteDriver } from "../../src/drivers/sqlite.ts";
 import type { StoreEvent } from "../../src/events.ts";
+import { checkLimits } from "../../src/limits.ts";
 import { readMigrations } from "../../src/migrate/files.ts";
 import { newId } from "../../src/model/ids.ts";
 import { operations } from "../../src/operations/table.ts";
-import { checkLimits } from "../../src/store.ts";
 
 /** The driver and all above it, on a database whose named statement does nothing, so many times. */
 function openSkipping(text: string) {
@@ -36,7 +36,7 @@ function openSkipping(text: string) {
   const events: StoreEvent[] = [];
   const limits = checkLimits({ reapEveryMs: 0 });
   const driver = createSqliteDriver({ db: skipping, clock: systemClock, epoch: 1, close: () => db.close() });
-  const server = createServer({ driver, clock: systemClock, limits, shared: false, onEvent: (event) => void events.push(event) });
+  const server = createServer({ drivers: [driver], clock: systemClock, limits, shared: false, onEvent: (event) => void events.push(event) });
   const inbox = server.connect();
   let envelopeId = 0;
   const call = (calls: readonly [name: string, input: readonly unknown[]][]) =>

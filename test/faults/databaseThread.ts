@@ -2,8 +2,9 @@
 import { once } from "node:events";
 import { MessageChannel, Worker } from "node:worker_threads";
 import type { Control, DatabaseThreadData, Report } from "../../src/actor/database.ts";
+import { checkLimits } from "../../src/limits.ts";
 import { workerUrl } from "../../src/package.ts";
-import { attachStore, checkLimits, type Store } from "../../src/store.ts";
+import { attachStore, type Store } from "../../src/store.ts";
 
 export interface DatabaseThread {
   readonly worker: Worker;

@@ -1,7 +1,7 @@
 // What a run will work on. Everything that can be wrong is found here, before anything is made.
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { pathOf } from "../../store.ts";
+import { placeOf } from "../../store.ts";
 import { CliError } from "../exit.ts";
 import { GitError, git } from "./git.ts";
 
@@ -24,7 +24,7 @@ export interface Plan {
   readonly name: string;
   readonly branch: string | undefined;
   readonly commits: readonly Commit[];
-  /** Next to the database: worktrees of all repositories are below it. */
+  /** Next to the database file: worktrees of all repositories are below it. */
   readonly worktreesRoot: string;
 }
 
@@ -46,7 +46,10 @@ export async function makePlan({ repo, commits, url }: DemoOptions, signal: Abor
 
 /** Worktrees outlive a run, so the database that knows them must do so too. */
 function worktreesRootOf(url: string): string {
-  const path = pathOf(url);
+  const place = placeOf(url);
+  // Several hosts may share a server; where worktrees are is each host's own matter.
+  if (place.engine === "postgres") return resolve(".artifacts", "worktrees");
+  const { path } = place;
   if (path === ":memory:") throw new CliError("usage", "url: the demo keeps its worktrees from run to run, so it needs a file, such as sqlite:demo.db");
   const folder = dirname(resolve(path));
   return join(basename(folder) === "data" ? dirname(folder) : folder, "worktrees");

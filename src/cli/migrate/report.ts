@@ -76,10 +76,10 @@ function describeFinding(finding: Finding): string {
   return `${finding.kind}: ${finding.revision} ${finding.name}\n`;
 }
 
-export function reportPlan({ from, to, steps, losses, differences }: Plan, stream: Stream): string {
+export function reportPlan({ from, to, steps, losses, differences, backupAdvice }: Plan, stream: Stream): string {
   if (steps.length === 0) return `The schema is at ${to}: nothing to do.\n`;
   const lost = losses.map((loss) => `Would drop: ${describeLoss(loss)}.\n`).join("");
-  return `${formatSteps(steps, stream)}From ${from} to ${to}, on a copy:\n${formatDifferences(differences)}${lost}`;
+  return `${formatSteps(steps, stream)}From ${from} to ${to}, on a copy:\n${formatDifferences(differences)}${lost}${backupAdvice === undefined ? "" : `${backupAdvice}\n`}`;
 }
 
 export function reportVerify({ steps, faults }: Verified, stream: Stream): string {

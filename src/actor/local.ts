@@ -1,0 +1,50 @@
+// A store whose server runs in the thread that opened it: for PostgreSQL, whose work is done elsewhere, and in tests.
+import { MessageChannel } from "node:worker_threads";
+import { createClient } from "../client.ts";
+import { StoreError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import { operations } from "../operations/table.ts";
+import type { Backend } from "../wire.ts";
+import type { Inbox } from "./mailbox.ts";
+import { type OwnedStore, ownedStore, within } from "./owner.ts";
+import type { Server } from "./server.ts";
+
+export function localStore(server: Server, limits: Limits): OwnedStore {
+  const { backend, lose } = localBackend(server.connect());
+  const client = createClient(operations, backend, limits);
+  let closed: Promise<void> | undefined;
+  const serve: OwnedStore["serve"] = (port, { operations: patterns } = {}) => server.serve(port, patterns);
+  const close = async (): Promise<void> => {
+    await within(limits.closeMs, client.drain());
+    await server.close();
+    lose("the store is closed");
+  };
+  return ownedStore(client.methods, {
+    serve,
+    connect(connectOptions) {
+      if (closed !== undefined) throw new StoreError("closed", "the store is closed");
+      const { port1, port2 } = new MessageChannel();
+      serve(port2, connectOptions);
+      return port1;
+    },
+    close() {
+      closed ??= close();
+      return closed;
+    },
+  });
+}
+
+/** Copies both ways as a port does: what cannot travel between threads does not here either, and nobody changes a call that was made. */
+function localBackend(inbox: Inbox): { backend: Backend; lose(reason: string): void } {
+  const lost = Promise.withResolvers<string>();
+  const backend: Backend = {
+    send: async (envelope) => structuredClone(await inbox.post(structuredClone(envelope))),
+    cancel: (envelopeId, slot) => inbox.cancel(envelopeId, slot),
+    hold: () => undefined,
+    onLost: (listener) => void lost.promise.then(listener),
+    async close() {
+      inbox.disconnect();
+    },
+  };
+  return { backend, lose: lost.resolve };
+}

@@ -1,0 +1,36 @@
+// What a store is to the thread that holds it.
+import type { MessagePort } from "node:worker_threads";
+import type { ClientOf } from "../client.ts";
+import type { Operations } from "../operations/table.ts";
+
+export interface ConnectOptions {
+  /** What the port may reach: names such as "commands.claim", or "commands.*". All unless given. */
+  readonly operations?: readonly string[];
+}
+
+/** The methods of the store, from whatever thread. */
+export type Store = ClientOf<Operations> &
+  AsyncDisposable & {
+    /** Ends this way in. Calls that were made are answered first by a store that owns its database; an attached one rejects them. */
+    close(): Promise<void>;
+  };
+
+/** A store that owns its database. */
+export type OwnedStore = Store & {
+  /** A port for another thread: transfer it there and hand it to attachStore. */
+  connect(options?: ConnectOptions): MessagePort;
+  /** Serves a port whose other end somebody else holds already. */
+  serve(port: MessagePort, options?: ConnectOptions): void;
+};
+
+export function ownedStore(client: ClientOf<Operations>, owner: Pick<OwnedStore, "connect" | "serve" | "close">): OwnedStore {
+  return { ...client, ...owner, [Symbol.asyncDispose]: owner.close };
+}
+
+/** Resolves with the promise, or when so much time is over. */
+export async function within(ms: number, promise: Promise<void>): Promise<void> {
+  const { promise: over, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  await Promise.race([promise, over]);
+  clearTimeout(timer);
+}

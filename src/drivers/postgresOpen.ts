@@ -1,0 +1,127 @@
+// Opening a PostgreSQL database: its version, our schema in it, and the connections of this process.
+import type pg from "pg";
+import { type Clock, systemClock } from "../clock.ts";
+import { StoreError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import { readMigrations } from "../migrate/files.ts";
+import { ourTables, postgresCatalog } from "../migrate/postgresCatalog.ts";
+import { createSchema, hasLedger, readHistory, requireHead } from "../migrate/schema.ts";
+import type { Driver } from "./driver.ts";
+import { createPostgresDriver, lockClass, migrationLock } from "./postgres.ts";
+import { nameOf, PostgresConnection, runBody, translate } from "./postgresConnection.ts";
+import { PostgresListener } from "./postgresListener.ts";
+
+/** Older ones are not tested. */
+const versionMin = 15;
+
+export interface PostgresOptions {
+  readonly url: string;
+  readonly clock: Clock;
+  readonly limits: Limits;
+  readonly migrate: "create" | "never";
+  readonly synchronous: "full" | "normal";
+  /** Another process has touched this. */
+  onTouched(topics: readonly string[]): void;
+}
+
+export interface OpenedPostgres {
+  readonly drivers: readonly Driver[];
+  /** The server's time, as this process knows it. */
+  readonly clock: Clock;
+  publish(topics: ReadonlySet<string>): void;
+}
+
+/** Fails incompatible or busy, with a sentence that says what to do. */
+export async function openPostgres(options: PostgresOptions): Promise<OpenedPostgres> {
+  const { url, clock, limits } = options;
+  const first = new PostgresConnection(options);
+  const listening = new PostgresConnection(options, () => listener.lost());
+  let listener: PostgresListener;
+  try {
+    const client = await first.get();
+    await checkVersion(client);
+    await ensureSchema(client, options);
+    const { epoch, storeId } = await nextEpoch(client);
+    listener = new PostgresListener({
+      channel: `debug_server_db_${storeId}`,
+      rewakeMs: limits.rewakeMs,
+      connection: listening,
+      onTouched: options.onTouched,
+    });
+    await listener.start();
+    const serverClock = createServerClock(clock);
+    const connections = [first, ...Array.from({ length: Math.max(1, limits.connections) - 1 }, () => new PostgresConnection(options))];
+    const drivers = connections.map((connection) =>
+      createPostgresDriver({
+        connection,
+        epoch,
+        groupLockMs: limits.groupLockMs,
+        toStoreTime: serverClock.toStoreTime,
+        dataVersion: () => listener.version,
+      }),
+    );
+    const [head, ...others] = drivers as [Driver, ...Driver[]];
+    const close = async (): Promise<void> => {
+      await Promise.all([head.close(), listener.close()]);
+    };
+    return { drivers: [{ ...head, close }, ...others], clock: serverClock, publish: (topics) => listener.publish(topics) };
+  } catch (error) {
+    await Promise.all([first.close(), listening.close()]);
+    const reason = translate(error);
+    const name = nameOf(url);
+    throw reason.message.startsWith(name) ? reason : new StoreError(reason.code, `${name}: ${reason.message}`, { details: reason.details, cause: error });
+  }
+}
+
+/** A test's clock moves it; otherwise it is the server's own. */
+function createServerClock(clock: Clock): Clock & { toStoreTime(serverMs: number): number } {
+  let aheadMs = 0;
+  return {
+    toStoreTime(serverMs) {
+      aheadMs = serverMs - Date.now();
+      return clock === systemClock ? serverMs : serverMs + clock.now() - Date.now();
+    },
+    now: () => clock.now() + aheadMs,
+    elapsed: () => clock.elapsed(),
+  };
+}
+
+async function checkVersion(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ server_version: string }>("SHOW server_version");
+  const version = rows[0]?.server_version ?? "unknown";
+  if (Number.parseInt(version, 10) >= versionMin) return;
+  throw new StoreError("incompatible", `PostgreSQL ${version} is too old: use version ${versionMin} or newer`);
+}
+
+/** Of several processes that open a new database at once, one makes the schema; the others find it made. */
+async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptions): Promise<void> {
+  const migrations = readMigrations("postgres");
+  await client.query("BEGIN");
+  try {
+    await client.query("SELECT pg_advisory_xact_lock($1, $2)", [lockClass, migrationLock]);
+    const tables = await runBody(client, postgresCatalog.tables());
+    if (!hasLedger(tables)) {
+      const taken = tables.find(({ name }) => ourTables.includes(name));
+      if (taken !== undefined) throw new StoreError("incompatible", `a table ${taken.name} of another program is in the way: ${elsewhere}`);
+      if (migrate === "never") throw new StoreError("incompatible", "the database is empty: run debug-server-db migrate upgrade head");
+      await runBody(
+        client,
+        createSchema(postgresCatalog, migrations, () => clock.now()),
+      );
+    }
+    requireHead(await runBody(client, readHistory(postgresCatalog, migrations)), migrations);
+    await client.query("COMMIT");
+  } catch (error) {
+    await client.query("ROLLBACK").catch(() => undefined);
+    throw error;
+  }
+}
+
+const elsewhere = "name another database, or a schema of its own with ?options=-csearch_path%3DNAME";
+
+async function nextEpoch(client: pg.Client): Promise<{ epoch: number; storeId: string }> {
+  const { rows } = await client.query<{ key: string; value: string }>(`
+    UPDATE store_meta SET value = CASE key WHEN 'epoch' THEN (value::bigint + 1)::text ELSE value END WHERE key IN ('epoch', 'store_id') RETURNING key, value`);
+  const read = (name: string) => rows.find(({ key }) => key === name)?.value as string;
+  return { epoch: Number(read("epoch")), storeId: read("store_id") };
+}
