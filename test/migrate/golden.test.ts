@@ -44,7 +44,7 @@ test("each revision has its golden schema, up, down and up again", async (t) => 
 test("there are no other golden schemas", () => {
   assert.deepEqual(
     readdirSync(folder).sort(),
-    migrations.map(({ revision }) => `${revision}.sqlite.sql`),
+    [...migrations, ...readMigrations("postgres")].map(({ revision, dialect }) => `${revision}.${dialect}.sql`).sort(),
   );
 });
 
