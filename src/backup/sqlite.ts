@@ -1,6 +1,6 @@
 // A copy of a SQLite file that can be trusted: made in one piece, looked through, synced, and only then given its name and its manifest.
 import { createHash } from "node:crypto";
-import { closeSync, constants, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, constants, existsSync, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import Database from "better-sqlite3";
 import { translate } from "../drivers/sqlite.ts";
@@ -12,11 +12,11 @@ import { packageVersion } from "../package.ts";
 export interface BackupManifest {
   readonly format: 1;
   readonly file: string;
-  readonly bytes: number;
-  readonly sha256: string;
   readonly createdAt: string;
   readonly source: string;
   readonly reason: string;
+  readonly bytes: number;
+  readonly sha256: string;
   /** Rows by table, counted in the copy and found equal to those of the source. */
   readonly rows: Readonly<Record<string, number>>;
   readonly sqliteVersion: string;
@@ -33,7 +33,7 @@ export interface Backup {
  * Copies the database as it was last committed into the folder `backups` beside it.
  *
  * Input    path: of the source; reason: goes into the manifest. Whoever holds the write lock meanwhile gets a copy of what the lock protects
- * Fails    storage_full | corrupt | incompatible
+ * Fails    storage_full | corrupt | incompatible | conflict when this process made one in the same millisecond
  * Effect   two files, mode 0600, in a folder of mode 0700: the copy, and its manifest with a SHA-256
  * Cost     reads the file twice and writes it once; blocks the thread
  * Source   https://www.sqlite.org/lang_vacuum.html#vacuuminto
@@ -44,14 +44,16 @@ export function backUpSqlite(path: string, reason: string, now: Date = new Date(
   const stamp = now.toISOString().replace(/[-:.]/g, "");
   const file = `${basename(source).replace(/\.(db|sqlite3?)$/, "")}-${stamp}-${process.pid}.db`;
   const [target, partial] = [join(folder, file), join(folder, `${file}.partial`)];
+  if (existsSync(target)) throw new StoreError("conflict", `${target} exists`, { details: { reason: "exists" } });
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw failure(error, folder);
+  }
+  try {
     const { rows, sqliteVersion } = copySqlite(source, partial);
-    const { bytes, sha256 } = digest(partial);
-    const manifest: BackupManifest = {
-      ...{ format: 1, file, bytes, sha256, createdAt: now.toISOString(), source, reason, rows },
-      ...{ sqliteVersion, packageVersion },
-    };
+    const found = { ...digest(partial), rows, sqliteVersion, packageVersion };
+    const manifest: BackupManifest = { format: 1, file, createdAt: now.toISOString(), source, reason, ...found };
     renameSync(partial, target);
     const manifestPath = `${target}.json`;
     writeSynced(manifestPath, `${JSON.stringify(manifest, null, 2)}\n`);

@@ -125,7 +125,7 @@ async function run(
   if (target !== undefined) targetOf(target, migrations, 0);
   const interrupt = listenForInterrupt();
   try {
-    const engine = await openEngine(flags.url, { create, lockTimeoutMs: flags.lockTimeoutMs, signal: interrupt.signal });
+    const engine = await openEngine(flags.url, { create, lockTimeoutMs: flags.lockTimeoutMs, signal: interrupt.signal, onWait });
     try {
       await work({ engine, migrations, now: () => Date.now() });
     } finally {
@@ -134,6 +134,10 @@ async function run(
   } finally {
     interrupt[Symbol.dispose]();
   }
+}
+
+function onWait(): void {
+  process.stderr.write("debug-server-db: waiting for another process that writes\n");
 }
 
 function print<Result>({ json }: Pick<StoreFlags, "json">, result: Result, report: (result: Result, stream: NodeJS.WriteStream) => string): void {

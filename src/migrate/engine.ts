@@ -1,9 +1,46 @@
 // What a database must supply so that its schema can be migrated. Knows no database.
+import { setTimeout as delay } from "node:timers/promises";
+import { StoreError } from "../errors.ts";
 import type { Body } from "../sql.ts";
 import type { Dialect, Migration } from "./files.ts";
 import type { Catalog } from "./schema.ts";
 
 export type Run = <Result>(body: Body<Result>) => Promise<Result>;
+
+/** How an engine waits for others that write. */
+export interface Waiting {
+  readonly lockTimeoutMs: number;
+  /** Heard while waiting, and between two migrations. */
+  readonly signal?: AbortSignal | undefined;
+  /** Told once, when it takes long. */
+  readonly onWait?: (() => void) | undefined;
+}
+
+/** Tries again and again, not blocking, so that a signal is heard; fails with what the last try failed with. */
+export async function waitFor({ lockTimeoutMs, signal, onWait }: Waiting, attempt: () => Promise<StoreError | undefined>): Promise<void> {
+  const startedAt = performance.now();
+  let told = false;
+  for (;;) {
+    const failure = await attempt();
+    if (failure === undefined) return;
+    const waitedMs = performance.now() - startedAt;
+    if (failure.code !== "busy" || waitedMs > lockTimeoutMs) throw failure;
+    if (waitedMs > quietMs && !told) {
+      told = true;
+      onWait?.();
+    }
+    await delay(20);
+    if (signal?.aborted) throw new StoreError("aborted", "interrupted while waiting for others that write; nothing was changed");
+  }
+}
+
+const quietMs = 500;
+
+/** Between two steps. */
+export async function letSignalIn({ signal }: Waiting): Promise<void> {
+  await delay(0);
+  if (signal?.aborted) throw new StoreError("aborted", "interrupted; nothing was changed", { outcome: "rolled_back" });
+}
 
 export interface EngineTransaction {
   /** Runs statements inside the transaction. What fails is thrown into the body, for it to say more. */

@@ -1,17 +1,13 @@
 // Which engine migrates which store. The one place to add another.
 import { StoreError } from "../errors.ts";
 import { placeOf } from "../store.ts";
-import type { Engine } from "./engine.ts";
+import type { Engine, Waiting } from "./engine.ts";
 import type { Dialect } from "./files.ts";
 import { openSqliteEngine } from "./sqlite.ts";
 
-export interface EngineOptions {
+export interface EngineOptions extends Waiting {
   /** Makes the database when there is none. */
   readonly create: boolean;
-  /** How long to wait for others that write. */
-  readonly lockTimeoutMs: number;
-  /** Heard while waiting for the lock, and between two migrations. */
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Fails invalid_input (url) | incompatible | busy | corrupt. */

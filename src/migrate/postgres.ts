@@ -1,19 +1,16 @@
 // Migrating PostgreSQL: one transaction, under the advisory lock that opening a store takes too, with everybody else's writes kept out.
-import { setTimeout as delay } from "node:timers/promises";
 import type pg from "pg";
 import { lockClass, migrationLock } from "../drivers/postgres.ts";
 import { nameOf, PostgresConnection, runBody, translate } from "../drivers/postgresConnection.ts";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
-import type { Engine, Run } from "./engine.ts";
+import { type Engine, letSignalIn, type Run, type Waiting, waitFor } from "./engine.ts";
 import type { Migration } from "./files.ts";
 import { postgresCatalog } from "./postgresCatalog.ts";
 import { createSchema, type TableShape } from "./schema.ts";
 
-export interface PostgresEngineOptions {
+export interface PostgresEngineOptions extends Waiting {
   readonly url: string;
-  readonly lockTimeoutMs: number;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Fails incompatible or busy, with a sentence that says what to do. */
@@ -47,7 +44,7 @@ class PostgresEngine implements Engine {
       await client.query("BEGIN");
       try {
         await this.#lock(client);
-        const run = runIn(client, this.#options.signal);
+        const run = runIn(client, this.#options);
         const result = (await work({ run, backUp: async () => ({ made: false, advice: this.backupAdvice }) })) as Result;
         await commit(client);
         return result;
@@ -62,7 +59,7 @@ class PostgresEngine implements Engine {
     return await this.#inPlace(async (client) => {
       await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
       try {
-        return await work(runIn(client, this.#options.signal));
+        return await work(runIn(client, this.#options));
       } finally {
         await client.query("ROLLBACK");
       }
@@ -84,20 +81,15 @@ class PostgresEngine implements Engine {
     await this.#connection.close();
   }
 
-  /** Not by lock_timeout, so that a signal is heard meanwhile. Then writers are kept out, as they are on SQLite; readers are not. */
+  /** Writers are kept out, as they are on SQLite; readers are not. */
   async #lock(client: pg.Client): Promise<void> {
-    const { lockTimeoutMs, signal } = this.#options;
-    const overAt = performance.now() + lockTimeoutMs;
     await client.query(unhurried);
     // 0 would be no limit at all.
-    await client.query(`SET LOCAL lock_timeout = ${Math.max(1, lockTimeoutMs)}`);
-    for (;;) {
+    await client.query(`SET LOCAL lock_timeout = ${Math.max(1, this.#options.lockTimeoutMs)}`);
+    await waitFor(this.#options, async () => {
       const { rows } = await client.query<{ locked: number }>("SELECT pg_try_advisory_xact_lock($1, $2) AS locked", [lockClass, migrationLock]);
-      if (rows[0]?.locked === 1) break;
-      if (performance.now() > overAt) throw new StoreError("busy", "another process migrates, or opens, this database");
-      await delay(20);
-      if (signal?.aborted) throw new StoreError("aborted", "interrupted while waiting for another migration; nothing was changed");
-    }
+      return rows[0]?.locked === 1 ? undefined : new StoreError("busy", "another process migrates, or opens, this database");
+    });
     const tables = await runBody(client, postgresCatalog.tables());
     if (tables.length > 0) await client.query(`LOCK TABLE ${tables.map(({ name }) => quoted(name)).join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
   }
@@ -123,7 +115,7 @@ class PostgresEngine implements Engine {
   }
 
   #scratchEngine(client: pg.Client, connection: PostgresConnection): Engine {
-    const run = runIn(client, this.#options.signal);
+    const run = runIn(client, this.#options);
     return {
       dialect: "postgres",
       catalog: postgresCatalog,
@@ -163,9 +155,9 @@ class PostgresEngine implements Engine {
 /** A migration takes the time it takes. */
 const unhurried = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 
-function runIn(client: pg.Client, signal: AbortSignal | undefined): Run {
+function runIn(client: pg.Client, waiting: Waiting): Run {
   return async (body) => {
-    if (signal?.aborted) throw new StoreError("aborted", "interrupted; nothing was changed", { outcome: "rolled_back" });
+    await letSignalIn(waiting);
     return await runBody(client, body);
   };
 }

@@ -1,23 +1,20 @@
 // Migrating SQLite: BEGIN IMMEDIATE around everything, and a backup through a second connection, which sees what the lock protects.
-import { mkdtempSync, rmSync } from "node:fs";
+import { accessSync, constants, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { dirname, join, resolve } from "node:path";
 import type Database from "better-sqlite3";
 import { type Backup, backUpSqlite, copySqlite, removeBackup } from "../backup/sqlite.ts";
 import { translate } from "../drivers/sqlite.ts";
 import { checkOurs, configure, connect, named, prepareFile, runBody } from "../drivers/sqliteConnection.ts";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
-import type { Engine, EngineTransaction, Run, Safety } from "./engine.ts";
+import { type Engine, type EngineTransaction, letSignalIn, type Run, type Safety, type Waiting, waitFor } from "./engine.ts";
 import { sqliteCatalog } from "./sqliteCatalog.ts";
 
-export interface SqliteEngineOptions {
+export interface SqliteEngineOptions extends Waiting {
   readonly path: string;
   /** Makes the file when there is none. */
   readonly create: boolean;
-  readonly lockTimeoutMs: number;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Fails incompatible, busy or corrupt, with a sentence that says what to do. Changes nothing before the first transaction. */
@@ -34,17 +31,10 @@ export function openSqliteEngine(options: SqliteEngineOptions): Engine {
   return createEngine(db, path, options);
 }
 
-interface Waiting {
-  readonly lockTimeoutMs: number;
-  readonly signal?: AbortSignal | undefined;
-}
-
 function createEngine(db: Database.Database, path: string, waiting: Waiting): Engine {
   const inMemory = path === ":memory:";
   const run: Run = async (body) => {
-    // Lets a signal in.
-    await delay(0);
-    if (waiting.signal?.aborted) throw new StoreError("aborted", "interrupted; nothing was changed", { outcome: "rolled_back" });
+    await letSignalIn(waiting);
     return runBody(db, body);
   };
   return {
@@ -53,6 +43,7 @@ function createEngine(db: Database.Database, path: string, waiting: Waiting): En
     async transact(work) {
       return await inPlace(path, async () => {
         const settings = { synchronous: "full", maxBytes: undefined, limits: { busyGiveUpMs: waiting.lockTimeoutMs } } as const;
+        if (!inMemory) requireWritable(path);
         configure(db, settings, inMemory);
         // It cannot change inside a transaction, and rebuilding a table drops one that others refer to: https://www.sqlite.org/lang_altertable.html#otheralter
         db.pragma("foreign_keys = OFF");
@@ -83,6 +74,16 @@ function createEngine(db: Database.Database, path: string, waiting: Waiting): En
   };
 }
 
+/** SQLite opens what it may not write all the same, and says so no sooner than at the first statement that writes. */
+function requireWritable(path: string): void {
+  try {
+    accessSync(path, constants.W_OK);
+    accessSync(dirname(path), constants.W_OK);
+  } catch (error) {
+    throw new StoreError("incompatible", "the database file, or its folder, is read-only", { cause: error });
+  }
+}
+
 /** Its failures name the file. */
 async function inPlace<Result>(path: string, run: () => Promise<Result>): Promise<Result> {
   try {
@@ -108,20 +109,15 @@ async function between<Result>(db: Database.Database, start: () => Promise<void>
   }
 }
 
-/** Not by SQLite's busy timeout, so that a signal is heard meanwhile. */
-async function begin(db: Database.Database, { lockTimeoutMs, signal }: Waiting): Promise<void> {
-  const overAt = performance.now() + lockTimeoutMs;
-  for (;;) {
+async function begin(db: Database.Database, waiting: Waiting): Promise<void> {
+  await waitFor(waiting, async () => {
     try {
       db.exec("BEGIN IMMEDIATE");
-      return;
+      return undefined;
     } catch (error) {
-      const failure = translate(error);
-      if (failure.code !== "busy" || performance.now() > overAt) throw failure;
+      return translate(error);
     }
-    await delay(10);
-    if (signal?.aborted) throw new StoreError("aborted", "interrupted while waiting for the write lock; nothing was changed");
-  }
+  });
 }
 
 /** Of a failed sync nobody knows what reached the disk. */
