@@ -122,10 +122,17 @@ suite("migrate", { concurrency: 2 }, () => {
 
   test("three processes at once: one applies, the others find it done", async (t) => {
     const { folder, url, path } = await filled(t, before);
-    const ended = await Promise.all(Array.from({ length: 3 }, () => run(folder, ["migrate", "upgrade", "--json", "--url", url])));
+    const other = new Database(path);
+    other.exec("BEGIN IMMEDIATE");
+    const started = Array.from({ length: 3 }, () => start(folder, ["migrate", "upgrade", "--json", "--url", url, "--lock-timeout-ms", "60000"]));
+    const waits = "debug-server-db: waiting for another process that writes\n";
+    await Promise.all(started.map(({ said }) => said(waits)));
+    other.exec("COMMIT");
+    other.close();
+    const ended = await Promise.all(started.map((one) => one.ended));
     assert.deepEqual(
       ended.map(({ code, stderr }) => [code, stderr]),
-      Array.from({ length: 3 }, () => [0, ""]),
+      Array.from({ length: 3 }, () => [0, waits]),
     );
     assert.deepEqual(ended.map(({ stdout }) => JSON.parse(stdout).steps.length).sort(), [0, 0, 1]);
     withDatabase(path, (db) => assert.equal(db.prepare("SELECT count(*) FROM schema_migrations").pluck().get(), migrations.length));

@@ -44,3 +44,24 @@ test("changes of a worktree go to the session that ended with it, by the fence",
     ],
   );
 });
+
+test("the history of a session is read in one call past however many changes of others, and watched from its end", async (t) => {
+  const { url, path } = place(t, []);
+  const store = await openStore({ url });
+  const { session } = await fixtures(store).session();
+  const made = await store.changes.since({ sessionId: session.id });
+  withDatabase(path, (db) =>
+    db.exec(`WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 25000)
+      INSERT INTO changes (at, entity, entity_id, op, entity_version) SELECT n, 'runner', n, 'update', n FROM numbers`),
+  );
+  await store.sessions.complete({ sessionId: session.id });
+  const page = await store.changes.since({ after: made.nextSeq, sessionId: session.id });
+  assert.deepEqual(
+    page.changes.map(({ op }) => op),
+    ["end"],
+  );
+  assert.equal(page.nextSeq, made.nextSeq + 25_001);
+  const none = await store.changes.since({ after: made.nextSeq, sessionId: session.repositoryId });
+  assert.deepEqual(none, { changes: [], nextSeq: page.nextSeq });
+  await store.close();
+});

@@ -176,7 +176,8 @@ describe("PostgreSQL", () => {
   });
 
   it("waits for another migration and for writers no longer than it may", async (t) => {
-    const at = await server(t);
+    // A statement that would not wait for a row that it does not see.
+    const at = await server(t, [notes[0] as Parts, ["shout", "UPDATE notes SET body = upper(body);", "UPDATE notes SET body = lower(body);"]]);
     await up(at, "1");
     const other = new pg.Client({ connectionString: at.url });
     await other.connect();
@@ -189,7 +190,7 @@ describe("PostgreSQL", () => {
       await other.query("ROLLBACK");
     }
     await other.end();
-    assert.equal((await up(at)).to, "0003");
+    assert.equal((await up(at)).to, "0002");
   });
 
   it("the package's schema at each revision is the golden one, up, down and up, and the one that openStore makes", async (t) => {
