@@ -1,9 +1,11 @@
 // debug-server-db migrate: its commands, their options and examples. What they do is in ../migrate, how it is said in migrate/report.ts.
 import { Argument, type Command, Option } from "commander";
 import { createMigration, migrationsFolder, readMigrations } from "../migrate/files.ts";
-import { check, current, downgrade, listHistory, listPending, type Migrator, plan, stamp, upgrade, verify } from "../migrate/migrator.ts";
+import { check, current, listHistory, listPending, stamp } from "../migrate/looks.ts";
+import { downgrade, type Migrator, upgrade } from "../migrate/move.ts";
 import { dialectOf, openEngine } from "../migrate/open.ts";
 import { targetOf } from "../migrate/target.ts";
+import { plan, verify } from "../migrate/trial.ts";
 import { exitCodeHelp, exitCodes } from "./exit.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 import { reportCheck, reportCurrent, reportHistory, reportMoved, reportPlan, reportStamp, reportVerify } from "./migrate/report.ts";

@@ -6,15 +6,13 @@ import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { applicationId } from "../migrate/sqliteCatalog.ts";
 import { type Body, bill, type Query } from "../sql.ts";
+import type { Synchronous } from "./driver.ts";
 import { translate } from "./sqlite.ts";
 
 /** Before it, two connections could corrupt a WAL file when it was reset: https://www.sqlite.org/wal.html */
 const sqliteVersionMin = [3, 51, 3] as const;
 
-export type Synchronous = "full" | "normal";
-
 interface Settings {
-  /** `full`: an acknowledged write survives power loss. `normal`: it survives the death of the process only. */
   readonly synchronous: Synchronous;
   /** The file grows no larger; beyond it writes fail storage_full. */
   readonly maxBytes: number | undefined;

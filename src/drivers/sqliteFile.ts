@@ -7,9 +7,9 @@ import type { Limits } from "../limits.ts";
 import { readMigrations } from "../migrate/files.ts";
 import { createSchema, readHistory, requireHead } from "../migrate/schema.ts";
 import { applicationId, sqliteCatalog } from "../migrate/sqliteCatalog.ts";
-import type { Driver } from "./driver.ts";
+import type { Driver, Synchronous } from "./driver.ts";
 import { createSqliteDriver, translate } from "./sqlite.ts";
-import { checkOurs, configure, connect, immediately, named, pragma, prepareFile, runBody, type Synchronous } from "./sqliteConnection.ts";
+import { checkOurs, configure, connect, immediately, named, pragma, prepareFile, runBody } from "./sqliteConnection.ts";
 
 export type MigratePolicy = "create" | "never";
 

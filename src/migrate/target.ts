@@ -27,3 +27,8 @@ function stepsFrom(text: string, length: number, at: number): number {
 function known(migrations: readonly Migration[]): string {
   return migrations.map(({ revision }) => revision).join(", ");
 }
+
+/** After so many migrations. */
+export function revisionAt(migrations: readonly Migration[], count: number): string {
+  return migrations[count - 1]?.revision ?? "base";
+}

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { openStore } from "../../src/index.ts";
 import { readMigrations } from "../../src/migrate/files.ts";
-import { downgrade, upgrade } from "../../src/migrate/migrator.ts";
+import { downgrade, upgrade } from "../../src/migrate/move.ts";
 import { place, withDatabase, withMigrator } from "./place.ts";
 
 const folder = new URL("golden/", import.meta.url);

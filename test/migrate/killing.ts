@@ -9,7 +9,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { openStore } from "../../src/index.ts";
 import { readMigrations } from "../../src/migrate/files.ts";
-import { check, downgrade, upgrade } from "../../src/migrate/migrator.ts";
+import { check } from "../../src/migrate/looks.ts";
+import { downgrade, upgrade } from "../../src/migrate/move.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import { place, withDatabase, withMigrator } from "./place.ts";
 

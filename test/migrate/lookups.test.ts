@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openStore } from "../../src/index.ts";
 import { readMigrations } from "../../src/migrate/files.ts";
-import { downgrade, upgrade } from "../../src/migrate/migrator.ts";
+import { downgrade, upgrade } from "../../src/migrate/move.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import { place, withDatabase, withMigrator } from "./place.ts";
 

@@ -4,7 +4,9 @@ import { appendFileSync, existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import type { StoreError } from "../../src/index.ts";
-import { check, current, downgrade, listHistory, listPending, plan, stamp, upgrade, verify } from "../../src/migrate/migrator.ts";
+import { check, current, listHistory, listPending, stamp } from "../../src/migrate/looks.ts";
+import { downgrade, upgrade } from "../../src/migrate/move.ts";
+import { plan, verify } from "../../src/migrate/trial.ts";
 import { contentsOf, notes, type Parts, type Place, place, withDatabase, withMigrator, writeMigration } from "./place.ts";
 
 const up = (at: Place, target = "head", backup = false) => withMigrator(at, (migrator) => upgrade(migrator, target, { backup }));

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import Database from "better-sqlite3";
 import { migrationsFolder, readMigrations } from "../../src/migrate/files.ts";
-import type { Migrator } from "../../src/migrate/migrator.ts";
+import type { Migrator } from "../../src/migrate/move.ts";
 import { openEngine } from "../../src/migrate/open.ts";
 
 export interface Place {

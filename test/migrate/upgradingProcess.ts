@@ -1,6 +1,6 @@
 // A process to be killed: opens the store, says that it begins, and moves it to a revision.
 import { readMigrations } from "../../src/migrate/files.ts";
-import { downgrade, upgrade } from "../../src/migrate/migrator.ts";
+import { downgrade, upgrade } from "../../src/migrate/move.ts";
 import { openEngine } from "../../src/migrate/open.ts";
 
 const [, , url, target, backup] = process.argv as [string, string, string, string, string];

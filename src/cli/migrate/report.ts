@@ -1,17 +1,11 @@
 // What the commands of `migrate` found and did, for people.
+
+import type { Difference } from "../../migrate/differences.ts";
 import type { Safety } from "../../migrate/engine.ts";
-import {
-  type Current,
-  type Difference,
-  describeLoss,
-  type Entry,
-  type Finding,
-  type Moved,
-  type Plan,
-  type Stamped,
-  type Step,
-  type Verified,
-} from "../../migrate/migrator.ts";
+import type { Current, Entry, Finding, Stamped } from "../../migrate/looks.ts";
+import { describeLoss } from "../../migrate/losses.ts";
+import type { Moved, Step } from "../../migrate/move.ts";
+import type { Plan, Verified } from "../../migrate/trial.ts";
 import { formatBytes, formatMs, formatTable, type Style } from "../table.ts";
 
 type Stream = NodeJS.WriteStream;
