@@ -18,7 +18,7 @@ export interface AppendOptions {
   readonly size: number;
 }
 
-interface Round {
+export interface Round {
   readonly callsPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
@@ -50,7 +50,7 @@ export interface AppendResult {
 /** What the store is to reach, as multiples of the peer with a connection for each thread. */
 const targets = { throughput: new Map([[16, 8]]).set(256, 12), worst: 0.1 };
 
-interface Contender {
+export interface Contender {
   readonly name: string;
   readonly inFlight: number | null;
   /** Of each thread. */
@@ -91,7 +91,7 @@ export async function runAppend(options: AppendOptions): Promise<AppendResult> {
   return { bench: "append", environment: environment(), options, contenders: figures, bytes };
 }
 
-function summarize(tallies: readonly Tally[], seconds: number, cpuUs: number): Round {
+export function summarize(tallies: readonly Tally[], seconds: number, cpuUs: number): Round {
   const latenciesMs = Float64Array.from(tallies.flatMap((tally) => Array.from(tally.latenciesMs))).sort();
   const errors: Record<string, number> = {};
   for (const tally of tallies) for (const [code, count] of Object.entries(tally.errors)) errors[code] = (errors[code] ?? 0) + count;
@@ -107,7 +107,7 @@ function summarize(tallies: readonly Tally[], seconds: number, cpuUs: number): R
 }
 
 /** Runs a load on every thread, with so many slots of each, and keeps how far the logs have come. */
-async function onEach(slots: Slot[][], count: number, load: Omit<Load, "slots">, run: (load: Load, thread: number) => Promise<Tally>): Promise<Tally[]> {
+export async function onEach(slots: Slot[][], count: number, load: Omit<Load, "slots">, run: (load: Load, thread: number) => Promise<Tally>): Promise<Tally[]> {
   return Promise.all(
     slots.map(async (own, thread) => {
       const tally = await run({ ...load, slots: own.slice(0, count) }, thread);
@@ -117,7 +117,7 @@ async function onEach(slots: Slot[][], count: number, load: Omit<Load, "slots">,
   );
 }
 
-function dealt(slots: readonly Slot[], threads: number): Slot[][] {
+export function dealt(slots: readonly Slot[], threads: number): Slot[][] {
   return Array.from({ length: threads }, (_, thread) => slots.filter((_slot, index) => index % threads === thread));
 }
 
@@ -247,7 +247,7 @@ function targetOf({ inFlight, logs }: Figures, figure: "throughput" | "worst"): 
   return target === undefined ? "" : `, target ${target}`;
 }
 
-function failures(rounds: readonly Round[]): string {
+export function failures(rounds: readonly Round[]): string {
   const counts = new Map<string, number>();
   for (const { errors } of rounds) for (const [code, count] of Object.entries(errors)) counts.set(code, (counts.get(code) ?? 0) + count);
   return counts.size === 0 ? "0" : [...counts].map(([code, count]) => `${count} ${code}`).join(", ");

@@ -4,15 +4,17 @@ import { parseArgs } from "node:util";
 import { bounds } from "../src/limits.ts";
 import { type AppendResult, renderAppend, runAppend } from "./append.ts";
 import { type LadderResult, renderLadder, runLadder } from "./ladder.ts";
+import { type PostgresResult, renderPostgres, runPostgres } from "./postgres.ts";
 
 const usage = `Usage: npm run bench -- ladder [--rounds 5] [--seconds 0.5] [--size 256] [--json FILE]
        npm run bench -- append [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--in-flight 1,16,256] [--logs 1,256] [--json FILE]
+       npm run bench -- append --url postgres://USER:PASSWORD@HOST:PORT/DATABASE [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--json FILE]
        npm run bench -- render FILE`;
 
 /** One sentence for who typed it. */
 class UsageError extends Error {}
 
-type Result = AppendResult | LadderResult;
+type Result = AppendResult | LadderResult | PostgresResult;
 
 async function main(args: readonly string[]): Promise<void> {
   const { positionals, values } = parse(args);
@@ -38,6 +40,7 @@ function parse(args: readonly string[]) {
         threads: text,
         "in-flight": text,
         logs: text,
+        url: text,
         json: text,
         help: { type: "boolean", short: "h" },
       },
@@ -51,11 +54,17 @@ async function run(name: string | undefined, values: ReturnType<typeof parse>["v
   const rounds = whole("rounds", values.rounds ?? "5", 1, 100);
   const size = whole("size", values.size ?? "256", 1, bounds.logChunkBytes);
   if (name === "ladder") {
-    if ((values.threads ?? values["in-flight"] ?? values.logs) !== undefined) throw new UsageError("ladder takes none of --threads, --in-flight and --logs");
+    if ((values.threads ?? values["in-flight"] ?? values.logs ?? values.url) !== undefined) {
+      throw new UsageError("ladder takes none of --threads, --in-flight, --logs and --url");
+    }
     return runLadder({ rounds, size, seconds: duration(values.seconds ?? "0.5") });
   }
   if (name === "append") {
     const threads = whole("threads", values.threads ?? "16", 1, 64);
+    if (values.url !== undefined) {
+      if ((values["in-flight"] ?? values.logs) !== undefined) throw new UsageError("append on PostgreSQL takes neither --in-flight nor --logs");
+      return runPostgres(values.url, { rounds, size, threads, seconds: duration(values.seconds ?? "2.5") });
+    }
     const inFlight = wholes("in-flight", values["in-flight"] ?? "1,16,256", 1, 1_000);
     const logs = wholes("logs", values.logs ?? "1,256", 1, 256);
     return runAppend({ rounds, size, threads, inFlight, logs, seconds: duration(values.seconds ?? "2.5") });
@@ -91,6 +100,7 @@ function read(file: string | undefined): Result {
 function render(result: Result): string {
   if (result.bench === "append") return renderAppend(result);
   if (result.bench === "ladder") return renderLadder(result);
+  if (result.bench === "postgres") return renderPostgres(result);
   throw new UsageError("render: the file holds no result of a bench");
 }
 

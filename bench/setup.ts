@@ -22,7 +22,11 @@ export function temporaryFolder(): string {
 
 /** A store in a new file, and so many logs to append to. */
 export async function newStore(path: string, slotCount: number): Promise<{ store: OwnedStore; slots: Slot[] }> {
-  const store = await openStore({ url: `sqlite:${path}`, synchronous: "full", limits: { logBytes } });
+  return newStoreAt(`sqlite:${path}`, slotCount);
+}
+
+export async function newStoreAt(url: string, slotCount: number): Promise<{ store: OwnedStore; slots: Slot[] }> {
+  const store = await openStore({ url, synchronous: "full", limits: { logBytes } });
   return { store, slots: await runCommands(store, slotCount) };
 }
 

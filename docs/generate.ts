@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { renderAppend } from "../bench/append.ts";
 import { renderLadder } from "../bench/ladder.ts";
+import { renderPostgres } from "../bench/postgres.ts";
 import { errorCodes } from "../src/errors.ts";
 
 const root = new URL("../", import.meta.url);
@@ -18,6 +19,7 @@ function readResult(name: string): never {
 /** By file: what stands between `<!-- name -->` and `<!-- /name -->`. */
 const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
   "README.md": { errors: errorTable },
+  "docs/scaling.md": { postgres: () => renderPostgres(readResult("postgres")) },
   "docs/benchmarks.md": { append: () => renderAppend(readResult("append")), ladder: () => renderLadder(readResult("ladder")) },
 };
 

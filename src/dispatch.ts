@@ -96,6 +96,7 @@ function prepare(calls: readonly Call[], topics: Set<string>, limits: Limits, se
     let context: RunContext | undefined;
     return {
       access: call.operation.access,
+      touches: call.operation.touches(call.input),
       start(now) {
         if (index === 0) topics.clear();
         context = new RunContext(now, limits, serving, topics);
@@ -152,7 +153,7 @@ function over({ whenOver }: Later<unknown>): Answer {
 }
 
 /** Codes that any operation may answer with, besides its own. */
-const universal = new Set<string>(["invalid_input", "constraint", "busy", "storage_full", "corrupt", "internal"]);
+const universal = new Set<string>(["invalid_input", "constraint", "busy", "deadline_exceeded", "storage_full", "corrupt", "internal"]);
 
 function failed(calls: readonly Call[], { error, index }: Extract<Settled, { ok: false }>, onInternal: (error: StoreError) => void): Answer {
   const call = calls[index] as Call;

@@ -74,6 +74,8 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   /** Before the body: the same bounds again, on what arrived. Fails invalid_input. */
   decode(wire: unknown): never;
   run(input: never, context: Context): Body<unknown>;
+  /** Names all that the call reads and writes: calls with different names do not meet. Undefined when it is not so simple. */
+  touches(input: never): string | undefined;
   /** How many bytes the result may have, where that is many; they are bounded per client. */
   resultBytes(input: never): number;
   /** Whether it reads `changes`, which are written last in a transaction. */
@@ -109,6 +111,7 @@ interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
   readonly input: Schema;
   readonly output: Codec<Output, Raw>;
   readonly errors: readonly ErrorCode[];
+  readonly touches?: (input: z.output<Schema>) => string;
   readonly resultBytes?: (input: z.output<Schema>) => number;
   readonly readsChanges?: boolean;
   run(input: z.output<Schema>, context: Context): Body<NoInfer<Raw> | Later<NoInfer<Raw> | StoreError>>;
@@ -121,7 +124,7 @@ interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
 export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>(
   definition: Definition<Schema, Output, Raw, Item>,
 ): Operation<z.input<Schema>, Output, Item> {
-  const { access, lane = "normal", input, output, errors, run, resultBytes, readsChanges = false, waitMs, stream, again, joining } = definition;
+  const { access, lane = "normal", input, output, errors, run, touches, resultBytes, readsChanges = false, waitMs, stream, again, joining } = definition;
   const keys = Object.keys(input.shape);
   const stored = storedForm(input);
   const wireOf = (value: unknown): unknown[] => keys.map((key) => (value as Record<string, unknown>)[key]);
@@ -143,6 +146,7 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
       return parse(stored, inputOf(wire)) as never;
     },
     run: run as Operation["run"],
+    touches: (touches ?? (() => undefined)) as Operation["touches"],
     resultBytes: (resultBytes ?? (() => 0)) as Operation["resultBytes"],
     readsChanges,
     waits: waitMs !== undefined,

@@ -108,6 +108,14 @@ export function placeOf(url: string): Place {
   throw new StoreError("invalid_input", `url: expected sqlite:PATH, such as ${defaultUrl}, or postgres://USER:PASSWORD@HOST:PORT/DATABASE`);
 }
 
+/** What may be shown of a URL: without its password. */
+export function shownUrl(url: string): string {
+  if (placeOf(url).engine === "sqlite") return url;
+  const shown = new URL(url);
+  if (shown.password !== "") shown.password = "***";
+  return shown.href;
+}
+
 /** SQLite takes what is no number for no limit at all. */
 export function checkMaxBytes(maxBytes: number | undefined): number | undefined {
   if (maxBytes === undefined || (Number.isSafeInteger(maxBytes) && maxBytes > 0)) return maxBytes;

@@ -6,6 +6,8 @@ import type { Body } from "../sql.ts";
 /** Starts a body for one transaction; started anew when the transaction has to be run again, with nothing left of the first time. */
 export interface Runnable {
   readonly access: Access;
+  /** Names all that it reads and writes, if that is known: bodies of different names may run side by side in one transaction. */
+  readonly touches?: string | undefined;
   start(now: Date): Body<unknown>;
   /** What it writes last, when all jobs of the transaction have run, its own has succeeded, and no other transaction can commit before this one. */
   finish?(): Body<unknown> | undefined;

@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import { StoreError } from "../errors.ts";
-import { bill, type Query, type SqlValue, type Statement, settleLedger } from "../sql.ts";
+import { bill, type Query, type SqlValue, settleLedger } from "../sql.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "./driver.ts";
 import { isLost, isTransient, numbered, type PostgresConnection, translate } from "./postgresConnection.ts";
 
@@ -12,9 +12,18 @@ interface PostgresDriverOptions {
   readonly epoch: number;
   /** While several calls share a transaction, how long one of them may wait for a row that another process holds, in milliseconds. */
   readonly groupLockMs: number;
-  /** The server's time, as read when a transaction began, to the store's time, in milliseconds. */
-  toStoreTime(serverMs: number): number;
+  readonly clock: ServerClock;
   dataVersion(): number;
+}
+
+/** The server's time, as this process knows it: read now and then by transactions on their way, and carried on by a clock that never jumps. */
+export interface ServerClock {
+  /** Whether the next transaction is to read it. */
+  readonly due: boolean;
+  /** The server has just said so, in milliseconds. */
+  read(serverMs: number): void;
+  /** Undefined when it was not read for long: the transaction waits for the reading. */
+  now(): Date | undefined;
 }
 
 export function createPostgresDriver(options: PostgresDriverOptions): Driver {
@@ -92,21 +101,29 @@ class Transaction {
   }
 
   async #attempt(jobs: readonly Job[], budgetMs: number): Promise<Group> {
-    const { connection } = this.#options;
+    const { connection, clock } = this.#options;
     const client = await connection.get();
     try {
-      const now = await this.#begin(client, jobs);
+      const begun = this.#begin(client, jobs);
+      begun.catch(() => undefined);
+      const transaction: Open = { client, begun };
+      if (clock.now() === undefined) await begun;
+      const now = clock.now() as Date;
       const overAt = performance.now() + budgetMs;
       const settled: Settled[] = [];
       let wrote = false;
-      for (const job of jobs) {
-        const effect = { wrote: false };
-        settled.push(await this.#runJob(client, job, now, effect));
-        wrote ||= effect.wrote;
+      for (const batch of batchesOf(jobs)) {
+        const effects = batch.map((): Effect => ({ wrote: false }));
+        const ended = await Promise.allSettled(batch.map((job, index) => this.#runJob(transaction, job, now, effects[index] as Effect)));
+        const failed = ended.flatMap((one) => (one.status === "rejected" ? [one.reason] : []));
+        if (failed.length > 0) throw failed.find((error) => error instanceof ConnectionLost) ?? failed[0];
+        for (const one of ended) settled.push((one as PromiseFulfilledResult<Settled>).value);
+        wrote ||= effects.some((effect) => effect.wrote);
         if (performance.now() > overAt) break;
       }
-      await this.#finish(client, jobs, settled);
-      const lost = await this.#commit(client, wrote);
+      const xid = await this.#finish(transaction, jobs, settled);
+      await begun;
+      const lost = await this.#commit(client, wrote, xid);
       return lost === undefined ? { settled, wrote } : { settled: settled.map((one, index) => unknown(jobs[index] as Job, one, lost)), wrote };
     } catch (error) {
       // Nothing of it can have been committed: COMMIT was not sent, or is known to have failed.
@@ -119,23 +136,26 @@ class Transaction {
     }
   }
 
-  /** One round trip. A group of reads sees one moment of the database, so that rows and a cursor of the feed belong together. */
-  async #begin(client: pg.Client, jobs: readonly Job[]): Promise<Date> {
-    const { groupLockMs, toStoreTime } = this.#options;
+  /** A group of reads sees one moment of the database, so that rows and a cursor of the feed belong together. */
+  async #begin(client: pg.Client, jobs: readonly Job[]): Promise<void> {
+    const { groupLockMs, clock } = this.#options;
     const begin = jobs.every(isRead) ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN";
-    const lock = jobs.length > 1 ? `SET LOCAL lock_timeout = ${groupLockMs};` : "";
-    const text = `${begin}; ${lock} SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now`;
-    const results = (await client.query(text).catch(rethrow)) as unknown as pg.QueryResult<{ now: number }>[];
-    const [row] = results.at(-1)?.rows ?? [];
-    return new Date(toStoreTime((row as { now: number }).now));
+    const lock = jobs.length > 1 ? `; SET LOCAL lock_timeout = ${groupLockMs}` : "";
+    const begun = client.query(begin + lock);
+    const text = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
+    const reading = clock.due ? client.query<{ now: number }>({ name: "clock", text }) : undefined;
+    const [one, other] = await Promise.allSettled([begun, reading]);
+    if (one.status === "rejected") rethrow(one.reason);
+    if (other.status === "rejected") rethrow(other.reason);
+    if (other.value !== undefined) clock.read((other.value.rows[0] as { now: number }).now);
   }
 
-  async #runJob(client: pg.Client, job: Job, now: Date, effect: Effect): Promise<Settled> {
+  async #runJob(transaction: Open, job: Job, now: Date, effect: Effect): Promise<Settled> {
     const results: unknown[] = [];
     for (let index = 0; index < job.length; index++) {
       const { access, start } = job[index] as Runnable;
       try {
-        results.push(await this.#runBody(client, start(now), access, effect));
+        results.push(await this.#runBody(transaction, start(now), access, effect));
       } catch (error) {
         if (error instanceof ConnectionLost) throw error;
         if (error instanceof SqlFailure) throw undoneBy(error.cause, index);
@@ -147,13 +167,15 @@ class Transaction {
     return { ok: true, results };
   }
 
-  /** In the order of the commits: until this one is over, no other transaction can pass the lock. */
-  async #finish(client: pg.Client, jobs: readonly Job[], settled: readonly Settled[]): Promise<void> {
+  /** In the order of the commits: until this one is over, no other transaction can pass the lock. Resolves to the transaction's number. */
+  async #finish(transaction: Open, jobs: readonly Job[], settled: readonly Settled[]): Promise<string | undefined> {
     const last = settled.flatMap(({ ok }, index) => (ok ? (jobs[index] as Job) : [])).flatMap(({ access, finish }) => ({ access, body: finish?.() }));
-    if (last.every(({ body }) => body === undefined)) return;
+    if (last.every(({ body }) => body === undefined)) return undefined;
     try {
-      await client.query({ name: "commit_order", text: "SELECT pg_advisory_xact_lock($1, $2)", values: [lockClass, commitOrderLock] }).catch(rethrow);
-      for (const { access, body } of last) if (body !== undefined) await this.#runBody(client, body, access, { wrote: false });
+      const text = `SELECT pg_advisory_xact_lock($1, $2), ${ownNumber}`;
+      const { rows } = await transaction.client.query<{ xid: string }>({ name: "commit_order", text, values: [lockClass, commitOrderLock] }).catch(rethrow);
+      for (const { access, body } of last) if (body !== undefined) await this.#runBody(transaction, body, access, { wrote: false });
+      return rows[0]?.xid;
     } catch (error) {
       if (error instanceof ConnectionLost) throw error;
       throw error instanceof SqlFailure ? undoneBy(error.cause, 0) : new Undone(asFailure(error), 0, false);
@@ -161,9 +183,9 @@ class Transaction {
   }
 
   /** Resolves to a failure when nobody can say whether the transaction was committed. */
-  async #commit(client: pg.Client, wrote: boolean): Promise<StoreError | undefined> {
-    // Its number arrives before COMMIT has run, and tells later what became of it: https://www.postgresql.org/docs/current/functions-info.html
-    const asking = wrote ? client.query({ name: "xid", text: "SELECT pg_current_xact_id_if_assigned()::text AS xid" }) : undefined;
+  async #commit(client: pg.Client, wrote: boolean, known: string | undefined): Promise<StoreError | undefined> {
+    // Its number mostly arrives before COMMIT has run, and tells what became of it: https://www.postgresql.org/docs/current/functions-info.html
+    const asking = wrote && known === undefined ? client.query({ name: "xid", text: `SELECT ${ownNumber}` }) : undefined;
     const commit = client.query("COMMIT");
     const [asked, committed] = await Promise.allSettled([asking, commit]);
     if (committed.status === "fulfilled") {
@@ -174,7 +196,7 @@ class Transaction {
     if (!isLost(committed.reason)) throw undoneBy(committed.reason, 0);
     if (!wrote) throw new ConnectionLost(committed.reason);
     this.#options.connection.drop(client);
-    const xid = asked.status === "fulfilled" ? (asked.value?.rows[0]?.xid as string) : undefined;
+    const xid = known ?? (asked.status === "fulfilled" ? (asked.value?.rows[0]?.xid as string) : undefined);
     const fate = xid === undefined ? "unknown" : await this.#fateOf(xid);
     if (fate === "committed") return undefined;
     if (fate === "aborted") throw new ConnectionLost(committed.reason);
@@ -202,12 +224,12 @@ class Transaction {
     return "unknown";
   }
 
-  async #runBody(client: pg.Client, body: Generator<Query<unknown>, unknown, unknown>, access: Runnable["access"], effect: Effect): Promise<unknown> {
+  async #runBody(transaction: Open, body: Generator<Query<unknown>, unknown, unknown>, access: Runnable["access"], effect: Effect): Promise<unknown> {
     const ledger = { made: 0, finished: 0 };
     bill(ledger);
     let next = body.next();
     while (!next.done) {
-      const answer = await this.#answer(client, next.value, access, effect);
+      const answer = await this.#answer(transaction, next.value, access, effect);
       // Others were billed meanwhile.
       bill(ledger);
       next = body.next(answer);
@@ -216,27 +238,31 @@ class Transaction {
     return next.value;
   }
 
-  async #answer(client: pg.Client, { kind, statements }: Query<unknown>, access: Runnable["access"], effect: Effect): Promise<unknown> {
-    const sent = statements.map((statement) => this.#send(client, statement, access));
+  async #answer({ client, begun }: Open, { kind, statements }: Query<unknown>, access: Runnable["access"], effect: Effect): Promise<unknown> {
+    const texts = statements.map(({ strings }) => this.#textOf(strings));
+    if (!texts.every(({ readonly }) => readonly)) {
+      if (access === "read") throw new StoreError("internal", "a read operation tried to write");
+      // A read may share the round trip of BEGIN; a write must not happen should BEGIN have failed.
+      await begun;
+    }
+    const questions = statements.map(({ values }, index) => {
+      const { name, text } = texts[index] as Text;
+      return { name, text, values: values.map(encode) };
+    });
+    const sent = questions.map((question) => client.query(question));
     // All are waited for, so that none fails unheard; the first that failed is the cause of the others' failures.
-    const results = await Promise.allSettled(sent.map(({ result }) => result));
+    const results = await Promise.allSettled(sent);
     const failed = results.find((result) => result.status === "rejected");
     if (failed !== undefined) rethrow(failed.reason);
     let changes = 0;
     for (const [index, one] of results.entries()) {
       const { rowCount } = (one as PromiseFulfilledResult<pg.QueryResult>).value;
-      if (sent[index]?.readonly === false) changes += rowCount ?? 0;
+      if (texts[index]?.readonly === false) changes += rowCount ?? 0;
     }
     if (changes > 0) effect.wrote = true;
     if (kind === "change") return changes;
     const { rows } = (results[0] as PromiseFulfilledResult<pg.QueryResult>).value;
     return kind === "all" ? rows : rows[0];
-  }
-
-  #send(client: pg.Client, { strings, values }: Statement, access: Runnable["access"]): { result: Promise<pg.QueryResult>; readonly: boolean } {
-    const { name, text, readonly } = this.#textOf(strings);
-    if (!readonly && access === "read") throw new StoreError("internal", "a read operation tried to write");
-    return { result: client.query({ name, text, values: values.map(encode) }), readonly };
   }
 
   #textOf(strings: readonly string[]): Text {
@@ -251,6 +277,8 @@ class Transaction {
   }
 }
 
+const ownNumber = "pg_current_xact_id_if_assigned()::text AS xid";
+
 /** How long to look for the fate of a transaction whose COMMIT was not answered. */
 const fateMs = 3_000;
 
@@ -258,6 +286,12 @@ interface Text {
   readonly name: string;
   readonly text: string;
   readonly readonly: boolean;
+}
+
+/** A transaction that was begun, or is just being begun. */
+interface Open {
+  readonly client: pg.Client;
+  readonly begun: Promise<void>;
 }
 
 /** What a job has done so far in its transaction. */
@@ -281,6 +315,30 @@ class ConnectionLost extends Error {
 function rethrow(error: unknown): never {
   throw isLost(error) ? new ConnectionLost(error) : new SqlFailure(error);
 }
+
+/** Neighbours that cannot meet, because they only read, or touch different things: their statements share round trips. */
+function batchesOf(jobs: readonly Job[]): Job[][] {
+  const batches: Job[][] = [];
+  const names = new Set<string>();
+  let reading = false;
+  for (const job of jobs) {
+    const batch = batches.at(-1);
+    const read = isRead(job);
+    const name = job.length === 1 ? job[0]?.touches : undefined;
+    const joins = read ? reading : name !== undefined && names.size > 0 && !names.has(name);
+    if (batch !== undefined && joins && batch.length < batchJobsMax) batch.push(job);
+    else {
+      batches.push([job]);
+      names.clear();
+    }
+    reading = read;
+    if (!read && name !== undefined) names.add(name);
+  }
+  return batches;
+}
+
+/** So that the time of a group can be kept. */
+const batchJobsMax = 64;
 
 function undoneBy(cause: unknown, index: number): Undone {
   return new Undone(translate(cause), index, isTransient(cause));

@@ -154,10 +154,13 @@ export function translate(error: unknown): StoreError {
   return new StoreError(code as "internal", `${message} (${(error as Error).message})`, { cause: error, details });
 }
 
-/** The connection is gone, or will be: what was asked last may have been done or not. */
+/**
+ * The connection is gone, or will be, or is of no more use because its prepared statements are of an older schema (0A000): what was asked last may
+ * have been done or not.
+ */
 export function isLost(error: unknown): boolean {
   if (!(error instanceof pg.DatabaseError)) return !(error instanceof StoreError);
-  return /^(?:08|57P0)/.test(error.code ?? "");
+  return /^(?:08|57P0|0A000)/.test(error.code ?? "");
 }
 
 /** Undone because of other transactions; the same again may succeed. */

@@ -7,7 +7,7 @@ import { readMigrations } from "../migrate/files.ts";
 import { ourTables, postgresCatalog } from "../migrate/postgresCatalog.ts";
 import { createSchema, hasLedger, readHistory, requireHead } from "../migrate/schema.ts";
 import type { Driver } from "./driver.ts";
-import { createPostgresDriver, lockClass, migrationLock } from "./postgres.ts";
+import { createPostgresDriver, lockClass, migrationLock, type ServerClock } from "./postgres.ts";
 import { nameOf, PostgresConnection, runBody, translate } from "./postgresConnection.ts";
 import { PostgresListener } from "./postgresListener.ts";
 
@@ -49,14 +49,14 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
       onTouched: options.onTouched,
     });
     await listener.start();
-    const serverClock = createServerClock(clock);
+    const { server, watched } = createServerClock(clock);
     const connections = [first, ...Array.from({ length: Math.max(1, limits.connections) - 1 }, () => new PostgresConnection(options))];
     const drivers = connections.map((connection) =>
       createPostgresDriver({
         connection,
         epoch,
         groupLockMs: limits.groupLockMs,
-        toStoreTime: serverClock.toStoreTime,
+        clock: server,
         dataVersion: () => listener.version,
       }),
     );
@@ -64,7 +64,7 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
     const close = async (): Promise<void> => {
       await Promise.all([head.close(), listener.close()]);
     };
-    return { drivers: [{ ...head, close }, ...others], clock: serverClock, publish: (topics) => listener.publish(topics) };
+    return { drivers: [{ ...head, close }, ...others], clock: watched, publish: (topics) => listener.publish(topics) };
   } catch (error) {
     await Promise.all([first.close(), listening.close()]);
     const reason = translate(error);
@@ -73,16 +73,32 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
   }
 }
 
-/** A test's clock moves it; otherwise it is the server's own. */
-function createServerClock(clock: Clock): Clock & { toStoreTime(serverMs: number): number } {
+/** How often the server's clock is read, and how long a reading is good for, in milliseconds. */
+const readEveryMs = 100;
+const readingMs = 1_000;
+
+/** A test's clock moves it; otherwise it is the server's own. `watched` tells how far that is from this process's clock. */
+function createServerClock(clock: Clock): { server: ServerClock; watched: Clock } {
+  let serverMs = 0;
+  let readAtMs = Number.NEGATIVE_INFINITY;
   let aheadMs = 0;
+  const movedMs = () => (clock === systemClock ? 0 : clock.now() - Date.now());
   return {
-    toStoreTime(serverMs) {
-      aheadMs = serverMs - Date.now();
-      return clock === systemClock ? serverMs : serverMs + clock.now() - Date.now();
+    server: {
+      get due() {
+        return performance.now() - readAtMs > readEveryMs;
+      },
+      read(ms) {
+        serverMs = ms;
+        readAtMs = performance.now();
+        aheadMs = ms - Date.now();
+      },
+      now() {
+        const agoMs = performance.now() - readAtMs;
+        return agoMs > readingMs ? undefined : new Date(Math.floor(serverMs + agoMs + movedMs()));
+      },
     },
-    now: () => clock.now() + aheadMs,
-    elapsed: () => clock.elapsed(),
+    watched: { now: () => clock.now() + aheadMs, elapsed: () => clock.elapsed() },
   };
 }
 

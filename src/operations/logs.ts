@@ -5,7 +5,7 @@ import { type CommandState, isFinal } from "../model/commands.ts";
 import { Fence, Id, WaitMs } from "../model/fields.ts";
 import { type Chunk, countLines, LogData, LogPage, logStreams } from "../model/logs.ts";
 import { fail, Later, operation } from "../operation.ts";
-import { all, change, first, forUpdate, sql, step } from "../sql.ts";
+import { all, change, changeEach, first, forUpdate, sql, step } from "../sql.ts";
 import { logTopic } from "./sessionState.ts";
 
 interface AttemptRow {
@@ -35,6 +35,7 @@ export const append = operation({
   input: z.strictObject({ commandId: Id, fence: Fence, offset: z.int().min(0), stream: z.enum(logStreams).default("stdout"), data: LogData }),
   output: record({ ackOffset: integer, truncated: boolean }),
   errors: ["not_found", "log_gap", "log_sealed", "lease_lost", "lease_expired"],
+  touches: ({ commandId }) => logTopic(commandId),
   joining: {
     follows: (next, last, first) =>
       next.commandId === last.commandId &&
@@ -61,10 +62,12 @@ export const append = operation({
     const fresh = data.subarray(next_offset - offset);
     const lines = countLines(fresh);
     const dropped = dropped_bytes + (end - dropped_bytes <= attempt.limit_bytes ? 0 : yield* dropMiddle(attempt, end));
-    yield* change(sql`UPDATE attempts SET next_offset = ${end}, next_line = ${next_line + lines}, dropped_bytes = ${dropped} WHERE id = ${id}`);
-    yield* change(sql`
+    yield* changeEach([
+      sql`UPDATE attempts SET next_offset = ${end}, next_line = ${next_line + lines}, dropped_bytes = ${dropped} WHERE id = ${id}`,
+      sql`
       INSERT INTO log_chunks (attempt_id, start_offset, byte_length, start_line, line_count, stream, at, data)
-      VALUES (${id}, ${next_offset}, ${fresh.byteLength}, ${next_line}, ${lines}, ${stream}, ${now}, ${fresh})`);
+      VALUES (${id}, ${next_offset}, ${fresh.byteLength}, ${next_line}, ${lines}, ${stream}, ${now}, ${fresh})`,
+    ]);
     wake(logTopic(commandId));
     return { ackOffset: end, truncated: dropped > 0 ? 1 : 0 };
   },

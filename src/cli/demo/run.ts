@@ -5,7 +5,7 @@ import { StoreError } from "../../errors.ts";
 import { newId } from "../../model/ids.ts";
 import type { Repository } from "../../model/repositories.ts";
 import { createRunnerPool } from "../../runners/pool.ts";
-import { type OwnedStore, openStore, type Store } from "../../store.ts";
+import { type OwnedStore, openStore, type Store, shownUrl } from "../../store.ts";
 import { CliError, exitCodes } from "../exit.ts";
 import { createDisplay, type Display } from "./display.ts";
 import { type DemoOptions, makePlan, type Plan } from "./plan.ts";
@@ -54,7 +54,7 @@ async function runPlan(store: OwnedStore, plan: Plan, { runners, command, url }:
     const abandoned = await cancelAbandoned(store);
     if (abandoned > 0) say(`${count(abandoned, "session")} of a run that was killed: cancelled`);
     const work = await createSessions(store, repository, plan.commits, command);
-    say(`${repository.name}: the newest ${count(plan.commits.length, "commit")}, ${count(runners, "runner")}, ${url}`);
+    say(`${repository.name}: the newest ${count(plan.commits.length, "commit")}, ${count(runners, "runner")}, ${shownUrl(url)}`);
     await serve({ store, pool, assignments, work, cursor, interrupted });
     const { text, allSucceeded } = await report(store, idsOf(work), process.stdout);
     process.stdout.write(text);

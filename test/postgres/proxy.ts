@@ -1,0 +1,93 @@
+// A TCP proxy in front of PostgreSQL that looks at every message: https://www.postgresql.org/docs/current/protocol-message-formats.html
+import { connect, createServer, type Socket } from "node:net";
+import type { TestContext } from "node:test";
+
+export interface Message {
+  readonly from: "client" | "server";
+  /** The first byte; empty for the client's first message, which has none. */
+  readonly type: string;
+  readonly body: Buffer;
+}
+
+/** What to do with a message: pass it on, pass something else on, or cut the connection instead. */
+export type Rule = (message: Message) => Buffer | "pass" | "cut";
+
+export interface TcpProxy {
+  /** The server's URL, through the proxy. */
+  readonly url: string;
+  /** Holds from now on, for connections that exist too. */
+  rule: Rule;
+  /** Whether new connections are taken. */
+  open: boolean;
+  cutAll(): void;
+}
+
+export async function startProxy(t: TestContext, serverUrl: string): Promise<TcpProxy> {
+  const target = new URL(serverUrl);
+  const sockets = new Set<Socket>();
+  const server = createServer((client) => {
+    if (!proxy.open) return void client.destroy();
+    const upstream = connect(Number(target.port), target.hostname);
+    const cut = (): void => {
+      client.destroy();
+      upstream.destroy();
+    };
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.setNoDelay(true);
+      socket.on("error", cut);
+      socket.on("close", () => {
+        sockets.delete(socket);
+        cut();
+      });
+    }
+    relay(client, upstream, "client", proxy, cut);
+    relay(upstream, client, "server", proxy, cut);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const url = new URL(serverUrl);
+  url.port = String((server.address() as { port: number }).port);
+  const proxy: TcpProxy = {
+    url: url.href,
+    rule: () => "pass",
+    open: true,
+    cutAll() {
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+  t.after(() => {
+    proxy.cutAll();
+    server.close();
+  });
+  return proxy;
+}
+
+function relay(source: Socket, sink: Socket, from: Message["from"], proxy: TcpProxy, cut: () => void): void {
+  let rest = Buffer.alloc(0);
+  let first = from === "client";
+  source.on("data", (chunk: Buffer) => {
+    rest = Buffer.concat([rest, chunk]);
+    for (;;) {
+      const head = first ? 0 : 1;
+      if (rest.length < head + 4) return;
+      const end = head + rest.readInt32BE(head);
+      if (rest.length < end) return;
+      const frame = rest.subarray(0, end);
+      const verdict = proxy.rule({ from, type: first ? "" : String.fromCharCode(frame[0] as number), body: frame.subarray(head + 4) });
+      first = false;
+      rest = rest.subarray(end);
+      if (verdict === "cut") return cut();
+      sink.write(verdict === "pass" ? frame : Buffer.concat([frame.subarray(0, head + 4), verdict]));
+    }
+  });
+}
+
+/** COMMIT on its way to the server, as a simple query. */
+export function isCommit({ from, type, body }: Message): boolean {
+  return from === "client" && type === "Q" && body.toString().startsWith("COMMIT");
+}
+
+/** The server's word that it has committed. */
+export function isCommitted({ from, type, body }: Message): boolean {
+  return from === "server" && type === "C" && body.toString().startsWith("COMMIT");
+}
