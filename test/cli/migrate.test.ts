@@ -23,7 +23,7 @@ import { openStore } from "../../src/index.ts";
 import { migrationsFolder, readMigrations } from "../../src/migrate/files.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import { contentsOf, place as makePlace, withDatabase } from "../migrate/place.ts";
-import { type Ended, run, start } from "./commandLine.ts";
+import { type Ended, place as repository, run, start } from "./commandLine.ts";
 
 const migrations = readMigrations("sqlite");
 const head = migrations.at(-1)?.revision as string;
@@ -309,9 +309,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual([checked.code, checked.stdout], [6, "edited: 0001 initial\n"]);
     withDatabase(path, (db) => db.exec("UPDATE schema_migrations SET sha256 = 'other' WHERE revision = '0001'"));
     await assert.rejects(openStore({ url }), { code: "incompatible", message: /0001_initial\.sqlite\.sql was edited/ });
-    sentence(await run(folder, ["demo", "--url", url, "--repo", fileRepository]), 6, /was edited after it had been applied/);
+    sentence(await run(folder, ["demo", "--url", url, "--repo", repository(t).folder]), 6, /was edited after it had been applied/);
     assert.deepEqual([(await migrate("stamp", "head")).code, (await migrate("check")).code], [0, 0]);
   });
 });
-
-const fileRepository = new URL("../../", import.meta.url).pathname;
