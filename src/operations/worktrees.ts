@@ -9,7 +9,7 @@ import { all, change, every, first, forUpdate, skipLocked, sql, step } from "../
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { lockRunner } from "./runners.ts";
-import { bindWorktree, freeTopic, lockBoundSession, lockSession, sessionTopic, tryLockSession, unbindWorktree } from "./sessionState.ts";
+import { bindWorktree, freeTopic, lockHolder, lockSession, sessionTopic, tryLockSession, unbindWorktree } from "./sessionState.ts";
 import { checkVersion } from "./versions.ts";
 
 /** Who will hold a lease: a registered runner, or anybody with a name. */
@@ -81,7 +81,8 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
   }
   const path = input.path ?? (repository.worktree_root === null ? undefined : `${repository.worktree_root}/${input.id}`);
   const before = found?.row;
-  const worktree = before === undefined ? yield* create(input, path, grantee, context) : yield* grant(before.id, "leased", grantee, input.ttlMs, context);
+  const worktree =
+    before === undefined ? yield* create(input, path, grantee, context) : yield* grant(before.id, "leased", grantee, input.ttlMs, context, session?.id);
   if (session !== undefined) yield* bindWorktree(session, worktree, context);
   return {
     worktree,
@@ -152,12 +153,19 @@ const exhausted = step(function* (repositoryId: string) {
   });
 });
 
-const grant = step(function* (id: string, state: "leased" | "evicting", { runnerId, owner }: Grantee, ttlMs: number, { now, changed }: Context) {
+const grant = step(function* (
+  id: string,
+  state: "leased" | "evicting",
+  { runnerId, owner }: Grantee,
+  ttlMs: number,
+  { now, changed }: Context,
+  sessionId?: string,
+) {
   const row = (yield* first<WorktreeRow>(sql`
     UPDATE worktrees SET state = ${state}, fence = fence + 1, lease_runner_id = ${runnerId}, lease_owner = ${owner}, leased_at = ${now},
       lease_expires_at = ${after(now, ttlMs)}, last_used_at = ${now}, use_count = use_count + 1, version = version + 1, updated_at = ${now}
     WHERE id = ${id} RETURNING *`)) as WorktreeRow;
-  changed({ entity: "worktree", id, op: state === "leased" ? "reserve" : "evict", version: row.version, fence: row.fence, detail: { owner } });
+  changed({ entity: "worktree", id, op: state === "leased" ? "reserve" : "evict", version: row.version, fence: row.fence, sessionId, detail: { owner } });
   return row;
 });
 
@@ -170,7 +178,7 @@ const create = step(function* (input: Reservation, path: string | undefined, { r
     VALUES (${input.id}, ${input.repositoryId}, ${path}, ${null}, 'creating', 1, ${runnerId}, ${owner}, ${now}, ${after(now, input.ttlMs)}, ${now}, 1, ${now}, ${now})
     RETURNING *`)) as WorktreeRow;
   yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${input.repositoryId}`);
-  changed({ entity: "worktree", id: row.id, op: "create", version: 1, fence: 1, detail: { owner, path } });
+  changed({ entity: "worktree", id: row.id, op: "create", version: 1, fence: 1, sessionId: input.sessionId, detail: { owner, path } });
   return row;
 });
 
@@ -223,7 +231,7 @@ export const ready = operation({
     const before = yield* requireLease(input.worktreeId, input.fence, context.now);
     if (before.state === "leased") return before;
     if (before.state !== "creating") fail("invalid_transition", { entity: "worktree", state: before.state });
-    return yield* save(before, { ...factsOf(input), state: "leased" }, "ready", context);
+    return yield* saveHeld(before, { ...factsOf(input), state: "leased" }, "ready", context);
   },
 });
 
@@ -263,7 +271,7 @@ export const update = operation({
     const before = yield* requireLease(input.worktreeId, input.fence, context.now);
     checkVersion(before, input.expectedVersion);
     const pinned = input.pinned === undefined ? {} : { pinned: input.pinned ? 1 : 0 };
-    return yield* save(before, { ...factsOf(input), ...pinned }, "update", context);
+    return yield* saveHeld(before, { ...factsOf(input), ...pinned }, "update", context);
   },
 });
 
@@ -283,7 +291,7 @@ export const release = operation({
   errors: ["not_found", "lease_lost"],
   *run(input, context) {
     if (input.to === "clean") yield* lockRepositoryOf(input.worktreeId, "creating");
-    const session = yield* lockBoundSession(input.worktreeId, input.fence);
+    const session = yield* lockHolder(input.worktreeId, input.fence);
     const before = yield* lockWorktree(input.worktreeId);
     if (before.fence !== input.fence) refuseStale(before);
     if (before.lease_expires_at === null) return wasReleased(before.state, input.to) ? before : refuseStale(before);
@@ -302,7 +310,7 @@ export const quarantine = operation({
   output: Worktree,
   errors: ["not_found", "lease_lost", "lease_expired"],
   *run(input, context) {
-    const session = yield* lockBoundSession(input.worktreeId, input.fence);
+    const session = yield* lockHolder(input.worktreeId, input.fence);
     const before = yield* requireLease(input.worktreeId, input.fence, context.now);
     return yield* giveBack(before, session, "quarantined", "quarantine", context, input.reason);
   },
@@ -484,7 +492,14 @@ const giveBack = step(function* (
   context: Context,
   reason?: string,
 ) {
-  const row = yield* save(before, { state, lease_runner_id: null, lease_owner: null, leased_at: null, lease_expires_at: null }, op, context, reason);
+  const row = yield* save(
+    before,
+    { state, lease_runner_id: null, lease_owner: null, leased_at: null, lease_expires_at: null },
+    op,
+    context,
+    reason,
+    session?.id,
+  );
   if (state === "removed") {
     yield* change(sql`UPDATE repositories SET worktree_count = worktree_count - 1 WHERE id = ${row.repository_id}`);
   }
@@ -508,7 +523,14 @@ function factsOf(input: { commitSha?: string | undefined; environmentHash?: stri
   };
 }
 
-const save = step(function* (before: WorktreeRow, changes: Mutable, op: string, { now, changed }: Context, reason?: string) {
+/** Recorded in the history of the session that holds the tree, if one does. */
+const saveHeld = step(function* (before: WorktreeRow, changes: Mutable, op: string, context: Context) {
+  const session = yield* first<{ id: string }>(sql`
+    SELECT id FROM sessions WHERE worktree_id = ${before.id} AND worktree_fence = ${before.fence} AND state IN ('pending', 'running', 'cancelling')`);
+  return yield* save(before, changes, op, context, undefined, session?.id);
+});
+
+const save = step(function* (before: WorktreeRow, changes: Mutable, op: string, { now, changed }: Context, reason?: string, sessionId?: string) {
   const row = { ...before, ...changes };
   const stored = (yield* first<WorktreeRow>(sql`
     UPDATE worktrees SET state = ${row.state}, commit_sha = ${row.commit_sha}, environment_hash = ${row.environment_hash}, size_bytes = ${row.size_bytes},
@@ -523,6 +545,7 @@ const save = step(function* (before: WorktreeRow, changes: Mutable, op: string, 
     op,
     version: stored.version,
     fence: stored.fence,
+    sessionId,
     detail: { state: stored.state, ...(reason === undefined ? {} : { reason }) },
   });
   return stored;
