@@ -34,7 +34,7 @@ const layers: readonly (readonly RegExp[])[] = [
   [/^src\/operation\.ts$/],
   [/^src\/operations\//],
   [/^src\/(dispatch|client)\.ts$/],
-  [/^src\/(drivers|actor|runners|migrate)\//, /^src\/store\.ts$/],
+  [/^src\/(drivers|actor|runners|migrate|backup)\//, /^src\/store\.ts$/],
   [/^src\/(cli|http|testing)\//, /^src\/index\.ts$/],
 ];
 
@@ -86,8 +86,8 @@ it("no file imports itself through others", () => {
 
 /** Where each package may be named; replacing one is an edit of that place. */
 const homes: Readonly<Record<string, RegExp>> = {
-  "better-sqlite3": /^src\/drivers\/sqlite/,
-  pg: /^src\/drivers\/postgres/,
+  "better-sqlite3": /^src\/(drivers|migrate|backup)\/sqlite/,
+  pg: /^src\/(drivers|migrate)\/postgres/,
   comlink: /^src\/actor\/ports\.ts$/,
   piscina: /^src\/runners\/pool\.ts$/,
   superjson: /^src\/model\/json\.ts$/,

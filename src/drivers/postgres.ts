@@ -6,7 +6,7 @@ import { StoreError } from "../errors.ts";
 import type { DatabaseFacts } from "../operation.ts";
 import { bill, type Query, type SqlValue, settleLedger } from "../sql.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "./driver.ts";
-import { isLost, isTransient, type PostgresConnection, translate } from "./postgresConnection.ts";
+import { isLost, isTransient, numbered, type PostgresConnection, translate } from "./postgresConnection.ts";
 
 interface PostgresDriverOptions {
   readonly connection: PostgresConnection;
@@ -271,8 +271,9 @@ class Transaction {
   #textOf(strings: readonly string[]): Text {
     const known = this.#texts.get(strings);
     if (known !== undefined) return known;
-    const numbered = strings.reduce((text, part, index) => `${text}$${index}${part}`);
-    const text = numbered.replace(/\/\*\+ (FOR UPDATE(?: SKIP LOCKED)?) \*\//g, "$1").trim();
+    const text = numbered(strings)
+      .replace(/\/\*\+ (FOR UPDATE(?: SKIP LOCKED)?) \*\//g, "$1")
+      .trim();
     const made = { name: `s${this.#texts.size}`, text, readonly: /^SELECT\b/i.test(text) };
     this.#texts.set(strings, made);
     return made;

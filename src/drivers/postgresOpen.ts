@@ -3,12 +3,12 @@ import type pg from "pg";
 import { type Clock, systemClock } from "../clock.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import { type Migration, readMigrations } from "../migrate/files.ts";
-import { checkRevisions } from "../migrate/schema.ts";
-import { packageVersion } from "../package.ts";
+import { readMigrations } from "../migrate/files.ts";
+import { ourTables, postgresCatalog } from "../migrate/postgresCatalog.ts";
+import { createSchema, hasLedger, readHistory, requireHead } from "../migrate/schema.ts";
 import type { Driver } from "./driver.ts";
 import { createPostgresDriver, lockClass, migrationLock, type ServerClock } from "./postgres.ts";
-import { nameOf, PostgresConnection, translate } from "./postgresConnection.ts";
+import { nameOf, PostgresConnection, runBody, translate } from "./postgresConnection.ts";
 import { PostgresListener } from "./postgresListener.ts";
 
 /** Older ones are not tested. */
@@ -117,20 +117,17 @@ async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptio
   await client.query("BEGIN");
   try {
     await client.query("SELECT pg_advisory_xact_lock($1, $2)", [lockClass, migrationLock]);
-    const found = await tablesOf(client);
-    if (!found.has("schema_migrations")) {
-      const taken = [...found].find((name) => ourTables.includes(name));
-      if (taken !== undefined) throw new StoreError("incompatible", `a table ${taken} of another program is in the way: ${elsewhere}`);
+    const tables = await runBody(client, postgresCatalog.tables());
+    if (!hasLedger(tables)) {
+      const taken = tables.find(({ name }) => ourTables.includes(name));
+      if (taken !== undefined) throw new StoreError("incompatible", `a table ${taken.name} of another program is in the way: ${elsewhere}`);
       if (migrate === "never") throw new StoreError("incompatible", "the database is empty: run debug-server-db migrate upgrade head");
-      await createSchema(client, migrations, clock);
-    } else if (!found.has("store_meta")) {
-      throw new StoreError("incompatible", `this database belongs to another program: ${elsewhere}`);
+      await runBody(
+        client,
+        createSchema(postgresCatalog, migrations, () => clock.now()),
+      );
     }
-    const { rows } = await client.query<{ revision: string }>("SELECT revision FROM schema_migrations ORDER BY revision");
-    checkRevisions(
-      rows.map(({ revision }) => revision),
-      migrations,
-    );
+    requireHead(await runBody(client, readHistory(postgresCatalog, migrations)), migrations);
     await client.query("COMMIT");
   } catch (error) {
     await client.query("ROLLBACK").catch(() => undefined);
@@ -139,41 +136,6 @@ async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptio
 }
 
 const elsewhere = "name another database, or a schema of its own with ?options=-csearch_path%3DNAME";
-
-async function createSchema(client: pg.Client, migrations: readonly Migration[], clock: Clock): Promise<void> {
-  await client.query(`CREATE TABLE schema_migrations (
-    revision text COLLATE "C" NOT NULL PRIMARY KEY,
-    name text COLLATE "C" NOT NULL,
-    sha256 text COLLATE "C" NOT NULL,
-    applied_at bigint NOT NULL,
-    duration_ms bigint NOT NULL,
-    applied_by text COLLATE "C" NOT NULL
-  )`);
-  for (const { revision, name, sha256, up } of migrations) {
-    const startedAt = clock.now();
-    await client.query(up);
-    await client.query("INSERT INTO schema_migrations (revision, name, sha256, applied_at, duration_ms, applied_by) VALUES ($1, $2, $3, $4, $5, $6)", [
-      revision,
-      name,
-      sha256,
-      Math.round(startedAt),
-      Math.round(clock.now() - startedAt),
-      packageVersion,
-    ]);
-  }
-}
-
-const ourTables = [
-  ...["store_meta", "repositories", "runners", "worktrees", "sessions", "commands", "attempts", "log_chunks", "changes"],
-  ...["accounts", "tokens", "artifacts", "idempotency_keys"],
-];
-
-async function tablesOf(client: pg.Client): Promise<Set<string>> {
-  const { rows } = await client.query<{ name: string }>(
-    "SELECT relname AS name FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'",
-  );
-  return new Set(rows.map(({ name }) => name));
-}
 
 async function nextEpoch(client: pg.Client): Promise<{ epoch: number; storeId: string }> {
   const { rows } = await client.query<{ key: string; value: string }>(`

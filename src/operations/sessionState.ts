@@ -50,11 +50,15 @@ export const bindWorktree = step(function* (session: SessionRow, worktree: { rea
   yield* saveSession(session, { worktree_id: worktree.id, worktree_fence: worktree.fence }, context, "bind");
 });
 
-/** The open session that held the tree under this fence, if any, holds it no longer; its commands may be claimed by any runner. */
-export const unbindWorktree = step(function* (worktreeId: string, fence: number, context: Context) {
-  const session = yield* first<SessionRow>(sql`
+/** The open session that holds the tree under this fence, if any. */
+export const lockHolder = step(function* (worktreeId: string, fence: number) {
+  return yield* first<SessionRow>(sql`
     SELECT * FROM sessions WHERE worktree_id = ${worktreeId} AND worktree_fence = ${fence} AND state IN ('pending', 'running', 'cancelling') ${forUpdate}`);
-  if (session !== undefined) yield* saveSession(session, { worktree_id: null, worktree_fence: null }, context, "unbind");
+});
+
+/** The session holds its tree no longer; its commands may be claimed by any runner. */
+export const unbindWorktree = step(function* (session: SessionRow, context: Context) {
+  yield* saveSession(session, { worktree_id: null, worktree_fence: null }, context, "unbind");
 });
 
 /**

@@ -8,7 +8,7 @@ import { all, change, every, first, forUpdate, skipLocked, sql, step } from "../
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { lockRunner } from "./runners.ts";
-import { bindWorktree, freeTopic, lockSession, unbindWorktree } from "./sessionState.ts";
+import { bindWorktree, freeTopic, lockHolder, lockSession, unbindWorktree } from "./sessionState.ts";
 import { checkVersion } from "./versions.ts";
 
 /** Who will hold a lease: a registered runner, or anybody with a name. */
@@ -72,7 +72,8 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
   if (found === undefined && full) return new Later([freeTopic(repository.id)], yield* exhausted(repository.id));
   const path = input.path ?? (repository.worktree_root === null ? undefined : `${repository.worktree_root}/${input.id}`);
   const before = found?.row;
-  const worktree = before === undefined ? yield* create(input, path, grantee, context) : yield* grant(before.id, "leased", grantee, input.ttlMs, context);
+  const worktree =
+    before === undefined ? yield* create(input, path, grantee, context) : yield* grant(before.id, "leased", grantee, input.ttlMs, context, session?.id);
   if (session !== undefined) yield* bindWorktree(session, worktree, context);
   return {
     worktree,
@@ -142,12 +143,19 @@ const exhausted = step(function* (repositoryId: string) {
   });
 });
 
-const grant = step(function* (id: string, state: "leased" | "evicting", { runnerId, owner }: Grantee, ttlMs: number, { now, changed }: Context) {
+const grant = step(function* (
+  id: string,
+  state: "leased" | "evicting",
+  { runnerId, owner }: Grantee,
+  ttlMs: number,
+  { now, changed }: Context,
+  sessionId?: string,
+) {
   const row = (yield* first<WorktreeRow>(sql`
     UPDATE worktrees SET state = ${state}, fence = fence + 1, lease_runner_id = ${runnerId}, lease_owner = ${owner}, leased_at = ${now},
       lease_expires_at = ${after(now, ttlMs)}, last_used_at = ${now}, use_count = use_count + 1, version = version + 1, updated_at = ${now}
     WHERE id = ${id} RETURNING *`)) as WorktreeRow;
-  changed({ entity: "worktree", id, op: state === "leased" ? "reserve" : "evict", version: row.version, fence: row.fence, detail: { owner } });
+  changed({ entity: "worktree", id, op: state === "leased" ? "reserve" : "evict", version: row.version, fence: row.fence, sessionId, detail: { owner } });
   return row;
 });
 
@@ -160,7 +168,7 @@ const create = step(function* (input: Reservation, path: string | undefined, { r
     VALUES (${input.id}, ${input.repositoryId}, ${path}, ${null}, 'creating', 1, ${runnerId}, ${owner}, ${now}, ${after(now, input.ttlMs)}, ${now}, 1, ${now}, ${now})
     RETURNING *`)) as WorktreeRow;
   yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${input.repositoryId}`);
-  changed({ entity: "worktree", id: row.id, op: "create", version: 1, fence: 1, detail: { owner, path } });
+  changed({ entity: "worktree", id: row.id, op: "create", version: 1, fence: 1, sessionId: input.sessionId, detail: { owner, path } });
   return row;
 });
 
@@ -213,7 +221,7 @@ export const ready = operation({
     const before = yield* requireLease(input.worktreeId, input.fence, context.now);
     if (before.state === "leased") return before;
     if (before.state !== "creating") fail("invalid_transition", { entity: "worktree", state: before.state });
-    return yield* save(before, { ...factsOf(input), state: "leased" }, "ready", context);
+    return yield* saveHeld(before, { ...factsOf(input), state: "leased" }, "ready", context);
   },
 });
 
@@ -253,7 +261,7 @@ export const update = operation({
     const before = yield* requireLease(input.worktreeId, input.fence, context.now);
     checkVersion(before, input.expectedVersion);
     const pinned = input.pinned === undefined ? {} : { pinned: input.pinned ? 1 : 0 };
-    return yield* save(before, { ...factsOf(input), ...pinned }, "update", context);
+    return yield* saveHeld(before, { ...factsOf(input), ...pinned }, "update", context);
   },
 });
 
@@ -446,11 +454,19 @@ function wasReleased(state: WorktreeRow["state"], to: Release): boolean {
 
 /** Ends a lease, whatever the reason. */
 const giveBack = step(function* (before: WorktreeRow, state: WorktreeRow["state"], op: string, context: Context, reason?: string) {
-  const row = yield* save(before, { state, lease_runner_id: null, lease_owner: null, leased_at: null, lease_expires_at: null }, op, context, reason);
+  const session = yield* lockHolder(before.id, before.fence);
+  const row = yield* save(
+    before,
+    { state, lease_runner_id: null, lease_owner: null, leased_at: null, lease_expires_at: null },
+    op,
+    context,
+    reason,
+    session?.id,
+  );
   if (state === "removed") {
     yield* change(sql`UPDATE repositories SET worktree_count = worktree_count - 1 WHERE id = ${row.repository_id}`);
   }
-  yield* unbindWorktree(row.id, row.fence, context);
+  if (session !== undefined) yield* unbindWorktree(session, context);
   context.wake(freeTopic(row.repository_id));
   return row;
 });
@@ -470,7 +486,14 @@ function factsOf(input: { commitSha?: string | undefined; environmentHash?: stri
   };
 }
 
-const save = step(function* (before: WorktreeRow, changes: Mutable, op: string, { now, changed }: Context, reason?: string) {
+/** Recorded in the history of the session that holds the tree, if one does. */
+const saveHeld = step(function* (before: WorktreeRow, changes: Mutable, op: string, context: Context) {
+  const session = yield* first<{ id: string }>(sql`
+    SELECT id FROM sessions WHERE worktree_id = ${before.id} AND worktree_fence = ${before.fence} AND state IN ('pending', 'running', 'cancelling')`);
+  return yield* save(before, changes, op, context, undefined, session?.id);
+});
+
+const save = step(function* (before: WorktreeRow, changes: Mutable, op: string, { now, changed }: Context, reason?: string, sessionId?: string) {
   const row = { ...before, ...changes };
   const stored = (yield* first<WorktreeRow>(sql`
     UPDATE worktrees SET state = ${row.state}, commit_sha = ${row.commit_sha}, environment_hash = ${row.environment_hash}, size_bytes = ${row.size_bytes},
@@ -485,6 +508,7 @@ const save = step(function* (before: WorktreeRow, changes: Mutable, op: string, 
     op,
     version: stored.version,
     fence: stored.fence,
+    sessionId,
     detail: { state: stored.state, ...(reason === undefined ? {} : { reason }) },
   });
   return stored;

@@ -68,11 +68,18 @@ export interface Running {
 
 export interface RunOptions {
   readonly env?: NodeJS.ProcessEnv;
+  /** Another user, for a process that is run by root. */
+  readonly uid?: number;
 }
 
-export function start(cwd: string, args: readonly string[], { env = {} }: RunOptions = {}): Running {
+export function start(cwd: string, args: readonly string[], { env = {}, uid }: RunOptions = {}): Running {
   const { DEBUG_SERVER_DB_URL: _, NO_COLOR: __, FORCE_COLOR: ___, ...inherited } = process.env;
-  const child = spawn(process.execPath, [bin, ...args], { cwd, env: { ...inherited, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [bin, ...args], {
+    cwd,
+    env: { ...inherited, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+    ...(uid === undefined ? {} : { uid, gid: uid }),
+  });
   const entry = { cwd, child };
   children.add(entry);
   child.once("exit", () => children.delete(entry));

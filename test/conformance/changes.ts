@@ -36,6 +36,28 @@ export function changesConformance(backend: TestedBackend): void {
       assert.ok(changes.every(({ at }) => at instanceof Date));
     });
 
+    test("what befalls a session's worktree is in the session's history, found without reading that of others", async ({ store }) => {
+      const nextSeq = await endOfFeed(store);
+      const { session, lease } = await fixtures(store).session({ reserve: { owner: "o" } });
+      const held = { worktreeId: lease?.worktree.id as string, fence: lease?.fence as number };
+      await store.worktrees.ready(held);
+      await fixtures(store).lease();
+      await store.worktrees.update({ ...held, sizeBytes: 1 });
+      await store.worktrees.release({ ...held, to: "clean" });
+      await store.worktrees.reserve({ repositoryId: session.repositoryId, owner: "another" });
+      const { changes, nextSeq: last } = await store.changes.since({ after: nextSeq, sessionId: session.id });
+      assert.deepEqual(changes.map(line), [
+        "session create 1",
+        "worktree create 1",
+        "session bind 2",
+        "worktree ready 2",
+        "worktree update 3",
+        "worktree release 4",
+        "session unbind 3",
+      ]);
+      assert.equal(last, await endOfFeed(store));
+    });
+
     test("nothing secret of a command is in the feed", async ({ store }) => {
       const nextSeq = await endOfFeed(store);
       await fixtures(store).command({ argv: ["login", "hunter2"], env: { TOKEN: "hunter2" }, secretEnvKeys: ["PASSWORD"] });

@@ -68,6 +68,22 @@ test("a newer schema", async () => {
   await refused(path, "incompatible", /9999, which is newer.*install a newer version/);
 });
 
+test("a migration that was edited after it had been applied", async () => {
+  const path = await made((db) => db.exec("UPDATE schema_migrations SET sha256 = 'other' WHERE revision = '0001'"));
+  await refused(path, "incompatible", /0001_initial\.sqlite\.sql was edited after it had been applied: put it back as it was/);
+});
+
+test("a file of ours that has lost its ledger", async () => {
+  const path = await made((db) => db.exec("DROP TABLE schema_migrations"));
+  await refused(path, "incompatible", /there is no table schema_migrations: restore a backup, or, .* run debug-server-db migrate stamp REV/);
+  const empty = await made((db) => {
+    db.pragma("foreign_keys = OFF");
+    for (const name of db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").pluck().all())
+      db.exec(`DROP TABLE ${name}`);
+  });
+  await refused(empty, "incompatible", /the database is empty: run debug-server-db migrate upgrade head/);
+});
+
 test("a link, a folder, a path below a file, a file that is not there", async () => {
   const target = await made();
   const link = newPath();
