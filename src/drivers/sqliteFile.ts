@@ -1,4 +1,5 @@
 // Opening a SQLite database for a driver: its file, its schema, and who else serves it.
+import { randomUUID } from "node:crypto";
 import { statfsSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, resolve } from "node:path";
@@ -42,9 +43,9 @@ export function openSqlite(options: SqliteOptions): Driver {
     configure(db, options, inMemory);
     ensureSchema(db, options);
     const epoch = nextEpoch(db, options);
-    if (!inMemory) announce(db, options);
+    const announced = inMemory ? undefined : announce(db, options);
     const facts = () => factsOf(db, inMemory ? undefined : path);
-    return createSqliteDriver({ db, clock: options.clock, epoch, facts, close: () => closeSqlite(db, inMemory) });
+    return createSqliteDriver({ db, clock: options.clock, epoch, facts, close: () => closeSqlite(db, announced) });
   } catch (error) {
     db.close();
     throw named(translate(error), path);
@@ -73,16 +74,28 @@ function nextEpoch(db: Database.Database, { limits }: SqliteOptions): number {
   });
 }
 
-/** One server process per file. A second one works, but both wait for each other's locks; it is told. */
-function announce(db: Database.Database, { limits, onSecondServer }: SqliteOptions): void {
-  const own = `${hostname()} ${process.pid}`;
-  const other = immediately(db, limits, () => {
-    const found = db.prepare("SELECT value FROM store_meta WHERE key = 'server'").pluck().get() as string | undefined;
-    db.prepare("INSERT INTO store_meta (key, value) VALUES ('server', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value").run(own);
-    return found;
+/** One server process per file. Another one works, but all wait for each other's locks; it is told. Each has a row, until it closes or is found dead. */
+function announce(db: Database.Database, { limits, onSecondServer }: SqliteOptions): string {
+  const own = `server ${hostname()} ${process.pid} ${randomUUID()}`;
+  const others = immediately(db, limits, () => {
+    const found = db.prepare("SELECT key FROM store_meta WHERE key > 'server ' AND key < 'server!'").pluck().all() as string[];
+    const [dead, living] = [found.filter((key) => isDead(key)), found.filter((key) => !isDead(key))];
+    const remove = db.prepare("DELETE FROM store_meta WHERE key = ?");
+    for (const key of dead) remove.run(key);
+    db.prepare("INSERT INTO store_meta (key, value) VALUES (?, '')").run(own);
+    return living;
   });
-  const [host, pid] = other?.split(" ") ?? [];
-  if (host === hostname() && Number(pid) !== process.pid && isAlive(Number(pid))) onSecondServer(Number(pid));
+  for (const pid of new Set(others.map(pidOf))) if (pid !== process.pid) onSecondServer(pid);
+  return own;
+}
+
+function pidOf(key: string): number {
+  return Number(key.split(" ")[2]);
+}
+
+/** Of another host nothing is known. */
+function isDead(key: string): boolean {
+  return key.split(" ")[1] === hostname() && !isAlive(pidOf(key));
 }
 
 function isAlive(pid: number): boolean {
@@ -118,10 +131,10 @@ function readHead(): string {
 }
 
 /** Moves the WAL into the file, so that the file alone is the database. */
-function closeSqlite(db: Database.Database, inMemory: boolean): void {
-  if (!inMemory && db.open) {
+function closeSqlite(db: Database.Database, announced: string | undefined): void {
+  if (announced !== undefined && db.open) {
     try {
-      db.prepare("DELETE FROM store_meta WHERE key = 'server' AND value = ?").run(`${hostname()} ${process.pid}`);
+      db.prepare("DELETE FROM store_meta WHERE key = ?").run(announced);
       db.pragma("wal_checkpoint(TRUNCATE)");
     } catch {
       // Busy or full: the WAL stays and is read at the next open.

@@ -163,13 +163,22 @@ test("4 processes open the same new file at once: one makes the schema, all find
   db.close();
 });
 
-test("a second server process on a file is told of the first", async () => {
+test("another server process on a file is told of the first, also after others have come and gone; of those that ended nothing is left", async () => {
   const path = newPath();
   const store = await openStore({ url: `sqlite:${path}` });
+  const again = await openStore({ url: `sqlite:${path}`, onEvent: ({ type }) => assert.notEqual(type, "second_server") });
+  await again.close();
   const script = fileURLToPath(new URL("openingProcess.ts", import.meta.url));
-  const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], { timeout: 60_000 });
-  assert.match(stdout, new RegExp(`second_server ${process.pid}`));
+  for (let visitor = 0; visitor < 2; visitor++) {
+    const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], { timeout: 60_000 });
+    assert.match(stdout, new RegExp(`second_server ${process.pid}`));
+  }
   await store.close();
+  const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], { timeout: 60_000 });
+  assert.equal(stdout, "ok\n");
+  const db = new Database(path, { readonly: true });
+  assert.deepEqual(db.prepare("SELECT key FROM store_meta WHERE key LIKE 'server%'").all(), []);
+  db.close();
 });
 
 test("DEBUG_SERVER_DB_URL is the url when none is given", async () => {
