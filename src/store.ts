@@ -15,6 +15,7 @@ import { StoreError } from "./errors.ts";
 import { type Logger, logEvent, type StoreEvent } from "./events.ts";
 import { checkLimits, type Limits } from "./limits.ts";
 import { operations } from "./operations/table.ts";
+import { checkNodeVersion } from "./package.ts";
 
 export type { ConnectOptions, OwnedStore, Store } from "./actor/owner.ts";
 
@@ -42,10 +43,11 @@ export const defaultUrl = "sqlite:.artifacts/data/metadata.db";
 /**
  * Opens the store. A SQLite file is held by a thread of its own; PostgreSQL is reached over a few connections of the calling thread.
  *
- * Fails    invalid_input (url, limits) | incompatible (not our database, older or newer schema, refused by the server) | storage_full | busy | corrupt
+ * Fails    invalid_input (url, limits) | incompatible (not our database, older or newer schema, refused by the server, Node too old) | storage_full | busy | corrupt
  * Effect   a new file, mode 0600, in a folder made with mode 0700, or the tables in an empty database, when `migrate` is `create`
  */
 export async function openStore(options: StoreOptions = {}): Promise<OwnedStore> {
+  checkNodeVersion();
   const limits = checkLimits(options.limits);
   const place = placeOf(options.url ?? (process.env.DEBUG_SERVER_DB_URL || defaultUrl));
   const onEvent = (event: StoreEvent): void => {
@@ -65,6 +67,7 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
   const backend = portBackend(thread.connect());
   const client = createClient(operations, backend, limits);
   return ownedStore(client.methods, {
+    limits,
     connect: ({ operations: patterns } = {}) => {
       matcher(patterns);
       return thread.connect(patterns);
@@ -91,7 +94,7 @@ async function openServer(options: Omit<PostgresOptions, "onTouched">, onEvent: 
   return localStore(server, options.limits);
 }
 
-/** The store behind a port that `store.connect` gave. */
+/** The store behind a port that `store.connect` gave. A store with limits of its own wants the same ones here: `store.limits`. */
 export function attachStore(port: MessagePort, options: { readonly limits?: Partial<Limits> } = {}): Store {
   const backend = portBackend(port);
   const { methods } = createClient(operations, backend, checkLimits(options.limits));

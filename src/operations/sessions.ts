@@ -11,7 +11,7 @@ import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { endSession, lockOpenSession, lockSession, saveSession, sessionTopic } from "./sessionState.ts";
 import { checkVersion } from "./versions.ts";
-import { reserveFields, reserveWorktree } from "./worktrees.ts";
+import { ReserveInput, reserveWorktree } from "./worktrees.ts";
 
 /**
  * Opens a session on a commit; with `reserve` it has a worktree and with `commands` work, all or nothing.
@@ -24,7 +24,7 @@ export const create = operation({
   access: "write",
   input: z.strictObject({
     ...sessionFields,
-    reserve: z.strictObject({ id: sessionFields.id, ...reserveFields }).optional(),
+    reserve: ReserveInput.optional(),
     commands: z.array(CommandInput).max(500).default([]),
   }),
   output: SessionCreated,

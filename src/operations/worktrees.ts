@@ -2,22 +2,28 @@ import { z } from "zod";
 import { StoreError } from "../errors.ts";
 import { optional, page } from "../model/codec.ts";
 import { CommitSha, Fence, Hash, Id, LeaseTtl, Name, NewId, Path, paging, Reason, Version, WaitMs } from "../model/fields.ts";
+import type { SessionRow } from "../model/sessions.ts";
 import { Lease, type matches, type Release, releaseKinds, releases, Worktree, type WorktreeRow, worktreeStates } from "../model/worktrees.ts";
 import { after, type Context, fail, Later, operation } from "../operation.ts";
 import { all, change, every, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { lockRunner } from "./runners.ts";
-import { bindWorktree, freeTopic, lockHolder, lockSession, unbindWorktree } from "./sessionState.ts";
+import { bindWorktree, freeTopic, lockBoundSession, lockSession, sessionTopic, tryLockSession, unbindWorktree } from "./sessionState.ts";
 import { checkVersion } from "./versions.ts";
 
 /** Who will hold a lease: a registered runner, or anybody with a name. */
 const holder = { runnerId: Id.optional(), owner: Name.optional() };
+const namesHolder = (input: { readonly runnerId?: string | undefined; readonly owner?: string | undefined }) =>
+  input.runnerId !== undefined || input.owner !== undefined;
 const holderRule = { error: "name a runnerId or an owner", path: ["runnerId"] };
 const held = { worktreeId: Id, fence: Fence };
 const facts = { commitSha: CommitSha.optional(), environmentHash: Hash.optional(), sizeBytes: z.int().min(0).optional() };
 
-export const reserveFields = { ...holder, ttlMs: LeaseTtl.default(60_000), environmentHash: Hash.optional(), path: Path.optional() };
+const reserveFields = { ...holder, ttlMs: LeaseTtl.default(60_000), environmentHash: Hash.optional(), path: Path.optional() };
+
+/** What sessions.create needs to reserve a tree for the new session. */
+export const ReserveInput = z.strictObject({ id: NewId, ...reserveFields }).refine(namesHolder, holderRule);
 
 /**
  * Leases a tree that fits best: same commit and environment, same environment, same commit, least recently used; each time a clean one before
@@ -33,7 +39,7 @@ export const reserve = operation({
   access: "write",
   input: z
     .strictObject({ repositoryId: Id, sessionId: Id.optional(), commitSha: CommitSha.optional(), id: NewId, ...reserveFields, waitMs: WaitMs.default(0) })
-    .refine((input) => input.runnerId !== undefined || input.owner !== undefined, holderRule),
+    .refine(namesHolder, holderRule),
   output: Lease,
   errors: ["invalid_input", "not_found", "invalid_transition", "conflict", "capacity_exhausted"],
   waitMs: (input) => input.waitMs,
@@ -61,7 +67,7 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
   if (session !== undefined) {
     if (session.repository_id !== repository.id) fail("conflict", { reason: "repository" }, "the session belongs to another repository");
     if (session.state !== "pending" && session.state !== "running") fail("invalid_transition", { entity: "session", state: session.state });
-    if (session.worktree_id !== null) yield* refuseLiveBinding(session.worktree_id, session.worktree_fence as number, context);
+    if (session.worktree_id !== null) yield* refuseLiveBinding(session, context);
   }
   const asked = { commitSha: input.commitSha ?? session?.commit_sha, environmentHash: input.environmentHash };
   const search = { repositoryId: repository.id, ...asked };
@@ -69,7 +75,10 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
   const full = repository.worktree_count >= repository.max_worktrees;
   // One at a time: a tree that was never made is not free when its lease has run out.
   while (found === undefined && full && (yield* expireLeases(context, 1, repository.id)).length > 0) found = yield* findFree(search);
-  if (found === undefined && full) return new Later([freeTopic(repository.id)], yield* exhausted(repository.id));
+  if (found === undefined && full) {
+    const topics = session === undefined ? [] : [sessionTopic(session.id)];
+    return new Later([freeTopic(repository.id), ...topics], yield* exhausted(repository.id));
+  }
   const path = input.path ?? (repository.worktree_root === null ? undefined : `${repository.worktree_root}/${input.id}`);
   const before = found?.row;
   const worktree =
@@ -97,14 +106,15 @@ const nameHolder = step(function* (input: { readonly runnerId?: string | undefin
 });
 
 /** A session whose tree is gone may take another; one whose lease lives may not. */
-const refuseLiveBinding = step(function* (worktreeId: string, fence: number, context: Context) {
+const refuseLiveBinding = step(function* (session: SessionRow, context: Context) {
+  const { worktree_id: worktreeId, worktree_fence: fence } = session;
   const bound = yield* first<WorktreeRow>(sql`
     SELECT * FROM worktrees WHERE id = ${worktreeId} AND fence = ${fence} AND lease_expires_at IS NOT NULL ${forUpdate}`);
   if (bound === undefined) return;
   if ((bound.lease_expires_at as number) > context.now.getTime()) {
     fail("conflict", { reason: "bound", worktreeId, fence }, "the session holds a worktree already");
   }
-  yield* expireLease(bound, context);
+  yield* expireLease(bound, session, context);
 });
 
 interface Search {
@@ -272,6 +282,7 @@ export const update = operation({
  *          was left behind (clean), else quarantined
  * Fails    not_found | lease_lost { currentFence }
  * Effect   one row of worktrees; the open session that held the tree is unbound
+ * Cost     at most 7 statements, each by an index
  */
 export const release = operation({
   access: "write",
@@ -279,10 +290,12 @@ export const release = operation({
   output: Worktree,
   errors: ["not_found", "lease_lost"],
   *run(input, context) {
+    if (input.to === "clean") yield* lockRepositoryOf(input.worktreeId, "creating");
+    const session = yield* lockBoundSession(input.worktreeId, input.fence);
     const before = yield* lockWorktree(input.worktreeId);
     if (before.fence !== input.fence) refuseStale(before);
     if (before.lease_expires_at === null) return wasReleased(before.state, input.to) ? before : refuseStale(before);
-    return yield* giveBack({ ...before, ...factsOf(input) }, releasedState(before.state, input.to), "release", context, input.reason);
+    return yield* giveBack({ ...before, ...factsOf(input) }, session, releasedState(before.state, input.to), "release", context, input.reason);
   },
 });
 
@@ -297,8 +310,9 @@ export const quarantine = operation({
   output: Worktree,
   errors: ["not_found", "lease_lost", "lease_expired"],
   *run(input, context) {
+    const session = yield* lockBoundSession(input.worktreeId, input.fence);
     const before = yield* requireLease(input.worktreeId, input.fence, context.now);
-    return yield* giveBack(before, "quarantined", "quarantine", context, input.reason);
+    return yield* giveBack(before, session, "quarantined", "quarantine", context, input.reason);
   },
 });
 
@@ -330,9 +344,7 @@ export const restore = operation({
  */
 export const evict = operation({
   access: "write",
-  input: z
-    .strictObject({ repositoryId: Id, worktreeId: Id.optional(), ...holder, ttlMs: LeaseTtl.default(60_000) })
-    .refine((input) => input.runnerId !== undefined || input.owner !== undefined, holderRule),
+  input: z.strictObject({ repositoryId: Id, worktreeId: Id.optional(), ...holder, ttlMs: LeaseTtl.default(60_000) }).refine(namesHolder, holderRule),
   output: optional(Worktree),
   errors: ["not_found", "invalid_transition"],
   *run(input, context) {
@@ -367,11 +379,12 @@ export const completeEvict = operation({
   output: Worktree,
   errors: ["not_found", "lease_lost", "lease_expired", "invalid_transition"],
   *run({ worktreeId, fence }, context) {
+    yield* lockRepositoryOf(worktreeId, "evicting");
     const before = yield* lockWorktree(worktreeId);
     if (before.state === "removed" && before.fence === fence) return before;
     checkLease(before, fence, context.now);
     if (before.state !== "evicting") fail("invalid_transition", { entity: "worktree", state: before.state });
-    return yield* giveBack(before, "removed", "remove", context);
+    return yield* giveBack(before, undefined, "removed", "remove", context);
   },
 });
 
@@ -408,18 +421,36 @@ export const list = operation({
   },
 });
 
-/** Ends leases whose time is over, at most so many; of one repository when named. */
+/** Ends leases whose time is over, at most so many; of one repository when named. What another transaction holds is left to it. */
 export const expireLeases = step(function* (context: Context, limit: number, repositoryId?: string) {
-  const rows = yield* all<WorktreeRow>(sql`
-    SELECT * FROM worktrees
+  const expired = yield* all<{ id: string; fence: number; session_id: string | null }>(sql`
+    SELECT id, fence, (
+      SELECT sessions.id FROM sessions
+      WHERE worktree_id = worktrees.id AND worktree_fence = worktrees.fence AND sessions.state IN ('pending', 'running', 'cancelling')
+    ) AS session_id FROM worktrees
     WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${context.now} AND ${repositoryId === undefined ? sql`TRUE` : sql`repository_id = ${repositoryId}`}
-    ORDER BY lease_expires_at LIMIT ${limit} ${skipLocked}`);
-  for (const row of rows) yield* expireLease(row, context);
-  return rows.map(({ id }) => id);
+    ORDER BY lease_expires_at LIMIT ${limit}`);
+  const ended: string[] = [];
+  for (const { id, fence, session_id } of expired) {
+    const session = session_id === null ? undefined : yield* tryLockSession(session_id);
+    if (session_id !== null && session === undefined) continue;
+    // It may have been renewed or released meanwhile.
+    const row = yield* first<WorktreeRow>(sql`
+      SELECT * FROM worktrees WHERE id = ${id} AND fence = ${fence} AND lease_expires_at <= ${context.now} ${skipLocked}`);
+    if (row === undefined) continue;
+    yield* expireLease(row, session, context);
+    ended.push(id);
+  }
+  return ended;
 });
 
-const expireLease = step(function* (row: WorktreeRow, context: Context) {
-  yield* giveBack(row, row.state === "leased" ? "dirty" : "quarantined", "expire", context);
+const expireLease = step(function* (row: WorktreeRow, session: SessionRow | undefined, context: Context) {
+  yield* giveBack(row, session, row.state === "leased" ? "dirty" : "quarantined", "expire", context);
+});
+
+/** Of a tree in this state, which may be removed: it is counted out of its repository, whose lock comes before all others. */
+const lockRepositoryOf = step(function* (worktreeId: string, state: WorktreeRow["state"]) {
+  yield* first(sql`SELECT id FROM repositories WHERE id = (SELECT repository_id FROM worktrees WHERE id = ${worktreeId} AND state = ${state}) ${forUpdate}`);
 });
 
 const lockWorktree = step(function* (worktreeId: string) {
@@ -452,9 +483,15 @@ function wasReleased(state: WorktreeRow["state"], to: Release): boolean {
   return state === releases[to] || state === (to === "clean" ? "removed" : "quarantined");
 }
 
-/** Ends a lease, whatever the reason. */
-const giveBack = step(function* (before: WorktreeRow, state: WorktreeRow["state"], op: string, context: Context, reason?: string) {
-  const session = yield* lockHolder(before.id, before.fence);
+/** Ends a lease, whatever the reason, and the binding of the session that held the tree under it. */
+const giveBack = step(function* (
+  before: WorktreeRow,
+  session: SessionRow | undefined,
+  state: WorktreeRow["state"],
+  op: string,
+  context: Context,
+  reason?: string,
+) {
   const row = yield* save(
     before,
     { state, lease_runner_id: null, lease_owner: null, leased_at: null, lease_expires_at: null },

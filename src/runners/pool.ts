@@ -21,7 +21,7 @@ export interface RunnerPoolOptions {
   readonly operations?: readonly string[];
   /** Handed to each task; structured clone must be able to copy it. */
   readonly workerData?: unknown;
-  /** Of each thread's way to the store. */
+  /** Of each thread's way to the store; as the store's own unless given. */
   readonly limits?: Partial<Limits>;
 }
 
@@ -34,12 +34,12 @@ export interface RunnerPool {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-export function createRunnerPool(store: Pick<OwnedStore, "serve">, options: RunnerPoolOptions): RunnerPool {
+export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, options: RunnerPoolOptions): RunnerPool {
   const threads = options.threads ?? availableParallelism();
   const { operations, tasksPerThread = 1 } = options;
   // Now, because later, when a thread asks for its port, nobody could catch it.
   matcher(operations);
-  const data: RunnerThreadData = { module: moduleUrl(options.filename), limits: options.limits ?? {}, data: options.workerData };
+  const data: RunnerThreadData = { module: moduleUrl(options.filename), limits: { ...store.limits, ...options.limits }, data: options.workerData };
   const pool = new Piscina({
     filename: fileURLToPath(workerUrl("runner")),
     minThreads: threads,

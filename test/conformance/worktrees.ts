@@ -163,6 +163,19 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal((await waiting).match, "created");
     });
 
+    test("a reserver that waits learns that its repository is archived, or its session ended", async ({ store }) => {
+      const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
+      const repositoryId = repository.id;
+      const { session } = await fixtures(store).session({ repositoryId });
+      const forSession = store.worktrees.reserve({ repositoryId, sessionId: session.id, owner: "o", waitMs: 60_000 });
+      const forNobody = store.worktrees.reserve({ repositoryId, owner: "o", waitMs: 60_000 });
+      const [ended, archived] = [fails(forSession, "invalid_transition", { entity: "session" }), fails(forNobody, "invalid_transition", { state: "archived" })];
+      await store.sessions.cancel({ sessionId: session.id });
+      await ended;
+      await store.repositories.archive({ repositoryId });
+      await archived;
+    });
+
     test("a reserver whose wait is over fails capacity_exhausted", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
       await fails(store.worktrees.reserve({ repositoryId: repository.id, owner: "o", waitMs: 20 }), "capacity_exhausted");
