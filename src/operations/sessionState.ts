@@ -59,12 +59,12 @@ export const bindWorktree = step(function* (session: SessionRow, worktree: { rea
  * The open session that holds the tree under this fence, if any; asked for before the tree is locked. A grant binds its session in its own
  * transaction, so one that is not there now will never be.
  */
-export const lockHolder = step(function* (worktreeId: string, fence: number) {
+export const lockBoundSession = step(function* (worktreeId: string, fence: number) {
   return yield* first<SessionRow>(sql`
     SELECT * FROM sessions WHERE worktree_id = ${worktreeId} AND worktree_fence = ${fence} AND state IN ('pending', 'running', 'cancelling') ${forUpdate}`);
 });
 
-/** The session holds its tree no longer; its commands may be claimed by any runner. */
+/** It holds its tree no longer; its commands may be claimed by any runner. */
 export const unbindWorktree = step(function* (session: SessionRow, context: Context) {
   yield* saveSession(session, { worktree_id: null, worktree_fence: null }, context, "unbind");
 });

@@ -9,7 +9,7 @@ import { all, change, every, first, forUpdate, skipLocked, sql, step } from "../
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { lockRunner } from "./runners.ts";
-import { bindWorktree, freeTopic, lockHolder, lockSession, sessionTopic, tryLockSession, unbindWorktree } from "./sessionState.ts";
+import { bindWorktree, freeTopic, lockBoundSession, lockSession, sessionTopic, tryLockSession, unbindWorktree } from "./sessionState.ts";
 import { checkVersion } from "./versions.ts";
 
 /** Who will hold a lease: a registered runner, or anybody with a name. */
@@ -291,7 +291,7 @@ export const release = operation({
   errors: ["not_found", "lease_lost"],
   *run(input, context) {
     if (input.to === "clean") yield* lockRepositoryOf(input.worktreeId, "creating");
-    const session = yield* lockHolder(input.worktreeId, input.fence);
+    const session = yield* lockBoundSession(input.worktreeId, input.fence);
     const before = yield* lockWorktree(input.worktreeId);
     if (before.fence !== input.fence) refuseStale(before);
     if (before.lease_expires_at === null) return wasReleased(before.state, input.to) ? before : refuseStale(before);
@@ -310,7 +310,7 @@ export const quarantine = operation({
   output: Worktree,
   errors: ["not_found", "lease_lost", "lease_expired"],
   *run(input, context) {
-    const session = yield* lockHolder(input.worktreeId, input.fence);
+    const session = yield* lockBoundSession(input.worktreeId, input.fence);
     const before = yield* requireLease(input.worktreeId, input.fence, context.now);
     return yield* giveBack(before, session, "quarantined", "quarantine", context, input.reason);
   },
