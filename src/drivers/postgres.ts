@@ -22,8 +22,8 @@ interface PostgresDriverOptions {
 export interface ServerClock {
   /** Whether the next transaction is to read it. */
   readonly due: boolean;
-  /** The server has just said so, in milliseconds. */
-  read(serverMs: number): void;
+  /** What the server said, in milliseconds, and when it was asked, by performance.now(). */
+  read(serverMs: number, askedAtMs: number): void;
   /** Undefined when it was not read for long: the transaction waits for the reading. */
   now(): Date | undefined;
 }
@@ -144,13 +144,14 @@ class Transaction {
     const { groupLockMs, clock } = this.#options;
     const begin = jobs.every(isRead) ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN";
     const lock = jobs.length > 1 ? `; SET LOCAL lock_timeout = ${groupLockMs}` : "";
+    const askedAtMs = performance.now();
     const begun = client.query(begin + lock);
     const text = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
     const reading = clock.due ? client.query<{ now: number }>({ name: "clock", text }) : undefined;
     const [one, other] = await Promise.allSettled([begun, reading]);
     if (one.status === "rejected") rethrow(one.reason);
     if (other.status === "rejected") rethrow(other.reason);
-    if (other.value !== undefined) clock.read((other.value.rows[0] as { now: number }).now);
+    if (other.value !== undefined) clock.read((other.value.rows[0] as { now: number }).now, askedAtMs);
   }
 
   async #runJob(transaction: Open, job: Job, now: Date, effect: Effect): Promise<Settled> {

@@ -90,9 +90,10 @@ function createServerClock(clock: Clock): { server: ServerClock; watched: Clock 
       get due() {
         return performance.now() - readAtMs > readEveryMs;
       },
-      read(ms) {
+      read(ms, askedAtMs) {
         serverMs = ms;
-        readAtMs = performance.now();
+        // Somewhere on the way: in the middle the error is at most half of the round trip.
+        readAtMs = (askedAtMs + performance.now()) / 2;
         aheadMs = ms - Date.now();
       },
       now() {

@@ -19,7 +19,8 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal(worktree.path, `${repository.worktreeRoot}/${worktree.id}`);
       assert.deepEqual(lease.expiresAt, worktree.leaseExpiresAt);
       const lastsMs = lease.expiresAt.getTime() - before;
-      assert.ok(lastsMs >= 4_999 && lastsMs <= 6_000, `${lastsMs}`);
+      // The store's clock may be another machine's.
+      assert.ok(lastsMs >= 4_950 && lastsMs <= 6_000, `${lastsMs}`);
       assert.equal((await store.repositories.get({ repositoryId: repository.id })).worktreeCount, 1);
     });
 
