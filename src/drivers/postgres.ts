@@ -24,8 +24,9 @@ export interface ServerClock {
   readonly due: boolean;
   /** What the server said, in milliseconds, and when it was asked, by performance.now(). */
   read(serverMs: number, askedAtMs: number): void;
-  /** Undefined when it was not read for long: the transaction waits for the reading. */
-  now(): Date | undefined;
+  /** It was not read for long: a transaction waits for its reading. */
+  readonly stale: boolean;
+  now(): Date;
 }
 
 export function createPostgresDriver(options: PostgresDriverOptions): Driver {
@@ -110,8 +111,8 @@ class Transaction {
       const begun = this.#begin(client, jobs);
       begun.catch(() => undefined);
       const transaction: Open = { client, begun };
-      if (clock.now() === undefined) await begun;
-      const now = clock.now() as Date;
+      if (clock.stale) await begun;
+      const now = clock.now();
       const overAt = performance.now() + budgetMs;
       const settled: Settled[] = [];
       let wrote = false;

@@ -9,7 +9,7 @@ import { expireArtifacts } from "./artifacts.ts";
 import { endCommand, sealLog } from "./commands.ts";
 import { expireKeys } from "./idempotency.ts";
 import { commandTopic, endSession, saveSession, settleSession, tryLockSession } from "./sessionState.ts";
-import { expireLeases } from "./worktrees.ts";
+import { expireLeases } from "./worktreeState.ts";
 
 /**
  * Ends what has run out: leases of worktrees and commands, idle sessions, runners without heartbeat, artifacts, idempotency keys. Runs by

@@ -81,10 +81,14 @@ suite("demo", { concurrency: 2 }, () => {
 
     const second = await run(folder, ["demo", ...few]);
     assert.equal(second.code, 0, second.stderr);
-    assert.match(second.stdout, /^worktrees \d used, 0 made, reused 3×$/m);
     await withStore(url, async (store) => {
       const { worktrees } = await readAll(store);
-      assert.deepEqual(worktrees.map(({ id }) => id).sort(), made.map(({ id }) => id).sort());
+      const known = new Set(made.map(({ id }) => id));
+      const added = worktrees.filter(({ id }) => !known.delete(id)).length;
+      assert.equal(known.size, 0);
+      // When one runner did all the work of the first run, the other one needs its first tree now.
+      assert.ok(worktrees.length <= 2);
+      assert.match(second.stdout, new RegExp(`^worktrees \\d used, ${added} made, reused ${3 - added}×$`, "m"));
       assert.equal(
         worktrees.reduce((sum, { useCount }) => sum + useCount, 0),
         6,
