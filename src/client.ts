@@ -61,8 +61,19 @@ export interface Client<Table extends OperationTable> {
   drain(): Promise<void>;
 }
 
-export function createClient<const Table extends OperationTable>(operations: Table, backend: Backend, limits: Limits): Client<Table> {
-  const courier = new Courier(backend, limits);
+/** `reconnect` gives another backend when the one before is lost; without it the client is lost too. */
+export function createClient<const Table extends OperationTable>(
+  operations: Table,
+  backend: Backend,
+  limits: Limits,
+  reconnect?: () => Backend,
+): Client<Table> {
+  let current = new Courier(backend, limits);
+  let draining = false;
+  const courier = (): Courier => {
+    if (current.lost && !draining && reconnect !== undefined) current = new Courier(reconnect(), limits);
+    return current;
+  };
   const methods = mapTable(operations, (name, operation) => {
     const calling: Calling = { courier, limits, name, operation };
     const make = operation.stream !== undefined ? stream : operation.again !== undefined ? callInSteps : call;
@@ -71,14 +82,18 @@ export function createClient<const Table extends OperationTable>(operations: Tab
   const atomically = async (record: (tx: RecordersOf<Table>) => unknown, options: CallOptions = {}) => {
     const calls = recordCalls(operations, record, options);
     if (calls.length === 0) return [];
-    const answers = await courier.send(calls, true, options);
+    const answers = await courier().send(calls, true, options);
     return calls.map(({ name, operation, kept }, index) => {
       const [ok, wire] = answers[index] ?? (answers[0] as Answer);
       if (!ok) throw fromWireFailure(wire, (wire[3] as { operation?: string }).operation ?? name);
       return operation.open(operation.output.fromWire(wire), kept);
     });
   };
-  return { methods: { ...methods, atomically } as unknown as ClientOf<Table>, drain: () => courier.drain() };
+  const drain = (): Promise<void> => {
+    draining = true;
+    return current.drain();
+  };
+  return { methods: { ...methods, atomically } as unknown as ClientOf<Table>, drain };
 }
 
 /** A call that is made after the recorder has returned would be sent by nobody, so it throws. */
@@ -113,7 +128,7 @@ function mapTable<Value>(table: OperationTable, make: (name: string, operation: 
 
 /** One method: what it calls, and by whom. */
 interface Calling {
-  readonly courier: Courier;
+  readonly courier: () => Courier;
   readonly limits: Limits;
   readonly name: string;
   readonly operation: AnyOperation;
@@ -122,7 +137,7 @@ interface Calling {
 /** The error is made here, after an await, so that V8's async stack trace names the caller without a capture for every call. */
 async function call({ courier, name, operation }: Calling, input: unknown, options: CallOptions): Promise<unknown> {
   const sent = outgoing(name, operation, input, options);
-  const [answer] = await courier.send([sent], false, options);
+  const [answer] = await courier().send([sent], false, options);
   const [ok, wire] = answer as Answer;
   if (!ok) throw fromWireFailure(wire, name);
   return operation.open(operation.output.fromWire(wire), sent.kept);

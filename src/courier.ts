@@ -62,6 +62,11 @@ export class Courier {
   }
 
   /** Fails as #refuse does, at once; what comes of a call that was taken is its answer. */
+  /** No further reply can come, and every call fails. */
+  get lost(): boolean {
+    return this.#lost !== undefined;
+  }
+
   send(calls: readonly Outgoing[], atomic: boolean, { signal, timeoutMs }: Patience): Promise<readonly Answer[]> {
     const bytes = calls.reduce((sum, { wire }) => sum + weigh(wire), 0);
     this.#refuse(calls, bytes, { signal, timeoutMs });

@@ -78,6 +78,8 @@ export const defaultLimits = {
   callMs: 30_000,
   /** After a cancel or a deadline: how long the client waits to learn what became of the call. */
   settleGraceMs: 250,
+  /** After the database thread has died, how long starting another one may take before the store counts as dead; it is tried on and on. */
+  replaceMs: 30_000,
   closeMs: 10_000,
 } as const;
 

@@ -64,8 +64,11 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
 async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) => void): Promise<OwnedStore> {
   const { limits } = data;
   const thread = await startDatabaseThread(data, onEvent);
-  const backend = portBackend(thread.connect());
-  const client = createClient(operations, backend, limits);
+  let backend = portBackend(thread.connect());
+  const client = createClient(operations, backend, limits, () => {
+    backend = portBackend(thread.connect());
+    return backend;
+  });
   return ownedStore(client.methods, {
     limits,
     connect: ({ operations: patterns } = {}) => {
@@ -94,11 +97,32 @@ async function openServer(options: Omit<PostgresOptions, "onTouched">, onEvent: 
   return localStore(server, options.limits);
 }
 
-/** The store behind a port that `store.connect` gave. A store with limits of its own wants the same ones here: `store.limits`. */
-export function attachStore(port: MessagePort, options: { readonly limits?: Partial<Limits> } = {}): Store {
-  const backend = portBackend(port);
-  const { methods } = createClient(operations, backend, checkLimits(options.limits));
-  const close = () => backend.close();
+export interface AttachOptions {
+  /** A store with limits of its own wants the same ones here: `store.limits`. */
+  readonly limits?: Partial<Limits>;
+  /** Gives another port when this one is lost because the database thread was replaced. Without it the store is lost with its port. */
+  readonly reconnect?: () => MessagePort;
+}
+
+/** The store behind a port that `store.connect` gave. */
+export function attachStore(port: MessagePort, { limits, reconnect }: AttachOptions = {}): Store {
+  let backend = portBackend(port);
+  let closed = false;
+  const { methods } = createClient(
+    operations,
+    backend,
+    checkLimits(limits),
+    reconnect === undefined
+      ? undefined
+      : () => {
+          if (!closed) backend = portBackend(reconnect());
+          return backend;
+        },
+  );
+  const close = (): Promise<void> => {
+    closed = true;
+    return backend.close();
+  };
   return { ...methods, close, [Symbol.asyncDispose]: close };
 }
 
