@@ -106,6 +106,11 @@ export class Query<Result> implements Iterator<Query<unknown>, Result, unknown> 
     this.#ledger.finished++;
     return { done: true, value: answer as Result };
   }
+
+  /** No driver does this to an operation: its transaction is over. Migrations say where they failed. */
+  throw(error: unknown): IteratorResult<Query<unknown>, Result> {
+    throw error;
+  }
 }
 
 /** What a body is: it yields queries, is handed their answers, and returns its result. */

@@ -11,6 +11,9 @@ it("a file is its revision, name, up and down parts, and the checksum of all of 
   assert.deepEqual(parseMigration("0007_add_a.sqlite.sql", good), {
     revision: "0007",
     name: "add_a",
+    file: "0007_add_a.sqlite.sql",
+    dialect: "sqlite",
+    lines: { up: 3, down: 5 },
     up: "CREATE TABLE a (x);",
     down: "DROP TABLE a;",
     sha256: createHash("sha256").update(good).digest("hex"),

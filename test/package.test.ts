@@ -137,6 +137,16 @@ test("the installed command says which version it is", async () => {
   assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
 });
 
+test("the installed command migrates a store", async () => {
+  const migrate = async (...args: readonly string[]) =>
+    JSON.parse(
+      (await run(process.execPath, [join(consumer, "node_modules/.bin/debug-server-db"), "migrate", ...args, "--json"], { cwd: consumer, env: bare })).stdout,
+    );
+  const { to } = await migrate("upgrade", "--url", "sqlite:data/migrated.db");
+  assert.equal((await migrate("current", "--url", "sqlite:data/migrated.db")).revision, to);
+  assert.deepEqual(await migrate("check", "--url", "sqlite:data/migrated.db"), []);
+});
+
 test("a Node that is too old is told so in one sentence, exit code 2", async (t) => {
   const bundled = dirname(process.execPath);
   for (const node of onPath("node")) {

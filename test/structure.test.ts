@@ -33,8 +33,8 @@ const layers: readonly (readonly RegExp[])[] = [
   [/^src\/model\//],
   [/^src\/operation\.ts$/],
   [/^src\/operations\//],
-  [/^src\/(dispatch|client)\.ts$/],
-  [/^src\/(drivers|actor|runners|migrate)\//, /^src\/store\.ts$/],
+  [/^src\/(dispatch|client|courier)\.ts$/],
+  [/^src\/(drivers|actor|runners|migrate|backup)\//, /^src\/store\.ts$/],
   [/^src\/(cli|http|testing)\//, /^src\/index\.ts$/],
 ];
 
@@ -86,8 +86,8 @@ it("no file imports itself through others", () => {
 
 /** Where each package may be named; replacing one is an edit of that place. */
 const homes: Readonly<Record<string, RegExp>> = {
-  "better-sqlite3": /^src\/drivers\/sqlite/,
-  pg: /^src\/drivers\/postgres/,
+  "better-sqlite3": /^src\/(drivers|migrate|backup)\/sqlite/,
+  pg: /^src\/(drivers|migrate)\/postgres/,
   comlink: /^src\/actor\/ports\.ts$/,
   piscina: /^src\/runners\/pool\.ts$/,
   superjson: /^src\/model\/json\.ts$/,
@@ -102,9 +102,9 @@ it("each third-party package is imported in one place", () => {
   assert.deepEqual(wrong, []);
 });
 
-it("dispatch and client know no thread, port or database", () => {
+it("dispatch, client and courier know no thread, port or database", () => {
   for (const { path, imports, values } of sources) {
-    if (path !== "src/dispatch.ts" && path !== "src/client.ts") continue;
+    if (!["src/dispatch.ts", "src/client.ts", "src/courier.ts"].includes(path)) continue;
     assert.deepEqual(
       imports.filter((name) => name.startsWith("node:") || name in homes),
       [],

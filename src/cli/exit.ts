@@ -16,6 +16,9 @@ export const exitCodes = {
 
 export type ExitName = keyof typeof exitCodes;
 
+export const exitCodeHelp = `
+Exit codes: 0 ok, 1 failure, 2 usage, 3 the check found something, 4 busy, 5 corrupt, 6 edited migration, 7 not ready, 130 interrupted.`;
+
 /** What a command has to say to a person before it ends. */
 export class CliError extends Error {
   override readonly name = "CliError";
@@ -38,7 +41,7 @@ const exits: Partial<Record<ErrorCode, ExitName>> = {
 
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CliError) return exitCodes[error.exit];
-  if (error instanceof StoreError) return exitCodes[exits[error.code] ?? "failure"];
+  if (error instanceof StoreError) return exitCodes[error.details.reason === "migration_edited" ? "editedMigration" : (exits[error.code] ?? "failure")];
   // Help and version that were asked for come this way too; help instead of a missing command has an exit code of its own.
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
   return exitCodes.failure;

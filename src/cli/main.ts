@@ -1,12 +1,14 @@
 // The command line: wiring only. Each group of commands is one file, and adds itself to the program.
 import { Command } from "commander";
 import { packageVersion } from "../package.ts";
+import { addDebug } from "./debug.ts";
 import { addDemo } from "./demo.ts";
-import { exitCodeOf, sentenceOf } from "./exit.ts";
+import { exitCodeHelp, exitCodeOf, sentenceOf } from "./exit.ts";
 import { addHealth } from "./health.ts";
+import { addMigrate } from "./migrate.ts";
 import { harmless } from "./table.ts";
 
-const groups: readonly ((program: Command) => void)[] = [addDemo, addHealth];
+const groups: readonly ((program: Command) => void)[] = [addDemo, addDebug, addHealth, addMigrate];
 
 export async function main(argv: string[]): Promise<void> {
   process.stdout.on("error", ignoreNoReader);
@@ -33,11 +35,7 @@ function createProgram(): Command {
     .exitOverride()
     // An argument comes back in the message about it.
     .configureOutput({ outputError: (text, write) => write(harmless(text.replace(/^error: /, "debug-server-db: "))) })
-    .addHelpText("after", exitCodeHelp);
+    .addHelpText("after", `${exitCodeHelp}\nMessages go to stderr, results to stdout.`);
   for (const add of groups) add(program);
   return program;
 }
-
-const exitCodeHelp = `
-Exit codes: 0 ok, 1 failure, 2 usage, 3 the check found something, 4 busy, 5 corrupt, 6 edited migration, 7 not ready, 130 interrupted.
-Messages go to stderr, results to stdout.`;

@@ -41,3 +41,6 @@ export interface Driver {
   /** Grows with every start of a server on this store. */
   readonly epoch: number;
 }
+
+/** `full`: an acknowledged write survives power loss. `normal`: it survives the death of the process only. */
+export type Synchronous = "full" | "normal";

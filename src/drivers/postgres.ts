@@ -6,7 +6,7 @@ import { StoreError } from "../errors.ts";
 import type { DatabaseFacts } from "../operation.ts";
 import { bill, type Query, type SqlValue, settleLedger } from "../sql.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "./driver.ts";
-import { isLost, isTransient, type PostgresConnection, translate } from "./postgresConnection.ts";
+import { isLost, isTransient, numbered, type PostgresConnection, translate } from "./postgresConnection.ts";
 
 interface PostgresDriverOptions {
   readonly connection: PostgresConnection;
@@ -22,10 +22,11 @@ interface PostgresDriverOptions {
 export interface ServerClock {
   /** Whether the next transaction is to read it. */
   readonly due: boolean;
-  /** The server has just said so, in milliseconds. */
-  read(serverMs: number): void;
-  /** Undefined when it was not read for long: the transaction waits for the reading. */
-  now(): Date | undefined;
+  /** What the server said, in milliseconds, and when it was asked, by performance.now(). */
+  read(serverMs: number, askedAtMs: number): void;
+  /** It was not read for long: a transaction waits for its reading. */
+  readonly stale: boolean;
+  now(): Date;
 }
 
 export function createPostgresDriver(options: PostgresDriverOptions): Driver {
@@ -110,8 +111,8 @@ class Transaction {
       const begun = this.#begin(client, jobs);
       begun.catch(() => undefined);
       const transaction: Open = { client, begun };
-      if (clock.now() === undefined) await begun;
-      const now = clock.now() as Date;
+      if (clock.stale) await begun;
+      const now = clock.now();
       const overAt = performance.now() + budgetMs;
       const settled: Settled[] = [];
       let wrote = false;
@@ -144,13 +145,14 @@ class Transaction {
     const { groupLockMs, clock } = this.#options;
     const begin = jobs.every(isRead) ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN";
     const lock = jobs.length > 1 ? `; SET LOCAL lock_timeout = ${groupLockMs}` : "";
+    const askedAtMs = performance.now();
     const begun = client.query(begin + lock);
     const text = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
     const reading = clock.due ? client.query<{ now: number }>({ name: "clock", text }) : undefined;
     const [one, other] = await Promise.allSettled([begun, reading]);
     if (one.status === "rejected") rethrow(one.reason);
     if (other.status === "rejected") rethrow(other.reason);
-    if (other.value !== undefined) clock.read((other.value.rows[0] as { now: number }).now);
+    if (other.value !== undefined) clock.read((other.value.rows[0] as { now: number }).now, askedAtMs);
   }
 
   async #runJob(transaction: Open, job: Job, now: Date, effect: Effect): Promise<Settled> {
@@ -271,8 +273,9 @@ class Transaction {
   #textOf(strings: readonly string[]): Text {
     const known = this.#texts.get(strings);
     if (known !== undefined) return known;
-    const numbered = strings.reduce((text, part, index) => `${text}$${index}${part}`);
-    const text = numbered.replace(/\/\*\+ (FOR UPDATE(?: SKIP LOCKED)?) \*\//g, "$1").trim();
+    const text = numbered(strings)
+      .replace(/\/\*\+ (FOR UPDATE(?: SKIP LOCKED)?) \*\//g, "$1")
+      .trim();
     const made = { name: `s${this.#texts.size}`, text, readonly: /^SELECT\b/i.test(text) };
     this.#texts.set(strings, made);
     return made;

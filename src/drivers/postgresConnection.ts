@@ -3,6 +3,7 @@
 import pg from "pg";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
+import { type Body, bill, type Query } from "../sql.ts";
 
 export interface ConnectionOptions {
   /** https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS */
@@ -165,4 +166,37 @@ export function isLost(error: unknown): boolean {
 /** Undone because of other transactions; the same again may succeed. */
 export function isTransient(error: unknown): boolean {
   return error instanceof pg.DatabaseError && /^(?:40001|40P01|55P03)/.test(error.code ?? "");
+}
+
+/** The text of a statement with PostgreSQL's names for its values. */
+export function numbered(strings: readonly string[]): string {
+  return strings.reduce((text, part, index) => `${text}$${index}${part}`);
+}
+
+/** Runs a body of statements, in the transaction that the caller has begun. A failure is thrown into it, for it to say more. */
+export async function runBody<Result>(client: pg.Client, body: Body<Result>): Promise<Result> {
+  const resume = (run: () => IteratorResult<Query<unknown>, Result>): IteratorResult<Query<unknown>, Result> => {
+    bill(undefined);
+    return run();
+  };
+  let next = resume(() => body.next());
+  while (!next.done) {
+    let answer: unknown;
+    try {
+      answer = await answerTo(client, next.value);
+    } catch (error) {
+      const failure = translate(error);
+      next = resume(() => body.throw(failure));
+      continue;
+    }
+    next = resume(() => body.next(answer));
+  }
+  return next.value;
+}
+
+async function answerTo(client: pg.Client, { kind, statements }: Query<unknown>): Promise<unknown> {
+  const results: pg.QueryResult[] = [];
+  for (const { strings, values } of statements) results.push(await client.query(numbered(strings), [...values]));
+  if (kind === "change") return results.reduce((sum, { rowCount }) => sum + (rowCount ?? 0), 0);
+  return kind === "all" ? results[0]?.rows : results[0]?.rows[0];
 }

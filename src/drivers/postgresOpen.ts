@@ -3,12 +3,12 @@ import type pg from "pg";
 import { type Clock, systemClock } from "../clock.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import { type Migration, readMigrations } from "../migrate/files.ts";
-import { checkRevisions } from "../migrate/schema.ts";
-import { packageVersion } from "../package.ts";
+import { readMigrations } from "../migrate/files.ts";
+import { ourTables, postgresCatalog } from "../migrate/postgresCatalog.ts";
+import { createSchema, hasLedger, readHistory, requireHead } from "../migrate/schema.ts";
 import type { Driver } from "./driver.ts";
 import { createPostgresDriver, lockClass, migrationLock, type ServerClock } from "./postgres.ts";
-import { nameOf, PostgresConnection, translate } from "./postgresConnection.ts";
+import { nameOf, PostgresConnection, runBody, translate } from "./postgresConnection.ts";
 import { PostgresListener } from "./postgresListener.ts";
 
 /** Older ones are not tested. */
@@ -78,6 +78,8 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
 /** How often the server's clock is read, and how long a reading is good for, in milliseconds. */
 const readEveryMs = 100;
 const readingMs = 1_000;
+/** A round trip that is worth a new reading. */
+const preciseMs = 5;
 
 /** A test's clock moves it; otherwise it is the server's own. `watched` tells how far that is from this process's clock. */
 function createServerClock(clock: Clock): { server: ServerClock; watched: Clock } {
@@ -90,15 +92,19 @@ function createServerClock(clock: Clock): { server: ServerClock; watched: Clock 
       get due() {
         return performance.now() - readAtMs > readEveryMs;
       },
-      read(ms) {
+      read(ms, askedAtMs) {
+        const answeredAtMs = performance.now();
+        // An answer that was long on its way says less than an older one that was not.
+        if (answeredAtMs - askedAtMs > preciseMs && answeredAtMs - readAtMs < readingMs) return;
         serverMs = ms;
-        readAtMs = performance.now();
+        // Somewhere on the way: in the middle the error is at most half of the round trip.
+        readAtMs = (askedAtMs + answeredAtMs) / 2;
         aheadMs = ms - Date.now();
       },
-      now() {
-        const agoMs = performance.now() - readAtMs;
-        return agoMs > readingMs ? undefined : new Date(Math.floor(serverMs + agoMs + movedMs()));
+      get stale() {
+        return performance.now() - readAtMs > readingMs;
       },
+      now: () => new Date(Math.floor(serverMs + performance.now() - readAtMs + movedMs())),
     },
     watched: { now: () => clock.now() + aheadMs, elapsed: () => clock.elapsed() },
   };
@@ -117,20 +123,17 @@ async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptio
   await client.query("BEGIN");
   try {
     await client.query("SELECT pg_advisory_xact_lock($1, $2)", [lockClass, migrationLock]);
-    const found = await tablesOf(client);
-    if (!found.has("schema_migrations")) {
-      const taken = [...found].find((name) => ourTables.includes(name));
-      if (taken !== undefined) throw new StoreError("incompatible", `a table ${taken} of another program is in the way: ${elsewhere}`);
+    const tables = await runBody(client, postgresCatalog.tables());
+    if (!hasLedger(tables)) {
+      const taken = tables.find(({ name }) => ourTables.includes(name));
+      if (taken !== undefined) throw new StoreError("incompatible", `a table ${taken.name} of another program is in the way: ${elsewhere}`);
       if (migrate === "never") throw new StoreError("incompatible", "the database is empty: run debug-server-db migrate upgrade head");
-      await createSchema(client, migrations, clock);
-    } else if (!found.has("store_meta")) {
-      throw new StoreError("incompatible", `this database belongs to another program: ${elsewhere}`);
+      await runBody(
+        client,
+        createSchema(postgresCatalog, migrations, () => clock.now()),
+      );
     }
-    const { rows } = await client.query<{ revision: string }>("SELECT revision FROM schema_migrations ORDER BY revision");
-    checkRevisions(
-      rows.map(({ revision }) => revision),
-      migrations,
-    );
+    requireHead(await runBody(client, readHistory(postgresCatalog, migrations)), migrations);
     await client.query("COMMIT");
   } catch (error) {
     await client.query("ROLLBACK").catch(() => undefined);
@@ -139,41 +142,6 @@ async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptio
 }
 
 const elsewhere = "name another database, or a schema of its own with ?options=-csearch_path%3DNAME";
-
-async function createSchema(client: pg.Client, migrations: readonly Migration[], clock: Clock): Promise<void> {
-  await client.query(`CREATE TABLE schema_migrations (
-    revision text COLLATE "C" NOT NULL PRIMARY KEY,
-    name text COLLATE "C" NOT NULL,
-    sha256 text COLLATE "C" NOT NULL,
-    applied_at bigint NOT NULL,
-    duration_ms bigint NOT NULL,
-    applied_by text COLLATE "C" NOT NULL
-  )`);
-  for (const { revision, name, sha256, up } of migrations) {
-    const startedAt = clock.now();
-    await client.query(up);
-    await client.query("INSERT INTO schema_migrations (revision, name, sha256, applied_at, duration_ms, applied_by) VALUES ($1, $2, $3, $4, $5, $6)", [
-      revision,
-      name,
-      sha256,
-      Math.round(startedAt),
-      Math.round(clock.now() - startedAt),
-      packageVersion,
-    ]);
-  }
-}
-
-const ourTables = [
-  ...["store_meta", "repositories", "runners", "worktrees", "sessions", "commands", "attempts", "log_chunks", "changes"],
-  ...["accounts", "tokens", "artifacts", "idempotency_keys"],
-];
-
-async function tablesOf(client: pg.Client): Promise<Set<string>> {
-  const { rows } = await client.query<{ name: string }>(
-    "SELECT relname AS name FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'",
-  );
-  return new Set(rows.map(({ name }) => name));
-}
 
 async function nextEpoch(client: pg.Client): Promise<{ epoch: number; storeId: string }> {
   const { rows } = await client.query<{ key: string; value: string }>(`

@@ -11,24 +11,24 @@ const filters = {
   after: z.int().min(0).default(0),
   entity: z.string().max(50).optional(),
   sessionId: Id.optional(),
-  /** 0 asks for the cursor alone: nextSeq is where the feed ends now. */
-  limit: z.int().min(0).max(bounds.pageRowsMax).default(bounds.pageRowsMax),
+  limit: z.int().min(1).max(bounds.pageRowsMax).default(bounds.pageRowsMax),
 };
 
-/** How far one call looks for rows that pass the filters, so that a rare session does not hold up everybody. */
+/** How far one call looks for rows of an entity, so that a rare one does not hold up everybody. Those of a session have an index. */
 const scanRowsMax = 10_000;
 
 /**
  * Changes after a cursor, in the order of their commits.
  *
- * Result   { changes, nextSeq }: ask on from nextSeq; with filters a page may be empty and not the last while nextSeq grows. Read in one `atomically` with other reads, nextSeq is the cursor of that snapshot;
+ * Input    limit: 0 .. 500; 0 asks for the cursor alone, nextSeq is then where the feed ends now
+ * Result   { changes, nextSeq }: ask on from nextSeq; with an entity alone a page may be empty and not the last while nextSeq grows. Read in one `atomically` with other reads, nextSeq is the cursor of that snapshot;
  *          changes of the same `atomically` come after it
  * Fails    feed_truncated { floor } when rows after the cursor were pruned
- * Cost     3 statements by key, at most 10 000 rows looked at
+ * Cost     3 statements by key; with an entity alone at most 10 000 rows looked at
  */
 export const since = operation({
   access: "read",
-  input: z.strictObject(filters),
+  input: z.strictObject({ ...filters, limit: z.int().min(0).max(bounds.pageRowsMax).default(bounds.pageRowsMax) }),
   output: ChangePage,
   errors: ["feed_truncated"],
   readsChanges: true,
@@ -55,7 +55,8 @@ export const watch = operation({
   },
   *run(input) {
     const page = yield* readChanges(input);
-    return page.changes.length === 0 && page.nextSeq - input.after < scanRowsMax ? new Later([changesTopic], page) : page;
+    const lookedAtAll = input.sessionId !== undefined || page.nextSeq - input.after < scanRowsMax;
+    return page.changes.length === 0 && lookedAtAll ? new Later([changesTopic], page) : page;
   },
 });
 
@@ -67,7 +68,7 @@ const readChanges = step(function* ({ after, entity, sessionId, limit }: Filters
   if (after < floor) fail("feed_truncated", { floor }, `changes up to ${floor} were pruned`);
   const newest = (yield* first<{ seq: number }>(sql`SELECT seq FROM changes ORDER BY seq DESC LIMIT 1`))?.seq ?? after;
   if (limit === 0) return { changes: [], nextSeq: newest };
-  const until = Math.min(newest, after + scanRowsMax);
+  const until = sessionId === undefined && entity !== undefined ? Math.min(newest, after + scanRowsMax) : newest;
   const changes = yield* all<RawOf<typeof ChangeRow>>(sql`
     SELECT * FROM changes WHERE ${every(
       sql`seq > ${after} AND seq <= ${until}`,

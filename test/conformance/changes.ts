@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { type ChangeRow, newId } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import type { TestedBackend } from "../backends.ts";
-import { bytes, endOfFeed, fails, subject, take } from "./suite.ts";
+import { bytes, collect, endOfFeed, fails, subject, take } from "./suite.ts";
 
 export function changesConformance(backend: TestedBackend): void {
   subject(backend, "changes", ({ test, alone }) => {
@@ -34,6 +34,28 @@ export function changesConformance(backend: TestedBackend): void {
       assert.deepEqual([claimed?.fence, claimed?.detail, finished?.detail], [claim.fence, { runnerId: runner.id }, { outcome: "failed" }]);
       assert.deepEqual(ended?.detail, { state: "completed", reason: "done" });
       assert.ok(changes.every(({ at }) => at instanceof Date));
+    });
+
+    test("what befalls a session's worktree is in the session's history, found without reading that of others", async ({ store }) => {
+      const nextSeq = await endOfFeed(store);
+      const { session, lease } = await fixtures(store).session({ reserve: { owner: "o" } });
+      const held = { worktreeId: lease?.worktree.id as string, fence: lease?.fence as number };
+      await store.worktrees.ready(held);
+      await fixtures(store).lease();
+      await store.worktrees.update({ ...held, sizeBytes: 1 });
+      await store.worktrees.release({ ...held, to: "clean" });
+      await store.worktrees.reserve({ repositoryId: session.repositoryId, owner: "another" });
+      const { changes, nextSeq: last } = await store.changes.since({ after: nextSeq, sessionId: session.id });
+      assert.deepEqual(changes.map(line), [
+        "session create 1",
+        "worktree create 1",
+        "session bind 2",
+        "worktree ready 2",
+        "worktree update 3",
+        "worktree release 4",
+        "session unbind 3",
+      ]);
+      assert.equal(last, await endOfFeed(store));
     });
 
     test("nothing secret of a command is in the feed", async ({ store }) => {
@@ -97,6 +119,13 @@ export function changesConformance(backend: TestedBackend): void {
         (await watching).map(({ seq }) => seq),
         Array.from({ length: 30 }, (_, n) => nextSeq + 1 + n),
       );
+    });
+
+    test("a limit of 0 asks since for the end of the feed, and watch for nothing it could give", async ({ store }) => {
+      await fixtures(store).repository();
+      const { changes, nextSeq } = await store.changes.since({ limit: 0 });
+      assert.deepEqual([changes, nextSeq], [[], await endOfFeed(store)]);
+      await fails(collect(store.changes.watch({ limit: 0 })), "invalid_input");
     });
 
     test("watch with a filter wakes for what passes it only", async ({ store }) => {

@@ -68,6 +68,22 @@ test("a newer schema", async () => {
   await refused(path, "incompatible", /9999, which is newer.*install a newer version/);
 });
 
+test("a migration that was edited after it had been applied", async () => {
+  const path = await made((db) => db.exec("UPDATE schema_migrations SET sha256 = 'other' WHERE revision = '0001'"));
+  await refused(path, "incompatible", /0001_initial\.sqlite\.sql was edited after it had been applied: put it back as it was/);
+});
+
+test("a file of ours that has lost its ledger", async () => {
+  const path = await made((db) => db.exec("DROP TABLE schema_migrations"));
+  await refused(path, "incompatible", /there is no table schema_migrations: restore a backup, or, .* run debug-server-db migrate stamp REV/);
+  const empty = await made((db) => {
+    db.pragma("foreign_keys = OFF");
+    for (const name of db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").pluck().all())
+      db.exec(`DROP TABLE ${name}`);
+  });
+  await refused(empty, "incompatible", /the database is empty: run debug-server-db migrate upgrade head/);
+});
+
 test("a link, a folder, a path below a file, a file that is not there", async () => {
   const target = await made();
   const link = newPath();
@@ -95,6 +111,10 @@ test("urls and limits that cannot be", async () => {
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { nothing: 1 } as never }), { code: "invalid_input", message: /no limit nothing/ });
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupMs: -1 } }), { code: "invalid_input", message: /groupMs/ });
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupMs: 1.5 } }), { code: "invalid_input" });
+  // A timer cannot be longer, and fires at once.
+  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { callMs: 2 ** 31 } }), { code: "invalid_input", message: /limits.callMs/ });
+  // Nothing would ever run.
+  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupCalls: 0 } }), { code: "invalid_input", message: /limits.groupCalls/ });
   // SQLite took what is no number for no limit.
   for (const maxBytes of [Number.NaN, Number.POSITIVE_INFINITY, 0, -1, 1.5, "10MB" as never]) {
     await assert.rejects(openStore({ url: `sqlite:${newPath()}`, maxBytes }), { code: "invalid_input", message: /^maxBytes: / });
@@ -147,13 +167,22 @@ test("4 processes open the same new file at once: one makes the schema, all find
   db.close();
 });
 
-test("a second server process on a file is told of the first", async () => {
+test("another server process on a file is told of the first, also after others have come and gone; of those that ended nothing is left", async () => {
   const path = newPath();
   const store = await openStore({ url: `sqlite:${path}` });
+  const again = await openStore({ url: `sqlite:${path}`, onEvent: ({ type }) => assert.notEqual(type, "second_server") });
+  await again.close();
   const script = fileURLToPath(new URL("openingProcess.ts", import.meta.url));
-  const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], { timeout: 60_000 });
-  assert.match(stdout, new RegExp(`second_server ${process.pid}`));
+  for (let visitor = 0; visitor < 2; visitor++) {
+    const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], { timeout: 60_000 });
+    assert.match(stdout, new RegExp(`second_server ${process.pid}`));
+  }
   await store.close();
+  const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], { timeout: 60_000 });
+  assert.equal(stdout, "ok\n");
+  const db = new Database(path, { readonly: true });
+  assert.deepEqual(db.prepare("SELECT key FROM store_meta WHERE key LIKE 'server%'").all(), []);
+  db.close();
 });
 
 test("DEBUG_SERVER_DB_URL is the url when none is given", async () => {

@@ -1,0 +1,98 @@
+// What the commands of `migrate` found and did, for people.
+
+import type { Difference } from "../../migrate/differences.ts";
+import type { Safety } from "../../migrate/engine.ts";
+import type { Current, Entry, Finding, Stamped } from "../../migrate/looks.ts";
+import { describeLoss } from "../../migrate/losses.ts";
+import type { Moved, Step } from "../../migrate/move.ts";
+import type { Plan, Verified } from "../../migrate/trial.ts";
+import { formatBytes, formatMs, formatTable, type Style } from "../table.ts";
+
+type Stream = NodeJS.WriteStream;
+
+export function reportMoved({ from, to, steps, losses, safety }: Moved, stream: Stream): string {
+  if (steps.length === 0) return `The schema is at ${to}: nothing to do.\n`;
+  const lost = losses.map((loss) => `Dropped: ${describeLoss(loss)}.\n`).join("");
+  return `${formatSteps(steps, stream)}The schema was at ${from} and is at ${to}.\n${lost}${safety === undefined ? "" : reportSafety(safety)}`;
+}
+
+function reportSafety(safety: Safety): string {
+  if (!safety.made) return `No backup was made. ${safety.advice}\n`;
+  const { path, bytes, sha256, restore } = safety;
+  return `Backup: ${path} (${formatBytes(bytes)}, sha256 ${sha256})\nTo go back, end all processes that use the database, then:\n${restore.map((line) => `  ${line}\n`).join("")}`;
+}
+
+function formatSteps(steps: readonly Step[], stream: Stream): string {
+  return formatTable(
+    [
+      { title: "revision", cells: steps.map(({ revision }) => revision) },
+      { title: "name", cells: steps.map(({ name }) => name) },
+      { title: "direction", cells: steps.map(({ direction }) => direction) },
+      { title: "time", align: "right", cells: steps.map(({ durationMs }) => formatMs(durationMs)) },
+    ],
+    stream,
+  );
+}
+
+export function reportCurrent({ revision, name, head, atHead }: Current): string {
+  return `${revision}${name === undefined ? "" : ` ${name}`}${atHead ? " (head)" : `, head is ${head}`}\n`;
+}
+
+export function reportHistory(entries: readonly Entry[], stream: Stream): string {
+  if (entries.length === 0) return "None.\n";
+  return formatTable(
+    [
+      { title: "revision", cells: entries.map(({ revision }) => revision) },
+      { title: "name", cells: entries.map(({ name }) => name) },
+      { title: "state", cells: entries.map(({ state }) => state), style: (state) => stateStyles[state] },
+      { title: "applied", cells: entries.map(({ appliedAt }) => appliedAt ?? "") },
+      { title: "time", align: "right", cells: entries.map(({ durationMs }) => (durationMs === undefined ? "" : formatMs(durationMs))) },
+      { title: "by", cells: entries.map(({ appliedBy }) => appliedBy ?? "") },
+    ],
+    stream,
+  );
+}
+
+const stateStyles: Readonly<Record<string, Style>> = { applied: "green", pending: "yellow", edited: "red", newer: "red", skipped: "red" };
+
+export function reportStamp({ from, to, differences }: Stamped): string {
+  const warning = differences.length === 0 ? "" : `But the schema is not what these migrations make:\n${formatDifferences(differences)}`;
+  return `The ledger said ${from} and says ${to}.\n${warning}`;
+}
+
+export function reportCheck(findings: readonly Finding[]): string {
+  return findings.length === 0 ? "Nothing found: the schema is at the head, and what the migrations make.\n" : findings.map(describeFinding).join("");
+}
+
+function describeFinding(finding: Finding): string {
+  if (finding.kind === "drift") return `drift: ${formatDifferences([finding])}`;
+  if (finding.kind === "no_ledger") return "no ledger: there is no table schema_migrations\n";
+  return `${finding.kind}: ${finding.revision} ${finding.name}\n`;
+}
+
+export function reportPlan({ from, to, steps, losses, differences, backupAdvice }: Plan, stream: Stream): string {
+  if (steps.length === 0) return `The schema is at ${to}: nothing to do.\n`;
+  const lost = losses.map((loss) => `Would drop: ${describeLoss(loss)}.\n`).join("");
+  return `${formatSteps(steps, stream)}From ${from} to ${to}, on a copy:\n${formatDifferences(differences)}${lost}${backupAdvice === undefined ? "" : `${backupAdvice}\n`}`;
+}
+
+export function reportVerify({ steps, faults }: Verified, stream: Stream): string {
+  const found = faults.map(
+    ({ after, differences }) => `After ${after.direction} of ${after.revision} the schema is another:\n${formatDifferences(differences)}`,
+  );
+  return `${formatSteps(steps, stream)}${found.length === 0 ? "The schema of each revision is the same whichever way it is reached.\n" : found.join("")}`;
+}
+
+function formatDifferences(differences: readonly Difference[]): string {
+  const signs = { added: "+", removed: "-", changed: "~" } as const;
+  return differences.map((difference) => `${signs[difference.change]} ${difference.type} ${difference.name}\n${changedLines(difference)}`).join("");
+}
+
+/** Of a changed definition only the lines that one side has and the other has not. */
+function changedLines({ change, before = "", after = "" }: Difference): string {
+  if (change !== "changed") return "";
+  const [was, is] = [before.split("\n"), after.split("\n")];
+  const only = (sign: string, lines: readonly string[], others: readonly string[]) =>
+    lines.filter((line) => !others.includes(line)).map((line) => `    ${sign} ${line.trim()}\n`);
+  return [...only("-", was, is), ...only("+", is, was)].join("");
+}

@@ -1,0 +1,59 @@
+// Where two schemas differ, and which schema migrations make of an empty database.
+import type { Engine } from "./engine.ts";
+import type { Migration } from "./files.ts";
+import { applyMigration, type SchemaObject, stampMigrations } from "./schema.ts";
+import { canonicalSql } from "./statements.ts";
+import { revisionAt } from "./target.ts";
+
+export interface Difference {
+  readonly change: "added" | "removed" | "changed";
+  readonly type: string;
+  readonly name: string;
+  readonly before?: string;
+  readonly after?: string;
+}
+
+export function differencesOf(before: readonly SchemaObject[], after: readonly SchemaObject[], { dialect }: Engine): Difference[] {
+  const keyOf = ({ type, name }: SchemaObject) => `${type} ${name}`;
+  const [was, is] = [new Map(before.map((object) => [keyOf(object), object])), new Map(after.map((object) => [keyOf(object), object]))];
+  const removed = before
+    .filter((object) => !is.has(keyOf(object)))
+    .map(({ type, name, definition }) => ({ change: "removed" as const, type, name, before: definition }));
+  const added = after
+    .filter((object) => !was.has(keyOf(object)))
+    .map(({ type, name, definition }) => ({ change: "added" as const, type, name, after: definition }));
+  const changed = after.flatMap((object) => {
+    const old = was.get(keyOf(object));
+    if (old === undefined || canonicalSql(old.definition, dialect) === canonicalSql(object.definition, dialect)) return [];
+    return [{ change: "changed" as const, type: object.type, name: object.name, before: old.definition, after: object.definition }];
+  });
+  return [...removed, ...added, ...changed];
+}
+
+export async function schemasByRevision(engine: Engine, migrations: readonly Migration[], now: () => number): Promise<Map<string, readonly SchemaObject[]>> {
+  return await closing(await engine.empty(), async (empty) => {
+    const schemas = new Map<string, readonly SchemaObject[]>();
+    await empty.transact(async ({ run }) => {
+      await run(stampMigrations(empty.catalog, [], now));
+      schemas.set("base", await run(empty.catalog.objects()));
+      for (const migration of migrations) {
+        await run(applyMigration(migration, now));
+        schemas.set(migration.revision, await run(empty.catalog.objects()));
+      }
+    });
+    return schemas;
+  });
+}
+
+export async function expectedObjects(engine: Engine, migrations: readonly Migration[], now: () => number): Promise<readonly SchemaObject[]> {
+  const schemas = await schemasByRevision(engine, migrations, now);
+  return schemas.get(revisionAt(migrations, migrations.length)) ?? [];
+}
+
+export async function closing<Result>(engine: Engine, work: (engine: Engine) => Promise<Result>): Promise<Result> {
+  try {
+    return await work(engine);
+  } finally {
+    await engine.close();
+  }
+}

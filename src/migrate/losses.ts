@@ -1,0 +1,67 @@
+// What a migration would take away for good, found by doing it and counting. Knows no database.
+import { StoreError } from "../errors.ts";
+import { all, change, step } from "../sql.ts";
+import type { Migration } from "./files.ts";
+import { asStatement, type Catalog, ownTables, revertMigration } from "./schema.ts";
+
+/** What a downgrade takes away for good. Values that a migration overwrites are not found. */
+export interface Loss {
+  readonly table: string;
+  /** Absent when whole rows go. */
+  readonly column?: string;
+  readonly rows: number;
+}
+
+/** The migrations are undone within a savepoint to see what is gone then, and that is counted where it still is. */
+export const lossesOf = step(function* (catalog: Catalog, route: readonly Migration[], now: () => number) {
+  const before = yield* contents(catalog);
+  yield* change(asStatement("SAVEPOINT probe"));
+  for (const migration of route) yield* revertMigration(migration, now);
+  const after = yield* contents(catalog);
+  yield* change(asStatement("ROLLBACK TO SAVEPOINT probe"));
+  yield* change(asStatement("RELEASE SAVEPOINT probe"));
+  const losses: Loss[] = [];
+  for (const [table, { columns, rows }] of before) {
+    const left = after.get(table) ?? { columns: [], rows: 0 };
+    if (left.rows < rows) losses.push({ table, rows: rows - left.rows });
+    for (const column of after.has(table) ? columns : []) {
+      const values = left.columns.includes(column) ? 0 : yield* count(`SELECT count(${quoted(column)}) AS count FROM ${quoted(table)}`);
+      if (values > 0) losses.push({ table, column, rows: values });
+    }
+  }
+  return losses;
+});
+
+const contents = step(function* (catalog: Catalog) {
+  const found = new Map<string, { readonly columns: readonly string[]; readonly rows: number }>();
+  for (const { name, columns } of yield* catalog.tables()) {
+    if (!ownTables.includes(name)) found.set(name, { columns, rows: yield* count(`SELECT count(*) AS count FROM ${quoted(name)}`) });
+  }
+  return found;
+});
+
+const count = step(function* (text: string) {
+  const [row] = yield* all<{ count: number | string }>(asStatement(text));
+  return Number(row?.count);
+});
+
+export const holdsData = step(function* (catalog: Catalog) {
+  for (const { name } of yield* catalog.tables()) {
+    if (!ownTables.includes(name) && (yield* all(asStatement(`SELECT 1 FROM ${quoted(name)} LIMIT 1`))).length > 0) return true;
+  }
+  return false;
+});
+
+export function lossRefused(losses: readonly Loss[]): StoreError {
+  const message = `this downgrade drops data: ${losses.map(describeLoss).join(", ")}; nothing was changed. To let it go: --allow-data-loss`;
+  return new StoreError("conflict", message, { outcome: "rolled_back", details: { reason: "data_loss", losses } });
+}
+
+export function describeLoss({ table, column, rows }: Loss): string {
+  const [what, place] = column === undefined ? ["row", table] : ["value", `${table}.${column}`];
+  return `${rows} ${what}${rows === 1 ? "" : "s"} of ${place}`;
+}
+
+function quoted(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}

@@ -1,0 +1,27 @@
+// Which engine migrates which store. The one place to add another.
+import { StoreError } from "../errors.ts";
+import { placeOf } from "../store.ts";
+import type { Engine, Waiting } from "./engine.ts";
+import type { Dialect } from "./files.ts";
+import { openSqliteEngine } from "./sqlite.ts";
+
+export interface EngineOptions extends Waiting {
+  /** Makes the database when there is none. */
+  readonly create: boolean;
+}
+
+/** Fails invalid_input (url) | incompatible | busy | corrupt. */
+export async function openEngine(url: string, options: EngineOptions): Promise<Engine> {
+  const place = placeOf(url);
+  if (place.engine === "postgres") {
+    // Loaded when it is asked for: most stores are files.
+    const { openPostgresEngine } = await import("./postgres.ts");
+    return await openPostgresEngine({ url: place.url, ...options });
+  }
+  if (place.path !== ":memory:") return openSqliteEngine({ path: place.path, ...options });
+  throw new StoreError("invalid_input", "url: a database in memory is new each time: name a file, such as sqlite:metadata.db");
+}
+
+export function dialectOf(url: string): Dialect {
+  return placeOf(url).engine;
+}
