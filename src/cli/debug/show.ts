@@ -97,7 +97,14 @@ function threadOf({ threadId, name, frames, omittedFrames }: StoppedThread, { st
 }
 
 function placeOf({ source, line }: StackFrame): string {
-  return plain(`${source?.path ?? source?.name ?? "?"}:${line}`, 120);
+  return `${shortPath(source?.path ?? source?.name ?? "?")}:${line}`;
+}
+
+/** The end of a path tells more than its beginning. */
+function shortPath(path: string): string {
+  const lengthMax = 50;
+  const whole = plain(path, 4_096);
+  return whole.length <= lengthMax ? whole : `…${whole.slice(1 - lengthMax)}`;
 }
 
 const variablesShown = 20;
@@ -128,7 +135,7 @@ function breakpointTable({ breakpoints, debugSession }: DebugView, stream: NodeJ
 }
 
 function askedAt({ requested, sourcePath }: DebugBreakpoint): string {
-  if ("line" in requested) return `${sourcePath}:${requested.line}`;
+  if ("line" in requested) return `${shortPath(sourcePath ?? "")}:${requested.line}`;
   if ("name" in requested) return requested.name;
   if ("dataId" in requested) return requested.dataId;
   if ("instructionReference" in requested) return `${requested.instructionReference}${requested.offset === undefined ? "" : `+${requested.offset}`}`;
