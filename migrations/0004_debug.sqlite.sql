@@ -40,7 +40,7 @@ CREATE TABLE debug_sessions (
   CHECK (end_reason IS NULL OR ended_at IS NOT NULL)
 ) STRICT;
 CREATE INDEX debug_sessions_page ON debug_sessions (session_id, created_at, id);
-CREATE INDEX debug_sessions_open ON debug_sessions (session_id) WHERE ended_at IS NULL;
+CREATE INDEX debug_sessions_open ON debug_sessions (session_id, id) WHERE ended_at IS NULL;
 CREATE INDEX debug_sessions_command ON debug_sessions (command_id) WHERE command_id IS NOT NULL;
 
 CREATE TABLE debug_breakpoints (
