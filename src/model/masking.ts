@@ -29,9 +29,11 @@ export const SecretNames = z
 /** Every value in an environment is masked, because nobody knows which of them is secret. */
 const environment = /^(?:.*\.)?(?:env|envp|environ|environment)$/i;
 
-/** `name = value`, `name: "value"`, `--name=value` within a text. A quote that is not closed ends with the text. */
-const assignment =
-  /([\w$.-]+)(["'`]?\s*[=:]\s*)((?:(?:bearer|basic|digest)\s+)?(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|`(?:[^`\\]|\\.)*`?|[^\s"'`,;&(){}[\]]+))/gi;
+/** `name =`, `name: `, `"name":`, `--name=`, `name ===` within a text, and what comes after it. A quote that is not closed ends with the text. */
+const assigned = /([\w$.-]+)["'`]?\s*(?:!?={1,3}>?|:)\s*/g;
+const value = /(?:(?:bearer|basic|digest)\s+)?(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|`(?:[^`\\]|\\.)*`?|[^\s"'`,;&(){}[\]]+)/iy;
+/** `--name value` */
+const option = /(?<![\w-])(--?[A-Za-z][\w-]*)(\s+)([^\s-]\S*)/g;
 
 /** https://www.rfc-editor.org/rfc/rfc3986#section-3.2.1 */
 const userinfo = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)[^\s@/]+@/gi;
@@ -56,11 +58,26 @@ export function maskingOf(names: readonly string[]): Masking {
     return secret;
   };
   const isEnvironment = (name: string): boolean => environment.test(name);
-  const text = (value: string): string =>
-    value.replace(userinfo, `$1${masked}@`).replace(assignment, (whole, name: string, sign: string) => (isSecret(name) ? `${name}${sign}${masked}` : whole));
+  /** What is assigned to another name may hold an assignment itself, so only values that are masked are passed over. */
+  const assignments = (whole: string): string => {
+    let [shown, from] = ["", 0];
+    assigned.lastIndex = 0;
+    for (let found = assigned.exec(whole); found !== null; found = assigned.exec(whole)) {
+      if (!isSecret(found[1] as string)) continue;
+      value.lastIndex = assigned.lastIndex;
+      if (!value.test(whole)) continue;
+      shown += `${whole.slice(from, assigned.lastIndex)}${masked}`;
+      from = assigned.lastIndex = value.lastIndex;
+    }
+    return shown + whole.slice(from);
+  };
+  const options = (whole: string, name: string, space: string) => (isSecret(name) ? `${name}${space}${masked}` : whole);
+  const text = (whole: string): string => assignments(whole.replace(userinfo, `$1${masked}@`)).replace(option, options);
+  /** Arguments of a program come one by one. */
+  const followsOption = (before: unknown): boolean => typeof before === "string" && /^--?[A-Za-z][\w-]*$/.test(before) && isSecret(before);
   const data = (value: unknown): unknown => {
     if (typeof value === "string") return text(value);
-    if (Array.isArray(value)) return value.map(data);
+    if (Array.isArray(value)) return value.map((item, index) => (followsOption(value[index - 1]) ? masked : data(item)));
     if (!isPlain(value)) return value;
     return Object.fromEntries(Object.entries(value).map(([name, child]) => [name, isSecret(name) ? masked : isEnvironment(name) ? blank(child) : data(child)]));
   };
