@@ -274,7 +274,8 @@ class Transaction {
     const known = this.#texts.get(strings);
     if (known !== undefined) return known;
     const text = numbered(strings)
-      .replace(/\/\*\+ (FOR UPDATE(?: SKIP LOCKED)?) \*\//g, "$1")
+      // No body changes a key, and rows that refer to a locked one need not wait for it: https://www.postgresql.org/docs/current/explicit-locking.html
+      .replace(/\/\*\+ FOR UPDATE( SKIP LOCKED)? \*\//g, "FOR NO KEY UPDATE$1")
       .trim();
     const made = { name: `s${this.#texts.size}`, text, readonly: /^SELECT\b/i.test(text) };
     this.#texts.set(strings, made);
