@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { type DebugView, openStore } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
-import { git, place, run, withStore } from "./commandLine.ts";
+import { git, isAlive, place, run, start, withStore } from "./commandLine.ts";
 
 const one = ["demo", "--commits", "1", "--runners", "1"];
 
@@ -60,6 +60,24 @@ suite("debug", { concurrency: 2 }, () => {
       .filter((line) => line.startsWith("worktree "))
       .slice(1);
     assert.equal(git(tree.slice("worktree ".length), "status", "--porcelain"), "");
+  });
+
+  test("Ctrl-C while the program is stopped ends it, cancels its session and gives the worktree back", async (t) => {
+    const { folder, url } = place(t, { commits: 1 });
+    const demo = start(folder, [...one, "--debug"]);
+    await demo.said("start: stopped");
+    demo.kill("SIGINT");
+    const { code, stderr } = await demo.ended;
+    assert.equal(code, 130, stderr);
+    await withStore(url, async (store) => {
+      const [, session] = (await store.sessions.list()).items;
+      assert.deepEqual([session?.state, session?.endReason], ["cancelled", "interrupted"]);
+      const [debugSession] = (await store.debug.list({ sessionId: session?.id as string })).items;
+      assert.equal(debugSession?.state, "terminated");
+      const { pid } = debugSession?.payload as { pid: number };
+      assert.ok(!isAlive(pid));
+      for (const { state } of (await store.worktrees.list()).items) assert.ok(["idle", "dirty"].includes(state), state);
+    });
   });
 
   test("show prints threads, frames, breakpoints and the last output of what is stopped now", async (t) => {

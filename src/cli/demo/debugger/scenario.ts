@@ -36,9 +36,9 @@ export async function runScenario({ store, repository, commit, interrupted, say 
       const clean = !interrupted.aborted && (await isClean(tree.path, interrupted));
       await giveBack({ store, runnerId: runner.id, heartbeat }, tree.holding, clean ? "clean" : "dirty");
     }
-    await store.sessions.complete({ sessionId: session.id });
+    if (!interrupted.aborted) await store.sessions.complete({ sessionId: session.id });
   } finally {
-    await store.sessions.cancel({ sessionId: session.id, reason: "the demo failed" }).catch(() => undefined);
+    await store.sessions.cancel({ sessionId: session.id, reason: interrupted.aborted ? "interrupted" : "the demo failed" }).catch(() => undefined);
     heartbeat.stop();
     await store.runners.drain({ runnerId: runner.id });
   }
