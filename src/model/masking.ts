@@ -46,7 +46,16 @@ export interface Masking {
   data(value: unknown): unknown;
 }
 
+let last: { readonly key: string; readonly masking: Masking } | undefined;
+
+/** Mostly asked for the same names again and again. */
 export function maskingOf(names: readonly string[]): Masking {
+  const key = names.join("\n");
+  if (last?.key !== key) last = { key, masking: createMasking(names) };
+  return last.masking;
+}
+
+function createMasking(names: readonly string[]): Masking {
   const patterns = names.map((name) => name.toLowerCase().split("*"));
   const known = new Map<string, boolean>();
   const isSecret = (name: string): boolean => {

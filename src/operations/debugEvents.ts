@@ -24,7 +24,7 @@ import { Id, Json, Reason, Version } from "../model/fields.ts";
 import { maskingOf, SecretNames } from "../model/masking.ts";
 import { type Context, fail, sealedOperation } from "../operation.ts";
 import { all, type Body, change, changeEach, first, sql, step } from "../sql.ts";
-import { ended, lockDebug, notStopped, refuseEnded, saveDebug } from "./debugState.ts";
+import { debugTopic, ended, lockDebug, notStopped, refuseEnded, saveDebug } from "./debugState.ts";
 import { checkVersion } from "./versions.ts";
 
 const eventInput = z.strictObject({ ...eventFields, ...eventEffects });
@@ -66,9 +66,20 @@ export const applyEvent = sealedOperation({
         ${input.cut})`,
       sql`DELETE FROM debug_events WHERE debug_session_id = ${before.id} AND position <= ${before.next_position - context.limits.debugEvents}`,
     ]);
+    if (Object.keys(moved).length === 0) {
+      yield* noteEvent(before.id, input.seq, context);
+      return { applied: 1, state, stopEpoch };
+    }
     const after = yield* saveDebug(before, changes, context, op, op === "stop" ? { reason: changes.stop_reason } : {});
     return { applied: 1, state: after.state, stopEpoch: after.stop_epoch };
   },
+});
+
+/** Most events change nothing else. */
+const noteEvent = step(function* (id: string, seq: number, { now, wake }: Context) {
+  yield* change(sql`
+    UPDATE debug_sessions SET last_event = ${seq}, next_position = next_position + 1, revision = revision + 1, updated_at = ${now} WHERE id = ${id}`);
+  wake(debugTopic(id));
 });
 
 type Moved = Partial<DebugSessionRow> & { readonly op?: string };

@@ -74,8 +74,8 @@ suite("debug", { concurrency: 2 }, () => {
       assert.deepEqual([session?.state, session?.endReason], ["cancelled", "interrupted"]);
       const [debugSession] = (await store.debug.list({ sessionId: session?.id as string })).items;
       assert.equal(debugSession?.state, "terminated");
-      const { pid } = debugSession?.payload as { pid: number };
-      assert.ok(!isAlive(pid));
+      const payload = debugSession?.payload as { pid: number } | undefined;
+      assert.ok(payload !== undefined && !isAlive(payload.pid));
       for (const { state } of (await store.worktrees.list()).items) assert.ok(["idle", "dirty"].includes(state), state);
     });
   });
