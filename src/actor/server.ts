@@ -9,6 +9,7 @@ import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
 import type { Lane, Serving } from "../operation.ts";
 import { operations, servedOperations } from "../operations/table.ts";
+import type { Touched } from "../wire.ts";
 import { LastUsed } from "./lastUsed.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
@@ -31,7 +32,7 @@ export interface Server {
   connect(patterns?: readonly string[]): Inbox;
   serve(port: MessagePort, patterns?: readonly string[]): void;
   /** Another process has committed: calls that wait for it run again. */
-  touch(topics: readonly string[]): void;
+  touch(topics: Touched): void;
   /** Takes nothing more in, runs what is queued, closes the database. */
   close(): Promise<void>;
 }
@@ -59,7 +60,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
       limits,
       clock,
       epoch: driver.epoch,
-      dataVersion: shared ? () => driver.dataVersion() : undefined,
+      dataVersion: shared ? driver.dataVersion : undefined,
       onCommit(topics) {
         for (const other of mailboxes) if (other !== mailbox) other.touch(topics);
         onCommit?.(topics);
