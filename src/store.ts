@@ -10,7 +10,7 @@ import { createClient } from "./client.ts";
 import { systemClock, type TestClock } from "./clock.ts";
 import type { Driver, Synchronous } from "./drivers/driver.ts";
 import type { PostgresOptions } from "./drivers/postgresOpen.ts";
-import type { MigratePolicy } from "./drivers/sqliteFile.ts";
+import type { MigratePolicy, Role } from "./drivers/sqliteFile.ts";
 import { StoreError } from "./errors.ts";
 import { type Logger, logEvent, type StoreEvent } from "./events.ts";
 import { checkLimits, type Limits } from "./limits.ts";
@@ -31,6 +31,11 @@ export interface StoreOptions {
   /** The file grows no larger; beyond it writes fail storage_full. */
   readonly maxBytes?: number;
   readonly limits?: Partial<Limits>;
+  /**
+   * `server` (default) stays, and reaps what has run out. A `visitor` comes beside it for a few calls, as the command line does: it is not announced
+   * as another server of the file, and reaps nothing by itself.
+   */
+  readonly role?: Role;
   readonly logger?: Logger;
   readonly onEvent?: (event: StoreEvent) => void;
   /** Moves time in tests. */
@@ -46,15 +51,15 @@ export const defaultUrl = "sqlite:.artifacts/data/metadata.db";
  * Effect   a new file, mode 0600, in a folder made with mode 0700, or the tables in an empty database, when `migrate` is `create`
  */
 export async function openStore(options: StoreOptions = {}): Promise<OwnedStore> {
-  const limits = checkLimits(options.limits);
+  const { migrate = "create", synchronous = "full", role = "server", clock } = options;
+  const limits = checkLimits({ ...options.limits, ...(role === "visitor" ? { reapEveryMs: 0 } : {}) });
   const place = placeOf(options.url ?? (process.env.DEBUG_SERVER_DB_URL || defaultUrl));
   const onEvent = (event: StoreEvent): void => {
     options.onEvent?.(event);
     if (options.logger !== undefined) logEvent(options.logger, event);
   };
-  const { migrate = "create", synchronous = "full", clock } = options;
   const maxBytes = checkMaxBytes(options.maxBytes);
-  if (place.engine === "sqlite") return openFile({ path: place.path, limits, migrate, synchronous, maxBytes, clock: clock?.shared }, onEvent);
+  if (place.engine === "sqlite") return openFile({ path: place.path, limits, migrate, synchronous, maxBytes, role, clock: clock?.shared }, onEvent);
   if (maxBytes !== undefined) throw new StoreError("invalid_input", "maxBytes: only a SQLite file can be limited; limit PostgreSQL on its server");
   return openServer({ url: place.url, limits, migrate, synchronous, clock: clock ?? systemClock }, onEvent);
 }
@@ -114,6 +119,7 @@ export function shownUrl(url: string): string {
   if (placeOf(url).engine === "sqlite") return url;
   const shown = new URL(url);
   if (shown.password !== "") shown.password = "***";
+  for (const name of shown.searchParams.keys()) if (/pass|secret|token|key/i.test(name)) shown.searchParams.set(name, "***");
   return shown.href;
 }
 

@@ -14,6 +14,7 @@ import type { Driver, Synchronous } from "./driver.ts";
 import { createSqliteDriver, translate } from "./sqlite.ts";
 import { checkOurs, configure, connect, immediately, named, pragma, prepareFile, runBody } from "./sqliteConnection.ts";
 
+export type Role = "server" | "visitor";
 export type MigratePolicy = "create" | "never";
 
 export interface SqliteOptions {
@@ -27,6 +28,8 @@ export interface SqliteOptions {
   readonly synchronous: Synchronous;
   /** The file grows no larger; beyond it writes fail storage_full. */
   readonly maxBytes: number | undefined;
+  /** A `visitor` comes beside the server of a file for a moment: it does not announce itself, and leaves the WAL to the server. */
+  readonly role: Role;
   /** Told when another living process has the file open as a server. */
   onSecondServer(pid: number): void;
 }
@@ -43,7 +46,7 @@ export function openSqlite(options: SqliteOptions): Driver {
     configure(db, options, inMemory);
     ensureSchema(db, options);
     const epoch = nextEpoch(db, options);
-    const announced = inMemory ? undefined : announce(db, options);
+    const announced = inMemory || options.role === "visitor" ? undefined : announce(db, options);
     const facts = () => factsOf(db, inMemory ? undefined : path);
     return createSqliteDriver({ db, clock: options.clock, epoch, facts, close: () => closeSqlite(db, announced) });
   } catch (error) {
@@ -67,7 +70,8 @@ function ensureSchema(db: Database.Database, { clock, limits }: SqliteOptions): 
   requireHead(runBody(db, readHistory(sqliteCatalog, migrations)), migrations);
 }
 
-function nextEpoch(db: Database.Database, { limits }: SqliteOptions): number {
+function nextEpoch(db: Database.Database, { limits, role }: SqliteOptions): number {
+  if (role === "visitor") return Number(db.prepare("SELECT value FROM store_meta WHERE key = 'epoch'").pluck().get());
   return immediately(db, limits, () => {
     const { value } = db.prepare("UPDATE store_meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'epoch' RETURNING value").get() as { value: string };
     return Number(value);
