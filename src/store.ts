@@ -1,4 +1,5 @@
 // Opening a store, and attaching to one from another thread.
+import { resolve } from "node:path";
 import type { MessagePort } from "node:worker_threads";
 import type { DatabaseThreadData } from "./actor/database.ts";
 import { localStore } from "./actor/local.ts";
@@ -6,6 +7,8 @@ import { type OwnedStore, ownedStore, type Store, within } from "./actor/owner.t
 import { portBackend } from "./actor/ports.ts";
 import { createServer, matcher } from "./actor/server.ts";
 import { startDatabaseThread } from "./actor/supervisor.ts";
+import { notHere } from "./backup/advice.ts";
+import { backUpOnline } from "./backup/online.ts";
 import { createClient } from "./client.ts";
 import { systemClock, type TestClock } from "./clock.ts";
 import type { Driver, Synchronous } from "./drivers/driver.ts";
@@ -79,6 +82,8 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
       thread.serve(port, patterns);
     },
     liveness: () => thread.liveness(),
+    backup: (options = {}) =>
+      backUpOnline(data.path === ":memory:" ? data.path : resolve(data.path), options, (partial, watch) => thread.backUp(partial, watch)),
     async close() {
       await within(limits.closeMs, client.drain());
       await thread.close();
@@ -89,11 +94,13 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
 
 async function openServer(options: Omit<PostgresOptions, "onTouched">, onEvent: (event: StoreEvent) => void): Promise<OwnedStore> {
   // Loaded when it is asked for: most stores are files.
-  const { openPostgres } = await import("./drivers/postgresOpen.ts");
+  const [{ openPostgres }, { nameOf }] = await Promise.all([import("./drivers/postgresOpen.ts"), import("./drivers/postgresConnection.ts")]);
   const { drivers, clock, publish } = await openPostgres({ ...options, onTouched: (topics) => server.touch(topics) });
   const server = createServer({ drivers, clock, limits: options.limits, shared: true, onCommit: publish, onEvent });
   onEvent({ type: "opened", epoch: (drivers[0] as Driver).epoch });
-  return localStore(server, options.limits);
+  return localStore(server, options.limits, async () => {
+    throw notHere(nameOf(options.url), "dump");
+  });
 }
 
 /** The store behind a port that `store.connect` gave. */

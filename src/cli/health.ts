@@ -38,7 +38,7 @@ async function health(url: string): Promise<number> {
 /** A store that cannot be opened is not ready, whatever the reason; a URL that names none is a matter of usage. */
 async function look(url: string) {
   try {
-    const store = await openStore({ url, migrate: "never" });
+    const store = await openStore({ url, migrate: "never", role: "visitor" });
     try {
       return await store.maintenance.health();
     } finally {

@@ -2,15 +2,29 @@
 import { Command } from "commander";
 import { packageVersion } from "../package.ts";
 import { addAdmin } from "./admin.ts";
+import { addBackup } from "./backup.ts";
+import { addConfig, addInfo } from "./config.ts";
 import { addDemo } from "./demo.ts";
 import { addEntities } from "./entities.ts";
 import { exitCodeHelp, exitCodeOf, sentenceOf } from "./exit.ts";
 import { addHealth } from "./health.ts";
 import { addLogs } from "./logs.ts";
+import { addMaintenance } from "./maintenance.ts";
 import { addMigrate } from "./migrate.ts";
 import { harmless } from "./table.ts";
 
-const groups: readonly ((program: Command) => void)[] = [addDemo, addHealth, addMigrate, addAdmin, addEntities, addLogs];
+const groups: readonly ((program: Command) => void)[] = [
+  addDemo,
+  addHealth,
+  addMigrate,
+  addAdmin,
+  addEntities,
+  addLogs,
+  addBackup,
+  addMaintenance,
+  addInfo,
+  addConfig,
+];
 
 export async function main(argv: string[]): Promise<void> {
   process.stdout.on("error", ignoreNoReader);

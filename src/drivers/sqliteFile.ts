@@ -4,6 +4,7 @@ import { statfsSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, resolve } from "node:path";
 import type Database from "better-sqlite3";
+import { copyInSteps } from "../backup/sqliteSteps.ts";
 import type { Clock } from "../clock.ts";
 import type { Limits } from "../limits.ts";
 import { readMigrations } from "../migrate/files.ts";
@@ -12,7 +13,7 @@ import { applicationId, sqliteCatalog } from "../migrate/sqliteCatalog.ts";
 import type { DatabaseFacts } from "../operation.ts";
 import type { Driver, Synchronous } from "./driver.ts";
 import { createSqliteDriver, translate } from "./sqlite.ts";
-import { checkOurs, configure, connect, immediately, named, pragma, prepareFile, runBody } from "./sqliteConnection.ts";
+import { checkOurs, configure, connect, identityOf, immediately, isAlive, named, pragma, prepareFile, runBody, sqliteVersion } from "./sqliteConnection.ts";
 
 export type Role = "server" | "visitor";
 export type MigratePolicy = "create" | "never";
@@ -36,19 +37,39 @@ export interface SqliteOptions {
 
 /** Fails incompatible, storage_full, busy or corrupt, with a sentence that says what to do. */
 export function openSqlite(options: SqliteOptions): Driver {
+  for (;;) {
+    const driver = openOnce(options);
+    if (driver !== undefined) return driver;
+  }
+}
+
+/** Undefined when another file was put in the place of the one that was opened, before this connection kept it from that. */
+function openOnce(options: SqliteOptions): Driver | undefined {
   const inMemory = options.path === ":memory:";
   const path = inMemory ? options.path : resolve(options.path);
   const create = options.migrate === "create";
   if (!inMemory) prepareFile(path, create);
+  const identity = identityOf(path);
   const db = connect(path, options.limits.busyMs);
   try {
     checkOurs(db, path, create);
     configure(db, options, inMemory);
     ensureSchema(db, options);
+    if (identityOf(path) !== identity) {
+      db.close();
+      return undefined;
+    }
     const epoch = nextEpoch(db, options);
     const announced = inMemory || options.role === "visitor" ? undefined : announce(db, options);
     const facts = () => factsOf(db, inMemory ? undefined : path);
-    return createSqliteDriver({ db, clock: options.clock, epoch, facts, close: () => closeSqlite(db, announced) });
+    return createSqliteDriver({
+      db,
+      clock: options.clock,
+      epoch,
+      facts,
+      backUp: (target, watch) => copyInSteps(db, target, watch),
+      close: () => closeSqlite(db, announced),
+    });
   } catch (error) {
     db.close();
     throw named(translate(error), path);
@@ -102,14 +123,6 @@ function isDead(key: string): boolean {
   return key.split(" ")[1] === hostname() && !isAlive(pidOf(key));
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-}
-
 /** https://www.sqlite.org/pragma.html: sizes, and the settings that could silently not be in force. */
 const told = ["page_size", "page_count", "freelist_count", "max_page_count", "journal_mode", "synchronous", "foreign_keys", "auto_vacuum", "trusted_schema"];
 
@@ -119,7 +132,11 @@ function factsOf(db: Database.Database, path: string | undefined): DatabaseFacts
   const inFileBytes = ((max_page_count as number) - (page_count as number) + (freelist_count as number)) * (page_size as number);
   const walBytes = path === undefined ? 0 : (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0);
   const onDiskBytes = path === undefined ? Number.POSITIVE_INFINITY : freeBytesOf(dirname(path));
-  return { schemaHead: readHead(), leftBytes: Math.min(inFileBytes, onDiskBytes), figures: { engine: "sqlite", ...figures, wal_bytes: walBytes } };
+  return {
+    schemaHead: readHead(),
+    leftBytes: Math.min(inFileBytes, onDiskBytes),
+    figures: { engine: "sqlite", sqlite_version: sqliteVersion(db), ...figures, wal_bytes: walBytes },
+  };
 }
 
 function freeBytesOf(folder: string): number {
