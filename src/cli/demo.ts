@@ -1,6 +1,7 @@
 // debug-server-db demo: its options and examples; what it does is in demo/.
 import { type Command, Option } from "commander";
 import { runDemo } from "./demo/run.ts";
+import { exitCodeHelp } from "./exit.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 import { urlOption } from "./url.ts";
 import { wholeNumber } from "./wholeNumber.ts";
@@ -23,7 +24,7 @@ export function addDemo(program: Command): void {
     .addOption(new Option("--commits <number>", "how many of the newest commits").default(5).argParser(wholeNumber(1, 500)))
     .option("--command <argv...>", "a program, and its arguments, to run on each commit besides git show and node --version")
     .addOption(urlOption())
-    .addHelpText("after", examples)
+    .addHelpText("after", `${examples}\n${exitCodeHelp}`)
     .action(async (rest: string[], flags: DemoFlags, command: Command) => {
       if (rest.length > 0 && flags.command === undefined) tooMany(command, rest);
       if (flags.command?.[0] === "") command.error("error: option '--command <argv...>' names no program.");

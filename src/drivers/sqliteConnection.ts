@@ -46,7 +46,8 @@ function makeFolder(path: string): void {
 }
 
 export function fileError(error: NodeJS.ErrnoException, path: string): StoreError {
-  if (error.code === "ENOSPC" || error.code === "EDQUOT") return new StoreError("storage_full", `${path}: no space left`, { cause: error });
+  if (error.code === "ENOSPC" || error.code === "EDQUOT" || error.code === "EFBIG")
+    return new StoreError("storage_full", `${path}: no space left`, { cause: error });
   const reasons: Record<string, string> = {
     EACCES: "permission denied",
     EPERM: "permission denied",

@@ -43,7 +43,7 @@ export function openSqlite(options: SqliteOptions): Driver {
   }
 }
 
-/** Undefined when another file was put in the place of the one that was opened, before this connection kept it from that. */
+/** Undefined when a restore put another file in the place of the one that was opened. */
 function openOnce(options: SqliteOptions): Driver | undefined {
   const inMemory = options.path === ":memory:";
   const path = inMemory ? options.path : resolve(options.path);
@@ -54,11 +54,12 @@ function openOnce(options: SqliteOptions): Driver | undefined {
   try {
     checkOurs(db, path, create);
     configure(db, options, inMemory);
-    ensureSchema(db, options);
+    // In WAL it has a lock until it closes, so that from now on the file keeps its name. Nothing was written yet.
     if (identityOf(path) !== identity) {
       db.close();
       return undefined;
     }
+    ensureSchema(db, options);
     const epoch = nextEpoch(db, options);
     const announced = inMemory || options.role === "visitor" ? undefined : announce(db, options);
     const facts = () => factsOf(db, inMemory ? undefined : path);
@@ -72,6 +73,8 @@ function openOnce(options: SqliteOptions): Driver | undefined {
     });
   } catch (error) {
     db.close();
+    // SQLite switches no file to WAL that has lost its name: https://www.sqlite.org/rescode.html#readonly_dbmoved
+    if (identityOf(path) !== identity && identityOf(path) !== undefined) return undefined;
     throw named(translate(error), path);
   }
 }

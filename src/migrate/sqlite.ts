@@ -6,7 +6,7 @@ import type Database from "better-sqlite3";
 import type { Backup } from "../backup/manifest.ts";
 import { backUpSqlite, copySqlite, removeBackup } from "../backup/sqlite.ts";
 import { translate } from "../drivers/sqlite.ts";
-import { checkOurs, configure, connect, named, prepareFile, runBody } from "../drivers/sqliteConnection.ts";
+import { checkOurs, configure, connect, identityOf, named, prepareFile, runBody } from "../drivers/sqliteConnection.ts";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
 import { type Engine, type EngineTransaction, letSignalIn, type Run, type Safety, type Waiting, waitFor } from "./engine.ts";
@@ -22,6 +22,7 @@ export interface SqliteEngineOptions extends Waiting {
 export function openSqliteEngine(options: SqliteEngineOptions): Engine {
   const path = resolve(options.path);
   prepareFile(path, options.create);
+  const identity = identityOf(path);
   const db = connect(path, defaultLimits.busyMs);
   try {
     checkOurs(db, path, options.create);
@@ -29,10 +30,11 @@ export function openSqliteEngine(options: SqliteEngineOptions): Engine {
     db.close();
     throw named(translate(error), path);
   }
-  return createEngine(db, path, options);
+  return createEngine(db, path, options, identity);
 }
 
-function createEngine(db: Database.Database, path: string, waiting: Waiting): Engine {
+/** `identity`: of the file that was opened. */
+function createEngine(db: Database.Database, path: string, waiting: Waiting, identity?: string): Engine {
   const inMemory = path === ":memory:";
   const run: Run = async (body) => {
     await letSignalIn(waiting);
@@ -46,6 +48,7 @@ function createEngine(db: Database.Database, path: string, waiting: Waiting): En
         const settings = { synchronous: "full", maxBytes: undefined, limits: { busyGiveUpMs: waiting.lockTimeoutMs } } as const;
         if (!inMemory) requireWritable(path);
         configure(db, settings, inMemory);
+        if (identity !== undefined && identityOf(path) !== identity) throw new StoreError("busy", "a backup was restored in its place meanwhile: try again");
         // It cannot change inside a transaction, and rebuilding a table drops one that others refer to: https://www.sqlite.org/lang_altertable.html#otheralter
         db.pragma("foreign_keys = OFF");
         return await withBackups(path, (backUp) =>
