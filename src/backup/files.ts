@@ -1,6 +1,6 @@
 // Files that are to stay: synced before they are trusted, hashed in pieces, for their owner alone.
 import { createHash } from "node:crypto";
-import { closeSync, constants, fsyncSync, openSync, readSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, fsyncSync, openSync, readSync, writeFileSync, writeSync } from "node:fs";
 import { fileError } from "../drivers/sqliteConnection.ts";
 
 /** Told between two pieces of work. `check` throws when somebody wants it to end. */
@@ -35,12 +35,12 @@ export interface Digest {
   readonly sha256: string;
 }
 
-export function digest(path: string, watch: Watch = {}, totalBytes = 0): Digest {
-  return readThrough(path, () => undefined, "checking", watch, totalBytes);
+export function digest(path: string, watch: Watch = {}): Digest {
+  return readThrough(path, () => undefined, "checking", watch);
 }
 
 /** Copies to a path where nothing is, 0600, synced. What it gives is of the bytes that were written. */
-export function copyPrivate(source: string, target: string, watch: Watch = {}, totalBytes = 0): Digest {
+export function copyPrivate(source: string, target: string, watch: Watch = {}): Digest {
   const to = openPrivate(target);
   try {
     const found = readThrough(
@@ -50,7 +50,6 @@ export function copyPrivate(source: string, target: string, watch: Watch = {}, t
       },
       "copying",
       watch,
-      totalBytes,
     );
     fsyncSync(to);
     return found;
@@ -62,10 +61,11 @@ export function copyPrivate(source: string, target: string, watch: Watch = {}, t
 }
 
 /** In pieces, because a database may be larger than the memory. */
-function readThrough(path: string, take: (piece: Uint8Array) => void, phase: Progress["phase"], watch: Watch, totalBytes: number): Digest {
+function readThrough(path: string, take: (piece: Uint8Array) => void, phase: Progress["phase"], watch: Watch): Digest {
   const hash = createHash("sha256");
   const piece = Buffer.allocUnsafe(1_048_576);
   const fd = openSync(path, O_RDONLY | O_NOFOLLOW);
+  const totalBytes = fstatSync(fd).size;
   let bytes = 0;
   try {
     for (let length = readSync(fd, piece); length > 0; length = readSync(fd, piece)) {

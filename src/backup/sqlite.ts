@@ -1,5 +1,5 @@
 // A copy of a SQLite file that can be trusted: made in one piece, looked through, synced, and only then given its name and its manifest.
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import Database from "better-sqlite3";
 import { translate } from "../drivers/sqlite.ts";
@@ -105,6 +105,7 @@ export function manifestOf(
   { source, reason, now = new Date(), expected, watch = {} }: Omit<Unfinished, "partial" | "target">,
 ): BackupManifest {
   watch.check?.();
+  watch.onProgress?.({ phase: "checking", doneBytes: 0, totalBytes: statSync(path).size });
   const found = prove(path, expected);
   sync(path);
   return { format: 1, file, createdAt: now.toISOString(), source, reason, ...digest(path, watch), ...found, packageVersion };

@@ -58,7 +58,7 @@ export function restoreSqlite({ backup: name, path: asked, keep, watch = {}, onS
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     removeAbandoned(path);
-    requireDigest(from.path, from.manifest, copyPrivate(from.path, partial, watch, from.manifest.bytes));
+    requireDigest(from.path, from.manifest, copyPrivate(from.path, partial, watch));
     const pending = usable(partial, from.path);
     onStep("copied");
     const kept = present ? replace(path, partial, keep, { watch, onStep }) : place(path, partial, onStep);

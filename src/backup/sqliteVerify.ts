@@ -17,7 +17,7 @@ import { type Contents, lookThrough } from "./sqlite.ts";
  * Cost     reads the file twice
  */
 export function verifyBackup({ path, manifest }: Backup, watch: Watch = {}): Contents {
-  requireDigest(path, manifest, digest(path, watch, manifest.bytes));
+  requireDigest(path, manifest, digest(path, watch));
   watch.check?.();
   const found = inspect(path, lookThrough);
   const differing = Object.keys({ ...manifest.rows, ...found.rows }).find((table) => manifest.rows[table] !== found.rows[table]);

@@ -11,13 +11,13 @@ const quietMs = 1_000;
 const redrawMs = 100;
 const cells = 24;
 
-export function createProgressBar(stream: NodeJS.WriteStream, quiet: boolean): ProgressBar {
-  const startedAtMs = performance.now();
-  let drawnAtMs = 0;
+export function createProgressBar(stream: Pick<NodeJS.WriteStream, "isTTY" | "write">, quiet: boolean, now = () => performance.now()): ProgressBar {
+  const startedAtMs = now();
+  let drawnAtMs = Number.NEGATIVE_INFINITY;
   let drawn = false;
   return {
     show(phase, doneBytes, totalBytes) {
-      const nowMs = performance.now();
+      const nowMs = now();
       if (quiet || !stream.isTTY || nowMs - startedAtMs < quietMs || nowMs - drawnAtMs < redrawMs) return;
       drawnAtMs = nowMs;
       drawn = true;
@@ -29,7 +29,7 @@ export function createProgressBar(stream: NodeJS.WriteStream, quiet: boolean): P
   };
 }
 
-export function lineOf(phase: string, doneBytes: number, totalBytes: number): string {
+function lineOf(phase: string, doneBytes: number, totalBytes: number): string {
   const share = totalBytes === 0 ? 0 : Math.min(1, doneBytes / totalBytes);
   const full = Math.round(share * cells);
   return `${phase.padEnd(8)} [${"#".repeat(full)}${"-".repeat(cells - full)}] ${String(Math.floor(share * 100)).padStart(3)} %  ${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}`;
