@@ -154,9 +154,8 @@ async function withBackups<Result>(path: string, work: (backUp: EngineTransactio
   }
 }
 
-/** An old -wal beside a restored file would be read into it. */
 function safetyOf(path: string, { path: copy, manifestPath, manifest: { bytes, sha256 } }: Backup): Safety {
-  const restore = [`rm -f ${quote(`${path}-wal`)} ${quote(`${path}-shm`)}`, `cp ${quote(copy)} ${quote(path)}`];
+  const restore = [`debug-server-db backup restore ${quote(copy)} --url ${quote(`sqlite:${path}`)}`];
   return { made: true, path: copy, manifestPath, bytes, sha256, restore };
 }
 
