@@ -149,7 +149,7 @@ const budgetMs = 60_000;
 
 function openDriver(path: string) {
   const limits = { ...defaultLimits, logBytes };
-  const file = { path, migrate: "never", synchronous: "full", maxBytes: undefined, role: "server" } as const;
+  const file = { path, migrate: "never", synchronous: "full", maxBytes: undefined } as const;
   return { limits, opened: openSqlite({ ...file, limits, clock: systemClock, onSecondServer: () => undefined }) };
 }
 

@@ -1,16 +1,20 @@
 // Operations and a backend become an object with one async method for each operation. Validation and decoding happen here, on the caller's
 // thread. Knows no thread, port or database.
+import { Courier, type Outgoing } from "./courier.ts";
 import type { AnyOperation, OperationTable } from "./dispatch.ts";
-import { type ErrorCode, fromWireFailure, type Outcome, StoreError } from "./errors.ts";
+import { fromWireFailure, StoreError } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import { hashRequest } from "./model/requestHash.ts";
 import { checkCaller, type Idempotency, type Operation } from "./operation.ts";
-import type { Answer, Backend, Envelope, Reply, WireCaller } from "./wire.ts";
+import type { Answer, Backend, WireCaller } from "./wire.ts";
 
 export interface CallOptions {
   /** Stops waiting for the call; it is cancelled if it has not run yet, and the error's outcome says so. */
   readonly signal?: AbortSignal;
-  /** Fails deadline_exceeded after so many milliseconds; 30 000 unless set, plus what the input says to wait. */
+  /**
+   * Fails deadline_exceeded after so many milliseconds; 30 000 unless set, plus what the input says to wait. Of an iteration: for each of its
+   * pages. More than 2 147 483 647 are as many.
+   */
   readonly timeoutMs?: number;
   /** For the audit rows. */
   readonly actor?: string;
@@ -51,68 +55,66 @@ export type ClientOf<Table extends OperationTable> = MethodsOf<Table> & {
   atomically<Results extends unknown[] = any[]>(record: (tx: RecordersOf<Table>) => void, options?: CallOptions): Promise<Results>;
 };
 
-/** A call on its way. */
-interface Outgoing {
-  readonly name: string;
-  readonly operation: AnyOperation;
-  readonly wire: readonly unknown[];
-  readonly caller: WireCaller;
-  /** What the operation wants back with the answer; it never travels. */
-  readonly kept: unknown;
-}
-
-/** What was sent, or will be, as one unit of an envelope: one call, or all of an atomic one. */
-interface Parcel {
-  readonly calls: readonly Outgoing[];
-  readonly atomic: boolean;
-  readonly alone: boolean;
-  /** It has a deadline of its own. */
-  readonly guarded: boolean;
-  readonly bytes: number;
-  readonly settle: (answers: readonly Answer[]) => void;
-  /** Why it was given up, while it is not settled. */
-  givenUp: ErrorCode | undefined;
-  settled: boolean;
-  envelopeId: number | undefined;
-  slot: number;
-  stop: () => void;
-}
-
 export interface Client<Table extends OperationTable> {
   readonly methods: ClientOf<Table>;
-  /** Refuses new calls, and resolves when those that were made are answered; calls that wait for something are not waited for. */
+  /** Refuses new calls, and resolves when those that were made are settled; calls that wait for something are not waited for. */
   drain(): Promise<void>;
 }
 
-export function createClient<const Table extends OperationTable>(operations: Table, backend: Backend, limits: Limits): Client<Table> {
-  const courier = new Courier(backend, limits);
+/** `reconnect` gives another backend when the one before is lost; without it the client is lost too. */
+export function createClient<const Table extends OperationTable>(
+  operations: Table,
+  backend: Backend,
+  limits: Limits,
+  reconnect?: () => Backend,
+): Client<Table> {
+  let current = new Courier(backend, limits);
+  let draining = false;
+  const courier = (): Courier => {
+    if (current.lost && !draining && reconnect !== undefined) current = new Courier(reconnect(), limits);
+    return current;
+  };
   const methods = mapTable(operations, (name, operation) => {
-    if (operation.stream !== undefined) return (input: unknown = {}, options: CallOptions = {}) => stream(courier, name, operation, input, options);
-    return (input: unknown = {}, options: CallOptions = {}) => call(courier, name, operation, input, options);
+    const calling: Calling = { courier, limits, name, operation };
+    const make = operation.stream !== undefined ? stream : operation.again !== undefined ? callInSteps : call;
+    return (input: unknown = {}, options: CallOptions = {}) => make(calling, input, options);
   });
   const atomically = async (record: (tx: RecordersOf<Table>) => unknown, options: CallOptions = {}) => {
-    const calls: Outgoing[] = [];
-    const inputs: unknown[] = [];
-    const tx = mapTable(operations, (name, operation) => (input: unknown = {}, own: CallOptions = {}) => {
-      if (operation.again !== undefined) throw new StoreError("invalid_input", `${name} works in steps, and cannot be part of atomically`, { operation: name });
-      const one = outgoing(name, operation, input, { ...options, idempotencyKey: undefined, ...own });
-      calls.push(one);
-      inputs.push(name, input);
-    });
-    const returned = record(tx as RecordersOf<Table>);
-    if (returned instanceof Promise) {
-      returned.catch(() => undefined);
-      throw new StoreError("invalid_input", "atomically: the calls are recorded synchronously, so the function must not be async");
-    }
+    const calls = recordCalls(operations, record, options);
     if (calls.length === 0) return [];
-    const answers = await courier.send(keyedTogether(calls, inputs, options), true, options);
+    const answers = await courier().send(calls, true, options);
     return calls.map(({ name, operation, kept }, index) => {
       const [ok, wire] = answers[index] ?? (answers[0] as Answer);
       if (!ok) throw fromWireFailure(wire, (wire[3] as { operation?: string }).operation ?? name);
       return operation.open(operation.output.fromWire(wire), kept);
     });
   };
-  return { methods: { ...methods, atomically } as unknown as ClientOf<Table>, drain: () => courier.drain() };
+  const drain = (): Promise<void> => {
+    draining = true;
+    return current.drain();
+  };
+  return { methods: { ...methods, atomically } as unknown as ClientOf<Table>, drain };
+}
+
+/** A call that is made after the recorder has returned would be sent by nobody, so it throws. */
+function recordCalls<Table extends OperationTable>(operations: Table, record: (tx: RecordersOf<Table>) => unknown, options: CallOptions): readonly Outgoing[] {
+  const calls: Outgoing[] = [];
+  const inputs: unknown[] = [];
+  let over = false;
+  const tx = mapTable(operations, (name, operation) => (input: unknown = {}, own: CallOptions = {}) => {
+    if (over) throw new StoreError("invalid_input", `${name} was called on a transaction that is over`, { operation: name });
+    if (operation.again !== undefined) throw new StoreError("invalid_input", `${name} works in steps, and cannot be part of atomically`, { operation: name });
+    calls.push(outgoing(name, operation, input, { ...options, idempotencyKey: undefined, ...own }));
+    inputs.push(name, input);
+  });
+  try {
+    const returned = record(tx as RecordersOf<Table>);
+    if (!(returned instanceof Promise)) return keyedTogether(calls, inputs, options);
+    returned.catch(() => undefined);
+    throw new StoreError("invalid_input", "atomically: the calls are recorded synchronously, so the function must not be async");
+  } finally {
+    over = true;
+  }
 }
 
 function mapTable<Value>(table: OperationTable, make: (name: string, operation: AnyOperation) => Value): Record<string, Record<string, Value>> {
@@ -124,31 +126,46 @@ function mapTable<Value>(table: OperationTable, make: (name: string, operation: 
   );
 }
 
+/** One method: what it calls, and by whom. */
+interface Calling {
+  readonly courier: () => Courier;
+  readonly limits: Limits;
+  readonly name: string;
+  readonly operation: AnyOperation;
+}
+
 /** The error is made here, after an await, so that V8's async stack trace names the caller without a capture for every call. */
-async function call(courier: Courier, name: string, operation: AnyOperation, input: unknown, options: CallOptions): Promise<unknown> {
-  for (let next = input; ; ) {
-    const sent = outgoing(name, operation, next, options);
-    const [answer] = await courier.send([sent], false, options);
-    const [ok, wire] = answer as Answer;
-    if (!ok) throw fromWireFailure(wire, name);
-    const output = operation.open(operation.output.fromWire(wire), sent.kept);
-    const more = operation.again?.(next, output);
-    if (more === undefined) return output;
-    next = more;
+async function call({ courier, name, operation }: Calling, input: unknown, options: CallOptions): Promise<unknown> {
+  const sent = outgoing(name, operation, input, options);
+  const [answer] = await courier().send([sent], false, options);
+  const [ok, wire] = answer as Answer;
+  if (!ok) throw fromWireFailure(wire, name);
+  return operation.open(operation.output.fromWire(wire), sent.kept);
+}
+
+/** All steps together have one deadline, and a failure of a later one leaves what the earlier ones did. */
+async function callInSteps(calling: Calling, input: unknown, options: CallOptions): Promise<unknown> {
+  const { timeoutMs = calling.limits.callMs } = options;
+  const overAtMs = performance.now() + timeoutMs;
+  for (let [step, next, leftMs] = [1, input, timeoutMs]; ; step++) {
+    try {
+      const output = await call(calling, next, { ...options, timeoutMs: leftMs });
+      next = calling.operation.again?.(next, output);
+      if (next === undefined) return output;
+    } catch (error) {
+      if (step === 1 || !(error instanceof StoreError)) throw error;
+      const { code, message, details, operation } = error;
+      throw new StoreError(code, message, { outcome: "unknown", details, cause: error, ...(operation === undefined ? {} : { operation }) });
+    }
+    leftMs = Math.max(0, overAtMs - performance.now());
   }
 }
 
-async function* stream(
-  courier: Courier,
-  name: string,
-  operation: AnyOperation,
-  input: unknown,
-  options: CallOptions,
-): AsyncGenerator<unknown, void, undefined> {
+async function* stream(calling: Calling, input: unknown, options: CallOptions): AsyncGenerator<unknown, void, undefined> {
   for (let next: unknown = input; next !== undefined; ) {
-    const page = await call(courier, name, operation, next, options);
-    yield* operation.stream?.items(page) ?? [];
-    next = operation.stream?.next(next, page);
+    const page = await call(calling, next, options);
+    yield* calling.operation.stream?.items(page) ?? [];
+    next = calling.operation.stream?.next(next, page);
   }
 }
 
@@ -157,7 +174,7 @@ type OutgoingOptions = { readonly [Name in keyof CallOptions]?: CallOptions[Name
 function outgoing(name: string, operation: AnyOperation, input: unknown, { actor, requestId, idempotencyKey: key }: OutgoingOptions): Outgoing {
   try {
     const { sent, kept } = operation.seal(input);
-    const wire = operation.encode(sent).map(compact);
+    const wire = operation.encode(sent).map(copyBytes);
     // Reads need no key, and every step of what works in steps is the same request.
     const keyed = key !== undefined && operation.access === "write" && operation.again === undefined;
     const idempotency = keyed ? { key, request: hashRequest(input) } : undefined;
@@ -191,266 +208,7 @@ function keyedTogether(calls: readonly Outgoing[], inputs: readonly unknown[], {
   });
 }
 
-/** Gathers the calls of one tick into messages, keeps count of what is under way, and settles every call exactly once. */
-class Courier {
-  readonly #backend: Backend;
-  readonly #limits: Limits;
-  readonly #underWay = new Set<Parcel>();
-  #waiting: Parcel[] = [];
-  #calls = 0;
-  #bytes = 0;
-  #nextEnvelopeId = 1;
-  #draining = false;
-  #onDrained: (() => void) | undefined;
-  #lost: string | undefined;
-
-  constructor(backend: Backend, limits: Limits) {
-    this.#backend = backend;
-    this.#limits = limits;
-    backend.onLost((reason) => this.#lose(reason));
-  }
-
-  send(calls: readonly Outgoing[], atomic: boolean, { signal, timeoutMs }: CallOptions): Promise<readonly Answer[]> {
-    const bytes = calls.reduce((sum, { wire }) => sum + weigh(wire), 0);
-    this.#refuse(calls, bytes, signal);
-    return new Promise((settle) => {
-      const alone = atomic || (calls[0] as Outgoing).operation.waits;
-      const guarded = signal !== undefined || timeoutMs !== undefined || alone;
-      const parcel: Parcel = {
-        calls,
-        atomic,
-        alone,
-        guarded,
-        bytes,
-        settle,
-        givenUp: undefined,
-        settled: false,
-        envelopeId: undefined,
-        slot: 0,
-        stop: () => undefined,
-      };
-      const afterMs = timeoutMs ?? this.#limits.callMs + waitMsOf(calls);
-      if (guarded) parcel.stop = this.#guard(parcel, signal, afterMs);
-      this.#calls += calls.length;
-      this.#bytes += bytes;
-      if (this.#waiting.length === 0) process.nextTick(() => this.#flush());
-      this.#waiting.push(parcel);
-    });
-  }
-
-  drain(): Promise<void> {
-    this.#draining = true;
-    return new Promise((resolve) => {
-      this.#onDrained = resolve;
-      this.#checkDrained();
-    });
-  }
-
-  #checkDrained(): void {
-    const open = [...this.#waiting, ...this.#underWay].some(({ calls, settled }) => !settled && !calls.some(({ operation }) => operation.waits));
-    if (!open) this.#onDrained?.();
-  }
-
-  #refuse(calls: readonly Outgoing[], bytes: number, signal: AbortSignal | undefined): void {
-    const operation = (calls[0] as Outgoing).name;
-    if (this.#draining) throw new StoreError("closed", "the store is closed", { operation });
-    if (this.#lost !== undefined) throw new StoreError("closed", this.#lost, { operation });
-    if (signal?.aborted) throw new StoreError("aborted", undefined, { operation, cause: signal.reason });
-    const { queueCalls, queueBytes, groupCalls, groupMs, envelopeBytes } = this.#limits;
-    if (bytes > envelopeBytes) throw new StoreError("invalid_input", `one message may hold ${envelopeBytes} bytes, not ${bytes}`, { operation });
-    if (this.#calls + calls.length <= queueCalls && this.#bytes + bytes <= queueBytes) return;
-    const retryAfterMs = Math.ceil((this.#calls / groupCalls + 1) * groupMs);
-    throw new StoreError("overloaded", undefined, { operation, details: { retryAfterMs, queuedCalls: this.#calls, queuedBytes: this.#bytes } });
-  }
-
-  /** Runs after everything that this tick set off, so that calls made by the receivers of one reply share the next message. */
-  #flush(): void {
-    const parcels = this.#waiting;
-    this.#waiting = [];
-    let together: Parcel[] = [];
-    let bytes = 0;
-    for (const parcel of parcels) {
-      const full = together.length >= this.#limits.groupCalls || bytes + parcel.bytes > this.#limits.envelopeBytes;
-      if (together.length > 0 && (parcel.alone || full)) {
-        this.#dispatch(together);
-        together = [];
-        bytes = 0;
-      }
-      if (parcel.settled) continue;
-      if (parcel.alone) this.#dispatch([parcel]);
-      else {
-        together.push(parcel);
-        bytes += parcel.bytes;
-      }
-    }
-    if (together.length > 0) this.#dispatch(together);
-  }
-
-  #dispatch(parcels: readonly Parcel[]): void {
-    const id = this.#nextEnvelopeId++;
-    const calls: unknown[] = [];
-    if (this.#underWay.size === 0) this.#backend.hold(true);
-    for (const [slot, run] of runsOf(parcels).entries()) {
-      for (const parcel of run) {
-        parcel.envelopeId = id;
-        parcel.slot = slot;
-        this.#underWay.add(parcel);
-      }
-      for (const { name, wire, caller } of joined(run)) calls.push(name, wire, caller);
-    }
-    const atomic = (parcels[0] as Parcel).atomic;
-    const envelope: Envelope = [id, atomic, calls];
-    // One timer for the calls that named no deadline of their own.
-    const timer = setTimeout(() => {
-      for (const parcel of parcels) if (!parcel.guarded) this.#giveUp(parcel, "deadline_exceeded");
-    }, this.#limits.callMs);
-    // The backend holds the event loop while calls are under way; when it is lost, nothing is left to wait for.
-    timer.unref();
-    this.#backend.send(envelope).then(
-      (reply) => {
-        clearTimeout(timer);
-        this.#receive(parcels, reply);
-      },
-      (error: unknown) => {
-        clearTimeout(timer);
-        this.#unsent(parcels, error);
-      },
-    );
-  }
-
-  #receive(parcels: readonly Parcel[], [, , answers]: Reply): void {
-    for (const parcel of parcels) {
-      const own: Answer[] = [];
-      const end = Math.min(parcel.slot + parcel.calls.length, answers.length / 2);
-      for (let at = parcel.slot; at < end; at++) own.push([answers[at * 2], answers[at * 2 + 1]] as unknown as Answer);
-      this.#settle(parcel, own);
-    }
-  }
-
-  /** The message could not be cloned. Sent one by one, the calls that can be are not held up by the one that cannot. */
-  #unsent(parcels: readonly Parcel[], error: unknown): void {
-    if (parcels.length > 1) {
-      for (const parcel of parcels) this.#dispatch([parcel]);
-      return;
-    }
-    const message = `the input cannot be sent: ${error instanceof Error ? error.message : String(error)}`;
-    for (const parcel of parcels) this.#fail(parcel, "invalid_input", message, "not_run");
-  }
-
-  #settle(parcel: Parcel, answers: readonly Answer[]): void {
-    if (this.#underWay.delete(parcel)) {
-      if (this.#underWay.size === 0) this.#backend.hold(false);
-    }
-    this.#calls -= parcel.calls.length;
-    this.#bytes -= parcel.bytes;
-    if (parcel.settled) return;
-    parcel.settled = true;
-    if (this.#draining) this.#checkDrained();
-    parcel.stop();
-    const [first] = answers;
-    // The other side confirms that the call has not run.
-    if (parcel.givenUp !== undefined && first !== undefined && !first[0] && first[1][0] === "aborted") {
-      parcel.settle([[false, [parcel.givenUp, givenUpMessage(parcel.givenUp), "not_run", {}]]]);
-    } else parcel.settle(answers);
-  }
-
-  #fail(parcel: Parcel, code: ErrorCode, message: string, outcome: Outcome): void {
-    this.#settle(parcel, [[false, [code, message, outcome, {}]]]);
-  }
-
-  #guard(parcel: Parcel, signal: AbortSignal | undefined, afterMs: number): () => void {
-    const abort = () => this.#giveUp(parcel, "aborted");
-    signal?.addEventListener("abort", abort, { once: true });
-    const timer = setTimeout(() => this.#giveUp(parcel, "deadline_exceeded"), afterMs);
-    return () => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", abort);
-    };
-  }
-
-  /** Asks the other side to drop the call, and waits a moment to learn whether it had run. */
-  #giveUp(parcel: Parcel, code: ErrorCode): void {
-    if (parcel.settled || parcel.givenUp !== undefined) return;
-    parcel.givenUp = code;
-    if (parcel.envelopeId === undefined) {
-      this.#fail(parcel, code, givenUpMessage(code), "not_run");
-      return;
-    }
-    this.#backend.cancel(parcel.envelopeId, parcel.slot);
-    const timer = setTimeout(() => {
-      if (parcel.settled) return;
-      // It stays counted until its answer arrives: a side that answers nothing must not be sent ever more.
-      parcel.settled = true;
-      parcel.settle([[false, [code, givenUpMessage(code), outcomeOf(parcel), {}]]]);
-    }, this.#limits.settleGraceMs);
-    parcel.stop();
-    parcel.stop = () => clearTimeout(timer);
-  }
-
-  #lose(reason: string): void {
-    if (this.#lost !== undefined) return;
-    this.#lost = reason;
-    for (const parcel of this.#waiting) if (!parcel.settled) this.#fail(parcel, "closed", reason, "not_run");
-    this.#waiting = [];
-    for (const parcel of [...this.#underWay]) this.#fail(parcel, "closed", reason, outcomeOf(parcel));
-  }
-}
-
-/** Neighbours that can be sent as one call, together; never one past another, because the calls of a client run in order. */
-function runsOf(parcels: readonly Parcel[]): Parcel[][] {
-  const runs: Parcel[][] = [];
-  for (const parcel of parcels) {
-    const run = runs.at(-1);
-    if (run !== undefined && continues(run, parcel)) run.push(parcel);
-    else runs.push([parcel]);
-  }
-  return runs;
-}
-
-/** A call with a deadline or a signal of its own can be given up alone, so it goes alone. */
-function continues(run: readonly Parcel[], { calls, guarded }: Parcel): boolean {
-  const [first, last, next] = [run[0]?.calls[0], run.at(-1)?.calls[0], calls[0]] as [Outgoing, Outgoing, Outgoing];
-  const { joining } = next.operation;
-  // A key stands for one call.
-  if (last.caller?.[2] !== undefined || next.caller?.[2] !== undefined) return false;
-  if (joining === undefined || last.operation !== next.operation || guarded || run[0]?.guarded) return false;
-  if (last.caller?.[0] !== next.caller?.[0] || last.caller?.[1] !== next.caller?.[1]) return false;
-  return joining.follows(next.wire, last.wire, first.wire);
-}
-
-function joined(run: readonly Parcel[]): readonly Outgoing[] {
-  const { calls } = run[0] as Parcel;
-  const [head] = calls as readonly [Outgoing];
-  if (run.length === 1 || head.operation.joining === undefined) return calls;
-  return [{ ...head, wire: head.operation.joining.join(run.map((parcel) => (parcel.calls[0] as Outgoing).wire)) }];
-}
-
-/** Of a call whose answer is lost. A read changes nothing, whether it ran or not. */
-function outcomeOf({ calls }: Parcel): Outcome {
-  return calls.every(({ operation }) => operation.access === "read") ? "not_run" : "unknown";
-}
-
-function givenUpMessage(code: ErrorCode): string {
-  return code === "aborted" ? "the caller's signal fired" : "the time given to the call is over";
-}
-
-function waitMsOf(calls: readonly Outgoing[]): number {
-  return calls.reduce((sum, { operation, wire }) => sum + (operation.waits ? operation.waitMs(operation.decode(wire)) : 0), 0);
-}
-
-/** Structured clone copies the whole buffer below a view, and small Buffers are views into a shared one. */
-function compact(value: unknown): unknown {
-  return value instanceof Uint8Array && value.byteLength < value.buffer.byteLength ? new Uint8Array(value) : value;
-}
-
-/** Roughly what travels: strings and bytes. */
-function weigh(wire: readonly unknown[]): number {
-  let sum = 16;
-  for (const value of wire) {
-    if (typeof value === "string") sum += value.length;
-    else if (value instanceof Uint8Array) sum += value.byteLength;
-    else if (Array.isArray(value)) sum += weigh(value);
-    else if (value !== null && typeof value === "object") sum += weigh(Object.values(value));
-  }
-  return sum;
+/** The caller may use its buffer again, or hand it on, before the call is sent. And sent as it is, a view takes all that it looks into along. */
+function copyBytes(value: unknown): unknown {
+  return value instanceof Uint8Array ? new Uint8Array(value) : value;
 }

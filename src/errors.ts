@@ -29,7 +29,11 @@ export const errorCodes = {
   scope_missing: { retryable: false, means: "the token does not cover details.missing", mend: "use a token with these scopes" },
   idempotency_mismatch: { retryable: false, means: "the idempotency key was used for another request", mend: "make a new key for each new request" },
   constraint: { retryable: false, means: "the database refused the row", mend: "report it: an operation let through what a CHECK refuses" },
-  busy: { retryable: true, means: "another process held the write lock for too long", mend: "retry; run one server per file" },
+  busy: {
+    retryable: true,
+    means: "another process held a lock, or the server was out of reach, for too long",
+    mend: "see outcome; retry; run one server per file",
+  },
   overloaded: { retryable: true, means: "too many calls are waiting", mend: "retry after details.retryAfterMs" },
   deadline_exceeded: { retryable: true, means: "the time given to the call is over", mend: "see outcome; retry with more time" },
   aborted: { retryable: false, means: "the caller's signal fired", mend: "nothing; see outcome" },

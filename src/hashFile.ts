@@ -16,13 +16,16 @@ export interface FileHash {
  * Fails    invalid_input when it is not there, cannot be read, or is no regular file; what the signal aborts with
  */
 export async function hashFile(path: string, { signal }: { readonly signal?: AbortSignal } = {}): Promise<FileHash> {
+  signal?.throwIfAborted();
   // A pipe that nobody writes to would never open.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: NodeJS.ErrnoException) => refuse(path, error));
   try {
     if (!(await file.stat()).isFile()) refuse(path, new Error("it is no regular file"));
     const hash = createHash("sha256");
     let sizeBytes = 0;
-    for await (const chunk of file.createReadStream({ autoClose: false, highWaterMark: 256 * 1024, ...(signal === undefined ? {} : { signal }) })) {
+    // Not the stream's own signal, which may fail once more when nobody listens any longer.
+    for await (const chunk of file.createReadStream({ autoClose: false, highWaterMark: 256 * 1024 })) {
+      signal?.throwIfAborted();
       hash.update(chunk as Buffer);
       sizeBytes += (chunk as Buffer).byteLength;
     }

@@ -78,16 +78,23 @@ export const defaultLimits = {
   callMs: 30_000,
   /** After a cancel or a deadline: how long the client waits to learn what became of the call. */
   settleGraceMs: 250,
+  /** After the database thread has died, how long starting another one may take before the store counts as dead; it is tried on and on. */
+  replaceMs: 30_000,
   closeMs: 10_000,
 } as const;
 
 export type Limits = { readonly [Name in keyof typeof defaultLimits]: number };
 
+/** A longer timer fires at once: https://nodejs.org/api/timers.html#settimeoutcallback-delay-args */
+export const timerMsMax = 2 ** 31 - 1;
+
 /** Fails invalid_input. */
 export function checkLimits(limits: Partial<Limits> = {}): Limits {
   for (const [name, value] of Object.entries(limits)) {
     if (!(name in defaultLimits)) throw new StoreError("invalid_input", `limits: there is no limit ${name}`);
-    if (!Number.isSafeInteger(value) || value < 0) throw new StoreError("invalid_input", `limits.${name}: expected a whole number from 0 on, not ${value}`);
+    const [least, most] = name.endsWith("Ms") ? [0, timerMsMax] : [name === "parkedCalls" ? 0 : 1, Number.MAX_SAFE_INTEGER];
+    if (Number.isSafeInteger(value) && value >= least && value <= most) continue;
+    throw new StoreError("invalid_input", `limits.${name}: expected a whole number from ${least} to ${most}, not ${value}`);
   }
   const all = { ...defaultLimits, ...limits };
   // Half of a log's limit is kept for its end, and must hold more than one chunk.

@@ -132,7 +132,7 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   resultBytes(input: never): number;
   /** Whether it reads `changes`, which are written last in a transaction. */
   readonly readsChanges: boolean;
-  /** Whether a call may be parked; such a call travels alone, so that nothing else waits for its answer. */
+  /** Whether a call may be parked, by its input; such a call travels alone, so that nothing else waits for its answer. */
   readonly waits: boolean;
   /** How long a call with this input may be parked, in milliseconds. */
   waitMs(input: never): number;
@@ -146,6 +146,8 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
 
 /** Makes one call of calls that follow each other. Each of them is given the answer of the one, so that must be true of each. */
 export interface Joining<Input> {
+  /** Failures of the one that may not be true of each: then the calls are made again, each by itself. */
+  readonly apart: readonly ErrorCode[];
   /** Whether `next` goes on where `last` ends, in a run of calls that `first` begins. */
   follows(next: Input, last: Input, first: Input): boolean;
   join(run: readonly Input[]): Input;
@@ -228,6 +230,7 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     stream: stream as Stream<z.input<Schema>, Output, Item> | undefined,
     again,
     joining: joining && {
+      apart: joining.apart,
       follows: (next, last, first) => joining.follows(inputOf(next) as never, inputOf(last) as never, inputOf(first) as never),
       join: (run) => wireOf(joining.join(run.map((wire) => inputOf(wire) as never))),
     },

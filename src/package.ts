@@ -1,5 +1,6 @@
-// Where the package's own files lie, whether it runs from its sources (.ts) or as built (dist/*.js).
+// Where the package's own files lie, and what it needs, whether it runs from its sources (.ts) or as built (dist/*.js).
 import { readFileSync } from "node:fs";
+import { StoreError } from "./errors.ts";
 
 const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
 const sourceRoot = new URL("../", import.meta.url);
@@ -11,4 +12,15 @@ export function workerUrl(name: "backup" | "database" | "runner"): URL {
   return new URL(`workers/${name}${extension}`, sourceRoot);
 }
 
-export const packageVersion = (JSON.parse(readFileSync(new URL("package.json", packageRoot), "utf8")) as { version: string }).version;
+const { version, engines } = JSON.parse(readFileSync(new URL("package.json", packageRoot), "utf8")) as { version: string; engines: { node: string } };
+
+export const packageVersion = version;
+
+/** Fails incompatible, with a sentence instead of what an old Node would say of something that it lacks. */
+export function checkNodeVersion(actual = process.versions.node): void {
+  const needed = engines.node.replace(/^\D+/, "");
+  const [isMajor = 0, isMinor = 0] = actual.split(".").map(Number);
+  const [major = 0, minor = 0] = needed.split(".").map(Number);
+  if (isMajor > major || (isMajor === major && isMinor >= minor)) return;
+  throw new StoreError("incompatible", `debug-server-db needs Node ${needed} or newer, and this is Node ${actual}: install a newer Node and run it again`);
+}

@@ -18,6 +18,7 @@ import { StoreError } from "./errors.ts";
 import { type Logger, logEvent, type StoreEvent } from "./events.ts";
 import { checkLimits, type Limits } from "./limits.ts";
 import { operations } from "./operations/table.ts";
+import { checkNodeVersion } from "./package.ts";
 
 export type { ConnectOptions, OwnedStore, Store } from "./actor/owner.ts";
 
@@ -50,10 +51,11 @@ export const defaultUrl = "sqlite:.artifacts/data/metadata.db";
 /**
  * Opens the store. A SQLite file is held by a thread of its own; PostgreSQL is reached over a few connections of the calling thread.
  *
- * Fails    invalid_input (url, limits) | incompatible (not our database, older or newer schema, refused by the server) | storage_full | busy | corrupt
+ * Fails    invalid_input (url, limits) | incompatible (not our database, older or newer schema, refused by the server, Node too old) | storage_full | busy | corrupt
  * Effect   a new file, mode 0600, in a folder made with mode 0700, or the tables in an empty database, when `migrate` is `create`
  */
 export async function openStore(options: StoreOptions = {}): Promise<OwnedStore> {
+  checkNodeVersion();
   const { migrate = "create", synchronous = "full", role = "server", clock } = options;
   const limits = checkLimits({ ...options.limits, ...(role === "visitor" ? { reapEveryMs: 0 } : {}) });
   const place = placeOf(options.url ?? (process.env.DEBUG_SERVER_DB_URL || defaultUrl));
@@ -70,9 +72,13 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
 async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) => void): Promise<OwnedStore> {
   const { limits } = data;
   const thread = await startDatabaseThread(data, onEvent);
-  const backend = portBackend(thread.connect());
-  const client = createClient(operations, backend, limits);
+  let backend = portBackend(thread.connect());
+  const client = createClient(operations, backend, limits, () => {
+    backend = portBackend(thread.connect());
+    return backend;
+  });
   return ownedStore(client.methods, {
+    limits,
     connect: ({ operations: patterns } = {}) => {
       matcher(patterns);
       return thread.connect(patterns);
@@ -103,11 +109,32 @@ async function openServer(options: Omit<PostgresOptions, "onTouched">, onEvent: 
   });
 }
 
+export interface AttachOptions {
+  /** A store with limits of its own wants the same ones here: `store.limits`. */
+  readonly limits?: Partial<Limits>;
+  /** Gives another port when this one is lost because the database thread was replaced. Without it the store is lost with its port. */
+  readonly reconnect?: () => MessagePort;
+}
+
 /** The store behind a port that `store.connect` gave. */
-export function attachStore(port: MessagePort, options: { readonly limits?: Partial<Limits> } = {}): Store {
-  const backend = portBackend(port);
-  const { methods } = createClient(operations, backend, checkLimits(options.limits));
-  const close = () => backend.close();
+export function attachStore(port: MessagePort, { limits, reconnect }: AttachOptions = {}): Store {
+  let backend = portBackend(port);
+  let closed = false;
+  const { methods } = createClient(
+    operations,
+    backend,
+    checkLimits(limits),
+    reconnect === undefined
+      ? undefined
+      : () => {
+          if (!closed) backend = portBackend(reconnect());
+          return backend;
+        },
+  );
+  const close = (): Promise<void> => {
+    closed = true;
+    return backend.close();
+  };
   return { ...methods, close, [Symbol.asyncDispose]: close };
 }
 

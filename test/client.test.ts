@@ -4,7 +4,7 @@ import { it } from "node:test";
 import { z } from "zod";
 import { createClient } from "../src/client.ts";
 import { defaultLimits, type Limits } from "../src/limits.ts";
-import { text } from "../src/model/codec.ts";
+import { boolean, record, text } from "../src/model/codec.ts";
 import { type Operation, operation } from "../src/operation.ts";
 import { first, sql } from "../src/sql.ts";
 import type { Backend, Envelope, Reply } from "../src/wire.ts";
@@ -25,14 +25,40 @@ const add = operation({
   input: z.strictObject({ value: z.string() }),
   output: text,
   errors: [],
-  joining: { follows: (next, last) => next.value > last.value, join: (run) => ({ value: run.map(({ value }) => value).join("") }) },
+  joining: {
+    apart: ["log_sealed"],
+    follows: (next, last) => next.value > last.value,
+    join: (run) => ({ value: run.map(({ value }) => value).join("") }),
+  },
   *run({ value }) {
     yield* first(sql`SELECT 1`);
     return value;
   },
 });
+const wait = operation({
+  access: "read",
+  input: z.strictObject({ waitMs: z.number() }),
+  output: text,
+  errors: [],
+  waitMs: (input) => input.waitMs,
+  *run() {
+    yield* first(sql`SELECT 1`);
+    return "";
+  },
+});
+const steps = operation({
+  access: "write",
+  input: z.strictObject({}),
+  output: record({ done: boolean }),
+  errors: [],
+  again: (input, { done }) => (done ? undefined : input),
+  *run() {
+    yield* first(sql`SELECT 1`);
+    return { done: 1 };
+  },
+});
 const table = {
-  t: { read: echo("read") as Operation<{ value: string }, string>, write: echo("write") as Operation<{ value: string }, string>, add },
+  t: { read: echo("read") as Operation<{ value: string }, string>, write: echo("write") as Operation<{ value: string }, string>, add, wait, steps },
 };
 
 function rig({ limits = {}, answer = true }: { limits?: Partial<Limits>; answer?: boolean } = {}) {
@@ -107,6 +133,138 @@ it("calls that can be joined are sent as one, and answered, given up and lost as
   await turn();
   lost.lose("gone");
   for (const { status } of await Promise.allSettled(calls)) assert.equal(status, "rejected");
+});
+
+it("a failure that may not be that of each joined call is asked for again, for each by itself, in order", async () => {
+  const { client, sent, replies } = rig({ answer: false });
+  const settled = Promise.allSettled([...["a", "b"].map((value) => client.t.add({ value })), client.t.read({ value: "r" })]);
+  await turn();
+  replies[0]?.([1, 1, [false, ["log_sealed", "", "not_run", {}], true, "r"]]);
+  await turn();
+  assert.deepEqual(
+    sent.map(([, , calls]) => calls.filter((_, index) => index % 3 === 1)),
+    [
+      [["ab"], ["r"]],
+      [["a"], ["b"]],
+    ],
+  );
+  replies[1]?.([1, 1, [true, "a", false, ["log_sealed", "", "not_run", {}]]]);
+  assert.deepEqual(
+    (await settled).map((one) => (one.status === "fulfilled" ? one.value : one.reason.code)),
+    ["a", "log_sealed", "r"],
+  );
+});
+
+it("a failure of the joined call that is that of each is told to each", async () => {
+  const { client, sent, replies } = rig({ answer: false });
+  const settled = Promise.allSettled(["a", "b"].map((value) => client.t.add({ value })));
+  await turn();
+  replies[0]?.([1, 1, [false, ["storage_full", "", "rolled_back", {}]]]);
+  assert.deepEqual(
+    (await settled).map((one) => one.status === "rejected" && one.reason.code),
+    ["storage_full", "storage_full"],
+  );
+  assert.equal(sent.length, 1);
+});
+
+it("a message that cannot be sent fails its calls, and nothing runs past them", async () => {
+  const { client, sent, replies } = rig({ answer: false, limits: { groupCalls: 2 } });
+  const calls = ["a", "b", "c"].map((value) => client.t.write({ value }).catch((error) => [error.code, error.outcome]));
+  await turn();
+  replies[0]?.(Promise.reject(new Error("one message may hold 1 calls")) as never);
+  replies[1]?.([1, 1, [true, "c"]]);
+  assert.deepEqual(await Promise.all(calls), [["invalid_input", "not_run"], ["invalid_input", "not_run"], "c"]);
+  assert.equal(sent.length, 2);
+});
+
+it("only a call that says to wait travels alone", async () => {
+  const { client, sent, lose } = rig({ answer: false });
+  for (const waitMs of [0, 0, 5, 0]) void client.t.wait({ waitMs }).catch(() => undefined);
+  await turn();
+  assert.deepEqual(
+    sent.map(([, , calls]) => calls.length / 3),
+    [2, 1, 1],
+  );
+  lose("over");
+});
+
+it("draining waits for calls that do not wait, whatever their operation, and for no others", async () => {
+  const { client, drain, replies, lose } = rig({ answer: false });
+  const calls = [client.t.wait({ waitMs: 0 }), client.t.wait({ waitMs: 60_000 }, { signal: new AbortController().signal })];
+  void Promise.allSettled(calls);
+  await turn();
+  let drained = 0;
+  for (const one of [drain(), drain()]) void one.then(() => drained++);
+  await turn();
+  assert.equal(drained, 0);
+  replies[0]?.([1, 1, [true, ""]]);
+  await turn();
+  assert.equal(drained, 2);
+  lose("over");
+});
+
+it("draining ends when the last open call is given up unanswered", async ({ mock }) => {
+  const { client, drain } = rig({ answer: false });
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const call = assert.rejects(client.t.write({ value: "a" }, { timeoutMs: 50 }), { code: "deadline_exceeded", outcome: "unknown" });
+  await turn();
+  const drained = drain();
+  mock.timers.tick(50);
+  mock.timers.tick(defaultLimits.settleGraceMs);
+  await Promise.all([call, drained]);
+});
+
+it("a call in steps has one deadline, and what an earlier step did is not denied", async ({ mock }) => {
+  const { client, sent, replies } = rig({ answer: false });
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const aborter = new AbortController();
+  const aborted = assert.rejects(client.t.steps({}, { signal: aborter.signal }), { code: "aborted", outcome: "unknown", operation: "t.steps" });
+  await turn();
+  replies[0]?.([1, 1, [true, [0]]]);
+  aborter.abort();
+  await turn();
+  await aborted;
+
+  const first = assert.rejects(client.t.steps({}, { timeoutMs: 0 }), { code: "deadline_exceeded", outcome: "not_run" });
+  mock.timers.tick(1);
+  await first;
+  assert.equal(sent.length, 1);
+
+  const late = assert.rejects(client.t.steps({}, { timeoutMs: 20 }), { code: "deadline_exceeded", outcome: "unknown" });
+  for (let step = 1, until = performance.now() + 20; performance.now() < until; step++) {
+    await turn();
+    replies[step]?.([1, 1, [true, [0]]]);
+  }
+  await turn();
+  mock.timers.tick(1);
+  replies.at(-1)?.([1, 1, [false, ["aborted", "", "not_run", {}]]]);
+  await late;
+});
+
+it("a timeoutMs longer than a timer can be is as long as one can be; what is no time is refused", async ({ mock }) => {
+  const { client, replies } = rig({ answer: false });
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const calls = [Number.POSITIVE_INFINITY, 30 * 86_400_000].map((timeoutMs) => client.t.write({ value: "a" }, { timeoutMs }));
+  await turn();
+  mock.timers.tick(86_400_000);
+  replies[0]?.([1, 1, [true, "a", true, "a"]]);
+  assert.deepEqual(await Promise.all(calls), ["a", "a"]);
+  for (const timeoutMs of [-1, Number.NaN, "1s" as never]) {
+    await assert.rejects(client.t.write({ value: "a" }, { timeoutMs }), { code: "invalid_input", message: /timeoutMs/, outcome: "not_run" });
+  }
+});
+
+it("a transaction that is over takes no more calls", async () => {
+  const { client, sent } = rig();
+  const late: ((value: string) => unknown)[] = [];
+  const call = client.atomically((tx) => {
+    tx.t.write({ value: "a" });
+    late.push((value) => tx.t.write({ value }));
+  });
+  assert.throws(() => late[0]?.("b"), { code: "invalid_input", operation: "t.write" });
+  assert.deepEqual(await call, ["a"]);
+  assert.throws(() => late[0]?.("c"), { code: "invalid_input" });
+  assert.equal(sent.length, 1);
 });
 
 it("one call alone is sent in its own tick", async () => {

@@ -33,7 +33,7 @@ const layers: readonly (readonly RegExp[])[] = [
   [/^src\/model\//],
   [/^src\/operation\.ts$/],
   [/^src\/operations\//],
-  [/^src\/(dispatch|client)\.ts$/],
+  [/^src\/(dispatch|client|courier)\.ts$/],
   [/^src\/(drivers|actor|runners|migrate|backup)\//, /^src\/store\.ts$/],
   [/^src\/(cli|http|testing)\//, /^src\/index\.ts$/],
 ];
@@ -102,9 +102,9 @@ it("each third-party package is imported in one place", () => {
   assert.deepEqual(wrong, []);
 });
 
-it("dispatch and client know no thread, port or database", () => {
+it("dispatch, client and courier know no thread, port or database", () => {
   for (const { path, imports, values } of sources) {
-    if (path !== "src/dispatch.ts" && path !== "src/client.ts") continue;
+    if (!["src/dispatch.ts", "src/client.ts", "src/courier.ts"].includes(path)) continue;
     assert.deepEqual(
       imports.filter((name) => name.startsWith("node:") || name in homes),
       [],

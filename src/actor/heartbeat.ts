@@ -3,8 +3,11 @@
 
 /** What is known of the thread that holds the database. */
 export interface Liveness {
-  /** `stuck`: one statement, or something else, has held its loop for longer than limits.stuckMs. `dead`: it has ended, and so has the store. */
-  readonly state: "beating" | "stuck" | "dead";
+  /**
+   * `stuck`: one statement, or something else, has held its loop for longer than limits.stuckMs. `replacing`: it has died, and another one is being
+   * started. `dead`: it has ended, and so has the store; or no other one could be started for limits.replaceMs.
+   */
+  readonly state: "beating" | "stuck" | "replacing" | "dead";
   readonly beatAgoMs: number;
 }
 

@@ -1,7 +1,6 @@
 // A store whose server runs in the thread that opened it: for PostgreSQL, whose work is done elsewhere, and in tests.
 import { MessageChannel } from "node:worker_threads";
 import { createClient } from "../client.ts";
-import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { operations } from "../operations/table.ts";
 import type { Backend } from "../wire.ts";
@@ -12,27 +11,24 @@ import type { Server } from "./server.ts";
 export function localStore(server: Server, limits: Limits, backup: OwnedStore["backup"]): OwnedStore {
   const { backend, lose } = localBackend(server.connect());
   const client = createClient(operations, backend, limits);
-  let closed: Promise<void> | undefined;
+  let open = true;
   const serve: OwnedStore["serve"] = (port, { operations: patterns } = {}) => server.serve(port, patterns);
-  const close = async (): Promise<void> => {
-    await within(limits.closeMs, client.drain());
-    await server.close();
-    lose("the store is closed");
-  };
   return ownedStore(client.methods, {
+    limits,
     serve,
     backup,
     // Its thread is the caller's own, which is running this.
-    liveness: () => ({ state: closed === undefined ? "beating" : "dead", beatAgoMs: 0 }),
+    liveness: () => ({ state: open ? "beating" : "dead", beatAgoMs: 0 }),
     connect(connectOptions) {
-      if (closed !== undefined) throw new StoreError("closed", "the store is closed");
       const { port1, port2 } = new MessageChannel();
       serve(port2, connectOptions);
       return port1;
     },
-    close() {
-      closed ??= close();
-      return closed;
+    async close() {
+      open = false;
+      await within(limits.closeMs, client.drain());
+      await server.close();
+      lose("the store is closed");
     },
   });
 }

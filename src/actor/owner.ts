@@ -3,6 +3,8 @@ import type { MessagePort } from "node:worker_threads";
 import type { Backup } from "../backup/manifest.ts";
 import type { BackupOptions } from "../backup/online.ts";
 import type { ClientOf } from "../client.ts";
+import { StoreError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
 import type { Operations } from "../operations/table.ts";
 import type { Liveness } from "./heartbeat.ts";
 
@@ -20,6 +22,8 @@ export type Store = ClientOf<Operations> &
 
 /** A store that owns its database. */
 export type OwnedStore = Store & {
+  /** What is in force, for those who attach to the store from elsewhere. */
+  readonly limits: Limits;
   /** A port for another thread: transfer it there and hand it to attachStore. */
   connect(options?: ConnectOptions): MessagePort;
   /** Serves a port whose other end somebody else holds already. */
@@ -36,8 +40,21 @@ export type OwnedStore = Store & {
   backup(options?: BackupOptions): Promise<Backup>;
 };
 
-export function ownedStore(client: ClientOf<Operations>, owner: Pick<OwnedStore, "connect" | "serve" | "liveness" | "backup" | "close">): OwnedStore {
-  return { ...client, ...owner, [Symbol.asyncDispose]: owner.close };
+/** However often the store is closed, it is done once, and all wait for it. */
+export function ownedStore(
+  client: ClientOf<Operations>,
+  owner: Pick<OwnedStore, "limits" | "connect" | "serve" | "liveness" | "backup" | "close">,
+): OwnedStore {
+  let closed: Promise<void> | undefined;
+  const connect: OwnedStore["connect"] = (options) => {
+    if (closed !== undefined) throw new StoreError("closed", "the store is closed");
+    return owner.connect(options);
+  };
+  const close = (): Promise<void> => {
+    closed ??= owner.close();
+    return closed;
+  };
+  return { ...client, ...owner, connect, close, [Symbol.asyncDispose]: close };
 }
 
 /** Resolves with the promise, or when so much time is over. */

@@ -121,7 +121,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
 }
 
 /** Of each port. */
-const refusalsTold = 10;
+const refusalsTold = 20;
 
 function combineLanes(all: readonly Record<Lane, Record<string, number>>[]): Serving["lanes"] {
   const lane = (name: Lane) => combine(all.map((lanes) => lanes[name]));

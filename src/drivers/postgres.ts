@@ -22,10 +22,11 @@ interface PostgresDriverOptions {
 export interface ServerClock {
   /** Whether the next transaction is to read it. */
   readonly due: boolean;
-  /** The server has just said so, in milliseconds. */
-  read(serverMs: number): void;
-  /** Undefined when it was not read for long: the transaction waits for the reading. */
-  now(): Date | undefined;
+  /** What the server said, in milliseconds, and when it was asked, by performance.now(). */
+  read(serverMs: number, askedAtMs: number): void;
+  /** It was not read for long: a transaction waits for its reading. */
+  readonly stale: boolean;
+  now(): Date;
 }
 
 export function createPostgresDriver(options: PostgresDriverOptions): Driver {
@@ -110,8 +111,8 @@ class Transaction {
       const begun = this.#begin(client, jobs);
       begun.catch(() => undefined);
       const transaction: Open = { client, begun };
-      if (clock.now() === undefined) await begun;
-      const now = clock.now() as Date;
+      if (clock.stale) await begun;
+      const now = clock.now();
       const overAt = performance.now() + budgetMs;
       const settled: Settled[] = [];
       let wrote = false;
@@ -144,13 +145,14 @@ class Transaction {
     const { groupLockMs, clock } = this.#options;
     const begin = jobs.every(isRead) ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN";
     const lock = jobs.length > 1 ? `; SET LOCAL lock_timeout = ${groupLockMs}` : "";
+    const askedAtMs = performance.now();
     const begun = client.query(begin + lock);
     const text = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
     const reading = clock.due ? client.query<{ now: number }>({ name: "clock", text }) : undefined;
     const [one, other] = await Promise.allSettled([begun, reading]);
     if (one.status === "rejected") rethrow(one.reason);
     if (other.status === "rejected") rethrow(other.reason);
-    if (other.value !== undefined) clock.read((other.value.rows[0] as { now: number }).now);
+    if (other.value !== undefined) clock.read((other.value.rows[0] as { now: number }).now, askedAtMs);
   }
 
   async #runJob(transaction: Open, job: Job, now: Date, effect: Effect): Promise<Settled> {
@@ -272,7 +274,8 @@ class Transaction {
     const known = this.#texts.get(strings);
     if (known !== undefined) return known;
     const text = numbered(strings)
-      .replace(/\/\*\+ (FOR UPDATE(?: SKIP LOCKED)?) \*\//g, "$1")
+      // No body changes a key, and rows that refer to a locked one need not wait for it: https://www.postgresql.org/docs/current/explicit-locking.html
+      .replace(/\/\*\+ FOR UPDATE( SKIP LOCKED)? \*\//g, "FOR NO KEY UPDATE$1")
       .trim();
     const made = { name: `s${this.#texts.size}`, text, readonly: /^SELECT\b/i.test(text) };
     this.#texts.set(strings, made);

@@ -86,6 +86,8 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
 /** How often the server's clock is read, and how long a reading is good for, in milliseconds. */
 const readEveryMs = 100;
 const readingMs = 1_000;
+/** A round trip that is worth a new reading. */
+const preciseMs = 5;
 
 /** A test's clock moves it; otherwise it is the server's own. `watched` tells how far that is from this process's clock. */
 function createServerClock(clock: Clock): { server: ServerClock; watched: Clock } {
@@ -98,15 +100,19 @@ function createServerClock(clock: Clock): { server: ServerClock; watched: Clock 
       get due() {
         return performance.now() - readAtMs > readEveryMs;
       },
-      read(ms) {
+      read(ms, askedAtMs) {
+        const answeredAtMs = performance.now();
+        // An answer that was long on its way says less than an older one that was not.
+        if (answeredAtMs - askedAtMs > preciseMs && answeredAtMs - readAtMs < readingMs) return;
         serverMs = ms;
-        readAtMs = performance.now();
+        // Somewhere on the way: in the middle the error is at most half of the round trip.
+        readAtMs = (askedAtMs + answeredAtMs) / 2;
         aheadMs = ms - Date.now();
       },
-      now() {
-        const agoMs = performance.now() - readAtMs;
-        return agoMs > readingMs ? undefined : new Date(Math.floor(serverMs + agoMs + movedMs()));
+      get stale() {
+        return performance.now() - readAtMs > readingMs;
       },
+      now: () => new Date(Math.floor(serverMs + performance.now() - readAtMs + movedMs())),
     },
     watched: { now: () => clock.now() + aheadMs, elapsed: () => clock.elapsed() },
   };

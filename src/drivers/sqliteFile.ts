@@ -30,7 +30,7 @@ export interface SqliteOptions {
   /** The file grows no larger; beyond it writes fail storage_full. */
   readonly maxBytes: number | undefined;
   /** A `visitor` comes beside the server of a file for a moment: it does not announce itself, and leaves the WAL to the server. */
-  readonly role: Role;
+  readonly role?: Role;
   /** Told when another living process has the file open as a server. */
   onSecondServer(pid: number): void;
 }

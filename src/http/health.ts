@@ -51,7 +51,7 @@ function answer(request: Request, status: number, body: string, headers: Record<
 }
 
 function checkLive({ state, beatAgoMs }: Liveness): Report {
-  const ok = state === "beating";
+  const ok = state === "beating" || state === "replacing";
   return { ok, checks: { thread: { ok, state, beatAgoMs } } };
 }
 

@@ -11,8 +11,7 @@ const filters = {
   after: z.int().min(0).default(0),
   entity: z.string().max(50).optional(),
   sessionId: Id.optional(),
-  /** 0 asks for the cursor alone: nextSeq is where the feed ends now. */
-  limit: z.int().min(0).max(bounds.pageRowsMax).default(bounds.pageRowsMax),
+  limit: z.int().min(1).max(bounds.pageRowsMax).default(bounds.pageRowsMax),
 };
 
 /** How far one call looks for rows of an entity, so that a rare one does not hold up everybody. Those of a session have an index. */
@@ -21,6 +20,7 @@ const scanRowsMax = 10_000;
 /**
  * Changes after a cursor, in the order of their commits.
  *
+ * Input    limit: 0 .. 500; 0 asks for the cursor alone, nextSeq is then where the feed ends now
  * Result   { changes, nextSeq }: ask on from nextSeq; with an entity alone a page may be empty and not the last while nextSeq grows. Read in one `atomically` with other reads, nextSeq is the cursor of that snapshot;
  *          changes of the same `atomically` come after it
  * Fails    feed_truncated { floor } when rows after the cursor were pruned
@@ -28,7 +28,7 @@ const scanRowsMax = 10_000;
  */
 export const since = operation({
   access: "read",
-  input: z.strictObject(filters),
+  input: z.strictObject({ ...filters, limit: z.int().min(0).max(bounds.pageRowsMax).default(bounds.pageRowsMax) }),
   output: ChangePage,
   errors: ["feed_truncated"],
   readsChanges: true,

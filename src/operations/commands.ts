@@ -9,7 +9,7 @@ import { after, type Context, fail, Later, operation } from "../operation.ts";
 import { all, change, every, first, forUpdate, type Statement, skipLocked, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";
 import { lockRunner } from "./runners.ts";
-import { commandTopic, lockOpenSession, lockSession, logTopic, readyTopic, saveSession, settleSession } from "./sessionState.ts";
+import { commandTopic, lockOpenSession, logTopic, readyTopic, saveSession, sessionTopic, settleSession } from "./sessionState.ts";
 import { checkVersion } from "./versions.ts";
 
 /**
@@ -55,7 +55,7 @@ export const enqueueCommands = step(function* (session: SessionRow, commands: re
  * while fewer than maxParallel of it run; by priority, then age.
  *
  * Input    ttlMs: length of the lease, renewed by runners.heartbeat; waitMs: wait so long for work; sessionId: only of this session
- * Result   { command, session, fence, expiresAt }, or undefined when there is nothing to do
+ * Result   { command, session, fence, expiresAt }, or undefined when there is nothing to do; at once when the named session is ending or has ended
  * Fails    not_found | invalid_transition unless the runner is online
  * Effect   one row of commands, one of attempts; a row of changes for the command, and for the session when it starts
  * Cost     at most 9 statements, each by an index
@@ -71,7 +71,7 @@ export const claim = operation({
     const runner = yield* lockRunner(runnerId);
     if (runner.state !== "online") fail("invalid_transition", { entity: "runner", state: runner.state }, `the runner is ${runner.state}`);
     const session = yield* nextSession(runnerId, sessionId, now);
-    if (session === undefined) return new Later([readyTopic], undefined);
+    if (session === undefined) return yield* nothingReady(sessionId);
     const head = (yield* first<{ id: string }>(sql`
       SELECT id FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`)) as { id: string };
     const expires_at = after(now, ttlMs);
@@ -94,6 +94,14 @@ export const claim = operation({
     );
     return { command, session: saved, fence: command.fence, expiresAt: expires_at.getTime() };
   },
+});
+
+/** Of a session that takes no more work nothing will ever come. */
+const nothingReady = step(function* (sessionId: string | undefined) {
+  if (sessionId === undefined) return new Later([readyTopic], undefined);
+  const session = yield* first<Pick<SessionRow, "state">>(sql`SELECT state FROM sessions WHERE id = ${sessionId}`);
+  if (session === undefined) fail("not_found", { entity: "session", id: sessionId });
+  return session.state === "pending" || session.state === "running" ? new Later([readyTopic, sessionTopic(sessionId)], undefined) : undefined;
 });
 
 type Ready = SessionRow & { readonly ready_priority: number; readonly ready_at: number };
@@ -123,6 +131,7 @@ const nextSession = step(function* (runnerId: string, sessionId: string | undefi
  * Result   { command, session, remainingCommands }: how many of the session's commands wait or run
  * Fails    not_found | lease_lost { currentFence } | invalid_transition { state } | log_gap { expectedOffset } | invalid_input
  * Effect   one row of commands, of attempts (log sealed), of sessions, perhaps of worktrees
+ * Cost     at most 9 statements, each by an index, unless the session ends with it
  */
 export const finish = operation({
   access: "write",
@@ -138,19 +147,19 @@ export const finish = operation({
       release: z.enum(releaseKinds).optional(),
     })
     .refine((input) => input.outcome !== "succeeded" || (input.exitCode ?? 0) === 0, { error: "succeeded means exit code 0", path: ["exitCode"] })
+    .refine((input) => input.outcome !== "succeeded" || input.signal === undefined, { error: "succeeded means exit code 0", path: ["signal"] })
     .refine((input) => input.exitCode === undefined || input.signal === undefined, { error: "a program ends by an exit code or a signal", path: ["signal"] }),
   output: Finished,
   errors: ["not_found", "lease_lost", "invalid_transition", "log_gap"],
   *run(input, context) {
     const { changed, wake } = context;
-    const before = yield* lockCommand(input.commandId);
+    const { session, command: before } = yield* lockCommand(input.commandId);
     const result = {
       state: input.outcome,
       exit_code: input.outcome === "succeeded" ? 0 : (input.exitCode ?? null),
       signal: input.signal ?? null,
       end_reason: input.reason ?? before.end_reason,
     };
-    const session = yield* lockSession(before.session_id);
     if (isFinal(before.state)) return finished(refuseOther(before, input.fence, result), session);
     if (before.fence !== input.fence || before.lease_expires_at === null) {
       fail("lease_lost", { currentFence: before.fence, state: before.state });
@@ -225,7 +234,7 @@ export const cancel = operation({
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ commandId, reason, expectedVersion }, context) {
     const { now, changed, wake } = context;
-    const before = yield* lockCommand(commandId);
+    const { session, command: before } = yield* lockCommand(commandId);
     if (before.state === "cancelling" || before.state === "cancelled") return before;
     checkVersion(before, expectedVersion);
     if (isFinal(before.state)) fail("invalid_transition", { entity: "command", state: before.state });
@@ -238,7 +247,6 @@ export const cancel = operation({
     wake(commandTopic(commandId));
     if (queued) {
       wake(logTopic(commandId));
-      const session = yield* lockSession(command.session_id);
       const counted = { queued_commands: session.queued_commands - 1, failed_commands: session.failed_commands + 1 };
       yield* settleSession(yield* saveSession(session, counted, context), undefined, context);
     }
@@ -307,7 +315,10 @@ const readCommand = step(function* (commandId: string) {
   return row ?? fail("not_found", { entity: "command", id: commandId });
 });
 
+/** With its session, which comes first in the order of locks. */
 const lockCommand = step(function* (commandId: string) {
-  const row = yield* first<CommandRow>(sql`SELECT * FROM commands WHERE id = ${commandId} ${forUpdate}`);
-  return row ?? fail("not_found", { entity: "command", id: commandId });
+  const session = yield* first<SessionRow>(sql`
+    SELECT * FROM sessions WHERE id = (SELECT session_id FROM commands WHERE id = ${commandId}) ${forUpdate}`);
+  const command = yield* first<CommandRow>(sql`SELECT * FROM commands WHERE id = ${commandId} ${forUpdate}`);
+  return session === undefined || command === undefined ? fail("not_found", { entity: "command", id: commandId }) : { session, command };
 });

@@ -8,8 +8,8 @@ import { all, change, first, skipLocked, sql, step } from "../sql.ts";
 import { expireArtifacts } from "./artifacts.ts";
 import { endCommand, sealLog } from "./commands.ts";
 import { expireKeys } from "./idempotency.ts";
-import { commandTopic, endSession, lockSession, saveSession, settleSession } from "./sessionState.ts";
-import { expireLeases } from "./worktrees.ts";
+import { commandTopic, endSession, saveSession, settleSession, tryLockSession } from "./sessionState.ts";
+import { expireLeases } from "./worktreeState.ts";
 
 /**
  * Ends what has run out: leases of worktrees and commands, idle sessions, runners without heartbeat, artifacts, idempotency keys. Runs by
@@ -18,7 +18,8 @@ import { expireLeases } from "./worktrees.ts";
  * Result   the ids by kind; more: there may be others, call again
  * Effect   a leased tree becomes dirty, one being made or evicted quarantined; a command is queued again while attempts remain, else
  *          lost; a pending artifact has failed, a ready one is deleted unless it is pinned
- * Cost     at most limits.reapRows rows of each kind, each found by an index; lane background
+ * Cost     at most limits.reapRows rows of each kind, each found by an index, with at most 8 statements each; what another transaction holds is
+ *          left for the next pass; lane background
  */
 export const reap = operation({
   access: "write",
@@ -50,9 +51,16 @@ export const reap = operation({
 
 const reapCommands = step(function* (limit: number, context: Context) {
   const { now, changed, wake } = context;
-  const rows = yield* all<CommandRow>(sql`
-    SELECT * FROM commands WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${now} ORDER BY lease_expires_at LIMIT ${limit} ${skipLocked}`);
-  for (const row of rows) {
+  const expired = yield* all<Pick<CommandRow, "id" | "session_id">>(sql`
+    SELECT id, session_id FROM commands WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${now} ORDER BY lease_expires_at LIMIT ${limit}`);
+  const reaped: string[] = [];
+  for (const { id, session_id } of expired) {
+    const session = yield* tryLockSession(session_id);
+    if (session === undefined) continue;
+    // It may have been renewed or finished meanwhile.
+    const row = yield* first<CommandRow>(sql`SELECT * FROM commands WHERE id = ${id} AND lease_expires_at <= ${now} ${skipLocked}`);
+    if (row === undefined) continue;
+    reaped.push(id);
     const again = row.state === "running" && row.attempt < row.max_attempts;
     const state: CommandState = row.state === "cancelling" ? "cancelled" : "lost";
     const result = { state, exit_code: null, signal: null, end_reason: "lease_expired" };
@@ -60,7 +68,6 @@ const reapCommands = step(function* (limit: number, context: Context) {
     const command = again ? yield* requeue(row, context) : yield* endCommand(row, result, context);
     changed({ entity: "command", id: row.id, op: again ? "requeue" : "expire", version: command.version, fence: row.fence, sessionId: row.session_id });
     wake(commandTopic(row.id));
-    const session = yield* lockSession(row.session_id);
     const counted = {
       active_commands: session.active_commands - 1,
       queued_commands: session.queued_commands + (again ? 1 : 0),
@@ -68,7 +75,7 @@ const reapCommands = step(function* (limit: number, context: Context) {
     };
     yield* settleSession(yield* saveSession(session, counted, context), undefined, context);
   }
-  return rows.map(({ id }) => id);
+  return reaped;
 });
 
 const requeue = step(function* (row: CommandRow, { now }: Context) {

@@ -138,13 +138,15 @@ export const archive = operation({
   input: z.strictObject({ repositoryId: Id, expectedVersion: Version.optional() }),
   output: Repository,
   errors: ["not_found", "conflict"],
-  *run({ repositoryId, expectedVersion }, { now, changed }) {
+  *run({ repositoryId, expectedVersion }, { now, changed, wake }) {
     const before = yield* lockRepository(repositoryId);
     checkVersion(before, expectedVersion);
     if (before.archived_at !== null) return before;
     const row = yield* first<Row>(sql`
       UPDATE repositories SET archived_at = ${now}, version = version + 1, updated_at = ${now} WHERE id = ${repositoryId} RETURNING *`);
     changed({ entity: "repository", id: repositoryId, op: "archive", version: before.version + 1 });
+    // Who waits for a tree learns that there will be none.
+    wake(freeTopic(repositoryId));
     return row as Row;
   },
 });

@@ -10,7 +10,8 @@ import { readyTopic } from "./sessionState.ts";
 type Row = RawOf<typeof Runner>;
 
 /**
- * Makes a runner known. The same boot id again is the same runner: its row is brought up to date and its time renewed.
+ * Makes a runner known. The same boot id again is the same runner: its row is brought up to date, its time renewed, and it is online, also
+ * when it was draining or stalled.
  *
  * Input    ttlMs: how long it counts as alive without a heartbeat, 1_000 .. 86_400_000
  * Fails    invalid_transition when a runner of this boot id is gone: it must start with a new one | conflict { reason: "exists" }
@@ -77,6 +78,15 @@ export const heartbeat = operation({
       UPDATE runners SET heartbeat_at = ${now}, expires_at = ${expires_at}, state = CASE state WHEN 'stalled' THEN 'online' ELSE state END
       WHERE id = ${runnerId} AND state <> 'gone'`);
     if (beaten === 0) yield* lockRunner(runnerId);
+    const lostCommands: { kind: "command"; id: string; fence: number }[] = [];
+    const cancel: string[] = [];
+    for (const { id, fence } of commands) {
+      const renewed = yield* first<{ state: string }>(sql`
+        UPDATE commands SET lease_expires_at = ${expires_at}
+        WHERE id = ${id} AND fence = ${fence} AND runner_id = ${runnerId} AND lease_expires_at > ${now} RETURNING state`);
+      if (renewed === undefined) lostCommands.push({ kind: "command", id, fence });
+      else if (renewed.state === "cancelling") cancel.push(id);
+    }
     const lost: { kind: "worktree" | "command"; id: string; fence: number }[] = [];
     for (const { id, fence } of worktrees) {
       const renewed = yield* change(sql`
@@ -84,20 +94,12 @@ export const heartbeat = operation({
         WHERE id = ${id} AND fence = ${fence} AND lease_runner_id = ${runnerId} AND lease_expires_at > ${now}`);
       if (renewed === 0) lost.push({ kind: "worktree", id, fence });
     }
-    const cancel: string[] = [];
-    for (const { id, fence } of commands) {
-      const renewed = yield* first<{ state: string }>(sql`
-        UPDATE commands SET lease_expires_at = ${expires_at}
-        WHERE id = ${id} AND fence = ${fence} AND runner_id = ${runnerId} AND lease_expires_at > ${now} RETURNING state`);
-      if (renewed === undefined) lost.push({ kind: "command", id, fence });
-      else if (renewed.state === "cancelling") cancel.push(id);
-    }
-    return { expiresAt: expires_at.getTime(), lost, cancel };
+    return { expiresAt: expires_at.getTime(), lost: [...lost, ...lostCommands], cancel };
   },
 });
 
 /**
- * The runner finishes what it has and is given nothing more. Repeated, it changes nothing.
+ * The runner finishes what it has and is given no more commands; it may still lease a tree for what it runs. Repeated, it changes nothing.
  *
  * Fails    not_found | invalid_transition when it is gone
  */

@@ -3,11 +3,16 @@ import type { CommandRow } from "../model/commands.ts";
 import { isOpen, type SessionRow, type SessionState } from "../model/sessions.ts";
 import { type Release, releases } from "../model/worktrees.ts";
 import { after, type Context, fail } from "../operation.ts";
-import { all, first, forUpdate, sql, step } from "../sql.ts";
+import { all, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 
 export const lockSession = step(function* (sessionId: string) {
   const row = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${forUpdate}`);
   return row ?? fail("not_found", { entity: "session", id: sessionId });
+});
+
+/** Undefined while another transaction holds it: the reaper waits for nobody, and takes it another time. */
+export const tryLockSession = step(function* (sessionId: string) {
+  return yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${skipLocked}`);
 });
 
 /** One that takes new work. */
@@ -50,13 +55,16 @@ export const bindWorktree = step(function* (session: SessionRow, worktree: { rea
   yield* saveSession(session, { worktree_id: worktree.id, worktree_fence: worktree.fence }, context, "bind");
 });
 
-/** The open session that holds the tree under this fence, if any. */
-export const lockHolder = step(function* (worktreeId: string, fence: number) {
+/**
+ * The open session that holds the tree under this fence, if any; asked for before the tree is locked. A grant binds its session in its own
+ * transaction, so one that is not there now will never be.
+ */
+export const lockBoundSession = step(function* (worktreeId: string, fence: number) {
   return yield* first<SessionRow>(sql`
     SELECT * FROM sessions WHERE worktree_id = ${worktreeId} AND worktree_fence = ${fence} AND state IN ('pending', 'running', 'cancelling') ${forUpdate}`);
 });
 
-/** The session holds its tree no longer; its commands may be claimed by any runner. */
+/** It holds its tree no longer; its commands may be claimed by any runner. */
 export const unbindWorktree = step(function* (session: SessionRow, context: Context) {
   yield* saveSession(session, { worktree_id: null, worktree_fence: null }, context, "unbind");
 });

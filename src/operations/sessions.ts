@@ -9,9 +9,9 @@ import { all, change, first, sql, step } from "../sql.ts";
 import { enqueueCommands } from "./commands.ts";
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
+import { ReserveInput, reserveWorktree } from "./reservation.ts";
 import { endSession, lockOpenSession, lockSession, saveSession, sessionTopic } from "./sessionState.ts";
 import { checkVersion } from "./versions.ts";
-import { reserveFields, reserveWorktree } from "./worktrees.ts";
 
 /**
  * Opens a session on a commit; with `reserve` it has a worktree and with `commands` work, all or nothing.
@@ -24,7 +24,7 @@ export const create = operation({
   access: "write",
   input: z.strictObject({
     ...sessionFields,
-    reserve: z.strictObject({ id: sessionFields.id, ...reserveFields }).optional(),
+    reserve: ReserveInput.optional(),
     commands: z.array(CommandInput).max(500).default([]),
   }),
   output: SessionCreated,

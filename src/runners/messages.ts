@@ -10,10 +10,15 @@ export interface RunnerThreadData {
   readonly data: unknown;
 }
 
-/** From a thread, once, when it starts: the far ends of its way to the store and of its control channel. */
+/** From a thread: the far end of its way to the store; once more when that was lost. */
 export interface Attach {
   readonly type: "debug-server-db:attach";
   readonly store: MessagePort;
+}
+
+/** From a thread, once, when it starts: the far end of its control channel. */
+export interface Listen {
+  readonly type: "debug-server-db:listen";
   readonly control: MessagePort;
 }
 

@@ -8,7 +8,7 @@ import { fromWireFailure, StoreError, type WireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { workerUrl } from "../package.ts";
 import type { OwnedStore } from "../store.ts";
-import type { Abort, Assignment, Attach, Begun, RunnerThreadData, TaskResult } from "./messages.ts";
+import type { Abort, Assignment, Attach, Begun, Listen, RunnerThreadData, TaskResult } from "./messages.ts";
 
 export interface RunnerPoolOptions {
   /** The module whose default export runs tasks: `(task, { store, signal, workerData }) => result`. A path or file URL. */
@@ -21,7 +21,7 @@ export interface RunnerPoolOptions {
   readonly operations?: readonly string[];
   /** Handed to each task; structured clone must be able to copy it. */
   readonly workerData?: unknown;
-  /** Of each thread's way to the store. */
+  /** Of each thread's way to the store; as the store's own unless given. */
   readonly limits?: Partial<Limits>;
 }
 
@@ -34,12 +34,12 @@ export interface RunnerPool {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-export function createRunnerPool(store: Pick<OwnedStore, "serve">, options: RunnerPoolOptions): RunnerPool {
+export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, options: RunnerPoolOptions): RunnerPool {
   const threads = options.threads ?? availableParallelism();
   const { operations, tasksPerThread = 1 } = options;
   // Now, because later, when a thread asks for its port, nobody could catch it.
   matcher(operations);
-  const data: RunnerThreadData = { module: moduleUrl(options.filename), limits: options.limits ?? {}, data: options.workerData };
+  const data: RunnerThreadData = { module: moduleUrl(options.filename), limits: { ...store.limits, ...options.limits }, data: options.workerData };
   const pool = new Piscina({
     filename: fileURLToPath(workerUrl("runner")),
     minThreads: threads,
@@ -52,17 +52,19 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve">, options: Runn
   });
   const controls = new Set<MessagePort>();
   const aborted = new Map<number, Abort>();
-  pool.on("message", (message: Attach) => {
-    if (message?.type !== "debug-server-db:attach") return;
-    store.serve(message.store, operations === undefined ? {} : { operations });
-    controls.add(message.control);
-    message.control.on("message", ({ taskId }: Begun) => {
-      const abort = aborted.get(taskId);
-      if (abort !== undefined) message.control.postMessage(abort);
-    });
-    message.control.on("close", () => controls.delete(message.control));
-    message.control.unref();
+  pool.on("message", (message: Attach | Listen) => {
+    if (message?.type === "debug-server-db:attach") store.serve(message.store, operations === undefined ? {} : { operations });
+    if (message?.type === "debug-server-db:listen") listen(message.control);
   });
+  const listen = (control: MessagePort): void => {
+    controls.add(control);
+    control.on("message", ({ taskId }: Begun) => {
+      const abort = aborted.get(taskId);
+      if (abort !== undefined) control.postMessage(abort);
+    });
+    control.on("close", () => controls.delete(control));
+    control.unref();
+  };
   // A thread that fails between tasks is replaced; its tasks' errors go to their callers.
   pool.on("error", (error: Error) => process.emitWarning(error));
   const running = new Map<number, Promise<unknown>>();

@@ -2,7 +2,7 @@
 import { MessageChannel, type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { StoreError, toWireFailure } from "../errors.ts";
 import { attachStore, type Store } from "../store.ts";
-import type { Abort, Assignment, Attach, Begun, RunnerThreadData, TaskResult } from "./messages.ts";
+import type { Abort, Assignment, Attach, Begun, Listen, RunnerThreadData, TaskResult } from "./messages.ts";
 
 export interface RunnerContext<Data = unknown> {
   /** This thread's way to the store, with the operations that the pool allows. */
@@ -18,11 +18,9 @@ export type RunnerTask<Task = never, Result = unknown, Data = unknown> = (task: 
 
 export function startRunnerThread(): (assignment: Assignment) => Promise<TaskResult> {
   const { module, limits, data } = workerData as RunnerThreadData;
-  const store = new MessageChannel();
   const control = new MessageChannel();
-  const attach: Attach = { type: "debug-server-db:attach", store: store.port2, control: control.port2 };
-  parentPort?.postMessage(attach, [store.port2, control.port2]);
-  const attached = attachStore(store.port1, { limits });
+  parentPort?.postMessage({ type: "debug-server-db:listen", control: control.port2 } satisfies Listen, [control.port2]);
+  const attached = attachStore(newWay(), { limits, reconnect: newWay });
   const running = new Map<number, AbortController>();
   listenForAborts(control.port1, running);
   const loaded = import(module) as Promise<{ default?: unknown }>;
@@ -44,6 +42,13 @@ export function startRunnerThread(): (assignment: Assignment) => Promise<TaskRes
       running.delete(taskId);
     }
   };
+}
+
+/** The pool serves the other end, or closes it when the store is closed. */
+function newWay(): MessagePort {
+  const { port1, port2 } = new MessageChannel();
+  parentPort?.postMessage({ type: "debug-server-db:attach", store: port2 } satisfies Attach, [port2]);
+  return port1;
 }
 
 function listenForAborts(control: MessagePort, running: ReadonlyMap<number, AbortController>): void {

@@ -1,6 +1,7 @@
 // A store that is given functions, for tests of code that uses one: what is not given throws, and every call is recorded.
 import type { CallOptions } from "../client.ts";
 import { StoreError } from "../errors.ts";
+import { defaultLimits } from "../limits.ts";
 import { operations } from "../operations/table.ts";
 import type { OwnedStore } from "../store.ts";
 
@@ -43,6 +44,7 @@ export function stubStore(given: StubMethods = {}): StubStore {
   const close = async (): Promise<void> => undefined;
   const rest = {
     atomically: atomically(methods),
+    limits: defaultLimits,
     close,
     connect: refuse("connect"),
     serve: refuse("serve"),

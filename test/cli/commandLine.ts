@@ -1,5 +1,5 @@
 // What the tests of the command line share: a git repository of their own, and the command line as a process.
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -108,6 +108,28 @@ export function start(cwd: string, args: readonly string[], { env = {}, uid }: R
 
 export function run(cwd: string, args: readonly string[], options: RunOptions = {}): Promise<Ended> {
   return start(cwd, args, options).ended;
+}
+
+/** https://man7.org/linux/man-pages/man1/script.1.html gives a process a terminal. */
+export function hasScript(): boolean {
+  return process.platform === "linux" && spawnSync("script", ["--version"], { stdio: "ignore" }).status === 0;
+}
+
+/** What a terminal of 100 columns is sent, stdout and stderr together. */
+export async function runOnTerminal(cwd: string, args: readonly string[]): Promise<{ readonly code: number | null; readonly output: string }> {
+  const { DEBUG_SERVER_DB_URL: _, NO_COLOR: __, FORCE_COLOR: ___, ...inherited } = process.env;
+  const quoted = [process.execPath, bin, ...args].map((part) => `'${part}'`).join(" ");
+  const child = spawn("script", ["--quiet", "--return", "--command", `stty cols 100; ${quoted}`, "/dev/null"], {
+    cwd,
+    env: { ...inherited, TERM: "xterm-256color" },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const entry = { cwd, child };
+  children.add(entry);
+  child.once("exit", () => children.delete(entry));
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (piece: string) => (output += piece));
+  return await new Promise((resolve) => child.once("close", (code) => resolve({ code, output })));
 }
 
 /** The database of a run, for a look at what it left. */

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { type ChangeRow, newId } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import type { TestedBackend } from "../backends.ts";
-import { bytes, endOfFeed, fails, subject, take } from "./suite.ts";
+import { bytes, collect, endOfFeed, fails, subject, take } from "./suite.ts";
 
 export function changesConformance(backend: TestedBackend): void {
   subject(backend, "changes", ({ test, alone }) => {
@@ -119,6 +119,13 @@ export function changesConformance(backend: TestedBackend): void {
         (await watching).map(({ seq }) => seq),
         Array.from({ length: 30 }, (_, n) => nextSeq + 1 + n),
       );
+    });
+
+    test("a limit of 0 asks since for the end of the feed, and watch for nothing it could give", async ({ store }) => {
+      await fixtures(store).repository();
+      const { changes, nextSeq } = await store.changes.since({ limit: 0 });
+      assert.deepEqual([changes, nextSeq], [[], await endOfFeed(store)]);
+      await fails(collect(store.changes.watch({ limit: 0 })), "invalid_input");
     });
 
     test("watch with a filter wakes for what passes it only", async ({ store }) => {

@@ -277,6 +277,21 @@ export function commandsConformance(backend: TestedBackend): void {
       await fails(store.commands.finish({ commandId: newId(), fence: 1, outcome: "succeeded" }), "not_found", { entity: "command" });
     });
 
+    test("a claim from one session: an unknown one is not_found, of one that ends there will be nothing", async ({ store }) => {
+      const runnerId = (await fixtures(store).runner()).runner.id;
+      await fails(store.commands.claim({ runnerId, sessionId: newId(), waitMs: 60_000 }), "not_found", { entity: "session" });
+      const { session } = await fixtures(store).session();
+      const waiting = store.commands.claim({ runnerId, sessionId: session.id, waitMs: 60_000 });
+      await store.sessions.complete({ sessionId: session.id });
+      assert.equal(await waiting, undefined);
+      assert.equal(await store.commands.claim({ runnerId, sessionId: session.id, waitMs: 60_000 }), undefined);
+    });
+
+    test("what a signal ended has not succeeded", async ({ store }) => {
+      const { claim } = await fixtures(store).claim();
+      await fails(store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "succeeded", signal: "SIGKILL" }), "invalid_input");
+    });
+
     test("a result that contradicts itself is invalid_input", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       await fails(store.commands.finish({ ...held(claim), outcome: "succeeded", exitCode: 1 }), "invalid_input");

@@ -44,6 +44,29 @@ export function lifeCycleConformance(backend: TestedBackend): void {
       { needs: "drains" },
     );
 
+    alone(
+      "what could wait and does not is answered too",
+      async ({ store }) => {
+        const { repository } = await fixtures(store).repository();
+        const { command } = await fixtures(store).command();
+        const { runner } = await fixtures(store).runner();
+        const reserved = store.worktrees.reserve({ repositoryId: repository.id, owner: "o" });
+        const claimed = store.commands.claim({ runnerId: runner.id });
+        const closed = store.close();
+        assert.deepEqual([(await reserved).fence, (await claimed)?.command.id], [1, command.id]);
+        await closed;
+      },
+      { needs: "drains" },
+    );
+
+    alone("closing twice at once closes once, and both wait for it", async ({ store }) => {
+      const calls = Promise.allSettled(Array.from({ length: 500 }, (_, n) => store.repositories.upsert({ name: `${n}` })));
+      const begunAtMs = performance.now();
+      await Promise.all([store.close(), store.close()]);
+      assert.ok(performance.now() - begunAtMs < 8_000, "the first call waited for its deadline");
+      await calls;
+    });
+
     alone("calls that wait when the store is closed fail closed", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const waiting = store.sessions.wait({ sessionId: session.id });

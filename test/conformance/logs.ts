@@ -58,6 +58,34 @@ export function logsConformance(backend: TestedBackend): void {
       );
     });
 
+    test("what is stored are the bytes at the moment of the call, whatever becomes of the buffer", async ({ store }) => {
+      const log = await running(store);
+      const [reused, handedOn] = [bytes("first\n"), bytes("second\n")];
+      const appends = [store.logs.append({ ...log, offset: 0, data: reused }), store.logs.append({ ...log, offset: 6, stream: "stderr", data: handedOn })];
+      reused.fill(120);
+      structuredClone(handedOn.buffer, { transfer: [handedOn.buffer as ArrayBuffer] });
+      assert.deepEqual(
+        (await Promise.all(appends)).map(({ ackOffset }) => ackOffset),
+        [6, 13],
+      );
+      assert.equal(await readText(store, { commandId: log.commandId }), "first\nsecond\n");
+    });
+
+    test("a repetition of the same tick as a new append has an answer of its own", async ({ store, clock }) => {
+      const answers = async (log: { commandId: string; fence: number }) => {
+        const calls = [0, 3, 6].map((offset) => store.logs.append({ ...log, offset, data: bytes("abc") }));
+        return (await Promise.allSettled(calls)).map((one) => (one.status === "fulfilled" ? one.value.ackOffset : one.reason.code));
+      };
+      const { offset, ...sealed } = await written(store, "abcabc");
+      await store.commands.finish({ ...sealed, outcome: "succeeded", logOffset: offset });
+      assert.deepEqual(await answers(sealed), [6, 6, "log_sealed"]);
+      const { offset: _end, ...expired } = await written(store, "abcabc");
+      clock.advance(60_001);
+      assert.deepEqual(await answers(expired), [6, 6, "lease_expired"]);
+      await store.maintenance.reap();
+      assert.deepEqual(await answers(expired), [6, 6, "lease_lost"]);
+    });
+
     test("empty and oversized chunks are invalid_input", async ({ store }) => {
       const log = await running(store);
       await fails(store.logs.append({ ...log, offset: 0, data: new Uint8Array(0) }), "invalid_input");
@@ -295,6 +323,39 @@ export function logsConformance(backend: TestedBackend): void {
         const lastLine = await store.logs.read({ commandId: log.commandId, lastLines: 1 });
         assert.equal(textOf(lastLine.chunks), "0000029\n");
         assert.deepEqual(await store.logs.append({ ...log, offset: 0, data: chunk(0) }), { ackOffset: offset, truncated: true });
+      },
+      { limits: { logBytes: 262_144 } },
+    );
+
+    alone(
+      "a log of very small chunks comes back to its limit in bounded steps",
+      async ({ store }) => {
+        const log = await running(store);
+        const limit = 262_144;
+        let offset = 0;
+        const add = async (length: number, options = {}) => {
+          const added = store.logs.append({ ...log, offset, data: new Uint8Array(length) }, options);
+          offset += length;
+          await added;
+        };
+        await add(65_536);
+        await add(65_536);
+        // Chunks of their own, because each has a deadline of its own.
+        for (let n = 0; n < 3; n++) await Promise.all(Array.from({ length: 1_000 }, () => add(1, { timeoutMs: 60_000 })));
+        await add(65_536);
+        const sizeOf = async () => {
+          const { endOffset, droppedBytes } = await store.logs.read({ commandId: log.commandId, lastLines: 0, maxBytes: 1 });
+          return endOffset - droppedBytes;
+        };
+        const sizes: number[] = [];
+        for (const length of [65_536, 1, 1]) {
+          await add(length);
+          sizes.push((await sizeOf()) - limit);
+        }
+        assert.deepEqual(sizes.slice(0, 2), [3_000 - 1_024, 3_001 - 2 * 1_024]);
+        assert.ok((sizes[2] as number) <= 0, `${sizes}`);
+        const { chunks } = await store.logs.read({ commandId: log.commandId, offset: 65_536 });
+        assert.equal(chunks.filter(({ droppedBytes }) => droppedBytes > 0).length, 1);
       },
       { limits: { logBytes: 262_144 } },
     );

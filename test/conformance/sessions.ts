@@ -47,6 +47,12 @@ export function sessionsConformance(backend: TestedBackend): void {
       assert.deepEqual([worktree.repositoryId, worktree.fence, worktree.commitSha], [repository.id, session.worktreeFence, null]);
     });
 
+    test("create with a reservation for nobody is invalid_input", async ({ store }) => {
+      const { repository } = await fixtures(store).repository();
+      const error = await fails(store.sessions.create({ repositoryId: repository.id, commitSha: fixtures(store).commitSha, reserve: {} }), "invalid_input");
+      assert.match(error.message, /runnerId or an owner/);
+    });
+
     test("create that cannot reserve makes nothing at all", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
       const id = newId();

@@ -146,7 +146,8 @@ export function valuesConformance(backend: TestedBackend): void {
     test("times are Dates to the millisecond", async ({ store, clock }) => {
       const before = Math.floor(clock.now());
       const { session } = await fixtures(store).session({ idleTtlMs: 1_000 });
-      assert.ok(session.createdAt instanceof Date && session.createdAt.getTime() >= before && session.createdAt.getTime() <= clock.now());
+      // The store's clock may be another machine's.
+      assert.ok(session.createdAt instanceof Date && session.createdAt.getTime() >= before - 50 && session.createdAt.getTime() <= clock.now() + 50);
       assert.equal((session.expiresAt as Date).getTime(), session.lastActivityAt.getTime() + 1_000);
     });
 

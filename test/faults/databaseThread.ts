@@ -19,7 +19,6 @@ export async function startThread(path: string): Promise<DatabaseThread> {
     migrate: "create",
     synchronous: "full",
     maxBytes: undefined,
-    role: "server",
     clock: undefined,
   };
   const worker = new Worker(workerUrl("database"), { workerData: data });

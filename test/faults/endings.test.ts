@@ -9,6 +9,7 @@ import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { MessageChannel } from "node:worker_threads";
+import Database from "better-sqlite3";
 import { attachStore, createRunnerPool, openStore } from "../../src/index.ts";
 import { openTestStore } from "../../src/testing/index.ts";
 import { startThread } from "./databaseThread.ts";
@@ -33,6 +34,28 @@ for (const [kind, open] of [
     await assert.rejects(attached.repositories.upsert({ name: "late" }), { code: "closed", outcome: "not_run" });
   });
 }
+
+test("a close whose time is over ends the thread: what waits for another process's lock is told, and the file is sound", async () => {
+  const path = newPath();
+  const store = await openStore({ url: `sqlite:${path}`, limits: { closeMs: 200, busyMs: 5, busyGiveUpMs: 60_000, reapEveryMs: 0 } });
+  await store.repositories.upsert({ name: "kept" });
+  const other = new Database(path);
+  other.exec("BEGIN IMMEDIATE");
+  const blocked = assert.rejects(store.repositories.upsert({ name: "blocked" }), { code: "closed", outcome: "unknown" });
+  const begunAtMs = performance.now();
+  await store.close();
+  const tookMs = performance.now() - begunAtMs;
+  assert.ok(tookMs >= 300 && tookMs < 5_000, `it took ${Math.round(tookMs)} ms: draining and ending have closeMs each`);
+  await blocked;
+  other.exec("ROLLBACK");
+  other.close();
+  const again = await openStore({ url: `sqlite:${path}` });
+  assert.deepEqual(
+    (await again.repositories.list()).items.map(({ name }) => name),
+    ["kept"],
+  );
+  await again.close();
+});
 
 test("a port that was handed over to a thread that ends before it looks is closed", async () => {
   const thread = await startThread(newPath());

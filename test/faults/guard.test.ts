@@ -98,6 +98,15 @@ for (const [name, message] of Object.entries(forbidden)) {
   });
 }
 
+test("a port that sends nothing but refuse does not fill anybody's log", async () => {
+  const port = rawPort();
+  const refusedBefore = events.length;
+  for (let message = 0; message < 1_000; message++) port.postMessage("x");
+  assert.equal(answersOf(await ask(port, envelope(listRunners)))[0], true);
+  assert.equal(events.slice(refusedBefore).filter(({ type }) => type === "message_refused").length, 20);
+  port.close();
+});
+
 test("refused without an answer: what has no id, and what is no message at all", async () => {
   const port = rawPort();
   const cyclic: Record<string, unknown> = { type: "APPLY" };

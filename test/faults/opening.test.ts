@@ -111,6 +111,10 @@ test("urls and limits that cannot be", async () => {
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { nothing: 1 } as never }), { code: "invalid_input", message: /no limit nothing/ });
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupMs: -1 } }), { code: "invalid_input", message: /groupMs/ });
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupMs: 1.5 } }), { code: "invalid_input" });
+  // A timer cannot be longer, and fires at once.
+  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { callMs: 2 ** 31 } }), { code: "invalid_input", message: /limits.callMs/ });
+  // Nothing would ever run.
+  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupCalls: 0 } }), { code: "invalid_input", message: /limits.groupCalls/ });
   // SQLite took what is no number for no limit.
   for (const maxBytes of [Number.NaN, Number.POSITIVE_INFINITY, 0, -1, 1.5, "10MB" as never]) {
     await assert.rejects(openStore({ url: `sqlite:${newPath()}`, maxBytes }), { code: "invalid_input", message: /^maxBytes: / });

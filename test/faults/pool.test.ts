@@ -39,6 +39,15 @@ async function counted(shared: SharedArrayBuffer, target: number): Promise<void>
 
 const flag = (): SharedArrayBuffer => new SharedArrayBuffer(4);
 
+test("a thread knows the limits of its store, and says overloaded before it sends too much", async () => {
+  const own = await openStore({ url: `sqlite:${join(folder, "small.db")}`, limits: { queueCalls: 20 } });
+  const pool = createRunnerPool(own, { filename: new URL("poolRunner.ts", import.meta.url), threads: 1 });
+  pools.push(pool);
+  assert.deepEqual(await pool.run({ type: "burst", calls: 30 } satisfies PoolTask), { fulfilled: 20, overloaded: 10 });
+  await pool.close();
+  await own.close();
+});
+
 test("an idle thread receives what its port brings", async () => {
   const run = openPool();
   const seen = flag();

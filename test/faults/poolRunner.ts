@@ -6,6 +6,8 @@ import { type RunnerTask, storeError } from "../../src/index.ts";
 
 export type PoolTask =
   | { readonly type: "count" }
+  /** Reads of one tick, counted by what became of them. */
+  | { readonly type: "burst"; readonly calls: number }
   | { readonly type: "echo"; readonly value: unknown }
   | { readonly type: "thread" }
   /** Goes on after the task has ended: counts changes into shared memory. */
@@ -33,6 +35,11 @@ const run: RunnerTask<PoolTask> = async (task, { store, signal }) => {
   switch (task.type) {
     case "count":
       return (await store.repositories.list()).items.length;
+    case "burst": {
+      const calls = await Promise.allSettled(Array.from({ length: task.calls }, () => store.runners.list()));
+      const outcomes = Map.groupBy(calls, (one) => (one.status === "rejected" ? (one.reason.code as string) : one.status));
+      return Object.fromEntries([...outcomes].map(([outcome, same]) => [outcome, same.length]));
+    }
     case "echo":
       return task.value;
     case "thread":

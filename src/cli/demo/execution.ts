@@ -1,6 +1,7 @@
 // One claimed command, from its tree to its result.
 import { dirname, resolve } from "node:path";
 import { StoreError } from "../../errors.ts";
+import { timerMsMax } from "../../limits.ts";
 import type { Claim, Command } from "../../model/commands.ts";
 import { isOpen } from "../../model/sessions.ts";
 import type { Release } from "../../model/worktrees.ts";
@@ -40,8 +41,8 @@ export async function execute(worker: Worker, claim: Claim, tree: Tree | undefin
   const { store, heartbeat, interrupted } = worker;
   const { command, session, fence } = claim;
   const holding = heartbeat.hold("command", command.id, fence);
-  const log = new LogWriter(store, claim);
   const stop = AbortSignal.any([holding.stop, interrupted]);
+  const log = new LogWriter(store, claim, stop);
   let inTree = tree;
   let result: Result;
   try {
@@ -79,9 +80,6 @@ async function runInTree(command: Command, { path, holding }: Tree, log: LogWrit
   const result = resultOf(ending);
   return late.signal.aborted ? { ...result, outcome: "timed_out" } : result;
 }
-
-/** A longer timer fires at once: https://nodejs.org/api/timers.html#settimeoutcallback-delay-args */
-const timerMsMax = 2 ** 31 - 1;
 
 function resultOf(ending: Ending): Result {
   if ("reason" in ending) return { outcome: "failed", reason: ending.reason };

@@ -10,14 +10,16 @@ export class LogWriter {
   readonly #store: Pick<Store, "logs">;
   readonly #commandId: string;
   readonly #fence: number;
+  readonly #stop: AbortSignal;
   readonly #hash = createHash("sha256");
   #offset = 0;
   #last: Promise<void> = Promise.resolve();
 
-  constructor(store: Pick<Store, "logs">, { command, fence }: Claim) {
+  constructor(store: Pick<Store, "logs">, { command, fence }: Claim, stop: AbortSignal) {
     this.#store = store;
     this.#commandId = command.id;
     this.#fence = fence;
+    this.#stop = stop;
   }
 
   /** How much is stored. */
@@ -39,10 +41,8 @@ export class LogWriter {
     return written;
   }
 
-  /** Repeated while the store is busy: the offset makes a repetition safe, and the end of the lease ends it. */
-  async #append(stream: "stdout" | "stderr" | "system", piece: Uint8Array): Promise<void> {
-    // A copy: sent to another thread, a small view takes the whole buffer that it looks into along.
-    const data = new Uint8Array(piece);
+  /** Repeated while the store is busy or full: the offset makes a repetition safe. After the stop once more, because nobody waits for it then. */
+  async #append(stream: "stdout" | "stderr" | "system", data: Uint8Array): Promise<void> {
     for (;;) {
       try {
         const { ackOffset } = await this.#store.logs.append({ commandId: this.#commandId, fence: this.#fence, offset: this.#offset, stream, data });
@@ -50,8 +50,8 @@ export class LogWriter {
         this.#hash.update(data);
         return;
       } catch (error) {
-        if (!(error instanceof StoreError) || !error.retryable) throw error;
-        await delay(Number(error.details.retryAfterMs ?? 200));
+        if (!(error instanceof StoreError) || !error.retryable || this.#stop.aborted) throw error;
+        await delay(Number(error.details.retryAfterMs ?? 200), undefined, { signal: this.#stop }).catch(() => undefined);
       }
     }
   }

@@ -1,7 +1,7 @@
 // What a run did, read back from the store.
 import type { Artifact } from "../../model/artifacts.ts";
-import type { Command } from "../../model/commands.ts";
-import type { Session } from "../../model/sessions.ts";
+import { type Command, isFinal } from "../../model/commands.ts";
+import { isOpen, type Session } from "../../model/sessions.ts";
 import type { Worktree } from "../../model/worktrees.ts";
 import type { Store } from "../../store.ts";
 import { type Column, formatBytes, formatMs, formatTable, paint, plain } from "../table.ts";
@@ -20,6 +20,8 @@ interface Row {
 export interface Report {
   readonly text: string;
   readonly allSucceeded: boolean;
+  /** Nothing runs any more, and no tree is held for any of the sessions. */
+  readonly allGivenBack: boolean;
 }
 
 export async function report(store: Store, sessionIds: readonly string[], stream: NodeJS.WriteStream): Promise<Report> {
@@ -30,7 +32,16 @@ export async function report(store: Store, sessionIds: readonly string[], stream
     ({ items }) => items,
   );
   const text = [formatTable(columnsOf(rows), stream), ...summaryOf(sessions, rows, artifacts, serving, stream), ""].join("\n");
-  return { text, allSucceeded: rows.every(({ command }) => command.state === "succeeded") };
+  return {
+    text,
+    allSucceeded: rows.every(({ command }) => command.state === "succeeded"),
+    allGivenBack: sessions.every(({ state }) => !isOpen(state)) && rows.every((row) => isFinal(row.command.state) && !isHeld(row)),
+  };
+}
+
+/** A tree that was granted anew since is somebody else's. */
+function isHeld({ session, worktree }: Row): boolean {
+  return worktree !== undefined && worktree.leaseExpiresAt !== null && worktree.fence === session.worktreeFence;
 }
 
 async function readRows(store: Store, session: Session): Promise<Row[]> {

@@ -11,7 +11,7 @@ import { harmless } from "../table.ts";
 import { createDisplay, type Display } from "./display.ts";
 import { type DemoOptions, makePlan, type Plan } from "./plan.ts";
 import { Progress, type Work } from "./progress.ts";
-import { report } from "./report.ts";
+import { type Report, report } from "./report.ts";
 import { type RunnerAssignment, type RunnerStop, runnerOperations } from "./runner.ts";
 import { cancelAbandoned, cancelSessions, createSessions } from "./sessions.ts";
 
@@ -28,8 +28,8 @@ export async function runDemo(options: DemoOptions, interrupted: AbortSignal): P
     });
     try {
       interrupted.throwIfAborted();
-      const allSucceeded = await runPlan(store, plan, options, interrupted);
-      if (interrupted.aborted) throw new CliError("interrupted", "interrupted: what ran was cancelled, and every worktree given back");
+      const { allSucceeded, allGivenBack } = await runPlan(store, plan, options, interrupted);
+      if (interrupted.aborted) throw new CliError("interrupted", `interrupted: ${allGivenBack ? givenBack : notGivenBack}`);
       return allSucceeded ? exitCodes.ok : exitCodes.failure;
     } finally {
       await store.close();
@@ -40,12 +40,14 @@ export async function runDemo(options: DemoOptions, interrupted: AbortSignal): P
   }
 }
 
+const givenBack = "what ran was cancelled, and every worktree given back";
+const notGivenBack = "the store did not take all of it, see above; what is held ends with its lease, and the next run cancels the rest";
+
 function say(text: string): void {
   process.stderr.write(`${harmless(text)}\n`);
 }
 
-/** Whether all commands succeeded. */
-async function runPlan(store: OwnedStore, plan: Plan, { runners, command, url }: DemoOptions, interrupted: AbortSignal): Promise<boolean> {
+async function runPlan(store: OwnedStore, plan: Plan, { runners, command, url }: DemoOptions, interrupted: AbortSignal): Promise<Report> {
   const assignments = Array.from(
     { length: runners },
     (_, index): RunnerAssignment => ({ runnerId: newId(), name: `runner-${index + 1}`, filesRoot: plan.filesRoot }),
@@ -60,9 +62,9 @@ async function runPlan(store: OwnedStore, plan: Plan, { runners, command, url }:
     const work = await createSessions(store, repository, plan.commits, command);
     say(`${repository.name}: the newest ${count(plan.commits.length, "commit")}, ${count(runners, "runner")}, ${shownUrl(url)}`);
     await serve({ store, pool, assignments, work, cursor, interrupted });
-    const { text, allSucceeded } = await report(store, idsOf(work), process.stdout);
-    process.stdout.write(text);
-    return allSucceeded;
+    const reported = await report(store, idsOf(work), process.stdout);
+    process.stdout.write(reported.text);
+    return reported;
   } finally {
     await pool.close({ abort: true });
   }
@@ -83,10 +85,10 @@ async function registerRepository(store: Store, { gitDir, name, branch, worktree
   });
 }
 
-/** The cursor after which everything is new. No entity has this name, so no rows travel. */
+/** The cursor after which everything is new. */
 async function endOfFeed(store: Store, after = 0): Promise<number> {
   try {
-    const { nextSeq } = await store.changes.since({ after, entity: "none" });
+    const { nextSeq } = await store.changes.since({ after, limit: 0 });
     return nextSeq;
   } catch (error) {
     if (!(error instanceof StoreError && error.code === "feed_truncated")) throw error;

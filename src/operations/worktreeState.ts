@@ -1,0 +1,134 @@
+import type { SessionRow } from "../model/sessions.ts";
+import { type Release, releases, type WorktreeRow } from "../model/worktrees.ts";
+import { type Context, fail } from "../operation.ts";
+import { all, change, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
+import { freeTopic, tryLockSession, unbindWorktree } from "./sessionState.ts";
+/** Ends leases whose time is over, at most so many; of one repository when named. What another transaction holds is left to it. */
+export const expireLeases = step(function* (context: Context, limit: number, repositoryId?: string) {
+  const expired = yield* all<{ id: string; fence: number; session_id: string | null }>(sql`
+    SELECT id, fence, (
+      SELECT sessions.id FROM sessions
+      WHERE worktree_id = worktrees.id AND worktree_fence = worktrees.fence AND sessions.state IN ('pending', 'running', 'cancelling')
+    ) AS session_id FROM worktrees
+    WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${context.now} AND ${repositoryId === undefined ? sql`TRUE` : sql`repository_id = ${repositoryId}`}
+    ORDER BY lease_expires_at LIMIT ${limit}`);
+  const ended: string[] = [];
+  for (const { id, fence, session_id } of expired) {
+    const session = session_id === null ? undefined : yield* tryLockSession(session_id);
+    if (session_id !== null && session === undefined) continue;
+    // It may have been renewed or released meanwhile.
+    const row = yield* first<WorktreeRow>(sql`
+      SELECT * FROM worktrees WHERE id = ${id} AND fence = ${fence} AND lease_expires_at <= ${context.now} ${skipLocked}`);
+    if (row === undefined) continue;
+    yield* expireLease(row, session, context);
+    ended.push(id);
+  }
+  return ended;
+});
+
+export const expireLease = step(function* (row: WorktreeRow, session: SessionRow | undefined, context: Context) {
+  yield* giveBack(row, session, row.state === "leased" ? "dirty" : "quarantined", "expire", context);
+});
+
+/** Of a tree in this state, which may be removed: it is counted out of its repository, whose lock comes before all others. */
+export const lockRepositoryOf = step(function* (worktreeId: string, state: WorktreeRow["state"]) {
+  yield* first(sql`SELECT id FROM repositories WHERE id = (SELECT repository_id FROM worktrees WHERE id = ${worktreeId} AND state = ${state}) ${forUpdate}`);
+});
+
+export const lockWorktree = step(function* (worktreeId: string) {
+  const row = yield* first<WorktreeRow>(sql`SELECT * FROM worktrees WHERE id = ${worktreeId} ${forUpdate}`);
+  return row ?? fail("not_found", { entity: "worktree", id: worktreeId });
+});
+
+export const requireLease = step(function* (worktreeId: string, fence: number, now: Date) {
+  const row = yield* lockWorktree(worktreeId);
+  checkLease(row, fence, now);
+  return row;
+});
+
+export function checkLease(row: WorktreeRow, fence: number, now: Date): void {
+  if (row.fence !== fence || row.lease_expires_at === null) refuseStale(row);
+  if (row.lease_expires_at <= now.getTime()) fail("lease_expired", { expiredAt: new Date(row.lease_expires_at) });
+}
+
+export function refuseStale(row: WorktreeRow): never {
+  fail("lease_lost", { currentFence: row.fence, state: row.state });
+}
+
+export function releasedState(state: WorktreeRow["state"], to: Release): WorktreeRow["state"] {
+  if (state === "creating") return to === "clean" ? "removed" : "quarantined";
+  return state === "evicting" ? "quarantined" : releases[to];
+}
+
+/** The same release again, for the same fence. */
+export function wasReleased(state: WorktreeRow["state"], to: Release): boolean {
+  return state === releases[to] || state === (to === "clean" ? "removed" : "quarantined");
+}
+
+/** Ends a lease, whatever the reason, and the binding of the session that held the tree under it. */
+export const giveBack = step(function* (
+  before: WorktreeRow,
+  session: SessionRow | undefined,
+  state: WorktreeRow["state"],
+  op: string,
+  context: Context,
+  reason?: string,
+) {
+  const row = yield* save(
+    before,
+    { state, lease_runner_id: null, lease_owner: null, leased_at: null, lease_expires_at: null },
+    op,
+    context,
+    reason,
+    session?.id,
+  );
+  if (state === "removed") {
+    yield* change(sql`UPDATE repositories SET worktree_count = worktree_count - 1 WHERE id = ${row.repository_id}`);
+  }
+  if (session !== undefined) yield* unbindWorktree(session, context);
+  context.wake(freeTopic(row.repository_id));
+  return row;
+});
+
+type Mutable = Partial<
+  Pick<
+    WorktreeRow,
+    "state" | "commit_sha" | "environment_hash" | "size_bytes" | "pinned" | "lease_runner_id" | "lease_owner" | "leased_at" | "lease_expires_at"
+  >
+>;
+
+export function factsOf(input: { commitSha?: string | undefined; environmentHash?: string | undefined; sizeBytes?: number | undefined }): Mutable {
+  return {
+    ...(input.commitSha === undefined ? {} : { commit_sha: input.commitSha }),
+    ...(input.environmentHash === undefined ? {} : { environment_hash: input.environmentHash }),
+    ...(input.sizeBytes === undefined ? {} : { size_bytes: input.sizeBytes }),
+  };
+}
+
+/** Recorded in the history of the session that holds the tree, if one does. */
+export const saveHeld = step(function* (before: WorktreeRow, changes: Mutable, op: string, context: Context) {
+  const session = yield* first<{ id: string }>(sql`
+    SELECT id FROM sessions WHERE worktree_id = ${before.id} AND worktree_fence = ${before.fence} AND state IN ('pending', 'running', 'cancelling')`);
+  return yield* save(before, changes, op, context, undefined, session?.id);
+});
+
+export const save = step(function* (before: WorktreeRow, changes: Mutable, op: string, { now, changed }: Context, reason?: string, sessionId?: string) {
+  const row = { ...before, ...changes };
+  const stored = (yield* first<WorktreeRow>(sql`
+    UPDATE worktrees SET state = ${row.state}, commit_sha = ${row.commit_sha}, environment_hash = ${row.environment_hash}, size_bytes = ${row.size_bytes},
+      pinned = ${row.pinned === 1}, lease_runner_id = ${row.lease_runner_id}, lease_owner = ${row.lease_owner},
+      leased_at = ${row.leased_at === null ? null : new Date(row.leased_at)},
+      lease_expires_at = ${row.lease_expires_at === null ? null : new Date(row.lease_expires_at)},
+      version = version + 1, updated_at = ${now}
+    WHERE id = ${row.id} RETURNING *`)) as WorktreeRow;
+  changed({
+    entity: "worktree",
+    id: row.id,
+    op,
+    version: stored.version,
+    fence: stored.fence,
+    sessionId,
+    detail: { state: stored.state, ...(reason === undefined ? {} : { reason }) },
+  });
+  return stored;
+});
