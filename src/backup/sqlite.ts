@@ -59,13 +59,17 @@ export function prepareTarget(source: string, asked: string | undefined, now: Da
   return target;
 }
 
-/** Of processes that are no more: their names end with the process id. */
+/** Of processes that are no more: names end with the process id. Those of another container are not seen from here, so a file must be old too. */
 function removeAbandoned(folder: string): void {
   for (const name of readdirSync(folder)) {
     const pid = /-(\d+)\.db\.partial(?:-journal|-wal|-shm)?$/.exec(name)?.[1];
-    if (pid !== undefined && Number(pid) !== process.pid && !isAlive(Number(pid))) rmSync(join(folder, name), { force: true });
+    if (pid === undefined || Number(pid) === process.pid || isAlive(Number(pid))) continue;
+    const path = join(folder, name);
+    if (Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()) > abandonedMs) rmSync(path, { force: true });
   }
 }
+
+const abandonedMs = 3_600_000;
 
 export function abandonBackup(target: string): void {
   const partial = partialOf(target);

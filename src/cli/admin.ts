@@ -221,7 +221,7 @@ async function listTokens(store: OwnedStore, flags: StoreFlags & PageFlags & { u
     column("begins", rows, ({ hint }) => hint, { optional: true }),
     column("kind", rows, ({ kind }) => kind, { optional: true }),
     stateColumn(rows, stateOf),
-    column("expires", rows, ({ expiresAt }) => formatTime(expiresAt)),
+    column("expires", rows, ({ expiresAt }) => formatTime(expiresAt), { optional: true }),
     column("last used", rows, ({ lastUsedAt }) => formatTime(lastUsedAt), { optional: true }),
     column("scopes", rows, ({ scopes: held }) => held.join(" ")),
   ]);

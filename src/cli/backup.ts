@@ -140,7 +140,7 @@ function listColumns(rows: readonly ListedBackup[]) {
   return [
     column("backup", rows, ({ path }) => basename(path)),
     stateColumn(rows, ({ manifest }) => (manifest === undefined ? "unfinished" : "")),
-    column("made", rows, ({ manifest }) => manifest && `${manifest.createdAt.slice(0, 19)}Z`),
+    column("made", rows, ({ manifest }) => manifest && `${manifest.createdAt.slice(0, 19)}Z`, { optional: true }),
     column("size", rows, ({ bytes }) => formatBytes(bytes), { align: "right" as const }),
     column("rows", rows, ({ manifest }) => manifest && sum(manifest.rows), { align: "right" as const, optional: true }),
     column("revision", rows, ({ manifest }) => manifest?.revision),

@@ -187,7 +187,7 @@ function addWorktrees(program: Command): void {
           stateColumn(rows, ({ state }) => state),
           column("commit", rows, ({ commitSha }) => commitSha?.slice(0, 10), { optional: true }),
           column("holder", rows, ({ leaseOwner, leaseRunnerId }) => leaseOwner ?? leaseRunnerId),
-          column("lease until", rows, ({ leaseExpiresAt }) => formatTime(leaseExpiresAt)),
+          column("lease until", rows, ({ leaseExpiresAt }) => formatTime(leaseExpiresAt), { optional: true }),
           column("fence", rows, ({ fence }) => fence, { align: "right", optional: true }),
           column("used", rows, ({ lastUsedAt }) => formatTime(lastUsedAt), { optional: true }),
           column("path", rows, ({ path }) => path),

@@ -44,6 +44,8 @@ export async function visit<Result>(
   if (place.engine === "sqlite" && place.path === ":memory:")
     throw new CliError("usage", "url: a database in memory is new each time: name a file, such as sqlite:metadata.db");
   const interrupt = listenForInterrupt();
+  // Not every call hears it: a second Ctrl-C ends the process at once.
+  interrupt.signal.addEventListener("abort", () => interrupt[Symbol.dispose]());
   try {
     const store = await openStore({ url, migrate: create ? "create" : "never", role: "visitor" });
     try {

@@ -2,12 +2,13 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { type BackupManifest, manifestPathOf } from "../../src/backup/manifest.ts";
+import { backUpSqlite } from "../../src/backup/sqlite.ts";
 import { restoreSqlite, restoreSteps } from "../../src/backup/sqliteRestore.ts";
 import { verifyBackup } from "../../src/backup/sqliteVerify.ts";
 import { systemClock } from "../../src/clock.ts";
@@ -63,10 +64,10 @@ test("killed at each system call that changes a file", { skip: !hasStrace() }, a
   const { path, backup, reset } = await place(t);
   const script = fileURLToPath(new URL("restoringProcess.ts", import.meta.url));
   const seen = { old: 0, fresh: 0 };
-  for (const call of ["rename", "link", "unlink", "ftruncate", "fsync"]) {
+  for (const call of ["rename", "link", "unlink", "ftruncate", "fsync", "pwrite"]) {
     for (let when = 1, killed = true; killed; when++) {
       reset();
-      const inject = `inject=${call}:signal=KILL:when=${when}`;
+      const inject = `inject=/^${call}:signal=KILL:when=${when}`;
       const child = spawn("strace", ["-f", "-qq", "-o", "/dev/null", "-e", inject, process.execPath, script, backup, path, "none"], { stdio: "ignore" });
       const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => child.once("exit", (...end) => resolve(end)));
       killed = signal === "SIGKILL" || code === 137;
@@ -252,15 +253,18 @@ test("a database that takes the place of one that is being opened is the one tha
   assert.deepEqual(settled, [{ ok: true, results: [fresh.map((name) => ({ name }))] }]);
 });
 
-test("what a backup leaves behind when it is killed is removed by the next", async (t) => {
+test("what killed processes leave behind is removed by the next, of backups when it is old", async (t) => {
   const { path, backup } = await place(t);
   const killed = spawn(process.execPath, ["-e", "0"]);
   await new Promise((resolve) => killed.once("exit", resolve));
   writeFileSync(`${path}.restoring-${killed.pid}`, "x");
-  restoreSqlite({ backup, path, keep: false });
-  assert.deepEqual(leftovers(path), []);
-  assert.deepEqual(
-    readdirSync(join(path, "..")).filter((name) => name.includes("restoring")),
-    [],
-  );
+  const folder = join(path, "..", "backups");
+  mkdirSync(folder);
+  const partial = join(folder, `store-20260102T030405006Z-${killed.pid}.db.partial`);
+  writeFileSync(partial, "x");
+  restoreSqlite({ backup, path, keep: true });
+  assert.deepEqual([leftovers(path), existsSync(partial)], [[], true]);
+  utimesSync(partial, 0, 0);
+  backUpSqlite(path, "a test");
+  assert.ok(!existsSync(partial));
 });
