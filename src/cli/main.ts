@@ -4,6 +4,7 @@ import { packageVersion } from "../package.ts";
 import { addAdmin } from "./admin.ts";
 import { addBackup } from "./backup.ts";
 import { addConfig, addInfo } from "./config.ts";
+import { addDebug } from "./debug.ts";
 import { addDemo } from "./demo.ts";
 import { addEntities } from "./entities.ts";
 import { exitCodeHelp, exitCodeOf, sentenceOf } from "./exit.ts";
@@ -20,6 +21,7 @@ const groups: readonly ((program: Command) => void)[] = [
   addAdmin,
   addEntities,
   addLogs,
+  addDebug,
   addBackup,
   addMaintenance,
   addInfo,
