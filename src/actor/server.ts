@@ -33,6 +33,8 @@ export interface Server {
   serve(port: MessagePort, patterns?: readonly string[]): void;
   /** Another process has committed: calls that wait for it run again. */
   touch(topics: Touched): void;
+  /** Copies the database to a file that is there and empty, between groups. Fails as Driver.backUp; incompatible where there is none. */
+  backUp: NonNullable<Driver["backUp"]>;
   /** Takes nothing more in, runs what is queued, closes the database. */
   close(): Promise<void>;
 }
@@ -100,6 +102,11 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     },
     touch(topics) {
       for (const mailbox of mailboxes) mailbox.touch(topics);
+    },
+    async backUp(target, watch) {
+      const [{ backUp }] = drivers as readonly [Driver];
+      if (backUp === undefined) throw new StoreError("incompatible", "this database is not copied by its server");
+      await backUp(target, watch);
     },
     async close() {
       closing = true;

@@ -1,9 +1,11 @@
 // The owner's side of the database thread: starts it, hands ports to it, starts another when it dies, ends it.
 import { setTimeout as sleep } from "node:timers/promises";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import type { BackUpWatch } from "../drivers/driver.ts";
 import { fromWireFailure, StoreError } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import { workerUrl } from "../package.ts";
+import { Backups } from "./backups.ts";
 import type { Control, DatabaseThreadData, Report } from "./database.ts";
 import { beatAgoMs, type Liveness, newHeart } from "./heartbeat.ts";
 
@@ -13,6 +15,8 @@ export interface DatabaseThread {
   /** Lets the thread serve this port, or closes it when the store is closed: its other end learns that nobody will answer. */
   serve(port: MessagePort, patterns?: readonly string[]): void;
   liveness(): Liveness;
+  /** Lets the thread copy its database to a file that is there and empty. Fails as Driver.backUp, and closed when the thread ends. */
+  backUp(target: string, watch: BackUpWatch): Promise<void>;
   /** Lets the thread finish what it has and end by itself; after closeMs it is ended. */
   close(): Promise<void>;
 }
@@ -77,6 +81,11 @@ export async function startDatabaseThread(data: DatabaseThreadData, onEvent: (ev
       const agoMs = Math.round(performance.now() - (diedAtMs ?? performance.now()));
       return { state: closing.signal.aborted || agoMs > data.limits.replaceMs ? "dead" : "replacing", beatAgoMs: agoMs };
     },
+    async backUp(target, watch) {
+      const closed = closing.signal.aborted;
+      if (closed || running === undefined) throw new StoreError("closed", closed ? "the store is closed" : "the database thread is being replaced");
+      await running.backUp(target, watch);
+    },
     async close() {
       closing.abort();
       // One that is just being started is ended like one that runs.
@@ -96,6 +105,7 @@ const restMsMax = 2_000;
 interface RunningThread {
   serve(port: MessagePort, patterns: readonly string[] | undefined): void;
   liveness(): Liveness;
+  backUp: DatabaseThread["backUp"];
   close(): Promise<void>;
 }
 
@@ -106,8 +116,14 @@ async function startThread(data: DatabaseThreadData, onEvent: (event: StoreEvent
   let closing = false;
   let opened = false;
   const ready = Promise.withResolvers<void>();
+  const control = (message: Control, transfer: MessagePort[] = []): void => worker.postMessage(message, transfer);
+  const backups = new Backups(control, (busy) => {
+    if (busy) worker.ref();
+    else if (!closing) worker.unref();
+  });
   worker.on("message", (report: Report) => {
     if (report.type === "ready") ready.resolve();
+    else if (report.type === "backupProgress" || report.type === "backedUp") backups.hear(report);
     else if (report.type === "failed") ready.reject(fromWireFailure(report.failure, "openStore"));
     else onEvent(report.event);
   });
@@ -117,6 +133,7 @@ async function startThread(data: DatabaseThreadData, onEvent: (event: StoreEvent
     ready.reject(new StoreError("internal", "the database thread failed to start", { cause }));
   });
   worker.on("exit", (code) => {
+    backups.lose();
     const message = cause === undefined ? `the database thread ended with code ${code}` : String((cause as Error).stack ?? cause);
     ready.reject(new StoreError("internal", message));
     if (closing || !opened) return;
@@ -133,7 +150,6 @@ async function startThread(data: DatabaseThreadData, onEvent: (event: StoreEvent
   }
   // A process that has nothing else to do may end; what was acknowledged is on the disk.
   worker.unref();
-  const control = (message: Control, transfer: MessagePort[] = []): void => worker.postMessage(message, transfer);
 
   return {
     serve: (port, patterns) => control({ type: "connect", port, patterns }, [port]),
@@ -141,6 +157,7 @@ async function startThread(data: DatabaseThreadData, onEvent: (event: StoreEvent
       const agoMs = beatAgoMs(heart);
       return { state: agoMs > data.limits.stuckMs ? "stuck" : "beating", beatAgoMs: agoMs };
     },
+    backUp: (target, watch) => backups.make(target, watch),
     async close() {
       closing = true;
       worker.ref();

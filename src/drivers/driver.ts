@@ -27,6 +27,11 @@ export interface Group {
   readonly wrote: boolean;
 }
 
+export interface BackUpWatch {
+  readonly onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 export interface Driver {
   /**
    * Runs jobs in order in one transaction and proves that it has ended. A failing job is undone alone.
@@ -37,6 +42,8 @@ export interface Driver {
   dataVersion?(): number | Promise<number>;
   /** Told at once, without asking the database's own process. */
   facts(): DatabaseFacts;
+  /** Copies all to a file that is there and empty, in steps between groups. Absent where the database's own tools do that. */
+  backUp?(target: string, watch: BackUpWatch): Promise<void>;
   close(): void | Promise<void>;
   /** Grows with every start of a server on this store. */
   readonly epoch: number;

@@ -40,7 +40,8 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
   let listener: PostgresListener | undefined;
   try {
     const client = await first.get();
-    await checkVersion(client);
+    const version = await checkVersion(client);
+    const { rows: sizes } = await client.query<{ bytes: number }>("SELECT pg_database_size(current_database()) AS bytes");
     await ensureSchema(client, options);
     const { epoch, storeId } = await nextEpoch(client);
     const own = new PostgresListener({
@@ -55,7 +56,14 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
     const askedAtMs = performance.now();
     const { rows } = await client.query<{ now: number }>(askTime);
     server.read((rows[0] as { now: number }).now, askedAtMs);
-    const facts = { schemaHead: readMigrations("postgres").at(-1)?.revision ?? "none", figures: { engine: "postgres", connections: limits.connections } };
+    const figures = {
+      engine: "postgres",
+      server_version: version,
+      synchronous_commit: options.synchronous === "full" ? "on" : "off",
+      connections: limits.connections,
+      bytes_when_opened: sizes[0]?.bytes ?? 0,
+    };
+    const facts = { schemaHead: readMigrations("postgres").at(-1)?.revision ?? "none", figures };
     const connections = [first, ...Array.from({ length: Math.max(1, limits.connections) - 1 }, () => new PostgresConnection(options))];
     const drivers = connections.map((connection) =>
       createPostgresDriver({
@@ -114,10 +122,10 @@ function createServerClock(clock: Clock): { server: ServerClock; watched: Clock 
   };
 }
 
-async function checkVersion(client: pg.Client): Promise<void> {
+async function checkVersion(client: pg.Client): Promise<string> {
   const { rows } = await client.query<{ server_version: string }>("SHOW server_version");
   const version = rows[0]?.server_version ?? "unknown";
-  if (Number.parseInt(version, 10) >= versionMin) return;
+  if (Number.parseInt(version, 10) >= versionMin) return version;
   throw new StoreError("incompatible", `PostgreSQL ${version} is too old: use version ${versionMin} or newer`);
 }
 
