@@ -12,6 +12,7 @@ import { operations, servedOperations } from "../operations/table.ts";
 import type { Touched } from "../wire.ts";
 import { LastUsed } from "./lastUsed.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
+import { within } from "./owner.ts";
 import { servePort } from "./ports.ts";
 import { WriteWatch } from "./writeWatch.ts";
 
@@ -112,8 +113,12 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
       closing = true;
       stopReaping();
       writes.stop();
-      await lastUsed.flush();
-      await Promise.all(mailboxes.map((mailbox) => mailbox.close()));
+      const finish = async (): Promise<void> => {
+        await lastUsed.flush();
+        await Promise.all(mailboxes.map((mailbox) => mailbox.close()));
+      };
+      // A database that cannot be reached is not waited for longer: what is still queued fails with it.
+      await within(limits.closeMs, finish());
       await Promise.all(drivers.map((driver) => driver.close()));
       // Without a thread of its own that ends, a port would keep the process alive, and its other end waiting.
       for (const port of ports) port.close();
