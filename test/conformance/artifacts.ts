@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { newId } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import type { TestedBackend } from "../backends.ts";
-import { endOfFeed, fails, subject } from "./suite.ts";
+import { endOfFeed, fails, subject, text } from "./suite.ts";
 
 const sha = (digit: string): string => digit.repeat(64);
 const content = { sizeBytes: 3, sha256: sha("a"), uri: "file:///srv/out.txt" };
@@ -241,6 +241,23 @@ export function artifactsConformance(backend: TestedBackend): void {
       await store.sessions.delete({ sessionId: session.id });
       await fails(store.artifacts.get({ artifactId: recorded[0]?.artifact.id as string }), "not_found");
       assert.deepEqual((await store.artifacts.list({ sessionId: session.id })).items, []);
+    });
+
+    test("a session with a pinned artifact is not deleted, and loses nothing", async ({ store }) => {
+      const { session, command, fence } = await fixtures(store).log("some text\n");
+      const { artifact } = await store.artifacts.record({ sessionId: session.id, name: "kept", ...content });
+      await store.artifacts.pin({ artifactId: artifact.id });
+      await store.commands.finish({ commandId: command.id, fence, outcome: "succeeded" });
+      await store.sessions.complete({ sessionId: session.id });
+      await fails(store.sessions.delete({ sessionId: session.id }), "conflict", { reason: "pinned", artifactId: artifact.id });
+      assert.equal((await store.artifacts.get({ artifactId: artifact.id })).state, "ready");
+      const { chunks } = await store.logs.read({ commandId: command.id });
+      assert.deepEqual(
+        chunks.map(({ data }) => text(data)),
+        ["some text\n"],
+      );
+      await store.artifacts.pin({ artifactId: artifact.id, pinned: false });
+      assert.deepEqual(await store.sessions.delete({ sessionId: session.id }), { deleted: true });
     });
   });
 }
