@@ -21,7 +21,7 @@ export interface CallOptions {
   readonly requestId?: string;
   /**
    * Of a call that writes: made again with the same key and input within 24 hours it is not run again, and answers what it answered then; with
-   * other input it fails idempotency_mismatch. A failure is not kept. Of `atomically`, it stands for all calls together.
+   * other input, or when another release stored an answer of another shape, it fails idempotency_mismatch. A failure is not kept. Of `atomically`, it stands for all calls together.
    */
   readonly idempotencyKey?: string;
 }

@@ -5,7 +5,7 @@ import { StoreError, toWireFailure } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import { type Caller, type Change, type Context, checkCaller, type Idempotency, Later, type Operation, type Serving } from "./operation.ts";
 import { recordChanges } from "./operations/changes.ts";
-import { claimKey, type KeyedRequest, releaseKey, storeReply } from "./operations/idempotency.ts";
+import { claimKey, type KeyedRequest, releaseKey, shapeOf, storeReply } from "./operations/idempotency.ts";
 import type { Body } from "./sql.ts";
 import type { Answer } from "./wire.ts";
 
@@ -160,7 +160,8 @@ class RunContext implements Context {
 /** With an idempotency key, look-up, run and storing of the reply are one transaction; what found nothing yet, or failed, stores nothing. */
 function* runCall(call: Call, alone: boolean, context: RunContext): Body<unknown> {
   const { operation, input, caller, name } = call;
-  const idempotency = caller.idempotency && isKeyed(call) ? { ...caller.idempotency, operation: name, actor: caller.actor ?? "" } : undefined;
+  const idempotency =
+    caller.idempotency && isKeyed(call) ? { ...caller.idempotency, operation: name, actor: caller.actor ?? "", shape: shapeOf([operation.output]) } : undefined;
   if (idempotency !== undefined) {
     const stored = yield* claimKey(idempotency, context);
     if (stored !== undefined) return stored.reply;
@@ -188,7 +189,8 @@ interface KeyedEnvelope {
 function keyedEnvelope(calls: readonly Call[]): KeyedEnvelope | undefined {
   const key = calls[0]?.envelopeKey;
   if (key === undefined) return undefined;
-  return { calls, request: { ...key, operation: "atomically", actor: key.actor ?? "" }, replies: [], stored: false };
+  const shape = shapeOf(calls.map(({ operation }) => operation.output));
+  return { calls, request: { ...key, operation: "atomically", actor: key.actor ?? "", shape }, replies: [], stored: false };
 }
 
 /** One look-up, before the first call, and one reply, after the last. Reads are run again: what they answer can be large, and changes nothing. */
