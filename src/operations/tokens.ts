@@ -14,6 +14,7 @@ import {
   PublicId,
   parseScopes,
   readToken,
+  type Scope,
   Scopes,
   type SealedToken,
   type Secret,
@@ -46,8 +47,8 @@ function withSecret({ token }: Minted, kept: unknown): MintedToken {
 /**
  * Makes a token for an account. Its secret is made and hashed on the caller's thread and shown this once.
  *
- * Input    scopes: at least one, from the closed list, all covered by the token `createdBy`, under whose authority it is made; ttlMs: without it
- *          the token does not expire; kind: personal (dsp_) or runner (dsr_)
+ * Input    scopes: at least one, from the closed list, all covered by the token `createdBy`, under whose authority it is made, and which covers
+ *          tokens:write; ttlMs: without it the token does not expire, or when `createdBy` does: it never outlives that; kind: personal (dsp_) or runner (dsr_)
  * Result   { token, secret }; secret is undefined in a reply that is given again to an idempotency key
  * Fails    not_found | scope_missing { missing } | invalid_transition when the account is disabled | token_revoked or token_expired of createdBy
  *          | conflict { reason: "name" | "exists" }: the account has a token of this name that is neither revoked nor rotated
@@ -80,12 +81,18 @@ export const mint = sealedOperation({
     const account = creator.accounts.get(input.accountId);
     if (account?.disabled_at !== null) fail("invalid_transition", { entity: "account", state: "disabled" }, "the account is disabled");
     checkLive(creator, now);
-    const missing = missingScopes(parseScopes(input.scopes), parseScopes(creator.scopes));
-    if (missing.length > 0) fail("scope_missing", { missing }, "a token cannot give what it does not cover");
-    const expiresAt = input.ttlMs === undefined ? null : after(now, input.ttlMs);
+    const missing = missingScopes([...new Set<Scope>(["tokens:write", ...parseScopes(input.scopes)])], parseScopes(creator.scopes));
+    if (missing.length > 0) fail("scope_missing", { missing }, "a token makes others with tokens:write only, and cannot give what it does not cover");
+    const expiresAt = earliest(input.ttlMs === undefined ? null : after(now, input.ttlMs), creator.expires_at);
     return { token: yield* insertToken({ ...input, expiresAt, createdBy: input.createdBy }, "mint", context) };
   },
 });
+
+/** Null stands for never. */
+function earliest(moment: Date | null, otherMs: number | null): Date | null {
+  if (otherMs === null) return moment;
+  return new Date(Math.min(moment?.getTime() ?? otherMs, otherMs));
+}
 
 interface NewToken extends SealedToken {
   readonly id: string;
@@ -162,7 +169,8 @@ const lockWithAccounts = step(function* (tokenId: string, ...others: readonly st
 /**
  * Replaces a token by a new one of the same account, name, kind and scopes. The old one works on for a grace time, so that its users can change over.
  *
- * Input    graceMs: how long the old one still works, at most until it would have expired; ttlMs: of the new one, the old one's unless given
+ * Input    graceMs: how long the old one still works, at most until it would have expired; ttlMs: of the new one, the old one's unless given.
+ *          It may live longer than the old one: whoever may rotate a token decides that anew
  * Result   { token, secret } of the new one; secret is undefined in a reply that is given again to an idempotency key
  * Fails    not_found | token_revoked | token_expired | conflict { reason: "rotated", rotatedTo } | conflict { reason: "version" | "exists" }
  * Effect   a new row of tokens, and the old one's expiry; a row of changes for each
