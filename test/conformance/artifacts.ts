@@ -102,6 +102,15 @@ export function artifactsConformance(backend: TestedBackend): void {
       "a\ud800",
       " a",
       "a/ .. /b",
+      "...",
+      ".. .",
+      "a./b",
+      "a/C:x",
+      "a:stream",
+      "con",
+      "a/NUL.txt",
+      "com1 .log",
+      "a\u061cb",
       "x".repeat(501),
     ]) {
       test(`a hostile name is refused: ${JSON.stringify(name.slice(0, 20))}`, async ({ store }) => {
@@ -113,7 +122,7 @@ export function artifactsConformance(backend: TestedBackend): void {
 
     test("names that only look hostile are taken", async ({ store }) => {
       const { session } = await fixtures(store).session();
-      for (const name of ["...", "..a", "a..b/c", ".hidden", "日本語/größe.txt", "a b", "C/x", "-rf"]) {
+      for (const name of ["..a", "a..b/c", "console", "com10", "nullable.txt", ".hidden", "日本語/größe.txt", "a b", "C/x", "-rf"]) {
         assert.equal((await store.artifacts.record({ sessionId: session.id, name, ...content })).artifact.name, name);
       }
     });
