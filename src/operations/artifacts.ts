@@ -42,7 +42,7 @@ export const record = operation({
  * Announces a file that is on its way: a second step, commit, records what it became.
  *
  * Input    as record, without what is not known yet; sha256: when it is known already, to learn whether the file is there; ttlMs: when it is given up
- *          unless it was committed, one hour unless given
+ *          unless it was committed, one hour unless given; replace: the old artifact is deleted at once, also when no commit follows, because a name has one row
  * Result   { artifact, created }: when created is false and the artifact is ready nothing has to be sent; when it is pending somebody began already
  * Fails    as record
  */
