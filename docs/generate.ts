@@ -5,6 +5,7 @@ import { renderLadder } from "../bench/ladder.ts";
 import { renderPostgres } from "../bench/postgres.ts";
 import { errorCodes } from "../src/errors.ts";
 
+import { renderCli } from "./cli.ts";
 import { renderOperations } from "./operations.ts";
 
 const root = new URL("../", import.meta.url);
@@ -21,6 +22,7 @@ function readResult(name: string): never {
 /** By file: what stands between `<!-- name -->` and `<!-- /name -->`. */
 const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
   "README.md": { errors: errorTable },
+  "docs/cli.md": { cli: renderCli },
   "docs/operations.md": { operations: renderOperations },
   "docs/scaling.md": { postgres: () => renderPostgres(readResult("postgres")) },
   "docs/benchmarks.md": { append: () => renderAppend(readResult("append")), ladder: () => renderLadder(readResult("ladder")) },

@@ -1,5 +1,8 @@
 // The public surface; re-exports only.
 export type { Liveness } from "./actor/heartbeat.ts";
+export type { Progress as BackupProgress } from "./backup/files.ts";
+export type { Backup, BackupManifest } from "./backup/manifest.ts";
+export type { BackupOptions } from "./backup/online.ts";
 export type { CallOptions } from "./client.ts";
 export { type ErrorCode, errorCodes, type Outcome, StoreError, storeError } from "./errors.ts";
 export type { Logger, StoreEvent } from "./events.ts";

@@ -8,7 +8,7 @@ const sourceRoot = new URL("../", import.meta.url);
 export const packageRoot = extension === ".ts" ? sourceRoot : new URL("../", sourceRoot);
 
 /** A thread's entry point. */
-export function workerUrl(name: "database" | "runner"): URL {
+export function workerUrl(name: "backup" | "database" | "runner"): URL {
   return new URL(`workers/${name}${extension}`, sourceRoot);
 }
 

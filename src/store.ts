@@ -1,16 +1,19 @@
 // Opening a store, and attaching to one from another thread.
+import { resolve } from "node:path";
 import type { MessagePort } from "node:worker_threads";
 import type { DatabaseThreadData } from "./actor/database.ts";
 import { localStore } from "./actor/local.ts";
 import { type OwnedStore, ownedStore, type Store, within } from "./actor/owner.ts";
 import { portBackend } from "./actor/ports.ts";
-import { createServer, matcher } from "./actor/server.ts";
+import { createServer, matcher, type Server } from "./actor/server.ts";
 import { startDatabaseThread } from "./actor/supervisor.ts";
+import { notHere } from "./backup/advice.ts";
+import { backUpOnline } from "./backup/online.ts";
 import { createClient } from "./client.ts";
 import { systemClock, type TestClock } from "./clock.ts";
 import type { Driver, Synchronous } from "./drivers/driver.ts";
 import type { PostgresOptions } from "./drivers/postgresOpen.ts";
-import type { MigratePolicy } from "./drivers/sqliteFile.ts";
+import type { MigratePolicy, Role } from "./drivers/sqliteFile.ts";
 import { StoreError } from "./errors.ts";
 import { type Logger, logEvent, type StoreEvent } from "./events.ts";
 import { checkLimits, type Limits } from "./limits.ts";
@@ -32,6 +35,11 @@ export interface StoreOptions {
   /** The file grows no larger; beyond it writes fail storage_full. */
   readonly maxBytes?: number;
   readonly limits?: Partial<Limits>;
+  /**
+   * `server` (default) stays, and reaps what has run out. A `visitor` comes beside it for a few calls, as the command line does: it is not announced
+   * as another server of the file, and reaps nothing by itself.
+   */
+  readonly role?: Role;
   readonly logger?: Logger;
   readonly onEvent?: (event: StoreEvent) => void;
   /** Moves time in tests. */
@@ -48,15 +56,20 @@ export const defaultUrl = "sqlite:.artifacts/data/metadata.db";
  */
 export async function openStore(options: StoreOptions = {}): Promise<OwnedStore> {
   checkNodeVersion();
-  const limits = checkLimits(options.limits);
+  const { migrate = "create", synchronous = "full", role = "server", clock } = options;
+  const limits = checkLimits({ ...options.limits, ...(role === "visitor" ? { reapEveryMs: 0 } : {}) });
   const place = placeOf(options.url ?? (process.env.DEBUG_SERVER_DB_URL || defaultUrl));
   const onEvent = (event: StoreEvent): void => {
-    options.onEvent?.(event);
-    if (options.logger !== undefined) logEvent(options.logger, event);
+    try {
+      options.onEvent?.(event);
+      if (options.logger !== undefined) logEvent(options.logger, event);
+    } catch (error) {
+      // A listener's fault must not be taken for one of the store's.
+      process.emitWarning(error as Error);
+    }
   };
-  const { migrate = "create", synchronous = "full", clock } = options;
   const maxBytes = checkMaxBytes(options.maxBytes);
-  if (place.engine === "sqlite") return openFile({ path: place.path, limits, migrate, synchronous, maxBytes, clock: clock?.shared }, onEvent);
+  if (place.engine === "sqlite") return openFile({ path: place.path, limits, migrate, synchronous, maxBytes, role, clock: clock?.shared }, onEvent);
   if (maxBytes !== undefined) throw new StoreError("invalid_input", "maxBytes: only a SQLite file can be limited; limit PostgreSQL on its server");
   return openServer({ url: place.url, limits, migrate, synchronous, clock: clock ?? systemClock }, onEvent);
 }
@@ -80,6 +93,8 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
       thread.serve(port, patterns);
     },
     liveness: () => thread.liveness(),
+    backup: (options = {}) =>
+      backUpOnline(data.path === ":memory:" ? data.path : resolve(data.path), options, (partial, watch) => thread.backUp(partial, watch)),
     async close() {
       await within(limits.closeMs, client.drain());
       await thread.close();
@@ -90,11 +105,15 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
 
 async function openServer(options: Omit<PostgresOptions, "onTouched">, onEvent: (event: StoreEvent) => void): Promise<OwnedStore> {
   // Loaded when it is asked for: most stores are files.
-  const { openPostgres } = await import("./drivers/postgresOpen.ts");
-  const { drivers, clock, publish } = await openPostgres({ ...options, onTouched: (topics) => server.touch(topics) });
-  const server = createServer({ drivers, clock, limits: options.limits, shared: true, onCommit: publish, onEvent });
+  const [{ openPostgres }, { nameOf }] = await Promise.all([import("./drivers/postgresOpen.ts"), import("./drivers/postgresConnection.ts")]);
+  // While there is no server yet, nobody waits for anything.
+  let server: Server | undefined;
+  const { drivers, clock, publish } = await openPostgres({ ...options, onTouched: (topics) => server?.touch(topics) });
+  server = createServer({ drivers, clock, limits: options.limits, shared: false, onCommit: publish, onEvent });
   onEvent({ type: "opened", epoch: (drivers[0] as Driver).epoch });
-  return localStore(server, options.limits);
+  return localStore(server, options.limits, async () => {
+    throw notHere(nameOf(options.url), "dump");
+  });
 }
 
 export interface AttachOptions {
@@ -141,6 +160,7 @@ export function shownUrl(url: string): string {
   if (placeOf(url).engine === "sqlite") return url;
   const shown = new URL(url);
   if (shown.password !== "") shown.password = "***";
+  for (const name of shown.searchParams.keys()) if (/pass|secret|token|key/i.test(name)) shown.searchParams.set(name, "***");
   return shown.href;
 }
 

@@ -73,12 +73,13 @@ await pool.close();
 await store.close();
 const again = await openStore({ url: "sqlite:data/store.db", migrate: "never" });
 const { chunks } = await again.logs.read({ commandId: command.id });
+const { manifest } = await again.backup();
 await again.close();
 const memory = await openTestStore();
 const { worktree } = await fixtures(memory).worktree();
 const code = await memory.sessions.get({ sessionId: worktree.id }).catch((error) => (error instanceof StoreError ? error.code : "other"));
 await memory.close();
-console.log(JSON.stringify({ text, state, chunks: chunks.length, tree: worktree.state, code }));
+console.log(JSON.stringify({ text, state, chunks: chunks.length, tree: worktree.state, code, copied: manifest.rows.sessions }));
 `;
 
 const runnerBody = `
@@ -91,7 +92,7 @@ const runnerBody = `
   await store.commands.finish({ ...held, outcome: "succeeded", logOffset: 11 });
 `;
 
-const expected = { text: "hello world", state: "succeeded", chunks: 2, tree: "idle", code: "not_found" };
+const expected = { text: "hello world", state: "succeeded", chunks: 2, tree: "idle", code: "not_found", copied: 1 };
 
 function write(name: string, content: string): void {
   writeFileSync(join(consumer, name), content);

@@ -8,7 +8,7 @@ import type { Inbox } from "./mailbox.ts";
 import { type OwnedStore, ownedStore, within } from "./owner.ts";
 import type { Server } from "./server.ts";
 
-export function localStore(server: Server, limits: Limits): OwnedStore {
+export function localStore(server: Server, limits: Limits, backup: OwnedStore["backup"]): OwnedStore {
   const { backend, lose } = localBackend(server.connect());
   const client = createClient(operations, backend, limits);
   let open = true;
@@ -16,6 +16,7 @@ export function localStore(server: Server, limits: Limits): OwnedStore {
   return ownedStore(client.methods, {
     limits,
     serve,
+    backup,
     // Its thread is the caller's own, which is running this.
     liveness: () => ({ state: open ? "beating" : "dead", beatAgoMs: 0 }),
     connect(connectOptions) {

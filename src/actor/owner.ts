@@ -1,5 +1,7 @@
 // What a store is to the thread that holds it.
 import type { MessagePort } from "node:worker_threads";
+import type { Backup } from "../backup/manifest.ts";
+import type { BackupOptions } from "../backup/online.ts";
 import type { ClientOf } from "../client.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
@@ -28,10 +30,21 @@ export type OwnedStore = Store & {
   serve(port: MessagePort, options?: ConnectOptions): void;
   /** What is known of the thread that holds the database, without asking it. */
   liveness(): Liveness;
+  /**
+   * Copies the database as it is, while calls go on: a few pages at a time between their groups, then proven whole in a thread of its own.
+   *
+   * Result   the file and its manifest (SHA-256, rows by table, revision), both 0600
+   * Fails    storage_full | conflict when the file is there | corrupt | aborted | closed | incompatible on PostgreSQL, naming the pg_dump line to run
+   * Cost     a step blocks the database thread for under a millisecond; the last one syncs what the system has not written yet
+   */
+  backup(options?: BackupOptions): Promise<Backup>;
 };
 
 /** However often the store is closed, it is done once, and all wait for it. */
-export function ownedStore(client: ClientOf<Operations>, owner: Pick<OwnedStore, "limits" | "connect" | "serve" | "liveness" | "close">): OwnedStore {
+export function ownedStore(
+  client: ClientOf<Operations>,
+  owner: Pick<OwnedStore, "limits" | "connect" | "serve" | "liveness" | "backup" | "close">,
+): OwnedStore {
   let closed: Promise<void> | undefined;
   const connect: OwnedStore["connect"] = (options) => {
     if (closed !== undefined) throw new StoreError("closed", "the store is closed");

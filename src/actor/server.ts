@@ -9,6 +9,7 @@ import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
 import type { Lane, Serving } from "../operation.ts";
 import { operations, servedOperations } from "../operations/table.ts";
+import type { Touched } from "../wire.ts";
 import { LastUsed } from "./lastUsed.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
@@ -31,7 +32,9 @@ export interface Server {
   connect(patterns?: readonly string[]): Inbox;
   serve(port: MessagePort, patterns?: readonly string[]): void;
   /** Another process has committed: calls that wait for it run again. */
-  touch(topics: readonly string[]): void;
+  touch(topics: Touched): void;
+  /** Copies the database to a file that is there and empty, between groups. Fails as Driver.backUp; incompatible where there is none. */
+  backUp: NonNullable<Driver["backUp"]>;
   /** Takes nothing more in, runs what is queued, closes the database. */
   close(): Promise<void>;
 }
@@ -59,7 +62,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
       limits,
       clock,
       epoch: driver.epoch,
-      dataVersion: shared ? () => driver.dataVersion() : undefined,
+      dataVersion: shared ? driver.dataVersion : undefined,
       onCommit(topics) {
         for (const other of mailboxes) if (other !== mailbox) other.touch(topics);
         onCommit?.(topics);
@@ -99,6 +102,11 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     },
     touch(topics) {
       for (const mailbox of mailboxes) mailbox.touch(topics);
+    },
+    async backUp(target, watch) {
+      const [{ backUp }] = drivers as readonly [Driver];
+      if (backUp === undefined) throw new StoreError("incompatible", "this database is not copied by its server");
+      await backUp(target, watch);
     },
     async close() {
       closing = true;

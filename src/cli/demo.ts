@@ -1,6 +1,7 @@
 // debug-server-db demo: its options and examples; what it does is in demo/.
 import { type Command, Option } from "commander";
 import { runDemo } from "./demo/run.ts";
+import { exitCodeHelp } from "./exit.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 import { urlOption } from "./url.ts";
 import { wholeNumber } from "./wholeNumber.ts";
@@ -25,7 +26,7 @@ export function addDemo(program: Command): void {
     .option("--command <argv...>", "a program, and its arguments, to run on each commit besides git show and node --version")
     .option("--debug", "afterwards, debug a small program in a worktree of the newest commit, under Node's inspector")
     .addOption(urlOption())
-    .addHelpText("after", examples)
+    .addHelpText("after", `${examples}\n${exitCodeHelp}`)
     .action(async (rest: string[], flags: DemoFlags, command: Command) => {
       if (rest.length > 0 && flags.command === undefined) tooMany(command, rest);
       if (flags.command?.[0] === "") command.error("error: option '--command <argv...>' names no program.");

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { StoreError } from "../errors.ts";
 import { openStore } from "../store.ts";
-import { CliError, exitCodes } from "./exit.ts";
+import { CliError, exitCodeHelp, exitCodes } from "./exit.ts";
 import { formatBytes, formatTable } from "./table.ts";
 import { urlOption } from "./url.ts";
 
@@ -11,7 +11,7 @@ export function addHealth(program: Command): void {
     .command("health")
     .description("Tells whether the store is ready for work: exit code 0, or 7 when it is not.")
     .addOption(urlOption())
-    .addHelpText("after", examples)
+    .addHelpText("after", `${examples}\n${exitCodeHelp}`)
     .action(async ({ url }: { readonly url: string }) => {
       process.exitCode = await health(url);
     });
@@ -38,7 +38,7 @@ async function health(url: string): Promise<number> {
 /** A store that cannot be opened is not ready, whatever the reason; a URL that names none is a matter of usage. */
 async function look(url: string) {
   try {
-    const store = await openStore({ url, migrate: "never" });
+    const store = await openStore({ url, migrate: "never", role: "visitor" });
     try {
       return await store.maintenance.health();
     } finally {

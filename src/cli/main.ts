@@ -1,14 +1,32 @@
 // The command line: wiring only. Each group of commands is one file, and adds itself to the program.
 import { Command } from "commander";
 import { packageVersion } from "../package.ts";
+import { addAdmin } from "./admin.ts";
+import { addBackup } from "./backup.ts";
+import { addConfig, addInfo } from "./config.ts";
 import { addDebug } from "./debug.ts";
 import { addDemo } from "./demo.ts";
+import { addEntities } from "./entities.ts";
 import { exitCodeHelp, exitCodeOf, sentenceOf } from "./exit.ts";
 import { addHealth } from "./health.ts";
+import { addLogs } from "./logs.ts";
+import { addMaintenance } from "./maintenance.ts";
 import { addMigrate } from "./migrate.ts";
 import { harmless } from "./table.ts";
 
-const groups: readonly ((program: Command) => void)[] = [addDemo, addDebug, addHealth, addMigrate];
+const groups: readonly ((program: Command) => void)[] = [
+  addDemo,
+  addHealth,
+  addMigrate,
+  addAdmin,
+  addEntities,
+  addLogs,
+  addDebug,
+  addBackup,
+  addMaintenance,
+  addInfo,
+  addConfig,
+];
 
 export async function main(argv: string[]): Promise<void> {
   process.stdout.on("error", ignoreNoReader);
@@ -27,7 +45,7 @@ function ignoreNoReader(error: NodeJS.ErrnoException): void {
   if (error.code !== "EPIPE" && error.code !== "EIO") throw error;
 }
 
-function createProgram(): Command {
+export function createProgram(): Command {
   // Settings first: commands inherit those that their parent has when they are added.
   const program = new Command("debug-server-db")
     .description("The metadata store of a debug/test server.")

@@ -61,6 +61,12 @@ export function harmless(text: string): string {
   return stripVTControlCharacters(text).replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\p{Bidi_Control}]+/gu, " ");
 }
 
+/** As harmless, but with the tabs and colours of a program's output: https://ecma-international.org/publications-and-standards/standards/ecma-48/ */
+export function harmlessLog(text: string): string {
+  const parts = text.replaceAll("\r\n", "\n").split(/(\u001b\[[\d;]*m|\t)/);
+  return parts.map((part, index) => (index % 2 === 1 ? part : harmless(part))).join("");
+}
+
 /** One line of harmless text, of at most so many characters. */
 export function plain(text: string, lengthMax: number): string {
   const line = harmless(text.replaceAll("\n", " ")).trim();

@@ -27,16 +27,23 @@ export interface Group {
   readonly wrote: boolean;
 }
 
+export interface BackUpWatch {
+  readonly onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 export interface Driver {
   /**
    * Runs jobs in order in one transaction and proves that it has ended. A failing job is undone alone.
    * Throws busy when the transaction could not begin: nothing has run.
    */
   transact(jobs: readonly Job[], budgetMs: number): Group | Promise<Group>;
-  /** Changes when somebody else has committed, or may have. */
-  dataVersion(): number | Promise<number>;
+  /** Changes when another process has committed; absent when no other can, or when it says so itself. */
+  dataVersion?(): number | Promise<number>;
   /** Told at once, without asking the database's own process. */
   facts(): DatabaseFacts;
+  /** Copies all to a file that is there and empty, in steps between groups. Absent where the database's own tools do that. */
+  backUp?(target: string, watch: BackUpWatch): Promise<void>;
   close(): void | Promise<void>;
   /** Grows with every start of a server on this store. */
   readonly epoch: number;

@@ -11,10 +11,11 @@ interface SqliteDriverOptions {
   readonly clock: Clock;
   readonly epoch: number;
   facts?(): DatabaseFacts;
+  readonly backUp?: NonNullable<Driver["backUp"]>;
   close(): void;
 }
 
-export function createSqliteDriver({ db, clock, epoch, facts = () => ({}), close }: SqliteDriverOptions): Driver {
+export function createSqliteDriver({ db, clock, epoch, facts = () => ({}), backUp, close }: SqliteDriverOptions): Driver {
   const transaction = new Transaction(db, clock);
   const dataVersion = db.prepare("PRAGMA data_version").pluck();
   return {
@@ -22,6 +23,7 @@ export function createSqliteDriver({ db, clock, epoch, facts = () => ({}), close
     transact: (jobs, budgetMs) => transaction.run(jobs, budgetMs),
     dataVersion: () => dataVersion.get() as number,
     facts,
+    ...(backUp === undefined ? {} : { backUp }),
     close,
   };
 }

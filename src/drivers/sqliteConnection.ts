@@ -1,5 +1,5 @@
 // A connection to a SQLite file: the file and its mode, whose it is, the pragmas in the order in which they take effect, read back, and its locks.
-import { closeSync, constants, lstatSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, constants, lstatSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
@@ -46,7 +46,8 @@ function makeFolder(path: string): void {
 }
 
 export function fileError(error: NodeJS.ErrnoException, path: string): StoreError {
-  if (error.code === "ENOSPC" || error.code === "EDQUOT") return new StoreError("storage_full", `${path}: no space left`, { cause: error });
+  if (error.code === "ENOSPC" || error.code === "EDQUOT" || error.code === "EFBIG")
+    return new StoreError("storage_full", `${path}: no space left`, { cause: error });
   const reasons: Record<string, string> = {
     EACCES: "permission denied",
     EPERM: "permission denied",
@@ -56,6 +57,21 @@ export function fileError(error: NodeJS.ErrnoException, path: string): StoreErro
     ENOENT: "a part of the path cannot be made",
   };
   return new StoreError("incompatible", `${path} cannot be made: ${reasons[error.code ?? ""] ?? error.message}`, { cause: error });
+}
+
+/** Which file has this name now; undefined when none has. */
+export function identityOf(path: string): string | undefined {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found && `${found.dev} ${found.ino}`;
+}
+
+/** On this host. */
+export function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
 }
 
 export function connect(path: string, busyMs: number): Database.Database {
@@ -77,13 +93,14 @@ export function checkOurs(db: Database.Database, path: string, create: boolean):
 
 /** auto_vacuum can be chosen only before the first table, foreign_keys only outside a transaction; WAL only while nobody else writes. */
 export function configure(db: Database.Database, { synchronous, maxBytes, limits }: Settings, inMemory: boolean): void {
-  if (compareVersions(sqliteVersion(db), sqliteVersionMin) < 0) {
-    throw new StoreError(
-      "incompatible",
-      `SQLite ${sqliteVersion(db).join(".")} is too old: ${sqliteVersionMin.join(".")} or newer is needed, install better-sqlite3 13 or newer`,
-    );
+  const version = sqliteVersion(db);
+  if (compareVersions(version.split(".").map(Number), sqliteVersionMin) < 0) {
+    throw new StoreError("incompatible", `SQLite ${version} is too old: ${sqliteVersionMin.join(".")} or newer is needed, install better-sqlite3 13 or newer`);
   }
-  if (pragma(db, "auto_vacuum") === 0) db.pragma("auto_vacuum = INCREMENTAL");
+  // In a file without tables it is written at once.
+  retryWhileBusy(limits.busyGiveUpMs, () => {
+    if (pragma(db, "auto_vacuum") === 0) db.pragma("auto_vacuum = INCREMENTAL");
+  });
   if (!inMemory) retryWhileBusy(limits.busyGiveUpMs, () => db.pragma("journal_mode = WAL"));
   db.pragma(`synchronous = ${synchronous}`);
   db.pragma("foreign_keys = ON");
@@ -106,8 +123,8 @@ export function pragma(db: Database.Database, name: string): unknown {
   return db.pragma(name, { simple: true });
 }
 
-function sqliteVersion(db: Database.Database): number[] {
-  return (db.prepare("SELECT sqlite_version()").pluck().get() as string).split(".").map(Number);
+export function sqliteVersion(db: Database.Database): string {
+  return db.prepare("SELECT sqlite_version()").pluck().get() as string;
 }
 
 function compareVersions(left: readonly number[], right: readonly number[]): number {

@@ -4,6 +4,7 @@ import { statfsSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, resolve } from "node:path";
 import type Database from "better-sqlite3";
+import { copyInSteps } from "../backup/sqliteSteps.ts";
 import type { Clock } from "../clock.ts";
 import type { Limits } from "../limits.ts";
 import { readMigrations } from "../migrate/files.ts";
@@ -12,8 +13,22 @@ import { applicationId, sqliteCatalog } from "../migrate/sqliteCatalog.ts";
 import type { DatabaseFacts } from "../operation.ts";
 import type { Driver, Synchronous } from "./driver.ts";
 import { createSqliteDriver, translate } from "./sqlite.ts";
-import { checkOurs, configure, connect, immediately, named, pragma, prepareFile, runBody } from "./sqliteConnection.ts";
+import {
+  checkOurs,
+  configure,
+  connect,
+  identityOf,
+  immediately,
+  isAlive,
+  named,
+  pragma,
+  prepareFile,
+  retryWhileBusy,
+  runBody,
+  sqliteVersion,
+} from "./sqliteConnection.ts";
 
+export type Role = "server" | "visitor";
 export type MigratePolicy = "create" | "never";
 
 export interface SqliteOptions {
@@ -27,27 +42,53 @@ export interface SqliteOptions {
   readonly synchronous: Synchronous;
   /** The file grows no larger; beyond it writes fail storage_full. */
   readonly maxBytes: number | undefined;
+  /** A `visitor` comes beside the server of a file for a moment: it does not announce itself, and leaves the WAL to the server. */
+  readonly role?: Role;
   /** Told when another living process has the file open as a server. */
   onSecondServer(pid: number): void;
 }
 
 /** Fails incompatible, storage_full, busy or corrupt, with a sentence that says what to do. */
 export function openSqlite(options: SqliteOptions): Driver {
+  for (;;) {
+    const driver = openOnce(options);
+    if (driver !== undefined) return driver;
+  }
+}
+
+/** Undefined when a restore put another file in the place of the one that was opened. */
+function openOnce(options: SqliteOptions): Driver | undefined {
   const inMemory = options.path === ":memory:";
   const path = inMemory ? options.path : resolve(options.path);
   const create = options.migrate === "create";
   if (!inMemory) prepareFile(path, create);
+  const identity = identityOf(path);
   const db = connect(path, options.limits.busyMs);
   try {
-    checkOurs(db, path, create);
+    // Others may be making it, switching it to WAL or restoring it: all of that holds its lock.
+    retryWhileBusy(options.limits.busyGiveUpMs, () => checkOurs(db, path, create));
     configure(db, options, inMemory);
+    // In WAL it has a lock until it closes, so that from now on the file keeps its name. Nothing was written yet.
+    if (identityOf(path) !== identity) {
+      db.close();
+      return undefined;
+    }
     ensureSchema(db, options);
     const epoch = nextEpoch(db, options);
-    const announced = inMemory ? undefined : announce(db, options);
+    const announced = inMemory || options.role === "visitor" ? undefined : announce(db, options);
     const facts = () => factsOf(db, inMemory ? undefined : path);
-    return createSqliteDriver({ db, clock: options.clock, epoch, facts, close: () => closeSqlite(db, announced) });
+    return createSqliteDriver({
+      db,
+      clock: options.clock,
+      epoch,
+      facts,
+      backUp: (target, watch) => copyInSteps(db, target, watch),
+      close: () => closeSqlite(db, announced),
+    });
   } catch (error) {
     db.close();
+    // SQLite switches no file to WAL that has lost its name: https://www.sqlite.org/rescode.html#readonly_dbmoved
+    if (identityOf(path) !== identity && identityOf(path) !== undefined) return undefined;
     throw named(translate(error), path);
   }
 }
@@ -67,7 +108,8 @@ function ensureSchema(db: Database.Database, { clock, limits }: SqliteOptions): 
   requireHead(runBody(db, readHistory(sqliteCatalog, migrations)), migrations);
 }
 
-function nextEpoch(db: Database.Database, { limits }: SqliteOptions): number {
+function nextEpoch(db: Database.Database, { limits, role }: SqliteOptions): number {
+  if (role === "visitor") return Number(db.prepare("SELECT value FROM store_meta WHERE key = 'epoch'").pluck().get());
   return immediately(db, limits, () => {
     const { value } = db.prepare("UPDATE store_meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'epoch' RETURNING value").get() as { value: string };
     return Number(value);
@@ -98,14 +140,6 @@ function isDead(key: string): boolean {
   return key.split(" ")[1] === hostname() && !isAlive(pidOf(key));
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-}
-
 /** https://www.sqlite.org/pragma.html: sizes, and the settings that could silently not be in force. */
 const told = ["page_size", "page_count", "freelist_count", "max_page_count", "journal_mode", "synchronous", "foreign_keys", "auto_vacuum", "trusted_schema"];
 
@@ -115,7 +149,11 @@ function factsOf(db: Database.Database, path: string | undefined): DatabaseFacts
   const inFileBytes = ((max_page_count as number) - (page_count as number) + (freelist_count as number)) * (page_size as number);
   const walBytes = path === undefined ? 0 : (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0);
   const onDiskBytes = path === undefined ? Number.POSITIVE_INFINITY : freeBytesOf(dirname(path));
-  return { schemaHead: readHead(), leftBytes: Math.min(inFileBytes, onDiskBytes), figures: { engine: "sqlite", ...figures, wal_bytes: walBytes } };
+  return {
+    schemaHead: readHead(),
+    leftBytes: Math.min(inFileBytes, onDiskBytes),
+    figures: { engine: "sqlite", sqlite_version: sqliteVersion(db), ...figures, wal_bytes: walBytes },
+  };
 }
 
 function freeBytesOf(folder: string): number {

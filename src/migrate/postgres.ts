@@ -1,5 +1,6 @@
 // Migrating PostgreSQL: one transaction, under the advisory lock that opening a store takes too, with everybody else's writes kept out.
 import type pg from "pg";
+import { dumpAdvice } from "../backup/advice.ts";
 import { lockClass, migrationLock } from "../drivers/postgres.ts";
 import { nameOf, PostgresConnection, runBody, translate } from "../drivers/postgresConnection.ts";
 import { StoreError } from "../errors.ts";
@@ -36,7 +37,8 @@ class PostgresEngine implements Engine {
   constructor(options: PostgresEngineOptions, connection: PostgresConnection) {
     this.#options = options;
     this.#connection = connection;
-    this.backupAdvice = `Backups of PostgreSQL are made with its own tools, before a migration: pg_dump --format=custom --file=metadata.dump ${nameOf(options.url)}; to go back: pg_restore --clean --if-exists --single-transaction --dbname=${nameOf(options.url)} metadata.dump`;
+    const { dump, restore } = dumpAdvice(nameOf(options.url));
+    this.backupAdvice = `Backups of PostgreSQL are made with its own tools, before a migration: ${dump}; to go back: ${restore}`;
   }
 
   async transact<Result>(work: Parameters<Engine["transact"]>[0]): Promise<Result> {

@@ -3,9 +3,10 @@ import { accessSync, constants, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import type Database from "better-sqlite3";
-import { type Backup, backUpSqlite, copySqlite, removeBackup } from "../backup/sqlite.ts";
+import type { Backup } from "../backup/manifest.ts";
+import { backUpSqlite, copySqlite, removeBackup } from "../backup/sqlite.ts";
 import { translate } from "../drivers/sqlite.ts";
-import { checkOurs, configure, connect, named, prepareFile, runBody } from "../drivers/sqliteConnection.ts";
+import { checkOurs, configure, connect, identityOf, named, prepareFile, runBody } from "../drivers/sqliteConnection.ts";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
 import { type Engine, type EngineTransaction, letSignalIn, type Run, type Safety, type Waiting, waitFor } from "./engine.ts";
@@ -21,6 +22,7 @@ export interface SqliteEngineOptions extends Waiting {
 export function openSqliteEngine(options: SqliteEngineOptions): Engine {
   const path = resolve(options.path);
   prepareFile(path, options.create);
+  const identity = identityOf(path);
   const db = connect(path, defaultLimits.busyMs);
   try {
     checkOurs(db, path, options.create);
@@ -28,10 +30,11 @@ export function openSqliteEngine(options: SqliteEngineOptions): Engine {
     db.close();
     throw named(translate(error), path);
   }
-  return createEngine(db, path, options);
+  return createEngine(db, path, options, identity);
 }
 
-function createEngine(db: Database.Database, path: string, waiting: Waiting): Engine {
+/** `identity`: of the file that was opened. */
+function createEngine(db: Database.Database, path: string, waiting: Waiting, identity?: string): Engine {
   const inMemory = path === ":memory:";
   const run: Run = async (body) => {
     await letSignalIn(waiting);
@@ -45,6 +48,7 @@ function createEngine(db: Database.Database, path: string, waiting: Waiting): En
         const settings = { synchronous: "full", maxBytes: undefined, limits: { busyGiveUpMs: waiting.lockTimeoutMs } } as const;
         if (!inMemory) requireWritable(path);
         configure(db, settings, inMemory);
+        if (identity !== undefined && identityOf(path) !== identity) throw new StoreError("busy", "a backup was restored in its place meanwhile: try again");
         // It cannot change inside a transaction, and rebuilding a table drops one that others refer to: https://www.sqlite.org/lang_altertable.html#otheralter
         db.pragma("foreign_keys = OFF");
         return await withBackups(path, (backUp) =>
@@ -150,9 +154,8 @@ async function withBackups<Result>(path: string, work: (backUp: EngineTransactio
   }
 }
 
-/** An old -wal beside a restored file would be read into it. */
 function safetyOf(path: string, { path: copy, manifestPath, manifest: { bytes, sha256 } }: Backup): Safety {
-  const restore = [`rm -f ${quote(`${path}-wal`)} ${quote(`${path}-shm`)}`, `cp ${quote(copy)} ${quote(path)}`];
+  const restore = [`debug-server-db backup restore ${quote(copy)} --url ${quote(`sqlite:${path}`)}`];
   return { made: true, path: copy, manifestPath, bytes, sha256, restore };
 }
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { Account, type AccountKind, type AccountRow, accountKinds } from "../model/accounts.ts";
-import { page } from "../model/codec.ts";
+import { optional, page } from "../model/codec.ts";
 import { Id, Name, NewId, paging, Version } from "../model/fields.ts";
 import { nameKey } from "../model/repositories.ts";
 import { type Context, fail, operation } from "../operation.ts";
@@ -77,6 +77,21 @@ export const get = operation({
   *run({ accountId }) {
     const row = yield* first<AccountRow>(sql`SELECT * FROM accounts WHERE id = ${accountId}`);
     return row ?? fail("not_found", { entity: "account", id: accountId });
+  },
+});
+
+/**
+ * The account of this name, in any case, or undefined; disabled ones too.
+ *
+ * Cost     1 statement by unique index
+ */
+export const find = operation({
+  access: "read",
+  input: z.strictObject({ name: Name }),
+  output: optional(Account),
+  errors: [],
+  *run({ name }) {
+    return yield* first<AccountRow>(sql`SELECT * FROM accounts WHERE name_key = ${nameKey(name)}`);
   },
 });
 

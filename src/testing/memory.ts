@@ -2,6 +2,7 @@
 import { localStore } from "../actor/local.ts";
 import type { OwnedStore } from "../actor/owner.ts";
 import { createServer } from "../actor/server.ts";
+import { backUpOnline } from "../backup/online.ts";
 import { type TestClock, testClock } from "../clock.ts";
 import { openSqlite } from "../drivers/sqliteFile.ts";
 import type { StoreEvent } from "../events.ts";
@@ -23,5 +24,6 @@ export async function openTestStore(options: TestStoreOptions = {}): Promise<Own
   const onEvent = options.onEvent ?? (() => undefined);
   const file = { path: ":memory:", migrate: "create", synchronous: "full", maxBytes: checkMaxBytes(options.maxBytes) } as const;
   const driver = openSqlite({ ...file, clock, limits, onSecondServer: () => undefined });
-  return localStore(createServer({ drivers: [driver], clock, limits, shared: false, onEvent }), limits);
+  const server = createServer({ drivers: [driver], clock, limits, shared: false, onEvent });
+  return localStore(server, limits, (backup = {}) => backUpOnline(":memory:", backup, server.backUp));
 }

@@ -49,6 +49,7 @@ export function stubStore(given: StubMethods = {}): StubStore {
     connect: refuse("connect"),
     serve: refuse("serve"),
     liveness: () => ({ state: "beating", beatAgoMs: 0 }),
+    backup: refuse("backup"),
     [Symbol.asyncDispose]: close,
     calls,
   };

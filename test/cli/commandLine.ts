@@ -63,6 +63,8 @@ export interface Running {
   readonly ended: Promise<Ended>;
   /** Resolves when stderr holds the text; rejects when the process ends before. */
   said(text: string | RegExp): Promise<void>;
+  /** The same of stdout. */
+  printed(text: string | RegExp): Promise<void>;
   kill(signal: NodeJS.Signals): void;
 }
 
@@ -86,18 +88,20 @@ export function start(cwd: string, args: readonly string[], { env = {}, uid }: R
   const text = { stdout: "", stderr: "" };
   for (const name of ["stdout", "stderr"] as const) child[name].setEncoding("utf8").on("data", (piece: string) => (text[name] += piece));
   const ended = new Promise<Ended>((resolve) => child.once("close", (code) => resolve({ code, ...text })));
+  const holds = (name: "stdout" | "stderr", wanted: string | RegExp): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const look = () => {
+        if (typeof wanted === "string" ? text[name].includes(wanted) : wanted.test(text[name])) resolve();
+      };
+      child[name].on("data", look);
+      void ended.then(() => reject(new Error(`it ended, and its ${name} had no ${wanted}, but: ${text[name]}`)));
+      look();
+    });
   return {
     pid: child.pid as number,
     ended,
-    said: (wanted) =>
-      new Promise((resolve, reject) => {
-        const look = () => {
-          if (typeof wanted === "string" ? text.stderr.includes(wanted) : wanted.test(text.stderr)) resolve();
-        };
-        child.stderr.on("data", look);
-        void ended.then(() => reject(new Error(`it ended and had not said ${wanted}, but: ${text.stderr}`)));
-        look();
-      }),
+    said: (wanted) => holds("stderr", wanted),
+    printed: (wanted) => holds("stdout", wanted),
     kill: (signal) => void child.kill(signal),
   };
 }

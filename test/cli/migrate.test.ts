@@ -1,6 +1,5 @@
 // debug-server-db migrate as people and scripts use it: what it says, its JSON, and every exit code.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   appendFileSync,
@@ -93,7 +92,8 @@ suite("migrate", { concurrency: 2 }, () => {
     const store = await openStore({ url });
     await fixtures(store).repository();
     await store.close();
-    for (const line of went.stdout.split("\n").filter((text) => text.startsWith("  "))) execFileSync("sh", ["-c", line], { cwd: folder });
+    const restore = (/^ {2}debug-server-db (.+)$/m.exec(went.stdout)?.[1] ?? "").split(" ");
+    assert.equal((await run(folder, restore)).code, 0, went.stdout);
     assert.deepEqual(contentsOf(path), old);
     assert.equal(statSync(path).mode & 0o777, 0o600);
     assert.equal(JSON.parse((await migrate("upgrade", "--json", "--no-backup")).stdout).safety, undefined);

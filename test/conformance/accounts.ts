@@ -32,6 +32,15 @@ export function accountsConformance(backend: TestedBackend): void {
       }
     });
 
+    test("find is by name in any case, also of a disabled account; undefined when there is none", async ({ store }) => {
+      const name = `Ömer ${newId()}`;
+      assert.equal(await store.accounts.find({ name }), undefined);
+      const { id } = await store.accounts.create({ name, kind: "human" });
+      assert.equal((await store.accounts.find({ name: name.toUpperCase() }))?.id, id);
+      const disabled = await store.accounts.disable({ accountId: id });
+      assert.deepEqual(await store.accounts.find({ name }), disabled);
+    });
+
     test("an id that is taken is a conflict", async ({ store }) => {
       const { account } = await fixtures(store).account();
       await fails(store.accounts.create({ id: account.id, name: newId(), kind: "human" }), "conflict", { reason: "exists" });

@@ -13,7 +13,14 @@ export interface DatabaseThread {
 }
 
 export async function startThread(path: string): Promise<DatabaseThread> {
-  const data: DatabaseThreadData = { path, limits: checkLimits(), migrate: "create", synchronous: "full", maxBytes: undefined, clock: undefined };
+  const data: DatabaseThreadData = {
+    path,
+    limits: checkLimits(),
+    migrate: "create",
+    synchronous: "full",
+    maxBytes: undefined,
+    clock: undefined,
+  };
   const worker = new Worker(workerUrl("database"), { workerData: data });
   const exited = new Promise((resolve) => worker.once("exit", resolve));
   for (;;) {

@@ -21,7 +21,7 @@ async function filled(t: TestContext): Promise<string> {
 test("a backup holds what the database holds, with a manifest, for nobody else to read", async (t) => {
   const path = await filled(t);
   chmodSync(path, 0o644);
-  const { path: copy, manifestPath, manifest } = backUpSqlite(path, "a test", new Date("2026-01-02T03:04:05.006Z"));
+  const { path: copy, manifestPath, manifest } = backUpSqlite(path, "a test", { now: new Date("2026-01-02T03:04:05.006Z") });
   assert.deepEqual(contentsOf(copy), contentsOf(path));
   assert.equal(copy, join(dirname(path), "backups", `store-20260102T030405006Z-${process.pid}.db`));
   assert.deepEqual(
@@ -49,9 +49,9 @@ test("who holds the write lock copies what was there before", async (t) => {
 test("two backups in one moment do not meet: the second is refused, and the first stays", async (t) => {
   const path = await filled(t);
   const now = new Date();
-  const { path: copy } = backUpSqlite(path, "one", now);
+  const { path: copy } = backUpSqlite(path, "one", { now });
   const bytes = readFileSync(copy);
-  assert.throws(() => backUpSqlite(path, "two", now), { code: "conflict" });
+  assert.throws(() => backUpSqlite(path, "two", { now }), { code: "conflict" });
   assert.deepEqual(readFileSync(copy), bytes);
 });
 

@@ -1,0 +1,90 @@
+// What stands beside each backup as JSON, and how backups are found again.
+import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { StoreError } from "../errors.ts";
+
+/** A file without a manifest was never finished. */
+export interface BackupManifest {
+  readonly format: 1;
+  readonly file: string;
+  readonly createdAt: string;
+  readonly source: string;
+  readonly reason: string;
+  readonly bytes: number;
+  readonly sha256: string;
+  /** Of the schema; "none" when it has no ledger. */
+  readonly revision: string;
+  /** Rows by table, counted in the copy; when nobody wrote meanwhile, they were found equal to those of the source. */
+  readonly rows: Readonly<Record<string, number>>;
+  readonly sqliteVersion: string;
+  readonly packageVersion: string;
+}
+
+export interface Backup {
+  readonly path: string;
+  readonly manifestPath: string;
+  readonly manifest: BackupManifest;
+}
+
+/** A file in the folder of backups. */
+export interface ListedBackup {
+  readonly path: string;
+  readonly bytes: number;
+  /** Undefined of a file that was never finished. */
+  readonly manifest: BackupManifest | undefined;
+}
+
+/** Beside the database. */
+export function backupFolder(source: string): string {
+  return join(dirname(resolve(source)), "backups");
+}
+
+export function manifestPathOf(path: string): string {
+  return `${path}.json`;
+}
+
+/** A backup by its path, or by its name in the folder of backups. Fails invalid_input when there is none, or it was never finished. */
+export function findBackup(named: string, source: string): Backup {
+  const path = [resolve(named), join(backupFolder(source), named)].find((candidate) => existsSync(candidate));
+  if (path === undefined) throw new StoreError("invalid_input", `${named}: there is no such backup; debug-server-db backup list shows those that there are`);
+  if (!lstatSync(path).isFile()) throw new StoreError("invalid_input", `${path} is no regular file: name the backup itself, not a link or folder`);
+  const manifest = readManifest(path);
+  if (manifest === undefined) throw new StoreError("invalid_input", `${path} has no manifest ${basename(manifestPathOf(path))}: it was never finished`);
+  return { path, manifestPath: manifestPathOf(path), manifest };
+}
+
+/** Undefined when there is none. Fails corrupt. */
+export function readManifest(path: string): BackupManifest | undefined {
+  const manifestPath = manifestPathOf(path);
+  if (!existsSync(manifestPath)) return undefined;
+  try {
+    const manifest = JSON.parse(readFileSync(manifestPath, "utf8")) as Partial<BackupManifest>;
+    const { format, bytes, sha256, revision, rows, createdAt } = manifest;
+    const complete = format === 1 && Number.isSafeInteger(bytes) && /^[0-9a-f]{64}$/.test(sha256 ?? "") && typeof revision === "string";
+    if (!complete || typeof rows !== "object" || rows === null || Number.isNaN(Date.parse(createdAt ?? ""))) throw new Error("a field is missing");
+    return manifest as BackupManifest;
+  } catch (error) {
+    throw new StoreError("corrupt", `${manifestPath} is no manifest of a backup: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** The oldest first. */
+export function listBackups(source: string): ListedBackup[] {
+  const folder = backupFolder(source);
+  if (!existsSync(folder)) return [];
+  const names = readdirSync(folder).filter((name) => /\.db(?:\.partial)?$/.test(name) && lstatSync(join(folder, name)).isFile());
+  const listed = names.map((name): ListedBackup => {
+    const path = join(folder, name);
+    return { path, bytes: statSync(path).size, manifest: manifestOrNone(path) };
+  });
+  const timeOf = ({ path, manifest }: ListedBackup) => manifest?.createdAt ?? statSync(path).mtime.toISOString();
+  return listed.sort((left, right) => (timeOf(left) < timeOf(right) ? -1 : 1));
+}
+
+function manifestOrNone(path: string): BackupManifest | undefined {
+  try {
+    return readManifest(path);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,38 @@
+// What the thread for backups runs: one job, and it ends.
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { StoreError, toWireFailure } from "../errors.ts";
+import type { Watch } from "./files.ts";
+import type { BackupReport, BackupThreadData, Jobs } from "./jobs.ts";
+import { backUpSqlite, finishBackup } from "./sqlite.ts";
+import { restoreSqlite } from "./sqliteRestore.ts";
+import { verifyBackup } from "./sqliteVerify.ts";
+
+const work: { readonly [Name in keyof Jobs]: (given: Jobs[Name]["given"], watch: Watch) => Jobs[Name]["answer"] } = {
+  create: ({ path, reason, target }, watch) => backUpSqlite(path, reason, { target, watch }),
+  finish: (given, watch) => finishBackup({ ...given, watch }),
+  verify(given, watch) {
+    verifyBackup(given, watch);
+    return null;
+  },
+  restore: (given, watch) => restoreSqlite({ ...given, watch }),
+};
+
+export function runBackupThread(): void {
+  const owner = parentPort as MessagePort;
+  const { name, given, stop } = workerData as BackupThreadData;
+  const report = (message: BackupReport): void => owner.postMessage(message);
+  const watch: Watch = {
+    onProgress: (progress) => report({ type: "progress", progress }),
+    check() {
+      if (Atomics.load(new Int32Array(stop), 0) !== 0) throw new StoreError("aborted", "interrupted; nothing was changed", { outcome: "rolled_back" });
+    },
+  };
+  try {
+    report({ type: "done", answer: (work[name] as (given: unknown, watch: Watch) => unknown)(given, watch) });
+  } catch (error) {
+    report({
+      type: "failed",
+      failure: toWireFailure(error instanceof StoreError ? error : new StoreError("internal", String((error as Error).stack ?? error))),
+    });
+  }
+}

@@ -1,0 +1,162 @@
+// debug-server-db backup: making, listing, verifying and restoring. What that means is in ../backup.
+import { statSync } from "node:fs";
+import { basename, resolve } from "node:path";
+import type { Command } from "commander";
+import { notHere } from "../backup/advice.ts";
+import { type Jobs, runBackupJob } from "../backup/jobs.ts";
+import { backupFolder, findBackup, type ListedBackup, listBackups } from "../backup/manifest.ts";
+import { StoreError } from "../errors.ts";
+import { placeOf } from "../store.ts";
+import { CliError, exitCodes } from "./exit.ts";
+import { listenForInterrupt } from "./interrupt.ts";
+import { createProgressBar } from "./progressBar.ts";
+import { column, printFields, printRows, stateColumn } from "./rows.ts";
+import { commandGroup, type StoreFlags, say, storeCommand } from "./storeCommand.ts";
+import { formatBytes } from "./table.ts";
+
+export function addBackup(program: Command): void {
+  const backup = commandGroup(program, "backup", "Backups of a SQLite file; for PostgreSQL each command says which line of its own tools to run.", [
+    "backup create",
+    "backup verify",
+    "backup restore metadata-20260102T030405006Z-4711.db",
+  ]);
+
+  storeCommand(backup, "create", "Copies the database, also while a server has it open, and proves the copy whole.", createExamples, createNote)
+    .option("--out <file>", "a new file; in the folder backups beside the database unless given")
+    .option("--reason <text>", "goes into the manifest", "backup create")
+    .action(async (flags: StoreFlags & { out?: string; reason: string }) => {
+      const path = await sqlitePath(flags, "dump");
+      const { prepareTarget, partialOf } = await import("../backup/sqlite.ts");
+      requireFile(path);
+      const target = prepareTarget(path, flags.out);
+      // Nobody but the one statement that copies knows how far it is; the file tells.
+      const copied = { phase: "copying", path: partialOf(target), totalBytes: sizeOf(path) + sizeOf(`${path}-wal`) };
+      const { manifest, ...made } = await job(flags, "create", { path, reason: flags.reason, target }, copied);
+      const { bytes, sha256, revision } = manifest;
+      printFields(flags, { ...made, manifest }, { backup: made.path, size: formatBytes(bytes), sha256, revision, rows: String(sum(manifest.rows)) });
+    });
+
+  storeCommand(backup, "list", "Lists the backups beside the database, the oldest first.", ["backup list", "backup list --json"]).action(
+    async (flags: StoreFlags) => {
+      const path = await sqlitePath(flags, "list");
+      const listed = listBackups(path);
+      printRows(flags, listed, listColumns);
+      if (listed.length === 0) say(flags, `None in ${backupFolder(path)}.`);
+    },
+  );
+
+  storeCommand(backup, "verify", "Compares backups with their manifests: SHA-256, integrity, rows and revision.", verifyExamples, verifyNote)
+    .argument("[backup...]", "paths, or names as backup list prints them; all that are finished unless given")
+    .action(async (names: string[], flags: StoreFlags) => {
+      const path = await sqlitePath(flags, "list");
+      const found = names.length > 0 ? names : listBackups(path).flatMap(({ path: file, manifest }) => (manifest === undefined ? [] : [file]));
+      if (found.length === 0) throw new CliError("failure", `there is no backup in ${backupFolder(path)}`);
+      const verified: Verified[] = [];
+      for (const name of found) verified.push(await verify(flags, name, path));
+      printRows(flags, verified, (rows) => [
+        column("backup", rows, ({ backup: file }) => basename(file)),
+        stateColumn(rows, ({ state }) => state),
+        column("", rows, ({ finding }) => finding),
+      ]);
+      if (verified.some(({ state }) => state !== "ok")) process.exitCode = exitCodes.corrupt;
+    });
+
+  storeCommand(backup, "restore", "Puts a backup in the place of the database, all or nothing.", restoreExamples, restoreNote)
+    .argument("<backup>", "its path, or its name as backup list prints it")
+    .option("--no-keep", "do not keep what is there now as a backup")
+    .action(async (name: string, flags: StoreFlags & { keep: boolean }) => {
+      const path = await sqlitePath(flags, "restore");
+      const restored = await job(flags, "restore", { backup: name, path, keep: flags.keep });
+      const { from, pending, kept } = restored;
+      const { revision, createdAt } = from.manifest;
+      printFields(flags, restored, { restored: path, from: from.path, made: createdAt, revision, kept: kept?.path ?? null });
+      if (kept !== undefined && !("manifest" in kept)) say(flags, "What was there before is damaged; it is kept as it is, without a manifest.");
+      if (pending.length > 0) say(flags, `The backup is of an older schema: run debug-server-db migrate upgrade --url sqlite:${path}`);
+    });
+}
+
+async function sqlitePath({ url }: StoreFlags, what: "dump" | "list" | "restore"): Promise<string> {
+  const place = placeOf(url);
+  if (place.engine === "postgres") {
+    const { nameOf } = await import("../drivers/postgresConnection.ts");
+    throw notHere(nameOf(place.url), what);
+  }
+  if (place.path === ":memory:") throw new CliError("usage", "url: a database in memory has no backups: name a file, such as sqlite:metadata.db");
+  return resolve(place.path);
+}
+
+function requireFile(path: string): void {
+  if (sizeOf(path) === 0) throw new CliError("failure", `${path} does not exist, or is empty: there is nothing to back up`);
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+interface Growing {
+  readonly phase: string;
+  readonly path: string;
+  readonly totalBytes: number;
+}
+
+/** In a thread of its own, so that this one can draw, and hear Ctrl-C. */
+async function job<Name extends keyof Jobs>(flags: StoreFlags, name: Name, given: Jobs[Name]["given"], growing?: Growing): Promise<Jobs[Name]["answer"]> {
+  const interrupt = listenForInterrupt();
+  const bar = createProgressBar(process.stderr, flags.quiet === true);
+  const timer = growing && setInterval(() => bar.show(growing.phase, Math.min(sizeOf(growing.path), growing.totalBytes), growing.totalBytes), 100);
+  try {
+    return await runBackupJob(name, given, {
+      signal: interrupt.signal,
+      onProgress({ phase, doneBytes, totalBytes }) {
+        clearInterval(timer);
+        bar.show(phase, doneBytes, totalBytes);
+      },
+    });
+  } finally {
+    clearInterval(timer);
+    bar[Symbol.dispose]();
+    interrupt[Symbol.dispose]();
+  }
+}
+
+interface Verified {
+  readonly backup: string;
+  readonly state: "ok" | "damaged";
+  readonly finding: string;
+}
+
+async function verify(flags: StoreFlags, name: string, source: string): Promise<Verified> {
+  try {
+    const found = findBackup(name, source);
+    await job(flags, "verify", found);
+    return { backup: found.path, state: "ok", finding: `${sum(found.manifest.rows)} rows, revision ${found.manifest.revision}` };
+  } catch (error) {
+    if (!(error instanceof StoreError) || (error.code !== "corrupt" && error.details.sqliteCode !== "SQLITE_NOTADB")) throw error;
+    return { backup: name, state: "damaged", finding: error.message };
+  }
+}
+
+function listColumns(rows: readonly ListedBackup[]) {
+  return [
+    column("backup", rows, ({ path }) => basename(path)),
+    stateColumn(rows, ({ manifest }) => (manifest === undefined ? "unfinished" : "")),
+    column("made", rows, ({ manifest }) => manifest && `${manifest.createdAt.slice(0, 19)}Z`, { optional: true }),
+    column("size", rows, ({ bytes }) => formatBytes(bytes), { align: "right" as const }),
+    column("rows", rows, ({ manifest }) => manifest && sum(manifest.rows), { align: "right" as const, optional: true }),
+    column("revision", rows, ({ manifest }) => manifest?.revision),
+    column("sha256", rows, ({ manifest }) => manifest?.sha256.slice(0, 12), { optional: true }),
+    column("reason", rows, ({ manifest }) => manifest?.reason),
+  ];
+}
+
+function sum(rows: Readonly<Record<string, number>>): number {
+  return Object.values(rows).reduce((all, count) => all + count, 0);
+}
+
+const createExamples = ["backup create", "backup create --out /mnt/backups/metadata.db", "backup create --url sqlite:/srv/data/metadata.db --json"];
+const createNote = "The copy and its manifest (SHA-256, rows by table, revision) are 0600. Inside a server, store.backup() does the same in steps.";
+const verifyExamples = ["backup verify", "backup verify metadata-20260102T030405006Z-4711.db --json"];
+const verifyNote = "Ends with 5 when one is damaged.";
+const restoreExamples = ["backup restore metadata-20260102T030405006Z-4711.db", "backup restore /mnt/backups/metadata.db --url sqlite:/srv/data/metadata.db"];
+const restoreNote = `End the servers and runners of the store first: while a process has the database open the exit code is 4 and nothing is done. Whatever goes wrong, and
+whenever it is killed, the database is afterwards the old one or the new one. What was leased after the backup was made is not known afterwards.`;
