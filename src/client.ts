@@ -5,7 +5,7 @@ import type { AnyOperation, OperationTable } from "./dispatch.ts";
 import { fromWireFailure, StoreError } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import { hashRequest } from "./model/requestHash.ts";
-import { checkCaller, type Idempotency, type Operation } from "./operation.ts";
+import { checkCaller, type Idempotency, nobody, type Operation } from "./operation.ts";
 import type { Answer, Backend, WireCaller } from "./wire.ts";
 
 export interface CallOptions {
@@ -21,7 +21,7 @@ export interface CallOptions {
   readonly requestId?: string;
   /**
    * Of a call that writes: made again with the same key and input within 24 hours it is not run again, and answers what it answered then; with
-   * other input it fails idempotency_mismatch. A failure is not kept. Of `atomically`, it stands for all calls together.
+   * other input, or when another release stored an answer of another shape, it fails idempotency_mismatch. A failure is not kept. Of `atomically`, it stands for all calls together.
    */
   readonly idempotencyKey?: string;
 }
@@ -195,17 +195,14 @@ function callerOf(actor: string | undefined, requestId: string | undefined, idem
   return actor === undefined && requestId === undefined ? undefined : [actor, requestId];
 }
 
-/** The key of an atomic envelope stands for all its calls: each carries it with its place, and the hash of them all. */
-function keyedTogether(calls: readonly Outgoing[], inputs: readonly unknown[], { idempotencyKey }: CallOptions): readonly Outgoing[] {
-  if (idempotencyKey === undefined) return calls;
+/** The key of an atomic envelope stands for all its calls, so it travels once, with the hash of them all. Reads alone need none. */
+function keyedTogether(calls: readonly Outgoing[], inputs: readonly unknown[], { actor, idempotencyKey: key }: CallOptions): readonly Outgoing[] {
+  const [first, ...others] = calls;
+  if (key === undefined || first === undefined || calls.every(({ operation }) => operation.access === "read")) return calls;
   const request = hashRequest(inputs);
-  return calls.map((call, index) => {
-    const [actor, requestId, own] = call.caller ?? [];
-    const idempotency = { key: `${idempotencyKey} ${index}`, request };
-    if (own !== undefined) return call;
-    checkCaller({ actor, requestId, idempotency });
-    return { ...call, caller: callerOf(actor, requestId, idempotency) };
-  });
+  checkCaller({ ...nobody, actor, idempotency: { key, request } });
+  const [own, requestId, ownKey, ownRequest] = first.caller ?? [];
+  return [{ ...first, caller: [own, requestId, ownKey, ownRequest, [actor, key, request]] }, ...others];
 }
 
 /** The caller may use its buffer again, or hand it on, before the call is sent. And sent as it is, a view takes all that it looks into along. */

@@ -3,9 +3,9 @@
 import type { Driver, Job, Runnable, Settled } from "./drivers/driver.ts";
 import { StoreError, toWireFailure } from "./errors.ts";
 import type { Limits } from "./limits.ts";
-import { type Caller, type Change, type Context, checkCaller, Later, type Operation, type Serving } from "./operation.ts";
+import { type Caller, type Change, type Context, checkCaller, type Idempotency, Later, type Operation, type Serving } from "./operation.ts";
 import { recordChanges } from "./operations/changes.ts";
-import { claimKey, releaseKey, storeReply } from "./operations/idempotency.ts";
+import { claimKey, type KeyedRequest, releaseKey, shapeOf, storeReply } from "./operations/idempotency.ts";
 import type { Body } from "./sql.ts";
 import type { Answer } from "./wire.ts";
 
@@ -21,6 +21,12 @@ export interface Call {
   readonly caller: Caller;
   /** How long it may be parked. */
   readonly waitMs: number;
+  /** Of the first call of a job: the idempotency key that stands for all its calls. */
+  readonly envelopeKey?: EnvelopeKey | undefined;
+}
+
+export interface EnvelopeKey extends Idempotency {
+  readonly actor: string | undefined;
 }
 
 /** What became of a job: an answer for each call, or one answer for all, or a reason to wait. */
@@ -115,16 +121,18 @@ function endOf(jobs: readonly (readonly Call[])[]): number {
 }
 
 function prepare(calls: readonly Call[], trace: Trace, limits: Limits, serving: DispatcherOptions["serving"]): Job {
+  const envelope = keyedEnvelope(calls);
   return calls.map((call, index): Runnable => {
     let context: RunContext | undefined;
     return {
-      access: call.operation.access,
+      // The first call takes the envelope's key, and the last one stores under it.
+      access: envelope !== undefined && (index === 0 || index === calls.length - 1) ? "write" : call.operation.access,
       // With a key it touches that too.
-      touches: isKeyed(call) ? undefined : call.operation.touches(call.input),
+      touches: isKeyed(call) || envelope !== undefined ? undefined : call.operation.touches(call.input),
       start(now) {
         if (index === 0) trace.clear();
         context = new RunContext(now, limits, serving, trace);
-        return runCall(call, calls.length === 1, context);
+        return envelope === undefined ? runCall(call, calls.length === 1, context) : runWithin(envelope, index, context);
       },
       finish: () => (context === undefined || context.changes.length === 0 ? undefined : recordChanges(context.changes, call.caller, context)),
     };
@@ -158,7 +166,8 @@ class RunContext implements Context {
 /** With an idempotency key, look-up, run and storing of the reply are one transaction; what found nothing yet, or failed, stores nothing. */
 function* runCall(call: Call, alone: boolean, context: RunContext): Body<unknown> {
   const { operation, input, caller, name } = call;
-  const idempotency = caller.idempotency && isKeyed(call) ? { ...caller.idempotency, operation: name, actor: caller.actor ?? "" } : undefined;
+  const idempotency =
+    caller.idempotency && isKeyed(call) ? { ...caller.idempotency, operation: name, actor: caller.actor ?? "", shape: shapeOf([operation.output]) } : undefined;
   if (idempotency !== undefined) {
     const stored = yield* claimKey(idempotency, context);
     if (stored !== undefined) return stored.reply;
@@ -173,6 +182,40 @@ function* runCall(call: Call, alone: boolean, context: RunContext): Body<unknown
   if (!alone && result.whenOver instanceof StoreError) throw result.whenOver;
   const whenOver = result.whenOver instanceof StoreError ? result.whenOver : operation.output.toWire(result.whenOver);
   return new Later(result.topics, whenOver);
+}
+
+/** The calls of a job that have one key together, and the replies under it: those of earlier, or those that this run makes. */
+interface KeyedEnvelope {
+  readonly calls: readonly Call[];
+  readonly request: KeyedRequest;
+  replies: unknown[];
+  stored: boolean;
+}
+
+function keyedEnvelope(calls: readonly Call[]): KeyedEnvelope | undefined {
+  const key = calls[0]?.envelopeKey;
+  if (key === undefined) return undefined;
+  const shape = shapeOf(calls.map(({ operation }) => operation.output));
+  return { calls, request: { ...key, operation: "atomically", actor: key.actor ?? "", shape }, replies: [], stored: false };
+}
+
+/** One look-up, before the first call, and one reply, after the last. Reads are run again: what they answer can be large, and changes nothing. */
+function* runWithin(envelope: KeyedEnvelope, index: number, context: RunContext): Body<unknown> {
+  const { calls, request } = envelope;
+  const call = calls[index] as Call;
+  if (index === 0) {
+    const stored = yield* claimKey(request, context);
+    envelope.stored = stored !== undefined;
+    envelope.replies = stored === undefined ? [] : (stored.reply as unknown[]);
+  }
+  if (envelope.stored && call.operation.access === "write") return envelope.replies[index];
+  const result = yield* runCall(call, false, context);
+  // "Nothing yet" is final here, so it is an answer like any other.
+  const wire = result instanceof Later ? result.whenOver : result;
+  if (envelope.stored) return wire;
+  envelope.replies.push(call.operation.access === "write" ? wire : undefined);
+  if (index === calls.length - 1) yield* storeReply(request, envelope.replies);
+  return wire;
 }
 
 /** A read needs no key. What works in steps is made to be repeated, and its steps are all the same request. */
@@ -197,7 +240,10 @@ const universal = new Set<string>(["invalid_input", "constraint", "busy", "deadl
 
 function failed(calls: readonly Call[], { error, index }: Extract<Settled, { ok: false }>, onInternal: (error: StoreError) => void): Answer {
   const call = calls[index] as Call;
-  const declared = universal.has(error.code) || call.operation.errors.includes(error.code) || (error.code === "idempotency_mismatch" && isKeyed(call));
+  const declared =
+    universal.has(error.code) ||
+    call.operation.errors.includes(error.code) ||
+    (error.code === "idempotency_mismatch" && (isKeyed(call) || call.envelopeKey !== undefined));
   const fault = declared ? error : new StoreError("internal", `${call.name} does not declare ${error.code}`, { cause: error, outcome: error.outcome });
   if (fault.code === "internal" || fault.code === "constraint" || fault.code === "corrupt") onInternal(fault);
   const details = calls.length > 1 ? { ...fault.details, index, operation: call.name } : fault.details;

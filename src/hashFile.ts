@@ -1,6 +1,6 @@
 // What the store wants to know of a file: its hash and size. Read as a stream, on the caller's thread; the file never goes to the store.
 import { createHash } from "node:crypto";
-import { constants, open } from "node:fs/promises";
+import { constants, type FileHandle, open } from "node:fs/promises";
 import { StoreError } from "./errors.ts";
 
 export interface FileHash {
@@ -23,15 +23,23 @@ export async function hashFile(path: string, { signal }: { readonly signal?: Abo
     if (!(await file.stat()).isFile()) refuse(path, new Error("it is no regular file"));
     const hash = createHash("sha256");
     let sizeBytes = 0;
-    // Not the stream's own signal, which may fail once more when nobody listens any longer.
-    for await (const chunk of file.createReadStream({ autoClose: false, highWaterMark: 256 * 1024 })) {
+    for await (const chunk of piecesOf(path, file)) {
       signal?.throwIfAborted();
-      hash.update(chunk as Buffer);
-      sizeBytes += (chunk as Buffer).byteLength;
+      hash.update(chunk);
+      sizeBytes += chunk.byteLength;
     }
     return { sha256: hash.digest("hex"), sizeBytes };
   } finally {
     await file.close();
+  }
+}
+
+async function* piecesOf(path: string, file: FileHandle): AsyncGenerator<Buffer, void, undefined> {
+  try {
+    // Not with the signal, of which the stream may fail once more when nobody listens any longer.
+    yield* file.createReadStream({ autoClose: false, highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>;
+  } catch (error) {
+    refuse(path, error as NodeJS.ErrnoException);
   }
 }
 

@@ -1,10 +1,15 @@
 // What crosses from a client to the side that serves it, and back: flat arrays, because structured clone copies the keys of every object again.
 import type { WireFailure } from "./errors.ts";
 
-/** Who asked: actor and request id; idempotency key and the hash of the request that it stands for. Undefined when the call names nothing of it. */
+/**
+ * Who asked: actor and request id; idempotency key and the hash of the request that it stands for. Undefined when the call names nothing of it.
+ * The first call of an atomic envelope brings the envelope's own key along.
+ */
 export type WireCaller =
-  | readonly [actor?: string | undefined, requestId?: string | undefined, key?: string | undefined, request?: string | undefined]
+  | readonly [actor?: string | undefined, requestId?: string | undefined, key?: string | undefined, request?: string | undefined, envelope?: WireEnvelopeKey]
   | undefined;
+
+export type WireEnvelopeKey = readonly [actor: string | undefined, key: string, request: string] | undefined;
 
 /**
  * The calls that a client made in one tick. `calls` holds three values for each: operation name, input values in the order of the

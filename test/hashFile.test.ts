@@ -52,6 +52,10 @@ it("what is no file that can be read is invalid_input, and a pipe does not block
   }
 });
 
+it("a file that fails while it is read is invalid_input", { skip: process.platform === "linux" ? false : "there is no /proc" }, async () => {
+  await assert.rejects(hashFile("/proc/self/mem"), { code: "invalid_input" });
+});
+
 it("a signal ends it", async () => {
   await assert.rejects(hashFile(file("data", "abc"), { signal: AbortSignal.abort(new Error("enough")) }), /^Error: enough$/);
   const aborter = new AbortController();

@@ -100,6 +100,8 @@ describe("parseJson", () => {
     "deep notes": `{"json":1,"meta":{"values":${'["map",{"0":'.repeat(2_000)}1${"}]".repeat(2_000)}}}`,
     "many keys": { json: Array.from({ length: 50_000 }, () => 1) },
     "a bigint of no number": { json: "x", meta: { values: ["bigint"] } },
+    "a bigint of an object with a text of its own": { json: { toString: 1 }, meta: { values: ["bigint"] } },
+    "a kind that is an object with a text of its own": { json: 1, meta: { values: [{ toString: 1, valueOf: 1 }] } },
     "a Map of no entries": { json: 5, meta: { values: ["map"] } },
     "a URL of nowhere": { json: "::", meta: { values: ["URL"] } },
     "notes that are text": { json: 1, meta: { values: "Date" } },
@@ -124,13 +126,14 @@ describe("parseJson", () => {
       node: fc.oneof(
         { maxDepth: 3 },
         fc.constantFrom("Date", "map", "set", "bigint", "number", "undefined", "URL", "regexp", null, 1),
+        fc.constant([{ toString: 1, valueOf: 1 }]),
         fc.tuple(fc.constantFrom("Date", "map", "set", "bigint", "number", "undefined", "URL"), tie("node")),
         fc.tuple(fc.constantFrom("Date", "map", "set", "URL", "number")),
         fc.dictionary(fc.constantFrom("a", "0", "1", "a.0", "0.0", "length", "__proto__"), tie("node")),
       ),
     })).node;
     fc.assert(
-      fc.property(fc.jsonValue(), node, (json, values) => {
+      fc.property(fc.oneof(fc.jsonValue(), fc.constant({ toString: 1, valueOf: 1 })), node, (json, values) => {
         try {
           parseJson(JSON.stringify({ json, meta: { values } }));
         } catch (error) {

@@ -39,6 +39,7 @@ export function memoryDispatcher(operations: OperationTable, db = memoryDatabase
   return {
     db,
     driver,
+    dispatcher,
     faults,
     /** The answers of each job. */
     // biome-ignore lint/suspicious/noExplicitAny: tests look into failures and results of whatever shape.

@@ -1,10 +1,10 @@
 // Everybody's calls in front of one database: fair queues, lanes, groups that share a transaction, and calls that wait for something to
 // happen. Knows no thread and no database; time and the next turn of the event loop are all it takes from outside.
 import type { Clock } from "../clock.ts";
-import type { Call, Dispatched, Dispatcher } from "../dispatch.ts";
+import type { Call, Dispatched, Dispatcher, EnvelopeKey } from "../dispatch.ts";
 import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import type { Lane } from "../operation.ts";
+import { checkCaller, type Lane, nobody } from "../operation.ts";
 import { type Answer, callWidth, type Envelope, type Reply, type WireCaller } from "../wire.ts";
 import { createClockWatch } from "./clockWatch.ts";
 import { Parking } from "./parking.ts";
@@ -187,6 +187,8 @@ export class Mailbox {
         if (call.waitMs > 0) throw new StoreError("invalid_input", `${call.name} waits, and nothing inside atomically may wait`);
         admitted.push(call);
       }
+      const key = envelopeKeyOf(calls[2] as WireCaller);
+      if (key !== undefined) admitted[0] = { ...(admitted[0] as Call), envelopeKey: key };
       resultBytes = this.#resultBytesOf(client, admitted);
     } catch (error) {
       const [, [code, message, outcome, details]] = refused(error);
@@ -402,4 +404,13 @@ function failure(code: ErrorCode, message: string): Answer {
 
 function refused(error: unknown): Extract<Answer, readonly [false, unknown]> {
   return [false, toWireFailure(error instanceof StoreError ? error : new StoreError("internal", String(error), { cause: error }))];
+}
+
+/** The key that stands for all calls of an atomic envelope. Fails invalid_input. */
+function envelopeKeyOf(caller: WireCaller): EnvelopeKey | undefined {
+  const envelope = caller?.[4] as unknown;
+  if (envelope === undefined) return undefined;
+  const [actor, key, request] = Array.isArray(envelope) ? envelope : [];
+  checkCaller({ ...nobody, actor, idempotency: { key, request } });
+  return { actor, key, request };
 }

@@ -58,7 +58,7 @@ export function paint(style: Style, text: string, stream: NodeJS.WriteStream): s
 
 /** Without anything that steers a terminal or turns the direction of text; line ends stay. */
 export function harmless(text: string): string {
-  return stripVTControlCharacters(text).replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+/g, " ");
+  return stripVTControlCharacters(text).replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\p{Bidi_Control}]+/gu, " ");
 }
 
 /** As harmless, but with the tabs and colours of a program's output: https://ecma-international.org/publications-and-standards/standards/ecma-48/ */

@@ -27,12 +27,12 @@ interface Report {
 }
 
 /**
- * Answers GET and HEAD of paths that end in /livez and /readyz: 200 or 503, one line of text, or with ?verbose all checks as JSON. Codes and figures only,
+ * Answers GET and HEAD of paths that end in /livez and /readyz, of which the first says no only when a restart may help: 200 or 503, one line of text, or with ?verbose all checks as JSON. Codes and figures only,
  * neither SQL nor paths.
  */
 export function healthHandler(store: CheckedStore, { pingMs = 1_000, cacheMs = 250 }: HealthHandlerOptions = {}): (request: Request) => Promise<Response> {
   const ready = cached(() => checkReady(store, pingMs), cacheMs);
-  const live = store.liveness === undefined ? ready : async () => checkLive((store as Required<CheckedStore>).liveness());
+  const live = store.liveness === undefined ? async () => checkAnswered(await ready()) : async () => checkLive((store as Required<CheckedStore>).liveness());
   return async (request) => {
     const { pathname, searchParams } = new URL(request.url);
     const check = pathname.endsWith("/livez") ? live : pathname.endsWith("/readyz") ? ready : undefined;
@@ -53,6 +53,14 @@ function answer(request: Request, status: number, body: string, headers: Record<
 function checkLive({ state, beatAgoMs }: Liveness): Report {
   const ok = state === "beating" || state === "replacing";
   return { ok, checks: { thread: { ok, state, beatAgoMs } } };
+}
+
+const silent: ReadonlySet<unknown> = new Set(["deadline_exceeded", "closed", "aborted"]);
+
+/** Whether the other thread answers at all: a full disk, or a full queue, is no better after a restart. */
+function checkAnswered({ checks: { ping } }: Report): Report {
+  const ok = ping !== undefined && (ping.ok || (ping.failed !== undefined && !silent.has(ping.failed)));
+  return { ok, checks: { ping: { ...ping, ok } } };
 }
 
 async function checkReady(store: CheckedStore, pingMs: number): Promise<Report> {

@@ -38,11 +38,23 @@ export type ArtifactRow = RawOf<typeof Artifact>;
 /** `created` is false when the same content was recorded under this name before. */
 export const Recorded = record({ artifact: Artifact, created: boolean });
 
-/** Whoever fetches artifacts writes them below some folder, so a name stays below it on every system: no way up, no drive, no root. */
-export const ArtifactName = withoutControls(500).refine(
-  (name) => !/^[A-Za-z]:|\\/.test(name) && name.split("/").every((part) => part.trim() === part && part !== "" && part !== "." && part !== ".."),
-  { error: "must be a relative path of plain parts, separated by /" },
-);
+/**
+ * Whoever fetches artifacts writes them below some folder, so a name stays below it on every system: no way up, no drive, no root. Windows passes over dots
+ * and spaces at the end of a part, opens a stream after a colon, and a device by its name:
+ * https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
+ */
+export const ArtifactName = withoutControls(500).refine((name) => !/[:\\]/.test(name) && name.split("/").every(isPlainPart), {
+  error: "must be a relative path of plain parts, separated by /, as every system takes it",
+});
+
+function isPlainPart(part: string): boolean {
+  return (
+    part !== "" &&
+    part.trim() === part &&
+    !part.endsWith(".") &&
+    !/^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(?:\.|$)/i.test(part)
+  );
+}
 
 /** https://www.rfc-editor.org/rfc/rfc9110#section-8.3.1 */
 const ContentType = z

@@ -12,7 +12,7 @@ export const filledText = (lengthMax: number) => z.string().min(1).max(lengthMax
 
 /** Text that is shown in lists, file names and headers: what steers a terminal or turns the direction of text has no place in it. */
 export const withoutControls = (lengthMax: number) =>
-  filledText(lengthMax).regex(/^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]*$/, {
+  filledText(lengthMax).regex(/^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\p{Bidi_Control}]*$/u, {
     error: "must not hold control characters",
   });
 

@@ -128,9 +128,12 @@ function unrestorableMeta(json: unknown, values: unknown): string | undefined {
   const open: { value: unknown; node: unknown }[] = values === undefined ? [] : [{ value: json, node: values }];
   for (let top = open.pop(); top !== undefined; top = open.pop()) {
     const { value, node } = top;
-    if (Array.isArray(node) && !restorable.has(node[0])) return `a ${String(node[0])}`;
-    if (Array.isArray(node) && node[0] === "bigint" && String(value).replace("-", "").length > jsonNumberLength)
-      return `a number of more than ${jsonNumberLength} digits`;
+    // Never text of what is no text: an object that brings a toString of its own throws.
+    if (Array.isArray(node) && !restorable.has(node[0])) return typeof node[0] === "string" ? `a ${node[0]}` : "a kind that is no text";
+    if (Array.isArray(node) && node[0] === "bigint") {
+      if (typeof value !== "string") return "a bigint that is no text";
+      if (value.replace("-", "").length > jsonNumberLength) return `a number of more than ${jsonNumberLength} digits`;
+    }
     const paths = Array.isArray(node) ? (node[1] ?? {}) : node;
     if (paths === null || typeof paths !== "object") return "a malformed tree of paths";
     for (const [path, child] of Object.entries(paths)) {

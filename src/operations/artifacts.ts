@@ -42,7 +42,7 @@ export const record = operation({
  * Announces a file that is on its way: a second step, commit, records what it became.
  *
  * Input    as record, without what is not known yet; sha256: when it is known already, to learn whether the file is there; ttlMs: when it is given up
- *          unless it was committed, one hour unless given
+ *          unless it was committed, one hour unless given; replace: the old artifact is deleted at once, also when no commit follows, because a name has one row
  * Result   { artifact, created }: when created is false and the artifact is ready nothing has to be sent; when it is pending somebody began already
  * Fails    as record
  */
@@ -157,7 +157,7 @@ const remove = operation({
 });
 
 /**
- * Keeps an artifact: it does not expire and cannot be deleted until it is unpinned. Repeated, it changes nothing.
+ * Keeps an artifact: it does not expire, and neither it nor its session can be deleted until it is unpinned. Repeated, it changes nothing.
  *
  * Input    pinned: false takes the pin away; then what has expired meanwhile is deleted
  * Fails    not_found | invalid_transition when it has failed or was deleted | conflict { reason: "version" }
@@ -168,6 +168,8 @@ export const pin = operation({
   output: Artifact,
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ artifactId, pinned, expectedVersion }, { now, changed }) {
+    // Its session first, so that the session is not deleted meanwhile.
+    yield* first(sql`SELECT id FROM sessions WHERE id = (SELECT session_id FROM artifacts WHERE id = ${artifactId}) ${forUpdate}`);
     const before = yield* lockArtifact(artifactId);
     if (before.state !== "pending" && before.state !== "ready") fail("invalid_transition", { entity: "artifact", state: before.state });
     if ((before.pinned === 1) === pinned) return before;

@@ -1,4 +1,6 @@
 // Idempotency keys: a call that is made again with the key of an earlier one is given the earlier one's reply.
+import { createHash } from "node:crypto";
+import type { AnyCodec } from "../model/codec.ts";
 import type { Context, Idempotency } from "../operation.ts";
 import { fail } from "../operation.ts";
 import { all, change, first, skipLocked, sql, step } from "../sql.ts";
@@ -7,15 +9,18 @@ import { all, change, first, skipLocked, sql, step } from "../sql.ts";
 export interface KeyedRequest extends Idempotency {
   readonly operation: string;
   readonly actor: string;
+  /** Names the fields of the reply and their order, by which it is stored: another release may have others. */
+  readonly shape: string;
 }
 
 /**
  * The stored reply, or undefined when the call is to run. The key is taken first, by one statement: of two transactions that bring the same
  * one, the second waits until the first has ended.
  *
- * Fails    idempotency_mismatch when the key stands for another request
+ * Fails    idempotency_mismatch when the key stands for another request | idempotency_mismatch { reason: "release" } when a release stored the reply whose
+ *          results have another shape: to read it would give fields each other's values, and to run the call again would run it twice
  */
-export const claimKey = step(function* ({ operation, actor, key, request }: KeyedRequest, { now, limits }: Context) {
+export const claimKey = step(function* ({ operation, actor, key, request, shape }: KeyedRequest, { now, limits }: Context) {
   const expiresAt = new Date(now.getTime() + limits.idempotencyMs);
   const taken = yield* change(sql`
     INSERT INTO idempotency_keys (operation, actor, key, request_sha256, expires_at) VALUES (${operation}, ${actor}, ${key}, ${request}, ${expiresAt})
@@ -25,12 +30,13 @@ export const claimKey = step(function* ({ operation, actor, key, request }: Keye
   const stored = yield* first<{ request_sha256: string; reply: string }>(sql`
     SELECT request_sha256, reply FROM idempotency_keys WHERE operation = ${operation} AND actor = ${actor} AND key = ${key}`);
   if (stored?.request_sha256 !== request) fail("idempotency_mismatch");
-  return { reply: parseReply(stored.reply) };
+  if (!stored.reply.startsWith(`${shape} `)) fail("idempotency_mismatch", { reason: "release" }, "the call has run, and another release stored its answer");
+  return { reply: parseReply(stored.reply.slice(shape.length + 1)) };
 });
 
-export const storeReply = step(function* ({ operation, actor, key }: KeyedRequest, reply: unknown) {
+export const storeReply = step(function* ({ operation, actor, key, shape }: KeyedRequest, reply: unknown) {
   yield* change(sql`
-    UPDATE idempotency_keys SET reply = ${formatReply(reply)} WHERE operation = ${operation} AND actor = ${actor} AND key = ${key}`);
+    UPDATE idempotency_keys SET reply = ${`${shape} ${formatReply(reply)}`} WHERE operation = ${operation} AND actor = ${actor} AND key = ${key}`);
 });
 
 /** The call has no reply yet: its key stands for nothing. */
@@ -47,6 +53,21 @@ export const expireKeys = step(function* (limit: number, { now }: Context) {
   }
   return rows.length;
 });
+
+/** Sixteen hexadecimal digits that differ when the results of these operations do, in their fields, the order of these, or their kinds. */
+export function shapeOf(outputs: readonly AnyCodec[]): string {
+  return createHash("sha256").update(outputs.map(description).join("\n")).digest("hex").slice(0, 16);
+}
+
+const descriptions = new WeakMap<AnyCodec, string>();
+
+function description(output: AnyCodec): string {
+  const known = descriptions.get(output);
+  if (known !== undefined) return known;
+  const made = output.describe(() => undefined);
+  descriptions.set(output, made);
+  return made;
+}
 
 /** Replies are lists of plain values, so an object can stand for the one value that JSON does not know. */
 const absent = { undefined: true };

@@ -5,7 +5,7 @@ import { CommandInput, SessionCreated } from "../model/commands.ts";
 import { Id, Name, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import { isOpen, Session, type SessionRow, sessionFields, sessionStates } from "../model/sessions.ts";
 import { after, fail, Later, operation } from "../operation.ts";
-import { all, change, first, sql, step } from "../sql.ts";
+import { all, change, first, forUpdate, sql, step } from "../sql.ts";
 import { enqueueCommands } from "./commands.ts";
 import { deleteDebugStep } from "./debugState.ts";
 import { listPage } from "./paging.ts";
@@ -176,7 +176,8 @@ export { remove as delete };
  * Removes an ended session with its commands, attempts, logs, artifacts and debug sessions, in steps of a few milliseconds: logs first, the session last.
  * A session that is gone already is deleted.
  *
- * Fails    invalid_transition while it is open or has active commands | conflict { reason: "version" }
+ * Fails    invalid_transition while it is open or has active commands | conflict { reason: "version" } | conflict { reason: "pinned", artifactId } while an
+ *          artifact of it is pinned: then nothing is removed, unless it was pinned between two steps
  */
 const remove = operation({
   access: "write",
@@ -185,10 +186,13 @@ const remove = operation({
   errors: ["invalid_transition", "conflict"],
   again: (input, { deleted }) => (deleted ? undefined : input),
   *run({ sessionId, expectedVersion }, { changed }) {
-    const session = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId}`);
+    // Locked, as pin does, so that nothing is pinned between the look and the removal.
+    const session = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${forUpdate}`);
     if (session === undefined) return { deleted: 1 };
     checkVersion(session, expectedVersion);
     if (isOpen(session.state) || session.active_commands > 0) fail("invalid_transition", { entity: "session", state: session.state });
+    const pinned = yield* first<{ id: string }>(sql`SELECT id FROM artifacts WHERE session_id = ${sessionId} AND pinned LIMIT 1`);
+    if (pinned !== undefined) fail("conflict", { reason: "pinned", artifactId: pinned.id }, "an artifact of the session is pinned");
     const log = yield* first<{ id: number }>(sql`
       SELECT attempts.id FROM commands JOIN attempts ON attempts.command_id = commands.id
       WHERE commands.session_id = ${sessionId} AND EXISTS (SELECT 1 FROM log_chunks WHERE attempt_id = attempts.id) LIMIT 1`);

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { AccountKind } from "../model/accounts.ts";
+import type { AccountKind, AccountRow } from "../model/accounts.ts";
 import { integer, page, record } from "../model/codec.ts";
 import { Id, Name, NewId, paging, Reason, Sha256, Version } from "../model/fields.ts";
 import { newId } from "../model/ids.ts";
@@ -14,6 +14,7 @@ import {
   PublicId,
   parseScopes,
   readToken,
+  type Scope,
   Scopes,
   type SealedToken,
   type Secret,
@@ -46,13 +47,13 @@ function withSecret({ token }: Minted, kept: unknown): MintedToken {
 /**
  * Makes a token for an account. Its secret is made and hashed on the caller's thread and shown this once.
  *
- * Input    scopes: at least one, from the closed list, all covered by the token `createdBy`, under whose authority it is made; ttlMs: without it
- *          the token does not expire; kind: personal (dsp_) or runner (dsr_)
+ * Input    scopes: at least one, from the closed list, all covered by the token `createdBy`, under whose authority it is made, and which covers
+ *          tokens:write; ttlMs: without it the token does not expire, or when `createdBy` does: it never outlives that; kind: personal (dsp_) or runner (dsr_)
  * Result   { token, secret }; secret is undefined in a reply that is given again to an idempotency key
  * Fails    not_found | scope_missing { missing } | invalid_transition when the account is disabled | token_revoked or token_expired of createdBy
  *          | conflict { reason: "name" | "exists" }: the account has a token of this name that is neither revoked nor rotated
  * Effect   one row of tokens and of changes
- * Cost     5 statements by key
+ * Cost     at most 6 statements by key
  */
 export const mint = sealedOperation({
   access: "write",
@@ -76,16 +77,22 @@ export const mint = sealedOperation({
   errors: ["not_found", "scope_missing", "invalid_transition", "token_revoked", "token_expired", "conflict"],
   *run(input, context) {
     const { now } = context;
-    const account = yield* lockAccount(input.accountId);
-    if (account.disabled_at !== null) fail("invalid_transition", { entity: "account", state: "disabled" }, "the account is disabled");
-    const creator = yield* lockToken(input.createdBy);
-    checkLive(yield* withAccount(creator), now);
-    const missing = missingScopes(parseScopes(input.scopes), parseScopes(creator.scopes));
-    if (missing.length > 0) fail("scope_missing", { missing }, "a token cannot give what it does not cover");
-    const expiresAt = input.ttlMs === undefined ? null : after(now, input.ttlMs);
+    const creator = yield* lockWithAccounts(input.createdBy, input.accountId);
+    const account = creator.accounts.get(input.accountId);
+    if (account?.disabled_at !== null) fail("invalid_transition", { entity: "account", state: "disabled" }, "the account is disabled");
+    checkLive(creator, now);
+    const missing = missingScopes([...new Set<Scope>(["tokens:write", ...parseScopes(input.scopes)])], parseScopes(creator.scopes));
+    if (missing.length > 0) fail("scope_missing", { missing }, "a token makes others with tokens:write only, and cannot give what it does not cover");
+    const expiresAt = earliest(input.ttlMs === undefined ? null : after(now, input.ttlMs), creator.expires_at);
     return { token: yield* insertToken({ ...input, expiresAt, createdBy: input.createdBy }, "mint", context) };
   },
 });
+
+/** Null stands for never. */
+function earliest(moment: Date | null, otherMs: number | null): Date | null {
+  if (otherMs === null) return moment;
+  return new Date(Math.min(moment?.getTime() ?? otherMs, otherMs));
+}
 
 interface NewToken extends SealedToken {
   readonly id: string;
@@ -148,15 +155,22 @@ function checkLive(row: TokenOfAccount, now: Date): void {
   if (row.expires_at !== null && row.expires_at <= now.getTime()) fail("token_expired", { expiredAt: new Date(row.expires_at) });
 }
 
-const withAccount = step(function* (token: TokenRow) {
-  const { name, kind, disabled_at } = yield* lockAccount(token.account_id);
-  return { ...token, account_name: name, account_kind: kind, account_disabled_at: disabled_at };
+/** A token, its account, and perhaps another: accounts before tokens and in the order of their ids, so that calls that want the same wait in one queue. */
+const lockWithAccounts = step(function* (tokenId: string, ...others: readonly string[]) {
+  // A token stays with its account, so this holds when the account is locked.
+  const found = yield* first<Pick<TokenRow, "account_id">>(sql`SELECT account_id FROM tokens WHERE id = ${tokenId}`);
+  const accounts = new Map<string, AccountRow>();
+  for (const id of new Set([...others, ...(found === undefined ? [] : [found.account_id])].sort())) accounts.set(id, yield* lockAccount(id));
+  const token = yield* lockToken(tokenId);
+  const { name, kind, disabled_at } = accounts.get(token.account_id) as AccountRow;
+  return { ...token, account_name: name, account_kind: kind, account_disabled_at: disabled_at, accounts };
 });
 
 /**
  * Replaces a token by a new one of the same account, name, kind and scopes. The old one works on for a grace time, so that its users can change over.
  *
- * Input    graceMs: how long the old one still works, at most until it would have expired; ttlMs: of the new one, the old one's unless given
+ * Input    graceMs: how long the old one still works, at most until it would have expired; ttlMs: of the new one, the old one's unless given.
+ *          It may live longer than the old one: whoever may rotate a token decides that anew
  * Result   { token, secret } of the new one; secret is undefined in a reply that is given again to an idempotency key
  * Fails    not_found | token_revoked | token_expired | conflict { reason: "rotated", rotatedTo } | conflict { reason: "version" | "exists" }
  * Effect   a new row of tokens, and the old one's expiry; a row of changes for each
@@ -187,10 +201,10 @@ export const rotate = sealedOperation({
   errors: ["not_found", "token_revoked", "token_expired", "conflict"],
   *run(input, context) {
     const { now, changed } = context;
-    const before = yield* lockToken(input.tokenId);
+    const before = yield* lockWithAccounts(input.tokenId);
     checkVersion(before, input.expectedVersion);
     if (before.rotated_to !== null) fail("conflict", { reason: "rotated", rotatedTo: before.rotated_to }, "the token was rotated already");
-    checkLive(yield* withAccount(before), now);
+    checkLive(before, now);
     const lifeMs = input.ttlMs ?? (before.expires_at === null ? undefined : before.expires_at - before.created_at);
     const graceUntil = now.getTime() + input.graceMs;
     const oldUntil = new Date(before.expires_at === null ? graceUntil : Math.min(before.expires_at, graceUntil));
@@ -301,8 +315,10 @@ export const recordUse = operation({
   output: record({ recorded: integer }),
   errors: [],
   *run({ uses }) {
+    // In one order, so that two processes that write the same tokens never wait for each other in a circle.
+    const ordered = uses.toSorted((left, right) => (left.tokenId < right.tokenId ? -1 : 1));
     const recorded = yield* changeEach(
-      uses.map(({ tokenId, at }) => sql`UPDATE tokens SET last_used_at = ${at} WHERE id = ${tokenId} AND (last_used_at IS NULL OR last_used_at < ${at})`),
+      ordered.map(({ tokenId, at }) => sql`UPDATE tokens SET last_used_at = ${at} WHERE id = ${tokenId} AND (last_used_at IS NULL OR last_used_at < ${at})`),
     );
     return { recorded };
   },

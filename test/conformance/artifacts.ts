@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { newId } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import type { TestedBackend } from "../backends.ts";
-import { endOfFeed, fails, subject } from "./suite.ts";
+import { endOfFeed, fails, subject, text } from "./suite.ts";
 
 const sha = (digit: string): string => digit.repeat(64);
 const content = { sizeBytes: 3, sha256: sha("a"), uri: "file:///srv/out.txt" };
@@ -102,6 +102,15 @@ export function artifactsConformance(backend: TestedBackend): void {
       "a\ud800",
       " a",
       "a/ .. /b",
+      "...",
+      ".. .",
+      "a./b",
+      "a/C:x",
+      "a:stream",
+      "con",
+      "a/NUL.txt",
+      "com1 .log",
+      "a\u061cb",
       "x".repeat(501),
     ]) {
       test(`a hostile name is refused: ${JSON.stringify(name.slice(0, 20))}`, async ({ store }) => {
@@ -113,7 +122,7 @@ export function artifactsConformance(backend: TestedBackend): void {
 
     test("names that only look hostile are taken", async ({ store }) => {
       const { session } = await fixtures(store).session();
-      for (const name of ["...", "..a", "a..b/c", ".hidden", "日本語/größe.txt", "a b", "C/x", "-rf"]) {
+      for (const name of ["..a", "a..b/c", "console", "com10", "nullable.txt", ".hidden", "日本語/größe.txt", "a b", "C/x", "-rf"]) {
         assert.equal((await store.artifacts.record({ sessionId: session.id, name, ...content })).artifact.name, name);
       }
     });
@@ -241,6 +250,23 @@ export function artifactsConformance(backend: TestedBackend): void {
       await store.sessions.delete({ sessionId: session.id });
       await fails(store.artifacts.get({ artifactId: recorded[0]?.artifact.id as string }), "not_found");
       assert.deepEqual((await store.artifacts.list({ sessionId: session.id })).items, []);
+    });
+
+    test("a session with a pinned artifact is not deleted, and loses nothing", async ({ store }) => {
+      const { session, command, fence } = await fixtures(store).log("some text\n");
+      const { artifact } = await store.artifacts.record({ sessionId: session.id, name: "kept", ...content });
+      await store.artifacts.pin({ artifactId: artifact.id });
+      await store.commands.finish({ commandId: command.id, fence, outcome: "succeeded" });
+      await store.sessions.complete({ sessionId: session.id });
+      await fails(store.sessions.delete({ sessionId: session.id }), "conflict", { reason: "pinned", artifactId: artifact.id });
+      assert.equal((await store.artifacts.get({ artifactId: artifact.id })).state, "ready");
+      const { chunks } = await store.logs.read({ commandId: command.id });
+      assert.deepEqual(
+        chunks.map(({ data }) => text(data)),
+        ["some text\n"],
+      );
+      await store.artifacts.pin({ artifactId: artifact.id, pinned: false });
+      assert.deepEqual(await store.sessions.delete({ sessionId: session.id }), { deleted: true });
     });
   });
 }

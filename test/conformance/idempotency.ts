@@ -130,6 +130,51 @@ export function idempotencyConformance(backend: TestedBackend): void {
       assert.equal((await store.sessions.list({ repositoryId: repository.id })).items.length, 2);
     });
 
+    test("the key of an atomic envelope is one key, whatever the calls and their order, and as long as any", async ({ store }) => {
+      const { repository } = await fixtures(store).repository();
+      const { commitSha } = fixtures(store);
+      const { name, id: repositoryId } = repository;
+      type Recorders = Parameters<Parameters<typeof store.atomically>[0]>[0];
+      const verbs = {
+        upsert: (tx: Recorders) => tx.repositories.upsert({ name }),
+        create: (tx: Recorders) => tx.sessions.create({ repositoryId, commitSha }),
+        get: (tx: Recorders) => tx.repositories.get({ repositoryId }),
+      };
+      const idempotencyKey = newId().padEnd(200, "x");
+      const run = (...order: (keyof typeof verbs)[]) =>
+        store.atomically<(Repository | { session: Session })[]>(
+          (tx) => {
+            for (const verb of order) verbs[verb](tx);
+          },
+          { idempotencyKey },
+        );
+      const first = await run("get", "upsert", "create", "get");
+      assert.deepEqual(await run("get", "upsert", "create", "get"), first);
+      for (const order of [["create", "upsert"], ["upsert", "create"], ["create"], ["upsert"]] as const) {
+        await fails(run(...order), "idempotency_mismatch", {}, "rolled_back");
+      }
+      // Of reads alone it stands for nothing, as with one read.
+      await run("get");
+      assert.equal((await store.sessions.list({ repositoryId })).items.length, 1);
+      // Nor is it the key of one call.
+      await store.repositories.upsert({ name }, { idempotencyKey });
+    });
+
+    test("an envelope that fails keeps nothing under its key", async ({ store }) => {
+      const idempotencyKey = newId();
+      const name = newId();
+      const run = () =>
+        store.atomically(
+          (tx) => {
+            tx.accounts.create({ name, kind: "agent" });
+            tx.accounts.create({ name: `${name} 2`, kind: "agent" });
+          },
+          { idempotencyKey },
+        );
+      await fixtures(store).account({ name: `${name} 2` });
+      for (const _ of [1, 2]) await fails(run(), "conflict", { index: 1 });
+    });
+
     test("a key in an atomic envelope that is of one call stands for that one", async ({ store }) => {
       const name = newId();
       const idempotencyKey = newId();

@@ -90,6 +90,20 @@ export function tokensConformance(backend: TestedBackend): void {
       await fails(mint(["sessions:read"], await given.adminTokenId()), "invalid_transition", { state: "disabled" });
     });
 
+    test("a token that may not write tokens makes none, and none outlives the one that made it", async ({ store }) => {
+      const given = fixtures(store);
+      const { account } = await given.account();
+      const mint = (createdBy: string, ttlMs?: number) =>
+        store.tokens.mint({ accountId: account.id, name: newId(), scopes: ["sessions:read"], createdBy, ...(ttlMs === undefined ? {} : { ttlMs }) });
+      const reader = await given.token({ scopes: ["sessions:read"] });
+      await fails(mint(reader.token.id), "scope_missing", { missing: ["tokens:write"] });
+      const { token: short } = await given.token({ scopes: ["admin"], ttlMs: 60_000 });
+      assert.deepEqual((await mint(short.id)).token.expiresAt, short.expiresAt);
+      assert.deepEqual((await mint(short.id, 3_600_000)).token.expiresAt, short.expiresAt);
+      const { token: shorter } = await mint(short.id, 2_000);
+      assert.equal((shorter.expiresAt?.getTime() ?? 0) - shorter.createdAt.getTime(), 2_000);
+    });
+
     test("text that is no token is token_malformed; a token of nobody, or with another's secret, token_unknown", async ({ store }) => {
       const { secret } = await fixtures(store).token();
       const other = await fixtures(store).token();

@@ -120,6 +120,18 @@ test("a flooded queue of its own: the health call is refused, and that is said",
   await store.close();
 });
 
+test("an attached store that is not ready is live as long as it answers", async () => {
+  const { store, path } = await open();
+  const handle = healthHandler(attachStore(store.connect()), { cacheMs: 0 });
+  const other = new Database(path);
+  other.exec("DELETE FROM schema_migrations");
+  other.close();
+  assert.equal((await ask(handle, "readyz")).status, 503);
+  assert.deepEqual(await ask(handle, "livez").then(({ status, failing }) => [status, failing]), [200, []]);
+  await store.close();
+  assert.deepEqual(await ask(handle, "livez").then(({ status, failing }) => [status, failing]), [503, ["ping"]]);
+});
+
 test("another schema than this code needs: not ready", async () => {
   const { store, path } = await open();
   const handle = healthHandler(store, { cacheMs: 0 });

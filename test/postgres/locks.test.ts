@@ -1,7 +1,7 @@
 // The order of locks: what runs at once on one session, its commands and its tree waits for each other, and never in a circle.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type OwnedStore, openStore } from "../../src/index.ts";
+import { newId, type OwnedStore, openStore } from "../../src/index.ts";
 import { fixtures, testClock } from "../../src/testing/index.ts";
 import { ask, dropDatabase, newDatabase } from "../postgres.ts";
 
@@ -70,6 +70,38 @@ test("a debugger at work while its session ends and is deleted never deadlocks",
         if (outcome.status === "rejected") assert.match(outcome.reason.code, /^(?:conflict|invalid_transition|not_found)$/, outcome.reason.message);
       }
       await assert.rejects(one.debug.get({ debugSessionId }), { code: "not_found" });
+    }
+  } finally {
+    await Promise.all(stores.map((store) => store.close()));
+  }
+  const [figures] = await ask<{ deadlocks: string }>(url, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
+  await dropDatabase(url);
+  assert.equal(Number(figures?.deadlocks), 0);
+});
+
+test("tokens that are minted crosswise, rotated and used from several connections never deadlock", async () => {
+  const url = await newDatabase();
+  const stores: OwnedStore[] = [];
+  for (let n = 0; n < 4; n++) stores.push(await openStore({ url, limits: { reapEveryMs: 0, connections: 1, lastUsedTokens: 8 } }));
+  const [one, two, three, four] = stores as [OwnedStore, OwnedStore, OwnedStore, OwnedStore];
+  try {
+    const given = fixtures(one);
+    const admins = [];
+    for (let n = 0; n < 8; n++) admins.push(await given.token({ scopes: ["admin"] }));
+    const [left, right] = admins as [(typeof admins)[number], (typeof admins)[number]];
+    const mint = (store: OwnedStore, account: typeof left, creator: typeof left) =>
+      store.tokens.mint({ accountId: account.token.accountId, name: newId(), scopes: ["sessions:read"], createdBy: creator.token.id });
+    for (let round = 0; round < 60; round++) {
+      const { token } = await mint(one, left, right);
+      const calls = [
+        mint(one, left, right),
+        mint(two, right, left),
+        three.tokens.rotate({ tokenId: token.id }),
+        mint(four, left, { ...left, token }).catch(() => undefined),
+      ];
+      await Promise.all(calls);
+      // The last one fills the batch, which is written then.
+      await Promise.all([admins, admins.toReversed()].map((order, at) => Promise.all(order.map(({ secret }) => stores[at]?.tokens.verify({ token: secret })))));
     }
   } finally {
     await Promise.all(stores.map((store) => store.close()));
