@@ -1,6 +1,6 @@
 // Idempotency keys: a call that is made again with the key of an earlier one is given the earlier one's reply.
-import { createHash } from "node:crypto";
 import type { AnyCodec } from "../model/codec.ts";
+import { hashRequest } from "../model/requestHash.ts";
 import type { Context, Idempotency } from "../operation.ts";
 import { fail } from "../operation.ts";
 import { all, change, first, skipLocked, sql, step } from "../sql.ts";
@@ -56,7 +56,7 @@ export const expireKeys = step(function* (limit: number, { now }: Context) {
 
 /** Sixteen hexadecimal digits that differ when the results of these operations do, in their fields, the order of these, or their kinds. */
 export function shapeOf(outputs: readonly AnyCodec[]): string {
-  return createHash("sha256").update(outputs.map(description).join("\n")).digest("hex").slice(0, 16);
+  return hashRequest(outputs.map(description)).slice(0, 16);
 }
 
 const descriptions = new WeakMap<AnyCodec, string>();

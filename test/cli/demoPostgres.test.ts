@@ -24,7 +24,7 @@ test("two processes share the work of one database: every command runs once, no 
     assert.ok(commands.every(({ state, attempt }) => state === "succeeded" && attempt === 1));
     const worktrees = (await store.worktrees.list({ limit: 500 })).items;
     assert.equal(new Set(worktrees.map(({ path }) => path)).size, worktrees.length);
-    assert.ok(worktrees.every(({ state, path }) => state === "idle" && existsSync(join(path, ".git"))));
+    for (const { state, path } of worktrees) assert.ok(state === "removed" || (state === "idle" && existsSync(join(path, ".git"))), `${state} ${path}`);
     const runners = (await store.runners.list()).items;
     assert.equal(new Set(runners.map(({ pid }) => pid)).size, 2);
     const { rows } = await store.maintenance.stats();
