@@ -24,7 +24,10 @@ test("two processes share the work of one database: every command runs once, no 
     assert.ok(commands.every(({ state, attempt }) => state === "succeeded" && attempt === 1));
     const worktrees = (await store.worktrees.list({ limit: 500 })).items;
     assert.equal(new Set(worktrees.map(({ path }) => path)).size, worktrees.length);
-    for (const { state, path } of worktrees) assert.ok(state === "removed" || (state === "idle" && existsSync(join(path, ".git"))), `${state} ${path}`);
+    // Who stops first may give a tree back that it has not cleaned; nobody holds one any more.
+    for (const { state, path } of worktrees) {
+      assert.ok(state === "removed" || (["idle", "dirty"].includes(state) && existsSync(join(path, ".git"))), `${state} ${path}`);
+    }
     const runners = (await store.runners.list()).items;
     assert.equal(new Set(runners.map(({ pid }) => pid)).size, 2);
     const { rows } = await store.maintenance.stats();
