@@ -3,9 +3,10 @@
 import type { Driver, Job, Runnable, Settled } from "./drivers/driver.ts";
 import { StoreError, toWireFailure } from "./errors.ts";
 import type { Limits } from "./limits.ts";
+import { shapeOf } from "./model/replyShape.ts";
 import { type Caller, type Change, type Context, checkCaller, type Idempotency, Later, type Operation, type Serving } from "./operation.ts";
 import { recordChanges } from "./operations/changes.ts";
-import { claimKey, type KeyedRequest, releaseKey, shapeOf, storeReply } from "./operations/idempotency.ts";
+import { claimKey, type KeyedRequest, releaseKey, storeReply } from "./operations/idempotency.ts";
 import type { Body } from "./sql.ts";
 import type { Answer } from "./wire.ts";
 

@@ -1,6 +1,4 @@
 // Idempotency keys: a call that is made again with the key of an earlier one is given the earlier one's reply.
-import type { AnyCodec } from "../model/codec.ts";
-import { hashRequest } from "../model/requestHash.ts";
 import type { Context, Idempotency } from "../operation.ts";
 import { fail } from "../operation.ts";
 import { all, change, first, skipLocked, sql, step } from "../sql.ts";
@@ -53,21 +51,6 @@ export const expireKeys = step(function* (limit: number, { now }: Context) {
   }
   return rows.length;
 });
-
-/** Sixteen hexadecimal digits that differ when the results of these operations do, in their fields, the order of these, or their kinds. */
-export function shapeOf(outputs: readonly AnyCodec[]): string {
-  return hashRequest(outputs.map(description)).slice(0, 16);
-}
-
-const descriptions = new WeakMap<AnyCodec, string>();
-
-function description(output: AnyCodec): string {
-  const known = descriptions.get(output);
-  if (known !== undefined) return known;
-  const made = output.describe(() => undefined);
-  descriptions.set(output, made);
-  return made;
-}
 
 /** Replies are lists of plain values, so an object can stand for the one value that JSON does not know. */
 const absent = { undefined: true };
