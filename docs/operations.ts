@@ -7,6 +7,7 @@ import { Artifact } from "../src/model/artifacts.ts";
 import { ChangeRow } from "../src/model/changes.ts";
 import type { AnyCodec } from "../src/model/codec.ts";
 import { Command } from "../src/model/commands.ts";
+import { DebugBreakpoint, DebugEvent, DebugSession, StoppedThread } from "../src/model/debug.ts";
 import { Chunk } from "../src/model/logs.ts";
 import { Repository } from "../src/model/repositories.ts";
 import { Runner } from "../src/model/runners.ts";
@@ -19,7 +20,10 @@ const folder = new URL("../src/operations/", import.meta.url);
 
 /** Rows that several operations answer with; described once. */
 const rows: ReadonlyMap<AnyCodec, string> = new Map<AnyCodec, string>(
-  Object.entries({ Repository, Runner, Worktree, Lease, Session, Command, Chunk, Artifact, Account, Token, ChangeRow }).map(([name, codec]) => [codec, name]),
+  Object.entries({
+    ...{ Repository, Runner, Worktree, Lease, Session, Command, Chunk, Artifact, Account, Token, ChangeRow },
+    ...{ DebugSession, DebugBreakpoint, DebugEvent, StoppedThread },
+  }).map(([name, codec]) => [codec, name]),
 );
 const nameOf = (codec: AnyCodec) => rows.get(codec);
 
@@ -159,7 +163,8 @@ export function renderOperations(): string {
   const docstrings = new Map(readdirSync(folder).map((file) => [file, readDocstrings(file)]));
   const all = Object.entries(operations).flatMap(([entity, verbs]) =>
     Object.entries(verbs).map(([verb, operation]) => {
-      const file = `${entity}.ts`;
+      // An entity with many operations has several files.
+      const file = [...docstrings].find(([name, found]) => name.startsWith(entity) && found.has(verb))?.[0] ?? "";
       const docstring = docstrings.get(file)?.get(verb);
       if (docstring === undefined || docstring.summary === "") throw new Error(`${entity}.${verb} has no docstring that says what it does`);
       return { name: `${entity}.${verb}`, entity, file, operation: operation as AnyOperation, docstring };

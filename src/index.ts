@@ -14,9 +14,20 @@ export type { Account, AccountKind } from "./model/accounts.ts";
 export type { Artifact, ArtifactKind, ArtifactState } from "./model/artifacts.ts";
 export type { ChangeRow } from "./model/changes.ts";
 export type { Claim, Command, CommandState } from "./model/commands.ts";
+export type { DebugBreakpoint, DebugEvent, DebugSession, DebugState, DebugView, StoppedThread } from "./model/debug.ts";
+export type {
+  Breakpoint,
+  BreakpointKind,
+  RequestedBreakpoint,
+  Scope as DebugScope,
+  StackFrame,
+  Thread as DebugThread,
+  Variable,
+} from "./model/debugProtocol.ts";
 export type { Health, HealthChecks } from "./model/health.ts";
 export { newId } from "./model/ids.ts";
 export type { Chunk, LogPage } from "./model/logs.ts";
+export { defaultSecretNames } from "./model/masking.ts";
 export type { Repository } from "./model/repositories.ts";
 export type { Runner } from "./model/runners.ts";
 export type { Session, SessionState } from "./model/sessions.ts";

@@ -16,6 +16,22 @@ export const bounds = {
   leaseMsMin: 1_000,
   leaseMsMax: 86_400_000,
   waitMsMax: 86_400_000,
+  /** What one stop may hold; what goes beyond it is left out, and the place marked. */
+  debugThreads: 64,
+  debugFrames: 50,
+  debugScopes: 10,
+  /** Of one scope, or of one variable that has parts; and how deep parts have parts. */
+  debugVariables: 100,
+  debugVariableDepth: 4,
+  /** One value, name or message of a debugger. */
+  debugTextLength: 1_024,
+  /** The output of one event. */
+  debugOutputLength: 8_192,
+  /** All threads of one call, as JSON. */
+  debugStopBytes: 128 * 1024,
+  /** The body of one event, as JSON. */
+  debugEventBytes: 32 * 1024,
+  debugBreakpoints: 1_000,
   /** Of an actor, and of a request id. */
   callerLength: 200,
   /** Of an idempotency key. */
@@ -38,6 +54,9 @@ export const defaultLimits = {
   /** One transaction: whichever comes first. */
   groupCalls: 512,
   groupMs: 5,
+  /** Events of one debug session that are kept, and how many numbers of stops back what was seen at a stop is kept. */
+  debugEvents: 1_000,
+  debugStopEpochs: 200,
   /** How long a runner stays `stalled` after its heartbeats stopped before it is `gone`. */
   runnerGoneMs: 300_000,
   /** How long the answer to a call with an idempotency key is kept. */

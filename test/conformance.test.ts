@@ -7,6 +7,7 @@ import { callsConformance } from "./conformance/calls.ts";
 import { changesConformance } from "./conformance/changes.ts";
 import { commandsConformance } from "./conformance/commands.ts";
 import { concurrencyConformance } from "./conformance/concurrency.ts";
+import { debugConformance } from "./conformance/debug.ts";
 import { errorsConformance } from "./conformance/errors.ts";
 import { healthConformance } from "./conformance/health.ts";
 import { idempotencyConformance } from "./conformance/idempotency.ts";
@@ -41,6 +42,7 @@ describe("conformance", { concurrency: true }, () => {
       sessionsConformance(backend);
       commandsConformance(backend);
       logsConformance(backend);
+      debugConformance(backend);
       artifactsConformance(backend);
       accountsConformance(backend);
       tokensConformance(backend);

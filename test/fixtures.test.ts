@@ -16,6 +16,9 @@ it("each fixture makes its row and what the row needs", async () => {
   assert.equal((await given.command()).command.state, "queued");
   const { claim, fence, command } = await given.claim();
   assert.deepEqual([command.state, fence], ["running", claim.fence]);
+  assert.equal((await given.debugSession()).debugSession.state, "running");
+  const { view } = await given.debugStop();
+  assert.deepEqual([view.debugSession.state, view.threads.length, view.breakpoints[0]?.hitCount], ["stopped", 1, 1]);
   const log = await given.log("text");
   assert.equal((await given.account()).account.kind, "human");
   const { token, secret } = await given.token();

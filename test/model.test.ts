@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { commandStates, isFinal } from "../src/model/commands.ts";
+import { debugStates } from "../src/model/debug.ts";
 import { CommitSha, Name, Path } from "../src/model/fields.ts";
 import { countLines, LogData } from "../src/model/logs.ts";
 import { nameKey } from "../src/model/repositories.ts";
@@ -17,7 +18,7 @@ it("final states of commands and open states of sessions", () => {
 
 it("the schema's states are the model's states", () => {
   const schema = memoryDatabase();
-  for (const [table, states] of Object.entries({ worktrees: worktreeStates, sessions: sessionStates, commands: commandStates })) {
+  for (const [table, states] of Object.entries({ worktrees: worktreeStates, sessions: sessionStates, commands: commandStates, debug_sessions: debugStates })) {
     const { sql } = schema.prepare("SELECT sql FROM sqlite_schema WHERE name = ?").get(table) as { sql: string };
     const [, check] = /^\s*state TEXT NOT NULL CHECK \((.*)\),?$/m.exec(sql) ?? [];
     assert.deepEqual(

@@ -156,6 +156,21 @@ async function exercise(): Promise<void> {
         await store.commands.list({ ...filter, ...page });
       }
     }
+    const { debugSessionId, adapterRun, sourcePath, view } = await given.debugStop();
+    const debugged = view.debugSession.sessionId;
+    const found = { id: 1, verified: true, line: 4, source: { path: sourcePath } };
+    for (const [index, reason] of ["changed", "removed", "new"].entries()) {
+      const body = { reason, breakpoint: { ...found, id: index === 2 ? 9 : 1 } };
+      await store.debug.applyEvent({ debugSessionId, adapterRun, seq: 10 + index, event: "breakpoint", body });
+    }
+    await store.debug.setBreakpoints({ debugSessionId, sourcePath, breakpoints: [{ line: 9 }, { line: 3 }] });
+    await store.debug.setBreakpoints({ debugSessionId, sourcePath, breakpoints: [{ line: 3 }] });
+    await store.debug.close({ debugSessionId });
+    for (const page of [{}, { cursor }]) await store.debug.list({ sessionId: debugged, ...page });
+    for await (const _ of store.debug.follow({ debugSessionId }));
+    await store.debug.open({ sessionId: debugged, name: view.debugSession.name, adapter: "a", restartRun: 1 });
+    await store.sessions.cancel({ sessionId: debugged });
+    await store.sessions.delete({ sessionId: debugged });
     const logged = await given.log();
     await store.commands.finish({ commandId: logged.command.id, fence: logged.fence, outcome: "succeeded" });
     await store.sessions.complete({ sessionId: logged.session.id });
@@ -277,7 +292,7 @@ describe("query plans", () => {
   }
 
   it("a foreign key is looked up by an index when its parent row is deleted", () => {
-    for (const parent of ["sessions", "commands", "attempts"]) {
+    for (const parent of ["sessions", "commands", "attempts", "debug_sessions"]) {
       const children = db
         .prepare(
           'SELECT m.name AS child, f."from" AS column FROM sqlite_schema m, pragma_foreign_key_list(m.name) f WHERE m.type = \'table\' AND f."table" = ?',

@@ -11,6 +11,7 @@ interface DemoFlags {
   readonly runners: number;
   readonly commits: number;
   readonly command?: readonly string[];
+  readonly debug?: true;
   readonly url: string;
 }
 
@@ -23,6 +24,7 @@ export function addDemo(program: Command): void {
     .addOption(new Option("--runners <number>", "runner threads").default(4).argParser(wholeNumber(1, 64)))
     .addOption(new Option("--commits <number>", "how many of the newest commits").default(5).argParser(wholeNumber(1, 500)))
     .option("--command <argv...>", "a program, and its arguments, to run on each commit besides git show and node --version")
+    .option("--debug", "afterwards, debug a small program in a worktree of the newest commit, under Node's inspector")
     .addOption(urlOption())
     .addHelpText("after", `${examples}\n${exitCodeHelp}`)
     .action(async (rest: string[], flags: DemoFlags, command: Command) => {
@@ -36,6 +38,7 @@ export function addDemo(program: Command): void {
             runners: flags.runners,
             commits: flags.commits,
             command: flags.command === undefined ? undefined : [...flags.command, ...rest],
+            debug: flags.debug === true,
             url: flags.url,
           },
           interrupt.signal,
@@ -56,5 +59,6 @@ Examples:
   debug-server-db demo --repo ../project --runners 8 --commits 20
   debug-server-db demo --command npm test
   debug-server-db demo --command git -- log --oneline -3
+  debug-server-db demo --commits 1 --debug
 
 A second run goes on with the same file and its worktrees. Ctrl-C cancels what runs and gives everything back.`;

@@ -4,6 +4,7 @@ import { packageVersion } from "../package.ts";
 import { addAdmin } from "./admin.ts";
 import { addBackup } from "./backup.ts";
 import { addConfig, addInfo } from "./config.ts";
+import { addDebug } from "./debug.ts";
 import { addDemo } from "./demo.ts";
 import { addEntities } from "./entities.ts";
 import { exitCodeHelp, exitCodeOf, sentenceOf } from "./exit.ts";
@@ -15,6 +16,7 @@ import { harmless } from "./table.ts";
 
 const groups: readonly ((program: Command) => void)[] = [
   addDemo,
+  addDebug,
   addHealth,
   addMigrate,
   addAdmin,

@@ -4,6 +4,7 @@ import { isOpen, type SessionRow, type SessionState } from "../model/sessions.ts
 import { type Release, releases } from "../model/worktrees.ts";
 import { after, type Context, fail } from "../operation.ts";
 import { all, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
+import { closeDebugSessions } from "./debugState.ts";
 
 export const lockSession = step(function* (sessionId: string) {
   const row = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${forUpdate}`);
@@ -70,7 +71,7 @@ export const unbindWorktree = step(function* (session: SessionRow, context: Cont
 });
 
 /**
- * Ends a session: queued commands are cancelled, active ones asked to stop, the worktree given back once none is active.
+ * Ends a session: queued commands are cancelled, active ones asked to stop, its debug sessions closed, the worktree given back once none is active.
  * The ended row keeps worktree and fence, to tell later where it ran.
  */
 export const endSession = step(function* (session: SessionRow, asked: SessionState, context: Context, reason: string | undefined, to: Release = "dirty") {
@@ -102,6 +103,8 @@ export const endSession = step(function* (session: SessionRow, asked: SessionSta
     reason,
   );
   if (ended.active_commands === 0) yield* giveTreeBack(ended, to, context);
+  // Last, because locks are taken in one order.
+  yield* closeDebugSessions(session.id, context);
   return ended;
 });
 

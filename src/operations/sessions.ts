@@ -7,6 +7,7 @@ import { isOpen, Session, type SessionRow, sessionFields, sessionStates } from "
 import { after, fail, Later, operation } from "../operation.ts";
 import { all, change, first, sql, step } from "../sql.ts";
 import { enqueueCommands } from "./commands.ts";
+import { deleteDebugStep } from "./debugState.ts";
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { ReserveInput, reserveWorktree } from "./reservation.ts";
@@ -172,7 +173,7 @@ const chunksPerStep = 256;
 export { remove as delete };
 
 /**
- * Removes an ended session with its commands, attempts, logs and artifacts, in steps of a few milliseconds: logs first, the session last.
+ * Removes an ended session with its commands, attempts, logs, artifacts and debug sessions, in steps of a few milliseconds: logs first, the session last.
  * A session that is gone already is deleted.
  *
  * Fails    invalid_transition while it is open or has active commands | conflict { reason: "version" }
@@ -201,6 +202,7 @@ const remove = operation({
     const artifacts = yield* change(sql`
       DELETE FROM artifacts WHERE id IN (SELECT id FROM artifacts WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT ${chunksPerStep})`);
     if (artifacts === chunksPerStep) return { deleted: 0 };
+    if (yield* deleteDebugStep(sessionId)) return { deleted: 0 };
     yield* change(sql`DELETE FROM sessions WHERE id = ${sessionId}`);
     changed({ entity: "session", id: sessionId, op: "delete", version: session.version + 1, sessionId });
     return { deleted: 1 };

@@ -3,6 +3,7 @@ import * as accounts from "./accounts.ts";
 import * as artifacts from "./artifacts.ts";
 import * as changes from "./changes.ts";
 import * as commands from "./commands.ts";
+import * as debug from "./debug.ts";
 import * as logs from "./logs.ts";
 import * as maintenance from "./maintenance.ts";
 import * as repositories from "./repositories.ts";
@@ -68,6 +69,18 @@ export const operations = {
     revoke: tokens.revoke,
     list: tokens.list,
     bootstrapAdmin: tokens.bootstrapAdmin,
+  },
+  debug: {
+    open: debug.open,
+    setBreakpoints: debug.setBreakpoints,
+    bindBreakpoints: debug.bindBreakpoints,
+    applyEvent: debug.applyEvent,
+    putStop: debug.putStop,
+    patchState: debug.patchState,
+    get: debug.get,
+    list: debug.list,
+    follow: debug.follow,
+    close: debug.close,
   },
   changes: { since: changes.since, watch: changes.watch },
   maintenance: { reap: maintenance.reap, stats: maintenance.stats, health: maintenance.health },

@@ -101,5 +101,30 @@ export function fixtures(store: Store) {
     return await store.artifacts.record({ name: `output-${newId()}.txt`, ...content, ...owner, ...input });
   };
 
-  return { commitSha, account, adminTokenId, token, artifact, repository, runner, lease, worktree, session, command, claim, log };
+  /** A debugger that runs, in a session of its own unless one is named. */
+  const debugSession = async (input: Input<Store["debug"]["open"]> = {}) => {
+    const sessionId = input.sessionId ?? (await session()).session.id;
+    const opened = await store.debug.open({ name: `debug-${newId()}`, adapter: "node", ...input, sessionId });
+    const adapter = { debugSessionId: opened.id, adapterRun: opened.adapterRun };
+    await store.debug.applyEvent({ ...adapter, seq: 1, event: "initialized" });
+    return { debugSession: await store.debug.patchState({ ...adapter, expectedEpoch: opened.stopEpoch, state: "running" }), ...adapter };
+  };
+
+  /** A debugger that has stopped at a breakpoint, and what is seen there. */
+  const debugStop = async (input: Input<Store["debug"]["open"]> = {}) => {
+    const { debugSessionId, adapterRun } = await debugSession(input);
+    const sourcePath = "/srv/main.js";
+    const [breakpoint] = await store.debug.setBreakpoints({ debugSessionId, sourcePath, breakpoints: [{ line: 3 }] });
+    const bound = [{ breakpointId: breakpoint?.id as string, breakpoint: { id: 1, verified: true, line: 3 } }];
+    await store.debug.bindBreakpoints({ debugSessionId, adapterRun, bound });
+    const body = { reason: "breakpoint", threadId: 1, hitBreakpointIds: [1] };
+    const { stopEpoch } = await store.debug.applyEvent({ debugSessionId, adapterRun, seq: 2, event: "stopped", body });
+    const variables = [{ name: "x", value: "1", type: "number", variablesReference: 0 }];
+    const scopes = [{ name: "Locals", variablesReference: 1, expensive: false, variables }];
+    const frames = [{ id: 1, name: "main", source: { path: sourcePath }, line: 3, column: 1, scopes }];
+    await store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads: [{ id: 1, name: "main", frames }] });
+    return { debugSessionId, adapterRun, stopEpoch, sourcePath, view: await store.debug.get({ debugSessionId }) };
+  };
+
+  return { commitSha, debugSession, debugStop, account, adminTokenId, token, artifact, repository, runner, lease, worktree, session, command, claim, log };
 }

@@ -75,6 +75,30 @@ const cases: Readonly<Record<string, Case>> = {
       read: async () => (await store.sessions.list({ repositoryId: row.repositoryId })).items[0],
     };
   },
+  "debug.setBreakpoints": async (store) => {
+    const { debugSession: row, debugSessionId } = await fixtures(store).debugSession();
+    return {
+      row,
+      change: (expectedVersion) => store.debug.setBreakpoints({ debugSessionId, sourcePath: "/a", breakpoints: [{ line: 1 }], expectedVersion }),
+      read: async () => (await store.debug.get({ debugSessionId })).debugSession,
+    };
+  },
+  "debug.patchState": async (store) => {
+    const { debugSession: row, debugSessionId, adapterRun } = await fixtures(store).debugSession();
+    return {
+      row,
+      change: (expectedVersion) => store.debug.patchState({ debugSessionId, adapterRun, expectedEpoch: 0, payload: { a: 1 }, expectedVersion }),
+      read: async () => (await store.debug.get({ debugSessionId })).debugSession,
+    };
+  },
+  "debug.close": async (store) => {
+    const { debugSession: row, debugSessionId } = await fixtures(store).debugSession();
+    return {
+      row,
+      change: (expectedVersion) => store.debug.close({ debugSessionId, expectedVersion }),
+      read: async () => (await store.debug.get({ debugSessionId })).debugSession,
+    };
+  },
   "commands.cancel": async (store) => {
     const { command: row } = await fixtures(store).command();
     return {

@@ -47,3 +47,34 @@ test("operations on the same session, command and tree from several connections 
   await dropDatabase(url);
   assert.equal(Number(figures?.deadlocks), 0);
 });
+
+test("a debugger at work while its session ends and is deleted never deadlocks", async () => {
+  const url = await newDatabase();
+  const stores: OwnedStore[] = [];
+  for (let n = 0; n < 4; n++) stores.push(await openStore({ url, limits: { reapEveryMs: 0, connections: 1 } }));
+  const [one, two, three, four] = stores as [OwnedStore, OwnedStore, OwnedStore, OwnedStore];
+  try {
+    for (let round = 0; round < 30; round++) {
+      const { debugSessionId, adapterRun, stopEpoch, sourcePath, view } = await fixtures(one).debugStop();
+      const { sessionId } = view.debugSession;
+      const adapter = { debugSessionId, adapterRun };
+      const calls = [
+        one.debug.putStop({ ...adapter, stopEpoch, threads: [{ id: 1, name: "again" }] }),
+        one.debug.applyEvent({ ...adapter, seq: 3, event: "output", body: { output: "x" } }),
+        two.sessions.complete({ sessionId }).then(() => two.sessions.delete({ sessionId })),
+        three.debug.open({ sessionId, name: view.debugSession.name, adapter: "a", restartRun: 1 }),
+        four.debug.setBreakpoints({ debugSessionId, sourcePath, breakpoints: [{ line: round }] }),
+        four.debug.applyEvent({ ...adapter, seq: 4, event: "terminated" }),
+      ];
+      for (const outcome of await Promise.allSettled(calls)) {
+        if (outcome.status === "rejected") assert.match(outcome.reason.code, /^(?:conflict|invalid_transition|not_found)$/, outcome.reason.message);
+      }
+      await assert.rejects(one.debug.get({ debugSessionId }), { code: "not_found" });
+    }
+  } finally {
+    await Promise.all(stores.map((store) => store.close()));
+  }
+  const [figures] = await ask<{ deadlocks: string }>(url, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
+  await dropDatabase(url);
+  assert.equal(Number(figures?.deadlocks), 0);
+});

@@ -75,7 +75,7 @@ async function sqliteSchema(): Promise<Schema> {
       const where = /\bWHERE (.*)$/s.exec(text)?.[1];
       return where === undefined ? "" : ` where ${condition(where)}`;
     };
-    const checks = checksOf(sql).filter((text) => !/^json_valid|^(?:pinned|auto_complete) in 0, 1$/.test(text));
+    const checks = checksOf(sql).filter((text) => !/^json_valid|^(?:pinned|auto_complete|verified|cut) in 0, 1$/.test(text));
     schema.set(name, {
       columns: new Map(
         columns.map((one) => [one.name, { name: one.name, type: one.type, nullable: one.required === 0 && one.pk === 0, hasDefault: one.dflt_value !== null }]),
@@ -132,7 +132,8 @@ async function postgresSchema(): Promise<Schema> {
     for (const { name: column, type, collation } of columns) if (type === "text") assert.equal(collation, "C", `${name}.${column}`);
     const constraints = await ask<{ kind: string; text: string; index: number }>(
       url,
-      "SELECT contype AS kind, pg_get_constraintdef(oid) AS text, conindid AS index FROM pg_constraint WHERE conrelid = $1",
+      // A name that is a word of SQL is quoted.
+      `SELECT contype AS kind, replace(pg_get_constraintdef(oid), '"', '') AS text, conindid AS index FROM pg_constraint WHERE conrelid = $1`,
       [oid],
     );
     const of = (kind: string) => constraints.filter((one) => one.kind === kind).map(({ text }) => text);
@@ -144,7 +145,7 @@ async function postgresSchema(): Promise<Schema> {
     );
     const shapeOf = (text: string) => {
       const [, list, where] = /\((.*?)\)(?: WHERE (.*))?$/s.exec(text.replace(/ COLLATE "C"/g, "")) ?? [];
-      return `${list?.toLowerCase()}${where === undefined ? "" : ` where ${condition(where)}`}`;
+      return `${list?.replaceAll('"', "").toLowerCase()}${where === undefined ? "" : ` where ${condition(where)}`}`;
     };
     const excluded = of("x").map((text) => {
       const [, column, where] = /\((\w+) WITH =\) WHERE \((.*)\)$/.exec(text) ?? [];

@@ -10,6 +10,7 @@ export interface DemoOptions {
   readonly runners: number;
   readonly commits: number;
   readonly command: readonly string[] | undefined;
+  readonly debug: boolean;
   readonly url: string;
 }
 

@@ -8,6 +8,7 @@ import { createRunnerPool } from "../../runners/pool.ts";
 import { type OwnedStore, openStore, type Store, shownUrl } from "../../store.ts";
 import { CliError, exitCodes } from "../exit.ts";
 import { harmless } from "../table.ts";
+import { runScenario } from "./debugger/scenario.ts";
 import { createDisplay, type Display } from "./display.ts";
 import { type DemoOptions, makePlan, type Plan } from "./plan.ts";
 import { Progress, type Work } from "./progress.ts";
@@ -47,7 +48,7 @@ function say(text: string): void {
   process.stderr.write(`${harmless(text)}\n`);
 }
 
-async function runPlan(store: OwnedStore, plan: Plan, { runners, command, url }: DemoOptions, interrupted: AbortSignal): Promise<Report> {
+async function runPlan(store: OwnedStore, plan: Plan, { runners, command, url, debug }: DemoOptions, interrupted: AbortSignal): Promise<Report> {
   const assignments = Array.from(
     { length: runners },
     (_, index): RunnerAssignment => ({ runnerId: newId(), name: `runner-${index + 1}`, filesRoot: plan.filesRoot }),
@@ -64,6 +65,10 @@ async function runPlan(store: OwnedStore, plan: Plan, { runners, command, url }:
     await serve({ store, pool, assignments, work, cursor, interrupted });
     const reported = await report(store, idsOf(work), process.stdout);
     process.stdout.write(reported.text);
+    const [commit] = plan.commits;
+    if (debug && commit !== undefined && !interrupted.aborted) {
+      process.stdout.write(`\n${await runScenario({ store, repository, commit, interrupted, say })}`);
+    }
     return reported;
   } finally {
     await pool.close({ abort: true });

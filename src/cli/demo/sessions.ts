@@ -38,6 +38,13 @@ export async function createSessions(
   );
 }
 
+/** Its command comes when it has a tree, so that no other runner claims it. */
+export async function createDebugged(store: Store, repository: Repository, { sha, subject }: Commit): Promise<Session> {
+  const metadata = { subject: `debug: ${subject}`, host: hostname(), pid: process.pid } satisfies Purpose;
+  const { session } = await store.sessions.create({ repositoryId: repository.id, commitSha: sha, requestedBy, metadata });
+  return session;
+}
+
 /** Stops what these sessions still have to do; those that have ended stay as they are. */
 export async function cancelSessions(store: Store, sessionIds: readonly string[], reason: string): Promise<void> {
   await Promise.all(sessionIds.map((sessionId) => store.sessions.cancel({ sessionId, reason }).catch(ignoreEnded)));

@@ -1,0 +1,59 @@
+// A program that waits for a debugger before its first line, and ends with or without it.
+import { spawn } from "node:child_process";
+import { constants } from "node:os";
+import { InspectorError } from "./inspector.ts";
+
+export interface InspectedOptions {
+  /** A JavaScript file, or what else comes after the options of node. */
+  readonly argv: readonly string[];
+  readonly cwd: string;
+  readonly env: NodeJS.ProcessEnv;
+  output(category: "stdout" | "stderr", text: string): void;
+}
+
+export interface Inspected {
+  readonly pid: number;
+  /** Where the inspector listens. */
+  readonly url: string;
+  /** As a shell tells it: 128 and the number of a signal. */
+  readonly ended: Promise<{ readonly exitCode: number; readonly signal: NodeJS.Signals | null }>;
+  kill(signal: NodeJS.Signals): void;
+}
+
+/** What the inspector says on stderr is not the program's. */
+const notes = /^(?:Debugger listening on |For help, see: |Debugger attached\.|Debugger ending on |Waiting for the debugger to disconnect\.\.\.)/;
+
+export async function startInspected({ argv, cwd, env, output }: InspectedOptions): Promise<Inspected> {
+  const child = spawn(process.execPath, ["--inspect-brk=127.0.0.1:0", ...argv], { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
+  const listening = Promise.withResolvers<string>();
+  let line = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => output("stdout", text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    // By lines, so that a note is never shown in part.
+    const lines = (line + text).split(/(?<=\n)/);
+    line = lines.at(-1)?.endsWith("\n") === false ? (lines.pop() as string) : "";
+    for (const whole of lines) {
+      const [, url] = /^Debugger listening on (ws:\S+)/.exec(whole) ?? [];
+      if (url !== undefined) listening.resolve(url);
+    }
+    const said = lines.filter((whole) => !notes.test(whole)).join("");
+    if (said !== "") output("stderr", said);
+  });
+  const ended = new Promise<{ exitCode: number; signal: NodeJS.Signals | null }>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (code, signal) => {
+      if (line !== "") output("stderr", line);
+      resolve({ exitCode: code ?? 128 + signalNumber(signal), signal });
+    });
+  });
+  ended.then(
+    ({ exitCode }) => listening.reject(new InspectorError(`the program ended with ${exitCode} before it could be debugged`)),
+    (error: Error) => listening.reject(new InspectorError(`the program cannot be started: ${error.message}`)),
+  );
+  const url = await listening.promise;
+  return { pid: child.pid as number, url, ended, kill: (signal) => void child.kill(signal) };
+}
+
+function signalNumber(signal: NodeJS.Signals | null): number {
+  return signal === null ? 0 : (constants.signals[signal] ?? 0);
+}

@@ -1,0 +1,229 @@
+// Debug session: one debugger attached inside a session, in the terms of the Debug Adapter Protocol.
+//
+//   initializing -> configuring -> running <-> stopped
+//   any open -> terminated | error
+//   with a restart of its adapter, anything -> initializing, under the next adapterRun
+//
+// Every `stopped` and `continued` raises stopEpoch: what was seen at a stop belongs to its epoch, and is obsolete with the next.
+import { z } from "zod";
+import { bounds } from "../limits.ts";
+import { boolean, integer, json, list, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
+import { stamps } from "./common.ts";
+import { capBody, capBreakpoint, storable } from "./debugCaps.ts";
+import {
+  type Breakpoint,
+  type BreakpointKind,
+  breakpointKinds,
+  eventBodies,
+  isKnownEvent,
+  type RequestedBreakpoint,
+  type StackFrame,
+} from "./debugProtocol.ts";
+import { filledText, Id, Json, NewId } from "./fields.ts";
+import { newId } from "./ids.ts";
+import { type Masking, SecretNames } from "./masking.ts";
+
+export const debugStates = ["initializing", "configuring", "running", "stopped", "terminated", "error"] as const;
+export type DebugState = (typeof debugStates)[number];
+
+export function isEnded(state: DebugState): boolean {
+  return state === "terminated" || state === "error";
+}
+
+export const DebugSession = row({
+  id: text,
+  sessionId: text,
+  commandId: nullable(text),
+  name: text,
+  adapter: text,
+  request: oneOf(["launch", "attach"]),
+  state: oneOf(debugStates),
+  capabilities: nullable(json<Record<string, unknown>>()),
+  payload: nullable(json()),
+  /** Grows with every start of the adapter; what an adapter says carries it, so that one that was replaced changes nothing. */
+  adapterRun: integer,
+  stopEpoch: integer,
+  stopReason: nullable(text),
+  stopDescription: nullable(text),
+  stopThreadId: nullable(integer),
+  /** Ids of our breakpoints. */
+  hitBreakpointIds: nullable(json<string[]>()),
+  /** The adapter's number of the last event that was applied. */
+  lastEvent: integer,
+  /** The place that the next event will have in the list of events. */
+  nextPosition: integer,
+  breakpointCount: integer,
+  /** Grows with everything that is written of this debug session. */
+  revision: integer,
+  exitCode: nullable(integer),
+  endReason: nullable(text),
+  endedAt: nullable(time),
+  ...stamps,
+});
+export type DebugSession = ValueOf<typeof DebugSession>;
+export type DebugSessionRow = RawOf<typeof DebugSession>;
+
+export const DebugBreakpoint = row({
+  id: text,
+  debugSessionId: text,
+  kind: oneOf(breakpointKinds),
+  sourcePath: nullable(text),
+  /** The place among those that were set together. */
+  position: integer,
+  line: nullable(integer),
+  requested: json<RequestedBreakpoint>(),
+  adapterId: nullable(integer),
+  verified: boolean,
+  /** What the adapter made of it, such as the line to which it was moved; null until it has said so. */
+  bound: nullable(json<Breakpoint>()),
+  hitCount: integer,
+  ...stamps,
+});
+export type DebugBreakpoint = ValueOf<typeof DebugBreakpoint>;
+export type DebugBreakpointRow = RawOf<typeof DebugBreakpoint>;
+
+export const DebugEvent = row({
+  position: integer,
+  adapterRun: integer,
+  seq: integer,
+  /** After the event. */
+  stopEpoch: integer,
+  at: time,
+  event: text,
+  body: nullable(json<Record<string, unknown>>()),
+  cut: boolean,
+});
+export type DebugEvent = ValueOf<typeof DebugEvent>;
+export type DebugEventRow = RawOf<typeof DebugEvent>;
+
+/** A thread as it was seen at a stop. */
+export const StoppedThread = row({
+  stopEpoch: integer,
+  threadId: integer,
+  name: text,
+  at: time,
+  frames: json<StackFrame[]>(),
+  omittedFrames: integer,
+  cut: boolean,
+});
+export type StoppedThread = ValueOf<typeof StoppedThread>;
+export type StoppedThreadRow = RawOf<typeof StoppedThread>;
+
+/** All of one moment. */
+export const DebugView = record({
+  debugSession: DebugSession,
+  breakpoints: list(DebugBreakpoint),
+  threads: list(StoppedThread),
+  /** Stops of which something is kept, by their epochs. */
+  stopEpochs: list(integer),
+  events: list(DebugEvent),
+  lastOutput: nullable(DebugEvent),
+});
+export type DebugView = ValueOf<typeof DebugView>;
+
+export const DebugEventPage = record({ events: list(DebugEvent), nextPosition: integer, ended: boolean });
+export const Applied = record({ applied: boolean, state: oneOf(debugStates), stopEpoch: integer });
+
+export const AdapterRun = z.int().positive();
+export const ThreadId = z.int();
+const Epoch = z.int().min(0);
+
+/** Plain data of the caller's; secrets in it are masked. */
+export const Payload = z.record(z.string(), z.unknown());
+
+export const debugFields = {
+  id: NewId,
+  sessionId: Id,
+  commandId: Id.optional(),
+  /** Unique in its session. */
+  name: filledText(200),
+  /** Which debugger, such as node, lldb or debugpy. */
+  adapter: filledText(200),
+  request: z.enum(["launch", "attach"]).default("launch"),
+  restartRun: AdapterRun.optional(),
+};
+
+/** As the protocol's Event. An adapter that does not count its messages is counted for: from 1, in the order of arrival. */
+export const eventFields = {
+  debugSessionId: Id,
+  adapterRun: AdapterRun,
+  seq: z.int().positive(),
+  event: filledText(100),
+};
+
+export const EventInput = z.strictObject({ ...eventFields, body: Payload.optional(), secretNames: SecretNames }).superRefine(({ event, body }, context) => {
+  if (!isKnownEvent(event)) return;
+  const { error } = (eventBodies[event] as z.ZodType).safeParse(body);
+  for (const { path, message } of error?.issues ?? []) context.addIssue({ code: "custom", path: ["body", ...path], message });
+});
+
+const BoundFields = { adapterId: z.int().optional(), verified: z.boolean(), bound: Json };
+
+/** What an event changes, besides being kept. */
+export const eventEffects = {
+  body: Json.optional(),
+  cut: z.boolean(),
+  reason: filledText(bounds.debugTextLength).optional(),
+  description: filledText(bounds.debugTextLength).optional(),
+  threadId: ThreadId.optional(),
+  allThreadsContinued: z.boolean().optional(),
+  hitBreakpointIds: z.array(z.int()).max(bounds.debugBreakpoints).optional(),
+  exitCode: z.int().optional(),
+  breakpoint: z.strictObject({ id: Id, ...BoundFields, sourcePath: filledText(4_096).optional(), line: z.int().min(0).optional(), requested: Json }).optional(),
+};
+export type EventEffects = z.input<z.ZodObject<typeof eventEffects>>;
+
+export function effectsOf({ event, body }: z.output<typeof EventInput>, masking: Masking): EventEffects {
+  const capped = capBody(body, masking);
+  const kept = capped.body === undefined ? { cut: capped.cut } : { body: capped.body, cut: capped.cut };
+  const said = (text: string) => masking.text(storable(text)).slice(0, bounds.debugTextLength);
+  if (event === "stopped") {
+    const { reason, description, text: more, threadId, hitBreakpointIds } = eventBodies.stopped.parse(body);
+    const why = said([description, more].filter((part) => part !== undefined && part !== "").join(": "));
+    return {
+      ...kept,
+      reason: said(reason) || "unknown",
+      ...(why === "" ? {} : { description: why }),
+      ...(threadId === undefined ? {} : { threadId }),
+      ...(hitBreakpointIds === undefined ? {} : { hitBreakpointIds }),
+    };
+  }
+  if (event === "continued") {
+    const { threadId, allThreadsContinued } = eventBodies.continued.parse(body);
+    return { ...kept, ...(threadId === undefined ? {} : { threadId }), ...(allThreadsContinued === undefined ? {} : { allThreadsContinued }) };
+  }
+  if (event === "exited") return { ...kept, exitCode: eventBodies.exited.parse(body).exitCode };
+  if (event !== "breakpoint") return kept;
+  const { reason, breakpoint } = eventBodies.breakpoint.parse(body);
+  const { source, line, column } = breakpoint;
+  const place = source?.path && line !== undefined && line >= 0 ? { sourcePath: storable(source.path, 4_096), line } : {};
+  const requested = { line: line ?? 0, ...(column === undefined ? {} : { column }) };
+  return { ...kept, reason: said(reason) || "unknown", breakpoint: { id: newId(), ...boundOf(breakpoint, masking), ...place, requested } };
+}
+
+export function boundOf(breakpoint: Breakpoint, masking: Masking) {
+  const bound = capBreakpoint(breakpoint, masking);
+  return { ...(bound.id === undefined ? {} : { adapterId: bound.id }), verified: bound.verified, bound };
+}
+
+/** One breakpoint as it travels: the id is used if it is new. */
+export const setFields = z.strictObject({ id: Id, line: z.int().min(0).optional(), requested: Json });
+export const BoundInput = z.strictObject({ breakpointId: Id, ...BoundFields });
+
+export const StoredThreadInput = z.strictObject({
+  threadId: ThreadId,
+  name: z.string().max(bounds.debugTextLength * 2),
+  frames: Json,
+  omittedFrames: z.int().min(0),
+  cut: z.boolean(),
+});
+
+/** Which of the protocol's kinds it is, by the fields that only that kind has. */
+export function kindOf(requested: RequestedBreakpoint): BreakpointKind {
+  if ("line" in requested) return "source";
+  if ("name" in requested) return "function";
+  if ("dataId" in requested) return "data";
+  return "instructionReference" in requested ? "instruction" : "exception";
+}
+
+export { Epoch as StopEpoch };

@@ -1,0 +1,123 @@
+// What may be secret is masked on the caller's thread, before it travels: variables, environments, and assignments within any text.
+import { z } from "zod";
+import { filledText } from "./fields.ts";
+
+export const masked = "***";
+
+/** Names of which the values are masked; `*` stands for any text, and case does not matter. */
+export const defaultSecretNames: readonly string[] = [
+  "*passw*",
+  "*passphrase*",
+  "*secret*",
+  "*token*",
+  "*credential*",
+  "*api*key*",
+  "*access*key*",
+  "*private*key*",
+  "*signing*key*",
+  "*encryption*key*",
+  "*authorization*",
+  "*cookie*",
+];
+
+/** Which names are secret: a list that replaces the default one. Stays on the caller's thread. */
+export const SecretNames = z
+  .array(filledText(200))
+  .max(200)
+  .default(() => [...defaultSecretNames]);
+
+/** Every value in an environment is masked, because nobody knows which of them is secret. */
+const environment = /^(?:.*\.)?(?:env|envp|environ|environment)$/i;
+
+/** `name =`, `name: `, `"name":`, `--name=`, `name ===` within a text, and what comes after it. A quote that is not closed ends with the text. */
+const assigned = /([\w$.-]+)["'`]?\s*(?:!?={1,3}>?|:)\s*/g;
+const value = /(?:(?:bearer|basic|digest)\s+)?(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|`(?:[^`\\]|\\.)*`?|[^\s"'`,;&(){}[\]]+)/iy;
+/** `--name value` */
+const option = /(?<![\w-])(--?[A-Za-z][\w-]*)(\s+)([^\s-]\S*)/g;
+
+/** https://www.rfc-editor.org/rfc/rfc3986#section-3.2.1 */
+const userinfo = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)[^\s@/]+@/gi;
+
+export interface Masking {
+  isSecret(name: string): boolean;
+  isEnvironment(name: string): boolean;
+  text(text: string): string;
+  /** Plain data: values under secret names and in environments, and what any text assigns. */
+  data(value: unknown): unknown;
+}
+
+let last: { readonly key: string; readonly masking: Masking } | undefined;
+
+/** Mostly asked for the same names again and again. */
+export function maskingOf(names: readonly string[]): Masking {
+  const key = names.join("\n");
+  if (last?.key !== key) last = { key, masking: createMasking(names) };
+  return last.masking;
+}
+
+function createMasking(names: readonly string[]): Masking {
+  const patterns = names.map((name) => name.toLowerCase().split("*"));
+  const known = new Map<string, boolean>();
+  const isSecret = (name: string): boolean => {
+    const cached = known.get(name);
+    if (cached !== undefined) return cached;
+    const lower = name.toLowerCase();
+    const secret = patterns.some((parts) => matches(parts, lower));
+    if (known.size < 10_000) known.set(name, secret);
+    return secret;
+  };
+  const isEnvironment = (name: string): boolean => environment.test(name);
+  /** What is assigned to another name may hold an assignment itself, so only values that are masked are passed over. */
+  const assignments = (whole: string): string => {
+    let [shown, from] = ["", 0];
+    assigned.lastIndex = 0;
+    for (let found = assigned.exec(whole); found !== null; found = assigned.exec(whole)) {
+      if (!isSecret(found[1] as string)) continue;
+      value.lastIndex = assigned.lastIndex;
+      if (!value.test(whole)) continue;
+      shown += `${whole.slice(from, assigned.lastIndex)}${masked}`;
+      from = assigned.lastIndex = value.lastIndex;
+    }
+    return shown + whole.slice(from);
+  };
+  const options = (whole: string, name: string, space: string) => (isSecret(name) ? `${name}${space}${masked}` : whole);
+  const text = (whole: string): string => assignments(whole.replace(userinfo, `$1${masked}@`)).replace(option, options);
+  /** Arguments of a program come one by one. */
+  const followsOption = (before: unknown): boolean => typeof before === "string" && /^--?[A-Za-z][\w-]*$/.test(before) && isSecret(before);
+  const data = (value: unknown): unknown => {
+    if (typeof value === "string") return text(value);
+    if (Array.isArray(value)) return value.map((item, index) => (followsOption(value[index - 1]) ? masked : data(item)));
+    if (!isPlain(value)) return value;
+    return Object.fromEntries(Object.entries(value).map(([name, child]) => [name, isSecret(name) ? masked : isEnvironment(name) ? blank(child) : data(child)]));
+  };
+  return { isSecret, isEnvironment, text, data };
+}
+
+/** An environment keeps its names, so that one sees which variables were set; a list of `NAME=value` too. */
+function blank(value: unknown): unknown {
+  if (value === null || value === undefined || typeof value === "boolean") return value;
+  if (Array.isArray(value))
+    return value.map((item) => (typeof item === "string" && item.includes("=") ? `${item.slice(0, item.indexOf("="))}=${masked}` : masked));
+  return isPlain(value) ? Object.fromEntries(Object.keys(value).map((name) => [name, masked])) : masked;
+}
+
+function isPlain(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+/** Greedy from the left: each part is looked for after the one before. */
+function matches(parts: readonly string[], name: string): boolean {
+  const [head = "", ...rest] = parts;
+  if (rest.length === 0) return name === head;
+  if (!name.startsWith(head)) return false;
+  const tail = rest.pop() as string;
+  let at = head.length;
+  for (const part of rest) {
+    const found = name.indexOf(part, at);
+    if (found === -1) return false;
+    at = found + part.length;
+  }
+  return name.length - tail.length >= at && name.endsWith(tail);
+}

@@ -1,0 +1,71 @@
+// A program to debug, in a worktree of a repository of its own, and the line numbers that its tests name.
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+
+/** What its functions use of the module is what a debugger sees of it inside them. */
+const source = `const apiToken = process.env.API_TOKEN ?? "none";
+
+function square(n) {
+  const result = n * n;
+  return result;
+}
+
+function sum(numbers) {
+  let total = apiToken.length * 0;
+  for (const n of numbers) {
+    const part = square(n);
+
+    // Nothing to stop at on this line.
+    total += part;
+  }
+  return total;
+}
+
+function retries() {
+  return settings.retries;
+}
+
+const settings = { retries: 3, password: apiToken, names: Array.from({ length: 150 }, (_, n) => "name-" + n) };
+const text = "long ".repeat(1_000);
+console.log("the sum is", sum([1, 2, 3, 4]), retries(), text.length);
+console.error("token=" + apiToken);
+console.log("done");
+`;
+
+const lineOf = (text: string) => source.slice(0, source.indexOf(text)).split("\n").length;
+
+export const lines = {
+  square: lineOf("const result"),
+  returnOfSquare: lineOf("return result"),
+  part: lineOf("const part"),
+  empty: lineOf("// Nothing") - 1,
+  comment: lineOf("// Nothing"),
+  total: lineOf("total += part"),
+  returnOfSum: lineOf("return total"),
+  print: lineOf('console.log("the sum'),
+  done: lineOf('console.log("done"'),
+} as const;
+
+export interface Tree {
+  readonly folder: string;
+  readonly path: string;
+  readonly commitSha: string;
+  readonly url: string;
+}
+
+export function worktreeOf(t: TestContext): Tree {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), "debugged-")));
+  t.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
+  const git = (...args: string[]) =>
+    execFileSync("git", ["-c", "user.name=test", "-c", "user.email=test@example.com", ...args], { cwd: folder, encoding: "utf8" });
+  git("init", "--quiet", "upstream");
+  writeFileSync(join(folder, "upstream/main.mjs"), source);
+  git("-C", "upstream", "add", ".");
+  git("-C", "upstream", "commit", "--quiet", "--message", "A program");
+  git("-C", "upstream", "worktree", "add", "--quiet", "--detach", join(folder, "tree"));
+  const commitSha = git("-C", "upstream", "rev-parse", "HEAD").trim();
+  return { folder, path: join(folder, "tree/main.mjs"), commitSha, url: `sqlite:${join(folder, "metadata.db")}` };
+}

@@ -1,0 +1,524 @@
+CREATE TABLE accounts (
+  id uuid NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  name_key text COLLATE "C" NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  disabled_at timestamp with time zone,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT accounts_kind_check CHECK (kind = 'human'::text OR kind = 'agent'::text OR kind = 'runner'::text),
+  CONSTRAINT accounts_name_key_key UNIQUE (name_key),
+  CONSTRAINT accounts_pkey PRIMARY KEY (id),
+  CONSTRAINT accounts_version_check CHECK (version > 0)
+);
+
+CREATE INDEX accounts_page ON accounts USING btree (created_at, id);
+
+CREATE TABLE artifacts (
+  id uuid NOT NULL,
+  session_id uuid NOT NULL,
+  command_id uuid,
+  attempt bigint,
+  name text COLLATE "C" NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  content_type text COLLATE "C",
+  description text COLLATE "C",
+  size_bytes bigint,
+  sha256 text COLLATE "C",
+  uri text COLLATE "C",
+  metadata json,
+  expires_at timestamp with time zone,
+  pinned boolean NOT NULL DEFAULT false,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT artifacts_attempt_check CHECK (attempt > 0),
+  CONSTRAINT artifacts_check CHECK ((command_id IS NULL) = (attempt IS NULL)),
+  CONSTRAINT artifacts_check1 CHECK (state <> 'ready'::text AND state <> 'deleted'::text OR size_bytes IS NOT NULL AND sha256 IS NOT NULL AND uri IS NOT NULL),
+  CONSTRAINT artifacts_check2 CHECK (state <> 'pending'::text OR uri IS NULL AND expires_at IS NOT NULL),
+  CONSTRAINT artifacts_command_id_fkey FOREIGN KEY (command_id) REFERENCES commands(id) ON DELETE CASCADE,
+  CONSTRAINT artifacts_kind_check CHECK (kind = 'log'::text OR kind = 'coverage'::text OR kind = 'junit'::text OR kind = 'core-dump'::text OR kind = 'custom'::text),
+  CONSTRAINT artifacts_name_check CHECK (name <> ''::text),
+  CONSTRAINT artifacts_pkey PRIMARY KEY (id),
+  CONSTRAINT artifacts_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE,
+  CONSTRAINT artifacts_sha256_check CHECK (length(sha256) = 64),
+  CONSTRAINT artifacts_size_bytes_check CHECK (size_bytes >= 0),
+  CONSTRAINT artifacts_state_check CHECK (state = 'pending'::text OR state = 'ready'::text OR state = 'failed'::text OR state = 'deleted'::text),
+  CONSTRAINT artifacts_version_check CHECK (version > 0)
+);
+
+CREATE INDEX artifacts_expiry ON artifacts USING btree (expires_at) WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed'::text AND state <> 'deleted'::text;
+
+CREATE UNIQUE INDEX artifacts_name_in_command ON artifacts USING btree (session_id, command_id, attempt, name) WHERE command_id IS NOT NULL AND state <> 'failed'::text AND state <> 'deleted'::text;
+
+CREATE UNIQUE INDEX artifacts_name_in_session ON artifacts USING btree (session_id, name) WHERE command_id IS NULL AND state <> 'failed'::text AND state <> 'deleted'::text;
+
+CREATE INDEX artifacts_page ON artifacts USING btree (created_at, id);
+
+CREATE INDEX artifacts_page_of_command ON artifacts USING btree (command_id, created_at, id) WHERE command_id IS NOT NULL;
+
+CREATE INDEX artifacts_page_of_session ON artifacts USING btree (session_id, created_at, id);
+
+CREATE TABLE attempts (
+  id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+  command_id uuid NOT NULL,
+  attempt bigint NOT NULL,
+  fence bigint NOT NULL,
+  runner_id uuid NOT NULL,
+  outcome text COLLATE "C",
+  exit_code bigint,
+  signal text COLLATE "C",
+  started_at timestamp with time zone NOT NULL,
+  ended_at timestamp with time zone,
+  log_state text COLLATE "C" NOT NULL DEFAULT 'open'::text,
+  next_offset bigint NOT NULL DEFAULT 0,
+  next_line bigint NOT NULL DEFAULT 0,
+  first_offset bigint NOT NULL DEFAULT 0,
+  limit_bytes bigint NOT NULL,
+  dropped_bytes bigint NOT NULL DEFAULT 0,
+  log_uri text COLLATE "C",
+  CONSTRAINT attempts_attempt_check CHECK (attempt > 0),
+  CONSTRAINT attempts_check CHECK ((outcome IS NULL) = (ended_at IS NULL)),
+  CONSTRAINT attempts_check1 CHECK ((outcome IS NULL) = (log_state = 'open'::text)),
+  CONSTRAINT attempts_check2 CHECK (first_offset <= next_offset AND dropped_bytes <= next_offset),
+  CONSTRAINT attempts_command_id_attempt_key UNIQUE (command_id, attempt),
+  CONSTRAINT attempts_command_id_fence_key UNIQUE (command_id, fence),
+  CONSTRAINT attempts_command_id_fkey FOREIGN KEY (command_id) REFERENCES commands(id) ON DELETE CASCADE,
+  CONSTRAINT attempts_dropped_bytes_check CHECK (dropped_bytes >= 0),
+  CONSTRAINT attempts_fence_check CHECK (fence > 0),
+  CONSTRAINT attempts_first_offset_check CHECK (first_offset >= 0),
+  CONSTRAINT attempts_limit_bytes_check CHECK (limit_bytes > 0),
+  CONSTRAINT attempts_log_state_check CHECK (log_state = 'open'::text OR log_state = 'sealed'::text OR log_state = 'pruned'::text),
+  CONSTRAINT attempts_next_line_check CHECK (next_line >= 0),
+  CONSTRAINT attempts_next_offset_check CHECK (next_offset >= 0),
+  CONSTRAINT attempts_outcome_check CHECK (outcome = 'succeeded'::text OR outcome = 'failed'::text OR outcome = 'timed_out'::text OR outcome = 'cancelled'::text OR outcome = 'lost'::text),
+  CONSTRAINT attempts_pkey PRIMARY KEY (id),
+  CONSTRAINT attempts_runner_id_fkey FOREIGN KEY (runner_id) REFERENCES runners(id)
+);
+
+CREATE TABLE changes (
+  seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+  at timestamp with time zone NOT NULL,
+  entity text COLLATE "C" NOT NULL,
+  entity_id text COLLATE "C" NOT NULL,
+  op text COLLATE "C" NOT NULL,
+  entity_version bigint NOT NULL,
+  fence bigint,
+  actor text COLLATE "C",
+  request_id text COLLATE "C",
+  session_id uuid,
+  detail json,
+  CONSTRAINT changes_pkey PRIMARY KEY (seq)
+);
+
+CREATE INDEX changes_of_session ON changes USING btree (session_id, seq) WHERE session_id IS NOT NULL;
+
+CREATE TABLE commands (
+  id uuid NOT NULL,
+  session_id uuid NOT NULL,
+  sequence bigint NOT NULL,
+  argv json NOT NULL,
+  cwd text COLLATE "C",
+  env json,
+  secret_env_keys json,
+  state text COLLATE "C" NOT NULL,
+  priority bigint NOT NULL DEFAULT 0,
+  timeout_ms bigint,
+  attempt bigint NOT NULL DEFAULT 0,
+  max_attempts bigint NOT NULL DEFAULT 1,
+  fence bigint NOT NULL DEFAULT 0,
+  runner_id uuid,
+  lease_expires_at timestamp with time zone,
+  exit_code bigint,
+  signal text COLLATE "C",
+  end_reason text COLLATE "C",
+  cancel_requested_at timestamp with time zone,
+  queued_at timestamp with time zone NOT NULL,
+  started_at timestamp with time zone,
+  ended_at timestamp with time zone,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT commands_attempt_check CHECK (attempt >= 0),
+  CONSTRAINT commands_check CHECK ((state = ANY (ARRAY['running'::text, 'cancelling'::text])) = (lease_expires_at IS NOT NULL)),
+  CONSTRAINT commands_check1 CHECK (lease_expires_at IS NULL OR runner_id IS NOT NULL),
+  CONSTRAINT commands_check2 CHECK ((state = 'succeeded'::text OR state = 'failed'::text OR state = 'timed_out'::text OR state = 'cancelled'::text OR state = 'lost'::text) = (ended_at IS NOT NULL)),
+  CONSTRAINT commands_check3 CHECK (state <> 'succeeded'::text OR exit_code = 0),
+  CONSTRAINT commands_check4 CHECK (state <> 'cancelling'::text OR cancel_requested_at IS NOT NULL),
+  CONSTRAINT commands_check5 CHECK (exit_code IS NULL OR ended_at IS NOT NULL),
+  CONSTRAINT commands_check6 CHECK (signal IS NULL OR ended_at IS NOT NULL),
+  CONSTRAINT commands_fence_check CHECK (fence >= 0),
+  CONSTRAINT commands_max_attempts_check CHECK (max_attempts > 0),
+  CONSTRAINT commands_pkey PRIMARY KEY (id),
+  CONSTRAINT commands_runner_id_fkey FOREIGN KEY (runner_id) REFERENCES runners(id),
+  CONSTRAINT commands_sequence_check CHECK (sequence > 0),
+  CONSTRAINT commands_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE,
+  CONSTRAINT commands_session_id_sequence_key UNIQUE (session_id, sequence),
+  CONSTRAINT commands_state_check CHECK (state = 'queued'::text OR state = 'running'::text OR state = 'cancelling'::text OR state = 'succeeded'::text OR state = 'failed'::text OR state = 'timed_out'::text OR state = 'cancelled'::text OR state = 'lost'::text),
+  CONSTRAINT commands_timeout_ms_check CHECK (timeout_ms > 0),
+  CONSTRAINT commands_version_check CHECK (version > 0)
+);
+
+CREATE INDEX commands_active ON commands USING btree (session_id) WHERE lease_expires_at IS NOT NULL;
+
+CREATE INDEX commands_expiry ON commands USING btree (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+
+CREATE INDEX commands_page ON commands USING btree (created_at, id);
+
+CREATE INDEX commands_page_of_state ON commands USING btree (state, created_at, id);
+
+CREATE INDEX commands_ready ON commands USING btree (session_id, sequence) WHERE state = 'queued'::text;
+
+CREATE TABLE debug_breakpoints (
+  id uuid NOT NULL,
+  debug_session_id uuid NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  source_path text COLLATE "C",
+  "position" bigint NOT NULL,
+  line bigint,
+  requested json NOT NULL,
+  adapter_id bigint,
+  verified boolean NOT NULL DEFAULT false,
+  bound json,
+  hit_count bigint NOT NULL DEFAULT 0,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT debug_breakpoints_check CHECK ((kind = 'source'::text) = (source_path IS NOT NULL)),
+  CONSTRAINT debug_breakpoints_check1 CHECK ((kind = 'source'::text) = (line IS NOT NULL)),
+  CONSTRAINT debug_breakpoints_check2 CHECK (bound IS NOT NULL OR adapter_id IS NULL),
+  CONSTRAINT debug_breakpoints_debug_session_id_fkey FOREIGN KEY (debug_session_id) REFERENCES debug_sessions(id) ON DELETE CASCADE,
+  CONSTRAINT debug_breakpoints_hit_count_check CHECK (hit_count >= 0),
+  CONSTRAINT debug_breakpoints_kind_check CHECK (kind = 'source'::text OR kind = 'function'::text OR kind = 'data'::text OR kind = 'instruction'::text OR kind = 'exception'::text),
+  CONSTRAINT debug_breakpoints_pkey PRIMARY KEY (id),
+  CONSTRAINT debug_breakpoints_position_check CHECK ("position" >= 0),
+  CONSTRAINT debug_breakpoints_version_check CHECK (version > 0)
+);
+
+CREATE INDEX debug_breakpoints_adapter ON debug_breakpoints USING btree (debug_session_id, adapter_id) WHERE adapter_id IS NOT NULL;
+
+CREATE INDEX debug_breakpoints_source ON debug_breakpoints USING btree (debug_session_id, kind, "position");
+
+CREATE TABLE debug_events (
+  debug_session_id uuid NOT NULL,
+  "position" bigint NOT NULL,
+  adapter_run bigint NOT NULL,
+  seq bigint NOT NULL,
+  stop_epoch bigint NOT NULL,
+  at timestamp with time zone NOT NULL,
+  event text COLLATE "C" NOT NULL,
+  body json,
+  cut boolean NOT NULL,
+  CONSTRAINT debug_events_adapter_run_check CHECK (adapter_run > 0),
+  CONSTRAINT debug_events_debug_session_id_fkey FOREIGN KEY (debug_session_id) REFERENCES debug_sessions(id) ON DELETE CASCADE,
+  CONSTRAINT debug_events_pkey PRIMARY KEY (debug_session_id, "position"),
+  CONSTRAINT debug_events_position_check CHECK ("position" > 0),
+  CONSTRAINT debug_events_seq_check CHECK (seq > 0),
+  CONSTRAINT debug_events_stop_epoch_check CHECK (stop_epoch >= 0)
+);
+
+CREATE TABLE debug_sessions (
+  id uuid NOT NULL,
+  session_id uuid NOT NULL,
+  command_id uuid,
+  name text COLLATE "C" NOT NULL,
+  adapter text COLLATE "C" NOT NULL,
+  request text COLLATE "C" NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  capabilities json,
+  payload json,
+  adapter_run bigint NOT NULL DEFAULT 1,
+  stop_epoch bigint NOT NULL DEFAULT 0,
+  stop_reason text COLLATE "C",
+  stop_description text COLLATE "C",
+  stop_thread_id bigint,
+  hit_breakpoint_ids json,
+  last_event bigint NOT NULL DEFAULT 0,
+  next_position bigint NOT NULL DEFAULT 1,
+  breakpoint_count bigint NOT NULL DEFAULT 0,
+  revision bigint NOT NULL DEFAULT 1,
+  exit_code bigint,
+  end_reason text COLLATE "C",
+  ended_at timestamp with time zone,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT debug_sessions_adapter_run_check CHECK (adapter_run > 0),
+  CONSTRAINT debug_sessions_breakpoint_count_check CHECK (breakpoint_count >= 0),
+  CONSTRAINT debug_sessions_check CHECK ((state = 'stopped'::text) = (stop_reason IS NOT NULL)),
+  CONSTRAINT debug_sessions_check1 CHECK (stop_reason IS NOT NULL OR stop_description IS NULL),
+  CONSTRAINT debug_sessions_check2 CHECK (stop_reason IS NOT NULL OR stop_thread_id IS NULL),
+  CONSTRAINT debug_sessions_check3 CHECK (stop_reason IS NOT NULL OR hit_breakpoint_ids IS NULL),
+  CONSTRAINT debug_sessions_check4 CHECK ((state = 'terminated'::text OR state = 'error'::text) = (ended_at IS NOT NULL)),
+  CONSTRAINT debug_sessions_check5 CHECK (end_reason IS NULL OR ended_at IS NOT NULL),
+  CONSTRAINT debug_sessions_command_id_fkey FOREIGN KEY (command_id) REFERENCES commands(id) ON DELETE CASCADE,
+  CONSTRAINT debug_sessions_last_event_check CHECK (last_event >= 0),
+  CONSTRAINT debug_sessions_next_position_check CHECK (next_position > 0),
+  CONSTRAINT debug_sessions_pkey PRIMARY KEY (id),
+  CONSTRAINT debug_sessions_request_check CHECK (request = 'launch'::text OR request = 'attach'::text),
+  CONSTRAINT debug_sessions_revision_check CHECK (revision > 0),
+  CONSTRAINT debug_sessions_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE,
+  CONSTRAINT debug_sessions_session_id_name_key UNIQUE (session_id, name),
+  CONSTRAINT debug_sessions_state_check CHECK (state = 'initializing'::text OR state = 'configuring'::text OR state = 'running'::text OR state = 'stopped'::text OR state = 'terminated'::text OR state = 'error'::text),
+  CONSTRAINT debug_sessions_stop_epoch_check CHECK (stop_epoch >= 0),
+  CONSTRAINT debug_sessions_version_check CHECK (version > 0)
+);
+
+CREATE INDEX debug_sessions_command ON debug_sessions USING btree (command_id) WHERE command_id IS NOT NULL;
+
+CREATE INDEX debug_sessions_open ON debug_sessions USING btree (session_id, id) WHERE ended_at IS NULL;
+
+CREATE INDEX debug_sessions_page ON debug_sessions USING btree (session_id, created_at, id);
+
+CREATE TABLE debug_stops (
+  debug_session_id uuid NOT NULL,
+  stop_epoch bigint NOT NULL,
+  thread_id bigint NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  at timestamp with time zone NOT NULL,
+  frames json NOT NULL,
+  omitted_frames bigint NOT NULL,
+  cut boolean NOT NULL,
+  CONSTRAINT debug_stops_debug_session_id_fkey FOREIGN KEY (debug_session_id) REFERENCES debug_sessions(id) ON DELETE CASCADE,
+  CONSTRAINT debug_stops_omitted_frames_check CHECK (omitted_frames >= 0),
+  CONSTRAINT debug_stops_pkey PRIMARY KEY (debug_session_id, stop_epoch, thread_id),
+  CONSTRAINT debug_stops_stop_epoch_check CHECK (stop_epoch > 0)
+);
+
+CREATE TABLE idempotency_keys (
+  operation text COLLATE "C" NOT NULL,
+  actor text COLLATE "C" NOT NULL,
+  key text COLLATE "C" NOT NULL,
+  request_sha256 text COLLATE "C" NOT NULL,
+  reply text COLLATE "C",
+  expires_at timestamp with time zone NOT NULL,
+  CONSTRAINT idempotency_keys_pkey PRIMARY KEY (operation, actor, key),
+  CONSTRAINT idempotency_keys_request_sha256_check CHECK (length(request_sha256) = 64)
+);
+
+CREATE INDEX idempotency_keys_expiry ON idempotency_keys USING btree (expires_at);
+
+CREATE TABLE log_chunks (
+  attempt_id bigint NOT NULL,
+  start_offset bigint NOT NULL,
+  byte_length bigint NOT NULL,
+  start_line bigint NOT NULL,
+  line_count bigint NOT NULL,
+  stream text COLLATE "C" NOT NULL,
+  at timestamp with time zone NOT NULL,
+  data bytea NOT NULL,
+  CONSTRAINT log_chunks_attempt_id_fkey FOREIGN KEY (attempt_id) REFERENCES attempts(id) ON DELETE CASCADE,
+  CONSTRAINT log_chunks_check CHECK (byte_length = octet_length(data) AND byte_length >= 1 AND byte_length <= 65536),
+  CONSTRAINT log_chunks_check1 CHECK (line_count >= 0 AND line_count <= byte_length),
+  CONSTRAINT log_chunks_pkey PRIMARY KEY (attempt_id, start_offset),
+  CONSTRAINT log_chunks_start_offset_check CHECK (start_offset >= 0),
+  CONSTRAINT log_chunks_stream_check CHECK (stream = 'stdout'::text OR stream = 'stderr'::text OR stream = 'system'::text)
+);
+
+CREATE TABLE repositories (
+  id uuid NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  name_key text COLLATE "C" NOT NULL,
+  remote_url text COLLATE "C",
+  default_branch text COLLATE "C" NOT NULL,
+  description text COLLATE "C",
+  settings json,
+  worktree_root text COLLATE "C",
+  max_worktrees bigint NOT NULL,
+  worktree_count bigint NOT NULL DEFAULT 0,
+  archived_at timestamp with time zone,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT repositories_max_worktrees_check CHECK (max_worktrees >= 0),
+  CONSTRAINT repositories_name_key_key UNIQUE (name_key),
+  CONSTRAINT repositories_pkey PRIMARY KEY (id),
+  CONSTRAINT repositories_version_check CHECK (version > 0),
+  CONSTRAINT repositories_worktree_count_check CHECK (worktree_count >= 0)
+);
+
+CREATE INDEX repositories_page ON repositories USING btree (created_at, id);
+
+CREATE TABLE runners (
+  id uuid NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  boot_id uuid NOT NULL,
+  host text COLLATE "C" NOT NULL,
+  pid bigint NOT NULL,
+  labels json NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  heartbeat_at timestamp with time zone NOT NULL,
+  expires_at timestamp with time zone NOT NULL,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT runners_boot_id_key UNIQUE (boot_id),
+  CONSTRAINT runners_pkey PRIMARY KEY (id),
+  CONSTRAINT runners_state_check CHECK (state = 'online'::text OR state = 'draining'::text OR state = 'stalled'::text OR state = 'gone'::text),
+  CONSTRAINT runners_version_check CHECK (version > 0)
+);
+
+CREATE INDEX runners_expiry ON runners USING btree (state, expires_at) WHERE state <> 'gone'::text;
+
+CREATE INDEX runners_page ON runners USING btree (created_at, id);
+
+CREATE TABLE sessions (
+  id uuid NOT NULL,
+  repository_id uuid NOT NULL,
+  worktree_id uuid,
+  worktree_fence bigint,
+  token_id uuid,
+  requested_by text COLLATE "C",
+  commit_sha text COLLATE "C" NOT NULL,
+  patch_hash text COLLATE "C",
+  patch_uri text COLLATE "C",
+  state text COLLATE "C" NOT NULL,
+  end_reason text COLLATE "C",
+  next_sequence bigint NOT NULL DEFAULT 1,
+  max_parallel bigint NOT NULL DEFAULT 1,
+  auto_complete boolean NOT NULL DEFAULT false,
+  queued_commands bigint NOT NULL DEFAULT 0,
+  active_commands bigint NOT NULL DEFAULT 0,
+  failed_commands bigint NOT NULL DEFAULT 0,
+  ready_priority bigint,
+  ready_at timestamp with time zone,
+  idle_ttl_ms bigint,
+  expires_at timestamp with time zone,
+  last_activity_at timestamp with time zone NOT NULL,
+  started_at timestamp with time zone,
+  ended_at timestamp with time zone,
+  metadata json,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT sessions_active_commands_check CHECK (active_commands >= 0),
+  CONSTRAINT sessions_check CHECK ((state = 'completed'::text OR state = 'failed'::text OR state = 'cancelled'::text OR state = 'expired'::text) = (ended_at IS NOT NULL)),
+  CONSTRAINT sessions_check1 CHECK ((worktree_id IS NULL) = (worktree_fence IS NULL)),
+  CONSTRAINT sessions_check2 CHECK ((ready_at IS NULL) = (ready_priority IS NULL)),
+  CONSTRAINT sessions_check3 CHECK (ready_at IS NULL OR (state = ANY (ARRAY['pending'::text, 'running'::text])) AND queued_commands > 0 AND active_commands < max_parallel),
+  CONSTRAINT sessions_check4 CHECK (queued_commands = 0 OR (state = ANY (ARRAY['pending'::text, 'running'::text]))),
+  CONSTRAINT sessions_failed_commands_check CHECK (failed_commands >= 0),
+  CONSTRAINT sessions_idle_ttl_ms_check CHECK (idle_ttl_ms > 0),
+  CONSTRAINT sessions_max_parallel_check CHECK (max_parallel > 0),
+  CONSTRAINT sessions_next_sequence_check CHECK (next_sequence > 0),
+  CONSTRAINT sessions_pkey PRIMARY KEY (id),
+  CONSTRAINT sessions_queued_commands_check CHECK (queued_commands >= 0),
+  CONSTRAINT sessions_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES repositories(id),
+  CONSTRAINT sessions_state_check CHECK (state = 'pending'::text OR state = 'running'::text OR state = 'cancelling'::text OR state = 'completed'::text OR state = 'failed'::text OR state = 'cancelled'::text OR state = 'expired'::text),
+  CONSTRAINT sessions_version_check CHECK (version > 0),
+  CONSTRAINT sessions_worktree_id_fkey FOREIGN KEY (worktree_id) REFERENCES worktrees(id)
+);
+
+CREATE INDEX sessions_expiry ON sessions USING btree (expires_at) WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0;
+
+CREATE INDEX sessions_page ON sessions USING btree (created_at, id);
+
+CREATE INDEX sessions_page_of_repository ON sessions USING btree (repository_id, created_at, id);
+
+CREATE INDEX sessions_page_of_state ON sessions USING btree (state, created_at, id);
+
+CREATE INDEX sessions_ready ON sessions USING btree (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
+
+CREATE UNIQUE INDEX sessions_worktree ON sessions USING btree (worktree_id) WHERE worktree_id IS NOT NULL AND (state = ANY (ARRAY['pending'::text, 'running'::text, 'cancelling'::text]));
+
+CREATE TABLE store_meta (
+  key text COLLATE "C" NOT NULL,
+  value text COLLATE "C" NOT NULL,
+  CONSTRAINT store_meta_pkey PRIMARY KEY (key)
+);
+
+CREATE TABLE tokens (
+  id uuid NOT NULL,
+  account_id uuid NOT NULL,
+  public_id text COLLATE "C" NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  secret_sha256 text COLLATE "C" NOT NULL,
+  hint text COLLATE "C" NOT NULL,
+  scopes text COLLATE "C" NOT NULL,
+  created_by uuid,
+  rotated_to uuid,
+  expires_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  revoked_reason text COLLATE "C",
+  last_used_at timestamp with time zone,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT tokens_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
+  CONSTRAINT tokens_check CHECK (revoked_reason IS NULL OR revoked_at IS NOT NULL),
+  CONSTRAINT tokens_check1 CHECK (rotated_to IS NULL OR expires_at IS NOT NULL),
+  CONSTRAINT tokens_created_by_fkey FOREIGN KEY (created_by) REFERENCES tokens(id),
+  CONSTRAINT tokens_kind_check CHECK (kind = 'personal'::text OR kind = 'runner'::text),
+  CONSTRAINT tokens_pkey PRIMARY KEY (id),
+  CONSTRAINT tokens_public_id_check CHECK (length(public_id) = 10),
+  CONSTRAINT tokens_public_id_key UNIQUE (public_id),
+  CONSTRAINT tokens_rotated_to_fkey FOREIGN KEY (rotated_to) REFERENCES tokens(id),
+  CONSTRAINT tokens_scopes_check CHECK (scopes <> ''::text),
+  CONSTRAINT tokens_secret_sha256_check CHECK (length(secret_sha256) = 64),
+  CONSTRAINT tokens_secret_sha256_key UNIQUE (secret_sha256),
+  CONSTRAINT tokens_version_check CHECK (version > 0)
+);
+
+CREATE INDEX tokens_admin ON tokens USING btree (created_at) WHERE scopes = 'admin'::text AND revoked_at IS NULL;
+
+CREATE UNIQUE INDEX tokens_name ON tokens USING btree (account_id, name) WHERE revoked_at IS NULL AND rotated_to IS NULL;
+
+CREATE INDEX tokens_page ON tokens USING btree (created_at, id);
+
+CREATE INDEX tokens_page_of_account ON tokens USING btree (account_id, created_at, id);
+
+CREATE TABLE worktrees (
+  id uuid NOT NULL,
+  repository_id uuid NOT NULL,
+  path text COLLATE "C" NOT NULL,
+  commit_sha text COLLATE "C",
+  environment_hash text COLLATE "C",
+  pinned boolean NOT NULL DEFAULT false,
+  size_bytes bigint,
+  state text COLLATE "C" NOT NULL,
+  fence bigint NOT NULL DEFAULT 0,
+  lease_runner_id uuid,
+  lease_owner text COLLATE "C",
+  leased_at timestamp with time zone,
+  lease_expires_at timestamp with time zone,
+  last_used_at timestamp with time zone NOT NULL,
+  use_count bigint NOT NULL DEFAULT 0,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT worktrees_check CHECK ((state = 'creating'::text OR state = 'leased'::text OR state = 'evicting'::text) = (lease_expires_at IS NOT NULL)),
+  CONSTRAINT worktrees_check1 CHECK ((lease_expires_at IS NULL) = (leased_at IS NULL)),
+  CONSTRAINT worktrees_check2 CHECK ((lease_expires_at IS NULL) = (lease_owner IS NULL)),
+  CONSTRAINT worktrees_check3 CHECK (lease_runner_id IS NULL OR lease_expires_at IS NOT NULL),
+  CONSTRAINT worktrees_fence_check CHECK (fence >= 0),
+  CONSTRAINT worktrees_lease_runner_id_fkey FOREIGN KEY (lease_runner_id) REFERENCES runners(id),
+  CONSTRAINT worktrees_path EXCLUDE USING hash (path WITH =) WHERE (state <> 'removed'::text),
+  CONSTRAINT worktrees_pkey PRIMARY KEY (id),
+  CONSTRAINT worktrees_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES repositories(id),
+  CONSTRAINT worktrees_size_bytes_check CHECK (size_bytes >= 0),
+  CONSTRAINT worktrees_state_check CHECK (state = 'creating'::text OR state = 'idle'::text OR state = 'dirty'::text OR state = 'leased'::text OR state = 'quarantined'::text OR state = 'evicting'::text OR state = 'removed'::text),
+  CONSTRAINT worktrees_version_check CHECK (version > 0)
+);
+
+CREATE INDEX worktrees_any ON worktrees USING btree (repository_id, state DESC, last_used_at) WHERE state = ANY (ARRAY['idle'::text, 'dirty'::text]);
+
+CREATE INDEX worktrees_commit ON worktrees USING btree (repository_id, commit_sha, state DESC, last_used_at) WHERE state = ANY (ARRAY['idle'::text, 'dirty'::text]);
+
+CREATE INDEX worktrees_environment ON worktrees USING btree (repository_id, environment_hash, state DESC, last_used_at) WHERE state = ANY (ARRAY['idle'::text, 'dirty'::text]);
+
+CREATE INDEX worktrees_evictable ON worktrees USING btree (repository_id, last_used_at) WHERE (state = ANY (ARRAY['idle'::text, 'dirty'::text])) AND NOT pinned;
+
+CREATE INDEX worktrees_expiry ON worktrees USING btree (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+
+CREATE INDEX worktrees_next_free ON worktrees USING btree (repository_id, lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+
+CREATE INDEX worktrees_of_runner ON worktrees USING btree (lease_runner_id) WHERE lease_runner_id IS NOT NULL;
+
+CREATE INDEX worktrees_page ON worktrees USING btree (repository_id, created_at, id);
+
+CREATE INDEX worktrees_page_all ON worktrees USING btree (created_at, id);
+
+CREATE INDEX worktrees_same ON worktrees USING btree (repository_id, environment_hash, commit_sha, state DESC, last_used_at) WHERE state = ANY (ARRAY['idle'::text, 'dirty'::text]);

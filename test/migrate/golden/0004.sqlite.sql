@@ -1,0 +1,446 @@
+-- application_id 1146307650
+-- auto_vacuum 2
+-- journal_mode wal
+-- user_version 0
+
+CREATE TABLE accounts (
+  id TEXT NOT NULL PRIMARY KEY,
+  name TEXT NOT NULL,
+  name_key TEXT NOT NULL UNIQUE,
+  kind TEXT NOT NULL CHECK (kind = 'human' OR kind = 'agent' OR kind = 'runner'),
+  disabled_at INTEGER,
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX accounts_page ON accounts (created_at, id);
+
+CREATE TABLE artifacts (
+  id TEXT NOT NULL PRIMARY KEY,
+  session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+  command_id TEXT REFERENCES commands (id) ON DELETE CASCADE,
+  attempt INTEGER CHECK (attempt > 0),
+  name TEXT NOT NULL CHECK (name <> ''),
+  kind TEXT NOT NULL CHECK (kind = 'log' OR kind = 'coverage' OR kind = 'junit' OR kind = 'core-dump' OR kind = 'custom'),
+  state TEXT NOT NULL CHECK (state = 'pending' OR state = 'ready' OR state = 'failed' OR state = 'deleted'),
+  content_type TEXT,
+  description TEXT,
+  size_bytes INTEGER CHECK (size_bytes >= 0),
+  sha256 TEXT CHECK (length(sha256) = 64),
+  uri TEXT,
+  metadata TEXT CHECK (json_valid(metadata)),
+  -- While pending: when it is given up. Then: when it is deleted, unless it is pinned.
+  expires_at INTEGER,
+  pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned IN (0, 1)),
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  CHECK ((command_id IS NULL) = (attempt IS NULL)),
+  CHECK ((state <> 'ready' AND state <> 'deleted') OR (size_bytes IS NOT NULL AND sha256 IS NOT NULL AND uri IS NOT NULL)),
+  CHECK (state <> 'pending' OR (uri IS NULL AND expires_at IS NOT NULL))
+) STRICT;
+
+CREATE INDEX artifacts_expiry ON artifacts (expires_at) WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted';
+
+CREATE UNIQUE INDEX artifacts_name_in_command ON artifacts (session_id, command_id, attempt, name)
+  WHERE command_id IS NOT NULL AND state <> 'failed' AND state <> 'deleted';
+
+CREATE UNIQUE INDEX artifacts_name_in_session ON artifacts (session_id, name) WHERE command_id IS NULL AND state <> 'failed' AND state <> 'deleted';
+
+CREATE INDEX artifacts_page ON artifacts (created_at, id);
+
+CREATE INDEX artifacts_page_of_command ON artifacts (command_id, created_at, id) WHERE command_id IS NOT NULL;
+
+CREATE INDEX artifacts_page_of_session ON artifacts (session_id, created_at, id);
+
+CREATE TABLE attempts (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  command_id TEXT NOT NULL REFERENCES commands (id) ON DELETE CASCADE,
+  attempt INTEGER NOT NULL CHECK (attempt > 0),
+  fence INTEGER NOT NULL CHECK (fence > 0),
+  runner_id TEXT NOT NULL REFERENCES runners (id),
+  outcome TEXT CHECK (outcome = 'succeeded' OR outcome = 'failed' OR outcome = 'timed_out' OR outcome = 'cancelled' OR outcome = 'lost'),
+  exit_code INTEGER,
+  signal TEXT,
+  started_at INTEGER NOT NULL,
+  ended_at INTEGER,
+  log_state TEXT NOT NULL DEFAULT 'open' CHECK (log_state = 'open' OR log_state = 'sealed' OR log_state = 'pruned'),
+  next_offset INTEGER NOT NULL DEFAULT 0 CHECK (next_offset >= 0),
+  next_line INTEGER NOT NULL DEFAULT 0 CHECK (next_line >= 0),
+  first_offset INTEGER NOT NULL DEFAULT 0 CHECK (first_offset >= 0),
+  limit_bytes INTEGER NOT NULL CHECK (limit_bytes > 0),
+  dropped_bytes INTEGER NOT NULL DEFAULT 0 CHECK (dropped_bytes >= 0),
+  log_uri TEXT,
+  UNIQUE (command_id, attempt),
+  UNIQUE (command_id, fence),
+  CHECK ((outcome IS NULL) = (ended_at IS NULL)),
+  CHECK ((outcome IS NULL) = (log_state = 'open')),
+  CHECK (first_offset <= next_offset AND dropped_bytes <= next_offset)
+) STRICT;
+
+CREATE TABLE changes (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  at INTEGER NOT NULL,
+  entity TEXT NOT NULL,
+  entity_id TEXT NOT NULL,
+  op TEXT NOT NULL,
+  entity_version INTEGER NOT NULL,
+  fence INTEGER,
+  actor TEXT,
+  request_id TEXT,
+  session_id TEXT,
+  detail TEXT CHECK (json_valid(detail))
+) STRICT;
+
+CREATE INDEX changes_of_session ON changes (session_id, seq) WHERE session_id IS NOT NULL;
+
+CREATE TABLE commands (
+  id TEXT NOT NULL PRIMARY KEY,
+  session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+  sequence INTEGER NOT NULL CHECK (sequence > 0),
+  argv TEXT NOT NULL CHECK (json_valid(argv)),
+  cwd TEXT,
+  env TEXT CHECK (json_valid(env)),
+  secret_env_keys TEXT CHECK (json_valid(secret_env_keys)),
+  state TEXT NOT NULL CHECK (state = 'queued' OR state = 'running' OR state = 'cancelling' OR state = 'succeeded' OR state = 'failed' OR state = 'timed_out' OR state = 'cancelled' OR state = 'lost'),
+  priority INTEGER NOT NULL DEFAULT 0,
+  timeout_ms INTEGER CHECK (timeout_ms > 0),
+  attempt INTEGER NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+  max_attempts INTEGER NOT NULL DEFAULT 1 CHECK (max_attempts > 0),
+  fence INTEGER NOT NULL DEFAULT 0 CHECK (fence >= 0),
+  runner_id TEXT REFERENCES runners (id),
+  lease_expires_at INTEGER,
+  exit_code INTEGER,
+  signal TEXT,
+  end_reason TEXT,
+  cancel_requested_at INTEGER,
+  queued_at INTEGER NOT NULL,
+  started_at INTEGER,
+  ended_at INTEGER,
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  UNIQUE (session_id, sequence),
+  CHECK ((state IN ('running', 'cancelling')) = (lease_expires_at IS NOT NULL)),
+  CHECK (lease_expires_at IS NULL OR runner_id IS NOT NULL),
+  CHECK ((state = 'succeeded' OR state = 'failed' OR state = 'timed_out' OR state = 'cancelled' OR state = 'lost') = (ended_at IS NOT NULL)),
+  CHECK (state <> 'succeeded' OR exit_code = 0),
+  CHECK (state <> 'cancelling' OR cancel_requested_at IS NOT NULL),
+  CHECK (exit_code IS NULL OR ended_at IS NOT NULL),
+  CHECK (signal IS NULL OR ended_at IS NOT NULL)
+) STRICT;
+
+CREATE INDEX commands_active ON commands (session_id) WHERE lease_expires_at IS NOT NULL;
+
+CREATE INDEX commands_expiry ON commands (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+
+CREATE INDEX commands_page ON commands (created_at, id);
+
+CREATE INDEX commands_page_of_state ON commands (state, created_at, id);
+
+CREATE INDEX commands_ready ON commands (session_id, sequence) WHERE state = 'queued';
+
+CREATE TABLE debug_breakpoints (
+  id TEXT NOT NULL PRIMARY KEY,
+  debug_session_id TEXT NOT NULL REFERENCES debug_sessions (id) ON DELETE CASCADE,
+  kind TEXT NOT NULL CHECK (kind = 'source' OR kind = 'function' OR kind = 'data' OR kind = 'instruction' OR kind = 'exception'),
+  source_path TEXT,
+  -- The place among those that were set together.
+  position INTEGER NOT NULL CHECK (position >= 0),
+  line INTEGER,
+  requested TEXT NOT NULL CHECK (json_valid(requested)),
+  adapter_id INTEGER,
+  verified INTEGER NOT NULL DEFAULT 0 CHECK (verified IN (0, 1)),
+  bound TEXT CHECK (json_valid(bound)),
+  hit_count INTEGER NOT NULL DEFAULT 0 CHECK (hit_count >= 0),
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  CHECK ((kind = 'source') = (source_path IS NOT NULL)),
+  CHECK ((kind = 'source') = (line IS NOT NULL)),
+  CHECK (bound IS NOT NULL OR adapter_id IS NULL)
+) STRICT;
+
+CREATE INDEX debug_breakpoints_adapter ON debug_breakpoints (debug_session_id, adapter_id) WHERE adapter_id IS NOT NULL;
+
+CREATE INDEX debug_breakpoints_source ON debug_breakpoints (debug_session_id, kind, position);
+
+CREATE TABLE debug_events (
+  debug_session_id TEXT NOT NULL REFERENCES debug_sessions (id) ON DELETE CASCADE,
+  position INTEGER NOT NULL CHECK (position > 0),
+  adapter_run INTEGER NOT NULL CHECK (adapter_run > 0),
+  seq INTEGER NOT NULL CHECK (seq > 0),
+  stop_epoch INTEGER NOT NULL CHECK (stop_epoch >= 0),
+  at INTEGER NOT NULL,
+  event TEXT NOT NULL,
+  body TEXT CHECK (json_valid(body)),
+  cut INTEGER NOT NULL CHECK (cut IN (0, 1)),
+  PRIMARY KEY (debug_session_id, position)
+) STRICT;
+
+CREATE TABLE debug_sessions (
+  id TEXT NOT NULL PRIMARY KEY,
+  session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+  command_id TEXT REFERENCES commands (id) ON DELETE CASCADE,
+  name TEXT NOT NULL,
+  adapter TEXT NOT NULL,
+  request TEXT NOT NULL CHECK (request = 'launch' OR request = 'attach'),
+  state TEXT NOT NULL CHECK (state = 'initializing' OR state = 'configuring' OR state = 'running' OR state = 'stopped' OR state = 'terminated' OR state = 'error'),
+  capabilities TEXT CHECK (json_valid(capabilities)),
+  payload TEXT CHECK (json_valid(payload)),
+  -- Grows with every start of the adapter, whose numbers begin anew then.
+  adapter_run INTEGER NOT NULL DEFAULT 1 CHECK (adapter_run > 0),
+  -- Grows with every stopped and continued, also over restarts of the adapter.
+  stop_epoch INTEGER NOT NULL DEFAULT 0 CHECK (stop_epoch >= 0),
+  stop_reason TEXT,
+  stop_description TEXT,
+  stop_thread_id INTEGER,
+  hit_breakpoint_ids TEXT CHECK (json_valid(hit_breakpoint_ids)),
+  -- The adapter's number of the last event that was applied, and our own number of the next.
+  last_event INTEGER NOT NULL DEFAULT 0 CHECK (last_event >= 0),
+  next_position INTEGER NOT NULL DEFAULT 1 CHECK (next_position > 0),
+  breakpoint_count INTEGER NOT NULL DEFAULT 0 CHECK (breakpoint_count >= 0),
+  -- Grows with every write to this row or to what hangs on it, so that a reader knows whether all it read is of one moment.
+  revision INTEGER NOT NULL DEFAULT 1 CHECK (revision > 0),
+  exit_code INTEGER,
+  end_reason TEXT,
+  ended_at INTEGER,
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  UNIQUE (session_id, name),
+  CHECK ((state = 'stopped') = (stop_reason IS NOT NULL)),
+  CHECK (stop_reason IS NOT NULL OR stop_description IS NULL),
+  CHECK (stop_reason IS NOT NULL OR stop_thread_id IS NULL),
+  CHECK (stop_reason IS NOT NULL OR hit_breakpoint_ids IS NULL),
+  CHECK ((state = 'terminated' OR state = 'error') = (ended_at IS NOT NULL)),
+  CHECK (end_reason IS NULL OR ended_at IS NOT NULL)
+) STRICT;
+
+CREATE INDEX debug_sessions_command ON debug_sessions (command_id) WHERE command_id IS NOT NULL;
+
+CREATE INDEX debug_sessions_open ON debug_sessions (session_id, id) WHERE ended_at IS NULL;
+
+CREATE INDEX debug_sessions_page ON debug_sessions (session_id, created_at, id);
+
+CREATE TABLE debug_stops (
+  debug_session_id TEXT NOT NULL REFERENCES debug_sessions (id) ON DELETE CASCADE,
+  stop_epoch INTEGER NOT NULL CHECK (stop_epoch > 0),
+  thread_id INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  frames TEXT NOT NULL CHECK (json_valid(frames)),
+  omitted_frames INTEGER NOT NULL CHECK (omitted_frames >= 0),
+  cut INTEGER NOT NULL CHECK (cut IN (0, 1)),
+  PRIMARY KEY (debug_session_id, stop_epoch, thread_id)
+) STRICT;
+
+CREATE TABLE idempotency_keys (
+  operation TEXT NOT NULL,
+  -- Empty when the caller named none.
+  actor TEXT NOT NULL,
+  key TEXT NOT NULL,
+  request_sha256 TEXT NOT NULL CHECK (length(request_sha256) = 64),
+  -- Null only within the transaction that runs the call.
+  reply TEXT,
+  expires_at INTEGER NOT NULL,
+  PRIMARY KEY (operation, actor, key)
+) STRICT;
+
+CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
+
+CREATE TABLE log_chunks (
+  attempt_id INTEGER NOT NULL REFERENCES attempts (id) ON DELETE CASCADE,
+  start_offset INTEGER NOT NULL CHECK (start_offset >= 0),
+  byte_length INTEGER NOT NULL CHECK (byte_length = length(data) AND byte_length BETWEEN 1 AND 65536),
+  start_line INTEGER NOT NULL,
+  line_count INTEGER NOT NULL CHECK (line_count BETWEEN 0 AND byte_length),
+  stream TEXT NOT NULL CHECK (stream = 'stdout' OR stream = 'stderr' OR stream = 'system'),
+  at INTEGER NOT NULL,
+  data BLOB NOT NULL,
+  PRIMARY KEY (attempt_id, start_offset)
+) STRICT;
+
+CREATE TABLE repositories (
+  id TEXT NOT NULL PRIMARY KEY,
+  name TEXT NOT NULL,
+  name_key TEXT NOT NULL UNIQUE,
+  remote_url TEXT,
+  default_branch TEXT NOT NULL,
+  description TEXT,
+  settings TEXT CHECK (json_valid(settings)),
+  worktree_root TEXT,
+  max_worktrees INTEGER NOT NULL CHECK (max_worktrees >= 0),
+  -- Worktrees that are not removed: the limit is checked without counting them.
+  worktree_count INTEGER NOT NULL DEFAULT 0 CHECK (worktree_count >= 0),
+  archived_at INTEGER,
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX repositories_page ON repositories (created_at, id);
+
+CREATE TABLE runners (
+  id TEXT NOT NULL PRIMARY KEY,
+  name TEXT NOT NULL,
+  boot_id TEXT NOT NULL UNIQUE,
+  host TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  labels TEXT NOT NULL CHECK (json_valid(labels)),
+  state TEXT NOT NULL CHECK (state = 'online' OR state = 'draining' OR state = 'stalled' OR state = 'gone'),
+  heartbeat_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX runners_expiry ON runners (state, expires_at) WHERE state <> 'gone';
+
+CREATE INDEX runners_page ON runners (created_at, id);
+
+CREATE TABLE schema_migrations (
+  revision TEXT NOT NULL PRIMARY KEY,
+  name TEXT NOT NULL,
+  sha256 TEXT NOT NULL,
+  applied_at INTEGER NOT NULL,
+  duration_ms INTEGER NOT NULL,
+  applied_by TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE sessions (
+  id TEXT NOT NULL PRIMARY KEY,
+  repository_id TEXT NOT NULL REFERENCES repositories (id),
+  worktree_id TEXT REFERENCES worktrees (id),
+  worktree_fence INTEGER,
+  token_id TEXT,
+  requested_by TEXT,
+  commit_sha TEXT NOT NULL,
+  patch_hash TEXT,
+  patch_uri TEXT,
+  state TEXT NOT NULL CHECK (state = 'pending' OR state = 'running' OR state = 'cancelling' OR state = 'completed' OR state = 'failed' OR state = 'cancelled' OR state = 'expired'),
+  end_reason TEXT,
+  next_sequence INTEGER NOT NULL DEFAULT 1 CHECK (next_sequence > 0),
+  max_parallel INTEGER NOT NULL DEFAULT 1 CHECK (max_parallel > 0),
+  auto_complete INTEGER NOT NULL DEFAULT 0 CHECK (auto_complete IN (0, 1)),
+  -- How many of its commands wait, run, and ended other than well: no operation counts rows.
+  queued_commands INTEGER NOT NULL DEFAULT 0 CHECK (queued_commands >= 0),
+  active_commands INTEGER NOT NULL DEFAULT 0 CHECK (active_commands >= 0),
+  failed_commands INTEGER NOT NULL DEFAULT 0 CHECK (failed_commands >= 0),
+  -- Priority and age of the command at the head of its queue, set exactly while a runner may claim it.
+  ready_priority INTEGER,
+  ready_at INTEGER,
+  idle_ttl_ms INTEGER CHECK (idle_ttl_ms > 0),
+  expires_at INTEGER,
+  last_activity_at INTEGER NOT NULL,
+  started_at INTEGER,
+  ended_at INTEGER,
+  metadata TEXT CHECK (json_valid(metadata)),
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  CHECK ((state = 'completed' OR state = 'failed' OR state = 'cancelled' OR state = 'expired') = (ended_at IS NOT NULL)),
+  CHECK ((worktree_id IS NULL) = (worktree_fence IS NULL)),
+  CHECK ((ready_at IS NULL) = (ready_priority IS NULL)),
+  CHECK (ready_at IS NULL OR (state IN ('pending', 'running') AND queued_commands > 0 AND active_commands < max_parallel)),
+  CHECK (queued_commands = 0 OR state IN ('pending', 'running'))
+) STRICT;
+
+CREATE INDEX sessions_expiry ON sessions (expires_at) WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0;
+
+CREATE INDEX sessions_page ON sessions (created_at, id);
+
+CREATE INDEX sessions_page_of_repository ON sessions (repository_id, created_at, id);
+
+CREATE INDEX sessions_page_of_state ON sessions (state, created_at, id);
+
+CREATE INDEX sessions_ready ON sessions (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
+
+CREATE UNIQUE INDEX sessions_worktree ON sessions (worktree_id) WHERE worktree_id IS NOT NULL AND state IN ('pending', 'running', 'cancelling');
+
+CREATE TABLE store_meta (
+  key TEXT NOT NULL PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tokens (
+  id TEXT NOT NULL PRIMARY KEY,
+  account_id TEXT NOT NULL REFERENCES accounts (id),
+  public_id TEXT NOT NULL UNIQUE CHECK (length(public_id) = 10),
+  kind TEXT NOT NULL CHECK (kind = 'personal' OR kind = 'runner'),
+  name TEXT NOT NULL,
+  -- Of the secret itself nothing is stored.
+  secret_sha256 TEXT NOT NULL UNIQUE CHECK (length(secret_sha256) = 64),
+  hint TEXT NOT NULL,
+  -- Separated by blanks, in the order of the closed list; `admin` stands alone: https://www.rfc-editor.org/rfc/rfc6749#section-3.3
+  scopes TEXT NOT NULL CHECK (scopes <> ''),
+  created_by TEXT REFERENCES tokens (id),
+  rotated_to TEXT REFERENCES tokens (id),
+  expires_at INTEGER,
+  revoked_at INTEGER,
+  revoked_reason TEXT,
+  last_used_at INTEGER,
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  CHECK (revoked_reason IS NULL OR revoked_at IS NOT NULL),
+  -- A token that was replaced ends.
+  CHECK (rotated_to IS NULL OR expires_at IS NOT NULL)
+) STRICT;
+
+CREATE INDEX tokens_admin ON tokens (created_at) WHERE scopes = 'admin' AND revoked_at IS NULL;
+
+CREATE UNIQUE INDEX tokens_name ON tokens (account_id, name) WHERE revoked_at IS NULL AND rotated_to IS NULL;
+
+CREATE INDEX tokens_page ON tokens (created_at, id);
+
+CREATE INDEX tokens_page_of_account ON tokens (account_id, created_at, id);
+
+CREATE TABLE worktrees (
+  id TEXT NOT NULL PRIMARY KEY,
+  repository_id TEXT NOT NULL REFERENCES repositories (id),
+  path TEXT NOT NULL,
+  commit_sha TEXT,
+  environment_hash TEXT,
+  pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned IN (0, 1)),
+  size_bytes INTEGER CHECK (size_bytes >= 0),
+  state TEXT NOT NULL CHECK (state = 'creating' OR state = 'idle' OR state = 'dirty' OR state = 'leased' OR state = 'quarantined' OR state = 'evicting' OR state = 'removed'),
+  fence INTEGER NOT NULL DEFAULT 0 CHECK (fence >= 0),
+  lease_runner_id TEXT REFERENCES runners (id),
+  lease_owner TEXT,
+  leased_at INTEGER,
+  lease_expires_at INTEGER,
+  last_used_at INTEGER NOT NULL,
+  use_count INTEGER NOT NULL DEFAULT 0,
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  CHECK ((state = 'creating' OR state = 'leased' OR state = 'evicting') = (lease_expires_at IS NOT NULL)),
+  CHECK ((lease_expires_at IS NULL) = (leased_at IS NULL)),
+  CHECK ((lease_expires_at IS NULL) = (lease_owner IS NULL)),
+  CHECK (lease_runner_id IS NULL OR lease_expires_at IS NOT NULL)
+) STRICT;
+
+CREATE INDEX worktrees_any ON worktrees (repository_id, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+
+CREATE INDEX worktrees_commit ON worktrees (repository_id, commit_sha, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+
+CREATE INDEX worktrees_environment ON worktrees (repository_id, environment_hash, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+
+CREATE INDEX worktrees_evictable ON worktrees (repository_id, last_used_at) WHERE state IN ('idle', 'dirty') AND NOT pinned;
+
+CREATE INDEX worktrees_expiry ON worktrees (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+
+CREATE INDEX worktrees_next_free ON worktrees (repository_id, lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+
+CREATE INDEX worktrees_of_runner ON worktrees (lease_runner_id) WHERE lease_runner_id IS NOT NULL;
+
+CREATE INDEX worktrees_page ON worktrees (repository_id, created_at, id);
+
+CREATE INDEX worktrees_page_all ON worktrees (created_at, id);
+
+CREATE UNIQUE INDEX worktrees_path ON worktrees (path) WHERE state <> 'removed';
+
+CREATE INDEX worktrees_same ON worktrees (repository_id, environment_hash, commit_sha, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
