@@ -8,7 +8,8 @@ import { targetOf } from "../migrate/target.ts";
 import { plan, verify } from "../migrate/trial.ts";
 import { exitCodeHelp, exitCodes } from "./exit.ts";
 import { listenForInterrupt } from "./interrupt.ts";
-import { reportCheck, reportCurrent, reportHistory, reportMoved, reportPlan, reportStamp, reportVerify } from "./migrate/report.ts";
+import { type Report, reportCheck, reportCurrent, reportHistory, reportMoved, reportPlan, reportStamp, reportVerify } from "./migrate/report.ts";
+import { formatTable, harmless } from "./table.ts";
 import { urlOption } from "./url.ts";
 import { wholeNumber } from "./wholeNumber.ts";
 
@@ -142,8 +143,9 @@ function onWait(): void {
   process.stderr.write("debug-server-db: waiting for another process that writes\n");
 }
 
-function print<Result>({ json }: Pick<StoreFlags, "json">, result: Result, report: (result: Result, stream: NodeJS.WriteStream) => string): void {
-  process.stdout.write(json ? `${JSON.stringify(result)}\n` : report(result, process.stdout));
+function print<Result>({ json }: Pick<StoreFlags, "json">, result: Result, report: (result: Result) => Report): void {
+  const format = (part: Report[number]) => (typeof part === "string" ? harmless(part) : formatTable(part, process.stdout));
+  process.stdout.write(json ? `${JSON.stringify(result)}\n` : report(result).map(format).join(""));
 }
 
 const examples = `

@@ -176,6 +176,22 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.deepEqual(JSON.parse((await migrate("verify", "--json")).stdout).faults, []);
   });
 
+  test("what a terminal would obey is not printed, whatever the database holds", async (t) => {
+    const store = await filled(t);
+    const evil = "\u001b[2J\u001b]0;title\u0007\u009b31m\u202e\nNothing found";
+    withDatabase(store.path, (db) => {
+      db.exec(`CREATE TABLE "${evil}" (x)`);
+      db.prepare("UPDATE schema_migrations SET name = ?, applied_by = ?").run(evil, evil);
+    });
+    for (const args of [["check"], ["current"], ["history"], ["plan", "-1"], ["verify"], ["stamp", "head"]]) {
+      const { stdout, stderr } = await store.migrate(...args);
+      assert.notEqual(stdout, "", args[0]);
+      assert.doesNotMatch(stdout + stderr, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]|^Nothing found$/m, args[0]);
+    }
+    withDatabase(store.path, (db) => db.prepare("INSERT INTO schema_migrations VALUES ('9999', ?, '', 1, 1, '')").run(evil));
+    assert.doesNotMatch((await store.migrate("check")).stdout, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]|^Nothing found$/m);
+  });
+
   test("help has examples and exit codes", async (t) => {
     const { folder } = place(t);
     for (const name of ["", "upgrade", "downgrade", "current", "history", "pending", "stamp", "check", "plan", "verify", "revision"]) {
