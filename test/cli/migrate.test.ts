@@ -148,7 +148,7 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.deepEqual(JSON.parse(made.stdout), {
       files: ["sqlite", "postgres"].map((dialect) => join(own, `${next}_sessions_know_their_branch.${dialect}.sql`)),
     });
-    assert.equal(readFileSync(JSON.parse(made.stdout).files[0], "utf8"), "-- Sessions: know their branch!\n-- up\n\n-- down\n");
+    assert.equal(readFileSync(JSON.parse(made.stdout).files[0], "utf8"), `-- ${next}: Sessions: know their branch!\n-- up\n\n-- down\n`);
     sentence(await migrate("upgrade", "--migrations", own), 1, /the up part is empty: write it first/);
     sentence(await run(folder, ["migrate", "revision", "-m", "!", "--migrations", own]), 2, /names nothing/);
   });
