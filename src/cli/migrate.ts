@@ -128,7 +128,7 @@ async function run(
   if (target !== undefined) targetOf(target, migrations, 0);
   const interrupt = listenForInterrupt();
   try {
-    const engine = await openEngine(flags.url, { create, lockTimeoutMs: flags.lockTimeoutMs, signal: interrupt.signal, onWait });
+    const engine = await openEngine(flags.url, { create, lockTimeoutMs: flags.lockTimeoutMs, signal: interrupt.signal, onWait, onBackupAdvice });
     try {
       await work({ engine, migrations, now: () => Date.now() });
     } finally {
@@ -141,6 +141,10 @@ async function run(
 
 function onWait(): void {
   process.stderr.write("debug-server-db: waiting for another process that writes\n");
+}
+
+function onBackupAdvice(advice: string): void {
+  process.stderr.write(`debug-server-db: ${harmless(advice)}\n`);
 }
 
 function print<Result>({ json }: Pick<StoreFlags, "json">, result: Result, report: (result: Result) => Report): void {

@@ -5,13 +5,14 @@ import { lockClass, migrationLock } from "../drivers/postgres.ts";
 import { nameOf, PostgresConnection, runBody, translate } from "../drivers/postgresConnection.ts";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
-import { type Engine, letSignalIn, type Run, type Waiting, waitFor } from "./engine.ts";
+import { type Engine, letSignalIn, type Run, type Safety, type Waiting, waitFor } from "./engine.ts";
 import type { Migration } from "./files.ts";
 import { postgresCatalog } from "./postgresCatalog.ts";
 import { createSchema, type TableShape } from "./schema.ts";
 
 export interface PostgresEngineOptions extends Waiting {
   readonly url: string;
+  readonly onBackupAdvice?: ((advice: string) => void) | undefined;
 }
 
 /** Fails incompatible or busy, with a sentence that says what to do. */
@@ -37,8 +38,8 @@ class PostgresEngine implements Engine {
   constructor(options: PostgresEngineOptions, connection: PostgresConnection) {
     this.#options = options;
     this.#connection = connection;
-    const { dump, restore } = dumpAdvice(nameOf(options.url));
-    this.backupAdvice = `Backups of PostgreSQL are made with its own tools, before a migration: ${dump}; to go back: ${restore}`;
+    const { dump, restore } = dumpAdvice(options.url);
+    this.backupAdvice = `Backups of PostgreSQL are made with its own tools, before a migration: ${dump}; to go back, into a new database: ${restore}`;
   }
 
   async transact<Result>(work: Parameters<Engine["transact"]>[0]): Promise<Result> {
@@ -47,7 +48,7 @@ class PostgresEngine implements Engine {
       try {
         await this.#lock(client);
         const run = runIn(client, this.#options);
-        const result = (await work({ run, backUp: async () => ({ made: false, advice: this.backupAdvice }) })) as Result;
+        const result = (await work({ run, backUp: async () => this.#advise() })) as Result;
         await commit(client);
         return result;
       } catch (error) {
@@ -81,6 +82,11 @@ class PostgresEngine implements Engine {
 
   async close(): Promise<void> {
     await this.#connection.close();
+  }
+
+  #advise(): Safety {
+    this.#options.onBackupAdvice?.(this.backupAdvice);
+    return { made: false, advice: this.backupAdvice };
   }
 
   /** Writers are kept out, as they are on SQLite; readers are not. */

@@ -3,6 +3,7 @@ import { accessSync, constants, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import type Database from "better-sqlite3";
+import { quote } from "../backup/advice.ts";
 import type { Backup } from "../backup/manifest.ts";
 import { backUpSqlite, copySqlite, removeBackup } from "../backup/sqlite.ts";
 import { translate } from "../drivers/sqlite.ts";
@@ -157,11 +158,6 @@ async function withBackups<Result>(path: string, work: (backUp: EngineTransactio
 function safetyOf(path: string, { path: copy, manifestPath, manifest: { bytes, sha256 } }: Backup): Safety {
   const restore = [`debug-server-db backup restore ${quote(copy)} --url ${quote(`sqlite:${path}`)}`];
   return { made: true, path: copy, manifestPath, bytes, sha256, restore };
-}
-
-/** For a shell. */
-function quote(text: string): string {
-  return /^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function copyToScratch(path: string, waiting: Waiting): Engine {

@@ -18,7 +18,7 @@ export function reportMoved({ from, to, steps, losses, safety }: Moved): Report 
 }
 
 function reportSafety(safety: Safety): string {
-  if (!safety.made) return `No backup was made. ${safety.advice}\n`;
+  if (!safety.made) return "No backup was made from here.\n";
   const { path, bytes, sha256, restore } = safety;
   return `Backup: ${path} (${formatBytes(bytes)}, sha256 ${sha256})\nTo go back, end all processes that use the database, then:\n${restore.map((line) => `  ${line}\n`).join("")}`;
 }
