@@ -1,8 +1,8 @@
 // debug-server-db debug: where the debuggers of a session stand; how it is shown is in debug/.
 import type { Command } from "commander";
 import { Option } from "commander";
-import { openStore } from "../store.ts";
 import { readDebugViews, renderDebugViews } from "./debug/show.ts";
+import { commandGroup, helpAfter, visit } from "./storeCommand.ts";
 import { urlOption } from "./url.ts";
 import { wholeNumber } from "./wholeNumber.ts";
 
@@ -14,9 +14,7 @@ interface ShowFlags {
 }
 
 export function addDebug(program: Command): void {
-  program
-    .command("debug")
-    .description("Looks into debug sessions.")
+  commandGroup(program, "debug", "Looks into debug sessions.", examples.slice(0, 1))
     .command("show")
     .description("Prints where the debuggers of a session stand: threads, frames, breakpoints and the last output.")
     .argument("<session>", "the id of a session, or of a debug session")
@@ -24,21 +22,17 @@ export function addDebug(program: Command): void {
     .addOption(new Option("--events <number>", "how many of the last events").default(10).argParser(wholeNumber(0, 500)))
     .option("--json", "all that is stored, as JSON")
     .addOption(urlOption())
-    .addHelpText("after", examples)
+    .addHelpText("after", helpAfter(examples))
     .action(async (id: string, { url, json, epoch, events }: ShowFlags) => {
-      // It only reads: expired leases are the server's matter.
-      const store = await openStore({ url, migrate: "never", limits: { reapEveryMs: 0 } });
-      try {
+      await visit({ url }, async (store) => {
         const views = await readDebugViews(store, id, { events, stopEpoch: epoch });
         process.stdout.write(json === true ? `${JSON.stringify(views, undefined, 2)}\n` : renderDebugViews(views, process.stdout));
-      } finally {
-        await store.close();
-      }
+      });
     });
 }
 
-const examples = `
-Examples:
-  debug-server-db debug show 0199d7a4-5b2c-7c3e-9f00-3c1b6a9f2d11
-  debug-server-db debug show 0199d7a4-5b2c-7c3e-9f00-3c1b6a9f2d11 --epoch 3
-  debug-server-db debug show 0199d7a4-5b2c-7c3e-9f00-3c1b6a9f2d11 --json | jq '.[0].threads'`;
+const examples = [
+  "debug show 0199d7a4-5b2c-7c3e-9f00-3c1b6a9f2d11",
+  "debug show 0199d7a4-5b2c-7c3e-9f00-3c1b6a9f2d11 --epoch 3",
+  "debug show 0199d7a4-5b2c-7c3e-9f00-3c1b6a9f2d11 --json | jq '.[0].threads'",
+];

@@ -22,6 +22,7 @@ const groups: readonly ((program: Command) => void)[] = [
   addAdmin,
   addEntities,
   addLogs,
+  addDebug,
   addBackup,
   addMaintenance,
   addInfo,

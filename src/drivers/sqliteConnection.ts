@@ -97,7 +97,10 @@ export function configure(db: Database.Database, { synchronous, maxBytes, limits
   if (compareVersions(version.split(".").map(Number), sqliteVersionMin) < 0) {
     throw new StoreError("incompatible", `SQLite ${version} is too old: ${sqliteVersionMin.join(".")} or newer is needed, install better-sqlite3 13 or newer`);
   }
-  if (pragma(db, "auto_vacuum") === 0) db.pragma("auto_vacuum = INCREMENTAL");
+  // In a file without tables it is written at once.
+  retryWhileBusy(limits.busyGiveUpMs, () => {
+    if (pragma(db, "auto_vacuum") === 0) db.pragma("auto_vacuum = INCREMENTAL");
+  });
   if (!inMemory) retryWhileBusy(limits.busyGiveUpMs, () => db.pragma("journal_mode = WAL"));
   db.pragma(`synchronous = ${synchronous}`);
   db.pragma("foreign_keys = ON");

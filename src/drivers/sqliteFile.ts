@@ -13,7 +13,20 @@ import { applicationId, sqliteCatalog } from "../migrate/sqliteCatalog.ts";
 import type { DatabaseFacts } from "../operation.ts";
 import type { Driver, Synchronous } from "./driver.ts";
 import { createSqliteDriver, translate } from "./sqlite.ts";
-import { checkOurs, configure, connect, identityOf, immediately, isAlive, named, pragma, prepareFile, runBody, sqliteVersion } from "./sqliteConnection.ts";
+import {
+  checkOurs,
+  configure,
+  connect,
+  identityOf,
+  immediately,
+  isAlive,
+  named,
+  pragma,
+  prepareFile,
+  retryWhileBusy,
+  runBody,
+  sqliteVersion,
+} from "./sqliteConnection.ts";
 
 export type Role = "server" | "visitor";
 export type MigratePolicy = "create" | "never";
@@ -52,7 +65,8 @@ function openOnce(options: SqliteOptions): Driver | undefined {
   const identity = identityOf(path);
   const db = connect(path, options.limits.busyMs);
   try {
-    checkOurs(db, path, create);
+    // Others may be making it, switching it to WAL or restoring it: all of that holds its lock.
+    retryWhileBusy(options.limits.busyGiveUpMs, () => checkOurs(db, path, create));
     configure(db, options, inMemory);
     // In WAL it has a lock until it closes, so that from now on the file keeps its name. Nothing was written yet.
     if (identityOf(path) !== identity) {
