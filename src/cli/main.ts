@@ -16,7 +16,6 @@ import { harmless } from "./table.ts";
 
 const groups: readonly ((program: Command) => void)[] = [
   addDemo,
-  addDebug,
   addHealth,
   addMigrate,
   addAdmin,

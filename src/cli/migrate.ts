@@ -124,8 +124,8 @@ async function run(
   work: (migrator: Migrator) => Promise<void>,
 ): Promise<void> {
   const migrations = readMigrations(dialectOf(flags.url), flags.migrations);
-  // Before a file is made for it.
-  if (target !== undefined) targetOf(target, migrations, 0);
+  // Before a file is made for it. Where a number of steps leads is known only to the database.
+  if (target !== undefined && !/^[+-]\d/.test(target)) targetOf(target, migrations, 0);
   const interrupt = listenForInterrupt();
   try {
     const engine = await openEngine(flags.url, { create, lockTimeoutMs: flags.lockTimeoutMs, signal: interrupt.signal, onWait, onBackupAdvice });

@@ -7,7 +7,7 @@ import { quote } from "../backup/advice.ts";
 import type { Backup } from "../backup/manifest.ts";
 import { backUpSqlite, copySqlite, removeBackup } from "../backup/sqlite.ts";
 import { translate } from "../drivers/sqlite.ts";
-import { checkOurs, configure, connect, identityOf, named, prepareFile, runBody } from "../drivers/sqliteConnection.ts";
+import { checkOurs, configure, connect, identityOf, named, pragma, prepareFile, runBody } from "../drivers/sqliteConnection.ts";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
 import { type Engine, type EngineTransaction, letSignalIn, type Run, type Safety, type Waiting, waitFor } from "./engine.ts";
@@ -22,7 +22,7 @@ export interface SqliteEngineOptions extends Waiting {
 /** Fails incompatible, busy or corrupt, with a sentence that says what to do. Changes nothing before the first transaction. */
 export function openSqliteEngine(options: SqliteEngineOptions): Engine {
   const path = resolve(options.path);
-  prepareFile(path, options.create);
+  const made = prepareFile(path, options.create);
   const identity = identityOf(path);
   const db = connect(path, defaultLimits.busyMs);
   try {
@@ -31,7 +31,27 @@ export function openSqliteEngine(options: SqliteEngineOptions): Engine {
     db.close();
     throw named(translate(error), path);
   }
-  return createEngine(db, path, options, identity);
+  const engine = createEngine(db, path, options, identity);
+  return {
+    ...engine,
+    async close() {
+      if (made) removeUnlessUsed(db, path);
+      await engine.close();
+    },
+  };
+}
+
+/** A file that was made for nothing goes again, while it is locked: who opened it meanwhile sees that it is gone; whoever is further keeps it. */
+function removeUnlessUsed(db: Database.Database, path: string): void {
+  try {
+    if (db.prepare("SELECT count(*) FROM sqlite_schema").pluck().get() !== 0) return;
+    db.pragma("busy_timeout = 0");
+    db.pragma("journal_mode = DELETE");
+    db.exec("BEGIN EXCLUSIVE");
+    if (pragma(db, "journal_mode") === "delete" && db.prepare("SELECT count(*) FROM sqlite_schema").pluck().get() === 0) rmSync(path);
+  } catch {
+    // Somebody else works with it.
+  }
 }
 
 /** `identity`: of the file that was opened. */

@@ -213,6 +213,28 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual(readdirSync(folder), ["migrations"]);
   });
 
+  test("an upgrade that did nothing leaves no file that it made", async (t) => {
+    const { migrate, folder, path } = place(t);
+    const broken = join(folder, "broken");
+    cpSync(migrationsFolder, broken, { recursive: true });
+    appendFileSync(
+      join(broken, `${head}_broken.sqlite.sql`.replace(head, String(Number(head) + 1).padStart(4, "0"))),
+      "-- up\nSELECT nowhere;\n-- down\nSELECT 1;\n",
+    );
+    sentence(await migrate("upgrade", "--migrations", broken), 1, /no such column: nowhere; nothing was changed/);
+    assert.deepEqual(readdirSync(join(path, "..")), []);
+    for (const target of ["base", "+0"]) {
+      assert.deepEqual(await migrate("upgrade", target), { code: 0, stdout: "The schema is at base: nothing to do.\n", stderr: "" });
+      assert.deepEqual(readdirSync(join(path, "..")), [], target);
+    }
+    sentence(await migrate("upgrade", "-1"), 2, /-1: there are only 0 migrations on the way down/);
+    assert.deepEqual(readdirSync(join(path, "..")), []);
+    await migrate("upgrade", before);
+    sentence(await migrate("upgrade", "--migrations", broken), 1, /nothing was changed/);
+    sentence(await migrate("upgrade", "-1"), 2, /the schema is at \d{4}, and \d{4} lies the other way: run debug-server-db migrate downgrade \d{4}/);
+    assert.equal(readdirSync(join(path, "..")).includes("store.db"), true);
+  });
+
   test("1: a file that is not ours, by what it is or holds, is left as it was", async (t) => {
     const { migrate, path } = place(t);
     mkdirSync(join(path, ".."));
