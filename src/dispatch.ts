@@ -98,12 +98,18 @@ class Trace {
   }
 }
 
-/** Changes are written last, so a call that reads them cannot share a transaction with a write before it. */
+/**
+ * Changes are written last, so a call that reads them cannot share a transaction with a write before it. And reads that belong together, rows and a
+ * cursor for one, are to see one moment, which a transaction has only if all of it reads.
+ */
 function endOf(jobs: readonly (readonly Call[])[]): number {
-  let wrote = false;
+  let [writes, atOneMoment] = [false, false];
   for (const [index, calls] of jobs.entries()) {
-    if (wrote && calls.some(({ operation }) => operation.readsChanges)) return index;
-    wrote ||= calls.some(({ operation }) => operation.access === "write");
+    const reads = calls.every(({ operation }) => operation.access === "read");
+    const together = reads && (calls.length > 1 || calls.some(({ operation }) => operation.readsChanges));
+    if ((together && writes) || (!reads && atOneMoment)) return index;
+    writes ||= !reads;
+    atOneMoment ||= together;
   }
   return jobs.length;
 }

@@ -81,7 +81,7 @@ export const defaultLimits = {
   /** The longest that one statement may take. */
   statementMs: 10_000,
   /** How long a call waits for a row that another process has locked; the second while it shares a transaction with others. */
-  lockMs: 5_000,
+  lockMs: 2_000,
   groupLockMs: 100,
   /** Calls that wait run again this often, should a notification have been lost. */
   rewakeMs: 5_000,

@@ -53,6 +53,8 @@ export const nothing: Statement = sql``;
 /** Lock clauses of PostgreSQL, in comments that SQLite passes over: its writers are alone anyway. */
 export const forUpdate: Statement = sql`/*+ FOR UPDATE */`;
 export const skipLocked: Statement = sql`/*+ FOR UPDATE SKIP LOCKED */`;
+/** Of the rows that are joined, those of `sessions` alone. */
+export const skipLockedSessions: Statement = sql`/*+ FOR UPDATE OF sessions SKIP LOCKED */`;
 
 /** Conditions joined by AND, the absent ones left out; `TRUE` when none is left. */
 export function every(...conditions: readonly (Statement | undefined)[]): Statement {

@@ -5,7 +5,7 @@ import type { DatabaseThreadData } from "./actor/database.ts";
 import { localStore } from "./actor/local.ts";
 import { type OwnedStore, ownedStore, type Store, within } from "./actor/owner.ts";
 import { portBackend } from "./actor/ports.ts";
-import { createServer, matcher } from "./actor/server.ts";
+import { createServer, matcher, type Server } from "./actor/server.ts";
 import { startDatabaseThread } from "./actor/supervisor.ts";
 import { notHere } from "./backup/advice.ts";
 import { backUpOnline } from "./backup/online.ts";
@@ -60,8 +60,13 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
   const limits = checkLimits({ ...options.limits, ...(role === "visitor" ? { reapEveryMs: 0 } : {}) });
   const place = placeOf(options.url ?? (process.env.DEBUG_SERVER_DB_URL || defaultUrl));
   const onEvent = (event: StoreEvent): void => {
-    options.onEvent?.(event);
-    if (options.logger !== undefined) logEvent(options.logger, event);
+    try {
+      options.onEvent?.(event);
+      if (options.logger !== undefined) logEvent(options.logger, event);
+    } catch (error) {
+      // A listener's fault must not be taken for one of the store's.
+      process.emitWarning(error as Error);
+    }
   };
   const maxBytes = checkMaxBytes(options.maxBytes);
   if (place.engine === "sqlite") return openFile({ path: place.path, limits, migrate, synchronous, maxBytes, role, clock: clock?.shared }, onEvent);
@@ -101,8 +106,10 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
 async function openServer(options: Omit<PostgresOptions, "onTouched">, onEvent: (event: StoreEvent) => void): Promise<OwnedStore> {
   // Loaded when it is asked for: most stores are files.
   const { openPostgres } = await import("./drivers/postgresOpen.ts");
-  const { drivers, clock, publish } = await openPostgres({ ...options, onTouched: (topics) => server.touch(topics) });
-  const server = createServer({ drivers, clock, limits: options.limits, shared: true, onCommit: publish, onEvent });
+  // While there is no server yet, nobody waits for anything.
+  let server: Server | undefined;
+  const { drivers, clock, publish } = await openPostgres({ ...options, onTouched: (topics) => server?.touch(topics) });
+  server = createServer({ drivers, clock, limits: options.limits, shared: false, onCommit: publish, onEvent });
   onEvent({ type: "opened", epoch: (drivers[0] as Driver).epoch });
   return localStore(server, options.limits, async () => {
     throw notHere(options.url, "dump");

@@ -20,6 +20,9 @@ export const callWidth = 3;
  */
 export type Reply = readonly [epoch: number, commitSeq: number, answers: readonly unknown[]];
 
+/** What somebody has committed, by topic; "all" when it is not known. */
+export type Touched = readonly string[] | "all";
+
 export type Answer = readonly [ok: true, wire: unknown] | readonly [ok: false, failure: WireFailure];
 
 /** What a client needs of the other side, whatever thread, port or database lies behind it. */

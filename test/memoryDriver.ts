@@ -14,6 +14,9 @@ export function memoryDatabase(): Database.Database {
   return db;
 }
 
+type OneCall = readonly [name: string, ...wire: unknown[]];
+type Jobs = readonly (OneCall | readonly OneCall[])[];
+
 /** Calls of any operations, several in one transaction; each is a name and its wire input. */
 export function memoryDispatcher(operations: OperationTable, db = memoryDatabase()) {
   const driver = createSqliteDriver({ db, clock: systemClock, epoch: 1, close: () => void db.close() });
@@ -25,19 +28,26 @@ export function memoryDispatcher(operations: OperationTable, db = memoryDatabase
     serving: () => nothingServed,
     onInternal: (error) => void faults.push(error),
   });
+  const outcomesOf = async (jobs: Jobs) => {
+    const calls = jobs.map((job) => (Array.isArray(job[0]) ? (job as [string, ...unknown[]][]) : [job as [string, ...unknown[]]]));
+    const { outcomes } = await dispatcher.run(
+      calls.map((job) => job.map(([name, ...wire]) => dispatcher.admit(name, wire, nobody))),
+      60_000,
+    );
+    return outcomes;
+  };
   return {
     db,
     driver,
     faults,
     /** The answers of each job. */
     // biome-ignore lint/suspicious/noExplicitAny: tests look into failures and results of whatever shape.
-    async run(...jobs: (readonly [name: string, ...wire: unknown[]] | readonly (readonly [name: string, ...wire: unknown[]])[])[]): Promise<any> {
-      const calls = jobs.map((job) => (Array.isArray(job[0]) ? (job as [string, ...unknown[]][]) : [job as [string, ...unknown[]]]));
-      const { outcomes } = await dispatcher.run(
-        calls.map((job) => job.map(([name, ...wire]) => dispatcher.admit(name, wire, nobody))),
-        1_000,
-      );
-      return outcomes.map(({ answers }) => answers);
+    async run(...jobs: Jobs): Promise<any> {
+      return (await outcomesOf(jobs)).map(({ answers }) => answers);
+    },
+    /** How many of the jobs shared the first transaction. */
+    async begun(...jobs: Jobs): Promise<number> {
+      return (await outcomesOf(jobs)).length;
     },
   };
 }

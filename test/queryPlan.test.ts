@@ -196,6 +196,7 @@ async function exercise(): Promise<void> {
     await store.artifacts.delete({ artifactId: begun.artifact.id });
     await store.accounts.disable({ accountId: account.id });
     await store.accounts.get({ accountId: account.id });
+    await store.accounts.find({ name: account.name });
     for (const _ of [1, 2]) await store.accounts.create({ name: "keyed", kind: "agent" }, { idempotencyKey: "k" });
     await store.worktrees.evict({ repositoryId, owner: "o" }, { idempotencyKey: "k" });
     await store.commands.claim({ runnerId, sessionId: place.id }, { idempotencyKey: "k" }).catch(() => undefined);
@@ -241,6 +242,8 @@ describe("query plans", () => {
     for (const [text, name] of statements) {
       if (cold.includes(name) || /^(PRAGMA|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE)/.test(text)) continue;
       for (const step of explain(db, text)) {
+        // At most maxParallel rows, sorted so that they are locked in one order.
+        if (step === "USE TEMP B-TREE FOR ORDER BY" && /ORDER BY id \/\*\+ FOR UPDATE \*\/\)/.test(text)) continue;
         const fault = faultOf(step, text);
         if (fault !== undefined) faults.push(`${name}: ${fault}\n  ${text.trim().replace(/\s+/g, " ")}`);
       }

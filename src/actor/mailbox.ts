@@ -45,6 +45,7 @@ export class Mailbox {
   #running = false;
   /** What others have touched since the running group began: its calls may not have seen it. */
   readonly #touchedMeanwhile = new Set<string>();
+  #allTouchedMeanwhile = false;
   #scheduled: "no" | "soon" | "later" = "no";
   #closing = false;
   #onIdle: (() => void) | undefined;
@@ -93,7 +94,12 @@ export class Mailbox {
   }
 
   /** Somebody else has committed: calls that wait for it run again. */
-  touch(topics: Iterable<string>): void {
+  touch(topics: Iterable<string> | "all"): void {
+    if (topics === "all") {
+      this.#allTouchedMeanwhile = this.#running;
+      this.#parking.touchAll();
+      return;
+    }
     if (this.#running) for (const topic of topics) this.#touchedMeanwhile.add(topic);
     this.#parking.touch(topics);
   }
@@ -248,6 +254,7 @@ export class Mailbox {
     } finally {
       this.#inGroup.clear();
       this.#touchedMeanwhile.clear();
+      this.#allTouchedMeanwhile = false;
       this.#running = false;
     }
     if (this.#queues.hasWork()) this.#schedule(delayMs);
@@ -304,7 +311,7 @@ export class Mailbox {
       this.#settle(entry, failure("overloaded", `${client.parked} calls of this client are waiting already`));
       return true;
     }
-    if (topics.some((topic) => this.#touchedMeanwhile.has(topic))) {
+    if (this.#allTouchedMeanwhile || topics.some((topic) => this.#touchedMeanwhile.has(topic))) {
       entry.queuedAtMs = performance.now();
       this.#queues.push(entry);
       return true;

@@ -63,6 +63,10 @@ export class Parking {
     for (const topic of topics) this.#wake(this.#byTopic.get(topic) ?? []);
   }
 
+  touchAll(): void {
+    this.#wake(this.#parked.keys());
+  }
+
   clear(): readonly Entry[] {
     const entries = [...this.#parked.keys()];
     for (const entry of entries) this.remove(entry);
@@ -77,8 +81,7 @@ export class Parking {
   #watchOthers(): void {
     const { dataVersion, pollMs } = this.#options;
     if (dataVersion === undefined || this.#poll !== undefined) return;
-    // The first look wakes all: somebody may have committed between a call's transaction and now.
-    this.#seenVersion = undefined;
+    // What was seen last stays from when calls waited before: if somebody has committed since, the first look wakes all.
     const look = async () => {
       const version = await dataVersion();
       if (version !== this.#seenVersion) this.#wake(this.#parked.keys());

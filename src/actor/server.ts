@@ -9,8 +9,10 @@ import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
 import type { Lane, Serving } from "../operation.ts";
 import { operations, servedOperations } from "../operations/table.ts";
+import type { Touched } from "../wire.ts";
 import { LastUsed } from "./lastUsed.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
+import { within } from "./owner.ts";
 import { servePort } from "./ports.ts";
 import { WriteWatch } from "./writeWatch.ts";
 
@@ -31,7 +33,7 @@ export interface Server {
   connect(patterns?: readonly string[]): Inbox;
   serve(port: MessagePort, patterns?: readonly string[]): void;
   /** Another process has committed: calls that wait for it run again. */
-  touch(topics: readonly string[]): void;
+  touch(topics: Touched): void;
   /** Copies the database to a file that is there and empty, between groups. Fails as Driver.backUp; incompatible where there is none. */
   backUp: NonNullable<Driver["backUp"]>;
   /** Takes nothing more in, runs what is queued, closes the database. */
@@ -61,7 +63,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
       limits,
       clock,
       epoch: driver.epoch,
-      dataVersion: shared ? () => driver.dataVersion() : undefined,
+      dataVersion: shared ? driver.dataVersion : undefined,
       onCommit(topics) {
         for (const other of mailboxes) if (other !== mailbox) other.touch(topics);
         onCommit?.(topics);
@@ -111,8 +113,12 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
       closing = true;
       stopReaping();
       writes.stop();
-      await lastUsed.flush();
-      await Promise.all(mailboxes.map((mailbox) => mailbox.close()));
+      const finish = async (): Promise<void> => {
+        await lastUsed.flush();
+        await Promise.all(mailboxes.map((mailbox) => mailbox.close()));
+      };
+      // A database that cannot be reached is not waited for longer: what is still queued fails with it.
+      await within(limits.closeMs, finish());
       await Promise.all(drivers.map((driver) => driver.close()));
       // Without a thread of its own that ends, a port would keep the process alive, and its other end waiting.
       for (const port of ports) port.close();

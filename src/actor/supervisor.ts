@@ -27,40 +27,50 @@ export interface DatabaseThread {
  */
 export async function startDatabaseThread(data: DatabaseThreadData, onEvent: (event: StoreEvent) => void): Promise<DatabaseThread> {
   const waiting: { readonly port: MessagePort; readonly patterns: readonly string[] | undefined }[] = [];
-  let closing = false;
-  let diedAtMs = 0;
+  const closing = new AbortController();
+  let bornAtMs = 0;
+  let diedAtMs: number | undefined;
+  let restMs = restMsMin;
   let running: RunningThread | undefined;
   let starting: Promise<void> | undefined;
 
   const start = async (): Promise<void> => {
     running = await startThread(data, onEvent, () => {
       running = undefined;
-      diedAtMs = performance.now();
-      if (!closing) starting = replace();
+      // One that dies as soon as it lives has not ended the death of the one before.
+      if (diedAtMs === undefined || performance.now() - bornAtMs > soundMs) {
+        diedAtMs = performance.now();
+        restMs = restMsMin;
+      }
+      if (!closing.signal.aborted) starting = replace();
     });
+    bornAtMs = performance.now();
     for (const { port, patterns } of waiting.splice(0)) running?.serve(port, patterns);
   };
   const replace = async (): Promise<void> => {
-    for (let restMs = 20; !closing; restMs = Math.min(restMs * 2, 2_000)) {
+    while (!closing.signal.aborted) {
+      // Also before the first try: the next thread may die of the same at once.
+      await sleep(restMs, undefined, { ref: false, signal: closing.signal }).catch(() => undefined);
+      restMs = Math.min(restMs * 2, restMsMax);
+      if (closing.signal.aborted) return;
       try {
         return await start();
       } catch (error) {
         const { code, message } = error as StoreError;
         onEvent({ type: "fault", code, message: `the database thread could not be replaced: ${message}`, cause: undefined });
       }
-      await sleep(restMs, undefined, { ref: false });
     }
   };
   await start();
 
   const serve = (port: MessagePort, patterns?: readonly string[]): void => {
-    if (closing) port.close();
+    if (closing.signal.aborted) port.close();
     else if (running === undefined) waiting.push({ port, patterns });
     else running.serve(port, patterns);
   };
   return {
     connect(patterns) {
-      if (closing) throw new StoreError("closed", "the store is closed");
+      if (closing.signal.aborted) throw new StoreError("closed", "the store is closed");
       const { port1, port2 } = new MessageChannel();
       serve(port2, patterns);
       return port1;
@@ -68,15 +78,16 @@ export async function startDatabaseThread(data: DatabaseThreadData, onEvent: (ev
     serve,
     liveness() {
       if (running !== undefined) return running.liveness();
-      const agoMs = Math.round(performance.now() - diedAtMs);
-      return { state: closing || agoMs > data.limits.replaceMs ? "dead" : "replacing", beatAgoMs: agoMs };
+      const agoMs = Math.round(performance.now() - (diedAtMs ?? performance.now()));
+      return { state: closing.signal.aborted || agoMs > data.limits.replaceMs ? "dead" : "replacing", beatAgoMs: agoMs };
     },
     async backUp(target, watch) {
-      if (closing || running === undefined) throw new StoreError("closed", closing ? "the store is closed" : "the database thread is being replaced");
+      const closed = closing.signal.aborted;
+      if (closed || running === undefined) throw new StoreError("closed", closed ? "the store is closed" : "the database thread is being replaced");
       await running.backUp(target, watch);
     },
     async close() {
-      closing = true;
+      closing.abort();
       // One that is just being started is ended like one that runs.
       await starting?.catch(() => undefined);
       for (const { port } of waiting.splice(0)) port.close();
@@ -85,6 +96,11 @@ export async function startDatabaseThread(data: DatabaseThreadData, onEvent: (ev
     },
   };
 }
+
+/** A thread that has lived for so long is sound, in milliseconds. */
+const soundMs = 5_000;
+const restMsMin = 10;
+const restMsMax = 2_000;
 
 interface RunningThread {
   serve(port: MessagePort, patterns: readonly string[] | undefined): void;
@@ -111,15 +127,17 @@ async function startThread(data: DatabaseThreadData, onEvent: (event: StoreEvent
     else if (report.type === "failed") ready.reject(fromWireFailure(report.failure, "openStore"));
     else onEvent(report.event);
   });
+  let cause: unknown;
   worker.on("error", (error) => {
-    ready.reject(new StoreError("internal", "the database thread failed to start", { cause: error }));
-    onEvent({ type: "thread_died", message: String((error as Error).stack ?? error) });
+    cause = error;
+    ready.reject(new StoreError("internal", "the database thread failed to start", { cause }));
   });
   worker.on("exit", (code) => {
     backups.lose();
-    ready.reject(new StoreError("internal", `the database thread ended with code ${code}`));
+    const message = cause === undefined ? `the database thread ended with code ${code}` : String((cause as Error).stack ?? cause);
+    ready.reject(new StoreError("internal", message));
     if (closing || !opened) return;
-    onEvent({ type: "thread_died", message: `the database thread ended with code ${code}` });
+    onEvent({ type: "thread_died", message });
     onDeath();
   });
   try {

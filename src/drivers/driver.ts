@@ -38,8 +38,8 @@ export interface Driver {
    * Throws busy when the transaction could not begin: nothing has run.
    */
   transact(jobs: readonly Job[], budgetMs: number): Group | Promise<Group>;
-  /** Changes when somebody else has committed, or may have. */
-  dataVersion(): number | Promise<number>;
+  /** Changes when another process has committed; absent when no other can, or when it says so itself. */
+  dataVersion?(): number | Promise<number>;
   /** Told at once, without asking the database's own process. */
   facts(): DatabaseFacts;
   /** Copies all to a file that is there and empty, in steps between groups. Absent where the database's own tools do that. */

@@ -13,8 +13,9 @@ interface PostgresDriverOptions {
   readonly epoch: number;
   /** While several calls share a transaction, how long one of them may wait for a row that another process holds, in milliseconds. */
   readonly groupLockMs: number;
+  /** How long it may otherwise. */
+  readonly lockMs: number;
   readonly clock: ServerClock;
-  dataVersion(): number;
   facts?(): DatabaseFacts;
 }
 
@@ -34,7 +35,6 @@ export function createPostgresDriver(options: PostgresDriverOptions): Driver {
   return {
     epoch: options.epoch,
     transact: (jobs, budgetMs) => transaction.run(jobs, budgetMs),
-    dataVersion: options.dataVersion,
     facts: options.facts ?? (() => ({})),
     close: () => options.connection.close(),
   };
@@ -44,6 +44,9 @@ export function createPostgresDriver(options: PostgresDriverOptions): Driver {
 export const lockClass = 0x44534442;
 export const migrationLock = 1;
 const commitOrderLock = 2;
+
+/** In milliseconds. */
+export const askTime = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
 
 /** All that the transaction did is undone. */
 class Undone extends Error {
@@ -147,8 +150,7 @@ class Transaction {
     const lock = jobs.length > 1 ? `; SET LOCAL lock_timeout = ${groupLockMs}` : "";
     const askedAtMs = performance.now();
     const begun = client.query(begin + lock);
-    const text = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
-    const reading = clock.due ? client.query<{ now: number }>({ name: "clock", text }) : undefined;
+    const reading = clock.due ? client.query<{ now: number }>({ name: "clock", text: askTime }) : undefined;
     const [one, other] = await Promise.allSettled([begun, reading]);
     if (one.status === "rejected") rethrow(one.reason);
     if (other.status === "rejected") rethrow(other.reason);
@@ -177,6 +179,8 @@ class Transaction {
     const last = settled.flatMap(({ ok }, index) => (ok ? (jobs[index] as Job) : [])).flatMap(({ access, finish }) => ({ access, body: finish?.() }));
     if (last.every(({ body }) => body === undefined)) return undefined;
     try {
+      // The short wait was for the calls' own locks; here others are just committing.
+      if (jobs.length > 1) transaction.client.query(`SET LOCAL lock_timeout = ${this.#options.lockMs}`).catch(() => undefined);
       const text = `SELECT pg_advisory_xact_lock($1, $2), ${ownNumber}`;
       const { rows } = await transaction.client.query<{ xid: string }>({ name: "commit_order", text, values: [lockClass, commitOrderLock] }).catch(rethrow);
       for (const { access, body } of last) if (body !== undefined) await this.#runBody(transaction, body, access, { wrote: false });
@@ -275,7 +279,7 @@ class Transaction {
     if (known !== undefined) return known;
     const text = numbered(strings)
       // No body changes a key, and rows that refer to a locked one need not wait for it: https://www.postgresql.org/docs/current/explicit-locking.html
-      .replace(/\/\*\+ FOR UPDATE( SKIP LOCKED)? \*\//g, "FOR NO KEY UPDATE$1")
+      .replace(/\/\*\+ FOR UPDATE( OF \w+)?( SKIP LOCKED)? \*\//g, "FOR NO KEY UPDATE$1$2")
       .trim();
     const made = { name: `s${this.#texts.size}`, text, readonly: /^SELECT\b/i.test(text) };
     this.#texts.set(strings, made);

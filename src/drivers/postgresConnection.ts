@@ -66,7 +66,10 @@ export class PostgresConnection {
   async close(): Promise<void> {
     this.#closed = true;
     const client = await this.#client?.catch(() => undefined);
-    await client?.end().catch(() => undefined);
+    if (client === undefined) return;
+    const late = setTimeout(() => client.connection.stream.destroy(), this.#options.limits.closeMs);
+    await client.end().catch(() => undefined);
+    clearTimeout(late);
   }
 
   async #connect(): Promise<pg.Client> {
@@ -76,6 +79,9 @@ export class PostgresConnection {
       application_name: "debug-server-db",
       connectionTimeoutMillis: limits.connectMs,
       keepAlive: true,
+      keepAliveInitialDelayMillis: 10_000,
+      // The server ends statements that take too long; when it says nothing at all, the connection is given up.
+      query_timeout: limits.statementMs * 2,
       // Statements that do not wait for each other's answers share a round trip.
       pipeline: true,
       types: { getTypeParser: (oid: number, format?: string) => parsers[oid] ?? pg.types.getTypeParser(oid, format as "text") },
@@ -165,7 +171,7 @@ export function isLost(error: unknown): boolean {
 
 /** Undone because of other transactions; the same again may succeed. */
 export function isTransient(error: unknown): boolean {
-  return error instanceof pg.DatabaseError && /^(?:40001|40P01|55P03)/.test(error.code ?? "");
+  return error instanceof pg.DatabaseError && /^(?:40001|40P01)/.test(error.code ?? "");
 }
 
 /** The text of a statement with PostgreSQL's names for its values. */

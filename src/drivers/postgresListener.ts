@@ -1,17 +1,22 @@
 // What a commit has touched, told to the other processes by NOTIFY and heard by LISTEN. Nothing rests on it but speed: calls that wait run
 // again now and then in any case. https://www.postgresql.org/docs/current/sql-notify.html
 import { randomUUID } from "node:crypto";
+import type { Touched } from "../wire.ts";
 import type { PostgresConnection } from "./postgresConnection.ts";
 
 /** The payload of a notification must be shorter than 8 000 bytes. */
 const payloadBytesMax = 7_900;
+/** More topics than one notification can hold need not be kept apart. */
+const topicsMax = 1_000;
+const restMs = 100;
 
 interface ListenerOptions {
   readonly channel: string;
+  /** How often to say that all may have been touched, should a notification have been lost. */
   readonly rewakeMs: number;
-  /** With another connection in it each time, `onLost` of the connection calls `lost`. */
+  /** Its owner calls `lost` when it is lost. */
   readonly connection: PostgresConnection;
-  onTouched(topics: readonly string[]): void;
+  onTouched(topics: Touched): void;
 }
 
 export class PostgresListener {
@@ -20,7 +25,7 @@ export class PostgresListener {
   readonly #self = randomUUID();
   #unsent = new Set<string>();
   #sending = false;
-  #version = 0;
+  #listening = false;
   #closed = false;
   readonly #timer: NodeJS.Timeout;
 
@@ -29,30 +34,25 @@ export class PostgresListener {
     this.#timer = setInterval(() => this.#rewake(), options.rewakeMs).unref();
   }
 
-  /** Changes when somebody may have committed something that was not heard of. */
-  get version(): number {
-    return this.#version;
-  }
-
   /** Begins to listen. Fails as the connection does. */
   async start(): Promise<void> {
     const client = await this.#options.connection.get();
     client.on("notification", ({ payload = "" }) => this.#hear(payload));
     await client.query(`LISTEN ${this.#options.channel}`);
+    this.#listening = true;
   }
 
   /** The connection is lost: listens again as soon as it can, and lets everybody look then. */
   lost(): void {
-    if (this.#closed) return;
-    this.start().then(
-      () => this.#rewake(),
-      () => setTimeout(() => this.lost(), 100).unref(),
-    );
+    if (!this.#listening) return;
+    this.#listening = false;
+    void this.#restart();
   }
 
   /** Topics of commits that come while a notification is on its way share the next. */
   publish(topics: Iterable<string>): void {
     for (const topic of topics) this.#unsent.add(topic);
+    if (this.#unsent.size > topicsMax) this.#unsent = new Set(["*"]);
     if (!this.#sending) void this.#send();
   }
 
@@ -62,33 +62,44 @@ export class PostgresListener {
     await this.#options.connection.close();
   }
 
+  async #restart(): Promise<void> {
+    while (!this.#closed) {
+      try {
+        await this.start();
+        return this.#rewake();
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, restMs).unref());
+      }
+    }
+  }
+
   #rewake(): void {
-    this.#version++;
+    this.#options.onTouched("all");
     if (this.#unsent.size > 0 && !this.#sending) void this.#send();
   }
 
   #hear(payload: string): void {
     const [from, ...topics] = payload.split("\n");
-    if (from === this.#self) return;
-    if (topics[0] === "*") this.#version++;
-    else this.#options.onTouched(topics);
+    if (from !== this.#self) this.#options.onTouched(topics.includes("*") ? "all" : topics);
   }
 
   async #send(): Promise<void> {
     this.#sending = true;
-    try {
-      while (this.#unsent.size > 0) {
-        const topics = [...this.#unsent];
+    while (this.#unsent.size > 0) {
+      // What is touched from now on is told with the next.
+      const topics = this.#unsent;
+      this.#unsent = new Set();
+      try {
         const all = [this.#self, ...topics].join("\n");
         const payload = Buffer.byteLength(all) <= payloadBytesMax ? all : `${this.#self}\n*`;
         const client = await this.#options.connection.get();
         await client.query("SELECT pg_notify($1, $2)", [this.#options.channel, payload]);
-        for (const topic of topics) this.#unsent.delete(topic);
+      } catch {
+        // Sent when the connection is back; till then the others look by themselves.
+        this.#unsent = new Set([...topics, ...this.#unsent]);
+        break;
       }
-    } catch {
-      // Sent when the connection is back; till then the others look by themselves.
-    } finally {
-      this.#sending = false;
     }
+    this.#sending = false;
   }
 }

@@ -6,8 +6,9 @@ import type { Limits } from "../limits.ts";
 import { readMigrations } from "../migrate/files.ts";
 import { ourTables, postgresCatalog } from "../migrate/postgresCatalog.ts";
 import { createSchema, hasLedger, readHistory, requireHead } from "../migrate/schema.ts";
+import type { Touched } from "../wire.ts";
 import type { Driver } from "./driver.ts";
-import { createPostgresDriver, lockClass, migrationLock, type ServerClock } from "./postgres.ts";
+import { askTime, createPostgresDriver, lockClass, migrationLock, type ServerClock } from "./postgres.ts";
 import { nameOf, PostgresConnection, runBody, translate } from "./postgresConnection.ts";
 import { PostgresListener } from "./postgresListener.ts";
 
@@ -21,7 +22,7 @@ export interface PostgresOptions {
   readonly migrate: "create" | "never";
   readonly synchronous: "full" | "normal";
   /** Another process has touched this. */
-  onTouched(topics: readonly string[]): void;
+  onTouched(topics: Touched): void;
 }
 
 export interface OpenedPostgres {
@@ -35,22 +36,26 @@ export interface OpenedPostgres {
 export async function openPostgres(options: PostgresOptions): Promise<OpenedPostgres> {
   const { url, clock, limits } = options;
   const first = new PostgresConnection(options);
-  const listening = new PostgresConnection(options, () => listener.lost());
-  let listener: PostgresListener;
+  const listening = new PostgresConnection(options, () => listener?.lost());
+  let listener: PostgresListener | undefined;
   try {
     const client = await first.get();
     const version = await checkVersion(client);
     const { rows: sizes } = await client.query<{ bytes: number }>("SELECT pg_database_size(current_database()) AS bytes");
     await ensureSchema(client, options);
     const { epoch, storeId } = await nextEpoch(client);
-    listener = new PostgresListener({
+    const own = new PostgresListener({
       channel: `debug_server_db_${storeId}`,
       rewakeMs: limits.rewakeMs,
       connection: listening,
       onTouched: options.onTouched,
     });
-    await listener.start();
+    listener = own;
+    await own.start();
     const { server, watched } = createServerClock(clock);
+    const askedAtMs = performance.now();
+    const { rows } = await client.query<{ now: number }>(askTime);
+    server.read((rows[0] as { now: number }).now, askedAtMs);
     const figures = {
       engine: "postgres",
       server_version: version,
@@ -66,17 +71,17 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
         epoch,
         groupLockMs: limits.groupLockMs,
         clock: server,
-        dataVersion: () => listener.version,
+        lockMs: limits.lockMs,
         facts: () => facts,
       }),
     );
     const [head, ...others] = drivers as [Driver, ...Driver[]];
     const close = async (): Promise<void> => {
-      await Promise.all([head.close(), listener.close()]);
+      await Promise.all([head.close(), own.close()]);
     };
-    return { drivers: [{ ...head, close }, ...others], clock: watched, publish: (topics) => listener.publish(topics) };
+    return { drivers: [{ ...head, close }, ...others], clock: watched, publish: (topics) => own.publish(topics) };
   } catch (error) {
-    await Promise.all([first.close(), listening.close()]);
+    await Promise.all([first.close(), listener?.close() ?? listening.close()]);
     const reason = translate(error);
     const name = nameOf(url);
     throw reason.message.startsWith(name) ? reason : new StoreError(reason.code, `${name}: ${reason.message}`, { details: reason.details, cause: error });
@@ -89,12 +94,12 @@ const readingMs = 1_000;
 /** A round trip that is worth a new reading. */
 const preciseMs = 5;
 
-/** A test's clock moves it; otherwise it is the server's own. `watched` tells how far that is from this process's clock. */
+/** A test's clock moves it; otherwise it is the server's own. `watched` is the same clock, for whoever looks for jumps of it. */
 function createServerClock(clock: Clock): { server: ServerClock; watched: Clock } {
   let serverMs = 0;
   let readAtMs = Number.NEGATIVE_INFINITY;
-  let aheadMs = 0;
   const movedMs = () => (clock === systemClock ? 0 : clock.now() - Date.now());
+  const nowMs = () => serverMs + performance.now() - readAtMs + movedMs();
   return {
     server: {
       get due() {
@@ -107,14 +112,13 @@ function createServerClock(clock: Clock): { server: ServerClock; watched: Clock 
         serverMs = ms;
         // Somewhere on the way: in the middle the error is at most half of the round trip.
         readAtMs = (askedAtMs + answeredAtMs) / 2;
-        aheadMs = ms - Date.now();
       },
       get stale() {
         return performance.now() - readAtMs > readingMs;
       },
-      now: () => new Date(Math.floor(serverMs + performance.now() - readAtMs + movedMs())),
+      now: () => new Date(Math.floor(nowMs())),
     },
-    watched: { now: () => clock.now() + aheadMs, elapsed: () => clock.elapsed() },
+    watched: { now: nowMs, elapsed: () => clock.elapsed() },
   };
 }
 

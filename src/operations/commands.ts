@@ -6,7 +6,7 @@ import { Fence, filledText, Id, LeaseTtl, paging, Reason, Version, WaitMs } from
 import type { SessionRow } from "../model/sessions.ts";
 import { releaseKinds } from "../model/worktrees.ts";
 import { after, type Context, fail, Later, operation } from "../operation.ts";
-import { all, change, every, first, forUpdate, type Statement, skipLocked, sql, step } from "../sql.ts";
+import { all, change, every, first, forUpdate, type Statement, skipLocked, skipLockedSessions, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";
 import { lockRunner } from "./runners.ts";
 import { commandTopic, lockOpenSession, logTopic, readyTopic, saveSession, sessionTopic, settleSession } from "./sessionState.ts";
@@ -116,7 +116,7 @@ const nextSession = step(function* (runnerId: string, sessionId: string | undefi
     SELECT sessions.* FROM worktrees JOIN sessions ON sessions.worktree_id = worktrees.id AND sessions.worktree_fence = worktrees.fence
     WHERE worktrees.lease_runner_id = ${runnerId} AND worktrees.lease_expires_at > ${now} AND sessions.ready_at IS NOT NULL
       AND sessions.state IN ('pending', 'running', 'cancelling') AND ${only}
-    ORDER BY sessions.ready_priority DESC, sessions.ready_at, sessions.id LIMIT 1 ${skipLocked}`);
+    ORDER BY sessions.ready_priority DESC, sessions.ready_at, sessions.id LIMIT 1 ${skipLockedSessions}`);
   if (free === undefined || bound === undefined) return free ?? bound;
   const byPriority = bound.ready_priority - free.ready_priority;
   return byPriority > 0 || (byPriority === 0 && bound.ready_at <= free.ready_at) ? bound : free;

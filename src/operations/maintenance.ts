@@ -4,7 +4,7 @@ import type { CommandRow, CommandState } from "../model/commands.ts";
 import { Health, type HealthChecks } from "../model/health.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import { after, type Context, type Lane, operation } from "../operation.ts";
-import { all, change, first, skipLocked, sql, step } from "../sql.ts";
+import { all, change, changeEach, first, skipLocked, sql, step } from "../sql.ts";
 import { expireArtifacts } from "./artifacts.ts";
 import { endCommand, sealLog } from "./commands.ts";
 import { expireKeys } from "./idempotency.ts";
@@ -125,18 +125,19 @@ export const extendLeases = operation({
   errors: [],
   *run({ aliveAt }, { now, limits }) {
     const until = after(now, limits.clockGraceMs);
-    const extended =
-      (yield* change(
-        sql`UPDATE worktrees SET lease_expires_at = ${until} WHERE lease_expires_at IS NOT NULL AND lease_expires_at > ${aliveAt} AND lease_expires_at < ${until}`,
-      )) +
-      (yield* change(
-        sql`UPDATE commands SET lease_expires_at = ${until} WHERE lease_expires_at IS NOT NULL AND lease_expires_at > ${aliveAt} AND lease_expires_at < ${until}`,
-      )) +
-      (yield* change(sql`
+    // In the order in which everybody locks: runners, sessions, commands, worktrees.
+    const extended = yield* changeEach([
+      sql`UPDATE runners SET expires_at = ${until} WHERE state IN ('online', 'draining') AND state <> 'gone' AND expires_at > ${aliveAt} AND expires_at < ${until}`,
+      sql`
         UPDATE sessions SET expires_at = ${until}
-        WHERE expires_at IS NOT NULL AND state IN ('pending', 'running') AND expires_at > ${aliveAt} AND expires_at < ${until}`)) +
-      (yield* change(sql`
-        UPDATE runners SET expires_at = ${until} WHERE state IN ('online', 'draining') AND state <> 'gone' AND expires_at > ${aliveAt} AND expires_at < ${until}`));
+        WHERE expires_at IS NOT NULL AND state IN ('pending', 'running') AND expires_at > ${aliveAt} AND expires_at < ${until}`,
+      sql`
+        UPDATE commands SET lease_expires_at = ${until}
+        WHERE lease_expires_at IS NOT NULL AND lease_expires_at > ${aliveAt} AND lease_expires_at < ${until}`,
+      sql`
+        UPDATE worktrees SET lease_expires_at = ${until}
+        WHERE lease_expires_at IS NOT NULL AND lease_expires_at > ${aliveAt} AND lease_expires_at < ${until}`,
+    ]);
     return { extended };
   },
 });

@@ -80,7 +80,7 @@ export const heartbeat = operation({
     if (beaten === 0) yield* lockRunner(runnerId);
     const lostCommands: { kind: "command"; id: string; fence: number }[] = [];
     const cancel: string[] = [];
-    for (const { id, fence } of commands) {
+    for (const { id, fence } of inOrder(commands)) {
       const renewed = yield* first<{ state: string }>(sql`
         UPDATE commands SET lease_expires_at = ${expires_at}
         WHERE id = ${id} AND fence = ${fence} AND runner_id = ${runnerId} AND lease_expires_at > ${now} RETURNING state`);
@@ -88,7 +88,7 @@ export const heartbeat = operation({
       else if (renewed.state === "cancelling") cancel.push(id);
     }
     const lost: { kind: "worktree" | "command"; id: string; fence: number }[] = [];
-    for (const { id, fence } of worktrees) {
+    for (const { id, fence } of inOrder(worktrees)) {
       const renewed = yield* change(sql`
         UPDATE worktrees SET lease_expires_at = ${expires_at}
         WHERE id = ${id} AND fence = ${fence} AND lease_runner_id = ${runnerId} AND lease_expires_at > ${now}`);
@@ -97,6 +97,11 @@ export const heartbeat = operation({
     return { expiresAt: expires_at.getTime(), lost: [...lost, ...lostCommands], cancel };
   },
 });
+
+/** Rows of one kind are locked in the order of their ids, so that two who want several do not wait for each other in a circle. */
+function inOrder<Held extends { readonly id: string }>(held: readonly Held[]): readonly Held[] {
+  return held.toSorted((left, right) => (left.id < right.id ? -1 : 1));
+}
 
 /**
  * The runner finishes what it has and is given no more commands; it may still lease a tree for what it runs. Repeated, it changes nothing.

@@ -81,7 +81,8 @@ export const endSession = step(function* (session: SessionRow, asked: SessionSta
     WHERE session_id = ${session.id} AND state = 'queued' RETURNING id, version`);
   const stopping = yield* all<Pick<CommandRow, "id" | "version">>(sql`
     UPDATE commands SET state = 'cancelling', cancel_requested_at = ${now}, version = version + 1, updated_at = ${now}
-    WHERE session_id = ${session.id} AND lease_expires_at IS NOT NULL AND state = 'running' RETURNING id, version`);
+    WHERE id IN (SELECT id FROM commands WHERE session_id = ${session.id} AND lease_expires_at IS NOT NULL AND state = 'running' ORDER BY id ${forUpdate})
+    RETURNING id, version`);
   for (const { id, version } of cancelled) {
     changed({ entity: "command", id, op: "cancel", version, sessionId: session.id });
     wake(commandTopic(id));

@@ -82,8 +82,8 @@ test("while no thread can open the file it is tried again and said; when one can
   });
   await thread.terminate();
   await assert.rejects(store.repositories.list({}, { timeoutMs: 500 }), { code: "deadline_exceeded", outcome: "not_run" });
-  assert.ok(events.some((event) => event.type === "fault" && /could not be replaced: .*not a SQLite database/.test(event.message)));
-  assert.equal(store.liveness().state, "dead");
+  await until(async () => events.some((event) => event.type === "fault" && /could not be replaced: .*not a SQLite database/.test(event.message)));
+  await until(async () => store.liveness().state === "dead");
   assert.equal(await livez(store), 503);
   const waiting = store.repositories.list({}, { timeoutMs: 60_000 });
   renameSync(`${path}.aside`, path);
@@ -92,6 +92,27 @@ test("while no thread can open the file it is tried again and said; when one can
     ["a"],
   );
   await store.close();
+});
+
+test("a store whose file no thread can open closes at once, and a thread that dies again and again is dead in the end", async (t) => {
+  const { path, store, threads, events } = await opened(t, { replaceMs: 200 });
+  for (let death = 0; death < 4; death++) {
+    const thread = threads.at(-1) as Worker;
+    const gone = once(thread, "exit");
+    await thread.terminate();
+    await gone;
+    if (death < 3) await store.repositories.list();
+  }
+  await until(async () => store.liveness().state === "dead" || store.liveness().state === "beating");
+  const died = events.filter(({ type }) => type === "thread_died").length;
+  assert.equal(died, 4);
+  writeFileSync(path, "no database at all, and long enough to be read as a header of one: ".repeat(20));
+  const thread = threads.at(-1) as Worker;
+  await thread.terminate();
+  await until(async () => events.some(({ type }) => type === "fault") || store.liveness().state === "dead");
+  const startedAtMs = performance.now();
+  await store.close();
+  assert.ok(performance.now() - startedAtMs < 1_500);
 });
 
 test("a store that is closed while its thread is being replaced closes", async (t) => {

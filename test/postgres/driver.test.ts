@@ -21,7 +21,7 @@ async function rig(t: TestContext, count = 1): Promise<{ url: string; drivers: D
       epoch: 1,
       groupLockMs: 100,
       clock,
-      dataVersion: () => 0,
+      lockMs: 5_000,
     }),
   );
   t.after(async () => {

@@ -71,6 +71,26 @@ test("COMMIT does not reach the server: the transaction runs again, once", async
   assert.deepEqual([row.version, await countOf(url, "repositories"), await countOf(url, "changes")], [1, 1, 1]);
 });
 
+test("a network that swallows everything: the connection is given up, calls go on when there is a way again, and closing does not wait for ever", async (t) => {
+  const url = await database(t);
+  const proxy = await startProxy(t, url);
+  const limits = { reapEveryMs: 0, connections: 1, statementMs: 200, connectMs: 300, closeMs: 1_000, busyGiveUpMs: 60_000 };
+  const store = await openStore({ url: proxy.url, limits });
+  await store.repositories.upsert({ name: "a" });
+  proxy.rule = () => "swallow";
+  const waiting = store.repositories.upsert({ name: "b" });
+  while (proxy.connections < 4) await new Promise(setImmediate);
+  proxy.rule = () => "pass";
+  assert.equal((await waiting).version, 1);
+  assert.equal(await countOf(url, "repositories"), 2);
+  proxy.rule = () => "swallow";
+  const lost = assert.rejects(store.repositories.upsert({ name: "c" }));
+  const startedAtMs = performance.now();
+  await store.close();
+  assert.ok(performance.now() - startedAtMs < 8_000);
+  await lost;
+});
+
 test("backends are killed again and again under load: every call succeeds, and each of them once", async (t) => {
   const url = await database(t);
   const store = await opened(t, { url });

@@ -9,8 +9,8 @@ export interface Message {
   readonly body: Buffer;
 }
 
-/** What to do with a message: pass it on, pass something else on, or cut the connection instead. */
-export type Rule = (message: Message) => Buffer | "pass" | "cut";
+/** What to do with a message: pass it on, pass something else on, swallow it, or cut the connection instead. */
+export type Rule = (message: Message) => Buffer | "pass" | "swallow" | "cut";
 
 export interface TcpProxy {
   /** The server's URL, through the proxy. */
@@ -19,6 +19,8 @@ export interface TcpProxy {
   rule: Rule;
   /** Whether new connections are taken. */
   open: boolean;
+  /** How many were taken so far. */
+  connections: number;
   cutAll(): void;
 }
 
@@ -27,6 +29,7 @@ export async function startProxy(t: TestContext, serverUrl: string): Promise<Tcp
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
     if (!proxy.open) return void client.destroy();
+    proxy.connections++;
     const upstream = connect(Number(target.port), target.hostname);
     const cut = (): void => {
       client.destroy();
@@ -51,6 +54,7 @@ export async function startProxy(t: TestContext, serverUrl: string): Promise<Tcp
     url: url.href,
     rule: () => "pass",
     open: true,
+    connections: 0,
     cutAll() {
       for (const socket of sockets) socket.destroy();
     },
@@ -77,6 +81,7 @@ function relay(source: Socket, sink: Socket, from: Message["from"], proxy: TcpPr
       first = false;
       rest = rest.subarray(end);
       if (verdict === "cut") return cut();
+      if (verdict === "swallow") continue;
       sink.write(verdict === "pass" ? frame : Buffer.concat([frame.subarray(0, head + 4), verdict]));
     }
   });
