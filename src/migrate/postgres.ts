@@ -1,4 +1,5 @@
 // Migrating PostgreSQL: one transaction, under the advisory lock that opening a store takes too, with everybody else's writes kept out.
+import { randomBytes } from "node:crypto";
 import type pg from "pg";
 import { dumpAdvice } from "../backup/advice.ts";
 import { lockClass, migrationLock } from "../drivers/postgres.ts";
@@ -111,7 +112,8 @@ class PostgresEngine implements Engine {
         await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
         await client.query(unhurried);
         const { rows } = await client.query<{ source: string }>("SELECT quote_ident(current_schema()) AS source");
-        const name = `debug_server_db_scratch_${process.pid}`;
+        // Processes of different containers may have one number, and would wait for each other.
+        const name = `debug_server_db_scratch_${process.pid}_${randomBytes(4).toString("hex")}`;
         await client.query(`CREATE SCHEMA ${name}; SET LOCAL search_path TO ${name}`);
         await fill(client, rows[0]?.source as string);
         return this.#scratchEngine(client, connection);

@@ -237,6 +237,15 @@ describe("PostgreSQL", () => {
     assert.equal((await using(at, check)).length, 0);
   });
 
+  it("two trials of one process number do not wait for each other", async (t) => {
+    const at = await server(t);
+    await using(at, async ({ engine }) => {
+      const first = await engine.empty();
+      const second = await engine.empty();
+      await Promise.all([first.close(), second.close()]);
+    });
+  });
+
   it("the way back that is printed leads back", async (t) => {
     const at = { ...(await server(t, [])), migrations: migrationsFolder };
     const version = Number((await ask<{ server_version_num: string }>(at.url, "SHOW server_version_num"))[0]?.server_version_num.slice(0, -4));
