@@ -105,14 +105,14 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
 
 async function openServer(options: Omit<PostgresOptions, "onTouched">, onEvent: (event: StoreEvent) => void): Promise<OwnedStore> {
   // Loaded when it is asked for: most stores are files.
-  const [{ openPostgres }, { nameOf }] = await Promise.all([import("./drivers/postgresOpen.ts"), import("./drivers/postgresConnection.ts")]);
+  const { openPostgres } = await import("./drivers/postgresOpen.ts");
   // While there is no server yet, nobody waits for anything.
   let server: Server | undefined;
   const { drivers, clock, publish } = await openPostgres({ ...options, onTouched: (topics) => server?.touch(topics) });
   server = createServer({ drivers, clock, limits: options.limits, shared: false, onCommit: publish, onEvent });
   onEvent({ type: "opened", epoch: (drivers[0] as Driver).epoch });
   return localStore(server, options.limits, async () => {
-    throw notHere(nameOf(options.url), "dump");
+    throw notHere(options.url, "dump");
   });
 }
 

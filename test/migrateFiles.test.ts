@@ -1,9 +1,12 @@
 // Migration files: parsed strictly, ordered by revision, and down undoes up.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { it } from "node:test";
 import Database from "better-sqlite3";
-import { parseMigration, readMigrations } from "../src/migrate/files.ts";
+import { createMigration, dialects, parseMigration, readMigrations } from "../src/migrate/files.ts";
 
 const good = "-- what for\n-- up\nCREATE TABLE a (x);\n-- down\nDROP TABLE a;\n";
 
@@ -38,6 +41,14 @@ for (const [what, file, content] of [
     );
   });
 }
+
+it("a new file is read back, whatever its message", (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "migrations-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  for (const message of ["up", "down", " -- up ", "a\n-- up\n-- down"]) createMigration(message, folder);
+  for (const dialect of dialects) assert.deepEqual(new Set(readMigrations(dialect, folder).map(({ up, down }) => up + down)), new Set([""]));
+  assert.equal(readFileSync(join(folder, "0001_up.sqlite.sql"), "utf8"), "-- 0001: up\n-- up\n\n-- down\n");
+});
 
 it("the package's migrations have distinct revisions in order", () => {
   const revisions = readMigrations("sqlite").map(({ revision }) => revision);

@@ -21,7 +21,7 @@ export interface BackUpOptions {
  *
  * Input    path: of the source; reason: goes into the manifest. Whoever holds the write lock meanwhile gets a copy of what the lock protects
  * Fails    storage_full | corrupt | incompatible | conflict when there is such a file | aborted
- * Effect   two files, mode 0600, in a folder of mode 0700: the copy, and its manifest with a SHA-256
+ * Effect   two files, mode 0600, in a folder that is made with mode 0700 unless it is there: the copy, and its manifest with a SHA-256
  * Cost     reads the file twice and writes it once; blocks the thread
  * Source   https://www.sqlite.org/lang_vacuum.html#vacuuminto
  */

@@ -77,10 +77,7 @@ export function addBackup(program: Command): void {
 
 async function sqlitePath({ url }: StoreFlags, what: "dump" | "list" | "restore"): Promise<string> {
   const place = placeOf(url);
-  if (place.engine === "postgres") {
-    const { nameOf } = await import("../drivers/postgresConnection.ts");
-    throw notHere(nameOf(place.url), what);
-  }
+  if (place.engine === "postgres") throw notHere(place.url, what);
   if (place.path === ":memory:") throw new CliError("usage", "url: a database in memory has no backups: name a file, such as sqlite:metadata.db");
   return resolve(place.path);
 }

@@ -8,7 +8,8 @@ import { targetOf } from "../migrate/target.ts";
 import { plan, verify } from "../migrate/trial.ts";
 import { exitCodeHelp, exitCodes } from "./exit.ts";
 import { listenForInterrupt } from "./interrupt.ts";
-import { reportCheck, reportCurrent, reportHistory, reportMoved, reportPlan, reportStamp, reportVerify } from "./migrate/report.ts";
+import { type Report, reportCheck, reportCurrent, reportHistory, reportMoved, reportPlan, reportStamp, reportVerify } from "./migrate/report.ts";
+import { formatTable, harmless } from "./table.ts";
 import { urlOption } from "./url.ts";
 import { wholeNumber } from "./wholeNumber.ts";
 
@@ -123,11 +124,11 @@ async function run(
   work: (migrator: Migrator) => Promise<void>,
 ): Promise<void> {
   const migrations = readMigrations(dialectOf(flags.url), flags.migrations);
-  // Before a file is made for it.
-  if (target !== undefined) targetOf(target, migrations, 0);
+  // Before a file is made for it. Where a number of steps leads is known only to the database.
+  if (target !== undefined && !/^[+-]\d/.test(target)) targetOf(target, migrations, 0);
   const interrupt = listenForInterrupt();
   try {
-    const engine = await openEngine(flags.url, { create, lockTimeoutMs: flags.lockTimeoutMs, signal: interrupt.signal, onWait });
+    const engine = await openEngine(flags.url, { create, lockTimeoutMs: flags.lockTimeoutMs, signal: interrupt.signal, onWait, onBackupAdvice });
     try {
       await work({ engine, migrations, now: () => Date.now() });
     } finally {
@@ -142,8 +143,13 @@ function onWait(): void {
   process.stderr.write("debug-server-db: waiting for another process that writes\n");
 }
 
-function print<Result>({ json }: Pick<StoreFlags, "json">, result: Result, report: (result: Result, stream: NodeJS.WriteStream) => string): void {
-  process.stdout.write(json ? `${JSON.stringify(result)}\n` : report(result, process.stdout));
+function onBackupAdvice(advice: string): void {
+  process.stderr.write(`debug-server-db: ${harmless(advice)}\n`);
+}
+
+function print<Result>({ json }: Pick<StoreFlags, "json">, result: Result, report: (result: Result) => Report): void {
+  const format = (part: Report[number]) => (typeof part === "string" ? harmless(part) : formatTable(part, process.stdout));
+  process.stdout.write(json ? `${JSON.stringify(result)}\n` : report(result).map(format).join(""));
 }
 
 const examples = `

@@ -19,19 +19,20 @@ interface Settings {
   readonly limits: Pick<Limits, "busyGiveUpMs">;
 }
 
-/** The file is made by us and not by SQLite, so that nobody else can read it and no link is followed. */
-export function prepareFile(path: string, create: boolean): void {
+/** The file is made by us and not by SQLite, so that nobody else can read it and no link is followed. Gives whether it was made. */
+export function prepareFile(path: string, create: boolean): boolean {
   try {
     if (create) makeFolder(dirname(path));
     const found = lstatSync(path, { throwIfNoEntry: false });
-    if (found?.isFile()) return;
+    if (found?.isFile()) return false;
     if (found !== undefined) throw new StoreError("incompatible", `${path} is not a regular file: name a file, not a link or folder`);
     if (!create) throw new StoreError("incompatible", `${path} does not exist: run debug-server-db migrate upgrade head, or open it with migrate "create"`);
     const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
     closeSync(openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
+    return true;
   } catch (error) {
     // Another process made it in the same moment.
-    if ((error as NodeJS.ErrnoException).code === "EEXIST" && lstatSync(path).isFile()) return;
+    if ((error as NodeJS.ErrnoException).code === "EEXIST" && lstatSync(path).isFile()) return false;
     throw error instanceof StoreError ? error : fileError(error as NodeJS.ErrnoException, path);
   }
 }

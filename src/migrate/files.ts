@@ -101,7 +101,8 @@ export function createMigration(message: string, folder: string = migrationsFold
   try {
     for (const dialect of dialects) {
       const path = join(folder, `${revision}_${name}.${dialect}.sql`);
-      writeFileSync(path, `-- ${comment}\n-- up\n\n-- down\n`, { flag: "wx" });
+      // The number keeps a message such as "up" from being a mark.
+      writeFileSync(path, `-- ${revision}: ${comment}\n-- up\n\n-- down\n`, { flag: "wx" });
       made.push(path);
     }
     return made;

@@ -8,6 +8,8 @@ import { openSqliteEngine } from "./sqlite.ts";
 export interface EngineOptions extends Waiting {
   /** Makes the database when there is none. */
   readonly create: boolean;
+  /** Told before the first migration, when a backup is wanted and cannot be made from here. */
+  readonly onBackupAdvice?: ((advice: string) => void) | undefined;
 }
 
 /** Fails invalid_input (url) | incompatible | busy | corrupt. */

@@ -1,17 +1,19 @@
 // Migrating PostgreSQL: one transaction, under the advisory lock that opening a store takes too, with everybody else's writes kept out.
+import { randomBytes } from "node:crypto";
 import type pg from "pg";
 import { dumpAdvice } from "../backup/advice.ts";
 import { lockClass, migrationLock } from "../drivers/postgres.ts";
 import { nameOf, PostgresConnection, runBody, translate } from "../drivers/postgresConnection.ts";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
-import { type Engine, letSignalIn, type Run, type Waiting, waitFor } from "./engine.ts";
+import { type Engine, letSignalIn, type Run, type Safety, type Waiting, waitFor } from "./engine.ts";
 import type { Migration } from "./files.ts";
 import { postgresCatalog } from "./postgresCatalog.ts";
 import { createSchema, type TableShape } from "./schema.ts";
 
 export interface PostgresEngineOptions extends Waiting {
   readonly url: string;
+  readonly onBackupAdvice?: ((advice: string) => void) | undefined;
 }
 
 /** Fails incompatible or busy, with a sentence that says what to do. */
@@ -37,8 +39,8 @@ class PostgresEngine implements Engine {
   constructor(options: PostgresEngineOptions, connection: PostgresConnection) {
     this.#options = options;
     this.#connection = connection;
-    const { dump, restore } = dumpAdvice(nameOf(options.url));
-    this.backupAdvice = `Backups of PostgreSQL are made with its own tools, before a migration: ${dump}; to go back: ${restore}`;
+    const { dump, restore } = dumpAdvice(options.url);
+    this.backupAdvice = `Backups of PostgreSQL are made with its own tools, before a migration: ${dump}; to go back, into a new database: ${restore}`;
   }
 
   async transact<Result>(work: Parameters<Engine["transact"]>[0]): Promise<Result> {
@@ -47,7 +49,7 @@ class PostgresEngine implements Engine {
       try {
         await this.#lock(client);
         const run = runIn(client, this.#options);
-        const result = (await work({ run, backUp: async () => ({ made: false, advice: this.backupAdvice }) })) as Result;
+        const result = (await work({ run, backUp: async () => this.#advise() })) as Result;
         await commit(client);
         return result;
       } catch (error) {
@@ -83,6 +85,11 @@ class PostgresEngine implements Engine {
     await this.#connection.close();
   }
 
+  #advise(): Safety {
+    this.#options.onBackupAdvice?.(this.backupAdvice);
+    return { made: false, advice: this.backupAdvice };
+  }
+
   /** Writers are kept out, as they are on SQLite; readers are not. */
   async #lock(client: pg.Client): Promise<void> {
     await client.query(unhurried);
@@ -105,7 +112,8 @@ class PostgresEngine implements Engine {
         await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
         await client.query(unhurried);
         const { rows } = await client.query<{ source: string }>("SELECT quote_ident(current_schema()) AS source");
-        const name = `debug_server_db_scratch_${process.pid}`;
+        // Processes of different containers may have one number, and would wait for each other.
+        const name = `debug_server_db_scratch_${process.pid}_${randomBytes(4).toString("hex")}`;
         await client.query(`CREATE SCHEMA ${name}; SET LOCAL search_path TO ${name}`);
         await fill(client, rows[0]?.source as string);
         return this.#scratchEngine(client, connection);

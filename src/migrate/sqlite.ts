@@ -3,10 +3,11 @@ import { accessSync, constants, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import type Database from "better-sqlite3";
+import { quote } from "../backup/advice.ts";
 import type { Backup } from "../backup/manifest.ts";
 import { backUpSqlite, copySqlite, removeBackup } from "../backup/sqlite.ts";
 import { translate } from "../drivers/sqlite.ts";
-import { checkOurs, configure, connect, identityOf, named, prepareFile, runBody } from "../drivers/sqliteConnection.ts";
+import { checkOurs, configure, connect, identityOf, named, pragma, prepareFile, runBody } from "../drivers/sqliteConnection.ts";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
 import { type Engine, type EngineTransaction, letSignalIn, type Run, type Safety, type Waiting, waitFor } from "./engine.ts";
@@ -21,7 +22,7 @@ export interface SqliteEngineOptions extends Waiting {
 /** Fails incompatible, busy or corrupt, with a sentence that says what to do. Changes nothing before the first transaction. */
 export function openSqliteEngine(options: SqliteEngineOptions): Engine {
   const path = resolve(options.path);
-  prepareFile(path, options.create);
+  const made = prepareFile(path, options.create);
   const identity = identityOf(path);
   const db = connect(path, defaultLimits.busyMs);
   try {
@@ -30,7 +31,27 @@ export function openSqliteEngine(options: SqliteEngineOptions): Engine {
     db.close();
     throw named(translate(error), path);
   }
-  return createEngine(db, path, options, identity);
+  const engine = createEngine(db, path, options, identity);
+  return {
+    ...engine,
+    async close() {
+      if (made) removeUnlessUsed(db, path);
+      await engine.close();
+    },
+  };
+}
+
+/** A file that was made for nothing goes again, while it is locked: who opened it meanwhile sees that it is gone; whoever is further keeps it. */
+function removeUnlessUsed(db: Database.Database, path: string): void {
+  try {
+    if (db.prepare("SELECT count(*) FROM sqlite_schema").pluck().get() !== 0) return;
+    db.pragma("busy_timeout = 0");
+    db.pragma("journal_mode = DELETE");
+    db.exec("BEGIN EXCLUSIVE");
+    if (pragma(db, "journal_mode") === "delete" && db.prepare("SELECT count(*) FROM sqlite_schema").pluck().get() === 0) rmSync(path);
+  } catch {
+    // Somebody else works with it.
+  }
 }
 
 /** `identity`: of the file that was opened. */
@@ -157,11 +178,6 @@ async function withBackups<Result>(path: string, work: (backUp: EngineTransactio
 function safetyOf(path: string, { path: copy, manifestPath, manifest: { bytes, sha256 } }: Backup): Safety {
   const restore = [`debug-server-db backup restore ${quote(copy)} --url ${quote(`sqlite:${path}`)}`];
   return { made: true, path: copy, manifestPath, bytes, sha256, restore };
-}
-
-/** For a shell. */
-function quote(text: string): string {
-  return /^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function copyToScratch(path: string, waiting: Waiting): Engine {

@@ -132,10 +132,11 @@ suite("backup", { concurrency: 2 }, () => {
     const { folder } = place(t, { init: false });
     const url = "postgres://ops:hunter2@db.example:5433/metadata";
     const expected = {
-      create: "pg_dump --format=custom --file=metadata.dump postgres://db.example:5433/metadata",
+      create: "pg_dump --format=custom --file=metadata.dump postgres://ops@db.example:5433/metadata",
       list: "pg_restore --list metadata.dump",
       verify: "pg_restore --list metadata.dump",
-      restore: "pg_restore --clean --if-exists --single-transaction --dbname=postgres://db.example:5433/metadata metadata.dump",
+      restore:
+        "createdb --maintenance-db=postgres://ops@db.example:5433/metadata metadata_restored && pg_restore --single-transaction --dbname=postgres://ops@db.example:5433/metadata_restored metadata.dump",
     };
     for (const [verb, line] of Object.entries(expected)) {
       const { code, stdout, stderr } = await run(folder, ["backup", verb, ...(verb === "restore" ? ["x.db"] : []), "--url", url]);

@@ -148,7 +148,7 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.deepEqual(JSON.parse(made.stdout), {
       files: ["sqlite", "postgres"].map((dialect) => join(own, `${next}_sessions_know_their_branch.${dialect}.sql`)),
     });
-    assert.equal(readFileSync(JSON.parse(made.stdout).files[0], "utf8"), "-- Sessions: know their branch!\n-- up\n\n-- down\n");
+    assert.equal(readFileSync(JSON.parse(made.stdout).files[0], "utf8"), `-- ${next}: Sessions: know their branch!\n-- up\n\n-- down\n`);
     sentence(await migrate("upgrade", "--migrations", own), 1, /the up part is empty: write it first/);
     sentence(await run(folder, ["migrate", "revision", "-m", "!", "--migrations", own]), 2, /names nothing/);
   });
@@ -176,6 +176,22 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.deepEqual(JSON.parse((await migrate("verify", "--json")).stdout).faults, []);
   });
 
+  test("what a terminal would obey is not printed, whatever the database holds", async (t) => {
+    const store = await filled(t);
+    const evil = "\u001b[2J\u001b]0;title\u0007\u009b31m\u202e\nNothing found";
+    withDatabase(store.path, (db) => {
+      db.exec(`CREATE TABLE "${evil}" (x)`);
+      db.prepare("UPDATE schema_migrations SET name = ?, applied_by = ?").run(evil, evil);
+    });
+    for (const args of [["check"], ["current"], ["history"], ["plan", "-1"], ["verify"], ["stamp", "head"]]) {
+      const { stdout, stderr } = await store.migrate(...args);
+      assert.notEqual(stdout, "", args[0]);
+      assert.doesNotMatch(stdout + stderr, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]|^Nothing found$/m, args[0]);
+    }
+    withDatabase(store.path, (db) => db.prepare("INSERT INTO schema_migrations VALUES ('9999', ?, '', 1, 1, '')").run(evil));
+    assert.doesNotMatch((await store.migrate("check")).stdout, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]|^Nothing found$/m);
+  });
+
   test("help has examples and exit codes", async (t) => {
     const { folder } = place(t);
     for (const name of ["", "upgrade", "downgrade", "current", "history", "pending", "stamp", "check", "plan", "verify", "revision"]) {
@@ -195,6 +211,28 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     }
     sentence(await migrate("stamp", "head"), 1, /does not exist/);
     assert.deepEqual(readdirSync(folder), ["migrations"]);
+  });
+
+  test("an upgrade that did nothing leaves no file that it made", async (t) => {
+    const { migrate, folder, path } = place(t);
+    const broken = join(folder, "broken");
+    cpSync(migrationsFolder, broken, { recursive: true });
+    appendFileSync(
+      join(broken, `${head}_broken.sqlite.sql`.replace(head, String(Number(head) + 1).padStart(4, "0"))),
+      "-- up\nSELECT nowhere;\n-- down\nSELECT 1;\n",
+    );
+    sentence(await migrate("upgrade", "--migrations", broken), 1, /no such column: nowhere; nothing was changed/);
+    assert.deepEqual(readdirSync(join(path, "..")), []);
+    for (const target of ["base", "+0"]) {
+      assert.deepEqual(await migrate("upgrade", target), { code: 0, stdout: "The schema is at base: nothing to do.\n", stderr: "" });
+      assert.deepEqual(readdirSync(join(path, "..")), [], target);
+    }
+    sentence(await migrate("upgrade", "-1"), 2, /-1: there are only 0 migrations on the way down/);
+    assert.deepEqual(readdirSync(join(path, "..")), []);
+    await migrate("upgrade", before);
+    sentence(await migrate("upgrade", "--migrations", broken), 1, /nothing was changed/);
+    sentence(await migrate("upgrade", "-1"), 2, /the schema is at \d{4}, and \d{4} lies the other way: run debug-server-db migrate downgrade \d{4}/);
+    assert.equal(readdirSync(join(path, "..")).includes("store.db"), true);
   });
 
   test("1: a file that is not ours, by what it is or holds, is left as it was", async (t) => {

@@ -8,6 +8,7 @@ import { check, current, listHistory, listPending, stamp } from "../../src/migra
 import { downgrade, upgrade } from "../../src/migrate/move.ts";
 import { plan, verify } from "../../src/migrate/trial.ts";
 import { contentsOf, notes, type Parts, type Place, place, withDatabase, withMigrator, writeMigration } from "./place.ts";
+import { startWriter } from "./writer.ts";
 
 const up = (at: Place, target = "head", backup = false) => withMigrator(at, (migrator) => upgrade(migrator, target, { backup }));
 const down = (at: Place, target: string, options: { backup?: boolean; allowDataLoss?: boolean } = {}) =>
@@ -309,6 +310,19 @@ describe("looks", () => {
       { message: /store\.db: 0003_note_authors\.sqlite\.sql, line 2/ },
     );
     assert.deepEqual(contentsOf(at.path), before);
+  });
+
+  it("a plan and verify work on a copy while others write", async (t) => {
+    const at = place(t);
+    await up(at, "1");
+    withDatabase(at.path, (db) =>
+      db.exec("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) INSERT INTO notes (body) SELECT 'note ' || i FROM n"),
+    );
+    await startWriter(t, at.path);
+    for (let round = 0; round < 3; round++) {
+      assert.deepEqual(steps(await withMigrator(at, (migrator) => plan(migrator, "head"))), ["up 0002", "up 0003"]);
+      assert.deepEqual((await withMigrator(at, verify)).faults, []);
+    }
   });
 
   it("verify finds a down part that does not undo its up part, and a file that is not what was migrated", async (t) => {

@@ -1,10 +1,11 @@
 // The same on a real PostgreSQL server: one transaction under the advisory lock, trials that leave nothing, and the schema of each revision.
 import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import pg from "pg";
-import { openStore } from "../../src/index.ts";
+import { newId, openStore } from "../../src/index.ts";
 import { migrationsFolder, readMigrations } from "../../src/migrate/files.ts";
 import { check, current, stamp } from "../../src/migrate/looks.ts";
 import { downgrade, type Migrator, upgrade } from "../../src/migrate/move.ts";
@@ -87,7 +88,7 @@ describe("PostgreSQL", () => {
     assert.deepEqual(moved.safety?.made, false);
     assert.match(
       moved.safety?.made === false ? moved.safety.advice : "",
-      /pg_dump --format=custom --file=metadata\.dump postgres:\/\/[^@]+\/test_\w+;.*pg_restore/,
+      /pg_dump --format=custom --file=metadata\.dump postgres:\/\/\w+@[^@]+\/test_\w+;.*pg_restore/,
     );
     assert.deepEqual(await ask(at.url, "SELECT length::int FROM notes ORDER BY id"), [{ length: 3 }, { length: 5 }]);
     const before = await contentsOf(at);
@@ -229,11 +230,45 @@ describe("PostgreSQL", () => {
       Array.from({ length: 3 }, () => runCommand(at.folder, ["migrate", "upgrade", "--json", "--url", at.url, "--migrations", at.migrations])),
     );
     assert.deepEqual(
-      ended.map(({ code, stderr }) => [code, stderr]),
-      Array.from({ length: 3 }, () => [0, ""]),
+      ended.map(({ code, stderr }) => [code, /^debug-server-db: Backups of PostgreSQL are made .*\n$/.test(stderr) || stderr]),
+      ended.map(({ stdout }) => [0, JSON.parse(stdout).steps.length === 0 ? "" : true]),
     );
     assert.deepEqual(ended.map(({ stdout }) => JSON.parse(stdout).steps.length).sort(), [0, 0, 2]);
     assert.equal((await using(at, check)).length, 0);
+  });
+
+  it("two trials of one process number do not wait for each other", async (t) => {
+    const at = await server(t);
+    await using(at, async ({ engine }) => {
+      const first = await engine.empty();
+      const second = await engine.empty();
+      await Promise.all([first.close(), second.close()]);
+    });
+  });
+
+  it("the way back that is printed leads back", async (t) => {
+    const at = { ...(await server(t, [])), migrations: migrationsFolder };
+    const version = Number((await ask<{ server_version_num: string }>(at.url, "SHOW server_version_num"))[0]?.server_version_num.slice(0, -4));
+    const tools = Number(/(\d+)[.\d]*/.exec(spawnSync("pg_dump", ["--version"], { encoding: "utf8" }).stdout ?? "")?.[1] ?? 0);
+    if (tools < version) return t.skip(tools === 0 ? "there is no pg_dump" : `pg_dump ${tools} does not dump PostgreSQL ${version}`);
+    await up(at, "1");
+    await ask(
+      at.url,
+      `INSERT INTO repositories (id, name, name_key, default_branch, max_worktrees, created_at, updated_at)
+      VALUES ('${newId()}', 'one', 'one', 'main', 16, now(), now())`,
+    );
+    const before = await contentsOf(at);
+    const { backupAdvice = "" } = await using(at, (migrator) => plan(migrator, "head"));
+    const [, dump = "", restore = ""] = /(pg_dump [^;]*);.*: (createdb .*)$/.exec(backupAdvice) ?? [];
+    const shell = (line: string) => execFileSync("sh", ["-c", line], { cwd: at.folder, env: { ...process.env, PGPASSWORD: new URL(at.url).password } });
+    shell(dump);
+    await up(at);
+    shell(restore);
+    const restored = { ...at, url: `${at.url}_restored` };
+    t.after(() => dropDatabase(restored.url));
+    assert.deepEqual(await contentsOf(restored as Server), before);
+    await up(restored);
+    await (await openStore({ url: restored.url })).close();
   });
 
   it("a server that is not there, and a url that hides its password", async () => {
