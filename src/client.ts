@@ -175,9 +175,8 @@ function outgoing(name: string, operation: AnyOperation, input: unknown, { actor
   try {
     const { sent, kept } = operation.seal(input);
     const wire = operation.encode(sent).map(copyBytes);
-    // Reads need no key, and every step of what works in steps is the same request.
-    const keyed = key !== undefined && operation.access === "write" && operation.again === undefined;
-    const idempotency = keyed ? { key, request: hashRequest(input) } : undefined;
+    // Reads need no key.
+    const idempotency = key !== undefined && operation.access === "write" ? { key, request: hashRequest(input) } : undefined;
     checkCaller({ actor, requestId, idempotency });
     return { name, operation, wire, caller: callerOf(actor, requestId, idempotency), kept };
   } catch (error) {

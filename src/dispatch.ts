@@ -175,7 +175,7 @@ function* runCall(call: Call, alone: boolean, context: RunContext): Body<unknown
   }
   const result = yield* operation.run(input, context);
   if (idempotency !== undefined) {
-    if (result instanceof Later) yield* releaseKey(idempotency);
+    if (result instanceof Later || isStep(operation, input, result)) yield* releaseKey(idempotency);
     else yield* storeReply(idempotency, operation.output.toWire(result));
   }
   if (!(result instanceof Later)) return operation.output.toWire(result);
@@ -219,9 +219,14 @@ function* runWithin(envelope: KeyedEnvelope, index: number, context: RunContext)
   return wire;
 }
 
-/** A read needs no key. What works in steps is made to be repeated, and its steps are all the same request. */
+/** The client makes this call again, as a part of the same request: only the last step's reply is the request's. */
+function isStep({ again, output }: AnyOperation, input: never, result: unknown): boolean {
+  return again !== undefined && again(input, output.fromWire(output.toWire(result))) !== undefined;
+}
+
+/** A read needs no key. */
 function isKeyed({ operation, caller }: Call): boolean {
-  return caller.idempotency !== undefined && operation.access === "write" && operation.again === undefined;
+  return caller.idempotency !== undefined && operation.access === "write";
 }
 
 function outcomeOf(calls: readonly Call[], settled: Settled, onInternal: (error: StoreError) => void): Outcome {

@@ -194,13 +194,20 @@ export function idempotencyConformance(backend: TestedBackend): void {
       await fails(store.logs.append({ ...held, offset: 2, data: bytes("ac") }, { idempotencyKey: key }), "idempotency_mismatch");
     });
 
-    test("reads, and what works in steps, take a key and need none", async ({ store }) => {
-      const { session, repository } = await fixtures(store).session();
+    test("reads take a key and need none; of what works in steps, the last reply is kept", async ({ store }) => {
+      const { repository } = await fixtures(store).repository();
+      const { claim } = await fixtures(store).claim();
+      const sessionId = claim.session.id;
+      const held = { commandId: claim.command.id, fence: claim.fence };
       const idempotencyKey = newId();
       await store.repositories.get({ repositoryId: repository.id }, { idempotencyKey });
-      await store.sessions.get({ sessionId: session.id }, { idempotencyKey });
-      await store.sessions.cancel({ sessionId: session.id });
-      for (const _ of [1, 2]) assert.deepEqual(await store.sessions.delete({ sessionId: session.id }, { idempotencyKey }), { deleted: true });
+      await store.sessions.get({ sessionId }, { idempotencyKey });
+      // More chunks than one step removes.
+      for (let offset = 0; offset < 600; offset++) await store.logs.append({ ...held, offset, data: bytes("x") });
+      await store.commands.finish({ ...held, outcome: "succeeded" });
+      await store.sessions.complete({ sessionId });
+      for (const _ of [1, 2]) assert.deepEqual(await store.sessions.delete({ sessionId }, { idempotencyKey }), { deleted: true });
+      await fails(store.sessions.delete({ sessionId: newId() }, { idempotencyKey }), "idempotency_mismatch");
     });
 
     test("a key that is no text of 1 to 200 characters is invalid_input", async ({ store }) => {
