@@ -164,9 +164,9 @@ test("PostgreSQL: the line of pg_dump to run, without the password", async (t) =
   t.after(() => dropDatabase(url));
   const store = await openStore({ url });
   t.after(() => store.close());
-  const { host, pathname } = new URL(url);
+  const { username, host, pathname } = new URL(url);
   await assert.rejects(store.backup(), {
     code: "incompatible",
-    message: new RegExp(`run pg_dump --format=custom --file=metadata\\.dump postgres://${host}${pathname}$`),
+    message: new RegExp(`run pg_dump --format=custom --file=metadata\\.dump postgres://${username}@${host}${pathname}$`),
   });
 });
