@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { Option } from "commander";
 import { readDebugViews, renderDebugViews } from "./debug/show.ts";
 import { commandGroup, helpAfter, visit } from "./storeCommand.ts";
+import { harmlessJson } from "./table.ts";
 import { urlOption } from "./url.ts";
 import { wholeNumber } from "./wholeNumber.ts";
 
@@ -26,7 +27,7 @@ export function addDebug(program: Command): void {
     .action(async (id: string, { url, json, epoch, events }: ShowFlags) => {
       await visit({ url }, async (store) => {
         const views = await readDebugViews(store, id, { events, stopEpoch: epoch });
-        process.stdout.write(json === true ? `${JSON.stringify(views, undefined, 2)}\n` : renderDebugViews(views, process.stdout));
+        process.stdout.write(json === true ? `${harmlessJson(JSON.stringify(views, undefined, 2))}\n` : renderDebugViews(views, process.stdout));
       });
     });
 }

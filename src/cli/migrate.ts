@@ -9,7 +9,7 @@ import { plan, verify } from "../migrate/trial.ts";
 import { exitCodeHelp, exitCodes } from "./exit.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 import { type Report, reportCheck, reportCurrent, reportHistory, reportMoved, reportPlan, reportStamp, reportVerify } from "./migrate/report.ts";
-import { formatTable, harmless } from "./table.ts";
+import { formatTable, harmless, harmlessJson } from "./table.ts";
 import { urlOption } from "./url.ts";
 import { wholeNumber } from "./wholeNumber.ts";
 
@@ -99,7 +99,7 @@ export function addMigrate(program: Command): void {
     .addHelpText("after", `${revisionExamples}\n${exitCodeHelp}`)
     .action((flags: { message: string; migrations: string; json: boolean }) => {
       const files = createMigration(flags.message, flags.migrations);
-      process.stdout.write(flags.json ? `${JSON.stringify({ files })}\n` : files.map((file) => `${file}\n`).join(""));
+      process.stdout.write(flags.json ? `${harmlessJson(JSON.stringify({ files }))}\n` : files.map((file) => `${file}\n`).join(""));
     });
 }
 
@@ -149,7 +149,7 @@ function onBackupAdvice(advice: string): void {
 
 function print<Result>({ json }: Pick<StoreFlags, "json">, result: Result, report: (result: Result) => Report): void {
   const format = (part: Report[number]) => (typeof part === "string" ? harmless(part) : formatTable(part, process.stdout));
-  process.stdout.write(json ? `${JSON.stringify(result)}\n` : report(result).map(format).join(""));
+  process.stdout.write(json ? `${harmlessJson(JSON.stringify(result))}\n` : report(result).map(format).join(""));
 }
 
 const examples = `

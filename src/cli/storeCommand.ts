@@ -5,7 +5,7 @@ import type { CallOptions } from "../client.ts";
 import { type OwnedStore, openStore, placeOf } from "../store.ts";
 import { CliError, exitCodeHelp } from "./exit.ts";
 import { listenForInterrupt } from "./interrupt.ts";
-import { harmless } from "./table.ts";
+import { harmless, harmlessJson } from "./table.ts";
 import { urlOption } from "./url.ts";
 
 export interface StoreFlags {
@@ -76,9 +76,11 @@ export function say({ quiet }: Pick<StoreFlags, "quiet">, text: string): void {
 
 /** One line of JSON. What superjson restores and JSON has no form for is written as the nearest that it has. */
 export function toJsonLine(value: unknown): string {
-  return `${JSON.stringify(value, (_, part) => {
-    if (typeof part === "bigint") return String(part);
-    if (part instanceof Map) return Object.fromEntries(part);
-    return part instanceof Set ? [...part] : part;
-  })}\n`;
+  return `${harmlessJson(
+    JSON.stringify(value, (_, part) => {
+      if (typeof part === "bigint") return String(part);
+      if (part instanceof Map) return Object.fromEntries(part);
+      return part instanceof Set ? [...part] : part;
+    }),
+  )}\n`;
 }

@@ -61,6 +61,11 @@ export function harmless(text: string): string {
   return stripVTControlCharacters(text).replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\p{Bidi_Control}]+/gu, " ");
 }
 
+/** JSON escapes what steers a terminal by itself, except these; the value stays the same. */
+export function harmlessJson(json: string): string {
+  return json.replace(/[\u007f-\u009f\u2028\u2029\p{Bidi_Control}]/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
 /** As harmless, but with the tabs and colours of a program's output: https://ecma-international.org/publications-and-standards/standards/ecma-48/ */
 export function harmlessLog(text: string): string {
   const parts = text.replaceAll("\r\n", "\n").split(/(\u001b\[[\d;]*m|\t)/);
