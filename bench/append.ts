@@ -94,7 +94,8 @@ export async function runAppend(options: AppendOptions): Promise<AppendResult> {
 export function summarize(tallies: readonly Tally[], seconds: number, cpuUs: number): Round {
   const latenciesMs = Float64Array.from(tallies.flatMap((tally) => Array.from(tally.latenciesMs))).sort();
   const errors: Record<string, number> = {};
-  for (const tally of tallies) for (const [code, count] of Object.entries(tally.errors)) errors[code] = (errors[code] ?? 0) + count;
+  for (const tally of tallies)
+    for (const [code, count] of Object.entries(tally.errors)) errors[code] = (errors[code] ?? 0) + count;
   return {
     callsPerSecond: tallies.reduce((sum, { calls }) => sum + calls, 0) / seconds,
     p50Ms: quantile(latenciesMs, 0.5),
@@ -107,7 +108,12 @@ export function summarize(tallies: readonly Tally[], seconds: number, cpuUs: num
 }
 
 /** Runs a load on every thread, with so many slots of each, and keeps how far the logs have come. */
-export async function onEach(slots: Slot[][], count: number, load: Omit<Load, "slots">, run: (load: Load, thread: number) => Promise<Tally>): Promise<Tally[]> {
+export async function onEach(
+  slots: Slot[][],
+  count: number,
+  load: Omit<Load, "slots">,
+  run: (load: Load, thread: number) => Promise<Tally>,
+): Promise<Tally[]> {
   return Promise.all(
     slots.map(async (own, thread) => {
       const tally = await run({ ...load, slots: own.slice(0, count) }, thread);
@@ -131,14 +137,19 @@ async function stores(folder: string, { threads, inFlight, logs }: AppendOptions
   const path = join(folder, "store.db");
   const { store, slots: all } = await newStore(path, threads * Math.max(...logs));
   const slots = dealt(all, threads);
-  const pool = createRunnerPool(store, { filename: new URL("./runner.ts", import.meta.url), threads, operations: ["logs.append"] });
+  const pool = createRunnerPool(store, {
+    filename: new URL("./runner.ts", import.meta.url),
+    threads,
+    operations: ["logs.append"],
+  });
   const contenders = inFlight.flatMap((count) =>
     [...new Set(logs.map((wanted) => Math.min(wanted, count)))].map(
       (slotCount): Contender => ({
         name: `debug-server-db, ${threads} x ${count}${slotCount === 1 ? "" : ` to ${slotCount} logs`}`,
         inFlight: count,
         logs: slotCount,
-        run: (load) => onEach(slots, slotCount, { ...load, inFlight: Math.floor(count / slotCount) }, (own) => pool.run<Tally>(own)),
+        run: (load) =>
+          onEach(slots, slotCount, { ...load, inFlight: Math.floor(count / slotCount) }, (own) => pool.run<Tally>(own)),
       }),
     ),
   );
@@ -164,7 +175,10 @@ async function connections(folder: string, { threads }: AppendOptions): Promise<
         name,
         inFlight: null,
         logs: 1,
-        run: (load) => onEach(slots, 1, { ...load, inFlight: 1 }, (own, thread) => (started[thread] as (typeof started)[number]).run(own)),
+        run: (load) =>
+          onEach(slots, 1, { ...load, inFlight: 1 }, (own, thread) =>
+            (started[thread] as (typeof started)[number]).run(own),
+          ),
       },
     ],
     async close() {
@@ -180,7 +194,11 @@ async function comlink(folder: string, { threads, size }: AppendOptions): Promis
   const slots = dealt(await newFile(path, threads * count), threads);
   const channels = slots.map(() => new MessageChannel());
   const ports = channels.map(({ port1 }) => port1);
-  const database = await startThread(new URL("./peers/comlinkDatabase.ts", import.meta.url), { path, line: lineOf(size), ports }, ports);
+  const database = await startThread(
+    new URL("./peers/comlinkDatabase.ts", import.meta.url),
+    { path, line: lineOf(size), ports },
+    ports,
+  );
   const entry = new URL("./peers/comlinkCaller.ts", import.meta.url);
   const callers = await Promise.all(channels.map(({ port2 }) => startThread(entry, { port: port2 }, [port2])));
   const name = `Comlink, a commit for each call, ${threads} x ${count}`;
@@ -190,7 +208,10 @@ async function comlink(folder: string, { threads, size }: AppendOptions): Promis
         name,
         inFlight: null,
         logs: count,
-        run: (load) => onEach(slots, count, { ...load, inFlight: 1 }, (own, thread) => (callers[thread] as (typeof callers)[number]).run(own)),
+        run: (load) =>
+          onEach(slots, count, { ...load, inFlight: 1 }, (own, thread) =>
+            (callers[thread] as (typeof callers)[number]).run(own),
+          ),
       },
     ],
     async close() {
@@ -217,7 +238,8 @@ export function renderAppend({ environment: machine, options, contenders, bytes 
   ];
   const rows = contenders.map((contender) => {
     const of = (figure: (round: Round) => number): number[] => contender.rounds.map(figure);
-    const toPeer = (figure: (round: Round) => number): number[] => contender.rounds.map((round, index) => figure(round) / figure(peer.rounds[index] as Round));
+    const toPeer = (figure: (round: Round) => number): number[] =>
+      contender.rounds.map((round, index) => figure(round) / figure(peer.rounds[index] as Round));
     return [
       contender.name,
       spread(of((round) => round.callsPerSecond)),
@@ -249,6 +271,7 @@ function targetOf({ inFlight, logs }: Figures, figure: "throughput" | "worst"): 
 
 export function failures(rounds: readonly Round[]): string {
   const counts = new Map<string, number>();
-  for (const { errors } of rounds) for (const [code, count] of Object.entries(errors)) counts.set(code, (counts.get(code) ?? 0) + count);
+  for (const { errors } of rounds)
+    for (const [code, count] of Object.entries(errors)) counts.set(code, (counts.get(code) ?? 0) + count);
   return counts.size === 0 ? "0" : [...counts].map(([code, count]) => `${count} ${code}`).join(", ");
 }

@@ -9,7 +9,17 @@ import { operations } from "../src/operations/table.ts";
 import { openTestStore } from "../src/testing/index.ts";
 import { keepInFlight, type Load, lineOf, nextSpan, type Slot, type Tally } from "./load.ts";
 import { describe, type Environment, environment, format, median, spread, table } from "./report.ts";
-import { bytesAcknowledged, bytesInFile, bytesInStore, checkBytes, logBytes, newFile, newStore, runCommands, temporaryFolder } from "./setup.ts";
+import {
+  bytesAcknowledged,
+  bytesInFile,
+  bytesInStore,
+  checkBytes,
+  logBytes,
+  newFile,
+  newStore,
+  runCommands,
+  temporaryFolder,
+} from "./setup.ts";
 import { connect, prepareAppend } from "./statements.ts";
 
 export interface LadderOptions {
@@ -107,7 +117,11 @@ function logsOf(calls: number): number {
 }
 
 /** `batch` makes so many calls. */
-async function repeat(seconds: number, calls: number, batch: () => unknown): Promise<{ calls: number; seconds: number }> {
+async function repeat(
+  seconds: number,
+  calls: number,
+  batch: () => unknown,
+): Promise<{ calls: number; seconds: number }> {
   const startedAtMs = performance.now();
   const endAtMs = startedAtMs + seconds * 1_000;
   let done = 0;
@@ -202,9 +216,12 @@ async function dispatcher(path: string, size: number, calls: number): Promise<Ru
   const wires = slots.map(({ commandId, fence }) => append.encode({ commandId, fence, offset: 0, data: lineOf(size) }));
   const caller = { actor: undefined, requestId: undefined, idempotency: undefined };
   const batch = async (): Promise<void> => {
-    const jobs = slots.map(({ offset }, index) => [admit("logs.append", (wires[index] as readonly unknown[]).with(offsetAt, offset), caller)]);
+    const jobs = slots.map(({ offset }, index) => [
+      admit("logs.append", (wires[index] as readonly unknown[]).with(offsetAt, offset), caller),
+    ]);
     const { outcomes } = await run(jobs, budgetMs);
-    for (const { answers } of outcomes) if (answers[0]?.[0] !== true) throw new Error(`the dispatcher answered ${JSON.stringify(answers)}`);
+    for (const { answers } of outcomes)
+      if (answers[0]?.[0] !== true) throw new Error(`the dispatcher answered ${JSON.stringify(answers)}`);
     for (const slot of slots) slot.offset += size;
   };
   return {
@@ -222,7 +239,12 @@ function throughStore(store: Store, slots: readonly Slot[], size: number): Rung[
   const data = lineOf(size);
   return async (seconds) => {
     const tally = await keepInFlight({ slots, inFlight: 1, span: nextSpan(seconds), size }, async (slot) => {
-      const { ackOffset } = await store.logs.append({ commandId: slot.commandId, fence: slot.fence, offset: slot.offset, data });
+      const { ackOffset } = await store.logs.append({
+        commandId: slot.commandId,
+        fence: slot.fence,
+        offset: slot.offset,
+        data,
+      });
       slot.offset = ackOffset;
     });
     return measured(tally);
@@ -263,7 +285,11 @@ async function actor(path: string, size: number, calls: number): Promise<Rung> {
 async function runner(path: string, size: number, calls: number): Promise<Rung> {
   const opened = await newStore(path, calls);
   let slots: readonly Slot[] = opened.slots;
-  const pool = createRunnerPool(opened.store, { filename: new URL("./runner.ts", import.meta.url), threads: 1, operations: ["logs.append"] });
+  const pool = createRunnerPool(opened.store, {
+    filename: new URL("./runner.ts", import.meta.url),
+    threads: 1,
+    operations: ["logs.append"],
+  });
   return {
     async run(seconds) {
       const tally = await pool.run<Tally>({ slots, inFlight: 1, span: nextSpan(seconds), size } satisfies Load);

@@ -61,7 +61,10 @@ export async function waitFor({ startAtMs }: Span): Promise<void> {
 }
 
 /** So many calls in flight for each slot. `append` moves the slot's offset and adds a line to its log, or throws. */
-export async function keepInFlight({ slots, inFlight, span }: Load, append: (slot: Slot) => Promise<void>): Promise<Tally> {
+export async function keepInFlight(
+  { slots, inFlight, span }: Load,
+  append: (slot: Slot) => Promise<void>,
+): Promise<Tally> {
   await waitFor(span);
   const meter = new Meter(span);
   await Promise.all(
@@ -143,6 +146,13 @@ class Meter {
 
   tally(slots: readonly Slot[]): Tally {
     const elapsedMs = performance.now() - this.#startedAtMs;
-    return { calls: this.#calls, elapsedMs, latenciesMs: Float64Array.from(this.#latenciesMs), worstMs: this.#worstMs, errors: this.#errors, slots };
+    return {
+      calls: this.#calls,
+      elapsedMs,
+      latenciesMs: Float64Array.from(this.#latenciesMs),
+      worstMs: this.#worstMs,
+      errors: this.#errors,
+      slots,
+    };
   }
 }

@@ -20,7 +20,8 @@ async function main(args: readonly string[]): Promise<void> {
   const { positionals, values } = parse(args);
   const [name, file, ...rest] = positionals;
   if (values.help === true) return console.log(usage);
-  if (rest.length > 0 || (file !== undefined && name !== "render")) throw new UsageError(`bench takes one name, not ${positionals.join(" ")}`);
+  if (rest.length > 0 || (file !== undefined && name !== "render"))
+    throw new UsageError(`bench takes one name, not ${positionals.join(" ")}`);
   if (name === "render") return console.log(render(read(file)));
   const result = await run(name, values);
   console.log(render(result));
@@ -62,7 +63,8 @@ async function run(name: string | undefined, values: ReturnType<typeof parse>["v
   if (name === "append") {
     const threads = whole("threads", values.threads ?? "16", 1, 64);
     if (values.url !== undefined) {
-      if ((values["in-flight"] ?? values.logs) !== undefined) throw new UsageError("append on PostgreSQL takes neither --in-flight nor --logs");
+      if ((values["in-flight"] ?? values.logs) !== undefined)
+        throw new UsageError("append on PostgreSQL takes neither --in-flight nor --logs");
       return runPostgres(values.url, { rounds, size, threads, seconds: duration(values.seconds ?? "2.5") });
     }
     const inFlight = wholes("in-flight", values["in-flight"] ?? "1,16,256", 1, 1_000);

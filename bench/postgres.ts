@@ -53,11 +53,17 @@ export async function runPostgres(url: string, options: PostgresOptions): Promis
   const [aloneOfPeer] = slots.splice(0, 1) as [Slot];
   const dealtSlots = dealt(slots, threads);
   const all = [...own, alone, aloneOfPeer, ...slots];
-  const pool = createRunnerPool(store, { filename: new URL("./runner.ts", import.meta.url), threads, operations: ["logs.append"] });
+  const pool = createRunnerPool(store, {
+    filename: new URL("./runner.ts", import.meta.url),
+    threads,
+    operations: ["logs.append"],
+  });
   const connections = new pg.Pool({ connectionString: url, max: connectionsMax });
   connections.on("error", () => undefined);
   const append = appendOn(connections, lineOf(size));
-  const peer = (held: Slot[]) => async (load: Pick<Load, "span" | "size">) => [await keepInFlight({ ...load, slots: held, inFlight: 1 }, append)];
+  const peer = (held: Slot[]) => async (load: Pick<Load, "span" | "size">) => [
+    await keepInFlight({ ...load, slots: held, inFlight: 1 }, append),
+  ];
   const data = lineOf(size);
   const onThreads = (logs: number) => (load: Pick<Load, "span" | "size">) =>
     onEach(dealtSlots, logs, { ...load, inFlight: perThread / logs }, (load_) => pool.run<Tally>(load_));
@@ -69,16 +75,34 @@ export async function runPostgres(url: string, options: PostgresOptions): Promis
       peer: false,
       run: async (load) => [
         await keepInFlight({ ...load, slots: [alone], inFlight: 1 }, async (slot) => {
-          slot.offset = (await store.logs.append({ commandId: slot.commandId, fence: slot.fence, offset: slot.offset, data })).ackOffset;
+          slot.offset = (
+            await store.logs.append({ commandId: slot.commandId, fence: slot.fence, offset: slot.offset, data })
+          ).ackOffset;
         }),
       ],
     },
-    { name: `a transaction for each call, 256 in flight, ${connectionsMax} connections`, inFlight: 256, peer: true, run: peer(own) },
+    {
+      name: `a transaction for each call, 256 in flight, ${connectionsMax} connections`,
+      inFlight: 256,
+      peer: true,
+      run: peer(own),
+    },
     { name: `debug-server-db, ${threads} x ${perThread}`, inFlight: 256, peer: false, run: onThreads(1) },
-    { name: `debug-server-db, ${threads} x ${perThread} to ${perThread} logs`, inFlight: 256, peer: false, run: onThreads(perThread) },
+    {
+      name: `debug-server-db, ${threads} x ${perThread} to ${perThread} logs`,
+      inFlight: 256,
+      peer: false,
+      run: onThreads(perThread),
+    },
   ];
-  const figures = contenders.map(({ name, inFlight, peer: isPeer }) => ({ name, inFlight, peer: isPeer, rounds: [] as Round[] }));
-  for (const contender of contenders) for (const warmUp of [0, Math.min(1, seconds)]) await contender.run({ span: nextSpan(warmUp), size });
+  const figures = contenders.map(({ name, inFlight, peer: isPeer }) => ({
+    name,
+    inFlight,
+    peer: isPeer,
+    rounds: [] as Round[],
+  }));
+  for (const contender of contenders)
+    for (const warmUp of [0, Math.min(1, seconds)]) await contender.run({ span: nextSpan(warmUp), size });
   for (let round = 0; round < rounds; round++) {
     for (const [index, contender] of contenders.entries()) {
       const cpu = process.cpuUsage();
@@ -94,7 +118,14 @@ export async function runPostgres(url: string, options: PostgresOptions): Promis
   await pool.close();
   await store.close();
   await connections.end();
-  return { bench: "postgres", environment: environment(), server: rows[0]?.server_version ?? "unknown", options, contenders: figures, bytes };
+  return {
+    bench: "postgres",
+    environment: environment(),
+    server: rows[0]?.server_version ?? "unknown",
+    options,
+    contenders: figures,
+    bytes,
+  };
 }
 
 function numbered(text: string): string {
@@ -110,12 +141,25 @@ function appendOn(connections: pg.Pool, line: Uint8Array): (slot: Slot) => Promi
     const client = await connections.connect();
     try {
       await client.query("BEGIN");
-      const { rows } = await client.query({ name: "find", text: `${texts.find} FOR UPDATE`, values: [slot.commandId, slot.fence] });
+      const { rows } = await client.query({
+        name: "find",
+        text: `${texts.find} FOR UPDATE`,
+        values: [slot.commandId, slot.fence],
+      });
       const [attempt] = rows;
-      if (attempt?.log_state !== "open" || Number(attempt.next_offset) !== slot.offset) throw new Error("the append was refused");
+      if (attempt?.log_state !== "open" || Number(attempt.next_offset) !== slot.offset)
+        throw new Error("the append was refused");
       const line_ = Number(attempt.next_line);
-      await client.query({ name: "advance", text: texts.advance, values: [slot.offset + size, line_ + 1, attempt.dropped_bytes, attempt.id] });
-      await client.query({ name: "insert", text: texts.insert, values: [attempt.id, slot.offset, size, line_, 1, "stdout", new Date(), line] });
+      await client.query({
+        name: "advance",
+        text: texts.advance,
+        values: [slot.offset + size, line_ + 1, attempt.dropped_bytes, attempt.id],
+      });
+      await client.query({
+        name: "insert",
+        text: texts.insert,
+        values: [attempt.id, slot.offset, size, line_, 1, "stdout", new Date(), line],
+      });
       await client.query("COMMIT");
       slot.offset += size;
     } catch (error) {
@@ -129,11 +173,22 @@ function appendOn(connections: pg.Pool, line: Uint8Array): (slot: Slot) => Promi
 
 export function renderPostgres({ environment: machine, server, options, contenders, bytes }: PostgresResult): string {
   const { seconds, rounds, size } = options;
-  const heads = ["contender", "calls/s", "p50 ms", "p99 ms", "worst ms", "CPU us a call", "throughput to peer", "p50 to peer", "failed tries"];
+  const heads = [
+    "contender",
+    "calls/s",
+    "p50 ms",
+    "p99 ms",
+    "worst ms",
+    "CPU us a call",
+    "throughput to peer",
+    "p50 to peer",
+    "failed tries",
+  ];
   const rows = contenders.map((contender) => {
     const peer = contenders.find((one) => one.peer && one.inFlight === contender.inFlight) as Figures;
     const of = (figure: (round: Round) => number): number[] => contender.rounds.map(figure);
-    const toPeer = (figure: (round: Round) => number): number[] => contender.rounds.map((round, index) => figure(round) / figure(peer.rounds[index] as Round));
+    const toPeer = (figure: (round: Round) => number): number[] =>
+      contender.rounds.map((round, index) => figure(round) / figure(peer.rounds[index] as Round));
     const { throughput, latency } = targets;
     return [
       contender.name,
@@ -142,8 +197,10 @@ export function renderPostgres({ environment: machine, server, options, contende
       spread(of((round) => round.p99Ms)),
       spread(of((round) => round.worstMs)),
       format(median(of((round) => round.cpuUs))),
-      spread(toPeer((round) => round.callsPerSecond)) + (contender.inFlight === throughput.inFlight && !contender.peer ? `, target ${throughput.times}` : ""),
-      spread(toPeer((round) => round.p50Ms)) + (contender.inFlight === latency.inFlight && !contender.peer ? `, target ${latency.times}` : ""),
+      spread(toPeer((round) => round.callsPerSecond)) +
+        (contender.inFlight === throughput.inFlight && !contender.peer ? `, target ${throughput.times}` : ""),
+      spread(toPeer((round) => round.p50Ms)) +
+        (contender.inFlight === latency.inFlight && !contender.peer ? `, target ${latency.times}` : ""),
       failures(contender.rounds),
     ];
   });

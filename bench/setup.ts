@@ -46,8 +46,13 @@ export async function runCommands(store: OwnedStore, count: number): Promise<Slo
   const slots: Slot[] = [];
   while (slots.length < count) {
     const length = Math.min(commandsPerSession, count - slots.length);
-    const { session: parent } = await session({ maxParallel: length, commands: Array.from({ length }, () => ({ argv: ["true"] })) });
-    const claims = await Promise.all(Array.from({ length }, () => store.commands.claim({ runnerId: runner.id, sessionId: parent.id, ttlMs: leaseMs })));
+    const { session: parent } = await session({
+      maxParallel: length,
+      commands: Array.from({ length }, () => ({ argv: ["true"] })),
+    });
+    const claims = await Promise.all(
+      Array.from({ length }, () => store.commands.claim({ runnerId: runner.id, sessionId: parent.id, ttlMs: leaseMs })),
+    );
     for (const claim of claims) {
       if (claim === undefined) throw new Error("a command that was enqueued could not be claimed");
       slots.push({ commandId: claim.command.id, fence: claim.fence, offset: 0 });
@@ -85,5 +90,6 @@ export function bytesAcknowledged(slots: readonly Slot[]): number {
 
 /** A bench that lost bytes has measured nothing. */
 export function checkBytes(name: string, acknowledged: number, stored: number): void {
-  if (acknowledged !== stored) throw new Error(`${name}: ${acknowledged} bytes were acknowledged and ${stored} are stored`);
+  if (acknowledged !== stored)
+    throw new Error(`${name}: ${acknowledged} bytes were acknowledged and ${stored} are stored`);
 }

@@ -23,7 +23,10 @@ interface Attempt {
 }
 
 /** Appends one line to a log, inside a transaction that the caller has begun. */
-export function prepareAppend(db: Database.Database, line: Uint8Array): (commandId: string, fence: number, offset: number) => void {
+export function prepareAppend(
+  db: Database.Database,
+  line: Uint8Array,
+): (commandId: string, fence: number, offset: number) => void {
   const findStatement = db.prepare<unknown[], Attempt>(findAttempt);
   const advanceStatement = db.prepare<unknown[]>(advance);
   const insertStatement = db.prepare<unknown[]>(insertChunk);
@@ -31,7 +34,8 @@ export function prepareAppend(db: Database.Database, line: Uint8Array): (command
   return (commandId, fence, offset) => {
     const now = Date.now();
     const attempt = findStatement.get([commandId, fence]);
-    if (attempt?.log_state !== "open" || attempt.next_offset !== offset || (attempt.lease_expires_at ?? 0) <= now) throw new Error("the append was refused");
+    if (attempt?.log_state !== "open" || attempt.next_offset !== offset || (attempt.lease_expires_at ?? 0) <= now)
+      throw new Error("the append was refused");
     advanceStatement.run([offset + size, attempt.next_line + 1, attempt.dropped_bytes, attempt.id]);
     insertStatement.run([attempt.id, offset, size, attempt.next_line, 1, "stdout", now, line]);
   };

@@ -9,7 +9,11 @@ export interface LoadThread {
 }
 
 /** Resolves when the thread has begun to listen. */
-export async function startThread(entry: URL, workerData: unknown, transferList: readonly Transferable[] = []): Promise<LoadThread> {
+export async function startThread(
+  entry: URL,
+  workerData: unknown,
+  transferList: readonly Transferable[] = [],
+): Promise<LoadThread> {
   const worker = new Worker(entry, { workerData, transferList: [...transferList] });
   await answer(worker);
   return {

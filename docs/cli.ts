@@ -11,7 +11,10 @@ export function renderCli(): string {
   return [["| command | |", "| --- | --- |", ...table].join("\n"), ...sections].join("\n\n");
 }
 
-function walk(command: Command, parents: readonly string[] = []): readonly { readonly name: string; readonly command: Command }[] {
+function walk(
+  command: Command,
+  parents: readonly string[] = [],
+): readonly { readonly name: string; readonly command: Command }[] {
   const path = [...parents, command.name()];
   return [{ name: path.join(" "), command }, ...command.commands.flatMap((one) => walk(one, path))];
 }

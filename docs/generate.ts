@@ -11,7 +11,9 @@ import { renderOperations } from "./operations.ts";
 const root = new URL("../", import.meta.url);
 
 function errorTable(): string {
-  const rows = Object.entries(errorCodes).map(([code, { means, mend, retryable }]) => `| \`${code}\` | ${means} | ${mend} | ${retryable ? "yes" : ""} |`);
+  const rows = Object.entries(errorCodes).map(
+    ([code, { means, mend, retryable }]) => `| \`${code}\` | ${means} | ${mend} | ${retryable ? "yes" : ""} |`,
+  );
   return ["| code | means | what to do | retryable |", "| --- | --- | --- | --- |", ...rows].join("\n");
 }
 
@@ -25,11 +27,17 @@ const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>
   "docs/cli.md": { cli: renderCli },
   "docs/operations.md": { operations: renderOperations },
   "docs/scaling.md": { postgres: () => renderPostgres(readResult("postgres")) },
-  "docs/benchmarks.md": { append: () => renderAppend(readResult("append")), ladder: () => renderLadder(readResult("ladder")) },
+  "docs/benchmarks.md": {
+    append: () => renderAppend(readResult("append")),
+    ladder: () => renderLadder(readResult("ladder")),
+  },
 };
 
 function fill(text: string, name: string, content: string): string {
-  return text.replace(new RegExp(`(<!-- ${name} -->\n).*?(<!-- /${name} -->)`, "s"), (_, start, end) => `${start}${content}\n${end}`);
+  return text.replace(
+    new RegExp(`(<!-- ${name} -->\n).*?(<!-- /${name} -->)`, "s"),
+    (_, start, end) => `${start}${content}\n${end}`,
+  );
 }
 
 for (const [file, parts] of Object.entries(generated)) {

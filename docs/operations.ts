@@ -36,8 +36,12 @@ interface Docstring {
 function readDocstrings(file: string): ReadonlyMap<string, Docstring> {
   const text = readFileSync(new URL(file, folder), "utf8");
   const renamed = new Map([...text.matchAll(/^export \{ (\w+) as (\w+) \};$/gm)].map(([, from, to]) => [from, to]));
-  const found = [...text.matchAll(/\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\n(?:export )?const (\w+) = (?:sealedOperation|operation)\(/g)];
-  return new Map(found.map(([, comment, name]) => [renamed.get(name) ?? (name as string), parseDocstring(comment as string)]));
+  const found = [
+    ...text.matchAll(/\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\n(?:export )?const (\w+) = (?:sealedOperation|operation)\(/g),
+  ];
+  return new Map(
+    found.map(([, comment, name]) => [renamed.get(name) ?? (name as string), parseDocstring(comment as string)]),
+  );
 }
 
 const heads = ["Input", "Result", "Fails", "Effect", "Cost"];
@@ -70,11 +74,25 @@ type JsonSchema = {
   readonly propertyNames?: JsonSchema;
   readonly additionalProperties?: JsonSchema | boolean;
   readonly default?: unknown;
-} & { readonly [Name in "minLength" | "maxLength" | "minimum" | "maximum" | "exclusiveMinimum" | "minItems" | "maxItems"]?: number };
+} & {
+  readonly [Name in
+    | "minLength"
+    | "maxLength"
+    | "minimum"
+    | "maximum"
+    | "exclusiveMinimum"
+    | "minItems"
+    | "maxItems"]?: number;
+};
 
 function describeInput({ inputSchema }: AnyOperation): string {
-  const { properties = {}, required = [] } = z.toJSONSchema(inputSchema, { io: "input", unrepresentable: "any" }) as JsonSchema;
-  const fields = Object.entries(properties).map(([name, field]) => `| \`${name}\` | ${describe(field)} | ${whenAbsent(field, required.includes(name))} |`);
+  const { properties = {}, required = [] } = z.toJSONSchema(inputSchema, {
+    io: "input",
+    unrepresentable: "any",
+  }) as JsonSchema;
+  const fields = Object.entries(properties).map(
+    ([name, field]) => `| \`${name}\` | ${describe(field)} | ${whenAbsent(field, required.includes(name))} |`,
+  );
   return fields.length === 0 ? "No input." : ["| input | | when absent |", "| --- | --- | --- |", ...fields].join("\n");
 }
 
@@ -88,7 +106,8 @@ function whenAbsent(field: JsonSchema, required: boolean): string {
 function describe(field: JsonSchema): string {
   if (field.description !== undefined) return field.description;
   if (field.anyOf !== undefined) return field.anyOf.map(describe).join(" or ");
-  if (field.enum !== undefined) return field.enum.length === scopes.length ? "scope" : field.enum.map((value) => `\`${value}\``).join(", ");
+  if (field.enum !== undefined)
+    return field.enum.length === scopes.length ? "scope" : field.enum.map((value) => `\`${value}\``).join(", ");
   switch (field.type) {
     case "null":
       return "null";
@@ -116,7 +135,10 @@ function describeObject({ properties = {}, required = [] }: JsonSchema): string 
 
 function range(min: number | undefined, max: number | undefined, unit: string): string {
   const unbounded = max === undefined || max >= Number.MAX_SAFE_INTEGER;
-  if (unbounded) return min === undefined || min <= Number.MIN_SAFE_INTEGER ? "" : `, ${number(min)} or more${unit === "" ? "" : ` ${unit}`}`;
+  if (unbounded)
+    return min === undefined || min <= Number.MIN_SAFE_INTEGER
+      ? ""
+      : `, ${number(min)} or more${unit === "" ? "" : ` ${unit}`}`;
   return min === undefined || min <= Number.MIN_SAFE_INTEGER
     ? `, at most ${number(max)} ${unit}`.trimEnd()
     : `, ${number(min)} .. ${number(max)} ${unit}`.trimEnd();
@@ -136,13 +158,19 @@ function anchor(name: string): string {
 }
 
 function traits({ access, lane, waits, stream, again }: AnyOperation): string {
-  const others = [stream === undefined ? (waits ? "may wait" : undefined) : "stream", again === undefined ? undefined : "in steps"];
+  const others = [
+    stream === undefined ? (waits ? "may wait" : undefined) : "stream",
+    again === undefined ? undefined : "in steps",
+  ];
   return [access, `lane ${lane}`, ...others.filter((one) => one !== undefined)].join(", ");
 }
 
 function section(name: string, file: string, operation: AnyOperation, { summary, parts }: Docstring): string {
   const part = (head: string) => (parts.has(head) ? [`**${head}** ${escaped(parts.get(head) as string)}`] : []);
-  const result = operation.stream === undefined ? operation.output.describe(nameOf) : `page after page of ${operation.output.describe(nameOf)}`;
+  const result =
+    operation.stream === undefined
+      ? operation.output.describe(nameOf)
+      : `page after page of ${operation.output.describe(nameOf)}`;
   const known = rows.get(operation.output);
   return [
     `### ${name}`,
@@ -166,17 +194,27 @@ export function renderOperations(): string {
       // An entity with many operations has several files.
       const file = [...docstrings].find(([name, found]) => name.startsWith(entity) && found.has(verb))?.[0] ?? "";
       const docstring = docstrings.get(file)?.get(verb);
-      if (docstring === undefined || docstring.summary === "") throw new Error(`${entity}.${verb} has no docstring that says what it does`);
+      if (docstring === undefined || docstring.summary === "")
+        throw new Error(`${entity}.${verb} has no docstring that says what it does`);
       return { name: `${entity}.${verb}`, entity, file, operation: operation as AnyOperation, docstring };
     }),
   );
   const table = all.map(
-    ({ name, operation, docstring }) => `| [${name}](#${anchor(name)}) | ${traits(operation)} | ${escaped(docstring.summary.split(/(?<=\.) /)[0] as string)} |`,
+    ({ name, operation, docstring }) =>
+      `| [${name}](#${anchor(name)}) | ${traits(operation)} | ${escaped(docstring.summary.split(/(?<=\.) /)[0] as string)} |`,
   );
   const sections = Object.keys(operations).map((entity) => {
     const own = all.filter((one) => one.entity === entity);
-    return [`## ${entity}`, ...own.map(({ name, file, operation, docstring }) => section(name, file, operation, docstring))].join("\n\n");
+    return [
+      `## ${entity}`,
+      ...own.map(({ name, file, operation, docstring }) => section(name, file, operation, docstring)),
+    ].join("\n\n");
   });
-  const rowParts = [...rows].map(([codec, name]) => `### ${name}\n\n${escaped(codec.describe((other) => (other === codec ? undefined : nameOf(other))))}`);
-  return [["| operation | | |", "| --- | --- | --- |", ...table].join("\n"), ...sections, "## Rows", ...rowParts].join("\n\n");
+  const rowParts = [...rows].map(
+    ([codec, name]) =>
+      `### ${name}\n\n${escaped(codec.describe((other) => (other === codec ? undefined : nameOf(other))))}`,
+  );
+  return [["| operation | | |", "| --- | --- | --- |", ...table].join("\n"), ...sections, "## Rows", ...rowParts].join(
+    "\n\n",
+  );
 }

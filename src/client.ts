@@ -27,7 +27,9 @@ export interface CallOptions {
 }
 
 type Method<Input, Result> =
-  Record<never, never> extends Input ? (input?: Input, options?: CallOptions) => Result : (input: Input, options?: CallOptions) => Result;
+  Record<never, never> extends Input
+    ? (input?: Input, options?: CallOptions) => Result
+    : (input: Input, options?: CallOptions) => Result;
 
 type MethodOf<One> =
   One extends Operation<infer Input, infer Output, infer Item>
@@ -52,7 +54,10 @@ export type ClientOf<Table extends OperationTable> = MethodsOf<Table> & {
    * Resolves to their results in order. A failure names the first call that failed, by `details.index`.
    */
   // biome-ignore lint/suspicious/noExplicitAny: the calls are recorded at run time; a caller names the results, or destructures freely.
-  atomically<Results extends unknown[] = any[]>(record: (tx: RecordersOf<Table>) => void, options?: CallOptions): Promise<Results>;
+  atomically<Results extends unknown[] = any[]>(
+    record: (tx: RecordersOf<Table>) => void,
+    options?: CallOptions,
+  ): Promise<Results>;
 };
 
 export interface Client<Table extends OperationTable> {
@@ -97,13 +102,21 @@ export function createClient<const Table extends OperationTable>(
 }
 
 /** A call that is made after the recorder has returned would be sent by nobody, so it throws. */
-function recordCalls<Table extends OperationTable>(operations: Table, record: (tx: RecordersOf<Table>) => unknown, options: CallOptions): readonly Outgoing[] {
+function recordCalls<Table extends OperationTable>(
+  operations: Table,
+  record: (tx: RecordersOf<Table>) => unknown,
+  options: CallOptions,
+): readonly Outgoing[] {
   const calls: Outgoing[] = [];
   const inputs: unknown[] = [];
   let over = false;
   const tx = mapTable(operations, (name, operation) => (input: unknown = {}, own: CallOptions = {}) => {
-    if (over) throw new StoreError("invalid_input", `${name} was called on a transaction that is over`, { operation: name });
-    if (operation.again !== undefined) throw new StoreError("invalid_input", `${name} works in steps, and cannot be part of atomically`, { operation: name });
+    if (over)
+      throw new StoreError("invalid_input", `${name} was called on a transaction that is over`, { operation: name });
+    if (operation.again !== undefined)
+      throw new StoreError("invalid_input", `${name} works in steps, and cannot be part of atomically`, {
+        operation: name,
+      });
     calls.push(outgoing(name, operation, input, { ...options, idempotencyKey: undefined, ...own }));
     inputs.push(name, input);
   });
@@ -111,17 +124,25 @@ function recordCalls<Table extends OperationTable>(operations: Table, record: (t
     const returned = record(tx as RecordersOf<Table>);
     if (!(returned instanceof Promise)) return keyedTogether(calls, inputs, options);
     returned.catch(() => undefined);
-    throw new StoreError("invalid_input", "atomically: the calls are recorded synchronously, so the function must not be async");
+    throw new StoreError(
+      "invalid_input",
+      "atomically: the calls are recorded synchronously, so the function must not be async",
+    );
   } finally {
     over = true;
   }
 }
 
-function mapTable<Value>(table: OperationTable, make: (name: string, operation: AnyOperation) => Value): Record<string, Record<string, Value>> {
+function mapTable<Value>(
+  table: OperationTable,
+  make: (name: string, operation: AnyOperation) => Value,
+): Record<string, Record<string, Value>> {
   return Object.fromEntries(
     Object.entries(table).map(([entity, verbs]) => [
       entity,
-      Object.fromEntries(Object.entries(verbs).map(([verb, operation]) => [verb, make(`${entity}.${verb}`, operation)])),
+      Object.fromEntries(
+        Object.entries(verbs).map(([verb, operation]) => [verb, make(`${entity}.${verb}`, operation)]),
+      ),
     ]),
   );
 }
@@ -155,13 +176,22 @@ async function callInSteps(calling: Calling, input: unknown, options: CallOption
     } catch (error) {
       if (step === 1 || !(error instanceof StoreError)) throw error;
       const { code, message, details, operation } = error;
-      throw new StoreError(code, message, { outcome: "unknown", details, cause: error, ...(operation === undefined ? {} : { operation }) });
+      throw new StoreError(code, message, {
+        outcome: "unknown",
+        details,
+        cause: error,
+        ...(operation === undefined ? {} : { operation }),
+      });
     }
     leftMs = Math.max(0, overAtMs - performance.now());
   }
 }
 
-async function* stream(calling: Calling, input: unknown, options: CallOptions): AsyncGenerator<unknown, void, undefined> {
+async function* stream(
+  calling: Calling,
+  input: unknown,
+  options: CallOptions,
+): AsyncGenerator<unknown, void, undefined> {
   for (let next: unknown = input; next !== undefined; ) {
     const page = await call(calling, next, options);
     yield* calling.operation.stream?.items(page) ?? [];
@@ -171,33 +201,53 @@ async function* stream(calling: Calling, input: unknown, options: CallOptions): 
 
 type OutgoingOptions = { readonly [Name in keyof CallOptions]?: CallOptions[Name] | undefined };
 
-function outgoing(name: string, operation: AnyOperation, input: unknown, { actor, requestId, idempotencyKey: key }: OutgoingOptions): Outgoing {
+function outgoing(
+  name: string,
+  operation: AnyOperation,
+  input: unknown,
+  { actor, requestId, idempotencyKey: key }: OutgoingOptions,
+): Outgoing {
   try {
     const { sent, kept } = operation.seal(input);
     const wire = operation.encode(sent).map(copyBytes);
     // Reads need no key.
-    const idempotency = key !== undefined && operation.access === "write" ? { key, request: hashRequest(input) } : undefined;
+    const idempotency =
+      key !== undefined && operation.access === "write" ? { key, request: hashRequest(input) } : undefined;
     checkCaller({ actor, requestId, idempotency });
     return { name, operation, wire, caller: callerOf(actor, requestId, idempotency), kept };
   } catch (error) {
-    if (error instanceof StoreError) throw new StoreError(error.code, `${name}: ${error.message}`, { details: error.details, operation: name });
+    if (error instanceof StoreError)
+      throw new StoreError(error.code, `${name}: ${error.message}`, { details: error.details, operation: name });
     // A getter or a proxy of the caller's threw.
-    throw new StoreError("invalid_input", `${name}: the input cannot be read: ${error instanceof Error ? error.message : "it throws"}`, {
-      operation: name,
-      cause: error,
-    });
+    throw new StoreError(
+      "invalid_input",
+      `${name}: the input cannot be read: ${error instanceof Error ? error.message : "it throws"}`,
+      {
+        operation: name,
+        cause: error,
+      },
+    );
   }
 }
 
-function callerOf(actor: string | undefined, requestId: string | undefined, idempotency: Idempotency | undefined): WireCaller {
+function callerOf(
+  actor: string | undefined,
+  requestId: string | undefined,
+  idempotency: Idempotency | undefined,
+): WireCaller {
   if (idempotency !== undefined) return [actor, requestId, idempotency.key, idempotency.request];
   return actor === undefined && requestId === undefined ? undefined : [actor, requestId];
 }
 
 /** The key of an atomic envelope stands for all its calls, so it travels once, with the hash of them all. Reads alone need none. */
-function keyedTogether(calls: readonly Outgoing[], inputs: readonly unknown[], { actor, idempotencyKey: key }: CallOptions): readonly Outgoing[] {
+function keyedTogether(
+  calls: readonly Outgoing[],
+  inputs: readonly unknown[],
+  { actor, idempotencyKey: key }: CallOptions,
+): readonly Outgoing[] {
   const [first, ...others] = calls;
-  if (key === undefined || first === undefined || calls.every(({ operation }) => operation.access === "read")) return calls;
+  if (key === undefined || first === undefined || calls.every(({ operation }) => operation.access === "read"))
+    return calls;
   const request = hashRequest(inputs);
   checkCaller({ ...nobody, actor, idempotency: { key, request } });
   const [own, requestId, ownKey, ownRequest] = first.caller ?? [];

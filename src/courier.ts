@@ -105,16 +105,22 @@ export class Courier {
   #refuse(calls: readonly Outgoing[], bytes: number, { signal, timeoutMs }: Patience): void {
     const operation = (calls[0] as Outgoing).name;
     if (timeoutMs !== undefined && !(timeoutMs >= 0)) {
-      throw new StoreError("invalid_input", `timeoutMs: expected milliseconds from 0 on, not ${timeoutMs}`, { operation });
+      throw new StoreError("invalid_input", `timeoutMs: expected milliseconds from 0 on, not ${timeoutMs}`, {
+        operation,
+      });
     }
     if (this.#draining) throw new StoreError("closed", "the store is closed", { operation });
     if (this.#lost !== undefined) throw new StoreError("closed", this.#lost, { operation });
     if (signal?.aborted) throw new StoreError("aborted", undefined, { operation, cause: signal.reason });
     const { queueCalls, queueBytes, groupCalls, groupMs, envelopeBytes } = this.#limits;
-    if (bytes > envelopeBytes) throw new StoreError("invalid_input", `one message may hold ${envelopeBytes} bytes, not ${bytes}`, { operation });
+    if (bytes > envelopeBytes)
+      throw new StoreError("invalid_input", `one message may hold ${envelopeBytes} bytes, not ${bytes}`, { operation });
     if (this.#calls + calls.length <= queueCalls && this.#bytes + bytes <= queueBytes) return;
     const retryAfterMs = Math.ceil((this.#calls / groupCalls + 1) * groupMs);
-    throw new StoreError("overloaded", undefined, { operation, details: { retryAfterMs, queuedCalls: this.#calls, queuedBytes: this.#bytes } });
+    throw new StoreError("overloaded", undefined, {
+      operation,
+      details: { retryAfterMs, queuedCalls: this.#calls, queuedBytes: this.#bytes },
+    });
   }
 
   /** Runs after everything that this tick set off, so that calls made by the receivers of one reply share the next message. */
@@ -182,7 +188,10 @@ export class Courier {
       const own: Answer[] = [];
       const end = Math.min(slot + calls.length, answers.length / 2);
       for (let at = slot; at < end; at++) own.push([answers[at * 2], answers[at * 2 + 1]] as unknown as Answer);
-      const asked = run.length > 1 && saysTooLittle(calls[0] as Outgoing, own[0]) ? run.filter((parcel) => parcel.givenUp === undefined) : [];
+      const asked =
+        run.length > 1 && saysTooLittle(calls[0] as Outgoing, own[0])
+          ? run.filter((parcel) => parcel.givenUp === undefined)
+          : [];
       for (const parcel of run) if (!asked.includes(parcel)) this.#settle(parcel, own);
       apart.push(...asked);
     }
@@ -199,7 +208,10 @@ export class Courier {
     const [first] = answers;
     // The other side confirms that the call has not run.
     const dropped = parcel.givenUp !== undefined && first !== undefined && !first[0] && first[1][0] === "aborted";
-    this.#tell(parcel, dropped ? failed(parcel.givenUp as ErrorCode, givenUpMessage(parcel.givenUp as ErrorCode), "not_run") : answers);
+    this.#tell(
+      parcel,
+      dropped ? failed(parcel.givenUp as ErrorCode, givenUpMessage(parcel.givenUp as ErrorCode), "not_run") : answers,
+    );
   }
 
   #tell(parcel: Parcel, answers: readonly Answer[]): void {
@@ -297,7 +309,10 @@ function givenUpMessage(code: ErrorCode): string {
 }
 
 function waitMsOf(calls: readonly Outgoing[]): number {
-  return calls.reduce((sum, { operation, wire }) => sum + (operation.waits ? operation.waitMs(operation.decode(wire)) : 0), 0);
+  return calls.reduce(
+    (sum, { operation, wire }) => sum + (operation.waits ? operation.waitMs(operation.decode(wire)) : 0),
+    0,
+  );
 }
 
 /** Roughly what travels: strings and bytes. */

@@ -4,7 +4,16 @@ import type { Driver, Job, Runnable, Settled } from "./drivers/driver.ts";
 import { StoreError, toWireFailure } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import { shapeOf } from "./model/replyShape.ts";
-import { type Caller, type Change, type Context, checkCaller, type Idempotency, Later, type Operation, type Serving } from "./operation.ts";
+import {
+  type Caller,
+  type Change,
+  type Context,
+  checkCaller,
+  type Idempotency,
+  Later,
+  type Operation,
+  type Serving,
+} from "./operation.ts";
 import { recordChanges } from "./operations/changes.ts";
 import { claimKey, type KeyedRequest, releaseKey, storeReply } from "./operations/idempotency.ts";
 import type { Body } from "./sql.ts";
@@ -63,13 +72,25 @@ interface DispatcherOptions {
   onUsed?(tokenId: string, at: Date): void;
 }
 
-export function createDispatcher({ operations, driver, limits, serving, onInternal, onUsed }: DispatcherOptions): Dispatcher {
-  const table = new Map(Object.entries(operations).flatMap(([entity, verbs]) => Object.entries(verbs).map(([verb, one]) => [`${entity}.${verb}`, one])));
+export function createDispatcher({
+  operations,
+  driver,
+  limits,
+  serving,
+  onInternal,
+  onUsed,
+}: DispatcherOptions): Dispatcher {
+  const table = new Map(
+    Object.entries(operations).flatMap(([entity, verbs]) =>
+      Object.entries(verbs).map(([verb, one]) => [`${entity}.${verb}`, one]),
+    ),
+  );
 
   return {
     admit(name, wire, caller) {
       const operation = typeof name === "string" ? table.get(name) : undefined;
-      if (operation === undefined) throw new StoreError("unknown_operation", `there is no operation ${String(name).slice(0, 100)}`);
+      if (operation === undefined)
+        throw new StoreError("unknown_operation", `there is no operation ${String(name).slice(0, 100)}`);
       checkCaller(caller);
       const input = operation.decode(wire);
       return { name: name as string, operation, input, caller, waitMs: operation.waitMs(input) };
@@ -133,9 +154,14 @@ function prepare(calls: readonly Call[], trace: Trace, limits: Limits, serving: 
       start(now) {
         if (index === 0) trace.clear();
         context = new RunContext(now, limits, serving, trace);
-        return envelope === undefined ? runCall(call, calls.length === 1, context) : runWithin(envelope, index, context);
+        return envelope === undefined
+          ? runCall(call, calls.length === 1, context)
+          : runWithin(envelope, index, context);
       },
-      finish: () => (context === undefined || context.changes.length === 0 ? undefined : recordChanges(context.changes, call.caller, context)),
+      finish: () =>
+        context === undefined || context.changes.length === 0
+          ? undefined
+          : recordChanges(context.changes, call.caller, context),
     };
   });
 }
@@ -168,7 +194,9 @@ class RunContext implements Context {
 function* runCall(call: Call, alone: boolean, context: RunContext): Body<unknown> {
   const { operation, input, caller, name } = call;
   const idempotency =
-    caller.idempotency && isKeyed(call) ? { ...caller.idempotency, operation: name, actor: caller.actor ?? "", shape: shapeOf([operation.output]) } : undefined;
+    caller.idempotency && isKeyed(call)
+      ? { ...caller.idempotency, operation: name, actor: caller.actor ?? "", shape: shapeOf([operation.output]) }
+      : undefined;
   if (idempotency !== undefined) {
     const stored = yield* claimKey(idempotency, context);
     if (stored !== undefined) return stored.reply;
@@ -197,7 +225,12 @@ function keyedEnvelope(calls: readonly Call[]): KeyedEnvelope | undefined {
   const key = calls[0]?.envelopeKey;
   if (key === undefined) return undefined;
   const shape = shapeOf(calls.map(({ operation }) => operation.output));
-  return { calls, request: { ...key, operation: "atomically", actor: key.actor ?? "", shape }, replies: [], stored: false };
+  return {
+    calls,
+    request: { ...key, operation: "atomically", actor: key.actor ?? "", shape },
+    replies: [],
+    stored: false,
+  };
 }
 
 /** One look-up, before the first call, and one reply, after the last. Reads are run again: what they answer can be large, and changes nothing. */
@@ -233,7 +266,10 @@ function outcomeOf(calls: readonly Call[], settled: Settled, onInternal: (error:
   if (!settled.ok) return { answers: [failed(calls, settled, onInternal)], parkOn: undefined };
   const [head] = settled.results;
   if (calls.length === 1 && head instanceof Later) return { answers: [over(head)], parkOn: head.topics };
-  return { answers: settled.results.map((result) => (result instanceof Later ? over(result) : [true, result])), parkOn: undefined };
+  return {
+    answers: settled.results.map((result) => (result instanceof Later ? over(result) : [true, result])),
+    parkOn: undefined,
+  };
 }
 
 /** The answer of a call that found nothing. */
@@ -242,15 +278,32 @@ function over({ whenOver }: Later<unknown>): Answer {
 }
 
 /** Codes that any operation may answer with, besides its own. */
-const universal = new Set<string>(["invalid_input", "constraint", "busy", "deadline_exceeded", "storage_full", "corrupt", "internal"]);
+const universal = new Set<string>([
+  "invalid_input",
+  "constraint",
+  "busy",
+  "deadline_exceeded",
+  "storage_full",
+  "corrupt",
+  "internal",
+]);
 
-function failed(calls: readonly Call[], { error, index }: Extract<Settled, { ok: false }>, onInternal: (error: StoreError) => void): Answer {
+function failed(
+  calls: readonly Call[],
+  { error, index }: Extract<Settled, { ok: false }>,
+  onInternal: (error: StoreError) => void,
+): Answer {
   const call = calls[index] as Call;
   const declared =
     universal.has(error.code) ||
     call.operation.errors.includes(error.code) ||
     (error.code === "idempotency_mismatch" && (isKeyed(call) || call.envelopeKey !== undefined));
-  const fault = declared ? error : new StoreError("internal", `${call.name} does not declare ${error.code}`, { cause: error, outcome: error.outcome });
+  const fault = declared
+    ? error
+    : new StoreError("internal", `${call.name} does not declare ${error.code}`, {
+        cause: error,
+        outcome: error.outcome,
+      });
   if (fault.code === "internal" || fault.code === "constraint" || fault.code === "corrupt") onInternal(fault);
   const details = calls.length > 1 ? { ...fault.details, index, operation: call.name } : fault.details;
   const outcome = call.operation.access === "read" && calls.length === 1 ? "not_run" : fault.outcome;

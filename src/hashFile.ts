@@ -18,7 +18,9 @@ export interface FileHash {
 export async function hashFile(path: string, { signal }: { readonly signal?: AbortSignal } = {}): Promise<FileHash> {
   signal?.throwIfAborted();
   // A pipe that nobody writes to would never open.
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: NodeJS.ErrnoException) => refuse(path, error));
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: NodeJS.ErrnoException) =>
+    refuse(path, error),
+  );
   try {
     if (!(await file.stat()).isFile()) refuse(path, new Error("it is no regular file"));
     const hash = createHash("sha256");
@@ -44,6 +46,10 @@ async function* piecesOf(path: string, file: FileHandle): AsyncGenerator<Buffer,
 }
 
 function refuse(path: string, error: NodeJS.ErrnoException): never {
-  const reasons: Record<string, string> = { ENOENT: "there is no such file", EACCES: "permission denied", EISDIR: "it is a folder" };
+  const reasons: Record<string, string> = {
+    ENOENT: "there is no such file",
+    EACCES: "permission denied",
+    EISDIR: "it is a folder",
+  };
   throw new StoreError("invalid_input", `${path}: ${reasons[error.code ?? ""] ?? error.message}`, { cause: error });
 }

@@ -35,4 +35,12 @@ export { type MintedToken, type Principal, type Scope, scopes, type Token, type 
 export type { Lease, Release, Worktree, WorktreeState } from "./model/worktrees.ts";
 export { createRunnerPool, type RunnerPool, type RunnerPoolOptions } from "./runners/pool.ts";
 export type { RunnerContext, RunnerTask } from "./runners/thread.ts";
-export { type AttachOptions, attachStore, type ConnectOptions, type OwnedStore, openStore, type Store, type StoreOptions } from "./store.ts";
+export {
+  type AttachOptions,
+  attachStore,
+  type ConnectOptions,
+  type OwnedStore,
+  openStore,
+  type Store,
+  type StoreOptions,
+} from "./store.ts";

@@ -111,9 +111,14 @@ export const timerMsMax = 2 ** 31 - 1;
 export function checkLimits(limits: Partial<Limits> = {}): Limits {
   for (const [name, value] of Object.entries(limits)) {
     if (!(name in defaultLimits)) throw new StoreError("invalid_input", `limits: there is no limit ${name}`);
-    const [least, most] = name.endsWith("Ms") ? [0, timerMsMax] : [name === "parkedCalls" ? 0 : 1, Number.MAX_SAFE_INTEGER];
+    const [least, most] = name.endsWith("Ms")
+      ? [0, timerMsMax]
+      : [name === "parkedCalls" ? 0 : 1, Number.MAX_SAFE_INTEGER];
     if (Number.isSafeInteger(value) && value >= least && value <= most) continue;
-    throw new StoreError("invalid_input", `limits.${name}: expected a whole number from ${least} to ${most}, not ${value}`);
+    throw new StoreError(
+      "invalid_input",
+      `limits.${name}: expected a whole number from ${least} to ${most}, not ${value}`,
+    );
   }
   const all = { ...defaultLimits, ...limits };
   // Half of a log's limit is kept for its end, and must hold more than one chunk.

@@ -83,7 +83,8 @@ export const nobody: Caller = { actor: undefined, requestId: undefined, idempote
 /** All of it goes into rows, so it is text that both engines store. Fails invalid_input. */
 export function checkCaller({ actor, requestId, idempotency }: Caller): void {
   for (const value of [actor, requestId] as readonly unknown[]) {
-    if (value === undefined || (typeof value === "string" && value.length <= bounds.callerLength && isStorable(value))) continue;
+    if (value === undefined || (typeof value === "string" && value.length <= bounds.callerLength && isStorable(value)))
+      continue;
     throw new StoreError(
       "invalid_input",
       `actor and requestId: expected text of at most ${bounds.callerLength} characters, without U+0000 or a lone surrogate`,
@@ -92,7 +93,10 @@ export function checkCaller({ actor, requestId, idempotency }: Caller): void {
   if (idempotency === undefined) return;
   const { key, request } = idempotency as { key: unknown; request: unknown };
   if (typeof key !== "string" || key === "" || key.length > bounds.keyLength || !isStorable(key)) {
-    throw new StoreError("invalid_input", `idempotencyKey: expected text of 1 to ${bounds.keyLength} characters, without U+0000 or a lone surrogate`);
+    throw new StoreError(
+      "invalid_input",
+      `idempotencyKey: expected text of 1 to ${bounds.keyLength} characters, without U+0000 or a lone surrogate`,
+    );
   }
   if (typeof request !== "string" || !/^[0-9a-f]{64}$/.test(request))
     throw new StoreError("invalid_input", "idempotencyKey: expected a SHA-256 of the request");
@@ -184,7 +188,12 @@ interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
 
 /** An operation of which a part stays on the caller's thread: `given` is the caller's schema, `input` that of what is sent. */
 export function sealedOperation<Given extends z.ZodObject, Schema extends z.ZodObject, Output, Raw, Result>(
-  definition: Definition<Schema, Output, Raw, never> & { readonly given: Given } & Sealing<z.output<Given>, z.input<Schema>, Output, Result>,
+  definition: Definition<Schema, Output, Raw, never> & { readonly given: Given } & Sealing<
+      z.output<Given>,
+      z.input<Schema>,
+      Output,
+      Result
+    >,
 ): Operation<z.input<Given>, Result> {
   const { given, seal, open, ...rest } = definition;
   return {
@@ -198,7 +207,21 @@ export function sealedOperation<Given extends z.ZodObject, Schema extends z.ZodO
 export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>(
   definition: Definition<Schema, Output, Raw, Item>,
 ): Operation<z.input<Schema>, Output, Item> {
-  const { access, lane = "normal", input, output, errors, run, touches, resultBytes, readsChanges = false, waitMs, stream, again, joining } = definition;
+  const {
+    access,
+    lane = "normal",
+    input,
+    output,
+    errors,
+    run,
+    touches,
+    resultBytes,
+    readsChanges = false,
+    waitMs,
+    stream,
+    again,
+    joining,
+  } = definition;
   const keys = Object.keys(input.shape);
   const stored = storedForm(input);
   const wireOf = (value: unknown): unknown[] => keys.map((key) => (value as Record<string, unknown>)[key]);
@@ -231,7 +254,8 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     again,
     joining: joining && {
       apart: joining.apart,
-      follows: (next, last, first) => joining.follows(inputOf(next) as never, inputOf(last) as never, inputOf(first) as never),
+      follows: (next, last, first) =>
+        joining.follows(inputOf(next) as never, inputOf(last) as never, inputOf(first) as never),
       join: (run) => wireOf(joining.join(run.map((wire) => inputOf(wire) as never))),
     },
   };
@@ -243,7 +267,9 @@ function parse(schema: z.ZodType, value: unknown): unknown {
   const issues = result.error.issues.map(({ path, message }) => ({ path: path.join("."), message }));
   const [head] = issues;
   const where = head?.path === "" || head === undefined ? "input" : head.path;
-  throw new StoreError("invalid_input", `${where}: ${head?.message ?? "invalid"}`, { details: { issues: issues.slice(0, 20) } });
+  throw new StoreError("invalid_input", `${where}: ${head?.message ?? "invalid"}`, {
+    details: { issues: issues.slice(0, 20) },
+  });
 }
 
 /** The schema of what has been encoded already: every codec replaced by its output side. */
@@ -251,12 +277,23 @@ function storedForm(schema: z.ZodType): z.ZodType {
   if (schema === Json) return storedJson();
   if (schema instanceof z.ZodPipe && schema.def.out === Json) return storedJson(schema.def.in as z.ZodType);
   if (schema instanceof z.ZodPipe) return storedForm(schema.def.out as z.ZodType);
-  if (schema instanceof z.ZodOptional || schema instanceof z.ZodNullable || schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault) {
-    return schema.clone({ ...schema.def, innerType: storedForm(schema.def.innerType as z.ZodType) } as never) as z.ZodType;
+  if (
+    schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodNullable ||
+    schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodPrefault
+  ) {
+    return schema.clone({
+      ...schema.def,
+      innerType: storedForm(schema.def.innerType as z.ZodType),
+    } as never) as z.ZodType;
   }
-  if (schema instanceof z.ZodArray) return schema.clone({ ...schema.def, element: storedForm(schema.def.element as z.ZodType) });
+  if (schema instanceof z.ZodArray)
+    return schema.clone({ ...schema.def, element: storedForm(schema.def.element as z.ZodType) });
   if (schema instanceof z.ZodObject) {
-    const shape = Object.fromEntries(Object.entries(schema.shape).map(([name, field]) => [name, storedForm(field as z.ZodType)]));
+    const shape = Object.fromEntries(
+      Object.entries(schema.shape).map(([name, field]) => [name, storedForm(field as z.ZodType)]),
+    );
     return schema.clone({ ...schema.def, shape });
   }
   return schema;

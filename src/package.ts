@@ -12,7 +12,10 @@ export function workerUrl(name: "backup" | "database" | "runner"): URL {
   return new URL(`workers/${name}${extension}`, sourceRoot);
 }
 
-const { version, engines } = JSON.parse(readFileSync(new URL("package.json", packageRoot), "utf8")) as { version: string; engines: { node: string } };
+const { version, engines } = JSON.parse(readFileSync(new URL("package.json", packageRoot), "utf8")) as {
+  version: string;
+  engines: { node: string };
+};
 
 export const packageVersion = version;
 
@@ -22,5 +25,8 @@ export function checkNodeVersion(actual = process.versions.node): void {
   const [isMajor = 0, isMinor = 0] = actual.split(".").map(Number);
   const [major = 0, minor = 0] = needed.split(".").map(Number);
   if (isMajor > major || (isMajor === major && isMinor >= minor)) return;
-  throw new StoreError("incompatible", `debug-server-db needs Node ${needed} or newer, and this is Node ${actual}: install a newer Node and run it again`);
+  throw new StoreError(
+    "incompatible",
+    `debug-server-db needs Node ${needed} or newer, and this is Node ${actual}: install a newer Node and run it again`,
+  );
 }

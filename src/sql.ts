@@ -139,7 +139,9 @@ export function changeEach(statements: readonly Statement[]): Query<number> {
 }
 
 /** Makes a helper of a generator, so that one that is made and not run fails the call. */
-export function step<Args extends unknown[], Result>(run: (...args: Args) => Body<Result>): (...args: Args) => Body<Result> {
+export function step<Args extends unknown[], Result>(
+  run: (...args: Args) => Body<Result>,
+): (...args: Args) => Body<Result> {
   return (...args) => {
     const ledger = current;
     ledger.made++;
@@ -156,5 +158,8 @@ function* finish<Result>(body: Body<Result>, ledger: Ledger): Body<Result> {
 /** Called by drivers when a body has returned. */
 export function settleLedger(ledger: Ledger): void {
   if (ledger.made === ledger.finished) return;
-  throw new StoreError("internal", `${ledger.made - ledger.finished} of ${ledger.made} verbs or steps were made and not run: is a yield* missing?`);
+  throw new StoreError(
+    "internal",
+    `${ledger.made - ledger.finished} of ${ledger.made} verbs or steps were made and not run: is a yield* missing?`,
+  );
 }

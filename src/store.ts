@@ -69,8 +69,13 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
     }
   };
   const maxBytes = checkMaxBytes(options.maxBytes);
-  if (place.engine === "sqlite") return openFile({ path: place.path, limits, migrate, synchronous, maxBytes, role, clock: clock?.shared }, onEvent);
-  if (maxBytes !== undefined) throw new StoreError("invalid_input", "maxBytes: only a SQLite file can be limited; limit PostgreSQL on its server");
+  if (place.engine === "sqlite")
+    return openFile({ path: place.path, limits, migrate, synchronous, maxBytes, role, clock: clock?.shared }, onEvent);
+  if (maxBytes !== undefined)
+    throw new StoreError(
+      "invalid_input",
+      "maxBytes: only a SQLite file can be limited; limit PostgreSQL on its server",
+    );
   return openServer({ url: place.url, limits, migrate, synchronous, clock: clock ?? systemClock }, onEvent);
 }
 
@@ -94,7 +99,9 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
     },
     liveness: () => thread.liveness(),
     backup: (options = {}) =>
-      backUpOnline(data.path === ":memory:" ? data.path : resolve(data.path), options, (partial, watch) => thread.backUp(partial, watch)),
+      backUpOnline(data.path === ":memory:" ? data.path : resolve(data.path), options, (partial, watch) =>
+        thread.backUp(partial, watch),
+      ),
     async close() {
       await within(limits.closeMs, client.drain());
       await thread.close();
@@ -103,7 +110,10 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
   });
 }
 
-async function openServer(options: Omit<PostgresOptions, "onTouched">, onEvent: (event: StoreEvent) => void): Promise<OwnedStore> {
+async function openServer(
+  options: Omit<PostgresOptions, "onTouched">,
+  onEvent: (event: StoreEvent) => void,
+): Promise<OwnedStore> {
   // Loaded when it is asked for: most stores are files.
   const { openPostgres } = await import("./drivers/postgresOpen.ts");
   // While there is no server yet, nobody waits for anything.
@@ -145,14 +155,19 @@ export function attachStore(port: MessagePort, { limits, reconnect }: AttachOpti
   return { ...methods, close, [Symbol.asyncDispose]: close };
 }
 
-export type Place = { readonly engine: "sqlite"; readonly path: string } | { readonly engine: "postgres"; readonly url: string };
+export type Place =
+  | { readonly engine: "sqlite"; readonly path: string }
+  | { readonly engine: "postgres"; readonly url: string };
 
 /** https://www.sqlite.org/uri.html is not used: the rest of a sqlite: URL is the path, as it is. */
 export function placeOf(url: string): Place {
   if (/^postgres(?:ql)?:\/\//.test(url) && URL.canParse(url)) return { engine: "postgres", url };
   const path = url.startsWith("sqlite:") ? url.slice("sqlite:".length).replace(/^\/\/(?=\/)/, "") : "";
   if (path !== "" && !path.includes("\u0000")) return { engine: "sqlite", path };
-  throw new StoreError("invalid_input", `url: expected sqlite:PATH, such as ${defaultUrl}, or postgres://USER:PASSWORD@HOST:PORT/DATABASE`);
+  throw new StoreError(
+    "invalid_input",
+    `url: expected sqlite:PATH, such as ${defaultUrl}, or postgres://USER:PASSWORD@HOST:PORT/DATABASE`,
+  );
 }
 
 /** What may be shown of a URL: without its password. */
@@ -160,7 +175,8 @@ export function shownUrl(url: string): string {
   if (placeOf(url).engine === "sqlite") return url;
   const shown = new URL(url);
   if (shown.password !== "") shown.password = "***";
-  for (const name of shown.searchParams.keys()) if (/pass|secret|token|key/i.test(name)) shown.searchParams.set(name, "***");
+  for (const name of shown.searchParams.keys())
+    if (/pass|secret|token|key/i.test(name)) shown.searchParams.set(name, "***");
   return shown.href;
 }
 

@@ -6,7 +6,13 @@ import type { WireFailure } from "./errors.ts";
  * The first call of an atomic envelope brings the envelope's own key along.
  */
 export type WireCaller =
-  | readonly [actor?: string | undefined, requestId?: string | undefined, key?: string | undefined, request?: string | undefined, envelope?: WireEnvelopeKey]
+  | readonly [
+      actor?: string | undefined,
+      requestId?: string | undefined,
+      key?: string | undefined,
+      request?: string | undefined,
+      envelope?: WireEnvelopeKey,
+    ]
   | undefined;
 
 export type WireEnvelopeKey = readonly [actor: string | undefined, key: string, request: string] | undefined;

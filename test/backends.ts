@@ -83,16 +83,29 @@ function opened(clock: TestClock, store: OwnedStore, close: () => Promise<void>)
   };
 }
 
-type Reach = (owned: OwnedStore, options: { readonly operations?: readonly string[] | undefined }) => Promise<{ store: Store; close(): Promise<void> }>;
+type Reach = (
+  owned: OwnedStore,
+  options: { readonly operations?: readonly string[] | undefined },
+) => Promise<{ store: Store; close(): Promise<void> }>;
 
 /** A real file and a real thread. */
 async function openFile(options: OpenOptions | undefined, reach: Reach): Promise<Opened> {
   const folder = await mkdtemp(join(tmpdir(), "debug-server-db-"));
-  return openLasting(`sqlite:${join(folder, "metadata.db")}`, () => rm(folder, { recursive: true, force: true }), options, reach);
+  return openLasting(
+    `sqlite:${join(folder, "metadata.db")}`,
+    () => rm(folder, { recursive: true, force: true }),
+    options,
+    reach,
+  );
 }
 
 /** What is stored outlives the store; `reach` says from where the calls are made. */
-async function openLasting(url: string, remove: () => Promise<void>, { limits = {} }: OpenOptions = {}, reach: Reach): Promise<Opened> {
+async function openLasting(
+  url: string,
+  remove: () => Promise<void>,
+  { limits = {} }: OpenOptions = {},
+  reach: Reach,
+): Promise<Opened> {
   const clock = testClock();
   const open = () => openStore({ url, clock, limits: { ...patience, reapEveryMs: 0, ...limits } });
   let owned = await open();
@@ -110,7 +123,9 @@ async function openLasting(url: string, remove: () => Promise<void>, { limits = 
     async connect({ operations } = {}) {
       const way = await reach(owned, { operations });
       ways.push(way);
-      return way.store === owned ? attachStore(owned.connect(operations === undefined ? {} : { operations })) : way.store;
+      return way.store === owned
+        ? attachStore(owned.connect(operations === undefined ? {} : { operations }))
+        : way.store;
     },
     async reopen() {
       await shut();

@@ -26,7 +26,9 @@ const entry = fileURLToPath(new URL("../bench/main.ts", import.meta.url));
 /** Its temporary files go to a folder of their own, which must be empty afterwards. */
 async function bench(...args: string[]): Promise<string> {
   const temporary = mkdtempSync(join(folder, "tmp-"));
-  const { stdout } = await promisify(execFile)(process.execPath, [entry, ...args], { env: { ...process.env, TMPDIR: temporary } });
+  const { stdout } = await promisify(execFile)(process.execPath, [entry, ...args], {
+    env: { ...process.env, TMPDIR: temporary },
+  });
   assert.deepEqual(readdirSync(temporary), []);
   return stdout;
 }
@@ -41,7 +43,21 @@ describe("bench append", () => {
   it("measures every contender, and stores all that was acknowledged", async () => {
     const size = 100;
     const { result, stdout } = await measured<AppendResult>(
-      ...["append", "--threads", "2", "--in-flight", "1,4", "--logs", "1,8", "--rounds", "2", "--seconds", "0.5", "--size", String(size)],
+      ...[
+        "append",
+        "--threads",
+        "2",
+        "--in-flight",
+        "1,4",
+        "--logs",
+        "1,8",
+        "--rounds",
+        "2",
+        "--seconds",
+        "0.5",
+        "--size",
+        String(size),
+      ],
     );
     const { contenders, bytes, options } = result;
     assert.deepEqual(
@@ -53,8 +69,13 @@ describe("bench append", () => {
       ],
     );
     assert.equal(bytes % size, 0);
-    const calls = contenders.flatMap(({ rounds }) => rounds.map(({ callsPerSecond }) => callsPerSecond * options.seconds));
-    assert.ok(bytes / size >= calls.reduce((sum, count) => sum + count, 0), "no more calls are reported than lines are stored");
+    const calls = contenders.flatMap(({ rounds }) =>
+      rounds.map(({ callsPerSecond }) => callsPerSecond * options.seconds),
+    );
+    assert.ok(
+      bytes / size >= calls.reduce((sum, count) => sum + count, 0),
+      "no more calls are reported than lines are stored",
+    );
     for (const { name, rounds } of contenders) {
       assert.equal(rounds.length, 2, name);
       for (const { callsPerSecond, p50Ms, p99Ms, worstMs, cpuUs } of rounds) {
@@ -82,7 +103,8 @@ describe("what a bench rests on", () => {
     const path = join(folder, "lost.db");
     const { store, slots } = await newStore(path, 1);
     const [{ commandId, fence } = assert.fail()] = slots;
-    for (const offset of [0, 3]) await store.logs.append({ commandId, fence, offset, data: new TextEncoder().encode("ab\n") });
+    for (const offset of [0, 3])
+      await store.logs.append({ commandId, fence, offset, data: new TextEncoder().encode("ab\n") });
     await store.close();
     checkBytes("store", 6, bytesInFile(path));
     const db = new Database(path);
@@ -102,7 +124,15 @@ describe("what a bench rests on", () => {
     };
     const input = { commandId: "c", fence: 1, offset: 0, stream: "stdout", data: new Uint8Array(1) };
     const body = operations.logs.append.run(input as never, context);
-    const row = { id: 1, log_state: "open", next_offset: 0, next_line: 0, limit_bytes: 9, dropped_bytes: 0, lease_expires_at: 1 };
+    const row = {
+      id: 1,
+      log_state: "open",
+      next_offset: 0,
+      next_line: 0,
+      limit_bytes: 9,
+      dropped_bytes: 0,
+      lease_expires_at: 1,
+    };
     const statements = [textOf(body.next()), textOf(body.next(row))];
     assert.deepEqual(statements, [findAttempt, `${advance};${insertChunk}`].map(squeezed));
     assert.equal(body.next(2).done, true);

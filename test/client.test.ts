@@ -58,7 +58,13 @@ const steps = operation({
   },
 });
 const table = {
-  t: { read: echo("read") as Operation<{ value: string }, string>, write: echo("write") as Operation<{ value: string }, string>, add, wait, steps },
+  t: {
+    read: echo("read") as Operation<{ value: string }, string>,
+    write: echo("write") as Operation<{ value: string }, string>,
+    add,
+    wait,
+    steps,
+  },
 };
 
 function rig({ limits = {}, answer = true }: { limits?: Partial<Limits>; answer?: boolean } = {}) {
@@ -137,7 +143,10 @@ it("calls that can be joined are sent as one, and answered, given up and lost as
 
 it("a failure that may not be that of each joined call is asked for again, for each by itself, in order", async () => {
   const { client, sent, replies } = rig({ answer: false });
-  const settled = Promise.allSettled([...["a", "b"].map((value) => client.t.add({ value })), client.t.read({ value: "r" })]);
+  const settled = Promise.allSettled([
+    ...["a", "b"].map((value) => client.t.add({ value })),
+    client.t.read({ value: "r" }),
+  ]);
   await turn();
   replies[0]?.([1, 1, [false, ["log_sealed", "", "not_run", {}], true, "r"]]);
   await turn();
@@ -190,7 +199,10 @@ it("only a call that says to wait travels alone", async () => {
 
 it("draining waits for calls that do not wait, whatever their operation, and for no others", async () => {
   const { client, drain, replies, lose } = rig({ answer: false });
-  const calls = [client.t.wait({ waitMs: 0 }), client.t.wait({ waitMs: 60_000 }, { signal: new AbortController().signal })];
+  const calls = [
+    client.t.wait({ waitMs: 0 }),
+    client.t.wait({ waitMs: 60_000 }, { signal: new AbortController().signal }),
+  ];
   void Promise.allSettled(calls);
   await turn();
   let drained = 0;
@@ -206,7 +218,10 @@ it("draining waits for calls that do not wait, whatever their operation, and for
 it("draining ends when the last open call is given up unanswered", async ({ mock }) => {
   const { client, drain } = rig({ answer: false });
   mock.timers.enable({ apis: ["setTimeout"] });
-  const call = assert.rejects(client.t.write({ value: "a" }, { timeoutMs: 50 }), { code: "deadline_exceeded", outcome: "unknown" });
+  const call = assert.rejects(client.t.write({ value: "a" }, { timeoutMs: 50 }), {
+    code: "deadline_exceeded",
+    outcome: "unknown",
+  });
   await turn();
   const drained = drain();
   mock.timers.tick(50);
@@ -218,7 +233,11 @@ it("a call in steps has one deadline, and what an earlier step did is not denied
   const { client, sent, replies } = rig({ answer: false });
   mock.timers.enable({ apis: ["setTimeout"] });
   const aborter = new AbortController();
-  const aborted = assert.rejects(client.t.steps({}, { signal: aborter.signal }), { code: "aborted", outcome: "unknown", operation: "t.steps" });
+  const aborted = assert.rejects(client.t.steps({}, { signal: aborter.signal }), {
+    code: "aborted",
+    outcome: "unknown",
+    operation: "t.steps",
+  });
   await turn();
   replies[0]?.([1, 1, [true, [0]]]);
   aborter.abort();
@@ -244,13 +263,19 @@ it("a call in steps has one deadline, and what an earlier step did is not denied
 it("a timeoutMs longer than a timer can be is as long as one can be; what is no time is refused", async ({ mock }) => {
   const { client, replies } = rig({ answer: false });
   mock.timers.enable({ apis: ["setTimeout"] });
-  const calls = [Number.POSITIVE_INFINITY, 30 * 86_400_000].map((timeoutMs) => client.t.write({ value: "a" }, { timeoutMs }));
+  const calls = [Number.POSITIVE_INFINITY, 30 * 86_400_000].map((timeoutMs) =>
+    client.t.write({ value: "a" }, { timeoutMs }),
+  );
   await turn();
   mock.timers.tick(86_400_000);
   replies[0]?.([1, 1, [true, "a", true, "a"]]);
   assert.deepEqual(await Promise.all(calls), ["a", "a"]);
   for (const timeoutMs of [-1, Number.NaN, "1s" as never]) {
-    await assert.rejects(client.t.write({ value: "a" }, { timeoutMs }), { code: "invalid_input", message: /timeoutMs/, outcome: "not_run" });
+    await assert.rejects(client.t.write({ value: "a" }, { timeoutMs }), {
+      code: "invalid_input",
+      message: /timeoutMs/,
+      outcome: "not_run",
+    });
   }
 });
 
@@ -316,7 +341,9 @@ it("a deadline: the other side is asked to drop the call, and its word decides t
   await assert.rejects(call, { code: "deadline_exceeded", outcome: "not_run", operation: "t.write" });
 });
 
-it("a deadline without a word of the other side: unknown for a write, not_run for a read; the answer that comes late is ignored", async ({ mock }) => {
+it("a deadline without a word of the other side: unknown for a write, not_run for a read; the answer that comes late is ignored", async ({
+  mock,
+}) => {
   const { client, replies } = rig({ answer: false });
   mock.timers.enable({ apis: ["setTimeout"] });
   const calls = [client.t.write({ value: "a" }, { timeoutMs: 50 }), client.t.read({ value: "b" }, { timeoutMs: 50 })];
@@ -343,7 +370,10 @@ it("a call that succeeds after it was given up tells its result", async () => {
 it("calls given up and never answered still count, so that a dead side is not sent ever more", async ({ mock }) => {
   const { client } = rig({ answer: false, limits: { queueCalls: 2 } });
   mock.timers.enable({ apis: ["setTimeout"] });
-  const settled = Promise.allSettled([client.t.read({ value: "a" }, { timeoutMs: 1 }), client.t.read({ value: "b" }, { timeoutMs: 1 })]);
+  const settled = Promise.allSettled([
+    client.t.read({ value: "a" }, { timeoutMs: 1 }),
+    client.t.read({ value: "b" }, { timeoutMs: 1 }),
+  ]);
   await turn();
   mock.timers.tick(1);
   mock.timers.tick(defaultLimits.settleGraceMs);
@@ -353,7 +383,11 @@ it("calls given up and never answered still count, so that a dead side is not se
 
 it("when the other side is lost, every call settles: unknown for writes under way, not_run for what was not sent", async () => {
   const { client, lose } = rig({ answer: false });
-  const underWay = [client.t.write({ value: "a" }), client.t.read({ value: "b" }), client.atomically((tx) => tx.t.write({ value: "c" }))];
+  const underWay = [
+    client.t.write({ value: "a" }),
+    client.t.read({ value: "b" }),
+    client.atomically((tx) => tx.t.write({ value: "c" })),
+  ];
   const first = Promise.allSettled(underWay);
   await turn();
   const second = Promise.allSettled([client.t.write({ value: "d" })]);

@@ -8,7 +8,13 @@ it("a row's snake_case columns travel as an array and arrive as camelCase values
   const raw = { id: "a", created_at: 5, needs_scrub: 1, size_bytes: null, labels: '{"json":[1]}' };
   const wire = codec.toWire(raw);
   assert.deepEqual(wire, ["a", 5, 1, null, '{"json":[1]}']);
-  assert.deepEqual(codec.fromWire(structuredClone(wire)), { id: "a", createdAt: new Date(5), needsScrub: true, sizeBytes: null, labels: [1] });
+  assert.deepEqual(codec.fromWire(structuredClone(wire)), {
+    id: "a",
+    createdAt: new Date(5),
+    needsScrub: true,
+    sizeBytes: null,
+    labels: [1],
+  });
 });
 
 it("columns that the model does not name do not travel", () => {
@@ -19,8 +25,15 @@ it("record, list, optional and page nest", () => {
   const codec = record({ rows: list(record({ at: time })), one: optional(time), two: optional(time) });
   const wire = codec.toWire({ rows: [{ at: 1 }, { at: 2 }], one: 3, two: undefined });
   assert.deepEqual(wire, [[[1], [2]], 3, undefined]);
-  assert.deepEqual(codec.fromWire(structuredClone(wire)), { rows: [{ at: new Date(1) }, { at: new Date(2) }], one: new Date(3), two: undefined });
-  assert.deepEqual(page(integer).fromWire(page(integer).toWire({ items: [1], nextCursor: "c" })), { items: [1], nextCursor: "c" });
+  assert.deepEqual(codec.fromWire(structuredClone(wire)), {
+    rows: [{ at: new Date(1) }, { at: new Date(2) }],
+    one: new Date(3),
+    two: undefined,
+  });
+  assert.deepEqual(page(integer).fromWire(page(integer).toWire({ items: [1], nextCursor: "c" })), {
+    items: [1],
+    nextCursor: "c",
+  });
 });
 
 it("null and undefined stay what they are", () => {

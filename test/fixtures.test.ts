@@ -40,7 +40,10 @@ it("each takes what its row should be", async () => {
   const { token } = await given.token({ accountId: account.id, kind: "runner", scopes: ["debug:read"] });
   assert.deepEqual([token.accountId, token.kind, token.scopes], [account.id, "runner", ["debug:read"]]);
   const { artifact } = await given.artifact({ sessionId: session.id, name: "n", kind: "junit" });
-  assert.deepEqual([artifact.sessionId, artifact.commandId, artifact.name, artifact.kind], [session.id, null, "n", "junit"]);
+  assert.deepEqual(
+    [artifact.sessionId, artifact.commandId, artifact.name, artifact.kind],
+    [session.id, null, "n", "junit"],
+  );
   assert.equal(await fixtures(store).adminTokenId(), await given.adminTokenId(), "a store has one first admin");
 });
 

@@ -48,16 +48,24 @@ it("what is no file that can be read is invalid_input, and a pipe does not block
     [pipe, /no regular file/],
     ["/dev/zero", /no regular file/],
   ] as const) {
-    await assert.rejects(hashFile(path), (error: Error & { code?: string }) => error.code === "invalid_input" && why.test(error.message));
+    await assert.rejects(
+      hashFile(path),
+      (error: Error & { code?: string }) => error.code === "invalid_input" && why.test(error.message),
+    );
   }
 });
 
-it("a file that fails while it is read is invalid_input", { skip: process.platform === "linux" ? false : "there is no /proc" }, async () => {
+it("a file that fails while it is read is invalid_input", {
+  skip: process.platform === "linux" ? false : "there is no /proc",
+}, async () => {
   await assert.rejects(hashFile("/proc/self/mem"), { code: "invalid_input" });
 });
 
 it("a signal ends it", async () => {
-  await assert.rejects(hashFile(file("data", "abc"), { signal: AbortSignal.abort(new Error("enough")) }), /^Error: enough$/);
+  await assert.rejects(
+    hashFile(file("data", "abc"), { signal: AbortSignal.abort(new Error("enough")) }),
+    /^Error: enough$/,
+  );
   const aborter = new AbortController();
   const hashing = hashFile(file("data", Buffer.alloc(64 * 1024 * 1024)), { signal: aborter.signal });
   setImmediate(() => aborter.abort(new Error("stop")));

@@ -34,9 +34,16 @@ it("appends that go on where the one before ends are one call and one chunk; eac
 
 it("a failure of the one is the failure of each", async (t) => {
   const { log, append, sizes } = await running(t);
-  const calls = [append(0, 1, { fence: log.fence + 1 }), append(1, 1, { fence: log.fence + 1 }), append(0, 2), append(2, 2)];
+  const calls = [
+    append(0, 1, { fence: log.fence + 1 }),
+    append(1, 1, { fence: log.fence + 1 }),
+    append(0, 2),
+    append(2, 2),
+  ];
   assert.deepEqual(
-    (await Promise.allSettled(calls)).map((one) => (one.status === "fulfilled" ? one.value.ackOffset : [one.reason.code, one.reason.details])),
+    (await Promise.allSettled(calls)).map((one) =>
+      one.status === "fulfilled" ? one.value.ackOffset : [one.reason.code, one.reason.details],
+    ),
     [["lease_lost", { currentFence: log.fence }], ["lease_lost", { currentFence: log.fence }], 4, 4],
   );
   assert.deepEqual(await sizes(), [4]);
@@ -60,7 +67,9 @@ it("what differs in stream, log, fence, offset or caller is not joined, nor what
     append(0, 1),
     append(1, 1, { stream: "stderr" }),
     append(2, 1),
-    store.logs.append({ commandId: other.claim.command.id, fence: other.claim.fence, offset: 3, data: new Uint8Array(1) }).catch(() => undefined),
+    store.logs
+      .append({ commandId: other.claim.command.id, fence: other.claim.fence, offset: 3, data: new Uint8Array(1) })
+      .catch(() => undefined),
     append(3, 1),
     append(4, 1, {}, { requestId: newId() }),
     store.commands.get({ commandId: log.commandId }),
@@ -73,6 +82,12 @@ it("what differs in stream, log, fence, offset or caller is not joined, nor what
 it("a call with a signal or a deadline of its own goes alone", async (t) => {
   const { append, sizes } = await running(t);
   const own = { timeoutMs: 60_000 };
-  await Promise.all([append(0, 1), append(1, 1, {}, own), append(2, 1), append(3, 1, {}, { signal: new AbortController().signal }), append(4, 1)]);
+  await Promise.all([
+    append(0, 1),
+    append(1, 1, {}, own),
+    append(2, 1),
+    append(3, 1, {}, { signal: new AbortController().signal }),
+    append(4, 1),
+  ]);
   assert.deepEqual(await sizes(), [1, 1, 1, 1, 1]);
 });

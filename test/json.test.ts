@@ -95,7 +95,10 @@ describe("parseJson", () => {
     "a path that makes an array of 4 294 967 295": { json: [], meta: { values: { "4294967294": ["Date"] } } },
     "a path into the prototype": { json: {}, meta: { values: { "__proto__.polluted": ["Date"] } } },
     "a path to a constructor": { json: {}, meta: { values: { "constructor.prototype.x": ["undefined"] } } },
-    "referential equalities": { json: { a: 1 }, meta: { values: { b: ["Date"] }, referentialEqualities: { a: ["b"] } } },
+    "referential equalities": {
+      json: { a: 1 },
+      meta: { values: { b: ["Date"] }, referentialEqualities: { a: ["b"] } },
+    },
     "a deep tree": `{"json":${"[".repeat(50_000)}${"]".repeat(50_000)}}`,
     "deep notes": `{"json":1,"meta":{"values":${'["map",{"0":'.repeat(2_000)}1${"}]".repeat(2_000)}}}`,
     "many keys": { json: Array.from({ length: 50_000 }, () => 1) },
@@ -165,7 +168,11 @@ describe("limits before parsing", () => {
   }
 
   it("what stands in a string is not counted, however it is escaped", () => {
-    const value = { a: `${"[{,".repeat(20_000)}\\"${"[".repeat(1_000)}`, b: "9".repeat(50_000), c: ["\\", '"', '\\"', "\\\\"] };
+    const value = {
+      a: `${"[{,".repeat(20_000)}\\"${"[".repeat(1_000)}`,
+      b: "9".repeat(50_000),
+      c: ["\\", '"', '\\"', "\\\\"],
+    };
     assert.deepEqual(parseJson(formatJson(value)), value);
   });
 
@@ -176,5 +183,13 @@ describe("limits before parsing", () => {
 });
 
 it("isStorable knows U+0000 and lone surrogates", () => {
-  assert.deepEqual(["", "a", "🧪", "\u0000", "\ud800", "a\udc00b", "\ud83e\uddea"].map(isStorable), [true, true, true, false, false, false, true]);
+  assert.deepEqual(["", "a", "🧪", "\u0000", "\ud800", "a\udc00b", "\ud83e\uddea"].map(isStorable), [
+    true,
+    true,
+    true,
+    false,
+    false,
+    false,
+    true,
+  ]);
 });

@@ -20,7 +20,15 @@ interface Rig {
 type Answer = (call: Call) => Outcome | undefined;
 
 /** Calls are names such as "urgent a"; the first word is the lane. `answer` may park or fail a call. */
-function rig({ limits = {}, answer = () => undefined, begunMax }: { limits?: Partial<Limits>; answer?: Answer; begunMax?: number } = {}): Rig {
+function rig({
+  limits = {},
+  answer = () => undefined,
+  begunMax,
+}: {
+  limits?: Partial<Limits>;
+  answer?: Answer;
+  begunMax?: number;
+} = {}): Rig {
   const groups: string[][] = [];
   const gate = Promise.withResolvers<void>();
   const dispatcher: Dispatcher = {
@@ -40,24 +48,48 @@ function rig({ limits = {}, answer = () => undefined, begunMax }: { limits?: Par
       await gate.promise;
       const begun = jobs.slice(0, begunMax ?? jobs.length);
       groups.push(begun.map((calls) => calls.map(({ name }) => name).join("+")));
-      const outcomes = begun.map((calls) => answer(calls[0] as Call) ?? { answers: calls.map(({ name }) => [true, name] as const), parkOn: undefined });
-      return { outcomes, topics: new Set(begun.flat().flatMap(({ name }) => (name.startsWith("normal touch") ? ["topic"] : []))), wrote: true };
+      const outcomes = begun.map(
+        (calls) =>
+          answer(calls[0] as Call) ?? { answers: calls.map(({ name }) => [true, name] as const), parkOn: undefined },
+      );
+      return {
+        outcomes,
+        topics: new Set(begun.flat().flatMap(({ name }) => (name.startsWith("normal touch") ? ["topic"] : []))),
+        wrote: true,
+      };
     },
   };
   const faults: StoreError[] = [];
   const onFault = (error: StoreError) => void faults.push(error);
-  const mailbox = new Mailbox({ dispatcher, limits: { ...defaultLimits, ...limits }, clock: testClock(), epoch: 7, dataVersion: undefined, onFault });
+  const mailbox = new Mailbox({
+    dispatcher,
+    limits: { ...defaultLimits, ...limits },
+    clock: testClock(),
+    epoch: 7,
+    dataVersion: undefined,
+    onFault,
+  });
   return { mailbox, groups, faults, open: gate.resolve };
 }
 
 let envelopeId = 0;
-const envelope = (...names: string[]): Envelope => [++envelopeId, false, names.flatMap((name) => [name, ["read"], undefined])];
-const atomic = (...names: string[]): Envelope => [++envelopeId, true, names.flatMap((name) => [name, ["write"], undefined])];
+const envelope = (...names: string[]): Envelope => [
+  ++envelopeId,
+  false,
+  names.flatMap((name) => [name, ["read"], undefined]),
+];
+const atomic = (...names: string[]): Envelope => [
+  ++envelopeId,
+  true,
+  names.flatMap((name) => [name, ["write"], undefined]),
+];
 const waiting = (name: string, waitMs: number): Envelope => [++envelopeId, false, [name, ["read", waitMs], undefined]];
 
 /** The answers of a reply: a result, or a code. */
 const told = ([, , answers]: Reply) =>
-  Array.from({ length: answers.length / 2 }, (_, n) => (answers[n * 2] === true ? answers[n * 2 + 1] : (answers[n * 2 + 1] as string[])[0]));
+  Array.from({ length: answers.length / 2 }, (_, n) =>
+    answers[n * 2] === true ? answers[n * 2 + 1] : (answers[n * 2 + 1] as string[])[0],
+  );
 
 const connect = ({ mailbox }: Rig): Inbox => mailbox.connect(() => true);
 
@@ -95,7 +127,10 @@ it("clients take turns: one that floods does not hold up one that asks once", as
 it("who was first in turn is last next time, so that groups too small for all still reach all", async () => {
   const one = rig({ limits: { groupCalls: 1 } });
   const [a, b] = [connect(one), connect(one)];
-  const replies = [a.post(envelope("normal a1", "normal a2", "normal a3")), b.post(envelope("normal b1", "normal b2", "normal b3"))];
+  const replies = [
+    a.post(envelope("normal a1", "normal a2", "normal a3")),
+    b.post(envelope("normal b1", "normal b2", "normal b3")),
+  ];
   one.open();
   await Promise.all(replies);
   assert.deepEqual(one.groups.flat(), ["normal a1", "normal b1", "normal a2", "normal b2", "normal a3", "normal b3"]);
@@ -189,7 +224,10 @@ it("the calls of one client run in its order, over all groups", async () => {
 it("urgent calls go before everybody's others, background calls after", async () => {
   const one = rig();
   const [a, b] = [connect(one), connect(one)];
-  const replies = [a.post(envelope("background x", "normal a1", "normal a2")), b.post(envelope("normal b1", "urgent b2"))];
+  const replies = [
+    a.post(envelope("background x", "normal a1", "normal a2")),
+    b.post(envelope("normal b1", "urgent b2")),
+  ];
   one.open();
   await Promise.all(replies);
   const [group] = one.groups as [string[]];
@@ -222,7 +260,10 @@ it("what was not begun, because the time was up, goes first next time", async ()
 
 it("a transaction is one entry, and its failure one answer", async () => {
   const one = rig({
-    answer: ({ name }) => (name === "normal bad" ? { answers: [[false, ["conflict", "", "rolled_back", { index: 1 }]]], parkOn: undefined } : undefined),
+    answer: ({ name }) =>
+      name === "normal bad"
+        ? { answers: [[false, ["conflict", "", "rolled_back", { index: 1 }]]], parkOn: undefined }
+        : undefined,
   });
   const inbox = connect(one);
   const replies = [inbox.post(atomic("normal a", "normal b")), inbox.post(atomic("normal bad", "normal c"))];
@@ -234,7 +275,11 @@ it("a transaction is one entry, and its failure one answer", async () => {
 it("one call that is refused at the door does not keep the others of its envelope", async () => {
   const one = rig();
   one.open();
-  assert.deepEqual(told(await connect(one).post(envelope("normal a", "unknown b", "normal c"))), ["normal a", "unknown_operation", "normal c"]);
+  assert.deepEqual(told(await connect(one).post(envelope("normal a", "unknown b", "normal c"))), [
+    "normal a",
+    "unknown_operation",
+    "normal c",
+  ]);
   assert.deepEqual(told(await connect(one).post(envelope("unknown b"))), ["unknown_operation"]);
   assert.deepEqual(told(await connect(one).post(atomic("normal a", "unknown b"))), ["unknown_operation"]);
 });
@@ -243,7 +288,10 @@ it("a client reaches what its inbox allows", async () => {
   const one = rig();
   one.open();
   const inbox = one.mailbox.connect((name) => name === "normal allowed");
-  assert.deepEqual(told(await inbox.post(envelope("normal allowed", "normal other"))), ["normal allowed", "unknown_operation"]);
+  assert.deepEqual(told(await inbox.post(envelope("normal allowed", "normal other"))), [
+    "normal allowed",
+    "unknown_operation",
+  ]);
 });
 
 it("a client with too many calls is told overloaded, and others are not", async () => {
@@ -251,12 +299,19 @@ it("a client with too many calls is told overloaded, and others are not", async 
   const [a, b] = [connect(one), connect(one)];
   const first = a.post(envelope("normal 1", "normal 2"));
   const [, , answers] = await a.post(envelope("normal 3", "normal 4"));
-  assert.deepEqual([answers[0], (answers[1] as unknown[])[0], (answers[1] as unknown[])[2], answers.length], [false, "overloaded", "not_run", 4]);
+  assert.deepEqual(
+    [answers[0], (answers[1] as unknown[])[0], (answers[1] as unknown[])[2], answers.length],
+    [false, "overloaded", "not_run", 4],
+  );
   assert.ok(((answers[1] as { retryAfterMs: number }[])[3]?.retryAfterMs as number) > 0);
   const replies = [a.post(envelope("normal 5")), b.post(envelope("normal 6", "normal 7", "normal 8"))];
   one.open();
   assert.deepEqual((await Promise.all([first, ...replies])).flatMap(told).length, 6);
-  assert.deepEqual(told(await a.post(envelope("normal 9", "normal 10", "normal 11"))), ["normal 9", "normal 10", "normal 11"]);
+  assert.deepEqual(told(await a.post(envelope("normal 9", "normal 10", "normal 11"))), [
+    "normal 9",
+    "normal 10",
+    "normal 11",
+  ]);
 });
 
 it("a client with too many bytes is told overloaded", async () => {
@@ -311,7 +366,8 @@ it("a transaction is cancelled as a whole", async () => {
 it("a parked call runs again after a commit that touched its topic, and not after others", async () => {
   let tries = 0;
   const one = rig({
-    answer: ({ name }) => (name.startsWith("normal wait") && ++tries < 3 ? { answers: [[true, "over"]], parkOn: ["topic"] } : undefined),
+    answer: ({ name }) =>
+      name.startsWith("normal wait") && ++tries < 3 ? { answers: [[true, "over"]], parkOn: ["topic"] } : undefined,
   });
   one.open();
   const [a, b] = [connect(one), connect(one)];
@@ -327,14 +383,19 @@ it("a parked call runs again after a commit that touched its topic, and not afte
 });
 
 it("a parked call whose time is over is answered with what it found", async () => {
-  const one = rig({ answer: ({ name }) => (name === "normal wait" ? { answers: [[true, "nothing"]], parkOn: ["topic"] } : undefined) });
+  const one = rig({
+    answer: ({ name }) => (name === "normal wait" ? { answers: [[true, "nothing"]], parkOn: ["topic"] } : undefined),
+  });
   one.open();
   assert.deepEqual(told(await connect(one).post(waiting("normal wait", 5))), ["nothing"]);
   assert.deepEqual(told(await connect(one).post(waiting("normal wait", 0))), ["nothing"]);
 });
 
 it("parked calls are bounded for each client, cancelled, and forgotten with their client", async () => {
-  const one = rig({ limits: { parkedCalls: 2 }, answer: ({ name }) => (name === "normal wait" ? { answers: [[true, "x"]], parkOn: ["topic"] } : undefined) });
+  const one = rig({
+    limits: { parkedCalls: 2 },
+    answer: ({ name }) => (name === "normal wait" ? { answers: [[true, "x"]], parkOn: ["topic"] } : undefined),
+  });
   one.open();
   const [a, b] = [connect(one), connect(one)];
   const [id, ...rest] = waiting("normal wait", 60_000);
@@ -364,7 +425,9 @@ it("a disconnected client's queue is not run", async () => {
 });
 
 it("close runs what is queued, ends what waits, and takes nothing more", async () => {
-  const one = rig({ answer: ({ name }) => (name === "normal wait" ? { answers: [[true, "x"]], parkOn: ["topic"] } : undefined) });
+  const one = rig({
+    answer: ({ name }) => (name === "normal wait" ? { answers: [[true, "x"]], parkOn: ["topic"] } : undefined),
+  });
   const inbox = connect(one);
   one.open();
   const parked = inbox.post(waiting("normal wait", 60_000));
@@ -391,10 +454,21 @@ it("however many writes wait for the lock, the reads of others go on", async () 
       const names = jobs.map(([call]) => (call as Call).name);
       if (!free && names.some((name) => name.startsWith("write"))) throw new StoreError("busy");
       answered.push(...names);
-      return { outcomes: names.map((name) => ({ answers: [[true, name] as const], parkOn: undefined })), topics: new Set(), wrote: false };
+      return {
+        outcomes: names.map((name) => ({ answers: [[true, name] as const], parkOn: undefined })),
+        topics: new Set(),
+        wrote: false,
+      };
     },
   };
-  const options = { dispatcher, limits: { ...defaultLimits, groupCalls: 4 }, clock: testClock(), epoch: 1, dataVersion: undefined, onFault: () => undefined };
+  const options = {
+    dispatcher,
+    limits: { ...defaultLimits, groupCalls: 4 },
+    clock: testClock(),
+    epoch: 1,
+    dataVersion: undefined,
+    onFault: () => undefined,
+  };
   const mailbox = new Mailbox(options);
   const [a, b] = [mailbox.connect(() => true), mailbox.connect(() => true)];
   const names = Array.from({ length: 20 }, (_, n) => `write a${n}`);
@@ -421,10 +495,21 @@ it("while another process holds the lock, reads go on, writes wait their turn, a
       const names = jobs.map(([call]) => (call as Call).name);
       if (names.some((name) => name.startsWith("write")) && busy-- > 0) throw new StoreError("busy");
       groups.push(names);
-      return { outcomes: names.map((name) => ({ answers: [[true, name] as const], parkOn: undefined })), topics: new Set(), wrote: false };
+      return {
+        outcomes: names.map((name) => ({ answers: [[true, name] as const], parkOn: undefined })),
+        topics: new Set(),
+        wrote: false,
+      };
     },
   };
-  const mailbox = new Mailbox({ dispatcher, limits: defaultLimits, clock: testClock(), epoch: 1, dataVersion: undefined, onFault: () => undefined });
+  const mailbox = new Mailbox({
+    dispatcher,
+    limits: defaultLimits,
+    clock: testClock(),
+    epoch: 1,
+    dataVersion: undefined,
+    onFault: () => undefined,
+  });
   const [a, b] = [mailbox.connect(() => true), mailbox.connect(() => true)];
   const writer = a.post(envelope("read a1", "write a2", "read a3"));
   const reader = b.post(envelope("read b1"));

@@ -29,7 +29,9 @@ export function memoryDispatcher(operations: OperationTable, db = memoryDatabase
     onInternal: (error) => void faults.push(error),
   });
   const outcomesOf = async (jobs: Jobs) => {
-    const calls = jobs.map((job) => (Array.isArray(job[0]) ? (job as [string, ...unknown[]][]) : [job as [string, ...unknown[]]]));
+    const calls = jobs.map((job) =>
+      Array.isArray(job[0]) ? (job as [string, ...unknown[]][]) : [job as [string, ...unknown[]]],
+    );
     const { outcomes } = await dispatcher.run(
       calls.map((job) => job.map(([name, ...wire]) => dispatcher.admit(name, wire, nobody))),
       60_000,

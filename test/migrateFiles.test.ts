@@ -46,7 +46,8 @@ it("a new file is read back, whatever its message", (t) => {
   const folder = mkdtempSync(join(tmpdir(), "migrations-"));
   t.after(() => rmSync(folder, { recursive: true }));
   for (const message of ["up", "down", " -- up ", "a\n-- up\n-- down"]) createMigration(message, folder);
-  for (const dialect of dialects) assert.deepEqual(new Set(readMigrations(dialect, folder).map(({ up, down }) => up + down)), new Set([""]));
+  for (const dialect of dialects)
+    assert.deepEqual(new Set(readMigrations(dialect, folder).map(({ up, down }) => up + down)), new Set([""]));
   assert.equal(readFileSync(join(folder, "0001_up.sqlite.sql"), "utf8"), "-- 0001: up\n-- up\n\n-- down\n");
 });
 
@@ -58,7 +59,8 @@ it("the package's migrations have distinct revisions in order", () => {
 
 it("each migration's down part undoes its up part", () => {
   const db = new Database(":memory:");
-  const shape = () => db.prepare("SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name").all();
+  const shape = () =>
+    db.prepare("SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name").all();
   const shapes: unknown[] = [];
   for (const { up } of readMigrations("sqlite")) {
     shapes.push(shape());

@@ -18,7 +18,12 @@ it("final states of commands and open states of sessions", () => {
 
 it("the schema's states are the model's states", () => {
   const schema = memoryDatabase();
-  for (const [table, states] of Object.entries({ worktrees: worktreeStates, sessions: sessionStates, commands: commandStates, debug_sessions: debugStates })) {
+  for (const [table, states] of Object.entries({
+    worktrees: worktreeStates,
+    sessions: sessionStates,
+    commands: commandStates,
+    debug_sessions: debugStates,
+  })) {
     const { sql } = schema.prepare("SELECT sql FROM sqlite_schema WHERE name = ?").get(table) as { sql: string };
     const [, check] = /^\s*state TEXT NOT NULL CHECK \((.*)\),?$/m.exec(sql) ?? [];
     assert.deepEqual(
@@ -57,25 +62,38 @@ it("lines are counted by their breaks", () => {
 });
 
 it("log data is 1 to 65 536 bytes of any kind of Uint8Array", () => {
-  for (const good of [new Uint8Array(1), Buffer.alloc(65_536), new Uint8Array(new SharedArrayBuffer(4))]) assert.equal(LogData.safeParse(good).success, true);
-  for (const bad of [new Uint8Array(0), new Uint8Array(65_537), new ArrayBuffer(4), "text", [1], null]) assert.equal(LogData.safeParse(bad).success, false);
+  for (const good of [new Uint8Array(1), Buffer.alloc(65_536), new Uint8Array(new SharedArrayBuffer(4))])
+    assert.equal(LogData.safeParse(good).success, true);
+  for (const bad of [new Uint8Array(0), new Uint8Array(65_537), new ArrayBuffer(4), "text", [1], null])
+    assert.equal(LogData.safeParse(bad).success, false);
 });
 
 it("what a client encodes the serving side decodes to the same input", () => {
   const input = { sessionId: crypto.randomUUID(), commands: [{ argv: ["a", ""], env: { A: "b" }, priority: 3 }] };
   const { enqueue } = operations.commands;
-  const decoded = enqueue.decode(structuredClone(enqueue.encode(input))) as { commands: { argv: string; env: string; maxAttempts: number }[] };
-  assert.deepEqual(decoded.commands[0] && [decoded.commands[0].argv, decoded.commands[0].env, decoded.commands[0].maxAttempts], [
-    '{"json":["a",""]}',
-    '{"json":{"A":"b"}}',
-    1,
-  ]);
+  const decoded = enqueue.decode(structuredClone(enqueue.encode(input))) as {
+    commands: { argv: string; env: string; maxAttempts: number }[];
+  };
+  assert.deepEqual(
+    decoded.commands[0] && [decoded.commands[0].argv, decoded.commands[0].env, decoded.commands[0].maxAttempts],
+    ['{"json":["a",""]}', '{"json":{"A":"b"}}', 1],
+  );
 });
 
 it("the serving side checks the bounds of what a port sends again", () => {
   const { renew } = operations.worktrees;
   const id = crypto.randomUUID();
-  for (const wire of [[id, 0, 60_000], [id, 1, 5], ["x", 1, 60_000], [id], [id, 1, 60_000, 1], "text", null, [id, 1.5, 60_000], [{}, 1, 60_000]]) {
+  for (const wire of [
+    [id, 0, 60_000],
+    [id, 1, 5],
+    ["x", 1, 60_000],
+    [id],
+    [id, 1, 60_000, 1],
+    "text",
+    null,
+    [id, 1.5, 60_000],
+    [{}, 1, 60_000],
+  ]) {
     assert.throws(() => renew.decode(wire), { code: "invalid_input" }, JSON.stringify(wire));
   }
   const { upsert } = operations.repositories;

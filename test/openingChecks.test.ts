@@ -25,11 +25,24 @@ function openWith(t: TestContext, answers: Readonly<Record<string, unknown>>): v
     return source in answers ? { pluck: () => ({ get: () => answers[source] }) } : prepare.call(this, source);
   } as typeof prepare;
   const path = join(folder, "metadata.db");
-  openSqlite({ path, migrate: "create", synchronous: "full", maxBytes: undefined, clock: systemClock, limits: defaultLimits, onSecondServer: () => undefined });
+  openSqlite({
+    path,
+    migrate: "create",
+    synchronous: "full",
+    maxBytes: undefined,
+    clock: systemClock,
+    limits: defaultLimits,
+    onSecondServer: () => undefined,
+  });
 }
 
 for (const [what, question, answer, message] of [
-  ["a file system without WAL", "journal_mode", "delete", /journal_mode is delete and must be wal: WAL does not work on this file system/],
+  [
+    "a file system without WAL",
+    "journal_mode",
+    "delete",
+    /journal_mode is delete and must be wal: WAL does not work on this file system/,
+  ],
   ["no foreign keys", "foreign_keys", 0, /foreign_keys is 0 and must be 1/],
   ["weaker synchronization than asked for", "synchronous", 0, /synchronous is 0 and must be 2/],
   ["a SQLite with the WAL-reset bug", "SELECT sqlite_version()", "3.51.2", /SQLite 3\.51\.2 is too old/],

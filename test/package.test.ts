@@ -2,7 +2,18 @@
 // a log, from JavaScript and from TypeScript. And a Node that is too old is told so.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { accessSync, constants, cpSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  constants,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { after, before, test } from "node:test";
@@ -48,8 +59,14 @@ before(async () => {
   await run(process.execPath, [npm, "pack", "--pack-destination", folder], { cwd: source });
   const tarball = readdirSync(folder).find((name) => name.endsWith(".tgz")) as string;
   mkdirSync(consumer);
-  writeFileSync(join(consumer, "package.json"), JSON.stringify({ private: true, type: "module", allowScripts: { "better-sqlite3": false } }));
-  await run(process.execPath, [npm, "install", join(folder, tarball), "--no-audit", "--no-fund", "--prefer-offline"], { cwd: consumer, env: bare });
+  writeFileSync(
+    join(consumer, "package.json"),
+    JSON.stringify({ private: true, type: "module", allowScripts: { "better-sqlite3": false } }),
+  );
+  await run(process.execPath, [npm, "install", join(folder, tarball), "--no-audit", "--no-fund", "--prefer-offline"], {
+    cwd: consumer,
+    env: bare,
+  });
 });
 
 const opening = `import { createRunnerPool, openStore, StoreError } from "debug-server-db";
@@ -106,7 +123,8 @@ async function runInConsumer(file: string): Promise<unknown> {
 
 test("the tarball holds what it needs and no sources", () => {
   const names = readdirSync(join(consumer, "node_modules/debug-server-db")).toSorted();
-  for (const name of ["bin", "dist", "migrations", "LICENSE", "README.md", "package.json"]) assert.ok(names.includes(name), name);
+  for (const name of ["bin", "dist", "migrations", "LICENSE", "README.md", "package.json"])
+    assert.ok(names.includes(name), name);
   for (const name of ["src", "test", "bench", "workers", "node_modules"]) assert.ok(!names.includes(name), name);
 });
 
@@ -125,23 +143,47 @@ test("from TypeScript: compiles in strict mode, then runs by type stripping", as
 void (() => store.repositories.upsert({ nam: "demo" }));\n`;
   write("main.ts", `${opening}const runnerModule: string = "./runner.ts";${body}${wrong}`);
   const compilerOptions = {
-    ...{ strict: true, noEmit: true, skipLibCheck: false, target: "es2023", lib: ["es2024"], module: "nodenext", allowImportingTsExtensions: true },
-    ...{ erasableSyntaxOnly: true, verbatimModuleSyntax: true, types: ["node"], typeRoots: [join(root, "node_modules/@types")] },
+    ...{
+      strict: true,
+      noEmit: true,
+      skipLibCheck: false,
+      target: "es2023",
+      lib: ["es2024"],
+      module: "nodenext",
+      allowImportingTsExtensions: true,
+    },
+    ...{
+      erasableSyntaxOnly: true,
+      verbatimModuleSyntax: true,
+      types: ["node"],
+      typeRoots: [join(root, "node_modules/@types")],
+    },
   };
   write("tsconfig.json", JSON.stringify({ compilerOptions, files: ["main.ts", "runner.ts"] }));
-  await run(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", consumer]).catch(({ stdout }) => assert.fail(stdout));
+  await run(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", consumer]).catch(({ stdout }) =>
+    assert.fail(stdout),
+  );
   assert.deepEqual(await runInConsumer("main.ts"), expected);
 });
 
 test("the installed command says which version it is", async () => {
-  const { stdout } = await run(process.execPath, [join(consumer, "node_modules/.bin/debug-server-db"), "--version"], { cwd: consumer, env: bare });
+  const { stdout } = await run(process.execPath, [join(consumer, "node_modules/.bin/debug-server-db"), "--version"], {
+    cwd: consumer,
+    env: bare,
+  });
   assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
 });
 
 test("the installed command migrates a store", async () => {
   const migrate = async (...args: readonly string[]) =>
     JSON.parse(
-      (await run(process.execPath, [join(consumer, "node_modules/.bin/debug-server-db"), "migrate", ...args, "--json"], { cwd: consumer, env: bare })).stdout,
+      (
+        await run(
+          process.execPath,
+          [join(consumer, "node_modules/.bin/debug-server-db"), "migrate", ...args, "--json"],
+          { cwd: consumer, env: bare },
+        )
+      ).stdout,
     );
   const { to } = await migrate("upgrade", "--url", "sqlite:data/migrated.db");
   assert.equal((await migrate("current", "--url", "sqlite:data/migrated.db")).revision, to);
@@ -157,7 +199,10 @@ test("a Node that is too old is told so in one sentence, exit code 2", async (t)
     const failure = await run(node, [join(root, "bin/debug-server-db.mjs"), "demo"]).catch((error) => error);
     assert.equal(failure.code, 2);
     assert.equal(failure.stdout, "");
-    assert.match(failure.stderr, /^debug-server-db needs Node 22\.18 or newer, and this is Node [\d.]+: install a newer Node and run it again\.\n$/);
+    assert.match(
+      failure.stderr,
+      /^debug-server-db needs Node 22\.18 or newer, and this is Node [\d.]+: install a newer Node and run it again\.\n$/,
+    );
     return;
   }
   t.skip("there is no Node older than 22 on PATH");

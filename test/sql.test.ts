@@ -13,12 +13,18 @@ const shown = ({ strings, values }: Statement) => [strings.join("?"), values];
 describe("sql", () => {
   it("keeps text and values apart, so that no value becomes text", () => {
     const hostile = "'; DROP TABLE x; --";
-    assert.deepEqual(shown(sql`SELECT ${1}, ${hostile} FROM x WHERE a = ${null}`), ["SELECT ?, ? FROM x WHERE a = ?", [1, hostile, null]]);
+    assert.deepEqual(shown(sql`SELECT ${1}, ${hostile} FROM x WHERE a = ${null}`), [
+      "SELECT ?, ? FROM x WHERE a = ?",
+      [1, hostile, null],
+    ]);
   });
 
   it("splices statements into each other, values in order", () => {
     const inner = sql`b = ${2} AND c = ${3}`;
-    assert.deepEqual(shown(sql`SELECT ${1} WHERE ${inner} LIMIT ${4}`), ["SELECT ? WHERE b = ? AND c = ? LIMIT ?", [1, 2, 3, 4]]);
+    assert.deepEqual(shown(sql`SELECT ${1} WHERE ${inner} LIMIT ${4}`), [
+      "SELECT ? WHERE b = ? AND c = ? LIMIT ?",
+      [1, 2, 3, 4],
+    ]);
     assert.deepEqual(shown(sql`${inner}${nothing}${inner}`), ["b = ? AND c = ?b = ? AND c = ?", [2, 3, 2, 3]]);
     assert.deepEqual(shown(sql`a ${sql`b ${sql`c = ${1}`}`} d`), ["a b c = ? d", [1]]);
   });
@@ -26,7 +32,8 @@ describe("sql", () => {
   it("gives one place in the code one identity, spliced or not, and different shapes different ones", () => {
     const plain = (value: number) => sql`SELECT ${value}`;
     assert.equal(plain(1).strings, plain(2).strings);
-    const spliced = (value: number, ordered: boolean) => sql`SELECT ${value} ${ordered ? sql`ORDER BY ${value}` : nothing}`;
+    const spliced = (value: number, ordered: boolean) =>
+      sql`SELECT ${value} ${ordered ? sql`ORDER BY ${value}` : nothing}`;
     assert.equal(spliced(1, true).strings, spliced(2, true).strings);
     assert.notEqual(spliced(1, true).strings, spliced(1, false).strings);
   });

@@ -15,9 +15,11 @@ type Act = { readonly type: "insert" | "update" | "read" | "fail" | "break" | "d
 function* perform(acts: readonly Act[]): Body<unknown> {
   const seen: unknown[] = [];
   for (const { type, key } of acts) {
-    if (type === "insert") seen.push(yield* change(sql`INSERT INTO t (k, v) VALUES (${key}, 1) ON CONFLICT (k) DO UPDATE SET v = v + 1`));
+    if (type === "insert")
+      seen.push(yield* change(sql`INSERT INTO t (k, v) VALUES (${key}, 1) ON CONFLICT (k) DO UPDATE SET v = v + 1`));
     if (type === "update") seen.push(yield* change(sql`UPDATE t SET v = v * 2 WHERE k = ${key}`));
-    if (type === "read") seen.push(((yield* first<{ v: number }>(sql`SELECT v FROM t WHERE k = ${key}`)) ?? { v: null }).v);
+    if (type === "read")
+      seen.push(((yield* first<{ v: number }>(sql`SELECT v FROM t WHERE k = ${key}`)) ?? { v: null }).v);
     if (type === "duplicate") yield* change(sql`INSERT INTO t (k, v) VALUES (${key}, 100)`);
     if (type === "fail") throw new StoreError("conflict", undefined, { details: { seen: [...seen] } });
     if (type === "break") throw new TypeError("a fault");
@@ -44,7 +46,11 @@ describe("groups", () => {
   it("a call that fails after it wrote is undone alone, and its neighbours are kept", async () => {
     const { driver, rows, db } = open();
     const { settled, wrote } = await driver.transact(
-      [jobOf([[act("insert", 1)]]), jobOf([[act("insert", 2), act("fail")]]), jobOf([[act("read", 2), act("insert", 3)]])],
+      [
+        jobOf([[act("insert", 1)]]),
+        jobOf([[act("insert", 2), act("fail")]]),
+        jobOf([[act("read", 2), act("insert", 3)]]),
+      ],
       1_000,
     );
     assert.deepEqual(rows(), [
@@ -64,7 +70,10 @@ describe("groups", () => {
 
   it("bodies of one job fail together, and the index says which one", async () => {
     const { driver, rows } = open();
-    const { settled } = await driver.transact([jobOf([[act("insert", 1)], [act("insert", 2)], [act("fail")], [act("insert", 3)]])], 1_000);
+    const { settled } = await driver.transact(
+      [jobOf([[act("insert", 1)], [act("insert", 2)], [act("fail")], [act("insert", 3)]])],
+      1_000,
+    );
     assert.deepEqual(rows(), []);
     assert.equal((settled[0] as { index: number }).index, 2);
   });
@@ -97,7 +106,10 @@ describe("groups", () => {
       type: fc.constantFrom<Act["type"]>("insert", "insert", "update", "read", "fail", "break", "duplicate"),
       key: fc.integer({ min: 1, max: 4 }),
     });
-    const jobs = fc.array(fc.array(fc.array(anAct, { minLength: 1, maxLength: 4 }), { minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 8 });
+    const jobs = fc.array(fc.array(fc.array(anAct, { minLength: 1, maxLength: 4 }), { minLength: 1, maxLength: 3 }), {
+      minLength: 1,
+      maxLength: 8,
+    });
     await fc.assert(
       fc.asyncProperty(jobs, async (all) => {
         const [together, apart] = [open(), open()];
@@ -106,7 +118,9 @@ describe("groups", () => {
         for (const one of all) singles.push((await apart.driver.transact([jobOf(one)], 60_000)).settled[0]);
         assert.deepEqual(together.rows(), apart.rows());
         const plain = (settled: (typeof group.settled)[number] | undefined) =>
-          settled?.ok === false ? [settled.error.code, settled.error.outcome, settled.error.details, settled.index] : settled?.results;
+          settled?.ok === false
+            ? [settled.error.code, settled.error.outcome, settled.error.details, settled.index]
+            : settled?.results;
         assert.deepEqual(group.settled.map(plain), singles.map(plain));
         together.db.close();
         apart.db.close();
@@ -120,7 +134,14 @@ describe("errors", () => {
   it("SQLite's codes become ours, extended codes too", () => {
     const codeOf = (code: string) => translate(Object.assign(new Error("m"), { code })).code;
     assert.deepEqual(
-      ["SQLITE_FULL", "SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"].map(codeOf),
+      [
+        "SQLITE_FULL",
+        "SQLITE_BUSY",
+        "SQLITE_BUSY_SNAPSHOT",
+        "SQLITE_CONSTRAINT_CHECK",
+        "SQLITE_CONSTRAINT_UNIQUE",
+        "SQLITE_CONSTRAINT_PRIMARYKEY",
+      ].map(codeOf),
       ["storage_full", "busy", "busy", "constraint", "constraint", "conflict"],
     );
     assert.deepEqual(["SQLITE_CORRUPT_VTAB", "SQLITE_NOTADB", "SQLITE_READONLY", "SQLITE_MISUSE"].map(codeOf), [
@@ -183,7 +204,10 @@ describe("errors", () => {
       epoch: 1,
       close: () => undefined,
     });
-    await assert.rejects(async () => stuck.transact([jobOf([[act("insert")]])], 1), { code: "busy", outcome: "not_run" });
+    await assert.rejects(async () => stuck.transact([jobOf([[act("insert")]])], 1), {
+      code: "busy",
+      outcome: "not_run",
+    });
     await driver.close();
   });
 
@@ -194,7 +218,9 @@ describe("errors", () => {
       {
         access: "write",
         *start() {
-          yield* change(sql`INSERT INTO kinds VALUES (${new Date(5)}, ${true}, ${new Uint8Array([1, 2])}, ${null}, ${2n ** 53n})`);
+          yield* change(
+            sql`INSERT INTO kinds VALUES (${new Date(5)}, ${true}, ${new Uint8Array([1, 2])}, ${null}, ${2n ** 53n})`,
+          );
           return undefined;
         },
       },

@@ -22,7 +22,9 @@ const sources: readonly Source[] = globSync("src/**/*.ts", { cwd: root }).map((p
   const imports = found.map(([, , name]) => resolve(name as string));
   // `import { type A }` names types only, and is no import at run time.
   const values = found
-    .filter(([whole, type]) => type === undefined && !/^(?:import|export) \{\s*(?:type \w+(?: as \w+)?,?\s*)+\}/.test(whole))
+    .filter(
+      ([whole, type]) => type === undefined && !/^(?:import|export) \{\s*(?:type \w+(?: as \w+)?,?\s*)+\}/.test(whole),
+    )
     .map(([, , name]) => resolve(name as string));
   return { path, imports, values };
 });
@@ -50,7 +52,9 @@ it("every file has its layer", () => {
 
 it("imports run one way", () => {
   const wrong = sources.flatMap(({ path, values }) =>
-    values.filter((name) => name.startsWith("src/") && layerOf(name) > layerOf(path)).map((name) => `${path} imports ${name}`),
+    values
+      .filter((name) => name.startsWith("src/") && layerOf(name) > layerOf(path))
+      .map((name) => `${path} imports ${name}`),
   );
   assert.deepEqual(wrong, []);
 });
@@ -61,7 +65,8 @@ it("errors and sql import nothing but each other, and the model only errors, lim
     if (path === "src/sql.ts") assert.deepEqual(values, ["src/errors.ts"]);
     if (!path.startsWith("src/model/")) continue;
     const allowed = (name: string) =>
-      name.startsWith("src/model/") || ["src/errors.ts", "src/limits.ts", "zod", "superjson", "node:crypto", "node:zlib"].includes(name);
+      name.startsWith("src/model/") ||
+      ["src/errors.ts", "src/limits.ts", "zod", "superjson", "node:crypto", "node:zlib"].includes(name);
     assert.deepEqual(
       values.filter((name) => !allowed(name)),
       [],
@@ -97,7 +102,9 @@ const homes: Readonly<Record<string, RegExp>> = {
 
 it("each third-party package is imported in one place", () => {
   const wrong = sources.flatMap(({ path, imports }) =>
-    imports.filter((name) => !name.startsWith("src/") && !name.startsWith("node:") && !homes[name]?.test(path)).map((name) => `${path} imports ${name}`),
+    imports
+      .filter((name) => !name.startsWith("src/") && !name.startsWith("node:") && !homes[name]?.test(path))
+      .map((name) => `${path} imports ${name}`),
   );
   assert.deepEqual(wrong, []);
 });

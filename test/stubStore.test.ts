@@ -34,7 +34,10 @@ it("every method that is not given rejects with its name", async () => {
     for (const [verb, { stream }] of Object.entries(verbs)) {
       // biome-ignore lint/suspicious/noExplicitAny: the names are known at run time only.
       const method = (stub as any)[entity][verb];
-      await assert.rejects(async () => (stream === undefined ? method({}) : method({}).next()), new RegExp(`${entity}\\.${verb} was called and is not given`));
+      await assert.rejects(
+        async () => (stream === undefined ? method({}) : method({}).next()),
+        new RegExp(`${entity}\\.${verb} was called and is not given`),
+      );
     }
   }
   assert.throws(() => stub.connect(), /connect was called/);

@@ -45,6 +45,7 @@ export class Backups {
 
   /** The thread has ended. */
   lose(): void {
-    for (const { over } of this.#underWay.values()) over.resolve(["closed", "the store was closed during the backup", "rolled_back", {}]);
+    for (const { over } of this.#underWay.values())
+      over.resolve(["closed", "the store was closed during the backup", "rolled_back", {}]);
   }
 }

@@ -39,8 +39,11 @@ export function runDatabaseThread(): void {
   const backUp = async (id: number, target: string): Promise<void> => {
     const stop = new AbortController();
     stops.set(id, stop);
-    const onProgress = (doneBytes: number, totalBytes: number) => report({ type: "backupProgress", id, doneBytes, totalBytes });
-    const failure = await server.backUp(target, { onProgress: seldom(onProgress), signal: stop.signal }).then(() => undefined, wireFailureOf);
+    const onProgress = (doneBytes: number, totalBytes: number) =>
+      report({ type: "backupProgress", id, doneBytes, totalBytes });
+    const failure = await server
+      .backUp(target, { onProgress: seldom(onProgress), signal: stop.signal })
+      .then(() => undefined, wireFailureOf);
     stops.delete(id);
     report({ type: "backedUp", id, failure });
   };
@@ -55,7 +58,11 @@ export function runDatabaseThread(): void {
   report({ type: "ready" });
 }
 
-function open(data: DatabaseThreadData, onEvent: (event: StoreEvent) => void, onFailure: (failure: WireFailure) => void): Server | undefined {
+function open(
+  data: DatabaseThreadData,
+  onEvent: (event: StoreEvent) => void,
+  onFailure: (failure: WireFailure) => void,
+): Server | undefined {
   const clock = data.clock === undefined ? systemClock : testClock(data.clock);
   try {
     const driver = openSqlite({ ...data, clock, onSecondServer: (pid) => onEvent({ type: "second_server", pid }) });
@@ -68,7 +75,9 @@ function open(data: DatabaseThreadData, onEvent: (event: StoreEvent) => void, on
 }
 
 function wireFailureOf(error: unknown): WireFailure {
-  return toWireFailure(error instanceof StoreError ? error : new StoreError("internal", String((error as Error).stack ?? error)));
+  return toWireFailure(
+    error instanceof StoreError ? error : new StoreError("internal", String((error as Error).stack ?? error)),
+  );
 }
 
 /** Nobody looks more often, and each message costs. */

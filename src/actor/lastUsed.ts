@@ -31,7 +31,11 @@ export class LastUsed {
     const uses = [...this.#uses].map(([tokenId, at]) => ({ tokenId, at }));
     this.#uses = new Map();
     for (let start = 0; start < uses.length; start += usesMax) {
-      await this.#inbox.post([++this.#envelopeId, false, ["tokens.recordUse", [uses.slice(start, start + usesMax)], undefined]]);
+      await this.#inbox.post([
+        ++this.#envelopeId,
+        false,
+        ["tokens.recordUse", [uses.slice(start, start + usesMax)], undefined],
+      ]);
     }
   }
 }

@@ -49,7 +49,15 @@ export class Mailbox {
   #scheduled: "no" | "soon" | "later" = "no";
   #closing = false;
   #onIdle: (() => void) | undefined;
-  readonly #figures = { groups: 0, calls: 0, groupCallsMax: 0, waitMsTotal: 0, waitMsMax: 0, busyRetries: 0, clockJumps: 0 };
+  readonly #figures = {
+    groups: 0,
+    calls: 0,
+    groupCallsMax: 0,
+    waitMsTotal: 0,
+    waitMsMax: 0,
+    busyRetries: 0,
+    clockJumps: 0,
+  };
   readonly #lanes = { urgent: newLane(), normal: newLane(), background: newLane() };
 
   constructor(options: MailboxOptions) {
@@ -135,10 +143,18 @@ export class Mailbox {
     if (this.#closing) return failure("closed", "the store is closing");
     // Its calls would be forgotten when the client goes, and run for nobody.
     if (client.pending.has(id)) return failure("invalid_input", `envelope ${id} is not answered yet`);
-    if (bytes > limits.envelopeBytes) return failure("invalid_input", `one message may hold ${limits.envelopeBytes} bytes`);
+    if (bytes > limits.envelopeBytes)
+      return failure("invalid_input", `one message may hold ${limits.envelopeBytes} bytes`);
     if (client.calls + count <= limits.queueCalls && client.bytes + bytes <= limits.queueBytes) return undefined;
     const retryAfterMs = Math.ceil((client.calls / limits.groupCalls + 1) * limits.groupMs);
-    return [false, toWireFailure(new StoreError("overloaded", undefined, { details: { retryAfterMs, queuedCalls: client.calls, queuedBytes: client.bytes } }))];
+    return [
+      false,
+      toWireFailure(
+        new StoreError("overloaded", undefined, {
+          details: { retryAfterMs, queuedCalls: client.calls, queuedBytes: client.bytes },
+        }),
+      ),
+    ];
   }
 
   #refuse(pending: Pending, count: number, answer: Answer): void {
@@ -150,7 +166,10 @@ export class Mailbox {
     const at = index * callWidth;
     const name = calls[at];
     if (typeof name !== "string" || !client.mayCall(name))
-      throw new StoreError("unknown_operation", `no operation ${typeof name === "string" ? name.slice(0, 100) : typeof name} for this port`);
+      throw new StoreError(
+        "unknown_operation",
+        `no operation ${typeof name === "string" ? name.slice(0, 100) : typeof name} for this port`,
+      );
     const [actor, requestId, key, request] = (calls[at + 2] ?? []) as NonNullable<WireCaller>;
     const idempotency = key === undefined ? undefined : { key, request: request as string };
     return this.#options.dispatcher.admit(name, calls[at + 1], { actor, requestId, idempotency });
@@ -161,7 +180,9 @@ export class Mailbox {
     const { limits } = this.#options;
     const bytes = calls.reduce((sum, { operation, input }) => sum + operation.resultBytes(input), 0);
     if (client.resultBytes > 0 && client.resultBytes + bytes > limits.resultBytes) {
-      throw new StoreError("overloaded", undefined, { details: { retryAfterMs: limits.groupMs, resultBytes: client.resultBytes } });
+      throw new StoreError("overloaded", undefined, {
+        details: { retryAfterMs: limits.groupMs, resultBytes: client.resultBytes },
+      });
     }
     return bytes;
   }
@@ -170,7 +191,15 @@ export class Mailbox {
     try {
       const call = this.#admit(client, calls, index);
       const bytes = sizeOf(calls[index * callWidth + 1], Number.POSITIVE_INFINITY);
-      this.#enqueue({ ...newEntry, client, pending, slot: index, calls: [call], bytes, resultBytes: this.#resultBytesOf(client, [call]) });
+      this.#enqueue({
+        ...newEntry,
+        client,
+        pending,
+        slot: index,
+        calls: [call],
+        bytes,
+        resultBytes: this.#resultBytesOf(client, [call]),
+      });
     } catch (error) {
       const [ok, wire] = refused(error);
       pending.answers[index * 2] = ok;
@@ -184,7 +213,8 @@ export class Mailbox {
     try {
       for (let index = 0; index < calls.length / callWidth; index++) {
         const call = this.#admit(client, calls, index);
-        if (call.waitMs > 0) throw new StoreError("invalid_input", `${call.name} waits, and nothing inside atomically may wait`);
+        if (call.waitMs > 0)
+          throw new StoreError("invalid_input", `${call.name} waits, and nothing inside atomically may wait`);
         admitted.push(call);
       }
       const key = envelopeKeyOf(calls[2] as WireCaller);
@@ -192,7 +222,12 @@ export class Mailbox {
       resultBytes = this.#resultBytesOf(client, admitted);
     } catch (error) {
       const [, [code, message, outcome, details]] = refused(error);
-      pending.answers.splice(0, pending.answers.length, false, [code, message, outcome, { ...details, index: admitted.length }]);
+      pending.answers.splice(0, pending.answers.length, false, [
+        code,
+        message,
+        outcome,
+        { ...details, index: admitted.length },
+      ]);
       return;
     }
     this.#enqueue({ ...newEntry, client, pending, slot: 0, calls: admitted, bytes, resultBytes });
@@ -269,7 +304,10 @@ export class Mailbox {
     const startedAtMs = performance.now();
     const jobs = entries.map(({ calls }) => calls);
     const { dispatcher, limits } = this.#options;
-    const { outcomes, topics, wrote } = await dispatcher.run(grace === undefined ? jobs : [[grace], ...jobs], limits.groupMs);
+    const { outcomes, topics, wrote } = await dispatcher.run(
+      grace === undefined ? jobs : [[grace], ...jobs],
+      limits.groupMs,
+    );
     const extended = grace !== undefined && outcomes[0]?.answers[0]?.[0] === true;
     if (extended) this.#figures.clockJumps++;
     this.#clockWatch.settled(extended);
@@ -330,7 +368,8 @@ export class Mailbox {
     const waiting: Entry[] = [];
     this.#figures.busyRetries++;
     for (const entry of entries) {
-      if (!blocked.has(entry.client) && entry.calls.every(({ operation }) => operation.access === "read")) reads.push(entry);
+      if (!blocked.has(entry.client) && entry.calls.every(({ operation }) => operation.access === "read"))
+        reads.push(entry);
       else {
         blocked.add(entry.client);
         waiting.push(entry);
@@ -352,7 +391,10 @@ export class Mailbox {
   }
 
   #settleAll(entries: readonly Entry[], error: unknown): void {
-    const fault = error instanceof StoreError ? error : new StoreError("internal", String(error), { outcome: "unknown", cause: error });
+    const fault =
+      error instanceof StoreError
+        ? error
+        : new StoreError("internal", String(error), { outcome: "unknown", cause: error });
     if (fault.code === "internal" || fault.code === "corrupt") this.#options.onFault(fault);
     if (entries.some(writes)) this.#options.onWrite?.(fault.code);
     for (const entry of entries) this.#settle(entry, [false, toWireFailure(fault)]);
@@ -403,7 +445,10 @@ function failure(code: ErrorCode, message: string): Answer {
 }
 
 function refused(error: unknown): Extract<Answer, readonly [false, unknown]> {
-  return [false, toWireFailure(error instanceof StoreError ? error : new StoreError("internal", String(error), { cause: error }))];
+  return [
+    false,
+    toWireFailure(error instanceof StoreError ? error : new StoreError("internal", String(error), { cause: error })),
+  ];
 }
 
 /** The key that stands for all calls of an atomic envelope. Fails invalid_input. */

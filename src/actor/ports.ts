@@ -11,7 +11,12 @@ type PortMessage = Envelope | readonly [envelopeId: number, cancel: "cancel", sl
 type Serve = (message: PortMessage) => Promise<Reply> | undefined;
 
 /** Lets whoever holds the other end of the port call what the inbox allows, and nothing else. At most `callsMax` calls in one message. */
-export function servePort(port: MessagePort, inbox: Inbox, callsMax: number, onRefused: (reason: string) => void): void {
+export function servePort(
+  port: MessagePort,
+  inbox: Inbox,
+  callsMax: number,
+  onRefused: (reason: string) => void,
+): void {
   const serve: Serve = (message) => {
     if (message[1] !== "cancel") return inbox.post(message);
     inbox.cancel(message[0], message[2]);
@@ -46,7 +51,8 @@ type Listener = (event: { data: unknown }) => void;
 function endpointOf(port: MessagePort, admit: (data: unknown) => boolean = () => true): Endpoint {
   const listeners = new Map<unknown, (data: unknown) => void>();
   return {
-    postMessage: (message: unknown, transfer?: readonly unknown[]) => port.postMessage(message, transfer as NodeTransferable[]),
+    postMessage: (message: unknown, transfer?: readonly unknown[]) =>
+      port.postMessage(message, transfer as NodeTransferable[]),
     addEventListener: (_type, listener) => {
       const deliver = (data: unknown): void => {
         if (admit(data)) (listener as unknown as Listener)({ data });
@@ -77,14 +83,18 @@ function guarded(port: MessagePort, callsMax: number, onRefused: (reason: string
 function faultOf(data: unknown, callsMax: number): string | undefined {
   if (!isRecord(data) || typeof data.id !== "string" || data.id.length > 100) return "no message of this protocol";
   // Not String(type): an object may have no text, and then that throws.
-  if (data.type !== "APPLY") return `${typeof data.type === "string" ? data.type.slice(0, 20) : typeof data.type} is not allowed, only APPLY`;
+  if (data.type !== "APPLY")
+    return `${typeof data.type === "string" ? data.type.slice(0, 20) : typeof data.type} is not allowed, only APPLY`;
   if (!Array.isArray(data.path) || data.path.length !== 0) return "there is only one function, and no path";
   const list = data.argumentList;
-  if (!Array.isArray(list) || list.length !== 1 || !isRecord(list[0]) || list[0].type !== "RAW") return "one plain argument is expected";
+  if (!Array.isArray(list) || list.length !== 1 || !isRecord(list[0]) || list[0].type !== "RAW")
+    return "one plain argument is expected";
   const { value } = list[0];
   if (!isPortMessage(value)) return "the argument is no envelope";
   // A sparse array is short on its way and endless to walk over, so its length is looked at before anything else.
-  return value[1] !== "cancel" && value[2].length > callsMax * callWidth ? `one message may hold ${callsMax} calls` : undefined;
+  return value[1] !== "cancel" && value[2].length > callsMax * callWidth
+    ? `one message may hold ${callsMax} calls`
+    : undefined;
 }
 
 function isPortMessage(value: unknown): value is PortMessage {

@@ -106,7 +106,8 @@ export class Queues {
   }
 
   hasWork(): boolean {
-    for (const { lanes } of this.#clients) if (lanes.urgent.size + lanes.normal.size + lanes.background.size > 0) return true;
+    for (const { lanes } of this.#clients)
+      if (lanes.urgent.size + lanes.normal.size + lanes.background.size > 0) return true;
     return false;
   }
 

@@ -41,7 +41,8 @@ export interface Server {
 }
 
 export function createServer({ drivers, clock, limits, shared, onCommit, onEvent }: ServerOptions): Server {
-  const onFault = (error: StoreError): void => onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) });
+  const onFault = (error: StoreError): void =>
+    onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) });
   const serving = (): Serving => ({
     counts: combine(mailboxes.map((mailbox) => mailbox.figures())),
     lanes: combineLanes(mailboxes.map((mailbox) => mailbox.lanes())),
@@ -74,7 +75,8 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     return mailbox;
   });
   let turn = 0;
-  const connectAny = (mayCall: (name: string) => boolean): Inbox => (mailboxes[turn++ % mailboxes.length] as Mailbox).connect(mayCall);
+  const connectAny = (mayCall: (name: string) => boolean): Inbox =>
+    (mailboxes[turn++ % mailboxes.length] as Mailbox).connect(mayCall);
   const everything = () => true;
   const lastUsed = new LastUsed(connectAny(everything), limits);
   const prober = connectAny(everything);
@@ -145,16 +147,23 @@ function combine(all: readonly Readonly<Record<string, number>>[]): Record<strin
   return combined;
 }
 
-const names: ReadonlySet<string> = new Set(Object.entries(operations).flatMap(([entity, verbs]) => Object.keys(verbs).map((verb) => `${entity}.${verb}`)));
+const names: ReadonlySet<string> = new Set(
+  Object.entries(operations).flatMap(([entity, verbs]) => Object.keys(verbs).map((verb) => `${entity}.${verb}`)),
+);
 
 /** Which operations a port may reach. Fails invalid_input on a pattern that matches none. */
 export function matcher(patterns: readonly string[] | undefined): (name: string) => boolean {
   if (patterns === undefined) return (name) => names.has(name);
   const allowed = new Set<string>();
   for (const pattern of patterns) {
-    const matched = [...names].filter((name) => name === pattern || (pattern.endsWith(".*") && name.startsWith(pattern.slice(0, -1))));
+    const matched = [...names].filter(
+      (name) => name === pattern || (pattern.endsWith(".*") && name.startsWith(pattern.slice(0, -1))),
+    );
     if (matched.length === 0)
-      throw new StoreError("invalid_input", `operations: ${pattern} matches no operation; name one, such as commands.claim, or commands.*`);
+      throw new StoreError(
+        "invalid_input",
+        `operations: ${pattern} matches no operation; name one, such as commands.claim, or commands.*`,
+      );
     for (const name of matched) allowed.add(name);
   }
   return (name) => allowed.has(name);

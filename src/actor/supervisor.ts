@@ -25,7 +25,10 @@ export interface DatabaseThread {
  * Resolves when the database is open. Fails as openSqlite does. When the thread dies later, its ports close and another thread is started, again
  * and again until one can open the database.
  */
-export async function startDatabaseThread(data: DatabaseThreadData, onEvent: (event: StoreEvent) => void): Promise<DatabaseThread> {
+export async function startDatabaseThread(
+  data: DatabaseThreadData,
+  onEvent: (event: StoreEvent) => void,
+): Promise<DatabaseThread> {
   const waiting: { readonly port: MessagePort; readonly patterns: readonly string[] | undefined }[] = [];
   const closing = new AbortController();
   let bornAtMs = 0;
@@ -57,7 +60,12 @@ export async function startDatabaseThread(data: DatabaseThreadData, onEvent: (ev
         return await start();
       } catch (error) {
         const { code, message } = error as StoreError;
-        onEvent({ type: "fault", code, message: `the database thread could not be replaced: ${message}`, cause: undefined });
+        onEvent({
+          type: "fault",
+          code,
+          message: `the database thread could not be replaced: ${message}`,
+          cause: undefined,
+        });
       }
     }
   };
@@ -79,11 +87,15 @@ export async function startDatabaseThread(data: DatabaseThreadData, onEvent: (ev
     liveness() {
       if (running !== undefined) return running.liveness();
       const agoMs = Math.round(performance.now() - (diedAtMs ?? performance.now()));
-      return { state: closing.signal.aborted || agoMs > data.limits.replaceMs ? "dead" : "replacing", beatAgoMs: agoMs };
+      return {
+        state: closing.signal.aborted || agoMs > data.limits.replaceMs ? "dead" : "replacing",
+        beatAgoMs: agoMs,
+      };
     },
     async backUp(target, watch) {
       const closed = closing.signal.aborted;
-      if (closed || running === undefined) throw new StoreError("closed", closed ? "the store is closed" : "the database thread is being replaced");
+      if (closed || running === undefined)
+        throw new StoreError("closed", closed ? "the store is closed" : "the database thread is being replaced");
       await running.backUp(target, watch);
     },
     async close() {
@@ -109,9 +121,16 @@ interface RunningThread {
   close(): Promise<void>;
 }
 
-async function startThread(data: DatabaseThreadData, onEvent: (event: StoreEvent) => void, onDeath: () => void): Promise<RunningThread> {
+async function startThread(
+  data: DatabaseThreadData,
+  onEvent: (event: StoreEvent) => void,
+  onDeath: () => void,
+): Promise<RunningThread> {
   const heart = newHeart();
-  const worker = new Worker(workerUrl("database"), { workerData: { ...data, heart } satisfies DatabaseThreadData, name: "debug-server-db" });
+  const worker = new Worker(workerUrl("database"), {
+    workerData: { ...data, heart } satisfies DatabaseThreadData,
+    name: "debug-server-db",
+  });
   const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
   let closing = false;
   let opened = false;
@@ -134,7 +153,8 @@ async function startThread(data: DatabaseThreadData, onEvent: (event: StoreEvent
   });
   worker.on("exit", (code) => {
     backups.lose();
-    const message = cause === undefined ? `the database thread ended with code ${code}` : String((cause as Error).stack ?? cause);
+    const message =
+      cause === undefined ? `the database thread ended with code ${code}` : String((cause as Error).stack ?? cause);
     ready.reject(new StoreError("internal", message));
     if (closing || !opened) return;
     onEvent({ type: "thread_died", message });

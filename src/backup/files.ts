@@ -54,7 +54,9 @@ export function copyPrivate(source: string, target: string, watch: Watch = {}): 
     fsyncSync(to);
     return found;
   } catch (error) {
-    throw (error as NodeJS.ErrnoException).syscall === undefined ? error : fileError(error as NodeJS.ErrnoException, target);
+    throw (error as NodeJS.ErrnoException).syscall === undefined
+      ? error
+      : fileError(error as NodeJS.ErrnoException, target);
   } finally {
     closeSync(to);
   }

@@ -8,13 +8,24 @@ import type { Restored } from "./sqliteRestore.ts";
 
 /** What the thread can do, with what it is given and what it answers. */
 export interface Jobs {
-  readonly create: { readonly given: { readonly path: string; readonly reason: string; readonly target: string }; readonly answer: Backup };
+  readonly create: {
+    readonly given: { readonly path: string; readonly reason: string; readonly target: string };
+    readonly answer: Backup;
+  };
   readonly finish: {
-    readonly given: { readonly partial: string; readonly target: string; readonly source: string; readonly reason: string };
+    readonly given: {
+      readonly partial: string;
+      readonly target: string;
+      readonly source: string;
+      readonly reason: string;
+    };
     readonly answer: Backup;
   };
   readonly verify: { readonly given: Backup; readonly answer: null };
-  readonly restore: { readonly given: { readonly backup: string; readonly path: string; readonly keep: boolean }; readonly answer: Restored };
+  readonly restore: {
+    readonly given: { readonly backup: string; readonly path: string; readonly keep: boolean };
+    readonly answer: Restored;
+  };
 }
 
 export interface BackupThreadData<Name extends keyof Jobs = keyof Jobs> {
@@ -35,11 +46,18 @@ export interface JobOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export function runBackupJob<Name extends keyof Jobs>(name: Name, given: Jobs[Name]["given"], options: JobOptions = {}): Promise<Jobs[Name]["answer"]> {
+export function runBackupJob<Name extends keyof Jobs>(
+  name: Name,
+  given: Jobs[Name]["given"],
+  options: JobOptions = {},
+): Promise<Jobs[Name]["answer"]> {
   const { onProgress, signal } = options;
   const stop = new SharedArrayBuffer(4);
   const { promise, resolve, reject } = Promise.withResolvers<Jobs[Name]["answer"]>();
-  const worker = new Worker(workerUrl("backup"), { workerData: { name, given, stop } satisfies BackupThreadData<Name>, name: "debug-server-db backup" });
+  const worker = new Worker(workerUrl("backup"), {
+    workerData: { name, given, stop } satisfies BackupThreadData<Name>,
+    name: "debug-server-db backup",
+  });
   const onAbort = (): void => void Atomics.store(new Int32Array(stop), 0, 1);
   if (signal?.aborted) onAbort();
   signal?.addEventListener("abort", onAbort);

@@ -46,10 +46,19 @@ export function manifestPathOf(path: string): string {
 /** A backup by its path, or by its name in the folder of backups. Fails invalid_input when there is none, or it was never finished. */
 export function findBackup(named: string, source: string): Backup {
   const path = [resolve(named), join(backupFolder(source), named)].find((candidate) => existsSync(candidate));
-  if (path === undefined) throw new StoreError("invalid_input", `${named}: there is no such backup; debug-server-db backup list shows those that there are`);
-  if (!lstatSync(path).isFile()) throw new StoreError("invalid_input", `${path} is no regular file: name the backup itself, not a link or folder`);
+  if (path === undefined)
+    throw new StoreError(
+      "invalid_input",
+      `${named}: there is no such backup; debug-server-db backup list shows those that there are`,
+    );
+  if (!lstatSync(path).isFile())
+    throw new StoreError("invalid_input", `${path} is no regular file: name the backup itself, not a link or folder`);
   const manifest = readManifest(path);
-  if (manifest === undefined) throw new StoreError("invalid_input", `${path} has no manifest ${basename(manifestPathOf(path))}: it was never finished`);
+  if (manifest === undefined)
+    throw new StoreError(
+      "invalid_input",
+      `${path} has no manifest ${basename(manifestPathOf(path))}: it was never finished`,
+    );
   return { path, manifestPath: manifestPathOf(path), manifest };
 }
 
@@ -60,11 +69,18 @@ export function readManifest(path: string): BackupManifest | undefined {
   try {
     const manifest = JSON.parse(readFileSync(manifestPath, "utf8")) as Partial<BackupManifest>;
     const { format, bytes, sha256, revision, rows, createdAt } = manifest;
-    const complete = format === 1 && Number.isSafeInteger(bytes) && /^[0-9a-f]{64}$/.test(sha256 ?? "") && typeof revision === "string";
-    if (!complete || typeof rows !== "object" || rows === null || Number.isNaN(Date.parse(createdAt ?? ""))) throw new Error("a field is missing");
+    const complete =
+      format === 1 &&
+      Number.isSafeInteger(bytes) &&
+      /^[0-9a-f]{64}$/.test(sha256 ?? "") &&
+      typeof revision === "string";
+    if (!complete || typeof rows !== "object" || rows === null || Number.isNaN(Date.parse(createdAt ?? "")))
+      throw new Error("a field is missing");
     return manifest as BackupManifest;
   } catch (error) {
-    throw new StoreError("corrupt", `${manifestPath} is no manifest of a backup: ${(error as Error).message}`, { cause: error });
+    throw new StoreError("corrupt", `${manifestPath} is no manifest of a backup: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }
 
@@ -72,7 +88,9 @@ export function readManifest(path: string): BackupManifest | undefined {
 export function listBackups(source: string): ListedBackup[] {
   const folder = backupFolder(source);
   if (!existsSync(folder)) return [];
-  const names = readdirSync(folder).filter((name) => /\.db(?:\.partial)?$/.test(name) && lstatSync(join(folder, name)).isFile());
+  const names = readdirSync(folder).filter(
+    (name) => /\.db(?:\.partial)?$/.test(name) && lstatSync(join(folder, name)).isFile(),
+  );
   const listed = names.map((name): ListedBackup => {
     const path = join(folder, name);
     return { path, bytes: statSync(path).size, manifest: manifestOrNone(path) };

@@ -13,19 +13,27 @@ export interface BackupOptions {
   readonly signal?: AbortSignal;
 }
 
-export type CopyTo = (partial: string, watch: { onProgress(doneBytes: number, totalBytes: number): void; signal: AbortSignal | undefined }) => Promise<void>;
+export type CopyTo = (
+  partial: string,
+  watch: { onProgress(doneBytes: number, totalBytes: number): void; signal: AbortSignal | undefined },
+) => Promise<void>;
 
 /** `source`: the database's path, or ":memory:". */
 export async function backUpOnline(source: string, options: BackupOptions, copyTo: CopyTo): Promise<Backup> {
   const { path, reason = "store.backup", onProgress, signal } = options;
-  if (source === ":memory:" && path === undefined) throw new StoreError("invalid_input", "path: a database in memory has no folder beside it, so name a file");
+  if (source === ":memory:" && path === undefined)
+    throw new StoreError("invalid_input", "path: a database in memory has no folder beside it, so name a file");
   // Loaded when it is asked for: only a SQLite file can be copied.
-  const [{ abandonBackup, partialOf, prepareTarget }, { createPrivate }] = await Promise.all([import("./sqlite.ts"), import("./files.ts")]);
+  const [{ abandonBackup, partialOf, prepareTarget }, { createPrivate }] = await Promise.all([
+    import("./sqlite.ts"),
+    import("./files.ts"),
+  ]);
   const target = prepareTarget(source, path);
   const partial = partialOf(target);
   createPrivate(partial);
   try {
-    const copying = (doneBytes: number, totalBytes: number): void => onProgress?.({ phase: "copying", doneBytes, totalBytes });
+    const copying = (doneBytes: number, totalBytes: number): void =>
+      onProgress?.({ phase: "copying", doneBytes, totalBytes });
     await copyTo(partial, { onProgress: copying, signal });
     return await runBackupJob("finish", { partial, target, source, reason }, { onProgress, signal });
   } catch (error) {

@@ -25,7 +25,11 @@ export interface BackUpOptions {
  * Cost     reads the file twice and writes it once; blocks the thread
  * Source   https://www.sqlite.org/lang_vacuum.html#vacuuminto
  */
-export function backUpSqlite(path: string, reason: string, { now = new Date(), target: asked, watch = {} }: BackUpOptions = {}): Backup {
+export function backUpSqlite(
+  path: string,
+  reason: string,
+  { now = new Date(), target: asked, watch = {} }: BackUpOptions = {},
+): Backup {
   const source = resolve(path);
   const target = prepareTarget(source, asked, now);
   const partial = partialOf(target);
@@ -65,7 +69,8 @@ function removeAbandoned(folder: string): void {
     const pid = /-(\d+)\.db\.partial(?:-journal|-wal|-shm)?$/.exec(name)?.[1];
     if (pid === undefined || Number(pid) === process.pid || isAlive(Number(pid))) continue;
     const path = join(folder, name);
-    if (Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()) > abandonedMs) rmSync(path, { force: true });
+    if (Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()) > abandonedMs)
+      rmSync(path, { force: true });
   }
 }
 
@@ -112,7 +117,16 @@ export function manifestOf(
   watch.onProgress?.({ phase: "checking", doneBytes: 0, totalBytes: statSync(path).size });
   const found = prove(path, expected);
   sync(path);
-  return { format: 1, file, createdAt: now.toISOString(), source, reason, ...digest(path, watch), ...found, packageVersion };
+  return {
+    format: 1,
+    file,
+    createdAt: now.toISOString(),
+    source,
+    reason,
+    ...digest(path, watch),
+    ...found,
+    packageVersion,
+  };
 }
 
 export function writeManifest(path: string, manifest: BackupManifest): Backup {
@@ -176,15 +190,23 @@ export function prove(path: string, expected: Rows = {}): Contents {
 /** Fails corrupt. */
 export function lookThrough(db: Database.Database): Contents {
   const faults = db.pragma("integrity_check(5)") as { integrity_check: string }[];
-  if (faults[0]?.integrity_check !== "ok") throw new StoreError("corrupt", `the copy is damaged: ${faults.map((fault) => fault.integrity_check).join(", ")}`);
+  if (faults[0]?.integrity_check !== "ok")
+    throw new StoreError("corrupt", `the copy is damaged: ${faults.map((fault) => fault.integrity_check).join(", ")}`);
   const rows = countRows(db);
-  const revision = "schema_migrations" in rows ? db.prepare("SELECT max(revision) FROM schema_migrations").pluck().get() : undefined;
-  return { rows, revision: (revision as string | null | undefined) ?? "none", sqliteVersion: db.prepare("SELECT sqlite_version()").pluck().get() as string };
+  const revision =
+    "schema_migrations" in rows ? db.prepare("SELECT max(revision) FROM schema_migrations").pluck().get() : undefined;
+  return {
+    rows,
+    revision: (revision as string | null | undefined) ?? "none",
+    sqliteVersion: db.prepare("SELECT sqlite_version()").pluck().get() as string,
+  };
 }
 
 function countRows(db: Database.Database): Record<string, number> {
   const tables = db
-    .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name")
+    .prepare(
+      "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
+    )
     .pluck()
     .all() as string[];
   const count = (name: string) =>
@@ -197,5 +219,7 @@ function countRows(db: Database.Database): Record<string, number> {
 
 export function failure(error: unknown, path: string): StoreError {
   if (error instanceof StoreError) return error;
-  return (error as NodeJS.ErrnoException).syscall === undefined ? translate(error) : fileError(error as NodeJS.ErrnoException, path);
+  return (error as NodeJS.ErrnoException).syscall === undefined
+    ? translate(error)
+    : fileError(error as NodeJS.ErrnoException, path);
 }

@@ -1,5 +1,15 @@
 // Puts a backup in the place of a database, all or nothing: whatever happens, and whenever the process is killed, the old database is there or the new one.
-import { chmodSync, existsSync, linkSync, lstatSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import type Database from "better-sqlite3";
 import { translate } from "../drivers/sqlite.ts";
@@ -48,11 +58,18 @@ const aloneMs = 1_000;
  * Cost     reads and writes the backup once
  * Source   https://www.sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use
  */
-export function restoreSqlite({ backup: name, path: asked, keep, watch = {}, onStep = () => undefined }: RestoreOptions): Restored {
+export function restoreSqlite({
+  backup: name,
+  path: asked,
+  keep,
+  watch = {},
+  onStep = () => undefined,
+}: RestoreOptions): Restored {
   const path = resolve(asked);
   const from = findBackup(name, path);
   const present = findTarget(path);
-  if (present && statSync(path).ino === statSync(from.path).ino) throw new StoreError("invalid_input", `${path} is the backup itself: name another place`);
+  if (present && statSync(path).ino === statSync(from.path).ino)
+    throw new StoreError("invalid_input", `${path} is the backup itself: name another place`);
   onStep("found");
   const partial = `${path}.restoring-${process.pid}`;
   try {
@@ -84,7 +101,8 @@ function usable(partial: string, path: string): readonly string[] {
 function findTarget(path: string): boolean {
   try {
     const found = lstatSync(path, { throwIfNoEntry: false });
-    if (found !== undefined && !found.isFile()) throw new StoreError("incompatible", `${path} is not a regular file: name a file, not a link or folder`);
+    if (found !== undefined && !found.isFile())
+      throw new StoreError("incompatible", `${path} is not a regular file: name a file, not a link or folder`);
     return found !== undefined;
   } catch (error) {
     throw error instanceof StoreError ? error : fileError(error as NodeJS.ErrnoException, path);
@@ -165,7 +183,11 @@ function openAlone(path: string): Database.Database {
 function refusal(error: StoreError, path: string): StoreError {
   const { code, cause, details } = error;
   if (code === "busy") {
-    return new StoreError("busy", `${path} is open in another process: end the servers and runners that use it, then restore`, { cause, details });
+    return new StoreError(
+      "busy",
+      `${path} is open in another process: end the servers and runners that use it, then restore`,
+      { cause, details },
+    );
   }
   // Not even its header can be read, so no lock can tell whether a server is there.
   if (code === "corrupt" || details.sqliteCode === "SQLITE_NOTADB") {
@@ -182,7 +204,10 @@ function proveKept(source: string, target: string, watch: Watch): Restored["kept
   const told: Watch = watch.onProgress === undefined ? {} : { onProgress: watch.onProgress };
   try {
     chmodSync(target, 0o600);
-    return writeManifest(target, manifestOf(target, basename(target), { source, reason: "before a restore", watch: told }));
+    return writeManifest(
+      target,
+      manifestOf(target, basename(target), { source, reason: "before a restore", watch: told }),
+    );
   } catch {
     return { path: target };
   }

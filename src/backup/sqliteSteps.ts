@@ -22,7 +22,11 @@ const syncEveryBytes = 4_194_304;
  * Fails    storage_full | corrupt | aborted | closed when the connection was closed meanwhile
  * Cost     blocks the thread for one step at a time; the last one syncs the file
  */
-export async function copyInSteps(db: Database.Database, target: string, { onProgress, signal }: BackUpWatch = {}): Promise<void> {
+export async function copyInSteps(
+  db: Database.Database,
+  target: string,
+  { onProgress, signal }: BackUpWatch = {},
+): Promise<void> {
   const pageBytes = Number(pragma(db, "page_size"));
   const syncer = await openSyncer(target);
   let restarts = 0;
@@ -40,7 +44,9 @@ export async function copyInSteps(db: Database.Database, target: string, { onPro
       },
     });
   } catch (error) {
-    throw db.open ? translate(error) : new StoreError("closed", "the store was closed during the backup", { cause: error });
+    throw db.open
+      ? translate(error)
+      : new StoreError("closed", "the store was closed during the backup", { cause: error });
   } finally {
     await syncer.close();
   }

@@ -24,7 +24,8 @@ export function runBackupThread(): void {
   const watch: Watch = {
     onProgress: (progress) => report({ type: "progress", progress }),
     check() {
-      if (Atomics.load(new Int32Array(stop), 0) !== 0) throw new StoreError("aborted", "interrupted; nothing was changed", { outcome: "rolled_back" });
+      if (Atomics.load(new Int32Array(stop), 0) !== 0)
+        throw new StoreError("aborted", "interrupted; nothing was changed", { outcome: "rolled_back" });
     },
   };
   try {
@@ -32,7 +33,9 @@ export function runBackupThread(): void {
   } catch (error) {
     report({
       type: "failed",
-      failure: toWireFailure(error instanceof StoreError ? error : new StoreError("internal", String((error as Error).stack ?? error))),
+      failure: toWireFailure(
+        error instanceof StoreError ? error : new StoreError("internal", String((error as Error).stack ?? error)),
+      ),
     });
   }
 }

@@ -27,9 +27,21 @@ interface CreateTokenFlags extends SecretFlags {
 const yearsMs = 315_360_000_000;
 
 export function addAdmin(program: Command): void {
-  const admin = commandGroup(program, "admin", "Accounts and tokens.", ["admin seed --out admin.token", "admin create-token --user ops", "admin list-tokens"]);
+  const admin = commandGroup(program, "admin", "Accounts and tokens.", [
+    "admin seed --out admin.token",
+    "admin create-token --user ops",
+    "admin list-tokens",
+  ]);
 
-  withSecret(storeCommand(admin, "seed", "Makes the first admin account and its token, and the database when there is none.", seedExamples, seedNote))
+  withSecret(
+    storeCommand(
+      admin,
+      "seed",
+      "Makes the first admin account and its token, and the database when there is none.",
+      seedExamples,
+      seedNote,
+    ),
+  )
     .option("--user <name>", "the account", "admin")
     .option("--name <name>", "the token", "bootstrap")
     .addOption(expiry("when the token expires; it does not unless set"))
@@ -38,18 +50,32 @@ export function addAdmin(program: Command): void {
     });
 
   withSecret(
-    storeCommand(admin, "create-token", "Makes a token for an account, and the account when there is none of this name.", createTokenExamples, tokenNote),
+    storeCommand(
+      admin,
+      "create-token",
+      "Makes a token for an account, and the account when there is none of this name.",
+      createTokenExamples,
+      tokenNote,
+    ),
   )
     .requiredOption("--user <name>", "the account")
     .option("--name <name>", "the token (default: cli- and the date)")
-    .option("--scopes <scopes>", "what it may do, separated by commas (default: everything that ends in :read)", parseScopes)
+    .option(
+      "--scopes <scopes>",
+      "what it may do, separated by commas (default: everything that ends in :read)",
+      parseScopes,
+    )
     .addOption(expiry("when it expires; it does not unless set"))
     .addOption(new Option("--kind <kind>", "whose it is").choices(tokenKinds).default("personal"))
     .action(async (flags: CreateTokenFlags) => {
       await visit(flags, (store, options) =>
         handOver(flags, async () => {
           const made = await mint(store, flags, options);
-          return { made, message: (token) => `Token ${token.name} of ${flags.user}, id ${token.id}: ${token.scopes.join(", ")}; ${expiryOf(token)}` };
+          return {
+            made,
+            message: (token) =>
+              `Token ${token.name} of ${flags.user}, id ${token.id}: ${token.scopes.join(", ")}; ${expiryOf(token)}`,
+          };
         }),
       );
     });
@@ -60,16 +86,32 @@ export function addAdmin(program: Command): void {
       await visit(flags, (store) => listTokens(store, flags));
     });
 
-  withSecret(storeCommand(admin, "rotate-token", "Replaces a token by a new one of the same name and scopes.", rotateTokenExamples))
+  withSecret(
+    storeCommand(
+      admin,
+      "rotate-token",
+      "Replaces a token by a new one of the same name and scopes.",
+      rotateTokenExamples,
+    ),
+  )
     .argument("<id>", "the token's id, as list-tokens prints it")
-    .addOption(new Option("--grace <time>", "how long the old one still works").default(3_600_000, "1h").argParser(duration(0, 2_592_000_000)))
+    .addOption(
+      new Option("--grace <time>", "how long the old one still works")
+        .default(3_600_000, "1h")
+        .argParser(duration(0, 2_592_000_000)),
+    )
     .addOption(expiry("when the new one expires; after as long as the old one lived unless set"))
     .action(async (tokenId: string, flags: SecretFlags & { grace: number; expiresIn?: number }) => {
-      const input = { tokenId, graceMs: flags.grace, ...(flags.expiresIn === undefined ? {} : { ttlMs: flags.expiresIn }) };
+      const input = {
+        tokenId,
+        graceMs: flags.grace,
+        ...(flags.expiresIn === undefined ? {} : { ttlMs: flags.expiresIn }),
+      };
       await visit(flags, (store, options) =>
         handOver(flags, async () => ({
           made: await store.tokens.rotate(input, options),
-          message: (token) => `Token ${token.name} is now ${token.id}; ${expiryOf(token)}. The old one works for ${formatDuration(flags.grace)} more at most.`,
+          message: (token) =>
+            `Token ${token.name} is now ${token.id}; ${expiryOf(token)}. The old one works for ${formatDuration(flags.grace)} more at most.`,
         })),
       );
     });
@@ -78,29 +120,52 @@ export function addAdmin(program: Command): void {
     .argument("<id>", "the token's id, as list-tokens prints it")
     .option("--reason <text>", "why")
     .action(async (tokenId: string, flags: StoreFlags & { reason?: string }) => {
-      const token = await visit(flags, (store, options) => store.tokens.revoke({ tokenId, ...reasonOf(flags) }, options));
-      printFields(flags, token, { revoked: token.name, id: token.id, at: formatTime(token.revokedAt), reason: token.revokedReason });
+      const token = await visit(flags, (store, options) =>
+        store.tokens.revoke({ tokenId, ...reasonOf(flags) }, options),
+      );
+      printFields(flags, token, {
+        revoked: token.name,
+        id: token.id,
+        at: formatTime(token.revokedAt),
+        reason: token.revokedReason,
+      });
     });
 
   storeCommand(admin, "create-account", "Makes an account.", createAccountExamples)
     .argument("<name>", "unique without regard to case")
     .addOption(new Option("--kind <kind>", "what it stands for").choices(accountKinds).default("human"))
     .action(async (name: string, flags: StoreFlags & { kind: Account["kind"] }) => {
-      const account = await visit(flags, (store, options) => store.accounts.create({ name, kind: flags.kind }, options));
+      const account = await visit(flags, (store, options) =>
+        store.accounts.create({ name, kind: flags.kind }, options),
+      );
       printFields(flags, account, { account: account.name, kind: account.kind, id: account.id });
     });
 
-  storeCommand(admin, "disable-account", "Takes an account out of use: its tokens are refused from now on.", disableAccountExamples)
+  storeCommand(
+    admin,
+    "disable-account",
+    "Takes an account out of use: its tokens are refused from now on.",
+    disableAccountExamples,
+  )
     .argument("<name>", "its name")
     .action(async (name: string, flags: StoreFlags) => {
-      const account = await visit(flags, async (store, options) => store.accounts.disable({ accountId: await accountIdOf(store, name) }, options));
+      const account = await visit(flags, async (store, options) =>
+        store.accounts.disable({ accountId: await accountIdOf(store, name) }, options),
+      );
       printFields(flags, account, { disabled: account.name, id: account.id, at: formatTime(account.disabledAt) });
     });
 
-  withPages(storeCommand(admin, "list-accounts", "Lists accounts, the oldest first.", ["admin list-accounts", "admin list-accounts --all --json"]))
+  withPages(
+    storeCommand(admin, "list-accounts", "Lists accounts, the oldest first.", [
+      "admin list-accounts",
+      "admin list-accounts --all --json",
+    ]),
+  )
     .option("--all", "disabled ones too", false)
     .action(async (flags: StoreFlags & PageFlags & { all: boolean }) => {
-      const page = await visit(flags, (store) => collect(flags, (paged) => store.accounts.list({ includeDisabled: flags.all, ...paged })));
+      const page = await visit(flags, (store) =>
+        collect(flags, (paged) => store.accounts.list({ includeDisabled: flags.all, ...paged })),
+      );
       printPage(flags, page, (rows) => [
         column("id", rows, ({ id }) => id),
         column("name", rows, ({ name }) => name),
@@ -123,7 +188,8 @@ function expiry(description: string): Option {
 function parseScopes(text: string): readonly Scope[] {
   const asked = text.split(",").map((scope) => scope.trim());
   const unknown = asked.find((scope) => !(scopes as readonly string[]).includes(scope));
-  if (unknown !== undefined) throw new CliError("usage", `--scopes: there is no scope ${unknown}; known are ${scopes.join(", ")}`);
+  if (unknown !== undefined)
+    throw new CliError("usage", `--scopes: there is no scope ${unknown}; known are ${scopes.join(", ")}`);
   return asked as Scope[];
 }
 
@@ -132,8 +198,16 @@ function reasonOf({ reason }: { readonly reason?: string }): { readonly reason?:
 }
 
 /** Once is enough: the second time says so, and has done nothing. */
-async function seed(store: OwnedStore, flags: SecretFlags & { user: string; name: string; expiresIn?: number }, options: CallOptions): Promise<void> {
-  const input = { accountName: flags.user, name: flags.name, ...(flags.expiresIn === undefined ? {} : { ttlMs: flags.expiresIn }) };
+async function seed(
+  store: OwnedStore,
+  flags: SecretFlags & { user: string; name: string; expiresIn?: number },
+  options: CallOptions,
+): Promise<void> {
+  const input = {
+    accountName: flags.user,
+    name: flags.name,
+    ...(flags.expiresIn === undefined ? {} : { ttlMs: flags.expiresIn }),
+  };
   try {
     await handOver(flags, async () => ({
       made: await store.tokens.bootstrapAdmin(input, options),
@@ -189,14 +263,23 @@ async function mint(store: OwnedStore, flags: CreateTokenFlags, options: CallOpt
 async function authority(store: OwnedStore): Promise<string> {
   const own = process.env.DEBUG_SERVER_DB_TOKEN;
   if (own) return (await store.tokens.verify({ token: own })).tokenId;
-  const disabled = new Set((await collect({ limit: 100_000 }, (page) => store.accounts.list({ includeDisabled: true, ...page }))).items.flatMap(disabledId));
+  const disabled = new Set(
+    (
+      await collect({ limit: 100_000 }, (page) => store.accounts.list({ includeDisabled: true, ...page }))
+    ).items.flatMap(disabledId),
+  );
   for (let cursor: string | undefined, more = true; more; more = cursor !== undefined) {
     const page = await store.tokens.list({ limit: 500, ...(cursor === undefined ? {} : { cursor }) });
-    const admin = page.items.find((token) => token.scopes.includes("admin") && stateOf(token) === "live" && !disabled.has(token.accountId));
+    const admin = page.items.find(
+      (token) => token.scopes.includes("admin") && stateOf(token) === "live" && !disabled.has(token.accountId),
+    );
     if (admin !== undefined) return admin.id;
     cursor = page.nextCursor;
   }
-  throw new CliError("failure", "there is no live admin token, under which others are made: run debug-server-db admin seed");
+  throw new CliError(
+    "failure",
+    "there is no live admin token, under which others are made: run debug-server-db admin seed",
+  );
 }
 
 function disabledId({ id, disabledAt }: Account): string[] {
@@ -213,7 +296,9 @@ async function listTokens(store: OwnedStore, flags: StoreFlags & PageFlags & { u
   const ofAccount = flags.user === undefined ? {} : { accountId: await accountIdOf(store, flags.user) };
   const page = await collect(flags, (paged) => store.tokens.list({ ...ofAccount, ...paged }));
   const ids = [...new Set(page.items.map(({ accountId }) => accountId))];
-  const names = new Map((await Promise.all(ids.map((accountId) => store.accounts.get({ accountId })))).map(({ id, name }) => [id, name]));
+  const names = new Map(
+    (await Promise.all(ids.map((accountId) => store.accounts.get({ accountId })))).map(({ id, name }) => [id, name]),
+  );
   printPage(flags, page, (rows) => [
     column("id", rows, ({ id }) => id),
     column("account", rows, ({ accountId }) => names.get(accountId)),
@@ -237,8 +322,13 @@ function expiryOf({ expiresAt }: Token): string {
   return expiresAt === null ? "does not expire" : `expires ${formatTime(expiresAt)}`;
 }
 
-const seedExamples = ["admin seed", "admin seed --out admin.token", "admin seed --url postgres://ops@db.example/metadata"];
-const seedNote = "Safe to repeat: while a live admin token exists nothing is done, and the exit code is 0. The secret is shown once.";
+const seedExamples = [
+  "admin seed",
+  "admin seed --out admin.token",
+  "admin seed --url postgres://ops@db.example/metadata",
+];
+const seedNote =
+  "Safe to repeat: while a live admin token exists nothing is done, and the exit code is 0. The secret is shown once.";
 const createTokenExamples = [
   "admin create-token --user ops",
   "admin create-token --user ci --kind runner --scopes commands:write,artifacts:write --expires-in 30d --out ci.token",

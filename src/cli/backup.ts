@@ -15,13 +15,20 @@ import { commandGroup, type StoreFlags, say, storeCommand } from "./storeCommand
 import { formatBytes } from "./table.ts";
 
 export function addBackup(program: Command): void {
-  const backup = commandGroup(program, "backup", "Backups of a SQLite file; for PostgreSQL each command says which line of its own tools to run.", [
-    "backup create",
-    "backup verify",
-    "backup restore metadata-20260102T030405006Z-4711.db",
-  ]);
+  const backup = commandGroup(
+    program,
+    "backup",
+    "Backups of a SQLite file; for PostgreSQL each command says which line of its own tools to run.",
+    ["backup create", "backup verify", "backup restore metadata-20260102T030405006Z-4711.db"],
+  );
 
-  storeCommand(backup, "create", "Copies the database, also while a server has it open, and proves the copy whole.", createExamples, createNote)
+  storeCommand(
+    backup,
+    "create",
+    "Copies the database, also while a server has it open, and proves the copy whole.",
+    createExamples,
+    createNote,
+  )
     .option("--out <file>", "a new file; in the folder backups beside the database unless given")
     .option("--reason <text>", "goes into the manifest", "backup create")
     .action(async (flags: StoreFlags & { out?: string; reason: string }) => {
@@ -33,23 +40,37 @@ export function addBackup(program: Command): void {
       const copied = { phase: "copying", path: partialOf(target), totalBytes: sizeOf(path) + sizeOf(`${path}-wal`) };
       const { manifest, ...made } = await job(flags, "create", { path, reason: flags.reason, target }, copied);
       const { bytes, sha256, revision } = manifest;
-      printFields(flags, { ...made, manifest }, { backup: made.path, size: formatBytes(bytes), sha256, revision, rows: String(sum(manifest.rows)) });
+      printFields(
+        flags,
+        { ...made, manifest },
+        { backup: made.path, size: formatBytes(bytes), sha256, revision, rows: String(sum(manifest.rows)) },
+      );
     });
 
-  storeCommand(backup, "list", "Lists the backups beside the database, the oldest first.", ["backup list", "backup list --json"]).action(
-    async (flags: StoreFlags) => {
-      const path = await sqlitePath(flags, "list");
-      const listed = listBackups(path);
-      printRows(flags, listed, listColumns);
-      if (listed.length === 0) say(flags, `None in ${backupFolder(path)}.`);
-    },
-  );
+  storeCommand(backup, "list", "Lists the backups beside the database, the oldest first.", [
+    "backup list",
+    "backup list --json",
+  ]).action(async (flags: StoreFlags) => {
+    const path = await sqlitePath(flags, "list");
+    const listed = listBackups(path);
+    printRows(flags, listed, listColumns);
+    if (listed.length === 0) say(flags, `None in ${backupFolder(path)}.`);
+  });
 
-  storeCommand(backup, "verify", "Compares backups with their manifests: SHA-256, integrity, rows and revision.", verifyExamples, verifyNote)
+  storeCommand(
+    backup,
+    "verify",
+    "Compares backups with their manifests: SHA-256, integrity, rows and revision.",
+    verifyExamples,
+    verifyNote,
+  )
     .argument("[backup...]", "paths, or names as backup list prints them; all that are finished unless given")
     .action(async (names: string[], flags: StoreFlags) => {
       const path = await sqlitePath(flags, "list");
-      const found = names.length > 0 ? names : listBackups(path).flatMap(({ path: file, manifest }) => (manifest === undefined ? [] : [file]));
+      const found =
+        names.length > 0
+          ? names
+          : listBackups(path).flatMap(({ path: file, manifest }) => (manifest === undefined ? [] : [file]));
       if (found.length === 0) throw new CliError("failure", `there is no backup in ${backupFolder(path)}`);
       const verified: Verified[] = [];
       for (const name of found) verified.push(await verify(flags, name, path));
@@ -61,7 +82,13 @@ export function addBackup(program: Command): void {
       if (verified.some(({ state }) => state !== "ok")) process.exitCode = exitCodes.corrupt;
     });
 
-  storeCommand(backup, "restore", "Puts a backup in the place of the database, all or nothing.", restoreExamples, restoreNote)
+  storeCommand(
+    backup,
+    "restore",
+    "Puts a backup in the place of the database, all or nothing.",
+    restoreExamples,
+    restoreNote,
+  )
     .argument("<backup>", "its path, or its name as backup list prints it")
     .option("--no-keep", "do not keep what is there now as a backup")
     .action(async (name: string, flags: StoreFlags & { keep: boolean }) => {
@@ -69,21 +96,31 @@ export function addBackup(program: Command): void {
       const restored = await job(flags, "restore", { backup: name, path, keep: flags.keep });
       const { from, pending, kept } = restored;
       const { revision, createdAt } = from.manifest;
-      printFields(flags, restored, { restored: path, from: from.path, made: createdAt, revision, kept: kept?.path ?? null });
-      if (kept !== undefined && !("manifest" in kept)) say(flags, "What was there before is damaged; it is kept as it is, without a manifest.");
-      if (pending.length > 0) say(flags, `The backup is of an older schema: run debug-server-db migrate upgrade --url sqlite:${path}`);
+      printFields(flags, restored, {
+        restored: path,
+        from: from.path,
+        made: createdAt,
+        revision,
+        kept: kept?.path ?? null,
+      });
+      if (kept !== undefined && !("manifest" in kept))
+        say(flags, "What was there before is damaged; it is kept as it is, without a manifest.");
+      if (pending.length > 0)
+        say(flags, `The backup is of an older schema: run debug-server-db migrate upgrade --url sqlite:${path}`);
     });
 }
 
 async function sqlitePath({ url }: StoreFlags, what: "dump" | "list" | "restore"): Promise<string> {
   const place = placeOf(url);
   if (place.engine === "postgres") throw notHere(place.url, what);
-  if (place.path === ":memory:") throw new CliError("usage", "url: a database in memory has no backups: name a file, such as sqlite:metadata.db");
+  if (place.path === ":memory:")
+    throw new CliError("usage", "url: a database in memory has no backups: name a file, such as sqlite:metadata.db");
   return resolve(place.path);
 }
 
 function requireFile(path: string): void {
-  if (sizeOf(path) === 0) throw new CliError("failure", `${path} does not exist, or is empty: there is nothing to back up`);
+  if (sizeOf(path) === 0)
+    throw new CliError("failure", `${path} does not exist, or is empty: there is nothing to back up`);
 }
 
 function sizeOf(path: string): number {
@@ -97,10 +134,20 @@ interface Growing {
 }
 
 /** In a thread of its own, so that this one can draw, and hear Ctrl-C. */
-async function job<Name extends keyof Jobs>(flags: StoreFlags, name: Name, given: Jobs[Name]["given"], growing?: Growing): Promise<Jobs[Name]["answer"]> {
+async function job<Name extends keyof Jobs>(
+  flags: StoreFlags,
+  name: Name,
+  given: Jobs[Name]["given"],
+  growing?: Growing,
+): Promise<Jobs[Name]["answer"]> {
   const interrupt = listenForInterrupt();
   const bar = createProgressBar(process.stderr, flags.quiet === true);
-  const timer = growing && setInterval(() => bar.show(growing.phase, Math.min(sizeOf(growing.path), growing.totalBytes), growing.totalBytes), 100);
+  const timer =
+    growing &&
+    setInterval(
+      () => bar.show(growing.phase, Math.min(sizeOf(growing.path), growing.totalBytes), growing.totalBytes),
+      100,
+    );
   try {
     return await runBackupJob(name, given, {
       signal: interrupt.signal,
@@ -126,9 +173,14 @@ async function verify(flags: StoreFlags, name: string, source: string): Promise<
   try {
     const found = findBackup(name, source);
     await job(flags, "verify", found);
-    return { backup: found.path, state: "ok", finding: `${sum(found.manifest.rows)} rows, revision ${found.manifest.revision}` };
+    return {
+      backup: found.path,
+      state: "ok",
+      finding: `${sum(found.manifest.rows)} rows, revision ${found.manifest.revision}`,
+    };
   } catch (error) {
-    if (!(error instanceof StoreError) || (error.code !== "corrupt" && error.details.sqliteCode !== "SQLITE_NOTADB")) throw error;
+    if (!(error instanceof StoreError) || (error.code !== "corrupt" && error.details.sqliteCode !== "SQLITE_NOTADB"))
+      throw error;
     return { backup: name, state: "damaged", finding: error.message };
   }
 }
@@ -150,10 +202,18 @@ function sum(rows: Readonly<Record<string, number>>): number {
   return Object.values(rows).reduce((all, count) => all + count, 0);
 }
 
-const createExamples = ["backup create", "backup create --out /mnt/backups/metadata.db", "backup create --url sqlite:/srv/data/metadata.db --json"];
-const createNote = "The copy and its manifest (SHA-256, rows by table, revision) are 0600. Inside a server, store.backup() does the same in steps.";
+const createExamples = [
+  "backup create",
+  "backup create --out /mnt/backups/metadata.db",
+  "backup create --url sqlite:/srv/data/metadata.db --json",
+];
+const createNote =
+  "The copy and its manifest (SHA-256, rows by table, revision) are 0600. Inside a server, store.backup() does the same in steps.";
 const verifyExamples = ["backup verify", "backup verify metadata-20260102T030405006Z-4711.db --json"];
 const verifyNote = "Ends with 5 when one is damaged.";
-const restoreExamples = ["backup restore metadata-20260102T030405006Z-4711.db", "backup restore /mnt/backups/metadata.db --url sqlite:/srv/data/metadata.db"];
+const restoreExamples = [
+  "backup restore metadata-20260102T030405006Z-4711.db",
+  "backup restore /mnt/backups/metadata.db --url sqlite:/srv/data/metadata.db",
+];
 const restoreNote = `End the servers and runners of the store first: while a process has the database open the exit code is 4 and nothing is done. Whatever goes wrong, and
 whenever it is killed, the database is afterwards the old one or the new one. What was leased after the backup was made is not known afterwards.`;

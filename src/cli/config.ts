@@ -23,15 +23,16 @@ const tokenVariable = "DEBUG_SERVER_DB_TOKEN";
 
 export function addConfig(program: Command): void {
   const group = commandGroup(program, "config", "What the command line and servers go by.", ["config show"]);
-  storeCommand(group, "show", "Shows each setting and where it comes from; secrets are masked.", ["config show", "config show --json"]).action(
-    (flags: StoreFlags, command: Command) => {
-      printRows(flags, settings(flags.url, command.getOptionValueSource("url")), (rows) => [
-        column("setting", rows, ({ name }) => name),
-        column("value", rows, ({ value }) => value),
-        column("from", rows, ({ from }) => from),
-      ]);
-    },
-  );
+  storeCommand(group, "show", "Shows each setting and where it comes from; secrets are masked.", [
+    "config show",
+    "config show --json",
+  ]).action((flags: StoreFlags, command: Command) => {
+    printRows(flags, settings(flags.url, command.getOptionValueSource("url")), (rows) => [
+      column("setting", rows, ({ name }) => name),
+      column("value", rows, ({ value }) => value),
+      column("from", rows, ({ from }) => from),
+    ]);
+  });
 }
 
 /** Variables of ours that nothing reads are shown too: they may be misspelt. */
@@ -39,31 +40,67 @@ function settings(url: string, source: string | undefined): readonly Setting[] {
   const from = source === "cli" ? "flag" : source === "env" ? "environment" : "default";
   const others = Object.keys(process.env)
     .filter((name) => name.startsWith("DEBUG_SERVER_DB_") && name !== urlVariable)
-    .map((name): Setting => ({ name: name === tokenVariable ? name : `${name} (not read)`, value: "***", from: "environment" }));
-  const limits = Object.entries(defaultLimits).map(([name, value]): Setting => ({ name: `limits.${name}`, value, from: "default" }));
-  const colour = process.env.NO_COLOR ? [{ name: "NO_COLOR", value: process.env.NO_COLOR, from: "environment" } as const] : [];
-  return [{ name: "url", value: shownUrl(url), from }, ...others, ...colour, { name: "synchronous", value: "full", from: "default" }, ...limits];
+    .map(
+      (name): Setting => ({
+        name: name === tokenVariable ? name : `${name} (not read)`,
+        value: "***",
+        from: "environment",
+      }),
+    );
+  const limits = Object.entries(defaultLimits).map(
+    ([name, value]): Setting => ({ name: `limits.${name}`, value, from: "default" }),
+  );
+  const colour = process.env.NO_COLOR
+    ? [{ name: "NO_COLOR", value: process.env.NO_COLOR, from: "environment" } as const]
+    : [];
+  return [
+    { name: "url", value: shownUrl(url), from },
+    ...others,
+    ...colour,
+    { name: "synchronous", value: "full", from: "default" },
+    ...limits,
+  ];
 }
 
 export function addInfo(program: Command): void {
-  storeCommand(program, "info", "Shows versions, paths, sizes, the revision of the schema, and the settings of the database that are in force.", [
+  storeCommand(
+    program,
     "info",
-    "info --json --url sqlite:/srv/data/metadata.db",
-  ]).action(async (flags: StoreFlags) => {
+    "Shows versions, paths, sizes, the revision of the schema, and the settings of the database that are in force.",
+    ["info", "info --json --url sqlite:/srv/data/metadata.db"],
+  ).action(async (flags: StoreFlags) => {
     const { health, stats } = await visit(flags, async (store) => {
       const [health, stats] = await Promise.all([store.maintenance.health(), store.maintenance.stats()]);
       return { health, stats };
     });
     const versions = { package: packageVersion, node: process.versions.node };
     const { at, head } = health.checks.schema;
-    const info = { versions, store: shownUrl(flags.url), revision: at, head, paths: pathsOf(flags.url), database: stats.database, rows: stats.rows };
+    const info = {
+      versions,
+      store: shownUrl(flags.url),
+      revision: at,
+      head,
+      paths: pathsOf(flags.url),
+      database: stats.database,
+      rows: stats.rows,
+    };
     printFields(flags, info, {
       version: packageVersion,
       node: versions.node,
       store: info.store,
       revision: at === head ? `${at} (head)` : `${at}, and ${head} is needed`,
-      ...Object.fromEntries(Object.entries(info.paths).map(([name, { path, bytes }]) => [name, bytes === null ? path : `${path} (${formatBytes(bytes)})`])),
-      ...Object.fromEntries(Object.entries(stats.database).map(([name, value]) => [name, name.includes("bytes") ? formatBytes(Number(value)) : String(value)])),
+      ...Object.fromEntries(
+        Object.entries(info.paths).map(([name, { path, bytes }]) => [
+          name,
+          bytes === null ? path : `${path} (${formatBytes(bytes)})`,
+        ]),
+      ),
+      ...Object.fromEntries(
+        Object.entries(stats.database).map(([name, value]) => [
+          name,
+          name.includes("bytes") ? formatBytes(Number(value)) : String(value),
+        ]),
+      ),
     });
   });
 }
@@ -76,7 +113,10 @@ interface Place {
 
 function pathsOf(url: string): Readonly<Record<string, Place>> {
   const place = placeOf(url);
-  const own = { migrations: { path: resolve(migrationsFolder), bytes: null }, package: { path: fileURLToPath(packageRoot), bytes: null } };
+  const own = {
+    migrations: { path: resolve(migrationsFolder), bytes: null },
+    package: { path: fileURLToPath(packageRoot), bytes: null },
+  };
   if (place.engine === "postgres") return own;
   const path = resolve(place.path);
   const file = { path, bytes: statSync(path, { throwIfNoEntry: false })?.size ?? 0 };

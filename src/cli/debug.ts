@@ -19,15 +19,25 @@ export function addDebug(program: Command): void {
     .command("show")
     .description("Prints where the debuggers of a session stand: threads, frames, breakpoints and the last output.")
     .argument("<session>", "the id of a session, or of a debug session")
-    .addOption(new Option("--epoch <number>", "what was seen at an earlier stop").argParser(wholeNumber(1, Number.MAX_SAFE_INTEGER)))
-    .addOption(new Option("--events <number>", "how many of the last events").default(10).argParser(wholeNumber(0, 500)))
+    .addOption(
+      new Option("--epoch <number>", "what was seen at an earlier stop").argParser(
+        wholeNumber(1, Number.MAX_SAFE_INTEGER),
+      ),
+    )
+    .addOption(
+      new Option("--events <number>", "how many of the last events").default(10).argParser(wholeNumber(0, 500)),
+    )
     .option("--json", "all that is stored, as JSON")
     .addOption(urlOption())
     .addHelpText("after", helpAfter(examples))
     .action(async (id: string, { url, json, epoch, events }: ShowFlags) => {
       await visit({ url }, async (store) => {
         const views = await readDebugViews(store, id, { events, stopEpoch: epoch });
-        process.stdout.write(json === true ? `${harmlessJson(JSON.stringify(views, undefined, 2))}\n` : renderDebugViews(views, process.stdout));
+        process.stdout.write(
+          json === true
+            ? `${harmlessJson(JSON.stringify(views, undefined, 2))}\n`
+            : renderDebugViews(views, process.stdout),
+        );
       });
     });
 }

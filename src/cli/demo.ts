@@ -18,12 +18,19 @@ interface DemoFlags {
 export function addDemo(program: Command): void {
   program
     .command("demo")
-    .description("Runs commands on the newest commits of a git repository, in worktrees of their own, on a pool of runner threads.")
+    .description(
+      "Runs commands on the newest commits of a git repository, in worktrees of their own, on a pool of runner threads.",
+    )
     .argument("[argument...]", "what follows -- goes to the end of --command")
     .option("--repo <path>", "the git repository", ".")
     .addOption(new Option("--runners <number>", "runner threads").default(4).argParser(wholeNumber(1, 64)))
-    .addOption(new Option("--commits <number>", "how many of the newest commits").default(5).argParser(wholeNumber(1, 500)))
-    .option("--command <argv...>", "a program, and its arguments, to run on each commit besides git show and node --version")
+    .addOption(
+      new Option("--commits <number>", "how many of the newest commits").default(5).argParser(wholeNumber(1, 500)),
+    )
+    .option(
+      "--command <argv...>",
+      "a program, and its arguments, to run on each commit besides git show and node --version",
+    )
     .option("--debug", "afterwards, debug a small program in a worktree of the newest commit, under Node's inspector")
     .addOption(urlOption())
     .addHelpText("after", `${examples}\n${exitCodeHelp}`)

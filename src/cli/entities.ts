@@ -7,7 +7,17 @@ import { type Session, sessionStates } from "../model/sessions.ts";
 import { releaseKinds, type Worktree, worktreeStates } from "../model/worktrees.ts";
 import type { OwnedStore } from "../store.ts";
 import { CliError } from "./exit.ts";
-import { collect, column, formatFields, formatTime, type PageFlags, printFields, printPage, stateColumn, withPages } from "./rows.ts";
+import {
+  collect,
+  column,
+  formatFields,
+  formatTime,
+  type PageFlags,
+  printFields,
+  printPage,
+  stateColumn,
+  withPages,
+} from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand, toJsonLine, visit } from "./storeCommand.ts";
 import { type Column, formatBytes, formatMs, formatTable } from "./table.ts";
 
@@ -35,14 +45,22 @@ function reasonOption(command: Command): Command {
 }
 
 /** What was given of these flags. */
-function given<Flags extends object, Name extends keyof Flags>(flags: Flags, ...names: readonly Name[]): Partial<Pick<Flags, Name>> {
-  return Object.fromEntries(names.filter((name) => flags[name] !== undefined).map((name) => [name, flags[name]])) as Partial<Pick<Flags, Name>>;
+function given<Flags extends object, Name extends keyof Flags>(
+  flags: Flags,
+  ...names: readonly Name[]
+): Partial<Pick<Flags, Name>> {
+  return Object.fromEntries(
+    names.filter((name) => flags[name] !== undefined).map((name) => [name, flags[name]]),
+  ) as Partial<Pick<Flags, Name>>;
 }
 
 const isId = (text: string): boolean => /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text);
 
 /** By id or name. */
-async function repositoryFilter(store: OwnedStore, named: string | undefined): Promise<{ readonly repositoryId?: string }> {
+async function repositoryFilter(
+  store: OwnedStore,
+  named: string | undefined,
+): Promise<{ readonly repositoryId?: string }> {
   if (named === undefined) return {};
   if (isId(named)) return { repositoryId: named };
   const repository = await store.repositories.find({ name: named });
@@ -50,9 +68,17 @@ async function repositoryFilter(store: OwnedStore, named: string | undefined): P
   return { repositoryId: repository.id };
 }
 
-async function repositoryNames(store: OwnedStore, rows: readonly { readonly repositoryId: string }[]): Promise<ReadonlyMap<string, string>> {
+async function repositoryNames(
+  store: OwnedStore,
+  rows: readonly { readonly repositoryId: string }[],
+): Promise<ReadonlyMap<string, string>> {
   const ids = [...new Set(rows.map(({ repositoryId }) => repositoryId))];
-  return new Map((await Promise.all(ids.map((repositoryId) => store.repositories.get({ repositoryId })))).map(({ id, name }) => [id, name]));
+  return new Map(
+    (await Promise.all(ids.map((repositoryId) => store.repositories.get({ repositoryId })))).map(({ id, name }) => [
+      id,
+      name,
+    ]),
+  );
 }
 
 function addRepositories(program: Command): void {
@@ -60,12 +86,16 @@ function addRepositories(program: Command): void {
   listCommand(group, "repositories", ["repositories list", "repositories list --all --json"])
     .option("--all", "archived ones too", false)
     .action(async (flags: ListFlags & { all: boolean }) => {
-      const page = await visit(flags, (store) => collect(flags, (paged) => store.repositories.list({ includeArchived: flags.all, ...paged })));
+      const page = await visit(flags, (store) =>
+        collect(flags, (paged) => store.repositories.list({ includeArchived: flags.all, ...paged })),
+      );
       printPage(flags, page, (rows) => [
         column("id", rows, ({ id }) => id),
         column("name", rows, ({ name }) => name),
         column("branch", rows, ({ defaultBranch }) => defaultBranch, { optional: true }),
-        column("worktrees", rows, ({ worktreeCount, maxWorktrees }) => `${worktreeCount} of ${maxWorktrees}`, { align: "right" }),
+        column("worktrees", rows, ({ worktreeCount, maxWorktrees }) => `${worktreeCount} of ${maxWorktrees}`, {
+          align: "right",
+        }),
         column("created", rows, ({ createdAt }) => formatTime(createdAt), { optional: true }),
         ...(flags.all ? [column("archived", rows, ({ archivedAt }) => formatTime(archivedAt))] : []),
         column("remote", rows, ({ remoteUrl }) => remoteUrl),
@@ -78,7 +108,9 @@ function addRunners(program: Command): void {
   listCommand(group, "runners", ["runners list", "runners list --state online --json"])
     .addOption(ofState(runnerStates))
     .action(async (flags: ListFlags & { state?: (typeof runnerStates)[number] }) => {
-      const page = await visit(flags, (store) => collect(flags, (paged) => store.runners.list({ ...given(flags, "state"), ...paged })));
+      const page = await visit(flags, (store) =>
+        collect(flags, (paged) => store.runners.list({ ...given(flags, "state"), ...paged })),
+      );
       printPage(flags, page, (rows) => [
         column("id", rows, ({ id }) => id),
         column("name", rows, ({ name }) => name),
@@ -96,13 +128,20 @@ function addSessions(program: Command): void {
     "sessions list --state running",
     "sessions show 01890a5d-ac96-774b-bcce-b302099a8057",
   ]);
-  listCommand(group, "sessions", ["sessions list", "sessions list --repository demo --state running", "sessions list --json --limit 1000"])
+  listCommand(group, "sessions", [
+    "sessions list",
+    "sessions list --repository demo --state running",
+    "sessions list --json --limit 1000",
+  ])
     .addOption(ofState(sessionStates))
     .option("--repository <name>", "of this repository only, by name or id")
     .option("--requested-by <name>", "asked for by this one only")
     .action(async (flags: ListFlags & { state?: Session["state"]; repository?: string; requestedBy?: string }) => {
       await visit(flags, async (store) => {
-        const filter = { ...(await repositoryFilter(store, flags.repository)), ...given(flags, "state", "requestedBy") };
+        const filter = {
+          ...(await repositoryFilter(store, flags.repository)),
+          ...given(flags, "state", "requestedBy"),
+        };
         const page = await collect(flags, (paged) => store.sessions.list({ ...filter, ...paged }));
         const names = await repositoryNames(store, page.items);
         printPage(flags, page, (rows) => [
@@ -120,18 +159,35 @@ function addSessions(program: Command): void {
       });
     });
 
-  storeCommand(group, "show", "Shows a session, its commands and its artifacts.", ["sessions show 01890a5d-ac96-774b-bcce-b302099a8057"])
+  storeCommand(group, "show", "Shows a session, its commands and its artifacts.", [
+    "sessions show 01890a5d-ac96-774b-bcce-b302099a8057",
+  ])
     .argument("<id>", "the session's id")
     .action(async (sessionId: string, flags: StoreFlags) => {
       await visit(flags, (store) => showSession(store, sessionId, flags));
     });
 
-  const cancelNote = "Queued commands are cancelled at once; of running ones their runners learn by the next heartbeat. Repeated, it changes nothing.";
-  reasonOption(storeCommand(group, "cancel", "Stops a session.", ["sessions cancel 01890a5d-ac96-774b-bcce-b302099a8057 --reason obsolete"], cancelNote))
+  const cancelNote =
+    "Queued commands are cancelled at once; of running ones their runners learn by the next heartbeat. Repeated, it changes nothing.";
+  reasonOption(
+    storeCommand(
+      group,
+      "cancel",
+      "Stops a session.",
+      ["sessions cancel 01890a5d-ac96-774b-bcce-b302099a8057 --reason obsolete"],
+      cancelNote,
+    ),
+  )
     .argument("<id>", "the session's id")
     .action(async (sessionId: string, flags: StoreFlags & { reason?: string }) => {
-      const session = await visit(flags, (store, options) => store.sessions.cancel({ sessionId, ...given(flags, "reason") }, options));
-      printFields(flags, session, { session: session.id, state: session.state, "active commands": String(session.activeCommands) });
+      const session = await visit(flags, (store, options) =>
+        store.sessions.cancel({ sessionId, ...given(flags, "reason") }, options),
+      );
+      printFields(flags, session, {
+        session: session.id,
+        state: session.state,
+        "active commands": String(session.activeCommands),
+      });
     });
 }
 
@@ -172,7 +228,9 @@ async function showSession(store: OwnedStore, sessionId: string, flags: StoreFla
 }
 
 function addWorktrees(program: Command): void {
-  const group = commandGroup(program, "worktrees", "Checkout directories, and who holds them.", ["worktrees list --state leased"]);
+  const group = commandGroup(program, "worktrees", "Checkout directories, and who holds them.", [
+    "worktrees list --state leased",
+  ]);
   listCommand(group, "worktrees", ["worktrees list", "worktrees list --repository demo --state leased"])
     .addOption(ofState(worktreeStates))
     .option("--repository <name>", "of this repository only, by name or id")
@@ -198,43 +256,83 @@ function addWorktrees(program: Command): void {
   const note =
     "A lease that still lives is released only with --force: from then on its holder changes nothing, but its programs may still write into the directory.";
   reasonOption(
-    storeCommand(group, "release", "Takes a worktree from its holder.", ["worktrees release 01890a5d-ac96-774b-bcce-b302099a8057 --force --to keep"], note),
+    storeCommand(
+      group,
+      "release",
+      "Takes a worktree from its holder.",
+      ["worktrees release 01890a5d-ac96-774b-bcce-b302099a8057 --force --to keep"],
+      note,
+    ),
   )
     .argument("<id>", "the worktree's id")
     .option("--force", "also when its lease still lives", false)
-    .addOption(new Option("--to <what>", "clean: to be used as it is; dirty: to be scrubbed; keep, broken: out of use").choices(releaseKinds).default("dirty"))
-    .action(async (worktreeId: string, flags: StoreFlags & { force: boolean; to: (typeof releaseKinds)[number]; reason?: string }) => {
-      await visit(flags, async (store, options) => {
-        const held = await store.worktrees.get({ worktreeId });
-        if (held.leaseExpiresAt === null) throw new CliError("failure", `the worktree is ${held.state}: nobody holds it`);
-        if (held.leaseExpiresAt.getTime() > Date.now() && !flags.force) {
-          const holder = held.leaseOwner ?? `runner ${held.leaseRunnerId}`;
-          throw new CliError("failure", `${holder} holds the worktree until ${formatTime(held.leaseExpiresAt)}: release it all the same with --force`);
-        }
-        const reason = flags.reason ?? "released from the command line";
-        // With the fence that was seen: a holder that came meanwhile keeps it.
-        const released = await store.worktrees.release({ worktreeId, fence: held.fence, to: flags.to, reason }, options);
-        printFields(flags, released, { worktree: released.id, state: released.state, path: released.path });
-      });
-    });
+    .addOption(
+      new Option("--to <what>", "clean: to be used as it is; dirty: to be scrubbed; keep, broken: out of use")
+        .choices(releaseKinds)
+        .default("dirty"),
+    )
+    .action(
+      async (
+        worktreeId: string,
+        flags: StoreFlags & { force: boolean; to: (typeof releaseKinds)[number]; reason?: string },
+      ) => {
+        await visit(flags, async (store, options) => {
+          const held = await store.worktrees.get({ worktreeId });
+          if (held.leaseExpiresAt === null)
+            throw new CliError("failure", `the worktree is ${held.state}: nobody holds it`);
+          if (held.leaseExpiresAt.getTime() > Date.now() && !flags.force) {
+            const holder = held.leaseOwner ?? `runner ${held.leaseRunnerId}`;
+            throw new CliError(
+              "failure",
+              `${holder} holds the worktree until ${formatTime(held.leaseExpiresAt)}: release it all the same with --force`,
+            );
+          }
+          const reason = flags.reason ?? "released from the command line";
+          // With the fence that was seen: a holder that came meanwhile keeps it.
+          const released = await store.worktrees.release(
+            { worktreeId, fence: held.fence, to: flags.to, reason },
+            options,
+          );
+          printFields(flags, released, { worktree: released.id, state: released.state, path: released.path });
+        });
+      },
+    );
 }
 
 function addCommands(program: Command): void {
-  const group = commandGroup(program, "commands", "Programs that were asked to run, and what became of them.", ["commands list --state running"]);
-  listCommand(group, "commands", ["commands list --state running", "commands list --session 01890a5d-ac96-774b-bcce-b302099a8057 --json"])
+  const group = commandGroup(program, "commands", "Programs that were asked to run, and what became of them.", [
+    "commands list --state running",
+  ]);
+  listCommand(group, "commands", [
+    "commands list --state running",
+    "commands list --session 01890a5d-ac96-774b-bcce-b302099a8057 --json",
+  ])
     .addOption(ofState(commandStates))
     .option("--session <id>", "of this session only, in their sequence")
     .action(async (flags: ListFlags & { state?: StoredCommand["state"]; session?: string }) => {
       const filter = { ...given(flags, "state"), ...(flags.session === undefined ? {} : { sessionId: flags.session }) };
-      const page = await visit(flags, (store) => collect(flags, (paged) => store.commands.list({ ...filter, ...paged })));
+      const page = await visit(flags, (store) =>
+        collect(flags, (paged) => store.commands.list({ ...filter, ...paged })),
+      );
       printPage(flags, page, commandColumns);
     });
 
-  const cancelNote = "A queued one is cancelled at once; of a running one its runner learns by the next heartbeat. Repeated, it changes nothing.";
-  reasonOption(storeCommand(group, "cancel", "Stops a command.", ["commands cancel 01890a5d-ac96-774b-bcce-b302099a8057"], cancelNote))
+  const cancelNote =
+    "A queued one is cancelled at once; of a running one its runner learns by the next heartbeat. Repeated, it changes nothing.";
+  reasonOption(
+    storeCommand(
+      group,
+      "cancel",
+      "Stops a command.",
+      ["commands cancel 01890a5d-ac96-774b-bcce-b302099a8057"],
+      cancelNote,
+    ),
+  )
     .argument("<id>", "the command's id")
     .action(async (commandId: string, flags: StoreFlags & { reason?: string }) => {
-      const command = await visit(flags, (store, options) => store.commands.cancel({ commandId, ...given(flags, "reason") }, options));
+      const command = await visit(flags, (store, options) =>
+        store.commands.cancel({ commandId, ...given(flags, "reason") }, options),
+      );
       printFields(flags, command, { command: command.id, state: command.state });
     });
 }
@@ -247,10 +345,15 @@ function commandColumns(rows: readonly StoredCommand[]): readonly Column[] {
     column("exit", rows, ({ exitCode, signal }) => signal ?? exitCode, { align: "right" }),
     column("try", rows, ({ attempt, maxAttempts }) => `${attempt}/${maxAttempts}`, { align: "right", optional: true }),
     column("queued", rows, ({ queuedAt }) => formatTime(queuedAt), { optional: true }),
-    column("took", rows, ({ startedAt, endedAt }) => startedAt && endedAt && formatMs(endedAt.getTime() - startedAt.getTime()), {
-      align: "right",
-      optional: true,
-    }),
+    column(
+      "took",
+      rows,
+      ({ startedAt, endedAt }) => startedAt && endedAt && formatMs(endedAt.getTime() - startedAt.getTime()),
+      {
+        align: "right",
+        optional: true,
+      },
+    ),
     column("argv", rows, ({ argv }) => argv.map(shellWord).join(" ")),
   ];
 }
@@ -260,21 +363,32 @@ function shellWord(text: string): string {
 }
 
 function addArtifacts(program: Command): void {
-  const group = commandGroup(program, "artifacts", "Files that commands produced: what is known of them.", ["artifacts list --kind junit"]);
-  listCommand(group, "artifacts", ["artifacts list --kind junit --state ready", "artifacts list --session 01890a5d-ac96-774b-bcce-b302099a8057 --json"])
+  const group = commandGroup(program, "artifacts", "Files that commands produced: what is known of them.", [
+    "artifacts list --kind junit",
+  ]);
+  listCommand(group, "artifacts", [
+    "artifacts list --kind junit --state ready",
+    "artifacts list --session 01890a5d-ac96-774b-bcce-b302099a8057 --json",
+  ])
     .addOption(ofState(artifactStates))
     .addOption(new Option("--kind <kind>", "of this kind only").choices(artifactKinds))
     .option("--session <id>", "of this session only")
     .option("--command <id>", "of this command only")
-    .action(async (flags: ListFlags & { state?: Artifact["state"]; kind?: Artifact["kind"]; session?: string; command?: string }) => {
-      const ids = {
-        ...(flags.session === undefined ? {} : { sessionId: flags.session }),
-        ...(flags.command === undefined ? {} : { commandId: flags.command }),
-      };
-      const filter = { ...given(flags, "state", "kind"), ...ids };
-      const page = await visit(flags, (store) => collect(flags, (paged) => store.artifacts.list({ ...filter, ...paged })));
-      printPage(flags, page, artifactColumns);
-    });
+    .action(
+      async (
+        flags: ListFlags & { state?: Artifact["state"]; kind?: Artifact["kind"]; session?: string; command?: string },
+      ) => {
+        const ids = {
+          ...(flags.session === undefined ? {} : { sessionId: flags.session }),
+          ...(flags.command === undefined ? {} : { commandId: flags.command }),
+        };
+        const filter = { ...given(flags, "state", "kind"), ...ids };
+        const page = await visit(flags, (store) =>
+          collect(flags, (paged) => store.artifacts.list({ ...filter, ...paged })),
+        );
+        printPage(flags, page, artifactColumns);
+      },
+    );
 }
 
 function artifactColumns(rows: readonly Artifact[]): readonly Column[] {

@@ -41,7 +41,10 @@ const exits: Partial<Record<ErrorCode, ExitName>> = {
 
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CliError) return exitCodes[error.exit];
-  if (error instanceof StoreError) return exitCodes[error.details.reason === "migration_edited" ? "editedMigration" : (exits[error.code] ?? "failure")];
+  if (error instanceof StoreError)
+    return exitCodes[
+      error.details.reason === "migration_edited" ? "editedMigration" : (exits[error.code] ?? "failure")
+    ];
   // Help and version that were asked for come this way too; help instead of a missing command has an exit code of its own.
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
   return exitCodes.failure;

@@ -15,7 +15,13 @@ export function addMaintenance(program: Command): void {
     "A server does this every second; without one nothing runs out.",
   ).action(async (flags: StoreFlags) => {
     await visit(flags, async (store, options) => {
-      const all: Record<(typeof kinds)[number], string[]> = { worktrees: [], commands: [], sessions: [], runners: [], artifacts: [] };
+      const all: Record<(typeof kinds)[number], string[]> = {
+        worktrees: [],
+        commands: [],
+        sessions: [],
+        runners: [],
+        artifacts: [],
+      };
       let keys = 0;
       for (let more = true; more; ) {
         const pass = await store.maintenance.reap({}, options);

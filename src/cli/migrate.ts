@@ -8,7 +8,16 @@ import { targetOf } from "../migrate/target.ts";
 import { plan, verify } from "../migrate/trial.ts";
 import { exitCodeHelp, exitCodes } from "./exit.ts";
 import { listenForInterrupt } from "./interrupt.ts";
-import { type Report, reportCheck, reportCurrent, reportHistory, reportMoved, reportPlan, reportStamp, reportVerify } from "./migrate/report.ts";
+import {
+  type Report,
+  reportCheck,
+  reportCurrent,
+  reportHistory,
+  reportMoved,
+  reportPlan,
+  reportStamp,
+  reportVerify,
+} from "./migrate/report.ts";
 import { formatTable, harmless, harmlessJson } from "./table.ts";
 import { urlOption } from "./url.ts";
 import { wholeNumber } from "./wholeNumber.ts";
@@ -23,17 +32,31 @@ interface StoreFlags {
 export function addMigrate(program: Command): void {
   const migrate = program
     .command("migrate")
-    .description("Brings the schema of a store to the revision that this version needs, or to another, and says what it is.")
+    .description(
+      "Brings the schema of a store to the revision that this version needs, or to another, and says what it is.",
+    )
     .addHelpText("after", `${examples}\n${exitCodeHelp}`);
 
-  onStore(migrate, "upgrade", "Applies migrations up to a revision, after a verified backup of a database that holds data.", upgradeExamples)
+  onStore(
+    migrate,
+    "upgrade",
+    "Applies migrations up to a revision, after a verified backup of a database that holds data.",
+    upgradeExamples,
+  )
     .addArgument(new Argument("[revision]", "a revision, +N, or head").default("head"))
     .option("--no-backup", "make no backup")
     .action(async (target: string, flags: StoreFlags & { backup: boolean }) => {
-      await run(flags, { create: true, target }, async (migrator) => print(flags, await upgrade(migrator, target, flags), reportMoved));
+      await run(flags, { create: true, target }, async (migrator) =>
+        print(flags, await upgrade(migrator, target, flags), reportMoved),
+      );
     });
 
-  onStore(migrate, "downgrade", "Undoes migrations down to a revision, the last one first, after a verified backup.", downgradeExamples)
+  onStore(
+    migrate,
+    "downgrade",
+    "Undoes migrations down to a revision, the last one first, after a verified backup.",
+    downgradeExamples,
+  )
     .addArgument(new Argument("[revision]", "a revision, -N, or base").default("-1"))
     .option("--no-backup", "make no backup")
     .option("--allow-data-loss", "go on although data is dropped", false)
@@ -41,9 +64,11 @@ export function addMigrate(program: Command): void {
       await run(flags, {}, async (migrator) => print(flags, await downgrade(migrator, target, flags), reportMoved));
     });
 
-  onStore(migrate, "current", "Says at which revision the schema is.", currentExamples).action(async (flags: StoreFlags) => {
-    await run(flags, {}, async (migrator) => print(flags, await current(migrator), reportCurrent));
-  });
+  onStore(migrate, "current", "Says at which revision the schema is.", currentExamples).action(
+    async (flags: StoreFlags) => {
+      await run(flags, {}, async (migrator) => print(flags, await current(migrator), reportCurrent));
+    },
+  );
 
   onStore(migrate, "history", "Lists all migrations and when they were applied.", historyExamples)
     .option("-r, --range <first:last>", "only these; either end may be left out", ":")
@@ -51,11 +76,18 @@ export function addMigrate(program: Command): void {
       await run(flags, {}, async (migrator) => print(flags, await listHistory(migrator, flags.range), reportHistory));
     });
 
-  onStore(migrate, "pending", "Lists the migrations that were not applied.", pendingExamples).action(async (flags: StoreFlags) => {
-    await run(flags, {}, async (migrator) => print(flags, await listPending(migrator), reportHistory));
-  });
+  onStore(migrate, "pending", "Lists the migrations that were not applied.", pendingExamples).action(
+    async (flags: StoreFlags) => {
+      await run(flags, {}, async (migrator) => print(flags, await listPending(migrator), reportHistory));
+    },
+  );
 
-  onStore(migrate, "stamp", "Notes that the schema is at a revision, with the files as they are now, and runs nothing.", stampExamples)
+  onStore(
+    migrate,
+    "stamp",
+    "Notes that the schema is at a revision, with the files as they are now, and runs nothing.",
+    stampExamples,
+  )
     .argument("<revision>", "a revision, head or base")
     .action(async (target: string, flags: StoreFlags) => {
       await run(flags, {}, async (migrator) => print(flags, await stamp(migrator, target), reportStamp));
@@ -70,25 +102,36 @@ export function addMigrate(program: Command): void {
     await run(flags, {}, async (migrator) => {
       const findings = await check(migrator);
       print(flags, findings, reportCheck);
-      if (findings.length > 0) process.exitCode = findings.some(({ kind }) => kind === "edited") ? exitCodes.editedMigration : exitCodes.finding;
+      if (findings.length > 0)
+        process.exitCode = findings.some(({ kind }) => kind === "edited")
+          ? exitCodes.editedMigration
+          : exitCodes.finding;
     });
   });
 
-  onStore(migrate, "plan", "A dry run: the real migrations on a copy, with what they change and how long they take.", planExamples)
+  onStore(
+    migrate,
+    "plan",
+    "A dry run: the real migrations on a copy, with what they change and how long they take.",
+    planExamples,
+  )
     .addArgument(new Argument("[revision]", "a revision, +N, -N, head or base").default("head"))
     .action(async (target: string, flags: StoreFlags) => {
       await run(flags, {}, async (migrator) => print(flags, await plan(migrator, target), reportPlan));
     });
 
-  onStore(migrate, "verify", "Goes up, down and up again on a copy, and compares the schema at every revision.", verifyExamples).action(
-    async (flags: StoreFlags) => {
-      await run(flags, {}, async (migrator) => {
-        const verified = await verify(migrator);
-        print(flags, verified, reportVerify);
-        if (verified.faults.length > 0) process.exitCode = exitCodes.finding;
-      });
-    },
-  );
+  onStore(
+    migrate,
+    "verify",
+    "Goes up, down and up again on a copy, and compares the schema at every revision.",
+    verifyExamples,
+  ).action(async (flags: StoreFlags) => {
+    await run(flags, {}, async (migrator) => {
+      const verified = await verify(migrator);
+      print(flags, verified, reportVerify);
+      if (verified.faults.length > 0) process.exitCode = exitCodes.finding;
+    });
+  });
 
   migrate
     .command("revision")
@@ -99,7 +142,9 @@ export function addMigrate(program: Command): void {
     .addHelpText("after", `${revisionExamples}\n${exitCodeHelp}`)
     .action((flags: { message: string; migrations: string; json: boolean }) => {
       const files = createMigration(flags.message, flags.migrations);
-      process.stdout.write(flags.json ? `${harmlessJson(JSON.stringify({ files }))}\n` : files.map((file) => `${file}\n`).join(""));
+      process.stdout.write(
+        flags.json ? `${harmlessJson(JSON.stringify({ files }))}\n` : files.map((file) => `${file}\n`).join(""),
+      );
     });
 }
 
@@ -109,7 +154,11 @@ function onStore(migrate: Command, name: string, description: string, exampleTex
     .description(description)
     .addOption(urlOption())
     .addOption(migrationsOption())
-    .addOption(new Option("--lock-timeout-ms <number>", "how long to wait for others that write").default(10_000).argParser(wholeNumber(0, 3_600_000)))
+    .addOption(
+      new Option("--lock-timeout-ms <number>", "how long to wait for others that write")
+        .default(10_000)
+        .argParser(wholeNumber(0, 3_600_000)),
+    )
     .option("--json", "print JSON")
     .addHelpText("after", `${exampleText}\n${exitCodeHelp}`);
 }
@@ -128,7 +177,13 @@ async function run(
   if (target !== undefined && !/^[+-]\d/.test(target)) targetOf(target, migrations, 0);
   const interrupt = listenForInterrupt();
   try {
-    const engine = await openEngine(flags.url, { create, lockTimeoutMs: flags.lockTimeoutMs, signal: interrupt.signal, onWait, onBackupAdvice });
+    const engine = await openEngine(flags.url, {
+      create,
+      lockTimeoutMs: flags.lockTimeoutMs,
+      signal: interrupt.signal,
+      onWait,
+      onBackupAdvice,
+    });
     try {
       await work({ engine, migrations, now: () => Date.now() });
     } finally {
@@ -148,7 +203,8 @@ function onBackupAdvice(advice: string): void {
 }
 
 function print<Result>({ json }: Pick<StoreFlags, "json">, result: Result, report: (result: Result) => Report): void {
-  const format = (part: Report[number]) => (typeof part === "string" ? harmless(part) : formatTable(part, process.stdout));
+  const format = (part: Report[number]) =>
+    typeof part === "string" ? harmless(part) : formatTable(part, process.stdout);
   process.stdout.write(json ? `${harmlessJson(JSON.stringify(result))}\n` : report(result).map(format).join(""));
 }
 

@@ -11,7 +11,11 @@ const quietMs = 1_000;
 const redrawMs = 100;
 const cells = 24;
 
-export function createProgressBar(stream: Pick<NodeJS.WriteStream, "isTTY" | "write">, quiet: boolean, now = () => performance.now()): ProgressBar {
+export function createProgressBar(
+  stream: Pick<NodeJS.WriteStream, "isTTY" | "write">,
+  quiet: boolean,
+  now = () => performance.now(),
+): ProgressBar {
   const startedAtMs = now();
   let drawnAtMs = Number.NEGATIVE_INFINITY;
   let drawn = false;

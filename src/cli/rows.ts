@@ -17,34 +17,56 @@ interface Page<Row> {
 
 export function withPages(command: Command): Command {
   return command
-    .addOption(new Option("--limit <number>", "at most so many rows").default(bounds.pageRows).argParser(wholeNumber(1, 100_000)))
+    .addOption(
+      new Option("--limit <number>", "at most so many rows")
+        .default(bounds.pageRows)
+        .argParser(wholeNumber(1, 100_000)),
+    )
     .option("--cursor <cursor>", "go on after an earlier page: what it said on stderr");
 }
 
 /** As many pages of the store as the limit takes. */
-export async function collect<Row>({ limit, cursor }: PageFlags, fetch: (page: PageFlags) => Promise<Page<Row>>): Promise<Page<Row>> {
+export async function collect<Row>(
+  { limit, cursor }: PageFlags,
+  fetch: (page: PageFlags) => Promise<Page<Row>>,
+): Promise<Page<Row>> {
   const items: Row[] = [];
   for (let next = cursor; ; ) {
-    const page = await fetch({ limit: Math.min(bounds.pageRowsMax, limit - items.length), ...(next === undefined ? {} : { cursor: next }) });
+    const page = await fetch({
+      limit: Math.min(bounds.pageRowsMax, limit - items.length),
+      ...(next === undefined ? {} : { cursor: next }),
+    });
     items.push(...page.items);
     next = page.nextCursor;
     if (next === undefined || items.length >= limit) return { items, nextCursor: next };
   }
 }
 
-export function printPage<Row>(flags: StoreFlags, { items, nextCursor }: Page<Row>, columns: (rows: readonly Row[]) => readonly Column[]): void {
+export function printPage<Row>(
+  flags: StoreFlags,
+  { items, nextCursor }: Page<Row>,
+  columns: (rows: readonly Row[]) => readonly Column[],
+): void {
   printRows(flags, items, columns);
   if (items.length === 0) say(flags, "None.");
   if (nextCursor !== undefined) say(flags, `More follow: --cursor ${nextCursor}`);
 }
 
-export function printRows<Row>({ json }: StoreFlags, rows: readonly Row[], columns: (rows: readonly Row[]) => readonly Column[]): void {
+export function printRows<Row>(
+  { json }: StoreFlags,
+  rows: readonly Row[],
+  columns: (rows: readonly Row[]) => readonly Column[],
+): void {
   if (json) process.stdout.write(rows.map(toJsonLine).join(""));
   else if (rows.length > 0) process.stdout.write(formatTable(columns(rows), process.stdout));
 }
 
 /** Names and values, one below the other; what is null is left out. */
-export function printFields({ json }: StoreFlags, value: unknown, fields: Readonly<Record<string, string | null>>): void {
+export function printFields(
+  { json }: StoreFlags,
+  value: unknown,
+  fields: Readonly<Record<string, string | null>>,
+): void {
   if (json) process.stdout.write(toJsonLine(value));
   else process.stdout.write(formatFields(fields));
 }

@@ -11,7 +11,8 @@ export interface Outlet {
 
 /** Before anything is made, so that no secret is made that cannot be handed over. Fails failure when the file exists or cannot be made. */
 export function openOutlet(path: string | undefined): Outlet {
-  if (path === undefined) return { deliver: (secret) => void process.stdout.write(`${secret}\n`), giveUp: () => undefined };
+  if (path === undefined)
+    return { deliver: (secret) => void process.stdout.write(`${secret}\n`), giveUp: () => undefined };
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   const fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
   return {
@@ -20,7 +21,10 @@ export function openOutlet(path: string | undefined): Outlet {
         writeSync(fd, `${secret}\n`);
         fsyncSync(fd);
       } catch (error) {
-        throw new CliError("failure", `${path} cannot be written (${(error as Error).message}): the token was made, revoke it and make another`);
+        throw new CliError(
+          "failure",
+          `${path} cannot be written (${(error as Error).message}): the token was made, revoke it and make another`,
+        );
       } finally {
         closeSync(fd);
       }
@@ -37,6 +41,9 @@ function open(path: string, flags: number): number {
     return openSync(path, flags, 0o600);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    throw new CliError("failure", code === "EEXIST" ? `${path} exists: name a new file` : `${path} cannot be made: ${message}`);
+    throw new CliError(
+      "failure",
+      code === "EEXIST" ? `${path} exists: name a new file` : `${path} cannot be made: ${message}`,
+    );
   }
 }

@@ -15,11 +15,22 @@ export interface StoreFlags {
 }
 
 /** A command that only has others below it. */
-export function commandGroup(program: Command, name: string, description: string, examples: readonly string[]): Command {
+export function commandGroup(
+  program: Command,
+  name: string,
+  description: string,
+  examples: readonly string[],
+): Command {
   return program.command(name).description(description).addHelpText("after", helpAfter(examples));
 }
 
-export function storeCommand(parent: Command, name: string, description: string, examples: readonly string[], note?: string): Command {
+export function storeCommand(
+  parent: Command,
+  name: string,
+  description: string,
+  examples: readonly string[],
+  note?: string,
+): Command {
   return parent
     .command(name)
     .description(description)

@@ -14,7 +14,10 @@ export interface Column {
 }
 
 export function formatTable(columns: readonly Column[], stream: NodeJS.WriteStream): string {
-  const safe = columns.map((column) => ({ ...column, cells: column.cells.map((cell) => harmless(cell).replaceAll("\n", " ")) }));
+  const safe = columns.map((column) => ({
+    ...column,
+    cells: column.cells.map((cell) => harmless(cell).replaceAll("\n", " ")),
+  }));
   // A terminal of no width is one that does not know it.
   const shown = fitting(safe, (stream.isTTY && stream.columns) || Number.POSITIVE_INFINITY);
   const head = shown.map((column) => paint("dim", pad(column.title, column), stream));
@@ -58,12 +61,18 @@ export function paint(style: Style, text: string, stream: NodeJS.WriteStream): s
 
 /** Without anything that steers a terminal or turns the direction of text; line ends stay. */
 export function harmless(text: string): string {
-  return stripVTControlCharacters(text).replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\p{Bidi_Control}]+/gu, " ");
+  return stripVTControlCharacters(text).replace(
+    /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\p{Bidi_Control}]+/gu,
+    " ",
+  );
 }
 
 /** JSON escapes what steers a terminal by itself, except these; the value stays the same. */
 export function harmlessJson(json: string): string {
-  return json.replace(/[\u007f-\u009f\u2028\u2029\p{Bidi_Control}]/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return json.replace(
+    /[\u007f-\u009f\u2028\u2029\p{Bidi_Control}]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 /** As harmless, but with the tabs and colours of a program's output: https://ecma-international.org/publications-and-standards/standards/ecma-48/ */

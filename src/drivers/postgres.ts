@@ -85,7 +85,8 @@ class Transaction {
       } catch (error) {
         if (!(error instanceof Undone)) throw error;
         if (jobs.length > 1) return this.#oneByOne(jobs, budgetMs);
-        if (!error.transient || tries === triesMax) return { settled: [{ ok: false, error: undone(error.reason), index: error.index }], wrote: false };
+        if (!error.transient || tries === triesMax)
+          return { settled: [{ ok: false, error: undone(error.reason), index: error.index }], wrote: false };
         await sleep(Math.random() * 2 ** tries);
       }
     }
@@ -121,7 +122,9 @@ class Transaction {
       let wrote = false;
       for (const batch of batchesOf(jobs)) {
         const effects = batch.map((): Effect => ({ wrote: false }));
-        const ended = await Promise.allSettled(batch.map((job, index) => this.#runJob(transaction, job, now, effects[index] as Effect)));
+        const ended = await Promise.allSettled(
+          batch.map((job, index) => this.#runJob(transaction, job, now, effects[index] as Effect)),
+        );
         const failed = ended.flatMap((one) => (one.status === "rejected" ? [one.reason] : []));
         if (failed.length > 0) throw failed.find((error) => error instanceof ConnectionLost) ?? failed[0];
         for (const one of ended) settled.push((one as PromiseFulfilledResult<Settled>).value);
@@ -131,7 +134,9 @@ class Transaction {
       const xid = await this.#finish(transaction, jobs, settled);
       await begun;
       const lost = await this.#commit(client, wrote, xid);
-      return lost === undefined ? { settled, wrote } : { settled: settled.map((one, index) => unknown(jobs[index] as Job, one, lost)), wrote };
+      return lost === undefined
+        ? { settled, wrote }
+        : { settled: settled.map((one, index) => unknown(jobs[index] as Job, one, lost)), wrote };
     } catch (error) {
       // Nothing of it can have been committed: COMMIT was not sent, or is known to have failed.
       if (error instanceof ConnectionLost) {
@@ -176,14 +181,20 @@ class Transaction {
 
   /** In the order of the commits: until this one is over, no other transaction can pass the lock. Resolves to the transaction's number. */
   async #finish(transaction: Open, jobs: readonly Job[], settled: readonly Settled[]): Promise<string | undefined> {
-    const last = settled.flatMap(({ ok }, index) => (ok ? (jobs[index] as Job) : [])).flatMap(({ access, finish }) => ({ access, body: finish?.() }));
+    const last = settled
+      .flatMap(({ ok }, index) => (ok ? (jobs[index] as Job) : []))
+      .flatMap(({ access, finish }) => ({ access, body: finish?.() }));
     if (last.every(({ body }) => body === undefined)) return undefined;
     try {
       // The short wait was for the calls' own locks; here others are just committing.
-      if (jobs.length > 1) transaction.client.query(`SET LOCAL lock_timeout = ${this.#options.lockMs}`).catch(() => undefined);
+      if (jobs.length > 1)
+        transaction.client.query(`SET LOCAL lock_timeout = ${this.#options.lockMs}`).catch(() => undefined);
       const text = `SELECT pg_advisory_xact_lock($1, $2), ${ownNumber}`;
-      const { rows } = await transaction.client.query<{ xid: string }>({ name: "commit_order", text, values: [lockClass, commitOrderLock] }).catch(rethrow);
-      for (const { access, body } of last) if (body !== undefined) await this.#runBody(transaction, body, access, { wrote: false });
+      const { rows } = await transaction.client
+        .query<{ xid: string }>({ name: "commit_order", text, values: [lockClass, commitOrderLock] })
+        .catch(rethrow);
+      for (const { access, body } of last)
+        if (body !== undefined) await this.#runBody(transaction, body, access, { wrote: false });
       return rows[0]?.xid;
     } catch (error) {
       if (error instanceof ConnectionLost) throw error;
@@ -194,7 +205,8 @@ class Transaction {
   /** Resolves to a failure when nobody can say whether the transaction was committed. */
   async #commit(client: pg.Client, wrote: boolean, known: string | undefined): Promise<StoreError | undefined> {
     // Its number mostly arrives before COMMIT has run, and tells what became of it: https://www.postgresql.org/docs/current/functions-info.html
-    const asking = wrote && known === undefined ? client.query({ name: "xid", text: `SELECT ${ownNumber}` }) : undefined;
+    const asking =
+      wrote && known === undefined ? client.query({ name: "xid", text: `SELECT ${ownNumber}` }) : undefined;
     const commit = client.query("COMMIT");
     const [asked, committed] = await Promise.allSettled([asking, commit]);
     if (committed.status === "fulfilled") {
@@ -209,10 +221,14 @@ class Transaction {
     const fate = xid === undefined ? "unknown" : await this.#fateOf(xid);
     if (fate === "committed") return undefined;
     if (fate === "aborted") throw new ConnectionLost(committed.reason);
-    return new StoreError("busy", "the connection was lost while the transaction was being committed, and the server does not say what became of it", {
-      outcome: "unknown",
-      cause: committed.reason,
-    });
+    return new StoreError(
+      "busy",
+      "the connection was lost while the transaction was being committed, and the server does not say what became of it",
+      {
+        outcome: "unknown",
+        cause: committed.reason,
+      },
+    );
   }
 
   /** Asks over a new connection, for a while. */
@@ -221,7 +237,9 @@ class Transaction {
     while (performance.now() < overAt) {
       try {
         const client = await this.#options.connection.get();
-        const { rows } = await client.query<{ status: string | null }>("SELECT pg_xact_status($1::xid8) AS status", [xid]);
+        const { rows } = await client.query<{ status: string | null }>("SELECT pg_xact_status($1::xid8) AS status", [
+          xid,
+        ]);
         const status = rows[0]?.status;
         if (status === "committed" || status === "aborted") return status;
         if (status !== "in progress") return "unknown";
@@ -233,7 +251,12 @@ class Transaction {
     return "unknown";
   }
 
-  async #runBody(transaction: Open, body: Generator<Query<unknown>, unknown, unknown>, access: Runnable["access"], effect: Effect): Promise<unknown> {
+  async #runBody(
+    transaction: Open,
+    body: Generator<Query<unknown>, unknown, unknown>,
+    access: Runnable["access"],
+    effect: Effect,
+  ): Promise<unknown> {
     const ledger = { made: 0, finished: 0 };
     bill(ledger);
     let next = body.next();
@@ -247,7 +270,12 @@ class Transaction {
     return next.value;
   }
 
-  async #answer({ client, begun }: Open, { kind, statements }: Query<unknown>, access: Runnable["access"], effect: Effect): Promise<unknown> {
+  async #answer(
+    { client, begun }: Open,
+    { kind, statements }: Query<unknown>,
+    access: Runnable["access"],
+    effect: Effect,
+  ): Promise<unknown> {
     const texts = statements.map(({ strings }) => this.#textOf(strings));
     if (!texts.every(({ readonly }) => readonly)) {
       if (access === "read") throw new StoreError("internal", "a read operation tried to write");
@@ -362,7 +390,11 @@ function encode(value: SqlValue): unknown {
 
 /** What a body throws is a failure that its operation declares, or a fault of ours. */
 function asFailure(error: unknown): StoreError {
-  return undone(error instanceof StoreError ? error : new StoreError("internal", "an operation failed unexpectedly", { cause: error }));
+  return undone(
+    error instanceof StoreError
+      ? error
+      : new StoreError("internal", "an operation failed unexpectedly", { cause: error }),
+  );
 }
 
 function undone({ code, message, details, cause }: StoreError): StoreError {

@@ -84,7 +84,9 @@ export class PostgresConnection {
       query_timeout: limits.statementMs * 2,
       // Statements that do not wait for each other's answers share a round trip.
       pipeline: true,
-      types: { getTypeParser: (oid: number, format?: string) => parsers[oid] ?? pg.types.getTypeParser(oid, format as "text") },
+      types: {
+        getTypeParser: (oid: number, format?: string) => parsers[oid] ?? pg.types.getTypeParser(oid, format as "text"),
+      },
     });
     client.on("error", () => this.#forget(client));
     client.on("end", () => this.#forget(client));
@@ -128,7 +130,11 @@ const parsers: Readonly<Record<number, (text: string) => unknown>> = {
 };
 
 /** https://www.postgresql.org/docs/current/errcodes-appendix.html; a code stands for all that begin with it. */
-const codes: readonly (readonly [prefix: string, code: ConstructorParameters<typeof StoreError>[0], message: string])[] = [
+const codes: readonly (readonly [
+  prefix: string,
+  code: ConstructorParameters<typeof StoreError>[0],
+  message: string,
+])[] = [
   ["23", "constraint", "the database refused the row"],
   ["40", "busy", "the transaction met another one too often"],
   ["55P03", "busy", "another transaction holds the row for too long"],
@@ -149,7 +155,8 @@ const codes: readonly (readonly [prefix: string, code: ConstructorParameters<typ
 
 export function translate(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
-  if (isLost(error)) return new StoreError("busy", `the server cannot be reached (${(error as Error).message})`, { cause: error });
+  if (isLost(error))
+    return new StoreError("busy", `the server cannot be reached (${(error as Error).message})`, { cause: error });
   const { code: sqlState, constraint } = error as { code?: string; constraint?: string };
   // Callers choose ids, so one that is taken is theirs to know of.
   const taken = sqlState === "23505" && constraint?.endsWith("_pkey") === true;

@@ -41,7 +41,9 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
   try {
     const client = await first.get();
     const version = await checkVersion(client);
-    const { rows: sizes } = await client.query<{ bytes: number }>("SELECT pg_database_size(current_database()) AS bytes");
+    const { rows: sizes } = await client.query<{ bytes: number }>(
+      "SELECT pg_database_size(current_database()) AS bytes",
+    );
     await ensureSchema(client, options);
     const { epoch, storeId } = await nextEpoch(client);
     const own = new PostgresListener({
@@ -64,7 +66,10 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
       bytes_when_opened: sizes[0]?.bytes ?? 0,
     };
     const facts = { schemaHead: readMigrations("postgres").at(-1)?.revision ?? "none", figures };
-    const connections = [first, ...Array.from({ length: Math.max(1, limits.connections) - 1 }, () => new PostgresConnection(options))];
+    const connections = [
+      first,
+      ...Array.from({ length: Math.max(1, limits.connections) - 1 }, () => new PostgresConnection(options)),
+    ];
     const drivers = connections.map((connection) =>
       createPostgresDriver({
         connection,
@@ -84,7 +89,9 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
     await Promise.all([first.close(), listener?.close() ?? listening.close()]);
     const reason = translate(error);
     const name = nameOf(url);
-    throw reason.message.startsWith(name) ? reason : new StoreError(reason.code, `${name}: ${reason.message}`, { details: reason.details, cause: error });
+    throw reason.message.startsWith(name)
+      ? reason
+      : new StoreError(reason.code, `${name}: ${reason.message}`, { details: reason.details, cause: error });
   }
 }
 
@@ -138,8 +145,10 @@ async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptio
     const tables = await runBody(client, postgresCatalog.tables());
     if (!hasLedger(tables)) {
       const taken = tables.find(({ name }) => ourTables.includes(name));
-      if (taken !== undefined) throw new StoreError("incompatible", `a table ${taken.name} of another program is in the way: ${elsewhere}`);
-      if (migrate === "never") throw new StoreError("incompatible", "the database is empty: run debug-server-db migrate upgrade head");
+      if (taken !== undefined)
+        throw new StoreError("incompatible", `a table ${taken.name} of another program is in the way: ${elsewhere}`);
+      if (migrate === "never")
+        throw new StoreError("incompatible", "the database is empty: run debug-server-db migrate upgrade head");
       await runBody(
         client,
         createSchema(postgresCatalog, migrations, () => clock.now()),

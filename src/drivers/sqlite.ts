@@ -15,7 +15,14 @@ interface SqliteDriverOptions {
   close(): void;
 }
 
-export function createSqliteDriver({ db, clock, epoch, facts = () => ({}), backUp, close }: SqliteDriverOptions): Driver {
+export function createSqliteDriver({
+  db,
+  clock,
+  epoch,
+  facts = () => ({}),
+  backUp,
+  close,
+}: SqliteDriverOptions): Driver {
   const transaction = new Transaction(db, clock);
   const dataVersion = db.prepare("PRAGMA data_version").pluck();
   return {
@@ -106,7 +113,8 @@ class Transaction {
    */
   #recover(jobs: readonly Job[], reason: StoreError): Group {
     const groups = jobs.map((job): Group => {
-      if (jobs.length === 1 || (reason.outcome === "unknown" && !isRead(job))) return { settled: [lostAlone(job, reason)], wrote: false };
+      if (jobs.length === 1 || (reason.outcome === "unknown" && !isRead(job)))
+        return { settled: [lostAlone(job, reason)], wrote: false };
       try {
         return this.run([job], 0);
       } catch (error) {
@@ -150,15 +158,20 @@ class Transaction {
       const reason = translate(error);
       // Of a failed sync nobody knows what reached the disk.
       throw new TransactionLost(
-        new StoreError(reason.code, reason.message, { outcome: reason.code === "storage_full" ? "rolled_back" : "unknown", cause: error }),
+        new StoreError(reason.code, reason.message, {
+          outcome: reason.code === "storage_full" ? "rolled_back" : "unknown",
+          cause: error,
+        }),
       );
     }
-    if (this.#db.inTransaction !== false) throw new StoreError("internal", "COMMIT returned and the transaction is still open", { outcome: "unknown" });
+    if (this.#db.inTransaction !== false)
+      throw new StoreError("internal", "COMMIT returned and the transaction is still open", { outcome: "unknown" });
   }
 
   #undo(): void {
     if (this.#db.inTransaction) this.#rollback.run();
-    if (this.#db.inTransaction !== false) throw new StoreError("internal", "ROLLBACK returned and the transaction is still open", { outcome: "unknown" });
+    if (this.#db.inTransaction !== false)
+      throw new StoreError("internal", "ROLLBACK returned and the transaction is still open", { outcome: "unknown" });
   }
 
   #runJob(job: Job, now: Date, savepoints: boolean): { settled: Settled; wrote: boolean } | typeof undoNeeded {
@@ -264,7 +277,8 @@ function encode(value: SqlValue): unknown {
 /** What a body throws is a failure that its operation declares, or a fault of ours. */
 function asFailure(error: unknown): StoreError {
   const outcome = "rolled_back";
-  if (!(error instanceof StoreError)) return new StoreError("internal", "an operation failed unexpectedly", { cause: error, outcome });
+  if (!(error instanceof StoreError))
+    return new StoreError("internal", "an operation failed unexpectedly", { cause: error, outcome });
   const { code, message, details, cause } = error;
   return new StoreError(code, message, { details, cause, outcome });
 }
@@ -279,7 +293,11 @@ function lostAlone(job: Job, reason: StoreError): Settled {
 }
 
 /** https://www.sqlite.org/rescode.html; a code stands for its extended codes too. */
-const codes: readonly (readonly [prefix: string, code: ConstructorParameters<typeof StoreError>[0], message: string])[] = [
+const codes: readonly (readonly [
+  prefix: string,
+  code: ConstructorParameters<typeof StoreError>[0],
+  message: string,
+])[] = [
   ["SQLITE_FULL", "storage_full", "the disk, or the database file's size limit, is full"],
   ["SQLITE_BUSY", "busy", "another process holds the write lock"],
   // Callers choose ids, so one that is taken is theirs to know of.
@@ -296,7 +314,12 @@ const codes: readonly (readonly [prefix: string, code: ConstructorParameters<typ
 export function translate(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   const sqliteCode = (error as { code?: unknown }).code;
-  const [, code, message] = codes.find(([prefix]) => typeof sqliteCode === "string" && sqliteCode.startsWith(prefix)) ?? ["", "internal", "SQLite failed"];
-  const details = { ...(typeof sqliteCode === "string" ? { sqliteCode } : {}), ...(code === "conflict" ? { reason: "exists" } : {}) };
+  const [, code, message] = codes.find(
+    ([prefix]) => typeof sqliteCode === "string" && sqliteCode.startsWith(prefix),
+  ) ?? ["", "internal", "SQLite failed"];
+  const details = {
+    ...(typeof sqliteCode === "string" ? { sqliteCode } : {}),
+    ...(code === "conflict" ? { reason: "exists" } : {}),
+  };
   return new StoreError(code as "internal", `${message} (${(error as Error).message})`, { cause: error, details });
 }

@@ -25,8 +25,13 @@ export function prepareFile(path: string, create: boolean): boolean {
     if (create) makeFolder(dirname(path));
     const found = lstatSync(path, { throwIfNoEntry: false });
     if (found?.isFile()) return false;
-    if (found !== undefined) throw new StoreError("incompatible", `${path} is not a regular file: name a file, not a link or folder`);
-    if (!create) throw new StoreError("incompatible", `${path} does not exist: run debug-server-db migrate upgrade head, or open it with migrate "create"`);
+    if (found !== undefined)
+      throw new StoreError("incompatible", `${path} is not a regular file: name a file, not a link or folder`);
+    if (!create)
+      throw new StoreError(
+        "incompatible",
+        `${path} does not exist: run debug-server-db migrate upgrade head, or open it with migrate "create"`,
+      );
     const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
     closeSync(openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
     return true;
@@ -42,7 +47,9 @@ function makeFolder(path: string): void {
     mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (error) {
     // Node says EEXIST when the path is a file.
-    throw (error as NodeJS.ErrnoException).code === "EEXIST" ? Object.assign(new Error("not a folder"), { code: "ENOTDIR" }) : error;
+    throw (error as NodeJS.ErrnoException).code === "EEXIST"
+      ? Object.assign(new Error("not a folder"), { code: "ENOTDIR" })
+      : error;
   }
 }
 
@@ -57,7 +64,9 @@ export function fileError(error: NodeJS.ErrnoException, path: string): StoreErro
     ELOOP: "the path goes through a link",
     ENOENT: "a part of the path cannot be made",
   };
-  return new StoreError("incompatible", `${path} cannot be made: ${reasons[error.code ?? ""] ?? error.message}`, { cause: error });
+  return new StoreError("incompatible", `${path} cannot be made: ${reasons[error.code ?? ""] ?? error.message}`, {
+    cause: error,
+  });
 }
 
 /** Which file has this name now; undefined when none has. */
@@ -88,7 +97,8 @@ export function checkOurs(db: Database.Database, path: string, create: boolean):
   const id = pragma(db, "application_id");
   if (id === applicationId) return;
   const { tables } = db.prepare("SELECT count(*) AS tables FROM sqlite_schema").get() as { tables: number };
-  if (id !== 0 || tables > 0) throw new StoreError("incompatible", "this database belongs to another program: name another file");
+  if (id !== 0 || tables > 0)
+    throw new StoreError("incompatible", "this database belongs to another program: name another file");
   if (!create) throw new StoreError("incompatible", `${path} is empty: run debug-server-db migrate upgrade head`);
 }
 
@@ -96,7 +106,10 @@ export function checkOurs(db: Database.Database, path: string, create: boolean):
 export function configure(db: Database.Database, { synchronous, maxBytes, limits }: Settings, inMemory: boolean): void {
   const version = sqliteVersion(db);
   if (compareVersions(version.split(".").map(Number), sqliteVersionMin) < 0) {
-    throw new StoreError("incompatible", `SQLite ${version} is too old: ${sqliteVersionMin.join(".")} or newer is needed, install better-sqlite3 13 or newer`);
+    throw new StoreError(
+      "incompatible",
+      `SQLite ${version} is too old: ${sqliteVersionMin.join(".")} or newer is needed, install better-sqlite3 13 or newer`,
+    );
   }
   // In a file without tables it is written at once.
   retryWhileBusy(limits.busyGiveUpMs, () => {
@@ -108,8 +121,14 @@ export function configure(db: Database.Database, { synchronous, maxBytes, limits
   db.pragma("trusted_schema = OFF");
   db.pragma("cell_size_check = ON");
   db.pragma("journal_size_limit = 67108864");
-  if (maxBytes !== undefined) db.pragma(`max_page_count = ${Math.max(1, Math.floor(maxBytes / Number(pragma(db, "page_size"))))}`);
-  expectPragma(db, "journal_mode", inMemory ? "memory" : "wal", "WAL does not work on this file system: put the database on a local disk");
+  if (maxBytes !== undefined)
+    db.pragma(`max_page_count = ${Math.max(1, Math.floor(maxBytes / Number(pragma(db, "page_size"))))}`);
+  expectPragma(
+    db,
+    "journal_mode",
+    inMemory ? "memory" : "wal",
+    "WAL does not work on this file system: put the database on a local disk",
+  );
   expectPragma(db, "synchronous", synchronous === "full" ? 2 : 1, "this build of SQLite refuses the setting");
   expectPragma(db, "foreign_keys", 1, "this build of SQLite has no foreign keys: install better-sqlite3 13 or newer");
   expectPragma(db, "trusted_schema", 0, "this build of SQLite refuses the setting");
@@ -117,7 +136,8 @@ export function configure(db: Database.Database, { synchronous, maxBytes, limits
 
 function expectPragma(db: Database.Database, name: string, expected: string | number, mend: string): void {
   const actual = pragma(db, name);
-  if (actual !== expected) throw new StoreError("incompatible", `${name} is ${String(actual)} and must be ${expected}: ${mend}`);
+  if (actual !== expected)
+    throw new StoreError("incompatible", `${name} is ${String(actual)} and must be ${expected}: ${mend}`);
 }
 
 export function pragma(db: Database.Database, name: string): unknown {
@@ -133,7 +153,11 @@ function compareVersions(left: readonly number[], right: readonly number[]): num
   return at === -1 ? 0 : (left[at] as number) - (right[at] ?? 0);
 }
 
-export function immediately<Result>(db: Database.Database, { busyGiveUpMs }: Pick<Limits, "busyGiveUpMs">, run: () => Result): Result {
+export function immediately<Result>(
+  db: Database.Database,
+  { busyGiveUpMs }: Pick<Limits, "busyGiveUpMs">,
+  run: () => Result,
+): Result {
   return retryWhileBusy(busyGiveUpMs, () => db.transaction(run).immediate());
 }
 

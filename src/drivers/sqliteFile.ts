@@ -111,7 +111,9 @@ function ensureSchema(db: Database.Database, { clock, limits }: SqliteOptions): 
 function nextEpoch(db: Database.Database, { limits, role }: SqliteOptions): number {
   if (role === "visitor") return Number(db.prepare("SELECT value FROM store_meta WHERE key = 'epoch'").pluck().get());
   return immediately(db, limits, () => {
-    const { value } = db.prepare("UPDATE store_meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'epoch' RETURNING value").get() as { value: string };
+    const { value } = db
+      .prepare("UPDATE store_meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'epoch' RETURNING value")
+      .get() as { value: string };
     return Number(value);
   });
 }
@@ -120,7 +122,10 @@ function nextEpoch(db: Database.Database, { limits, role }: SqliteOptions): numb
 function announce(db: Database.Database, { limits, onSecondServer }: SqliteOptions): string {
   const own = `server ${hostname()} ${process.pid} ${randomUUID()}`;
   const others = immediately(db, limits, () => {
-    const found = db.prepare("SELECT key FROM store_meta WHERE key > 'server ' AND key < 'server!'").pluck().all() as string[];
+    const found = db
+      .prepare("SELECT key FROM store_meta WHERE key > 'server ' AND key < 'server!'")
+      .pluck()
+      .all() as string[];
     const [dead, living] = [found.filter((key) => isDead(key)), found.filter((key) => !isDead(key))];
     const remove = db.prepare("DELETE FROM store_meta WHERE key = ?");
     for (const key of dead) remove.run(key);
@@ -141,12 +146,23 @@ function isDead(key: string): boolean {
 }
 
 /** https://www.sqlite.org/pragma.html: sizes, and the settings that could silently not be in force. */
-const told = ["page_size", "page_count", "freelist_count", "max_page_count", "journal_mode", "synchronous", "foreign_keys", "auto_vacuum", "trusted_schema"];
+const told = [
+  "page_size",
+  "page_count",
+  "freelist_count",
+  "max_page_count",
+  "journal_mode",
+  "synchronous",
+  "foreign_keys",
+  "auto_vacuum",
+  "trusted_schema",
+];
 
 function factsOf(db: Database.Database, path: string | undefined): DatabaseFacts {
   const figures = Object.fromEntries(told.map((name) => [name, pragma(db, name) as number | string]));
   const { page_size, page_count, freelist_count, max_page_count } = figures as Record<string, number>;
-  const inFileBytes = ((max_page_count as number) - (page_count as number) + (freelist_count as number)) * (page_size as number);
+  const inFileBytes =
+    ((max_page_count as number) - (page_count as number) + (freelist_count as number)) * (page_size as number);
   const walBytes = path === undefined ? 0 : (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0);
   const onDiskBytes = path === undefined ? Number.POSITIVE_INFINITY : freeBytesOf(dirname(path));
   return {

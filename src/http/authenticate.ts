@@ -37,7 +37,10 @@ export function authenticate(
     const token = header === null ? undefined : bearerOf(header);
     if (token === undefined) return refusal(401, undefined, challenge({ realm }), "a bearer token is needed");
     try {
-      return { ok: true, principal: await store.tokens.verify(scopes.length === 0 ? { token } : { token, scopes: [...scopes] }) };
+      return {
+        ok: true,
+        principal: await store.tokens.verify(scopes.length === 0 ? { token } : { token, scopes: [...scopes] }),
+      };
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
       if (error.code === "scope_missing") {
@@ -50,7 +53,12 @@ export function authenticate(
       }
       const description = descriptions[error.code];
       if (description === undefined) throw error;
-      return refusal(401, error.code, challenge({ realm, error: "invalid_token", error_description: description }), description);
+      return refusal(
+        401,
+        error.code,
+        challenge({ realm, error: "invalid_token", error_description: description }),
+        description,
+      );
     }
   };
 }
@@ -70,12 +78,22 @@ function bearerOf(header: string): string | undefined {
 
 /** https://www.rfc-editor.org/rfc/rfc9110#section-11.2: values are quoted strings. */
 function challenge(parameters: Readonly<Record<string, string>>): string {
-  const quoted = Object.entries(parameters).map(([name, value]) => `${name}="${value.replace(/[^\t\x20-\x7e]/g, "?").replace(/["\\]/g, "\\$&")}"`);
+  const quoted = Object.entries(parameters).map(
+    ([name, value]) => `${name}="${value.replace(/[^\t\x20-\x7e]/g, "?").replace(/["\\]/g, "\\$&")}"`,
+  );
   return `Bearer ${quoted.join(", ")}`;
 }
 
-function refusal(status: 401 | 403, code: ErrorCode | undefined, wwwAuthenticate: string, message: string): Authentication {
+function refusal(
+  status: 401 | 403,
+  code: ErrorCode | undefined,
+  wwwAuthenticate: string,
+  message: string,
+): Authentication {
   const response = () =>
-    Response.json({ error: code ?? "unauthenticated", message }, { status, headers: { "www-authenticate": wwwAuthenticate, "cache-control": "no-store" } });
+    Response.json(
+      { error: code ?? "unauthenticated", message },
+      { status, headers: { "www-authenticate": wwwAuthenticate, "cache-control": "no-store" } },
+    );
   return { ok: false, status, code, wwwAuthenticate, response };
 }

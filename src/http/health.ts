@@ -30,18 +30,27 @@ interface Report {
  * Answers GET and HEAD of paths that end in /livez and /readyz, of which the first says no only when a restart may help: 200 or 503, one line of text, or with ?verbose all checks as JSON. Codes and figures only,
  * neither SQL nor paths.
  */
-export function healthHandler(store: CheckedStore, { pingMs = 1_000, cacheMs = 250 }: HealthHandlerOptions = {}): (request: Request) => Promise<Response> {
+export function healthHandler(
+  store: CheckedStore,
+  { pingMs = 1_000, cacheMs = 250 }: HealthHandlerOptions = {},
+): (request: Request) => Promise<Response> {
   const ready = cached(() => checkReady(store, pingMs), cacheMs);
-  const live = store.liveness === undefined ? async () => checkAnswered(await ready()) : async () => checkLive((store as Required<CheckedStore>).liveness());
+  const live =
+    store.liveness === undefined
+      ? async () => checkAnswered(await ready())
+      : async () => checkLive((store as Required<CheckedStore>).liveness());
   return async (request) => {
     const { pathname, searchParams } = new URL(request.url);
     const check = pathname.endsWith("/livez") ? live : pathname.endsWith("/readyz") ? ready : undefined;
     if (check === undefined) return answer(request, 404, "there is /livez and /readyz\n");
-    if (request.method !== "GET" && request.method !== "HEAD") return answer(request, 405, "GET or HEAD\n", { allow: "GET, HEAD" });
+    if (request.method !== "GET" && request.method !== "HEAD")
+      return answer(request, 405, "GET or HEAD\n", { allow: "GET, HEAD" });
     const { ok, checks } = await check();
     const text = ok ? "ok" : "not ok";
     if (!searchParams.has("verbose")) return answer(request, ok ? 200 : 503, `${text}\n`);
-    return answer(request, ok ? 200 : 503, `${JSON.stringify({ status: text, checks }, undefined, 2)}\n`, { "content-type": "application/json" });
+    return answer(request, ok ? 200 : 503, `${JSON.stringify({ status: text, checks }, undefined, 2)}\n`, {
+      "content-type": "application/json",
+    });
   };
 }
 

@@ -13,9 +13,16 @@ export interface Difference {
   readonly after?: string;
 }
 
-export function differencesOf(before: readonly SchemaObject[], after: readonly SchemaObject[], { dialect }: Engine): Difference[] {
+export function differencesOf(
+  before: readonly SchemaObject[],
+  after: readonly SchemaObject[],
+  { dialect }: Engine,
+): Difference[] {
   const keyOf = ({ type, name }: SchemaObject) => `${type} ${name}`;
-  const [was, is] = [new Map(before.map((object) => [keyOf(object), object])), new Map(after.map((object) => [keyOf(object), object]))];
+  const [was, is] = [
+    new Map(before.map((object) => [keyOf(object), object])),
+    new Map(after.map((object) => [keyOf(object), object])),
+  ];
   const removed = before
     .filter((object) => !is.has(keyOf(object)))
     .map(({ type, name, definition }) => ({ change: "removed" as const, type, name, before: definition }));
@@ -24,13 +31,26 @@ export function differencesOf(before: readonly SchemaObject[], after: readonly S
     .map(({ type, name, definition }) => ({ change: "added" as const, type, name, after: definition }));
   const changed = after.flatMap((object) => {
     const old = was.get(keyOf(object));
-    if (old === undefined || canonicalSql(old.definition, dialect) === canonicalSql(object.definition, dialect)) return [];
-    return [{ change: "changed" as const, type: object.type, name: object.name, before: old.definition, after: object.definition }];
+    if (old === undefined || canonicalSql(old.definition, dialect) === canonicalSql(object.definition, dialect))
+      return [];
+    return [
+      {
+        change: "changed" as const,
+        type: object.type,
+        name: object.name,
+        before: old.definition,
+        after: object.definition,
+      },
+    ];
   });
   return [...removed, ...added, ...changed];
 }
 
-export async function schemasByRevision(engine: Engine, migrations: readonly Migration[], now: () => number): Promise<Map<string, readonly SchemaObject[]>> {
+export async function schemasByRevision(
+  engine: Engine,
+  migrations: readonly Migration[],
+  now: () => number,
+): Promise<Map<string, readonly SchemaObject[]>> {
   return await closing(await engine.empty(), async (empty) => {
     const schemas = new Map<string, readonly SchemaObject[]>();
     await empty.transact(async ({ run }) => {
@@ -45,7 +65,11 @@ export async function schemasByRevision(engine: Engine, migrations: readonly Mig
   });
 }
 
-export async function expectedObjects(engine: Engine, migrations: readonly Migration[], now: () => number): Promise<readonly SchemaObject[]> {
+export async function expectedObjects(
+  engine: Engine,
+  migrations: readonly Migration[],
+  now: () => number,
+): Promise<readonly SchemaObject[]> {
   const schemas = await schemasByRevision(engine, migrations, now);
   return schemas.get(revisionAt(migrations, migrations.length)) ?? [];
 }

@@ -17,7 +17,10 @@ export interface Waiting {
 }
 
 /** Tries again and again, not blocking, so that a signal is heard; fails with what the last try failed with. */
-export async function waitFor({ lockTimeoutMs, signal, onWait }: Waiting, attempt: () => Promise<StoreError | undefined>): Promise<void> {
+export async function waitFor(
+  { lockTimeoutMs, signal, onWait }: Waiting,
+  attempt: () => Promise<StoreError | undefined>,
+): Promise<void> {
   const startedAt = performance.now();
   let told = false;
   for (;;) {
@@ -30,7 +33,8 @@ export async function waitFor({ lockTimeoutMs, signal, onWait }: Waiting, attemp
       onWait?.();
     }
     await delay(20);
-    if (signal?.aborted) throw new StoreError("aborted", "interrupted while waiting for others that write; nothing was changed");
+    if (signal?.aborted)
+      throw new StoreError("aborted", "interrupted while waiting for others that write; nothing was changed");
   }
 }
 

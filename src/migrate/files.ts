@@ -38,7 +38,8 @@ export function readMigrations(dialect: Dialect, folder: string = migrationsFold
     .map((file) => parseMigration(file, readFileSync(join(folder, file), "utf8")));
   migrations.forEach(({ revision, file }, index) => {
     const other = migrations[index - 1];
-    if (other?.revision === revision) throw new StoreError("incompatible", `${other.file} and ${file} have the same revision: renumber one`);
+    if (other?.revision === revision)
+      throw new StoreError("incompatible", `${other.file} and ${file} have the same revision: renumber one`);
   });
   return migrations;
 }
@@ -56,7 +57,10 @@ export function parseMigration(file: string, content: string): Migration {
   const parts = content.split(/^-- (up|down)$/m);
   const [head, first, up, second, down] = parts as [string, string, string, string, string];
   if (revision === undefined || name === undefined || parts.length !== 5 || first !== "up" || second !== "down") {
-    throw new StoreError("incompatible", `${file}: expected NNNN_name.dialect.sql with one line "-- up" and, after it, one line "-- down"`);
+    throw new StoreError(
+      "incompatible",
+      `${file}: expected NNNN_name.dialect.sql with one line "-- up" and, after it, one line "-- down"`,
+    );
   }
   const lineOf = (part: string, before: string) => `${before}${/^\s*/.exec(part)?.[0]}`.split("\n").length;
   return {
@@ -79,9 +83,15 @@ export function statementsOf(migration: Migration, part: "up" | "down"): readonl
     throw new StoreError("incompatible", `${file}: the ${part} part is empty: ${mend}`);
   }
   for (const { text, line } of statements) {
-    const [word] = /^(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH|PRAGMA|SET|RESET)\b/i.exec(text) ?? [];
+    const [word] =
+      /^(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|VACUUM|ATTACH|DETACH|PRAGMA|SET|RESET)\b/i.exec(
+        text,
+      ) ?? [];
     if (word !== undefined)
-      throw new StoreError("incompatible", `${file}, line ${line}: ${word.toUpperCase()} has no place in a migration, which runs in one transaction`);
+      throw new StoreError(
+        "incompatible",
+        `${file}, line ${line}: ${word.toUpperCase()} has no place in a migration, which runs in one transaction`,
+      );
   }
   return statements;
 }

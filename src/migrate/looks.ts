@@ -38,7 +38,12 @@ export async function listHistory({ engine, migrations }: Migrator, range = ":")
   const applied = new Map(history.applied.map((entry) => [entry.revision, entry]));
   return [...names]
     .filter(([revision]) => revision >= first && revision <= last)
-    .map(([revision, name]) => ({ revision, name, state: stateOf(revision, history), ...entryOf(applied.get(revision)) }))
+    .map(([revision, name]) => ({
+      revision,
+      name,
+      state: stateOf(revision, history),
+      ...entryOf(applied.get(revision)),
+    }))
     .sort((left, right) => left.revision.localeCompare(right.revision));
 }
 
@@ -50,7 +55,8 @@ function rangeOf(range: string, migrations: readonly Migration[]): [first: strin
   const [, first, last] = /^([^:]*):([^:]*)$/.exec(range) ?? [];
   if (first === undefined || last === undefined)
     throw new StoreError("invalid_input", `${range}: expected a range of revisions, such as 0001:0002, 0002: or :0001`);
-  const revision = (text: string): string => revisionAt(migrations, targetOf(text, migrations, 0)).replace("base", "0000");
+  const revision = (text: string): string =>
+    revisionAt(migrations, targetOf(text, migrations, 0)).replace("base", "0000");
   return [first === "" ? "" : revision(first), last === "" ? "9999" : revision(last)];
 }
 
@@ -64,7 +70,11 @@ function stateOf(revision: string, { applied, edited, newer, skipped }: History)
 
 function entryOf(entry: AppliedMigration | undefined): Partial<Entry> {
   if (entry === undefined) return {};
-  return { appliedAt: new Date(entry.applied_at).toISOString(), durationMs: entry.duration_ms, appliedBy: entry.applied_by };
+  return {
+    appliedAt: new Date(entry.applied_at).toISOString(),
+    durationMs: entry.duration_ms,
+    appliedBy: entry.applied_by,
+  };
 }
 
 export interface Stamped {
@@ -81,7 +91,12 @@ export async function stamp({ engine, migrations, now }: Migrator, target: strin
     const applied = hasLedger(tables) ? (await run(readHistory(engine.catalog, migrations))).applied : [];
     const known = migrations.slice(0, targetOf(target, migrations, applied.length));
     await run(stampMigrations(engine.catalog, known, now));
-    return { from: applied.at(-1)?.revision ?? "base", to: revisionAt(migrations, known.length), objects: await run(engine.catalog.objects()), known };
+    return {
+      from: applied.at(-1)?.revision ?? "base",
+      to: revisionAt(migrations, known.length),
+      objects: await run(engine.catalog.objects()),
+      known,
+    };
   });
   return { from, to, differences: differencesOf(await expectedObjects(engine, known, now), objects, engine) };
 }

@@ -25,7 +25,9 @@ export const lossesOf = step(function* (catalog: Catalog, route: readonly Migrat
     const left = after.get(table) ?? { columns: [], rows: 0 };
     if (left.rows < rows) losses.push({ table, rows: rows - left.rows });
     for (const column of after.has(table) ? columns : []) {
-      const values = left.columns.includes(column) ? 0 : yield* count(`SELECT count(${quoted(column)}) AS count FROM ${quoted(table)}`);
+      const values = left.columns.includes(column)
+        ? 0
+        : yield* count(`SELECT count(${quoted(column)}) AS count FROM ${quoted(table)}`);
       if (values > 0) losses.push({ table, column, rows: values });
     }
   }
@@ -35,7 +37,8 @@ export const lossesOf = step(function* (catalog: Catalog, route: readonly Migrat
 const contents = step(function* (catalog: Catalog) {
   const found = new Map<string, { readonly columns: readonly string[]; readonly rows: number }>();
   for (const { name, columns } of yield* catalog.tables()) {
-    if (!ownTables.includes(name)) found.set(name, { columns, rows: yield* count(`SELECT count(*) AS count FROM ${quoted(name)}`) });
+    if (!ownTables.includes(name))
+      found.set(name, { columns, rows: yield* count(`SELECT count(*) AS count FROM ${quoted(name)}`) });
   }
   return found;
 });
@@ -47,7 +50,8 @@ const count = step(function* (text: string) {
 
 export const holdsData = step(function* (catalog: Catalog) {
   for (const { name } of yield* catalog.tables()) {
-    if (!ownTables.includes(name) && (yield* all(asStatement(`SELECT 1 FROM ${quoted(name)} LIMIT 1`))).length > 0) return true;
+    if (!ownTables.includes(name) && (yield* all(asStatement(`SELECT 1 FROM ${quoted(name)} LIMIT 1`))).length > 0)
+      return true;
   }
   return false;
 });

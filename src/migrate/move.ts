@@ -4,7 +4,16 @@ import { step } from "../sql.ts";
 import type { Engine, EngineTransaction, Safety } from "./engine.ts";
 import type { Migration } from "./files.ts";
 import { holdsData, type Loss, lossesOf, lossRefused } from "./losses.ts";
-import { applyMigration, type Catalog, type History, readHistory, requireNoViolations, requireSound, revertMigration, stampMigrations } from "./schema.ts";
+import {
+  applyMigration,
+  type Catalog,
+  type History,
+  readHistory,
+  requireNoViolations,
+  requireSound,
+  revertMigration,
+  stampMigrations,
+} from "./schema.ts";
 import { revisionAt, targetOf } from "./target.ts";
 
 export interface Migrator {
@@ -36,7 +45,11 @@ export interface MoveOptions {
 }
 
 /** Applies what is pending up to the target. Of several at once, one does it and the others find it done. */
-export async function upgrade(migrator: Migrator, target: string, options: Pick<MoveOptions, "backup">): Promise<Moved> {
+export async function upgrade(
+  migrator: Migrator,
+  target: string,
+  options: Pick<MoveOptions, "backup">,
+): Promise<Moved> {
   return await move(migrator, "up", target, { ...options, allowDataLoss: true });
 }
 
@@ -61,11 +74,17 @@ export async function move(
     requireSound(history, migrations);
     const at = history.applied.length;
     const route = routeTo(migrations, at, targetOf(target, migrations, at), direction);
-    const [from, to] = [revisionAt(migrations, at), revisionAt(migrations, at + (direction === "up" ? route.length : -route.length))];
+    const [from, to] = [
+      revisionAt(migrations, at),
+      revisionAt(migrations, at + (direction === "up" ? route.length : -route.length)),
+    ];
     if (route.length === 0) return { from, to, steps: [], losses: [] };
     const losses = direction === "down" ? await run(lossesOf(engine.catalog, route, now)) : [];
     if (losses.length > 0 && !allowDataLoss) throw lossRefused(losses);
-    const safety = backup && (await run(holdsData(engine.catalog))) ? await transaction.backUp(`before ${direction}grade from ${from} to ${to}`) : undefined;
+    const safety =
+      backup && (await run(holdsData(engine.catalog)))
+        ? await transaction.backUp(`before ${direction}grade from ${from} to ${to}`)
+        : undefined;
     if (at === 0 && direction === "up") await run(stampMigrations(engine.catalog, [], now));
     const steps: Step[] = [];
     for (const migration of route) steps.push(await runStep(transaction, migration, direction, now));
@@ -74,16 +93,29 @@ export async function move(
   });
 }
 
-function routeTo(migrations: readonly Migration[], from: number, to: number, direction: Step["direction"]): readonly Migration[] {
+function routeTo(
+  migrations: readonly Migration[],
+  from: number,
+  to: number,
+  direction: Step["direction"],
+): readonly Migration[] {
   if (direction === "up" ? to < from : to > from) {
     const [at, wanted] = [revisionAt(migrations, from), revisionAt(migrations, to)];
     const other = direction === "up" ? "downgrade" : "upgrade";
-    throw new StoreError("invalid_input", `the schema is at ${at}, and ${wanted} lies the other way: run debug-server-db migrate ${other} ${wanted}`);
+    throw new StoreError(
+      "invalid_input",
+      `the schema is at ${at}, and ${wanted} lies the other way: run debug-server-db migrate ${other} ${wanted}`,
+    );
   }
   return direction === "up" ? migrations.slice(from, to) : migrations.slice(to, from).toReversed();
 }
 
-export async function runStep({ run }: Pick<EngineTransaction, "run">, migration: Migration, direction: Step["direction"], now: () => number): Promise<Step> {
+export async function runStep(
+  { run }: Pick<EngineTransaction, "run">,
+  migration: Migration,
+  direction: Step["direction"],
+  now: () => number,
+): Promise<Step> {
   const durationMs = await run(direction === "up" ? applyMigration(migration, now) : revertMigration(migration, now));
   return { revision: migration.revision, name: migration.name, direction, durationMs };
 }

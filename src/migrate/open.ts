@@ -21,7 +21,10 @@ export async function openEngine(url: string, options: EngineOptions): Promise<E
     return await openPostgresEngine({ url: place.url, ...options });
   }
   if (place.path !== ":memory:") return openSqliteEngine({ path: place.path, ...options });
-  throw new StoreError("invalid_input", "url: a database in memory is new each time: name a file, such as sqlite:metadata.db");
+  throw new StoreError(
+    "invalid_input",
+    "url: a database in memory is new each time: name a file, such as sqlite:metadata.db",
+  );
 }
 
 export function dialectOf(url: string): Dialect {

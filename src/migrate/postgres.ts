@@ -96,11 +96,17 @@ class PostgresEngine implements Engine {
     // 0 would be no limit at all.
     await client.query(`SET LOCAL lock_timeout = ${Math.max(1, this.#options.lockTimeoutMs)}`);
     await waitFor(this.#options, async () => {
-      const { rows } = await client.query<{ locked: number }>("SELECT pg_try_advisory_xact_lock($1, $2) AS locked", [lockClass, migrationLock]);
-      return rows[0]?.locked === 1 ? undefined : new StoreError("busy", "another process migrates, or opens, this database");
+      const { rows } = await client.query<{ locked: number }>("SELECT pg_try_advisory_xact_lock($1, $2) AS locked", [
+        lockClass,
+        migrationLock,
+      ]);
+      return rows[0]?.locked === 1
+        ? undefined
+        : new StoreError("busy", "another process migrates, or opens, this database");
     });
     const tables = await runBody(client, postgresCatalog.tables());
-    if (tables.length > 0) await client.query(`LOCK TABLE ${tables.map(({ name }) => quoted(name)).join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
+    if (tables.length > 0)
+      await client.query(`LOCK TABLE ${tables.map(({ name }) => quoted(name)).join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
   }
 
   /** A schema of its own within a transaction that is never committed: nothing stays of it, whatever happens, and nobody waits for it. */
@@ -178,10 +184,14 @@ async function commit(client: pg.Client): Promise<void> {
     ({ command } = await client.query("COMMIT"));
   } catch (error) {
     const { code, message } = translate(error);
-    throw new StoreError(code, `${message}; run debug-server-db migrate check to see what became of it`, { outcome: "unknown", cause: error });
+    throw new StoreError(code, `${message}; run debug-server-db migrate check to see what became of it`, {
+      outcome: "unknown",
+      cause: error,
+    });
   }
   // Of a transaction that has failed, COMMIT answers ROLLBACK.
-  if (command !== "COMMIT") throw new StoreError("internal", `COMMIT was answered with ${command}`, { outcome: "rolled_back" });
+  if (command !== "COMMIT")
+    throw new StoreError("internal", `COMMIT was answered with ${command}`, { outcome: "rolled_back" });
 }
 
 /** All rows of all tables, parents first. What the migrations themselves put in goes before. */
@@ -190,13 +200,18 @@ async function copyRows(client: pg.Client, source: string): Promise<void> {
   await client.query(`TRUNCATE ${tables.map(({ name }) => quoted(name)).join(", ")}`);
   for (const { name, columns } of tables) {
     const list = columns.map(quoted).join(", ");
-    await client.query(`INSERT INTO ${quoted(name)} (${list}) OVERRIDING SYSTEM VALUE SELECT ${list} FROM ${source}.${quoted(name)}`);
+    await client.query(
+      `INSERT INTO ${quoted(name)} (${list}) OVERRIDING SYSTEM VALUE SELECT ${list} FROM ${source}.${quoted(name)}`,
+    );
   }
   const { rows } = await client.query<{ table: string; column: string }>(`
     SELECT attrelid::regclass::text AS "table", attname AS "column" FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
     WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND attidentity <> ''`);
   for (const { table, column } of rows) {
-    await client.query(`SELECT setval(pg_get_serial_sequence($1, $2), (SELECT coalesce(max(${quoted(column)}), 0) + 1 FROM ${table}), false)`, [table, column]);
+    await client.query(
+      `SELECT setval(pg_get_serial_sequence($1, $2), (SELECT coalesce(max(${quoted(column)}), 0) + 1 FROM ${table}), false)`,
+      [table, column],
+    );
   }
 }
 
@@ -207,13 +222,17 @@ async function parentsOf(client: pg.Client): Promise<readonly { child: string; p
   return rows;
 }
 
-function parentsFirst(tables: readonly TableShape[], references: readonly { readonly child: string; readonly parent: string }[]): TableShape[] {
+function parentsFirst(
+  tables: readonly TableShape[],
+  references: readonly { readonly child: string; readonly parent: string }[],
+): TableShape[] {
   const sorted = new Map<string, TableShape>();
   const visiting = new Set<string>();
   const visit = (table: TableShape): void => {
     if (sorted.has(table.name) || visiting.has(table.name)) return;
     visiting.add(table.name);
-    for (const { child, parent } of references) if (child === table.name) visit(tables.find(({ name }) => name === parent) as TableShape);
+    for (const { child, parent } of references)
+      if (child === table.name) visit(tables.find(({ name }) => name === parent) as TableShape);
     sorted.set(table.name, table);
   };
   for (const table of tables) visit(table);

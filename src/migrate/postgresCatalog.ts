@@ -4,7 +4,17 @@ import { type Catalog, ledgerTable, type SchemaObject, type TableShape } from ".
 
 /** Any of them, where there is no ledger, is another program's. */
 export const ourTables = [
-  ...["store_meta", "repositories", "runners", "worktrees", "sessions", "commands", "attempts", "log_chunks", "changes"],
+  ...[
+    "store_meta",
+    "repositories",
+    "runners",
+    "worktrees",
+    "sessions",
+    "commands",
+    "attempts",
+    "log_chunks",
+    "changes",
+  ],
   ...["accounts", "tokens", "artifacts", "idempotency_keys"],
 ];
 

@@ -59,7 +59,8 @@ export const ownTables: readonly string[] = [ledgerTable, "store_meta"];
 /** Fails incompatible when there is no ledger, or it is not ours. */
 export const readHistory = step(function* (catalog: Catalog, migrations: readonly Migration[]) {
   const tables = yield* catalog.tables();
-  if (catalog.isNew(tables)) throw new StoreError("incompatible", "the database is empty: run debug-server-db migrate upgrade head");
+  if (catalog.isNew(tables))
+    throw new StoreError("incompatible", "the database is empty: run debug-server-db migrate upgrade head");
   if (!hasLedger(tables)) {
     const message = `there is no table ${ledgerTable}: restore a backup, or, if you know which revision the schema has, run debug-server-db migrate stamp REV`;
     throw new StoreError("incompatible", message, { details: { reason: "no_ledger" } });
@@ -73,7 +74,10 @@ export const readHistory = step(function* (catalog: Catalog, migrations: readonl
 export function hasLedger(tables: readonly TableShape[]): boolean {
   const ledger = tables.find(({ name }) => name === ledgerTable);
   if (ledger !== undefined && !ledgerColumns.every((column) => ledger.columns.includes(column))) {
-    throw new StoreError("incompatible", `this database belongs to another program, whose ${ledgerTable} it holds: name another one`);
+    throw new StoreError(
+      "incompatible",
+      `this database belongs to another program, whose ${ledgerTable} it holds: name another one`,
+    );
   }
   return ledger !== undefined;
 }
@@ -141,10 +145,14 @@ export const revertMigration = step(function* (migration: Migration, now: () => 
 export const stampMigrations = step(function* (catalog: Catalog, migrations: readonly Migration[], now: () => number) {
   yield* changeEach(catalog.setUp.map(asStatement));
   const entries = yield* all<AppliedMigration>(sql`SELECT revision, sha256 FROM schema_migrations`);
-  const right = entries.filter(({ revision, sha256 }) => migrations.some((migration) => migration.revision === revision && migration.sha256 === sha256));
+  const right = entries.filter(({ revision, sha256 }) =>
+    migrations.some((migration) => migration.revision === revision && migration.sha256 === sha256),
+  );
   for (const { revision } of entries)
-    if (!right.some((entry) => entry.revision === revision)) yield* change(sql`DELETE FROM schema_migrations WHERE revision = ${revision}`);
-  for (const migration of migrations) if (!right.some(({ revision }) => revision === migration.revision)) yield* enter(migration, now(), 0);
+    if (!right.some((entry) => entry.revision === revision))
+      yield* change(sql`DELETE FROM schema_migrations WHERE revision = ${revision}`);
+  for (const migration of migrations)
+    if (!right.some(({ revision }) => revision === migration.revision)) yield* enter(migration, now(), 0);
 });
 
 /** All migrations on a database without tables. */
@@ -157,7 +165,11 @@ export const createSchema = step(function* (catalog: Catalog, migrations: readon
 export const requireNoViolations = step(function* (catalog: Catalog) {
   const violations = yield* catalog.violations();
   if (violations.length > 0) {
-    throw new StoreError("constraint", `the migration leaves rows that break a foreign key: ${violations.slice(0, 5).join(", ")}`, { outcome: "rolled_back" });
+    throw new StoreError(
+      "constraint",
+      `the migration leaves rows that break a foreign key: ${violations.slice(0, 5).join(", ")}`,
+      { outcome: "rolled_back" },
+    );
   }
 });
 

@@ -7,10 +7,27 @@ import { quote } from "../backup/advice.ts";
 import type { Backup } from "../backup/manifest.ts";
 import { backUpSqlite, copySqlite, removeBackup } from "../backup/sqlite.ts";
 import { translate } from "../drivers/sqlite.ts";
-import { checkOurs, configure, connect, identityOf, named, pragma, prepareFile, runBody } from "../drivers/sqliteConnection.ts";
+import {
+  checkOurs,
+  configure,
+  connect,
+  identityOf,
+  named,
+  pragma,
+  prepareFile,
+  runBody,
+} from "../drivers/sqliteConnection.ts";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
-import { type Engine, type EngineTransaction, letSignalIn, type Run, type Safety, type Waiting, waitFor } from "./engine.ts";
+import {
+  type Engine,
+  type EngineTransaction,
+  letSignalIn,
+  type Run,
+  type Safety,
+  type Waiting,
+  waitFor,
+} from "./engine.ts";
 import { sqliteCatalog } from "./sqliteCatalog.ts";
 
 export interface SqliteEngineOptions extends Waiting {
@@ -48,7 +65,8 @@ function removeUnlessUsed(db: Database.Database, path: string): void {
     db.pragma("busy_timeout = 0");
     db.pragma("journal_mode = DELETE");
     db.exec("BEGIN EXCLUSIVE");
-    if (pragma(db, "journal_mode") === "delete" && db.prepare("SELECT count(*) FROM sqlite_schema").pluck().get() === 0) rmSync(path);
+    if (pragma(db, "journal_mode") === "delete" && db.prepare("SELECT count(*) FROM sqlite_schema").pluck().get() === 0)
+      rmSync(path);
   } catch {
     // Somebody else works with it.
   }
@@ -66,10 +84,15 @@ function createEngine(db: Database.Database, path: string, waiting: Waiting, ide
     catalog: sqliteCatalog,
     async transact(work) {
       return await inPlace(path, async () => {
-        const settings = { synchronous: "full", maxBytes: undefined, limits: { busyGiveUpMs: waiting.lockTimeoutMs } } as const;
+        const settings = {
+          synchronous: "full",
+          maxBytes: undefined,
+          limits: { busyGiveUpMs: waiting.lockTimeoutMs },
+        } as const;
         if (!inMemory) requireWritable(path);
         configure(db, settings, inMemory);
-        if (identity !== undefined && identityOf(path) !== identity) throw new StoreError("busy", "a backup was restored in its place meanwhile: try again");
+        if (identity !== undefined && identityOf(path) !== identity)
+          throw new StoreError("busy", "a backup was restored in its place meanwhile: try again");
         // It cannot change inside a transaction, and rebuilding a table drops one that others refer to: https://www.sqlite.org/lang_altertable.html#otheralter
         db.pragma("foreign_keys = OFF");
         return await withBackups(path, (backUp) =>
@@ -122,7 +145,11 @@ async function inPlace<Result>(path: string, run: () => Promise<Result>): Promis
   }
 }
 
-async function between<Result>(db: Database.Database, start: () => Promise<void>, work: () => Promise<Result>): Promise<Result> {
+async function between<Result>(
+  db: Database.Database,
+  start: () => Promise<void>,
+  work: () => Promise<Result>,
+): Promise<Result> {
   await start();
   try {
     const result = await work();
@@ -152,16 +179,24 @@ function commit(db: Database.Database): void {
   } catch (error) {
     const { code, message } = translate(error);
     const outcome = code === "storage_full" || code === "busy" ? "rolled_back" : "unknown";
-    throw new StoreError(code, outcome === "unknown" ? `${message}; run debug-server-db migrate check to see what became of it` : message, {
-      outcome,
-      cause: error,
-    });
+    throw new StoreError(
+      code,
+      outcome === "unknown" ? `${message}; run debug-server-db migrate check to see what became of it` : message,
+      {
+        outcome,
+        cause: error,
+      },
+    );
   }
-  if (db.inTransaction) throw new StoreError("internal", "COMMIT returned and the transaction is still open", { outcome: "unknown" });
+  if (db.inTransaction)
+    throw new StoreError("internal", "COMMIT returned and the transaction is still open", { outcome: "unknown" });
 }
 
 /** What was copied for nothing goes again, so that failures do not fill the disk; after an unknown outcome it may be needed. */
-async function withBackups<Result>(path: string, work: (backUp: EngineTransaction["backUp"]) => Promise<Result>): Promise<Result> {
+async function withBackups<Result>(
+  path: string,
+  work: (backUp: EngineTransaction["backUp"]) => Promise<Result>,
+): Promise<Result> {
   const made: Backup[] = [];
   try {
     return await work(async (reason) => {

@@ -35,6 +35,8 @@ export const sqliteCatalog: Catalog = {
 
   violations: step(function* () {
     const rows = yield* all<{ table: string; rowid: number | null; parent: string }>(sql`PRAGMA foreign_key_check`);
-    return rows.map(({ table, rowid, parent }) => `${table}${rowid === null ? "" : ` row ${rowid}`} has no row of ${parent}`);
+    return rows.map(
+      ({ table, rowid, parent }) => `${table}${rowid === null ? "" : ` row ${rowid}`} has no row of ${parent}`,
+    );
   }),
 };

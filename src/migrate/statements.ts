@@ -83,7 +83,9 @@ function endOfComment(sql: string, start: number): number {
 /** A trigger's statements end in semicolons of their own; it ends where END follows one: https://www.sqlite.org/c3ref/complete.html */
 function inTrigger(tokens: readonly Token[]): boolean {
   const words = tokens.slice(0, 3).map(({ text }) => text.toUpperCase());
-  const trigger = words[0] === "CREATE" && (words[1] === "TRIGGER" || (/^TEMP(ORARY)?$/.test(words[1] ?? "") && words[2] === "TRIGGER"));
+  const trigger =
+    words[0] === "CREATE" &&
+    (words[1] === "TRIGGER" || (/^TEMP(ORARY)?$/.test(words[1] ?? "") && words[2] === "TRIGGER"));
   const [last, before] = [tokens.at(-1), tokens.at(-2)];
   return trigger && !(before?.kind === "semicolon" && last?.text.toUpperCase() === "END");
 }

@@ -13,7 +13,11 @@ export function targetOf(text: string, migrations: readonly Migration[], at: num
   if (text === "base") return 0;
   if (/^[+-]\d{1,4}$/.test(text)) return stepsFrom(text, migrations.length, at);
   const index = migrations.findIndex(({ revision }) => /^\d{1,4}$/.test(text) && revision === text.padStart(4, "0"));
-  if (index === -1) throw new StoreError("invalid_input", `${text}: there is no such revision; known are ${known(migrations)}, head and base`);
+  if (index === -1)
+    throw new StoreError(
+      "invalid_input",
+      `${text}: there is no such revision; known are ${known(migrations)}, head and base`,
+    );
   return index + 1;
 }
 

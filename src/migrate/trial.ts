@@ -49,14 +49,18 @@ export async function verify(migrator: Migrator): Promise<Verified> {
       if (differences.length > 0) faults.push({ after: done, differences });
     };
     for (const migration of migrations.slice(at)) await go(migration, "up", migration.revision);
-    for (const [index, migration] of [...migrations.entries()].toReversed()) await go(migration, "down", revisionAt(migrations, index));
+    for (const [index, migration] of [...migrations.entries()].toReversed())
+      await go(migration, "down", revisionAt(migrations, index));
     for (const migration of migrations) await go(migration, "up", migration.revision);
     return { steps, faults };
   });
 }
 
 /** `at`: how many migrations are applied. */
-async function onCopy<Result>({ engine, migrations }: Migrator, work: (copy: Engine, at: number) => Promise<Result>): Promise<Result> {
+async function onCopy<Result>(
+  { engine, migrations }: Migrator,
+  work: (copy: Engine, at: number) => Promise<Result>,
+): Promise<Result> {
   const history = await engine.read((run) => run(readHistory(engine.catalog, migrations)));
   requireSound(history, migrations);
   const at = history.applied.length;

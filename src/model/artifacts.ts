@@ -43,9 +43,12 @@ export const Recorded = record({ artifact: Artifact, created: boolean });
  * and spaces at the end of a part, opens a stream after a colon, and a device by its name:
  * https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
  */
-export const ArtifactName = withoutControls(500).refine((name) => !/[:\\]/.test(name) && name.split("/").every(isPlainPart), {
-  error: "must be a relative path of plain parts, separated by /, as every system takes it",
-});
+export const ArtifactName = withoutControls(500).refine(
+  (name) => !/[:\\]/.test(name) && name.split("/").every(isPlainPart),
+  {
+    error: "must be a relative path of plain parts, separated by /, as every system takes it",
+  },
+);
 
 function isPlainPart(part: string): boolean {
   return (

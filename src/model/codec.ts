@@ -28,7 +28,8 @@ export const boolean = scalar("boolean", (wire: number) => wire === 1);
 export const time = scalar("Date", (wire: number) => new Date(wire));
 /** superjson text in a raw row, the value in the API. */
 export const json = <Value>() => scalar("JSON", (wire: string) => parseJson(wire) as Value);
-export const oneOf = <const Value extends string>(values: readonly Value[]) => scalar(values.join(" | "), (wire: Value) => wire);
+export const oneOf = <const Value extends string>(values: readonly Value[]) =>
+  scalar(values.join(" | "), (wire: Value) => wire);
 
 export function nullable<Value, Raw>(codec: Codec<Value, Raw>): Codec<Value | null, Raw | null> {
   return {
@@ -60,15 +61,21 @@ function describe(codec: AnyCodec, nameOf: (codec: AnyCodec) => string | undefin
 
 type Fields = Readonly<Record<string, AnyCodec>>;
 type ValuesOf<F extends Fields> = { -readonly [Name in keyof F]: ValueOf<F[Name]> };
-type SnakeCase<Name> = Name extends `${infer Head}${infer Tail}` ? `${Head extends Lowercase<Head> ? Head : `_${Lowercase<Head>}`}${SnakeCase<Tail>}` : Name;
+type SnakeCase<Name> = Name extends `${infer Head}${infer Tail}`
+  ? `${Head extends Lowercase<Head> ? Head : `_${Lowercase<Head>}`}${SnakeCase<Tail>}`
+  : Name;
 
 /** An object whose raw form has the same names. */
-export function record<F extends Fields>(fields: F): Codec<ValuesOf<F>, { readonly [Name in keyof F]: RawOf<F[Name]> }> {
+export function record<F extends Fields>(
+  fields: F,
+): Codec<ValuesOf<F>, { readonly [Name in keyof F]: RawOf<F[Name]> }> {
   return picked(fields, (name) => name);
 }
 
 /** A row: columns are snake_case, values camelCase. */
-export function row<F extends Fields>(columns: F): Codec<ValuesOf<F>, { readonly [Name in keyof F as SnakeCase<Name>]: RawOf<F[Name]> }> {
+export function row<F extends Fields>(
+  columns: F,
+): Codec<ValuesOf<F>, { readonly [Name in keyof F as SnakeCase<Name>]: RawOf<F[Name]> }> {
   return picked(columns, (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
 }
 
@@ -77,7 +84,8 @@ function picked<F extends Fields, Raw>(fields: F, rawNameOf: (name: string) => s
   const rawNames = names.map(rawNameOf);
   const codecs = Object.values(fields);
   return {
-    toWire: (raw) => codecs.map((codec, index) => codec.toWire((raw as Record<string, unknown>)[rawNames[index] as string])),
+    toWire: (raw) =>
+      codecs.map((codec, index) => codec.toWire((raw as Record<string, unknown>)[rawNames[index] as string])),
     fromWire(wire) {
       const value: Record<string, unknown> = {};
       codecs.forEach((codec, index) => {
@@ -85,7 +93,8 @@ function picked<F extends Fields, Raw>(fields: F, rawNameOf: (name: string) => s
       });
       return value as ValuesOf<F>;
     },
-    describe: (nameOf) => `{ ${names.map((name) => `${name}: ${describe(fields[name] as AnyCodec, nameOf)}`).join(", ")} }`,
+    describe: (nameOf) =>
+      `{ ${names.map((name) => `${name}: ${describe(fields[name] as AnyCodec, nameOf)}`).join(", ")} }`,
   };
 }
 

@@ -11,7 +11,16 @@ import { filledText, Json, NewId, Path, text as textField } from "./fields.ts";
 import { Session } from "./sessions.ts";
 import { Lease } from "./worktrees.ts";
 
-export const commandStates = ["queued", "running", "cancelling", "succeeded", "failed", "timed_out", "cancelled", "lost"] as const;
+export const commandStates = [
+  "queued",
+  "running",
+  "cancelling",
+  "succeeded",
+  "failed",
+  "timed_out",
+  "cancelled",
+  "lost",
+] as const;
 export type CommandState = (typeof commandStates)[number];
 
 export function isFinal(state: CommandState): boolean {

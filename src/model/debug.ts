@@ -7,7 +7,20 @@
 // Every `stopped` and `continued` raises stopEpoch: what was seen at a stop belongs to its epoch, and is obsolete with the next.
 import { z } from "zod";
 import { bounds } from "../limits.ts";
-import { boolean, integer, json, list, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
+import {
+  boolean,
+  integer,
+  json,
+  list,
+  nullable,
+  oneOf,
+  type RawOf,
+  record,
+  row,
+  text,
+  time,
+  type ValueOf,
+} from "./codec.ts";
 import { stamps } from "./common.ts";
 import { capBody, capBreakpoint, storable } from "./debugCaps.ts";
 import {
@@ -151,11 +164,14 @@ export const eventFields = {
   event: filledText(100),
 };
 
-export const EventInput = z.strictObject({ ...eventFields, body: Payload.optional(), secretNames: SecretNames }).superRefine(({ event, body }, context) => {
-  if (!isKnownEvent(event)) return;
-  const { error } = (eventBodies[event] as z.ZodType).safeParse(body);
-  for (const { path, message } of error?.issues ?? []) context.addIssue({ code: "custom", path: ["body", ...path], message });
-});
+export const EventInput = z
+  .strictObject({ ...eventFields, body: Payload.optional(), secretNames: SecretNames })
+  .superRefine(({ event, body }, context) => {
+    if (!isKnownEvent(event)) return;
+    const { error } = (eventBodies[event] as z.ZodType).safeParse(body);
+    for (const { path, message } of error?.issues ?? [])
+      context.addIssue({ code: "custom", path: ["body", ...path], message });
+  });
 
 const BoundFields = { adapterId: z.int().optional(), verified: z.boolean(), bound: Json };
 
@@ -169,7 +185,15 @@ export const eventEffects = {
   allThreadsContinued: z.boolean().optional(),
   hitBreakpointIds: z.array(z.int()).max(bounds.debugBreakpoints).optional(),
   exitCode: z.int().optional(),
-  breakpoint: z.strictObject({ id: Id, ...BoundFields, sourcePath: filledText(4_096).optional(), line: z.int().min(0).optional(), requested: Json }).optional(),
+  breakpoint: z
+    .strictObject({
+      id: Id,
+      ...BoundFields,
+      sourcePath: filledText(4_096).optional(),
+      line: z.int().min(0).optional(),
+      requested: Json,
+    })
+    .optional(),
 };
 export type EventEffects = z.input<z.ZodObject<typeof eventEffects>>;
 
@@ -190,15 +214,24 @@ export function effectsOf({ event, body }: z.output<typeof EventInput>, masking:
   }
   if (event === "continued") {
     const { threadId, allThreadsContinued } = eventBodies.continued.parse(body);
-    return { ...kept, ...(threadId === undefined ? {} : { threadId }), ...(allThreadsContinued === undefined ? {} : { allThreadsContinued }) };
+    return {
+      ...kept,
+      ...(threadId === undefined ? {} : { threadId }),
+      ...(allThreadsContinued === undefined ? {} : { allThreadsContinued }),
+    };
   }
   if (event === "exited") return { ...kept, exitCode: eventBodies.exited.parse(body).exitCode };
   if (event !== "breakpoint") return kept;
   const { reason, breakpoint } = eventBodies.breakpoint.parse(body);
   const { source, line, column } = breakpoint;
-  const place = source?.path && line !== undefined && line >= 0 ? { sourcePath: storable(source.path, 4_096), line } : {};
+  const place =
+    source?.path && line !== undefined && line >= 0 ? { sourcePath: storable(source.path, 4_096), line } : {};
   const requested = { line: line ?? 0, ...(column === undefined ? {} : { column }) };
-  return { ...kept, reason: said(reason) || "unknown", breakpoint: { id: newId(), ...boundOf(breakpoint, masking), ...place, requested } };
+  return {
+    ...kept,
+    reason: said(reason) || "unknown",
+    breakpoint: { id: newId(), ...boundOf(breakpoint, masking), ...place, requested },
+  };
 }
 
 export function boundOf(breakpoint: Breakpoint, masking: Masking) {

@@ -3,7 +3,16 @@ import { bounds } from "../limits.ts";
 import type { Breakpoint, Scope, Source, StackFrame, Thread, Variable } from "./debugProtocol.ts";
 import { type Masking, masked } from "./masking.ts";
 
-const { debugThreads, debugFrames, debugScopes, debugVariables, debugVariableDepth, debugTextLength, debugOutputLength, debugStopBytes } = bounds;
+const {
+  debugThreads,
+  debugFrames,
+  debugScopes,
+  debugVariables,
+  debugVariableDepth,
+  debugTextLength,
+  debugOutputLength,
+  debugStopBytes,
+} = bounds;
 
 /** Both engines refuse U+0000 and lone surrogates, and programs print them. */
 export function storable(text: string, lengthMax: number = debugTextLength): string {
@@ -25,7 +34,13 @@ export function capThreads(threads: readonly Thread[], masking: Masking): Stored
     budget.cut = false;
     const frames = capFrames(thread.frames, budget, masking);
     const omittedFrames = Math.max(thread.totalFrames ?? 0, thread.frames.length) - frames.length;
-    return { threadId: thread.id, name: masking.text(storable(thread.name)), frames, omittedFrames, cut: budget.cut || omittedFrames > 0 };
+    return {
+      threadId: thread.id,
+      name: masking.text(storable(thread.name)),
+      frames,
+      omittedFrames,
+      cut: budget.cut || omittedFrames > 0,
+    };
   });
 }
 
@@ -50,7 +65,10 @@ class Budget {
 function capFrames(frames: readonly StackFrame[], budget: Budget, masking: Masking): StackFrame[] {
   const kept: StackFrame[] = [];
   for (const { scopes: _, omittedScopes: __, ...frame } of frames.slice(0, debugFrames)) {
-    const stored: StackFrame = { ...texts(frame, masking), ...(frame.source === undefined ? {} : { source: sourceOf(frame.source) }) };
+    const stored: StackFrame = {
+      ...texts(frame, masking),
+      ...(frame.source === undefined ? {} : { source: sourceOf(frame.source) }),
+    };
     if (!budget.take(stored)) break;
     kept.push(stored);
   }
@@ -61,12 +79,23 @@ function capFrames(frames: readonly StackFrame[], budget: Budget, masking: Maski
   });
 }
 
-function capScopes(scopes: readonly Scope[], budget: Budget, masking: Masking): Pick<StackFrame, "scopes" | "omittedScopes"> {
+function capScopes(
+  scopes: readonly Scope[],
+  budget: Budget,
+  masking: Masking,
+): Pick<StackFrame, "scopes" | "omittedScopes"> {
   const kept: Scope[] = [];
   for (const { variables, omittedVariables: _, ...scope } of scopes.slice(0, debugScopes)) {
-    const stored: Scope = { ...texts(scope, masking), ...(scope.source === undefined ? {} : { source: sourceOf(scope.source) }) };
+    const stored: Scope = {
+      ...texts(scope, masking),
+      ...(scope.source === undefined ? {} : { source: sourceOf(scope.source) }),
+    };
     if (!budget.take(stored)) break;
-    kept.push(variables === undefined ? stored : { ...stored, ...capVariables(variables, budget, masking, 1, masking.isEnvironment(scope.name)) });
+    kept.push(
+      variables === undefined
+        ? stored
+        : { ...stored, ...capVariables(variables, budget, masking, 1, masking.isEnvironment(scope.name)) },
+    );
   }
   return { scopes: kept, ...omitted("omittedScopes", scopes.length - kept.length, budget) };
 }
@@ -90,7 +119,9 @@ function capVariables(
     // An environment shows its names, not the text that sums it up.
     const own = isEnvironment ? { ...stored, value: masked, masked: true } : stored;
     kept.push(
-      parts === undefined || (own.masked === true && !isEnvironment) ? own : { ...own, ...capVariables(parts, budget, masking, depth + 1, isEnvironment) },
+      parts === undefined || (own.masked === true && !isEnvironment)
+        ? own
+        : { ...own, ...capVariables(parts, budget, masking, depth + 1, isEnvironment) },
     );
   }
   return { variables: kept, ...omitted("omittedVariables", variables.length - kept.length, budget) };
@@ -98,18 +129,32 @@ function capVariables(
 
 /** Nothing remains by which the value, or a part of it, could be had. */
 function hidden({ name, type }: Variable, masking: Masking): Variable {
-  return { name: masking.text(storable(name)), value: masked, ...(type === undefined ? {} : { type: storable(type) }), variablesReference: 0, masked: true };
+  return {
+    name: masking.text(storable(name)),
+    value: masked,
+    ...(type === undefined ? {} : { type: storable(type) }),
+    variablesReference: 0,
+    masked: true,
+  };
 }
 
 function shown(variable: Variable, masking: Masking, budget: Budget): Variable {
   const { presentationHint, ...plain } = variable;
-  const stored: Variable = { ...texts(plain, masking), ...(presentationHint === undefined ? {} : { presentationHint: hintOf(presentationHint) }) };
+  const stored: Variable = {
+    ...texts(plain, masking),
+    ...(presentationHint === undefined ? {} : { presentationHint: hintOf(presentationHint) }),
+  };
   if (variable.value.length <= debugTextLength) return stored;
   budget.cut = true;
   return { ...stored, valueLength: variable.value.length };
 }
 
-function hintOf({ kind, attributes, visibility, lazy }: NonNullable<Variable["presentationHint"]>): NonNullable<Variable["presentationHint"]> {
+function hintOf({
+  kind,
+  attributes,
+  visibility,
+  lazy,
+}: NonNullable<Variable["presentationHint"]>): NonNullable<Variable["presentationHint"]> {
   return {
     ...(kind === undefined ? {} : { kind: storable(kind, 100) }),
     ...(attributes === undefined ? {} : { attributes: attributes.map((attribute) => storable(attribute, 100)) }),
@@ -126,12 +171,19 @@ function omitted<Name extends string>(name: Name, count: number, budget: Budget)
 
 /** All texts of a flat object. */
 function texts<Value extends object>(value: Value, masking: Masking): Value {
-  return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, typeof field === "string" ? masking.text(storable(field)) : field])) as Value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, field]) => [
+      name,
+      typeof field === "string" ? masking.text(storable(field)) : field,
+    ]),
+  ) as Value;
 }
 
 /** A path is kept whole: who looks for the file needs all of it. */
 function sourceOf(source: Source): Source {
-  return Object.fromEntries(Object.entries(source).map(([name, field]) => [name, typeof field === "string" ? storable(field, 4_096) : field])) as Source;
+  return Object.fromEntries(
+    Object.entries(source).map(([name, field]) => [name, typeof field === "string" ? storable(field, 4_096) : field]),
+  ) as Source;
 }
 
 export function capBreakpoint(breakpoint: Breakpoint, masking: Masking): Breakpoint {
@@ -148,7 +200,12 @@ export function capBody(body: unknown, masking: Masking): { readonly body: unkno
       return storable(value, debugOutputLength);
     }
     if (Array.isArray(value)) return value.map(shorten);
-    if (typeof value !== "object" || value === null || Object.getPrototypeOf(Object.getPrototypeOf(value) ?? {}) !== null) return value;
+    if (
+      typeof value !== "object" ||
+      value === null ||
+      Object.getPrototypeOf(Object.getPrototypeOf(value) ?? {}) !== null
+    )
+      return value;
     return Object.fromEntries(Object.entries(value).map(([name, child]) => [storable(name), shorten(child)]));
   };
   const whole = masking.data(shorten(body));

@@ -30,8 +30,17 @@ export const SourceBreakpoint = z.strictObject({
 });
 export type SourceBreakpoint = z.output<typeof SourceBreakpoint>;
 export const FunctionBreakpoint = z.strictObject({ name: filledText(1_000), ...conditions });
-export const DataBreakpoint = z.strictObject({ dataId: filledText(1_000), accessType: z.enum(["read", "write", "readWrite"]).optional(), ...conditions });
-export const InstructionBreakpoint = z.strictObject({ instructionReference: filledText(1_000), offset: Int.optional(), ...conditions, ...mode });
+export const DataBreakpoint = z.strictObject({
+  dataId: filledText(1_000),
+  accessType: z.enum(["read", "write", "readWrite"]).optional(),
+  ...conditions,
+});
+export const InstructionBreakpoint = z.strictObject({
+  instructionReference: filledText(1_000),
+  offset: Int.optional(),
+  ...conditions,
+  ...mode,
+});
 /** Of a filter that the adapter offers, or of exceptions by name. */
 export const ExceptionBreakpoint = z.union([
   z.strictObject({ filterId: filledText(200), condition: Expression.optional(), ...mode }),
@@ -90,7 +99,12 @@ const plainVariable = z.object({
   value: Text,
   type: Text.optional(),
   presentationHint: z
-    .object({ kind: Text.optional(), attributes: z.array(Text).max(20).optional(), visibility: Text.optional(), lazy: z.boolean().optional() })
+    .object({
+      kind: Text.optional(),
+      attributes: z.array(Text).max(20).optional(),
+      visibility: Text.optional(),
+      lazy: z.boolean().optional(),
+    })
     .optional(),
   evaluateName: Text.optional(),
   variablesReference: Int,
@@ -103,7 +117,9 @@ const plainVariable = z.object({
 });
 /** `variables`: what the adapter answered when it was asked for the parts of this one. */
 export type Variable = z.output<typeof plainVariable> & { readonly variables?: readonly Variable[] | undefined };
-export const Variable: z.ZodType<Variable, Variable> = plainVariable.extend({ variables: z.lazy(() => z.array(Variable)).optional() });
+export const Variable: z.ZodType<Variable, Variable> = plainVariable.extend({
+  variables: z.lazy(() => z.array(Variable)).optional(),
+});
 
 export const Scope = z.object({
   name: Text,

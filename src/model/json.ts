@@ -36,7 +36,9 @@ export function parseJson(text: string): unknown {
   if (fault !== undefined) throw hostile(fault);
   if (stored.meta === undefined) return stored.json ?? null;
   const { json, meta } = stored;
-  return orHostile("values that are not what its notes say", () => superjson.deserialize({ json, meta: { values: meta.values as never, v: 1 } }));
+  return orHostile("values that are not what its notes say", () =>
+    superjson.deserialize({ json, meta: { values: meta.values as never, v: 1 } }),
+  );
 }
 
 function orHostile<Value>(what: string, read: () => Value): Value {
@@ -89,10 +91,12 @@ function outOfBounds(value: unknown, depthMax: number, keysMax: number): string 
   let keys = 0;
   for (let top = open.pop(); top !== undefined; top = open.pop()) {
     if (typeof top.value === "function" || typeof top.value === "symbol") return `a ${typeof top.value}`;
-    if (typeof top.value === "bigint" && BigInt.asIntN(bigintBits, top.value) !== top.value) return `a number of more than ${jsonNumberLength} digits`;
+    if (typeof top.value === "bigint" && BigInt.asIntN(bigintBits, top.value) !== top.value)
+      return `a number of more than ${jsonNumberLength} digits`;
     if (typeof top.value === "string" && !isStorable(top.value)) return "text with U+0000 or a lone surrogate";
     if (typeof top.value !== "object" || top.value === null) continue;
-    if (!isRestorable(top.value)) return top.value instanceof Date ? "an invalid Date" : `a ${top.value.constructor.name}`;
+    if (!isRestorable(top.value))
+      return top.value instanceof Date ? "an invalid Date" : `a ${top.value.constructor.name}`;
     if (Object.hasOwn(top.value, "__proto__")) return "a __proto__ key";
     if (top.depth > depthMax) return `more than ${depthMax} levels`;
     const children = childrenOf(top.value);
@@ -129,7 +133,8 @@ function unrestorableMeta(json: unknown, values: unknown): string | undefined {
   for (let top = open.pop(); top !== undefined; top = open.pop()) {
     const { value, node } = top;
     // Never text of what is no text: an object that brings a toString of its own throws.
-    if (Array.isArray(node) && !restorable.has(node[0])) return typeof node[0] === "string" ? `a ${node[0]}` : "a kind that is no text";
+    if (Array.isArray(node) && !restorable.has(node[0]))
+      return typeof node[0] === "string" ? `a ${node[0]}` : "a kind that is no text";
     if (Array.isArray(node) && node[0] === "bigint") {
       if (typeof value !== "string") return "a bigint that is no text";
       if (value.replace("-", "").length > jsonNumberLength) return `a number of more than ${jsonNumberLength} digits`;
@@ -139,7 +144,10 @@ function unrestorableMeta(json: unknown, values: unknown): string | undefined {
     for (const [path, child] of Object.entries(paths)) {
       const keys = splitPath(path);
       if (!leadsSomewhere(value, keys)) return "a path that leads nowhere";
-      open.push({ value: keys.reduce((at, key) => at[key] as Record<string, unknown>, value as Record<string, unknown>), node: child });
+      open.push({
+        value: keys.reduce((at, key) => at[key] as Record<string, unknown>, value as Record<string, unknown>),
+        node: child,
+      });
     }
   }
   return undefined;

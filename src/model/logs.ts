@@ -35,7 +35,9 @@ export type LogPage = ValueOf<typeof LogPage>;
 export const LogData = z
   // Not z.instanceof, whose type refuses a Uint8Array on any other buffer than an ArrayBuffer: a Buffer of a pipe, for one.
   .custom<Uint8Array>((data) => data instanceof Uint8Array)
-  .refine((data) => data.byteLength > 0 && data.byteLength <= bounds.logChunkBytes, { error: `must be 1 to ${bounds.logChunkBytes} bytes` })
+  .refine((data) => data.byteLength > 0 && data.byteLength <= bounds.logChunkBytes, {
+    error: `must be 1 to ${bounds.logChunkBytes} bytes`,
+  })
   .describe(`1 .. ${bounds.logChunkBytes} bytes`);
 
 export function countLines(data: Uint8Array): number {

@@ -31,7 +31,8 @@ const environment = /^(?:.*\.)?(?:env|envp|environ|environment)$/i;
 
 /** `name =`, `name: `, `"name":`, `--name=`, `name ===` within a text, and what comes after it. A quote that is not closed ends with the text. */
 const assigned = /([\w$.-]+)["'`]?\s*(?:!?={1,3}>?|:)\s*/g;
-const value = /(?:(?:bearer|basic|digest)\s+)?(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|`(?:[^`\\]|\\.)*`?|[^\s"'`,;&(){}[\]]+)/iy;
+const value =
+  /(?:(?:bearer|basic|digest)\s+)?(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|`(?:[^`\\]|\\.)*`?|[^\s"'`,;&(){}[\]]+)/iy;
 /** `--name value` */
 const option = /(?<![\w-])(--?[A-Za-z][\w-]*)(\s+)([^\s-]\S*)/g;
 
@@ -83,12 +84,19 @@ function createMasking(names: readonly string[]): Masking {
   const options = (whole: string, name: string, space: string) => (isSecret(name) ? `${name}${space}${masked}` : whole);
   const text = (whole: string): string => assignments(whole.replace(userinfo, `$1${masked}@`)).replace(option, options);
   /** Arguments of a program come one by one. */
-  const followsOption = (before: unknown): boolean => typeof before === "string" && /^--?[A-Za-z][\w-]*$/.test(before) && isSecret(before);
+  const followsOption = (before: unknown): boolean =>
+    typeof before === "string" && /^--?[A-Za-z][\w-]*$/.test(before) && isSecret(before);
   const data = (value: unknown): unknown => {
     if (typeof value === "string") return text(value);
-    if (Array.isArray(value)) return value.map((item, index) => (followsOption(value[index - 1]) ? masked : data(item)));
+    if (Array.isArray(value))
+      return value.map((item, index) => (followsOption(value[index - 1]) ? masked : data(item)));
     if (!isPlain(value)) return value;
-    return Object.fromEntries(Object.entries(value).map(([name, child]) => [name, isSecret(name) ? masked : isEnvironment(name) ? blank(child) : data(child)]));
+    return Object.fromEntries(
+      Object.entries(value).map(([name, child]) => [
+        name,
+        isSecret(name) ? masked : isEnvironment(name) ? blank(child) : data(child),
+      ]),
+    );
   };
   return { isSecret, isEnvironment, text, data };
 }
@@ -97,7 +105,9 @@ function createMasking(names: readonly string[]): Masking {
 function blank(value: unknown): unknown {
   if (value === null || value === undefined || typeof value === "boolean") return value;
   if (Array.isArray(value))
-    return value.map((item) => (typeof item === "string" && item.includes("=") ? `${item.slice(0, item.indexOf("="))}=${masked}` : masked));
+    return value.map((item) =>
+      typeof item === "string" && item.includes("=") ? `${item.slice(0, item.indexOf("="))}=${masked}` : masked,
+    );
   return isPlain(value) ? Object.fromEntries(Object.keys(value).map((name) => [name, masked])) : masked;
 }
 

@@ -14,7 +14,8 @@ function feed(hash: Hash, value: unknown, within: Set<object>): void {
   else if (value instanceof Uint8Array) hash.update(`b${value.byteLength}:`).update(value);
   else if (value instanceof Date) hash.update(`d${value.getTime()};`);
   else if (value instanceof URL) hash.update(`u${value.href.length}:${value.href}`);
-  else if (typeof value !== "object" || value === null) hash.update(`${typeof value}${Object.is(value, -0) ? "-0" : String(value)};`);
+  else if (typeof value !== "object" || value === null)
+    hash.update(`${typeof value}${Object.is(value, -0) ? "-0" : String(value)};`);
   else feedEntries(hash, value, within);
 }
 

@@ -10,7 +10,15 @@ import { boolean, integer, json, nullable, oneOf, type RawOf, row, text, time, t
 import { stamps } from "./common.ts";
 import { CommitSha, filledText, Hash, Id, Json, Name, NewId } from "./fields.ts";
 
-export const sessionStates = ["pending", "running", "cancelling", "completed", "failed", "cancelled", "expired"] as const;
+export const sessionStates = [
+  "pending",
+  "running",
+  "cancelling",
+  "completed",
+  "failed",
+  "cancelled",
+  "expired",
+] as const;
 export type SessionState = (typeof sessionStates)[number];
 
 export function isOpen(state: SessionState): boolean {

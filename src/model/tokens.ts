@@ -19,7 +19,10 @@ const prefixes = { personal: "dsp_", runner: "dsr_" } as const;
 
 const entities = ["repositories", "worktrees", "sessions", "commands", "artifacts", "debug", "tokens"] as const;
 /** `admin` stands for all of them. Writing does not include reading. */
-export const scopes = ["admin", ...entities.flatMap((entity) => [`${entity}:read`, `${entity}:write`] as const)] as const;
+export const scopes = [
+  "admin",
+  ...entities.flatMap((entity) => [`${entity}:read`, `${entity}:write`] as const),
+] as const;
 export type Scope = (typeof scopes)[number];
 
 /** At least one, from the closed list; without doubles, in the order of the list, and nothing beside admin. Separated by blanks once encoded. */
@@ -48,7 +51,11 @@ export function missingScopes(needed: readonly Scope[], held: readonly Scope[]):
 }
 
 /** Text in a raw row, a list in the API. */
-const scopeList: Codec<Scope[], string> = { ...text, fromWire: (wire) => parseScopes(wire as string), describe: () => "list of scopes" };
+const scopeList: Codec<Scope[], string> = {
+  ...text,
+  fromWire: (wire) => parseScopes(wire as string),
+  describe: () => "list of scopes",
+};
 
 /** Without the hash of its secret, which nobody needs. */
 export const Token = row({

@@ -31,7 +31,8 @@ export const insertAccount = step(function* (id: string, name: string, kind: Acc
   const row = yield* first<AccountRow>(sql`
     INSERT INTO accounts (id, name, name_key, kind, created_at, updated_at) VALUES (${id}, ${name}, ${nameKey(name)}, ${kind}, ${now}, ${now})
     ON CONFLICT (name_key) DO NOTHING RETURNING *`);
-  if (row === undefined) fail("conflict", { reason: "name", accountId: (yield* findAccount(name))?.id }, "another account has this name");
+  if (row === undefined)
+    fail("conflict", { reason: "name", accountId: (yield* findAccount(name))?.id }, "another account has this name");
   changed({ entity: "account", id, op: "create", version: 1, detail: { kind } });
   return row;
 });
@@ -106,7 +107,11 @@ export const list = operation({
   output: page(Account),
   errors: [],
   *run(input) {
-    return yield* listPage<AccountRow>(sql`accounts`, input, input.includeDisabled ? undefined : sql`disabled_at IS NULL`);
+    return yield* listPage<AccountRow>(
+      sql`accounts`,
+      input,
+      input.includeDisabled ? undefined : sql`disabled_at IS NULL`,
+    );
   },
 });
 

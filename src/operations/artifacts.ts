@@ -1,5 +1,14 @@
 import { z } from "zod";
-import { Artifact, type ArtifactRow, artifactFields, artifactKinds, artifactStates, contentFields, Recorded, RetentionMs } from "../model/artifacts.ts";
+import {
+  Artifact,
+  type ArtifactRow,
+  artifactFields,
+  artifactKinds,
+  artifactStates,
+  contentFields,
+  Recorded,
+  RetentionMs,
+} from "../model/artifacts.ts";
 import { page } from "../model/codec.ts";
 import type { CommandRow } from "../model/commands.ts";
 import { Id, paging, Sha256, Version } from "../model/fields.ts";
@@ -48,13 +57,21 @@ export const record = operation({
  */
 export const begin = operation({
   access: "write",
-  input: z.strictObject({ ...artifactFields, sha256: Sha256.optional(), ttlMs: RetentionMs.default(3_600_000), replace }),
+  input: z.strictObject({
+    ...artifactFields,
+    sha256: Sha256.optional(),
+    ttlMs: RetentionMs.default(3_600_000),
+    replace,
+  }),
   output: Recorded,
   errors: ["not_found", "conflict"],
   *run(input, context) {
     const place = yield* findPlace(input);
     const known = yield* findNamed(place, input.name);
-    const same = known?.state === "pending" ? known.sha256 === (input.sha256 ?? null) : input.sha256 !== undefined && known?.sha256 === input.sha256;
+    const same =
+      known?.state === "pending"
+        ? known.sha256 === (input.sha256 ?? null)
+        : input.sha256 !== undefined && known?.sha256 === input.sha256;
     if (known !== undefined && same) return { artifact: known, created: 0 };
     if (known !== undefined) yield* makeRoom(known, input.replace, context);
     const expiresAt = after(context.now, input.ttlMs);
@@ -71,20 +88,34 @@ export const begin = operation({
  */
 export const commit = operation({
   access: "write",
-  input: z.strictObject({ artifactId: Id, ...contentFields, ttlMs: RetentionMs.optional(), expectedVersion: Version.optional() }),
+  input: z.strictObject({
+    artifactId: Id,
+    ...contentFields,
+    ttlMs: RetentionMs.optional(),
+    expectedVersion: Version.optional(),
+  }),
   output: Artifact,
   errors: ["not_found", "conflict", "invalid_transition"],
   *run({ artifactId, sizeBytes, sha256, uri, ttlMs, expectedVersion }, { now, changed }) {
     const before = yield* lockArtifact(artifactId);
-    if (before.state !== "pending" && before.state !== "ready") fail("invalid_transition", { entity: "artifact", state: before.state });
-    if (before.sha256 !== null && before.sha256 !== sha256) fail("conflict", { reason: "content", artifactId }, "the content is another than was announced");
+    if (before.state !== "pending" && before.state !== "ready")
+      fail("invalid_transition", { entity: "artifact", state: before.state });
+    if (before.sha256 !== null && before.sha256 !== sha256)
+      fail("conflict", { reason: "content", artifactId }, "the content is another than was announced");
     if (before.state === "ready") return before;
     checkVersion(before, expectedVersion);
     const row = (yield* first<ArtifactRow>(sql`
       UPDATE artifacts SET state = 'ready', size_bytes = ${sizeBytes}, sha256 = ${sha256}, uri = ${uri},
         expires_at = ${ttlMs === undefined ? null : after(now, ttlMs)}, version = version + 1, updated_at = ${now}
       WHERE id = ${artifactId} RETURNING *`)) as ArtifactRow;
-    changed({ entity: "artifact", id: row.id, op: "commit", version: row.version, sessionId: row.session_id, detail: { sha256, sizeBytes } });
+    changed({
+      entity: "artifact",
+      id: row.id,
+      op: "commit",
+      version: row.version,
+      sessionId: row.session_id,
+      detail: { sha256, sizeBytes },
+    });
     return row;
   },
 });
@@ -169,14 +200,23 @@ export const pin = operation({
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ artifactId, pinned, expectedVersion }, { now, changed }) {
     // Its session first, so that the session is not deleted meanwhile.
-    yield* first(sql`SELECT id FROM sessions WHERE id = (SELECT session_id FROM artifacts WHERE id = ${artifactId}) ${forUpdate}`);
+    yield* first(
+      sql`SELECT id FROM sessions WHERE id = (SELECT session_id FROM artifacts WHERE id = ${artifactId}) ${forUpdate}`,
+    );
     const before = yield* lockArtifact(artifactId);
-    if (before.state !== "pending" && before.state !== "ready") fail("invalid_transition", { entity: "artifact", state: before.state });
+    if (before.state !== "pending" && before.state !== "ready")
+      fail("invalid_transition", { entity: "artifact", state: before.state });
     if ((before.pinned === 1) === pinned) return before;
     checkVersion(before, expectedVersion);
     const row = (yield* first<ArtifactRow>(sql`
       UPDATE artifacts SET pinned = ${pinned}, version = version + 1, updated_at = ${now} WHERE id = ${artifactId} RETURNING *`)) as ArtifactRow;
-    changed({ entity: "artifact", id: row.id, op: pinned ? "pin" : "unpin", version: row.version, sessionId: row.session_id });
+    changed({
+      entity: "artifact",
+      id: row.id,
+      op: pinned ? "pin" : "unpin",
+      version: row.version,
+      sessionId: row.session_id,
+    });
     return row;
   },
 });
@@ -199,17 +239,25 @@ interface Place {
 }
 
 /** Locks the session, so that of two that record the same name at once the second finds the first. */
-const findPlace = step(function* (input: { sessionId: string; commandId?: string | undefined; attempt?: number | undefined }) {
+const findPlace = step(function* (input: {
+  sessionId: string;
+  commandId?: string | undefined;
+  attempt?: number | undefined;
+}) {
   const { sessionId, commandId } = input;
   yield* lockSession(sessionId);
   if (commandId === undefined) {
-    if (input.attempt !== undefined) fail("not_found", { entity: "attempt", attempt: input.attempt }, "an attempt is one of a command: name it");
+    if (input.attempt !== undefined)
+      fail("not_found", { entity: "attempt", attempt: input.attempt }, "an attempt is one of a command: name it");
     return { sessionId, commandId: null, attempt: null } as Place;
   }
-  const command = yield* first<Pick<CommandRow, "attempt">>(sql`SELECT attempt FROM commands WHERE id = ${commandId} AND session_id = ${sessionId}`);
+  const command = yield* first<Pick<CommandRow, "attempt">>(
+    sql`SELECT attempt FROM commands WHERE id = ${commandId} AND session_id = ${sessionId}`,
+  );
   if (command === undefined) fail("not_found", { entity: "command", id: commandId });
   const attempt = input.attempt ?? command.attempt;
-  if (attempt < 1 || attempt > command.attempt) fail("not_found", { entity: "attempt", attempt }, "the command has had no such attempt");
+  if (attempt < 1 || attempt > command.attempt)
+    fail("not_found", { entity: "attempt", attempt }, "the command has had no such attempt");
   return { sessionId, commandId, attempt } as Place;
 });
 
@@ -222,7 +270,11 @@ const findNamed = step(function* ({ sessionId, commandId, attempt }: Place, name
 const makeRoom = step(function* (known: ArtifactRow, replaced: boolean, context: Context) {
   const reason = known.state === "pending" ? "pending" : "content";
   if (!replaced)
-    fail("conflict", { reason, artifactId: known.id, sha256: known.sha256 }, "an artifact of this name exists: replace it, or choose another name");
+    fail(
+      "conflict",
+      { reason, artifactId: known.id, sha256: known.sha256 },
+      "an artifact of this name exists: replace it, or choose another name",
+    );
   refusePinned(known);
   yield* end(known, "replace", context);
 });
@@ -263,7 +315,12 @@ const insert = step(function* (artifact: NewArtifact, op: string, { now, changed
       ${artifact.description ?? null}, ${sizeBytes ?? null}, ${sha256 ?? null}, ${artifact.uri ?? null}, ${artifact.metadata ?? null}, ${expiresAt}, ${now}, ${now})
     ON CONFLICT (id) DO NOTHING RETURNING *`);
   if (row === undefined) fail("conflict", { reason: "exists", artifactId: id }, "an artifact with this id exists");
-  const detail = { name, kind, ...(sha256 === undefined ? {} : { sha256 }), ...(place.commandId === null ? {} : { commandId: place.commandId }) };
+  const detail = {
+    name,
+    kind,
+    ...(sha256 === undefined ? {} : { sha256 }),
+    ...(place.commandId === null ? {} : { commandId: place.commandId }),
+  };
   changed({ entity: "artifact", id, op, version: 1, sessionId: place.sessionId, detail });
   return row;
 });

@@ -81,7 +81,11 @@ const readChanges = step(function* ({ after, entity, sessionId, limit }: Filters
 });
 
 /** Run last in a transaction, so that on PostgreSQL too the order of sequence numbers is the order of commits. */
-export const recordChanges = step(function* (changes: readonly Change[], { actor, requestId }: Caller, { now, wake }: Context) {
+export const recordChanges = step(function* (
+  changes: readonly Change[],
+  { actor, requestId }: Caller,
+  { now, wake }: Context,
+) {
   yield* changeEach(
     changes.map(
       ({ entity, id, op, version, fence, sessionId, detail }) => sql`

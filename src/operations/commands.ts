@@ -1,15 +1,43 @@
 import { z } from "zod";
 import { StoreError } from "../errors.ts";
 import { list as listOf, optional, page } from "../model/codec.ts";
-import { Claim, Command, CommandInput, type CommandRow, commandStates, Finished, isFinal, outcomes } from "../model/commands.ts";
+import {
+  Claim,
+  Command,
+  CommandInput,
+  type CommandRow,
+  commandStates,
+  Finished,
+  isFinal,
+  outcomes,
+} from "../model/commands.ts";
 import { Fence, filledText, Id, LeaseTtl, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import { releaseKinds } from "../model/worktrees.ts";
 import { after, type Context, fail, Later, operation } from "../operation.ts";
-import { all, change, every, first, forUpdate, type Statement, skipLocked, skipLockedSessions, sql, step } from "../sql.ts";
+import {
+  all,
+  change,
+  every,
+  first,
+  forUpdate,
+  type Statement,
+  skipLocked,
+  skipLockedSessions,
+  sql,
+  step,
+} from "../sql.ts";
 import { listPage } from "./paging.ts";
 import { lockRunner } from "./runners.ts";
-import { commandTopic, lockOpenSession, logTopic, readyTopic, saveSession, sessionTopic, settleSession } from "./sessionState.ts";
+import {
+  commandTopic,
+  lockOpenSession,
+  logTopic,
+  readyTopic,
+  saveSession,
+  sessionTopic,
+  settleSession,
+} from "./sessionState.ts";
 import { checkVersion } from "./versions.ts";
 
 /**
@@ -29,12 +57,17 @@ export const enqueue = operation({
   },
 });
 
-export const enqueueCommands = step(function* (session: SessionRow, commands: readonly z.output<typeof CommandInput>[], context: Context) {
+export const enqueueCommands = step(function* (
+  session: SessionRow,
+  commands: readonly z.output<typeof CommandInput>[],
+  context: Context,
+) {
   const { now, changed } = context;
   const rows: CommandRow[] = [];
   for (const [index, command] of commands.entries()) {
     const known = yield* first(sql`SELECT id FROM commands WHERE id = ${command.id}`);
-    if (known !== undefined) fail("conflict", { reason: "exists", commandId: command.id }, "a command with this id exists");
+    if (known !== undefined)
+      fail("conflict", { reason: "exists", commandId: command.id }, "a command with this id exists");
     const row = (yield* first<CommandRow>(sql`
       INSERT INTO commands (id, session_id, sequence, argv, cwd, env, secret_env_keys, state, priority, timeout_ms, max_attempts, queued_at, created_at, updated_at)
       VALUES (${command.id}, ${session.id}, ${session.next_sequence + index}, ${command.argv}, ${command.cwd ?? null}, ${command.env ?? null},
@@ -45,7 +78,11 @@ export const enqueueCommands = step(function* (session: SessionRow, commands: re
   }
   const { next_sequence, queued_commands } = session;
   if (rows.length > 0) {
-    yield* saveSession(session, { next_sequence: next_sequence + rows.length, queued_commands: queued_commands + rows.length }, context);
+    yield* saveSession(
+      session,
+      { next_sequence: next_sequence + rows.length, queued_commands: queued_commands + rows.length },
+      context,
+    );
   }
   return rows;
 });
@@ -62,18 +99,26 @@ export const enqueueCommands = step(function* (session: SessionRow, commands: re
  */
 export const claim = operation({
   access: "write",
-  input: z.strictObject({ runnerId: Id, ttlMs: LeaseTtl.default(60_000), waitMs: WaitMs.default(0), sessionId: Id.optional() }),
+  input: z.strictObject({
+    runnerId: Id,
+    ttlMs: LeaseTtl.default(60_000),
+    waitMs: WaitMs.default(0),
+    sessionId: Id.optional(),
+  }),
   output: optional(Claim),
   errors: ["not_found", "invalid_transition"],
   waitMs: (input) => input.waitMs,
   *run({ runnerId, ttlMs, sessionId }, context) {
     const { now, changed } = context;
     const runner = yield* lockRunner(runnerId);
-    if (runner.state !== "online") fail("invalid_transition", { entity: "runner", state: runner.state }, `the runner is ${runner.state}`);
+    if (runner.state !== "online")
+      fail("invalid_transition", { entity: "runner", state: runner.state }, `the runner is ${runner.state}`);
     const session = yield* nextSession(runnerId, sessionId, now);
     if (session === undefined) return yield* nothingReady(sessionId);
     const head = (yield* first<{ id: string }>(sql`
-      SELECT id FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`)) as { id: string };
+      SELECT id FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`)) as {
+      id: string;
+    };
     const expires_at = after(now, ttlMs);
     const command = (yield* first<CommandRow>(sql`
       UPDATE commands SET state = 'running', attempt = attempt + 1, fence = fence + 1, runner_id = ${runnerId}, lease_expires_at = ${expires_at},
@@ -82,7 +127,15 @@ export const claim = operation({
     yield* change(sql`
       INSERT INTO attempts (command_id, attempt, fence, runner_id, started_at, limit_bytes)
       VALUES (${command.id}, ${command.attempt}, ${command.fence}, ${runnerId}, ${now}, ${context.limits.logBytes})`);
-    changed({ entity: "command", id: command.id, op: "claim", version: command.version, fence: command.fence, sessionId: session.id, detail: { runnerId } });
+    changed({
+      entity: "command",
+      id: command.id,
+      op: "claim",
+      version: command.version,
+      fence: command.fence,
+      sessionId: session.id,
+      detail: { runnerId },
+    });
     context.wake(logTopic(command.id));
     const starts = session.state === "pending";
     const counters = { queued_commands: session.queued_commands - 1, active_commands: session.active_commands + 1 };
@@ -101,7 +154,9 @@ const nothingReady = step(function* (sessionId: string | undefined) {
   if (sessionId === undefined) return new Later([readyTopic], undefined);
   const session = yield* first<Pick<SessionRow, "state">>(sql`SELECT state FROM sessions WHERE id = ${sessionId}`);
   if (session === undefined) fail("not_found", { entity: "session", id: sessionId });
-  return session.state === "pending" || session.state === "running" ? new Later([readyTopic, sessionTopic(sessionId)], undefined) : undefined;
+  return session.state === "pending" || session.state === "running"
+    ? new Later([readyTopic, sessionTopic(sessionId)], undefined)
+    : undefined;
 });
 
 type Ready = SessionRow & { readonly ready_priority: number; readonly ready_at: number };
@@ -146,9 +201,18 @@ export const finish = operation({
       logOffset: z.int().min(0).optional(),
       release: z.enum(releaseKinds).optional(),
     })
-    .refine((input) => input.outcome !== "succeeded" || (input.exitCode ?? 0) === 0, { error: "succeeded means exit code 0", path: ["exitCode"] })
-    .refine((input) => input.outcome !== "succeeded" || input.signal === undefined, { error: "succeeded means exit code 0", path: ["signal"] })
-    .refine((input) => input.exitCode === undefined || input.signal === undefined, { error: "a program ends by an exit code or a signal", path: ["signal"] }),
+    .refine((input) => input.outcome !== "succeeded" || (input.exitCode ?? 0) === 0, {
+      error: "succeeded means exit code 0",
+      path: ["exitCode"],
+    })
+    .refine((input) => input.outcome !== "succeeded" || input.signal === undefined, {
+      error: "succeeded means exit code 0",
+      path: ["signal"],
+    })
+    .refine((input) => input.exitCode === undefined || input.signal === undefined, {
+      error: "a program ends by an exit code or a signal",
+      path: ["signal"],
+    }),
   output: Finished,
   errors: ["not_found", "lease_lost", "invalid_transition", "log_gap"],
   *run(input, context) {
@@ -197,16 +261,35 @@ function finished(command: CommandRow, session: SessionRow) {
 /** Final states are final; the same result again is a repetition, another one is refused. */
 function refuseOther(before: CommandRow, fence: number, result: Result): CommandRow {
   if (before.fence !== fence) fail("lease_lost", { currentFence: before.fence, state: before.state });
-  const same = before.state === result.state && before.exit_code === result.exit_code && before.signal === result.signal;
-  return same ? before : fail("invalid_transition", { entity: "command", state: before.state }, `the command has already ended as ${before.state}`);
+  const same =
+    before.state === result.state && before.exit_code === result.exit_code && before.signal === result.signal;
+  return same
+    ? before
+    : fail(
+        "invalid_transition",
+        { entity: "command", state: before.state },
+        `the command has already ended as ${before.state}`,
+      );
 }
 
 /** Closes an attempt with its result and its log. */
-export const sealLog = step(function* (command: CommandRow, result: Result, logOffset: number | undefined, { now, wake }: Context) {
+export const sealLog = step(function* (
+  command: CommandRow,
+  result: Result,
+  logOffset: number | undefined,
+  { now, wake }: Context,
+) {
   const attempt = (yield* first<{ id: number; next_offset: number }>(sql`
-    SELECT id, next_offset FROM attempts WHERE command_id = ${command.id} AND fence = ${command.fence}`)) as { id: number; next_offset: number };
+    SELECT id, next_offset FROM attempts WHERE command_id = ${command.id} AND fence = ${command.fence}`)) as {
+    id: number;
+    next_offset: number;
+  };
   if (logOffset !== undefined && logOffset > attempt.next_offset) {
-    fail("log_gap", { expectedOffset: attempt.next_offset }, `the log has ${attempt.next_offset} bytes, not ${logOffset}`);
+    fail(
+      "log_gap",
+      { expectedOffset: attempt.next_offset },
+      `the log has ${attempt.next_offset} bytes, not ${logOffset}`,
+    );
   }
   yield* change(sql`
     UPDATE attempts SET outcome = ${result.state}, exit_code = ${result.exit_code}, signal = ${result.signal}, ended_at = ${now}, log_state = 'sealed'
@@ -243,7 +326,13 @@ export const cancel = operation({
       UPDATE commands SET state = ${queued ? "cancelled" : "cancelling"}, cancel_requested_at = ${now}, ended_at = ${queued ? now : null},
         end_reason = ${reason ?? null}, version = version + 1, updated_at = ${now}
       WHERE id = ${commandId} RETURNING *`)) as CommandRow;
-    changed({ entity: "command", id: commandId, op: queued ? "cancel" : "cancelling", version: command.version, sessionId: command.session_id });
+    changed({
+      entity: "command",
+      id: commandId,
+      op: queued ? "cancel" : "cancelling",
+      version: command.version,
+      sessionId: command.session_id,
+    });
     wake(commandTopic(commandId));
     if (queued) {
       wake(logTopic(commandId));
@@ -284,7 +373,11 @@ export const list = operation({
 });
 
 /** Commands of one call have one created_at, so their order is their sequence; it stands in the cursor where other lists have the time. */
-const listInSequence = step(function* (sessionId: string, { limit, cursor }: { limit: number; cursor?: string | undefined }, condition: Statement | undefined) {
+const listInSequence = step(function* (
+  sessionId: string,
+  { limit, cursor }: { limit: number; cursor?: string | undefined },
+  condition: Statement | undefined,
+) {
   const seen = cursor === undefined ? 0 : Number.parseInt(cursor, 10);
   const rows = yield* all<CommandRow>(sql`
     SELECT * FROM commands WHERE ${every(sql`session_id = ${sessionId}`, sql`sequence > ${seen}`, condition)} ORDER BY sequence LIMIT ${limit + 1}`);
@@ -306,7 +399,9 @@ export const wait = operation({
   waitMs: (input) => input.timeoutMs,
   *run({ commandId }) {
     const command = yield* readCommand(commandId);
-    return isFinal(command.state) ? command : new Later([commandTopic(commandId)], new StoreError("deadline_exceeded", "the command has not ended"));
+    return isFinal(command.state)
+      ? command
+      : new Later([commandTopic(commandId)], new StoreError("deadline_exceeded", "the command has not ended"));
   },
 });
 
@@ -320,5 +415,7 @@ const lockCommand = step(function* (commandId: string) {
   const session = yield* first<SessionRow>(sql`
     SELECT * FROM sessions WHERE id = (SELECT session_id FROM commands WHERE id = ${commandId}) ${forUpdate}`);
   const command = yield* first<CommandRow>(sql`SELECT * FROM commands WHERE id = ${commandId} ${forUpdate}`);
-  return session === undefined || command === undefined ? fail("not_found", { entity: "command", id: commandId }) : { session, command };
+  return session === undefined || command === undefined
+    ? fail("not_found", { entity: "command", id: commandId })
+    : { session, command };
 });

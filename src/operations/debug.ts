@@ -35,7 +35,12 @@ import { checkVersion } from "./versions.ts";
  */
 export const open = sealedOperation({
   access: "write",
-  given: z.strictObject({ ...debugFields, capabilities: Payload.optional(), payload: Payload.optional(), secretNames: SecretNames }),
+  given: z.strictObject({
+    ...debugFields,
+    capabilities: Payload.optional(),
+    payload: Payload.optional(),
+    secretNames: SecretNames,
+  }),
   seal: ({ secretNames, capabilities, payload, ...rest }) => {
     const masking = maskingOf(secretNames);
     const data = {
@@ -59,7 +64,9 @@ export const open = sealedOperation({
       SELECT * FROM debug_sessions WHERE (session_id = ${sessionId} AND name = ${name}) ${forUpdate}`);
     // Who debugs uses the session.
     yield* saveSession(session, {}, context);
-    return input.restartRun === undefined ? yield* insert(input, known, context) : yield* restart(input, known, input.restartRun, context);
+    return input.restartRun === undefined
+      ? yield* insert(input, known, context)
+      : yield* restart(input, known, input.restartRun, context);
   },
 });
 
@@ -74,12 +81,20 @@ interface Opening {
   readonly payload?: string | undefined;
 }
 
-const insert = step(function* (input: Opening, known: DebugSessionRow | undefined, { now, changed }: Parameters<typeof saveSession>[2]) {
+const insert = step(function* (
+  input: Opening,
+  known: DebugSessionRow | undefined,
+  { now, changed }: Parameters<typeof saveSession>[2],
+) {
   const { id, sessionId } = input;
   const taken = known ?? (yield* first<DebugSessionRow>(sql`SELECT * FROM debug_sessions WHERE id = ${id}`));
   if (taken !== undefined) {
     const what = known === undefined ? "id" : "name";
-    fail("conflict", { reason: "exists", debugSessionId: taken.id, adapterRun: taken.adapter_run }, `a debug session with this ${what} exists`);
+    fail(
+      "conflict",
+      { reason: "exists", debugSessionId: taken.id, adapterRun: taken.adapter_run },
+      `a debug session with this ${what} exists`,
+    );
   }
   changed({ entity: "debug_session", id, op: "open", version: 1, sessionId });
   return (yield* first<DebugSessionRow>(sql`
@@ -89,10 +104,20 @@ const insert = step(function* (input: Opening, known: DebugSessionRow | undefine
     RETURNING *`)) as DebugSessionRow;
 });
 
-const restart = step(function* (input: Opening, known: DebugSessionRow | undefined, restartRun: number, context: Parameters<typeof saveSession>[2]) {
+const restart = step(function* (
+  input: Opening,
+  known: DebugSessionRow | undefined,
+  restartRun: number,
+  context: Parameters<typeof saveSession>[2],
+) {
   if (known === undefined) fail("not_found", { entity: "debug_session", name: input.name });
   const { adapter_run } = known;
-  if (adapter_run !== restartRun) fail("conflict", { reason: "run", currentRun: adapter_run }, `the adapter's run is ${adapter_run}, not ${restartRun}`);
+  if (adapter_run !== restartRun)
+    fail(
+      "conflict",
+      { reason: "run", currentRun: adapter_run },
+      `the adapter's run is ${adapter_run}, not ${restartRun}`,
+    );
   yield* change(sql`
     UPDATE debug_breakpoints SET adapter_id = NULL, verified = ${false}, bound = NULL, hit_count = 0, version = version + 1, updated_at = ${context.now}
     WHERE debug_session_id = ${known.id}`);
@@ -135,7 +160,13 @@ export const close = operation({
     if (before.state === outcome) return before;
     checkVersion(before, expectedVersion);
     if (isEnded(before.state)) fail("invalid_transition", { entity: "debug_session", state: before.state });
-    return yield* saveDebug(before, ended(outcome, reason, context), context, "end", reason === undefined ? {} : { reason });
+    return yield* saveDebug(
+      before,
+      ended(outcome, reason, context),
+      context,
+      "end",
+      reason === undefined ? {} : { reason },
+    );
   },
 });
 
@@ -172,7 +203,8 @@ export const get = operation({
           SELECT * FROM debug_events WHERE debug_session_id = ${id} ORDER BY position DESC LIMIT ${events}`)).reverse(),
         lastOutput:
           (yield* first<DebugEventRow>(sql`
-          SELECT * FROM debug_events WHERE debug_session_id = ${id} AND event = 'output' ORDER BY position DESC LIMIT 1`)) ?? null,
+          SELECT * FROM debug_events WHERE debug_session_id = ${id} AND event = 'output' ORDER BY position DESC LIMIT 1`)) ??
+          null,
       };
       // Where other transactions commit between these statements, the revision tells so.
       const again = yield* readDebug(id);

@@ -2,7 +2,15 @@
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { integer, list, record } from "../model/codec.ts";
-import { AdapterRun, BoundInput, boundOf, DebugBreakpoint, type DebugBreakpointRow, kindOf, setFields } from "../model/debug.ts";
+import {
+  AdapterRun,
+  BoundInput,
+  boundOf,
+  DebugBreakpoint,
+  type DebugBreakpointRow,
+  kindOf,
+  setFields,
+} from "../model/debug.ts";
 import { Breakpoint, breakpointKinds, RequestedBreakpoint } from "../model/debugProtocol.ts";
 import { Id, Path, Version } from "../model/fields.ts";
 import { newId } from "../model/ids.ts";
@@ -12,7 +20,12 @@ import { all, changeEach, first, type Statement, sql } from "../sql.ts";
 import { lockDebug, refuseEnded, saveDebug } from "./debugState.ts";
 import { checkVersion } from "./versions.ts";
 
-const setKeys = { debugSessionId: Id, kind: z.enum(breakpointKinds).default("source"), sourcePath: Path.optional(), expectedVersion: Version.optional() };
+const setKeys = {
+  debugSessionId: Id,
+  kind: z.enum(breakpointKinds).default("source"),
+  sourcePath: Path.optional(),
+  expectedVersion: Version.optional(),
+};
 
 /**
  * Replaces all breakpoints of one source, or all of another kind.
@@ -28,20 +41,32 @@ export const setBreakpoints = sealedOperation({
   given: z
     .strictObject({
       ...setKeys,
-      breakpoints: z.array(RequestedBreakpoint).max(bounds.debugBreakpoints).describe("breakpoints of that kind, as in the protocol"),
+      breakpoints: z
+        .array(RequestedBreakpoint)
+        .max(bounds.debugBreakpoints)
+        .describe("breakpoints of that kind, as in the protocol"),
     })
     .superRefine(({ kind, sourcePath, breakpoints }, context) => {
       if ((kind === "source") !== (sourcePath !== undefined)) {
-        context.addIssue({ code: "custom", path: ["sourcePath"], message: "is for breakpoints of kind source, and they need it" });
+        context.addIssue({
+          code: "custom",
+          path: ["sourcePath"],
+          message: "is for breakpoints of kind source, and they need it",
+        });
       }
       for (const [index, breakpoint] of breakpoints.entries()) {
-        if (kindOf(breakpoint) !== kind) context.addIssue({ code: "custom", path: ["breakpoints", index], message: `is not one of kind ${kind}` });
+        if (kindOf(breakpoint) !== kind)
+          context.addIssue({ code: "custom", path: ["breakpoints", index], message: `is not one of kind ${kind}` });
       }
     }),
   seal: ({ breakpoints, ...rest }) => ({
     sent: {
       ...rest,
-      breakpoints: breakpoints.map((requested) => ({ id: newId(), ...("line" in requested ? { line: requested.line } : {}), requested })),
+      breakpoints: breakpoints.map((requested) => ({
+        id: newId(),
+        ...("line" in requested ? { line: requested.line } : {}),
+        requested,
+      })),
     },
     kept: undefined,
   }),
@@ -68,11 +93,13 @@ export const setBreakpoints = sealedOperation({
         statements.push(sql`
           INSERT INTO debug_breakpoints (id, debug_session_id, kind, source_path, position, line, requested, created_at, updated_at)
           VALUES (${id}, ${debugSessionId}, ${kind}, ${sourcePath ?? null}, ${position}, ${line ?? null}, ${requested}, ${now}, ${now})`);
-      } else if (same.position !== position) statements.push(sql`UPDATE debug_breakpoints SET position = ${position} WHERE id = ${same.id}`);
+      } else if (same.position !== position)
+        statements.push(sql`UPDATE debug_breakpoints SET position = ${position} WHERE id = ${same.id}`);
     }
     for (const { id } of left) statements.push(sql`DELETE FROM debug_breakpoints WHERE id = ${id}`);
     const count = before.breakpoint_count - had + breakpoints.length;
-    if (count > bounds.debugBreakpoints) fail("invalid_input", {}, `a debug session has at most ${bounds.debugBreakpoints} breakpoints`);
+    if (count > bounds.debugBreakpoints)
+      fail("invalid_input", {}, `a debug session has at most ${bounds.debugBreakpoints} breakpoints`);
     if (statements.length > 0) {
       yield* changeEach(statements);
       const changed = made > 0 || left.length > 0;
@@ -107,10 +134,20 @@ export const bindBreakpoints = sealedOperation({
   }),
   seal: ({ bound, secretNames, ...rest }) => {
     const masking = maskingOf(secretNames);
-    return { sent: { ...rest, bound: bound.map(({ breakpointId, breakpoint }) => ({ breakpointId, ...boundOf(breakpoint, masking) })) }, kept: undefined };
+    return {
+      sent: {
+        ...rest,
+        bound: bound.map(({ breakpointId, breakpoint }) => ({ breakpointId, ...boundOf(breakpoint, masking) })),
+      },
+      kept: undefined,
+    };
   },
   open: (output) => output,
-  input: z.strictObject({ debugSessionId: Id, adapterRun: AdapterRun, bound: z.array(BoundInput).max(bounds.debugBreakpoints) }),
+  input: z.strictObject({
+    debugSessionId: Id,
+    adapterRun: AdapterRun,
+    bound: z.array(BoundInput).max(bounds.debugBreakpoints),
+  }),
   output: record({ bound: integer }),
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ debugSessionId, adapterRun, bound }, context) {
@@ -118,7 +155,9 @@ export const bindBreakpoints = sealedOperation({
     refuseEnded(before);
     let [found, changed] = [0, 0];
     for (const { breakpointId, adapterId, verified, bound: made } of bound) {
-      const row = yield* first<DebugBreakpointRow>(sql`SELECT * FROM debug_breakpoints WHERE id = ${breakpointId} AND debug_session_id = ${debugSessionId}`);
+      const row = yield* first<DebugBreakpointRow>(
+        sql`SELECT * FROM debug_breakpoints WHERE id = ${breakpointId} AND debug_session_id = ${debugSessionId}`,
+      );
       if (row === undefined) continue;
       found++;
       if (row.bound === made) continue;

@@ -46,7 +46,10 @@ export const applyEvent = sealedOperation({
   given: EventInput,
   seal: (given) => {
     const { debugSessionId, adapterRun, seq, event } = given;
-    return { sent: { debugSessionId, adapterRun, seq, event, ...effectsOf(given, maskingOf(given.secretNames)) }, kept: undefined };
+    return {
+      sent: { debugSessionId, adapterRun, seq, event, ...effectsOf(given, maskingOf(given.secretNames)) },
+      kept: undefined,
+    };
   },
   open: (output) => output,
   input: eventInput,
@@ -111,7 +114,9 @@ const transition = step(function* (before: DebugSessionRow, input: EventRow, con
     case "terminated":
       return isEnded(state) ? {} : { ...ended("terminated", undefined, context), op: "end" };
     case "breakpoint":
-      return input.breakpoint === undefined || isEnded(state) ? {} : yield* bindByAdapter(before, input.reason, input.breakpoint, context);
+      return input.breakpoint === undefined || isEnded(state)
+        ? {}
+        : yield* bindByAdapter(before, input.reason, input.breakpoint, context);
     default:
       return {};
   }
@@ -119,14 +124,24 @@ const transition = step(function* (before: DebugSessionRow, input: EventRow, con
 
 function refuseUnstarted(state: DebugState): void {
   refuseEnded({ state });
-  if (state === "initializing") fail("invalid_transition", { entity: "debug_session", state }, "the debugger is not configured yet");
+  if (state === "initializing")
+    fail("invalid_transition", { entity: "debug_session", state }, "the debugger is not configured yet");
 }
 
 /** While one thread goes on and others stay, the debugger stays stopped if the one that it stopped for stays. */
-function goesOn({ state, stop_epoch, stop_thread_id }: DebugSessionRow, { threadId, allThreadsContinued }: EventRow): Moved {
-  const othersOnly = allThreadsContinued === false && state === "stopped" && threadId !== undefined && threadId !== stop_thread_id;
+function goesOn(
+  { state, stop_epoch, stop_thread_id }: DebugSessionRow,
+  { threadId, allThreadsContinued }: EventRow,
+): Moved {
+  const othersOnly =
+    allThreadsContinued === false && state === "stopped" && threadId !== undefined && threadId !== stop_thread_id;
   if (othersOnly) return { stop_epoch: stop_epoch + 1, op: "continue" };
-  return { ...notStopped, state: "running", stop_epoch: stop_epoch + 1, ...(state === "running" ? {} : { op: "continue" }) };
+  return {
+    ...notStopped,
+    state: "running",
+    stop_epoch: stop_epoch + 1,
+    ...(state === "running" ? {} : { op: "continue" }),
+  };
 }
 
 /** The ids of our breakpoints that have these ids at the adapter. */
@@ -142,7 +157,12 @@ const countHits = step(function* ({ id }: DebugSessionRow, adapterIds: readonly 
 });
 
 /** The adapter has moved, verified, removed or made a breakpoint by itself. */
-const bindByAdapter = step(function* (before: DebugSessionRow, reason: string | undefined, bound: NonNullable<EventRow["breakpoint"]>, { now }: Context) {
+const bindByAdapter = step(function* (
+  before: DebugSessionRow,
+  reason: string | undefined,
+  bound: NonNullable<EventRow["breakpoint"]>,
+  { now }: Context,
+) {
   const { id: debugSessionId, breakpoint_count } = before;
   const adapterId = bound.adapterId ?? null;
   const known = yield* first<{ id: string }>(sql`
@@ -156,7 +176,13 @@ const bindByAdapter = step(function* (before: DebugSessionRow, reason: string | 
     return {};
   }
   // One that nobody asked for, set at the debugger's own console; only with a place can it be shown, and be replaced by setBreakpoints.
-  if (reason !== "new" || bound.sourcePath === undefined || bound.line === undefined || breakpoint_count >= bounds.debugBreakpoints) return {};
+  if (
+    reason !== "new" ||
+    bound.sourcePath === undefined ||
+    bound.line === undefined ||
+    breakpoint_count >= bounds.debugBreakpoints
+  )
+    return {};
   const last = yield* first<{ position: number }>(sql`
     SELECT position FROM debug_breakpoints WHERE debug_session_id = ${debugSessionId} AND kind = 'source' ORDER BY position DESC LIMIT 1`);
   yield* change(sql`
@@ -187,22 +213,36 @@ export const putStop = sealedOperation({
       .array(Thread)
       .min(1)
       .max(10_000)
-      .describe("threads, as in the protocol, each with its frames, these with their scopes, these with their variables"),
+      .describe(
+        "threads, as in the protocol, each with its frames, these with their scopes, these with their variables",
+      ),
     secretNames: SecretNames,
   }),
   seal: ({ debugSessionId, adapterRun, stopEpoch, threads, secretNames }) => {
     const stored = capThreads(threads, maskingOf(secretNames));
-    return { sent: { debugSessionId, adapterRun, stopEpoch, threads: stored.map((thread) => ({ ...thread })) }, kept: undefined };
+    return {
+      sent: { debugSessionId, adapterRun, stopEpoch, threads: stored.map((thread) => ({ ...thread })) },
+      kept: undefined,
+    };
   },
   open: (output) => output,
-  input: z.strictObject({ debugSessionId: Id, adapterRun: AdapterRun, stopEpoch: StopEpoch, threads: z.array(StoredThreadInput).max(bounds.debugThreads) }),
+  input: z.strictObject({
+    debugSessionId: Id,
+    adapterRun: AdapterRun,
+    stopEpoch: StopEpoch,
+    threads: z.array(StoredThreadInput).max(bounds.debugThreads),
+  }),
   output: record({ stored: integer }),
   errors: ["not_found", "conflict"],
   *run({ debugSessionId, adapterRun, stopEpoch, threads }, context) {
     const before = yield* lockDebug(debugSessionId, adapterRun);
     const { state, stop_epoch } = before;
     if (state !== "stopped" || stopEpoch !== stop_epoch) {
-      fail("conflict", { reason: "epoch", currentEpoch: stop_epoch, state }, `the debugger is ${state} at epoch ${stop_epoch}, not stopped at ${stopEpoch}`);
+      fail(
+        "conflict",
+        { reason: "epoch", currentEpoch: stop_epoch, state },
+        `the debugger is ${state} at epoch ${stop_epoch}, not stopped at ${stopEpoch}`,
+      );
     }
     yield* changeEach([
       sql`DELETE FROM debug_stops WHERE debug_session_id = ${debugSessionId} AND stop_epoch <= ${stopEpoch - context.limits.debugStopEpochs}`,
@@ -250,7 +290,12 @@ const patches: Readonly<Record<DebugState, readonly DebugState[]>> = {
  */
 export const patchState = sealedOperation({
   access: "write",
-  given: z.strictObject({ ...patchFields, capabilities: Payload.optional(), payload: Payload.optional(), secretNames: SecretNames }),
+  given: z.strictObject({
+    ...patchFields,
+    capabilities: Payload.optional(),
+    payload: Payload.optional(),
+    secretNames: SecretNames,
+  }),
   seal: ({ secretNames, capabilities, payload, ...rest }) => {
     const masking = maskingOf(secretNames);
     const data = {
@@ -266,8 +311,10 @@ export const patchState = sealedOperation({
   *run(input, context) {
     const before = yield* lockDebug(input.debugSessionId, input.adapterRun);
     const { state, stop_epoch, capabilities, payload } = before;
-    if (input.expectedEpoch !== stop_epoch) fail("conflict", { reason: "epoch", currentEpoch: stop_epoch }, `the epoch is ${stop_epoch}`);
-    if (input.expectedState !== undefined && input.expectedState !== state) fail("conflict", { reason: "state", currentState: state }, `it is ${state}`);
+    if (input.expectedEpoch !== stop_epoch)
+      fail("conflict", { reason: "epoch", currentEpoch: stop_epoch }, `the epoch is ${stop_epoch}`);
+    if (input.expectedState !== undefined && input.expectedState !== state)
+      fail("conflict", { reason: "state", currentState: state }, `it is ${state}`);
     checkVersion(before, input.expectedVersion);
     const to = input.state ?? state;
     if (to !== state && !patches[state].includes(to)) fail("invalid_transition", { entity: "debug_session", state });
@@ -275,7 +322,8 @@ export const patchState = sealedOperation({
     if (to === state && data.capabilities === capabilities && data.payload === payload) return before;
     const moved = to === state ? {} : isEnded(to) ? ended(to, input.reason, context) : { ...notStopped, state: to };
     const epoch = state === "stopped" && to === "running" ? stop_epoch + 1 : stop_epoch;
-    const op = to === state ? "update" : isEnded(to) ? "end" : to === "running" && state === "stopped" ? "continue" : "patch";
+    const op =
+      to === state ? "update" : isEnded(to) ? "end" : to === "running" && state === "stopped" ? "continue" : "patch";
     return yield* saveDebug(before, { ...moved, ...data, stop_epoch: epoch }, context, op);
   },
 });

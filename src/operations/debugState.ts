@@ -5,16 +5,28 @@ import { all, change, first, forUpdate, sql, step } from "../sql.ts";
 
 /** Of its current adapter, when a run is named: one that was replaced changes nothing. */
 export const lockDebug = step(function* (debugSessionId: string, adapterRun?: number) {
-  const row = yield* first<DebugSessionRow>(sql`SELECT * FROM debug_sessions WHERE id = ${debugSessionId} ${forUpdate}`);
+  const row = yield* first<DebugSessionRow>(
+    sql`SELECT * FROM debug_sessions WHERE id = ${debugSessionId} ${forUpdate}`,
+  );
   if (row === undefined) fail("not_found", { entity: "debug_session", id: debugSessionId });
   if (adapterRun !== undefined && adapterRun !== row.adapter_run) {
-    fail("conflict", { reason: "run", currentRun: row.adapter_run }, `the adapter's run is ${row.adapter_run}, not ${adapterRun}`);
+    fail(
+      "conflict",
+      { reason: "run", currentRun: row.adapter_run },
+      `the adapter's run is ${row.adapter_run}, not ${adapterRun}`,
+    );
   }
   return row;
 });
 
 /** Every write grows the revision; with an `op` the change is recorded and the version grows. */
-export const saveDebug = step(function* (before: DebugSessionRow, changes: Partial<DebugSessionRow>, context: Context, op?: string, detail?: object) {
+export const saveDebug = step(function* (
+  before: DebugSessionRow,
+  changes: Partial<DebugSessionRow>,
+  context: Context,
+  op?: string,
+  detail?: object,
+) {
   const { now, changed, wake } = context;
   const row = { ...before, ...changes };
   const stored = (yield* first<DebugSessionRow>(sql`
@@ -28,13 +40,25 @@ export const saveDebug = step(function* (before: DebugSessionRow, changes: Parti
     WHERE id = ${row.id} RETURNING *`)) as DebugSessionRow;
   if (op !== undefined) {
     const { id, version, session_id, state, stop_epoch } = stored;
-    changed({ entity: "debug_session", id, op, version, sessionId: session_id, detail: { state, stopEpoch: stop_epoch, ...detail } });
+    changed({
+      entity: "debug_session",
+      id,
+      op,
+      version,
+      sessionId: session_id,
+      detail: { state, stopEpoch: stop_epoch, ...detail },
+    });
   }
   wake(debugTopic(row.id));
   return stored;
 });
 
-export const notStopped = { stop_reason: null, stop_description: null, stop_thread_id: null, hit_breakpoint_ids: null } as const;
+export const notStopped = {
+  stop_reason: null,
+  stop_description: null,
+  stop_thread_id: null,
+  hit_breakpoint_ids: null,
+} as const;
 
 /** What a row becomes when its debugger has ended. */
 export function ended(state: DebugState, reason: string | undefined, { now }: Context): Partial<DebugSessionRow> {
@@ -47,8 +71,11 @@ export function refuseEnded({ state }: Pick<DebugSessionRow, "state">): void {
 
 /** Called when a session ends: no debugger outlives it. */
 export const closeDebugSessions = step(function* (sessionId: string, context: Context) {
-  const rows = yield* all<DebugSessionRow>(sql`SELECT * FROM debug_sessions WHERE session_id = ${sessionId} AND ended_at IS NULL ORDER BY id ${forUpdate}`);
-  for (const row of rows) yield* saveDebug(row, ended("terminated", "session_ended", context), context, "end", { reason: "session_ended" });
+  const rows = yield* all<DebugSessionRow>(
+    sql`SELECT * FROM debug_sessions WHERE session_id = ${sessionId} AND ended_at IS NULL ORDER BY id ${forUpdate}`,
+  );
+  for (const row of rows)
+    yield* saveDebug(row, ended("terminated", "session_ended", context), context, "end", { reason: "session_ended" });
 });
 
 /** Rows that one step of a deletion removes: of events, which are small, and of stopped threads, which are not. */
@@ -57,7 +84,9 @@ const threadsPerStep = 16;
 
 /** Removes some of what hangs on a session's debug sessions, and each of these last; false when none is left. */
 export const deleteDebugStep = step(function* (sessionId: string) {
-  const debug = yield* first<{ id: string }>(sql`SELECT id FROM debug_sessions WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT 1`);
+  const debug = yield* first<{ id: string }>(
+    sql`SELECT id FROM debug_sessions WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT 1`,
+  );
   if (debug === undefined) return false;
   const { id } = debug;
   const event = (yield* all<{ position: number }>(sql`

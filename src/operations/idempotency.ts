@@ -18,7 +18,10 @@ export interface KeyedRequest extends Idempotency {
  * Fails    idempotency_mismatch when the key stands for another request | idempotency_mismatch { reason: "release" } when a release stored the reply whose
  *          results have another shape: to read it would give fields each other's values, and to run the call again would run it twice
  */
-export const claimKey = step(function* ({ operation, actor, key, request, shape }: KeyedRequest, { now, limits }: Context) {
+export const claimKey = step(function* (
+  { operation, actor, key, request, shape }: KeyedRequest,
+  { now, limits }: Context,
+) {
   const expiresAt = new Date(now.getTime() + limits.idempotencyMs);
   const taken = yield* change(sql`
     INSERT INTO idempotency_keys (operation, actor, key, request_sha256, expires_at) VALUES (${operation}, ${actor}, ${key}, ${request}, ${expiresAt})
@@ -28,7 +31,8 @@ export const claimKey = step(function* ({ operation, actor, key, request, shape 
   const stored = yield* first<{ request_sha256: string; reply: string }>(sql`
     SELECT request_sha256, reply FROM idempotency_keys WHERE operation = ${operation} AND actor = ${actor} AND key = ${key}`);
   if (stored?.request_sha256 !== request) fail("idempotency_mismatch");
-  if (!stored.reply.startsWith(`${shape} `)) fail("idempotency_mismatch", { reason: "release" }, "the call has run, and another release stored its answer");
+  if (!stored.reply.startsWith(`${shape} `))
+    fail("idempotency_mismatch", { reason: "release" }, "the call has run, and another release stored its answer");
   return { reply: parseReply(stored.reply.slice(shape.length + 1)) };
 });
 
@@ -47,7 +51,9 @@ export const expireKeys = step(function* (limit: number, { now }: Context) {
   const rows = yield* all<{ operation: string; actor: string; key: string }>(sql`
     SELECT operation, actor, key FROM idempotency_keys WHERE expires_at <= ${now} ORDER BY expires_at LIMIT ${limit} ${skipLocked}`);
   for (const { operation, actor, key } of rows) {
-    yield* change(sql`DELETE FROM idempotency_keys WHERE operation = ${operation} AND actor = ${actor} AND key = ${key}`);
+    yield* change(
+      sql`DELETE FROM idempotency_keys WHERE operation = ${operation} AND actor = ${actor} AND key = ${key}`,
+    );
   }
   return rows.length;
 });
@@ -56,7 +62,9 @@ export const expireKeys = step(function* (limit: number, { now }: Context) {
 const absent = { undefined: true };
 
 function formatReply(reply: unknown): string {
-  return JSON.stringify(reply === undefined ? absent : reply, (_, value: unknown) => (value === undefined ? absent : value));
+  return JSON.stringify(reply === undefined ? absent : reply, (_, value: unknown) =>
+    value === undefined ? absent : value,
+  );
 }
 
 function parseReply(stored: string): unknown {

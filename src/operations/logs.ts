@@ -33,7 +33,13 @@ interface AttemptRow {
  */
 export const append = operation({
   access: "write",
-  input: z.strictObject({ commandId: Id, fence: Fence, offset: z.int().min(0), stream: z.enum(logStreams).default("stdout"), data: LogData }),
+  input: z.strictObject({
+    commandId: Id,
+    fence: Fence,
+    offset: z.int().min(0),
+    stream: z.enum(logStreams).default("stdout"),
+    data: LogData,
+  }),
   output: record({ ackOffset: integer, truncated: boolean }),
   errors: ["not_found", "log_gap", "log_sealed", "lease_lost", "lease_expired"],
   touches: ({ commandId }) => logTopic(commandId),
@@ -60,7 +66,8 @@ export const append = operation({
     if (attempt.outcome === "lost") return yield* refuseStale(commandId);
     if (attempt.log_state !== "open") fail("log_sealed", { nextOffset: next_offset });
     if (attempt.lease_expires_at === null) return yield* refuseStale(commandId);
-    if (attempt.lease_expires_at <= now.getTime()) fail("lease_expired", { expiredAt: new Date(attempt.lease_expires_at) });
+    if (attempt.lease_expires_at <= now.getTime())
+      fail("lease_expired", { expiredAt: new Date(attempt.lease_expires_at) });
     if (offset > next_offset) fail("log_gap", { expectedOffset: next_offset });
     const fresh = data.subarray(next_offset - offset);
     const lines = countLines(fresh);
@@ -97,7 +104,9 @@ interface OpenAttempt extends Omit<AttemptRow, "attempt"> {
 
 const refuseStale = step(function* (commandId: string) {
   const command = yield* first<{ fence: number }>(sql`SELECT fence FROM commands WHERE id = ${commandId}`);
-  return command === undefined ? fail("not_found", { entity: "command", id: commandId }) : fail("lease_lost", { currentFence: command.fence });
+  return command === undefined
+    ? fail("not_found", { entity: "command", id: commandId })
+    : fail("lease_lost", { currentFence: command.fence });
 });
 
 /**
@@ -123,7 +132,9 @@ const dropMiddle = step(function* (attempt: OpenAttempt, end: number) {
     }
     if (oldest.length < drop.chunksPerRead) break;
   }
-  yield* change(sql`DELETE FROM log_chunks WHERE attempt_id = ${attempt.id} AND start_offset >= ${keep} AND start_offset < ${from}`);
+  yield* change(
+    sql`DELETE FROM log_chunks WHERE attempt_id = ${attempt.id} AND start_offset >= ${keep} AND start_offset < ${from}`,
+  );
   return dropped;
 });
 
@@ -141,8 +152,11 @@ const position = {
     .max(bounds.logReadBytes)
     .default(256 * 1024),
 };
-const onePosition = (input: { offset?: number | undefined; line?: number | undefined; lastLines?: number | undefined }) =>
-  [input.offset, input.line, input.lastLines].filter((value) => value !== undefined).length <= 1;
+const onePosition = (input: {
+  offset?: number | undefined;
+  line?: number | undefined;
+  lastLines?: number | undefined;
+}) => [input.offset, input.line, input.lastLines].filter((value) => value !== undefined).length <= 1;
 const onePositionRule = { error: "name one of offset, line and lastLines", path: ["offset"] };
 
 /**
@@ -213,15 +227,27 @@ const readLog = step(function* (input: Position) {
   const chunks = yield* readChunks(attempt, from, input.maxBytes);
   const last = chunks.at(-1);
   const nextOffset = last === undefined ? from : last.offset + last.data.byteLength;
-  const ended = attempt.log_state === "pruned" ? chunks.length === 0 : attempt.log_state === "sealed" && nextOffset >= attempt.next_offset;
+  const ended =
+    attempt.log_state === "pruned"
+      ? chunks.length === 0
+      : attempt.log_state === "sealed" && nextOffset >= attempt.next_offset;
   const size = { endOffset: attempt.next_offset, droppedBytes: attempt.dropped_bytes };
-  const page: RawOf<typeof LogPage> = { attempt: attempt.attempt, chunks, nextOffset, ...size, ended: ended ? 1 : 0, state: attempt.log_state };
+  const page: RawOf<typeof LogPage> = {
+    attempt: attempt.attempt,
+    chunks,
+    nextOffset,
+    ...size,
+    ended: ended ? 1 : 0,
+    state: attempt.log_state,
+  };
   return { page, waitsForMore: chunks.length === 0 && !ended };
 });
 
 const findAttempt = step(function* ({ commandId, attempt }: Position) {
   const which = attempt === undefined ? sql`TRUE` : sql`attempt = ${attempt}`;
-  return yield* first<AttemptRow>(sql`SELECT * FROM attempts WHERE command_id = ${commandId} AND ${which} ORDER BY attempt DESC LIMIT 1`);
+  return yield* first<AttemptRow>(
+    sql`SELECT * FROM attempts WHERE command_id = ${commandId} AND ${which} ORDER BY attempt DESC LIMIT 1`,
+  );
 });
 
 const findOffset = step(function* (attempt: AttemptRow, { offset, line, lastLines }: Position) {
@@ -265,7 +291,8 @@ const offsetOfLine = step(function* (attempt: AttemptRow, line: number) {
   const chunk = yield* first<{ data: Uint8Array }>(sql`
     SELECT data FROM log_chunks WHERE attempt_id = ${attempt.id} AND start_offset = ${found.start_offset}`);
   let at = -1;
-  for (let skipped = found.start_line; skipped < line; skipped++) at = (chunk?.data ?? new Uint8Array()).indexOf(10, at + 1);
+  for (let skipped = found.start_line; skipped < line; skipped++)
+    at = (chunk?.data ?? new Uint8Array()).indexOf(10, at + 1);
   return found.start_offset + at + 1;
 });
 
@@ -292,7 +319,15 @@ const readChunks = step(function* (attempt: AttemptRow, from: number, maxBytes: 
       const offset = row.start_offset + skipped;
       const data = row.data.subarray(skipped);
       const startLine = row.start_line + (skipped === 0 ? 0 : countLines(row.data.subarray(0, skipped)));
-      chunks.push({ attempt: attempt.attempt, offset, droppedBytes: offset - expected, startLine, stream: row.stream, at: row.at, data });
+      chunks.push({
+        attempt: attempt.attempt,
+        offset,
+        droppedBytes: offset - expected,
+        startLine,
+        stream: row.stream,
+        at: row.at,
+        data,
+      });
       read += data.byteLength;
       expected = offset + data.byteLength;
     }

@@ -44,7 +44,9 @@ export const reap = operation({
     const runners = yield* reapRunners(limit, context);
     const artifacts = yield* expireArtifacts(limit, context);
     const keys = yield* expireKeys(limit, context);
-    const more = [commands.length, worktrees.length, sessions.length, runners.length, artifacts.length, keys].some((count) => count >= limit);
+    const more = [commands.length, worktrees.length, sessions.length, runners.length, artifacts.length, keys].some(
+      (count) => count >= limit,
+    );
     return { worktrees, commands, sessions, runners, artifacts, keys, more: more ? 1 : 0 };
   },
 });
@@ -58,7 +60,9 @@ const reapCommands = step(function* (limit: number, context: Context) {
     const session = yield* tryLockSession(session_id);
     if (session === undefined) continue;
     // It may have been renewed or finished meanwhile.
-    const row = yield* first<CommandRow>(sql`SELECT * FROM commands WHERE id = ${id} AND lease_expires_at <= ${now} ${skipLocked}`);
+    const row = yield* first<CommandRow>(
+      sql`SELECT * FROM commands WHERE id = ${id} AND lease_expires_at <= ${now} ${skipLocked}`,
+    );
     if (row === undefined) continue;
     reaped.push(id);
     const again = row.state === "running" && row.attempt < row.max_attempts;
@@ -66,7 +70,14 @@ const reapCommands = step(function* (limit: number, context: Context) {
     const result = { state, exit_code: null, signal: null, end_reason: "lease_expired" };
     yield* sealLog(row, again ? { ...result, state: "lost" } : result, undefined, context);
     const command = again ? yield* requeue(row, context) : yield* endCommand(row, result, context);
-    changed({ entity: "command", id: row.id, op: again ? "requeue" : "expire", version: command.version, fence: row.fence, sessionId: row.session_id });
+    changed({
+      entity: "command",
+      id: row.id,
+      op: again ? "requeue" : "expire",
+      version: command.version,
+      fence: row.fence,
+      sessionId: row.session_id,
+    });
     wake(commandTopic(row.id));
     const counted = {
       active_commands: session.active_commands - 1,
@@ -170,12 +181,20 @@ export const stats = operation({
       ["sessions", sql`sessions`],
       ["artifacts", sql`artifacts`],
     ] as const) {
-      const counts = yield* all<{ state: string; count: number }>(sql`SELECT state, count(*) AS count FROM ${from} GROUP BY state`);
+      const counts = yield* all<{ state: string; count: number }>(
+        sql`SELECT state, count(*) AS count FROM ${from} GROUP BY state`,
+      );
       rows[table] = Object.fromEntries(counts.map(({ state, count }) => [state, count]));
     }
-    const queued = yield* first<Span>(sql`SELECT count(*) AS count, min(queued_at) AS since FROM commands WHERE state = 'queued'`);
-    const active = yield* first<Span>(sql`SELECT count(*) AS count, min(started_at) AS since FROM commands WHERE lease_expires_at IS NOT NULL`);
-    const leased = yield* first<Span>(sql`SELECT count(*) AS count, min(leased_at) AS since FROM worktrees WHERE lease_expires_at IS NOT NULL`);
+    const queued = yield* first<Span>(
+      sql`SELECT count(*) AS count, min(queued_at) AS since FROM commands WHERE state = 'queued'`,
+    );
+    const active = yield* first<Span>(
+      sql`SELECT count(*) AS count, min(started_at) AS since FROM commands WHERE lease_expires_at IS NOT NULL`,
+    );
+    const leased = yield* first<Span>(
+      sql`SELECT count(*) AS count, min(leased_at) AS since FROM worktrees WHERE lease_expires_at IS NOT NULL`,
+    );
     rows.commands = { queued: queued?.count ?? 0, active: active?.count ?? 0 };
     const { counts, lanes, database } = serving;
     return {
@@ -216,14 +235,23 @@ export const health = operation({
   output: Health,
   errors: [],
   *run(_input, { serving, limits }) {
-    const at = (yield* first<{ revision: string }>(sql`SELECT revision FROM schema_migrations ORDER BY revision DESC LIMIT 1`))?.revision ?? "none";
+    const at =
+      (yield* first<{ revision: string }>(sql`SELECT revision FROM schema_migrations ORDER BY revision DESC LIMIT 1`))
+        ?.revision ?? "none";
     const { database, lastWrite, queueFullness } = serving;
     const head = database.schemaHead ?? at;
     const { leftBytes } = database;
     const checks: HealthChecks = {
       schema: { ok: at === head, at, head },
-      lastWrite: { ok: lastWrite?.failed === undefined, agoMs: lastWrite?.agoMs ?? null, failed: lastWrite?.failed ?? null },
-      space: { ok: leftBytes === undefined || leftBytes >= limits.leftBytesMin, leftBytes: Number.isFinite(leftBytes) ? (leftBytes as number) : null },
+      lastWrite: {
+        ok: lastWrite?.failed === undefined,
+        agoMs: lastWrite?.agoMs ?? null,
+        failed: lastWrite?.failed ?? null,
+      },
+      space: {
+        ok: leftBytes === undefined || leftBytes >= limits.leftBytesMin,
+        leftBytes: Number.isFinite(leftBytes) ? (leftBytes as number) : null,
+      },
       queue: { ok: queueFullness * 100 < limits.queuePercentMax, percent: Math.round(queueFullness * 100) },
     };
     const ready = Object.values(checks).every(({ ok }) => ok);

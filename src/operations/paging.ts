@@ -21,7 +21,9 @@ export const listPage = step(function* <Row extends { readonly id: string; reado
   ...conditions: readonly (Statement | undefined)[]
 ) {
   const limit = Math.min(input.limit, bounds.pageRowsMax);
-  const rows = yield* all<Row>(sql`SELECT * FROM ${from} WHERE ${every(...conditions, afterCursor(input.cursor))} ORDER BY created_at, id LIMIT ${limit + 1}`);
+  const rows = yield* all<Row>(
+    sql`SELECT * FROM ${from} WHERE ${every(...conditions, afterCursor(input.cursor))} ORDER BY created_at, id LIMIT ${limit + 1}`,
+  );
   const items = rows.slice(0, limit);
   const last = items.at(-1);
   return { items, nextCursor: rows.length > limit && last !== undefined ? `${last.created_at}_${last.id}` : undefined };

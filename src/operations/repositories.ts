@@ -56,7 +56,12 @@ export const upsert = operation({
       WHERE ${before === undefined || differs(input, before) ? sql`TRUE` : sql`FALSE`}
       RETURNING *`);
     if (stored === undefined) return before as Row;
-    changed({ entity: "repository", id: stored.id, op: stored.version === 1 ? "create" : "update", version: stored.version });
+    changed({
+      entity: "repository",
+      id: stored.id,
+      op: stored.version === 1 ? "create" : "update",
+      version: stored.version,
+    });
     // It may allow more worktrees than before.
     wake(freeTopic(stored.id));
     return stored;
@@ -165,6 +170,7 @@ export const lockRepository = step(function* (repositoryId: string) {
 /** One that may still be used for new work. */
 export const lockActiveRepository = step(function* (repositoryId: string) {
   const row = yield* lockRepository(repositoryId);
-  if (row.archived_at !== null) fail("invalid_transition", { entity: "repository", state: "archived" }, "the repository is archived");
+  if (row.archived_at !== null)
+    fail("invalid_transition", { entity: "repository", state: "archived" }, "the repository is archived");
   return row;
 });

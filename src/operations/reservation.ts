@@ -15,7 +15,12 @@ export const holder = { runnerId: Id.optional(), owner: Name.optional() };
 export const namesHolder = (input: { readonly runnerId?: string | undefined; readonly owner?: string | undefined }) =>
   input.runnerId !== undefined || input.owner !== undefined;
 export const holderRule = { error: "name a runnerId or an owner", path: ["runnerId"] };
-export const reserveFields = { ...holder, ttlMs: LeaseTtl.default(60_000), environmentHash: Hash.optional(), path: Path.optional() };
+export const reserveFields = {
+  ...holder,
+  ttlMs: LeaseTtl.default(60_000),
+  environmentHash: Hash.optional(),
+  path: Path.optional(),
+};
 
 /** What sessions.create needs to reserve a tree for the new session. */
 export const ReserveInput = z.strictObject({ id: NewId, ...reserveFields }).refine(namesHolder, holderRule);
@@ -36,8 +41,10 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
   const grantee = yield* nameHolder(input);
   const session = input.sessionId === undefined ? undefined : yield* lockSession(input.sessionId);
   if (session !== undefined) {
-    if (session.repository_id !== repository.id) fail("conflict", { reason: "repository" }, "the session belongs to another repository");
-    if (session.state !== "pending" && session.state !== "running") fail("invalid_transition", { entity: "session", state: session.state });
+    if (session.repository_id !== repository.id)
+      fail("conflict", { reason: "repository" }, "the session belongs to another repository");
+    if (session.state !== "pending" && session.state !== "running")
+      fail("invalid_transition", { entity: "session", state: session.state });
     if (session.worktree_id !== null) yield* refuseLiveBinding(session, context);
   }
   const asked = { commitSha: input.commitSha ?? session?.commit_sha, environmentHash: input.environmentHash };
@@ -45,15 +52,19 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
   let found = yield* findFree(search);
   const full = repository.worktree_count >= repository.max_worktrees;
   // One at a time: a tree that was never made is not free when its lease has run out.
-  while (found === undefined && full && (yield* expireLeases(context, 1, repository.id)).length > 0) found = yield* findFree(search);
+  while (found === undefined && full && (yield* expireLeases(context, 1, repository.id)).length > 0)
+    found = yield* findFree(search);
   if (found === undefined && full) {
     const topics = session === undefined ? [] : [sessionTopic(session.id)];
     return new Later([freeTopic(repository.id), ...topics], yield* exhausted(repository.id));
   }
-  const path = input.path ?? (repository.worktree_root === null ? undefined : `${repository.worktree_root}/${input.id}`);
+  const path =
+    input.path ?? (repository.worktree_root === null ? undefined : `${repository.worktree_root}/${input.id}`);
   const before = found?.row;
   const worktree =
-    before === undefined ? yield* create(input, path, grantee, context) : yield* grant(before.id, "leased", grantee, input.ttlMs, context, session?.id);
+    before === undefined
+      ? yield* create(input, path, grantee, context)
+      : yield* grant(before.id, "leased", grantee, input.ttlMs, context, session?.id);
   if (session !== undefined) yield* bindWorktree(session, worktree, context);
   return {
     worktree,
@@ -70,7 +81,10 @@ interface Grantee {
   readonly owner: string;
 }
 
-export const nameHolder = step(function* (input: { readonly runnerId?: string | undefined; readonly owner?: string | undefined }) {
+export const nameHolder = step(function* (input: {
+  readonly runnerId?: string | undefined;
+  readonly owner?: string | undefined;
+}) {
   if (input.runnerId === undefined) return { runnerId: null, owner: input.owner as string };
   const runner = yield* lockRunner(input.runnerId);
   return { runnerId: runner.id, owner: input.owner ?? runner.name };
@@ -136,12 +150,30 @@ export const grant = step(function* (
     UPDATE worktrees SET state = ${state}, fence = fence + 1, lease_runner_id = ${runnerId}, lease_owner = ${owner}, leased_at = ${now},
       lease_expires_at = ${after(now, ttlMs)}, last_used_at = ${now}, use_count = use_count + 1, version = version + 1, updated_at = ${now}
     WHERE id = ${id} RETURNING *`)) as WorktreeRow;
-  changed({ entity: "worktree", id, op: state === "leased" ? "reserve" : "evict", version: row.version, fence: row.fence, sessionId, detail: { owner } });
+  changed({
+    entity: "worktree",
+    id,
+    op: state === "leased" ? "reserve" : "evict",
+    version: row.version,
+    fence: row.fence,
+    sessionId,
+    detail: { owner },
+  });
   return row;
 });
 
-const create = step(function* (input: Reservation, path: string | undefined, { runnerId, owner }: Grantee, { now, changed }: Context) {
-  if (path === undefined) fail("invalid_input", {}, "path: no free worktree, and neither a path nor the repository's worktreeRoot says where to make one");
+const create = step(function* (
+  input: Reservation,
+  path: string | undefined,
+  { runnerId, owner }: Grantee,
+  { now, changed }: Context,
+) {
+  if (path === undefined)
+    fail(
+      "invalid_input",
+      {},
+      "path: no free worktree, and neither a path nor the repository's worktreeRoot says where to make one",
+    );
   yield* refuseTakenPath(path);
   const row = (yield* first<WorktreeRow>(sql`
     INSERT INTO worktrees (id, repository_id, path, environment_hash, state, fence, lease_runner_id, lease_owner, leased_at, lease_expires_at,
@@ -149,7 +181,15 @@ const create = step(function* (input: Reservation, path: string | undefined, { r
     VALUES (${input.id}, ${input.repositoryId}, ${path}, ${null}, 'creating', 1, ${runnerId}, ${owner}, ${now}, ${after(now, input.ttlMs)}, ${now}, 1, ${now}, ${now})
     RETURNING *`)) as WorktreeRow;
   yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${input.repositoryId}`);
-  changed({ entity: "worktree", id: row.id, op: "create", version: 1, fence: 1, sessionId: input.sessionId, detail: { owner, path } });
+  changed({
+    entity: "worktree",
+    id: row.id,
+    op: "create",
+    version: 1,
+    fence: 1,
+    sessionId: input.sessionId,
+    detail: { owner, path },
+  });
   return row;
 });
 

@@ -38,7 +38,8 @@ export const register = operation({
         heartbeat_at = excluded.heartbeat_at, expires_at = excluded.expires_at, version = runners.version + 1, updated_at = excluded.updated_at
       WHERE runners.state <> 'gone'
       RETURNING *`);
-    if (row === undefined) fail("invalid_transition", { entity: "runner", state: "gone" }, "the runner is gone; start it with a new bootId");
+    if (row === undefined)
+      fail("invalid_transition", { entity: "runner", state: "gone" }, "the runner is gone; start it with a new bootId");
     changed({ entity: "runner", id: row.id, op: "register", version: row.version });
     return row;
   },
@@ -140,6 +141,7 @@ export const list = operation({
 export const lockRunner = step(function* (runnerId: string) {
   const row = yield* first<Row>(sql`SELECT * FROM runners WHERE id = ${runnerId} ${forUpdate}`);
   if (row === undefined) fail("not_found", { entity: "runner", id: runnerId });
-  if (row.state === "gone") fail("invalid_transition", { entity: "runner", state: "gone" }, "the runner is gone; register it again");
+  if (row.state === "gone")
+    fail("invalid_transition", { entity: "runner", state: "gone" }, "the runner is gone; register it again");
   return row;
 });

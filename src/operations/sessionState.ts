@@ -19,7 +19,8 @@ export const tryLockSession = step(function* (sessionId: string) {
 /** One that takes new work. */
 export const lockOpenSession = step(function* (sessionId: string) {
   const row = yield* lockSession(sessionId);
-  if (row.state !== "pending" && row.state !== "running") fail("invalid_transition", { entity: "session", state: row.state });
+  if (row.state !== "pending" && row.state !== "running")
+    fail("invalid_transition", { entity: "session", state: row.state });
   return row;
 });
 
@@ -27,10 +28,19 @@ export const lockOpenSession = step(function* (sessionId: string) {
  * Writes a session's row, and works out what follows from it: when it expires, and whether a runner may claim from it.
  * With an `op` the change is recorded and the version grows; counters and activity alone are no change of their own.
  */
-export const saveSession = step(function* (before: SessionRow, changes: Partial<SessionRow>, context: Context, op?: string, reason?: string) {
+export const saveSession = step(function* (
+  before: SessionRow,
+  changes: Partial<SessionRow>,
+  context: Context,
+  op?: string,
+  reason?: string,
+) {
   const { now, changed, wake } = context;
   const row = { ...before, ...changes };
-  const claimable = (row.state === "pending" || row.state === "running") && row.queued_commands > 0 && row.active_commands < row.max_parallel;
+  const claimable =
+    (row.state === "pending" || row.state === "running") &&
+    row.queued_commands > 0 &&
+    row.active_commands < row.max_parallel;
   const head = claimable
     ? yield* first<{ priority: number; queued_at: number }>(sql`
     SELECT priority, queued_at FROM commands WHERE session_id = ${row.id} AND state = 'queued' ORDER BY sequence LIMIT 1`)
@@ -45,14 +55,26 @@ export const saveSession = step(function* (before: SessionRow, changes: Partial<
     WHERE id = ${row.id} RETURNING *`)) as SessionRow;
   if (op !== undefined) {
     const detail = { state: stored.state, ...(reason === undefined ? {} : { reason }) };
-    changed({ entity: "session", id: row.id, op, version: stored.version, fence: stored.worktree_fence ?? undefined, sessionId: row.id, detail });
+    changed({
+      entity: "session",
+      id: row.id,
+      op,
+      version: stored.version,
+      fence: stored.worktree_fence ?? undefined,
+      sessionId: row.id,
+      detail,
+    });
     wake(sessionTopic(row.id));
   }
   if (head !== undefined) wake(readyTopic);
   return stored;
 });
 
-export const bindWorktree = step(function* (session: SessionRow, worktree: { readonly id: string; readonly fence: number }, context: Context) {
+export const bindWorktree = step(function* (
+  session: SessionRow,
+  worktree: { readonly id: string; readonly fence: number },
+  context: Context,
+) {
   yield* saveSession(session, { worktree_id: worktree.id, worktree_fence: worktree.fence }, context, "bind");
 });
 
@@ -74,7 +96,13 @@ export const unbindWorktree = step(function* (session: SessionRow, context: Cont
  * Ends a session: queued commands are cancelled, active ones asked to stop, its debug sessions closed, the worktree given back once none is active.
  * The ended row keeps worktree and fence, to tell later where it ran.
  */
-export const endSession = step(function* (session: SessionRow, asked: SessionState, context: Context, reason: string | undefined, to: Release = "dirty") {
+export const endSession = step(function* (
+  session: SessionRow,
+  asked: SessionState,
+  context: Context,
+  reason: string | undefined,
+  to: Release = "dirty",
+) {
   const { now, changed, wake } = context;
   const cancelled = yield* all<Pick<CommandRow, "id" | "version">>(sql`
     UPDATE commands SET state = 'cancelled', ended_at = ${now}, cancel_requested_at = ${now}, end_reason = 'session_ended', version = version + 1, updated_at = ${now}
@@ -88,7 +116,8 @@ export const endSession = step(function* (session: SessionRow, asked: SessionSta
     wake(commandTopic(id));
     wake(logTopic(id));
   }
-  for (const { id, version } of stopping) changed({ entity: "command", id, op: "cancelling", version, sessionId: session.id });
+  for (const { id, version } of stopping)
+    changed({ entity: "command", id, op: "cancelling", version, sessionId: session.id });
   const state = asked === "cancelled" && session.active_commands > 0 ? "cancelling" : asked;
   const ended = yield* saveSession(
     session,
@@ -129,7 +158,15 @@ const giveTreeBack = step(function* (session: SessionRow, to: Release, { now, ch
       version = version + 1, updated_at = ${now}
     WHERE id = ${session.worktree_id} AND fence = ${session.worktree_fence} AND state = 'leased' RETURNING id, version, fence, repository_id`);
   if (row === undefined) return;
-  changed({ entity: "worktree", id: row.id, op: "release", version: row.version, fence: row.fence, sessionId: session.id, detail: { state: releases[to] } });
+  changed({
+    entity: "worktree",
+    id: row.id,
+    op: "release",
+    version: row.version,
+    fence: row.fence,
+    sessionId: session.id,
+    detail: { state: releases[to] },
+  });
   wake(freeTopic(row.repository_id));
 });
 

@@ -34,7 +34,8 @@ export const create = operation({
     const { now, changed } = context;
     const repository = yield* lockActiveRepository(input.repositoryId);
     const known = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${input.id}`);
-    if (known !== undefined) fail("conflict", { reason: "exists", sessionId: input.id }, "a session with this id exists");
+    if (known !== undefined)
+      fail("conflict", { reason: "exists", sessionId: input.id }, "a session with this id exists");
     yield* change(sql`
       INSERT INTO sessions (id, repository_id, token_id, requested_by, commit_sha, patch_hash, patch_uri, state, max_parallel, auto_complete, idle_ttl_ms,
         expires_at, last_activity_at, metadata, created_at, updated_at)
@@ -42,13 +43,19 @@ export const create = operation({
         ${input.patchUri ?? null}, 'pending', ${input.maxParallel}, ${input.autoComplete}, ${input.idleTtlMs ?? null},
         ${input.idleTtlMs === undefined ? null : after(now, input.idleTtlMs)}, ${now}, ${input.metadata ?? null}, ${now}, ${now})`);
     changed({ entity: "session", id: input.id, op: "create", version: 1, sessionId: input.id });
-    const lease = input.reserve === undefined ? null : yield* reserveFor(input.id, input.repositoryId, input.reserve, context);
+    const lease =
+      input.reserve === undefined ? null : yield* reserveFor(input.id, input.repositoryId, input.reserve, context);
     const commands = yield* enqueueCommands(yield* lockSession(input.id), input.commands, context);
     return { session: yield* lockSession(input.id), lease, commands };
   },
 });
 
-const reserveFor = step(function* (sessionId: string, repositoryId: string, reserve: { id: string; ttlMs: number }, context: Parameters<typeof endSession>[2]) {
+const reserveFor = step(function* (
+  sessionId: string,
+  repositoryId: string,
+  reserve: { id: string; ttlMs: number },
+  context: Parameters<typeof endSession>[2],
+) {
   const lease = yield* reserveWorktree({ ...reserve, sessionId, repositoryId }, context);
   if (lease instanceof Later) throw lease.whenOver;
   return lease;
@@ -75,7 +82,8 @@ export const complete = operation({
     const session = yield* lockSession(sessionId);
     if (session.state === outcome) return session;
     checkVersion(session, expectedVersion);
-    if (session.state !== "pending" && session.state !== "running") fail("invalid_transition", { entity: "session", state: session.state });
+    if (session.state !== "pending" && session.state !== "running")
+      fail("invalid_transition", { entity: "session", state: session.state });
     return yield* endSession(session, outcome, context, reason);
   },
 });
@@ -113,7 +121,12 @@ export const touch = operation({
   *run({ sessionId, start }, context) {
     const session = yield* lockOpenSession(sessionId);
     const starts = start && session.state === "pending";
-    return yield* saveSession(session, starts ? { state: "running", started_at: context.now.getTime() } : {}, context, starts ? "start" : undefined);
+    return yield* saveSession(
+      session,
+      starts ? { state: "running", started_at: context.now.getTime() } : {},
+      context,
+      starts ? "start" : undefined,
+    );
   },
 });
 
@@ -136,7 +149,12 @@ export const get = operation({
 /** Sessions by age; the filters join by AND. */
 export const list = operation({
   access: "read",
-  input: z.strictObject({ repositoryId: Id.optional(), state: z.enum(sessionStates).optional(), requestedBy: Name.optional(), ...paging }),
+  input: z.strictObject({
+    repositoryId: Id.optional(),
+    state: z.enum(sessionStates).optional(),
+    requestedBy: Name.optional(),
+    ...paging,
+  }),
   output: page(Session),
   errors: [],
   *run(input) {
@@ -163,7 +181,9 @@ export const wait = operation({
   waitMs: (input) => input.timeoutMs,
   *run({ sessionId }) {
     const session = yield* readSession(sessionId);
-    return isOpen(session.state) ? new Later([sessionTopic(sessionId)], new StoreError("deadline_exceeded", "the session has not ended")) : session;
+    return isOpen(session.state)
+      ? new Later([sessionTopic(sessionId)], new StoreError("deadline_exceeded", "the session has not ended"))
+      : session;
   },
 });
 
@@ -190,16 +210,24 @@ const remove = operation({
     const session = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${forUpdate}`);
     if (session === undefined) return { deleted: 1 };
     checkVersion(session, expectedVersion);
-    if (isOpen(session.state) || session.active_commands > 0) fail("invalid_transition", { entity: "session", state: session.state });
-    const pinned = yield* first<{ id: string }>(sql`SELECT id FROM artifacts WHERE session_id = ${sessionId} AND pinned LIMIT 1`);
-    if (pinned !== undefined) fail("conflict", { reason: "pinned", artifactId: pinned.id }, "an artifact of the session is pinned");
+    if (isOpen(session.state) || session.active_commands > 0)
+      fail("invalid_transition", { entity: "session", state: session.state });
+    const pinned = yield* first<{ id: string }>(
+      sql`SELECT id FROM artifacts WHERE session_id = ${sessionId} AND pinned LIMIT 1`,
+    );
+    if (pinned !== undefined)
+      fail("conflict", { reason: "pinned", artifactId: pinned.id }, "an artifact of the session is pinned");
     const log = yield* first<{ id: number }>(sql`
       SELECT attempts.id FROM commands JOIN attempts ON attempts.command_id = commands.id
       WHERE commands.session_id = ${sessionId} AND EXISTS (SELECT 1 FROM log_chunks WHERE attempt_id = attempts.id) LIMIT 1`);
     if (log !== undefined) {
       const last = (yield* all<{ start_offset: number }>(sql`
-        SELECT start_offset FROM log_chunks WHERE attempt_id = ${log.id} ORDER BY start_offset LIMIT ${chunksPerStep}`)).at(-1);
-      yield* change(sql`DELETE FROM log_chunks WHERE attempt_id = ${log.id} AND start_offset <= ${last?.start_offset ?? 0}`);
+        SELECT start_offset FROM log_chunks WHERE attempt_id = ${log.id} ORDER BY start_offset LIMIT ${chunksPerStep}`)).at(
+        -1,
+      );
+      yield* change(
+        sql`DELETE FROM log_chunks WHERE attempt_id = ${log.id} AND start_offset <= ${last?.start_offset ?? 0}`,
+      );
       yield* change(sql`UPDATE attempts SET log_state = 'pruned' WHERE id = ${log.id}`);
       return { deleted: 0 };
     }

@@ -61,7 +61,13 @@ export const operations = {
     delete: artifacts.delete,
     pin: artifacts.pin,
   },
-  accounts: { create: accounts.create, disable: accounts.disable, get: accounts.get, find: accounts.find, list: accounts.list },
+  accounts: {
+    create: accounts.create,
+    disable: accounts.disable,
+    get: accounts.get,
+    find: accounts.find,
+    list: accounts.list,
+  },
   tokens: {
     mint: tokens.mint,
     verify: tokens.verify,

@@ -57,7 +57,15 @@ function withSecret({ token }: Minted, kept: unknown): MintedToken {
  */
 export const mint = sealedOperation({
   access: "write",
-  given: z.strictObject({ id: NewId, accountId: Id, kind: Kind.default("personal"), name: Name, scopes: Scopes, ttlMs: TtlMs.optional(), createdBy: Id }),
+  given: z.strictObject({
+    id: NewId,
+    accountId: Id,
+    kind: Kind.default("personal"),
+    name: Name,
+    scopes: Scopes,
+    ttlMs: TtlMs.optional(),
+    createdBy: Id,
+  }),
   input: z.strictObject({
     id: Id,
     accountId: Id,
@@ -79,10 +87,19 @@ export const mint = sealedOperation({
     const { now } = context;
     const creator = yield* lockWithAccounts(input.createdBy, input.accountId);
     const account = creator.accounts.get(input.accountId);
-    if (account?.disabled_at !== null) fail("invalid_transition", { entity: "account", state: "disabled" }, "the account is disabled");
+    if (account?.disabled_at !== null)
+      fail("invalid_transition", { entity: "account", state: "disabled" }, "the account is disabled");
     checkLive(creator, now);
-    const missing = missingScopes([...new Set<Scope>(["tokens:write", ...parseScopes(input.scopes)])], parseScopes(creator.scopes));
-    if (missing.length > 0) fail("scope_missing", { missing }, "a token makes others with tokens:write only, and cannot give what it does not cover");
+    const missing = missingScopes(
+      [...new Set<Scope>(["tokens:write", ...parseScopes(input.scopes)])],
+      parseScopes(creator.scopes),
+    );
+    if (missing.length > 0)
+      fail(
+        "scope_missing",
+        { missing },
+        "a token makes others with tokens:write only, and cannot give what it does not cover",
+      );
     const expiresAt = earliest(input.ttlMs === undefined ? null : after(now, input.ttlMs), creator.expires_at);
     return { token: yield* insertToken({ ...input, expiresAt, createdBy: input.createdBy }, "mint", context) };
   },
@@ -110,12 +127,21 @@ const insertToken = step(function* (token: NewToken, op: string, { now, changed 
     INSERT INTO tokens (id, account_id, public_id, kind, name, secret_sha256, hint, scopes, created_by, expires_at, created_at, updated_at)
     VALUES (${id}, ${accountId}, ${publicId}, ${kind}, ${name}, ${secretSha256}, ${hintOf(kind, publicId)}, ${scopes}, ${createdBy}, ${expiresAt}, ${now}, ${now})
     ON CONFLICT (account_id, name) WHERE revoked_at IS NULL AND rotated_to IS NULL DO NOTHING RETURNING *`);
-  if (row === undefined) fail("conflict", { reason: "name" }, "the account has a token of this name: revoke or rotate it, or choose another name");
+  if (row === undefined)
+    fail(
+      "conflict",
+      { reason: "name" },
+      "the account has a token of this name: revoke or rotate it, or choose another name",
+    );
   changed({ entity: "token", id, op, version: 1, detail: { accountId, kind, scopes: parseScopes(scopes) } });
   return row;
 });
 
-type TokenOfAccount = TokenRow & { readonly account_name: string; readonly account_kind: AccountKind; readonly account_disabled_at: number | null };
+type TokenOfAccount = TokenRow & {
+  readonly account_name: string;
+  readonly account_kind: AccountKind;
+  readonly account_disabled_at: number | null;
+};
 
 /**
  * Whose token this is. Text that has not the shape and checksum of a token is refused on the caller's thread; of the others only the public id and the
@@ -131,7 +157,10 @@ export const verify = sealedOperation({
   lane: "urgent",
   given: z.strictObject({ token: z.string(), scopes: Scopes.optional() }),
   input: z.strictObject({ kind: Kind, ...sealedFields, scopes: Scopes.optional() }),
-  seal: ({ token, scopes }) => ({ sent: { ...readToken(token), ...(scopes === undefined ? {} : { scopes: parseScopes(scopes) }) }, kept: undefined }),
+  seal: ({ token, scopes }) => ({
+    sent: { ...readToken(token), ...(scopes === undefined ? {} : { scopes: parseScopes(scopes) }) },
+    kept: undefined,
+  }),
   open: (principal) => principal,
   output: Principal,
   errors: ["token_malformed", "token_unknown", "token_revoked", "token_expired", "scope_missing"],
@@ -151,8 +180,10 @@ export const verify = sealedOperation({
 
 function checkLive(row: TokenOfAccount, now: Date): void {
   if (row.revoked_at !== null) fail("token_revoked", { revokedAt: new Date(row.revoked_at) });
-  if (row.account_disabled_at !== null) fail("token_revoked", { reason: "account_disabled" }, "the account is disabled");
-  if (row.expires_at !== null && row.expires_at <= now.getTime()) fail("token_expired", { expiredAt: new Date(row.expires_at) });
+  if (row.account_disabled_at !== null)
+    fail("token_revoked", { reason: "account_disabled" }, "the account is disabled");
+  if (row.expires_at !== null && row.expires_at <= now.getTime())
+    fail("token_expired", { expiredAt: new Date(row.expires_at) });
 }
 
 /** A token, its account, and perhaps another: accounts before tokens and in the order of their ids, so that calls that want the same wait in one queue. */
@@ -160,7 +191,8 @@ const lockWithAccounts = step(function* (tokenId: string, ...others: readonly st
   // A token stays with its account, so this holds when the account is locked.
   const found = yield* first<Pick<TokenRow, "account_id">>(sql`SELECT account_id FROM tokens WHERE id = ${tokenId}`);
   const accounts = new Map<string, AccountRow>();
-  for (const id of new Set([...others, ...(found === undefined ? [] : [found.account_id])].sort())) accounts.set(id, yield* lockAccount(id));
+  for (const id of new Set([...others, ...(found === undefined ? [] : [found.account_id])].sort()))
+    accounts.set(id, yield* lockAccount(id));
   const token = yield* lockToken(tokenId);
   const { name, kind, disabled_at } = accounts.get(token.account_id) as AccountRow;
   return { ...token, account_name: name, account_kind: kind, account_disabled_at: disabled_at, accounts };
@@ -203,7 +235,8 @@ export const rotate = sealedOperation({
     const { now, changed } = context;
     const before = yield* lockWithAccounts(input.tokenId);
     checkVersion(before, input.expectedVersion);
-    if (before.rotated_to !== null) fail("conflict", { reason: "rotated", rotatedTo: before.rotated_to }, "the token was rotated already");
+    if (before.rotated_to !== null)
+      fail("conflict", { reason: "rotated", rotatedTo: before.rotated_to }, "the token was rotated already");
     checkLive(before, now);
     const lifeMs = input.ttlMs ?? (before.expires_at === null ? undefined : before.expires_at - before.created_at);
     const graceUntil = now.getTime() + input.graceMs;
@@ -211,12 +244,28 @@ export const rotate = sealedOperation({
     // It gives its name up before the new one takes it, and can name the new one only once that is there.
     yield* change(sql`
       UPDATE tokens SET rotated_to = ${before.id}, expires_at = ${oldUntil}, version = version + 1, updated_at = ${now} WHERE id = ${before.id}`);
-    changed({ entity: "token", id: before.id, op: "rotate", version: before.version + 1, detail: { rotatedTo: input.id } });
+    changed({
+      entity: "token",
+      id: before.id,
+      op: "rotate",
+      version: before.version + 1,
+      detail: { rotatedTo: input.id },
+    });
     const { account_id, name, kind, scopes, created_by } = before;
     const { publicId, secretSha256 } = input;
     const expiresAt = lifeMs === undefined ? null : after(now, lifeMs);
     const token = yield* insertToken(
-      { id: input.id, accountId: account_id, name, kind, scopes, createdBy: created_by, expiresAt, publicId, secretSha256 },
+      {
+        id: input.id,
+        accountId: account_id,
+        name,
+        kind,
+        scopes,
+        createdBy: created_by,
+        expiresAt,
+        publicId,
+        secretSha256,
+      },
       "mint",
       context,
     );
@@ -242,7 +291,13 @@ export const revoke = operation({
     checkVersion(before, expectedVersion);
     const row = yield* first<TokenRow>(sql`
       UPDATE tokens SET revoked_at = ${now}, revoked_reason = ${reason ?? null}, version = version + 1, updated_at = ${now} WHERE id = ${tokenId} RETURNING *`);
-    changed({ entity: "token", id: tokenId, op: "revoke", version: before.version + 1, detail: reason === undefined ? {} : { reason } });
+    changed({
+      entity: "token",
+      id: tokenId,
+      op: "revoke",
+      version: before.version + 1,
+      detail: reason === undefined ? {} : { reason },
+    });
     return row as TokenRow;
   },
 });
@@ -258,7 +313,11 @@ export const list = operation({
   output: page(Token),
   errors: [],
   *run(input) {
-    return yield* listPage<TokenRow>(sql`tokens`, input, input.accountId === undefined ? undefined : sql`account_id = ${input.accountId}`);
+    return yield* listPage<TokenRow>(
+      sql`tokens`,
+      input,
+      input.accountId === undefined ? undefined : sql`account_id = ${input.accountId}`,
+    );
   },
 });
 
@@ -272,8 +331,19 @@ export const list = operation({
  */
 export const bootstrapAdmin = sealedOperation({
   access: "write",
-  given: z.strictObject({ accountName: Name.default("admin"), name: Name.default("bootstrap"), ttlMs: TtlMs.optional() }),
-  input: z.strictObject({ id: Id, accountId: Id, accountName: Name, name: Name, ttlMs: TtlMs.optional(), ...sealedFields }),
+  given: z.strictObject({
+    accountName: Name.default("admin"),
+    name: Name.default("bootstrap"),
+    ttlMs: TtlMs.optional(),
+  }),
+  input: z.strictObject({
+    id: Id,
+    accountId: Id,
+    accountName: Name,
+    name: Name,
+    ttlMs: TtlMs.optional(),
+    ...sealedFields,
+  }),
   seal(given) {
     const { kept, sealed } = makeSecret();
     return { sent: { ...given, id: newId(), accountId: newId(), ...sealed }, kept };
@@ -290,12 +360,24 @@ export const bootstrapAdmin = sealedOperation({
       WHERE tokens.scopes = 'admin' AND tokens.revoked_at IS NULL AND (tokens.expires_at IS NULL OR tokens.expires_at > ${now})
         AND accounts.disabled_at IS NULL
       ORDER BY tokens.created_at LIMIT 1`);
-    if (live !== undefined) fail("conflict", { reason: "admin_exists" }, "a live admin token exists: mint others with it");
-    const account = (yield* findAccount(input.accountName)) ?? (yield* insertAccount(input.accountId, input.accountName, "human", context));
-    if (account.disabled_at !== null) fail("invalid_transition", { entity: "account", state: "disabled" }, "the account is disabled");
+    if (live !== undefined)
+      fail("conflict", { reason: "admin_exists" }, "a live admin token exists: mint others with it");
+    const account =
+      (yield* findAccount(input.accountName)) ??
+      (yield* insertAccount(input.accountId, input.accountName, "human", context));
+    if (account.disabled_at !== null)
+      fail("invalid_transition", { entity: "account", state: "disabled" }, "the account is disabled");
     const { id, name, publicId, secretSha256 } = input;
     const expiresAt = input.ttlMs === undefined ? null : after(now, input.ttlMs);
-    const token = { id, accountId: account.id, kind: "personal", name, scopes: formatScopes(["admin"]), createdBy: null, expiresAt } as const;
+    const token = {
+      id,
+      accountId: account.id,
+      kind: "personal",
+      name,
+      scopes: formatScopes(["admin"]),
+      createdBy: null,
+      expiresAt,
+    } as const;
     return { token: yield* insertToken({ ...token, publicId, secretSha256 }, "bootstrap", context) };
   },
 });
@@ -318,7 +400,10 @@ export const recordUse = operation({
     // In one order, so that two processes that write the same tokens never wait for each other in a circle.
     const ordered = uses.toSorted((left, right) => (left.tokenId < right.tokenId ? -1 : 1));
     const recorded = yield* changeEach(
-      ordered.map(({ tokenId, at }) => sql`UPDATE tokens SET last_used_at = ${at} WHERE id = ${tokenId} AND (last_used_at IS NULL OR last_used_at < ${at})`),
+      ordered.map(
+        ({ tokenId, at }) =>
+          sql`UPDATE tokens SET last_used_at = ${at} WHERE id = ${tokenId} AND (last_used_at IS NULL OR last_used_at < ${at})`,
+      ),
     );
     return { recorded };
   },

@@ -32,7 +32,9 @@ export const expireLease = step(function* (row: WorktreeRow, session: SessionRow
 
 /** Of a tree in this state, which may be removed: it is counted out of its repository, whose lock comes before all others. */
 export const lockRepositoryOf = step(function* (worktreeId: string, state: WorktreeRow["state"]) {
-  yield* first(sql`SELECT id FROM repositories WHERE id = (SELECT repository_id FROM worktrees WHERE id = ${worktreeId} AND state = ${state}) ${forUpdate}`);
+  yield* first(
+    sql`SELECT id FROM repositories WHERE id = (SELECT repository_id FROM worktrees WHERE id = ${worktreeId} AND state = ${state}) ${forUpdate}`,
+  );
 });
 
 export const lockWorktree = step(function* (worktreeId: string) {
@@ -93,11 +95,23 @@ export const giveBack = step(function* (
 type Mutable = Partial<
   Pick<
     WorktreeRow,
-    "state" | "commit_sha" | "environment_hash" | "size_bytes" | "pinned" | "lease_runner_id" | "lease_owner" | "leased_at" | "lease_expires_at"
+    | "state"
+    | "commit_sha"
+    | "environment_hash"
+    | "size_bytes"
+    | "pinned"
+    | "lease_runner_id"
+    | "lease_owner"
+    | "leased_at"
+    | "lease_expires_at"
   >
 >;
 
-export function factsOf(input: { commitSha?: string | undefined; environmentHash?: string | undefined; sizeBytes?: number | undefined }): Mutable {
+export function factsOf(input: {
+  commitSha?: string | undefined;
+  environmentHash?: string | undefined;
+  sizeBytes?: number | undefined;
+}): Mutable {
   return {
     ...(input.commitSha === undefined ? {} : { commit_sha: input.commitSha }),
     ...(input.environmentHash === undefined ? {} : { environment_hash: input.environmentHash }),
@@ -112,7 +126,14 @@ export const saveHeld = step(function* (before: WorktreeRow, changes: Mutable, o
   return yield* save(before, changes, op, context, undefined, session?.id);
 });
 
-export const save = step(function* (before: WorktreeRow, changes: Mutable, op: string, { now, changed }: Context, reason?: string, sessionId?: string) {
+export const save = step(function* (
+  before: WorktreeRow,
+  changes: Mutable,
+  op: string,
+  { now, changed }: Context,
+  reason?: string,
+  sessionId?: string,
+) {
   const row = { ...before, ...changes };
   const stored = (yield* first<WorktreeRow>(sql`
     UPDATE worktrees SET state = ${row.state}, commit_sha = ${row.commit_sha}, environment_hash = ${row.environment_hash}, size_bytes = ${row.size_bytes},

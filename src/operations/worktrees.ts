@@ -6,7 +6,16 @@ import { after, fail, operation } from "../operation.ts";
 import { change, first, skipLocked, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
-import { exhausted, grant, holder, holderRule, nameHolder, namesHolder, reserveFields, reserveWorktree } from "./reservation.ts";
+import {
+  exhausted,
+  grant,
+  holder,
+  holderRule,
+  nameHolder,
+  namesHolder,
+  reserveFields,
+  reserveWorktree,
+} from "./reservation.ts";
 import { freeTopic, lockBoundSession } from "./sessionState.ts";
 import { checkVersion } from "./versions.ts";
 import {
@@ -24,7 +33,11 @@ import {
 } from "./worktreeState.ts";
 
 const held = { worktreeId: Id, fence: Fence };
-const facts = { commitSha: CommitSha.optional(), environmentHash: Hash.optional(), sizeBytes: z.int().min(0).optional() };
+const facts = {
+  commitSha: CommitSha.optional(),
+  environmentHash: Hash.optional(),
+  sizeBytes: z.int().min(0).optional(),
+};
 /**
  * Leases a tree that fits best: same commit and environment, same environment, same commit, least recently used; each time a clean one before
  * a dirty one. If none is free and the repository is under maxWorktrees, a new tree in `creating`, leased to the caller, to be made at its path.
@@ -38,7 +51,14 @@ const facts = { commitSha: CommitSha.optional(), environmentHash: Hash.optional(
 export const reserve = operation({
   access: "write",
   input: z
-    .strictObject({ repositoryId: Id, sessionId: Id.optional(), commitSha: CommitSha.optional(), id: NewId, ...reserveFields, waitMs: WaitMs.default(0) })
+    .strictObject({
+      repositoryId: Id,
+      sessionId: Id.optional(),
+      commitSha: CommitSha.optional(),
+      id: NewId,
+      ...reserveFields,
+      waitMs: WaitMs.default(0),
+    })
     .refine(namesHolder, holderRule),
   output: Lease,
   errors: ["invalid_input", "not_found", "invalid_transition", "conflict", "capacity_exhausted"],
@@ -57,14 +77,24 @@ export const reserve = operation({
  */
 export const register = operation({
   access: "write",
-  input: z.strictObject({ id: NewId, repositoryId: Id, path: Path, ...facts, clean: z.boolean().default(false), pinned: z.boolean().default(false) }),
+  input: z.strictObject({
+    id: NewId,
+    repositoryId: Id,
+    path: Path,
+    ...facts,
+    clean: z.boolean().default(false),
+    pinned: z.boolean().default(false),
+  }),
   output: Worktree,
   errors: ["not_found", "invalid_transition", "conflict", "capacity_exhausted"],
   *run(input, { now, changed, wake }) {
     const repository = yield* lockActiveRepository(input.repositoryId);
-    const known = yield* first<WorktreeRow>(sql`SELECT * FROM worktrees WHERE path = ${input.path} AND state <> 'removed'`);
+    const known = yield* first<WorktreeRow>(
+      sql`SELECT * FROM worktrees WHERE path = ${input.path} AND state <> 'removed'`,
+    );
     if (known?.repository_id === input.repositoryId) return known;
-    if (known !== undefined) fail("conflict", { reason: "path", worktreeId: known.id }, "a worktree of another repository has this path");
+    if (known !== undefined)
+      fail("conflict", { reason: "path", worktreeId: known.id }, "a worktree of another repository has this path");
     if (repository.worktree_count >= repository.max_worktrees) throw yield* exhausted(repository.id);
     const row = (yield* first<WorktreeRow>(sql`
       INSERT INTO worktrees (id, repository_id, path, commit_sha, environment_hash, size_bytes, pinned, state, last_used_at, created_at, updated_at)
@@ -156,7 +186,14 @@ export const release = operation({
     const before = yield* lockWorktree(input.worktreeId);
     if (before.fence !== input.fence) refuseStale(before);
     if (before.lease_expires_at === null) return wasReleased(before.state, input.to) ? before : refuseStale(before);
-    return yield* giveBack({ ...before, ...factsOf(input) }, session, releasedState(before.state, input.to), "release", context, input.reason);
+    return yield* giveBack(
+      { ...before, ...factsOf(input) },
+      session,
+      releasedState(before.state, input.to),
+      "release",
+      context,
+      input.reason,
+    );
   },
 });
 
@@ -205,12 +242,17 @@ export const restore = operation({
  */
 export const evict = operation({
   access: "write",
-  input: z.strictObject({ repositoryId: Id, worktreeId: Id.optional(), ...holder, ttlMs: LeaseTtl.default(60_000) }).refine(namesHolder, holderRule),
+  input: z
+    .strictObject({ repositoryId: Id, worktreeId: Id.optional(), ...holder, ttlMs: LeaseTtl.default(60_000) })
+    .refine(namesHolder, holderRule),
   output: optional(Worktree),
   errors: ["not_found", "invalid_transition"],
   *run(input, context) {
     const grantee = yield* nameHolder(input);
-    const id = input.worktreeId === undefined ? yield* leastRecentlyUsed(input.repositoryId) : yield* namedForEviction(input.repositoryId, input.worktreeId);
+    const id =
+      input.worktreeId === undefined
+        ? yield* leastRecentlyUsed(input.repositoryId)
+        : yield* namedForEviction(input.repositoryId, input.worktreeId);
     return id === undefined ? undefined : yield* grant(id, "evicting", grantee, input.ttlMs, context);
   },
 });
@@ -224,8 +266,10 @@ const leastRecentlyUsed = step(function* (repositoryId: string) {
 
 const namedForEviction = step(function* (repositoryId: string, worktreeId: string) {
   const { state, repository_id } = yield* lockWorktree(worktreeId);
-  if (repository_id !== repositoryId) fail("not_found", { entity: "worktree", id: worktreeId }, "the worktree belongs to another repository");
-  if (state !== "idle" && state !== "dirty" && state !== "quarantined") fail("invalid_transition", { entity: "worktree", state });
+  if (repository_id !== repositoryId)
+    fail("not_found", { entity: "worktree", id: worktreeId }, "the worktree belongs to another repository");
+  if (state !== "idle" && state !== "dirty" && state !== "quarantined")
+    fail("invalid_transition", { entity: "worktree", state });
   return worktreeId;
 });
 

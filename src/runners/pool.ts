@@ -39,7 +39,11 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, op
   const { operations, tasksPerThread = 1 } = options;
   // Now, because later, when a thread asks for its port, nobody could catch it.
   matcher(operations);
-  const data: RunnerThreadData = { module: moduleUrl(options.filename), limits: { ...store.limits, ...options.limits }, data: options.workerData };
+  const data: RunnerThreadData = {
+    module: moduleUrl(options.filename),
+    limits: { ...store.limits, ...options.limits },
+    data: options.workerData,
+  };
   const pool = new Piscina({
     filename: fileURLToPath(workerUrl("runner")),
     minThreads: threads,
@@ -53,7 +57,8 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, op
   const controls = new Set<MessagePort>();
   const aborted = new Map<number, Abort>();
   pool.on("message", (message: Attach | Listen) => {
-    if (message?.type === "debug-server-db:attach") store.serve(message.store, operations === undefined ? {} : { operations });
+    if (message?.type === "debug-server-db:attach")
+      store.serve(message.store, operations === undefined ? {} : { operations });
     if (message?.type === "debug-server-db:listen") listen(message.control);
   });
   const listen = (control: MessagePort): void => {
@@ -120,7 +125,9 @@ function unwrap(result: TaskResult): unknown {
   if (result.ok) return result.value;
   const { name, message, stack, code, failure } = result;
   const error =
-    failure === undefined ? new Error(message) : fromWireFailure((failure as { wire: WireFailure }).wire, (failure as { operation: string }).operation);
+    failure === undefined
+      ? new Error(message)
+      : fromWireFailure((failure as { wire: WireFailure }).wire, (failure as { operation: string }).operation);
   if (failure === undefined) Object.assign(error, { name, ...(code === undefined ? {} : { code }) });
   if (stack !== undefined) error.stack = stack;
   throw error;

@@ -14,7 +14,10 @@ export interface RunnerContext<Data = unknown> {
 }
 
 /** The default export of a runner module. */
-export type RunnerTask<Task = never, Result = unknown, Data = unknown> = (task: Task, context: RunnerContext<Data>) => Result | Promise<Result>;
+export type RunnerTask<Task = never, Result = unknown, Data = unknown> = (
+  task: Task,
+  context: RunnerContext<Data>,
+) => Result | Promise<Result>;
 
 export function startRunnerThread(): (assignment: Assignment) => Promise<TaskResult> {
   const { module, limits, data } = workerData as RunnerThreadData;
@@ -34,7 +37,11 @@ export function startRunnerThread(): (assignment: Assignment) => Promise<TaskRes
     try {
       const { default: run } = await loaded;
       if (typeof run !== "function") throw new TypeError(`${module} has no default export that is a function`);
-      const value: unknown = await (run as RunnerTask<unknown>)(task, { store: attached, signal: aborter.signal, workerData: data });
+      const value: unknown = await (run as RunnerTask<unknown>)(task, {
+        store: attached,
+        signal: aborter.signal,
+        workerData: data,
+      });
       return sendable({ ok: true, value });
     } catch (error) {
       return sendableFailureOf(error);
@@ -74,5 +81,12 @@ function sendableFailureOf(error: unknown): TaskResult {
 function failureOf(error: unknown): TaskResult {
   const { name = "Error", message = String(error), stack, code } = (error ?? {}) as Partial<Error> & { code?: unknown };
   const failure = error instanceof StoreError ? { wire: toWireFailure(error), operation: error.operation } : undefined;
-  return { ok: false, name, message, stack, code: typeof code === "string" || typeof code === "number" ? code : undefined, failure };
+  return {
+    ok: false,
+    name,
+    message,
+    stack,
+    code: typeof code === "string" || typeof code === "number" ? code : undefined,
+    failure,
+  };
 }

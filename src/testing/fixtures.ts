@@ -10,7 +10,12 @@ export function fixtures(store: Store) {
   const repository = async (input: Input<Store["repositories"]["upsert"]> = {}) => {
     const name = `repository-${newId()}`;
     return {
-      repository: await store.repositories.upsert({ name, remoteUrl: `https://git.example/${name}.git`, worktreeRoot: `/srv/worktrees/${name}`, ...input }),
+      repository: await store.repositories.upsert({
+        name,
+        remoteUrl: `https://git.example/${name}.git`,
+        worktreeRoot: `/srv/worktrees/${name}`,
+        ...input,
+      }),
     };
   };
 
@@ -23,7 +28,10 @@ export function fixtures(store: Store) {
     const repositoryId = input.repositoryId ?? (await repository()).repository.id;
     const reserved = await store.worktrees.reserve({ owner: "fixture", commitSha, ...input, repositoryId });
     const { worktree, fence } = reserved;
-    const ready = worktree.state === "creating" ? await store.worktrees.ready({ worktreeId: worktree.id, fence, commitSha }) : worktree;
+    const ready =
+      worktree.state === "creating"
+        ? await store.worktrees.ready({ worktreeId: worktree.id, fence, commitSha })
+        : worktree;
     return { lease: { ...reserved, worktree: ready }, worktree: ready, fence };
   };
 
@@ -34,13 +42,18 @@ export function fixtures(store: Store) {
   };
 
   const session = async (input: Input<Store["sessions"]["create"]> = {}) => {
-    const parent = input.repositoryId === undefined ? (await repository()).repository : await store.repositories.get({ repositoryId: input.repositoryId });
+    const parent =
+      input.repositoryId === undefined
+        ? (await repository()).repository
+        : await store.repositories.get({ repositoryId: input.repositoryId });
     const created = await store.sessions.create({ commitSha, ...input, repositoryId: parent.id });
     return { repository: parent, ...created };
   };
 
   /** A queued command, in a session of its own unless one is named. */
-  const command = async (input: Partial<Parameters<Store["commands"]["enqueue"]>[0]["commands"][number]> & { sessionId?: string } = {}) => {
+  const command = async (
+    input: Partial<Parameters<Store["commands"]["enqueue"]>[0]["commands"][number]> & { sessionId?: string } = {},
+  ) => {
     const { sessionId, ...fields } = input;
     const parent = sessionId === undefined ? (await session()).session : await store.sessions.get({ sessionId });
     const [row] = await store.commands.enqueue({ sessionId: parent.id, commands: [{ argv: ["true"], ...fields }] });
@@ -52,14 +65,26 @@ export function fixtures(store: Store) {
     const queued = await command(input);
     const { runner: claimant } = await runner();
     const claimed = await store.commands.claim({ runnerId: claimant.id, sessionId: queued.session.id });
-    if (claimed === undefined) throw new Error("fixtures: the session has a command at the head of its queue that cannot be claimed");
-    return { runner: claimant, claim: claimed, command: claimed.command, session: claimed.session, fence: claimed.fence };
+    if (claimed === undefined)
+      throw new Error("fixtures: the session has a command at the head of its queue that cannot be claimed");
+    return {
+      runner: claimant,
+      claim: claimed,
+      command: claimed.command,
+      session: claimed.session,
+      fence: claimed.fence,
+    };
   };
 
   /** A running command with something in its log. */
   const log = async (text = "hello\n") => {
     const claimed = await claim();
-    const { ackOffset } = await store.logs.append({ commandId: claimed.command.id, fence: claimed.fence, offset: 0, data: new TextEncoder().encode(text) });
+    const { ackOffset } = await store.logs.append({
+      commandId: claimed.command.id,
+      fence: claimed.fence,
+      offset: 0,
+      data: new TextEncoder().encode(text),
+    });
     return { ...claimed, nextOffset: ackOffset };
   };
 
@@ -75,9 +100,12 @@ export function fixtures(store: Store) {
       async () => {
         for (let cursor: string | undefined; ; ) {
           const page = await store.tokens.list({ limit: 500, ...(cursor === undefined ? {} : { cursor }) });
-          const live = page.items.find(({ scopes, revokedAt, expiresAt }) => scopes.includes("admin") && revokedAt === null && expiresAt === null);
+          const live = page.items.find(
+            ({ scopes, revokedAt, expiresAt }) => scopes.includes("admin") && revokedAt === null && expiresAt === null,
+          );
           if (live !== undefined) return live.id;
-          if (page.nextCursor === undefined) throw new Error("fixtures: there is a live admin token, but none that does not expire");
+          if (page.nextCursor === undefined)
+            throw new Error("fixtures: there is a live admin token, but none that does not expire");
           cursor = page.nextCursor;
         }
       },
@@ -89,14 +117,23 @@ export function fixtures(store: Store) {
   const token = async (input: Input<Store["tokens"]["mint"]> = {}) => {
     const accountId = input.accountId ?? (await account()).account.id;
     const createdBy = input.createdBy ?? (await adminTokenId());
-    const minted = await store.tokens.mint({ name: `token-${newId()}`, scopes: ["sessions:read"], ...input, accountId, createdBy });
+    const minted = await store.tokens.mint({
+      name: `token-${newId()}`,
+      scopes: ["sessions:read"],
+      ...input,
+      accountId,
+      createdBy,
+    });
     return { token: minted.token, secret: minted.secret as string };
   };
 
   /** A ready file of a running command. */
   const artifact = async (input: Input<Store["artifacts"]["record"]> = {}) => {
     const place = input.sessionId === undefined ? await claim() : undefined;
-    const owner = place === undefined ? { sessionId: input.sessionId as string } : { sessionId: place.session.id, commandId: place.command.id };
+    const owner =
+      place === undefined
+        ? { sessionId: input.sessionId as string }
+        : { sessionId: place.session.id, commandId: place.command.id };
     const content = { sizeBytes: 4, sha256: "0".repeat(64), uri: "file:///srv/artifacts/output.txt" };
     return await store.artifacts.record({ name: `output-${newId()}.txt`, ...content, ...owner, ...input });
   };
@@ -107,7 +144,10 @@ export function fixtures(store: Store) {
     const opened = await store.debug.open({ name: `debug-${newId()}`, adapter: "node", ...input, sessionId });
     const adapter = { debugSessionId: opened.id, adapterRun: opened.adapterRun };
     await store.debug.applyEvent({ ...adapter, seq: 1, event: "initialized" });
-    return { debugSession: await store.debug.patchState({ ...adapter, expectedEpoch: opened.stopEpoch, state: "running" }), ...adapter };
+    return {
+      debugSession: await store.debug.patchState({ ...adapter, expectedEpoch: opened.stopEpoch, state: "running" }),
+      ...adapter,
+    };
   };
 
   /** A debugger that has stopped at a breakpoint, and what is seen there. */
@@ -126,5 +166,21 @@ export function fixtures(store: Store) {
     return { debugSessionId, adapterRun, stopEpoch, sourcePath, view: await store.debug.get({ debugSessionId }) };
   };
 
-  return { commitSha, debugSession, debugStop, account, adminTokenId, token, artifact, repository, runner, lease, worktree, session, command, claim, log };
+  return {
+    commitSha,
+    debugSession,
+    debugStop,
+    account,
+    adminTokenId,
+    token,
+    artifact,
+    repository,
+    runner,
+    lease,
+    worktree,
+    session,
+    command,
+    claim,
+    log,
+  };
 }

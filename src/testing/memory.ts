@@ -22,7 +22,12 @@ export async function openTestStore(options: TestStoreOptions = {}): Promise<Own
   const clock = options.clock ?? testClock();
   const limits = checkLimits({ reapEveryMs: 0, ...options.limits });
   const onEvent = options.onEvent ?? (() => undefined);
-  const file = { path: ":memory:", migrate: "create", synchronous: "full", maxBytes: checkMaxBytes(options.maxBytes) } as const;
+  const file = {
+    path: ":memory:",
+    migrate: "create",
+    synchronous: "full",
+    maxBytes: checkMaxBytes(options.maxBytes),
+  } as const;
   const driver = openSqlite({ ...file, clock, limits, onSecondServer: () => undefined });
   const server = createServer({ drivers: [driver], clock, limits, shared: false, onEvent });
   return localStore(server, limits, (backup = {}) => backUpOnline(":memory:", backup, server.backUp));

@@ -9,7 +9,9 @@ type Entity = keyof typeof operations;
 // biome-ignore lint/suspicious/noExplicitAny: a stub answers with what its test needs, which may be less than a whole row.
 type StubMethod = (input: any, options?: CallOptions) => unknown;
 
-export type StubMethods = { readonly [Name in Entity]?: { readonly [Verb in keyof (typeof operations)[Name]]?: StubMethod } };
+export type StubMethods = {
+  readonly [Name in Entity]?: { readonly [Verb in keyof (typeof operations)[Name]]?: StubMethod };
+};
 
 export interface StubCall {
   /** Such as "worktrees.reserve". */
@@ -35,7 +37,9 @@ export function stubStore(given: StubMethods = {}): StubStore {
         return answer(input, options);
       };
       methods[entity][verb] =
-        operation.stream === undefined ? async (input, options) => call(input, options) : (input, options) => iterate(() => call(input, options));
+        operation.stream === undefined
+          ? async (input, options) => call(input, options)
+          : (input, options) => iterate(() => call(input, options));
     }
   }
   const refuse = (name: string) => () => {
@@ -68,7 +72,10 @@ function atomically(methods: Record<string, Record<string, StubMethod>>) {
       Object.entries(methods).map(([entity, verbs]) => [
         entity,
         Object.fromEntries(
-          Object.entries(verbs).map(([verb, call]): [string, StubMethod] => [verb, (input, options) => void recorded.push(() => call(input, options))]),
+          Object.entries(verbs).map(([verb, call]): [string, StubMethod] => [
+            verb,
+            (input, options) => void recorded.push(() => call(input, options)),
+          ]),
         ),
       ]),
     );
@@ -80,7 +87,12 @@ function atomically(methods: Record<string, Record<string, StubMethod>>) {
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;
         const { code, message, outcome, details, operation } = error;
-        throw new StoreError(code, message, { outcome, details: { ...details, index }, cause: error, ...(operation === undefined ? {} : { operation }) });
+        throw new StoreError(code, message, {
+          outcome,
+          details: { ...details, index },
+          cause: error,
+          ...(operation === undefined ? {} : { operation }),
+        });
       }
     }
     return results;

@@ -17,7 +17,11 @@ export interface Killed {
 }
 
 /** `afterMs` from its beginning; without it the process comes through, or kills itself after the step. The delay is the experiment, not a way to wait. */
-export async function restoreIn(backup: string, path: string, { step = "none", afterMs }: { step?: string; afterMs?: number }): Promise<Killed> {
+export async function restoreIn(
+  backup: string,
+  path: string,
+  { step = "none", afterMs }: { step?: string; afterMs?: number },
+): Promise<Killed> {
   const child = spawn(process.execPath, [script, backup, path, step], { stdio: ["ignore", "pipe", "inherit"] });
   const exited = new Promise<NodeJS.Signals | null>((resolve) => child.once("exit", (_, signal) => resolve(signal)));
   await new Promise((resolve) => child.stdout.once("data", resolve));
@@ -34,7 +38,10 @@ export async function restoreIn(backup: string, path: string, { step = "none", a
 }
 
 /** Kills so many restores at random moments, and looks at what each has left. */
-export async function killRestores(t: TestContext, times: number): Promise<{ readonly old: number; readonly fresh: number }> {
+export async function killRestores(
+  t: TestContext,
+  times: number,
+): Promise<{ readonly old: number; readonly fresh: number }> {
   const { path, backup, reset } = await place(t);
   let { durationMs } = await restoreIn(backup, path, {});
   const left = { old: 0, fresh: 0 };
@@ -46,7 +53,8 @@ export async function killRestores(t: TestContext, times: number): Promise<{ rea
     left[state]++;
     if (state === "fresh") requireKept(path);
     restoreSqlite({ backup, path, keep: false });
-    if (stateOf(path) !== "fresh" || leftovers(path).length > 0) throw new Error(`after another restore: ${stateOf(path)}, ${leftovers(path)}`);
+    if (stateOf(path) !== "fresh" || leftovers(path).length > 0)
+      throw new Error(`after another restore: ${stateOf(path)}, ${leftovers(path)}`);
   }
   return left;
 }

@@ -39,13 +39,20 @@ test("a backup while others write: one moment, whole, 0600, with manifest and pr
     while (!over) {
       // Both, or neither.
       await store.atomically((tx) => {
-        tx.sessions.create({ repositoryId: repository.id, commitSha: "a".repeat(40), metadata: { filler: "x".repeat(2_000) } });
+        tx.sessions.create({
+          repositoryId: repository.id,
+          commitSha: "a".repeat(40),
+          metadata: { filler: "x".repeat(2_000) },
+        });
         tx.repositories.upsert({ name: `other-${written}` });
       });
       written++;
     }
   })();
-  const { path, manifestPath, manifest } = await store.backup({ reason: "a test", onProgress: (one) => void progress.push(one) });
+  const { path, manifestPath, manifest } = await store.backup({
+    reason: "a test",
+    onProgress: (one) => void progress.push(one),
+  });
   over = true;
   await writing;
   assert.equal(dirname(path), join(folder, "backups"));
@@ -60,7 +67,10 @@ test("a backup while others write: one moment, whole, 0600, with manifest and pr
   assert.ok((manifest.rows.sessions as number) > 1 && written > 1);
   const db = new Database(path, { readonly: true });
   t.after(() => db.close());
-  assert.equal(manifest.rows.repositories, (db.prepare("SELECT count(*) FROM sessions WHERE repository_id = ?").pluck().get(repository.id) as number) + 2);
+  assert.equal(
+    manifest.rows.repositories,
+    (db.prepare("SELECT count(*) FROM sessions WHERE repository_id = ?").pluck().get(repository.id) as number) + 2,
+  );
   for (const one of progress) assert.ok(one.doneBytes <= one.totalBytes);
   assert.ok(progress.some(({ phase }) => phase === "copying") && progress.at(-1)?.phase === "checking");
   assert.deepEqual(progress.at(-1)?.doneBytes, manifest.bytes);
@@ -74,13 +84,20 @@ test("writers' p99 during a backup is that of before, within a factor", async (t
   const claims = await Promise.all(Array.from({ length: 16 }, () => fixtures(store).claim()));
   const ends = claims.map(() => 0);
   /** Appends of 16 writers, each with one under way, until the signal. */
-  const measure = async (until: Promise<unknown>): Promise<{ p50: number; p99: number; worst: number; calls: number }> => {
+  const measure = async (
+    until: Promise<unknown>,
+  ): Promise<{ p50: number; p99: number; worst: number; calls: number }> => {
     let over = false;
     const timesMs: number[] = [];
     const writers = claims.map(async ({ command, fence }, index) => {
       while (!over) {
         const startedAtMs = performance.now();
-        const { ackOffset } = await store.logs.append({ commandId: command.id, fence, offset: ends[index] as number, data: Buffer.alloc(100, 98) });
+        const { ackOffset } = await store.logs.append({
+          commandId: command.id,
+          fence,
+          offset: ends[index] as number,
+          data: Buffer.alloc(100, 98),
+        });
         ends[index] = ackOffset;
         timesMs.push(performance.now() - startedAtMs);
       }
@@ -115,7 +132,10 @@ test("writers' p99 during a backup is that of before, within a factor", async (t
   assert.ok(during.calls > 100);
   // Loose: machines that run tests are busy. What must not be is a writer that waits for the whole backup.
   assert.ok(during.worst < copiedMs / 2, `a call took ${during.worst} of ${copiedMs} ms`);
-  assert.ok(during.p99 < Math.max(100, alone.p99 * 10), `p99 was ${alone.p99} ms alone and ${during.p99} ms during the backup`);
+  assert.ok(
+    during.p99 < Math.max(100, alone.p99 * 10),
+    `p99 was ${alone.p99} ms alone and ${during.p99} ms during the backup`,
+  );
 });
 
 test("given up by its signal, or by closing the store: an error, and nothing is left", async (t) => {
@@ -124,7 +144,9 @@ test("given up by its signal, or by closing the store: an error, and nothing is 
   await fill(store, 20);
   const aborter = new AbortController();
   const path = join(folder, "copy.db");
-  await assert.rejects(store.backup({ path, signal: aborter.signal, onProgress: () => aborter.abort() }), { code: "aborted" });
+  await assert.rejects(store.backup({ path, signal: aborter.signal, onProgress: () => aborter.abort() }), {
+    code: "aborted",
+  });
   const begun = Promise.withResolvers<void>();
   const closing = store.backup({ path, onProgress: () => begun.resolve() });
   await Promise.all([assert.rejects(closing, { code: "closed" }), begun.promise.then(() => store.close())]);
@@ -167,6 +189,8 @@ test("PostgreSQL: the line of pg_dump to run, without the password", async (t) =
   const { username, host, pathname } = new URL(url);
   await assert.rejects(store.backup(), {
     code: "incompatible",
-    message: new RegExp(`run pg_dump --format=custom --file=metadata\\.dump postgres://${username}@${host}${pathname}$`),
+    message: new RegExp(
+      `run pg_dump --format=custom --file=metadata\\.dump postgres://${username}@${host}${pathname}$`,
+    ),
   });
 });

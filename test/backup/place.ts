@@ -43,7 +43,9 @@ async function makeBackup(path: string): Promise<string> {
   // Enough that copying takes some steps.
   const { id: repositoryId } = await store.repositories.upsert({ name: fresh[0] as string });
   const metadata = { filler: "x".repeat(10_000) };
-  await Promise.all(Array.from({ length: 300 }, () => store.sessions.create({ repositoryId, commitSha: "a".repeat(40), metadata })));
+  await Promise.all(
+    Array.from({ length: 300 }, () => store.sessions.create({ repositoryId, commitSha: "a".repeat(40), metadata })),
+  );
   await store.close();
   return backUpSqlite(path, "a test").path;
 }
@@ -83,5 +85,7 @@ export function stateOf(path: string): "old" | "fresh" {
 }
 
 export function leftovers(path: string): string[] {
-  return readdirSync(join(path, "..")).filter((name) => !["store.db", "store.db-wal", "store.db-shm", "backups"].includes(name));
+  return readdirSync(join(path, "..")).filter(
+    (name) => !["store.db", "store.db-wal", "store.db-shm", "backups"].includes(name),
+  );
 }

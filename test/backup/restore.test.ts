@@ -2,7 +2,18 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -68,8 +79,14 @@ test("killed at each system call that changes a file", { skip: !hasStrace() }, a
     for (let when = 1, killed = true; killed; when++) {
       reset();
       const inject = `inject=/^${call}:signal=KILL:when=${when}`;
-      const child = spawn("strace", ["-f", "-qq", "-o", "/dev/null", "-e", inject, process.execPath, script, backup, path, "none"], { stdio: "ignore" });
-      const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => child.once("exit", (...end) => resolve(end)));
+      const child = spawn(
+        "strace",
+        ["-f", "-qq", "-o", "/dev/null", "-e", inject, process.execPath, script, backup, path, "none"],
+        { stdio: "ignore" },
+      );
+      const [code, signal] = await new Promise<[number | null, string | null]>((resolve) =>
+        child.once("exit", (...end) => resolve(end)),
+      );
       killed = signal === "SIGKILL" || code === 137;
       seen[stateOf(path)]++;
       assert.ok(when < 100, call);
@@ -107,7 +124,10 @@ test("a server on the file, or a process that only looks at it: busy, and it goe
   const { path, url, backup } = await place(t);
   for (const role of ["server", "visitor"] as const) {
     const store = await openStore({ url, role });
-    assert.throws(() => restoreSqlite({ backup, path, keep: true }), { code: "busy", message: /is open in another process: end the servers and runners/ });
+    assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
+      code: "busy",
+      message: /is open in another process: end the servers and runners/,
+    });
     await store.repositories.upsert({ name: "old-2", description: role });
     await store.close();
     assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
@@ -118,16 +138,31 @@ test("a server on the file, or a process that only looks at it: busy, and it goe
 test("a damaged backup, or a manifest of another: corrupt, and nothing is changed", async (t) => {
   const { path, backup } = await place(t);
   const bytes = readFileSync(backup);
-  writeFileSync(backup, Buffer.concat([bytes.subarray(0, 200_000), Buffer.from([(bytes[200_000] as number) ^ 1]), bytes.subarray(200_001)]));
-  assert.throws(() => restoreSqlite({ backup, path, keep: true }), { code: "corrupt", message: /its SHA-256 is not what its manifest says/ });
+  writeFileSync(
+    backup,
+    Buffer.concat([bytes.subarray(0, 200_000), Buffer.from([(bytes[200_000] as number) ^ 1]), bytes.subarray(200_001)]),
+  );
+  assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
+    code: "corrupt",
+    message: /its SHA-256 is not what its manifest says/,
+  });
   writeFileSync(backup, bytes.subarray(0, -4_096));
-  assert.throws(() => restoreSqlite({ backup, path, keep: true }), { code: "corrupt", message: /bytes, and not \d+ as its manifest says/ });
+  assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
+    code: "corrupt",
+    message: /bytes, and not \d+ as its manifest says/,
+  });
   writeFileSync(backup, bytes);
   writeFileSync(manifestPathOf(backup), "{}");
   assert.throws(() => restoreSqlite({ backup, path, keep: true }), { code: "corrupt", message: /is no manifest/ });
   rmSync(manifestPathOf(backup));
-  assert.throws(() => restoreSqlite({ backup, path, keep: true }), { code: "invalid_input", message: /it was never finished/ });
-  assert.throws(() => restoreSqlite({ backup: "nothing.db", path, keep: true }), { code: "invalid_input", message: /there is no such backup/ });
+  assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
+    code: "invalid_input",
+    message: /it was never finished/,
+  });
+  assert.throws(() => restoreSqlite({ backup: "nothing.db", path, keep: true }), {
+    code: "invalid_input",
+    message: /there is no such backup/,
+  });
   assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
 });
 
@@ -138,24 +173,37 @@ function remake(backup: string, change: (db: Database.Database) => void): void {
   db.close();
   const manifest = JSON.parse(readFileSync(manifestPathOf(backup), "utf8")) as BackupManifest;
   const bytes = readFileSync(backup);
-  writeFileSync(manifestPathOf(backup), JSON.stringify({ ...manifest, bytes: bytes.byteLength, sha256: createHash("sha256").update(bytes).digest("hex") }));
+  writeFileSync(
+    manifestPathOf(backup),
+    JSON.stringify({ ...manifest, bytes: bytes.byteLength, sha256: createHash("sha256").update(bytes).digest("hex") }),
+  );
 }
 
 test("a backup of a newer version, of edited migrations, or of another program: incompatible; of an older one it says what to run", async (t) => {
   const { path, backup, reset } = await place(t);
   remake(backup, (db) =>
-    db.exec("INSERT INTO schema_migrations SELECT '9999', name, sha256, applied_at, duration_ms, applied_by FROM schema_migrations LIMIT 1"),
+    db.exec(
+      "INSERT INTO schema_migrations SELECT '9999', name, sha256, applied_at, duration_ms, applied_by FROM schema_migrations LIMIT 1",
+    ),
   );
-  assert.throws(() => restoreSqlite({ backup, path, keep: true }), { code: "incompatible", message: /which is newer than this version/ });
+  assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
+    code: "incompatible",
+    message: /which is newer than this version/,
+  });
   remake(backup, (db) =>
-    db.exec("DELETE FROM schema_migrations WHERE revision IN ('9999', (SELECT max(revision) FROM schema_migrations WHERE revision < '9999'))"),
+    db.exec(
+      "DELETE FROM schema_migrations WHERE revision IN ('9999', (SELECT max(revision) FROM schema_migrations WHERE revision < '9999'))",
+    ),
   );
   assert.equal(restoreSqlite({ backup, path, keep: true }).pending.length, 1);
   reset();
   remake(backup, (db) => db.exec("UPDATE schema_migrations SET sha256 = 'x'"));
   assert.throws(() => restoreSqlite({ backup, path, keep: true }), { code: "incompatible", message: /was edited/ });
   remake(backup, (db) => db.pragma("application_id = 7"));
-  assert.throws(() => restoreSqlite({ backup, path, keep: true }), { code: "incompatible", message: /another program/ });
+  assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
+    code: "incompatible",
+    message: /another program/,
+  });
   assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
 });
 
@@ -164,20 +212,32 @@ test("a link, a folder or another program's database in its place; a backup that
   const link = join(folder, "link.db");
   symlinkSync(path, link);
   for (const wrong of [link, folder]) {
-    assert.throws(() => restoreSqlite({ backup, path: wrong, keep: true }), { code: "incompatible", message: /is not a regular file/ });
+    assert.throws(() => restoreSqlite({ backup, path: wrong, keep: true }), {
+      code: "incompatible",
+      message: /is not a regular file/,
+    });
   }
   const other = join(folder, "other.db");
   const db = new Database(other);
   db.exec("CREATE TABLE theirs (id INTEGER PRIMARY KEY)");
   db.close();
   const before = readFileSync(other);
-  assert.throws(() => restoreSqlite({ backup, path: other, keep: true }), { code: "incompatible", message: /belongs to another program/ });
+  assert.throws(() => restoreSqlite({ backup, path: other, keep: true }), {
+    code: "incompatible",
+    message: /belongs to another program/,
+  });
   assert.deepEqual(readFileSync(other), before);
   const linked = join(folder, "linked.db");
   symlinkSync(backup, linked);
   symlinkSync(manifestPathOf(backup), manifestPathOf(linked));
-  assert.throws(() => restoreSqlite({ backup: linked, path, keep: true }), { code: "invalid_input", message: /is no regular file/ });
-  assert.throws(() => restoreSqlite({ backup, path: backup, keep: true }), { code: "invalid_input", message: /is the backup itself/ });
+  assert.throws(() => restoreSqlite({ backup: linked, path, keep: true }), {
+    code: "invalid_input",
+    message: /is no regular file/,
+  });
+  assert.throws(() => restoreSqlite({ backup, path: backup, keep: true }), {
+    code: "invalid_input",
+    message: /is the backup itself/,
+  });
   assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
 });
 
@@ -186,7 +246,11 @@ test("no space for the copy: storage_full, and nothing is changed", async (t) =>
   const script = `import { restoreSqlite } from ${JSON.stringify(new URL("../../src/backup/sqliteRestore.ts", import.meta.url).href)};
     try { restoreSqlite({ backup: ${JSON.stringify(backup)}, path: ${JSON.stringify(path)}, keep: true }) } catch (error) { console.log(error.code) }`;
   // In blocks of 512 bytes; the system refuses what goes beyond.
-  const printed = execFileSync("sh", ["-c", 'ulimit -f 1000; exec "$0" --input-type=module -e "$1"', process.execPath, script], { encoding: "utf8" });
+  const printed = execFileSync(
+    "sh",
+    ["-c", 'ulimit -f 1000; exec "$0" --input-type=module -e "$1"', process.execPath, script],
+    { encoding: "utf8" },
+  );
   assert.equal(printed, "storage_full\n");
   assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
 });

@@ -23,7 +23,8 @@ for (const [engine, open] of Object.entries(engines)) {
   suite(`admin on ${engine}`, () => {
     test("seed, tokens of all kinds, rotation, revocation, a disabled account; a server has the store open meanwhile", async (t) => {
       const { folder, url } = await open(t);
-      const admin = (args: readonly string[], options?: RunOptions) => run(folder, ["admin", ...args, "--url", url], options);
+      const admin = (args: readonly string[], options?: RunOptions) =>
+        run(folder, ["admin", ...args, "--url", url], options);
       const seeded = await admin(["seed"]);
       assert.equal(seeded.code, 0, seeded.stderr);
       assert.match(seeded.stdout, secretPattern);
@@ -38,7 +39,10 @@ for (const [engine, open] of Object.entries(engines)) {
         const made = await admin(["create-token", "--user", "ops"]);
         assert.deepEqual([made.code, secretPattern.test(made.stdout)], [0, true], made.stderr);
         const ops = await store.tokens.verify({ token: made.stdout.trim() });
-        assert.deepEqual([ops.account.name, ops.account.kind, ops.kind, ops.expiresAt], ["ops", "human", "personal", null]);
+        assert.deepEqual(
+          [ops.account.name, ops.account.kind, ops.kind, ops.expiresAt],
+          ["ops", "human", "personal", null],
+        );
         assert.ok(ops.scopes.length > 5 && ops.scopes.every((scope) => scope.endsWith(":read")));
         const { items } = await store.tokens.list({ accountId: ops.account.id });
         assert.match(items[0]?.name ?? "", /^cli-\d{4}-\d\d-\d\d$/);
@@ -62,7 +66,10 @@ for (const [engine, open] of Object.entries(engines)) {
         assert.match(readFileSync(file, "utf8"), secretPattern);
         assert.ok(!filed.stderr.includes(readFileSync(file, "utf8").trim()));
         const ci = await store.tokens.verify({ token: readFileSync(file, "utf8").trim() });
-        assert.deepEqual([ci.account.kind, ci.kind, ci.scopes], ["runner", "runner", ["commands:write", "artifacts:write"]]);
+        assert.deepEqual(
+          [ci.account.kind, ci.kind, ci.scopes],
+          ["runner", "runner", ["commands:write", "artifacts:write"]],
+        );
         assert.ok(Math.abs((ci.expiresAt?.getTime() ?? 0) - Date.now() - 30 * 86_400_000) < 60_000);
 
         const taken = await admin([...args.with(2, "somebody"), "--out", file]);
@@ -72,7 +79,9 @@ for (const [engine, open] of Object.entries(engines)) {
         const rotated = await admin(["rotate-token", ci.tokenId, "--grace", "0s", "--json"]);
         const { token: next, secret } = JSON.parse(rotated.stdout) as { token: Token; secret: string };
         assert.equal(next.name, "nightly");
-        await assert.rejects(store.tokens.verify({ token: readFileSync(file, "utf8").trim() }), { code: "token_expired" });
+        await assert.rejects(store.tokens.verify({ token: readFileSync(file, "utf8").trim() }), {
+          code: "token_expired",
+        });
         assert.equal((await store.tokens.verify({ token: secret })).tokenId, next.id);
 
         const revoked = await admin(["revoke-token", next.id, "--reason", "a test"]);
@@ -123,7 +132,10 @@ suite("admin, what is wrong", { concurrency: 2 }, () => {
     assert.match(orphan.stderr, /no live admin token.*run debug-server-db admin seed\n$/);
     await run(folder, ["admin", "seed", "--url", url]);
     assert.deepEqual((await run(folder, ["admin", "disable-account", "nobody", "--url", url])).code, 1);
-    assert.deepEqual((await run(folder, ["admin", "revoke-token", "01890a5d-ac96-774b-bcce-b302099a8057", "--url", url])).code, 1);
+    assert.deepEqual(
+      (await run(folder, ["admin", "revoke-token", "01890a5d-ac96-774b-bcce-b302099a8057", "--url", url])).code,
+      1,
+    );
   });
 
   test("a token in an argument is not taken, and not printed; one in the environment is what others are made under", async (t) => {
@@ -139,14 +151,33 @@ suite("admin, what is wrong", { concurrency: 2 }, () => {
       assert.notEqual(ended.code, 0);
       assert.ok(!(ended.stdout + ended.stderr).includes(secret), ended.stderr);
     }
-    const weak = await run(folder, ["admin", "create-token", "--user", "ops", "--scopes", "tokens:write", "--url", url]);
+    const weak = await run(folder, [
+      "admin",
+      "create-token",
+      "--user",
+      "ops",
+      "--scopes",
+      "tokens:write",
+      "--url",
+      url,
+    ]);
     const env = { DEBUG_SERVER_DB_TOKEN: weak.stdout.trim() };
-    const refused = await run(folder, ["admin", "create-token", "--user", "ops", "--name", "more", "--scopes", "admin", "--url", url], { env });
+    const refused = await run(
+      folder,
+      ["admin", "create-token", "--user", "ops", "--name", "more", "--scopes", "admin", "--url", url],
+      { env },
+    );
     assert.deepEqual([refused.code, refused.stdout], [1, ""]);
     assert.match(refused.stderr, /cannot give what it does not cover/);
-    const within = await run(folder, ["admin", "create-token", "--user", "ops", "--name", "same", "--scopes", "tokens:write", "--url", url], { env });
+    const within = await run(
+      folder,
+      ["admin", "create-token", "--user", "ops", "--name", "same", "--scopes", "tokens:write", "--url", url],
+      { env },
+    );
     assert.equal(within.code, 0);
-    const wrong = await run(folder, ["admin", "create-token", "--user", "ops", "--url", url], { env: { DEBUG_SERVER_DB_TOKEN: "dsp_nonsense" } });
+    const wrong = await run(folder, ["admin", "create-token", "--user", "ops", "--url", url], {
+      env: { DEBUG_SERVER_DB_TOKEN: "dsp_nonsense" },
+    });
     assert.deepEqual([wrong.code, wrong.stderr.includes("nonsense")], [1, false]);
   });
 
@@ -154,9 +185,15 @@ suite("admin, what is wrong", { concurrency: 2 }, () => {
     [["create-tokn"], /unknown command 'create-tokn'\n\(Did you mean create-token\?\)/],
     [["create-token"], /required option '--user <name>' not specified/],
     [["create-token", "--user", "x", "--scope", "admin"], /unknown option '--scope'\n\(Did you mean --scopes\?\)/],
-    [["create-token", "--user", "x", "--scopes", "sessions:reed"], /there is no scope sessions:reed; known are admin, /],
+    [
+      ["create-token", "--user", "x", "--scopes", "sessions:reed"],
+      /there is no scope sessions:reed; known are admin, /,
+    ],
     [["create-token", "--user", "x", "--kind", "robot"], /Allowed choices are personal, runner/],
-    [["create-token", "--user", "x", "--expires-in", "30"], /Expected a number with its unit \(s, m, h, d or w\), from 1s to 3650d, such as 30d/],
+    [
+      ["create-token", "--user", "x", "--expires-in", "30"],
+      /Expected a number with its unit \(s, m, h, d or w\), from 1s to 3650d, such as 30d/,
+    ],
     [["create-token", "--user", "x", "--expires-in", "99999d"], /Expected a number with its unit/],
     [["revoke-token", "x"], /tokenId/],
     [["list-tokens", "--limit", "0"], /Expected a whole number from 1/],
@@ -166,7 +203,11 @@ suite("admin, what is wrong", { concurrency: 2 }, () => {
     test(args.join(" "), async (t) => {
       const { folder, url } = place(t, { init: false });
       if (args[0] === "revoke-token" || args[0] === "list-tokens") await run(folder, ["admin", "seed", "--url", url]);
-      const { code, stdout, stderr } = await run(folder, ["admin", ...args, ...(args[0] === "create-tokn" ? [] : ["--url", url])]);
+      const { code, stdout, stderr } = await run(folder, [
+        "admin",
+        ...args,
+        ...(args[0] === "create-tokn" ? [] : ["--url", url]),
+      ]);
       assert.match(stderr, pattern);
       assert.deepEqual([code, stdout], [2, ""]);
     });

@@ -26,8 +26,13 @@ suite("backup", { concurrency: 2 }, () => {
     })();
     const created = await run(folder, ["backup", "create", "--reason", "nightly", "--url", url]);
     assert.equal(created.code, 0, created.stderr);
-    assert.match(created.stdout, /^backup +\S+\/backups\/metadata-\w+-\d+\.db\nsize +[\d.]+ KiB\nsha256 +[\da-f]{64}\nrevision +\d{4}\nrows +\d+\n$/);
-    const made = JSON.parse((await run(folder, ["backup", "create", "--json", "--out", "copies/own.db", "--url", url])).stdout) as {
+    assert.match(
+      created.stdout,
+      /^backup +\S+\/backups\/metadata-\w+-\d+\.db\nsize +[\d.]+ KiB\nsha256 +[\da-f]{64}\nrevision +\d{4}\nrows +\d+\n$/,
+    );
+    const made = JSON.parse(
+      (await run(folder, ["backup", "create", "--json", "--out", "copies/own.db", "--url", url])).stdout,
+    ) as {
       path: string;
       manifest: BackupManifest;
     };
@@ -35,7 +40,11 @@ suite("backup", { concurrency: 2 }, () => {
     await writer;
     assert.equal(made.path, join(folder, "copies/own.db"));
     assert.deepEqual(
-      [statSync(made.path).mode & 0o777, statSync(`${made.path}.json`).mode & 0o777, statSync(dirname(made.path)).mode & 0o777],
+      [
+        statSync(made.path).mode & 0o777,
+        statSync(`${made.path}.json`).mode & 0o777,
+        statSync(dirname(made.path)).mode & 0o777,
+      ],
       [0o600, 0o600, 0o700],
     );
     assert.deepEqual(JSON.parse(readFileSync(`${made.path}.json`, "utf8")), made.manifest);
@@ -45,9 +54,15 @@ suite("backup", { concurrency: 2 }, () => {
       listed.stdout,
       /^backup +state +made +size +rows +revision +sha256 +reason\nmetadata-\S+\.db +\S+Z +[\d.]+ KiB +\d+ +\d{4} +\w{12} +nightly\n$/,
     );
-    const name = basename((JSON.parse((await run(folder, ["backup", "list", "--json", "--url", url])).stdout) as { path: string }).path);
+    const name = basename(
+      (JSON.parse((await run(folder, ["backup", "list", "--json", "--url", url])).stdout) as { path: string }).path,
+    );
     const verified = await run(folder, ["backup", "verify", "--url", url]);
-    assert.deepEqual([verified.code, /^backup +state\nmetadata-\S+ +ok +\d+ rows, revision \d{4}\n$/.test(verified.stdout)], [0, true], verified.stdout);
+    assert.deepEqual(
+      [verified.code, /^backup +state\nmetadata-\S+ +ok +\d+ rows, revision \d{4}\n$/.test(verified.stdout)],
+      [0, true],
+      verified.stdout,
+    );
 
     const busy = await run(folder, ["backup", "restore", name, "--url", url]);
     assert.deepEqual([busy.code, busy.stdout], [4, ""]);
@@ -56,7 +71,10 @@ suite("backup", { concurrency: 2 }, () => {
     await store.close();
     const restored = await run(folder, ["backup", "restore", name, "--url", url]);
     assert.equal(restored.code, 0, restored.stderr);
-    assert.match(restored.stdout, /^restored +\S+metadata\.db\nfrom +\S+\nmade +\S+Z\nrevision +\d{4}\nkept +\S+\/backups\/metadata-\S+\.db\n$/);
+    assert.match(
+      restored.stdout,
+      /^restored +\S+metadata\.db\nfrom +\S+\nmade +\S+Z\nrevision +\d{4}\nkept +\S+\/backups\/metadata-\S+\.db\n$/,
+    );
     assert.deepEqual(await names(url), ["one"]);
     const kept = /kept +(\S+)/.exec(restored.stdout)?.[1] as string;
     await run(folder, ["backup", "restore", kept, "--no-keep", "--quiet", "--url", url]);
@@ -67,7 +85,9 @@ suite("backup", { concurrency: 2 }, () => {
   test("a damaged backup: 5, wherever it is noticed; the database stays", async (t) => {
     const { folder, url } = place(t, { init: false });
     await (await openStore({ url })).close();
-    const { path } = JSON.parse((await run(folder, ["backup", "create", "--json", "--url", url])).stdout) as { path: string };
+    const { path } = JSON.parse((await run(folder, ["backup", "create", "--json", "--url", url])).stdout) as {
+      path: string;
+    };
     const bytes = readFileSync(path);
     bytes[70_000] = (bytes[70_000] as number) ^ 1;
     writeFileSync(path, bytes);
@@ -96,7 +116,10 @@ suite("backup", { concurrency: 2 }, () => {
     writeFileSync(join(folder, "taken.db"), "mine");
     assert.match(String(await backup("create", "--out", "taken.db", "--url", url)), /^1,.*taken\.db exists/);
     assert.equal(readFileSync(join(folder, "taken.db"), "utf8"), "mine");
-    assert.match(String(await backup("restore", "none.db", "--url", url)), /^2,.*there is no such backup; debug-server-db backup list/);
+    assert.match(
+      String(await backup("restore", "none.db", "--url", url)),
+      /^2,.*there is no such backup; debug-server-db backup list/,
+    );
     assert.match(String(await backup("restore", "taken.db", "--url", url)), /^2,.*has no manifest/);
     assert.match(String(await backup("restore", "--url", url)), /^2,.*missing required argument 'backup'/);
     assert.match(String(await backup("list", "--url", "sqlite::memory:")), /^2,.*a database in memory/);
@@ -108,7 +131,10 @@ suite("backup", { concurrency: 2 }, () => {
     const db = new Database(join(folder, "other.db"));
     db.exec("CREATE TABLE theirs (id INTEGER PRIMARY KEY)");
     db.close();
-    assert.match(String(await backup("restore", "good.db", "--url", "sqlite:other.db")), /^1,.*belongs to another program/);
+    assert.match(
+      String(await backup("restore", "good.db", "--url", "sqlite:other.db")),
+      /^1,.*belongs to another program/,
+    );
   });
 
   test("interrupted: 130, and nothing is left", async (t) => {
@@ -121,7 +147,8 @@ suite("backup", { concurrency: 2 }, () => {
     const backups = join(dirname(url.slice("sqlite:".length)), "backups");
     const creating = start(folder, ["backup", "create", "--url", url]);
     // It listens before it makes the folder's first file.
-    while (!existsSync(backups) || readdirSync(backups).length === 0) await new Promise((resolve) => setImmediate(resolve));
+    while (!existsSync(backups) || readdirSync(backups).length === 0)
+      await new Promise((resolve) => setImmediate(resolve));
     creating.kill("SIGINT");
     const { code, stdout, stderr } = await creating.ended;
     assert.deepEqual([code, stdout, stderr], [130, "", "debug-server-db: interrupted; nothing was changed\n"]);
@@ -139,8 +166,17 @@ suite("backup", { concurrency: 2 }, () => {
         "createdb --maintenance-db=postgres://ops@db.example:5433/metadata metadata_restored && pg_restore --single-transaction --dbname=postgres://ops@db.example:5433/metadata_restored metadata.dump",
     };
     for (const [verb, line] of Object.entries(expected)) {
-      const { code, stdout, stderr } = await run(folder, ["backup", verb, ...(verb === "restore" ? ["x.db"] : []), "--url", url]);
-      assert.deepEqual([code, stdout, stderr], [1, "", `debug-server-db: backups of PostgreSQL are made with its own tools: run ${line}\n`]);
+      const { code, stdout, stderr } = await run(folder, [
+        "backup",
+        verb,
+        ...(verb === "restore" ? ["x.db"] : []),
+        "--url",
+        url,
+      ]);
+      assert.deepEqual(
+        [code, stdout, stderr],
+        [1, "", `debug-server-db: backups of PostgreSQL are made with its own tools: run ${line}\n`],
+      );
     }
   });
 });

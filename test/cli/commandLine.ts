@@ -18,7 +18,10 @@ export interface Place {
   readonly url: string;
 }
 
-export function place(t: TestContext, { commits = 3, init = true }: { readonly commits?: number; readonly init?: boolean } = {}): Place {
+export function place(
+  t: TestContext,
+  { commits = 3, init = true }: { readonly commits?: number; readonly init?: boolean } = {},
+): Place {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "debug-server-db-")));
   t.after(() => {
     // Of a test that has failed.
@@ -86,7 +89,8 @@ export function start(cwd: string, args: readonly string[], { env = {}, uid }: R
   children.add(entry);
   child.once("exit", () => children.delete(entry));
   const text = { stdout: "", stderr: "" };
-  for (const name of ["stdout", "stderr"] as const) child[name].setEncoding("utf8").on("data", (piece: string) => (text[name] += piece));
+  for (const name of ["stdout", "stderr"] as const)
+    child[name].setEncoding("utf8").on("data", (piece: string) => (text[name] += piece));
   const ended = new Promise<Ended>((resolve) => child.once("close", (code) => resolve({ code, ...text })));
   const holds = (name: "stdout" | "stderr", wanted: string | RegExp): Promise<void> =>
     new Promise((resolve, reject) => {
@@ -116,7 +120,10 @@ export function hasScript(): boolean {
 }
 
 /** What a terminal of 100 columns is sent, stdout and stderr together. */
-export async function runOnTerminal(cwd: string, args: readonly string[]): Promise<{ readonly code: number | null; readonly output: string }> {
+export async function runOnTerminal(
+  cwd: string,
+  args: readonly string[],
+): Promise<{ readonly code: number | null; readonly output: string }> {
   const { DEBUG_SERVER_DB_URL: _, NO_COLOR: __, FORCE_COLOR: ___, ...inherited } = process.env;
   const quoted = [process.execPath, bin, ...args].map((part) => `'${part}'`).join(" ");
   const child = spawn("script", ["--quiet", "--return", "--command", `stty cols 100; ${quoted}`, "/dev/null"], {
@@ -128,7 +135,8 @@ export async function runOnTerminal(cwd: string, args: readonly string[]): Promi
   children.add(entry);
   child.once("exit", () => children.delete(entry));
   let output = "";
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (piece: string) => (output += piece));
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding("utf8").on("data", (piece: string) => (output += piece));
   return await new Promise((resolve) => child.once("close", (code) => resolve({ code, output })));
 }
 

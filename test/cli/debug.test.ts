@@ -30,12 +30,17 @@ suite("debug", { concurrency: 2 }, () => {
 
     const shown = await run(folder, ["debug", "show", sessionId, "--epoch", "3"]);
     assert.deepEqual([shown.code, shown.stderr], [0, ""]);
-    assert.match(shown.stdout, /^ {2}1 main\n {4}sum +\S+debug-demo\.mjs:11\n {4}\(anonymous\) +\S+debug-demo\.mjs:19\n/m);
+    assert.match(
+      shown.stdout,
+      /^ {2}1 main\n {4}sum +\S+debug-demo\.mjs:11\n {4}\(anonymous\) +\S+debug-demo\.mjs:19\n/m,
+    );
     assert.match(shown.stdout, /^ +n = 3$/m);
     assert.match(shown.stdout, /^ +apiToken = \*\*\*$/m);
     assert.match(shown.stdout, /debug-demo\.mjs:11 +n === 3 +verified +1$/m);
     assert.match(shown.stdout, /log "squaring \{n\}" +verified +0$/m);
-    const json = JSON.parse((await run(folder, ["debug", "show", sessionId, "--json", "--events", "500"])).stdout) as DebugView[];
+    const json = JSON.parse(
+      (await run(folder, ["debug", "show", sessionId, "--json", "--events", "500"])).stdout,
+    ) as DebugView[];
     assert.deepEqual(
       json.map(({ debugSession }) => debugSession.state),
       ["terminated"],
@@ -44,7 +49,10 @@ suite("debug", { concurrency: 2 }, () => {
 
     await withStore(url, async (store) => {
       const [command] = (await store.commands.list({ sessionId })).items;
-      assert.deepEqual([command?.state, command?.exitCode, (await store.sessions.get({ sessionId })).state], ["succeeded", 0, "completed"]);
+      assert.deepEqual(
+        [command?.state, command?.exitCode, (await store.sessions.get({ sessionId })).state],
+        ["succeeded", 0, "completed"],
+      );
       const { chunks } = await store.logs.read({ commandId: command?.id as string });
       assert.match(
         Buffer.concat(chunks.map(({ data }) => data)).toString(),
@@ -84,7 +92,13 @@ suite("debug", { concurrency: 2 }, () => {
     const { folder, url } = place(t, { init: false });
     const store = await openStore({ url });
     const { debugSessionId, adapterRun, view } = await fixtures(store).debugStop({ name: "main\u001b[31m" });
-    await store.debug.applyEvent({ debugSessionId, adapterRun, seq: 3, event: "output", body: { category: "stdout", output: "hello\u001b[2J\n" } });
+    await store.debug.applyEvent({
+      debugSessionId,
+      adapterRun,
+      seq: 3,
+      event: "output",
+      body: { category: "stdout", output: "hello\u001b[2J\n" },
+    });
     await store.close();
     const { code, stdout, stderr } = await run(folder, ["debug", "show", debugSessionId, "--url", url]);
     assert.deepEqual([code, stderr], [0, ""]);

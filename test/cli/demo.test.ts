@@ -18,7 +18,8 @@ async function readAll(store: Store) {
 
 async function logOf(store: Store, commandId: string, stream?: string): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
-  for await (const chunk of store.logs.follow({ commandId })) if (stream === undefined || chunk.stream === stream) chunks.push(chunk.data);
+  for await (const chunk of store.logs.follow({ commandId }))
+    if (stream === undefined || chunk.stream === stream) chunks.push(chunk.data);
   return Buffer.concat(chunks);
 }
 
@@ -55,7 +56,9 @@ suite("demo", { concurrency: 2 }, () => {
         Array(6).fill("succeeded 0"),
       );
       for (const session of sessions) {
-        const own = commands.filter(({ sessionId }) => sessionId === session.id).sort((left, right) => left.sequence - right.sequence);
+        const own = commands
+          .filter(({ sessionId }) => sessionId === session.id)
+          .sort((left, right) => left.sequence - right.sequence);
         const [show, version] = own.map(({ id }) => id) as [string, string];
         assert.equal((await logOf(store, show, "stdout")).toString(), git(folder, "show", "--stat", session.commitSha));
         assert.equal((await logOf(store, version)).toString(), `${process.version}\n`);
@@ -67,12 +70,24 @@ suite("demo", { concurrency: 2 }, () => {
         ]);
         for (const { commandId, attempt, sha256, sizeBytes, uri } of items) {
           const content = commandId === null ? readFileSync(new URL(uri as string)) : await logOf(store, commandId);
-          assert.deepEqual([sha256, sizeBytes], [createHash("sha256").update(content).digest("hex"), content.byteLength], `attempt ${attempt} of ${commandId}`);
-          if (commandId === null) assert.equal(content.toString(), git(folder, "ls-tree", "-r", "--long", session.commitSha));
+          assert.deepEqual(
+            [sha256, sizeBytes],
+            [createHash("sha256").update(content).digest("hex"), content.byteLength],
+            `attempt ${attempt} of ${commandId}`,
+          );
+          if (commandId === null)
+            assert.equal(content.toString(), git(folder, "ls-tree", "-r", "--long", session.commitSha));
         }
-        assert.equal(new Set(own.map(({ runnerId }) => runnerId)).size, 1, "a session keeps its worktree, and so its runner, from command to command");
+        assert.equal(
+          new Set(own.map(({ runnerId }) => runnerId)).size,
+          1,
+          "a session keeps its worktree, and so its runner, from command to command",
+        );
       }
-      assert.ok(worktrees.length <= 2 && worktrees.every(({ state, path }) => state === "idle" && existsSync(join(path, ".git"))));
+      assert.ok(
+        worktrees.length <= 2 &&
+          worktrees.every(({ state, path }) => state === "idle" && existsSync(join(path, ".git"))),
+      );
       return worktrees;
     });
     assert.match(first.stdout, /^sessions {2}3: 3 completed$/m);
@@ -114,14 +129,24 @@ suite("demo", { concurrency: 2 }, () => {
   test("stdout holds the table, stderr a line for each command; no colours without a terminal", async (t) => {
     const { folder } = place(t, { commits: 1 });
     const { stdout, stderr } = await run(folder, ["demo"]);
-    assert.match(stderr, /^.+: the newest 1 commit, 4 runners, sqlite:\.artifacts\/data\/metadata\.db\n1\/2 {2}succeeded .*\n2\/2 {2}succeeded .*\n$/);
+    assert.match(
+      stderr,
+      /^.+: the newest 1 commit, 4 runners, sqlite:\.artifacts\/data\/metadata\.db\n1\/2 {2}succeeded .*\n2\/2 {2}succeeded .*\n$/,
+    );
     assert.match(stdout, /^commit +subject +worktree +command +outcome +exit/);
     assert.ok(!`${stdout}${stderr}`.includes("\u001b"));
   });
 
   test("commands that fail: their exit code in the table, and 1 of the run", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
-    const { code, stdout } = await run(folder, ["demo", "--command", "sh", "--", "-c", "echo out; echo on stderr >&2; exit 7"]);
+    const { code, stdout } = await run(folder, [
+      "demo",
+      "--command",
+      "sh",
+      "--",
+      "-c",
+      "echo out; echo on stderr >&2; exit 7",
+    ]);
     assert.equal(code, 1);
     assert.match(stdout, /sh -c echo out.* failed +7 /);
     assert.match(stdout, /^sessions {2}1: 1 failed$/m);
@@ -207,7 +232,16 @@ suite("demo", { concurrency: 2 }, () => {
 
   test("what a command left in its tree is gone for the next", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
-    await run(folder, ["demo", "--runners", "1", "--command", "sh", "--", "-c", "echo more >> file-1.txt; touch left-over"]);
+    await run(folder, [
+      "demo",
+      "--runners",
+      "1",
+      "--command",
+      "sh",
+      "--",
+      "-c",
+      "echo more >> file-1.txt; touch left-over",
+    ]);
     const { code } = await run(folder, ["demo", "--runners", "1", "--command", "sh", "--", "-c", "ls; cat file-1.txt"]);
     assert.equal(code, 0);
     await withStore(url, async (store) => {

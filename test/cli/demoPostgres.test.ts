@@ -17,7 +17,8 @@ test("two processes share the work of one database: every command runs once, no 
     assert.match(stdout, /^sessions {2}6: 6 completed$/m);
     assert.match(stdout, /^commands {2}12: 12 succeeded/m);
   }
-  for (const { stderr } of ended) assert.ok(!stderr.includes(new URL(url).password === "" ? "\u0000" : `:${new URL(url).password}@`), stderr);
+  for (const { stderr } of ended)
+    assert.ok(!stderr.includes(new URL(url).password === "" ? "\u0000" : `:${new URL(url).password}@`), stderr);
   await withStore(url, async (store) => {
     const commands = (await store.commands.list({ limit: 500 })).items;
     assert.equal(commands.length, 24);
@@ -26,7 +27,10 @@ test("two processes share the work of one database: every command runs once, no 
     assert.equal(new Set(worktrees.map(({ path }) => path)).size, worktrees.length);
     // Who stops first may give a tree back that it has not cleaned; nobody holds one any more.
     for (const { state, path } of worktrees) {
-      assert.ok(state === "removed" || (["idle", "dirty"].includes(state) && existsSync(join(path, ".git"))), `${state} ${path}`);
+      assert.ok(
+        state === "removed" || (["idle", "dirty"].includes(state) && existsSync(join(path, ".git"))),
+        `${state} ${path}`,
+      );
     }
     const runners = (await store.runners.list()).items;
     assert.equal(new Set(runners.map(({ pid }) => pid)).size, 2);
@@ -44,7 +48,10 @@ test("what is wrong with the server is one sentence, without the password", asyn
   const { code, stdout, stderr } = await run(folder, ["demo", "--url", wrong.href]);
   assert.equal(code, 1);
   assert.equal(stdout, "");
-  assert.match(stderr, /^debug-server-db: postgres:\/\/\S+: the server refuses this user or password: correct the URL \([^\n]*\)\n$/);
+  assert.match(
+    stderr,
+    /^debug-server-db: postgres:\/\/\S+: the server refuses this user or password: correct the URL \([^\n]*\)\n$/,
+  );
   assert.ok(!stderr.includes("hunter2"));
   wrong.password = right;
 });

@@ -51,16 +51,30 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       };
       assert.match(
         (await cli("repositories", "list")).stdout,
-        new RegExp(`^id +name +branch +worktrees +created +remote\n(.*\n)?${repository.id} +${repository.name} +main +1 of 16 `),
+        new RegExp(
+          `^id +name +branch +worktrees +created +remote\n(.*\n)?${repository.id} +${repository.name} +main +1 of 16 `,
+        ),
       );
-      assert.match((await cli("runners", "list", "--state", "online")).stdout, new RegExp(`${runner.id} +runner-9 +online`));
-      assert.match((await cli("worktrees", "list", "--state", "creating")).stdout, new RegExp(`${lease?.worktree.id} .* alice `));
+      assert.match(
+        (await cli("runners", "list", "--state", "online")).stdout,
+        new RegExp(`${runner.id} +runner-9 +online`),
+      );
+      assert.match(
+        (await cli("worktrees", "list", "--state", "creating")).stdout,
+        new RegExp(`${lease?.worktree.id} .* alice `),
+      );
       assert.match(
         (await cli("sessions", "list", "--repository", repository.name)).stdout,
         new RegExp(`^id.*\n${session.id} +${repository.name} +\\w{10} +pending`),
       );
-      assert.match((await cli("commands", "list", "--session", session.id)).stdout, new RegExp(`${command.id} +1 +queued .* npm run 'a test'\n`));
-      assert.match((await cli("artifacts", "list", "--kind", "junit", "--session", session.id)).stdout, /reports\/junit\.xml +junit +ready/);
+      assert.match(
+        (await cli("commands", "list", "--session", session.id)).stdout,
+        new RegExp(`${command.id} +1 +queued .* npm run 'a test'\n`),
+      );
+      assert.match(
+        (await cli("artifacts", "list", "--kind", "junit", "--session", session.id)).stdout,
+        /reports\/junit\.xml +junit +ready/,
+      );
 
       const bobs = rowsOf((await cli("sessions", "list", "--requested-by", "bob", "--json")).stdout);
       assert.deepEqual([bobs.length, bobs[0]?.id], [1, other.session.id]);
@@ -96,8 +110,20 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       const { worktree, fence } = await made.lease({ ttlMs: 3_600_000, owner: "alice" });
       const held = await run(folder, ["worktrees", "release", worktree.id, "--url", url]);
       assert.deepEqual([held.code, held.stdout], [1, ""]);
-      assert.match(held.stderr, /^debug-server-db: alice holds the worktree until \S+Z: release it all the same with --force\n$/);
-      const released = await run(folder, ["worktrees", "release", worktree.id, "--force", "--to", "keep", "--url", url]);
+      assert.match(
+        held.stderr,
+        /^debug-server-db: alice holds the worktree until \S+Z: release it all the same with --force\n$/,
+      );
+      const released = await run(folder, [
+        "worktrees",
+        "release",
+        worktree.id,
+        "--force",
+        "--to",
+        "keep",
+        "--url",
+        url,
+      ]);
       assert.match(released.stdout, /state +quarantined/);
       await assert.rejects(store.worktrees.renew({ worktreeId: worktree.id, fence }), { code: "lease_lost" });
       assert.equal((await run(folder, ["worktrees", "release", worktree.id, "--url", url])).code, 1);
@@ -109,7 +135,9 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       const ended = await run(folder, ["sessions", "cancel", session.id, "--json", "--url", url]);
       assert.equal(rowsOf(ended.stdout)[0]?.state, "cancelled");
       const { changes } = await store.changes.since({ sessionId: session.id });
-      assert.ok(changes.some(({ entity, op, actor }) => entity === "command" && op === "cancel" && actor?.startsWith("cli:")));
+      assert.ok(
+        changes.some(({ entity, op, actor }) => entity === "command" && op === "cancel" && actor?.startsWith("cli:")),
+      );
     });
 
     test("logs: shown whole, by lines and as JSON; followed live from another process, to the end", async (t) => {
@@ -125,8 +153,15 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       const lines = Array.from({ length: 30 }, (_, index) => `line ${index + 1}\n`);
       for (const line of lines) await append(line);
       const shown = await run(folder, ["logs", "show", commandId, "--url", url]);
-      assert.deepEqual(shown, { code: 0, stdout: lines.join(""), stderr: "The command has not ended: logs tail follows it.\n" });
-      assert.equal((await run(folder, ["logs", "show", commandId, "-n", "2", "--quiet", "--url", url])).stdout, "line 29\nline 30\n");
+      assert.deepEqual(shown, {
+        code: 0,
+        stdout: lines.join(""),
+        stderr: "The command has not ended: logs tail follows it.\n",
+      });
+      assert.equal(
+        (await run(folder, ["logs", "show", commandId, "-n", "2", "--quiet", "--url", url])).stdout,
+        "line 29\nline 30\n",
+      );
       const [chunk] = rowsOf((await run(folder, ["logs", "show", commandId, "--json", "--url", url])).stdout);
       assert.deepEqual([chunk?.offset, chunk?.stream, chunk?.text], [0, "stdout", "line 1\n"]);
 
@@ -137,7 +172,11 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       await append("\u001b[31mred\u0007\n");
       await store.commands.finish({ commandId, fence, outcome: "succeeded", exitCode: 0, logOffset: offset });
       // Nobody looks at it on a terminal, so it is as it was.
-      assert.deepEqual(await tail.ended, { code: 0, stdout: `${lines.slice(-10).join("")}comes later\n\u001b[31mred\u0007\n`, stderr: "" });
+      assert.deepEqual(await tail.ended, {
+        code: 0,
+        stdout: `${lines.slice(-10).join("")}comes later\n\u001b[31mred\u0007\n`,
+        stderr: "",
+      });
       assert.equal((await run(folder, ["logs", "show", commandId, "--url", url])).stderr, "");
     });
 
@@ -180,14 +219,25 @@ test("more pages than one are gathered, and a reader that goes away ends it", as
   const { folder, url } = await onSqlite(t);
   const store = await serve(t, url);
   const { id: repositoryId } = await store.repositories.upsert({ name: "r" });
-  await Promise.all(Array.from({ length: 1_200 }, () => store.sessions.create({ id: newId(), repositoryId, commitSha: "a".repeat(40) })));
+  await Promise.all(
+    Array.from({ length: 1_200 }, () =>
+      store.sessions.create({ id: newId(), repositoryId, commitSha: "a".repeat(40) }),
+    ),
+  );
   const all = await run(folder, ["sessions", "list", "--limit", "1100", "--json", "--url", url]);
   assert.equal(new Set(rowsOf(all.stdout).map(({ id }) => id)).size, 1_100);
   const bin = fileURLToPath(new URL("../../bin/debug-server-db.mjs", import.meta.url));
   const { command, fence } = await fixtures(store).claim();
   for (let offset = 0; offset < 4_194_304; offset += 65_536)
     await store.logs.append({ commandId: command.id, fence, offset, data: Buffer.alloc(65_536, "x\n") });
-  const shell = spawn("sh", ["-c", '"$0" "$1" logs tail "$2" --lines 100000 --url "$3" | head -c 10', process.execPath, bin, command.id, url]);
+  const shell = spawn("sh", [
+    "-c",
+    '"$0" "$1" logs tail "$2" --lines 100000 --url "$3" | head -c 10',
+    process.execPath,
+    bin,
+    command.id,
+    url,
+  ]);
   const printed: Buffer[] = [];
   shell.stdout.on("data", (piece: Buffer) => printed.push(piece));
   // The command goes on, and so would the tail.
@@ -195,7 +245,9 @@ test("more pages than one are gathered, and a reader that goes away ends it", as
   assert.equal(Buffer.concat(printed).toString(), "x\nx\nx\nx\nx\n");
 });
 
-test("on a terminal: colours and a table as wide as it is, and nothing of a log that steers it", { skip: !hasPython() }, async (t) => {
+test("on a terminal: colours and a table as wide as it is, and nothing of a log that steers it", {
+  skip: !hasPython(),
+}, async (t) => {
   const { folder, url } = await onSqlite(t);
   const store = await serve(t, url);
   const { command } = await fixtures(store).log("\u001b[31mred\u001b[0m\ttab \u001b]0;title\u0007\u001b[2Jend\n");

@@ -24,7 +24,10 @@ suite("health", { concurrency: 2 }, () => {
     const { folder, url } = place(t, { init: false });
     const absent = await run(folder, ["health", "--url", url]);
     assert.deepEqual([absent.code, absent.stdout], [7, ""]);
-    assert.match(absent.stderr, /^debug-server-db: not ready: .*metadata\.db does not exist: run debug-server-db migrate upgrade head/);
+    assert.match(
+      absent.stderr,
+      /^debug-server-db: not ready: .*metadata\.db does not exist: run debug-server-db migrate upgrade head/,
+    );
     assert.equal(existsSync(join(folder, ".artifacts")), false);
     await (await openStore({ url })).close();
     const db = new Database(join(folder, ".artifacts/data/metadata.db"));
@@ -50,10 +53,20 @@ suite("health", { concurrency: 2 }, () => {
   test("what a terminal would obey is not printed, from whatever comes the text", async (t) => {
     const { folder } = place(t, { init: false });
     const evil = "\u001b[2J\u001b]0;title\u0007\u009b31m\u202e";
-    for (const args of [["health", "--url", `sqlite:${evil}/x.db`], ["health", evil], [evil], ["demo", "--repo", evil], ["health", `--${evil}`]]) {
+    for (const args of [
+      ["health", "--url", `sqlite:${evil}/x.db`],
+      ["health", evil],
+      [evil],
+      ["demo", "--repo", evil],
+      ["health", `--${evil}`],
+    ]) {
       const { stdout, stderr, code } = await run(folder, args);
       assert.notEqual(code, 0);
-      assert.doesNotMatch(stdout + stderr, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]/, JSON.stringify(args));
+      assert.doesNotMatch(
+        stdout + stderr,
+        /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]/,
+        JSON.stringify(args),
+      );
     }
   });
 });

@@ -24,7 +24,10 @@ suite("info and maintenance", { concurrency: 2 }, () => {
     ])
       assert.match(table.stdout, line);
     const info = JSON.parse((await run(folder, ["info", "--json", "--url", url])).stdout);
-    assert.deepEqual([info.database.foreign_keys, info.database.synchronous, info.database.journal_mode], [1, 2, "wal"]);
+    assert.deepEqual(
+      [info.database.foreign_keys, info.database.synchronous, info.database.journal_mode],
+      [1, 2, "wal"],
+    );
   });
 
   test("info of PostgreSQL: its version and size, and no password", async (t) => {
@@ -55,8 +58,15 @@ suite("info and maintenance", { concurrency: 2 }, () => {
     assert.match(stdout, /^limits\.busyMs +50 +default$/m);
     assert.doesNotMatch(stdout, /hunter/);
     const flag = await run(folder, ["config", "show", "--json", "--url", "sqlite:x.db"], { env });
-    assert.deepEqual(JSON.parse(flag.stdout.split("\n")[0] as string), { name: "url", value: "sqlite:x.db", from: "flag" });
-    assert.match((await run(folder, ["config", "show"])).stdout, /^url +sqlite:\.artifacts\/data\/metadata\.db +default$/m);
+    assert.deepEqual(JSON.parse(flag.stdout.split("\n")[0] as string), {
+      name: "url",
+      value: "sqlite:x.db",
+      from: "flag",
+    });
+    assert.match(
+      (await run(folder, ["config", "show"])).stdout,
+      /^url +sqlite:\.artifacts\/data\/metadata\.db +default$/m,
+    );
     assert.equal((await run(folder, ["config", "show", "--url", "mysql://x"])).code, 2);
   });
 
@@ -68,14 +78,22 @@ suite("info and maintenance", { concurrency: 2 }, () => {
     const store = await openStore({ url, clock, limits: { reapEveryMs: 0 } });
     const leases = await Promise.all(Array.from({ length: 3 }, () => fixtures(store).lease()));
     await store.close();
-    const reaped = JSON.parse((await run(folder, ["maintenance", "reap", "--json", "--url", url])).stdout) as { worktrees: string[] };
+    const reaped = JSON.parse((await run(folder, ["maintenance", "reap", "--json", "--url", url])).stdout) as {
+      worktrees: string[];
+    };
     assert.deepEqual(reaped.worktrees.toSorted(), leases.map(({ worktree }) => worktree.id).toSorted());
     const again = await run(folder, ["maintenance", "reap", "--url", url]);
-    assert.deepEqual([again.code, again.stdout], [0, "worktrees  0\ncommands   0\nsessions   0\nrunners    0\nartifacts  0\nkeys       0\n"]);
+    assert.deepEqual(
+      [again.code, again.stdout],
+      [0, "worktrees  0\ncommands   0\nsessions   0\nrunners    0\nartifacts  0\nkeys       0\n"],
+    );
   });
 });
 
-function commandsOf(command: Command, parents: readonly string[] = []): readonly (readonly [path: readonly string[], command: Command])[] {
+function commandsOf(
+  command: Command,
+  parents: readonly string[] = [],
+): readonly (readonly [path: readonly string[], command: Command])[] {
   return [[parents, command], ...command.commands.flatMap((one) => commandsOf(one, [...parents, one.name()]))];
 }
 
@@ -87,7 +105,8 @@ test("every command has help with examples and exit codes", () => {
     command.configureOutput({ writeOut: (part) => (text += part) });
     command.outputHelp();
     assert.match(text, /Exit codes: 0 ok, 1 failure, 2 usage, 3 /, path.join(" "));
-    if (path.length > 0) assert.match(text, new RegExp(`Examples:\n {2}debug-server-db ${path.join(" ")}`), path.join(" "));
+    if (path.length > 0)
+      assert.match(text, new RegExp(`Examples:\n {2}debug-server-db ${path.join(" ")}`), path.join(" "));
     assert.notEqual(command.description(), "");
   }
 });

@@ -18,7 +18,8 @@ async function pidsOf({ url }: Place, running: Running): Promise<number[]> {
     const long = items.filter(({ sequence, state }) => sequence === 3 && !isFinal(state));
     return await Promise.all(
       long.map(async ({ id }) => {
-        for await (const { stream, data } of store.logs.follow({ commandId: id })) if (stream === "stdout") return Number(Buffer.from(data).toString());
+        for await (const { stream, data } of store.logs.follow({ commandId: id }))
+          if (stream === "stdout") return Number(Buffer.from(data).toString());
         throw new Error("the command ended without a word");
       }),
     );
@@ -33,7 +34,9 @@ async function assertGivenBack(url: string): Promise<void> {
       [],
     );
     assert.deepEqual(
-      [...new Set(worktrees.map(({ state }) => state))].filter((state) => state !== "idle" && state !== "dirty" && state !== "removed"),
+      [...new Set(worktrees.map(({ state }) => state))].filter(
+        (state) => state !== "idle" && state !== "dirty" && state !== "removed",
+      ),
       [],
     );
     const commands = (await store.commands.list({ limit: 500 })).items;

@@ -25,7 +25,11 @@ test("a full store is asked again until the stop, then once more, and never agai
   await assert.rejects(log.write("stdout", new Uint8Array(1)), { code: "storage_full" });
   assert.equal(asked, 3);
   const late = new AbortController();
-  const waiting = new LogWriter(stubStore({ logs: { append: () => Promise.reject(storeError("busy", { retryAfterMs: 600_000 })) } }), claim, late.signal);
+  const waiting = new LogWriter(
+    stubStore({ logs: { append: () => Promise.reject(storeError("busy", { retryAfterMs: 600_000 })) } }),
+    claim,
+    late.signal,
+  );
   const written = assert.rejects(waiting.write("stdout", new Uint8Array(1)), { code: "busy" });
   setImmediate(() => late.abort());
   await written;
@@ -34,14 +38,21 @@ test("a full store is asked again until the stop, then once more, and never agai
 test("a report says whether everything was given back", async () => {
   const store = await openTestStore();
   const { runner } = await fixtures(store).runner();
-  const { session } = await fixtures(store).session({ reserve: { runnerId: runner.id }, commands: [{ argv: ["true"] }] });
+  const { session } = await fixtures(store).session({
+    reserve: { runnerId: runner.id },
+    commands: [{ argv: ["true"] }],
+  });
   await store.worktrees.ready({ worktreeId: session.worktreeId as string, fence: session.worktreeFence as number });
   const claim = await store.commands.claim({ runnerId: runner.id });
   const isGivenBack = async () => (await report(store, [session.id], process.stdout)).allGivenBack;
   assert.equal(await isGivenBack(), false);
   await store.sessions.cancel({ sessionId: session.id });
   assert.equal(await isGivenBack(), false);
-  await store.commands.finish({ commandId: claim?.command.id as string, fence: claim?.fence as number, outcome: "cancelled" });
+  await store.commands.finish({
+    commandId: claim?.command.id as string,
+    fence: claim?.fence as number,
+    outcome: "cancelled",
+  });
   assert.equal(await isGivenBack(), true);
   await store.close();
 });

@@ -48,7 +48,8 @@ async function filled(t: TestContext, revision = head): Promise<Store> {
   await owned.worktrees.ready({ worktreeId: lease?.worktree.id as string, fence: lease?.fence as number });
   await owned.sessions.cancel({ sessionId: session.id });
   await owned.close();
-  if (revision !== head) assert.equal((await store.migrate("downgrade", revision, "--no-backup", "--allow-data-loss")).code, 0);
+  if (revision !== head)
+    assert.equal((await store.migrate("downgrade", revision, "--no-backup", "--allow-data-loss")).code, 0);
   return store;
 }
 
@@ -66,7 +67,10 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.deepEqual([made.code, statSync(path).mode & 0o777, readdirSync(join(path, ".."))], [0, 0o600, ["store.db"]]);
     assert.equal((await migrate("upgrade")).stdout, `The schema is at ${head}: nothing to do.\n`);
     assert.equal((await migrate("current")).stdout, `${head} ${migrations.at(-1)?.name} (head)\n`);
-    assert.match((await migrate("history")).stdout, /^revision {2}name +state +applied +time {2}by\n0001 +initial +applied {2}\d{4}-/);
+    assert.match(
+      (await migrate("history")).stdout,
+      /^revision {2}name +state +applied +time {2}by\n0001 +initial +applied {2}\d{4}-/,
+    );
     assert.equal((await migrate("pending")).stdout, "None.\n");
     assert.match((await migrate("check")).stdout, /^Nothing found/);
     assert.match((await migrate("plan")).stdout, /nothing to do/);
@@ -79,7 +83,9 @@ suite("migrate", { concurrency: 2 }, () => {
     const old = contentsOf(path);
     const went = await migrate("upgrade");
     const [, backup, sha256] =
-      /\nBackup: (\S+) \(\S+ KiB, sha256 (\w{64})\)\nTo go back, end all processes that use the database, then:\n/.exec(went.stdout) ?? [];
+      /\nBackup: (\S+) \(\S+ KiB, sha256 (\w{64})\)\nTo go back, end all processes that use the database, then:\n/.exec(
+        went.stdout,
+      ) ?? [];
     assert.ok(backup !== undefined, went.stdout);
     assert.equal(createHash("sha256").update(readFileSync(backup)).digest("hex"), sha256);
     const manifest = JSON.parse(readFileSync(`${backup}.json`, "utf8"));
@@ -87,7 +93,8 @@ suite("migrate", { concurrency: 2 }, () => {
       [manifest.sha256, manifest.bytes, manifest.source, manifest.reason, manifest.rows.sessions],
       [sha256, statSync(backup).size, path, `before upgrade from ${before} to ${head}`, 1],
     );
-    for (const name of readdirSync(join(path, "../backups"))) assert.equal(statSync(join(path, "../backups", name)).mode & 0o777, 0o600, name);
+    for (const name of readdirSync(join(path, "../backups")))
+      assert.equal(statSync(join(path, "../backups", name)).mode & 0o777, 0o600, name);
     assert.equal(statSync(join(path, "../backups")).mode & 0o777, 0o700);
     const store = await openStore({ url });
     await fixtures(store).repository();
@@ -124,7 +131,9 @@ suite("migrate", { concurrency: 2 }, () => {
     const { folder, url, path } = await filled(t, before);
     const other = new Database(path);
     other.exec("BEGIN IMMEDIATE");
-    const started = Array.from({ length: 3 }, () => start(folder, ["migrate", "upgrade", "--json", "--url", url, "--lock-timeout-ms", "60000"]));
+    const started = Array.from({ length: 3 }, () =>
+      start(folder, ["migrate", "upgrade", "--json", "--url", url, "--lock-timeout-ms", "60000"]),
+    );
     const waits = "debug-server-db: waiting for another process that writes\n";
     await Promise.all(started.map(({ said }) => said(waits)));
     other.exec("COMMIT");
@@ -135,7 +144,9 @@ suite("migrate", { concurrency: 2 }, () => {
       Array.from({ length: 3 }, () => [0, waits]),
     );
     assert.deepEqual(ended.map(({ stdout }) => JSON.parse(stdout).steps.length).sort(), [0, 0, 1]);
-    withDatabase(path, (db) => assert.equal(db.prepare("SELECT count(*) FROM schema_migrations").pluck().get(), migrations.length));
+    withDatabase(path, (db) =>
+      assert.equal(db.prepare("SELECT count(*) FROM schema_migrations").pluck().get(), migrations.length),
+    );
     assert.equal(readdirSync(join(path, "../backups")).length, 2);
   });
 
@@ -143,12 +154,23 @@ suite("migrate", { concurrency: 2 }, () => {
     const { folder, migrate } = place(t);
     const own = join(folder, "own");
     cpSync(migrationsFolder, own, { recursive: true });
-    const made = await run(folder, ["migrate", "revision", "-m", "Sessions: know their branch!", "--migrations", own, "--json"]);
+    const made = await run(folder, [
+      "migrate",
+      "revision",
+      "-m",
+      "Sessions: know their branch!",
+      "--migrations",
+      own,
+      "--json",
+    ]);
     const next = String(Number(head) + 1).padStart(4, "0");
     assert.deepEqual(JSON.parse(made.stdout), {
       files: ["sqlite", "postgres"].map((dialect) => join(own, `${next}_sessions_know_their_branch.${dialect}.sql`)),
     });
-    assert.equal(readFileSync(JSON.parse(made.stdout).files[0], "utf8"), `-- ${next}: Sessions: know their branch!\n-- up\n\n-- down\n`);
+    assert.equal(
+      readFileSync(JSON.parse(made.stdout).files[0], "utf8"),
+      `-- ${next}: Sessions: know their branch!\n-- up\n\n-- down\n`,
+    );
     sentence(await migrate("upgrade", "--migrations", own), 1, /the up part is empty: write it first/);
     sentence(await run(folder, ["migrate", "revision", "-m", "!", "--migrations", own]), 2, /names nothing/);
   });
@@ -186,18 +208,43 @@ suite("migrate", { concurrency: 2 }, () => {
     for (const args of [["check"], ["current"], ["history"], ["plan", "-1"], ["verify"], ["stamp", "head"]]) {
       const { stdout, stderr } = await store.migrate(...args);
       assert.notEqual(stdout, "", args[0]);
-      assert.doesNotMatch(stdout + stderr, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]|^Nothing found$/m, args[0]);
+      assert.doesNotMatch(
+        stdout + stderr,
+        /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]|^Nothing found$/m,
+        args[0],
+      );
     }
-    withDatabase(store.path, (db) => db.prepare("INSERT INTO schema_migrations VALUES ('9999', ?, '', 1, 1, '')").run(evil));
-    assert.doesNotMatch((await store.migrate("check")).stdout, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]|^Nothing found$/m);
+    withDatabase(store.path, (db) =>
+      db.prepare("INSERT INTO schema_migrations VALUES ('9999', ?, '', 1, 1, '')").run(evil),
+    );
+    assert.doesNotMatch(
+      (await store.migrate("check")).stdout,
+      /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]|^Nothing found$/m,
+    );
   });
 
   test("help has examples and exit codes", async (t) => {
     const { folder } = place(t);
-    for (const name of ["", "upgrade", "downgrade", "current", "history", "pending", "stamp", "check", "plan", "verify", "revision"]) {
+    for (const name of [
+      "",
+      "upgrade",
+      "downgrade",
+      "current",
+      "history",
+      "pending",
+      "stamp",
+      "check",
+      "plan",
+      "verify",
+      "revision",
+    ]) {
       const { code, stdout } = await run(folder, ["migrate", ...(name === "" ? [] : [name]), "--help"]);
       assert.match(stdout, new RegExp(`\nExamples:\n  debug-server-db migrate ${name}`), name);
-      assert.match(stdout, /\nExit codes: 0 ok, 1 failure, 2 usage, 3 the check found something, 4 busy, 5 corrupt, 6 edited migration/, name);
+      assert.match(
+        stdout,
+        /\nExit codes: 0 ok, 1 failure, 2 usage, 3 the check found something, 4 busy, 5 corrupt, 6 edited migration/,
+        name,
+      );
       assert.equal(code, 0);
     }
   });
@@ -224,14 +271,22 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     sentence(await migrate("upgrade", "--migrations", broken), 1, /no such column: nowhere; nothing was changed/);
     assert.deepEqual(readdirSync(join(path, "..")), []);
     for (const target of ["base", "+0"]) {
-      assert.deepEqual(await migrate("upgrade", target), { code: 0, stdout: "The schema is at base: nothing to do.\n", stderr: "" });
+      assert.deepEqual(await migrate("upgrade", target), {
+        code: 0,
+        stdout: "The schema is at base: nothing to do.\n",
+        stderr: "",
+      });
       assert.deepEqual(readdirSync(join(path, "..")), [], target);
     }
     sentence(await migrate("upgrade", "-1"), 2, /-1: there are only 0 migrations on the way down/);
     assert.deepEqual(readdirSync(join(path, "..")), []);
     await migrate("upgrade", before);
     sentence(await migrate("upgrade", "--migrations", broken), 1, /nothing was changed/);
-    sentence(await migrate("upgrade", "-1"), 2, /the schema is at \d{4}, and \d{4} lies the other way: run debug-server-db migrate downgrade \d{4}/);
+    sentence(
+      await migrate("upgrade", "-1"),
+      2,
+      /the schema is at \d{4}, and \d{4} lies the other way: run debug-server-db migrate downgrade \d{4}/,
+    );
     assert.equal(readdirSync(join(path, "..")).includes("store.db"), true);
   });
 
@@ -245,7 +300,8 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     rmSync(path);
     withDatabase(path, (db) => db.exec("CREATE TABLE theirs (x)"));
     const bytes = readFileSync(path);
-    for (const command of commands) sentence(await migrate(command), 1, /belongs to another program: name another file/);
+    for (const command of commands)
+      sentence(await migrate(command), 1, /belongs to another program: name another file/);
     sentence(await migrate("stamp", "head"), 1, /belongs to another program/);
     assert.deepEqual(readFileSync(path), bytes);
   });
@@ -254,7 +310,8 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     const { migrate, path } = await filled(t);
     withDatabase(path, (db) => db.exec("INSERT INTO schema_migrations VALUES ('9999', 'later', 'x', 0, 0, '9.9.9')"));
     const newer = contentsOf(path);
-    for (const command of ["upgrade", "downgrade", "plan", "verify"]) sentence(await migrate(command), 1, /revision 9999, which is newer than this version/);
+    for (const command of ["upgrade", "downgrade", "plan", "verify"])
+      sentence(await migrate(command), 1, /revision 9999, which is newer than this version/);
     const checked = await migrate("check");
     assert.deepEqual([checked.code, checked.stdout], [3, "newer: 9999 later\n"]);
     assert.deepEqual(contentsOf(path), newer);
@@ -263,7 +320,8 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
   test("1: no ledger; check says so with 3, and stamp makes one", async (t) => {
     const { migrate, path } = await filled(t);
     withDatabase(path, (db) => db.exec("DROP TABLE schema_migrations"));
-    for (const command of ["upgrade", "current"]) sentence(await migrate(command), 1, /there is no table schema_migrations: restore a backup/);
+    for (const command of ["upgrade", "current"])
+      sentence(await migrate(command), 1, /there is no table schema_migrations: restore a backup/);
     assert.equal((await migrate("check")).code, 3);
     assert.deepEqual([(await migrate("stamp", "head")).code, (await migrate("check")).code], [0, 0]);
   });
@@ -276,9 +334,11 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     }
     chmodSync(path, 0o400);
     const bytes = readFileSync(path);
-    const asOwner = (...args: readonly string[]) => run(folder, ["migrate", ...args, "--url", url], process.getuid?.() === 0 ? { uid: 65_534 } : {});
+    const asOwner = (...args: readonly string[]) =>
+      run(folder, ["migrate", ...args, "--url", url], process.getuid?.() === 0 ? { uid: 65_534 } : {});
     assert.equal((await asOwner("current")).stdout.split(" ")[0], before);
-    for (const command of ["upgrade", "downgrade"]) sentence(await asOwner(command), 1, /the database file, or its folder, is read-only/);
+    for (const command of ["upgrade", "downgrade"])
+      sentence(await asOwner(command), 1, /the database file, or its folder, is read-only/);
     assert.deepEqual(readFileSync(path), bytes);
   });
 
@@ -288,7 +348,11 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     sentence(await migrate("upgrade", "+9"), 2, /there are only \d migrations on the way up/);
     sentence(await migrate("upgrade", "--lock-timeout-ms", "x"), 2, /Expected a whole number/);
     sentence(await migrate("upgrade", "--migrations", "nowhere"), 2, /there is no such folder of migrations/);
-    sentence(await run(folder, ["migrate", "upgrade", "--url", "sqlite::memory:"]), 2, /a database in memory is new each time/);
+    sentence(
+      await run(folder, ["migrate", "upgrade", "--url", "sqlite::memory:"]),
+      2,
+      /a database in memory is new each time/,
+    );
     sentence(await run(folder, ["migrate", "upgrade", "--url", "mysql://x"]), 2, /expected sqlite:PATH/);
     assert.equal((await run(folder, ["migrate"])).code, 2);
     assert.equal((await run(folder, ["migrate", "stamp"])).code, 2);
@@ -301,7 +365,10 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
 
   test("3: something is pending, or drifted", async (t) => {
     const { migrate, path } = await filled(t, before);
-    assert.deepEqual([(await migrate("check")).code, (await migrate("check")).stdout], [3, `pending: ${head} ${migrations.at(-1)?.name}\n`]);
+    assert.deepEqual(
+      [(await migrate("check")).code, (await migrate("check")).stdout],
+      [3, `pending: ${head} ${migrations.at(-1)?.name}\n`],
+    );
     await migrate("upgrade");
     withDatabase(path, (db) => db.exec("ALTER TABLE runners ADD COLUMN mood TEXT"));
     const drifted = await migrate("check");
@@ -319,7 +386,10 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     await waiting.said("waiting for another process that writes\n");
     waiting.kill("SIGINT");
     const { code, stderr } = await waiting.ended;
-    assert.match(stderr, /\ndebug-server-db: \S+: interrupted while waiting for others that write; nothing was changed\n$/);
+    assert.match(
+      stderr,
+      /\ndebug-server-db: \S+: interrupted while waiting for others that write; nothing was changed\n$/,
+    );
     assert.equal(code, 130);
     other.exec("COMMIT");
     other.close();
@@ -331,7 +401,8 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     const fd = openSync(path, "r+");
     writeSync(fd, Buffer.alloc(900, 0x5a), 0, 900, 100);
     const damaged = readFileSync(path);
-    for (const command of ["current", "upgrade", "check", "plan"]) sentence(await migrate(command), 5, /the database file is damaged/);
+    for (const command of ["current", "upgrade", "check", "plan"])
+      sentence(await migrate(command), 5, /the database file is damaged/);
     assert.deepEqual(readFileSync(path), damaged);
   });
 
@@ -341,13 +412,21 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     cpSync(migrationsFolder, own, { recursive: true });
     appendFileSync(join(own, "0001_initial.sqlite.sql"), "\n");
     for (const command of ["upgrade", "downgrade", "plan", "verify"]) {
-      sentence(await migrate(command, "--migrations", own), 6, /0001_initial\.sqlite\.sql was edited after it had been applied: put it back/);
+      sentence(
+        await migrate(command, "--migrations", own),
+        6,
+        /0001_initial\.sqlite\.sql was edited after it had been applied: put it back/,
+      );
     }
     const checked = await migrate("check", "--migrations", own);
     assert.deepEqual([checked.code, checked.stdout], [6, "edited: 0001 initial\n"]);
     withDatabase(path, (db) => db.exec("UPDATE schema_migrations SET sha256 = 'other' WHERE revision = '0001'"));
     await assert.rejects(openStore({ url }), { code: "incompatible", message: /0001_initial\.sqlite\.sql was edited/ });
-    sentence(await run(folder, ["demo", "--url", url, "--repo", repository(t).folder]), 6, /was edited after it had been applied/);
+    sentence(
+      await run(folder, ["demo", "--url", url, "--repo", repository(t).folder]),
+      6,
+      /was edited after it had been applied/,
+    );
     assert.deepEqual([(await migrate("stamp", "head")).code, (await migrate("check")).code], [0, 0]);
   });
 });

@@ -6,7 +6,11 @@ import { createProgressBar } from "../../src/cli/progressBar.ts";
 function draw({ isTTY = true, quiet = false }: { isTTY?: boolean; quiet?: boolean } = {}): string[] {
   const written: string[] = [];
   let nowMs = 0;
-  const bar = createProgressBar({ isTTY, write: (text: string | Uint8Array) => written.push(String(text)) > 0 }, quiet, () => nowMs);
+  const bar = createProgressBar(
+    { isTTY, write: (text: string | Uint8Array) => written.push(String(text)) > 0 },
+    quiet,
+    () => nowMs,
+  );
   for (const atMs of [0, 999, 1_000, 1_050, 1_100]) {
     nowMs = atMs;
     bar.show("copying", atMs * 1_024, 2_097_152);

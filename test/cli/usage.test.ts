@@ -15,8 +15,16 @@ function assertSentence(stderr: string, pattern: RegExp): void {
 suite("usage", { concurrency: 2 }, () => {
   const cases: readonly (readonly [name: string, args: readonly string[], pattern: RegExp])[] = [
     ["an unknown command suggests the right one", ["dmo"], /unknown command 'dmo'\n\(Did you mean demo\?\)/],
-    ["an unknown option suggests the right one", ["demo", "--runner", "3"], /unknown option '--runner'\n\(Did you mean --runners\?\)/],
-    ["runners that are no number", ["demo", "--runners", "x"], /'--runners <number>' argument 'x' is invalid\. Expected a whole number from 1 to 64\./],
+    [
+      "an unknown option suggests the right one",
+      ["demo", "--runner", "3"],
+      /unknown option '--runner'\n\(Did you mean --runners\?\)/,
+    ],
+    [
+      "runners that are no number",
+      ["demo", "--runners", "x"],
+      /'--runners <number>' argument 'x' is invalid\. Expected a whole number from 1 to 64\./,
+    ],
     ["half a runner", ["demo", "--runners", "1.5"], /Expected a whole number from 1 to 64/],
     ["no runners", ["demo", "--runners", "0"], /Expected a whole number from 1 to 64/],
     ["too many runners", ["demo", "--runners", "65"], /Expected a whole number from 1 to 64/],
@@ -43,7 +51,9 @@ suite("usage", { concurrency: 2 }, () => {
 
   test("a path that is no git repository", async (t) => {
     const { folder } = place(t, { init: false });
-    const { code, stdout, stderr } = await run(folder, ["demo"], { env: { GIT_CEILING_DIRECTORIES: join(folder, "..") } });
+    const { code, stdout, stderr } = await run(folder, ["demo"], {
+      env: { GIT_CEILING_DIRECTORIES: join(folder, "..") },
+    });
     assertSentence(stderr, /is not in a git repository: name one with --repo/);
     assert.deepEqual({ code, stdout, entries: entriesOf(folder) }, { code: 2, stdout: "", entries: [] });
   });
@@ -81,11 +91,15 @@ suite("usage", { concurrency: 2 }, () => {
   test("a file that is no database", async (t) => {
     const { folder } = place(t);
     const file = join(folder, "notes.txt");
-    const text = "Not a database, but a text that is long enough to be taken for the header of one, if nobody looks at it with care.\n";
+    const text =
+      "Not a database, but a text that is long enough to be taken for the header of one, if nobody looks at it with care.\n";
     writeFileSync(file, text);
     const { code, stderr } = await run(folder, ["demo", "--url", "sqlite:notes.txt"]);
     assertSentence(stderr, /notes\.txt: the file is not a SQLite database/);
-    assert.deepEqual({ code, text: readFileSync(file, "utf8"), worktrees: existsSync(join(folder, "worktrees")) }, { code: 1, text, worktrees: false });
+    assert.deepEqual(
+      { code, text: readFileSync(file, "utf8"), worktrees: existsSync(join(folder, "worktrees")) },
+      { code: 1, text, worktrees: false },
+    );
   });
 
   test("a database of another program", async (t) => {

@@ -23,12 +23,15 @@ export function accountsConformance(backend: TestedBackend): void {
     test("names are one name in any case; of eight that make one, one wins", async ({ store }) => {
       const name = `Ämne ${newId()}`;
       const settled = await Promise.allSettled(
-        Array.from({ length: 8 }, (_, index) => store.accounts.create({ name: index % 2 === 0 ? name : name.toUpperCase(), kind: "agent" })),
+        Array.from({ length: 8 }, (_, index) =>
+          store.accounts.create({ name: index % 2 === 0 ? name : name.toUpperCase(), kind: "agent" }),
+        ),
       );
       const made = settled.flatMap((one) => (one.status === "fulfilled" ? [one.value.id] : []));
       assert.equal(made.length, 1);
       for (const one of settled) {
-        if (one.status === "rejected") assert.deepEqual([one.reason.code, one.reason.details], ["conflict", { reason: "name", accountId: made[0] }]);
+        if (one.status === "rejected")
+          assert.deepEqual([one.reason.code, one.reason.details], ["conflict", { reason: "name", accountId: made[0] }]);
       }
     });
 
@@ -43,12 +46,17 @@ export function accountsConformance(backend: TestedBackend): void {
 
     test("an id that is taken is a conflict", async ({ store }) => {
       const { account } = await fixtures(store).account();
-      await fails(store.accounts.create({ id: account.id, name: newId(), kind: "human" }), "conflict", { reason: "exists" });
+      await fails(store.accounts.create({ id: account.id, name: newId(), kind: "human" }), "conflict", {
+        reason: "exists",
+      });
     });
 
     test("disable is idempotent, keeps its first time, and heeds the expected version", async ({ store, clock }) => {
       const { account } = await fixtures(store).account();
-      await fails(store.accounts.disable({ accountId: account.id, expectedVersion: 9 }), "conflict", { reason: "version", currentVersion: 1 });
+      await fails(store.accounts.disable({ accountId: account.id, expectedVersion: 9 }), "conflict", {
+        reason: "version",
+        currentVersion: 1,
+      });
       const disabled = await store.accounts.disable({ accountId: account.id });
       assert.ok(disabled.disabledAt instanceof Date);
       assert.equal(disabled.version, 2);
@@ -60,8 +68,12 @@ export function accountsConformance(backend: TestedBackend): void {
     test("list shows disabled ones only when asked to", async ({ store }) => {
       const { account } = await fixtures(store).account();
       await store.accounts.disable({ accountId: account.id });
-      const ids = async (includeDisabled: boolean) => (await store.accounts.list({ includeDisabled, limit: 500 })).items.map(({ id }) => id);
-      assert.deepEqual([(await ids(false)).includes(account.id), (await ids(true)).includes(account.id)], [false, true]);
+      const ids = async (includeDisabled: boolean) =>
+        (await store.accounts.list({ includeDisabled, limit: 500 })).items.map(({ id }) => id);
+      assert.deepEqual(
+        [(await ids(false)).includes(account.id), (await ids(true)).includes(account.id)],
+        [false, true],
+      );
     });
 
     test("a kind that there is not, and a name of nothing, are refused", async ({ store }) => {

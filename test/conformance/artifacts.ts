@@ -25,28 +25,61 @@ export function artifactsConformance(backend: TestedBackend): void {
       });
       assert.equal(created, true);
       assert.deepEqual(
-        [artifact.sessionId, artifact.commandId, artifact.attempt, artifact.name, artifact.kind, artifact.state, artifact.metadata, artifact.pinned],
+        [
+          artifact.sessionId,
+          artifact.commandId,
+          artifact.attempt,
+          artifact.name,
+          artifact.kind,
+          artifact.state,
+          artifact.metadata,
+          artifact.pinned,
+        ],
         [session.id, command.id, 1, "coverage/lcov.info", "coverage", "ready", metadata, false],
       );
-      assert.deepEqual([artifact.sizeBytes, artifact.sha256, artifact.uri, artifact.expiresAt], [3, sha("a"), content.uri, null]);
+      assert.deepEqual(
+        [artifact.sizeBytes, artifact.sha256, artifact.uri, artifact.expiresAt],
+        [3, sha("a"), content.uri, null],
+      );
       assert.deepEqual(await store.artifacts.get({ artifactId: artifact.id }), artifact);
       const whole = await store.artifacts.record({ sessionId: session.id, name: "coverage/lcov.info", ...content });
-      assert.deepEqual([whole.created, whole.artifact.commandId, whole.artifact.attempt, whole.artifact.kind], [true, null, null, "custom"]);
+      assert.deepEqual(
+        [whole.created, whole.artifact.commandId, whole.artifact.attempt, whole.artifact.kind],
+        [true, null, null, "custom"],
+      );
     });
 
-    test("the same name and content is the same row, also of eight at once; other content is a conflict unless it replaces", async ({ store }) => {
+    test("the same name and content is the same row, also of eight at once; other content is a conflict unless it replaces", async ({
+      store,
+    }) => {
       const { session, command } = await fixtures(store).claim();
       const input = { sessionId: session.id, commandId: command.id, name: "out.txt", ...content };
       const answers = await Promise.all(Array.from({ length: 8 }, () => store.artifacts.record(input)));
-      assert.deepEqual(answers.map(({ created }) => created).sort(), [false, false, false, false, false, false, false, true]);
+      assert.deepEqual(answers.map(({ created }) => created).sort(), [
+        false,
+        false,
+        false,
+        false,
+        false,
+        false,
+        false,
+        true,
+      ]);
       const [{ artifact } = assert.fail()] = answers;
       assert.equal(new Set(answers.map(({ artifact: { id } }) => id)).size, 1);
-      await fails(store.artifacts.record({ ...input, sha256: sha("b") }), "conflict", { reason: "content", artifactId: artifact.id, sha256: sha("a") });
+      await fails(store.artifacts.record({ ...input, sha256: sha("b") }), "conflict", {
+        reason: "content",
+        artifactId: artifact.id,
+        sha256: sha("a"),
+      });
       const replaced = await store.artifacts.record({ ...input, sha256: sha("b"), replace: true });
       assert.equal(replaced.created, true);
       assert.notEqual(replaced.artifact.id, artifact.id);
       assert.equal((await store.artifacts.get({ artifactId: artifact.id })).state, "deleted");
-      assert.deepEqual((await store.artifacts.record({ ...input, sha256: sha("b"), replace: true })).artifact, replaced.artifact);
+      assert.deepEqual(
+        (await store.artifacts.record({ ...input, sha256: sha("b"), replace: true })).artifact,
+        replaced.artifact,
+      );
     });
 
     test("each attempt has names of its own; one that there was not is refused", async ({ store, clock }) => {
@@ -68,13 +101,28 @@ export function artifactsConformance(backend: TestedBackend): void {
       const queued = await fixtures(store).command();
       const named = { name: "x", ...content };
       await fails(store.artifacts.record({ ...named, sessionId: newId() }), "not_found", { entity: "session" });
-      await fails(store.artifacts.record({ ...named, sessionId: session.id, commandId: newId() }), "not_found", { entity: "command" });
-      await fails(store.artifacts.record({ ...named, sessionId: session.id, commandId: queued.command.id }), "not_found", { entity: "command" });
-      await fails(store.artifacts.record({ ...named, sessionId: queued.session.id, commandId: queued.command.id }), "not_found", { entity: "attempt" });
-      await fails(store.artifacts.record({ ...named, sessionId: session.id, attempt: 1 }), "not_found", { entity: "attempt" });
+      await fails(store.artifacts.record({ ...named, sessionId: session.id, commandId: newId() }), "not_found", {
+        entity: "command",
+      });
+      await fails(
+        store.artifacts.record({ ...named, sessionId: session.id, commandId: queued.command.id }),
+        "not_found",
+        { entity: "command" },
+      );
+      await fails(
+        store.artifacts.record({ ...named, sessionId: queued.session.id, commandId: queued.command.id }),
+        "not_found",
+        { entity: "attempt" },
+      );
+      await fails(store.artifacts.record({ ...named, sessionId: session.id, attempt: 1 }), "not_found", {
+        entity: "attempt",
+      });
       await fails(store.artifacts.get({ artifactId: newId() }), "not_found", { entity: "artifact" });
       const { artifact } = await fixtures(store).artifact();
-      await fails(store.artifacts.record({ ...named, id: artifact.id, sessionId: session.id }), "conflict", { reason: "exists", artifactId: artifact.id });
+      await fails(store.artifacts.record({ ...named, id: artifact.id, sessionId: session.id }), "conflict", {
+        reason: "exists",
+        artifactId: artifact.id,
+      });
     });
 
     for (const name of [
@@ -115,14 +163,30 @@ export function artifactsConformance(backend: TestedBackend): void {
     ]) {
       test(`a hostile name is refused: ${JSON.stringify(name.slice(0, 20))}`, async ({ store }) => {
         const { session } = await fixtures(store).session();
-        await fails(store.artifacts.record({ sessionId: session.id, name, ...content }), "invalid_input", {}, "not_run");
+        await fails(
+          store.artifacts.record({ sessionId: session.id, name, ...content }),
+          "invalid_input",
+          {},
+          "not_run",
+        );
         await fails(store.artifacts.begin({ sessionId: session.id, name }), "invalid_input", {}, "not_run");
       });
     }
 
     test("names that only look hostile are taken", async ({ store }) => {
       const { session } = await fixtures(store).session();
-      for (const name of ["..a", "a..b/c", "console", "com10", "nullable.txt", ".hidden", "日本語/größe.txt", "a b", "C/x", "-rf"]) {
+      for (const name of [
+        "..a",
+        "a..b/c",
+        "console",
+        "com10",
+        "nullable.txt",
+        ".hidden",
+        "日本語/größe.txt",
+        "a b",
+        "C/x",
+        "-rf",
+      ]) {
         assert.equal((await store.artifacts.record({ sessionId: session.id, name, ...content })).artifact.name, name);
       }
     });
@@ -132,9 +196,12 @@ export function artifactsConformance(backend: TestedBackend): void {
       const input = { sessionId: session.id, name: "x", ...content };
       for (const contentType of ["text", "text/plain\r\nx: y", "text/plain; a", "/", ""])
         await fails(store.artifacts.record({ ...input, contentType }), "invalid_input");
-      for (const sha256 of ["a", sha("A"), sha("g"), `${sha("a")}\n`]) await fails(store.artifacts.record({ ...input, sha256 }), "invalid_input");
-      for (const sizeBytes of [-1, 1.5, Number.NaN, 2 ** 60]) await fails(store.artifacts.record({ ...input, sizeBytes }), "invalid_input");
-      for (const uri of ["", "file:///a\nb", "x".repeat(4_097)]) await fails(store.artifacts.record({ ...input, uri }), "invalid_input");
+      for (const sha256 of ["a", sha("A"), sha("g"), `${sha("a")}\n`])
+        await fails(store.artifacts.record({ ...input, sha256 }), "invalid_input");
+      for (const sizeBytes of [-1, 1.5, Number.NaN, 2 ** 60])
+        await fails(store.artifacts.record({ ...input, sizeBytes }), "invalid_input");
+      for (const uri of ["", "file:///a\nb", "x".repeat(4_097)])
+        await fails(store.artifacts.record({ ...input, uri }), "invalid_input");
       await fails(store.artifacts.record({ ...input, kind: "virus" as "log" }), "invalid_input");
     });
 
@@ -145,13 +212,24 @@ export function artifactsConformance(backend: TestedBackend): void {
       assert.deepEqual([created, artifact.state, artifact.sha256, artifact.uri], [true, "pending", null, null]);
       assert.equal((artifact.expiresAt?.getTime() ?? 0) - artifact.createdAt.getTime(), 3_600_000);
       assert.deepEqual(await store.artifacts.begin(input), { artifact, created: false });
-      await fails(store.artifacts.record({ ...input, ...content }), "conflict", { reason: "pending", artifactId: artifact.id });
+      await fails(store.artifacts.record({ ...input, ...content }), "conflict", {
+        reason: "pending",
+        artifactId: artifact.id,
+      });
       const ready = await store.artifacts.commit({ artifactId: artifact.id, ...content, expectedVersion: 1 });
-      assert.deepEqual([ready.state, ready.sizeBytes, ready.sha256, ready.uri, ready.expiresAt, ready.version], ["ready", 3, sha("a"), content.uri, null, 2]);
+      assert.deepEqual(
+        [ready.state, ready.sizeBytes, ready.sha256, ready.uri, ready.expiresAt, ready.version],
+        ["ready", 3, sha("a"), content.uri, null, 2],
+      );
       assert.deepEqual(await store.artifacts.commit({ artifactId: artifact.id, ...content }), ready);
-      await fails(store.artifacts.commit({ artifactId: artifact.id, ...content, sha256: sha("b") }), "conflict", { reason: "content" });
+      await fails(store.artifacts.commit({ artifactId: artifact.id, ...content, sha256: sha("b") }), "conflict", {
+        reason: "content",
+      });
       // What is there need not be sent again.
-      assert.deepEqual(await store.artifacts.begin({ ...input, sha256: sha("a") }), { artifact: ready, created: false });
+      assert.deepEqual(await store.artifacts.begin({ ...input, sha256: sha("a") }), {
+        artifact: ready,
+        created: false,
+      });
       await fails(store.artifacts.begin(input), "conflict", { reason: "content" });
       const anew = await store.artifacts.begin({ ...input, replace: true });
       assert.deepEqual([anew.created, (await store.artifacts.get({ artifactId: ready.id })).state], [true, "deleted"]);
@@ -160,16 +238,24 @@ export function artifactsConformance(backend: TestedBackend): void {
     test("what was announced with a hash must become that", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const { artifact } = await store.artifacts.begin({ sessionId: session.id, name: "x", sha256: sha("a") });
-      await fails(store.artifacts.commit({ artifactId: artifact.id, ...content, sha256: sha("b") }), "conflict", { reason: "content" });
-      await fails(store.artifacts.commit({ artifactId: artifact.id, ...content, expectedVersion: 7 }), "conflict", { reason: "version" });
+      await fails(store.artifacts.commit({ artifactId: artifact.id, ...content, sha256: sha("b") }), "conflict", {
+        reason: "content",
+      });
+      await fails(store.artifacts.commit({ artifactId: artifact.id, ...content, expectedVersion: 7 }), "conflict", {
+        reason: "version",
+      });
       assert.equal((await store.artifacts.commit({ artifactId: artifact.id, ...content })).state, "ready");
     });
 
-    test("delete: a ready one is deleted, a pending one has failed; both are final, and their names free", async ({ store }) => {
+    test("delete: a ready one is deleted, a pending one has failed; both are final, and their names free", async ({
+      store,
+    }) => {
       const { session } = await fixtures(store).session();
       const input = { sessionId: session.id, name: "x" };
       const { artifact: ready } = await store.artifacts.record({ ...input, ...content });
-      await fails(store.artifacts.delete({ artifactId: ready.id, expectedVersion: 5 }), "conflict", { reason: "version" });
+      await fails(store.artifacts.delete({ artifactId: ready.id, expectedVersion: 5 }), "conflict", {
+        reason: "version",
+      });
       const deleted = await store.artifacts.delete({ artifactId: ready.id });
       assert.deepEqual([deleted.state, deleted.uri], ["deleted", content.uri]);
       assert.deepEqual(await store.artifacts.delete({ artifactId: ready.id }), deleted);
@@ -198,10 +284,20 @@ export function artifactsConformance(backend: TestedBackend): void {
       assert.deepEqual((await store.maintenance.reap()).artifacts, []);
       clock.advance(1_000);
       assert.deepEqual((await store.maintenance.reap()).artifacts.sort(), [short.id, begun.id].sort());
-      const states = (await store.artifacts.list({ sessionId: session.id })).items.map(({ name, state }) => [name, state]);
-      assert.deepEqual(Object.fromEntries(states), { short: "deleted", kept: "ready", forever: "ready", begun: "failed" });
+      const states = (await store.artifacts.list({ sessionId: session.id })).items.map(({ name, state }) => [
+        name,
+        state,
+      ]);
+      assert.deepEqual(Object.fromEntries(states), {
+        short: "deleted",
+        kept: "ready",
+        forever: "ready",
+        begun: "failed",
+      });
       await fails(store.artifacts.delete({ artifactId: kept.id }), "conflict", { reason: "pinned" });
-      await fails(store.artifacts.record({ ...base, name: "kept", sha256: sha("c"), replace: true }), "conflict", { reason: "pinned" });
+      await fails(store.artifacts.record({ ...base, name: "kept", sha256: sha("c"), replace: true }), "conflict", {
+        reason: "pinned",
+      });
       await store.artifacts.pin({ artifactId: kept.id, pinned: false });
       assert.deepEqual((await store.maintenance.reap()).artifacts, [kept.id]);
       assert.equal((await store.artifacts.get({ artifactId: forever.id })).state, "ready");
@@ -209,11 +305,13 @@ export function artifactsConformance(backend: TestedBackend): void {
 
     test("list pages, and filters by session, command, kind and state", async ({ store }) => {
       const { session, command } = await fixtures(store).claim();
-      const record = (name: string, extra: object = {}) => store.artifacts.record({ sessionId: session.id, name, ...content, ...extra });
+      const record = (name: string, extra: object = {}) =>
+        store.artifacts.record({ sessionId: session.id, name, ...content, ...extra });
       for (const name of ["a", "b", "c"]) await record(name, { kind: "log" });
       const { artifact } = await record("d", { commandId: command.id, kind: "junit" });
       await store.artifacts.delete({ artifactId: artifact.id });
-      const names = async (filter: object) => (await store.artifacts.list({ sessionId: session.id, ...filter })).items.map(({ name }) => name);
+      const names = async (filter: object) =>
+        (await store.artifacts.list({ sessionId: session.id, ...filter })).items.map(({ name }) => name);
       assert.deepEqual(await names({}), ["a", "b", "c", "d"]);
       assert.deepEqual(await names({ kind: "log" }), ["a", "b", "c"]);
       assert.deepEqual(await names({ state: "deleted" }), ["d"]);
@@ -245,7 +343,9 @@ export function artifactsConformance(backend: TestedBackend): void {
     test("a deleted session takes its artifacts along, however many", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const names = Array.from({ length: 600 }, (_, index) => `file-${index}`);
-      const recorded = await Promise.all(names.map((name) => store.artifacts.record({ sessionId: session.id, name, ...content })));
+      const recorded = await Promise.all(
+        names.map((name) => store.artifacts.record({ sessionId: session.id, name, ...content })),
+      );
       await store.sessions.cancel({ sessionId: session.id });
       await store.sessions.delete({ sessionId: session.id });
       await fails(store.artifacts.get({ artifactId: recorded[0]?.artifact.id as string }), "not_found");
@@ -258,7 +358,10 @@ export function artifactsConformance(backend: TestedBackend): void {
       await store.artifacts.pin({ artifactId: artifact.id });
       await store.commands.finish({ commandId: command.id, fence, outcome: "succeeded" });
       await store.sessions.complete({ sessionId: session.id });
-      await fails(store.sessions.delete({ sessionId: session.id }), "conflict", { reason: "pinned", artifactId: artifact.id });
+      await fails(store.sessions.delete({ sessionId: session.id }), "conflict", {
+        reason: "pinned",
+        artifactId: artifact.id,
+      });
       assert.equal((await store.artifacts.get({ artifactId: artifact.id })).state, "ready");
       const { chunks } = await store.logs.read({ commandId: command.id });
       assert.deepEqual(

@@ -14,7 +14,11 @@ const names = Object.entries(operations).flatMap(([entity, verbs]) =>
   Object.entries(verbs).map(([verb, operation]) => ({ name: `${entity}.${verb}`, entity, verb, operation })),
 );
 
-function call({ store }: Pick<Opened, "store">, { entity, verb, operation }: (typeof names)[number], input?: unknown): Promise<unknown> {
+function call(
+  { store }: Pick<Opened, "store">,
+  { entity, verb, operation }: (typeof names)[number],
+  input?: unknown,
+): Promise<unknown> {
   const method = (store as unknown as Record<string, Record<string, AnyMethod>>)[entity]?.[verb] as AnyMethod;
   return operation.stream === undefined ? method(input) : collect(method(input));
 }
@@ -28,7 +32,9 @@ export function callsConformance(backend: TestedBackend): void {
         assert.ok((error.details.issues as { message: string }[]).some(({ message }) => message.includes("nonsense")));
       });
 
-      const idField = Object.keys(one.operation.inputSchema.shape as z.ZodRawShape).find((field) => field === "id" || field.endsWith("Id"));
+      const idField = Object.keys(one.operation.inputSchema.shape as z.ZodRawShape).find(
+        (field) => field === "id" || field.endsWith("Id"),
+      );
       if (idField !== undefined) {
         test(`${one.name} refuses an ${idField} that is no UUID in lower case`, async (opened) => {
           for (const id of ["", "1", newId().toUpperCase(), `${newId()} `, "'; DROP TABLE commands; --", 7, null, {}]) {
@@ -40,7 +46,8 @@ export function callsConformance(backend: TestedBackend): void {
     }
 
     test("an input that is no object is invalid_input", async (opened) => {
-      for (const one of names) for (const input of [null, 1, "a", [], [{}]]) await fails(call(opened, one, input), "invalid_input");
+      for (const one of names)
+        for (const input of [null, 1, "a", [], [{}]]) await fails(call(opened, one, input), "invalid_input");
     });
 
     test("numbers out of bounds, fractions and NaN are invalid_input", async ({ store }) => {
@@ -53,13 +60,26 @@ export function callsConformance(backend: TestedBackend): void {
     });
 
     test("absent input is the empty input", async ({ store }) => {
-      assert.deepEqual(Object.keys(await store.maintenance.reap()).sort(), ["artifacts", "commands", "keys", "more", "runners", "sessions", "worktrees"]);
+      assert.deepEqual(Object.keys(await store.maintenance.reap()).sort(), [
+        "artifacts",
+        "commands",
+        "keys",
+        "more",
+        "runners",
+        "sessions",
+        "worktrees",
+      ]);
       assert.deepEqual(await store.changes.since(), await store.changes.since({}));
     });
 
     test("an error names its operation and is plain data as JSON", async ({ store }) => {
       const repositoryId = newId();
-      const error = await fails(store.repositories.get({ repositoryId }), "not_found", { entity: "repository", id: repositoryId }, "not_run");
+      const error = await fails(
+        store.repositories.get({ repositoryId }),
+        "not_found",
+        { entity: "repository", id: repositoryId },
+        "not_run",
+      );
       assert.ok(error instanceof StoreError && error instanceof Error);
       assert.equal(error.operation, "repositories.get");
       assert.equal(error.retryable, false);

@@ -9,7 +9,9 @@ export function changesConformance(backend: TestedBackend): void {
   subject(backend, "changes", ({ test, alone }) => {
     const line = ({ entity, op, entityVersion }: ChangeRow) => `${entity} ${op} ${entityVersion}`;
 
-    test("every change of a life is a row, with who, what, version and fence; renewals and logs are none", async ({ store }) => {
+    test("every change of a life is a row, with who, what, version and fence; renewals and logs are none", async ({
+      store,
+    }) => {
       const nextSeq = await endOfFeed(store);
       const { claim, runner } = await fixtures(store).claim();
       const held = { commandId: claim.command.id, fence: claim.fence };
@@ -30,13 +32,21 @@ export function changesConformance(backend: TestedBackend): void {
         "session end 3",
       ]);
       const [, session, command, , claimed, , finished, ended] = changes as ChangeRow[];
-      assert.deepEqual([session?.entityId, session?.sessionId, command?.sessionId], [claim.session.id, claim.session.id, claim.session.id]);
-      assert.deepEqual([claimed?.fence, claimed?.detail, finished?.detail], [claim.fence, { runnerId: runner.id }, { outcome: "failed" }]);
+      assert.deepEqual(
+        [session?.entityId, session?.sessionId, command?.sessionId],
+        [claim.session.id, claim.session.id, claim.session.id],
+      );
+      assert.deepEqual(
+        [claimed?.fence, claimed?.detail, finished?.detail],
+        [claim.fence, { runnerId: runner.id }, { outcome: "failed" }],
+      );
       assert.deepEqual(ended?.detail, { state: "completed", reason: "done" });
       assert.ok(changes.every(({ at }) => at instanceof Date));
     });
 
-    test("what befalls a session's worktree is in the session's history, found without reading that of others", async ({ store }) => {
+    test("what befalls a session's worktree is in the session's history, found without reading that of others", async ({
+      store,
+    }) => {
       const nextSeq = await endOfFeed(store);
       const { session, lease } = await fixtures(store).session({ reserve: { owner: "o" } });
       const held = { worktreeId: lease?.worktree.id as string, fence: lease?.fence as number };
@@ -60,7 +70,11 @@ export function changesConformance(backend: TestedBackend): void {
 
     test("nothing secret of a command is in the feed", async ({ store }) => {
       const nextSeq = await endOfFeed(store);
-      await fixtures(store).command({ argv: ["login", "hunter2"], env: { TOKEN: "hunter2" }, secretEnvKeys: ["PASSWORD"] });
+      await fixtures(store).command({
+        argv: ["login", "hunter2"],
+        env: { TOKEN: "hunter2" },
+        secretEnvKeys: ["PASSWORD"],
+      });
       assert.doesNotMatch(JSON.stringify((await store.changes.since({ after: nextSeq })).changes), /hunter2|PASSWORD/);
     });
 
@@ -71,7 +85,9 @@ export function changesConformance(backend: TestedBackend): void {
       await Promise.allSettled(
         Array.from({ length: 60 }, (_, n) => {
           const client = n % 2 === 0 ? store : other;
-          return n % 5 === 0 ? client.sessions.cancel({ sessionId: newId() }) : client.repositories.upsert({ name: `${nextSeq} ${n}` });
+          return n % 5 === 0
+            ? client.sessions.cancel({ sessionId: newId() })
+            : client.repositories.upsert({ name: `${nextSeq} ${n}` });
         }),
       );
       const { changes, nextSeq: last } = await store.changes.since({ after: nextSeq });
@@ -103,7 +119,10 @@ export function changesConformance(backend: TestedBackend): void {
       const ofEntity = await store.changes.since({ after: nextSeq, entity: "session" });
       assert.deepEqual(ofEntity.changes.map(line), ["session create 1"]);
       assert.equal(ofEntity.nextSeq, all.at(-1)?.seq);
-      assert.deepEqual(await store.changes.since({ after: ofEntity.nextSeq }), { changes: [], nextSeq: ofEntity.nextSeq });
+      assert.deepEqual(await store.changes.since({ after: ofEntity.nextSeq }), {
+        changes: [],
+        nextSeq: ofEntity.nextSeq,
+      });
     });
 
     test("watch gives what was and what comes, without gap or repetition", async ({ store }) => {

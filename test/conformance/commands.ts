@@ -19,7 +19,10 @@ export function commandsConformance(backend: TestedBackend): void {
     test("sequence numbers are consecutive, over calls and callers", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const calls = Array.from({ length: 10 }, (_, n) =>
-        store.commands.enqueue({ sessionId: session.id, commands: Array.from({ length: (n % 3) + 1 }, () => ({ argv })) }),
+        store.commands.enqueue({
+          sessionId: session.id,
+          commands: Array.from({ length: (n % 3) + 1 }, () => ({ argv })),
+        }),
       );
       const rows = (await Promise.all(calls)).flat();
       assert.deepEqual(
@@ -41,8 +44,12 @@ export function commandsConformance(backend: TestedBackend): void {
         maxAttempts: 2,
       };
       const { command } = await fixtures(store).command(input);
-      for (const [name, value] of Object.entries(input)) assert.deepEqual(command[name as keyof typeof command], value, name);
-      assert.deepEqual([command.state, command.attempt, command.fence, command.runnerId, command.version], ["queued", 0, 0, null, 1]);
+      for (const [name, value] of Object.entries(input))
+        assert.deepEqual(command[name as keyof typeof command], value, name);
+      assert.deepEqual(
+        [command.state, command.attempt, command.fence, command.runnerId, command.version],
+        ["queued", 0, 0, null, 1],
+      );
       assert.deepEqual(await store.commands.get({ commandId: command.id }), command);
     });
 
@@ -54,18 +61,31 @@ export function commandsConformance(backend: TestedBackend): void {
         [id, id],
       ]) {
         const commands = ids.map((one) => ({ id: one, argv }));
-        await fails(store.commands.enqueue({ sessionId: session.id, commands }), "conflict", { reason: "exists" }, "rolled_back");
+        await fails(
+          store.commands.enqueue({ sessionId: session.id, commands }),
+          "conflict",
+          { reason: "exists" },
+          "rolled_back",
+        );
       }
       assert.equal((await store.commands.list({ sessionId: session.id })).items.length, 1);
       assert.equal((await store.sessions.get({ sessionId: session.id })).nextSequence, 2);
     });
 
     test("unknown sessions are not_found, empty and oversized lists invalid_input", async ({ store }) => {
-      await fails(store.commands.enqueue({ sessionId: newId(), commands: [{ argv }] }), "not_found", { entity: "session" });
+      await fails(store.commands.enqueue({ sessionId: newId(), commands: [{ argv }] }), "not_found", {
+        entity: "session",
+      });
       await fails(store.commands.enqueue({ sessionId: newId(), commands: [] }), "invalid_input");
-      await fails(store.commands.enqueue({ sessionId: newId(), commands: Array.from({ length: 501 }, () => ({ argv })) }), "invalid_input");
+      await fails(
+        store.commands.enqueue({ sessionId: newId(), commands: Array.from({ length: 501 }, () => ({ argv })) }),
+        "invalid_input",
+      );
       await fails(store.commands.enqueue({ sessionId: newId(), commands: [{ argv: [] }] }), "invalid_input");
-      await fails(store.commands.enqueue({ sessionId: newId(), commands: [{ argv, env: { "A=B": "c" } }] }), "invalid_input");
+      await fails(
+        store.commands.enqueue({ sessionId: newId(), commands: [{ argv, env: { "A=B": "c" } }] }),
+        "invalid_input",
+      );
     });
 
     test("list gives the commands of a session in sequence, page by page", async ({ store }) => {
@@ -73,7 +93,11 @@ export function commandsConformance(backend: TestedBackend): void {
       await store.commands.enqueue({ sessionId: session.id, commands: Array.from({ length: 23 }, () => ({ argv })) });
       const sequences: number[] = [];
       for (let cursor: string | undefined; ; ) {
-        const { items, nextCursor } = await store.commands.list({ sessionId: session.id, limit: 5, ...(cursor === undefined ? {} : { cursor }) });
+        const { items, nextCursor } = await store.commands.list({
+          sessionId: session.id,
+          limit: 5,
+          ...(cursor === undefined ? {} : { cursor }),
+        });
         sequences.push(...items.map(({ sequence }) => sequence));
         if (nextCursor === undefined) break;
         cursor = nextCursor;
@@ -102,8 +126,14 @@ export function commandsConformance(backend: TestedBackend): void {
       const { session, command } = await fixtures(store).command();
       const runnerId = await runnerOf(store);
       const claim = (await store.commands.claim({ runnerId, ttlMs: 5_000, sessionId: session.id })) as Claim;
-      assert.deepEqual([claim.command.id, claim.command.state, claim.command.attempt, claim.fence, claim.command.fence], [command.id, "running", 1, 1, 1]);
-      assert.deepEqual([claim.command.runnerId, claim.session.state, claim.session.queuedCommands, claim.session.activeCommands], [runnerId, "running", 0, 1]);
+      assert.deepEqual(
+        [claim.command.id, claim.command.state, claim.command.attempt, claim.fence, claim.command.fence],
+        [command.id, "running", 1, 1, 1],
+      );
+      assert.deepEqual(
+        [claim.command.runnerId, claim.session.state, claim.session.queuedCommands, claim.session.activeCommands],
+        [runnerId, "running", 0, 1],
+      );
       assert.deepEqual(claim.command.leaseExpiresAt, claim.expiresAt);
       assert.ok(Math.abs(claim.expiresAt.getTime() - clock.now() - 5_000) < 1_000);
       assert.deepEqual(await store.commands.get({ commandId: command.id }), claim.command);
@@ -118,7 +148,9 @@ export function commandsConformance(backend: TestedBackend): void {
     alone("of twenty claimers of eight commands, eight get one each", async ({ store }) => {
       for (let n = 0; n < 8; n++) await fixtures(store).command();
       const runners = await Promise.all(Array.from({ length: 4 }, () => runnerOf(store)));
-      const claims = await Promise.all(Array.from({ length: 20 }, (_, n) => store.commands.claim({ runnerId: runners[n % 4] as string })));
+      const claims = await Promise.all(
+        Array.from({ length: 20 }, (_, n) => store.commands.claim({ runnerId: runners[n % 4] as string })),
+      );
       const ids = claims.flatMap((claim) => (claim === undefined ? [] : [claim.command.id]));
       assert.equal(ids.length, 8);
       assert.equal(new Set(ids).size, 8);
@@ -127,7 +159,9 @@ export function commandsConformance(backend: TestedBackend): void {
     alone("higher priority first, then age; within a session the sequence decides", async ({ store, clock }) => {
       const made: Record<string, string> = {};
       for (const [name, priorities] of Object.entries({ old: [0], young: [0], urgent: [5], blocked: [-5, 9] })) {
-        const { session } = await fixtures(store).session({ commands: priorities.map((priority) => ({ argv: [name], priority })) });
+        const { session } = await fixtures(store).session({
+          commands: priorities.map((priority) => ({ argv: [name], priority })),
+        });
         made[session.id] = name;
         clock.advance(10);
       }
@@ -163,7 +197,10 @@ export function commandsConformance(backend: TestedBackend): void {
 
     test("commands of a session with a tree go only to the runner that leases it", async ({ store, clock }) => {
       const [holder, other] = [await runnerOf(store), await runnerOf(store)];
-      const { session } = await fixtures(store).session({ reserve: { runnerId: holder, ttlMs: 5_000 }, commands: [{ argv }, { argv }] });
+      const { session } = await fixtures(store).session({
+        reserve: { runnerId: holder, ttlMs: 5_000 },
+        commands: [{ argv }, { argv }],
+      });
       assert.equal(await store.commands.claim({ runnerId: other, sessionId: session.id }), undefined);
       const claim = await claimed(store, holder, session.id);
       await store.commands.finish({ ...held(claim), outcome: "succeeded" });
@@ -181,7 +218,10 @@ export function commandsConformance(backend: TestedBackend): void {
 
     alone("between a bound and a free session, priority and age decide", async ({ store, clock }) => {
       const runnerId = await runnerOf(store);
-      const { session: bound } = await fixtures(store).session({ reserve: { runnerId, ttlMs: 600_000 }, commands: [{ argv }, { argv, priority: 2 }] });
+      const { session: bound } = await fixtures(store).session({
+        reserve: { runnerId, ttlMs: 600_000 },
+        commands: [{ argv }, { argv, priority: 2 }],
+      });
       clock.advance(10);
       const { session: free } = await fixtures(store).session({ commands: [{ argv, priority: 1 }, { argv }] });
       const order: string[] = [];
@@ -210,17 +250,22 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.deepEqual([next?.session.id, next?.command.sequence], [session.id, 2]);
     });
 
-    alone("of two waiting claims one is given the one command, the other goes on waiting until its time is over", async ({ store }) => {
-      const runners = [await runnerOf(store), await runnerOf(store)];
-      const waiting = runners.map((runnerId) => store.commands.claim({ runnerId, waitMs: 300 }));
-      await fixtures(store).command();
-      const claims = await Promise.all(waiting);
-      assert.equal(claims.filter((claim) => claim !== undefined).length, 1);
-    });
+    alone(
+      "of two waiting claims one is given the one command, the other goes on waiting until its time is over",
+      async ({ store }) => {
+        const runners = [await runnerOf(store), await runnerOf(store)];
+        const waiting = runners.map((runnerId) => store.commands.claim({ runnerId, waitMs: 300 }));
+        await fixtures(store).command();
+        const claims = await Promise.all(waiting);
+        assert.equal(claims.filter((claim) => claim !== undefined).length, 1);
+      },
+    );
 
     alone("a waiting claim of a runner that is told to drain is refused when it wakes", async ({ store }) => {
       const runnerId = await runnerOf(store);
-      const refused = fails(store.commands.claim({ runnerId, waitMs: 60_000 }), "invalid_transition", { state: "draining" });
+      const refused = fails(store.commands.claim({ runnerId, waitMs: 60_000 }), "invalid_transition", {
+        state: "draining",
+      });
       await store.runners.drain({ runnerId });
       await fixtures(store).command();
       await refused;
@@ -243,8 +288,14 @@ export function commandsConformance(backend: TestedBackend): void {
         const first = await store.commands.finish({ ...held(claim), ...result });
         const { command } = first;
         const exitCode = result.outcome === "succeeded" ? 0 : "exitCode" in result ? result.exitCode : null;
-        assert.deepEqual([command.state, command.exitCode, command.leaseExpiresAt, first.remainingCommands], [result.outcome, exitCode, null, 0]);
-        assert.deepEqual([command.signal, command.endReason], ["signal" in result ? result.signal : null, "reason" in result ? result.reason : null]);
+        assert.deepEqual(
+          [command.state, command.exitCode, command.leaseExpiresAt, first.remainingCommands],
+          [result.outcome, exitCode, null, 0],
+        );
+        assert.deepEqual(
+          [command.signal, command.endReason],
+          ["signal" in result ? result.signal : null, "reason" in result ? result.reason : null],
+        );
         assert.ok(command.endedAt instanceof Date);
         assert.equal(first.session.failedCommands, result.outcome === "succeeded" ? 0 : 1);
         assert.deepEqual(await store.commands.finish({ ...held(claim), ...result }), first);
@@ -254,7 +305,12 @@ export function commandsConformance(backend: TestedBackend): void {
     test("another result after the first is invalid_transition and overwrites nothing", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       const { command } = await store.commands.finish({ ...held(claim), outcome: "failed", exitCode: 3 });
-      for (const other of [{ outcome: "succeeded" }, { outcome: "failed" }, { outcome: "failed", exitCode: 4 }, { outcome: "cancelled" }] as const) {
+      for (const other of [
+        { outcome: "succeeded" },
+        { outcome: "failed" },
+        { outcome: "failed", exitCode: 4 },
+        { outcome: "cancelled" },
+      ] as const) {
         await fails(store.commands.finish({ ...held(claim), ...other }), "invalid_transition", { state: "failed" });
       }
       assert.deepEqual(await store.commands.get({ commandId: command.id }), command);
@@ -262,7 +318,9 @@ export function commandsConformance(backend: TestedBackend): void {
 
     test("sixteen finishers at once: one result, counted once", async ({ store }) => {
       const { claim, session } = await fixtures(store).claim();
-      const calls = Array.from({ length: 16 }, (_, n) => store.commands.finish({ ...held(claim), outcome: "failed", exitCode: n % 2 }));
+      const calls = Array.from({ length: 16 }, (_, n) =>
+        store.commands.finish({ ...held(claim), outcome: "failed", exitCode: n % 2 }),
+      );
       const settled = await Promise.allSettled(calls);
       assert.equal(settled.filter(({ status }) => status === "fulfilled").length, 8);
       const after = await store.sessions.get({ sessionId: session.id });
@@ -271,15 +329,27 @@ export function commandsConformance(backend: TestedBackend): void {
 
     test("finish with a fence that is not the current one is lease_lost", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
-      await fails(store.commands.finish({ ...held(claim), fence: claim.fence + 1, outcome: "succeeded" }), "lease_lost", { currentFence: claim.fence });
+      await fails(
+        store.commands.finish({ ...held(claim), fence: claim.fence + 1, outcome: "succeeded" }),
+        "lease_lost",
+        { currentFence: claim.fence },
+      );
       const { command } = await fixtures(store).command();
-      await fails(store.commands.finish({ commandId: command.id, fence: 1, outcome: "succeeded" }), "lease_lost", { currentFence: 0 });
-      await fails(store.commands.finish({ commandId: newId(), fence: 1, outcome: "succeeded" }), "not_found", { entity: "command" });
+      await fails(store.commands.finish({ commandId: command.id, fence: 1, outcome: "succeeded" }), "lease_lost", {
+        currentFence: 0,
+      });
+      await fails(store.commands.finish({ commandId: newId(), fence: 1, outcome: "succeeded" }), "not_found", {
+        entity: "command",
+      });
     });
 
-    test("a claim from one session: an unknown one is not_found, of one that ends there will be nothing", async ({ store }) => {
+    test("a claim from one session: an unknown one is not_found, of one that ends there will be nothing", async ({
+      store,
+    }) => {
       const runnerId = (await fixtures(store).runner()).runner.id;
-      await fails(store.commands.claim({ runnerId, sessionId: newId(), waitMs: 60_000 }), "not_found", { entity: "session" });
+      await fails(store.commands.claim({ runnerId, sessionId: newId(), waitMs: 60_000 }), "not_found", {
+        entity: "session",
+      });
       const { session } = await fixtures(store).session();
       const waiting = store.commands.claim({ runnerId, sessionId: session.id, waitMs: 60_000 });
       await store.sessions.complete({ sessionId: session.id });
@@ -289,16 +359,30 @@ export function commandsConformance(backend: TestedBackend): void {
 
     test("what a signal ended has not succeeded", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
-      await fails(store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "succeeded", signal: "SIGKILL" }), "invalid_input");
+      await fails(
+        store.commands.finish({
+          commandId: claim.command.id,
+          fence: claim.fence,
+          outcome: "succeeded",
+          signal: "SIGKILL",
+        }),
+        "invalid_input",
+      );
     });
 
     test("a result that contradicts itself is invalid_input", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       await fails(store.commands.finish({ ...held(claim), outcome: "succeeded", exitCode: 1 }), "invalid_input");
-      await fails(store.commands.finish({ ...held(claim), outcome: "failed", exitCode: 1, signal: "SIGTERM" }), "invalid_input");
+      await fails(
+        store.commands.finish({ ...held(claim), outcome: "failed", exitCode: 1, signal: "SIGTERM" }),
+        "invalid_input",
+      );
     });
 
-    test("finish is accepted after the lease has run out, as long as nobody has reaped it", async ({ store, clock }) => {
+    test("finish is accepted after the lease has run out, as long as nobody has reaped it", async ({
+      store,
+      clock,
+    }) => {
       const { claim } = await fixtures(store).claim();
       clock.advance(60_001);
       assert.equal((await store.commands.finish({ ...held(claim), outcome: "succeeded" })).command.state, "succeeded");
@@ -306,7 +390,11 @@ export function commandsConformance(backend: TestedBackend): void {
 
     test("finish before all of the log has arrived is log_gap, and the command goes on", async ({ store }) => {
       const { claim, nextOffset } = await fixtures(store).log("hello\n");
-      await fails(store.commands.finish({ ...held(claim), outcome: "succeeded", logOffset: nextOffset + 1 }), "log_gap", { expectedOffset: nextOffset });
+      await fails(
+        store.commands.finish({ ...held(claim), outcome: "succeeded", logOffset: nextOffset + 1 }),
+        "log_gap",
+        { expectedOffset: nextOffset },
+      );
       assert.equal((await store.commands.get({ commandId: claim.command.id })).state, "running");
       await store.commands.finish({ ...held(claim), outcome: "succeeded", logOffset: nextOffset });
     });
@@ -319,23 +407,35 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal((await store.commands.finish({ ...held(first), outcome: "succeeded" })).remainingCommands, 2);
     });
 
-    test("a lost lease: queued again while attempts remain, with a new attempt and a higher fence, then lost", async ({ store, clock }) => {
+    test("a lost lease: queued again while attempts remain, with a new attempt and a higher fence, then lost", async ({
+      store,
+      clock,
+    }) => {
       const { session, command } = await fixtures(store).command({ maxAttempts: 2 });
       const { runner } = await fixtures(store).runner({ ttlMs: 3_600_000 });
       const first = await claimed(store, runner.id, session.id);
       clock.advance(60_001);
       assert.ok((await store.maintenance.reap()).commands.includes(command.id));
       const queued = await store.commands.get({ commandId: command.id });
-      assert.deepEqual([queued.state, queued.attempt, queued.runnerId, queued.startedAt, queued.queuedAt], ["queued", 1, null, null, command.queuedAt]);
-      await fails(store.commands.finish({ ...held(first), outcome: "succeeded" }), "lease_lost", { currentFence: first.fence });
+      assert.deepEqual(
+        [queued.state, queued.attempt, queued.runnerId, queued.startedAt, queued.queuedAt],
+        ["queued", 1, null, null, command.queuedAt],
+      );
+      await fails(store.commands.finish({ ...held(first), outcome: "succeeded" }), "lease_lost", {
+        currentFence: first.fence,
+      });
       const second = await claimed(store, runner.id, session.id);
       assert.deepEqual([second.command.attempt, second.fence], [2, first.fence + 1]);
-      await fails(store.commands.finish({ ...held(first), outcome: "succeeded" }), "lease_lost", { currentFence: second.fence });
+      await fails(store.commands.finish({ ...held(first), outcome: "succeeded" }), "lease_lost", {
+        currentFence: second.fence,
+      });
       clock.advance(60_001);
       await store.maintenance.reap();
       const lost = await store.commands.get({ commandId: command.id });
       assert.deepEqual([lost.state, lost.exitCode, lost.endReason], ["lost", null, "lease_expired"]);
-      await fails(store.commands.finish({ ...held(second), outcome: "succeeded" }), "invalid_transition", { state: "lost" });
+      await fails(store.commands.finish({ ...held(second), outcome: "succeeded" }), "invalid_transition", {
+        state: "lost",
+      });
       const after = await store.sessions.get({ sessionId: session.id });
       assert.deepEqual([after.queuedCommands, after.activeCommands, after.failedCommands], [0, 0, 1]);
     });
@@ -369,7 +469,9 @@ export function commandsConformance(backend: TestedBackend): void {
 
     test("cancelled is no result of a command that nobody asked to cancel", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
-      await fails(store.commands.finish({ ...held(claim), outcome: "cancelled" }), "invalid_transition", { state: "running" });
+      await fails(store.commands.finish({ ...held(claim), outcome: "cancelled" }), "invalid_transition", {
+        state: "running",
+      });
     });
 
     test("cancel of a command that has ended otherwise is invalid_transition", async ({ store }) => {
@@ -388,7 +490,10 @@ export function commandsConformance(backend: TestedBackend): void {
       await fails(store.commands.wait({ commandId: newId() }), "not_found");
     });
 
-    test("wait answers when the session is cancelled around the command, and when its lease is lost", async ({ store, clock }: Opened) => {
+    test("wait answers when the session is cancelled around the command, and when its lease is lost", async ({
+      store,
+      clock,
+    }: Opened) => {
       const { session, command } = await fixtures(store).command();
       const waiting = store.commands.wait({ commandId: command.id });
       await store.sessions.cancel({ sessionId: session.id });

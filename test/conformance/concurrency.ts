@@ -34,7 +34,8 @@ export function concurrencyConformance(backend: TestedBackend): void {
           const held = { commandId: claim.command.id, fence: claim.fence };
           const parts = ["begin\n", `${claim.command.sequence}\n`, "end\n"];
           let offset = 0;
-          for (const part of parts) ({ ackOffset: offset } = await client.logs.append({ ...held, offset, data: bytes(part) }));
+          for (const part of parts)
+            ({ ackOffset: offset } = await client.logs.append({ ...held, offset, data: bytes(part) }));
           await client.commands.finish({ ...held, outcome: "succeeded", logOffset: offset });
         }
       };
@@ -44,7 +45,10 @@ export function concurrencyConformance(backend: TestedBackend): void {
       assert.deepEqual(ran.sort(), ids);
       for (const { session, commands } of sessions) {
         const after = await store.sessions.get({ sessionId: session.id });
-        assert.deepEqual([after.state, after.queuedCommands, after.activeCommands, after.failedCommands], ["completed", 0, 0, 0]);
+        assert.deepEqual(
+          [after.state, after.queuedCommands, after.activeCommands, after.failedCommands],
+          ["completed", 0, 0, 0],
+        );
         for (const { id, sequence } of commands) {
           const chunks = await collect(store.logs.follow({ commandId: id }));
           assert.equal(chunks.map(({ data }) => text(data)).join(""), `begin\n${sequence}\nend\n`);
@@ -62,7 +66,11 @@ export function concurrencyConformance(backend: TestedBackend): void {
         Array.from({ length: 9 }, async (_, n) => {
           const client = clients[n % 3] as Store;
           for (let turn = 0; turn < 4; turn++) {
-            const { worktree, fence } = await client.worktrees.reserve({ repositoryId: repository.id, owner: `o${n}`, waitMs: 60_000 });
+            const { worktree, fence } = await client.worktrees.reserve({
+              repositoryId: repository.id,
+              owner: `o${n}`,
+              waitMs: 60_000,
+            });
             assert.equal(holders.get(worktree.id), undefined);
             assert.ok(fence > (fences.get(worktree.id) ?? 0));
             holders.set(worktree.id, n);
@@ -84,7 +92,9 @@ export function concurrencyConformance(backend: TestedBackend): void {
     test("the calls of one client run in the order in which it made them", async (opened) => {
       for (const store of [opened.store, await opened.connect()]) {
         const { session } = await fixtures(store).session();
-        const calls = Array.from({ length: 50 }, (_, n) => store.commands.enqueue({ sessionId: session.id, commands: [{ argv: [`${n}`] }] }));
+        const calls = Array.from({ length: 50 }, (_, n) =>
+          store.commands.enqueue({ sessionId: session.id, commands: [{ argv: [`${n}`] }] }),
+        );
         const reads = store.sessions.get({ sessionId: session.id });
         const later = store.commands.enqueue({ sessionId: session.id, commands: [{ argv: ["later"] }] });
         const rows = (await Promise.all(calls)).map(([row]) => row);
@@ -109,7 +119,10 @@ export function concurrencyConformance(backend: TestedBackend): void {
         store.sessions.wait({ sessionId }),
       ]);
       assert.equal(claim?.command.id, enqueued[0]?.id);
-      assert.deepEqual([touched.state, touched.activeCommands, ended.state, waited.state], ["running", 1, "completed", "completed"]);
+      assert.deepEqual(
+        [touched.state, touched.activeCommands, ended.state, waited.state],
+        ["running", 1, "completed", "completed"],
+      );
     });
 
     test("urgent calls lose nothing by going first", async ({ store }) => {

@@ -8,18 +8,35 @@ import { collect, endOfFeed, fails, subject, take } from "./suite.ts";
 const sourcePath = "/srv/main.js";
 
 /** An adapter that numbers its events. */
-function adapterOf(store: Store, { debugSessionId, adapterRun }: { debugSessionId: string; adapterRun: number }, seq = 1) {
+function adapterOf(
+  store: Store,
+  { debugSessionId, adapterRun }: { debugSessionId: string; adapterRun: number },
+  seq = 1,
+) {
   let last = seq;
   return {
     event: (event: string, body?: Record<string, unknown>) =>
-      store.debug.applyEvent({ debugSessionId, adapterRun, seq: ++last, event, ...(body === undefined ? {} : { body }) }),
+      store.debug.applyEvent({
+        debugSessionId,
+        adapterRun,
+        seq: ++last,
+        event,
+        ...(body === undefined ? {} : { body }),
+      }),
     get last() {
       return last;
     },
   };
 }
 
-const frame = (id: number, more: object = {}) => ({ id, name: `f${id}`, source: { path: sourcePath }, line: id, column: 1, ...more });
+const frame = (id: number, more: object = {}) => ({
+  id,
+  name: `f${id}`,
+  source: { path: sourcePath },
+  line: id,
+  column: 1,
+  ...more,
+});
 const variable = (name: string, value = "1") => ({ name, value, variablesReference: 0 });
 
 export function debugConformance(backend: TestedBackend): void {
@@ -32,15 +49,32 @@ export function debugConformance(backend: TestedBackend): void {
     test("open makes a debug session that initializes", async ({ store }) => {
       const { session, command } = await fixtures(store).command();
       const capabilities = { supportsConditionalBreakpoints: true };
-      const opened = await store.debug.open({ sessionId: session.id, commandId: command.id, name: "node", adapter: "node", request: "attach", capabilities });
-      assert.deepEqual([opened.state, opened.adapterRun, opened.stopEpoch, opened.lastEvent, opened.version], ["initializing", 1, 0, 0, 1]);
+      const opened = await store.debug.open({
+        sessionId: session.id,
+        commandId: command.id,
+        name: "node",
+        adapter: "node",
+        request: "attach",
+        capabilities,
+      });
+      assert.deepEqual(
+        [opened.state, opened.adapterRun, opened.stopEpoch, opened.lastEvent, opened.version],
+        ["initializing", 1, 0, 0, 1],
+      );
       assert.deepEqual(
         [opened.request, opened.commandId, opened.capabilities, opened.stopReason, opened.endedAt],
         ["attach", command.id, capabilities, null, null],
       );
       assert.deepEqual((await store.debug.list({ sessionId: session.id })).items, [opened]);
       const view = await store.debug.get({ debugSessionId: opened.id });
-      assert.deepEqual(view, { debugSession: opened, breakpoints: [], threads: [], stopEpochs: [], events: [], lastOutput: null });
+      assert.deepEqual(view, {
+        debugSession: opened,
+        breakpoints: [],
+        threads: [],
+        stopEpochs: [],
+        events: [],
+        lastOutput: null,
+      });
     });
 
     test("a name is one of its session's; another session may have it too", async ({ store }) => {
@@ -48,8 +82,15 @@ export function debugConformance(backend: TestedBackend): void {
       const { session } = await fixtures(store).session();
       await store.debug.open({ sessionId: session.id, name: "n", adapter: "a" });
       const again = { sessionId: debugSession.sessionId, name: "n", adapter: "a" };
-      await fails(store.debug.open(again), "conflict", { reason: "exists", debugSessionId: debugSession.id, adapterRun: 1 });
-      await fails(store.debug.open({ ...again, id: debugSession.id, name: "other" }), "conflict", { reason: "exists", debugSessionId: debugSession.id });
+      await fails(store.debug.open(again), "conflict", {
+        reason: "exists",
+        debugSessionId: debugSession.id,
+        adapterRun: 1,
+      });
+      await fails(store.debug.open({ ...again, id: debugSession.id, name: "other" }), "conflict", {
+        reason: "exists",
+        debugSessionId: debugSession.id,
+      });
     });
 
     test("open needs a session that is open, and a command of it", async ({ store }) => {
@@ -62,9 +103,15 @@ export function debugConformance(backend: TestedBackend): void {
       await fails(store.debug.open(input), "invalid_transition", { entity: "session", state: "cancelled" });
     });
 
-    test("from initializing over configuring, running and stopped to terminated; each stopped and continued raises the epoch", async ({ store }) => {
+    test("from initializing over configuring, running and stopped to terminated; each stopped and continued raises the epoch", async ({
+      store,
+    }) => {
       const { session } = await fixtures(store).session();
-      const { id: debugSessionId, adapterRun } = await store.debug.open({ sessionId: session.id, name: "n", adapter: "a" });
+      const { id: debugSessionId, adapterRun } = await store.debug.open({
+        sessionId: session.id,
+        name: "n",
+        adapter: "a",
+      });
       const adapter = adapterOf(store, { debugSessionId, adapterRun }, 0);
       const seen: unknown[] = [];
       const note = async (applied: Promise<{ state: string; stopEpoch: number }>) => {
@@ -79,7 +126,10 @@ export function debugConformance(backend: TestedBackend): void {
       await note(adapter.event("continued", { threadId: 8 }));
       await note(adapter.event("stopped", { reason: "exception", description: "Error", text: "boom", threadId: 7 }));
       const { debugSession } = await store.debug.get({ debugSessionId });
-      assert.deepEqual([debugSession.stopReason, debugSession.stopDescription, debugSession.stopThreadId], ["exception", "Error: boom", 7]);
+      assert.deepEqual(
+        [debugSession.stopReason, debugSession.stopDescription, debugSession.stopThreadId],
+        ["exception", "Error: boom", 7],
+      );
       await note(store.debug.patchState({ debugSessionId, adapterRun, expectedEpoch: 4, state: "running" }));
       await note(adapter.event("exited", { exitCode: 3 }));
       await note(adapter.event("terminated"));
@@ -98,24 +148,39 @@ export function debugConformance(backend: TestedBackend): void {
         ["terminated", 5],
       ]);
       const { debugSession: over, events, lastOutput } = await store.debug.get({ debugSessionId });
-      assert.deepEqual([over.exitCode, over.stopReason, over.endedAt instanceof Date, events.length], [3, null, true, 9]);
+      assert.deepEqual(
+        [over.exitCode, over.stopReason, over.endedAt instanceof Date, events.length],
+        [3, null, true, 9],
+      );
       assert.deepEqual(lastOutput?.body, { output: "late\n" });
       await fails(adapter.event("stopped", { reason: "pause" }), "invalid_transition", { state: "terminated" });
       await fails(adapter.event("continued", { threadId: 1 }), "invalid_transition", { state: "terminated" });
-      await fails(store.debug.setBreakpoints({ debugSessionId, sourcePath, breakpoints: [] }), "invalid_transition", { state: "terminated" });
+      await fails(store.debug.setBreakpoints({ debugSessionId, sourcePath, breakpoints: [] }), "invalid_transition", {
+        state: "terminated",
+      });
     });
 
     test("nothing stops before it is configured", async ({ store }) => {
       const { session } = await fixtures(store).session();
-      const { id: debugSessionId, adapterRun } = await store.debug.open({ sessionId: session.id, name: "n", adapter: "a" });
+      const { id: debugSessionId, adapterRun } = await store.debug.open({
+        sessionId: session.id,
+        name: "n",
+        adapter: "a",
+      });
       const adapter = adapterOf(store, { debugSessionId, adapterRun }, 0);
       await fails(adapter.event("stopped", { reason: "entry" }), "invalid_transition", { state: "initializing" });
-      await fails(store.debug.patchState({ debugSessionId, adapterRun, expectedEpoch: 0, state: "running" }), "invalid_transition", { state: "initializing" });
+      await fails(
+        store.debug.patchState({ debugSessionId, adapterRun, expectedEpoch: 0, state: "running" }),
+        "invalid_transition",
+        { state: "initializing" },
+      );
       await adapter.event("initialized");
       assert.equal((await adapter.event("stopped", { reason: "entry" })).state, "stopped");
     });
 
-    test("one thread that goes on does not make the debugger run while the one that stopped stays", async ({ store }) => {
+    test("one thread that goes on does not make the debugger run while the one that stopped stays", async ({
+      store,
+    }) => {
       const running = await fixtures(store).debugSession();
       const adapter = adapterOf(store, running);
       await adapter.event("stopped", { reason: "breakpoint", threadId: 1 });
@@ -132,10 +197,17 @@ export function debugConformance(backend: TestedBackend): void {
       const answers = await Promise.all(Array.from({ length: 8 }, () => store.debug.applyEvent(input)));
       assert.equal(answers.filter(({ applied }) => applied).length, 1);
       assert.deepEqual(new Set(answers.map(({ state, stopEpoch }) => `${state} ${stopEpoch}`)), new Set(["stopped 1"]));
-      assert.equal((await store.debug.applyEvent({ ...input, seq: 4, event: "continued", body: { threadId: 1 } })).applied, false);
+      assert.equal(
+        (await store.debug.applyEvent({ ...input, seq: 4, event: "continued", body: { threadId: 1 } })).applied,
+        false,
+      );
       const { debugSession, events } = await store.debug.get({ debugSessionId: running.debugSessionId });
       assert.deepEqual(
-        [debugSession.lastEvent, debugSession.stopEpoch, events.map(({ seq, position, stopEpoch }) => [seq, position, stopEpoch])],
+        [
+          debugSession.lastEvent,
+          debugSession.stopEpoch,
+          events.map(({ seq, position, stopEpoch }) => [seq, position, stopEpoch]),
+        ],
         [
           5,
           1,
@@ -206,7 +278,9 @@ export function debugConformance(backend: TestedBackend): void {
       );
     });
 
-    test("setBreakpoints replaces those of one source, keeps the ids of unchanged ones, and leaves others alone", async ({ store }) => {
+    test("setBreakpoints replaces those of one source, keeps the ids of unchanged ones, and leaves others alone", async ({
+      store,
+    }) => {
       const { debugSessionId, adapterRun } = await fixtures(store).debugSession();
       const set = (breakpoints: Parameters<Store["debug"]["setBreakpoints"]>[0]["breakpoints"], path = sourcePath) =>
         store.debug.setBreakpoints({ debugSessionId, sourcePath: path, breakpoints });
@@ -217,7 +291,12 @@ export function debugConformance(backend: TestedBackend): void {
         adapterRun,
         bound: [{ breakpointId: a?.id as string, breakpoint: { id: 9, verified: true, line: 1 } }],
       });
-      const again = await set([{ line: 3, logMessage: "x is {x}" }, { line: 1 }, { line: 2, condition: "x > 2" }, { line: 1 }]);
+      const again = await set([
+        { line: 3, logMessage: "x is {x}" },
+        { line: 1 },
+        { line: 2, condition: "x > 2" },
+        { line: 1 },
+      ]);
       assert.deepEqual(
         again.map(({ line, position }) => [line, position]),
         [
@@ -228,9 +307,14 @@ export function debugConformance(backend: TestedBackend): void {
         ],
       );
       assert.deepEqual([again[0]?.id, again[1]?.id, again[1]?.verified, again[1]?.adapterId], [c?.id, a?.id, true, 9]);
-      assert.ok(![a?.id, b?.id, c?.id].includes(again[2]?.id) && again[2]?.verified === false && again[2]?.bound === null);
+      assert.ok(
+        ![a?.id, b?.id, c?.id].includes(again[2]?.id) && again[2]?.verified === false && again[2]?.bound === null,
+      );
       const { breakpoints, debugSession } = await store.debug.get({ debugSessionId });
-      assert.deepEqual([breakpoints.length, debugSession.breakpointCount, breakpoints.some(({ id }) => id === elsewhere?.id)], [5, 5, true]);
+      assert.deepEqual(
+        [breakpoints.length, debugSession.breakpointCount, breakpoints.some(({ id }) => id === elsewhere?.id)],
+        [5, 5, true],
+      );
       assert.deepEqual(await set([]), []);
       assert.deepEqual(
         (await store.debug.get({ debugSessionId })).breakpoints.map(({ id }) => id),
@@ -260,7 +344,12 @@ export function debugConformance(backend: TestedBackend): void {
         ],
       };
       for (const [kind, breakpoints] of Object.entries(kinds) as [keyof typeof kinds, never][]) {
-        await store.debug.setBreakpoints({ debugSessionId, kind, breakpoints, ...(kind === "source" ? { sourcePath } : {}) });
+        await store.debug.setBreakpoints({
+          debugSessionId,
+          kind,
+          breakpoints,
+          ...(kind === "source" ? { sourcePath } : {}),
+        });
       }
       const { breakpoints } = await store.debug.get({ debugSessionId });
       assert.deepEqual(
@@ -271,9 +360,15 @@ export function debugConformance(backend: TestedBackend): void {
         ),
         kinds,
       );
-      await fails(store.debug.setBreakpoints({ debugSessionId, kind: "function", breakpoints: [{ line: 1 }] }), "invalid_input");
+      await fails(
+        store.debug.setBreakpoints({ debugSessionId, kind: "function", breakpoints: [{ line: 1 }] }),
+        "invalid_input",
+      );
       await fails(store.debug.setBreakpoints({ debugSessionId, breakpoints: [{ line: 1 }] }), "invalid_input");
-      await fails(store.debug.setBreakpoints({ debugSessionId, kind: "function", sourcePath, breakpoints: [{ name: "f" }] }), "invalid_input");
+      await fails(
+        store.debug.setBreakpoints({ debugSessionId, kind: "function", sourcePath, breakpoints: [{ name: "f" }] }),
+        "invalid_input",
+      );
     });
 
     test("a debug session has at most 1 000 breakpoints", async ({ store }) => {
@@ -281,7 +376,10 @@ export function debugConformance(backend: TestedBackend): void {
       const many = Array.from({ length: 999 }, (_, line) => ({ line }));
       await store.debug.setBreakpoints({ debugSessionId, sourcePath, breakpoints: many });
       await store.debug.setBreakpoints({ debugSessionId, sourcePath: "/b", breakpoints: [{ line: 1 }] });
-      await fails(store.debug.setBreakpoints({ debugSessionId, sourcePath: "/c", breakpoints: [{ line: 1 }] }), "invalid_input");
+      await fails(
+        store.debug.setBreakpoints({ debugSessionId, sourcePath: "/c", breakpoints: [{ line: 1 }] }),
+        "invalid_input",
+      );
       assert.equal((await store.debug.get({ debugSessionId })).breakpoints.length, 1_000);
     });
 
@@ -289,14 +387,24 @@ export function debugConformance(backend: TestedBackend): void {
       const running = await fixtures(store).debugSession();
       const { debugSessionId, adapterRun } = running;
       const adapter = adapterOf(store, running);
-      const [a, b] = await store.debug.setBreakpoints({ debugSessionId, sourcePath, breakpoints: [{ line: 4 }, { line: 9 }] });
+      const [a, b] = await store.debug.setBreakpoints({
+        debugSessionId,
+        sourcePath,
+        breakpoints: [{ line: 4 }, { line: 9 }],
+      });
       const bound = [
         { breakpointId: a?.id as string, breakpoint: { id: 1, verified: true, line: 5 } },
-        { breakpointId: b?.id as string, breakpoint: { id: 2, verified: false, message: "no code", reason: "pending" } },
+        {
+          breakpointId: b?.id as string,
+          breakpoint: { id: 2, verified: false, message: "no code", reason: "pending" },
+        },
         { breakpointId: newId(), breakpoint: { id: 3, verified: true } },
       ];
       assert.deepEqual(await store.debug.bindBreakpoints({ debugSessionId, adapterRun, bound }), { bound: 2 });
-      await adapter.event("breakpoint", { reason: "changed", breakpoint: { id: 2, verified: true, line: 10, source: { path: sourcePath } } });
+      await adapter.event("breakpoint", {
+        reason: "changed",
+        breakpoint: { id: 2, verified: true, line: 10, source: { path: sourcePath } },
+      });
       await adapter.event("stopped", { reason: "breakpoint", threadId: 1, hitBreakpointIds: [2, 1, 77, 1] });
       const stopped = await store.debug.get({ debugSessionId });
       assert.deepEqual(
@@ -308,7 +416,10 @@ export function debugConformance(backend: TestedBackend): void {
       );
       assert.deepEqual(stopped.debugSession.hitBreakpointIds, [b?.id, a?.id]);
       await adapter.event("breakpoint", { reason: "removed", breakpoint: { id: 1, verified: false } });
-      await adapter.event("breakpoint", { reason: "new", breakpoint: { id: 5, verified: true, line: 20, source: { path: "/srv/b.js" } } });
+      await adapter.event("breakpoint", {
+        reason: "new",
+        breakpoint: { id: 5, verified: true, line: 20, source: { path: "/srv/b.js" } },
+      });
       const { breakpoints, debugSession } = await store.debug.get({ debugSessionId });
       assert.deepEqual(
         breakpoints.map(({ sourcePath, line, verified, adapterId }) => [sourcePath, line, verified, adapterId]),
@@ -326,8 +437,25 @@ export function debugConformance(backend: TestedBackend): void {
       const { debugSessionId, adapterRun } = running;
       const adapter = adapterOf(store, running);
       const { stopEpoch } = await adapter.event("stopped", { reason: "pause", threadId: 1 });
-      const parts = [{ ...variable("x", "{…}"), variablesReference: 3, type: "Point", evaluateName: "p.x", variables: [variable("y")] }];
-      const scopes = [{ name: "Locals", presentationHint: "locals", variablesReference: 2, expensive: false, namedVariables: 1, variables: parts }];
+      const parts = [
+        {
+          ...variable("x", "{…}"),
+          variablesReference: 3,
+          type: "Point",
+          evaluateName: "p.x",
+          variables: [variable("y")],
+        },
+      ];
+      const scopes = [
+        {
+          name: "Locals",
+          presentationHint: "locals",
+          variablesReference: 2,
+          expensive: false,
+          namedVariables: 1,
+          variables: parts,
+        },
+      ];
       const threads = [
         { id: 1, name: "main", totalFrames: 2, frames: [frame(1, { scopes }), frame(2)] },
         { id: 2, name: "worker" },
@@ -335,22 +463,41 @@ export function debugConformance(backend: TestedBackend): void {
       assert.deepEqual(await store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads }), { stored: 2 });
       const seen = await store.debug.get({ debugSessionId });
       assert.deepEqual(
-        seen.threads.map(({ threadId, name, frames, omittedFrames, cut }) => ({ threadId, name, frames, omittedFrames, cut })),
+        seen.threads.map(({ threadId, name, frames, omittedFrames, cut }) => ({
+          threadId,
+          name,
+          frames,
+          omittedFrames,
+          cut,
+        })),
         [
           { threadId: 1, name: "main", frames: threads[0]?.frames, omittedFrames: 0, cut: false },
           { threadId: 2, name: "worker", frames: [], omittedFrames: 0, cut: false },
         ],
       );
-      await store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads: [{ id: 2, name: "worker", frames: [frame(9)] }] });
+      await store.debug.putStop({
+        debugSessionId,
+        adapterRun,
+        stopEpoch,
+        threads: [{ id: 2, name: "worker", frames: [frame(9)] }],
+      });
       assert.deepEqual(
         (await store.debug.get({ debugSessionId })).threads.map(({ frames }) => frames.length),
         [2, 1],
       );
       await adapter.event("continued", { threadId: 1 });
-      await fails(store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads }), "conflict", { reason: "epoch", currentEpoch: stopEpoch + 1 });
+      await fails(store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads }), "conflict", {
+        reason: "epoch",
+        currentEpoch: stopEpoch + 1,
+      });
       await adapter.event("stopped", { reason: "step", threadId: 1 });
-      await fails(store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads }), "conflict", { reason: "epoch", currentEpoch: stopEpoch + 2 });
-      await fails(store.debug.putStop({ debugSessionId, adapterRun, stopEpoch: stopEpoch + 3, threads }), "conflict", { reason: "epoch" });
+      await fails(store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads }), "conflict", {
+        reason: "epoch",
+        currentEpoch: stopEpoch + 2,
+      });
+      await fails(store.debug.putStop({ debugSessionId, adapterRun, stopEpoch: stopEpoch + 3, threads }), "conflict", {
+        reason: "epoch",
+      });
       const next = await store.debug.get({ debugSessionId });
       assert.deepEqual([next.threads, next.stopEpochs], [[], [stopEpoch]]);
       assert.equal((await store.debug.get({ debugSessionId, stopEpoch })).threads.length, 2);
@@ -358,33 +505,63 @@ export function debugConformance(backend: TestedBackend): void {
 
     test("what goes beyond the bounds of a stop is left out, and marked where it was", async ({ store }) => {
       const { debugSessionId, adapterRun } = await fixtures(store).debugSession();
-      const { stopEpoch } = await store.debug.applyEvent({ debugSessionId, adapterRun, seq: 2, event: "stopped", body: { reason: "pause" } });
+      const { stopEpoch } = await store.debug.applyEvent({
+        debugSessionId,
+        adapterRun,
+        seq: 2,
+        event: "stopped",
+        body: { reason: "pause" },
+      });
       const deep = Array.from({ length: 6 }).reduce<object[]>((variables) => [{ ...variable("part"), variables }], []);
       const variables = [
         variable("long", "x".repeat(5_000)),
         { ...variable("deep"), variables: deep },
         ...Array.from({ length: 200 }, (_, n) => variable(`v${n}`)),
       ];
-      const scopes = Array.from({ length: 12 }, (_, n) => ({ name: `s${n}`, variablesReference: n, expensive: false, variables: n === 0 ? variables : [] }));
+      const scopes = Array.from({ length: 12 }, (_, n) => ({
+        name: `s${n}`,
+        variablesReference: n,
+        expensive: false,
+        variables: n === 0 ? variables : [],
+      }));
       const frames = Array.from({ length: 80 }, (_, n) => frame(n, n === 0 ? { scopes } : {}));
-      await store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads: [{ id: 1, name: "main", totalFrames: 5_000, frames } as never] });
+      await store.debug.putStop({
+        debugSessionId,
+        adapterRun,
+        stopEpoch,
+        threads: [{ id: 1, name: "main", totalFrames: 5_000, frames } as never],
+      });
       const [thread] = (await store.debug.get({ debugSessionId })).threads;
       const [top] = thread?.frames ?? [];
       const [scope] = top?.scopes ?? [];
       assert.deepEqual([thread?.frames.length, thread?.omittedFrames, thread?.cut], [50, 4_950, true]);
-      assert.deepEqual([top?.scopes?.length, top?.omittedScopes, scope?.variables?.length, scope?.omittedVariables], [10, 2, 100, 102]);
+      assert.deepEqual(
+        [top?.scopes?.length, top?.omittedScopes, scope?.variables?.length, scope?.omittedVariables],
+        [10, 2, 100, 102],
+      );
       assert.deepEqual([scope?.variables?.[0]?.value.length, scope?.variables?.[0]?.valueLength], [1_024, 5_000]);
       const depths: number[] = [];
-      for (let at = scope?.variables?.[1]; at !== undefined; at = at.variables?.[0]) depths.push(at.omittedVariables ?? 0);
+      for (let at = scope?.variables?.[1]; at !== undefined; at = at.variables?.[0])
+        depths.push(at.omittedVariables ?? 0);
       assert.deepEqual(depths, [0, 0, 0, 1]);
     });
 
     test("frames come before what is in them when there is too much for one stop", async ({ store }) => {
       const { debugSessionId, adapterRun } = await fixtures(store).debugSession();
-      const { stopEpoch } = await store.debug.applyEvent({ debugSessionId, adapterRun, seq: 2, event: "stopped", body: { reason: "pause" } });
+      const { stopEpoch } = await store.debug.applyEvent({
+        debugSessionId,
+        adapterRun,
+        seq: 2,
+        event: "stopped",
+        body: { reason: "pause" },
+      });
       const variables = Array.from({ length: 100 }, (_, n) => variable(`v${n}`, "\u20ac".repeat(1_024)));
       const scopes = [{ name: "s", variablesReference: 1, expensive: false, variables }];
-      const threads = Array.from({ length: 70 }, (_, id) => ({ id, name: `t${id}`, frames: Array.from({ length: 10 }, (_, n) => frame(n, { scopes })) }));
+      const threads = Array.from({ length: 70 }, (_, id) => ({
+        id,
+        name: `t${id}`,
+        frames: Array.from({ length: 10 }, (_, n) => frame(n, { scopes })),
+      }));
       await store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads });
       const stored = (await store.debug.get({ debugSessionId })).threads;
       assert.equal(stored.length, 64);
@@ -411,7 +588,12 @@ export function debugConformance(backend: TestedBackend): void {
     test("values that may be secret are masked before they are stored", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const secret = "hunter2-of-this-test";
-      const payload = { program: "main.js", env: { HOME: secret, API_KEY: secret }, args: [`--token=${secret}`, "--port=1"], auth: { password: secret } };
+      const payload = {
+        program: "main.js",
+        env: { HOME: secret, API_KEY: secret },
+        args: [`--token=${secret}`, "--port=1"],
+        auth: { password: secret },
+      };
       const opened = await store.debug.open({ sessionId: session.id, name: "n", adapter: "a", payload });
       const running = { debugSessionId: opened.id, adapterRun: 1 };
       const adapter = adapterOf(store, running, 0);
@@ -428,8 +610,17 @@ export function debugConformance(backend: TestedBackend): void {
           variablesReference: 5,
           variables: [variable("name", "'me'"), variable("password", secret)],
         },
-        { ...variable("env", "{…}"), variablesReference: 6, variables: [variable("HOME", secret), variable("PATH", secret)] },
-        { ...variable("credentials", "{…}"), variablesReference: 7, evaluateName: "credentials", variables: [variable("id", secret)] },
+        {
+          ...variable("env", "{…}"),
+          variablesReference: 6,
+          variables: [variable("HOME", secret), variable("PATH", secret)],
+        },
+        {
+          ...variable("credentials", "{…}"),
+          variablesReference: 7,
+          evaluateName: "credentials",
+          variables: [variable("id", secret)],
+        },
         variable("port", "5432"),
       ];
       const scopes = [{ name: "Local", variablesReference: 1, expensive: false, variables }];
@@ -445,7 +636,10 @@ export function debugConformance(backend: TestedBackend): void {
       });
       const [token, user, env, credentials, port] = view.threads[0]?.frames[0]?.scopes?.[0]?.variables ?? [];
       assert.deepEqual(token, { name: "apiToken", value: "***", variablesReference: 0, masked: true });
-      assert.deepEqual([user?.value, user?.variables?.map(({ value }) => value)], ["{name: 'me', password: ***}", ["'me'", "***"]]);
+      assert.deepEqual(
+        [user?.value, user?.variables?.map(({ value }) => value)],
+        ["{name: 'me', password: ***}", ["'me'", "***"]],
+      );
       assert.deepEqual(
         env?.variables?.map(({ name, value, masked }) => [name, value, masked]),
         [
@@ -454,15 +648,30 @@ export function debugConformance(backend: TestedBackend): void {
         ],
       );
       assert.deepEqual([credentials?.variables, credentials?.variablesReference, port?.value], [undefined, 0, "5432"]);
-      assert.match(String(view.lastOutput?.body?.output), /^connect postgres:\/\/me:\*\*\*@db\/x with Authorization: \*\*\*\nSECRET_KEY=\*\*\* port=5432\n$/);
+      assert.match(
+        String(view.lastOutput?.body?.output),
+        /^connect postgres:\/\/me:\*\*\*@db\/x with Authorization: \*\*\*\nSECRET_KEY=\*\*\* port=5432\n$/,
+      );
     });
 
     test("which names are secret can be set", async ({ store }) => {
       const { debugSessionId, adapterRun } = await fixtures(store).debugSession();
-      const { stopEpoch } = await store.debug.applyEvent({ debugSessionId, adapterRun, seq: 2, event: "stopped", body: { reason: "pause" } });
+      const { stopEpoch } = await store.debug.applyEvent({
+        debugSessionId,
+        adapterRun,
+        seq: 2,
+        event: "stopped",
+        body: { reason: "pause" },
+      });
       const variables = [variable("customerNumber", "42"), variable("password", "shown")];
       const frames = [frame(1, { scopes: [{ name: "Local", variablesReference: 1, expensive: false, variables }] })];
-      await store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads: [{ id: 1, name: "main", frames }], secretNames: ["customer*"] });
+      await store.debug.putStop({
+        debugSessionId,
+        adapterRun,
+        stopEpoch,
+        threads: [{ id: 1, name: "main", frames }],
+        secretNames: ["customer*"],
+      });
       const [thread] = (await store.debug.get({ debugSessionId })).threads;
       assert.deepEqual(
         thread?.frames[0]?.scopes?.[0]?.variables?.map(({ value }) => value),
@@ -475,26 +684,63 @@ export function debugConformance(backend: TestedBackend): void {
       const { debugSessionId, adapterRun } = running;
       const input = { debugSessionId, adapterRun, expectedEpoch: 0 };
       await store.debug.applyEvent({ debugSessionId, adapterRun, seq: 2, event: "stopped", body: { reason: "pause" } });
-      await fails(store.debug.patchState({ ...input, state: "running" }), "conflict", { reason: "epoch", currentEpoch: 1 });
-      await fails(store.debug.patchState({ ...input, expectedEpoch: 1, expectedState: "running" }), "conflict", { reason: "state", currentState: "stopped" });
-      await fails(store.debug.patchState({ ...input, expectedEpoch: 1, expectedVersion: 1 }), "conflict", { reason: "version" });
-      await fails(store.debug.patchState({ ...input, expectedEpoch: 1, state: "configuring" }), "invalid_transition", { state: "stopped" });
-      const patched = await store.debug.patchState({ ...input, expectedEpoch: 1, capabilities: { supportsStepBack: true } });
-      assert.deepEqual([patched.state, patched.stopEpoch, patched.capabilities], ["stopped", 1, { supportsStepBack: true }]);
-      assert.deepEqual(await store.debug.patchState({ ...input, expectedEpoch: 1, capabilities: { supportsStepBack: true } }), patched);
-      const resumed = await store.debug.patchState({ ...input, expectedEpoch: 1, expectedState: "stopped", state: "running" });
+      await fails(store.debug.patchState({ ...input, state: "running" }), "conflict", {
+        reason: "epoch",
+        currentEpoch: 1,
+      });
+      await fails(store.debug.patchState({ ...input, expectedEpoch: 1, expectedState: "running" }), "conflict", {
+        reason: "state",
+        currentState: "stopped",
+      });
+      await fails(store.debug.patchState({ ...input, expectedEpoch: 1, expectedVersion: 1 }), "conflict", {
+        reason: "version",
+      });
+      await fails(store.debug.patchState({ ...input, expectedEpoch: 1, state: "configuring" }), "invalid_transition", {
+        state: "stopped",
+      });
+      const patched = await store.debug.patchState({
+        ...input,
+        expectedEpoch: 1,
+        capabilities: { supportsStepBack: true },
+      });
+      assert.deepEqual(
+        [patched.state, patched.stopEpoch, patched.capabilities],
+        ["stopped", 1, { supportsStepBack: true }],
+      );
+      assert.deepEqual(
+        await store.debug.patchState({ ...input, expectedEpoch: 1, capabilities: { supportsStepBack: true } }),
+        patched,
+      );
+      const resumed = await store.debug.patchState({
+        ...input,
+        expectedEpoch: 1,
+        expectedState: "stopped",
+        state: "running",
+      });
       assert.deepEqual([resumed.state, resumed.stopEpoch, resumed.stopReason], ["running", 2, null]);
-      const failed = await store.debug.patchState({ ...input, expectedEpoch: 2, state: "error", reason: "the adapter died" });
-      assert.deepEqual([failed.state, failed.endReason, failed.endedAt instanceof Date], ["error", "the adapter died", true]);
+      const failed = await store.debug.patchState({
+        ...input,
+        expectedEpoch: 2,
+        state: "error",
+        reason: "the adapter died",
+      });
+      assert.deepEqual(
+        [failed.state, failed.endReason, failed.endedAt instanceof Date],
+        ["error", "the adapter died", true],
+      );
     });
 
     test("of eight that resume the same stop, one does", async ({ store }) => {
       const { debugSessionId, adapterRun, stopEpoch } = await fixtures(store).debugStop();
       const settled = await Promise.allSettled(
-        Array.from({ length: 8 }, () => store.debug.patchState({ debugSessionId, adapterRun, expectedEpoch: stopEpoch, state: "running" })),
+        Array.from({ length: 8 }, () =>
+          store.debug.patchState({ debugSessionId, adapterRun, expectedEpoch: stopEpoch, state: "running" }),
+        ),
       );
       assert.equal(settled.filter(({ status }) => status === "fulfilled").length, 1);
-      for (const one of settled) if (one.status === "rejected") assert.deepEqual([one.reason.code, one.reason.details.reason], ["conflict", "epoch"]);
+      for (const one of settled)
+        if (one.status === "rejected")
+          assert.deepEqual([one.reason.code, one.reason.details.reason], ["conflict", "epoch"]);
     });
 
     test("a restart of the adapter begins a new run, in which the old one changes nothing", async ({ store }) => {
@@ -502,23 +748,37 @@ export function debugConformance(backend: TestedBackend): void {
       const { sessionId } = view.debugSession;
       const input = { sessionId, name: "n", adapter: "node" };
       await fails(store.debug.open({ ...input, restartRun: 2 }), "conflict", { reason: "run", currentRun: 1 });
-      await fails(store.debug.open({ ...input, name: "none", restartRun: 1 }), "not_found", { entity: "debug_session" });
+      await fails(store.debug.open({ ...input, name: "none", restartRun: 1 }), "not_found", {
+        entity: "debug_session",
+      });
       const again = await store.debug.open({ ...input, restartRun: adapterRun });
       assert.deepEqual(
         [again.id, again.state, again.adapterRun, again.lastEvent, again.stopEpoch, again.stopReason],
         [debugSessionId, "initializing", 2, 0, stopEpoch + 1, null],
       );
       const old = { debugSessionId, adapterRun };
-      await fails(store.debug.applyEvent({ ...old, seq: 99, event: "output", body: { output: "x" } }), "conflict", { reason: "run", currentRun: 2 });
-      await fails(store.debug.putStop({ ...old, stopEpoch, threads: [{ id: 1, name: "t" }] }), "conflict", { reason: "run", currentRun: 2 });
-      await fails(store.debug.patchState({ ...old, expectedEpoch: again.stopEpoch, state: "terminated" }), "conflict", { reason: "run", currentRun: 2 });
+      await fails(store.debug.applyEvent({ ...old, seq: 99, event: "output", body: { output: "x" } }), "conflict", {
+        reason: "run",
+        currentRun: 2,
+      });
+      await fails(store.debug.putStop({ ...old, stopEpoch, threads: [{ id: 1, name: "t" }] }), "conflict", {
+        reason: "run",
+        currentRun: 2,
+      });
+      await fails(store.debug.patchState({ ...old, expectedEpoch: again.stopEpoch, state: "terminated" }), "conflict", {
+        reason: "run",
+        currentRun: 2,
+      });
       await fails(store.debug.close(old), "conflict", { reason: "run", currentRun: 2 });
       const { breakpoints } = await store.debug.get({ debugSessionId });
       assert.deepEqual(
         breakpoints.map(({ id, verified, adapterId, bound, hitCount }) => [id, verified, adapterId, bound, hitCount]),
         [[view.breakpoints[0]?.id, false, null, null, 0]],
       );
-      assert.equal((await store.debug.applyEvent({ debugSessionId, adapterRun: 2, seq: 1, event: "initialized" })).state, "configuring");
+      assert.equal(
+        (await store.debug.applyEvent({ debugSessionId, adapterRun: 2, seq: 1, event: "initialized" })).state,
+        "configuring",
+      );
       await store.debug.close({ debugSessionId });
       assert.equal((await store.debug.open({ ...input, restartRun: 2 })).state, "initializing");
     });
@@ -526,7 +786,10 @@ export function debugConformance(backend: TestedBackend): void {
     test("close ends it, once, with one outcome", async ({ store }) => {
       const { debugSessionId } = await fixtures(store).debugStop();
       const closed = await store.debug.close({ debugSessionId, outcome: "error", reason: "lost" });
-      assert.deepEqual([closed.state, closed.endReason, closed.stopReason, closed.stopThreadId, closed.hitBreakpointIds], ["error", "lost", null, null, null]);
+      assert.deepEqual(
+        [closed.state, closed.endReason, closed.stopReason, closed.stopThreadId, closed.hitBreakpointIds],
+        ["error", "lost", null, null, null],
+      );
       assert.deepEqual(await store.debug.close({ debugSessionId, outcome: "error" }), closed);
       await fails(store.debug.close({ debugSessionId }), "invalid_transition", { state: "error" });
       await fails(store.debug.close({ debugSessionId: newId() }), "not_found", { entity: "debug_session" });
@@ -544,8 +807,13 @@ export function debugConformance(backend: TestedBackend): void {
         Array(2).fill(["terminated", "session_ended"]),
       );
       assert.deepEqual(await opsOf(store, after, other.id), [["end", other.version + 1]]);
-      await fails(store.debug.open({ sessionId, name: "x", adapter: "a" }), "invalid_transition", { state: "completed" });
-      assert.equal((await store.debug.applyEvent({ debugSessionId, adapterRun: 1, seq: 50, event: "terminated" })).applied, true);
+      await fails(store.debug.open({ sessionId, name: "x", adapter: "a" }), "invalid_transition", {
+        state: "completed",
+      });
+      assert.equal(
+        (await store.debug.applyEvent({ debugSessionId, adapterRun: 1, seq: 50, event: "terminated" })).applied,
+        true,
+      );
     });
 
     test("everything that is written of a debug session raises its revision", async ({ store }) => {
@@ -554,7 +822,12 @@ export function debugConformance(backend: TestedBackend): void {
       const revisions = [view.debugSession.revision];
       for (const write of [
         () => store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads: [{ id: 1, name: "again" }] }),
-        () => store.debug.bindBreakpoints({ debugSessionId, adapterRun, bound: [{ breakpointId, breakpoint: { verified: false } }] }),
+        () =>
+          store.debug.bindBreakpoints({
+            debugSessionId,
+            adapterRun,
+            bound: [{ breakpointId, breakpoint: { verified: false } }],
+          }),
         () => store.debug.setBreakpoints({ debugSessionId, sourcePath, breakpoints: [{ line: 7 }] }),
         () => store.debug.applyEvent({ debugSessionId, adapterRun, seq: 9, event: "output", body: { output: "x" } }),
         () => store.debug.close({ debugSessionId }),
@@ -573,7 +846,8 @@ export function debugConformance(backend: TestedBackend): void {
       const { sessionId } = view.debugSession;
       const threads = Array.from({ length: 40 }, (_, id) => ({ id, name: `${id}` }));
       await store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads });
-      for (let seq = 3; seq < 350; seq++) void store.debug.applyEvent({ debugSessionId, adapterRun, seq, event: "output", body: { output: "x" } });
+      for (let seq = 3; seq < 350; seq++)
+        void store.debug.applyEvent({ debugSessionId, adapterRun, seq, event: "output", body: { output: "x" } });
       await store.sessions.cancel({ sessionId });
       const callsOf = async () => Number((await store.maintenance.stats()).serving.calls);
       const before = await callsOf();
@@ -587,7 +861,8 @@ export function debugConformance(backend: TestedBackend): void {
     test("changes tell of states and of what is set, and not of every event", async ({ store }) => {
       const after = await endOfFeed(store);
       const { debugSessionId, adapterRun, stopEpoch } = await fixtures(store).debugStop();
-      for (let seq = 3; seq < 20; seq++) await store.debug.applyEvent({ debugSessionId, adapterRun, seq, event: "output", body: { output: "x" } });
+      for (let seq = 3; seq < 20; seq++)
+        await store.debug.applyEvent({ debugSessionId, adapterRun, seq, event: "output", body: { output: "x" } });
       await store.debug.applyEvent({ debugSessionId, adapterRun, seq: 20, event: "continued", body: { threadId: 1 } });
       await store.debug.applyEvent({ debugSessionId, adapterRun, seq: 21, event: "continued", body: { threadId: 1 } });
       await store.debug.close({ debugSessionId, reason: "done" });
@@ -628,7 +903,12 @@ export function debugConformance(backend: TestedBackend): void {
       })();
       for (let n = 0; n < 25; n++) {
         const { stopEpoch } = await adapter.event("stopped", { reason: "step" });
-        await store.debug.putStop({ debugSessionId, adapterRun, stopEpoch, threads: [{ id: 1, name: `at ${stopEpoch}` }] });
+        await store.debug.putStop({
+          debugSessionId,
+          adapterRun,
+          stopEpoch,
+          threads: [{ id: 1, name: `at ${stopEpoch}` }],
+        });
         await adapter.event("continued", { threadId: 1 });
       }
       over = true;

@@ -150,7 +150,9 @@ const provocations: Partial<Record<ErrorCode, Provocation>> = {
     async ({ store }) => {
       // Calls on their way through a pool may arrive one by one, each after the answer of the one before: so again, until they meet.
       for (let tries = 0; tries < 100; tries++) {
-        const settled = await Promise.allSettled(Array.from({ length: 200 }, () => store.repositories.find({ name: newId() })));
+        const settled = await Promise.allSettled(
+          Array.from({ length: 200 }, () => store.repositories.find({ name: newId() })),
+        );
         const refused = settled.find(({ status }) => status === "rejected");
         if (refused?.status === "rejected") return () => Promise.reject(refused.reason);
       }
@@ -167,7 +169,15 @@ const provocations: Partial<Record<ErrorCode, Provocation>> = {
 };
 
 /** What no caller can provoke: faults of machines, of other processes, or of this package; and rows that no operation prunes yet. */
-const byFaultsOnly: readonly ErrorCode[] = ["feed_truncated", "constraint", "busy", "storage_full", "corrupt", "incompatible", "internal"];
+const byFaultsOnly: readonly ErrorCode[] = [
+  "feed_truncated",
+  "constraint",
+  "busy",
+  "storage_full",
+  "corrupt",
+  "incompatible",
+  "internal",
+];
 
 export function errorsConformance(backend: TestedBackend): void {
   it("every error code is provoked here, or said to be provoked elsewhere", () => {
@@ -198,7 +208,10 @@ export function errorsConformance(backend: TestedBackend): void {
       const { runner } = await fixtures(store).runner();
       const { session } = await fixtures(store).session();
       const aborter = new AbortController();
-      const call = store.commands.claim({ runnerId: runner.id, sessionId: session.id, waitMs: 60_000 }, { signal: aborter.signal });
+      const call = store.commands.claim(
+        { runnerId: runner.id, sessionId: session.id, waitMs: 60_000 },
+        { signal: aborter.signal },
+      );
       await store.sessions.touch({ sessionId: session.id });
       aborter.abort();
       await fails(call, "aborted", {}, "not_run");
@@ -209,7 +222,10 @@ export function errorsConformance(backend: TestedBackend): void {
     test("a deadline that is over before the call's own wait ends it, and says that nothing ran", async ({ store }) => {
       const { runner } = await fixtures(store).runner();
       const { session } = await fixtures(store).session();
-      const call = store.commands.claim({ runnerId: runner.id, sessionId: session.id, waitMs: 60_000 }, { timeoutMs: 20 });
+      const call = store.commands.claim(
+        { runnerId: runner.id, sessionId: session.id, waitMs: 60_000 },
+        { timeoutMs: 20 },
+      );
       await fails(call, "deadline_exceeded", {}, "not_run");
     });
 
@@ -222,10 +238,14 @@ export function errorsConformance(backend: TestedBackend): void {
     alone(
       "after an overload the store goes on",
       async ({ store }) => {
-        const settled = await Promise.allSettled(Array.from({ length: 60 }, () => store.repositories.upsert({ name: newId() })));
+        const settled = await Promise.allSettled(
+          Array.from({ length: 60 }, () => store.repositories.upsert({ name: newId() })),
+        );
         const answered = settled.filter(({ status }) => status === "fulfilled").length;
         assert.ok(answered >= 1);
-        for (const one of settled) if (one.status === "rejected") assert.deepEqual([one.reason.code, one.reason.outcome], ["overloaded", "not_run"]);
+        for (const one of settled)
+          if (one.status === "rejected")
+            assert.deepEqual([one.reason.code, one.reason.outcome], ["overloaded", "not_run"]);
         const rows = (await store.repositories.list({ limit: 500 })).items;
         assert.equal(rows.length, answered);
       },
@@ -237,7 +257,9 @@ export function errorsConformance(backend: TestedBackend): void {
       async ({ store }) => {
         const { session } = await fixtures(store).session();
         const aborter = new AbortController();
-        const waiting = Array.from({ length: 4 }, () => store.sessions.wait({ sessionId: session.id }, { signal: aborter.signal }));
+        const waiting = Array.from({ length: 4 }, () =>
+          store.sessions.wait({ sessionId: session.id }, { signal: aborter.signal }),
+        );
         // Which of them comes last is not said: through a pool each is a task of its own.
         await fails(Promise.race(waiting), "overloaded");
         await store.sessions.cancel({ sessionId: session.id });

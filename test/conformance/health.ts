@@ -14,7 +14,10 @@ export function healthConformance(backend: TestedBackend): void {
       assert.deepEqual(Object.keys(checks), ["schema", "lastWrite", "space", "queue"]);
       assert.match(checks.schema.at, /^\d{4}$/);
       assert.equal(checks.schema.at, checks.schema.head);
-      assert.deepEqual([checks.lastWrite.ok, checks.lastWrite.failed, typeof checks.lastWrite.agoMs], [true, null, "number"]);
+      assert.deepEqual(
+        [checks.lastWrite.ok, checks.lastWrite.failed, typeof checks.lastWrite.agoMs],
+        [true, null, "number"],
+      );
       assert.ok(checks.queue.percent < 10);
     });
 
@@ -22,10 +25,19 @@ export function healthConformance(backend: TestedBackend): void {
       const handle = healthHandler(store);
       for (const path of ["/livez", "/readyz", "/internal/readyz"]) {
         const response = await handle(new Request(`http://localhost${path}`));
-        assert.deepEqual([response.status, await response.text(), response.headers.get("cache-control")], [200, "ok\n", "no-store"]);
+        assert.deepEqual(
+          [response.status, await response.text(), response.headers.get("cache-control")],
+          [200, "ok\n", "no-store"],
+        );
         const verbose = await handle(new Request(`http://localhost${path}?verbose`));
-        const { status, checks } = (await verbose.json()) as { status: string; checks: Record<string, { ok: boolean }> };
-        assert.deepEqual([verbose.status, verbose.headers.get("content-type"), status], [200, "application/json", "ok"]);
+        const { status, checks } = (await verbose.json()) as {
+          status: string;
+          checks: Record<string, { ok: boolean }>;
+        };
+        assert.deepEqual(
+          [verbose.status, verbose.headers.get("content-type"), status],
+          [200, "application/json", "ok"],
+        );
         for (const check of Object.values(checks)) assert.equal(check.ok, true);
         assert.ok(Object.keys(checks).includes(path === "/livez" && "liveness" in store ? "thread" : "ping"));
       }
@@ -49,7 +61,9 @@ export function healthConformance(backend: TestedBackend): void {
 
     test("what the store says of a call that it did not take is what the handler says", async ({ store }) => {
       const other = healthHandler({
-        maintenance: { health: (_input, options) => store.maintenance.health({}, { ...options, signal: AbortSignal.abort() }) },
+        maintenance: {
+          health: (_input, options) => store.maintenance.health({}, { ...options, signal: AbortSignal.abort() }),
+        },
       });
       const response = await other(new Request("http://localhost/readyz?verbose"));
       assert.equal(response.status, 503);
@@ -59,7 +73,8 @@ export function healthConformance(backend: TestedBackend): void {
     alone("a store that is closed is neither live nor ready", async ({ store }) => {
       const handle = healthHandler(store);
       await store.close();
-      for (const path of ["livez", "readyz"]) assert.equal((await handle(new Request(`http://localhost/${path}`))).status, 503, path);
+      for (const path of ["livez", "readyz"])
+        assert.equal((await handle(new Request(`http://localhost/${path}`))).status, 503, path);
     });
 
     alone(
@@ -68,7 +83,11 @@ export function healthConformance(backend: TestedBackend): void {
         // The call itself is more than a tenth of what a client may have waiting.
         const { ready, checks } = await store.maintenance.health();
         assert.deepEqual([ready, checks.queue.ok, checks.queue.percent], [false, false, 20]);
-        assert.equal(checks.space.ok, checks.space.leftBytes === null, "less than any limit is left, where that is known");
+        assert.equal(
+          checks.space.ok,
+          checks.space.leftBytes === null,
+          "less than any limit is left, where that is known",
+        );
       },
       { limits: { queueCalls: 5, queuePercentMax: 10, leftBytesMin: Number.MAX_SAFE_INTEGER } },
     );

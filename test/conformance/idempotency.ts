@@ -7,7 +7,9 @@ import { bytes, endOfFeed, fails, subject } from "./suite.ts";
 
 export function idempotencyConformance(backend: TestedBackend): void {
   subject(backend, "idempotency", ({ test, alone }) => {
-    test("the same call with the same key answers the same and runs once, although its defaults differ", async ({ store }) => {
+    test("the same call with the same key answers the same and runs once, although its defaults differ", async ({
+      store,
+    }) => {
       const { session } = await fixtures(store).session();
       const after = await endOfFeed(store);
       const key = { idempotencyKey: newId() };
@@ -46,7 +48,10 @@ export function idempotencyConformance(backend: TestedBackend): void {
       }
       assert.equal(new Set(made.map(({ id }) => id)).size, 3);
       await store.accounts.create({ name: newId(), kind: "human" }, { idempotencyKey });
-      await fails(store.repositories.upsert({ name: newId() }, { idempotencyKey, actor: "ada" }), "idempotency_mismatch");
+      await fails(
+        store.repositories.upsert({ name: newId() }, { idempotencyKey, actor: "ada" }),
+        "idempotency_mismatch",
+      );
     });
 
     test("sixteen at once with one key run once, from two clients", async (opened) => {
@@ -55,7 +60,11 @@ export function idempotencyConformance(backend: TestedBackend): void {
       const { session } = await fixtures(store).session();
       const input = { sessionId: session.id, commands: [{ argv: ["make"] }] };
       const idempotencyKey = newId();
-      const answers = await Promise.all(Array.from({ length: 16 }, (_, index) => (index % 2 ? other : store).commands.enqueue(input, { idempotencyKey })));
+      const answers = await Promise.all(
+        Array.from({ length: 16 }, (_, index) =>
+          (index % 2 ? other : store).commands.enqueue(input, { idempotencyKey }),
+        ),
+      );
       assert.equal(new Set(answers.map(([command]) => command?.id)).size, 1);
       assert.equal((await store.sessions.get({ sessionId: session.id })).queuedCommands, 1);
       await other.close();
@@ -71,7 +80,11 @@ export function idempotencyConformance(backend: TestedBackend): void {
       assert.deepEqual(await reserve(), lease);
       // Another failure, found after something was written: the group runs again, and the key is free again.
       const { command } = await fixtures(store).command();
-      const taken = { repositoryId: repository.id, commitSha: fixtures(store).commitSha, commands: [{ id: command.id, argv: ["a"] }] };
+      const taken = {
+        repositoryId: repository.id,
+        commitSha: fixtures(store).commitSha,
+        commands: [{ id: command.id, argv: ["a"] }],
+      };
       for (const _ of [1, 2]) await fails(store.sessions.create(taken, { idempotencyKey }), "conflict");
     });
 
@@ -79,14 +92,21 @@ export function idempotencyConformance(backend: TestedBackend): void {
       const { session } = await fixtures(store).session();
       const { runner } = await fixtures(store).runner();
       const idempotencyKey = newId();
-      const claim = (waitMs: number) => store.commands.claim({ runnerId: runner.id, sessionId: session.id, waitMs }, { idempotencyKey });
+      const claim = (waitMs: number) =>
+        store.commands.claim({ runnerId: runner.id, sessionId: session.id, waitMs }, { idempotencyKey });
       assert.equal(await claim(0), undefined);
       await fixtures(store).command({ sessionId: session.id });
-      const waiting = store.commands.claim({ runnerId: runner.id, sessionId: session.id, waitMs: 60_000 }, { idempotencyKey });
+      const waiting = store.commands.claim(
+        { runnerId: runner.id, sessionId: session.id, waitMs: 60_000 },
+        { idempotencyKey },
+      );
       const claimed = await waiting;
       assert.equal(claimed?.session.id, session.id);
       // The first call was another request, but nothing was kept of it.
-      assert.deepEqual(await store.commands.claim({ runnerId: runner.id, sessionId: session.id, waitMs: 60_000 }, { idempotencyKey }), claimed);
+      assert.deepEqual(
+        await store.commands.claim({ runnerId: runner.id, sessionId: session.id, waitMs: 60_000 }, { idempotencyKey }),
+        claimed,
+      );
       await fails(claim(0), "idempotency_mismatch");
     });
 
@@ -102,14 +122,22 @@ export function idempotencyConformance(backend: TestedBackend): void {
     test("a minted token that is asked for again comes without its secret", async ({ store }) => {
       const given = fixtures(store);
       const { account } = await given.account();
-      const input = { accountId: account.id, name: "ci", scopes: ["sessions:read" as const], createdBy: await given.adminTokenId() };
+      const input = {
+        accountId: account.id,
+        name: "ci",
+        scopes: ["sessions:read" as const],
+        createdBy: await given.adminTokenId(),
+      };
       const idempotencyKey = newId();
       const first = await store.tokens.mint(input, { idempotencyKey });
       assert.deepEqual(await store.tokens.mint(input, { idempotencyKey }), { token: first.token, secret: undefined });
       await store.tokens.verify({ token: first.secret as string });
       const rotation = { idempotencyKey: newId() };
       const rotated = await store.tokens.rotate({ tokenId: first.token.id }, rotation);
-      assert.deepEqual(await store.tokens.rotate({ tokenId: first.token.id }, rotation), { token: rotated.token, secret: undefined });
+      assert.deepEqual(await store.tokens.rotate({ tokenId: first.token.id }, rotation), {
+        token: rotated.token,
+        secret: undefined,
+      });
     });
 
     test("the key of an atomic envelope stands for all its calls", async ({ store }) => {
@@ -130,7 +158,9 @@ export function idempotencyConformance(backend: TestedBackend): void {
       assert.equal((await store.sessions.list({ repositoryId: repository.id })).items.length, 2);
     });
 
-    test("the key of an atomic envelope is one key, whatever the calls and their order, and as long as any", async ({ store }) => {
+    test("the key of an atomic envelope is one key, whatever the calls and their order, and as long as any", async ({
+      store,
+    }) => {
       const { repository } = await fixtures(store).repository();
       const { commitSha } = fixtures(store);
       const { name, id: repositoryId } = repository;
@@ -179,7 +209,9 @@ export function idempotencyConformance(backend: TestedBackend): void {
       const name = newId();
       const idempotencyKey = newId();
       const alone = await store.repositories.upsert({ name }, { idempotencyKey });
-      const [within] = await store.atomically<[Repository]>((tx) => tx.repositories.upsert({ name }, { idempotencyKey }));
+      const [within] = await store.atomically<[Repository]>((tx) =>
+        tx.repositories.upsert({ name }, { idempotencyKey }),
+      );
       assert.deepEqual(within, alone);
     });
 
@@ -187,11 +219,17 @@ export function idempotencyConformance(backend: TestedBackend): void {
       const { claim } = await fixtures(store).claim();
       const held = { commandId: claim.command.id, fence: claim.fence };
       const append = (offset: number, idempotencyKey?: string) =>
-        store.logs.append({ ...held, offset, data: bytes("ab") }, idempotencyKey === undefined ? {} : { idempotencyKey });
+        store.logs.append(
+          { ...held, offset, data: bytes("ab") },
+          idempotencyKey === undefined ? {} : { idempotencyKey },
+        );
       const key = newId();
       await Promise.all([append(0), append(2, key), append(4)]);
       assert.equal((await append(2, key)).ackOffset, 4);
-      await fails(store.logs.append({ ...held, offset: 2, data: bytes("ac") }, { idempotencyKey: key }), "idempotency_mismatch");
+      await fails(
+        store.logs.append({ ...held, offset: 2, data: bytes("ac") }, { idempotencyKey: key }),
+        "idempotency_mismatch",
+      );
     });
 
     test("reads take a key and need none; of what works in steps, the last reply is kept", async ({ store }) => {
@@ -206,13 +244,19 @@ export function idempotencyConformance(backend: TestedBackend): void {
       for (let offset = 0; offset < 600; offset++) await store.logs.append({ ...held, offset, data: bytes("x") });
       await store.commands.finish({ ...held, outcome: "succeeded" });
       await store.sessions.complete({ sessionId });
-      for (const _ of [1, 2]) assert.deepEqual(await store.sessions.delete({ sessionId }, { idempotencyKey }), { deleted: true });
+      for (const _ of [1, 2])
+        assert.deepEqual(await store.sessions.delete({ sessionId }, { idempotencyKey }), { deleted: true });
       await fails(store.sessions.delete({ sessionId: newId() }, { idempotencyKey }), "idempotency_mismatch");
     });
 
     test("a key that is no text of 1 to 200 characters is invalid_input", async ({ store }) => {
       for (const idempotencyKey of ["", "x".repeat(201), "\u0000", "\ud800", 7, {}, null]) {
-        await fails(store.repositories.upsert({ name: newId() }, { idempotencyKey: idempotencyKey as string }), "invalid_input", {}, "not_run");
+        await fails(
+          store.repositories.upsert({ name: newId() }, { idempotencyKey: idempotencyKey as string }),
+          "invalid_input",
+          {},
+          "not_run",
+        );
       }
     });
 

@@ -33,7 +33,9 @@ export function lifeCycleConformance(backend: TestedBackend): void {
       async (opened) => {
         const { store } = opened;
         const { repository } = await fixtures(store).repository();
-        const calls = Array.from({ length: 20 }, (_, n) => store.repositories.upsert({ name: repository.name, description: `${n}` }));
+        const calls = Array.from({ length: 20 }, (_, n) =>
+          store.repositories.upsert({ name: repository.name, description: `${n}` }),
+        );
         const closed = store.close();
         assert.deepEqual(
           (await Promise.all(calls)).map(({ version }) => version),
@@ -60,7 +62,9 @@ export function lifeCycleConformance(backend: TestedBackend): void {
     );
 
     alone("closing twice at once closes once, and both wait for it", async ({ store }) => {
-      const calls = Promise.allSettled(Array.from({ length: 100 }, (_, n) => store.repositories.upsert({ name: `${n}` })));
+      const calls = Promise.allSettled(
+        Array.from({ length: 100 }, (_, n) => store.repositories.upsert({ name: `${n}` })),
+      );
       const begunAtMs = performance.now();
       await Promise.all([store.close(), store.close()]);
       assert.ok(performance.now() - begunAtMs < 8_000, "the first call waited for its deadline");

@@ -10,14 +10,19 @@ interface Versioned {
 }
 
 /** A row, a change of it that takes an expectedVersion, and how to read it again. */
-type Case = (store: Store) => Promise<{ row: Versioned; change(expectedVersion: number): Promise<unknown>; read(): Promise<Versioned | undefined> }>;
+type Case = (store: Store) => Promise<{
+  row: Versioned;
+  change(expectedVersion: number): Promise<unknown>;
+  read(): Promise<Versioned | undefined>;
+}>;
 
 const cases: Readonly<Record<string, Case>> = {
   "repositories.upsert": async (store) => {
     const { repository } = await fixtures(store).repository();
     return {
       row: repository,
-      change: (expectedVersion) => store.repositories.upsert({ name: repository.name, description: newId(), expectedVersion }),
+      change: (expectedVersion) =>
+        store.repositories.upsert({ name: repository.name, description: newId(), expectedVersion }),
       read: () => store.repositories.get({ repositoryId: repository.id }),
     };
   },
@@ -79,7 +84,8 @@ const cases: Readonly<Record<string, Case>> = {
     const { debugSession: row, debugSessionId } = await fixtures(store).debugSession();
     return {
       row,
-      change: (expectedVersion) => store.debug.setBreakpoints({ debugSessionId, sourcePath: "/a", breakpoints: [{ line: 1 }], expectedVersion }),
+      change: (expectedVersion) =>
+        store.debug.setBreakpoints({ debugSessionId, sourcePath: "/a", breakpoints: [{ line: 1 }], expectedVersion }),
       read: async () => (await store.debug.get({ debugSessionId })).debugSession,
     };
   },
@@ -87,7 +93,8 @@ const cases: Readonly<Record<string, Case>> = {
     const { debugSession: row, debugSessionId, adapterRun } = await fixtures(store).debugSession();
     return {
       row,
-      change: (expectedVersion) => store.debug.patchState({ debugSessionId, adapterRun, expectedEpoch: 0, payload: { a: 1 }, expectedVersion }),
+      change: (expectedVersion) =>
+        store.debug.patchState({ debugSessionId, adapterRun, expectedEpoch: 0, payload: { a: 1 }, expectedVersion }),
       read: async () => (await store.debug.get({ debugSessionId })).debugSession,
     };
   },
@@ -112,7 +119,9 @@ const cases: Readonly<Record<string, Case>> = {
 export function lockingConformance(backend: TestedBackend): void {
   subject(backend, "optimistic locking", ({ test }) => {
     for (const [name, prepare] of Object.entries(cases)) {
-      test(`${name} with a stale version is a conflict and changes nothing; with the current one it applies`, async ({ store }) => {
+      test(`${name} with a stale version is a conflict and changes nothing; with the current one it applies`, async ({
+        store,
+      }) => {
         const { row, change, read } = await prepare(store);
         await fails(change(row.version + 1), "conflict", { reason: "version", currentVersion: row.version });
         assert.deepEqual(await read(), row);
@@ -130,7 +139,11 @@ export function lockingConformance(backend: TestedBackend): void {
       const winners = settled.filter((one) => one.status === "fulfilled");
       assert.equal(winners.length, 1);
       for (const one of settled) {
-        if (one.status === "rejected") assert.deepEqual([one.reason.code, one.reason.details], ["conflict", { reason: "version", currentVersion: 2 }]);
+        if (one.status === "rejected")
+          assert.deepEqual(
+            [one.reason.code, one.reason.details],
+            ["conflict", { reason: "version", currentVersion: 2 }],
+          );
       }
       assert.deepEqual(await store.repositories.get({ repositoryId: repository.id }), winners[0]?.value);
     });

@@ -12,7 +12,8 @@ export function logsConformance(backend: TestedBackend): void {
       const { claim } = await fixtures(store).claim();
       return { commandId: claim.command.id, fence: claim.fence };
     };
-    const seal = (store: Store, log: { commandId: string; fence: number }) => store.commands.finish({ ...log, outcome: "succeeded" });
+    const seal = (store: Store, log: { commandId: string; fence: number }) =>
+      store.commands.finish({ ...log, outcome: "succeeded" });
     const written = async (store: Store, ...parts: string[]) => {
       const log = await running(store);
       let offset = 0;
@@ -20,7 +21,8 @@ export function logsConformance(backend: TestedBackend): void {
       return { ...log, offset };
     };
     const textOf = (chunks: readonly Chunk[]) => chunks.map(({ data }) => text(data)).join("");
-    const readText = async (store: Store, input: Parameters<Store["logs"]["read"]>[0]) => textOf((await store.logs.read(input)).chunks);
+    const readText = async (store: Store, input: Parameters<Store["logs"]["read"]>[0]) =>
+      textOf((await store.logs.read(input)).chunks);
 
     test("following from beyond the end waits for those bytes, and gives none before them", async ({ store }) => {
       const log = await written(store, "abc");
@@ -34,12 +36,21 @@ export function logsConformance(backend: TestedBackend): void {
 
     test("what was appended is read back, with its stream, lines and time", async ({ store }) => {
       const log = await running(store);
-      assert.deepEqual(await store.logs.append({ ...log, offset: 0, data: bytes("one\ntwo\n") }), { ackOffset: 8, truncated: false });
+      assert.deepEqual(await store.logs.append({ ...log, offset: 0, data: bytes("one\ntwo\n") }), {
+        ackOffset: 8,
+        truncated: false,
+      });
       await store.logs.append({ ...log, offset: 8, stream: "stderr", data: bytes("three") });
       const page = await store.logs.read({ commandId: log.commandId });
       assert.deepEqual([page.attempt, page.nextOffset, page.ended, page.state], [1, 13, false, "open"]);
       assert.deepEqual(
-        page.chunks.map(({ offset, startLine, stream, data, droppedBytes }) => [offset, startLine, stream, text(data), droppedBytes]),
+        page.chunks.map(({ offset, startLine, stream, data, droppedBytes }) => [
+          offset,
+          startLine,
+          stream,
+          text(data),
+          droppedBytes,
+        ]),
         [
           [0, 0, "stdout", "one\ntwo\n", 0],
           [8, 2, "stderr", "three", 0],
@@ -58,10 +69,15 @@ export function logsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("what is stored are the bytes at the moment of the call, whatever becomes of the buffer", async ({ store }) => {
+    test("what is stored are the bytes at the moment of the call, whatever becomes of the buffer", async ({
+      store,
+    }) => {
       const log = await running(store);
       const [reused, handedOn] = [bytes("first\n"), bytes("second\n")];
-      const appends = [store.logs.append({ ...log, offset: 0, data: reused }), store.logs.append({ ...log, offset: 6, stream: "stderr", data: handedOn })];
+      const appends = [
+        store.logs.append({ ...log, offset: 0, data: reused }),
+        store.logs.append({ ...log, offset: 6, stream: "stderr", data: handedOn }),
+      ];
       reused.fill(120);
       structuredClone(handedOn.buffer, { transfer: [handedOn.buffer as ArrayBuffer] });
       assert.deepEqual(
@@ -74,7 +90,9 @@ export function logsConformance(backend: TestedBackend): void {
     test("a repetition of the same tick as a new append has an answer of its own", async ({ store, clock }) => {
       const answers = async (log: { commandId: string; fence: number }) => {
         const calls = [0, 3, 6].map((offset) => store.logs.append({ ...log, offset, data: bytes("abc") }));
-        return (await Promise.allSettled(calls)).map((one) => (one.status === "fulfilled" ? one.value.ackOffset : one.reason.code));
+        return (await Promise.allSettled(calls)).map((one) =>
+          one.status === "fulfilled" ? one.value.ackOffset : one.reason.code,
+        );
       };
       const { offset, ...sealed } = await written(store, "abcabc");
       await store.commands.finish({ ...sealed, outcome: "succeeded", logOffset: offset });
@@ -94,14 +112,23 @@ export function logsConformance(backend: TestedBackend): void {
 
     test("a repetition is acknowledged and stored once", async ({ store }) => {
       const { offset, ...log } = await written(store, "abc");
-      assert.deepEqual(await store.logs.append({ ...log, offset: 0, data: bytes("abc") }), { ackOffset: 3, truncated: false });
-      assert.deepEqual(await store.logs.append({ ...log, offset: 1, data: bytes("b") }), { ackOffset: offset, truncated: false });
+      assert.deepEqual(await store.logs.append({ ...log, offset: 0, data: bytes("abc") }), {
+        ackOffset: 3,
+        truncated: false,
+      });
+      assert.deepEqual(await store.logs.append({ ...log, offset: 1, data: bytes("b") }), {
+        ackOffset: offset,
+        truncated: false,
+      });
       assert.equal(await readText(store, { commandId: log.commandId }), "abc");
     });
 
     test("an overlapping prefix is dropped", async ({ store }) => {
       const { offset, ...log } = await written(store, "a\nb");
-      assert.deepEqual(await store.logs.append({ ...log, offset: offset - 1, data: bytes("b\nc\n") }), { ackOffset: 6, truncated: false });
+      assert.deepEqual(await store.logs.append({ ...log, offset: offset - 1, data: bytes("b\nc\n") }), {
+        ackOffset: 6,
+        truncated: false,
+      });
       const { chunks } = await store.logs.read({ commandId: log.commandId });
       assert.deepEqual(
         chunks.map(({ offset: at, startLine, data }) => [at, startLine, text(data)]),
@@ -125,15 +152,25 @@ export function logsConformance(backend: TestedBackend): void {
       assert.equal(await readText(store, { commandId: log.commandId }), parts.join(""));
       const lost = parts.map((part) => store.logs.append({ ...log, fence: log.fence + 1, offset, data: bytes(part) }));
       for (const call of lost) await fails(call, "lease_lost", { currentFence: log.fence });
-      const strays = [offset + 1, offset + 2, offset + 3].map((at) => store.logs.append({ ...log, offset: at, data: bytes("x") }));
+      const strays = [offset + 1, offset + 2, offset + 3].map((at) =>
+        store.logs.append({ ...log, offset: at, data: bytes("x") }),
+      );
       for (const stray of strays) await fails(stray, "log_gap", { expectedOffset: offset });
     });
 
-    test("appends of one tick to several streams and logs, with a finish between, keep their order", async ({ store }) => {
+    test("appends of one tick to several streams and logs, with a finish between, keep their order", async ({
+      store,
+    }) => {
       const [log, other] = [await running(store), await running(store)];
       const append = (to: typeof log, offset: number, data: string, stream: "stdout" | "stderr" = "stdout") =>
         store.logs.append({ ...to, offset, stream, data: bytes(data) });
-      const calls = [append(log, 0, "a"), append(log, 1, "b", "stderr"), append(other, 0, "x"), append(log, 2, "c", "stderr"), append(other, 1, "y")];
+      const calls = [
+        append(log, 0, "a"),
+        append(log, 1, "b", "stderr"),
+        append(other, 0, "x"),
+        append(log, 2, "c", "stderr"),
+        append(other, 1, "y"),
+      ];
       const sealed = seal(store, other);
       const late = append(other, 2, "z");
       assert.deepEqual(
@@ -155,7 +192,9 @@ export function logsConformance(backend: TestedBackend): void {
 
     test("a gap is log_gap with the offset to send from, and stores nothing", async ({ store }) => {
       const { offset, ...log } = await written(store, "abc");
-      await fails(store.logs.append({ ...log, offset: offset + 1, data: bytes("x") }), "log_gap", { expectedOffset: offset });
+      await fails(store.logs.append({ ...log, offset: offset + 1, data: bytes("x") }), "log_gap", {
+        expectedOffset: offset,
+      });
       assert.equal(await readText(store, { commandId: log.commandId }), "abc");
     });
 
@@ -169,11 +208,15 @@ export function logsConformance(backend: TestedBackend): void {
 
     test("an append needs the current fence and a live lease", async ({ store, clock }) => {
       const { offset, ...log } = await written(store, "abc");
-      await fails(store.logs.append({ ...log, fence: log.fence + 1, offset, data: bytes("d") }), "lease_lost", { currentFence: log.fence });
+      await fails(store.logs.append({ ...log, fence: log.fence + 1, offset, data: bytes("d") }), "lease_lost", {
+        currentFence: log.fence,
+      });
       await fails(store.logs.append({ commandId: newId(), fence: 1, offset: 0, data: bytes("d") }), "not_found");
       const { leaseExpiresAt } = await store.commands.get({ commandId: log.commandId });
       clock.advance(60_001);
-      await fails(store.logs.append({ ...log, offset, data: bytes("d") }), "lease_expired", { expiredAt: leaseExpiresAt });
+      await fails(store.logs.append({ ...log, offset, data: bytes("d") }), "lease_expired", {
+        expiredAt: leaseExpiresAt,
+      });
       await store.maintenance.reap();
       await fails(store.logs.append({ ...log, offset, data: bytes("d") }), "lease_lost");
     });
@@ -191,12 +234,15 @@ export function logsConformance(backend: TestedBackend): void {
       assert.equal(await readText(store, { commandId: command.id, attempt: 1 }), "first");
       assert.equal((await store.logs.read({ commandId: command.id, attempt: 1 })).state, "sealed");
       await fails(store.logs.read({ commandId: command.id, attempt: 3 }), "not_found", { entity: "attempt" });
-      await fails(store.logs.append({ commandId: command.id, fence: 1, offset: 5, data: bytes("!") }), "lease_lost", { currentFence: 2 });
+      await fails(store.logs.append({ commandId: command.id, fence: 1, offset: 5, data: bytes("!") }), "lease_lost", {
+        currentFence: 2,
+      });
     });
 
     test("read from an offset, within a chunk too", async ({ store }) => {
       const { commandId } = await written(store, "ab\ncd\n", "ef\n");
-      for (let offset = 0; offset <= 9; offset++) assert.equal(await readText(store, { commandId, offset }), "ab\ncd\nef\n".slice(offset));
+      for (let offset = 0; offset <= 9; offset++)
+        assert.equal(await readText(store, { commandId, offset }), "ab\ncd\nef\n".slice(offset));
       const { chunks } = await store.logs.read({ commandId, offset: 4 });
       assert.deepEqual(
         chunks.map(({ offset, startLine }) => [offset, startLine]),
@@ -213,9 +259,17 @@ export function logsConformance(backend: TestedBackend): void {
           const { commandId } = await written(store, ...(whole.match(new RegExp(`[^]{1,${size}}`, "g")) as string[]));
           const lines = whole.split(/(?<=\n)/);
           for (let n = 0; n <= lines.length + 1; n++) {
-            assert.equal(await readText(store, { commandId, line: n }), lines.slice(n).join(""), `line ${n} of ${JSON.stringify(whole)} by ${size}`);
+            assert.equal(
+              await readText(store, { commandId, line: n }),
+              lines.slice(n).join(""),
+              `line ${n} of ${JSON.stringify(whole)} by ${size}`,
+            );
             const last = n === 0 ? "" : lines.slice(-n).join("");
-            assert.equal(await readText(store, { commandId, lastLines: n }), last, `last ${n} of ${JSON.stringify(whole)} by ${size}`);
+            assert.equal(
+              await readText(store, { commandId, lastLines: n }),
+              last,
+              `last ${n} of ${JSON.stringify(whole)} by ${size}`,
+            );
           }
         }
       }
@@ -241,7 +295,9 @@ export function logsConformance(backend: TestedBackend): void {
       assert.ok(pages > 5);
     });
 
-    test("a command that has not begun has an empty log, and one cancelled before it began an ended one", async ({ store }) => {
+    test("a command that has not begun has an empty log, and one cancelled before it began an ended one", async ({
+      store,
+    }) => {
       const { command } = await fixtures(store).command();
       assert.deepEqual(await store.logs.read({ commandId: command.id }), {
         attempt: 0,
@@ -259,9 +315,13 @@ export function logsConformance(backend: TestedBackend): void {
       await fails(collect(store.logs.follow({ commandId: newId() })), "not_found");
     });
 
-    test("follow misses and repeats nothing while another appends, and ends when the log is sealed", async ({ store }) => {
+    test("follow misses and repeats nothing while another appends, and ends when the log is sealed", async ({
+      store,
+    }) => {
       const { session, command } = await fixtures(store).command();
-      const following = [{}, {}, { maxBytes: 1 }].map((input) => collect(store.logs.follow({ commandId: command.id, waitMs: 60_000, ...input })));
+      const following = [{}, {}, { maxBytes: 1 }].map((input) =>
+        collect(store.logs.follow({ commandId: command.id, waitMs: 60_000, ...input })),
+      );
       const { runner } = await fixtures(store).runner();
       const claim = await store.commands.claim({ runnerId: runner.id, sessionId: session.id });
       const log = { commandId: command.id, fence: claim?.fence as number };
@@ -322,7 +382,10 @@ export function logsConformance(backend: TestedBackend): void {
         assert.deepEqual([chunks[0]?.offset, chunks.at(-1)?.offset], [0, offset - 16_384]);
         const lastLine = await store.logs.read({ commandId: log.commandId, lastLines: 1 });
         assert.equal(textOf(lastLine.chunks), "0000029\n");
-        assert.deepEqual(await store.logs.append({ ...log, offset: 0, data: chunk(0) }), { ackOffset: offset, truncated: true });
+        assert.deepEqual(await store.logs.append({ ...log, offset: 0, data: chunk(0) }), {
+          ackOffset: offset,
+          truncated: true,
+        });
       },
       { limits: { logBytes: 262_144 } },
     );
@@ -341,10 +404,15 @@ export function logsConformance(backend: TestedBackend): void {
         await add(65_536);
         await add(65_536);
         // Chunks of their own, because each has a deadline of its own.
-        for (let n = 0; n < 3; n++) await Promise.all(Array.from({ length: 1_000 }, () => add(1, { timeoutMs: 60_000 })));
+        for (let n = 0; n < 3; n++)
+          await Promise.all(Array.from({ length: 1_000 }, () => add(1, { timeoutMs: 60_000 })));
         await add(65_536);
         const sizeOf = async () => {
-          const { endOffset, droppedBytes } = await store.logs.read({ commandId: log.commandId, lastLines: 0, maxBytes: 1 });
+          const { endOffset, droppedBytes } = await store.logs.read({
+            commandId: log.commandId,
+            lastLines: 0,
+            maxBytes: 1,
+          });
           return endOffset - droppedBytes;
         };
         const sizes: number[] = [];

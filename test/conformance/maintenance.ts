@@ -11,7 +11,15 @@ export function maintenanceConformance(backend: TestedBackend): void {
       const { worktree } = await fixtures(store).lease({ ttlMs: 1_000 });
       const { session } = await fixtures(store).session({ idleTtlMs: 2_000 });
       await fixtures(store).lease({ ttlMs: 600_000 });
-      assert.deepEqual(await store.maintenance.reap(), { worktrees: [], commands: [], sessions: [], runners: [], artifacts: [], keys: 0, more: false });
+      assert.deepEqual(await store.maintenance.reap(), {
+        worktrees: [],
+        commands: [],
+        sessions: [],
+        runners: [],
+        artifacts: [],
+        keys: 0,
+        more: false,
+      });
       clock.advance(2_001);
       assert.deepEqual(await store.maintenance.reap(), {
         worktrees: [worktree.id],
@@ -25,7 +33,15 @@ export function maintenanceConformance(backend: TestedBackend): void {
       clock.advance(60_000);
       const late = await store.maintenance.reap();
       assert.deepEqual([late.commands, late.runners], [[claim.command.id], [runner.id]]);
-      assert.deepEqual(await store.maintenance.reap(), { worktrees: [], commands: [], sessions: [], runners: [], artifacts: [], keys: 0, more: false });
+      assert.deepEqual(await store.maintenance.reap(), {
+        worktrees: [],
+        commands: [],
+        sessions: [],
+        runners: [],
+        artifacts: [],
+        keys: 0,
+        more: false,
+      });
     });
 
     alone(
@@ -60,30 +76,49 @@ export function maintenanceConformance(backend: TestedBackend): void {
       { limits: { reapEveryMs: 10 } },
     );
 
-    alone("after the clock has jumped, what was alive is given a grace period, and what was not is not", async ({ store, clock }) => {
-      const { worktree: dead } = await fixtures(store).lease({ ttlMs: 1_000 });
-      clock.advance(1_001);
-      const { claim, runner } = await fixtures(store).claim();
-      const { worktree, fence } = await fixtures(store).lease({ ttlMs: 5_000 });
-      const { session } = await fixtures(store).session({ idleTtlMs: 5_000 });
-      clock.jump(3_600_000);
-      const reaped = await store.maintenance.reap();
-      assert.deepEqual(reaped, { worktrees: [dead.id], commands: [], sessions: [], runners: [], artifacts: [], keys: 0, more: false });
-      await store.worktrees.renew({ worktreeId: worktree.id, fence, ttlMs: 600_000 });
-      clock.advance(29_000);
-      assert.deepEqual((await store.maintenance.reap()).commands, []);
-      clock.advance(1_001);
-      const late = await store.maintenance.reap();
-      assert.deepEqual([late.worktrees, late.commands, late.sessions, late.runners], [[], [claim.command.id], [session.id], [runner.id]]);
-    });
+    alone(
+      "after the clock has jumped, what was alive is given a grace period, and what was not is not",
+      async ({ store, clock }) => {
+        const { worktree: dead } = await fixtures(store).lease({ ttlMs: 1_000 });
+        clock.advance(1_001);
+        const { claim, runner } = await fixtures(store).claim();
+        const { worktree, fence } = await fixtures(store).lease({ ttlMs: 5_000 });
+        const { session } = await fixtures(store).session({ idleTtlMs: 5_000 });
+        clock.jump(3_600_000);
+        const reaped = await store.maintenance.reap();
+        assert.deepEqual(reaped, {
+          worktrees: [dead.id],
+          commands: [],
+          sessions: [],
+          runners: [],
+          artifacts: [],
+          keys: 0,
+          more: false,
+        });
+        await store.worktrees.renew({ worktreeId: worktree.id, fence, ttlMs: 600_000 });
+        clock.advance(29_000);
+        assert.deepEqual((await store.maintenance.reap()).commands, []);
+        clock.advance(1_001);
+        const late = await store.maintenance.reap();
+        assert.deepEqual(
+          [late.worktrees, late.commands, late.sessions, late.runners],
+          [[], [claim.command.id], [session.id], [runner.id]],
+        );
+      },
+    );
 
-    alone("a first write after a jump, which is no reap, does not take what was alive either", async ({ store, clock }) => {
-      const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
-      const { worktree, fence } = await fixtures(store).lease({ repositoryId: repository.id });
-      clock.jump(86_400_000);
-      await assert.rejects(store.worktrees.reserve({ repositoryId: repository.id, owner: "thief" }), { code: "capacity_exhausted" });
-      await store.worktrees.renew({ worktreeId: worktree.id, fence });
-    });
+    alone(
+      "a first write after a jump, which is no reap, does not take what was alive either",
+      async ({ store, clock }) => {
+        const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
+        const { worktree, fence } = await fixtures(store).lease({ repositoryId: repository.id });
+        clock.jump(86_400_000);
+        await assert.rejects(store.worktrees.reserve({ repositoryId: repository.id, owner: "thief" }), {
+          code: "capacity_exhausted",
+        });
+        await store.worktrees.renew({ worktreeId: worktree.id, fence });
+      },
+    );
 
     alone("a clock that goes back a little or forward a little is no jump", async ({ store, clock }) => {
       const { worktree } = await fixtures(store).lease({ ttlMs: 2_000 });
@@ -105,7 +140,8 @@ export function maintenanceConformance(backend: TestedBackend): void {
         artifacts: {},
         commands: { queued: 1, active: 1 },
       });
-      for (const name of ["groups", "calls", "commits", "queued", "parked", "clients"]) assert.ok(Number.isFinite(serving[name]), name);
+      for (const name of ["groups", "calls", "commits", "queued", "parked", "clients"])
+        assert.ok(Number.isFinite(serving[name]), name);
     });
   });
 }

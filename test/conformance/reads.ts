@@ -13,16 +13,22 @@ interface Page {
 export function readsConformance(backend: TestedBackend): void {
   const lists = (store: Store, repositoryId: string) =>
     ({
-      repositories: (paging: { limit: number; cursor?: string }) => store.repositories.list({ includeArchived: true, ...paging }),
+      repositories: (paging: { limit: number; cursor?: string }) =>
+        store.repositories.list({ includeArchived: true, ...paging }),
       runners: (paging: { limit: number; cursor?: string }) => store.runners.list(paging),
       worktrees: (paging: { limit: number; cursor?: string }) => store.worktrees.list({ repositoryId, ...paging }),
       "all worktrees": (paging: { limit: number; cursor?: string }) => store.worktrees.list(paging),
       sessions: (paging: { limit: number; cursor?: string }) => store.sessions.list({ repositoryId, ...paging }),
-      "all sessions": (paging: { limit: number; cursor?: string }) => store.sessions.list({ state: "pending", ...paging }),
+      "all sessions": (paging: { limit: number; cursor?: string }) =>
+        store.sessions.list({ state: "pending", ...paging }),
       commands: (paging: { limit: number; cursor?: string }) => store.commands.list(paging),
     }) as Readonly<Record<string, (paging: { limit: number; cursor?: string }) => Promise<Page>>>;
 
-  const pages = async (list: (paging: { limit: number; cursor?: string }) => Promise<Page>, limit: number, meanwhile?: () => Promise<unknown>) => {
+  const pages = async (
+    list: (paging: { limit: number; cursor?: string }) => Promise<Page>,
+    limit: number,
+    meanwhile?: () => Promise<unknown>,
+  ) => {
     const items: Page["items"][number][] = [];
     for (let cursor: string | undefined; ; ) {
       const page: Page = await list(cursor === undefined ? { limit } : { limit, cursor });
@@ -37,27 +43,37 @@ export function readsConformance(backend: TestedBackend): void {
   };
 
   subject(backend, "reads", ({ test, alone }) => {
-    alone("every list pages by age, whatever the page size, and misses and repeats nothing", async ({ store, clock }) => {
-      const { repository } = await fixtures(store).repository();
-      for (let n = 0; n < 7; n++) {
-        // Some share their millisecond, so that the id has to decide.
-        await Promise.all([1, 2].map(() => fixtures(store).session({ repositoryId: repository.id, commands: [{ argv: ["a"] }] })));
-        await Promise.all([fixtures(store).runner(), fixtures(store).repository()]);
-        await Promise.all([1, 2].map(() => store.worktrees.register({ repositoryId: repository.id, path: `/p/${newId()}` })));
-        if (n % 2 === 0) clock.advance(5);
-      }
-      for (const [name, list] of Object.entries(lists(store, repository.id))) {
-        const all = await pages(list, 500);
-        assert.ok(all.length >= 7, name);
-        for (const limit of [1, 2, 3, all.length]) assert.deepEqual(await pages(list, limit), all, `${name} by ${limit}`);
-        const ordered = [...all].sort((a, b) => a.createdAt.getTime() - b.createdAt.getTime() || (a.id < b.id ? -1 : 1));
-        assert.deepEqual(
-          all.map(({ id }) => id),
-          ordered.map(({ id }) => id),
-          name,
-        );
-      }
-    });
+    alone(
+      "every list pages by age, whatever the page size, and misses and repeats nothing",
+      async ({ store, clock }) => {
+        const { repository } = await fixtures(store).repository();
+        for (let n = 0; n < 7; n++) {
+          // Some share their millisecond, so that the id has to decide.
+          await Promise.all(
+            [1, 2].map(() => fixtures(store).session({ repositoryId: repository.id, commands: [{ argv: ["a"] }] })),
+          );
+          await Promise.all([fixtures(store).runner(), fixtures(store).repository()]);
+          await Promise.all(
+            [1, 2].map(() => store.worktrees.register({ repositoryId: repository.id, path: `/p/${newId()}` })),
+          );
+          if (n % 2 === 0) clock.advance(5);
+        }
+        for (const [name, list] of Object.entries(lists(store, repository.id))) {
+          const all = await pages(list, 500);
+          assert.ok(all.length >= 7, name);
+          for (const limit of [1, 2, 3, all.length])
+            assert.deepEqual(await pages(list, limit), all, `${name} by ${limit}`);
+          const ordered = [...all].sort(
+            (a, b) => a.createdAt.getTime() - b.createdAt.getTime() || (a.id < b.id ? -1 : 1),
+          );
+          assert.deepEqual(
+            all.map(({ id }) => id),
+            ordered.map(({ id }) => id),
+            name,
+          );
+        }
+      },
+    );
 
     test("rows made while paging come on a later page, and none comes twice", async ({ store, clock }) => {
       const { repository } = await fixtures(store).repository();
@@ -84,7 +100,10 @@ export function readsConformance(backend: TestedBackend): void {
 
     test("50 rows unless asked for more", async ({ store }) => {
       const { session } = await fixtures(store).session();
-      await store.commands.enqueue({ sessionId: session.id, commands: Array.from({ length: 51 }, () => ({ argv: ["a"] })) });
+      await store.commands.enqueue({
+        sessionId: session.id,
+        commands: Array.from({ length: 51 }, () => ({ argv: ["a"] })),
+      });
       const { items, nextCursor } = await store.commands.list({ sessionId: session.id });
       assert.equal(items.length, 50);
       assert.ok(nextCursor !== undefined);

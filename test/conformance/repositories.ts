@@ -11,7 +11,15 @@ export function repositoriesConformance(backend: TestedBackend): void {
       const row = await store.repositories.upsert({ name: `made ${newId()}` });
       assert.equal(row.version, 1);
       assert.deepEqual(
-        [row.defaultBranch, row.maxWorktrees, row.worktreeCount, row.remoteUrl, row.description, row.settings, row.archivedAt],
+        [
+          row.defaultBranch,
+          row.maxWorktrees,
+          row.worktreeCount,
+          row.remoteUrl,
+          row.description,
+          row.settings,
+          row.archivedAt,
+        ],
         ["main", 16, 0, null, null, null, null],
       );
       assert.ok(row.createdAt instanceof Date);
@@ -20,10 +28,18 @@ export function repositoriesConformance(backend: TestedBackend): void {
 
     test("upsert by the same name changes what is given and keeps the rest", async ({ store }) => {
       const name = `kept ${newId()}`;
-      const made = await store.repositories.upsert({ name, description: "first", remoteUrl: "https://git.example/a.git", maxWorktrees: 3 });
+      const made = await store.repositories.upsert({
+        name,
+        description: "first",
+        remoteUrl: "https://git.example/a.git",
+        maxWorktrees: 3,
+      });
       const changed = await store.repositories.upsert({ name, description: "second" });
       assert.equal(changed.id, made.id);
-      assert.deepEqual([changed.description, changed.remoteUrl, changed.maxWorktrees, changed.version], ["second", "https://git.example/a.git", 3, 2]);
+      assert.deepEqual(
+        [changed.description, changed.remoteUrl, changed.maxWorktrees, changed.version],
+        ["second", "https://git.example/a.git", 3, 2],
+      );
     });
 
     test("an upsert that changes nothing bumps no version and records no change", async ({ store }) => {
@@ -50,14 +66,18 @@ export function repositoriesConformance(backend: TestedBackend): void {
 
     test("eight first upserts of one name make one row", async ({ store }) => {
       const name = `raced ${newId()}`;
-      const rows = await Promise.all(Array.from({ length: 8 }, (_, index) => store.repositories.upsert({ name, description: `${index}` })));
+      const rows = await Promise.all(
+        Array.from({ length: 8 }, (_, index) => store.repositories.upsert({ name, description: `${index}` })),
+      );
       assert.equal(new Set(rows.map(({ id }) => id)).size, 1);
       assert.deepEqual(rows.map(({ version }) => version).sort(), [1, 2, 3, 4, 5, 6, 7, 8]);
     });
 
     test("an id that another repository has is a conflict", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
-      await fails(store.repositories.upsert({ id: repository.id, name: `other ${newId()}` }), "conflict", { reason: "exists" });
+      await fails(store.repositories.upsert({ id: repository.id, name: `other ${newId()}` }), "conflict", {
+        reason: "exists",
+      });
     });
 
     test("an archived repository takes no session and no worktree", async ({ store }) => {
@@ -65,9 +85,17 @@ export function repositoriesConformance(backend: TestedBackend): void {
       const archived = await store.repositories.archive({ repositoryId: repository.id });
       assert.ok(archived.archivedAt instanceof Date);
       const { commitSha } = fixtures(store);
-      await fails(store.sessions.create({ repositoryId: repository.id, commitSha }), "invalid_transition", { state: "archived" });
-      await fails(store.worktrees.reserve({ repositoryId: repository.id, owner: "o" }), "invalid_transition", { state: "archived" });
-      await fails(store.worktrees.register({ repositoryId: repository.id, path: `/x/${newId()}` }), "invalid_transition", { state: "archived" });
+      await fails(store.sessions.create({ repositoryId: repository.id, commitSha }), "invalid_transition", {
+        state: "archived",
+      });
+      await fails(store.worktrees.reserve({ repositoryId: repository.id, owner: "o" }), "invalid_transition", {
+        state: "archived",
+      });
+      await fails(
+        store.worktrees.register({ repositoryId: repository.id, path: `/x/${newId()}` }),
+        "invalid_transition",
+        { state: "archived" },
+      );
     });
 
     test("archiving twice changes nothing the second time", async ({ store }) => {
@@ -85,7 +113,8 @@ export function repositoriesConformance(backend: TestedBackend): void {
     test("list shows archived repositories only when asked to", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       await store.repositories.archive({ repositoryId: repository.id });
-      const idsOf = async (includeArchived: boolean) => (await store.repositories.list({ includeArchived, limit: 500 })).items.map(({ id }) => id);
+      const idsOf = async (includeArchived: boolean) =>
+        (await store.repositories.list({ includeArchived, limit: 500 })).items.map(({ id }) => id);
       assert.ok(!(await idsOf(false)).includes(repository.id));
       assert.ok((await idsOf(true)).includes(repository.id));
     });

@@ -7,12 +7,23 @@ import { endOfFeed, fails, subject } from "./suite.ts";
 
 export function runnersConformance(backend: TestedBackend): void {
   subject(backend, "runners", ({ test }) => {
-    const stateOf = async (store: Store, runnerId: string) => (await store.runners.list({ limit: 500 })).items.find(({ id }) => id === runnerId)?.state;
+    const stateOf = async (store: Store, runnerId: string) =>
+      (await store.runners.list({ limit: 500 })).items.find(({ id }) => id === runnerId)?.state;
 
     test("register makes a runner known, with its labels", async ({ store, clock }) => {
       const bootId = newId();
-      const row = await store.runners.register({ name: "r", bootId, host: "h", pid: 7, labels: { os: "linux" }, ttlMs: 5_000 });
-      assert.deepEqual([row.bootId, row.host, row.pid, row.labels, row.state, row.version], [bootId, "h", 7, { os: "linux" }, "online", 1]);
+      const row = await store.runners.register({
+        name: "r",
+        bootId,
+        host: "h",
+        pid: 7,
+        labels: { os: "linux" },
+        ttlMs: 5_000,
+      });
+      assert.deepEqual(
+        [row.bootId, row.host, row.pid, row.labels, row.state, row.version],
+        [bootId, "h", 7, { os: "linux" }, "online", 1],
+      );
       assert.ok(Math.abs(row.expiresAt.getTime() - clock.now() - 5_000) < 1_000);
     });
 
@@ -59,7 +70,10 @@ export function runnersConformance(backend: TestedBackend): void {
         { kind: "command", id: claim.command.id, fence: claim.fence + 1 },
       ]);
       clock.advance(60_001);
-      const late = await store.runners.heartbeat({ runnerId: runner.id, commands: [{ id: claim.command.id, fence: claim.fence }] });
+      const late = await store.runners.heartbeat({
+        runnerId: runner.id,
+        commands: [{ id: claim.command.id, fence: claim.fence }],
+      });
       assert.deepEqual(late.lost, [{ kind: "command", id: claim.command.id, fence: claim.fence }]);
     });
 
@@ -94,7 +108,10 @@ export function runnersConformance(backend: TestedBackend): void {
       assert.equal(row.state, "draining");
       assert.deepEqual(await store.runners.drain({ runnerId: runner.id }), row);
       await fails(store.commands.claim({ runnerId: runner.id }), "invalid_transition", { state: "draining" });
-      const beat = await store.runners.heartbeat({ runnerId: runner.id, commands: [{ id: claim.command.id, fence: claim.fence }] });
+      const beat = await store.runners.heartbeat({
+        runnerId: runner.id,
+        commands: [{ id: claim.command.id, fence: claim.fence }],
+      });
       assert.deepEqual(beat.lost, []);
       assert.equal(await stateOf(store, runner.id), "draining");
       await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "succeeded" });
@@ -119,7 +136,10 @@ export function runnersConformance(backend: TestedBackend): void {
       await fails(store.commands.claim({ runnerId: runner.id }), "invalid_transition", { state: "draining" });
     });
 
-    test("a runner that stays away is gone, drained or not, and must register with a new boot id", async ({ store, clock }) => {
+    test("a runner that stays away is gone, drained or not, and must register with a new boot id", async ({
+      store,
+      clock,
+    }) => {
       const { runner } = await fixtures(store).runner({ ttlMs: 1_000 });
       const { runner: drained } = await fixtures(store).runner({ ttlMs: 1_000 });
       await store.runners.drain({ runnerId: drained.id });

@@ -28,28 +28,44 @@ async function busySession(store: Store, input: { autoComplete?: boolean; maxPar
 
 export function sessionsConformance(backend: TestedBackend): void {
   subject(backend, "sessions", ({ test }) => {
-    const statesOf = async (store: Store, sessionId: string) => (await store.commands.list({ sessionId })).items.map(({ state }) => state).sort();
+    const statesOf = async (store: Store, sessionId: string) =>
+      (await store.commands.list({ sessionId })).items.map(({ state }) => state).sort();
     const get = (store: Store, { id }: { id: string }) => store.sessions.get({ sessionId: id });
 
     test("create opens a pending session with its defaults", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const { commitSha } = fixtures(store);
       const { session, lease, commands } = await store.sessions.create({ repositoryId: repository.id, commitSha });
-      assert.deepEqual([session.state, session.maxParallel, session.autoComplete, session.nextSequence, session.version], ["pending", 1, false, 1, 1]);
-      assert.deepEqual([session.worktreeId, session.expiresAt, session.endedAt, session.metadata, lease, commands], [null, null, null, null, null, []]);
+      assert.deepEqual(
+        [session.state, session.maxParallel, session.autoComplete, session.nextSequence, session.version],
+        ["pending", 1, false, 1, 1],
+      );
+      assert.deepEqual(
+        [session.worktreeId, session.expiresAt, session.endedAt, session.metadata, lease, commands],
+        [null, null, null, null, null, []],
+      );
     });
 
     test("create with a reservation and commands makes all of it", async ({ store }) => {
-      const { repository, session } = await fixtures(store).session({ reserve: { owner: "o" }, commands: [{ argv }, { argv: ["b"] }] });
+      const { repository, session } = await fixtures(store).session({
+        reserve: { owner: "o" },
+        commands: [{ argv }, { argv: ["b"] }],
+      });
       const { items } = await store.commands.list({ sessionId: session.id });
       assert.deepEqual([session.queuedCommands, session.nextSequence, items.length], [2, 3, 2]);
       const worktree = await store.worktrees.get({ worktreeId: session.worktreeId as string });
-      assert.deepEqual([worktree.repositoryId, worktree.fence, worktree.commitSha], [repository.id, session.worktreeFence, null]);
+      assert.deepEqual(
+        [worktree.repositoryId, worktree.fence, worktree.commitSha],
+        [repository.id, session.worktreeFence, null],
+      );
     });
 
     test("create with a reservation for nobody is invalid_input", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
-      const error = await fails(store.sessions.create({ repositoryId: repository.id, commitSha: fixtures(store).commitSha, reserve: {} }), "invalid_input");
+      const error = await fails(
+        store.sessions.create({ repositoryId: repository.id, commitSha: fixtures(store).commitSha, reserve: {} }),
+        "invalid_input",
+      );
       assert.match(error.message, /runnerId or an owner/);
     });
 
@@ -57,7 +73,16 @@ export function sessionsConformance(backend: TestedBackend): void {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
       const id = newId();
       const { commitSha } = fixtures(store);
-      await fails(store.sessions.create({ id, repositoryId: repository.id, commitSha, reserve: { owner: "o" }, commands: [{ argv }] }), "capacity_exhausted");
+      await fails(
+        store.sessions.create({
+          id,
+          repositoryId: repository.id,
+          commitSha,
+          reserve: { owner: "o" },
+          commands: [{ argv }],
+        }),
+        "capacity_exhausted",
+      );
       await fails(store.sessions.get({ sessionId: id }), "not_found", { entity: "session" });
     });
 
@@ -66,7 +91,13 @@ export function sessionsConformance(backend: TestedBackend): void {
       const { repository } = await fixtures(store).repository();
       const id = newId();
       const { commitSha } = fixtures(store);
-      const input = { id, repositoryId: repository.id, commitSha, reserve: { owner: "o" }, commands: [{ argv }, { id: command.id, argv }] };
+      const input = {
+        id,
+        repositoryId: repository.id,
+        commitSha,
+        reserve: { owner: "o" },
+        commands: [{ argv }, { id: command.id, argv }],
+      };
       await fails(store.sessions.create(input), "conflict", { reason: "exists", commandId: command.id });
       await fails(store.sessions.get({ sessionId: id }), "not_found");
       assert.equal((await store.repositories.get({ repositoryId: repository.id })).worktreeCount, 0);
@@ -75,7 +106,10 @@ export function sessionsConformance(backend: TestedBackend): void {
     test("create with an id that is taken is a conflict, of an unknown repository not_found", async ({ store }) => {
       const { repository, session } = await fixtures(store).session();
       const { commitSha } = fixtures(store);
-      await fails(store.sessions.create({ id: session.id, repositoryId: repository.id, commitSha }), "conflict", { reason: "exists", sessionId: session.id });
+      await fails(store.sessions.create({ id: session.id, repositoryId: repository.id, commitSha }), "conflict", {
+        reason: "exists",
+        sessionId: session.id,
+      });
       await fails(store.sessions.create({ repositoryId: newId(), commitSha }), "not_found", { entity: "repository" });
     });
 
@@ -99,22 +133,36 @@ export function sessionsConformance(backend: TestedBackend): void {
         assert.ok(ended.endedAt instanceof Date);
         assert.deepEqual(await store.sessions.complete({ sessionId: session.id, outcome }), ended);
         const other = outcome === "completed" ? "failed" : "completed";
-        await fails(store.sessions.complete({ sessionId: session.id, outcome: other }), "invalid_transition", { state: outcome });
+        await fails(store.sessions.complete({ sessionId: session.id, outcome: other }), "invalid_transition", {
+          state: outcome,
+        });
         await fails(store.sessions.cancel({ sessionId: session.id }), "invalid_transition", { state: outcome });
         await fails(store.sessions.touch({ sessionId: session.id }), "invalid_transition", { state: outcome });
-        await fails(store.commands.enqueue({ sessionId: session.id, commands: [{ argv }] }), "invalid_transition", { state: outcome });
+        await fails(store.commands.enqueue({ sessionId: session.id, commands: [{ argv }] }), "invalid_transition", {
+          state: outcome,
+        });
       });
     }
 
-    test("completing a busy session cancels what is queued, asks what runs to stop, and keeps the tree until it has", async ({ store }) => {
+    test("completing a busy session cancels what is queued, asks what runs to stop, and keeps the tree until it has", async ({
+      store,
+    }) => {
       const { session, claim, lease, runner } = await busySession(store);
       const ended = await store.sessions.complete({ sessionId: session.id });
       assert.deepEqual([ended.state, ended.queuedCommands, ended.activeCommands], ["completed", 0, 1]);
       assert.deepEqual(await statesOf(store, session.id), ["cancelled", "cancelled", "cancelling"]);
       assert.equal((await store.worktrees.get({ worktreeId: lease.worktree.id })).state, "leased");
-      const beat = await store.runners.heartbeat({ runnerId: runner.id, commands: [{ id: claim.command.id, fence: claim.fence }] });
+      const beat = await store.runners.heartbeat({
+        runnerId: runner.id,
+        commands: [{ id: claim.command.id, fence: claim.fence }],
+      });
       assert.deepEqual(beat.cancel, [claim.command.id]);
-      await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "cancelled", release: "clean" });
+      await store.commands.finish({
+        commandId: claim.command.id,
+        fence: claim.fence,
+        outcome: "cancelled",
+        release: "clean",
+      });
       assert.equal((await store.worktrees.get({ worktreeId: lease.worktree.id })).state, "idle");
       assert.equal((await get(store, session)).state, "completed");
     });
@@ -123,7 +171,9 @@ export function sessionsConformance(backend: TestedBackend): void {
       const { lease, worktree } = await fixtures(store).lease();
       await store.worktrees.release({ worktreeId: worktree.id, fence: lease.fence, to: "clean" });
       const { commitSha } = fixtures(store);
-      const open = async () => (await store.sessions.create({ repositoryId: worktree.repositoryId, commitSha, reserve: { owner: "o" } })).session;
+      const open = async () =>
+        (await store.sessions.create({ repositoryId: worktree.repositoryId, commitSha, reserve: { owner: "o" } }))
+          .session;
       const first = await open();
       await store.sessions.cancel({ sessionId: first.id });
       assert.equal((await store.worktrees.get({ worktreeId: worktree.id })).state, "dirty");
@@ -140,8 +190,14 @@ export function sessionsConformance(backend: TestedBackend): void {
       assert.deepEqual([cancelling.state, cancelling.endedAt, cancelling.endReason], ["cancelling", null, "enough"]);
       assert.deepEqual(await store.sessions.cancel({ sessionId: session.id }), cancelling);
       await fails(store.sessions.complete({ sessionId: session.id }), "invalid_transition", { state: "cancelling" });
-      await fails(store.commands.enqueue({ sessionId: session.id, commands: [{ argv }] }), "invalid_transition", { state: "cancelling" });
-      const { session: ended } = await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "cancelled" });
+      await fails(store.commands.enqueue({ sessionId: session.id, commands: [{ argv }] }), "invalid_transition", {
+        state: "cancelling",
+      });
+      const { session: ended } = await store.commands.finish({
+        commandId: claim.command.id,
+        fence: claim.fence,
+        outcome: "cancelled",
+      });
       assert.deepEqual([ended.state, ended.endReason, ended.activeCommands], ["cancelled", "enough", 0]);
       assert.equal((await store.worktrees.get({ worktreeId: lease.worktree.id })).state, "dirty");
       assert.deepEqual(await store.sessions.cancel({ sessionId: session.id }), ended);
@@ -154,7 +210,9 @@ export function sessionsConformance(backend: TestedBackend): void {
       assert.deepEqual(await statesOf(store, session.id), ["cancelled"]);
     });
 
-    test("an autoComplete session ends with its last command: completed if all went well, else failed", async ({ store }) => {
+    test("an autoComplete session ends with its last command: completed if all went well, else failed", async ({
+      store,
+    }) => {
       for (const [outcome, state] of [
         ["succeeded", "completed"],
         ["failed", "failed"],
@@ -163,7 +221,11 @@ export function sessionsConformance(backend: TestedBackend): void {
         const { runner } = await fixtures(store).runner();
         for (const [turn, expected] of [outcome, "succeeded"].entries()) {
           const claim = await store.commands.claim({ runnerId: runner.id, sessionId: session.id });
-          const finish = { commandId: claim?.command.id as string, fence: claim?.fence as number, outcome: expected as "succeeded" };
+          const finish = {
+            commandId: claim?.command.id as string,
+            fence: claim?.fence as number,
+            outcome: expected as "succeeded",
+          };
           const { session: after } = await store.commands.finish(finish);
           assert.equal(after.state, turn === 0 ? "running" : state);
         }
@@ -172,11 +234,18 @@ export function sessionsConformance(backend: TestedBackend): void {
 
     test("a session without autoComplete goes on after its last command", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
-      const { session } = await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "succeeded" });
+      const { session } = await store.commands.finish({
+        commandId: claim.command.id,
+        fence: claim.fence,
+        outcome: "succeeded",
+      });
       assert.equal(session.state, "running");
     });
 
-    test("an idle session expires, is touched back to life before, and does not expire while a command runs", async ({ store, clock }) => {
+    test("an idle session expires, is touched back to life before, and does not expire while a command runs", async ({
+      store,
+      clock,
+    }) => {
       const { session: idle } = await fixtures(store).session({ idleTtlMs: 10_000 });
       const { session: touched } = await fixtures(store).session({ idleTtlMs: 10_000 });
       const { session: active } = await fixtures(store).session({ idleTtlMs: 10_000, commands: [{ argv }] });
@@ -194,13 +263,23 @@ export function sessionsConformance(backend: TestedBackend): void {
       assert.deepEqual([ended.state, ended.endReason], ["expired", "idle"]);
       await fails(store.sessions.touch({ sessionId: idle.id }), "invalid_transition", { state: "expired" });
       await fails(store.sessions.complete({ sessionId: idle.id }), "invalid_transition", { state: "expired" });
-      await store.commands.finish({ commandId: claim?.command.id as string, fence: claim?.fence as number, outcome: "succeeded" });
+      await store.commands.finish({
+        commandId: claim?.command.id as string,
+        fence: claim?.fence as number,
+        outcome: "succeeded",
+      });
     });
 
     test("an expiring session cancels its queue and gives its tree back", async ({ store, clock }) => {
       const { worktree } = await fixtures(store).worktree();
       const { commitSha } = fixtures(store);
-      const input = { repositoryId: worktree.repositoryId, commitSha, idleTtlMs: 1_000, reserve: { owner: "o", ttlMs: 600_000 }, commands: [{ argv }] };
+      const input = {
+        repositoryId: worktree.repositoryId,
+        commitSha,
+        idleTtlMs: 1_000,
+        reserve: { owner: "o", ttlMs: 600_000 },
+        commands: [{ argv }],
+      };
       const { session } = await store.sessions.create(input);
       clock.advance(1_001);
       await store.maintenance.reap();
@@ -237,7 +316,11 @@ export function sessionsConformance(backend: TestedBackend): void {
 
     test("delete takes a session with a long log, in steps that the caller does not see", async ({ store }) => {
       const { fence, command, session } = await fixtures(store).claim();
-      await Promise.all(Array.from({ length: 700 }, (_, offset) => store.logs.append({ commandId: command.id, fence, offset, data: bytes("x") })));
+      await Promise.all(
+        Array.from({ length: 700 }, (_, offset) =>
+          store.logs.append({ commandId: command.id, fence, offset, data: bytes("x") }),
+        ),
+      );
       await store.commands.finish({ commandId: command.id, fence, outcome: "succeeded" });
       await store.sessions.complete({ sessionId: session.id });
       assert.deepEqual(await store.sessions.delete({ sessionId: session.id }), { deleted: true });
@@ -256,7 +339,11 @@ export function sessionsConformance(backend: TestedBackend): void {
       await store.sessions.complete({ sessionId: session.id });
       await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "cancelled" });
       const { commitSha } = fixtures(store);
-      const { session: next } = await store.sessions.create({ repositoryId: session.repositoryId, commitSha, reserve: { owner: "o" } });
+      const { session: next } = await store.sessions.create({
+        repositoryId: session.repositoryId,
+        commitSha,
+        reserve: { owner: "o" },
+      });
       assert.equal(next.worktreeId, session.worktreeId);
       assert.ok((next.worktreeFence as number) > (session.worktreeFence as number));
     });

@@ -11,7 +11,11 @@ export interface Suite {
   /** A test on the store that all tests share: it makes its own rows and looks at nobody else's. */
   test(name: string, run: Test, options?: { readonly needs?: keyof TestedBackend["capabilities"] }): void;
   /** A test on a store of its own. */
-  alone(name: string, run: Test, options?: OpenOptions & { readonly needs?: keyof TestedBackend["capabilities"] }): void;
+  alone(
+    name: string,
+    run: Test,
+    options?: OpenOptions & { readonly needs?: keyof TestedBackend["capabilities"] },
+  ): void;
 }
 
 /** One store for all subjects of a backend, because a thread takes longer to start than most tests to run; the last subject closes it. */
@@ -31,7 +35,9 @@ export function subject(backend: TestedBackend, name: string, define: (suite: Su
       if (--store.users === 0) await (await store.opened)?.close();
     });
     const skipped = (needs: keyof TestedBackend["capabilities"] | undefined) =>
-      needs !== undefined && !backend.capabilities[needs] ? { skip: `${backend.name} does not declare that it ${needs}` } : {};
+      needs !== undefined && !backend.capabilities[needs]
+        ? { skip: `${backend.name} does not declare that it ${needs}` }
+        : {};
     define({
       test: (title, run, { needs } = {}) =>
         void it(title, skipped(needs), async () => {

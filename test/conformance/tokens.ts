@@ -25,7 +25,13 @@ export function tokensConformance(backend: TestedBackend): void {
       const { account } = await fixtures(store).account();
       const createdBy = await fixtures(store).adminTokenId();
       const scopes: Scope[] = ["sessions:write", "sessions:read", "sessions:write"];
-      const { token, secret } = await store.tokens.mint({ accountId: account.id, name: "laptop", scopes, ttlMs: 60_000, createdBy });
+      const { token, secret } = await store.tokens.mint({
+        accountId: account.id,
+        name: "laptop",
+        scopes,
+        ttlMs: 60_000,
+        createdBy,
+      });
       assert.match(secret as string, /^dsp_[0-9A-Za-z]{48}$/);
       assert.equal(withChecksum((secret as string).slice(0, 46)), secret);
       assert.deepEqual(token.scopes, ["sessions:read", "sessions:write"]);
@@ -43,7 +49,10 @@ export function tokensConformance(backend: TestedBackend): void {
 
     test("verify answers whose token it is", async ({ store }) => {
       const { account } = await fixtures(store).account({ kind: "agent" });
-      const { token, secret } = await fixtures(store).token({ accountId: account.id, scopes: ["commands:read", "artifacts:read"] });
+      const { token, secret } = await fixtures(store).token({
+        accountId: account.id,
+        scopes: ["commands:read", "artifacts:read"],
+      });
       assert.deepEqual(await store.tokens.verify({ token: secret, scopes: ["artifacts:read"] }), {
         tokenId: token.id,
         kind: "personal",
@@ -59,24 +68,40 @@ export function tokensConformance(backend: TestedBackend): void {
       assert.deepEqual(admin.token.scopes, ["admin"]);
       await store.tokens.verify({ token: admin.secret, scopes: ["debug:write", "admin"] });
       const writer = await given.token({ scopes: ["sessions:write"] });
-      await fails(store.tokens.verify({ token: writer.secret, scopes: ["sessions:write", "sessions:read"] }), "scope_missing", { missing: ["sessions:read"] });
+      await fails(
+        store.tokens.verify({ token: writer.secret, scopes: ["sessions:write", "sessions:read"] }),
+        "scope_missing",
+        { missing: ["sessions:read"] },
+      );
       await fails(store.tokens.verify({ token: writer.secret, scopes: ["admin"] }), "scope_missing");
     });
 
     test("a token without scopes, or with one that is not on the list, is never made", async ({ store }) => {
       const { account } = await fixtures(store).account();
       const base = { accountId: account.id, name: "none", createdBy: await fixtures(store).adminTokenId() };
-      for (const scopes of [[], ["everything"], ["admin:read"], "admin", undefined, ["sessions:read", null], ["sessions"]]) {
+      for (const scopes of [
+        [],
+        ["everything"],
+        ["admin:read"],
+        "admin",
+        undefined,
+        ["sessions:read", null],
+        ["sessions"],
+      ]) {
         await fails(store.tokens.mint({ ...base, scopes: scopes as Scope[] }), "invalid_input");
       }
       assert.deepEqual((await store.tokens.list({ accountId: account.id })).items, []);
     });
 
-    test("a token gives only what it covers, only while it lives, and not to a disabled account", async ({ store, clock }) => {
+    test("a token gives only what it covers, only while it lives, and not to a disabled account", async ({
+      store,
+      clock,
+    }) => {
       const given = fixtures(store);
       const { account } = await given.account();
       const creator = await given.token({ scopes: ["sessions:read", "tokens:write"], ttlMs: 1_000 });
-      const mint = (scopes: Scope[], createdBy = creator.token.id) => store.tokens.mint({ accountId: account.id, name: newId(), scopes, createdBy });
+      const mint = (scopes: Scope[], createdBy = creator.token.id) =>
+        store.tokens.mint({ accountId: account.id, name: newId(), scopes, createdBy });
       assert.deepEqual((await mint(["sessions:read"])).token.createdBy, creator.token.id);
       await fails(mint(["sessions:read", "sessions:write"]), "scope_missing", { missing: ["sessions:write"] });
       await fails(mint(["admin"]), "scope_missing", { missing: ["admin"] });
@@ -94,7 +119,13 @@ export function tokensConformance(backend: TestedBackend): void {
       const given = fixtures(store);
       const { account } = await given.account();
       const mint = (createdBy: string, ttlMs?: number) =>
-        store.tokens.mint({ accountId: account.id, name: newId(), scopes: ["sessions:read"], createdBy, ...(ttlMs === undefined ? {} : { ttlMs }) });
+        store.tokens.mint({
+          accountId: account.id,
+          name: newId(),
+          scopes: ["sessions:read"],
+          createdBy,
+          ...(ttlMs === undefined ? {} : { ttlMs }),
+        });
       const reader = await given.token({ scopes: ["sessions:read"] });
       await fails(mint(reader.token.id), "scope_missing", { missing: ["tokens:write"] });
       const { token: short } = await given.token({ scopes: ["admin"], ttlMs: 60_000 });
@@ -104,7 +135,9 @@ export function tokensConformance(backend: TestedBackend): void {
       assert.equal((shorter.expiresAt?.getTime() ?? 0) - shorter.createdAt.getTime(), 2_000);
     });
 
-    test("text that is no token is token_malformed; a token of nobody, or with another's secret, token_unknown", async ({ store }) => {
+    test("text that is no token is token_malformed; a token of nobody, or with another's secret, token_unknown", async ({
+      store,
+    }) => {
       const { secret } = await fixtures(store).token();
       const other = await fixtures(store).token();
       const swapped = secret.slice(0, 20) + (secret[20] === "A" ? "B" : "A") + secret.slice(21);
@@ -121,7 +154,10 @@ export function tokensConformance(backend: TestedBackend): void {
       ];
       for (const token of [...malformed, `Bearer ${secret}`, "x".repeat(1_000_000), "dsp_\u0000"]) {
         const error = await fails(store.tokens.verify({ token }), "token_malformed", {}, "not_run");
-        assert.ok(token === "" || token.length < 3 || !JSON.stringify(error).includes(token), "the text is not in the error");
+        assert.ok(
+          token === "" || token.length < 3 || !JSON.stringify(error).includes(token),
+          "the text is not in the error",
+        );
       }
       for (const head of [
         `dsp_${"0".repeat(42)}`,
@@ -135,7 +171,10 @@ export function tokensConformance(backend: TestedBackend): void {
       await fails(store.tokens.verify({ token: 7 as never }), "invalid_input");
     });
 
-    test("a revoked token is refused by the next call, its first time and reason stay, and its name is free", async ({ store, clock }) => {
+    test("a revoked token is refused by the next call, its first time and reason stay, and its name is free", async ({
+      store,
+      clock,
+    }) => {
       const { token, secret } = await fixtures(store).token();
       await store.tokens.verify({ token: secret });
       const row = await store.tokens.revoke({ tokenId: token.id, reason: "lost" });
@@ -150,7 +189,9 @@ export function tokensConformance(backend: TestedBackend): void {
 
     test("an account has one token of a name", async ({ store }) => {
       const { token } = await fixtures(store).token();
-      await fails(fixtures(store).token({ accountId: token.accountId, name: token.name }), "conflict", { reason: "name" });
+      await fails(fixtures(store).token({ accountId: token.accountId, name: token.name }), "conflict", {
+        reason: "name",
+      });
       await fixtures(store).token({ name: token.name });
     });
 
@@ -186,7 +227,10 @@ export function tokensConformance(backend: TestedBackend): void {
       clock.advance(1_000);
       await fails(store.tokens.verify({ token: old.secret }), "token_expired");
       await store.tokens.verify({ token: secret as string });
-      await fails(store.tokens.rotate({ tokenId: old.token.id }), "conflict", { reason: "rotated", rotatedTo: token.id });
+      await fails(store.tokens.rotate({ tokenId: old.token.id }), "conflict", {
+        reason: "rotated",
+        rotatedTo: token.id,
+      });
     });
 
     test("no grace outlives the token; what has ended is not rotated", async ({ store, clock }) => {
@@ -203,21 +247,28 @@ export function tokensConformance(backend: TestedBackend): void {
       await fails(store.tokens.rotate({ tokenId: revoked.token.id }), "token_revoked");
       await fails(store.tokens.rotate({ tokenId: newId() }), "not_found");
       const live = await given.token();
-      await fails(store.tokens.rotate({ tokenId: live.token.id, expectedVersion: 3 }), "conflict", { reason: "version" });
+      await fails(store.tokens.rotate({ tokenId: live.token.id, expectedVersion: 3 }), "conflict", {
+        reason: "version",
+      });
     });
 
     test("mint, verify and rotate take part in atomically, and each secret comes to its call", async ({ store }) => {
       const given = fixtures(store);
       const { account } = await given.account();
       const known = await given.token();
-      const base = { accountId: account.id, scopes: ["sessions:read"] as Scope[], createdBy: await given.adminTokenId() };
+      const base = {
+        accountId: account.id,
+        scopes: ["sessions:read"] as Scope[],
+        createdBy: await given.adminTokenId(),
+      };
       const [one, whose, two] = await store.atomically<[MintedToken, { tokenId: string }, MintedToken]>((tx) => {
         tx.tokens.mint({ ...base, name: "one" });
         tx.tokens.verify({ token: known.secret });
         tx.tokens.mint({ ...base, name: "two", kind: "runner" });
       });
       assert.equal(whose.tokenId, known.token.id);
-      for (const { token, secret } of [one, two]) assert.equal((await store.tokens.verify({ token: secret as string })).tokenId, token.id);
+      for (const { token, secret } of [one, two])
+        assert.equal((await store.tokens.verify({ token: secret as string })).tokenId, token.id);
     });
 
     test("changes name what happened to a token, and hold no part of its secret", async ({ store }) => {
@@ -239,26 +290,32 @@ export function tokensConformance(backend: TestedBackend): void {
       assert.ok(!JSON.stringify(changes).includes(secret.slice(14, 46)));
     });
 
-    alone("the first admin: of eight at once one wins; as long as its token lives there is no other", async ({ store, clock }) => {
-      const settled = await Promise.allSettled(
-        Array.from({ length: 8 }, (_, index) => store.tokens.bootstrapAdmin({ accountName: `root ${index % 2}`, ttlMs: 50_000 })),
-      );
-      const won = settled.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
-      assert.equal(won.length, 1);
-      for (const one of settled)
-        if (one.status === "rejected") assert.deepEqual([one.reason.code, one.reason.details], ["conflict", { reason: "admin_exists" }]);
-      const [{ token, secret } = assert.fail()] = won;
-      assert.deepEqual([token.scopes, token.createdBy], [["admin"], null]);
-      assert.equal((await store.tokens.verify({ token: secret as string, scopes: ["admin"] })).account.kind, "human");
-      await fails(store.tokens.bootstrapAdmin(), "conflict", { reason: "admin_exists" });
-      clock.advance(50_000);
-      const second = await store.tokens.bootstrapAdmin({ name: "second" });
-      await store.tokens.revoke({ tokenId: second.token.id });
-      const third = await store.tokens.bootstrapAdmin({ name: "third" });
-      await store.accounts.disable({ accountId: third.token.accountId });
-      await fails(store.tokens.bootstrapAdmin({ name: "fourth" }), "invalid_transition", { state: "disabled" });
-      await store.tokens.bootstrapAdmin({ accountName: "somebody else" });
-    });
+    alone(
+      "the first admin: of eight at once one wins; as long as its token lives there is no other",
+      async ({ store, clock }) => {
+        const settled = await Promise.allSettled(
+          Array.from({ length: 8 }, (_, index) =>
+            store.tokens.bootstrapAdmin({ accountName: `root ${index % 2}`, ttlMs: 50_000 }),
+          ),
+        );
+        const won = settled.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+        assert.equal(won.length, 1);
+        for (const one of settled)
+          if (one.status === "rejected")
+            assert.deepEqual([one.reason.code, one.reason.details], ["conflict", { reason: "admin_exists" }]);
+        const [{ token, secret } = assert.fail()] = won;
+        assert.deepEqual([token.scopes, token.createdBy], [["admin"], null]);
+        assert.equal((await store.tokens.verify({ token: secret as string, scopes: ["admin"] })).account.kind, "human");
+        await fails(store.tokens.bootstrapAdmin(), "conflict", { reason: "admin_exists" });
+        clock.advance(50_000);
+        const second = await store.tokens.bootstrapAdmin({ name: "second" });
+        await store.tokens.revoke({ tokenId: second.token.id });
+        const third = await store.tokens.bootstrapAdmin({ name: "third" });
+        await store.accounts.disable({ accountId: third.token.accountId });
+        await fails(store.tokens.bootstrapAdmin({ name: "fourth" }), "invalid_transition", { state: "disabled" });
+        await store.tokens.bootstrapAdmin({ accountName: "somebody else" });
+      },
+    );
 
     alone("two clients that bootstrap at once: one wins", async (opened) => {
       const other = await opened.connect();
@@ -274,7 +331,8 @@ export function tokensConformance(backend: TestedBackend): void {
         const { token, secret } = await given.token();
         const other = await given.token();
         const { commits } = (await store.maintenance.stats()).serving;
-        const rowOf = async ({ id, accountId }: typeof token) => (await store.tokens.list({ accountId })).items.find((row) => row.id === id);
+        const rowOf = async ({ id, accountId }: typeof token) =>
+          (await store.tokens.list({ accountId })).items.find((row) => row.id === id);
         clock.advance(1_000);
         for (let n = 0; n < 50; n++) await store.tokens.verify({ token: secret });
         await fails(store.tokens.verify({ token: secret, scopes: ["admin"] }), "scope_missing");
@@ -294,7 +352,8 @@ export function tokensConformance(backend: TestedBackend): void {
       "what was used is written in time, and before the store closes",
       async (opened) => {
         const { token, secret } = await fixtures(opened.store).token();
-        const read = async (store: Store) => (await store.tokens.list({ accountId: token.accountId })).items[0]?.lastUsedAt ?? null;
+        const read = async (store: Store) =>
+          (await store.tokens.list({ accountId: token.accountId })).items[0]?.lastUsedAt ?? null;
         await opened.store.tokens.verify({ token: secret });
         assert.equal(await read(opened.store), null);
         await opened.reopen();

@@ -107,7 +107,8 @@ export function transactionsConformance(backend: TestedBackend): void {
       const name = newId();
       for (const wait of [
         (tx: Parameters<Parameters<Store["atomically"]>[0]>[0]) => tx.sessions.wait({ sessionId: session.id }),
-        (tx: Parameters<Parameters<Store["atomically"]>[0]>[0]) => tx.commands.claim({ runnerId: runner.id, waitMs: 1 }),
+        (tx: Parameters<Parameters<Store["atomically"]>[0]>[0]) =>
+          tx.commands.claim({ runnerId: runner.id, waitMs: 1 }),
       ]) {
         const call = store.atomically((tx) => {
           tx.repositories.upsert({ name });
@@ -183,7 +184,9 @@ export function transactionsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("actor and request id of the transaction hold for its calls, unless a call names its own", async ({ store }) => {
+    test("actor and request id of the transaction hold for its calls, unless a call names its own", async ({
+      store,
+    }) => {
       const nextSeq = await endOfFeed(store);
       await store.atomically(
         (tx) => {
@@ -204,13 +207,17 @@ export function transactionsConformance(backend: TestedBackend): void {
 
     test("a snapshot and its cursor are taken together", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
-      const racing = Promise.all(Array.from({ length: 20 }, (_, n) => store.repositories.upsert({ name: repository.name, description: `${n}` })));
+      const racing = Promise.all(
+        Array.from({ length: 20 }, (_, n) => store.repositories.upsert({ name: repository.name, description: `${n}` })),
+      );
       const [row, { nextSeq }] = await store.atomically((tx) => {
         tx.repositories.get({ repositoryId: repository.id });
         tx.changes.since({ after: 0, entity: "none" });
       });
       await racing;
-      const after = (await store.changes.since({ after: nextSeq })).changes.filter(({ entityId }) => entityId === repository.id);
+      const after = (await store.changes.since({ after: nextSeq })).changes.filter(
+        ({ entityId }) => entityId === repository.id,
+      );
       assert.equal(row.version + after.length, (await store.repositories.get({ repositoryId: repository.id })).version);
     });
 

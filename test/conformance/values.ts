@@ -26,7 +26,11 @@ export function valuesConformance(backend: TestedBackend): void {
   subject(backend, "values", ({ test }) => {
     for (const [kind, value] of Object.entries(texts)) {
       test(`text with ${kind} comes back equal, as a column and in JSON`, async ({ store }) => {
-        const row = await store.repositories.upsert({ name: `v ${newId()}`, description: value, settings: { [value]: value } });
+        const row = await store.repositories.upsert({
+          name: `v ${newId()}`,
+          description: value,
+          settings: { [value]: value },
+        });
         const read = await store.repositories.get({ repositoryId: row.id });
         assert.deepEqual([read.description, read.settings], [value, { [value]: value }]);
         const name = `${newId()} ${value}`;
@@ -40,12 +44,25 @@ export function valuesConformance(backend: TestedBackend): void {
         const name = `v ${newId()}`;
         await fails(store.repositories.upsert({ name: `${name}${value}` }), "invalid_input");
         await fails(store.repositories.upsert({ name, description: value }), "invalid_input");
-        for (const settings of [value, [value], { deep: { deeper: value } }, { [value]: 1 }, new Map([[value, 1]]), new Set([value])]) {
+        for (const settings of [
+          value,
+          [value],
+          { deep: { deeper: value } },
+          { [value]: 1 },
+          new Map([[value, 1]]),
+          new Set([value]),
+        ]) {
           await fails(store.repositories.upsert({ name, settings }), "invalid_input");
         }
         const { session } = await fixtures(store).session();
-        await fails(store.commands.enqueue({ sessionId: session.id, commands: [{ argv: ["echo", value] }] }), "invalid_input");
-        await fails(store.commands.enqueue({ sessionId: session.id, commands: [{ argv: ["a"], env: { A: value } }] }), "invalid_input");
+        await fails(
+          store.commands.enqueue({ sessionId: session.id, commands: [{ argv: ["echo", value] }] }),
+          "invalid_input",
+        );
+        await fails(
+          store.commands.enqueue({ sessionId: session.id, commands: [{ argv: ["a"], env: { A: value } }] }),
+          "invalid_input",
+        );
         assert.equal(await store.repositories.find({ name }), undefined);
       });
     }
@@ -74,7 +91,12 @@ export function valuesConformance(backend: TestedBackend): void {
     test("exit codes of every system come back equal", async ({ store }) => {
       for (const exitCode of [0, 255, 0xc000_0005, 0xffff_ffff]) {
         const { claim } = await fixtures(store).claim();
-        const { command } = await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "failed", exitCode });
+        const { command } = await store.commands.finish({
+          commandId: claim.command.id,
+          fence: claim.fence,
+          outcome: "failed",
+          exitCode,
+        });
         assert.equal(command.exitCode, exitCode);
       }
     });
@@ -112,7 +134,10 @@ export function valuesConformance(backend: TestedBackend): void {
     test("a megabyte of text in many fields comes back equal", async ({ store }) => {
       const env = Object.fromEntries(Array.from({ length: 8 }, (_, n) => [`V${n}`, `${n}`.repeat(30_000)]));
       const { session } = await fixtures(store).session();
-      const rows = await store.commands.enqueue({ sessionId: session.id, commands: Array.from({ length: 5 }, () => ({ argv: ["a"], env })) });
+      const rows = await store.commands.enqueue({
+        sessionId: session.id,
+        commands: Array.from({ length: 5 }, () => ({ argv: ["a"], env })),
+      });
       assert.equal(JSON.stringify(rows.map((row) => row.env)).length > 1_000_000, true);
       for (const row of rows) assert.deepEqual(row.env, env);
       assert.deepEqual((await store.commands.list({ sessionId: session.id })).items, rows);
@@ -122,18 +147,35 @@ export function valuesConformance(backend: TestedBackend): void {
       const nested = (depth: number): unknown => (depth === 0 ? 1 : [nested(depth - 1)]);
       const keys = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, n) => [`k${n}`, n]));
       const settings = { text: "x".repeat(256 * 1024 - 100), deep: nested(32), wide: keys(10_000) };
-      for (const value of Object.values(settings)) await store.repositories.upsert({ name: `j ${newId()}`, settings: value });
-      const tooMuch = { text: "x".repeat(256 * 1024), bytes: "é".repeat(130 * 1024), deep: nested(34), wide: keys(10_001) };
-      for (const value of Object.values(tooMuch)) await fails(store.repositories.upsert({ name: `j ${newId()}`, settings: value }), "invalid_input");
+      for (const value of Object.values(settings))
+        await store.repositories.upsert({ name: `j ${newId()}`, settings: value });
+      const tooMuch = {
+        text: "x".repeat(256 * 1024),
+        bytes: "é".repeat(130 * 1024),
+        deep: nested(34),
+        wide: keys(10_001),
+      };
+      for (const value of Object.values(tooMuch))
+        await fails(store.repositories.upsert({ name: `j ${newId()}`, settings: value }), "invalid_input");
     });
 
     test("JSON that would not come back equal is invalid_input", async ({ store }) => {
       const cyclic: Record<string, unknown> = {};
       cyclic.self = cyclic;
-      const refused: unknown[] = [cyclic, /regexp/, new Error("error"), new Uint8Array(1), JSON.parse('{"__proto__": {"a": 1}}'), new Date(Number.NaN)];
+      const refused: unknown[] = [
+        cyclic,
+        /regexp/,
+        new Error("error"),
+        new Uint8Array(1),
+        JSON.parse('{"__proto__": {"a": 1}}'),
+        new Date(Number.NaN),
+      ];
       for (const value of refused) {
         const metadata = { value };
-        await fails(store.sessions.create({ repositoryId: newId(), commitSha: "a".repeat(40), metadata }), "invalid_input");
+        await fails(
+          store.sessions.create({ repositoryId: newId(), commitSha: "a".repeat(40), metadata }),
+          "invalid_input",
+        );
       }
     });
 
@@ -147,14 +189,23 @@ export function valuesConformance(backend: TestedBackend): void {
       const before = Math.floor(clock.now());
       const { session } = await fixtures(store).session({ idleTtlMs: 1_000 });
       // The store's clock may be another machine's.
-      assert.ok(session.createdAt instanceof Date && session.createdAt.getTime() >= before - 50 && session.createdAt.getTime() <= clock.now() + 50);
+      assert.ok(
+        session.createdAt instanceof Date &&
+          session.createdAt.getTime() >= before - 50 &&
+          session.createdAt.getTime() <= clock.now() + 50,
+      );
       assert.equal((session.expiresAt as Date).getTime(), session.lastActivityAt.getTime() + 1_000);
     });
 
     test("bytes come back as bytes of their own", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       const whole = bytes("0123456789");
-      await store.logs.append({ commandId: claim.command.id, fence: claim.fence, offset: 0, data: whole.subarray(3, 6) });
+      await store.logs.append({
+        commandId: claim.command.id,
+        fence: claim.fence,
+        offset: 0,
+        data: whole.subarray(3, 6),
+      });
       whole.fill(0);
       const [chunk] = (await store.logs.read({ commandId: claim.command.id })).chunks;
       assert.deepEqual([...(chunk as Chunk).data], [...bytes("345")]);

@@ -12,10 +12,21 @@ export function worktreesConformance(backend: TestedBackend): void {
     test("a repository without trees gives a new one, in creating, leased to the caller", async ({ store, clock }) => {
       const { repository } = await fixtures(store).repository();
       const before = clock.now();
-      const lease = await store.worktrees.reserve({ repositoryId: repository.id, owner: "me", ttlMs: 5_000, commitSha: commitA });
+      const lease = await store.worktrees.reserve({
+        repositoryId: repository.id,
+        owner: "me",
+        ttlMs: 5_000,
+        commitSha: commitA,
+      });
       const { worktree } = lease;
-      assert.deepEqual([worktree.state, worktree.leaseOwner, worktree.leaseRunnerId, worktree.useCount], ["creating", "me", null, 1]);
-      assert.deepEqual([lease.match, lease.needsScrub, lease.needsSync, lease.fence, worktree.fence], ["created", false, true, 1, 1]);
+      assert.deepEqual(
+        [worktree.state, worktree.leaseOwner, worktree.leaseRunnerId, worktree.useCount],
+        ["creating", "me", null, 1],
+      );
+      assert.deepEqual(
+        [lease.match, lease.needsScrub, lease.needsSync, lease.fence, worktree.fence],
+        ["created", false, true, 1, 1],
+      );
       assert.equal(worktree.path, `${repository.worktreeRoot}/${worktree.id}`);
       assert.deepEqual(lease.expiresAt, worktree.leaseExpiresAt);
       const lastsMs = lease.expiresAt.getTime() - before;
@@ -24,7 +35,9 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal((await store.repositories.get({ repositoryId: repository.id })).worktreeCount, 1);
     });
 
-    test("a runner's lease names the runner, and its owner is the runner's name unless one is given", async ({ store }) => {
+    test("a runner's lease names the runner, and its owner is the runner's name unless one is given", async ({
+      store,
+    }) => {
       const { runner } = await fixtures(store).runner();
       const { worktree } = await fixtures(store).lease({ runnerId: runner.id, owner: undefined });
       assert.deepEqual([worktree.leaseRunnerId, worktree.leaseOwner], [runner.id, runner.name]);
@@ -38,12 +51,18 @@ export function worktreesConformance(backend: TestedBackend): void {
     test("unknown repository, session and runner are not_found", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const repositoryId = repository.id;
-      await fails(store.worktrees.reserve({ repositoryId: newId(), owner: "o" }), "not_found", { entity: "repository" });
-      await fails(store.worktrees.reserve({ repositoryId, owner: "o", sessionId: newId() }), "not_found", { entity: "session" });
+      await fails(store.worktrees.reserve({ repositoryId: newId(), owner: "o" }), "not_found", {
+        entity: "repository",
+      });
+      await fails(store.worktrees.reserve({ repositoryId, owner: "o", sessionId: newId() }), "not_found", {
+        entity: "session",
+      });
       await fails(store.worktrees.reserve({ repositoryId, runnerId: newId() }), "not_found", { entity: "runner" });
     });
 
-    test("affinity: commit and environment, then environment, then commit, then least recently used", async ({ store }) => {
+    test("affinity: commit and environment, then environment, then commit, then least recently used", async ({
+      store,
+    }) => {
       const { repository } = await fixtures(store).repository();
       const repositoryId = repository.id;
       const make = (path: string, commitSha?: string, environmentHash?: string) =>
@@ -87,17 +106,22 @@ export function worktreesConformance(backend: TestedBackend): void {
       const { repository } = await fixtures(store).repository();
       const ids: string[] = [];
       for (let index = 0; index < 3; index++) {
-        ids.push((await store.worktrees.register({ repositoryId: repository.id, path: `/l/${newId()}`, clean: true })).id);
+        ids.push(
+          (await store.worktrees.register({ repositoryId: repository.id, path: `/l/${newId()}`, clean: true })).id,
+        );
         clock.advance(10);
       }
       const got: string[] = [];
-      for (let index = 0; index < 3; index++) got.push((await store.worktrees.reserve({ repositoryId: repository.id, owner: "o" })).worktree.id);
+      for (let index = 0; index < 3; index++)
+        got.push((await store.worktrees.reserve({ repositoryId: repository.id, owner: "o" })).worktree.id);
       assert.deepEqual(got, ids);
     });
 
     test("twenty reservers of five trees: five leases, no tree twice, fifteen refused", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 5 });
-      const calls = Array.from({ length: 20 }, (_, index) => store.worktrees.reserve({ repositoryId: repository.id, owner: `o${index}` }));
+      const calls = Array.from({ length: 20 }, (_, index) =>
+        store.worktrees.reserve({ repositoryId: repository.id, owner: `o${index}` }),
+      );
       const settled = await Promise.allSettled(calls);
       const given = settled.filter((one) => one.status === "fulfilled").map(({ value }) => value.worktree.id);
       assert.equal(given.length, 5);
@@ -110,16 +134,23 @@ export function worktreesConformance(backend: TestedBackend): void {
       const repositoryId = repository.id;
       await store.worktrees.reserve({ repositoryId, owner: "long", ttlMs: 90_000 });
       const { expiresAt } = await store.worktrees.reserve({ repositoryId, owner: "short", ttlMs: 30_000 });
-      const error = await fails(store.worktrees.reserve({ repositoryId, owner: "third" }), "capacity_exhausted", { earliestExpiryAt: expiresAt });
+      const error = await fails(store.worktrees.reserve({ repositoryId, owner: "third" }), "capacity_exhausted", {
+        earliestExpiryAt: expiresAt,
+      });
       assert.equal(error.retryable, true);
     });
 
     test("a repository that allows no worktrees says so, without an expiry", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
-      await fails(store.worktrees.reserve({ repositoryId: repository.id, owner: "o" }), "capacity_exhausted", { earliestExpiryAt: null });
+      await fails(store.worktrees.reserve({ repositoryId: repository.id, owner: "o" }), "capacity_exhausted", {
+        earliestExpiryAt: null,
+      });
     });
 
-    test("a lease that has run out is given to the next who asks, without a reaper, with a scrub and a higher fence", async ({ store, clock }) => {
+    test("a lease that has run out is given to the next who asks, without a reaper, with a scrub and a higher fence", async ({
+      store,
+      clock,
+    }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
       const { worktree, fence } = await fixtures(store).lease({ repositoryId: repository.id, ttlMs: 1_000 });
       clock.advance(1_001);
@@ -127,7 +158,10 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.deepEqual([next.worktree.id, next.needsScrub, next.fence], [worktree.id, true, fence + 1]);
     });
 
-    test("an expired tree that was never made does not stand before an expired one that can be used", async ({ store, clock }) => {
+    test("an expired tree that was never made does not stand before an expired one that can be used", async ({
+      store,
+      clock,
+    }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 2 });
       const repositoryId = repository.id;
       await store.worktrees.reserve({ repositoryId, owner: "never made", ttlMs: 1_000 });
@@ -142,13 +176,18 @@ export function worktreesConformance(backend: TestedBackend): void {
       const waiting = store.worktrees.reserve({ repositoryId: repository.id, owner: "patient", waitMs: 60_000 });
       await store.worktrees.release({ worktreeId: worktree.id, fence, to: "clean" });
       const lease = await waiting;
-      assert.deepEqual([lease.worktree.id, lease.fence, lease.worktree.leaseOwner], [worktree.id, fence + 1, "patient"]);
+      assert.deepEqual(
+        [lease.worktree.id, lease.fence, lease.worktree.leaseOwner],
+        [worktree.id, fence + 1, "patient"],
+      );
     });
 
     test("two reservers that wait for one tree: one is given it, the other goes on waiting", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
       const { worktree, fence } = await fixtures(store).lease({ repositoryId: repository.id });
-      const waiting = [1, 2].map((n) => store.worktrees.reserve({ repositoryId: repository.id, owner: `patient ${n}`, waitMs: 60_000 }));
+      const waiting = [1, 2].map((n) =>
+        store.worktrees.reserve({ repositoryId: repository.id, owner: `patient ${n}`, waitMs: 60_000 }),
+      );
       await store.worktrees.release({ worktreeId: worktree.id, fence });
       const winner = await Promise.race(waiting);
       await store.worktrees.release({ worktreeId: worktree.id, fence: winner.fence });
@@ -170,7 +209,10 @@ export function worktreesConformance(backend: TestedBackend): void {
       const { session } = await fixtures(store).session({ repositoryId });
       const forSession = store.worktrees.reserve({ repositoryId, sessionId: session.id, owner: "o", waitMs: 60_000 });
       const forNobody = store.worktrees.reserve({ repositoryId, owner: "o", waitMs: 60_000 });
-      const [ended, archived] = [fails(forSession, "invalid_transition", { entity: "session" }), fails(forNobody, "invalid_transition", { state: "archived" })];
+      const [ended, archived] = [
+        fails(forSession, "invalid_transition", { entity: "session" }),
+        fails(forNobody, "invalid_transition", { state: "archived" }),
+      ];
       await store.sessions.cancel({ sessionId: session.id });
       await ended;
       await store.repositories.archive({ repositoryId });
@@ -179,20 +221,40 @@ export function worktreesConformance(backend: TestedBackend): void {
 
     test("a reserver whose wait is over fails capacity_exhausted", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
-      await fails(store.worktrees.reserve({ repositoryId: repository.id, owner: "o", waitMs: 20 }), "capacity_exhausted");
+      await fails(
+        store.worktrees.reserve({ repositoryId: repository.id, owner: "o", waitMs: 20 }),
+        "capacity_exhausted",
+      );
     });
 
     test("a reservation for a session binds tree and fence to it", async ({ store }) => {
       const { repository, session } = await fixtures(store).session();
-      const { worktree, fence } = await store.worktrees.reserve({ repositoryId: repository.id, sessionId: session.id, owner: "o" });
+      const { worktree, fence } = await store.worktrees.reserve({
+        repositoryId: repository.id,
+        sessionId: session.id,
+        owner: "o",
+      });
       const bound = await store.sessions.get({ sessionId: session.id });
-      assert.deepEqual([bound.worktreeId, bound.worktreeFence, bound.version], [worktree.id, fence, session.version + 1]);
+      assert.deepEqual(
+        [bound.worktreeId, bound.worktreeFence, bound.version],
+        [worktree.id, fence, session.version + 1],
+      );
     });
 
     test("a session's commit is what its reservation asks for", async ({ store }) => {
       const { repository, session } = await fixtures(store).session({ commitSha: commitB });
-      await store.worktrees.register({ repositoryId: repository.id, path: `/s/${newId()}`, clean: true, commitSha: commitA });
-      const right = await store.worktrees.register({ repositoryId: repository.id, path: `/s/${newId()}`, clean: false, commitSha: commitB });
+      await store.worktrees.register({
+        repositoryId: repository.id,
+        path: `/s/${newId()}`,
+        clean: true,
+        commitSha: commitA,
+      });
+      const right = await store.worktrees.register({
+        repositoryId: repository.id,
+        path: `/s/${newId()}`,
+        clean: false,
+        commitSha: commitB,
+      });
       const lease = await store.worktrees.reserve({ repositoryId: repository.id, sessionId: session.id, owner: "o" });
       assert.deepEqual([lease.worktree.id, lease.match, lease.needsSync], [right.id, "commit", false]);
     });
@@ -201,7 +263,11 @@ export function worktreesConformance(backend: TestedBackend): void {
       const { repository, session } = await fixtures(store).session();
       const asked = { repositoryId: repository.id, sessionId: session.id, owner: "o", ttlMs: 1_000 };
       const first = await store.worktrees.reserve(asked);
-      await fails(store.worktrees.reserve(asked), "conflict", { reason: "bound", worktreeId: first.worktree.id, fence: first.fence });
+      await fails(store.worktrees.reserve(asked), "conflict", {
+        reason: "bound",
+        worktreeId: first.worktree.id,
+        fence: first.fence,
+      });
       clock.advance(1_001);
       const second = await store.worktrees.reserve(asked);
       assert.equal((await store.sessions.get({ sessionId: session.id })).worktreeId, second.worktree.id);
@@ -211,17 +277,29 @@ export function worktreesConformance(backend: TestedBackend): void {
     test("a session of another repository, or one that has ended, takes no tree", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const { repository: other } = await fixtures(store).repository();
-      await fails(store.worktrees.reserve({ repositoryId: other.id, sessionId: session.id, owner: "o" }), "conflict", { reason: "repository" });
+      await fails(store.worktrees.reserve({ repositoryId: other.id, sessionId: session.id, owner: "o" }), "conflict", {
+        reason: "repository",
+      });
       await store.sessions.cancel({ sessionId: session.id });
       const asked = { repositoryId: session.repositoryId, sessionId: session.id, owner: "o" };
       await fails(store.worktrees.reserve(asked), "invalid_transition", { state: "cancelled" });
     });
 
-    test("a path that another tree has, an id that is taken and a missing path are refused, and nothing is left behind", async ({ store }) => {
-      const { worktree, repository } = { ...(await fixtures(store).lease()), ...(await fixtures(store).repository({ worktreeRoot: null })) };
+    test("a path that another tree has, an id that is taken and a missing path are refused, and nothing is left behind", async ({
+      store,
+    }) => {
+      const { worktree, repository } = {
+        ...(await fixtures(store).lease()),
+        ...(await fixtures(store).repository({ worktreeRoot: null })),
+      };
       const asked = { repositoryId: repository.id, owner: "o" };
-      await fails(store.worktrees.reserve({ ...asked, path: worktree.path }), "conflict", { reason: "path", worktreeId: worktree.id });
-      await fails(store.worktrees.reserve({ ...asked, path: `/free/${newId()}`, id: worktree.id }), "conflict", { reason: "exists" });
+      await fails(store.worktrees.reserve({ ...asked, path: worktree.path }), "conflict", {
+        reason: "path",
+        worktreeId: worktree.id,
+      });
+      await fails(store.worktrees.reserve({ ...asked, path: `/free/${newId()}`, id: worktree.id }), "conflict", {
+        reason: "exists",
+      });
       await fails(store.worktrees.reserve(asked), "invalid_input");
       assert.equal((await store.repositories.get({ repositoryId: repository.id })).worktreeCount, 0);
     });
@@ -247,7 +325,10 @@ export function worktreesConformance(backend: TestedBackend): void {
     test("ready: creating becomes leased under the same fence, and again changes nothing", async ({ store }) => {
       const held = await creating(store);
       const row = await store.worktrees.ready({ ...held, commitSha: commitA, environmentHash: "e", sizeBytes: 12 });
-      assert.deepEqual([row.state, row.fence, row.commitSha, row.environmentHash, row.sizeBytes], ["leased", held.fence, commitA, "e", 12]);
+      assert.deepEqual(
+        [row.state, row.fence, row.commitSha, row.environmentHash, row.sizeBytes],
+        ["leased", held.fence, commitA, "e", 12],
+      );
       assert.deepEqual(await store.worktrees.ready(held), row);
     });
 
@@ -257,10 +338,15 @@ export function worktreesConformance(backend: TestedBackend): void {
       ["keep", "quarantined"],
       ["broken", "quarantined"],
     ] as const) {
-      test(`release ${to}: leased becomes ${state}, without lease columns, and again changes nothing`, async ({ store }) => {
+      test(`release ${to}: leased becomes ${state}, without lease columns, and again changes nothing`, async ({
+        store,
+      }) => {
         const held = await leased(store);
         const row = await store.worktrees.release({ ...held, to });
-        assert.deepEqual([row.state, row.leaseExpiresAt, row.leasedAt, row.leaseOwner, row.leaseRunnerId], [state, null, null, null, null]);
+        assert.deepEqual(
+          [row.state, row.leaseExpiresAt, row.leasedAt, row.leaseOwner, row.leaseRunnerId],
+          [state, null, null, null, null],
+        );
         assert.equal(row.fence, held.fence);
         assert.deepEqual(await store.worktrees.release({ ...held, to }), row);
       });
@@ -275,7 +361,9 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal((await store.worktrees.release({ ...(await creating(store)), to: "broken" })).state, "quarantined");
     });
 
-    test("quarantine: leased and creating become quarantined, and a quarantined tree is given to nobody", async ({ store }) => {
+    test("quarantine: leased and creating become quarantined, and a quarantined tree is given to nobody", async ({
+      store,
+    }) => {
       const held = await leased(store);
       const row = await store.worktrees.quarantine({ ...held, reason: "evidence" });
       assert.equal(row.state, "quarantined");
@@ -302,20 +390,31 @@ export function worktreesConformance(backend: TestedBackend): void {
       await fails(store.worktrees.restore({ worktreeId: gone.worktreeId }), "invalid_transition", { state: "removed" });
     });
 
-    test("evict takes the least recently used tree that is neither pinned, leased nor quarantined", async ({ store, clock }) => {
+    test("evict takes the least recently used tree that is neither pinned, leased nor quarantined", async ({
+      store,
+      clock,
+    }) => {
       const { repository } = await fixtures(store).repository();
       const repositoryId = repository.id;
       const paths = ["pinned", "quarantined", "leased", "older", "newer"];
       const rows: Record<string, string> = {};
       for (const path of paths) {
-        rows[path] = (await store.worktrees.register({ repositoryId, path: `/e/${repositoryId}/${path}`, clean: true, pinned: path === "pinned" })).id;
+        rows[path] = (
+          await store.worktrees.register({
+            repositoryId,
+            path: `/e/${repositoryId}/${path}`,
+            clean: true,
+            pinned: path === "pinned",
+          })
+        ).id;
         clock.advance(10);
       }
       // The first two that are reserved are the two least recently used.
       for (const keep of [false, true, true]) {
         const { worktree, fence } = await store.worktrees.reserve({ repositoryId, owner: "o" });
         if (worktree.id === rows.pinned) await store.worktrees.release({ worktreeId: worktree.id, fence, to: "clean" });
-        else if (worktree.id === rows.quarantined) await store.worktrees.release({ worktreeId: worktree.id, fence, to: "keep" });
+        else if (worktree.id === rows.quarantined)
+          await store.worktrees.release({ worktreeId: worktree.id, fence, to: "keep" });
         else assert.ok(keep);
         clock.advance(10);
       }
@@ -323,13 +422,22 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.deepEqual([first?.id, first?.state, first?.leaseOwner], [rows.older, "evicting", "janitor"]);
       assert.equal((await store.worktrees.evict({ repositoryId, owner: "janitor" }))?.id, rows.newer);
       assert.equal(await store.worktrees.evict({ repositoryId, owner: "janitor" }), undefined);
-      assert.equal((await store.worktrees.evict({ repositoryId, owner: "janitor", worktreeId: rows.quarantined }))?.state, "evicting");
+      assert.equal(
+        (await store.worktrees.evict({ repositoryId, owner: "janitor", worktreeId: rows.quarantined }))?.state,
+        "evicting",
+      );
     });
 
-    test("evict of a named tree that is in use or removed is invalid_transition, of an unknown one not_found", async ({ store }) => {
+    test("evict of a named tree that is in use or removed is invalid_transition, of an unknown one not_found", async ({
+      store,
+    }) => {
       const held = await leased(store);
       const { repositoryId } = await store.worktrees.get({ worktreeId: held.worktreeId });
-      await fails(store.worktrees.evict({ repositoryId, owner: "o", worktreeId: held.worktreeId }), "invalid_transition", { state: "leased" });
+      await fails(
+        store.worktrees.evict({ repositoryId, owner: "o", worktreeId: held.worktreeId }),
+        "invalid_transition",
+        { state: "leased" },
+      );
       await fails(store.worktrees.evict({ repositoryId, owner: "o", worktreeId: newId() }), "not_found");
     });
 
@@ -340,7 +448,9 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal((await store.worktrees.get({ worktreeId: worktree.id })).state, "idle");
     });
 
-    test("completeEvict: evicting becomes removed, frees path and place, and again changes nothing", async ({ store }) => {
+    test("completeEvict: evicting becomes removed, frees path and place, and again changes nothing", async ({
+      store,
+    }) => {
       const held = await evicting(store);
       const row = await store.worktrees.completeEvict(held);
       assert.equal(row.state, "removed");
@@ -364,7 +474,10 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.deepEqual(await store.worktrees.register(input), row);
       await fails(store.worktrees.register({ ...input, path: `/r/${newId()}` }), "capacity_exhausted");
       const { repository: other } = await fixtures(store).repository();
-      await fails(store.worktrees.register({ ...input, repositoryId: other.id }), "conflict", { reason: "path", worktreeId: row.id });
+      await fails(store.worktrees.register({ ...input, repositoryId: other.id }), "conflict", {
+        reason: "path",
+        worktreeId: row.id,
+      });
     });
 
     test("register with an id that another tree has is a conflict", async ({ store }) => {
@@ -398,7 +511,11 @@ export function worktreesConformance(backend: TestedBackend): void {
       clock.advance(86_400_001);
       const reaped = await store.maintenance.reap();
       for (const { worktreeId } of [one, two, three]) assert.ok(reaped.worktrees.includes(worktreeId));
-      assert.deepEqual(await Promise.all([one, two, three].map(({ worktreeId }) => stateOf(store, worktreeId))), ["dirty", "quarantined", "quarantined"]);
+      assert.deepEqual(await Promise.all([one, two, three].map(({ worktreeId }) => stateOf(store, worktreeId))), [
+        "dirty",
+        "quarantined",
+        "quarantined",
+      ]);
     });
   });
 
@@ -419,41 +536,55 @@ export function worktreesConformance(backend: TestedBackend): void {
       for (let turn = 0; turn < 4; turn++) {
         const { worktree, fence } = await fixtures(store).lease({ repositoryId: repository.id });
         fences.push(fence);
-        const released = await store.worktrees.release({ worktreeId: worktree.id, fence, to: turn % 2 === 0 ? "clean" : "dirty" });
+        const released = await store.worktrees.release({
+          worktreeId: worktree.id,
+          fence,
+          to: turn % 2 === 0 ? "clean" : "dirty",
+        });
         assert.equal(released.fence, fence);
       }
       assert.deepEqual(fences, [1, 2, 3, 4]);
       assert.equal((await store.worktrees.evict({ repositoryId: repository.id, owner: "o" }))?.fence, 5);
     });
 
-    test("a stale holder changes nothing: every fenced call fails lease_lost with the current fence", async ({ store }) => {
+    test("a stale holder changes nothing: every fenced call fails lease_lost with the current fence", async ({
+      store,
+    }) => {
       const { worktree, fence } = await fixtures(store).lease();
       await store.worktrees.release({ worktreeId: worktree.id, fence });
       const next = await store.worktrees.reserve({ repositoryId: worktree.repositoryId, owner: "next" });
       assert.equal(next.worktree.id, worktree.id);
       for (const [name, call] of Object.entries(fenced(store))) {
-        await fails(call({ worktreeId: worktree.id, fence }), "lease_lost", { currentFence: next.fence }).catch((error) => {
-          throw new Error(name, { cause: error });
-        });
+        await fails(call({ worktreeId: worktree.id, fence }), "lease_lost", { currentFence: next.fence }).catch(
+          (error) => {
+            throw new Error(name, { cause: error });
+          },
+        );
       }
       assert.deepEqual(await store.worktrees.get({ worktreeId: worktree.id }), next.worktree);
     });
 
     test("a fence that was never given is lease_lost too", async ({ store }) => {
       const { worktree, fence } = await fixtures(store).lease();
-      for (const call of Object.values(fenced(store))) await fails(call({ worktreeId: worktree.id, fence: fence + 1 }), "lease_lost", { currentFence: fence });
+      for (const call of Object.values(fenced(store)))
+        await fails(call({ worktreeId: worktree.id, fence: fence + 1 }), "lease_lost", { currentFence: fence });
     });
 
     test("an unknown tree is not_found", async ({ store }) => {
-      for (const call of Object.values(fenced(store))) await fails(call({ worktreeId: newId(), fence: 1 }), "not_found", { entity: "worktree" });
+      for (const call of Object.values(fenced(store)))
+        await fails(call({ worktreeId: newId(), fence: 1 }), "not_found", { entity: "worktree" });
     });
 
-    test("when the time has passed, all but release fail lease_expired, and release is still accepted", async ({ store, clock }) => {
+    test("when the time has passed, all but release fail lease_expired, and release is still accepted", async ({
+      store,
+      clock,
+    }) => {
       const { worktree, fence } = await fixtures(store).lease({ ttlMs: 1_000 });
       const held = { worktreeId: worktree.id, fence };
       clock.advance(1_001);
       const { release, ...others } = fenced(store);
-      for (const call of Object.values(others)) await fails(call(held), "lease_expired", { expiredAt: worktree.leaseExpiresAt });
+      for (const call of Object.values(others))
+        await fails(call(held), "lease_expired", { expiredAt: worktree.leaseExpiresAt });
       assert.equal((await release(held)).state, "dirty");
     });
 
@@ -470,7 +601,9 @@ export function worktreesConformance(backend: TestedBackend): void {
       clock.advance(1_001);
       await store.maintenance.reap();
       await fails(store.worktrees.renew({ worktreeId: worktree.id, fence }), "lease_lost", { currentFence: fence });
-      await fails(store.worktrees.release({ worktreeId: worktree.id, fence, to: "clean" }), "lease_lost", { currentFence: fence });
+      await fails(store.worktrees.release({ worktreeId: worktree.id, fence, to: "clean" }), "lease_lost", {
+        currentFence: fence,
+      });
     });
 
     test("releasing otherwise than before is lease_lost", async ({ store }) => {
@@ -481,7 +614,11 @@ export function worktreesConformance(backend: TestedBackend): void {
 
     test("giving a tree back unbinds the session that held it", async ({ store }) => {
       const { repository, session } = await fixtures(store).session();
-      const { worktree, fence } = await store.worktrees.reserve({ repositoryId: repository.id, sessionId: session.id, owner: "o" });
+      const { worktree, fence } = await store.worktrees.reserve({
+        repositoryId: repository.id,
+        sessionId: session.id,
+        owner: "o",
+      });
       await store.worktrees.release({ worktreeId: worktree.id, fence });
       const unbound = await store.sessions.get({ sessionId: session.id });
       assert.deepEqual([unbound.worktreeId, unbound.worktreeFence, unbound.state], [null, null, "pending"]);
@@ -491,8 +628,13 @@ export function worktreesConformance(backend: TestedBackend): void {
       const { worktree } = await fixtures(store).worktree();
       assert.deepEqual(await store.worktrees.get({ worktreeId: worktree.id }), worktree);
       await fails(store.worktrees.get({ worktreeId: newId() }), "not_found", { entity: "worktree" });
-      assert.deepEqual((await store.worktrees.list({ repositoryId: worktree.repositoryId, state: "idle" })).items, [worktree]);
-      assert.deepEqual((await store.worktrees.list({ repositoryId: worktree.repositoryId, state: "leased" })).items, []);
+      assert.deepEqual((await store.worktrees.list({ repositoryId: worktree.repositoryId, state: "idle" })).items, [
+        worktree,
+      ]);
+      assert.deepEqual(
+        (await store.worktrees.list({ repositoryId: worktree.repositoryId, state: "leased" })).items,
+        [],
+      );
     });
   });
 }

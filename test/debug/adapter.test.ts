@@ -31,7 +31,8 @@ const lineOf = (text: string) => source.slice(0, source.indexOf(text)).split("\n
 
 test("an adapter of the system drives a compiled program", { timeout: 60_000 }, async (t) => {
   const [adapter, compiler] = [findAdapter(), findCompiler()];
-  if (adapter === undefined) return t.skip("no debugger on PATH speaks the Debug Adapter Protocol: lldb-dap, lldb-vscode, or gdb from 14 on");
+  if (adapter === undefined)
+    return t.skip("no debugger on PATH speaks the Debug Adapter Protocol: lldb-dap, lldb-vscode, or gdb from 14 on");
   if (compiler === undefined) return t.skip("there is no C compiler on PATH");
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "adapter-")));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
@@ -69,7 +70,9 @@ test("an adapter of the system drives a compiled program", { timeout: 60_000 }, 
   );
   const top = await topOf();
   assert.deepEqual([top?.name, top?.line, top?.source?.path], ["main", lineOf("total += square"), path]);
-  const variables = new Map(top?.scopes?.flatMap(({ variables = [] }) => variables).map((variable) => [variable.name, variable]));
+  const variables = new Map(
+    top?.scopes?.flatMap(({ variables = [] }) => variables).map((variable) => [variable.name, variable]),
+  );
   assert.deepEqual([variables.get("i")?.value, variables.get("total")?.value], ["1", "0"]);
   assert.deepEqual([variables.get("password")?.value, variables.get("password")?.masked], ["***", true]);
 
@@ -96,7 +99,12 @@ test("an adapter of the system drives a compiled program", { timeout: 60_000 }, 
   t.after(() => again.close());
   const story = await again.debug.get({ debugSessionId, events: 500 });
   assert.deepEqual(story, before);
-  assert.deepEqual([story.debugSession.state, story.debugSession.exitCode, story.stopEpochs.length], ["terminated", 0, 6]);
-  assert.ok(story.events.some(({ event, body }) => event === "output" && String(body?.output).includes("the sum is 30")));
+  assert.deepEqual(
+    [story.debugSession.state, story.debugSession.exitCode, story.stopEpochs.length],
+    ["terminated", 0, 6],
+  );
+  assert.ok(
+    story.events.some(({ event, body }) => event === "output" && String(body?.output).includes("the sum is 30")),
+  );
   assert.ok(!JSON.stringify(story).includes("hunter2"));
 });

@@ -8,7 +8,9 @@ import { type DebugScope, type DebugSession, type DebugThread, type Store, Store
 /** The newest of lldb's adapters on PATH (called lldb-vscode up to 17), or a gdb that has one. */
 export function findAdapter(): { readonly name: string; readonly argv: readonly string[] } | undefined {
   for (const name of ["lldb-dap", "lldb-vscode"]) {
-    const [file] = onPath(new RegExp(`^${name}(?:-\\d+)?$`)).toSorted((a, b) => b.localeCompare(a, "en", { numeric: true }));
+    const [file] = onPath(new RegExp(`^${name}(?:-\\d+)?$`)).toSorted((a, b) =>
+      b.localeCompare(a, "en", { numeric: true }),
+    );
     if (file !== undefined) return { name: "lldb", argv: [file] };
   }
   for (const file of onPath(/^gdb$/)) {
@@ -69,7 +71,10 @@ class Connection {
     this.#onEvent = listener;
   }
 
-  async request<Response extends DebugProtocol.Response>(command: string, args: object = {}): Promise<Response["body"]> {
+  async request<Response extends DebugProtocol.Response>(
+    command: string,
+    args: object = {},
+  ): Promise<Response["body"]> {
     const seq = ++this.#seq;
     const text = JSON.stringify({ seq, type: "request", command, arguments: args } satisfies DebugProtocol.Request);
     const waiting = Promise.withResolvers<DebugProtocol.Response>();
@@ -90,10 +95,13 @@ class Connection {
       const head = this.#input.indexOf("\r\n\r\n");
       const [, length] = /Content-Length: (\d+)/i.exec(this.#input.subarray(0, Math.max(0, head)).toString()) ?? [];
       if (head === -1 || length === undefined || this.#input.length < head + 4 + Number(length)) return;
-      const message = JSON.parse(this.#input.subarray(head + 4, head + 4 + Number(length)).toString()) as DebugProtocol.ProtocolMessage;
+      const message = JSON.parse(
+        this.#input.subarray(head + 4, head + 4 + Number(length)).toString(),
+      ) as DebugProtocol.ProtocolMessage;
       this.#input = this.#input.subarray(head + 4 + Number(length));
       if (message.type === "event") this.#onEvent(message as DebugProtocol.Event);
-      if (message.type === "response") this.#waiting.get((message as DebugProtocol.Response).request_seq)?.resolve(message as DebugProtocol.Response);
+      if (message.type === "response")
+        this.#waiting.get((message as DebugProtocol.Response).request_seq)?.resolve(message as DebugProtocol.Response);
     }
   }
 }
@@ -147,27 +155,50 @@ export class AdapterBridge {
   }
 
   async setBreakpoints(path: string, breakpoints: DebugProtocol.SourceBreakpoint[]) {
-    const rows = await this.#store.debug.setBreakpoints({ debugSessionId: this.debugSession.id, sourcePath: path, breakpoints });
-    const answer = await this.#connection.request<DebugProtocol.SetBreakpointsResponse>("setBreakpoints", { source: { path }, breakpoints });
+    const rows = await this.#store.debug.setBreakpoints({
+      debugSessionId: this.debugSession.id,
+      sourcePath: path,
+      breakpoints,
+    });
+    const answer = await this.#connection.request<DebugProtocol.SetBreakpointsResponse>("setBreakpoints", {
+      source: { path },
+      breakpoints,
+    });
     await this.#bind(rows, answer.breakpoints);
     return rows;
   }
 
   async setFunctionBreakpoints(breakpoints: DebugProtocol.FunctionBreakpoint[]) {
-    const rows = await this.#store.debug.setBreakpoints({ debugSessionId: this.debugSession.id, kind: "function", breakpoints });
-    const answer = await this.#connection.request<DebugProtocol.SetFunctionBreakpointsResponse>("setFunctionBreakpoints", { breakpoints });
+    const rows = await this.#store.debug.setBreakpoints({
+      debugSessionId: this.debugSession.id,
+      kind: "function",
+      breakpoints,
+    });
+    const answer = await this.#connection.request<DebugProtocol.SetFunctionBreakpointsResponse>(
+      "setFunctionBreakpoints",
+      { breakpoints },
+    );
     await this.#bind(rows, answer.breakpoints);
     return rows;
   }
 
-  async #bind(rows: readonly { readonly id: string }[], breakpoints: readonly DebugProtocol.Breakpoint[]): Promise<void> {
+  async #bind(
+    rows: readonly { readonly id: string }[],
+    breakpoints: readonly DebugProtocol.Breakpoint[],
+  ): Promise<void> {
     if (rows.length === 0) return;
-    const bound = rows.map(({ id }, index) => ({ breakpointId: id, breakpoint: breakpoints[index] as DebugProtocol.Breakpoint }));
+    const bound = rows.map(({ id }, index) => ({
+      breakpointId: id,
+      breakpoint: breakpoints[index] as DebugProtocol.Breakpoint,
+    }));
     await this.#store.debug.bindBreakpoints({ ...this.#of, bound });
   }
 
   /** That the request succeeded tells that it runs; adapters need not send `continued` then. */
-  async move(command: "continue" | "next" | "stepIn" | "stepOut", { stopEpoch, threadId }: NonNullable<Reached>): Promise<Reached> {
+  async move(
+    command: "continue" | "next" | "stepIn" | "stepOut",
+    { stopEpoch, threadId }: NonNullable<Reached>,
+  ): Promise<Reached> {
     this.#reached = Promise.withResolvers();
     const reached = this.#reached.promise;
     // Before, because the next stop may be told before the answer.
@@ -206,7 +237,10 @@ export class AdapterBridge {
   }
 
   async #readThread({ id, name }: DebugProtocol.Thread, isStopped: boolean): Promise<DebugThread> {
-    const { stackFrames, totalFrames } = await this.#connection.request<DebugProtocol.StackTraceResponse>("stackTrace", { threadId: id, levels: 20 });
+    const { stackFrames, totalFrames } = await this.#connection.request<DebugProtocol.StackTraceResponse>(
+      "stackTrace",
+      { threadId: id, levels: 20 },
+    );
     const frames: DebugThread["frames"] = [...stackFrames];
     const [top, ...rest] = frames;
     if (top === undefined || !isStopped) return { id, name, frames };
@@ -219,7 +253,9 @@ export class AdapterBridge {
     return Promise.all(
       scopes.map(async (scope) => {
         if (scope.name === "Registers" || scope.presentationHint === "registers") return scope;
-        const { variables } = await this.#connection.request<DebugProtocol.VariablesResponse>("variables", { variablesReference: scope.variablesReference });
+        const { variables } = await this.#connection.request<DebugProtocol.VariablesResponse>("variables", {
+          variablesReference: scope.variablesReference,
+        });
         return { ...scope, variables };
       }),
     );

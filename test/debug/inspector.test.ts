@@ -9,7 +9,12 @@ import { lines, type Tree, worktreeOf } from "./program.ts";
 
 const secret = "s3cret-of-this-test";
 
-async function launch(t: TestContext, store: OwnedStore, tree: Tree, options: Partial<BridgeOptions> = {}): Promise<NodeBridge> {
+async function launch(
+  t: TestContext,
+  store: OwnedStore,
+  tree: Tree,
+  options: Partial<BridgeOptions> = {},
+): Promise<NodeBridge> {
   const { session } = await fixtures(store).session({ commitSha: tree.commitSha });
   const bridge = await NodeBridge.launch(store, {
     sessionId: session.id,
@@ -25,7 +30,10 @@ async function launch(t: TestContext, store: OwnedStore, tree: Tree, options: Pa
 }
 
 const localsOf = ({ threads }: DebugView) =>
-  Object.fromEntries(threads[0]?.frames[0]?.scopes?.flatMap(({ variables = [] }) => variables.map(({ name, value }) => [name, value])) ?? []);
+  Object.fromEntries(
+    threads[0]?.frames[0]?.scopes?.flatMap(({ variables = [] }) => variables.map(({ name, value }) => [name, value])) ??
+      [],
+  );
 
 test("conditional breakpoint, line without code, logpoint, steps, a change while stopped; read back from the reopened store", async (t) => {
   const tree = worktreeOf(t);
@@ -108,8 +116,13 @@ test("conditional breakpoint, line without code, logpoint, steps, a change while
   t.after(() => again.close());
   const story = await again.debug.get({ debugSessionId, events: 500 });
   assert.deepEqual(story, before);
-  assert.deepEqual([story.debugSession.state, story.debugSession.exitCode, story.stopEpochs], ["terminated", 0, [1, 3, 5, 7, 9, 11]]);
-  const told = story.events.filter(({ event }) => event !== "output").map(({ event, body }) => (event === "stopped" ? `stopped: ${body?.reason}` : event));
+  assert.deepEqual(
+    [story.debugSession.state, story.debugSession.exitCode, story.stopEpochs],
+    ["terminated", 0, [1, 3, 5, 7, 9, 11]],
+  );
+  const told = story.events
+    .filter(({ event }) => event !== "output")
+    .map(({ event, body }) => (event === "stopped" ? `stopped: ${body?.reason}` : event));
   assert.deepEqual(told.slice(0, 2), ["initialized", "process"]);
   assert.deepEqual(told.filter((one) => one !== "breakpoint").slice(2), [
     ...[
@@ -137,8 +150,12 @@ test("conditional breakpoint, line without code, logpoint, steps, a change while
     stops.slice(1).map(({ threads }) => threads[0]?.frames[0]?.line),
     [lines.part, lines.square, lines.returnOfSquare, out?.line, lines.returnOfSum],
   );
-  const settings = stops[1]?.threads[0]?.frames[0]?.scopes?.flatMap(({ variables = [] }) => variables).find(({ name }) => name === "settings");
-  const [names, password] = ["names", "password"].map((wanted) => settings?.variables?.find(({ name }) => name === wanted));
+  const settings = stops[1]?.threads[0]?.frames[0]?.scopes
+    ?.flatMap(({ variables = [] }) => variables)
+    .find(({ name }) => name === "settings");
+  const [names, password] = ["names", "password"].map((wanted) =>
+    settings?.variables?.find(({ name }) => name === wanted),
+  );
   assert.deepEqual([password?.value, password?.masked, names?.type], ["***", true, "array"]);
   assert.ok(!JSON.stringify([story, stops]).includes(secret));
 });
@@ -171,7 +188,10 @@ test("a kill of the debugged program is told, and the store is sound", async (t)
   process.kill(bridge.pid, "SIGKILL");
   assert.deepEqual(await bridge.ended, { exitCode: 137, signal: "SIGKILL" });
   const { debugSession, events, stopEpochs } = await store.debug.get({ debugSessionId });
-  assert.deepEqual([debugSession.state, debugSession.exitCode, debugSession.stopReason, stopEpochs], ["terminated", 137, null, [1, 3]]);
+  assert.deepEqual(
+    [debugSession.state, debugSession.exitCode, debugSession.stopReason, stopEpochs],
+    ["terminated", 137, null, [1, 3]],
+  );
   assert.deepEqual(
     events.slice(-2).map(({ event }) => event),
     ["exited", "terminated"],

@@ -7,10 +7,22 @@ import { defaultSecretNames, maskingOf } from "../../src/model/masking.ts";
 const masking = maskingOf(defaultSecretNames);
 
 it("names that may be secret, and names that are not", () => {
-  for (const name of ["password", "DB_PASSWD", "passphrase", "clientSecret", "API_KEY", "apiKey", "accessToken", "privateKey", "Authorization", "Set-Cookie"]) {
+  for (const name of [
+    "password",
+    "DB_PASSWD",
+    "passphrase",
+    "clientSecret",
+    "API_KEY",
+    "apiKey",
+    "accessToken",
+    "privateKey",
+    "Authorization",
+    "Set-Cookie",
+  ]) {
     assert.ok(masking.isSecret(name), name);
   }
-  for (const name of ["user", "key", "path", "n", "total", "pass", "author", ""]) assert.ok(!masking.isSecret(name), name);
+  for (const name of ["user", "key", "path", "n", "total", "pass", "author", ""])
+    assert.ok(!masking.isSecret(name), name);
 });
 
 it("a star stands for any text, at the ends and between", () => {

@@ -21,7 +21,8 @@ function stateAfter(events: Seen["events"]): { states: readonly string[]; stopEp
       states = [event === "stopped" ? "stopped" : "running"];
       stopEpoch++;
     }
-    if (event === "stopped" || event === "continued" || event === "terminated") reason = event === "stopped" ? why : null;
+    if (event === "stopped" || event === "continued" || event === "terminated")
+      reason = event === "stopped" ? why : null;
     assert.equal(epoch, stopEpoch, event);
   }
   return { states, stopEpoch, reason };
@@ -32,11 +33,20 @@ test("an observer in another thread always sees a state that was true", async (t
   const store = await openStore({ url: tree.url });
   t.after(() => store.close());
   const { session } = await fixtures(store).session({ commitSha: tree.commitSha });
-  const bridge = await NodeBridge.launch(store, { sessionId: session.id, name: "node", argv: [tree.path], cwd: dirname(tree.path), env: process.env });
+  const bridge = await NodeBridge.launch(store, {
+    sessionId: session.id,
+    name: "node",
+    argv: [tree.path],
+    cwd: dirname(tree.path),
+    env: process.env,
+  });
   t.after(() => bridge.kill());
   const debugSessionId = bridge.debugSession.id;
   const port = store.connect({ operations: ["debug.get", "debug.follow"] });
-  const observer = new Worker(new URL("./observer.ts", import.meta.url), { workerData: { port, debugSessionId }, transferList: [port] });
+  const observer = new Worker(new URL("./observer.ts", import.meta.url), {
+    workerData: { port, debugSessionId },
+    transferList: [port],
+  });
   t.after(() => observer.terminate());
   assert.deepEqual(await once(observer, "message"), ["reading"]);
   const told = once(observer, "message") as Promise<[Observed]>;

@@ -60,7 +60,10 @@ export function worktreeOf(t: TestContext): Tree {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "debugged-")));
   t.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
   const git = (...args: string[]) =>
-    execFileSync("git", ["-c", "user.name=test", "-c", "user.email=test@example.com", ...args], { cwd: folder, encoding: "utf8" });
+    execFileSync("git", ["-c", "user.name=test", "-c", "user.email=test@example.com", ...args], {
+      cwd: folder,
+      encoding: "utf8",
+    });
   git("init", "--quiet", "upstream");
   writeFileSync(join(folder, "upstream/main.mjs"), source);
   git("-C", "upstream", "add", ".");

@@ -19,16 +19,46 @@ const samples: readonly (readonly [z.ZodType, object])[] = [
   [stored.Source, source],
   [
     stored.SourceBreakpoint,
-    { line: 1, column: 2, condition: "a", hitCondition: "1", logMessage: "l", mode: "m" } satisfies Required<DebugProtocol.SourceBreakpoint>,
+    {
+      line: 1,
+      column: 2,
+      condition: "a",
+      hitCondition: "1",
+      logMessage: "l",
+      mode: "m",
+    } satisfies Required<DebugProtocol.SourceBreakpoint>,
   ],
-  [stored.FunctionBreakpoint, { name: "f", condition: "a", hitCondition: "1" } satisfies Required<DebugProtocol.FunctionBreakpoint>],
-  [stored.DataBreakpoint, { dataId: "d", accessType: "write", condition: "a", hitCondition: "1" } satisfies Required<DebugProtocol.DataBreakpoint>],
+  [
+    stored.FunctionBreakpoint,
+    { name: "f", condition: "a", hitCondition: "1" } satisfies Required<DebugProtocol.FunctionBreakpoint>,
+  ],
+  [
+    stored.DataBreakpoint,
+    {
+      dataId: "d",
+      accessType: "write",
+      condition: "a",
+      hitCondition: "1",
+    } satisfies Required<DebugProtocol.DataBreakpoint>,
+  ],
   [
     stored.InstructionBreakpoint,
-    { instructionReference: "i", offset: 1, condition: "a", hitCondition: "1", mode: "m" } satisfies Required<DebugProtocol.InstructionBreakpoint>,
+    {
+      instructionReference: "i",
+      offset: 1,
+      condition: "a",
+      hitCondition: "1",
+      mode: "m",
+    } satisfies Required<DebugProtocol.InstructionBreakpoint>,
   ],
-  [stored.ExceptionBreakpoint, { filterId: "f", condition: "a", mode: "m" } satisfies Required<DebugProtocol.ExceptionFilterOptions>],
-  [stored.ExceptionBreakpoint, { path: [{ negate: true, names: ["E"] }], breakMode: "always" } satisfies Required<DebugProtocol.ExceptionOptions>],
+  [
+    stored.ExceptionBreakpoint,
+    { filterId: "f", condition: "a", mode: "m" } satisfies Required<DebugProtocol.ExceptionFilterOptions>,
+  ],
+  [
+    stored.ExceptionBreakpoint,
+    { path: [{ negate: true, names: ["E"] }], breakMode: "always" } satisfies Required<DebugProtocol.ExceptionOptions>,
+  ],
   [
     stored.Breakpoint,
     {
@@ -45,7 +75,16 @@ const samples: readonly (readonly [z.ZodType, object])[] = [
   [
     stored.StackFrame,
     {
-      ...{ id: 1, name: "f", source, ...range, canRestart: true, instructionPointerReference: "i", moduleId: "m", presentationHint: "normal" },
+      ...{
+        id: 1,
+        name: "f",
+        source,
+        ...range,
+        canRestart: true,
+        instructionPointerReference: "i",
+        moduleId: "m",
+        presentationHint: "normal",
+      },
     } as Required<DebugProtocol.StackFrame>,
   ],
   [
@@ -64,21 +103,46 @@ const samples: readonly (readonly [z.ZodType, object])[] = [
   [
     stored.Variable,
     {
-      ...{ name: "v", value: "1", type: "int", variablesReference: 0, evaluateName: "v", namedVariables: 1, indexedVariables: 1, memoryReference: "m" },
-      presentationHint: { kind: "data", attributes: ["static"], visibility: "public", lazy: true } satisfies Required<DebugProtocol.VariablePresentationHint>,
+      ...{
+        name: "v",
+        value: "1",
+        type: "int",
+        variablesReference: 0,
+        evaluateName: "v",
+        namedVariables: 1,
+        indexedVariables: 1,
+        memoryReference: "m",
+      },
+      presentationHint: {
+        kind: "data",
+        attributes: ["static"],
+        visibility: "public",
+        lazy: true,
+      } satisfies Required<DebugProtocol.VariablePresentationHint>,
       declarationLocationReference: 1,
       valueLocationReference: 2,
     } satisfies Required<DebugProtocol.Variable>,
   ],
   [
     stored.eventBodies.stopped,
-    { reason: "step", description: "d", threadId: 1, text: "t", allThreadsStopped: true, hitBreakpointIds: [1] } satisfies Partial<
-      DebugProtocol.StoppedEvent["body"]
-    >,
+    {
+      reason: "step",
+      description: "d",
+      threadId: 1,
+      text: "t",
+      allThreadsStopped: true,
+      hitBreakpointIds: [1],
+    } satisfies Partial<DebugProtocol.StoppedEvent["body"]>,
   ],
-  [stored.eventBodies.continued, { threadId: 1, allThreadsContinued: true } satisfies Required<DebugProtocol.ContinuedEvent["body"]>],
+  [
+    stored.eventBodies.continued,
+    { threadId: 1, allThreadsContinued: true } satisfies Required<DebugProtocol.ContinuedEvent["body"]>,
+  ],
   [stored.eventBodies.exited, { exitCode: 1 } satisfies Required<DebugProtocol.ExitedEvent["body"]>],
-  [stored.eventBodies.breakpoint, { reason: "new", breakpoint: { verified: true } } satisfies Required<DebugProtocol.BreakpointEvent["body"]>],
+  [
+    stored.eventBodies.breakpoint,
+    { reason: "new", breakpoint: { verified: true } } satisfies Required<DebugProtocol.BreakpointEvent["body"]>,
+  ],
 ];
 
 it("every field of the protocol is stored", () => {

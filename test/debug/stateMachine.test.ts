@@ -41,14 +41,28 @@ type Step =
       readonly hit: number;
     }
   | { readonly kind: "put"; readonly behind: number; readonly thread: number; readonly run: Run }
-  | { readonly kind: "patch"; readonly behind: number; readonly state: "configuring" | "running" | "terminated" | "error"; readonly run: Run }
-  | { readonly kind: "set"; readonly breakpoints: readonly { readonly line: number; readonly condition: string | undefined }[] }
+  | {
+      readonly kind: "patch";
+      readonly behind: number;
+      readonly state: "configuring" | "running" | "terminated" | "error";
+      readonly run: Run;
+    }
+  | {
+      readonly kind: "set";
+      readonly breakpoints: readonly { readonly line: number; readonly condition: string | undefined }[];
+    }
   | { readonly kind: "bind"; readonly index: number; readonly adapterId: number; readonly run: Run }
   | { readonly kind: "close"; readonly outcome: "terminated" | "error" }
   | { readonly kind: "restart"; readonly behind: number };
 
-const run = fc.oneof({ weight: 9, arbitrary: fc.constant<Run>("current") }, { weight: 1, arbitrary: fc.constant<Run>("old") });
-const behind = fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.integer({ min: -1, max: 2 }) });
+const run = fc.oneof(
+  { weight: 9, arbitrary: fc.constant<Run>("current") },
+  { weight: 1, arbitrary: fc.constant<Run>("old") },
+);
+const behind = fc.oneof(
+  { weight: 4, arbitrary: fc.constant(0) },
+  { weight: 1, arbitrary: fc.integer({ min: -1, max: 2 }) },
+);
 const line = fc.integer({ min: 1, max: 4 });
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
@@ -68,10 +82,18 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       hit: line,
     }),
   },
-  { weight: 4, arbitrary: fc.record({ kind: fc.constant("put" as const), behind, thread: fc.integer({ min: 1, max: 2 }), run }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({ kind: fc.constant("put" as const), behind, thread: fc.integer({ min: 1, max: 2 }), run }),
+  },
   {
     weight: 3,
-    arbitrary: fc.record({ kind: fc.constant("patch" as const), behind, state: fc.constantFrom("configuring", "running", "terminated", "error"), run }),
+    arbitrary: fc.record({
+      kind: fc.constant("patch" as const),
+      behind,
+      state: fc.constantFrom("configuring", "running", "terminated", "error"),
+      run,
+    }),
   },
   {
     weight: 3,
@@ -81,7 +103,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant("bind" as const), index: fc.nat(3), adapterId: line, run }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("close" as const), outcome: fc.constantFrom("terminated", "error") }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant("close" as const), outcome: fc.constantFrom("terminated", "error") }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("restart" as const), behind }) },
 );
 
@@ -101,7 +126,8 @@ function expectedOf(model: Model, one: Step): string {
     case "event": {
       const seq = model.lastSeq + one.ahead;
       if (seq <= model.lastSeq) return "ok";
-      if ((one.event === "stopped" || one.event === "continued") && (over || model.state === "initializing")) return "invalid_transition";
+      if ((one.event === "stopped" || one.event === "continued") && (over || model.state === "initializing"))
+        return "invalid_transition";
       if (one.event === "initialized" && model.state === "initializing") model.state = "configuring";
       if (one.event === "terminated" && !over) end("terminated");
       if (one.event === "stopped" || one.event === "continued") {
@@ -109,7 +135,8 @@ function expectedOf(model: Model, one: Step): string {
         model.state = one.event === "stopped" ? "stopped" : "running";
         model.reason = one.event === "stopped" ? `at ${seq}` : null;
       }
-      if (one.event === "stopped") for (const breakpoint of model.breakpoints) if (breakpoint.adapterId === one.hit) breakpoint.hits++;
+      if (one.event === "stopped")
+        for (const breakpoint of model.breakpoints) if (breakpoint.adapterId === one.hit) breakpoint.hits++;
       model.lastSeq = seq;
       model.events = [...model.events, `${model.position++} ${one.event} ${model.epoch}`].slice(-eventLimit);
       return "ok";
@@ -132,7 +159,9 @@ function expectedOf(model: Model, one: Step): string {
       const left = [...model.breakpoints];
       model.breakpoints = one.breakpoints.map(({ line, condition }) => {
         const at = left.findIndex((known) => known.line === line && known.condition === condition);
-        return at === -1 ? { line, condition, adapterId: null, hits: 0, id: "new" } : (left.splice(at, 1)[0] as Breakpoint);
+        return at === -1
+          ? { line, condition, adapterId: null, hits: 0, id: "new" }
+          : (left.splice(at, 1)[0] as Breakpoint);
       });
       return "ok";
     }
@@ -148,7 +177,13 @@ function expectedOf(model: Model, one: Step): string {
       return "ok";
     case "restart":
       if (one.behind !== 0) return "conflict";
-      Object.assign(model, { run: model.run + 1, state: "initializing", reason: null, epoch: model.epoch + 1, lastSeq: 0 });
+      Object.assign(model, {
+        run: model.run + 1,
+        state: "initializing",
+        reason: null,
+        epoch: model.epoch + 1,
+        lastSeq: 0,
+      });
       for (const breakpoint of model.breakpoints) Object.assign(breakpoint, { adapterId: null, hits: 0 });
       return "ok";
   }
@@ -156,34 +191,60 @@ function expectedOf(model: Model, one: Step): string {
 
 const sourcePath = "/srv/main.js";
 
-async function call({ debug }: Store, id: { readonly debugSessionId: string; readonly sessionId: string }, model: Model, one: Step): Promise<unknown> {
+async function call(
+  { debug }: Store,
+  id: { readonly debugSessionId: string; readonly sessionId: string },
+  model: Model,
+  one: Step,
+): Promise<unknown> {
   const { debugSessionId } = id;
   const of = { debugSessionId, adapterRun: "run" in one && one.run === "old" ? model.run + 1 : model.run };
   switch (one.kind) {
     case "event": {
       const seq = Math.max(1, model.lastSeq + one.ahead);
-      const bodies = { stopped: { reason: `at ${seq}`, threadId: 1, hitBreakpointIds: [one.hit] }, continued: { threadId: 1 }, output: { output: "x" } };
+      const bodies = {
+        stopped: { reason: `at ${seq}`, threadId: 1, hitBreakpointIds: [one.hit] },
+        continued: { threadId: 1 },
+        output: { output: "x" },
+      };
       return debug.applyEvent({ ...of, seq, event: one.event, body: { ...bodies[one.event as "output"] } });
     }
     case "put":
-      return debug.putStop({ ...of, stopEpoch: Math.max(0, model.epoch - one.behind), threads: [{ id: one.thread, name: `at ${model.epoch}` }] });
+      return debug.putStop({
+        ...of,
+        stopEpoch: Math.max(0, model.epoch - one.behind),
+        threads: [{ id: one.thread, name: `at ${model.epoch}` }],
+      });
     case "patch":
       return debug.patchState({ ...of, expectedEpoch: Math.max(0, model.epoch - one.behind), state: one.state });
     case "set":
       return debug.setBreakpoints({
         debugSessionId,
         sourcePath,
-        breakpoints: one.breakpoints.map(({ line, condition }) => ({ line, ...(condition === undefined ? {} : { condition }) })),
+        breakpoints: one.breakpoints.map(({ line, condition }) => ({
+          line,
+          ...(condition === undefined ? {} : { condition }),
+        })),
       });
     case "bind":
       return debug.bindBreakpoints({
         ...of,
-        bound: [{ breakpointId: model.breakpoints[one.index]?.id ?? debugSessionId, breakpoint: { id: one.adapterId, verified: true } }],
+        bound: [
+          {
+            breakpointId: model.breakpoints[one.index]?.id ?? debugSessionId,
+            breakpoint: { id: one.adapterId, verified: true },
+          },
+        ],
       });
     case "close":
       return debug.close({ debugSessionId, outcome: one.outcome });
     case "restart":
-      return debug.open({ sessionId: id.sessionId, name: "n", adapter: "a", restartRun: Math.max(1, model.run - one.behind) });
+      return debug.open({
+        sessionId: id.sessionId,
+        name: "n",
+        adapter: "a",
+        restartRun: Math.max(1, model.run - one.behind),
+      });
   }
 }
 
@@ -193,14 +254,29 @@ test("any sequence of calls does what the model says", async () => {
     fc.asyncProperty(fc.array(step, { maxLength: 40, size: "max" }), async (steps) => {
       const { session } = await fixtures(store).session();
       const { id: debugSessionId } = await store.debug.open({ sessionId: session.id, name: "n", adapter: "a" });
-      const model: Model = { run: 1, state: "initializing", epoch: 0, lastSeq: 0, position: 1, reason: null, breakpoints: [], events: [], stops: new Map() };
+      const model: Model = {
+        run: 1,
+        state: "initializing",
+        epoch: 0,
+        lastSeq: 0,
+        position: 1,
+        reason: null,
+        breakpoints: [],
+        events: [],
+        stops: new Map(),
+      };
       for (const one of steps) {
         // Of what the bounds of an input turn into something else, or a stale number that happens to be the current one.
         if (one.kind === "event" && model.lastSeq + one.ahead < 1) continue;
         if ((one.kind === "put" || one.kind === "patch") && model.epoch - one.behind < 0) continue;
         if (one.kind === "restart" && model.run - one.behind < 1) continue;
         const asked = structuredClone({ ...model, stops: undefined });
-        const outcome = await call(store, { debugSessionId, sessionId: session.id }, asked as unknown as Model, one).then(
+        const outcome = await call(
+          store,
+          { debugSessionId, sessionId: session.id },
+          asked as unknown as Model,
+          one,
+        ).then(
           () => "ok",
           (error: unknown) => {
             if (!(error instanceof StoreError)) throw error;
@@ -212,7 +288,14 @@ test("any sequence of calls does what the model says", async () => {
         const { debugSession, breakpoints, events, threads, stopEpochs } = await store.debug.get({ debugSessionId });
         visited.add(debugSession.state);
         assert.deepEqual(
-          [debugSession.adapterRun, debugSession.state, debugSession.stopEpoch, debugSession.lastEvent, debugSession.stopReason, debugSession.endedAt !== null],
+          [
+            debugSession.adapterRun,
+            debugSession.state,
+            debugSession.stopEpoch,
+            debugSession.lastEvent,
+            debugSession.stopReason,
+            debugSession.endedAt !== null,
+          ],
           [model.run, model.state, model.epoch, model.lastSeq, model.reason, isEnded(debugSession.state)],
         );
         assert.deepEqual(
@@ -234,7 +317,10 @@ test("any sequence of calls does what the model says", async () => {
           model.events,
         );
         assert.deepEqual(stopEpochs, [...model.stops.keys()]);
-        assert.deepEqual(new Set(threads.map(({ threadId }) => threadId)), model.state === "stopped" ? (model.stops.get(model.epoch) ?? new Set()) : new Set());
+        assert.deepEqual(
+          new Set(threads.map(({ threadId }) => threadId)),
+          model.state === "stopped" ? (model.stops.get(model.epoch) ?? new Set()) : new Set(),
+        );
       }
     }),
     { numRuns: 150 },

@@ -26,7 +26,9 @@ function run(revisionOf: (look: number) => number) {
     const { kind, statements: asked } = next.value as Query<unknown>;
     const isRow = asked[0]?.strings.join("").includes("FROM debug_sessions");
     statements++;
-    next = body.next(isRow ? { state: "stopped", stop_epoch: 1, revision: revisionOf(looks++) } : kind === "all" ? [] : undefined);
+    next = body.next(
+      isRow ? { state: "stopped", stop_epoch: 1, revision: revisionOf(looks++) } : kind === "all" ? [] : undefined,
+    );
   }
   return { view: next.value as { debugSession: { revision: number } }, looks, statements };
 }

@@ -17,7 +17,11 @@ let store: OwnedStore;
 let runner: Runner;
 
 before(async () => {
-  store = await openStore({ url: `sqlite:${join(folder, "store.db")}`, limits: { dataVersionPollMs: 20 }, onEvent: (event) => events.push(event) });
+  store = await openStore({
+    url: `sqlite:${join(folder, "store.db")}`,
+    limits: { dataVersionPollMs: 20 },
+    onEvent: (event) => events.push(event),
+  });
   ({ runner } = await fixtures(store).runner());
 });
 after(async () => {
@@ -97,7 +101,15 @@ test("an endless list of calls was walked through, and answered one by one", asy
 
 test("a caller that is no text reached the database, and its failure was reported as a fault of ours", async () => {
   const port = store.connect();
-  const callers: unknown[] = [[[1], "request"], [{}, undefined], [1, undefined], ["x", new Uint8Array(1)], ["\u0000"], ["\ud800"], ["x".repeat(201)]];
+  const callers: unknown[] = [
+    [[1], "request"],
+    [{}, undefined],
+    [1, undefined],
+    ["x", new Uint8Array(1)],
+    ["\u0000"],
+    ["\ud800"],
+    ["x".repeat(201)],
+  ];
   for (const [index, caller] of callers.entries()) {
     const reply = await ask(port, apply([index, false, ["repositories.upsert", [id, "by nobody"], caller]]));
     assert.equal(codeOf(reply), "invalid_input", `caller ${index}`);
@@ -105,12 +117,19 @@ test("a caller that is no text reached the database, and its failure was reporte
   assert.equal(await store.repositories.find({ name: "by nobody" }), undefined);
   // The same from an ordinary client, before anything is sent.
   for (const actor of ["\u0000", "\ud800", 1, {}, () => 1, Symbol("x")]) {
-    await assert.rejects(store.repositories.upsert({ name: "by nobody" }, { actor: actor as string }), { code: "invalid_input", outcome: "not_run" });
+    await assert.rejects(store.repositories.upsert({ name: "by nobody" }, { actor: actor as string }), {
+      code: "invalid_input",
+      outcome: "not_run",
+    });
   }
   port.close();
 });
 
-const commandWith = (argv: unknown) => ["commands.enqueue", [id, [{ id, argv, priority: 0, maxAttempts: 1 }]], undefined];
+const commandWith = (argv: unknown) => [
+  "commands.enqueue",
+  [id, [{ id, argv, priority: 0, maxAttempts: 1 }]],
+  undefined,
+];
 const repositoryWith = (settings: unknown) => {
   const input = operations.repositories.upsert.encode({ name: "poisoned" }).slice() as unknown[];
   input[operations.repositories.upsert.keys.indexOf("settings")] = settings;
@@ -145,7 +164,16 @@ test("a raw port cannot make a token without scopes, with others than the list's
   const { mint } = operations.tokens;
   const sealed = mint.seal({ accountId: id, name: "n", scopes: ["sessions:read"], createdBy: id }).sent;
   const wire = mint.encode(sealed);
-  for (const scopes of ["", "everything", "sessions:read admin", "admin sessions:read", "sessions:read sessions:read", " ", ["admin"], null]) {
+  for (const scopes of [
+    "",
+    "everything",
+    "sessions:read admin",
+    "admin sessions:read",
+    "sessions:read sessions:read",
+    " ",
+    ["admin"],
+    null,
+  ]) {
     const input = wire.slice() as unknown[];
     input[mint.keys.indexOf("scopes")] = scopes;
     assert.equal(codeOf(await ask(port, apply([1, false, ["tokens.mint", input, undefined]]))), "invalid_input");
@@ -160,7 +188,10 @@ test("a raw port cannot make a token without scopes, with others than the list's
     ["a", "r", "", "0".repeat(64)],
     ["a", "r", "k", {}],
   ]) {
-    assert.equal(codeOf(await ask(port, apply([3, false, ["repositories.upsert", [id, "by nobody"], caller]]))), "invalid_input");
+    assert.equal(
+      codeOf(await ask(port, apply([3, false, ["repositories.upsert", [id, "by nobody"], caller]]))),
+      "invalid_input",
+    );
   }
   port.close();
 });

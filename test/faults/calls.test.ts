@@ -24,7 +24,13 @@ test("arguments that cannot be cloned are refused; calls of the same tick are no
   const detached = new Uint8Array(8);
   structuredClone(detached.buffer, { transfer: [detached.buffer] });
   const name = "x";
-  const bad: unknown[] = [{ name: () => name }, { name: Symbol("x") }, { name: {} }, { name, settings: () => 1 }, { name, settings: { deep: [Symbol("x")] } }];
+  const bad: unknown[] = [
+    { name: () => name },
+    { name: Symbol("x") },
+    { name: {} },
+    { name, settings: () => 1 },
+    { name, settings: { deep: [Symbol("x")] } },
+  ];
   const calls = [
     ...bad.map((input) => store.repositories.upsert(input as never)),
     store.logs.append({ commandId: command.id, fence, offset: 6, data: detached }),
@@ -66,7 +72,11 @@ test("a few bytes of a large buffer took all of it along", async () => {
   const { command, fence } = await fixtures(store).log();
   const buffers = Array.from({ length: 10 }, () => new Uint8Array(64 * 1024 * 1024));
   const rssBefore = process.memoryUsage().rss;
-  await Promise.all(buffers.map((buffer, index) => store.logs.append({ commandId: command.id, fence, offset: 6 + index, data: buffer.subarray(0, 1) })));
+  await Promise.all(
+    buffers.map((buffer, index) =>
+      store.logs.append({ commandId: command.id, fence, offset: 6 + index, data: buffer.subarray(0, 1) }),
+    ),
+  );
   assert.ok(process.memoryUsage().rss - rssBefore < 256e6, "10 appends of one byte each");
 });
 
@@ -117,7 +127,10 @@ test("a signal that has fired, fires before sending, or while the call waits", a
 
 test("a deadline ends a call that waits", async () => {
   const { runner } = await fixtures(store).runner();
-  await assert.rejects(store.commands.claim({ runnerId: runner.id, waitMs: 600_000 }, { timeoutMs: 5 }), { code: "deadline_exceeded", outcome: "not_run" });
+  await assert.rejects(store.commands.claim({ runnerId: runner.id, waitMs: 600_000 }, { timeoutMs: 5 }), {
+    code: "deadline_exceeded",
+    outcome: "not_run",
+  });
 });
 
 test("the stack of an error names the caller", async () => {

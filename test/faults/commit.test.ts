@@ -36,7 +36,13 @@ function openSkipping(text: string) {
   const events: StoreEvent[] = [];
   const limits = checkLimits({ reapEveryMs: 0 });
   const driver = createSqliteDriver({ db: skipping, clock: systemClock, epoch: 1, close: () => db.close() });
-  const server = createServer({ drivers: [driver], clock: systemClock, limits, shared: false, onEvent: (event) => void events.push(event) });
+  const server = createServer({
+    drivers: [driver],
+    clock: systemClock,
+    limits,
+    shared: false,
+    onEvent: (event) => void events.push(event),
+  });
   const inbox = server.connect();
   let envelopeId = 0;
   const call = (calls: readonly [name: string, input: readonly unknown[]][]) =>
@@ -44,7 +50,10 @@ function openSkipping(text: string) {
   return { skips, call, close: () => server.close() };
 }
 
-const upsert = (name: string): [string, readonly unknown[]] => ["repositories.upsert", operations.repositories.upsert.encode({ id: newId(), name })];
+const upsert = (name: string): [string, readonly unknown[]] => [
+  "repositories.upsert",
+  operations.repositories.upsert.encode({ id: newId(), name }),
+];
 const list: [string, readonly unknown[]] = ["repositories.list", operations.repositories.list.encode({})];
 const rowsOf = (answer: unknown): number => (answer as [unknown[], unknown])[0].length;
 
@@ -67,7 +76,11 @@ test("a COMMIT that returned and did not run is acknowledged to nobody, and the 
 test("a ROLLBACK that returned and did not run leaves nothing of the failed call in the next group", async () => {
   const { skips, call, close } = openSkipping("ROLLBACK");
   const id = newId();
-  const taken = operations.sessions.create.encode({ repositoryId: id, commitSha: "a".repeat(40), commands: [{ argv: ["true"] }] });
+  const taken = operations.sessions.create.encode({
+    repositoryId: id,
+    commitSha: "a".repeat(40),
+    commands: [{ argv: ["true"] }],
+  });
   const [, , made] = await call([
     ["repositories.upsert", operations.repositories.upsert.encode({ id, name: "a" })],
     ["sessions.create", taken],

@@ -27,7 +27,12 @@ const run: RunnerTask<Race, RaceResult> = async ({ repositoryId, owner, rounds, 
   let collisions = 0;
   for (let round = 0; round < rounds; round++) {
     const slot = round % 4;
-    const { worktree, fence } = await store.worktrees.reserve({ repositoryId, owner, path: `/trees/${owner}-${round}-${slot}`, waitMs: 60_000 });
+    const { worktree, fence } = await store.worktrees.reserve({
+      repositoryId,
+      owner,
+      path: `/trees/${owner}-${round}-${slot}`,
+      waitMs: 60_000,
+    });
     if (worktree.state === "creating") await store.worktrees.ready({ worktreeId: worktree.id, fence });
     const seat = Number.parseInt(worktree.id.slice(-8), 16) % inTree.length;
     if (Atomics.compareExchange(inTree, seat, 0, number) !== 0) collisions++;

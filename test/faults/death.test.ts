@@ -46,7 +46,9 @@ test("the database thread dies in mid-call: every call settles with closed, writ
   await new Promise((resolve) => setImmediate(resolve));
   await thread.worker.terminate();
   const outcomes = await settled;
-  const failures = outcomes.flatMap((outcome, index) => (outcome.status === "rejected" ? [{ index, error: outcome.reason as StoreError }] : []));
+  const failures = outcomes.flatMap((outcome, index) =>
+    outcome.status === "rejected" ? [{ index, error: outcome.reason as StoreError }] : [],
+  );
   assert.ok(failures.length > 0);
   for (const { index, error } of failures) {
     assert.ok(error instanceof StoreError);
@@ -63,7 +65,10 @@ test("calls that were made and not yet sent when the thread died have not run", 
   const store = thread.connect();
   const { repository } = await fixtures(store).repository();
   await thread.worker.terminate();
-  await assert.rejects(store.sessions.create({ repositoryId: repository.id, commitSha }), (error: StoreError) => error.code === "closed");
+  await assert.rejects(
+    store.sessions.create({ repositoryId: repository.id, commitSha }),
+    (error: StoreError) => error.code === "closed",
+  );
 });
 
 test("terminated 30 times while it writes: no reply for a commit that is not in the file", async (t) => {
@@ -79,7 +84,12 @@ test("terminated 30 times while it writes: no reply for a commit that is not in 
     const writers = Array.from({ length: 8 }, async () => {
       for (;;) {
         const id = newId();
-        await store.sessions.create({ id, repositoryId: repository.id, commitSha, commands: [{ argv: ["true"] }, { argv: ["true"] }] });
+        await store.sessions.create({
+          id,
+          repositoryId: repository.id,
+          commitSha,
+          commands: [{ argv: ["true"] }, { argv: ["true"] }],
+        });
         acknowledged.push(id);
         if (acknowledged.length >= target) void thread.worker.terminate();
       }
@@ -102,7 +112,9 @@ test("a process killed 24 times while it writes: after reopening, everything ack
     await opened.close();
     const acknowledged: string[] = [];
     for (let round = chain; round < 24; round += 2) {
-      const child = spawn(process.execPath, [script, `sqlite:${path}`, repository.id], { stdio: ["ignore", "pipe", "inherit"] });
+      const child = spawn(process.execPath, [script, `sqlite:${path}`, repository.id], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
       let printed = "";
       // After another number of acknowledgements each time, so that it hits another moment of a group.
       const linesMin = 1 + ((round * 37) % 160);

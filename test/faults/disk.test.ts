@@ -84,7 +84,9 @@ test("appends beyond the file's limit: each log is as long as its acknowledgemen
     // In one tick: eight logs, and reads in between that must not fail with them.
     const reads = store.runners.list();
     const appends: PromiseSettledResult<{ ackOffset: number }>[] = await Promise.allSettled(
-      claims.map(({ commandId, fence, acknowledged }) => store.logs.append({ commandId, fence, offset: acknowledged, data })),
+      claims.map(({ commandId, fence, acknowledged }) =>
+        store.logs.append({ commandId, fence, offset: acknowledged, data }),
+      ),
     );
     assert.equal((await reads).items.length, 1);
     for (const [index, outcome] of appends.entries()) {
@@ -115,12 +117,22 @@ test("a call that fails alone after it wrote leaves its neighbours in the group"
   const store = await openStore({ url: `sqlite:${join(folderFor(t), "store.db")}` });
   const { repository } = await fixtures(store).repository();
   const taken = newId();
-  await store.sessions.create({ id: newId(), repositoryId: repository.id, commitSha: "a".repeat(40), commands: [{ id: taken, argv: ["true"] }] });
+  await store.sessions.create({
+    id: newId(),
+    repositoryId: repository.id,
+    commitSha: "a".repeat(40),
+    commands: [{ id: taken, argv: ["true"] }],
+  });
   // Each creates its session first and then its commands; the third one's command id is taken.
   const ids = Array.from({ length: 5 }, () => newId());
   const outcomes = await Promise.allSettled(
     ids.map((id, index) =>
-      store.sessions.create({ id, repositoryId: repository.id, commitSha: "a".repeat(40), commands: [{ id: index === 2 ? taken : newId(), argv: ["true"] }] }),
+      store.sessions.create({
+        id,
+        repositoryId: repository.id,
+        commitSha: "a".repeat(40),
+        commands: [{ id: index === 2 ? taken : newId(), argv: ["true"] }],
+      }),
     ),
   );
   assert.deepEqual(

@@ -37,11 +37,17 @@ for (const [kind, open] of [
 
 test("a close whose time is over ends the thread: what waits for another process's lock is told, and the file is sound", async () => {
   const path = newPath();
-  const store = await openStore({ url: `sqlite:${path}`, limits: { closeMs: 200, busyMs: 5, busyGiveUpMs: 60_000, reapEveryMs: 0 } });
+  const store = await openStore({
+    url: `sqlite:${path}`,
+    limits: { closeMs: 200, busyMs: 5, busyGiveUpMs: 60_000, reapEveryMs: 0 },
+  });
   await store.repositories.upsert({ name: "kept" });
   const other = new Database(path);
   other.exec("BEGIN IMMEDIATE");
-  const blocked = assert.rejects(store.repositories.upsert({ name: "blocked" }), { code: "closed", outcome: "unknown" });
+  const blocked = assert.rejects(store.repositories.upsert({ name: "blocked" }), {
+    code: "closed",
+    outcome: "unknown",
+  });
   const begunAtMs = performance.now();
   await store.close();
   const tookMs = performance.now() - begunAtMs;

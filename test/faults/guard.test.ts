@@ -61,22 +61,42 @@ const forbidden: Record<string, Record<string, unknown>> = {
   "GET of a path": { type: "GET", path: ["constructor"] },
   SET: { type: "SET", path: ["name"], value: { type: "RAW", value: 1 } },
   "SET on __proto__": { type: "SET", path: ["__proto__", "polluted"], value: { type: "RAW", value: true } },
-  CONSTRUCT: { type: "CONSTRUCT", path: ["constructor"], argumentList: [{ type: "RAW", value: "return process.exit(1)" }] },
+  CONSTRUCT: {
+    type: "CONSTRUCT",
+    path: ["constructor"],
+    argumentList: [{ type: "RAW", value: "return process.exit(1)" }],
+  },
   "CONSTRUCT without a path": { type: "CONSTRUCT", path: [], argumentList: [value] },
   ENDPOINT: { type: "ENDPOINT" },
   RELEASE: { type: "RELEASE" },
-  "APPLY of a path": { type: "APPLY", path: ["constructor"], argumentList: [{ type: "RAW", value: "return process.exit(1)" }] },
+  "APPLY of a path": {
+    type: "APPLY",
+    path: ["constructor"],
+    argumentList: [{ type: "RAW", value: "return process.exit(1)" }],
+  },
   "APPLY of call": { type: "APPLY", path: ["call"], argumentList: [value, value] },
   "APPLY with a path that is no array": { type: "APPLY", path: "constructor", argumentList: [value] },
   "APPLY without a path": { type: "APPLY", argumentList: [value] },
   "APPLY without arguments": { type: "APPLY", path: [], argumentList: [] },
   "APPLY with two arguments": { type: "APPLY", path: [], argumentList: [value, value] },
   "a transferred handler": { type: "APPLY", path: [], argumentList: [{ type: "HANDLER", name: "proxy", value: 1 }] },
-  "a thrown value": { type: "APPLY", path: [], argumentList: [{ type: "HANDLER", name: "throw", value: { isError: false, value: 1 } }] },
+  "a thrown value": {
+    type: "APPLY",
+    path: [],
+    argumentList: [{ type: "HANDLER", name: "throw", value: { isError: false, value: 1 } }],
+  },
   "an argument that is no envelope": { type: "APPLY", path: [], argumentList: [{ type: "RAW", value: "x" }] },
   "an envelope of other length": { type: "APPLY", path: [], argumentList: [{ type: "RAW", value: [1, false] }] },
-  "an envelope with an id that is no number": { type: "APPLY", path: [], argumentList: [{ type: "RAW", value: ["1", false, listRunners] }] },
-  "calls that are no triples": { type: "APPLY", path: [], argumentList: [{ type: "RAW", value: [1, false, ["runners.list", []]] }] },
+  "an envelope with an id that is no number": {
+    type: "APPLY",
+    path: [],
+    argumentList: [{ type: "RAW", value: ["1", false, listRunners] }],
+  },
+  "calls that are no triples": {
+    type: "APPLY",
+    path: [],
+    argumentList: [{ type: "RAW", value: [1, false, ["runners.list", []]] }],
+  },
   "no calls": { type: "APPLY", path: [], argumentList: [{ type: "RAW", value: [1, false, []] }] },
   "an unknown type": { type: "EVAL", path: [] },
   "no type": {},
@@ -131,7 +151,10 @@ test("refused without an answer: what has no id, and what is no message at all",
   // Messages of one port arrive in order: the first answer is the answer to this call.
   const answer = await ask(port, envelope(listRunners));
   assert.equal(answersOf(answer)[0], true);
-  assert.equal(events.slice(refusedBefore).filter(({ type }) => type === "message_refused").length, messages.length + 1);
+  assert.equal(
+    events.slice(refusedBefore).filter(({ type }) => type === "message_refused").length,
+    messages.length + 1,
+  );
   port.close();
   await assertAlive();
 });
@@ -139,7 +162,12 @@ test("refused without an answer: what has no id, and what is no message at all",
 test("prototypes of the database thread stay clean: a later call sees no foreign property", async () => {
   const port = rawPort();
   await ask(port, { id: "1", type: "SET", path: ["__proto__", "limit"], value: { type: "RAW", value: 1 } });
-  await ask(port, { id: "2", type: "SET", path: ["constructor", "prototype", "limit"], value: { type: "RAW", value: 1 } });
+  await ask(port, {
+    id: "2",
+    type: "SET",
+    path: ["constructor", "prototype", "limit"],
+    value: { type: "RAW", value: 1 },
+  });
   const input = JSON.parse('{"__proto__": {"state": "gone"}}');
   assert.equal(failureCodeOf(await ask(port, envelope(["runners.list", input, undefined]))), "invalid_input");
   assert.equal(answersOf(await ask(port, envelope(listRunners)))[0], true);
@@ -194,7 +222,8 @@ test("names that are no operation are unknown_operation: of prototypes, of inter
     {},
   ];
   const answers = answersOf(await ask(port, envelope(names.flatMap((name) => [name, [], undefined]))));
-  for (let index = 0; index < names.length; index++) assert.equal((answers[index * 2 + 1] as unknown[])[0], "unknown_operation", String(names[index]));
+  for (let index = 0; index < names.length; index++)
+    assert.equal((answers[index * 2 + 1] as unknown[])[0], "unknown_operation", String(names[index]));
   port.close();
 });
 
@@ -202,8 +231,12 @@ test("a port reaches only the operations that it was made for", async () => {
   const port = rawPort(["logs.*", "commands.get"]);
   const names = ["runners.list", "commands.claim", "repositories.upsert", "maintenance.reap"];
   const answers = answersOf(await ask(port, envelope(names.flatMap((name) => [name, [], undefined]))));
-  for (let index = 0; index < names.length; index++) assert.equal((answers[index * 2 + 1] as unknown[])[0], "unknown_operation");
-  assert.equal(failureCodeOf(await ask(port, envelope(["commands.get", ["01890000-0000-7000-8000-000000000000"], undefined]))), "not_found");
+  for (let index = 0; index < names.length; index++)
+    assert.equal((answers[index * 2 + 1] as unknown[])[0], "unknown_operation");
+  assert.equal(
+    failureCodeOf(await ask(port, envelope(["commands.get", ["01890000-0000-7000-8000-000000000000"], undefined]))),
+    "not_found",
+  );
   port.close();
 });
 
@@ -239,7 +272,11 @@ test("JSON text that the client would not have written is refused before it is s
 test("an envelope larger than its bound is refused, and the client is served on", async () => {
   const port = rawPort();
   const data = new Uint8Array(65_536);
-  const calls = Array.from({ length: 200 }, () => ["logs.append", ["01890000-0000-7000-8000-000000000000", 1, 0, "stdout", data], undefined]).flat();
+  const calls = Array.from({ length: 200 }, () => [
+    "logs.append",
+    ["01890000-0000-7000-8000-000000000000", 1, 0, "stdout", data],
+    undefined,
+  ]).flat();
   const answers = answersOf(await ask(port, envelope(calls)));
   assert.equal(answers.length, 400);
   assert.ok(["invalid_input", "overloaded"].includes(String((answers[1] as unknown[])[0])));

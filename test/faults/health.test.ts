@@ -5,7 +5,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import Database from "better-sqlite3";
-import { attachStore, healthHandler, newId, type OwnedStore, openStore, type StoreError, type StoreOptions } from "../../src/index.ts";
+import {
+  attachStore,
+  healthHandler,
+  newId,
+  type OwnedStore,
+  openStore,
+  type StoreError,
+  type StoreOptions,
+} from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import { until } from "./until.ts";
 
@@ -14,11 +22,17 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 
 async function open(options: StoreOptions = {}): Promise<{ store: OwnedStore; path: string }> {
   const path = join(folder, `${newId()}.db`);
-  return { store: await openStore({ ...options, url: `sqlite:${path}`, limits: { reapEveryMs: 0, ...options.limits } }), path };
+  return {
+    store: await openStore({ ...options, url: `sqlite:${path}`, limits: { reapEveryMs: 0, ...options.limits } }),
+    path,
+  };
 }
 
 /** Status, and the names of the checks that fail. */
-async function ask(handle: ReturnType<typeof healthHandler>, path: "livez" | "readyz"): Promise<{ status: number; failing: string[]; text: string }> {
+async function ask(
+  handle: ReturnType<typeof healthHandler>,
+  path: "livez" | "readyz",
+): Promise<{ status: number; failing: string[]; text: string }> {
   // What needs no other thread would otherwise be asked again and again without the event loop turning.
   await new Promise(setImmediate);
   const response = await handle(new Request(`http://localhost/${path}?verbose`));
@@ -56,7 +70,12 @@ test("a full disk: not ready for want of space; a failed write stays known until
   const handle = healthHandler(store, { cacheMs: 0 });
   assert.deepEqual((await ask(handle, "readyz")).failing, []);
   const { repository } = await fixtures(store).repository();
-  const fill = () => store.sessions.create({ repositoryId: repository.id, commitSha: "a".repeat(40), metadata: { filler: "x".repeat(100_000) } });
+  const fill = () =>
+    store.sessions.create({
+      repositoryId: repository.id,
+      commitSha: "a".repeat(40),
+      metadata: { filler: "x".repeat(100_000) },
+    });
   await until(async () => {
     const [outcome] = await Promise.allSettled([fill()]);
     if (outcome.status === "fulfilled") return false;
@@ -99,7 +118,9 @@ test("a flooded queue of another client: not ready, and again when it has been w
   const flooding = attachStore(store.connect(), { limits: { queueCalls: 500 } });
   const other = new Database(path);
   other.exec("BEGIN IMMEDIATE");
-  const writes = Array.from({ length: 500 }, (_, index) => flooding.accounts.create({ name: `${index}`, kind: "agent" }));
+  const writes = Array.from({ length: 500 }, (_, index) =>
+    flooding.accounts.create({ name: `${index}`, kind: "agent" }),
+  );
   await until(async () => (await ask(handle, "readyz")).failing.includes("queue"));
   other.exec("COMMIT");
   other.close();

@@ -15,7 +15,15 @@ test.after(() => rmSync(folder, { recursive: true, force: true }));
 const script = fileURLToPath(new URL("faultyProcess.ts", import.meta.url));
 
 /** Calls cannot be made to fail everywhere: it takes strace, and the right to use it. */
-const strace = spawnSync("strace", ["-f", "-o", join(folder, "probe"), "-e", "inject=fsync:error=EIO:when=1", process.execPath, "--version"]);
+const strace = spawnSync("strace", [
+  "-f",
+  "-o",
+  join(folder, "probe"),
+  "-e",
+  "inject=fsync:error=EIO:when=1",
+  process.execPath,
+  "--version",
+]);
 const skip = strace.status === 0 ? false : "strace is not there, or may not be used";
 let files = 0;
 
@@ -34,13 +42,18 @@ async function writeUnder(path: string, inject: string): Promise<Report> {
   await store.close();
   const traced = ["-P", path, "-P", `${path}-wal`, "-e", "trace=pwrite64,fsync,fdatasync", "-e", `inject=${inject}`];
   const { stdout } = await new Promise<{ stdout: string }>((resolve) => {
-    execFile("strace", ["-f", "-qq", "-o", `${path}.trace`, ...traced, process.execPath, script, url, id], { timeout: 60_000 }, (_error, stdout) =>
-      resolve({ stdout }),
+    execFile(
+      "strace",
+      ["-f", "-qq", "-o", `${path}.trace`, ...traced, process.execPath, script, url, id],
+      { timeout: 60_000 },
+      (_error, stdout) => resolve({ stdout }),
     );
   });
   const lines = stdout.split("\n").slice(0, -1);
   const last = lines.at(-1);
-  const told = lines.filter((line) => !line.startsWith("end ")).map((line) => [line.slice(0, 36), line.slice(37)] as const);
+  const told = lines
+    .filter((line) => !line.startsWith("end "))
+    .map((line) => [line.slice(0, 36), line.slice(37)] as const);
   return { told: new Map(told), ended: last === "end 1" };
 }
 
@@ -82,7 +95,9 @@ for (const [name, inject] of [
   ["a write", "pwrite64:error=EIO:when=200..202"],
   ["a sync", "fsync,fdatasync:error=EIO:when=10..12"],
 ] as const) {
-  test(`${name} fails with an I/O error at commit: unknown and never acknowledged, later groups pass`, { skip }, async () => {
+  test(`${name} fails with an I/O error at commit: unknown and never acknowledged, later groups pass`, {
+    skip,
+  }, async () => {
     const path = join(folder, `file-${++files}.db`);
     const report = await writeUnder(path, inject);
     assert.ok(report.ended && report.told.size === 240);
@@ -93,7 +108,9 @@ for (const [name, inject] of [
   });
 }
 
-test("killed within a write, at several writes of several commits: everything acknowledged is there", { skip }, async () => {
+test("killed within a write, at several writes of several commits: everything acknowledged is there", {
+  skip,
+}, async () => {
   await Promise.all(
     [160, 201, 242, 283].map(async (at) => {
       const path = join(folder, `file-${++files}.db`);

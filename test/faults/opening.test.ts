@@ -18,13 +18,16 @@ let files = 0;
 const newPath = (): string => join(root, `file-${++files}.db`);
 
 async function refused(path: string, code: string, sentence: RegExp, options: StoreOptions = {}): Promise<void> {
-  await assert.rejects(openStore({ url: `sqlite:${path}`, ...options }), (error: Error & { code: string; outcome: string }) => {
-    assert.equal(error.code, code);
-    assert.equal(error.outcome, "not_run");
-    assert.match(error.message, sentence);
-    assert.ok(!error.message.includes("\n"), "one sentence");
-    return true;
-  });
+  await assert.rejects(
+    openStore({ url: `sqlite:${path}`, ...options }),
+    (error: Error & { code: string; outcome: string }) => {
+      assert.equal(error.code, code);
+      assert.equal(error.outcome, "not_run");
+      assert.match(error.message, sentence);
+      assert.ok(!error.message.includes("\n"), "one sentence");
+      return true;
+    },
+  );
 }
 
 /** A closed store, for a test to change something in its file. */
@@ -63,22 +66,35 @@ test("an older schema, with the command to run", async () => {
 
 test("a newer schema", async () => {
   const path = await made((db) =>
-    db.exec("INSERT INTO schema_migrations SELECT '9999', 'later', sha256, applied_at, 0, '9.9.9' FROM schema_migrations LIMIT 1"),
+    db.exec(
+      "INSERT INTO schema_migrations SELECT '9999', 'later', sha256, applied_at, 0, '9.9.9' FROM schema_migrations LIMIT 1",
+    ),
   );
   await refused(path, "incompatible", /9999, which is newer.*install a newer version/);
 });
 
 test("a migration that was edited after it had been applied", async () => {
   const path = await made((db) => db.exec("UPDATE schema_migrations SET sha256 = 'other' WHERE revision = '0001'"));
-  await refused(path, "incompatible", /0001_initial\.sqlite\.sql was edited after it had been applied: put it back as it was/);
+  await refused(
+    path,
+    "incompatible",
+    /0001_initial\.sqlite\.sql was edited after it had been applied: put it back as it was/,
+  );
 });
 
 test("a file of ours that has lost its ledger", async () => {
   const path = await made((db) => db.exec("DROP TABLE schema_migrations"));
-  await refused(path, "incompatible", /there is no table schema_migrations: restore a backup, or, .* run debug-server-db migrate stamp REV/);
+  await refused(
+    path,
+    "incompatible",
+    /there is no table schema_migrations: restore a backup, or, .* run debug-server-db migrate stamp REV/,
+  );
   const empty = await made((db) => {
     db.pragma("foreign_keys = OFF");
-    for (const name of db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").pluck().all())
+    for (const name of db
+      .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+      .pluck()
+      .all())
       db.exec(`DROP TABLE ${name}`);
   });
   await refused(empty, "incompatible", /the database is empty: run debug-server-db migrate upgrade head/);
@@ -93,7 +109,9 @@ test("a link, a folder, a path below a file, a file that is not there", async ()
   mkdirSync(folder);
   await refused(folder, "incompatible", /not a regular file/);
   await refused(join(target, "below.db"), "incompatible", /not a folder|cannot be made/);
-  await refused(newPath(), "incompatible", /does not exist: run debug-server-db migrate upgrade head/, { migrate: "never" });
+  await refused(newPath(), "incompatible", /does not exist: run debug-server-db migrate upgrade head/, {
+    migrate: "never",
+  });
 });
 
 test("an empty file is new", async () => {
@@ -108,16 +126,31 @@ test("urls and limits that cannot be", async () => {
     if (url === "") continue;
     await assert.rejects(openStore({ url }), { code: "invalid_input", message: /expected sqlite:PATH/ });
   }
-  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { nothing: 1 } as never }), { code: "invalid_input", message: /no limit nothing/ });
-  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupMs: -1 } }), { code: "invalid_input", message: /groupMs/ });
+  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { nothing: 1 } as never }), {
+    code: "invalid_input",
+    message: /no limit nothing/,
+  });
+  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupMs: -1 } }), {
+    code: "invalid_input",
+    message: /groupMs/,
+  });
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupMs: 1.5 } }), { code: "invalid_input" });
   // A timer cannot be longer, and fires at once.
-  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { callMs: 2 ** 31 } }), { code: "invalid_input", message: /limits.callMs/ });
+  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { callMs: 2 ** 31 } }), {
+    code: "invalid_input",
+    message: /limits.callMs/,
+  });
   // Nothing would ever run.
-  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupCalls: 0 } }), { code: "invalid_input", message: /limits.groupCalls/ });
+  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupCalls: 0 } }), {
+    code: "invalid_input",
+    message: /limits.groupCalls/,
+  });
   // SQLite took what is no number for no limit.
   for (const maxBytes of [Number.NaN, Number.POSITIVE_INFINITY, 0, -1, 1.5, "10MB" as never]) {
-    await assert.rejects(openStore({ url: `sqlite:${newPath()}`, maxBytes }), { code: "invalid_input", message: /^maxBytes: / });
+    await assert.rejects(openStore({ url: `sqlite:${newPath()}`, maxBytes }), {
+      code: "invalid_input",
+      message: /^maxBytes: /,
+    });
   }
 });
 
@@ -151,7 +184,9 @@ test("what the file itself remembers: WAL, incremental auto_vacuum, our applicat
 test("foreign keys are in force", async () => {
   const store = await openStore({ url: `sqlite:${newPath()}` });
   // No operation breaks one; a tree of a repository that is not there is refused before.
-  await assert.rejects(store.worktrees.reserve({ repositoryId: "01890000-0000-7000-8000-000000000000", owner: "x" }), { code: "not_found" });
+  await assert.rejects(store.worktrees.reserve({ repositoryId: "01890000-0000-7000-8000-000000000000", owner: "x" }), {
+    code: "not_found",
+  });
   await store.close();
 });
 
@@ -159,7 +194,9 @@ test("4 processes open the same new file at once: one makes the schema, all find
   const path = newPath();
   const script = fileURLToPath(new URL("openingProcess.ts", import.meta.url));
   const run = promisify(execFile);
-  const outputs = await Promise.all(Array.from({ length: 4 }, () => run(process.execPath, [script, `sqlite:${path}`], { timeout: 60_000 })));
+  const outputs = await Promise.all(
+    Array.from({ length: 4 }, () => run(process.execPath, [script, `sqlite:${path}`], { timeout: 60_000 })),
+  );
   for (const { stdout } of outputs) assert.equal(stdout, "ok\n");
   const db = new Database(path, { readonly: true });
   assert.equal(db.prepare("SELECT count(*) FROM repositories").pluck().get(), 4);
@@ -170,15 +207,22 @@ test("4 processes open the same new file at once: one makes the schema, all find
 test("another server process on a file is told of the first, also after others have come and gone; of those that ended nothing is left", async () => {
   const path = newPath();
   const store = await openStore({ url: `sqlite:${path}` });
-  const again = await openStore({ url: `sqlite:${path}`, onEvent: ({ type }) => assert.notEqual(type, "second_server") });
+  const again = await openStore({
+    url: `sqlite:${path}`,
+    onEvent: ({ type }) => assert.notEqual(type, "second_server"),
+  });
   await again.close();
   const script = fileURLToPath(new URL("openingProcess.ts", import.meta.url));
   for (let visitor = 0; visitor < 2; visitor++) {
-    const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], { timeout: 60_000 });
+    const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], {
+      timeout: 60_000,
+    });
     assert.match(stdout, new RegExp(`second_server ${process.pid}`));
   }
   await store.close();
-  const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], { timeout: 60_000 });
+  const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], {
+    timeout: 60_000,
+  });
   assert.equal(stdout, "ok\n");
   const db = new Database(path, { readonly: true });
   assert.deepEqual(db.prepare("SELECT key FROM store_meta WHERE key LIKE 'server%'").all(), []);
@@ -188,7 +232,10 @@ test("another server process on a file is told of the first, also after others h
 test("DEBUG_SERVER_DB_URL is the url when none is given", async () => {
   const path = newPath();
   const script = fileURLToPath(new URL("openingProcess.ts", import.meta.url));
-  await promisify(execFile)(process.execPath, [script], { timeout: 60_000, env: { ...process.env, DEBUG_SERVER_DB_URL: `sqlite:${path}` } });
+  await promisify(execFile)(process.execPath, [script], {
+    timeout: 60_000,
+    env: { ...process.env, DEBUG_SERVER_DB_URL: `sqlite:${path}` },
+  });
   assert.ok(statSync(path).size > 0);
 });
 
@@ -220,7 +267,9 @@ test("calls that wait are woken by another process's commit", async () => {
   const claim = store.commands.claim({ runnerId: runner.id, waitMs: 60_000 });
   await until(async () => (await store.maintenance.stats()).serving.parked === 1);
   const script = fileURLToPath(new URL("openingProcess.ts", import.meta.url));
-  await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "enqueue", repository.id], { timeout: 60_000 });
+  await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "enqueue", repository.id], {
+    timeout: 60_000,
+  });
   const claimed = await claim;
   assert.deepEqual(claimed?.command.argv, ["from another process"]);
   await store.close();

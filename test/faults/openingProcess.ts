@@ -9,7 +9,11 @@ const store = await openStore({
   },
 });
 if (mode === "enqueue") {
-  await store.sessions.create({ repositoryId: repositoryId as string, commitSha: "a".repeat(40), commands: [{ argv: ["from another process"] }] });
+  await store.sessions.create({
+    repositoryId: repositoryId as string,
+    commitSha: "a".repeat(40),
+    commands: [{ argv: ["from another process"] }],
+  });
 } else await store.repositories.upsert({ name: `by ${process.pid}` });
 await store.close();
 console.log("ok");

@@ -4,7 +4,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
-import { createRunnerPool, type OwnedStore, openStore, type RunnerPool, type RunnerPoolOptions, StoreError } from "../../src/index.ts";
+import {
+  createRunnerPool,
+  type OwnedStore,
+  openStore,
+  type RunnerPool,
+  type RunnerPoolOptions,
+  StoreError,
+} from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import type { PoolTask } from "./poolRunner.ts";
 import { until } from "./until.ts";
@@ -25,7 +32,9 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function openPool(options: Partial<RunnerPoolOptions> = {}): (task: PoolTask, signal?: AbortSignal) => Promise<unknown> {
+function openPool(
+  options: Partial<RunnerPoolOptions> = {},
+): (task: PoolTask, signal?: AbortSignal) => Promise<unknown> {
   const pool = createRunnerPool(store, { filename: new URL("poolRunner.ts", import.meta.url), threads: 1, ...options });
   pools.push(pool);
   return (task, signal) => pool.run(task, signal === undefined ? {} : { signal });
@@ -34,7 +43,8 @@ function openPool(options: Partial<RunnerPoolOptions> = {}): (task: PoolTask, si
 /** Resolves when the other side has counted so far. */
 async function counted(shared: SharedArrayBuffer, target: number): Promise<void> {
   const count = new Int32Array(shared);
-  for (let seen = Atomics.load(count, 0); seen < target; seen = Atomics.load(count, 0)) await Atomics.waitAsync(count, 0, seen).value;
+  for (let seen = Atomics.load(count, 0); seen < target; seen = Atomics.load(count, 0))
+    await Atomics.waitAsync(count, 0, seen).value;
 }
 
 const flag = (): SharedArrayBuffer => new SharedArrayBuffer(4);
@@ -69,7 +79,10 @@ test("errors keep name, message and code; those of the store keep everything", a
   await assert.rejects(run({ type: "throw", what: "nothing" }), { message: "undefined" });
   await assert.rejects(run({ type: "throw", what: "store error" }), (error: StoreError) => {
     assert.ok(error instanceof StoreError);
-    assert.deepEqual([error.code, error.outcome, error.retryable, error.details], ["lease_lost", "not_run", false, { currentFence: 7 }]);
+    assert.deepEqual(
+      [error.code, error.outcome, error.retryable, error.details],
+      ["lease_lost", "not_run", false, { currentFence: 7 }],
+    );
     assert.match(String(error.stack), /poolRunner/);
     return true;
   });
@@ -87,7 +100,10 @@ test("a thread reaches the pool's operations and no others", async () => {
 });
 
 test("operations that match nothing are refused when the pool is made", () => {
-  assert.throws(() => createRunnerPool(store, { filename: new URL("poolRunner.ts", import.meta.url), operations: ["nothing.*"] }), { code: "invalid_input" });
+  assert.throws(
+    () => createRunnerPool(store, { filename: new URL("poolRunner.ts", import.meta.url), operations: ["nothing.*"] }),
+    { code: "invalid_input" },
+  );
 });
 
 test("a signal ends a task, and neither its thread nor its neighbours", async () => {
@@ -95,7 +111,10 @@ test("a signal ends a task, and neither its thread nor its neighbours", async ()
   const thread = await run({ type: "thread" });
   const begun = flag();
   const [first, second] = [new AbortController(), new AbortController()];
-  const tasks = [run({ type: "until aborted", begun }, first.signal), run({ type: "until aborted", begun }, second.signal)];
+  const tasks = [
+    run({ type: "until aborted", begun }, first.signal),
+    run({ type: "until aborted", begun }, second.signal),
+  ];
   await counted(begun, 2);
   first.abort("the first only");
   assert.equal(await tasks[0], "the first only");
@@ -115,7 +134,9 @@ test("a signal that fires before the task has begun reaches it when it begins", 
   second.abort("too early");
   first.abort("free the thread");
   assert.deepEqual(await Promise.all([running, queued]), ["free the thread", "too early"]);
-  await assert.rejects(run({ type: "thread" }, AbortSignal.abort(new Error("fired before"))), { message: "fired before" });
+  await assert.rejects(run({ type: "thread" }, AbortSignal.abort(new Error("fired before"))), {
+    message: "fired before",
+  });
 });
 
 test("a call that waits in the store ends with its task's signal", async () => {

@@ -37,7 +37,9 @@ const run: RunnerTask<PoolTask> = async (task, { store, signal }) => {
       return (await store.repositories.list()).items.length;
     case "burst": {
       const calls = await Promise.allSettled(Array.from({ length: task.calls }, () => store.runners.list()));
-      const outcomes = Map.groupBy(calls, (one) => (one.status === "rejected" ? (one.reason.code as string) : one.status));
+      const outcomes = Map.groupBy(calls, (one) =>
+        one.status === "rejected" ? (one.reason.code as string) : one.status,
+      );
       return Object.fromEntries([...outcomes].map(([outcome, same]) => [outcome, same.length]));
     }
     case "echo":

@@ -62,11 +62,21 @@ for (const { name, processes, url } of places) {
     const store = await openStore({ url: await url(t) });
     const { repository } = await fixtures(store).repository({ maxWorktrees: treesMax });
     const threads = 8;
-    const pool = createRunnerPool(store, { filename: new URL("contenders.ts", import.meta.url), threads, operations: ["worktrees.*"] });
+    const pool = createRunnerPool(store, {
+      filename: new URL("contenders.ts", import.meta.url),
+      threads,
+      operations: ["worktrees.*"],
+    });
     const witness = new SharedArrayBuffer(4 * 65_521);
     const results = await Promise.all(
       Array.from({ length: threads }, (_, index) => {
-        const race: Race = { repositoryId: repository.id, owner: `runner-${index}`, rounds: rounds / threads, witness, number: index + 1 };
+        const race: Race = {
+          repositoryId: repository.id,
+          owner: `runner-${index}`,
+          rounds: rounds / threads,
+          witness,
+          number: index + 1,
+        };
         return pool.run<RaceResult>(race);
       }),
     );
@@ -90,8 +100,13 @@ for (const { name, processes, url } of places) {
     await store.close();
     const witness = folderFor(t);
     const script = fileURLToPath(new URL("racingProcess.ts", import.meta.url));
-    const racing = Array.from({ length: processes }, (_, index) => Math.ceil((rounds - index) / processes)).map((share, index) =>
-      promisify(execFile)(process.execPath, [script, shared, repository.id, witness, `process-${index}`, String(share)], { timeout: 100_000 }),
+    const racing = Array.from({ length: processes }, (_, index) => Math.ceil((rounds - index) / processes)).map(
+      (share, index) =>
+        promisify(execFile)(
+          process.execPath,
+          [script, shared, repository.id, witness, `process-${index}`, String(share)],
+          { timeout: 100_000 },
+        ),
     );
     const results = (await Promise.all(racing)).map(({ stdout }) => JSON.parse(stdout) as RaceResult);
     assert.equal(
@@ -109,11 +124,19 @@ for (const { name, processes, url } of places) {
     const perThread = 20;
     const { session } = await f.session({ maxParallel: threads });
     const pool = createRunnerPool(store, { filename: new URL("workers.ts", import.meta.url), threads });
-    const task = (index: number): ClaimTask => ({ sessionId: session.id, name: `runner-${index}`, enqueues: perThread });
+    const task = (index: number): ClaimTask => ({
+      sessionId: session.id,
+      name: `runner-${index}`,
+      enqueues: perThread,
+    });
     const ran = await Promise.all(Array.from({ length: threads }, (_, index) => pool.run<string[]>(task(index))));
     const commands = [];
     for (let cursor: string | undefined; ; ) {
-      const page = await store.commands.list({ sessionId: session.id, limit: 500, ...(cursor === undefined ? {} : { cursor }) });
+      const page = await store.commands.list({
+        sessionId: session.id,
+        limit: 500,
+        ...(cursor === undefined ? {} : { cursor }),
+      });
       commands.push(...page.items);
       cursor = page.nextCursor;
       if (cursor === undefined) break;

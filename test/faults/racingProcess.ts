@@ -3,12 +3,25 @@ import { closeSync, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../../src/index.ts";
 
-const [, , url, repositoryId, witness, owner, rounds] = process.argv as [string, string, string, string, string, string, string];
+const [, , url, repositoryId, witness, owner, rounds] = process.argv as [
+  string,
+  string,
+  string,
+  string,
+  string,
+  string,
+  string,
+];
 const store = await openStore({ url });
 const grants: { worktreeId: string; fence: number }[] = [];
 let collisions = 0;
 for (let round = 0; round < Number(rounds); round++) {
-  const { worktree, fence } = await store.worktrees.reserve({ repositoryId, owner, path: `/trees/${owner}-${round}`, waitMs: 60_000 });
+  const { worktree, fence } = await store.worktrees.reserve({
+    repositoryId,
+    owner,
+    path: `/trees/${owner}-${round}`,
+    waitMs: 60_000,
+  });
   if (worktree.state === "creating") await store.worktrees.ready({ worktreeId: worktree.id, fence });
   const flag = join(witness, worktree.id);
   try {

@@ -6,7 +6,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { Worker } from "node:worker_threads";
-import { attachStore, createRunnerPool, healthHandler, type OwnedStore, openStore, type StoreEvent } from "../../src/index.ts";
+import {
+  attachStore,
+  createRunnerPool,
+  healthHandler,
+  type OwnedStore,
+  openStore,
+  type StoreEvent,
+} from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
 import { until } from "./until.ts";
 
@@ -26,14 +33,19 @@ async function opened(t: TestContext, limits = {}) {
   return { path, store, threads, events };
 }
 
-const epochs = (events: readonly StoreEvent[]) => events.flatMap((event) => (event.type === "opened" ? [event.epoch] : []));
-const livez = async (store: OwnedStore) => (await healthHandler(store)(new Request("http://localhost/livez?verbose"))).status;
+const epochs = (events: readonly StoreEvent[]) =>
+  events.flatMap((event) => (event.type === "opened" ? [event.epoch] : []));
+const livez = async (store: OwnedStore) =>
+  (await healthHandler(store)(new Request("http://localhost/livez?verbose"))).status;
 
 test("calls that were under way settle, later ones are served by the next thread, and what was acknowledged is there", async (t) => {
   const { store, threads, events } = await opened(t);
   const { repository } = await fixtures(store).repository();
   const { runner } = await fixtures(store).runner();
-  const claim = assert.rejects(store.commands.claim({ runnerId: runner.id, waitMs: 60_000 }), { code: "closed", outcome: "unknown" });
+  const claim = assert.rejects(store.commands.claim({ runnerId: runner.id, waitMs: 60_000 }), {
+    code: "closed",
+    outcome: "unknown",
+  });
   const [thread] = threads as [Worker];
   await until(async () => (await store.maintenance.stats()).serving.parked === 1);
   const died = once(thread, "exit");
@@ -59,7 +71,12 @@ test("runner threads find the next thread by themselves; a port that somebody el
   const { store, threads } = await opened(t);
   const { repository } = await fixtures(store).repository();
   const pool = createRunnerPool(store, { filename: new URL("../runnerTask.ts", import.meta.url), threads: 1 });
-  const get = () => pool.run<{ id: string }>({ type: "call", call: ["repositories.get", { repositoryId: repository.id }, {}], aborted: false });
+  const get = () =>
+    pool.run<{ id: string }>({
+      type: "call",
+      call: ["repositories.get", { repositoryId: repository.id }, {}],
+      aborted: false,
+    });
   const attached = attachStore(store.connect());
   assert.equal((await attached.repositories.get({ repositoryId: repository.id })).id, repository.id);
   assert.equal((await get()).id, repository.id);
@@ -81,8 +98,15 @@ test("while no thread can open the file it is tried again and said; when one can
     writeFileSync(path, "no database at all, and long enough to be read as a header of one: ".repeat(20));
   });
   await thread.terminate();
-  await assert.rejects(store.repositories.list({}, { timeoutMs: 500 }), { code: "deadline_exceeded", outcome: "not_run" });
-  await until(async () => events.some((event) => event.type === "fault" && /could not be replaced: .*not a SQLite database/.test(event.message)));
+  await assert.rejects(store.repositories.list({}, { timeoutMs: 500 }), {
+    code: "deadline_exceeded",
+    outcome: "not_run",
+  });
+  await until(async () =>
+    events.some(
+      (event) => event.type === "fault" && /could not be replaced: .*not a SQLite database/.test(event.message),
+    ),
+  );
   await until(async () => store.liveness().state === "dead");
   assert.equal(await livez(store), 503);
   const waiting = store.repositories.list({}, { timeoutMs: 60_000 });

@@ -18,7 +18,12 @@ import type { Backend, Envelope } from "../../src/wire.ts";
 function formsOf(token: string): string[] {
   const secret = token.slice(14, 46);
   const bytes = Buffer.from(secret);
-  return [secret, bytes.toString("hex"), bytes.toString("base64").replace(/=+$/, "").slice(0, -2), encodeURIComponent(secret)];
+  return [
+    secret,
+    bytes.toString("hex"),
+    bytes.toString("base64").replace(/=+$/, "").slice(0, -2),
+    encodeURIComponent(secret),
+  ];
 }
 
 test("a store that minted, verified, rotated, refused and logged: no file and no output holds a secret, while it runs and after", async (t) => {
@@ -26,16 +31,25 @@ test("a store that minted, verified, rotated, refused and logged: no file and no
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   mkdirSync(join(folder, "running"));
   const script = fileURLToPath(new URL("secretsProcess.ts", import.meta.url));
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, [script, folder], { timeout: 60_000, maxBuffer: 64 * 1024 * 1024 });
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [script, folder], {
+    timeout: 60_000,
+    maxBuffer: 64 * 1024 * 1024,
+  });
   const [head, ...rest] = stdout.split("\n");
   const tokens = JSON.parse(head as string) as string[];
   assert.equal(tokens.length, 7);
   const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   const names = files.map(({ name }) => name);
   assert.ok(names.includes("store.db-wal"), "a copy was made while the WAL held the writes");
-  const places: [string, Buffer][] = files.map((entry) => [entry.name, readFileSync(join(entry.parentPath, entry.name))]);
+  const places: [string, Buffer][] = files.map((entry) => [
+    entry.name,
+    readFileSync(join(entry.parentPath, entry.name)),
+  ]);
   places.push(["stdout", Buffer.from(rest.join("\n"))], ["stderr", Buffer.from(stderr)]);
-  assert.ok(rest.join("\n").includes("token_unknown") && rest.join("\n").includes("mint"), "it printed its errors, events and changes");
+  assert.ok(
+    rest.join("\n").includes("token_unknown") && rest.join("\n").includes("mint"),
+    "it printed its errors, events and changes",
+  );
   // The search finds what is there.
   assert.ok(places.some(([, content]) => content.includes((tokens[0] as string).slice(4, 14))));
   for (const token of tokens) {

@@ -51,14 +51,17 @@ for (const token of tokens) {
   await attempt(() => store.tokens.verify({ token: `${token}x` }));
   await attempt(() => store.tokens.verify({ token, unknown: 1 } as never));
   await attempt(() => store.atomically((tx) => tx.tokens.verify({ token })));
-  await attempt(() => authenticate(store, { scopes: ["debug:write"] })(new Headers({ authorization: `Bearer ${token}` })));
+  await attempt(() =>
+    authenticate(store, { scopes: ["debug:write"] })(new Headers({ authorization: `Bearer ${token}` })),
+  );
 }
 await attempt(() => store.tokens.mint({ ...base, name: "first" }));
 await attempt(() => store.tokens.mint({ ...base, name: "x", scopes: ["nothing" as "admin"] }));
 await attempt(() => store.changes.since());
 await attempt(() => store.tokens.list());
 await attempt(() => store.maintenance.stats());
-for (const name of readdirSync(folder)) if (name.startsWith("store.db")) copyFileSync(join(folder, name), join(folder, "running", name));
+for (const name of readdirSync(folder))
+  if (name.startsWith("store.db")) copyFileSync(join(folder, name), join(folder, "running", name));
 await other.close();
 await store.close();
 await attempt(() => store.tokens.verify({ token: tokens[0] as string }));

@@ -43,7 +43,10 @@ test("a log that another process writes is followed line by line, from its first
 
 test("a call that had waited for long failed busy at once when a commit woke it into another process's lock", async () => {
   const path = newPath();
-  const store = await openStore({ url: `sqlite:${path}`, limits: { busyGiveUpMs: 500, busyMs: 5, reapEveryMs: 0, dataVersionPollMs: 10 } });
+  const store = await openStore({
+    url: `sqlite:${path}`,
+    limits: { busyGiveUpMs: 500, busyMs: 5, reapEveryMs: 0, dataVersionPollMs: 10 },
+  });
   const { runner } = await fixtures(store).runner();
   const claim = store.commands.claim({ runnerId: runner.id, waitMs: 60_000 });
   const parkedAt = performance.now();
@@ -92,7 +95,10 @@ test("opening waits for another process's lock, and fails busy when it takes too
   const other = new Database(path);
   other.exec("BEGIN IMMEDIATE");
   const startedAt = performance.now();
-  await assert.rejects(openStore({ url: `sqlite:${path}`, limits: { busyMs: 10, busyGiveUpMs: 100 } }), { code: "busy", outcome: "not_run" });
+  await assert.rejects(openStore({ url: `sqlite:${path}`, limits: { busyMs: 10, busyGiveUpMs: 100 } }), {
+    code: "busy",
+    outcome: "not_run",
+  });
   assert.ok(performance.now() - startedAt < 8_000);
   const opening = openStore({ url: `sqlite:${path}`, limits: { busyMs: 10 } });
   // The lock goes while it tries; whether it had tried before does not matter.
@@ -108,7 +114,10 @@ test("close while another process holds the write lock: writes that were made fa
   const store = await openStore({ url: `sqlite:${path}`, limits: { busyMs: 5, busyGiveUpMs: 200, reapEveryMs: 0 } });
   const other = new Database(path);
   other.exec("BEGIN IMMEDIATE");
-  const writes = Promise.allSettled([store.repositories.upsert({ name: "a" }), store.repositories.upsert({ name: "b" })]);
+  const writes = Promise.allSettled([
+    store.repositories.upsert({ name: "a" }),
+    store.repositories.upsert({ name: "b" }),
+  ]);
   const closing = store.close();
   for (const write of await writes) assert.equal(write.status === "rejected" && write.reason.code, "busy");
   await closing;

@@ -12,7 +12,8 @@ const run: RunnerTask<ClaimTask, string[]> = async ({ sessionId, name, enqueues 
   const runner = await store.runners.register({ name });
   const ran: string[] = [];
   const enqueueAll = async (): Promise<void> => {
-    for (let index = 0; index < enqueues; index++) await store.commands.enqueue({ sessionId, commands: [{ argv: [name, String(index)] }] });
+    for (let index = 0; index < enqueues; index++)
+      await store.commands.enqueue({ sessionId, commands: [{ argv: [name, String(index)] }] });
   };
   const claimAll = async (): Promise<void> => {
     // Gives up only when nothing has come for so long that nothing will.

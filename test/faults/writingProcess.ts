@@ -8,7 +8,12 @@ await Promise.all(
   Array.from({ length: 16 }, async () => {
     for (;;) {
       const id = newId();
-      await store.sessions.create({ id, repositoryId, commitSha: "a".repeat(40), commands: [{ argv: ["true"] }, { argv: ["true"] }] });
+      await store.sessions.create({
+        id,
+        repositoryId,
+        commitSha: "a".repeat(40),
+        commands: [{ argv: ["true"] }, { argv: ["true"] }],
+      });
       writeSync(1, `${id}\n`);
     }
   }),

@@ -20,7 +20,12 @@ export function createApi(store: Store): (request: Request) => Promise<Response>
         return Response.json(session, { status: 201 });
       },
     ],
-    ["GET", /^\/sessions\/([^/]+)$/, ["sessions:read"], async (_request, _principal, id) => Response.json(await store.sessions.get({ sessionId: id }))],
+    [
+      "GET",
+      /^\/sessions\/([^/]+)$/,
+      ["sessions:read"],
+      async (_request, _principal, id) => Response.json(await store.sessions.get({ sessionId: id })),
+    ],
     [
       "POST",
       /^\/tokens$/,
@@ -33,7 +38,12 @@ export function createApi(store: Store): (request: Request) => Promise<Response>
     ],
     ["GET", /^\/me$/, [], async (_request, principal) => Response.json(principal)],
   ];
-  const guarded = routes.map(([method, path, scopes, handler]) => ({ method, path, check: authenticate(store, { scopes }), handler }));
+  const guarded = routes.map(([method, path, scopes, handler]) => ({
+    method,
+    path,
+    check: authenticate(store, { scopes }),
+    handler,
+  }));
   return async (request) => {
     const { pathname } = new URL(request.url);
     try {
@@ -46,19 +56,31 @@ export function createApi(store: Store): (request: Request) => Promise<Response>
       return Response.json({ error: "not_found" }, { status: 404 });
     } catch (error) {
       if (!(error instanceof StoreError)) return Response.json({ error: "internal" }, { status: 500 });
-      const statuses: Record<string, number> = { invalid_input: 400, not_found: 404, scope_missing: 403, conflict: 409, idempotency_mismatch: 422 };
+      const statuses: Record<string, number> = {
+        invalid_input: 400,
+        not_found: 404,
+        scope_missing: 403,
+        conflict: 409,
+        idempotency_mismatch: 422,
+      };
       return Response.json({ error: error.code }, { status: statuses[error.code] ?? (error.retryable ? 503 : 500) });
     }
   };
 }
 
 /** The handler behind a real socket. */
-export async function listen(handle: (request: Request) => Promise<Response>): Promise<{ readonly url: string; close(): Promise<void> }> {
+export async function listen(
+  handle: (request: Request) => Promise<Response>,
+): Promise<{ readonly url: string; close(): Promise<void> }> {
   const server: Server = createServer(async (incoming, outgoing) => {
-    const headers = Object.entries(incoming.headersDistinct).flatMap(([name, values]) => (values ?? []).map((value): [string, string] => [name, value]));
+    const headers = Object.entries(incoming.headersDistinct).flatMap(([name, values]) =>
+      (values ?? []).map((value): [string, string] => [name, value]),
+    );
     const method = incoming.method ?? "GET";
     const body = method === "GET" || method === "HEAD" ? null : (Readable.toWeb(incoming) as ReadableStream);
-    const response = await handle(new Request(`http://localhost${incoming.url}`, { method, headers, body, duplex: "half" } as RequestInit));
+    const response = await handle(
+      new Request(`http://localhost${incoming.url}`, { method, headers, body, duplex: "half" } as RequestInit),
+    );
     outgoing.writeHead(response.status, Object.fromEntries(response.headers));
     outgoing.end(Buffer.from(await response.arrayBuffer()));
   });

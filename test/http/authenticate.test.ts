@@ -29,13 +29,22 @@ describe("an API on a real store", () => {
   const ask = async (path: string, authorization: string | undefined, init: RequestInit = {}) => {
     const headers = { ...(init.headers as object), ...(authorization === undefined ? {} : { authorization }) };
     const response = await fetch(`${api.url}${path}`, { ...init, headers });
-    return { status: response.status, challenge: response.headers.get("www-authenticate"), body: (await response.json()) as Record<string, unknown> };
+    return {
+      status: response.status,
+      challenge: response.headers.get("www-authenticate"),
+      body: (await response.json()) as Record<string, unknown>,
+    };
   };
   const post = (path: string, authorization: string, body: unknown, headers: Record<string, string> = {}) =>
     ask(path, authorization, { method: "POST", body: JSON.stringify(body), headers });
   const secretOf = async (scopes: Scope[], ttlMs?: number) =>
-    (await fixtures(store).token({ scopes, ...(ttlMs === undefined ? {} : { ttlMs }), createdBy: (await store.tokens.verify({ token: admin })).tokenId }))
-      .secret;
+    (
+      await fixtures(store).token({
+        scopes,
+        ...(ttlMs === undefined ? {} : { ttlMs }),
+        createdBy: (await store.tokens.verify({ token: admin })).tokenId,
+      })
+    ).secret;
 
   it("without a token: 401, and what to bring", async () => {
     for (const authorization of [undefined, "Basic YTpi", "Digest x", "BearerX abc", admin]) {
@@ -59,7 +68,12 @@ describe("an API on a real store", () => {
     ] as const) {
       const { status, challenge, body } = await ask("/me", authorization);
       assert.equal(status, 401);
-      assert.match(challenge ?? "", new RegExp(`^Bearer realm="debug-server-db", error="invalid_token", error_description="the token (?:is )?${why}"$`));
+      assert.match(
+        challenge ?? "",
+        new RegExp(
+          `^Bearer realm="debug-server-db", error="invalid_token", error_description="the token (?:is )?${why}"$`,
+        ),
+      );
       assert.ok(!JSON.stringify(body).includes(admin));
     }
   });
@@ -67,7 +81,10 @@ describe("an API on a real store", () => {
   it("with a token that does not cover it: 403 insufficient_scope, and what is needed", async () => {
     const secret = await secretOf(["sessions:read"]);
     const { status, challenge, body } = await post("/sessions", `Bearer ${secret}`, {});
-    assert.deepEqual([status, challenge], [403, 'Bearer realm="debug-server-db", error="insufficient_scope", scope="sessions:write"']);
+    assert.deepEqual(
+      [status, challenge],
+      [403, 'Bearer realm="debug-server-db", error="insufficient_scope", scope="sessions:write"'],
+    );
     assert.equal(body.error, "scope_missing");
   });
 
@@ -94,17 +111,33 @@ describe("an API on a real store", () => {
     const made = await post("/tokens", minter, { accountId: account.id, name: "made", scopes: ["sessions:read"] });
     assert.equal(made.status, 201);
     assert.equal((await ask("/me", `Bearer ${made.body.secret}`)).status, 200);
-    assert.equal((await post("/tokens", minter, { accountId: account.id, name: "more", scopes: ["admin"] })).status, 403);
+    assert.equal(
+      (await post("/tokens", minter, { accountId: account.id, name: "more", scopes: ["admin"] })).status,
+      403,
+    );
   });
 });
 
 describe("the same API on a stub", () => {
-  const principal = { tokenId: newId(), kind: "personal", scopes: ["sessions:write"], expiresAt: null, account: { id: newId(), name: "ada", kind: "human" } };
+  const principal = {
+    tokenId: newId(),
+    kind: "personal",
+    scopes: ["sessions:write"],
+    expiresAt: null,
+    account: { id: newId(), name: "ada", kind: "human" },
+  };
 
   it("verifies with the scopes of the route, and hands the principal on", async () => {
-    const stub = stubStore({ tokens: { verify: () => principal }, sessions: { create: (input) => ({ session: input }) } });
+    const stub = stubStore({
+      tokens: { verify: () => principal },
+      sessions: { create: (input) => ({ session: input }) },
+    });
     const api = createApi(stub);
-    const request = new Request("http://localhost/sessions", { method: "POST", body: '{"commitSha":"x"}', headers: { authorization: "Bearer t" } });
+    const request = new Request("http://localhost/sessions", {
+      method: "POST",
+      body: '{"commitSha":"x"}',
+      headers: { authorization: "Bearer t" },
+    });
     const response = await api(request);
     assert.deepEqual(await response.json(), { commitSha: "x", tokenId: principal.tokenId, requestedBy: "ada" });
     assert.deepEqual(
@@ -130,7 +163,10 @@ describe("the same API on a stub", () => {
     it(`${code} is ${status}`, async () => {
       const api = createApi(stubStore({ tokens: { verify: () => Promise.reject(storeError(code)) } }));
       const response = await api(new Request("http://localhost/me", { headers: { authorization: "Bearer t" } }));
-      assert.deepEqual([response.status, response.headers.has("www-authenticate")], [status, status === 401 || status === 403]);
+      assert.deepEqual(
+        [response.status, response.headers.has("www-authenticate")],
+        [status, status === 401 || status === 403],
+      );
       assert.equal(((await response.json()) as { error: string }).error, code);
     });
   }
@@ -141,6 +177,9 @@ describe("the same API on a stub", () => {
     assert.ok(!result.ok);
     assert.equal(result.wwwAuthenticate, 'Bearer realm="a \\"b\\"\\\\??x: y"');
     assert.notEqual(result.response(), result.response());
-    assert.deepEqual([result.status, result.code, result.response().headers.get("cache-control")], [401, undefined, "no-store"]);
+    assert.deepEqual(
+      [result.status, result.code, result.response().headers.get("cache-control")],
+      [401, undefined, "no-store"],
+    );
   });
 });

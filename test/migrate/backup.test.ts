@@ -21,7 +21,11 @@ async function filled(t: TestContext): Promise<string> {
 test("a backup holds what the database holds, with a manifest, for nobody else to read", async (t) => {
   const path = await filled(t);
   chmodSync(path, 0o644);
-  const { path: copy, manifestPath, manifest } = backUpSqlite(path, "a test", { now: new Date("2026-01-02T03:04:05.006Z") });
+  const {
+    path: copy,
+    manifestPath,
+    manifest,
+  } = backUpSqlite(path, "a test", { now: new Date("2026-01-02T03:04:05.006Z") });
   assert.deepEqual(contentsOf(copy), contentsOf(path));
   assert.equal(copy, join(dirname(path), "backups", `store-20260102T030405006Z-${process.pid}.db`));
   assert.deepEqual(
@@ -31,7 +35,10 @@ test("a backup holds what the database holds, with a manifest, for nobody else t
   assert.deepEqual(JSON.parse(readFileSync(manifestPath, "utf8")), manifest);
   const { sha256, bytes, rows, createdAt, reason, source } = manifest;
   assert.equal(sha256, createHash("sha256").update(readFileSync(copy)).digest("hex"));
-  assert.deepEqual([bytes, createdAt, reason, source, rows.attempts], [statSync(copy).size, "2026-01-02T03:04:05.006Z", "a test", path, 5]);
+  assert.deepEqual(
+    [bytes, createdAt, reason, source, rows.attempts],
+    [statSync(copy).size, "2026-01-02T03:04:05.006Z", "a test", path, 5],
+  );
   assert.deepEqual(readdirSync(dirname(copy)).length, 2);
 });
 

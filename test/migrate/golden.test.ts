@@ -15,8 +15,12 @@ const head = migrations.at(-1)?.revision as string;
 /** Everything in the file, the ledger included. */
 function schemaOf(path: string): string {
   return withDatabase(path, (db) => {
-    const definitions = db.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY tbl_name, type DESC, name");
-    const pragmas = ["application_id", "auto_vacuum", "journal_mode", "user_version"].map((name) => `-- ${name} ${db.pragma(name, { simple: true })}\n`);
+    const definitions = db.prepare(
+      "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY tbl_name, type DESC, name",
+    );
+    const pragmas = ["application_id", "auto_vacuum", "journal_mode", "user_version"].map(
+      (name) => `-- ${name} ${db.pragma(name, { simple: true })}\n`,
+    );
     return `${pragmas.join("")}\n${(definitions.pluck().all() as string[]).map((definition) => `${definition};\n`).join("\n")}`;
   });
 }

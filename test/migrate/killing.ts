@@ -83,7 +83,11 @@ async function timed(template: string, path: string, url: string): Promise<numbe
 }
 
 /** The delay is the experiment, not a way to wait for something. */
-async function killOne(url: string, target: string, afterMs: number): Promise<{ readonly finishedMs: number | undefined }> {
+async function killOne(
+  url: string,
+  target: string,
+  afterMs: number,
+): Promise<{ readonly finishedMs: number | undefined }> {
   const child = spawn(process.execPath, [script, url, target, "backup"], { stdio: ["ignore", "pipe", "inherit"] });
   const exited = new Promise<NodeJS.Signals | null>((resolve) => child.once("exit", (_, signal) => resolve(signal)));
   await new Promise((resolve) => child.stdout.once("data", resolve));

@@ -24,16 +24,28 @@ test("changes of a worktree go to the session that ended with it, by the fence",
   const revision = readMigrations("sqlite")[index]?.revision as string;
   const below = readMigrations("sqlite")[index - 1]?.revision as string;
   const rows = () =>
-    withDatabase(path, (db) => db.prepare("SELECT * FROM changes ORDER BY seq").all() as { entity: string; op: string; session_id: string | null }[]);
+    withDatabase(
+      path,
+      (db) =>
+        db.prepare("SELECT * FROM changes ORDER BY seq").all() as {
+          entity: string;
+          op: string;
+          session_id: string | null;
+        }[],
+    );
   const after = rows();
   await withMigrator({ url }, (migrator) => downgrade(migrator, below, { backup: false, allowDataLoss: true }));
   // As an older version wrote them.
-  withDatabase(path, (db) => db.exec("UPDATE changes SET session_id = NULL WHERE entity = 'worktree' AND op <> 'release'"));
+  withDatabase(path, (db) =>
+    db.exec("UPDATE changes SET session_id = NULL WHERE entity = 'worktree' AND op <> 'release'"),
+  );
   assert.notDeepEqual(rows(), after);
   await withMigrator({ url }, (migrator) => upgrade(migrator, revision, { backup: false }));
   assert.deepEqual(rows(), after);
   assert.deepEqual(
-    after.filter(({ entity }) => entity === "worktree").map(({ op, session_id }) => [op, session_id === null ? null : sessions.indexOf(session_id)]),
+    after
+      .filter(({ entity }) => entity === "worktree")
+      .map(({ op, session_id }) => [op, session_id === null ? null : sessions.indexOf(session_id)]),
     [
       ["create", 0],
       ["ready", 0],

@@ -7,10 +7,20 @@ import type { StoreError } from "../../src/index.ts";
 import { check, current, listHistory, listPending, stamp } from "../../src/migrate/looks.ts";
 import { downgrade, upgrade } from "../../src/migrate/move.ts";
 import { plan, verify } from "../../src/migrate/trial.ts";
-import { contentsOf, notes, type Parts, type Place, place, withDatabase, withMigrator, writeMigration } from "./place.ts";
+import {
+  contentsOf,
+  notes,
+  type Parts,
+  type Place,
+  place,
+  withDatabase,
+  withMigrator,
+  writeMigration,
+} from "./place.ts";
 import { startWriter } from "./writer.ts";
 
-const up = (at: Place, target = "head", backup = false) => withMigrator(at, (migrator) => upgrade(migrator, target, { backup }));
+const up = (at: Place, target = "head", backup = false) =>
+  withMigrator(at, (migrator) => upgrade(migrator, target, { backup }));
 const down = (at: Place, target: string, options: { backup?: boolean; allowDataLoss?: boolean } = {}) =>
   withMigrator(at, (migrator) => downgrade(migrator, target, { backup: false, allowDataLoss: false, ...options }));
 
@@ -29,7 +39,9 @@ describe("up and down", () => {
     const rest = await up(at);
     assert.deepEqual([first.from, first.to, steps(first)], ["base", "0001", ["up 0001"]]);
     assert.deepEqual([rest.from, rest.to, steps(rest)], ["0001", "0003", ["up 0002", "up 0003"]]);
-    withDatabase(at.path, (db) => assert.deepEqual(db.prepare("SELECT length FROM notes ORDER BY id").pluck().all(), [3, 5]));
+    withDatabase(at.path, (db) =>
+      assert.deepEqual(db.prepare("SELECT length FROM notes ORDER BY id").pluck().all(), [3, 5]),
+    );
     assert.deepEqual(steps(await up(at)), []);
   });
 
@@ -72,11 +84,15 @@ describe("up and down", () => {
     const at = place(t);
     await up(at, "2");
     const refused = (run: Promise<unknown>, message: RegExp) => assert.rejects(run, { code: "invalid_input", message });
-    await refused(up(at, "1"), /the schema is at 0002, and 0001 lies the other way: run debug-server-db migrate downgrade 0001/);
+    await refused(
+      up(at, "1"),
+      /the schema is at 0002, and 0001 lies the other way: run debug-server-db migrate downgrade 0001/,
+    );
     await refused(down(at, "3"), /migrate upgrade 0003/);
     await refused(up(at, "+2"), /only 1 migrations on the way up/);
     await refused(down(at, "-3"), /only 2 migrations on the way down/);
-    for (const target of ["9", "0009", "x", "", "+", "--1", "1.5", "00001"]) await refused(up(at, target), /no such revision; known are 0001, 0002, 0003/);
+    for (const target of ["9", "0009", "x", "", "+", "--1", "1.5", "00001"])
+      await refused(up(at, target), /no such revision; known are 0001, 0002, 0003/);
   });
 });
 
@@ -124,16 +140,33 @@ describe("what a failure leaves", () => {
 
   it("rows that break a foreign key undo the migration", async (t) => {
     const at = place(t, [
-      ["orphans", "CREATE TABLE a (id INTEGER PRIMARY KEY); CREATE TABLE b (a INTEGER REFERENCES a (id)); INSERT INTO b VALUES (7);", "DROP TABLE b;"],
+      [
+        "orphans",
+        "CREATE TABLE a (id INTEGER PRIMARY KEY); CREATE TABLE b (a INTEGER REFERENCES a (id)); INSERT INTO b VALUES (7);",
+        "DROP TABLE b;",
+      ],
     ]);
-    await assert.rejects(up(at), { code: "constraint", message: /rows that break a foreign key: b row 1 has no row of a/ });
+    await assert.rejects(up(at), {
+      code: "constraint",
+      message: /rows that break a foreign key: b row 1 has no row of a/,
+    });
     assert.deepEqual(contentsOf(at.path), { objects: [], rows: [] });
   });
 
-  for (const statement of ["COMMIT", "begin", "ROLLBACK TO x", "PRAGMA foreign_keys = OFF", "ATTACH 'x' AS y", "VACUUM"]) {
+  for (const statement of [
+    "COMMIT",
+    "begin",
+    "ROLLBACK TO x",
+    "PRAGMA foreign_keys = OFF",
+    "ATTACH 'x' AS y",
+    "VACUUM",
+  ]) {
     it(`${statement} has no place in a migration`, async (t) => {
       const at = place(t, [["escape", `CREATE TABLE a (x);\n${statement};`, "DROP TABLE a;"]]);
-      await assert.rejects(up(at), { code: "incompatible", message: /0001_escape\.sqlite\.sql, line 3: \w+ has no place in a migration/ });
+      await assert.rejects(up(at), {
+        code: "incompatible",
+        message: /0001_escape\.sqlite\.sql, line 3: \w+ has no place in a migration/,
+      });
       assert.deepEqual(contentsOf(at.path), { objects: [], rows: [] });
     });
   }
@@ -145,7 +178,9 @@ describe("what a failure leaves", () => {
     ]);
     await assert.rejects(up(at), { message: /0002_empty\.sqlite\.sql: the up part is empty: write it first/ });
     await up(at, "1");
-    await assert.rejects(down(at, "base"), { message: /0001_up_only\.sqlite\.sql: the down part is empty: it cannot be undone, restore a backup/ });
+    await assert.rejects(down(at, "base"), {
+      message: /0001_up_only\.sqlite\.sql: the down part is empty: it cannot be undone, restore a backup/,
+    });
   });
 });
 
@@ -155,7 +190,9 @@ describe("what would be lost", () => {
     await up(at, "1");
     fill(at);
     await up(at);
-    withDatabase(at.path, (db) => db.exec("UPDATE notes SET length = NULL WHERE id = 1; INSERT INTO authors VALUES ('a')"));
+    withDatabase(at.path, (db) =>
+      db.exec("UPDATE notes SET length = NULL WHERE id = 1; INSERT INTO authors VALUES ('a')"),
+    );
     const before = contentsOf(at.path);
     const refused = async (target: string, message: RegExp) => {
       await assert.rejects(down(at, target), (error: StoreError) => {
@@ -188,7 +225,12 @@ describe("what does not fit", () => {
     await up(at, "2");
     appendFileSync(join(at.migrations, "0001_notes.sqlite.sql"), "-- a word more\n");
     const edited = { code: "incompatible", message: /0001_notes\.sqlite\.sql was edited after it had been applied/ };
-    for (const run of [() => up(at), () => down(at, "1"), () => withMigrator(at, (migrator) => plan(migrator, "head")), () => withMigrator(at, verify)]) {
+    for (const run of [
+      () => up(at),
+      () => down(at, "1"),
+      () => withMigrator(at, (migrator) => plan(migrator, "head")),
+      () => withMigrator(at, verify),
+    ]) {
       await assert.rejects(run, edited);
     }
     assert.deepEqual(await withMigrator(at, check), [
@@ -206,7 +248,10 @@ describe("what does not fit", () => {
     await up(at);
     const older = place(t, notes.slice(0, 2));
     const mixed = { ...older, url: at.url };
-    await assert.rejects(up(mixed), { code: "incompatible", message: /at revision 0003, which is newer than this version/ });
+    await assert.rejects(up(mixed), {
+      code: "incompatible",
+      message: /at revision 0003, which is newer than this version/,
+    });
     await assert.rejects(down(mixed, "1"), { message: /which is newer/ });
     assert.deepEqual(await withMigrator(mixed, check), [{ kind: "newer", revision: "0003", name: "note_authors" }]);
   });
@@ -215,7 +260,10 @@ describe("what does not fit", () => {
     const at = place(t);
     await up(at);
     withDatabase(at.path, (db) => db.exec("DELETE FROM schema_migrations WHERE revision = '0002'"));
-    await assert.rejects(up(at), { code: "incompatible", message: /0002_note_lengths\.sqlite\.sql was not applied, although a later one was/ });
+    await assert.rejects(up(at), {
+      code: "incompatible",
+      message: /0002_note_lengths\.sqlite\.sql was not applied, although a later one was/,
+    });
     assert.deepEqual((await withMigrator(at, check))[0], { kind: "skipped", revision: "0002", name: "note_lengths" });
   });
 
@@ -223,16 +271,25 @@ describe("what does not fit", () => {
     const at = place(t);
     await up(at);
     withDatabase(at.path, (db) => db.exec("DROP TABLE schema_migrations"));
-    await assert.rejects(up(at), { code: "incompatible", message: /there is no table schema_migrations: restore a backup, or, .* migrate stamp REV/ });
+    await assert.rejects(up(at), {
+      code: "incompatible",
+      message: /there is no table schema_migrations: restore a backup, or, .* migrate stamp REV/,
+    });
     assert.deepEqual(await withMigrator(at, check), [{ kind: "no_ledger" }]);
-    assert.deepEqual(await withMigrator(at, (migrator) => stamp(migrator, "head")), { from: "base", to: "0003", differences: [] });
+    assert.deepEqual(await withMigrator(at, (migrator) => stamp(migrator, "head")), {
+      from: "base",
+      to: "0003",
+      differences: [],
+    });
     assert.deepEqual(await withMigrator(at, check), []);
   });
 
   it("a schema that somebody changed by hand is drift, each object by its kind of change", async (t) => {
     const at = place(t);
     await up(at);
-    withDatabase(at.path, (db) => db.exec("DROP INDEX notes_length; CREATE VIEW v AS SELECT 1; ALTER TABLE authors ADD COLUMN born INTEGER"));
+    withDatabase(at.path, (db) =>
+      db.exec("DROP INDEX notes_length; CREATE VIEW v AS SELECT 1; ALTER TABLE authors ADD COLUMN born INTEGER"),
+    );
     const drift = await withMigrator(at, check);
     assert.deepEqual(
       drift.map((finding) => (finding.kind === "drift" ? [finding.change, finding.type, finding.name] : finding.kind)),
@@ -247,8 +304,13 @@ describe("what does not fit", () => {
   it("two files of one number, and a folder that is not there", async (t) => {
     const at = place(t);
     writeMigration(at.migrations, 2, ["again", "SELECT 1", "SELECT 1"]);
-    await assert.rejects(up(at), { message: /0002_again\.sqlite\.sql and 0002_note_lengths\.sqlite\.sql have the same revision/ });
-    await assert.rejects(up({ ...at, migrations: join(at.folder, "nowhere") }), { code: "invalid_input", message: /no such folder/ });
+    await assert.rejects(up(at), {
+      message: /0002_again\.sqlite\.sql and 0002_note_lengths\.sqlite\.sql have the same revision/,
+    });
+    await assert.rejects(up({ ...at, migrations: join(at.folder, "nowhere") }), {
+      code: "invalid_input",
+      message: /no such folder/,
+    });
   });
 });
 
@@ -256,7 +318,12 @@ describe("looks", () => {
   it("current, history and pending", async (t) => {
     const at = place(t);
     await up(at, "2");
-    assert.deepEqual(await withMigrator(at, current), { revision: "0002", name: "note_lengths", head: "0003", atHead: false });
+    assert.deepEqual(await withMigrator(at, current), {
+      revision: "0002",
+      name: "note_lengths",
+      head: "0003",
+      atHead: false,
+    });
     const entries = await withMigrator(at, (migrator) => listHistory(migrator));
     assert.deepEqual(
       entries.map(({ revision, state }) => [revision, state]),
@@ -285,7 +352,9 @@ describe("looks", () => {
       withMigrator(at, (migrator) => listHistory(migrator, "1")),
       { code: "invalid_input" },
     );
-    assert.deepEqual(await withMigrator(at, listPending), [{ revision: "0003", name: "note_authors", state: "pending" }]);
+    assert.deepEqual(await withMigrator(at, listPending), [
+      { revision: "0003", name: "note_authors", state: "pending" },
+    ]);
   });
 
   it("a plan runs the real migrations, says what they change, and leaves the file alone", async (t) => {
@@ -316,7 +385,9 @@ describe("looks", () => {
     const at = place(t);
     await up(at, "1");
     withDatabase(at.path, (db) =>
-      db.exec("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) INSERT INTO notes (body) SELECT 'note ' || i FROM n"),
+      db.exec(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) INSERT INTO notes (body) SELECT 'note ' || i FROM n",
+      ),
     );
     await startWriter(t, at.path);
     for (let round = 0; round < 3; round++) {
@@ -331,14 +402,27 @@ describe("looks", () => {
     fill(at);
     const before = contentsOf(at.path);
     const sound = await withMigrator(at, verify);
-    assert.deepEqual([steps(sound), sound.faults], [["up 0003", "down 0003", "down 0002", "down 0001", "up 0001", "up 0002", "up 0003"], []]);
+    assert.deepEqual(
+      [steps(sound), sound.faults],
+      [["up 0003", "down 0003", "down 0002", "down 0001", "up 0001", "up 0002", "up 0003"], []],
+    );
     const leaky: Parts = ["note_authors", notes[2]?.[1] as string, "DROP TABLE authors;"];
     writeMigration(at.migrations, 3, leaky);
-    await assert.rejects(withMigrator(at, verify), { message: /0002_note_lengths\.sqlite\.sql, .* of its down part, .*: error in trigger notes_author/ });
-    writeMigration(at.migrations, 3, ["note_authors", "CREATE INDEX IF NOT EXISTS notes_body ON notes (body);", "SELECT 1;"]);
+    await assert.rejects(withMigrator(at, verify), {
+      message: /0002_note_lengths\.sqlite\.sql, .* of its down part, .*: error in trigger notes_author/,
+    });
+    writeMigration(at.migrations, 3, [
+      "note_authors",
+      "CREATE INDEX IF NOT EXISTS notes_body ON notes (body);",
+      "SELECT 1;",
+    ]);
     const faulty = await withMigrator(at, verify);
     assert.deepEqual(
-      faulty.faults.map(({ after, differences }) => [after.direction, after.revision, differences.map(({ change, name }) => `${change} ${name}`)]),
+      faulty.faults.map(({ after, differences }) => [
+        after.direction,
+        after.revision,
+        differences.map(({ change, name }) => `${change} ${name}`),
+      ]),
       [
         ["down", "0003", ["added notes_body"]],
         ["down", "0002", ["added notes_body"]],

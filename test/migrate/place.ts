@@ -56,7 +56,11 @@ export async function withMigrator<Result>(
 ): Promise<Result> {
   const engine = await openEngine(url, { create: true, lockTimeoutMs });
   try {
-    return await work({ engine, migrations: readMigrations("sqlite", migrations ?? migrationsFolder), now: () => Date.now() });
+    return await work({
+      engine,
+      migrations: readMigrations("sqlite", migrations ?? migrationsFolder),
+      now: () => Date.now(),
+    });
   } finally {
     await engine.close();
   }
@@ -74,7 +78,10 @@ export function withDatabase<Result>(path: string, look: (db: Database.Database)
 /** All that is in a database: definitions and rows, without times. */
 export function contentsOf(path: string): unknown {
   return withDatabase(path, (db) => {
-    const objects = db.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").all() as { type: string; name: string }[];
+    const objects = db.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").all() as {
+      type: string;
+      name: string;
+    }[];
     const tables = objects.filter(({ type }) => type === "table").map(({ name }) => name);
     const columns = (name: string) => (name === "schema_migrations" ? "revision, name, sha256" : "*");
     return { objects, rows: tables.map((name) => [name, db.prepare(`SELECT ${columns(name)} FROM "${name}"`).all()]) };

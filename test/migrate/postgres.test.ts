@@ -64,7 +64,8 @@ async function using<Result>(
   }
 }
 
-const up = (at: Pick<Server, "url" | "migrations">, target = "head") => using(at, (migrator) => upgrade(migrator, target, { backup: true }));
+const up = (at: Pick<Server, "url" | "migrations">, target = "head") =>
+  using(at, (migrator) => upgrade(migrator, target, { backup: true }));
 const down = (at: Pick<Server, "url" | "migrations">, target: string, allowDataLoss = false) =>
   using(at, (migrator) => downgrade(migrator, target, { backup: true, allowDataLoss }));
 const fill = ({ url }: Server) => ask(url, "INSERT INTO notes (body) VALUES ('one'), ('three')");
@@ -76,7 +77,13 @@ async function contentsOf(at: Server): Promise<unknown> {
   const rows = await Promise.all(tables.map((name) => ask(at.url, `SELECT * FROM ${name} ORDER BY 1`)));
   const schemas = await ask(at.url, "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1");
   const ledger = await ask(at.url, "SELECT to_regclass('schema_migrations') IS NOT NULL AS made");
-  return { objects, rows, schemas, ledger, applied: ledger[0]?.made ? await ask(at.url, "SELECT revision, sha256 FROM schema_migrations ORDER BY 1") : [] };
+  return {
+    objects,
+    rows,
+    schemas,
+    ledger,
+    applied: ledger[0]?.made ? await ask(at.url, "SELECT revision, sha256 FROM schema_migrations ORDER BY 1") : [],
+  };
 }
 
 describe("PostgreSQL", () => {
@@ -101,7 +108,12 @@ describe("PostgreSQL", () => {
     assert.deepEqual(await using(at, check), [{ kind: "pending", revision: "0003", name: "authors" }]);
   });
 
-  const statements = ["CREATE TABLE a (x int)", "INSERT INTO a VALUES (1)", "ALTER TABLE notes ADD COLUMN y text", "UPDATE notes SET y = $$;$$"];
+  const statements = [
+    "CREATE TABLE a (x int)",
+    "INSERT INTO a VALUES (1)",
+    "ALTER TABLE notes ADD COLUMN y text",
+    "UPDATE notes SET y = $$;$$",
+  ];
   for (let position = 0; position <= statements.length; position++) {
     it(`a statement that fails at position ${position + 1} of ${statements.length + 1} changes nothing`, async (t) => {
       const broken = statements.toSpliced(position, 0, "INSERT INTO nowhere VALUES (';')").join(";\n");
@@ -125,7 +137,10 @@ describe("PostgreSQL", () => {
     await fill(at);
     await up(at, "2");
     const before = await contentsOf(at);
-    await assert.rejects(down(at, "1"), { code: "conflict", message: /drops data: 2 values of notes\.length; nothing was changed/ });
+    await assert.rejects(down(at, "1"), {
+      code: "conflict",
+      message: /drops data: 2 values of notes\.length; nothing was changed/,
+    });
     await assert.rejects(down(at, "base"), { message: /drops data: 2 rows of notes;/ });
     assert.deepEqual(await contentsOf(at), before);
     assert.deepEqual((await down(at, "1", true)).losses, [{ table: "notes", column: "length", rows: 2 }]);
@@ -162,7 +177,10 @@ describe("PostgreSQL", () => {
     const at = await server(t);
     await up(at);
     const fewer = await server(t, notes.slice(0, 2));
-    await assert.rejects(up({ ...fewer, url: at.url }), { code: "incompatible", message: /0003, which is newer than this version/ });
+    await assert.rejects(up({ ...fewer, url: at.url }), {
+      code: "incompatible",
+      message: /0003, which is newer than this version/,
+    });
     await ask(at.url, "ALTER TABLE authors ALTER COLUMN name DROP NOT NULL");
     const drift = await using(at, check);
     assert.deepEqual(
@@ -170,7 +188,9 @@ describe("PostgreSQL", () => {
       ["changed authors"],
     );
     appendFileSync(join(at.migrations, "0001_notes.postgres.sql"), "-- more\n");
-    await assert.rejects(up(at), { details: { reason: "migration_edited", revision: "0001", file: "0001_notes.postgres.sql" } });
+    await assert.rejects(up(at), {
+      details: { reason: "migration_edited", revision: "0001", file: "0001_notes.postgres.sql" },
+    });
     assert.equal((await using(at, (migrator) => stamp(migrator, "head"))).differences.length, 1);
     await ask(at.url, "DROP TABLE schema_migrations");
     await ask(at.url, "CREATE TABLE schema_migrations (version text)");
@@ -180,7 +200,10 @@ describe("PostgreSQL", () => {
 
   it("waits for another migration and for writers no longer than it may", async (t) => {
     // A statement that would not wait for a row that it does not see.
-    const at = await server(t, [notes[0] as Parts, ["shout", "UPDATE notes SET body = upper(body);", "UPDATE notes SET body = lower(body);"]]);
+    const at = await server(t, [
+      notes[0] as Parts,
+      ["shout", "UPDATE notes SET body = upper(body);", "UPDATE notes SET body = lower(body);"],
+    ]);
     await up(at, "1");
     const other = new pg.Client({ connectionString: at.url });
     await other.connect();
@@ -227,10 +250,15 @@ describe("PostgreSQL", () => {
     await up(at, "1");
     await fill(at);
     const ended = await Promise.all(
-      Array.from({ length: 3 }, () => runCommand(at.folder, ["migrate", "upgrade", "--json", "--url", at.url, "--migrations", at.migrations])),
+      Array.from({ length: 3 }, () =>
+        runCommand(at.folder, ["migrate", "upgrade", "--json", "--url", at.url, "--migrations", at.migrations]),
+      ),
     );
     assert.deepEqual(
-      ended.map(({ code, stderr }) => [code, /^debug-server-db: Backups of PostgreSQL are made .*\n$/.test(stderr) || stderr]),
+      ended.map(({ code, stderr }) => [
+        code,
+        /^debug-server-db: Backups of PostgreSQL are made .*\n$/.test(stderr) || stderr,
+      ]),
       ended.map(({ stdout }) => [0, JSON.parse(stdout).steps.length === 0 ? "" : true]),
     );
     assert.deepEqual(ended.map(({ stdout }) => JSON.parse(stdout).steps.length).sort(), [0, 0, 2]);
@@ -248,9 +276,17 @@ describe("PostgreSQL", () => {
 
   it("the way back that is printed leads back", async (t) => {
     const at = { ...(await server(t, [])), migrations: migrationsFolder };
-    const version = Number((await ask<{ server_version_num: string }>(at.url, "SHOW server_version_num"))[0]?.server_version_num.slice(0, -4));
-    const tools = Number(/(\d+)[.\d]*/.exec(spawnSync("pg_dump", ["--version"], { encoding: "utf8" }).stdout ?? "")?.[1] ?? 0);
-    if (tools < version) return t.skip(tools === 0 ? "there is no pg_dump" : `pg_dump ${tools} does not dump PostgreSQL ${version}`);
+    const version = Number(
+      (await ask<{ server_version_num: string }>(at.url, "SHOW server_version_num"))[0]?.server_version_num.slice(
+        0,
+        -4,
+      ),
+    );
+    const tools = Number(
+      /(\d+)[.\d]*/.exec(spawnSync("pg_dump", ["--version"], { encoding: "utf8" }).stdout ?? "")?.[1] ?? 0,
+    );
+    if (tools < version)
+      return t.skip(tools === 0 ? "there is no pg_dump" : `pg_dump ${tools} does not dump PostgreSQL ${version}`);
     await up(at, "1");
     await ask(
       at.url,
@@ -260,7 +296,11 @@ describe("PostgreSQL", () => {
     const before = await contentsOf(at);
     const { backupAdvice = "" } = await using(at, (migrator) => plan(migrator, "head"));
     const [, dump = "", restore = ""] = /(pg_dump [^;]*);.*: (createdb .*)$/.exec(backupAdvice) ?? [];
-    const shell = (line: string) => execFileSync("sh", ["-c", line], { cwd: at.folder, env: { ...process.env, PGPASSWORD: new URL(at.url).password } });
+    const shell = (line: string) =>
+      execFileSync("sh", ["-c", line], {
+        cwd: at.folder,
+        env: { ...process.env, PGPASSWORD: new URL(at.url).password },
+      });
     shell(dump);
     await up(at);
     shell(restore);
@@ -272,7 +312,12 @@ describe("PostgreSQL", () => {
   });
 
   it("a server that is not there, and a url that hides its password", async () => {
-    const { code, stderr } = await runCommand(".", ["migrate", "current", "--url", "postgres://me:secret@127.0.0.1:1/x"]);
+    const { code, stderr } = await runCommand(".", [
+      "migrate",
+      "current",
+      "--url",
+      "postgres://me:secret@127.0.0.1:1/x",
+    ]);
     assert.match(stderr, /^debug-server-db: postgres:\/\/127\.0\.0\.1:1\/x: the server cannot be reached/);
     assert.deepEqual([code, /secret/.test(stderr)], [4, false]);
   });

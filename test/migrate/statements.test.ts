@@ -9,15 +9,26 @@ import { canonicalSql, splitStatements } from "../../src/migrate/statements.ts";
 const split = (sql: string, dialect: Dialect = "sqlite") => splitStatements(sql, dialect).map(({ text }) => text);
 
 describe("splitting", () => {
-  const trigger = "CREATE TRIGGER a AFTER UPDATE ON b BEGIN\n  UPDATE c SET d = CASE WHEN e THEN 1 ELSE 2 END;\n  DELETE FROM f; -- x;\nEND";
+  const trigger =
+    "CREATE TRIGGER a AFTER UPDATE ON b BEGIN\n  UPDATE c SET d = CASE WHEN e THEN 1 ELSE 2 END;\n  DELETE FROM f; -- x;\nEND";
   for (const [what, dialect, sql, expected] of [
     ["two statements, the last without a semicolon", "sqlite", "SELECT 1; SELECT 2", ["SELECT 1", "SELECT 2"]],
     ["nothing, and semicolons alone", "sqlite", " ;; -- x\n; /* ; */", []],
     ["comments before, within and after", "sqlite", "-- a;\nSELECT /* ; */ 1 -- b;\n; /* c */", ["SELECT /* ; */ 1"]],
     ["a block comment in SQLite does not nest", "sqlite", "/* /* */ SELECT 1; /* x */", ["SELECT 1"]],
-    ["strings with semicolons and doubled quotes", "sqlite", "SELECT ';', 'it''s; so';SELECT 2", ["SELECT ';', 'it''s; so'", "SELECT 2"]],
+    [
+      "strings with semicolons and doubled quotes",
+      "sqlite",
+      "SELECT ';', 'it''s; so';SELECT 2",
+      ["SELECT ';', 'it''s; so'", "SELECT 2"],
+    ],
     ["a comment mark in a string", "sqlite", "SELECT '--', '/*'; SELECT 2", ["SELECT '--', '/*'", "SELECT 2"]],
-    ["the four quotes of names", "sqlite", 'SELECT "a;""", `b;```, [c;], 1; SELECT 2', ['SELECT "a;""", `b;```, [c;], 1', "SELECT 2"]],
+    [
+      "the four quotes of names",
+      "sqlite",
+      'SELECT "a;""", `b;```, [c;], 1; SELECT 2',
+      ['SELECT "a;""", `b;```, [c;], 1', "SELECT 2"],
+    ],
     ["a backslash is no escape in SQLite", "sqlite", "SELECT '\\'; SELECT 2", ["SELECT '\\'", "SELECT 2"]],
     ["a string that is never closed goes to the end", "sqlite", "SELECT 1; SELECT 'a; b", ["SELECT 1", "SELECT 'a; b"]],
     ["a trigger", "sqlite", `${trigger};SELECT 2;`, [trigger, "SELECT 2"]],
@@ -27,12 +38,37 @@ describe("splitting", () => {
       "create temp trigger a begin select 1; end; select 2",
       ["create temp trigger a begin select 1; end", "select 2"],
     ],
-    ["a table that is named like one", "sqlite", "CREATE TABLE trigger_a (x); SELECT 1", ["CREATE TABLE trigger_a (x)", "SELECT 1"]],
-    ["dollar quotes", "postgres", "DO $$ BEGIN x; END $$; SELECT $a$ ; $$ ; $a$;", ["DO $$ BEGIN x; END $$", "SELECT $a$ ; $$ ; $a$"]],
-    ["parameters are no dollar quotes", "postgres", "SELECT $1; SELECT a$b$; SELECT $2", ["SELECT $1", "SELECT a$b$", "SELECT $2"]],
+    [
+      "a table that is named like one",
+      "sqlite",
+      "CREATE TABLE trigger_a (x); SELECT 1",
+      ["CREATE TABLE trigger_a (x)", "SELECT 1"],
+    ],
+    [
+      "dollar quotes",
+      "postgres",
+      "DO $$ BEGIN x; END $$; SELECT $a$ ; $$ ; $a$;",
+      ["DO $$ BEGIN x; END $$", "SELECT $a$ ; $$ ; $a$"],
+    ],
+    [
+      "parameters are no dollar quotes",
+      "postgres",
+      "SELECT $1; SELECT a$b$; SELECT $2",
+      ["SELECT $1", "SELECT a$b$", "SELECT $2"],
+    ],
     ["escape strings", "postgres", "SELECT E'\\';', 'a\\'; SELECT e''", ["SELECT E'\\';', 'a\\'", "SELECT e''"]],
-    ["a block comment in PostgreSQL nests", "postgres", "/* ; /* ; */ ; */ SELECT 1; SELECT 2 /* ; /* ", ["SELECT 1", "SELECT 2"]],
-    ["subscripts are no quotes in PostgreSQL", "postgres", "SELECT a[1]; SELECT '{;}'::text[]", ["SELECT a[1]", "SELECT '{;}'::text[]"]],
+    [
+      "a block comment in PostgreSQL nests",
+      "postgres",
+      "/* ; /* ; */ ; */ SELECT 1; SELECT 2 /* ; /* ",
+      ["SELECT 1", "SELECT 2"],
+    ],
+    [
+      "subscripts are no quotes in PostgreSQL",
+      "postgres",
+      "SELECT a[1]; SELECT '{;}'::text[]",
+      ["SELECT a[1]", "SELECT '{;}'::text[]"],
+    ],
   ] as const) {
     it(`${dialect}: ${what}`, () => assert.deepEqual(split(sql, dialect), expected));
   }
@@ -48,9 +84,22 @@ describe("splitting", () => {
     const db = new Database(":memory:");
     db.exec("CREATE TABLE t (a, b)");
     const blank = fc.constantFrom(" ", "\n", " -- c; '\n", "/* ; ' */", "");
-    const literal = fc.constantFrom("1", "';'", "''''", '"a"', "`b`", "[a]", "'--'", "'/*'", "x'3b'", "CASE WHEN a THEN ';' ELSE 2 END");
+    const literal = fc.constantFrom(
+      "1",
+      "';'",
+      "''''",
+      '"a"',
+      "`b`",
+      "[a]",
+      "'--'",
+      "'/*'",
+      "x'3b'",
+      "CASE WHEN a THEN ';' ELSE 2 END",
+    );
     const select = fc.tuple(literal, blank, literal).map(([one, space, two]) => `SELECT ${one}${space}, ${two} FROM t`);
-    const made = fc.tuple(fc.nat(1_000), select).map(([n, body]) => `CREATE TRIGGER IF NOT EXISTS t${n} AFTER INSERT ON t BEGIN ${body}; ${body}; END`);
+    const made = fc
+      .tuple(fc.nat(1_000), select)
+      .map(([n, body]) => `CREATE TRIGGER IF NOT EXISTS t${n} AFTER INSERT ON t BEGIN ${body}; ${body}; END`);
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.oneof(select, made), blank), { maxLength: 6 }), (pieces) => {
         const found = split(pieces.map(([text, space]) => `${space}${text}${space};${space}`).join(""));

@@ -9,7 +9,10 @@ import { fail } from "../../src/operation.ts";
 import { all, type Body, change, first, forUpdate, sql } from "../../src/sql.ts";
 import { ask, dropDatabase, newDatabase } from "../postgres.ts";
 
-async function rig(t: TestContext, count = 1): Promise<{ url: string; drivers: Driver[]; values: () => Promise<Record<string, number>> }> {
+async function rig(
+  t: TestContext,
+  count = 1,
+): Promise<{ url: string; drivers: Driver[]; values: () => Promise<Record<string, number>> }> {
   const url = await newDatabase();
   await ask(url, "CREATE TABLE t (id bigint PRIMARY KEY, value bigint NOT NULL CHECK (value < 100))");
   await ask(url, "INSERT INTO t SELECT n, 0 FROM generate_series(1, 4) AS n");
@@ -28,7 +31,10 @@ async function rig(t: TestContext, count = 1): Promise<{ url: string; drivers: D
     await Promise.all(drivers.map((driver) => driver.close()));
     await dropDatabase(url);
   });
-  const values = async () => Object.fromEntries((await ask<{ id: string; value: string }>(url, "SELECT * FROM t")).map((row) => [row.id, Number(row.value)]));
+  const values = async () =>
+    Object.fromEntries(
+      (await ask<{ id: string; value: string }>(url, "SELECT * FROM t")).map((row) => [row.id, Number(row.value)]),
+    );
   return { url, drivers, values };
 }
 
@@ -96,7 +102,9 @@ test("two calls that deadlock are run again until both have their turn", async (
       yield* add(to, 1);
       return undefined;
     });
-  const ended = await Promise.all([crosswise(1, 2), crosswise(2, 1)].map(async (job, index) => (drivers[index] as Driver).transact([job], 60_000)));
+  const ended = await Promise.all(
+    [crosswise(1, 2), crosswise(2, 1)].map(async (job, index) => (drivers[index] as Driver).transact([job], 60_000)),
+  );
   assert.ok(ended.every(({ settled }) => settled[0]?.ok));
   assert.deepEqual(await values(), { 1: 1, 2: 1, 3: 0, 4: 0 });
 });
@@ -138,7 +146,10 @@ test("jobs that touch different things run side by side, those that touch the sa
       order.push(`${name} ends`);
       return undefined;
     }, String(id));
-  const { settled } = await (drivers[0] as Driver).transact([job("a", 1), job("b", 2), job("c", 1), job("d", 3)], 60_000);
+  const { settled } = await (drivers[0] as Driver).transact(
+    [job("a", 1), job("b", 2), job("c", 1), job("d", 3)],
+    60_000,
+  );
   assert.ok(settled.every(({ ok }) => ok));
   assert.deepEqual(order.slice(0, 2), ["a begins", "b begins"]);
   assert.ok(order.indexOf("c begins") > order.indexOf("a ends"));

@@ -26,7 +26,8 @@ async function proxied(t: TestContext): Promise<{ store: OwnedStore; proxy: TcpP
   return { store, proxy, url };
 }
 
-const countOf = async (url: string, table: string) => Number((await ask<{ count: string }>(url, `SELECT count(*) FROM ${table}`))[0]?.count);
+const countOf = async (url: string, table: string) =>
+  Number((await ask<{ count: string }>(url, `SELECT count(*) FROM ${table}`))[0]?.count);
 
 async function refusal(options: StoreOptions): Promise<StoreError> {
   try {
@@ -74,7 +75,14 @@ test("COMMIT does not reach the server: the transaction runs again, once", async
 test("a network that swallows everything: the connection is given up, calls go on when there is a way again, and closing does not wait for ever", async (t) => {
   const url = await database(t);
   const proxy = await startProxy(t, url);
-  const limits = { reapEveryMs: 0, connections: 1, statementMs: 200, connectMs: 300, closeMs: 1_000, busyGiveUpMs: 60_000 };
+  const limits = {
+    reapEveryMs: 0,
+    connections: 1,
+    statementMs: 200,
+    connectMs: 300,
+    closeMs: 1_000,
+    busyGiveUpMs: 60_000,
+  };
   const store = await openStore({ url: proxy.url, limits });
   await store.repositories.upsert({ name: "a" });
   proxy.rule = () => "swallow";
@@ -130,11 +138,19 @@ test("the server is stopped and started: calls wait for it, or fail busy when th
   const claimed = patient.commands.claim({ runnerId, waitMs: 60_000 });
   await server.stop();
   const waiting = patient.repositories.upsert({ name: "b" });
-  await assert.rejects(store.repositories.upsert({ name: "c" }), { code: "busy", outcome: "not_run", message: /cannot be reached/ });
+  await assert.rejects(store.repositories.upsert({ name: "c" }), {
+    code: "busy",
+    outcome: "not_run",
+    message: /cannot be reached/,
+  });
   await assert.rejects(store.repositories.get({ repositoryId }), { code: "busy", outcome: "not_run" });
   await server.start();
   assert.equal((await waiting).name, "b");
-  const { commands } = await store.sessions.create({ repositoryId, commitSha: "a".repeat(40), commands: [{ argv: ["true"] }] });
+  const { commands } = await store.sessions.create({
+    repositoryId,
+    commitSha: "a".repeat(40),
+    commands: [{ argv: ["true"] }],
+  });
   assert.equal((await claimed)?.command.id, commands[0]?.id);
   assert.deepEqual(
     (await store.repositories.list()).items.map(({ name }) => name),
@@ -157,7 +173,11 @@ test("the server has no connection left: a call waits for one, and says so when 
   const limited = new URL(url);
   limited.username = role;
   limited.password = "secret";
-  const few = await openStore({ url: limited.href, migrate: "never", limits: { reapEveryMs: 0, connections: 2, busyGiveUpMs: 500 } });
+  const few = await openStore({
+    url: limited.href,
+    migrate: "never",
+    limits: { reapEveryMs: 0, connections: 2, busyGiveUpMs: 500 },
+  });
   const second = attachStore(few.connect());
   const find = () => Promise.allSettled([few, second].map((client) => client.repositories.find({ name: "a" })));
   const [got, none] = (await find()).toSorted((left, right) => left.status.localeCompare(right.status));
@@ -177,15 +197,26 @@ test("a statement that takes too long, and a row that is locked too long, fail a
   await other.connect();
   await other.query("BEGIN; SELECT * FROM repositories FOR UPDATE");
   const before = performance.now();
-  const [blocked, free] = await Promise.allSettled([store.repositories.archive({ repositoryId }), store.repositories.upsert({ name: "b" })]);
+  const [blocked, free] = await Promise.allSettled([
+    store.repositories.archive({ repositoryId }),
+    store.repositories.upsert({ name: "b" }),
+  ]);
   assert.equal(blocked.status === "rejected" && `${blocked.reason.code} ${blocked.reason.outcome}`, "busy rolled_back");
   assert.equal(free.status, "fulfilled");
   assert.ok(performance.now() - before < 20_000);
   await other.query("ROLLBACK");
-  await other.query("CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(30); RETURN NEW; END'");
+  await other.query(
+    "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(30); RETURN NEW; END'",
+  );
   await other.query("CREATE TRIGGER slow BEFORE INSERT ON runners FOR EACH ROW EXECUTE FUNCTION slow()");
-  const [slow, quick] = await Promise.allSettled([store.runners.register({ name: "r" }), store.repositories.upsert({ name: "c" })]);
-  assert.equal(slow.status === "rejected" && `${slow.reason.code} ${slow.reason.outcome}`, "deadline_exceeded rolled_back");
+  const [slow, quick] = await Promise.allSettled([
+    store.runners.register({ name: "r" }),
+    store.repositories.upsert({ name: "c" }),
+  ]);
+  assert.equal(
+    slow.status === "rejected" && `${slow.reason.code} ${slow.reason.outcome}`,
+    "deadline_exceeded rolled_back",
+  );
   assert.equal(quick.status, "fulfilled");
   await other.end();
 });
@@ -236,9 +267,15 @@ test("a database of another program, an empty one that must not be made, an olde
   assert.match((await refusal({ url: near })).message, /a table commands of another program is in the way/);
   assert.equal((await ask(near, "SELECT 1 FROM pg_class WHERE relname = 'store_meta'")).length, 0);
   const empty = await database(t);
-  assert.match((await refusal({ url: empty, migrate: "never" })).message, /is empty: run debug-server-db migrate upgrade head/);
+  assert.match(
+    (await refusal({ url: empty, migrate: "never" })).message,
+    /is empty: run debug-server-db migrate upgrade head/,
+  );
   await (await openStore({ url: empty })).close();
-  await ask(empty, "INSERT INTO schema_migrations SELECT '9999', name, sha256, applied_at, duration_ms, applied_by FROM schema_migrations LIMIT 1");
+  await ask(
+    empty,
+    "INSERT INTO schema_migrations SELECT '9999', name, sha256, applied_at, duration_ms, applied_by FROM schema_migrations LIMIT 1",
+  );
   assert.match((await refusal({ url: empty })).message, /newer than this version/);
   await ask(empty, "DELETE FROM schema_migrations");
   assert.match((await refusal({ url: empty })).message, /run debug-server-db migrate upgrade head/);

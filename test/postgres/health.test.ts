@@ -9,7 +9,10 @@ test("a stopped PostgreSQL: /readyz 503 and /livez 200, until it runs again", as
   const server = await ownServer();
   t.after(() => server.remove());
   const url = await newDatabase(server);
-  const store = await openStore({ url, limits: { reapEveryMs: 0, connections: 2, busyGiveUpMs: 200, probeEveryMs: 20 } });
+  const store = await openStore({
+    url,
+    limits: { reapEveryMs: 0, connections: 2, busyGiveUpMs: 200, probeEveryMs: 20 },
+  });
   t.after(() => store.close());
   const handle = healthHandler(store, { pingMs: 500, cacheMs: 0 });
   const look = async (path: string) => {

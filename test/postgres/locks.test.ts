@@ -21,7 +21,12 @@ test("operations on the same session, command and tree from several connections 
       const { runner } = await given.runner({ ttlMs: 3_600_000 });
       const runnerId = runner.id;
       const reserve = { runnerId };
-      const { session, lease } = await one.sessions.create({ repositoryId: repository.id, commitSha, reserve, commands: [{ argv }, { argv }] });
+      const { session, lease } = await one.sessions.create({
+        repositoryId: repository.id,
+        commitSha,
+        reserve,
+        commands: [{ argv }, { argv }],
+      });
       const claim = await one.commands.claim({ runnerId, sessionId: session.id });
       if (lease === null || claim === undefined) throw new Error("there is nothing to do");
       const sessionId = session.id;
@@ -32,7 +37,9 @@ test("operations on the same session, command and tree from several connections 
       // One call of each store, so that each is a transaction of its own.
       const calls = [
         one.commands.finish({ ...command, outcome: "failed", exitCode: 1 }),
-        round % 2 === 0 ? two.sessions.complete({ sessionId }) : two.worktrees.reserve({ repositoryId: repository.id, sessionId, runnerId }),
+        round % 2 === 0
+          ? two.sessions.complete({ sessionId })
+          : two.worktrees.reserve({ repositoryId: repository.id, sessionId, runnerId }),
         three.worktrees.release({ ...tree, to: "clean" }),
         expires ? four.maintenance.reap() : four.commands.cancel({ commandId: command.commandId }),
       ];
@@ -43,7 +50,10 @@ test("operations on the same session, command and tree from several connections 
   } finally {
     await Promise.all(stores.map((store) => store.close()));
   }
-  const [figures] = await ask<{ deadlocks: string }>(url, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
+  const [figures] = await ask<{ deadlocks: string }>(
+    url,
+    "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
+  );
   await dropDatabase(url);
   assert.equal(Number(figures?.deadlocks), 0);
 });
@@ -67,14 +77,18 @@ test("a debugger at work while its session ends and is deleted never deadlocks",
         four.debug.applyEvent({ ...adapter, seq: 4, event: "terminated" }),
       ];
       for (const outcome of await Promise.allSettled(calls)) {
-        if (outcome.status === "rejected") assert.match(outcome.reason.code, /^(?:conflict|invalid_transition|not_found)$/, outcome.reason.message);
+        if (outcome.status === "rejected")
+          assert.match(outcome.reason.code, /^(?:conflict|invalid_transition|not_found)$/, outcome.reason.message);
       }
       await assert.rejects(one.debug.get({ debugSessionId }), { code: "not_found" });
     }
   } finally {
     await Promise.all(stores.map((store) => store.close()));
   }
-  const [figures] = await ask<{ deadlocks: string }>(url, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
+  const [figures] = await ask<{ deadlocks: string }>(
+    url,
+    "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
+  );
   await dropDatabase(url);
   assert.equal(Number(figures?.deadlocks), 0);
 });
@@ -82,7 +96,8 @@ test("a debugger at work while its session ends and is deleted never deadlocks",
 test("tokens that are minted crosswise, rotated and used from several connections never deadlock", async () => {
   const url = await newDatabase();
   const stores: OwnedStore[] = [];
-  for (let n = 0; n < 4; n++) stores.push(await openStore({ url, limits: { reapEveryMs: 0, connections: 1, lastUsedTokens: 8 } }));
+  for (let n = 0; n < 4; n++)
+    stores.push(await openStore({ url, limits: { reapEveryMs: 0, connections: 1, lastUsedTokens: 8 } }));
   const [one, two, three, four] = stores as [OwnedStore, OwnedStore, OwnedStore, OwnedStore];
   try {
     const given = fixtures(one);
@@ -90,7 +105,12 @@ test("tokens that are minted crosswise, rotated and used from several connection
     for (let n = 0; n < 8; n++) admins.push(await given.token({ scopes: ["admin"] }));
     const [left, right] = admins as [(typeof admins)[number], (typeof admins)[number]];
     const mint = (store: OwnedStore, account: typeof left, creator: typeof left) =>
-      store.tokens.mint({ accountId: account.token.accountId, name: newId(), scopes: ["sessions:read"], createdBy: creator.token.id });
+      store.tokens.mint({
+        accountId: account.token.accountId,
+        name: newId(),
+        scopes: ["sessions:read"],
+        createdBy: creator.token.id,
+      });
     for (let round = 0; round < 60; round++) {
       const { token } = await mint(one, left, right);
       const calls = [
@@ -101,12 +121,19 @@ test("tokens that are minted crosswise, rotated and used from several connection
       ];
       await Promise.all(calls);
       // The last one fills the batch, which is written then.
-      await Promise.all([admins, admins.toReversed()].map((order, at) => Promise.all(order.map(({ secret }) => stores[at]?.tokens.verify({ token: secret })))));
+      await Promise.all(
+        [admins, admins.toReversed()].map((order, at) =>
+          Promise.all(order.map(({ secret }) => stores[at]?.tokens.verify({ token: secret }))),
+        ),
+      );
     }
   } finally {
     await Promise.all(stores.map((store) => store.close()));
   }
-  const [figures] = await ask<{ deadlocks: string }>(url, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
+  const [figures] = await ask<{ deadlocks: string }>(
+    url,
+    "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
+  );
   await dropDatabase(url);
   assert.equal(Number(figures?.deadlocks), 0);
 });

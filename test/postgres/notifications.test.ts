@@ -9,7 +9,10 @@ import { startProxy } from "./proxy.ts";
 /** Without notifications nobody would look again before the test is over. */
 const never = { rewakeMs: 600_000, reapEveryMs: 0, connections: 2 };
 
-async function stores(t: TestContext, limits: Record<string, number> = never): Promise<{ url: string; here: OwnedStore; there: OwnedStore }> {
+async function stores(
+  t: TestContext,
+  limits: Record<string, number> = never,
+): Promise<{ url: string; here: OwnedStore; there: OwnedStore }> {
   const url = await newDatabase();
   const [here, there] = [await openStore({ url, limits }), await openStore({ url, limits })];
   t.after(async () => {
@@ -82,7 +85,11 @@ test("without notifications, waiting calls look again by themselves", async (t) 
   await parked(there, 1);
   // Behind the backs of both stores.
   const { session } = await fixtures(here).session();
-  await ask(url, "UPDATE sessions SET queued_commands = 1, next_sequence = 2, ready_priority = 0, ready_at = now() WHERE id = $1", [session.id]);
+  await ask(
+    url,
+    "UPDATE sessions SET queued_commands = 1, next_sequence = 2, ready_priority = 0, ready_at = now() WHERE id = $1",
+    [session.id],
+  );
   await ask(
     url,
     "INSERT INTO commands (id, session_id, sequence, argv, state, queued_at, created_at, updated_at) VALUES (gen_random_uuid(), $1, 1, '{\"json\":[\"true\"]}', 'queued', now(), now(), now())",
@@ -103,7 +110,9 @@ test("the feed is in the order of the commits: whoever watches sees every change
       if (seen.length === writers * each) return;
     }
   })();
-  const clients = Array.from({ length: writers }, (_, index) => attachStore((index % 2 === 0 ? here : there).connect()));
+  const clients = Array.from({ length: writers }, (_, index) =>
+    attachStore((index % 2 === 0 ? here : there).connect()),
+  );
   await Promise.all(
     clients.map(async (client, writer) => {
       for (let index = 0; index < each; index++) await client.repositories.upsert({ name: `r${writer}-${index}` });

@@ -77,7 +77,11 @@ function relay(source: Socket, sink: Socket, from: Message["from"], proxy: TcpPr
       const end = head + rest.readInt32BE(head);
       if (rest.length < end) return;
       const frame = rest.subarray(0, end);
-      const verdict = proxy.rule({ from, type: first ? "" : String.fromCharCode(frame[0] as number), body: frame.subarray(head + 4) });
+      const verdict = proxy.rule({
+        from,
+        type: first ? "" : String.fromCharCode(frame[0] as number),
+        body: frame.subarray(head + 4),
+      });
       first = false;
       rest = rest.subarray(end);
       if (verdict === "cut") return cut();

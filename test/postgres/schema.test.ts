@@ -47,23 +47,32 @@ function condition(text: string): string {
 async function sqliteSchema(): Promise<Schema> {
   const db = memoryDatabase();
   const schema: Schema = new Map();
-  const tables = db.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").all() as { name: string; sql: string }[];
+  const tables = db
+    .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    .all() as { name: string; sql: string }[];
   for (const { name, sql } of tables) {
-    const columns = db.prepare('SELECT name, type, "notnull" AS required, dflt_value, pk FROM pragma_table_info(?)').all(name) as {
+    const columns = db
+      .prepare('SELECT name, type, "notnull" AS required, dflt_value, pk FROM pragma_table_info(?)')
+      .all(name) as {
       name: string;
       type: string;
       required: number;
       dflt_value: string | null;
       pk: number;
     }[];
-    const keys = db.prepare('SELECT id, "table" AS parent, "from" AS child, "to" AS key, on_delete FROM pragma_foreign_key_list(?)').all(name) as Record<
-      string,
-      string
-    >[];
-    const lists = db.prepare('SELECT name, "unique" AS uniq, origin FROM pragma_index_list(?)').all(name) as { name: string; uniq: number; origin: string }[];
+    const keys = db
+      .prepare('SELECT id, "table" AS parent, "from" AS child, "to" AS key, on_delete FROM pragma_foreign_key_list(?)')
+      .all(name) as Record<string, string>[];
+    const lists = db.prepare('SELECT name, "unique" AS uniq, origin FROM pragma_index_list(?)').all(name) as {
+      name: string;
+      uniq: number;
+      origin: string;
+    }[];
     const columnsOf = (index: string) =>
       (
-        db.prepare('SELECT name, "desc" AS descending FROM pragma_index_xinfo(?) WHERE key = 1 ORDER BY seqno').all(index) as {
+        db
+          .prepare('SELECT name, "desc" AS descending FROM pragma_index_xinfo(?) WHERE key = 1 ORDER BY seqno')
+          .all(index) as {
           name: string;
           descending: number;
         }[]
@@ -71,21 +80,34 @@ async function sqliteSchema(): Promise<Schema> {
         .map((one) => `${one.name}${one.descending === 1 ? " desc" : ""}`)
         .join(", ");
     const whereOf = (index: string) => {
-      const text = (db.prepare("SELECT sql FROM sqlite_schema WHERE name = ?").get(index) as { sql: string | null }).sql ?? "";
+      const text =
+        (db.prepare("SELECT sql FROM sqlite_schema WHERE name = ?").get(index) as { sql: string | null }).sql ?? "";
       const where = /\bWHERE (.*)$/s.exec(text)?.[1];
       return where === undefined ? "" : ` where ${condition(where)}`;
     };
-    const checks = checksOf(sql).filter((text) => !/^json_valid|^(?:pinned|auto_complete|verified|cut) in 0, 1$/.test(text));
+    const checks = checksOf(sql).filter(
+      (text) => !/^json_valid|^(?:pinned|auto_complete|verified|cut) in 0, 1$/.test(text),
+    );
     schema.set(name, {
       columns: new Map(
-        columns.map((one) => [one.name, { name: one.name, type: one.type, nullable: one.required === 0 && one.pk === 0, hasDefault: one.dflt_value !== null }]),
+        columns.map((one) => [
+          one.name,
+          {
+            name: one.name,
+            type: one.type,
+            nullable: one.required === 0 && one.pk === 0,
+            hasDefault: one.dflt_value !== null,
+          },
+        ]),
       ),
       primaryKey: columns
         .filter(({ pk }) => pk > 0)
         .toSorted((a, b) => a.pk - b.pk)
         .map((one) => one.name)
         .join(", "),
-      foreignKeys: keys.map((key) => `${key.child} to ${key.parent}.${key.key} on delete ${key.on_delete}`.toLowerCase()).toSorted(),
+      foreignKeys: keys
+        .map((key) => `${key.child} to ${key.parent}.${key.key} on delete ${key.on_delete}`.toLowerCase())
+        .toSorted(),
       uniques: lists
         .filter(({ uniq, origin }) => uniq === 1 && origin !== "pk")
         .map((one) => `${columnsOf(one.name)}${whereOf(one.name)}`)
@@ -122,14 +144,21 @@ async function postgresSchema(): Promise<Schema> {
     "SELECT relname AS name, oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'schema_migrations'",
   );
   for (const { name, oid } of tables) {
-    const columns = await ask<{ name: string; type: string; required: boolean; has_default: boolean; collation: string | null }>(
+    const columns = await ask<{
+      name: string;
+      type: string;
+      required: boolean;
+      has_default: boolean;
+      collation: string | null;
+    }>(
       url,
       `SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS required, atthasdef AS has_default,
          (SELECT collname FROM pg_collation WHERE pg_collation.oid = attcollation) AS collation
        FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped`,
       [oid],
     );
-    for (const { name: column, type, collation } of columns) if (type === "text") assert.equal(collation, "C", `${name}.${column}`);
+    for (const { name: column, type, collation } of columns)
+      if (type === "text") assert.equal(collation, "C", `${name}.${column}`);
     const constraints = await ask<{ kind: string; text: string; index: number }>(
       url,
       // A name that is a word of SQL is quoted.
@@ -152,11 +181,17 @@ async function postgresSchema(): Promise<Schema> {
       return `${column} where ${condition(where ?? "")}`;
     });
     schema.set(name, {
-      columns: new Map(columns.map((one) => [one.name, { name: one.name, type: one.type, nullable: !one.required, hasDefault: one.has_default }])),
+      columns: new Map(
+        columns.map((one) => [
+          one.name,
+          { name: one.name, type: one.type, nullable: !one.required, hasDefault: one.has_default },
+        ]),
+      ),
       primaryKey: /\((.*)\)/.exec(of("p")[0] ?? "")?.[1] ?? "",
       foreignKeys: of("f")
         .map((text) => {
-          const [, child, parent, key, action] = /\((\w+)\) REFERENCES (\w+)\((\w+)\)(?: ON DELETE (\w+))?/.exec(text) ?? [];
+          const [, child, parent, key, action] =
+            /\((\w+)\) REFERENCES (\w+)\((\w+)\)(?: ON DELETE (\w+))?/.exec(text) ?? [];
           return `${child} to ${parent}.${key} on delete ${(action ?? "no action").toLowerCase()}`;
         })
         .toSorted(),
@@ -192,6 +227,7 @@ test("both schemas are the same", async () => {
       assert.equal(twin.hasDefault, hasDefault, `${name}.${column}: DEFAULT`);
       if (/(?:^|_)at$/.test(column)) assert.equal(twin.type, "timestamp with time zone", `${name}.${column}`);
     }
-    for (const part of ["primaryKey", "foreignKeys", "uniques", "indexes", "checks"] as const) assert.deepEqual(other[part], own[part], `${name}: ${part}`);
+    for (const part of ["primaryKey", "foreignKeys", "uniques", "indexes", "checks"] as const)
+      assert.deepEqual(other[part], own[part], `${name}: ${part}`);
   }
 });

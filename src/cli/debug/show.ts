@@ -11,7 +11,11 @@ interface Wanted {
 }
 
 /** Of one debug session, or of all of a session. Fails not_found. */
-export async function readDebugViews(store: Pick<Store, "debug" | "sessions">, id: string, { events, stopEpoch }: Wanted): Promise<DebugView[]> {
+export async function readDebugViews(
+  store: Pick<Store, "debug" | "sessions">,
+  id: string,
+  { events, stopEpoch }: Wanted,
+): Promise<DebugView[]> {
   const wanted = { events, ...(stopEpoch === undefined ? {} : { stopEpoch }) };
   const own = await store.debug.get({ debugSessionId: id, ...wanted }).catch((error: unknown) => {
     if (error instanceof StoreError && error.code === "not_found") return undefined;
@@ -37,11 +41,15 @@ function renderView(view: DebugView, stream: NodeJS.WriteStream): string {
   const { debugSession, breakpoints, threads, stopEpochs, events, lastOutput } = view;
   const parts = [
     headOf(debugSession, stream),
-    ...(threads.length === 0 ? [] : [title("threads", stream), ...threads.map((thread) => threadOf(thread, debugSession, stream))]),
+    ...(threads.length === 0
+      ? []
+      : [title("threads", stream), ...threads.map((thread) => threadOf(thread, debugSession, stream))]),
     ...(breakpoints.length === 0 ? [] : [title("breakpoints", stream), indent(breakpointTable(view, stream))]),
     ...(stopEpochs.length === 0 ? [] : [`${title("stops", stream, "")}${stopEpochs.join(", ")}\n`]),
     ...(events.length === 0 ? [] : [title("events", stream), indent(eventTable(view, stream))]),
-    ...(lastOutput === null ? [] : [`${title("last output", stream, "")}${plain(String(lastOutput.body?.output ?? ""), 200)}\n`]),
+    ...(lastOutput === null
+      ? []
+      : [`${title("last output", stream, "")}${plain(String(lastOutput.body?.output ?? ""), 200)}\n`]),
   ];
   return parts.join("");
 }
@@ -56,7 +64,20 @@ const stateStyles: Readonly<Record<DebugSession["state"], Style>> = {
 };
 
 function headOf(debugSession: DebugSession, stream: NodeJS.WriteStream): string {
-  const { name, adapter, request, state, stopReason, stopDescription, stopEpoch, stopThreadId, exitCode, endReason, adapterRun, id } = debugSession;
+  const {
+    name,
+    adapter,
+    request,
+    state,
+    stopReason,
+    stopDescription,
+    stopEpoch,
+    stopThreadId,
+    exitCode,
+    endReason,
+    adapterRun,
+    id,
+  } = debugSession;
   const why = [stopReason, stopDescription, endReason].filter((part) => part !== null).map((part) => plain(part, 100));
   const facts = [
     paint(stateStyles[state], state, stream),
@@ -80,7 +101,11 @@ function indent(text: string): string {
 /** Frames below the first are left out of the text beyond so many. */
 const framesShown = 10;
 
-function threadOf({ threadId, name, frames, omittedFrames }: StoppedThread, { stopThreadId }: DebugSession, stream: NodeJS.WriteStream): string {
+function threadOf(
+  { threadId, name, frames, omittedFrames }: StoppedThread,
+  { stopThreadId }: DebugSession,
+  stream: NodeJS.WriteStream,
+): string {
   const shown = frames.slice(0, framesShown);
   const left = frames.length - shown.length + omittedFrames;
   const mark = threadId === stopThreadId ? "*" : " ";
@@ -112,7 +137,9 @@ const variablesShown = 20;
 function scopesOf({ scopes = [] }: StackFrame): string {
   const lines = scopes.flatMap(({ name, variables = [], omittedVariables = 0 }) => {
     if (variables.length === 0) return [];
-    const shown = variables.slice(0, variablesShown).map((variable) => `  ${plain(`${variable.name} = ${variable.value}`, 100)}`);
+    const shown = variables
+      .slice(0, variablesShown)
+      .map((variable) => `  ${plain(`${variable.name} = ${variable.value}`, 100)}`);
     const left = variables.length - shown.length + omittedVariables;
     return [plain(name, 60), ...shown, ...(left > 0 ? [`  and ${left} more`] : [])];
   });
@@ -138,13 +165,24 @@ function askedAt({ requested, sourcePath }: DebugBreakpoint): string {
   if ("line" in requested) return `${shortPath(sourcePath ?? "")}:${requested.line}`;
   if ("name" in requested) return requested.name;
   if ("dataId" in requested) return requested.dataId;
-  if ("instructionReference" in requested) return `${requested.instructionReference}${requested.offset === undefined ? "" : `+${requested.offset}`}`;
-  return "filterId" in requested ? requested.filterId : `${requested.breakMode} ${requested.path?.map(({ names }) => names.join("|")).join("/") ?? ""}`;
+  if ("instructionReference" in requested)
+    return `${requested.instructionReference}${requested.offset === undefined ? "" : `+${requested.offset}`}`;
+  return "filterId" in requested
+    ? requested.filterId
+    : `${requested.breakMode} ${requested.path?.map(({ names }) => names.join("|")).join("/") ?? ""}`;
 }
 
 function whenOf({ requested }: DebugBreakpoint): string {
-  const { condition, hitCondition, logMessage } = requested as { condition?: string; hitCondition?: string; logMessage?: string };
-  const parts = [condition, hitCondition === undefined ? undefined : `hits ${hitCondition}`, logMessage === undefined ? undefined : `log "${logMessage}"`];
+  const { condition, hitCondition, logMessage } = requested as {
+    condition?: string;
+    hitCondition?: string;
+    logMessage?: string;
+  };
+  const parts = [
+    condition,
+    hitCondition === undefined ? undefined : `hits ${hitCondition}`,
+    logMessage === undefined ? undefined : `log "${logMessage}"`,
+  ];
   return parts.filter((part) => part !== undefined).join(", ");
 }
 
@@ -160,7 +198,12 @@ function eventTable({ events }: DebugView, stream: NodeJS.WriteStream): string {
       { title: "", align: "right", cells: events.map(({ position }) => String(position)) },
       { title: "at", optional: true, cells: events.map(({ at }) => at.toISOString().slice(11, 23)) },
       { title: "event", cells: events.map(({ event }) => plain(event, 40)) },
-      { title: "", cells: events.map(({ body }) => plain(String(body?.reason ?? body?.output ?? body?.exitCode ?? body?.name ?? ""), 80)) },
+      {
+        title: "",
+        cells: events.map(({ body }) =>
+          plain(String(body?.reason ?? body?.output ?? body?.exitCode ?? body?.name ?? ""), 80),
+        ),
+      },
     ],
     stream,
   );

@@ -16,20 +16,42 @@ export async function recordLog(store: ArtifactStore, { command }: Claim, log: L
   const { id: commandId, sessionId, attempt } = command;
   const uri = `debug-server-db:logs/${commandId}/${attempt}`;
   const content = { sizeBytes: log.offset, sha256: log.sha256, uri };
-  await unlessRefused(store.artifacts.record({ sessionId, commandId, attempt, name: "log.txt", kind: "log", contentType: "text/plain", ...content }));
+  await unlessRefused(
+    store.artifacts.record({
+      sessionId,
+      commandId,
+      attempt,
+      name: "log.txt",
+      kind: "log",
+      contentType: "text/plain",
+      ...content,
+    }),
+  );
 }
 
 /** A file that is made while others may look: announced, written, hashed as a stream, and only then ready. */
-export async function recordTree(store: ArtifactStore, { session }: Claim, treePath: string, filesRoot: string, signal: AbortSignal): Promise<void> {
-  const begun = await unlessRefused(store.artifacts.begin({ sessionId: session.id, name: "tree.txt", contentType: "text/plain" }));
+export async function recordTree(
+  store: ArtifactStore,
+  { session }: Claim,
+  treePath: string,
+  filesRoot: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const begun = await unlessRefused(
+    store.artifacts.begin({ sessionId: session.id, name: "tree.txt", contentType: "text/plain" }),
+  );
   if (begun === undefined || begun.artifact.state === "ready") return;
   const artifactId = begun.artifact.id;
   try {
     const folder = join(filesRoot, session.id);
     const path = join(folder, "tree.txt");
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await writeFile(path, await git(["ls-tree", "-r", "--long", session.commitSha], { cwd: treePath, signal }), { mode: 0o600 });
-    await unlessRefused(store.artifacts.commit({ artifactId, ...(await hashFile(path, { signal })), uri: pathToFileURL(path).href }));
+    await writeFile(path, await git(["ls-tree", "-r", "--long", session.commitSha], { cwd: treePath, signal }), {
+      mode: 0o600,
+    });
+    await unlessRefused(
+      store.artifacts.commit({ artifactId, ...(await hashFile(path, { signal })), uri: pathToFileURL(path).href }),
+    );
   } catch {
     // Stopped, or no space for it: the command has its result all the same.
     await unlessRefused(store.artifacts.delete({ artifactId }));

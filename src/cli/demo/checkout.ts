@@ -46,11 +46,14 @@ export async function reuseTree(checkout: Checkout, needsScrub: boolean): Promis
 
 /** The folder, and what git notes of it: of this path alone, where `git worktree prune` would forget a person's own trees too. */
 export async function removeTree({ gitDir, worktreesRoot, path }: Omit<Checkout, "signal">): Promise<void> {
-  if (!isBelow(worktreesRoot, path)) throw new GitError(`${path} is no worktree of this repository, and not ours to remove`);
+  if (!isBelow(worktreesRoot, path))
+    throw new GitError(`${path} is no worktree of this repository, and not ours to remove`);
   await rm(path, { recursive: true, force: true, maxRetries: 3 });
   // Twice: a tree whose making was interrupted is locked. That git never knew the path is fine.
   const signal = AbortSignal.timeout(5_000);
-  await git(["--git-dir", gitDir, "worktree", "remove", "--force", "--force", path], { cwd: gitDir, signal }).catch(() => undefined);
+  await git(["--git-dir", gitDir, "worktree", "remove", "--force", "--force", path], { cwd: gitDir, signal }).catch(
+    () => undefined,
+  );
 }
 
 function isBelow(root: string, path: string): boolean {
@@ -76,7 +79,11 @@ async function add({ gitDir, path, commitSha, signal }: Checkout): Promise<void>
 /** Undefined when the folder is not a worktree of this repository. The ceiling keeps git from taking a repository around it for it. */
 async function headOfTree({ gitDir, path, signal }: Checkout): Promise<string | undefined> {
   if (!existsSync(path)) return undefined;
-  const answer = await git(["rev-parse", "--show-toplevel", "--git-common-dir", "HEAD"], { cwd: path, ceiling: dirname(path), signal });
+  const answer = await git(["rev-parse", "--show-toplevel", "--git-common-dir", "HEAD"], {
+    cwd: path,
+    ceiling: dirname(path),
+    signal,
+  });
   const [top = "", common = "", head = ""] = answer.split("\n");
   const same = realpathSync(top) === realpathSync(path) && realpathSync(resolve(path, common)) === realpathSync(gitDir);
   return same ? head : undefined;

@@ -9,7 +9,11 @@ export interface Display {
   end(): void;
 }
 
-export function createDisplay(stream: NodeJS.WriteStream, progress: Progress, runners: readonly RunnerAssignment[]): Display {
+export function createDisplay(
+  stream: NodeJS.WriteStream,
+  progress: Progress,
+  runners: readonly RunnerAssignment[],
+): Display {
   return stream.isTTY ? new TerminalDisplay(stream, progress, runners) : new LineDisplay(stream, progress);
 }
 
@@ -102,10 +106,15 @@ class TerminalDisplay implements Display {
 
   #runnerLines(): string[] {
     const atWork = new Map(
-      [...this.#progress.steps.values()].filter(({ state }) => state === "running" || state === "cancelling").map((step) => [step.runnerId, step]),
+      [...this.#progress.steps.values()]
+        .filter(({ state }) => state === "running" || state === "cancelling")
+        .map((step) => [step.runnerId, step]),
     );
     const width = (this.#stream.columns || 80) - 16;
-    const shown = this.#runners.length <= runnerLinesMax ? this.#runners : this.#runners.filter(({ runnerId }) => atWork.has(runnerId));
+    const shown =
+      this.#runners.length <= runnerLinesMax
+        ? this.#runners
+        : this.#runners.filter(({ runnerId }) => atWork.has(runnerId));
     const lines = shown.slice(0, runnerLinesMax).map(({ runnerId, name }) => {
       const step = atWork.get(runnerId);
       const text = step === undefined ? paint("dim", "waits", this.#stream) : describeStep(step, width);

@@ -55,9 +55,12 @@ export async function execute(worker: Worker, claim: Claim, tree: Tree | undefin
   }
   result = await asStopped(worker, holding, inTree, stop, result);
   const isLast = session.queuedCommands === 0 && !stop.aborted;
-  const release = isLast && inTree !== undefined && !inTree.holding.lost && (await isClean(inTree.path, stop)) ? "clean" : "dirty";
+  const release =
+    isLast && inTree !== undefined && !inTree.holding.lost && (await isClean(inTree.path, stop)) ? "clean" : "dirty";
   if (!holding.lost) await recordLog(store, claim, log);
-  const finished = holding.lost ? undefined : await finish(store, { commandId: command.id, fence, ...result, logOffset: log.offset, release });
+  const finished = holding.lost
+    ? undefined
+    : await finish(store, { commandId: command.id, fence, ...result, logOffset: log.offset, release });
   heartbeat.drop(holding);
   const goesOn = finished === undefined || isOpen(finished.session.state);
   return { tree: inTree, remainingCommands: finished?.remainingCommands ?? 0, release: goesOn ? release : undefined };
@@ -67,9 +70,15 @@ function noteOf({ path, made }: Tree, commitSha: string): Uint8Array {
   return new TextEncoder().encode(`worktree ${path}: ${made}, at ${commitSha.slice(0, 12)}\n`);
 }
 
-async function runInTree(command: Command, { path, holding }: Tree, log: LogWriter, stop: AbortSignal): Promise<Result> {
+async function runInTree(
+  command: Command,
+  { path, holding }: Tree,
+  log: LogWriter,
+  stop: AbortSignal,
+): Promise<Result> {
   const late = new AbortController();
-  const timer = command.timeoutMs === null ? undefined : setTimeout(() => late.abort(), Math.min(command.timeoutMs, timerMsMax));
+  const timer =
+    command.timeoutMs === null ? undefined : setTimeout(() => late.abort(), Math.min(command.timeoutMs, timerMsMax));
   const ending = await runProgram(command.argv, {
     cwd: resolve(path, command.cwd ?? "."),
     env: { ...treeEnvironment(dirname(path)), ...command.env },
@@ -84,11 +93,19 @@ async function runInTree(command: Command, { path, holding }: Tree, log: LogWrit
 function resultOf(ending: Ending): Result {
   if ("reason" in ending) return { outcome: "failed", reason: ending.reason };
   if ("signal" in ending) return { outcome: "failed", signal: ending.signal };
-  return ending.exitCode === 0 ? { outcome: "succeeded", exitCode: 0 } : { outcome: "failed", exitCode: ending.exitCode };
+  return ending.exitCode === 0
+    ? { outcome: "succeeded", exitCode: 0 }
+    : { outcome: "failed", exitCode: ending.exitCode };
 }
 
 /** What was stopped did not end by itself, whatever its exit code says. */
-async function asStopped({ store }: Worker, holding: Holding, tree: Tree | undefined, stop: AbortSignal, result: Result): Promise<Result> {
+async function asStopped(
+  { store }: Worker,
+  holding: Holding,
+  tree: Tree | undefined,
+  stop: AbortSignal,
+  result: Result,
+): Promise<Result> {
   const { exitCode, signal } = result;
   const facts = { ...(exitCode === undefined ? {} : { exitCode }), ...(signal === undefined ? {} : { signal }) };
   if (stop.aborted) {
@@ -115,7 +132,8 @@ async function finish(store: RunnerStore, input: Finish) {
   try {
     return await store.commands.finish(input);
   } catch (error) {
-    if (error instanceof StoreError && (error.code === "lease_lost" || error.code === "invalid_transition")) return undefined;
+    if (error instanceof StoreError && (error.code === "lease_lost" || error.code === "invalid_transition"))
+      return undefined;
     throw error;
   }
 }

@@ -36,7 +36,15 @@ export async function git(args: readonly string[], { cwd, signal, ceiling }: Git
 }
 
 /** Set while a hook runs, and by some people; they would lead git to another repository than the one in its folder. */
-const placeVariables = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_NAMESPACE"];
+const placeVariables = [
+  "GIT_DIR",
+  "GIT_WORK_TREE",
+  "GIT_INDEX_FILE",
+  "GIT_COMMON_DIR",
+  "GIT_OBJECT_DIRECTORY",
+  "GIT_PREFIX",
+  "GIT_NAMESPACE",
+];
 
 /** Our own, for a program in a tree. Below `ceiling`, a folder whose .git is gone is no repository, rather than a part of the one around it. */
 export function treeEnvironment(ceiling?: string): NodeJS.ProcessEnv {

@@ -79,7 +79,8 @@ export class Heartbeat {
   async beat(): Promise<void> {
     const sentAtMs = performance.now();
     const asked = [...this.#held];
-    const refs = (kind: Holding["kind"]) => asked.filter((held) => held.kind === kind).map(({ id, fence }) => ({ id, fence }));
+    const refs = (kind: Holding["kind"]) =>
+      asked.filter((held) => held.kind === kind).map(({ id, fence }) => ({ id, fence }));
     try {
       const { lost, cancel } = await this.#store.runners.heartbeat(
         { runnerId: this.#runnerId, worktrees: refs("worktree"), commands: refs("command"), ttlMs: leaseTtlMs },

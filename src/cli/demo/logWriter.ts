@@ -35,7 +35,8 @@ export class LogWriter {
   /** Resolves when the bytes are stored. After a failure nothing is written any more, so that a log has no hole. */
   write(stream: "stdout" | "stderr" | "system", data: Uint8Array): Promise<void> {
     const written = this.#last.then(async () => {
-      for (let at = 0; at < data.byteLength; at += bounds.logChunkBytes) await this.#append(stream, data.subarray(at, at + bounds.logChunkBytes));
+      for (let at = 0; at < data.byteLength; at += bounds.logChunkBytes)
+        await this.#append(stream, data.subarray(at, at + bounds.logChunkBytes));
     });
     this.#last = written;
     return written;
@@ -45,13 +46,21 @@ export class LogWriter {
   async #append(stream: "stdout" | "stderr" | "system", data: Uint8Array): Promise<void> {
     for (;;) {
       try {
-        const { ackOffset } = await this.#store.logs.append({ commandId: this.#commandId, fence: this.#fence, offset: this.#offset, stream, data });
+        const { ackOffset } = await this.#store.logs.append({
+          commandId: this.#commandId,
+          fence: this.#fence,
+          offset: this.#offset,
+          stream,
+          data,
+        });
         this.#offset = ackOffset;
         this.#hash.update(data);
         return;
       } catch (error) {
         if (!(error instanceof StoreError) || !error.retryable || this.#stop.aborted) throw error;
-        await delay(Number(error.details.retryAfterMs ?? 200), undefined, { signal: this.#stop }).catch(() => undefined);
+        await delay(Number(error.details.retryAfterMs ?? 200), undefined, { signal: this.#stop }).catch(
+          () => undefined,
+        );
       }
     }
   }

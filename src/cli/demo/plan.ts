@@ -60,7 +60,11 @@ function worktreesRootOf(url: string): string {
   // Several hosts may share a server; where worktrees are is each host's own matter.
   if (place.engine === "postgres") return resolve(".artifacts", "worktrees");
   const { path } = place;
-  if (path === ":memory:") throw new CliError("usage", "url: the demo keeps its worktrees from run to run, so it needs a file, such as sqlite:demo.db");
+  if (path === ":memory:")
+    throw new CliError(
+      "usage",
+      "url: the demo keeps its worktrees from run to run, so it needs a file, such as sqlite:demo.db",
+    );
   const folder = dirname(resolve(path));
   return join(basename(folder) === "data" ? dirname(folder) : folder, "worktrees");
 }
@@ -71,7 +75,8 @@ async function findRepository(cwd: string, signal: AbortSignal): Promise<string>
   } catch (error) {
     if (!(error instanceof GitError) || signal.aborted) throw error;
     if (error.notInstalled) throw new CliError("failure", `${error.message}: install git and run it again`);
-    if (error.message.includes("not a git repository")) throw new CliError("usage", `${cwd} is not in a git repository: name one with --repo`);
+    if (error.message.includes("not a git repository"))
+      throw new CliError("usage", `${cwd} is not in a git repository: name one with --repo`);
     throw new CliError("usage", `${cwd}: ${error.message}`);
   }
 }

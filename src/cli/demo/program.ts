@@ -14,7 +14,10 @@ export interface ProgramOptions {
 }
 
 /** A program ends by an exit code or a signal, or could not be started at all. */
-export type Ending = { readonly exitCode: number } | { readonly signal: NodeJS.Signals } | { readonly errno: string; readonly reason: string };
+export type Ending =
+  | { readonly exitCode: number }
+  | { readonly signal: NodeJS.Signals }
+  | { readonly errno: string; readonly reason: string };
 
 /** Between SIGTERM and SIGKILL. */
 const graceMs = 800;
@@ -22,7 +25,10 @@ const graceMs = 800;
 const drainMs = 2_000;
 
 /** Rejects only with what `output` threw; the program is stopped then. */
-export async function runProgram(argv: readonly string[], { cwd, env, signal, output }: ProgramOptions): Promise<Ending> {
+export async function runProgram(
+  argv: readonly string[],
+  { cwd, env, signal, output }: ProgramOptions,
+): Promise<Ending> {
   const [file = "", ...rest] = argv;
   let child: Child;
   try {
@@ -44,7 +50,10 @@ export async function runProgram(argv: readonly string[], { cwd, env, signal, ou
   stopping();
   // What it left running would go on in a tree that is somebody else's next.
   kill(child, "SIGKILL");
-  const drain = setTimeout(() => [child.stdout, child.stderr].map((stream) => stream.destroy()), stop.aborted ? drainMs / 10 : drainMs);
+  const drain = setTimeout(
+    () => [child.stdout, child.stderr].map((stream) => stream.destroy()),
+    stop.aborted ? drainMs / 10 : drainMs,
+  );
   await reading.finally(() => clearTimeout(drain));
   return ending;
 }
@@ -55,7 +64,11 @@ function notStarted(file: string, cwd: string, error: NodeJS.ErrnoException): En
   const errno = error.code ?? "unknown";
   // spawn says the same of a missing program and of a missing folder.
   if (errno === "ENOENT" && !existsSync(cwd)) return { errno, reason: `there is no folder ${cwd}` };
-  const reasons: Record<string, string> = { ENOENT: "no such program", EACCES: "not an executable file", E2BIG: "the arguments are too long" };
+  const reasons: Record<string, string> = {
+    ENOENT: "no such program",
+    EACCES: "not an executable file",
+    E2BIG: "the arguments are too long",
+  };
   return { errno, reason: `${file}: ${reasons[errno] ?? error.message}` };
 }
 

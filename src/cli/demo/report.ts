@@ -28,14 +28,19 @@ export async function report(store: Store, sessionIds: readonly string[], stream
   const sessions = await Promise.all(sessionIds.map((sessionId) => store.sessions.get({ sessionId })));
   const rows = (await Promise.all(sessions.map((session) => readRows(store, session)))).flat();
   const { serving } = await store.maintenance.stats();
-  const artifacts = (await Promise.all(sessions.map(({ id }) => store.artifacts.list({ sessionId: id, state: "ready", limit: 500 })))).flatMap(
-    ({ items }) => items,
-  );
-  const text = [formatTable(columnsOf(rows), stream), ...summaryOf(sessions, rows, artifacts, serving, stream), ""].join("\n");
+  const artifacts = (
+    await Promise.all(sessions.map(({ id }) => store.artifacts.list({ sessionId: id, state: "ready", limit: 500 })))
+  ).flatMap(({ items }) => items);
+  const text = [
+    formatTable(columnsOf(rows), stream),
+    ...summaryOf(sessions, rows, artifacts, serving, stream),
+    "",
+  ].join("\n");
   return {
     text,
     allSucceeded: rows.every(({ command }) => command.state === "succeeded"),
-    allGivenBack: sessions.every(({ state }) => !isOpen(state)) && rows.every((row) => isFinal(row.command.state) && !isHeld(row)),
+    allGivenBack:
+      sessions.every(({ state }) => !isOpen(state)) && rows.every((row) => isFinal(row.command.state) && !isHeld(row)),
   };
 }
 
@@ -45,7 +50,8 @@ function isHeld({ session, worktree }: Row): boolean {
 }
 
 async function readRows(store: Store, session: Session): Promise<Row[]> {
-  const worktree = session.worktreeId === null ? undefined : await store.worktrees.get({ worktreeId: session.worktreeId });
+  const worktree =
+    session.worktreeId === null ? undefined : await store.worktrees.get({ worktreeId: session.worktreeId });
   const { items } = await store.commands.list({ sessionId: session.id });
   return Promise.all(
     items.map(async (command) => {
@@ -66,13 +72,30 @@ async function noteOf(store: Store, { id, state, endReason }: Command): Promise<
 function columnsOf(rows: readonly Row[]): Column[] {
   const first = ({ session }: Row, index: number) => rows[index - 1]?.session !== session;
   const columns: Column[] = [
-    { title: "commit", cells: rows.map((row, index) => (first(row, index) ? row.session.commitSha.slice(0, 8) : "")), style: () => "yellow" },
-    { title: "subject", optional: true, cells: rows.map((row, index) => (first(row, index) ? subjectOf(row.session) : "")) },
+    {
+      title: "commit",
+      cells: rows.map((row, index) => (first(row, index) ? row.session.commitSha.slice(0, 8) : "")),
+      style: () => "yellow",
+    },
+    {
+      title: "subject",
+      optional: true,
+      cells: rows.map((row, index) => (first(row, index) ? subjectOf(row.session) : "")),
+    },
     { title: "worktree", cells: rows.map((row, index) => (first(row, index) ? treeOf(row) : "")) },
     { title: "command", cells: rows.map(({ command }) => describeArgv(command.argv, 32)) },
     { title: "outcome", cells: rows.map(({ command }) => command.state), style: (state) => stateStyles[state] },
-    { title: "exit", align: "right", cells: rows.map(({ command: { exitCode, signal } }) => String(exitCode ?? signal ?? "")) },
-    { title: "waited", optional: true, align: "right", cells: rows.map(({ command }) => spanOf(command.queuedAt, command.startedAt)) },
+    {
+      title: "exit",
+      align: "right",
+      cells: rows.map(({ command: { exitCode, signal } }) => String(exitCode ?? signal ?? "")),
+    },
+    {
+      title: "waited",
+      optional: true,
+      align: "right",
+      cells: rows.map(({ command }) => spanOf(command.queuedAt, command.startedAt)),
+    },
     { title: "ran", align: "right", cells: rows.map(({ command }) => spanOf(command.startedAt, command.endedAt)) },
     { title: "log", align: "right", cells: rows.map(({ logBytes }) => formatBytes(logBytes)) },
     { title: "", cells: rows.map(({ note }) => plain(note, 60)) },
@@ -104,21 +127,33 @@ function summaryOf(
   serving: Record<string, number>,
   stream: NodeJS.WriteStream,
 ): string[] {
-  const waits = rows.flatMap(({ command: { queuedAt, startedAt } }) => (startedAt === null ? [] : [startedAt.getTime() - queuedAt.getTime()]));
-  const waited = waits.length === 0 ? "" : `; waited ${formatMs(median(waits))} (median), ${formatMs(Math.max(...waits))} at most`;
+  const waits = rows.flatMap(({ command: { queuedAt, startedAt } }) =>
+    startedAt === null ? [] : [startedAt.getTime() - queuedAt.getTime()],
+  );
+  const waited =
+    waits.length === 0 ? "" : `; waited ${formatMs(median(waits))} (median), ${formatMs(Math.max(...waits))} at most`;
   const bytes = rows.reduce((sum, { logBytes }) => sum + logBytes, 0);
   const bound = sessions.filter(({ worktreeId }) => worktreeId !== null);
   const made = bound.filter((session) => !isReuse(session)).length;
   const { groups = 0, calls = 0, groupCallsMax = 0 } = serving;
   return [
     ["sessions", `${sessions.length}: ${tally(sessions.map(({ state }) => state))}`],
-    ["commands", `${rows.length}: ${tally(rows.map(({ command }) => command.state))}${waited}; ${formatBytes(bytes)} of log`],
-    ["worktrees", `${new Set(bound.map(({ worktreeId }) => worktreeId)).size} used, ${made} made, reused ${bound.length - made}×`],
+    [
+      "commands",
+      `${rows.length}: ${tally(rows.map(({ command }) => command.state))}${waited}; ${formatBytes(bytes)} of log`,
+    ],
+    [
+      "worktrees",
+      `${new Set(bound.map(({ worktreeId }) => worktreeId)).size} used, ${made} made, reused ${bound.length - made}×`,
+    ],
     [
       "artifacts",
       `${artifacts.length}: ${tally(artifacts.map(({ kind }) => kind))}; ${formatBytes(artifacts.reduce((sum, { sizeBytes }) => sum + (sizeBytes ?? 0), 0))}`,
     ],
-    ["store", `${calls} calls in ${groups} groups: ${(calls / Math.max(1, groups)).toFixed(1)} a transaction on average, ${groupCallsMax} at most`],
+    [
+      "store",
+      `${calls} calls in ${groups} groups: ${(calls / Math.max(1, groups)).toFixed(1)} a transaction on average, ${groupCallsMax} at most`,
+    ],
   ].map(([name = "", text]) => `${paint("dim", name.padEnd(10), stream)}${text}`);
 }
 

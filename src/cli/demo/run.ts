@@ -23,14 +23,16 @@ export async function runDemo(options: DemoOptions, interrupted: AbortSignal): P
     const store = await openStore({
       url: options.url,
       onEvent: (event) => {
-        if (event.type === "second_server") say(`process ${event.pid} uses this database too; each waits for the other's writes`);
+        if (event.type === "second_server")
+          say(`process ${event.pid} uses this database too; each waits for the other's writes`);
         if (event.type === "fault") say(`the store reports a fault: ${event.message}`);
       },
     });
     try {
       interrupted.throwIfAborted();
       const { allSucceeded, allGivenBack } = await runPlan(store, plan, options, interrupted);
-      if (interrupted.aborted) throw new CliError("interrupted", `interrupted: ${allGivenBack ? givenBack : notGivenBack}`);
+      if (interrupted.aborted)
+        throw new CliError("interrupted", `interrupted: ${allGivenBack ? givenBack : notGivenBack}`);
       return allSucceeded ? exitCodes.ok : exitCodes.failure;
     } finally {
       await store.close();
@@ -42,13 +44,19 @@ export async function runDemo(options: DemoOptions, interrupted: AbortSignal): P
 }
 
 const givenBack = "what ran was cancelled, and every worktree given back";
-const notGivenBack = "the store did not take all of it, see above; what is held ends with its lease, and the next run cancels the rest";
+const notGivenBack =
+  "the store did not take all of it, see above; what is held ends with its lease, and the next run cancels the rest";
 
 function say(text: string): void {
   process.stderr.write(`${harmless(text)}\n`);
 }
 
-async function runPlan(store: OwnedStore, plan: Plan, { runners, command, url, debug }: DemoOptions, interrupted: AbortSignal): Promise<Report> {
+async function runPlan(
+  store: OwnedStore,
+  plan: Plan,
+  { runners, command, url, debug }: DemoOptions,
+  interrupted: AbortSignal,
+): Promise<Report> {
   const assignments = Array.from(
     { length: runners },
     (_, index): RunnerAssignment => ({ runnerId: newId(), name: `runner-${index + 1}`, filesRoot: plan.filesRoot }),
@@ -61,7 +69,9 @@ async function runPlan(store: OwnedStore, plan: Plan, { runners, command, url, d
     const abandoned = await cancelAbandoned(store);
     if (abandoned > 0) say(`${count(abandoned, "session")} of a run that was killed: cancelled`);
     const work = await createSessions(store, repository, plan.commits, command);
-    say(`${repository.name}: the newest ${count(plan.commits.length, "commit")}, ${count(runners, "runner")}, ${shownUrl(url)}`);
+    say(
+      `${repository.name}: the newest ${count(plan.commits.length, "commit")}, ${count(runners, "runner")}, ${shownUrl(url)}`,
+    );
     await serve({ store, pool, assignments, work, cursor, interrupted });
     const reported = await report(store, idsOf(work), process.stdout);
     process.stdout.write(reported.text);
@@ -76,7 +86,11 @@ async function runPlan(store: OwnedStore, plan: Plan, { runners, command, url, d
 }
 
 /** Two repositories may have the same name; what tells them apart is where git keeps them. */
-async function registerRepository(store: Store, { gitDir, name, branch, worktreesRoot }: Plan, runners: number): Promise<Repository> {
+async function registerRepository(
+  store: Store,
+  { gitDir, name, branch, worktreesRoot }: Plan,
+  runners: number,
+): Promise<Repository> {
   const namesake = await store.repositories.find({ name });
   const isOther = namesake !== undefined && namesake.remoteUrl !== gitDir;
   const ownName = isOther ? `${name}-${createHash("sha256").update(gitDir).digest("hex").slice(0, 8)}` : name;
@@ -121,12 +135,17 @@ async function serve({ store, pool, assignments, work, cursor, interrupted }: Se
     throw new CliError("failure", "the runners ended before the sessions did");
   });
   try {
-    await Promise.race([follow(store, cursor, progress, display, AbortSignal.any([interrupted, stopping.signal])), ended]);
+    await Promise.race([
+      follow(store, cursor, progress, display, AbortSignal.any([interrupted, stopping.signal])),
+      ended,
+    ]);
     stop("done");
     await Promise.all(tasks);
   } catch (error) {
     // The sessions first: nothing is claimed from them any more, and the runners are told why they stop.
-    await cancelSessions(store, idsOf(work), interrupted.aborted ? "interrupted" : "the run failed").catch(() => undefined);
+    await cancelSessions(store, idsOf(work), interrupted.aborted ? "interrupted" : "the run failed").catch(
+      () => undefined,
+    );
     stop("interrupted");
     await Promise.allSettled(tasks);
     if (!interrupted.aborted) throw error;
@@ -136,7 +155,13 @@ async function serve({ store, pool, assignments, work, cursor, interrupted }: Se
 }
 
 /** Shows what the store says has happened, until every session has ended. */
-async function follow(store: Store, cursor: number, progress: Progress, display: Display, signal: AbortSignal): Promise<void> {
+async function follow(
+  store: Store,
+  cursor: number,
+  progress: Progress,
+  display: Display,
+  signal: AbortSignal,
+): Promise<void> {
   for await (const change of store.changes.watch({ after: cursor }, { signal })) {
     display.update(progress.apply(change));
     if (progress.done) return;

@@ -9,7 +9,14 @@ import { Heartbeat, leaseTtlMs, type StopReason } from "./heartbeat.ts";
 import { giveBack, type Tree } from "./tree.ts";
 
 /** What a runner may reach. */
-export const runnerOperations = ["repositories.get", "runners.*", "worktrees.*", "commands.*", "logs.append", "artifacts.*"];
+export const runnerOperations = [
+  "repositories.get",
+  "runners.*",
+  "worktrees.*",
+  "commands.*",
+  "logs.append",
+  "artifacts.*",
+];
 
 export interface RunnerAssignment {
   readonly runnerId: string;
@@ -23,7 +30,10 @@ export type RunnerStop = "done" | Extract<StopReason, "interrupted">;
 
 const claimWaitMs = 60_000;
 
-export default async function run({ runnerId, name, filesRoot }: RunnerAssignment, { store, signal }: RunnerContext): Promise<void> {
+export default async function run(
+  { runnerId, name, filesRoot }: RunnerAssignment,
+  { store, signal }: RunnerContext,
+): Promise<void> {
   await store.runners.register({ id: runnerId, name, host: hostname(), pid: process.pid, ttlMs: leaseTtlMs });
   const heartbeat = new Heartbeat(store, runnerId);
   const worker: Worker = { store, runnerId, filesRoot, heartbeat, interrupted: interruptOf(signal) };
@@ -73,7 +83,9 @@ async function runSession(worker: Worker, first: Claim, signal: AbortSignal): Pr
     const executed = await execute(worker, claim, tree);
     tree = executed.tree;
     const goesOn = executed.remainingCommands > 0 && tree !== undefined && !tree.holding.lost && !signal.aborted;
-    claim = goesOn ? await store.commands.claim({ runnerId, ttlMs: leaseTtlMs, sessionId: claim.session.id }) : undefined;
+    claim = goesOn
+      ? await store.commands.claim({ runnerId, ttlMs: leaseTtlMs, sessionId: claim.session.id })
+      : undefined;
     if (claim !== undefined || tree === undefined) continue;
     if (executed.release === undefined) heartbeat.drop(tree.holding);
     else await giveBack(worker, tree.holding, executed.release);

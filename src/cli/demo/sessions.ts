@@ -23,7 +23,11 @@ export async function createSessions(
   commits: readonly Commit[],
   command: readonly string[] | undefined,
 ): Promise<Work[]> {
-  const programs = [["git", "show", "--stat"], [process.execPath, "--version"], ...(command === undefined ? [] : [[...command]])];
+  const programs = [
+    ["git", "show", "--stat"],
+    [process.execPath, "--version"],
+    ...(command === undefined ? [] : [[...command]]),
+  ];
   return await Promise.all(
     commits.map(({ sha, subject }) =>
       store.sessions.create({
@@ -41,7 +45,12 @@ export async function createSessions(
 /** Its command comes when it has a tree, so that no other runner claims it. */
 export async function createDebugged(store: Store, repository: Repository, { sha, subject }: Commit): Promise<Session> {
   const metadata = { subject: `debug: ${subject}`, host: hostname(), pid: process.pid } satisfies Purpose;
-  const { session } = await store.sessions.create({ repositoryId: repository.id, commitSha: sha, requestedBy, metadata });
+  const { session } = await store.sessions.create({
+    repositoryId: repository.id,
+    commitSha: sha,
+    requestedBy,
+    metadata,
+  });
   return session;
 }
 
@@ -56,7 +65,12 @@ export async function cancelAbandoned(store: Store): Promise<number> {
   for (const state of ["pending", "running"] as const) {
     let cursor: string | undefined;
     do {
-      const page = await store.sessions.list({ requestedBy, state, limit: 500, ...(cursor === undefined ? {} : { cursor }) });
+      const page = await store.sessions.list({
+        requestedBy,
+        state,
+        limit: 500,
+        ...(cursor === undefined ? {} : { cursor }),
+      });
       abandoned.push(...page.items.filter(isAbandoned).map(({ id }) => id));
       cursor = page.nextCursor;
     } while (cursor !== undefined);

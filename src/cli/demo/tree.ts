@@ -27,15 +27,25 @@ export async function takeTree(holder: Holder, session: Session, stop: AbortSign
   const { store, runnerId, heartbeat } = holder;
   const { repositoryId, id: sessionId, commitSha } = session;
   const { remoteUrl, worktreeRoot } = await store.repositories.get({ repositoryId });
-  const lease = await store.worktrees.reserve({ repositoryId, sessionId, runnerId, ttlMs: leaseTtlMs, waitMs: treeWaitMs }, { signal: stop });
+  const lease = await store.worktrees.reserve(
+    { repositoryId, sessionId, runnerId, ttlMs: leaseTtlMs, waitMs: treeWaitMs },
+    { signal: stop },
+  );
   const { worktree, fence } = lease;
   const holding = heartbeat.hold("worktree", worktree.id, fence);
   const signal = AbortSignal.any([stop, holding.stop]);
-  const checkout = { gitDir: remoteUrl ?? "", worktreesRoot: worktreeRoot ?? worktree.path, path: worktree.path, commitSha, signal };
+  const checkout = {
+    gitDir: remoteUrl ?? "",
+    worktreesRoot: worktreeRoot ?? worktree.path,
+    path: worktree.path,
+    commitSha,
+    signal,
+  };
   try {
     const made = lease.match === "created" ? await makeTree(checkout) : await reuseTree(checkout, lease.needsScrub);
     if (lease.match === "created") await store.worktrees.ready({ worktreeId: worktree.id, fence, commitSha });
-    else if (lease.needsSync || made === "made anew") await store.worktrees.update({ worktreeId: worktree.id, fence, commitSha });
+    else if (lease.needsSync || made === "made anew")
+      await store.worktrees.update({ worktreeId: worktree.id, fence, commitSha });
     return { path: worktree.path, made, holding };
   } catch (error) {
     await giveUp(holder, holding, lease, checkout);

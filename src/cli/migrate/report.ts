@@ -14,7 +14,10 @@ export type Report = readonly (string | readonly Column[])[];
 export function reportMoved({ from, to, steps, losses, safety }: Moved): Report {
   if (steps.length === 0) return [`The schema is at ${to}: nothing to do.\n`];
   const lost = losses.map((loss) => `Dropped: ${describeLoss(loss)}.\n`).join("");
-  return [columnsOf(steps), `The schema was at ${from} and is at ${to}.\n${lost}${safety === undefined ? "" : reportSafety(safety)}`];
+  return [
+    columnsOf(steps),
+    `The schema was at ${from} and is at ${to}.\n${lost}${safety === undefined ? "" : reportSafety(safety)}`,
+  ];
 }
 
 function reportSafety(safety: Safety): string {
@@ -44,21 +47,36 @@ export function reportHistory(entries: readonly Entry[]): Report {
       { title: "name", cells: entries.map(({ name }) => name) },
       { title: "state", cells: entries.map(({ state }) => state), style: (state) => stateStyles[state] },
       { title: "applied", cells: entries.map(({ appliedAt }) => appliedAt ?? "") },
-      { title: "time", align: "right", cells: entries.map(({ durationMs }) => (durationMs === undefined ? "" : formatMs(durationMs))) },
+      {
+        title: "time",
+        align: "right",
+        cells: entries.map(({ durationMs }) => (durationMs === undefined ? "" : formatMs(durationMs))),
+      },
       { title: "by", cells: entries.map(({ appliedBy }) => appliedBy ?? "") },
     ],
   ];
 }
 
-const stateStyles: Readonly<Record<string, Style>> = { applied: "green", pending: "yellow", edited: "red", newer: "red", skipped: "red" };
+const stateStyles: Readonly<Record<string, Style>> = {
+  applied: "green",
+  pending: "yellow",
+  edited: "red",
+  newer: "red",
+  skipped: "red",
+};
 
 export function reportStamp({ from, to, differences }: Stamped): Report {
-  const warning = differences.length === 0 ? "" : `But the schema is not what these migrations make:\n${formatDifferences(differences)}`;
+  const warning =
+    differences.length === 0
+      ? ""
+      : `But the schema is not what these migrations make:\n${formatDifferences(differences)}`;
   return [`The ledger said ${from} and says ${to}.\n${warning}`];
 }
 
 export function reportCheck(findings: readonly Finding[]): Report {
-  return findings.length === 0 ? ["Nothing found: the schema is at the head, and what the migrations make.\n"] : findings.map(describeFinding);
+  return findings.length === 0
+    ? ["Nothing found: the schema is at the head, and what the migrations make.\n"]
+    : findings.map(describeFinding);
 }
 
 function describeFinding(finding: Finding): string {
@@ -76,14 +94,23 @@ export function reportPlan({ from, to, steps, losses, differences, backupAdvice 
 
 export function reportVerify({ steps, faults }: Verified): Report {
   const found = faults.map(
-    ({ after, differences }) => `After ${after.direction} of ${after.revision} the schema is another:\n${formatDifferences(differences)}`,
+    ({ after, differences }) =>
+      `After ${after.direction} of ${after.revision} the schema is another:\n${formatDifferences(differences)}`,
   );
-  return [columnsOf(steps), ...(found.length === 0 ? ["The schema of each revision is the same whichever way it is reached.\n"] : found)];
+  return [
+    columnsOf(steps),
+    ...(found.length === 0 ? ["The schema of each revision is the same whichever way it is reached.\n"] : found),
+  ];
 }
 
 function formatDifferences(differences: readonly Difference[]): string {
   const signs = { added: "+", removed: "-", changed: "~" } as const;
-  return differences.map((difference) => `${signs[difference.change]} ${difference.type} ${inLine(difference.name)}\n${changedLines(difference)}`).join("");
+  return differences
+    .map(
+      (difference) =>
+        `${signs[difference.change]} ${difference.type} ${inLine(difference.name)}\n${changedLines(difference)}`,
+    )
+    .join("");
 }
 
 /** A name may hold line ends, and would look like lines of ours. */

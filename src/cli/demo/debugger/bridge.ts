@@ -85,7 +85,11 @@ export class NodeBridge {
         sessionId,
         name,
         adapter: "node-inspector",
-        capabilities: { supportsConfigurationDoneRequest: true, supportsConditionalBreakpoints: true, supportsLogPoints: true },
+        capabilities: {
+          supportsConfigurationDoneRequest: true,
+          supportsConditionalBreakpoints: true,
+          supportsLogPoints: true,
+        },
         payload: { argv, pid: inspected.pid },
         ...(commandId === undefined ? {} : { commandId }),
         ...(secretNames === undefined ? {} : { secretNames: [...secretNames] }),
@@ -95,7 +99,12 @@ export class NodeBridge {
       await inspector.send("Runtime.enable");
       await inspector.send("Debugger.enable");
       bridge.#event("initialized");
-      bridge.#event("process", { name: argv[0] ?? "node", systemProcessId: inspected.pid, isLocalProcess: true, startMethod: "launch" });
+      bridge.#event("process", {
+        name: argv[0] ?? "node",
+        systemProcessId: inspected.pid,
+        isLocalProcess: true,
+        startMethod: "launch",
+      });
       await bridge.#said;
       return bridge;
     } catch (error) {
@@ -105,18 +114,28 @@ export class NodeBridge {
     }
   }
 
-  private constructor(store: DebugStore, inspector: Inspector, inspected: Inspected, debugSession: DebugSession, secretNames: readonly string[] | undefined) {
+  private constructor(
+    store: DebugStore,
+    inspector: Inspector,
+    inspected: Inspected,
+    debugSession: DebugSession,
+    secretNames: readonly string[] | undefined,
+  ) {
     this.#store = store;
     this.#inspector = inspector;
     this.#inspected = inspected;
     this.debugSession = debugSession;
     this.pid = inspected.pid;
     this.#masking = secretNames === undefined ? {} : { secretNames: [...secretNames] };
-    inspector.on<{ scriptId: string; url: string }>("Debugger.scriptParsed", ({ scriptId, url }) => void this.#urls.set(scriptId, url));
+    inspector.on<{ scriptId: string; url: string }>(
+      "Debugger.scriptParsed",
+      ({ scriptId, url }) => void this.#urls.set(scriptId, url),
+    );
     inspector.on<Paused>("Debugger.paused", (paused) => this.#say(() => this.#paused(paused)));
     inspector.on("Debugger.resumed", () => this.#event("continued", { threadId, allThreadsContinued: true }));
-    inspector.on<{ breakpointId: string; location: Location }>("Debugger.breakpointResolved", ({ breakpointId, location }) =>
-      this.#say(() => this.#resolved(breakpointId, location)),
+    inspector.on<{ breakpointId: string; location: Location }>(
+      "Debugger.breakpointResolved",
+      ({ breakpointId, location }) => this.#say(() => this.#resolved(breakpointId, location)),
     );
     // The program is done, and stays only because somebody debugs it.
     inspector.on("Runtime.executionContextDestroyed", () => inspector.close());
@@ -139,7 +158,11 @@ export class NodeBridge {
   /** Replaces the breakpoints of a file; the program may be stopped, or run. */
   async setBreakpoints(path: string, breakpoints: readonly SourceBreakpoint[]): Promise<DebugBreakpoint[]> {
     const { debugSessionId, adapterRun } = this.#of;
-    const rows = await this.#store.debug.setBreakpoints({ debugSessionId, sourcePath: path, breakpoints: [...breakpoints] });
+    const rows = await this.#store.debug.setBreakpoints({
+      debugSessionId,
+      sourcePath: path,
+      breakpoints: [...breakpoints],
+    });
     const before = this.#bound.get(path) ?? [];
     const kept = before.filter(({ row }) => rows.some(({ id }) => id === row.id));
     for (const { breakpointId } of before.filter((one) => !kept.includes(one))) {
@@ -150,7 +173,12 @@ export class NodeBridge {
       const adapterId = ++this.#lastAdapterId;
       const { breakpointId, breakpoint } = await this.#set(path, row.requested as SourceBreakpoint, adapterId);
       this.#bound.get(path)?.push({ row, adapterId, breakpointId });
-      await this.#store.debug.bindBreakpoints({ debugSessionId, adapterRun, bound: [{ breakpointId: row.id, breakpoint }], ...this.#masking });
+      await this.#store.debug.bindBreakpoints({
+        debugSessionId,
+        adapterRun,
+        bound: [{ breakpointId: row.id, breakpoint }],
+        ...this.#masking,
+      });
     }
     const { breakpoints: stored } = await this.#store.debug.get({ debugSessionId, events: 0 });
     return stored.filter(({ sourcePath }) => sourcePath === path);
@@ -158,7 +186,10 @@ export class NodeBridge {
 
   async #set(path: string, { line, column, condition, hitCondition, logMessage }: SourceBreakpoint, id: number) {
     if (hitCondition !== undefined) {
-      return { breakpointId: undefined, breakpoint: { id, verified: false, message: "Node's inspector has no hit conditions", reason: "failed" } };
+      return {
+        breakpointId: undefined,
+        breakpoint: { id, verified: false, message: "Node's inspector has no hit conditions", reason: "failed" },
+      };
     }
     try {
       const asked = {
@@ -167,12 +198,15 @@ export class NodeBridge {
         ...(column === undefined ? {} : { columnNumber: column - 1 }),
         condition: logMessage === undefined ? (condition ?? "") : logpoint(logMessage, condition),
       };
-      const { breakpointId, locations } = await this.#inspector.send<{ breakpointId: string; locations: readonly Location[] }>(
-        "Debugger.setBreakpointByUrl",
-        asked,
-      );
+      const { breakpointId, locations } = await this.#inspector.send<{
+        breakpointId: string;
+        locations: readonly Location[];
+      }>("Debugger.setBreakpointByUrl", asked);
       const [location] = locations;
-      return { breakpointId, breakpoint: location === undefined ? { id, verified: false, reason: "pending" } : placeOf(path, id, location) };
+      return {
+        breakpointId,
+        breakpoint: location === undefined ? { id, verified: false, reason: "pending" } : placeOf(path, id, location),
+      };
     } catch (error) {
       if (!(error instanceof InspectorError)) throw error;
       return { breakpointId: undefined, breakpoint: { id, verified: false, message: error.message, reason: "failed" } };
@@ -208,24 +242,40 @@ export class NodeBridge {
 
   #apply(event: string, body?: Record<string, unknown>) {
     const seq = ++this.#lastSeq;
-    return this.#store.debug.applyEvent({ ...this.#of, ...this.#masking, seq, event, ...(body === undefined ? {} : { body }) });
+    return this.#store.debug.applyEvent({
+      ...this.#of,
+      ...this.#masking,
+      seq,
+      event,
+      ...(body === undefined ? {} : { body }),
+    });
   }
 
   /** A program that is gone says nothing more, and a debug session that was closed by others takes nothing more. */
   #say(tell: () => Promise<unknown>): void {
     this.#said = this.#said.then(tell).catch((error: unknown) => {
       if (error instanceof InspectorError) return;
-      if (error instanceof StoreError && ["conflict", "invalid_transition", "not_found", "closed"].includes(error.code)) return;
+      if (error instanceof StoreError && ["conflict", "invalid_transition", "not_found", "closed"].includes(error.code))
+        return;
       this.#stop.reject(error);
     });
   }
 
   async #paused({ callFrames, reason, data, hitBreakpoints = [] }: Paused): Promise<void> {
     const bound = [...this.#bound.values()].flat();
-    const hitBreakpointIds = hitBreakpoints.flatMap((id) => bound.find(({ breakpointId }) => breakpointId === id)?.adapterId ?? []);
+    const hitBreakpointIds = hitBreakpoints.flatMap(
+      (id) => bound.find(({ breakpointId }) => breakpointId === id)?.adapterId ?? [],
+    );
     const why = reasonOf(reason, hitBreakpointIds.length > 0, this.#move);
-    const text = reason === "exception" || reason === "promiseRejection" ? { text: data?.description ?? String(data?.value) } : {};
-    const { stopEpoch } = await this.#apply("stopped", { reason: why, threadId, allThreadsStopped: true, hitBreakpointIds, ...text });
+    const text =
+      reason === "exception" || reason === "promiseRejection" ? { text: data?.description ?? String(data?.value) } : {};
+    const { stopEpoch } = await this.#apply("stopped", {
+      reason: why,
+      threadId,
+      allThreadsStopped: true,
+      hitBreakpointIds,
+      ...text,
+    });
     const frames = await readFrames(this.#inspector, callFrames, this.#urls);
     const threads = [{ id: threadId, name: "main", totalFrames: callFrames.length, frames }];
     await this.#store.debug.putStop({ ...this.#of, ...this.#masking, stopEpoch, threads });
@@ -235,7 +285,8 @@ export class NodeBridge {
   async #resolved(breakpointId: string, location: Location): Promise<void> {
     for (const [path, bound] of this.#bound) {
       const one = bound.find((other) => other.breakpointId === breakpointId);
-      if (one !== undefined) await this.#apply("breakpoint", { reason: "changed", breakpoint: placeOf(path, one.adapterId, location) });
+      if (one !== undefined)
+        await this.#apply("breakpoint", { reason: "changed", breakpoint: placeOf(path, one.adapterId, location) });
     }
   }
 }
@@ -249,7 +300,13 @@ function awaited(): PromiseWithResolvers<Stop | undefined> {
 
 function placeOf(path: string, id: number, { lineNumber, columnNumber }: Location): Breakpoint {
   const source = sourceOf(pathToFileURL(path).href);
-  return { id, verified: true, source, line: lineNumber + 1, ...(columnNumber === undefined ? {} : { column: columnNumber + 1 }) };
+  return {
+    id,
+    verified: true,
+    source,
+    line: lineNumber + 1,
+    ...(columnNumber === undefined ? {} : { column: columnNumber + 1 }),
+  };
 }
 
 function reasonOf(reason: string, hit: boolean, move: Move | "entry"): string {
@@ -261,7 +318,9 @@ function reasonOf(reason: string, hit: boolean, move: Move | "entry"): string {
 
 /** Prints instead of stopping: the condition of a breakpoint that is never true. What stands in braces is evaluated. */
 function logpoint(message: string, condition: string | undefined): string {
-  const parts = message.split(/(\{[^{}]*\})/).map((part) => (/^\{.*\}$/s.test(part) ? `(${part.slice(1, -1)})` : JSON.stringify(part)));
+  const parts = message
+    .split(/(\{[^{}]*\})/)
+    .map((part) => (/^\{.*\}$/s.test(part) ? `(${part.slice(1, -1)})` : JSON.stringify(part)));
   const print = `(console.log([${parts.join(", ")}].join("")), false)`;
   return condition === undefined ? print : `(${condition}) && ${print}`;
 }

@@ -49,7 +49,10 @@ export class InspectorError extends Error {
 
 export class Inspector {
   readonly #socket: WebSocket;
-  readonly #waiting = new Map<number, { resolve(result: never): void; reject(error: Error): void; readonly method: string }>();
+  readonly #waiting = new Map<
+    number,
+    { resolve(result: never): void; reject(error: Error): void; readonly method: string }
+  >();
   readonly #listeners = new Map<string, Listener>();
   readonly closed: Promise<void>;
   #lastId = 0;
@@ -70,7 +73,8 @@ export class Inspector {
     socket.addEventListener("error", () => undefined);
     this.closed = new Promise((resolve) => socket.addEventListener("close", () => resolve(), { once: true }));
     void this.closed.then(() => {
-      for (const { reject, method } of this.#waiting.values()) reject(new InspectorError(`${method}: the connection has ended`));
+      for (const { reject, method } of this.#waiting.values())
+        reject(new InspectorError(`${method}: the connection has ended`));
       this.#waiting.clear();
     });
   }
@@ -80,7 +84,8 @@ export class Inspector {
   }
 
   send<Result = unknown>(method: string, params: object = {}): Promise<Result> {
-    if (this.#socket.readyState !== WebSocket.OPEN) return Promise.reject(new InspectorError(`${method}: the connection has ended`));
+    if (this.#socket.readyState !== WebSocket.OPEN)
+      return Promise.reject(new InspectorError(`${method}: the connection has ended`));
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject, method });
@@ -92,7 +97,19 @@ export class Inspector {
     this.#socket.close();
   }
 
-  #receive({ id, method, params, result, error }: { id?: number; method?: string; params?: never; result?: never; error?: { message: string } }): void {
+  #receive({
+    id,
+    method,
+    params,
+    result,
+    error,
+  }: {
+    id?: number;
+    method?: string;
+    params?: never;
+    result?: never;
+    error?: { message: string };
+  }): void {
     if (method !== undefined) {
       this.#listeners.get(method)?.(params as never);
       return;

@@ -21,10 +21,15 @@ export interface Inspected {
 }
 
 /** What the inspector says on stderr is not the program's. */
-const notes = /^(?:Debugger listening on |For help, see: |Debugger attached\.|Debugger ending on |Waiting for the debugger to disconnect\.\.\.)/;
+const notes =
+  /^(?:Debugger listening on |For help, see: |Debugger attached\.|Debugger ending on |Waiting for the debugger to disconnect\.\.\.)/;
 
 export async function startInspected({ argv, cwd, env, output }: InspectedOptions): Promise<Inspected> {
-  const child = spawn(process.execPath, ["--inspect-brk=127.0.0.1:0", ...argv], { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, ["--inspect-brk=127.0.0.1:0", ...argv], {
+    cwd,
+    env,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const listening = Promise.withResolvers<string>();
   let line = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => output("stdout", text));
@@ -47,7 +52,8 @@ export async function startInspected({ argv, cwd, env, output }: InspectedOption
     });
   });
   ended.then(
-    ({ exitCode }) => listening.reject(new InspectorError(`the program ended with ${exitCode} before it could be debugged`)),
+    ({ exitCode }) =>
+      listening.reject(new InspectorError(`the program ended with ${exitCode} before it could be debugged`)),
     (error: Error) => listening.reject(new InspectorError(`the program cannot be started: ${error.message}`)),
   );
   const url = await listening.promise;

@@ -25,20 +25,35 @@ export interface Scenario {
 
 /** Fails as takeTree and the bridge do; the tree is given back and the session has ended in any case. */
 export async function runScenario({ store, repository, commit, interrupted, say }: Scenario): Promise<string> {
-  const runner = await store.runners.register({ name: "debugger", host: hostname(), pid: process.pid, ttlMs: leaseTtlMs });
+  const runner = await store.runners.register({
+    name: "debugger",
+    host: hostname(),
+    pid: process.pid,
+    ttlMs: leaseTtlMs,
+  });
   const heartbeat = new Heartbeat(store, runner.id);
   const session = await createDebugged(store, repository, commit);
   try {
     const tree = await takeTree({ store, runnerId: runner.id, heartbeat }, session, interrupted);
     try {
-      await debugIn({ store, path: tree.path, sessionId: session.id, runnerId: runner.id, heartbeat, interrupted, say });
+      await debugIn({
+        store,
+        path: tree.path,
+        sessionId: session.id,
+        runnerId: runner.id,
+        heartbeat,
+        interrupted,
+        say,
+      });
     } finally {
       const clean = !interrupted.aborted && (await isClean(tree.path, interrupted));
       await giveBack({ store, runnerId: runner.id, heartbeat }, tree.holding, clean ? "clean" : "dirty");
     }
     if (!interrupted.aborted) await store.sessions.complete({ sessionId: session.id });
   } finally {
-    await store.sessions.cancel({ sessionId: session.id, reason: interrupted.aborted ? "interrupted" : "the demo failed" }).catch(() => undefined);
+    await store.sessions
+      .cancel({ sessionId: session.id, reason: interrupted.aborted ? "interrupted" : "the demo failed" })
+      .catch(() => undefined);
     heartbeat.stop();
     await store.runners.drain({ runnerId: runner.id });
   }
@@ -88,7 +103,8 @@ async function debugIn({ store, path, sessionId, runnerId, heartbeat, interrupte
   } finally {
     await rm(program, { force: true });
     heartbeat.drop(holding);
-    const result = exitCode === 0 ? ({ outcome: "succeeded", exitCode } as const) : ({ outcome: "failed", exitCode } as const);
+    const result =
+      exitCode === 0 ? ({ outcome: "succeeded", exitCode } as const) : ({ outcome: "failed", exitCode } as const);
     // That the lease was lost has been said already.
     if (!holding.lost) await store.commands.finish({ commandId: command.id, fence, ...result, logOffset: log.offset });
   }
@@ -99,7 +115,8 @@ async function drive(bridge: NodeBridge, program: string, say: (text: string) =>
   const logpoint = { line: lines.result, logMessage: "squaring {n}" };
   await bridge.setBreakpoints(program, [conditional, { line: lines.comment, condition: "n === 4" }, logpoint]);
   const tell = (what: string, stop: Stop | undefined): boolean => {
-    if (stop !== undefined) say(`${what}: stopped (${stop.reason}) in ${stop.functionName}, line ${stop.line}, epoch ${stop.stopEpoch}`);
+    if (stop !== undefined)
+      say(`${what}: stopped (${stop.reason}) in ${stop.functionName}, line ${stop.line}, epoch ${stop.stopEpoch}`);
     return stop !== undefined;
   };
   const move = async (name: Move, what: string = name) => tell(what, await bridge.move(name));

@@ -9,7 +9,11 @@ const propertiesMax = 100;
 const depthMax = 2;
 
 /** `urls`: of scripts, by their ids. */
-export async function readFrames(inspector: Inspector, callFrames: readonly CallFrame[], urls: ReadonlyMap<string, string>): Promise<StackFrame[]> {
+export async function readFrames(
+  inspector: Inspector,
+  callFrames: readonly CallFrame[],
+  urls: ReadonlyMap<string, string>,
+): Promise<StackFrame[]> {
   const references = new References();
   return Promise.all(
     callFrames.slice(0, framesMax).map(async (callFrame, index): Promise<StackFrame> => {
@@ -23,7 +27,10 @@ export async function readFrames(inspector: Inspector, callFrames: readonly Call
       };
       // The variables of every frame would be many round trips; those of the innermost are what one looks at.
       if (index > 0) return frame;
-      return { ...frame, scopes: await Promise.all(scopeChain.map((scope) => readScope(inspector, scope, references))) };
+      return {
+        ...frame,
+        scopes: await Promise.all(scopeChain.map((scope) => readScope(inspector, scope, references))),
+      };
     }),
   );
 }
@@ -45,7 +52,11 @@ const scopeNames: Readonly<Record<string, string>> = {
   global: "Global",
 };
 
-async function readScope(inspector: Inspector, { type, name, object }: CallFrame["scopeChain"][number], references: References): Promise<Scope> {
+async function readScope(
+  inspector: Inspector,
+  { type, name, object }: CallFrame["scopeChain"][number],
+  references: References,
+): Promise<Scope> {
   const isGlobal = type === "global";
   const scope = {
     name: `${scopeNames[type] ?? type}${name === undefined || name === "" ? "" : ` (${name})`}`,
@@ -56,15 +67,31 @@ async function readScope(inspector: Inspector, { type, name, object }: CallFrame
   return isGlobal ? scope : { ...scope, variables: await readProperties(inspector, object, references, "", 1) };
 }
 
-async function readProperties(inspector: Inspector, { objectId }: RemoteObject, references: References, path: string, depth: number): Promise<Variable[]> {
-  const { result } = await inspector.send<{ result: readonly Property[] }>("Runtime.getProperties", { objectId, ownProperties: true });
+async function readProperties(
+  inspector: Inspector,
+  { objectId }: RemoteObject,
+  references: References,
+  path: string,
+  depth: number,
+): Promise<Variable[]> {
+  const { result } = await inspector.send<{ result: readonly Property[] }>("Runtime.getProperties", {
+    objectId,
+    ownProperties: true,
+  });
   const known = result.filter(({ value }) => value !== undefined && value.type !== "function");
   // One more than the store keeps, so that it marks what is left out.
   return Promise.all(
     known.slice(0, propertiesMax + 1).map(async ({ name, value }): Promise<Variable> => {
       const object = value as RemoteObject;
-      const evaluateName = path === "" ? name : /^[A-Za-z_$][\w$]*$/.test(name) ? `${path}.${name}` : `${path}[${JSON.stringify(name)}]`;
-      const variable = { name, value: textOf(object), type: object.subtype ?? object.type, evaluateName, variablesReference: references.next(object) };
+      const evaluateName =
+        path === "" ? name : /^[A-Za-z_$][\w$]*$/.test(name) ? `${path}.${name}` : `${path}[${JSON.stringify(name)}]`;
+      const variable = {
+        name,
+        value: textOf(object),
+        type: object.subtype ?? object.type,
+        evaluateName,
+        variablesReference: references.next(object),
+      };
       if (object.objectId === undefined || depth >= depthMax) return variable;
       return { ...variable, variables: await readProperties(inspector, object, references, evaluateName, depth + 1) };
     }),
