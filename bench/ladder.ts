@@ -2,10 +2,10 @@
 import { join } from "node:path";
 import { systemClock } from "../src/clock.ts";
 import { createDispatcher } from "../src/dispatch.ts";
-import { openSqlite } from "../src/drivers/sqliteFile.ts";
 import { createRunnerPool, defaultLimits, type Store } from "../src/index.ts";
 import { type Context, nothingServed } from "../src/operation.ts";
 import { operations } from "../src/operations/table.ts";
+import { openSqlite } from "../src/sqlite/open.ts";
 import { openTestStore } from "../src/testing/index.ts";
 import { keepInFlight, type Load, lineOf, nextSpan, type Slot, type Tally } from "./load.ts";
 import { describe, type Environment, environment, format, median, spread, table } from "./report.ts";

@@ -1,6 +1,6 @@
 // From a request to its answer: look the operation up, check the input, make a body of it, tell what came out. Knows no thread, port or database.
 
-import type { Driver, Job, Runnable, Settled } from "./drivers/driver.ts";
+import type { Driver, Job, Runnable, Settled } from "./driver.ts";
 import { StoreError, toWireFailure } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import { shapeOf } from "./model/replyShape.ts";

@@ -1,12 +1,11 @@
 // The public surface; re-exports only.
 export type { Liveness } from "./actor/heartbeat.ts";
-export type { Progress as BackupProgress } from "./backup/files.ts";
-export type { Backup, BackupManifest } from "./backup/manifest.ts";
 export type { BackupOptions } from "./backup/online.ts";
 export type { CallOptions } from "./client.ts";
 export { type ErrorCode, errorCodes, type Outcome, StoreError, storeError } from "./errors.ts";
 export type { Logger, StoreEvent } from "./events.ts";
-export { type FileHash, hashFile } from "./hashFile.ts";
+export { type FileHash, hashFile } from "./files/hashFile.ts";
+export type { Progress as BackupProgress } from "./files/privateFile.ts";
 export { type AuthenticateOptions, type Authentication, authenticate } from "./http/authenticate.ts";
 export { type CheckedStore, type HealthHandlerOptions, healthHandler } from "./http/health.ts";
 export { defaultLimits, type Limits } from "./limits.ts";
@@ -35,6 +34,7 @@ export { type MintedToken, type Principal, type Scope, scopes, type Token, type 
 export type { Lease, Release, Worktree, WorktreeState } from "./model/worktrees.ts";
 export { createRunnerPool, type RunnerPool, type RunnerPoolOptions } from "./runners/pool.ts";
 export type { RunnerContext, RunnerTask } from "./runners/thread.ts";
+export type { Backup, BackupManifest } from "./schema/manifest.ts";
 export {
   type AttachOptions,
   attachStore,

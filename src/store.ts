@@ -1,24 +1,26 @@
 // Opening a store, and attaching to one from another thread.
+
 import { resolve } from "node:path";
 import type { MessagePort } from "node:worker_threads";
-import type { DatabaseThreadData } from "./actor/database.ts";
-import { localStore } from "./actor/local.ts";
+import { localStore } from "./actor/inProcess.ts";
 import { type OwnedStore, ownedStore, type Store, within } from "./actor/owner.ts";
 import { portBackend } from "./actor/ports.ts";
 import { createServer, matcher, type Server } from "./actor/server.ts";
 import { startDatabaseThread } from "./actor/supervisor.ts";
-import { notHere } from "./backup/advice.ts";
+import type { DatabaseThreadData } from "./actor/thread.ts";
 import { backUpOnline } from "./backup/online.ts";
 import { createClient } from "./client.ts";
 import { systemClock, type TestClock } from "./clock.ts";
-import type { Driver, Synchronous } from "./drivers/driver.ts";
-import type { PostgresOptions } from "./drivers/postgresOpen.ts";
-import type { MigratePolicy, Role } from "./drivers/sqliteFile.ts";
+import type { Driver, Synchronous } from "./driver.ts";
 import { StoreError } from "./errors.ts";
 import { type Logger, logEvent, type StoreEvent } from "./events.ts";
 import { checkLimits, type Limits } from "./limits.ts";
 import { operations } from "./operations/table.ts";
 import { checkNodeVersion } from "./package.ts";
+import { defaultUrl, placeOf } from "./place.ts";
+import { notHere } from "./postgres/advice.ts";
+import type { PostgresOptions } from "./postgres/open.ts";
+import type { MigratePolicy, Role } from "./sqlite/open.ts";
 
 export type { ConnectOptions, OwnedStore, Store } from "./actor/owner.ts";
 
@@ -45,8 +47,6 @@ export interface StoreOptions {
   /** Moves time in tests. */
   readonly clock?: TestClock;
 }
-
-export const defaultUrl = "sqlite:.artifacts/data/metadata.db";
 
 /**
  * Opens the store. A SQLite file is held by a thread of its own; PostgreSQL is reached over a few connections of the calling thread.
@@ -115,7 +115,7 @@ async function openServer(
   onEvent: (event: StoreEvent) => void,
 ): Promise<OwnedStore> {
   // Loaded when it is asked for: most stores are files.
-  const { openPostgres } = await import("./drivers/postgresOpen.ts");
+  const { openPostgres } = await import("./postgres/open.ts");
   // While there is no server yet, nobody waits for anything.
   let server: Server | undefined;
   const { drivers, clock, publish } = await openPostgres({ ...options, onTouched: (topics) => server?.touch(topics) });
@@ -153,31 +153,6 @@ export function attachStore(port: MessagePort, { limits, reconnect }: AttachOpti
     return backend.close();
   };
   return { ...methods, close, [Symbol.asyncDispose]: close };
-}
-
-export type Place =
-  | { readonly engine: "sqlite"; readonly path: string }
-  | { readonly engine: "postgres"; readonly url: string };
-
-/** https://www.sqlite.org/uri.html is not used: the rest of a sqlite: URL is the path, as it is. */
-export function placeOf(url: string): Place {
-  if (/^postgres(?:ql)?:\/\//.test(url) && URL.canParse(url)) return { engine: "postgres", url };
-  const path = url.startsWith("sqlite:") ? url.slice("sqlite:".length).replace(/^\/\/(?=\/)/, "") : "";
-  if (path !== "" && !path.includes("\u0000")) return { engine: "sqlite", path };
-  throw new StoreError(
-    "invalid_input",
-    `url: expected sqlite:PATH, such as ${defaultUrl}, or postgres://USER:PASSWORD@HOST:PORT/DATABASE`,
-  );
-}
-
-/** What may be shown of a URL: without its password. */
-export function shownUrl(url: string): string {
-  if (placeOf(url).engine === "sqlite") return url;
-  const shown = new URL(url);
-  if (shown.password !== "") shown.password = "***";
-  for (const name of shown.searchParams.keys())
-    if (/pass|secret|token|key/i.test(name)) shown.searchParams.set(name, "***");
-  return shown.href;
 }
 
 /** SQLite takes what is no number for no limit at all. */

@@ -1,7 +1,7 @@
 // The owner's side of backups that the database thread makes: which are under way, and how they end.
-import type { BackUpWatch } from "../drivers/driver.ts";
+import type { BackUpWatch } from "../driver.ts";
 import { fromWireFailure, type WireFailure } from "../errors.ts";
-import type { Control, Report } from "./database.ts";
+import type { Control, Report } from "./thread.ts";
 
 interface UnderWay {
   readonly watch: BackUpWatch;

@@ -1,11 +1,11 @@
 // What a store is to the thread that holds it.
 import type { MessagePort } from "node:worker_threads";
-import type { Backup } from "../backup/manifest.ts";
 import type { BackupOptions } from "../backup/online.ts";
 import type { ClientOf } from "../client.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Operations } from "../operations/table.ts";
+import type { Backup } from "../schema/manifest.ts";
 import type { Liveness } from "./heartbeat.ts";
 
 export interface ConnectOptions {

@@ -3,18 +3,18 @@
 import type { MessagePort } from "node:worker_threads";
 import type { Clock } from "../clock.ts";
 import { createDispatcher } from "../dispatch.ts";
-import type { Driver } from "../drivers/driver.ts";
+import type { Driver } from "../driver.ts";
 import { StoreError, type WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
 import type { Lane, Serving } from "../operation.ts";
 import { operations, servedOperations } from "../operations/table.ts";
 import type { Touched } from "../wire.ts";
-import { LastUsed } from "./lastUsed.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
 import { within } from "./owner.ts";
 import { servePort } from "./ports.ts";
-import { WriteWatch } from "./writeWatch.ts";
+import { LastUsed } from "./tokenUse.ts";
+import { WriteWatch } from "./writeProbe.ts";
 
 export interface ServerOptions {
   /** Each runs one transaction at a time. A client's calls all go through one of them, so that they run in order. */

@@ -1,13 +1,13 @@
 // The owner's side of the database thread: starts it, hands ports to it, starts another when it dies, ends it.
 import { setTimeout as sleep } from "node:timers/promises";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
-import type { BackUpWatch } from "../drivers/driver.ts";
+import type { BackUpWatch } from "../driver.ts";
 import { fromWireFailure, StoreError } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import { workerUrl } from "../package.ts";
 import { Backups } from "./backups.ts";
-import type { Control, DatabaseThreadData, Report } from "./database.ts";
 import { beatAgoMs, type Liveness, newHeart } from "./heartbeat.ts";
+import type { Control, DatabaseThreadData, Report } from "./thread.ts";
 
 export interface DatabaseThread {
   /** A new port to the thread. While the thread is being replaced, the port waits for the next one. Fails closed when the store is closed. */

@@ -1,10 +1,10 @@
 // Work on backups in a thread of its own: it blocks for as long as it takes to read a database, which neither an event loop nor the database thread can bear.
 import { Worker } from "node:worker_threads";
 import { fromWireFailure, StoreError, type WireFailure } from "../errors.ts";
+import type { Progress } from "../files/privateFile.ts";
 import { workerUrl } from "../package.ts";
-import type { Progress } from "./files.ts";
-import type { Backup } from "./manifest.ts";
-import type { Restored } from "./sqliteRestore.ts";
+import type { Backup } from "../schema/manifest.ts";
+import type { Restored } from "../sqlite/restore.ts";
 
 /** What the thread can do, with what it is given and what it answers. */
 export interface Jobs {

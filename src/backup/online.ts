@@ -1,8 +1,8 @@
 // A backup of a store that is being served: copied by whoever holds the database, in steps between its groups, then proven whole in a thread of its own.
 import { StoreError } from "../errors.ts";
-import type { Progress } from "./files.ts";
+import type { Progress } from "../files/privateFile.ts";
+import type { Backup } from "../schema/manifest.ts";
 import { runBackupJob } from "./jobs.ts";
-import type { Backup } from "./manifest.ts";
 
 export interface BackupOptions {
   /** A file that is not there yet; in the folder `backups` beside the database unless given. Its manifest gets the same name and `.json`. */
@@ -25,8 +25,8 @@ export async function backUpOnline(source: string, options: BackupOptions, copyT
     throw new StoreError("invalid_input", "path: a database in memory has no folder beside it, so name a file");
   // Loaded when it is asked for: only a SQLite file can be copied.
   const [{ abandonBackup, partialOf, prepareTarget }, { createPrivate }] = await Promise.all([
-    import("./sqlite.ts"),
-    import("./files.ts"),
+    import("../sqlite/backup.ts"),
+    import("../files/privateFile.ts"),
   ]);
   const target = prepareTarget(source, path);
   const partial = partialOf(target);

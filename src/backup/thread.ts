@@ -1,11 +1,11 @@
 // What the thread for backups runs: one job, and it ends.
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { StoreError, toWireFailure } from "../errors.ts";
-import type { Watch } from "./files.ts";
+import type { Watch } from "../files/privateFile.ts";
+import { backUpSqlite, finishBackup } from "../sqlite/backup.ts";
+import { restoreSqlite } from "../sqlite/restore.ts";
+import { verifyBackup } from "../sqlite/verify.ts";
 import type { BackupReport, BackupThreadData, Jobs } from "./jobs.ts";
-import { backUpSqlite, finishBackup } from "./sqlite.ts";
-import { restoreSqlite } from "./sqliteRestore.ts";
-import { verifyBackup } from "./sqliteVerify.ts";
 
 const work: { readonly [Name in keyof Jobs]: (given: Jobs[Name]["given"], watch: Watch) => Jobs[Name]["answer"] } = {
   create: ({ path, reason, target }, watch) => backUpSqlite(path, reason, { target, watch }),

@@ -1,18 +1,20 @@
 // debug-server-db backup: making, listing, verifying and restoring. What that means is in ../backup.
+
 import { statSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import type { Command } from "commander";
-import { notHere } from "../backup/advice.ts";
 import { type Jobs, runBackupJob } from "../backup/jobs.ts";
-import { backupFolder, findBackup, type ListedBackup, listBackups } from "../backup/manifest.ts";
 import { StoreError } from "../errors.ts";
-import { placeOf } from "../store.ts";
-import { CliError, exitCodes } from "./exit.ts";
-import { listenForInterrupt } from "./interrupt.ts";
-import { createProgressBar } from "./progressBar.ts";
+import { placeOf } from "../place.ts";
+import { notHere } from "../postgres/advice.ts";
+import { backupFolder, findBackup, type ListedBackup, listBackups } from "../schema/manifest.ts";
+
+import { CliError, exitCodes } from "../terminal/exit.ts";
+import { listenForInterrupt } from "../terminal/interrupt.ts";
+import { createProgressBar } from "../terminal/progressBar.ts";
+import { formatBytes } from "../terminal/table.ts";
 import { column, printFields, printRows, stateColumn } from "./rows.ts";
 import { commandGroup, type StoreFlags, say, storeCommand } from "./storeCommand.ts";
-import { formatBytes } from "./table.ts";
 
 export function addBackup(program: Command): void {
   const backup = commandGroup(
@@ -33,7 +35,7 @@ export function addBackup(program: Command): void {
     .option("--reason <text>", "goes into the manifest", "backup create")
     .action(async (flags: StoreFlags & { out?: string; reason: string }) => {
       const path = await sqlitePath(flags, "dump");
-      const { prepareTarget, partialOf } = await import("../backup/sqlite.ts");
+      const { prepareTarget, partialOf } = await import("../sqlite/backup.ts");
       requireFile(path);
       const target = prepareTarget(path, flags.out);
       // Nobody but the one statement that copies knows how far it is; the file tells.

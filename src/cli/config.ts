@@ -1,16 +1,17 @@
 // debug-server-db config and info: what is in force, without a secret.
+
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
-import { backupFolder } from "../backup/manifest.ts";
 import { defaultLimits } from "../limits.ts";
-import { migrationsFolder } from "../migrate/files.ts";
 import { packageRoot, packageVersion } from "../package.ts";
-import { placeOf, shownUrl } from "../store.ts";
+import { placeOf, shownUrl } from "../place.ts";
+import { backupFolder } from "../schema/manifest.ts";
+import { migrationsFolder } from "../schema/migrationFiles.ts";
+import { formatBytes } from "../terminal/table.ts";
 import { column, printFields, printRows } from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand, visit } from "./storeCommand.ts";
-import { formatBytes } from "./table.ts";
 
 interface Setting {
   readonly name: string;

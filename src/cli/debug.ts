@@ -1,11 +1,11 @@
 // debug-server-db debug: where the debuggers of a session stand; how it is shown is in debug/.
 import type { Command } from "commander";
 import { Option } from "commander";
-import { readDebugViews, renderDebugViews } from "./debug/show.ts";
+import { readDebugViews, renderDebugViews } from "../terminal/debugView.ts";
+import { harmlessJson } from "../terminal/table.ts";
+import { wholeNumber } from "../terminal/wholeNumber.ts";
 import { commandGroup, helpAfter, visit } from "./storeCommand.ts";
-import { harmlessJson } from "./table.ts";
 import { urlOption } from "./url.ts";
-import { wholeNumber } from "./wholeNumber.ts";
 
 interface ShowFlags {
   readonly url: string;

@@ -1,10 +1,10 @@
 // debug-server-db demo: its options and examples; what it does is in demo/.
 import { type Command, Option } from "commander";
-import { runDemo } from "./demo/run.ts";
-import { exitCodeHelp } from "./exit.ts";
-import { listenForInterrupt } from "./interrupt.ts";
+import { runDemo } from "../demo/run.ts";
+import { exitCodeHelp } from "../terminal/exit.ts";
+import { listenForInterrupt } from "../terminal/interrupt.ts";
+import { wholeNumber } from "../terminal/wholeNumber.ts";
 import { urlOption } from "./url.ts";
-import { wholeNumber } from "./wholeNumber.ts";
 
 interface DemoFlags {
   readonly repo: string;

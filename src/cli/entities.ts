@@ -6,7 +6,8 @@ import { runnerStates } from "../model/runners.ts";
 import { type Session, sessionStates } from "../model/sessions.ts";
 import { releaseKinds, type Worktree, worktreeStates } from "../model/worktrees.ts";
 import type { OwnedStore } from "../store.ts";
-import { CliError } from "./exit.ts";
+import { CliError } from "../terminal/exit.ts";
+import { type Column, formatBytes, formatMs, formatTable } from "../terminal/table.ts";
 import {
   collect,
   column,
@@ -19,7 +20,6 @@ import {
   withPages,
 } from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand, toJsonLine, visit } from "./storeCommand.ts";
-import { type Column, formatBytes, formatMs, formatTable } from "./table.ts";
 
 type ListFlags = StoreFlags & PageFlags;
 

@@ -2,8 +2,8 @@
 import type { Command } from "commander";
 import { StoreError } from "../errors.ts";
 import { openStore } from "../store.ts";
-import { CliError, exitCodeHelp, exitCodes } from "./exit.ts";
-import { formatBytes, formatTable, type Style } from "./table.ts";
+import { CliError, exitCodeHelp, exitCodes } from "../terminal/exit.ts";
+import { formatBytes, formatTable, type Style } from "../terminal/table.ts";
 import { urlOption } from "./url.ts";
 
 export function addHealth(program: Command): void {

@@ -2,9 +2,9 @@
 import { once } from "node:events";
 import { type Command, Option } from "commander";
 import type { Chunk } from "../model/logs.ts";
+import { harmlessLog } from "../terminal/table.ts";
+import { wholeNumber } from "../terminal/wholeNumber.ts";
 import { commandGroup, type StoreFlags, say, storeCommand, toJsonLine, visit } from "./storeCommand.ts";
-import { harmlessLog } from "./table.ts";
-import { wholeNumber } from "./wholeNumber.ts";
 
 interface LogFlags extends StoreFlags {
   readonly attempt?: number;

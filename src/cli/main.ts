@@ -1,18 +1,18 @@
 // The command line: wiring only. Each group of commands is one file, and adds itself to the program.
 import { Command } from "commander";
 import { packageVersion } from "../package.ts";
+import { exitCodeHelp, exitCodeOf, sentenceOf } from "../terminal/exit.ts";
+import { harmless } from "../terminal/table.ts";
 import { addAdmin } from "./admin.ts";
 import { addBackup } from "./backup.ts";
 import { addConfig, addInfo } from "./config.ts";
 import { addDebug } from "./debug.ts";
 import { addDemo } from "./demo.ts";
 import { addEntities } from "./entities.ts";
-import { exitCodeHelp, exitCodeOf, sentenceOf } from "./exit.ts";
 import { addHealth } from "./health.ts";
 import { addLogs } from "./logs.ts";
 import { addMaintenance } from "./maintenance.ts";
 import { addMigrate } from "./migrate.ts";
-import { harmless } from "./table.ts";
 
 const groups: readonly ((program: Command) => void)[] = [
   addDemo,

@@ -1,13 +1,15 @@
 // debug-server-db migrate: its commands, their options and examples. What they do is in ../migrate, how it is said in migrate/report.ts.
 import { Argument, type Command, Option } from "commander";
-import { createMigration, migrationsFolder, readMigrations } from "../migrate/files.ts";
-import { check, current, listHistory, listPending, stamp } from "../migrate/looks.ts";
-import { downgrade, type Migrator, upgrade } from "../migrate/move.ts";
+import { plan, verify } from "../migrate/dryRun.ts";
+import { check, current, listHistory, listPending, stamp } from "../migrate/history.ts";
 import { dialectOf, openEngine } from "../migrate/open.ts";
 import { targetOf } from "../migrate/target.ts";
-import { plan, verify } from "../migrate/trial.ts";
-import { exitCodeHelp, exitCodes } from "./exit.ts";
-import { listenForInterrupt } from "./interrupt.ts";
+import { downgrade, type Migrator, upgrade } from "../migrate/upgrade.ts";
+import { createMigration, migrationsFolder, readMigrations } from "../schema/migrationFiles.ts";
+import { exitCodeHelp, exitCodes } from "../terminal/exit.ts";
+import { listenForInterrupt } from "../terminal/interrupt.ts";
+import { formatTable, harmless, harmlessJson } from "../terminal/table.ts";
+import { wholeNumber } from "../terminal/wholeNumber.ts";
 import {
   type Report,
   reportCheck,
@@ -17,10 +19,8 @@ import {
   reportPlan,
   reportStamp,
   reportVerify,
-} from "./migrate/report.ts";
-import { formatTable, harmless, harmlessJson } from "./table.ts";
+} from "./migrateReport.ts";
 import { urlOption } from "./url.ts";
-import { wholeNumber } from "./wholeNumber.ts";
 
 interface StoreFlags {
   readonly url: string;

@@ -1,9 +1,9 @@
 // Rows on standard output: a table for people, one JSON object a line for programs; and pages of them.
 import { type Command, Option } from "commander";
 import { bounds } from "../limits.ts";
+import { type Column, formatTable, plain, type Style } from "../terminal/table.ts";
+import { wholeNumber } from "../terminal/wholeNumber.ts";
 import { type StoreFlags, say, toJsonLine } from "./storeCommand.ts";
-import { type Column, formatTable, plain, type Style } from "./table.ts";
-import { wholeNumber } from "./wholeNumber.ts";
 
 export interface PageFlags {
   readonly limit: number;

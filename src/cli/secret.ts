@@ -1,6 +1,6 @@
 // A secret leaves once: alone on standard output, or into a file that only its owner can read.
 import { closeSync, constants, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
-import { CliError } from "./exit.ts";
+import { CliError } from "../terminal/exit.ts";
 
 export interface Outlet {
   /** Where the secret goes when it has been made. */

@@ -1,11 +1,13 @@
 // What commands on a store have in common: options, a short visit to the store, and where data and messages go.
+
 import { userInfo } from "node:os";
 import type { Command } from "commander";
 import type { CallOptions } from "../client.ts";
-import { type OwnedStore, openStore, placeOf } from "../store.ts";
-import { CliError, exitCodeHelp } from "./exit.ts";
-import { listenForInterrupt } from "./interrupt.ts";
-import { harmless, harmlessJson } from "./table.ts";
+import { placeOf } from "../place.ts";
+import { type OwnedStore, openStore } from "../store.ts";
+import { CliError, exitCodeHelp } from "../terminal/exit.ts";
+import { listenForInterrupt } from "../terminal/interrupt.ts";
+import { harmless, harmlessJson } from "../terminal/table.ts";
 import { urlOption } from "./url.ts";
 
 export interface StoreFlags {

@@ -1,8 +1,8 @@
 // Where two schemas differ, and which schema migrations make of an empty database.
-import type { Engine } from "./engine.ts";
-import type { Migration } from "./files.ts";
-import { applyMigration, type SchemaObject, stampMigrations } from "./schema.ts";
-import { canonicalSql } from "./statements.ts";
+import type { Engine } from "../schema/engine.ts";
+import { applyMigration, type SchemaObject, stampMigrations } from "../schema/ledger.ts";
+import type { Migration } from "../schema/migrationFiles.ts";
+import { canonicalSql } from "../schema/statements.ts";
 import { revisionAt } from "./target.ts";
 
 export interface Difference {

@@ -1,8 +1,8 @@
 // What a migration would take away for good, found by doing it and counting. Knows no database.
 import { StoreError } from "../errors.ts";
+import { asStatement, type Catalog, ownTables, revertMigration } from "../schema/ledger.ts";
+import type { Migration } from "../schema/migrationFiles.ts";
 import { all, change, step } from "../sql.ts";
-import type { Migration } from "./files.ts";
-import { asStatement, type Catalog, ownTables, revertMigration } from "./schema.ts";
 
 /** What a downgrade takes away for good. Values that a migration overwrites are not found. */
 export interface Loss {

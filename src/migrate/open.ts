@@ -1,9 +1,11 @@
 // Which engine migrates which store. The one place to add another.
+
 import { StoreError } from "../errors.ts";
-import { placeOf } from "../store.ts";
-import type { Engine, Waiting } from "./engine.ts";
-import type { Dialect } from "./files.ts";
-import { openSqliteEngine } from "./sqlite.ts";
+import { placeOf } from "../place.ts";
+import type { Engine, Waiting } from "../schema/engine.ts";
+import type { Dialect } from "../schema/statements.ts";
+
+import { openSqliteEngine } from "../sqlite/migrator.ts";
 
 export interface EngineOptions extends Waiting {
   /** Makes the database when there is none. */
@@ -17,7 +19,7 @@ export async function openEngine(url: string, options: EngineOptions): Promise<E
   const place = placeOf(url);
   if (place.engine === "postgres") {
     // Loaded when it is asked for: most stores are files.
-    const { openPostgresEngine } = await import("./postgres.ts");
+    const { openPostgresEngine } = await import("../postgres/migrator.ts");
     return await openPostgresEngine({ url: place.url, ...options });
   }
   if (place.path !== ":memory:") return openSqliteEngine({ path: place.path, ...options });

@@ -1,6 +1,6 @@
 // Where a migration shall go, as people write it: a revision, so many steps, or one of the ends.
 import { StoreError } from "../errors.ts";
-import type { Migration } from "./files.ts";
+import type { Migration } from "../schema/migrationFiles.ts";
 
 /**
  * How many migrations are applied at the target.

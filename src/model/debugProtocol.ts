@@ -1,5 +1,5 @@
 // The data of the Debug Adapter Protocol that is stored: https://microsoft.github.io/debug-adapter-protocol/specification#Types
-// Names and meanings are the protocol's. What it does not name is dropped; test/debug/protocol.test.ts holds it against the protocol's own types.
+// Names and meanings are the protocol's. What it does not name is dropped; test/unit/model/debugProtocol.test.ts holds it against the protocol's own types.
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { filledText, text } from "./fields.ts";

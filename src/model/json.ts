@@ -1,4 +1,5 @@
 // JSON columns hold superjson text. Written and read on the caller's thread; both ways within bounds, because a port is not trusted.
+
 import superjson from "superjson";
 import { StoreError } from "../errors.ts";
 import { bounds } from "../limits.ts";

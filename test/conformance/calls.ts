@@ -4,7 +4,7 @@ import type { z } from "zod";
 import { newId, StoreError } from "../../src/index.ts";
 import { operations } from "../../src/operations/table.ts";
 import { fixtures } from "../../src/testing/index.ts";
-import type { Opened, TestedBackend } from "../backends.ts";
+import type { Opened, TestedBackend } from "../support/backends.ts";
 import { collect, endOfFeed, fails, subject } from "./suite.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: the names are known at run time only.

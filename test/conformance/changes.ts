@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type ChangeRow, newId } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../backends.ts";
+import type { TestedBackend } from "../support/backends.ts";
 import { bytes, collect, endOfFeed, fails, subject, take } from "./suite.ts";
 
 export function changesConformance(backend: TestedBackend): void {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type Claim, newId, type Store } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
-import type { Opened, TestedBackend } from "../backends.ts";
+import type { Opened, TestedBackend } from "../support/backends.ts";
 import { cancelAll, fails, subject } from "./suite.ts";
 
 const argv = ["true"];

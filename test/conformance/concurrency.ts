@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { newId, type Store } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../backends.ts";
+import type { TestedBackend } from "../support/backends.ts";
 import { bytes, cancelAll, collect, subject, text } from "./suite.ts";
 
 export function concurrencyConformance(backend: TestedBackend): void {

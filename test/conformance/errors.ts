@@ -4,7 +4,7 @@ import { it } from "node:test";
 import { type ErrorCode, errorCodes, newId, type Outcome, StoreError } from "../../src/index.ts";
 import { formatToken, makeSecret } from "../../src/model/tokens.ts";
 import { fixtures } from "../../src/testing/index.ts";
-import type { Opened, TestedBackend } from "../backends.ts";
+import type { Opened, TestedBackend } from "../support/backends.ts";
 import { bytes, fails, subject } from "./suite.ts";
 
 /** Answers the call that fails. */

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { newId, type Repository, type Session } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../backends.ts";
+import type { TestedBackend } from "../support/backends.ts";
 import { bytes, endOfFeed, fails, subject } from "./suite.ts";
 
 export function idempotencyConformance(backend: TestedBackend): void {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { newId } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../backends.ts";
+import type { TestedBackend } from "../support/backends.ts";
 import { bytes, collect, fails, subject } from "./suite.ts";
 
 export function lifeCycleConformance(backend: TestedBackend): void {

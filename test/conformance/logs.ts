@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { type Chunk, newId, type Store } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../backends.ts";
+import type { TestedBackend } from "../support/backends.ts";
 import { bytes, collect, fails, subject, text } from "./suite.ts";
 
 export function logsConformance(backend: TestedBackend): void {

@@ -1,7 +1,7 @@
 // Maintenance: the reaper ends what has run out, once, and forgives a clock that jumped.
 import assert from "node:assert/strict";
 import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../backends.ts";
+import type { TestedBackend } from "../support/backends.ts";
 import { subject } from "./suite.ts";
 
 export function maintenanceConformance(backend: TestedBackend): void {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, describe, it } from "node:test";
 import { type ErrorCode, type Outcome, StoreError } from "../../src/errors.ts";
 import type { Store } from "../../src/index.ts";
-import type { Opened, OpenOptions, TestedBackend } from "../backends.ts";
+import type { Opened, OpenOptions, TestedBackend } from "../support/backends.ts";
 
 type Test = (opened: Opened) => Promise<void>;
 

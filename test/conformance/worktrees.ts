@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { newId, type Store, type Worktree } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../backends.ts";
+import type { TestedBackend } from "../support/backends.ts";
 import { fails, subject } from "./suite.ts";
 
 const [commitA, commitB] = ["a".repeat(40), "b".repeat(40)];

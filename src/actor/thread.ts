@@ -1,0 +1,93 @@
+// What the database thread runs: opens the database, serves ports, closes when it is told to.
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { systemClock, testClock } from "../clock.ts";
+import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";
+import type { StoreEvent } from "../events.ts";
+import { openSqlite, type SqliteOptions } from "../sqlite/open.ts";
+import { keepBeating } from "./heartbeat.ts";
+import { createServer, type Server } from "./server.ts";
+
+export type DatabaseThreadData = Omit<SqliteOptions, "clock" | "onSecondServer"> & {
+  /** Offsets of a test clock; the system's clock without. */
+  readonly clock: SharedArrayBuffer | undefined;
+  /** Where its heart beats, for its owner to see. */
+  readonly heart?: SharedArrayBuffer;
+};
+
+/** From the owner to the thread. Only the owner holds this way in; clients have ports. */
+export type Control =
+  | { readonly type: "connect"; readonly port: MessagePort; readonly patterns: readonly string[] | undefined }
+  | { readonly type: "backUp"; readonly id: number; readonly target: string }
+  | { readonly type: "stopBackup"; readonly id: number }
+  | { readonly type: "close" };
+
+/** From the thread to its owner. */
+export type Report =
+  | { readonly type: "ready" }
+  | { readonly type: "failed"; readonly failure: WireFailure }
+  | { readonly type: "event"; readonly event: StoreEvent }
+  | { readonly type: "backupProgress"; readonly id: number; readonly doneBytes: number; readonly totalBytes: number }
+  | { readonly type: "backedUp"; readonly id: number; readonly failure: WireFailure | undefined };
+
+export function runDatabaseThread(): void {
+  const owner = parentPort as MessagePort;
+  const report = (message: Report): void => owner.postMessage(message);
+  const onEvent = (event: StoreEvent): void => report({ type: "event", event });
+  const server = open(workerData as DatabaseThreadData, onEvent, (failure) => report({ type: "failed", failure }));
+  if (server === undefined) return;
+  const stops = new Map<number, AbortController>();
+  const backUp = async (id: number, target: string): Promise<void> => {
+    const stop = new AbortController();
+    stops.set(id, stop);
+    const onProgress = (doneBytes: number, totalBytes: number) =>
+      report({ type: "backupProgress", id, doneBytes, totalBytes });
+    const failure = await server
+      .backUp(target, { onProgress: seldom(onProgress), signal: stop.signal })
+      .then(() => undefined, wireFailureOf);
+    stops.delete(id);
+    report({ type: "backedUp", id, failure });
+  };
+  owner.on("message", (control: Control) => {
+    if (control.type === "connect") server.serve(control.port, control.patterns);
+    else if (control.type === "backUp") void backUp(control.id, control.target);
+    else if (control.type === "stopBackup") stops.get(control.id)?.abort();
+    else void server.close().then(() => process.exit(0));
+  });
+  const { heart, limits } = workerData as DatabaseThreadData;
+  if (heart !== undefined) keepBeating(heart, limits.beatEveryMs);
+  report({ type: "ready" });
+}
+
+function open(
+  data: DatabaseThreadData,
+  onEvent: (event: StoreEvent) => void,
+  onFailure: (failure: WireFailure) => void,
+): Server | undefined {
+  const clock = data.clock === undefined ? systemClock : testClock(data.clock);
+  try {
+    const driver = openSqlite({ ...data, clock, onSecondServer: (pid) => onEvent({ type: "second_server", pid }) });
+    onEvent({ type: "opened", epoch: driver.epoch });
+    return createServer({ drivers: [driver], clock, limits: data.limits, shared: data.path !== ":memory:", onEvent });
+  } catch (error) {
+    onFailure(wireFailureOf(error));
+    return undefined;
+  }
+}
+
+function wireFailureOf(error: unknown): WireFailure {
+  return toWireFailure(
+    error instanceof StoreError ? error : new StoreError("internal", String((error as Error).stack ?? error)),
+  );
+}
+
+/** Nobody looks more often, and each message costs. */
+function seldom(tell: (doneBytes: number, totalBytes: number) => void): typeof tell {
+  let toldAtMs = 0;
+  return (doneBytes, totalBytes) => {
+    if (performance.now() - toldAtMs < progressEveryMs) return;
+    toldAtMs = performance.now();
+    tell(doneBytes, totalBytes);
+  };
+}
+
+const progressEveryMs = 20;

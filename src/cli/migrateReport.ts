@@ -1,0 +1,128 @@
+// What the commands of `migrate` found and did, for people: parts that `print` makes harmless, because much of it comes from the database.
+
+import type { Difference } from "../migrate/differences.ts";
+import type { Plan, Verified } from "../migrate/dryRun.ts";
+import type { Current, Entry, Finding, Stamped } from "../migrate/history.ts";
+import { describeLoss } from "../migrate/losses.ts";
+import type { Moved, Step } from "../migrate/upgrade.ts";
+import type { Safety } from "../schema/engine.ts";
+import { type Column, formatBytes, formatMs, plain, type Style } from "../terminal/table.ts";
+
+/** Lines of text, and tables. */
+export type Report = readonly (string | readonly Column[])[];
+
+export function reportMoved({ from, to, steps, losses, safety }: Moved): Report {
+  if (steps.length === 0) return [`The schema is at ${to}: nothing to do.\n`];
+  const lost = losses.map((loss) => `Dropped: ${describeLoss(loss)}.\n`).join("");
+  return [
+    columnsOf(steps),
+    `The schema was at ${from} and is at ${to}.\n${lost}${safety === undefined ? "" : reportSafety(safety)}`,
+  ];
+}
+
+function reportSafety(safety: Safety): string {
+  if (!safety.made) return "No backup was made from here.\n";
+  const { path, bytes, sha256, restore } = safety;
+  return `Backup: ${path} (${formatBytes(bytes)}, sha256 ${sha256})\nTo go back, end all processes that use the database, then:\n${restore.map((line) => `  ${line}\n`).join("")}`;
+}
+
+function columnsOf(steps: readonly Step[]): readonly Column[] {
+  return [
+    { title: "revision", cells: steps.map(({ revision }) => revision) },
+    { title: "name", cells: steps.map(({ name }) => name) },
+    { title: "direction", cells: steps.map(({ direction }) => direction) },
+    { title: "time", align: "right", cells: steps.map(({ durationMs }) => formatMs(durationMs)) },
+  ];
+}
+
+export function reportCurrent({ revision, name, head, atHead }: Current): Report {
+  return [`${revision}${name === undefined ? "" : ` ${inLine(name)}`}${atHead ? " (head)" : `, head is ${head}`}\n`];
+}
+
+export function reportHistory(entries: readonly Entry[]): Report {
+  if (entries.length === 0) return ["None.\n"];
+  return [
+    [
+      { title: "revision", cells: entries.map(({ revision }) => revision) },
+      { title: "name", cells: entries.map(({ name }) => name) },
+      { title: "state", cells: entries.map(({ state }) => state), style: (state) => stateStyles[state] },
+      { title: "applied", cells: entries.map(({ appliedAt }) => appliedAt ?? "") },
+      {
+        title: "time",
+        align: "right",
+        cells: entries.map(({ durationMs }) => (durationMs === undefined ? "" : formatMs(durationMs))),
+      },
+      { title: "by", cells: entries.map(({ appliedBy }) => appliedBy ?? "") },
+    ],
+  ];
+}
+
+const stateStyles: Readonly<Record<string, Style>> = {
+  applied: "green",
+  pending: "yellow",
+  edited: "red",
+  newer: "red",
+  skipped: "red",
+};
+
+export function reportStamp({ from, to, differences }: Stamped): Report {
+  const warning =
+    differences.length === 0
+      ? ""
+      : `But the schema is not what these migrations make:\n${formatDifferences(differences)}`;
+  return [`The ledger said ${from} and says ${to}.\n${warning}`];
+}
+
+export function reportCheck(findings: readonly Finding[]): Report {
+  return findings.length === 0
+    ? ["Nothing found: the schema is at the head, and what the migrations make.\n"]
+    : findings.map(describeFinding);
+}
+
+function describeFinding(finding: Finding): string {
+  if (finding.kind === "drift") return `drift: ${formatDifferences([finding])}`;
+  if (finding.kind === "no_ledger") return "no ledger: there is no table schema_migrations\n";
+  return `${finding.kind}: ${finding.revision} ${inLine(finding.name)}\n`;
+}
+
+export function reportPlan({ from, to, steps, losses, differences, backupAdvice }: Plan): Report {
+  if (steps.length === 0) return [`The schema is at ${to}: nothing to do.\n`];
+  const lost = losses.map((loss) => `Would drop: ${describeLoss(loss)}.\n`).join("");
+  const advice = backupAdvice === undefined ? "" : `${backupAdvice}\n`;
+  return [columnsOf(steps), `From ${from} to ${to}, on a copy:\n${formatDifferences(differences)}${lost}${advice}`];
+}
+
+export function reportVerify({ steps, faults }: Verified): Report {
+  const found = faults.map(
+    ({ after, differences }) =>
+      `After ${after.direction} of ${after.revision} the schema is another:\n${formatDifferences(differences)}`,
+  );
+  return [
+    columnsOf(steps),
+    ...(found.length === 0 ? ["The schema of each revision is the same whichever way it is reached.\n"] : found),
+  ];
+}
+
+function formatDifferences(differences: readonly Difference[]): string {
+  const signs = { added: "+", removed: "-", changed: "~" } as const;
+  return differences
+    .map(
+      (difference) =>
+        `${signs[difference.change]} ${difference.type} ${inLine(difference.name)}\n${changedLines(difference)}`,
+    )
+    .join("");
+}
+
+/** A name may hold line ends, and would look like lines of ours. */
+function inLine(name: string): string {
+  return plain(name, 200);
+}
+
+/** Of a changed definition only the lines that one side has and the other has not. */
+function changedLines({ change, before = "", after = "" }: Difference): string {
+  if (change !== "changed") return "";
+  const [was, is] = [before.split("\n"), after.split("\n")];
+  const only = (sign: string, lines: readonly string[], others: readonly string[]) =>
+    lines.filter((line) => !others.includes(line)).map((line) => `    ${sign} ${line.trim()}\n`);
+  return [...only("-", was, is), ...only("+", is, was)].join("");
+}

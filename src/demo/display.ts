@@ -1,0 +1,125 @@
+// Shows progress on stderr: a few lines that are drawn again and again on a terminal, a line for each command elsewhere.
+import { paint, plain, type Style } from "../terminal/table.ts";
+import type { Progress, Step } from "./progress.ts";
+import type { RunnerAssignment } from "./runner.ts";
+
+export interface Display {
+  update(ended: Step | undefined): void;
+  /** Nothing is drawn any more. */
+  end(): void;
+}
+
+export function createDisplay(
+  stream: NodeJS.WriteStream,
+  progress: Progress,
+  runners: readonly RunnerAssignment[],
+): Display {
+  return stream.isTTY ? new TerminalDisplay(stream, progress, runners) : new LineDisplay(stream, progress);
+}
+
+export const stateStyles: Readonly<Record<string, Style>> = {
+  succeeded: "green",
+  completed: "green",
+  failed: "red",
+  timed_out: "red",
+  lost: "red",
+  cancelled: "yellow",
+};
+
+export function describeStep({ commitSha, argv }: Pick<Step, "commitSha" | "argv">, lengthMax: number): string {
+  return `${commitSha.slice(0, 8)}  ${describeArgv(argv, lengthMax - 10)}`;
+}
+
+/** Programs are known by their names, not by where they lie. */
+export function describeArgv([file = "", ...rest]: readonly string[], lengthMax: number): string {
+  return plain([file.slice(file.lastIndexOf("/") + 1), ...rest].join(" "), lengthMax);
+}
+
+class LineDisplay implements Display {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #progress: Progress;
+
+  constructor(stream: NodeJS.WriteStream, progress: Progress) {
+    this.#stream = stream;
+    this.#progress = progress;
+  }
+
+  update(ended: Step | undefined): void {
+    const { endedSteps, steps } = this.#progress;
+    if (ended === undefined) return;
+    const counted = `${String(endedSteps).padStart(String(steps.size).length)}/${steps.size}`;
+    this.#stream.write(`${counted}  ${ended.state}  ${describeStep(ended, 100)}\n`);
+  }
+
+  end(): void {}
+}
+
+/** More would push the bar off a small terminal. */
+const runnerLinesMax = 8;
+
+class TerminalDisplay implements Display {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #progress: Progress;
+  readonly #runners: readonly RunnerAssignment[];
+  readonly #startedAtMs = performance.now();
+  readonly #timer: NodeJS.Timeout;
+  #lines = 0;
+
+  constructor(stream: NodeJS.WriteStream, progress: Progress, runners: readonly RunnerAssignment[]) {
+    this.#stream = stream;
+    this.#progress = progress;
+    this.#runners = runners;
+    this.#timer = setInterval(() => this.#draw(), 100);
+    this.#draw();
+  }
+
+  update(): void {
+    this.#draw();
+  }
+
+  end(): void {
+    clearInterval(this.#timer);
+    this.#clear();
+  }
+
+  #clear(): void {
+    if (this.#lines > 0) this.#stream.write(`\x1b[${this.#lines}A\r\x1b[J`);
+    this.#lines = 0;
+  }
+
+  /** In one write, so that nothing flickers. */
+  #draw(): void {
+    const lines = [this.#bar(), ...this.#runnerLines()];
+    const back = this.#lines > 0 ? `\x1b[${this.#lines}A\r\x1b[J` : "";
+    this.#lines = lines.length;
+    this.#stream.write(back + lines.map((line) => `${line}\n`).join(""));
+  }
+
+  #bar(): string {
+    const { endedSteps, steps, endedSessions, sessions } = this.#progress;
+    const cells = Math.max(10, Math.min(40, (this.#stream.columns || 80) - 50));
+    const full = Math.round((endedSteps / Math.max(1, steps.size)) * cells);
+    const seconds = ((performance.now() - this.#startedAtMs) / 1_000).toFixed(1);
+    const bar = paint("green", "━".repeat(full), this.#stream) + paint("dim", "━".repeat(cells - full), this.#stream);
+    return ` ${bar}  ${endedSteps}/${steps.size} commands  ${endedSessions}/${sessions} sessions  ${paint("dim", `${seconds} s`, this.#stream)}`;
+  }
+
+  #runnerLines(): string[] {
+    const atWork = new Map(
+      [...this.#progress.steps.values()]
+        .filter(({ state }) => state === "running" || state === "cancelling")
+        .map((step) => [step.runnerId, step]),
+    );
+    const width = (this.#stream.columns || 80) - 16;
+    const shown =
+      this.#runners.length <= runnerLinesMax
+        ? this.#runners
+        : this.#runners.filter(({ runnerId }) => atWork.has(runnerId));
+    const lines = shown.slice(0, runnerLinesMax).map(({ runnerId, name }) => {
+      const step = atWork.get(runnerId);
+      const text = step === undefined ? paint("dim", "waits", this.#stream) : describeStep(step, width);
+      return `   ${paint("dim", name.padEnd(10), this.#stream)} ${text}`;
+    });
+    return shown.length > runnerLinesMax ? [...lines, `   and ${shown.length - runnerLinesMax} more`] : lines;
+  }
+}

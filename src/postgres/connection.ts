@@ -1,0 +1,165 @@
+// One connection to PostgreSQL: made when it is needed, set up the same way each time, made again after it was lost. And the translation of
+// what the server and the network say.
+
+import pg from "pg";
+import { StoreError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import { type Body, bill, type Query } from "../sql.ts";
+import { translate } from "./errors.ts";
+
+export interface ConnectionOptions {
+  /** https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS */
+  readonly url: string;
+  readonly limits: Limits;
+  /** `full`: a commit is answered when it is on disk. `normal`: a crash of the server may lose the last of them. */
+  readonly synchronous: "full" | "normal";
+}
+
+export class PostgresConnection {
+  readonly #options: ConnectionOptions;
+  #client: Promise<pg.Client> | undefined;
+  #live: pg.Client | undefined;
+  /** After a failed try nobody tries again for a moment, so that a server that is down is not flooded. */
+  #restUntilMs = 0;
+  #restMs = 0;
+  #failure: StoreError | undefined;
+  #closed = false;
+  readonly #onLost: () => void;
+
+  constructor(options: ConnectionOptions, onLost: () => void = () => undefined) {
+    this.#options = options;
+    this.#onLost = onLost;
+  }
+
+  /** The connection, made now if need be. Fails busy when the server cannot be reached, incompatible when it refuses us. */
+  get(): Promise<pg.Client> {
+    if (this.#closed) return Promise.reject(new StoreError("closed", "the store is closed"));
+    if (this.#client !== undefined) return this.#client;
+    if (performance.now() < this.#restUntilMs) return Promise.reject(this.#failure);
+    const made = this.#connect();
+    this.#client = made;
+    made.then(
+      () => {
+        this.#restMs = 0;
+      },
+      (error: StoreError) => {
+        this.#client = undefined;
+        this.#failure = error;
+        this.#restMs = Math.min(1_000, Math.max(20, this.#restMs * 2));
+        this.#restUntilMs = performance.now() + this.#restMs;
+      },
+    );
+    return made;
+  }
+
+  /** Nothing more can come of this connection; the next call makes another. */
+  drop(client: pg.Client): void {
+    this.#forget(client);
+    client.connection.stream.destroy();
+  }
+
+  #forget(client: pg.Client): void {
+    if (this.#live !== client) return;
+    this.#live = undefined;
+    this.#client = undefined;
+    if (!this.#closed) this.#onLost();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const client = await this.#client?.catch(() => undefined);
+    if (client === undefined) return;
+    const late = setTimeout(() => client.connection.stream.destroy(), this.#options.limits.closeMs);
+    await client.end().catch(() => undefined);
+    clearTimeout(late);
+  }
+
+  async #connect(): Promise<pg.Client> {
+    const { url, limits, synchronous } = this.#options;
+    const client = new pg.Client({
+      connectionString: url,
+      application_name: "debug-server-db",
+      connectionTimeoutMillis: limits.connectMs,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: 10_000,
+      // The server ends statements that take too long; when it says nothing at all, the connection is given up.
+      query_timeout: limits.statementMs * 2,
+      // Statements that do not wait for each other's answers share a round trip.
+      pipeline: true,
+      types: {
+        getTypeParser: (oid: number, format?: string) => parsers[oid] ?? pg.types.getTypeParser(oid, format as "text"),
+      },
+    });
+    client.on("error", () => this.#forget(client));
+    client.on("end", () => this.#forget(client));
+    try {
+      await client.connect();
+      await client.query(`
+        SET TIME ZONE 'UTC'; SET DateStyle = 'ISO'; SET default_transaction_isolation = 'read committed';
+        SET statement_timeout = ${limits.statementMs}; SET lock_timeout = ${limits.lockMs};
+        SET idle_in_transaction_session_timeout = ${limits.statementMs * 2};
+        SET synchronous_commit = ${synchronous === "full" ? "on" : "off"}`);
+      this.#live = client;
+      return client;
+    } catch (error) {
+      client.connection.stream.destroy();
+      const reason = translate(error);
+      throw new StoreError(reason.code, `${nameOf(url)}: ${reason.message}`, { details: reason.details, cause: error });
+    }
+  }
+}
+
+/** Host, port and database: what may be shown, without user and password. */
+export function nameOf(url: string): string {
+  const { host, pathname } = new URL(url);
+  return `postgres://${host}${pathname}`;
+}
+
+/** Rows as bodies expect them: times are milliseconds, booleans 0 or 1, JSON is text. By type: https://github.com/postgres/postgres/blob/master/src/include/catalog/pg_type.dat */
+const parsers: Readonly<Record<number, (text: string) => unknown>> = {
+  // boolean
+  16: (text) => (text === "t" ? 1 : 0),
+  // bytea, in memory of its own: of a view into a shared buffer the whole buffer would travel
+  17: (text) => Uint8Array.from(Buffer.from(text.slice(2), "hex")),
+  // bigint
+  20: Number,
+  // json
+  114: (text) => text,
+  // timestamptz, as ISO in UTC
+  1184: (text) => Date.parse(`${text.slice(0, 10)}T${text.slice(11).replace("+00", "Z")}`),
+  // numeric
+  1700: Number,
+};
+
+/** The text of a statement with PostgreSQL's names for its values. */
+export function numbered(strings: readonly string[]): string {
+  return strings.reduce((text, part, index) => `${text}$${index}${part}`);
+}
+
+/** Runs a body of statements, in the transaction that the caller has begun. A failure is thrown into it, for it to say more. */
+export async function runBody<Result>(client: pg.Client, body: Body<Result>): Promise<Result> {
+  const resume = (run: () => IteratorResult<Query<unknown>, Result>): IteratorResult<Query<unknown>, Result> => {
+    bill(undefined);
+    return run();
+  };
+  let next = resume(() => body.next());
+  while (!next.done) {
+    let answer: unknown;
+    try {
+      answer = await answerTo(client, next.value);
+    } catch (error) {
+      const failure = translate(error);
+      next = resume(() => body.throw(failure));
+      continue;
+    }
+    next = resume(() => body.next(answer));
+  }
+  return next.value;
+}
+
+async function answerTo(client: pg.Client, { kind, statements }: Query<unknown>): Promise<unknown> {
+  const results: pg.QueryResult[] = [];
+  for (const { strings, values } of statements) results.push(await client.query(numbered(strings), [...values]));
+  if (kind === "change") return results.reduce((sum, { rowCount }) => sum + (rowCount ?? 0), 0);
+  return kind === "all" ? results[0]?.rows : results[0]?.rows[0];
+}

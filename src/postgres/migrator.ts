@@ -1,0 +1,246 @@
+// Migrating PostgreSQL: one transaction, under the advisory lock that opening a store takes too, with everybody else's writes kept out.
+
+import { randomBytes } from "node:crypto";
+import type pg from "pg";
+import { StoreError } from "../errors.ts";
+import { defaultLimits } from "../limits.ts";
+import { type Engine, letSignalIn, type Run, type Safety, type Waiting, waitFor } from "../schema/engine.ts";
+import { createSchema, type TableShape } from "../schema/ledger.ts";
+import type { Migration } from "../schema/migrationFiles.ts";
+import { dumpAdvice } from "./advice.ts";
+import { postgresCatalog } from "./catalog.ts";
+import { nameOf, PostgresConnection, runBody } from "./connection.ts";
+import { translate } from "./errors.ts";
+import { lockClass, migrationLock } from "./transaction.ts";
+
+export interface PostgresEngineOptions extends Waiting {
+  readonly url: string;
+  readonly onBackupAdvice?: ((advice: string) => void) | undefined;
+}
+
+/** Fails incompatible or busy, with a sentence that says what to do. */
+export async function openPostgresEngine(options: PostgresEngineOptions): Promise<Engine> {
+  const connection = new PostgresConnection({ url: options.url, limits: defaultLimits, synchronous: "full" });
+  const engine = new PostgresEngine(options, connection);
+  try {
+    await connection.get();
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
+  return engine;
+}
+
+class PostgresEngine implements Engine {
+  readonly dialect = "postgres";
+  readonly catalog = postgresCatalog;
+  readonly backupAdvice: string;
+  readonly #options: PostgresEngineOptions;
+  readonly #connection: PostgresConnection;
+
+  constructor(options: PostgresEngineOptions, connection: PostgresConnection) {
+    this.#options = options;
+    this.#connection = connection;
+    const { dump, restore } = dumpAdvice(options.url);
+    this.backupAdvice = `Backups of PostgreSQL are made with its own tools, before a migration: ${dump}; to go back, into a new database: ${restore}`;
+  }
+
+  async transact<Result>(work: Parameters<Engine["transact"]>[0]): Promise<Result> {
+    return await this.#inPlace(async (client) => {
+      await client.query("BEGIN");
+      try {
+        await this.#lock(client);
+        const run = runIn(client, this.#options);
+        const result = (await work({ run, backUp: async () => this.#advise() })) as Result;
+        await commit(client);
+        return result;
+      } catch (error) {
+        await client.query("ROLLBACK").catch(() => this.#connection.drop(client));
+        throw error;
+      }
+    });
+  }
+
+  async read<Result>(work: (run: Run) => Promise<Result>): Promise<Result> {
+    return await this.#inPlace(async (client) => {
+      await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+      try {
+        return await work(runIn(client, this.#options));
+      } finally {
+        await client.query("ROLLBACK");
+      }
+    });
+  }
+
+  async empty(): Promise<Engine> {
+    return await this.#scratch(async () => undefined);
+  }
+
+  async copy(applied: readonly Migration[]): Promise<Engine> {
+    return await this.#scratch(async (client, source) => {
+      await runBody(client, createSchema(postgresCatalog, applied, Date.now));
+      await copyRows(client, source);
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#connection.close();
+  }
+
+  #advise(): Safety {
+    this.#options.onBackupAdvice?.(this.backupAdvice);
+    return { made: false, advice: this.backupAdvice };
+  }
+
+  /** Writers are kept out, as they are on SQLite; readers are not. */
+  async #lock(client: pg.Client): Promise<void> {
+    await client.query(unhurried);
+    // 0 would be no limit at all.
+    await client.query(`SET LOCAL lock_timeout = ${Math.max(1, this.#options.lockTimeoutMs)}`);
+    await waitFor(this.#options, async () => {
+      const { rows } = await client.query<{ locked: number }>("SELECT pg_try_advisory_xact_lock($1, $2) AS locked", [
+        lockClass,
+        migrationLock,
+      ]);
+      return rows[0]?.locked === 1
+        ? undefined
+        : new StoreError("busy", "another process migrates, or opens, this database");
+    });
+    const tables = await runBody(client, postgresCatalog.tables());
+    if (tables.length > 0)
+      await client.query(`LOCK TABLE ${tables.map(({ name }) => quoted(name)).join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
+  }
+
+  /** A schema of its own within a transaction that is never committed: nothing stays of it, whatever happens, and nobody waits for it. */
+  async #scratch(fill: (client: pg.Client, source: string) => Promise<void>): Promise<Engine> {
+    return await this.#inPlace(async () => {
+      const connection = new PostgresConnection({ url: this.#options.url, limits: defaultLimits, synchronous: "full" });
+      try {
+        const client = await connection.get();
+        await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
+        await client.query(unhurried);
+        const { rows } = await client.query<{ source: string }>("SELECT quote_ident(current_schema()) AS source");
+        // Processes of different containers may have one number, and would wait for each other.
+        const name = `debug_server_db_scratch_${process.pid}_${randomBytes(4).toString("hex")}`;
+        await client.query(`CREATE SCHEMA ${name}; SET LOCAL search_path TO ${name}`);
+        await fill(client, rows[0]?.source as string);
+        return this.#scratchEngine(client, connection);
+      } catch (error) {
+        await connection.close();
+        throw error;
+      }
+    });
+  }
+
+  #scratchEngine(client: pg.Client, connection: PostgresConnection): Engine {
+    const run = runIn(client, this.#options);
+    return {
+      dialect: "postgres",
+      catalog: postgresCatalog,
+      backupAdvice: undefined,
+      transact: (work) =>
+        this.#inPlace(async () => {
+          await client.query("SAVEPOINT trial");
+          try {
+            const result = await work({ run, backUp: async () => ({ made: false, advice: this.backupAdvice }) });
+            await client.query("RELEASE SAVEPOINT trial");
+            return result;
+          } catch (error) {
+            await client.query("ROLLBACK TO SAVEPOINT trial");
+            throw error;
+          }
+        }),
+      read: (work) => this.#inPlace(() => work(run)),
+      empty: () => this.empty(),
+      copy: (applied) => this.copy(applied),
+      close: () => connection.close(),
+    };
+  }
+
+  /** Failures name the database. */
+  async #inPlace<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
+    try {
+      return await work(await this.#connection.get());
+    } catch (error) {
+      const { code, message, details, outcome } = translate(error);
+      const name = nameOf(this.#options.url);
+      const sentence = code === "invalid_input" || message.startsWith(name) ? message : `${name}: ${message}`;
+      throw new StoreError(code, sentence, { details, outcome, cause: error });
+    }
+  }
+}
+
+/** A migration takes the time it takes. */
+const unhurried = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+
+function runIn(client: pg.Client, waiting: Waiting): Run {
+  return async (body) => {
+    await letSignalIn(waiting);
+    return await runBody(client, body);
+  };
+}
+
+async function commit(client: pg.Client): Promise<void> {
+  let command: string;
+  try {
+    ({ command } = await client.query("COMMIT"));
+  } catch (error) {
+    const { code, message } = translate(error);
+    throw new StoreError(code, `${message}; run debug-server-db migrate check to see what became of it`, {
+      outcome: "unknown",
+      cause: error,
+    });
+  }
+  // Of a transaction that has failed, COMMIT answers ROLLBACK.
+  if (command !== "COMMIT")
+    throw new StoreError("internal", `COMMIT was answered with ${command}`, { outcome: "rolled_back" });
+}
+
+/** All rows of all tables, parents first. What the migrations themselves put in goes before. */
+async function copyRows(client: pg.Client, source: string): Promise<void> {
+  const tables = parentsFirst(await runBody(client, postgresCatalog.tables()), await parentsOf(client));
+  await client.query(`TRUNCATE ${tables.map(({ name }) => quoted(name)).join(", ")}`);
+  for (const { name, columns } of tables) {
+    const list = columns.map(quoted).join(", ");
+    await client.query(
+      `INSERT INTO ${quoted(name)} (${list}) OVERRIDING SYSTEM VALUE SELECT ${list} FROM ${source}.${quoted(name)}`,
+    );
+  }
+  const { rows } = await client.query<{ table: string; column: string }>(`
+    SELECT attrelid::regclass::text AS "table", attname AS "column" FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+    WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND attidentity <> ''`);
+  for (const { table, column } of rows) {
+    await client.query(
+      `SELECT setval(pg_get_serial_sequence($1, $2), (SELECT coalesce(max(${quoted(column)}), 0) + 1 FROM ${table}), false)`,
+      [table, column],
+    );
+  }
+}
+
+async function parentsOf(client: pg.Client): Promise<readonly { child: string; parent: string }[]> {
+  const { rows } = await client.query<{ child: string; parent: string }>(`
+    SELECT child.relname AS child, parent.relname AS parent FROM pg_constraint JOIN pg_class child ON child.oid = conrelid JOIN pg_class parent ON parent.oid = confrelid
+    WHERE contype = 'f' AND child.relnamespace = current_schema()::regnamespace`);
+  return rows;
+}
+
+function parentsFirst(
+  tables: readonly TableShape[],
+  references: readonly { readonly child: string; readonly parent: string }[],
+): TableShape[] {
+  const sorted = new Map<string, TableShape>();
+  const visiting = new Set<string>();
+  const visit = (table: TableShape): void => {
+    if (sorted.has(table.name) || visiting.has(table.name)) return;
+    visiting.add(table.name);
+    for (const { child, parent } of references)
+      if (child === table.name) visit(tables.find(({ name }) => name === parent) as TableShape);
+    sorted.set(table.name, table);
+  };
+  for (const table of tables) visit(table);
+  return [...sorted.values()];
+}
+
+function quoted(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}

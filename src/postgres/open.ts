@@ -1,0 +1,174 @@
+// Opening a PostgreSQL database: its version, our schema in it, and the connections of this process.
+
+import type pg from "pg";
+import { type Clock, systemClock } from "../clock.ts";
+import type { Driver } from "../driver.ts";
+import { StoreError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import { createSchema, hasLedger, readHistory, requireHead } from "../schema/ledger.ts";
+import { readMigrations } from "../schema/migrationFiles.ts";
+import type { Touched } from "../wire.ts";
+import { ourTables, postgresCatalog } from "./catalog.ts";
+import { nameOf, PostgresConnection, runBody } from "./connection.ts";
+import { translate } from "./errors.ts";
+import { PostgresListener } from "./listener.ts";
+import { askTime, createPostgresDriver, lockClass, migrationLock, type ServerClock } from "./transaction.ts";
+
+/** Older ones are not tested. */
+const versionMin = 15;
+
+export interface PostgresOptions {
+  readonly url: string;
+  readonly clock: Clock;
+  readonly limits: Limits;
+  readonly migrate: "create" | "never";
+  readonly synchronous: "full" | "normal";
+  /** Another process has touched this. */
+  onTouched(topics: Touched): void;
+}
+
+export interface OpenedPostgres {
+  readonly drivers: readonly Driver[];
+  /** The server's time, as this process knows it. */
+  readonly clock: Clock;
+  publish(topics: ReadonlySet<string>): void;
+}
+
+/** Fails incompatible or busy, with a sentence that says what to do. */
+export async function openPostgres(options: PostgresOptions): Promise<OpenedPostgres> {
+  const { url, clock, limits } = options;
+  const first = new PostgresConnection(options);
+  const listening = new PostgresConnection(options, () => listener?.lost());
+  let listener: PostgresListener | undefined;
+  try {
+    const client = await first.get();
+    const version = await checkVersion(client);
+    const { rows: sizes } = await client.query<{ bytes: number }>(
+      "SELECT pg_database_size(current_database()) AS bytes",
+    );
+    await ensureSchema(client, options);
+    const { epoch, storeId } = await nextEpoch(client);
+    const own = new PostgresListener({
+      channel: `debug_server_db_${storeId}`,
+      rewakeMs: limits.rewakeMs,
+      connection: listening,
+      onTouched: options.onTouched,
+    });
+    listener = own;
+    await own.start();
+    const { server, watched } = createServerClock(clock);
+    const askedAtMs = performance.now();
+    const { rows } = await client.query<{ now: number }>(askTime);
+    server.read((rows[0] as { now: number }).now, askedAtMs);
+    const figures = {
+      engine: "postgres",
+      server_version: version,
+      synchronous_commit: options.synchronous === "full" ? "on" : "off",
+      connections: limits.connections,
+      bytes_when_opened: sizes[0]?.bytes ?? 0,
+    };
+    const facts = { schemaHead: readMigrations("postgres").at(-1)?.revision ?? "none", figures };
+    const connections = [
+      first,
+      ...Array.from({ length: Math.max(1, limits.connections) - 1 }, () => new PostgresConnection(options)),
+    ];
+    const drivers = connections.map((connection) =>
+      createPostgresDriver({
+        connection,
+        epoch,
+        groupLockMs: limits.groupLockMs,
+        clock: server,
+        lockMs: limits.lockMs,
+        facts: () => facts,
+      }),
+    );
+    const [head, ...others] = drivers as [Driver, ...Driver[]];
+    const close = async (): Promise<void> => {
+      await Promise.all([head.close(), own.close()]);
+    };
+    return { drivers: [{ ...head, close }, ...others], clock: watched, publish: (topics) => own.publish(topics) };
+  } catch (error) {
+    await Promise.all([first.close(), listener?.close() ?? listening.close()]);
+    const reason = translate(error);
+    const name = nameOf(url);
+    throw reason.message.startsWith(name)
+      ? reason
+      : new StoreError(reason.code, `${name}: ${reason.message}`, { details: reason.details, cause: error });
+  }
+}
+
+/** How often the server's clock is read, and how long a reading is good for, in milliseconds. */
+const readEveryMs = 100;
+const readingMs = 1_000;
+/** A round trip that is worth a new reading. */
+const preciseMs = 5;
+
+/** A test's clock moves it; otherwise it is the server's own. `watched` is the same clock, for whoever looks for jumps of it. */
+function createServerClock(clock: Clock): { server: ServerClock; watched: Clock } {
+  let serverMs = 0;
+  let readAtMs = Number.NEGATIVE_INFINITY;
+  const movedMs = () => (clock === systemClock ? 0 : clock.now() - Date.now());
+  const nowMs = () => serverMs + performance.now() - readAtMs + movedMs();
+  return {
+    server: {
+      get due() {
+        return performance.now() - readAtMs > readEveryMs;
+      },
+      read(ms, askedAtMs) {
+        const answeredAtMs = performance.now();
+        // An answer that was long on its way says less than an older one that was not.
+        if (answeredAtMs - askedAtMs > preciseMs && answeredAtMs - readAtMs < readingMs) return;
+        serverMs = ms;
+        // Somewhere on the way: in the middle the error is at most half of the round trip.
+        readAtMs = (askedAtMs + answeredAtMs) / 2;
+      },
+      get stale() {
+        return performance.now() - readAtMs > readingMs;
+      },
+      now: () => new Date(Math.floor(nowMs())),
+    },
+    watched: { now: nowMs, elapsed: () => clock.elapsed() },
+  };
+}
+
+async function checkVersion(client: pg.Client): Promise<string> {
+  const { rows } = await client.query<{ server_version: string }>("SHOW server_version");
+  const version = rows[0]?.server_version ?? "unknown";
+  if (Number.parseInt(version, 10) >= versionMin) return version;
+  throw new StoreError("incompatible", `PostgreSQL ${version} is too old: use version ${versionMin} or newer`);
+}
+
+/** Of several processes that open a new database at once, one makes the schema; the others find it made. */
+async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptions): Promise<void> {
+  const migrations = readMigrations("postgres");
+  await client.query("BEGIN");
+  try {
+    await client.query("SELECT pg_advisory_xact_lock($1, $2)", [lockClass, migrationLock]);
+    const tables = await runBody(client, postgresCatalog.tables());
+    if (!hasLedger(tables)) {
+      const taken = tables.find(({ name }) => ourTables.includes(name));
+      if (taken !== undefined)
+        throw new StoreError("incompatible", `a table ${taken.name} of another program is in the way: ${elsewhere}`);
+      if (migrate === "never")
+        throw new StoreError("incompatible", "the database is empty: run debug-server-db migrate upgrade head");
+      await runBody(
+        client,
+        createSchema(postgresCatalog, migrations, () => clock.now()),
+      );
+    }
+    requireHead(await runBody(client, readHistory(postgresCatalog, migrations)), migrations);
+    await client.query("COMMIT");
+  } catch (error) {
+    await client.query("ROLLBACK").catch(() => undefined);
+    throw error;
+  }
+}
+
+const elsewhere = "name another database, or a schema of its own with ?options=-csearch_path%3DNAME";
+
+async function nextEpoch(client: pg.Client): Promise<{ epoch: number; storeId: string }> {
+  const { rows } = await client.query<{ key: string; value: string }>(`
+    UPDATE store_meta SET value = CASE key WHEN 'epoch' THEN (value::bigint + 1)::text ELSE value END WHERE key IN ('epoch', 'store_id') RETURNING key, value`);
+  const read = (name: string) => rows.find(({ key }) => key === name)?.value as string;
+  return { epoch: Number(read("epoch")), storeId: read("store_id") };
+}

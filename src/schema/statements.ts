@@ -1,0 +1,93 @@
+// SQL text taken apart as far as migrations need it: where a statement ends, and whether two definitions are the same. No full parser.
+
+export const dialects = ["sqlite", "postgres"] as const;
+export type Dialect = (typeof dialects)[number];
+
+export interface SqlStatement {
+  /** Without the semicolon, and without the comments around it. */
+  readonly text: string;
+  /** Where it begins, from 1. */
+  readonly line: number;
+}
+
+type TokenKind = "blank" | "quoted" | "word" | "semicolon" | "other";
+
+interface Token {
+  readonly kind: TokenKind;
+  readonly text: string;
+  readonly at: number;
+}
+
+/** What is left open goes to the end of the text, so that the database is given it and says what is wrong. */
+const patterns: Readonly<Record<Dialect, RegExp>> = {
+  // https://www.sqlite.org/lang_keywords.html names the four ways to quote, https://www.sqlite.org/lang_comment.html the comments.
+  sqlite:
+    /(?<blank>\s+|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))|(?<quoted>'(?:[^']|'')*(?:'|$)|"(?:[^"]|"")*(?:"|$)|`(?:[^`]|``)*(?:`|$)|\[[^\]]*(?:\]|$))|(?<word>[\w$\u0080-\uffff]+)|(?<semicolon>;)|(?<other>[\s\S])/guy,
+  // https://www.postgresql.org/docs/current/sql-syntax-lexical.html: escape strings, dollar quotes; block comments nest, see endOfComment.
+  postgres:
+    /(?<blank>\s+|--[^\n]*|\/\*)|(?<quoted>[eE]'(?:[^'\\]|\\[\s\S]|'')*(?:'|$)|'(?:[^']|'')*(?:'|$)|"(?:[^"]|"")*(?:"|$)|\$(?<tag>(?:[a-zA-Z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[\s\S]*?(?:\$\k<tag>\$|$))|(?<word>[\w\u0080-\uffff][\w$\u0080-\uffff]*)|(?<semicolon>;)|(?<other>[\s\S])/guy,
+};
+
+/** The statements of a text, in order. Semicolons in strings, comments, quoted names, triggers and dollar quotes end none. */
+export function splitStatements(sql: string, dialect: Dialect, firstLine = 1): SqlStatement[] {
+  const statements: SqlStatement[] = [];
+  let current: Token[] = [];
+  const end = (): void => {
+    const [first, last] = [current[0], current.at(-1)];
+    if (first !== undefined && last !== undefined) {
+      const line = firstLine + sql.slice(0, first.at).split("\n").length - 1;
+      statements.push({ text: sql.slice(first.at, last.at + last.text.length), line });
+    }
+    current = [];
+  };
+  for (const token of tokensOf(sql, dialect)) {
+    if (token.kind === "blank") continue;
+    if (token.kind !== "semicolon" || (dialect === "sqlite" && inTrigger(current))) current.push(token);
+    else end();
+  }
+  end();
+  return statements;
+}
+
+/** The same for two texts that differ in comments and white space only. */
+export function canonicalSql(sql: string, dialect: Dialect): string {
+  let [canonical, previous]: [string, TokenKind] = ["", "blank"];
+  for (const { kind, text } of tokensOf(sql, dialect)) {
+    if (kind === "blank") continue;
+    canonical += `${(kind === "word" || kind === "quoted") && (previous === "word" || previous === "quoted") ? " " : ""}${text}`;
+    previous = kind;
+  }
+  return canonical;
+}
+
+function* tokensOf(sql: string, dialect: Dialect): Generator<Token> {
+  const pattern = new RegExp(patterns[dialect]);
+  while (pattern.lastIndex < sql.length) {
+    const at = pattern.lastIndex;
+    const { tag: _, ...groups } = (pattern.exec(sql) as RegExpExecArray).groups as Record<string, string | undefined>;
+    if (dialect === "postgres" && groups.blank === "/*") pattern.lastIndex = endOfComment(sql, at);
+    const kind = Object.keys(groups).find((name) => groups[name] !== undefined) as TokenKind;
+    yield { kind, text: sql.slice(at, pattern.lastIndex), at };
+  }
+}
+
+function endOfComment(sql: string, start: number): number {
+  const marks = /\/\*|\*\//g;
+  marks.lastIndex = start;
+  let depth = 0;
+  for (let mark = marks.exec(sql); mark !== null; mark = marks.exec(sql)) {
+    depth += mark[0] === "/*" ? 1 : -1;
+    if (depth === 0) return marks.lastIndex;
+  }
+  return sql.length;
+}
+
+/** A trigger's statements end in semicolons of their own; it ends where END follows one: https://www.sqlite.org/c3ref/complete.html */
+function inTrigger(tokens: readonly Token[]): boolean {
+  const words = tokens.slice(0, 3).map(({ text }) => text.toUpperCase());
+  const trigger =
+    words[0] === "CREATE" &&
+    (words[1] === "TRIGGER" || (/^TEMP(ORARY)?$/.test(words[1] ?? "") && words[2] === "TRIGGER"));
+  const [last, before] = [tokens.at(-1), tokens.at(-2)];
+  return trigger && !(before?.kind === "semicolon" && last?.text.toUpperCase() === "END");
+}

@@ -1,0 +1,228 @@
+// Migrating SQLite: BEGIN IMMEDIATE around everything, and a backup through a second connection, which sees what the lock protects.
+
+import { accessSync, constants, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import type Database from "better-sqlite3";
+import { StoreError } from "../errors.ts";
+import { defaultLimits } from "../limits.ts";
+import {
+  type Engine,
+  type EngineTransaction,
+  letSignalIn,
+  type Run,
+  type Safety,
+  type Waiting,
+  waitFor,
+} from "../schema/engine.ts";
+import type { Backup } from "../schema/manifest.ts";
+import { quote } from "../shell.ts";
+import { backUpSqlite, copySqlite, removeBackup } from "./backup.ts";
+import { sqliteCatalog } from "./catalog.ts";
+import { checkOurs, configure, connect, identityOf, named, pragma, prepareFile, runBody } from "./connection.ts";
+import { translate } from "./errors.ts";
+
+export interface SqliteEngineOptions extends Waiting {
+  readonly path: string;
+  /** Makes the file when there is none. */
+  readonly create: boolean;
+}
+
+/** Fails incompatible, busy or corrupt, with a sentence that says what to do. Changes nothing before the first transaction. */
+export function openSqliteEngine(options: SqliteEngineOptions): Engine {
+  const path = resolve(options.path);
+  const made = prepareFile(path, options.create);
+  const identity = identityOf(path);
+  const db = connect(path, defaultLimits.busyMs);
+  try {
+    checkOurs(db, path, options.create);
+  } catch (error) {
+    db.close();
+    throw named(translate(error), path);
+  }
+  const engine = createEngine(db, path, options, identity);
+  return {
+    ...engine,
+    async close() {
+      if (made) removeUnlessUsed(db, path);
+      await engine.close();
+    },
+  };
+}
+
+/** A file that was made for nothing goes again, while it is locked: who opened it meanwhile sees that it is gone; whoever is further keeps it. */
+function removeUnlessUsed(db: Database.Database, path: string): void {
+  try {
+    if (db.prepare("SELECT count(*) FROM sqlite_schema").pluck().get() !== 0) return;
+    db.pragma("busy_timeout = 0");
+    db.pragma("journal_mode = DELETE");
+    db.exec("BEGIN EXCLUSIVE");
+    if (pragma(db, "journal_mode") === "delete" && db.prepare("SELECT count(*) FROM sqlite_schema").pluck().get() === 0)
+      rmSync(path);
+  } catch {
+    // Somebody else works with it.
+  }
+}
+
+/** `identity`: of the file that was opened. */
+function createEngine(db: Database.Database, path: string, waiting: Waiting, identity?: string): Engine {
+  const inMemory = path === ":memory:";
+  const run: Run = async (body) => {
+    await letSignalIn(waiting);
+    return runBody(db, body);
+  };
+  return {
+    dialect: "sqlite",
+    catalog: sqliteCatalog,
+    async transact(work) {
+      return await inPlace(path, async () => {
+        const settings = {
+          synchronous: "full",
+          maxBytes: undefined,
+          limits: { busyGiveUpMs: waiting.lockTimeoutMs },
+        } as const;
+        if (!inMemory) requireWritable(path);
+        configure(db, settings, inMemory);
+        if (identity !== undefined && identityOf(path) !== identity)
+          throw new StoreError("busy", "a backup was restored in its place meanwhile: try again");
+        // It cannot change inside a transaction, and rebuilding a table drops one that others refer to: https://www.sqlite.org/lang_altertable.html#otheralter
+        db.pragma("foreign_keys = OFF");
+        return await withBackups(path, (backUp) =>
+          between(
+            db,
+            () => begin(db, waiting),
+            () => work({ run, backUp }),
+          ),
+        );
+      });
+    },
+    async read(work) {
+      return await inPlace(path, () =>
+        between(
+          db,
+          async () => void db.exec("BEGIN"),
+          () => work(run),
+        ),
+      );
+    },
+    backupAdvice: undefined,
+    empty: async () => createEngine(connect(":memory:", 0), ":memory:", waiting),
+    copy: () => inPlace(path, async () => copyToScratch(path, waiting)),
+    async close() {
+      db.close();
+    },
+  };
+}
+
+/** SQLite opens what it may not write all the same, and says so no sooner than at the first statement that writes. */
+function requireWritable(path: string): void {
+  try {
+    accessSync(path, constants.W_OK);
+    accessSync(dirname(path), constants.W_OK);
+  } catch (error) {
+    throw new StoreError("incompatible", "the database file, or its folder, is read-only", { cause: error });
+  }
+}
+
+/** Its failures name the file. */
+async function inPlace<Result>(path: string, run: () => Promise<Result>): Promise<Result> {
+  try {
+    return await run();
+  } catch (error) {
+    const failure = translate(error);
+    const { code, message, details, outcome } = failure;
+    throw path === ":memory:" || code === "invalid_input" || message.startsWith(path)
+      ? failure
+      : new StoreError(code, `${path}: ${message}`, { details, outcome, cause: error });
+  }
+}
+
+async function between<Result>(
+  db: Database.Database,
+  start: () => Promise<void>,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  await start();
+  try {
+    const result = await work();
+    commit(db);
+    return result;
+  } catch (error) {
+    if (db.inTransaction) db.exec("ROLLBACK");
+    throw error;
+  }
+}
+
+async function begin(db: Database.Database, waiting: Waiting): Promise<void> {
+  await waitFor(waiting, async () => {
+    try {
+      db.exec("BEGIN IMMEDIATE");
+      return undefined;
+    } catch (error) {
+      return translate(error);
+    }
+  });
+}
+
+/** Of a failed sync nobody knows what reached the disk. */
+function commit(db: Database.Database): void {
+  try {
+    db.exec("COMMIT");
+  } catch (error) {
+    const { code, message } = translate(error);
+    const outcome = code === "storage_full" || code === "busy" ? "rolled_back" : "unknown";
+    throw new StoreError(
+      code,
+      outcome === "unknown" ? `${message}; run debug-server-db migrate check to see what became of it` : message,
+      {
+        outcome,
+        cause: error,
+      },
+    );
+  }
+  if (db.inTransaction)
+    throw new StoreError("internal", "COMMIT returned and the transaction is still open", { outcome: "unknown" });
+}
+
+/** What was copied for nothing goes again, so that failures do not fill the disk; after an unknown outcome it may be needed. */
+async function withBackups<Result>(
+  path: string,
+  work: (backUp: EngineTransaction["backUp"]) => Promise<Result>,
+): Promise<Result> {
+  const made: Backup[] = [];
+  try {
+    return await work(async (reason) => {
+      const backup = backUpSqlite(path, reason);
+      made.push(backup);
+      return safetyOf(path, backup);
+    });
+  } catch (error) {
+    if (!(error instanceof StoreError && error.outcome === "unknown")) for (const backup of made) removeBackup(backup);
+    throw error;
+  }
+}
+
+function safetyOf(path: string, { path: copy, manifestPath, manifest: { bytes, sha256 } }: Backup): Safety {
+  const restore = [`debug-server-db backup restore ${quote(copy)} --url ${quote(`sqlite:${path}`)}`];
+  return { made: true, path: copy, manifestPath, bytes, sha256, restore };
+}
+
+function copyToScratch(path: string, waiting: Waiting): Engine {
+  const folder = mkdtempSync(join(tmpdir(), "debug-server-db-"));
+  try {
+    const copy = join(folder, "copy.db");
+    copySqlite(path, copy);
+    // What goes wrong on the copy is said of the original.
+    const engine = createEngine(connect(copy, 0), path, waiting);
+    return {
+      ...engine,
+      async close() {
+        await engine.close();
+        rmSync(folder, { recursive: true, force: true });
+      },
+    };
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
+}

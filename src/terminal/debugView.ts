@@ -1,0 +1,210 @@
+// Debug sessions as text: state, threads with their frames and variables, breakpoints, last events and output.
+import { StoreError } from "../errors.ts";
+import type { DebugBreakpoint, DebugSession, DebugView, StoppedThread } from "../model/debug.ts";
+import type { StackFrame } from "../model/debugProtocol.ts";
+import type { Store } from "../store.ts";
+import { formatTable, paint, plain, type Style } from "./table.ts";
+
+interface Wanted {
+  readonly events: number;
+  readonly stopEpoch?: number | undefined;
+}
+
+/** Of one debug session, or of all of a session. Fails not_found. */
+export async function readDebugViews(
+  store: Pick<Store, "debug" | "sessions">,
+  id: string,
+  { events, stopEpoch }: Wanted,
+): Promise<DebugView[]> {
+  const wanted = { events, ...(stopEpoch === undefined ? {} : { stopEpoch }) };
+  const own = await store.debug.get({ debugSessionId: id, ...wanted }).catch((error: unknown) => {
+    if (error instanceof StoreError && error.code === "not_found") return undefined;
+    throw error;
+  });
+  if (own !== undefined) return [own];
+  await store.sessions.get({ sessionId: id });
+  const views: DebugView[] = [];
+  for (let cursor: string | undefined, more = true; more; more = cursor !== undefined) {
+    const page = await store.debug.list({ sessionId: id, ...(cursor === undefined ? {} : { cursor }) });
+    for (const { id: debugSessionId } of page.items) views.push(await store.debug.get({ debugSessionId, ...wanted }));
+    cursor = page.nextCursor;
+  }
+  return views;
+}
+
+export function renderDebugViews(views: readonly DebugView[], stream: NodeJS.WriteStream): string {
+  if (views.length === 0) return "The session has no debug sessions.\n";
+  return views.map((view) => renderView(view, stream)).join("\n");
+}
+
+function renderView(view: DebugView, stream: NodeJS.WriteStream): string {
+  const { debugSession, breakpoints, threads, stopEpochs, events, lastOutput } = view;
+  const parts = [
+    headOf(debugSession, stream),
+    ...(threads.length === 0
+      ? []
+      : [title("threads", stream), ...threads.map((thread) => threadOf(thread, debugSession, stream))]),
+    ...(breakpoints.length === 0 ? [] : [title("breakpoints", stream), indent(breakpointTable(view, stream))]),
+    ...(stopEpochs.length === 0 ? [] : [`${title("stops", stream, "")}${stopEpochs.join(", ")}\n`]),
+    ...(events.length === 0 ? [] : [title("events", stream), indent(eventTable(view, stream))]),
+    ...(lastOutput === null
+      ? []
+      : [`${title("last output", stream, "")}${plain(String(lastOutput.body?.output ?? ""), 200)}\n`]),
+  ];
+  return parts.join("");
+}
+
+const stateStyles: Readonly<Record<DebugSession["state"], Style>> = {
+  initializing: "dim",
+  configuring: "dim",
+  running: "green",
+  stopped: "yellow",
+  terminated: "dim",
+  error: "red",
+};
+
+function headOf(debugSession: DebugSession, stream: NodeJS.WriteStream): string {
+  const {
+    name,
+    adapter,
+    request,
+    state,
+    stopReason,
+    stopDescription,
+    stopEpoch,
+    stopThreadId,
+    exitCode,
+    endReason,
+    adapterRun,
+    id,
+  } = debugSession;
+  const why = [stopReason, stopDescription, endReason].filter((part) => part !== null).map((part) => plain(part, 100));
+  const facts = [
+    paint(stateStyles[state], state, stream),
+    ...why,
+    ...(stopThreadId === null ? [] : [`thread ${stopThreadId}`]),
+    ...(state === "stopped" ? [`epoch ${stopEpoch}`] : []),
+    ...(exitCode === null ? [] : [`exit code ${exitCode}`]),
+    ...(adapterRun === 1 ? [] : [`run ${adapterRun} of its adapter`]),
+  ];
+  return `${paint("bold", plain(name, 60), stream)} (${plain(adapter, 40)}, ${request}, ${id}): ${facts.join(", ")}\n`;
+}
+
+function title(text: string, stream: NodeJS.WriteStream, end = "\n"): string {
+  return `${paint("dim", end === "" ? `${text}: ` : text, stream)}${end}`;
+}
+
+function indent(text: string): string {
+  return text.replace(/^(?=.)/gm, "  ");
+}
+
+/** Frames below the first are left out of the text beyond so many. */
+const framesShown = 10;
+
+function threadOf(
+  { threadId, name, frames, omittedFrames }: StoppedThread,
+  { stopThreadId }: DebugSession,
+  stream: NodeJS.WriteStream,
+): string {
+  const shown = frames.slice(0, framesShown);
+  const left = frames.length - shown.length + omittedFrames;
+  const mark = threadId === stopThreadId ? "*" : " ";
+  const columns = [
+    { title: "", cells: shown.map(({ name }) => plain(name, 60)) },
+    { title: "", cells: shown.map(placeOf) },
+  ];
+  // The table's own head is of no use here.
+  const table = shown.length === 0 ? "" : formatTable(columns, stream).split("\n").slice(1).join("\n");
+  const [top] = frames;
+  const variables = top === undefined ? "" : scopesOf(top);
+  const rest = left > 0 ? `    and ${left} more\n` : "";
+  return `${mark} ${threadId} ${plain(name, 60)}\n${indent(indent(table))}${rest}${indent(indent(variables))}`;
+}
+
+function placeOf({ source, line }: StackFrame): string {
+  return `${shortPath(source?.path ?? source?.name ?? "?")}:${line}`;
+}
+
+/** The end of a path tells more than its beginning. */
+function shortPath(path: string): string {
+  const lengthMax = 50;
+  const whole = plain(path, 4_096);
+  return whole.length <= lengthMax ? whole : `…${whole.slice(1 - lengthMax)}`;
+}
+
+const variablesShown = 20;
+
+function scopesOf({ scopes = [] }: StackFrame): string {
+  const lines = scopes.flatMap(({ name, variables = [], omittedVariables = 0 }) => {
+    if (variables.length === 0) return [];
+    const shown = variables
+      .slice(0, variablesShown)
+      .map((variable) => `  ${plain(`${variable.name} = ${variable.value}`, 100)}`);
+    const left = variables.length - shown.length + omittedVariables;
+    return [plain(name, 60), ...shown, ...(left > 0 ? [`  and ${left} more`] : [])];
+  });
+  return lines.map((line) => `${line}\n`).join("");
+}
+
+function breakpointTable({ breakpoints, debugSession }: DebugView, stream: NodeJS.WriteStream): string {
+  const hit = debugSession.hitBreakpointIds ?? [];
+  return formatTable(
+    [
+      { title: "", cells: breakpoints.map(({ id }) => (hit.includes(id) ? "*" : "")) },
+      { title: "kind", cells: breakpoints.map(({ kind }) => kind) },
+      { title: "at", cells: breakpoints.map((breakpoint) => plain(askedAt(breakpoint), 100)) },
+      { title: "when", cells: breakpoints.map((breakpoint) => plain(whenOf(breakpoint), 60)) },
+      { title: "bound", cells: breakpoints.map((breakpoint) => plain(boundTo(breakpoint), 60)) },
+      { title: "hits", align: "right", cells: breakpoints.map(({ hitCount }) => String(hitCount)) },
+    ],
+    stream,
+  );
+}
+
+function askedAt({ requested, sourcePath }: DebugBreakpoint): string {
+  if ("line" in requested) return `${shortPath(sourcePath ?? "")}:${requested.line}`;
+  if ("name" in requested) return requested.name;
+  if ("dataId" in requested) return requested.dataId;
+  if ("instructionReference" in requested)
+    return `${requested.instructionReference}${requested.offset === undefined ? "" : `+${requested.offset}`}`;
+  return "filterId" in requested
+    ? requested.filterId
+    : `${requested.breakMode} ${requested.path?.map(({ names }) => names.join("|")).join("/") ?? ""}`;
+}
+
+function whenOf({ requested }: DebugBreakpoint): string {
+  const { condition, hitCondition, logMessage } = requested as {
+    condition?: string;
+    hitCondition?: string;
+    logMessage?: string;
+  };
+  const parts = [
+    condition,
+    hitCondition === undefined ? undefined : `hits ${hitCondition}`,
+    logMessage === undefined ? undefined : `log "${logMessage}"`,
+  ];
+  return parts.filter((part) => part !== undefined).join(", ");
+}
+
+function boundTo({ line, bound, verified }: DebugBreakpoint): string {
+  if (bound === null) return "not told yet";
+  if (!verified) return bound.message ?? bound.reason ?? "not verified";
+  return bound.line === undefined || line === null || bound.line === line ? "verified" : `moved to ${bound.line}`;
+}
+
+function eventTable({ events }: DebugView, stream: NodeJS.WriteStream): string {
+  return formatTable(
+    [
+      { title: "", align: "right", cells: events.map(({ position }) => String(position)) },
+      { title: "at", optional: true, cells: events.map(({ at }) => at.toISOString().slice(11, 23)) },
+      { title: "event", cells: events.map(({ event }) => plain(event, 40)) },
+      {
+        title: "",
+        cells: events.map(({ body }) =>
+          plain(String(body?.reason ?? body?.output ?? body?.exitCode ?? body?.name ?? ""), 80),
+        ),
+      },
+    ],
+    stream,
+  );
+}

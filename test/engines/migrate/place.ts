@@ -1,0 +1,89 @@
+// What the tests of migrations share: a folder with a database and migrations of its own, and looks at what is in the database.
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import Database from "better-sqlite3";
+import { openEngine } from "../../../src/migrate/open.ts";
+import type { Migrator } from "../../../src/migrate/upgrade.ts";
+import { migrationsFolder, readMigrations } from "../../../src/schema/migrationFiles.ts";
+
+export interface Place {
+  readonly folder: string;
+  readonly path: string;
+  readonly url: string;
+  readonly migrations: string;
+}
+
+export type Parts = readonly [name: string, up: string, down: string];
+
+/** Notes; then each with its length as a column, which is data moved; then without their first column's old form. */
+export const notes: readonly Parts[] = [
+  ["notes", "CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;", "DROP TABLE notes;"],
+  [
+    "note_lengths",
+    "ALTER TABLE notes ADD COLUMN length INTEGER;\nUPDATE notes SET length = length(body);\nCREATE INDEX notes_length ON notes (length);",
+    "DROP INDEX notes_length;\nALTER TABLE notes DROP COLUMN length;",
+  ],
+  [
+    "note_authors",
+    "CREATE TABLE authors (name TEXT NOT NULL PRIMARY KEY) STRICT;\nCREATE TRIGGER notes_author AFTER DELETE ON notes BEGIN DELETE FROM authors; SELECT 1; END;",
+    "DROP TRIGGER notes_author;\nDROP TABLE authors;",
+  ],
+];
+
+export function place(t: TestContext, files: readonly Parts[] = notes): Place {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), "migrate-")));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const migrations = join(folder, "migrations");
+  mkdirSync(migrations);
+  for (const [index, parts] of files.entries()) writeMigration(migrations, index + 1, parts);
+  const path = join(folder, "data", "store.db");
+  return { folder, path, url: `sqlite:${path}`, migrations };
+}
+
+export function writeMigration(folder: string, number: number, [name, up, down]: Parts): string {
+  const path = join(folder, `${String(number).padStart(4, "0")}_${name}.sqlite.sql`);
+  writeFileSync(path, `-- up\n${up}\n-- down\n${down}\n`);
+  return path;
+}
+
+/** On the migrations of the place, or on those of the package. */
+export async function withMigrator<Result>(
+  { url, migrations }: Pick<Place, "url"> & { readonly migrations?: string },
+  work: (migrator: Migrator) => Promise<Result>,
+  lockTimeoutMs = 10_000,
+): Promise<Result> {
+  const engine = await openEngine(url, { create: true, lockTimeoutMs });
+  try {
+    return await work({
+      engine,
+      migrations: readMigrations("sqlite", migrations ?? migrationsFolder),
+      now: () => Date.now(),
+    });
+  } finally {
+    await engine.close();
+  }
+}
+
+export function withDatabase<Result>(path: string, look: (db: Database.Database) => Result): Result {
+  const db = new Database(path);
+  try {
+    return look(db);
+  } finally {
+    db.close();
+  }
+}
+
+/** All that is in a database: definitions and rows, without times. */
+export function contentsOf(path: string): unknown {
+  return withDatabase(path, (db) => {
+    const objects = db.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").all() as {
+      type: string;
+      name: string;
+    }[];
+    const tables = objects.filter(({ type }) => type === "table").map(({ name }) => name);
+    const columns = (name: string) => (name === "schema_migrations" ? "revision, name, sha256" : "*");
+    return { objects, rows: tables.map((name) => [name, db.prepare(`SELECT ${columns(name)} FROM "${name}"`).all()]) };
+  });
+}

@@ -1,0 +1,36 @@
+// Health on PostgreSQL: a server that is stopped makes the store not ready, and not dead; when it is back, so is the store.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { healthHandler, openStore } from "../../../src/index.ts";
+import { ask, newDatabase, ownServer } from "../../support/postgres.ts";
+import { until } from "../../system/faults/until.ts";
+
+test("a stopped PostgreSQL: /readyz 503 and /livez 200, until it runs again", async (t) => {
+  const server = await ownServer();
+  t.after(() => server.remove());
+  const url = await newDatabase(server);
+  const store = await openStore({
+    url,
+    limits: { reapEveryMs: 0, connections: 2, busyGiveUpMs: 200, probeEveryMs: 20 },
+  });
+  t.after(() => store.close());
+  const handle = healthHandler(store, { pingMs: 500, cacheMs: 0 });
+  const look = async (path: string) => {
+    await new Promise(setImmediate);
+    const response = await handle(new Request(`http://localhost/${path}?verbose`));
+    return { status: response.status, text: await response.text() };
+  };
+  await store.repositories.upsert({ name: "before" });
+  assert.equal((await look("readyz")).status, 200);
+  const [row] = await ask<{ revision: string }>(url, "SELECT max(revision) AS revision FROM schema_migrations");
+  assert.ok((await look("readyz")).text.includes(`"head": "${row?.revision}"`));
+  await server.stop();
+  await until(async () => (await look("readyz")).status === 503);
+  await assert.rejects(store.repositories.upsert({ name: "while it is down" }), { code: "busy" });
+  const { text } = await look("readyz");
+  assert.ok(!text.includes("postgres://") && !text.includes("127.0.0.1") && !/select|insert/i.test(text), text);
+  assert.equal((await look("livez")).status, 200);
+  await server.start();
+  await until(async () => (await look("readyz")).status === 200);
+  assert.equal((await store.repositories.list()).items.length, 1);
+});

@@ -1,0 +1,139 @@
+// The order of locks: what runs at once on one session, its commands and its tree waits for each other, and never in a circle.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { newId, type OwnedStore, openStore } from "../../../src/index.ts";
+import { fixtures, testClock } from "../../../src/testing/index.ts";
+import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
+
+test("operations on the same session, command and tree from several connections never deadlock", async () => {
+  const url = await newDatabase();
+  const clock = testClock();
+  const stores: OwnedStore[] = [];
+  // Clients of one store share its connections; stores have connections of their own.
+  for (let n = 0; n < 4; n++) stores.push(await openStore({ url, clock, limits: { reapEveryMs: 0, connections: 1 } }));
+  const [one, two, three, four] = stores as [OwnedStore, OwnedStore, OwnedStore, OwnedStore];
+  try {
+    const given = fixtures(one);
+    const { commitSha } = given;
+    const { repository } = await given.repository({ maxWorktrees: 500 });
+    const argv = ["true"];
+    for (let round = 0; round < 60; round++) {
+      const { runner } = await given.runner({ ttlMs: 3_600_000 });
+      const runnerId = runner.id;
+      const reserve = { runnerId };
+      const { session, lease } = await one.sessions.create({
+        repositoryId: repository.id,
+        commitSha,
+        reserve,
+        commands: [{ argv }, { argv }],
+      });
+      const claim = await one.commands.claim({ runnerId, sessionId: session.id });
+      if (lease === null || claim === undefined) throw new Error("there is nothing to do");
+      const sessionId = session.id;
+      const tree = { worktreeId: lease.worktree.id, fence: lease.fence };
+      const command = { commandId: claim.command.id, fence: claim.fence };
+      const expires = round % 3 === 0;
+      if (expires) clock.advance(60_001);
+      // One call of each store, so that each is a transaction of its own.
+      const calls = [
+        one.commands.finish({ ...command, outcome: "failed", exitCode: 1 }),
+        round % 2 === 0
+          ? two.sessions.complete({ sessionId })
+          : two.worktrees.reserve({ repositoryId: repository.id, sessionId, runnerId }),
+        three.worktrees.release({ ...tree, to: "clean" }),
+        expires ? four.maintenance.reap() : four.commands.cancel({ commandId: command.commandId }),
+      ];
+      for (const outcome of await Promise.allSettled(calls)) {
+        if (outcome.status === "rejected") assert.notEqual(outcome.reason.code, "busy", outcome.reason.message);
+      }
+    }
+  } finally {
+    await Promise.all(stores.map((store) => store.close()));
+  }
+  const [figures] = await ask<{ deadlocks: string }>(
+    url,
+    "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
+  );
+  await dropDatabase(url);
+  assert.equal(Number(figures?.deadlocks), 0);
+});
+
+test("a debugger at work while its session ends and is deleted never deadlocks", async () => {
+  const url = await newDatabase();
+  const stores: OwnedStore[] = [];
+  for (let n = 0; n < 4; n++) stores.push(await openStore({ url, limits: { reapEveryMs: 0, connections: 1 } }));
+  const [one, two, three, four] = stores as [OwnedStore, OwnedStore, OwnedStore, OwnedStore];
+  try {
+    for (let round = 0; round < 30; round++) {
+      const { debugSessionId, adapterRun, stopEpoch, sourcePath, view } = await fixtures(one).debugStop();
+      const { sessionId } = view.debugSession;
+      const adapter = { debugSessionId, adapterRun };
+      const calls = [
+        one.debug.putStop({ ...adapter, stopEpoch, threads: [{ id: 1, name: "again" }] }),
+        one.debug.applyEvent({ ...adapter, seq: 3, event: "output", body: { output: "x" } }),
+        two.sessions.complete({ sessionId }).then(() => two.sessions.delete({ sessionId })),
+        three.debug.open({ sessionId, name: view.debugSession.name, adapter: "a", restartRun: 1 }),
+        four.debug.setBreakpoints({ debugSessionId, sourcePath, breakpoints: [{ line: round }] }),
+        four.debug.applyEvent({ ...adapter, seq: 4, event: "terminated" }),
+      ];
+      for (const outcome of await Promise.allSettled(calls)) {
+        if (outcome.status === "rejected")
+          assert.match(outcome.reason.code, /^(?:conflict|invalid_transition|not_found)$/, outcome.reason.message);
+      }
+      await assert.rejects(one.debug.get({ debugSessionId }), { code: "not_found" });
+    }
+  } finally {
+    await Promise.all(stores.map((store) => store.close()));
+  }
+  const [figures] = await ask<{ deadlocks: string }>(
+    url,
+    "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
+  );
+  await dropDatabase(url);
+  assert.equal(Number(figures?.deadlocks), 0);
+});
+
+test("tokens that are minted crosswise, rotated and used from several connections never deadlock", async () => {
+  const url = await newDatabase();
+  const stores: OwnedStore[] = [];
+  for (let n = 0; n < 4; n++)
+    stores.push(await openStore({ url, limits: { reapEveryMs: 0, connections: 1, lastUsedTokens: 8 } }));
+  const [one, two, three, four] = stores as [OwnedStore, OwnedStore, OwnedStore, OwnedStore];
+  try {
+    const given = fixtures(one);
+    const admins = [];
+    for (let n = 0; n < 8; n++) admins.push(await given.token({ scopes: ["admin"] }));
+    const [left, right] = admins as [(typeof admins)[number], (typeof admins)[number]];
+    const mint = (store: OwnedStore, account: typeof left, creator: typeof left) =>
+      store.tokens.mint({
+        accountId: account.token.accountId,
+        name: newId(),
+        scopes: ["sessions:read"],
+        createdBy: creator.token.id,
+      });
+    for (let round = 0; round < 60; round++) {
+      const { token } = await mint(one, left, right);
+      const calls = [
+        mint(one, left, right),
+        mint(two, right, left),
+        three.tokens.rotate({ tokenId: token.id }),
+        mint(four, left, { ...left, token }).catch(() => undefined),
+      ];
+      await Promise.all(calls);
+      // The last one fills the batch, which is written then.
+      await Promise.all(
+        [admins, admins.toReversed()].map((order, at) =>
+          Promise.all(order.map(({ secret }) => stores[at]?.tokens.verify({ token: secret }))),
+        ),
+      );
+    }
+  } finally {
+    await Promise.all(stores.map((store) => store.close()));
+  }
+  const [figures] = await ask<{ deadlocks: string }>(
+    url,
+    "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
+  );
+  await dropDatabase(url);
+  assert.equal(Number(figures?.deadlocks), 0);
+});

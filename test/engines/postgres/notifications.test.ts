@@ -1,0 +1,130 @@
+// Stores of one PostgreSQL database wake each other's waiting calls, and miss nothing when they cannot.
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { attachStore, type ChangeRow, type OwnedStore, openStore } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { startProxy } from "./proxy.ts";
+
+/** Without notifications nobody would look again before the test is over. */
+const never = { rewakeMs: 600_000, reapEveryMs: 0, connections: 2 };
+
+async function stores(
+  t: TestContext,
+  limits: Record<string, number> = never,
+): Promise<{ url: string; here: OwnedStore; there: OwnedStore }> {
+  const url = await newDatabase();
+  const [here, there] = [await openStore({ url, limits }), await openStore({ url, limits })];
+  t.after(async () => {
+    await Promise.all([here.close(), there.close()]);
+    await dropDatabase(url);
+  });
+  return { url, here, there };
+}
+
+const parked = async (store: OwnedStore, many: number) => {
+  while ((await store.maintenance.stats()).serving.parked !== many) await new Promise(setImmediate);
+};
+
+test("work that one store takes in wakes a runner that waits at another, within the time of a message", async (t) => {
+  const { here, there } = await stores(t);
+  const { runner } = await fixtures(there).runner();
+  const claim = there.commands.claim({ runnerId: runner.id, waitMs: 60_000 });
+  await parked(there, 1);
+  // The first look after parking is over: from here on only a notification wakes it.
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await parked(there, 1);
+  const startedAtMs = performance.now();
+  const { command } = await fixtures(here).command();
+  assert.equal((await claim)?.command.id, command.id);
+  assert.ok(performance.now() - startedAtMs < 2_000);
+});
+
+test("a call that waits at one connection is woken by a commit at another of the same store", async (t) => {
+  const { here } = await stores(t);
+  const other = attachStore(here.connect());
+  const { runner } = await fixtures(here).runner();
+  const claim = other.commands.claim({ runnerId: runner.id, waitMs: 60_000 });
+  await parked(here, 1);
+  const { command } = await fixtures(here).command();
+  assert.equal((await claim)?.command.id, command.id);
+});
+
+test("many topics at once, more than one notification can hold, wake all who wait", async (t) => {
+  const { here, there } = await stores(t);
+  const f = fixtures(here);
+  const { session } = await f.session({ commands: Array.from({ length: 300 }, () => ({ argv: ["true"] })) });
+  const { items } = await here.commands.list({ sessionId: session.id, limit: 500 });
+  const waits = items.slice(0, 20).map(({ id }) => there.commands.wait({ commandId: id, timeoutMs: 60_000 }));
+  await parked(there, 20);
+  await here.sessions.cancel({ sessionId: session.id });
+  assert.ok((await Promise.all(waits)).every(({ state }) => state === "cancelled"));
+});
+
+test("while a store cannot listen, what others commit is not missed", async (t) => {
+  const url = await newDatabase();
+  t.after(() => dropDatabase(url));
+  const proxy = await startProxy(t, url);
+  const there = await openStore({ url: proxy.url, limits: { ...never, busyGiveUpMs: 60_000 } });
+  const here = await openStore({ url, limits: never });
+  t.after(() => Promise.all([here.close(), there.close()]));
+  const { runner } = await fixtures(there).runner();
+  const claim = there.commands.claim({ runnerId: runner.id, waitMs: 60_000 });
+  await parked(there, 1);
+  proxy.open = false;
+  proxy.cutAll();
+  const { command } = await fixtures(here).command();
+  proxy.open = true;
+  assert.equal((await claim)?.command.id, command.id);
+});
+
+test("without notifications, waiting calls look again by themselves", async (t) => {
+  const { url, here, there } = await stores(t, { ...never, rewakeMs: 300 });
+  const { runner } = await fixtures(there).runner();
+  const claim = there.commands.claim({ runnerId: runner.id, waitMs: 60_000 });
+  await parked(there, 1);
+  // Behind the backs of both stores.
+  const { session } = await fixtures(here).session();
+  await ask(
+    url,
+    "UPDATE sessions SET queued_commands = 1, next_sequence = 2, ready_priority = 0, ready_at = now() WHERE id = $1",
+    [session.id],
+  );
+  await ask(
+    url,
+    "INSERT INTO commands (id, session_id, sequence, argv, state, queued_at, created_at, updated_at) VALUES (gen_random_uuid(), $1, 1, '{\"json\":[\"true\"]}', 'queued', now(), now(), now())",
+    [session.id],
+  );
+  assert.deepEqual((await claim)?.command.argv, ["true"]);
+});
+
+test("the feed is in the order of the commits: whoever watches sees every change once, while stores write side by side", async (t) => {
+  const { here, there } = await stores(t);
+  const writers = 6;
+  const each = 40;
+  const seen: ChangeRow[] = [];
+  const stop = new AbortController();
+  const watching = (async () => {
+    for await (const change of there.changes.watch({}, { signal: stop.signal })) {
+      seen.push(change);
+      if (seen.length === writers * each) return;
+    }
+  })();
+  const clients = Array.from({ length: writers }, (_, index) =>
+    attachStore((index % 2 === 0 ? here : there).connect()),
+  );
+  await Promise.all(
+    clients.map(async (client, writer) => {
+      for (let index = 0; index < each; index++) await client.repositories.upsert({ name: `r${writer}-${index}` });
+    }),
+  );
+  await watching;
+  stop.abort();
+  assert.equal(new Set(seen.map(({ entityId }) => entityId)).size, writers * each);
+  assert.ok(seen.every(({ seq }, index) => index === 0 || seq > (seen[index - 1] as ChangeRow).seq));
+  const { changes } = await here.changes.since({});
+  assert.deepEqual(
+    changes.map(({ seq }) => seq),
+    seen.map(({ seq }) => seq),
+  );
+});

@@ -1,0 +1,181 @@
+// The PostgreSQL driver alone, with bodies of the test's making, on a real server.
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import type { Driver, Job } from "../../../src/driver.ts";
+import { defaultLimits } from "../../../src/limits.ts";
+import { fail } from "../../../src/operation.ts";
+import { PostgresConnection } from "../../../src/postgres/connection.ts";
+import { createPostgresDriver, type ServerClock } from "../../../src/postgres/transaction.ts";
+import { all, type Body, change, first, forUpdate, sql } from "../../../src/sql.ts";
+import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
+
+async function rig(
+  t: TestContext,
+  count = 1,
+): Promise<{ url: string; drivers: Driver[]; values: () => Promise<Record<string, number>> }> {
+  const url = await newDatabase();
+  await ask(url, "CREATE TABLE t (id bigint PRIMARY KEY, value bigint NOT NULL CHECK (value < 100))");
+  await ask(url, "INSERT INTO t SELECT n, 0 FROM generate_series(1, 4) AS n");
+  const clock: ServerClock = { due: true, stale: false, read: () => undefined, now: () => new Date() };
+  const limits = { ...defaultLimits, lockMs: 5_000, statementMs: 10_000 };
+  const drivers = Array.from({ length: count }, () =>
+    createPostgresDriver({
+      connection: new PostgresConnection({ url, limits, synchronous: "full" }),
+      epoch: 1,
+      groupLockMs: 100,
+      clock,
+      lockMs: 5_000,
+    }),
+  );
+  t.after(async () => {
+    await Promise.all(drivers.map((driver) => driver.close()));
+    await dropDatabase(url);
+  });
+  const values = async () =>
+    Object.fromEntries(
+      (await ask<{ id: string; value: string }>(url, "SELECT * FROM t")).map((row) => [row.id, Number(row.value)]),
+    );
+  return { url, drivers, values };
+}
+
+const write = (run: () => Body<unknown>, touches?: string): Job => [{ access: "write", touches, start: run }];
+function* add(id: number, value: number): Body<number> {
+  return yield* change(sql`UPDATE t SET value = value + ${value} WHERE id = ${id}`);
+}
+
+test("a job that fails after it wrote, and one that the database refuses, are undone alone; the body does not hear of it", async (t) => {
+  const { drivers, values } = await rig(t);
+  const heard: unknown[] = [];
+  const jobs: Job[] = [
+    write(function* () {
+      return yield* add(1, 1);
+    }),
+    write(function* () {
+      yield* add(2, 1);
+      return fail("conflict", { reason: "test" });
+    }),
+    write(function* () {
+      try {
+        yield* add(3, 1);
+        yield* add(3, 100);
+      } catch (error) {
+        heard.push(error);
+      }
+      return 0;
+    }),
+    write(function* () {
+      return yield* add(4, 1);
+    }),
+  ];
+  const { settled, wrote } = await (drivers[0] as Driver).transact(jobs, 60_000);
+  assert.deepEqual(
+    settled.map((one) => (one.ok ? one.results : [one.error.code, one.error.outcome])),
+    [[1], ["conflict", "rolled_back"], ["constraint", "rolled_back"], [1]],
+  );
+  assert.equal(wrote, true);
+  assert.deepEqual(await values(), { 1: 1, 2: 0, 3: 0, 4: 1 });
+  assert.deepEqual(heard, []);
+});
+
+test("two groups that lock the same rows crosswise both come through", async (t) => {
+  const { drivers, values } = await rig(t, 2);
+  const group = (ids: readonly number[]) => ids.map((id) => write(() => add(id, 1)));
+  for (let round = 0; round < 10; round++) {
+    const groups = await Promise.all(
+      [
+        [1, 2, 3, 4],
+        [4, 3, 2, 1],
+      ].map(async (ids, index) => (drivers[index] as Driver).transact(group(ids), 60_000)),
+    );
+    for (const { settled } of groups) assert.deepEqual(settled, Array(4).fill({ ok: true, results: [1] }));
+  }
+  assert.deepEqual(await values(), { 1: 20, 2: 20, 3: 20, 4: 20 });
+});
+
+test("two calls that deadlock are run again until both have their turn", async (t) => {
+  const { drivers, values } = await rig(t, 2);
+  const crosswise = (from: number, to: number) =>
+    write(function* () {
+      yield* first(sql`SELECT * FROM t WHERE id = ${from} ${forUpdate}`);
+      // Long enough for the other to have its first row.
+      yield* first(sql`SELECT pg_sleep(0.3)`);
+      yield* add(to, 1);
+      return undefined;
+    });
+  const ended = await Promise.all(
+    [crosswise(1, 2), crosswise(2, 1)].map(async (job, index) => (drivers[index] as Driver).transact([job], 60_000)),
+  );
+  assert.ok(ended.every(({ settled }) => settled[0]?.ok));
+  assert.deepEqual(await values(), { 1: 1, 2: 1, 3: 0, 4: 0 });
+});
+
+test("a read that tries to write is refused, and a group of reads sees one moment", async (t) => {
+  const { drivers, values, url } = await rig(t);
+  const refused = await (drivers[0] as Driver).transact([[{ access: "read", start: () => add(1, 1) }]], 60_000);
+  assert.deepEqual(
+    refused.settled.map((one) => !one.ok && one.error.code),
+    ["internal"],
+  );
+  const sum = () => first<{ sum: number }>(sql`SELECT sum(value) FROM t`);
+  const read: Job = [
+    {
+      access: "read",
+      *start() {
+        const before = yield* sum();
+        yield* first(sql`SELECT pg_sleep(0.3)`);
+        return [before?.sum, (yield* sum())?.sum];
+      },
+    },
+  ];
+  const reading = (drivers[0] as Driver).transact([read], 60_000);
+  while ((await ask(url, "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")).length === 0);
+  await ask(url, "UPDATE t SET value = 7");
+  const { settled } = await reading;
+  assert.deepEqual(settled, [{ ok: true, results: [[0, 0]] }]);
+  assert.deepEqual(await values(), { 1: 7, 2: 7, 3: 7, 4: 7 });
+});
+
+test("jobs that touch different things run side by side, those that touch the same one after the other", async (t) => {
+  const { drivers, values } = await rig(t);
+  const order: string[] = [];
+  const job = (name: string, id: number) =>
+    write(function* () {
+      order.push(`${name} begins`);
+      const [row] = yield* all<{ value: number }>(sql`SELECT value FROM t WHERE id = ${id}`);
+      yield* change(sql`UPDATE t SET value = ${(row?.value as number) + 1} WHERE id = ${id}`);
+      order.push(`${name} ends`);
+      return undefined;
+    }, String(id));
+  const { settled } = await (drivers[0] as Driver).transact(
+    [job("a", 1), job("b", 2), job("c", 1), job("d", 3)],
+    60_000,
+  );
+  assert.ok(settled.every(({ ok }) => ok));
+  assert.deepEqual(order.slice(0, 2), ["a begins", "b begins"]);
+  assert.ok(order.indexOf("c begins") > order.indexOf("a ends"));
+  assert.deepEqual(await values(), { 1: 2, 2: 1, 3: 1, 4: 0 });
+});
+
+test("jobs for which there is no time are not begun; what is written last comes after all jobs, of those that succeeded", async (t) => {
+  const { drivers, values } = await rig(t);
+  const late = await (drivers[0] as Driver).transact([write(() => add(1, 1)), write(() => add(2, 1))], -1);
+  assert.equal(late.settled.length, 1);
+  assert.deepEqual(await values(), { 1: 1, 2: 0, 3: 0, 4: 0 });
+  const order: string[] = [];
+  const finishing = (name: string, ok: boolean): Job => [
+    {
+      access: "write",
+      *start() {
+        order.push(name);
+        return ok ? yield* add(3, 1) : fail("not_found");
+      },
+      *finish() {
+        order.push(`${name} finishes`);
+        yield* add(4, 1);
+      },
+    },
+  ];
+  await (drivers[0] as Driver).transact([finishing("a", true), finishing("b", false), finishing("c", true)], 60_000);
+  assert.deepEqual(order, ["a", "b", "c", "a finishes", "c finishes"]);
+  assert.deepEqual(await values(), { 1: 1, 2: 0, 3: 2, 4: 2 });
+});

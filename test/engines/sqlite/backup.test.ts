@@ -1,0 +1,82 @@
+// The unit that makes backups: whole, private, of one moment, or not there at all.
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { type TestContext, test } from "node:test";
+import Database from "better-sqlite3";
+import { openStore } from "../../../src/index.ts";
+import { backUpSqlite } from "../../../src/sqlite/backup.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import { contentsOf, place } from "../migrate/place.ts";
+
+async function filled(t: TestContext): Promise<string> {
+  const { path, url } = place(t, []);
+  const store = await openStore({ url });
+  for (let n = 0; n < 5; n++) await fixtures(store).log();
+  await store.close();
+  return path;
+}
+
+test("a backup holds what the database holds, with a manifest, for nobody else to read", async (t) => {
+  const path = await filled(t);
+  chmodSync(path, 0o644);
+  const {
+    path: copy,
+    manifestPath,
+    manifest,
+  } = backUpSqlite(path, "a test", { now: new Date("2026-01-02T03:04:05.006Z") });
+  assert.deepEqual(contentsOf(copy), contentsOf(path));
+  assert.equal(copy, join(dirname(path), "backups", `store-20260102T030405006Z-${process.pid}.db`));
+  assert.deepEqual(
+    [copy, manifestPath].map((file) => statSync(file).mode & 0o777),
+    [0o600, 0o600],
+  );
+  assert.deepEqual(JSON.parse(readFileSync(manifestPath, "utf8")), manifest);
+  const { sha256, bytes, rows, createdAt, reason, source } = manifest;
+  assert.equal(sha256, createHash("sha256").update(readFileSync(copy)).digest("hex"));
+  assert.deepEqual(
+    [bytes, createdAt, reason, source, rows.attempts],
+    [statSync(copy).size, "2026-01-02T03:04:05.006Z", "a test", path, 5],
+  );
+  assert.deepEqual(readdirSync(dirname(copy)).length, 2);
+});
+
+test("who holds the write lock copies what was there before", async (t) => {
+  const path = await filled(t);
+  const before = contentsOf(path);
+  const holder = new Database(path);
+  holder.exec("BEGIN IMMEDIATE; DELETE FROM log_chunks; DROP INDEX sessions_page");
+  const { path: copy } = backUpSqlite(path, "under a lock");
+  holder.exec("ROLLBACK");
+  holder.close();
+  assert.deepEqual(contentsOf(copy), before);
+});
+
+test("two backups in one moment do not meet: the second is refused, and the first stays", async (t) => {
+  const path = await filled(t);
+  const now = new Date();
+  const { path: copy } = backUpSqlite(path, "one", { now });
+  const bytes = readFileSync(copy);
+  assert.throws(() => backUpSqlite(path, "two", { now }), { code: "conflict" });
+  assert.deepEqual(readFileSync(copy), bytes);
+});
+
+test("of a damaged database no backup is made", async (t) => {
+  const path = await filled(t);
+  const bytes = readFileSync(path);
+  // Somewhere in the rows of a table.
+  const at = bytes.lastIndexOf("session");
+  assert.ok(at > 100_000);
+  const page = Math.floor(at / 4096) * 4096;
+  writeFileSync(path, Buffer.concat([bytes.subarray(0, page), Buffer.alloc(200, 0xff), bytes.subarray(page + 200)]));
+  assert.throws(() => backUpSqlite(path, "too late"), { code: "corrupt" });
+  assert.deepEqual(readdirSync(join(dirname(path), "backups")), []);
+});
+
+test("a folder that cannot be written", async (t) => {
+  const path = await filled(t);
+  writeFileSync(join(dirname(path), "backups"), "a file in the way");
+  assert.throws(() => backUpSqlite(path, "nowhere"), { code: "incompatible" });
+  assert.ok(existsSync(path));
+});

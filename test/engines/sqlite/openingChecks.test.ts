@@ -1,0 +1,63 @@
+// What a file must be before it is used: each refusal provoked, by a SQLite or a Node that says what it must not.
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { it, type TestContext } from "node:test";
+import Database from "better-sqlite3";
+import { systemClock } from "../../../src/clock.ts";
+import { defaultLimits } from "../../../src/limits.ts";
+import { checkNodeVersion } from "../../../src/package.ts";
+import { openSqlite } from "../../../src/sqlite/open.ts";
+
+/** Opens a new file with a SQLite that answers a question otherwise. */
+function openWith(t: TestContext, answers: Readonly<Record<string, unknown>>): void {
+  const folder = mkdtempSync(join(tmpdir(), "debug-server-db-"));
+  const { pragma, prepare } = Database.prototype;
+  t.after(() => {
+    Object.assign(Database.prototype, { pragma, prepare });
+    rmSync(folder, { recursive: true, force: true });
+  });
+  Database.prototype.pragma = function (this: Database.Database, source: string, options?: Database.PragmaOptions) {
+    return source in answers ? answers[source] : pragma.call(this, source, options);
+  };
+  Database.prototype.prepare = function (this: Database.Database, source: string) {
+    return source in answers ? { pluck: () => ({ get: () => answers[source] }) } : prepare.call(this, source);
+  } as typeof prepare;
+  const path = join(folder, "metadata.db");
+  openSqlite({
+    path,
+    migrate: "create",
+    synchronous: "full",
+    maxBytes: undefined,
+    clock: systemClock,
+    limits: defaultLimits,
+    onSecondServer: () => undefined,
+  });
+}
+
+for (const [what, question, answer, message] of [
+  [
+    "a file system without WAL",
+    "journal_mode",
+    "delete",
+    /journal_mode is delete and must be wal: WAL does not work on this file system/,
+  ],
+  ["no foreign keys", "foreign_keys", 0, /foreign_keys is 0 and must be 1/],
+  ["weaker synchronization than asked for", "synchronous", 0, /synchronous is 0 and must be 2/],
+  ["a SQLite with the WAL-reset bug", "SELECT sqlite_version()", "3.51.2", /SQLite 3\.51\.2 is too old/],
+] as const) {
+  it(`${what} is refused`, (t) => {
+    assert.throws(() => openWith(t, { [question]: answer }), { code: "incompatible", outcome: "not_run", message });
+  });
+}
+
+it("a Node that is too old is named", () => {
+  for (const version of ["20.20.2", "22.17.9", "18.0.0"]) {
+    assert.throws(() => checkNodeVersion(version), {
+      code: "incompatible",
+      message: new RegExp(`needs Node 22\\.18\\.?0? or newer, and this is Node ${version}`),
+    });
+  }
+  for (const version of ["22.18.0", "24.0.0", process.versions.node]) checkNodeVersion(version);
+});

@@ -1,0 +1,75 @@
+// The TypeScript examples of the README and the guide: found in their pages, written to a folder, compiled and run.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+const execute = promisify(execFile);
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/** The package names that examples import, and the source file that stands for each. */
+const entries = { "debug-server-db": `${root}src/index.ts`, "debug-server-db/testing": `${root}src/testing/index.ts` };
+
+export interface Example {
+  /** Names the page and the position of the example on it. */
+  readonly title: string;
+  readonly file: string;
+}
+
+/** Writes every `ts` block of the pages into a temporary folder that is removed after the tests. */
+export function writeExamples(): { readonly folder: string; readonly examples: readonly Example[] } {
+  const folder = mkdtempSync(join(tmpdir(), "examples-"));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
+  const pages = ["README.md", ...globSync("docs/guide/**/*.md", { cwd: root }).toSorted()];
+  const examples = pages.flatMap((page) =>
+    blocksOf(readFileSync(join(root, page), "utf8")).map((code, index) => {
+      const file = join(folder, `${page.replace(/\.md$/, "").replaceAll(/\W/g, "-")}-${index + 1}.ts`);
+      writeFileSync(file, `${withSources(code)}\nexport {};\n`);
+      return { title: `${page}, example ${index + 1}`, file };
+    }),
+  );
+  return { folder, examples };
+}
+
+function blocksOf(markdown: string): readonly string[] {
+  return [...markdown.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code as string);
+}
+
+function withSources(code: string): string {
+  return code.replaceAll(
+    / from "(debug-server-db[^"]*)"/g,
+    (_, name: string) => ` from "${entries[name as keyof typeof entries]}"`,
+  );
+}
+
+/** Compiles all examples in one run, as strictly as the sources, and fails with what the compiler prints. */
+export async function compileExamples(folder: string): Promise<void> {
+  const { compilerOptions } = JSON.parse(readFileSync(`${root}tsconfig.json`, "utf8"));
+  const options = {
+    ...compilerOptions,
+    typeRoots: [`${root}node_modules/@types`],
+    allowImportingTsExtensions: true,
+    rewriteRelativeImportExtensions: false,
+  };
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions: options, include: ["*.ts"] }));
+  await execute(process.execPath, [`${root}node_modules/typescript/bin/tsc`, "-p", folder]).catch(({ stdout }) =>
+    assert.fail(stdout),
+  );
+}
+
+/** Runs an example twice in one folder that is empty at first, because a reader runs it more than once. */
+export async function runTwice({ file }: Example): Promise<void> {
+  const home = file.replace(/\.ts$/, "");
+  mkdirSync(home);
+  const env = { ...process.env, DEBUG_SERVER_DB_URL: "" };
+  for (const time of ["first", "second"]) {
+    await execute(process.execPath, [file], { cwd: home, env, timeout: 60_000 }).catch(({ stderr, message }) =>
+      assert.fail(`the ${time} run failed: ${stderr || message}`),
+    );
+  }
+}

@@ -1,0 +1,56 @@
+// A driver on a database in memory, for tests of what lies between it and the client.
+import Database from "better-sqlite3";
+import { systemClock } from "../../src/clock.ts";
+import { createDispatcher, type OperationTable } from "../../src/dispatch.ts";
+import type { StoreError } from "../../src/errors.ts";
+import { defaultLimits } from "../../src/limits.ts";
+import { nobody, nothingServed } from "../../src/operation.ts";
+import { readMigrations } from "../../src/schema/migrationFiles.ts";
+import { createSqliteDriver } from "../../src/sqlite/transaction.ts";
+
+export function memoryDatabase(): Database.Database {
+  const db = new Database(":memory:");
+  for (const { up } of readMigrations("sqlite")) db.exec(up);
+  return db;
+}
+
+type OneCall = readonly [name: string, ...wire: unknown[]];
+type Jobs = readonly (OneCall | readonly OneCall[])[];
+
+/** Calls of any operations, several in one transaction; each is a name and its wire input. */
+export function memoryDispatcher(operations: OperationTable, db = memoryDatabase()) {
+  const driver = createSqliteDriver({ db, clock: systemClock, epoch: 1, close: () => void db.close() });
+  const faults: StoreError[] = [];
+  const dispatcher = createDispatcher({
+    operations,
+    driver,
+    limits: defaultLimits,
+    serving: () => nothingServed,
+    onInternal: (error) => void faults.push(error),
+  });
+  const outcomesOf = async (jobs: Jobs) => {
+    const calls = jobs.map((job) =>
+      Array.isArray(job[0]) ? (job as [string, ...unknown[]][]) : [job as [string, ...unknown[]]],
+    );
+    const { outcomes } = await dispatcher.run(
+      calls.map((job) => job.map(([name, ...wire]) => dispatcher.admit(name, wire, nobody))),
+      60_000,
+    );
+    return outcomes;
+  };
+  return {
+    db,
+    driver,
+    dispatcher,
+    faults,
+    /** The answers of each job. */
+    // biome-ignore lint/suspicious/noExplicitAny: tests look into failures and results of whatever shape.
+    async run(...jobs: Jobs): Promise<any> {
+      return (await outcomesOf(jobs)).map(({ answers }) => answers);
+    },
+    /** How many of the jobs shared the first transaction. */
+    async begun(...jobs: Jobs): Promise<number> {
+      return (await outcomesOf(jobs)).length;
+    },
+  };
+}

@@ -1,0 +1,111 @@
+// A store whose calls are made in a runner thread of a pool: each call is a task, its result or error comes back through the pool.
+import {
+  type CallOptions,
+  createRunnerPool,
+  type Limits,
+  newId,
+  type OwnedStore,
+  type RunnerPool,
+  type Store,
+} from "../../src/index.ts";
+import { operations } from "../../src/operations/table.ts";
+import type { SentCall, Task } from "./runnerTask.ts";
+
+interface Options {
+  readonly operations?: readonly string[] | undefined;
+  readonly limits: Partial<Limits>;
+}
+
+export async function openRunnerStore(owned: OwnedStore, options: Options) {
+  const pool = createRunnerPool(owned, {
+    filename: new URL("./runnerTask.ts", import.meta.url),
+    threads: 1,
+    tasksPerThread: 1_000,
+    limits: options.limits,
+    ...(options.operations === undefined ? {} : { operations: options.operations }),
+  });
+  return { store: runnerStore(pool), close: () => pool.close() };
+}
+
+function runnerStore(pool: RunnerPool): Store {
+  const entities = Object.entries(operations).map(([entity, verbs]) => {
+    const methods = Object.entries(verbs).map(([verb, { stream }]) => {
+      const name = `${entity}.${verb}`;
+      return [verb, stream === undefined ? callOf(pool, name) : streamOf(pool, name)];
+    });
+    return [entity, Object.fromEntries(methods)];
+  });
+  const close = () => pool.run<void>({ type: "close" } satisfies Task);
+  return {
+    ...Object.fromEntries(entities),
+    atomically: atomicallyOn(pool),
+    close,
+    [Symbol.asyncDispose]: close,
+  } as Store;
+}
+
+function callOf(pool: RunnerPool, name: string) {
+  return async (input?: unknown, { signal, ...options }: CallOptions = {}) => {
+    const task: Task = { type: "call", call: [name, input, options], aborted: signal?.aborted ?? false };
+    return pool.run(task, signal === undefined || signal.aborted ? {} : { signal });
+  };
+}
+
+function atomicallyOn(pool: RunnerPool) {
+  return async (record: (tx: unknown) => unknown, { signal, ...options }: CallOptions = {}) => {
+    const calls: SentCall[] = [];
+    const recorder = (name: string) => (input?: unknown, own?: CallOptions) => void calls.push([name, input, own]);
+    const tx = Object.fromEntries(
+      Object.entries(operations).map(([entity, verbs]) => [
+        entity,
+        Object.fromEntries(Object.keys(verbs).map((verb) => [verb, recorder(`${entity}.${verb}`)])),
+      ]),
+    );
+    const returned = record(tx);
+    const async = returned instanceof Promise;
+    if (async) returned.catch(() => undefined);
+    return pool.run(
+      { type: "atomically", calls, async, options } satisfies Task,
+      signal === undefined ? {} : { signal },
+    );
+  };
+}
+
+/** Items as they come: they travel on a channel of their own, because a task has one result only. */
+function streamOf(pool: RunnerPool, name: string) {
+  return async function* (input?: unknown, options?: CallOptions): AsyncGenerator<unknown, void, undefined> {
+    const channel = new BroadcastChannel(newId());
+    const received: unknown[] = [];
+    let arrival = Promise.withResolvers<void>();
+    channel.onmessage = (event) => {
+      received.push((event as MessageEvent).data);
+      arrival.resolve();
+      arrival = Promise.withResolvers();
+    };
+    let count: number | undefined;
+    const ended = pool.run<number>({
+      type: "stream",
+      call: [name, input, options],
+      channel: channel.name,
+    } satisfies Task);
+    ended.catch(() => undefined);
+    const counted = ended.then((total) => {
+      count = total;
+    });
+    counted.catch(() => undefined);
+    try {
+      for (let yielded = 0; ; ) {
+        if (received.length > 0) {
+          yield received.shift();
+          yielded++;
+        } else if (count === undefined) await Promise.race([arrival.promise, counted]);
+        else if (yielded < count) await arrival.promise;
+        else return;
+      }
+    } finally {
+      channel.postMessage("stop");
+      await ended.catch(() => undefined);
+      channel.close();
+    }
+  };
+}

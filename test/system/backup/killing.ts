@@ -1,0 +1,72 @@
+// kill -9 while a backup is restored: afterwards the old database or the new one is there, whole, and the next restore succeeds.
+import { spawn } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { TestContext } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import Database from "better-sqlite3";
+import { restoreSqlite } from "../../../src/sqlite/restore.ts";
+import { leftovers, old, place, stateOf } from "./place.ts";
+
+const script = fileURLToPath(new URL("./restoringProcess.ts", import.meta.url));
+
+export interface Killed {
+  readonly signal: NodeJS.Signals | null;
+  readonly durationMs: number;
+}
+
+/** `afterMs` from its beginning; without it the process comes through, or kills itself after the step. The delay is the experiment, not a way to wait. */
+export async function restoreIn(
+  backup: string,
+  path: string,
+  { step = "none", afterMs }: { step?: string; afterMs?: number },
+): Promise<Killed> {
+  const child = spawn(process.execPath, [script, backup, path, step], { stdio: ["ignore", "pipe", "inherit"] });
+  const exited = new Promise<NodeJS.Signals | null>((resolve) => child.once("exit", (_, signal) => resolve(signal)));
+  await new Promise((resolve) => child.stdout.once("data", resolve));
+  const startedAtMs = performance.now();
+  const stop = new AbortController();
+  if (afterMs !== undefined)
+    void delay(afterMs, undefined, { signal: stop.signal }).then(
+      () => child.kill("SIGKILL"),
+      () => undefined,
+    );
+  const signal = await exited;
+  stop.abort();
+  return { signal, durationMs: performance.now() - startedAtMs };
+}
+
+/** Kills so many restores at random moments, and looks at what each has left. */
+export async function killRestores(
+  t: TestContext,
+  times: number,
+): Promise<{ readonly old: number; readonly fresh: number }> {
+  const { path, backup, reset } = await place(t);
+  let { durationMs } = await restoreIn(backup, path, {});
+  const left = { old: 0, fresh: 0 };
+  for (let time = 0; time < times; time++) {
+    reset();
+    const killed = await restoreIn(backup, path, { afterMs: Math.random() * durationMs });
+    if (killed.signal === null) durationMs = (durationMs + killed.durationMs) / 2;
+    const state = stateOf(path);
+    left[state]++;
+    if (state === "fresh") requireKept(path);
+    restoreSqlite({ backup, path, keep: false });
+    if (stateOf(path) !== "fresh" || leftovers(path).length > 0)
+      throw new Error(`after another restore: ${stateOf(path)}, ${leftovers(path)}`);
+  }
+  return left;
+}
+
+/** What was there before is among the backups, whether its manifest was still written or not. */
+export function requireKept(path: string): void {
+  const folder = join(dirname(path), "backups");
+  for (const name of readdirSync(folder).filter((one) => one.endsWith(".db"))) {
+    const db = new Database(join(folder, name), { readonly: true });
+    const names = db.prepare("SELECT name FROM repositories ORDER BY name").pluck().all();
+    db.close();
+    if (String(names) === String(old)) return;
+  }
+  throw new Error(`the old database is not in ${folder}`);
+}

@@ -1,0 +1,91 @@
+// What the tests of restoring share: a database as a killed server leaves it, and a backup of another state of it.
+import assert from "node:assert/strict";
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import Database from "better-sqlite3";
+import { newId, openStore } from "../../../src/index.ts";
+import { backUpSqlite } from "../../../src/sqlite/backup.ts";
+
+export interface Place {
+  readonly folder: string;
+  /** Holds `old`, a part of which is only in the WAL beside it. */
+  readonly path: string;
+  readonly url: string;
+  /** Holds `fresh`. */
+  readonly backup: string;
+  /** Puts the old database there again, and takes away all that tests have left beside it. */
+  reset(): void;
+}
+
+export const old = ["old-1", "old-2"];
+export const fresh = ["fresh-1"];
+
+export async function place(t: TestContext): Promise<Place> {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), "restore-")));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const [path, made] = [join(folder, "data", "store.db"), join(folder, "made", "store.db")];
+  const backup = await makeBackup(made);
+  const templates = await makeOld(join(folder, "templates"));
+  const reset = (): void => {
+    rmSync(join(folder, "data"), { recursive: true, force: true });
+    mkdirSync(join(folder, "data"), { mode: 0o700 });
+    for (const suffix of ["", "-wal"]) copyFileSync(`${templates}${suffix}`, `${path}${suffix}`);
+  };
+  reset();
+  return { folder, path, url: `sqlite:${path}`, backup, reset };
+}
+
+async function makeBackup(path: string): Promise<string> {
+  const store = await openStore({ url: `sqlite:${path}` });
+  for (const name of fresh) await store.repositories.upsert({ name });
+  // Enough that copying takes some steps.
+  const { id: repositoryId } = await store.repositories.upsert({ name: fresh[0] as string });
+  const metadata = { filler: "x".repeat(10_000) };
+  await Promise.all(
+    Array.from({ length: 300 }, () => store.sessions.create({ repositoryId, commitSha: "a".repeat(40), metadata })),
+  );
+  await store.close();
+  return backUpSqlite(path, "a test").path;
+}
+
+async function makeOld(folder: string): Promise<string> {
+  const path = join(folder, "store.db");
+  const store = await openStore({ url: `sqlite:${path}` });
+  await store.repositories.upsert({ name: old[0] as string });
+  await store.close();
+  const db = new Database(path);
+  db.pragma("wal_autocheckpoint = 0");
+  db.prepare(`
+    INSERT INTO repositories (id, name, name_key, default_branch, max_worktrees, created_at, updated_at) VALUES (?, ?, ?, 'main', 16, 1, 1)`).run(
+    newId(),
+    old[1],
+    old[1],
+  );
+  const copy = join(folder, "copy.db");
+  for (const suffix of ["", "-wal"]) copyFileSync(`${path}${suffix}`, `${copy}${suffix}`);
+  db.close();
+  return copy;
+}
+
+/** Which state is there: whole, and by itself. */
+export function stateOf(path: string): "old" | "fresh" {
+  const db = new Database(path);
+  try {
+    assert.deepEqual(db.pragma("integrity_check"), [{ integrity_check: "ok" }]);
+    const names = db.prepare("SELECT name FROM repositories ORDER BY name").pluck().all();
+    const sessions = db.prepare("SELECT count(*) FROM sessions").pluck().get();
+    if (names.includes(old[0])) assert.deepEqual([names, sessions], [old, 0]);
+    else assert.deepEqual([names, sessions], [fresh, 300]);
+    return names.includes(old[0]) ? "old" : "fresh";
+  } finally {
+    db.close();
+  }
+}
+
+export function leftovers(path: string): string[] {
+  return readdirSync(join(path, "..")).filter(
+    (name) => !["store.db", "store.db-wal", "store.db-shm", "backups"].includes(name),
+  );
+}

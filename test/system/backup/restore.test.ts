@@ -1,0 +1,334 @@
+// Restoring is all or nothing, whatever lies in its way and whenever it is killed.
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import Database from "better-sqlite3";
+import { systemClock } from "../../../src/clock.ts";
+import type { Group } from "../../../src/driver.ts";
+import { openStore } from "../../../src/index.ts";
+import { defaultLimits } from "../../../src/limits.ts";
+import { type BackupManifest, manifestPathOf } from "../../../src/schema/manifest.ts";
+import { all, sql, step } from "../../../src/sql.ts";
+import { backUpSqlite } from "../../../src/sqlite/backup.ts";
+import { openSqlite } from "../../../src/sqlite/open.ts";
+import { restoreSqlite, restoreSteps } from "../../../src/sqlite/restore.ts";
+import { verifyBackup } from "../../../src/sqlite/verify.ts";
+import { killRestores, requireKept, restoreIn } from "./killing.ts";
+import { fresh, leftovers, place, stateOf } from "./place.ts";
+
+test("the backup is there, the WAL of the old database is not, and what was there is kept, verified", async (t) => {
+  const { path, url, backup } = await place(t);
+  chmodSync(path, 0o644);
+  const { kept, pending, from } = restoreSqlite({ backup, path, keep: true });
+  assert.ok(!existsSync(`${path}-wal`));
+  assert.deepEqual([stateOf(path), statSync(path).mode & 0o777, pending, leftovers(path)], ["fresh", 0o600, [], []]);
+  assert.equal(from.path, backup);
+  assert.ok(kept !== undefined && "manifest" in kept);
+  verifyBackup(kept);
+  assert.equal(statSync(kept.path).mode & 0o777, 0o600);
+  assert.equal(stateOf(kept.path), "old");
+  const store = await openStore({ url, migrate: "never" });
+  assert.deepEqual(
+    (await store.repositories.list()).items.map(({ name }) => name),
+    fresh,
+  );
+  await store.close();
+  // And back.
+  restoreSqlite({ backup: kept.path, path, keep: false });
+  assert.equal(stateOf(path), "old");
+});
+
+for (const step of restoreSteps) {
+  test(`killed when it was ${step}: the old database or the new one, and another restore succeeds`, async (t) => {
+    const { path, backup } = await place(t);
+    assert.equal((await restoreIn(backup, path, { step })).signal, "SIGKILL");
+    const replaced = restoreSteps.indexOf(step) >= restoreSteps.indexOf("replaced");
+    assert.equal(stateOf(path), replaced ? "fresh" : "old");
+    if (replaced) requireKept(path);
+    restoreSqlite({ backup, path, keep: true });
+    assert.deepEqual([stateOf(path), leftovers(path)], ["fresh", []]);
+  });
+}
+
+test("20 restores killed at random moments", async (t) => {
+  const left = await killRestores(t, 20);
+  t.diagnostic(JSON.stringify(left));
+  assert.equal(left.old + left.fresh, 20);
+});
+
+test("killed at each system call that changes a file", { skip: !hasStrace() }, async (t) => {
+  const { path, backup, reset } = await place(t);
+  const script = fileURLToPath(new URL("./restoringProcess.ts", import.meta.url));
+  const seen = { old: 0, fresh: 0 };
+  for (const call of ["rename", "link", "unlink", "ftruncate", "fsync", "pwrite"]) {
+    for (let when = 1, killed = true; killed; when++) {
+      reset();
+      const inject = `inject=/^${call}:signal=KILL:when=${when}`;
+      const child = spawn(
+        "strace",
+        ["-f", "-qq", "-o", "/dev/null", "-e", inject, process.execPath, script, backup, path, "none"],
+        { stdio: "ignore" },
+      );
+      const [code, signal] = await new Promise<[number | null, string | null]>((resolve) =>
+        child.once("exit", (...end) => resolve(end)),
+      );
+      killed = signal === "SIGKILL" || code === 137;
+      seen[stateOf(path)]++;
+      assert.ok(when < 100, call);
+    }
+  }
+  t.diagnostic(JSON.stringify(seen));
+  assert.ok(seen.old > 3 && seen.fresh > 3);
+});
+
+function hasStrace(): boolean {
+  try {
+    execFileSync("strace", ["-qq", "-o", "/dev/null", "true"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+test("where no database is, but the WAL of one that was: the backup alone is there", async (t) => {
+  const { path, backup } = await place(t);
+  rmSync(path);
+  assert.ok(existsSync(`${path}-wal`));
+  const { kept } = restoreSqlite({ backup, path, keep: true });
+  assert.deepEqual([kept, stateOf(path)], [undefined, "fresh"]);
+});
+
+test("in a folder that is not there, which becomes private", async (t) => {
+  const { folder, backup } = await place(t);
+  const path = join(folder, "new", "store.db");
+  restoreSqlite({ backup, path, keep: true });
+  assert.deepEqual([stateOf(path), statSync(join(folder, "new")).mode & 0o777], ["fresh", 0o700]);
+});
+
+test("a server on the file, or a process that only looks at it: busy, and it goes on as if nothing had been", async (t) => {
+  const { path, url, backup } = await place(t);
+  for (const role of ["server", "visitor"] as const) {
+    const store = await openStore({ url, role });
+    assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
+      code: "busy",
+      message: /is open in another process: end the servers and runners/,
+    });
+    await store.repositories.upsert({ name: "old-2", description: role });
+    await store.close();
+    assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
+  }
+  assert.ok(!existsSync(join(path, "..", "backups")));
+});
+
+test("a damaged backup, or a manifest of another: corrupt, and nothing is changed", async (t) => {
+  const { path, backup } = await place(t);
+  const bytes = readFileSync(backup);
+  writeFileSync(
+    backup,
+    Buffer.concat([bytes.subarray(0, 200_000), Buffer.from([(bytes[200_000] as number) ^ 1]), bytes.subarray(200_001)]),
+  );
+  assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
+    code: "corrupt",
+    message: /its SHA-256 is not what its manifest says/,
+  });
+  writeFileSync(backup, bytes.subarray(0, -4_096));
+  assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
+    code: "corrupt",
+    message: /bytes, and not \d+ as its manifest says/,
+  });
+  writeFileSync(backup, bytes);
+  writeFileSync(manifestPathOf(backup), "{}");
+  assert.throws(() => restoreSqlite({ backup, path, keep: true }), { code: "corrupt", message: /is no manifest/ });
+  rmSync(manifestPathOf(backup));
+  assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
+    code: "invalid_input",
+    message: /it was never finished/,
+  });
+  assert.throws(() => restoreSqlite({ backup: "nothing.db", path, keep: true }), {
+    code: "invalid_input",
+    message: /there is no such backup/,
+  });
+  assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
+});
+
+/** As if that had been so when the backup was made. */
+function remake(backup: string, change: (db: Database.Database) => void): void {
+  const db = new Database(backup);
+  change(db);
+  db.close();
+  const manifest = JSON.parse(readFileSync(manifestPathOf(backup), "utf8")) as BackupManifest;
+  const bytes = readFileSync(backup);
+  writeFileSync(
+    manifestPathOf(backup),
+    JSON.stringify({ ...manifest, bytes: bytes.byteLength, sha256: createHash("sha256").update(bytes).digest("hex") }),
+  );
+}
+
+test("a backup of a newer version, of edited migrations, or of another program: incompatible; of an older one it says what to run", async (t) => {
+  const { path, backup, reset } = await place(t);
+  remake(backup, (db) =>
+    db.exec(
+      "INSERT INTO schema_migrations SELECT '9999', name, sha256, applied_at, duration_ms, applied_by FROM schema_migrations LIMIT 1",
+    ),
+  );
+  assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
+    code: "incompatible",
+    message: /which is newer than this version/,
+  });
+  remake(backup, (db) =>
+    db.exec(
+      "DELETE FROM schema_migrations WHERE revision IN ('9999', (SELECT max(revision) FROM schema_migrations WHERE revision < '9999'))",
+    ),
+  );
+  assert.equal(restoreSqlite({ backup, path, keep: true }).pending.length, 1);
+  reset();
+  remake(backup, (db) => db.exec("UPDATE schema_migrations SET sha256 = 'x'"));
+  assert.throws(() => restoreSqlite({ backup, path, keep: true }), { code: "incompatible", message: /was edited/ });
+  remake(backup, (db) => db.pragma("application_id = 7"));
+  assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
+    code: "incompatible",
+    message: /another program/,
+  });
+  assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
+});
+
+test("a link, a folder or another program's database in its place; a backup that is a link", async (t) => {
+  const { folder, path, backup } = await place(t);
+  const link = join(folder, "link.db");
+  symlinkSync(path, link);
+  for (const wrong of [link, folder]) {
+    assert.throws(() => restoreSqlite({ backup, path: wrong, keep: true }), {
+      code: "incompatible",
+      message: /is not a regular file/,
+    });
+  }
+  const other = join(folder, "other.db");
+  const db = new Database(other);
+  db.exec("CREATE TABLE theirs (id INTEGER PRIMARY KEY)");
+  db.close();
+  const before = readFileSync(other);
+  assert.throws(() => restoreSqlite({ backup, path: other, keep: true }), {
+    code: "incompatible",
+    message: /belongs to another program/,
+  });
+  assert.deepEqual(readFileSync(other), before);
+  const linked = join(folder, "linked.db");
+  symlinkSync(backup, linked);
+  symlinkSync(manifestPathOf(backup), manifestPathOf(linked));
+  assert.throws(() => restoreSqlite({ backup: linked, path, keep: true }), {
+    code: "invalid_input",
+    message: /is no regular file/,
+  });
+  assert.throws(() => restoreSqlite({ backup, path: backup, keep: true }), {
+    code: "invalid_input",
+    message: /is the backup itself/,
+  });
+  assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
+});
+
+test("no space for the copy: storage_full, and nothing is changed", async (t) => {
+  const { path, backup } = await place(t);
+  const script = `import { restoreSqlite } from ${JSON.stringify(new URL("../../../src/sqlite/restore.ts", import.meta.url).href)};
+    try { restoreSqlite({ backup: ${JSON.stringify(backup)}, path: ${JSON.stringify(path)}, keep: true }) } catch (error) { console.log(error.code) }`;
+  // In blocks of 512 bytes; the system refuses what goes beyond.
+  const printed = execFileSync(
+    "sh",
+    ["-c", 'ulimit -f 1000; exec "$0" --input-type=module -e "$1"', process.execPath, script],
+    { encoding: "utf8" },
+  );
+  assert.equal(printed, "storage_full\n");
+  assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
+});
+
+test("a damaged database: kept as it is when its pages are damaged, and left to its owner when nothing can be read of it", async (t) => {
+  const { path, backup, reset, folder } = await place(t);
+  const damage = (from: number, to: number): void => {
+    const bytes = readFileSync(path);
+    writeFileSync(path, bytes.fill(0xff, from, to));
+  };
+  rmSync(`${path}-wal`);
+  damage(20_480, 80_000);
+  const damaged = readFileSync(path);
+  const { kept } = restoreSqlite({ backup, path, keep: true });
+  assert.ok(kept !== undefined && !("manifest" in kept));
+  // But for its header, which says that it has no WAL now.
+  assert.deepEqual(readFileSync(kept.path).subarray(4_096), damaged.subarray(4_096));
+  assert.equal(stateOf(path), "fresh");
+  reset();
+  rmSync(`${path}-wal`);
+  damage(0, 4_096);
+  const unreadable = readFileSync(path);
+  assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
+    code: "corrupt",
+    message: /end all that use it, move .*store\.db elsewhere, then restore/,
+  });
+  assert.deepEqual(readFileSync(path), unreadable);
+  renameSync(path, join(folder, "aside.db"));
+  restoreSqlite({ backup, path, keep: true });
+  assert.equal(stateOf(path), "fresh");
+});
+
+test("a database that takes the place of one that is being opened is the one that is open", async (t) => {
+  const { path, backup } = await place(t);
+  // As a restore leaves it, or one that was killed: before it is WAL, looking at it keeps no lock.
+  const db = new Database(path);
+  db.pragma("journal_mode = DELETE");
+  db.close();
+  let replaced = false;
+  const driver = openSqlite({
+    path,
+    migrate: "never",
+    // Asked for when the file has been opened and looked at, and is not in use yet.
+    get synchronous() {
+      if (!replaced) restoreSqlite({ backup, path, keep: true });
+      replaced = true;
+      return "full" as const;
+    },
+    maxBytes: undefined,
+    role: "server",
+    clock: systemClock,
+    limits: defaultLimits,
+    onSecondServer: () => undefined,
+  });
+  t.after(() => driver.close());
+  assert.ok(replaced);
+  assert.equal(stateOf(path), "fresh");
+  // Through the driver's own connection.
+  const names = step(function* () {
+    return yield* all<{ name: string }>(sql`SELECT name FROM repositories`);
+  });
+  const job = [{ access: "read" as const, start: () => names() }];
+  const { settled } = (await driver.transact([job], 1_000)) as Group;
+  assert.deepEqual(settled, [{ ok: true, results: [fresh.map((name) => ({ name }))] }]);
+});
+
+test("what killed processes leave behind is removed by the next, of backups when it is old", async (t) => {
+  const { path, backup } = await place(t);
+  const killed = spawn(process.execPath, ["-e", "0"]);
+  await new Promise((resolve) => killed.once("exit", resolve));
+  writeFileSync(`${path}.restoring-${killed.pid}`, "x");
+  const folder = join(path, "..", "backups");
+  mkdirSync(folder);
+  const partial = join(folder, `store-20260102T030405006Z-${killed.pid}.db.partial`);
+  writeFileSync(partial, "x");
+  restoreSqlite({ backup, path, keep: true });
+  assert.deepEqual([leftovers(path), existsSync(partial)], [[], true]);
+  utimesSync(partial, 0, 0);
+  backUpSqlite(path, "a test");
+  assert.ok(!existsSync(partial));
+});

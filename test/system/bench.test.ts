@@ -1,0 +1,176 @@
+// The benches, in miniature: they end by themselves, leave nothing behind, and what they measured has really happened.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import Database from "better-sqlite3";
+import type { AppendResult } from "../../bench/append.ts";
+import type { LadderResult } from "../../bench/ladder.ts";
+import { bytesInFile, checkBytes, newStore } from "../../bench/setup.ts";
+import { advance, findAttempt, insertChunk } from "../../bench/statements.ts";
+import { defaultLimits } from "../../src/index.ts";
+import { type Context, nothingServed } from "../../src/operation.ts";
+import { operations } from "../../src/operations/table.ts";
+import type { Query } from "../../src/sql.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "debug-server-db-test-bench-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+const entry = fileURLToPath(new URL("../../bench/main.ts", import.meta.url));
+
+/** Its temporary files go to a folder of their own, which must be empty afterwards. */
+async function bench(...args: string[]): Promise<string> {
+  const temporary = mkdtempSync(join(folder, "tmp-"));
+  const { stdout } = await promisify(execFile)(process.execPath, [entry, ...args], {
+    env: { ...process.env, TMPDIR: temporary },
+  });
+  assert.deepEqual(readdirSync(temporary), []);
+  return stdout;
+}
+
+async function measured<Result>(...args: string[]): Promise<{ result: Result; stdout: string; file: string }> {
+  const file = join(folder, `${args[0]}.json`);
+  const stdout = await bench(...args, "--json", file);
+  return { result: JSON.parse(await readFile(file, "utf8")) as Result, stdout, file };
+}
+
+describe("bench append", () => {
+  it("measures every contender, and stores all that was acknowledged", async () => {
+    const size = 100;
+    const { result, stdout } = await measured<AppendResult>(
+      ...[
+        "append",
+        "--threads",
+        "2",
+        "--in-flight",
+        "1,4",
+        "--logs",
+        "1,8",
+        "--rounds",
+        "2",
+        "--seconds",
+        "0.5",
+        "--size",
+        String(size),
+      ],
+    );
+    const { contenders, bytes, options } = result;
+    assert.deepEqual(
+      contenders.flatMap(({ inFlight, logs }) => (inFlight === null ? [] : [[inFlight, logs]])),
+      [
+        [1, 1],
+        [4, 1],
+        [4, 4],
+      ],
+    );
+    assert.equal(bytes % size, 0);
+    const calls = contenders.flatMap(({ rounds }) =>
+      rounds.map(({ callsPerSecond }) => callsPerSecond * options.seconds),
+    );
+    assert.ok(
+      bytes / size >= calls.reduce((sum, count) => sum + count, 0),
+      "no more calls are reported than lines are stored",
+    );
+    for (const { name, rounds } of contenders) {
+      assert.equal(rounds.length, 2, name);
+      for (const { callsPerSecond, p50Ms, p99Ms, worstMs, cpuUs } of rounds) {
+        assert.ok(callsPerSecond > 0 && p50Ms > 0 && p50Ms <= p99Ms && p99Ms <= worstMs && cpuUs > 0, name);
+      }
+      assert.ok(stdout.includes(name));
+    }
+  });
+});
+
+describe("bench ladder", () => {
+  it("measures every rung, and render prints the same again", async () => {
+    const { result, stdout, file } = await measured<LadderResult>("ladder", "--rounds", "1", "--seconds", "0.05");
+    assert.ok(result.rungs.length > 10);
+    for (const { name, rounds } of result.rungs) {
+      for (const { calls, seconds, cpuUs } of rounds) assert.ok(calls > 0 && seconds > 0 && cpuUs > 0, name);
+    }
+    assert.ok(result.bytes > 0);
+    assert.equal(await bench("render", file), stdout);
+  });
+});
+
+describe("what a bench rests on", () => {
+  it("bytes that are not in the file fail the bench", async () => {
+    const path = join(folder, "lost.db");
+    const { store, slots } = await newStore(path, 1);
+    const [{ commandId, fence } = assert.fail()] = slots;
+    for (const offset of [0, 3])
+      await store.logs.append({ commandId, fence, offset, data: new TextEncoder().encode("ab\n") });
+    await store.close();
+    checkBytes("store", 6, bytesInFile(path));
+    const db = new Database(path);
+    db.exec("DELETE FROM log_chunks WHERE start_offset = 0");
+    db.close();
+    assert.throws(() => checkBytes("store", 6, bytesInFile(path)), /6 bytes were acknowledged and 3 are stored/);
+  });
+
+  it("the peers run the statements of logs.append", () => {
+    const context: Context = {
+      now: new Date(0),
+      limits: defaultLimits,
+      serving: nothingServed,
+      wake: () => undefined,
+      changed: () => undefined,
+      used: () => undefined,
+    };
+    const input = { commandId: "c", fence: 1, offset: 0, stream: "stdout", data: new Uint8Array(1) };
+    const body = operations.logs.append.run(input as never, context);
+    const row = {
+      id: 1,
+      log_state: "open",
+      next_offset: 0,
+      next_line: 0,
+      limit_bytes: 9,
+      dropped_bytes: 0,
+      lease_expires_at: 1,
+    };
+    const statements = [textOf(body.next()), textOf(body.next(row))];
+    assert.deepEqual(statements, [findAttempt, `${advance};${insertChunk}`].map(squeezed));
+    assert.equal(body.next(2).done, true);
+  });
+});
+
+function textOf({ value }: IteratorResult<Query<unknown>, unknown>): string {
+  return squeezed(
+    (value as Query<unknown>).statements
+      .map(({ strings }) => strings.join("?").trim())
+      .join(";")
+      .replace("/*+ FOR UPDATE */", ""),
+  );
+}
+
+function squeezed(statement: string): string {
+  return statement.replace(/\s+/g, " ").replace(/; /g, ";").trim();
+}
+
+describe("bench refuses in one sentence, with exit code 2,", () => {
+  const cases = {
+    "no name": [],
+    "an unknown name": ["walk"],
+    "an unknown option": ["ladder", "--speed", "9"],
+    "an option of another bench": ["ladder", "--threads", "2"],
+    "a number that is none": ["append", "--rounds", "many"],
+    "a number out of bounds": ["append", "--size", "65537"],
+    "a list with a hole": ["append", "--in-flight", "1,,2"],
+    "a second name": ["append", "ladder"],
+    "a file that is not there": ["render", join(folder, "absent.json")],
+  };
+  for (const [name, args] of Object.entries(cases)) {
+    it(name, async () => {
+      await assert.rejects(bench(...args), (error: { code?: unknown; stderr?: string }) => {
+        assert.equal(error.code, 2);
+        assert.match(error.stderr ?? "", /^bench: [^\n]+\n$/);
+        return true;
+      });
+    });
+  }
+});

@@ -1,0 +1,233 @@
+// debug-server-db admin: accounts and tokens, as processes, on both engines. A secret goes to standard output alone, or to a file of its owner's.
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite, type TestContext, test } from "node:test";
+import type { Token } from "../../../src/index.ts";
+import { dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { place, type RunOptions, run, withStore } from "./commandLine.ts";
+
+const secretPattern = /^ds[pr]_[0-9A-Za-z]{48}\n$/;
+const idPattern = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
+
+const engines = {
+  SQLite: async (t: TestContext) => place(t, { init: false }),
+  PostgreSQL: async (t: TestContext) => {
+    const url = await newDatabase();
+    t.after(() => dropDatabase(url));
+    return { ...place(t, { init: false }), url };
+  },
+} as const;
+
+for (const [engine, open] of Object.entries(engines)) {
+  suite(`admin on ${engine}`, () => {
+    test("seed, tokens of all kinds, rotation, revocation, a disabled account; a server has the store open meanwhile", async (t) => {
+      const { folder, url } = await open(t);
+      const admin = (args: readonly string[], options?: RunOptions) =>
+        run(folder, ["admin", ...args, "--url", url], options);
+      const seeded = await admin(["seed"]);
+      assert.equal(seeded.code, 0, seeded.stderr);
+      assert.match(seeded.stdout, secretPattern);
+      assert.match(seeded.stderr, /^Admin token bootstrap of admin, id [\da-f-]{36}; does not expire\n$/);
+      const again = await admin(["seed"]);
+      assert.deepEqual(again, { code: 0, stdout: "", stderr: "An admin token exists already: nothing was done.\n" });
+
+      await withStore(url, async (store) => {
+        const who = await store.tokens.verify({ token: seeded.stdout.trim(), scopes: ["tokens:write"] });
+        assert.equal(who.account.name, "admin");
+
+        const made = await admin(["create-token", "--user", "ops"]);
+        assert.deepEqual([made.code, secretPattern.test(made.stdout)], [0, true], made.stderr);
+        const ops = await store.tokens.verify({ token: made.stdout.trim() });
+        assert.deepEqual(
+          [ops.account.name, ops.account.kind, ops.kind, ops.expiresAt],
+          ["ops", "human", "personal", null],
+        );
+        assert.ok(ops.scopes.length > 5 && ops.scopes.every((scope) => scope.endsWith(":read")));
+        const { items } = await store.tokens.list({ accountId: ops.account.id });
+        assert.match(items[0]?.name ?? "", /^cli-\d{4}-\d\d-\d\d$/);
+
+        const file = join(folder, "ci.token");
+        const args = [
+          "create-token",
+          "--user",
+          "ci",
+          "--name",
+          "nightly",
+          "--kind",
+          "runner",
+          "--scopes",
+          "commands:write, artifacts:write",
+          "--expires-in",
+          "30d",
+        ];
+        const filed = await admin([...args, "--out", file]);
+        assert.deepEqual([filed.code, filed.stdout, statSync(file).mode & 0o777], [0, "", 0o600]);
+        assert.match(readFileSync(file, "utf8"), secretPattern);
+        assert.ok(!filed.stderr.includes(readFileSync(file, "utf8").trim()));
+        const ci = await store.tokens.verify({ token: readFileSync(file, "utf8").trim() });
+        assert.deepEqual(
+          [ci.account.kind, ci.kind, ci.scopes],
+          ["runner", "runner", ["commands:write", "artifacts:write"]],
+        );
+        assert.ok(Math.abs((ci.expiresAt?.getTime() ?? 0) - Date.now() - 30 * 86_400_000) < 60_000);
+
+        const taken = await admin([...args.with(2, "somebody"), "--out", file]);
+        assert.deepEqual([taken.code, taken.stderr], [1, `debug-server-db: ${file} exists: name a new file\n`]);
+        assert.equal(await store.accounts.find({ name: "somebody" }), undefined);
+
+        const rotated = await admin(["rotate-token", ci.tokenId, "--grace", "0s", "--json"]);
+        const { token: next, secret } = JSON.parse(rotated.stdout) as { token: Token; secret: string };
+        assert.equal(next.name, "nightly");
+        await assert.rejects(store.tokens.verify({ token: readFileSync(file, "utf8").trim() }), {
+          code: "token_expired",
+        });
+        assert.equal((await store.tokens.verify({ token: secret })).tokenId, next.id);
+
+        const revoked = await admin(["revoke-token", next.id, "--reason", "a test"]);
+        assert.match(revoked.stdout, /^revoked +nightly\nid +[\da-f-]{36}\nat +\S+Z\nreason +a test\n$/);
+        await assert.rejects(store.tokens.verify({ token: secret }), { code: "token_revoked" });
+
+        const disabled = await admin(["disable-account", "OPS", "--json"]);
+        assert.notEqual(JSON.parse(disabled.stdout).disabledAt, null);
+        await assert.rejects(store.tokens.verify({ token: made.stdout.trim() }), { code: "token_revoked" });
+        const { changes } = await store.changes.since();
+        assert.ok(changes.filter(({ op }) => op !== "register").every(({ actor }) => actor?.startsWith("cli:")));
+      });
+
+      const table = await admin(["list-tokens"]);
+      assert.match(table.stdout, /^id +account +name +begins +kind +state +expires +last used +scopes\n/);
+      assert.match(table.stdout, /admin +bootstrap +dsp_\w{4} +personal +live/);
+      assert.match(table.stdout, /ci +nightly +dsr_\w{4} +runner +revoked/);
+      assert.doesNotMatch(table.stdout, /ds[pr]_\w{5}/);
+      const lines = (await admin(["list-tokens", "--user", "ci", "--json"])).stdout.trim().split("\n");
+      assert.deepEqual(
+        lines.map((line) => (JSON.parse(line) as Token).name),
+        ["nightly", "nightly"],
+      );
+      const accounts = await admin(["list-accounts", "--all", "--quiet"]);
+      assert.match(accounts.stdout, /ops +human +disabled/);
+      assert.equal(accounts.stderr, "");
+      const account = await admin(["create-account", "agent-7", "--kind", "agent"]);
+      assert.match(account.stdout, /^account +agent-7\nkind +agent\nid +\S+\n$/);
+      assert.deepEqual((await admin(["create-account", "Agent-7"])).code, 1);
+    });
+  });
+}
+
+suite("admin, what is wrong", { concurrency: 2 }, () => {
+  test("no database, no admin, no such account or token", async (t) => {
+    const { folder, url } = place(t, { init: false });
+    const absent = await run(folder, ["admin", "create-token", "--user", "ops", "--url", url]);
+    assert.equal(absent.code, 1);
+    assert.match(absent.stderr, /does not exist/);
+    assert.ok(!existsSync(join(folder, ".artifacts")));
+    await run(folder, ["admin", "seed", "--expires-in", "1s", "--url", url]);
+    await withStore(url, async (store) => {
+      const [token] = (await store.tokens.list()).items;
+      await store.tokens.revoke({ tokenId: token?.id as string });
+    });
+    const orphan = await run(folder, ["admin", "create-token", "--user", "ops", "--url", url]);
+    assert.deepEqual([orphan.code, orphan.stdout], [1, ""]);
+    assert.match(orphan.stderr, /no live admin token.*run debug-server-db admin seed\n$/);
+    await run(folder, ["admin", "seed", "--url", url]);
+    assert.deepEqual((await run(folder, ["admin", "disable-account", "nobody", "--url", url])).code, 1);
+    assert.deepEqual(
+      (await run(folder, ["admin", "revoke-token", "01890a5d-ac96-774b-bcce-b302099a8057", "--url", url])).code,
+      1,
+    );
+  });
+
+  test("a token in an argument is not taken, and not printed; one in the environment is what others are made under", async (t) => {
+    const { folder, url } = place(t, { init: false });
+    const { stdout } = await run(folder, ["admin", "seed", "--url", url]);
+    const secret = stdout.trim();
+    for (const args of [
+      ["revoke-token", secret],
+      ["rotate-token", secret],
+      ["disable-account", secret],
+    ]) {
+      const ended = await run(folder, ["admin", ...args, "--url", url]);
+      assert.notEqual(ended.code, 0);
+      assert.ok(!(ended.stdout + ended.stderr).includes(secret), ended.stderr);
+    }
+    const weak = await run(folder, [
+      "admin",
+      "create-token",
+      "--user",
+      "ops",
+      "--scopes",
+      "tokens:write",
+      "--url",
+      url,
+    ]);
+    const env = { DEBUG_SERVER_DB_TOKEN: weak.stdout.trim() };
+    const refused = await run(
+      folder,
+      ["admin", "create-token", "--user", "ops", "--name", "more", "--scopes", "admin", "--url", url],
+      { env },
+    );
+    assert.deepEqual([refused.code, refused.stdout], [1, ""]);
+    assert.match(refused.stderr, /cannot give what it does not cover/);
+    const within = await run(
+      folder,
+      ["admin", "create-token", "--user", "ops", "--name", "same", "--scopes", "tokens:write", "--url", url],
+      { env },
+    );
+    assert.equal(within.code, 0);
+    const wrong = await run(folder, ["admin", "create-token", "--user", "ops", "--url", url], {
+      env: { DEBUG_SERVER_DB_TOKEN: "dsp_nonsense" },
+    });
+    assert.deepEqual([wrong.code, wrong.stderr.includes("nonsense")], [1, false]);
+  });
+
+  const usage: readonly (readonly [args: readonly string[], pattern: RegExp])[] = [
+    [["create-tokn"], /unknown command 'create-tokn'\n\(Did you mean create-token\?\)/],
+    [["create-token"], /required option '--user <name>' not specified/],
+    [["create-token", "--user", "x", "--scope", "admin"], /unknown option '--scope'\n\(Did you mean --scopes\?\)/],
+    [
+      ["create-token", "--user", "x", "--scopes", "sessions:reed"],
+      /there is no scope sessions:reed; known are admin, /,
+    ],
+    [["create-token", "--user", "x", "--kind", "robot"], /Allowed choices are personal, runner/],
+    [
+      ["create-token", "--user", "x", "--expires-in", "30"],
+      /Expected a number with its unit \(s, m, h, d or w\), from 1s to 3650d, such as 30d/,
+    ],
+    [["create-token", "--user", "x", "--expires-in", "99999d"], /Expected a number with its unit/],
+    [["revoke-token", "x"], /tokenId/],
+    [["list-tokens", "--limit", "0"], /Expected a whole number from 1/],
+    [["list-tokens", "--cursor", "x"], /must be the nextCursor of an earlier page/],
+  ];
+  for (const [args, pattern] of usage) {
+    test(args.join(" "), async (t) => {
+      const { folder, url } = place(t, { init: false });
+      if (args[0] === "revoke-token" || args[0] === "list-tokens") await run(folder, ["admin", "seed", "--url", url]);
+      const { code, stdout, stderr } = await run(folder, [
+        "admin",
+        ...args,
+        ...(args[0] === "create-tokn" ? [] : ["--url", url]),
+      ]);
+      assert.match(stderr, pattern);
+      assert.deepEqual([code, stdout], [2, ""]);
+    });
+  }
+
+  test("a file that was made for a secret that was not is gone", async (t) => {
+    const { folder, url } = place(t, { init: false });
+    await run(folder, ["admin", "seed", "--url", url]);
+    const out = join(folder, "x.token");
+    const args = ["admin", "create-token", "--user", "ops", "--name", "one", "--url", url];
+    assert.equal((await run(folder, args)).code, 0);
+    assert.equal((await run(folder, [...args, "--out", out])).code, 1);
+    assert.ok(!existsSync(out));
+    writeFileSync(out, "mine");
+    assert.equal((await run(folder, [...args.with(5, "two"), "--out", out])).code, 1);
+    assert.equal(readFileSync(out, "utf8"), "mine");
+  });
+
+  test("ids in messages are whole, so that they can be copied", async (t) => {
+    const { folder, url } = place(t, { init: false });
+    assert.match((await run(folder, ["admin", "seed", "--url", url])).stderr, idPattern);
+  });
+});

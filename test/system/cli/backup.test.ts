@@ -1,0 +1,182 @@
+// debug-server-db backup, as processes: beside a server, with its exit codes. What restoring withstands is in ../backup.
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { suite, test } from "node:test";
+import Database from "better-sqlite3";
+import type { BackupManifest } from "../../../src/index.ts";
+import { openStore } from "../../../src/index.ts";
+import { place, run, start } from "./commandLine.ts";
+
+const names = async (url: string): Promise<string[]> => {
+  const store = await openStore({ url, migrate: "never" });
+  const { items } = await store.repositories.list();
+  await store.close();
+  return items.map(({ name }) => name);
+};
+
+suite("backup", { concurrency: 2 }, () => {
+  test("create beside a server that writes, list, verify, restore when it has ended", async (t) => {
+    const { folder, url } = place(t, { init: false });
+    const store = await openStore({ url });
+    await store.repositories.upsert({ name: "one" });
+    let writing = true;
+    const writer = (async () => {
+      for (let n = 0; writing; n++) await store.repositories.upsert({ name: "one", description: String(n) });
+    })();
+    const created = await run(folder, ["backup", "create", "--reason", "nightly", "--url", url]);
+    assert.equal(created.code, 0, created.stderr);
+    assert.match(
+      created.stdout,
+      /^backup +\S+\/backups\/metadata-\w+-\d+\.db\nsize +[\d.]+ KiB\nsha256 +[\da-f]{64}\nrevision +\d{4}\nrows +\d+\n$/,
+    );
+    const made = JSON.parse(
+      (await run(folder, ["backup", "create", "--json", "--out", "copies/own.db", "--url", url])).stdout,
+    ) as {
+      path: string;
+      manifest: BackupManifest;
+    };
+    writing = false;
+    await writer;
+    assert.equal(made.path, join(folder, "copies/own.db"));
+    assert.deepEqual(
+      [
+        statSync(made.path).mode & 0o777,
+        statSync(`${made.path}.json`).mode & 0o777,
+        statSync(dirname(made.path)).mode & 0o777,
+      ],
+      [0o600, 0o600, 0o700],
+    );
+    assert.deepEqual(JSON.parse(readFileSync(`${made.path}.json`, "utf8")), made.manifest);
+
+    const listed = await run(folder, ["backup", "list", "--url", url]);
+    assert.match(
+      listed.stdout,
+      /^backup +state +made +size +rows +revision +sha256 +reason\nmetadata-\S+\.db +\S+Z +[\d.]+ KiB +\d+ +\d{4} +\w{12} +nightly\n$/,
+    );
+    const name = basename(
+      (JSON.parse((await run(folder, ["backup", "list", "--json", "--url", url])).stdout) as { path: string }).path,
+    );
+    const verified = await run(folder, ["backup", "verify", "--url", url]);
+    assert.deepEqual(
+      [verified.code, /^backup +state\nmetadata-\S+ +ok +\d+ rows, revision \d{4}\n$/.test(verified.stdout)],
+      [0, true],
+      verified.stdout,
+    );
+
+    const busy = await run(folder, ["backup", "restore", name, "--url", url]);
+    assert.deepEqual([busy.code, busy.stdout], [4, ""]);
+    assert.match(busy.stderr, /is open in another process: end the servers and runners that use it, then restore\n$/);
+    await store.repositories.upsert({ name: "two" });
+    await store.close();
+    const restored = await run(folder, ["backup", "restore", name, "--url", url]);
+    assert.equal(restored.code, 0, restored.stderr);
+    assert.match(
+      restored.stdout,
+      /^restored +\S+metadata\.db\nfrom +\S+\nmade +\S+Z\nrevision +\d{4}\nkept +\S+\/backups\/metadata-\S+\.db\n$/,
+    );
+    assert.deepEqual(await names(url), ["one"]);
+    const kept = /kept +(\S+)/.exec(restored.stdout)?.[1] as string;
+    await run(folder, ["backup", "restore", kept, "--no-keep", "--quiet", "--url", url]);
+    assert.deepEqual(await names(url), ["one", "two"]);
+    assert.equal((await run(folder, ["backup", "verify", "--url", url])).stdout.split("\n").length, 4);
+  });
+
+  test("a damaged backup: 5, wherever it is noticed; the database stays", async (t) => {
+    const { folder, url } = place(t, { init: false });
+    await (await openStore({ url })).close();
+    const { path } = JSON.parse((await run(folder, ["backup", "create", "--json", "--url", url])).stdout) as {
+      path: string;
+    };
+    const bytes = readFileSync(path);
+    bytes[70_000] = (bytes[70_000] as number) ^ 1;
+    writeFileSync(path, bytes);
+    const verified = await run(folder, ["backup", "verify", basename(path), "--json", "--url", url]);
+    assert.equal(verified.code, 5);
+    const { state, finding } = JSON.parse(verified.stdout) as { state: string; finding: string };
+    assert.deepEqual([state, /SHA-256/.test(finding)], ["damaged", true]);
+    const before = readFileSync(url.slice("sqlite:".length));
+    const restored = await run(folder, ["backup", "restore", path, "--url", url]);
+    assert.deepEqual([restored.code, restored.stdout], [5, ""]);
+    assert.deepEqual(readFileSync(url.slice("sqlite:".length)), before);
+  });
+
+  test("what is wrong: nothing to back up, names that are taken or unknown, links, another program's file", async (t) => {
+    const { folder, url } = place(t, { init: false });
+    const backup = async (...args: readonly string[]) => {
+      const { code, stdout, stderr } = await run(folder, ["backup", ...args]);
+      assert.equal(stdout, "");
+      return [code, stderr] as const;
+    };
+    assert.match(String(await backup("create", "--url", url)), /^1,.*does not exist, or is empty/);
+    assert.ok(!existsSync(join(folder, ".artifacts")));
+    assert.match(String(await backup("verify", "--url", url)), /^1,.*there is no backup in /);
+    assert.match(String(await backup("list", "--url", url)), /^0,None in /);
+    await (await openStore({ url })).close();
+    writeFileSync(join(folder, "taken.db"), "mine");
+    assert.match(String(await backup("create", "--out", "taken.db", "--url", url)), /^1,.*taken\.db exists/);
+    assert.equal(readFileSync(join(folder, "taken.db"), "utf8"), "mine");
+    assert.match(
+      String(await backup("restore", "none.db", "--url", url)),
+      /^2,.*there is no such backup; debug-server-db backup list/,
+    );
+    assert.match(String(await backup("restore", "taken.db", "--url", url)), /^2,.*has no manifest/);
+    assert.match(String(await backup("restore", "--url", url)), /^2,.*missing required argument 'backup'/);
+    assert.match(String(await backup("list", "--url", "sqlite::memory:")), /^2,.*a database in memory/);
+    const file = url.slice("sqlite:".length);
+    await run(folder, ["backup", "create", "--out", "good.db", "--url", url]);
+    renameSync(file, `${file}.real`);
+    symlinkSync(`${file}.real`, file);
+    assert.match(String(await backup("restore", "good.db", "--url", url)), /^1,.*is not a regular file/);
+    const db = new Database(join(folder, "other.db"));
+    db.exec("CREATE TABLE theirs (id INTEGER PRIMARY KEY)");
+    db.close();
+    assert.match(
+      String(await backup("restore", "good.db", "--url", "sqlite:other.db")),
+      /^1,.*belongs to another program/,
+    );
+  });
+
+  test("interrupted: 130, and nothing is left", async (t) => {
+    const { folder, url } = place(t, { init: false });
+    const store = await openStore({ url });
+    const { id: repositoryId } = await store.repositories.upsert({ name: "r" });
+    const metadata = { filler: "x".repeat(200_000) };
+    for (let n = 0; n < 400; n++) await store.sessions.create({ repositoryId, commitSha: "a".repeat(40), metadata });
+    await store.close();
+    const backups = join(dirname(url.slice("sqlite:".length)), "backups");
+    const creating = start(folder, ["backup", "create", "--url", url]);
+    // It listens before it makes the folder's first file.
+    while (!existsSync(backups) || readdirSync(backups).length === 0)
+      await new Promise((resolve) => setImmediate(resolve));
+    creating.kill("SIGINT");
+    const { code, stdout, stderr } = await creating.ended;
+    assert.deepEqual([code, stdout, stderr], [130, "", "debug-server-db: interrupted; nothing was changed\n"]);
+    assert.deepEqual(readdirSync(backups), []);
+  });
+
+  test("PostgreSQL: the line of its own tools, without the password, and 1", async (t) => {
+    const { folder } = place(t, { init: false });
+    const url = "postgres://ops:hunter2@db.example:5433/metadata";
+    const expected = {
+      create: "pg_dump --format=custom --file=metadata.dump postgres://ops@db.example:5433/metadata",
+      list: "pg_restore --list metadata.dump",
+      verify: "pg_restore --list metadata.dump",
+      restore:
+        "createdb --maintenance-db=postgres://ops@db.example:5433/metadata metadata_restored && pg_restore --single-transaction --dbname=postgres://ops@db.example:5433/metadata_restored metadata.dump",
+    };
+    for (const [verb, line] of Object.entries(expected)) {
+      const { code, stdout, stderr } = await run(folder, [
+        "backup",
+        verb,
+        ...(verb === "restore" ? ["x.db"] : []),
+        "--url",
+        url,
+      ]);
+      assert.deepEqual(
+        [code, stdout, stderr],
+        [1, "", `debug-server-db: backups of PostgreSQL are made with its own tools: run ${line}\n`],
+      );
+    }
+  });
+});

@@ -1,0 +1,162 @@
+// What the tests of the command line share: a git repository of their own, and the command line as a process.
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { fileURLToPath } from "node:url";
+import { openStore } from "../../../src/index.ts";
+import type { OwnedStore } from "../../../src/store.ts";
+
+const bin = fileURLToPath(new URL("../../../bin/debug-server-db.mjs", import.meta.url));
+
+const children = new Set<{ readonly cwd: string; readonly child: ChildProcess }>();
+
+export interface Place {
+  /** A git repository with commits, unless none were asked for; also the folder in which commands are run. */
+  readonly folder: string;
+  readonly url: string;
+}
+
+export function place(
+  t: TestContext,
+  { commits = 3, init = true }: { readonly commits?: number; readonly init?: boolean } = {},
+): Place {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), "debug-server-db-")));
+  t.after(() => {
+    // Of a test that has failed.
+    for (const { cwd, child } of children) if (cwd.startsWith(folder)) child.kill("SIGKILL");
+    rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+  });
+  if (init) git(folder, "init", "--quiet");
+  for (let number = 1; init && number <= commits; number++) {
+    writeFileSync(join(folder, `file-${number}.txt`), `line ${number}\n`);
+    git(folder, "add", ".");
+    git(folder, "commit", "--quiet", "--message", `Commit ${number}`);
+  }
+  return { folder, url: `sqlite:${join(folder, ".artifacts/data/metadata.db")}` };
+}
+
+export function git(cwd: string, ...args: readonly string[]): string {
+  return execFileSync("git", ["-c", "user.name=test", "-c", "user.email=test@example.com", ...args], {
+    cwd,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
+
+export function entriesOf(folder: string): string[] {
+  return readdirSync(folder).sort();
+}
+
+export function makeFolder(...parts: readonly string[]): string {
+  const path = join(...parts);
+  mkdirSync(path, { recursive: true });
+  return path;
+}
+
+export interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface Running {
+  readonly pid: number;
+  readonly ended: Promise<Ended>;
+  /** Resolves when stderr holds the text; rejects when the process ends before. */
+  said(text: string | RegExp): Promise<void>;
+  /** The same of stdout. */
+  printed(text: string | RegExp): Promise<void>;
+  kill(signal: NodeJS.Signals): void;
+}
+
+export interface RunOptions {
+  readonly env?: NodeJS.ProcessEnv;
+  /** Another user, for a process that is run by root. */
+  readonly uid?: number;
+}
+
+export function start(cwd: string, args: readonly string[], { env = {}, uid }: RunOptions = {}): Running {
+  const { DEBUG_SERVER_DB_URL: _, NO_COLOR: __, FORCE_COLOR: ___, ...inherited } = process.env;
+  const child = spawn(process.execPath, [bin, ...args], {
+    cwd,
+    env: { ...inherited, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+    ...(uid === undefined ? {} : { uid, gid: uid }),
+  });
+  const entry = { cwd, child };
+  children.add(entry);
+  child.once("exit", () => children.delete(entry));
+  const text = { stdout: "", stderr: "" };
+  for (const name of ["stdout", "stderr"] as const)
+    child[name].setEncoding("utf8").on("data", (piece: string) => (text[name] += piece));
+  const ended = new Promise<Ended>((resolve) => child.once("close", (code) => resolve({ code, ...text })));
+  const holds = (name: "stdout" | "stderr", wanted: string | RegExp): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const look = () => {
+        if (typeof wanted === "string" ? text[name].includes(wanted) : wanted.test(text[name])) resolve();
+      };
+      child[name].on("data", look);
+      void ended.then(() => reject(new Error(`it ended, and its ${name} had no ${wanted}, but: ${text[name]}`)));
+      look();
+    });
+  return {
+    pid: child.pid as number,
+    ended,
+    said: (wanted) => holds("stderr", wanted),
+    printed: (wanted) => holds("stdout", wanted),
+    kill: (signal) => void child.kill(signal),
+  };
+}
+
+export function run(cwd: string, args: readonly string[], options: RunOptions = {}): Promise<Ended> {
+  return start(cwd, args, options).ended;
+}
+
+/** https://man7.org/linux/man-pages/man1/script.1.html gives a process a terminal. */
+export function hasScript(): boolean {
+  return process.platform === "linux" && spawnSync("script", ["--version"], { stdio: "ignore" }).status === 0;
+}
+
+/** What a terminal of 100 columns is sent, stdout and stderr together. */
+export async function runOnTerminal(
+  cwd: string,
+  args: readonly string[],
+): Promise<{ readonly code: number | null; readonly output: string }> {
+  const { DEBUG_SERVER_DB_URL: _, NO_COLOR: __, FORCE_COLOR: ___, ...inherited } = process.env;
+  const quoted = [process.execPath, bin, ...args].map((part) => `'${part}'`).join(" ");
+  const child = spawn("script", ["--quiet", "--return", "--command", `stty cols 100; ${quoted}`, "/dev/null"], {
+    cwd,
+    env: { ...inherited, TERM: "xterm-256color" },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const entry = { cwd, child };
+  children.add(entry);
+  child.once("exit", () => children.delete(entry));
+  let output = "";
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding("utf8").on("data", (piece: string) => (output += piece));
+  return await new Promise((resolve) => child.once("close", (code) => resolve({ code, output })));
+}
+
+/** The database of a run, for a look at what it left. */
+export async function withStore<Result>(url: string, look: (store: OwnedStore) => Promise<Result>): Promise<Result> {
+  const store = await openStore({ url, migrate: "never" });
+  try {
+    return await look(store);
+  } finally {
+    await store.close();
+  }
+}
+
+/** A process that has ended and that nobody has asked about yet, as orphans in some containers, is not alive. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch (error) {
+    // Where there is no /proc, the signal alone tells.
+    return (error as NodeJS.ErrnoException).code === "ENOENT" && process.platform !== "linux";
+  }
+}

@@ -1,0 +1,277 @@
+// Lists, show, cancel, release and logs, as processes beside a server, on both engines.
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { suite, type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { newId, type OwnedStore, openStore } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import { dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { type Place, place, run, start } from "./commandLine.ts";
+
+const absent = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+async function onSqlite(t: TestContext): Promise<Place> {
+  return place(t, { init: false });
+}
+
+async function onPostgres(t: TestContext): Promise<Place> {
+  const url = await newDatabase();
+  t.after(() => dropDatabase(url));
+  return { ...place(t, { init: false }), url };
+}
+
+/** A store that stays open as a server while its test runs commands. */
+async function serve(t: TestContext, url: string): Promise<OwnedStore> {
+  const store = await openStore({ url });
+  t.after(() => store.close());
+  return store;
+}
+
+const rowsOf = (stdout: string): Record<string, unknown>[] =>
+  stdout
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPostgres })) {
+  suite(`entities on ${engine}`, () => {
+    test("every list: a table, JSON lines, filters, limit and cursor", async (t) => {
+      const { folder, url } = await open(t);
+      const store = await serve(t, url);
+      const made = fixtures(store);
+      const { session, lease, repository } = await made.session({ reserve: { owner: "alice" } });
+      const other = await made.session({ requestedBy: "bob" });
+      const { command } = await made.command({ sessionId: session.id, argv: ["npm", "run", "a test"] });
+      await made.artifact({ sessionId: session.id, name: "reports/junit.xml", kind: "junit" });
+      const runner = await store.runners.register({ name: "runner-9" });
+      const cli = async (...args: readonly string[]) => {
+        const ended = await run(folder, [...args, "--url", url]);
+        assert.equal(ended.code, 0, ended.stderr);
+        return ended;
+      };
+      assert.match(
+        (await cli("repositories", "list")).stdout,
+        new RegExp(
+          `^id +name +branch +worktrees +created +remote\n(.*\n)?${repository.id} +${repository.name} +main +1 of 16 `,
+        ),
+      );
+      assert.match(
+        (await cli("runners", "list", "--state", "online")).stdout,
+        new RegExp(`${runner.id} +runner-9 +online`),
+      );
+      assert.match(
+        (await cli("worktrees", "list", "--state", "creating")).stdout,
+        new RegExp(`${lease?.worktree.id} .* alice `),
+      );
+      assert.match(
+        (await cli("sessions", "list", "--repository", repository.name)).stdout,
+        new RegExp(`^id.*\n${session.id} +${repository.name} +\\w{10} +pending`),
+      );
+      assert.match(
+        (await cli("commands", "list", "--session", session.id)).stdout,
+        new RegExp(`${command.id} +1 +queued .* npm run 'a test'\n`),
+      );
+      assert.match(
+        (await cli("artifacts", "list", "--kind", "junit", "--session", session.id)).stdout,
+        /reports\/junit\.xml +junit +ready/,
+      );
+
+      const bobs = rowsOf((await cli("sessions", "list", "--requested-by", "bob", "--json")).stdout);
+      assert.deepEqual([bobs.length, bobs[0]?.id], [1, other.session.id]);
+      const none = await cli("sessions", "list", "--state", "failed");
+      assert.deepEqual([none.stdout, none.stderr], ["", "None.\n"]);
+      assert.deepEqual((await cli("sessions", "list", "--state", "failed", "--quiet")).stderr, "");
+
+      const first = await cli("sessions", "list", "--limit", "1", "--json");
+      const cursor = /^More follow: --cursor (\S+)\n$/.exec(first.stderr)?.[1] as string;
+      const second = await cli("sessions", "list", "--limit", "1", "--cursor", cursor, "--json");
+      assert.deepEqual(
+        [...rowsOf(first.stdout), ...rowsOf(second.stdout)].map(({ id }) => id),
+        [session.id, other.session.id],
+      );
+      assert.equal(second.stderr, "");
+
+      const shown = await cli("sessions", "show", session.id);
+      assert.match(shown.stdout, new RegExp(`^session +${session.id}\nrepository +${repository.name}\n`));
+      assert.match(shown.stdout, /state +pending\n/);
+      assert.match(shown.stdout, /npm run 'a test'/);
+      const whole = JSON.parse((await cli("sessions", "show", session.id, "--json")).stdout) as {
+        id: string;
+        commands: { id: string }[];
+        artifacts: unknown[];
+      };
+      assert.deepEqual([whole.id, whole.commands[0]?.id, whole.artifacts.length], [session.id, command.id, 1]);
+    });
+
+    test("worktrees release, commands cancel, sessions cancel: with force, reasons and an audit trail", async (t) => {
+      const { folder, url } = await open(t);
+      const store = await serve(t, url);
+      const made = fixtures(store);
+      const { worktree, fence } = await made.lease({ ttlMs: 3_600_000, owner: "alice" });
+      const held = await run(folder, ["worktrees", "release", worktree.id, "--url", url]);
+      assert.deepEqual([held.code, held.stdout], [1, ""]);
+      assert.match(
+        held.stderr,
+        /^debug-server-db: alice holds the worktree until \S+Z: release it all the same with --force\n$/,
+      );
+      const released = await run(folder, [
+        "worktrees",
+        "release",
+        worktree.id,
+        "--force",
+        "--to",
+        "keep",
+        "--url",
+        url,
+      ]);
+      assert.match(released.stdout, /state +quarantined/);
+      await assert.rejects(store.worktrees.renew({ worktreeId: worktree.id, fence }), { code: "lease_lost" });
+      assert.equal((await run(folder, ["worktrees", "release", worktree.id, "--url", url])).code, 1);
+
+      const { session, command } = await made.command();
+      const cancelled = await run(folder, ["commands", "cancel", command.id, "--reason", "obsolete", "--url", url]);
+      assert.deepEqual([cancelled.code, cancelled.stdout], [0, `command  ${command.id}\nstate    cancelled\n`]);
+      assert.equal((await store.commands.get({ commandId: command.id })).endReason, "obsolete");
+      const ended = await run(folder, ["sessions", "cancel", session.id, "--json", "--url", url]);
+      assert.equal(rowsOf(ended.stdout)[0]?.state, "cancelled");
+      const { changes } = await store.changes.since({ sessionId: session.id });
+      assert.ok(
+        changes.some(({ entity, op, actor }) => entity === "command" && op === "cancel" && actor?.startsWith("cli:")),
+      );
+    });
+
+    test("logs: shown whole, by lines and as JSON; followed live from another process, to the end", async (t) => {
+      const { folder, url } = await open(t);
+      const store = await serve(t, url);
+      const { command, fence } = await fixtures(store).claim();
+      const commandId = command.id;
+      let offset = 0;
+      const append = async (text: string) => {
+        const { ackOffset } = await store.logs.append({ commandId, fence, offset, data: Buffer.from(text) });
+        offset = ackOffset;
+      };
+      const lines = Array.from({ length: 30 }, (_, index) => `line ${index + 1}\n`);
+      for (const line of lines) await append(line);
+      const shown = await run(folder, ["logs", "show", commandId, "--url", url]);
+      assert.deepEqual(shown, {
+        code: 0,
+        stdout: lines.join(""),
+        stderr: "The command has not ended: logs tail follows it.\n",
+      });
+      assert.equal(
+        (await run(folder, ["logs", "show", commandId, "-n", "2", "--quiet", "--url", url])).stdout,
+        "line 29\nline 30\n",
+      );
+      const [chunk] = rowsOf((await run(folder, ["logs", "show", commandId, "--json", "--url", url])).stdout);
+      assert.deepEqual([chunk?.offset, chunk?.stream, chunk?.text], [0, "stdout", "line 1\n"]);
+
+      const tail = start(folder, ["logs", "tail", commandId, "--url", url]);
+      await tail.printed("line 30\n");
+      await append("comes later\n");
+      await tail.printed("comes later\n");
+      await append("\u001b[31mred\u0007\n");
+      await store.commands.finish({ commandId, fence, outcome: "succeeded", exitCode: 0, logOffset: offset });
+      // Nobody looks at it on a terminal, so it is as it was.
+      assert.deepEqual(await tail.ended, {
+        code: 0,
+        stdout: `${lines.slice(-10).join("")}comes later\n\u001b[31mred\u0007\n`,
+        stderr: "",
+      });
+      assert.equal((await run(folder, ["logs", "show", commandId, "--url", url])).stderr, "");
+    });
+
+    test("Ctrl-C ends a tail: 130", async (t) => {
+      const { folder, url } = await open(t);
+      const store = await serve(t, url);
+      const { command } = await fixtures(store).log("begun\n");
+      const tail = start(folder, ["logs", "tail", command.id, "--url", url]);
+      await tail.printed("begun\n");
+      tail.kill("SIGINT");
+      assert.deepEqual(await tail.ended, { code: 130, stdout: "begun\n", stderr: "debug-server-db: interrupted\n" });
+    });
+  });
+}
+
+test("what is not there, and what is no id: 1 and 2", async (t) => {
+  const { folder, url } = await onSqlite(t);
+  await serve(t, url);
+  for (const args of [
+    ["sessions", "show"],
+    ["sessions", "cancel"],
+    ["commands", "cancel"],
+    ["worktrees", "release"],
+    ["logs", "show"],
+    ["logs", "tail"],
+  ]) {
+    const missing = await run(folder, [...args, absent, "--url", url]);
+    assert.deepEqual([missing.code, missing.stdout], [1, ""], args.join(" "));
+    assert.match(missing.stderr, /^debug-server-db: .+\n$/);
+    assert.equal((await run(folder, [...args, "x", "--url", url])).code, 2, args.join(" "));
+    assert.equal((await run(folder, [...args, "--url", url])).code, 2, args.join(" "));
+  }
+  assert.equal((await run(folder, ["sessions", "list", "--repository", "nowhere", "--url", url])).code, 1);
+  assert.equal((await run(folder, ["sessions", "list", "--state", "odd", "--url", url])).code, 2);
+  assert.equal((await run(folder, ["sessions", "list", "--url", "sqlite::memory:"])).code, 2);
+  assert.match((await run(folder, ["sesions", "list"])).stderr, /Did you mean sessions\?/);
+});
+
+test("more pages than one are gathered, and a reader that goes away ends it", async (t) => {
+  const { folder, url } = await onSqlite(t);
+  const store = await serve(t, url);
+  const { id: repositoryId } = await store.repositories.upsert({ name: "r" });
+  await Promise.all(
+    Array.from({ length: 1_200 }, () =>
+      store.sessions.create({ id: newId(), repositoryId, commitSha: "a".repeat(40) }),
+    ),
+  );
+  const all = await run(folder, ["sessions", "list", "--limit", "1100", "--json", "--url", url]);
+  assert.equal(new Set(rowsOf(all.stdout).map(({ id }) => id)).size, 1_100);
+  const bin = fileURLToPath(new URL("../../../bin/debug-server-db.mjs", import.meta.url));
+  const { command, fence } = await fixtures(store).claim();
+  for (let offset = 0; offset < 4_194_304; offset += 65_536)
+    await store.logs.append({ commandId: command.id, fence, offset, data: Buffer.alloc(65_536, "x\n") });
+  const shell = spawn("sh", [
+    "-c",
+    '"$0" "$1" logs tail "$2" --lines 100000 --url "$3" | head -c 10',
+    process.execPath,
+    bin,
+    command.id,
+    url,
+  ]);
+  const printed: Buffer[] = [];
+  shell.stdout.on("data", (piece: Buffer) => printed.push(piece));
+  // The command goes on, and so would the tail.
+  await new Promise((resolve) => shell.once("exit", resolve));
+  assert.equal(Buffer.concat(printed).toString(), "x\nx\nx\nx\nx\n");
+});
+
+test("on a terminal: colours and a table as wide as it is, and nothing of a log that steers it", {
+  skip: !hasPython(),
+}, async (t) => {
+  const { folder, url } = await onSqlite(t);
+  const store = await serve(t, url);
+  const { command } = await fixtures(store).log("\u001b[31mred\u001b[0m\ttab \u001b]0;title\u0007\u001b[2Jend\n");
+  const bin = fileURLToPath(new URL("../../../bin/debug-server-db.mjs", import.meta.url));
+  const onTerminal = (args: readonly string[], env: NodeJS.ProcessEnv = {}): string => {
+    const { NO_COLOR: _, FORCE_COLOR: __, ...inherited } = process.env;
+    const script = "import os,pty,sys; os.environ['TERM']='xterm-256color'; pty.spawn(sys.argv[1:])";
+    return execFileSync("python3", ["-c", script, process.execPath, bin, ...args, "--url", url], {
+      cwd: folder,
+      encoding: "utf8",
+      env: { ...inherited, ...env },
+    });
+  };
+  const shown = onTerminal(["logs", "show", command.id, "--quiet"]);
+  assert.equal(shown, "\u001b[31mred\u001b[0m\ttab end\r\n");
+  assert.match(onTerminal(["commands", "list"]), /\u001b\[36mrunning/);
+  assert.doesNotMatch(onTerminal(["commands", "list"], { NO_COLOR: "1" }), /\u001b\[/);
+});
+
+function hasPython(): boolean {
+  try {
+    execFileSync("python3", ["-c", "import pty"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,121 @@
+// debug-server-db info, config show and maintenance reap; and that every command has help with examples and exit codes.
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import type { Command } from "commander";
+import { createProgram } from "../../../src/cli/main.ts";
+import { openStore } from "../../../src/index.ts";
+import { fixtures, testClock } from "../../../src/testing/index.ts";
+import { dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { place, run } from "./commandLine.ts";
+
+suite("info and maintenance", { concurrency: 2 }, () => {
+  test("info beside a server: versions, paths, sizes, revision and what is in force", async (t) => {
+    const { folder, url } = place(t, { init: false });
+    const store = await openStore({ url });
+    t.after(() => store.close());
+    const table = await run(folder, ["info", "--url", url]);
+    assert.equal(table.code, 0, table.stderr);
+    for (const line of [
+      /^version +\d+\.\d+\.\d+$/m,
+      /^revision +\d{4} \(head\)$/m,
+      /^file +\S+metadata\.db \([\d.]+ KiB\)$/m,
+      /^sqlite_version +3\./m,
+      /^journal_mode +wal$/m,
+    ])
+      assert.match(table.stdout, line);
+    const info = JSON.parse((await run(folder, ["info", "--json", "--url", url])).stdout);
+    assert.deepEqual(
+      [info.database.foreign_keys, info.database.synchronous, info.database.journal_mode],
+      [1, 2, "wal"],
+    );
+  });
+
+  test("info of PostgreSQL: its version and size, and no password", async (t) => {
+    const url = await newDatabase();
+    t.after(() => dropDatabase(url));
+    const { folder } = place(t, { init: false });
+    await (await openStore({ url })).close();
+    const { code, stdout, stderr } = await run(folder, ["info", "--url", url]);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^store +postgres:\/\/postgres:\*\*\*@/m);
+    assert.match(stdout, /^server_version +\d+/m);
+    assert.match(stdout, /^bytes_when_opened +[\d.]+ MiB$/m);
+    assert.match(stdout, /^synchronous_commit +on$/m);
+  });
+
+  test("config show: where each setting comes from, with secrets masked; no database is needed", async (t) => {
+    const { folder } = place(t, { init: false });
+    const env = {
+      DEBUG_SERVER_DB_URL: "postgres://u:hunter2@h/db?sslpassword=hunter3&sslmode=require",
+      DEBUG_SERVER_DB_TOKEN: "dsp_hunter4",
+      DEBUG_SERVER_DB_ULR: "hunter5",
+    };
+    const { code, stdout, stderr } = await run(folder, ["config", "show"], { env });
+    assert.deepEqual([code, stderr], [0, ""]);
+    assert.match(stdout, /^url +postgres:\/\/u:\*\*\*@h\/db\?sslpassword=\*\*\*&sslmode=require +environment$/m);
+    assert.match(stdout, /^DEBUG_SERVER_DB_TOKEN +\*\*\* +environment$/m);
+    assert.match(stdout, /^DEBUG_SERVER_DB_ULR \(not read\) +\*\*\* +environment$/m);
+    assert.match(stdout, /^limits\.busyMs +50 +default$/m);
+    assert.doesNotMatch(stdout, /hunter/);
+    const flag = await run(folder, ["config", "show", "--json", "--url", "sqlite:x.db"], { env });
+    assert.deepEqual(JSON.parse(flag.stdout.split("\n")[0] as string), {
+      name: "url",
+      value: "sqlite:x.db",
+      from: "flag",
+    });
+    assert.match(
+      (await run(folder, ["config", "show"])).stdout,
+      /^url +sqlite:\.artifacts\/data\/metadata\.db +default$/m,
+    );
+    assert.equal((await run(folder, ["config", "show", "--url", "mysql://x"])).code, 2);
+  });
+
+  test("maintenance reap: what has run out, by kind", async (t) => {
+    const { folder, url } = place(t, { init: false });
+    // It lived in the past.
+    const clock = testClock();
+    clock.advance(-3_600_000);
+    const store = await openStore({ url, clock, limits: { reapEveryMs: 0 } });
+    const leases = await Promise.all(Array.from({ length: 3 }, () => fixtures(store).lease()));
+    await store.close();
+    const reaped = JSON.parse((await run(folder, ["maintenance", "reap", "--json", "--url", url])).stdout) as {
+      worktrees: string[];
+    };
+    assert.deepEqual(reaped.worktrees.toSorted(), leases.map(({ worktree }) => worktree.id).toSorted());
+    const again = await run(folder, ["maintenance", "reap", "--url", url]);
+    assert.deepEqual(
+      [again.code, again.stdout],
+      [0, "worktrees  0\ncommands   0\nsessions   0\nrunners    0\nartifacts  0\nkeys       0\n"],
+    );
+  });
+});
+
+function commandsOf(
+  command: Command,
+  parents: readonly string[] = [],
+): readonly (readonly [path: readonly string[], command: Command])[] {
+  return [[parents, command], ...command.commands.flatMap((one) => commandsOf(one, [...parents, one.name()]))];
+}
+
+test("every command has help with examples and exit codes", () => {
+  const all = commandsOf(createProgram());
+  assert.ok(all.length > 40);
+  for (const [path, command] of all) {
+    let text = "";
+    command.configureOutput({ writeOut: (part) => (text += part) });
+    command.outputHelp();
+    assert.match(text, /Exit codes: 0 ok, 1 failure, 2 usage, 3 /, path.join(" "));
+    if (path.length > 0)
+      assert.match(text, new RegExp(`Examples:\n {2}debug-server-db ${path.join(" ")}`), path.join(" "));
+    assert.notEqual(command.description(), "");
+  }
+});
+
+test("a group without its command says what there is, and is usage", async (t) => {
+  const { folder } = place(t, { init: false });
+  for (const group of ["admin", "backup", "sessions"]) {
+    const { code, stdout, stderr } = await run(folder, [group]);
+    assert.deepEqual([code, stdout], [2, ""]);
+    assert.match(stderr, /^Usage: debug-server-db \w+ \[options\] \[command\]/);
+  }
+});

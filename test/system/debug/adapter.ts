@@ -1,0 +1,263 @@
+// An adapter that speaks the Debug Adapter Protocol over its pipes, and a bridge to the store that passes on what it says, as it says it.
+import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from "node:child_process";
+import { accessSync, constants, readdirSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import type { DebugProtocol } from "@vscode/debugprotocol";
+import { type DebugScope, type DebugSession, type DebugThread, type Store, StoreError } from "../../../src/index.ts";
+
+/** The newest of lldb's adapters on PATH (called lldb-vscode up to 17), or a gdb that has one. */
+export function findAdapter(): { readonly name: string; readonly argv: readonly string[] } | undefined {
+  for (const name of ["lldb-dap", "lldb-vscode"]) {
+    const [file] = onPath(new RegExp(`^${name}(?:-\\d+)?$`)).toSorted((a, b) =>
+      b.localeCompare(a, "en", { numeric: true }),
+    );
+    if (file !== undefined) return { name: "lldb", argv: [file] };
+  }
+  for (const file of onPath(/^gdb$/)) {
+    const [, major] = /^GNU gdb .*?(\d+)\.\d+/.exec(execFileSync(file, ["--version"], { encoding: "utf8" })) ?? [];
+    if (Number(major) >= 14) return { name: "gdb", argv: [file, "-i", "dap"] };
+  }
+  return undefined;
+}
+
+export function findCompiler(): string | undefined {
+  return onPath(/^(?:cc|gcc|clang)$/)[0];
+}
+
+function onPath(name: RegExp): string[] {
+  return (process.env.PATH ?? "").split(delimiter).flatMap((folder) => {
+    try {
+      return readdirSync(folder)
+        .filter((file) => name.test(file))
+        .map((file) => join(folder, file))
+        .filter(isExecutable);
+    } catch {
+      return [];
+    }
+  });
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Messages over pipes: https://microsoft.github.io/debug-adapter-protocol/overview#base-protocol */
+class Connection {
+  readonly #child: ChildProcessWithoutNullStreams;
+  readonly #waiting = new Map<number, PromiseWithResolvers<DebugProtocol.Response>>();
+  readonly ended: Promise<void>;
+  #input = Buffer.alloc(0);
+  #seq = 0;
+  #onEvent: (event: DebugProtocol.Event) => void = () => undefined;
+
+  constructor(argv: readonly string[]) {
+    const [file = "", ...rest] = argv;
+    this.#child = spawn(file, rest, { stdio: "pipe" });
+    this.#child.stderr.resume();
+    this.#child.stdin.on("error", () => undefined);
+    this.#child.stdout.on("data", (data: Buffer) => this.#receive(data));
+    this.ended = new Promise((resolve) => this.#child.once("close", () => resolve()));
+    void this.ended.then(() => {
+      for (const { reject } of this.#waiting.values()) reject(new Error("the adapter has ended"));
+    });
+  }
+
+  onEvent(listener: (event: DebugProtocol.Event) => void): void {
+    this.#onEvent = listener;
+  }
+
+  async request<Response extends DebugProtocol.Response>(
+    command: string,
+    args: object = {},
+  ): Promise<Response["body"]> {
+    const seq = ++this.#seq;
+    const text = JSON.stringify({ seq, type: "request", command, arguments: args } satisfies DebugProtocol.Request);
+    const waiting = Promise.withResolvers<DebugProtocol.Response>();
+    this.#waiting.set(seq, waiting);
+    this.#child.stdin.write(`Content-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`);
+    const response = await waiting.promise;
+    if (!response.success) throw new Error(`${command}: ${response.message}`);
+    return response.body;
+  }
+
+  kill(): void {
+    this.#child.kill("SIGKILL");
+  }
+
+  #receive(data: Buffer): void {
+    this.#input = Buffer.concat([this.#input, data]);
+    for (;;) {
+      const head = this.#input.indexOf("\r\n\r\n");
+      const [, length] = /Content-Length: (\d+)/i.exec(this.#input.subarray(0, Math.max(0, head)).toString()) ?? [];
+      if (head === -1 || length === undefined || this.#input.length < head + 4 + Number(length)) return;
+      const message = JSON.parse(
+        this.#input.subarray(head + 4, head + 4 + Number(length)).toString(),
+      ) as DebugProtocol.ProtocolMessage;
+      this.#input = this.#input.subarray(head + 4 + Number(length));
+      if (message.type === "event") this.#onEvent(message as DebugProtocol.Event);
+      if (message.type === "response")
+        this.#waiting.get((message as DebugProtocol.Response).request_seq)?.resolve(message as DebugProtocol.Response);
+    }
+  }
+}
+
+/** What the test waits for: a stop of which all is stored, or the end. */
+export type Reached = { readonly stopEpoch: number; readonly threadId: number } | undefined;
+
+export class AdapterBridge {
+  readonly debugSession: DebugSession;
+  readonly #store: Store;
+  readonly #connection: Connection;
+  #initialized = Promise.withResolvers<void>();
+  #reached = Promise.withResolvers<Reached>();
+  #said: Promise<unknown> = Promise.resolve();
+  /** lldb's adapter numbers no message, so they are numbered in the order of their arrival. */
+  #lastSeq = 0;
+
+  static async open(store: Store, sessionId: string, name: string, argv: readonly string[]): Promise<AdapterBridge> {
+    const connection = new Connection(argv);
+    const capabilities = await connection.request<DebugProtocol.InitializeResponse>("initialize", {
+      adapterID: name,
+      linesStartAt1: true,
+      columnsStartAt1: true,
+    });
+    const debugSession = await store.debug.open({ sessionId, name, adapter: name, capabilities: { ...capabilities } });
+    return new AdapterBridge(store, connection, debugSession);
+  }
+
+  private constructor(store: Store, connection: Connection, debugSession: DebugSession) {
+    this.#store = store;
+    this.#connection = connection;
+    this.debugSession = debugSession;
+    connection.onEvent((event) => this.#take(event));
+    void connection.ended.then(() => this.#reached.resolve(undefined));
+  }
+
+  get #of() {
+    return { debugSessionId: this.debugSession.id, adapterRun: this.debugSession.adapterRun };
+  }
+
+  /** Up to configurationDone; `configure` sets the breakpoints. Resolves with the first stop. */
+  async launch(args: object, configure: () => Promise<unknown>): Promise<Reached> {
+    const launched = this.#connection.request("launch", args);
+    await this.#initialized.promise;
+    await configure();
+    const reached = this.#reached.promise;
+    await this.#store.debug.patchState({ ...this.#of, expectedEpoch: 0, state: "running" });
+    await this.#connection.request("configurationDone");
+    await launched;
+    return await reached;
+  }
+
+  async setBreakpoints(path: string, breakpoints: DebugProtocol.SourceBreakpoint[]) {
+    const rows = await this.#store.debug.setBreakpoints({
+      debugSessionId: this.debugSession.id,
+      sourcePath: path,
+      breakpoints,
+    });
+    const answer = await this.#connection.request<DebugProtocol.SetBreakpointsResponse>("setBreakpoints", {
+      source: { path },
+      breakpoints,
+    });
+    await this.#bind(rows, answer.breakpoints);
+    return rows;
+  }
+
+  async setFunctionBreakpoints(breakpoints: DebugProtocol.FunctionBreakpoint[]) {
+    const rows = await this.#store.debug.setBreakpoints({
+      debugSessionId: this.debugSession.id,
+      kind: "function",
+      breakpoints,
+    });
+    const answer = await this.#connection.request<DebugProtocol.SetFunctionBreakpointsResponse>(
+      "setFunctionBreakpoints",
+      { breakpoints },
+    );
+    await this.#bind(rows, answer.breakpoints);
+    return rows;
+  }
+
+  async #bind(
+    rows: readonly { readonly id: string }[],
+    breakpoints: readonly DebugProtocol.Breakpoint[],
+  ): Promise<void> {
+    if (rows.length === 0) return;
+    const bound = rows.map(({ id }, index) => ({
+      breakpointId: id,
+      breakpoint: breakpoints[index] as DebugProtocol.Breakpoint,
+    }));
+    await this.#store.debug.bindBreakpoints({ ...this.#of, bound });
+  }
+
+  /** That the request succeeded tells that it runs; adapters need not send `continued` then. */
+  async move(
+    command: "continue" | "next" | "stepIn" | "stepOut",
+    { stopEpoch, threadId }: NonNullable<Reached>,
+  ): Promise<Reached> {
+    this.#reached = Promise.withResolvers();
+    const reached = this.#reached.promise;
+    // Before, because the next stop may be told before the answer.
+    await this.#store.debug.patchState({ ...this.#of, expectedEpoch: stopEpoch, state: "running" });
+    await this.#connection.request(command, { threadId });
+    return await reached;
+  }
+
+  async end(): Promise<void> {
+    await this.#said;
+    this.#connection.kill();
+    await this.#connection.ended;
+  }
+
+  #take({ event, body }: DebugProtocol.Event): void {
+    this.#said = this.#said
+      .then(async () => {
+        const told = body === undefined || body === null ? {} : { body };
+        const { stopEpoch } = await this.#store.debug.applyEvent({ ...this.#of, seq: ++this.#lastSeq, event, ...told });
+        if (event === "initialized") this.#initialized.resolve();
+        if (event === "stopped") await this.#look(stopEpoch, body);
+        if (event === "terminated") this.#reached.resolve(undefined);
+      })
+      .catch((error: unknown) => this.#reached.reject(error));
+  }
+
+  async #look(stopEpoch: number, { threadId = 0 }: DebugProtocol.StoppedEvent["body"]): Promise<void> {
+    const answer = await this.#connection.request<DebugProtocol.ThreadsResponse>("threads");
+    const threads = await Promise.all(answer.threads.map((thread) => this.#readThread(thread, thread.id === threadId)));
+    try {
+      await this.#store.debug.putStop({ ...this.#of, stopEpoch, threads });
+    } catch (error) {
+      if (!(error instanceof StoreError && error.code === "conflict")) throw error;
+    }
+    this.#reached.resolve({ stopEpoch, threadId });
+  }
+
+  async #readThread({ id, name }: DebugProtocol.Thread, isStopped: boolean): Promise<DebugThread> {
+    const { stackFrames, totalFrames } = await this.#connection.request<DebugProtocol.StackTraceResponse>(
+      "stackTrace",
+      { threadId: id, levels: 20 },
+    );
+    const frames: DebugThread["frames"] = [...stackFrames];
+    const [top, ...rest] = frames;
+    if (top === undefined || !isStopped) return { id, name, frames };
+    const scopes = await this.#readScopes(top.id);
+    return { id, name, frames: [{ ...top, scopes }, ...rest], ...(totalFrames === undefined ? {} : { totalFrames }) };
+  }
+
+  async #readScopes(frameId: number): Promise<DebugScope[]> {
+    const { scopes } = await this.#connection.request<DebugProtocol.ScopesResponse>("scopes", { frameId });
+    return Promise.all(
+      scopes.map(async (scope) => {
+        if (scope.name === "Registers" || scope.presentationHint === "registers") return scope;
+        const { variables } = await this.#connection.request<DebugProtocol.VariablesResponse>("variables", {
+          variablesReference: scope.variablesReference,
+        });
+        return { ...scope, variables };
+      }),
+    );
+  }
+}

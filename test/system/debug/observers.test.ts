@@ -1,0 +1,80 @@
+// One thread drives a real debugger, another reads it all the while, and sees only what was true.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { dirname } from "node:path";
+import { test } from "node:test";
+import { Worker } from "node:worker_threads";
+import { type Move, NodeBridge } from "../../../src/demo/debugger/bridge.ts";
+import { openStore } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { Observed, Seen } from "./observer.ts";
+import { lines, worktreeOf } from "./program.ts";
+
+/** The state that the events so far lead to. */
+function stateAfter(events: Seen["events"]): { states: readonly string[]; stopEpoch: number; reason: unknown } {
+  let [states, stopEpoch, reason]: [readonly string[], number, unknown] = [["initializing"], 0, null];
+  for (const [event, why, epoch] of events) {
+    // That the program was told to run is no event.
+    if (event === "initialized") states = ["configuring", "running"];
+    if (event === "terminated") states = ["terminated"];
+    if (event === "stopped" || event === "continued") {
+      states = [event === "stopped" ? "stopped" : "running"];
+      stopEpoch++;
+    }
+    if (event === "stopped" || event === "continued" || event === "terminated")
+      reason = event === "stopped" ? why : null;
+    assert.equal(epoch, stopEpoch, event);
+  }
+  return { states, stopEpoch, reason };
+}
+
+test("an observer in another thread always sees a state that was true", async (t) => {
+  const tree = worktreeOf(t);
+  const store = await openStore({ url: tree.url });
+  t.after(() => store.close());
+  const { session } = await fixtures(store).session({ commitSha: tree.commitSha });
+  const bridge = await NodeBridge.launch(store, {
+    sessionId: session.id,
+    name: "node",
+    argv: [tree.path],
+    cwd: dirname(tree.path),
+    env: process.env,
+  });
+  t.after(() => bridge.kill());
+  const debugSessionId = bridge.debugSession.id;
+  const port = store.connect({ operations: ["debug.get", "debug.follow"] });
+  const observer = new Worker(new URL("./observer.ts", import.meta.url), {
+    workerData: { port, debugSessionId },
+    transferList: [port],
+  });
+  t.after(() => observer.terminate());
+  assert.deepEqual(await once(observer, "message"), ["reading"]);
+  const told = once(observer, "message") as Promise<[Observed]>;
+
+  await bridge.setBreakpoints(tree.path, [{ line: lines.part }, { line: lines.total, logMessage: "total {total}" }]);
+  const linesAt = new Map<number, number>();
+  const moves: readonly Move[] = ["continue", "stepIn", "next", "stepOut", "next"];
+  for (let [stop, n] = [await bridge.start(), 0]; stop !== undefined; n++) {
+    linesAt.set(stop.stopEpoch, stop.line);
+    stop = await bridge.move(n < 30 ? (moves[n % moves.length] as Move) : "continue");
+  }
+  await bridge.ended;
+
+  const [{ views, followed }] = await told;
+  assert.ok(linesAt.size > 15 && views.length > 10, `${linesAt.size} stops, ${views.length} views`);
+  for (const [index, view] of views.entries()) {
+    const { states, stopEpoch, reason } = stateAfter(view.events);
+    assert.ok(states.includes(view.state), `${view.state}, and not ${states}`);
+    assert.deepEqual([view.stopEpoch, view.stopReason, view.nextPosition], [stopEpoch, reason, view.events.length + 1]);
+    if (view.state !== "stopped") assert.deepEqual(view.threads, []);
+    for (const [epoch, line] of view.threads) assert.deepEqual([epoch, line], [stopEpoch, linesAt.get(epoch)]);
+    const before = views[index - 1];
+    if (before !== undefined) assert.deepEqual(view.events.slice(0, before.events.length), before.events);
+  }
+  assert.ok(new Set(views.filter(({ threads }) => threads.length > 0).map(({ stopEpoch }) => stopEpoch)).size > 3);
+  const { events } = await store.debug.get({ debugSessionId, events: 500 });
+  assert.deepEqual(
+    followed,
+    events.map(({ position, event }) => ({ position, event })),
+  );
+});

@@ -1,0 +1,264 @@
+// Runs of the demo on a repository, and what they leave in the store and in worktrees.
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite, test } from "node:test";
+import type { Store } from "../../../src/store.ts";
+import { git, hasScript, isAlive, place, run, runOnTerminal, withStore } from "../cli/commandLine.ts";
+
+const few = ["--runners", "2", "--commits", "3"];
+
+async function readAll(store: Store) {
+  const sessions = (await store.sessions.list({ limit: 500 })).items;
+  const commands = (await store.commands.list({ limit: 500 })).items;
+  const worktrees = (await store.worktrees.list({ limit: 500 })).items;
+  return { sessions, commands, worktrees };
+}
+
+async function logOf(store: Store, commandId: string, stream?: string): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of store.logs.follow({ commandId }))
+    if (stream === undefined || chunk.stream === stream) chunks.push(chunk.data);
+  return Buffer.concat(chunks);
+}
+
+suite("demo", { concurrency: 2 }, () => {
+  test("on a terminal a bar is drawn again and again, and the table after it", {
+    skip: hasScript() ? false : "there is no script of util-linux",
+  }, async (t) => {
+    const { folder, url } = place(t, { commits: 2 });
+    const { code, output } = await runOnTerminal(folder, ["demo", "--runners", "2"]);
+    assert.equal(code, 0, output);
+    const bars = output.match(/━+.*?(\d+)\/4 commands {2}(\d)\/2 sessions/g) ?? [];
+    assert.ok(bars.length > 1, output);
+    assert.ok(output.includes("\x1b[3A\r\x1b[J"), "each drawing takes the lines before it away: a bar and two runners");
+    assert.match(output, /runner-1 .*\r?\n.*runner-2 /);
+    const last = output.slice(output.lastIndexOf("\x1b[J"));
+    assert.ok(!last.includes("━"), "nothing of the bar is left");
+    assert.ok(last.includes("4: 4 succeeded"), last);
+    await withStore(url, async (store) => assert.equal((await readAll(store)).commands.length, 4));
+  });
+
+  test("a first run makes worktrees, a second one uses them again", async (t) => {
+    const { folder, url } = place(t, { commits: 4 });
+    const first = await run(folder, ["demo", ...few]);
+    assert.equal(first.code, 0, first.stderr);
+    const trees = readdirSync(join(folder, ".artifacts/worktrees"), { recursive: false });
+    assert.equal(trees.length, 1);
+    const made = await withStore(url, async (store) => {
+      const { sessions, commands, worktrees } = await readAll(store);
+      const newest = git(folder, "rev-list", "--max-count=3", "HEAD").trim().split("\n");
+      assert.deepEqual(sessions.map(({ commitSha }) => commitSha).sort(), newest.sort());
+      assert.deepEqual(new Set(sessions.map(({ state }) => state)), new Set(["completed"]));
+      assert.deepEqual(
+        commands.map(({ state, exitCode }) => `${state} ${exitCode}`),
+        Array(6).fill("succeeded 0"),
+      );
+      for (const session of sessions) {
+        const own = commands
+          .filter(({ sessionId }) => sessionId === session.id)
+          .sort((left, right) => left.sequence - right.sequence);
+        const [show, version] = own.map(({ id }) => id) as [string, string];
+        assert.equal((await logOf(store, show, "stdout")).toString(), git(folder, "show", "--stat", session.commitSha));
+        assert.equal((await logOf(store, version)).toString(), `${process.version}\n`);
+        const { items } = await store.artifacts.list({ sessionId: session.id });
+        assert.deepEqual(items.map(({ name, kind, state }) => `${name} ${kind} ${state}`).sort(), [
+          "log.txt log ready",
+          "log.txt log ready",
+          "tree.txt custom ready",
+        ]);
+        for (const { commandId, attempt, sha256, sizeBytes, uri } of items) {
+          const content = commandId === null ? readFileSync(new URL(uri as string)) : await logOf(store, commandId);
+          assert.deepEqual(
+            [sha256, sizeBytes],
+            [createHash("sha256").update(content).digest("hex"), content.byteLength],
+            `attempt ${attempt} of ${commandId}`,
+          );
+          if (commandId === null)
+            assert.equal(content.toString(), git(folder, "ls-tree", "-r", "--long", session.commitSha));
+        }
+        assert.equal(
+          new Set(own.map(({ runnerId }) => runnerId)).size,
+          1,
+          "a session keeps its worktree, and so its runner, from command to command",
+        );
+      }
+      assert.ok(
+        worktrees.length <= 2 &&
+          worktrees.every(({ state, path }) => state === "idle" && existsSync(join(path, ".git"))),
+      );
+      return worktrees;
+    });
+    assert.match(first.stdout, /^sessions {2}3: 3 completed$/m);
+    assert.match(first.stdout, /^commands {2}6: 6 succeeded/m);
+    assert.match(first.stdout, /^artifacts 9: (?:6 log, 3 custom|3 custom, 6 log); \d/m);
+
+    const second = await run(folder, ["demo", ...few]);
+    assert.equal(second.code, 0, second.stderr);
+    await withStore(url, async (store) => {
+      const { worktrees } = await readAll(store);
+      const known = new Set(made.map(({ id }) => id));
+      const added = worktrees.filter(({ id }) => !known.delete(id)).length;
+      assert.equal(known.size, 0);
+      // When one runner did all the work of the first run, the other one needs its first tree now.
+      assert.ok(worktrees.length <= 2);
+      assert.match(second.stdout, new RegExp(`^worktrees \\d used, ${added} made, reused ${3 - added}×$`, "m"));
+      assert.equal(
+        worktrees.reduce((sum, { useCount }) => sum + useCount, 0),
+        6,
+      );
+    });
+  });
+
+  test("elsewhere than in the repository, from a linked worktree: the same repository", async (t) => {
+    const { folder, url } = place(t);
+    git(folder, "worktree", "add", "--quiet", "--detach", join(folder, "linked"));
+    const direct = await run(folder, ["demo", ...few]);
+    const linked = await run(join(folder, "linked"), ["demo", ...few, "--url", url]);
+    assert.deepEqual([direct.code, linked.code], [0, 0], linked.stderr);
+    await withStore(url, async (store) => {
+      const { items } = await store.repositories.list();
+      assert.deepEqual(
+        items.map(({ remoteUrl }) => remoteUrl),
+        [join(folder, ".git")],
+      );
+    });
+  });
+
+  test("stdout holds the table, stderr a line for each command; no colours without a terminal", async (t) => {
+    const { folder } = place(t, { commits: 1 });
+    const { stdout, stderr } = await run(folder, ["demo"]);
+    assert.match(
+      stderr,
+      /^.+: the newest 1 commit, 4 runners, sqlite:\.artifacts\/data\/metadata\.db\n1\/2 {2}succeeded .*\n2\/2 {2}succeeded .*\n$/,
+    );
+    assert.match(stdout, /^commit +subject +worktree +command +outcome +exit/);
+    assert.ok(!`${stdout}${stderr}`.includes("\u001b"));
+  });
+
+  test("commands that fail: their exit code in the table, and 1 of the run", async (t) => {
+    const { folder, url } = place(t, { commits: 1 });
+    const { code, stdout } = await run(folder, [
+      "demo",
+      "--command",
+      "sh",
+      "--",
+      "-c",
+      "echo out; echo on stderr >&2; exit 7",
+    ]);
+    assert.equal(code, 1);
+    assert.match(stdout, /sh -c echo out.* failed +7 /);
+    assert.match(stdout, /^sessions {2}1: 1 failed$/m);
+    await withStore(url, async (store) => {
+      const failed = (await readAll(store)).commands.find(({ sequence }) => sequence === 3);
+      assert.deepEqual([failed?.state, failed?.exitCode, failed?.signal], ["failed", 7, null]);
+      assert.equal((await logOf(store, failed?.id ?? "", "stdout")).toString(), "out\n");
+      assert.equal((await logOf(store, failed?.id ?? "", "stderr")).toString(), "on stderr\n");
+    });
+  });
+
+  test("a program that ends by a signal", async (t) => {
+    const { folder } = place(t, { commits: 1 });
+    const { code, stdout } = await run(folder, ["demo", "--command", "sh", "--", "-c", "kill -KILL $$"]);
+    assert.equal(code, 1);
+    assert.match(stdout, /failed +SIGKILL /);
+  });
+
+  test("a program that does not exist", async (t) => {
+    const { folder } = place(t, { commits: 1 });
+    const { code, stdout, stderr } = await run(folder, ["demo", "--command", "no-such-program"]);
+    assert.equal(code, 1);
+    assert.match(stdout, /failed .* no-such-program: no such program$/m);
+    assert.doesNotMatch(stderr, /^ {4}at /m);
+  });
+
+  test("a log of many pieces is whole and in order", async (t) => {
+    const { folder, url } = place(t, { commits: 1 });
+    const script = "for (let i = 0; i < 200000; i++) process.stdout.write(i + '\\n')";
+    const { code } = await run(folder, ["demo", "--command", process.execPath, "--", "-e", script]);
+    assert.equal(code, 0);
+    const expected = createHash("sha256");
+    for (let number = 0; number < 200_000; number++) expected.update(`${number}\n`);
+    await withStore(url, async (store) => {
+      const long = (await readAll(store)).commands.find(({ sequence }) => sequence === 3);
+      const log = await logOf(store, long?.id ?? "", "stdout");
+      assert.equal(createHash("sha256").update(log).digest("hex"), expected.digest("hex"));
+    });
+  });
+
+  test("what a program leaves running in the background is stopped with it", async (t) => {
+    const { folder, url } = place(t, { commits: 1 });
+    const { code } = await run(folder, ["demo", "--command", "sh", "--", "-c", "sleep 60 & echo $!"]);
+    assert.equal(code, 0);
+    await withStore(url, async (store) => {
+      const parent = (await readAll(store)).commands.find(({ sequence }) => sequence === 3);
+      const pid = Number((await logOf(store, parent?.id ?? "")).toString());
+      assert.ok(pid > 0 && !isAlive(pid));
+    });
+  });
+
+  test("a worktree folder that was removed by hand is made anew", async (t) => {
+    const { folder, url } = place(t, { commits: 1 });
+    await run(folder, ["demo", "--runners", "1"]);
+    const [tree] = await withStore(url, async (store) => (await readAll(store)).worktrees);
+    rmSync(tree?.path ?? "", { recursive: true });
+    const { code, stderr } = await run(folder, ["demo", "--runners", "1"]);
+    assert.equal(code, 0, stderr);
+    assert.equal(git(tree?.path ?? "", "rev-parse", "HEAD"), git(folder, "rev-parse", "HEAD"));
+    await withStore(url, async (store) => {
+      const { worktrees, commands } = await readAll(store);
+      assert.deepEqual(
+        worktrees.map(({ id, useCount }) => [id, useCount]),
+        [[tree?.id, 2]],
+      );
+      assert.match((await logOf(store, commands[2]?.id ?? "", "system")).toString(), /: made anew, at /);
+    });
+  });
+
+  test("a worktree that lost its .git is made anew, and the repository around it is not touched", async (t) => {
+    const { folder, url } = place(t, { commits: 2 });
+    const dirty = ["demo", "--runners", "1", "--commits", "1", "--command", "touch", "left-over"];
+    await run(folder, dirty);
+    const [tree] = await withStore(url, async (store) => (await readAll(store)).worktrees);
+    assert.equal(tree?.state, "dirty");
+    rmSync(join(tree?.path ?? "", ".git"));
+    writeFileSync(join(folder, "file-1.txt"), "work that nobody committed\n");
+    const { code, stderr } = await run(folder, ["demo", "--runners", "1", "--commits", "1"]);
+    assert.equal(code, 0, stderr);
+    assert.equal(readFileSync(join(folder, "file-1.txt"), "utf8"), "work that nobody committed\n");
+    assert.equal(git(tree?.path ?? "", "rev-parse", "--show-toplevel").trim(), tree?.path);
+  });
+
+  test("what a command left in its tree is gone for the next", async (t) => {
+    const { folder, url } = place(t, { commits: 1 });
+    await run(folder, [
+      "demo",
+      "--runners",
+      "1",
+      "--command",
+      "sh",
+      "--",
+      "-c",
+      "echo more >> file-1.txt; touch left-over",
+    ]);
+    const { code } = await run(folder, ["demo", "--runners", "1", "--command", "sh", "--", "-c", "ls; cat file-1.txt"]);
+    assert.equal(code, 0);
+    await withStore(url, async (store) => {
+      const { commands, worktrees } = await readAll(store);
+      assert.equal((await logOf(store, commands.at(-1)?.id ?? "")).toString(), "file-1.txt\nline 1\n");
+      assert.deepEqual(
+        worktrees.map(({ state }) => state),
+        ["idle"],
+      );
+    });
+  });
+
+  test("a command that moved its tree to another commit does not move the next session", async (t) => {
+    const { folder } = place(t, { commits: 2 });
+    const one = ["demo", "--runners", "1", "--commits", "1"];
+    await run(folder, [...one, "--command", "git", "checkout", "HEAD~1"]);
+    const { code, stderr } = await run(folder, [...one, "--command", "test", "--", "-e", "file-2.txt"]);
+    assert.equal(code, 0, stderr);
+  });
+});

@@ -1,0 +1,109 @@
+// A run that is interrupted leaves no program running and no lease behind, and ends in time.
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import { isFinal } from "../../../src/model/commands.ts";
+import { isAlive, type Place, place, type Running, run, start, withStore } from "../cli/commandLine.ts";
+
+const inTimeMs = 2_000;
+
+/** Prints its process id, so that a test knows when it runs and which it is. */
+const sleeps = ["--command", "sh", "--", "-c", "echo $$; exec sleep 60"];
+const sleepsOn = ["--command", "sh", "--", "-c", "trap '' TERM; echo $$; while :; do sleep 1; done"];
+
+/** Waits until every session's third command has written its process id. */
+async function pidsOf({ url }: Place, running: Running): Promise<number[]> {
+  await running.said("the newest");
+  return await withStore(url, async (store) => {
+    const { items } = await store.commands.list({ limit: 500 });
+    const long = items.filter(({ sequence, state }) => sequence === 3 && !isFinal(state));
+    return await Promise.all(
+      long.map(async ({ id }) => {
+        for await (const { stream, data } of store.logs.follow({ commandId: id }))
+          if (stream === "stdout") return Number(Buffer.from(data).toString());
+        throw new Error("the command ended without a word");
+      }),
+    );
+  });
+}
+
+async function assertGivenBack(url: string): Promise<void> {
+  await withStore(url, async (store) => {
+    const worktrees = (await store.worktrees.list({ limit: 500 })).items;
+    assert.deepEqual(
+      worktrees.filter(({ leaseExpiresAt }) => leaseExpiresAt !== null),
+      [],
+    );
+    assert.deepEqual(
+      [...new Set(worktrees.map(({ state }) => state))].filter(
+        (state) => state !== "idle" && state !== "dirty" && state !== "removed",
+      ),
+      [],
+    );
+    const commands = (await store.commands.list({ limit: 500 })).items;
+    assert.deepEqual(
+      commands.filter(({ state }) => !isFinal(state)),
+      [],
+    );
+    const sessions = (await store.sessions.list({ limit: 500 })).items;
+    assert.deepEqual(new Set(sessions.map(({ state }) => state)), new Set(["cancelled"]));
+  });
+}
+
+suite("interrupt", () => {
+  for (const [name, signal, command] of [
+    ["Ctrl-C", "SIGINT", sleeps],
+    ["SIGTERM", "SIGTERM", sleeps],
+    ["Ctrl-C, and a program that ignores SIGTERM", "SIGINT", sleepsOn],
+  ] as const) {
+    test(name, async (t) => {
+      const here = place(t, { commits: 2 });
+      const running = start(here.folder, ["demo", "--runners", "2", ...command]);
+      const pids = await pidsOf(here, running);
+      assert.equal(pids.filter(isAlive).length, 2);
+      const atMs = performance.now();
+      running.kill(signal);
+      const { code, stdout, stderr } = await running.ended;
+      const tookMs = performance.now() - atMs;
+      assert.equal(code, 130, stderr);
+      assert.ok(tookMs < inTimeMs, `it took ${Math.round(tookMs)} ms`);
+      assert.deepEqual(pids.filter(isAlive), []);
+      assert.match(stderr, /\ndebug-server-db: interrupted: .+\n$/);
+      assert.match(stdout, /^sessions {2}2: 2 cancelled$/m);
+      await assertGivenBack(here.url);
+    });
+  }
+
+  test("before the runners have begun", async (t) => {
+    const here = place(t, { commits: 2 });
+    const running = start(here.folder, ["demo"]);
+    await running.said("the newest");
+    running.kill("SIGINT");
+    const { code, stderr } = await running.ended;
+    assert.equal(code, 130, stderr);
+    await assertGivenBack(here.url);
+  });
+
+  test("the next run goes on with the same worktrees", async (t) => {
+    const here = place(t, { commits: 2 });
+    const running = start(here.folder, ["demo", "--runners", "2", ...sleeps]);
+    await pidsOf(here, running);
+    running.kill("SIGINT");
+    await running.ended;
+    const { code, stdout, stderr } = await run(here.folder, ["demo", "--runners", "2"]);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^worktrees 2 used, 0 made, reused 2×$/m);
+  });
+
+  test("after a kill the next run cancels what was left and does its own", async (t) => {
+    const here = place(t, { commits: 1 });
+    const running = start(here.folder, ["demo", "--runners", "1", ...sleeps]);
+    const pids = await pidsOf(here, running);
+    // Nobody is left to stop the program.
+    t.after(() => pids.map((pid) => process.kill(pid, "SIGKILL")));
+    running.kill("SIGKILL");
+    await running.ended;
+    const { code, stderr } = await run(here.folder, ["demo", "--runners", "1"]);
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /^1 session of a run that was killed: cancelled$/m);
+  });
+});

@@ -1,0 +1,206 @@
+// Messages made to break the guard itself, or to keep the database thread busy: each is answered at once, and the thread goes on.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { MessagePort } from "node:worker_threads";
+import { type OwnedStore, openStore, type Runner, type StoreEvent } from "../../../src/index.ts";
+import { operations } from "../../../src/operations/table.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import { until } from "./until.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "bombs-"));
+const events: StoreEvent[] = [];
+let store: OwnedStore;
+let runner: Runner;
+
+before(async () => {
+  store = await openStore({
+    url: `sqlite:${join(folder, "store.db")}`,
+    limits: { dataVersionPollMs: 20 },
+    onEvent: (event) => events.push(event),
+  });
+  ({ runner } = await fixtures(store).runner());
+});
+after(async () => {
+  await store.close();
+  rmSync(folder, { recursive: true, force: true });
+  assert.deepEqual(
+    events.filter(({ type }) => type === "fault" || type === "thread_died"),
+    [],
+  );
+});
+
+const apply = (value: unknown, id = "1") => ({ id, type: "APPLY", path: [], argumentList: [{ type: "RAW", value }] });
+const listRunners = ["runners.list", [undefined, 10], undefined];
+
+async function ask(port: MessagePort, message: unknown): Promise<Record<string, unknown>> {
+  port.postMessage(message);
+  const [answer] = await once(port, "message", { signal: AbortSignal.timeout(5_000) });
+  return answer;
+}
+
+const answersOf = (reply: Record<string, unknown>): unknown[] => (reply.value as [number, number, unknown[]])[2];
+/** Of an answer of either form: a refused message, or a call that failed. */
+function codeOf(reply: Record<string, unknown>): unknown {
+  if (reply.type === "HANDLER") return (reply.value as { value: unknown[] }).value[0];
+  return (answersOf(reply)[1] as unknown[])[0];
+}
+
+const id = "01890000-0000-7000-8000-000000000000";
+/** An object that has no text: to write it into a sentence throws. */
+const textless = { toString: 1, valueOf: 1 };
+const cyclic: unknown[] = [];
+cyclic.push(cyclic, cyclic);
+/** Costs its sender some bytes, and whoever walks over it minutes. */
+const endless = new Array(0xffff_ffff);
+
+test("a message whose type has no text ended the database thread", async () => {
+  const port = store.connect();
+  assert.equal(codeOf(await ask(port, { id: "1", type: textless, path: [] })), "invalid_input");
+  assert.equal(codeOf(await ask(port, apply([1, false, [textless, [], undefined]]))), "unknown_operation");
+  assert.equal(answersOf(await ask(port, apply([2, false, listRunners])))[0], true);
+  port.close();
+});
+
+const bombs: Record<string, unknown> = {
+  "a cyclic input": ["commands.enqueue", cyclic, undefined],
+  "a cyclic list within an input": ["commands.enqueue", [id, cyclic], undefined],
+  "an endless input": ["commands.enqueue", endless, undefined],
+  "an endless list within an input": ["commands.enqueue", [id, endless], undefined],
+  "an endless list of held ids": ["runners.heartbeat", [id, endless, endless], undefined],
+  "an input nested a thousand deep": ["commands.enqueue", [id, nested(1_000)], undefined],
+  "two million commands": ["commands.enqueue", [id, new Array(1_900_000).fill(0)], undefined],
+  "an endless caller": ["runners.list", [], endless],
+};
+
+function nested(depth: number): unknown[] {
+  let value: unknown[] = [];
+  for (let level = 0; level < depth; level++) value = [value];
+  return value;
+}
+
+for (const [name, calls] of Object.entries(bombs)) {
+  test(`answered at once: ${name}`, async () => {
+    const port = store.connect();
+    assert.equal(codeOf(await ask(port, apply([1, false, calls]))), "invalid_input");
+    assert.equal(codeOf(await ask(port, apply([1, true, calls]))), "invalid_input");
+    assert.equal(answersOf(await ask(port, apply([2, false, listRunners])))[0], true);
+    port.close();
+  });
+}
+
+test("an endless list of calls was walked through, and answered one by one", async () => {
+  const port = store.connect();
+  assert.equal(codeOf(await ask(port, apply([1, false, endless]))), "invalid_input");
+  assert.equal(answersOf(await ask(port, apply([2, false, listRunners])))[0], true);
+  port.close();
+});
+
+test("a caller that is no text reached the database, and its failure was reported as a fault of ours", async () => {
+  const port = store.connect();
+  const callers: unknown[] = [
+    [[1], "request"],
+    [{}, undefined],
+    [1, undefined],
+    ["x", new Uint8Array(1)],
+    ["\u0000"],
+    ["\ud800"],
+    ["x".repeat(201)],
+  ];
+  for (const [index, caller] of callers.entries()) {
+    const reply = await ask(port, apply([index, false, ["repositories.upsert", [id, "by nobody"], caller]]));
+    assert.equal(codeOf(reply), "invalid_input", `caller ${index}`);
+  }
+  assert.equal(await store.repositories.find({ name: "by nobody" }), undefined);
+  // The same from an ordinary client, before anything is sent.
+  for (const actor of ["\u0000", "\ud800", 1, {}, () => 1, Symbol("x")]) {
+    await assert.rejects(store.repositories.upsert({ name: "by nobody" }, { actor: actor as string }), {
+      code: "invalid_input",
+      outcome: "not_run",
+    });
+  }
+  port.close();
+});
+
+const commandWith = (argv: unknown) => [
+  "commands.enqueue",
+  [id, [{ id, argv, priority: 0, maxAttempts: 1 }]],
+  undefined,
+];
+const repositoryWith = (settings: unknown) => {
+  const input = operations.repositories.upsert.encode({ name: "poisoned" }).slice() as unknown[];
+  input[operations.repositories.upsert.keys.indexOf("settings")] = settings;
+  return ["repositories.upsert", input, undefined];
+};
+const json = {
+  "text that is no JSON": repositoryWith("{"),
+  "JSON that is no superjson": repositoryWith("1"),
+  depth: repositoryWith(`{"json":${"[".repeat(100_000)}${"]".repeat(100_000)}}`),
+  width: repositoryWith(`{"json":[${"1,".repeat(100_000)}1]}`),
+  "a __proto__ key": repositoryWith('{"json":{"__proto__":{"polluted":1}}}'),
+  "notes that make a class": repositoryWith('{"json":{},"meta":{"values":[["class","Point"]]}}'),
+  "notes that make an array of 4 294 967 295": repositoryWith('{"json":[],"meta":{"values":{"4294967294":["Date"]}}}'),
+  "notes that do not fit": repositoryWith('{"json":"x","meta":{"values":["bigint"]}}'),
+  "a number of 200 000 digits": repositoryWith(`{"json":${"9".repeat(200_000)}}`),
+  "a number instead of a list of texts": commandWith('{"json":5}'),
+  "a list of numbers instead of texts": commandWith('{"json":[5]}'),
+  "an empty list": commandWith('{"json":[]}'),
+};
+
+for (const [name, calls] of Object.entries(json)) {
+  test(`stored by a port that is no client of ours, it would have poisoned every reader: ${name}`, async () => {
+    const port = store.connect();
+    assert.equal(codeOf(await ask(port, apply([1, false, calls]))), "invalid_input");
+    assert.equal(await store.repositories.find({ name: "poisoned" }), undefined);
+    port.close();
+  });
+}
+
+test("a raw port cannot make a token without scopes, with others than the list's, or reach what the serving side asks of itself", async () => {
+  const port = store.connect();
+  const { mint } = operations.tokens;
+  const sealed = mint.seal({ accountId: id, name: "n", scopes: ["sessions:read"], createdBy: id }).sent;
+  const wire = mint.encode(sealed);
+  for (const scopes of [
+    "",
+    "everything",
+    "sessions:read admin",
+    "admin sessions:read",
+    "sessions:read sessions:read",
+    " ",
+    ["admin"],
+    null,
+  ]) {
+    const input = wire.slice() as unknown[];
+    input[mint.keys.indexOf("scopes")] = scopes;
+    assert.equal(codeOf(await ask(port, apply([1, false, ["tokens.mint", input, undefined]]))), "invalid_input");
+  }
+  for (const name of ["tokens.recordUse", "maintenance.probe", "maintenance.extendLeases"]) {
+    assert.equal(codeOf(await ask(port, apply([2, false, [name, [[]], undefined]]))), "unknown_operation", name);
+  }
+  for (const caller of [
+    ["a", "r", 1],
+    ["a", "r", "key"],
+    ["a", "r", "key", "no hash"],
+    ["a", "r", "", "0".repeat(64)],
+    ["a", "r", "k", {}],
+  ]) {
+    assert.equal(
+      codeOf(await ask(port, apply([3, false, ["repositories.upsert", [id, "by nobody"], caller]]))),
+      "invalid_input",
+    );
+  }
+  port.close();
+});
+
+test("an envelope id that is in use is refused: its calls outlived their client", async () => {
+  const port = store.connect();
+  port.postMessage(apply([7, false, ["commands.claim", [runner.id, 60_000, 600_000], undefined]], "first"));
+  await until(async () => (await store.maintenance.stats()).serving.parked === 1);
+  assert.equal(codeOf(await ask(port, apply([7, false, listRunners], "second"))), "invalid_input");
+  port.close();
+  await until(async () => (await store.maintenance.stats()).serving.parked === 0);
+});

@@ -1,0 +1,48 @@
+// One runner thread of the race: reserves and releases trees, and lets a witness outside the store say whether anybody else is in the same tree.
+import { setImmediate as turn } from "node:timers/promises";
+import type { RunnerTask } from "../../../src/index.ts";
+
+export interface Race {
+  readonly repositoryId: string;
+  readonly owner: string;
+  readonly rounds: number;
+  /** By path: who is in the tree, or 0. Shared between all threads. */
+  readonly witness: SharedArrayBuffer;
+  readonly number: number;
+}
+
+export interface Grant {
+  readonly worktreeId: string;
+  readonly fence: number;
+}
+
+export interface RaceResult {
+  readonly grants: readonly Grant[];
+  readonly collisions: number;
+}
+
+const run: RunnerTask<Race, RaceResult> = async ({ repositoryId, owner, rounds, witness, number }, { store }) => {
+  const inTree = new Int32Array(witness);
+  const grants: Grant[] = [];
+  let collisions = 0;
+  for (let round = 0; round < rounds; round++) {
+    const slot = round % 4;
+    const { worktree, fence } = await store.worktrees.reserve({
+      repositoryId,
+      owner,
+      path: `/trees/${owner}-${round}-${slot}`,
+      waitMs: 60_000,
+    });
+    if (worktree.state === "creating") await store.worktrees.ready({ worktreeId: worktree.id, fence });
+    const seat = Number.parseInt(worktree.id.slice(-8), 16) % inTree.length;
+    if (Atomics.compareExchange(inTree, seat, 0, number) !== 0) collisions++;
+    await turn();
+    await store.worktrees.renew({ worktreeId: worktree.id, fence });
+    if (Atomics.compareExchange(inTree, seat, number, 0) !== number) collisions++;
+    grants.push({ worktreeId: worktree.id, fence });
+    await store.worktrees.release({ worktreeId: worktree.id, fence, to: round % 2 === 0 ? "clean" : "dirty" });
+  }
+  return { grants, collisions };
+};
+
+export default run;

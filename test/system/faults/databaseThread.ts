@@ -1,0 +1,40 @@
+// A database thread that a test may end whenever it likes: the same entry point and the same messages as the supervisor's.
+import { once } from "node:events";
+import { MessageChannel, Worker } from "node:worker_threads";
+import type { Control, DatabaseThreadData, Report } from "../../../src/actor/thread.ts";
+import { checkLimits } from "../../../src/limits.ts";
+import { workerUrl } from "../../../src/package.ts";
+import { attachStore, type Store } from "../../../src/store.ts";
+
+export interface DatabaseThread {
+  readonly worker: Worker;
+  readonly exited: Promise<unknown>;
+  connect(): Store;
+}
+
+export async function startThread(path: string): Promise<DatabaseThread> {
+  const data: DatabaseThreadData = {
+    path,
+    limits: checkLimits(),
+    migrate: "create",
+    synchronous: "full",
+    maxBytes: undefined,
+    clock: undefined,
+  };
+  const worker = new Worker(workerUrl("database"), { workerData: data });
+  const exited = new Promise((resolve) => worker.once("exit", resolve));
+  for (;;) {
+    const [report] = (await once(worker, "message")) as [Report];
+    if (report.type === "ready") break;
+  }
+  return {
+    worker,
+    exited,
+    connect() {
+      const { port1, port2 } = new MessageChannel();
+      const control: Control = { type: "connect", port: port2, patterns: undefined };
+      worker.postMessage(control, [port2]);
+      return attachStore(port1);
+    },
+  };
+}

@@ -1,0 +1,150 @@
+// Threads and processes that end in the middle of things: every call settles, and what was acknowledged is in the file.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import Database from "better-sqlite3";
+import { createRunnerPool, newId, openStore, StoreError } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import { startThread } from "./databaseThread.ts";
+import { until } from "./until.ts";
+
+function folderFor(t: { after(run: () => void): void }): string {
+  const folder = mkdtempSync(join(tmpdir(), "death-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+const commitSha = "a".repeat(40);
+
+/** Whole calls only: each session was created together with two commands. */
+function assertWhole(path: string, acknowledged: Iterable<string>): void {
+  const db = new Database(path);
+  assert.equal(db.pragma("integrity_check", { simple: true }), "ok");
+  const stored = new Set(db.prepare("SELECT id FROM sessions").pluck().all());
+  for (const id of acknowledged) assert.ok(stored.has(id), `acknowledged and not stored: ${id}`);
+  assert.equal(db.prepare("SELECT count(*) FROM sessions WHERE queued_commands <> 2").pluck().get(), 0);
+  assert.equal(db.prepare("SELECT count(*) FROM commands").pluck().get(), stored.size * 2);
+  db.close();
+}
+
+test("the database thread dies in mid-call: every call settles with closed, writes unknown, reads not run", async (t) => {
+  const thread = await startThread(join(folderFor(t), "store.db"));
+  const store = thread.connect();
+  const { repository } = await fixtures(store).repository();
+  const claimant = await store.runners.register({ name: "waits" });
+  const writes = Array.from({ length: 500 }, () => store.sessions.create({ repositoryId: repository.id, commitSha }));
+  const reads = Array.from({ length: 50 }, () => store.repositories.get({ repositoryId: repository.id }));
+  const parked = store.commands.claim({ runnerId: claimant.id, waitMs: 60_000 });
+  const follower = store.changes.watch({ after: 1_000_000 }).next();
+  const settled = Promise.allSettled([...writes, ...reads, parked, follower]);
+  // The calls are on their way, and some have perhaps run.
+  await new Promise((resolve) => setImmediate(resolve));
+  await thread.worker.terminate();
+  const outcomes = await settled;
+  const failures = outcomes.flatMap((outcome, index) =>
+    outcome.status === "rejected" ? [{ index, error: outcome.reason as StoreError }] : [],
+  );
+  assert.ok(failures.length > 0);
+  for (const { index, error } of failures) {
+    assert.ok(error instanceof StoreError);
+    assert.equal(error.code, "closed");
+    const isRead = (index >= writes.length && index < writes.length + reads.length) || index === outcomes.length - 1;
+    assert.equal(error.outcome, isRead ? "not_run" : "unknown");
+  }
+  await assert.rejects(store.runners.list(), { code: "closed", outcome: "not_run" });
+  await store.close();
+});
+
+test("calls that were made and not yet sent when the thread died have not run", async (t) => {
+  const thread = await startThread(join(folderFor(t), "store.db"));
+  const store = thread.connect();
+  const { repository } = await fixtures(store).repository();
+  await thread.worker.terminate();
+  await assert.rejects(
+    store.sessions.create({ repositoryId: repository.id, commitSha }),
+    (error: StoreError) => error.code === "closed",
+  );
+});
+
+test("terminated 30 times while it writes: no reply for a commit that is not in the file", async (t) => {
+  const path = join(folderFor(t), "store.db");
+  const opened = await openStore({ url: `sqlite:${path}` });
+  const { repository } = await fixtures(opened).repository();
+  await opened.close();
+  const acknowledged: string[] = [];
+  for (let round = 0; round < 30; round++) {
+    const thread = await startThread(path);
+    const store = thread.connect();
+    const target = acknowledged.length + (round % 7) * 5;
+    const writers = Array.from({ length: 8 }, async () => {
+      for (;;) {
+        const id = newId();
+        await store.sessions.create({
+          id,
+          repositoryId: repository.id,
+          commitSha,
+          commands: [{ argv: ["true"] }, { argv: ["true"] }],
+        });
+        acknowledged.push(id);
+        if (acknowledged.length >= target) void thread.worker.terminate();
+      }
+    });
+    const ends = await Promise.allSettled(writers);
+    for (const end of ends) assert.equal(end.status === "rejected" && (end.reason as StoreError).code, "closed");
+    await thread.exited;
+  }
+  assertWhole(path, acknowledged);
+});
+
+test("a process killed 24 times while it writes: after reopening, everything acknowledged is there", async (t) => {
+  const folder = folderFor(t);
+  const script = fileURLToPath(new URL("./writingProcess.ts", import.meta.url));
+  // Two files side by side, each reopened by the next of its processes.
+  const killed = async (chain: number): Promise<number> => {
+    const path = join(folder, `store-${chain}.db`);
+    const opened = await openStore({ url: `sqlite:${path}` });
+    const { repository } = await fixtures(opened).repository();
+    await opened.close();
+    const acknowledged: string[] = [];
+    for (let round = chain; round < 24; round += 2) {
+      const child = spawn(process.execPath, [script, `sqlite:${path}`, repository.id], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      let printed = "";
+      // After another number of acknowledgements each time, so that it hits another moment of a group.
+      const linesMin = 1 + ((round * 37) % 160);
+      child.stdout.on("data", (text: Buffer) => {
+        printed += text.toString();
+        if (printed.split("\n").length > linesMin) child.kill("SIGKILL");
+      });
+      await once(child, "close");
+      acknowledged.push(...printed.split("\n").slice(0, -1));
+    }
+    assertWhole(path, acknowledged);
+    return acknowledged.length;
+  };
+  const [first, second] = await Promise.all([killed(0), killed(1)]);
+  assert.ok(first > 200 && second > 200);
+});
+
+test("a runner thread that dies in mid-call is forgotten by the mailbox, and its parked call with it", async (t) => {
+  const store = await openStore({ url: `sqlite:${join(folderFor(t), "store.db")}` });
+  const serving = async () => (await store.maintenance.stats()).serving;
+  const clientsBefore = (await serving()).clients;
+  const pool = createRunnerPool(store, { filename: new URL("./dyingRunner.ts", import.meta.url), threads: 1 });
+  const runner = await store.runners.register({ name: "waits" });
+  await assert.rejects(pool.run({ runnerId: runner.id }));
+  // Another thread in the dead one's place, with a port of its own: so one client more than before, not two.
+  assert.equal(await pool.run({}), 1);
+  await until(async () => {
+    const { clients, parked } = await serving();
+    return clients === (clientsBefore ?? 0) + 1 && parked === 0;
+  });
+  await pool.close();
+  await store.close();
+});

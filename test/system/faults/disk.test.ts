@@ -1,0 +1,150 @@
+// A full disk in the middle of a group: what was acknowledged is in the file, what failed is not, and the store goes on when there is space.
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import Database from "better-sqlite3";
+import { newId, openStore, StoreError } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+
+function folderFor(t: { after(run: () => void): void }): string {
+  const folder = mkdtempSync(join(tmpdir(), "disk-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+test("creates beyond the file's limit: acknowledged and stored are the same set, in whole calls", async (t) => {
+  const path = join(folderFor(t), "store.db");
+  const store = await openStore({ url: `sqlite:${path}`, maxBytes: 600_000 });
+  const { repository } = await fixtures(store).repository();
+  const ids = Array.from({ length: 600 }, () => newId());
+  // All in one tick: they share groups. Each writes a session, a command and three rows of changes.
+  const outcomes = await Promise.allSettled(
+    ids.map((id) =>
+      store.sessions.create({
+        id,
+        repositoryId: repository.id,
+        commitSha: "a".repeat(40),
+        metadata: { filler: "x".repeat(900) },
+        commands: [{ argv: ["true"] }],
+      }),
+    ),
+  );
+  const acknowledged = new Set(ids.filter((_, index) => outcomes[index]?.status === "fulfilled"));
+  const failures = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason as StoreError] : []));
+  assert.ok(acknowledged.size > 0, "some fit");
+  assert.ok(failures.length > 0, "some did not");
+  for (const failure of failures) {
+    assert.equal(failure.code, "storage_full");
+    assert.equal(failure.outcome, "rolled_back");
+  }
+  // Reads go on, and say the same as the acknowledgements.
+  const seen = new Set<string>();
+  for (let cursor: string | undefined; ; ) {
+    const page = await store.sessions.list({ limit: 500, ...(cursor === undefined ? {} : { cursor }) });
+    for (const { id } of page.items) seen.add(id);
+    cursor = page.nextCursor;
+    if (cursor === undefined) break;
+  }
+  assert.deepEqual(seen, acknowledged);
+  await store.close();
+
+  const db = new Database(path, { readonly: true });
+  assert.equal(db.pragma("integrity_check", { simple: true }), "ok");
+  const count = (sql: string) => db.prepare(sql).pluck().get();
+  assert.equal(count("SELECT count(*) FROM sessions"), acknowledged.size);
+  assert.equal(count("SELECT count(*) FROM commands"), acknowledged.size);
+  assert.equal(count("SELECT count(*) FROM changes WHERE entity = 'session'"), acknowledged.size);
+  assert.equal(count("SELECT count(*) FROM changes WHERE entity = 'command'"), acknowledged.size);
+  assert.equal(count("SELECT count(*) FROM sessions WHERE next_sequence <> 2 OR queued_commands <> 1"), 0);
+  db.close();
+
+  const larger = await openStore({ url: `sqlite:${path}`, maxBytes: 10_000_000 });
+  await larger.sessions.create({ repositoryId: repository.id, commitSha: "a".repeat(40) });
+  await larger.close();
+});
+
+test("appends beyond the file's limit: each log is as long as its acknowledgements say", async (t) => {
+  const path = join(folderFor(t), "store.db");
+  const store = await openStore({ url: `sqlite:${path}`, maxBytes: 900_000 });
+  const f = fixtures(store);
+  const { repository } = await f.repository();
+  const { runner } = await f.runner();
+  const claims = [];
+  for (let index = 0; index < 8; index++) {
+    const { session } = await f.session({ repositoryId: repository.id, commands: [{ argv: ["true"] }] });
+    const claim = await store.commands.claim({ runnerId: runner.id, sessionId: session.id });
+    assert.ok(claim);
+    claims.push({ commandId: claim.command.id, fence: claim.fence, acknowledged: 0 });
+  }
+  const data = new Uint8Array(3_000).fill(97);
+  let full = 0;
+  for (let round = 0; round < 40; round++) {
+    // In one tick: eight logs, and reads in between that must not fail with them.
+    const reads = store.runners.list();
+    const appends: PromiseSettledResult<{ ackOffset: number }>[] = await Promise.allSettled(
+      claims.map(({ commandId, fence, acknowledged }) =>
+        store.logs.append({ commandId, fence, offset: acknowledged, data }),
+      ),
+    );
+    assert.equal((await reads).items.length, 1);
+    for (const [index, outcome] of appends.entries()) {
+      const claim = claims[index] as (typeof claims)[number];
+      if (outcome.status === "fulfilled") claim.acknowledged = outcome.value.ackOffset;
+      else {
+        assert.equal((outcome.reason as StoreError).code, "storage_full");
+        full++;
+      }
+    }
+  }
+  assert.ok(full > 0, "the limit was reached");
+  for (const { commandId, acknowledged } of claims) {
+    const page = await store.logs.read({ commandId, maxBytes: 1_000_000 });
+    assert.equal(page.nextOffset, acknowledged);
+    assert.equal(
+      page.chunks.reduce((sum, chunk) => sum + chunk.data.length, 0),
+      acknowledged,
+    );
+  }
+  await store.close();
+  const db = new Database(path, { readonly: true });
+  assert.equal(db.pragma("integrity_check", { simple: true }), "ok");
+  db.close();
+});
+
+test("a call that fails alone after it wrote leaves its neighbours in the group", async (t) => {
+  const store = await openStore({ url: `sqlite:${join(folderFor(t), "store.db")}` });
+  const { repository } = await fixtures(store).repository();
+  const taken = newId();
+  await store.sessions.create({
+    id: newId(),
+    repositoryId: repository.id,
+    commitSha: "a".repeat(40),
+    commands: [{ id: taken, argv: ["true"] }],
+  });
+  // Each creates its session first and then its commands; the third one's command id is taken.
+  const ids = Array.from({ length: 5 }, () => newId());
+  const outcomes = await Promise.allSettled(
+    ids.map((id, index) =>
+      store.sessions.create({
+        id,
+        repositoryId: repository.id,
+        commitSha: "a".repeat(40),
+        commands: [{ id: index === 2 ? taken : newId(), argv: ["true"] }],
+      }),
+    ),
+  );
+  assert.deepEqual(
+    outcomes.map(({ status }) => status),
+    ["fulfilled", "fulfilled", "rejected", "fulfilled", "fulfilled"],
+  );
+  const [, , failed] = outcomes;
+  assert.ok(failed?.status === "rejected" && failed.reason instanceof StoreError);
+  assert.equal(failed.reason.code, "conflict");
+  assert.equal(failed.reason.outcome, "rolled_back");
+  await assert.rejects(store.sessions.get({ sessionId: ids[2] as string }), { code: "not_found" });
+  const { changes } = await store.changes.since({ entity: "session" });
+  assert.equal(changes.length, 5);
+  await store.close();
+});

@@ -1,0 +1,11 @@
+// A runner whose thread ends while a call of its own waits in the store, unless it is named none to wait for.
+import type { RunnerTask } from "../../../src/index.ts";
+
+const run: RunnerTask<{ runnerId?: string }> = async ({ runnerId }, { store }) => {
+  if (runnerId === undefined) return (await store.runners.list()).items.length;
+  void store.commands.claim({ runnerId, waitMs: 600_000 }).catch(() => undefined);
+  await store.runners.list();
+  process.exit(1);
+};
+
+export default run;

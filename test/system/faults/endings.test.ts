@@ -1,0 +1,104 @@
+// After the end: a store that is closed, a thread that has died, a port that nobody serves. Nothing hangs, and nobody is kept waiting.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { MessageChannel } from "node:worker_threads";
+import Database from "better-sqlite3";
+import { attachStore, createRunnerPool, openStore } from "../../../src/index.ts";
+import { openTestStore } from "../../../src/testing/index.ts";
+import { startThread } from "./databaseThread.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "endings-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+let files = 0;
+const newPath = (): string => join(folder, `file-${++files}.db`);
+
+for (const [kind, open] of [
+  ["a store", () => openStore({ url: `sqlite:${newPath()}` })],
+  ["a test store", () => openTestStore()],
+] as const) {
+  test(`${kind} that is closed gave ports on which calls waited for their deadline`, async () => {
+    const store = await open();
+    await store.close();
+    assert.throws(() => store.connect(), { code: "closed", outcome: "not_run" });
+    const { port1, port2 } = new MessageChannel();
+    store.serve(port2);
+    const attached = attachStore(port1);
+    await assert.rejects(attached.runners.list(), { code: "closed", outcome: "not_run" });
+    await assert.rejects(attached.repositories.upsert({ name: "late" }), { code: "closed", outcome: "not_run" });
+  });
+}
+
+test("a close whose time is over ends the thread: what waits for another process's lock is told, and the file is sound", async () => {
+  const path = newPath();
+  const store = await openStore({
+    url: `sqlite:${path}`,
+    limits: { closeMs: 200, busyMs: 5, busyGiveUpMs: 60_000, reapEveryMs: 0 },
+  });
+  await store.repositories.upsert({ name: "kept" });
+  const other = new Database(path);
+  other.exec("BEGIN IMMEDIATE");
+  const blocked = assert.rejects(store.repositories.upsert({ name: "blocked" }), {
+    code: "closed",
+    outcome: "unknown",
+  });
+  const begunAtMs = performance.now();
+  await store.close();
+  const tookMs = performance.now() - begunAtMs;
+  assert.ok(tookMs >= 300 && tookMs < 5_000, `it took ${Math.round(tookMs)} ms: draining and ending have closeMs each`);
+  await blocked;
+  other.exec("ROLLBACK");
+  other.close();
+  const again = await openStore({ url: `sqlite:${path}` });
+  assert.deepEqual(
+    (await again.repositories.list()).items.map(({ name }) => name),
+    ["kept"],
+  );
+  await again.close();
+});
+
+test("a port that was handed over to a thread that ends before it looks is closed", async () => {
+  const thread = await startThread(newPath());
+  const store = thread.connect();
+  const ended = thread.worker.terminate();
+  await assert.rejects(store.runners.list(), { code: "closed", outcome: "not_run" });
+  await ended;
+});
+
+test("a pool on a store that is closed: calls of its tasks fail closed, and the pool goes on", async () => {
+  const store = await openStore({ url: `sqlite:${newPath()}` });
+  const pool = createRunnerPool(store, { filename: new URL("./poolRunner.ts", import.meta.url), threads: 1 });
+  assert.equal(await pool.run({ type: "count" }), 0);
+  await store.close();
+  await assert.rejects(pool.run({ type: "count" }), { code: "closed", outcome: "not_run" });
+  assert.equal(await pool.run({ type: "echo", value: 1 }), 1);
+  await pool.close();
+});
+
+for (const way of ["close", "death"]) {
+  test(`a process whose calls were lost by ${way} lived on until their deadline`, async () => {
+    const script = fileURLToPath(new URL("./endingProcess.ts", import.meta.url));
+    // Far below the 30 s of a call's own deadline.
+    const { stdout } = await promisify(execFile)(process.execPath, [script, newPath(), way], { timeout: 15_000 });
+    assert.equal(stdout, "closed unknown\n");
+  });
+}
+
+test("a store that is closed closes its ports, and refuses calls of every kind", async () => {
+  const store = await openStore({ url: `sqlite:${newPath()}` });
+  const closed = once(store.connect(), "close");
+  await store.close();
+  await closed;
+  await assert.rejects(store.runners.list(), { code: "closed", outcome: "not_run" });
+  await assert.rejects(
+    store.atomically((tx) => tx.repositories.upsert({ name: "late" })),
+    { code: "closed", outcome: "not_run" },
+  );
+  await assert.rejects(store.changes.watch().next(), { code: "closed", outcome: "not_run" });
+});

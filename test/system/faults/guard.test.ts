@@ -1,0 +1,294 @@
+// Through a raw port: nothing but the listed operations can be reached, whoever is asked gets an answer, and the actor lives on.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { MessagePort } from "node:worker_threads";
+import { type OwnedStore, openStore, type StoreEvent } from "../../../src/index.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "guard-"));
+const events: StoreEvent[] = [];
+let store: OwnedStore;
+
+before(async () => {
+  store = await openStore({ url: `sqlite:${join(folder, "store.db")}`, onEvent: (event) => events.push(event) });
+});
+after(async () => {
+  await store.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** A port of a client that does not keep to the rules. */
+function rawPort(operations?: readonly string[]): MessagePort {
+  return store.connect(operations === undefined ? {} : { operations });
+}
+
+async function ask(port: MessagePort, message: unknown): Promise<Record<string, unknown>> {
+  port.postMessage(message);
+  const [answer] = await once(port, "message");
+  return answer;
+}
+
+const envelope = (calls: readonly unknown[], id = 1, atomic: unknown = false): unknown => ({
+  id: "1",
+  type: "APPLY",
+  path: [],
+  argumentList: [{ type: "RAW", value: [id, atomic, calls] }],
+});
+
+/** The answers of a reply: true and the result, or false and the failure. */
+const answersOf = (reply: Record<string, unknown>): unknown[] => (reply.value as [number, number, unknown[]])[2];
+const failureCodeOf = (reply: Record<string, unknown>): unknown => (answersOf(reply)[1] as unknown[])[0];
+
+async function assertAlive(): Promise<void> {
+  assert.deepEqual((await store.runners.list()).items, []);
+}
+
+const listRunners = ["runners.list", [undefined, 10, undefined], undefined];
+
+test("the ordinary call passes", async () => {
+  const port = rawPort();
+  const reply = await ask(port, envelope(listRunners));
+  assert.equal(answersOf(reply)[0], true);
+  port.close();
+});
+
+const value = { type: "RAW", value: [1, false, listRunners] };
+const forbidden: Record<string, Record<string, unknown>> = {
+  GET: { type: "GET", path: [] },
+  "GET of a path": { type: "GET", path: ["constructor"] },
+  SET: { type: "SET", path: ["name"], value: { type: "RAW", value: 1 } },
+  "SET on __proto__": { type: "SET", path: ["__proto__", "polluted"], value: { type: "RAW", value: true } },
+  CONSTRUCT: {
+    type: "CONSTRUCT",
+    path: ["constructor"],
+    argumentList: [{ type: "RAW", value: "return process.exit(1)" }],
+  },
+  "CONSTRUCT without a path": { type: "CONSTRUCT", path: [], argumentList: [value] },
+  ENDPOINT: { type: "ENDPOINT" },
+  RELEASE: { type: "RELEASE" },
+  "APPLY of a path": {
+    type: "APPLY",
+    path: ["constructor"],
+    argumentList: [{ type: "RAW", value: "return process.exit(1)" }],
+  },
+  "APPLY of call": { type: "APPLY", path: ["call"], argumentList: [value, value] },
+  "APPLY with a path that is no array": { type: "APPLY", path: "constructor", argumentList: [value] },
+  "APPLY without a path": { type: "APPLY", argumentList: [value] },
+  "APPLY without arguments": { type: "APPLY", path: [], argumentList: [] },
+  "APPLY with two arguments": { type: "APPLY", path: [], argumentList: [value, value] },
+  "a transferred handler": { type: "APPLY", path: [], argumentList: [{ type: "HANDLER", name: "proxy", value: 1 }] },
+  "a thrown value": {
+    type: "APPLY",
+    path: [],
+    argumentList: [{ type: "HANDLER", name: "throw", value: { isError: false, value: 1 } }],
+  },
+  "an argument that is no envelope": { type: "APPLY", path: [], argumentList: [{ type: "RAW", value: "x" }] },
+  "an envelope of other length": { type: "APPLY", path: [], argumentList: [{ type: "RAW", value: [1, false] }] },
+  "an envelope with an id that is no number": {
+    type: "APPLY",
+    path: [],
+    argumentList: [{ type: "RAW", value: ["1", false, listRunners] }],
+  },
+  "calls that are no triples": {
+    type: "APPLY",
+    path: [],
+    argumentList: [{ type: "RAW", value: [1, false, ["runners.list", []]] }],
+  },
+  "no calls": { type: "APPLY", path: [], argumentList: [{ type: "RAW", value: [1, false, []] }] },
+  "an unknown type": { type: "EVAL", path: [] },
+  "no type": {},
+};
+
+for (const [name, message] of Object.entries(forbidden)) {
+  test(`refused with an answer: ${name}`, async () => {
+    const port = rawPort();
+    const answer = await ask(port, { id: "7", ...message });
+    assert.equal(answer.id, "7");
+    assert.equal(answer.type, "HANDLER");
+    const { isError, value: failure } = answer.value as { isError: boolean; value: unknown[] };
+    assert.equal(isError, false);
+    assert.equal(failure[0], "invalid_input");
+    // The same port still serves what it should, also after RELEASE.
+    assert.equal(answersOf(await ask(port, envelope(listRunners)))[0], true);
+    port.close();
+    await assertAlive();
+  });
+}
+
+test("a port that sends nothing but refuse does not fill anybody's log", async () => {
+  const port = rawPort();
+  const refusedBefore = events.length;
+  for (let message = 0; message < 1_000; message++) port.postMessage("x");
+  assert.equal(answersOf(await ask(port, envelope(listRunners)))[0], true);
+  assert.equal(events.slice(refusedBefore).filter(({ type }) => type === "message_refused").length, 20);
+  port.close();
+});
+
+test("refused without an answer: what has no id, and what is no message at all", async () => {
+  const port = rawPort();
+  const cyclic: Record<string, unknown> = { type: "APPLY" };
+  cyclic.self = cyclic;
+  const messages = [
+    null,
+    undefined,
+    0,
+    "x",
+    [],
+    [1, 2],
+    {},
+    new Map(),
+    { id: 1, type: "APPLY" },
+    { id: {}, type: "GET" },
+    { id: "x".repeat(101), type: "GET" },
+    cyclic,
+  ];
+  const refusedBefore = events.length;
+  for (const message of messages) port.postMessage(message);
+  port.postMessage(new Array(1_000_000).fill(0));
+  // Messages of one port arrive in order: the first answer is the answer to this call.
+  const answer = await ask(port, envelope(listRunners));
+  assert.equal(answersOf(answer)[0], true);
+  assert.equal(
+    events.slice(refusedBefore).filter(({ type }) => type === "message_refused").length,
+    messages.length + 1,
+  );
+  port.close();
+  await assertAlive();
+});
+
+test("prototypes of the database thread stay clean: a later call sees no foreign property", async () => {
+  const port = rawPort();
+  await ask(port, { id: "1", type: "SET", path: ["__proto__", "limit"], value: { type: "RAW", value: 1 } });
+  await ask(port, {
+    id: "2",
+    type: "SET",
+    path: ["constructor", "prototype", "limit"],
+    value: { type: "RAW", value: 1 },
+  });
+  const input = JSON.parse('{"__proto__": {"state": "gone"}}');
+  assert.equal(failureCodeOf(await ask(port, envelope(["runners.list", input, undefined]))), "invalid_input");
+  assert.equal(answersOf(await ask(port, envelope(listRunners)))[0], true);
+  port.close();
+});
+
+test("hostile inputs are answered invalid_input, each for itself", async () => {
+  const port = rawPort();
+  const id = "01890000-0000-7000-8000-000000000000";
+  const hostile: unknown[] = [
+    null,
+    1,
+    "x",
+    {},
+    new Array(50).fill(null),
+    [Number.NaN],
+    [Number.POSITIVE_INFINITY],
+    [-1],
+    ["x".repeat(1_000_000)],
+    [new Date()],
+    [[]],
+  ];
+  const calls = hostile.flatMap((input) => ["worktrees.get", input, undefined]);
+  const answers = answersOf(await ask(port, envelope([...calls, ...listRunners])));
+  for (let index = 0; index < hostile.length; index++) {
+    assert.equal(answers[index * 2], false, `input ${index}`);
+    assert.equal((answers[index * 2 + 1] as unknown[])[0], "invalid_input", `input ${index}`);
+  }
+  assert.equal(answers.at(-2), true);
+  // Bytes beyond the bound of one chunk, and a fence that is no number.
+  const append = (input: readonly unknown[]) => ask(port, envelope(["logs.append", input, undefined]));
+  assert.equal(failureCodeOf(await append([id, 1, 0, "stdout", new Uint8Array(65_537)])), "invalid_input");
+  assert.equal(failureCodeOf(await append([id, "1", 0, "stdout", new Uint8Array(1)])), "invalid_input");
+  assert.equal(failureCodeOf(await append([id, 1, 0, "stdout\u0000", new Uint8Array(1)])), "invalid_input");
+  assert.equal(failureCodeOf(await append([id, 1, 0, "stdout", "text"])), "invalid_input");
+  port.close();
+});
+
+test("names that are no operation are unknown_operation: of prototypes, of internals, of nothing", async () => {
+  const port = rawPort();
+  const names = [
+    "constructor",
+    "__proto__",
+    "runners.constructor",
+    "runners.__proto__",
+    "maintenance.extendLeases",
+    "",
+    "runners",
+    "runners.list ",
+    null,
+    1,
+    {},
+  ];
+  const answers = answersOf(await ask(port, envelope(names.flatMap((name) => [name, [], undefined]))));
+  for (let index = 0; index < names.length; index++)
+    assert.equal((answers[index * 2 + 1] as unknown[])[0], "unknown_operation", String(names[index]));
+  port.close();
+});
+
+test("a port reaches only the operations that it was made for", async () => {
+  const port = rawPort(["logs.*", "commands.get"]);
+  const names = ["runners.list", "commands.claim", "repositories.upsert", "maintenance.reap"];
+  const answers = answersOf(await ask(port, envelope(names.flatMap((name) => [name, [], undefined]))));
+  for (let index = 0; index < names.length; index++)
+    assert.equal((answers[index * 2 + 1] as unknown[])[0], "unknown_operation");
+  assert.equal(
+    failureCodeOf(await ask(port, envelope(["commands.get", ["01890000-0000-7000-8000-000000000000"], undefined]))),
+    "not_found",
+  );
+  port.close();
+});
+
+test("a pattern that matches no operation is refused", () => {
+  assert.throws(() => store.connect({ operations: ["nothing.*"] }), { code: "invalid_input" });
+});
+
+test("JSON text that the client would not have written is refused before it is stored", async () => {
+  const port = rawPort();
+  const bombs = [
+    '{"json":[],"meta":{"values":{"4294967294":["undefined"]},"v":1}}',
+    '{"json":{},"meta":{"values":{"__proto__.polluted":["undefined"]},"v":1}}',
+    '{"json":"x","meta":{"values":[["class","Function"]],"v":1}}',
+    '{"json":"/(a+)+$/","meta":{"values":["regexp"],"v":1}}',
+    `{"json":${"[".repeat(5_000)}${"]".repeat(5_000)}}`,
+    "null",
+    "1",
+  ];
+  for (const [index, settings] of bombs.entries()) {
+    const name = `bomb-${index}`;
+    const keys = ["id", "name", "remoteUrl", "defaultBranch", "description", "settings"];
+    const id = `01890000-0000-7000-8000-00000000000${index}`;
+    const input = keys.map((key) => ({ id, name, settings })[key]);
+    const answers = answersOf(await ask(port, envelope(["repositories.upsert", input, undefined])));
+    assert.deepEqual([answers[0], (answers[1] as unknown[])[0]], [false, "invalid_input"]);
+    await assert.rejects(store.repositories.get({ repositoryId: id }), { code: "not_found" });
+  }
+  assert.equal(({} as { polluted?: unknown }).polluted, undefined);
+  port.close();
+  await assertAlive();
+});
+
+test("an envelope larger than its bound is refused, and the client is served on", async () => {
+  const port = rawPort();
+  const data = new Uint8Array(65_536);
+  const calls = Array.from({ length: 200 }, () => [
+    "logs.append",
+    ["01890000-0000-7000-8000-000000000000", 1, 0, "stdout", data],
+    undefined,
+  ]).flat();
+  const answers = answersOf(await ask(port, envelope(calls)));
+  assert.equal(answers.length, 400);
+  assert.ok(["invalid_input", "overloaded"].includes(String((answers[1] as unknown[])[0])));
+  assert.equal(answersOf(await ask(port, envelope(listRunners)))[0], true);
+  port.close();
+});
+
+test("more calls in one message than a queue holds are refused together", async () => {
+  const port = rawPort();
+  const calls = Array.from({ length: 10_001 }, () => listRunners).flat();
+  const { value: refusal } = await ask(port, envelope(calls));
+  assert.equal((refusal as { value: unknown[] }).value[0], "invalid_input");
+  port.close();
+  await assertAlive();
+});

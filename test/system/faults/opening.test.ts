@@ -1,0 +1,276 @@
+// What openStore refuses, with which sentence, and what it makes of a new file.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import Database from "better-sqlite3";
+import { attachStore, openStore, type StoreEvent, type StoreOptions } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import { until } from "./until.ts";
+
+const root = mkdtempSync(join(tmpdir(), "opening-"));
+test.after(() => rmSync(root, { recursive: true, force: true }));
+let files = 0;
+const newPath = (): string => join(root, `file-${++files}.db`);
+
+async function refused(path: string, code: string, sentence: RegExp, options: StoreOptions = {}): Promise<void> {
+  await assert.rejects(
+    openStore({ url: `sqlite:${path}`, ...options }),
+    (error: Error & { code: string; outcome: string }) => {
+      assert.equal(error.code, code);
+      assert.equal(error.outcome, "not_run");
+      assert.match(error.message, sentence);
+      assert.ok(!error.message.includes("\n"), "one sentence");
+      return true;
+    },
+  );
+}
+
+/** A closed store, for a test to change something in its file. */
+async function made(change: (db: Database.Database) => void = () => undefined): Promise<string> {
+  const path = newPath();
+  await (await openStore({ url: `sqlite:${path}` })).close();
+  const db = new Database(path);
+  change(db);
+  db.close();
+  return path;
+}
+
+test("a file that is no database", async () => {
+  const path = newPath();
+  writeFileSync(path, "this is a text and not a database\n".repeat(100));
+  await refused(path, "incompatible", /not a (SQLite )?database/);
+});
+
+test("somebody else's database, by its tables or by its application id, is left as it was", async () => {
+  for (const text of ["CREATE TABLE other (x)", "PRAGMA application_id = 42"]) {
+    const path = newPath();
+    const db = new Database(path);
+    db.exec(text);
+    db.close();
+    const before = statSync(path);
+    await refused(path, "incompatible", /belongs to another program: name another file/);
+    assert.equal(statSync(path).mtimeMs, before.mtimeMs);
+    assert.equal(statSync(path).size, before.size);
+  }
+});
+
+test("an older schema, with the command to run", async () => {
+  const path = await made((db) => db.exec("DELETE FROM schema_migrations"));
+  await refused(path, "incompatible", /run debug-server-db migrate upgrade head/);
+});
+
+test("a newer schema", async () => {
+  const path = await made((db) =>
+    db.exec(
+      "INSERT INTO schema_migrations SELECT '9999', 'later', sha256, applied_at, 0, '9.9.9' FROM schema_migrations LIMIT 1",
+    ),
+  );
+  await refused(path, "incompatible", /9999, which is newer.*install a newer version/);
+});
+
+test("a migration that was edited after it had been applied", async () => {
+  const path = await made((db) => db.exec("UPDATE schema_migrations SET sha256 = 'other' WHERE revision = '0001'"));
+  await refused(
+    path,
+    "incompatible",
+    /0001_initial\.sqlite\.sql was edited after it had been applied: put it back as it was/,
+  );
+});
+
+test("a file of ours that has lost its ledger", async () => {
+  const path = await made((db) => db.exec("DROP TABLE schema_migrations"));
+  await refused(
+    path,
+    "incompatible",
+    /there is no table schema_migrations: restore a backup, or, .* run debug-server-db migrate stamp REV/,
+  );
+  const empty = await made((db) => {
+    db.pragma("foreign_keys = OFF");
+    for (const name of db
+      .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+      .pluck()
+      .all())
+      db.exec(`DROP TABLE ${name}`);
+  });
+  await refused(empty, "incompatible", /the database is empty: run debug-server-db migrate upgrade head/);
+});
+
+test("a link, a folder, a path below a file, a file that is not there", async () => {
+  const target = await made();
+  const link = newPath();
+  symlinkSync(target, link);
+  await refused(link, "incompatible", /not a regular file/);
+  const folder = newPath();
+  mkdirSync(folder);
+  await refused(folder, "incompatible", /not a regular file/);
+  await refused(join(target, "below.db"), "incompatible", /not a folder|cannot be made/);
+  await refused(newPath(), "incompatible", /does not exist: run debug-server-db migrate upgrade head/, {
+    migrate: "never",
+  });
+});
+
+test("an empty file is new", async () => {
+  const path = newPath();
+  writeFileSync(path, "");
+  await refused(path, "incompatible", /empty/, { migrate: "never" });
+  await (await openStore({ url: `sqlite:${path}` })).close();
+});
+
+test("urls and limits that cannot be", async () => {
+  for (const url of ["", "mysql://localhost", "sqlite:", "metadata.db"]) {
+    if (url === "") continue;
+    await assert.rejects(openStore({ url }), { code: "invalid_input", message: /expected sqlite:PATH/ });
+  }
+  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { nothing: 1 } as never }), {
+    code: "invalid_input",
+    message: /no limit nothing/,
+  });
+  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupMs: -1 } }), {
+    code: "invalid_input",
+    message: /groupMs/,
+  });
+  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupMs: 1.5 } }), { code: "invalid_input" });
+  // A timer cannot be longer, and fires at once.
+  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { callMs: 2 ** 31 } }), {
+    code: "invalid_input",
+    message: /limits.callMs/,
+  });
+  // Nothing would ever run.
+  await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupCalls: 0 } }), {
+    code: "invalid_input",
+    message: /limits.groupCalls/,
+  });
+  // SQLite took what is no number for no limit.
+  for (const maxBytes of [Number.NaN, Number.POSITIVE_INFINITY, 0, -1, 1.5, "10MB" as never]) {
+    await assert.rejects(openStore({ url: `sqlite:${newPath()}`, maxBytes }), {
+      code: "invalid_input",
+      message: /^maxBytes: /,
+    });
+  }
+});
+
+test("the file is 0600 in a folder of 0700, and so are its companions", async () => {
+  const folder = join(root, "deep", "er");
+  const store = await openStore({ url: `sqlite:${join(folder, "store.db")}` });
+  await fixtures(store).repository();
+  assert.equal(statSync(folder).mode & 0o777, 0o700);
+  const names = readdirSync(folder);
+  assert.ok(names.includes("store.db-wal"));
+  for (const name of names) assert.equal(statSync(join(folder, name)).mode & 0o777, 0o600, name);
+  await store.close();
+  assert.deepEqual(readdirSync(folder), ["store.db"]);
+});
+
+test("what the file itself remembers: WAL, incremental auto_vacuum, our application id", async () => {
+  const path = await made((db) => {
+    assert.equal(db.pragma("journal_mode", { simple: true }), "wal");
+    assert.equal(db.pragma("auto_vacuum", { simple: true }), 2);
+    assert.equal(db.pragma("application_id", { simple: true }), 0x44534442);
+    assert.deepEqual(db.pragma("foreign_key_check"), []);
+  });
+  // Opened again, it is the same store with the next epoch.
+  const events: StoreEvent[] = [];
+  const store = await openStore({ url: `sqlite:${path}`, onEvent: (event) => events.push(event) });
+  await store.runners.list();
+  assert.deepEqual(events, [{ type: "opened", epoch: 2 }]);
+  await store.close();
+});
+
+test("foreign keys are in force", async () => {
+  const store = await openStore({ url: `sqlite:${newPath()}` });
+  // No operation breaks one; a tree of a repository that is not there is refused before.
+  await assert.rejects(store.worktrees.reserve({ repositoryId: "01890000-0000-7000-8000-000000000000", owner: "x" }), {
+    code: "not_found",
+  });
+  await store.close();
+});
+
+test("4 processes open the same new file at once: one makes the schema, all find it", async () => {
+  const path = newPath();
+  const script = fileURLToPath(new URL("./openingProcess.ts", import.meta.url));
+  const run = promisify(execFile);
+  const outputs = await Promise.all(
+    Array.from({ length: 4 }, () => run(process.execPath, [script, `sqlite:${path}`], { timeout: 60_000 })),
+  );
+  for (const { stdout } of outputs) assert.equal(stdout, "ok\n");
+  const db = new Database(path, { readonly: true });
+  assert.equal(db.prepare("SELECT count(*) FROM repositories").pluck().get(), 4);
+  assert.equal(db.prepare("SELECT value FROM store_meta WHERE key = 'epoch'").pluck().get(), "4");
+  db.close();
+});
+
+test("another server process on a file is told of the first, also after others have come and gone; of those that ended nothing is left", async () => {
+  const path = newPath();
+  const store = await openStore({ url: `sqlite:${path}` });
+  const again = await openStore({
+    url: `sqlite:${path}`,
+    onEvent: ({ type }) => assert.notEqual(type, "second_server"),
+  });
+  await again.close();
+  const script = fileURLToPath(new URL("./openingProcess.ts", import.meta.url));
+  for (let visitor = 0; visitor < 2; visitor++) {
+    const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], {
+      timeout: 60_000,
+    });
+    assert.match(stdout, new RegExp(`second_server ${process.pid}`));
+  }
+  await store.close();
+  const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], {
+    timeout: 60_000,
+  });
+  assert.equal(stdout, "ok\n");
+  const db = new Database(path, { readonly: true });
+  assert.deepEqual(db.prepare("SELECT key FROM store_meta WHERE key LIKE 'server%'").all(), []);
+  db.close();
+});
+
+test("DEBUG_SERVER_DB_URL is the url when none is given", async () => {
+  const path = newPath();
+  const script = fileURLToPath(new URL("./openingProcess.ts", import.meta.url));
+  await promisify(execFile)(process.execPath, [script], {
+    timeout: 60_000,
+    env: { ...process.env, DEBUG_SERVER_DB_URL: `sqlite:${path}` },
+  });
+  assert.ok(statSync(path).size > 0);
+});
+
+test("another process holds the write lock: reads go on, writes wait and then pass, or fail busy when it takes too long", async () => {
+  const path = await made();
+  const store = await openStore({ url: `sqlite:${path}`, limits: { busyGiveUpMs: 400, busyMs: 10, reapEveryMs: 0 } });
+  const other = new Database(path);
+  other.exec("BEGIN IMMEDIATE");
+  const waits = store.repositories.upsert({ name: "waits" });
+  // A client's own reads come after its writes; another client's go on.
+  const reader = attachStore(store.connect());
+  assert.deepEqual((await reader.runners.list()).items, []);
+  other.exec("COMMIT");
+  assert.equal((await waits).name, "waits");
+  other.exec("BEGIN IMMEDIATE");
+  const tooLong = store.repositories.upsert({ name: "too long" });
+  await assert.rejects(tooLong, { code: "busy", outcome: "not_run", retryable: true });
+  other.exec("COMMIT");
+  other.close();
+  assert.equal(await store.repositories.find({ name: "too long" }), undefined);
+  await store.close();
+});
+
+test("calls that wait are woken by another process's commit", async () => {
+  const path = newPath();
+  const store = await openStore({ url: `sqlite:${path}` });
+  const { runner } = await fixtures(store).runner();
+  const { repository } = await fixtures(store).repository();
+  const claim = store.commands.claim({ runnerId: runner.id, waitMs: 60_000 });
+  await until(async () => (await store.maintenance.stats()).serving.parked === 1);
+  const script = fileURLToPath(new URL("./openingProcess.ts", import.meta.url));
+  await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "enqueue", repository.id], {
+    timeout: 60_000,
+  });
+  const claimed = await claim;
+  assert.deepEqual(claimed?.command.argv, ["from another process"]);
+  await store.close();
+});

@@ -1,0 +1,19 @@
+// Another process on a file: makes a repository, or adds work, and says what it was told.
+import { openStore } from "../../../src/index.ts";
+
+const [, , url, mode, repositoryId] = process.argv;
+const store = await openStore({
+  ...(url === undefined ? {} : { url }),
+  onEvent: (event) => {
+    if (mode === "events" && event.type === "second_server") console.log(`second_server ${event.pid}`);
+  },
+});
+if (mode === "enqueue") {
+  await store.sessions.create({
+    repositoryId: repositoryId as string,
+    commitSha: "a".repeat(40),
+    commands: [{ argv: ["from another process"] }],
+  });
+} else await store.repositories.upsert({ name: `by ${process.pid}` });
+await store.close();
+console.log("ok");

@@ -1,0 +1,155 @@
+// Who holds what, when many want it at once: threads of one process, and processes on one file.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { createRunnerPool, openStore } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import { dropDatabase, newDatabase } from "../../support/postgres.ts";
+import type { Race, RaceResult } from "./contenders.ts";
+import type { ClaimTask } from "./workers.ts";
+
+const treesMax = 4;
+const rounds = 200;
+
+/** Where the race is run, and by how many processes. */
+const places: readonly { readonly name: string; readonly processes: number; url(t: TestContext): Promise<string> }[] = [
+  { name: "a SQLite file", processes: 3, url: async (t) => `sqlite:${join(folderFor(t), "store.db")}` },
+  {
+    name: "a PostgreSQL database",
+    processes: 4,
+    async url(t) {
+      const url = await newDatabase();
+      t.after(() => dropDatabase(url));
+      return url;
+    },
+  },
+];
+
+function folderFor(t: { after(run: () => void): void }): string {
+  const folder = mkdtempSync(join(tmpdir(), "races-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Every tree's fence was granted once, and all of them from 1 on: none twice, none lost, none taken back. */
+function assertFences(results: readonly RaceResult[]): void {
+  const byTree = new Map<string, number[]>();
+  for (const { grants } of results) {
+    const last = new Map<string, number>();
+    for (const { worktreeId, fence } of grants) {
+      assert.ok(fence > (last.get(worktreeId) ?? 0), "one holder's fences grow");
+      last.set(worktreeId, fence);
+      byTree.set(worktreeId, [...(byTree.get(worktreeId) ?? []), fence]);
+    }
+  }
+  assert.ok(byTree.size <= treesMax);
+  for (const fences of byTree.values()) {
+    const sorted = fences.toSorted((left, right) => left - right);
+    assert.deepEqual(
+      sorted,
+      sorted.map((_, index) => index + 1),
+    );
+  }
+}
+
+for (const { name, processes, url } of places) {
+  test(`8 runner threads, 4 worktrees, 200 rounds on ${name}: no tree in two hands, fences only grow`, async (t) => {
+    const store = await openStore({ url: await url(t) });
+    const { repository } = await fixtures(store).repository({ maxWorktrees: treesMax });
+    const threads = 8;
+    const pool = createRunnerPool(store, {
+      filename: new URL("./contenders.ts", import.meta.url),
+      threads,
+      operations: ["worktrees.*"],
+    });
+    const witness = new SharedArrayBuffer(4 * 65_521);
+    const results = await Promise.all(
+      Array.from({ length: threads }, (_, index) => {
+        const race: Race = {
+          repositoryId: repository.id,
+          owner: `runner-${index}`,
+          rounds: rounds / threads,
+          witness,
+          number: index + 1,
+        };
+        return pool.run<RaceResult>(race);
+      }),
+    );
+    assert.equal(
+      results.reduce((sum, { collisions }) => sum + collisions, 0),
+      0,
+    );
+    assert.equal(results.flatMap(({ grants }) => grants).length, rounds);
+    assertFences(results);
+    const { items } = await store.worktrees.list({ repositoryId: repository.id });
+    assert.ok(items.length <= treesMax);
+    assert.ok(items.every(({ state }) => state === "idle" || state === "dirty"));
+    await pool.close();
+    await store.close();
+  });
+
+  test(`${processes} processes, 4 worktrees, 200 rounds on ${name}: no tree in two hands, fences only grow`, async (t) => {
+    const shared = await url(t);
+    const store = await openStore({ url: shared });
+    const { repository } = await fixtures(store).repository({ maxWorktrees: treesMax });
+    await store.close();
+    const witness = folderFor(t);
+    const script = fileURLToPath(new URL("./racingProcess.ts", import.meta.url));
+    const racing = Array.from({ length: processes }, (_, index) => Math.ceil((rounds - index) / processes)).map(
+      (share, index) =>
+        promisify(execFile)(
+          process.execPath,
+          [script, shared, repository.id, witness, `process-${index}`, String(share)],
+          { timeout: 100_000 },
+        ),
+    );
+    const results = (await Promise.all(racing)).map(({ stdout }) => JSON.parse(stdout) as RaceResult);
+    assert.equal(
+      results.reduce((sum, { collisions }) => sum + collisions, 0),
+      0,
+    );
+    assert.equal(results.flatMap(({ grants }) => grants).length, rounds);
+    assertFences(results);
+  });
+
+  test(`8 runner threads claim and enqueue on ${name}: every command runs once, sequence numbers have neither gaps nor doubles`, async (t) => {
+    const store = await openStore({ url: await url(t) });
+    const f = fixtures(store);
+    const threads = 8;
+    const perThread = 20;
+    const { session } = await f.session({ maxParallel: threads });
+    const pool = createRunnerPool(store, { filename: new URL("./workers.ts", import.meta.url), threads });
+    const task = (index: number): ClaimTask => ({
+      sessionId: session.id,
+      name: `runner-${index}`,
+      enqueues: perThread,
+    });
+    const ran = await Promise.all(Array.from({ length: threads }, (_, index) => pool.run<string[]>(task(index))));
+    const commands = [];
+    for (let cursor: string | undefined; ; ) {
+      const page = await store.commands.list({
+        sessionId: session.id,
+        limit: 500,
+        ...(cursor === undefined ? {} : { cursor }),
+      });
+      commands.push(...page.items);
+      cursor = page.nextCursor;
+      if (cursor === undefined) break;
+    }
+    assert.deepEqual(
+      commands.map(({ sequence }) => sequence),
+      Array.from({ length: threads * perThread }, (_, index) => index + 1),
+    );
+    assert.deepEqual(ran.flat().toSorted(), commands.map(({ id }) => id).toSorted());
+    assert.ok(commands.every(({ state, attempt, fence }) => state === "succeeded" && attempt === 1 && fence === 1));
+    const ended = await store.sessions.get({ sessionId: session.id });
+    assert.deepEqual([ended.queuedCommands, ended.activeCommands, ended.failedCommands], [0, 0, 0]);
+    await pool.close();
+    await store.close();
+  });
+}

@@ -1,0 +1,185 @@
+// An HTTP API that checks bearer tokens: on a real store behind a real socket, and again on a stub.
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { authenticate, newId, type OwnedStore, openStore, type Scope } from "../../../src/index.ts";
+import { fixtures, storeError, stubStore, testClock } from "../../../src/testing/index.ts";
+import { createApi, listen } from "./api.ts";
+
+describe("an API on a real store", () => {
+  const folder = mkdtempSync(join(tmpdir(), "api-"));
+  const clock = testClock();
+  let store: OwnedStore;
+  let api: Awaited<ReturnType<typeof listen>>;
+  let admin: string;
+
+  before(async () => {
+    store = await openStore({ url: `sqlite:${join(folder, "store.db")}`, clock });
+    admin = (await store.tokens.bootstrapAdmin()).secret as string;
+    api = await listen(createApi(store));
+  });
+  after(async () => {
+    await api.close();
+    await store.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  const ask = async (path: string, authorization: string | undefined, init: RequestInit = {}) => {
+    const headers = { ...(init.headers as object), ...(authorization === undefined ? {} : { authorization }) };
+    const response = await fetch(`${api.url}${path}`, { ...init, headers });
+    return {
+      status: response.status,
+      challenge: response.headers.get("www-authenticate"),
+      body: (await response.json()) as Record<string, unknown>,
+    };
+  };
+  const post = (path: string, authorization: string, body: unknown, headers: Record<string, string> = {}) =>
+    ask(path, authorization, { method: "POST", body: JSON.stringify(body), headers });
+  const secretOf = async (scopes: Scope[], ttlMs?: number) =>
+    (
+      await fixtures(store).token({
+        scopes,
+        ...(ttlMs === undefined ? {} : { ttlMs }),
+        createdBy: (await store.tokens.verify({ token: admin })).tokenId,
+      })
+    ).secret;
+
+  it("without a token: 401, and what to bring", async () => {
+    for (const authorization of [undefined, "Basic YTpi", "Digest x", "BearerX abc", admin]) {
+      const { status, challenge, body } = await ask("/me", authorization);
+      assert.deepEqual([status, challenge, body.error], [401, 'Bearer realm="debug-server-db"', "unauthenticated"]);
+    }
+  });
+
+  it("with a token that does not count: 401 invalid_token, and why", async () => {
+    const revoked = await fixtures(store).token({ createdBy: (await store.tokens.verify({ token: admin })).tokenId });
+    await store.tokens.revoke({ tokenId: revoked.token.id });
+    const expired = await secretOf(["sessions:read"], 1_000);
+    clock.advance(1_000);
+    for (const [authorization, why] of [
+      ["Bearer", "malformed"],
+      ["Bearer x", "malformed"],
+      [`Bearer ${admin}x`, "malformed"],
+      [`Bearer ${admin}, Bearer ${admin}`, "malformed"],
+      [`Bearer ${revoked.secret}`, "was revoked"],
+      [`Bearer ${expired}`, "has expired"],
+    ] as const) {
+      const { status, challenge, body } = await ask("/me", authorization);
+      assert.equal(status, 401);
+      assert.match(
+        challenge ?? "",
+        new RegExp(
+          `^Bearer realm="debug-server-db", error="invalid_token", error_description="the token (?:is )?${why}"$`,
+        ),
+      );
+      assert.ok(!JSON.stringify(body).includes(admin));
+    }
+  });
+
+  it("with a token that does not cover it: 403 insufficient_scope, and what is needed", async () => {
+    const secret = await secretOf(["sessions:read"]);
+    const { status, challenge, body } = await post("/sessions", `Bearer ${secret}`, {});
+    assert.deepEqual(
+      [status, challenge],
+      [403, 'Bearer realm="debug-server-db", error="insufficient_scope", scope="sessions:write"'],
+    );
+    assert.equal(body.error, "scope_missing");
+  });
+
+  it("with a good one: the principal, and the work; the scheme in any case", async () => {
+    const { repository } = await fixtures(store).repository();
+    const writer = `bearer ${await secretOf(["sessions:write", "sessions:read"])}`;
+    const request = { repositoryId: repository.id, commitSha: fixtures(store).commitSha };
+    const key = { "idempotency-key": newId() };
+    const made = await post("/sessions", writer, request, key);
+    assert.equal(made.status, 201);
+    assert.deepEqual((await post("/sessions", writer, request, key)).body, made.body);
+    assert.equal((await post("/sessions", writer, { ...request, commitSha: "f".repeat(40) }, key)).status, 422);
+    const me = await ask("/me", writer);
+    assert.equal(made.body.requestedBy, (me.body.account as { name: string }).name);
+    assert.equal(made.body.tokenId, me.body.tokenId);
+    assert.equal((await ask(`/sessions/${made.body.id}`, writer)).body.commitSha, request.commitSha);
+    assert.equal((await ask("/sessions/no-id", writer)).status, 400);
+    assert.equal((await ask(`/sessions/${newId()}`, writer)).status, 404);
+  });
+
+  it("a token mints others within its scopes, and what it minted works at once", async () => {
+    const { account } = await fixtures(store).account();
+    const minter = `Bearer ${await secretOf(["tokens:write", "sessions:read"])}`;
+    const made = await post("/tokens", minter, { accountId: account.id, name: "made", scopes: ["sessions:read"] });
+    assert.equal(made.status, 201);
+    assert.equal((await ask("/me", `Bearer ${made.body.secret}`)).status, 200);
+    assert.equal(
+      (await post("/tokens", minter, { accountId: account.id, name: "more", scopes: ["admin"] })).status,
+      403,
+    );
+  });
+});
+
+describe("the same API on a stub", () => {
+  const principal = {
+    tokenId: newId(),
+    kind: "personal",
+    scopes: ["sessions:write"],
+    expiresAt: null,
+    account: { id: newId(), name: "ada", kind: "human" },
+  };
+
+  it("verifies with the scopes of the route, and hands the principal on", async () => {
+    const stub = stubStore({
+      tokens: { verify: () => principal },
+      sessions: { create: (input) => ({ session: input }) },
+    });
+    const api = createApi(stub);
+    const request = new Request("http://localhost/sessions", {
+      method: "POST",
+      body: '{"commitSha":"x"}',
+      headers: { authorization: "Bearer t" },
+    });
+    const response = await api(request);
+    assert.deepEqual(await response.json(), { commitSha: "x", tokenId: principal.tokenId, requestedBy: "ada" });
+    assert.deepEqual(
+      stub.calls.map(({ name, input, options }) => [name, input, options]),
+      [
+        ["tokens.verify", { token: "t", scopes: ["sessions:write"] }, undefined],
+        ["sessions.create", { commitSha: "x", tokenId: principal.tokenId, requestedBy: "ada" }, { actor: "ada" }],
+      ],
+    );
+  });
+
+  for (const [code, status] of [
+    ["token_malformed", 401],
+    ["token_unknown", 401],
+    ["token_expired", 401],
+    ["token_revoked", 401],
+    ["scope_missing", 403],
+    // No answer about the token: the API says that it cannot serve, and no client throws its token away.
+    ["overloaded", 503],
+    ["busy", 503],
+    ["closed", 500],
+  ] as const) {
+    it(`${code} is ${status}`, async () => {
+      const api = createApi(stubStore({ tokens: { verify: () => Promise.reject(storeError(code)) } }));
+      const response = await api(new Request("http://localhost/me", { headers: { authorization: "Bearer t" } }));
+      assert.deepEqual(
+        [response.status, response.headers.has("www-authenticate")],
+        [status, status === 401 || status === 403],
+      );
+      assert.equal(((await response.json()) as { error: string }).error, code);
+    });
+  }
+
+  it("takes headers alone, names a realm safely, and makes a new response each time", async () => {
+    const check = authenticate(stubStore(), { realm: 'a "b"\\\r\nx: y' });
+    const result = await check(new Headers());
+    assert.ok(!result.ok);
+    assert.equal(result.wwwAuthenticate, 'Bearer realm="a \\"b\\"\\\\??x: y"');
+    assert.notEqual(result.response(), result.response());
+    assert.deepEqual(
+      [result.status, result.code, result.response().headers.get("cache-control")],
+      [401, undefined, "no-store"],
+    );
+  });
+});

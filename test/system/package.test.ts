@@ -1,0 +1,209 @@
+// The packed tarball, installed into an empty folder on a machine with neither Python nor a compiler: it opens a store, runs a pool and follows
+// a log, from JavaScript and from TypeScript. And a Node that is too old is told so.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import {
+  accessSync,
+  constants,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, dirname, join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "package-"));
+const consumer = join(folder, "consumer");
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** All programs of this name on PATH, in order. */
+function onPath(name: string): string[] {
+  const candidates = (process.env.PATH ?? "").split(delimiter).map((place) => join(place, name));
+  return candidates.filter((file) => {
+    try {
+      accessSync(file, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** Node, npm and a shell, and nothing else that an installation could fall back on. */
+const tools = join(folder, "tools");
+const npm = process.env.npm_execpath ?? realpathSync(onPath("npm")[0] as string);
+const bare = { ...process.env, PATH: tools };
+
+before(async () => {
+  mkdirSync(tools);
+  symlinkSync(process.execPath, join(tools, "node"));
+  for (const name of ["sh", "env"]) symlinkSync(onPath(name)[0] as string, join(tools, name));
+  // A copy, because packing builds; without node_modules, which tsc reads through a link.
+  const source = join(folder, "source");
+  mkdirSync(source);
+  for (const name of readdirSync(root)) {
+    if (!["node_modules", "dist", "test", "bench", "docs"].includes(name) && !name.startsWith("."))
+      cpSync(join(root, name), join(source, name), { recursive: true });
+  }
+  symlinkSync(join(root, "node_modules"), join(source, "node_modules"));
+  await run(process.execPath, [npm, "pack", "--pack-destination", folder], { cwd: source });
+  const tarball = readdirSync(folder).find((name) => name.endsWith(".tgz")) as string;
+  mkdirSync(consumer);
+  writeFileSync(
+    join(consumer, "package.json"),
+    JSON.stringify({ private: true, type: "module", allowScripts: { "better-sqlite3": false } }),
+  );
+  await run(process.execPath, [npm, "install", join(folder, tarball), "--no-audit", "--no-fund", "--prefer-offline"], {
+    cwd: consumer,
+    env: bare,
+  });
+});
+
+const opening = `import { createRunnerPool, openStore, StoreError } from "debug-server-db";
+import { fixtures, openTestStore } from "debug-server-db/testing";
+`;
+
+/** Valid JavaScript, and valid TypeScript in strict mode. */
+const body = `
+const store = await openStore({ url: "sqlite:data/store.db" });
+const repository = await store.repositories.upsert({ name: "demo", worktreeRoot: "/srv/worktrees" });
+const { session } = await store.sessions.create({ repositoryId: repository.id, commitSha: "a".repeat(40), commands: [{ argv: ["echo", "hello"] }] });
+const pool = createRunnerPool(store, { filename: new URL(runnerModule, import.meta.url), threads: 1, operations: ["runners.*", "commands.*", "logs.*"] });
+const ran = pool.run({ sessionId: session.id });
+const { items: [command] } = await store.commands.list({ sessionId: session.id });
+if (command === undefined) throw new Error("no command");
+let text = "";
+for await (const chunk of store.logs.follow({ commandId: command.id })) text += Buffer.from(chunk.data).toString();
+const { state } = await store.commands.wait({ commandId: command.id });
+await ran;
+await pool.close();
+await store.close();
+const again = await openStore({ url: "sqlite:data/store.db", migrate: "never" });
+const { chunks } = await again.logs.read({ commandId: command.id });
+const { manifest } = await again.backup();
+await again.close();
+const memory = await openTestStore();
+const { worktree } = await fixtures(memory).worktree();
+const code = await memory.sessions.get({ sessionId: worktree.id }).catch((error) => (error instanceof StoreError ? error.code : "other"));
+await memory.close();
+console.log(JSON.stringify({ text, state, chunks: chunks.length, tree: worktree.state, code, copied: manifest.rows.sessions }));
+`;
+
+const runnerBody = `
+  const runner = await store.runners.register({ name: "packed" });
+  const claim = await store.commands.claim({ runnerId: runner.id, sessionId: task.sessionId });
+  if (claim === undefined) throw new Error("nothing to do");
+  const held = { commandId: claim.command.id, fence: claim.fence };
+  await store.logs.append({ ...held, offset: 0, data: new TextEncoder().encode("hello ") });
+  await store.logs.append({ ...held, offset: 6, data: new TextEncoder().encode("world") });
+  await store.commands.finish({ ...held, outcome: "succeeded", logOffset: 11 });
+`;
+
+const expected = { text: "hello world", state: "succeeded", chunks: 2, tree: "idle", code: "not_found", copied: 1 };
+
+function write(name: string, content: string): void {
+  writeFileSync(join(consumer, name), content);
+}
+
+async function runInConsumer(file: string): Promise<unknown> {
+  rmSync(join(consumer, "data"), { recursive: true, force: true });
+  const { stdout } = await run(process.execPath, [file], { cwd: consumer, env: bare, timeout: 60_000 });
+  return JSON.parse(stdout);
+}
+
+test("the tarball holds what it needs and no sources", () => {
+  const names = readdirSync(join(consumer, "node_modules/debug-server-db")).toSorted();
+  for (const name of ["bin", "dist", "migrations", "LICENSE", "README.md", "package.json"])
+    assert.ok(names.includes(name), name);
+  for (const name of ["src", "test", "bench", "workers", "node_modules"]) assert.ok(!names.includes(name), name);
+});
+
+test("from JavaScript: opens a store, runs a pool, follows a log and reads it back", async () => {
+  write("runner.js", `export default async (task, { store }) => {${runnerBody}};\n`);
+  write("main.js", `${opening}const runnerModule = "./runner.js";${body}`);
+  assert.deepEqual(await runInConsumer("main.js"), expected);
+});
+
+test("from TypeScript: compiles in strict mode, then runs by type stripping", async () => {
+  write(
+    "runner.ts",
+    `import type { RunnerTask } from "debug-server-db";\nconst run: RunnerTask<{ sessionId: string }> = async (task, { store }) => {${runnerBody}};\nexport default run;\n`,
+  );
+  const wrong = `// @ts-expect-error the declarations are not any
+void (() => store.repositories.upsert({ nam: "demo" }));\n`;
+  write("main.ts", `${opening}const runnerModule: string = "./runner.ts";${body}${wrong}`);
+  const compilerOptions = {
+    ...{
+      strict: true,
+      noEmit: true,
+      skipLibCheck: false,
+      target: "es2023",
+      lib: ["es2024"],
+      module: "nodenext",
+      allowImportingTsExtensions: true,
+    },
+    ...{
+      erasableSyntaxOnly: true,
+      verbatimModuleSyntax: true,
+      types: ["node"],
+      typeRoots: [join(root, "node_modules/@types")],
+    },
+  };
+  write("tsconfig.json", JSON.stringify({ compilerOptions, files: ["main.ts", "runner.ts"] }));
+  await run(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", consumer]).catch(({ stdout }) =>
+    assert.fail(stdout),
+  );
+  assert.deepEqual(await runInConsumer("main.ts"), expected);
+});
+
+test("the installed command says which version it is", async () => {
+  const { stdout } = await run(process.execPath, [join(consumer, "node_modules/.bin/debug-server-db"), "--version"], {
+    cwd: consumer,
+    env: bare,
+  });
+  assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
+});
+
+test("the installed command migrates a store", async () => {
+  const migrate = async (...args: readonly string[]) =>
+    JSON.parse(
+      (
+        await run(
+          process.execPath,
+          [join(consumer, "node_modules/.bin/debug-server-db"), "migrate", ...args, "--json"],
+          { cwd: consumer, env: bare },
+        )
+      ).stdout,
+    );
+  const { to } = await migrate("upgrade", "--url", "sqlite:data/migrated.db");
+  assert.equal((await migrate("current", "--url", "sqlite:data/migrated.db")).revision, to);
+  assert.deepEqual(await migrate("check", "--url", "sqlite:data/migrated.db"), []);
+});
+
+test("a Node that is too old is told so in one sentence, exit code 2", async (t) => {
+  const bundled = dirname(process.execPath);
+  for (const node of onPath("node")) {
+    if (node.startsWith(root) || realpathSync(dirname(node)) === realpathSync(bundled)) continue;
+    const { stdout } = await run(node, ["--version"]);
+    if (Number.parseInt(stdout.slice(1), 10) >= 22) continue;
+    const failure = await run(node, [join(root, "bin/debug-server-db.mjs"), "demo"]).catch((error) => error);
+    assert.equal(failure.code, 2);
+    assert.equal(failure.stdout, "");
+    assert.match(
+      failure.stderr,
+      /^debug-server-db needs Node 22\.18 or newer, and this is Node [\d.]+: install a newer Node and run it again\.\n$/,
+    );
+    return;
+  }
+  t.skip("there is no Node older than 22 on PATH");
+});

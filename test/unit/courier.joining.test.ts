@@ -1,0 +1,93 @@
+// Appends of one tick that a client sends as one call.
+import assert from "node:assert/strict";
+import { it, type TestContext } from "node:test";
+import { newId } from "../../src/index.ts";
+import { fixtures, openTestStore } from "../../src/testing/index.ts";
+
+async function running(t: TestContext) {
+  const store = await openTestStore();
+  t.after(() => store.close());
+  const { claim } = await fixtures(store).claim();
+  const log = { commandId: claim.command.id, fence: claim.fence };
+  const append = (offset: number, size: number, more: { fence?: number; stream?: "stderr" } = {}, options = {}) =>
+    store.logs.append({ ...log, ...more, offset, data: new Uint8Array(size).fill(offset) }, options);
+  const chunks = async () => (await store.logs.read({ commandId: log.commandId, maxBytes: 1_048_576 })).chunks;
+  const sizes = async () => (await chunks()).map(({ data }) => data.byteLength);
+  const callsServed = async () => (await store.maintenance.stats()).serving.calls as number;
+  return { store, log, append, chunks, sizes, callsServed };
+}
+
+it("appends that go on where the one before ends are one call and one chunk; each is told the end of them all", async (t) => {
+  const { append, chunks, callsServed } = await running(t);
+  const before = await callsServed();
+  const answers = await Promise.all([append(0, 3), append(3, 1), append(4, 6)]);
+  assert.equal((await callsServed()) - before, 2, "the appends and the question itself");
+  assert.deepEqual(
+    answers,
+    [10, 10, 10].map((ackOffset) => ({ ackOffset, truncated: false })),
+  );
+  assert.deepEqual(
+    (await chunks()).map(({ offset, data }) => [offset, [...data]]),
+    [[0, [0, 0, 0, 3, 4, 4, 4, 4, 4, 4]]],
+  );
+});
+
+it("a failure of the one is the failure of each", async (t) => {
+  const { log, append, sizes } = await running(t);
+  const calls = [
+    append(0, 1, { fence: log.fence + 1 }),
+    append(1, 1, { fence: log.fence + 1 }),
+    append(0, 2),
+    append(2, 2),
+  ];
+  assert.deepEqual(
+    (await Promise.allSettled(calls)).map((one) =>
+      one.status === "fulfilled" ? one.value.ackOffset : [one.reason.code, one.reason.details],
+    ),
+    [["lease_lost", { currentFence: log.fence }], ["lease_lost", { currentFence: log.fence }], 4, 4],
+  );
+  assert.deepEqual(await sizes(), [4]);
+});
+
+it("a chunk holds no more than 65 536 bytes", async (t) => {
+  const { append, sizes } = await running(t);
+  const size = 20_000;
+  const answers = await Promise.all(Array.from({ length: 7 }, (_, index) => append(index * size, size)));
+  assert.deepEqual(
+    answers.map(({ ackOffset }) => ackOffset / size),
+    [3, 3, 3, 6, 6, 6, 7],
+  );
+  assert.deepEqual(await sizes(), [60_000, 60_000, 20_000]);
+});
+
+it("what differs in stream, log, fence, offset or caller is not joined, nor what another call stands between", async (t) => {
+  const { store, log, append, sizes } = await running(t);
+  const other = await fixtures(store).claim();
+  await Promise.all([
+    append(0, 1),
+    append(1, 1, { stream: "stderr" }),
+    append(2, 1),
+    store.logs
+      .append({ commandId: other.claim.command.id, fence: other.claim.fence, offset: 3, data: new Uint8Array(1) })
+      .catch(() => undefined),
+    append(3, 1),
+    append(4, 1, {}, { requestId: newId() }),
+    store.commands.get({ commandId: log.commandId }),
+    append(5, 1),
+    append(5, 2),
+  ]);
+  assert.deepEqual(await sizes(), [1, 1, 1, 1, 1, 1, 1]);
+});
+
+it("a call with a signal or a deadline of its own goes alone", async (t) => {
+  const { append, sizes } = await running(t);
+  const own = { timeoutMs: 60_000 };
+  await Promise.all([
+    append(0, 1),
+    append(1, 1, {}, own),
+    append(2, 1),
+    append(3, 1, {}, { signal: new AbortController().signal }),
+    append(4, 1),
+  ]);
+  assert.deepEqual(await sizes(), [1, 1, 1, 1, 1]);
+});

@@ -1,0 +1,10 @@
+// Every TypeScript example of the README and the guide compiles in strict mode. Runs none of them, so it belongs to the fast tests.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { compileExamples, writeExamples } from "../support/examples.ts";
+
+const { folder, examples } = writeExamples();
+
+test("the README and the guide have examples", () => assert.ok(examples.length >= 5));
+
+test("the examples of the README and the guide compile", () => compileExamples(folder));

@@ -1,0 +1,73 @@
+// hashFile: the hash and size of a file, without reading it whole.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, it } from "node:test";
+import { hashFile } from "../../../src/index.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "hash-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const sha256 = (data: Uint8Array | string) => createHash("sha256").update(data).digest("hex");
+const file = (name: string, data: Uint8Array | string) => {
+  writeFileSync(join(folder, name), data);
+  return join(folder, name);
+};
+
+it("tells SHA-256 and size, of any size and through a link", async () => {
+  for (const data of ["", "abc", Buffer.alloc(1_000_003, 7)]) {
+    assert.deepEqual(await hashFile(file("data", data)), { sha256: sha256(data), sizeBytes: Buffer.byteLength(data) });
+  }
+  symlinkSync(join(folder, "data"), join(folder, "link"));
+  assert.equal((await hashFile(join(folder, "link"))).sizeBytes, 1_000_003);
+});
+
+it("reads a large file piece by piece, and leaves the event loop free", async () => {
+  const path = file("large", Buffer.alloc(128 * 1024 * 1024, 1));
+  const before = process.memoryUsage().rss;
+  let [peak, turns] = [before, 0];
+  const watch = setInterval(() => {
+    turns++;
+    peak = Math.max(peak, process.memoryUsage().rss);
+  }, 1);
+  const { sizeBytes } = await hashFile(path);
+  clearInterval(watch);
+  assert.equal(sizeBytes, 128 * 1024 * 1024);
+  assert.ok(turns > 10, `${turns} turns`);
+  assert.ok(peak - before < 64 * 1024 * 1024, `${peak - before} bytes more`);
+});
+
+it("what is no file that can be read is invalid_input, and a pipe does not block", async () => {
+  const pipe = join(folder, "pipe");
+  execFileSync("mkfifo", [pipe]);
+  for (const [path, why] of [
+    [join(folder, "absent"), /there is no such file/],
+    [folder, /folder|no regular file/],
+    [pipe, /no regular file/],
+    ["/dev/zero", /no regular file/],
+  ] as const) {
+    await assert.rejects(
+      hashFile(path),
+      (error: Error & { code?: string }) => error.code === "invalid_input" && why.test(error.message),
+    );
+  }
+});
+
+it("a file that fails while it is read is invalid_input", {
+  skip: process.platform === "linux" ? false : "there is no /proc",
+}, async () => {
+  await assert.rejects(hashFile("/proc/self/mem"), { code: "invalid_input" });
+});
+
+it("a signal ends it", async () => {
+  await assert.rejects(
+    hashFile(file("data", "abc"), { signal: AbortSignal.abort(new Error("enough")) }),
+    /^Error: enough$/,
+  );
+  const aborter = new AbortController();
+  const hashing = hashFile(file("data", Buffer.alloc(64 * 1024 * 1024)), { signal: aborter.signal });
+  setImmediate(() => aborter.abort(new Error("stop")));
+  await assert.rejects(hashing, /^Error: stop$/);
+});

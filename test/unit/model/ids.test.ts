@@ -1,0 +1,39 @@
+// Ids are UUIDv7: https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { Id } from "../../../src/model/fields.ts";
+import { newId } from "../../../src/model/ids.ts";
+
+it("holds 48 bits of the time, the version, the variant, a sequence and random bits", ({ mock }) => {
+  mock.timers.enable({ apis: ["Date"], now: 0x0123_4567_89ab });
+  const ids = Array.from({ length: 2_000 }, newId);
+  const seen = ids.map((id) => {
+    const [, version, tail] = /^01234567-89ab-([0-9a-f])([0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12})$/.exec(id) ?? [];
+    assert.equal(version, "7");
+    return BigInt(`0x${tail?.replaceAll("-", "")}`);
+  });
+  // The variant is two bits, 10; each of the others is seen as 0 and as 1.
+  const always = seen.reduce((all, bits) => all & bits);
+  const ever = seen.reduce((all, bits) => all | bits);
+  const variant = 0b10n << 62n;
+  assert.equal(always, variant);
+  assert.equal(ever, (0xfffn << 64n) | variant | ((1n << 62n) - 1n));
+  assert.equal(new Set(ids).size, ids.length);
+});
+
+it("sorts by the millisecond of its making, and is what the field takes", ({ mock }) => {
+  mock.timers.enable({ apis: ["Date"], now: 0 });
+  const ids: string[] = [];
+  for (const ms of [0, 1, 255, 256, 1_700_000_000_000, 2 ** 47]) {
+    mock.timers.setTime(ms);
+    ids.push(newId());
+  }
+  assert.deepEqual([...ids].sort(), ids);
+  for (const id of ids) assert.equal(Id.parse(id), id);
+});
+
+it("ids of one millisecond sort in the order of their making", () => {
+  const ids = Array.from({ length: 20_000 }, () => newId());
+  assert.deepEqual(ids, ids.toSorted());
+  assert.equal(new Set(ids).size, ids.length);
+});

@@ -1,0 +1,89 @@
+// Which values are masked, and which are not.
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import fc from "fast-check";
+import { defaultSecretNames, maskingOf } from "../../../src/model/masking.ts";
+
+const masking = maskingOf(defaultSecretNames);
+
+it("names that may be secret, and names that are not", () => {
+  for (const name of [
+    "password",
+    "DB_PASSWD",
+    "passphrase",
+    "clientSecret",
+    "API_KEY",
+    "apiKey",
+    "accessToken",
+    "privateKey",
+    "Authorization",
+    "Set-Cookie",
+  ]) {
+    assert.ok(masking.isSecret(name), name);
+  }
+  for (const name of ["user", "key", "path", "n", "total", "pass", "author", ""])
+    assert.ok(!masking.isSecret(name), name);
+});
+
+it("a star stands for any text, at the ends and between", () => {
+  const named = (pattern: string, name: string) => maskingOf([pattern]).isSecret(name);
+  for (const [pattern, name, is] of [
+    ["abc", "ABC", true],
+    ["abc", "abcd", false],
+    ["a*", "abc", true],
+    ["*c", "abc", true],
+    ["a*c", "ac", true],
+    ["ab*bc", "abc", false],
+    ["*a*b*", "xxbxaxb", true],
+    ["*a*b*", "xbxa", false],
+    ["*", "", true],
+  ] as const) {
+    assert.equal(named(pattern, name), is, `${pattern} ${name}`);
+  }
+});
+
+it("assignments within a text", () => {
+  for (const [text, masked] of [
+    ["password=abc", "password=***"],
+    ['{"password": "a b\\" c", "n": 1}', '{"password": ***, "n": 1}'],
+    ["{ user: 'me', apiKey: 'abc' }", "{ user: 'me', apiKey: *** }"],
+    ["Authorization: Bearer abc.def", "Authorization: ***"],
+    ['if (token === "abc") return', "if (token === ***) return"],
+    ["tool --api-key abc --port 1", "tool --api-key *** --port 1"],
+    ["tool --token=abc x", "tool --token=*** x"],
+    ["https://me:abc@host/path?user=me", "https://me:***@host/path?user=me"],
+    ["https://host/?access_token=abc&n=1", "https://host/?access_token=***&n=1"],
+    ["config: password=abc", "config: password=***"],
+    ['password="abc', "password=***"],
+    ["the passwords are wrong: 3 tries", "the passwords are wrong: 3 tries"],
+    ["n = 1, total: 5", "n = 1, total: 5"],
+  ]) {
+    assert.equal(masking.text(text as string), masked);
+  }
+});
+
+it("plain data: under secret names, in environments, after options", () => {
+  const data = {
+    argv: ["node", "--password", "abc", "x"],
+    env: { HOME: "/root", A: "abc" },
+    environment: ["A=abc", "abc"],
+    deep: [{ token: { id: "abc" } }],
+    at: 1,
+  };
+  assert.deepEqual(masking.data(data), {
+    argv: ["node", "--password", "***", "x"],
+    env: { HOME: "***", A: "***" },
+    environment: ["A=***", "***"],
+    deep: [{ token: "***" }],
+    at: 1,
+  });
+});
+
+it("no text takes long", () => {
+  for (const part of ["a=", '"', "'", "a ", "-", "a:", "\\", "://a:", "--a ", "bearer "]) {
+    const startedAtMs = performance.now();
+    masking.text(part.repeat(8_192 / part.length));
+    assert.ok(performance.now() - startedAtMs < 500, part);
+  }
+  fc.assert(fc.property(fc.string({ maxLength: 200 }), (text) => typeof masking.text(text) === "string"));
+});

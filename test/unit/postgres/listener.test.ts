@@ -1,0 +1,57 @@
+// The listener on a connection of the test's making: what is published while a notification is on its way.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { PostgresConnection } from "../../../src/postgres/connection.ts";
+import { PostgresListener } from "../../../src/postgres/listener.ts";
+
+function rig() {
+  const sent: string[] = [];
+  let failing = false;
+  let gate = Promise.withResolvers<void>();
+  const client = {
+    on: () => undefined,
+    async query(_text: string, values?: readonly string[]) {
+      if (values === undefined) return;
+      sent.push((values[1] as string).split("\n").slice(1).join(" "));
+      await gate.promise;
+      if (failing) throw new Error("lost");
+    },
+  };
+  const connection = { get: async () => client, close: async () => undefined } as unknown as PostgresConnection;
+  const listener = new PostgresListener({ channel: "c", rewakeMs: 600_000, connection, onTouched: () => undefined });
+  const pass = async (fails = false) => {
+    failing = fails;
+    const { resolve } = gate;
+    gate = Promise.withResolvers();
+    resolve();
+    await new Promise(setImmediate);
+  };
+  return { listener, sent, pass };
+}
+
+test("a topic that is touched again while its notification is on its way is told again", async () => {
+  const { listener, sent, pass } = rig();
+  listener.publish(["ready"]);
+  await new Promise(setImmediate);
+  listener.publish(["ready", "other"]);
+  await pass();
+  assert.deepEqual(sent, ["ready", "ready other"]);
+  await pass();
+  assert.equal(sent.length, 2);
+  await listener.close();
+});
+
+test("what could not be told is told later; very many topics become all", async () => {
+  const { listener, sent, pass } = rig();
+  listener.publish(["a"]);
+  await new Promise(setImmediate);
+  await pass(true);
+  listener.publish(["b"]);
+  await new Promise(setImmediate);
+  assert.deepEqual(sent, ["a", "a b"]);
+  listener.publish(Array.from({ length: 2_000 }, (_, n) => `t${n}`));
+  await pass();
+  assert.deepEqual(sent, ["a", "a b", "*"]);
+  await pass();
+  await listener.close();
+});

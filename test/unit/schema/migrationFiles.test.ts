@@ -1,0 +1,75 @@
+// Migration files: parsed strictly, ordered by revision, and down undoes up.
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { it } from "node:test";
+import Database from "better-sqlite3";
+import { createMigration, parseMigration, readMigrations } from "../../../src/schema/migrationFiles.ts";
+import { dialects } from "../../../src/schema/statements.ts";
+
+const good = "-- what for\n-- up\nCREATE TABLE a (x);\n-- down\nDROP TABLE a;\n";
+
+it("a file is its revision, name, up and down parts, and the checksum of all of it", () => {
+  assert.deepEqual(parseMigration("0007_add_a.sqlite.sql", good), {
+    revision: "0007",
+    name: "add_a",
+    file: "0007_add_a.sqlite.sql",
+    dialect: "sqlite",
+    lines: { up: 3, down: 5 },
+    up: "CREATE TABLE a (x);",
+    down: "DROP TABLE a;",
+    sha256: createHash("sha256").update(good).digest("hex"),
+  });
+});
+
+for (const [what, file, content] of [
+  ["a name without revision", "add_a.sqlite.sql", good],
+  ["a revision of three digits", "007_a.sqlite.sql", good],
+  ["a name with a dash", "0007_add-a.sqlite.sql", good],
+  ["no up line", "0001_a.sqlite.sql", good.replace("-- up\n", "")],
+  ["no down line", "0001_a.sqlite.sql", good.replace("-- down\n", "")],
+  ["down before up", "0001_a.sqlite.sql", "-- down\nDROP TABLE a;\n-- up\nCREATE TABLE a (x);"],
+  ["two up lines", "0001_a.sqlite.sql", `${good}-- up\n`],
+  ["an indented mark", "0001_a.sqlite.sql", good.replace("-- down", " -- down")],
+  ["nothing", "0001_a.sqlite.sql", ""],
+] as const) {
+  it(`a file with ${what} is refused by name`, () => {
+    assert.throws(
+      () => parseMigration(file, content),
+      (error: Error & { code?: string }) => error.code === "incompatible" && error.message.startsWith(file),
+    );
+  });
+}
+
+it("a new file is read back, whatever its message", (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "migrations-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  for (const message of ["up", "down", " -- up ", "a\n-- up\n-- down"]) createMigration(message, folder);
+  for (const dialect of dialects)
+    assert.deepEqual(new Set(readMigrations(dialect, folder).map(({ up, down }) => up + down)), new Set([""]));
+  assert.equal(readFileSync(join(folder, "0001_up.sqlite.sql"), "utf8"), "-- 0001: up\n-- up\n\n-- down\n");
+});
+
+it("the package's migrations have distinct revisions in order", () => {
+  const revisions = readMigrations("sqlite").map(({ revision }) => revision);
+  assert.ok(revisions.length > 0);
+  assert.deepEqual(revisions, [...new Set(revisions)].sort());
+});
+
+it("each migration's down part undoes its up part", () => {
+  const db = new Database(":memory:");
+  const shape = () =>
+    db.prepare("SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name").all();
+  const shapes: unknown[] = [];
+  for (const { up } of readMigrations("sqlite")) {
+    shapes.push(shape());
+    db.exec(up);
+  }
+  for (const { down } of readMigrations("sqlite").toReversed()) {
+    db.exec(down);
+    assert.deepEqual(shape(), shapes.pop());
+  }
+});

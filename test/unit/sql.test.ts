@@ -1,0 +1,224 @@
+// Statements as values, and the ledger that finds a forgotten yield*.
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { z } from "zod";
+import type { OperationTable } from "../../src/dispatch.ts";
+import { integer, text } from "../../src/model/codec.ts";
+import { type Context, fail, operation } from "../../src/operation.ts";
+import { all, change, changeEach, every, first, nothing, type Statement, sql, step } from "../../src/sql.ts";
+import { memoryDispatcher } from "../support/memoryDriver.ts";
+
+const shown = ({ strings, values }: Statement) => [strings.join("?"), values];
+
+describe("sql", () => {
+  it("keeps text and values apart, so that no value becomes text", () => {
+    const hostile = "'; DROP TABLE x; --";
+    assert.deepEqual(shown(sql`SELECT ${1}, ${hostile} FROM x WHERE a = ${null}`), [
+      "SELECT ?, ? FROM x WHERE a = ?",
+      [1, hostile, null],
+    ]);
+  });
+
+  it("splices statements into each other, values in order", () => {
+    const inner = sql`b = ${2} AND c = ${3}`;
+    assert.deepEqual(shown(sql`SELECT ${1} WHERE ${inner} LIMIT ${4}`), [
+      "SELECT ? WHERE b = ? AND c = ? LIMIT ?",
+      [1, 2, 3, 4],
+    ]);
+    assert.deepEqual(shown(sql`${inner}${nothing}${inner}`), ["b = ? AND c = ?b = ? AND c = ?", [2, 3, 2, 3]]);
+    assert.deepEqual(shown(sql`a ${sql`b ${sql`c = ${1}`}`} d`), ["a b c = ? d", [1]]);
+  });
+
+  it("gives one place in the code one identity, spliced or not, and different shapes different ones", () => {
+    const plain = (value: number) => sql`SELECT ${value}`;
+    assert.equal(plain(1).strings, plain(2).strings);
+    const spliced = (value: number, ordered: boolean) =>
+      sql`SELECT ${value} ${ordered ? sql`ORDER BY ${value}` : nothing}`;
+    assert.equal(spliced(1, true).strings, spliced(2, true).strings);
+    assert.notEqual(spliced(1, true).strings, spliced(1, false).strings);
+  });
+
+  it("every joins what is there, and is TRUE without conditions", () => {
+    assert.deepEqual(shown(every(sql`a = ${1}`, undefined, sql`b = ${2}`)), ["a = ? AND b = ?", [1, 2]]);
+    assert.deepEqual(shown(every(undefined)), ["TRUE", []]);
+  });
+});
+
+// biome-ignore-start lint/correctness/useYield: bodies that forget a yield* are what is tested.
+/** An operation without input whose body is given. */
+function bare(access: "read" | "write", run: (context: Context) => Iterable<unknown>) {
+  return operation({
+    access,
+    input: z.strictObject({}),
+    output: text,
+    errors: ["not_found"],
+    run: (_input: object, context: Context) => run(context) as never,
+  });
+}
+
+const helper = step(function* (value: number) {
+  yield* change(sql`INSERT INTO t (x) VALUES (${value})`);
+  return value;
+});
+
+const quietHelper = step(function* () {
+  return 1;
+});
+
+const forgetful = {
+  t: {
+    verb: bare("write", function* () {
+      change(sql`INSERT INTO t (x) VALUES (1)`);
+      return "done";
+    }),
+    laterVerb: bare("write", function* () {
+      yield* change(sql`INSERT INTO t (x) VALUES (1)`);
+      all(sql`SELECT * FROM t`);
+      return "done";
+    }),
+    step: bare("write", function* () {
+      helper(1);
+      return "done";
+    }),
+    quietStep: bare("write", function* () {
+      quietHelper();
+      return "done";
+    }),
+    halfStep: bare("write", function* () {
+      helper(1).next();
+      return "done";
+    }),
+    inStep: bare("write", function* () {
+      yield* step(function* () {
+        helper(3);
+      })();
+      return "done";
+    }),
+    none: bare("write", function* () {
+      yield* helper(7);
+      yield* quietHelper();
+      yield* first(sql`SELECT 1`);
+      return "done";
+    }),
+    sneaky: bare("read", function* () {
+      yield* change(sql`INSERT INTO t (x) VALUES (1)`);
+      return "done";
+    }),
+    sneakyReturning: bare("read", function* () {
+      yield* first(sql`INSERT INTO t (x) VALUES (1) RETURNING x`);
+      return "done";
+    }),
+    undeclared: bare("write", function* () {
+      yield* helper(1);
+      fail("log_gap", { expectedOffset: 1 });
+    }),
+    declared: bare("write", function* () {
+      yield* helper(1);
+      fail("not_found", { id: "x" });
+    }),
+    broken: bare("write", function* () {
+      yield* helper(1);
+      throw new TypeError("a fault");
+    }),
+    missing: bare("write", function* () {
+      yield* change(sql`INSERT INTO t (x) VALUES (${undefined as never})`);
+      return "done";
+    }),
+    several: operation({
+      access: "write",
+      input: z.strictObject({}),
+      output: integer,
+      errors: [],
+      *run() {
+        return yield* changeEach([1, 2, 3].map((n) => sql`INSERT INTO t (x) VALUES (${n})`));
+      },
+    }),
+  },
+} satisfies OperationTable;
+
+// biome-ignore-end lint/correctness/useYield: only above.
+
+function dispatcher() {
+  const one = memoryDispatcher(forgetful);
+  one.db.exec("CREATE TABLE t (x INTEGER NOT NULL)");
+  const rows = () => one.db.prepare("SELECT x FROM t ORDER BY x").pluck().all();
+  return { ...one, rows };
+}
+
+describe("ledger", () => {
+  for (const name of ["verb", "laterVerb", "step", "quietStep", "halfStep", "inStep"] as const) {
+    it(`a call whose body forgets a yield* fails and leaves nothing: ${name}`, async () => {
+      const { run, rows, faults } = dispatcher();
+      const [[[ok, failure]]] = await run([`t.${name}`]);
+      assert.equal(ok, false);
+      assert.equal(failure[0], "internal");
+      assert.match(faults[0]?.message as string, /yield\* missing/);
+      assert.deepEqual(rows(), []);
+    });
+  }
+
+  it("a body that runs all it makes succeeds, also after one that did not", async () => {
+    const { run, rows } = dispatcher();
+    const answers = await run(["t.verb"], ["t.none"], ["t.step"], ["t.none"]);
+    assert.deepEqual(
+      answers.map(([answer]: [unknown[]]) => answer[0]),
+      [false, true, false, true],
+    );
+    assert.deepEqual(rows(), [7, 7]);
+  });
+});
+
+describe("dispatcher", () => {
+  for (const name of ["sneaky", "sneakyReturning"] as const) {
+    it(`a read operation that writes is refused: ${name}`, async () => {
+      const { run, rows } = dispatcher();
+      // In a group with a write, so that the transaction itself would allow it.
+      const [, [answer]] = await run(["t.none"], [`t.${name}`]);
+      assert.deepEqual([answer[0], answer[1][0], answer[1][2]], [false, "internal", "not_run"]);
+      assert.deepEqual(rows(), [7]);
+    });
+  }
+
+  it("a code that the operation does not declare is a fault of ours", async () => {
+    const { run, rows, faults } = dispatcher();
+    const [[answer]] = await run(["t.undeclared"]);
+    assert.deepEqual([answer[1][0], answer[1][2]], ["internal", "rolled_back"]);
+    assert.match(answer[1][1], /does not declare log_gap/);
+    assert.equal(faults.length, 1);
+    assert.deepEqual(rows(), []);
+  });
+
+  it("a declared code crosses with its details and is no fault", async () => {
+    const { run, faults } = dispatcher();
+    const [[answer]] = await run(["t.declared"]);
+    assert.deepEqual(answer, [false, ["not_found", "no row has this id", "rolled_back", { id: "x" }]]);
+    assert.deepEqual(faults, []);
+  });
+
+  it("an exception of a body is internal, and its cause stays on the serving side", async () => {
+    const { run, faults } = dispatcher();
+    const [[answer]] = await run(["t.broken"]);
+    assert.equal(answer[1][0], "internal");
+    assert.doesNotMatch(JSON.stringify(answer), /a fault/);
+    assert.match(String(faults[0]?.cause), /a fault/);
+  });
+
+  it("undefined among a statement's values is a fault, not NULL", async () => {
+    const { run, rows } = dispatcher();
+    const [[answer]] = await run(["t.missing"]);
+    assert.equal(answer[1][0], "internal");
+    assert.deepEqual(rows(), []);
+  });
+
+  it("changeEach counts all rows", async () => {
+    const { run } = dispatcher();
+    assert.deepEqual(await run(["t.several"]), [[[true, 3]]]);
+  });
+
+  it("an unknown operation, and input that is no list or too long, are refused at the door", async () => {
+    const { run } = dispatcher();
+    await assert.rejects(run(["t.nothing"]), { code: "unknown_operation" });
+    await assert.rejects(run(["__proto__.toString"]), { code: "unknown_operation" });
+    await assert.rejects(run(["t.none", 1]), { code: "invalid_input" });
+  });
+});

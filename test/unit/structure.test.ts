@@ -1,0 +1,207 @@
+// The layout holds: imports run one way, and each third-party package is known in one place.
+import assert from "node:assert/strict";
+import { globSync, readFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { it } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+interface Source {
+  readonly path: string;
+  /** Everything it imports, types and dynamic imports included; relative paths are resolved. */
+  readonly imports: readonly string[];
+}
+
+const sources: readonly Source[] = globSync("src/**/*.ts", { cwd: root }).map((path) => {
+  const text = readFileSync(join(root, path), "utf8");
+  const found = [
+    ...text.matchAll(/^(?:import|export)\s+(?:type\s)?(?:[^;'"]*?\sfrom\s+)?["']([^"']+)["'];/gm),
+    ...text.matchAll(/\bimport\("([^"]+)"\)/g),
+  ].map(([, name]) => name as string);
+  return {
+    path,
+    imports: found.map((name) => (name.startsWith(".") ? relative(root, join(root, dirname(path), name)) : name)),
+  };
+});
+
+/** The folder of a file, or the file itself when it lies directly in src. */
+const roomOf = (path: string) => /^src\/(?:[^/]+\/|[^/]+\.ts$)/.exec(path)?.[0] ?? path;
+
+/** From the bottom to the top, one layer for each folder. A file may import its own folder and lower layers. */
+const layers: readonly (readonly string[])[] = [
+  ["src/errors.ts", "src/shell.ts"],
+  ["src/sql.ts", "src/limits.ts", "src/clock.ts", "src/events.ts", "src/package.ts", "src/place.ts", "src/wire.ts"],
+  ["src/model/"],
+  ["src/operation.ts"],
+  ["src/operations/"],
+  ["src/driver.ts"],
+  ["src/dispatch.ts"],
+  ["src/courier.ts"],
+  ["src/client.ts"],
+  ["src/files/"],
+  ["src/schema/"],
+  ["src/sqlite/"],
+  ["src/postgres/"],
+  ["src/migrate/"],
+  ["src/backup/"],
+  ["src/actor/"],
+  ["src/store.ts"],
+  ["src/runners/"],
+  ["src/http/"],
+  ["src/testing/"],
+  ["src/terminal/"],
+  ["src/demo/"],
+  ["src/cli/"],
+  ["src/index.ts"],
+];
+
+const layerOf = (path: string) => layers.findIndex((layer) => layer.includes(roomOf(path)));
+
+it("every file has its layer", () => {
+  assert.ok(sources.length > 40);
+  assert.deepEqual(
+    sources.map(({ path }) => path).filter((path) => layerOf(path) === -1),
+    [],
+  );
+});
+
+it("imports run one way, types included", () => {
+  const wrong = sources.flatMap(({ path, imports }) =>
+    imports
+      .filter((name) => name.startsWith("src/") && roomOf(name) !== roomOf(path) && layerOf(name) > layerOf(path))
+      .map((name) => `${path} imports ${name}`),
+  );
+  assert.deepEqual(wrong, []);
+});
+
+it("no two folders import each other", () => {
+  const arrows = new Set(
+    sources.flatMap(({ path, imports }) =>
+      imports.filter((name) => name.startsWith("src/")).map((name) => `${roomOf(path)} ${roomOf(name)}`),
+    ),
+  );
+  const pairs = [...arrows].filter((arrow) => {
+    const [from, to] = arrow.split(" ") as [string, string];
+    return from < to && arrows.has(`${to} ${from}`);
+  });
+  assert.deepEqual(pairs, []);
+});
+
+it("the engines do not import each other, and use the same file names for the same things", () => {
+  const engines = ["src/sqlite/", "src/postgres/"];
+  for (const { path, imports } of sources) {
+    const other = engines.find((engine) => path.startsWith(engines.find((own) => own !== engine) as string));
+    if (other !== undefined)
+      assert.deepEqual(
+        imports.filter((name) => name.startsWith(other)),
+        [],
+        path,
+      );
+  }
+  const [sqlite = [], postgres = []] = engines.map((engine) =>
+    sources
+      .map(({ path }) => path)
+      .filter((path) => path.startsWith(engine))
+      .map((path) => path.slice(engine.length)),
+  );
+  const shared = ["catalog.ts", "connection.ts", "errors.ts", "migrator.ts", "open.ts", "transaction.ts"];
+  assert.deepEqual(sqlite.filter((name) => postgres.includes(name)).sort(), shared);
+});
+
+it("errors and sql import nothing but each other, and the model only errors, limits and what schemas need", () => {
+  for (const { path, imports } of sources) {
+    if (path === "src/errors.ts") assert.deepEqual(imports, []);
+    if (path === "src/sql.ts") assert.deepEqual(imports, ["src/errors.ts"]);
+    if (!path.startsWith("src/model/")) continue;
+    const allowed = (name: string) =>
+      name.startsWith("src/model/") ||
+      ["src/errors.ts", "src/limits.ts", "zod", "superjson", "node:crypto", "node:zlib"].includes(name);
+    assert.deepEqual(
+      imports.filter((name) => !allowed(name)),
+      [],
+      path,
+    );
+  }
+});
+
+it("no file imports itself through others", () => {
+  const byPath = new Map(sources.map((source) => [source.path, source]));
+  const cycles: string[] = [];
+  const visit = (path: string, trail: readonly string[]) => {
+    if (trail.includes(path)) return void cycles.push([...trail.slice(trail.indexOf(path)), path].join(" > "));
+    if (done.has(path)) return;
+    for (const name of byPath.get(path)?.imports ?? []) if (byPath.has(name)) visit(name, [...trail, path]);
+    done.add(path);
+  };
+  const done = new Set<string>();
+  for (const { path } of sources) visit(path, []);
+  assert.deepEqual(cycles, []);
+});
+
+/** Where each package may be named; replacing one is an edit of that place. */
+const homes: Readonly<Record<string, RegExp>> = {
+  "better-sqlite3": /^src\/sqlite\//,
+  pg: /^src\/postgres\//,
+  comlink: /^src\/actor\/ports\.ts$/,
+  piscina: /^src\/runners\/pool\.ts$/,
+  superjson: /^src\/model\/json\.ts$/,
+  zod: /^src\/(model|operations)\/|^src\/operation\.ts$/,
+  commander: /^src\/(cli|terminal)\//,
+};
+
+it("each third-party package is imported in one place", () => {
+  const wrong = sources.flatMap(({ path, imports }) =>
+    imports
+      .filter((name) => !name.startsWith("src/") && !name.startsWith("node:") && !homes[name]?.test(path))
+      .map((name) => `${path} imports ${name}`),
+  );
+  assert.deepEqual(wrong, []);
+});
+
+it("dispatch, client and courier know no thread, port or database", () => {
+  for (const { path, imports } of sources) {
+    if (!["src/dispatch.ts", "src/client.ts", "src/courier.ts"].includes(path)) continue;
+    assert.deepEqual(
+      imports.filter((name) => name.startsWith("node:") || name in homes),
+      [],
+      path,
+    );
+    assert.deepEqual(
+      imports.filter((name) => /^src\/(sqlite|postgres|actor|runners)\//.test(name)),
+      [],
+      path,
+    );
+  }
+});
+
+it("operations do no I/O", () => {
+  for (const { path, imports } of sources) {
+    if (path.startsWith("src/operations/"))
+      assert.deepEqual(
+        imports.filter((name) => name.startsWith("node:")),
+        [],
+        path,
+      );
+  }
+});
+
+it("no file is called util, helpers, common code, lib, types or manager", () => {
+  // model/common.ts names what its rows have in common.
+  const vague = /\/(utils?|helpers?|lib|types|managers?)(\.ts|\/)/;
+  assert.deepEqual(
+    sources.map(({ path }) => path).filter((path) => vague.test(path)),
+    [],
+  );
+});
+
+// A runner module is known by its default export.
+const runnerModules = ["src/demo/runner.ts"];
+
+it("no default exports, enums or namespaces, and no await using", () => {
+  for (const { path } of sources) {
+    const text = readFileSync(join(root, path), "utf8");
+    if (!runnerModules.includes(path)) assert.doesNotMatch(text, /^export default/m, path);
+    assert.doesNotMatch(text, /^(export )?(const )?enum |^(export )?namespace |\bawait using\b/m, path);
+  }
+});

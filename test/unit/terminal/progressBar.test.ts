@@ -1,0 +1,33 @@
+// What takes over a second shows how far it is, on a terminal, and takes its line away again.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createProgressBar } from "../../../src/terminal/progressBar.ts";
+
+function draw({ isTTY = true, quiet = false }: { isTTY?: boolean; quiet?: boolean } = {}): string[] {
+  const written: string[] = [];
+  let nowMs = 0;
+  const bar = createProgressBar(
+    { isTTY, write: (text: string | Uint8Array) => written.push(String(text)) > 0 },
+    quiet,
+    () => nowMs,
+  );
+  for (const atMs of [0, 999, 1_000, 1_050, 1_100]) {
+    nowMs = atMs;
+    bar.show("copying", atMs * 1_024, 2_097_152);
+  }
+  bar[Symbol.dispose]();
+  return written;
+}
+
+test("nothing in the first second, then ten lines a second at most, and nothing at the end", () => {
+  assert.deepEqual(draw(), [
+    "\rcopying  [############------------]  48 %  1000.0 KiB of 2.0 MiB\u001b[K",
+    "\rcopying  [#############-----------]  53 %  1.1 MiB of 2.0 MiB\u001b[K",
+    "\r\u001b[K",
+  ]);
+});
+
+test("nothing where nobody watches, or wants to", () => {
+  assert.deepEqual(draw({ isTTY: false }), []);
+  assert.deepEqual(draw({ quiet: true }), []);
+});

@@ -1,0 +1,73 @@
+// The stub store: what is given answers, the rest throws, and every call is recorded.
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { operations } from "../../../src/operations/table.ts";
+import { storeError, stubStore } from "../../../src/testing/index.ts";
+
+const id = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+it("a given method answers with what its function returns, and is recorded", async () => {
+  const stub = stubStore({ worktrees: { get: ({ worktreeId }) => ({ id: worktreeId, state: "idle" }) } });
+  const row = await stub.worktrees.get({ worktreeId: id }, { actor: "ada" });
+  assert.deepEqual(row, { id, state: "idle" });
+  assert.deepEqual(stub.calls, [{ name: "worktrees.get", input: { worktreeId: id }, options: { actor: "ada" } }]);
+});
+
+it("a function that throws makes a call that rejects", async () => {
+  const stub = stubStore({
+    worktrees: {
+      reserve: async () => {
+        throw storeError("capacity_exhausted", { earliestExpiryAt: null });
+      },
+    },
+  });
+  await assert.rejects(stub.worktrees.reserve({ repositoryId: id, owner: "o" }), {
+    code: "capacity_exhausted",
+    retryable: true,
+    details: { earliestExpiryAt: null },
+  });
+});
+
+it("every method that is not given rejects with its name", async () => {
+  const stub = stubStore();
+  for (const [entity, verbs] of Object.entries(operations)) {
+    for (const [verb, { stream }] of Object.entries(verbs)) {
+      // biome-ignore lint/suspicious/noExplicitAny: the names are known at run time only.
+      const method = (stub as any)[entity][verb];
+      await assert.rejects(
+        async () => (stream === undefined ? method({}) : method({}).next()),
+        new RegExp(`${entity}\\.${verb} was called and is not given`),
+      );
+    }
+  }
+  assert.throws(() => stub.connect(), /connect was called/);
+  await stub.close();
+  await stub[Symbol.asyncDispose]();
+});
+
+it("a stream is given as any iterable", async () => {
+  const stub = stubStore({ logs: { follow: () => [{ offset: 0 }, { offset: 5 }] } });
+  const offsets: number[] = [];
+  for await (const { offset } of stub.logs.follow({ commandId: id })) offsets.push(offset);
+  assert.deepEqual(offsets, [0, 5]);
+});
+
+it("atomically runs what was recorded in order, and the first failure ends it with its index", async () => {
+  const stub = stubStore({
+    sessions: { touch: () => "touched", get: () => Promise.reject(storeError("not_found", { entity: "session" })) },
+  });
+  assert.deepEqual(
+    await stub.atomically((tx) => {
+      tx.sessions.touch({ sessionId: id });
+      tx.sessions.touch({ sessionId: id });
+    }),
+    ["touched", "touched"],
+  );
+  const failing = stub.atomically((tx) => {
+    tx.sessions.touch({ sessionId: id });
+    tx.sessions.get({ sessionId: id });
+    tx.sessions.touch({ sessionId: id });
+  });
+  await assert.rejects(failing, { code: "not_found", details: { entity: "session", index: 1 } });
+  assert.equal(stub.calls.length, 4);
+});
