@@ -1,4 +1,4 @@
-// Every relative link in the documents points to a file that exists, and its anchor to a heading of that file.
+// Every relative link in the documents points to a file that exists, and its anchor to a heading or anchor of that file.
 import assert from "node:assert/strict";
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
@@ -22,9 +22,12 @@ function linksOf(page: string): readonly string[] {
   return [...inline, ...references].map(([, target]) => target as string);
 }
 
-/** The anchors that GitHub gives to headings: lower case, no punctuation, hyphens for blanks, a number for a repetition. */
+/**
+ * The anchors of a page: those that it names itself, as `<a id="...">`, and those that GitHub gives to headings (lower
+ * case, no punctuation, hyphens for blanks, a number for a repetition).
+ */
 function anchorsOf(path: string): ReadonlySet<string> {
-  const anchors = new Set<string>();
+  const anchors = new Set([...proseOf(path).matchAll(/<a id="([^"]+)">/g)].map(([, id]) => id as string));
   for (const [, heading] of proseOf(path).matchAll(/^#{1,6}\s+(.*?)\s*#*$/gm)) {
     const words = (heading as string).replaceAll(/\[([^\]]*)\]\([^)]*\)/g, "$1").toLowerCase();
     const anchor = words.replaceAll(/[^\p{Letter}\p{Number}\s_-]/gu, "").replaceAll(/\s/g, "-");
@@ -60,4 +63,23 @@ for (const page of pages) {
 test("the documents have relative links", () => {
   assert.ok(pages.includes("README.md"));
   assert.ok(pages.flatMap(linksOf).filter((link) => !/^[a-z]+:/i.test(link)).length > 50);
+});
+
+/** The paths that a page names in backticks; a name with `<` or NNNN stands for several files. */
+function pathsOf(page: string): readonly string[] {
+  const spans = proseOf(join(root, page)).matchAll(/`((?:src|test|workers|bench|migrations)\/[^`\s]*)`/g);
+  return [...spans].map(([, path]) => path as string).filter((path) => !/<|NNNN/.test(path));
+}
+
+for (const page of pages.filter((path) => path !== "CHANGELOG.md")) {
+  test(`the files and folders that ${page} names in backticks exist`, () => {
+    assert.deepEqual(
+      pathsOf(page).filter((path) => globSync(path, { cwd: root }).length === 0),
+      [],
+    );
+  });
+}
+
+test("the documents name files in backticks", () => {
+  assert.ok(pages.flatMap(pathsOf).length > 30);
 });
