@@ -47,8 +47,8 @@ function splice(strings: readonly string[], parts: readonly (SqlValue | Statemen
   return new Statement(texts, values);
 }
 
-/** No text at all: the other half of a conditional part. */
-export const nothing: Statement = sql``;
+/** A part without text, for the other half of a conditional part. */
+export const empty: Statement = sql``;
 
 /** Lock clauses of PostgreSQL, in comments that SQLite passes over: its writers are alone anyway. */
 export const forUpdate: Statement = sql`/*+ FOR UPDATE */`;
@@ -56,11 +56,10 @@ export const skipLocked: Statement = sql`/*+ FOR UPDATE SKIP LOCKED */`;
 /** Of the rows that are joined, those of `sessions` alone. */
 export const skipLockedSessions: Statement = sql`/*+ FOR UPDATE OF sessions SKIP LOCKED */`;
 
-/** Conditions joined by AND, the absent ones left out; `TRUE` when none is left. */
-export function every(...conditions: readonly (Statement | undefined)[]): Statement {
-  const present = conditions.filter((condition) => condition !== undefined);
-  const [head, ...tail] = present;
-  return tail.reduce((all, condition) => sql`${all} AND ${condition}`, head ?? sql`TRUE`);
+/** Joins conditions with AND and skips the absent ones. Returns `TRUE` when none is present. */
+export function and(...conditions: readonly (Statement | undefined)[]): Statement {
+  const [head, ...tail] = conditions.filter((condition) => condition !== undefined);
+  return tail.reduce((joined, condition) => sql`${joined} AND ${condition}`, head ?? sql`TRUE`);
 }
 
 /** Rows as the driver reads them: times are milliseconds, booleans 0 or 1, JSON is text. */

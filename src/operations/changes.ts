@@ -4,7 +4,7 @@ import { ChangePage, type ChangeRow } from "../model/changes.ts";
 import type { RawOf } from "../model/codec.ts";
 import { Id, WaitMs } from "../model/fields.ts";
 import { type Caller, type Change, type Context, fail, Later, operation } from "../operation.ts";
-import { all, changeEach, every, first, sql, step } from "../sql.ts";
+import { all, and, changeEach, first, sql, step } from "../sql.ts";
 
 const filters = {
   /** The last sequence number that was seen; 0 for everything there is. */
@@ -70,7 +70,7 @@ const readChanges = step(function* ({ after, entity, sessionId, limit }: Filters
   if (limit === 0) return { changes: [], nextSeq: newest };
   const until = sessionId === undefined && entity !== undefined ? Math.min(newest, after + scanRowsMax) : newest;
   const changes = yield* all<RawOf<typeof ChangeRow>>(sql`
-    SELECT * FROM changes WHERE ${every(
+    SELECT * FROM changes WHERE ${and(
       sql`seq > ${after} AND seq <= ${until}`,
       entity === undefined ? undefined : sql`entity = ${entity}`,
       sessionId === undefined ? undefined : sql`session_id = ${sessionId}`,

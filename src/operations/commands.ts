@@ -17,8 +17,8 @@ import { releaseKinds } from "../model/worktrees.ts";
 import { after, type Context, fail, Later, operation } from "../operation.ts";
 import {
   all,
+  and,
   change,
-  every,
   first,
   forUpdate,
   type Statement,
@@ -380,7 +380,7 @@ const listInSequence = step(function* (
 ) {
   const seen = cursor === undefined ? 0 : Number.parseInt(cursor, 10);
   const rows = yield* all<CommandRow>(sql`
-    SELECT * FROM commands WHERE ${every(sql`session_id = ${sessionId}`, sql`sequence > ${seen}`, condition)} ORDER BY sequence LIMIT ${limit + 1}`);
+    SELECT * FROM commands WHERE ${and(sql`session_id = ${sessionId}`, sql`sequence > ${seen}`, condition)} ORDER BY sequence LIMIT ${limit + 1}`);
   const items = rows.slice(0, limit);
   const last = items.at(-1);
   return { items, nextCursor: rows.length > limit && last !== undefined ? `${last.sequence}_${last.id}` : undefined };

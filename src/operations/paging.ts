@@ -1,6 +1,6 @@
 // How list operations page: by (created_at, id), newest last, so that rows made meanwhile come on a later page.
 import { bounds } from "../limits.ts";
-import { all, every, type Statement, sql, step } from "../sql.ts";
+import { all, and, type Statement, sql, step } from "../sql.ts";
 
 interface PageInput {
   readonly limit: number;
@@ -22,7 +22,7 @@ export const listPage = step(function* <Row extends { readonly id: string; reado
 ) {
   const limit = Math.min(input.limit, bounds.pageRowsMax);
   const rows = yield* all<Row>(
-    sql`SELECT * FROM ${from} WHERE ${every(...conditions, afterCursor(input.cursor))} ORDER BY created_at, id LIMIT ${limit + 1}`,
+    sql`SELECT * FROM ${from} WHERE ${and(...conditions, afterCursor(input.cursor))} ORDER BY created_at, id LIMIT ${limit + 1}`,
   );
   const items = rows.slice(0, limit);
   const last = items.at(-1);

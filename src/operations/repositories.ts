@@ -3,7 +3,7 @@ import { optional, page, type RawOf } from "../model/codec.ts";
 import { Id, Name, paging, Version } from "../model/fields.ts";
 import { nameKey, Repository, repositoryFields } from "../model/repositories.ts";
 import { fail, operation } from "../operation.ts";
-import { first, forUpdate, nothing, type Statement, sql, step } from "../sql.ts";
+import { empty, first, forUpdate, type Statement, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";
 import { freeTopic } from "./sessionState.ts";
 import { checkVersion } from "./versions.ts";
@@ -69,7 +69,7 @@ export const upsert = operation({
 });
 
 function given(value: unknown, assignment: Statement): Statement {
-  return value === undefined ? nothing : assignment;
+  return value === undefined ? empty : assignment;
 }
 
 /** An archived repository that is named again is in use again. */

@@ -5,7 +5,7 @@ import { Hash, Id, LeaseTtl, Name, NewId, Path } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { matches, WorktreeRow } from "../model/worktrees.ts";
 import { after, type Context, fail, Later } from "../operation.ts";
-import { change, every, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
+import { and, change, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { lockRunner } from "./runners.ts";
 import { bindWorktree, freeTopic, lockSession, sessionTopic } from "./sessionState.ts";
@@ -115,7 +115,7 @@ const findFree = step(function* ({ repositoryId, commitSha, environmentHash }: S
   const commit = commitSha === undefined ? undefined : sql`commit_sha = ${commitSha}`;
   const environment = environmentHash === undefined ? undefined : sql`environment_hash = ${environmentHash}`;
   const steps = [
-    { match: "commit_and_environment", condition: commit && environment && every(environment, commit) },
+    { match: "commit_and_environment", condition: commit && environment && and(environment, commit) },
     { match: "environment", condition: environment },
     { match: "commit", condition: commit },
     { match: "least_recently_used", condition: sql`TRUE` },

@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { OperationTable } from "../../src/dispatch.ts";
 import { integer, text } from "../../src/model/codec.ts";
 import { type Context, fail, operation } from "../../src/operation.ts";
-import { all, change, changeEach, every, first, nothing, type Statement, sql, step } from "../../src/sql.ts";
+import { all, and, change, changeEach, empty, first, type Statement, sql, step } from "../../src/sql.ts";
 import { memoryDispatcher } from "../support/memoryDriver.ts";
 
 const shown = ({ strings, values }: Statement) => [strings.join("?"), values];
@@ -25,7 +25,7 @@ describe("sql", () => {
       "SELECT ? WHERE b = ? AND c = ? LIMIT ?",
       [1, 2, 3, 4],
     ]);
-    assert.deepEqual(shown(sql`${inner}${nothing}${inner}`), ["b = ? AND c = ?b = ? AND c = ?", [2, 3, 2, 3]]);
+    assert.deepEqual(shown(sql`${inner}${empty}${inner}`), ["b = ? AND c = ?b = ? AND c = ?", [2, 3, 2, 3]]);
     assert.deepEqual(shown(sql`a ${sql`b ${sql`c = ${1}`}`} d`), ["a b c = ? d", [1]]);
   });
 
@@ -33,14 +33,14 @@ describe("sql", () => {
     const plain = (value: number) => sql`SELECT ${value}`;
     assert.equal(plain(1).strings, plain(2).strings);
     const spliced = (value: number, ordered: boolean) =>
-      sql`SELECT ${value} ${ordered ? sql`ORDER BY ${value}` : nothing}`;
+      sql`SELECT ${value} ${ordered ? sql`ORDER BY ${value}` : empty}`;
     assert.equal(spliced(1, true).strings, spliced(2, true).strings);
     assert.notEqual(spliced(1, true).strings, spliced(1, false).strings);
   });
 
-  it("every joins what is there, and is TRUE without conditions", () => {
-    assert.deepEqual(shown(every(sql`a = ${1}`, undefined, sql`b = ${2}`)), ["a = ? AND b = ?", [1, 2]]);
-    assert.deepEqual(shown(every(undefined)), ["TRUE", []]);
+  it("and joins the conditions that are present, and is TRUE without any", () => {
+    assert.deepEqual(shown(and(sql`a = ${1}`, undefined, sql`b = ${2}`)), ["a = ? AND b = ?", [1, 2]]);
+    assert.deepEqual(shown(and(undefined)), ["TRUE", []]);
   });
 });
 
