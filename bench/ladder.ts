@@ -3,10 +3,11 @@ import { join } from "node:path";
 import { systemClock } from "../src/clock.ts";
 import { createDispatcher } from "../src/dispatch.ts";
 import { createRunnerPool, defaultLimits, type Store } from "../src/index.ts";
-import { type Context, nothingServed } from "../src/operation.ts";
+import type { Context } from "../src/operation.ts";
 import { operations } from "../src/operations/table.ts";
 import { openSqlite } from "../src/sqlite/open.ts";
 import { openTestStore } from "../src/testing/index.ts";
+import { idleServer } from "../test/support/serverState.ts";
 import { keepInFlight, type Load, lineOf, nextSpan, type Slot, type Tally } from "./load.ts";
 import { describe, type Environment, environment, format, median, spread, table } from "./report.ts";
 import {
@@ -174,16 +175,16 @@ async function driver(path: string, size: number, calls: number): Promise<Rung> 
   const batch = async (): Promise<void> => {
     const jobs = slots.map(({ commandId, fence, offset }) => {
       const input = { commandId, fence, offset, stream: "stdout", data } as never;
-      const start = (now: Date) =>
+      const startBody = (now: Date) =>
         operations.logs.append.run(input, {
           now,
           limits,
-          serving: nothingServed,
+          serverState: idleServer,
           wake: () => undefined,
           changed: () => undefined,
           used: () => undefined,
         } as Context);
-      return [{ access: "write", start }] as const;
+      return [{ access: "write", startBody }] as const;
     });
     const { settled } = await opened.transact(jobs, budgetMs);
     for (const one of settled) if (!one.ok) throw one.error;
@@ -202,11 +203,11 @@ async function driver(path: string, size: number, calls: number): Promise<Rung> 
 async function dispatcher(path: string, size: number, calls: number): Promise<Rung> {
   const slots = await newFile(path, logsOf(calls));
   const { limits, opened } = openDriver(path);
-  const { admit, run } = createDispatcher({
+  const { decodeCall, runTransaction } = createDispatcher({
     operations,
     driver: opened,
     limits,
-    serving: () => nothingServed,
+    serverState: () => idleServer,
     onInternal: (error) => {
       throw error;
     },
@@ -217,9 +218,9 @@ async function dispatcher(path: string, size: number, calls: number): Promise<Ru
   const caller = { actor: undefined, requestId: undefined, idempotency: undefined };
   const batch = async (): Promise<void> => {
     const jobs = slots.map(({ offset }, index) => [
-      admit("logs.append", (wires[index] as readonly unknown[]).with(offsetAt, offset), caller),
+      decodeCall("logs.append", (wires[index] as readonly unknown[]).with(offsetAt, offset), caller),
     ]);
-    const { outcomes } = await run(jobs, budgetMs);
+    const { outcomes } = await runTransaction(jobs, budgetMs);
     for (const { answers } of outcomes)
       if (answers[0]?.[0] !== true) throw new Error(`the dispatcher answered ${JSON.stringify(answers)}`);
     for (const slot of slots) slot.offset += size;

@@ -88,10 +88,10 @@ export function createClient<const Table extends OperationTable>(
     const calls = recordCalls(operations, record, options);
     if (calls.length === 0) return [];
     const answers = await courier().send(calls, true, options);
-    return calls.map(({ name, operation, kept }, index) => {
+    return calls.map(({ name, operation, localPart }, index) => {
       const [ok, wire] = answers[index] ?? (answers[0] as Answer);
       if (!ok) throw fromWireFailure(wire, (wire[3] as { operation?: string }).operation ?? name);
-      return operation.open(operation.output.fromWire(wire), kept);
+      return operation.open(operation.output.fromWire(wire), localPart);
     });
   };
   const drain = (): Promise<void> => {
@@ -157,11 +157,11 @@ interface Calling {
 
 /** The error is made here, after an await, so that V8's async stack trace names the caller without a capture for every call. */
 async function call({ courier, name, operation }: Calling, input: unknown, options: CallOptions): Promise<unknown> {
-  const sent = outgoing(name, operation, input, options);
-  const [answer] = await courier().send([sent], false, options);
+  const outgoingCall = outgoing(name, operation, input, options);
+  const [answer] = await courier().send([outgoingCall], false, options);
   const [ok, wire] = answer as Answer;
   if (!ok) throw fromWireFailure(wire, name);
-  return operation.open(operation.output.fromWire(wire), sent.kept);
+  return operation.open(operation.output.fromWire(wire), outgoingCall.localPart);
 }
 
 /** All steps together have one deadline, and a failure of a later one leaves what the earlier ones did. */
@@ -208,13 +208,13 @@ function outgoing(
   { actor, requestId, idempotencyKey: key }: OutgoingOptions,
 ): Outgoing {
   try {
-    const { sent, kept } = operation.seal(input);
-    const wire = operation.encode(sent).map(copyBytes);
+    const { wireInput, localPart } = operation.seal(input);
+    const wire = operation.encode(wireInput).map(copyBytes);
     // Reads need no key.
     const idempotency =
       key !== undefined && operation.access === "write" ? { key, request: hashRequest(input) } : undefined;
     checkCaller({ actor, requestId, idempotency });
-    return { name, operation, wire, caller: callerOf(actor, requestId, idempotency), kept };
+    return { name, operation, wire, caller: callerOf(actor, requestId, idempotency), localPart };
   } catch (error) {
     if (error instanceof StoreError)
       throw new StoreError(error.code, `${name}: ${error.message}`, { details: error.details, operation: name });

@@ -11,8 +11,8 @@ export interface Outgoing {
   readonly operation: AnyOperation;
   readonly wire: readonly unknown[];
   readonly caller: WireCaller;
-  /** What the operation wants back with the answer; it never travels. */
-  readonly kept: unknown;
+  /** The part of the input that the operation needs to complete the answer; it never travels. */
+  readonly localPart: unknown;
 }
 
 /** When to stop waiting for an answer. */
@@ -31,8 +31,8 @@ interface Parcel {
   readonly guarded: boolean;
   readonly bytes: number;
   readonly settle: (answers: readonly Answer[]) => void;
-  /** Joined with its neighbours it had no answer of its own, so now it goes by itself. */
-  apart: boolean;
+  /** Sent by itself, because the joined call that it was part of had no answer that is true of it. */
+  separate: boolean;
   /** Why it was given up, while it is not settled. */
   givenUp: ErrorCode | undefined;
   settled: boolean;
@@ -79,7 +79,7 @@ export class Courier {
         guarded: signal !== undefined || timeoutMs !== undefined || waitMs > 0,
         bytes,
         settle,
-        apart: false,
+        separate: false,
         givenUp: undefined,
         settled: false,
         envelopeId: undefined,
@@ -182,21 +182,21 @@ export class Courier {
   }
 
   #receive(runs: readonly Parcel[][], [, , answers]: Reply): void {
-    const apart: Parcel[] = [];
+    const ambiguous: Parcel[] = [];
     for (const run of runs) {
       const { slot, calls } = run[0] as Parcel;
       const own: Answer[] = [];
       const end = Math.min(slot + calls.length, answers.length / 2);
       for (let at = slot; at < end; at++) own.push([answers[at * 2], answers[at * 2 + 1]] as unknown as Answer);
       const asked =
-        run.length > 1 && saysTooLittle(calls[0] as Outgoing, own[0])
+        run.length > 1 && isAmbiguous(calls[0] as Outgoing, own[0])
           ? run.filter((parcel) => parcel.givenUp === undefined)
           : [];
       for (const parcel of run) if (!asked.includes(parcel)) this.#settle(parcel, own);
-      apart.push(...asked);
+      ambiguous.push(...asked);
     }
-    for (const parcel of apart) parcel.apart = true;
-    if (apart.length > 0) this.#dispatch(apart);
+    for (const parcel of ambiguous) parcel.separate = true;
+    if (ambiguous.length > 0) this.#dispatch(ambiguous);
   }
 
   /** Of a parcel that is not under way any more. */
@@ -273,12 +273,13 @@ function runsOf(parcels: readonly Parcel[]): Parcel[][] {
 }
 
 /** A call with a deadline or a signal of its own can be given up alone, so it goes alone. */
-function continues(run: readonly Parcel[], { calls, guarded, apart }: Parcel): boolean {
+function continues(run: readonly Parcel[], { calls, guarded, separate }: Parcel): boolean {
   const [first, last, next] = [run[0]?.calls[0], run.at(-1)?.calls[0], calls[0]] as [Outgoing, Outgoing, Outgoing];
   const { joining } = next.operation;
   // A key stands for one call.
   if (last.caller?.[2] !== undefined || next.caller?.[2] !== undefined) return false;
-  if (joining === undefined || last.operation !== next.operation || guarded || run[0]?.guarded || apart) return false;
+  if (joining === undefined || last.operation !== next.operation || guarded || run[0]?.guarded || separate)
+    return false;
   if (last.caller?.[0] !== next.caller?.[0] || last.caller?.[1] !== next.caller?.[1]) return false;
   return joining.follows(next.wire, last.wire, first.wire);
 }
@@ -290,9 +291,9 @@ function joined(run: readonly Parcel[]): readonly Outgoing[] {
   return [{ ...head, wire: head.operation.joining.join(run.map((parcel) => (parcel.calls[0] as Outgoing).wire)) }];
 }
 
-/** The failure of calls that were joined may not be that of each. */
-function saysTooLittle({ operation }: Outgoing, answer: Answer | undefined): boolean {
-  return answer?.[0] === false && (operation.joining?.apart ?? []).includes(answer[1][0]);
+/** Checks whether the failure of a joined call may be untrue of some of its parts. */
+function isAmbiguous({ operation }: Outgoing, answer: Answer | undefined): boolean {
+  return answer?.[0] === false && (operation.joining?.separateOn ?? []).includes(answer[1][0]);
 }
 
 /** Of a call whose answer is lost. A read changes nothing, whether it ran or not. */

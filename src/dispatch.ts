@@ -10,9 +10,9 @@ import {
   type Context,
   checkCaller,
   type Idempotency,
-  Later,
+  NotYet,
   type Operation,
-  type Serving,
+  type ServerState,
 } from "./operation.ts";
 import { recordChanges } from "./operations/changes.ts";
 import { claimKey, type KeyedRequest, releaseKey, storeReply } from "./operations/idempotency.ts";
@@ -55,17 +55,17 @@ export interface Dispatched {
 }
 
 export interface Dispatcher {
-  /** Fails unknown_operation or invalid_input. */
-  admit(name: unknown, wire: unknown, caller: Caller): Call;
+  /** Looks up the operation and checks its input: the admission of a call. Fails with unknown_operation or invalid_input. */
+  decodeCall(name: unknown, wire: unknown, caller: Caller): Call;
   /** Runs jobs, each of calls that succeed or fail together, in one transaction. */
-  run(jobs: readonly (readonly Call[])[], budgetMs: number): Promise<Dispatched>;
+  runTransaction(jobs: readonly (readonly Call[])[], budgetMs: number): Promise<Dispatched>;
 }
 
 interface DispatcherOptions {
   readonly operations: OperationTable;
   readonly driver: Driver;
   readonly limits: Limits;
-  serving(): Serving;
+  serverState(): ServerState;
   /** Told of every failure that is a fault of ours, with its cause. */
   onInternal(error: StoreError): void;
   /** Told of the tokens that committed calls have used. */
@@ -76,7 +76,7 @@ export function createDispatcher({
   operations,
   driver,
   limits,
-  serving,
+  serverState,
   onInternal,
   onUsed,
 }: DispatcherOptions): Dispatcher {
@@ -87,7 +87,7 @@ export function createDispatcher({
   );
 
   return {
-    admit(name, wire, caller) {
+    decodeCall(name, wire, caller) {
       const operation = typeof name === "string" ? table.get(name) : undefined;
       if (operation === undefined)
         throw new StoreError("unknown_operation", `there is no operation ${String(name).slice(0, 100)}`);
@@ -96,11 +96,11 @@ export function createDispatcher({
       return { name: name as string, operation, input, caller, waitMs: operation.waitMs(input) };
     },
 
-    async run(all, budgetMs) {
-      const jobs = all.slice(0, endOf(all));
+    async runTransaction(all, budgetMs) {
+      const jobs = sharablePrefix(all);
       const traces = jobs.map(() => new Trace());
-      const prepared = jobs.map((calls, index) => prepare(calls, traces[index] as Trace, limits, serving));
-      const group = await driver.transact(prepared, budgetMs);
+      const driverJobs = jobs.map((calls, index) => driverJob(calls, traces[index] as Trace, limits, serverState));
+      const group = await driver.transact(driverJobs, budgetMs);
       const topics = new Set<string>();
       const outcomes = group.settled.map((settled, index) => {
         const trace = traces[index] as Trace;
@@ -127,22 +127,29 @@ class Trace {
 }
 
 /**
- * Changes are written last, so a call that reads them cannot share a transaction with a write before it. And reads that belong together, rows and a
- * cursor for one, are to see one moment, which a transaction has only if all of it reads.
+ * Returns the first jobs, as many as one transaction may hold. Change rows are written last, so a call that reads them cannot share a
+ * transaction with a write before it. Reads that belong together, such as rows and a cursor, must see one moment, and only a transaction
+ * that writes nothing shows one.
  */
-function endOf(jobs: readonly (readonly Call[])[]): number {
+function sharablePrefix(jobs: readonly (readonly Call[])[]): readonly (readonly Call[])[] {
   let [writes, atOneMoment] = [false, false];
   for (const [index, calls] of jobs.entries()) {
     const reads = calls.every(({ operation }) => operation.access === "read");
     const together = reads && (calls.length > 1 || calls.some(({ operation }) => operation.readsChanges));
-    if ((together && writes) || (!reads && atOneMoment)) return index;
+    if ((together && writes) || (!reads && atOneMoment)) return jobs.slice(0, index);
     writes ||= !reads;
     atOneMoment ||= together;
   }
-  return jobs.length;
+  return jobs;
 }
 
-function prepare(calls: readonly Call[], trace: Trace, limits: Limits, serving: DispatcherOptions["serving"]): Job {
+/** Turns the calls of a job into what a driver runs: bodies to start, and change rows to write last. */
+function driverJob(
+  calls: readonly Call[],
+  trace: Trace,
+  limits: Limits,
+  serverState: DispatcherOptions["serverState"],
+): Job {
   const envelope = keyedEnvelope(calls);
   return calls.map((call, index): Runnable => {
     let context: RunContext | undefined;
@@ -151,14 +158,14 @@ function prepare(calls: readonly Call[], trace: Trace, limits: Limits, serving: 
       access: envelope !== undefined && (index === 0 || index === calls.length - 1) ? "write" : call.operation.access,
       // With a key it touches that too.
       touches: isKeyed(call) || envelope !== undefined ? undefined : call.operation.touches(call.input),
-      start(now) {
+      startBody(now) {
         if (index === 0) trace.clear();
-        context = new RunContext(now, limits, serving, trace);
+        context = new RunContext(now, limits, serverState, trace);
         return envelope === undefined
           ? runCall(call, calls.length === 1, context)
           : runWithin(envelope, index, context);
       },
-      finish: () =>
+      writeChanges: () =>
         context === undefined || context.changes.length === 0
           ? undefined
           : recordChanges(context.changes, call.caller, context),
@@ -170,19 +177,19 @@ class RunContext implements Context {
   readonly now: Date;
   readonly limits: Limits;
   readonly changes: Change[] = [];
-  readonly #serving: DispatcherOptions["serving"];
+  readonly #serverState: DispatcherOptions["serverState"];
 
-  constructor(now: Date, limits: Limits, serving: DispatcherOptions["serving"], trace: Trace) {
+  constructor(now: Date, limits: Limits, serverState: DispatcherOptions["serverState"], trace: Trace) {
     this.now = now;
     this.limits = limits;
-    this.#serving = serving;
+    this.#serverState = serverState;
     this.wake = (topic) => void trace.topics.add(topic);
     this.changed = (change) => void this.changes.push(change);
     this.used = (tokenId) => void trace.used.set(tokenId, now);
   }
 
-  get serving(): Serving {
-    return this.#serving();
+  get serverState(): ServerState {
+    return this.#serverState();
   }
 
   readonly wake: (topic: string) => void;
@@ -203,14 +210,15 @@ function* runCall(call: Call, alone: boolean, context: RunContext): Body<unknown
   }
   const result = yield* operation.run(input, context);
   if (idempotency !== undefined) {
-    if (result instanceof Later || isStep(operation, input, result)) yield* releaseKey(idempotency);
+    if (result instanceof NotYet || isStep(operation, input, result)) yield* releaseKey(idempotency);
     else yield* storeReply(idempotency, operation.output.toWire(result));
   }
-  if (!(result instanceof Later)) return operation.output.toWire(result);
+  if (!(result instanceof NotYet)) return operation.output.toWire(result);
   // Nothing waits among others: "nothing yet" is final, and a failure undoes them all.
-  if (!alone && result.whenOver instanceof StoreError) throw result.whenOver;
-  const whenOver = result.whenOver instanceof StoreError ? result.whenOver : operation.output.toWire(result.whenOver);
-  return new Later(result.topics, whenOver);
+  if (!alone && result.atTimeout instanceof StoreError) throw result.atTimeout;
+  const atTimeout =
+    result.atTimeout instanceof StoreError ? result.atTimeout : operation.output.toWire(result.atTimeout);
+  return new NotYet(result.topics, atTimeout);
 }
 
 /** The calls of a job that have one key together, and the replies under it: those of earlier, or those that this run makes. */
@@ -245,7 +253,7 @@ function* runWithin(envelope: KeyedEnvelope, index: number, context: RunContext)
   if (envelope.stored && call.operation.access === "write") return envelope.replies[index];
   const result = yield* runCall(call, false, context);
   // "Nothing yet" is final here, so it is an answer like any other.
-  const wire = result instanceof Later ? result.whenOver : result;
+  const wire = result instanceof NotYet ? result.atTimeout : result;
   if (envelope.stored) return wire;
   envelope.replies.push(call.operation.access === "write" ? wire : undefined);
   if (index === calls.length - 1) yield* storeReply(request, envelope.replies);
@@ -265,16 +273,16 @@ function isKeyed({ operation, caller }: Call): boolean {
 function outcomeOf(calls: readonly Call[], settled: Settled, onInternal: (error: StoreError) => void): Outcome {
   if (!settled.ok) return { answers: [failed(calls, settled, onInternal)], parkOn: undefined };
   const [head] = settled.results;
-  if (calls.length === 1 && head instanceof Later) return { answers: [over(head)], parkOn: head.topics };
+  if (calls.length === 1 && head instanceof NotYet) return { answers: [timeoutAnswer(head)], parkOn: head.topics };
   return {
-    answers: settled.results.map((result) => (result instanceof Later ? over(result) : [true, result])),
+    answers: settled.results.map((result) => (result instanceof NotYet ? timeoutAnswer(result) : [true, result])),
     parkOn: undefined,
   };
 }
 
-/** The answer of a call that found nothing. */
-function over({ whenOver }: Later<unknown>): Answer {
-  return whenOver instanceof StoreError ? [false, toWireFailure(whenOver)] : [true, whenOver];
+/** Returns the answer to give when the wait is over. */
+function timeoutAnswer({ atTimeout }: NotYet<unknown>): Answer {
+  return atTimeout instanceof StoreError ? [false, toWireFailure(atTimeout)] : [true, atTimeout];
 }
 
 /** Codes that any operation may answer with, besides its own. */

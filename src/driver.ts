@@ -3,14 +3,18 @@ import type { StoreError } from "./errors.ts";
 import type { Access, DatabaseFacts } from "./operation.ts";
 import type { Body } from "./sql.ts";
 
-/** Starts a body for one transaction; started anew when the transaction has to be run again, with nothing left of the first time. */
+/** A call as a driver sees it. */
 export interface Runnable {
   readonly access: Access;
   /** Names all that it reads and writes, if that is known: bodies of different names may run side by side in one transaction. */
   readonly touches?: string | undefined;
-  start(now: Date): Body<unknown>;
-  /** What it writes last, when all jobs of the transaction have run, its own has succeeded, and no other transaction can commit before this one. */
-  finish?(): Body<unknown> | undefined;
+  /** Starts the body; called anew when the transaction has to be run again, with nothing left of the first run. */
+  startBody(now: Date): Body<unknown>;
+  /**
+   * Returns the body that writes the change rows of the call, if it has any. It runs when all jobs of the transaction have run, its own job
+   * has succeeded, and no other transaction can commit before this one.
+   */
+  writeChanges?(): Body<unknown> | undefined;
 }
 
 /** Bodies that succeed or fail together, in order. */

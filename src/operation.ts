@@ -24,7 +24,7 @@ export interface Change {
 }
 
 /** What the serving side knows of itself; for maintenance.stats and health. */
-export interface Serving {
+export interface ServerState {
   readonly counts: Readonly<Record<string, number>>;
   readonly lanes: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** How full the fullest queue is, of 1. */
@@ -49,13 +49,11 @@ export interface DatabaseFacts {
   readonly figures?: Readonly<Record<string, number | string>>;
 }
 
-export const nothingServed: Serving = { counts: {}, lanes: {}, queueFullness: 0, lastWrite: undefined, database: {} };
-
 /** What a body knows besides its input. Time stands still within a transaction. */
 export interface Context {
   readonly now: Date;
   readonly limits: Limits;
-  readonly serving: Serving;
+  readonly serverState: ServerState;
   /** Calls that wait on this topic run again after the commit. */
   wake(topic: string): void;
   /** Adds a row to `changes`, written last in the same transaction. */
@@ -102,13 +100,16 @@ export function checkCaller({ actor, requestId, idempotency }: Caller): void {
     throw new StoreError("invalid_input", "idempotencyKey: expected a SHA-256 of the request");
 }
 
-/** "Nothing yet": the call is parked, and runs again after a commit that touched a topic. When its time is up, `whenOver` is the answer. */
-export class Later<Result> {
+/**
+ * The result of a body that found nothing yet. The call is parked and runs again after a commit that touched one of its topics; when its
+ * wait is over, `atTimeout` is the answer.
+ */
+export class NotYet<Result> {
   readonly topics: readonly string[];
-  readonly whenOver: Result;
-  constructor(topics: readonly string[], whenOver: Result) {
+  readonly atTimeout: Result;
+  constructor(topics: readonly string[], atTimeout: Result) {
     this.topics = topics;
-    this.whenOver = whenOver;
+    this.atTimeout = atTimeout;
   }
 }
 
@@ -121,12 +122,15 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   /** What the caller gives. */
   readonly inputSchema: z.ZodObject;
   readonly output: Codec<unknown>;
-  /** On the caller's thread, before `encode`: what is to be sent instead of what was given, and what stays there for `open`. Fails invalid_input. */
-  seal(input: Input): { readonly sent: unknown; readonly kept: unknown };
-  /** On the caller's thread, after decoding: what the caller is given. */
-  open(output: unknown, kept: unknown): Output;
-  /** On the caller's side: full validation, defaults, encoding. Fails invalid_input. */
-  encode(sent: unknown): readonly unknown[];
+  /**
+   * Splits the caller's input into the part to send and the part that stays on the caller's thread for `open`. Runs on the caller's thread
+   * before `encode`. Fails with invalid_input.
+   */
+  seal(publicInput: Input): Sealed<unknown>;
+  /** Completes the decoded output with the local part. Runs on the caller's thread. */
+  open(output: unknown, localPart: unknown): Output;
+  /** Validates the input in full, fills in defaults and encodes it. Runs on the caller's thread. Fails with invalid_input. */
+  encode(wireInput: unknown): readonly unknown[];
   /** Before the body: the same bounds again, on what arrived. Fails invalid_input. */
   decode(wire: unknown): never;
   run(input: never, context: Context): Body<unknown>;
@@ -150,18 +154,25 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
 
 /** Makes one call of calls that follow each other. Each of them is given the answer of the one, so that must be true of each. */
 export interface Joining<Input> {
-  /** Failures of the one that may not be true of each: then the calls are made again, each by itself. */
-  readonly apart: readonly ErrorCode[];
+  /** The codes with which the joined call may fail while some of its parts would succeed: on one of them each part is sent again by itself. */
+  readonly separateOn: readonly ErrorCode[];
   /** Whether `next` goes on where `last` ends, in a run of calls that `first` begins. */
   follows(next: Input, last: Input, first: Input): boolean;
   join(run: readonly Input[]): Input;
 }
 
-/** For what must not travel: what the caller gives is replaced by what is sent, and the answer completed with what was kept. */
-export interface Sealing<Given, Sent, Output, Result> {
-  /** `given` has passed the schema. */
-  seal(given: Given): { readonly sent: Sent; readonly kept: unknown };
-  open(output: Output, kept: unknown): Result;
+/** An input split in two: `wireInput` travels, `localPart` never leaves the caller's thread. */
+export interface Sealed<WireInput> {
+  readonly wireInput: WireInput;
+  readonly localPart?: unknown;
+}
+
+/** The two functions that keep a part of a call on the caller's thread. */
+export interface Sealing<PublicInput, WireInput, Output, Result> {
+  /** Splits an input that has passed the schema. */
+  seal(publicInput: PublicInput): Sealed<WireInput>;
+  /** Completes the answer with the local part. */
+  open(output: Output, localPart: unknown): Result;
 }
 
 export interface Stream<Input, Output, Item> {
@@ -179,28 +190,28 @@ interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
   readonly touches?: (input: z.output<Schema>) => string;
   readonly resultBytes?: (input: z.output<Schema>) => number;
   readonly readsChanges?: boolean;
-  run(input: z.output<Schema>, context: Context): Body<NoInfer<Raw> | Later<NoInfer<Raw> | StoreError>>;
+  run(input: z.output<Schema>, context: Context): Body<NoInfer<Raw> | NotYet<NoInfer<Raw> | StoreError>>;
   readonly waitMs?: (input: z.output<Schema>) => number;
   readonly stream?: Stream<z.input<Schema>, Output, Item>;
   readonly again?: (input: z.input<Schema>, output: Output) => z.input<Schema> | undefined;
   readonly joining?: Joining<z.output<Schema>>;
 }
 
-/** An operation of which a part stays on the caller's thread: `given` is the caller's schema, `input` that of what is sent. */
-export function sealedOperation<Given extends z.ZodObject, Schema extends z.ZodObject, Output, Raw, Result>(
-  definition: Definition<Schema, Output, Raw, never> & { readonly given: Given } & Sealing<
-      z.output<Given>,
+/** Defines an operation of which a part stays on the caller's thread: `publicInput` is the caller's schema, `input` that of what is sent. */
+export function sealedOperation<Public extends z.ZodObject, Schema extends z.ZodObject, Output, Raw, Result>(
+  definition: Definition<Schema, Output, Raw, never> & { readonly publicInput: Public } & Sealing<
+      z.output<Public>,
       z.input<Schema>,
       Output,
       Result
     >,
-): Operation<z.input<Given>, Result> {
-  const { given, seal, open, ...rest } = definition;
+): Operation<z.input<Public>, Result> {
+  const { publicInput, seal, open, ...rest } = definition;
   return {
-    ...(operation(rest) as unknown as Operation<z.input<Given>, Result>),
-    inputSchema: given,
-    seal: (input) => seal(parse(given, input) as z.output<Given>),
-    open: (output, kept) => open(output as Output, kept),
+    ...(operation(rest) as unknown as Operation<z.input<Public>, Result>),
+    inputSchema: publicInput,
+    seal: (input) => seal(parse(publicInput, input) as z.output<Public>),
+    open: (output, localPart) => open(output as Output, localPart),
   };
 }
 
@@ -237,7 +248,7 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     keys,
     inputSchema: input,
     output: output as Codec<unknown>,
-    seal: (value) => ({ sent: value, kept: undefined }),
+    seal: (value) => ({ wireInput: value }),
     open: (value) => value as Output,
     encode: (value) => wireOf(parse(input, value)),
     decode(wire) {
@@ -253,7 +264,7 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     stream: stream as Stream<z.input<Schema>, Output, Item> | undefined,
     again,
     joining: joining && {
-      apart: joining.apart,
+      separateOn: joining.separateOn,
       follows: (next, last, first) =>
         joining.follows(inputOf(next) as never, inputOf(last) as never, inputOf(first) as never),
       join: (run) => wireOf(joining.join(run.map((wire) => inputOf(wire) as never))),

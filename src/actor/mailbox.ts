@@ -172,7 +172,7 @@ export class Mailbox {
       );
     const [actor, requestId, key, request] = (calls[at + 2] ?? []) as NonNullable<WireCaller>;
     const idempotency = key === undefined ? undefined : { key, request: request as string };
-    return this.#options.dispatcher.admit(name, calls[at + 1], { actor, requestId, idempotency });
+    return this.#options.dispatcher.decodeCall(name, calls[at + 1], { actor, requestId, idempotency });
   }
 
   /** Fails overloaded when the client has too many results under way: they are kept until their whole message is answered. */
@@ -304,7 +304,7 @@ export class Mailbox {
     const startedAtMs = performance.now();
     const jobs = entries.map(({ calls }) => calls);
     const { dispatcher, limits } = this.#options;
-    const { outcomes, topics, wrote } = await dispatcher.run(
+    const { outcomes, topics, wrote } = await dispatcher.runTransaction(
       grace === undefined ? jobs : [[grace], ...jobs],
       limits.groupMs,
     );
@@ -342,7 +342,7 @@ export class Mailbox {
   }
 
   /** False when its time is over, so that what it found is its answer. */
-  #park(entry: Entry, topics: readonly string[], whenOver: Answer): boolean {
+  #park(entry: Entry, topics: readonly string[], atTimeout: Answer): boolean {
     const { client, calls, queuedAtMs } = entry;
     entry.parkUntilMs ??= queuedAtMs + (calls[0] as Call).waitMs;
     const leftMs = entry.parkUntilMs - performance.now();
@@ -357,7 +357,7 @@ export class Mailbox {
       return true;
     }
     client.parked++;
-    this.#parking.add(entry, topics, whenOver, leftMs);
+    this.#parking.add(entry, topics, atTimeout, leftMs);
     return true;
   }
 

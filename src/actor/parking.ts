@@ -29,11 +29,11 @@ export class Parking {
     return this.#parked.size;
   }
 
-  add(entry: Entry, topics: readonly string[], whenOver: Answer, leftMs: number): void {
+  add(entry: Entry, topics: readonly string[], atTimeout: Answer, leftMs: number): void {
     const timer = setTimeout(() => {
       if (!this.remove(entry)) return;
       entry.client.parked--;
-      this.#options.giveUp(entry, whenOver);
+      this.#options.giveUp(entry, atTimeout);
     }, leftMs);
     this.#parked.set(entry, { topics, timer });
     for (const topic of topics) {

@@ -71,7 +71,7 @@ function endpointOf(port: MessagePort, admit: (data: unknown) => boolean = () =>
 
 function guarded(port: MessagePort, callsMax: number, onRefused: (reason: string) => void): Endpoint {
   return endpointOf(port, (data) => {
-    const reason = faultOf(data, callsMax);
+    const reason = whyRefused(data, callsMax);
     if (reason === undefined) return true;
     onRefused(reason);
     answerRefusal(port, data, reason);
@@ -80,7 +80,7 @@ function guarded(port: MessagePort, callsMax: number, onRefused: (reason: string
 }
 
 /** What is wrong with a message, or undefined when it is a call of the exposed function with an envelope. */
-function faultOf(data: unknown, callsMax: number): string | undefined {
+function whyRefused(data: unknown, callsMax: number): string | undefined {
   if (!isRecord(data) || typeof data.id !== "string" || data.id.length > 100) return "no message of this protocol";
   // Not String(type): an object may have no text, and then that throws.
   if (data.type !== "APPLY")

@@ -7,7 +7,7 @@ import type { Driver } from "../driver.ts";
 import { StoreError, type WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
-import type { Lane, Serving } from "../operation.ts";
+import type { Lane, ServerState } from "../operation.ts";
 import { operations, servedOperations } from "../operations/table.ts";
 import type { Touched } from "../wire.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
@@ -43,7 +43,7 @@ export interface Server {
 export function createServer({ drivers, clock, limits, shared, onCommit, onEvent }: ServerOptions): Server {
   const onFault = (error: StoreError): void =>
     onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) });
-  const serving = (): Serving => ({
+  const serverState = (): ServerState => ({
     counts: combine(mailboxes.map((mailbox) => mailbox.figures())),
     lanes: combineLanes(mailboxes.map((mailbox) => mailbox.lanes())),
     queueFullness: Math.max(...mailboxes.map(({ fullness }) => fullness)),
@@ -55,7 +55,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
       operations: servedOperations,
       driver,
       limits,
-      serving,
+      serverState,
       onInternal: onFault,
       onUsed: (tokenId, at) => lastUsed.note(tokenId, at),
     });
@@ -131,7 +131,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
 /** Of each port. */
 const refusalsTold = 20;
 
-function combineLanes(all: readonly Record<Lane, Record<string, number>>[]): Serving["lanes"] {
+function combineLanes(all: readonly Record<Lane, Record<string, number>>[]): ServerState["lanes"] {
   const lane = (name: Lane) => combine(all.map((lanes) => lanes[name]));
   return { urgent: lane("urgent"), normal: lane("normal"), background: lane("background") };
 }

@@ -115,10 +115,10 @@ export interface Secret {
   readonly secret: string;
 }
 
-export function makeSecret(): { readonly kept: Secret; readonly sealed: SealedToken } {
+export function makeSecret(): { readonly secret: Secret; readonly sealed: SealedToken } {
   const publicId = randomText(lengths.publicId);
   const secret = randomText(lengths.secret);
-  return { kept: { publicId, secret }, sealed: { publicId, secretSha256: sha256Of(secret) } };
+  return { secret: { publicId, secret }, sealed: { publicId, secretSha256: sha256Of(secret) } };
 }
 
 /** The text that is shown once. */

@@ -3,7 +3,7 @@ import { bounds } from "../limits.ts";
 import { ChangePage, type ChangeRow } from "../model/changes.ts";
 import type { RawOf } from "../model/codec.ts";
 import { Id, WaitMs } from "../model/fields.ts";
-import { type Caller, type Change, type Context, fail, Later, operation } from "../operation.ts";
+import { type Caller, type Change, type Context, fail, NotYet, operation } from "../operation.ts";
 import { all, and, changeEach, first, sql, step } from "../sql.ts";
 
 const filters = {
@@ -56,7 +56,7 @@ export const watch = operation({
   *run(input) {
     const page = yield* readChanges(input);
     const lookedAtAll = input.sessionId !== undefined || page.nextSeq - input.after < scanRowsMax;
-    return page.changes.length === 0 && lookedAtAll ? new Later([changesTopic], page) : page;
+    return page.changes.length === 0 && lookedAtAll ? new NotYet([changesTopic], page) : page;
   },
 });
 

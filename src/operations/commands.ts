@@ -14,7 +14,7 @@ import {
 import { Fence, filledText, Id, LeaseTtl, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import { releaseKinds } from "../model/worktrees.ts";
-import { after, type Context, fail, Later, operation } from "../operation.ts";
+import { after, type Context, fail, NotYet, operation } from "../operation.ts";
 import {
   all,
   and,
@@ -151,11 +151,11 @@ export const claim = operation({
 
 /** Of a session that takes no more work nothing will ever come. */
 const nothingReady = step(function* (sessionId: string | undefined) {
-  if (sessionId === undefined) return new Later([readyTopic], undefined);
+  if (sessionId === undefined) return new NotYet([readyTopic], undefined);
   const session = yield* first<Pick<SessionRow, "state">>(sql`SELECT state FROM sessions WHERE id = ${sessionId}`);
   if (session === undefined) fail("not_found", { entity: "session", id: sessionId });
   return session.state === "pending" || session.state === "running"
-    ? new Later([readyTopic, sessionTopic(sessionId)], undefined)
+    ? new NotYet([readyTopic, sessionTopic(sessionId)], undefined)
     : undefined;
 });
 
@@ -401,7 +401,7 @@ export const wait = operation({
     const command = yield* readCommand(commandId);
     return isFinal(command.state)
       ? command
-      : new Later([commandTopic(commandId)], new StoreError("deadline_exceeded", "the command has not ended"));
+      : new NotYet([commandTopic(commandId)], new StoreError("deadline_exceeded", "the command has not ended"));
   },
 });
 

@@ -16,7 +16,7 @@ import {
 } from "../model/debug.ts";
 import { Id, Json, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import { maskingOf, SecretNames } from "../model/masking.ts";
-import { fail, Later, operation, sealedOperation } from "../operation.ts";
+import { fail, NotYet, operation, sealedOperation } from "../operation.ts";
 import { all, change, first, forUpdate, sql, step } from "../sql.ts";
 import { debugTopic, ended, lockDebug, notStopped, saveDebug } from "./debugState.ts";
 import { listPage } from "./paging.ts";
@@ -35,7 +35,7 @@ import { checkVersion } from "./versions.ts";
  */
 export const open = sealedOperation({
   access: "write",
-  given: z.strictObject({
+  publicInput: z.strictObject({
     ...debugFields,
     capabilities: Payload.optional(),
     payload: Payload.optional(),
@@ -47,7 +47,7 @@ export const open = sealedOperation({
       ...(capabilities === undefined ? {} : { capabilities: masking.data(capabilities) }),
       ...(payload === undefined ? {} : { payload: masking.data(payload) }),
     };
-    return { sent: { ...rest, ...data }, kept: undefined };
+    return { wireInput: { ...rest, ...data } };
   },
   open: (output) => output,
   input: z.strictObject({ ...debugFields, capabilities: Json.optional(), payload: Json.optional() }),
@@ -260,7 +260,7 @@ export const follow = operation({
     const nextPosition = events.at(-1)?.position ?? after;
     const isOver = isEnded(debug.state) && events.length < limit;
     const found = { events, nextPosition, ended: isOver ? 1 : 0 };
-    return events.length === 0 && !isOver ? new Later([debugTopic(id)], found) : found;
+    return events.length === 0 && !isOver ? new NotYet([debugTopic(id)], found) : found;
   },
 });
 

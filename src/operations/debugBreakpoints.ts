@@ -38,7 +38,7 @@ const setKeys = {
  */
 export const setBreakpoints = sealedOperation({
   access: "write",
-  given: z
+  publicInput: z
     .strictObject({
       ...setKeys,
       breakpoints: z
@@ -60,7 +60,7 @@ export const setBreakpoints = sealedOperation({
       }
     }),
   seal: ({ breakpoints, ...rest }) => ({
-    sent: {
+    wireInput: {
       ...rest,
       breakpoints: breakpoints.map((requested) => ({
         id: newId(),
@@ -68,7 +68,6 @@ export const setBreakpoints = sealedOperation({
         requested,
       })),
     },
-    kept: undefined,
   }),
   open: (output) => output,
   input: z.strictObject({ ...setKeys, breakpoints: z.array(setFields).max(bounds.debugBreakpoints) }),
@@ -122,7 +121,7 @@ export const setBreakpoints = sealedOperation({
  */
 export const bindBreakpoints = sealedOperation({
   access: "write",
-  given: z.strictObject({
+  publicInput: z.strictObject({
     debugSessionId: Id,
     adapterRun: AdapterRun,
     bound: z
@@ -135,11 +134,10 @@ export const bindBreakpoints = sealedOperation({
   seal: ({ bound, secretNames, ...rest }) => {
     const masking = maskingOf(secretNames);
     return {
-      sent: {
+      wireInput: {
         ...rest,
         bound: bound.map(({ breakpointId, breakpoint }) => ({ breakpointId, ...boundOf(breakpoint, masking) })),
       },
-      kept: undefined,
     };
   },
   open: (output) => output,

@@ -43,12 +43,11 @@ type EventRow = z.output<typeof eventInput>;
  */
 export const applyEvent = sealedOperation({
   access: "write",
-  given: EventInput,
-  seal: (given) => {
-    const { debugSessionId, adapterRun, seq, event } = given;
+  publicInput: EventInput,
+  seal: (input) => {
+    const { debugSessionId, adapterRun, seq, event } = input;
     return {
-      sent: { debugSessionId, adapterRun, seq, event, ...effectsOf(given, maskingOf(given.secretNames)) },
-      kept: undefined,
+      wireInput: { debugSessionId, adapterRun, seq, event, ...effectsOf(input, maskingOf(input.secretNames)) },
     };
   },
   open: (output) => output,
@@ -205,7 +204,7 @@ const bindByAdapter = step(function* (
  */
 export const putStop = sealedOperation({
   access: "write",
-  given: z.strictObject({
+  publicInput: z.strictObject({
     debugSessionId: Id,
     adapterRun: AdapterRun,
     stopEpoch: StopEpoch,
@@ -221,8 +220,7 @@ export const putStop = sealedOperation({
   seal: ({ debugSessionId, adapterRun, stopEpoch, threads, secretNames }) => {
     const stored = capThreads(threads, maskingOf(secretNames));
     return {
-      sent: { debugSessionId, adapterRun, stopEpoch, threads: stored.map((thread) => ({ ...thread })) },
-      kept: undefined,
+      wireInput: { debugSessionId, adapterRun, stopEpoch, threads: stored.map((thread) => ({ ...thread })) },
     };
   },
   open: (output) => output,
@@ -290,7 +288,7 @@ const patches: Readonly<Record<DebugState, readonly DebugState[]>> = {
  */
 export const patchState = sealedOperation({
   access: "write",
-  given: z.strictObject({
+  publicInput: z.strictObject({
     ...patchFields,
     capabilities: Payload.optional(),
     payload: Payload.optional(),
@@ -302,7 +300,7 @@ export const patchState = sealedOperation({
       ...(capabilities === undefined ? {} : { capabilities: masking.data(capabilities) }),
       ...(payload === undefined ? {} : { payload: masking.data(payload) }),
     };
-    return { sent: { ...rest, ...data }, kept: undefined };
+    return { wireInput: { ...rest, ...data } };
   },
   open: (output) => output,
   input: z.strictObject({ ...patchFields, capabilities: Json.optional(), payload: Json.optional() }),

@@ -4,7 +4,7 @@ import { boolean, integer, type RawOf, record } from "../model/codec.ts";
 import { type CommandState, isFinal } from "../model/commands.ts";
 import { Fence, Id, WaitMs } from "../model/fields.ts";
 import { type Chunk, countLines, LogData, LogPage, logStreams } from "../model/logs.ts";
-import { fail, Later, operation } from "../operation.ts";
+import { fail, NotYet, operation } from "../operation.ts";
 import { all, change, changeEach, first, forUpdate, sql, step } from "../sql.ts";
 import { logTopic } from "./sessionState.ts";
 
@@ -45,7 +45,7 @@ export const append = operation({
   touches: ({ commandId }) => logTopic(commandId),
   joining: {
     // Not of a part that was there already.
-    apart: ["log_sealed", "lease_lost", "lease_expired"],
+    separateOn: ["log_sealed", "lease_lost", "lease_expired"],
     follows: (next, last, first) =>
       next.commandId === last.commandId &&
       next.fence === last.fence &&
@@ -199,7 +199,7 @@ export const follow = operation({
   },
   *run(input) {
     const { page, waitsForMore } = yield* readLog(input);
-    return waitsForMore ? new Later([logTopic(input.commandId)], page) : page;
+    return waitsForMore ? new NotYet([logTopic(input.commandId)], page) : page;
   },
 });
 

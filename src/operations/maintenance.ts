@@ -173,7 +173,7 @@ export const stats = operation({
     database: json<Record<string, number | string>>(),
   }),
   errors: [],
-  *run(_input, { now, serving }) {
+  *run(_input, { now, serverState }) {
     const rows: Record<string, Record<string, number>> = {};
     for (const [table, from] of [
       ["runners", sql`runners`],
@@ -196,7 +196,7 @@ export const stats = operation({
       sql`SELECT count(*) AS count, min(leased_at) AS since FROM worktrees WHERE lease_expires_at IS NOT NULL`,
     );
     rows.commands = { queued: queued?.count ?? 0, active: active?.count ?? 0 };
-    const { counts, lanes, database } = serving;
+    const { counts, lanes, database } = serverState;
     return {
       rows: plainJson(rows),
       ages: { queuedMs: ageOf(queued, now), runningMs: ageOf(active, now), leasedMs: ageOf(leased, now) },
@@ -234,11 +234,11 @@ export const health = operation({
   input: z.strictObject({}),
   output: Health,
   errors: [],
-  *run(_input, { serving, limits }) {
+  *run(_input, { serverState, limits }) {
     const at =
       (yield* first<{ revision: string }>(sql`SELECT revision FROM schema_migrations ORDER BY revision DESC LIMIT 1`))
         ?.revision ?? "none";
-    const { database, lastWrite, queueFullness } = serving;
+    const { database, lastWrite, queueFullness } = serverState;
     const head = database.schemaHead ?? at;
     const { leftBytes } = database;
     const checks: HealthChecks = {

@@ -4,7 +4,7 @@ import { StoreError } from "../errors.ts";
 import { Hash, Id, LeaseTtl, Name, NewId, Path } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { matches, WorktreeRow } from "../model/worktrees.ts";
-import { after, type Context, fail, Later } from "../operation.ts";
+import { after, type Context, fail, NotYet } from "../operation.ts";
 import { and, change, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { lockRunner } from "./runners.ts";
@@ -56,7 +56,7 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
     found = yield* findFree(search);
   if (found === undefined && full) {
     const topics = session === undefined ? [] : [sessionTopic(session.id)];
-    return new Later([freeTopic(repository.id), ...topics], yield* exhausted(repository.id));
+    return new NotYet([freeTopic(repository.id), ...topics], yield* exhausted(repository.id));
   }
   const path =
     input.path ?? (repository.worktree_root === null ? undefined : `${repository.worktree_root}/${input.id}`);

@@ -4,7 +4,7 @@ import { boolean, page, record } from "../model/codec.ts";
 import { CommandInput, SessionCreated } from "../model/commands.ts";
 import { Id, Name, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import { isOpen, Session, type SessionRow, sessionFields, sessionStates } from "../model/sessions.ts";
-import { after, fail, Later, operation } from "../operation.ts";
+import { after, fail, NotYet, operation } from "../operation.ts";
 import { all, change, first, forUpdate, sql, step } from "../sql.ts";
 import { enqueueCommands } from "./commands.ts";
 import { deleteDebugStep } from "./debugState.ts";
@@ -57,7 +57,7 @@ const reserveFor = step(function* (
   context: Parameters<typeof endSession>[2],
 ) {
   const lease = yield* reserveWorktree({ ...reserve, sessionId, repositoryId }, context);
-  if (lease instanceof Later) throw lease.whenOver;
+  if (lease instanceof NotYet) throw lease.atTimeout;
   return lease;
 });
 
@@ -182,7 +182,7 @@ export const wait = operation({
   *run({ sessionId }) {
     const session = yield* readSession(sessionId);
     return isOpen(session.state)
-      ? new Later([sessionTopic(sessionId)], new StoreError("deadline_exceeded", "the session has not ended"))
+      ? new NotYet([sessionTopic(sessionId)], new StoreError("deadline_exceeded", "the session has not ended"))
       : session;
   },
 });

@@ -39,8 +39,8 @@ const Minted = record({ token: Token });
 type Minted = { readonly token: Token };
 
 /** The secret is the answer's own only if it was made for it: a stored reply to an idempotency key names the token of the first call. */
-function withSecret({ token }: Minted, kept: unknown): MintedToken {
-  const own = kept as Secret;
+function withSecret({ token }: Minted, localPart: unknown): MintedToken {
+  const own = localPart as Secret;
   return { token, secret: token.publicId === own.publicId ? formatToken(token.kind, own) : undefined };
 }
 
@@ -57,7 +57,7 @@ function withSecret({ token }: Minted, kept: unknown): MintedToken {
  */
 export const mint = sealedOperation({
   access: "write",
-  given: z.strictObject({
+  publicInput: z.strictObject({
     id: NewId,
     accountId: Id,
     kind: Kind.default("personal"),
@@ -76,9 +76,9 @@ export const mint = sealedOperation({
     createdBy: Id,
     ...sealedFields,
   }),
-  seal({ scopes, ...given }) {
-    const { kept, sealed } = makeSecret();
-    return { sent: { ...given, scopes: parseScopes(scopes), ...sealed }, kept };
+  seal({ scopes, ...input }) {
+    const { secret, sealed } = makeSecret();
+    return { wireInput: { ...input, scopes: parseScopes(scopes), ...sealed }, localPart: secret };
   },
   open: withSecret,
   output: Minted,
@@ -155,11 +155,10 @@ type TokenOfAccount = TokenRow & {
 export const verify = sealedOperation({
   access: "read",
   lane: "urgent",
-  given: z.strictObject({ token: z.string(), scopes: Scopes.optional() }),
+  publicInput: z.strictObject({ token: z.string(), scopes: Scopes.optional() }),
   input: z.strictObject({ kind: Kind, ...sealedFields, scopes: Scopes.optional() }),
   seal: ({ token, scopes }) => ({
-    sent: { ...readToken(token), ...(scopes === undefined ? {} : { scopes: parseScopes(scopes) }) },
-    kept: undefined,
+    wireInput: { ...readToken(token), ...(scopes === undefined ? {} : { scopes: parseScopes(scopes) }) },
   }),
   open: (principal) => principal,
   output: Principal,
@@ -209,7 +208,7 @@ const lockWithAccounts = step(function* (tokenId: string, ...others: readonly st
  */
 export const rotate = sealedOperation({
   access: "write",
-  given: z.strictObject({
+  publicInput: z.strictObject({
     tokenId: Id,
     id: NewId,
     graceMs: z.int().min(0).max(2_592_000_000).default(3_600_000),
@@ -224,9 +223,9 @@ export const rotate = sealedOperation({
     expectedVersion: Version.optional(),
     ...sealedFields,
   }),
-  seal(given) {
-    const { kept, sealed } = makeSecret();
-    return { sent: { ...given, ...sealed }, kept };
+  seal(input) {
+    const { secret, sealed } = makeSecret();
+    return { wireInput: { ...input, ...sealed }, localPart: secret };
   },
   open: withSecret,
   output: Minted,
@@ -331,7 +330,7 @@ export const list = operation({
  */
 export const bootstrapAdmin = sealedOperation({
   access: "write",
-  given: z.strictObject({
+  publicInput: z.strictObject({
     accountName: Name.default("admin"),
     name: Name.default("bootstrap"),
     ttlMs: TtlMs.optional(),
@@ -344,9 +343,9 @@ export const bootstrapAdmin = sealedOperation({
     ttlMs: TtlMs.optional(),
     ...sealedFields,
   }),
-  seal(given) {
-    const { kept, sealed } = makeSecret();
-    return { sent: { ...given, id: newId(), accountId: newId(), ...sealed }, kept };
+  seal(input) {
+    const { secret, sealed } = makeSecret();
+    return { wireInput: { ...input, id: newId(), accountId: newId(), ...sealed }, localPart: secret };
   },
   open: withSecret,
   output: Minted,

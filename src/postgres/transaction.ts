@@ -133,7 +133,7 @@ class Transaction {
         wrote ||= effects.some((effect) => effect.wrote);
         if (performance.now() > overAt) break;
       }
-      const xid = await this.#finish(transaction, jobs, settled);
+      const xid = await this.#writeChanges(transaction, jobs, settled);
       await begun;
       const lost = await this.#commit(client, wrote, xid);
       return lost === undefined
@@ -167,9 +167,9 @@ class Transaction {
   async #runJob(transaction: Open, job: Job, now: Date, effect: Effect): Promise<Settled> {
     const results: unknown[] = [];
     for (let index = 0; index < job.length; index++) {
-      const { access, start } = job[index] as Runnable;
+      const { access, startBody } = job[index] as Runnable;
       try {
-        results.push(await this.#runBody(transaction, start(now), access, effect));
+        results.push(await this.#runBody(transaction, startBody(now), access, effect));
       } catch (error) {
         if (error instanceof ConnectionLost) throw error;
         if (error instanceof SqlFailure) throw undoneBy(error.cause, index);
@@ -182,10 +182,14 @@ class Transaction {
   }
 
   /** In the order of the commits: until this one is over, no other transaction can pass the lock. Resolves to the transaction's number. */
-  async #finish(transaction: Open, jobs: readonly Job[], settled: readonly Settled[]): Promise<string | undefined> {
+  async #writeChanges(
+    transaction: Open,
+    jobs: readonly Job[],
+    settled: readonly Settled[],
+  ): Promise<string | undefined> {
     const last = settled
       .flatMap(({ ok }, index) => (ok ? (jobs[index] as Job) : []))
-      .flatMap(({ access, finish }) => ({ access, body: finish?.() }));
+      .flatMap(({ access, writeChanges }) => ({ access, body: writeChanges?.() }));
     if (last.every(({ body }) => body === undefined)) return undefined;
     try {
       // The short wait was for the calls' own locks; here others are just committing.

@@ -99,7 +99,7 @@ class Transaction {
         wrote ||= result.wrote;
         if (performance.now() > overAt) break;
       }
-      this.#finish(jobs, settled);
+      this.#writeChanges(jobs, settled);
       this.#end();
     } catch (error) {
       if (error instanceof TransactionLost) return this.#recover(jobs, error.reason);
@@ -135,12 +135,12 @@ class Transaction {
     }
   }
 
-  #finish(jobs: readonly Job[], settled: readonly Settled[]): void {
+  #writeChanges(jobs: readonly Job[], settled: readonly Settled[]): void {
     try {
       for (const [index, { ok }] of settled.entries()) {
         if (!ok) continue;
-        for (const { access, finish } of jobs[index] as Job) {
-          const body = finish?.();
+        for (const { access, writeChanges } of jobs[index] as Job) {
+          const body = writeChanges?.();
           if (body !== undefined) this.#runBody(body, access, { savepoints: false, saved: false, wrote: false });
         }
       }
@@ -180,9 +180,9 @@ class Transaction {
     const effect: Effect = { savepoints, saved: false, wrote: false };
     const results: unknown[] = [];
     for (let index = 0; index < job.length; index++) {
-      const { access, start } = job[index] as Runnable;
+      const { access, startBody } = job[index] as Runnable;
       try {
-        results.push(this.#runBody(start(now), access, effect));
+        results.push(this.#runBody(startBody(now), access, effect));
       } catch (error) {
         if (error instanceof TransactionLost) throw error;
         if (effect.wrote && !savepoints) return undoNeeded;

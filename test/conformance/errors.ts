@@ -93,7 +93,7 @@ const provocations: Partial<Record<ErrorCode, Provocation>> = {
     "not_run",
     async ({ store }) =>
       () =>
-        store.tokens.verify({ token: formatToken("personal", makeSecret().kept) }),
+        store.tokens.verify({ token: formatToken("personal", makeSecret().secret) }),
   ],
   token_expired: [
     "not_run",

@@ -4,9 +4,10 @@ import { systemClock } from "../../src/clock.ts";
 import { createDispatcher, type OperationTable } from "../../src/dispatch.ts";
 import type { StoreError } from "../../src/errors.ts";
 import { defaultLimits } from "../../src/limits.ts";
-import { nobody, nothingServed } from "../../src/operation.ts";
+import { nobody } from "../../src/operation.ts";
 import { readMigrations } from "../../src/schema/migrationFiles.ts";
 import { createSqliteDriver } from "../../src/sqlite/transaction.ts";
+import { idleServer } from "./serverState.ts";
 
 export function memoryDatabase(): Database.Database {
   const db = new Database(":memory:");
@@ -25,15 +26,15 @@ export function memoryDispatcher(operations: OperationTable, db = memoryDatabase
     operations,
     driver,
     limits: defaultLimits,
-    serving: () => nothingServed,
+    serverState: () => idleServer,
     onInternal: (error) => void faults.push(error),
   });
   const outcomesOf = async (jobs: Jobs) => {
     const calls = jobs.map((job) =>
       Array.isArray(job[0]) ? (job as [string, ...unknown[]][]) : [job as [string, ...unknown[]]],
     );
-    const { outcomes } = await dispatcher.run(
-      calls.map((job) => job.map(([name, ...wire]) => dispatcher.admit(name, wire, nobody))),
+    const { outcomes } = await dispatcher.runTransaction(
+      calls.map((job) => job.map(([name, ...wire]) => dispatcher.decodeCall(name, wire, nobody))),
       60_000,
     );
     return outcomes;

@@ -14,9 +14,10 @@ import type { LadderResult } from "../../bench/ladder.ts";
 import { bytesInFile, checkBytes, newStore } from "../../bench/setup.ts";
 import { advance, findAttempt, insertChunk } from "../../bench/statements.ts";
 import { defaultLimits } from "../../src/index.ts";
-import { type Context, nothingServed } from "../../src/operation.ts";
+import type { Context } from "../../src/operation.ts";
 import { operations } from "../../src/operations/table.ts";
 import type { Query } from "../../src/sql.ts";
+import { idleServer } from "../support/serverState.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "debug-server-db-test-bench-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -117,7 +118,7 @@ describe("what a bench rests on", () => {
     const context: Context = {
       now: new Date(0),
       limits: defaultLimits,
-      serving: nothingServed,
+      serverState: idleServer,
       wake: () => undefined,
       changed: () => undefined,
       used: () => undefined,

@@ -26,7 +26,7 @@ const add = operation({
   output: text,
   errors: [],
   joining: {
-    apart: ["log_sealed"],
+    separateOn: ["log_sealed"],
     follows: (next, last) => next.value > last.value,
     join: (run) => ({ value: run.map(({ value }) => value).join("") }),
   },

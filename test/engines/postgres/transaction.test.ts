@@ -38,7 +38,7 @@ async function rig(
   return { url, drivers, values };
 }
 
-const write = (run: () => Body<unknown>, touches?: string): Job => [{ access: "write", touches, start: run }];
+const write = (run: () => Body<unknown>, touches?: string): Job => [{ access: "write", touches, startBody: run }];
 function* add(id: number, value: number): Body<number> {
   return yield* change(sql`UPDATE t SET value = value + ${value} WHERE id = ${id}`);
 }
@@ -111,7 +111,7 @@ test("two calls that deadlock are run again until both have their turn", async (
 
 test("a read that tries to write is refused, and a group of reads sees one moment", async (t) => {
   const { drivers, values, url } = await rig(t);
-  const refused = await (drivers[0] as Driver).transact([[{ access: "read", start: () => add(1, 1) }]], 60_000);
+  const refused = await (drivers[0] as Driver).transact([[{ access: "read", startBody: () => add(1, 1) }]], 60_000);
   assert.deepEqual(
     refused.settled.map((one) => !one.ok && one.error.code),
     ["internal"],
@@ -120,7 +120,7 @@ test("a read that tries to write is refused, and a group of reads sees one momen
   const read: Job = [
     {
       access: "read",
-      *start() {
+      *startBody() {
         const before = yield* sum();
         yield* first(sql`SELECT pg_sleep(0.3)`);
         return [before?.sum, (yield* sum())?.sum];
@@ -165,11 +165,11 @@ test("jobs for which there is no time are not begun; what is written last comes 
   const finishing = (name: string, ok: boolean): Job => [
     {
       access: "write",
-      *start() {
+      *startBody() {
         order.push(name);
         return ok ? yield* add(3, 1) : fail("not_found");
       },
-      *finish() {
+      *writeChanges() {
         order.push(`${name} finishes`);
         yield* add(4, 1);
       },

@@ -39,7 +39,7 @@ function open() {
 const jobOf = (bodies: readonly (readonly Act[])[]): Job =>
   bodies.map((acts) => ({
     access: acts.every(({ type }) => type === "read" || type === "fail") ? ("read" as const) : ("write" as const),
-    start: () => perform(acts),
+    startBody: () => perform(acts),
   }));
 
 const act = (type: Act["type"], key = 1): Act => ({ type, key });
@@ -83,7 +83,7 @@ describe("groups", () => {
   it("a body is started anew when the group is run again", async () => {
     const { driver, rows } = open();
     let starts = 0;
-    const counted: Job = [{ access: "write", start: () => perform([act("insert", ++starts)]) }];
+    const counted: Job = [{ access: "write", startBody: () => perform([act("insert", ++starts)]) }];
     await driver.transact([counted, jobOf([[act("insert", 3), act("fail")]])], 1_000);
     assert.equal(starts, 2);
     assert.deepEqual(rows(), [[2, 1]]);
@@ -162,7 +162,7 @@ describe("errors", () => {
     const over: Job = [
       {
         access: "write",
-        *start() {
+        *startBody() {
           yield* change(sql`INSERT INTO t (k, v) VALUES (1, 1000001)`);
           return undefined;
         },
@@ -179,7 +179,7 @@ describe("errors", () => {
     const broken: Job = [
       {
         access: "write",
-        *start() {
+        *startBody() {
           yield* change(sql`INSERT INTO no_such_table (k) VALUES (1)`);
           return undefined;
         },
@@ -219,7 +219,7 @@ describe("errors", () => {
     const job: Job = [
       {
         access: "write",
-        *start() {
+        *startBody() {
           yield* change(
             sql`INSERT INTO kinds VALUES (${new Date(5)}, ${true}, ${new Uint8Array([1, 2])}, ${null}, ${2n ** 53n})`,
           );

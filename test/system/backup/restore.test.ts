@@ -312,7 +312,7 @@ test("a database that takes the place of one that is being opened is the one tha
   const names = step(function* () {
     return yield* all<{ name: string }>(sql`SELECT name FROM repositories`);
   });
-  const job = [{ access: "read" as const, start: () => names() }];
+  const job = [{ access: "read" as const, startBody: () => names() }];
   const { settled } = (await driver.transact([job], 1_000)) as Group;
   assert.deepEqual(settled, [{ ok: true, results: [fresh.map((name) => ({ name }))] }]);
 });

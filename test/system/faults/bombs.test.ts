@@ -162,7 +162,7 @@ for (const [name, calls] of Object.entries(json)) {
 test("a raw port cannot make a token without scopes, with others than the list's, or reach what the serving side asks of itself", async () => {
   const port = store.connect();
   const { mint } = operations.tokens;
-  const sealed = mint.seal({ accountId: id, name: "n", scopes: ["sessions:read"], createdBy: id }).sent;
+  const sealed = mint.seal({ accountId: id, name: "n", scopes: ["sessions:read"], createdBy: id }).wireInput;
   const wire = mint.encode(sealed);
   for (const scopes of [
     "",

@@ -72,8 +72,8 @@ test("no message to another thread holds a secret, and a malformed token makes n
     close: async () => undefined,
   };
   const { methods } = createClient(operations, backend, defaultLimits);
-  const { kept } = makeSecret();
-  const token = formatToken("personal", kept);
+  const { secret } = makeSecret();
+  const token = formatToken("personal", secret);
   for (const malformed of ["", "x", token.slice(1), `${token}x`, token.replace("dsp", "dsr")]) {
     await assert.rejects(methods.tokens.verify({ token: malformed }), (error: unknown) => {
       assert.ok(error instanceof StoreError && error.code === "token_malformed");
@@ -92,11 +92,11 @@ test("no message to another thread holds a secret, and a malformed token makes n
   ];
   for (const outcome of await Promise.allSettled(calls)) {
     assert.ok(outcome.status === "rejected");
-    assert.ok(!`${outcome.reason.stack}${JSON.stringify(outcome.reason)}`.includes(kept.secret));
+    assert.ok(!`${outcome.reason.stack}${JSON.stringify(outcome.reason)}`.includes(secret.secret));
   }
   assert.ok(sent.length >= 2);
   const text = JSON.stringify(sent);
-  assert.ok(text.includes(kept.publicId), "the public id travels");
+  assert.ok(text.includes(secret.publicId), "the public id travels");
   for (const form of formsOf(token)) assert.ok(!text.includes(form));
   // Nor does anything else of that length and alphabet: of what the others made only public ids and hashes went out.
   assert.equal(text.match(/(?<![0-9A-Za-z])[0-9A-Za-z]{32}(?![0-9A-Za-z])/g), null);

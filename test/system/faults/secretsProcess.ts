@@ -42,7 +42,7 @@ const refused = keep(await store.tokens.mint({ ...base, name: "refused" }));
 await store.tokens.revoke({ tokenId: refused.id, reason: "for the test" });
 const short = keep(await store.tokens.mint({ ...base, name: "short", ttlMs: 1_000 }));
 printed.push(short);
-const nobody = formatToken("personal", makeSecret().kept);
+const nobody = formatToken("personal", makeSecret().secret);
 tokens.push(nobody);
 
 for (const token of tokens) {

@@ -32,7 +32,7 @@ function rig({
   const groups: string[][] = [];
   const gate = Promise.withResolvers<void>();
   const dispatcher: Dispatcher = {
-    admit(name, wire, caller) {
+    decodeCall(name, wire, caller) {
       const [lane] = String(name).split(" ");
       if (lane === "unknown") throw new StoreError("unknown_operation");
       const [access, waitMs] = wire as ["read" | "write", number];
@@ -44,7 +44,7 @@ function rig({
         waitMs: waitMs ?? 0,
       };
     },
-    async run(jobs) {
+    async runTransaction(jobs) {
       await gate.promise;
       const begun = jobs.slice(0, begunMax ?? jobs.length);
       groups.push(begun.map((calls) => calls.map(({ name }) => name).join("+")));
@@ -443,14 +443,14 @@ it("however many writes wait for the lock, the reads of others go on", async () 
   const answered: string[] = [];
   let free = false;
   const dispatcher: Dispatcher = {
-    admit: (name, wire, caller) => ({
+    decodeCall: (name, wire, caller) => ({
       name: String(name),
       operation: { lane: "normal", access: String(name).split(" ")[0], errors: [], resultBytes: () => 0 } as never,
       input: wire as never,
       caller,
       waitMs: 0,
     }),
-    async run(jobs) {
+    async runTransaction(jobs) {
       const names = jobs.map(([call]) => (call as Call).name);
       if (!free && names.some((name) => name.startsWith("write"))) throw new StoreError("busy");
       answered.push(...names);
@@ -484,14 +484,14 @@ it("while another process holds the lock, reads go on, writes wait their turn, a
   const groups: string[][] = [];
   let busy = 2;
   const dispatcher: Dispatcher = {
-    admit: (name, wire, caller) => ({
+    decodeCall: (name, wire, caller) => ({
       name: String(name),
       operation: { lane: "normal", access: String(name).split(" ")[0], errors: [], resultBytes: () => 0 } as never,
       input: wire as never,
       caller,
       waitMs: 0,
     }),
-    async run(jobs) {
+    async runTransaction(jobs) {
       const names = jobs.map(([call]) => (call as Call).name);
       if (names.some((name) => name.startsWith("write")) && busy-- > 0) throw new StoreError("busy");
       groups.push(names);

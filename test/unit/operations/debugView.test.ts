@@ -3,14 +3,15 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { newId } from "../../../src/index.ts";
 import { defaultLimits } from "../../../src/limits.ts";
-import { type Context, nothingServed } from "../../../src/operation.ts";
+import type { Context } from "../../../src/operation.ts";
 import { operations } from "../../../src/operations/table.ts";
 import type { Body, Query } from "../../../src/sql.ts";
+import { idleServer } from "../../support/serverState.ts";
 
 const context: Context = {
   now: new Date(),
   limits: defaultLimits,
-  serving: nothingServed,
+  serverState: idleServer,
   wake: () => undefined,
   changed: () => undefined,
   used: () => undefined,

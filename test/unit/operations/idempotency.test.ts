@@ -34,9 +34,9 @@ test("a reply that a release with other fields has stored is refused, and the ca
   const idempotency = { key: "k", request: "0".repeat(64) };
   const run = async (operations: OperationTable, together: boolean) => {
     const { dispatcher } = memoryDispatcher(operations, db);
-    const call = dispatcher.admit("things.make", [], together ? nobody : { ...nobody, idempotency });
+    const call = dispatcher.decodeCall("things.make", [], together ? nobody : { ...nobody, idempotency });
     const calls = together ? [{ ...call, envelopeKey: { ...idempotency, actor: undefined } }, call] : [call];
-    return (await dispatcher.run([calls], 1_000)).outcomes[0]?.answers;
+    return (await dispatcher.runTransaction([calls], 1_000)).outcomes[0]?.answers;
   };
   for (const together of [false, true]) {
     const first = await run({ things: { make: before } }, together);
