@@ -8,7 +8,7 @@ export type Place =
   | { readonly engine: "postgres"; readonly url: string };
 
 /** https://www.sqlite.org/uri.html is not used: the rest of a sqlite: URL is the path, as it is. */
-export function placeOf(url: string): Place {
+export function parsePlace(url: string): Place {
   if (/^postgres(?:ql)?:\/\//.test(url) && URL.canParse(url)) return { engine: "postgres", url };
   const path = url.startsWith("sqlite:") ? url.slice("sqlite:".length).replace(/^\/\/(?=\/)/, "") : "";
   if (path !== "" && !path.includes("\u0000")) return { engine: "sqlite", path };
@@ -19,8 +19,8 @@ export function placeOf(url: string): Place {
 }
 
 /** What may be shown of a URL: without its password. */
-export function shownUrl(url: string): string {
-  if (placeOf(url).engine === "sqlite") return url;
+export function redactUrl(url: string): string {
+  if (parsePlace(url).engine === "sqlite") return url;
   const shown = new URL(url);
   if (shown.password !== "") shown.password = "***";
   for (const name of shown.searchParams.keys())

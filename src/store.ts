@@ -17,8 +17,8 @@ import { type Logger, logEvent, type StoreEvent } from "./events.ts";
 import { checkLimits, type Limits } from "./limits.ts";
 import { operations } from "./operations/table.ts";
 import { checkNodeVersion } from "./package.ts";
-import { defaultUrl, placeOf } from "./place.ts";
-import { notHere } from "./postgres/advice.ts";
+import { defaultUrl, parsePlace } from "./place.ts";
+import { backupRefusal } from "./postgres/advice.ts";
 import type { PostgresOptions } from "./postgres/open.ts";
 import type { MigratePolicy, Role } from "./sqlite/open.ts";
 
@@ -58,7 +58,7 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
   checkNodeVersion();
   const { migrate = "create", synchronous = "full", role = "server", clock } = options;
   const limits = checkLimits({ ...options.limits, ...(role === "visitor" ? { reapEveryMs: 0 } : {}) });
-  const place = placeOf(options.url ?? (process.env.DEBUG_SERVER_DB_URL || defaultUrl));
+  const place = parsePlace(options.url ?? (process.env.DEBUG_SERVER_DB_URL || defaultUrl));
   const onEvent = (event: StoreEvent): void => {
     try {
       options.onEvent?.(event);
@@ -122,7 +122,7 @@ async function openServer(
   server = createServer({ drivers, clock, limits: options.limits, shared: false, onCommit: publish, onEvent });
   onEvent({ type: "opened", epoch: (drivers[0] as Driver).epoch });
   return localStore(server, options.limits, async () => {
-    throw notHere(options.url, "dump");
+    throw backupRefusal(options.url, "dump");
   });
 }
 

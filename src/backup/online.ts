@@ -24,12 +24,12 @@ export async function backUpOnline(source: string, options: BackupOptions, copyT
   if (source === ":memory:" && path === undefined)
     throw new StoreError("invalid_input", "path: a database in memory has no folder beside it, so name a file");
   // Loaded when it is asked for: only a SQLite file can be copied.
-  const [{ abandonBackup, partialOf, prepareTarget }, { createPrivate }] = await Promise.all([
+  const [{ removePartial, partialPathOf, prepareTarget }, { createPrivate }] = await Promise.all([
     import("../sqlite/backup.ts"),
     import("../files/privateFile.ts"),
   ]);
   const target = prepareTarget(source, path);
-  const partial = partialOf(target);
+  const partial = partialPathOf(target);
   createPrivate(partial);
   try {
     const copying = (doneBytes: number, totalBytes: number): void =>
@@ -37,7 +37,7 @@ export async function backUpOnline(source: string, options: BackupOptions, copyT
     await copyTo(partial, { onProgress: copying, signal });
     return await runBackupJob("finish", { partial, target, source, reason }, { onProgress, signal });
   } catch (error) {
-    abandonBackup(target);
+    removePartial(target);
     throw error;
   }
 }

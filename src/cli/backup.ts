@@ -5,8 +5,8 @@ import { basename, resolve } from "node:path";
 import type { Command } from "commander";
 import { type Jobs, runBackupJob } from "../backup/jobs.ts";
 import { StoreError } from "../errors.ts";
-import { placeOf } from "../place.ts";
-import { notHere } from "../postgres/advice.ts";
+import { parsePlace } from "../place.ts";
+import { backupRefusal } from "../postgres/advice.ts";
 import { backupFolder, findBackup, type ListedBackup, listBackups } from "../schema/manifest.ts";
 
 import { CliError, exitCodes } from "../terminal/exit.ts";
@@ -35,11 +35,15 @@ export function addBackup(program: Command): void {
     .option("--reason <text>", "goes into the manifest", "backup create")
     .action(async (flags: StoreFlags & { out?: string; reason: string }) => {
       const path = await sqlitePath(flags, "dump");
-      const { prepareTarget, partialOf } = await import("../sqlite/backup.ts");
+      const { prepareTarget, partialPathOf } = await import("../sqlite/backup.ts");
       requireFile(path);
       const target = prepareTarget(path, flags.out);
       // Nobody but the one statement that copies knows how far it is; the file tells.
-      const copied = { phase: "copying", path: partialOf(target), totalBytes: sizeOf(path) + sizeOf(`${path}-wal`) };
+      const copied = {
+        phase: "copying",
+        path: partialPathOf(target),
+        totalBytes: sizeOf(path) + sizeOf(`${path}-wal`),
+      };
       const { manifest, ...made } = await job(flags, "create", { path, reason: flags.reason, target }, copied);
       const { bytes, sha256, revision } = manifest;
       printFields(
@@ -113,8 +117,8 @@ export function addBackup(program: Command): void {
 }
 
 async function sqlitePath({ url }: StoreFlags, what: "dump" | "list" | "restore"): Promise<string> {
-  const place = placeOf(url);
-  if (place.engine === "postgres") throw notHere(place.url, what);
+  const place = parsePlace(url);
+  if (place.engine === "postgres") throw backupRefusal(place.url, what);
   if (place.path === ":memory:")
     throw new CliError("usage", "url: a database in memory has no backups: name a file, such as sqlite:metadata.db");
   return resolve(place.path);

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { defaultLimits } from "../limits.ts";
 import { packageRoot, packageVersion } from "../package.ts";
-import { placeOf, shownUrl } from "../place.ts";
+import { parsePlace, redactUrl } from "../place.ts";
 import { backupFolder } from "../schema/manifest.ts";
 import { migrationsFolder } from "../schema/migrationFiles.ts";
 import { formatBytes } from "../terminal/table.ts";
@@ -55,7 +55,7 @@ function settings(url: string, source: string | undefined): readonly Setting[] {
     ? [{ name: "NO_COLOR", value: process.env.NO_COLOR, from: "environment" } as const]
     : [];
   return [
-    { name: "url", value: shownUrl(url), from },
+    { name: "url", value: redactUrl(url), from },
     ...others,
     ...colour,
     { name: "synchronous", value: "full", from: "default" },
@@ -78,7 +78,7 @@ export function addInfo(program: Command): void {
     const { at, head } = health.checks.schema;
     const info = {
       versions,
-      store: shownUrl(flags.url),
+      store: redactUrl(flags.url),
       revision: at,
       head,
       paths: pathsOf(flags.url),
@@ -113,7 +113,7 @@ interface Place {
 }
 
 function pathsOf(url: string): Readonly<Record<string, Place>> {
-  const place = placeOf(url);
+  const place = parsePlace(url);
   const own = {
     migrations: { path: resolve(migrationsFolder), bytes: null },
     package: { path: fileURLToPath(packageRoot), bytes: null },

@@ -3,7 +3,7 @@ import { Argument, type Command, Option } from "commander";
 import { plan, verify } from "../migrate/dryRun.ts";
 import { check, current, listHistory, listPending, stamp } from "../migrate/history.ts";
 import { dialectOf, openEngine } from "../migrate/open.ts";
-import { targetOf } from "../migrate/target.ts";
+import { parseTarget } from "../migrate/target.ts";
 import { downgrade, type Migrator, upgrade } from "../migrate/upgrade.ts";
 import { createMigration, migrationsFolder, readMigrations } from "../schema/migrationFiles.ts";
 import { exitCodeHelp, exitCodes } from "../terminal/exit.ts";
@@ -174,7 +174,7 @@ async function run(
 ): Promise<void> {
   const migrations = readMigrations(dialectOf(flags.url), flags.migrations);
   // Before a file is made for it. Where a number of steps leads is known only to the database.
-  if (target !== undefined && !/^[+-]\d/.test(target)) targetOf(target, migrations, 0);
+  if (target !== undefined && !/^[+-]\d/.test(target)) parseTarget(target, migrations, 0);
   const interrupt = listenForInterrupt();
   try {
     const engine = await openEngine(flags.url, {

@@ -1,26 +1,26 @@
 // What the commands of `migrate` found and did, for people: parts that `print` makes harmless, because much of it comes from the database.
 
 import type { Difference } from "../migrate/differences.ts";
-import type { Plan, Verified } from "../migrate/dryRun.ts";
-import type { Current, Entry, Finding, Stamped } from "../migrate/history.ts";
+import type { Plan, VerifyResult } from "../migrate/dryRun.ts";
+import type { Current, Entry, Finding, StampResult } from "../migrate/history.ts";
 import { describeLoss } from "../migrate/losses.ts";
-import type { Moved, Step } from "../migrate/upgrade.ts";
-import type { Safety } from "../schema/engine.ts";
+import type { MoveResult, Step } from "../migrate/upgrade.ts";
+import type { RestorePoint } from "../schema/engine.ts";
 import { type Column, formatBytes, formatMs, plain, type Style } from "../terminal/table.ts";
 
 /** Lines of text, and tables. */
 export type Report = readonly (string | readonly Column[])[];
 
-export function reportMoved({ from, to, steps, losses, safety }: Moved): Report {
+export function reportMoved({ from, to, steps, losses, safety }: MoveResult): Report {
   if (steps.length === 0) return [`The schema is at ${to}: nothing to do.\n`];
   const lost = losses.map((loss) => `Dropped: ${describeLoss(loss)}.\n`).join("");
   return [
     columnsOf(steps),
-    `The schema was at ${from} and is at ${to}.\n${lost}${safety === undefined ? "" : reportSafety(safety)}`,
+    `The schema was at ${from} and is at ${to}.\n${lost}${safety === undefined ? "" : reportRestorePoint(safety)}`,
   ];
 }
 
-function reportSafety(safety: Safety): string {
+function reportRestorePoint(safety: RestorePoint): string {
   if (!safety.made) return "No backup was made from here.\n";
   const { path, bytes, sha256, restore } = safety;
   return `Backup: ${path} (${formatBytes(bytes)}, sha256 ${sha256})\nTo go back, end all processes that use the database, then:\n${restore.map((line) => `  ${line}\n`).join("")}`;
@@ -65,7 +65,7 @@ const stateStyles: Readonly<Record<string, Style>> = {
   skipped: "red",
 };
 
-export function reportStamp({ from, to, differences }: Stamped): Report {
+export function reportStamp({ from, to, differences }: StampResult): Report {
   const warning =
     differences.length === 0
       ? ""
@@ -92,7 +92,7 @@ export function reportPlan({ from, to, steps, losses, differences, backupAdvice 
   return [columnsOf(steps), `From ${from} to ${to}, on a copy:\n${formatDifferences(differences)}${lost}${advice}`];
 }
 
-export function reportVerify({ steps, faults }: Verified): Report {
+export function reportVerify({ steps, faults }: VerifyResult): Report {
   const found = faults.map(
     ({ after, differences }) =>
       `After ${after.direction} of ${after.revision} the schema is another:\n${formatDifferences(differences)}`,

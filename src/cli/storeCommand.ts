@@ -3,7 +3,7 @@
 import { userInfo } from "node:os";
 import type { Command } from "commander";
 import type { CallOptions } from "../client.ts";
-import { placeOf } from "../place.ts";
+import { parsePlace } from "../place.ts";
 import { type OwnedStore, openStore } from "../store.ts";
 import { CliError, exitCodeHelp } from "../terminal/exit.ts";
 import { listenForInterrupt } from "../terminal/interrupt.ts";
@@ -53,7 +53,7 @@ export async function visit<Result>(
   work: (store: OwnedStore, options: CallOptions & { readonly signal: AbortSignal }) => Promise<Result>,
   { create = false }: { readonly create?: boolean } = {},
 ): Promise<Result> {
-  const place = placeOf(url);
+  const place = parsePlace(url);
   if (place.engine === "sqlite" && place.path === ":memory:")
     throw new CliError("usage", "url: a database in memory is new each time: name a file, such as sqlite:metadata.db");
   const interrupt = listenForInterrupt();

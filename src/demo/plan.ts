@@ -2,7 +2,7 @@
 
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { placeOf } from "../place.ts";
+import { parsePlace } from "../place.ts";
 
 import { CliError } from "../terminal/exit.ts";
 import { GitError, git } from "./git.ts";
@@ -58,7 +58,7 @@ export async function makePlan({ repo, commits, url }: DemoOptions, signal: Abor
 
 /** Worktrees outlive a run, so the database that knows them must do so too. */
 function worktreesRootOf(url: string): string {
-  const place = placeOf(url);
+  const place = parsePlace(url);
   // Several hosts may share a server; where worktrees are is each host's own matter.
   if (place.engine === "postgres") return resolve(".artifacts", "worktrees");
   const { path } = place;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { StoreError } from "../errors.ts";
 import { newId } from "../model/ids.ts";
 import type { Repository } from "../model/repositories.ts";
-import { shownUrl } from "../place.ts";
+import { redactUrl } from "../place.ts";
 import { createRunnerPool } from "../runners/pool.ts";
 import { type OwnedStore, openStore, type Store } from "../store.ts";
 import { CliError, exitCodes } from "../terminal/exit.ts";
@@ -72,7 +72,7 @@ async function runPlan(
     if (abandoned > 0) say(`${count(abandoned, "session")} of a run that was killed: cancelled`);
     const work = await createSessions(store, repository, plan.commits, command);
     say(
-      `${repository.name}: the newest ${count(plan.commits.length, "commit")}, ${count(runners, "runner")}, ${shownUrl(url)}`,
+      `${repository.name}: the newest ${count(plan.commits.length, "commit")}, ${count(runners, "runner")}, ${redactUrl(url)}`,
     );
     await serve({ store, pool, assignments, work, cursor, interrupted });
     const reported = await report(store, idsOf(work), process.stdout);

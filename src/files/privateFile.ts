@@ -52,15 +52,15 @@ export interface Digest {
   readonly sha256: string;
 }
 
-export function digest(path: string, watch: Watch = {}): Digest {
-  return readThrough(path, () => undefined, "checking", watch);
+export function digestFile(path: string, watch: Watch = {}): Digest {
+  return readInPieces(path, () => undefined, "checking", watch);
 }
 
 /** Copies to a path where nothing is, 0600, synced. What it gives is of the bytes that were written. */
 export function copyPrivate(source: string, target: string, watch: Watch = {}): Digest {
   const to = openPrivate(target);
   try {
-    const found = readThrough(
+    const found = readInPieces(
       source,
       (piece) => {
         for (let at = 0; at < piece.byteLength; ) at += writeSync(to, piece, at);
@@ -80,7 +80,7 @@ export function copyPrivate(source: string, target: string, watch: Watch = {}): 
 }
 
 /** In pieces, because a database may be larger than the memory. */
-function readThrough(path: string, take: (piece: Uint8Array) => void, phase: Progress["phase"], watch: Watch): Digest {
+function readInPieces(path: string, take: (piece: Uint8Array) => void, phase: Progress["phase"], watch: Watch): Digest {
   const hash = createHash("sha256");
   const piece = Buffer.allocUnsafe(1_048_576);
   const fd = openSync(path, O_RDONLY | O_NOFOLLOW);
@@ -112,7 +112,7 @@ export function writeSynced(path: string, text: string): void {
 }
 
 /** Of a folder: the names in it are on the disk. */
-export function sync(path: string): void {
+export function syncPath(path: string): void {
   const fd = openSync(path, "r");
   try {
     fsyncSync(fd);

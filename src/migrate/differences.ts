@@ -13,7 +13,7 @@ export interface Difference {
   readonly after?: string;
 }
 
-export function differencesOf(
+export function compareSchemas(
   before: readonly SchemaObject[],
   after: readonly SchemaObject[],
   { dialect }: Engine,
@@ -51,7 +51,7 @@ export async function schemasByRevision(
   migrations: readonly Migration[],
   now: () => number,
 ): Promise<Map<string, readonly SchemaObject[]>> {
-  return await closing(await engine.empty(), async (empty) => {
+  return await usingEngine(await engine.empty(), async (empty) => {
     const schemas = new Map<string, readonly SchemaObject[]>();
     await empty.transact(async ({ run }) => {
       await run(stampMigrations(empty.catalog, [], now));
@@ -74,7 +74,7 @@ export async function expectedObjects(
   return schemas.get(revisionAt(migrations, migrations.length)) ?? [];
 }
 
-export async function closing<Result>(engine: Engine, work: (engine: Engine) => Promise<Result>): Promise<Result> {
+export async function usingEngine<Result>(engine: Engine, work: (engine: Engine) => Promise<Result>): Promise<Result> {
   try {
     return await work(engine);
   } finally {

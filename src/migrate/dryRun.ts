@@ -3,11 +3,11 @@
 import type { Engine } from "../schema/engine.ts";
 import { readHistory, requireNoViolations, requireSound, type SchemaObject } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
-import { closing, type Difference, differencesOf, schemasByRevision } from "./differences.ts";
-import { revisionAt, targetOf } from "./target.ts";
-import { type Migrator, type Moved, move, runStep, type Step } from "./upgrade.ts";
+import { compareSchemas, type Difference, schemasByRevision, usingEngine } from "./differences.ts";
+import { parseTarget, revisionAt } from "./target.ts";
+import { type Migrator, type MoveResult, move, runStep, type Step } from "./upgrade.ts";
 
-export interface Plan extends Omit<Moved, "safety"> {
+export interface Plan extends Omit<MoveResult, "safety"> {
   /** How to make a backup before the real thing, where it is not made by itself. */
   readonly backupAdvice?: string;
   readonly differences: readonly Difference[];
@@ -18,22 +18,22 @@ export async function plan(migrator: Migrator, target: string): Promise<Plan> {
   const { engine, migrations } = migrator;
   return await onCopy(migrator, async (copy, at) => {
     const before = await copy.read((run) => run(copy.catalog.objects()));
-    const direction = targetOf(target, migrations, at) < at ? "down" : "up";
+    const direction = parseTarget(target, migrations, at) < at ? "down" : "up";
     const moved = await move({ ...migrator, engine: copy }, direction, target, { backup: false, allowDataLoss: true });
     const after = await copy.read((run) => run(copy.catalog.objects()));
     const advice = engine.backupAdvice === undefined ? {} : { backupAdvice: engine.backupAdvice };
-    return { ...moved, differences: differencesOf(before, after, copy), ...advice };
+    return { ...moved, differences: compareSchemas(before, after, copy), ...advice };
   });
 }
 
-export interface Verified {
+export interface VerifyResult {
   readonly steps: readonly Step[];
   /** Where the schema was not what the migrations make of an empty database. */
   readonly faults: readonly { readonly after: Step; readonly differences: readonly Difference[] }[];
 }
 
 /** Up to the head, down to base and up again, on a copy, step by step: each revision has one schema, whichever way it was reached. */
-export async function verify(migrator: Migrator): Promise<Verified> {
+export async function verify(migrator: Migrator): Promise<VerifyResult> {
   const { engine, migrations, now } = migrator;
   const expected = await schemasByRevision(engine, migrations, now);
   return await onCopy(migrator, async (copy, at) => {
@@ -46,7 +46,7 @@ export async function verify(migrator: Migrator): Promise<Verified> {
         return { done, objects: await transaction.run(copy.catalog.objects()) };
       });
       steps.push(done);
-      const differences = differencesOf(expected.get(revision) as SchemaObject[], objects, copy);
+      const differences = compareSchemas(expected.get(revision) as SchemaObject[], objects, copy);
       if (differences.length > 0) faults.push({ after: done, differences });
     };
     for (const migration of migrations.slice(at)) await go(migration, "up", migration.revision);
@@ -65,5 +65,5 @@ async function onCopy<Result>(
   const history = await engine.read((run) => run(readHistory(engine.catalog, migrations)));
   requireSound(history, migrations);
   const at = history.applied.length;
-  return await closing(await engine.copy(migrations.slice(0, at)), (copy) => work(copy, at));
+  return await usingEngine(await engine.copy(migrations.slice(0, at)), (copy) => work(copy, at));
 }

@@ -2,8 +2,8 @@
 import { StoreError } from "../errors.ts";
 import { type AppliedMigration, type History, hasLedger, readHistory, stampMigrations } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
-import { type Difference, differencesOf, expectedObjects } from "./differences.ts";
-import { revisionAt, targetOf } from "./target.ts";
+import { compareSchemas, type Difference, expectedObjects } from "./differences.ts";
+import { parseTarget, revisionAt } from "./target.ts";
 import type { Migrator } from "./upgrade.ts";
 
 export interface Current {
@@ -56,7 +56,7 @@ function rangeOf(range: string, migrations: readonly Migration[]): [first: strin
   if (first === undefined || last === undefined)
     throw new StoreError("invalid_input", `${range}: expected a range of revisions, such as 0001:0002, 0002: or :0001`);
   const revision = (text: string): string =>
-    revisionAt(migrations, targetOf(text, migrations, 0)).replace("base", "0000");
+    revisionAt(migrations, parseTarget(text, migrations, 0)).replace("base", "0000");
   return [first === "" ? "" : revision(first), last === "" ? "9999" : revision(last)];
 }
 
@@ -77,7 +77,7 @@ function entryOf(entry: AppliedMigration | undefined): Partial<Entry> {
   };
 }
 
-export interface Stamped {
+export interface StampResult {
   readonly from: string;
   readonly to: string;
   /** Between what these migrations make and what is there: should be none. */
@@ -85,11 +85,11 @@ export interface Stamped {
 }
 
 /** Makes the ledger say that the schema is at a revision, with the files as they are now. Runs no migration. */
-export async function stamp({ engine, migrations, now }: Migrator, target: string): Promise<Stamped> {
+export async function stamp({ engine, migrations, now }: Migrator, target: string): Promise<StampResult> {
   const { from, to, objects, known } = await engine.transact(async ({ run }) => {
     const tables = await run(engine.catalog.tables());
     const applied = hasLedger(tables) ? (await run(readHistory(engine.catalog, migrations))).applied : [];
-    const known = migrations.slice(0, targetOf(target, migrations, applied.length));
+    const known = migrations.slice(0, parseTarget(target, migrations, applied.length));
     await run(stampMigrations(engine.catalog, known, now));
     return {
       from: applied.at(-1)?.revision ?? "base",
@@ -98,7 +98,7 @@ export async function stamp({ engine, migrations, now }: Migrator, target: strin
       known,
     };
   });
-  return { from, to, differences: differencesOf(await expectedObjects(engine, known, now), objects, engine) };
+  return { from, to, differences: compareSchemas(await expectedObjects(engine, known, now), objects, engine) };
 }
 
 export type Finding =
@@ -123,6 +123,6 @@ export async function check({ engine, migrations, now }: Migrator): Promise<Find
   // What a later version, or an edited file, made is not known here.
   if (history.newer.length > 0 || history.edited.length > 0) return listed;
   const applied = migrations.filter(({ revision }) => history.applied.some((entry) => entry.revision === revision));
-  const drift = differencesOf(await expectedObjects(engine, applied, now), objects, engine);
+  const drift = compareSchemas(await expectedObjects(engine, applied, now), objects, engine);
   return [...listed, ...drift.map((difference): Finding => ({ kind: "drift", ...difference }))];
 }

@@ -1,6 +1,6 @@
 // What a migration would take away for good, found by doing it and counting. Knows no database.
 import { StoreError } from "../errors.ts";
-import { asStatement, type Catalog, ownTables, revertMigration } from "../schema/ledger.ts";
+import { type Catalog, ownTables, plainStatement, revertMigration } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
 import { all, change, step } from "../sql.ts";
 
@@ -15,11 +15,11 @@ export interface Loss {
 /** The migrations are undone within a savepoint to see what is gone then, and that is counted where it still is. */
 export const lossesOf = step(function* (catalog: Catalog, route: readonly Migration[], now: () => number) {
   const before = yield* contents(catalog);
-  yield* change(asStatement("SAVEPOINT probe"));
+  yield* change(plainStatement("SAVEPOINT probe"));
   for (const migration of route) yield* revertMigration(migration, now);
   const after = yield* contents(catalog);
-  yield* change(asStatement("ROLLBACK TO SAVEPOINT probe"));
-  yield* change(asStatement("RELEASE SAVEPOINT probe"));
+  yield* change(plainStatement("ROLLBACK TO SAVEPOINT probe"));
+  yield* change(plainStatement("RELEASE SAVEPOINT probe"));
   const losses: Loss[] = [];
   for (const [table, { columns, rows }] of before) {
     const left = after.get(table) ?? { columns: [], rows: 0 };
@@ -44,19 +44,19 @@ const contents = step(function* (catalog: Catalog) {
 });
 
 const count = step(function* (text: string) {
-  const [row] = yield* all<{ count: number | string }>(asStatement(text));
+  const [row] = yield* all<{ count: number | string }>(plainStatement(text));
   return Number(row?.count);
 });
 
 export const holdsData = step(function* (catalog: Catalog) {
   for (const { name } of yield* catalog.tables()) {
-    if (!ownTables.includes(name) && (yield* all(asStatement(`SELECT 1 FROM ${quoted(name)} LIMIT 1`))).length > 0)
+    if (!ownTables.includes(name) && (yield* all(plainStatement(`SELECT 1 FROM ${quoted(name)} LIMIT 1`))).length > 0)
       return true;
   }
   return false;
 });
 
-export function lossRefused(losses: readonly Loss[]): StoreError {
+export function dataLossError(losses: readonly Loss[]): StoreError {
   const message = `this downgrade drops data: ${losses.map(describeLoss).join(", ")}; nothing was changed. To let it go: --allow-data-loss`;
   return new StoreError("conflict", message, { outcome: "rolled_back", details: { reason: "data_loss", losses } });
 }

@@ -1,13 +1,13 @@
 // Which engine migrates which store. The one place to add another.
 
 import { StoreError } from "../errors.ts";
-import { placeOf } from "../place.ts";
-import type { Engine, Waiting } from "../schema/engine.ts";
+import { parsePlace } from "../place.ts";
+import type { Engine, LockWait } from "../schema/engine.ts";
 import type { Dialect } from "../schema/statements.ts";
 
 import { openSqliteEngine } from "../sqlite/migrator.ts";
 
-export interface EngineOptions extends Waiting {
+export interface EngineOptions extends LockWait {
   /** Makes the database when there is none. */
   readonly create: boolean;
   /** Told before the first migration, when a backup is wanted and cannot be made from here. */
@@ -16,7 +16,7 @@ export interface EngineOptions extends Waiting {
 
 /** Fails invalid_input (url) | incompatible | busy | corrupt. */
 export async function openEngine(url: string, options: EngineOptions): Promise<Engine> {
-  const place = placeOf(url);
+  const place = parsePlace(url);
   if (place.engine === "postgres") {
     // Loaded when it is asked for: most stores are files.
     const { openPostgresEngine } = await import("../postgres/migrator.ts");
@@ -30,5 +30,5 @@ export async function openEngine(url: string, options: EngineOptions): Promise<E
 }
 
 export function dialectOf(url: string): Dialect {
-  return placeOf(url).engine;
+  return parsePlace(url).engine;
 }

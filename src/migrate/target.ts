@@ -8,7 +8,7 @@ import type { Migration } from "../schema/migrationFiles.ts";
  * Input    text: a revision ("0002" or "2"), "+N", "-N", "head" or "base"; at: how many are applied now
  * Fails    invalid_input
  */
-export function targetOf(text: string, migrations: readonly Migration[], at: number): number {
+export function parseTarget(text: string, migrations: readonly Migration[], at: number): number {
   if (text === "head") return migrations.length;
   if (text === "base") return 0;
   if (/^[+-]\d{1,4}$/.test(text)) return stepsFrom(text, migrations.length, at);

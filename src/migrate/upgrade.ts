@@ -1,6 +1,6 @@
 // Up and down, on whatever engine, with a backup before and nothing changed after a failure. Gives plain data; nothing here prints.
 import { StoreError } from "../errors.ts";
-import type { Engine, EngineTransaction, Safety } from "../schema/engine.ts";
+import type { Engine, EngineTransaction, RestorePoint } from "../schema/engine.ts";
 import {
   applyMigration,
   type Catalog,
@@ -13,8 +13,8 @@ import {
 } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
 import { step } from "../sql.ts";
-import { holdsData, type Loss, lossesOf, lossRefused } from "./losses.ts";
-import { revisionAt, targetOf } from "./target.ts";
+import { dataLossError, holdsData, type Loss, lossesOf } from "./losses.ts";
+import { parseTarget, revisionAt } from "./target.ts";
 
 export interface Migrator {
   readonly engine: Engine;
@@ -29,14 +29,14 @@ export interface Step {
   readonly durationMs: number;
 }
 
-export interface Moved {
+export interface MoveResult {
   /** A revision, or "base". */
   readonly from: string;
   readonly to: string;
   readonly steps: readonly Step[];
   readonly losses: readonly Loss[];
   /** Absent when nothing was done, the database holds no data, or none was wanted. */
-  readonly safety?: Safety;
+  readonly safety?: RestorePoint;
 }
 
 export interface MoveOptions {
@@ -49,7 +49,7 @@ export async function upgrade(
   migrator: Migrator,
   target: string,
   options: Pick<MoveOptions, "backup">,
-): Promise<Moved> {
+): Promise<MoveResult> {
   return await move(migrator, "up", target, { ...options, allowDataLoss: true });
 }
 
@@ -58,7 +58,7 @@ export async function upgrade(
  *
  * Fails    conflict { reason: "data_loss", losses } unless data may go
  */
-export async function downgrade(migrator: Migrator, target: string, options: MoveOptions): Promise<Moved> {
+export async function downgrade(migrator: Migrator, target: string, options: MoveOptions): Promise<MoveResult> {
   return await move(migrator, "down", target, options);
 }
 
@@ -67,20 +67,20 @@ export async function move(
   direction: Step["direction"],
   target: string,
   { backup, allowDataLoss }: MoveOptions,
-): Promise<Moved> {
+): Promise<MoveResult> {
   return await engine.transact(async (transaction) => {
     const { run } = transaction;
     const history = await run(historyOrNew(engine.catalog, migrations));
     requireSound(history, migrations);
     const at = history.applied.length;
-    const route = routeTo(migrations, at, targetOf(target, migrations, at), direction);
+    const route = routeTo(migrations, at, parseTarget(target, migrations, at), direction);
     const [from, to] = [
       revisionAt(migrations, at),
       revisionAt(migrations, at + (direction === "up" ? route.length : -route.length)),
     ];
     if (route.length === 0) return { from, to, steps: [], losses: [] };
     const losses = direction === "down" ? await run(lossesOf(engine.catalog, route, now)) : [];
-    if (losses.length > 0 && !allowDataLoss) throw lossRefused(losses);
+    if (losses.length > 0 && !allowDataLoss) throw dataLossError(losses);
     const safety =
       backup && (await run(holdsData(engine.catalog)))
         ? await transaction.backUp(`before ${direction}grade from ${from} to ${to}`)

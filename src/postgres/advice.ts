@@ -17,7 +17,7 @@ export function dumpAdvice(url: string) {
   } as const;
 }
 
-export function notHere(url: string, what: "dump" | "list" | "restore"): StoreError {
+export function backupRefusal(url: string, what: "dump" | "list" | "restore"): StoreError {
   const { [what]: line, ...others } = dumpAdvice(url);
   return new StoreError("incompatible", `backups of PostgreSQL are made with its own tools: run ${line}`, {
     details: { reason: "postgres", [what]: line, ...others },

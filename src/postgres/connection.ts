@@ -104,13 +104,16 @@ export class PostgresConnection {
     } catch (error) {
       client.connection.stream.destroy();
       const reason = translate(error);
-      throw new StoreError(reason.code, `${nameOf(url)}: ${reason.message}`, { details: reason.details, cause: error });
+      throw new StoreError(reason.code, `${shownAddress(url)}: ${reason.message}`, {
+        details: reason.details,
+        cause: error,
+      });
     }
   }
 }
 
 /** Host, port and database: what may be shown, without user and password. */
-export function nameOf(url: string): string {
+export function shownAddress(url: string): string {
   const { host, pathname } = new URL(url);
   return `postgres://${host}${pathname}`;
 }
@@ -132,7 +135,7 @@ const parsers: Readonly<Record<number, (text: string) => unknown>> = {
 };
 
 /** The text of a statement with PostgreSQL's names for its values. */
-export function numbered(strings: readonly string[]): string {
+export function withPlaceholders(strings: readonly string[]): string {
   return strings.reduce((text, part, index) => `${text}$${index}${part}`);
 }
 
@@ -159,7 +162,8 @@ export async function runBody<Result>(client: pg.Client, body: Body<Result>): Pr
 
 async function answerTo(client: pg.Client, { kind, statements }: Query<unknown>): Promise<unknown> {
   const results: pg.QueryResult[] = [];
-  for (const { strings, values } of statements) results.push(await client.query(numbered(strings), [...values]));
+  for (const { strings, values } of statements)
+    results.push(await client.query(withPlaceholders(strings), [...values]));
   if (kind === "change") return results.reduce((sum, { rowCount }) => sum + (rowCount ?? 0), 0);
   return kind === "all" ? results[0]?.rows : results[0]?.rows[0];
 }

@@ -4,16 +4,16 @@ import { randomBytes } from "node:crypto";
 import type pg from "pg";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
-import { type Engine, letSignalIn, type Run, type Safety, type Waiting, waitFor } from "../schema/engine.ts";
+import { checkSignal, type Engine, type LockWait, type RestorePoint, type Run, waitForLock } from "../schema/engine.ts";
 import { createSchema, type TableShape } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
 import { dumpAdvice } from "./advice.ts";
 import { postgresCatalog } from "./catalog.ts";
-import { nameOf, PostgresConnection, runBody } from "./connection.ts";
+import { PostgresConnection, runBody, shownAddress } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { lockClass, migrationLock } from "./transaction.ts";
 
-export interface PostgresEngineOptions extends Waiting {
+export interface PostgresEngineOptions extends LockWait {
   readonly url: string;
   readonly onBackupAdvice?: ((advice: string) => void) | undefined;
 }
@@ -46,7 +46,7 @@ class PostgresEngine implements Engine {
   }
 
   async transact<Result>(work: Parameters<Engine["transact"]>[0]): Promise<Result> {
-    return await this.#inPlace(async (client) => {
+    return await this.#namingDatabase(async (client) => {
       await client.query("BEGIN");
       try {
         await this.#lock(client);
@@ -62,7 +62,7 @@ class PostgresEngine implements Engine {
   }
 
   async read<Result>(work: (run: Run) => Promise<Result>): Promise<Result> {
-    return await this.#inPlace(async (client) => {
+    return await this.#namingDatabase(async (client) => {
       await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
       try {
         return await work(runIn(client, this.#options));
@@ -87,17 +87,17 @@ class PostgresEngine implements Engine {
     await this.#connection.close();
   }
 
-  #advise(): Safety {
+  #advise(): RestorePoint {
     this.#options.onBackupAdvice?.(this.backupAdvice);
     return { made: false, advice: this.backupAdvice };
   }
 
   /** Writers are kept out, as they are on SQLite; readers are not. */
   async #lock(client: pg.Client): Promise<void> {
-    await client.query(unhurried);
+    await client.query(withoutTimeouts);
     // 0 would be no limit at all.
     await client.query(`SET LOCAL lock_timeout = ${Math.max(1, this.#options.lockTimeoutMs)}`);
-    await waitFor(this.#options, async () => {
+    await waitForLock(this.#options, async () => {
       const { rows } = await client.query<{ locked: number }>("SELECT pg_try_advisory_xact_lock($1, $2) AS locked", [
         lockClass,
         migrationLock,
@@ -113,12 +113,12 @@ class PostgresEngine implements Engine {
 
   /** A schema of its own within a transaction that is never committed: nothing stays of it, whatever happens, and nobody waits for it. */
   async #scratch(fill: (client: pg.Client, source: string) => Promise<void>): Promise<Engine> {
-    return await this.#inPlace(async () => {
+    return await this.#namingDatabase(async () => {
       const connection = new PostgresConnection({ url: this.#options.url, limits: defaultLimits, synchronous: "full" });
       try {
         const client = await connection.get();
         await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
-        await client.query(unhurried);
+        await client.query(withoutTimeouts);
         const { rows } = await client.query<{ source: string }>("SELECT quote_ident(current_schema()) AS source");
         // Processes of different containers may have one number, and would wait for each other.
         const name = `debug_server_db_scratch_${process.pid}_${randomBytes(4).toString("hex")}`;
@@ -139,7 +139,7 @@ class PostgresEngine implements Engine {
       catalog: postgresCatalog,
       backupAdvice: undefined,
       transact: (work) =>
-        this.#inPlace(async () => {
+        this.#namingDatabase(async () => {
           await client.query("SAVEPOINT trial");
           try {
             const result = await work({ run, backUp: async () => ({ made: false, advice: this.backupAdvice }) });
@@ -150,7 +150,7 @@ class PostgresEngine implements Engine {
             throw error;
           }
         }),
-      read: (work) => this.#inPlace(() => work(run)),
+      read: (work) => this.#namingDatabase(() => work(run)),
       empty: () => this.empty(),
       copy: (applied) => this.copy(applied),
       close: () => connection.close(),
@@ -158,12 +158,12 @@ class PostgresEngine implements Engine {
   }
 
   /** Failures name the database. */
-  async #inPlace<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
+  async #namingDatabase<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
     try {
       return await work(await this.#connection.get());
     } catch (error) {
       const { code, message, details, outcome } = translate(error);
-      const name = nameOf(this.#options.url);
+      const name = shownAddress(this.#options.url);
       const sentence = code === "invalid_input" || message.startsWith(name) ? message : `${name}: ${message}`;
       throw new StoreError(code, sentence, { details, outcome, cause: error });
     }
@@ -171,11 +171,11 @@ class PostgresEngine implements Engine {
 }
 
 /** A migration takes the time it takes. */
-const unhurried = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+const withoutTimeouts = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 
-function runIn(client: pg.Client, waiting: Waiting): Run {
+function runIn(client: pg.Client, waiting: LockWait): Run {
   return async (body) => {
-    await letSignalIn(waiting);
+    await checkSignal(waiting);
     return await runBody(client, body);
   };
 }

@@ -9,7 +9,7 @@ import { createSchema, hasLedger, readHistory, requireHead } from "../schema/led
 import { readMigrations } from "../schema/migrationFiles.ts";
 import type { Touched } from "../wire.ts";
 import { ourTables, postgresCatalog } from "./catalog.ts";
-import { nameOf, PostgresConnection, runBody } from "./connection.ts";
+import { PostgresConnection, runBody, shownAddress } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { PostgresListener } from "./listener.ts";
 import { askTime, createPostgresDriver, lockClass, migrationLock, type ServerClock } from "./transaction.ts";
@@ -42,7 +42,7 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
   let listener: PostgresListener | undefined;
   try {
     const client = await first.get();
-    const version = await checkVersion(client);
+    const version = await requireVersion(client);
     const { rows: sizes } = await client.query<{ bytes: number }>(
       "SELECT pg_database_size(current_database()) AS bytes",
     );
@@ -90,7 +90,7 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
   } catch (error) {
     await Promise.all([first.close(), listener?.close() ?? listening.close()]);
     const reason = translate(error);
-    const name = nameOf(url);
+    const name = shownAddress(url);
     throw reason.message.startsWith(name)
       ? reason
       : new StoreError(reason.code, `${name}: ${reason.message}`, { details: reason.details, cause: error });
@@ -131,7 +131,7 @@ function createServerClock(clock: Clock): { server: ServerClock; watched: Clock 
   };
 }
 
-async function checkVersion(client: pg.Client): Promise<string> {
+async function requireVersion(client: pg.Client): Promise<string> {
   const { rows } = await client.query<{ server_version: string }>("SHOW server_version");
   const version = rows[0]?.server_version ?? "unknown";
   if (Number.parseInt(version, 10) >= versionMin) return version;
@@ -148,7 +148,10 @@ async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptio
     if (!hasLedger(tables)) {
       const taken = tables.find(({ name }) => ourTables.includes(name));
       if (taken !== undefined)
-        throw new StoreError("incompatible", `a table ${taken.name} of another program is in the way: ${elsewhere}`);
+        throw new StoreError(
+          "incompatible",
+          `a table ${taken.name} of another program is in the way: ${useAnotherDatabase}`,
+        );
       if (migrate === "never")
         throw new StoreError("incompatible", "the database is empty: run debug-server-db migrate upgrade head");
       await runBody(
@@ -164,7 +167,7 @@ async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptio
   }
 }
 
-const elsewhere = "name another database, or a schema of its own with ?options=-csearch_path%3DNAME";
+const useAnotherDatabase = "name another database, or a schema of its own with ?options=-csearch_path%3DNAME";
 
 async function nextEpoch(client: pg.Client): Promise<{ epoch: number; storeId: string }> {
   const { rows } = await client.query<{ key: string; value: string }>(`

@@ -7,7 +7,7 @@ import type { Driver, Group, Job, Runnable, Settled } from "../driver.ts";
 import { StoreError } from "../errors.ts";
 import type { DatabaseFacts } from "../operation.ts";
 import { bill, type Query, type SqlValue, settleLedger } from "../sql.ts";
-import { numbered, type PostgresConnection } from "./connection.ts";
+import { type PostgresConnection, withPlaceholders } from "./connection.ts";
 import { isLost, isTransient, translate } from "./errors.ts";
 
 interface PostgresDriverOptions {
@@ -311,7 +311,7 @@ class Transaction {
   #textOf(strings: readonly string[]): Text {
     const known = this.#texts.get(strings);
     if (known !== undefined) return known;
-    const text = numbered(strings)
+    const text = withPlaceholders(strings)
       // No body changes a key, and rows that refer to a locked one need not wait for it: https://www.postgresql.org/docs/current/explicit-locking.html
       .replace(/\/\*\+ FOR UPDATE( OF \w+)?( SKIP LOCKED)? \*\//g, "FOR NO KEY UPDATE$1$2")
       .trim();

@@ -10,7 +10,7 @@ import type { Dialect } from "./statements.ts";
 export type Run = <Result>(body: Body<Result>) => Promise<Result>;
 
 /** How an engine waits for others that write. */
-export interface Waiting {
+export interface LockWait {
   readonly lockTimeoutMs: number;
   /** Heard while waiting, and between two migrations. */
   readonly signal?: AbortSignal | undefined;
@@ -19,19 +19,19 @@ export interface Waiting {
 }
 
 /** Tries again and again, not blocking, so that a signal is heard; fails with what the last try failed with. */
-export async function waitFor(
-  { lockTimeoutMs, signal, onWait }: Waiting,
+export async function waitForLock(
+  { lockTimeoutMs, signal, onWait }: LockWait,
   attempt: () => Promise<StoreError | undefined>,
 ): Promise<void> {
   const startedAt = performance.now();
-  let told = false;
+  let noticed = false;
   for (;;) {
     const failure = await attempt();
     if (failure === undefined) return;
     const waitedMs = performance.now() - startedAt;
     if (failure.code !== "busy" || waitedMs > lockTimeoutMs) throw failure;
-    if (waitedMs > quietMs && !told) {
-      told = true;
+    if (waitedMs > noticeAfterMs && !noticed) {
+      noticed = true;
       onWait?.();
     }
     await delay(20);
@@ -40,10 +40,10 @@ export async function waitFor(
   }
 }
 
-const quietMs = 500;
+const noticeAfterMs = 500;
 
 /** Between two steps. */
-export async function letSignalIn({ signal }: Waiting): Promise<void> {
+export async function checkSignal({ signal }: LockWait): Promise<void> {
   await delay(0);
   if (signal?.aborted) throw new StoreError("aborted", "interrupted; nothing was changed", { outcome: "rolled_back" });
 }
@@ -52,11 +52,11 @@ export interface EngineTransaction {
   /** Runs statements inside the transaction. What fails is thrown into the body, for it to say more. */
   readonly run: Run;
   /** A verified copy of what was there when the transaction began. */
-  backUp(reason: string): Promise<Safety>;
+  backUp(reason: string): Promise<RestorePoint>;
 }
 
 /** How to go back: to a backup that was made, or how to make one where it cannot be made from here. */
-export type Safety =
+export type RestorePoint =
   | {
       readonly made: true;
       readonly path: string;

@@ -143,7 +143,7 @@ export const revertMigration = step(function* (migration: Migration, now: () => 
 
 /** Makes the ledger say that exactly these were applied. What it says rightly already stays as it is. */
 export const stampMigrations = step(function* (catalog: Catalog, migrations: readonly Migration[], now: () => number) {
-  yield* changeEach(catalog.setUp.map(asStatement));
+  yield* changeEach(catalog.setUp.map(plainStatement));
   const entries = yield* all<AppliedMigration>(sql`SELECT revision, sha256 FROM schema_migrations`);
   const right = entries.filter(({ revision, sha256 }) =>
     migrations.some((migration) => migration.revision === revision && migration.sha256 === sha256),
@@ -157,7 +157,7 @@ export const stampMigrations = step(function* (catalog: Catalog, migrations: rea
 
 /** All migrations on a database without tables. */
 export const createSchema = step(function* (catalog: Catalog, migrations: readonly Migration[], now: () => number) {
-  yield* changeEach(catalog.setUp.map(asStatement));
+  yield* changeEach(catalog.setUp.map(plainStatement));
   for (const migration of migrations) yield* applyMigration(migration, now);
   yield* requireNoViolations(catalog);
 });
@@ -184,7 +184,7 @@ const runPart = step(function* (migration: Migration, part: "up" | "down") {
   const statements = statementsOf(migration, part);
   for (const [index, { text, line }] of statements.entries()) {
     try {
-      yield* change(asStatement(text));
+      yield* change(plainStatement(text));
     } catch (error) {
       const place = `line ${line}, statement ${index + 1} of ${statements.length} of its ${part} part, "${(text.split("\n", 1)[0] as string).slice(0, 100)}"`;
       throw failedAt(migration.file, place, { part, statement: index + 1, line }, error);
@@ -202,6 +202,6 @@ function failedAt(file: string, place: string, where: Details, error: unknown): 
   });
 }
 
-export function asStatement(text: string): Statement {
+export function plainStatement(text: string): Statement {
   return new Statement([text], []);
 }

@@ -44,12 +44,12 @@ export function manifestPathOf(path: string): string {
 }
 
 /** A backup by its path, or by its name in the folder of backups. Fails invalid_input when there is none, or it was never finished. */
-export function findBackup(named: string, source: string): Backup {
-  const path = [resolve(named), join(backupFolder(source), named)].find((candidate) => existsSync(candidate));
+export function findBackup(pathOrName: string, source: string): Backup {
+  const path = [resolve(pathOrName), join(backupFolder(source), pathOrName)].find((candidate) => existsSync(candidate));
   if (path === undefined)
     throw new StoreError(
       "invalid_input",
-      `${named}: there is no such backup; debug-server-db backup list shows those that there are`,
+      `${pathOrName}: there is no such backup; debug-server-db backup list shows those that there are`,
     );
   if (!lstatSync(path).isFile())
     throw new StoreError("invalid_input", `${path} is no regular file: name the backup itself, not a link or folder`);

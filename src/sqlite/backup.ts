@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from
 import { basename, dirname, join, resolve } from "node:path";
 import Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
-import { createPrivate, digest, fileError, sync, type Watch, writeSynced } from "../files/privateFile.ts";
+import { createPrivate, digestFile, fileError, syncPath, type Watch, writeSynced } from "../files/privateFile.ts";
 import { packageVersion } from "../package.ts";
 import { type Backup, type BackupManifest, backupFolder, manifestPathOf } from "../schema/manifest.ts";
 import { isAlive, pragma } from "./connection.ts";
@@ -33,18 +33,18 @@ export function backUpSqlite(
 ): Backup {
   const source = resolve(path);
   const target = prepareTarget(source, asked, now);
-  const partial = partialOf(target);
+  const partial = partialPathOf(target);
   try {
     const expected = vacuumInto(source, partial);
     return finishBackup({ partial, target, source, reason, now, expected, watch });
   } catch (error) {
-    abandonBackup(target);
-    throw error instanceof StoreError ? error : failure(error, target);
+    removePartial(target);
+    throw error instanceof StoreError ? error : backupError(error, target);
   }
 }
 
 /** Where a copy grows before it is proven whole. */
-export function partialOf(target: string): string {
+export function partialPathOf(target: string): string {
   return `${target}.partial`;
 }
 
@@ -59,7 +59,7 @@ export function prepareTarget(source: string, asked: string | undefined, now: Da
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     if (asked === undefined) removeAbandoned(folder);
   } catch (error) {
-    throw failure(error, folder);
+    throw backupError(error, folder);
   }
   return target;
 }
@@ -77,12 +77,12 @@ function removeAbandoned(folder: string): void {
 
 const abandonedMs = 3_600_000;
 
-export function abandonBackup(target: string): void {
-  const partial = partialOf(target);
+export function removePartial(target: string): void {
+  const partial = partialPathOf(target);
   for (const left of [partial, `${partial}-journal`, `${partial}-wal`, `${partial}-shm`]) rmSync(left, { force: true });
 }
 
-export interface Unfinished {
+export interface UnfinishedBackup {
   /** A copy that is to become the backup. */
   readonly partial: string;
   readonly target: string;
@@ -97,8 +97,8 @@ export interface Unfinished {
 type Rows = Readonly<Record<string, number>>;
 
 /** Proves a copy whole, and gives it its name and manifest. Fails corrupt. */
-export function finishBackup({ partial, target, ...about }: Unfinished): Backup {
-  const manifest = manifestOf(partial, basename(target), about);
+export function finishBackup({ partial, target, ...about }: UnfinishedBackup): Backup {
+  const manifest = buildManifest(partial, basename(target), about);
   renameSync(partial, target);
   try {
     return writeManifest(target, manifest);
@@ -109,22 +109,22 @@ export function finishBackup({ partial, target, ...about }: Unfinished): Backup 
 }
 
 /** Proves a copy whole and synced. Fails corrupt. */
-export function manifestOf(
+export function buildManifest(
   path: string,
   file: string,
-  { source, reason, now = new Date(), expected, watch = {} }: Omit<Unfinished, "partial" | "target">,
+  { source, reason, now = new Date(), expected, watch = {} }: Omit<UnfinishedBackup, "partial" | "target">,
 ): BackupManifest {
   watch.check?.();
   watch.onProgress?.({ phase: "checking", doneBytes: 0, totalBytes: statSync(path).size });
-  const found = prove(path, expected);
-  sync(path);
+  const found = checkCopy(path, expected);
+  syncPath(path);
   return {
     format: 1,
     file,
     createdAt: now.toISOString(),
     source,
     reason,
-    ...digest(path, watch),
+    ...digestFile(path, watch),
     ...found,
     packageVersion,
   };
@@ -134,10 +134,10 @@ export function writeManifest(path: string, manifest: BackupManifest): Backup {
   const manifestPath = manifestPathOf(path);
   try {
     writeSynced(manifestPath, `${JSON.stringify(manifest, null, 2)}\n`);
-    sync(dirname(path));
+    syncPath(dirname(path));
     return { path, manifestPath, manifest };
   } catch (error) {
-    throw failure(error, manifestPath);
+    throw backupError(error, manifestPath);
   }
 }
 
@@ -148,8 +148,8 @@ export function removeBackup({ path, manifestPath }: Pick<Backup, "path" | "mani
 
 /** Copies a database as it was last committed to a path where nothing is, 0600, and proves the copy whole. */
 export function copySqlite(source: string, target: string): void {
-  prove(target, vacuumInto(source, target));
-  sync(target);
+  checkCopy(target, vacuumInto(source, target));
+  syncPath(target);
 }
 
 /** How many rows each table has; undefined when others wrote meanwhile, because then the copy is of an earlier moment than the count. */
@@ -171,11 +171,11 @@ function vacuumInto(source: string, target: string): Rows | undefined {
 export type Contents = Pick<BackupManifest, "rows" | "revision" | "sqliteVersion">;
 
 /** What is in a copy that nobody else has open. It is left as one file, without a WAL beside it. Fails corrupt. */
-export function prove(path: string, expected: Rows = {}): Contents {
+export function checkCopy(path: string, expected: Rows = {}): Contents {
   const db = new Database(path);
   try {
     db.pragma("journal_mode = DELETE");
-    const found = lookThrough(db);
+    const found = checkIntegrity(db);
     for (const [table, count] of Object.entries(expected)) {
       const { [table]: rows = 0 } = found.rows;
       if (rows !== count) throw new StoreError("corrupt", `the copy has ${rows} rows of ${table}, and not ${count}`);
@@ -189,7 +189,7 @@ export function prove(path: string, expected: Rows = {}): Contents {
 }
 
 /** Fails corrupt. */
-export function lookThrough(db: Database.Database): Contents {
+export function checkIntegrity(db: Database.Database): Contents {
   const faults = db.pragma("integrity_check(5)") as { integrity_check: string }[];
   if (faults[0]?.integrity_check !== "ok")
     throw new StoreError("corrupt", `the copy is damaged: ${faults.map((fault) => fault.integrity_check).join(", ")}`);
@@ -218,7 +218,7 @@ function countRows(db: Database.Database): Record<string, number> {
   return Object.fromEntries(tables.map((name) => [name, count(name)]));
 }
 
-export function failure(error: unknown, path: string): StoreError {
+export function backupError(error: unknown, path: string): StoreError {
   if (error instanceof StoreError) return error;
   return (error as NodeJS.ErrnoException).syscall === undefined
     ? translate(error)

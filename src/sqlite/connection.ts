@@ -56,7 +56,7 @@ function makeFolder(path: string): void {
 }
 
 /** Which file has this name now; undefined when none has. */
-export function identityOf(path: string): string | undefined {
+export function fileIdentity(path: string): string | undefined {
   const found = statSync(path, { throwIfNoEntry: false });
   return found && `${found.dev} ${found.ino}`;
 }
@@ -74,12 +74,12 @@ export function connect(path: string, busyMs: number): Database.Database {
   try {
     return new Database(path, { timeout: busyMs });
   } catch (error) {
-    throw named(translate(error), path);
+    throw withPath(translate(error), path);
   }
 }
 
 /** An empty file is new; one with tables must carry our mark. Nothing is written before this is known. */
-export function checkOurs(db: Database.Database, path: string, create: boolean): void {
+export function requireOwnDatabase(db: Database.Database, path: string, create: boolean): void {
   const id = pragma(db, "application_id");
   if (id === applicationId) return;
   const { tables } = db.prepare("SELECT count(*) AS tables FROM sqlite_schema").get() as { tables: number };
@@ -120,10 +120,10 @@ export function configure(db: Database.Database, { synchronous, maxBytes, limits
   expectPragma(db, "trusted_schema", 0, "this build of SQLite refuses the setting");
 }
 
-function expectPragma(db: Database.Database, name: string, expected: string | number, mend: string): void {
+function expectPragma(db: Database.Database, name: string, expected: string | number, remedy: string): void {
   const actual = pragma(db, name);
   if (actual !== expected)
-    throw new StoreError("incompatible", `${name} is ${String(actual)} and must be ${expected}: ${mend}`);
+    throw new StoreError("incompatible", `${name} is ${String(actual)} and must be ${expected}: ${remedy}`);
 }
 
 export function pragma(db: Database.Database, name: string): unknown {
@@ -139,7 +139,7 @@ function compareVersions(left: readonly number[], right: readonly number[]): num
   return at === -1 ? 0 : (left[at] as number) - (right[at] ?? 0);
 }
 
-export function immediately<Result>(
+export function inImmediateTransaction<Result>(
   db: Database.Database,
   { busyGiveUpMs }: Pick<Limits, "busyGiveUpMs">,
   run: () => Result,
@@ -160,7 +160,7 @@ export function retryWhileBusy<Result>(giveUpMs: number, run: () => Result): Res
   }
 }
 
-export function named(error: StoreError, path: string): StoreError {
+export function withPath(error: StoreError, path: string): StoreError {
   if (error.message.startsWith(path)) return error;
   return new StoreError(error.code, `${path}: ${error.message}`, { details: error.details, cause: error });
 }

@@ -7,22 +7,31 @@ import type Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
 import {
+  checkSignal,
   type Engine,
   type EngineTransaction,
-  letSignalIn,
+  type LockWait,
+  type RestorePoint,
   type Run,
-  type Safety,
-  type Waiting,
-  waitFor,
+  waitForLock,
 } from "../schema/engine.ts";
 import type { Backup } from "../schema/manifest.ts";
 import { quote } from "../shell.ts";
 import { backUpSqlite, copySqlite, removeBackup } from "./backup.ts";
 import { sqliteCatalog } from "./catalog.ts";
-import { checkOurs, configure, connect, identityOf, named, pragma, prepareFile, runBody } from "./connection.ts";
+import {
+  configure,
+  connect,
+  fileIdentity,
+  pragma,
+  prepareFile,
+  requireOwnDatabase,
+  runBody,
+  withPath,
+} from "./connection.ts";
 import { translate } from "./errors.ts";
 
-export interface SqliteEngineOptions extends Waiting {
+export interface SqliteEngineOptions extends LockWait {
   readonly path: string;
   /** Makes the file when there is none. */
   readonly create: boolean;
@@ -32,26 +41,26 @@ export interface SqliteEngineOptions extends Waiting {
 export function openSqliteEngine(options: SqliteEngineOptions): Engine {
   const path = resolve(options.path);
   const made = prepareFile(path, options.create);
-  const identity = identityOf(path);
+  const identity = fileIdentity(path);
   const db = connect(path, defaultLimits.busyMs);
   try {
-    checkOurs(db, path, options.create);
+    requireOwnDatabase(db, path, options.create);
   } catch (error) {
     db.close();
-    throw named(translate(error), path);
+    throw withPath(translate(error), path);
   }
   const engine = createEngine(db, path, options, identity);
   return {
     ...engine,
     async close() {
-      if (made) removeUnlessUsed(db, path);
+      if (made) removeIfUnused(db, path);
       await engine.close();
     },
   };
 }
 
 /** A file that was made for nothing goes again, while it is locked: who opened it meanwhile sees that it is gone; whoever is further keeps it. */
-function removeUnlessUsed(db: Database.Database, path: string): void {
+function removeIfUnused(db: Database.Database, path: string): void {
   try {
     if (db.prepare("SELECT count(*) FROM sqlite_schema").pluck().get() !== 0) return;
     db.pragma("busy_timeout = 0");
@@ -65,17 +74,17 @@ function removeUnlessUsed(db: Database.Database, path: string): void {
 }
 
 /** `identity`: of the file that was opened. */
-function createEngine(db: Database.Database, path: string, waiting: Waiting, identity?: string): Engine {
+function createEngine(db: Database.Database, path: string, waiting: LockWait, identity?: string): Engine {
   const inMemory = path === ":memory:";
   const run: Run = async (body) => {
-    await letSignalIn(waiting);
+    await checkSignal(waiting);
     return runBody(db, body);
   };
   return {
     dialect: "sqlite",
     catalog: sqliteCatalog,
     async transact(work) {
-      return await inPlace(path, async () => {
+      return await namingDatabase(path, async () => {
         const settings = {
           synchronous: "full",
           maxBytes: undefined,
@@ -83,12 +92,12 @@ function createEngine(db: Database.Database, path: string, waiting: Waiting, ide
         } as const;
         if (!inMemory) requireWritable(path);
         configure(db, settings, inMemory);
-        if (identity !== undefined && identityOf(path) !== identity)
+        if (identity !== undefined && fileIdentity(path) !== identity)
           throw new StoreError("busy", "a backup was restored in its place meanwhile: try again");
         // It cannot change inside a transaction, and rebuilding a table drops one that others refer to: https://www.sqlite.org/lang_altertable.html#otheralter
         db.pragma("foreign_keys = OFF");
         return await withBackups(path, (backUp) =>
-          between(
+          inTransaction(
             db,
             () => begin(db, waiting),
             () => work({ run, backUp }),
@@ -97,8 +106,8 @@ function createEngine(db: Database.Database, path: string, waiting: Waiting, ide
       });
     },
     async read(work) {
-      return await inPlace(path, () =>
-        between(
+      return await namingDatabase(path, () =>
+        inTransaction(
           db,
           async () => void db.exec("BEGIN"),
           () => work(run),
@@ -107,7 +116,7 @@ function createEngine(db: Database.Database, path: string, waiting: Waiting, ide
     },
     backupAdvice: undefined,
     empty: async () => createEngine(connect(":memory:", 0), ":memory:", waiting),
-    copy: () => inPlace(path, async () => copyToScratch(path, waiting)),
+    copy: () => namingDatabase(path, async () => copyToScratch(path, waiting)),
     async close() {
       db.close();
     },
@@ -125,7 +134,7 @@ function requireWritable(path: string): void {
 }
 
 /** Its failures name the file. */
-async function inPlace<Result>(path: string, run: () => Promise<Result>): Promise<Result> {
+async function namingDatabase<Result>(path: string, run: () => Promise<Result>): Promise<Result> {
   try {
     return await run();
   } catch (error) {
@@ -137,7 +146,7 @@ async function inPlace<Result>(path: string, run: () => Promise<Result>): Promis
   }
 }
 
-async function between<Result>(
+async function inTransaction<Result>(
   db: Database.Database,
   start: () => Promise<void>,
   work: () => Promise<Result>,
@@ -153,8 +162,8 @@ async function between<Result>(
   }
 }
 
-async function begin(db: Database.Database, waiting: Waiting): Promise<void> {
-  await waitFor(waiting, async () => {
+async function begin(db: Database.Database, waiting: LockWait): Promise<void> {
+  await waitForLock(waiting, async () => {
     try {
       db.exec("BEGIN IMMEDIATE");
       return undefined;
@@ -194,7 +203,7 @@ async function withBackups<Result>(
     return await work(async (reason) => {
       const backup = backUpSqlite(path, reason);
       made.push(backup);
-      return safetyOf(path, backup);
+      return restorePointOf(path, backup);
     });
   } catch (error) {
     if (!(error instanceof StoreError && error.outcome === "unknown")) for (const backup of made) removeBackup(backup);
@@ -202,12 +211,12 @@ async function withBackups<Result>(
   }
 }
 
-function safetyOf(path: string, { path: copy, manifestPath, manifest: { bytes, sha256 } }: Backup): Safety {
+function restorePointOf(path: string, { path: copy, manifestPath, manifest: { bytes, sha256 } }: Backup): RestorePoint {
   const restore = [`debug-server-db backup restore ${quote(copy)} --url ${quote(`sqlite:${path}`)}`];
   return { made: true, path: copy, manifestPath, bytes, sha256, restore };
 }
 
-function copyToScratch(path: string, waiting: Waiting): Engine {
+function copyToScratch(path: string, waiting: LockWait): Engine {
   const folder = mkdtempSync(join(tmpdir(), "debug-server-db-"));
   try {
     const copy = join(folder, "copy.db");

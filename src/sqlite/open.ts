@@ -13,18 +13,18 @@ import { createSchema, readHistory, requireHead } from "../schema/ledger.ts";
 import { readMigrations } from "../schema/migrationFiles.ts";
 import { applicationId, sqliteCatalog } from "./catalog.ts";
 import {
-  checkOurs,
   configure,
   connect,
-  identityOf,
-  immediately,
+  fileIdentity,
+  inImmediateTransaction,
   isAlive,
-  named,
   pragma,
   prepareFile,
+  requireOwnDatabase,
   retryWhileBusy,
   runBody,
   sqliteVersion,
+  withPath,
 } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { copyInSteps } from "./onlineCopy.ts";
@@ -53,45 +53,45 @@ export interface SqliteOptions {
 /** Fails incompatible, storage_full, busy or corrupt, with a sentence that says what to do. */
 export function openSqlite(options: SqliteOptions): Driver {
   for (;;) {
-    const driver = openOnce(options);
+    const driver = tryOpen(options);
     if (driver !== undefined) return driver;
   }
 }
 
 /** Undefined when a restore put another file in the place of the one that was opened. */
-function openOnce(options: SqliteOptions): Driver | undefined {
+function tryOpen(options: SqliteOptions): Driver | undefined {
   const inMemory = options.path === ":memory:";
   const path = inMemory ? options.path : resolve(options.path);
   const create = options.migrate === "create";
   if (!inMemory) prepareFile(path, create);
-  const identity = identityOf(path);
+  const identity = fileIdentity(path);
   const db = connect(path, options.limits.busyMs);
   try {
     // Others may be making it, switching it to WAL or restoring it: all of that holds its lock.
-    retryWhileBusy(options.limits.busyGiveUpMs, () => checkOurs(db, path, create));
+    retryWhileBusy(options.limits.busyGiveUpMs, () => requireOwnDatabase(db, path, create));
     configure(db, options, inMemory);
     // In WAL it has a lock until it closes, so that from now on the file keeps its name. Nothing was written yet.
-    if (identityOf(path) !== identity) {
+    if (fileIdentity(path) !== identity) {
       db.close();
       return undefined;
     }
     ensureSchema(db, options);
     const epoch = nextEpoch(db, options);
-    const announced = inMemory || options.role === "visitor" ? undefined : announce(db, options);
-    const facts = () => factsOf(db, inMemory ? undefined : path);
+    const serverKey = inMemory || options.role === "visitor" ? undefined : registerServer(db, options);
+    const facts = () => fileFacts(db, inMemory ? undefined : path);
     return createSqliteDriver({
       db,
       clock: options.clock,
       epoch,
       facts,
       backUp: (target, watch) => copyInSteps(db, target, watch),
-      close: () => closeSqlite(db, announced),
+      close: () => closeSqlite(db, serverKey),
     });
   } catch (error) {
     db.close();
     // SQLite switches no file to WAL that has lost its name: https://www.sqlite.org/rescode.html#readonly_dbmoved
-    if (identityOf(path) !== identity && identityOf(path) !== undefined) return undefined;
-    throw named(translate(error), path);
+    if (fileIdentity(path) !== identity && fileIdentity(path) !== undefined) return undefined;
+    throw withPath(translate(error), path);
   }
 }
 
@@ -99,7 +99,7 @@ function openOnce(options: SqliteOptions): Driver | undefined {
 function ensureSchema(db: Database.Database, { clock, limits }: SqliteOptions): void {
   const migrations = readMigrations("sqlite");
   if (pragma(db, "application_id") !== applicationId) {
-    immediately(db, limits, () => {
+    inImmediateTransaction(db, limits, () => {
       if (pragma(db, "application_id") !== applicationId)
         runBody(
           db,
@@ -112,7 +112,7 @@ function ensureSchema(db: Database.Database, { clock, limits }: SqliteOptions): 
 
 function nextEpoch(db: Database.Database, { limits, role }: SqliteOptions): number {
   if (role === "visitor") return Number(db.prepare("SELECT value FROM store_meta WHERE key = 'epoch'").pluck().get());
-  return immediately(db, limits, () => {
+  return inImmediateTransaction(db, limits, () => {
     const { value } = db
       .prepare("UPDATE store_meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'epoch' RETURNING value")
       .get() as { value: string };
@@ -121,9 +121,9 @@ function nextEpoch(db: Database.Database, { limits, role }: SqliteOptions): numb
 }
 
 /** One server process per file. Another one works, but all wait for each other's locks; it is told. Each has a row, until it closes or is found dead. */
-function announce(db: Database.Database, { limits, onSecondServer }: SqliteOptions): string {
+function registerServer(db: Database.Database, { limits, onSecondServer }: SqliteOptions): string {
   const own = `server ${hostname()} ${process.pid} ${randomUUID()}`;
-  const others = immediately(db, limits, () => {
+  const others = inImmediateTransaction(db, limits, () => {
     const found = db
       .prepare("SELECT key FROM store_meta WHERE key > 'server ' AND key < 'server!'")
       .pluck()
@@ -148,7 +148,7 @@ function isDead(key: string): boolean {
 }
 
 /** https://www.sqlite.org/pragma.html: sizes, and the settings that could silently not be in force. */
-const told = [
+const reportedPragmas = [
   "page_size",
   "page_count",
   "freelist_count",
@@ -160,8 +160,8 @@ const told = [
   "trusted_schema",
 ];
 
-function factsOf(db: Database.Database, path: string | undefined): DatabaseFacts {
-  const figures = Object.fromEntries(told.map((name) => [name, pragma(db, name) as number | string]));
+function fileFacts(db: Database.Database, path: string | undefined): DatabaseFacts {
+  const figures = Object.fromEntries(reportedPragmas.map((name) => [name, pragma(db, name) as number | string]));
   const { page_size, page_count, freelist_count, max_page_count } = figures as Record<string, number>;
   const inFileBytes =
     ((max_page_count as number) - (page_count as number) + (freelist_count as number)) * (page_size as number);
@@ -187,10 +187,10 @@ function readHead(): string {
 }
 
 /** Moves the WAL into the file, so that the file alone is the database. */
-function closeSqlite(db: Database.Database, announced: string | undefined): void {
-  if (announced !== undefined && db.open) {
+function closeSqlite(db: Database.Database, serverKey: string | undefined): void {
+  if (serverKey !== undefined && db.open) {
     try {
-      db.prepare("DELETE FROM store_meta WHERE key = ?").run(announced);
+      db.prepare("DELETE FROM store_meta WHERE key = ?").run(serverKey);
       db.pragma("wal_checkpoint(TRUNCATE)");
     } catch {
       // Busy or full: the WAL stays and is read at the next open.

@@ -14,10 +14,10 @@ import {
 import { basename, dirname, join, resolve } from "node:path";
 import type Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
-import { copyPrivate, fileError, sync, type Watch } from "../files/privateFile.ts";
+import { copyPrivate, fileError, syncPath, type Watch } from "../files/privateFile.ts";
 import { type Backup, findBackup } from "../schema/manifest.ts";
-import { failure, manifestOf, prepareTarget, writeManifest } from "./backup.ts";
-import { checkOurs, connect, isAlive, named, pragma, retryWhileBusy } from "./connection.ts";
+import { backupError, buildManifest, prepareTarget, writeManifest } from "./backup.ts";
+import { connect, isAlive, pragma, requireOwnDatabase, retryWhileBusy, withPath } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { requireDigest, requireUsable } from "./verify.ts";
 
@@ -77,24 +77,24 @@ export function restoreSqlite({
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     removeAbandoned(path);
     requireDigest(from.path, from.manifest, copyPrivate(from.path, partial, watch));
-    const pending = usable(partial, from.path);
+    const pending = requireUsableCopy(partial, from.path);
     onStep("copied");
-    const kept = present ? replace(path, partial, keep, { watch, onStep }) : place(path, partial, onStep);
+    const kept = present ? replaceExisting(path, partial, keep, { watch, onStep }) : placeNew(path, partial, onStep);
     onStep("done");
     return { path, from, pending, kept };
   } catch (error) {
-    throw failure(error, path);
+    throw backupError(error, path);
   } finally {
     rmSync(partial, { force: true });
   }
 }
 
 /** Its failures name the backup, and not the copy of it. */
-function usable(partial: string, path: string): readonly string[] {
+function requireUsableCopy(partial: string, path: string): readonly string[] {
   try {
     return requireUsable(partial);
   } catch (error) {
-    throw named(translate(error), path);
+    throw withPath(translate(error), path);
   }
 }
 
@@ -121,20 +121,25 @@ function removeAbandoned(path: string): void {
 }
 
 /** Where no database is. A WAL there belongs to one that is gone, and would be read into this one. */
-function place(path: string, partial: string, onStep: (step: RestoreStep) => void): undefined {
+function placeNew(path: string, partial: string, onStep: (step: RestoreStep) => void): undefined {
   for (const suffix of ["-wal", "-shm", "-journal"]) rmSync(`${path}${suffix}`, { force: true });
-  sync(dirname(path));
+  syncPath(dirname(path));
   onStep("alone");
   // Unlike a rename, this fails when somebody has made a database there meanwhile.
   linkSync(partial, path);
-  sync(dirname(path));
+  syncPath(dirname(path));
   onStep("replaced");
   return undefined;
 }
 
-type Told = Required<Pick<RestoreOptions, "watch" | "onStep">>;
+type RestoreCallbacks = Required<Pick<RestoreOptions, "watch" | "onStep">>;
 
-function replace(path: string, partial: string, keep: boolean, { watch, onStep }: Told): Restored["kept"] {
+function replaceExisting(
+  path: string,
+  partial: string,
+  keep: boolean,
+  { watch, onStep }: RestoreCallbacks,
+): Restored["kept"] {
   const db = openAlone(path);
   let target: string | undefined;
   try {
@@ -144,11 +149,11 @@ function replace(path: string, partial: string, keep: boolean, { watch, onStep }
       // No descriptor of this file may be opened and closed now: that would drop the lock that keeps others out (fcntl(2)).
       target = prepareTarget(path, undefined);
       linkSync(path, target);
-      sync(dirname(target));
+      syncPath(dirname(target));
       onStep("kept");
     }
     renameSync(partial, path);
-    sync(dirname(path));
+    syncPath(dirname(path));
     onStep("replaced");
   } catch (error) {
     if (target !== undefined) rmSync(target, { force: true });
@@ -156,14 +161,14 @@ function replace(path: string, partial: string, keep: boolean, { watch, onStep }
   } finally {
     db.close();
   }
-  return target === undefined ? undefined : proveKept(path, target, watch);
+  return target === undefined ? undefined : keepAsBackup(path, target, watch);
 }
 
 /** A connection beside which there is none, to a database that is one file: its WAL is in it, and no other can be made while this lock is held. */
 function openAlone(path: string): Database.Database {
   const db = connect(path, 50);
   try {
-    checkOurs(db, path, true);
+    requireOwnDatabase(db, path, true);
     // It can only leave WAL when nobody else has the file open, and takes the lock in a step of its own.
     retryWhileBusy(aloneMs, () => {
       db.pragma("journal_mode = DELETE");
@@ -177,11 +182,11 @@ function openAlone(path: string): Database.Database {
     return db;
   } catch (error) {
     db.close();
-    throw refusal(translate(error), path);
+    throw explain(translate(error), path);
   }
 }
 
-function refusal(error: StoreError, path: string): StoreError {
+function explain(error: StoreError, path: string): StoreError {
   const { code, cause, details } = error;
   if (code === "busy") {
     return new StoreError(
@@ -196,18 +201,18 @@ function refusal(error: StoreError, path: string): StoreError {
     const message = `${path} is damaged, so that nothing tells whether a server has it open: end all that use it, move ${names.join(", ")} elsewhere, then restore`;
     return new StoreError("corrupt", message, { cause, details });
   }
-  return named(error, path);
+  return withPath(error, path);
 }
 
 /** The old database is now a file that nobody has open. A damaged one is kept without a manifest. */
-function proveKept(source: string, target: string, watch: Watch): Restored["kept"] {
+function keepAsBackup(source: string, target: string, watch: Watch): Restored["kept"] {
   // Nothing that comes after the replacement may make it look as if it had failed.
   const told: Watch = watch.onProgress === undefined ? {} : { onProgress: watch.onProgress };
   try {
     chmodSync(target, 0o600);
     return writeManifest(
       target,
-      manifestOf(target, basename(target), { source, reason: "before a restore", watch: told }),
+      buildManifest(target, basename(target), { source, reason: "before a restore", watch: told }),
     );
   } catch {
     return { path: target };

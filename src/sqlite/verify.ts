@@ -3,11 +3,11 @@
 import { isDeepStrictEqual } from "node:util";
 import Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
-import { type Digest, digest, type Watch } from "../files/privateFile.ts";
+import { type Digest, digestFile, type Watch } from "../files/privateFile.ts";
 import { type AppliedMigration, compareHistory, requireSound } from "../schema/ledger.ts";
 import type { Backup, BackupManifest } from "../schema/manifest.ts";
 import { readMigrations } from "../schema/migrationFiles.ts";
-import { type Contents, lookThrough } from "./backup.ts";
+import { type Contents, checkIntegrity } from "./backup.ts";
 import { applicationId } from "./catalog.ts";
 import { translate } from "./errors.ts";
 
@@ -18,9 +18,9 @@ import { translate } from "./errors.ts";
  * Cost     reads the file twice
  */
 export function verifyBackup({ path, manifest }: Backup, watch: Watch = {}): Contents {
-  requireDigest(path, manifest, digest(path, watch));
+  requireDigest(path, manifest, digestFile(path, watch));
   watch.check?.();
-  const found = inspect(path, lookThrough);
+  const found = withReadonlyDatabase(path, checkIntegrity);
   const differing = Object.keys({ ...manifest.rows, ...found.rows }).find(
     (table) => manifest.rows[table] !== found.rows[table],
   );
@@ -49,7 +49,7 @@ export function requireDigest(path: string, { bytes, sha256 }: BackupManifest, f
 
 /** Fails incompatible unless this version can open it, if need be after an upgrade. Gives the pending migrations. */
 export function requireUsable(path: string): readonly string[] {
-  return inspect(path, (db) => {
+  return withReadonlyDatabase(path, (db) => {
     if (db.pragma("application_id", { simple: true }) !== applicationId)
       throw new StoreError("incompatible", "the backup is of another program's database");
     const migrations = readMigrations("sqlite");
@@ -65,7 +65,7 @@ export function requireUsable(path: string): readonly string[] {
 }
 
 /** A backup is one file without a WAL, so that looking at it leaves nothing beside it. */
-function inspect<Result>(path: string, look: (db: Database.Database) => Result): Result {
+function withReadonlyDatabase<Result>(path: string, look: (db: Database.Database) => Result): Result {
   let db: Database.Database | undefined;
   try {
     db = new Database(path, { readonly: true, fileMustExist: true });
