@@ -72,6 +72,13 @@ function rig({
   return { mailbox, groups, faults, open: gate.resolve };
 }
 
+/** Answers calls named "normal wait" with "nothing yet" until the try of this number. */
+const findsNothingUntil = (lastTry: number): Answer => {
+  let tries = 0;
+  return ({ name }) =>
+    name === "normal wait" && ++tries < lastTry ? { answers: [[true, "over"]], parkOn: ["topic"] } : undefined;
+};
+
 let envelopeId = 0;
 const envelope = (...names: string[]): Envelope => [
   ++envelopeId,
@@ -235,6 +242,21 @@ it("urgent calls go before everybody's others, background calls after", async ()
   assert.equal(group.at(-1), "background x");
 });
 
+it("urgent calls take at most half of a group, so that they cannot keep normal calls from running", async () => {
+  const one = rig({ limits: { groupCalls: 4 } });
+  const [urgent, normal] = [connect(one), connect(one)];
+  const replies = [
+    urgent.post(envelope(...Array.from({ length: 6 }, (_, n) => `urgent ${n}`))),
+    normal.post(envelope("normal a", "normal b", "normal c")),
+  ];
+  one.open();
+  await Promise.all(replies);
+  assert.deepEqual(one.groups.slice(0, 2), [
+    ["urgent 0", "urgent 1", "normal a", "normal b"],
+    ["urgent 2", "urgent 3", "normal c"],
+  ]);
+});
+
 it("a group holds at most so many calls", async () => {
   const one = rig({ limits: { groupCalls: 5 } });
   const reply = connect(one).post(envelope(...Array.from({ length: 12 }, (_, n) => `normal ${n}`)));
@@ -380,6 +402,77 @@ it("a parked call runs again after a commit that touched its topic, and not afte
   await b.post(envelope("normal touch"));
   assert.deepEqual(told(await reply), ["normal wait"]);
   assert.equal(one.mailbox.figures().parked, 0);
+});
+
+for (const touched of [["topic"], "all"] as const) {
+  it(`a call runs again at once when ${touched} was touched elsewhere while its group ran`, async () => {
+    const one = rig({ answer: findsNothingUntil(2) });
+    const [a, b] = [connect(one), connect(one)];
+    const reply = a.post(waiting("normal wait", 60_000));
+    await new Promise(setImmediate);
+    one.mailbox.touch(touched);
+    const other = b.post(envelope("normal other"));
+    one.open();
+    await other;
+    assert.deepEqual([one.groups[0], one.mailbox.figures().parked], [["normal wait"], 0]);
+    assert.deepEqual(told(await reply), ["normal wait"]);
+  });
+
+  it(`a call is parked when ${touched} was touched elsewhere before any group ran`, async () => {
+    const one = rig({ answer: findsNothingUntil(2) });
+    const [a, b] = [connect(one), connect(one)];
+    one.open();
+    one.mailbox.touch(touched);
+    const reply = a.post(waiting("normal wait", 60_000));
+    await b.post(envelope("normal other"));
+    assert.equal(one.mailbox.figures().parked, 1);
+    one.mailbox.touch(touched);
+    assert.deepEqual(told(await reply), ["normal wait"]);
+  });
+
+  it(`a call is parked when ${touched} was touched elsewhere while an earlier group ran`, async () => {
+    const one = rig({ answer: findsNothingUntil(2) });
+    const [a, b] = [connect(one), connect(one)];
+    const first = b.post(envelope("normal first"));
+    await new Promise(setImmediate);
+    one.mailbox.touch(touched);
+    const reply = a.post(waiting("normal wait", 60_000));
+    one.open();
+    await first;
+    await b.post(envelope("normal other"));
+    assert.equal(one.mailbox.figures().parked, 1);
+    one.mailbox.touch(touched);
+    assert.deepEqual(told(await reply), ["normal wait"]);
+  });
+}
+
+it("a call is parked when only other topics were touched elsewhere while its group ran", async () => {
+  const one = rig({ answer: findsNothingUntil(2) });
+  const [a, b] = [connect(one), connect(one)];
+  const reply = a.post(waiting("normal wait", 60_000));
+  await new Promise(setImmediate);
+  one.mailbox.touch(["another topic"]);
+  const other = b.post(envelope("normal other"));
+  one.open();
+  await other;
+  assert.equal(one.mailbox.figures().parked, 1);
+  one.mailbox.touch(["topic"]);
+  assert.deepEqual(told(await reply), ["normal wait"]);
+});
+
+it("an envelope id is refused while its envelope is unanswered, and may be used again afterwards", async () => {
+  const one = rig();
+  const inbox = connect(one);
+  const [id, ...rest] = envelope("normal a");
+  const first = inbox.post([id, ...rest]);
+  const [, , [ok, failure]] = await inbox.post([id, false, envelope("normal b")[2]]);
+  assert.deepEqual(
+    [ok, (failure as unknown[]).slice(0, 2)],
+    [false, ["invalid_input", `envelope ${id} is not answered yet`]],
+  );
+  one.open();
+  assert.deepEqual(told(await first), ["normal a"]);
+  assert.deepEqual(told(await inbox.post([id, ...rest])), ["normal a"]);
 });
 
 it("a parked call whose time is over is answered with what it found", async () => {
