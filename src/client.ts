@@ -155,7 +155,7 @@ interface Calling {
   readonly operation: AnyOperation;
 }
 
-/** The error is made here, after an await, so that V8's async stack trace names the caller without a capture for every call. */
+/** The error is made here, after an await, so that V8's async stack trace names the caller without a capture for every call (D-017). */
 async function call({ courier, name, operation }: Calling, input: unknown, options: CallOptions): Promise<unknown> {
   const outgoingCall = outgoing(name, operation, input, options);
   const [answer] = await courier().send([outgoingCall], false, options);
@@ -254,7 +254,7 @@ function keyedTogether(
   return [{ ...first, caller: [own, requestId, ownKey, ownRequest, [actor, key, request]] }, ...others];
 }
 
-/** The caller may use its buffer again, or hand it on, before the call is sent. And sent as it is, a view takes all that it looks into along. */
+/** The caller may use its buffer again, or hand it on, before the call is sent. And sent as it is, a view takes all that it looks into along (D-010). */
 function copyBytes(value: unknown): unknown {
   return value instanceof Uint8Array ? new Uint8Array(value) : value;
 }

@@ -123,7 +123,7 @@ export class Courier {
     });
   }
 
-  /** Runs after everything that this tick set off, so that calls made by the receivers of one reply share the next message. */
+  /** Runs after everything that this tick set off, so that calls made by the receivers of one reply share the next message (D-006). */
   #flush(): void {
     const parcels = this.#waiting;
     this.#waiting = [];
@@ -235,7 +235,7 @@ export class Courier {
     };
   }
 
-  /** Asks the other side to drop the call, and waits a moment to learn whether it had run. */
+  /** Asks the other side to drop the call, and waits a moment to learn whether it had run (D-011). */
   #giveUp(parcel: Parcel, code: ErrorCode): void {
     if (parcel.settled || parcel.givenUp !== undefined) return;
     parcel.givenUp = code;
@@ -261,7 +261,7 @@ export class Courier {
   }
 }
 
-/** Neighbours that can be sent as one call, together; never one past another, because the calls of a client run in order. */
+/** Neighbours that can be sent as one call, together; never one past another, because the calls of a client run in order (D-007). */
 function runsOf(parcels: readonly Parcel[]): Parcel[][] {
   const runs: Parcel[][] = [];
   for (const parcel of parcels) {

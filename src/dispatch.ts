@@ -127,9 +127,9 @@ class Trace {
 }
 
 /**
- * Returns the first jobs, as many as one transaction may hold. Change rows are written last, so a call that reads them cannot share a
- * transaction with a write before it. Reads that belong together, such as rows and a cursor, must see one moment, and only a transaction
- * that writes nothing shows one.
+ * Returns the first jobs, as many as one transaction may hold. Change rows are written last, so a call that reads them
+ * cannot share a transaction with a write before it (D-044). Reads that belong together, such as rows and a cursor, must
+ * see one moment, and only a transaction that writes nothing shows one.
  */
 function sharablePrefix(jobs: readonly (readonly Call[])[]): readonly (readonly Call[])[] {
   let [writes, atOneMoment] = [false, false];
@@ -241,7 +241,7 @@ function keyedEnvelope(calls: readonly Call[]): KeyedEnvelope | undefined {
   };
 }
 
-/** One look-up, before the first call, and one reply, after the last. Reads are run again: what they answer can be large, and changes nothing. */
+/** One look-up, before the first call, and one reply, after the last. Reads are run again: what they answer can be large, and changes nothing (D-054). */
 function* runWithin(envelope: KeyedEnvelope, index: number, context: RunContext): Body<unknown> {
   const { calls, request } = envelope;
   const call = calls[index] as Call;
@@ -260,7 +260,9 @@ function* runWithin(envelope: KeyedEnvelope, index: number, context: RunContext)
   return wire;
 }
 
-/** The client makes this call again, as a part of the same request: only the last step's reply is the request's. */
+/**
+ * The client makes this call again, as a part of the same request: only the last step's reply is the request's (D-053).
+ */
 function isStep({ again, output }: AnyOperation, input: never, result: unknown): boolean {
   return again !== undefined && again(input, output.fromWire(output.toWire(result))) !== undefined;
 }

@@ -6,13 +6,13 @@ import type { Body } from "./sql.ts";
 /** A call as a driver sees it. */
 export interface Runnable {
   readonly access: Access;
-  /** Names all that it reads and writes, if that is known: bodies of different names may run side by side in one transaction. */
+  /** Names all that it reads and writes, if that is known: bodies of different names may run side by side in one transaction (D-043). */
   readonly touches?: string | undefined;
   /** Starts the body; called anew when the transaction has to be run again, with nothing left of the first run. */
   startBody(now: Date): Body<unknown>;
   /**
    * Returns the body that writes the change rows of the call, if it has any. It runs when all jobs of the transaction have run, its own job
-   * has succeeded, and no other transaction can commit before this one.
+   * has succeeded, and no other transaction can commit before this one (D-044).
    */
   writeChanges?(): Body<unknown> | undefined;
 }

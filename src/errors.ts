@@ -169,7 +169,7 @@ export function toWireFailure(error: StoreError, outcome: Outcome = error.outcom
   return [error.code, error.message, outcome, error.details];
 }
 
-/** Rebuilds the error on the caller's side, so that its stack names the caller. */
+/** Rebuilds the error on the caller's side, so that its stack names the caller (D-017). */
 export function fromWireFailure([code, message, outcome, details]: WireFailure, operation: string): StoreError {
   return new StoreError(code, message, { outcome, details, operation });
 }

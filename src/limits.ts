@@ -51,7 +51,7 @@ export const defaultLimits = {
   resultBytes: 64 * 1024 * 1024,
   /** Calls of one client that wait for something to happen. */
   parkedCalls: 1_000,
-  /** One transaction: whichever comes first. */
+  /** One transaction: whichever comes first (D-003). */
   groupCalls: 512,
   groupMs: 5,
   /** Events of one debug session that are kept, and how many numbers of stops back what was seen at a stop is kept. */
@@ -70,7 +70,7 @@ export const defaultLimits = {
   clockJumpMs: 5_000,
   /** After a jump, what was alive before it gets this long to be renewed. */
   clockGraceMs: 30_000,
-  /** SQLite's own busy timeout blocks the database thread, so it is short and the mailbox retries. */
+  /** SQLite's own busy timeout blocks the database thread, so it is short and the mailbox retries (D-015). */
   busyMs: 50,
   busyGiveUpMs: 10_000,
   /** While calls wait: how often to look for commits of other processes. */
@@ -85,7 +85,7 @@ export const defaultLimits = {
   groupLockMs: 100,
   /** Calls that wait run again this often, should a notification have been lost. */
   rewakeMs: 5_000,
-  /** Not ready when less than this can still be stored, or a queue is fuller than this share of its limit, in percent. */
+  /** Not ready when less than this can still be stored, or a queue is fuller than this share of its limit, in percent (D-059). */
   leftBytesMin: 16 * 1024 * 1024,
   queuePercentMax: 90,
   /** After a write that could not be stored: how often to try again whether one can. */
@@ -95,9 +95,9 @@ export const defaultLimits = {
   stuckMs: 10_000,
   /** A call that names no `timeoutMs`; an operation that waits adds its wait. */
   callMs: 30_000,
-  /** After a cancel or a deadline: how long the client waits to learn what became of the call. */
+  /** After a cancel or a deadline: how long the client waits to learn what became of the call (D-011). */
   settleGraceMs: 250,
-  /** After the database thread has died, how long starting another one may take before the store counts as dead; it is tried on and on. */
+  /** After the database thread has died, how long starting another one may take before the store counts as dead; it is tried on and on (D-019). */
   replaceMs: 30_000,
   closeMs: 10_000,
 } as const;

@@ -101,8 +101,8 @@ export function checkCaller({ actor, requestId, idempotency }: Caller): void {
 }
 
 /**
- * The result of a body that found nothing yet. The call is parked and runs again after a commit that touched one of its topics; when its
- * wait is over, `atTimeout` is the answer.
+ * The result of a body that found nothing yet. The call is parked and runs again after a commit that touched one of its
+ * topics (D-013); when its wait is over, `atTimeout` is the answer.
  */
 export class NotYet<Result> {
   readonly topics: readonly string[];
@@ -131,10 +131,10 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   open(output: unknown, localPart: unknown): Output;
   /** Validates the input in full, fills in defaults and encodes it. Runs on the caller's thread. Fails with invalid_input. */
   encode(wireInput: unknown): readonly unknown[];
-  /** Before the body: the same bounds again, on what arrived. Fails invalid_input. */
+  /** Before the body: the same bounds again, on what arrived (D-009). Fails invalid_input. */
   decode(wire: unknown): never;
   run(input: never, context: Context): Body<unknown>;
-  /** Names all that the call reads and writes: calls with different names do not meet. Undefined when it is not so simple. */
+  /** Names all that the call reads and writes: calls with different names do not meet (D-043). Undefined when it is not so simple. */
   touches(input: never): string | undefined;
   /** How many bytes the result may have, where that is many; they are bounded per client. */
   resultBytes(input: never): number;
@@ -167,7 +167,7 @@ export interface Sealed<WireInput> {
   readonly localPart?: unknown;
 }
 
-/** The two functions that keep a part of a call on the caller's thread. */
+/** The two functions that keep a part of a call on the caller's thread (D-049). */
 export interface Sealing<PublicInput, WireInput, Output, Result> {
   /** Splits an input that has passed the schema. */
   seal(publicInput: PublicInput): Sealed<WireInput>;
@@ -310,7 +310,9 @@ function storedForm(schema: z.ZodType): z.ZodType {
   return schema;
 }
 
-/** Text that whoever reads it later can restore, of a value of that schema: what a port sends is read by others. */
+/**
+ * Text that whoever reads it later can restore, of a value of that schema: what a port sends is read by others (D-057).
+ */
 function storedJson(schema: z.ZodType = z.any()): z.ZodType {
   const restores = (stored: string): boolean => {
     try {

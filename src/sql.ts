@@ -50,7 +50,7 @@ function splice(strings: readonly string[], parts: readonly (SqlValue | Statemen
 /** A part without text, for the other half of a conditional part. */
 export const empty: Statement = sql``;
 
-/** Lock clauses of PostgreSQL, in comments that SQLite passes over: its writers are alone anyway. */
+/** Lock clauses of PostgreSQL, in comments that SQLite passes over: its writers are alone anyway (D-042). */
 export const forUpdate: Statement = sql`/*+ FOR UPDATE */`;
 export const skipLocked: Statement = sql`/*+ FOR UPDATE SKIP LOCKED */`;
 /** Of the rows that are joined, those of `sessions` alone. */
@@ -67,7 +67,7 @@ export type RawRow = Record<string, unknown>;
 
 export type QueryKind = "all" | "first" | "change";
 
-/** Counts of what one call made and finished: a verb or step without `yield*` runs nothing and says nothing otherwise. */
+/** Counts of what one call made and finished: a verb or step without `yield*` runs nothing and says nothing otherwise (D-014). */
 export interface Ledger {
   made: number;
   finished: number;
@@ -108,13 +108,13 @@ export class Query<Result> implements Iterator<Query<unknown>, Result, unknown> 
     return { done: true, value: answer as Result };
   }
 
-  /** No driver does this to an operation: its transaction is over. Migrations say where they failed. */
+  /** No driver does this to an operation: its transaction is over. Migrations say where they failed (D-060). */
   throw(error: unknown): IteratorResult<Query<unknown>, Result> {
     throw error;
   }
 }
 
-/** What a body is: it yields queries, is handed their answers, and returns its result. */
+/** What a body is: it yields queries, is handed their answers, and returns its result (D-001). */
 export type Body<Result> = Generator<Query<unknown>, Result, unknown>;
 
 /** All rows. */

@@ -1,4 +1,4 @@
-// What crosses from a client to the side that serves it, and back: flat arrays, because structured clone copies the keys of every object again.
+// What crosses from a client to the side that serves it, and back: flat arrays, because structured clone copies the keys of every object again (D-008).
 import type { WireFailure } from "./errors.ts";
 
 /**

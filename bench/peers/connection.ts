@@ -1,4 +1,5 @@
-// Peer: what one writes first. Each thread has its own connection and waits for the others in SQLite's busy timeout.
+// Peer: what one writes first. Each thread has its own connection and waits for the others in
+// SQLite's busy timeout (D-002).
 import { workerData } from "node:worker_threads";
 import { appendInTurn, lineOf } from "../load.ts";
 import { connect, prepareAppend } from "../statements.ts";

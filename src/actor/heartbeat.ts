@@ -1,5 +1,5 @@
 // The database thread's heart: it writes the time into shared memory, and whoever shares that sees at once whether it still turns its loop. No message
-// and no queue lies between.
+// and no queue lies between (D-020).
 
 /** What is known of the thread that holds the database. */
 export interface Liveness {

@@ -1,4 +1,5 @@
-// A store whose server runs in the thread that opened it: for PostgreSQL, whose work is done elsewhere, and in tests.
+// A store whose server runs in the thread that opened it: for PostgreSQL, whose work is done elsewhere (D-040), and in
+// tests.
 import { MessageChannel } from "node:worker_threads";
 import { createClient } from "../client.ts";
 import type { Limits } from "../limits.ts";
@@ -33,7 +34,7 @@ export function localStore(server: Server, limits: Limits, backup: OwnedStore["b
   });
 }
 
-/** Copies both ways as a port does: what cannot travel between threads does not here either, and nobody changes a call that was made. */
+/** Copies both ways as a port does: what cannot travel between threads does not here either, and nobody changes a call that was made (D-024). */
 function localBackend(inbox: Inbox): { backend: Backend; lose(reason: string): void } {
   const lost = Promise.withResolvers<string>();
   const backend: Backend = {

@@ -266,7 +266,9 @@ export class Mailbox {
     client.pending.clear();
   }
 
-  /** The event loop turns once before a group starts, so that what has arrived meanwhile shares its transaction. */
+  /**
+   * The event loop turns once before a group starts, so that what has arrived meanwhile shares its transaction (D-003).
+   */
   #schedule(delayMs = 0): void {
     if (this.#running || this.#scheduled === "soon" || (this.#scheduled === "later" && delayMs > 0)) return;
     this.#scheduled = delayMs > 0 ? "later" : "soon";
@@ -361,7 +363,10 @@ export class Mailbox {
     return true;
   }
 
-  /** Another process holds the write lock: reads that do not come after a write of the same client go on meanwhile. */
+  /**
+   * Another process holds the write lock: reads that do not come after a write of the same client go on meanwhile
+   * (D-015).
+   */
   async #runReadsOf(entries: readonly Entry[], error: StoreError): Promise<number> {
     const blocked = new Set<Client>();
     const reads: Entry[] = [];

@@ -1,4 +1,4 @@
-// Calls that found nothing yet. They wait outside lanes and transactions, and run again after a commit that touched one of their topics.
+// Calls that found nothing yet. They wait outside lanes and transactions, and run again after a commit that touched one of their topics (D-013).
 import type { Answer } from "../wire.ts";
 import type { Entry } from "./queues.ts";
 

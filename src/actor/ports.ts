@@ -1,5 +1,5 @@
 // Envelopes through a MessagePort, with Comlink. The only file that knows Comlink, whose protocol lets a peer walk any property path, SET
-// and CONSTRUCT: so every message is checked before Comlink sees it.
+// and CONSTRUCT: so every message is checked before Comlink sees it (D-016).
 import type { MessagePort, Transferable as NodeTransferable } from "node:worker_threads";
 import { type Endpoint, expose, wrap } from "comlink";
 import { StoreError, toWireFailure } from "../errors.ts";

@@ -111,7 +111,9 @@ export class Queues {
     return false;
   }
 
-  /** Urgent entries first, for at most half of the group; then the normal lane, and one background entry last. */
+  /**
+   * Urgent entries first, for at most half of the group; then the normal lane, and one background entry last (D-012).
+   */
   take(max: number): Entry[] {
     const group: Entry[] = [];
     this.#takeInTurns("urgent", group, Math.ceil(max / 2));

@@ -17,7 +17,10 @@ import { LastUsed } from "./tokenUse.ts";
 import { WriteWatch } from "./writeProbe.ts";
 
 export interface ServerOptions {
-  /** Each runs one transaction at a time. A client's calls all go through one of them, so that they run in order. */
+  /**
+   * Each runs one transaction at a time. A client's calls all go through one of them, so that they run in order
+   * (D-040).
+   */
   readonly drivers: readonly Driver[];
   readonly clock: Clock;
   readonly limits: Limits;

@@ -1,4 +1,4 @@
-// What the database thread runs: opens the database, serves ports, closes when it is told to.
+// What the database thread runs (D-002): opens the database, serves ports, closes when it is told to.
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { systemClock, testClock } from "../clock.ts";
 import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";

@@ -259,7 +259,10 @@ async function mint(store: OwnedStore, flags: CreateTokenFlags, options: CallOpt
   return minted;
 }
 
-/** Whoever can open the database acts under its first admin token that lives, unless the environment names another. */
+/**
+ * Whoever can open the database acts under its first admin token that lives, unless the environment names another
+ * (D-070).
+ */
 async function authority(store: OwnedStore): Promise<string> {
   const own = process.env.DEBUG_SERVER_DB_TOKEN;
   if (own) return (await store.tokens.verify({ token: own })).tokenId;

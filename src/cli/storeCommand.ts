@@ -1,4 +1,4 @@
-// What commands on a store have in common: options, a short visit to the store, and where data and messages go.
+// What commands on a store have in common: options, a short visit to the store (D-069), and where data and messages go.
 
 import { userInfo } from "node:os";
 import type { Command } from "commander";

@@ -1,4 +1,4 @@
-// What a migration would take away for good, found by doing it and counting. Knows no database.
+// What a migration would take away for good, found by doing it and counting (D-063). Knows no database.
 import { StoreError } from "../errors.ts";
 import { type Catalog, ownTables, plainStatement, revertMigration } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";

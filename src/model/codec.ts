@@ -1,5 +1,5 @@
 // Results on their way from a raw row to the caller: the database thread picks values into arrays, the caller's thread decodes them.
-// Arrays, because structured clone copies the keys of every object again.
+// Arrays, because structured clone copies the keys of every object again (D-008).
 import { parseJson } from "./json.ts";
 
 export interface Codec<Value, Raw = unknown> {

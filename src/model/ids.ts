@@ -1,4 +1,4 @@
-// UUIDv7: https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7. Made by callers, so that dependent calls need no round trip between them.
+// UUIDv7: https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7. Made by callers, so that dependent calls need no round trip between them (D-018).
 import { randomFillSync } from "node:crypto";
 
 const random = new Uint8Array(10 * 256);

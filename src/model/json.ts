@@ -6,7 +6,7 @@ import { bounds } from "../limits.ts";
 
 const { jsonBytes, jsonDepth, jsonKeys, jsonNumberLength } = bounds;
 
-/** What superjson may restore. Classes, symbols, RegExp and Error are refused: they make objects that the writer chose. */
+/** What superjson may restore. Classes, symbols, RegExp and Error are refused: they make objects that the writer chose (D-058). */
 const restorable: ReadonlySet<unknown> = new Set(["Date", "undefined", "bigint", "number", "map", "set", "URL"]);
 
 /**
@@ -50,7 +50,7 @@ function orHostile<Value>(what: string, read: () => Value): Value {
   }
 }
 
-/** U+0000 and lone surrogates are refused on both engines, because PostgreSQL cannot store them. */
+/** U+0000 and lone surrogates are refused on both engines, because PostgreSQL cannot store them (D-039). */
 export function isStorable(text: string): boolean {
   return text.isWellFormed() && !text.includes("\u0000");
 }
@@ -63,7 +63,7 @@ function serialize(value: unknown): ReturnType<typeof superjson.serialize> {
   }
 }
 
-/** Of text that nobody has read yet: one pass, that builds nothing. */
+/** Of text that nobody has read yet: one pass, that builds nothing (D-057). */
 function outOfTextBounds(text: string, depthMax: number, keysMax: number): string | undefined {
   let [depth, keys, digits] = [0, 0, 0];
   for (let at = 0; at < text.length; at++) {

@@ -26,7 +26,7 @@ export const SecretNames = z
   .max(200)
   .default(() => [...defaultSecretNames]);
 
-/** Every value in an environment is masked, because nobody knows which of them is secret. */
+/** Every value in an environment is masked, because nobody knows which of them is secret (D-074). */
 const environment = /^(?:.*\.)?(?:env|envp|environ|environment)$/i;
 
 /** `name =`, `name: `, `"name":`, `--name=`, `name ===` within a text, and what comes after it. A quote that is not closed ends with the text. */

@@ -1,4 +1,4 @@
-// Which fields a stored reply has, in which order: told by a hash, because another release may have others.
+// Which fields a stored reply has, in which order: told by a hash, because another release may have others (D-055).
 import { createHash } from "node:crypto";
 import type { AnyCodec } from "./codec.ts";
 

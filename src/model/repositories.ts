@@ -32,7 +32,7 @@ export const repositoryFields = {
   maxWorktrees: z.int().min(0).max(10_000).default(16),
 };
 
-/** Names are unique without regard to case. Computed here and not in SQL, because the two engines fold case differently. */
+/** Names are unique without regard to case. Computed here and not in SQL, because the two engines fold case differently (D-039). */
 export function nameKey(name: string): string {
   return name.normalize("NFC").toLowerCase();
 }

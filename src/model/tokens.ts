@@ -3,7 +3,7 @@
 //   dsp_ or dsr_ (personal, runner), public id (10), secret (32), CRC32 of all before it (6); base62
 //
 // The text is made, read and hashed on the caller's thread. What travels and what is stored is the public id and the SHA-256 of the secret, so
-// that no thread, log, error, audit row or file ever holds a secret.
+// that no thread, log, error, audit row or file ever holds a secret (D-049).
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { z } from "zod";
@@ -25,7 +25,7 @@ export const scopes = [
 ] as const;
 export type Scope = (typeof scopes)[number];
 
-/** At least one, from the closed list; without doubles, in the order of the list, and nothing beside admin. Separated by blanks once encoded. */
+/** At least one, from the closed list; without doubles, in the order of the list, and nothing beside admin. Separated by blanks once encoded (D-051). */
 export const Scopes = z.codec(
   z.array(z.enum(scopes)).min(1).max(scopes.length),
   z.string().refine((stored) => isScopes(stored), { error: "must be scopes of the closed list, in its order" }),
@@ -67,7 +67,7 @@ export const Token = row({
   /** The beginning of the token, for people to tell theirs apart. */
   hint: text,
   scopes: scopeList,
-  /** The token under whose authority it was made; null for the first admin's. */
+  /** The token under whose authority it was made (D-050); null for the first admin's. */
   createdBy: nullable(text),
   /** The token that replaces it; it still works until expiresAt. */
   rotatedTo: nullable(text),

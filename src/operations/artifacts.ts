@@ -267,6 +267,7 @@ const findNamed = step(function* ({ sessionId, commandId, attempt }: Place, name
     SELECT * FROM artifacts WHERE session_id = ${sessionId} AND ${within} AND name = ${name} AND state <> 'failed' AND state <> 'deleted' ${forUpdate}`);
 });
 
+/** Ends the row of this name, so that another one can be made (D-056). */
 const makeRoom = step(function* (known: ArtifactRow, replaced: boolean, context: Context) {
   const reason = known.state === "pending" ? "pending" : "content";
   if (!replaced)

@@ -14,7 +14,7 @@ const filters = {
   limit: z.int().min(1).max(bounds.pageRowsMax).default(bounds.pageRowsMax),
 };
 
-/** How far one call looks for rows of an entity, so that a rare one does not hold up everybody. Those of a session have an index. */
+/** How far one call looks for rows of an entity, so that a rare one does not hold up everybody. Those of a session have an index (D-035). */
 const scanRowsMax = 10_000;
 
 /**
@@ -80,7 +80,9 @@ const readChanges = step(function* ({ after, entity, sessionId, limit }: Filters
   return { changes, nextSeq };
 });
 
-/** Run last in a transaction, so that on PostgreSQL too the order of sequence numbers is the order of commits. */
+/**
+ * Run last in a transaction, so that on PostgreSQL too the order of sequence numbers is the order of commits (D-044).
+ */
 export const recordChanges = step(function* (
   changes: readonly Change[],
   { actor, requestId }: Caller,

@@ -161,7 +161,7 @@ const nothingReady = step(function* (sessionId: string | undefined) {
 
 type Ready = SessionRow & { readonly ready_priority: number; readonly ready_at: number };
 
-/** Two ordered look-ups instead of one search over both: a session bound to another runner's tree is never even read. */
+/** Two ordered look-ups instead of one search over both: a session bound to another runner's tree is never even read (D-025). */
 const nextSession = step(function* (runnerId: string, sessionId: string | undefined, now: Date) {
   const only = sessionId === undefined ? sql`TRUE` : sql`sessions.id = ${sessionId}`;
   const free = yield* first<Ready>(sql`

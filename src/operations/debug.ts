@@ -104,6 +104,7 @@ const insert = step(function* (
     RETURNING *`)) as DebugSessionRow;
 });
 
+/** Keeps the row and its breakpoints (D-075). */
 const restart = step(function* (
   input: Opening,
   known: DebugSessionRow | undefined,
@@ -206,7 +207,7 @@ export const get = operation({
           SELECT * FROM debug_events WHERE debug_session_id = ${id} AND event = 'output' ORDER BY position DESC LIMIT 1`)) ??
           null,
       };
-      // Where other transactions commit between these statements, the revision tells so.
+      // Where other transactions commit between these statements, the revision tells so (D-073).
       const again = yield* readDebug(id);
       if (again.revision === debugSession.revision) return view;
       debugSession = again;

@@ -1,4 +1,4 @@
-// What to stop at: as it was asked for, and what the adapter made of it.
+// What to stop at: as it was asked for, and what the adapter made of it (D-072).
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { integer, list, record } from "../model/codec.ts";
@@ -88,6 +88,7 @@ export const setBreakpoints = sealedOperation({
       const at = left.findIndex((row) => row.requested === requested);
       const [same] = at === -1 ? [] : left.splice(at, 1);
       if (same === undefined) {
+        // One that was changed is another one (D-071).
         made++;
         statements.push(sql`
           INSERT INTO debug_breakpoints (id, debug_session_id, kind, source_path, position, line, requested, created_at, updated_at)

@@ -7,12 +7,12 @@ import { all, change, first, skipLocked, sql, step } from "../sql.ts";
 export interface KeyedRequest extends Idempotency {
   readonly operation: string;
   readonly actor: string;
-  /** Names the fields of the reply and their order, by which it is stored: another release may have others. */
+  /** Names the fields of the reply and their order, by which it is stored: another release may have others (D-055). */
   readonly shape: string;
 }
 
 /**
- * The stored reply, or undefined when the call is to run. The key is taken first, by one statement: of two transactions that bring the same
+ * The stored reply, or undefined when the call is to run. The key is taken first, by one statement (D-053): of two transactions that bring the same
  * one, the second waits until the first has ended.
  *
  * Fails    idempotency_mismatch when the key stands for another request | idempotency_mismatch { reason: "release" } when a release stored the reply whose

@@ -44,7 +44,7 @@ export const append = operation({
   errors: ["not_found", "log_gap", "log_sealed", "lease_lost", "lease_expired"],
   touches: ({ commandId }) => logTopic(commandId),
   joining: {
-    // Not of a part that was there already.
+    // Not of a part that was there already (D-007).
     separateOn: ["log_sealed", "lease_lost", "lease_expired"],
     follows: (next, last, first) =>
       next.commandId === last.commandId &&
@@ -115,7 +115,7 @@ const refuseStale = step(function* (commandId: string) {
  */
 const drop = { bytesMin: 4_096, bytesMax: 4 * bounds.logChunkBytes, chunksMax: 1_024, chunksPerRead: 64 };
 
-/** The first half of the limit is kept for good; after it the oldest chunks go, so that the end of a log is always there. */
+/** The first half of the limit is kept for good; after it the oldest chunks go, so that the end of a log is always there (D-033). */
 const dropMiddle = step(function* (attempt: OpenAttempt, end: number) {
   const over = end - attempt.dropped_bytes - attempt.limit_bytes;
   const needed = Math.min(Math.max(over, drop.bytesMin), drop.bytesMax);

@@ -51,7 +51,7 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
   const search = { repositoryId: repository.id, ...asked };
   let found = yield* findFree(search);
   const full = repository.worktree_count >= repository.max_worktrees;
-  // One at a time: a tree that was never made is not free when its lease has run out.
+  // One at a time: a tree that was never made is not free when its lease has run out (D-026).
   while (found === undefined && full && (yield* expireLeases(context, 1, repository.id)).length > 0)
     found = yield* findFree(search);
   if (found === undefined && full) {

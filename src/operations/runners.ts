@@ -99,7 +99,7 @@ export const heartbeat = operation({
   },
 });
 
-/** Rows of one kind are locked in the order of their ids, so that two who want several do not wait for each other in a circle. */
+/** Rows of one kind are locked in the order of their ids, so that two who want several do not wait for each other in a circle (D-041). */
 function inOrder<Held extends { readonly id: string }>(held: readonly Held[]): readonly Held[] {
   return held.toSorted((left, right) => (left.id < right.id ? -1 : 1));
 }

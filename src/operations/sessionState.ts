@@ -1,4 +1,4 @@
-// How a session's row moves: every operation that touches a session goes through here, so that counters, readiness and state agree.
+// How a session's row moves: every operation that touches a session goes through here, so that counters, readiness and state agree (D-031).
 import type { CommandRow } from "../model/commands.ts";
 import { isOpen, type SessionRow, type SessionState } from "../model/sessions.ts";
 import { type Release, releases } from "../model/worktrees.ts";
@@ -11,7 +11,7 @@ export const lockSession = step(function* (sessionId: string) {
   return row ?? fail("not_found", { entity: "session", id: sessionId });
 });
 
-/** Undefined while another transaction holds it: the reaper waits for nobody, and takes it another time. */
+/** Undefined while another transaction holds it: the reaper waits for nobody, and takes it another time (D-030). */
 export const tryLockSession = step(function* (sessionId: string) {
   return yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${skipLocked}`);
 });
@@ -25,8 +25,9 @@ export const lockOpenSession = step(function* (sessionId: string) {
 });
 
 /**
- * Writes a session's row, and works out what follows from it: when it expires, and whether a runner may claim from it.
- * With an `op` the change is recorded and the version grows; counters and activity alone are no change of their own.
+ * Writes a session's row, and works out what follows from it: when it expires, and whether a runner may claim
+ * from it (D-025). With an `op` the change is recorded and the version grows; counters and activity alone are no change
+ * of their own.
  */
 export const saveSession = step(function* (
   before: SessionRow,
@@ -87,14 +88,14 @@ export const lockBoundSession = step(function* (worktreeId: string, fence: numbe
     SELECT * FROM sessions WHERE worktree_id = ${worktreeId} AND worktree_fence = ${fence} AND state IN ('pending', 'running', 'cancelling') ${forUpdate}`);
 });
 
-/** It holds its tree no longer; its commands may be claimed by any runner. */
+/** It holds its tree no longer; its commands may be claimed by any runner (D-028). */
 export const unbindWorktree = step(function* (session: SessionRow, context: Context) {
   yield* saveSession(session, { worktree_id: null, worktree_fence: null }, context, "unbind");
 });
 
 /**
  * Ends a session: queued commands are cancelled, active ones asked to stop, its debug sessions closed, the worktree given back once none is active.
- * The ended row keeps worktree and fence, to tell later where it ran.
+ * The ended row keeps worktree and fence, to tell later where it ran (D-027).
  */
 export const endSession = step(function* (
   session: SessionRow,

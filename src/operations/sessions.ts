@@ -187,7 +187,7 @@ export const wait = operation({
   },
 });
 
-/** Log chunks, or artifacts, that one call of delete removes; a full one takes some milliseconds. */
+/** Log chunks, or artifacts, that one call of delete removes; a full one takes some milliseconds (D-034). */
 const chunksPerStep = 256;
 
 export { remove as delete };

@@ -3,7 +3,7 @@ import { type Release, releases, type WorktreeRow } from "../model/worktrees.ts"
 import { type Context, fail } from "../operation.ts";
 import { all, change, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 import { freeTopic, tryLockSession, unbindWorktree } from "./sessionState.ts";
-/** Ends leases whose time is over, at most so many; of one repository when named. What another transaction holds is left to it. */
+/** Ends leases whose time is over, at most so many; of one repository when named. What another transaction holds is left to it (D-030). */
 export const expireLeases = step(function* (context: Context, limit: number, repositoryId?: string) {
   const expired = yield* all<{ id: string; fence: number; session_id: string | null }>(sql`
     SELECT id, fence, (

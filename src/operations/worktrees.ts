@@ -142,6 +142,7 @@ export const renew = operation({
   output: Worktree,
   errors: ["not_found", "lease_lost", "lease_expired"],
   *run({ worktreeId, fence, ttlMs }, { now }) {
+    // No change of its own, so the version stays (D-029).
     const row = yield* first<WorktreeRow>(sql`
       UPDATE worktrees SET lease_expires_at = ${after(now, ttlMs)} WHERE id = ${worktreeId} AND fence = ${fence} AND lease_expires_at > ${now} RETURNING *`);
     return row ?? (yield* requireLease(worktreeId, fence, now));

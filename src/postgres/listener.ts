@@ -1,4 +1,4 @@
-// What a commit has touched, told to the other processes by NOTIFY and heard by LISTEN. Nothing rests on it but speed: calls that wait run
+// What a commit has touched, told to the other processes by NOTIFY and heard by LISTEN. Nothing rests on it but speed (D-048): calls that wait run
 // again now and then in any case. https://www.postgresql.org/docs/current/sql-notify.html
 import { randomUUID } from "node:crypto";
 import type { Touched } from "../wire.ts";

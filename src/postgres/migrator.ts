@@ -92,7 +92,7 @@ class PostgresEngine implements Engine {
     return { made: false, advice: this.backupAdvice };
   }
 
-  /** Writers are kept out, as they are on SQLite; readers are not. */
+  /** Writers are kept out, as they are on SQLite; readers are not (D-065). */
   async #lock(client: pg.Client): Promise<void> {
     await client.query(withoutTimeouts);
     // 0 would be no limit at all.
@@ -111,7 +111,7 @@ class PostgresEngine implements Engine {
       await client.query(`LOCK TABLE ${tables.map(({ name }) => quoted(name)).join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
   }
 
-  /** A schema of its own within a transaction that is never committed: nothing stays of it, whatever happens, and nobody waits for it. */
+  /** A schema of its own within a transaction that is never committed: nothing stays of it, whatever happens, and nobody waits for it (D-064). */
   async #scratch(fill: (client: pg.Client, source: string) => Promise<void>): Promise<Engine> {
     return await this.#namingDatabase(async () => {
       const connection = new PostgresConnection({ url: this.#options.url, limits: defaultLimits, synchronous: "full" });

@@ -97,7 +97,7 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
   }
 }
 
-/** How often the server's clock is read, and how long a reading is good for, in milliseconds. */
+/** How often the server's clock is read, and how long a reading is good for, in milliseconds (D-045). */
 const readEveryMs = 100;
 const readingMs = 1_000;
 /** A round trip that is worth a new reading. */

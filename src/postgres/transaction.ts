@@ -77,7 +77,7 @@ class Transaction {
   }
 
   /**
-   * Optimistic at first: jobs share a transaction without savepoints. When one fails after it wrote, breaks a constraint, or waits too long
+   * Optimistic at first: jobs share a transaction without savepoints (D-041). When one fails after it wrote, breaks a constraint, or waits too long
    * for a row that another process holds, all is undone and each runs alone: bodies are pure, and nothing was answered yet.
    */
   async run(jobs: readonly Job[], budgetMs: number): Promise<Group> {
@@ -181,7 +181,7 @@ class Transaction {
     return { ok: true, results };
   }
 
-  /** In the order of the commits: until this one is over, no other transaction can pass the lock. Resolves to the transaction's number. */
+  /** In the order of the commits: until this one is over, no other transaction can pass the lock (D-044). Resolves to the transaction's number. */
   async #writeChanges(
     transaction: Open,
     jobs: readonly Job[],
@@ -210,7 +210,7 @@ class Transaction {
 
   /** Resolves to a failure when nobody can say whether the transaction was committed. */
   async #commit(client: pg.Client, wrote: boolean, known: string | undefined): Promise<StoreError | undefined> {
-    // Its number mostly arrives before COMMIT has run, and tells what became of it: https://www.postgresql.org/docs/current/functions-info.html
+    // Its number mostly arrives before COMMIT has run, and tells what became of it (D-046): https://www.postgresql.org/docs/current/functions-info.html
     const asking =
       wrote && known === undefined ? client.query({ name: "xid", text: `SELECT ${ownNumber}` }) : undefined;
     const commit = client.query("COMMIT");
@@ -312,7 +312,7 @@ class Transaction {
     const known = this.#texts.get(strings);
     if (known !== undefined) return known;
     const text = withPlaceholders(strings)
-      // No body changes a key, and rows that refer to a locked one need not wait for it: https://www.postgresql.org/docs/current/explicit-locking.html
+      // No body changes a key, and rows that refer to a locked one need not wait for it (D-042): https://www.postgresql.org/docs/current/explicit-locking.html
       .replace(/\/\*\+ FOR UPDATE( OF \w+)?( SKIP LOCKED)? \*\//g, "FOR NO KEY UPDATE$1$2")
       .trim();
     const made = { name: `s${this.#texts.size}`, text, readonly: /^SELECT\b/i.test(text) };
@@ -360,7 +360,7 @@ function rethrow(error: unknown): never {
   throw isLost(error) ? new ConnectionLost(error) : new SqlFailure(error);
 }
 
-/** Neighbours that cannot meet, because they only read, or touch different things: their statements share round trips. */
+/** Neighbours that cannot meet, because they only read, or touch different things: their statements share round trips (D-043). */
 function batchesOf(jobs: readonly Job[]): Job[][] {
   const batches: Job[][] = [];
   const names = new Set<string>();

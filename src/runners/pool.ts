@@ -50,7 +50,7 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, op
     maxThreads: threads,
     concurrentTasksPerWorker: tasksPerThread,
     workerData: data,
-    // With "sync", an idle thread sleeps in Atomics.wait and receives no message of its port.
+    // With "sync", an idle thread sleeps in Atomics.wait and receives no message of its port (D-022).
     atomics: "async",
     idleTimeout: Number.POSITIVE_INFINITY,
   });
@@ -88,7 +88,7 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, op
       if (closing) throw new StoreError("closed", "the runner pool is closed");
       signal?.throwIfAborted();
       const taskId = ++lastTaskId;
-      // Not Piscina's own signal: that one would kill the thread.
+      // Not Piscina's own signal: that one would kill the thread (D-022).
       const onAbort = (): void => abort(taskId, signal?.reason);
       signal?.addEventListener("abort", onAbort, { once: true });
       const assignment: Assignment = { taskId, task };

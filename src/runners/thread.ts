@@ -51,7 +51,7 @@ export function startRunnerThread(): (assignment: Assignment) => Promise<TaskRes
   };
 }
 
-/** The pool serves the other end, or closes it when the store is closed. */
+/** The pool serves the other end, or closes it when the store is closed (D-023). */
 function newWay(): MessagePort {
   const { port1, port2 } = new MessageChannel();
   parentPort?.postMessage({ type: "debug-server-db:attach", store: port2 } satisfies Attach, [port2]);

@@ -179,7 +179,7 @@ const enter = step(function* ({ revision, name, sha256 }: Migration, appliedAt: 
     VALUES (${revision}, ${name}, ${sha256}, ${Math.round(appliedAt)}, ${Math.round(durationMs)}, ${packageVersion})`);
 });
 
-/** Runners of migrations throw a failure into the body, which says where it happened; the transaction is over either way. */
+/** Runners of migrations throw a failure into the body, which says where it happened (D-060); the transaction is over either way. */
 const runPart = step(function* (migration: Migration, part: "up" | "down") {
   const statements = statementsOf(migration, part);
   for (const [index, { text, line }] of statements.entries()) {

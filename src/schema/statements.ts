@@ -1,4 +1,4 @@
-// SQL text taken apart as far as migrations need it: where a statement ends, and whether two definitions are the same. No full parser.
+// SQL text taken apart as far as migrations need it: where a statement ends, and whether two definitions are the same. No full parser (D-061).
 
 export const dialects = ["sqlite", "postgres"] as const;
 export type Dialect = (typeof dialects)[number];

@@ -11,7 +11,7 @@ import { type Body, bill, type Query } from "../sql.ts";
 import { applicationId } from "./catalog.ts";
 import { translate } from "./errors.ts";
 
-/** Before it, two connections could corrupt a WAL file when it was reset: https://www.sqlite.org/wal.html */
+/** Before it, two connections could corrupt a WAL file when it was reset (D-038): https://www.sqlite.org/wal.html */
 const sqliteVersionMin = [3, 51, 3] as const;
 
 interface Settings {
@@ -21,7 +21,7 @@ interface Settings {
   readonly limits: Pick<Limits, "busyGiveUpMs">;
 }
 
-/** The file is made by us and not by SQLite, so that nobody else can read it and no link is followed. Gives whether it was made. */
+/** The file is made by us and not by SQLite, so that nobody else can read it and no link is followed (D-037). Gives whether it was made. */
 export function prepareFile(path: string, create: boolean): boolean {
   try {
     if (create) makeFolder(dirname(path));

@@ -1,4 +1,4 @@
-// Migrating SQLite: BEGIN IMMEDIATE around everything, and a backup through a second connection, which sees what the lock protects.
+// Migrating SQLite: BEGIN IMMEDIATE around everything, and a backup through a second connection, which sees what the lock protects (D-062).
 
 import { accessSync, constants, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -15,7 +15,7 @@ const pagesPerStep = 64;
 /** After so many commits of other processes the rest is copied in one step, or it would never end. */
 const restartsMax = 5;
 
-/** What was written is sent to the disk so often, in the background: the last step waits for the rest of it. */
+/** What was written is sent to the disk so often, in the background: the last step waits for the rest of it (D-068). */
 const syncEveryBytes = 4_194_304;
 
 /**

@@ -146,7 +146,7 @@ function replaceExisting(
     watch.check?.();
     onStep("alone");
     if (keep) {
-      // No descriptor of this file may be opened and closed now: that would drop the lock that keeps others out (fcntl(2)).
+      // No descriptor of this file may be opened and closed now: that would drop the lock that keeps others out (fcntl(2), D-067).
       target = prepareTarget(path, undefined);
       linkSync(path, target);
       syncPath(dirname(target));
@@ -169,7 +169,7 @@ function openAlone(path: string): Database.Database {
   const db = connect(path, 50);
   try {
     requireOwnDatabase(db, path, true);
-    // It can only leave WAL when nobody else has the file open, and takes the lock in a step of its own.
+    // It can only leave WAL when nobody else has the file open (D-066), and takes the lock in a step of its own.
     retryWhileBusy(aloneMs, () => {
       db.pragma("journal_mode = DELETE");
       db.exec("BEGIN EXCLUSIVE");

@@ -75,7 +75,7 @@ class Transaction {
   }
 
   /**
-   * Optimistic at first: no savepoints, because calls rarely fail after they wrote. If one does, the transaction is rolled back and run
+   * Optimistic at first: no savepoints, because calls rarely fail after they wrote (D-004). If one does, the transaction is rolled back and run
    * again with a savepoint for each call; bodies are pure, and nothing was answered yet. So a group is run twice at most.
    */
   run(jobs: readonly Job[], budgetMs: number): Group {
@@ -151,7 +151,7 @@ class Transaction {
     }
   }
 
-  /** Proves that the transaction is over: a native call in a thread that is being terminated may return without having run. */
+  /** Proves that the transaction is over: a native call in a thread that is being terminated may return without having run (D-005). */
   #end(): void {
     try {
       this.#commit.run();
