@@ -1,5 +1,4 @@
 // The public surface; re-exports only.
-export type { Liveness } from "./actor/heartbeat.ts";
 export type { BackupOptions } from "./backup/online.ts";
 export type { CallOptions } from "./client.ts";
 export { type ErrorCode, errorCodes, type Outcome, StoreError, storeError } from "./errors.ts";
@@ -35,12 +34,5 @@ export type { Lease, Release, Worktree, WorktreeState } from "./model/worktrees.
 export { createRunnerPool, type RunnerPool, type RunnerPoolOptions } from "./runners/pool.ts";
 export type { RunnerContext, RunnerTask } from "./runners/thread.ts";
 export type { Backup, BackupManifest } from "./schema/manifest.ts";
-export {
-  type AttachOptions,
-  attachStore,
-  type ConnectOptions,
-  type OwnedStore,
-  openStore,
-  type Store,
-  type StoreOptions,
-} from "./store.ts";
+export { type AttachOptions, attachStore, openStore, type StoreOptions } from "./store.ts";
+export type { ConnectOptions, Liveness, OwnedStore, Store } from "./storeTypes.ts";

@@ -2,8 +2,9 @@
 
 import { resolve } from "node:path";
 import type { MessagePort } from "node:worker_threads";
+import { within } from "./actor/deadline.ts";
 import { localStore } from "./actor/inProcess.ts";
-import { type OwnedStore, ownedStore, type Store, within } from "./actor/owner.ts";
+import { ownedStore } from "./actor/owner.ts";
 import { portBackend } from "./actor/ports.ts";
 import { createServer, matcher, type Server } from "./actor/server.ts";
 import { startDatabaseThread } from "./actor/supervisor.ts";
@@ -21,8 +22,7 @@ import { defaultUrl, parsePlace } from "./place.ts";
 import { backupRefusal } from "./postgres/advice.ts";
 import type { PostgresOptions } from "./postgres/open.ts";
 import type { MigratePolicy, Role } from "./sqlite/open.ts";
-
-export type { ConnectOptions, OwnedStore, Store } from "./actor/owner.ts";
+import type { OwnedStore, Store } from "./storeTypes.ts";
 
 export interface StoreOptions {
   /** "sqlite:PATH" or "postgres://USER:PASSWORD@HOST:PORT/DATABASE"; DEBUG_SERVER_DB_URL or "sqlite:.artifacts/data/metadata.db" unless given. */

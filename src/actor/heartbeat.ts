@@ -1,16 +1,6 @@
 // The database thread's heart: it writes the time into shared memory, and whoever shares that sees at once whether it still turns its loop. No message
 // and no queue lies between (D-020).
 
-/** What is known of the thread that holds the database. */
-export interface Liveness {
-  /**
-   * `stuck`: one statement, or something else, has held its loop for longer than limits.stuckMs. `replacing`: it has died, and another one is being
-   * started. `dead`: it has ended, and so has the store; or no other one could be started for limits.replaceMs.
-   */
-  readonly state: "beating" | "stuck" | "replacing" | "dead";
-  readonly beatAgoMs: number;
-}
-
 export function newHeart(): SharedArrayBuffer {
   const heart = new SharedArrayBuffer(8);
   beat(heart);

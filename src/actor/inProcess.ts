@@ -4,9 +4,11 @@ import { MessageChannel } from "node:worker_threads";
 import { createClient } from "../client.ts";
 import type { Limits } from "../limits.ts";
 import { operations } from "../operations/table.ts";
+import type { OwnedStore } from "../storeTypes.ts";
 import type { Backend } from "../wire.ts";
+import { within } from "./deadline.ts";
 import type { Inbox } from "./mailbox.ts";
-import { type OwnedStore, ownedStore, within } from "./owner.ts";
+import { ownedStore } from "./owner.ts";
 import type { Server } from "./server.ts";
 
 export function localStore(server: Server, limits: Limits, backup: OwnedStore["backup"]): OwnedStore {

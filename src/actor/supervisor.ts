@@ -5,8 +5,9 @@ import type { BackUpWatch } from "../driver.ts";
 import { fromWireFailure, StoreError } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import { workerUrl } from "../package.ts";
+import type { Liveness } from "../storeTypes.ts";
 import { Backups } from "./backups.ts";
-import { beatAgoMs, type Liveness, newHeart } from "./heartbeat.ts";
+import { beatAgoMs, newHeart } from "./heartbeat.ts";
 import type { Control, DatabaseThreadData, Report } from "./thread.ts";
 
 export interface DatabaseThread {

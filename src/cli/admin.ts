@@ -5,7 +5,7 @@ import { StoreError } from "../errors.ts";
 import { type Account, accountKinds } from "../model/accounts.ts";
 import { newId } from "../model/ids.ts";
 import { type MintedToken, type Scope, scopes, type Token, type TokenKind, tokenKinds } from "../model/tokens.ts";
-import type { OwnedStore } from "../store.ts";
+import type { OwnedStore } from "../storeTypes.ts";
 import { CliError } from "../terminal/exit.ts";
 import { duration, formatDuration } from "./duration.ts";
 import { collect, column, formatTime, type PageFlags, printFields, printPage, stateColumn, withPages } from "./rows.ts";

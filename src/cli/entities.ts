@@ -5,7 +5,7 @@ import { commandStates, type Command as StoredCommand } from "../model/commands.
 import { runnerStates } from "../model/runners.ts";
 import { type Session, sessionStates } from "../model/sessions.ts";
 import { releaseKinds, type Worktree, worktreeStates } from "../model/worktrees.ts";
-import type { OwnedStore } from "../store.ts";
+import type { OwnedStore } from "../storeTypes.ts";
 import { CliError } from "../terminal/exit.ts";
 import { type Column, formatBytes, formatMs, formatTable } from "../terminal/table.ts";
 import {

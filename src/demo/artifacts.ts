@@ -5,7 +5,7 @@ import { pathToFileURL } from "node:url";
 import { StoreError } from "../errors.ts";
 import { hashFile } from "../files/hashFile.ts";
 import type { Claim } from "../model/commands.ts";
-import type { Store } from "../store.ts";
+import type { Store } from "../storeTypes.ts";
 import { git } from "./git.ts";
 import type { LogWriter } from "./logWriter.ts";
 

@@ -5,7 +5,7 @@ import { timerMsMax } from "../limits.ts";
 import type { Claim, Command } from "../model/commands.ts";
 import { isOpen } from "../model/sessions.ts";
 import type { Release } from "../model/worktrees.ts";
-import type { Store } from "../store.ts";
+import type { Store } from "../storeTypes.ts";
 import { recordLog, recordTree } from "./artifacts.ts";
 import { isClean } from "./checkout.ts";
 import { GitError, treeEnvironment } from "./git.ts";

@@ -1,6 +1,6 @@
 // Renews all that one runner holds, three times in the length of a lease, and passes on what the store says of it: lost, or to be stopped.
 import { StoreError } from "../errors.ts";
-import type { Store } from "../store.ts";
+import type { Store } from "../storeTypes.ts";
 
 /** Short, so that what a killed process held is free again soon. */
 export const leaseTtlMs = 15_000;

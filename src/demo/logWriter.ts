@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { StoreError } from "../errors.ts";
 import { bounds } from "../limits.ts";
 import type { Claim } from "../model/commands.ts";
-import type { Store } from "../store.ts";
+import type { Store } from "../storeTypes.ts";
 
 export class LogWriter {
   readonly #store: Pick<Store, "logs">;

@@ -3,7 +3,7 @@ import type { Artifact } from "../model/artifacts.ts";
 import { type Command, isFinal } from "../model/commands.ts";
 import { isOpen, type Session } from "../model/sessions.ts";
 import type { Worktree } from "../model/worktrees.ts";
-import type { Store } from "../store.ts";
+import type { Store } from "../storeTypes.ts";
 import { type Column, formatBytes, formatMs, formatTable, paint, plain } from "../terminal/table.ts";
 import { describeArgv, stateStyles } from "./display.ts";
 import type { Purpose } from "./sessions.ts";

@@ -3,7 +3,7 @@ import { hostname } from "node:os";
 import { StoreError } from "../errors.ts";
 import type { Repository } from "../model/repositories.ts";
 import { isOpen, type Session } from "../model/sessions.ts";
-import type { Store } from "../store.ts";
+import type { Store } from "../storeTypes.ts";
 import type { Commit } from "./plan.ts";
 import type { Work } from "./progress.ts";
 

@@ -1,7 +1,8 @@
 // Bearer tokens on the standard Request and Headers, for whatever framework: https://www.rfc-editor.org/rfc/rfc6750
-import type { Store } from "../actor/owner.ts";
+
 import { type ErrorCode, StoreError } from "../errors.ts";
 import type { Principal, Scope } from "../model/tokens.ts";
+import type { Store } from "../storeTypes.ts";
 
 export interface AuthenticateOptions {
   /** What the token must cover, all of it. None: any valid token. */

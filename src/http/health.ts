@@ -1,7 +1,7 @@
 // Health over HTTP, for whatever supervises the process: /livez, is it worth keeping, and /readyz, is it worth sending work to.
-import type { Liveness } from "../actor/heartbeat.ts";
-import type { Store } from "../actor/owner.ts";
+
 import { StoreError } from "../errors.ts";
+import type { Liveness, Store } from "../storeTypes.ts";
 
 export interface HealthHandlerOptions {
   /** The store must answer within so many milliseconds; 1 000 unless given. */

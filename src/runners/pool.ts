@@ -7,7 +7,7 @@ import { matcher } from "../actor/server.ts";
 import { fromWireFailure, StoreError, type WireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { workerUrl } from "../package.ts";
-import type { OwnedStore } from "../store.ts";
+import type { OwnedStore } from "../storeTypes.ts";
 import type { Abort, Assignment, Attach, Begun, Listen, RunnerThreadData, TaskResult } from "./messages.ts";
 
 export interface RunnerPoolOptions {

@@ -1,7 +1,8 @@
 // What a runner thread runs: attaches to the store once, then hands each task to the user's module.
 import { MessageChannel, type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { StoreError, toWireFailure } from "../errors.ts";
-import { attachStore, type Store } from "../store.ts";
+import { attachStore } from "../store.ts";
+import type { Store } from "../storeTypes.ts";
 import type { Abort, Assignment, Attach, Begun, Listen, RunnerThreadData, TaskResult } from "./messages.ts";
 
 export interface RunnerContext<Data = unknown> {

@@ -2,7 +2,7 @@
 import { StoreError } from "../errors.ts";
 import type { DebugBreakpoint, DebugSession, DebugView, StoppedThread } from "../model/debug.ts";
 import type { StackFrame } from "../model/debugProtocol.ts";
-import type { Store } from "../store.ts";
+import type { Store } from "../storeTypes.ts";
 import { formatTable, paint, plain, type Style } from "./table.ts";
 
 interface Wanted {

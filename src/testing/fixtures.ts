@@ -1,6 +1,6 @@
 // A valid row of each entity with one call, and with it what the row needs to exist.
 import { newId } from "../model/ids.ts";
-import type { Store } from "../store.ts";
+import type { Store } from "../storeTypes.ts";
 
 type Input<Call extends (...args: never[]) => unknown> = Partial<NonNullable<Parameters<Call>[0]>>;
 

@@ -1,6 +1,5 @@
 // The real operations on SQLite in memory, in the caller's thread: same encoding, same constraints, no file, and time that tests move.
 import { localStore } from "../actor/inProcess.ts";
-import type { OwnedStore } from "../actor/owner.ts";
 import { createServer } from "../actor/server.ts";
 import { backUpOnline } from "../backup/online.ts";
 import { type TestClock, testClock } from "../clock.ts";
@@ -8,6 +7,7 @@ import type { StoreEvent } from "../events.ts";
 import { checkLimits, type Limits } from "../limits.ts";
 import { openSqlite } from "../sqlite/open.ts";
 import { checkMaxBytes } from "../store.ts";
+import type { OwnedStore } from "../storeTypes.ts";
 
 export interface TestStoreOptions {
   /** Makes expiry a matter of `clock.advance(ms)`. */

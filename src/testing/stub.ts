@@ -3,7 +3,7 @@ import type { CallOptions } from "../client.ts";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
 import { operations } from "../operations/table.ts";
-import type { OwnedStore } from "../store.ts";
+import type { OwnedStore } from "../storeTypes.ts";
 
 type Entity = keyof typeof operations;
 // biome-ignore lint/suspicious/noExplicitAny: a stub answers with what its test needs, which may be less than a whole row.

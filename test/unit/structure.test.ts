@@ -45,6 +45,7 @@ const layers: readonly (readonly string[])[] = [
   ["src/postgres/"],
   ["src/migrate/"],
   ["src/backup/"],
+  ["src/storeTypes.ts"],
   ["src/actor/"],
   ["src/store.ts"],
   ["src/runners/"],

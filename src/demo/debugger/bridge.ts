@@ -4,7 +4,7 @@ import { pathToFileURL } from "node:url";
 import { StoreError } from "../../errors.ts";
 import type { DebugBreakpoint, DebugSession } from "../../model/debug.ts";
 import type { Breakpoint, SourceBreakpoint } from "../../model/debugProtocol.ts";
-import type { Store } from "../../store.ts";
+import type { Store } from "../../storeTypes.ts";
 import { Inspector, InspectorError, type Location, type Paused } from "./inspector.ts";
 import { type Inspected, type InspectedOptions, startInspected } from "./program.ts";
 import { readFrames, sourceOf } from "./variables.ts";

@@ -3,7 +3,7 @@ import { rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import type { Repository } from "../../model/repositories.ts";
-import type { Store } from "../../store.ts";
+import type { Store } from "../../storeTypes.ts";
 import { readDebugViews, renderDebugViews } from "../../terminal/debugView.ts";
 import { isClean } from "../checkout.ts";
 import { treeEnvironment } from "../git.ts";

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { openStore } from "../../../src/index.ts";
-import type { OwnedStore } from "../../../src/store.ts";
+import type { OwnedStore } from "../../../src/storeTypes.ts";
 
 const bin = fileURLToPath(new URL("../../../bin/debug-server-db.mjs", import.meta.url));
 

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite, test } from "node:test";
-import type { Store } from "../../../src/store.ts";
+import type { Store } from "../../../src/storeTypes.ts";
 import { git, hasScript, isAlive, place, run, runOnTerminal, withStore } from "../cli/commandLine.ts";
 
 const few = ["--runners", "2", "--commits", "3"];

@@ -4,7 +4,8 @@ import { MessageChannel, Worker } from "node:worker_threads";
 import type { Control, DatabaseThreadData, Report } from "../../../src/actor/thread.ts";
 import { checkLimits } from "../../../src/limits.ts";
 import { workerUrl } from "../../../src/package.ts";
-import { attachStore, type Store } from "../../../src/store.ts";
+import { attachStore } from "../../../src/store.ts";
+import type { Store } from "../../../src/storeTypes.ts";
 
 export interface DatabaseThread {
   readonly worker: Worker;

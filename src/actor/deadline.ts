@@ -1,0 +1,9 @@
+// Waiting no longer than a given time.
+
+/** Resolves when the promise resolves, or when the time has passed. */
+export async function within(ms: number, promise: Promise<void>): Promise<void> {
+  const { promise: timeout, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  await Promise.race([promise, timeout]);
+  clearTimeout(timer);
+}
