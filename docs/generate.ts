@@ -23,7 +23,7 @@ function readResult(name: string): never {
 
 /** By file: what stands between `<!-- name -->` and `<!-- /name -->`. */
 const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
-  "README.md": { errors: errorTable },
+  "docs/guide/errors.md": { errors: errorTable },
   "docs/cli.md": { cli: renderCli },
   "docs/operations.md": { operations: renderOperations },
   "docs/scaling.md": { postgres: () => renderPostgres(readResult("postgres")) },

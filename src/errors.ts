@@ -9,7 +9,7 @@
  */
 export type Outcome = "not_run" | "rolled_back" | "unknown";
 
-/** What each code means and what its receiver can do; the table in the README is printed from here. */
+/** What each code means and what its receiver can do; the table in docs/guide/errors.md is printed from here. */
 export const errorCodes = {
   invalid_input: { retryable: false, means: "the input breaks a bound or a rule", mend: "correct the call" },
   unknown_operation: {
