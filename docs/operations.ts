@@ -12,7 +12,8 @@ import { Chunk } from "../src/model/logs.ts";
 import { Repository } from "../src/model/repositories.ts";
 import { Runner } from "../src/model/runners.ts";
 import { Session } from "../src/model/sessions.ts";
-import { scopes, Token } from "../src/model/tokens.ts";
+import { Token } from "../src/model/tokens.ts";
+import { scopes } from "../src/model/vocabulary.ts";
 import { Lease, Worktree } from "../src/model/worktrees.ts";
 import { operations } from "../src/operations/table.ts";
 

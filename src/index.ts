@@ -8,11 +8,11 @@ export type { Progress as BackupProgress } from "./files/privateFile.ts";
 export { type AuthenticateOptions, type Authentication, authenticate } from "./http/authenticate.ts";
 export { type CheckedStore, type HealthHandlerOptions, healthHandler } from "./http/health.ts";
 export { defaultLimits, type Limits } from "./limits.ts";
-export type { Account, AccountKind } from "./model/accounts.ts";
-export type { Artifact, ArtifactKind, ArtifactState } from "./model/artifacts.ts";
+export type { Account } from "./model/accounts.ts";
+export type { Artifact } from "./model/artifacts.ts";
 export type { ChangeRow } from "./model/changes.ts";
-export type { Claim, Command, CommandState } from "./model/commands.ts";
-export type { DebugBreakpoint, DebugEvent, DebugSession, DebugState, DebugView, StoppedThread } from "./model/debug.ts";
+export type { Claim, Command } from "./model/commands.ts";
+export type { DebugBreakpoint, DebugEvent, DebugSession, DebugView, StoppedThread } from "./model/debug.ts";
 export type {
   Breakpoint,
   BreakpointKind,
@@ -28,9 +28,22 @@ export type { Chunk, LogPage } from "./model/logs.ts";
 export { defaultSecretNames } from "./model/masking.ts";
 export type { Repository } from "./model/repositories.ts";
 export type { Runner } from "./model/runners.ts";
-export type { Session, SessionState } from "./model/sessions.ts";
-export { type MintedToken, type Principal, type Scope, scopes, type Token, type TokenKind } from "./model/tokens.ts";
-export type { Lease, Release, Worktree, WorktreeState } from "./model/worktrees.ts";
+export type { Session } from "./model/sessions.ts";
+export type { MintedToken, Principal, Token } from "./model/tokens.ts";
+export {
+  type AccountKind,
+  type ArtifactKind,
+  type ArtifactState,
+  type CommandState,
+  type DebugState,
+  type Release,
+  type Scope,
+  type SessionState,
+  scopes,
+  type TokenKind,
+  type WorktreeState,
+} from "./model/vocabulary.ts";
+export type { Lease, Worktree } from "./model/worktrees.ts";
 export { createRunnerPool, type RunnerPool, type RunnerPoolOptions } from "./runners/pool.ts";
 export type { RunnerContext, RunnerTask } from "./runners/thread.ts";
 export type { Backup, BackupManifest } from "./schema/manifest.ts";

@@ -2,9 +2,10 @@
 import { type Command, Option } from "commander";
 import type { CallOptions } from "../client.ts";
 import { StoreError } from "../errors.ts";
-import { type Account, accountKinds } from "../model/accounts.ts";
+import type { Account } from "../model/accounts.ts";
 import { newId } from "../model/ids.ts";
-import { type MintedToken, type Scope, scopes, type Token, type TokenKind, tokenKinds } from "../model/tokens.ts";
+import type { MintedToken, Token } from "../model/tokens.ts";
+import { accountKinds, type Scope, scopes, type TokenKind, tokenKinds } from "../model/vocabulary.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 import { CliError } from "../terminal/exit.ts";
 import { duration, formatDuration } from "./duration.ts";

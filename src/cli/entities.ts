@@ -1,10 +1,18 @@
 // debug-server-db repositories, runners, sessions, worktrees, commands, artifacts: what there is of each, and how an operator stops it.
 import { type Command, Option } from "commander";
-import { type Artifact, artifactKinds, artifactStates } from "../model/artifacts.ts";
-import { commandStates, type Command as StoredCommand } from "../model/commands.ts";
-import { runnerStates } from "../model/runners.ts";
-import { type Session, sessionStates } from "../model/sessions.ts";
-import { releaseKinds, type Worktree, worktreeStates } from "../model/worktrees.ts";
+import type { Artifact } from "../model/artifacts.ts";
+import type { Command as StoredCommand } from "../model/commands.ts";
+import type { Session } from "../model/sessions.ts";
+import {
+  artifactKinds,
+  artifactStates,
+  commandStates,
+  releaseKinds,
+  runnerStates,
+  sessionStates,
+  worktreeStates,
+} from "../model/vocabulary.ts";
+import type { Worktree } from "../model/worktrees.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 import { CliError } from "../terminal/exit.ts";
 import { type Column, formatBytes, formatMs, formatTable } from "../terminal/table.ts";

@@ -4,7 +4,7 @@ import { StoreError } from "../errors.ts";
 import { timerMsMax } from "../limits.ts";
 import type { Claim, Command } from "../model/commands.ts";
 import { isOpen } from "../model/sessions.ts";
-import type { Release } from "../model/worktrees.ts";
+import type { Release } from "../model/vocabulary.ts";
 import type { Store } from "../storeTypes.ts";
 import { recordLog, recordTree } from "./artifacts.ts";
 import { isClean } from "./checkout.ts";

@@ -1,7 +1,8 @@
 // How far a run is: the change feed of the store, applied to the work that the run began with. Knows no terminal.
 import type { ChangeRow } from "../model/changes.ts";
-import type { Command, CommandState } from "../model/commands.ts";
+import type { Command } from "../model/commands.ts";
 import type { Session } from "../model/sessions.ts";
+import type { CommandState } from "../model/vocabulary.ts";
 
 export interface Work {
   readonly session: Session;

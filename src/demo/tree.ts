@@ -2,7 +2,8 @@
 
 import { StoreError } from "../errors.ts";
 import type { Session } from "../model/sessions.ts";
-import type { Lease, Release } from "../model/worktrees.ts";
+import type { Release } from "../model/vocabulary.ts";
+import type { Lease } from "../model/worktrees.ts";
 import type { Store } from "../storeTypes.ts";
 import { type Checkout, type Made, makeTree, removeTree, reuseTree } from "./checkout.ts";
 import { type Heartbeat, type Holding, leaseTtlMs } from "./heartbeat.ts";

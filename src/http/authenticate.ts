@@ -1,7 +1,8 @@
 // Bearer tokens on the standard Request and Headers, for whatever framework: https://www.rfc-editor.org/rfc/rfc6750
 
 import { type ErrorCode, StoreError } from "../errors.ts";
-import type { Principal, Scope } from "../model/tokens.ts";
+import type { Principal } from "../model/tokens.ts";
+import type { Scope } from "../model/vocabulary.ts";
 import type { Store } from "../storeTypes.ts";
 
 export interface AuthenticateOptions {

@@ -1,9 +1,7 @@
 // Account: a person, agent or runner that owns tokens.
 import { nullable, oneOf, type RawOf, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
-
-export const accountKinds = ["human", "agent", "runner"] as const;
-export type AccountKind = (typeof accountKinds)[number];
+import { accountKinds } from "./vocabulary.ts";
 
 export const Account = row({
   id: text,

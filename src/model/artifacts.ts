@@ -6,11 +6,7 @@ import { z } from "zod";
 import { boolean, integer, json, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
 import { filledText, Id, Json, NewId, Sha256, withoutControls } from "./fields.ts";
-
-export const artifactKinds = ["log", "coverage", "junit", "core-dump", "custom"] as const;
-export type ArtifactKind = (typeof artifactKinds)[number];
-export const artifactStates = ["pending", "ready", "failed", "deleted"] as const;
-export type ArtifactState = (typeof artifactStates)[number];
+import { artifactKinds, artifactStates } from "./vocabulary.ts";
 
 export const Artifact = row({
   id: text,

@@ -9,19 +9,8 @@ import { integer, json, list, nullable, oneOf, type RawOf, record, row, text, ti
 import { stamps } from "./common.ts";
 import { filledText, Json, NewId, Path, text as textField } from "./fields.ts";
 import { Session } from "./sessions.ts";
+import { type CommandState, commandStates } from "./vocabulary.ts";
 import { Lease } from "./worktrees.ts";
-
-export const commandStates = [
-  "queued",
-  "running",
-  "cancelling",
-  "succeeded",
-  "failed",
-  "timed_out",
-  "cancelled",
-  "lost",
-] as const;
-export type CommandState = (typeof commandStates)[number];
 
 export function isFinal(state: CommandState): boolean {
   return state !== "queued" && state !== "running" && state !== "cancelling";

@@ -35,9 +35,7 @@ import {
 import { filledText, Id, Json, NewId } from "./fields.ts";
 import { newId } from "./ids.ts";
 import { type Masking, SecretNames } from "./masking.ts";
-
-export const debugStates = ["initializing", "configuring", "running", "stopped", "terminated", "error"] as const;
-export type DebugState = (typeof debugStates)[number];
+import { type DebugState, debugStates } from "./vocabulary.ts";
 
 export function isEnded(state: DebugState): boolean {
   return state === "terminated" || state === "error";

@@ -1,7 +1,7 @@
 // Input schemas that several entities share. Their bounds are the contract: the same check runs on the caller's side and before a body.
 import { z } from "zod";
 import { bounds } from "../limits.ts";
-import { newId } from "./ids.ts";
+import { idPattern, newId } from "./ids.ts";
 import { formatJson, isStorable } from "./json.ts";
 
 const storable = { error: "must not hold U+0000 or a lone surrogate" };
@@ -16,10 +16,7 @@ export const withoutControls = (lengthMax: number) =>
     error: "must not hold control characters",
   });
 
-export const Id = z
-  .string()
-  .regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, { error: "must be a UUID in lower case" })
-  .describe("id");
+export const Id = z.string().regex(idPattern, { error: "must be a UUID in lower case" }).describe("id");
 /** The id of a new row: the caller may choose it, so that a repeated call is recognized. */
 export const NewId = Id.default(newId);
 export const Name = filledText(200);

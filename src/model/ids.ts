@@ -1,6 +1,9 @@
 // UUIDv7: https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7. Made by callers, so that dependent calls need no round trip between them (D-018).
 import { randomFillSync } from "node:crypto";
 
+/** A UUID in lower case, of any version. */
+export const idPattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 const random = new Uint8Array(10 * 256);
 let used = random.length;
 

@@ -1,8 +1,7 @@
 // Runner: a process or thread that executes commands. It has a new boot id at every start.
 import { integer, json, oneOf, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
-
-export const runnerStates = ["online", "draining", "stalled", "gone"] as const;
+import { runnerStates } from "./vocabulary.ts";
 
 export const Runner = row({
   id: text,

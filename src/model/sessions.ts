@@ -9,17 +9,7 @@ import { z } from "zod";
 import { boolean, integer, json, nullable, oneOf, type RawOf, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
 import { CommitSha, filledText, Hash, Id, Json, Name, NewId } from "./fields.ts";
-
-export const sessionStates = [
-  "pending",
-  "running",
-  "cancelling",
-  "completed",
-  "failed",
-  "cancelled",
-  "expired",
-] as const;
-export type SessionState = (typeof sessionStates)[number];
+import { type SessionState, sessionStates } from "./vocabulary.ts";
 
 export function isOpen(state: SessionState): boolean {
   return state === "pending" || state === "running" || state === "cancelling";

@@ -8,22 +8,11 @@ import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { z } from "zod";
 import { StoreError } from "../errors.ts";
-import { accountKinds } from "./accounts.ts";
 import { type Codec, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
-
-export const tokenKinds = ["personal", "runner"] as const;
-export type TokenKind = (typeof tokenKinds)[number];
+import { accountKinds, type Scope, scopes, type TokenKind, tokenKinds } from "./vocabulary.ts";
 
 const prefixes = { personal: "dsp_", runner: "dsr_" } as const;
-
-const entities = ["repositories", "worktrees", "sessions", "commands", "artifacts", "debug", "tokens"] as const;
-/** `admin` stands for all of them. Writing does not include reading. */
-export const scopes = [
-  "admin",
-  ...entities.flatMap((entity) => [`${entity}:read`, `${entity}:write`] as const),
-] as const;
-export type Scope = (typeof scopes)[number];
 
 /** At least one, from the closed list; without doubles, in the order of the list, and nothing beside admin. Separated by blanks once encoded (D-051). */
 export const Scopes = z.codec(

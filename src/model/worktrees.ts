@@ -9,9 +9,7 @@
 // Every grant raises the fence. Expiry: creating and evicting go to quarantined, leased to dirty.
 import { boolean, integer, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
-
-export const worktreeStates = ["creating", "idle", "dirty", "leased", "quarantined", "evicting", "removed"] as const;
-export type WorktreeState = (typeof worktreeStates)[number];
+import { type Release, type WorktreeState, worktreeStates } from "./vocabulary.ts";
 
 export const Worktree = row({
   id: text,
@@ -50,6 +48,9 @@ export const Lease = record({
 export type Lease = ValueOf<typeof Lease>;
 
 /** What a holder says of the tree that it gives back, and the state that follows. */
-export const releases = { clean: "idle", dirty: "dirty", keep: "quarantined", broken: "quarantined" } as const;
-export const releaseKinds = ["clean", "dirty", "keep", "broken"] as const;
-export type Release = (typeof releaseKinds)[number];
+export const releases = {
+  clean: "idle",
+  dirty: "dirty",
+  keep: "quarantined",
+  broken: "quarantined",
+} as const satisfies Record<Release, WorktreeState>;

@@ -1,8 +1,9 @@
 import { z } from "zod";
-import { Account, type AccountKind, type AccountRow, accountKinds } from "../model/accounts.ts";
+import { Account, type AccountRow } from "../model/accounts.ts";
 import { optional, page } from "../model/codec.ts";
 import { Id, Name, NewId, paging, Version } from "../model/fields.ts";
 import { nameKey } from "../model/repositories.ts";
+import { type AccountKind, accountKinds } from "../model/vocabulary.ts";
 import { type Context, fail, operation } from "../operation.ts";
 import { first, forUpdate, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";

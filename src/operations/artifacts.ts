@@ -3,8 +3,6 @@ import {
   Artifact,
   type ArtifactRow,
   artifactFields,
-  artifactKinds,
-  artifactStates,
   contentFields,
   Recorded,
   RetentionMs,
@@ -12,6 +10,7 @@ import {
 import { page } from "../model/codec.ts";
 import type { CommandRow } from "../model/commands.ts";
 import { Id, paging, Sha256, Version } from "../model/fields.ts";
+import { artifactKinds, artifactStates } from "../model/vocabulary.ts";
 import { after, type Context, fail, operation } from "../operation.ts";
 import { all, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";

@@ -7,8 +7,6 @@ import {
   Applied,
   DebugSession,
   type DebugSessionRow,
-  type DebugState,
-  debugStates,
   EventInput,
   effectsOf,
   eventEffects,
@@ -22,6 +20,7 @@ import { capThreads } from "../model/debugCaps.ts";
 import { Thread } from "../model/debugProtocol.ts";
 import { Id, Json, Reason, Version } from "../model/fields.ts";
 import { maskingOf, SecretNames } from "../model/masking.ts";
+import { type DebugState, debugStates } from "../model/vocabulary.ts";
 import { type Context, fail, sealedOperation } from "../operation.ts";
 import { all, type Body, change, changeEach, first, sql, step } from "../sql.ts";
 import { debugTopic, ended, lockDebug, notStopped, refuseEnded, saveDebug } from "./debugState.ts";

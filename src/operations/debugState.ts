@@ -1,5 +1,6 @@
 // How a debug session's row moves: every operation that touches one goes through here. Locked after everything else that a call locks.
-import { type DebugSessionRow, type DebugState, isEnded } from "../model/debug.ts";
+import { type DebugSessionRow, isEnded } from "../model/debug.ts";
+import type { DebugState } from "../model/vocabulary.ts";
 import { type Context, fail } from "../operation.ts";
 import { all, change, first, forUpdate, sql, step } from "../sql.ts";
 

@@ -1,9 +1,10 @@
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { boolean, integer, type RawOf, record } from "../model/codec.ts";
-import { type CommandState, isFinal } from "../model/commands.ts";
+import { isFinal } from "../model/commands.ts";
 import { Fence, Id, WaitMs } from "../model/fields.ts";
 import { type Chunk, countLines, LogData, LogPage, logStreams } from "../model/logs.ts";
+import type { CommandState } from "../model/vocabulary.ts";
 import { fail, NotYet, operation } from "../operation.ts";
 import { all, change, changeEach, first, forUpdate, sql, step } from "../sql.ts";
 import { logTopic } from "./sessionState.ts";

@@ -1,8 +1,9 @@
 import { z } from "zod";
 import { boolean, integer, json, list, nullable, record, text } from "../model/codec.ts";
-import type { CommandRow, CommandState } from "../model/commands.ts";
+import type { CommandRow } from "../model/commands.ts";
 import { Health, type HealthChecks } from "../model/health.ts";
 import type { SessionRow } from "../model/sessions.ts";
+import type { CommandState } from "../model/vocabulary.ts";
 import { after, type Context, type Lane, operation } from "../operation.ts";
 import { all, change, changeEach, first, skipLocked, sql, step } from "../sql.ts";
 import { expireArtifacts } from "./artifacts.ts";

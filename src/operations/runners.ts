@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { integer, list as listOf, oneOf, page, type RawOf, record, text as textValue, time } from "../model/codec.ts";
 import { Fence, Id, Json, LeaseTtl, Name, NewId, paging, text } from "../model/fields.ts";
-import { Runner, runnerStates } from "../model/runners.ts";
+import { Runner } from "../model/runners.ts";
+import { runnerStates } from "../model/vocabulary.ts";
 import { after, fail, operation } from "../operation.ts";
 import { change, first, forUpdate, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { AccountKind, AccountRow } from "../model/accounts.ts";
+import type { AccountRow } from "../model/accounts.ts";
 import { integer, page, record } from "../model/codec.ts";
 import { Id, Name, NewId, paging, Reason, Sha256, Version } from "../model/fields.ts";
 import { newId } from "../model/ids.ts";
@@ -14,16 +14,14 @@ import {
   PublicId,
   parseScopes,
   readToken,
-  type Scope,
   Scopes,
   type SealedToken,
   type Secret,
   sameHash,
   Token,
-  type TokenKind,
   type TokenRow,
-  tokenKinds,
 } from "../model/tokens.ts";
+import { type AccountKind, type Scope, type TokenKind, tokenKinds } from "../model/vocabulary.ts";
 import { after, type Context, fail, operation, sealedOperation } from "../operation.ts";
 import { change, changeEach, first, forUpdate, sql, step } from "../sql.ts";
 import { findAccount, insertAccount, lockAccount } from "./accounts.ts";

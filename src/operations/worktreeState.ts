@@ -1,5 +1,6 @@
 import type { SessionRow } from "../model/sessions.ts";
-import { type Release, releases, type WorktreeRow } from "../model/worktrees.ts";
+import type { Release } from "../model/vocabulary.ts";
+import { releases, type WorktreeRow } from "../model/worktrees.ts";
 import { type Context, fail } from "../operation.ts";
 import { all, change, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 import { freeTopic, tryLockSession, unbindWorktree } from "./sessionState.ts";

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { optional, page } from "../model/codec.ts";
 import { CommitSha, Fence, Hash, Id, LeaseTtl, NewId, Path, paging, Reason, Version, WaitMs } from "../model/fields.ts";
-import { Lease, releaseKinds, Worktree, type WorktreeRow, worktreeStates } from "../model/worktrees.ts";
+import { releaseKinds, worktreeStates } from "../model/vocabulary.ts";
+import { Lease, Worktree, type WorktreeRow } from "../model/worktrees.ts";
 import { after, fail, operation } from "../operation.ts";
 import { change, first, skipLocked, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";

@@ -1,13 +1,19 @@
 // The model: states, fields and bounds.
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { commandStates, isFinal } from "../../../src/model/commands.ts";
-import { debugStates } from "../../../src/model/debug.ts";
+import { isFinal } from "../../../src/model/commands.ts";
 import { CommitSha, Name, Path } from "../../../src/model/fields.ts";
 import { countLines, LogData } from "../../../src/model/logs.ts";
 import { nameKey } from "../../../src/model/repositories.ts";
-import { isOpen, sessionStates } from "../../../src/model/sessions.ts";
-import { releaseKinds, releases, worktreeStates } from "../../../src/model/worktrees.ts";
+import { isOpen } from "../../../src/model/sessions.ts";
+import {
+  commandStates,
+  debugStates,
+  releaseKinds,
+  sessionStates,
+  worktreeStates,
+} from "../../../src/model/vocabulary.ts";
+import { releases } from "../../../src/model/worktrees.ts";
 import { operations } from "../../../src/operations/table.ts";
 import { memoryDatabase } from "../../support/memoryDriver.ts";
 

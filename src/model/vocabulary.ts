@@ -1,0 +1,57 @@
+// The closed lists of the model: states, kinds and scopes. Imports nothing, so that the command line can offer these words as choices
+// without loading a schema. What a state means and what follows it stands at the head of its entity's file.
+
+export const worktreeStates = ["creating", "idle", "dirty", "leased", "quarantined", "evicting", "removed"] as const;
+export type WorktreeState = (typeof worktreeStates)[number];
+
+export const releaseKinds = ["clean", "dirty", "keep", "broken"] as const;
+export type Release = (typeof releaseKinds)[number];
+
+export const sessionStates = [
+  "pending",
+  "running",
+  "cancelling",
+  "completed",
+  "failed",
+  "cancelled",
+  "expired",
+] as const;
+export type SessionState = (typeof sessionStates)[number];
+
+export const commandStates = [
+  "queued",
+  "running",
+  "cancelling",
+  "succeeded",
+  "failed",
+  "timed_out",
+  "cancelled",
+  "lost",
+] as const;
+export type CommandState = (typeof commandStates)[number];
+
+export const runnerStates = ["online", "draining", "stalled", "gone"] as const;
+export type RunnerState = (typeof runnerStates)[number];
+
+export const artifactKinds = ["log", "coverage", "junit", "core-dump", "custom"] as const;
+export type ArtifactKind = (typeof artifactKinds)[number];
+
+export const artifactStates = ["pending", "ready", "failed", "deleted"] as const;
+export type ArtifactState = (typeof artifactStates)[number];
+
+export const debugStates = ["initializing", "configuring", "running", "stopped", "terminated", "error"] as const;
+export type DebugState = (typeof debugStates)[number];
+
+export const accountKinds = ["human", "agent", "runner"] as const;
+export type AccountKind = (typeof accountKinds)[number];
+
+export const tokenKinds = ["personal", "runner"] as const;
+export type TokenKind = (typeof tokenKinds)[number];
+
+const scopedEntities = ["repositories", "worktrees", "sessions", "commands", "artifacts", "debug", "tokens"] as const;
+/** The permissions of a token. `admin` includes all others; writing does not include reading. */
+export const scopes = [
+  "admin",
+  ...scopedEntities.flatMap((entity) => [`${entity}:read`, `${entity}:write`] as const),
+] as const;
+export type Scope = (typeof scopes)[number];
