@@ -6,9 +6,11 @@ import {
   accessSync,
   constants,
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   realpathSync,
   rmSync,
   symlinkSync,
@@ -52,7 +54,7 @@ before(async () => {
   const source = join(folder, "source");
   mkdirSync(source);
   for (const name of readdirSync(root)) {
-    if (!["node_modules", "dist", "test", "bench", "docs"].includes(name) && !name.startsWith("."))
+    if (!["node_modules", "dist", "test", "bench"].includes(name) && !name.startsWith("."))
       cpSync(join(root, name), join(source, name), { recursive: true });
   }
   symlinkSync(join(root, "node_modules"), join(source, "node_modules"));
@@ -126,6 +128,14 @@ test("the tarball holds what it needs and no sources", () => {
   for (const name of ["bin", "dist", "migrations", "LICENSE", "README.md", "package.json"])
     assert.ok(names.includes(name), name);
   for (const name of ["src", "test", "bench", "workers", "node_modules"]) assert.ok(!names.includes(name), name);
+});
+
+test("the links of the README lead to files of the tarball", () => {
+  const installed = join(consumer, "node_modules/debug-server-db");
+  const links = [...readFileSync(join(installed, "README.md"), "utf8").matchAll(/\]\(([^)#:]+)[^):]*\)/g)];
+  const missing = links.map(([, path]) => path as string).filter((path) => !existsSync(join(installed, path)));
+  assert.ok(links.length > 10);
+  assert.deepEqual(missing, []);
 });
 
 test("from JavaScript: opens a store, runs a pool, follows a log and reads it back", async () => {
