@@ -3,6 +3,7 @@
 import superjson from "superjson";
 import { StoreError } from "../errors.ts";
 import { bounds } from "../limits.ts";
+import { parseJsonText } from "./jsonText.ts";
 
 const { jsonBytes, jsonDepth, jsonKeys, jsonNumberLength } = bounds;
 
@@ -31,7 +32,7 @@ export function parseJson(text: string): unknown {
   if (text.length > jsonBytes) throw hostile(`more than ${jsonBytes} characters`);
   const excess = outOfTextBounds(text, jsonDepth * 4, jsonKeys * 4);
   if (excess !== undefined) throw hostile(excess);
-  const stored = orHostile("no JSON", () => JSON.parse(text)) as { json: never; meta?: { values?: unknown } } | null;
+  const stored = orHostile("no JSON", () => parseJsonText(text)) as { json: never; meta?: { values?: unknown } } | null;
   if (stored === null || typeof stored !== "object" || stored.meta === null) throw hostile("no object");
   const fault = outOfBounds(stored, jsonDepth * 4, jsonKeys * 4) ?? unrestorableMeta(stored.json, stored.meta?.values);
   if (fault !== undefined) throw hostile(fault);
