@@ -230,10 +230,10 @@ export function renderAppend({ environment: machine, options, contenders, bytes 
     "p50 ms",
     "p99 ms",
     "worst ms",
-    "CPU us a call",
-    "throughput to peer",
-    "worst to peer",
-    "failed tries",
+    "CPU µs per call",
+    "throughput / peer",
+    "worst / peer",
+    "failed attempts",
     "starved threads",
   ];
   const rows = contenders.map((contender) => {
@@ -254,11 +254,11 @@ export function renderAppend({ environment: machine, options, contenders, bytes 
     ];
   });
   return [
-    `Acknowledged appends of ${size} bytes at synchronous=FULL, ${threads} threads with a log each unless the name says more, medians (and extremes) of ${rounds} rounds of ${seconds} s. The peer is the first row.`,
+    `Acknowledged appends of ${size} bytes at synchronous=FULL, ${threads} threads with one log each unless the name says otherwise; medians (and extremes) of ${rounds} rounds of ${seconds} s. The peer is the first row.`,
     "",
     table(heads, rows),
     "",
-    `All ${format(bytes)} acknowledged bytes are in the files. ${describe(machine)}.`,
+    `All ${format(bytes)} acknowledged bytes were found in the files. ${describe(machine)}.`,
   ].join("\n");
 }
 

@@ -311,14 +311,14 @@ export function renderLadder({ environment: machine, options, rungs, bytes }: La
   const legs = [...new Set(rungs.map(({ leg }) => leg))].map((leg) => {
     const own = rungs.filter((rung) => rung.leg === leg);
     return table(
-      [leg, "us a call", "calls/s", "times the rung before", "CPU us a call"],
+      [leg, "µs per call", "calls/s", "times the previous rung", "CPU µs per call"],
       own.map((rung, index) => rowOf(rung, own[index - 1])),
     );
   });
   return [
-    `Appends of ${size} bytes at synchronous=FULL, medians (and extremes) of ${rounds} rounds of ${seconds} s a rung.`,
+    `Appends of ${size} bytes at synchronous=FULL; medians (and extremes) of ${rounds} rounds of ${seconds} s per rung.`,
     ...legs,
-    `All ${format(bytes)} acknowledged bytes are stored. ${describe(machine)}.`,
+    `All ${format(bytes)} acknowledged bytes were found in the store. ${describe(machine)}.`,
   ].join("\n\n");
 }
 

@@ -179,10 +179,10 @@ export function renderPostgres({ environment: machine, server, options, contende
     "p50 ms",
     "p99 ms",
     "worst ms",
-    "CPU us a call",
-    "throughput to peer",
-    "p50 to peer",
-    "failed tries",
+    "CPU µs per call",
+    "throughput / peer",
+    "p50 / peer",
+    "failed attempts",
   ];
   const rows = contenders.map((contender) => {
     const peer = contenders.find((one) => one.peer && one.inFlight === contender.inFlight) as Figures;
@@ -205,10 +205,10 @@ export function renderPostgres({ environment: machine, server, options, contende
     ];
   });
   return [
-    `Acknowledged appends of ${size} bytes on PostgreSQL ${server} over loopback, synchronous_commit = on, medians (and extremes) of ${rounds} rounds of ${seconds} s. A peer is the row above with as many calls in flight.`,
+    `Acknowledged appends of ${size} bytes on PostgreSQL ${server} over loopback, synchronous_commit = on; medians (and extremes) of ${rounds} rounds of ${seconds} s. The peer of a row is the nearest row above that runs one transaction per call with the same number of calls in flight.`,
     "",
     table(heads, rows),
     "",
-    `All ${format(bytes)} acknowledged bytes are stored. ${describe(machine)}.`,
+    `All ${format(bytes)} acknowledged bytes were found in the store. ${describe(machine)}.`,
   ].join("\n");
 }
