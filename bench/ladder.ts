@@ -1,9 +1,9 @@
 // What each layer costs: the same append at every height, from bare statements to a runner thread.
 import { join } from "node:path";
 import { systemClock } from "../src/clock.ts";
+import type { Context } from "../src/context.ts";
 import { createDispatcher } from "../src/dispatch.ts";
 import { createRunnerPool, defaultLimits, type Store } from "../src/index.ts";
-import type { Context } from "../src/operation.ts";
 import { operations } from "../src/operations/table.ts";
 import { openSqlite } from "../src/sqlite/open.ts";
 import { openTestStore } from "../src/testing/index.ts";

@@ -1,7 +1,6 @@
 // The reference of all operations, from the table of operations and the comments above them. A docstring that is missing, or of another form, is an error.
 import { readdirSync, readFileSync } from "node:fs";
 import { z } from "zod";
-import type { AnyOperation } from "../src/dispatch.ts";
 import { Account } from "../src/model/accounts.ts";
 import { Artifact } from "../src/model/artifacts.ts";
 import { ChangeRow } from "../src/model/changes.ts";
@@ -15,6 +14,7 @@ import { Session } from "../src/model/sessions.ts";
 import { Token } from "../src/model/tokens.ts";
 import { scopes } from "../src/model/vocabulary.ts";
 import { Lease, Worktree } from "../src/model/worktrees.ts";
+import type { AnyOperation } from "../src/operation.ts";
 import { operations } from "../src/operations/table.ts";
 
 const folder = new URL("../src/operations/", import.meta.url);

@@ -1,11 +1,12 @@
 // Operations and a backend become an object with one async method for each operation. Validation and decoding happen here, on the caller's
 // thread. Knows no thread, port or database.
+
+import { anonymous, checkCaller, type Idempotency } from "./caller.ts";
 import { Courier, type Outgoing } from "./courier.ts";
-import type { AnyOperation, OperationTable } from "./dispatch.ts";
 import { fromWireFailure, StoreError } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import { hashRequest } from "./model/requestHash.ts";
-import { checkCaller, type Idempotency, nobody, type Operation } from "./operation.ts";
+import type { AnyOperation, Operation, OperationTable } from "./operation.ts";
 import type { Answer, Backend, WireCaller } from "./wire.ts";
 
 export interface CallOptions {
@@ -249,7 +250,7 @@ function keyedTogether(
   if (key === undefined || first === undefined || calls.every(({ operation }) => operation.access === "read"))
     return calls;
   const request = hashRequest(inputs);
-  checkCaller({ ...nobody, actor, idempotency: { key, request } });
+  checkCaller({ ...anonymous, actor, idempotency: { key, request } });
   const [own, requestId, ownKey, ownRequest] = first.caller ?? [];
   return [{ ...first, caller: [own, requestId, ownKey, ownRequest, [actor, key, request]] }, ...others];
 }

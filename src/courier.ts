@@ -1,8 +1,8 @@
 // Calls on their way to the other side: gathers those of one tick into messages, keeps count of what is under way, and settles every call
 // exactly once. Knows no thread, port or database.
-import type { AnyOperation } from "./dispatch.ts";
 import { type ErrorCode, type Outcome, StoreError } from "./errors.ts";
 import { type Limits, timerMsMax } from "./limits.ts";
+import type { AnyOperation } from "./operation.ts";
 import type { Answer, Backend, Envelope, Reply, WireCaller } from "./wire.ts";
 
 /** A call, checked and encoded. */

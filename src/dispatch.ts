@@ -1,43 +1,15 @@
 // From a request to its answer: look the operation up, check the input, make a body of it, tell what came out. Knows no thread, port or database.
 
+import { type Caller, checkCaller } from "./caller.ts";
+import type { Change, Context, ServerState } from "./context.ts";
 import type { Driver, Job, Runnable, Settled } from "./driver.ts";
 import { StoreError, toWireFailure } from "./errors.ts";
+import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
 import type { Limits } from "./limits.ts";
-import { shapeOf } from "./model/replyShape.ts";
-import {
-  type Caller,
-  type Change,
-  type Context,
-  checkCaller,
-  type Idempotency,
-  NotYet,
-  type Operation,
-  type ServerState,
-} from "./operation.ts";
+import { type Call, NotYet, type OperationTable } from "./operation.ts";
 import { recordChanges } from "./operations/changes.ts";
-import { claimKey, type KeyedRequest, releaseKey, storeReply } from "./operations/idempotency.ts";
 import type { Body } from "./sql.ts";
 import type { Answer } from "./wire.ts";
-
-export type OperationTable = Readonly<Record<string, Readonly<Record<string, AnyOperation>>>>;
-// biome-ignore lint/suspicious/noExplicitAny: an operation is invariant in its input; only `any` admits every one.
-export type AnyOperation = Operation<any, any, any>;
-
-/** A call whose input has been checked. */
-export interface Call {
-  readonly name: string;
-  readonly operation: AnyOperation;
-  readonly input: never;
-  readonly caller: Caller;
-  /** How long it may be parked. */
-  readonly waitMs: number;
-  /** Of the first call of a job: the idempotency key that stands for all its calls. */
-  readonly envelopeKey?: EnvelopeKey | undefined;
-}
-
-export interface EnvelopeKey extends Idempotency {
-  readonly actor: string | undefined;
-}
 
 /** What became of a job: an answer for each call, or one answer for all, or a reason to wait. */
 export interface Outcome {
@@ -150,20 +122,18 @@ function driverJob(
   limits: Limits,
   serverState: DispatcherOptions["serverState"],
 ): Job {
-  const envelope = keyedEnvelope(calls);
+  const envelope = KeyedEnvelope.of(calls);
   return calls.map((call, index): Runnable => {
     let context: RunContext | undefined;
     return {
-      // The first call takes the envelope's key, and the last one stores under it.
-      access: envelope !== undefined && (index === 0 || index === calls.length - 1) ? "write" : call.operation.access,
-      // With a key it touches that too.
+      access: envelope?.writesAt(index) ? "write" : call.operation.access,
+      // A key is a row that the call touches too.
       touches: isKeyed(call) || envelope !== undefined ? undefined : call.operation.touches(call.input),
       startBody(now) {
         if (index === 0) trace.clear();
         context = new RunContext(now, limits, serverState, trace);
-        return envelope === undefined
-          ? runCall(call, calls.length === 1, context)
-          : runWithin(envelope, index, context);
+        const body = runCall(call, calls.length === 1 && envelope === undefined, context);
+        return envelope === undefined ? body : envelope.run(index, body, context);
       },
       writeChanges: () =>
         context === undefined || context.changes.length === 0
@@ -197,79 +167,18 @@ class RunContext implements Context {
   readonly used: (tokenId: string) => void;
 }
 
-/** With an idempotency key, look-up, run and storing of the reply are one transaction; what found nothing yet, or failed, stores nothing. */
-function* runCall(call: Call, alone: boolean, context: RunContext): Body<unknown> {
-  const { operation, input, caller, name } = call;
-  const idempotency =
-    caller.idempotency && isKeyed(call)
-      ? { ...caller.idempotency, operation: name, actor: caller.actor ?? "", shape: shapeOf([operation.output]) }
-      : undefined;
-  if (idempotency !== undefined) {
-    const stored = yield* claimKey(idempotency, context);
-    if (stored !== undefined) return stored.reply;
-  }
-  const result = yield* operation.run(input, context);
-  if (idempotency !== undefined) {
-    if (result instanceof NotYet || isStep(operation, input, result)) yield* releaseKey(idempotency);
-    else yield* storeReply(idempotency, operation.output.toWire(result));
-  }
-  if (!(result instanceof NotYet)) return operation.output.toWire(result);
-  // Nothing waits among others: "nothing yet" is final, and a failure undoes them all.
-  if (!alone && result.atTimeout instanceof StoreError) throw result.atTimeout;
-  const atTimeout =
-    result.atTimeout instanceof StoreError ? result.atTimeout : operation.output.toWire(result.atTimeout);
-  return new NotYet(result.topics, atTimeout);
+/** Runs one call under its idempotency key. Among other calls nothing waits: "not yet" is final there, and a failure undoes them all. */
+function* runCall(call: Call, isAlone: boolean, context: RunContext): Body<unknown> {
+  const result = yield* keyed(call, encodedResult(call, context), context);
+  if (!isAlone && result instanceof NotYet && result.atTimeout instanceof StoreError) throw result.atTimeout;
+  return result;
 }
 
-/** The calls of a job that have one key together, and the replies under it: those of earlier, or those that this run makes. */
-interface KeyedEnvelope {
-  readonly calls: readonly Call[];
-  readonly request: KeyedRequest;
-  replies: unknown[];
-  stored: boolean;
-}
-
-function keyedEnvelope(calls: readonly Call[]): KeyedEnvelope | undefined {
-  const key = calls[0]?.envelopeKey;
-  if (key === undefined) return undefined;
-  const shape = shapeOf(calls.map(({ operation }) => operation.output));
-  return {
-    calls,
-    request: { ...key, operation: "atomically", actor: key.actor ?? "", shape },
-    replies: [],
-    stored: false,
-  };
-}
-
-/** One look-up, before the first call, and one reply, after the last. Reads are run again: what they answer can be large, and changes nothing (D-054). */
-function* runWithin(envelope: KeyedEnvelope, index: number, context: RunContext): Body<unknown> {
-  const { calls, request } = envelope;
-  const call = calls[index] as Call;
-  if (index === 0) {
-    const stored = yield* claimKey(request, context);
-    envelope.stored = stored !== undefined;
-    envelope.replies = stored === undefined ? [] : (stored.reply as unknown[]);
-  }
-  if (envelope.stored && call.operation.access === "write") return envelope.replies[index];
-  const result = yield* runCall(call, false, context);
-  // "Nothing yet" is final here, so it is an answer like any other.
-  const wire = result instanceof NotYet ? result.atTimeout : result;
-  if (envelope.stored) return wire;
-  envelope.replies.push(call.operation.access === "write" ? wire : undefined);
-  if (index === calls.length - 1) yield* storeReply(request, envelope.replies);
-  return wire;
-}
-
-/**
- * The client makes this call again, as a part of the same request: only the last step's reply is the request's (D-053).
- */
-function isStep({ again, output }: AnyOperation, input: never, result: unknown): boolean {
-  return again !== undefined && again(input, output.fromWire(output.toWire(result))) !== undefined;
-}
-
-/** A read needs no key. */
-function isKeyed({ operation, caller }: Call): boolean {
-  return caller.idempotency !== undefined && operation.access === "write";
+function* encodedResult({ operation: { run, output }, input }: Call, context: RunContext): Body<unknown> {
+  const result = yield* run(input, context);
+  if (!(result instanceof NotYet)) return output.toWire(result);
+  const { topics, atTimeout } = result;
+  return new NotYet(topics, atTimeout instanceof StoreError ? atTimeout : output.toWire(atTimeout));
 }
 
 function outcomeOf(calls: readonly Call[], settled: Settled, onInternal: (error: StoreError) => void): Outcome {

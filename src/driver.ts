@@ -1,6 +1,8 @@
 // What a database must supply: one function that runs bodies in a transaction. Knows no database.
+
+import type { DatabaseFacts } from "./context.ts";
 import type { StoreError } from "./errors.ts";
-import type { Access, DatabaseFacts } from "./operation.ts";
+import type { Access } from "./operation.ts";
 import type { Body } from "./sql.ts";
 
 /** A call as a driver sees it. */

@@ -1,10 +1,12 @@
 // Everybody's calls in front of one database: fair queues, lanes, groups that share a transaction, and calls that wait for something to
 // happen. Knows no thread and no database; time and the next turn of the event loop are all it takes from outside.
+
+import { anonymous, checkCaller, type EnvelopeKey } from "../caller.ts";
 import type { Clock } from "../clock.ts";
-import type { Call, Dispatched, Dispatcher, EnvelopeKey } from "../dispatch.ts";
+import type { Dispatched, Dispatcher } from "../dispatch.ts";
 import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import { checkCaller, type Lane, nobody } from "../operation.ts";
+import type { Call, Lane } from "../operation.ts";
 import { type Answer, callWidth, type Envelope, type Reply, type WireCaller } from "../wire.ts";
 import { createClockWatch } from "./clockWatch.ts";
 import { Parking } from "./parking.ts";
@@ -461,6 +463,6 @@ function envelopeKeyOf(caller: WireCaller): EnvelopeKey | undefined {
   const envelope = caller?.[4] as unknown;
   if (envelope === undefined) return undefined;
   const [actor, key, request] = Array.isArray(envelope) ? envelope : [];
-  checkCaller({ ...nobody, actor, idempotency: { key, request } });
+  checkCaller({ ...anonymous, actor, idempotency: { key, request } });
   return { actor, key, request };
 }

@@ -1,7 +1,6 @@
 // Who is next: the queues of every client, by lane, and the groups that are taken from them in turns.
-import type { Call } from "../dispatch.ts";
 import type { Limits } from "../limits.ts";
-import type { Lane } from "../operation.ts";
+import type { Call, Lane } from "../operation.ts";
 import type { Reply } from "../wire.ts";
 
 /** An envelope that is not answered yet. */

@@ -2,12 +2,13 @@
 // and in tests.
 import type { MessagePort } from "node:worker_threads";
 import type { Clock } from "../clock.ts";
+import type { ServerState } from "../context.ts";
 import { createDispatcher } from "../dispatch.ts";
 import type { Driver } from "../driver.ts";
 import { StoreError, type WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
-import type { Lane, ServerState } from "../operation.ts";
+import type { Lane } from "../operation.ts";
 import { operations, servedOperations } from "../operations/table.ts";
 import type { Touched } from "../wire.ts";
 import { within } from "./deadline.ts";

@@ -1,7 +1,8 @@
 // Can the database still store what it is given? The last write tells; after one that could not be stored, tries go on until one can.
+
+import type { LastWrite } from "../context.ts";
 import type { ErrorCode } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import type { LastWrite } from "../operation.ts";
 
 export class WriteWatch {
   readonly #limits: Limits;

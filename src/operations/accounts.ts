@@ -1,10 +1,11 @@
 import { z } from "zod";
+import type { Context } from "../context.ts";
 import { Account, type AccountRow } from "../model/accounts.ts";
 import { optional, page } from "../model/codec.ts";
 import { Id, Name, NewId, paging, Version } from "../model/fields.ts";
 import { nameKey } from "../model/repositories.ts";
 import { type AccountKind, accountKinds } from "../model/vocabulary.ts";
-import { type Context, fail, operation } from "../operation.ts";
+import { fail, operation } from "../operation.ts";
 import { first, forUpdate, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";
 import { checkVersion } from "./versions.ts";

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { Context } from "../context.ts";
 import {
   Artifact,
   type ArtifactRow,
@@ -11,7 +12,7 @@ import { page } from "../model/codec.ts";
 import type { CommandRow } from "../model/commands.ts";
 import { Id, paging, Sha256, Version } from "../model/fields.ts";
 import { artifactKinds, artifactStates } from "../model/vocabulary.ts";
-import { after, type Context, fail, operation } from "../operation.ts";
+import { after, fail, operation } from "../operation.ts";
 import { all, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";
 import { lockSession } from "./sessionState.ts";

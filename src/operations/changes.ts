@@ -1,9 +1,11 @@
 import { z } from "zod";
+import type { Caller } from "../caller.ts";
+import type { Change, Context } from "../context.ts";
 import { bounds } from "../limits.ts";
 import { ChangePage, type ChangeRow } from "../model/changes.ts";
 import type { RawOf } from "../model/codec.ts";
 import { Id, WaitMs } from "../model/fields.ts";
-import { type Caller, type Change, type Context, fail, NotYet, operation } from "../operation.ts";
+import { fail, NotYet, operation } from "../operation.ts";
 import { all, and, changeEach, first, sql, step } from "../sql.ts";
 
 const filters = {

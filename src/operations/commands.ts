@@ -1,11 +1,12 @@
 import { z } from "zod";
+import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
 import { list as listOf, optional, page } from "../model/codec.ts";
 import { Claim, Command, CommandInput, type CommandRow, Finished, isFinal, outcomes } from "../model/commands.ts";
 import { Fence, filledText, Id, LeaseTtl, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import { commandStates, releaseKinds } from "../model/vocabulary.ts";
-import { after, type Context, fail, NotYet, operation } from "../operation.ts";
+import { after, fail, NotYet, operation } from "../operation.ts";
 import {
   all,
   and,

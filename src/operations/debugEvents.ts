@@ -1,5 +1,6 @@
 // What an adapter says: events, what was seen at a stop, and what the answers to requests tell of its state.
 import { z } from "zod";
+import type { Context } from "../context.ts";
 import { bounds } from "../limits.ts";
 import { integer, record } from "../model/codec.ts";
 import {
@@ -21,7 +22,7 @@ import { Thread } from "../model/debugProtocol.ts";
 import { Id, Json, Reason, Version } from "../model/fields.ts";
 import { maskingOf, SecretNames } from "../model/masking.ts";
 import { type DebugState, debugStates } from "../model/vocabulary.ts";
-import { type Context, fail, sealedOperation } from "../operation.ts";
+import { fail, sealedOperation } from "../operation.ts";
 import { all, type Body, change, changeEach, first, sql, step } from "../sql.ts";
 import { debugTopic, ended, lockDebug, notStopped, refuseEnded, saveDebug } from "./debugState.ts";
 import { checkVersion } from "./versions.ts";

@@ -1,7 +1,9 @@
 // How a debug session's row moves: every operation that touches one goes through here. Locked after everything else that a call locks.
+
+import type { Context } from "../context.ts";
 import { type DebugSessionRow, isEnded } from "../model/debug.ts";
 import type { DebugState } from "../model/vocabulary.ts";
-import { type Context, fail } from "../operation.ts";
+import { fail } from "../operation.ts";
 import { all, change, first, forUpdate, sql, step } from "../sql.ts";
 
 /** Of its current adapter, when a run is named: one that was replaced changes nothing. */

@@ -1,5 +1,7 @@
 // Idempotency keys: a call that is made again with the key of an earlier one is given the earlier one's reply.
-import type { Context, Idempotency } from "../operation.ts";
+
+import type { Idempotency } from "../caller.ts";
+import type { Context } from "../context.ts";
 import { fail } from "../operation.ts";
 import { all, change, first, skipLocked, sql, step } from "../sql.ts";
 

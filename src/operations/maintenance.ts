@@ -1,10 +1,11 @@
 import { z } from "zod";
+import type { Context } from "../context.ts";
 import { boolean, integer, json, list, nullable, record, text } from "../model/codec.ts";
 import type { CommandRow } from "../model/commands.ts";
 import { Health, type HealthChecks } from "../model/health.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { CommandState } from "../model/vocabulary.ts";
-import { after, type Context, type Lane, operation } from "../operation.ts";
+import { after, type Lane, operation } from "../operation.ts";
 import { all, change, changeEach, first, skipLocked, sql, step } from "../sql.ts";
 import { expireArtifacts } from "./artifacts.ts";
 import { endCommand, sealLog } from "./commands.ts";

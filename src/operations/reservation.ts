@@ -1,10 +1,11 @@
 // Who gets which tree: the holder, the search for one that fits, and the grant.
 import { z } from "zod";
+import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
 import { Hash, Id, LeaseTtl, Name, NewId, Path } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { matches, WorktreeRow } from "../model/worktrees.ts";
-import { after, type Context, fail, NotYet } from "../operation.ts";
+import { after, fail, NotYet } from "../operation.ts";
 import { and, change, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { lockRunner } from "./runners.ts";

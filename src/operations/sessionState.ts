@@ -1,9 +1,11 @@
 // How a session's row moves: every operation that touches a session goes through here, so that counters, readiness and state agree (D-031).
+
+import type { Context } from "../context.ts";
 import type { CommandRow } from "../model/commands.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
 import type { Release, SessionState } from "../model/vocabulary.ts";
 import { releases } from "../model/worktrees.ts";
-import { after, type Context, fail } from "../operation.ts";
+import { after, fail } from "../operation.ts";
 import { all, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 import { closeDebugSessions } from "./debugState.ts";
 

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { Context } from "../context.ts";
 import type { AccountRow } from "../model/accounts.ts";
 import { integer, page, record } from "../model/codec.ts";
 import { Id, Name, NewId, paging, Reason, Sha256, Version } from "../model/fields.ts";
@@ -22,7 +23,7 @@ import {
   type TokenRow,
 } from "../model/tokens.ts";
 import { type AccountKind, type Scope, type TokenKind, tokenKinds } from "../model/vocabulary.ts";
-import { after, type Context, fail, operation, sealedOperation } from "../operation.ts";
+import { after, fail, operation, sealedOperation } from "../operation.ts";
 import { change, changeEach, first, forUpdate, sql, step } from "../sql.ts";
 import { findAccount, insertAccount, lockAccount } from "./accounts.ts";
 import { listPage } from "./paging.ts";

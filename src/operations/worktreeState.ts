@@ -1,7 +1,8 @@
+import type { Context } from "../context.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { Release } from "../model/vocabulary.ts";
 import { releases, type WorktreeRow } from "../model/worktrees.ts";
-import { type Context, fail } from "../operation.ts";
+import { fail } from "../operation.ts";
 import { all, change, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 import { freeTopic, tryLockSession, unbindWorktree } from "./sessionState.ts";
 /** Ends leases whose time is over, at most so many; of one repository when named. What another transaction holds is left to it (D-030). */

@@ -3,9 +3,9 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
+import type { DatabaseFacts } from "../context.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "../driver.ts";
 import { StoreError } from "../errors.ts";
-import type { DatabaseFacts } from "../operation.ts";
 import { bill, type Query, type SqlValue, settleLedger } from "../sql.ts";
 import { type PostgresConnection, withPlaceholders } from "./connection.ts";
 import { isLost, isTransient, translate } from "./errors.ts";

@@ -2,9 +2,10 @@
 
 import type Database from "better-sqlite3";
 import type { Clock } from "../clock.ts";
+import type { DatabaseFacts } from "../context.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "../driver.ts";
 import { StoreError } from "../errors.ts";
-import type { Access, DatabaseFacts } from "../operation.ts";
+import type { Access } from "../operation.ts";
 import { bill, type Query, type SqlValue, type Statement, settleLedger } from "../sql.ts";
 import { translate } from "./errors.ts";
 

@@ -1,10 +1,11 @@
 // A driver on a database in memory, for tests of what lies between it and the client.
 import Database from "better-sqlite3";
+import { anonymous } from "../../src/caller.ts";
 import { systemClock } from "../../src/clock.ts";
-import { createDispatcher, type OperationTable } from "../../src/dispatch.ts";
+import { createDispatcher } from "../../src/dispatch.ts";
 import type { StoreError } from "../../src/errors.ts";
 import { defaultLimits } from "../../src/limits.ts";
-import { nobody } from "../../src/operation.ts";
+import type { OperationTable } from "../../src/operation.ts";
 import { readMigrations } from "../../src/schema/migrationFiles.ts";
 import { createSqliteDriver } from "../../src/sqlite/transaction.ts";
 import { idleServer } from "./serverState.ts";
@@ -34,7 +35,7 @@ export function memoryDispatcher(operations: OperationTable, db = memoryDatabase
       Array.isArray(job[0]) ? (job as [string, ...unknown[]][]) : [job as [string, ...unknown[]]],
     );
     const { outcomes } = await dispatcher.runTransaction(
-      calls.map((job) => job.map(([name, ...wire]) => dispatcher.decodeCall(name, wire, nobody))),
+      calls.map((job) => job.map(([name, ...wire]) => dispatcher.decodeCall(name, wire, anonymous))),
       60_000,
     );
     return outcomes;

@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { z } from "zod";
-import type { OperationTable } from "../../src/dispatch.ts";
+import type { Context } from "../../src/context.ts";
 import { integer, text } from "../../src/model/codec.ts";
-import { type Context, fail, operation } from "../../src/operation.ts";
+import type { OperationTable } from "../../src/operation.ts";
+import { fail, operation } from "../../src/operation.ts";
 import { all, and, change, changeEach, empty, first, type Statement, sql, step } from "../../src/sql.ts";
 import { memoryDispatcher } from "../support/memoryDriver.ts";
 

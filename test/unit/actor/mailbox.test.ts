@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { type Inbox, Mailbox } from "../../../src/actor/mailbox.ts";
 import { testClock } from "../../../src/clock.ts";
-import type { Call, Dispatcher, Outcome } from "../../../src/dispatch.ts";
+import type { Dispatcher, Outcome } from "../../../src/dispatch.ts";
 import { StoreError } from "../../../src/errors.ts";
 import { defaultLimits, type Limits } from "../../../src/limits.ts";
+import type { Call } from "../../../src/operation.ts";
 import type { Envelope, Reply } from "../../../src/wire.ts";
 
 interface Rig {

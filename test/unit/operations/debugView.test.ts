@@ -1,9 +1,9 @@
 // What get answers is of one moment, also where other transactions commit between its statements, as they may on PostgreSQL.
 import assert from "node:assert/strict";
 import { it } from "node:test";
+import type { Context } from "../../../src/context.ts";
 import { newId } from "../../../src/index.ts";
 import { defaultLimits } from "../../../src/limits.ts";
-import type { Context } from "../../../src/operation.ts";
 import { operations } from "../../../src/operations/table.ts";
 import type { Body, Query } from "../../../src/sql.ts";
 import { idleServer } from "../../support/serverState.ts";

@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { z } from "zod";
-import type { OperationTable } from "../../../src/dispatch.ts";
+import { anonymous } from "../../../src/caller.ts";
 import { integer, record, text } from "../../../src/model/codec.ts";
-import { nobody, operation } from "../../../src/operation.ts";
+import type { OperationTable } from "../../../src/operation.ts";
+import { operation } from "../../../src/operation.ts";
 import { change, sql } from "../../../src/sql.ts";
 import { memoryDatabase, memoryDispatcher } from "../../support/memoryDriver.ts";
 
@@ -34,7 +35,7 @@ test("a reply that a release with other fields has stored is refused, and the ca
   const idempotency = { key: "k", request: "0".repeat(64) };
   const run = async (operations: OperationTable, together: boolean) => {
     const { dispatcher } = memoryDispatcher(operations, db);
-    const call = dispatcher.decodeCall("things.make", [], together ? nobody : { ...nobody, idempotency });
+    const call = dispatcher.decodeCall("things.make", [], together ? anonymous : { ...anonymous, idempotency });
     const calls = together ? [{ ...call, envelopeKey: { ...idempotency, actor: undefined } }, call] : [call];
     return (await dispatcher.runTransaction([calls], 1_000)).outcomes[0]?.answers;
   };

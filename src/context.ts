@@ -1,0 +1,55 @@
+// What the body of an operation is given besides its input. Knows no operation and no database.
+import type { Details, ErrorCode } from "./errors.ts";
+import type { Limits } from "./limits.ts";
+
+/** The transaction of a body, as far as the body may know it. */
+export interface Context {
+  /** The time of the transaction; it stands still until the transaction ends. */
+  readonly now: Date;
+  readonly limits: Limits;
+  readonly serverState: ServerState;
+  /** Runs calls that wait on this topic again, after the commit. */
+  wake(topic: string): void;
+  /** Adds a row to `changes`, which is written last in the same transaction. */
+  changed(change: Change): void;
+  /** Notes that a token was used. The use is written later, together with others, because a read cannot write. */
+  used(tokenId: string): void;
+}
+
+/** One row of the audit log and change feed; it describes one row that changed. */
+export interface Change {
+  readonly entity: string;
+  readonly id: string;
+  readonly op: string;
+  readonly version: number;
+  readonly fence?: number | undefined;
+  readonly sessionId?: string | null | undefined;
+  /** Plain JSON data, small; never a secret. */
+  readonly detail?: Details | undefined;
+}
+
+/** The server's knowledge of itself, for `maintenance.stats` and `maintenance.health`. */
+export interface ServerState {
+  readonly counts: Readonly<Record<string, number>>;
+  readonly lanes: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  /** The fill level of the fullest queue, from 0 to 1. */
+  readonly queueFullness: number;
+  readonly lastWrite: LastWrite | undefined;
+  readonly database: DatabaseFacts;
+}
+
+/** The last transaction that wrote, or that failed to. */
+export interface LastWrite {
+  readonly agoMs: number;
+  readonly failed: ErrorCode | undefined;
+}
+
+/** The state of the database as its driver knows it without a query. */
+export interface DatabaseFacts {
+  /** The last revision that this code knows. */
+  readonly schemaHead?: string;
+  /** The number of bytes that can still be stored; absent where only the database's server knows it. */
+  readonly leftBytes?: number;
+  /** Sizes, and settings as the database reports them. */
+  readonly figures?: Readonly<Record<string, number | string>>;
+}
