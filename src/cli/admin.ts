@@ -9,7 +9,8 @@ import { accountKinds, type Scope, scopes, type TokenKind, tokenKinds } from "..
 import type { OwnedStore } from "../storeTypes.ts";
 import { CliError } from "../terminal/exit.ts";
 import { duration, formatDuration } from "./duration.ts";
-import { collect, column, formatTime, type PageFlags, printFields, printPage, stateColumn, withPages } from "./rows.ts";
+import { collect, type PageFlags, withPages } from "./pages.ts";
+import { column, formatTime, printFields, printPage, stateColumn } from "./rows.ts";
 import { openOutlet } from "./secret.ts";
 import { commandGroup, type StoreFlags, say, storeCommand, toJsonLine, visit } from "./storeCommand.ts";
 

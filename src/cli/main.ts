@@ -4,22 +4,32 @@ import { packageVersion } from "../package.ts";
 import { exitCodeHelp, exitCodeOf, sentenceOf } from "../terminal/exit.ts";
 import { harmless } from "../terminal/table.ts";
 import { addAdmin } from "./admin.ts";
+import { addArtifacts } from "./artifacts.ts";
 import { addBackup } from "./backup.ts";
+import { addCommands } from "./commands.ts";
 import { addConfig, addInfo } from "./config.ts";
 import { addDebug } from "./debug.ts";
 import { addDemo } from "./demo.ts";
-import { addEntities } from "./entities.ts";
 import { addHealth } from "./health.ts";
 import { addLogs } from "./logs.ts";
 import { addMaintenance } from "./maintenance.ts";
 import { addMigrate } from "./migrate.ts";
+import { addRepositories } from "./repositories.ts";
+import { addRunners } from "./runners.ts";
+import { addSessions } from "./sessions.ts";
+import { addWorktrees } from "./worktrees.ts";
 
 const groups: readonly ((program: Command) => void)[] = [
   addDemo,
   addHealth,
   addMigrate,
   addAdmin,
-  addEntities,
+  addRepositories,
+  addRunners,
+  addSessions,
+  addWorktrees,
+  addCommands,
+  addArtifacts,
   addLogs,
   addDebug,
   addBackup,

@@ -1,46 +1,8 @@
-// Rows on standard output: a table for people, one JSON object a line for programs; and pages of them.
-import { type Command, Option } from "commander";
-import { bounds } from "../limits.ts";
+// Rows on standard output: a table for people, one JSON object a line for programs.
+import { stateStyles } from "../terminal/stateStyles.ts";
 import { type Column, formatTable, plain, type Style } from "../terminal/table.ts";
-import { wholeNumber } from "../terminal/wholeNumber.ts";
+import type { Page } from "./pages.ts";
 import { type StoreFlags, say, toJsonLine } from "./storeCommand.ts";
-
-export interface PageFlags {
-  readonly limit: number;
-  readonly cursor?: string;
-}
-
-interface Page<Row> {
-  readonly items: readonly Row[];
-  readonly nextCursor: string | undefined;
-}
-
-export function withPages(command: Command): Command {
-  return command
-    .addOption(
-      new Option("--limit <number>", "at most so many rows")
-        .default(bounds.pageRows)
-        .argParser(wholeNumber(1, 100_000)),
-    )
-    .option("--cursor <cursor>", "go on after an earlier page: what it said on stderr");
-}
-
-/** As many pages of the store as the limit takes. */
-export async function collect<Row>(
-  { limit, cursor }: PageFlags,
-  fetch: (page: PageFlags) => Promise<Page<Row>>,
-): Promise<Page<Row>> {
-  const items: Row[] = [];
-  for (let next = cursor; ; ) {
-    const page = await fetch({
-      limit: Math.min(bounds.pageRowsMax, limit - items.length),
-      ...(next === undefined ? {} : { cursor: next }),
-    });
-    items.push(...page.items);
-    next = page.nextCursor;
-    if (next === undefined || items.length >= limit) return { items, nextCursor: next };
-  }
-}
 
 export function printPage<Row>(
   flags: StoreFlags,
@@ -91,36 +53,18 @@ export function formatTime(at: Date | null): string {
   return at === null ? "" : `${at.toISOString().slice(0, 19)}Z`;
 }
 
-const states: Readonly<Record<string, Style>> = {
-  running: "cyan",
-  leased: "cyan",
-  creating: "cyan",
-  evicting: "cyan",
-  online: "green",
-  completed: "green",
-  succeeded: "green",
-  ready: "green",
-  idle: "green",
+/** The states of rows, and those that the command line derives: of tokens, accounts and backups. */
+const styles: Readonly<Record<string, Style | undefined>> = {
+  ...stateStyles,
   live: "green",
   ok: "green",
-  failed: "red",
-  timed_out: "red",
-  lost: "red",
-  damaged: "red",
-  quarantined: "red",
+  rotated: "yellow",
+  unfinished: "yellow",
   revoked: "red",
   disabled: "red",
-  gone: "red",
-  cancelling: "yellow",
-  cancelled: "yellow",
-  expired: "yellow",
-  stalled: "yellow",
-  draining: "yellow",
-  rotated: "yellow",
-  dirty: "yellow",
-  unfinished: "yellow",
+  damaged: "red",
 };
 
 export function stateColumn<Row>(rows: readonly Row[], cell: (row: Row) => string): Column {
-  return column("state", rows, cell, { style: (text) => states[text] });
+  return column("state", rows, cell, { style: (text) => styles[text] });
 }

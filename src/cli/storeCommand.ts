@@ -1,7 +1,7 @@
 // What commands on a store have in common: options, a short visit to the store (D-069), and where data and messages go.
 
 import { userInfo } from "node:os";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { CallOptions } from "../client.ts";
 import { parsePlace } from "../place.ts";
 import { openStore } from "../store.ts";
@@ -9,6 +9,7 @@ import type { OwnedStore } from "../storeTypes.ts";
 import { CliError, exitCodeHelp } from "../terminal/exit.ts";
 import { listenForInterrupt } from "../terminal/interrupt.ts";
 import { harmless, harmlessJson } from "../terminal/table.ts";
+import { type PageFlags, withPages } from "./pages.ts";
 import { urlOption } from "./url.ts";
 
 export interface StoreFlags {
@@ -41,6 +42,30 @@ export function storeCommand(
     .option("--json", "print JSON, one object a line")
     .option("-q, --quiet", "say nothing on stderr but errors")
     .addHelpText("after", helpAfter(examples, note));
+}
+
+export type ListFlags = StoreFlags & PageFlags;
+
+export function listCommand(group: Command, what: string, examples: readonly string[]): Command {
+  return withPages(storeCommand(group, "list", `Lists ${what}, the oldest first.`, examples));
+}
+
+export function ofState(states: readonly string[]): Option {
+  return new Option("--state <state>", "of this state only").choices(states);
+}
+
+export function reasonOption(command: Command): Command {
+  return command.option("--reason <text>", "why; it goes into the audit log");
+}
+
+/** What was given of these flags. */
+export function given<Flags extends object, Name extends keyof Flags>(
+  flags: Flags,
+  ...names: readonly Name[]
+): Partial<Pick<Flags, Name>> {
+  return Object.fromEntries(
+    names.filter((name) => flags[name] !== undefined).map((name) => [name, flags[name]]),
+  ) as Partial<Pick<Flags, Name>>;
 }
 
 export function helpAfter(examples: readonly string[], note?: string): string {

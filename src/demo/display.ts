@@ -1,5 +1,5 @@
 // Shows progress on stderr: a few lines that are drawn again and again on a terminal, a line for each command elsewhere.
-import { paint, plain, type Style } from "../terminal/table.ts";
+import { paint, plain } from "../terminal/table.ts";
 import type { Progress, Step } from "./progress.ts";
 import type { RunnerAssignment } from "./runner.ts";
 
@@ -16,15 +16,6 @@ export function createDisplay(
 ): Display {
   return stream.isTTY ? new TerminalDisplay(stream, progress, runners) : new LineDisplay(stream, progress);
 }
-
-export const stateStyles: Readonly<Record<string, Style>> = {
-  succeeded: "green",
-  completed: "green",
-  failed: "red",
-  timed_out: "red",
-  lost: "red",
-  cancelled: "yellow",
-};
 
 export function describeStep({ commitSha, argv }: Pick<Step, "commitSha" | "argv">, lengthMax: number): string {
   return `${commitSha.slice(0, 8)}  ${describeArgv(argv, lengthMax - 10)}`;

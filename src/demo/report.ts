@@ -2,10 +2,12 @@
 import type { Artifact } from "../model/artifacts.ts";
 import { type Command, isFinal } from "../model/commands.ts";
 import { isOpen, type Session } from "../model/sessions.ts";
+import type { CommandState } from "../model/vocabulary.ts";
 import type { Worktree } from "../model/worktrees.ts";
 import type { Store } from "../storeTypes.ts";
+import { stateStyles } from "../terminal/stateStyles.ts";
 import { type Column, formatBytes, formatMs, formatTable, paint, plain } from "../terminal/table.ts";
-import { describeArgv, stateStyles } from "./display.ts";
+import { describeArgv } from "./display.ts";
 import type { Purpose } from "./sessions.ts";
 
 /** One line of the table: a command, and what it ran in. */
@@ -84,7 +86,11 @@ function columnsOf(rows: readonly Row[]): Column[] {
     },
     { title: "worktree", cells: rows.map((row, index) => (first(row, index) ? treeOf(row) : "")) },
     { title: "command", cells: rows.map(({ command }) => describeArgv(command.argv, 32)) },
-    { title: "outcome", cells: rows.map(({ command }) => command.state), style: (state) => stateStyles[state] },
+    {
+      title: "outcome",
+      cells: rows.map(({ command }) => command.state),
+      style: (state) => stateStyles[state as CommandState],
+    },
     {
       title: "exit",
       align: "right",

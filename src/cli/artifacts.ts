@@ -1,0 +1,47 @@
+// debug-server-db artifacts: files that commands produced, and what is known of them.
+import { type Command, Option } from "commander";
+import type { Artifact } from "../model/artifacts.ts";
+import { type ArtifactKind, type ArtifactState, artifactKinds, artifactStates } from "../model/vocabulary.ts";
+import { type Column, formatBytes } from "../terminal/table.ts";
+import { collect } from "./pages.ts";
+import { column, printPage, stateColumn } from "./rows.ts";
+import { commandGroup, given, type ListFlags, listCommand, ofState, visit } from "./storeCommand.ts";
+
+export function addArtifacts(program: Command): void {
+  const group = commandGroup(program, "artifacts", "Files that commands produced: what is known of them.", [
+    "artifacts list --kind junit",
+  ]);
+  listCommand(group, "artifacts", [
+    "artifacts list --kind junit --state ready",
+    "artifacts list --session 01890a5d-ac96-774b-bcce-b302099a8057 --json",
+  ])
+    .addOption(ofState(artifactStates))
+    .addOption(new Option("--kind <kind>", "of this kind only").choices(artifactKinds))
+    .option("--session <id>", "of this session only")
+    .option("--command <id>", "of this command only")
+    .action(
+      async (flags: ListFlags & { state?: ArtifactState; kind?: ArtifactKind; session?: string; command?: string }) => {
+        const ids = {
+          ...(flags.session === undefined ? {} : { sessionId: flags.session }),
+          ...(flags.command === undefined ? {} : { commandId: flags.command }),
+        };
+        const filter = { ...given(flags, "state", "kind"), ...ids };
+        const page = await visit(flags, (store) =>
+          collect(flags, (paged) => store.artifacts.list({ ...filter, ...paged })),
+        );
+        printPage(flags, page, artifactColumns);
+      },
+    );
+}
+
+export function artifactColumns(rows: readonly Artifact[]): readonly Column[] {
+  return [
+    column("id", rows, ({ id }) => id),
+    column("name", rows, ({ name }) => name),
+    column("kind", rows, ({ kind }) => kind, { optional: true }),
+    stateColumn(rows, ({ state }) => state),
+    column("size", rows, ({ sizeBytes }) => (sizeBytes === null ? "" : formatBytes(sizeBytes)), { align: "right" }),
+    column("sha256", rows, ({ sha256 }) => sha256?.slice(0, 12), { optional: true }),
+    column("uri", rows, ({ uri }) => uri),
+  ];
+}

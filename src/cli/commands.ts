@@ -1,0 +1,78 @@
+// debug-server-db commands: programs that were asked to run, and what became of them.
+import type { Command } from "commander";
+import type { Command as StoredCommand } from "../model/commands.ts";
+import { type CommandState, commandStates } from "../model/vocabulary.ts";
+import { quote } from "../shell.ts";
+import { type Column, formatMs } from "../terminal/table.ts";
+import { collect } from "./pages.ts";
+import { column, formatTime, printFields, printPage, stateColumn } from "./rows.ts";
+import {
+  commandGroup,
+  given,
+  type ListFlags,
+  listCommand,
+  ofState,
+  reasonOption,
+  type StoreFlags,
+  storeCommand,
+  visit,
+} from "./storeCommand.ts";
+
+export function addCommands(program: Command): void {
+  const group = commandGroup(program, "commands", "Programs that were asked to run, and what became of them.", [
+    "commands list --state running",
+  ]);
+  listCommand(group, "commands", [
+    "commands list --state running",
+    "commands list --session 01890a5d-ac96-774b-bcce-b302099a8057 --json",
+  ])
+    .addOption(ofState(commandStates))
+    .option("--session <id>", "of this session only, in their sequence")
+    .action(async (flags: ListFlags & { state?: CommandState; session?: string }) => {
+      const filter = { ...given(flags, "state"), ...(flags.session === undefined ? {} : { sessionId: flags.session }) };
+      const page = await visit(flags, (store) =>
+        collect(flags, (paged) => store.commands.list({ ...filter, ...paged })),
+      );
+      printPage(flags, page, commandColumns);
+    });
+
+  const cancelNote =
+    "A queued one is cancelled at once; of a running one its runner learns by the next heartbeat. Repeated, it changes nothing.";
+  reasonOption(
+    storeCommand(
+      group,
+      "cancel",
+      "Stops a command.",
+      ["commands cancel 01890a5d-ac96-774b-bcce-b302099a8057"],
+      cancelNote,
+    ),
+  )
+    .argument("<id>", "the command's id")
+    .action(async (commandId: string, flags: StoreFlags & { reason?: string }) => {
+      const command = await visit(flags, (store, options) =>
+        store.commands.cancel({ commandId, ...given(flags, "reason") }, options),
+      );
+      printFields(flags, command, { command: command.id, state: command.state });
+    });
+}
+
+export function commandColumns(rows: readonly StoredCommand[]): readonly Column[] {
+  return [
+    column("id", rows, ({ id }) => id),
+    column("#", rows, ({ sequence }) => sequence, { align: "right" }),
+    stateColumn(rows, ({ state }) => state),
+    column("exit", rows, ({ exitCode, signal }) => signal ?? exitCode, { align: "right" }),
+    column("try", rows, ({ attempt, maxAttempts }) => `${attempt}/${maxAttempts}`, { align: "right", optional: true }),
+    column("queued", rows, ({ queuedAt }) => formatTime(queuedAt), { optional: true }),
+    column(
+      "took",
+      rows,
+      ({ startedAt, endedAt }) => startedAt && endedAt && formatMs(endedAt.getTime() - startedAt.getTime()),
+      {
+        align: "right",
+        optional: true,
+      },
+    ),
+    column("argv", rows, ({ argv }) => argv.map(quote).join(" ")),
+  ];
+}

@@ -1,0 +1,126 @@
+// debug-server-db sessions: pieces of work, each on one commit.
+import type { Command } from "commander";
+import { type SessionState, sessionStates } from "../model/vocabulary.ts";
+import type { OwnedStore } from "../storeTypes.ts";
+import { formatTable } from "../terminal/table.ts";
+import { artifactColumns } from "./artifacts.ts";
+import { commandColumns } from "./commands.ts";
+import { collect, type PageFlags } from "./pages.ts";
+import { repositoryFilter, repositoryNames } from "./repositories.ts";
+import { column, formatFields, formatTime, printFields, printPage, stateColumn } from "./rows.ts";
+import {
+  commandGroup,
+  given,
+  type ListFlags,
+  listCommand,
+  ofState,
+  reasonOption,
+  type StoreFlags,
+  storeCommand,
+  toJsonLine,
+  visit,
+} from "./storeCommand.ts";
+
+export function addSessions(program: Command): void {
+  const group = commandGroup(program, "sessions", "Pieces of work, each on one commit.", [
+    "sessions list --state running",
+    "sessions show 01890a5d-ac96-774b-bcce-b302099a8057",
+  ]);
+  listCommand(group, "sessions", [
+    "sessions list",
+    "sessions list --repository demo --state running",
+    "sessions list --json --limit 1000",
+  ])
+    .addOption(ofState(sessionStates))
+    .option("--repository <name>", "of this repository only, by name or id")
+    .option("--requested-by <name>", "asked for by this one only")
+    .action(async (flags: ListFlags & { state?: SessionState; repository?: string; requestedBy?: string }) => {
+      await visit(flags, async (store) => {
+        const filter = {
+          ...(await repositoryFilter(store, flags.repository)),
+          ...given(flags, "state", "requestedBy"),
+        };
+        const page = await collect(flags, (paged) => store.sessions.list({ ...filter, ...paged }));
+        const names = await repositoryNames(store, page.items);
+        printPage(flags, page, (rows) => [
+          column("id", rows, ({ id }) => id),
+          column("repository", rows, ({ repositoryId }) => names.get(repositoryId)),
+          column("commit", rows, ({ commitSha }) => commitSha.slice(0, 10)),
+          stateColumn(rows, ({ state }) => state),
+          column("queued", rows, ({ queuedCommands }) => queuedCommands, { align: "right", optional: true }),
+          column("active", rows, ({ activeCommands }) => activeCommands, { align: "right", optional: true }),
+          column("failed", rows, ({ failedCommands }) => failedCommands, { align: "right", optional: true }),
+          column("created", rows, ({ createdAt }) => formatTime(createdAt)),
+          column("ended", rows, ({ endedAt }) => formatTime(endedAt), { optional: true }),
+          column("for", rows, ({ requestedBy }) => requestedBy),
+        ]);
+      });
+    });
+
+  storeCommand(group, "show", "Shows a session, its commands and its artifacts.", [
+    "sessions show 01890a5d-ac96-774b-bcce-b302099a8057",
+  ])
+    .argument("<id>", "the session's id")
+    .action(async (sessionId: string, flags: StoreFlags) => {
+      await visit(flags, (store) => showSession(store, sessionId, flags));
+    });
+
+  const cancelNote =
+    "Queued commands are cancelled at once; of running ones their runners learn by the next heartbeat. Repeated, it changes nothing.";
+  reasonOption(
+    storeCommand(
+      group,
+      "cancel",
+      "Stops a session.",
+      ["sessions cancel 01890a5d-ac96-774b-bcce-b302099a8057 --reason obsolete"],
+      cancelNote,
+    ),
+  )
+    .argument("<id>", "the session's id")
+    .action(async (sessionId: string, flags: StoreFlags & { reason?: string }) => {
+      const session = await visit(flags, (store, options) =>
+        store.sessions.cancel({ sessionId, ...given(flags, "reason") }, options),
+      );
+      printFields(flags, session, {
+        session: session.id,
+        state: session.state,
+        "active commands": String(session.activeCommands),
+      });
+    });
+}
+
+async function showSession(store: OwnedStore, sessionId: string, flags: StoreFlags): Promise<void> {
+  const everything: PageFlags = { limit: 100_000 };
+  const [session, commands, artifacts] = await Promise.all([
+    store.sessions.get({ sessionId }),
+    collect(everything, (paged) => store.commands.list({ sessionId, ...paged })),
+    collect(everything, (paged) => store.artifacts.list({ sessionId, ...paged })),
+  ]);
+  if (flags.json) {
+    process.stdout.write(toJsonLine({ ...session, commands: commands.items, artifacts: artifacts.items }));
+    return;
+  }
+  const [repository, worktree] = await Promise.all([
+    store.repositories.get({ repositoryId: session.repositoryId }),
+    session.worktreeId === null ? undefined : store.worktrees.get({ worktreeId: session.worktreeId }),
+  ]);
+  const fields = formatFields({
+    session: session.id,
+    repository: repository.name,
+    commit: session.commitSha,
+    patch: session.patchHash,
+    state: session.state,
+    reason: session.endReason,
+    worktree: worktree?.path ?? null,
+    "requested by": session.requestedBy,
+    created: formatTime(session.createdAt),
+    started: session.startedAt && formatTime(session.startedAt),
+    ended: session.endedAt && formatTime(session.endedAt),
+    expires: session.expiresAt && formatTime(session.expiresAt),
+  });
+  const tables = [
+    ...(commands.items.length === 0 ? [] : [formatTable(commandColumns(commands.items), process.stdout)]),
+    ...(artifacts.items.length === 0 ? [] : [formatTable(artifactColumns(artifacts.items), process.stdout)]),
+  ];
+  process.stdout.write([fields, ...tables].join("\n"));
+}

@@ -1,0 +1,85 @@
+// debug-server-db worktrees: checkout directories, and who holds them.
+import { type Command, Option } from "commander";
+import { type Release, releaseKinds, type WorktreeState, worktreeStates } from "../model/vocabulary.ts";
+import { CliError } from "../terminal/exit.ts";
+import { collect } from "./pages.ts";
+import { repositoryFilter, repositoryNames } from "./repositories.ts";
+import { column, formatTime, printFields, printPage, stateColumn } from "./rows.ts";
+import {
+  commandGroup,
+  given,
+  type ListFlags,
+  listCommand,
+  ofState,
+  reasonOption,
+  type StoreFlags,
+  storeCommand,
+  visit,
+} from "./storeCommand.ts";
+
+export function addWorktrees(program: Command): void {
+  const group = commandGroup(program, "worktrees", "Checkout directories, and who holds them.", [
+    "worktrees list --state leased",
+  ]);
+  listCommand(group, "worktrees", ["worktrees list", "worktrees list --repository demo --state leased"])
+    .addOption(ofState(worktreeStates))
+    .option("--repository <name>", "of this repository only, by name or id")
+    .action(async (flags: ListFlags & { state?: WorktreeState; repository?: string }) => {
+      await visit(flags, async (store) => {
+        const filter = { ...(await repositoryFilter(store, flags.repository)), ...given(flags, "state") };
+        const page = await collect(flags, (paged) => store.worktrees.list({ ...filter, ...paged }));
+        const names = await repositoryNames(store, page.items);
+        printPage(flags, page, (rows) => [
+          column("id", rows, ({ id }) => id),
+          column("repository", rows, ({ repositoryId }) => names.get(repositoryId), { optional: true }),
+          stateColumn(rows, ({ state }) => state),
+          column("commit", rows, ({ commitSha }) => commitSha?.slice(0, 10), { optional: true }),
+          column("holder", rows, ({ leaseOwner, leaseRunnerId }) => leaseOwner ?? leaseRunnerId),
+          column("lease until", rows, ({ leaseExpiresAt }) => formatTime(leaseExpiresAt), { optional: true }),
+          column("fence", rows, ({ fence }) => fence, { align: "right", optional: true }),
+          column("used", rows, ({ lastUsedAt }) => formatTime(lastUsedAt), { optional: true }),
+          column("path", rows, ({ path }) => path),
+        ]);
+      });
+    });
+
+  const note =
+    "A lease that still lives is released only with --force: from then on its holder changes nothing, but its programs may still write into the directory.";
+  reasonOption(
+    storeCommand(
+      group,
+      "release",
+      "Takes a worktree from its holder.",
+      ["worktrees release 01890a5d-ac96-774b-bcce-b302099a8057 --force --to keep"],
+      note,
+    ),
+  )
+    .argument("<id>", "the worktree's id")
+    .option("--force", "also when its lease still lives", false)
+    .addOption(
+      new Option("--to <what>", "clean: to be used as it is; dirty: to be scrubbed; keep, broken: out of use")
+        .choices(releaseKinds)
+        .default("dirty"),
+    )
+    .action(async (worktreeId: string, flags: StoreFlags & { force: boolean; to: Release; reason?: string }) => {
+      await visit(flags, async (store, options) => {
+        const held = await store.worktrees.get({ worktreeId });
+        if (held.leaseExpiresAt === null)
+          throw new CliError("failure", `the worktree is ${held.state}: nobody holds it`);
+        if (held.leaseExpiresAt.getTime() > Date.now() && !flags.force) {
+          const holder = held.leaseOwner ?? `runner ${held.leaseRunnerId}`;
+          throw new CliError(
+            "failure",
+            `${holder} holds the worktree until ${formatTime(held.leaseExpiresAt)}: release it all the same with --force`,
+          );
+        }
+        const reason = flags.reason ?? "released from the command line";
+        // With the fence that was seen: a holder that came meanwhile keeps it.
+        const released = await store.worktrees.release(
+          { worktreeId, fence: held.fence, to: flags.to, reason },
+          options,
+        );
+        printFields(flags, released, { worktree: released.id, state: released.state, path: released.path });
+      });
+    });
+}
