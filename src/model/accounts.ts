@@ -7,7 +7,7 @@ export const Account = row({
   id: text,
   name: text,
   kind: oneOf(accountKinds),
-  /** Its tokens are refused from then on. */
+  /** When the account was disabled; from then on its tokens are refused. */
   disabledAt: nullable(time),
   ...stamps,
 });

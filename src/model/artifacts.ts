@@ -1,4 +1,5 @@
-// Artifact: a file that a command, or a session as a whole, produced. The store keeps what is known of it; the file itself lies where `uri` says.
+// Artifact: a file that a command, or a session as a whole, produced. The store keeps its metadata; the file itself is
+// stored at `uri`.
 //
 //   pending -> ready | failed
 //   ready -> deleted
@@ -11,7 +12,7 @@ import { artifactKinds, artifactStates } from "./vocabulary.ts";
 export const Artifact = row({
   id: text,
   sessionId: text,
-  /** Null, as is attempt, for a file of the session as a whole. */
+  /** The command that produced the file. Null, like `attempt`, for a file of the whole session. */
   commandId: nullable(text),
   attempt: nullable(integer),
   name: text,
@@ -23,7 +24,7 @@ export const Artifact = row({
   sha256: nullable(text),
   uri: nullable(text),
   metadata: nullable(json()),
-  /** While pending: when it is given up. Then: when it is deleted, unless it is pinned. */
+  /** While pending, when the artifact fails. Once ready, when it is deleted unless it is pinned. */
   expiresAt: nullable(time),
   pinned: boolean,
   ...stamps,
@@ -31,18 +32,20 @@ export const Artifact = row({
 export type Artifact = ValueOf<typeof Artifact>;
 export type ArtifactRow = RawOf<typeof Artifact>;
 
-/** `created` is false when the same content was recorded under this name before. */
+/** An artifact and whether it is new: `created` is false when the same content already had this name. */
 export const Recorded = record({ artifact: Artifact, created: boolean });
 
 /**
- * Whoever fetches artifacts writes them below some folder, so a name stays below it on every system: no way up, no drive, no root. Windows passes over dots
- * and spaces at the end of a part, opens a stream after a colon, and a device by its name:
- * https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
+ * A relative path that stays below its folder on every system: no `..`, no drive, no root. Clients write artifacts
+ * below a folder of their choice, and Windows ignores dots and spaces at the end of a part, opens a stream after a
+ * colon, and opens devices by name.
+ *
+ * Source   https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
  */
 export const ArtifactName = withoutControls(500).refine(
   (name) => !/[:\\]/.test(name) && name.split("/").every(isPlainPart),
   {
-    error: "must be a relative path of plain parts, separated by /, as every system takes it",
+    error: "must be a relative path of plain parts separated by /, valid on every system",
   },
 );
 
@@ -63,12 +66,12 @@ const ContentType = z
     error: "must be a media type, such as text/plain; charset=utf-8",
   });
 
-/** Which file it is. */
+/** The fields that identify an artifact. */
 export const artifactFields = {
   id: NewId,
   sessionId: Id,
   commandId: Id.optional(),
-  /** The command's latest unless named. */
+  /** The attempt that produced the file; the latest attempt of the command by default. */
   attempt: z.int().positive().optional(),
   name: ArtifactName,
   kind: z.enum(artifactKinds).default("custom"),
@@ -77,12 +80,12 @@ export const artifactFields = {
   metadata: Json.optional(),
 };
 
-/** What is in it. */
+/** The fields that describe the content of an artifact. */
 export const contentFields = {
   sizeBytes: z.int().min(0),
   sha256: Sha256,
   uri: withoutControls(4_096),
 };
 
-/** Ten years. */
+/** The time for which a ready artifact is kept, in milliseconds: one second to ten years. */
 export const RetentionMs = z.int().min(1_000).max(315_360_000_000);

@@ -1,4 +1,4 @@
-// Change: one row for each row changed. The audit log and the change feed are the same rows.
+// Change: one row for each change of another row. The audit log and the change feed are these rows.
 import { integer, json, list, nullable, record, row, text, time, type ValueOf } from "./codec.ts";
 
 export const ChangeRow = row({

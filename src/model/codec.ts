@@ -1,13 +1,13 @@
-// Results on their way from a raw row to the caller: the database thread picks values into arrays, the caller's thread decodes them.
-// Arrays, because structured clone copies the keys of every object again (D-008).
+// Codecs carry results from a raw row to the caller: the database thread picks values into arrays, the caller's thread
+// decodes them. Results travel as arrays because structured clone would copy the keys of every object again (D-008).
 import { parseJson } from "./json.ts";
 
 export interface Codec<Value, Raw = unknown> {
-  /** On the database thread: from what a body returned to what travels. */
+  /** Converts the result of a body to the form that is sent. Runs on the database thread. */
   toWire(raw: Raw): unknown;
-  /** On the caller's thread: from what travelled to what the caller is given. */
+  /** Converts the form that was sent to the value for the caller. Runs on the caller's thread. */
   fromWire(wire: unknown): Value;
-  /** For the reference; `nameOf` says what to call a codec that is described elsewhere. */
+  /** Describes the value for the reference; `nameOf` returns the name of a codec that has its own section there. */
   describe(nameOf: (codec: AnyCodec) => string | undefined): string;
 }
 
@@ -24,9 +24,9 @@ export const text = scalar("text", (wire: string) => wire);
 export const integer = scalar("integer", (wire: number) => wire);
 export const bytes = scalar("bytes", (wire: Uint8Array) => wire);
 export const boolean = scalar("boolean", (wire: number) => wire === 1);
-/** Milliseconds in a raw row, a Date in the API. */
+/** A time: milliseconds in a raw row, a Date in the API. */
 export const time = scalar("Date", (wire: number) => new Date(wire));
-/** superjson text in a raw row, the value in the API. */
+/** A JSON column: superjson text in a raw row, the value in the API. */
 export const json = <Value>() => scalar("JSON", (wire: string) => parseJson(wire) as Value);
 export const oneOf = <const Value extends string>(values: readonly Value[]) =>
   scalar(values.join(" | "), (wire: Value) => wire);
@@ -65,14 +65,14 @@ type SnakeCase<Name> = Name extends `${infer Head}${infer Tail}`
   ? `${Head extends Lowercase<Head> ? Head : `_${Lowercase<Head>}`}${SnakeCase<Tail>}`
   : Name;
 
-/** An object whose raw form has the same names. */
+/** An object whose raw form uses the same names. */
 export function record<F extends Fields>(
   fields: F,
 ): Codec<ValuesOf<F>, { readonly [Name in keyof F]: RawOf<F[Name]> }> {
   return picked(fields, (name) => name);
 }
 
-/** A row: columns are snake_case, values camelCase. */
+/** A row: its columns are snake_case, its fields camelCase. */
 export function row<F extends Fields>(
   columns: F,
 ): Codec<ValuesOf<F>, { readonly [Name in keyof F as SnakeCase<Name>]: RawOf<F[Name]> }> {
@@ -98,7 +98,7 @@ function picked<F extends Fields, Raw>(fields: F, rawNameOf: (name: string) => s
   };
 }
 
-/** One page: its cursor, given back, asks for the next; absent on the last. */
+/** One page of a list. Pass `nextCursor` as `cursor` to get the next page; the last page has none. */
 export function page<Value, Raw>(item: Codec<Value, Raw>) {
   return record({ items: list(item), nextCursor: optional(text) });
 }

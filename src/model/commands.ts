@@ -1,4 +1,4 @@
-// Command: one program run inside a session. Attempt: one try at it, with its log.
+// Command: one program that runs inside a session. Attempt: one run of the command, with its own log.
 //
 //   queued -> running -> succeeded | failed | timed_out
 //   queued -> cancelled
@@ -22,9 +22,9 @@ export const Command = row({
   sequence: integer,
   argv: json<string[]>(),
   cwd: nullable(text),
-  /** Overrides of the runner's environment, not a copy of it. */
+  /** Variables added to the runner's environment; not a copy of that environment. */
   env: nullable(json<Record<string, string>>()),
-  /** Names of variables whose values the runner takes from elsewhere. */
+  /** Names of variables whose values the runner gets from a secret store; the values are never stored here. */
   secretEnvKeys: nullable(json<string[]>()),
   state: oneOf(commandStates),
   priority: integer,
@@ -57,12 +57,12 @@ const EnvironmentName = filledText(256).regex(/^[^=]+$/, { error: "must not hold
 
 export const CommandInput = z.strictObject({
   id: NewId,
-  /** At least the program. An empty argument is an argument. */
+  /** The program and its arguments. Empty arguments are kept. */
   argv: z.array(textField(131_072)).min(1).max(4_096).pipe(Json),
   cwd: Path.optional(),
   env: z.record(EnvironmentName, textField(131_072)).pipe(Json).optional(),
   secretEnvKeys: z.array(EnvironmentName).max(1_000).pipe(Json).optional(),
-  /** Larger goes first, between sessions; within a session the sequence decides. */
+  /** The priority between sessions, larger first. Within a session, `sequence` decides. */
   priority: z.int().min(-1_000).max(1_000).default(0),
   timeoutMs: z.int().min(1).max(31_536_000_000).optional(),
   maxAttempts: z.int().min(1).max(100).default(1),

@@ -1,8 +1,8 @@
-// Columns that every mutable row has.
+// The columns that every mutable row has.
 import { integer, time } from "./codec.ts";
 
 export const stamps = {
-  /** Grows by one with every recorded change; the subject of optimistic locking. */
+  /** The version for optimistic locking; every recorded change raises it by one. */
   version: integer,
   createdAt: time,
   updatedAt: time,

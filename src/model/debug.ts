@@ -4,7 +4,8 @@
 //   any open -> terminated | error
 //   with a restart of its adapter, anything -> initializing, under the next adapterRun
 //
-// Every `stopped` and `continued` raises stopEpoch: what was seen at a stop belongs to its epoch, and is obsolete with the next.
+// Every `stopped` and `continued` event raises stopEpoch. Frames and variables belong to the epoch of their stop and
+// are stale in the next.
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import {
@@ -51,20 +52,22 @@ export const DebugSession = row({
   state: oneOf(debugStates),
   capabilities: nullable(json<Record<string, unknown>>()),
   payload: nullable(json()),
-  /** Grows with every start of the adapter; what an adapter says carries it, so that one that was replaced changes nothing. */
+  /**
+   * The run of the adapter; every start raises it. Reports carry it, so that a replaced adapter cannot change anything.
+   */
   adapterRun: integer,
   stopEpoch: integer,
   stopReason: nullable(text),
   stopDescription: nullable(text),
   stopThreadId: nullable(integer),
-  /** Ids of our breakpoints. */
+  /** The ids of the stored breakpoints that were hit at the last stop. */
   hitBreakpointIds: nullable(json<string[]>()),
-  /** The adapter's number of the last event that was applied. */
+  /** The `seq` of the last event that was applied. */
   lastEvent: integer,
-  /** The place that the next event will have in the list of events. */
+  /** The position that the next event will get. */
   nextPosition: integer,
   breakpointCount: integer,
-  /** Grows with everything that is written of this debug session. */
+  /** The revision; every write to this debug session raises it. */
   revision: integer,
   exitCode: nullable(integer),
   endReason: nullable(text),
@@ -79,13 +82,13 @@ export const DebugBreakpoint = row({
   debugSessionId: text,
   kind: oneOf(breakpointKinds),
   sourcePath: nullable(text),
-  /** The place among those that were set together. */
+  /** The position among the breakpoints that were set together. */
   position: integer,
   line: nullable(integer),
   requested: json<RequestedBreakpoint>(),
   adapterId: nullable(integer),
   verified: boolean,
-  /** What the adapter made of it, such as the line to which it was moved; null until it has said so. */
+  /** The breakpoint as the adapter bound it, for example on another line; null until the adapter has reported it. */
   bound: nullable(json<Breakpoint>()),
   hitCount: integer,
   ...stamps,
@@ -97,7 +100,7 @@ export const DebugEvent = row({
   position: integer,
   adapterRun: integer,
   seq: integer,
-  /** After the event. */
+  /** The stop epoch after the event. */
   stopEpoch: integer,
   at: time,
   event: text,
@@ -107,7 +110,7 @@ export const DebugEvent = row({
 export type DebugEvent = ValueOf<typeof DebugEvent>;
 export type DebugEventRow = RawOf<typeof DebugEvent>;
 
-/** A thread as it was seen at a stop. */
+/** A thread as it was at a stop. */
 export const StoppedThread = row({
   stopEpoch: integer,
   threadId: integer,
@@ -120,12 +123,12 @@ export const StoppedThread = row({
 export type StoppedThread = ValueOf<typeof StoppedThread>;
 export type StoppedThreadRow = RawOf<typeof StoppedThread>;
 
-/** All of one moment. */
+/** Everything about a debug session, read at one moment. */
 export const DebugView = record({
   debugSession: DebugSession,
   breakpoints: list(DebugBreakpoint),
   threads: list(StoppedThread),
-  /** Stops of which something is kept, by their epochs. */
+  /** The epochs of the stops that still have stored threads. */
   stopEpochs: list(integer),
   events: list(DebugEvent),
   lastOutput: nullable(DebugEvent),
@@ -139,22 +142,25 @@ export const AdapterRun = z.int().positive();
 export const ThreadId = z.int();
 const Epoch = z.int().min(0);
 
-/** Plain data of the caller's; secrets in it are masked. */
+/** Any plain data from the caller; secrets in it are masked. */
 export const Payload = z.record(z.string(), z.unknown());
 
 export const debugFields = {
   id: NewId,
   sessionId: Id,
   commandId: Id.optional(),
-  /** Unique in its session. */
+  /** The name of the debug session, unique in its session. */
   name: filledText(200),
-  /** Which debugger, such as node, lldb or debugpy. */
+  /** The kind of debug adapter, such as node, lldb or debugpy. */
   adapter: filledText(200),
   request: z.enum(["launch", "attach"]).default("launch"),
   restartRun: AdapterRun.optional(),
 };
 
-/** As the protocol's Event. An adapter that does not count its messages is counted for: from 1, in the order of arrival. */
+/**
+ * The fields of a Debug Adapter Protocol event. For an adapter that does not number its messages, the client counts
+ * them from 1.
+ */
 export const eventFields = {
   debugSessionId: Id,
   adapterRun: AdapterRun,
@@ -173,7 +179,7 @@ export const EventInput = z
 
 const BoundFields = { adapterId: z.int().optional(), verified: z.boolean(), bound: Json };
 
-/** What an event changes, besides being kept. */
+/** The changes that an event makes in addition to being stored. */
 export const eventEffects = {
   body: Json.optional(),
   cut: z.boolean(),
@@ -237,7 +243,7 @@ export function boundOf(breakpoint: Breakpoint, masking: Masking) {
   return { ...(bound.id === undefined ? {} : { adapterId: bound.id }), verified: bound.verified, bound };
 }
 
-/** One breakpoint as it travels: the id is used if it is new. */
+/** One breakpoint as it is sent to the store. The id is used if the breakpoint is new. */
 export const setFields = z.strictObject({ id: Id, line: z.int().min(0).optional(), requested: Json });
 export const BoundInput = z.strictObject({ breakpointId: Id, ...BoundFields });
 
@@ -249,7 +255,7 @@ export const StoredThreadInput = z.strictObject({
   cut: z.boolean(),
 });
 
-/** Which of the protocol's kinds it is, by the fields that only that kind has. */
+/** Returns the kind of a breakpoint, which follows from the fields that only this kind has. */
 export function kindOf(requested: RequestedBreakpoint): BreakpointKind {
   if ("line" in requested) return "source";
   if ("name" in requested) return "function";

@@ -1,4 +1,5 @@
-// What a debugger says is of any size; what is stored of it is not. On the caller's thread: made storable, masked, cut, and marked where it was cut.
+// Bounds what a debugger reports before it is sent to the store: text is made storable, secrets are masked, and what is
+// too large is cut and marked as cut. Runs on the caller's thread.
 import { bounds } from "../limits.ts";
 import type { Breakpoint, Scope, Source, StackFrame, Thread, Variable } from "./debugProtocol.ts";
 import { type Masking, masked } from "./masking.ts";
@@ -14,7 +15,9 @@ const {
   debugStopBytes,
 } = bounds;
 
-/** Both engines refuse U+0000 and lone surrogates, and programs print them. */
+/**
+ * Replaces U+0000 and lone surrogates, which programs print and the store refuses, and cuts the text to `lengthMax`.
+ */
 export function storable(text: string, lengthMax: number = debugTextLength): string {
   return text.slice(0, lengthMax).toWellFormed().replaceAll("\u0000", "\u2400");
 }
@@ -27,7 +30,7 @@ export interface StoredThread {
   readonly cut: boolean;
 }
 
-/** Threads and frames in the order in which they are given: the first are kept. */
+/** Cuts threads and frames to their bounds. Keeps the first ones, in the order of the input. */
 export function capThreads(threads: readonly Thread[], masking: Masking): StoredThread[] {
   const budget = new Budget();
   return threads.slice(0, debugThreads).map((thread) => {
@@ -44,14 +47,14 @@ export function capThreads(threads: readonly Thread[], masking: Masking): Stored
   });
 }
 
-/** How much more one call may bring, and whether anything was left out. */
+/** The bytes that one call may still store, and whether something was left out. */
 class Budget {
   #left: number = debugStopBytes;
   cut = false;
 
-  /** Whether there is room for it. What does not fit is not stored. */
+  /** Reserves room for a value. Returns false when it does not fit; then the caller must not store it. */
   take(value: object): boolean {
-    // A little more than its text, because the number of values is bounded too.
+    // A little more than the text, so that the number of values is bounded too.
     const bytes = Buffer.byteLength(JSON.stringify(value)) + 24;
     if (bytes > this.#left) {
       this.#left = 0;
@@ -72,7 +75,7 @@ function capFrames(frames: readonly StackFrame[], budget: Budget, masking: Maski
     if (!budget.take(stored)) break;
     kept.push(stored);
   }
-  // Only then what is in them: one frame with much in it does not push the others out.
+  // The contents come after all frames, so that one large frame does not push out the others.
   return kept.map((frame, index) => {
     const scopes = frames[index]?.scopes;
     return scopes === undefined ? frame : { ...frame, ...capScopes(scopes, budget, masking) };
@@ -116,7 +119,7 @@ function capVariables(
         : shown(plain, masking, budget);
     if (!budget.take(stored)) break;
     const isEnvironment = masking.isEnvironment(plain.name) || masking.isEnvironment(plain.evaluateName ?? "");
-    // An environment shows its names, not the text that sums it up.
+    // An environment keeps the names of its variables, but not its summary text.
     const own = isEnvironment ? { ...stored, value: masked, masked: true } : stored;
     kept.push(
       parts === undefined || (own.masked === true && !isEnvironment)
@@ -127,7 +130,7 @@ function capVariables(
   return { variables: kept, ...omitted("omittedVariables", variables.length - kept.length, budget) };
 }
 
-/** Nothing remains by which the value, or a part of it, could be had. */
+/** Returns a secret variable without its value and without every reference that leads to it. */
 function hidden({ name, type }: Variable, masking: Masking): Variable {
   return {
     name: masking.text(storable(name)),
@@ -169,7 +172,7 @@ function omitted<Name extends string>(name: Name, count: number, budget: Budget)
   return { [name]: count } as { [Key in Name]?: number };
 }
 
-/** All texts of a flat object. */
+/** Makes all strings of a flat object storable and masks them. */
 function texts<Value extends object>(value: Value, masking: Masking): Value {
   return Object.fromEntries(
     Object.entries(value).map(([name, field]) => [
@@ -179,7 +182,7 @@ function texts<Value extends object>(value: Value, masking: Masking): Value {
   ) as Value;
 }
 
-/** A path is kept whole: who looks for the file needs all of it. */
+/** Makes a source storable. Paths are not masked, because a reader needs the whole path to find the file. */
 function sourceOf(source: Source): Source {
   return Object.fromEntries(
     Object.entries(source).map(([name, field]) => [name, typeof field === "string" ? storable(field, 4_096) : field]),
@@ -191,7 +194,10 @@ export function capBreakpoint(breakpoint: Breakpoint, masking: Masking): Breakpo
   return { ...texts(plain, masking), ...(source === undefined ? {} : { source: sourceOf(source) }) };
 }
 
-/** The body of an event: any data. Long texts are cut; when all of it is too much, only what identifies it remains. */
+/**
+ * Bounds the body of an event. Long strings are cut; if the body is still too large, only its first short scalar fields
+ * are kept.
+ */
 export function capBody(body: unknown, masking: Masking): { readonly body: unknown; readonly cut: boolean } {
   let cut = false;
   const shorten = (value: unknown): unknown => {

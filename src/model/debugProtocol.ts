@@ -1,10 +1,12 @@
-// The data of the Debug Adapter Protocol that is stored: https://microsoft.github.io/debug-adapter-protocol/specification#Types
-// Names and meanings are the protocol's. What it does not name is dropped; test/unit/model/debugProtocol.test.ts holds it against the protocol's own types.
+// The data of the Debug Adapter Protocol that is stored:
+// https://microsoft.github.io/debug-adapter-protocol/specification#Types Names and meanings are the protocol's; fields
+// that it does not define are dropped. test/unit/model/debugProtocol.test.ts compares these schemas with the protocol's
+// own types.
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { filledText, text } from "./fields.ts";
 
-/** From programs, so of any length and content; made storable, and cut, when it is stored. */
+/** Text from programs, of any length and content; it is made storable and cut before it is stored. */
 const Text = z.string();
 const Expression = text(10_000);
 const Int = z.int();
@@ -41,7 +43,7 @@ export const InstructionBreakpoint = z.strictObject({
   ...conditions,
   ...mode,
 });
-/** Of a filter that the adapter offers, or of exceptions by name. */
+/** An exception breakpoint, either by a filter of the adapter or by exception names. */
 export const ExceptionBreakpoint = z.union([
   z.strictObject({ filterId: filledText(200), condition: Expression.optional(), ...mode }),
   z.strictObject({
@@ -53,7 +55,7 @@ export const ExceptionBreakpoint = z.union([
   }),
 ]);
 
-/** What to stop at, by kind; each is set with all others of its kind, source breakpoints with all others of their source. */
+/** The schema of each kind of breakpoint. One request sets all breakpoints of a kind, or all of one source file. */
 export const requestedOf = {
   source: SourceBreakpoint,
   function: FunctionBreakpoint,
@@ -75,7 +77,7 @@ export const RequestedBreakpoint = z.union(
 );
 export type RequestedBreakpoint = z.output<typeof RequestedBreakpoint>;
 
-/** What the adapter made of it. */
+/** A breakpoint as the adapter reports it. */
 export const Breakpoint = z.object({
   id: Int.optional(),
   verified: z.boolean(),
@@ -91,7 +93,10 @@ export const Breakpoint = z.object({
 });
 export type Breakpoint = z.output<typeof Breakpoint>;
 
-/** `masked`: may be secret, so its value was not stored. `valueLength`: how long the value was before it was cut. `omittedVariables`: how many parts were left out. */
+/**
+ * Marks on a stored variable. `masked`: the value may be secret and was not stored. `valueLength`: the length of the
+ * value before it was cut. `omittedVariables`: the number of child variables that were left out.
+ */
 const marks = { masked: z.boolean().optional(), valueLength: Int.optional(), omittedVariables: Int.optional() };
 
 const plainVariable = z.object({
@@ -115,7 +120,7 @@ const plainVariable = z.object({
   valueLocationReference: Int.optional(),
   ...marks,
 });
-/** `variables`: what the adapter answered when it was asked for the parts of this one. */
+/** A variable. `variables` are its children, if the adapter was asked for them. */
 export type Variable = z.output<typeof plainVariable> & { readonly variables?: readonly Variable[] | undefined };
 export const Variable: z.ZodType<Variable, Variable> = plainVariable.extend({
   variables: z.lazy(() => z.array(Variable)).optional(),
@@ -155,7 +160,7 @@ export const StackFrame = z.object({
 });
 export type StackFrame = z.output<typeof StackFrame>;
 
-/** A thread with its frames, the innermost first. `totalFrames`: as in the answer to stackTrace. */
+/** A thread with its frames, innermost first. `totalFrames` has the meaning that it has in the stackTrace response. */
 export const Thread = z.object({
   id: Int,
   name: Text,
@@ -169,7 +174,7 @@ export type Thread = z.output<typeof Thread>;
 
 const reason = { reason: Text };
 
-/** Events that change what is stored; of every other event the body may be anything. */
+/** The bodies of events that change stored state. Other events may have any body. */
 export const eventBodies = {
   stopped: z.object({
     ...reason,

@@ -1,27 +1,28 @@
-// Input schemas that several entities share. Their bounds are the contract: the same check runs on the caller's side and before a body.
+// Input schemas that several entities share. Their bounds are part of the contract: the same checks run in the client
+// and before a body.
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { idPattern, newId } from "./ids.ts";
 import { formatJson, isStorable } from "./json.ts";
 
-const storable = { error: "must not hold U+0000 or a lone surrogate" };
+const storable = { error: "must not contain U+0000 or a lone surrogate" };
 
 /** Text that both engines store unchanged. */
 export const text = (lengthMax: number) => z.string().max(lengthMax).refine(isStorable, storable);
 export const filledText = (lengthMax: number) => z.string().min(1).max(lengthMax).refine(isStorable, storable);
 
-/** Text that is shown in lists, file names and headers: what steers a terminal or turns the direction of text has no place in it. */
+/** Text for lists, file names and headers, without characters that control a terminal or the direction of text. */
 export const withoutControls = (lengthMax: number) =>
   filledText(lengthMax).regex(/^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\p{Bidi_Control}]*$/u, {
-    error: "must not hold control characters",
+    error: "must not contain control characters",
   });
 
 export const Id = z.string().regex(idPattern, { error: "must be a UUID in lower case" }).describe("id");
-/** The id of a new row: the caller may choose it, so that a repeated call is recognized. */
+/** The id of a new row. A caller may choose it, so that a repeated call is recognized. */
 export const NewId = Id.default(newId);
 export const Name = filledText(200);
 export const Path = filledText(4096);
-/** A full object name of git, SHA-1 or SHA-256: https://git-scm.com/docs/hash-function-transition */
+/** A full git object name, SHA-1 or SHA-256: https://git-scm.com/docs/hash-function-transition */
 export const CommitSha = z
   .string()
   .regex(/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/, { error: "must be 40 or 64 hexadecimal digits in lower case" })
@@ -37,7 +38,10 @@ export const LeaseTtl = z.int().min(bounds.leaseMsMin).max(bounds.leaseMsMax);
 export const WaitMs = z.int().min(0).max(bounds.waitMsMax);
 export const Reason = filledText(1_000);
 
-/** Any value that superjson restores, at most 256 KiB of text. Encoded here, on the caller's thread; from then on it is text. */
+/**
+ * A value that superjson can restore, at most 256 KiB of text. It is encoded on the caller's thread and stays text from
+ * then on.
+ */
 export const Json = z
   .codec(z.any(), z.string().max(bounds.jsonBytes), {
     decode: (value, context) => {
@@ -52,7 +56,7 @@ export const Json = z
   })
   .describe("JSON");
 
-/** `list` operations: newest last, by (created_at, id). */
+/** The paging fields of `list` operations, which return rows oldest first, by (created_at, id). */
 export const paging = {
   limit: z.int().min(1).max(bounds.pageRowsMax).default(bounds.pageRows),
   cursor: z

@@ -1,14 +1,14 @@
-// Health: whether the store can take work, and what is in its way.
+// Health: whether the store can accept work, and what prevents it.
 import { boolean, json, record, type ValueOf } from "./codec.ts";
 
 export interface HealthChecks {
-  /** Revisions of the schema: where the database is, and where this code needs it. */
+  /** The schema revision of the database (`at`) and the one that this code needs (`head`). */
   readonly schema: { readonly ok: boolean; readonly at: string; readonly head: string };
-  /** The last write: how long ago, and the code of the error when it could not be stored; null while nothing was written. */
+  /** The age of the last write, and the error code if it could not be stored. Both are null before the first write. */
   readonly lastWrite: { readonly ok: boolean; readonly agoMs: number | null; readonly failed: string | null };
-  /** How much more can be stored; null where nobody but the server knows, or nothing limits it. */
+  /** The bytes that can still be stored; null when there is no limit or only the database server knows it. */
   readonly space: { readonly ok: boolean; readonly leftBytes: number | null };
-  /** How full the fullest client's queue is. */
+  /** The fill level of the fullest client queue, in percent. */
   readonly queue: { readonly ok: boolean; readonly percent: number };
 }
 

@@ -1,7 +1,8 @@
-// UUIDv7: https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7. Made by callers, so that dependent calls need no round trip between them (D-018).
+// UUIDv7: https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7. Made by callers, so that dependent calls need no
+// round trip between them (D-018).
 import { randomFillSync } from "node:crypto";
 
-/** A UUID in lower case, of any version. */
+/** The form of an id: a UUID of any version, in lower case. */
 export const idPattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const random = new Uint8Array(10 * 256);
@@ -11,8 +12,9 @@ let lastMs = 0;
 let sequence = 0;
 
 /**
- * 48 bits of Unix milliseconds, a 12-bit sequence within them that begins at random below its half, 62 random bits. Ids of one thread sort
- * in the order of their making, so that rows of one millisecond list in that order too.
+ * Returns a new UUIDv7: 48 bits of Unix milliseconds, a 12-bit sequence that starts at random in its lower half, and 62
+ * random bits. Ids that one thread creates sort in order of creation, so rows of the same millisecond are listed in
+ * that order.
  */
 export function newId(): string {
   if (used === random.length) {

@@ -1,4 +1,5 @@
-// JSON columns hold superjson text. Written and read on the caller's thread; both ways within bounds, because a port is not trusted.
+// Formats and parses JSON columns, which hold superjson text. Runs on the caller's thread. Both directions are bounded,
+// because a port is not trusted.
 
 import superjson from "superjson";
 import { StoreError } from "../errors.ts";
@@ -7,12 +8,15 @@ import { parseJsonText } from "./jsonText.ts";
 
 const { jsonBytes, jsonDepth, jsonKeys, jsonNumberLength } = bounds;
 
-/** What superjson may restore. Classes, symbols, RegExp and Error are refused: they make objects that the writer chose (D-058). */
+/**
+ * The kinds that superjson may restore. Classes, symbols, RegExp and Error are refused, because the writer would choose
+ * the objects (D-058).
+ */
 const restorable: ReadonlySet<unknown> = new Set(["Date", "undefined", "bigint", "number", "map", "set", "URL"]);
 
 /**
- * superjson text of plain data, Date, Map, Set, URL, bigint, NaN, infinities and undefined.
- * An object that occurs twice comes back as two.
+ * Formats plain data, Date, Map, Set, URL, bigint, NaN, infinities and undefined as superjson text.
+ * An object that occurs twice comes back as two objects.
  *
  * Fails    invalid_input: over 256 KiB, 32 levels or 10 000 keys, cyclic, or of a kind that would not come back equal
  */
@@ -27,18 +31,26 @@ export function formatJson(value: unknown): string {
   return text;
 }
 
-/** Fails corrupt when the text is not what formatJson writes. */
+/**
+ * Parses the text of a JSON column.
+ *
+ * Fails    corrupt when the text is not what formatJson writes
+ */
 export function parseJson(text: string): unknown {
   if (text.length > jsonBytes) throw hostile(`more than ${jsonBytes} characters`);
   const excess = outOfTextBounds(text, jsonDepth * 4, jsonKeys * 4);
   if (excess !== undefined) throw hostile(excess);
-  const stored = orHostile("no JSON", () => parseJsonText(text)) as { json: never; meta?: { values?: unknown } } | null;
-  if (stored === null || typeof stored !== "object" || stored.meta === null) throw hostile("no object");
+  const stored = orHostile("text that is not JSON", () => parseJsonText(text)) as {
+    json: never;
+    meta?: { values?: unknown };
+  } | null;
+  if (stored === null || typeof stored !== "object" || stored.meta === null)
+    throw hostile("a value that is not an object");
   const fault = outOfBounds(stored, jsonDepth * 4, jsonKeys * 4) ?? unrestorableMeta(stored.json, stored.meta?.values);
   if (fault !== undefined) throw hostile(fault);
   if (stored.meta === undefined) return stored.json ?? null;
   const { json, meta } = stored;
-  return orHostile("values that are not what its notes say", () =>
+  return orHostile("values that contradict its annotations", () =>
     superjson.deserialize({ json, meta: { values: meta.values as never, v: 1 } }),
   );
 }
@@ -51,7 +63,10 @@ function orHostile<Value>(what: string, read: () => Value): Value {
   }
 }
 
-/** U+0000 and lone surrogates are refused on both engines, because PostgreSQL cannot store them (D-039). */
+/**
+ * Returns false for text with U+0000 or a lone surrogate, which PostgreSQL cannot store and both engines refuse
+ * (D-039).
+ */
 export function isStorable(text: string): boolean {
   return text.isWellFormed() && !text.includes("\u0000");
 }
@@ -64,7 +79,10 @@ function serialize(value: unknown): ReturnType<typeof superjson.serialize> {
   }
 }
 
-/** Of text that nobody has read yet: one pass, that builds nothing (D-057). */
+/**
+ * Checks the bounds of text before it is parsed, in one pass that allocates nothing (D-057). Returns the bound that it
+ * exceeds.
+ */
 function outOfTextBounds(text: string, depthMax: number, keysMax: number): string | undefined {
   let [depth, keys, digits] = [0, 0, 0];
   for (let at = 0; at < text.length; at++) {
@@ -84,10 +102,13 @@ function outOfTextBounds(text: string, depthMax: number, keysMax: number): strin
 const [quote, backslash, comma, zero, nine] = [0x22, 0x5c, 0x2c, 0x30, 0x39];
 const [openBracket, closeBracket, openBrace, closeBrace] = [0x5b, 0x5d, 0x7b, 0x7d];
 
-/** Enough for so many decimal digits and a sign. Looked at first, because to count the digits of a longer one takes long. */
+/**
+ * The bits that hold `jsonNumberLength` decimal digits and a sign. Checked first, because counting the digits of a
+ * longer bigint is slow.
+ */
 const bigintBits = Math.ceil(jsonNumberLength * Math.log2(10)) + 1;
 
-/** Walks without recursion, so that depth cannot exhaust the stack. */
+/** Checks the bounds of a value. Walks without recursion, so that depth cannot exhaust the stack. */
 function outOfBounds(value: unknown, depthMax: number, keysMax: number): string | undefined {
   const open: { value: unknown; depth: number }[] = [{ value, depth: 0 }];
   let keys = 0;
@@ -109,12 +130,15 @@ function outOfBounds(value: unknown, depthMax: number, keysMax: number): string 
   return undefined;
 }
 
-/** superjson takes every object, and writes what it does not know as a plain one. An invalid Date becomes null. */
+/**
+ * Returns whether superjson restores an object of this kind. It writes unknown kinds as plain objects and an invalid
+ * Date as null.
+ */
 function isRestorable(value: object): boolean {
   if (value instanceof Date) return !Number.isNaN(value.getTime());
   if (Array.isArray(value) || value instanceof Map || value instanceof Set || value instanceof URL) return true;
   const prototype = Object.getPrototypeOf(value);
-  // A prototype without a prototype of its own is Object.prototype, of whatever realm.
+  // A prototype without a prototype of its own is the Object.prototype of some realm.
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
@@ -122,23 +146,23 @@ function childrenOf(value: object): unknown[] {
   if (value instanceof Map) return [...value.keys(), ...value.values()];
   if (value instanceof Set) return [...value];
   if (Array.isArray(value)) return value;
-  // A key that cannot be stored stands for its value, and is refused as text.
+  // A key that cannot be stored replaces its value, so that it is refused as text.
   return Object.entries(value).map(([key, child]) => (isStorable(key) ? child : key));
 }
 
 /**
- * superjson's notes on what to restore are a tree: a node is [kind], [kind, { path: node }] or { path: node }.
- * Every path must exist in the data, because superjson builds what is missing, of any length.
+ * Checks superjson's annotations, a tree whose nodes are [kind], [kind, { path: node }] or { path: node }.
+ * Every path must exist in the data, because superjson would create what is missing, at any length.
  */
 function unrestorableMeta(json: unknown, values: unknown): string | undefined {
   const open: { value: unknown; node: unknown }[] = values === undefined ? [] : [{ value: json, node: values }];
   for (let top = open.pop(); top !== undefined; top = open.pop()) {
     const { value, node } = top;
-    // Never text of what is no text: an object that brings a toString of its own throws.
+    // Only strings are printed: an object with its own toString would throw.
     if (Array.isArray(node) && !restorable.has(node[0]))
-      return typeof node[0] === "string" ? `a ${node[0]}` : "a kind that is no text";
+      return typeof node[0] === "string" ? `a ${node[0]}` : "a kind that is not a string";
     if (Array.isArray(node) && node[0] === "bigint") {
-      if (typeof value !== "string") return "a bigint that is no text";
+      if (typeof value !== "string") return "a bigint that is not a string";
       if (value.replace("-", "").length > jsonNumberLength) return `a number of more than ${jsonNumberLength} digits`;
     }
     const paths = Array.isArray(node) ? (node[1] ?? {}) : node;
@@ -164,7 +188,9 @@ function leadsSomewhere(value: unknown, keys: readonly string[]): boolean {
   return true;
 }
 
-/** superjson joins keys with dots; a backslash escapes a dot, or itself, within a key. */
+/**
+ * Splits a superjson path into keys. Keys are joined with dots; a backslash escapes a dot or a backslash within a key.
+ */
 function splitPath(path: string): string[] {
   const keys = [""];
   for (const [token] of path.matchAll(/\\.|./gsu)) {
@@ -175,9 +201,9 @@ function splitPath(path: string): string[] {
 }
 
 function refused(what: string): StoreError {
-  return new StoreError("invalid_input", `JSON cannot hold ${what}`);
+  return new StoreError("invalid_input", `JSON cannot contain ${what}`);
 }
 
 function hostile(what: string): StoreError {
-  return new StoreError("corrupt", `stored JSON was not written by this package: it holds ${what}`);
+  return new StoreError("corrupt", `stored JSON was not written by this package: it contains ${what}`);
 }

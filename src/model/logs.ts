@@ -1,4 +1,4 @@
-// A log belongs to one attempt and is a sequence of bytes; a chunk is what one append brought.
+// Log: the sequence of bytes that one attempt wrote. Chunk: the bytes of one append.
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { boolean, bytes, integer, list, oneOf, record, text, time, type ValueOf } from "./codec.ts";
@@ -8,7 +8,7 @@ export const logStreams = ["stdout", "stderr", "system"] as const;
 export const Chunk = record({
   attempt: integer,
   offset: integer,
-  /** Bytes cut out just before this chunk: the log was over its limit. */
+  /** The number of bytes cut just before this chunk, because the log was over its limit. */
   droppedBytes: integer,
   startLine: integer,
   stream: oneOf(logStreams),
@@ -18,22 +18,22 @@ export const Chunk = record({
 export type Chunk = ValueOf<typeof Chunk>;
 
 export const LogPage = record({
-  /** 0 while no attempt has begun. */
+  /** The attempt; 0 before the first one has started. */
   attempt: integer,
   chunks: list(Chunk),
   nextOffset: integer,
-  /** How many bytes the log has had so far, and how many of them were cut out. */
+  /** The number of bytes appended so far, including those that were cut. */
   endOffset: integer,
   droppedBytes: integer,
-  /** Nothing will follow `nextOffset`. */
+  /** True when nothing will follow `nextOffset`. */
   ended: boolean,
-  /** open, sealed or pruned. */
+  /** The state of the log: open, sealed or pruned. */
   state: text,
 });
 export type LogPage = ValueOf<typeof LogPage>;
 
 export const LogData = z
-  // Not z.instanceof, whose type refuses a Uint8Array on any other buffer than an ArrayBuffer: a Buffer of a pipe, for one.
+  // Not z.instanceof: its type refuses a Uint8Array on anything but an ArrayBuffer, for example a Buffer from a pipe.
   .custom<Uint8Array>((data) => data instanceof Uint8Array)
   .refine((data) => data.byteLength > 0 && data.byteLength <= bounds.logChunkBytes, {
     error: `must be 1 to ${bounds.logChunkBytes} bytes`,

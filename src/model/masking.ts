@@ -1,10 +1,11 @@
-// What may be secret is masked on the caller's thread, before it travels: variables, environments, and assignments within any text.
+// Masks what may be secret, on the caller's thread before it is sent: variables, environments, and assignments within
+// text.
 import { z } from "zod";
 import { filledText } from "./fields.ts";
 
 export const masked = "***";
 
-/** Names of which the values are masked; `*` stands for any text, and case does not matter. */
+/** The names whose values are masked by default. `*` matches any text; case does not matter. */
 export const defaultSecretNames: readonly string[] = [
   "*passw*",
   "*passphrase*",
@@ -20,36 +21,36 @@ export const defaultSecretNames: readonly string[] = [
   "*cookie*",
 ];
 
-/** Which names are secret: a list that replaces the default one. Stays on the caller's thread. */
+/** A list of secret names that replaces the default one. It stays on the caller's thread. */
 export const SecretNames = z
   .array(filledText(200))
   .max(200)
   .default(() => [...defaultSecretNames]);
 
-/** Every value in an environment is masked, because nobody knows which of them is secret (D-074). */
+/** The names of environments. All their values are masked, because any of them may be secret (D-074). */
 const environment = /^(?:.*\.)?(?:env|envp|environ|environment)$/i;
 
-/** `name =`, `name: `, `"name":`, `--name=`, `name ===` within a text, and what comes after it. A quote that is not closed ends with the text. */
+/** An assignment within text: `name =`, `name: `, `"name":`, `--name=`, `name ===`. */
 const assigned = /([\w$.-]+)["'`]?\s*(?:!?={1,3}>?|:)\s*/g;
 const value =
   /(?:(?:bearer|basic|digest)\s+)?(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|`(?:[^`\\]|\\.)*`?|[^\s"'`,;&(){}[\]]+)/iy;
-/** `--name value` */
+/** An option with its value: `--name value`. */
 const option = /(?<![\w-])(--?[A-Za-z][\w-]*)(\s+)([^\s-]\S*)/g;
 
-/** https://www.rfc-editor.org/rfc/rfc3986#section-3.2.1 */
+/** The password in a URL: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.1 */
 const userinfo = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)[^\s@/]+@/gi;
 
 export interface Masking {
   isSecret(name: string): boolean;
   isEnvironment(name: string): boolean;
   text(text: string): string;
-  /** Plain data: values under secret names and in environments, and what any text assigns. */
+  /** Masks plain data: values under secret names, values in environments, and assignments in strings. */
   data(value: unknown): unknown;
 }
 
 let last: { readonly key: string; readonly masking: Masking } | undefined;
 
-/** Mostly asked for the same names again and again. */
+/** Returns the masking for a list of names. The last one is cached, because callers mostly use the same list. */
 export function maskingOf(names: readonly string[]): Masking {
   const key = names.join("\n");
   if (last?.key !== key) last = { key, masking: createMasking(names) };
@@ -68,7 +69,7 @@ function createMasking(names: readonly string[]): Masking {
     return secret;
   };
   const isEnvironment = (name: string): boolean => environment.test(name);
-  /** What is assigned to another name may hold an assignment itself, so only values that are masked are passed over. */
+  /** Masks assignments. A value that is not masked is searched too, because it may contain an assignment itself. */
   const assignments = (whole: string): string => {
     let [shown, from] = ["", 0];
     assigned.lastIndex = 0;
@@ -83,7 +84,7 @@ function createMasking(names: readonly string[]): Masking {
   };
   const options = (whole: string, name: string, space: string) => (isSecret(name) ? `${name}${space}${masked}` : whole);
   const text = (whole: string): string => assignments(whole.replace(userinfo, `$1${masked}@`)).replace(option, options);
-  /** Arguments of a program come one by one. */
+  /** Returns whether the argument before is the option of a secret, as in `["--token", "value"]`. */
   const followsOption = (before: unknown): boolean =>
     typeof before === "string" && /^--?[A-Za-z][\w-]*$/.test(before) && isSecret(before);
   const data = (value: unknown): unknown => {
@@ -101,7 +102,10 @@ function createMasking(names: readonly string[]): Masking {
   return { isSecret, isEnvironment, text, data };
 }
 
-/** An environment keeps its names, so that one sees which variables were set; a list of `NAME=value` too. */
+/**
+ * Masks the values of an environment and keeps its names, so that a reader sees which variables were set. Accepts lists
+ * of `NAME=value`.
+ */
 function blank(value: unknown): unknown {
   if (value === null || value === undefined || typeof value === "boolean") return value;
   if (Array.isArray(value))
@@ -117,7 +121,10 @@ function isPlain(value: unknown): value is Record<string, unknown> {
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
-/** Greedy from the left: each part is looked for after the one before. */
+/**
+ * Matches a name with the parts of a pattern, greedily from the left: each part is searched for after the one before
+ * it.
+ */
 function matches(parts: readonly string[], name: string): boolean {
   const [head = "", ...rest] = parts;
   if (rest.length === 0) return name === head;

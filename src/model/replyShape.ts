@@ -1,8 +1,11 @@
-// Which fields a stored reply has, in which order: told by a hash, because another release may have others (D-055).
+// Hashes the fields of a stored reply and their order, so that a release with other fields does not misread it (D-055).
 import { createHash } from "node:crypto";
 import type { AnyCodec } from "./codec.ts";
 
-/** Sixteen hexadecimal digits that differ when the results of these operations do, in their fields, the order of these, or their kinds. */
+/**
+ * Returns sixteen hexadecimal digits that change when the results of these operations change their fields, field order
+ * or kinds.
+ */
 export function shapeOf(outputs: readonly AnyCodec[]): string {
   return createHash("sha256").update(outputs.map(description).join("\n")).digest("hex").slice(0, 16);
 }

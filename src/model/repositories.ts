@@ -11,10 +11,10 @@ export const Repository = row({
   defaultBranch: text,
   description: nullable(text),
   settings: nullable(json()),
-  /** Where new worktrees are placed when their reserver proposes no path. */
+  /** The folder for new worktrees whose `reserve` call names no path. */
   worktreeRoot: nullable(text),
   maxWorktrees: integer,
-  /** Worktrees that are not removed. */
+  /** The number of worktrees that are not removed. */
   worktreeCount: integer,
   archivedAt: nullable(time),
   ...stamps,
@@ -32,7 +32,10 @@ export const repositoryFields = {
   maxWorktrees: z.int().min(0).max(10_000).default(16),
 };
 
-/** Names are unique without regard to case. Computed here and not in SQL, because the two engines fold case differently (D-039). */
+/**
+ * Returns the key by which names are unique, regardless of case. Computed here because the two engines fold case
+ * differently (D-039).
+ */
 export function nameKey(name: string): string {
   return name.normalize("NFC").toLowerCase();
 }

@@ -1,14 +1,18 @@
-// Are two requests the same? Their hashes tell. Of the caller's input as it was given, because defaults, such as new ids, differ every time.
+// Hashes the input of a request, so that a repeated idempotency key can be compared with its first use. Hashes the
+// caller's own input, because defaults such as new ids differ every time.
 import { createHash, type Hash } from "node:crypto";
 
-/** SHA-256 in hexadecimal. The order of keys does not count, and an absent field is an undefined one. */
+/** Returns a SHA-256 in hexadecimal. The order of keys does not matter, and an absent field equals an undefined one. */
 export function hashRequest(input: unknown): string {
   const hash = createHash("sha256");
   feed(hash, input, new Set());
   return hash.digest("hex");
 }
 
-/** Each value begins with its kind and, where its end is not plain, its length: no two different inputs feed the same bytes. */
+/**
+ * Feeds a value to the hash. Each value starts with its kind and, where needed, its length, so different inputs feed
+ * different bytes.
+ */
 function feed(hash: Hash, value: unknown, within: Set<object>): void {
   if (typeof value === "string") hash.update(`s${value.length}:${value}`);
   else if (value instanceof Uint8Array) hash.update(`b${value.byteLength}:`).update(value);

@@ -1,4 +1,4 @@
-// Runner: a process or thread that executes commands. It has a new boot id at every start.
+// Runner: a process or thread that executes commands. It gets a new boot id at every start.
 import { integer, json, oneOf, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
 import { runnerStates } from "./vocabulary.ts";

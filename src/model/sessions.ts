@@ -4,7 +4,8 @@
 //   any open -> cancelling -> cancelled
 //   any open -> expired
 //
-// Ending cancels queued commands, asks active ones to stop, and gives the worktree back once none is active.
+// Ending a session cancels its queued commands, asks active ones to stop, and returns the worktree once no command is
+// active.
 import { z } from "zod";
 import { boolean, integer, json, nullable, oneOf, type RawOf, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
@@ -29,7 +30,7 @@ export const Session = row({
   endReason: nullable(text),
   nextSequence: integer,
   maxParallel: integer,
-  /** Ends by itself after its last command. */
+  /** True for a session that ends by itself after its last command. */
   autoComplete: boolean,
   queuedCommands: integer,
   activeCommands: integer,
@@ -55,7 +56,7 @@ export const sessionFields = {
   tokenId: Id.optional(),
   maxParallel: z.int().min(1).max(1_000).default(1),
   autoComplete: z.boolean().default(false),
-  /** Expires when nothing happened for so long. */
+  /** The idle timeout in milliseconds: the session expires after that time without activity. */
   idleTtlMs: z.int().min(1_000).max(31_536_000_000).optional(),
   metadata: Json.optional(),
 };

@@ -1,9 +1,9 @@
-// Token: what an account shows instead of a password.
+// Token: the credential that an account presents instead of a password.
 //
 //   dsp_ or dsr_ (personal, runner), public id (10), secret (32), CRC32 of all before it (6); base62
 //
-// The text is made, read and hashed on the caller's thread. What travels and what is stored is the public id and the SHA-256 of the secret, so
-// that no thread, log, error, audit row or file ever holds a secret (D-049).
+// The text is created, parsed and hashed on the caller's thread. Only the public id and the SHA-256 of the secret are
+// sent and stored, so no other thread, log, error, audit row or file ever holds a secret (D-049).
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { z } from "zod";
@@ -14,10 +14,13 @@ import { accountKinds, type Scope, scopes, type TokenKind, tokenKinds } from "./
 
 const prefixes = { personal: "dsp_", runner: "dsr_" } as const;
 
-/** At least one, from the closed list; without doubles, in the order of the list, and nothing beside admin. Separated by blanks once encoded (D-051). */
+/**
+ * One or more scopes. Encoded as text separated by blanks, in the order of the list, without duplicates; `admin`
+ * replaces all others (D-051).
+ */
 export const Scopes = z.codec(
   z.array(z.enum(scopes)).min(1).max(scopes.length),
-  z.string().refine((stored) => isScopes(stored), { error: "must be scopes of the closed list, in its order" }),
+  z.string().refine((stored) => isScopes(stored), { error: "must be known scopes, in the order of the list" }),
   { decode: (asked) => formatScopes(asked), encode: (stored) => parseScopes(stored) },
 );
 
@@ -34,43 +37,43 @@ export function parseScopes(stored: string): Scope[] {
   return stored.split(" ") as Scope[];
 }
 
-/** Those of the needed scopes that the held ones do not cover. */
+/** Returns the needed scopes that the held scopes do not cover. */
 export function missingScopes(needed: readonly Scope[], held: readonly Scope[]): Scope[] {
   return held.includes("admin") ? [] : needed.filter((scope) => !held.includes(scope));
 }
 
-/** Text in a raw row, a list in the API. */
+/** Scopes: text in a raw row, a list in the API. */
 const scopeList: Codec<Scope[], string> = {
   ...text,
   fromWire: (wire) => parseScopes(wire as string),
   describe: () => "list of scopes",
 };
 
-/** Without the hash of its secret, which nobody needs. */
+/** A token without the hash of its secret. */
 export const Token = row({
   id: text,
   accountId: text,
   publicId: text,
   kind: oneOf(tokenKinds),
   name: text,
-  /** The beginning of the token, for people to tell theirs apart. */
+  /** The first characters of the token, by which people recognize theirs. */
   hint: text,
   scopes: scopeList,
-  /** The token under whose authority it was made (D-050); null for the first admin's. */
+  /** The token that issued this one (D-050); null for the first admin token. */
   createdBy: nullable(text),
-  /** The token that replaces it; it still works until expiresAt. */
+  /** The token that replaces this one, which still works until `expiresAt`. */
   rotatedTo: nullable(text),
   expiresAt: nullable(time),
   revokedAt: nullable(time),
   revokedReason: nullable(text),
-  /** At most about a minute behind. */
+  /** The last use, at most about a minute late. */
   lastUsedAt: nullable(time),
   ...stamps,
 });
 export type Token = ValueOf<typeof Token>;
 export type TokenRow = RawOf<typeof Token> & { readonly secret_sha256: string };
 
-/** Who a valid token stands for. */
+/** The account and scopes that a valid token stands for. */
 export const Principal = record({
   tokenId: text,
   kind: oneOf(tokenKinds),
@@ -80,7 +83,7 @@ export const Principal = record({
 });
 export type Principal = ValueOf<typeof Principal>;
 
-/** A token and, once, its text: undefined in an answer that is given again to a repeated idempotency key. */
+/** A token and its text. The text is returned once: it is undefined when an idempotency key is repeated. */
 export interface MintedToken {
   readonly token: Token;
   readonly secret: string | undefined;
@@ -92,13 +95,13 @@ const shape = /^ds[pr]_[0-9A-Za-z]{48}$/;
 
 export const PublicId = z.string().regex(/^[0-9A-Za-z]{10}$/, { error: "must be 10 letters and digits" });
 
-/** What may travel of a token. */
+/** The part of a token that may be sent to another thread. */
 export interface SealedToken {
   readonly publicId: string;
   readonly secretSha256: string;
 }
 
-/** What stays where it was made. */
+/** The part of a token that stays on the thread that created it. */
 export interface Secret {
   readonly publicId: string;
   readonly secret: string;
@@ -110,13 +113,16 @@ export function makeSecret(): { readonly secret: Secret; readonly sealed: Sealed
   return { secret: { publicId, secret }, sealed: { publicId, secretSha256: sha256Of(secret) } };
 }
 
-/** The text that is shown once. */
+/** Formats the text of a token, which is shown once. */
 export function formatToken(kind: TokenKind, { publicId, secret }: Secret): string {
   const head = `${prefixes[kind]}${publicId}${secret}`;
   return `${head}${checksumOf(head)}`;
 }
 
-/** Fails token_malformed unless the text has the shape of a token and its checksum; it may still be nobody's. */
+/**
+ * Parses the text of a token. Fails with token_malformed on a wrong form or checksum; whether the token exists is not
+ * checked here.
+ */
 export function readToken(text: string): SealedToken & { readonly kind: TokenKind } {
   const head = text.slice(0, -lengths.checksum);
   if (!shape.test(text) || checksumOf(head) !== text.slice(-lengths.checksum)) throw new StoreError("token_malformed");
@@ -129,7 +135,7 @@ export function hintOf(kind: TokenKind, publicId: string): string {
   return `${prefixes[kind]}${publicId.slice(0, 4)}`;
 }
 
-/** In a time that does not tell how much of them is equal. */
+/** Compares two hashes in constant time. */
 export function sameHash(left: string, right: string): boolean {
   const [a, b] = [Buffer.from(left), Buffer.from(right)];
   return a.length === b.length && timingSafeEqual(a, b);
@@ -149,7 +155,9 @@ function checksumOf(head: string): string {
   return digits;
 }
 
-/** Each character equally likely: bytes beyond the last whole multiple of 62 are thrown away. */
+/**
+ * Returns random text in which all characters are equally likely: bytes beyond the last multiple of 62 are discarded.
+ */
 function randomText(length: number): string {
   let made = "";
   while (made.length < length) {

@@ -1,4 +1,4 @@
-// Worktree: a checkout directory of a repository that one runner, or other owner, at a time may use.
+// Worktree: a checkout directory of a repository that one runner or other owner may use at a time.
 //
 //   creating* -> leased* | quarantined | removed        * lease columns set
 //   idle | dirty -> leased* | evicting*
@@ -6,7 +6,8 @@
 //   quarantined -> dirty | evicting*
 //   evicting* -> removed
 //
-// Every grant raises the fence. Expiry: creating and evicting go to quarantined, leased to dirty.
+// Every grant raises the fencing token. An expired lease moves creating and evicting to quarantined, and leased to
+// dirty.
 import { boolean, integer, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
 import { type Release, type WorktreeState, worktreeStates } from "./vocabulary.ts";
@@ -38,16 +39,16 @@ export const Lease = record({
   worktree: Worktree,
   fence: integer,
   expiresAt: time,
-  /** How well the tree fits what was asked for. */
+  /** How well the worktree matches the request. */
   match: oneOf(matches),
-  /** The tree may hold another's leftovers: clean it, under this lease, before use. */
+  /** True when the worktree may contain leftovers of an earlier holder: clean it, under this lease, before use. */
   needsScrub: boolean,
-  /** The tree does not stand at the commit that was asked for, or has to be made first. */
+  /** True when the worktree is not at the requested commit, or has to be created first. */
   needsSync: boolean,
 });
 export type Lease = ValueOf<typeof Lease>;
 
-/** What a holder says of the tree that it gives back, and the state that follows. */
+/** The state that follows from how a holder releases its worktree. */
 export const releases = {
   clean: "idle",
   dirty: "dirty",

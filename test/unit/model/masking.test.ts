@@ -81,9 +81,11 @@ it("plain data: under secret names, in environments, after options", () => {
 
 it("no text takes long", () => {
   for (const part of ["a=", '"', "'", "a ", "-", "a:", "\\", "://a:", "--a ", "bearer "]) {
-    const startedAtMs = performance.now();
+    // CPU time, because other processes may hold up this one.
+    const before = process.cpuUsage();
     masking.text(part.repeat(8_192 / part.length));
-    assert.ok(performance.now() - startedAtMs < 500, part);
+    const { user, system } = process.cpuUsage(before);
+    assert.ok(user + system < 500_000, part);
   }
   fc.assert(fc.property(fc.string({ maxLength: 200 }), (text) => typeof masking.text(text) === "string"));
 });
