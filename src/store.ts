@@ -6,7 +6,7 @@ import { within } from "./actor/deadline.ts";
 import { localStore } from "./actor/inProcess.ts";
 import { ownedStore } from "./actor/owner.ts";
 import { portBackend } from "./actor/ports.ts";
-import { createServer, matcher, type Server } from "./actor/server.ts";
+import { createServer, type Server } from "./actor/server.ts";
 import { startDatabaseThread } from "./actor/supervisor.ts";
 import type { DatabaseThreadData } from "./actor/thread.ts";
 import { backUpOnline } from "./backup/online.ts";
@@ -16,6 +16,7 @@ import type { Driver, Synchronous } from "./driver.ts";
 import { StoreError } from "./errors.ts";
 import { type Logger, logEvent, type StoreEvent } from "./events.ts";
 import { checkLimits, type Limits } from "./limits.ts";
+import { operationFilter } from "./operations/patterns.ts";
 import { operations } from "./operations/table.ts";
 import { checkNodeVersion } from "./package.ts";
 import { defaultUrl, parsePlace } from "./place.ts";
@@ -90,11 +91,11 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
   return ownedStore(client.methods, {
     limits,
     connect: ({ operations: patterns } = {}) => {
-      matcher(patterns);
+      operationFilter(patterns);
       return thread.connect(patterns);
     },
     serve: (port, { operations: patterns } = {}) => {
-      matcher(patterns);
+      operationFilter(patterns);
       thread.serve(port, patterns);
     },
     liveness: () => thread.liveness(),

@@ -1,5 +1,5 @@
-// Tells a jump of the wall clock (sleep, time synchronization) from time that passed. After a jump, leases that were alive at the last look
-// get one grace period instead of all expiring at once (D-021).
+// Tells a jump of the wall clock (sleep, time synchronization) from time that passed. After a jump, leases that were
+// alive at the last look get one grace period instead of all expiring at once (D-021).
 
 import { anonymous } from "../caller.ts";
 import type { Clock } from "../clock.ts";

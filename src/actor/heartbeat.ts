@@ -1,5 +1,5 @@
-// The database thread's heart: it writes the time into shared memory, and whoever shares that sees at once whether it still turns its loop. No message
-// and no queue lies between (D-020).
+// The database thread's heart: it writes the time into shared memory, and whoever shares that sees at once whether it
+// still turns its loop. No message and no queue lies between (D-020).
 
 export function newHeart(): SharedArrayBuffer {
   const heart = new SharedArrayBuffer(8);

@@ -36,7 +36,10 @@ export function localStore(server: Server, limits: Limits, backup: OwnedStore["b
   });
 }
 
-/** Copies both ways as a port does: what cannot travel between threads does not here either, and nobody changes a call that was made (D-024). */
+/**
+ * Copies both ways as a port does: what cannot travel between threads does not here either, and nobody changes a call
+ * that was made (D-024).
+ */
 function localBackend(inbox: Inbox): { backend: Backend; lose(reason: string): void } {
   const lost = Promise.withResolvers<string>();
   const backend: Backend = {

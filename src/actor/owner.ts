@@ -1,10 +1,14 @@
-// The part of an owned store that is the same wherever its server runs: it refuses new ports after it was closed, and closes once.
+// The part of an owned store that is the same wherever its server runs: it refuses new ports after it was closed, and
+// closes once.
 import type { ClientOf } from "../client.ts";
 import { StoreError } from "../errors.ts";
 import type { Operations } from "../operations/table.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 
-/** Joins the client's methods with those of the owner. However often the store is closed, it closes once, and every caller waits for that. */
+/**
+ * Joins the client's methods with those of the owner. However often the store is closed, it closes once, and every
+ * caller waits for that.
+ */
 export function ownedStore(
   client: ClientOf<Operations>,
   owner: Pick<OwnedStore, "limits" | "connect" | "serve" | "liveness" | "backup" | "close">,

@@ -1,74 +1,78 @@
-// Calls that found nothing yet. They wait outside lanes and transactions, and run again after a commit that touched one of their topics (D-013).
+// Calls that found nothing yet. They wait outside queues and transactions, and are woken after a commit that touched
+// one of their topics (D-013).
 import type { Answer } from "../wire.ts";
-import type { Entry } from "./queues.ts";
+import type { Entry } from "./entry.ts";
 
 interface ParkingOptions {
   readonly pollMs: number;
   readonly dataVersion: (() => number | Promise<number>) | undefined;
+  /** Receives an entry to run again. */
   wake(entry: Entry): void;
+  /** Receives an entry whose time is up, and its answer. */
   giveUp(entry: Entry, answer: Answer): void;
 }
 
-interface Parked {
+interface Space {
   readonly topics: readonly string[];
   readonly timer: NodeJS.Timeout;
 }
 
 export class Parking {
   readonly #options: ParkingOptions;
-  readonly #parked = new Map<Entry, Parked>();
+  readonly #spaces = new Map<Entry, Space>();
   readonly #byTopic = new Map<string, Set<Entry>>();
   #poll: NodeJS.Timeout | undefined;
-  #seenVersion: number | undefined;
+  #lastVersion: number | undefined;
 
   constructor(options: ParkingOptions) {
     this.#options = options;
   }
 
   get size(): number {
-    return this.#parked.size;
+    return this.#spaces.size;
   }
 
+  /** Parks an entry until one of the topics is touched, for at most `leftMs`; after that `atTimeout` is its answer. */
   add(entry: Entry, topics: readonly string[], atTimeout: Answer, leftMs: number): void {
     const timer = setTimeout(() => {
-      if (!this.remove(entry)) return;
-      entry.client.parked--;
-      this.#options.giveUp(entry, atTimeout);
+      if (this.remove(entry)) this.#options.giveUp(entry, atTimeout);
     }, leftMs);
-    this.#parked.set(entry, { topics, timer });
+    entry.place = "parked";
+    entry.client.parked++;
+    this.#spaces.set(entry, { topics, timer });
     for (const topic of topics) {
-      const waiting = this.#byTopic.get(topic);
-      if (waiting === undefined) this.#byTopic.set(topic, new Set([entry]));
-      else waiting.add(entry);
+      const entries = this.#byTopic.get(topic);
+      if (entries === undefined) this.#byTopic.set(topic, new Set([entry]));
+      else entries.add(entry);
     }
-    this.#watchOthers();
+    this.#startPolling();
   }
 
+  /** Returns false when the entry was not parked. */
   remove(entry: Entry): boolean {
-    const parked = this.#parked.get(entry);
-    if (parked === undefined) return false;
-    clearTimeout(parked.timer);
-    this.#parked.delete(entry);
-    for (const topic of parked.topics) {
-      const waiting = this.#byTopic.get(topic);
-      waiting?.delete(entry);
-      if (waiting?.size === 0) this.#byTopic.delete(topic);
+    const space = this.#spaces.get(entry);
+    if (space === undefined) return false;
+    clearTimeout(space.timer);
+    entry.client.parked--;
+    this.#spaces.delete(entry);
+    for (const topic of space.topics) {
+      const entries = this.#byTopic.get(topic);
+      entries?.delete(entry);
+      if (entries?.size === 0) this.#byTopic.delete(topic);
     }
-    if (this.#parked.size === 0) this.#stopWatching();
+    if (this.#spaces.size === 0) this.#stopPolling();
     return true;
   }
 
-  touch(topics: Iterable<string>): void {
-    if (this.#parked.size === 0) return;
-    for (const topic of topics) this.#wake(this.#byTopic.get(topic) ?? []);
+  /** Wakes the entries that wait for one of the topics. */
+  touch(topics: Iterable<string> | "all"): void {
+    if (topics === "all") this.#wake(this.#spaces.keys());
+    else if (this.#spaces.size > 0) for (const topic of topics) this.#wake(this.#byTopic.get(topic) ?? []);
   }
 
-  touchAll(): void {
-    this.#wake(this.#parked.keys());
-  }
-
+  /** Removes all entries and returns them. */
   clear(): readonly Entry[] {
-    const entries = [...this.#parked.keys()];
+    const entries = [...this.#spaces.keys()];
     for (const entry of entries) this.remove(entry);
     return entries;
   }
@@ -77,20 +81,21 @@ export class Parking {
     for (const entry of [...entries]) if (this.remove(entry)) this.#options.wake(entry);
   }
 
-  /** What another process commits touches no topic here; while anyone waits, a change of data_version wakes all. */
-  #watchOthers(): void {
+  /** Commits of other processes touch no topic here, so while calls wait, a new data version wakes all of them. */
+  #startPolling(): void {
     const { dataVersion, pollMs } = this.#options;
     if (dataVersion === undefined || this.#poll !== undefined) return;
-    // What was seen last stays from when calls waited before: if somebody has committed since, the first look wakes all.
-    const look = async () => {
+    // The last version is kept while nothing is parked: if another process has committed since, the first poll wakes
+    // all.
+    const poll = async () => {
       const version = await dataVersion();
-      if (version !== this.#seenVersion) this.#wake(this.#parked.keys());
-      this.#seenVersion = version;
+      if (version !== this.#lastVersion) this.touch("all");
+      this.#lastVersion = version;
     };
-    this.#poll = setInterval(() => void look().catch(() => undefined), pollMs);
+    this.#poll = setInterval(() => void poll().catch(() => undefined), pollMs);
   }
 
-  #stopWatching(): void {
+  #stopPolling(): void {
     clearInterval(this.#poll);
     this.#poll = undefined;
   }

@@ -1,5 +1,5 @@
-// Envelopes through a MessagePort, with Comlink. The only file that knows Comlink, whose protocol lets a peer walk any property path, SET
-// and CONSTRUCT: so every message is checked before Comlink sees it (D-016).
+// Envelopes through a MessagePort, with Comlink. The only file that knows Comlink, whose protocol lets a peer walk any
+// property path, SET and CONSTRUCT: so every message is checked before Comlink sees it (D-016).
 import type { MessagePort, Transferable as NodeTransferable } from "node:worker_threads";
 import { type Endpoint, expose, wrap } from "comlink";
 import { StoreError, toWireFailure } from "../errors.ts";
@@ -10,7 +10,10 @@ import type { Inbox } from "./mailbox.ts";
 type PortMessage = Envelope | readonly [envelopeId: number, cancel: "cancel", slot: number];
 type Serve = (message: PortMessage) => Promise<Reply> | undefined;
 
-/** Lets whoever holds the other end of the port call what the inbox allows, and nothing else. At most `callsMax` calls in one message. */
+/**
+ * Lets whoever holds the other end of the port call what the inbox allows, and nothing else. At most `callsMax` calls
+ * in one message.
+ */
 export function servePort(
   port: MessagePort,
   inbox: Inbox,

@@ -1,47 +1,8 @@
-// Who is next: the queues of every client, by lane, and the groups that are taken from them in turns.
+// The order in which calls run: the queues of every client, by lane, and the groups that are taken from them in turns.
 import type { Limits } from "../limits.ts";
-import type { Call, Lane } from "../operation.ts";
-import type { Reply } from "../wire.ts";
-
-/** An envelope that is not answered yet. */
-export interface Pending {
-  readonly id: number;
-  readonly answers: unknown[];
-  readonly entries: Entry[];
-  missing: number;
-  resolve(reply: Reply): void;
-}
-
-/** Calls that run as one: a single call, or all of an atomic envelope. */
-export interface Entry {
-  readonly client: Client;
-  readonly pending: Pending;
-  /** Where its answers belong in the envelope. */
-  readonly slot: number;
-  readonly calls: readonly Call[];
-  readonly bytes: number;
-  /** What its results may take until they are sent. */
-  readonly resultBytes: number;
-  /** Since when it waits for its turn; anew after it was parked. */
-  queuedAtMs: number;
-  /** When a call that finds nothing stops waiting; set when it is first parked. */
-  parkUntilMs: number | undefined;
-  /** It stands in a queue. */
-  queued: boolean;
-  /** Answered, or dropped with its client. */
-  done: boolean;
-}
-
-export interface Client {
-  readonly lanes: { readonly [Name in Lane]: Fifo<Entry> };
-  readonly pending: Map<number, Pending>;
-  readonly mayCall: (name: string) => boolean;
-  /** Of entries that are queued, running or parked. */
-  calls: number;
-  bytes: number;
-  resultBytes: number;
-  parked: number;
-}
+import type { Lane } from "../operation.ts";
+import { byLane, type Client, type Entry, laneOf, uncount } from "./entry.ts";
+import { Fifo } from "./fifo.ts";
 
 export class Queues {
   readonly #clients = new Set<Client>();
@@ -50,25 +11,20 @@ export class Queues {
     return this.#clients.size;
   }
 
-  /** Calls that were posted and not answered, whether they wait, run or are parked. */
+  /** The number of calls that are queued, running or parked. */
   get calls(): number {
     let calls = 0;
     for (const client of this.#clients) calls += client.calls;
     return calls;
   }
 
-  /** Entries that stand in queues. */
-  get waiting(): Record<Lane, number> {
-    const waiting = { urgent: 0, normal: 0, background: 0 };
-    for (const { lanes } of this.#clients) {
-      waiting.urgent += lanes.urgent.size;
-      waiting.normal += lanes.normal.size;
-      waiting.background += lanes.background.size;
-    }
-    return waiting;
+  /** The number of entries in the queues, by lane. */
+  get lengths(): Record<Lane, number> {
+    const clients = [...this.#clients];
+    return byLane((lane) => clients.reduce((sum, { queues }) => sum + queues[lane].size, 0));
   }
 
-  /** Of the fullest client, of 1. */
+  /** How full the queue of the fullest client is, from 0 to 1. */
   fullness({ queueCalls, queueBytes }: Limits): number {
     let fullest = 0;
     for (const { calls, bytes } of this.#clients) fullest = Math.max(fullest, calls / queueCalls, bytes / queueBytes);
@@ -76,8 +32,8 @@ export class Queues {
   }
 
   connect(mayCall: Client["mayCall"]): Client {
-    const lanes = { urgent: new Fifo<Entry>(), normal: new Fifo<Entry>(), background: new Fifo<Entry>() };
-    const client: Client = { lanes, pending: new Map(), mayCall, calls: 0, bytes: 0, resultBytes: 0, parked: 0 };
+    const queues = byLane(() => new Fifo<Entry>());
+    const client: Client = { queues, envelopes: new Map(), mayCall, calls: 0, bytes: 0, resultBytes: 0, parked: 0 };
     this.#clients.add(client);
     return client;
   }
@@ -91,51 +47,55 @@ export class Queues {
   }
 
   push(entry: Entry): void {
-    entry.queued = true;
-    entry.client.lanes[laneOf(entry)].push(entry);
+    entry.place = "queue";
+    entry.queuedAtMs = performance.now();
+    entry.client.queues[laneOf(entry)].push(entry);
   }
 
-  /** Entries that were taken and not begun go first when it is their client's turn again: nobody passes them, and they hold up nobody else. */
+  /**
+   * Puts entries of a group that did not run back to the head of their client's queues, so that they keep their order.
+   */
   putBack(entries: readonly Entry[]): void {
-    const waiting = entries.filter(({ done }) => !done);
-    for (const entry of waiting) entry.queued = true;
-    for (const [client, own] of Map.groupBy(waiting, ({ client }) => client)) {
-      for (const [lane, some] of Map.groupBy(own, laneOf)) client.lanes[lane].putBack(some);
+    const remaining = entries.filter(({ done }) => !done);
+    for (const entry of remaining) entry.place = "queue";
+    for (const [client, entriesOfClient] of Map.groupBy(remaining, ({ client }) => client)) {
+      for (const [lane, entriesOfLane] of Map.groupBy(entriesOfClient, laneOf))
+        client.queues[lane].putBack(entriesOfLane);
     }
   }
 
   hasWork(): boolean {
-    for (const { lanes } of this.#clients)
-      if (lanes.urgent.size + lanes.normal.size + lanes.background.size > 0) return true;
+    for (const { queues } of this.#clients)
+      if (queues.urgent.size + queues.normal.size + queues.background.size > 0) return true;
     return false;
   }
 
   /**
-   * Urgent entries first, for at most half of the group; then the normal lane, and one background entry last (D-012).
+   * Takes a group: urgent entries for at most half of it, then the normal lane, and one background entry last (D-012).
    */
   take(max: number): Entry[] {
     const group: Entry[] = [];
     this.#takeInTurns("urgent", group, Math.ceil(max / 2));
     this.#takeInTurns("normal", group, max);
     this.#rotate();
-    for (const { lanes } of this.#clients) {
-      if (lanes.background.size === 0) continue;
-      take(lanes.background, group);
+    for (const { queues } of this.#clients) {
+      if (queues.background.size === 0) continue;
+      take(queues.background, group);
       break;
     }
     return group;
   }
 
-  /** One entry of each client, round by round. */
+  /** Takes one entry of each client, round by round. */
   #takeInTurns(lane: Lane, group: Entry[], max: number): void {
-    let active = [...this.#clients].filter(({ lanes }) => lanes[lane].size > 0);
+    let active = [...this.#clients].filter(({ queues }) => queues[lane].size > 0);
     while (group.length < max && active.length > 0) {
-      for (const { lanes } of active) if (group.length < max) take(lanes[lane], group);
-      active = active.filter(({ lanes }) => lanes[lane].size > 0);
+      for (const { queues } of active) if (group.length < max) take(queues[lane], group);
+      active = active.filter(({ queues }) => queues[lane].size > 0);
     }
   }
 
-  /** Who was first in turn is last next time. */
+  /** Makes the client that was first in this round the last of the next one. */
   #rotate(): void {
     const [head] = this.#clients;
     if (head === undefined) return;
@@ -144,61 +104,11 @@ export class Queues {
   }
 }
 
-/** Counted from the moment it is taken in until it is answered and stands in no queue. */
-export function count({ client, calls, bytes, resultBytes }: Entry): void {
-  client.calls += calls.length;
-  client.bytes += bytes;
-  client.resultBytes += resultBytes;
-}
-
-export function uncount({ client, calls, bytes, resultBytes }: Entry): void {
-  client.calls -= calls.length;
-  client.bytes -= bytes;
-  client.resultBytes -= resultBytes;
-}
-
-/** Entries that were cancelled in the queue keep their place, and count, until they are met here. */
-function take(from: Fifo<Entry>, group: Entry[]): void {
-  const entry = from.shift();
+/** Moves the head of a queue to the group, or removes it when it was cancelled in the queue. */
+function take(queue: Fifo<Entry>, group: Entry[]): void {
+  const entry = queue.shift();
   if (entry === undefined) return;
-  entry.queued = false;
+  entry.place = "group";
   if (entry.done) uncount(entry);
   else group.push(entry);
-}
-
-/** Parked before, it is one of its client's normal calls. */
-export function laneOf({ calls, parkUntilMs }: Entry): Lane {
-  return calls.length === 1 && parkUntilMs === undefined ? (calls[0] as Call).operation.lane : "normal";
-}
-
-/** A queue whose head is removed in constant time. */
-class Fifo<Item> {
-  #items: Item[] = [];
-  #head = 0;
-
-  get size(): number {
-    return this.#items.length - this.#head;
-  }
-
-  push(item: Item): void {
-    this.#items.push(item);
-  }
-
-  /** Back to the head, in their order. */
-  putBack(items: readonly Item[]): void {
-    this.#items = [...items, ...this.#items.slice(this.#head)];
-    this.#head = 0;
-  }
-
-  shift(): Item | undefined {
-    const item = this.#items[this.#head++];
-    if (this.#head >= this.#items.length) {
-      this.#items = [];
-      this.#head = 0;
-    } else if (this.#head > 1_024 && this.#head * 2 > this.#items.length) {
-      this.#items = this.#items.slice(this.#head);
-      this.#head = 0;
-    }
-    return item;
-  }
 }

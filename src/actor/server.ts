@@ -1,19 +1,22 @@
-// Puts drivers, dispatchers and mailboxes together and serves ports. The same in the database thread and, without a thread, for PostgreSQL
-// and in tests.
+// Puts drivers, dispatchers and mailboxes together and serves ports. The same in the database thread and, without a
+// thread, for PostgreSQL and in tests.
 import type { MessagePort } from "node:worker_threads";
 import type { Clock } from "../clock.ts";
 import type { ServerState } from "../context.ts";
 import { createDispatcher } from "../dispatch.ts";
 import type { Driver } from "../driver.ts";
-import { StoreError, type WireFailure } from "../errors.ts";
+import { StoreError } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
-import type { Lane } from "../operation.ts";
-import { operations, servedOperations } from "../operations/table.ts";
+import { operationFilter } from "../operations/patterns.ts";
+import { servedOperations } from "../operations/table.ts";
 import type { Touched } from "../wire.ts";
 import { within } from "./deadline.ts";
+import { byLane } from "./entry.ts";
+import { sumFigures } from "./figures.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
+import { startReaper } from "./reaper.ts";
 import { LastUsed } from "./tokenUse.ts";
 import { WriteWatch } from "./writeProbe.ts";
 
@@ -38,7 +41,10 @@ export interface Server {
   serve(port: MessagePort, patterns?: readonly string[]): void;
   /** Another process has committed: calls that wait for it run again. */
   touch(topics: Touched): void;
-  /** Copies the database to a file that is there and empty, between groups. Fails as Driver.backUp; incompatible where there is none. */
+  /**
+   * Copies the database to a file that is there and empty, between groups. Fails as Driver.backUp; incompatible where
+   * there is none.
+   */
   backUp: NonNullable<Driver["backUp"]>;
   /** Takes nothing more in, runs what is queued, closes the database. */
   close(): Promise<void>;
@@ -48,8 +54,8 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
   const onFault = (error: StoreError): void =>
     onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) });
   const serverState = (): ServerState => ({
-    counts: combine(mailboxes.map((mailbox) => mailbox.figures())),
-    lanes: combineLanes(mailboxes.map((mailbox) => mailbox.lanes())),
+    counts: sumFigures(mailboxes.map((mailbox) => mailbox.figures())),
+    lanes: byLane((lane) => sumFigures(mailboxes.map((mailbox) => mailbox.lanes()[lane]))),
     queueFullness: Math.max(...mailboxes.map(({ fullness }) => fullness)),
     lastWrite: writes.last,
     database: (drivers[0] as Driver).facts(),
@@ -86,8 +92,8 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
   const prober = connectAny(everything);
   let probes = 0;
   const writes = new WriteWatch(limits, () => prober.post([++probes, false, ["maintenance.probe", [], undefined]]));
-  const stopReaping = reapRegularly(connectAny(everything), limits.reapEveryMs, onEvent);
-  const connect = (patterns?: readonly string[]) => connectAny(matcher(patterns));
+  const stopReaping = startReaper(connectAny(everything), limits.reapEveryMs, onEvent);
+  const connect = (patterns?: readonly string[]) => connectAny(operationFilter(patterns));
   const ports = new Set<MessagePort>();
   let closing = false;
   return {
@@ -134,72 +140,6 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
 
 /** Of each port. */
 const refusalsTold = 20;
-
-function combineLanes(all: readonly Record<Lane, Record<string, number>>[]): ServerState["lanes"] {
-  const lane = (name: Lane) => combine(all.map((lanes) => lanes[name]));
-  return { urgent: lane("urgent"), normal: lane("normal"), background: lane("background") };
-}
-
-/** Sums, but of a maximum the largest. */
-function combine(all: readonly Readonly<Record<string, number>>[]): Record<string, number> {
-  const combined: Record<string, number> = {};
-  for (const figures of all) {
-    for (const [name, value] of Object.entries(figures)) {
-      combined[name] = name.endsWith("Max") ? Math.max(combined[name] ?? 0, value) : (combined[name] ?? 0) + value;
-    }
-  }
-  return combined;
-}
-
-const names: ReadonlySet<string> = new Set(
-  Object.entries(operations).flatMap(([entity, verbs]) => Object.keys(verbs).map((verb) => `${entity}.${verb}`)),
-);
-
-/** Which operations a port may reach. Fails invalid_input on a pattern that matches none. */
-export function matcher(patterns: readonly string[] | undefined): (name: string) => boolean {
-  if (patterns === undefined) return (name) => names.has(name);
-  const allowed = new Set<string>();
-  for (const pattern of patterns) {
-    const matched = [...names].filter(
-      (name) => name === pattern || (pattern.endsWith(".*") && name.startsWith(pattern.slice(0, -1))),
-    );
-    if (matched.length === 0)
-      throw new StoreError(
-        "invalid_input",
-        `operations: ${pattern} matches no operation; name one, such as commands.claim, or commands.*`,
-      );
-    for (const name of matched) allowed.add(name);
-  }
-  return (name) => allowed.has(name);
-}
-
-/** One pass at a time; a pass that found all it may take is followed by the next at once. Every 0 ms means never. */
-function reapRegularly(inbox: Inbox, everyMs: number, onEvent: ServerOptions["onEvent"]): () => void {
-  const onFailure = ([code, message]: WireFailure): void => {
-    if (code !== "closed") onEvent({ type: "fault", code, message: `the reaper failed: ${message}`, cause: undefined });
-  };
-  if (everyMs === 0) return () => undefined;
-  let stopped = false;
-  let timer: NodeJS.Timeout;
-  let id = 0;
-  const { output, open } = operations.maintenance.reap;
-  const decode = (wire: unknown) => open(output.fromWire(wire), undefined);
-  const reap = async (): Promise<void> => {
-    const [, , [ok, wire]] = await inbox.post([++id, false, ["maintenance.reap", [], ["reaper", undefined]]]);
-    if (ok !== true) onFailure(wire as WireFailure);
-    const pass = ok === true ? decode(wire) : undefined;
-    if (pass !== undefined) {
-      const { more: _more, keys: _keys, ...reaped } = pass;
-      if (Object.values(reaped).some((ids) => ids.length > 0)) onEvent({ type: "reaped", ...reaped });
-    }
-    if (!stopped) timer = setTimeout(reap, pass?.more ? 0 : everyMs);
-  };
-  timer = setTimeout(reap, everyMs);
-  return () => {
-    stopped = true;
-    clearTimeout(timer);
-  };
-}
 
 function describe(cause: unknown): string | undefined {
   return cause instanceof Error ? (cause.stack ?? cause.message) : cause === undefined ? undefined : String(cause);

@@ -4,8 +4,8 @@
 const depthMax = 16;
 
 /**
- * Roughly what a value takes in memory; strings and bytes are what can be large.
- * Counts no further than `max`, because a cyclic value and a sparse array have no end.
+ * Roughly what a value takes in memory; strings and bytes are what can be large. Counts no further than `max`, because
+ * a cyclic value and a sparse array have no end.
  */
 export function sizeOf(value: unknown, max: number, depth = 0): number {
   if (typeof value === "string") return value.length;

@@ -11,20 +11,29 @@ import { beatAgoMs, newHeart } from "./heartbeat.ts";
 import type { Control, DatabaseThreadData, Report } from "./thread.ts";
 
 export interface DatabaseThread {
-  /** A new port to the thread. While the thread is being replaced, the port waits for the next one. Fails closed when the store is closed. */
+  /**
+   * A new port to the thread. While the thread is being replaced, the port waits for the next one. Fails closed when
+   * the store is closed.
+   */
   connect(patterns?: readonly string[]): MessagePort;
-  /** Lets the thread serve this port, or closes it when the store is closed: its other end learns that nobody will answer. */
+  /**
+   * Lets the thread serve this port, or closes it when the store is closed: its other end learns that nobody will
+   * answer.
+   */
   serve(port: MessagePort, patterns?: readonly string[]): void;
   liveness(): Liveness;
-  /** Lets the thread copy its database to a file that is there and empty. Fails as Driver.backUp, and closed when the thread ends. */
+  /**
+   * Lets the thread copy its database to a file that is there and empty. Fails as Driver.backUp, and closed when the
+   * thread ends.
+   */
   backUp(target: string, watch: BackUpWatch): Promise<void>;
   /** Lets the thread finish what it has and end by itself; after closeMs it is ended. */
   close(): Promise<void>;
 }
 
 /**
- * Resolves when the database is open. Fails as openSqlite does. When the thread dies later, its ports close and another thread is started, again
- * and again until one can open the database.
+ * Resolves when the database is open. Fails as openSqlite does. When the thread dies later, its ports close and another
+ * thread is started, again and again until one can open the database.
  */
 export async function startDatabaseThread(
   data: DatabaseThreadData,

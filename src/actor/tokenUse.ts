@@ -1,4 +1,5 @@
-// When tokens were last used. Verifying one only reads; what it leaves is gathered here and written now and then, many in one call (D-052).
+// When tokens were last used. Verifying one only reads; what it leaves is gathered here and written now and then, many
+// in one call (D-052).
 import type { Limits } from "../limits.ts";
 import { usesMax } from "../operations/tokens.ts";
 import type { Inbox } from "./mailbox.ts";

@@ -1,4 +1,5 @@
-// Can the database still store what it is given? The last write tells; after one that could not be stored, tries go on until one can.
+// Can the database still store what it is given? The last write tells; after one that could not be stored, tries go on
+// until one can.
 
 import type { LastWrite } from "../context.ts";
 import type { ErrorCode } from "../errors.ts";

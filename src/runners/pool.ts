@@ -3,9 +3,9 @@ import { availableParallelism } from "node:os";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { MessagePort } from "node:worker_threads";
 import { Piscina } from "piscina";
-import { matcher } from "../actor/server.ts";
 import { fromWireFailure, StoreError, type WireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
+import { operationFilter } from "../operations/patterns.ts";
 import { workerUrl } from "../package.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 import type { Abort, Assignment, Attach, Begun, Listen, RunnerThreadData, TaskResult } from "./messages.ts";
@@ -38,7 +38,7 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, op
   const threads = options.threads ?? availableParallelism();
   const { operations, tasksPerThread = 1 } = options;
   // Now, because later, when a thread asks for its port, nobody could catch it.
-  matcher(operations);
+  operationFilter(operations);
   const data: RunnerThreadData = {
     module: moduleUrl(options.filename),
     limits: { ...store.limits, ...options.limits },

@@ -1,0 +1,127 @@
+// The life of a call in front of its database: the entry that stands for it, the envelope that it arrived in, the
+// client that sent it.
+import type { Call, Lane } from "../operation.ts";
+import type { Answer, Reply } from "../wire.ts";
+import type { Fifo } from "./fifo.ts";
+
+// The life of an entry
+//
+//   admitted                  taken                   a result, or a failure
+//   --------> in the queue  --------->  in a group  --------------------------> answered
+//                ^  ^                     |    |                                    ^
+//                |  '------ put back -----'    | nothing yet                        |
+//                |                             v                                    |
+//                '---------- woken ---------- parked -------------------------------'
+//                                                    its time is up, or the mailbox closes
+//
+// Queue. Admission creates an entry for each call that passes its checks, counts it for its client, and appends it to
+// one of the client's three queues. The queues hand entries out in turns, as groups.
+//
+// Group. The entries of a group run in one transaction. Nothing can stop an entry now, because it may already have run.
+// Most leave the group with their answer. Some are put back to the head of their client's queue and have not run: those
+// that the group had no time for, and those that need the write lock while another process holds it.
+//
+// Parked. A call that may wait and found nothing yet leaves the group without an answer. It waits outside queues and
+// transactions until one of its topics is touched, and then goes to the end of its client's normal queue. If a topic
+// was touched elsewhere while its group ran, the call may have missed that commit, and goes to the queue at once. When
+// its time is up, what it found last is its answer.
+//
+// Answered. An entry is answered once, and `done` from then on. A call that is cancelled in the queue or while parked
+// is answered with `aborted`; one in a group is not cancelled any more. A mailbox that closes answers parked calls with
+// `closed`, runs those in the queues, and parks no more. The entries of a client that disconnects are dropped: they are
+// `done` without an answer.
+//
+// An entry that is done while in the queue keeps its place there, and still counts for its client, until the queue
+// gives it out. Otherwise a client could fill the memory by sending and cancelling.
+
+/** Calls that run as one: a single call, or all calls of an atomic envelope. */
+export interface Entry {
+  readonly client: Client;
+  readonly envelope: OpenEnvelope;
+  /** The index of its first answer in the envelope. */
+  readonly slot: number;
+  readonly calls: readonly Call[];
+  /** The size of its inputs. */
+  readonly bytes: number;
+  /** The size that its results may have. They are kept until the whole envelope is answered. */
+  readonly resultBytes: number;
+  place: "queue" | "group" | "parked";
+  /** Whether it was answered, or dropped with its client. */
+  done: boolean;
+  /** When it last joined the queue, other than by being put back. */
+  queuedAtMs: number;
+  /** When a call that finds nothing stops waiting; set when it first finds nothing. */
+  parkUntilMs: number | undefined;
+}
+
+/** An envelope that is not answered yet. */
+export interface OpenEnvelope {
+  readonly id: number;
+  /** Two values for each call, as in a reply. */
+  readonly answers: unknown[];
+  readonly entries: Entry[];
+  /** The number of entries without an answer; the reply is sent when it reaches 0. */
+  unanswered: number;
+  resolve(reply: Reply): void;
+}
+
+export interface Client {
+  readonly queues: Readonly<Record<Lane, Fifo<Entry>>>;
+  readonly envelopes: Map<number, OpenEnvelope>;
+  readonly mayCall: (name: string) => boolean;
+  /** The calls of its entries, and their sizes, from admission until an entry is done and out of the queue. */
+  calls: number;
+  bytes: number;
+  resultBytes: number;
+  /** The number of its entries that are parked. */
+  parked: number;
+}
+
+/** Adds an entry to what its client has under way. */
+export function count({ client, calls, bytes, resultBytes }: Entry): void {
+  client.calls += calls.length;
+  client.bytes += bytes;
+  client.resultBytes += resultBytes;
+}
+
+/** Removes an entry, done and out of the queue, from what its client has under way. */
+export function uncount({ client, calls, bytes, resultBytes }: Entry): void {
+  client.calls -= calls.length;
+  client.bytes -= bytes;
+  client.resultBytes -= resultBytes;
+}
+
+/**
+ * Records the answers of an entry in its envelope. Returns true when that completes the envelope, so that the reply can
+ * be sent.
+ */
+export function settle(entry: Entry, answers: readonly Answer[]): boolean {
+  if (entry.done) return false;
+  entry.done = true;
+  if (entry.place !== "queue") uncount(entry);
+  const { client, envelope, slot, calls } = entry;
+  // One failure stands for all calls of an atomic envelope.
+  if (answers.length < calls.length) envelope.answers.length = 2;
+  for (let index = 0; index < answers.length; index++) {
+    const [ok, wire] = answers[index] as Answer;
+    envelope.answers[(slot + index) * 2] = ok;
+    envelope.answers[(slot + index) * 2 + 1] = wire;
+  }
+  if (--envelope.unanswered > 0) return false;
+  client.envelopes.delete(envelope.id);
+  return true;
+}
+
+/** Returns the lane of an entry. One that has waited before is an ordinary call of its client. */
+export function laneOf({ calls, parkUntilMs }: Entry): Lane {
+  return calls.length === 1 && parkUntilMs === undefined ? (calls[0] as Call).operation.lane : "normal";
+}
+
+export function byLane<Value>(make: (lane: Lane) => Value): Record<Lane, Value> {
+  return { urgent: make("urgent"), normal: make("normal"), background: make("background") };
+}
+
+/** Whether one of its calls may write. */
+export function writes({ calls }: Entry): boolean {
+  return calls.some(({ operation }) => operation.access === "write");
+}
