@@ -1,4 +1,4 @@
-// What every subject of the conformance suite needs: a store for its tests, and how to say that a call must fail.
+// Gives each subject of the conformance suite a store for its tests, and the assertion that a call fails.
 import assert from "node:assert/strict";
 import { after, describe, it } from "node:test";
 import { type ErrorCode, type Outcome, StoreError } from "../../src/errors.ts";
@@ -8,9 +8,9 @@ import type { Opened, OpenOptions, TestedBackend } from "../support/backends.ts"
 type Test = (opened: Opened) => Promise<void>;
 
 export interface Suite {
-  /** A test on the store that all tests share: it makes its own rows and looks at nobody else's. */
+  /** Defines a test on the store that all tests share: it creates its own rows and looks at no others. */
   test(name: string, run: Test, options?: { readonly needs?: keyof TestedBackend["capabilities"] }): void;
-  /** A test on a store of its own. */
+  /** Defines a test on a store of its own. */
   alone(
     name: string,
     run: Test,
@@ -18,33 +18,29 @@ export interface Suite {
   ): void;
 }
 
-/** One store for all subjects of a backend, because a thread takes longer to start than most tests to run; the last subject closes it. */
-interface Shared {
-  opened: Promise<Opened> | undefined;
-  users: number;
+/** One store for all subjects of a backend, because a thread takes longer to start than most tests to run. */
+const sharedStores = new Map<TestedBackend, Promise<Opened>>();
+
+function sharedStore(backend: TestedBackend): Promise<Opened> {
+  // Many tests leave rows that expire while another test runs.
+  const store = sharedStores.get(backend) ?? backend.open({ limits: { reapRows: 1_000 } });
+  sharedStores.set(backend, store);
+  return store;
 }
 
-const shared = new Map<TestedBackend, Shared>();
+/** Closes the store after the last subject. Called in the suite around all subjects, so that a filter cannot skip it. */
+export function closeSharedStore(backend: TestedBackend): void {
+  after(async () => (await sharedStores.get(backend))?.close());
+}
 
 export function subject(backend: TestedBackend, name: string, define: (suite: Suite) => void): void {
-  const store = shared.get(backend) ?? { opened: undefined, users: 0 };
-  shared.set(backend, store);
-  store.users++;
   describe(`${backend.name}: ${name}`, () => {
-    after(async () => {
-      if (--store.users === 0) await (await store.opened)?.close();
-    });
     const skipped = (needs: keyof TestedBackend["capabilities"] | undefined) =>
       needs !== undefined && !backend.capabilities[needs]
         ? { skip: `${backend.name} does not declare that it ${needs}` }
         : {};
     define({
-      test: (title, run, { needs } = {}) =>
-        void it(title, skipped(needs), async () => {
-          // Many tests leave what expires in another's time.
-          store.opened ??= backend.open({ limits: { reapRows: 1_000 } });
-          await run(await store.opened);
-        }),
+      test: (title, run, { needs } = {}) => void it(title, skipped(needs), async () => run(await sharedStore(backend))),
       alone: (title, run, { needs, ...options } = {}) =>
         void it(title, skipped(needs), async () => {
           const opened = await backend.open(options);

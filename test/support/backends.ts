@@ -1,4 +1,4 @@
-// The backends that the conformance suite runs on. A new one is one more entry here, and nothing else.
+// The backends that the conformance suite runs on. A new one is an entry here and a test file in test/conformance.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -38,8 +38,8 @@ export interface TestedBackend {
 /** A busy machine may be slow to say what became of a call that was given up. */
 export const patience = { settleGraceMs: 5_000 } as const;
 
-export const backends: readonly TestedBackend[] = [
-  {
+export const backends = {
+  memory: {
     name: "memory",
     capabilities: { persists: false, drains: true },
     async open({ limits = {} } = {}) {
@@ -48,17 +48,17 @@ export const backends: readonly TestedBackend[] = [
       return opened(clock, store, async () => store.close());
     },
   },
-  {
+  actor: {
     name: "actor",
     capabilities: { persists: true, drains: true },
     open: (options) => openFile(options, async (owned) => ({ store: owned, close: async () => undefined })),
   },
-  {
+  runnerPool: {
     name: "runner pool",
     capabilities: { persists: true, drains: false },
     open: (options) => openFile(options, (owned, reached) => openRunnerStore(owned, { ...reached, limits: patience })),
   },
-  {
+  postgres: {
     name: "postgres",
     capabilities: { persists: true, drains: true },
     async open(options) {
@@ -71,7 +71,7 @@ export const backends: readonly TestedBackend[] = [
       );
     },
   },
-];
+} satisfies Record<string, TestedBackend>;
 
 function opened(clock: TestClock, store: OwnedStore, close: () => Promise<void>): Opened {
   return {

@@ -1,9 +1,9 @@
 // The change feed: one row for each change, in the order of commits, without gap or repetition.
 import assert from "node:assert/strict";
-import { type ChangeRow, newId } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { bytes, collect, endOfFeed, fails, subject, take } from "./suite.ts";
+import { type ChangeRow, newId } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { bytes, collect, endOfFeed, fails, subject, take } from "../suite.ts";
 
 export function changesConformance(backend: TestedBackend): void {
   subject(backend, "changes", ({ test, alone }) => {

@@ -1,9 +1,9 @@
 // Life cycle: open, close, close again, call after it, open what was left.
 import assert from "node:assert/strict";
-import { newId } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { bytes, collect, fails, subject } from "./suite.ts";
+import { newId } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { bytes, collect, fails, subject } from "../suite.ts";
 
 export function lifeCycleConformance(backend: TestedBackend): void {
   subject(backend, "life cycle", ({ alone }) => {

@@ -1,9 +1,9 @@
 // Accounts: made by name, disabled, listed.
 import assert from "node:assert/strict";
-import { newId } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { endOfFeed, fails, subject } from "./suite.ts";
+import { newId } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { endOfFeed, fails, subject } from "../suite.ts";
 
 export function accountsConformance(backend: TestedBackend): void {
   subject(backend, "accounts", ({ test }) => {

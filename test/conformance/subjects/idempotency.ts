@@ -1,9 +1,9 @@
 // Idempotency keys: the same request again is answered as before and runs once; another request with the key is refused.
 import assert from "node:assert/strict";
-import { newId, type Repository, type Session } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { bytes, endOfFeed, fails, subject } from "./suite.ts";
+import { newId, type Repository, type Session } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { bytes, endOfFeed, fails, subject } from "../suite.ts";
 
 export function idempotencyConformance(backend: TestedBackend): void {
   subject(backend, "idempotency", ({ test, alone }) => {

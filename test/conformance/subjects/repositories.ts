@@ -1,9 +1,9 @@
 // Repositories: made and changed by name, archived, found again.
 import assert from "node:assert/strict";
-import { newId } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { endOfFeed, fails, subject } from "./suite.ts";
+import { newId } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { endOfFeed, fails, subject } from "../suite.ts";
 
 export function repositoriesConformance(backend: TestedBackend): void {
   subject(backend, "repositories", ({ test }) => {

@@ -1,11 +1,11 @@
 // Errors: every code that a caller can provoke, provoked, with what it says of the effect. What only faults provoke is tested apart.
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { type ErrorCode, errorCodes, newId, type Outcome, StoreError } from "../../src/index.ts";
-import { formatToken, makeSecret } from "../../src/model/tokens.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { Opened, TestedBackend } from "../support/backends.ts";
-import { bytes, fails, subject } from "./suite.ts";
+import { type ErrorCode, errorCodes, newId, type Outcome, StoreError } from "../../../src/index.ts";
+import { formatToken, makeSecret } from "../../../src/model/tokens.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { Opened, TestedBackend } from "../../support/backends.ts";
+import { bytes, fails, subject } from "../suite.ts";
 
 /** Answers the call that fails. */
 type Provocation = readonly [outcome: Outcome, provoke: (opened: Opened) => Promise<() => Promise<unknown>>];

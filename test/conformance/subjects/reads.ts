@@ -1,9 +1,9 @@
 // Reads: pages that miss and repeat nothing, filters, find and get.
 import assert from "node:assert/strict";
-import { newId, type Store } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { fails, subject } from "./suite.ts";
+import { newId, type Store } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { fails, subject } from "../suite.ts";
 
 interface Page {
   readonly items: readonly { readonly id: string; readonly createdAt: Date }[];

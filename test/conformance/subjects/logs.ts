@@ -1,10 +1,10 @@
 // Logs: offsets and acknowledgements on the way in, cursors on the way out; nothing missed, nothing repeated.
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type Chunk, newId, type Store } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { bytes, collect, fails, subject, text } from "./suite.ts";
+import { type Chunk, newId, type Store } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { bytes, collect, fails, subject, text } from "../suite.ts";
 
 export function logsConformance(backend: TestedBackend): void {
   subject(backend, "logs", ({ test, alone }) => {

@@ -1,10 +1,10 @@
 // Tokens: made within their creator's scopes, shown once, verified by every request, rotated, revoked, expired.
 import assert from "node:assert/strict";
 import { crc32 } from "node:zlib";
-import { type MintedToken, newId, type Scope, type Store } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { endOfFeed, fails, subject } from "./suite.ts";
+import { type MintedToken, newId, type Scope, type Store } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { endOfFeed, fails, subject } from "../suite.ts";
 
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 

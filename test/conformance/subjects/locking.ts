@@ -1,9 +1,9 @@
 // Optimistic locking: a stale expectedVersion changes nothing, and of those who race exactly one wins.
 import assert from "node:assert/strict";
-import { newId, type Store } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { endOfFeed, fails, subject } from "./suite.ts";
+import { newId, type Store } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { endOfFeed, fails, subject } from "../suite.ts";
 
 interface Versioned {
   readonly version: number;

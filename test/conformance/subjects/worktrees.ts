@@ -1,9 +1,9 @@
 // Worktrees: leases that are never given twice, fences that only grow, and each transition of the state machine.
 import assert from "node:assert/strict";
-import { newId, type Store, type Worktree } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { fails, subject } from "./suite.ts";
+import { newId, type Store, type Worktree } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { fails, subject } from "../suite.ts";
 
 const [commitA, commitB] = ["a".repeat(40), "b".repeat(40)];
 

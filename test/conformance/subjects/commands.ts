@@ -1,9 +1,9 @@
 // Commands: in sequence, claimed once, finished once.
 import assert from "node:assert/strict";
-import { type Claim, newId, type Store } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { Opened, TestedBackend } from "../support/backends.ts";
-import { cancelAll, fails, subject } from "./suite.ts";
+import { type Claim, newId, type Store } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { Opened, TestedBackend } from "../../support/backends.ts";
+import { cancelAll, fails, subject } from "../suite.ts";
 
 const argv = ["true"];
 

@@ -1,9 +1,9 @@
 // Health: what the store says of itself, on every backend.
 import assert from "node:assert/strict";
-import { healthHandler } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { subject } from "./suite.ts";
+import { healthHandler } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { subject } from "../suite.ts";
 
 export function healthConformance(backend: TestedBackend): void {
   subject(backend, "health", ({ test, alone }) => {

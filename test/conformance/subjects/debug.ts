@@ -1,9 +1,9 @@
 // Debug sessions: states, breakpoints, events, stops, and what is not stored.
 import assert from "node:assert/strict";
-import { newId, type Store } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { collect, endOfFeed, fails, subject, take } from "./suite.ts";
+import { newId, type Store } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { collect, endOfFeed, fails, subject, take } from "../suite.ts";
 
 const sourcePath = "/srv/main.js";
 

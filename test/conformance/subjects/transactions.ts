@@ -1,9 +1,9 @@
 // atomically: all or nothing, in order, in one message.
 import assert from "node:assert/strict";
-import { newId, type Session, type Store } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { bytes, endOfFeed, fails, subject } from "./suite.ts";
+import { newId, type Session, type Store } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { bytes, endOfFeed, fails, subject } from "../suite.ts";
 
 const argv = ["true"];
 

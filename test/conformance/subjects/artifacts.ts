@@ -1,9 +1,9 @@
 // Artifacts: recorded in one step or two, once for each content; hostile names; expiry and pins.
 import assert from "node:assert/strict";
-import { newId } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { endOfFeed, fails, subject, text } from "./suite.ts";
+import { newId } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { endOfFeed, fails, subject, text } from "../suite.ts";
 
 const sha = (digit: string): string => digit.repeat(64);
 const content = { sizeBytes: 3, sha256: sha("a"), uri: "file:///srv/out.txt" };

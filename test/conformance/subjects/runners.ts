@@ -1,9 +1,9 @@
 // Runners: registered by boot id, kept alive by heartbeats, drained, stalled, gone.
 import assert from "node:assert/strict";
-import { newId, type Store } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { endOfFeed, fails, subject } from "./suite.ts";
+import { newId, type Store } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { endOfFeed, fails, subject } from "../suite.ts";
 
 export function runnersConformance(backend: TestedBackend): void {
   subject(backend, "runners", ({ test }) => {

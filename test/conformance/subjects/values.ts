@@ -1,9 +1,9 @@
 // Values: what goes in comes out equal, and what could not is refused at the door.
 import assert from "node:assert/strict";
-import { type Chunk, newId } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { bytes, fails, subject } from "./suite.ts";
+import { type Chunk, newId } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { bytes, fails, subject } from "../suite.ts";
 
 const texts = {
   Unicode: "Größe, 日本語, עברית, é (composed), e\u0301 (decomposed)",

@@ -1,11 +1,11 @@
 // Calls: every operation is a method, checks its input, and is reached only where it is allowed.
 import assert from "node:assert/strict";
 import type { z } from "zod";
-import { newId, StoreError } from "../../src/index.ts";
-import { operations } from "../../src/operations/table.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { Opened, TestedBackend } from "../support/backends.ts";
-import { collect, endOfFeed, fails, subject } from "./suite.ts";
+import { newId, StoreError } from "../../../src/index.ts";
+import { operations } from "../../../src/operations/table.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { Opened, TestedBackend } from "../../support/backends.ts";
+import { collect, endOfFeed, fails, subject } from "../suite.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: the names are known at run time only.
 type AnyMethod = (input?: unknown, options?: object) => any;

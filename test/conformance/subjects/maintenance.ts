@@ -1,8 +1,8 @@
 // Maintenance: the reaper ends what has run out, once, and forgives a clock that jumped.
 import assert from "node:assert/strict";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { subject } from "./suite.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { subject } from "../suite.ts";
 
 export function maintenanceConformance(backend: TestedBackend): void {
   subject(backend, "maintenance", ({ alone }) => {

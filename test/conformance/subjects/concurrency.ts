@@ -1,9 +1,9 @@
 // Many clients at once: no update is lost, nothing is given twice, nobody is starved, order holds for each.
 import assert from "node:assert/strict";
-import { newId, type Store } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { bytes, cancelAll, collect, subject, text } from "./suite.ts";
+import { newId, type Store } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { bytes, cancelAll, collect, subject, text } from "../suite.ts";
 
 export function concurrencyConformance(backend: TestedBackend): void {
   subject(backend, "concurrency and order", ({ test }) => {

@@ -1,9 +1,9 @@
 // Sessions: opened all at once or not at all, ended with everything that hangs on them.
 import assert from "node:assert/strict";
-import { newId, type Session, type Store } from "../../src/index.ts";
-import { fixtures } from "../../src/testing/index.ts";
-import type { TestedBackend } from "../support/backends.ts";
-import { bytes, fails, subject } from "./suite.ts";
+import { newId, type Session, type Store } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { bytes, fails, subject } from "../suite.ts";
 
 const argv = ["true"];
 
