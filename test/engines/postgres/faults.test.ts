@@ -10,7 +10,7 @@ import {
   type StoreError,
   type StoreOptions,
 } from "../../../src/index.ts";
-import { ask, dropDatabase, newDatabase, ownServer, postgresServer } from "../../support/postgres.ts";
+import { ask, dropDatabase, newDatabase, ownServer, postgresUrl } from "../../support/postgres.ts";
 import { isCommit, isCommitted, startProxy, type TcpProxy } from "./proxy.ts";
 
 async function database(t: TestContext): Promise<string> {
@@ -172,7 +172,7 @@ test("the server has no connection left: a call waits for one, and says so when 
   await store.repositories.upsert({ name: "a" });
   // Superusers are not limited.
   const role = `limited_${name}`;
-  const { url: admin } = await postgresServer();
+  const admin = await postgresUrl();
   await ask(admin, `CREATE ROLE ${role} LOGIN PASSWORD 'secret' CONNECTION LIMIT 2`);
   // Its rights went with the database, which was dropped before.
   t.after(() => ask(admin, `DROP ROLE ${role}`));

