@@ -1,13 +1,12 @@
 // Operations and a backend become an object with one async method for each operation. Validation and decoding happen here, on the caller's
 // thread. Knows no thread, port or database.
 
-import { anonymous, checkCaller, type Idempotency } from "./caller.ts";
-import { Courier, type Outgoing } from "./courier.ts";
+import { Courier } from "./courier.ts";
 import { fromWireFailure, StoreError } from "./errors.ts";
 import type { Limits } from "./limits.ts";
-import { hashRequest } from "./model/requestHash.ts";
 import type { AnyOperation, Operation, OperationTable } from "./operation.ts";
-import type { Answer, Backend, WireCaller } from "./wire.ts";
+import { type Outgoing, outgoing, withEnvelopeKey } from "./outgoing.ts";
+import type { Answer, Backend } from "./wire.ts";
 
 export interface CallOptions {
   /** Stops waiting for the call; it is cancelled if it has not run yet, and the error's outcome says so. */
@@ -123,7 +122,7 @@ function recordCalls<Table extends OperationTable>(
   });
   try {
     const returned = record(tx as RecordersOf<Table>);
-    if (!(returned instanceof Promise)) return keyedTogether(calls, inputs, options);
+    if (!(returned instanceof Promise)) return withEnvelopeKey(calls, inputs, options);
     returned.catch(() => undefined);
     throw new StoreError(
       "invalid_input",
@@ -198,64 +197,4 @@ async function* stream(
     yield* calling.operation.stream?.items(page) ?? [];
     next = calling.operation.stream?.next(next, page);
   }
-}
-
-type OutgoingOptions = { readonly [Name in keyof CallOptions]?: CallOptions[Name] | undefined };
-
-function outgoing(
-  name: string,
-  operation: AnyOperation,
-  input: unknown,
-  { actor, requestId, idempotencyKey: key }: OutgoingOptions,
-): Outgoing {
-  try {
-    const { wireInput, localPart } = operation.seal(input);
-    const wire = operation.encode(wireInput).map(copyBytes);
-    // Reads need no key.
-    const idempotency =
-      key !== undefined && operation.access === "write" ? { key, request: hashRequest(input) } : undefined;
-    checkCaller({ actor, requestId, idempotency });
-    return { name, operation, wire, caller: callerOf(actor, requestId, idempotency), localPart };
-  } catch (error) {
-    if (error instanceof StoreError)
-      throw new StoreError(error.code, `${name}: ${error.message}`, { details: error.details, operation: name });
-    // A getter or a proxy of the caller's threw.
-    throw new StoreError(
-      "invalid_input",
-      `${name}: the input cannot be read: ${error instanceof Error ? error.message : "it throws"}`,
-      {
-        operation: name,
-        cause: error,
-      },
-    );
-  }
-}
-
-function callerOf(
-  actor: string | undefined,
-  requestId: string | undefined,
-  idempotency: Idempotency | undefined,
-): WireCaller {
-  if (idempotency !== undefined) return [actor, requestId, idempotency.key, idempotency.request];
-  return actor === undefined && requestId === undefined ? undefined : [actor, requestId];
-}
-
-/** The key of an atomic envelope stands for all its calls, so it travels once, with the hash of them all. Reads alone need none. */
-function keyedTogether(
-  calls: readonly Outgoing[],
-  inputs: readonly unknown[],
-  { actor, idempotencyKey: key }: CallOptions,
-): readonly Outgoing[] {
-  const [first, ...others] = calls;
-  if (key === undefined || first === undefined || calls.every(({ operation }) => operation.access === "read"))
-    return calls;
-  const request = hashRequest(inputs);
-  checkCaller({ ...anonymous, actor, idempotency: { key, request } });
-  const [own, requestId, ownKey, ownRequest] = first.caller ?? [];
-  return [{ ...first, caller: [own, requestId, ownKey, ownRequest, [actor, key, request]] }, ...others];
-}
-
-/** The caller may use its buffer again, or hand it on, before the call is sent. And sent as it is, a view takes all that it looks into along (D-010). */
-function copyBytes(value: unknown): unknown {
-  return value instanceof Uint8Array ? new Uint8Array(value) : value;
 }

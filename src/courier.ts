@@ -1,55 +1,49 @@
-// Calls on their way to the other side: gathers those of one tick into messages, keeps count of what is under way, and settles every call
-// exactly once. Knows no thread, port or database.
+// Carries calls to the other side: packs the calls of one tick into messages, counts what is in flight, and settles every call exactly once.
+// Knows no thread, port or database.
 import { type ErrorCode, type Outcome, StoreError } from "./errors.ts";
-import { type Limits, timerMsMax } from "./limits.ts";
-import type { AnyOperation } from "./operation.ts";
-import type { Answer, Backend, Envelope, Reply, WireCaller } from "./wire.ts";
+import { isAmbiguous, joinedCalls, runsOf } from "./joining.ts";
+import { type Limits, overloadOf, timerMsMax } from "./limits.ts";
+import type { Outgoing } from "./outgoing.ts";
+import { type Answer, type Backend, callBytes, type Envelope, type Reply } from "./wire.ts";
 
-/** A call, checked and encoded. */
-export interface Outgoing {
-  readonly name: string;
-  readonly operation: AnyOperation;
-  readonly wire: readonly unknown[];
-  readonly caller: WireCaller;
-  /** The part of the input that the operation needs to complete the answer; it never travels. */
-  readonly localPart: unknown;
-}
-
-/** When to stop waiting for an answer. */
+/** The caller's conditions for waiting no longer. */
 export interface Patience {
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number | undefined;
 }
 
-/** What was sent, or will be, as one unit of an envelope: one call, or all of an atomic one. */
+/** One unit of an envelope: a single call, or all calls of an atomic envelope. */
 interface Parcel {
   readonly calls: readonly Outgoing[];
   readonly atomic: boolean;
-  /** It may be parked, so it travels alone, and nobody waits for its answer before closing. */
+  /** It may be parked on the other side, so it travels alone, and closing does not wait for its answer. */
   readonly waits: boolean;
-  /** It has a deadline of its own. */
+  /** It has a deadline or a signal of its own. */
   readonly guarded: boolean;
   readonly bytes: number;
   readonly settle: (answers: readonly Answer[]) => void;
   /** Sent by itself, because the joined call that it was part of had no answer that is true of it. */
   separate: boolean;
-  /** Why it was given up, while it is not settled. */
+  /** Why the caller waits no longer; set before the parcel is settled. */
   givenUp: ErrorCode | undefined;
   settled: boolean;
   envelopeId: number | undefined;
+  /** The index of its first call in the envelope. */
   slot: number;
+  /** Releases the timer and the listener that watch over it. */
   stop: () => void;
 }
 
 export class Courier {
   readonly #backend: Backend;
   readonly #limits: Limits;
-  readonly #underWay = new Set<Parcel>();
+  readonly #inFlight = new Set<Parcel>();
   readonly #drained = Promise.withResolvers<void>();
+  /** Parcels of this tick, to be sent at its end. */
   #waiting: Parcel[] = [];
   #calls = 0;
   #bytes = 0;
-  /** Parcels that are not settled, without those that wait for something to happen. */
+  /** The number of parcels that are not settled, without those that may be parked. */
   #open = 0;
   #nextEnvelopeId = 1;
   #draining = false;
@@ -61,14 +55,14 @@ export class Courier {
     backend.onLost((reason) => this.#lose(reason));
   }
 
-  /** Fails as #refuse does, at once; what comes of a call that was taken is its answer. */
-  /** No further reply can come, and every call fails. */
+  /** True when no further reply can come: every call fails. */
   get lost(): boolean {
     return this.#lost !== undefined;
   }
 
+  /** Throws synchronously when the calls are refused; once they are accepted, their outcome arrives as their answers. */
   send(calls: readonly Outgoing[], atomic: boolean, { signal, timeoutMs }: Patience): Promise<readonly Answer[]> {
-    const bytes = calls.reduce((sum, { wire }) => sum + weigh(wire), 0);
+    const bytes = calls.reduce((sum, { name, wire, caller }) => sum + callBytes(name, wire, caller), 0);
     this.#refuse(calls, bytes, { signal, timeoutMs });
     return new Promise((settle) => {
       const waitMs = waitMsOf(calls);
@@ -95,7 +89,7 @@ export class Courier {
     });
   }
 
-  /** Refuses new calls, and resolves when those that were made are settled; calls that wait for something are not waited for. */
+  /** Refuses new calls, and resolves when the calls that were made are settled; calls that may be parked are not waited for. */
   drain(): Promise<void> {
     this.#draining = true;
     if (this.#open === 0) this.#drained.resolve();
@@ -112,18 +106,15 @@ export class Courier {
     if (this.#draining) throw new StoreError("closed", "the store is closed", { operation });
     if (this.#lost !== undefined) throw new StoreError("closed", this.#lost, { operation });
     if (signal?.aborted) throw new StoreError("aborted", undefined, { operation, cause: signal.reason });
-    const { queueCalls, queueBytes, groupCalls, groupMs, envelopeBytes } = this.#limits;
+    const { envelopeBytes } = this.#limits;
     if (bytes > envelopeBytes)
       throw new StoreError("invalid_input", `one message may hold ${envelopeBytes} bytes, not ${bytes}`, { operation });
-    if (this.#calls + calls.length <= queueCalls && this.#bytes + bytes <= queueBytes) return;
-    const retryAfterMs = Math.ceil((this.#calls / groupCalls + 1) * groupMs);
-    throw new StoreError("overloaded", undefined, {
-      operation,
-      details: { retryAfterMs, queuedCalls: this.#calls, queuedBytes: this.#bytes },
-    });
+    const queued = { calls: this.#calls, bytes: this.#bytes };
+    const overload = overloadOf(queued, { calls: calls.length, bytes }, this.#limits, operation);
+    if (overload !== undefined) throw overload;
   }
 
-  /** Runs after everything that this tick set off, so that calls made by the receivers of one reply share the next message (D-006). */
+  /** Runs after everything that this tick set off, so that calls made by the receivers of one reply share the next message. */
   #flush(): void {
     const parcels = this.#waiting;
     this.#waiting = [];
@@ -150,23 +141,23 @@ export class Courier {
   #dispatch(parcels: readonly Parcel[]): void {
     const id = this.#nextEnvelopeId++;
     const calls: unknown[] = [];
-    if (this.#underWay.size === 0) this.#backend.hold(true);
+    if (this.#inFlight.size === 0) this.#backend.hold(true);
     const runs = runsOf(parcels);
     for (const [slot, run] of runs.entries()) {
       for (const parcel of run) {
         parcel.envelopeId = id;
         parcel.slot = slot;
-        this.#underWay.add(parcel);
+        this.#inFlight.add(parcel);
       }
-      for (const { name, wire, caller } of joined(run)) calls.push(name, wire, caller);
+      for (const { name, wire, caller } of joinedCalls(run)) calls.push(name, wire, caller);
     }
     const atomic = (parcels[0] as Parcel).atomic;
     const envelope: Envelope = [id, atomic, calls];
-    // One timer for the calls that named no deadline of their own.
+    // One timer for all calls that have no deadline of their own.
     const timer = setTimeout(() => {
       for (const parcel of parcels) if (!parcel.guarded) this.#giveUp(parcel, "deadline_exceeded");
     }, this.#limits.callMs);
-    // The backend holds the event loop while calls are under way; when it is lost, nothing is left to wait for.
+    // The backend keeps the event loop alive while calls are in flight; when it is lost, nothing is left to wait for.
     timer.unref();
     this.#backend.send(envelope).then(
       (reply) => {
@@ -188,33 +179,33 @@ export class Courier {
       const own: Answer[] = [];
       const end = Math.min(slot + calls.length, answers.length / 2);
       for (let at = slot; at < end; at++) own.push([answers[at * 2], answers[at * 2 + 1]] as unknown as Answer);
-      const asked =
+      const sentAgain =
         run.length > 1 && isAmbiguous(calls[0] as Outgoing, own[0])
           ? run.filter((parcel) => parcel.givenUp === undefined)
           : [];
-      for (const parcel of run) if (!asked.includes(parcel)) this.#settle(parcel, own);
-      ambiguous.push(...asked);
+      for (const parcel of run) if (!sentAgain.includes(parcel)) this.#settle(parcel, own);
+      ambiguous.push(...sentAgain);
     }
     for (const parcel of ambiguous) parcel.separate = true;
     if (ambiguous.length > 0) this.#dispatch(ambiguous);
   }
 
-  /** Of a parcel that is not under way any more. */
+  /** Removes a parcel from the in-flight set and delivers its answers, unless it is settled already. */
   #settle(parcel: Parcel, answers: readonly Answer[]): void {
-    if (this.#underWay.delete(parcel) && this.#underWay.size === 0) this.#backend.hold(false);
+    if (this.#inFlight.delete(parcel) && this.#inFlight.size === 0) this.#backend.hold(false);
     this.#calls -= parcel.calls.length;
     this.#bytes -= parcel.bytes;
     if (parcel.settled) return;
     const [first] = answers;
     // The other side confirms that the call has not run.
     const dropped = parcel.givenUp !== undefined && first !== undefined && !first[0] && first[1][0] === "aborted";
-    this.#tell(
+    this.#deliver(
       parcel,
       dropped ? failed(parcel.givenUp as ErrorCode, givenUpMessage(parcel.givenUp as ErrorCode), "not_run") : answers,
     );
   }
 
-  #tell(parcel: Parcel, answers: readonly Answer[]): void {
+  #deliver(parcel: Parcel, answers: readonly Answer[]): void {
     parcel.settled = true;
     parcel.stop();
     parcel.settle(answers);
@@ -225,6 +216,7 @@ export class Courier {
     this.#settle(parcel, failed(code, message, outcome));
   }
 
+  /** Gives the parcel up when its signal fires or its time has passed. Returns a function that stops watching. */
   #guard(parcel: Parcel, signal: AbortSignal | undefined, afterMs: number): () => void {
     const abort = () => this.#giveUp(parcel, "aborted");
     signal?.addEventListener("abort", abort, { once: true });
@@ -235,7 +227,7 @@ export class Courier {
     };
   }
 
-  /** Asks the other side to drop the call, and waits a moment to learn whether it had run (D-011). */
+  /** Asks the other side to drop the call, and waits `settleGraceMs` for the answer that says whether it had run. */
   #giveUp(parcel: Parcel, code: ErrorCode): void {
     if (parcel.settled || parcel.givenUp !== undefined) return;
     parcel.givenUp = code;
@@ -245,8 +237,8 @@ export class Courier {
     }
     this.#backend.cancel(parcel.envelopeId, parcel.slot);
     const timer = setTimeout(() => {
-      // It stays counted until its answer arrives: a side that answers nothing must not be sent ever more.
-      if (!parcel.settled) this.#tell(parcel, failed(code, givenUpMessage(code), outcomeOf(parcel)));
+      // The call still counts until its answer arrives, so that a side that answers nothing is not sent ever more calls.
+      if (!parcel.settled) this.#deliver(parcel, failed(code, givenUpMessage(code), lostOutcome(parcel)));
     }, this.#limits.settleGraceMs);
     parcel.stop();
     parcel.stop = () => clearTimeout(timer);
@@ -257,47 +249,12 @@ export class Courier {
     this.#lost = reason;
     for (const parcel of this.#waiting) if (!parcel.settled) this.#fail(parcel, "closed", reason, "not_run");
     this.#waiting = [];
-    for (const parcel of [...this.#underWay]) this.#fail(parcel, "closed", reason, outcomeOf(parcel));
+    for (const parcel of [...this.#inFlight]) this.#fail(parcel, "closed", reason, lostOutcome(parcel));
   }
 }
 
-/** Neighbours that can be sent as one call, together; never one past another, because the calls of a client run in order (D-007). */
-function runsOf(parcels: readonly Parcel[]): Parcel[][] {
-  const runs: Parcel[][] = [];
-  for (const parcel of parcels) {
-    const run = runs.at(-1);
-    if (run !== undefined && continues(run, parcel)) run.push(parcel);
-    else runs.push([parcel]);
-  }
-  return runs;
-}
-
-/** A call with a deadline or a signal of its own can be given up alone, so it goes alone. */
-function continues(run: readonly Parcel[], { calls, guarded, separate }: Parcel): boolean {
-  const [first, last, next] = [run[0]?.calls[0], run.at(-1)?.calls[0], calls[0]] as [Outgoing, Outgoing, Outgoing];
-  const { joining } = next.operation;
-  // A key stands for one call.
-  if (last.caller?.[2] !== undefined || next.caller?.[2] !== undefined) return false;
-  if (joining === undefined || last.operation !== next.operation || guarded || run[0]?.guarded || separate)
-    return false;
-  if (last.caller?.[0] !== next.caller?.[0] || last.caller?.[1] !== next.caller?.[1]) return false;
-  return joining.follows(next.wire, last.wire, first.wire);
-}
-
-function joined(run: readonly Parcel[]): readonly Outgoing[] {
-  const { calls } = run[0] as Parcel;
-  const [head] = calls as readonly [Outgoing];
-  if (run.length === 1 || head.operation.joining === undefined) return calls;
-  return [{ ...head, wire: head.operation.joining.join(run.map((parcel) => (parcel.calls[0] as Outgoing).wire)) }];
-}
-
-/** Checks whether the failure of a joined call may be untrue of some of its parts. */
-function isAmbiguous({ operation }: Outgoing, answer: Answer | undefined): boolean {
-  return answer?.[0] === false && (operation.joining?.separateOn ?? []).includes(answer[1][0]);
-}
-
-/** Of a call whose answer is lost. A read changes nothing, whether it ran or not. */
-function outcomeOf({ calls }: Parcel): Outcome {
+/** Returns the outcome of a parcel whose answer is lost. A read changes nothing, whether it ran or not. */
+function lostOutcome({ calls }: Parcel): Outcome {
   return calls.every(({ operation }) => operation.access === "read") ? "not_run" : "unknown";
 }
 
@@ -314,16 +271,4 @@ function waitMsOf(calls: readonly Outgoing[]): number {
     (sum, { operation, wire }) => sum + (operation.waits ? operation.waitMs(operation.decode(wire)) : 0),
     0,
   );
-}
-
-/** Roughly what travels: strings and bytes. */
-function weigh(wire: readonly unknown[]): number {
-  let sum = 16;
-  for (const value of wire) {
-    if (typeof value === "string") sum += value.length;
-    else if (value instanceof Uint8Array) sum += value.byteLength;
-    else if (Array.isArray(value)) sum += weigh(value);
-    else if (value !== null && typeof value === "object") sum += weigh(Object.values(value));
-  }
-  return sum;
 }

@@ -107,6 +107,30 @@ export type Limits = { readonly [Name in keyof typeof defaultLimits]: number };
 /** A longer timer fires at once: https://nodejs.org/api/timers.html#settimeoutcallback-delay-args */
 export const timerMsMax = 2 ** 31 - 1;
 
+/** A client's calls that were made and not answered. */
+export interface QueueLoad {
+  readonly calls: number;
+  readonly bytes: number;
+}
+
+/**
+ * Returns the error with which a client's queue refuses more calls, or undefined when they fit. The client checks it before it sends, and
+ * the mailbox again, because a port is not trusted.
+ */
+export function overloadOf(
+  queued: QueueLoad,
+  added: QueueLoad,
+  { queueCalls, queueBytes, groupCalls, groupMs }: Limits,
+  operation?: string,
+): StoreError | undefined {
+  if (queued.calls + added.calls <= queueCalls && queued.bytes + added.bytes <= queueBytes) return undefined;
+  const retryAfterMs = Math.ceil((queued.calls / groupCalls + 1) * groupMs);
+  return new StoreError("overloaded", undefined, {
+    details: { retryAfterMs, queuedCalls: queued.calls, queuedBytes: queued.bytes },
+    ...(operation === undefined ? {} : { operation }),
+  });
+}
+
 /** Fails invalid_input. */
 export function checkLimits(limits: Partial<Limits> = {}): Limits {
   for (const [name, value] of Object.entries(limits)) {

@@ -1,9 +1,10 @@
-// What crosses from a client to the side that serves it, and back: flat arrays, because structured clone copies the keys of every object again (D-008).
+// The messages between a client and its server: flat arrays, because structured clone copies the keys of every object again (D-008); and how
+// their size is counted, so that both ends hold the same limits against the same number.
 import type { WireFailure } from "./errors.ts";
 
 /**
- * Who asked: actor and request id; idempotency key and the hash of the request that it stands for. Undefined when the call names nothing of it.
- * The first call of an atomic envelope brings the envelope's own key along.
+ * The caller: actor and request id, idempotency key and the hash of the request that the key stands for. Undefined when the call names none
+ * of them. The first call of an atomic envelope carries the envelope's own key.
  */
 export type WireCaller =
   | readonly [
@@ -27,24 +28,58 @@ export const callWidth = 3;
 
 /**
  * The answers, two values for each call: true and the result, or false and the failure. A failed atomic envelope has one answer.
- * `epoch` grows with every start of the serving side, `commitSeq` with every group that wrote; both only ever grow for one store.
+ * `epoch` grows with every start of the server, `commitSeq` with every group that wrote; both only ever grow for one store.
  */
 export type Reply = readonly [epoch: number, commitSeq: number, answers: readonly unknown[]];
 
-/** What somebody has committed, by topic; "all" when it is not known. */
+/** The topics that a commit touched; "all" when they are not known. */
 export type Touched = readonly string[] | "all";
 
 export type Answer = readonly [ok: true, wire: unknown] | readonly [ok: false, failure: WireFailure];
 
-/** What a client needs of the other side, whatever thread, port or database lies behind it. */
+/** The other side as a client sees it, whatever thread, port or database lies behind it. */
 export interface Backend {
-  /** Rejects only when the message itself could not be sent; a reply may never come when the other side dies, see `lost`. */
+  /** Rejects only when the message itself could not be sent. When the other side dies no reply comes; `onLost` reports that. */
   send(envelope: Envelope): Promise<Reply>;
-  /** Asks to drop a call that has not run; it is then answered with `aborted`. */
+  /** Asks the other side to drop a call that has not run; the call is then answered with `aborted`. */
   cancel(envelopeId: number, slot: number): void;
-  /** Keeps the caller's event loop alive while calls are under way. */
+  /** Keeps the caller's event loop alive while calls are in flight. */
   hold(busy: boolean): void;
-  /** Called once when no further reply can come. */
+  /** Calls the listener once, when no further reply can come. */
   onLost(listener: (reason: string) => void): void;
   close(): Promise<void>;
 }
+
+/** Returns roughly how many bytes of memory a call takes. The client packs by this number, and the mailbox checks it again. */
+export function callBytes(name: unknown, wire: unknown, caller: unknown, max = Number.POSITIVE_INFINITY): number {
+  return sizeOf([name, wire, caller], max, 0);
+}
+
+/** Returns the sum over the calls of an envelope; it stops counting beyond `max`. */
+export function envelopeBytes(calls: readonly unknown[], max: number): number {
+  let sum = 0;
+  for (let at = 0; at < calls.length && sum <= max; at += callWidth)
+    sum += callBytes(calls[at], calls[at + 1], calls[at + 2], max - sum);
+  return sum;
+}
+
+/** No input is nested deeper, because JSON travels as text. */
+const depthMax = 16;
+
+/** Counts no further than `max`: a port may send a cyclic value or a sparse array, and neither has an end. */
+function sizeOf(value: unknown, max: number, depth: number): number {
+  if (typeof value === "string") return slotBytes + value.length;
+  if (value instanceof Uint8Array) return slotBytes + value.byteLength;
+  if (typeof value !== "object" || value === null) return slotBytes;
+  const items: readonly unknown[] = Array.isArray(value) ? value : Object.values(value);
+  if (depth > depthMax || items.length * slotBytes > max) return Number.POSITIVE_INFINITY;
+  let sum = 2 * slotBytes;
+  for (const item of items) {
+    sum += sizeOf(item, max - sum, depth + 1);
+    if (sum > max) break;
+  }
+  return sum;
+}
+
+/** Every value takes at least this much, so the length of an array is enough to know that it is too large. */
+const slotBytes = 8;

@@ -2,12 +2,11 @@
 import { anonymous, checkCaller, type EnvelopeKey } from "../caller.ts";
 import type { Dispatcher } from "../dispatch.ts";
 import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
-import type { Limits } from "../limits.ts";
+import { type Limits, overloadOf } from "../limits.ts";
 import type { Call } from "../operation.ts";
-import { type Answer, callWidth, type WireCaller } from "../wire.ts";
+import { type Answer, callBytes, callWidth, envelopeBytes, type WireCaller } from "../wire.ts";
 import { type Client, count, type Entry, type OpenEnvelope } from "./entry.ts";
 import type { Queues } from "./queues.ts";
-import { sizeOf } from "./size.ts";
 
 export class Admission {
   readonly #dispatcher: Pick<Dispatcher, "decodeCall">;
@@ -22,7 +21,7 @@ export class Admission {
 
   /** Adds entries for the calls of an envelope to the client's queues, and answers the calls that it refuses. */
   admit(client: Client, envelope: OpenEnvelope, atomic: boolean, calls: readonly unknown[]): void {
-    const bytes = sizeOf(calls, this.#limits.envelopeBytes);
+    const bytes = envelopeBytes(calls, this.#limits.envelopeBytes);
     const refusal = this.#refusalOf(client, envelope.id, calls.length / callWidth, bytes);
     if (refusal !== undefined) refuse(envelope, refusal);
     else if (atomic) this.#admitAtomic(client, envelope, calls, bytes);
@@ -31,20 +30,12 @@ export class Admission {
 
   /** Returns why the envelope as a whole is refused, or undefined. */
   #refusalOf(client: Client, id: number, calls: number, bytes: number): Answer | undefined {
-    const { envelopeBytes, queueCalls, queueBytes, groupCalls, groupMs } = this.#limits;
     // The second envelope would take the first one's place in the client's map, and its calls would outlive the client.
     if (client.envelopes.has(id)) return failure("invalid_input", `envelope ${id} is not answered yet`);
-    if (bytes > envelopeBytes) return failure("invalid_input", `one message may hold ${envelopeBytes} bytes`);
-    if (client.calls + calls <= queueCalls && client.bytes + bytes <= queueBytes) return undefined;
-    return failureOf(
-      new StoreError("overloaded", undefined, {
-        details: {
-          retryAfterMs: Math.ceil((client.calls / groupCalls + 1) * groupMs),
-          queuedCalls: client.calls,
-          queuedBytes: client.bytes,
-        },
-      }),
-    );
+    if (bytes > this.#limits.envelopeBytes)
+      return failure("invalid_input", `one message may hold ${this.#limits.envelopeBytes} bytes`);
+    const overload = overloadOf(client, { calls, bytes }, this.#limits);
+    return overload && failureOf(overload);
   }
 
   /** Admits the call that begins at this index. */
@@ -52,7 +43,7 @@ export class Admission {
     const slot = at / callWidth;
     try {
       const call = this.#decodeCall(client, calls, at);
-      const bytes = sizeOf(calls[at + 1], Number.POSITIVE_INFINITY);
+      const bytes = callBytes(calls[at], calls[at + 1], calls[at + 2]);
       this.#enqueue({ client, envelope, slot, calls: [call], bytes, resultBytes: this.#resultBytes(client, [call]) });
     } catch (error) {
       [envelope.answers[slot * 2], envelope.answers[slot * 2 + 1]] = failureOf(error);

@@ -1,0 +1,85 @@
+// From the arguments of a method to a call that can travel: checks, seals and encodes the input, and names the caller. Runs on the caller's
+// thread.
+import { anonymous, checkCaller, type Idempotency } from "./caller.ts";
+import { StoreError } from "./errors.ts";
+import { hashRequest } from "./model/requestHash.ts";
+import type { AnyOperation } from "./operation.ts";
+import type { WireCaller } from "./wire.ts";
+
+/** A call, checked and encoded. */
+export interface Outgoing {
+  readonly name: string;
+  readonly operation: AnyOperation;
+  readonly wire: readonly unknown[];
+  readonly caller: WireCaller;
+  /** The part of the input that the operation needs to complete the answer; it never travels. */
+  readonly localPart: unknown;
+}
+
+interface CallerOptions {
+  readonly actor?: string | undefined;
+  readonly requestId?: string | undefined;
+  readonly idempotencyKey?: string | undefined;
+}
+
+/** Prepares a call. Fails with invalid_input, or with a code of the operation's `seal`; the error names the operation. */
+export function outgoing(
+  name: string,
+  operation: AnyOperation,
+  input: unknown,
+  { actor, requestId, idempotencyKey: key }: CallerOptions,
+): Outgoing {
+  try {
+    const { wireInput, localPart } = operation.seal(input);
+    const wire = operation.encode(wireInput).map(copyBytes);
+    // Reads need no key.
+    const idempotency =
+      key !== undefined && operation.access === "write" ? { key, request: hashRequest(input) } : undefined;
+    checkCaller({ actor, requestId, idempotency });
+    return { name, operation, wire, caller: wireCaller(actor, requestId, idempotency), localPart };
+  } catch (error) {
+    if (error instanceof StoreError)
+      throw new StoreError(error.code, `${name}: ${error.message}`, { details: error.details, operation: name });
+    // A getter or a proxy in the caller's input threw.
+    throw new StoreError(
+      "invalid_input",
+      `${name}: the input cannot be read: ${error instanceof Error ? error.message : "it throws"}`,
+      {
+        operation: name,
+        cause: error,
+      },
+    );
+  }
+}
+
+/**
+ * Adds the idempotency key of an atomic envelope to its first call. The key stands for all calls together, so it travels once, with the hash
+ * of all inputs. `inputs` holds the name and the input of each call. An envelope that only reads needs no key.
+ */
+export function withEnvelopeKey(
+  calls: readonly Outgoing[],
+  inputs: readonly unknown[],
+  { actor, idempotencyKey: key }: CallerOptions,
+): readonly Outgoing[] {
+  const [first, ...others] = calls;
+  if (key === undefined || first === undefined || calls.every(({ operation }) => operation.access === "read"))
+    return calls;
+  const request = hashRequest(inputs);
+  checkCaller({ ...anonymous, actor, idempotency: { key, request } });
+  const [firstActor, requestId, firstKey, firstRequest] = first.caller ?? [];
+  return [{ ...first, caller: [firstActor, requestId, firstKey, firstRequest, [actor, key, request]] }, ...others];
+}
+
+function wireCaller(
+  actor: string | undefined,
+  requestId: string | undefined,
+  idempotency: Idempotency | undefined,
+): WireCaller {
+  if (idempotency !== undefined) return [actor, requestId, idempotency.key, idempotency.request];
+  return actor === undefined && requestId === undefined ? undefined : [actor, requestId];
+}
+
+/** Copies bytes, because the caller may reuse its buffer before the call is sent, and a view would take its whole buffer along (D-010). */
+function copyBytes(value: unknown): unknown {
+  return value instanceof Uint8Array ? new Uint8Array(value) : value;
+}

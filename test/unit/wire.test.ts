@@ -1,0 +1,41 @@
+// The size of a message: the client packs by the number that the mailbox checks.
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import fc from "fast-check";
+import { fixtures, openTestStore } from "../../src/testing/index.ts";
+import { callBytes, envelopeBytes } from "../../src/wire.ts";
+
+it("many large calls of one tick are packed into messages that the mailbox accepts", async (t) => {
+  const store = await openTestStore();
+  t.after(() => store.close());
+  const { repository, session } = await fixtures(store).session();
+  const input = {
+    repositoryId: repository.id,
+    commitSha: session.commitSha,
+    metadata: { text: "x".repeat(20_000) },
+  };
+  const calls = Array.from({ length: 500 }, () => store.sessions.create(input));
+  const failed = (await Promise.allSettled(calls)).filter(({ status }) => status === "rejected");
+  assert.equal(failed.length, 0, `${failed.length} of 500 calls failed`);
+});
+
+it("a message of the largest size is not counted as larger", () => {
+  const bytes = fc.uint8Array({ maxLength: 20 });
+  const plain = fc.oneof(fc.string(), fc.integer(), fc.constantFrom(null, undefined, true), bytes);
+  const wire = fc.array(fc.oneof(plain, fc.array(plain, { maxLength: 5 })), { maxLength: 5 });
+  const caller = fc.option(fc.tuple(fc.string(), fc.string()), { nil: undefined });
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.string(), wire, caller), { minLength: 1, maxLength: 5 }), (calls) => {
+      const sum = calls.reduce((total, call) => total + callBytes(...call), 0);
+      assert.equal(envelopeBytes(calls.flat(), sum), sum);
+      assert.ok(envelopeBytes(calls.flat(), sum - 1) > sum - 1);
+    }),
+  );
+});
+
+it("a cyclic value and a sparse array are too large, and counting them ends", () => {
+  const cyclic: unknown[] = [];
+  cyclic.push(cyclic, cyclic);
+  for (const wire of [cyclic, new Array(4_000_000_000)])
+    assert.ok(envelopeBytes(["t.read", [wire], undefined], 8_388_608) > 8_388_608);
+});
