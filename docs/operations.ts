@@ -187,17 +187,21 @@ function section(name: string, file: string, operation: AnyOperation, { summary,
   ].join("\n\n");
 }
 
-/** Fails when an operation has no docstring. */
+/** The docstring of each operation, and the file that it stands in. */
+const documented = new Map<unknown, { readonly file: string; readonly docstring: Docstring }>();
+for (const file of readdirSync(folder)) {
+  const module = (await import(new URL(file, folder).href)) as Readonly<Record<string, unknown>>;
+  for (const [name, docstring] of readDocstrings(file)) documented.set(module[name], { file, docstring });
+}
+
+/** Renders the reference. Throws when an operation has no docstring. */
 export function renderOperations(): string {
-  const docstrings = new Map(readdirSync(folder).map((file) => [file, readDocstrings(file)]));
   const all = Object.entries(operations).flatMap(([entity, verbs]) =>
     Object.entries(verbs).map(([verb, operation]) => {
-      // An entity with many operations has several files.
-      const file = [...docstrings].find(([name, found]) => name.startsWith(entity) && found.has(verb))?.[0] ?? "";
-      const docstring = docstrings.get(file)?.get(verb);
-      if (docstring === undefined || docstring.summary === "")
+      const found = documented.get(operation);
+      if (found === undefined || found.docstring.summary === "")
         throw new Error(`${entity}.${verb} has no docstring that says what it does`);
-      return { name: `${entity}.${verb}`, entity, file, operation: operation as AnyOperation, docstring };
+      return { name: `${entity}.${verb}`, entity, ...found, operation: operation as AnyOperation };
     }),
   );
   const table = all.map(

@@ -62,6 +62,22 @@ export function and(...conditions: readonly (Statement | undefined)[]): Statemen
   return tail.reduce((joined, condition) => sql`${joined} AND ${condition}`, head ?? sql`TRUE`);
 }
 
+/** Returns a part of a statement for a value that is present. For an absent one it returns undefined, which `and` leaves out. */
+export function when<Value>(value: Value | undefined, part: (value: Value) => Statement): Statement | undefined {
+  return value === undefined ? undefined : part(value);
+}
+
+/**
+ * Returns quoted words for `state IN (...)`. They become text of the statement and not parameters: only with constants does the planner use a
+ * partial index whose condition lists the same words in the same order.
+ */
+export function words(values: readonly string[]): Statement {
+  const wrong = values.find((value) => !/^\w+$/.test(value));
+  if (wrong !== undefined)
+    throw new StoreError("internal", `${wrong} is not a word, and cannot be text of a statement`);
+  return new Statement([values.map((value) => `'${value}'`).join(", ")], []);
+}
+
 /** Rows as the driver reads them: times are milliseconds, booleans 0 or 1, JSON is text. */
 export type RawRow = Record<string, unknown>;
 
@@ -85,12 +101,14 @@ export function bill(ledger: Ledger | undefined): void {
 export class Query<Result> implements Iterator<Query<unknown>, Result, unknown> {
   readonly kind: QueryKind;
   readonly statements: readonly Statement[];
+  readonly #needsRow: boolean;
   readonly #ledger: Ledger;
   #asked = false;
 
-  constructor(kind: QueryKind, statements: readonly Statement[]) {
+  constructor(kind: QueryKind, statements: readonly Statement[], needsRow = false) {
     this.kind = kind;
     this.statements = statements;
+    this.#needsRow = needsRow;
     this.#ledger = current;
     this.#ledger.made++;
   }
@@ -105,6 +123,8 @@ export class Query<Result> implements Iterator<Query<unknown>, Result, unknown> 
       return { done: false, value: this };
     }
     this.#ledger.finished++;
+    if (this.#needsRow && answer === undefined)
+      throw new StoreError("internal", "a statement that always returns a row returned none");
     return { done: true, value: answer as Result };
   }
 
@@ -125,6 +145,11 @@ export function all<Row = RawRow>(statement: Statement): Query<Row[]> {
 /** The first row, if there is one. */
 export function first<Row = RawRow>(statement: Statement): Query<Row | undefined> {
   return new Query("first", [statement]);
+}
+
+/** The row of a statement that always returns one, such as an INSERT with RETURNING, or an UPDATE of a locked row. */
+export function one<Row = RawRow>(statement: Statement): Query<Row> {
+  return new Query("first", [statement], true);
 }
 
 /** How many rows were changed. */

@@ -7,6 +7,7 @@ import type { RawOf } from "../model/codec.ts";
 import { Id, WaitMs } from "../model/fields.ts";
 import { fail, NotYet, operation } from "../operation.ts";
 import { all, and, changeEach, first, sql, step } from "../sql.ts";
+import { changesTopic } from "./topics.ts";
 
 const filters = {
   /** The last sequence number that was seen; 0 for everything there is. */
@@ -100,5 +101,3 @@ export const recordChanges = step(function* (
   );
   wake(changesTopic);
 });
-
-const changesTopic = "changes";

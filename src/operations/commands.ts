@@ -7,29 +7,19 @@ import { Fence, filledText, Id, LeaseTtl, paging, Reason, Version, WaitMs } from
 import type { SessionRow } from "../model/sessions.ts";
 import { commandStates, releaseKinds } from "../model/vocabulary.ts";
 import { after, fail, NotYet, operation } from "../operation.ts";
+import { all, and, first, one, type Statement, skipLocked, skipLockedSessions, sql, step } from "../sql.ts";
 import {
-  all,
-  and,
-  change,
-  first,
-  forUpdate,
-  type Statement,
-  skipLocked,
-  skipLockedSessions,
-  sql,
-  step,
-} from "../sql.ts";
+  type CommandResult,
+  cancelCommand,
+  endCommand,
+  insertCommand,
+  lockCommand,
+  startCommand,
+} from "./commandState.ts";
 import { listPage } from "./paging.ts";
 import { lockRunner } from "./runners.ts";
-import {
-  commandTopic,
-  lockOpenSession,
-  logTopic,
-  readyTopic,
-  saveSession,
-  sessionTopic,
-  settleSession,
-} from "./sessionState.ts";
+import { lockOpenSession, saveSession, settleSession } from "./sessionState.ts";
+import { claimableTopic, commandTopic, sessionTopic } from "./topics.ts";
 import { checkVersion } from "./versions.ts";
 
 /**
@@ -54,19 +44,12 @@ export const enqueueCommands = step(function* (
   commands: readonly z.output<typeof CommandInput>[],
   context: Context,
 ) {
-  const { now, changed } = context;
   const rows: CommandRow[] = [];
   for (const [index, command] of commands.entries()) {
     const known = yield* first(sql`SELECT id FROM commands WHERE id = ${command.id}`);
     if (known !== undefined)
       fail("conflict", { reason: "exists", commandId: command.id }, "a command with this id exists");
-    const row = (yield* first<CommandRow>(sql`
-      INSERT INTO commands (id, session_id, sequence, argv, cwd, env, secret_env_keys, state, priority, timeout_ms, max_attempts, queued_at, created_at, updated_at)
-      VALUES (${command.id}, ${session.id}, ${session.next_sequence + index}, ${command.argv}, ${command.cwd ?? null}, ${command.env ?? null},
-        ${command.secretEnvKeys ?? null}, 'queued', ${command.priority}, ${command.timeoutMs ?? null}, ${command.maxAttempts}, ${now}, ${now}, ${now})
-      RETURNING *`)) as CommandRow;
-    rows.push(row);
-    changed({ entity: "command", id: row.id, op: "enqueue", version: 1, sessionId: session.id });
+    rows.push(yield* insertCommand(command, session.id, session.next_sequence + index, context));
   }
   const { next_sequence, queued_commands } = session;
   if (rows.length > 0) {
@@ -101,34 +84,16 @@ export const claim = operation({
   errors: ["not_found", "invalid_transition"],
   waitMs: (input) => input.waitMs,
   *run({ runnerId, ttlMs, sessionId }, context) {
-    const { now, changed } = context;
+    const { now } = context;
     const runner = yield* lockRunner(runnerId);
     if (runner.state !== "online")
       fail("invalid_transition", { entity: "runner", state: runner.state }, `the runner is ${runner.state}`);
     const session = yield* nextSession(runnerId, sessionId, now);
     if (session === undefined) return yield* nothingReady(sessionId);
-    const head = (yield* first<{ id: string }>(sql`
-      SELECT id FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`)) as {
-      id: string;
-    };
-    const expires_at = after(now, ttlMs);
-    const command = (yield* first<CommandRow>(sql`
-      UPDATE commands SET state = 'running', attempt = attempt + 1, fence = fence + 1, runner_id = ${runnerId}, lease_expires_at = ${expires_at},
-        started_at = ${now}, version = version + 1, updated_at = ${now}
-      WHERE id = ${head.id} RETURNING *`)) as CommandRow;
-    yield* change(sql`
-      INSERT INTO attempts (command_id, attempt, fence, runner_id, started_at, limit_bytes)
-      VALUES (${command.id}, ${command.attempt}, ${command.fence}, ${runnerId}, ${now}, ${context.limits.logBytes})`);
-    changed({
-      entity: "command",
-      id: command.id,
-      op: "claim",
-      version: command.version,
-      fence: command.fence,
-      sessionId: session.id,
-      detail: { runnerId },
-    });
-    context.wake(logTopic(command.id));
+    const head = yield* one<{ id: string }>(sql`
+      SELECT id FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`);
+    const expiresAt = after(now, ttlMs);
+    const command = yield* startCommand(head.id, runnerId, expiresAt, context);
     const starts = session.state === "pending";
     const counters = { queued_commands: session.queued_commands - 1, active_commands: session.active_commands + 1 };
     const saved = yield* saveSession(
@@ -137,17 +102,17 @@ export const claim = operation({
       context,
       starts ? "start" : undefined,
     );
-    return { command, session: saved, fence: command.fence, expiresAt: expires_at.getTime() };
+    return { command, session: saved, fence: command.fence, expiresAt: expiresAt.getTime() };
   },
 });
 
 /** Of a session that takes no more work nothing will ever come. */
 const nothingReady = step(function* (sessionId: string | undefined) {
-  if (sessionId === undefined) return new NotYet([readyTopic], undefined);
+  if (sessionId === undefined) return new NotYet([claimableTopic], undefined);
   const session = yield* first<Pick<SessionRow, "state">>(sql`SELECT state FROM sessions WHERE id = ${sessionId}`);
   if (session === undefined) fail("not_found", { entity: "session", id: sessionId });
   return session.state === "pending" || session.state === "running"
-    ? new NotYet([readyTopic, sessionTopic(sessionId)], undefined)
+    ? new NotYet([claimableTopic, sessionTopic(sessionId)], undefined)
     : undefined;
 });
 
@@ -208,7 +173,6 @@ export const finish = operation({
   output: Finished,
   errors: ["not_found", "lease_lost", "invalid_transition", "log_gap"],
   *run(input, context) {
-    const { changed, wake } = context;
     const { session, command: before } = yield* lockCommand(input.commandId);
     const result = {
       state: input.outcome,
@@ -223,18 +187,7 @@ export const finish = operation({
     if (before.state === "running" && input.outcome === "cancelled") {
       fail("invalid_transition", { entity: "command", state: before.state }, "nobody asked to cancel this command");
     }
-    yield* sealLog(before, result, input.logOffset, context);
-    const command = yield* endCommand(before, result, context);
-    changed({
-      entity: "command",
-      id: command.id,
-      op: "finish",
-      version: command.version,
-      fence: command.fence,
-      sessionId: session.id,
-      detail: { outcome: command.state },
-    });
-    wake(commandTopic(command.id));
+    const command = yield* endCommand(before, result, "finish", context, input.logOffset);
     const counted = {
       active_commands: session.active_commands - 1,
       failed_commands: session.failed_commands + (input.outcome === "succeeded" ? 0 : 1),
@@ -244,14 +197,12 @@ export const finish = operation({
   },
 });
 
-type Result = Pick<CommandRow, "state" | "exit_code" | "signal" | "end_reason">;
-
 function finished(command: CommandRow, session: SessionRow) {
   return { command, session, remainingCommands: session.queued_commands + session.active_commands };
 }
 
 /** Final states are final; the same result again is a repetition, another one is refused. */
-function refuseOther(before: CommandRow, fence: number, result: Result): CommandRow {
+function refuseOther(before: CommandRow, fence: number, result: CommandResult): CommandRow {
   if (before.fence !== fence) fail("lease_lost", { currentFence: before.fence, state: before.state });
   const same =
     before.state === result.state && before.exit_code === result.exit_code && before.signal === result.signal;
@@ -264,39 +215,6 @@ function refuseOther(before: CommandRow, fence: number, result: Result): Command
       );
 }
 
-/** Closes an attempt with its result and its log. */
-export const sealLog = step(function* (
-  command: CommandRow,
-  result: Result,
-  logOffset: number | undefined,
-  { now, wake }: Context,
-) {
-  const attempt = (yield* first<{ id: number; next_offset: number }>(sql`
-    SELECT id, next_offset FROM attempts WHERE command_id = ${command.id} AND fence = ${command.fence}`)) as {
-    id: number;
-    next_offset: number;
-  };
-  if (logOffset !== undefined && logOffset > attempt.next_offset) {
-    fail(
-      "log_gap",
-      { expectedOffset: attempt.next_offset },
-      `the log has ${attempt.next_offset} bytes, not ${logOffset}`,
-    );
-  }
-  yield* change(sql`
-    UPDATE attempts SET outcome = ${result.state}, exit_code = ${result.exit_code}, signal = ${result.signal}, ended_at = ${now}, log_state = 'sealed'
-    WHERE id = ${attempt.id}`);
-  wake(logTopic(command.id));
-});
-
-/** Puts a command into a final state. */
-export const endCommand = step(function* (before: CommandRow, result: Result, { now }: Context) {
-  return (yield* first<CommandRow>(sql`
-    UPDATE commands SET state = ${result.state}, exit_code = ${result.exit_code}, signal = ${result.signal}, end_reason = ${result.end_reason},
-      lease_expires_at = NULL, ended_at = ${now}, version = version + 1, updated_at = ${now}
-    WHERE id = ${before.id} RETURNING *`)) as CommandRow;
-});
-
 /**
  * Stops a command: a queued one is cancelled at once; of a running one the runner learns by its next heartbeat. Repeated, it changes nothing.
  *
@@ -308,26 +226,12 @@ export const cancel = operation({
   output: Command,
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ commandId, reason, expectedVersion }, context) {
-    const { now, changed, wake } = context;
     const { session, command: before } = yield* lockCommand(commandId);
     if (before.state === "cancelling" || before.state === "cancelled") return before;
     checkVersion(before, expectedVersion);
     if (isFinal(before.state)) fail("invalid_transition", { entity: "command", state: before.state });
-    const queued = before.state === "queued";
-    const command = (yield* first<CommandRow>(sql`
-      UPDATE commands SET state = ${queued ? "cancelled" : "cancelling"}, cancel_requested_at = ${now}, ended_at = ${queued ? now : null},
-        end_reason = ${reason ?? null}, version = version + 1, updated_at = ${now}
-      WHERE id = ${commandId} RETURNING *`)) as CommandRow;
-    changed({
-      entity: "command",
-      id: commandId,
-      op: queued ? "cancel" : "cancelling",
-      version: command.version,
-      sessionId: command.session_id,
-    });
-    wake(commandTopic(commandId));
-    if (queued) {
-      wake(logTopic(commandId));
+    const command = yield* cancelCommand(before, reason, context);
+    if (before.state === "queued") {
       const counted = { queued_commands: session.queued_commands - 1, failed_commands: session.failed_commands + 1 };
       yield* settleSession(yield* saveSession(session, counted, context), undefined, context);
     }
@@ -400,14 +304,4 @@ export const wait = operation({
 const readCommand = step(function* (commandId: string) {
   const row = yield* first<CommandRow>(sql`SELECT * FROM commands WHERE id = ${commandId}`);
   return row ?? fail("not_found", { entity: "command", id: commandId });
-});
-
-/** With its session, which comes first in the order of locks. */
-const lockCommand = step(function* (commandId: string) {
-  const session = yield* first<SessionRow>(sql`
-    SELECT * FROM sessions WHERE id = (SELECT session_id FROM commands WHERE id = ${commandId}) ${forUpdate}`);
-  const command = yield* first<CommandRow>(sql`SELECT * FROM commands WHERE id = ${commandId} ${forUpdate}`);
-  return session === undefined || command === undefined
-    ? fail("not_found", { entity: "command", id: commandId })
-    : { session, command };
 });

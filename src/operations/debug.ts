@@ -18,9 +18,10 @@ import { Id, Json, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import { maskingOf, SecretNames } from "../model/masking.ts";
 import { fail, NotYet, operation, sealedOperation } from "../operation.ts";
 import { all, change, first, forUpdate, sql, step } from "../sql.ts";
-import { debugTopic, ended, lockDebug, notStopped, saveDebug } from "./debugState.ts";
+import { ended, lockDebug, notStopped, saveDebug } from "./debugState.ts";
 import { listPage } from "./paging.ts";
 import { lockOpenSession, saveSession } from "./sessionState.ts";
+import { debugTopic } from "./topics.ts";
 import { checkVersion } from "./versions.ts";
 
 /**
@@ -278,4 +279,5 @@ const readStopEpochs = step(function* (id: string) {
 });
 
 export { bindBreakpoints, setBreakpoints } from "./debugBreakpoints.ts";
+
 export { applyEvent, patchState, putStop } from "./debugEvents.ts";

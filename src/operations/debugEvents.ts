@@ -24,7 +24,8 @@ import { maskingOf, SecretNames } from "../model/masking.ts";
 import { type DebugState, debugStates } from "../model/vocabulary.ts";
 import { fail, sealedOperation } from "../operation.ts";
 import { all, type Body, change, changeEach, first, sql, step } from "../sql.ts";
-import { debugTopic, ended, lockDebug, notStopped, refuseEnded, saveDebug } from "./debugState.ts";
+import { ended, lockDebug, notStopped, refuseEnded, saveDebug } from "./debugState.ts";
+import { debugTopic } from "./topics.ts";
 import { checkVersion } from "./versions.ts";
 
 const eventInput = z.strictObject({ ...eventFields, ...eventEffects });

@@ -1,10 +1,10 @@
 // How a debug session's row moves: every operation that touches one goes through here. Locked after everything else that a call locks.
-
 import type { Context } from "../context.ts";
 import { type DebugSessionRow, isEnded } from "../model/debug.ts";
 import type { DebugState } from "../model/vocabulary.ts";
 import { fail } from "../operation.ts";
 import { all, change, first, forUpdate, sql, step } from "../sql.ts";
+import { debugTopic } from "./topics.ts";
 
 /** Of its current adapter, when a run is named: one that was replaced changes nothing. */
 export const lockDebug = step(function* (debugSessionId: string, adapterRun?: number) {
@@ -109,5 +109,3 @@ export const deleteDebugStep = step(function* (sessionId: string) {
   yield* change(sql`DELETE FROM debug_sessions WHERE id = ${id}`);
   return true;
 });
-
-export const debugTopic = (debugSessionId: string): string => `debug:${debugSessionId}`;

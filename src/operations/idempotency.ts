@@ -1,5 +1,4 @@
 // Idempotency keys: a call that is made again with the key of an earlier one is given the earlier one's reply.
-
 import type { Idempotency } from "../caller.ts";
 import type { Context } from "../context.ts";
 import { fail } from "../operation.ts";

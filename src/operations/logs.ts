@@ -7,7 +7,7 @@ import { type Chunk, countLines, LogData, LogPage, logStreams } from "../model/l
 import type { CommandState } from "../model/vocabulary.ts";
 import { fail, NotYet, operation } from "../operation.ts";
 import { all, change, changeEach, first, forUpdate, sql, step } from "../sql.ts";
-import { logTopic } from "./sessionState.ts";
+import { logTopic } from "./topics.ts";
 
 interface AttemptRow {
   readonly id: number;

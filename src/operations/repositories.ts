@@ -5,7 +5,7 @@ import { nameKey, Repository, repositoryFields } from "../model/repositories.ts"
 import { fail, operation } from "../operation.ts";
 import { empty, first, forUpdate, type Statement, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";
-import { freeTopic } from "./sessionState.ts";
+import { freeWorktreeTopic } from "./topics.ts";
 import { checkVersion } from "./versions.ts";
 
 type Row = RawOf<typeof Repository>;
@@ -63,7 +63,7 @@ export const upsert = operation({
       version: stored.version,
     });
     // It may allow more worktrees than before.
-    wake(freeTopic(stored.id));
+    wake(freeWorktreeTopic(stored.id));
     return stored;
   },
 });
@@ -151,7 +151,7 @@ export const archive = operation({
       UPDATE repositories SET archived_at = ${now}, version = version + 1, updated_at = ${now} WHERE id = ${repositoryId} RETURNING *`);
     changed({ entity: "repository", id: repositoryId, op: "archive", version: before.version + 1 });
     // Who waits for a tree learns that there will be none.
-    wake(freeTopic(repositoryId));
+    wake(freeWorktreeTopic(repositoryId));
     return row as Row;
   },
 });

@@ -9,8 +9,10 @@ import { after, fail, NotYet } from "../operation.ts";
 import { and, change, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { lockRunner } from "./runners.ts";
-import { bindWorktree, freeTopic, lockSession, sessionTopic } from "./sessionState.ts";
+import { bindWorktree, lockSession } from "./sessionState.ts";
+import { freeWorktreeTopic, sessionTopic } from "./topics.ts";
 import { expireLease, expireLeases } from "./worktreeState.ts";
+
 /** Who will hold a lease: a registered runner, or anybody with a name. */
 export const holder = { runnerId: Id.optional(), owner: Name.optional() };
 export const namesHolder = (input: { readonly runnerId?: string | undefined; readonly owner?: string | undefined }) =>
@@ -57,7 +59,7 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
     found = yield* findFree(search);
   if (found === undefined && full) {
     const topics = session === undefined ? [] : [sessionTopic(session.id)];
-    return new NotYet([freeTopic(repository.id), ...topics], yield* exhausted(repository.id));
+    return new NotYet([freeWorktreeTopic(repository.id), ...topics], yield* exhausted(repository.id));
   }
   const path =
     input.path ?? (repository.worktree_root === null ? undefined : `${repository.worktree_root}/${input.id}`);

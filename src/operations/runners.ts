@@ -5,8 +5,9 @@ import { Runner } from "../model/runners.ts";
 import { runnerStates } from "../model/vocabulary.ts";
 import { after, fail, operation } from "../operation.ts";
 import { change, first, forUpdate, sql, step } from "../sql.ts";
+import { renewCommand } from "./commandState.ts";
 import { listPage } from "./paging.ts";
-import { readyTopic } from "./sessionState.ts";
+import { claimableTopic } from "./topics.ts";
 
 type Row = RawOf<typeof Runner>;
 
@@ -83,11 +84,9 @@ export const heartbeat = operation({
     const lostCommands: { kind: "command"; id: string; fence: number }[] = [];
     const cancel: string[] = [];
     for (const { id, fence } of inOrder(commands)) {
-      const renewed = yield* first<{ state: string }>(sql`
-        UPDATE commands SET lease_expires_at = ${expires_at}
-        WHERE id = ${id} AND fence = ${fence} AND runner_id = ${runnerId} AND lease_expires_at > ${now} RETURNING state`);
-      if (renewed === undefined) lostCommands.push({ kind: "command", id, fence });
-      else if (renewed.state === "cancelling") cancel.push(id);
+      const state = yield* renewCommand({ id, fence }, runnerId, expires_at, now);
+      if (state === undefined) lostCommands.push({ kind: "command", id, fence });
+      else if (state === "cancelling") cancel.push(id);
     }
     const lost: { kind: "worktree" | "command"; id: string; fence: number }[] = [];
     for (const { id, fence } of inOrder(worktrees)) {
@@ -119,7 +118,7 @@ export const drain = operation({
     const before = yield* lockRunner(runnerId);
     if (before.state === "draining") return before;
     // A claim of this runner that waits for work learns that there will be none.
-    wake(readyTopic);
+    wake(claimableTopic);
     const row = yield* first<Row>(sql`
       UPDATE runners SET state = 'draining', version = version + 1, updated_at = ${now} WHERE id = ${runnerId} RETURNING *`);
     changed({ entity: "runner", id: runnerId, op: "drain", version: before.version + 1 });

@@ -1,13 +1,14 @@
 // How a session's row moves: every operation that touches a session goes through here, so that counters, readiness and state agree (D-031).
 
 import type { Context } from "../context.ts";
-import type { CommandRow } from "../model/commands.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
 import type { Release, SessionState } from "../model/vocabulary.ts";
 import { releases } from "../model/worktrees.ts";
 import { after, fail } from "../operation.ts";
-import { all, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
+import { first, forUpdate, skipLocked, sql, step } from "../sql.ts";
+import { cancelCommandsOf } from "./commandState.ts";
 import { closeDebugSessions } from "./debugState.ts";
+import { claimableTopic, freeWorktreeTopic, sessionTopic } from "./topics.ts";
 
 export const lockSession = step(function* (sessionId: string) {
   const row = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${forUpdate}`);
@@ -70,7 +71,7 @@ export const saveSession = step(function* (
     });
     wake(sessionTopic(row.id));
   }
-  if (head !== undefined) wake(readyTopic);
+  if (head !== undefined) wake(claimableTopic);
   return stored;
 });
 
@@ -107,30 +108,16 @@ export const endSession = step(function* (
   reason: string | undefined,
   to: Release = "dirty",
 ) {
-  const { now, changed, wake } = context;
-  const cancelled = yield* all<Pick<CommandRow, "id" | "version">>(sql`
-    UPDATE commands SET state = 'cancelled', ended_at = ${now}, cancel_requested_at = ${now}, end_reason = 'session_ended', version = version + 1, updated_at = ${now}
-    WHERE session_id = ${session.id} AND state = 'queued' RETURNING id, version`);
-  const stopping = yield* all<Pick<CommandRow, "id" | "version">>(sql`
-    UPDATE commands SET state = 'cancelling', cancel_requested_at = ${now}, version = version + 1, updated_at = ${now}
-    WHERE id IN (SELECT id FROM commands WHERE session_id = ${session.id} AND lease_expires_at IS NOT NULL AND state = 'running' ORDER BY id ${forUpdate})
-    RETURNING id, version`);
-  for (const { id, version } of cancelled) {
-    changed({ entity: "command", id, op: "cancel", version, sessionId: session.id });
-    wake(commandTopic(id));
-    wake(logTopic(id));
-  }
-  for (const { id, version } of stopping)
-    changed({ entity: "command", id, op: "cancelling", version, sessionId: session.id });
+  const cancelledCommands = yield* cancelCommandsOf(session.id, context);
   const state = asked === "cancelled" && session.active_commands > 0 ? "cancelling" : asked;
   const ended = yield* saveSession(
     session,
     {
       state,
       end_reason: reason ?? session.end_reason,
-      ended_at: isOpen(state) ? null : now.getTime(),
+      ended_at: isOpen(state) ? null : context.now.getTime(),
       queued_commands: 0,
-      failed_commands: session.failed_commands + cancelled.length,
+      failed_commands: session.failed_commands + cancelledCommands,
     },
     context,
     state === "cancelling" ? "cancelling" : "end",
@@ -171,13 +158,5 @@ const giveTreeBack = step(function* (session: SessionRow, to: Release, { now, ch
     sessionId: session.id,
     detail: { state: releases[to] },
   });
-  wake(freeTopic(row.repository_id));
+  wake(freeWorktreeTopic(row.repository_id));
 });
-
-/** What calls wait on. */
-export const readyTopic = "ready";
-/** Reservers wait for a tree of the repository. */
-export const freeTopic = (repositoryId: string): string => `worktrees:${repositoryId}`;
-export const sessionTopic = (sessionId: string): string => `session:${sessionId}`;
-export const commandTopic = (commandId: string): string => `command:${commandId}`;
-export const logTopic = (commandId: string): string => `log:${commandId}`;

@@ -12,7 +12,8 @@ import { deleteDebugStep } from "./debugState.ts";
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { ReserveInput, reserveWorktree } from "./reservation.ts";
-import { endSession, lockOpenSession, lockSession, saveSession, sessionTopic } from "./sessionState.ts";
+import { endSession, lockOpenSession, lockSession, saveSession } from "./sessionState.ts";
+import { sessionTopic } from "./topics.ts";
 import { checkVersion } from "./versions.ts";
 
 /**

@@ -6,18 +6,27 @@ import * as commands from "./commands.ts";
 import * as debug from "./debug.ts";
 import * as logs from "./logs.ts";
 import * as maintenance from "./maintenance.ts";
+import * as observing from "./observing.ts";
 import * as repositories from "./repositories.ts";
 import * as runners from "./runners.ts";
 import * as sessions from "./sessions.ts";
 import * as tokens from "./tokens.ts";
 import * as worktrees from "./worktrees.ts";
 
-const { upsert, archive } = repositories;
-const { register, heartbeat, drain } = runners;
-
 export const operations = {
-  repositories: { upsert, get: repositories.get, find: repositories.find, list: repositories.list, archive },
-  runners: { register, heartbeat, drain, list: runners.list },
+  repositories: {
+    upsert: repositories.upsert,
+    get: repositories.get,
+    find: repositories.find,
+    list: repositories.list,
+    archive: repositories.archive,
+  },
+  runners: {
+    register: runners.register,
+    heartbeat: runners.heartbeat,
+    drain: runners.drain,
+    list: runners.list,
+  },
   worktrees: {
     reserve: worktrees.reserve,
     register: worktrees.register,
@@ -89,7 +98,7 @@ export const operations = {
     close: debug.close,
   },
   changes: { since: changes.since, watch: changes.watch },
-  maintenance: { reap: maintenance.reap, stats: maintenance.stats, health: maintenance.health },
+  maintenance: { reap: maintenance.reap, stats: observing.stats, health: observing.health },
 } as const;
 
 export type Operations = typeof operations;
@@ -98,5 +107,5 @@ export type Operations = typeof operations;
 export const servedOperations = {
   ...operations,
   tokens: { ...operations.tokens, recordUse: tokens.recordUse },
-  maintenance: { ...operations.maintenance, probe: maintenance.probe },
+  maintenance: { ...operations.maintenance, probe: observing.probe },
 } as const;

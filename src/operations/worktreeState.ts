@@ -4,8 +4,10 @@ import type { Release } from "../model/vocabulary.ts";
 import { releases, type WorktreeRow } from "../model/worktrees.ts";
 import { fail } from "../operation.ts";
 import { all, change, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
-import { freeTopic, tryLockSession, unbindWorktree } from "./sessionState.ts";
-/** Ends leases whose time is over, at most so many; of one repository when named. What another transaction holds is left to it (D-030). */
+import { tryLockSession, unbindWorktree } from "./sessionState.ts";
+import { freeWorktreeTopic } from "./topics.ts";
+
+/** Ends leases whose time is over, at most so many; of one repository when named. What another transaction holds is left to it. */
 export const expireLeases = step(function* (context: Context, limit: number, repositoryId?: string) {
   const expired = yield* all<{ id: string; fence: number; session_id: string | null }>(sql`
     SELECT id, fence, (
@@ -90,7 +92,7 @@ export const giveBack = step(function* (
     yield* change(sql`UPDATE repositories SET worktree_count = worktree_count - 1 WHERE id = ${row.repository_id}`);
   }
   if (session !== undefined) yield* unbindWorktree(session, context);
-  context.wake(freeTopic(row.repository_id));
+  context.wake(freeWorktreeTopic(row.repository_id));
   return row;
 });
 

@@ -17,7 +17,8 @@ import {
   reserveFields,
   reserveWorktree,
 } from "./reservation.ts";
-import { freeTopic, lockBoundSession } from "./sessionState.ts";
+import { lockBoundSession } from "./sessionState.ts";
+import { freeWorktreeTopic } from "./topics.ts";
 import { checkVersion } from "./versions.ts";
 import {
   checkLease,
@@ -104,7 +105,7 @@ export const register = operation({
       RETURNING *`)) as WorktreeRow;
     yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${repository.id}`);
     changed({ entity: "worktree", id: row.id, op: "register", version: 1, fence: 0, detail: { path: row.path } });
-    wake(freeTopic(repository.id));
+    wake(freeWorktreeTopic(repository.id));
     return row;
   },
 });
@@ -231,7 +232,7 @@ export const restore = operation({
     checkVersion(before, expectedVersion);
     if (before.state === "dirty") return before;
     if (before.state !== "quarantined") fail("invalid_transition", { entity: "worktree", state: before.state });
-    context.wake(freeTopic(before.repository_id));
+    context.wake(freeWorktreeTopic(before.repository_id));
     return yield* save(before, { state: "dirty" }, "restore", context);
   },
 });

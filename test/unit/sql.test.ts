@@ -4,9 +4,21 @@ import { describe, it } from "node:test";
 import { z } from "zod";
 import type { Context } from "../../src/context.ts";
 import { integer, text } from "../../src/model/codec.ts";
-import type { OperationTable } from "../../src/operation.ts";
-import { fail, operation } from "../../src/operation.ts";
-import { all, and, change, changeEach, empty, first, type Statement, sql, step } from "../../src/sql.ts";
+import { fail, type OperationTable, operation } from "../../src/operation.ts";
+import {
+  all,
+  and,
+  change,
+  changeEach,
+  empty,
+  first,
+  one,
+  type Statement,
+  sql,
+  step,
+  when,
+  words,
+} from "../../src/sql.ts";
 import { memoryDispatcher } from "../support/memoryDriver.ts";
 
 const shown = ({ strings, values }: Statement) => [strings.join("?"), values];
@@ -42,6 +54,17 @@ describe("sql", () => {
   it("and joins the conditions that are present, and is TRUE without any", () => {
     assert.deepEqual(shown(and(sql`a = ${1}`, undefined, sql`b = ${2}`)), ["a = ? AND b = ?", [1, 2]]);
     assert.deepEqual(shown(and(undefined)), ["TRUE", []]);
+  });
+
+  it("when makes a part of a value that is present, and nothing of one that is absent", () => {
+    const ofState = (state: string | undefined) => when(state, (value) => sql`state = ${value}`);
+    assert.deepEqual(shown(and(ofState("idle"))), ["state = ?", ["idle"]]);
+    assert.deepEqual(shown(and(ofState(undefined))), ["TRUE", []]);
+  });
+
+  it("words are text of the statement, and nothing but words", () => {
+    assert.deepEqual(shown(sql`state IN (${words(["idle", "dirty"])})`), ["state IN ('idle', 'dirty')", []]);
+    assert.throws(() => words(["idle", "x'); DROP TABLE x; --"]), /is not a word/);
   });
 });
 
@@ -125,6 +148,11 @@ const forgetful = {
       yield* change(sql`INSERT INTO t (x) VALUES (${undefined as never})`);
       return "done";
     }),
+    noRow: bare("write", function* () {
+      yield* helper(1);
+      yield* one(sql`UPDATE t SET x = 2 WHERE x = 3 RETURNING x`);
+      return "done";
+    }),
     several: operation({
       access: "write",
       input: z.strictObject({}),
@@ -140,10 +168,10 @@ const forgetful = {
 // biome-ignore-end lint/correctness/useYield: only above.
 
 function dispatcher() {
-  const one = memoryDispatcher(forgetful);
-  one.db.exec("CREATE TABLE t (x INTEGER NOT NULL)");
-  const rows = () => one.db.prepare("SELECT x FROM t ORDER BY x").pluck().all();
-  return { ...one, rows };
+  const memory = memoryDispatcher(forgetful);
+  memory.db.exec("CREATE TABLE t (x INTEGER NOT NULL)");
+  const rows = () => memory.db.prepare("SELECT x FROM t ORDER BY x").pluck().all();
+  return { ...memory, rows };
 }
 
 describe("ledger", () => {
@@ -208,6 +236,14 @@ describe("dispatcher", () => {
     const { run, rows } = dispatcher();
     const [[answer]] = await run(["t.missing"]);
     assert.equal(answer[1][0], "internal");
+    assert.deepEqual(rows(), []);
+  });
+
+  it("a statement that must return a row and returns none fails the call, and leaves nothing", async () => {
+    const { run, rows, faults } = dispatcher();
+    const [[answer]] = await run(["t.noRow"]);
+    assert.deepEqual([answer[1][0], answer[1][2]], ["internal", "rolled_back"]);
+    assert.match(faults[0]?.message as string, /always returns a row returned none/);
     assert.deepEqual(rows(), []);
   });
 

@@ -1,0 +1,277 @@
+// How a command's row moves. Every operation that changes a command goes through here, so that its state, its attempt, its log and the history
+// agree. The counters of its session are the caller's part; see sessionState.ts.
+import type { z } from "zod";
+import type { Context } from "../context.ts";
+import type { CommandInput, CommandRow } from "../model/commands.ts";
+import type { SessionRow } from "../model/sessions.ts";
+import { fail } from "../operation.ts";
+import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
+import { commandTopic, logTopic } from "./topics.ts";
+
+/** How a command, or one attempt of it, ended. */
+export type CommandResult = Pick<CommandRow, "state" | "exit_code" | "signal" | "end_reason">;
+
+/** Locks a command and returns it with its session, which comes first in the order of locks. */
+export const lockCommand = step(function* (commandId: string) {
+  const session = yield* first<SessionRow>(sql`
+    SELECT * FROM sessions WHERE id = (SELECT session_id FROM commands WHERE id = ${commandId}) ${forUpdate}`);
+  const command = yield* first<CommandRow>(sql`SELECT * FROM commands WHERE id = ${commandId} ${forUpdate}`);
+  return session === undefined || command === undefined
+    ? fail("not_found", { entity: "command", id: commandId })
+    : { session, command };
+});
+
+/** Adds a command to the end of a session's queue. */
+export const insertCommand = step(function* (
+  command: z.output<typeof CommandInput>,
+  sessionId: string,
+  sequence: number,
+  { now, changed }: Context,
+) {
+  const row = yield* one<CommandRow>(sql`
+    INSERT INTO commands (
+      id,
+      session_id,
+      sequence,
+      argv,
+      cwd,
+      env,
+      secret_env_keys,
+      state,
+      priority,
+      timeout_ms,
+      max_attempts,
+      queued_at,
+      created_at,
+      updated_at
+    ) VALUES (
+      ${command.id},
+      ${sessionId},
+      ${sequence},
+      ${command.argv},
+      ${command.cwd ?? null},
+      ${command.env ?? null},
+      ${command.secretEnvKeys ?? null},
+      'queued',
+      ${command.priority},
+      ${command.timeoutMs ?? null},
+      ${command.maxAttempts},
+      ${now},
+      ${now},
+      ${now}
+    )
+    RETURNING *`);
+  changed({ entity: "command", id: row.id, op: "enqueue", version: row.version, sessionId });
+  return row;
+});
+
+/** Starts the next attempt of a queued command, under a lease of the runner. */
+export const startCommand = step(function* (
+  commandId: string,
+  runnerId: string,
+  expiresAt: Date,
+  { now, limits, changed, wake }: Context,
+) {
+  const row = yield* one<CommandRow>(sql`
+    UPDATE commands SET
+      state = 'running',
+      attempt = attempt + 1,
+      fence = fence + 1,
+      runner_id = ${runnerId},
+      lease_expires_at = ${expiresAt},
+      started_at = ${now},
+      version = version + 1,
+      updated_at = ${now}
+    WHERE id = ${commandId}
+    RETURNING *`);
+  yield* change(sql`
+    INSERT INTO attempts (
+      command_id,
+      attempt,
+      fence,
+      runner_id,
+      started_at,
+      limit_bytes
+    ) VALUES (
+      ${row.id},
+      ${row.attempt},
+      ${row.fence},
+      ${runnerId},
+      ${now},
+      ${limits.logBytes}
+    )`);
+  changed({
+    entity: "command",
+    id: row.id,
+    op: "claim",
+    version: row.version,
+    fence: row.fence,
+    sessionId: row.session_id,
+    detail: { runnerId },
+  });
+  wake(logTopic(row.id));
+  return row;
+});
+
+/** Extends the lease of a command that the runner still holds, and returns its state; undefined when the lease is lost. */
+export const renewCommand = step(function* (
+  { id, fence }: { readonly id: string; readonly fence: number },
+  runnerId: string,
+  expiresAt: Date,
+  now: Date,
+) {
+  const row = yield* first<Pick<CommandRow, "state">>(sql`
+    UPDATE commands SET lease_expires_at = ${expiresAt}
+    WHERE id = ${id} AND fence = ${fence} AND runner_id = ${runnerId} AND lease_expires_at > ${now}
+    RETURNING state`);
+  return row?.state;
+});
+
+/** Ends an active command and its attempt with a result. Fails with `log_gap` when the log is shorter than `logOffset`. */
+export const endCommand = step(function* (
+  before: CommandRow,
+  result: CommandResult,
+  op: "finish" | "expire",
+  context: Context,
+  logOffset?: number,
+) {
+  yield* endAttempt(before, result, context, logOffset);
+  const row = yield* one<CommandRow>(sql`
+    UPDATE commands SET
+      state = ${result.state},
+      exit_code = ${result.exit_code},
+      signal = ${result.signal},
+      end_reason = ${result.end_reason},
+      lease_expires_at = NULL,
+      ended_at = ${context.now},
+      version = version + 1,
+      updated_at = ${context.now}
+    WHERE id = ${before.id}
+    RETURNING *`);
+  context.changed({
+    entity: "command",
+    id: row.id,
+    op,
+    version: row.version,
+    fence: row.fence,
+    sessionId: row.session_id,
+    detail: op === "finish" ? { outcome: row.state } : undefined,
+  });
+  context.wake(commandTopic(row.id));
+  return row;
+});
+
+/** Ends the attempt of a running command with a result, and puts the command back into the queue for the next attempt. */
+export const requeueCommand = step(function* (before: CommandRow, result: CommandResult, context: Context) {
+  yield* endAttempt(before, result, context);
+  const row = yield* one<CommandRow>(sql`
+    UPDATE commands SET
+      state = 'queued',
+      runner_id = NULL,
+      lease_expires_at = NULL,
+      started_at = NULL,
+      version = version + 1,
+      updated_at = ${context.now}
+    WHERE id = ${before.id}
+    RETURNING *`);
+  context.changed({
+    entity: "command",
+    id: row.id,
+    op: "requeue",
+    version: row.version,
+    fence: row.fence,
+    sessionId: row.session_id,
+  });
+  context.wake(commandTopic(row.id));
+  return row;
+});
+
+/** Ends the current attempt of a command and seals its log. */
+const endAttempt = step(function* (
+  command: CommandRow,
+  result: CommandResult,
+  { now, wake }: Context,
+  logOffset?: number,
+) {
+  const attempt = yield* one<{ id: number; next_offset: number }>(sql`
+    SELECT id, next_offset FROM attempts WHERE command_id = ${command.id} AND fence = ${command.fence}`);
+  if (logOffset !== undefined && logOffset > attempt.next_offset) {
+    fail(
+      "log_gap",
+      { expectedOffset: attempt.next_offset },
+      `the log has ${attempt.next_offset} bytes, not ${logOffset}`,
+    );
+  }
+  yield* change(sql`
+    UPDATE attempts SET
+      outcome = ${result.state},
+      exit_code = ${result.exit_code},
+      signal = ${result.signal},
+      ended_at = ${now},
+      log_state = 'sealed'
+    WHERE id = ${attempt.id}`);
+  wake(logTopic(command.id));
+});
+
+/** Cancels a queued command at once, and asks the runner of a running one to stop it. */
+export const cancelCommand = step(function* (
+  before: CommandRow,
+  reason: string | undefined,
+  { now, changed, wake }: Context,
+) {
+  const queued = before.state === "queued";
+  const row = yield* one<CommandRow>(sql`
+    UPDATE commands SET
+      state = ${queued ? "cancelled" : "cancelling"},
+      cancel_requested_at = ${now},
+      ended_at = ${queued ? now : null},
+      end_reason = ${reason ?? null},
+      version = version + 1,
+      updated_at = ${now}
+    WHERE id = ${before.id}
+    RETURNING *`);
+  changed({
+    entity: "command",
+    id: row.id,
+    op: queued ? "cancel" : "cancelling",
+    version: row.version,
+    sessionId: row.session_id,
+  });
+  wake(commandTopic(row.id));
+  if (queued) wake(logTopic(row.id));
+  return row;
+});
+
+/** Cancels all commands of a session that ends, as cancelCommand does with one. Returns how many were queued. */
+export const cancelCommandsOf = step(function* (sessionId: string, { now, changed, wake }: Context) {
+  const cancelled = yield* all<Pick<CommandRow, "id" | "version">>(sql`
+    UPDATE commands SET
+      state = 'cancelled',
+      ended_at = ${now},
+      cancel_requested_at = ${now},
+      end_reason = 'session_ended',
+      version = version + 1,
+      updated_at = ${now}
+    WHERE session_id = ${sessionId} AND state = 'queued'
+    RETURNING id, version`);
+  // Heartbeats lock commands in the order of their ids, so this does too: an UPDATE alone would lock them in any order. The condition on the
+  // lease lets the planner use the index of active commands.
+  const stopping = yield* all<Pick<CommandRow, "id" | "version">>(sql`
+    UPDATE commands SET
+      state = 'cancelling',
+      cancel_requested_at = ${now},
+      version = version + 1,
+      updated_at = ${now}
+    WHERE id IN (
+      SELECT id FROM commands
+      WHERE session_id = ${sessionId} AND lease_expires_at IS NOT NULL AND state = 'running'
+      ORDER BY id ${forUpdate})
+    RETURNING id, version`);
+  for (const { id, version } of cancelled) {
+    changed({ entity: "command", id, op: "cancel", version, sessionId });
+    wake(commandTopic(id));
+    wake(logTopic(id));
+  }
+  for (const { id, version } of stopping) changed({ entity: "command", id, op: "cancelling", version, sessionId });
+  return cancelled.length;
+});

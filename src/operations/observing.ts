@@ -1,0 +1,129 @@
+// Observing the store: what it counts, whether it is ready, and whether it can write. On the wire these operations belong to `maintenance`.
+import { z } from "zod";
+import { integer, json, nullable, record } from "../model/codec.ts";
+import { Health, type HealthChecks } from "../model/health.ts";
+import { type Lane, operation } from "../operation.ts";
+import { all, change, first, sql } from "../sql.ts";
+
+/**
+ * Figures of the store: rows by state, ages, what the serving side counts, and what the database is really set to.
+ *
+ * Result   rows: by kind and state; ages: of the oldest command that waits, runs, and of the oldest lease, in milliseconds, null when there is none;
+ *          serving: queue depths, group sizes, waits; lanes: calls that wait in each, and how long those that ran had waited; database: sizes and
+ *          settings of the engine
+ * Cost     a pass over one index for each kind; of commands only those that wait or run are counted
+ */
+export const stats = operation({
+  access: "read",
+  lane: "background",
+  input: z.strictObject({}),
+  output: record({
+    rows: json<Record<string, Record<string, number>>>(),
+    ages: record({ queuedMs: nullable(integer), runningMs: nullable(integer), leasedMs: nullable(integer) }),
+    serving: json<Record<string, number>>(),
+    lanes: json<Record<Lane, Record<string, number>>>(),
+    database: json<Record<string, number | string>>(),
+  }),
+  errors: [],
+  *run(_input, { now, serverState }) {
+    const rows: Record<string, Record<string, number>> = {};
+    for (const [table, from] of [
+      ["runners", sql`runners`],
+      ["worktrees", sql`worktrees`],
+      ["sessions", sql`sessions`],
+      ["artifacts", sql`artifacts`],
+    ] as const) {
+      const counts = yield* all<{ state: string; count: number }>(
+        sql`SELECT state, count(*) AS count FROM ${from} GROUP BY state`,
+      );
+      rows[table] = Object.fromEntries(counts.map(({ state, count }) => [state, count]));
+    }
+    const queued = yield* first<Span>(
+      sql`SELECT count(*) AS count, min(queued_at) AS since FROM commands WHERE state = 'queued'`,
+    );
+    const active = yield* first<Span>(
+      sql`SELECT count(*) AS count, min(started_at) AS since FROM commands WHERE lease_expires_at IS NOT NULL`,
+    );
+    const leased = yield* first<Span>(
+      sql`SELECT count(*) AS count, min(leased_at) AS since FROM worktrees WHERE lease_expires_at IS NOT NULL`,
+    );
+    rows.commands = { queued: queued?.count ?? 0, active: active?.count ?? 0 };
+    const { counts, lanes, database } = serverState;
+    return {
+      rows: plainJson(rows),
+      ages: { queuedMs: ageOf(queued, now), runningMs: ageOf(active, now), leasedMs: ageOf(leased, now) },
+      serving: plainJson(counts),
+      lanes: plainJson(lanes),
+      database: plainJson(database.figures ?? {}),
+    };
+  },
+});
+
+interface Span {
+  readonly count: number;
+  readonly since: number | null;
+}
+
+function ageOf(span: Span | undefined, now: Date): number | null {
+  return span === undefined || span.since === null ? null : now.getTime() - span.since;
+}
+
+/** Plain data needs none of superjson's notes. */
+function plainJson(value: unknown): string {
+  return JSON.stringify({ json: value });
+}
+
+/**
+ * Is the store ready for work? Answered before other calls.
+ *
+ * Result   { ready, checks }: schema, at the revision that this code needs; lastWrite, the last one could be stored; space, enough is left; queue, none is
+ *          near its limit. Numbers and codes only: neither SQL nor paths
+ * Cost     1 statement by primary key; lane urgent
+ */
+export const health = operation({
+  access: "read",
+  lane: "urgent",
+  input: z.strictObject({}),
+  output: Health,
+  errors: [],
+  *run(_input, { serverState, limits }) {
+    const at =
+      (yield* first<{ revision: string }>(sql`SELECT revision FROM schema_migrations ORDER BY revision DESC LIMIT 1`))
+        ?.revision ?? "none";
+    const { database, lastWrite, queueFullness } = serverState;
+    const head = database.schemaHead ?? at;
+    const { leftBytes } = database;
+    const checks: HealthChecks = {
+      schema: { ok: at === head, at, head },
+      lastWrite: {
+        ok: lastWrite?.failed === undefined,
+        agoMs: lastWrite?.agoMs ?? null,
+        failed: lastWrite?.failed ?? null,
+      },
+      space: {
+        ok: leftBytes === undefined || leftBytes >= limits.leftBytesMin,
+        leftBytes: Number.isFinite(leftBytes) ? (leftBytes as number) : null,
+      },
+      queue: { ok: queueFullness * 100 < limits.queuePercentMax, percent: Math.round(queueFullness * 100) },
+    };
+    const ready = Object.values(checks).every(({ ok }) => ok);
+    return { ready: ready ? 1 : 0, checks: plainJson(checks) };
+  },
+});
+
+/**
+ * Writes a row that means nothing, to learn whether rows can be written. Run by the serving side itself after a write that could not be stored; no port
+ * reaches it.
+ */
+export const probe = operation({
+  access: "write",
+  lane: "background",
+  input: z.strictObject({}),
+  output: record({}),
+  errors: [],
+  *run(_input, { now }) {
+    yield* change(sql`
+      INSERT INTO store_meta (key, value) VALUES ('probe', ${now.toISOString()}) ON CONFLICT (key) DO UPDATE SET value = excluded.value`);
+    return {};
+  },
+});
