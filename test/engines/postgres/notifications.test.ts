@@ -85,14 +85,15 @@ test("without notifications, waiting calls look again by themselves", async (t) 
   await parked(there, 1);
   // Behind the backs of both stores.
   const { session } = await fixtures(here).session();
+  // The command first: a claim that comes in between must not find a session without its command.
   await ask(
     url,
-    "UPDATE sessions SET queued_commands = 1, next_sequence = 2, ready_priority = 0, ready_at = now() WHERE id = $1",
+    "INSERT INTO commands (id, session_id, sequence, argv, state, queued_at, created_at, updated_at) VALUES (gen_random_uuid(), $1, 1, '{\"json\":[\"true\"]}', 'queued', now(), now(), now())",
     [session.id],
   );
   await ask(
     url,
-    "INSERT INTO commands (id, session_id, sequence, argv, state, queued_at, created_at, updated_at) VALUES (gen_random_uuid(), $1, 1, '{\"json\":[\"true\"]}', 'queued', now(), now(), now())",
+    "UPDATE sessions SET queued_commands = 1, next_sequence = 2, ready_priority = 0, ready_at = now() WHERE id = $1",
     [session.id],
   );
   assert.deepEqual((await claim)?.command.argv, ["true"]);
