@@ -1,9 +1,12 @@
-// SQL as values, and the verbs a body yields. Knows no database: a driver turns a Query into rows.
+// SQL as values, and the queries that a body yields. Knows no database: a driver turns a Query into rows.
 import { StoreError } from "./errors.ts";
 
 export type SqlValue = string | number | bigint | boolean | Date | Uint8Array | null;
 
-/** Text and values apart; `strings` is one object per place in the code, so a driver finds its prepared statement by identity. */
+/**
+ * A statement whose text and values are kept apart. `strings` is one object per place in the code, so a driver finds its prepared statement
+ * by identity.
+ */
 export class Statement {
   readonly strings: readonly string[];
   readonly values: readonly SqlValue[];
@@ -13,17 +16,14 @@ export class Statement {
   }
 }
 
-/**
- * A statement, or a part of one: a nested part is spliced in.
- * Every other value becomes a parameter, never text.
- */
+/** Builds a statement, or a part of one. A nested part is spliced in; every other value becomes a parameter, never text. */
 export function sql(strings: TemplateStringsArray, ...parts: readonly (SqlValue | Statement)[]): Statement {
   for (const part of parts) if (part instanceof Statement) return splice(strings, parts);
   return new Statement(strings, parts as readonly SqlValue[]);
 }
 
-/** The shapes that spliced statements took so far; finite, because parts stand in the code and not in the data. */
-const spliced = new Map<string, readonly string[]>();
+/** The shapes of all spliced statements so far. Their number is finite, because parts stand in the code and not in the data. */
+const splicedShapes = new Map<string, readonly string[]>();
 
 function splice(strings: readonly string[], parts: readonly (SqlValue | Statement)[]): Statement {
   const texts = [strings[0] as string];
@@ -41,19 +41,20 @@ function splice(strings: readonly string[], parts: readonly (SqlValue | Statemen
     }
   });
   const shape = texts.join("\u0000");
-  const known = spliced.get(shape);
+  const known = splicedShapes.get(shape);
   if (known !== undefined) return new Statement(known, values);
-  spliced.set(shape, texts);
+  splicedShapes.set(shape, texts);
   return new Statement(texts, values);
 }
 
 /** A part without text, for the other half of a conditional part. */
 export const empty: Statement = sql``;
 
-/** Lock clauses of PostgreSQL, in comments that SQLite passes over: its writers are alone anyway (D-042). */
+/** A lock clause of PostgreSQL, in a comment that SQLite ignores, because it has only one writer at a time (D-042). */
 export const forUpdate: Statement = sql`/*+ FOR UPDATE */`;
+/** A lock clause that leaves out rows which another transaction has locked. */
 export const skipLocked: Statement = sql`/*+ FOR UPDATE SKIP LOCKED */`;
-/** Of the rows that are joined, those of `sessions` alone. */
+/** A lock clause that locks the rows of `sessions` only, and none of the tables joined with it. */
 export const skipLockedSessions: Statement = sql`/*+ FOR UPDATE OF sessions SKIP LOCKED */`;
 
 /** Joins conditions with AND and skips the absent ones. Returns `TRUE` when none is present. */
@@ -78,39 +79,37 @@ export function words(values: readonly string[]): Statement {
   return new Statement([values.map((value) => `'${value}'`).join(", ")], []);
 }
 
-/** Rows as the driver reads them: times are milliseconds, booleans 0 or 1, JSON is text. */
+/** A row as a driver returns it: times are milliseconds, booleans 0 or 1, JSON is text. */
 export type RawRow = Record<string, unknown>;
 
 export type QueryKind = "all" | "first" | "change";
 
-/** Counts of what one call made and finished: a verb or step without `yield*` runs nothing and says nothing otherwise (D-014). */
-export interface Ledger {
-  made: number;
-  finished: number;
+/** The queries and steps that one body has created and completed. They differ when a `yield*` is missing, which nothing else would show (D-014). */
+interface StepCount {
+  created: number;
+  completed: number;
 }
 
-const noLedger: Ledger = { made: 0, finished: 0 };
-let current: Ledger = noLedger;
+/** The count for queries and steps that are created outside of a body. Nobody reads it. */
+const uncounted: StepCount = { created: 0, completed: 0 };
 
-/** Drivers name the call that runs next, before each resumption of its body. */
-export function bill(ledger: Ledger | undefined): void {
-  current = ledger ?? noLedger;
-}
+/** The count of the body that is running now. */
+let current = uncounted;
 
-/** One statement on its way to the driver and back. It is what `yield*` runs over and also what it yields. */
+/** One query on its way to the driver and back. It is both what `yield*` iterates over and what it yields. */
 export class Query<Result> implements Iterator<Query<unknown>, Result, unknown> {
   readonly kind: QueryKind;
   readonly statements: readonly Statement[];
   readonly #needsRow: boolean;
-  readonly #ledger: Ledger;
-  #asked = false;
+  readonly #count: StepCount;
+  #yielded = false;
 
   constructor(kind: QueryKind, statements: readonly Statement[], needsRow = false) {
     this.kind = kind;
     this.statements = statements;
     this.#needsRow = needsRow;
-    this.#ledger = current;
-    this.#ledger.made++;
+    this.#count = current;
+    this.#count.created++;
   }
 
   [Symbol.iterator](): this {
@@ -118,72 +117,96 @@ export class Query<Result> implements Iterator<Query<unknown>, Result, unknown> 
   }
 
   next(answer?: unknown): IteratorResult<Query<unknown>, Result> {
-    if (!this.#asked) {
-      this.#asked = true;
+    if (!this.#yielded) {
+      this.#yielded = true;
       return { done: false, value: this };
     }
-    this.#ledger.finished++;
+    this.#count.completed++;
     if (this.#needsRow && answer === undefined)
       throw new StoreError("internal", "a statement that always returns a row returned none");
     return { done: true, value: answer as Result };
   }
 
-  /** No driver does this to an operation: its transaction is over. Migrations say where they failed (D-060). */
+  /** Throws the failure of the query into the body. Only migrations see one (D-060): the transaction of an operation is over by then. */
   throw(error: unknown): IteratorResult<Query<unknown>, Result> {
     throw error;
   }
 }
 
-/** What a body is: it yields queries, is handed their answers, and returns its result (D-001). */
+/** A generator that yields queries, receives their answers, and returns its result (D-001). */
 export type Body<Result> = Generator<Query<unknown>, Result, unknown>;
 
-/** All rows. */
+/** Queries all rows. */
 export function all<Row = RawRow>(statement: Statement): Query<Row[]> {
   return new Query("all", [statement]);
 }
 
-/** The first row, if there is one. */
+/** Queries the first row, or undefined when there is none. */
 export function first<Row = RawRow>(statement: Statement): Query<Row | undefined> {
   return new Query("first", [statement]);
 }
 
-/** The row of a statement that always returns one, such as an INSERT with RETURNING, or an UPDATE of a locked row. */
+/** Queries the row of a statement that always returns one, such as an INSERT with RETURNING, or an UPDATE of a locked row. */
 export function one<Row = RawRow>(statement: Statement): Query<Row> {
   return new Query("first", [statement], true);
 }
 
-/** How many rows were changed. */
+/** Changes rows, and returns their number. */
 export function change(statement: Statement): Query<number> {
   return new Query("change", [statement]);
 }
 
-/** Several statements in order, sent together; how many rows were changed in all. */
+/** Runs several statements in order, in one message to the database, and returns the number of rows that all of them changed. */
 export function changeEach(statements: readonly Statement[]): Query<number> {
   return new Query("change", statements);
 }
 
-/** Makes a helper of a generator, so that one that is made and not run fails the call. */
+/** Turns a generator function into a helper of bodies. A call of the helper without `yield*` fails the body. */
 export function step<Args extends unknown[], Result>(
   run: (...args: Args) => Body<Result>,
 ): (...args: Args) => Body<Result> {
   return (...args) => {
-    const ledger = current;
-    ledger.made++;
-    return finish(run(...args), ledger);
+    const count = current;
+    count.created++;
+    return counted(run(...args), count);
   };
 }
 
-function* finish<Result>(body: Body<Result>, ledger: Ledger): Body<Result> {
+function* counted<Result>(body: Body<Result>, count: StepCount): Body<Result> {
   const result = yield* body;
-  ledger.finished++;
+  count.completed++;
   return result;
 }
 
-/** Called by drivers when a body has returned. */
-export function settleLedger(ledger: Ledger): void {
-  if (ledger.made === ledger.finished) return;
+/** What became of a query. */
+export type QueryOutcome = { readonly answer: unknown } | { readonly failure: Error };
+
+/** One run of a body. The engine takes a query from it, runs the query, and comes back with the outcome, until the body returns. */
+export class BodyRun<Result> {
+  readonly #body: Body<Result>;
+  readonly #count: StepCount = { created: 0, completed: 0 };
+
+  constructor(body: Body<Result>) {
+    this.#body = body;
+  }
+
+  /** Resumes the body up to its next query, or to its result. Fails with `internal` when the body has returned and a `yield*` is missing. */
+  advance(outcome: QueryOutcome = { answer: undefined }): IteratorResult<Query<unknown>, Result> {
+    current = this.#count;
+    try {
+      const next = "failure" in outcome ? this.#body.throw(outcome.failure) : this.#body.next(outcome.answer);
+      if (next.done) assertAllRan(this.#count);
+      return next;
+    } finally {
+      current = uncounted;
+    }
+  }
+}
+
+function assertAllRan({ created, completed }: StepCount): void {
+  if (created === completed) return;
   throw new StoreError(
     "internal",
-    `${ledger.made - ledger.finished} of ${ledger.made} verbs or steps were made and not run: is a yield* missing?`,
+    `${created - completed} of ${created} queries and steps were created but never run: is a yield* missing?`,
   );
 }

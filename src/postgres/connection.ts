@@ -4,7 +4,6 @@
 import pg from "pg";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import { type Body, bill, type Query } from "../sql.ts";
 import { translate } from "./errors.ts";
 
 export interface ConnectionOptions {
@@ -133,37 +132,3 @@ const parsers: Readonly<Record<number, (text: string) => unknown>> = {
   // numeric
   1700: Number,
 };
-
-/** The text of a statement with PostgreSQL's names for its values. */
-export function withPlaceholders(strings: readonly string[]): string {
-  return strings.reduce((text, part, index) => `${text}$${index}${part}`);
-}
-
-/** Runs a body of statements, in the transaction that the caller has begun. A failure is thrown into it, for it to say more. */
-export async function runBody<Result>(client: pg.Client, body: Body<Result>): Promise<Result> {
-  const resume = (run: () => IteratorResult<Query<unknown>, Result>): IteratorResult<Query<unknown>, Result> => {
-    bill(undefined);
-    return run();
-  };
-  let next = resume(() => body.next());
-  while (!next.done) {
-    let answer: unknown;
-    try {
-      answer = await answerTo(client, next.value);
-    } catch (error) {
-      const failure = translate(error);
-      next = resume(() => body.throw(failure));
-      continue;
-    }
-    next = resume(() => body.next(answer));
-  }
-  return next.value;
-}
-
-async function answerTo(client: pg.Client, { kind, statements }: Query<unknown>): Promise<unknown> {
-  const results: pg.QueryResult[] = [];
-  for (const { strings, values } of statements)
-    results.push(await client.query(withPlaceholders(strings), [...values]));
-  if (kind === "change") return results.reduce((sum, { rowCount }) => sum + (rowCount ?? 0), 0);
-  return kind === "all" ? results[0]?.rows : results[0]?.rows[0];
-}

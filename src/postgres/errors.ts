@@ -1,16 +1,13 @@
 // Translates PostgreSQL's SQLSTATEs, and the loss of a connection, into the errors of this package.
 import pg from "pg";
+import { databaseError, type ErrorTableRow, idExists, TransactionLost } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
 
-/** https://www.postgresql.org/docs/current/errcodes-appendix.html; a code stands for all that begin with it. */
-const codes: readonly (readonly [
-  prefix: string,
-  code: ConstructorParameters<typeof StoreError>[0],
-  message: string,
-])[] = [
+/** The SQLSTATEs that callers can tell apart; each row stands for all that begin with it: https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const codes: readonly ErrorTableRow[] = [
   ["23", "constraint", "the database refused the row"],
   ["40", "busy", "the transaction met another one too often"],
-  ["55P03", "busy", "another transaction holds the row for too long"],
+  ["55P03", "busy", "another transaction has locked the row for too long"],
   ["57014", "deadline_exceeded", "the statement took too long"],
   ["57", "busy", "the server is shutting down or starting"],
   ["08", "busy", "the server cannot be reached"],
@@ -26,30 +23,49 @@ const codes: readonly (readonly [
   ["XX002", "corrupt", "an index of the database is damaged"],
 ];
 
+/** Returns an error of this package as it is, and any other as one whose `details.sqlState` is PostgreSQL's. */
 export function translate(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   if (isLost(error))
     return new StoreError("busy", `the server cannot be reached (${(error as Error).message})`, { cause: error });
   const { code: sqlState, constraint } = error as { code?: string; constraint?: string };
-  // Callers choose ids, so one that is taken is theirs to know of.
-  const taken = sqlState === "23505" && constraint?.endsWith("_pkey") === true;
-  const [, code, message] = taken
-    ? ["", "conflict", "a row with this id exists"]
-    : (codes.find(([prefix]) => sqlState?.startsWith(prefix)) ?? ["", "internal", "PostgreSQL failed"]);
-  const details = { ...(sqlState === undefined ? {} : { sqlState }), ...(taken ? { reason: "exists" } : {}) };
-  return new StoreError(code as "internal", `${message} (${(error as Error).message})`, { cause: error, details });
+  const row =
+    sqlState === "23505" && constraint?.endsWith("_pkey") === true
+      ? idExists
+      : codes.find(([prefix]) => sqlState?.startsWith(prefix));
+  return databaseError(error, row ?? ["", "internal", "PostgreSQL failed"], sqlState === undefined ? {} : { sqlState });
 }
 
 /**
- * The connection is gone, or will be, or is of no more use because its prepared statements are of an older schema (0A000): what was asked last may
- * have been done or not.
+ * Whether the connection is gone, or about to go, or of no more use because its prepared statements are of an older schema (0A000). The last
+ * query may or may not have run.
  */
 export function isLost(error: unknown): boolean {
   if (!(error instanceof pg.DatabaseError)) return !(error instanceof StoreError);
   return /^(?:08|57P0|0A000)/.test(error.code ?? "");
 }
 
-/** Undone because of other transactions; the same again may succeed. */
+/** Whether the transaction was undone because of other transactions, so that the same may succeed when it runs again. */
 export function isTransient(error: unknown): boolean {
   return error instanceof pg.DatabaseError && /^(?:40001|40P01)/.test(error.code ?? "");
+}
+
+/** Thrown instead of an error of `pg`, so that it does not pass for an error of the body that waits for the query. */
+export class QueryFailed extends Error {
+  constructor(cause: unknown) {
+    super("a query failed", { cause });
+  }
+}
+
+/** A failure after which the connection is of no use. */
+export class ConnectionLost extends QueryFailed {}
+
+/** Throws the error of a query as one of the two classes above. */
+export function rethrow(error: unknown): never {
+  throw isLost(error) ? new ConnectionLost(error) : new QueryFailed(error);
+}
+
+/** The loss of a transaction to an error that the server reported. `index`: the body of the job that failed. */
+export function lostTo(cause: unknown, index = 0): TransactionLost {
+  return new TransactionLost(translate(cause), index, isTransient(cause));
 }

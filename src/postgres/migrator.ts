@@ -8,10 +8,11 @@ import { checkSignal, type Engine, type LockWait, type RestorePoint, type Run, w
 import { createSchema, type TableShape } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
 import { dumpAdvice } from "./advice.ts";
+import { runBody } from "./body.ts";
 import { postgresCatalog } from "./catalog.ts";
-import { PostgresConnection, runBody, shownAddress } from "./connection.ts";
+import { PostgresConnection, shownAddress } from "./connection.ts";
 import { translate } from "./errors.ts";
-import { lockClass, migrationLock } from "./transaction.ts";
+import { lockClass, migrationLock } from "./locks.ts";
 
 export interface PostgresEngineOptions extends LockWait {
   readonly url: string;

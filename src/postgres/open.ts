@@ -1,18 +1,21 @@
 // Opening a PostgreSQL database: its version, our schema in it, and the connections of this process.
 
 import type pg from "pg";
-import { type Clock, systemClock } from "../clock.ts";
+import type { Clock } from "../clock.ts";
 import type { Driver } from "../driver.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { createSchema, hasLedger, readHistory, requireHead } from "../schema/ledger.ts";
 import { readMigrations } from "../schema/migrationFiles.ts";
 import type { Touched } from "../wire.ts";
+import { runBody } from "./body.ts";
 import { ourTables, postgresCatalog } from "./catalog.ts";
-import { PostgresConnection, runBody, shownAddress } from "./connection.ts";
+import { PostgresConnection, shownAddress } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { PostgresListener } from "./listener.ts";
-import { askTime, createPostgresDriver, lockClass, migrationLock, type ServerClock } from "./transaction.ts";
+import { lockClass, migrationLock } from "./locks.ts";
+import { askTime, createServerClock } from "./serverClock.ts";
+import { createPostgresDriver } from "./transaction.ts";
 
 /** Older ones are not tested. */
 const versionMin = 15;
@@ -95,40 +98,6 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
       ? reason
       : new StoreError(reason.code, `${name}: ${reason.message}`, { details: reason.details, cause: error });
   }
-}
-
-/** How often the server's clock is read, and how long a reading is good for, in milliseconds (D-045). */
-const readEveryMs = 100;
-const readingMs = 1_000;
-/** A round trip that is worth a new reading. */
-const preciseMs = 5;
-
-/** A test's clock moves it; otherwise it is the server's own. `watched` is the same clock, for whoever looks for jumps of it. */
-function createServerClock(clock: Clock): { server: ServerClock; watched: Clock } {
-  let serverMs = 0;
-  let readAtMs = Number.NEGATIVE_INFINITY;
-  const movedMs = () => (clock === systemClock ? 0 : clock.now() - Date.now());
-  const nowMs = () => serverMs + performance.now() - readAtMs + movedMs();
-  return {
-    server: {
-      get due() {
-        return performance.now() - readAtMs > readEveryMs;
-      },
-      read(ms, askedAtMs) {
-        const answeredAtMs = performance.now();
-        // An answer that was long on its way says less than an older one that was not.
-        if (answeredAtMs - askedAtMs > preciseMs && answeredAtMs - readAtMs < readingMs) return;
-        serverMs = ms;
-        // Somewhere on the way: in the middle the error is at most half of the round trip.
-        readAtMs = (askedAtMs + answeredAtMs) / 2;
-      },
-      get stale() {
-        return performance.now() - readAtMs > readingMs;
-      },
-      now: () => new Date(Math.floor(nowMs())),
-    },
-    watched: { now: nowMs, elapsed: () => clock.elapsed() },
-  };
 }
 
 async function requireVersion(client: pg.Client): Promise<string> {

@@ -1,35 +1,31 @@
-// PostgreSQL: runs the same bodies with await, in READ COMMITTED, on one connection. Bodies lock what a rule spans; the driver supplies the
-// lock clauses. No SQL error is thrown into a body, because a transaction is dead after one.
+// The driver for PostgreSQL: runs the same bodies with await, in READ COMMITTED, on one connection. Bodies lock what a rule spans. An error of
+// the server is never thrown into a body, because the transaction is dead after one.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import type { DatabaseFacts } from "../context.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "../driver.ts";
+import { bodyError, type Effect, isRead, joinGroups, rolledBack, TransactionLost } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
-import { bill, type Query, type SqlValue, settleLedger } from "../sql.ts";
-import { type PostgresConnection, withPlaceholders } from "./connection.ts";
-import { isLost, isTransient, translate } from "./errors.ts";
+import type { Access } from "../operation.ts";
+import { type Body, BodyRun, type Query } from "../sql.ts";
+import { batchesOf } from "./batches.ts";
+import { commit, ownXid } from "./commit.ts";
+import type { PostgresConnection } from "./connection.ts";
+import { ConnectionLost, lostTo, QueryFailed, rethrow, translate } from "./errors.ts";
+import { commitOrderLock, lockClass } from "./locks.ts";
+import { askTime, type ServerClock } from "./serverClock.ts";
+import { encode, type Prepared, PreparedStatements } from "./statements.ts";
 
 interface PostgresDriverOptions {
   readonly connection: PostgresConnection;
   readonly epoch: number;
-  /** While several calls share a transaction, how long one of them may wait for a row that another process holds, in milliseconds. */
+  /** How long a call that shares its transaction with others may wait for a row that another transaction has locked. */
   readonly groupLockMs: number;
-  /** How long it may otherwise. */
+  /** How long a call that is alone in its transaction may wait for such a row. */
   readonly lockMs: number;
   readonly clock: ServerClock;
   facts?(): DatabaseFacts;
-}
-
-/** The server's time, as this process knows it: read now and then by transactions on their way, and carried on by a clock that never jumps. */
-export interface ServerClock {
-  /** Whether the next transaction is to read it. */
-  readonly due: boolean;
-  /** What the server said, in milliseconds, and when it was asked, by performance.now(). */
-  read(serverMs: number, askedAtMs: number): void;
-  /** It was not read for long: a transaction waits for its reading. */
-  readonly stale: boolean;
-  now(): Date;
 }
 
 export function createPostgresDriver(options: PostgresDriverOptions): Driver {
@@ -42,72 +38,37 @@ export function createPostgresDriver(options: PostgresDriverOptions): Driver {
   };
 }
 
-/** "DSDB" in ASCII, the first half of our advisory locks; the second says what for. */
-export const lockClass = 0x44534442;
-export const migrationLock = 1;
-const commitOrderLock = 2;
-
-/** In milliseconds. */
-export const askTime = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
-
-/** All that the transaction did is undone. */
-class Undone extends Error {
-  readonly reason: StoreError;
-  /** Which body of its job failed. */
-  readonly index: number;
-  /** Others were in the way: the same again may succeed. */
-  readonly transient: boolean;
-  constructor(reason: StoreError, index: number, transient: boolean) {
-    super(reason.message);
-    this.reason = reason;
-    this.index = index;
-    this.transient = transient;
-  }
-}
-
+/** How often a job alone is run, when other transactions are in its way. */
 const triesMax = 8;
+
+/** A transaction whose BEGIN was sent. `begun` settles with the answer to it. */
+interface OpenTransaction {
+  readonly client: pg.Client;
+  readonly begun: Promise<void>;
+}
 
 class Transaction {
   readonly #options: PostgresDriverOptions;
-  /** By identity of the template: one prepared statement for each place in the code. */
-  readonly #texts = new Map<readonly string[], Text>();
+  readonly #statements = new PreparedStatements();
 
   constructor(options: PostgresDriverOptions) {
     this.#options = options;
   }
 
   /**
-   * Optimistic at first: jobs share a transaction without savepoints (D-041). When one fails after it wrote, breaks a constraint, or waits too long
-   * for a row that another process holds, all is undone and each runs alone: bodies are pure, and nothing was answered yet.
+   * Runs jobs in one transaction, without savepoints (D-041). When one fails after it wrote, breaks a constraint, or waits too long for a row, the
+   * transaction is rolled back and each job runs alone. That is safe because bodies are pure and nothing was answered yet.
    */
   async run(jobs: readonly Job[], budgetMs: number): Promise<Group> {
     for (let tries = 1; ; tries++) {
       try {
         return await this.#attempt(jobs, budgetMs);
       } catch (error) {
-        if (!(error instanceof Undone)) throw error;
-        if (jobs.length > 1) return this.#oneByOne(jobs, budgetMs);
-        if (!error.transient || tries === triesMax)
-          return { settled: [{ ok: false, error: undone(error.reason), index: error.index }], wrote: false };
-        await sleep(Math.random() * 2 ** tries);
+        if (!(error instanceof TransactionLost)) throw error;
+        const group = await this.#recover(jobs, budgetMs, error, tries);
+        if (group !== undefined) return group;
       }
     }
-  }
-
-  async #oneByOne(jobs: readonly Job[], budgetMs: number): Promise<Group> {
-    const overAt = performance.now() + budgetMs;
-    const groups: Group[] = [];
-    for (const job of jobs) {
-      try {
-        groups.push(await this.run([job], 0));
-      } catch (error) {
-        // What ran before is committed and must be answered; this one and the rest have not begun.
-        if (groups.length === 0) throw error;
-        break;
-      }
-      if (performance.now() > overAt) break;
-    }
-    return { settled: groups.flatMap(({ settled }) => settled), wrote: groups.some(({ wrote }) => wrote) };
   }
 
   async #attempt(jobs: readonly Job[], budgetMs: number): Promise<Group> {
@@ -116,7 +77,7 @@ class Transaction {
     try {
       const begun = this.#begin(client, jobs);
       begun.catch(() => undefined);
-      const transaction: Open = { client, begun };
+      const transaction: OpenTransaction = { client, begun };
       if (clock.stale) await begun;
       const now = clock.now();
       const overAt = performance.now() + budgetMs;
@@ -135,19 +96,45 @@ class Transaction {
       }
       const xid = await this.#writeChanges(transaction, jobs, settled);
       await begun;
-      const lost = await this.#commit(client, wrote, xid);
-      return lost === undefined
-        ? { settled, wrote }
-        : { settled: settled.map((one, index) => unknown(jobs[index] as Job, one, lost)), wrote };
+      const doubt = await commit({ connection, client, wrote, xid });
+      if (doubt === undefined) return { settled, wrote };
+      return { settled: settled.map((one, index) => doubtful(jobs[index] as Job, one, doubt)), wrote };
     } catch (error) {
-      // Nothing of it can have been committed: COMMIT was not sent, or is known to have failed.
-      if (error instanceof ConnectionLost) {
-        connection.drop(client);
-        throw translate(error.cause);
-      }
-      await client.query("ROLLBACK").catch(() => connection.drop(client));
-      throw error instanceof SqlFailure ? translate(error.cause) : error;
+      // Nothing can have been committed: COMMIT was not sent, or is known to have failed.
+      await this.#undo(client, error);
+      throw error instanceof QueryFailed ? translate(error.cause) : error;
     }
+  }
+
+  /** Decides how the jobs of a lost transaction end. A job alone fails, or is run again: then there is no group yet. */
+  async #recover(
+    jobs: readonly Job[],
+    budgetMs: number,
+    { reason, index, transient }: TransactionLost,
+    tries: number,
+  ): Promise<Group | undefined> {
+    if (jobs.length > 1) return await this.#oneByOne(jobs, budgetMs);
+    if (!transient || tries === triesMax)
+      return { settled: [{ ok: false, error: rolledBack(reason), index }], wrote: false };
+    await sleep(Math.random() * 2 ** tries);
+    return undefined;
+  }
+
+  /** Runs each job in a transaction of its own. */
+  async #oneByOne(jobs: readonly Job[], budgetMs: number): Promise<Group> {
+    const overAt = performance.now() + budgetMs;
+    const groups: Group[] = [];
+    for (const job of jobs) {
+      try {
+        groups.push(await this.run([job], 0));
+      } catch (error) {
+        // Earlier jobs are committed and must be answered; this one and the rest have not begun.
+        if (groups.length === 0) throw error;
+        break;
+      }
+      if (performance.now() > overAt) break;
+    }
+    return joinGroups(groups);
   }
 
   /** A group of reads sees one moment of the database, so that rows and a cursor of the feed belong together. */
@@ -156,15 +143,15 @@ class Transaction {
     const begin = jobs.every(isRead) ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN";
     const lock = jobs.length > 1 ? `; SET LOCAL lock_timeout = ${groupLockMs}` : "";
     const askedAtMs = performance.now();
-    const begun = client.query(begin + lock);
+    const beginning = client.query(begin + lock);
     const reading = clock.due ? client.query<{ now: number }>({ name: "clock", text: askTime }) : undefined;
-    const [one, other] = await Promise.allSettled([begun, reading]);
-    if (one.status === "rejected") rethrow(one.reason);
-    if (other.status === "rejected") rethrow(other.reason);
-    if (other.value !== undefined) clock.read((other.value.rows[0] as { now: number }).now, askedAtMs);
+    const [begun, read] = await Promise.allSettled([beginning, reading]);
+    if (begun.status === "rejected") rethrow(begun.reason);
+    if (read.status === "rejected") rethrow(read.reason);
+    if (read.value !== undefined) clock.read((read.value.rows[0] as { now: number }).now, askedAtMs);
   }
 
-  async #runJob(transaction: Open, job: Job, now: Date, effect: Effect): Promise<Settled> {
+  async #runJob(transaction: OpenTransaction, job: Job, now: Date, effect: Effect): Promise<Settled> {
     const results: unknown[] = [];
     for (let index = 0; index < job.length; index++) {
       const { access, startBody } = job[index] as Runnable;
@@ -172,135 +159,46 @@ class Transaction {
         results.push(await this.#runBody(transaction, startBody(now), access, effect));
       } catch (error) {
         if (error instanceof ConnectionLost) throw error;
-        if (error instanceof SqlFailure) throw undoneBy(error.cause, index);
-        const failure = asFailure(error);
-        if (effect.wrote) throw new Undone(failure, index, false);
+        if (error instanceof QueryFailed) throw lostTo(error.cause, index);
+        const failure = bodyError(error);
+        if (effect.wrote) throw new TransactionLost(failure, index);
         return { ok: false, error: failure, index };
       }
     }
     return { ok: true, results };
   }
 
-  /** In the order of the commits: until this one is over, no other transaction can pass the lock (D-044). Resolves to the transaction's number. */
-  async #writeChanges(
-    transaction: Open,
-    jobs: readonly Job[],
-    settled: readonly Settled[],
-  ): Promise<string | undefined> {
-    const last = settled
-      .flatMap(({ ok }, index) => (ok ? (jobs[index] as Job) : []))
-      .flatMap(({ access, writeChanges }) => ({ access, body: writeChanges?.() }));
-    if (last.every(({ body }) => body === undefined)) return undefined;
-    try {
-      // The short wait was for the calls' own locks; here others are just committing.
-      if (jobs.length > 1)
-        transaction.client.query(`SET LOCAL lock_timeout = ${this.#options.lockMs}`).catch(() => undefined);
-      const text = `SELECT pg_advisory_xact_lock($1, $2), ${ownNumber}`;
-      const { rows } = await transaction.client
-        .query<{ xid: string }>({ name: "commit_order", text, values: [lockClass, commitOrderLock] })
-        .catch(rethrow);
-      for (const { access, body } of last)
-        if (body !== undefined) await this.#runBody(transaction, body, access, { wrote: false });
-      return rows[0]?.xid;
-    } catch (error) {
-      if (error instanceof ConnectionLost) throw error;
-      throw error instanceof SqlFailure ? undoneBy(error.cause, 0) : new Undone(asFailure(error), 0, false);
-    }
-  }
-
-  /** Resolves to a failure when nobody can say whether the transaction was committed. */
-  async #commit(client: pg.Client, wrote: boolean, known: string | undefined): Promise<StoreError | undefined> {
-    // Its number mostly arrives before COMMIT has run, and tells what became of it (D-046): https://www.postgresql.org/docs/current/functions-info.html
-    const asking =
-      wrote && known === undefined ? client.query({ name: "xid", text: `SELECT ${ownNumber}` }) : undefined;
-    const commit = client.query("COMMIT");
-    const [asked, committed] = await Promise.allSettled([asking, commit]);
-    if (committed.status === "fulfilled") {
-      // Of a transaction that has failed, COMMIT answers ROLLBACK.
-      if (committed.value.command === "COMMIT") return undefined;
-      throw new Undone(new StoreError("internal", `COMMIT was answered with ${committed.value.command}`), 0, false);
-    }
-    if (!isLost(committed.reason)) throw undoneBy(committed.reason, 0);
-    if (!wrote) throw new ConnectionLost(committed.reason);
-    this.#options.connection.drop(client);
-    const xid = known ?? (asked.status === "fulfilled" ? (asked.value?.rows[0]?.xid as string) : undefined);
-    const fate = xid === undefined ? "unknown" : await this.#fateOf(xid);
-    if (fate === "committed") return undefined;
-    if (fate === "aborted") throw new ConnectionLost(committed.reason);
-    return new StoreError(
-      "busy",
-      "the connection was lost while the transaction was being committed, and the server does not say what became of it",
-      {
-        outcome: "unknown",
-        cause: committed.reason,
-      },
-    );
-  }
-
-  /** Asks over a new connection, for a while. */
-  async #fateOf(xid: string): Promise<"committed" | "aborted" | "unknown"> {
-    const overAt = performance.now() + fateMs;
-    while (performance.now() < overAt) {
-      try {
-        const client = await this.#options.connection.get();
-        const { rows } = await client.query<{ status: string | null }>("SELECT pg_xact_status($1::xid8) AS status", [
-          xid,
-        ]);
-        const status = rows[0]?.status;
-        if (status === "committed" || status === "aborted") return status;
-        if (status !== "in progress") return "unknown";
-      } catch (error) {
-        if (error instanceof StoreError && error.code !== "busy") return "unknown";
-      }
-      await sleep(20);
-    }
-    return "unknown";
-  }
-
-  async #runBody(
-    transaction: Open,
-    body: Generator<Query<unknown>, unknown, unknown>,
-    access: Runnable["access"],
-    effect: Effect,
-  ): Promise<unknown> {
-    const ledger = { made: 0, finished: 0 };
-    bill(ledger);
-    let next = body.next();
-    while (!next.done) {
-      const answer = await this.#answer(transaction, next.value, access, effect);
-      // Others were billed meanwhile.
-      bill(ledger);
-      next = body.next(answer);
-    }
-    settleLedger(ledger);
+  async #runBody(transaction: OpenTransaction, body: Body<unknown>, access: Access, effect: Effect): Promise<unknown> {
+    const run = new BodyRun(body);
+    let next = run.advance();
+    while (!next.done) next = run.advance({ answer: await this.#answer(transaction, next.value, access, effect) });
     return next.value;
   }
 
   async #answer(
-    { client, begun }: Open,
+    { client, begun }: OpenTransaction,
     { kind, statements }: Query<unknown>,
-    access: Runnable["access"],
+    access: Access,
     effect: Effect,
   ): Promise<unknown> {
-    const texts = statements.map(({ strings }) => this.#textOf(strings));
-    if (!texts.every(({ readonly }) => readonly)) {
+    const prepared = statements.map(({ strings }) => this.#statements.get(strings));
+    if (!prepared.every(({ readonly }) => readonly)) {
       if (access === "read") throw new StoreError("internal", "a read operation tried to write");
-      // A read may share the round trip of BEGIN; a write must not happen should BEGIN have failed.
+      // A read may share the round trip of BEGIN; a write must not happen if BEGIN has failed.
       await begun;
     }
-    const questions = statements.map(({ values }, index) => {
-      const { name, text } = texts[index] as Text;
+    const queries = statements.map(({ values }, index) => {
+      const { name, text } = prepared[index] as Prepared;
       return { name, text, values: values.map(encode) };
     });
-    const sent = questions.map((question) => client.query(question));
-    // All are waited for, so that none fails unheard; the first that failed is the cause of the others' failures.
-    const results = await Promise.allSettled(sent);
+    // All are awaited, so that no rejection goes unhandled. The first that failed is the cause of the others' failures.
+    const results = await Promise.allSettled(queries.map((query) => client.query(query)));
     const failed = results.find((result) => result.status === "rejected");
     if (failed !== undefined) rethrow(failed.reason);
     let changes = 0;
     for (const [index, one] of results.entries()) {
       const { rowCount } = (one as PromiseFulfilledResult<pg.QueryResult>).value;
-      if (texts[index]?.readonly === false) changes += rowCount ?? 0;
+      if (prepared[index]?.readonly === false) changes += rowCount ?? 0;
     }
     if (changes > 0) effect.wrote = true;
     if (kind === "change") return changes;
@@ -308,111 +206,44 @@ class Transaction {
     return kind === "all" ? rows : rows[0];
   }
 
-  #textOf(strings: readonly string[]): Text {
-    const known = this.#texts.get(strings);
-    if (known !== undefined) return known;
-    const text = withPlaceholders(strings)
-      // No body changes a key, and rows that refer to a locked one need not wait for it (D-042): https://www.postgresql.org/docs/current/explicit-locking.html
-      .replace(/\/\*\+ FOR UPDATE( OF \w+)?( SKIP LOCKED)? \*\//g, "FOR NO KEY UPDATE$1$2")
-      .trim();
-    const made = { name: `s${this.#texts.size}`, text, readonly: /^SELECT\b/i.test(text) };
-    this.#texts.set(strings, made);
-    return made;
-  }
-}
-
-const ownNumber = "pg_current_xact_id_if_assigned()::text AS xid";
-
-/** How long to look for the fate of a transaction whose COMMIT was not answered. */
-const fateMs = 3_000;
-
-interface Text {
-  readonly name: string;
-  readonly text: string;
-  readonly readonly: boolean;
-}
-
-/** A transaction that was begun, or is just being begun. */
-interface Open {
-  readonly client: pg.Client;
-  readonly begun: Promise<void>;
-}
-
-/** What a job has done so far in its transaction. */
-interface Effect {
-  wrote: boolean;
-}
-
-/** The server refused a statement: the transaction is dead, and the body ends without hearing of it. */
-class SqlFailure extends Error {
-  constructor(cause: unknown) {
-    super("a statement failed", { cause });
-  }
-}
-
-class ConnectionLost extends Error {
-  constructor(cause: unknown) {
-    super("the connection is lost", { cause });
-  }
-}
-
-function rethrow(error: unknown): never {
-  throw isLost(error) ? new ConnectionLost(error) : new SqlFailure(error);
-}
-
-/** Neighbours that cannot meet, because they only read, or touch different things: their statements share round trips (D-043). */
-function batchesOf(jobs: readonly Job[]): Job[][] {
-  const batches: Job[][] = [];
-  const names = new Set<string>();
-  let reading = false;
-  for (const job of jobs) {
-    const batch = batches.at(-1);
-    const read = isRead(job);
-    const name = job.length === 1 ? job[0]?.touches : undefined;
-    const joins = read ? reading : name !== undefined && names.size > 0 && !names.has(name);
-    if (batch !== undefined && joins && batch.length < batchJobsMax) batch.push(job);
-    else {
-      batches.push([job]);
-      names.clear();
+  /**
+   * Writes the change rows of the jobs that succeeded. Their numbers are in commit order (D-044), because no other transaction passes the lock
+   * before this one has ended. Returns the number of the transaction.
+   */
+  async #writeChanges(
+    transaction: OpenTransaction,
+    jobs: readonly Job[],
+    settled: readonly Settled[],
+  ): Promise<string | undefined> {
+    const changes = settled
+      .flatMap(({ ok }, index) => (ok ? (jobs[index] as Job) : []))
+      .map(({ access, writeChanges }) => ({ access, body: writeChanges?.() }));
+    if (changes.every(({ body }) => body === undefined)) return undefined;
+    const { client } = transaction;
+    try {
+      // The short wait was for the calls' own locks. Here others are just committing.
+      if (jobs.length > 1) client.query(`SET LOCAL lock_timeout = ${this.#options.lockMs}`).catch(() => undefined);
+      const text = `SELECT pg_advisory_xact_lock($1, $2), ${ownXid}`;
+      const { rows } = await client
+        .query<{ xid: string }>({ name: "commit_order", text, values: [lockClass, commitOrderLock] })
+        .catch(rethrow);
+      for (const { access, body } of changes)
+        if (body !== undefined) await this.#runBody(transaction, body, access, { wrote: false });
+      return rows[0]?.xid;
+    } catch (error) {
+      if (error instanceof ConnectionLost) throw error;
+      throw error instanceof QueryFailed ? lostTo(error.cause) : new TransactionLost(bodyError(error));
     }
-    reading = read;
-    if (!read && name !== undefined) names.add(name);
   }
-  return batches;
+
+  async #undo(client: pg.Client, error: unknown): Promise<void> {
+    const { connection } = this.#options;
+    if (error instanceof ConnectionLost) connection.drop(client);
+    else await client.query("ROLLBACK").catch(() => connection.drop(client));
+  }
 }
 
-/** So that the time of a group can be kept. */
-const batchJobsMax = 64;
-
-function undoneBy(cause: unknown, index: number): Undone {
-  return new Undone(translate(cause), index, isTransient(cause));
-}
-
-function encode(value: SqlValue): unknown {
-  if (value instanceof Date) return value.toISOString();
-  if (value === undefined) throw new StoreError("internal", "a statement was given undefined; NULL is null");
-  return value;
-}
-
-/** What a body throws is a failure that its operation declares, or a fault of ours. */
-function asFailure(error: unknown): StoreError {
-  return undone(
-    error instanceof StoreError
-      ? error
-      : new StoreError("internal", "an operation failed unexpectedly", { cause: error }),
-  );
-}
-
-function undone({ code, message, details, cause }: StoreError): StoreError {
-  return new StoreError(code, message, { details, cause, outcome: "rolled_back" });
-}
-
-function isRead(job: Job): boolean {
-  return job.every(({ access }) => access === "read");
-}
-
-/** A failure that was found is true whatever became of the others: it changed nothing. */
-function unknown(job: Job, settled: Settled, reason: StoreError): Settled {
-  if (!settled.ok || isRead(job)) return settled;
-  return { ok: false, error: reason, index: 0 };
+/** How a job ends when it is unknown whether its transaction was committed. A failure or a read stays true: it changed nothing. */
+function doubtful(job: Job, settled: Settled, doubt: StoreError): Settled {
+  return !settled.ok || isRead(job) ? settled : { ok: false, error: doubt, index: 0 };
 }

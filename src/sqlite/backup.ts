@@ -5,9 +5,10 @@ import { basename, dirname, join, resolve } from "node:path";
 import Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
 import { createPrivate, digestFile, fileError, syncPath, type Watch, writeSynced } from "../files/privateFile.ts";
+import { isAlive } from "../files/processes.ts";
 import { packageVersion } from "../package.ts";
 import { type Backup, type BackupManifest, backupFolder, manifestPathOf } from "../schema/manifest.ts";
-import { isAlive, pragma } from "./connection.ts";
+import { pragma } from "./connection.ts";
 import { translate } from "./errors.ts";
 
 export interface BackUpOptions {

@@ -1,16 +1,11 @@
 // Translates SQLite's result codes into the errors of this package.
+import { databaseError, type ErrorTableRow, idExists } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
 
-/** https://www.sqlite.org/rescode.html; a code stands for its extended codes too. */
-const codes: readonly (readonly [
-  prefix: string,
-  code: ConstructorParameters<typeof StoreError>[0],
-  message: string,
-])[] = [
+/** The result codes that callers can tell apart; each stands for its extended codes too: https://www.sqlite.org/rescode.html */
+const codes: readonly ErrorTableRow[] = [
   ["SQLITE_FULL", "storage_full", "the disk, or the database file's size limit, is full"],
   ["SQLITE_BUSY", "busy", "another process holds the write lock"],
-  // Callers choose ids, so one that is taken is theirs to know of.
-  ["SQLITE_CONSTRAINT_PRIMARYKEY", "conflict", "a row with this id exists"],
   ["SQLITE_CONSTRAINT", "constraint", "the database refused the row"],
   ["SQLITE_CORRUPT", "corrupt", "the database file is damaged"],
   ["SQLITE_NOTADB", "incompatible", "the file is not a SQLite database"],
@@ -20,15 +15,12 @@ const codes: readonly (readonly [
   ["SQLITE_TOOBIG", "invalid_input", "a value is too large"],
 ];
 
+/** Returns an error of this package as it is, and any other as one whose `details.sqliteCode` is SQLite's. */
 export function translate(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
-  const sqliteCode = (error as { code?: unknown }).code;
-  const [, code, message] = codes.find(
-    ([prefix]) => typeof sqliteCode === "string" && sqliteCode.startsWith(prefix),
-  ) ?? ["", "internal", "SQLite failed"];
-  const details = {
-    ...(typeof sqliteCode === "string" ? { sqliteCode } : {}),
-    ...(code === "conflict" ? { reason: "exists" } : {}),
-  };
-  return new StoreError(code as "internal", `${message} (${(error as Error).message})`, { cause: error, details });
+  const { code } = error as { code?: unknown };
+  const sqliteCode = typeof code === "string" ? code : undefined;
+  const row =
+    sqliteCode === "SQLITE_CONSTRAINT_PRIMARYKEY" ? idExists : codes.find(([prefix]) => sqliteCode?.startsWith(prefix));
+  return databaseError(error, row ?? ["", "internal", "SQLite failed"], sqliteCode === undefined ? {} : { sqliteCode });
 }

@@ -18,18 +18,11 @@ import {
 import type { Backup } from "../schema/manifest.ts";
 import { quote } from "../shell.ts";
 import { backUpSqlite, copySqlite, removeBackup } from "./backup.ts";
+import { runBody } from "./body.ts";
 import { sqliteCatalog } from "./catalog.ts";
-import {
-  configure,
-  connect,
-  fileIdentity,
-  pragma,
-  prepareFile,
-  requireOwnDatabase,
-  runBody,
-  withPath,
-} from "./connection.ts";
+import { configure, connect, pragma, requireOwnDatabase } from "./connection.ts";
 import { translate } from "./errors.ts";
+import { fileIdentity, prepareFile, withPath } from "./file.ts";
 
 export interface SqliteEngineOptions extends LockWait {
   readonly path: string;

@@ -8,25 +8,16 @@ import type Database from "better-sqlite3";
 import type { Clock } from "../clock.ts";
 import type { DatabaseFacts } from "../context.ts";
 import type { Driver, Synchronous } from "../driver.ts";
+import { isAlive } from "../files/processes.ts";
 import type { Limits } from "../limits.ts";
 import { createSchema, readHistory, requireHead } from "../schema/ledger.ts";
 import { readMigrations } from "../schema/migrationFiles.ts";
+import { runBody } from "./body.ts";
 import { applicationId, sqliteCatalog } from "./catalog.ts";
-import {
-  configure,
-  connect,
-  fileIdentity,
-  inImmediateTransaction,
-  isAlive,
-  pragma,
-  prepareFile,
-  requireOwnDatabase,
-  retryWhileBusy,
-  runBody,
-  sqliteVersion,
-  withPath,
-} from "./connection.ts";
+import { configure, connect, pragma, requireOwnDatabase, sqliteVersion } from "./connection.ts";
 import { translate } from "./errors.ts";
+import { fileIdentity, prepareFile, withPath } from "./file.ts";
+import { inImmediateTransaction, retryWhileBusy } from "./locks.ts";
 import { copyInSteps } from "./onlineCopy.ts";
 import { createSqliteDriver } from "./transaction.ts";
 

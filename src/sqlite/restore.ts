@@ -1,24 +1,17 @@
 // Puts a backup in the place of a database, all or nothing: whatever happens, and whenever the process is killed, the old database is there or the new one.
 
-import {
-  chmodSync,
-  existsSync,
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from "node:fs";
+import { chmodSync, existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import type Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
-import { copyPrivate, fileError, syncPath, type Watch } from "../files/privateFile.ts";
+import { copyPrivate, syncPath, type Watch } from "../files/privateFile.ts";
+import { isAlive } from "../files/processes.ts";
 import { type Backup, findBackup } from "../schema/manifest.ts";
 import { backupError, buildManifest, prepareTarget, writeManifest } from "./backup.ts";
-import { connect, isAlive, pragma, requireOwnDatabase, retryWhileBusy, withPath } from "./connection.ts";
+import { connect, pragma, requireOwnDatabase } from "./connection.ts";
 import { translate } from "./errors.ts";
+import { fileExists, withPath } from "./file.ts";
+import { retryWhileBusy } from "./locks.ts";
 import { requireDigest, requireUsable } from "./verify.ts";
 
 export interface RestoreOptions {
@@ -68,7 +61,7 @@ export function restoreSqlite({
 }: RestoreOptions): Restored {
   const path = resolve(asked);
   const from = findBackup(name, path);
-  const present = findTarget(path);
+  const present = fileExists(path);
   if (present && statSync(path).ino === statSync(from.path).ino)
     throw new StoreError("invalid_input", `${path} is the backup itself: name another place`);
   onStep("found");
@@ -95,18 +88,6 @@ function requireUsableCopy(partial: string, path: string): readonly string[] {
     return requireUsable(partial);
   } catch (error) {
     throw withPath(translate(error), path);
-  }
-}
-
-/** Whether something is there. A link is not followed: whoever made it may mean another file than the one that it now leads to. */
-function findTarget(path: string): boolean {
-  try {
-    const found = lstatSync(path, { throwIfNoEntry: false });
-    if (found !== undefined && !found.isFile())
-      throw new StoreError("incompatible", `${path} is not a regular file: name a file, not a link or folder`);
-    return found !== undefined;
-  } catch (error) {
-    throw error instanceof StoreError ? error : fileError(error as NodeJS.ErrnoException, path);
   }
 }
 

@@ -1,13 +1,15 @@
-// SQLite: runs bodies synchronously between BEGIN and COMMIT, so that nothing can slip in between.
+// The driver for SQLite: runs bodies synchronously between BEGIN and COMMIT, so that nothing can slip in between.
 
 import type Database from "better-sqlite3";
 import type { Clock } from "../clock.ts";
 import type { DatabaseFacts } from "../context.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "../driver.ts";
+import { bodyError, type Effect, isRead, joinGroups, TransactionLost } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
 import type { Access } from "../operation.ts";
-import { bill, type Query, type SqlValue, type Statement, settleLedger } from "../sql.ts";
+import { type Body, BodyRun, type Query, type Statement } from "../sql.ts";
 import { translate } from "./errors.ts";
+import { encode, PreparedStatements } from "./statements.ts";
 
 interface SqliteDriverOptions {
   readonly db: Database.Database;
@@ -38,104 +40,183 @@ export function createSqliteDriver({
   };
 }
 
-/** All jobs are undone; mostly because SQLite rolled the transaction back by itself: full disk, I/O error, out of memory (https://www.sqlite.org/lang_transaction.html, section 3). */
-class TransactionLost extends Error {
-  readonly reason: StoreError;
-  constructor(reason: StoreError) {
-    super(reason.message);
-    this.reason = reason;
-  }
-}
-
-/** A call failed after it had written, in a transaction without savepoints: only running the others again undoes it alone. */
+/** Returned when a call failed after it wrote in a transaction without savepoints. Only running the others again undoes it alone. */
 const undoNeeded = Symbol("undo needed");
+
+interface SavepointEffect extends Effect {
+  readonly savepoints: boolean;
+  /** Whether the savepoint of the job is set. It is set before the first write. */
+  saved: boolean;
+}
 
 class Transaction {
   readonly #db: Database.Database;
   readonly #clock: Clock;
-  /** By identity of the template: one prepared statement for each place in the code. */
-  readonly #prepared = new Map<readonly string[], Prepared>();
-  readonly #begin: Database.Statement;
-  readonly #beginImmediate: Database.Statement;
-  readonly #commit: Database.Statement;
-  readonly #rollback: Database.Statement;
-  readonly #savepoint: Database.Statement;
-  readonly #rollbackTo: Database.Statement;
-  readonly #release: Database.Statement;
+  readonly #statements: PreparedStatements;
+  readonly #control: Readonly<
+    Record<
+      "begin" | "beginImmediate" | "commit" | "rollback" | "savepoint" | "rollbackTo" | "release",
+      Database.Statement
+    >
+  >;
 
   constructor(db: Database.Database, clock: Clock) {
     this.#db = db;
     this.#clock = clock;
-    this.#begin = db.prepare("BEGIN");
-    this.#beginImmediate = db.prepare("BEGIN IMMEDIATE");
-    this.#commit = db.prepare("COMMIT");
-    this.#rollback = db.prepare("ROLLBACK");
-    this.#savepoint = db.prepare("SAVEPOINT call");
-    this.#rollbackTo = db.prepare("ROLLBACK TO call");
-    this.#release = db.prepare("RELEASE call");
+    this.#statements = new PreparedStatements(db);
+    this.#control = {
+      begin: db.prepare("BEGIN"),
+      beginImmediate: db.prepare("BEGIN IMMEDIATE"),
+      commit: db.prepare("COMMIT"),
+      rollback: db.prepare("ROLLBACK"),
+      savepoint: db.prepare("SAVEPOINT call"),
+      rollbackTo: db.prepare("ROLLBACK TO call"),
+      release: db.prepare("RELEASE call"),
+    };
   }
 
   /**
-   * Optimistic at first: no savepoints, because calls rarely fail after they wrote (D-004). If one does, the transaction is rolled back and run
-   * again with a savepoint for each call; bodies are pure, and nothing was answered yet. So a group is run twice at most.
+   * Runs jobs in one transaction, at first without savepoints, because calls rarely fail after they wrote (D-004). If one does, the transaction is
+   * rolled back and runs again with a savepoint for each job. That is safe because bodies are pure and nothing was answered yet. So a group
+   * runs at most twice.
    */
   run(jobs: readonly Job[], budgetMs: number): Group {
-    return this.#attempt(jobs, budgetMs, false) ?? (this.#attempt(jobs, budgetMs, true) as Group);
+    try {
+      return this.#attempt(jobs, budgetMs, false) ?? (this.#attempt(jobs, budgetMs, true) as Group);
+    } catch (error) {
+      if (error instanceof TransactionLost) return this.#recover(jobs, error);
+      throw error;
+    }
   }
 
+  /** Returns undefined when the group has to run again with savepoints. */
   #attempt(jobs: readonly Job[], budgetMs: number, savepoints: boolean): Group | undefined {
-    this.#start(!jobs.every(isRead));
-    const now = new Date(this.#clock.now());
-    const overAt = performance.now() + budgetMs;
-    const settled: Settled[] = [];
-    let wrote = false;
+    this.#begin(jobs);
     try {
+      const now = new Date(this.#clock.now());
+      const overAt = performance.now() + budgetMs;
+      const settled: Settled[] = [];
+      let wrote = false;
       for (const job of jobs) {
-        const result = this.#runJob(job, now, savepoints);
+        const effect: SavepointEffect = { savepoints, saved: false, wrote: false };
+        const result = this.#runJob(job, now, effect);
         if (result === undoNeeded) {
           this.#undo();
           return undefined;
         }
-        settled.push(result.settled);
-        wrote ||= result.wrote;
+        settled.push(result);
+        wrote ||= result.ok && effect.wrote;
         if (performance.now() > overAt) break;
       }
       this.#writeChanges(jobs, settled);
-      this.#end();
+      this.#commit();
+      return { settled, wrote };
     } catch (error) {
-      if (error instanceof TransactionLost) return this.#recover(jobs, error.reason);
       this.#undo();
       throw error;
     }
-    return { settled, wrote };
   }
 
-  /**
-   * After a lost group each job runs in a transaction of its own, so that each gets its own true answer; but never a write that may have
-   * been committed.
-   */
-  #recover(jobs: readonly Job[], reason: StoreError): Group {
+  /** Decides how the jobs of a lost transaction end. A job alone fails; of several, each gets an answer of its own. */
+  #recover(jobs: readonly Job[], { reason }: TransactionLost): Group {
+    if (jobs.length > 1) return this.#oneByOne(jobs, reason);
+    return { settled: jobs.map((job) => lostAlone(job, reason)), wrote: false };
+  }
+
+  /** Runs each job in a transaction of its own, except writes that may have been committed already: those must never run again. */
+  #oneByOne(jobs: readonly Job[], reason: StoreError): Group {
     const groups = jobs.map((job): Group => {
-      if (jobs.length === 1 || (reason.outcome === "unknown" && !isRead(job)))
-        return { settled: [lostAlone(job, reason)], wrote: false };
+      if (reason.outcome === "unknown" && !isRead(job)) return { settled: [lostAlone(job, reason)], wrote: false };
       try {
         return this.run([job], 0);
       } catch (error) {
         return { settled: [lostAlone(job, translate(error))], wrote: false };
       }
     });
-    return { settled: groups.flatMap(({ settled }) => settled), wrote: groups.some(({ wrote }) => wrote) };
+    return joinGroups(groups);
   }
 
-  #start(writes: boolean): void {
+  #begin(jobs: readonly Job[]): void {
     this.#undo();
     try {
-      (writes ? this.#beginImmediate : this.#begin).run();
+      (jobs.every(isRead) ? this.#control.begin : this.#control.beginImmediate).run();
     } catch (error) {
       throw translate(error);
     }
   }
 
+  #runJob(job: Job, now: Date, effect: SavepointEffect): Settled | typeof undoNeeded {
+    const results: unknown[] = [];
+    for (let index = 0; index < job.length; index++) {
+      const { access, startBody } = job[index] as Runnable;
+      try {
+        results.push(this.#runBody(startBody(now), access, effect));
+      } catch (error) {
+        if (error instanceof TransactionLost) throw error;
+        if (effect.wrote && !effect.savepoints) return undoNeeded;
+        if (effect.saved) {
+          this.#control.rollbackTo.run();
+          this.#control.release.run();
+        }
+        return { ok: false, error: bodyError(error), index };
+      }
+    }
+    if (effect.saved) this.#control.release.run();
+    return { ok: true, results };
+  }
+
+  #runBody(body: Body<unknown>, access: Access, effect: SavepointEffect): unknown {
+    const run = new BodyRun(body);
+    let next = run.advance();
+    while (!next.done) next = run.advance({ answer: this.#answer(next.value, access, effect) });
+    return next.value;
+  }
+
+  #answer({ kind, statements }: Query<unknown>, access: Access, effect: SavepointEffect): unknown {
+    if (kind !== "change") return this.#execute(statements[0] as Statement, kind, access, effect);
+    let changes = 0;
+    for (const statement of statements) changes += this.#execute(statement, kind, access, effect) as number;
+    return changes;
+  }
+
+  #execute(
+    { strings, values }: Statement,
+    kind: Query<unknown>["kind"],
+    access: Access,
+    effect: SavepointEffect,
+  ): unknown {
+    const { statement, readonly } = this.#statements.get(strings);
+    if (!readonly) {
+      if (access === "read") throw new StoreError("internal", "a read operation tried to write");
+      if (effect.savepoints && !effect.saved) {
+        this.#control.savepoint.run();
+        effect.saved = true;
+      }
+    }
+    const parameters = values.map(encode);
+    try {
+      if (kind === "all") {
+        const rows = statement.all(parameters);
+        if (!readonly && rows.length > 0) effect.wrote = true;
+        return rows;
+      }
+      if (kind === "first") {
+        const row = statement.get(parameters);
+        if (!readonly && row !== undefined) effect.wrote = true;
+        return row;
+      }
+      const { changes } = statement.run(parameters);
+      if (changes > 0) effect.wrote = true;
+      return changes;
+    } catch (error) {
+      const failure = translate(error);
+      // After a full disk, an I/O error or lack of memory SQLite rolls back by itself: https://www.sqlite.org/lang_transaction.html, section 3
+      if (!this.#db.inTransaction) throw new TransactionLost(failure);
+      throw failure;
+    }
+  }
+
+  /** Writes the change rows of the jobs that succeeded. Their numbers are in commit order, because there is only one writer. */
   #writeChanges(jobs: readonly Job[], settled: readonly Settled[]): void {
     try {
       for (const [index, { ok }] of settled.entries()) {
@@ -146,151 +227,33 @@ class Transaction {
         }
       }
     } catch (error) {
-      if (error instanceof TransactionLost) throw error;
-      this.#undo();
-      throw new TransactionLost(asFailure(error));
+      throw error instanceof TransactionLost ? error : new TransactionLost(bodyError(error));
     }
   }
 
-  /** Proves that the transaction is over: a native call in a thread that is being terminated may return without having run (D-005). */
-  #end(): void {
+  /** Commits, and proves that the transaction is over (D-005): a native call in a thread that is being terminated may return without having run. */
+  #commit(): void {
     try {
-      this.#commit.run();
+      this.#control.commit.run();
     } catch (error) {
-      this.#undo();
-      const reason = translate(error);
-      // Of a failed sync nobody knows what reached the disk.
-      throw new TransactionLost(
-        new StoreError(reason.code, reason.message, {
-          outcome: reason.code === "storage_full" ? "rolled_back" : "unknown",
-          cause: error,
-        }),
-      );
+      const { code, message } = translate(error);
+      // After a failed sync it is unknown what reached the disk.
+      const outcome = code === "storage_full" ? "rolled_back" : "unknown";
+      throw new TransactionLost(new StoreError(code, message, { outcome, cause: error }));
     }
     if (this.#db.inTransaction !== false)
       throw new StoreError("internal", "COMMIT returned and the transaction is still open", { outcome: "unknown" });
   }
 
+  /** Rolls back, if a transaction is open, and proves that it is over. */
   #undo(): void {
-    if (this.#db.inTransaction) this.#rollback.run();
+    if (this.#db.inTransaction) this.#control.rollback.run();
     if (this.#db.inTransaction !== false)
       throw new StoreError("internal", "ROLLBACK returned and the transaction is still open", { outcome: "unknown" });
   }
-
-  #runJob(job: Job, now: Date, savepoints: boolean): { settled: Settled; wrote: boolean } | typeof undoNeeded {
-    const effect: Effect = { savepoints, saved: false, wrote: false };
-    const results: unknown[] = [];
-    for (let index = 0; index < job.length; index++) {
-      const { access, startBody } = job[index] as Runnable;
-      try {
-        results.push(this.#runBody(startBody(now), access, effect));
-      } catch (error) {
-        if (error instanceof TransactionLost) throw error;
-        if (effect.wrote && !savepoints) return undoNeeded;
-        if (effect.saved) {
-          this.#rollbackTo.run();
-          this.#release.run();
-        }
-        return { settled: { ok: false, error: asFailure(error), index }, wrote: false };
-      }
-    }
-    if (effect.saved) this.#release.run();
-    return { settled: { ok: true, results }, wrote: effect.wrote };
-  }
-
-  #runBody(body: Generator<Query<unknown>, unknown, unknown>, access: Access, effect: Effect): unknown {
-    const ledger = { made: 0, finished: 0 };
-    bill(ledger);
-    let next = body.next();
-    while (!next.done) next = body.next(this.#answer(next.value, access, effect));
-    settleLedger(ledger);
-    return next.value;
-  }
-
-  #answer({ kind, statements }: Query<unknown>, access: Access, effect: Effect): unknown {
-    if (kind !== "change") return this.#execute(statements[0] as Statement, kind, access, effect);
-    let changes = 0;
-    for (const statement of statements) changes += this.#execute(statement, kind, access, effect) as number;
-    return changes;
-  }
-
-  #execute(statement: Statement, kind: Query<unknown>["kind"], access: Access, effect: Effect): unknown {
-    const prepared = this.#prepared.get(statement.strings) ?? this.#prepare(statement.strings);
-    if (!prepared.readonly) {
-      if (access === "read") throw new StoreError("internal", "a read operation tried to write");
-      if (effect.savepoints && !effect.saved) {
-        this.#savepoint.run();
-        effect.saved = true;
-      }
-    }
-    const values = statement.values.map(encode);
-    try {
-      if (kind === "all") {
-        const rows = prepared.statement.all(values);
-        if (!prepared.readonly && rows.length > 0) effect.wrote = true;
-        return rows;
-      }
-      if (kind === "first") {
-        const row = prepared.statement.get(values);
-        if (!prepared.readonly && row !== undefined) effect.wrote = true;
-        return row;
-      }
-      const { changes } = prepared.statement.run(values);
-      if (changes > 0) effect.wrote = true;
-      return changes;
-    } catch (error) {
-      const failure = translate(error);
-      if (!this.#db.inTransaction) throw new TransactionLost(failure);
-      throw failure;
-    }
-  }
-
-  #prepare(strings: readonly string[]): Prepared {
-    try {
-      const statement = this.#db.prepare<unknown[]>(strings.join("?"));
-      const prepared = { statement, readonly: statement.readonly };
-      this.#prepared.set(strings, prepared);
-      return prepared;
-    } catch (error) {
-      throw translate(error);
-    }
-  }
 }
 
-interface Prepared {
-  readonly statement: Database.Statement<unknown[]>;
-  readonly readonly: boolean;
-}
-
-/** What a job has done so far in its transaction. */
-interface Effect {
-  readonly savepoints: boolean;
-  saved: boolean;
-  /** Rows were changed; a statement that matched none, or failed, has changed nothing. */
-  wrote: boolean;
-}
-
-function encode(value: SqlValue): unknown {
-  if (typeof value === "boolean") return value ? 1 : 0;
-  if (value instanceof Date) return value.getTime();
-  if (value === undefined) throw new StoreError("internal", "a statement was given undefined; NULL is null");
-  return value;
-}
-
-/** What a body throws is a failure that its operation declares, or a fault of ours. */
-function asFailure(error: unknown): StoreError {
-  const outcome = "rolled_back";
-  if (!(error instanceof StoreError))
-    return new StoreError("internal", "an operation failed unexpectedly", { cause: error, outcome });
-  const { code, message, details, cause } = error;
-  return new StoreError(code, message, { details, cause, outcome });
-}
-
-function isRead(job: Job): boolean {
-  return job.every(({ access }) => access === "read");
-}
-
-function lostAlone(job: Job, reason: StoreError): Settled {
-  const outcome = isRead(job) ? "not_run" : reason.outcome === "unknown" ? "unknown" : "rolled_back";
-  return { ok: false, error: new StoreError(reason.code, reason.message, { cause: reason.cause, outcome }), index: 0 };
+function lostAlone(job: Job, { code, message, cause, outcome: lost }: StoreError): Settled {
+  const outcome = isRead(job) ? "not_run" : lost === "unknown" ? "unknown" : "rolled_back";
+  return { ok: false, error: new StoreError(code, message, { cause, outcome }), index: 0 };
 }

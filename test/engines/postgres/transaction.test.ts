@@ -5,7 +5,8 @@ import type { Driver, Job } from "../../../src/driver.ts";
 import { defaultLimits } from "../../../src/limits.ts";
 import { fail } from "../../../src/operation.ts";
 import { PostgresConnection } from "../../../src/postgres/connection.ts";
-import { createPostgresDriver, type ServerClock } from "../../../src/postgres/transaction.ts";
+import type { ServerClock } from "../../../src/postgres/serverClock.ts";
+import { createPostgresDriver } from "../../../src/postgres/transaction.ts";
 import { all, type Body, change, first, forUpdate, sql } from "../../../src/sql.ts";
 import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
 

@@ -1,0 +1,27 @@
+// Waiting for SQLite's lock while a database is opened. No call waits yet then, so blocking the thread is fine.
+
+import type Database from "better-sqlite3";
+import type { Limits } from "../limits.ts";
+import { translate } from "./errors.ts";
+
+/** Runs a function in a transaction that holds the write lock. */
+export function inImmediateTransaction<Result>(
+  db: Database.Database,
+  { busyGiveUpMs }: Pick<Limits, "busyGiveUpMs">,
+  run: () => Result,
+): Result {
+  return retryWhileBusy(busyGiveUpMs, () => db.transaction(run).immediate());
+}
+
+/** Runs a function again while it fails with busy. Each attempt waits for SQLite's own busy timeout. */
+export function retryWhileBusy<Result>(giveUpMs: number, run: () => Result): Result {
+  const overAt = performance.now() + giveUpMs;
+  for (;;) {
+    try {
+      return run();
+    } catch (error) {
+      if (translate(error).code !== "busy" || performance.now() > overAt) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    }
+  }
+}

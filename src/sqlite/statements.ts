@@ -1,0 +1,42 @@
+// The prepared statements of one SQLite connection, and the form in which they take values.
+
+import type Database from "better-sqlite3";
+import { requireValue } from "../driverOutcome.ts";
+import type { SqlValue } from "../sql.ts";
+import { translate } from "./errors.ts";
+
+export interface Prepared {
+  readonly statement: Database.Statement<unknown[]>;
+  readonly readonly: boolean;
+}
+
+/** Prepares each statement once. It is found again by the identity of its template, so there is one for each place in the code. */
+export class PreparedStatements {
+  readonly #db: Database.Database;
+  readonly #prepared = new Map<readonly string[], Prepared>();
+
+  constructor(db: Database.Database) {
+    this.#db = db;
+  }
+
+  get(strings: readonly string[]): Prepared {
+    return this.#prepared.get(strings) ?? this.#prepare(strings);
+  }
+
+  #prepare(strings: readonly string[]): Prepared {
+    try {
+      const statement = this.#db.prepare<unknown[]>(strings.join("?"));
+      const prepared = { statement, readonly: statement.readonly };
+      this.#prepared.set(strings, prepared);
+      return prepared;
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+}
+
+/** Converts a value to one that SQLite stores: times are milliseconds, booleans 0 or 1. */
+export function encode(value: SqlValue): unknown {
+  if (typeof value === "boolean") return value ? 1 : 0;
+  return value instanceof Date ? value.getTime() : requireValue(value);
+}
