@@ -2,7 +2,8 @@
 //
 // V8 (Node 24 and 26) can return a wrong key. An object whose key holds a backslash leaves a trace in the engine; a
 // later key is compared with that trace by its raw text, escapes and all, so `{"\\.":1}` after `{"\\\\":1}` comes back
-// with the key `\\`. Only keys that are written with an escape can be hit: https://github.com/nodejs/node/issues/63785
+// with the key `\\`. Only keys that are written with an escape can be hit (D-077):
+// https://github.com/nodejs/node/issues/63785
 
 /** A string, and the colon after it if it is a key. Applied to valid JSON only, where each string is closed. */
 const stringOrKey = /"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?/g;
