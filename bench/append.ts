@@ -23,16 +23,16 @@ export interface Round {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly worstMs: number;
-  /** Of all threads of the process, in microseconds for each call. */
+  /** The CPU time of all threads of the process, in microseconds for each call. */
   readonly cpuUs: number;
   readonly errors: Readonly<Record<string, number>>;
-  /** How many got no call through. */
+  /** The number of threads that got no call through. */
   readonly starvedThreads: number;
 }
 
 interface Figures {
   readonly name: string;
-  /** Of a contender that runs the store; null of a peer. */
+  /** The calls in flight of a contender that runs the store; null for a peer. */
   readonly inFlight: number | null;
   readonly logs: number;
   readonly rounds: readonly Round[];
@@ -47,13 +47,13 @@ export interface AppendResult {
   readonly bytes: number;
 }
 
-/** What the store is to reach, as multiples of the peer with a connection for each thread. */
+/** The targets of the store, as multiples of the peer with a connection for each thread. */
 const targets = { throughput: new Map([[16, 8]]).set(256, 12), worst: 0.1 };
 
 export interface Contender {
   readonly name: string;
   readonly inFlight: number | null;
-  /** Of each thread. */
+  /** The number of logs that each thread appends to. */
   readonly logs: number;
   run(load: Pick<Load, "span" | "size">): Promise<Tally[]>;
 }

@@ -1,4 +1,4 @@
-// What each layer costs: the same append at every height, from bare statements to a runner thread.
+// Measures the cost of each layer: the same append at every height, from bare statements to a runner thread.
 import { join } from "node:path";
 import { systemClock } from "../src/clock.ts";
 import type { Context } from "../src/context.ts";
@@ -33,7 +33,7 @@ export interface LadderOptions {
 interface Round {
   readonly calls: number;
   readonly seconds: number;
-  /** Of all threads of the process, in microseconds for each call. */
+  /** The CPU time of all threads of the process, in microseconds for each call. */
   readonly cpuUs: number;
 }
 

@@ -15,7 +15,7 @@ export interface Span {
   readonly endAtMs: number;
 }
 
-/** What one thread is told to do. */
+/** The work of one thread. */
 export interface Load {
   readonly slots: readonly Slot[];
   /** Calls in flight for each slot: a runner does not wait for one chunk's answer before it sends the next. */
@@ -25,13 +25,13 @@ export interface Load {
   readonly size: number;
 }
 
-/** What one thread did. */
+/** The result of one thread. */
 export interface Tally {
   /** Acknowledged before the time was up. */
   readonly calls: number;
   /** From the first call to the last answer, which may come after the time was up. */
   readonly elapsedMs: number;
-  /** Of every acknowledged call, also of those that were acknowledged late. */
+  /** The latencies of all acknowledged calls, including those acknowledged late. */
   readonly latenciesMs: Float64Array;
   /** The longest, also among calls that were given up. */
   readonly worstMs: number;

@@ -34,7 +34,7 @@ export interface PostgresResult {
 /** As multiples of a transaction for each call, with as many in flight. */
 const targets = { throughput: { inFlight: 256, times: 5 }, latency: { inFlight: 1, times: 1.1 } };
 
-/** Of the peer, and at most as many as it has calls in flight. */
+/** The most connections of the peer, which opens no more than it has calls in flight. */
 const connectionsMax = 16;
 
 interface Contender {
@@ -133,7 +133,7 @@ function numbered(text: string): string {
   return text.replace(/\?/g, () => `$${++count}`);
 }
 
-/** What one writes first: a transaction for each call, on a connection of a pool. */
+/** Returns the obvious implementation: a transaction for each call, on a connection of a pool. */
 function appendOn(connections: pg.Pool, line: Uint8Array): (slot: Slot) => Promise<void> {
   const texts = { find: numbered(findAttempt), advance: numbered(advance), insert: numbered(insertChunk) };
   const size = line.byteLength;

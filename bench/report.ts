@@ -37,7 +37,7 @@ export function median(values: readonly number[]): number {
   );
 }
 
-/** Of values in ascending order; the nearest rank. 0 when there are none. */
+/** Returns the quantile of values in ascending order by the nearest rank, or 0 when there are none. */
 export function quantile(sorted: ArrayLike<number>, fraction: number): number {
   const rank = Math.ceil(fraction * sorted.length) - 1;
   return sorted[Math.min(Math.max(rank, 0), sorted.length - 1)] ?? 0;

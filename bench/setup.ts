@@ -1,4 +1,5 @@
-// What a bench needs before its clock starts: a folder, a store in it, running commands with empty logs; and after it: the bytes that are there.
+// Prepares a bench before its clock starts: a folder with a store and running commands with empty logs. Afterwards it
+// checks that the bytes are there.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

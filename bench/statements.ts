@@ -1,5 +1,5 @@
-// What logs.append runs, written by hand for those that do without the package: the peers, and the ladder's lowest rungs.
-// bench.test.ts fails when the operation runs anything else.
+// The statements of logs.append, written by hand for the peers and for the ladder's lowest rungs, which do without the
+// package. bench.test.ts fails when the operation runs anything else.
 import Database from "better-sqlite3";
 
 export const findAttempt = `

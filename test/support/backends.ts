@@ -25,7 +25,7 @@ export interface Opened {
 
 export interface TestedBackend {
   readonly name: string;
-  /** What the backend says of itself; a test that needs more is skipped. */
+  /** The capabilities that the backend declares; a test that needs more is skipped. */
   readonly capabilities: {
     /** A store that is opened again has what was acknowledged. */
     readonly persists: boolean;
@@ -99,7 +99,7 @@ async function openFile(options: OpenOptions | undefined, reach: Reach): Promise
   );
 }
 
-/** What is stored outlives the store; `reach` says from where the calls are made. */
+/** Opens a store whose rows outlive it. `reach` chooses where the calls come from. */
 async function openLasting(
   url: string,
   remove: () => Promise<void>,

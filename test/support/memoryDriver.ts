@@ -50,7 +50,7 @@ export function memoryDispatcher(operations: OperationTable, db = memoryDatabase
     async run(...jobs: Jobs): Promise<any> {
       return (await outcomesOf(jobs)).map(({ answers }) => answers);
     },
-    /** How many of the jobs shared the first transaction. */
+    /** Returns the number of jobs that shared the first transaction. */
     async begun(...jobs: Jobs): Promise<number> {
       return (await outcomesOf(jobs)).length;
     },

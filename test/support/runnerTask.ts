@@ -1,4 +1,4 @@
-// What the runner threads of the conformance suite run: calls on the store that their thread is attached to.
+// The task of the runner threads of the conformance suite: calls on the store that their thread is attached to.
 import type { CallOptions, RunnerContext, Store } from "../../src/index.ts";
 
 /** One call: operation name, input, and the options that structured clone can copy. */

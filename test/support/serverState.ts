@@ -1,4 +1,4 @@
-// What a body is told about its server in tests and benchmarks that run without one.
+// The server state that bodies see in tests and benchmarks that run without a server.
 import type { ServerState } from "../../src/context.ts";
 
 export const idleServer: ServerState = {

@@ -155,7 +155,7 @@ it("no file imports itself through others", () => {
   assert.deepEqual(cycles, []);
 });
 
-/** Where each package may be named; replacing one is an edit of that place. */
+/** The place where each package may be imported; replacing a package is an edit of that place. */
 const homes: Readonly<Record<string, RegExp>> = {
   "better-sqlite3": /^src\/sqlite\//,
   pg: /^src\/postgres\//,

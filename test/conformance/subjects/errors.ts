@@ -168,7 +168,10 @@ const provocations: Partial<Record<ErrorCode, Provocation>> = {
   ],
 };
 
-/** What no caller can provoke: faults of machines, of other processes, or of this package; and rows that no operation prunes yet. */
+/**
+ * Codes that no caller can provoke: faults of machines, of other processes or of this package, and rows that no
+ * operation prunes yet.
+ */
 const byFaultsOnly: readonly ErrorCode[] = [
   "feed_truncated",
   "constraint",

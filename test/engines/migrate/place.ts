@@ -1,4 +1,4 @@
-// What the tests of migrations share: a folder with a database and migrations of its own, and looks at what is in the database.
+// Gives each test of migrations a folder with a database and migrations of its own, and reads what the database holds.
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

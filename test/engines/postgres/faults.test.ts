@@ -1,4 +1,5 @@
-// What goes wrong between a store and a real PostgreSQL server: nothing is lost or doubled, every call settles, and a person is told what to mend.
+// Faults between a store and a real PostgreSQL server: nothing is lost or doubled, every call settles, and the error
+// says what to mend.
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import pg from "pg";

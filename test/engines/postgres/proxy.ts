@@ -9,7 +9,7 @@ export interface Message {
   readonly body: Buffer;
 }
 
-/** What to do with a message: pass it on, pass something else on, swallow it, or cut the connection instead. */
+/** Decides about a message: pass it on, pass something else on, swallow it, or cut the connection instead. */
 export type Rule = (message: Message) => Buffer | "pass" | "swallow" | "cut";
 
 export interface TcpProxy {
@@ -17,9 +17,9 @@ export interface TcpProxy {
   readonly url: string;
   /** Holds from now on, for connections that exist too. */
   rule: Rule;
-  /** Whether new connections are taken. */
+  /** False while new connections are refused. */
   open: boolean;
-  /** How many were taken so far. */
+  /** The number of connections accepted so far. */
   connections: number;
   cutAll(): void;
 }

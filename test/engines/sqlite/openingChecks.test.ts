@@ -1,4 +1,4 @@
-// What a file must be before it is used: each refusal provoked, by a SQLite or a Node that says what it must not.
+// The checks of a file before it is used. A SQLite or a Node that reports wrong facts provokes each refusal.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

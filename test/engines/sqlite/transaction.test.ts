@@ -11,7 +11,7 @@ import { type Body, change, first, sql } from "../../../src/sql.ts";
 import { translate } from "../../../src/sqlite/errors.ts";
 import { createSqliteDriver } from "../../../src/sqlite/transaction.ts";
 
-/** What one body does, in order. */
+/** One act of a body. */
 type Act = { readonly type: "insert" | "update" | "read" | "fail" | "break" | "duplicate"; readonly key: number };
 
 function* perform(acts: readonly Act[]): Body<unknown> {

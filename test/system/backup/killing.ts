@@ -59,7 +59,7 @@ export async function killRestores(
   return left;
 }
 
-/** What was there before is among the backups, whether its manifest was still written or not. */
+/** Requires that the replaced database is among the backups, even if its manifest was not written any more. */
 export function requireKept(path: string): void {
   const folder = join(dirname(path), "backups");
   for (const name of readdirSync(folder).filter((one) => one.endsWith(".db"))) {

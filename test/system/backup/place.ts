@@ -1,4 +1,4 @@
-// What the tests of restoring share: a database as a killed server leaves it, and a backup of another state of it.
+// Gives each test of restoring a database as a killed server leaves it, and a backup of another state.
 import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

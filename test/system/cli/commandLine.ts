@@ -1,4 +1,4 @@
-// What the tests of the command line share: a git repository of their own, and the command line as a process.
+// Gives each test of the command line a git repository of its own, and runs the command line as a process.
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -119,7 +119,7 @@ export function hasScript(): boolean {
   return process.platform === "linux" && spawnSync("script", ["--version"], { stdio: "ignore" }).status === 0;
 }
 
-/** What a terminal of 100 columns is sent, stdout and stderr together. */
+/** Returns what a terminal of 100 columns receives, stdout and stderr together. */
 export async function runOnTerminal(
   cwd: string,
   args: readonly string[],

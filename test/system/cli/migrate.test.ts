@@ -40,7 +40,7 @@ function place(t: TestContext): Store {
   return { folder, path, url, migrate: (...args) => run(folder, ["migrate", ...args, "--url", url]) };
 }
 
-/** At a revision, with data in it. */
+/** Creates a store with data at a revision. */
 async function filled(t: TestContext, revision = head): Promise<Store> {
   const store = place(t);
   const owned = await openStore({ url: store.url });

@@ -1,4 +1,4 @@
-// What is wrong with a call is said in a sentence, with an exit code of its own, and leaves nothing behind.
+// A wrong call is refused in one sentence with an exit code of its own, and leaves nothing behind.
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -6,7 +6,7 @@ import { suite, test } from "node:test";
 import Database from "better-sqlite3";
 import { entriesOf, makeFolder, place, run } from "./commandLine.ts";
 
-/** At most a sentence and a suggestion; never a stack. */
+/** Requires one sentence, and allows a suggestion after it; never a stack. */
 function assertSentence(stderr: string, pattern: RegExp): void {
   assert.match(stderr, pattern);
   assert.match(stderr, /^debug-server-db: .+\n(?:\(Did you mean .+\)\n)?$/);

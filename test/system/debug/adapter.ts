@@ -106,7 +106,7 @@ class Connection {
   }
 }
 
-/** What the test waits for: a stop of which all is stored, or the end. */
+/** The event that the test waits for: a stop of which all is stored, or the end. */
 export type Reached = { readonly stopEpoch: number; readonly threadId: number } | undefined;
 
 export class AdapterBridge {

@@ -2,7 +2,7 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { attachStore, type DebugEvent } from "../../../src/index.ts";
 
-/** What is seen at a moment, as short as can be. */
+/** The shortest form of the state at one moment. */
 export interface Seen {
   readonly state: string;
   readonly stopEpoch: number;

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 
-/** What its functions use of the module is what a debugger sees of it inside them. */
+/** A debugger sees inside a function only the module variables that the function uses. */
 const source = `const apiToken = process.env.API_TOKEN ?? "none";
 
 function square(n) {

@@ -43,7 +43,7 @@ async function ask(port: MessagePort, message: unknown): Promise<Record<string, 
 }
 
 const answersOf = (reply: Record<string, unknown>): unknown[] => (reply.value as [number, number, unknown[]])[2];
-/** Of an answer of either form: a refused message, or a call that failed. */
+/** Returns the code of an answer of either form: a refused message, or a call that failed. */
 function codeOf(reply: Record<string, unknown>): unknown {
   if (reply.type === "HANDLER") return (reply.value as { value: unknown[] }).value[0];
   return (answersOf(reply)[1] as unknown[])[0];

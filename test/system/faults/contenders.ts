@@ -6,7 +6,7 @@ export interface Race {
   readonly repositoryId: string;
   readonly owner: string;
   readonly rounds: number;
-  /** By path: who is in the tree, or 0. Shared between all threads. */
+  /** The number of the contender in each worktree, or 0. All threads share it. */
   readonly witness: SharedArrayBuffer;
   readonly number: number;
 }

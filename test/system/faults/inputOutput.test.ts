@@ -28,7 +28,7 @@ const skip = strace.status === 0 ? false : "strace is not there, or may not be u
 let files = 0;
 
 interface Report {
-  /** By session id: "stored", or code and outcome. */
+  /** The result of each session by its id: "stored", or code and outcome. */
   readonly told: ReadonlyMap<string, string>;
   /** The process came to its end, and its reads worked. */
   readonly ended: boolean;

@@ -1,4 +1,4 @@
-// What openStore refuses, with which sentence, and what it makes of a new file.
+// The refusals of openStore with their sentences, and the files that it creates.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";

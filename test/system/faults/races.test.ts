@@ -1,4 +1,4 @@
-// Who holds what, when many want it at once: threads of one process, and processes on one file.
+// Leases have one holder when many ask at once: threads of one process, and processes on one file.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -16,7 +16,7 @@ import type { ClaimTask } from "./workers.ts";
 const treesMax = 4;
 const rounds = 200;
 
-/** Where the race is run, and by how many processes. */
+/** The databases that the race runs on, and the number of processes. */
 const places: readonly { readonly name: string; readonly processes: number; url(t: TestContext): Promise<string> }[] = [
   { name: "a SQLite file", processes: 3, url: async (t) => `sqlite:${join(folderFor(t), "store.db")}` },
   {

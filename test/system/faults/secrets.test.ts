@@ -14,7 +14,7 @@ import { formatToken, makeSecret } from "../../../src/model/tokens.ts";
 import { operations } from "../../../src/operations/table.ts";
 import type { Backend, Envelope } from "../../../src/wire.ts";
 
-/** What tells a token from its row: the part between the public id and the checksum, also as bytes that a log might print in another form. */
+/** Returns the secret part of a token, between the public id and the checksum, in each form that a log might print. */
 function formsOf(token: string): string[] {
   const secret = token.slice(14, 46);
   const bytes = Buffer.from(secret);

@@ -20,7 +20,7 @@ const migrations = readMigrations("sqlite");
 export interface Kills {
   readonly old: number;
   readonly new: number;
-  /** Of backups that a kill cut short. */
+  /** The number of backups that a kill cut short. */
   readonly partial: number;
 }
 
@@ -48,7 +48,7 @@ interface Templates {
   readonly new: string;
 }
 
-/** With enough changes that moving them takes a while. */
+/** Creates databases with so many changes that moving them takes a while. */
 async function makeTemplates(path: string, url: string): Promise<Templates> {
   const store = await openStore({ url });
   const { session, lease } = await fixtures(store).session({ reserve: { owner: "o" } });

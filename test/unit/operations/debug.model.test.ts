@@ -117,7 +117,7 @@ const reachable: Readonly<Record<string, readonly string[]>> = {
   stopped: ["running", "terminated", "error"],
 };
 
-/** What the call must end with: "ok" or the code of its error. The model moves along. */
+/** Returns how the call must end, "ok" or the code of its error, and moves the model along. */
 function expectedOf(model: Model, one: Step): string {
   if ("run" in one && one.run === "old") return "conflict";
   const over = model.state === "terminated" || model.state === "error";

@@ -1,4 +1,5 @@
-// What get answers is of one moment, also where other transactions commit between its statements, as they may on PostgreSQL.
+// The answer of get is the state at one moment, even if other transactions commit between its statements, as they may
+// on PostgreSQL.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import type { Context } from "../../../src/context.ts";

@@ -12,7 +12,7 @@ import { memoryDatabase } from "../../support/memoryDriver.ts";
 const statements = new Map<string, string>();
 const called = new Set<string>();
 
-/** Of these no bound is claimed: figures of the whole store, asked for by people. */
+/** Operations that claim no bound: people ask for figures of the whole store. */
 const cold = ["maintenance.stats"];
 
 /** Statements that may sort, because what they sort is short. */
@@ -27,8 +27,8 @@ function explain(db: Database.Database, text: string): string[] {
 }
 
 /**
- * What an INSERT into a parent table would scan of its children is skipped unless the transaction has broken a foreign key so far, which it
- * cannot: none is deferred. https://www.sqlite.org/opcode.html#FkIfZero
+ * SQLite skips the scan of children that an INSERT into a parent table plans, unless the transaction has broken a
+ * foreign key so far. It cannot have: none is deferred. https://www.sqlite.org/opcode.html#FkIfZero
  */
 const skipped = (step: string, text: string) =>
   /^\s*INSERT INTO \w+ \([^)]*\)\s+VALUES/.test(text) && /^SCAN \w+$/.test(step);

@@ -13,7 +13,7 @@ interface World {
   readonly repositoryIds: readonly string[];
   readonly runnerIds: readonly string[];
   readonly sessionIds: string[];
-  /** What was granted, the newest last; stale ones stay, to be used wrongly. */
+  /** The granted leases, the newest last; stale ones stay, to be used wrongly. */
   readonly leases: { readonly worktreeId: string; readonly fence: number }[];
   readonly claims: { readonly commandId: string; readonly fence: number; offset: number }[];
 }
@@ -267,7 +267,7 @@ async function checkInvariants({ store }: World, fences: Map<string, number>): P
   }
 }
 
-/** What operations may answer to a call that is out of place; anything else is a fault. */
+/** The codes that a call out of place may fail with; any other is a fault. */
 const expected = [
   "not_found",
   "invalid_transition",

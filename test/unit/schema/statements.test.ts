@@ -1,4 +1,4 @@
-// Where statements end: comments, strings, quoted names, triggers and dollar quotes hold semicolons that end none.
+// Statements end at semicolons, except at those in comments, strings, quoted names, triggers and dollar quotes.
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";

@@ -1,4 +1,4 @@
-// What takes over a second shows how far it is, on a terminal, and takes its line away again.
+// Work that takes over a second shows its progress on a terminal, and removes the line at the end.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createProgressBar } from "../../../src/terminal/progressBar.ts";
