@@ -1,45 +1,49 @@
-// The mailbox without thread or database: turns, lanes, groups, bounds, cancelling.
+// The mailbox without thread or database: turns, lanes, groups, parking, bounds, cancelling.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { type Inbox, Mailbox } from "../../../src/actor/mailbox.ts";
 import { testClock } from "../../../src/clock.ts";
 import type { Dispatcher, Outcome } from "../../../src/dispatch.ts";
-import { StoreError } from "../../../src/errors.ts";
+import { type ErrorCode, StoreError } from "../../../src/errors.ts";
 import { defaultLimits, type Limits } from "../../../src/limits.ts";
 import type { Call } from "../../../src/operation.ts";
 import type { Envelope, Reply } from "../../../src/wire.ts";
 
 interface Rig {
   readonly mailbox: Mailbox;
-  /** The names of each group that ran, in order; a transaction is one text. */
+  /** The calls of each group that ran, by name, in order; the names of an atomic envelope are joined by "+". */
   readonly groups: string[][];
   readonly faults: readonly StoreError[];
-  /** Lets groups run; before it they wait. */
+  /** What was reported of each attempt to write: the code of the failure, or undefined. */
+  readonly writes: readonly (ErrorCode | undefined)[];
+  /** Lets groups run. The first one begins before, and waits in its transaction. */
   open(): void;
 }
 
-type Answer = (call: Call) => Outcome | undefined;
+interface RigOptions {
+  readonly limits?: Partial<Limits>;
+  /** Returns the outcome of a call, or undefined for its name as the result. Throws to fail the whole group. */
+  readonly outcomeOf?: (call: Call) => Outcome | undefined;
+  /** How many calls a group has time for. */
+  readonly begunMax?: number;
+}
 
-/** Calls are names such as "urgent a"; the first word is the lane. `answer` may park or fail a call. */
-function rig({
-  limits = {},
-  answer = () => undefined,
-  begunMax,
-}: {
-  limits?: Partial<Limits>;
-  answer?: Answer;
-  begunMax?: number;
-} = {}): Rig {
+/**
+ * Builds a mailbox on a dispatcher that answers each call with its name. The first word of a name is the lane; "large"
+ * has a large result, "touch" touches "topic", and "unknown" is refused.
+ */
+function createRig({ limits = {}, outcomeOf = () => undefined, begunMax }: RigOptions = {}): Rig {
   const groups: string[][] = [];
   const gate = Promise.withResolvers<void>();
   const dispatcher: Dispatcher = {
     decodeCall(name, wire, caller) {
-      const [lane] = String(name).split(" ");
-      if (lane === "unknown") throw new StoreError("unknown_operation");
+      const words = String(name).split(" ");
+      if (words.includes("unknown")) throw new StoreError("unknown_operation");
       const [access, waitMs] = wire as ["read" | "write", number];
+      const resultBytes = () => (words.includes("large") ? 60 : 0);
       return {
         name: String(name),
-        operation: { lane, access, errors: [], resultBytes: () => Number(name === "normal large") * 60 } as never,
+        operation: { lane: words[0], access, errors: [], resultBytes } as never,
         input: wire as never,
         caller,
         waitMs: waitMs ?? 0,
@@ -48,278 +52,245 @@ function rig({
     async runTransaction(jobs) {
       await gate.promise;
       const begun = jobs.slice(0, begunMax ?? jobs.length);
-      groups.push(begun.map((calls) => calls.map(({ name }) => name).join("+")));
       const outcomes = begun.map(
         (calls) =>
-          answer(calls[0] as Call) ?? { answers: calls.map(({ name }) => [true, name] as const), parkOn: undefined },
+          outcomeOf(calls[0] as Call) ?? {
+            answers: calls.map(({ name }) => [true, name] as const),
+            parkOn: undefined,
+          },
       );
-      return {
-        outcomes,
-        topics: new Set(begun.flat().flatMap(({ name }) => (name.startsWith("normal touch") ? ["topic"] : []))),
-        wrote: true,
-      };
+      groups.push(begun.map((calls) => calls.map(({ name }) => name).join("+")));
+      const touches = begun.flat().some(({ name }) => name.includes("touch"));
+      return { outcomes, topics: new Set(touches ? ["topic"] : []), wrote: true };
     },
   };
   const faults: StoreError[] = [];
-  const onFault = (error: StoreError) => void faults.push(error);
+  const writes: (ErrorCode | undefined)[] = [];
   const mailbox = new Mailbox({
     dispatcher,
     limits: { ...defaultLimits, ...limits },
     clock: testClock(),
     epoch: 7,
     dataVersion: undefined,
-    onFault,
+    onFault: (error) => void faults.push(error),
+    onWrite: (failed) => void writes.push(failed),
   });
-  return { mailbox, groups, faults, open: gate.resolve };
+  return { mailbox, groups, faults, writes, open: gate.resolve };
 }
 
-/** Answers calls named "normal wait" with "nothing yet" until the try of this number. */
-const findsNothingUntil = (lastTry: number): Answer => {
+/** Returns an outcome for calls named "wait": nothing yet, until the call runs for the last of so many times. */
+function nothingUntil(lastTry: number): NonNullable<RigOptions["outcomeOf"]> {
   let tries = 0;
   return ({ name }) =>
-    name === "normal wait" && ++tries < lastTry ? { answers: [[true, "over"]], parkOn: ["topic"] } : undefined;
-};
+    name.includes("wait") && ++tries < lastTry ? { answers: [[true, "nothing"]], parkOn: ["topic"] } : undefined;
+}
+const alwaysNothing = nothingUntil(Number.POSITIVE_INFINITY);
 
 let envelopeId = 0;
+/** Calls with "write" in their name write, the others read. */
 const envelope = (...names: string[]): Envelope => [
   ++envelopeId,
   false,
-  names.flatMap((name) => [name, ["read"], undefined]),
+  names.flatMap((name) => [name, [name.includes("write") ? "write" : "read"], undefined]),
 ];
-const atomic = (...names: string[]): Envelope => [
-  ++envelopeId,
-  true,
-  names.flatMap((name) => [name, ["write"], undefined]),
-];
+const atomic = (...names: string[]): Envelope => [++envelopeId, true, envelope(...names)[2]];
 const waiting = (name: string, waitMs: number): Envelope => [++envelopeId, false, [name, ["read", waitMs], undefined]];
 
-/** The answers of a reply: a result, or a code. */
-const told = ([, , answers]: Reply) =>
+/** Returns the results of a reply, with the code in place of a failure. */
+const resultsOf = ([, , answers]: Reply) =>
   Array.from({ length: answers.length / 2 }, (_, n) =>
     answers[n * 2] === true ? answers[n * 2 + 1] : (answers[n * 2 + 1] as string[])[0],
   );
 
 const connect = ({ mailbox }: Rig): Inbox => mailbox.connect(() => true);
 
-it("an envelope's calls are answered together, in order, with the epoch and the commit's number", async () => {
-  const one = rig();
-  one.open();
-  const [epoch, commitSeq, answers] = await connect(one).post(envelope("normal a", "normal b"));
+const numbered = (prefix: string, count: number) => Array.from({ length: count }, (_, n) => `${prefix}${n}`);
+
+/** Resolves when a group that was scheduled has begun: the mailbox begins it in the same phase of the event loop. */
+const groupBegun = (): Promise<void> => new Promise(setImmediate);
+
+it("the calls of an envelope are answered together, in order, with the epoch and the commit's number", async () => {
+  const rig = createRig();
+  rig.open();
+  const [epoch, commitSeq, answers] = await connect(rig).post(envelope("normal a", "normal b"));
   assert.deepEqual([epoch, commitSeq, answers], [7, 1, [true, "normal a", true, "normal b"]]);
-  const [, next] = await connect(one).post(envelope("normal c"));
+  const [, next] = await connect(rig).post(envelope("normal c"));
   assert.equal(next, 2);
 });
 
-it("what arrives while a group runs shares the next one", async () => {
-  const one = rig();
-  const [a, b] = [connect(one), connect(one)];
+it("calls that arrive while a group runs share the next one", async () => {
+  const rig = createRig();
+  const [a, b] = [connect(rig), connect(rig)];
   const replies = [a.post(envelope("normal a1"))];
-  await new Promise(setImmediate);
+  await groupBegun();
   replies.push(b.post(envelope("normal b1")), a.post(envelope("normal a2", "normal a3")));
-  one.open();
+  rig.open();
   await Promise.all(replies);
-  assert.equal(one.groups.length, 2);
-  assert.deepEqual(one.groups[1]?.toSorted(), ["normal a2", "normal a3", "normal b1"]);
+  assert.equal(rig.groups.length, 2);
+  assert.deepEqual(rig.groups[1]?.toSorted(), ["normal a2", "normal a3", "normal b1"]);
 });
 
-it("clients take turns: one that floods does not hold up one that asks once", async () => {
-  const one = rig({ limits: { groupCalls: 4 } });
-  const [flooder, other] = [connect(one), connect(one)];
-  const flood = flooder.post(envelope(...Array.from({ length: 40 }, (_, n) => `normal f${n}`)));
+it("clients take turns: one that floods does not hold up one that calls once", async () => {
+  const rig = createRig({ limits: { groupCalls: 4 } });
+  const [flooder, other] = [connect(rig), connect(rig)];
+  const flood = flooder.post(envelope(...numbered("normal f", 40)));
   const single = other.post(envelope("normal once"));
-  one.open();
+  rig.open();
   await Promise.all([flood, single]);
-  assert.ok(one.groups[0]?.includes("normal once"), JSON.stringify(one.groups[0]));
+  assert.ok(rig.groups[0]?.includes("normal once"), JSON.stringify(rig.groups[0]));
 });
 
-it("who was first in turn is last next time, so that groups too small for all still reach all", async () => {
-  const one = rig({ limits: { groupCalls: 1 } });
-  const [a, b] = [connect(one), connect(one)];
-  const replies = [
-    a.post(envelope("normal a1", "normal a2", "normal a3")),
-    b.post(envelope("normal b1", "normal b2", "normal b3")),
-  ];
-  one.open();
+it("the first client of a round is the last of the next, so that groups too small for all still reach all", async () => {
+  const rig = createRig({ limits: { groupCalls: 1 } });
+  const [a, b] = [connect(rig), connect(rig)];
+  const replies = [a.post(envelope(...numbered("normal a", 3))), b.post(envelope(...numbered("normal b", 3)))];
+  rig.open();
   await Promise.all(replies);
-  assert.deepEqual(one.groups.flat(), ["normal a1", "normal b1", "normal a2", "normal b2", "normal a3", "normal b3"]);
+  assert.deepEqual(rig.groups.flat(), ["normal a0", "normal b0", "normal a1", "normal b1", "normal a2", "normal b2"]);
 });
 
-it("what a group had no time for waits its client's turn, and holds up nobody else", async () => {
-  const one = rig({ begunMax: 1 });
-  const [flooder, other] = [connect(one), connect(one)];
-  const flood = flooder.post(envelope(...Array.from({ length: 40 }, (_, n) => `normal f${n}`)));
-  await new Promise(setImmediate);
+it("calls that a group had no time for wait for their client's turn, and hold up no other client", async () => {
+  const rig = createRig({ begunMax: 1 });
+  const [flooder, other] = [connect(rig), connect(rig)];
+  const flood = flooder.post(envelope(...numbered("normal f", 40)));
+  await groupBegun();
   const single = other.post(envelope("normal once"));
-  one.open();
+  rig.open();
   await Promise.all([flood, single]);
-  assert.ok(one.groups.findIndex(([name]) => name === "normal once") <= 2, JSON.stringify(one.groups.slice(0, 5)));
+  assert.ok(rig.groups.findIndex(([name]) => name === "normal once") <= 2, JSON.stringify(rig.groups.slice(0, 5)));
   assert.deepEqual(
-    one.groups.flat().filter((name) => name !== "normal once"),
-    Array.from({ length: 40 }, (_, n) => `normal f${n}`),
+    rig.groups.flat().filter((name) => name !== "normal once"),
+    numbered("normal f", 40),
   );
 });
 
-it("urgent calls of one client run in its order, also when a group had no time for them", async () => {
-  const one = rig({ begunMax: 1 });
-  const client = connect(one);
+it("calls that a group had no time for go first the next time", async () => {
+  const rig = createRig({ begunMax: 1 });
+  const [a, b] = [connect(rig), connect(rig)];
+  const replies = [a.post(envelope("normal 1", "normal 2", "normal 3")), b.post(envelope("normal 4"))];
+  rig.open();
+  assert.deepEqual((await Promise.all(replies)).map(resultsOf), [["normal 1", "normal 2", "normal 3"], ["normal 4"]]);
+  assert.deepEqual(
+    rig.groups.flat().filter((name) => name !== "normal 4"),
+    ["normal 1", "normal 2", "normal 3"],
+  );
+});
+
+it("urgent calls of one client run in order, also when a group had no time for them", async () => {
+  const rig = createRig({ begunMax: 1 });
+  const client = connect(rig);
   const replies = [client.post(envelope("urgent a", "urgent b", "urgent c"))];
-  await new Promise(setImmediate);
+  await groupBegun();
   replies.push(client.post(envelope("urgent d")));
-  one.open();
+  rig.open();
   await Promise.all(replies);
-  assert.deepEqual(one.groups.flat(), ["urgent a", "urgent b", "urgent c", "urgent d"]);
+  assert.deepEqual(rig.groups.flat(), ["urgent a", "urgent b", "urgent c", "urgent d"]);
 });
 
-it("calls that were cancelled in the queue count until their place is reached, so that nobody can fill the memory with them", async () => {
-  const one = rig({ limits: { queueCalls: 10, groupCalls: 1 } });
-  const client = connect(one);
-  const first = client.post(envelope("normal first"));
-  await new Promise(setImmediate);
-  const codes: unknown[] = [];
-  for (let n = 0; n < 20; n++) {
-    const sent = envelope(`normal ${n}`);
-    const reply = client.post(sent);
-    client.cancel(sent[0], 0);
-    codes.push(...told(await reply));
-  }
-  assert.deepEqual(codes, [...Array(9).fill("aborted"), ...Array(11).fill("overloaded")]);
-  one.open();
-  await first;
-  assert.deepEqual(told(await client.post(envelope("normal last"))), ["normal last"]);
-  assert.equal(one.mailbox.figures().queued, 0);
-});
-
-it("large results of one client are bounded; what goes beyond is overloaded, and one alone always goes", async () => {
-  const one = rig({ limits: { resultBytes: 130 } });
-  const [client, other] = [connect(one), connect(one)];
-  const reply = client.post(envelope("normal large", "normal large", "normal large", "normal small"));
-  const another = other.post(envelope("normal large"));
-  one.open();
-  assert.deepEqual(told(await reply), ["normal large", "normal large", "overloaded", "normal small"]);
-  assert.deepEqual(told(await another), ["normal large"]);
-  assert.deepEqual(told(await client.post(envelope("normal large"))), ["normal large"]);
-});
-
-it("a fault of a whole group is told to whom it concerns", async () => {
-  const one = rig({
-    answer: () => {
-      throw new StoreError("internal", "COMMIT returned and the transaction is still open", { outcome: "unknown" });
-    },
-  });
-  one.open();
-  assert.deepEqual(told(await connect(one).post(envelope("normal a"))), ["internal"]);
-  assert.deepEqual(
-    one.faults.map(({ code }) => code),
-    ["internal"],
-  );
-});
-
-it("the calls of one client run in its order, over all groups", async () => {
-  const one = rig({ limits: { groupCalls: 3 } });
-  const [a, b] = [connect(one), connect(one)];
-  const names = (client: string) => Array.from({ length: 11 }, (_, n) => `normal ${client}${n}`);
-  const replies = [a.post(envelope(...names("a"))), b.post(envelope(...names("b")))];
-  one.open();
+it("the calls of one client run in order, across all groups", async () => {
+  const rig = createRig({ limits: { groupCalls: 3 } });
+  const [a, b] = [connect(rig), connect(rig)];
+  const replies = [a.post(envelope(...numbered("normal a", 11))), b.post(envelope(...numbered("normal b", 11)))];
+  rig.open();
   await Promise.all(replies);
-  const ran = one.groups.flat();
-  for (const client of ["a", "b"])
+  for (const prefix of ["normal a", "normal b"])
     assert.deepEqual(
-      ran.filter((name) => name.startsWith(`normal ${client}`)),
-      names(client),
+      rig.groups.flat().filter((name) => name.startsWith(prefix)),
+      numbered(prefix, 11),
     );
 });
 
-it("urgent calls go before everybody's others, background calls after", async () => {
-  const one = rig();
-  const [a, b] = [connect(one), connect(one)];
+it("urgent calls run before the other calls of all clients, background calls after them", async () => {
+  const rig = createRig();
+  const [a, b] = [connect(rig), connect(rig)];
   const replies = [
     a.post(envelope("background x", "normal a1", "normal a2")),
     b.post(envelope("normal b1", "urgent b2")),
   ];
-  one.open();
+  rig.open();
   await Promise.all(replies);
-  const [group] = one.groups as [string[]];
+  const [group] = rig.groups as [string[]];
   assert.equal(group[0], "urgent b2");
   assert.equal(group.at(-1), "background x");
 });
 
 it("urgent calls take at most half of a group, so that they cannot keep normal calls from running", async () => {
-  const one = rig({ limits: { groupCalls: 4 } });
-  const [urgent, normal] = [connect(one), connect(one)];
-  const replies = [
-    urgent.post(envelope(...Array.from({ length: 6 }, (_, n) => `urgent ${n}`))),
-    normal.post(envelope("normal a", "normal b", "normal c")),
-  ];
-  one.open();
+  const rig = createRig({ limits: { groupCalls: 4 } });
+  const [urgent, normal] = [connect(rig), connect(rig)];
+  const replies = [urgent.post(envelope(...numbered("urgent ", 6))), normal.post(envelope(...numbered("normal ", 3)))];
+  rig.open();
   await Promise.all(replies);
-  assert.deepEqual(one.groups.slice(0, 2), [
-    ["urgent 0", "urgent 1", "normal a", "normal b"],
-    ["urgent 2", "urgent 3", "normal c"],
+  assert.deepEqual(rig.groups.slice(0, 2), [
+    ["urgent 0", "urgent 1", "normal 0", "normal 1"],
+    ["urgent 2", "urgent 3", "normal 2"],
   ]);
 });
 
-it("a group holds at most so many calls", async () => {
-  const one = rig({ limits: { groupCalls: 5 } });
-  const reply = connect(one).post(envelope(...Array.from({ length: 12 }, (_, n) => `normal ${n}`)));
-  one.open();
+it("a group holds at most limits.groupCalls calls", async () => {
+  const rig = createRig({ limits: { groupCalls: 5 } });
+  const reply = connect(rig).post(envelope(...numbered("normal ", 12)));
+  rig.open();
   await reply;
   assert.deepEqual(
-    one.groups.map(({ length }) => length),
+    rig.groups.map(({ length }) => length),
     [5, 5, 2],
   );
 });
 
-it("what was not begun, because the time was up, goes first next time", async () => {
-  const one = rig({ begunMax: 1 });
-  const [a, b] = [connect(one), connect(one)];
-  const replies = [a.post(envelope("normal 1", "normal 2", "normal 3")), b.post(envelope("normal 4"))];
-  one.open();
-  assert.deepEqual((await Promise.all(replies)).map(told), [["normal 1", "normal 2", "normal 3"], ["normal 4"]]);
-  assert.deepEqual(
-    one.groups.flat().filter((name) => name !== "normal 4"),
-    ["normal 1", "normal 2", "normal 3"],
-  );
-});
-
 it("a transaction is one entry, and its failure one answer", async () => {
-  const one = rig({
-    answer: ({ name }) =>
+  const rig = createRig({
+    outcomeOf: ({ name }) =>
       name === "normal bad"
         ? { answers: [[false, ["conflict", "", "rolled_back", { index: 1 }]]], parkOn: undefined }
         : undefined,
   });
-  const inbox = connect(one);
+  const inbox = connect(rig);
   const replies = [inbox.post(atomic("normal a", "normal b")), inbox.post(atomic("normal bad", "normal c"))];
-  one.open();
-  assert.deepEqual((await Promise.all(replies)).map(told), [["normal a", "normal b"], ["conflict"]]);
-  assert.deepEqual(one.groups, [["normal a+normal b", "normal bad+normal c"]]);
+  rig.open();
+  assert.deepEqual((await Promise.all(replies)).map(resultsOf), [["normal a", "normal b"], ["conflict"]]);
+  assert.deepEqual(rig.groups, [["normal a+normal b", "normal bad+normal c"]]);
 });
 
-it("one call that is refused at the door does not keep the others of its envelope", async () => {
-  const one = rig();
-  one.open();
-  assert.deepEqual(told(await connect(one).post(envelope("normal a", "unknown b", "normal c"))), [
+it("a call that admission refuses does not stop the other calls of its envelope", async () => {
+  const rig = createRig();
+  rig.open();
+  assert.deepEqual(resultsOf(await connect(rig).post(envelope("normal a", "unknown b", "normal c"))), [
     "normal a",
     "unknown_operation",
     "normal c",
   ]);
-  assert.deepEqual(told(await connect(one).post(envelope("unknown b"))), ["unknown_operation"]);
-  assert.deepEqual(told(await connect(one).post(atomic("normal a", "unknown b"))), ["unknown_operation"]);
+  assert.deepEqual(resultsOf(await connect(rig).post(envelope("unknown b"))), ["unknown_operation"]);
+  assert.deepEqual(resultsOf(await connect(rig).post(atomic("normal a", "unknown b"))), ["unknown_operation"]);
 });
 
-it("a client reaches what its inbox allows", async () => {
-  const one = rig();
-  one.open();
-  const inbox = one.mailbox.connect((name) => name === "normal allowed");
-  assert.deepEqual(told(await inbox.post(envelope("normal allowed", "normal other"))), [
+it("a client reaches only the operations that its inbox allows", async () => {
+  const rig = createRig();
+  rig.open();
+  const inbox = rig.mailbox.connect((name) => name === "normal allowed");
+  assert.deepEqual(resultsOf(await inbox.post(envelope("normal allowed", "normal other"))), [
     "normal allowed",
     "unknown_operation",
   ]);
 });
 
-it("a client with too many calls is told overloaded, and others are not", async () => {
-  const one = rig({ limits: { queueCalls: 3 } });
-  const [a, b] = [connect(one), connect(one)];
+it("an envelope id is refused while its envelope is unanswered, and may be used again afterwards", async () => {
+  const rig = createRig();
+  const inbox = connect(rig);
+  const [id, ...rest] = envelope("normal a");
+  const first = inbox.post([id, ...rest]);
+  const [, , [ok, failure]] = await inbox.post([id, false, envelope("normal b")[2]]);
+  assert.deepEqual(
+    [ok, (failure as unknown[]).slice(0, 2)],
+    [false, ["invalid_input", `envelope ${id} is not answered yet`]],
+  );
+  rig.open();
+  assert.deepEqual(resultsOf(await first), ["normal a"]);
+  assert.deepEqual(resultsOf(await inbox.post([id, ...rest])), ["normal a"]);
+});
+
+it("a client with too many calls is refused with overloaded, other clients are not", async () => {
+  const rig = createRig({ limits: { queueCalls: 3 } });
+  const [a, b] = [connect(rig), connect(rig)];
   const first = a.post(envelope("normal 1", "normal 2"));
   const [, , answers] = await a.post(envelope("normal 3", "normal 4"));
   assert.deepEqual(
@@ -328,291 +299,353 @@ it("a client with too many calls is told overloaded, and others are not", async 
   );
   assert.ok(((answers[1] as { retryAfterMs: number }[])[3]?.retryAfterMs as number) > 0);
   const replies = [a.post(envelope("normal 5")), b.post(envelope("normal 6", "normal 7", "normal 8"))];
-  one.open();
-  assert.deepEqual((await Promise.all([first, ...replies])).flatMap(told).length, 6);
-  assert.deepEqual(told(await a.post(envelope("normal 9", "normal 10", "normal 11"))), [
+  rig.open();
+  assert.deepEqual((await Promise.all([first, ...replies])).flatMap(resultsOf).length, 6);
+  assert.deepEqual(resultsOf(await a.post(envelope("normal 9", "normal 10", "normal 11"))), [
     "normal 9",
     "normal 10",
     "normal 11",
   ]);
 });
 
-it("a client with too many bytes is told overloaded", async () => {
-  const one = rig({ limits: { queueBytes: 1_000 } });
-  const inbox = connect(one);
+it("a client with too many bytes is refused with overloaded", async () => {
+  const rig = createRig({ limits: { queueBytes: 1_000 } });
+  const inbox = connect(rig);
   const large = (): Envelope => [++envelopeId, false, ["normal a", ["read", 0, "x".repeat(600)], undefined]];
   const first = inbox.post(large());
-  assert.deepEqual(told(await inbox.post(large())), ["overloaded"]);
-  one.open();
+  assert.deepEqual(resultsOf(await inbox.post(large())), ["overloaded"]);
+  rig.open();
   await first;
-  assert.deepEqual(told(await inbox.post(large())), ["normal a"]);
+  assert.deepEqual(resultsOf(await inbox.post(large())), ["normal a"]);
 });
 
-it("a call that is cancelled before it runs is answered aborted and does not run", async () => {
-  const one = rig();
-  const inbox = connect(one);
+it("the results of one client are bounded: calls beyond the bound are overloaded, a call alone always runs", async () => {
+  const rig = createRig({ limits: { resultBytes: 130 } });
+  const [client, other] = [connect(rig), connect(rig)];
+  const reply = client.post(envelope("normal large", "normal large", "normal large", "normal small"));
+  const another = other.post(envelope("normal large"));
+  rig.open();
+  assert.deepEqual(resultsOf(await reply), ["normal large", "normal large", "overloaded", "normal small"]);
+  assert.deepEqual(resultsOf(await another), ["normal large"]);
+  assert.deepEqual(resultsOf(await client.post(envelope("normal large"))), ["normal large"]);
+});
+
+it("a call that is cancelled in the queue counts until its turn comes, so that cancelled calls cannot fill the memory", async () => {
+  const rig = createRig({ limits: { queueCalls: 10, groupCalls: 1 } });
+  const client = connect(rig);
+  const first = client.post(envelope("normal first"));
+  await groupBegun();
+  const codes: unknown[] = [];
+  for (const name of numbered("normal ", 20)) {
+    const posted = envelope(name);
+    const reply = client.post(posted);
+    client.cancel(posted[0], 0);
+    codes.push(...resultsOf(await reply));
+  }
+  assert.deepEqual(codes, [...Array(9).fill("aborted"), ...Array(11).fill("overloaded")]);
+  rig.open();
+  await first;
+  assert.deepEqual(resultsOf(await client.post(envelope("normal last"))), ["normal last"]);
+  assert.equal(rig.mailbox.figures().queued, 0);
+});
+
+it("a call that is cancelled before it runs is answered with aborted and does not run", async () => {
+  const rig = createRig();
+  const inbox = connect(rig);
   const running = inbox.post(envelope("normal first"));
-  await new Promise(setImmediate);
+  await groupBegun();
   const [id, ...rest] = envelope("normal a", "normal b");
   const reply = inbox.post([id, ...rest]);
   inbox.cancel(id, 0);
   inbox.cancel(id, 9);
   inbox.cancel(99_999, 0);
-  one.open();
+  rig.open();
   await running;
-  assert.deepEqual(told(await reply), ["aborted", "normal b"]);
-  assert.deepEqual(one.groups, [["normal first"], ["normal b"]]);
+  assert.deepEqual(resultsOf(await reply), ["aborted", "normal b"]);
+  assert.deepEqual(rig.groups, [["normal first"], ["normal b"]]);
 });
 
-it("a call that runs is not cancelled any more", async () => {
-  const one = rig();
-  const inbox = connect(one);
+it("a call is not cancelled any more once its group has begun", async () => {
+  const rig = createRig();
+  const inbox = connect(rig);
   const [id, ...rest] = envelope("normal a");
   const reply = inbox.post([id, ...rest]);
-  await new Promise(setImmediate);
+  await groupBegun();
   inbox.cancel(id, 0);
-  one.open();
-  assert.deepEqual(told(await reply), ["normal a"]);
+  rig.open();
+  assert.deepEqual(resultsOf(await reply), ["normal a"]);
+});
+
+it("a call that its group had no time for can be cancelled again", async () => {
+  const rig = createRig({ begunMax: 1 });
+  const inbox = connect(rig);
+  const [id, ...rest] = envelope("normal a");
+  const first = inbox.post(envelope("normal first"));
+  const reply = inbox.post([id, ...rest]);
+  rig.open();
+  await first;
+  inbox.cancel(id, 0);
+  assert.deepEqual(resultsOf(await reply), ["aborted"]);
+  await rig.mailbox.close();
+  assert.deepEqual(rig.groups, [["normal first"]]);
+  assert.equal(rig.mailbox.figures().queued, 0);
 });
 
 it("a transaction is cancelled as a whole", async () => {
-  const one = rig();
-  const inbox = connect(one);
+  const rig = createRig();
+  const inbox = connect(rig);
   const [id, ...rest] = atomic("normal a", "normal b");
   const reply = inbox.post([id, ...rest]);
   inbox.cancel(id, 0);
-  one.open();
-  assert.deepEqual(told(await reply), ["aborted"]);
-  assert.deepEqual(one.groups, []);
+  rig.open();
+  assert.deepEqual(resultsOf(await reply), ["aborted"]);
+  assert.deepEqual(rig.groups, []);
 });
 
 it("a parked call runs again after a commit that touched its topic, and not after others", async () => {
-  let tries = 0;
-  const one = rig({
-    answer: ({ name }) =>
-      name.startsWith("normal wait") && ++tries < 3 ? { answers: [[true, "over"]], parkOn: ["topic"] } : undefined,
-  });
-  one.open();
-  const [a, b] = [connect(one), connect(one)];
+  const rig = createRig({ outcomeOf: nothingUntil(3) });
+  rig.open();
+  const [a, b] = [connect(rig), connect(rig)];
+  const tries = () => rig.groups.flat().filter((name) => name === "normal wait").length;
   const reply = a.post(waiting("normal wait", 60_000));
   await b.post(envelope("normal other"));
-  assert.deepEqual([tries, one.mailbox.figures().parked], [1, 1]);
+  assert.deepEqual([tries(), rig.mailbox.figures().parked], [1, 1]);
   await b.post(envelope("normal touch"));
   await b.post(envelope("normal other"));
-  assert.equal(tries, 2);
+  assert.equal(tries(), 2);
   await b.post(envelope("normal touch"));
-  assert.deepEqual(told(await reply), ["normal wait"]);
-  assert.equal(one.mailbox.figures().parked, 0);
+  assert.deepEqual(resultsOf(await reply), ["normal wait"]);
+  assert.equal(rig.mailbox.figures().parked, 0);
+});
+
+it("a parked call runs again in the normal lane, whatever its own lane is", async () => {
+  const rig = createRig({ outcomeOf: nothingUntil(2) });
+  rig.open();
+  const [a, b] = [connect(rig), connect(rig)];
+  const reply = a.post(waiting("urgent wait", 60_000));
+  await b.post(envelope("normal other"));
+  rig.mailbox.touch(["topic"]);
+  const { urgent, normal } = rig.mailbox.lanes();
+  assert.deepEqual([urgent.queued, normal.queued], [0, 1]);
+  assert.deepEqual(resultsOf(await reply), ["urgent wait"]);
+  assert.equal(rig.mailbox.lanes().normal.calls, 2);
 });
 
 for (const touched of [["topic"], "all"] as const) {
   it(`a call runs again at once when ${touched} was touched elsewhere while its group ran`, async () => {
-    const one = rig({ answer: findsNothingUntil(2) });
-    const [a, b] = [connect(one), connect(one)];
+    const rig = createRig({ outcomeOf: nothingUntil(2) });
+    const [a, b] = [connect(rig), connect(rig)];
     const reply = a.post(waiting("normal wait", 60_000));
-    await new Promise(setImmediate);
-    one.mailbox.touch(touched);
+    await groupBegun();
+    rig.mailbox.touch(touched);
     const other = b.post(envelope("normal other"));
-    one.open();
+    rig.open();
     await other;
-    assert.deepEqual([one.groups[0], one.mailbox.figures().parked], [["normal wait"], 0]);
-    assert.deepEqual(told(await reply), ["normal wait"]);
+    assert.deepEqual([rig.groups[0], rig.mailbox.figures().parked], [["normal wait"], 0]);
+    assert.deepEqual(resultsOf(await reply), ["normal wait"]);
   });
 
   it(`a call is parked when ${touched} was touched elsewhere before any group ran`, async () => {
-    const one = rig({ answer: findsNothingUntil(2) });
-    const [a, b] = [connect(one), connect(one)];
-    one.open();
-    one.mailbox.touch(touched);
+    const rig = createRig({ outcomeOf: nothingUntil(2) });
+    const [a, b] = [connect(rig), connect(rig)];
+    rig.open();
+    rig.mailbox.touch(touched);
     const reply = a.post(waiting("normal wait", 60_000));
     await b.post(envelope("normal other"));
-    assert.equal(one.mailbox.figures().parked, 1);
-    one.mailbox.touch(touched);
-    assert.deepEqual(told(await reply), ["normal wait"]);
+    assert.equal(rig.mailbox.figures().parked, 1);
+    rig.mailbox.touch(touched);
+    assert.deepEqual(resultsOf(await reply), ["normal wait"]);
   });
 
   it(`a call is parked when ${touched} was touched elsewhere while an earlier group ran`, async () => {
-    const one = rig({ answer: findsNothingUntil(2) });
-    const [a, b] = [connect(one), connect(one)];
+    const rig = createRig({ outcomeOf: nothingUntil(2) });
+    const [a, b] = [connect(rig), connect(rig)];
     const first = b.post(envelope("normal first"));
-    await new Promise(setImmediate);
-    one.mailbox.touch(touched);
+    await groupBegun();
+    rig.mailbox.touch(touched);
     const reply = a.post(waiting("normal wait", 60_000));
-    one.open();
+    rig.open();
     await first;
     await b.post(envelope("normal other"));
-    assert.equal(one.mailbox.figures().parked, 1);
-    one.mailbox.touch(touched);
-    assert.deepEqual(told(await reply), ["normal wait"]);
+    assert.equal(rig.mailbox.figures().parked, 1);
+    rig.mailbox.touch(touched);
+    assert.deepEqual(resultsOf(await reply), ["normal wait"]);
   });
 }
 
 it("a call is parked when only other topics were touched elsewhere while its group ran", async () => {
-  const one = rig({ answer: findsNothingUntil(2) });
-  const [a, b] = [connect(one), connect(one)];
+  const rig = createRig({ outcomeOf: nothingUntil(2) });
+  const [a, b] = [connect(rig), connect(rig)];
   const reply = a.post(waiting("normal wait", 60_000));
-  await new Promise(setImmediate);
-  one.mailbox.touch(["another topic"]);
+  await groupBegun();
+  rig.mailbox.touch(["another topic"]);
   const other = b.post(envelope("normal other"));
-  one.open();
+  rig.open();
   await other;
-  assert.equal(one.mailbox.figures().parked, 1);
-  one.mailbox.touch(["topic"]);
-  assert.deepEqual(told(await reply), ["normal wait"]);
+  assert.equal(rig.mailbox.figures().parked, 1);
+  rig.mailbox.touch(["topic"]);
+  assert.deepEqual(resultsOf(await reply), ["normal wait"]);
 });
 
-it("an envelope id is refused while its envelope is unanswered, and may be used again afterwards", async () => {
-  const one = rig();
-  const inbox = connect(one);
-  const [id, ...rest] = envelope("normal a");
-  const first = inbox.post([id, ...rest]);
-  const [, , [ok, failure]] = await inbox.post([id, false, envelope("normal b")[2]]);
-  assert.deepEqual(
-    [ok, (failure as unknown[]).slice(0, 2)],
-    [false, ["invalid_input", `envelope ${id} is not answered yet`]],
-  );
-  one.open();
-  assert.deepEqual(told(await first), ["normal a"]);
-  assert.deepEqual(told(await inbox.post([id, ...rest])), ["normal a"]);
+it("a parked call whose time is up is answered with what it found", async () => {
+  const rig = createRig({ outcomeOf: alwaysNothing });
+  rig.open();
+  assert.deepEqual(resultsOf(await connect(rig).post(waiting("normal wait", 5))), ["nothing"]);
+  assert.deepEqual(resultsOf(await connect(rig).post(waiting("normal wait", 0))), ["nothing"]);
 });
 
-it("a parked call whose time is over is answered with what it found", async () => {
-  const one = rig({
-    answer: ({ name }) => (name === "normal wait" ? { answers: [[true, "nothing"]], parkOn: ["topic"] } : undefined),
-  });
-  one.open();
-  assert.deepEqual(told(await connect(one).post(waiting("normal wait", 5))), ["nothing"]);
-  assert.deepEqual(told(await connect(one).post(waiting("normal wait", 0))), ["nothing"]);
-});
-
-it("parked calls are bounded for each client, cancelled, and forgotten with their client", async () => {
-  const one = rig({
-    limits: { parkedCalls: 2 },
-    answer: ({ name }) => (name === "normal wait" ? { answers: [[true, "x"]], parkOn: ["topic"] } : undefined),
-  });
-  one.open();
-  const [a, b] = [connect(one), connect(one)];
+it("parked calls are bounded for each client, can be cancelled, and are dropped with their client", async () => {
+  const rig = createRig({ limits: { parkedCalls: 2 }, outcomeOf: alwaysNothing });
+  rig.open();
+  const [a, b] = [connect(rig), connect(rig)];
   const [id, ...rest] = waiting("normal wait", 60_000);
   const first = a.post([id, ...rest]);
   void a.post(waiting("normal wait", 60_000));
-  assert.deepEqual(told(await a.post(waiting("normal wait", 60_000))), ["overloaded"]);
+  assert.deepEqual(resultsOf(await a.post(waiting("normal wait", 60_000))), ["overloaded"]);
   void b.post(waiting("normal wait", 60_000));
   await b.post(envelope("normal other"));
-  assert.equal(one.mailbox.figures().parked, 3);
+  assert.equal(rig.mailbox.figures().parked, 3);
   a.cancel(id, 0);
-  assert.deepEqual(told(await first), ["aborted"]);
-  assert.equal(one.mailbox.figures().parked, 2);
+  assert.deepEqual(resultsOf(await first), ["aborted"]);
+  assert.equal(rig.mailbox.figures().parked, 2);
   a.disconnect();
   b.disconnect();
-  assert.equal(one.mailbox.figures().parked, 0);
+  assert.equal(rig.mailbox.figures().parked, 0);
 });
 
-it("a disconnected client's queue is not run", async () => {
-  const one = rig();
-  const [a, b] = [connect(one), connect(one)];
+it("a client may park as many calls again once its parked calls were answered, cancelled, or woken", async () => {
+  const rig = createRig({ limits: { parkedCalls: 1 }, outcomeOf: alwaysNothing });
+  rig.open();
+  const inbox = connect(rig);
+  assert.deepEqual(resultsOf(await inbox.post(waiting("normal wait", 1))), ["nothing"]);
+  const posted = waiting("normal wait", 60_000);
+  const cancelled = inbox.post(posted);
+  await inbox.post(envelope("normal other"));
+  inbox.cancel(posted[0], 0);
+  assert.deepEqual(resultsOf(await cancelled), ["aborted"]);
+  const woken = inbox.post(waiting("normal wait", 60_000));
+  await inbox.post(envelope("normal touch"));
+  await inbox.post(envelope("normal other"));
+  assert.equal(rig.mailbox.figures().parked, 1);
+  await rig.mailbox.close();
+  assert.deepEqual(resultsOf(await woken), ["closed"]);
+});
+
+it("the queued calls of a client that disconnects do not run", async () => {
+  const rig = createRig();
+  const [a, b] = [connect(rig), connect(rig)];
   void a.post(envelope("normal a"));
   const reply = b.post(envelope("normal b"));
   a.disconnect();
-  one.open();
+  rig.open();
   await reply;
-  assert.deepEqual(one.groups, [["normal b"]]);
+  assert.deepEqual(rig.groups, [["normal b"]]);
 });
 
-it("close runs what is queued, ends what waits, and takes nothing more", async () => {
-  const one = rig({
-    answer: ({ name }) => (name === "normal wait" ? { answers: [[true, "x"]], parkOn: ["topic"] } : undefined),
-  });
-  const inbox = connect(one);
-  one.open();
+it("a client that disconnects while its group runs leaves no call in the queue, and none parked", async () => {
+  const rig = createRig({ begunMax: 1, outcomeOf: alwaysNothing });
+  const [a, b] = [connect(rig), connect(rig)];
+  void a.post(waiting("normal wait", 60_000));
+  void a.post(envelope("normal a"));
+  await groupBegun();
+  a.disconnect();
+  rig.open();
+  await b.post(envelope("normal b"));
+  assert.deepEqual(rig.groups, [["normal wait"], ["normal b"]]);
+  assert.deepEqual([rig.mailbox.figures().parked, rig.mailbox.figures().queued], [0, 0]);
+});
+
+it("close runs what is queued, ends what is parked, and admits nothing more", async () => {
+  const rig = createRig({ outcomeOf: alwaysNothing });
+  const inbox = connect(rig);
+  rig.open();
   const parked = inbox.post(waiting("normal wait", 60_000));
   await inbox.post(envelope("normal first"));
   const queued = inbox.post(envelope("normal queued"));
-  const closed = one.mailbox.close();
-  assert.deepEqual(told(await inbox.post(envelope("normal late"))), ["closed"]);
+  const closed = rig.mailbox.close();
+  assert.deepEqual(resultsOf(await inbox.post(envelope("normal late"))), ["closed"]);
   await closed;
-  assert.deepEqual([told(await parked), told(await queued)], [["closed"], ["normal queued"]]);
+  assert.deepEqual([resultsOf(await parked), resultsOf(await queued)], [["closed"], ["normal queued"]]);
 });
 
-it("however many writes wait for the lock, the reads of others go on", async () => {
-  const answered: string[] = [];
-  let free = false;
-  const dispatcher: Dispatcher = {
-    decodeCall: (name, wire, caller) => ({
-      name: String(name),
-      operation: { lane: "normal", access: String(name).split(" ")[0], errors: [], resultBytes: () => 0 } as never,
-      input: wire as never,
-      caller,
-      waitMs: 0,
-    }),
-    async runTransaction(jobs) {
-      const names = jobs.map(([call]) => (call as Call).name);
-      if (!free && names.some((name) => name.startsWith("write"))) throw new StoreError("busy");
-      answered.push(...names);
-      return {
-        outcomes: names.map((name) => ({ answers: [[true, name] as const], parkOn: undefined })),
-        topics: new Set(),
-        wrote: false,
-      };
+it("a call that finds nothing while the mailbox closes is answered with that instead of being parked", async () => {
+  const rig = createRig({ outcomeOf: alwaysNothing });
+  const reply = connect(rig).post(waiting("normal wait", 60_000));
+  const closed = rig.mailbox.close();
+  rig.open();
+  await closed;
+  assert.deepEqual([resultsOf(await reply), rig.mailbox.figures().parked], [["nothing"], 0]);
+});
+
+it("a fault that fails a whole group is reported", async () => {
+  const rig = createRig({
+    outcomeOf: () => {
+      throw new StoreError("internal", "COMMIT returned and the transaction is still open", { outcome: "unknown" });
     },
+  });
+  rig.open();
+  assert.deepEqual(resultsOf(await connect(rig).post(envelope("normal a"))), ["internal"]);
+  assert.deepEqual(
+    rig.faults.map(({ code }) => code),
+    ["internal"],
+  );
+});
+
+/** Fails every group with a call for which `isBlocked` is true, as a driver does while another process holds the lock. */
+const busyFor = (isBlocked: (name: string) => boolean): NonNullable<RigOptions["outcomeOf"]> => {
+  return ({ name }) => {
+    if (isBlocked(name)) throw new StoreError("busy");
+    return undefined;
   };
-  const options = {
-    dispatcher,
-    limits: { ...defaultLimits, groupCalls: 4 },
-    clock: testClock(),
-    epoch: 1,
-    dataVersion: undefined,
-    onFault: () => undefined,
-  };
-  const mailbox = new Mailbox(options);
-  const [a, b] = [mailbox.connect(() => true), mailbox.connect(() => true)];
-  const names = Array.from({ length: 20 }, (_, n) => `write a${n}`);
-  const writes = a.post(envelope(...names));
-  await new Promise(setImmediate);
-  assert.deepEqual(told(await b.post(envelope("read b1"))), ["read b1"]);
+};
+
+it("however many writes wait for the lock, the reads of other clients run", async () => {
+  let free = false;
+  const outcomeOf = busyFor((name) => !free && name.includes("write"));
+  const rig = createRig({ limits: { groupCalls: 4 }, outcomeOf });
+  rig.open();
+  const [a, b] = [connect(rig), connect(rig)];
+  const writes = a.post(envelope(...numbered("normal write ", 20)));
+  await groupBegun();
+  assert.deepEqual(resultsOf(await b.post(envelope("normal read"))), ["normal read"]);
   free = true;
   await writes;
-  assert.deepEqual(answered, ["read b1", ...names]);
+  assert.deepEqual(rig.groups.flat(), ["normal read", ...numbered("normal write ", 20)]);
 });
 
-it("while another process holds the lock, reads go on, writes wait their turn, and order holds for each client", async () => {
-  const groups: string[][] = [];
+it("while another process holds the lock, reads run, writes wait their turn, and each client keeps its order", async () => {
   let busy = 2;
-  const dispatcher: Dispatcher = {
-    decodeCall: (name, wire, caller) => ({
-      name: String(name),
-      operation: { lane: "normal", access: String(name).split(" ")[0], errors: [], resultBytes: () => 0 } as never,
-      input: wire as never,
-      caller,
-      waitMs: 0,
-    }),
-    async runTransaction(jobs) {
-      const names = jobs.map(([call]) => (call as Call).name);
-      if (names.some((name) => name.startsWith("write")) && busy-- > 0) throw new StoreError("busy");
-      groups.push(names);
-      return {
-        outcomes: names.map((name) => ({ answers: [[true, name] as const], parkOn: undefined })),
-        topics: new Set(),
-        wrote: false,
-      };
-    },
-  };
-  const mailbox = new Mailbox({
-    dispatcher,
-    limits: defaultLimits,
-    clock: testClock(),
-    epoch: 1,
-    dataVersion: undefined,
-    onFault: () => undefined,
+  const rig = createRig({ outcomeOf: busyFor((name) => name.includes("write") && busy-- > 0) });
+  rig.open();
+  const [a, b] = [connect(rig), connect(rig)];
+  const writer = a.post(envelope("normal a1", "normal write a2", "normal a3"));
+  const reader = b.post(envelope("normal b1"));
+  assert.deepEqual(resultsOf(await reader), ["normal b1"]);
+  assert.deepEqual(rig.groups.flat().toSorted(), ["normal a1", "normal b1"]);
+  assert.deepEqual(resultsOf(await writer), ["normal a1", "normal write a2", "normal a3"]);
+  assert.deepEqual(rig.groups.flat().slice(2), ["normal write a2", "normal a3"]);
+  assert.equal(rig.mailbox.figures().busyRetries, 2);
+});
+
+it("each client keeps its order when the database is busy even for the reads of a group", async () => {
+  let busy = 2;
+  const rig = createRig({ outcomeOf: busyFor(() => busy-- > 0) });
+  rig.open();
+  await connect(rig).post(envelope("normal a1", "normal write a2", "normal a3"));
+  assert.deepEqual(rig.groups.flat(), ["normal a1", "normal write a2", "normal a3"]);
+});
+
+it("a write that has waited for the lock for longer than limits.busyGiveUpMs fails with busy and does not run", async () => {
+  const rig = createRig({
+    limits: { busyGiveUpMs: 0 },
+    outcomeOf: busyFor((name) => name.includes("write")),
   });
-  const [a, b] = [mailbox.connect(() => true), mailbox.connect(() => true)];
-  const writer = a.post(envelope("read a1", "write a2", "read a3"));
-  const reader = b.post(envelope("read b1"));
-  assert.deepEqual(told(await reader), ["read b1"]);
-  assert.deepEqual(groups.flat().toSorted(), ["read a1", "read b1"]);
-  assert.deepEqual(told(await writer), ["read a1", "write a2", "read a3"]);
+  rig.open();
+  const inbox = connect(rig);
+  assert.deepEqual(resultsOf(await inbox.post(envelope("normal write"))), ["busy"]);
+  assert.deepEqual(resultsOf(await inbox.post(envelope("normal other"))), ["normal other"]);
   assert.deepEqual(
-    groups.flat().filter((name) => name.includes(" a")),
-    ["read a1", "write a2", "read a3"],
+    [rig.groups, rig.writes, rig.mailbox.figures().queued],
+    [[["normal other"]], ["busy", undefined], 0],
   );
-  assert.equal(mailbox.figures().busyRetries, 2);
 });
