@@ -114,7 +114,7 @@ export class Courier {
     if (overload !== undefined) throw overload;
   }
 
-  /** Runs after everything that this tick set off, so that calls made by the receivers of one reply share the next message. */
+  /** Runs after everything that this tick set off, so that calls made by the receivers of one reply share the next message (D-006). */
   #flush(): void {
     const parcels = this.#waiting;
     this.#waiting = [];

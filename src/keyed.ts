@@ -65,7 +65,7 @@ export class KeyedEnvelope {
 
   /**
    * Runs the body of the call at `index`, unless its reply is stored. The key is looked up once, before the first call, and all replies are
-   * stored once, after the last. Reads are never stored and always run: their answers can be large, and running them changes nothing.
+   * stored once, after the last. Reads are never stored and always run: their answers can be large, and running them changes nothing (D-054).
    */
   *run(index: number, body: Body<unknown>, context: Context): Body<unknown> {
     const writes = (this.#calls[index] as Call).operation.access === "write";

@@ -31,7 +31,10 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   open(output: unknown, localPart: unknown): Output;
   /** Validates the input in full, fills in defaults and encodes it. Runs on the caller's thread. Fails with invalid_input. */
   encode(wireInput: unknown): readonly unknown[];
-  /** Checks the same bounds again on an input that has arrived, and decodes it for the body. Fails with invalid_input. */
+  /**
+   * Checks the same bounds again on an input that has arrived (D-009), and decodes it for the body. Fails with
+   * invalid_input.
+   */
   decode(wire: unknown): never;
   run(input: never, context: Context): Body<unknown>;
   /** Returns a name for all that the call reads and writes: calls with different names cannot meet. Undefined when no name covers it. */

@@ -28,7 +28,7 @@ const sources: readonly Source[] = globSync("src/**/*.ts", { cwd: root }).map((p
 /** The folder of a file, or the file itself when it lies directly in src. */
 const roomOf = (path: string) => /^src\/(?:[^/]+\/|[^/]+\.ts$)/.exec(path)?.[0] ?? path;
 
-/** From the bottom to the top, one layer for each folder. A file may import its own folder and lower layers. */
+/** From the bottom to the top, one layer for each folder (D-076). A file may import its own folder and lower layers. */
 const layers: readonly (readonly string[])[] = [
   ["src/errors.ts", "src/shell.ts"],
   ["src/sql.ts", "src/limits.ts", "src/clock.ts", "src/events.ts", "src/package.ts", "src/place.ts", "src/wire.ts"],
