@@ -122,6 +122,6 @@ export async function runStep(
 
 /** A new database has no ledger and needs none to be said so. */
 const historyOrNew = step(function* (catalog: Catalog, migrations: readonly Migration[]) {
-  if (!catalog.isNew(yield* catalog.tables())) return yield* readHistory(catalog, migrations);
+  if (!catalog.isNew(yield* catalog.tables(), migrations)) return yield* readHistory(catalog, migrations);
   return { applied: [], pending: migrations, edited: [], newer: [], skipped: [] } satisfies History;
 });

@@ -1,23 +1,8 @@
 // What PostgreSQL says of our schema, the first of the search_path. https://www.postgresql.org/docs/current/catalogs.html
 
 import { type Catalog, ledgerTable, type SchemaObject, type TableShape } from "../schema/ledger.ts";
+import { createdTables } from "../schema/migrationFiles.ts";
 import { all, sql, step } from "../sql.ts";
-
-/** Any of them, where there is no ledger, is another program's. */
-export const ourTables = [
-  ...[
-    "store_meta",
-    "repositories",
-    "runners",
-    "worktrees",
-    "sessions",
-    "commands",
-    "attempts",
-    "log_chunks",
-    "changes",
-  ],
-  ...["accounts", "tokens", "artifacts", "idempotency_keys"],
-];
 
 const createLedger = `CREATE TABLE IF NOT EXISTS ${ledgerTable} (
   revision text COLLATE "C" NOT NULL PRIMARY KEY,
@@ -40,7 +25,10 @@ export const postgresCatalog: Catalog = {
     return [...shapes].map(([name, rows]): TableShape => ({ name, columns: rows.map(({ column }) => column) }));
   }),
 
-  isNew: (tables) => !tables.some(({ name }) => name === ledgerTable || ourTables.includes(name)),
+  isNew(tables, migrations) {
+    const ours = [ledgerTable, ...createdTables(migrations)];
+    return !tables.some(({ name }) => ours.includes(name));
+  },
 
   objects: step(function* () {
     return yield* all<SchemaObject>(sql`

@@ -6,10 +6,10 @@ import type { Driver } from "../driver.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { createSchema, hasLedger, readHistory, requireHead } from "../schema/ledger.ts";
-import { readMigrations } from "../schema/migrationFiles.ts";
+import { createdTables, readMigrations } from "../schema/migrationFiles.ts";
 import type { Touched } from "../wire.ts";
 import { runBody } from "./body.ts";
-import { ourTables, postgresCatalog } from "./catalog.ts";
+import { postgresCatalog } from "./catalog.ts";
 import { PostgresConnection, shownAddress } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { PostgresListener } from "./listener.ts";
@@ -115,7 +115,8 @@ async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptio
     await client.query("SELECT pg_advisory_xact_lock($1, $2)", [lockClass, migrationLock]);
     const tables = await runBody(client, postgresCatalog.tables());
     if (!hasLedger(tables)) {
-      const taken = tables.find(({ name }) => ourTables.includes(name));
+      const ours = createdTables(migrations);
+      const taken = tables.find(({ name }) => ours.includes(name));
       if (taken !== undefined)
         throw new StoreError(
           "incompatible",

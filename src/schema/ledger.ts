@@ -20,8 +20,8 @@ export interface SchemaObject {
 /** What an engine says of its own schema, without the ledger. */
 export interface Catalog {
   tables(): Body<readonly TableShape[]>;
-  /** Nothing of ours is there, and nothing in our way. */
-  isNew(tables: readonly TableShape[]): boolean;
+  /** Whether none of these tables is ours, or in the way of one that the migrations create. */
+  isNew(tables: readonly TableShape[], migrations: readonly Migration[]): boolean;
   objects(): Body<readonly SchemaObject[]>;
   /** What breaks a foreign key, in words. */
   violations(): Body<readonly string[]>;
@@ -59,7 +59,7 @@ export const ownTables: readonly string[] = [ledgerTable, "store_meta"];
 /** Fails incompatible when there is no ledger, or it is not ours. */
 export const readHistory = step(function* (catalog: Catalog, migrations: readonly Migration[]) {
   const tables = yield* catalog.tables();
-  if (catalog.isNew(tables))
+  if (catalog.isNew(tables, migrations))
     throw new StoreError("incompatible", "the database is empty: run debug-server-db migrate upgrade head");
   if (!hasLedger(tables)) {
     const message = `there is no table ${ledgerTable}: restore a backup, or, if you know which revision the schema has, run debug-server-db migrate stamp REV`;
@@ -82,7 +82,7 @@ export function hasLedger(tables: readonly TableShape[]): boolean {
   return ledger !== undefined;
 }
 
-export function compareHistory(applied: readonly AppliedMigration[], migrations: readonly Migration[]): History {
+function compareHistory(applied: readonly AppliedMigration[], migrations: readonly Migration[]): History {
   const known = new Map(migrations.map((migration) => [migration.revision, migration]));
   const sums = new Map(applied.map(({ revision, sha256 }) => [revision, sha256]));
   const last = applied.at(-1)?.revision ?? "";

@@ -95,6 +95,11 @@ export function statementsOf(migration: Migration, part: "up" | "down"): readonl
   return statements;
 }
 
+/** The names of all tables that migrations create. */
+export function createdTables(migrations: readonly Migration[]): readonly string[] {
+  return migrations.flatMap(({ up }) => [...up.matchAll(/^CREATE TABLE (\w+)/gm)].map(([, name]) => name as string));
+}
+
 /** Writes the files of a new migration, one for each dialect, to be filled in. Gives their paths. */
 export function createMigration(message: string, folder: string = migrationsFolder): string[] {
   const name = message

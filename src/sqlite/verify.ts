@@ -4,11 +4,12 @@ import { isDeepStrictEqual } from "node:util";
 import Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
 import { type Digest, digestFile, type Watch } from "../files/privateFile.ts";
-import { type AppliedMigration, compareHistory, requireSound } from "../schema/ledger.ts";
+import { readHistory, requireSound } from "../schema/ledger.ts";
 import type { Backup, BackupManifest } from "../schema/manifest.ts";
 import { readMigrations } from "../schema/migrationFiles.ts";
 import { type Contents, checkIntegrity } from "./backup.ts";
-import { applicationId } from "./catalog.ts";
+import { runBody } from "./body.ts";
+import { applicationId, sqliteCatalog } from "./catalog.ts";
 import { translate } from "./errors.ts";
 
 /**
@@ -53,12 +54,7 @@ export function requireUsable(path: string): readonly string[] {
     if (db.pragma("application_id", { simple: true }) !== applicationId)
       throw new StoreError("incompatible", "the backup is of another program's database");
     const migrations = readMigrations("sqlite");
-    const applied = db
-      .prepare(
-        "SELECT revision, name, sha256, applied_at, duration_ms, applied_by FROM schema_migrations ORDER BY revision",
-      )
-      .all() as AppliedMigration[];
-    const history = compareHistory(applied, migrations);
+    const history = runBody(db, readHistory(sqliteCatalog, migrations));
     requireSound(history, migrations);
     return history.pending.map(({ revision }) => revision);
   });

@@ -11,6 +11,9 @@ import {
   type StoreError,
   type StoreOptions,
 } from "../../../src/index.ts";
+import { openEngine } from "../../../src/migrate/open.ts";
+import { upgrade } from "../../../src/migrate/upgrade.ts";
+import { createdTables, readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { ask, dropDatabase, newDatabase, ownServer, postgresUrl } from "../../support/postgres.ts";
 import { isCommit, isCommitted, startProxy, type TcpProxy } from "./proxy.ts";
 
@@ -270,10 +273,6 @@ test("a database of another program, an empty one that must not be made, an olde
   const foreign = await database(t);
   await ask(foreign, "CREATE TABLE schema_migrations (version text)");
   assert.match((await refusal({ url: foreign })).message, /belongs to another program/);
-  const near = await database(t);
-  await ask(near, "CREATE TABLE commands (id int)");
-  assert.match((await refusal({ url: near })).message, /a table commands of another program is in the way/);
-  assert.equal((await ask(near, "SELECT 1 FROM pg_class WHERE relname = 'store_meta'")).length, 0);
   const empty = await database(t);
   assert.match(
     (await refusal({ url: empty, migrate: "never" })).message,
@@ -287,6 +286,27 @@ test("a database of another program, an empty one that must not be made, an olde
   assert.match((await refusal({ url: empty })).message, /newer than this version/);
   await ask(empty, "DELETE FROM schema_migrations");
   assert.match((await refusal({ url: empty })).message, /run debug-server-db migrate upgrade head/);
+});
+
+test("a table of another program that has the name of one of ours is refused, whichever migration creates ours", async (t) => {
+  const created = createdTables(readMigrations("postgres"));
+  assert.ok(created.includes("store_meta") && created.includes("debug_stops"));
+  const url = await database(t);
+  for (const name of created) {
+    await ask(url, `CREATE TABLE ${name} (id int)`);
+    const error = await refusal({ url });
+    assert.deepEqual([error.code, error.outcome], ["incompatible", "not_run"], name);
+    assert.match(error.message, new RegExp(`a table ${name} of another program is in the way: name another database`));
+    const engine = await openEngine(url, { create: true, lockTimeoutMs: 10_000 });
+    const migrator = { engine, migrations: readMigrations("postgres"), now: Date.now };
+    await assert.rejects(upgrade(migrator, "head", { backup: false }), {
+      code: "incompatible",
+      details: { reason: "no_ledger" },
+    });
+    await engine.close();
+    await ask(url, `DROP TABLE ${name}`);
+  }
+  assert.deepEqual(await ask(url, "SELECT 1 FROM pg_class WHERE relname = 'schema_migrations'"), []);
 });
 
 test("a table that gets a column under a running server does not disturb it", async (t) => {

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { it } from "node:test";
 import Database from "better-sqlite3";
-import { createMigration, parseMigration, readMigrations } from "../../../src/schema/migrationFiles.ts";
+import { createdTables, createMigration, parseMigration, readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { dialects } from "../../../src/schema/statements.ts";
 
 const good = "-- what for\n-- up\nCREATE TABLE a (x);\n-- down\nDROP TABLE a;\n";
@@ -72,4 +72,11 @@ it("each migration's down part undoes its up part", () => {
     db.exec(down);
     assert.deepEqual(shape(), shapes.pop());
   }
+});
+
+it("the tables that migrations create are found in their text", () => {
+  const db = new Database(":memory:");
+  for (const { up } of readMigrations("sqlite")) db.exec(up);
+  const tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").pluck().all();
+  for (const dialect of dialects) assert.deepEqual(createdTables(readMigrations(dialect)).toSorted(), tables);
 });
