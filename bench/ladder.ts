@@ -1,4 +1,4 @@
-// Measures the cost of each layer: the same append at every height, from bare statements to a runner thread.
+// Measures what each layer costs: the same append on every layer, from bare statements to a runner thread.
 import { join } from "node:path";
 import { systemClock } from "../src/clock.ts";
 import type { Context } from "../src/context.ts";
@@ -25,7 +25,7 @@ import { connect, prepareAppend } from "./statements.ts";
 
 export interface LadderOptions {
   readonly rounds: number;
-  /** For each rung in each round. */
+  /** The time of each rung in each round. */
   readonly seconds: number;
   readonly size: number;
 }
@@ -33,11 +33,13 @@ export interface LadderOptions {
 interface Round {
   readonly calls: number;
   readonly seconds: number;
-  /** The CPU time of all threads of the process, in microseconds for each call. */
+  /** The CPU time of all threads of the process per call, in microseconds. */
   readonly cpuUs: number;
 }
 
+/** The figures of one rung. */
 interface Figures {
+  /** The part of the ladder, which is one table. */
   readonly leg: string;
   readonly name: string;
   readonly rounds: readonly Round[];
@@ -48,15 +50,16 @@ export interface LadderResult {
   readonly environment: Environment;
   readonly options: LadderOptions;
   readonly rungs: readonly Figures[];
-  /** Acknowledged, and found stored afterwards. */
+  /** The number of bytes that were acknowledged, and found stored afterwards. */
   readonly bytes: number;
 }
 
+/** One layer, ready to append. */
 interface Rung {
   run(seconds: number): Promise<{ calls: number; seconds: number }>;
-  /** Resolves to the bytes that are stored. */
+  /** Closes the database. Resolves to the number of bytes that it stores. */
   close(): Promise<number>;
-  /** As far as the logs have come. */
+  /** Returns the slots with the offsets that their logs have reached. */
   slots(): readonly Slot[];
 }
 
@@ -66,24 +69,36 @@ interface Plan {
   open(path: string, size: number): Promise<Rung>;
 }
 
-const alone = "one call at a time, a sync for each";
-const together = "many calls together";
-/** Calls in flight, or in one transaction, of the second leg. */
+const oneCall = "one call at a time, one sync per call";
+const manyCalls = "many calls at once";
+/** The number of calls in flight, or in one transaction, in the second leg. */
 const many = 64;
 
 const plans: readonly Plan[] = [
-  { leg: alone, name: "bare statements, a transaction for each call", open: (path, size) => bare(path, size, 1) },
-  { leg: alone, name: "driver, one body", open: (path, size) => driver(path, size, 1) },
-  { leg: alone, name: "dispatcher, one call", open: (path, size) => dispatcher(path, size, 1) },
-  { leg: alone, name: "database thread, 1 in flight", open: (path, size) => actor(path, size, 1) },
-  { leg: alone, name: "runner thread, 1 in flight", open: (path, size) => runner(path, size, 1) },
-  { leg: together, name: "bare statements, 1000 a transaction", open: (path, size) => bare(path, size, 1_000) },
-  { leg: together, name: `bare statements, ${many} a transaction`, open: (path, size) => bare(path, size, many) },
-  { leg: together, name: `driver, ${many} bodies`, open: (path, size) => driver(path, size, many) },
-  { leg: together, name: `dispatcher, ${many} calls`, open: (path, size) => dispatcher(path, size, many) },
-  { leg: together, name: `in memory, ${many} in flight: no thread, no sync`, open: (_path, size) => memory(size) },
-  { leg: together, name: `database thread, ${many} in flight`, open: (path, size) => actor(path, size, many) },
-  { leg: together, name: `runner thread, ${many} in flight`, open: (path, size) => runner(path, size, many) },
+  { leg: oneCall, name: "bare statements, one transaction per call", open: (path, size) => bare(path, size, 1) },
+  { leg: oneCall, name: "driver, one body", open: (path, size) => driver(path, size, 1) },
+  { leg: oneCall, name: "dispatcher, one call", open: (path, size) => dispatcher(path, size, 1) },
+  { leg: oneCall, name: "database thread, 1 call in flight", open: (path, size) => actor(path, size, 1) },
+  { leg: oneCall, name: "runner thread, 1 call in flight", open: (path, size) => runner(path, size, 1) },
+  {
+    leg: manyCalls,
+    name: "bare statements, 1000 calls per transaction",
+    open: (path, size) => bare(path, size, 1_000),
+  },
+  {
+    leg: manyCalls,
+    name: `bare statements, ${many} calls per transaction`,
+    open: (path, size) => bare(path, size, many),
+  },
+  { leg: manyCalls, name: `driver, ${many} bodies`, open: (path, size) => driver(path, size, many) },
+  { leg: manyCalls, name: `dispatcher, ${many} calls`, open: (path, size) => dispatcher(path, size, many) },
+  {
+    leg: manyCalls,
+    name: `in memory (no thread, no sync), ${many} calls in flight`,
+    open: (_path, size) => memory(size),
+  },
+  { leg: manyCalls, name: `database thread, ${many} calls in flight`, open: (path, size) => actor(path, size, many) },
+  { leg: manyCalls, name: `runner thread, ${many} calls in flight`, open: (path, size) => runner(path, size, many) },
 ];
 
 const warmUpSeconds = 0.3;
@@ -98,9 +113,9 @@ export async function runLadder(options: LadderOptions): Promise<LadderResult> {
   for (let round = 0; round < rounds; round++) {
     for (const [index, rung] of rungs.entries()) {
       const cpu = process.cpuUsage();
-      const done = await rung.run(seconds);
+      const counted = await rung.run(seconds);
       const { user, system } = process.cpuUsage(cpu);
-      figures[index]?.rounds.push({ ...done, cpuUs: (user + system) / Math.max(1, done.calls) });
+      figures[index]?.rounds.push({ ...counted, cpuUs: (user + system) / Math.max(1, counted.calls) });
     }
   }
   let bytes = 0;
@@ -112,12 +127,15 @@ export async function runLadder(options: LadderOptions): Promise<LadderResult> {
   return { bench: "ladder", environment: environment(), options, rungs: figures, bytes };
 }
 
-/** The rungs of a leg append to the same number of logs: each log that a transaction touches is another page to write. */
-function logsOf(calls: number): number {
+/**
+ * Returns how many logs a rung appends to. The rungs of a leg use the same number, because each log that a transaction
+ * touches is another page to write.
+ */
+function logCount(calls: number): number {
   return Math.min(calls, many);
 }
 
-/** `batch` makes so many calls. */
+/** Runs `batch`, which makes `calls` calls, until the time is up. */
 async function repeat(
   seconds: number,
   calls: number,
@@ -135,7 +153,7 @@ async function repeat(
 }
 
 async function bare(path: string, size: number, calls: number): Promise<Rung> {
-  const slots = await newFile(path, logsOf(calls));
+  const slots = await newFile(path, logCount(calls));
   const db = connect(path, defaultLimits.busyMs);
   const append = prepareAppend(db, lineOf(size));
   const begin = db.prepare("BEGIN IMMEDIATE");
@@ -159,7 +177,7 @@ async function bare(path: string, size: number, calls: number): Promise<Rung> {
   };
 }
 
-/** Longer than any batch takes, so that no group is cut. */
+/** More time than any batch takes, so that no group is cut. */
 const budgetMs = 60_000;
 
 function openDriver(path: string) {
@@ -169,7 +187,7 @@ function openDriver(path: string) {
 }
 
 async function driver(path: string, size: number, calls: number): Promise<Rung> {
-  const slots = await newFile(path, logsOf(calls));
+  const slots = await newFile(path, logCount(calls));
   const { limits, opened } = openDriver(path);
   const data = lineOf(size);
   const batch = async (): Promise<void> => {
@@ -187,7 +205,7 @@ async function driver(path: string, size: number, calls: number): Promise<Rung> 
       return [{ access: "write", startBody }] as const;
     });
     const { settled } = await opened.transact(jobs, budgetMs);
-    for (const one of settled) if (!one.ok) throw one.error;
+    for (const result of settled) if (!result.ok) throw result.error;
     for (const slot of slots) slot.offset += size;
   };
   return {
@@ -201,7 +219,7 @@ async function driver(path: string, size: number, calls: number): Promise<Rung> 
 }
 
 async function dispatcher(path: string, size: number, calls: number): Promise<Rung> {
-  const slots = await newFile(path, logsOf(calls));
+  const slots = await newFile(path, logCount(calls));
   const { limits, opened } = openDriver(path);
   const { decodeCall, runTransaction } = createDispatcher({
     operations,
@@ -235,7 +253,7 @@ async function dispatcher(path: string, size: number, calls: number): Promise<Ru
   };
 }
 
-/** Calls through a client, so many in flight. */
+/** Returns a run that appends through a client, with one call in flight per slot. */
 function throughStore(store: Store, slots: readonly Slot[], size: number): Rung["run"] {
   const data = lineOf(size);
   return async (seconds) => {
@@ -248,11 +266,12 @@ function throughStore(store: Store, slots: readonly Slot[], size: number): Rung[
       });
       slot.offset = ackOffset;
     });
-    return measured(tally);
+    return countAll(tally);
   };
 }
 
-function measured({ latenciesMs, elapsedMs, errors }: Tally): { calls: number; seconds: number } {
+/** Counts all acknowledged calls, and fails when a call failed. */
+function countAll({ latenciesMs, elapsedMs, errors }: Tally): { calls: number; seconds: number } {
   if (Object.keys(errors).length > 0) throw new Error(`calls failed: ${JSON.stringify(errors)}`);
   return { calls: latenciesMs.length, seconds: elapsedMs / 1_000 };
 }
@@ -295,7 +314,7 @@ async function runner(path: string, size: number, calls: number): Promise<Rung> 
     async run(seconds) {
       const tally = await pool.run<Tally>({ slots, inFlight: 1, span: nextSpan(seconds), size } satisfies Load);
       slots = tally.slots;
-      return measured(tally);
+      return countAll(tally);
     },
     slots: () => slots,
     async close() {
@@ -309,31 +328,32 @@ async function runner(path: string, size: number, calls: number): Promise<Rung> 
 export function renderLadder({ environment: machine, options, rungs, bytes }: LadderResult): string {
   const { rounds, seconds, size } = options;
   const legs = [...new Set(rungs.map(({ leg }) => leg))].map((leg) => {
-    const own = rungs.filter((rung) => rung.leg === leg);
+    const legRungs = rungs.filter((rung) => rung.leg === leg);
     return table(
-      [leg, "µs per call", "calls/s", "times the previous rung", "CPU µs per call"],
-      own.map((rung, index) => rowOf(rung, own[index - 1])),
+      [leg, "µs per call", "calls/s", "cost vs. the row above", "CPU µs per call"],
+      legRungs.map((rung, index) => rowOf(rung, legRungs[index - 1])),
     );
   });
   return [
-    `Appends of ${size} bytes at synchronous=FULL; medians (and extremes) of ${rounds} rounds of ${seconds} s per rung.`,
+    `Appends of ${size} bytes at synchronous=FULL. ` +
+      `Figures are medians (lowest..highest) of ${rounds} rounds of ${seconds} s per row.`,
     ...legs,
     `All ${format(bytes)} acknowledged bytes were found in the store. ${describe(machine)}.`,
   ].join("\n\n");
 }
 
-function rowOf({ name, rounds }: Figures, before: Figures | undefined): string[] {
-  const perCallUs = rounds.map(usOf);
-  const times = before?.rounds.map((round, index) => (perCallUs[index] as number) / usOf(round));
+function rowOf({ name, rounds }: Figures, previous: Figures | undefined): string[] {
+  const callUs = rounds.map(usPerCall);
+  const ratios = previous?.rounds.map((round, index) => (callUs[index] as number) / usPerCall(round));
   return [
     name,
-    spread(perCallUs),
+    spread(callUs),
     format(median(rounds.map(({ calls, seconds }) => calls / seconds))),
-    times === undefined ? "" : spread(times),
+    ratios === undefined ? "" : spread(ratios),
     format(median(rounds.map(({ cpuUs }) => cpuUs))),
   ];
 }
 
-function usOf({ calls, seconds }: Round): number {
+function usPerCall({ calls, seconds }: Round): number {
   return (seconds * 1_000_000) / calls;
 }

@@ -1,15 +1,15 @@
-// Load: appends calls one after the other, so many at a time, until the time is up, and notes how long each took. Knows no database.
+// Makes calls until the time is up, with a given number in flight, and measures the latency of each. Knows no database.
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** The log of one running command; nobody else appends to it. */
+/** The log of one running command, which has no other writer. */
 export interface Slot {
   readonly commandId: string;
   readonly fence: number;
-  /** Bytes that were acknowledged. */
+  /** The number of bytes that were acknowledged. */
   offset: number;
 }
 
-/** From when to when, in Unix milliseconds: a clock that all threads share. */
+/** The start and the end of a measurement in Unix milliseconds, because all threads share that clock. */
 export interface Span {
   readonly startAtMs: number;
   readonly endAtMs: number;
@@ -18,30 +18,30 @@ export interface Span {
 /** The work of one thread. */
 export interface Load {
   readonly slots: readonly Slot[];
-  /** Calls in flight for each slot: a runner does not wait for one chunk's answer before it sends the next. */
+  /** The number of calls in flight per slot. A runner sends the next chunk before the last one is acknowledged. */
   readonly inFlight: number;
   readonly span: Span;
-  /** Bytes of each append. */
+  /** The number of bytes of each append. */
   readonly size: number;
 }
 
-/** The result of one thread. */
+/** The results of one thread. */
 export interface Tally {
-  /** Acknowledged before the time was up. */
+  /** The number of calls that were acknowledged before the time was up. */
   readonly calls: number;
-  /** From the first call to the last answer, which may come after the time was up. */
+  /** The time from the first call to the last answer, which may arrive after the time was up. */
   readonly elapsedMs: number;
-  /** The latencies of all acknowledged calls, including those acknowledged late. */
+  /** The latency of every acknowledged call, including those acknowledged after the time was up. */
   readonly latenciesMs: Float64Array;
-  /** The longest, also among calls that were given up. */
+  /** The longest latency, including that of calls that were abandoned. */
   readonly worstMs: number;
-  /** Failed tries by code. A call that failed is tried again and its time runs on; when the time is up it is given up. */
+  /** The number of failed attempts by code. A call is retried until the time is up; its latency covers all attempts. */
   readonly errors: Readonly<Record<string, number>>;
-  /** As they stand now. */
+  /** The slots with their new offsets. */
   readonly slots: readonly Slot[];
 }
 
-/** Enough time for every thread to receive its load before the span starts. */
+/** The time in which every thread receives its load before the span starts. */
 const leadMs = 50;
 
 export function nextSpan(seconds: number): Span {
@@ -49,7 +49,7 @@ export function nextSpan(seconds: number): Span {
   return { startAtMs, endAtMs: startAtMs + seconds * 1_000 };
 }
 
-/** One line of text. It owns its memory: of a view, the whole buffer below it would travel. */
+/** Returns one line of text. It is not a view, because a message would copy the whole buffer below a view. */
 export function lineOf(size: number): Uint8Array<ArrayBuffer> {
   const line = new Uint8Array(size).fill("x".charCodeAt(0));
   line[size - 1] = "\n".charCodeAt(0);
@@ -60,7 +60,9 @@ export async function waitFor({ startAtMs }: Span): Promise<void> {
   await sleep(Math.max(0, startAtMs - Date.now()));
 }
 
-/** So many calls in flight for each slot. `append` moves the slot's offset and adds a line to its log, or throws. */
+/**
+ * Keeps `inFlight` calls in flight per slot. `append` adds a line to the slot's log and moves its offset, or throws.
+ */
 export async function keepInFlight(
   { slots, inFlight, span }: Load,
   append: (slot: Slot) => Promise<void>,
@@ -71,46 +73,47 @@ export async function keepInFlight(
     slots
       .flatMap((slot) => Array<Slot>(inFlight).fill(slot))
       .map(async (slot) => {
-        while (meter.open) await attempt(meter, () => append(slot));
+        while (meter.open) await untilAcknowledged(meter, () => append(slot));
       }),
   );
   return meter.tally(slots);
 }
 
-async function attempt(meter: Meter, run: () => Promise<void>): Promise<void> {
+async function untilAcknowledged(meter: Meter, run: () => Promise<void>): Promise<void> {
   const startedAtMs = performance.now();
   for (;;) {
     try {
       await run();
-      meter.acknowledged(startedAtMs);
+      meter.recordSuccess(startedAtMs);
       return;
     } catch (error) {
-      if (!meter.retries(error, startedAtMs)) return;
+      if (!meter.mayRetry(error, startedAtMs)) return;
     }
   }
 }
 
-/** The same for a database that is called synchronously: the slots take turns. */
+/** Appends to the slots in turn, for a database that is called synchronously. */
 export function appendInTurn({ slots, span }: Load, append: (slot: Slot) => void): Tally {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Math.max(0, span.startAtMs - Date.now()));
   const meter = new Meter(span);
-  for (let turn = 0; meter.open; turn++) attemptSync(meter, () => append(slots[turn % slots.length] as Slot));
+  for (let turn = 0; meter.open; turn++) untilAcknowledgedSync(meter, () => append(slots[turn % slots.length] as Slot));
   return meter.tally(slots);
 }
 
-function attemptSync(meter: Meter, run: () => void): void {
+function untilAcknowledgedSync(meter: Meter, run: () => void): void {
   const startedAtMs = performance.now();
   for (;;) {
     try {
       run();
-      meter.acknowledged(startedAtMs);
+      meter.recordSuccess(startedAtMs);
       return;
     } catch (error) {
-      if (!meter.retries(error, startedAtMs)) return;
+      if (!meter.mayRetry(error, startedAtMs)) return;
     }
   }
 }
 
+/** Measures the calls of one thread during a span. */
 class Meter {
   readonly #startedAtMs = performance.now();
   readonly #endAtMs: number;
@@ -127,7 +130,7 @@ class Meter {
     return performance.now() < this.#endAtMs;
   }
 
-  acknowledged(startedAtMs: number): void {
+  recordSuccess(startedAtMs: number): void {
     const nowMs = performance.now();
     const latencyMs = nowMs - startedAtMs;
     this.#latenciesMs.push(latencyMs);
@@ -135,8 +138,8 @@ class Meter {
     if (nowMs <= this.#endAtMs) this.#calls++;
   }
 
-  /** False when the time is up: the call is given up. */
-  retries(error: unknown, startedAtMs: number): boolean {
+  /** Counts a failed attempt. Returns false when the time is up and the call must be abandoned. */
+  mayRetry(error: unknown, startedAtMs: number): boolean {
     const { code = String(error) } = error as { code?: string };
     this.#errors[code] = (this.#errors[code] ?? 0) + 1;
     if (this.open) return true;

@@ -1,4 +1,4 @@
-// The command line of the benches: names and options in, tables out.
+// The command line of the benchmarks: reads a name and options, and prints tables.
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { bounds } from "../src/limits.ts";
@@ -7,11 +7,13 @@ import { type LadderResult, renderLadder, runLadder } from "./ladder.ts";
 import { type PostgresResult, renderPostgres, runPostgres } from "./postgres.ts";
 
 const usage = `Usage: npm run bench -- ladder [--rounds 5] [--seconds 0.5] [--size 256] [--json FILE]
-       npm run bench -- append [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--in-flight 1,16,256] [--logs 1,256] [--json FILE]
-       npm run bench -- append --url postgres://USER:PASSWORD@HOST:PORT/DATABASE [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--json FILE]
+       npm run bench -- append [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16]
+                               [--in-flight 1,16,256] [--logs 1,256] [--json FILE]
+       npm run bench -- append --url postgres://USER:PASSWORD@HOST:PORT/DATABASE
+                               [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--json FILE]
        npm run bench -- render FILE`;
 
-/** One sentence for who typed it. */
+/** A mistake in the command line, as one sentence for the user. */
 class UsageError extends Error {}
 
 type Result = AppendResult | LadderResult | PostgresResult;
@@ -21,7 +23,7 @@ async function main(args: readonly string[]): Promise<void> {
   const [name, file, ...rest] = positionals;
   if (values.help === true) return console.log(usage);
   if (rest.length > 0 || (file !== undefined && name !== "render"))
-    throw new UsageError(`bench takes one name, not ${positionals.join(" ")}`);
+    throw new UsageError(`expected one benchmark, not ${positionals.join(" ")}`);
   if (name === "render") return console.log(render(read(file)));
   const result = await run(name, values);
   console.log(render(result));
@@ -29,20 +31,20 @@ async function main(args: readonly string[]): Promise<void> {
 }
 
 function parse(args: readonly string[]) {
-  const text = { type: "string" } as const;
+  const string = { type: "string" } as const;
   try {
     return parseArgs({
       args: [...args],
       allowPositionals: true,
       options: {
-        rounds: text,
-        seconds: text,
-        size: text,
-        threads: text,
-        "in-flight": text,
-        logs: text,
-        url: text,
-        json: text,
+        rounds: string,
+        seconds: string,
+        size: string,
+        threads: string,
+        "in-flight": string,
+        logs: string,
+        url: string,
+        json: string,
         help: { type: "boolean", short: "h" },
       },
     });
@@ -52,46 +54,48 @@ function parse(args: readonly string[]) {
 }
 
 async function run(name: string | undefined, values: ReturnType<typeof parse>["values"]): Promise<Result> {
-  const rounds = whole("rounds", values.rounds ?? "5", 1, 100);
-  const size = whole("size", values.size ?? "256", 1, bounds.logChunkBytes);
+  const rounds = wholeNumber("rounds", values.rounds ?? "5", 1, 100);
+  const size = wholeNumber("size", values.size ?? "256", 1, bounds.logChunkBytes);
   if (name === "ladder") {
     if ((values.threads ?? values["in-flight"] ?? values.logs ?? values.url) !== undefined) {
-      throw new UsageError("ladder takes none of --threads, --in-flight, --logs and --url");
+      throw new UsageError("ladder does not take --threads, --in-flight, --logs or --url");
     }
     return runLadder({ rounds, size, seconds: duration(values.seconds ?? "0.5") });
   }
   if (name === "append") {
-    const threads = whole("threads", values.threads ?? "16", 1, 64);
+    const threads = wholeNumber("threads", values.threads ?? "16", 1, 64);
     if (values.url !== undefined) {
       if ((values["in-flight"] ?? values.logs) !== undefined)
-        throw new UsageError("append on PostgreSQL takes neither --in-flight nor --logs");
+        throw new UsageError("append does not take --in-flight or --logs with --url");
       return runPostgres(values.url, { rounds, size, threads, seconds: duration(values.seconds ?? "2.5") });
     }
-    const inFlight = wholes("in-flight", values["in-flight"] ?? "1,16,256", 1, 1_000);
-    const logs = wholes("logs", values.logs ?? "1,256", 1, 256);
+    const inFlight = wholeNumbers("in-flight", values["in-flight"] ?? "1,16,256", 1, 1_000);
+    const logs = wholeNumbers("logs", values.logs ?? "1,256", 1, 256);
     return runAppend({ rounds, size, threads, inFlight, logs, seconds: duration(values.seconds ?? "2.5") });
   }
-  throw new UsageError(`there is no bench ${name ?? "without a name"}: choose ladder, append or render`);
+  throw new UsageError(
+    `${name === undefined ? "no benchmark was named" : `unknown benchmark ${name}`}: choose ladder, append or render`,
+  );
 }
 
-function whole(option: string, text: string, min: number, max: number): number {
+function wholeNumber(option: string, text: string, min: number, max: number): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= min && value <= max) return value;
-  throw new UsageError(`--${option}: expected a whole number from ${min} to ${max}, not ${text}`);
+  throw new UsageError(`--${option}: expected a whole number from ${min} to ${max}, not "${text}"`);
 }
 
-function wholes(option: string, text: string, min: number, max: number): number[] {
-  return text.split(",").map((one) => whole(option, one, min, max));
+function wholeNumbers(option: string, text: string, min: number, max: number): number[] {
+  return text.split(",").map((part) => wholeNumber(option, part, min, max));
 }
 
 function duration(text: string): number {
   const seconds = Number(text);
   if (/^\d*\.?\d+$/.test(text) && seconds >= 0.05 && seconds <= 60) return seconds;
-  throw new UsageError(`--seconds: expected a number from 0.05 to 60, not ${text}`);
+  throw new UsageError(`--seconds: expected a number from 0.05 to 60, not "${text}"`);
 }
 
 function read(file: string | undefined): Result {
-  if (file === undefined) throw new UsageError("render: name a file that --json wrote");
+  if (file === undefined) throw new UsageError("render: expected the name of a file that --json wrote");
   try {
     return JSON.parse(readFileSync(file, "utf8")) as Result;
   } catch (error) {
@@ -103,7 +107,7 @@ function render(result: Result): string {
   if (result.bench === "append") return renderAppend(result);
   if (result.bench === "ladder") return renderLadder(result);
   if (result.bench === "postgres") return renderPostgres(result);
-  throw new UsageError("render: the file holds no result of a bench");
+  throw new UsageError("render: the file does not hold the result of a benchmark");
 }
 
 try {

@@ -1,7 +1,7 @@
-// Acknowledged log appends on PostgreSQL: the store, beside a transaction for each call on connections of one's own.
+// Measures acknowledged log appends on PostgreSQL: the store, and a peer that runs one transaction per call.
 import pg from "pg";
 import { createRunnerPool } from "../src/index.ts";
-import { dealt, failures, onEach, type Round, summarize } from "./append.ts";
+import { dealSlots, failures, onEach, type Round, summarize } from "./append.ts";
 import { keepInFlight, type Load, lineOf, nextSpan, type Slot, type Tally } from "./load.ts";
 import { describe, type Environment, environment, format, median, spread, table } from "./report.ts";
 import { bytesAcknowledged, bytesInStore, checkBytes, newStoreAt } from "./setup.ts";
@@ -14,9 +14,10 @@ export interface PostgresOptions {
   readonly size: number;
 }
 
+/** The figures of one contender. */
 interface Figures {
   readonly name: string;
-  /** Calls in flight, over all threads. */
+  /** The number of calls in flight on all threads together. */
   readonly inFlight: number;
   readonly peer: boolean;
   readonly rounds: readonly Round[];
@@ -31,10 +32,10 @@ export interface PostgresResult {
   readonly bytes: number;
 }
 
-/** As multiples of a transaction for each call, with as many in flight. */
+/** The figures that the store should reach, relative to the peer with the same number of calls in flight. */
 const targets = { throughput: { inFlight: 256, times: 5 }, latency: { inFlight: 1, times: 1.1 } };
 
-/** The most connections of the peer, which opens no more than it has calls in flight. */
+/** The largest number of connections of the peer. */
 const connectionsMax = 16;
 
 interface Contender {
@@ -48,11 +49,9 @@ export async function runPostgres(url: string, options: PostgresOptions): Promis
   const { threads, seconds, rounds, size } = options;
   const perThread = Math.ceil(256 / threads);
   const { store, slots } = await newStoreAt(url, threads * perThread * 2 + 512);
-  const own = slots.splice(0, 256);
-  const [alone] = slots.splice(0, 1) as [Slot];
-  const [aloneOfPeer] = slots.splice(0, 1) as [Slot];
-  const dealtSlots = dealt(slots, threads);
-  const all = [...own, alone, aloneOfPeer, ...slots];
+  const manySlots = slots.splice(0, 256);
+  const [singleSlot, singlePeerSlot] = slots.splice(0, 2) as [Slot, Slot];
+  const threadSlots = dealSlots(slots, threads);
   const pool = createRunnerPool(store, {
     filename: new URL("./runner.ts", import.meta.url),
     threads,
@@ -61,20 +60,20 @@ export async function runPostgres(url: string, options: PostgresOptions): Promis
   const connections = new pg.Pool({ connectionString: url, max: connectionsMax });
   connections.on("error", () => undefined);
   const append = appendOn(connections, lineOf(size));
-  const peer = (held: Slot[]) => async (load: Pick<Load, "span" | "size">) => [
-    await keepInFlight({ ...load, slots: held, inFlight: 1 }, append),
+  const peer = (peerSlots: Slot[]) => async (load: Pick<Load, "span" | "size">) => [
+    await keepInFlight({ ...load, slots: peerSlots, inFlight: 1 }, append),
   ];
   const data = lineOf(size);
   const onThreads = (logs: number) => (load: Pick<Load, "span" | "size">) =>
-    onEach(dealtSlots, logs, { ...load, inFlight: perThread / logs }, (load_) => pool.run<Tally>(load_));
+    onEach(threadSlots, logs, { ...load, inFlight: perThread / logs }, (threadLoad) => pool.run<Tally>(threadLoad));
   const contenders: readonly Contender[] = [
-    { name: "a transaction for each call, 1 in flight", inFlight: 1, peer: true, run: peer([aloneOfPeer]) },
+    { name: "one transaction per call, 1 in flight", inFlight: 1, peer: true, run: peer([singlePeerSlot]) },
     {
       name: "debug-server-db, 1 in flight",
       inFlight: 1,
       peer: false,
       run: async (load) => [
-        await keepInFlight({ ...load, slots: [alone], inFlight: 1 }, async (slot) => {
+        await keepInFlight({ ...load, slots: [singleSlot], inFlight: 1 }, async (slot) => {
           slot.offset = (
             await store.logs.append({ commandId: slot.commandId, fence: slot.fence, offset: slot.offset, data })
           ).ackOffset;
@@ -82,14 +81,14 @@ export async function runPostgres(url: string, options: PostgresOptions): Promis
       ],
     },
     {
-      name: `a transaction for each call, 256 in flight, ${connectionsMax} connections`,
+      name: `one transaction per call, 256 in flight, ${connectionsMax} connections`,
       inFlight: 256,
       peer: true,
-      run: peer(own),
+      run: peer(manySlots),
     },
     { name: `debug-server-db, ${threads} x ${perThread}`, inFlight: 256, peer: false, run: onThreads(1) },
     {
-      name: `debug-server-db, ${threads} x ${perThread} to ${perThread} logs`,
+      name: `debug-server-db, ${threads} x ${perThread}, ${perThread} logs per thread`,
       inFlight: 256,
       peer: false,
       run: onThreads(perThread),
@@ -112,9 +111,9 @@ export async function runPostgres(url: string, options: PostgresOptions): Promis
     }
   }
   const { rows } = await connections.query<{ server_version: string }>("SHOW server_version");
-  const slotsNow = [...all.slice(0, 258), ...dealtSlots.flat()];
-  const bytes = bytesAcknowledged(slotsNow);
-  checkBytes("PostgreSQL", bytes, await bytesInStore(store, slotsNow));
+  const usedSlots = [...manySlots, singleSlot, singlePeerSlot, ...threadSlots.flat()];
+  const bytes = bytesAcknowledged(usedSlots);
+  checkBytes("PostgreSQL", bytes, await bytesInStore(store, usedSlots));
   await pool.close();
   await store.close();
   await connections.end();
@@ -128,14 +127,19 @@ export async function runPostgres(url: string, options: PostgresOptions): Promis
   };
 }
 
-function numbered(text: string): string {
+/** Replaces the `?` of a statement by `$1`, `$2` and so on. */
+function numberParameters(text: string): string {
   let count = 0;
   return text.replace(/\?/g, () => `$${++count}`);
 }
 
-/** Returns the obvious implementation: a transaction for each call, on a connection of a pool. */
+/** Returns the usual first attempt: an append that is one transaction on a connection of a pool. */
 function appendOn(connections: pg.Pool, line: Uint8Array): (slot: Slot) => Promise<void> {
-  const texts = { find: numbered(findAttempt), advance: numbered(advance), insert: numbered(insertChunk) };
+  const texts = {
+    find: numberParameters(findAttempt),
+    advance: numberParameters(advance),
+    insert: numberParameters(insertChunk),
+  };
   const size = line.byteLength;
   return async (slot) => {
     const client = await connections.connect();
@@ -149,16 +153,16 @@ function appendOn(connections: pg.Pool, line: Uint8Array): (slot: Slot) => Promi
       const [attempt] = rows;
       if (attempt?.log_state !== "open" || Number(attempt.next_offset) !== slot.offset)
         throw new Error("the append was refused");
-      const line_ = Number(attempt.next_line);
+      const lineNumber = Number(attempt.next_line);
       await client.query({
         name: "advance",
         text: texts.advance,
-        values: [slot.offset + size, line_ + 1, attempt.dropped_bytes, attempt.id],
+        values: [slot.offset + size, lineNumber + 1, attempt.dropped_bytes, attempt.id],
       });
       await client.query({
         name: "insert",
         text: texts.insert,
-        values: [attempt.id, slot.offset, size, line_, 1, "stdout", new Date(), line],
+        values: [attempt.id, slot.offset, size, lineNumber, 1, "stdout", new Date(), line],
       });
       await client.query("COMMIT");
       slot.offset += size;
@@ -172,8 +176,8 @@ function appendOn(connections: pg.Pool, line: Uint8Array): (slot: Slot) => Promi
 }
 
 export function renderPostgres({ environment: machine, server, options, contenders, bytes }: PostgresResult): string {
-  const { seconds, rounds, size } = options;
-  const heads = [
+  const { threads, seconds, rounds, size } = options;
+  const columns = [
     "contender",
     "calls/s",
     "p50 ms",
@@ -185,29 +189,33 @@ export function renderPostgres({ environment: machine, server, options, contende
     "failed attempts",
   ];
   const rows = contenders.map((contender) => {
-    const peer = contenders.find((one) => one.peer && one.inFlight === contender.inFlight) as Figures;
-    const of = (figure: (round: Round) => number): number[] => contender.rounds.map(figure);
-    const toPeer = (figure: (round: Round) => number): number[] =>
+    const peer = contenders.find((candidate) => candidate.peer && candidate.inFlight === contender.inFlight) as Figures;
+    const valuesOf = (figure: (round: Round) => number): number[] => contender.rounds.map(figure);
+    const relativeToPeer = (figure: (round: Round) => number): number[] =>
       contender.rounds.map((round, index) => figure(round) / figure(peer.rounds[index] as Round));
     const { throughput, latency } = targets;
     return [
       contender.name,
-      spread(of((round) => round.callsPerSecond)),
-      spread(of((round) => round.p50Ms)),
-      spread(of((round) => round.p99Ms)),
-      spread(of((round) => round.worstMs)),
-      format(median(of((round) => round.cpuUs))),
-      spread(toPeer((round) => round.callsPerSecond)) +
+      spread(valuesOf((round) => round.callsPerSecond)),
+      spread(valuesOf((round) => round.p50Ms)),
+      spread(valuesOf((round) => round.p99Ms)),
+      spread(valuesOf((round) => round.worstMs)),
+      format(median(valuesOf((round) => round.cpuUs))),
+      spread(relativeToPeer((round) => round.callsPerSecond)) +
         (contender.inFlight === throughput.inFlight && !contender.peer ? `, target ${throughput.times}` : ""),
-      spread(toPeer((round) => round.p50Ms)) +
+      spread(relativeToPeer((round) => round.p50Ms)) +
         (contender.inFlight === latency.inFlight && !contender.peer ? `, target ${latency.times}` : ""),
       failures(contender.rounds),
     ];
   });
   return [
-    `Acknowledged appends of ${size} bytes on PostgreSQL ${server} over loopback, synchronous_commit = on; medians (and extremes) of ${rounds} rounds of ${seconds} s. The peer of a row is the nearest row above that runs one transaction per call with the same number of calls in flight.`,
+    `Acknowledged appends of ${size} bytes on PostgreSQL ${server} over loopback, synchronous_commit = on. ` +
+      `\`${threads} x N\` means ${threads} threads with N calls in flight each, ` +
+      "to one log per thread unless the row says otherwise. " +
+      `Figures are medians (lowest..highest) of ${rounds} rounds of ${seconds} s. ` +
+      "The peer of a row is the nearest row above that runs one transaction per call.",
     "",
-    table(heads, rows),
+    table(columns, rows),
     "",
     `All ${format(bytes)} acknowledged bytes were found in the store. ${describe(machine)}.`,
   ].join("\n");

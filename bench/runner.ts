@@ -1,4 +1,4 @@
-// The task of a runner thread: appends through the store as a runner does that sends a program's output.
+// The task of a runner thread. It appends through the store, like a runner that sends the output of a program.
 import type { RunnerTask } from "../src/index.ts";
 import { keepInFlight, type Load, lineOf, type Tally } from "./load.ts";
 
@@ -6,7 +6,7 @@ const run: RunnerTask<Load, Tally> = (load, { store }) => {
   const data = lineOf(load.size);
   return keepInFlight(load, async (slot) => {
     const { commandId, fence, offset } = slot;
-    // Before the answer: calls of one client run in the order in which it made them.
+    // The offset may move before the answer arrives, because the calls of one client run in order.
     slot.offset += load.size;
     await store.logs.append({ commandId, fence, offset, data });
   });

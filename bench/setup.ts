@@ -1,5 +1,5 @@
-// Prepares a bench before its clock starts: a folder with a store and running commands with empty logs. Afterwards it
-// checks that the bytes are there.
+// Prepares what a benchmark needs before its clock starts: a folder, a store in it, and running commands with empty
+// logs. Afterwards it counts the bytes that were stored.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,11 +8,12 @@ import { type OwnedStore, openStore } from "../src/index.ts";
 import { fixtures } from "../src/testing/index.ts";
 import type { Slot } from "./load.ts";
 
-/** Larger than any run can fill, so that no log is cut. */
+/** More bytes than any run can append, so that no log is truncated. */
 export const logBytes = 2 ** 40;
+/** The time to live of every lease. It outlives the benchmark. */
 export const leaseMs = 86_400_000;
 
-/** Removed when the process ends, however it ends. */
+/** Creates a folder that is removed when the process exits, also by SIGINT or SIGTERM. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "debug-server-db-bench-"));
   process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
@@ -21,17 +22,18 @@ export function temporaryFolder(): string {
   return folder;
 }
 
-/** A store in a new file, and so many logs to append to. */
+/** Opens a store in a new file, with `slotCount` logs to append to. */
 export async function newStore(path: string, slotCount: number): Promise<{ store: OwnedStore; slots: Slot[] }> {
   return newStoreAt(`sqlite:${path}`, slotCount);
 }
 
+/** Opens the store at `url`, with `slotCount` logs to append to. */
 export async function newStoreAt(url: string, slotCount: number): Promise<{ store: OwnedStore; slots: Slot[] }> {
   const store = await openStore({ url, synchronous: "full", limits: { logBytes } });
   return { store, slots: await runCommands(store, slotCount) };
 }
 
-/** The same file for those that do without the store. */
+/** Creates the same file for a contender that uses it without the store. */
 export async function newFile(path: string, slotCount: number): Promise<Slot[]> {
   const { store, slots } = await newStore(path, slotCount);
   await store.close();
@@ -40,7 +42,7 @@ export async function newFile(path: string, slotCount: number): Promise<Slot[]> 
 
 const commandsPerSession = 256;
 
-/** Running commands, each with a lease that outlives the bench. */
+/** Starts commands, each with a lease that outlives the benchmark. */
 export async function runCommands(store: OwnedStore, count: number): Promise<Slot[]> {
   const { session, runner: register } = fixtures(store);
   const { runner } = await register({ ttlMs: leaseMs });
@@ -55,14 +57,14 @@ export async function runCommands(store: OwnedStore, count: number): Promise<Slo
       Array.from({ length }, () => store.commands.claim({ runnerId: runner.id, sessionId: parent.id, ttlMs: leaseMs })),
     );
     for (const claim of claims) {
-      if (claim === undefined) throw new Error("a command that was enqueued could not be claimed");
+      if (claim === undefined) throw new Error("an enqueued command could not be claimed");
       slots.push({ commandId: claim.command.id, fence: claim.fence, offset: 0 });
     }
   }
   return slots;
 }
 
-/** Counted in the chunks themselves, after everybody has closed the file. */
+/** Counts the bytes of all log chunks in a file. No other connection may be open. */
 export function bytesInFile(path: string): number {
   const db = new Database(path, { readonly: true });
   try {
@@ -72,6 +74,7 @@ export function bytesInFile(path: string): number {
   }
 }
 
+/** Counts the bytes of the logs of `slots` by reading them through the store. */
 export async function bytesInStore(store: OwnedStore, slots: readonly Slot[]): Promise<number> {
   let bytes = 0;
   for (const { commandId } of slots) {
@@ -85,12 +88,13 @@ export async function bytesInStore(store: OwnedStore, slots: readonly Slot[]): P
   return bytes;
 }
 
+/** Returns the sum of the bytes that were acknowledged to the slots. */
 export function bytesAcknowledged(slots: readonly Slot[]): number {
   return slots.reduce((sum, { offset }) => sum + offset, 0);
 }
 
-/** A bench that lost bytes has measured nothing. */
+/** Fails unless the stored bytes are those that were acknowledged: otherwise the figures mean nothing. */
 export function checkBytes(name: string, acknowledged: number, stored: number): void {
   if (acknowledged !== stored)
-    throw new Error(`${name}: ${acknowledged} bytes were acknowledged and ${stored} are stored`);
+    throw new Error(`${name}: ${acknowledged} bytes were acknowledged, but ${stored} bytes are stored`);
 }

@@ -1,10 +1,11 @@
-// The statements of logs.append, written by hand for the peers and for the ladder's lowest rungs, which do without the
-// package. bench.test.ts fails when the operation runs anything else.
+// The statements of logs.append, written by hand for contenders that do without the package: the peers, and the lowest
+// rungs of the ladder. bench.test.ts fails when the operation runs other statements.
 import Database from "better-sqlite3";
 
 export const findAttempt = `
   SELECT id, outcome, log_state, next_offset, next_line, limit_bytes, dropped_bytes,
-    (SELECT CASE WHEN commands.fence = attempts.fence THEN lease_expires_at END FROM commands WHERE id = command_id) AS lease_expires_at
+    (SELECT CASE WHEN commands.fence = attempts.fence THEN lease_expires_at END FROM commands WHERE id = command_id)
+      AS lease_expires_at
   FROM attempts WHERE command_id = ? AND fence = ?`;
 
 export const advance = "UPDATE attempts SET next_offset = ?, next_line = ?, dropped_bytes = ? WHERE id = ?";
@@ -22,7 +23,7 @@ interface Attempt {
   readonly lease_expires_at: number | null;
 }
 
-/** Appends one line to a log, inside a transaction that the caller has begun. */
+/** Returns a function that appends one line to a log, inside a transaction that the caller has begun. */
 export function prepareAppend(
   db: Database.Database,
   line: Uint8Array,
@@ -41,7 +42,10 @@ export function prepareAppend(
   };
 }
 
-/** Set as the store sets it, but for the busy timeout: who has a connection of his own waits for the others in it. */
+/**
+ * Opens a connection with the pragmas of the store, except for the busy timeout: a contender with several connections
+ * waits in it for the write lock.
+ */
 export function connect(path: string, busyMs: number): Database.Database {
   const db = new Database(path, { timeout: busyMs });
   db.pragma("journal_mode = WAL");

@@ -1,4 +1,4 @@
-// Threads of the peers: each is started with its data, told its load, and answers with a tally.
+// The threads of the peers. Each starts with its data, receives a load, and answers with a tally.
 import { once } from "node:events";
 import { type MessagePort, parentPort, type Transferable, Worker } from "node:worker_threads";
 import type { Load, Tally } from "./load.ts";
@@ -8,30 +8,30 @@ export interface LoadThread {
   close(): Promise<unknown>;
 }
 
-/** Resolves when the thread has begun to listen. */
+/** Starts a thread, and resolves when it listens for loads. */
 export async function startThread(
   entry: URL,
   workerData: unknown,
   transferList: readonly Transferable[] = [],
 ): Promise<LoadThread> {
   const worker = new Worker(entry, { workerData, transferList: [...transferList] });
-  await answer(worker);
+  await nextMessage(worker);
   return {
     run(load) {
       worker.postMessage(load);
-      return answer(worker) as Promise<Tally>;
+      return nextMessage(worker) as Promise<Tally>;
     },
     close: () => worker.terminate(),
   };
 }
 
-/** Rejects when the thread fails. */
-async function answer(worker: Worker): Promise<unknown> {
+/** Resolves to the next message of the thread, and rejects when the thread fails. */
+async function nextMessage(worker: Worker): Promise<unknown> {
   const [message] = await once(worker, "message");
   return message;
 }
 
-/** The thread's side. Without `run` it only says that it is there. */
+/** Serves loads on the thread's side. Without `run`, it only reports that the thread has started. */
 export function serveLoads(run?: (load: Load) => Tally | Promise<Tally>): void {
   const owner = parentPort as MessagePort;
   if (run !== undefined) owner.on("message", async (load: Load) => owner.postMessage(await run(load)));

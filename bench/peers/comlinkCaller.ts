@@ -1,4 +1,4 @@
-// Calls the Comlink peer's database thread.
+// A thread of the Comlink peer: calls the database thread.
 import { type MessagePort, workerData } from "node:worker_threads";
 import { type Endpoint, wrap } from "comlink";
 import { keepInFlight } from "../load.ts";

@@ -1,4 +1,5 @@
-// Peer: what one writes next. One thread has the connection and exposes a function with Comlink; each call is a message and a transaction.
+// The database thread of the Comlink peer, which is the usual second attempt: one thread owns the connection, and
+// exposes a function with Comlink, so each call is one message and one transaction.
 import { type MessagePort, workerData } from "node:worker_threads";
 import { type Endpoint, expose } from "comlink";
 import { connect, prepareAppend } from "../statements.ts";

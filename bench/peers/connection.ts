@@ -1,5 +1,5 @@
-// Peer: what one writes first. Each thread has its own connection and waits for the others in
-// SQLite's busy timeout (D-002).
+// The usual first attempt, and the peer that ratios compare with: each thread has its own connection, and waits for the
+// others in SQLite's busy timeout (D-002).
 import { workerData } from "node:worker_threads";
 import { appendInTurn, lineOf } from "../load.ts";
 import { connect, prepareAppend } from "../statements.ts";

@@ -1,4 +1,4 @@
-// The backends that the conformance suite runs on. A new one is an entry here and a test file in test/conformance.
+// The backends on which the conformance suite runs. A new backend is an entry here and a test file in test/conformance.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,30 +12,30 @@ export interface OpenOptions {
   readonly limits?: Partial<Limits>;
 }
 
-/** A store that was opened for a test, and the clock that moves it. */
+/** A store that a test uses, and the clock that the test moves. */
 export interface Opened {
   readonly store: Store;
   readonly clock: TestClock;
-  /** Another client of the same store, which reaches only the named operations. */
+  /** Connects another client of the same store, which can call only the named operations. */
   connect(options?: { readonly operations?: readonly string[] }): Promise<Store>;
-  /** Closes the store and opens what it left; on backends that persist. */
+  /** Closes the store and opens it again. Fails on backends that do not persist. */
   reopen(): Promise<void>;
   close(): Promise<void>;
 }
 
 export interface TestedBackend {
   readonly name: string;
-  /** The capabilities that the backend declares; a test that needs more is skipped. */
+  /** The abilities of the backend. A test that needs others is skipped. */
   readonly capabilities: {
-    /** A store that is opened again has what was acknowledged. */
+    /** True if a store that is opened again holds all acknowledged writes. */
     readonly persists: boolean;
-    /** Calls under way when the store is closed are answered first. */
+    /** True if closing the store first answers the calls in flight. */
     readonly drains: boolean;
   };
   open(options?: OpenOptions): Promise<Opened>;
 }
 
-/** A busy machine may be slow to say what became of a call that was given up. */
+/** Limits for busy machines, which may take long to report the outcome of a call after its deadline. */
 export const patience = { settleGraceMs: 5_000 } as const;
 
 export const backends = {
@@ -45,7 +45,7 @@ export const backends = {
     async open({ limits = {} } = {}) {
       const clock = testClock();
       const store = await openTestStore({ clock, limits: { ...patience, ...limits } });
-      return opened(clock, store, async () => store.close());
+      return inMemory(clock, store);
     },
   },
   actor: {
@@ -56,14 +56,15 @@ export const backends = {
   runnerPool: {
     name: "runner pool",
     capabilities: { persists: true, drains: false },
-    open: (options) => openFile(options, (owned, reached) => openRunnerStore(owned, { ...reached, limits: patience })),
+    open: (options) =>
+      openFile(options, (owned, clientOptions) => openRunnerStore(owned, { ...clientOptions, limits: patience })),
   },
   postgres: {
     name: "postgres",
     capabilities: { persists: true, drains: true },
     async open(options) {
       const url = await newDatabase();
-      return openLasting(
+      return openPersistent(
         url,
         () => dropDatabase(url),
         options,
@@ -73,67 +74,68 @@ export const backends = {
   },
 } satisfies Record<string, TestedBackend>;
 
-function opened(clock: TestClock, store: OwnedStore, close: () => Promise<void>): Opened {
+function inMemory(clock: TestClock, store: OwnedStore): Opened {
   return {
     store,
     clock,
     connect: async (options) => attachStore(store.connect(options)),
-    reopen: () => Promise.reject(new Error("this backend does not persist")),
-    close,
+    reopen: () => Promise.reject(new Error("a store in memory cannot be opened again")),
+    close: () => store.close(),
   };
 }
 
-type Reach = (
+/** Connects a client, which calls the store from the place that the backend tests. */
+type Connect = (
   owned: OwnedStore,
   options: { readonly operations?: readonly string[] | undefined },
 ) => Promise<{ store: Store; close(): Promise<void> }>;
 
-/** A real file and a real thread. */
-async function openFile(options: OpenOptions | undefined, reach: Reach): Promise<Opened> {
+/** Opens a store with a real file and a real thread. */
+async function openFile(options: OpenOptions | undefined, connectClient: Connect): Promise<Opened> {
   const folder = await mkdtemp(join(tmpdir(), "debug-server-db-"));
-  return openLasting(
+  return openPersistent(
     `sqlite:${join(folder, "metadata.db")}`,
     () => rm(folder, { recursive: true, force: true }),
     options,
-    reach,
+    connectClient,
   );
 }
 
-/** Opens a store whose rows outlive it. `reach` chooses where the calls come from. */
-async function openLasting(
+/** Opens a store whose data outlives it. `remove` deletes the data. */
+async function openPersistent(
   url: string,
   remove: () => Promise<void>,
   { limits = {} }: OpenOptions = {},
-  reach: Reach,
+  connectClient: Connect,
 ): Promise<Opened> {
   const clock = testClock();
   const open = () => openStore({ url, clock, limits: { ...patience, reapEveryMs: 0, ...limits } });
   let owned = await open();
-  let ways: { store: Store; close(): Promise<void> }[] = [await reach(owned, {})];
-  const shut = async () => {
-    for (const way of ways) await way.close();
-    ways = [];
+  let clients: { store: Store; close(): Promise<void> }[] = [await connectClient(owned, {})];
+  const closeAll = async () => {
+    for (const client of clients) await client.close();
+    clients = [];
     await owned.close();
   };
   return {
     clock,
     get store() {
-      return (ways[0] as { store: Store }).store;
+      return (clients[0] as { store: Store }).store;
     },
     async connect({ operations } = {}) {
-      const way = await reach(owned, { operations });
-      ways.push(way);
-      return way.store === owned
+      const client = await connectClient(owned, { operations });
+      clients.push(client);
+      return client.store === owned
         ? attachStore(owned.connect(operations === undefined ? {} : { operations }))
-        : way.store;
+        : client.store;
     },
     async reopen() {
-      await shut();
+      await closeAll();
       owned = await open();
-      ways = [await reach(owned, {})];
+      clients = [await connectClient(owned, {})];
     },
     async close() {
-      await shut();
+      await closeAll();
       await remove();
     },
   };

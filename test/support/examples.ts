@@ -1,4 +1,4 @@
-// The TypeScript examples of the README and the guide: found in their pages, written to a folder, compiled and run.
+// Extracts the TypeScript examples of the README and the guide, writes them to a folder, compiles and runs them.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,11 +11,11 @@ import { promisify } from "node:util";
 const execute = promisify(execFile);
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** The package names that examples import, and the source file that stands for each. */
+/** Maps each package name that examples import to the source file that replaces it. */
 const entries = { "debug-server-db": `${root}src/index.ts`, "debug-server-db/testing": `${root}src/testing/index.ts` };
 
 export interface Example {
-  /** Names the page and the position of the example on it. */
+  /** The page, and the position of the example on it. */
   readonly title: string;
   readonly file: string;
 }
@@ -62,14 +62,14 @@ export async function compileExamples(folder: string): Promise<void> {
   );
 }
 
-/** Runs an example twice in one folder that is empty at first, because a reader runs it more than once. */
+/** Runs an example twice in one folder, because a reader also runs it more than once. The folder is empty at first. */
 export async function runTwice({ file }: Example): Promise<void> {
   const home = file.replace(/\.ts$/, "");
   mkdirSync(home);
   const env = { ...process.env, DEBUG_SERVER_DB_URL: "" };
-  for (const time of ["first", "second"]) {
+  for (const attempt of ["first", "second"]) {
     await execute(process.execPath, [file], { cwd: home, env, timeout: 60_000 }).catch(({ stderr, message }) =>
-      assert.fail(`the ${time} run failed: ${stderr || message}`),
+      assert.fail(`the ${attempt} run failed: ${stderr || message}`),
     );
   }
 }

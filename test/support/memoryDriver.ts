@@ -1,4 +1,4 @@
-// A driver on a database in memory, for tests of what lies between it and the client.
+// A driver with a database in memory, for tests of the layers between driver and client.
 import Database from "better-sqlite3";
 import { anonymous } from "../../src/caller.ts";
 import { systemClock } from "../../src/clock.ts";
@@ -16,10 +16,11 @@ export function memoryDatabase(): Database.Database {
   return db;
 }
 
-type OneCall = readonly [name: string, ...wire: unknown[]];
-type Jobs = readonly (OneCall | readonly OneCall[])[];
+/** The name of an operation, and its wire input. */
+type WireCall = readonly [name: string, ...wire: unknown[]];
+type Jobs = readonly (WireCall | readonly WireCall[])[];
 
-/** Calls of any operations, several in one transaction; each is a name and its wire input. */
+/** Creates a dispatcher that runs calls of any operations, several in one transaction. */
 export function memoryDispatcher(operations: OperationTable, db = memoryDatabase()) {
   const driver = createSqliteDriver({ db, clock: systemClock, epoch: 1, close: () => void db.close() });
   const faults: StoreError[] = [];
@@ -45,13 +46,13 @@ export function memoryDispatcher(operations: OperationTable, db = memoryDatabase
     driver,
     dispatcher,
     faults,
-    /** The answers of each job. */
-    // biome-ignore lint/suspicious/noExplicitAny: tests look into failures and results of whatever shape.
+    /** Runs jobs and resolves to the answers of each. */
+    // biome-ignore lint/suspicious/noExplicitAny: tests inspect failures and results of any shape.
     async run(...jobs: Jobs): Promise<any> {
       return (await outcomesOf(jobs)).map(({ answers }) => answers);
     },
-    /** Returns the number of jobs that shared the first transaction. */
-    async begun(...jobs: Jobs): Promise<number> {
+    /** Runs jobs and resolves to the number that shared the first transaction. */
+    async firstTransactionSize(...jobs: Jobs): Promise<number> {
       return (await outcomesOf(jobs)).length;
     },
   };

@@ -1,5 +1,5 @@
-// PostgreSQL for tests: the server that DEBUG_SERVER_DB_TEST_PG_URL names, or the one that all test files of a run
-// share, or one of this process when a file runs by itself. No server starts before a test asks for it.
+// PostgreSQL for tests: the server at DEBUG_SERVER_DB_TEST_PG_URL; else the server that all test files of a run share;
+// else, when a file runs by itself, a server of this process. No server starts before a test needs it.
 import { randomBytes } from "node:crypto";
 import { after } from "node:test";
 import pg from "pg";
@@ -8,24 +8,24 @@ import { sharedPostgresUrl } from "./sharedPostgres.ts";
 
 export { ownServer } from "./postgresServer.ts";
 
-let own: Promise<OwnServer> | undefined;
-let found: Promise<string> | undefined;
+let processServer: Promise<OwnServer> | undefined;
+let serverUrl: Promise<string> | undefined;
 
 /** Returns the URL of the server that the tests share. */
 export function postgresUrl(): Promise<string> {
-  found ??= find();
-  return found;
+  serverUrl ??= findServer();
+  return serverUrl;
 }
 
-async function find(): Promise<string> {
+async function findServer(): Promise<string> {
   const url = process.env.DEBUG_SERVER_DB_TEST_PG_URL ?? (await sharedPostgresUrl());
   if (url !== undefined) return url;
-  own = ownServer();
-  return (await own).url;
+  processServer = ownServer();
+  return (await processServer).url;
 }
 
 after(async () => {
-  const server = await own?.catch(() => undefined);
+  const server = await processServer?.catch(() => undefined);
   await server?.remove();
 });
 
@@ -38,6 +38,7 @@ export async function newDatabase(server?: PostgresServer): Promise<string> {
   return url.href;
 }
 
+/** Drops a database, and closes the connections to it. */
 export async function dropDatabase(url: string): Promise<void> {
   const server = new URL(url);
   const name = server.pathname.slice(1);
@@ -45,7 +46,7 @@ export async function dropDatabase(url: string): Promise<void> {
   await ask(server.href, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
 }
 
-/** Sends one query over a connection of its own. */
+/** Runs one query over a connection of its own, and resolves to its rows. */
 export async function ask<Row extends pg.QueryResultRow>(
   url: string,
   text: string,

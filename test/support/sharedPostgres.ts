@@ -1,5 +1,5 @@
-// One PostgreSQL server for all test files of a run: the process that starts the files listens on a port, starts the
-// server when the first file asks there, and answers with its URL.
+// Shares one PostgreSQL server among all test files of a run. The process that starts the files listens on a port. When
+// the first file asks on that port, the process starts the server, and answers with its URL.
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { text } from "node:stream/consumers";
@@ -8,16 +8,17 @@ import { type OwnServer, ownServer } from "./postgresServer.ts";
 const portVariable = "DEBUG_SERVER_DB_TEST_PG_PORT";
 
 export interface SharedPostgres {
-  /** The environment that the test files need in order to ask. */
+  /** The environment variables with which the test files find the port. */
   readonly env: Readonly<Record<string, string>>;
   /** Stops the server if it was started. */
   close(): Promise<void>;
 }
 
+/** Listens for test files that need the server. */
 export async function sharePostgres(): Promise<SharedPostgres> {
   let server: Promise<OwnServer> | undefined;
   const listener = createServer(async (socket) => {
-    // A test file that was killed is no reason to stop the others.
+    // A test file that is killed must not stop the others.
     socket.on("error", () => undefined);
     server ??= ownServer();
     const answer = await server.then(
@@ -32,13 +33,13 @@ export async function sharePostgres(): Promise<SharedPostgres> {
     env: { [portVariable]: String((listener.address() as AddressInfo).port) },
     async close() {
       listener.close();
-      const started = await server?.catch(() => undefined);
-      await started?.remove();
+      const startedServer = await server?.catch(() => undefined);
+      await startedServer?.remove();
     },
   };
 }
 
-/** Returns the URL of the server of this run, or undefined when the file was started by itself. */
+/** Returns the URL of the run's server, or undefined when the file runs by itself. */
 export async function sharedPostgresUrl(): Promise<string | undefined> {
   const port = process.env[portVariable];
   if (port === undefined) return undefined;

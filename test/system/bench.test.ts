@@ -1,4 +1,4 @@
-// The benches, in miniature: they end by themselves, leave nothing behind, and what they measured has really happened.
+// Short runs of the benchmarks: they end, leave no files behind, and stored what they report.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -24,7 +24,7 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 
 const entry = fileURLToPath(new URL("../../bench/main.ts", import.meta.url));
 
-/** Its temporary files go to a folder of their own, which must be empty afterwards. */
+/** Runs a benchmark, and fails unless it removes all its temporary files. */
 async function bench(...args: string[]): Promise<string> {
   const temporary = mkdtempSync(join(folder, "tmp-"));
   const { stdout } = await promisify(execFile)(process.execPath, [entry, ...args], {
@@ -34,16 +34,16 @@ async function bench(...args: string[]): Promise<string> {
   return stdout;
 }
 
-async function measured<Result>(...args: string[]): Promise<{ result: Result; stdout: string; file: string }> {
+async function runWithResult<Result>(...args: string[]): Promise<{ result: Result; stdout: string; file: string }> {
   const file = join(folder, `${args[0]}.json`);
   const stdout = await bench(...args, "--json", file);
   return { result: JSON.parse(await readFile(file, "utf8")) as Result, stdout, file };
 }
 
 describe("bench append", () => {
-  it("measures every contender, and stores all that was acknowledged", async () => {
+  it("measures every contender, and stores all acknowledged bytes", async () => {
     const size = 100;
-    const { result, stdout } = await measured<AppendResult>(
+    const { result, stdout } = await runWithResult<AppendResult>(
       ...[
         "append",
         "--threads",
@@ -75,7 +75,7 @@ describe("bench append", () => {
     );
     assert.ok(
       bytes / size >= calls.reduce((sum, count) => sum + count, 0),
-      "no more calls are reported than lines are stored",
+      "more calls are reported than lines are stored",
     );
     for (const { name, rounds } of contenders) {
       assert.equal(rounds.length, 2, name);
@@ -88,8 +88,8 @@ describe("bench append", () => {
 });
 
 describe("bench ladder", () => {
-  it("measures every rung, and render prints the same again", async () => {
-    const { result, stdout, file } = await measured<LadderResult>("ladder", "--rounds", "1", "--seconds", "0.05");
+  it("measures every rung, and render prints the same tables from the file", async () => {
+    const { result, stdout, file } = await runWithResult<LadderResult>("ladder", "--rounds", "1", "--seconds", "0.05");
     assert.ok(result.rungs.length > 10);
     for (const { name, rounds } of result.rungs) {
       for (const { calls, seconds, cpuUs } of rounds) assert.ok(calls > 0 && seconds > 0 && cpuUs > 0, name);
@@ -99,8 +99,8 @@ describe("bench ladder", () => {
   });
 });
 
-describe("what a bench rests on", () => {
-  it("bytes that are not in the file fail the bench", async () => {
+describe("the basis of the benchmarks", () => {
+  it("checkBytes fails when acknowledged bytes are not in the file", async () => {
     const path = join(folder, "lost.db");
     const { store, slots } = await newStore(path, 1);
     const [{ commandId, fence } = assert.fail()] = slots;
@@ -111,10 +111,10 @@ describe("what a bench rests on", () => {
     const db = new Database(path);
     db.exec("DELETE FROM log_chunks WHERE start_offset = 0");
     db.close();
-    assert.throws(() => checkBytes("store", 6, bytesInFile(path)), /6 bytes were acknowledged and 3 are stored/);
+    assert.throws(() => checkBytes("store", 6, bytesInFile(path)), /6 bytes were acknowledged, but 3 bytes are stored/);
   });
 
-  it("the peers run the statements of logs.append", () => {
+  it("the peers run the same statements as logs.append", () => {
     const context: Context = {
       now: new Date(0),
       limits: defaultLimits,
@@ -135,13 +135,14 @@ describe("what a bench rests on", () => {
       lease_expires_at: 1,
     };
     const statements = [textOf(body.next()), textOf(body.next(row))];
-    assert.deepEqual(statements, [findAttempt, `${advance};${insertChunk}`].map(squeezed));
+    assert.deepEqual(statements, [findAttempt, `${advance};${insertChunk}`].map(collapseWhitespace));
     assert.equal(body.next(2).done, true);
   });
 });
 
+/** Returns the statements of a query as text, without the lock comment that only PostgreSQL uses. */
 function textOf({ value }: IteratorResult<Query<unknown>, unknown>): string {
-  return squeezed(
+  return collapseWhitespace(
     (value as Query<unknown>).statements
       .map(({ strings }) => strings.join("?").trim())
       .join(";")
@@ -149,21 +150,21 @@ function textOf({ value }: IteratorResult<Query<unknown>, unknown>): string {
   );
 }
 
-function squeezed(statement: string): string {
+function collapseWhitespace(statement: string): string {
   return statement.replace(/\s+/g, " ").replace(/; /g, ";").trim();
 }
 
-describe("bench refuses in one sentence, with exit code 2,", () => {
+describe("bench exits with code 2 and one line on stderr for", () => {
   const cases = {
     "no name": [],
     "an unknown name": ["walk"],
     "an unknown option": ["ladder", "--speed", "9"],
     "an option of another bench": ["ladder", "--threads", "2"],
-    "a number that is none": ["append", "--rounds", "many"],
+    "an option that is not a number": ["append", "--rounds", "many"],
     "a number out of bounds": ["append", "--size", "65537"],
-    "a list with a hole": ["append", "--in-flight", "1,,2"],
-    "a second name": ["append", "ladder"],
-    "a file that is not there": ["render", join(folder, "absent.json")],
+    "a list with an empty element": ["append", "--in-flight", "1,,2"],
+    "two names": ["append", "ladder"],
+    "a file that does not exist": ["render", join(folder, "absent.json")],
   };
   for (const [name, args] of Object.entries(cases)) {
     it(name, async () => {

@@ -20,16 +20,16 @@ it("a cursor below the floor is feed_truncated, for since and for watch, and one
 });
 
 it("reads that belong together, and a read of the feed, share no transaction with a write", async () => {
-  const { begun } = memoryDispatcher(operations);
+  const { firstTransactionSize } = memoryDispatcher(operations);
   const write = ["repositories.upsert", ...operations.repositories.upsert.encode({ name: "a" })] as const;
   const read = ["repositories.find", ...operations.repositories.find.encode({ name: "a" })] as const;
   const feed = ["changes.since", ...wireOf("since", 0)] as const;
-  assert.equal(await begun(write, read), 2);
-  assert.equal(await begun(write, feed), 1);
-  assert.equal(await begun(feed, write), 1);
-  assert.equal(await begun(write, [read, feed]), 1);
-  assert.equal(await begun([read, feed], read, write), 2);
-  assert.equal(await begun([read, read], feed, read), 3);
+  assert.equal(await firstTransactionSize(write, read), 2);
+  assert.equal(await firstTransactionSize(write, feed), 1);
+  assert.equal(await firstTransactionSize(feed, write), 1);
+  assert.equal(await firstTransactionSize(write, [read, feed]), 1);
+  assert.equal(await firstTransactionSize([read, feed], read, write), 2);
+  assert.equal(await firstTransactionSize([read, read], feed, read), 3);
 });
 
 it("a row that a CHECK refuses is constraint, leaves nothing, and is reported as a fault of ours", async () => {
