@@ -16,6 +16,7 @@ import { scopes } from "../src/model/vocabulary.ts";
 import { Lease, Worktree } from "../src/model/worktrees.ts";
 import type { AnyOperation } from "../src/operation.ts";
 import { operations } from "../src/operations/table.ts";
+import { isPaged } from "../src/pages.ts";
 
 const folder = new URL("../src/operations/", import.meta.url);
 
@@ -180,11 +181,17 @@ function section(name: string, file: string, operation: AnyOperation, { summary,
     describeInput(operation),
     ...part("Input"),
     `**Answers** ${escaped(known === undefined ? result : `a ${known}`)}`,
+    ...(isPaged(operation) ? [allRows(name)] : []),
     ...part("Result"),
     ...part("Fails"),
     ...part("Effect"),
     ...part("Cost"),
   ].join("\n\n");
+}
+
+function allRows(name: string): string {
+  const all = name.replace(/list$/, "all");
+  return `**All pages** \`for await (const row of store.${all}({ ... }))\` iterates over the rows of every page; \`limit\` is the size of a page.`;
 }
 
 /** The docstring of each operation, and the file that it stands in. */

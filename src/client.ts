@@ -1,27 +1,29 @@
-// Operations and a backend become an object with one async method for each operation. Validation and decoding happen here, on the caller's
-// thread. Knows no thread, port or database.
-
+// Turns operations and a backend into an object with one async method for each operation. Validates and decodes on the caller's thread.
+// Knows no thread, port or database.
 import { Courier } from "./courier.ts";
 import { fromWireFailure, StoreError } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import type { AnyOperation, Operation, OperationTable } from "./operation.ts";
 import { type Outgoing, outgoing, withEnvelopeKey } from "./outgoing.ts";
+import { isPaged, type Page, rowsOfPages } from "./pages.ts";
 import type { Answer, Backend } from "./wire.ts";
 
 export interface CallOptions {
-  /** Stops waiting for the call; it is cancelled if it has not run yet, and the error's outcome says so. */
+  /** Ends the call with `aborted` when it fires. A call that has not run yet is cancelled; the error's outcome says whether it was. */
   readonly signal?: AbortSignal;
   /**
-   * Fails deadline_exceeded after so many milliseconds; 30 000 unless set, plus what the input says to wait. Of an iteration: for each of its
-   * pages. More than 2 147 483 647 are as many.
+   * The time after which the call fails with `deadline_exceeded`, in milliseconds. The default is `limits.callMs` plus the wait that the input
+   * asks for. On an iteration it applies to each page. Values above 2 147 483 647 count as that.
    */
   readonly timeoutMs?: number;
-  /** For the audit rows. */
+  /** The caller's name in audit rows. Idempotency keys are scoped to it. */
   readonly actor?: string;
+  /** The id of the request that the call is part of, for audit rows. */
   readonly requestId?: string;
   /**
-   * Of a call that writes: made again with the same key and input within 24 hours it is not run again, and answers what it answered then; with
-   * other input, or when another release stored an answer of another shape, it fails idempotency_mismatch. A failure is not kept. Of `atomically`, it stands for all calls together.
+   * Makes a write safe to repeat: a call with the same key and input within `limits.idempotencyMs` does not run again and returns the first
+   * answer. With another input it fails with `idempotency_mismatch`, and also when another release stored an answer of another shape. Failures
+   * are not stored. On `atomically` the key covers all calls together.
    */
   readonly idempotencyKey?: string;
 }
@@ -38,10 +40,26 @@ type MethodOf<One> =
       : Method<Input, AsyncGenerator<Item, void, undefined>>
     : never;
 
+/** The iterator over all pages, for entities that have a paged `list`. */
+type AllOf<Verbs> = Verbs extends { readonly list: Operation<infer Input, infer Output, infer _Item> }
+  ? Output extends Page<infer Row>
+    ? {
+        /**
+         * Iterates over the rows of all pages of `list`, in its order and with its filters: `for await (const row of store.sessions.all())`.
+         * Reads a page of `limit` rows when the loop reaches it; rows that are created meanwhile come last. Fails as `list` does, and with
+         * `aborted` before the next row when the signal has fired.
+         */
+        readonly all: Method<Input, AsyncGenerator<Row, void, undefined>>;
+      }
+    : unknown
+  : unknown;
+
 type Recorder<One> = One extends Operation<infer Input, infer _Output, infer _Item> ? Method<Input, void> : never;
 
 export type MethodsOf<Table extends OperationTable> = {
-  readonly [Entity in keyof Table]: { readonly [Verb in keyof Table[Entity]]: MethodOf<Table[Entity][Verb]> };
+  readonly [Entity in keyof Table]: { readonly [Verb in keyof Table[Entity]]: MethodOf<Table[Entity][Verb]> } & AllOf<
+    Table[Entity]
+  >;
 };
 
 export type RecordersOf<Table extends OperationTable> = {
@@ -50,8 +68,8 @@ export type RecordersOf<Table extends OperationTable> = {
 
 export type ClientOf<Table extends OperationTable> = MethodsOf<Table> & {
   /**
-   * All or nothing, in one message: `record` makes calls on `tx`, synchronously, and they run in that order in one transaction.
-   * Resolves to their results in order. A failure names the first call that failed, by `details.index`.
+   * Runs several calls in one transaction, all or nothing. `record` makes the calls on `tx`, synchronously; they travel in one message and run
+   * in that order. Resolves to their results in order. A failure names the first call that failed by `details.index`.
    */
   // biome-ignore lint/suspicious/noExplicitAny: the calls are recorded at run time; a caller names the results, or destructures freely.
   atomically<Results extends unknown[] = any[]>(
@@ -62,11 +80,11 @@ export type ClientOf<Table extends OperationTable> = MethodsOf<Table> & {
 
 export interface Client<Table extends OperationTable> {
   readonly methods: ClientOf<Table>;
-  /** Refuses new calls, and resolves when those that were made are settled; calls that wait for something are not waited for. */
+  /** Refuses new calls, and resolves when the calls that were made are settled; calls that may be parked are not waited for. */
   drain(): Promise<void>;
 }
 
-/** `reconnect` gives another backend when the one before is lost; without it the client is lost too. */
+/** Creates a client on a backend. When the backend is lost, `reconnect` returns the next one; without it the client is lost too. */
 export function createClient<const Table extends OperationTable>(
   operations: Table,
   backend: Backend,
@@ -79,11 +97,17 @@ export function createClient<const Table extends OperationTable>(
     if (current.lost && !draining && reconnect !== undefined) current = new Courier(reconnect(), limits);
     return current;
   };
-  const methods = mapTable(operations, (name, operation) => {
+  const methods: Record<string, Record<string, unknown>> = mapTable(operations, (name, operation) => {
     const calling: Calling = { courier, limits, name, operation };
     const make = operation.stream !== undefined ? stream : operation.again !== undefined ? callInSteps : call;
     return (input: unknown = {}, options: CallOptions = {}) => make(calling, input, options);
   });
+  for (const [entity, { list }] of Object.entries<OperationTable[string]>(operations)) {
+    if (list === undefined || !isPaged(list)) continue;
+    const calling: Calling = { courier, limits, name: `${entity}.list`, operation: list };
+    (methods[entity] as Record<string, unknown>).all = (input: unknown = {}, options: CallOptions = {}) =>
+      rows(calling, input, options);
+  }
   const atomically = async (record: (tx: RecordersOf<Table>) => unknown, options: CallOptions = {}) => {
     const calls = recordCalls(operations, record, options);
     if (calls.length === 0) return [];
@@ -101,7 +125,7 @@ export function createClient<const Table extends OperationTable>(
   return { methods: { ...methods, atomically } as unknown as ClientOf<Table>, drain };
 }
 
-/** A call that is made after the recorder has returned would be sent by nobody, so it throws. */
+/** Records the calls of an atomic envelope. A call made after the recorder has returned would never be sent, so it throws. */
 function recordCalls<Table extends OperationTable>(
   operations: Table,
   record: (tx: RecordersOf<Table>) => unknown,
@@ -109,9 +133,9 @@ function recordCalls<Table extends OperationTable>(
 ): readonly Outgoing[] {
   const calls: Outgoing[] = [];
   const inputs: unknown[] = [];
-  let over = false;
+  let closed = false;
   const tx = mapTable(operations, (name, operation) => (input: unknown = {}, own: CallOptions = {}) => {
-    if (over)
+    if (closed)
       throw new StoreError("invalid_input", `${name} was called on a transaction that is over`, { operation: name });
     if (operation.again !== undefined)
       throw new StoreError("invalid_input", `${name} works in steps, and cannot be part of atomically`, {
@@ -129,7 +153,7 @@ function recordCalls<Table extends OperationTable>(
       "atomically: the calls are recorded synchronously, so the function must not be async",
     );
   } finally {
-    over = true;
+    closed = true;
   }
 }
 
@@ -147,7 +171,7 @@ function mapTable<Value>(
   );
 }
 
-/** One method: what it calls, and by whom. */
+/** A method: the operation it calls, and the courier that carries the calls. */
 interface Calling {
   readonly courier: () => Courier;
   readonly limits: Limits;
@@ -155,7 +179,7 @@ interface Calling {
   readonly operation: AnyOperation;
 }
 
-/** The error is made here, after an await, so that V8's async stack trace names the caller without a capture for every call (D-017). */
+/** Creates the error after an await, so that V8's async stack trace names the caller without a capture for every call (D-017). */
 async function call({ courier, name, operation }: Calling, input: unknown, options: CallOptions): Promise<unknown> {
   const outgoingCall = outgoing(name, operation, input, options);
   const [answer] = await courier().send([outgoingCall], false, options);
@@ -164,10 +188,10 @@ async function call({ courier, name, operation }: Calling, input: unknown, optio
   return operation.open(operation.output.fromWire(wire), outgoingCall.localPart);
 }
 
-/** All steps together have one deadline, and a failure of a later one leaves what the earlier ones did. */
+/** Calls step after step, with one deadline for all steps. A failure of a later step leaves the effects of the earlier ones. */
 async function callInSteps(calling: Calling, input: unknown, options: CallOptions): Promise<unknown> {
   const { timeoutMs = calling.limits.callMs } = options;
-  const overAtMs = performance.now() + timeoutMs;
+  const endsAtMs = performance.now() + timeoutMs;
   for (let [step, next, leftMs] = [1, input, timeoutMs]; ; step++) {
     try {
       const output = await call(calling, next, { ...options, timeoutMs: leftMs });
@@ -183,8 +207,13 @@ async function callInSteps(calling: Calling, input: unknown, options: CallOption
         ...(operation === undefined ? {} : { operation }),
       });
     }
-    leftMs = Math.max(0, overAtMs - performance.now());
+    leftMs = Math.max(0, endsAtMs - performance.now());
   }
+}
+
+function rows(calling: Calling, input: unknown, options: CallOptions): AsyncGenerator<unknown, void, undefined> {
+  const list = (pageInput: unknown) => call(calling, pageInput, options) as Promise<Page<unknown>>;
+  return rowsOfPages(list, input, { name: calling.name, signal: options.signal });
 }
 
 async function* stream(

@@ -98,16 +98,9 @@ export function fixtures(store: Store) {
     admin ??= store.tokens.bootstrapAdmin({ accountName: `admin-${newId()}` }).then(
       ({ token }) => token.id,
       async () => {
-        for (let cursor: string | undefined; ; ) {
-          const page = await store.tokens.list({ limit: 500, ...(cursor === undefined ? {} : { cursor }) });
-          const live = page.items.find(
-            ({ scopes, revokedAt, expiresAt }) => scopes.includes("admin") && revokedAt === null && expiresAt === null,
-          );
-          if (live !== undefined) return live.id;
-          if (page.nextCursor === undefined)
-            throw new Error("fixtures: there is a live admin token, but none that does not expire");
-          cursor = page.nextCursor;
-        }
+        for await (const { id, scopes, revokedAt, expiresAt } of store.tokens.all({ limit: 500 }))
+          if (scopes.includes("admin") && revokedAt === null && expiresAt === null) return id;
+        throw new Error("fixtures: there is a live admin token, but none that does not expire");
       },
     );
     return admin;

@@ -2,7 +2,9 @@
 import type { CallOptions } from "../client.ts";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
+import type { AnyOperation, OperationTable } from "../operation.ts";
 import { operations } from "../operations/table.ts";
+import { isPaged, type Page, rowsOfPages } from "../pages.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 
 type Entity = keyof typeof operations;
@@ -10,7 +12,7 @@ type Entity = keyof typeof operations;
 type StubMethod = (input: any, options?: CallOptions) => unknown;
 
 export type StubMethods = {
-  readonly [Name in Entity]?: { readonly [Verb in keyof (typeof operations)[Name]]?: StubMethod };
+  readonly [Name in Entity]?: { readonly [Verb in keyof OwnedStore[Name]]?: StubMethod };
 };
 
 export interface StubCall {
@@ -22,25 +24,31 @@ export interface StubCall {
 
 export type StubStore = OwnedStore & { readonly calls: readonly StubCall[] };
 
-/** A stream (`logs.follow`, `changes.watch`) is given as a function that returns any iterable. */
+/**
+ * Creates a stub. A stream (`logs.follow`, `changes.watch`) and `all` are given as functions that return any iterable. An `all` that is not
+ * given iterates over the pages of the `list` that is.
+ */
 export function stubStore(given: StubMethods = {}): StubStore {
   const calls: StubCall[] = [];
   const methods: Record<string, Record<string, StubMethod>> = {};
-  for (const [entity, verbs] of Object.entries(operations)) {
-    methods[entity] = {};
-    for (const [verb, operation] of Object.entries(verbs)) {
-      const name = `${entity}.${verb}`;
-      const answer = (given[entity as Entity] as Record<string, StubMethod> | undefined)?.[verb];
-      const call: StubMethod = (input, options) => {
+  for (const [entity, verbs] of Object.entries<OperationTable[string]>(operations)) {
+    const answers = given[entity as Entity] as Record<string, StubMethod> | undefined;
+    const recorded =
+      (verb: string): StubMethod =>
+      (input, options) => {
+        const name = `${entity}.${verb}`;
         calls.push({ name, input, options });
+        const answer = answers?.[verb];
         if (answer === undefined) throw new Error(`stubStore: ${name} was called and is not given`);
         return answer(input, options);
       };
-      methods[entity][verb] =
-        operation.stream === undefined
-          ? async (input, options) => call(input, options)
-          : (input, options) => iterate(() => call(input, options));
-    }
+    const own: Record<string, StubMethod> = {};
+    for (const [verb, { stream }] of Object.entries(verbs))
+      own[verb] = stream === undefined ? promised(recorded(verb)) : iterated(recorded(verb));
+    const { list } = own;
+    if (list !== undefined && isPaged(verbs.list as AnyOperation))
+      own.all = answers?.all === undefined ? walking(`${entity}.list`, list) : iterated(recorded("all"));
+    methods[entity] = own;
   }
   const refuse = (name: string) => () => {
     throw new Error(`stubStore: ${name} was called and is not given`);
@@ -60,8 +68,22 @@ export function stubStore(given: StubMethods = {}): StubStore {
   return { ...methods, ...rest } as unknown as StubStore;
 }
 
-async function* iterate(call: () => unknown): AsyncGenerator<unknown> {
-  yield* call() as AsyncIterable<unknown>;
+function promised(call: StubMethod): StubMethod {
+  return async (input, options) => call(input, options);
+}
+
+function iterated(call: StubMethod): StubMethod {
+  return async function* (input, options) {
+    yield* call(input, options) as AsyncIterable<unknown>;
+  };
+}
+
+function walking(name: string, list: StubMethod): StubMethod {
+  return (input = {}, options = {}) =>
+    rowsOfPages((pageInput) => list(pageInput, options) as Promise<Page<unknown>>, input, {
+      name,
+      signal: options.signal,
+    });
 }
 
 /** Runs what was recorded one after the other; the first failure ends it, with its index. */

@@ -9,6 +9,7 @@ import {
   type Store,
 } from "../../src/index.ts";
 import { operations } from "../../src/operations/table.ts";
+import { type Page, rowsOfPages } from "../../src/pages.ts";
 import type { CallMessage, Task } from "./runnerTask.ts";
 
 interface Options {
@@ -33,7 +34,8 @@ function runnerStore(pool: RunnerPool): Store {
       const name = `${entity}.${verb}`;
       return [verb, stream === undefined ? callOf(pool, name) : streamOf(pool, name)];
     });
-    return [entity, Object.fromEntries(methods)];
+    const all = "list" in verbs ? { all: allOf(pool, `${entity}.list`) } : {};
+    return [entity, { ...Object.fromEntries(methods), ...all }];
   });
   const close = () => pool.run<void>({ type: "close" } satisfies Task);
   return {
@@ -49,6 +51,16 @@ function callOf(pool: RunnerPool, name: string) {
     const task: Task = { type: "call", call: [name, input, options], aborted: signal?.aborted ?? false };
     return pool.run(task, signal === undefined || signal.aborted ? {} : { signal });
   };
+}
+
+/** Iterates over pages that are tasks of their own, so that the test decides when the next one is read. */
+function allOf(pool: RunnerPool, name: string) {
+  const list = callOf(pool, name);
+  return (input: unknown = {}, options: CallOptions = {}) =>
+    rowsOfPages((pageInput) => list(pageInput, options) as Promise<Page<unknown>>, input, {
+      name,
+      signal: options.signal,
+    });
 }
 
 function atomicallyOn(pool: RunnerPool) {

@@ -35,6 +35,7 @@ const layers: readonly (readonly string[])[] = [
   ["src/model/"],
   ["src/context.ts", "src/caller.ts"],
   ["src/operation.ts"],
+  ["src/pages.ts"],
   ["src/operations/"],
   ["src/driver.ts"],
   ["src/keyed.ts"],

@@ -41,12 +41,7 @@ test("creates beyond the file's limit: acknowledged and stored are the same set,
   }
   // Reads go on, and say the same as the acknowledgements.
   const seen = new Set<string>();
-  for (let cursor: string | undefined; ; ) {
-    const page = await store.sessions.list({ limit: 500, ...(cursor === undefined ? {} : { cursor }) });
-    for (const { id } of page.items) seen.add(id);
-    cursor = page.nextCursor;
-    if (cursor === undefined) break;
-  }
+  for await (const { id } of store.sessions.all({ limit: 500 })) seen.add(id);
   assert.deepEqual(seen, acknowledged);
   await store.close();
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { createRunnerPool, openStore } from "../../../src/index.ts";
+import { type Command, createRunnerPool, openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
 import type { Race, RaceResult } from "./contenders.ts";
@@ -130,17 +130,8 @@ for (const { name, processes, url } of places) {
       enqueues: perThread,
     });
     const ran = await Promise.all(Array.from({ length: threads }, (_, index) => pool.run<string[]>(task(index))));
-    const commands = [];
-    for (let cursor: string | undefined; ; ) {
-      const page = await store.commands.list({
-        sessionId: session.id,
-        limit: 500,
-        ...(cursor === undefined ? {} : { cursor }),
-      });
-      commands.push(...page.items);
-      cursor = page.nextCursor;
-      if (cursor === undefined) break;
-    }
+    const commands: Command[] = [];
+    for await (const row of store.commands.all({ sessionId: session.id, limit: 500 })) commands.push(row);
     assert.deepEqual(
       commands.map(({ sequence }) => sequence),
       Array.from({ length: threads * perThread }, (_, index) => index + 1),

@@ -52,6 +52,24 @@ it("a stream is given as any iterable", async () => {
   assert.deepEqual(offsets, [0, 5]);
 });
 
+it("all iterates over the pages of the list that is given, or over an iterable of its own", async () => {
+  const pages = [{ items: [{ id: "a" }, { id: "b" }], nextCursor: "next" }, { items: [{ id: "c" }] }];
+  const walking = stubStore({ sessions: { list: () => pages[walking.calls.length - 1] } });
+  const ids: string[] = [];
+  for await (const { id: sessionId } of walking.sessions.all({ limit: 2 }, { actor: "ada" })) ids.push(sessionId);
+  assert.deepEqual(ids, ["a", "b", "c"]);
+  assert.deepEqual(walking.calls, [
+    { name: "sessions.list", input: { limit: 2 }, options: { actor: "ada" } },
+    { name: "sessions.list", input: { limit: 2, cursor: "next" }, options: { actor: "ada" } },
+  ]);
+
+  const direct = stubStore({ sessions: { all: () => [{ id: "d" }] } });
+  for await (const { id: sessionId } of direct.sessions.all()) assert.equal(sessionId, "d");
+  assert.deepEqual(direct.calls, [{ name: "sessions.all", input: undefined, options: undefined }]);
+
+  await assert.rejects(stubStore().sessions.all().next(), /sessions\.list was called and is not given/);
+});
+
 it("atomically runs what was recorded in order, and the first failure ends it with its index", async () => {
   const stub = stubStore({
     sessions: { touch: () => "touched", get: () => Promise.reject(storeError("not_found", { entity: "session" })) },
