@@ -6,8 +6,9 @@ import { Id, Name, NewId, paging, Version } from "../model/fields.ts";
 import { nameKey } from "../model/repositories.ts";
 import { type AccountKind, accountKinds } from "../model/vocabulary.ts";
 import { fail, operation } from "../operation.ts";
-import { first, forUpdate, sql, step } from "../sql.ts";
+import { first, forUpdate, one, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";
+import { getRow, lockRow } from "./rows.ts";
 import { checkVersion } from "./versions.ts";
 
 /**
@@ -56,13 +57,13 @@ export const disable = operation({
   output: Account,
   errors: ["not_found", "conflict"],
   *run({ accountId, expectedVersion }, { now, changed }) {
-    const before = yield* lockAccount(accountId);
+    const before = yield* lockRow("account", accountId);
     checkVersion(before, expectedVersion);
     if (before.disabled_at !== null) return before;
-    const row = yield* first<AccountRow>(sql`
+    const row = yield* one<AccountRow>(sql`
       UPDATE accounts SET disabled_at = ${now}, version = version + 1, updated_at = ${now} WHERE id = ${accountId} RETURNING *`);
-    changed({ entity: "account", id: accountId, op: "disable", version: before.version + 1 });
-    return row as AccountRow;
+    changed({ entity: "account", id: accountId, op: "disable", version: row.version });
+    return row;
   },
 });
 
@@ -78,8 +79,7 @@ export const get = operation({
   output: Account,
   errors: ["not_found"],
   *run({ accountId }) {
-    const row = yield* first<AccountRow>(sql`SELECT * FROM accounts WHERE id = ${accountId}`);
-    return row ?? fail("not_found", { entity: "account", id: accountId });
+    return yield* getRow("account", accountId);
   },
 });
 
@@ -109,15 +109,6 @@ export const list = operation({
   output: page(Account),
   errors: [],
   *run(input) {
-    return yield* listPage<AccountRow>(
-      sql`accounts`,
-      input,
-      input.includeDisabled ? undefined : sql`disabled_at IS NULL`,
-    );
+    return yield* listPage("account", input, input.includeDisabled ? undefined : sql`disabled_at IS NULL`);
   },
-});
-
-export const lockAccount = step(function* (accountId: string) {
-  const row = yield* first<AccountRow>(sql`SELECT * FROM accounts WHERE id = ${accountId} ${forUpdate}`);
-  return row ?? fail("not_found", { entity: "account", id: accountId });
 });

@@ -13,9 +13,10 @@ import type { CommandRow } from "../model/commands.ts";
 import { Id, paging, Sha256, Version } from "../model/fields.ts";
 import { artifactKinds, artifactStates } from "../model/vocabulary.ts";
 import { after, fail, operation } from "../operation.ts";
-import { all, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
+import { all, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
+import { notFound, requireState } from "./failures.ts";
 import { listPage } from "./paging.ts";
-import { lockSession } from "./sessionState.ts";
+import { getRow, lockRow } from "./rows.ts";
 import { checkVersion } from "./versions.ts";
 
 /** Deletes what has the name, whatever it is, instead of failing. */
@@ -97,17 +98,16 @@ export const commit = operation({
   output: Artifact,
   errors: ["not_found", "conflict", "invalid_transition"],
   *run({ artifactId, sizeBytes, sha256, uri, ttlMs, expectedVersion }, { now, changed }) {
-    const before = yield* lockArtifact(artifactId);
-    if (before.state !== "pending" && before.state !== "ready")
-      fail("invalid_transition", { entity: "artifact", state: before.state });
+    const before = yield* lockRow("artifact", artifactId);
+    requireState(before, "artifact", ["pending", "ready"]);
     if (before.sha256 !== null && before.sha256 !== sha256)
       fail("conflict", { reason: "content", artifactId }, "the content is another than was announced");
     if (before.state === "ready") return before;
     checkVersion(before, expectedVersion);
-    const row = (yield* first<ArtifactRow>(sql`
+    const row = yield* one<ArtifactRow>(sql`
       UPDATE artifacts SET state = 'ready', size_bytes = ${sizeBytes}, sha256 = ${sha256}, uri = ${uri},
         expires_at = ${ttlMs === undefined ? null : after(now, ttlMs)}, version = version + 1, updated_at = ${now}
-      WHERE id = ${artifactId} RETURNING *`)) as ArtifactRow;
+      WHERE id = ${artifactId} RETURNING *`);
     changed({
       entity: "artifact",
       id: row.id,
@@ -132,8 +132,7 @@ export const get = operation({
   output: Artifact,
   errors: ["not_found"],
   *run({ artifactId }) {
-    const row = yield* first<ArtifactRow>(sql`SELECT * FROM artifacts WHERE id = ${artifactId}`);
-    return row ?? fail("not_found", { entity: "artifact", id: artifactId });
+    return yield* getRow("artifact", artifactId);
   },
 });
 
@@ -154,13 +153,13 @@ export const list = operation({
   output: page(Artifact),
   errors: [],
   *run(input) {
-    return yield* listPage<ArtifactRow>(
-      sql`artifacts`,
+    return yield* listPage(
+      "artifact",
       input,
-      input.sessionId === undefined ? undefined : sql`session_id = ${input.sessionId}`,
-      input.commandId === undefined ? undefined : sql`command_id = ${input.commandId}`,
-      input.kind && sql`kind = ${input.kind}`,
-      input.state && sql`state = ${input.state}`,
+      when(input.sessionId, (sessionId) => sql`session_id = ${sessionId}`),
+      when(input.commandId, (commandId) => sql`command_id = ${commandId}`),
+      when(input.kind, (kind) => sql`kind = ${kind}`),
+      when(input.state, (state) => sql`state = ${state}`),
     );
   },
 });
@@ -179,7 +178,7 @@ const remove = operation({
   output: Artifact,
   errors: ["not_found", "conflict"],
   *run({ artifactId, expectedVersion }, context) {
-    const before = yield* lockArtifact(artifactId);
+    const before = yield* lockRow("artifact", artifactId);
     if (before.state === "deleted" || before.state === "failed") return before;
     checkVersion(before, expectedVersion);
     refusePinned(before);
@@ -203,13 +202,12 @@ export const pin = operation({
     yield* first(
       sql`SELECT id FROM sessions WHERE id = (SELECT session_id FROM artifacts WHERE id = ${artifactId}) ${forUpdate}`,
     );
-    const before = yield* lockArtifact(artifactId);
-    if (before.state !== "pending" && before.state !== "ready")
-      fail("invalid_transition", { entity: "artifact", state: before.state });
+    const before = yield* lockRow("artifact", artifactId);
+    requireState(before, "artifact", ["pending", "ready"]);
     if ((before.pinned === 1) === pinned) return before;
     checkVersion(before, expectedVersion);
-    const row = (yield* first<ArtifactRow>(sql`
-      UPDATE artifacts SET pinned = ${pinned}, version = version + 1, updated_at = ${now} WHERE id = ${artifactId} RETURNING *`)) as ArtifactRow;
+    const row = yield* one<ArtifactRow>(sql`
+      UPDATE artifacts SET pinned = ${pinned}, version = version + 1, updated_at = ${now} WHERE id = ${artifactId} RETURNING *`);
     changed({
       entity: "artifact",
       id: row.id,
@@ -245,7 +243,7 @@ const findPlace = step(function* (input: {
   attempt?: number | undefined;
 }) {
   const { sessionId, commandId } = input;
-  yield* lockSession(sessionId);
+  yield* lockRow("session", sessionId);
   if (commandId === undefined) {
     if (input.attempt !== undefined)
       fail("not_found", { entity: "attempt", attempt: input.attempt }, "an attempt is one of a command: name it");
@@ -254,7 +252,7 @@ const findPlace = step(function* (input: {
   const command = yield* first<Pick<CommandRow, "attempt">>(
     sql`SELECT attempt FROM commands WHERE id = ${commandId} AND session_id = ${sessionId}`,
   );
-  if (command === undefined) fail("not_found", { entity: "command", id: commandId });
+  if (command === undefined) notFound("command", commandId);
   const attempt = input.attempt ?? command.attempt;
   if (attempt < 1 || attempt > command.attempt)
     fail("not_found", { entity: "attempt", attempt }, "the command has had no such attempt");
@@ -286,8 +284,8 @@ function refusePinned({ id, pinned }: ArtifactRow): void {
 
 const end = step(function* (before: ArtifactRow, op: string, { now, changed }: Context) {
   const state = before.state === "pending" ? "failed" : "deleted";
-  const row = (yield* first<ArtifactRow>(sql`
-    UPDATE artifacts SET state = ${state}, pinned = ${false}, version = version + 1, updated_at = ${now} WHERE id = ${before.id} RETURNING *`)) as ArtifactRow;
+  const row = yield* one<ArtifactRow>(sql`
+    UPDATE artifacts SET state = ${state}, pinned = ${false}, version = version + 1, updated_at = ${now} WHERE id = ${before.id} RETURNING *`);
   changed({ entity: "artifact", id: row.id, op, version: row.version, sessionId: row.session_id, detail: { state } });
   return row;
 });
@@ -319,14 +317,9 @@ const insert = step(function* (artifact: NewArtifact, op: string, { now, changed
   const detail = {
     name,
     kind,
-    ...(sha256 === undefined ? {} : { sha256 }),
-    ...(place.commandId === null ? {} : { commandId: place.commandId }),
+    sha256,
+    commandId: place.commandId ?? undefined,
   };
   changed({ entity: "artifact", id, op, version: 1, sessionId: place.sessionId, detail });
   return row;
-});
-
-const lockArtifact = step(function* (artifactId: string) {
-  const row = yield* first<ArtifactRow>(sql`SELECT * FROM artifacts WHERE id = ${artifactId} ${forUpdate}`);
-  return row ?? fail("not_found", { entity: "artifact", id: artifactId });
 });

@@ -6,7 +6,7 @@ import { ChangePage, type ChangeRow } from "../model/changes.ts";
 import type { RawOf } from "../model/codec.ts";
 import { Id, WaitMs } from "../model/fields.ts";
 import { fail, NotYet, operation } from "../operation.ts";
-import { all, and, changeEach, first, sql, step } from "../sql.ts";
+import { all, and, changeEach, first, sql, step, when } from "../sql.ts";
 import { changesTopic } from "./topics.ts";
 
 const filters = {
@@ -75,8 +75,8 @@ const readChanges = step(function* ({ after, entity, sessionId, limit }: Filters
   const changes = yield* all<RawOf<typeof ChangeRow>>(sql`
     SELECT * FROM changes WHERE ${and(
       sql`seq > ${after} AND seq <= ${until}`,
-      entity === undefined ? undefined : sql`entity = ${entity}`,
-      sessionId === undefined ? undefined : sql`session_id = ${sessionId}`,
+      when(entity, (value) => sql`entity = ${value}`),
+      when(sessionId, (value) => sql`session_id = ${value}`),
     )} ORDER BY seq LIMIT ${limit}`);
   // A full page ends at its last row; otherwise everything up to there was looked at.
   const nextSeq = changes.length === limit ? (changes.at(-1)?.seq ?? after) : Math.max(after, until);

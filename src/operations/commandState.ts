@@ -6,6 +6,7 @@ import type { CommandInput, CommandRow } from "../model/commands.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import { fail } from "../operation.ts";
 import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
+import { notFound } from "./failures.ts";
 import { commandTopic, logTopic } from "./topics.ts";
 
 /** How a command, or one attempt of it, ended. */
@@ -16,9 +17,7 @@ export const lockCommand = step(function* (commandId: string) {
   const session = yield* first<SessionRow>(sql`
     SELECT * FROM sessions WHERE id = (SELECT session_id FROM commands WHERE id = ${commandId}) ${forUpdate}`);
   const command = yield* first<CommandRow>(sql`SELECT * FROM commands WHERE id = ${commandId} ${forUpdate}`);
-  return session === undefined || command === undefined
-    ? fail("not_found", { entity: "command", id: commandId })
-    : { session, command };
+  return session === undefined || command === undefined ? notFound("command", commandId) : { session, command };
 });
 
 /** Adds a command to the end of a session's queue. */

@@ -7,7 +7,7 @@ import { Fence, filledText, Id, LeaseTtl, paging, Reason, Version, WaitMs } from
 import type { SessionRow } from "../model/sessions.ts";
 import { commandStates, releaseKinds } from "../model/vocabulary.ts";
 import { after, fail, NotYet, operation } from "../operation.ts";
-import { all, and, first, one, type Statement, skipLocked, skipLockedSessions, sql, step } from "../sql.ts";
+import { all, and, first, one, type Statement, skipLocked, skipLockedSessions, sql, step, when } from "../sql.ts";
 import {
   type CommandResult,
   cancelCommand,
@@ -16,9 +16,11 @@ import {
   lockCommand,
   startCommand,
 } from "./commandState.ts";
+import { invalidTransition, leaseLost, notFound, requireState } from "./failures.ts";
 import { listPage } from "./paging.ts";
+import { getRow } from "./rows.ts";
 import { lockRunner } from "./runners.ts";
-import { lockOpenSession, saveSession, settleSession } from "./sessionState.ts";
+import { lockOpenSession, openStates, saveSession, settleSession } from "./sessionState.ts";
 import { claimableTopic, commandTopic, sessionTopic } from "./topics.ts";
 import { checkVersion } from "./versions.ts";
 
@@ -86,8 +88,7 @@ export const claim = operation({
   *run({ runnerId, ttlMs, sessionId }, context) {
     const { now } = context;
     const runner = yield* lockRunner(runnerId);
-    if (runner.state !== "online")
-      fail("invalid_transition", { entity: "runner", state: runner.state }, `the runner is ${runner.state}`);
+    if (runner.state !== "online") invalidTransition("runner", runner.state, `the runner is ${runner.state}`);
     const session = yield* nextSession(runnerId, sessionId, now);
     if (session === undefined) return yield* nothingReady(sessionId);
     const head = yield* one<{ id: string }>(sql`
@@ -110,7 +111,7 @@ export const claim = operation({
 const nothingReady = step(function* (sessionId: string | undefined) {
   if (sessionId === undefined) return new NotYet([claimableTopic], undefined);
   const session = yield* first<Pick<SessionRow, "state">>(sql`SELECT state FROM sessions WHERE id = ${sessionId}`);
-  if (session === undefined) fail("not_found", { entity: "session", id: sessionId });
+  if (session === undefined) notFound("session", sessionId);
   return session.state === "pending" || session.state === "running"
     ? new NotYet([claimableTopic, sessionTopic(sessionId)], undefined)
     : undefined;
@@ -120,14 +121,14 @@ type Ready = SessionRow & { readonly ready_priority: number; readonly ready_at: 
 
 /** Two ordered look-ups instead of one search over both: a session bound to another runner's tree is never even read (D-025). */
 const nextSession = step(function* (runnerId: string, sessionId: string | undefined, now: Date) {
-  const only = sessionId === undefined ? sql`TRUE` : sql`sessions.id = ${sessionId}`;
+  const only = and(when(sessionId, (id) => sql`sessions.id = ${id}`));
   const free = yield* first<Ready>(sql`
     SELECT * FROM sessions WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND ${only}
     ORDER BY ready_priority DESC, ready_at, id LIMIT 1 ${skipLocked}`);
   const bound = yield* first<Ready>(sql`
     SELECT sessions.* FROM worktrees JOIN sessions ON sessions.worktree_id = worktrees.id AND sessions.worktree_fence = worktrees.fence
     WHERE worktrees.lease_runner_id = ${runnerId} AND worktrees.lease_expires_at > ${now} AND sessions.ready_at IS NOT NULL
-      AND sessions.state IN ('pending', 'running', 'cancelling') AND ${only}
+      AND sessions.state IN (${openStates}) AND ${only}
     ORDER BY sessions.ready_priority DESC, sessions.ready_at, sessions.id LIMIT 1 ${skipLockedSessions}`);
   if (free === undefined || bound === undefined) return free ?? bound;
   const byPriority = bound.ready_priority - free.ready_priority;
@@ -181,11 +182,9 @@ export const finish = operation({
       end_reason: input.reason ?? before.end_reason,
     };
     if (isFinal(before.state)) return finished(refuseOther(before, input.fence, result), session);
-    if (before.fence !== input.fence || before.lease_expires_at === null) {
-      fail("lease_lost", { currentFence: before.fence, state: before.state });
-    }
+    if (before.fence !== input.fence || before.lease_expires_at === null) leaseLost(before, input.fence);
     if (before.state === "running" && input.outcome === "cancelled") {
-      fail("invalid_transition", { entity: "command", state: before.state }, "nobody asked to cancel this command");
+      invalidTransition("command", before.state, "nobody asked to cancel this command");
     }
     const command = yield* endCommand(before, result, "finish", context, input.logOffset);
     const counted = {
@@ -203,16 +202,10 @@ function finished(command: CommandRow, session: SessionRow) {
 
 /** Final states are final; the same result again is a repetition, another one is refused. */
 function refuseOther(before: CommandRow, fence: number, result: CommandResult): CommandRow {
-  if (before.fence !== fence) fail("lease_lost", { currentFence: before.fence, state: before.state });
+  if (before.fence !== fence) leaseLost(before, fence);
   const same =
     before.state === result.state && before.exit_code === result.exit_code && before.signal === result.signal;
-  return same
-    ? before
-    : fail(
-        "invalid_transition",
-        { entity: "command", state: before.state },
-        `the command has already ended as ${before.state}`,
-      );
+  return same ? before : invalidTransition("command", before.state, `the command has already ended as ${before.state}`);
 }
 
 /**
@@ -229,7 +222,7 @@ export const cancel = operation({
     const { session, command: before } = yield* lockCommand(commandId);
     if (before.state === "cancelling" || before.state === "cancelled") return before;
     checkVersion(before, expectedVersion);
-    if (isFinal(before.state)) fail("invalid_transition", { entity: "command", state: before.state });
+    requireState(before, "command", ["queued", "running"]);
     const command = yield* cancelCommand(before, reason, context);
     if (before.state === "queued") {
       const counted = { queued_commands: session.queued_commands - 1, failed_commands: session.failed_commands + 1 };
@@ -251,7 +244,7 @@ export const get = operation({
   output: Command,
   errors: ["not_found"],
   *run({ commandId }) {
-    return yield* readCommand(commandId);
+    return yield* getRow("command", commandId);
   },
 });
 
@@ -263,7 +256,7 @@ export const list = operation({
   errors: [],
   *run({ sessionId, state, ...paged }) {
     const ofState = state && sql`state = ${state}`;
-    if (sessionId === undefined) return yield* listPage<CommandRow>(sql`commands`, paged, ofState);
+    if (sessionId === undefined) return yield* listPage("command", paged, ofState);
     return yield* listInSequence(sessionId, paged, ofState);
   },
 });
@@ -294,14 +287,9 @@ export const wait = operation({
   errors: ["not_found", "deadline_exceeded"],
   waitMs: (input) => input.timeoutMs,
   *run({ commandId }) {
-    const command = yield* readCommand(commandId);
+    const command = yield* getRow("command", commandId);
     return isFinal(command.state)
       ? command
       : new NotYet([commandTopic(commandId)], new StoreError("deadline_exceeded", "the command has not ended"));
   },
-});
-
-const readCommand = step(function* (commandId: string) {
-  const row = yield* first<CommandRow>(sql`SELECT * FROM commands WHERE id = ${commandId}`);
-  return row ?? fail("not_found", { entity: "command", id: commandId });
 });

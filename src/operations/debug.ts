@@ -11,15 +11,24 @@ import {
   DebugView,
   debugFields,
   isEnded,
-  Payload,
   type StoppedThreadRow,
 } from "../model/debug.ts";
-import { Id, Json, paging, Reason, Version, WaitMs } from "../model/fields.ts";
-import { maskingOf, SecretNames } from "../model/masking.ts";
+import { Id, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import { fail, NotYet, operation, sealedOperation } from "../operation.ts";
-import { all, change, first, forUpdate, sql, step } from "../sql.ts";
-import { ended, lockDebug, notStopped, saveDebug } from "./debugState.ts";
+import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
+import {
+  ended,
+  lockDebug,
+  notStopped,
+  publicPayloads,
+  refuseEnded,
+  saveDebug,
+  sealPayloads,
+  wirePayloads,
+} from "./debugState.ts";
+import { notFound } from "./failures.ts";
 import { listPage } from "./paging.ts";
+import { getRow } from "./rows.ts";
 import { lockOpenSession, saveSession } from "./sessionState.ts";
 import { debugTopic } from "./topics.ts";
 import { checkVersion } from "./versions.ts";
@@ -38,20 +47,11 @@ export const open = sealedOperation({
   access: "write",
   publicInput: z.strictObject({
     ...debugFields,
-    capabilities: Payload.optional(),
-    payload: Payload.optional(),
-    secretNames: SecretNames,
+    ...publicPayloads,
   }),
-  seal: ({ secretNames, capabilities, payload, ...rest }) => {
-    const masking = maskingOf(secretNames);
-    const data = {
-      ...(capabilities === undefined ? {} : { capabilities: masking.data(capabilities) }),
-      ...(payload === undefined ? {} : { payload: masking.data(payload) }),
-    };
-    return { wireInput: { ...rest, ...data } };
-  },
+  seal: sealPayloads,
   open: (output) => output,
-  input: z.strictObject({ ...debugFields, capabilities: Json.optional(), payload: Json.optional() }),
+  input: z.strictObject({ ...debugFields, ...wirePayloads }),
   output: DebugSession,
   errors: ["not_found", "invalid_transition", "conflict"],
   *run(input, context) {
@@ -59,7 +59,7 @@ export const open = sealedOperation({
     const session = yield* lockOpenSession(sessionId);
     if (commandId !== undefined) {
       const command = yield* first(sql`SELECT id FROM commands WHERE id = ${commandId} AND session_id = ${sessionId}`);
-      if (command === undefined) fail("not_found", { entity: "command", id: commandId });
+      if (command === undefined) notFound("command", commandId);
     }
     const known = yield* first<DebugSessionRow>(sql`
       SELECT * FROM debug_sessions WHERE (session_id = ${sessionId} AND name = ${name}) ${forUpdate}`);
@@ -98,11 +98,11 @@ const insert = step(function* (
     );
   }
   changed({ entity: "debug_session", id, op: "open", version: 1, sessionId });
-  return (yield* first<DebugSessionRow>(sql`
+  return yield* one<DebugSessionRow>(sql`
     INSERT INTO debug_sessions (id, session_id, command_id, name, adapter, request, state, capabilities, payload, created_at, updated_at)
     VALUES (${id}, ${sessionId}, ${input.commandId ?? null}, ${input.name}, ${input.adapter}, ${input.request}, 'initializing', ${input.capabilities ?? null},
       ${input.payload ?? null}, ${now}, ${now})
-    RETURNING *`)) as DebugSessionRow;
+    RETURNING *`);
 });
 
 /** Keeps the row and its breakpoints (D-075). */
@@ -161,14 +161,8 @@ export const close = operation({
     const before = yield* lockDebug(debugSessionId, adapterRun);
     if (before.state === outcome) return before;
     checkVersion(before, expectedVersion);
-    if (isEnded(before.state)) fail("invalid_transition", { entity: "debug_session", state: before.state });
-    return yield* saveDebug(
-      before,
-      ended(outcome, reason, context),
-      context,
-      "end",
-      reason === undefined ? {} : { reason },
-    );
+    refuseEnded(before);
+    return yield* saveDebug(before, ended(outcome, reason, context), context, "end", { reason });
   },
 });
 
@@ -191,7 +185,7 @@ export const get = operation({
   errors: ["not_found"],
   resultBytes: ({ events }) => (events + bounds.debugThreads) * 4_096,
   *run({ debugSessionId: id, stopEpoch, events }) {
-    let debugSession = yield* readDebug(id);
+    let debugSession = yield* getRow("debug_session", id);
     for (let tries = 0; tries < 20; tries++) {
       const epoch = stopEpoch ?? (debugSession.state === "stopped" ? debugSession.stop_epoch : 0);
       const view = {
@@ -209,7 +203,7 @@ export const get = operation({
           null,
       };
       // Where other transactions commit between these statements, the revision tells so (D-073).
-      const again = yield* readDebug(id);
+      const again = yield* getRow("debug_session", id);
       if (again.revision === debugSession.revision) return view;
       debugSession = again;
     }
@@ -228,7 +222,7 @@ export const list = operation({
   output: page(DebugSession),
   errors: [],
   *run(input) {
-    return yield* listPage<DebugSessionRow>(sql`debug_sessions`, input, sql`session_id = ${input.sessionId}`);
+    return yield* listPage("debug_session", input, sql`session_id = ${input.sessionId}`);
   },
 });
 
@@ -256,7 +250,7 @@ export const follow = operation({
     next: (input, found) => (found.ended ? undefined : { ...input, after: found.nextPosition }),
   },
   *run({ debugSessionId: id, after, limit }) {
-    const debug = yield* readDebug(id);
+    const debug = yield* getRow("debug_session", id);
     const events = yield* all<DebugEventRow>(sql`
       SELECT * FROM debug_events WHERE debug_session_id = ${id} AND position > ${after} ORDER BY position LIMIT ${limit}`);
     const nextPosition = events.at(-1)?.position ?? after;
@@ -264,11 +258,6 @@ export const follow = operation({
     const found = { events, nextPosition, ended: isOver ? 1 : 0 };
     return events.length === 0 && !isOver ? new NotYet([debugTopic(id)], found) : found;
   },
-});
-
-const readDebug = step(function* (id: string) {
-  const row = yield* first<DebugSessionRow>(sql`SELECT * FROM debug_sessions WHERE id = ${id}`);
-  return row ?? fail("not_found", { entity: "debug_session", id });
 });
 
 /** Along the primary key; limits.debugStopEpochs bounds how many there are. */

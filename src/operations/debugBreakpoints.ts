@@ -103,7 +103,7 @@ export const setBreakpoints = sealedOperation({
     if (statements.length > 0) {
       yield* changeEach(statements);
       const changed = made > 0 || left.length > 0;
-      const detail = { kind, ...(sourcePath === undefined ? {} : { sourcePath }), breakpoints: breakpoints.length };
+      const detail = { kind, sourcePath, breakpoints: breakpoints.length };
       yield* saveDebug(before, { breakpoint_count: count }, context, changed ? "set_breakpoints" : undefined, detail);
     }
     const rows = yield* all<DebugBreakpointRow>(sql`

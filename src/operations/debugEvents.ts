@@ -13,18 +13,27 @@ import {
   eventEffects,
   eventFields,
   isEnded,
-  Payload,
   StopEpoch,
   StoredThreadInput,
 } from "../model/debug.ts";
 import { capThreads } from "../model/debugCaps.ts";
 import { Thread } from "../model/debugProtocol.ts";
-import { Id, Json, Reason, Version } from "../model/fields.ts";
+import { Id, Reason, Version } from "../model/fields.ts";
 import { maskingOf, SecretNames } from "../model/masking.ts";
 import { type DebugState, debugStates } from "../model/vocabulary.ts";
 import { fail, sealedOperation } from "../operation.ts";
 import { all, type Body, change, changeEach, first, sql, step } from "../sql.ts";
-import { ended, lockDebug, notStopped, refuseEnded, saveDebug } from "./debugState.ts";
+import {
+  ended,
+  lockDebug,
+  notStopped,
+  publicPayloads,
+  refuseEnded,
+  saveDebug,
+  sealPayloads,
+  wirePayloads,
+} from "./debugState.ts";
+import { invalidTransition } from "./failures.ts";
 import { debugTopic } from "./topics.ts";
 import { checkVersion } from "./versions.ts";
 
@@ -124,8 +133,7 @@ const transition = step(function* (before: DebugSessionRow, input: EventRow, con
 
 function refuseUnstarted(state: DebugState): void {
   refuseEnded({ state });
-  if (state === "initializing")
-    fail("invalid_transition", { entity: "debug_session", state }, "the debugger is not configured yet");
+  if (state === "initializing") invalidTransition("debug_session", state, "the debugger is not configured yet");
 }
 
 /** While one thread goes on and others stay, the debugger stays stopped if the one that it stopped for stays. */
@@ -291,20 +299,11 @@ export const patchState = sealedOperation({
   access: "write",
   publicInput: z.strictObject({
     ...patchFields,
-    capabilities: Payload.optional(),
-    payload: Payload.optional(),
-    secretNames: SecretNames,
+    ...publicPayloads,
   }),
-  seal: ({ secretNames, capabilities, payload, ...rest }) => {
-    const masking = maskingOf(secretNames);
-    const data = {
-      ...(capabilities === undefined ? {} : { capabilities: masking.data(capabilities) }),
-      ...(payload === undefined ? {} : { payload: masking.data(payload) }),
-    };
-    return { wireInput: { ...rest, ...data } };
-  },
+  seal: sealPayloads,
   open: (output) => output,
-  input: z.strictObject({ ...patchFields, capabilities: Json.optional(), payload: Json.optional() }),
+  input: z.strictObject({ ...patchFields, ...wirePayloads }),
   output: DebugSession,
   errors: ["not_found", "conflict", "invalid_transition"],
   *run(input, context) {

@@ -1,9 +1,15 @@
 // How a debug session's row moves: every operation that touches one goes through here. Locked after everything else that a call locks.
+
+import type { z } from "zod";
 import type { Context } from "../context.ts";
-import { type DebugSessionRow, isEnded } from "../model/debug.ts";
+import { type DebugSessionRow, isEnded, Payload } from "../model/debug.ts";
+import { Json } from "../model/fields.ts";
+import { maskingOf, SecretNames } from "../model/masking.ts";
 import type { DebugState } from "../model/vocabulary.ts";
 import { fail } from "../operation.ts";
-import { all, change, first, forUpdate, sql, step } from "../sql.ts";
+import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
+import { invalidTransition, notFound } from "./failures.ts";
+import { dateOrNull } from "./rows.ts";
 import { debugTopic } from "./topics.ts";
 
 /** Of its current adapter, when a run is named: one that was replaced changes nothing. */
@@ -11,7 +17,7 @@ export const lockDebug = step(function* (debugSessionId: string, adapterRun?: nu
   const row = yield* first<DebugSessionRow>(
     sql`SELECT * FROM debug_sessions WHERE id = ${debugSessionId} ${forUpdate}`,
   );
-  if (row === undefined) fail("not_found", { entity: "debug_session", id: debugSessionId });
+  if (row === undefined) notFound("debug_session", debugSessionId);
   if (adapterRun !== undefined && adapterRun !== row.adapter_run) {
     fail(
       "conflict",
@@ -32,15 +38,15 @@ export const saveDebug = step(function* (
 ) {
   const { now, changed, wake } = context;
   const row = { ...before, ...changes };
-  const stored = (yield* first<DebugSessionRow>(sql`
+  const stored = yield* one<DebugSessionRow>(sql`
     UPDATE debug_sessions SET adapter = ${row.adapter}, request = ${row.request}, command_id = ${row.command_id}, state = ${row.state},
       capabilities = ${row.capabilities}, payload = ${row.payload}, adapter_run = ${row.adapter_run}, stop_epoch = ${row.stop_epoch},
       stop_reason = ${row.stop_reason}, stop_description = ${row.stop_description}, stop_thread_id = ${row.stop_thread_id},
       hit_breakpoint_ids = ${row.hit_breakpoint_ids}, last_event = ${row.last_event}, next_position = ${row.next_position},
       breakpoint_count = ${row.breakpoint_count}, exit_code = ${row.exit_code}, end_reason = ${row.end_reason},
-      ended_at = ${row.ended_at === null ? null : new Date(row.ended_at)}, revision = revision + 1, version = version + ${op === undefined ? 0 : 1},
+      ended_at = ${dateOrNull(row.ended_at)}, revision = revision + 1, version = version + ${op === undefined ? 0 : 1},
       updated_at = ${now}
-    WHERE id = ${row.id} RETURNING *`)) as DebugSessionRow;
+    WHERE id = ${row.id} RETURNING *`);
   if (op !== undefined) {
     const { id, version, session_id, state, stop_epoch } = stored;
     changed({
@@ -69,7 +75,7 @@ export function ended(state: DebugState, reason: string | undefined, { now }: Co
 }
 
 export function refuseEnded({ state }: Pick<DebugSessionRow, "state">): void {
-  if (isEnded(state)) fail("invalid_transition", { entity: "debug_session", state }, `the debug session is ${state}`);
+  if (isEnded(state)) invalidTransition("debug_session", state, `the debug session is ${state}`);
 }
 
 /** Called when a session ends: no debugger outlives it. */
@@ -109,3 +115,27 @@ export const deleteDebugStep = step(function* (sessionId: string) {
   yield* change(sql`DELETE FROM debug_sessions WHERE id = ${id}`);
   return true;
 });
+
+/** Data that belongs to a debug session as a whole, as the caller gives it: what its adapter can do, and what the caller needs again. */
+export const publicPayloads = {
+  capabilities: Payload.optional(),
+  payload: Payload.optional(),
+  secretNames: SecretNames,
+};
+
+/** The same data as it travels. */
+export const wirePayloads = { capabilities: Json.optional(), payload: Json.optional() };
+
+type Payloads = z.output<z.ZodObject<typeof publicPayloads>>;
+
+/** Masks the payloads on the caller's thread, so that no secret in them travels. */
+export function sealPayloads<Rest extends object>({ secretNames, capabilities, payload, ...rest }: Rest & Payloads) {
+  const masking = maskingOf(secretNames);
+  return {
+    wireInput: {
+      ...rest,
+      capabilities: capabilities && masking.data(capabilities),
+      payload: payload && masking.data(payload),
+    },
+  };
+}

@@ -6,7 +6,8 @@ import { Fence, Id, WaitMs } from "../model/fields.ts";
 import { type Chunk, countLines, LogData, LogPage, logStreams } from "../model/logs.ts";
 import type { CommandState } from "../model/vocabulary.ts";
 import { fail, NotYet, operation } from "../operation.ts";
-import { all, change, changeEach, first, forUpdate, sql, step } from "../sql.ts";
+import { all, and, change, changeEach, first, forUpdate, sql, step, when } from "../sql.ts";
+import { notFound } from "./failures.ts";
 import { logTopic } from "./topics.ts";
 
 interface AttemptRow {
@@ -105,9 +106,7 @@ interface OpenAttempt extends Omit<AttemptRow, "attempt"> {
 
 const refuseStale = step(function* (commandId: string) {
   const command = yield* first<{ fence: number }>(sql`SELECT fence FROM commands WHERE id = ${commandId}`);
-  return command === undefined
-    ? fail("not_found", { entity: "command", id: commandId })
-    : fail("lease_lost", { currentFence: command.fence });
+  return command === undefined ? notFound("command", commandId) : fail("lease_lost", { currentFence: command.fence });
 });
 
 /**
@@ -215,7 +214,7 @@ interface Position {
 
 const readLog = step(function* (input: Position) {
   const command = yield* first<{ state: CommandState }>(sql`SELECT state FROM commands WHERE id = ${input.commandId}`);
-  if (command === undefined) fail("not_found", { entity: "command", id: input.commandId });
+  if (command === undefined) notFound("command", input.commandId);
   const attempt = yield* findAttempt(input);
   if (attempt === undefined) {
     if (input.attempt !== undefined) fail("not_found", { entity: "attempt", attempt: input.attempt });
@@ -245,7 +244,7 @@ const readLog = step(function* (input: Position) {
 });
 
 const findAttempt = step(function* ({ commandId, attempt }: Position) {
-  const which = attempt === undefined ? sql`TRUE` : sql`attempt = ${attempt}`;
+  const which = and(when(attempt, (number) => sql`attempt = ${number}`));
   return yield* first<AttemptRow>(
     sql`SELECT * FROM attempts WHERE command_id = ${commandId} AND ${which} ORDER BY attempt DESC LIMIT 1`,
   );

@@ -1,6 +1,7 @@
 // How list operations page: by (created_at, id), newest last, so that rows made meanwhile come on a later page.
 import { bounds } from "../limits.ts";
 import { all, and, type Statement, sql, step } from "../sql.ts";
+import { type Entity, type RowOf, tables } from "./rows.ts";
 
 interface PageInput {
   readonly limit: number;
@@ -15,14 +16,14 @@ export function afterCursor(cursor: string | undefined): Statement | undefined {
 }
 
 /** One row more than asked for tells whether there is a next page. */
-export const listPage = step(function* <Row extends { readonly id: string; readonly created_at: number }>(
-  from: Statement,
+export const listPage = step(function* <Name extends Entity>(
+  entity: Name,
   input: PageInput,
   ...conditions: readonly (Statement | undefined)[]
 ) {
   const limit = Math.min(input.limit, bounds.pageRowsMax);
-  const rows = yield* all<Row>(
-    sql`SELECT * FROM ${from} WHERE ${and(...conditions, afterCursor(input.cursor))} ORDER BY created_at, id LIMIT ${limit + 1}`,
+  const rows = yield* all<RowOf[Name]>(
+    sql`SELECT * FROM ${tables[entity]} WHERE ${and(...conditions, afterCursor(input.cursor))} ORDER BY created_at, id LIMIT ${limit + 1}`,
   );
   const items = rows.slice(0, limit);
   const last = items.at(-1);

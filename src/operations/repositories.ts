@@ -2,9 +2,11 @@ import { z } from "zod";
 import { optional, page, type RawOf } from "../model/codec.ts";
 import { Id, Name, paging, Version } from "../model/fields.ts";
 import { nameKey, Repository, repositoryFields } from "../model/repositories.ts";
-import { fail, operation } from "../operation.ts";
-import { empty, first, forUpdate, type Statement, sql, step } from "../sql.ts";
+import { operation } from "../operation.ts";
+import { empty, first, forUpdate, one, type Statement, sql, step } from "../sql.ts";
+import { invalidTransition } from "./failures.ts";
 import { listPage } from "./paging.ts";
+import { getRow, lockRow } from "./rows.ts";
 import { freeWorktreeTopic } from "./topics.ts";
 import { checkVersion } from "./versions.ts";
 
@@ -98,7 +100,7 @@ export const get = operation({
   output: Repository,
   errors: ["not_found"],
   *run({ repositoryId }) {
-    return yield* getRepository(repositoryId);
+    return yield* getRow("repository", repositoryId);
   },
 });
 
@@ -128,7 +130,7 @@ export const list = operation({
   output: page(Repository),
   errors: [],
   *run(input) {
-    return yield* listPage<Row>(sql`repositories`, input, input.includeArchived ? undefined : sql`archived_at IS NULL`);
+    return yield* listPage("repository", input, input.includeArchived ? undefined : sql`archived_at IS NULL`);
   },
 });
 
@@ -144,33 +146,21 @@ export const archive = operation({
   output: Repository,
   errors: ["not_found", "conflict"],
   *run({ repositoryId, expectedVersion }, { now, changed, wake }) {
-    const before = yield* lockRepository(repositoryId);
+    const before = yield* lockRow("repository", repositoryId);
     checkVersion(before, expectedVersion);
     if (before.archived_at !== null) return before;
-    const row = yield* first<Row>(sql`
+    const row = yield* one<Row>(sql`
       UPDATE repositories SET archived_at = ${now}, version = version + 1, updated_at = ${now} WHERE id = ${repositoryId} RETURNING *`);
-    changed({ entity: "repository", id: repositoryId, op: "archive", version: before.version + 1 });
+    changed({ entity: "repository", id: repositoryId, op: "archive", version: row.version });
     // Who waits for a tree learns that there will be none.
     wake(freeWorktreeTopic(repositoryId));
-    return row as Row;
+    return row;
   },
-});
-
-export const getRepository = step(function* (repositoryId: string) {
-  const row = yield* first<Row>(sql`SELECT * FROM repositories WHERE id = ${repositoryId}`);
-  return row ?? fail("not_found", { entity: "repository", id: repositoryId });
-});
-
-/** The parent row that guards max_worktrees on PostgreSQL; for SQLite the same as getRepository. */
-export const lockRepository = step(function* (repositoryId: string) {
-  const row = yield* first<Row>(sql`SELECT * FROM repositories WHERE id = ${repositoryId} ${forUpdate}`);
-  return row ?? fail("not_found", { entity: "repository", id: repositoryId });
 });
 
 /** One that may still be used for new work. */
 export const lockActiveRepository = step(function* (repositoryId: string) {
-  const row = yield* lockRepository(repositoryId);
-  if (row.archived_at !== null)
-    fail("invalid_transition", { entity: "repository", state: "archived" }, "the repository is archived");
+  const row = yield* lockRow("repository", repositoryId);
+  if (row.archived_at !== null) invalidTransition("repository", "archived", "the repository is archived");
   return row;
 });

@@ -6,10 +6,12 @@ import { Hash, Id, LeaseTtl, Name, NewId, Path } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { matches, WorktreeRow } from "../model/worktrees.ts";
 import { after, fail, NotYet } from "../operation.ts";
-import { and, change, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
+import { and, change, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
+import { requireState } from "./failures.ts";
 import { lockActiveRepository } from "./repositories.ts";
+import { lockRow } from "./rows.ts";
 import { lockRunner } from "./runners.ts";
-import { bindWorktree, lockSession } from "./sessionState.ts";
+import { bindWorktree } from "./sessionState.ts";
 import { freeWorktreeTopic, sessionTopic } from "./topics.ts";
 import { expireLease, expireLeases } from "./worktreeState.ts";
 
@@ -42,12 +44,11 @@ interface Reservation {
 export const reserveWorktree = step(function* (input: Reservation, context: Context) {
   const repository = yield* lockActiveRepository(input.repositoryId);
   const grantee = yield* nameHolder(input);
-  const session = input.sessionId === undefined ? undefined : yield* lockSession(input.sessionId);
+  const session = input.sessionId === undefined ? undefined : yield* lockRow("session", input.sessionId);
   if (session !== undefined) {
     if (session.repository_id !== repository.id)
       fail("conflict", { reason: "repository" }, "the session belongs to another repository");
-    if (session.state !== "pending" && session.state !== "running")
-      fail("invalid_transition", { entity: "session", state: session.state });
+    requireState(session, "session", ["pending", "running"]);
     if (session.worktree_id !== null) yield* refuseLiveBinding(session, context);
   }
   const asked = { commitSha: input.commitSha ?? session?.commit_sha, environmentHash: input.environmentHash };
@@ -115,8 +116,8 @@ type Found = { readonly row: WorktreeRow; readonly match: (typeof matches)[numbe
 
 /** Each step has its own index, ordered as the search is; see migrations. */
 const findFree = step(function* ({ repositoryId, commitSha, environmentHash }: Search) {
-  const commit = commitSha === undefined ? undefined : sql`commit_sha = ${commitSha}`;
-  const environment = environmentHash === undefined ? undefined : sql`environment_hash = ${environmentHash}`;
+  const commit = when(commitSha, (value) => sql`commit_sha = ${value}`);
+  const environment = when(environmentHash, (value) => sql`environment_hash = ${value}`);
   const steps = [
     { match: "commit_and_environment", condition: commit && environment && and(environment, commit) },
     { match: "environment", condition: environment },
@@ -149,10 +150,10 @@ export const grant = step(function* (
   { now, changed }: Context,
   sessionId?: string,
 ) {
-  const row = (yield* first<WorktreeRow>(sql`
+  const row = yield* one<WorktreeRow>(sql`
     UPDATE worktrees SET state = ${state}, fence = fence + 1, lease_runner_id = ${runnerId}, lease_owner = ${owner}, leased_at = ${now},
       lease_expires_at = ${after(now, ttlMs)}, last_used_at = ${now}, use_count = use_count + 1, version = version + 1, updated_at = ${now}
-    WHERE id = ${id} RETURNING *`)) as WorktreeRow;
+    WHERE id = ${id} RETURNING *`);
   changed({
     entity: "worktree",
     id,
@@ -178,11 +179,11 @@ const create = step(function* (
       "path: no free worktree, and neither a path nor the repository's worktreeRoot says where to make one",
     );
   yield* refuseTakenPath(path);
-  const row = (yield* first<WorktreeRow>(sql`
+  const row = yield* one<WorktreeRow>(sql`
     INSERT INTO worktrees (id, repository_id, path, environment_hash, state, fence, lease_runner_id, lease_owner, leased_at, lease_expires_at,
       last_used_at, use_count, created_at, updated_at)
     VALUES (${input.id}, ${input.repositoryId}, ${path}, ${null}, 'creating', 1, ${runnerId}, ${owner}, ${now}, ${after(now, input.ttlMs)}, ${now}, 1, ${now}, ${now})
-    RETURNING *`)) as WorktreeRow;
+    RETURNING *`);
   yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${input.repositoryId}`);
   changed({
     entity: "worktree",

@@ -3,9 +3,10 @@ import { integer, list as listOf, oneOf, page, type RawOf, record, text as textV
 import { Fence, Id, Json, LeaseTtl, Name, NewId, paging, text } from "../model/fields.ts";
 import { Runner } from "../model/runners.ts";
 import { runnerStates } from "../model/vocabulary.ts";
-import { after, fail, operation } from "../operation.ts";
-import { change, first, forUpdate, sql, step } from "../sql.ts";
+import { after, operation } from "../operation.ts";
+import { change, first, forUpdate, one, sql, step, when } from "../sql.ts";
 import { renewCommand } from "./commandState.ts";
+import { invalidTransition, notFound } from "./failures.ts";
 import { listPage } from "./paging.ts";
 import { claimableTopic } from "./topics.ts";
 
@@ -40,8 +41,7 @@ export const register = operation({
         heartbeat_at = excluded.heartbeat_at, expires_at = excluded.expires_at, version = runners.version + 1, updated_at = excluded.updated_at
       WHERE runners.state <> 'gone'
       RETURNING *`);
-    if (row === undefined)
-      fail("invalid_transition", { entity: "runner", state: "gone" }, "the runner is gone; start it with a new bootId");
+    if (row === undefined) invalidTransition("runner", "gone", "the runner is gone; start it with a new bootId");
     changed({ entity: "runner", id: row.id, op: "register", version: row.version });
     return row;
   },
@@ -119,10 +119,10 @@ export const drain = operation({
     if (before.state === "draining") return before;
     // A claim of this runner that waits for work learns that there will be none.
     wake(claimableTopic);
-    const row = yield* first<Row>(sql`
+    const row = yield* one<Row>(sql`
       UPDATE runners SET state = 'draining', version = version + 1, updated_at = ${now} WHERE id = ${runnerId} RETURNING *`);
-    changed({ entity: "runner", id: runnerId, op: "drain", version: before.version + 1 });
-    return row as Row;
+    changed({ entity: "runner", id: runnerId, op: "drain", version: row.version });
+    return row;
   },
 });
 
@@ -133,15 +133,18 @@ export const list = operation({
   output: page(Runner),
   errors: [],
   *run(input) {
-    return yield* listPage<Row>(sql`runners`, input, input.state && sql`state = ${input.state}`);
+    return yield* listPage(
+      "runner",
+      input,
+      when(input.state, (state) => sql`state = ${state}`),
+    );
   },
 });
 
 /** A runner that is not gone. */
 export const lockRunner = step(function* (runnerId: string) {
   const row = yield* first<Row>(sql`SELECT * FROM runners WHERE id = ${runnerId} ${forUpdate}`);
-  if (row === undefined) fail("not_found", { entity: "runner", id: runnerId });
-  if (row.state === "gone")
-    fail("invalid_transition", { entity: "runner", state: "gone" }, "the runner is gone; register it again");
+  if (row === undefined) notFound("runner", runnerId);
+  if (row.state === "gone") invalidTransition("runner", "gone", "the runner is gone; register it again");
   return row;
 });

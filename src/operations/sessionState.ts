@@ -1,19 +1,18 @@
 // How a session's row moves: every operation that touches a session goes through here, so that counters, readiness and state agree (D-031).
-
 import type { Context } from "../context.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
-import type { Release, SessionState } from "../model/vocabulary.ts";
+import { type Release, type SessionState, sessionStates } from "../model/vocabulary.ts";
 import { releases } from "../model/worktrees.ts";
-import { after, fail } from "../operation.ts";
-import { first, forUpdate, skipLocked, sql, step } from "../sql.ts";
+import { after } from "../operation.ts";
+import { first, forUpdate, one, type Statement, skipLocked, sql, step, words } from "../sql.ts";
 import { cancelCommandsOf } from "./commandState.ts";
 import { closeDebugSessions } from "./debugState.ts";
+import { requireState } from "./failures.ts";
+import { dateOrNull, lockRow } from "./rows.ts";
 import { claimableTopic, freeWorktreeTopic, sessionTopic } from "./topics.ts";
 
-export const lockSession = step(function* (sessionId: string) {
-  const row = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${forUpdate}`);
-  return row ?? fail("not_found", { entity: "session", id: sessionId });
-});
+/** The states of an open session, for `state IN (...)`. */
+export const openStates: Statement = words(sessionStates.filter(isOpen));
 
 /** Undefined while another transaction holds it: the reaper waits for nobody, and takes it another time (D-030). */
 export const tryLockSession = step(function* (sessionId: string) {
@@ -22,9 +21,8 @@ export const tryLockSession = step(function* (sessionId: string) {
 
 /** One that takes new work. */
 export const lockOpenSession = step(function* (sessionId: string) {
-  const row = yield* lockSession(sessionId);
-  if (row.state !== "pending" && row.state !== "running")
-    fail("invalid_transition", { entity: "session", state: row.state });
+  const row = yield* lockRow("session", sessionId);
+  requireState(row, "session", ["pending", "running"]);
   return row;
 });
 
@@ -50,16 +48,16 @@ export const saveSession = step(function* (
     ? yield* first<{ priority: number; queued_at: number }>(sql`
     SELECT priority, queued_at FROM commands WHERE session_id = ${row.id} AND state = 'queued' ORDER BY sequence LIMIT 1`)
     : undefined;
-  const stored = (yield* first<SessionRow>(sql`
+  const stored = yield* one<SessionRow>(sql`
     UPDATE sessions SET state = ${row.state}, end_reason = ${row.end_reason}, worktree_id = ${row.worktree_id}, worktree_fence = ${row.worktree_fence},
       next_sequence = ${row.next_sequence}, queued_commands = ${row.queued_commands}, active_commands = ${row.active_commands},
       failed_commands = ${row.failed_commands}, ready_priority = ${head?.priority ?? null}, ready_at = ${head === undefined ? null : new Date(head.queued_at)},
       last_activity_at = ${now}, expires_at = ${row.idle_ttl_ms === null ? null : after(now, row.idle_ttl_ms)},
-      started_at = ${row.started_at === null ? null : new Date(row.started_at)}, ended_at = ${row.ended_at === null ? null : new Date(row.ended_at)},
+      started_at = ${dateOrNull(row.started_at)}, ended_at = ${dateOrNull(row.ended_at)},
       version = version + ${op === undefined ? 0 : 1}, updated_at = ${now}
-    WHERE id = ${row.id} RETURNING *`)) as SessionRow;
+    WHERE id = ${row.id} RETURNING *`);
   if (op !== undefined) {
-    const detail = { state: stored.state, ...(reason === undefined ? {} : { reason }) };
+    const detail = { state: stored.state, reason };
     changed({
       entity: "session",
       id: row.id,
@@ -89,7 +87,7 @@ export const bindWorktree = step(function* (
  */
 export const lockBoundSession = step(function* (worktreeId: string, fence: number) {
   return yield* first<SessionRow>(sql`
-    SELECT * FROM sessions WHERE worktree_id = ${worktreeId} AND worktree_fence = ${fence} AND state IN ('pending', 'running', 'cancelling') ${forUpdate}`);
+    SELECT * FROM sessions WHERE worktree_id = ${worktreeId} AND worktree_fence = ${fence} AND state IN (${openStates}) ${forUpdate}`);
 });
 
 /** It holds its tree no longer; its commands may be claimed by any runner (D-028). */

@@ -6,13 +6,15 @@ import { Id, Name, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import { isOpen, Session, type SessionRow, sessionFields } from "../model/sessions.ts";
 import { sessionStates } from "../model/vocabulary.ts";
 import { after, fail, NotYet, operation } from "../operation.ts";
-import { all, change, first, forUpdate, sql, step } from "../sql.ts";
+import { all, change, first, forUpdate, sql, step, when } from "../sql.ts";
 import { enqueueCommands } from "./commands.ts";
 import { deleteDebugStep } from "./debugState.ts";
+import { requireState } from "./failures.ts";
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { ReserveInput, reserveWorktree } from "./reservation.ts";
-import { endSession, lockOpenSession, lockSession, saveSession } from "./sessionState.ts";
+import { getRow, lockRow } from "./rows.ts";
+import { endSession, lockOpenSession, saveSession } from "./sessionState.ts";
 import { sessionTopic } from "./topics.ts";
 import { checkVersion } from "./versions.ts";
 
@@ -47,8 +49,8 @@ export const create = operation({
     changed({ entity: "session", id: input.id, op: "create", version: 1, sessionId: input.id });
     const lease =
       input.reserve === undefined ? null : yield* reserveFor(input.id, input.repositoryId, input.reserve, context);
-    const commands = yield* enqueueCommands(yield* lockSession(input.id), input.commands, context);
-    return { session: yield* lockSession(input.id), lease, commands };
+    const commands = yield* enqueueCommands(yield* lockRow("session", input.id), input.commands, context);
+    return { session: yield* lockRow("session", input.id), lease, commands };
   },
 });
 
@@ -81,11 +83,10 @@ export const complete = operation({
   output: Session,
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ sessionId, outcome, reason, expectedVersion }, context) {
-    const session = yield* lockSession(sessionId);
+    const session = yield* lockRow("session", sessionId);
     if (session.state === outcome) return session;
     checkVersion(session, expectedVersion);
-    if (session.state !== "pending" && session.state !== "running")
-      fail("invalid_transition", { entity: "session", state: session.state });
+    requireState(session, "session", ["pending", "running"]);
     return yield* endSession(session, outcome, context, reason);
   },
 });
@@ -101,10 +102,10 @@ export const cancel = operation({
   output: Session,
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ sessionId, reason, expectedVersion }, context) {
-    const session = yield* lockSession(sessionId);
+    const session = yield* lockRow("session", sessionId);
     if (session.state === "cancelling" || session.state === "cancelled") return session;
     checkVersion(session, expectedVersion);
-    if (!isOpen(session.state)) fail("invalid_transition", { entity: "session", state: session.state });
+    requireState(session, "session", ["pending", "running"]);
     return yield* endSession(session, "cancelled", context, reason);
   },
 });
@@ -144,7 +145,7 @@ export const get = operation({
   output: Session,
   errors: ["not_found"],
   *run({ sessionId }) {
-    return yield* readSession(sessionId);
+    return yield* getRow("session", sessionId);
   },
 });
 
@@ -160,12 +161,12 @@ export const list = operation({
   output: page(Session),
   errors: [],
   *run(input) {
-    return yield* listPage<SessionRow>(
-      sql`sessions`,
+    return yield* listPage(
+      "session",
       input,
-      input.repositoryId === undefined ? undefined : sql`repository_id = ${input.repositoryId}`,
-      input.state && sql`state = ${input.state}`,
-      input.requestedBy === undefined ? undefined : sql`requested_by = ${input.requestedBy}`,
+      when(input.repositoryId, (repositoryId) => sql`repository_id = ${repositoryId}`),
+      when(input.state, (state) => sql`state = ${state}`),
+      when(input.requestedBy, (requestedBy) => sql`requested_by = ${requestedBy}`),
     );
   },
 });
@@ -182,7 +183,7 @@ export const wait = operation({
   errors: ["not_found", "deadline_exceeded"],
   waitMs: (input) => input.timeoutMs,
   *run({ sessionId }) {
-    const session = yield* readSession(sessionId);
+    const session = yield* getRow("session", sessionId);
     return isOpen(session.state)
       ? new NotYet([sessionTopic(sessionId)], new StoreError("deadline_exceeded", "the session has not ended"))
       : session;
@@ -241,9 +242,4 @@ const remove = operation({
     changed({ entity: "session", id: sessionId, op: "delete", version: session.version + 1, sessionId });
     return { deleted: 1 };
   },
-});
-
-const readSession = step(function* (sessionId: string) {
-  const row = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId}`);
-  return row ?? fail("not_found", { entity: "session", id: sessionId });
 });

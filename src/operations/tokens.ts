@@ -24,9 +24,11 @@ import {
 } from "../model/tokens.ts";
 import { type AccountKind, type Scope, type TokenKind, tokenKinds } from "../model/vocabulary.ts";
 import { after, fail, operation, sealedOperation } from "../operation.ts";
-import { change, changeEach, first, forUpdate, sql, step } from "../sql.ts";
-import { findAccount, insertAccount, lockAccount } from "./accounts.ts";
+import { change, changeEach, first, forUpdate, one, sql, step, when } from "../sql.ts";
+import { findAccount, insertAccount } from "./accounts.ts";
+import { invalidTransition } from "./failures.ts";
 import { listPage } from "./paging.ts";
+import { lockRow } from "./rows.ts";
 import { checkVersion } from "./versions.ts";
 
 /** What travels of a token that is being made. */
@@ -86,8 +88,7 @@ export const mint = sealedOperation({
     const { now } = context;
     const creator = yield* lockWithAccounts(input.createdBy, input.accountId);
     const account = creator.accounts.get(input.accountId);
-    if (account?.disabled_at !== null)
-      fail("invalid_transition", { entity: "account", state: "disabled" }, "the account is disabled");
+    if (account?.disabled_at !== null) invalidTransition("account", "disabled", "the account is disabled");
     checkLive(creator, now);
     const missing = missingScopes(
       [...new Set<Scope>(["tokens:write", ...parseScopes(input.scopes)])],
@@ -157,7 +158,7 @@ export const verify = sealedOperation({
   publicInput: z.strictObject({ token: z.string(), scopes: Scopes.optional() }),
   input: z.strictObject({ kind: Kind, ...sealedFields, scopes: Scopes.optional() }),
   seal: ({ token, scopes }) => ({
-    wireInput: { ...readToken(token), ...(scopes === undefined ? {} : { scopes: parseScopes(scopes) }) },
+    wireInput: { ...readToken(token), scopes: scopes === undefined ? undefined : parseScopes(scopes) },
   }),
   open: (principal) => principal,
   output: Principal,
@@ -190,8 +191,8 @@ const lockWithAccounts = step(function* (tokenId: string, ...others: readonly st
   const found = yield* first<Pick<TokenRow, "account_id">>(sql`SELECT account_id FROM tokens WHERE id = ${tokenId}`);
   const accounts = new Map<string, AccountRow>();
   for (const id of new Set([...others, ...(found === undefined ? [] : [found.account_id])].sort()))
-    accounts.set(id, yield* lockAccount(id));
-  const token = yield* lockToken(tokenId);
+    accounts.set(id, yield* lockRow("account", id));
+  const token = yield* lockRow("token", tokenId);
   const { name, kind, disabled_at } = accounts.get(token.account_id) as AccountRow;
   return { ...token, account_name: name, account_kind: kind, account_disabled_at: disabled_at, accounts };
 });
@@ -284,19 +285,19 @@ export const revoke = operation({
   output: Token,
   errors: ["not_found", "conflict"],
   *run({ tokenId, reason, expectedVersion }, { now, changed }) {
-    const before = yield* lockToken(tokenId);
+    const before = yield* lockRow("token", tokenId);
     if (before.revoked_at !== null) return before;
     checkVersion(before, expectedVersion);
-    const row = yield* first<TokenRow>(sql`
+    const row = yield* one<TokenRow>(sql`
       UPDATE tokens SET revoked_at = ${now}, revoked_reason = ${reason ?? null}, version = version + 1, updated_at = ${now} WHERE id = ${tokenId} RETURNING *`);
     changed({
       entity: "token",
       id: tokenId,
       op: "revoke",
-      version: before.version + 1,
-      detail: reason === undefined ? {} : { reason },
+      version: row.version,
+      detail: { reason },
     });
-    return row as TokenRow;
+    return row;
   },
 });
 
@@ -311,10 +312,10 @@ export const list = operation({
   output: page(Token),
   errors: [],
   *run(input) {
-    return yield* listPage<TokenRow>(
-      sql`tokens`,
+    return yield* listPage(
+      "token",
       input,
-      input.accountId === undefined ? undefined : sql`account_id = ${input.accountId}`,
+      when(input.accountId, (accountId) => sql`account_id = ${accountId}`),
     );
   },
 });
@@ -363,8 +364,7 @@ export const bootstrapAdmin = sealedOperation({
     const account =
       (yield* findAccount(input.accountName)) ??
       (yield* insertAccount(input.accountId, input.accountName, "human", context));
-    if (account.disabled_at !== null)
-      fail("invalid_transition", { entity: "account", state: "disabled" }, "the account is disabled");
+    if (account.disabled_at !== null) invalidTransition("account", "disabled", "the account is disabled");
     const { id, name, publicId, secretSha256 } = input;
     const expiresAt = input.ttlMs === undefined ? null : after(now, input.ttlMs);
     const token = {
@@ -405,9 +405,4 @@ export const recordUse = operation({
     );
     return { recorded };
   },
-});
-
-const lockToken = step(function* (tokenId: string) {
-  const row = yield* first<TokenRow>(sql`SELECT * FROM tokens WHERE id = ${tokenId} ${forUpdate}`);
-  return row ?? fail("not_found", { entity: "token", id: tokenId });
 });

@@ -3,8 +3,11 @@ import type { SessionRow } from "../model/sessions.ts";
 import type { Release } from "../model/vocabulary.ts";
 import { releases, type WorktreeRow } from "../model/worktrees.ts";
 import { fail } from "../operation.ts";
-import { all, change, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
-import { tryLockSession, unbindWorktree } from "./sessionState.ts";
+import { present } from "../present.ts";
+import { all, and, change, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
+import { leaseLost } from "./failures.ts";
+import { dateOrNull, lockRow } from "./rows.ts";
+import { openStates, tryLockSession, unbindWorktree } from "./sessionState.ts";
 import { freeWorktreeTopic } from "./topics.ts";
 
 /** Ends leases whose time is over, at most so many; of one repository when named. What another transaction holds is left to it. */
@@ -12,9 +15,9 @@ export const expireLeases = step(function* (context: Context, limit: number, rep
   const expired = yield* all<{ id: string; fence: number; session_id: string | null }>(sql`
     SELECT id, fence, (
       SELECT sessions.id FROM sessions
-      WHERE worktree_id = worktrees.id AND worktree_fence = worktrees.fence AND sessions.state IN ('pending', 'running', 'cancelling')
+      WHERE worktree_id = worktrees.id AND worktree_fence = worktrees.fence AND sessions.state IN (${openStates})
     ) AS session_id FROM worktrees
-    WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${context.now} AND ${repositoryId === undefined ? sql`TRUE` : sql`repository_id = ${repositoryId}`}
+    WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${context.now} AND ${and(when(repositoryId, (id) => sql`repository_id = ${id}`))}
     ORDER BY lease_expires_at LIMIT ${limit}`);
   const ended: string[] = [];
   for (const { id, fence, session_id } of expired) {
@@ -41,24 +44,15 @@ export const lockRepositoryOf = step(function* (worktreeId: string, state: Workt
   );
 });
 
-export const lockWorktree = step(function* (worktreeId: string) {
-  const row = yield* first<WorktreeRow>(sql`SELECT * FROM worktrees WHERE id = ${worktreeId} ${forUpdate}`);
-  return row ?? fail("not_found", { entity: "worktree", id: worktreeId });
-});
-
 export const requireLease = step(function* (worktreeId: string, fence: number, now: Date) {
-  const row = yield* lockWorktree(worktreeId);
+  const row = yield* lockRow("worktree", worktreeId);
   checkLease(row, fence, now);
   return row;
 });
 
 export function checkLease(row: WorktreeRow, fence: number, now: Date): void {
-  if (row.fence !== fence || row.lease_expires_at === null) refuseStale(row);
+  if (row.fence !== fence || row.lease_expires_at === null) leaseLost(row, fence);
   if (row.lease_expires_at <= now.getTime()) fail("lease_expired", { expiredAt: new Date(row.lease_expires_at) });
-}
-
-export function refuseStale(row: WorktreeRow): never {
-  fail("lease_lost", { currentFence: row.fence, state: row.state });
 }
 
 export function releasedState(state: WorktreeRow["state"], to: Release): WorktreeRow["state"] {
@@ -115,18 +109,20 @@ export function factsOf(input: {
   commitSha?: string | undefined;
   environmentHash?: string | undefined;
   sizeBytes?: number | undefined;
+  pinned?: boolean | undefined;
 }): Mutable {
-  return {
-    ...(input.commitSha === undefined ? {} : { commit_sha: input.commitSha }),
-    ...(input.environmentHash === undefined ? {} : { environment_hash: input.environmentHash }),
-    ...(input.sizeBytes === undefined ? {} : { size_bytes: input.sizeBytes }),
-  };
+  return present({
+    commit_sha: input.commitSha,
+    environment_hash: input.environmentHash,
+    size_bytes: input.sizeBytes,
+    pinned: input.pinned === undefined ? undefined : Number(input.pinned),
+  });
 }
 
 /** Recorded in the history of the session that holds the tree, if one does. */
 export const saveHeld = step(function* (before: WorktreeRow, changes: Mutable, op: string, context: Context) {
   const session = yield* first<{ id: string }>(sql`
-    SELECT id FROM sessions WHERE worktree_id = ${before.id} AND worktree_fence = ${before.fence} AND state IN ('pending', 'running', 'cancelling')`);
+    SELECT id FROM sessions WHERE worktree_id = ${before.id} AND worktree_fence = ${before.fence} AND state IN (${openStates})`);
   return yield* save(before, changes, op, context, undefined, session?.id);
 });
 
@@ -139,13 +135,13 @@ export const save = step(function* (
   sessionId?: string,
 ) {
   const row = { ...before, ...changes };
-  const stored = (yield* first<WorktreeRow>(sql`
+  const stored = yield* one<WorktreeRow>(sql`
     UPDATE worktrees SET state = ${row.state}, commit_sha = ${row.commit_sha}, environment_hash = ${row.environment_hash}, size_bytes = ${row.size_bytes},
       pinned = ${row.pinned === 1}, lease_runner_id = ${row.lease_runner_id}, lease_owner = ${row.lease_owner},
-      leased_at = ${row.leased_at === null ? null : new Date(row.leased_at)},
-      lease_expires_at = ${row.lease_expires_at === null ? null : new Date(row.lease_expires_at)},
+      leased_at = ${dateOrNull(row.leased_at)},
+      lease_expires_at = ${dateOrNull(row.lease_expires_at)},
       version = version + 1, updated_at = ${now}
-    WHERE id = ${row.id} RETURNING *`)) as WorktreeRow;
+    WHERE id = ${row.id} RETURNING *`);
   changed({
     entity: "worktree",
     id: row.id,
@@ -153,7 +149,7 @@ export const save = step(function* (
     version: stored.version,
     fence: stored.fence,
     sessionId,
-    detail: { state: stored.state, ...(reason === undefined ? {} : { reason }) },
+    detail: { state: stored.state, reason },
   });
   return stored;
 });

@@ -4,7 +4,8 @@ import { CommitSha, Fence, Hash, Id, LeaseTtl, NewId, Path, paging, Reason, Vers
 import { releaseKinds, worktreeStates } from "../model/vocabulary.ts";
 import { Lease, Worktree, type WorktreeRow } from "../model/worktrees.ts";
 import { after, fail, operation } from "../operation.ts";
-import { change, first, skipLocked, sql, step } from "../sql.ts";
+import { change, first, one, skipLocked, sql, step, when } from "../sql.ts";
+import { leaseLost, requireState } from "./failures.ts";
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import {
@@ -17,6 +18,7 @@ import {
   reserveFields,
   reserveWorktree,
 } from "./reservation.ts";
+import { getRow, lockRow } from "./rows.ts";
 import { lockBoundSession } from "./sessionState.ts";
 import { freeWorktreeTopic } from "./topics.ts";
 import { checkVersion } from "./versions.ts";
@@ -25,8 +27,6 @@ import {
   factsOf,
   giveBack,
   lockRepositoryOf,
-  lockWorktree,
-  refuseStale,
   releasedState,
   requireLease,
   save,
@@ -98,11 +98,11 @@ export const register = operation({
     if (known !== undefined)
       fail("conflict", { reason: "path", worktreeId: known.id }, "a worktree of another repository has this path");
     if (repository.worktree_count >= repository.max_worktrees) throw yield* exhausted(repository.id);
-    const row = (yield* first<WorktreeRow>(sql`
+    const row = yield* one<WorktreeRow>(sql`
       INSERT INTO worktrees (id, repository_id, path, commit_sha, environment_hash, size_bytes, pinned, state, last_used_at, created_at, updated_at)
       VALUES (${input.id}, ${input.repositoryId}, ${input.path}, ${input.commitSha ?? null}, ${input.environmentHash ?? null}, ${input.sizeBytes ?? null},
         ${input.pinned}, ${input.clean ? "idle" : "dirty"}, ${now}, ${now}, ${now})
-      RETURNING *`)) as WorktreeRow;
+      RETURNING *`);
     yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${repository.id}`);
     changed({ entity: "worktree", id: row.id, op: "register", version: 1, fence: 0, detail: { path: row.path } });
     wake(freeWorktreeTopic(repository.id));
@@ -123,7 +123,7 @@ export const ready = operation({
   *run(input, context) {
     const before = yield* requireLease(input.worktreeId, input.fence, context.now);
     if (before.state === "leased") return before;
-    if (before.state !== "creating") fail("invalid_transition", { entity: "worktree", state: before.state });
+    requireState(before, "worktree", ["creating"]);
     return yield* saveHeld(before, { ...factsOf(input), state: "leased" }, "ready", context);
   },
 });
@@ -164,8 +164,7 @@ export const update = operation({
   *run(input, context) {
     const before = yield* requireLease(input.worktreeId, input.fence, context.now);
     checkVersion(before, input.expectedVersion);
-    const pinned = input.pinned === undefined ? {} : { pinned: input.pinned ? 1 : 0 };
-    return yield* saveHeld(before, { ...factsOf(input), ...pinned }, "update", context);
+    return yield* saveHeld(before, factsOf(input), "update", context);
   },
 });
 
@@ -186,9 +185,10 @@ export const release = operation({
   *run(input, context) {
     if (input.to === "clean") yield* lockRepositoryOf(input.worktreeId, "creating");
     const session = yield* lockBoundSession(input.worktreeId, input.fence);
-    const before = yield* lockWorktree(input.worktreeId);
-    if (before.fence !== input.fence) refuseStale(before);
-    if (before.lease_expires_at === null) return wasReleased(before.state, input.to) ? before : refuseStale(before);
+    const before = yield* lockRow("worktree", input.worktreeId);
+    if (before.fence !== input.fence) leaseLost(before, input.fence);
+    if (before.lease_expires_at === null)
+      return wasReleased(before.state, input.to) ? before : leaseLost(before, input.fence);
     return yield* giveBack(
       { ...before, ...factsOf(input) },
       session,
@@ -228,10 +228,10 @@ export const restore = operation({
   output: Worktree,
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ worktreeId, expectedVersion }, context) {
-    const before = yield* lockWorktree(worktreeId);
+    const before = yield* lockRow("worktree", worktreeId);
     checkVersion(before, expectedVersion);
     if (before.state === "dirty") return before;
-    if (before.state !== "quarantined") fail("invalid_transition", { entity: "worktree", state: before.state });
+    requireState(before, "worktree", ["quarantined"]);
     context.wake(freeWorktreeTopic(before.repository_id));
     return yield* save(before, { state: "dirty" }, "restore", context);
   },
@@ -268,11 +268,10 @@ const leastRecentlyUsed = step(function* (repositoryId: string) {
 });
 
 const namedForEviction = step(function* (repositoryId: string, worktreeId: string) {
-  const { state, repository_id } = yield* lockWorktree(worktreeId);
-  if (repository_id !== repositoryId)
+  const row = yield* lockRow("worktree", worktreeId);
+  if (row.repository_id !== repositoryId)
     fail("not_found", { entity: "worktree", id: worktreeId }, "the worktree belongs to another repository");
-  if (state !== "idle" && state !== "dirty" && state !== "quarantined")
-    fail("invalid_transition", { entity: "worktree", state });
+  requireState(row, "worktree", ["idle", "dirty", "quarantined"]);
   return worktreeId;
 });
 
@@ -288,10 +287,10 @@ export const completeEvict = operation({
   errors: ["not_found", "lease_lost", "lease_expired", "invalid_transition"],
   *run({ worktreeId, fence }, context) {
     yield* lockRepositoryOf(worktreeId, "evicting");
-    const before = yield* lockWorktree(worktreeId);
+    const before = yield* lockRow("worktree", worktreeId);
     if (before.state === "removed" && before.fence === fence) return before;
     checkLease(before, fence, context.now);
-    if (before.state !== "evicting") fail("invalid_transition", { entity: "worktree", state: before.state });
+    requireState(before, "worktree", ["evicting"]);
     return yield* giveBack(before, undefined, "removed", "remove", context);
   },
 });
@@ -308,8 +307,7 @@ export const get = operation({
   output: Worktree,
   errors: ["not_found"],
   *run({ worktreeId }) {
-    const row = yield* first<WorktreeRow>(sql`SELECT * FROM worktrees WHERE id = ${worktreeId}`);
-    return row ?? fail("not_found", { entity: "worktree", id: worktreeId });
+    return yield* getRow("worktree", worktreeId);
   },
 });
 
@@ -320,11 +318,11 @@ export const list = operation({
   output: page(Worktree),
   errors: [],
   *run(input) {
-    return yield* listPage<WorktreeRow>(
-      sql`worktrees`,
+    return yield* listPage(
+      "worktree",
       input,
-      input.repositoryId === undefined ? undefined : sql`repository_id = ${input.repositoryId}`,
-      input.state && sql`state = ${input.state}`,
+      when(input.repositoryId, (repositoryId) => sql`repository_id = ${repositoryId}`),
+      when(input.state, (state) => sql`state = ${state}`),
     );
   },
 });

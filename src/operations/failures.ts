@@ -1,0 +1,32 @@
+// The failures that operations have in common, each with the details its callers read and a message that names the row.
+import { fail } from "../operation.ts";
+
+/** Fails with `not_found`. */
+export function notFound(entity: string, id: string): never {
+  fail("not_found", { entity, id }, `there is no ${nounOf(entity)} ${id}`);
+}
+
+/** Fails with `invalid_transition`, for a rule that `requireState` cannot express. */
+export function invalidTransition(entity: string, state: string, message: string): never {
+  fail("invalid_transition", { entity, state }, message);
+}
+
+/** Fails with `invalid_transition` unless the row is in one of the states. */
+export function requireState<State extends string>(
+  { id, state }: { readonly id: string; readonly state: State },
+  entity: string,
+  states: readonly State[],
+): void {
+  if (states.includes(state)) return;
+  invalidTransition(entity, state, `${nounOf(entity)} ${id} is ${state}; expected ${states.join(" or ")}`);
+}
+
+/** Fails with `lease_lost`: the fencing token that the caller holds is no longer, or was never, that of a lease. */
+export function leaseLost(row: { readonly fence: number; readonly state: string }, fence: number): never {
+  const message = `fence ${fence} holds no lease: the current fence is ${row.fence}, the state ${row.state}`;
+  fail("lease_lost", { currentFence: row.fence, state: row.state }, message);
+}
+
+function nounOf(entity: string): string {
+  return entity.replaceAll("_", " ");
+}

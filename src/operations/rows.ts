@@ -1,0 +1,61 @@
+// Reading rows by their ids, the same for every entity that has one.
+import type { AccountRow } from "../model/accounts.ts";
+import type { ArtifactRow } from "../model/artifacts.ts";
+import type { RawOf } from "../model/codec.ts";
+import type { CommandRow } from "../model/commands.ts";
+import type { DebugSessionRow } from "../model/debug.ts";
+import type { Repository } from "../model/repositories.ts";
+import type { Runner } from "../model/runners.ts";
+import type { SessionRow } from "../model/sessions.ts";
+import type { TokenRow } from "../model/tokens.ts";
+import type { WorktreeRow } from "../model/worktrees.ts";
+import { first, forUpdate, type Statement, sql, step } from "../sql.ts";
+import { notFound } from "./failures.ts";
+
+/** The rows of each entity, by the name that errors and `changes` give to the entity. */
+export interface RowOf {
+  readonly account: AccountRow;
+  readonly artifact: ArtifactRow;
+  readonly command: CommandRow;
+  readonly debug_session: DebugSessionRow;
+  readonly repository: RawOf<typeof Repository>;
+  readonly runner: RawOf<typeof Runner>;
+  readonly session: SessionRow;
+  readonly token: TokenRow;
+  readonly worktree: WorktreeRow;
+}
+
+export type Entity = keyof RowOf;
+
+export const tables: Readonly<Record<Entity, Statement>> = {
+  account: sql`accounts`,
+  artifact: sql`artifacts`,
+  command: sql`commands`,
+  debug_session: sql`debug_sessions`,
+  repository: sql`repositories`,
+  runner: sql`runners`,
+  session: sql`sessions`,
+  token: sql`tokens`,
+  worktree: sql`worktrees`,
+};
+
+/** Returns the row of this id, or undefined. */
+export const findRow = step(function* <Name extends Entity>(entity: Name, id: string) {
+  return yield* first<RowOf[Name]>(sql`SELECT * FROM ${tables[entity]} WHERE id = ${id}`);
+});
+
+/** Returns the row of this id, or fails with `not_found`. */
+export const getRow = step(function* <Name extends Entity>(entity: Name, id: string) {
+  return (yield* findRow(entity, id)) ?? notFound(entity, id);
+});
+
+/** Locks the row of this id until the transaction ends and returns it, or fails with `not_found`. */
+export const lockRow = step(function* <Name extends Entity>(entity: Name, id: string) {
+  const row = yield* first<RowOf[Name]>(sql`SELECT * FROM ${tables[entity]} WHERE id = ${id} ${forUpdate}`);
+  return row ?? notFound(entity, id);
+});
+
+/** Returns the moment of a column that may be null, as a parameter of the next statement. */
+export function dateOrNull(milliseconds: number | null): Date | null {
+  return milliseconds === null ? null : new Date(milliseconds);
+}

@@ -1,0 +1,12 @@
+// Objects without their undefined properties. With exactOptionalPropertyTypes, and in a spread, an absent property and an undefined one differ.
+
+/** Returns the object without the properties whose value is undefined. */
+export function present<Fields extends object>(fields: Fields): Present<Fields> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Present<Fields>;
+}
+
+type Present<Fields> = {
+  [Name in keyof Fields as undefined extends Fields[Name] ? never : Name]: Fields[Name];
+} & {
+  [Name in keyof Fields as undefined extends Fields[Name] ? Name : never]?: Exclude<Fields[Name], undefined>;
+};
