@@ -1,5 +1,5 @@
-// Starts real PostgreSQL servers from the programs that a package brings. Registers no hooks of the test runner, because
-// the process that starts the test files uses it as well.
+// Starts real PostgreSQL servers from the programs of an npm package. Registers no hooks of the test runner, because the
+// process that starts the test files uses it as well.
 import { rmSync, statSync } from "node:fs";
 import { chmod, cp, mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
 import { createServer } from "node:net";

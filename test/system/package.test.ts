@@ -1,5 +1,5 @@
-// The packed tarball, installed into an empty folder on a machine with neither Python nor a compiler: it opens a store, runs a pool and follows
-// a log, from JavaScript and from TypeScript. And a Node that is too old is told so.
+// Installs the packed tarball into an empty folder, without Python or a compiler, and uses it from JavaScript and from
+// TypeScript: it opens a store, runs a pool and follows a log. Also checks what a Node that is too old prints.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import {
@@ -28,9 +28,9 @@ const folder = mkdtempSync(join(tmpdir(), "package-"));
 const consumer = join(folder, "consumer");
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-/** All programs of this name on PATH, in order. */
-function onPath(name: string): string[] {
-  const candidates = (process.env.PATH ?? "").split(delimiter).map((place) => join(place, name));
+/** Returns all programs with this name on PATH, in order. */
+function programsOnPath(name: string): string[] {
+  const candidates = (process.env.PATH ?? "").split(delimiter).map((directory) => join(directory, name));
   return candidates.filter((file) => {
     try {
       accessSync(file, constants.X_OK);
@@ -41,16 +41,16 @@ function onPath(name: string): string[] {
   });
 }
 
-/** Node, npm and a shell, and nothing else that an installation could fall back on. */
+/** The only folder on PATH: it holds node, sh and env, so that an installation cannot fall back on other programs. */
 const tools = join(folder, "tools");
-const npm = process.env.npm_execpath ?? realpathSync(onPath("npm")[0] as string);
-const bare = { ...process.env, PATH: tools };
+const npm = process.env.npm_execpath ?? realpathSync(programsOnPath("npm")[0] as string);
+const bareEnvironment = { ...process.env, PATH: tools };
 
 before(async () => {
   mkdirSync(tools);
   symlinkSync(process.execPath, join(tools, "node"));
-  for (const name of ["sh", "env"]) symlinkSync(onPath(name)[0] as string, join(tools, name));
-  // A copy, because packing builds; without node_modules, which tsc reads through a link.
+  for (const name of ["sh", "env"]) symlinkSync(programsOnPath(name)[0] as string, join(tools, name));
+  // Packing builds, so it works on a copy, in which node_modules is a link.
   const source = join(folder, "source");
   mkdirSync(source);
   for (const name of readdirSync(root)) {
@@ -67,7 +67,7 @@ before(async () => {
   );
   await run(process.execPath, [npm, "install", join(folder, tarball), "--no-audit", "--no-fund", "--prefer-offline"], {
     cwd: consumer,
-    env: bare,
+    env: bareEnvironment,
   });
 });
 
@@ -75,19 +75,19 @@ const opening = `import { createRunnerPool, openStore, StoreError } from "debug-
 import { fixtures, openTestStore } from "debug-server-db/testing";
 `;
 
-/** Valid JavaScript, and valid TypeScript in strict mode. */
+/** The rest of the program, which is valid JavaScript and valid TypeScript in strict mode. */
 const body = `
 const store = await openStore({ url: "sqlite:data/store.db" });
 const repository = await store.repositories.upsert({ name: "demo", worktreeRoot: "/srv/worktrees" });
 const { session } = await store.sessions.create({ repositoryId: repository.id, commitSha: "a".repeat(40), commands: [{ argv: ["echo", "hello"] }] });
 const pool = createRunnerPool(store, { filename: new URL(runnerModule, import.meta.url), threads: 1, operations: ["runners.*", "commands.*", "logs.*"] });
-const ran = pool.run({ sessionId: session.id });
+const running = pool.run({ sessionId: session.id });
 const { items: [command] } = await store.commands.list({ sessionId: session.id });
 if (command === undefined) throw new Error("no command");
 let text = "";
 for await (const chunk of store.logs.follow({ commandId: command.id })) text += Buffer.from(chunk.data).toString();
 const { state } = await store.commands.wait({ commandId: command.id });
-await ran;
+await running;
 await pool.close();
 await store.close();
 const again = await openStore({ url: "sqlite:data/store.db", migrate: "never" });
@@ -98,20 +98,27 @@ const memory = await openTestStore();
 const { worktree } = await fixtures(memory).worktree();
 const code = await memory.sessions.get({ sessionId: worktree.id }).catch((error) => (error instanceof StoreError ? error.code : "other"));
 await memory.close();
-console.log(JSON.stringify({ text, state, chunks: chunks.length, tree: worktree.state, code, copied: manifest.rows.sessions }));
+console.log(JSON.stringify({ text, state, chunks: chunks.length, worktree: worktree.state, code, sessionsInBackup: manifest.rows.sessions }));
 `;
 
 const runnerBody = `
   const runner = await store.runners.register({ name: "packed" });
   const claim = await store.commands.claim({ runnerId: runner.id, sessionId: task.sessionId });
   if (claim === undefined) throw new Error("nothing to do");
-  const held = { commandId: claim.command.id, fence: claim.fence };
-  await store.logs.append({ ...held, offset: 0, data: new TextEncoder().encode("hello ") });
-  await store.logs.append({ ...held, offset: 6, data: new TextEncoder().encode("world") });
-  await store.commands.finish({ ...held, outcome: "succeeded", logOffset: 11 });
+  const lease = { commandId: claim.command.id, fence: claim.fence };
+  await store.logs.append({ ...lease, offset: 0, data: new TextEncoder().encode("hello ") });
+  await store.logs.append({ ...lease, offset: 6, data: new TextEncoder().encode("world") });
+  await store.commands.finish({ ...lease, outcome: "succeeded", logOffset: 11 });
 `;
 
-const expected = { text: "hello world", state: "succeeded", chunks: 2, tree: "idle", code: "not_found", copied: 1 };
+const expected = {
+  text: "hello world",
+  state: "succeeded",
+  chunks: 2,
+  worktree: "idle",
+  code: "not_found",
+  sessionsInBackup: 1,
+};
 
 function write(name: string, content: string): void {
   writeFileSync(join(consumer, name), content);
@@ -119,18 +126,18 @@ function write(name: string, content: string): void {
 
 async function runInConsumer(file: string): Promise<unknown> {
   rmSync(join(consumer, "data"), { recursive: true, force: true });
-  const { stdout } = await run(process.execPath, [file], { cwd: consumer, env: bare, timeout: 60_000 });
+  const { stdout } = await run(process.execPath, [file], { cwd: consumer, env: bareEnvironment, timeout: 60_000 });
   return JSON.parse(stdout);
 }
 
-test("the tarball holds what it needs and no sources", () => {
+test("the tarball contains what it needs, and no sources", () => {
   const names = readdirSync(join(consumer, "node_modules/debug-server-db")).toSorted();
   for (const name of ["bin", "dist", "migrations", "LICENSE", "README.md", "package.json"])
     assert.ok(names.includes(name), name);
   for (const name of ["src", "test", "bench", "workers", "node_modules"]) assert.ok(!names.includes(name), name);
 });
 
-test("the links of the README lead to files of the tarball", () => {
+test("the links of the README point to files of the tarball", () => {
   const installed = join(consumer, "node_modules/debug-server-db");
   const links = [...readFileSync(join(installed, "README.md"), "utf8").matchAll(/\]\(([^)#:]+)[^):]*\)/g)];
   const missing = links.map(([, path]) => path as string).filter((path) => !existsSync(join(installed, path)));
@@ -149,7 +156,7 @@ test("from TypeScript: compiles in strict mode, then runs by type stripping", as
     "runner.ts",
     `import type { RunnerTask } from "debug-server-db";\nconst run: RunnerTask<{ sessionId: string }> = async (task, { store }) => {${runnerBody}};\nexport default run;\n`,
   );
-  const wrong = `// @ts-expect-error the declarations are not any
+  const wrong = `// @ts-expect-error the declared types are not any
 void (() => store.repositories.upsert({ nam: "demo" }));\n`;
   write("main.ts", `${opening}const runnerModule: string = "./runner.ts";${body}${wrong}`);
   const compilerOptions = {
@@ -176,10 +183,10 @@ void (() => store.repositories.upsert({ nam: "demo" }));\n`;
   assert.deepEqual(await runInConsumer("main.ts"), expected);
 });
 
-test("the installed command says which version it is", async () => {
+test("the installed command prints its version", async () => {
   const { stdout } = await run(process.execPath, [join(consumer, "node_modules/.bin/debug-server-db"), "--version"], {
     cwd: consumer,
-    env: bare,
+    env: bareEnvironment,
   });
   assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
 });
@@ -191,7 +198,7 @@ test("the installed command migrates a store", async () => {
         await run(
           process.execPath,
           [join(consumer, "node_modules/.bin/debug-server-db"), "migrate", ...args, "--json"],
-          { cwd: consumer, env: bare },
+          { cwd: consumer, env: bareEnvironment },
         )
       ).stdout,
     );
@@ -200,9 +207,9 @@ test("the installed command migrates a store", async () => {
   assert.deepEqual(await migrate("check", "--url", "sqlite:data/migrated.db"), []);
 });
 
-test("a Node that is too old is told so in one sentence, exit code 2", async (t) => {
+test("the command exits with code 2 and one sentence when Node is too old", async (t) => {
   const bundled = dirname(process.execPath);
-  for (const node of onPath("node")) {
+  for (const node of programsOnPath("node")) {
     if (node.startsWith(root) || realpathSync(dirname(node)) === realpathSync(bundled)) continue;
     const { stdout } = await run(node, ["--version"]);
     if (Number.parseInt(stdout.slice(1), 10) >= 22) continue;
@@ -215,5 +222,5 @@ test("a Node that is too old is told so in one sentence, exit code 2", async (t)
     );
     return;
   }
-  t.skip("there is no Node older than 22 on PATH");
+  t.skip("no Node older than 22 is on PATH");
 });

@@ -1,4 +1,4 @@
-// Every TypeScript example of the README and the guide runs, and runs again in the same folder. `examplesCompile.test.ts` compiles them.
+// Runs every TypeScript example of the README and the guide twice in one folder. examplesCompile.test.ts compiles them.
 import { availableParallelism } from "node:os";
 import { describe, test } from "node:test";
 import { runTwice, writeExamples } from "../support/examples.ts";

@@ -1,4 +1,4 @@
-// The client on a backend of the test's making: messages, deadlines, losses.
+// The client on a backend that the test controls: messages, deadlines and the loss of the backend.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { z } from "zod";
@@ -67,35 +67,36 @@ const table = {
   },
 };
 
-function rig({ limits = {}, answer = true }: { limits?: Partial<Limits>; answer?: boolean } = {}) {
-  const sent: Envelope[] = [];
+/** Creates a client and a backend that answers each call with its first wire value, or holds its replies back. */
+function createRig({ limits = {}, answer = true }: { limits?: Partial<Limits>; answer?: boolean } = {}) {
+  const envelopes: Envelope[] = [];
   const cancelled: [number, number][] = [];
-  const held: boolean[] = [];
+  const holds: boolean[] = [];
   const replies: ((reply: Reply) => void)[] = [];
   let lose: (reason: string) => void = () => undefined;
   const backend: Backend = {
     send(envelope) {
-      sent.push(envelope);
+      envelopes.push(envelope);
       const [, , calls] = envelope;
       const answers = calls.flatMap((value, index) => (index % 3 === 1 ? [true, (value as string[])[0]] : []));
       return answer ? Promise.resolve([1, 1, answers]) : new Promise((resolve) => replies.push(resolve));
     },
     cancel: (id, slot) => void cancelled.push([id, slot]),
-    hold: (busy) => void held.push(busy),
+    hold: (busy) => void holds.push(busy),
     onLost: (listener) => {
       lose = listener;
     },
     close: async () => undefined,
   };
   const { methods: client, drain } = createClient(table, backend, { ...defaultLimits, ...limits });
-  return { client, drain, sent, cancelled, held, replies, lose: (reason: string) => lose(reason) };
+  return { client, drain, envelopes, cancelled, holds, replies, lose: (reason: string) => lose(reason) };
 }
 
-/** Lets what is due in this turn happen. */
+/** Waits until everything that is due in this turn of the event loop has happened. */
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-it("the calls of one tick are one message, and a transaction is one of its own", async () => {
-  const { client, sent } = rig();
+it("sends the calls of one tick as one message, and a transaction as a message of its own", async () => {
+  const { client, envelopes } = createRig();
   const results = await Promise.all([
     client.t.read({ value: "a" }),
     client.t.write({ value: "b" }),
@@ -107,7 +108,7 @@ it("the calls of one tick are one message, and a transaction is one of its own",
   ]);
   assert.deepEqual(results, ["a", "b", ["c", "d"], "e"]);
   assert.deepEqual(
-    sent.map(([, atomic, calls]) => [atomic, calls.filter((_, index) => index % 3 === 0)]),
+    envelopes.map(([, atomic, calls]) => [atomic, calls.filter((_, index) => index % 3 === 0)]),
     [
       [false, ["t.read", "t.write"]],
       [true, ["t.write", "t.write"]],
@@ -116,33 +117,43 @@ it("the calls of one tick are one message, and a transaction is one of its own",
   );
 });
 
-it("calls that can be joined are sent as one, and answered, given up and lost as each was called", async () => {
-  const { client, sent } = rig();
+it("sends calls that can be joined as one call, and settles each: by answer, deadline or loss", async () => {
+  const { client, envelopes } = createRig();
   const adds = ["a", "b", "c", "a"].map((value) => client.t.add({ value }));
   assert.equal(await client.t.read({ value: "r" }), "r");
   assert.deepEqual(await Promise.all(adds), ["abc", "abc", "abc", "a"]);
-  assert.deepEqual(sent[0]?.[2], ["t.add", ["abc"], undefined, "t.add", ["a"], undefined, "t.read", ["r"], undefined]);
+  assert.deepEqual(envelopes[0]?.[2], [
+    "t.add",
+    ["abc"],
+    undefined,
+    "t.add",
+    ["a"],
+    undefined,
+    "t.read",
+    ["r"],
+    undefined,
+  ]);
 
-  const mute = rig({ answer: false, limits: { callMs: 1, settleGraceMs: 1 } });
-  const late = await Promise.allSettled(["a", "b"].map((value) => mute.client.t.add({ value })));
+  const silent = createRig({ answer: false, limits: { callMs: 1, settleGraceMs: 1 } });
+  const late = await Promise.allSettled(["a", "b"].map((value) => silent.client.t.add({ value })));
   assert.deepEqual(
-    late.map((one) => one.status === "rejected" && [one.reason.code, one.reason.outcome]),
+    late.map((result) => result.status === "rejected" && [result.reason.code, result.reason.outcome]),
     [
       ["deadline_exceeded", "unknown"],
       ["deadline_exceeded", "unknown"],
     ],
   );
-  assert.ok(mute.cancelled.length > 0 && mute.cancelled.every(([id, slot]) => id === 1 && slot === 0));
+  assert.ok(silent.cancelled.length > 0 && silent.cancelled.every(([id, slot]) => id === 1 && slot === 0));
 
-  const lost = rig({ answer: false });
+  const lost = createRig({ answer: false });
   const calls = ["a", "b"].map((value) => lost.client.t.add({ value }));
   await turn();
   lost.lose("gone");
   for (const { status } of await Promise.allSettled(calls)) assert.equal(status, "rejected");
 });
 
-it("a failure that may not be that of each joined call is asked for again, for each by itself, in order", async () => {
-  const { client, sent, replies } = rig({ answer: false });
+it("sends joined calls again, one by one and in order, when their failure may not apply to each of them", async () => {
+  const { client, envelopes, replies } = createRig({ answer: false });
   const settled = Promise.allSettled([
     ...["a", "b"].map((value) => client.t.add({ value })),
     client.t.read({ value: "r" }),
@@ -151,7 +162,7 @@ it("a failure that may not be that of each joined call is asked for again, for e
   replies[0]?.([1, 1, [false, ["log_sealed", "", "not_run", {}], true, "r"]]);
   await turn();
   assert.deepEqual(
-    sent.map(([, , calls]) => calls.filter((_, index) => index % 3 === 1)),
+    envelopes.map(([, , calls]) => calls.filter((_, index) => index % 3 === 1)),
     [
       [["ab"], ["r"]],
       [["a"], ["b"]],
@@ -159,46 +170,46 @@ it("a failure that may not be that of each joined call is asked for again, for e
   );
   replies[1]?.([1, 1, [true, "a", false, ["log_sealed", "", "not_run", {}]]]);
   assert.deepEqual(
-    (await settled).map((one) => (one.status === "fulfilled" ? one.value : one.reason.code)),
+    (await settled).map((result) => (result.status === "fulfilled" ? result.value : result.reason.code)),
     ["a", "log_sealed", "r"],
   );
 });
 
-it("a failure of the joined call that is that of each is told to each", async () => {
-  const { client, sent, replies } = rig({ answer: false });
+it("fails each joined call when the failure applies to all of them", async () => {
+  const { client, envelopes, replies } = createRig({ answer: false });
   const settled = Promise.allSettled(["a", "b"].map((value) => client.t.add({ value })));
   await turn();
   replies[0]?.([1, 1, [false, ["storage_full", "", "rolled_back", {}]]]);
   assert.deepEqual(
-    (await settled).map((one) => one.status === "rejected" && one.reason.code),
+    (await settled).map((result) => result.status === "rejected" && result.reason.code),
     ["storage_full", "storage_full"],
   );
-  assert.equal(sent.length, 1);
+  assert.equal(envelopes.length, 1);
 });
 
-it("a message that cannot be sent fails its calls, and nothing runs past them", async () => {
-  const { client, sent, replies } = rig({ answer: false, limits: { groupCalls: 2 } });
+it("fails the calls of a message that cannot be sent, and sends the next message", async () => {
+  const { client, envelopes, replies } = createRig({ answer: false, limits: { groupCalls: 2 } });
   const calls = ["a", "b", "c"].map((value) => client.t.write({ value }).catch((error) => [error.code, error.outcome]));
   await turn();
   replies[0]?.(Promise.reject(new Error("one message may hold 1 calls")) as never);
   replies[1]?.([1, 1, [true, "c"]]);
   assert.deepEqual(await Promise.all(calls), [["invalid_input", "not_run"], ["invalid_input", "not_run"], "c"]);
-  assert.equal(sent.length, 2);
+  assert.equal(envelopes.length, 2);
 });
 
-it("only a call that says to wait travels alone", async () => {
-  const { client, sent, lose } = rig({ answer: false });
+it("sends a call alone only when its input lets it wait", async () => {
+  const { client, envelopes, lose } = createRig({ answer: false });
   for (const waitMs of [0, 0, 5, 0]) void client.t.wait({ waitMs }).catch(() => undefined);
   await turn();
   assert.deepEqual(
-    sent.map(([, , calls]) => calls.length / 3),
+    envelopes.map(([, , calls]) => calls.length / 3),
     [2, 1, 1],
   );
   lose("over");
 });
 
-it("draining waits for calls that do not wait, whatever their operation, and for no others", async () => {
-  const { client, drain, replies, lose } = rig({ answer: false });
+it("drains all calls except those that wait", async () => {
+  const { client, drain, replies, lose } = createRig({ answer: false });
   const calls = [
     client.t.wait({ waitMs: 0 }),
     client.t.wait({ waitMs: 60_000 }, { signal: new AbortController().signal }),
@@ -206,7 +217,7 @@ it("draining waits for calls that do not wait, whatever their operation, and for
   void Promise.allSettled(calls);
   await turn();
   let drained = 0;
-  for (const one of [drain(), drain()]) void one.then(() => drained++);
+  for (const draining of [drain(), drain()]) void draining.then(() => drained++);
   await turn();
   assert.equal(drained, 0);
   replies[0]?.([1, 1, [true, ""]]);
@@ -215,8 +226,8 @@ it("draining waits for calls that do not wait, whatever their operation, and for
   lose("over");
 });
 
-it("draining ends when the last open call is given up unanswered", async ({ mock }) => {
-  const { client, drain } = rig({ answer: false });
+it("ends draining when the last open call settles without an answer", async ({ mock }) => {
+  const { client, drain } = createRig({ answer: false });
   mock.timers.enable({ apis: ["setTimeout"] });
   const call = assert.rejects(client.t.write({ value: "a" }, { timeoutMs: 50 }), {
     code: "deadline_exceeded",
@@ -229,8 +240,8 @@ it("draining ends when the last open call is given up unanswered", async ({ mock
   await Promise.all([call, drained]);
 });
 
-it("a call in steps has one deadline, and what an earlier step did is not denied", async ({ mock }) => {
-  const { client, sent, replies } = rig({ answer: false });
+it("gives a call in steps one deadline, and reports its outcome as unknown after its first step", async ({ mock }) => {
+  const { client, envelopes, replies } = createRig({ answer: false });
   mock.timers.enable({ apis: ["setTimeout"] });
   const aborter = new AbortController();
   const aborted = assert.rejects(client.t.steps({}, { signal: aborter.signal }), {
@@ -247,7 +258,7 @@ it("a call in steps has one deadline, and what an earlier step did is not denied
   const first = assert.rejects(client.t.steps({}, { timeoutMs: 0 }), { code: "deadline_exceeded", outcome: "not_run" });
   mock.timers.tick(1);
   await first;
-  assert.equal(sent.length, 1);
+  assert.equal(envelopes.length, 1);
 
   const late = assert.rejects(client.t.steps({}, { timeoutMs: 20 }), { code: "deadline_exceeded", outcome: "unknown" });
   for (let step = 1, until = performance.now() + 20; performance.now() < until; step++) {
@@ -260,8 +271,8 @@ it("a call in steps has one deadline, and what an earlier step did is not denied
   await late;
 });
 
-it("a timeoutMs longer than a timer can be is as long as one can be; what is no time is refused", async ({ mock }) => {
-  const { client, replies } = rig({ answer: false });
+it("limits timeoutMs to the longest timer, and refuses values that are not a time", async ({ mock }) => {
+  const { client, replies } = createRig({ answer: false });
   mock.timers.enable({ apis: ["setTimeout"] });
   const calls = [Number.POSITIVE_INFINITY, 30 * 86_400_000].map((timeoutMs) =>
     client.t.write({ value: "a" }, { timeoutMs }),
@@ -279,8 +290,8 @@ it("a timeoutMs longer than a timer can be is as long as one can be; what is no 
   }
 });
 
-it("a transaction that is over takes no more calls", async () => {
-  const { client, sent } = rig();
+it("refuses calls of a transaction that has ended", async () => {
+  const { client, envelopes } = createRig();
   const late: ((value: string) => unknown)[] = [];
   const call = client.atomically((tx) => {
     tx.t.write({ value: "a" });
@@ -289,39 +300,39 @@ it("a transaction that is over takes no more calls", async () => {
   assert.throws(() => late[0]?.("b"), { code: "invalid_input", operation: "t.write" });
   assert.deepEqual(await call, ["a"]);
   assert.throws(() => late[0]?.("c"), { code: "invalid_input" });
-  assert.equal(sent.length, 1);
+  assert.equal(envelopes.length, 1);
 });
 
-it("one call alone is sent in its own tick", async () => {
-  const { client, sent } = rig();
+it("sends a single call in the tick that made it", async () => {
+  const { client, envelopes } = createRig();
   const call = client.t.read({ value: "a" });
   await new Promise<void>((resolve) => process.nextTick(resolve));
-  assert.equal(sent.length, 1);
+  assert.equal(envelopes.length, 1);
   await call;
 });
 
-it("calls that exceed the size of a message travel in several", async () => {
-  const { client, sent } = rig({ limits: { envelopeBytes: 250 } });
+it("splits calls that exceed the size of a message into several messages", async () => {
+  const { client, envelopes } = createRig({ limits: { envelopeBytes: 250 } });
   await Promise.all(["a", "b", "c"].map((value) => client.t.read({ value: value.repeat(40) })));
   assert.deepEqual(
-    sent.map(([, , calls]) => calls.length / 3),
+    envelopes.map(([, , calls]) => calls.length / 3),
     [2, 1],
   );
   await assert.rejects(client.t.read({ value: "x".repeat(250) }), { code: "invalid_input", outcome: "not_run" });
 });
 
-it("the event loop is held while calls are under way, and only then", async () => {
-  const { client, held, replies } = rig({ answer: false });
+it("keeps the event loop alive only while calls are in flight", async () => {
+  const { client, holds, replies } = createRig({ answer: false });
   const calls = [client.t.read({ value: "a" }), client.t.read({ value: "b" })];
   await turn();
-  assert.deepEqual(held, [true]);
+  assert.deepEqual(holds, [true]);
   replies[0]?.([1, 1, [true, "a", true, "b"]]);
   await Promise.all(calls);
-  assert.deepEqual(held, [true, false]);
+  assert.deepEqual(holds, [true, false]);
 });
 
-it("a call's own timeoutMs counts, also when it is longer than the general one", async ({ mock }) => {
-  const { client, replies } = rig({ answer: false, limits: { callMs: 1_000, settleGraceMs: 10 } });
+it("prefers the timeoutMs of a call to limits.callMs, even when it is longer", async ({ mock }) => {
+  const { client, replies } = createRig({ answer: false, limits: { callMs: 1_000, settleGraceMs: 10 } });
   mock.timers.enable({ apis: ["setTimeout"] });
   const patient = client.t.write({ value: "a" }, { timeoutMs: 60_000 });
   const settled = client.t.write({ value: "b" }).catch((error: unknown) => error);
@@ -333,8 +344,10 @@ it("a call's own timeoutMs counts, also when it is longer than the general one",
   assert.equal(await patient, "a");
 });
 
-it("a deadline: the other side is asked to drop the call, and its word decides the outcome", async ({ mock }) => {
-  const { client, cancelled, replies } = rig({ answer: false });
+it("asks the server to cancel a call at its deadline, and reports the outcome that the server answers", async ({
+  mock,
+}) => {
+  const { client, cancelled, replies } = createRig({ answer: false });
   mock.timers.enable({ apis: ["setTimeout"] });
   const call = client.t.write({ value: "a" }, { timeoutMs: 50 });
   await turn();
@@ -344,24 +357,24 @@ it("a deadline: the other side is asked to drop the call, and its word decides t
   await assert.rejects(call, { code: "deadline_exceeded", outcome: "not_run", operation: "t.write" });
 });
 
-it("a deadline without a word of the other side: unknown for a write, not_run for a read; the answer that comes late is ignored", async ({
+it("reports unknown for a write and not_run for a read when the server is silent, and ignores its late answer", async ({
   mock,
 }) => {
-  const { client, replies } = rig({ answer: false });
+  const { client, replies } = createRig({ answer: false });
   mock.timers.enable({ apis: ["setTimeout"] });
   const calls = [client.t.write({ value: "a" }, { timeoutMs: 50 }), client.t.read({ value: "b" }, { timeoutMs: 50 })];
   const settled = Promise.allSettled(calls);
   await turn();
   mock.timers.tick(50);
   mock.timers.tick(defaultLimits.settleGraceMs);
-  const outcomes = (await settled).map((one) => (one as PromiseRejectedResult).reason.outcome);
+  const outcomes = (await settled).map((result) => (result as PromiseRejectedResult).reason.outcome);
   assert.deepEqual(outcomes, ["unknown", "not_run"]);
   replies[0]?.([1, 1, [true, "a", true, "b"]]);
   await turn();
 });
 
-it("a call that succeeds after it was given up tells its result", async () => {
-  const { client, replies } = rig({ answer: false });
+it("returns the result of a call that succeeds after it was aborted", async () => {
+  const { client, replies } = createRig({ answer: false });
   const aborter = new AbortController();
   const call = client.t.write({ value: "a" }, { signal: aborter.signal });
   await turn();
@@ -370,8 +383,10 @@ it("a call that succeeds after it was given up tells its result", async () => {
   assert.equal(await call, "a");
 });
 
-it("calls given up and never answered still count, so that a dead side is not sent ever more", async ({ mock }) => {
-  const { client } = rig({ answer: false, limits: { queueCalls: 2 } });
+it("counts calls that were never answered, so that a dead server does not receive more and more calls", async ({
+  mock,
+}) => {
+  const { client } = createRig({ answer: false, limits: { queueCalls: 2 } });
   mock.timers.enable({ apis: ["setTimeout"] });
   const settled = Promise.allSettled([
     client.t.read({ value: "a" }, { timeoutMs: 1 }),
@@ -384,22 +399,22 @@ it("calls given up and never answered still count, so that a dead side is not se
   await assert.rejects(client.t.read({ value: "c" }), { code: "overloaded", outcome: "not_run" });
 });
 
-it("when the other side is lost, every call settles: unknown for writes under way, not_run for what was not sent", async () => {
-  const { client, lose } = rig({ answer: false });
-  const underWay = [
+it("settles every call when the server is lost: unknown for writes in flight, not_run for calls not sent", async () => {
+  const { client, lose } = createRig({ answer: false });
+  const inFlight = [
     client.t.write({ value: "a" }),
     client.t.read({ value: "b" }),
     client.atomically((tx) => tx.t.write({ value: "c" })),
   ];
-  const first = Promise.allSettled(underWay);
+  const first = Promise.allSettled(inFlight);
   await turn();
   const second = Promise.allSettled([client.t.write({ value: "d" })]);
   lose("gone");
-  const told = [...(await first), ...(await second)].map((one) => {
-    const { code, outcome, message } = (one as PromiseRejectedResult).reason;
+  const failures = [...(await first), ...(await second)].map((result) => {
+    const { code, outcome, message } = (result as PromiseRejectedResult).reason;
     return [code, outcome, message];
   });
-  assert.deepEqual(told, [
+  assert.deepEqual(failures, [
     ["closed", "unknown", "gone"],
     ["closed", "not_run", "gone"],
     ["closed", "unknown", "gone"],
@@ -408,8 +423,8 @@ it("when the other side is lost, every call settles: unknown for writes under wa
   await assert.rejects(client.t.read({ value: "e" }), { code: "closed", outcome: "not_run" });
 });
 
-it("an error's stack names the function that called", async () => {
-  const { client, replies } = rig({ answer: false });
+it("names the calling function in the stack of an error", async () => {
+  const { client, replies } = createRig({ answer: false });
   async function theCallerOfTheStore() {
     return await client.t.read({ value: "a" });
   }

@@ -1,4 +1,4 @@
-// Every TypeScript example of the README and the guide compiles in strict mode. Runs none of them, so it belongs to the fast tests.
+// Compiles every TypeScript example of the README and the guide in strict mode. It runs none, so it is a fast test.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { compileExamples, writeExamples } from "../support/examples.ts";

@@ -1,27 +1,27 @@
-// Appends of one tick that a client sends as one call.
+// Joining: a client sends appends of one tick as one call when they continue each other.
 import assert from "node:assert/strict";
 import { it, type TestContext } from "node:test";
 import { newId } from "../../src/index.ts";
 import { fixtures, openTestStore } from "../../src/testing/index.ts";
 
-async function running(t: TestContext) {
+async function openLog(t: TestContext) {
   const store = await openTestStore();
   t.after(() => store.close());
   const { claim } = await fixtures(store).claim();
   const log = { commandId: claim.command.id, fence: claim.fence };
-  const append = (offset: number, size: number, more: { fence?: number; stream?: "stderr" } = {}, options = {}) =>
-    store.logs.append({ ...log, ...more, offset, data: new Uint8Array(size).fill(offset) }, options);
+  const append = (offset: number, size: number, overrides: { fence?: number; stream?: "stderr" } = {}, options = {}) =>
+    store.logs.append({ ...log, ...overrides, offset, data: new Uint8Array(size).fill(offset) }, options);
   const chunks = async () => (await store.logs.read({ commandId: log.commandId, maxBytes: 1_048_576 })).chunks;
   const sizes = async () => (await chunks()).map(({ data }) => data.byteLength);
   const callsServed = async () => (await store.maintenance.stats()).serving.calls as number;
   return { store, log, append, chunks, sizes, callsServed };
 }
 
-it("appends that go on where the one before ends are one call and one chunk; each is told the end of them all", async (t) => {
-  const { append, chunks, callsServed } = await running(t);
+it("sends appends that continue each other as one call, and answers each with the end of the chunk", async (t) => {
+  const { append, chunks, callsServed } = await openLog(t);
   const before = await callsServed();
   const answers = await Promise.all([append(0, 3), append(3, 1), append(4, 6)]);
-  assert.equal((await callsServed()) - before, 2, "the appends and the question itself");
+  assert.equal((await callsServed()) - before, 2, "one call for the appends, and one for the statistics");
   assert.deepEqual(
     answers,
     [10, 10, 10].map((ackOffset) => ({ ackOffset, truncated: false })),
@@ -32,8 +32,8 @@ it("appends that go on where the one before ends are one call and one chunk; eac
   );
 });
 
-it("a failure of the one is the failure of each", async (t) => {
-  const { log, append, sizes } = await running(t);
+it("fails each append with the failure of the joined call", async (t) => {
+  const { log, append, sizes } = await openLog(t);
   const calls = [
     append(0, 1, { fence: log.fence + 1 }),
     append(1, 1, { fence: log.fence + 1 }),
@@ -41,16 +41,16 @@ it("a failure of the one is the failure of each", async (t) => {
     append(2, 2),
   ];
   assert.deepEqual(
-    (await Promise.allSettled(calls)).map((one) =>
-      one.status === "fulfilled" ? one.value.ackOffset : [one.reason.code, one.reason.details],
+    (await Promise.allSettled(calls)).map((result) =>
+      result.status === "fulfilled" ? result.value.ackOffset : [result.reason.code, result.reason.details],
     ),
     [["lease_lost", { currentFence: log.fence }], ["lease_lost", { currentFence: log.fence }], 4, 4],
   );
   assert.deepEqual(await sizes(), [4]);
 });
 
-it("a chunk holds no more than 65 536 bytes", async (t) => {
-  const { append, sizes } = await running(t);
+it("joins at most 65 536 bytes", async (t) => {
+  const { append, sizes } = await openLog(t);
   const size = 20_000;
   const answers = await Promise.all(Array.from({ length: 7 }, (_, index) => append(index * size, size)));
   assert.deepEqual(
@@ -60,8 +60,8 @@ it("a chunk holds no more than 65 536 bytes", async (t) => {
   assert.deepEqual(await sizes(), [60_000, 60_000, 20_000]);
 });
 
-it("what differs in stream, log, fence, offset or caller is not joined, nor what another call stands between", async (t) => {
-  const { store, log, append, sizes } = await running(t);
+it("does not join appends of different streams, logs, fences or callers, nor across a gap or another call", async (t) => {
+  const { store, log, append, sizes } = await openLog(t);
   const other = await fixtures(store).claim();
   await Promise.all([
     append(0, 1),
@@ -79,12 +79,12 @@ it("what differs in stream, log, fence, offset or caller is not joined, nor what
   assert.deepEqual(await sizes(), [1, 1, 1, 1, 1, 1, 1]);
 });
 
-it("a call with a signal or a deadline of its own goes alone", async (t) => {
-  const { append, sizes } = await running(t);
-  const own = { timeoutMs: 60_000 };
+it("sends a call alone when it has a signal or a deadline of its own", async (t) => {
+  const { append, sizes } = await openLog(t);
+  const deadline = { timeoutMs: 60_000 };
   await Promise.all([
     append(0, 1),
-    append(1, 1, {}, own),
+    append(1, 1, {}, deadline),
     append(2, 1),
     append(3, 1, {}, { signal: new AbortController().signal }),
     append(4, 1),

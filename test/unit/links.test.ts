@@ -1,4 +1,4 @@
-// Every relative link in the documents points to a file that exists, and its anchor to a heading or anchor of that file.
+// Checks that every relative link in the documents points to an existing file, and to a heading or anchor of it.
 import assert from "node:assert/strict";
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const pages = globSync(["*.md", "docs/**/*.md"], { cwd: root }).toSorted();
 
-/** The text without fenced blocks and code spans, in which brackets are not links and # begins no heading. */
+/** Returns the text without fenced blocks and HTML comments, in which there are no links and headings. */
 function proseOf(path: string): string {
   return readFileSync(path, "utf8")
     .replaceAll(/^(```|~~~).*?^\1/gms, "")
@@ -23,8 +23,8 @@ function linksOf(page: string): readonly string[] {
 }
 
 /**
- * The anchors of a page: those that it names itself, as `<a id="...">`, and those that GitHub gives to headings (lower
- * case, no punctuation, hyphens for blanks, a number for a repetition).
+ * Returns the anchors of a page: those in its text, as `<a id="...">`, and those that GitHub generates for headings
+ * (lower case, no punctuation, hyphens for blanks, a number for a duplicate).
  */
 function anchorsOf(path: string): ReadonlySet<string> {
   const anchors = new Set([...proseOf(path).matchAll(/<a id="([^"]+)">/g)].map(([, id]) => id as string));
@@ -40,21 +40,21 @@ function anchorsOf(path: string): ReadonlySet<string> {
   return anchors;
 }
 
-/** Returns what is wrong with a link, or undefined when it leads somewhere. */
-function faultOf(page: string, link: string): string | undefined {
+/** Returns what is wrong with a link, or undefined when its target exists. */
+function brokenLink(page: string, link: string): string | undefined {
   if (/^[a-z][a-z0-9+.-]*:/i.test(link)) return undefined;
   const [path = "", anchor] = decodeURI(link).split("#");
   const target = path === "" ? join(root, page) : join(root, dirname(page), path);
-  if (relative(root, target).startsWith("..")) return `${link} leads out of the repository`;
-  if (!existsSync(target)) return `${link}: there is no such file`;
+  if (relative(root, target).startsWith("..")) return `${link} points outside of the repository`;
+  if (!existsSync(target)) return `${link}: the file does not exist`;
   if (anchor === undefined || anchorsOf(target).has(anchor)) return undefined;
-  return `${link}: there is no such heading`;
+  return `${link}: the heading does not exist`;
 }
 
 for (const page of pages) {
-  test(`the links of ${page} lead to files and headings that exist`, () => {
+  test(`the links of ${page} point to existing files and headings`, () => {
     assert.deepEqual(
-      linksOf(page).flatMap((link) => faultOf(page, link) ?? []),
+      linksOf(page).flatMap((link) => brokenLink(page, link) ?? []),
       [],
     );
   });
@@ -65,7 +65,7 @@ test("the documents have relative links", () => {
   assert.ok(pages.flatMap(linksOf).filter((link) => !/^[a-z]+:/i.test(link)).length > 50);
 });
 
-/** The paths that a page names in backticks; a name with `<` or NNNN stands for several files. */
+/** Returns the paths that a page names in backticks. A name with `<` or NNNN is a pattern, and is left out. */
 function pathsOf(page: string): readonly string[] {
   const spans = proseOf(join(root, page)).matchAll(/`((?:src|test|workers|bench|migrations)\/[^`\s]*)`/g);
   return [...spans].map(([, path]) => path as string).filter((path) => !/<|NNNN/.test(path));

@@ -1,4 +1,4 @@
-// Statements as values, and the ledger that finds a forgotten yield*.
+// Statements as values, and the step counter that finds a forgotten yield*.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { z } from "zod";
@@ -21,56 +21,56 @@ import {
 } from "../../src/sql.ts";
 import { memoryDispatcher } from "../support/memoryDriver.ts";
 
-const shown = ({ strings, values }: Statement) => [strings.join("?"), values];
+const textAndValues = ({ strings, values }: Statement) => [strings.join("?"), values];
 
 describe("sql", () => {
-  it("keeps text and values apart, so that no value becomes text", () => {
+  it("separates text from values, so that no value becomes text", () => {
     const hostile = "'; DROP TABLE x; --";
-    assert.deepEqual(shown(sql`SELECT ${1}, ${hostile} FROM x WHERE a = ${null}`), [
+    assert.deepEqual(textAndValues(sql`SELECT ${1}, ${hostile} FROM x WHERE a = ${null}`), [
       "SELECT ?, ? FROM x WHERE a = ?",
       [1, hostile, null],
     ]);
   });
 
-  it("splices statements into each other, values in order", () => {
+  it("inserts statements into statements, with their values in order", () => {
     const inner = sql`b = ${2} AND c = ${3}`;
-    assert.deepEqual(shown(sql`SELECT ${1} WHERE ${inner} LIMIT ${4}`), [
+    assert.deepEqual(textAndValues(sql`SELECT ${1} WHERE ${inner} LIMIT ${4}`), [
       "SELECT ? WHERE b = ? AND c = ? LIMIT ?",
       [1, 2, 3, 4],
     ]);
-    assert.deepEqual(shown(sql`${inner}${empty}${inner}`), ["b = ? AND c = ?b = ? AND c = ?", [2, 3, 2, 3]]);
-    assert.deepEqual(shown(sql`a ${sql`b ${sql`c = ${1}`}`} d`), ["a b c = ? d", [1]]);
+    assert.deepEqual(textAndValues(sql`${inner}${empty}${inner}`), ["b = ? AND c = ?b = ? AND c = ?", [2, 3, 2, 3]]);
+    assert.deepEqual(textAndValues(sql`a ${sql`b ${sql`c = ${1}`}`} d`), ["a b c = ? d", [1]]);
   });
 
-  it("gives one place in the code one identity, spliced or not, and different shapes different ones", () => {
+  it("returns the same template for the same place in the code, and another one for another shape", () => {
     const plain = (value: number) => sql`SELECT ${value}`;
     assert.equal(plain(1).strings, plain(2).strings);
-    const spliced = (value: number, ordered: boolean) =>
+    const nested = (value: number, ordered: boolean) =>
       sql`SELECT ${value} ${ordered ? sql`ORDER BY ${value}` : empty}`;
-    assert.equal(spliced(1, true).strings, spliced(2, true).strings);
-    assert.notEqual(spliced(1, true).strings, spliced(1, false).strings);
+    assert.equal(nested(1, true).strings, nested(2, true).strings);
+    assert.notEqual(nested(1, true).strings, nested(1, false).strings);
   });
 
-  it("and joins the conditions that are present, and is TRUE without any", () => {
-    assert.deepEqual(shown(and(sql`a = ${1}`, undefined, sql`b = ${2}`)), ["a = ? AND b = ?", [1, 2]]);
-    assert.deepEqual(shown(and(undefined)), ["TRUE", []]);
+  it("and joins the conditions that are not undefined, and is TRUE without conditions", () => {
+    assert.deepEqual(textAndValues(and(sql`a = ${1}`, undefined, sql`b = ${2}`)), ["a = ? AND b = ?", [1, 2]]);
+    assert.deepEqual(textAndValues(and(undefined)), ["TRUE", []]);
   });
 
   it("when makes a part of a value that is present, and nothing of one that is absent", () => {
     const ofState = (state: string | undefined) => when(state, (value) => sql`state = ${value}`);
-    assert.deepEqual(shown(and(ofState("idle"))), ["state = ?", ["idle"]]);
-    assert.deepEqual(shown(and(ofState(undefined))), ["TRUE", []]);
+    assert.deepEqual(textAndValues(and(ofState("idle"))), ["state = ?", ["idle"]]);
+    assert.deepEqual(textAndValues(and(ofState(undefined))), ["TRUE", []]);
   });
 
   it("words are text of the statement, and nothing but words", () => {
-    assert.deepEqual(shown(sql`state IN (${words(["idle", "dirty"])})`), ["state IN ('idle', 'dirty')", []]);
+    assert.deepEqual(textAndValues(sql`state IN (${words(["idle", "dirty"])})`), ["state IN ('idle', 'dirty')", []]);
     assert.throws(() => words(["idle", "x'); DROP TABLE x; --"]), /is not a word/);
   });
 });
 
-// biome-ignore-start lint/correctness/useYield: bodies that forget a yield* are what is tested.
-/** An operation without input whose body is given. */
-function bare(access: "read" | "write", run: (context: Context) => Iterable<unknown>) {
+// biome-ignore-start lint/correctness/useYield: these tests need bodies that forget a yield*.
+/** Returns an operation without input that runs `run`. */
+function withoutInput(access: "read" | "write", run: (context: Context) => Iterable<unknown>) {
   return operation({
     access,
     input: z.strictObject({}),
@@ -89,66 +89,66 @@ const quietHelper = step(function* () {
   return 1;
 });
 
-const forgetful = {
+const faultyOperations = {
   t: {
-    verb: bare("write", function* () {
+    verb: withoutInput("write", function* () {
       change(sql`INSERT INTO t (x) VALUES (1)`);
       return "done";
     }),
-    laterVerb: bare("write", function* () {
+    laterVerb: withoutInput("write", function* () {
       yield* change(sql`INSERT INTO t (x) VALUES (1)`);
       all(sql`SELECT * FROM t`);
       return "done";
     }),
-    step: bare("write", function* () {
+    step: withoutInput("write", function* () {
       helper(1);
       return "done";
     }),
-    quietStep: bare("write", function* () {
+    quietStep: withoutInput("write", function* () {
       quietHelper();
       return "done";
     }),
-    halfStep: bare("write", function* () {
+    halfStep: withoutInput("write", function* () {
       helper(1).next();
       return "done";
     }),
-    inStep: bare("write", function* () {
+    inStep: withoutInput("write", function* () {
       yield* step(function* () {
         helper(3);
       })();
       return "done";
     }),
-    none: bare("write", function* () {
+    none: withoutInput("write", function* () {
       yield* helper(7);
       yield* quietHelper();
       yield* first(sql`SELECT 1`);
       return "done";
     }),
-    sneaky: bare("read", function* () {
+    sneaky: withoutInput("read", function* () {
       yield* change(sql`INSERT INTO t (x) VALUES (1)`);
       return "done";
     }),
-    sneakyReturning: bare("read", function* () {
+    sneakyReturning: withoutInput("read", function* () {
       yield* first(sql`INSERT INTO t (x) VALUES (1) RETURNING x`);
       return "done";
     }),
-    undeclared: bare("write", function* () {
+    undeclared: withoutInput("write", function* () {
       yield* helper(1);
       fail("log_gap", { expectedOffset: 1 });
     }),
-    declared: bare("write", function* () {
+    declared: withoutInput("write", function* () {
       yield* helper(1);
       fail("not_found", { id: "x" });
     }),
-    broken: bare("write", function* () {
+    broken: withoutInput("write", function* () {
       yield* helper(1);
       throw new TypeError("a fault");
     }),
-    missing: bare("write", function* () {
+    missing: withoutInput("write", function* () {
       yield* change(sql`INSERT INTO t (x) VALUES (${undefined as never})`);
       return "done";
     }),
-    noRow: bare("write", function* () {
+    noRow: withoutInput("write", function* () {
       yield* helper(1);
       yield* one(sql`UPDATE t SET x = 2 WHERE x = 3 RETURNING x`);
       return "done";
@@ -165,18 +165,18 @@ const forgetful = {
   },
 } satisfies OperationTable;
 
-// biome-ignore-end lint/correctness/useYield: only above.
+// biome-ignore-end lint/correctness/useYield: needed only above.
 
 function dispatcher() {
-  const memory = memoryDispatcher(forgetful);
+  const memory = memoryDispatcher(faultyOperations);
   memory.db.exec("CREATE TABLE t (x INTEGER NOT NULL)");
   const rows = () => memory.db.prepare("SELECT x FROM t ORDER BY x").pluck().all();
   return { ...memory, rows };
 }
 
-describe("ledger", () => {
+describe("step counter", () => {
   for (const name of ["verb", "laterVerb", "step", "quietStep", "halfStep", "inStep"] as const) {
-    it(`a call whose body forgets a yield* fails and leaves nothing: ${name}`, async () => {
+    it(`fails a call whose body forgets a yield*, and stores nothing: ${name}`, async () => {
       const { run, rows, faults } = dispatcher();
       const [[[ok, failure]]] = await run([`t.${name}`]);
       assert.equal(ok, false);
@@ -186,7 +186,7 @@ describe("ledger", () => {
     });
   }
 
-  it("a body that runs all it makes succeeds, also after one that did not", async () => {
+  it("does not fail calls after one that forgot a yield*", async () => {
     const { run, rows } = dispatcher();
     const answers = await run(["t.verb"], ["t.none"], ["t.step"], ["t.none"]);
     assert.deepEqual(
@@ -199,16 +199,16 @@ describe("ledger", () => {
 
 describe("dispatcher", () => {
   for (const name of ["sneaky", "sneakyReturning"] as const) {
-    it(`a read operation that writes is refused: ${name}`, async () => {
+    it(`refuses a read operation that writes: ${name}`, async () => {
       const { run, rows } = dispatcher();
-      // In a group with a write, so that the transaction itself would allow it.
+      // The other call of the group writes, so the transaction itself would allow it.
       const [, [answer]] = await run(["t.none"], [`t.${name}`]);
       assert.deepEqual([answer[0], answer[1][0], answer[1][2]], [false, "internal", "not_run"]);
       assert.deepEqual(rows(), [7]);
     });
   }
 
-  it("a code that the operation does not declare is a fault of ours", async () => {
+  it("reports an undeclared code as internal", async () => {
     const { run, rows, faults } = dispatcher();
     const [[answer]] = await run(["t.undeclared"]);
     assert.deepEqual([answer[1][0], answer[1][2]], ["internal", "rolled_back"]);
@@ -217,14 +217,14 @@ describe("dispatcher", () => {
     assert.deepEqual(rows(), []);
   });
 
-  it("a declared code crosses with its details and is no fault", async () => {
+  it("answers with a declared code and its details", async () => {
     const { run, faults } = dispatcher();
     const [[answer]] = await run(["t.declared"]);
     assert.deepEqual(answer, [false, ["not_found", "no row has this id", "rolled_back", { id: "x" }]]);
     assert.deepEqual(faults, []);
   });
 
-  it("an exception of a body is internal, and its cause stays on the serving side", async () => {
+  it("answers with internal when a body throws, and keeps the cause on the server", async () => {
     const { run, faults } = dispatcher();
     const [[answer]] = await run(["t.broken"]);
     assert.equal(answer[1][0], "internal");
@@ -232,7 +232,7 @@ describe("dispatcher", () => {
     assert.match(String(faults[0]?.cause), /a fault/);
   });
 
-  it("undefined among a statement's values is a fault, not NULL", async () => {
+  it("answers with internal, instead of writing NULL, when a value of a statement is undefined", async () => {
     const { run, rows } = dispatcher();
     const [[answer]] = await run(["t.missing"]);
     assert.equal(answer[1][0], "internal");
@@ -247,12 +247,12 @@ describe("dispatcher", () => {
     assert.deepEqual(rows(), []);
   });
 
-  it("changeEach counts all rows", async () => {
+  it("changeEach returns the number of all changed rows", async () => {
     const { run } = dispatcher();
     assert.deepEqual(await run(["t.several"]), [[[true, 3]]]);
   });
 
-  it("an unknown operation, and input that is no list or too long, are refused at the door", async () => {
+  it("refuses an unknown operation and wire input that is too long before any body runs", async () => {
     const { run } = dispatcher();
     await assert.rejects(run(["t.nothing"]), { code: "unknown_operation" });
     await assert.rejects(run(["__proto__.toString"]), { code: "unknown_operation" });

@@ -1,11 +1,11 @@
-// The size of a message: the client packs by the number that the mailbox checks.
+// The size of a message: the client limits it by the same measure as the mailbox.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import fc from "fast-check";
 import { fixtures, openTestStore } from "../../src/testing/index.ts";
 import { callBytes, envelopeBytes } from "../../src/wire.ts";
 
-it("many large calls of one tick are packed into messages that the mailbox accepts", async (t) => {
+it("the client packs many large calls of one tick into messages that the mailbox accepts", async (t) => {
   const store = await openTestStore();
   t.after(() => store.close());
   const { repository, session } = await fixtures(store).session();
@@ -19,7 +19,7 @@ it("many large calls of one tick are packed into messages that the mailbox accep
   assert.equal(failed.length, 0, `${failed.length} of 500 calls failed`);
 });
 
-it("a message of the largest size is not counted as larger", () => {
+it("envelopeBytes is the sum of callBytes up to the limit, and exceeds the limit for any larger message", () => {
   const bytes = fc.uint8Array({ maxLength: 20 });
   const plain = fc.oneof(fc.string(), fc.integer(), fc.constantFrom(null, undefined, true), bytes);
   const wire = fc.array(fc.oneof(plain, fc.array(plain, { maxLength: 5 })), { maxLength: 5 });
@@ -33,7 +33,7 @@ it("a message of the largest size is not counted as larger", () => {
   );
 });
 
-it("a cyclic value and a sparse array are too large, and counting them ends", () => {
+it("envelopeBytes returns more than the limit for a cyclic value and a huge sparse array", () => {
   const cyclic: unknown[] = [];
   cyclic.push(cyclic, cyclic);
   for (const wire of [cyclic, new Array(4_000_000_000)])
