@@ -1,9 +1,12 @@
 // The reference of the command line, from the commands themselves.
 import type { Command } from "commander";
-import { createProgram } from "../src/cli/main.ts";
+import { createCommandLine } from "../src/cli/commandLine.ts";
+import { createProgram } from "../src/cli/program.ts";
 
 export function renderCli(): string {
-  const commands = walk(createProgram());
+  const commands = walk(
+    createProgram(createCommandLine({ env: {}, cwd: "/", stdout: process.stdout, stderr: process.stderr })),
+  );
   const table = commands
     .filter(({ command }) => command.commands.length === 0)
     .map(({ name, command }) => `| [${name}](#${name.replaceAll(" ", "-")}) | ${command.description()} |`);

@@ -8,11 +8,13 @@ import type { MintedToken, Token } from "../model/tokens.ts";
 import { accountKinds, type Scope, scopes, type TokenKind, tokenKinds } from "../model/vocabulary.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 import { CliError } from "../terminal/exit.ts";
+import type { CommandLine } from "./commandLine.ts";
 import { duration, formatDuration } from "./duration.ts";
 import { collect, type PageFlags, withPages } from "./pages.ts";
-import { column, formatTime, printFields, printPage, stateColumn } from "./rows.ts";
+import { column, formatTime, printFields, printMessage, printPage, stateColumn, toJsonLine } from "./rows.ts";
 import { openOutlet } from "./secret.ts";
-import { commandGroup, type StoreFlags, say, storeCommand, toJsonLine, visit } from "./storeCommand.ts";
+import { commandGroup, present, type StoreFlags, storeCommand } from "./storeCommand.ts";
+import { visit } from "./visit.ts";
 
 interface SecretFlags extends StoreFlags {
   readonly out?: string;
@@ -28,7 +30,7 @@ interface CreateTokenFlags extends SecretFlags {
 
 const yearsMs = 315_360_000_000;
 
-export function addAdmin(program: Command): void {
+export function addAdmin(program: Command, cli: CommandLine): void {
   const admin = commandGroup(program, "admin", "Accounts and tokens.", [
     "admin seed --out admin.token",
     "admin create-token --user ops",
@@ -48,7 +50,7 @@ export function addAdmin(program: Command): void {
     .option("--name <name>", "the token", "bootstrap")
     .addOption(expiry("when the token expires; it does not unless set"))
     .action(async (flags: SecretFlags & { user: string; name: string; expiresIn?: number }) => {
-      await visit(flags, (store, options) => seed(store, flags, options), { create: true });
+      await visit(cli, flags, (store, options) => seed(cli, store, flags, options), { create: true });
     });
 
   withSecret(
@@ -70,9 +72,9 @@ export function addAdmin(program: Command): void {
     .addOption(expiry("when it expires; it does not unless set"))
     .addOption(new Option("--kind <kind>", "whose it is").choices(tokenKinds).default("personal"))
     .action(async (flags: CreateTokenFlags) => {
-      await visit(flags, (store, options) =>
-        handOver(flags, async () => {
-          const made = await mint(store, flags, options);
+      await visit(cli, flags, (store, options) =>
+        handOver(cli, flags, async () => {
+          const made = await mint(cli, store, flags, options);
           return {
             made,
             message: (token) =>
@@ -85,7 +87,7 @@ export function addAdmin(program: Command): void {
   withPages(storeCommand(admin, "list-tokens", "Lists tokens, the oldest first; never a secret.", listTokensExamples))
     .option("--user <name>", "of this account only")
     .action(async (flags: StoreFlags & PageFlags & { user?: string }) => {
-      await visit(flags, (store) => listTokens(store, flags));
+      await visit(cli, flags, (store) => listTokens(cli, store, flags));
     });
 
   withSecret(
@@ -109,8 +111,8 @@ export function addAdmin(program: Command): void {
         graceMs: flags.grace,
         ...(flags.expiresIn === undefined ? {} : { ttlMs: flags.expiresIn }),
       };
-      await visit(flags, (store, options) =>
-        handOver(flags, async () => ({
+      await visit(cli, flags, (store, options) =>
+        handOver(cli, flags, async () => ({
           made: await store.tokens.rotate(input, options),
           message: (token) =>
             `Token ${token.name} is now ${token.id}; ${expiryOf(token)}. The old one works for ${formatDuration(flags.grace)} more at most.`,
@@ -122,10 +124,10 @@ export function addAdmin(program: Command): void {
     .argument("<id>", "the token's id, as list-tokens prints it")
     .option("--reason <text>", "why")
     .action(async (tokenId: string, flags: StoreFlags & { reason?: string }) => {
-      const token = await visit(flags, (store, options) =>
-        store.tokens.revoke({ tokenId, ...reasonOf(flags) }, options),
+      const token = await visit(cli, flags, (store, options) =>
+        store.tokens.revoke({ tokenId, ...present({ reason: flags.reason }) }, options),
       );
-      printFields(flags, token, {
+      printFields(cli, flags, token, {
         revoked: token.name,
         id: token.id,
         at: formatTime(token.revokedAt),
@@ -137,10 +139,10 @@ export function addAdmin(program: Command): void {
     .argument("<name>", "unique without regard to case")
     .addOption(new Option("--kind <kind>", "what it stands for").choices(accountKinds).default("human"))
     .action(async (name: string, flags: StoreFlags & { kind: Account["kind"] }) => {
-      const account = await visit(flags, (store, options) =>
+      const account = await visit(cli, flags, (store, options) =>
         store.accounts.create({ name, kind: flags.kind }, options),
       );
-      printFields(flags, account, { account: account.name, kind: account.kind, id: account.id });
+      printFields(cli, flags, account, { account: account.name, kind: account.kind, id: account.id });
     });
 
   storeCommand(
@@ -151,10 +153,10 @@ export function addAdmin(program: Command): void {
   )
     .argument("<name>", "its name")
     .action(async (name: string, flags: StoreFlags) => {
-      const account = await visit(flags, async (store, options) =>
+      const account = await visit(cli, flags, async (store, options) =>
         store.accounts.disable({ accountId: await accountIdOf(store, name) }, options),
       );
-      printFields(flags, account, { disabled: account.name, id: account.id, at: formatTime(account.disabledAt) });
+      printFields(cli, flags, account, { disabled: account.name, id: account.id, at: formatTime(account.disabledAt) });
     });
 
   withPages(
@@ -165,10 +167,10 @@ export function addAdmin(program: Command): void {
   )
     .option("--all", "disabled ones too", false)
     .action(async (flags: StoreFlags & PageFlags & { all: boolean }) => {
-      const page = await visit(flags, (store) =>
+      const page = await visit(cli, flags, (store) =>
         collect(flags, (paged) => store.accounts.list({ includeDisabled: flags.all, ...paged })),
       );
-      printPage(flags, page, (rows) => [
+      printPage(cli, flags, page, (rows) => [
         column("id", rows, ({ id }) => id),
         column("name", rows, ({ name }) => name),
         column("kind", rows, ({ kind }) => kind),
@@ -195,12 +197,9 @@ function parseScopes(text: string): readonly Scope[] {
   return asked as Scope[];
 }
 
-function reasonOf({ reason }: { readonly reason?: string }): { readonly reason?: string } {
-  return reason === undefined ? {} : { reason };
-}
-
 /** Once is enough: the second time says so, and has done nothing. */
 async function seed(
+  cli: CommandLine,
   store: OwnedStore,
   flags: SecretFlags & { user: string; name: string; expiresIn?: number },
   options: CallOptions,
@@ -211,13 +210,13 @@ async function seed(
     ...(flags.expiresIn === undefined ? {} : { ttlMs: flags.expiresIn }),
   };
   try {
-    await handOver(flags, async () => ({
+    await handOver(cli, flags, async () => ({
       made: await store.tokens.bootstrapAdmin(input, options),
       message: (token) => `Admin token ${token.name} of ${flags.user}, id ${token.id}; ${expiryOf(token)}`,
     }));
   } catch (error) {
     if (!(error instanceof StoreError && error.details.reason === "admin_exists")) throw error;
-    say(flags, "An admin token exists already: nothing was done.");
+    printMessage(cli, flags, "An admin token exists already: nothing was done.");
   }
 }
 
@@ -227,29 +226,34 @@ interface Made {
 }
 
 /** The secret alone on standard output, or in the file; with --json the row beside it. */
-async function handOver(flags: SecretFlags, make: () => Promise<Made>): Promise<void> {
-  const outlet = openOutlet(flags.out);
+async function handOver(cli: CommandLine, flags: SecretFlags, make: () => Promise<Made>): Promise<void> {
+  const outlet = openOutlet(cli, flags.out);
   const { made, message } = await make().catch((error) => {
     outlet.giveUp();
     throw error;
   });
   const { token, secret } = made;
-  if (flags.json && flags.out === undefined) process.stdout.write(toJsonLine({ token, secret }));
+  if (flags.json && flags.out === undefined) cli.stdout.write(toJsonLine({ token, secret }));
   else {
     outlet.deliver(secret as string);
-    if (flags.json) process.stdout.write(toJsonLine({ token, out: flags.out }));
+    if (flags.json) cli.stdout.write(toJsonLine({ token, out: flags.out }));
   }
-  say(flags, message(token));
+  printMessage(cli, flags, message(token));
 }
 
 /** Account and token together, so that a token that is refused leaves no account behind. */
-async function mint(store: OwnedStore, flags: CreateTokenFlags, options: CallOptions): Promise<MintedToken> {
+async function mint(
+  cli: CommandLine,
+  store: OwnedStore,
+  flags: CreateTokenFlags,
+  options: CallOptions,
+): Promise<MintedToken> {
   const input = {
     kind: flags.kind,
     name: flags.name ?? `cli-${new Date().toISOString().slice(0, 10)}`,
     scopes: [...(flags.scopes ?? scopes.filter((scope) => scope.endsWith(":read")))],
     ...(flags.expiresIn === undefined ? {} : { ttlMs: flags.expiresIn }),
-    createdBy: await authority(store),
+    createdBy: await authority(cli, store),
   };
   const known = await store.accounts.find({ name: flags.user });
   if (known !== undefined) return await store.tokens.mint({ ...input, accountId: known.id }, options);
@@ -265,8 +269,8 @@ async function mint(store: OwnedStore, flags: CreateTokenFlags, options: CallOpt
  * Whoever can open the database acts under its first admin token that lives, unless the environment names another
  * (D-070).
  */
-async function authority(store: OwnedStore): Promise<string> {
-  const own = process.env.DEBUG_SERVER_DB_TOKEN;
+async function authority({ env }: CommandLine, store: OwnedStore): Promise<string> {
+  const own = env.DEBUG_SERVER_DB_TOKEN;
   if (own) return (await store.tokens.verify({ token: own })).tokenId;
   const disabled = new Set(
     (
@@ -297,14 +301,18 @@ async function accountIdOf(store: OwnedStore, name: string): Promise<string> {
   return account.id;
 }
 
-async function listTokens(store: OwnedStore, flags: StoreFlags & PageFlags & { user?: string }): Promise<void> {
+async function listTokens(
+  cli: CommandLine,
+  store: OwnedStore,
+  flags: StoreFlags & PageFlags & { user?: string },
+): Promise<void> {
   const ofAccount = flags.user === undefined ? {} : { accountId: await accountIdOf(store, flags.user) };
   const page = await collect(flags, (paged) => store.tokens.list({ ...ofAccount, ...paged }));
   const ids = [...new Set(page.items.map(({ accountId }) => accountId))];
   const names = new Map(
     (await Promise.all(ids.map((accountId) => store.accounts.get({ accountId })))).map(({ id, name }) => [id, name]),
   );
-  printPage(flags, page, (rows) => [
+  printPage(cli, flags, page, (rows) => [
     column("id", rows, ({ id }) => id),
     column("account", rows, ({ accountId }) => names.get(accountId)),
     column("name", rows, ({ name }) => name),

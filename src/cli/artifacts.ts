@@ -3,11 +3,13 @@ import { type Command, Option } from "commander";
 import type { Artifact } from "../model/artifacts.ts";
 import { type ArtifactKind, type ArtifactState, artifactKinds, artifactStates } from "../model/vocabulary.ts";
 import { type Column, formatBytes } from "../terminal/table.ts";
+import type { CommandLine } from "./commandLine.ts";
 import { collect } from "./pages.ts";
 import { column, printPage, stateColumn } from "./rows.ts";
-import { commandGroup, given, type ListFlags, listCommand, ofState, visit } from "./storeCommand.ts";
+import { commandGroup, type ListFlags, listCommand, present, stateOption } from "./storeCommand.ts";
+import { visit } from "./visit.ts";
 
-export function addArtifacts(program: Command): void {
+export function addArtifacts(program: Command, cli: CommandLine): void {
   const group = commandGroup(program, "artifacts", "Files that commands produced: what is known of them.", [
     "artifacts list --kind junit",
   ]);
@@ -15,21 +17,22 @@ export function addArtifacts(program: Command): void {
     "artifacts list --kind junit --state ready",
     "artifacts list --session 01890a5d-ac96-774b-bcce-b302099a8057 --json",
   ])
-    .addOption(ofState(artifactStates))
+    .addOption(stateOption(artifactStates))
     .addOption(new Option("--kind <kind>", "of this kind only").choices(artifactKinds))
     .option("--session <id>", "of this session only")
     .option("--command <id>", "of this command only")
     .action(
       async (flags: ListFlags & { state?: ArtifactState; kind?: ArtifactKind; session?: string; command?: string }) => {
-        const ids = {
-          ...(flags.session === undefined ? {} : { sessionId: flags.session }),
-          ...(flags.command === undefined ? {} : { commandId: flags.command }),
-        };
-        const filter = { ...given(flags, "state", "kind"), ...ids };
-        const page = await visit(flags, (store) =>
+        const filter = present({
+          state: flags.state,
+          kind: flags.kind,
+          sessionId: flags.session,
+          commandId: flags.command,
+        });
+        const page = await visit(cli, flags, (store) =>
           collect(flags, (paged) => store.artifacts.list({ ...filter, ...paged })),
         );
-        printPage(flags, page, artifactColumns);
+        printPage(cli, flags, page, artifactColumns);
       },
     );
 }

@@ -1,6 +1,6 @@
 // debug-server-db backup: making, listing, verifying and restoring. What that means is in ../backup.
 
-import { statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import type { Command } from "commander";
 import { type Jobs, runBackupJob } from "../backup/jobs.ts";
@@ -10,13 +10,13 @@ import { backupRefusal } from "../postgres/advice.ts";
 import { backupFolder, findBackup, type ListedBackup, listBackups } from "../schema/manifest.ts";
 
 import { CliError, exitCodes } from "../terminal/exit.ts";
-import { listenForInterrupt } from "../terminal/interrupt.ts";
 import { createProgressBar } from "../terminal/progressBar.ts";
 import { formatBytes } from "../terminal/table.ts";
-import { column, printFields, printRows, stateColumn } from "./rows.ts";
-import { commandGroup, type StoreFlags, say, storeCommand } from "./storeCommand.ts";
+import { type CommandLine, pathFrom } from "./commandLine.ts";
+import { column, printFields, printMessage, printRows, stateColumn } from "./rows.ts";
+import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
 
-export function addBackup(program: Command): void {
+export function addBackup(program: Command, cli: CommandLine): void {
   const backup = commandGroup(
     program,
     "backup",
@@ -37,16 +37,17 @@ export function addBackup(program: Command): void {
       const path = await sqlitePath(flags, "dump");
       const { prepareTarget, partialPathOf } = await import("../sqlite/backup.ts");
       requireFile(path);
-      const target = prepareTarget(path, flags.out);
+      const target = prepareTarget(path, flags.out && pathFrom(cli, flags.out));
       // Nobody but the one statement that copies knows how far it is; the file tells.
       const copied = {
         phase: "copying",
         path: partialPathOf(target),
         totalBytes: sizeOf(path) + sizeOf(`${path}-wal`),
       };
-      const { manifest, ...made } = await job(flags, "create", { path, reason: flags.reason, target }, copied);
+      const { manifest, ...made } = await job(cli, flags, "create", { path, reason: flags.reason, target }, copied);
       const { bytes, sha256, revision } = manifest;
       printFields(
+        cli,
         flags,
         { ...made, manifest },
         { backup: made.path, size: formatBytes(bytes), sha256, revision, rows: String(sum(manifest.rows)) },
@@ -59,8 +60,8 @@ export function addBackup(program: Command): void {
   ]).action(async (flags: StoreFlags) => {
     const path = await sqlitePath(flags, "list");
     const listed = listBackups(path);
-    printRows(flags, listed, listColumns);
-    if (listed.length === 0) say(flags, `None in ${backupFolder(path)}.`);
+    printRows(cli, flags, listed, listColumns);
+    if (listed.length === 0) printMessage(cli, flags, `None in ${backupFolder(path)}.`);
   });
 
   storeCommand(
@@ -79,13 +80,13 @@ export function addBackup(program: Command): void {
           : listBackups(path).flatMap(({ path: file, manifest }) => (manifest === undefined ? [] : [file]));
       if (found.length === 0) throw new CliError("failure", `there is no backup in ${backupFolder(path)}`);
       const verified: Verified[] = [];
-      for (const name of found) verified.push(await verify(flags, name, path));
-      printRows(flags, verified, (rows) => [
+      for (const name of found) verified.push(await verify(cli, flags, locate(cli, name), path));
+      printRows(cli, flags, verified, (rows) => [
         column("backup", rows, ({ backup: file }) => basename(file)),
         stateColumn(rows, ({ state }) => state),
         column("", rows, ({ finding }) => finding),
       ]);
-      if (verified.some(({ state }) => state !== "ok")) process.exitCode = exitCodes.corrupt;
+      if (verified.some(({ state }) => state !== "ok")) cli.exitCode = exitCodes.corrupt;
     });
 
   storeCommand(
@@ -99,10 +100,10 @@ export function addBackup(program: Command): void {
     .option("--no-keep", "do not keep what is there now as a backup")
     .action(async (name: string, flags: StoreFlags & { keep: boolean }) => {
       const path = await sqlitePath(flags, "restore");
-      const restored = await job(flags, "restore", { backup: name, path, keep: flags.keep });
+      const restored = await job(cli, flags, "restore", { backup: locate(cli, name), path, keep: flags.keep });
       const { from, pending, kept } = restored;
       const { revision, createdAt } = from.manifest;
-      printFields(flags, restored, {
+      printFields(cli, flags, restored, {
         restored: path,
         from: from.path,
         made: createdAt,
@@ -110,9 +111,13 @@ export function addBackup(program: Command): void {
         kept: kept?.path ?? null,
       });
       if (kept !== undefined && !("manifest" in kept))
-        say(flags, "What was there before is damaged; it is kept as it is, without a manifest.");
+        printMessage(cli, flags, "What was there before is damaged; it is kept as it is, without a manifest.");
       if (pending.length > 0)
-        say(flags, `The backup is of an older schema: run debug-server-db migrate upgrade --url sqlite:${path}`);
+        printMessage(
+          cli,
+          flags,
+          `The backup is of an older schema: run debug-server-db migrate upgrade --url sqlite:${path}`,
+        );
     });
 }
 
@@ -122,6 +127,12 @@ async function sqlitePath({ url }: StoreFlags, what: "dump" | "list" | "restore"
   if (place.path === ":memory:")
     throw new CliError("usage", "url: a database in memory has no backups: name a file, such as sqlite:metadata.db");
   return resolve(place.path);
+}
+
+/** A file that exists goes before a name in the folder of backups. */
+function locate(cli: CommandLine, name: string): string {
+  const path = pathFrom(cli, name);
+  return existsSync(path) ? path : name;
 }
 
 function requireFile(path: string): void {
@@ -141,13 +152,14 @@ interface Growing {
 
 /** In a thread of its own, so that this one can draw, and hear Ctrl-C. */
 async function job<Name extends keyof Jobs>(
+  cli: CommandLine,
   flags: StoreFlags,
   name: Name,
   given: Jobs[Name]["given"],
   growing?: Growing,
 ): Promise<Jobs[Name]["answer"]> {
-  const interrupt = listenForInterrupt();
-  const bar = createProgressBar(process.stderr, flags.quiet === true);
+  const interrupt = cli.listenForInterrupt();
+  const bar = createProgressBar(cli.stderr, flags.quiet === true);
   const timer =
     growing &&
     setInterval(
@@ -175,10 +187,10 @@ interface Verified {
   readonly finding: string;
 }
 
-async function verify(flags: StoreFlags, name: string, source: string): Promise<Verified> {
+async function verify(cli: CommandLine, flags: StoreFlags, name: string, source: string): Promise<Verified> {
   try {
     const found = findBackup(name, source);
-    await job(flags, "verify", found);
+    await job(cli, flags, "verify", found);
     return {
       backup: found.path,
       state: "ok",

@@ -4,21 +4,22 @@ import type { Command as StoredCommand } from "../model/commands.ts";
 import { type CommandState, commandStates } from "../model/vocabulary.ts";
 import { quote } from "../shell.ts";
 import { type Column, formatMs } from "../terminal/table.ts";
+import type { CommandLine } from "./commandLine.ts";
 import { collect } from "./pages.ts";
 import { column, formatTime, printFields, printPage, stateColumn } from "./rows.ts";
 import {
   commandGroup,
-  given,
   type ListFlags,
   listCommand,
-  ofState,
+  present,
   reasonOption,
   type StoreFlags,
+  stateOption,
   storeCommand,
-  visit,
 } from "./storeCommand.ts";
+import { visit } from "./visit.ts";
 
-export function addCommands(program: Command): void {
+export function addCommands(program: Command, cli: CommandLine): void {
   const group = commandGroup(program, "commands", "Programs that were asked to run, and what became of them.", [
     "commands list --state running",
   ]);
@@ -26,14 +27,14 @@ export function addCommands(program: Command): void {
     "commands list --state running",
     "commands list --session 01890a5d-ac96-774b-bcce-b302099a8057 --json",
   ])
-    .addOption(ofState(commandStates))
+    .addOption(stateOption(commandStates))
     .option("--session <id>", "of this session only, in their sequence")
     .action(async (flags: ListFlags & { state?: CommandState; session?: string }) => {
-      const filter = { ...given(flags, "state"), ...(flags.session === undefined ? {} : { sessionId: flags.session }) };
-      const page = await visit(flags, (store) =>
+      const filter = present({ state: flags.state, sessionId: flags.session });
+      const page = await visit(cli, flags, (store) =>
         collect(flags, (paged) => store.commands.list({ ...filter, ...paged })),
       );
-      printPage(flags, page, commandColumns);
+      printPage(cli, flags, page, commandColumns);
     });
 
   const cancelNote =
@@ -49,10 +50,10 @@ export function addCommands(program: Command): void {
   )
     .argument("<id>", "the command's id")
     .action(async (commandId: string, flags: StoreFlags & { reason?: string }) => {
-      const command = await visit(flags, (store, options) =>
-        store.commands.cancel({ commandId, ...given(flags, "reason") }, options),
+      const command = await visit(cli, flags, (store, options) =>
+        store.commands.cancel({ commandId, ...present({ reason: flags.reason }) }, options),
       );
-      printFields(flags, command, { command: command.id, state: command.state });
+      printFields(cli, flags, command, { command: command.id, state: command.state });
     });
 }
 

@@ -10,8 +10,11 @@ import { parsePlace, redactUrl } from "../place.ts";
 import { backupFolder } from "../schema/manifest.ts";
 import { migrationsFolder } from "../schema/migrationFiles.ts";
 import { formatBytes } from "../terminal/table.ts";
+import type { CommandLine } from "./commandLine.ts";
 import { column, printFields, printRows } from "./rows.ts";
-import { commandGroup, type StoreFlags, storeCommand, visit } from "./storeCommand.ts";
+import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
+import { urlVariable } from "./url.ts";
+import { visit } from "./visit.ts";
 
 interface Setting {
   readonly name: string;
@@ -19,16 +22,15 @@ interface Setting {
   readonly from: "flag" | "environment" | "default";
 }
 
-const urlVariable = "DEBUG_SERVER_DB_URL";
 const tokenVariable = "DEBUG_SERVER_DB_TOKEN";
 
-export function addConfig(program: Command): void {
+export function addConfig(program: Command, cli: CommandLine): void {
   const group = commandGroup(program, "config", "What the command line and servers go by.", ["config show"]);
   storeCommand(group, "show", "Shows each setting and where it comes from; secrets are masked.", [
     "config show",
     "config show --json",
   ]).action((flags: StoreFlags, command: Command) => {
-    printRows(flags, settings(flags.url, command.getOptionValueSource("url")), (rows) => [
+    printRows(cli, flags, settings(cli, flags.url, command.getOptionValueSource("url")), (rows) => [
       column("setting", rows, ({ name }) => name),
       column("value", rows, ({ value }) => value),
       column("from", rows, ({ from }) => from),
@@ -37,9 +39,9 @@ export function addConfig(program: Command): void {
 }
 
 /** Variables of ours that nothing reads are shown too: they may be misspelt. */
-function settings(url: string, source: string | undefined): readonly Setting[] {
+function settings({ env }: CommandLine, url: string, source: string | undefined): readonly Setting[] {
   const from = source === "cli" ? "flag" : source === "env" ? "environment" : "default";
-  const others = Object.keys(process.env)
+  const others = Object.keys(env)
     .filter((name) => name.startsWith("DEBUG_SERVER_DB_") && name !== urlVariable)
     .map(
       (name): Setting => ({
@@ -51,9 +53,7 @@ function settings(url: string, source: string | undefined): readonly Setting[] {
   const limits = Object.entries(defaultLimits).map(
     ([name, value]): Setting => ({ name: `limits.${name}`, value, from: "default" }),
   );
-  const colour = process.env.NO_COLOR
-    ? [{ name: "NO_COLOR", value: process.env.NO_COLOR, from: "environment" } as const]
-    : [];
+  const colour = env.NO_COLOR ? [{ name: "NO_COLOR", value: env.NO_COLOR, from: "environment" } as const] : [];
   return [
     { name: "url", value: redactUrl(url), from },
     ...others,
@@ -63,14 +63,14 @@ function settings(url: string, source: string | undefined): readonly Setting[] {
   ];
 }
 
-export function addInfo(program: Command): void {
+export function addInfo(program: Command, cli: CommandLine): void {
   storeCommand(
     program,
     "info",
     "Shows versions, paths, sizes, the revision of the schema, and the settings of the database that are in force.",
     ["info", "info --json --url sqlite:/srv/data/metadata.db"],
   ).action(async (flags: StoreFlags) => {
-    const { health, stats } = await visit(flags, async (store) => {
+    const { health, stats } = await visit(cli, flags, async (store) => {
       const [health, stats] = await Promise.all([store.maintenance.health(), store.maintenance.stats()]);
       return { health, stats };
     });
@@ -85,7 +85,7 @@ export function addInfo(program: Command): void {
       database: stats.database,
       rows: stats.rows,
     };
-    printFields(flags, info, {
+    printFields(cli, flags, info, {
       version: packageVersion,
       node: versions.node,
       store: info.store,

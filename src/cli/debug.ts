@@ -4,8 +4,10 @@ import { Option } from "commander";
 import { readDebugViews, renderDebugViews } from "../terminal/debugView.ts";
 import { harmlessJson } from "../terminal/table.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
-import { commandGroup, helpAfter, visit } from "./storeCommand.ts";
+import type { CommandLine } from "./commandLine.ts";
+import { commandGroup, helpAfter } from "./storeCommand.ts";
 import { urlOption } from "./url.ts";
+import { visit } from "./visit.ts";
 
 interface ShowFlags {
   readonly url: string;
@@ -14,7 +16,7 @@ interface ShowFlags {
   readonly events: number;
 }
 
-export function addDebug(program: Command): void {
+export function addDebug(program: Command, cli: CommandLine): void {
   commandGroup(program, "debug", "Looks into debug sessions.", examples.slice(0, 1))
     .command("show")
     .description("Prints where the debuggers of a session stand: threads, frames, breakpoints and the last output.")
@@ -31,12 +33,12 @@ export function addDebug(program: Command): void {
     .addOption(urlOption())
     .addHelpText("after", helpAfter(examples))
     .action(async (id: string, { url, json, epoch, events }: ShowFlags) => {
-      await visit({ url }, async (store) => {
+      await visit(cli, { url }, async (store) => {
         const views = await readDebugViews(store, id, { events, stopEpoch: epoch });
-        process.stdout.write(
+        cli.stdout.write(
           json === true
             ? `${harmlessJson(JSON.stringify(views, undefined, 2))}\n`
-            : renderDebugViews(views, process.stdout),
+            : renderDebugViews(views, cli.stdout),
         );
       });
     });

@@ -1,9 +1,8 @@
 // debug-server-db demo: its options and examples; what it does is in demo/.
 import { type Command, Option } from "commander";
-import { runDemo } from "../demo/run.ts";
 import { exitCodeHelp } from "../terminal/exit.ts";
-import { listenForInterrupt } from "../terminal/interrupt.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
+import type { CommandLine } from "./commandLine.ts";
 import { urlOption } from "./url.ts";
 
 interface DemoFlags {
@@ -15,7 +14,7 @@ interface DemoFlags {
   readonly url: string;
 }
 
-export function addDemo(program: Command): void {
+export function addDemo(program: Command, cli: CommandLine): void {
   program
     .command("demo")
     .description(
@@ -37,9 +36,10 @@ export function addDemo(program: Command): void {
     .action(async (rest: string[], flags: DemoFlags, command: Command) => {
       if (rest.length > 0 && flags.command === undefined) tooMany(command, rest);
       if (flags.command?.[0] === "") command.error("error: option '--command <argv...>' names no program.");
-      const interrupt = listenForInterrupt();
+      const interrupt = cli.listenForInterrupt();
       try {
-        process.exitCode = await runDemo(
+        const { runDemo } = await import("../demo/run.ts");
+        cli.exitCode = await runDemo(
           {
             repo: flags.repo,
             runners: flags.runners,
@@ -47,7 +47,9 @@ export function addDemo(program: Command): void {
             command: flags.command === undefined ? undefined : [...flags.command, ...rest],
             debug: flags.debug === true,
             url: flags.url,
+            cwd: cli.cwd,
           },
+          cli,
           interrupt.signal,
         );
       } finally {

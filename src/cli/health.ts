@@ -1,23 +1,23 @@
 // debug-server-db health: is the store ready for work?
 import type { Command } from "commander";
 import { StoreError } from "../errors.ts";
-import { openStore } from "../store.ts";
 import { CliError, exitCodeHelp, exitCodes } from "../terminal/exit.ts";
 import { formatBytes, formatTable, type Style } from "../terminal/table.ts";
+import type { CommandLine } from "./commandLine.ts";
 import { urlOption } from "./url.ts";
 
-export function addHealth(program: Command): void {
+export function addHealth(program: Command, cli: CommandLine): void {
   program
     .command("health")
     .description("Tells whether the store is ready for work: exit code 0, or 7 when it is not.")
     .addOption(urlOption())
     .addHelpText("after", `${examples}\n${exitCodeHelp}`)
     .action(async ({ url }: { readonly url: string }) => {
-      process.exitCode = await health(url);
+      cli.exitCode = await health(cli, url);
     });
 }
 
-async function health(url: string): Promise<number> {
+async function health({ stdout }: CommandLine, url: string): Promise<number> {
   const { ready, checks } = await look(url);
   const { schema, space } = checks;
   const rows = [
@@ -35,7 +35,7 @@ async function health(url: string): Promise<number> {
     },
     { title: "", cells: rows.map(([, , note]) => note) },
   ];
-  process.stdout.write(formatTable(columns, process.stdout));
+  stdout.write(formatTable(columns, stdout));
   return ready ? exitCodes.ok : exitCodes.notReady;
 }
 
@@ -49,6 +49,7 @@ function verdict(ok: boolean): string {
 /** A store that cannot be opened is not ready, whatever the reason; a URL that names none is a matter of usage. */
 async function look(url: string) {
   try {
+    const { openStore } = await import("../store.ts");
     const store = await openStore({ url, migrate: "never", role: "visitor" });
     try {
       return await store.maintenance.health();

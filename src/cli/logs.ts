@@ -1,17 +1,19 @@
 // debug-server-db logs: what a command printed, as it was or as it comes.
-import { once } from "node:events";
 import { type Command, Option } from "commander";
 import type { Chunk } from "../model/logs.ts";
 import { harmlessLog } from "../terminal/table.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
-import { commandGroup, type StoreFlags, say, storeCommand, toJsonLine, visit } from "./storeCommand.ts";
+import type { CommandLine } from "./commandLine.ts";
+import { printMessage, toJsonLine } from "./rows.ts";
+import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
+import { visit } from "./visit.ts";
 
 interface LogFlags extends StoreFlags {
   readonly attempt?: number;
   readonly lines?: number;
 }
 
-export function addLogs(program: Command): void {
+export function addLogs(program: Command, cli: CommandLine): void {
   const group = commandGroup(program, "logs", "What commands printed.", [
     "logs show 01890a5d-ac96-774b-bcce-b302099a8057",
   ]);
@@ -28,12 +30,12 @@ export function addLogs(program: Command): void {
       note,
     ),
   ).action(async (commandId: string, flags: LogFlags) => {
-    await visit(flags, async (store) => {
-      const print = printer(flags);
+    await visit(cli, flags, async (store) => {
+      const print = printer(cli, flags);
       let page = await store.logs.read({ commandId, ...positionOf(flags), maxBytes: pageBytes });
       for (;;) {
-        for (const chunk of page.chunks) await print(chunk);
-        if (page.chunks.length === 0 || page.nextOffset >= page.endOffset || process.stdout.destroyed) break;
+        for (const chunk of page.chunks) if (!(await print(chunk))) return;
+        if (page.chunks.length === 0 || page.nextOffset >= page.endOffset) break;
         page = await store.logs.read({
           commandId,
           attempt: page.attempt,
@@ -41,8 +43,8 @@ export function addLogs(program: Command): void {
           maxBytes: pageBytes,
         });
       }
-      if (page.state === "pruned") say(flags, "The log was pruned.");
-      else if (!page.ended) say(flags, "The command has not ended: logs tail follows it.");
+      if (page.state === "pruned") printMessage(cli, flags, "The log was pruned.");
+      else if (!page.ended) printMessage(cli, flags, "The command has not ended: logs tail follows it.");
     });
   });
 
@@ -56,12 +58,11 @@ export function addLogs(program: Command): void {
       tailNote,
     ),
   ).action(async (commandId: string, flags: LogFlags) => {
-    await visit(flags, async (store, { signal }) => {
-      const print = printer(flags);
+    await visit(cli, flags, async (store, { signal }) => {
+      const print = printer(cli, flags);
       const from = flags.lines === undefined ? { lastLines: 10 } : {};
       for await (const chunk of store.logs.follow({ commandId, ...from, ...positionOf(flags) }, { signal })) {
-        await print(chunk);
-        if (process.stdout.destroyed) return;
+        if (!(await print(chunk))) return;
       }
       signal.throwIfAborted();
     });
@@ -87,20 +88,18 @@ function positionOf({ attempt, lines }: LogFlags): { attempt?: number; lastLines
   return { ...(attempt === undefined ? {} : { attempt }), ...(lines === undefined ? {} : { lastLines: lines }) };
 }
 
-/** As fast as the reader takes it. */
-function printer(flags: StoreFlags): (chunk: Chunk) => Promise<void> {
+/** Returns a function that prints a chunk no faster than the reader reads, and returns false when the reader has gone. */
+function printer(cli: CommandLine, flags: StoreFlags): (chunk: Chunk) => Promise<boolean> {
+  const { stdout } = cli;
   const decoder = new TextDecoder();
-  const write = async (data: string | Uint8Array): Promise<void> => {
-    // A reader that has gone never drains.
-    if (!process.stdout.write(data) && !process.stdout.destroyed)
-      await Promise.race([once(process.stdout, "drain"), once(process.stdout, "close")]);
-  };
   return async (chunk) => {
     if (chunk.droppedBytes > 0)
-      say(flags, `${chunk.droppedBytes} bytes were cut out here: the log was over its limit.`);
+      printMessage(cli, flags, `${chunk.droppedBytes} bytes were cut out here: the log was over its limit.`);
     if (flags.json) {
       const { data, ...about } = chunk;
-      await write(toJsonLine({ ...about, text: new TextDecoder().decode(data) }));
-    } else await write(process.stdout.isTTY ? harmlessLog(decoder.decode(chunk.data, { stream: true })) : chunk.data);
+      return stdout.writeToReader(toJsonLine({ ...about, text: new TextDecoder().decode(data) }));
+    }
+    const { data } = chunk;
+    return stdout.writeToReader(stdout.isTerminal ? harmlessLog(decoder.decode(data, { stream: true })) : data);
   };
 }

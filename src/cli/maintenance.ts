@@ -1,11 +1,13 @@
 // debug-server-db maintenance: what a server does by itself, done now.
 import type { Command } from "commander";
+import type { CommandLine } from "./commandLine.ts";
 import { printFields } from "./rows.ts";
-import { commandGroup, type StoreFlags, storeCommand, visit } from "./storeCommand.ts";
+import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
+import { visit } from "./visit.ts";
 
 const kinds = ["worktrees", "commands", "sessions", "runners", "artifacts"] as const;
 
-export function addMaintenance(program: Command): void {
+export function addMaintenance(program: Command, cli: CommandLine): void {
   const group = commandGroup(program, "maintenance", "What a server does by itself, done now.", ["maintenance reap"]);
   storeCommand(
     group,
@@ -14,7 +16,7 @@ export function addMaintenance(program: Command): void {
     ["maintenance reap", "maintenance reap --json"],
     "A server does this every second; without one nothing runs out.",
   ).action(async (flags: StoreFlags) => {
-    await visit(flags, async (store, options) => {
+    await visit(cli, flags, async (store, options) => {
       const all: Record<(typeof kinds)[number], string[]> = {
         worktrees: [],
         commands: [],
@@ -30,7 +32,7 @@ export function addMaintenance(program: Command): void {
         more = pass.more;
       }
       const counts = Object.fromEntries(kinds.map((kind): [string, string] => [kind, String(all[kind].length)]));
-      printFields(flags, { ...all, keys }, { ...counts, keys: String(keys) });
+      printFields(cli, flags, { ...all, keys }, { ...counts, keys: String(keys) });
     });
   });
 }

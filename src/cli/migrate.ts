@@ -1,137 +1,98 @@
-// debug-server-db migrate: its commands, their options and examples. What they do is in ../migrate, how it is said in migrate/report.ts.
+// debug-server-db migrate: its commands with their options and examples. What they do is in migrateActions.ts.
 import { Argument, type Command, Option } from "commander";
-import { plan, verify } from "../migrate/dryRun.ts";
-import { check, current, listHistory, listPending, stamp } from "../migrate/history.ts";
-import { dialectOf, openEngine } from "../migrate/open.ts";
-import { parseTarget } from "../migrate/target.ts";
-import { downgrade, type Migrator, upgrade } from "../migrate/upgrade.ts";
-import { createMigration, migrationsFolder, readMigrations } from "../schema/migrationFiles.ts";
-import { exitCodeHelp, exitCodes } from "../terminal/exit.ts";
-import { listenForInterrupt } from "../terminal/interrupt.ts";
-import { formatTable, harmless, harmlessJson } from "../terminal/table.ts";
+import { migrationsFolder } from "../schema/migrationFiles.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
-import {
-  type Report,
-  reportCheck,
-  reportCurrent,
-  reportHistory,
-  reportMoved,
-  reportPlan,
-  reportStamp,
-  reportVerify,
-} from "./migrateReport.ts";
+import type { CommandLine } from "./commandLine.ts";
+import type { DowngradeFlags, MigrateFlags, RevisionFlags, UpgradeFlags } from "./migrateActions.ts";
+import { commandGroup, helpAfter } from "./storeCommand.ts";
 import { urlOption } from "./url.ts";
 
-interface StoreFlags {
-  readonly url: string;
-  readonly migrations: string;
-  readonly lockTimeoutMs: number;
-  readonly json?: true;
-}
+const actions = () => import("./migrateActions.ts");
 
-export function addMigrate(program: Command): void {
-  const migrate = program
-    .command("migrate")
-    .description(
-      "Brings the schema of a store to the revision that this version needs, or to another, and says what it is.",
-    )
-    .addHelpText("after", `${examples}\n${exitCodeHelp}`);
+export function addMigrate(program: Command, cli: CommandLine): void {
+  const migrate = commandGroup(
+    program,
+    "migrate",
+    "Brings the schema of a store to the revision that this version needs, or to another, and says what it is.",
+    ["migrate upgrade", "migrate check --json", "migrate downgrade -1 --url sqlite:metadata.db"],
+  );
 
-  onStore(
+  migrateCommand(
     migrate,
     "upgrade",
     "Applies migrations up to a revision, after a verified backup of a database that holds data.",
-    upgradeExamples,
+    ["migrate upgrade", "migrate upgrade +1", "migrate upgrade 0002 --url sqlite:metadata.db --no-backup"],
+    "Of several that upgrade at once, one does it and the others find it done. After a failure nothing has changed.",
   )
     .addArgument(new Argument("[revision]", "a revision, +N, or head").default("head"))
     .option("--no-backup", "make no backup")
-    .action(async (target: string, flags: StoreFlags & { backup: boolean }) => {
-      await run(flags, { create: true, target }, async (migrator) =>
-        print(flags, await upgrade(migrator, target, flags), reportMoved),
-      );
-    });
+    .action(async (target: string, flags: UpgradeFlags) => (await actions()).runUpgrade(cli, target, flags));
 
-  onStore(
+  migrateCommand(
     migrate,
     "downgrade",
     "Undoes migrations down to a revision, the last one first, after a verified backup.",
-    downgradeExamples,
+    ["migrate downgrade", "migrate downgrade 0001", "migrate downgrade base --allow-data-loss"],
+    "What would be lost is counted first, and without --allow-data-loss nothing is done. Values that a migration overwrites are not counted.",
   )
     .addArgument(new Argument("[revision]", "a revision, -N, or base").default("-1"))
     .option("--no-backup", "make no backup")
     .option("--allow-data-loss", "go on although data is dropped", false)
-    .action(async (target: string, flags: StoreFlags & { backup: boolean; allowDataLoss: boolean }) => {
-      await run(flags, {}, async (migrator) => print(flags, await downgrade(migrator, target, flags), reportMoved));
-    });
+    .action(async (target: string, flags: DowngradeFlags) => (await actions()).runDowngrade(cli, target, flags));
 
-  onStore(migrate, "current", "Says at which revision the schema is.", currentExamples).action(
-    async (flags: StoreFlags) => {
-      await run(flags, {}, async (migrator) => print(flags, await current(migrator), reportCurrent));
-    },
-  );
+  migrateCommand(migrate, "current", "Says at which revision the schema is.", [
+    "migrate current",
+    "migrate current --json",
+  ]).action(async (flags: MigrateFlags) => (await actions()).runCurrent(cli, flags));
 
-  onStore(migrate, "history", "Lists all migrations and when they were applied.", historyExamples)
+  migrateCommand(migrate, "history", "Lists all migrations and when they were applied.", [
+    "migrate history",
+    "migrate history -r 0001:0002",
+    "migrate history -r 0002:",
+  ])
     .option("-r, --range <first:last>", "only these; either end may be left out", ":")
-    .action(async (flags: StoreFlags & { range: string }) => {
-      await run(flags, {}, async (migrator) => print(flags, await listHistory(migrator, flags.range), reportHistory));
-    });
+    .action(async (flags: MigrateFlags & { range: string }) => (await actions()).runHistory(cli, flags));
 
-  onStore(migrate, "pending", "Lists the migrations that were not applied.", pendingExamples).action(
-    async (flags: StoreFlags) => {
-      await run(flags, {}, async (migrator) => print(flags, await listPending(migrator), reportHistory));
-    },
-  );
+  migrateCommand(migrate, "pending", "Lists the migrations that were not applied.", [
+    "migrate pending",
+    "migrate pending --json",
+  ]).action(async (flags: MigrateFlags) => (await actions()).runPending(cli, flags));
 
-  onStore(
+  migrateCommand(
     migrate,
     "stamp",
     "Notes that the schema is at a revision, with the files as they are now, and runs nothing.",
-    stampExamples,
+    ["migrate stamp head", "migrate stamp 0001"],
+    "For a schema that was made in another way, and after a comment in an applied file was mended. What then differs is printed.",
   )
     .argument("<revision>", "a revision, head or base")
-    .action(async (target: string, flags: StoreFlags) => {
-      await run(flags, {}, async (migrator) => print(flags, await stamp(migrator, target), reportStamp));
-    });
+    .action(async (target: string, flags: MigrateFlags) => (await actions()).runStamp(cli, target, flags));
 
-  onStore(
+  migrateCommand(
     migrate,
     "check",
     "Looks for migrations that were not applied, or edited afterwards, and for a schema that is not what they make.",
-    checkExamples,
-  ).action(async (flags: StoreFlags) => {
-    await run(flags, {}, async (migrator) => {
-      const findings = await check(migrator);
-      print(flags, findings, reportCheck);
-      if (findings.length > 0)
-        process.exitCode = findings.some(({ kind }) => kind === "edited")
-          ? exitCodes.editedMigration
-          : exitCodes.finding;
-    });
-  });
+    ["migrate check", "migrate check --json"],
+    "Ends with 3 when it found something, and with 6 when an applied migration was edited.",
+  ).action(async (flags: MigrateFlags) => (await actions()).runCheck(cli, flags));
 
-  onStore(
+  migrateCommand(
     migrate,
     "plan",
     "A dry run: the real migrations on a copy, with what they change and how long they take.",
-    planExamples,
+    ["migrate plan", "migrate plan -1"],
+    "The copy lies in the folder for temporary files (TMPDIR) and is removed afterwards.",
   )
     .addArgument(new Argument("[revision]", "a revision, +N, -N, head or base").default("head"))
-    .action(async (target: string, flags: StoreFlags) => {
-      await run(flags, {}, async (migrator) => print(flags, await plan(migrator, target), reportPlan));
-    });
+    .action(async (target: string, flags: MigrateFlags) => (await actions()).runPlan(cli, target, flags));
 
-  onStore(
+  migrateCommand(
     migrate,
     "verify",
     "Goes up, down and up again on a copy, and compares the schema at every revision.",
-    verifyExamples,
-  ).action(async (flags: StoreFlags) => {
-    await run(flags, {}, async (migrator) => {
-      const verified = await verify(migrator);
-      print(flags, verified, reportVerify);
-      if (verified.faults.length > 0) process.exitCode = exitCodes.finding;
-    });
-  });
+    ["migrate verify", "migrate verify --json"],
+    "Ends with 3 when a revision's schema depends on the way by which it was reached.",
+  ).action(async (flags: MigrateFlags) => (await actions()).runVerify(cli, flags));
 
   migrate
     .command("revision")
@@ -139,16 +100,23 @@ export function addMigrate(program: Command): void {
     .requiredOption("-m, --message <text>", "what the migration is for")
     .addOption(migrationsOption())
     .option("--json", "print JSON", false)
-    .addHelpText("after", `${revisionExamples}\n${exitCodeHelp}`)
-    .action((flags: { message: string; migrations: string; json: boolean }) => {
-      const files = createMigration(flags.message, flags.migrations);
-      process.stdout.write(
-        flags.json ? `${harmlessJson(JSON.stringify({ files }))}\n` : files.map((file) => `${file}\n`).join(""),
-      );
-    });
+    .addHelpText(
+      "after",
+      helpAfter([
+        'migrate revision -m "Sessions know their branch"',
+        'migrate revision -m "Labels" --migrations migrations',
+      ]),
+    )
+    .action(async (flags: RevisionFlags) => (await actions()).runRevision(cli, flags));
 }
 
-function onStore(migrate: Command, name: string, description: string, exampleText: string): Command {
+function migrateCommand(
+  migrate: Command,
+  name: string,
+  description: string,
+  examples: readonly string[],
+  note?: string,
+): Command {
   return migrate
     .command(name)
     .description(description)
@@ -160,121 +128,9 @@ function onStore(migrate: Command, name: string, description: string, exampleTex
         .argParser(wholeNumber(0, 3_600_000)),
     )
     .option("--json", "print JSON")
-    .addHelpText("after", `${exampleText}\n${exitCodeHelp}`);
+    .addHelpText("after", helpAfter(examples, note));
 }
 
 function migrationsOption(): Option {
   return new Option("--migrations <folder>", "the migration files").default(migrationsFolder, "those of this version");
 }
-
-async function run(
-  flags: StoreFlags,
-  { create = false, target }: { readonly create?: boolean; readonly target?: string },
-  work: (migrator: Migrator) => Promise<void>,
-): Promise<void> {
-  const migrations = readMigrations(dialectOf(flags.url), flags.migrations);
-  // Before a file is made for it. Where a number of steps leads is known only to the database.
-  if (target !== undefined && !/^[+-]\d/.test(target)) parseTarget(target, migrations, 0);
-  const interrupt = listenForInterrupt();
-  try {
-    const engine = await openEngine(flags.url, {
-      create,
-      lockTimeoutMs: flags.lockTimeoutMs,
-      signal: interrupt.signal,
-      onWait,
-      onBackupAdvice,
-    });
-    try {
-      await work({ engine, migrations, now: () => Date.now() });
-    } finally {
-      await engine.close();
-    }
-  } finally {
-    interrupt[Symbol.dispose]();
-  }
-}
-
-function onWait(): void {
-  process.stderr.write("debug-server-db: waiting for another process that writes\n");
-}
-
-function onBackupAdvice(advice: string): void {
-  process.stderr.write(`debug-server-db: ${harmless(advice)}\n`);
-}
-
-function print<Result>({ json }: Pick<StoreFlags, "json">, result: Result, report: (result: Result) => Report): void {
-  const format = (part: Report[number]) =>
-    typeof part === "string" ? harmless(part) : formatTable(part, process.stdout);
-  process.stdout.write(json ? `${harmlessJson(JSON.stringify(result))}\n` : report(result).map(format).join(""));
-}
-
-const examples = `
-Examples:
-  debug-server-db migrate upgrade
-  debug-server-db migrate check --json
-  debug-server-db migrate downgrade -1 --url sqlite:metadata.db`;
-
-const upgradeExamples = `
-Examples:
-  debug-server-db migrate upgrade
-  debug-server-db migrate upgrade +1
-  debug-server-db migrate upgrade 0002 --url sqlite:metadata.db --no-backup
-
-Of several that upgrade at once, one does it and the others find it done. After a failure nothing has changed.`;
-
-const downgradeExamples = `
-Examples:
-  debug-server-db migrate downgrade
-  debug-server-db migrate downgrade 0001
-  debug-server-db migrate downgrade base --allow-data-loss
-
-What would be lost is counted first, and without --allow-data-loss nothing is done. Values that a migration overwrites are not counted.`;
-
-const currentExamples = `
-Examples:
-  debug-server-db migrate current
-  debug-server-db migrate current --json`;
-
-const historyExamples = `
-Examples:
-  debug-server-db migrate history
-  debug-server-db migrate history -r 0001:0002
-  debug-server-db migrate history -r 0002:`;
-
-const pendingExamples = `
-Examples:
-  debug-server-db migrate pending
-  debug-server-db migrate pending --json`;
-
-const stampExamples = `
-Examples:
-  debug-server-db migrate stamp head
-  debug-server-db migrate stamp 0001
-
-For a schema that was made in another way, and after a comment in an applied file was mended. What then differs is printed.`;
-
-const checkExamples = `
-Examples:
-  debug-server-db migrate check
-  debug-server-db migrate check --json
-
-Ends with 3 when it found something, and with 6 when an applied migration was edited.`;
-
-const planExamples = `
-Examples:
-  debug-server-db migrate plan
-  debug-server-db migrate plan -1
-
-The copy lies in the folder for temporary files (TMPDIR) and is removed afterwards.`;
-
-const verifyExamples = `
-Examples:
-  debug-server-db migrate verify
-  debug-server-db migrate verify --json
-
-Ends with 3 when a revision's schema depends on the way by which it was reached.`;
-
-const revisionExamples = `
-Examples:
-  debug-server-db migrate revision -m "Sessions know their branch"
-  debug-server-db migrate revision -m "Labels" --migrations migrations`;

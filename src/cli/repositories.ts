@@ -3,19 +3,21 @@ import type { Command } from "commander";
 import { idPattern } from "../model/ids.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 import { CliError } from "../terminal/exit.ts";
+import type { CommandLine } from "./commandLine.ts";
 import { collect } from "./pages.ts";
 import { column, formatTime, printPage } from "./rows.ts";
-import { commandGroup, type ListFlags, listCommand, visit } from "./storeCommand.ts";
+import { commandGroup, type ListFlags, listCommand } from "./storeCommand.ts";
+import { visit } from "./visit.ts";
 
-export function addRepositories(program: Command): void {
+export function addRepositories(program: Command, cli: CommandLine): void {
   const group = commandGroup(program, "repositories", "Upstream projects.", ["repositories list"]);
   listCommand(group, "repositories", ["repositories list", "repositories list --all --json"])
     .option("--all", "archived ones too", false)
     .action(async (flags: ListFlags & { all: boolean }) => {
-      const page = await visit(flags, (store) =>
+      const page = await visit(cli, flags, (store) =>
         collect(flags, (paged) => store.repositories.list({ includeArchived: flags.all, ...paged })),
       );
-      printPage(flags, page, (rows) => [
+      printPage(cli, flags, page, (rows) => [
         column("id", rows, ({ id }) => id),
         column("name", rows, ({ name }) => name),
         column("branch", rows, ({ defaultBranch }) => defaultBranch, { optional: true }),

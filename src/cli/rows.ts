@@ -1,42 +1,65 @@
-// Rows on standard output: a table for people, one JSON object a line for programs.
+// What commands print: data on stdout, as tables for people or JSON lines for programs, and messages on stderr.
 import { stateStyles } from "../terminal/stateStyles.ts";
-import { type Column, formatTable, plain, type Style } from "../terminal/table.ts";
+import { type Column, formatTable, harmless, harmlessJson, plain, type Style } from "../terminal/table.ts";
+import type { CommandLine } from "./commandLine.ts";
 import type { Page } from "./pages.ts";
-import { type StoreFlags, say, toJsonLine } from "./storeCommand.ts";
+
+export interface PrintFlags {
+  readonly json?: true;
+  readonly quiet?: true;
+}
 
 export function printPage<Row>(
-  flags: StoreFlags,
+  cli: CommandLine,
+  flags: PrintFlags,
   { items, nextCursor }: Page<Row>,
   columns: (rows: readonly Row[]) => readonly Column[],
 ): void {
-  printRows(flags, items, columns);
-  if (items.length === 0) say(flags, "None.");
-  if (nextCursor !== undefined) say(flags, `More follow: --cursor ${nextCursor}`);
+  printRows(cli, flags, items, columns);
+  if (items.length === 0) printMessage(cli, flags, "None.");
+  if (nextCursor !== undefined) printMessage(cli, flags, `More follow: --cursor ${nextCursor}`);
 }
 
 export function printRows<Row>(
-  { json }: StoreFlags,
+  { stdout }: CommandLine,
+  { json }: PrintFlags,
   rows: readonly Row[],
   columns: (rows: readonly Row[]) => readonly Column[],
 ): void {
-  if (json) process.stdout.write(rows.map(toJsonLine).join(""));
-  else if (rows.length > 0) process.stdout.write(formatTable(columns(rows), process.stdout));
+  if (json) stdout.write(rows.map(toJsonLine).join(""));
+  else if (rows.length > 0) stdout.write(formatTable(columns(rows), stdout));
 }
 
-/** Names and values, one below the other; what is null is left out. */
+/** Prints names and values, one field a line, without those that are null. */
 export function printFields(
-  { json }: StoreFlags,
+  { stdout }: CommandLine,
+  { json }: PrintFlags,
   value: unknown,
   fields: Readonly<Record<string, string | null>>,
 ): void {
-  if (json) process.stdout.write(toJsonLine(value));
-  else process.stdout.write(formatFields(fields));
+  stdout.write(json ? toJsonLine(value) : formatFields(fields));
 }
 
 export function formatFields(fields: Readonly<Record<string, string | null>>): string {
-  const present = Object.entries(fields).filter((field): field is [string, string] => field[1] !== null);
-  const width = Math.max(...present.map(([name]) => name.length));
-  return present.map(([name, text]) => `${name.padEnd(width)}  ${plain(text, 10_000)}\n`).join("");
+  const lines = Object.entries(fields).filter((field): field is [string, string] => field[1] !== null);
+  const width = Math.max(...lines.map(([name]) => name.length));
+  return lines.map(([name, text]) => `${name.padEnd(width)}  ${plain(text, 10_000)}\n`).join("");
+}
+
+/** Prints a message to a person, which is no data: on stderr, and not with --quiet. */
+export function printMessage({ stderr }: CommandLine, { quiet }: PrintFlags, text: string): void {
+  if (!quiet) stderr.write(`${harmless(text)}\n`);
+}
+
+/** Formats a value as one line of JSON. What only superjson restores is written as the nearest form that JSON has. */
+export function toJsonLine(value: unknown): string {
+  return `${harmlessJson(
+    JSON.stringify(value, (_, part) => {
+      if (typeof part === "bigint") return String(part);
+      if (part instanceof Map) return Object.fromEntries(part);
+      return part instanceof Set ? [...part] : part;
+    }),
+  )}\n`;
 }
 
 export function column<Row>(
@@ -46,11 +69,6 @@ export function column<Row>(
   more: Omit<Column, "title" | "cells"> = {},
 ): Column {
   return { title, cells: rows.map((row) => String(cell(row) ?? "")), ...more };
-}
-
-/** To the second, UTC. */
-export function formatTime(at: Date | null): string {
-  return at === null ? "" : `${at.toISOString().slice(0, 19)}Z`;
 }
 
 /** The states of rows, and those that the command line derives: of tokens, accounts and backups. */
@@ -67,4 +85,9 @@ const styles: Readonly<Record<string, Style | undefined>> = {
 
 export function stateColumn<Row>(rows: readonly Row[], cell: (row: Row) => string): Column {
   return column("state", rows, cell, { style: (text) => styles[text] });
+}
+
+/** Formats a time in UTC, to the second. */
+export function formatTime(at: Date | null): string {
+  return at === null ? "" : `${at.toISOString().slice(0, 19)}Z`;
 }

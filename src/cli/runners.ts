@@ -1,19 +1,21 @@
 // debug-server-db runners: who executes commands.
 import type { Command } from "commander";
 import { type RunnerState, runnerStates } from "../model/vocabulary.ts";
+import type { CommandLine } from "./commandLine.ts";
 import { collect } from "./pages.ts";
 import { column, formatTime, printPage, stateColumn } from "./rows.ts";
-import { commandGroup, given, type ListFlags, listCommand, ofState, visit } from "./storeCommand.ts";
+import { commandGroup, type ListFlags, listCommand, present, stateOption } from "./storeCommand.ts";
+import { visit } from "./visit.ts";
 
-export function addRunners(program: Command): void {
+export function addRunners(program: Command, cli: CommandLine): void {
   const group = commandGroup(program, "runners", "Who executes commands.", ["runners list --state online"]);
   listCommand(group, "runners", ["runners list", "runners list --state online --json"])
-    .addOption(ofState(runnerStates))
+    .addOption(stateOption(runnerStates))
     .action(async (flags: ListFlags & { state?: RunnerState }) => {
-      const page = await visit(flags, (store) =>
-        collect(flags, (paged) => store.runners.list({ ...given(flags, "state"), ...paged })),
+      const page = await visit(cli, flags, (store) =>
+        collect(flags, (paged) => store.runners.list({ ...present({ state: flags.state }), ...paged })),
       );
-      printPage(flags, page, (rows) => [
+      printPage(cli, flags, page, (rows) => [
         column("id", rows, ({ id }) => id),
         column("name", rows, ({ name }) => name),
         stateColumn(rows, ({ state }) => state),

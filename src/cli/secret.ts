@@ -1,6 +1,7 @@
 // A secret leaves once: alone on standard output, or into a file that only its owner can read.
 import { closeSync, constants, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { CliError } from "../terminal/exit.ts";
+import { type CommandLine, pathFrom } from "./commandLine.ts";
 
 export interface Outlet {
   /** Where the secret goes when it has been made. */
@@ -10,9 +11,9 @@ export interface Outlet {
 }
 
 /** Before anything is made, so that no secret is made that cannot be handed over. Fails failure when the file exists or cannot be made. */
-export function openOutlet(path: string | undefined): Outlet {
-  if (path === undefined)
-    return { deliver: (secret) => void process.stdout.write(`${secret}\n`), giveUp: () => undefined };
+export function openOutlet(cli: CommandLine, out: string | undefined): Outlet {
+  if (out === undefined) return { deliver: (secret) => cli.stdout.write(`${secret}\n`), giveUp: () => undefined };
+  const path = pathFrom(cli, out);
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   const fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
   return {

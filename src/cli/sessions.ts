@@ -4,24 +4,24 @@ import { type SessionState, sessionStates } from "../model/vocabulary.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 import { formatTable } from "../terminal/table.ts";
 import { artifactColumns } from "./artifacts.ts";
+import type { CommandLine } from "./commandLine.ts";
 import { commandColumns } from "./commands.ts";
 import { collect, type PageFlags } from "./pages.ts";
 import { repositoryFilter, repositoryNames } from "./repositories.ts";
-import { column, formatFields, formatTime, printFields, printPage, stateColumn } from "./rows.ts";
+import { column, formatFields, formatTime, printFields, printPage, stateColumn, toJsonLine } from "./rows.ts";
 import {
   commandGroup,
-  given,
   type ListFlags,
   listCommand,
-  ofState,
+  present,
   reasonOption,
   type StoreFlags,
+  stateOption,
   storeCommand,
-  toJsonLine,
-  visit,
 } from "./storeCommand.ts";
+import { visit } from "./visit.ts";
 
-export function addSessions(program: Command): void {
+export function addSessions(program: Command, cli: CommandLine): void {
   const group = commandGroup(program, "sessions", "Pieces of work, each on one commit.", [
     "sessions list --state running",
     "sessions show 01890a5d-ac96-774b-bcce-b302099a8057",
@@ -31,18 +31,18 @@ export function addSessions(program: Command): void {
     "sessions list --repository demo --state running",
     "sessions list --json --limit 1000",
   ])
-    .addOption(ofState(sessionStates))
+    .addOption(stateOption(sessionStates))
     .option("--repository <name>", "of this repository only, by name or id")
     .option("--requested-by <name>", "asked for by this one only")
     .action(async (flags: ListFlags & { state?: SessionState; repository?: string; requestedBy?: string }) => {
-      await visit(flags, async (store) => {
+      await visit(cli, flags, async (store) => {
         const filter = {
           ...(await repositoryFilter(store, flags.repository)),
-          ...given(flags, "state", "requestedBy"),
+          ...present({ state: flags.state, requestedBy: flags.requestedBy }),
         };
         const page = await collect(flags, (paged) => store.sessions.list({ ...filter, ...paged }));
         const names = await repositoryNames(store, page.items);
-        printPage(flags, page, (rows) => [
+        printPage(cli, flags, page, (rows) => [
           column("id", rows, ({ id }) => id),
           column("repository", rows, ({ repositoryId }) => names.get(repositoryId)),
           column("commit", rows, ({ commitSha }) => commitSha.slice(0, 10)),
@@ -62,7 +62,7 @@ export function addSessions(program: Command): void {
   ])
     .argument("<id>", "the session's id")
     .action(async (sessionId: string, flags: StoreFlags) => {
-      await visit(flags, (store) => showSession(store, sessionId, flags));
+      await visit(cli, flags, (store) => showSession(cli, store, sessionId, flags));
     });
 
   const cancelNote =
@@ -78,10 +78,10 @@ export function addSessions(program: Command): void {
   )
     .argument("<id>", "the session's id")
     .action(async (sessionId: string, flags: StoreFlags & { reason?: string }) => {
-      const session = await visit(flags, (store, options) =>
-        store.sessions.cancel({ sessionId, ...given(flags, "reason") }, options),
+      const session = await visit(cli, flags, (store, options) =>
+        store.sessions.cancel({ sessionId, ...present({ reason: flags.reason }) }, options),
       );
-      printFields(flags, session, {
+      printFields(cli, flags, session, {
         session: session.id,
         state: session.state,
         "active commands": String(session.activeCommands),
@@ -89,7 +89,7 @@ export function addSessions(program: Command): void {
     });
 }
 
-async function showSession(store: OwnedStore, sessionId: string, flags: StoreFlags): Promise<void> {
+async function showSession(cli: CommandLine, store: OwnedStore, sessionId: string, flags: StoreFlags): Promise<void> {
   const everything: PageFlags = { limit: 100_000 };
   const [session, commands, artifacts] = await Promise.all([
     store.sessions.get({ sessionId }),
@@ -97,7 +97,7 @@ async function showSession(store: OwnedStore, sessionId: string, flags: StoreFla
     collect(everything, (paged) => store.artifacts.list({ sessionId, ...paged })),
   ]);
   if (flags.json) {
-    process.stdout.write(toJsonLine({ ...session, commands: commands.items, artifacts: artifacts.items }));
+    cli.stdout.write(toJsonLine({ ...session, commands: commands.items, artifacts: artifacts.items }));
     return;
   }
   const [repository, worktree] = await Promise.all([
@@ -119,8 +119,8 @@ async function showSession(store: OwnedStore, sessionId: string, flags: StoreFla
     expires: session.expiresAt && formatTime(session.expiresAt),
   });
   const tables = [
-    ...(commands.items.length === 0 ? [] : [formatTable(commandColumns(commands.items), process.stdout)]),
-    ...(artifacts.items.length === 0 ? [] : [formatTable(artifactColumns(artifacts.items), process.stdout)]),
+    ...(commands.items.length === 0 ? [] : [formatTable(commandColumns(commands.items), cli.stdout)]),
+    ...(artifacts.items.length === 0 ? [] : [formatTable(artifactColumns(artifacts.items), cli.stdout)]),
   ];
-  process.stdout.write([fields, ...tables].join("\n"));
+  cli.stdout.write([fields, ...tables].join("\n"));
 }

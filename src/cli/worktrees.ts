@@ -2,34 +2,35 @@
 import { type Command, Option } from "commander";
 import { type Release, releaseKinds, type WorktreeState, worktreeStates } from "../model/vocabulary.ts";
 import { CliError } from "../terminal/exit.ts";
+import type { CommandLine } from "./commandLine.ts";
 import { collect } from "./pages.ts";
 import { repositoryFilter, repositoryNames } from "./repositories.ts";
 import { column, formatTime, printFields, printPage, stateColumn } from "./rows.ts";
 import {
   commandGroup,
-  given,
   type ListFlags,
   listCommand,
-  ofState,
+  present,
   reasonOption,
   type StoreFlags,
+  stateOption,
   storeCommand,
-  visit,
 } from "./storeCommand.ts";
+import { visit } from "./visit.ts";
 
-export function addWorktrees(program: Command): void {
+export function addWorktrees(program: Command, cli: CommandLine): void {
   const group = commandGroup(program, "worktrees", "Checkout directories, and who holds them.", [
     "worktrees list --state leased",
   ]);
   listCommand(group, "worktrees", ["worktrees list", "worktrees list --repository demo --state leased"])
-    .addOption(ofState(worktreeStates))
+    .addOption(stateOption(worktreeStates))
     .option("--repository <name>", "of this repository only, by name or id")
     .action(async (flags: ListFlags & { state?: WorktreeState; repository?: string }) => {
-      await visit(flags, async (store) => {
-        const filter = { ...(await repositoryFilter(store, flags.repository)), ...given(flags, "state") };
+      await visit(cli, flags, async (store) => {
+        const filter = { ...(await repositoryFilter(store, flags.repository)), ...present({ state: flags.state }) };
         const page = await collect(flags, (paged) => store.worktrees.list({ ...filter, ...paged }));
         const names = await repositoryNames(store, page.items);
-        printPage(flags, page, (rows) => [
+        printPage(cli, flags, page, (rows) => [
           column("id", rows, ({ id }) => id),
           column("repository", rows, ({ repositoryId }) => names.get(repositoryId), { optional: true }),
           stateColumn(rows, ({ state }) => state),
@@ -62,7 +63,7 @@ export function addWorktrees(program: Command): void {
         .default("dirty"),
     )
     .action(async (worktreeId: string, flags: StoreFlags & { force: boolean; to: Release; reason?: string }) => {
-      await visit(flags, async (store, options) => {
+      await visit(cli, flags, async (store, options) => {
         const held = await store.worktrees.get({ worktreeId });
         if (held.leaseExpiresAt === null)
           throw new CliError("failure", `the worktree is ${held.state}: nobody holds it`);
@@ -79,7 +80,7 @@ export function addWorktrees(program: Command): void {
           { worktreeId, fence: held.fence, to: flags.to, reason },
           options,
         );
-        printFields(flags, released, { worktree: released.id, state: released.state, path: released.path });
+        printFields(cli, flags, released, { worktree: released.id, state: released.state, path: released.path });
       });
     });
 }

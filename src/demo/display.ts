@@ -1,4 +1,5 @@
 // Shows progress on stderr: a few lines that are drawn again and again on a terminal, a line for each command elsewhere.
+import type { Output } from "../terminal/output.ts";
 import { paint, plain } from "../terminal/table.ts";
 import type { Progress, Step } from "./progress.ts";
 import type { RunnerAssignment } from "./runner.ts";
@@ -9,12 +10,8 @@ export interface Display {
   end(): void;
 }
 
-export function createDisplay(
-  stream: NodeJS.WriteStream,
-  progress: Progress,
-  runners: readonly RunnerAssignment[],
-): Display {
-  return stream.isTTY ? new TerminalDisplay(stream, progress, runners) : new LineDisplay(stream, progress);
+export function createDisplay(output: Output, progress: Progress, runners: readonly RunnerAssignment[]): Display {
+  return output.isTerminal ? new TerminalDisplay(output, progress, runners) : new LineDisplay(output, progress);
 }
 
 export function describeStep({ commitSha, argv }: Pick<Step, "commitSha" | "argv">, lengthMax: number): string {
@@ -27,11 +24,11 @@ export function describeArgv([file = "", ...rest]: readonly string[], lengthMax:
 }
 
 class LineDisplay implements Display {
-  readonly #stream: NodeJS.WriteStream;
+  readonly #output: Output;
   readonly #progress: Progress;
 
-  constructor(stream: NodeJS.WriteStream, progress: Progress) {
-    this.#stream = stream;
+  constructor(output: Output, progress: Progress) {
+    this.#output = output;
     this.#progress = progress;
   }
 
@@ -39,7 +36,7 @@ class LineDisplay implements Display {
     const { endedSteps, steps } = this.#progress;
     if (ended === undefined) return;
     const counted = `${String(endedSteps).padStart(String(steps.size).length)}/${steps.size}`;
-    this.#stream.write(`${counted}  ${ended.state}  ${describeStep(ended, 100)}\n`);
+    this.#output.write(`${counted}  ${ended.state}  ${describeStep(ended, 100)}\n`);
   }
 
   end(): void {}
@@ -49,15 +46,15 @@ class LineDisplay implements Display {
 const runnerLinesMax = 8;
 
 class TerminalDisplay implements Display {
-  readonly #stream: NodeJS.WriteStream;
+  readonly #output: Output;
   readonly #progress: Progress;
   readonly #runners: readonly RunnerAssignment[];
   readonly #startedAtMs = performance.now();
   readonly #timer: NodeJS.Timeout;
   #lines = 0;
 
-  constructor(stream: NodeJS.WriteStream, progress: Progress, runners: readonly RunnerAssignment[]) {
-    this.#stream = stream;
+  constructor(output: Output, progress: Progress, runners: readonly RunnerAssignment[]) {
+    this.#output = output;
     this.#progress = progress;
     this.#runners = runners;
     this.#timer = setInterval(() => this.#draw(), 100);
@@ -74,7 +71,7 @@ class TerminalDisplay implements Display {
   }
 
   #clear(): void {
-    if (this.#lines > 0) this.#stream.write(`\x1b[${this.#lines}A\r\x1b[J`);
+    if (this.#lines > 0) this.#output.write(`\x1b[${this.#lines}A\r\x1b[J`);
     this.#lines = 0;
   }
 
@@ -83,16 +80,16 @@ class TerminalDisplay implements Display {
     const lines = [this.#bar(), ...this.#runnerLines()];
     const back = this.#lines > 0 ? `\x1b[${this.#lines}A\r\x1b[J` : "";
     this.#lines = lines.length;
-    this.#stream.write(back + lines.map((line) => `${line}\n`).join(""));
+    this.#output.write(back + lines.map((line) => `${line}\n`).join(""));
   }
 
   #bar(): string {
     const { endedSteps, steps, endedSessions, sessions } = this.#progress;
-    const cells = Math.max(10, Math.min(40, (this.#stream.columns || 80) - 50));
+    const cells = Math.max(10, Math.min(40, (this.#output.columns ?? 80) - 50));
     const full = Math.round((endedSteps / Math.max(1, steps.size)) * cells);
     const seconds = ((performance.now() - this.#startedAtMs) / 1_000).toFixed(1);
-    const bar = paint("green", "━".repeat(full), this.#stream) + paint("dim", "━".repeat(cells - full), this.#stream);
-    return ` ${bar}  ${endedSteps}/${steps.size} commands  ${endedSessions}/${sessions} sessions  ${paint("dim", `${seconds} s`, this.#stream)}`;
+    const bar = paint("green", "━".repeat(full), this.#output) + paint("dim", "━".repeat(cells - full), this.#output);
+    return ` ${bar}  ${endedSteps}/${steps.size} commands  ${endedSessions}/${sessions} sessions  ${paint("dim", `${seconds} s`, this.#output)}`;
   }
 
   #runnerLines(): string[] {
@@ -101,15 +98,15 @@ class TerminalDisplay implements Display {
         .filter(({ state }) => state === "running" || state === "cancelling")
         .map((step) => [step.runnerId, step]),
     );
-    const width = (this.#stream.columns || 80) - 16;
+    const width = (this.#output.columns ?? 80) - 16;
     const shown =
       this.#runners.length <= runnerLinesMax
         ? this.#runners
         : this.#runners.filter(({ runnerId }) => atWork.has(runnerId));
     const lines = shown.slice(0, runnerLinesMax).map(({ runnerId, name }) => {
       const step = atWork.get(runnerId);
-      const text = step === undefined ? paint("dim", "waits", this.#stream) : describeStep(step, width);
-      return `   ${paint("dim", name.padEnd(10), this.#stream)} ${text}`;
+      const text = step === undefined ? paint("dim", "waits", this.#output) : describeStep(step, width);
+      return `   ${paint("dim", name.padEnd(10), this.#output)} ${text}`;
     });
     return shown.length > runnerLinesMax ? [...lines, `   and ${shown.length - runnerLinesMax} more`] : lines;
   }

@@ -14,6 +14,8 @@ export interface DemoOptions {
   readonly command: readonly string[] | undefined;
   readonly debug: boolean;
   readonly url: string;
+  /** The folder that relative paths start from. */
+  readonly cwd: string;
 }
 
 export interface Commit {
@@ -34,9 +36,9 @@ export interface Plan {
 }
 
 /** Fails usage, or failure when there is no git. */
-export async function makePlan({ repo, commits, url }: DemoOptions, signal: AbortSignal): Promise<Plan> {
-  const worktreesRoot = worktreesRootOf(url);
-  const cwd = resolve(repo);
+export async function makePlan({ repo, commits, url, cwd: from }: DemoOptions, signal: AbortSignal): Promise<Plan> {
+  const worktreesRoot = worktreesRootOf(url, from);
+  const cwd = resolve(from, repo);
   if (!existsSync(cwd)) throw new CliError("usage", `${cwd}: there is no such folder`);
   if (!statSync(cwd).isDirectory()) throw new CliError("usage", `${cwd} is not a folder`);
   const gitDir = await findRepository(cwd, signal);
@@ -57,10 +59,10 @@ export async function makePlan({ repo, commits, url }: DemoOptions, signal: Abor
 }
 
 /** Worktrees outlive a run, so the database that knows them must do so too. */
-function worktreesRootOf(url: string): string {
+function worktreesRootOf(url: string, cwd: string): string {
   const place = parsePlace(url);
   // Several hosts may share a server; where worktrees are is each host's own matter.
-  if (place.engine === "postgres") return resolve(".artifacts", "worktrees");
+  if (place.engine === "postgres") return resolve(cwd, ".artifacts", "worktrees");
   const { path } = place;
   if (path === ":memory:")
     throw new CliError(

@@ -5,6 +5,7 @@ import { isOpen, type Session } from "../model/sessions.ts";
 import type { CommandState } from "../model/vocabulary.ts";
 import type { Worktree } from "../model/worktrees.ts";
 import type { Store } from "../storeTypes.ts";
+import type { Screen } from "../terminal/output.ts";
 import { stateStyles } from "../terminal/stateStyles.ts";
 import { type Column, formatBytes, formatMs, formatTable, paint, plain } from "../terminal/table.ts";
 import { describeArgv } from "./display.ts";
@@ -26,7 +27,7 @@ export interface Report {
   readonly allGivenBack: boolean;
 }
 
-export async function report(store: Store, sessionIds: readonly string[], stream: NodeJS.WriteStream): Promise<Report> {
+export async function report(store: Store, sessionIds: readonly string[], screen: Screen): Promise<Report> {
   const sessions = await Promise.all(sessionIds.map((sessionId) => store.sessions.get({ sessionId })));
   const rows = (await Promise.all(sessions.map((session) => readRows(store, session)))).flat();
   const { serving } = await store.maintenance.stats();
@@ -34,8 +35,8 @@ export async function report(store: Store, sessionIds: readonly string[], stream
     await Promise.all(sessions.map(({ id }) => store.artifacts.list({ sessionId: id, state: "ready", limit: 500 })))
   ).flatMap(({ items }) => items);
   const text = [
-    formatTable(columnsOf(rows), stream),
-    ...summaryOf(sessions, rows, artifacts, serving, stream),
+    formatTable(columnsOf(rows), screen),
+    ...summaryOf(sessions, rows, artifacts, serving, screen),
     "",
   ].join("\n");
   return {
@@ -131,7 +132,7 @@ function summaryOf(
   rows: readonly Row[],
   artifacts: readonly Artifact[],
   serving: Record<string, number>,
-  stream: NodeJS.WriteStream,
+  screen: Screen,
 ): string[] {
   const waits = rows.flatMap(({ command: { queuedAt, startedAt } }) =>
     startedAt === null ? [] : [startedAt.getTime() - queuedAt.getTime()],
@@ -160,7 +161,7 @@ function summaryOf(
       "store",
       `${calls} calls in ${groups} groups: ${(calls / Math.max(1, groups)).toFixed(1)} a transaction on average, ${groupCallsMax} at most`,
     ],
-  ].map(([name = "", text]) => `${paint("dim", name.padEnd(10), stream)}${text}`);
+  ].map(([name = "", text]) => `${paint("dim", name.padEnd(10), screen)}${text}`);
 }
 
 function tally(states: readonly string[]): string {

@@ -10,6 +10,7 @@ import { createRunnerPool } from "../runners/pool.ts";
 import { openStore } from "../store.ts";
 import type { OwnedStore, Store } from "../storeTypes.ts";
 import { CliError, exitCodes } from "../terminal/exit.ts";
+import type { Output } from "../terminal/output.ts";
 import { harmless } from "../terminal/table.ts";
 import { runScenario } from "./debugger/scenario.ts";
 import { createDisplay, type Display } from "./display.ts";
@@ -19,8 +20,14 @@ import { type Report, report } from "./report.ts";
 import { type RunnerAssignment, type RunnerStop, runnerOperations } from "./runner.ts";
 import { cancelAbandoned, cancelSessions, createSessions } from "./sessions.ts";
 
+export interface Outputs {
+  readonly stdout: Output;
+  readonly stderr: Output;
+}
+
 /** The exit code. Fails usage before anything is made, and as openStore does. */
-export async function runDemo(options: DemoOptions, interrupted: AbortSignal): Promise<number> {
+export async function runDemo(options: DemoOptions, outputs: Outputs, interrupted: AbortSignal): Promise<number> {
+  const say = sayOn(outputs.stderr);
   try {
     const plan = await makePlan(options, interrupted);
     const store = await openStore({
@@ -33,7 +40,7 @@ export async function runDemo(options: DemoOptions, interrupted: AbortSignal): P
     });
     try {
       interrupted.throwIfAborted();
-      const { allSucceeded, allGivenBack } = await runPlan(store, plan, options, interrupted);
+      const { allSucceeded, allGivenBack } = await runPlan(store, plan, options, outputs, interrupted);
       if (interrupted.aborted)
         throw new CliError("interrupted", `interrupted: ${allGivenBack ? givenBack : notGivenBack}`);
       return allSucceeded ? exitCodes.ok : exitCodes.failure;
@@ -50,16 +57,18 @@ const givenBack = "what ran was cancelled, and every worktree given back";
 const notGivenBack =
   "the store did not take all of it, see above; what is held ends with its lease, and the next run cancels the rest";
 
-function say(text: string): void {
-  process.stderr.write(`${harmless(text)}\n`);
+function sayOn(stderr: Output): (text: string) => void {
+  return (text) => stderr.write(`${harmless(text)}\n`);
 }
 
 async function runPlan(
   store: OwnedStore,
   plan: Plan,
   { runners, command, url, debug }: DemoOptions,
+  { stdout, stderr }: Outputs,
   interrupted: AbortSignal,
 ): Promise<Report> {
+  const say = sayOn(stderr);
   const assignments = Array.from(
     { length: runners },
     (_, index): RunnerAssignment => ({ runnerId: newId(), name: `runner-${index + 1}`, filesRoot: plan.filesRoot }),
@@ -75,12 +84,12 @@ async function runPlan(
     say(
       `${repository.name}: the newest ${count(plan.commits.length, "commit")}, ${count(runners, "runner")}, ${redactUrl(url)}`,
     );
-    await serve({ store, pool, assignments, work, cursor, interrupted });
-    const reported = await report(store, idsOf(work), process.stdout);
-    process.stdout.write(reported.text);
+    await serve({ store, pool, assignments, work, cursor, stderr, interrupted });
+    const reported = await report(store, idsOf(work), stdout);
+    stdout.write(reported.text);
     const [commit] = plan.commits;
     if (debug && commit !== undefined && !interrupted.aborted) {
-      process.stdout.write(`\n${await runScenario({ store, repository, commit, interrupted, say })}`);
+      stdout.write(`\n${await runScenario({ store, repository, commit, screen: stdout, interrupted, say })}`);
     }
     return reported;
   } finally {
@@ -124,13 +133,14 @@ interface Serving {
   readonly assignments: readonly RunnerAssignment[];
   readonly work: readonly Work[];
   readonly cursor: number;
+  readonly stderr: Output;
   readonly interrupted: AbortSignal;
 }
 
 /** Returns when the sessions have ended and no runner is at work, also after an interrupt. Fails with what a runner failed with. */
-async function serve({ store, pool, assignments, work, cursor, interrupted }: Serving): Promise<void> {
+async function serve({ store, pool, assignments, work, cursor, stderr, interrupted }: Serving): Promise<void> {
   const progress = new Progress(work);
-  const display = createDisplay(process.stderr, progress, assignments);
+  const display = createDisplay(stderr, progress, assignments);
   const stopping = new AbortController();
   const stop = (how: RunnerStop): void => stopping.abort(how);
   const tasks = assignments.map((assignment) => pool.run(assignment, { signal: stopping.signal }));

@@ -3,6 +3,7 @@ import { StoreError } from "../errors.ts";
 import type { DebugBreakpoint, DebugSession, DebugView, StoppedThread } from "../model/debug.ts";
 import type { StackFrame } from "../model/debugProtocol.ts";
 import type { Store } from "../storeTypes.ts";
+import type { Screen } from "./output.ts";
 import { formatTable, paint, plain, type Style } from "./table.ts";
 
 interface Wanted {
@@ -32,24 +33,24 @@ export async function readDebugViews(
   return views;
 }
 
-export function renderDebugViews(views: readonly DebugView[], stream: NodeJS.WriteStream): string {
+export function renderDebugViews(views: readonly DebugView[], screen: Screen): string {
   if (views.length === 0) return "The session has no debug sessions.\n";
-  return views.map((view) => renderView(view, stream)).join("\n");
+  return views.map((view) => renderView(view, screen)).join("\n");
 }
 
-function renderView(view: DebugView, stream: NodeJS.WriteStream): string {
+function renderView(view: DebugView, screen: Screen): string {
   const { debugSession, breakpoints, threads, stopEpochs, events, lastOutput } = view;
   const parts = [
-    headOf(debugSession, stream),
+    headOf(debugSession, screen),
     ...(threads.length === 0
       ? []
-      : [title("threads", stream), ...threads.map((thread) => threadOf(thread, debugSession, stream))]),
-    ...(breakpoints.length === 0 ? [] : [title("breakpoints", stream), indent(breakpointTable(view, stream))]),
-    ...(stopEpochs.length === 0 ? [] : [`${title("stops", stream, "")}${stopEpochs.join(", ")}\n`]),
-    ...(events.length === 0 ? [] : [title("events", stream), indent(eventTable(view, stream))]),
+      : [title("threads", screen), ...threads.map((thread) => threadOf(thread, debugSession, screen))]),
+    ...(breakpoints.length === 0 ? [] : [title("breakpoints", screen), indent(breakpointTable(view, screen))]),
+    ...(stopEpochs.length === 0 ? [] : [`${title("stops", screen, "")}${stopEpochs.join(", ")}\n`]),
+    ...(events.length === 0 ? [] : [title("events", screen), indent(eventTable(view, screen))]),
     ...(lastOutput === null
       ? []
-      : [`${title("last output", stream, "")}${plain(String(lastOutput.body?.output ?? ""), 200)}\n`]),
+      : [`${title("last output", screen, "")}${plain(String(lastOutput.body?.output ?? ""), 200)}\n`]),
   ];
   return parts.join("");
 }
@@ -63,7 +64,7 @@ const stateStyles: Readonly<Record<DebugSession["state"], Style>> = {
   error: "red",
 };
 
-function headOf(debugSession: DebugSession, stream: NodeJS.WriteStream): string {
+function headOf(debugSession: DebugSession, screen: Screen): string {
   const {
     name,
     adapter,
@@ -80,18 +81,18 @@ function headOf(debugSession: DebugSession, stream: NodeJS.WriteStream): string 
   } = debugSession;
   const why = [stopReason, stopDescription, endReason].filter((part) => part !== null).map((part) => plain(part, 100));
   const facts = [
-    paint(stateStyles[state], state, stream),
+    paint(stateStyles[state], state, screen),
     ...why,
     ...(stopThreadId === null ? [] : [`thread ${stopThreadId}`]),
     ...(state === "stopped" ? [`epoch ${stopEpoch}`] : []),
     ...(exitCode === null ? [] : [`exit code ${exitCode}`]),
     ...(adapterRun === 1 ? [] : [`run ${adapterRun} of its adapter`]),
   ];
-  return `${paint("bold", plain(name, 60), stream)} (${plain(adapter, 40)}, ${request}, ${id}): ${facts.join(", ")}\n`;
+  return `${paint("bold", plain(name, 60), screen)} (${plain(adapter, 40)}, ${request}, ${id}): ${facts.join(", ")}\n`;
 }
 
-function title(text: string, stream: NodeJS.WriteStream, end = "\n"): string {
-  return `${paint("dim", end === "" ? `${text}: ` : text, stream)}${end}`;
+function title(text: string, screen: Screen, end = "\n"): string {
+  return `${paint("dim", end === "" ? `${text}: ` : text, screen)}${end}`;
 }
 
 function indent(text: string): string {
@@ -104,7 +105,7 @@ const framesShown = 10;
 function threadOf(
   { threadId, name, frames, omittedFrames }: StoppedThread,
   { stopThreadId }: DebugSession,
-  stream: NodeJS.WriteStream,
+  screen: Screen,
 ): string {
   const shown = frames.slice(0, framesShown);
   const left = frames.length - shown.length + omittedFrames;
@@ -114,7 +115,7 @@ function threadOf(
     { title: "", cells: shown.map(placeOf) },
   ];
   // The table's own head is of no use here.
-  const table = shown.length === 0 ? "" : formatTable(columns, stream).split("\n").slice(1).join("\n");
+  const table = shown.length === 0 ? "" : formatTable(columns, screen).split("\n").slice(1).join("\n");
   const [top] = frames;
   const variables = top === undefined ? "" : scopesOf(top);
   const rest = left > 0 ? `    and ${left} more\n` : "";
@@ -146,7 +147,7 @@ function scopesOf({ scopes = [] }: StackFrame): string {
   return lines.map((line) => `${line}\n`).join("");
 }
 
-function breakpointTable({ breakpoints, debugSession }: DebugView, stream: NodeJS.WriteStream): string {
+function breakpointTable({ breakpoints, debugSession }: DebugView, screen: Screen): string {
   const hit = debugSession.hitBreakpointIds ?? [];
   return formatTable(
     [
@@ -157,7 +158,7 @@ function breakpointTable({ breakpoints, debugSession }: DebugView, stream: NodeJ
       { title: "bound", cells: breakpoints.map((breakpoint) => plain(boundTo(breakpoint), 60)) },
       { title: "hits", align: "right", cells: breakpoints.map(({ hitCount }) => String(hitCount)) },
     ],
-    stream,
+    screen,
   );
 }
 
@@ -192,7 +193,7 @@ function boundTo({ line, bound, verified }: DebugBreakpoint): string {
   return bound.line === undefined || line === null || bound.line === line ? "verified" : `moved to ${bound.line}`;
 }
 
-function eventTable({ events }: DebugView, stream: NodeJS.WriteStream): string {
+function eventTable({ events }: DebugView, screen: Screen): string {
   return formatTable(
     [
       { title: "", align: "right", cells: events.map(({ position }) => String(position)) },
@@ -205,6 +206,6 @@ function eventTable({ events }: DebugView, stream: NodeJS.WriteStream): string {
         ),
       },
     ],
-    stream,
+    screen,
   );
 }

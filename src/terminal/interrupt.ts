@@ -1,9 +1,9 @@
-// Ctrl-C, and the other signals that ask a process to end, as an AbortSignal. Whoever listens ends the process, in order and in time.
+// Ctrl-C, and the other signals that ask a process to end, as an AbortSignal. A command that listens must end the process itself, in time.
 const names = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 export interface Interrupt {
   readonly signal: AbortSignal;
-  /** From now on these signals end the process again. */
+  /** Stops listening: from now on these signals end the process. */
   [Symbol.dispose](): void;
 }
 
@@ -17,4 +17,9 @@ export function listenForInterrupt(): Interrupt {
       for (const name of names) process.off(name, onSignal);
     },
   };
+}
+
+/** Stands in for `listenForInterrupt` where no signal is to be caught. */
+export function neverInterrupted(): Interrupt {
+  return { signal: new AbortController().signal, [Symbol.dispose]() {} };
 }

@@ -1,4 +1,5 @@
 // A line on a terminal for what takes over a second; nothing where nobody watches.
+import type { Output } from "./output.ts";
 import { formatBytes } from "./table.ts";
 
 export interface ProgressBar {
@@ -12,7 +13,7 @@ const redrawMs = 100;
 const cells = 24;
 
 export function createProgressBar(
-  stream: Pick<NodeJS.WriteStream, "isTTY" | "write">,
+  output: Pick<Output, "isTerminal" | "write">,
   quiet: boolean,
   now = () => performance.now(),
 ): ProgressBar {
@@ -22,13 +23,13 @@ export function createProgressBar(
   return {
     show(phase, doneBytes, totalBytes) {
       const nowMs = now();
-      if (quiet || !stream.isTTY || nowMs - startedAtMs < quietMs || nowMs - drawnAtMs < redrawMs) return;
+      if (quiet || !output.isTerminal || nowMs - startedAtMs < quietMs || nowMs - drawnAtMs < redrawMs) return;
       drawnAtMs = nowMs;
       drawn = true;
-      stream.write(`\r${lineOf(phase, doneBytes, totalBytes)}\u001b[K`);
+      output.write(`\r${lineOf(phase, doneBytes, totalBytes)}\u001b[K`);
     },
     [Symbol.dispose]() {
-      if (drawn) stream.write("\r\u001b[K");
+      if (drawn) output.write("\r\u001b[K");
     },
   };
 }

@@ -1,5 +1,6 @@
 // Text for a terminal: tables, durations, sizes. What comes from outside is made harmless here.
 import { stripVTControlCharacters, styleText } from "node:util";
+import type { Screen } from "./output.ts";
 
 export type Style = Parameters<typeof styleText>[0];
 
@@ -9,23 +10,21 @@ export interface Column {
   /** Left out when the terminal is too narrow for all. */
   readonly optional?: true;
   readonly cells: readonly string[];
-  /** Colours are left out where nobody sees them: https://no-color.org */
   readonly style?: (cell: string) => Style | undefined;
 }
 
-export function formatTable(columns: readonly Column[], stream: NodeJS.WriteStream): string {
+export function formatTable(columns: readonly Column[], screen: Screen): string {
   const safe = columns.map((column) => ({
     ...column,
     cells: column.cells.map((cell) => harmless(cell).replaceAll("\n", " ")),
   }));
-  // A terminal of no width is one that does not know it.
-  const shown = fitting(safe, (stream.isTTY && stream.columns) || Number.POSITIVE_INFINITY);
-  const head = shown.map((column) => paint("dim", pad(column.title, column), stream));
+  const shown = fitting(safe, screen.columns ?? Number.POSITIVE_INFINITY);
+  const head = shown.map((column) => paint("dim", pad(column.title, column), screen));
   const rows = Array.from({ length: safe[0]?.cells.length ?? 0 }, (_, row) =>
     shown.map((column) => {
       const cell = column.cells[row] ?? "";
       const style = cell === "" ? undefined : column.style?.(cell);
-      return style === undefined ? pad(cell, column) : paint(style, pad(cell, column), stream);
+      return style === undefined ? pad(cell, column) : paint(style, pad(cell, column), screen);
     }),
   );
   return [head, ...rows].map((cells) => `${cells.join(gap).trimEnd()}\n`).join("");
@@ -55,8 +54,8 @@ function pad(text: string, column: Column): string {
   return column.align === "right" ? text.padStart(width) : text.padEnd(width);
 }
 
-export function paint(style: Style, text: string, stream: NodeJS.WriteStream): string {
-  return styleText(style, text, { stream });
+export function paint(style: Style, text: string, { hasColors }: Pick<Screen, "hasColors">): string {
+  return hasColors ? styleText(style, text, { validateStream: false }) : text;
 }
 
 /** Without anything that steers a terminal or turns the direction of text; line ends stay. */

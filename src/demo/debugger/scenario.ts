@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import type { Repository } from "../../model/repositories.ts";
 import type { Store } from "../../storeTypes.ts";
 import { readDebugViews, renderDebugViews } from "../../terminal/debugView.ts";
+import type { Screen } from "../../terminal/output.ts";
 import { isClean } from "../checkout.ts";
 import { treeEnvironment } from "../git.ts";
 import { Heartbeat, leaseTtlMs } from "../heartbeat.ts";
@@ -19,12 +20,13 @@ export interface Scenario {
   readonly store: Store;
   readonly repository: Repository;
   readonly commit: Commit;
+  readonly screen: Screen;
   readonly interrupted: AbortSignal;
   say(text: string): void;
 }
 
 /** Fails as takeTree and the bridge do; the tree is given back and the session has ended in any case. */
-export async function runScenario({ store, repository, commit, interrupted, say }: Scenario): Promise<string> {
+export async function runScenario({ store, repository, commit, screen, interrupted, say }: Scenario): Promise<string> {
   const runner = await store.runners.register({
     name: "debugger",
     host: hostname(),
@@ -57,11 +59,11 @@ export async function runScenario({ store, repository, commit, interrupted, say 
     heartbeat.stop();
     await store.runners.drain({ runnerId: runner.id });
   }
-  const text = renderDebugViews(await readDebugViews(store, session.id, { events: 10 }), process.stdout);
+  const text = renderDebugViews(await readDebugViews(store, session.id, { events: 10 }), screen);
   return `${text}\nWhat was seen at its stops: debug-server-db debug show ${session.id} --epoch 3\n`;
 }
 
-interface Debugging extends Omit<Scenario, "repository" | "commit"> {
+interface Debugging extends Omit<Scenario, "repository" | "commit" | "screen"> {
   readonly path: string;
   readonly sessionId: string;
   readonly runnerId: string;

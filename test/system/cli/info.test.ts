@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import type { Command } from "commander";
-import { createProgram } from "../../../src/cli/main.ts";
+import { createCommandLine } from "../../../src/cli/commandLine.ts";
+import { createProgram } from "../../../src/cli/program.ts";
 import { openStore } from "../../../src/index.ts";
 import { fixtures, testClock } from "../../../src/testing/index.ts";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
@@ -98,7 +99,9 @@ function commandsOf(
 }
 
 test("every command has help with examples and exit codes", () => {
-  const all = commandsOf(createProgram());
+  const all = commandsOf(
+    createProgram(createCommandLine({ env: {}, cwd: "/", stdout: process.stdout, stderr: process.stderr })),
+  );
   assert.ok(all.length > 40);
   for (const [path, command] of all) {
     let text = "";

@@ -44,7 +44,8 @@ test("a report says whether everything was given back", async () => {
   });
   await store.worktrees.ready({ worktreeId: session.worktreeId as string, fence: session.worktreeFence as number });
   const claim = await store.commands.claim({ runnerId: runner.id });
-  const isGivenBack = async () => (await report(store, [session.id], process.stdout)).allGivenBack;
+  const isGivenBack = async () =>
+    (await report(store, [session.id], { columns: undefined, hasColors: false })).allGivenBack;
   assert.equal(await isGivenBack(), false);
   await store.sessions.cancel({ sessionId: session.id });
   assert.equal(await isGivenBack(), false);

@@ -3,14 +3,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createProgressBar } from "../../../src/terminal/progressBar.ts";
 
-function draw({ isTTY = true, quiet = false }: { isTTY?: boolean; quiet?: boolean } = {}): string[] {
+function draw({ isTerminal = true, quiet = false }: { isTerminal?: boolean; quiet?: boolean } = {}): string[] {
   const written: string[] = [];
   let nowMs = 0;
-  const bar = createProgressBar(
-    { isTTY, write: (text: string | Uint8Array) => written.push(String(text)) > 0 },
-    quiet,
-    () => nowMs,
-  );
+  const bar = createProgressBar({ isTerminal, write: (text) => void written.push(String(text)) }, quiet, () => nowMs);
   for (const atMs of [0, 999, 1_000, 1_050, 1_100]) {
     nowMs = atMs;
     bar.show("copying", atMs * 1_024, 2_097_152);
@@ -28,6 +24,6 @@ test("nothing in the first second, then ten lines a second at most, and nothing 
 });
 
 test("nothing where nobody watches, or wants to", () => {
-  assert.deepEqual(draw({ isTTY: false }), []);
+  assert.deepEqual(draw({ isTerminal: false }), []);
   assert.deepEqual(draw({ quiet: true }), []);
 });

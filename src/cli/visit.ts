@@ -1,0 +1,46 @@
+// A short visit to a store, beside the server that may have it open (D-069).
+import { userInfo } from "node:os";
+import type { CallOptions } from "../client.ts";
+import { parsePlace } from "../place.ts";
+import type { OwnedStore } from "../storeTypes.ts";
+import { CliError } from "../terminal/exit.ts";
+import type { CommandLine } from "./commandLine.ts";
+
+type VisitorOptions = CallOptions & { readonly signal: AbortSignal };
+
+/** Opens the store for as long as the work takes. The first Ctrl-C aborts its calls. */
+export async function visit<Result>(
+  cli: CommandLine,
+  { url }: { readonly url: string },
+  work: (store: OwnedStore, options: VisitorOptions) => Promise<Result>,
+  { create = false }: { readonly create?: boolean } = {},
+): Promise<Result> {
+  const place = parsePlace(url);
+  if (place.engine === "sqlite" && place.path === ":memory:")
+    throw new CliError("usage", "url: a database in memory is new each time: name a file, such as sqlite:metadata.db");
+  const interrupt = cli.listenForInterrupt();
+  // Some calls ignore the signal, so a second Ctrl-C ends the process at once.
+  interrupt.signal.addEventListener("abort", () => interrupt[Symbol.dispose]());
+  try {
+    const { openStore } = await import("../store.ts");
+    const store = await openStore({ url, migrate: create ? "create" : "never", role: "visitor" });
+    try {
+      return await work(store, { actor: `cli:${userName()}`, signal: interrupt.signal });
+    } finally {
+      await store.close();
+    }
+  } catch (error) {
+    throw interrupt.signal.aborted ? new CliError("interrupted", "interrupted") : error;
+  } finally {
+    interrupt[Symbol.dispose]();
+  }
+}
+
+/** Returns the name that audit rows show. Some containers run as a user without one. */
+function userName(): string {
+  try {
+    return userInfo().username.slice(0, 100);
+  } catch {
+    return String(process.getuid?.() ?? "unknown");
+  }
+}
