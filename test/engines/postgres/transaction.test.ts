@@ -9,19 +9,26 @@ import type { ServerClock } from "../../../src/postgres/serverClock.ts";
 import { createPostgresDriver } from "../../../src/postgres/transaction.ts";
 import { all, type Body, change, first, forUpdate, sql } from "../../../src/sql.ts";
 import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { isCommitted, startProxy, type TcpProxy } from "./proxy.ts";
 
-async function rig(
-  t: TestContext,
-  count = 1,
-): Promise<{ url: string; drivers: Driver[]; values: () => Promise<Record<string, number>> }> {
+interface Rig {
+  readonly url: string;
+  readonly proxy: TcpProxy;
+  readonly drivers: readonly Driver[];
+  values(): Promise<Record<string, number>>;
+}
+
+/** Drivers on a database of four rows, behind a proxy. */
+async function rig(t: TestContext, count = 1): Promise<Rig> {
   const url = await newDatabase();
+  const proxy = await startProxy(t, url);
   await ask(url, "CREATE TABLE t (id bigint PRIMARY KEY, value bigint NOT NULL CHECK (value < 100))");
   await ask(url, "INSERT INTO t SELECT n, 0 FROM generate_series(1, 4) AS n");
   const clock: ServerClock = { due: true, stale: false, read: () => undefined, now: () => new Date() };
   const limits = { ...defaultLimits, lockMs: 5_000, statementMs: 10_000 };
   const drivers = Array.from({ length: count }, () =>
     createPostgresDriver({
-      connection: new PostgresConnection({ url, limits, synchronous: "full" }),
+      connection: new PostgresConnection({ url: proxy.url, limits, synchronous: "full" }),
       epoch: 1,
       groupLockMs: 100,
       clock,
@@ -36,7 +43,7 @@ async function rig(
     Object.fromEntries(
       (await ask<{ id: string; value: string }>(url, "SELECT * FROM t")).map((row) => [row.id, Number(row.value)]),
     );
-  return { url, drivers, values };
+  return { url, proxy, drivers, values };
 }
 
 const write = (run: () => Body<unknown>, touches?: string): Job => [{ access: "write", touches, startBody: run }];
@@ -179,4 +186,49 @@ test("jobs for which there is no time are not begun; what is written last comes 
   await (drivers[0] as Driver).transact([finishing("a", true), finishing("b", false), finishing("c", true)], 60_000);
   assert.deepEqual(order, ["a", "b", "c", "a finishes", "c finishes"]);
   assert.deepEqual(await values(), { 1: 1, 2: 0, 3: 2, 4: 2 });
+});
+
+/** Whether a driver reaches the server again. For a moment after a failure it does not try. */
+async function answers(driver: Driver, read: Job): Promise<boolean> {
+  try {
+    return (await driver.transact([read], 60_000)).settled[0]?.ok === true;
+  } catch {
+    await new Promise(setImmediate);
+    return false;
+  }
+}
+
+test("when nobody can say whether COMMIT was done, each write is answered as unknown and never runs again", async (t) => {
+  const { drivers, proxy, values } = await rig(t);
+  const [driver] = drivers as [Driver];
+  const starts: number[] = [];
+  const counted = (id: number) =>
+    write(() => {
+      starts.push(id);
+      return add(id, 1);
+    });
+  const read: Job = [{ access: "read", startBody: () => first(sql`SELECT value FROM t WHERE id = 1`) as never }];
+  const refused = write(function* () {
+    yield* first(sql`SELECT 1`);
+    return fail("not_found", { id: "x" });
+  });
+  for (const jobs of [[counted(1)], [counted(2), read, refused, counted(3)]]) {
+    proxy.rule = (message) => {
+      if (!isCommitted(message)) return "pass";
+      proxy.open = false;
+      return "cut";
+    };
+    const { settled } = await driver.transact(jobs, 60_000);
+    const told = settled.map((job) => (job.ok ? job.results : [job.error.code, job.error.outcome]));
+    const unknown = ["busy", "unknown"];
+    assert.deepEqual(
+      told,
+      jobs.length === 1 ? [unknown] : [unknown, [{ value: 1 }], ["not_found", "rolled_back"], unknown],
+    );
+    proxy.rule = () => "pass";
+    proxy.open = true;
+    while (!(await answers(driver, read)));
+  }
+  assert.deepEqual(starts, [1, 2, 3]);
+  assert.deepEqual(await values(), { 1: 1, 2: 1, 3: 1, 4: 0 });
 });

@@ -132,6 +132,76 @@ describe("groups", () => {
   });
 });
 
+/** A driver whose next COMMITs run and then fail as if the sync had, on a database that is looked at beside it. */
+function openFailingCommits(failures: number) {
+  const { db, rows } = open();
+  let left = failures;
+  const failing = new Proxy(db, {
+    get(_, name) {
+      if (name === "inTransaction") return db.inTransaction;
+      return (text: string) => {
+        const statement = db.prepare(text);
+        if (text !== "COMMIT") return statement;
+        const run = () => {
+          statement.run();
+          if (left-- > 0) throw Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR_FSYNC" });
+        };
+        return { run };
+      };
+    },
+  });
+  const driver = createSqliteDriver({ db: failing, clock: systemClock, epoch: 1, close: () => void db.close() });
+  return { db, driver, rows };
+}
+
+describe("a COMMIT whose outcome is unknown", () => {
+  /** Adds 1 to a row, and counts how often it was started. */
+  function countedWrite(key: number) {
+    const starts = { count: 0 };
+    const job: Job = [
+      {
+        access: "write",
+        startBody() {
+          starts.count++;
+          return perform([act("insert", key)]);
+        },
+      },
+    ];
+    return { starts, job };
+  }
+
+  it("is answered as unknown, and the write never runs again", async () => {
+    const { driver, rows, db } = openFailingCommits(1);
+    const { starts, job } = countedWrite(1);
+    const { settled, wrote } = await driver.transact([job], 1_000);
+    const [failed] = settled as [Extract<(typeof settled)[number], { ok: false }>];
+    assert.deepEqual([failed.ok, failed.error.code, failed.error.outcome], [false, "internal", "unknown"]);
+    assert.deepEqual([starts.count, wrote, rows(), db.inTransaction], [1, false, [[1, 1]], false]);
+  });
+
+  it("is unknown for each write of a group and runs none of them again, and reads get an answer of their own", async () => {
+    const { driver, rows } = openFailingCommits(1);
+    const [one, other] = [countedWrite(1), countedWrite(2)];
+    const { settled } = await driver.transact([one.job, jobOf([[act("read", 1)]]), other.job], 1_000);
+    assert.deepEqual(
+      settled.map((job) => (job.ok ? job.results : job.error.outcome)),
+      ["unknown", [[1]], "unknown"],
+    );
+    assert.deepEqual([one.starts.count, other.starts.count], [1, 1]);
+    assert.deepEqual(rows(), [
+      [1, 1],
+      [2, 1],
+    ]);
+  });
+
+  it("leaves the next group whole", async () => {
+    const { driver, rows } = openFailingCommits(1);
+    await driver.transact([countedWrite(1).job], 1_000);
+    const { settled, wrote } = await driver.transact([countedWrite(1).job], 1_000);
+    assert.deepEqual([settled[0]?.ok, wrote, rows()], [true, true, [[1, 2]]]);
+  });
+});
+
 describe("errors", () => {
   it("SQLite's codes become ours, extended codes too", () => {
     const codeOf = (code: string) => translate(Object.assign(new Error("m"), { code })).code;
