@@ -1,7 +1,7 @@
 // When tokens were last used. Verifying one only reads; what it leaves is gathered here and written now and then, many
 // in one call (D-052).
 import type { Limits } from "../limits.ts";
-import { usesMax } from "../operations/tokens.ts";
+import { tokenUsesMax } from "../operations/tokens.ts";
 import type { Inbox } from "./mailbox.ts";
 
 export class LastUsed {
@@ -31,11 +31,11 @@ export class LastUsed {
     this.#timer = undefined;
     const uses = [...this.#uses].map(([tokenId, at]) => ({ tokenId, at }));
     this.#uses = new Map();
-    for (let start = 0; start < uses.length; start += usesMax) {
+    for (let start = 0; start < uses.length; start += tokenUsesMax) {
       await this.#inbox.post([
         ++this.#envelopeId,
         false,
-        ["tokens.recordUse", [uses.slice(start, start + usesMax)], undefined],
+        ["tokens.recordUse", [uses.slice(start, start + tokenUsesMax)], undefined],
       ]);
     }
   }

@@ -9,7 +9,7 @@ import { fail, operation } from "../operation.ts";
 import { first, forUpdate, one, sql, step } from "../sql.ts";
 import { listPage } from "./paging.ts";
 import { getRow, lockRow } from "./rows.ts";
-import { checkVersion } from "./versions.ts";
+import { requireVersion } from "./versions.ts";
 
 /**
  * Makes an account: a person, an agent or a runner.
@@ -35,13 +35,17 @@ export const insertAccount = step(function* (id: string, name: string, kind: Acc
     INSERT INTO accounts (id, name, name_key, kind, created_at, updated_at) VALUES (${id}, ${name}, ${nameKey(name)}, ${kind}, ${now}, ${now})
     ON CONFLICT (name_key) DO NOTHING RETURNING *`);
   if (row === undefined)
-    fail("conflict", { reason: "name", accountId: (yield* findAccount(name))?.id }, "another account has this name");
+    fail(
+      "conflict",
+      { reason: "name", accountId: (yield* lockAccountByName(name))?.id },
+      "another account has this name",
+    );
   changed({ entity: "account", id, op: "create", version: 1, detail: { kind } });
   return row;
 });
 
 /** By name, in any case. */
-export const findAccount = step(function* (name: string) {
+export const lockAccountByName = step(function* (name: string) {
   return yield* first<AccountRow>(sql`SELECT * FROM accounts WHERE name_key = ${nameKey(name)} ${forUpdate}`);
 });
 
@@ -58,7 +62,7 @@ export const disable = operation({
   errors: ["not_found", "conflict"],
   *run({ accountId, expectedVersion }, { now, changed }) {
     const before = yield* lockRow("account", accountId);
-    checkVersion(before, expectedVersion);
+    requireVersion(before, expectedVersion);
     if (before.disabled_at !== null) return before;
     const row = yield* one<AccountRow>(sql`
       UPDATE accounts SET disabled_at = ${now}, version = version + 1, updated_at = ${now} WHERE id = ${accountId} RETURNING *`);

@@ -17,7 +17,7 @@ import { all, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.
 import { notFound, requireState } from "./failures.ts";
 import { listPage } from "./paging.ts";
 import { getRow, lockRow } from "./rows.ts";
-import { checkVersion } from "./versions.ts";
+import { requireVersion } from "./versions.ts";
 
 /** Deletes what has the name, whatever it is, instead of failing. */
 const replace = z.boolean().default(false);
@@ -42,9 +42,12 @@ export const record = operation({
     const place = yield* findPlace(input);
     const known = yield* findNamed(place, input.name);
     if (known?.state === "ready" && known.sha256 === input.sha256) return { artifact: known, created: 0 };
-    if (known !== undefined) yield* makeRoom(known, input.replace, context);
+    if (known !== undefined) yield* replaceArtifact(known, input.replace, context);
     const expiresAt = input.ttlMs === undefined ? null : after(context.now, input.ttlMs);
-    return { artifact: yield* insert({ ...input, state: "ready", place, expiresAt }, "record", context), created: 1 };
+    return {
+      artifact: yield* insertArtifact({ ...input, state: "ready", place, expiresAt }, "record", context),
+      created: 1,
+    };
   },
 });
 
@@ -74,9 +77,12 @@ export const begin = operation({
         ? known.sha256 === (input.sha256 ?? null)
         : input.sha256 !== undefined && known?.sha256 === input.sha256;
     if (known !== undefined && same) return { artifact: known, created: 0 };
-    if (known !== undefined) yield* makeRoom(known, input.replace, context);
+    if (known !== undefined) yield* replaceArtifact(known, input.replace, context);
     const expiresAt = after(context.now, input.ttlMs);
-    return { artifact: yield* insert({ ...input, state: "pending", place, expiresAt }, "begin", context), created: 1 };
+    return {
+      artifact: yield* insertArtifact({ ...input, state: "pending", place, expiresAt }, "begin", context),
+      created: 1,
+    };
   },
 });
 
@@ -103,7 +109,7 @@ export const commit = operation({
     if (before.sha256 !== null && before.sha256 !== sha256)
       fail("conflict", { reason: "content", artifactId }, "the content is another than was announced");
     if (before.state === "ready") return before;
-    checkVersion(before, expectedVersion);
+    requireVersion(before, expectedVersion);
     const row = yield* one<ArtifactRow>(sql`
       UPDATE artifacts SET state = 'ready', size_bytes = ${sizeBytes}, sha256 = ${sha256}, uri = ${uri},
         expires_at = ${ttlMs === undefined ? null : after(now, ttlMs)}, version = version + 1, updated_at = ${now}
@@ -180,9 +186,9 @@ const remove = operation({
   *run({ artifactId, expectedVersion }, context) {
     const before = yield* lockRow("artifact", artifactId);
     if (before.state === "deleted" || before.state === "failed") return before;
-    checkVersion(before, expectedVersion);
+    requireVersion(before, expectedVersion);
     refusePinned(before);
-    return yield* end(before, "delete", context);
+    return yield* endArtifact(before, "delete", context);
   },
 });
 
@@ -205,7 +211,7 @@ export const pin = operation({
     const before = yield* lockRow("artifact", artifactId);
     requireState(before, "artifact", ["pending", "ready"]);
     if ((before.pinned === 1) === pinned) return before;
-    checkVersion(before, expectedVersion);
+    requireVersion(before, expectedVersion);
     const row = yield* one<ArtifactRow>(sql`
       UPDATE artifacts SET pinned = ${pinned}, version = version + 1, updated_at = ${now} WHERE id = ${artifactId} RETURNING *`);
     changed({
@@ -225,7 +231,7 @@ export const expireArtifacts = step(function* (limit: number, context: Context) 
     SELECT * FROM artifacts
     WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted' AND expires_at <= ${context.now}
     ORDER BY expires_at LIMIT ${limit} ${skipLocked}`);
-  for (const row of rows) yield* end(row, "expire", context);
+  for (const row of rows) yield* endArtifact(row, "expire", context);
   return rows.map(({ id }) => id);
 });
 
@@ -266,7 +272,7 @@ const findNamed = step(function* ({ sessionId, commandId, attempt }: Place, name
 });
 
 /** Ends the row of this name, so that another one can be made (D-056). */
-const makeRoom = step(function* (known: ArtifactRow, replaced: boolean, context: Context) {
+const replaceArtifact = step(function* (known: ArtifactRow, replaced: boolean, context: Context) {
   const reason = known.state === "pending" ? "pending" : "content";
   if (!replaced)
     fail(
@@ -275,14 +281,14 @@ const makeRoom = step(function* (known: ArtifactRow, replaced: boolean, context:
       "an artifact of this name exists: replace it, or choose another name",
     );
   refusePinned(known);
-  yield* end(known, "replace", context);
+  yield* endArtifact(known, "replace", context);
 });
 
 function refusePinned({ id, pinned }: ArtifactRow): void {
   if (pinned === 1) fail("conflict", { reason: "pinned", artifactId: id }, "the artifact is pinned");
 }
 
-const end = step(function* (before: ArtifactRow, op: string, { now, changed }: Context) {
+const endArtifact = step(function* (before: ArtifactRow, op: string, { now, changed }: Context) {
   const state = before.state === "pending" ? "failed" : "deleted";
   const row = yield* one<ArtifactRow>(sql`
     UPDATE artifacts SET state = ${state}, pinned = ${false}, version = version + 1, updated_at = ${now} WHERE id = ${before.id} RETURNING *`);
@@ -305,7 +311,7 @@ interface NewArtifact {
   readonly expiresAt: Date | null;
 }
 
-const insert = step(function* (artifact: NewArtifact, op: string, { now, changed }: Context) {
+const insertArtifact = step(function* (artifact: NewArtifact, op: string, { now, changed }: Context) {
   const { id, place, name, kind, state, sizeBytes, sha256, expiresAt } = artifact;
   const row = yield* first<ArtifactRow>(sql`
     INSERT INTO artifacts (id, session_id, command_id, attempt, name, kind, state, content_type, description, size_bytes, sha256, uri, metadata, expires_at,

@@ -20,9 +20,9 @@ import { invalidTransition, leaseLost, notFound, requireState } from "./failures
 import { listPage } from "./paging.ts";
 import { getRow } from "./rows.ts";
 import { lockRunner } from "./runners.ts";
-import { lockOpenSession, openStates, saveSession, settleSession } from "./sessionState.ts";
+import { lockOpenSession, openSessionStates, saveSession, settleSession } from "./sessionState.ts";
 import { claimableTopic, commandTopic, sessionTopic } from "./topics.ts";
-import { checkVersion } from "./versions.ts";
+import { requireVersion } from "./versions.ts";
 
 /**
  * Adds commands to a session, in order: consecutive sequence numbers.
@@ -128,7 +128,7 @@ const nextSession = step(function* (runnerId: string, sessionId: string | undefi
   const bound = yield* first<Ready>(sql`
     SELECT sessions.* FROM worktrees JOIN sessions ON sessions.worktree_id = worktrees.id AND sessions.worktree_fence = worktrees.fence
     WHERE worktrees.lease_runner_id = ${runnerId} AND worktrees.lease_expires_at > ${now} AND sessions.ready_at IS NOT NULL
-      AND sessions.state IN (${openStates}) AND ${only}
+      AND sessions.state IN (${openSessionStates}) AND ${only}
     ORDER BY sessions.ready_priority DESC, sessions.ready_at, sessions.id LIMIT 1 ${skipLockedSessions}`);
   if (free === undefined || bound === undefined) return free ?? bound;
   const byPriority = bound.ready_priority - free.ready_priority;
@@ -221,7 +221,7 @@ export const cancel = operation({
   *run({ commandId, reason, expectedVersion }, context) {
     const { session, command: before } = yield* lockCommand(commandId);
     if (before.state === "cancelling" || before.state === "cancelled") return before;
-    checkVersion(before, expectedVersion);
+    requireVersion(before, expectedVersion);
     requireState(before, "command", ["queued", "running"]);
     const command = yield* cancelCommand(before, reason, context);
     if (before.state === "queued") {

@@ -17,12 +17,12 @@ import { Id, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import { fail, NotYet, operation, sealedOperation } from "../operation.ts";
 import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
 import {
-  ended,
-  lockDebug,
-  notStopped,
+  endChanges,
+  lockDebugSession,
+  noStop,
   publicPayloads,
-  refuseEnded,
-  saveDebug,
+  requireOpenDebugSession,
+  saveDebugSession,
   sealPayloads,
   wirePayloads,
 } from "./debugState.ts";
@@ -31,7 +31,7 @@ import { listPage } from "./paging.ts";
 import { getRow } from "./rows.ts";
 import { lockOpenSession, saveSession } from "./sessionState.ts";
 import { debugTopic } from "./topics.ts";
-import { checkVersion } from "./versions.ts";
+import { requireVersion } from "./versions.ts";
 
 /**
  * Announces a debugger inside a session; or, with restartRun, that its adapter was started again.
@@ -66,8 +66,8 @@ export const open = sealedOperation({
     // Who debugs uses the session.
     yield* saveSession(session, {}, context);
     return input.restartRun === undefined
-      ? yield* insert(input, known, context)
-      : yield* restart(input, known, input.restartRun, context);
+      ? yield* insertDebugSession(input, known, context)
+      : yield* restartAdapter(input, known, input.restartRun, context);
   },
 });
 
@@ -82,18 +82,18 @@ interface Opening {
   readonly payload?: string | undefined;
 }
 
-const insert = step(function* (
+const insertDebugSession = step(function* (
   input: Opening,
   known: DebugSessionRow | undefined,
   { now, changed }: Parameters<typeof saveSession>[2],
 ) {
   const { id, sessionId } = input;
-  const taken = known ?? (yield* first<DebugSessionRow>(sql`SELECT * FROM debug_sessions WHERE id = ${id}`));
-  if (taken !== undefined) {
+  const existing = known ?? (yield* first<DebugSessionRow>(sql`SELECT * FROM debug_sessions WHERE id = ${id}`));
+  if (existing !== undefined) {
     const what = known === undefined ? "id" : "name";
     fail(
       "conflict",
-      { reason: "exists", debugSessionId: taken.id, adapterRun: taken.adapter_run },
+      { reason: "exists", debugSessionId: existing.id, adapterRun: existing.adapter_run },
       `a debug session with this ${what} exists`,
     );
   }
@@ -106,7 +106,7 @@ const insert = step(function* (
 });
 
 /** Keeps the row and its breakpoints (D-075). */
-const restart = step(function* (
+const restartAdapter = step(function* (
   input: Opening,
   known: DebugSessionRow | undefined,
   restartRun: number,
@@ -124,7 +124,7 @@ const restart = step(function* (
     UPDATE debug_breakpoints SET adapter_id = NULL, verified = ${false}, bound = NULL, hit_count = 0, version = version + 1, updated_at = ${context.now}
     WHERE debug_session_id = ${known.id}`);
   const anew = {
-    ...notStopped,
+    ...noStop,
     state: "initializing",
     adapter: input.adapter,
     request: input.request,
@@ -138,7 +138,7 @@ const restart = step(function* (
     end_reason: null,
     ended_at: null,
   } as const;
-  return yield* saveDebug(known, anew, context, "restart", { adapterRun: adapter_run + 1 });
+  return yield* saveDebugSession(known, anew, context, "restart", { adapterRun: adapter_run + 1 });
 });
 
 /**
@@ -158,11 +158,11 @@ export const close = operation({
   output: DebugSession,
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ debugSessionId, adapterRun, outcome, reason, expectedVersion }, context) {
-    const before = yield* lockDebug(debugSessionId, adapterRun);
+    const before = yield* lockDebugSession(debugSessionId, adapterRun);
     if (before.state === outcome) return before;
-    checkVersion(before, expectedVersion);
-    refuseEnded(before);
-    return yield* saveDebug(before, ended(outcome, reason, context), context, "end", { reason });
+    requireVersion(before, expectedVersion);
+    requireOpenDebugSession(before);
+    return yield* saveDebugSession(before, endChanges(outcome, reason, context), context, "end", { reason });
   },
 });
 

@@ -17,8 +17,8 @@ import { newId } from "../model/ids.ts";
 import { maskingOf, SecretNames } from "../model/masking.ts";
 import { fail, sealedOperation } from "../operation.ts";
 import { all, changeEach, first, type Statement, sql } from "../sql.ts";
-import { lockDebug, refuseEnded, saveDebug } from "./debugState.ts";
-import { checkVersion } from "./versions.ts";
+import { lockDebugSession, requireOpenDebugSession, saveDebugSession } from "./debugState.ts";
+import { requireVersion } from "./versions.ts";
 
 const setKeys = {
   debugSessionId: Id,
@@ -75,9 +75,9 @@ export const setBreakpoints = sealedOperation({
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ debugSessionId, kind, sourcePath, breakpoints, expectedVersion }, context) {
     const { now } = context;
-    const before = yield* lockDebug(debugSessionId);
-    refuseEnded(before);
-    checkVersion(before, expectedVersion);
+    const before = yield* lockDebugSession(debugSessionId);
+    requireOpenDebugSession(before);
+    requireVersion(before, expectedVersion);
     const ofKind = yield* all<DebugBreakpointRow>(sql`
       SELECT * FROM debug_breakpoints WHERE debug_session_id = ${debugSessionId} AND kind = ${kind} ORDER BY position LIMIT ${bounds.debugBreakpoints}`);
     const left = ofKind.filter((row) => row.source_path === (sourcePath ?? null));
@@ -104,7 +104,13 @@ export const setBreakpoints = sealedOperation({
       yield* changeEach(statements);
       const changed = made > 0 || left.length > 0;
       const detail = { kind, sourcePath, breakpoints: breakpoints.length };
-      yield* saveDebug(before, { breakpoint_count: count }, context, changed ? "set_breakpoints" : undefined, detail);
+      yield* saveDebugSession(
+        before,
+        { breakpoint_count: count },
+        context,
+        changed ? "set_breakpoints" : undefined,
+        detail,
+      );
     }
     const rows = yield* all<DebugBreakpointRow>(sql`
       SELECT * FROM debug_breakpoints WHERE debug_session_id = ${debugSessionId} AND kind = ${kind} ORDER BY position LIMIT ${bounds.debugBreakpoints}`);
@@ -150,8 +156,8 @@ export const bindBreakpoints = sealedOperation({
   output: record({ bound: integer }),
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ debugSessionId, adapterRun, bound }, context) {
-    const before = yield* lockDebug(debugSessionId, adapterRun);
-    refuseEnded(before);
+    const before = yield* lockDebugSession(debugSessionId, adapterRun);
+    requireOpenDebugSession(before);
     let [found, changed] = [0, 0];
     for (const { breakpointId, adapterId, verified, bound: made } of bound) {
       const row = yield* first<DebugBreakpointRow>(
@@ -167,7 +173,7 @@ export const bindBreakpoints = sealedOperation({
         WHERE id = ${breakpointId}`,
       ]);
     }
-    if (changed > 0) yield* saveDebug(before, {}, context, "bind_breakpoints", { breakpoints: changed });
+    if (changed > 0) yield* saveDebugSession(before, {}, context, "bind_breakpoints", { breakpoints: changed });
     return { bound: found };
   },
 });

@@ -24,18 +24,18 @@ import { type DebugState, debugStates } from "../model/vocabulary.ts";
 import { fail, sealedOperation } from "../operation.ts";
 import { all, type Body, change, changeEach, first, sql, step } from "../sql.ts";
 import {
-  ended,
-  lockDebug,
-  notStopped,
+  endChanges,
+  lockDebugSession,
+  noStop,
   publicPayloads,
-  refuseEnded,
-  saveDebug,
+  requireOpenDebugSession,
+  saveDebugSession,
   sealPayloads,
   wirePayloads,
 } from "./debugState.ts";
 import { invalidTransition } from "./failures.ts";
 import { debugTopic } from "./topics.ts";
-import { checkVersion } from "./versions.ts";
+import { requireVersion } from "./versions.ts";
 
 const eventInput = z.strictObject({ ...eventFields, ...eventEffects });
 type EventRow = z.output<typeof eventInput>;
@@ -65,7 +65,7 @@ export const applyEvent = sealedOperation({
   output: Applied,
   errors: ["not_found", "conflict", "invalid_transition"],
   *run(input, context) {
-    const before = yield* lockDebug(input.debugSessionId, input.adapterRun);
+    const before = yield* lockDebugSession(input.debugSessionId, input.adapterRun);
     const { state, stop_epoch: stopEpoch } = before;
     if (input.seq <= before.last_event) return { applied: 0, state, stopEpoch };
     const { op, ...moved } = yield* transition(before, input, context);
@@ -82,7 +82,13 @@ export const applyEvent = sealedOperation({
       yield* noteEvent(before.id, input.seq, context);
       return { applied: 1, state, stopEpoch };
     }
-    const after = yield* saveDebug(before, changes, context, op, op === "stop" ? { reason: changes.stop_reason } : {});
+    const after = yield* saveDebugSession(
+      before,
+      changes,
+      context,
+      op,
+      op === "stop" ? { reason: changes.stop_reason } : {},
+    );
     return { applied: 1, state: after.state, stopEpoch: after.stop_epoch };
   },
 });
@@ -121,7 +127,7 @@ const transition = step(function* (before: DebugSessionRow, input: EventRow, con
     case "exited":
       return { exit_code: input.exitCode ?? null };
     case "terminated":
-      return isEnded(state) ? {} : { ...ended("terminated", undefined, context), op: "end" };
+      return isEnded(state) ? {} : { ...endChanges("terminated", undefined, context), op: "end" };
     case "breakpoint":
       return input.breakpoint === undefined || isEnded(state)
         ? {}
@@ -132,7 +138,7 @@ const transition = step(function* (before: DebugSessionRow, input: EventRow, con
 });
 
 function refuseUnstarted(state: DebugState): void {
-  refuseEnded({ state });
+  requireOpenDebugSession({ state });
   if (state === "initializing") invalidTransition("debug_session", state, "the debugger is not configured yet");
 }
 
@@ -145,7 +151,7 @@ function goesOn(
     allThreadsContinued === false && state === "stopped" && threadId !== undefined && threadId !== stop_thread_id;
   if (othersOnly) return { stop_epoch: stop_epoch + 1, op: "continue" };
   return {
-    ...notStopped,
+    ...noStop,
     state: "running",
     stop_epoch: stop_epoch + 1,
     ...(state === "running" ? {} : { op: "continue" }),
@@ -242,7 +248,7 @@ export const putStop = sealedOperation({
   output: record({ stored: integer }),
   errors: ["not_found", "conflict"],
   *run({ debugSessionId, adapterRun, stopEpoch, threads }, context) {
-    const before = yield* lockDebug(debugSessionId, adapterRun);
+    const before = yield* lockDebugSession(debugSessionId, adapterRun);
     const { state, stop_epoch } = before;
     if (state !== "stopped" || stopEpoch !== stop_epoch) {
       fail(
@@ -261,7 +267,7 @@ export const putStop = sealedOperation({
           omitted_frames = excluded.omitted_frames, cut = excluded.cut`,
       ),
     ]);
-    yield* saveDebug(before, {}, context);
+    yield* saveDebugSession(before, {}, context);
     return { stored: threads.length };
   },
 });
@@ -307,21 +313,21 @@ export const patchState = sealedOperation({
   output: DebugSession,
   errors: ["not_found", "conflict", "invalid_transition"],
   *run(input, context) {
-    const before = yield* lockDebug(input.debugSessionId, input.adapterRun);
+    const before = yield* lockDebugSession(input.debugSessionId, input.adapterRun);
     const { state, stop_epoch, capabilities, payload } = before;
     if (input.expectedEpoch !== stop_epoch)
       fail("conflict", { reason: "epoch", currentEpoch: stop_epoch }, `the epoch is ${stop_epoch}`);
     if (input.expectedState !== undefined && input.expectedState !== state)
       fail("conflict", { reason: "state", currentState: state }, `it is ${state}`);
-    checkVersion(before, input.expectedVersion);
+    requireVersion(before, input.expectedVersion);
     const to = input.state ?? state;
     if (to !== state && !patches[state].includes(to)) fail("invalid_transition", { entity: "debug_session", state });
     const data = { capabilities: input.capabilities ?? capabilities, payload: input.payload ?? payload };
     if (to === state && data.capabilities === capabilities && data.payload === payload) return before;
-    const moved = to === state ? {} : isEnded(to) ? ended(to, input.reason, context) : { ...notStopped, state: to };
+    const moved = to === state ? {} : isEnded(to) ? endChanges(to, input.reason, context) : { ...noStop, state: to };
     const epoch = state === "stopped" && to === "running" ? stop_epoch + 1 : stop_epoch;
     const op =
       to === state ? "update" : isEnded(to) ? "end" : to === "running" && state === "stopped" ? "continue" : "patch";
-    return yield* saveDebug(before, { ...moved, ...data, stop_epoch: epoch }, context, op);
+    return yield* saveDebugSession(before, { ...moved, ...data, stop_epoch: epoch }, context, op);
   },
 });

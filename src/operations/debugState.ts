@@ -13,7 +13,7 @@ import { dateOrNull } from "./rows.ts";
 import { debugTopic } from "./topics.ts";
 
 /** Of its current adapter, when a run is named: one that was replaced changes nothing. */
-export const lockDebug = step(function* (debugSessionId: string, adapterRun?: number) {
+export const lockDebugSession = step(function* (debugSessionId: string, adapterRun?: number) {
   const row = yield* first<DebugSessionRow>(
     sql`SELECT * FROM debug_sessions WHERE id = ${debugSessionId} ${forUpdate}`,
   );
@@ -29,7 +29,7 @@ export const lockDebug = step(function* (debugSessionId: string, adapterRun?: nu
 });
 
 /** Every write grows the revision; with an `op` the change is recorded and the version grows. */
-export const saveDebug = step(function* (
+export const saveDebugSession = step(function* (
   before: DebugSessionRow,
   changes: Partial<DebugSessionRow>,
   context: Context,
@@ -62,7 +62,7 @@ export const saveDebug = step(function* (
   return stored;
 });
 
-export const notStopped = {
+export const noStop = {
   stop_reason: null,
   stop_description: null,
   stop_thread_id: null,
@@ -70,11 +70,11 @@ export const notStopped = {
 } as const;
 
 /** What a row becomes when its debugger has ended. */
-export function ended(state: DebugState, reason: string | undefined, { now }: Context): Partial<DebugSessionRow> {
-  return { ...notStopped, state, end_reason: reason ?? null, ended_at: now.getTime() };
+export function endChanges(state: DebugState, reason: string | undefined, { now }: Context): Partial<DebugSessionRow> {
+  return { ...noStop, state, end_reason: reason ?? null, ended_at: now.getTime() };
 }
 
-export function refuseEnded({ state }: Pick<DebugSessionRow, "state">): void {
+export function requireOpenDebugSession({ state }: Pick<DebugSessionRow, "state">): void {
   if (isEnded(state)) invalidTransition("debug_session", state, `the debug session is ${state}`);
 }
 
@@ -84,7 +84,9 @@ export const closeDebugSessions = step(function* (sessionId: string, context: Co
     sql`SELECT * FROM debug_sessions WHERE session_id = ${sessionId} AND ended_at IS NULL ORDER BY id ${forUpdate}`,
   );
   for (const row of rows)
-    yield* saveDebug(row, ended("terminated", "session_ended", context), context, "end", { reason: "session_ended" });
+    yield* saveDebugSession(row, endChanges("terminated", "session_ended", context), context, "end", {
+      reason: "session_ended",
+    });
 });
 
 /** Rows that one step of a deletion removes: of events, which are small, and of stopped threads, which are not. */
@@ -92,7 +94,7 @@ const eventsPerStep = 256;
 const threadsPerStep = 16;
 
 /** Removes some of what hangs on a session's debug sessions, and each of these last; false when none is left. */
-export const deleteDebugStep = step(function* (sessionId: string) {
+export const deleteSomeDebugRows = step(function* (sessionId: string) {
   const debug = yield* first<{ id: string }>(
     sql`SELECT id FROM debug_sessions WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT 1`,
   );

@@ -52,8 +52,8 @@ export const append = operation({
       next.commandId === last.commandId &&
       next.fence === last.fence &&
       next.stream === last.stream &&
-      next.offset === endOf(last) &&
-      endOf(next) - first.offset <= bounds.logChunkBytes,
+      next.offset === endOffset(last) &&
+      endOffset(next) - first.offset <= bounds.logChunkBytes,
     join: (run) => ({ ...(run[0] as (typeof run)[number]), data: concatenate(run.map(({ data }) => data)) }),
   },
   *run({ commandId, fence, offset, stream, data }, { now, wake }) {
@@ -61,13 +61,13 @@ export const append = operation({
       SELECT id, outcome, log_state, next_offset, next_line, limit_bytes, dropped_bytes,
         (SELECT CASE WHEN commands.fence = attempts.fence THEN lease_expires_at END FROM commands WHERE id = command_id) AS lease_expires_at
       FROM attempts WHERE command_id = ${commandId} AND fence = ${fence} ${forUpdate}`);
-    if (attempt === undefined) return yield* refuseStale(commandId);
+    if (attempt === undefined) return yield* refuseLostLease(commandId);
     const { id, next_offset, next_line, dropped_bytes } = attempt;
-    const end = endOf({ offset, data });
+    const end = endOffset({ offset, data });
     if (end <= next_offset) return { ackOffset: next_offset, truncated: dropped_bytes > 0 ? 1 : 0 };
-    if (attempt.outcome === "lost") return yield* refuseStale(commandId);
+    if (attempt.outcome === "lost") return yield* refuseLostLease(commandId);
     if (attempt.log_state !== "open") fail("log_sealed", { nextOffset: next_offset });
-    if (attempt.lease_expires_at === null) return yield* refuseStale(commandId);
+    if (attempt.lease_expires_at === null) return yield* refuseLostLease(commandId);
     if (attempt.lease_expires_at <= now.getTime())
       fail("lease_expired", { expiredAt: new Date(attempt.lease_expires_at) });
     if (offset > next_offset) fail("log_gap", { expectedOffset: next_offset });
@@ -85,7 +85,7 @@ export const append = operation({
   },
 });
 
-function endOf({ offset, data }: { readonly offset: number; readonly data: Uint8Array }): number {
+function endOffset({ offset, data }: { readonly offset: number; readonly data: Uint8Array }): number {
   return offset + data.byteLength;
 }
 
@@ -104,7 +104,7 @@ interface OpenAttempt extends Omit<AttemptRow, "attempt"> {
   readonly lease_expires_at: number | null;
 }
 
-const refuseStale = step(function* (commandId: string) {
+const refuseLostLease = step(function* (commandId: string) {
   const command = yield* first<{ fence: number }>(sql`SELECT fence FROM commands WHERE id = ${commandId}`);
   return command === undefined ? notFound("command", commandId) : fail("lease_lost", { currentFence: command.fence });
 });
@@ -263,7 +263,7 @@ const firstOfLast = step(function* (attempt: AttemptRow, lastLines: number) {
   return Math.max(0, attempt.next_line + unended - lastLines);
 });
 
-interface Place {
+interface ChunkPosition {
   readonly start_offset: number;
   readonly byte_length: number;
   readonly start_line: number;
@@ -274,10 +274,10 @@ interface Place {
 const offsetOfLine = step(function* (attempt: AttemptRow, line: number) {
   if (line === 0) return 0;
   let [low, high] = [0, attempt.next_offset];
-  let found: Place | undefined;
+  let found: ChunkPosition | undefined;
   while (low < high) {
     const middle = Math.floor((low + high) / 2);
-    const place = yield* first<Place>(sql`
+    const place = yield* first<ChunkPosition>(sql`
       SELECT start_offset, byte_length, start_line, line_count FROM log_chunks
       WHERE attempt_id = ${attempt.id} AND start_offset <= ${middle} ORDER BY start_offset DESC LIMIT 1`);
     if (place === undefined || place.start_line + place.line_count < line) low = middle + 1;
@@ -296,14 +296,14 @@ const offsetOfLine = step(function* (attempt: AttemptRow, line: number) {
   return found.start_offset + at + 1;
 });
 
-interface ChunkRow extends Place {
+interface ChunkRow extends ChunkPosition {
   readonly stream: (typeof logStreams)[number];
   readonly at: number;
   readonly data: Uint8Array;
 }
 
 const readChunks = step(function* (attempt: AttemptRow, from: number, maxBytes: number) {
-  const before = yield* first<Place>(sql`
+  const before = yield* first<ChunkPosition>(sql`
     SELECT start_offset, byte_length, start_line, line_count FROM log_chunks
     WHERE attempt_id = ${attempt.id} AND start_offset <= ${from} ORDER BY start_offset DESC LIMIT 1`);
   const within = before !== undefined && before.start_offset + before.byte_length > from;

@@ -10,7 +10,7 @@ import { expireArtifacts } from "./artifacts.ts";
 import { endCommand, requeueCommand } from "./commandState.ts";
 import { expireKeys } from "./idempotency.ts";
 import { endSession, saveSession, settleSession, tryLockSession } from "./sessionState.ts";
-import { expireLeases } from "./worktreeState.ts";
+import { expireWorktreeLeases } from "./worktreeState.ts";
 
 /**
  * Ends what has run out: leases of worktrees and commands, idle sessions, runners without heartbeat, artifacts, idempotency keys. Runs by
@@ -40,7 +40,7 @@ export const reap = operation({
   *run(_input, context) {
     const limit = context.limits.reapRows;
     const commands = yield* reapCommands(limit, context);
-    const worktrees = yield* expireLeases(context, limit);
+    const worktrees = yield* expireWorktreeLeases(context, limit);
     const sessions = yield* reapSessions(limit, context);
     const runners = yield* reapRunners(limit, context);
     const artifacts = yield* expireArtifacts(limit, context);

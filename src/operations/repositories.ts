@@ -8,7 +8,7 @@ import { invalidTransition } from "./failures.ts";
 import { listPage } from "./paging.ts";
 import { getRow, lockRow } from "./rows.ts";
 import { freeWorktreeTopic } from "./topics.ts";
-import { checkVersion } from "./versions.ts";
+import { requireVersion } from "./versions.ts";
 
 type Row = RawOf<typeof Repository>;
 
@@ -41,19 +41,19 @@ export const upsert = operation({
   *run(input, { now, changed, wake }) {
     const key = nameKey(input.name);
     const before = yield* first<Row>(sql`SELECT * FROM repositories WHERE name_key = ${key} ${forUpdate}`);
-    checkVersion(before ?? { version: 0 }, input.expectedVersion);
+    requireVersion(before ?? { version: 0 }, input.expectedVersion);
     // One statement, so that two first upserts of one name cannot both insert.
     const stored = yield* first<Row>(sql`
       INSERT INTO repositories (id, name, name_key, remote_url, default_branch, description, settings, worktree_root, max_worktrees, created_at, updated_at)
       VALUES (${input.id}, ${input.name}, ${key}, ${input.remoteUrl ?? null}, ${input.defaultBranch ?? "main"}, ${input.description ?? null},
         ${input.settings ?? null}, ${input.worktreeRoot ?? null}, ${input.maxWorktrees ?? 16}, ${now}, ${now})
       ON CONFLICT (name_key) DO UPDATE SET name = excluded.name
-        ${given(input.remoteUrl, sql`, remote_url = excluded.remote_url`)}
-        ${given(input.defaultBranch, sql`, default_branch = excluded.default_branch`)}
-        ${given(input.description, sql`, description = excluded.description`)}
-        ${given(input.settings, sql`, settings = excluded.settings`)}
-        ${given(input.worktreeRoot, sql`, worktree_root = excluded.worktree_root`)}
-        ${given(input.maxWorktrees, sql`, max_worktrees = excluded.max_worktrees`)},
+        ${assignWhen(input.remoteUrl, sql`, remote_url = excluded.remote_url`)}
+        ${assignWhen(input.defaultBranch, sql`, default_branch = excluded.default_branch`)}
+        ${assignWhen(input.description, sql`, description = excluded.description`)}
+        ${assignWhen(input.settings, sql`, settings = excluded.settings`)}
+        ${assignWhen(input.worktreeRoot, sql`, worktree_root = excluded.worktree_root`)}
+        ${assignWhen(input.maxWorktrees, sql`, max_worktrees = excluded.max_worktrees`)},
         archived_at = NULL, version = repositories.version + 1, updated_at = excluded.updated_at
       WHERE ${before === undefined || differs(input, before) ? sql`TRUE` : sql`FALSE`}
       RETURNING *`);
@@ -70,7 +70,7 @@ export const upsert = operation({
   },
 });
 
-function given(value: unknown, assignment: Statement): Statement {
+function assignWhen(value: unknown, assignment: Statement): Statement {
   return value === undefined ? empty : assignment;
 }
 
@@ -147,7 +147,7 @@ export const archive = operation({
   errors: ["not_found", "conflict"],
   *run({ repositoryId, expectedVersion }, { now, changed, wake }) {
     const before = yield* lockRow("repository", repositoryId);
-    checkVersion(before, expectedVersion);
+    requireVersion(before, expectedVersion);
     if (before.archived_at !== null) return before;
     const row = yield* one<Row>(sql`
       UPDATE repositories SET archived_at = ${now}, version = version + 1, updated_at = ${now} WHERE id = ${repositoryId} RETURNING *`);

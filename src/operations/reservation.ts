@@ -13,15 +13,15 @@ import { lockRow } from "./rows.ts";
 import { lockRunner } from "./runners.ts";
 import { bindWorktree } from "./sessionState.ts";
 import { freeWorktreeTopic, sessionTopic } from "./topics.ts";
-import { expireLease, expireLeases } from "./worktreeState.ts";
+import { expireWorktreeLease, expireWorktreeLeases } from "./worktreeState.ts";
 
 /** Who will hold a lease: a registered runner, or anybody with a name. */
-export const holder = { runnerId: Id.optional(), owner: Name.optional() };
+export const holderFields = { runnerId: Id.optional(), owner: Name.optional() };
 export const namesHolder = (input: { readonly runnerId?: string | undefined; readonly owner?: string | undefined }) =>
   input.runnerId !== undefined || input.owner !== undefined;
 export const holderRule = { error: "name a runnerId or an owner", path: ["runnerId"] };
 export const reserveFields = {
-  ...holder,
+  ...holderFields,
   ttlMs: LeaseTtl.default(60_000),
   environmentHash: Hash.optional(),
   path: Path.optional(),
@@ -43,49 +43,50 @@ interface Reservation {
 
 export const reserveWorktree = step(function* (input: Reservation, context: Context) {
   const repository = yield* lockActiveRepository(input.repositoryId);
-  const grantee = yield* nameHolder(input);
+  const holder = yield* resolveHolder(input);
   const session = input.sessionId === undefined ? undefined : yield* lockRow("session", input.sessionId);
   if (session !== undefined) {
     if (session.repository_id !== repository.id)
       fail("conflict", { reason: "repository" }, "the session belongs to another repository");
     requireState(session, "session", ["pending", "running"]);
-    if (session.worktree_id !== null) yield* refuseLiveBinding(session, context);
+    if (session.worktree_id !== null) yield* requireUnbound(session, context);
   }
-  const asked = { commitSha: input.commitSha ?? session?.commit_sha, environmentHash: input.environmentHash };
-  const search = { repositoryId: repository.id, ...asked };
-  let found = yield* findFree(search);
+  const wanted = { commitSha: input.commitSha ?? session?.commit_sha, environmentHash: input.environmentHash };
+  const search = { repositoryId: repository.id, ...wanted };
+  let candidate = yield* findFreeWorktree(search);
   const full = repository.worktree_count >= repository.max_worktrees;
   // One at a time: a tree that was never made is not free when its lease has run out (D-026).
-  while (found === undefined && full && (yield* expireLeases(context, 1, repository.id)).length > 0)
-    found = yield* findFree(search);
-  if (found === undefined && full) {
+  while (candidate === undefined && full && (yield* expireWorktreeLeases(context, 1, repository.id)).length > 0)
+    candidate = yield* findFreeWorktree(search);
+  if (candidate === undefined && full) {
     const topics = session === undefined ? [] : [sessionTopic(session.id)];
-    return new NotYet([freeWorktreeTopic(repository.id), ...topics], yield* exhausted(repository.id));
+    return new NotYet([freeWorktreeTopic(repository.id), ...topics], yield* capacityExhausted(repository.id));
   }
   const path =
     input.path ?? (repository.worktree_root === null ? undefined : `${repository.worktree_root}/${input.id}`);
-  const before = found?.row;
+  const before = candidate?.row;
   const worktree =
     before === undefined
-      ? yield* create(input, path, grantee, context)
-      : yield* grant(before.id, "leased", grantee, input.ttlMs, context, session?.id);
+      ? yield* createWorktree(input, path, holder, context)
+      : yield* grantWorktree(before.id, "leased", holder, input.ttlMs, context, session?.id);
   if (session !== undefined) yield* bindWorktree(session, worktree, context);
   return {
     worktree,
     fence: worktree.fence,
     expiresAt: worktree.lease_expires_at as number,
-    match: found?.match ?? ("created" as const),
+    match: candidate?.match ?? ("created" as const),
     needsScrub: before?.state === "dirty" ? 1 : 0,
-    needsSync: before === undefined || (asked.commitSha !== undefined && before.commit_sha !== asked.commitSha) ? 1 : 0,
+    needsSync:
+      before === undefined || (wanted.commitSha !== undefined && before.commit_sha !== wanted.commitSha) ? 1 : 0,
   };
 });
 
-interface Grantee {
+interface Holder {
   readonly runnerId: string | null;
   readonly owner: string;
 }
 
-export const nameHolder = step(function* (input: {
+export const resolveHolder = step(function* (input: {
   readonly runnerId?: string | undefined;
   readonly owner?: string | undefined;
 }) {
@@ -95,7 +96,7 @@ export const nameHolder = step(function* (input: {
 });
 
 /** A session whose tree is gone may take another; one whose lease lives may not. */
-const refuseLiveBinding = step(function* (session: SessionRow, context: Context) {
+const requireUnbound = step(function* (session: SessionRow, context: Context) {
   const { worktree_id: worktreeId, worktree_fence: fence } = session;
   const bound = yield* first<WorktreeRow>(sql`
     SELECT * FROM worktrees WHERE id = ${worktreeId} AND fence = ${fence} AND lease_expires_at IS NOT NULL ${forUpdate}`);
@@ -103,7 +104,7 @@ const refuseLiveBinding = step(function* (session: SessionRow, context: Context)
   if ((bound.lease_expires_at as number) > context.now.getTime()) {
     fail("conflict", { reason: "bound", worktreeId, fence }, "the session holds a worktree already");
   }
-  yield* expireLease(bound, session, context);
+  yield* expireWorktreeLease(bound, session, context);
 });
 
 interface Search {
@@ -112,10 +113,10 @@ interface Search {
   readonly environmentHash: string | undefined;
 }
 
-type Found = { readonly row: WorktreeRow; readonly match: (typeof matches)[number] };
+type Candidate = { readonly row: WorktreeRow; readonly match: (typeof matches)[number] };
 
 /** Each step has its own index, ordered as the search is; see migrations. */
-const findFree = step(function* ({ repositoryId, commitSha, environmentHash }: Search) {
+const findFreeWorktree = step(function* ({ repositoryId, commitSha, environmentHash }: Search) {
   const commit = when(commitSha, (value) => sql`commit_sha = ${value}`);
   const environment = when(environmentHash, (value) => sql`environment_hash = ${value}`);
   const steps = [
@@ -129,12 +130,12 @@ const findFree = step(function* ({ repositoryId, commitSha, environmentHash }: S
     const row = yield* first<WorktreeRow>(sql`
       SELECT * FROM worktrees WHERE repository_id = ${repositoryId} AND ${condition} AND state IN ('idle', 'dirty')
       ORDER BY state DESC, last_used_at LIMIT 1 ${skipLocked}`);
-    if (row !== undefined) return { row, match } satisfies Found;
+    if (row !== undefined) return { row, match } satisfies Candidate;
   }
   return undefined;
 });
 
-export const exhausted = step(function* (repositoryId: string) {
+export const capacityExhausted = step(function* (repositoryId: string) {
   const next = yield* first<{ lease_expires_at: number }>(sql`
     SELECT lease_expires_at FROM worktrees WHERE repository_id = ${repositoryId} AND lease_expires_at IS NOT NULL ORDER BY lease_expires_at LIMIT 1`);
   return new StoreError("capacity_exhausted", undefined, {
@@ -142,10 +143,10 @@ export const exhausted = step(function* (repositoryId: string) {
   });
 });
 
-export const grant = step(function* (
+export const grantWorktree = step(function* (
   id: string,
   state: "leased" | "evicting",
-  { runnerId, owner }: Grantee,
+  { runnerId, owner }: Holder,
   ttlMs: number,
   { now, changed }: Context,
   sessionId?: string,
@@ -166,10 +167,10 @@ export const grant = step(function* (
   return row;
 });
 
-const create = step(function* (
+const createWorktree = step(function* (
   input: Reservation,
   path: string | undefined,
-  { runnerId, owner }: Grantee,
+  { runnerId, owner }: Holder,
   { now, changed }: Context,
 ) {
   if (path === undefined)
@@ -178,7 +179,7 @@ const create = step(function* (
       {},
       "path: no free worktree, and neither a path nor the repository's worktreeRoot says where to make one",
     );
-  yield* refuseTakenPath(path);
+  yield* requireFreePath(path);
   const row = yield* one<WorktreeRow>(sql`
     INSERT INTO worktrees (id, repository_id, path, environment_hash, state, fence, lease_runner_id, lease_owner, leased_at, lease_expires_at,
       last_used_at, use_count, created_at, updated_at)
@@ -197,7 +198,7 @@ const create = step(function* (
   return row;
 });
 
-const refuseTakenPath = step(function* (path: string) {
+const requireFreePath = step(function* (path: string) {
   const taken = yield* first<{ id: string }>(sql`SELECT id FROM worktrees WHERE path = ${path} AND state <> 'removed'`);
   if (taken !== undefined) fail("conflict", { reason: "path", worktreeId: taken.id }, "another worktree has this path");
 });

@@ -12,7 +12,7 @@ import { dateOrNull, lockRow } from "./rows.ts";
 import { claimableTopic, freeWorktreeTopic, sessionTopic } from "./topics.ts";
 
 /** The states of an open session, for `state IN (...)`. */
-export const openStates: Statement = words(sessionStates.filter(isOpen));
+export const openSessionStates: Statement = words(sessionStates.filter(isOpen));
 
 /** Undefined while another transaction holds it: the reaper waits for nobody, and takes it another time (D-030). */
 export const tryLockSession = step(function* (sessionId: string) {
@@ -87,7 +87,7 @@ export const bindWorktree = step(function* (
  */
 export const lockBoundSession = step(function* (worktreeId: string, fence: number) {
   return yield* first<SessionRow>(sql`
-    SELECT * FROM sessions WHERE worktree_id = ${worktreeId} AND worktree_fence = ${fence} AND state IN (${openStates}) ${forUpdate}`);
+    SELECT * FROM sessions WHERE worktree_id = ${worktreeId} AND worktree_fence = ${fence} AND state IN (${openSessionStates}) ${forUpdate}`);
 });
 
 /** It holds its tree no longer; its commands may be claimed by any runner (D-028). */
@@ -121,7 +121,7 @@ export const endSession = step(function* (
     state === "cancelling" ? "cancelling" : "end",
     reason,
   );
-  if (ended.active_commands === 0) yield* giveTreeBack(ended, to, context);
+  if (ended.active_commands === 0) yield* releaseWorktreeOf(ended, to, context);
   // Last, because locks are taken in one order.
   yield* closeDebugSessions(session.id, context);
   return ended;
@@ -132,7 +132,7 @@ export const settleSession = step(function* (session: SessionRow, to: Release | 
   if (session.active_commands > 0) return session;
   if (session.state === "cancelling") return yield* endSession(session, "cancelled", context, undefined, to);
   if (!isOpen(session.state)) {
-    yield* giveTreeBack(session, to ?? "dirty", context);
+    yield* releaseWorktreeOf(session, to ?? "dirty", context);
     return session;
   }
   if (session.auto_complete === 0 || session.queued_commands > 0) return session;
@@ -140,7 +140,7 @@ export const settleSession = step(function* (session: SessionRow, to: Release | 
 });
 
 /** Releases the tree that an ended session held, unless it was released, reaped or granted anew before. */
-const giveTreeBack = step(function* (session: SessionRow, to: Release, { now, changed, wake }: Context) {
+const releaseWorktreeOf = step(function* (session: SessionRow, to: Release, { now, changed, wake }: Context) {
   if (session.worktree_id === null) return;
   const row = yield* first<{ id: string; version: number; fence: number; repository_id: string }>(sql`
     UPDATE worktrees SET state = ${releases[to]}, lease_runner_id = NULL, lease_owner = NULL, leased_at = NULL, lease_expires_at = NULL,

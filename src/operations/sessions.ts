@@ -8,7 +8,7 @@ import { sessionStates } from "../model/vocabulary.ts";
 import { after, fail, NotYet, operation } from "../operation.ts";
 import { all, change, first, forUpdate, sql, step, when } from "../sql.ts";
 import { enqueueCommands } from "./commands.ts";
-import { deleteDebugStep } from "./debugState.ts";
+import { deleteSomeDebugRows } from "./debugState.ts";
 import { requireState } from "./failures.ts";
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
@@ -16,7 +16,7 @@ import { ReserveInput, reserveWorktree } from "./reservation.ts";
 import { getRow, lockRow } from "./rows.ts";
 import { endSession, lockOpenSession, saveSession } from "./sessionState.ts";
 import { sessionTopic } from "./topics.ts";
-import { checkVersion } from "./versions.ts";
+import { requireVersion } from "./versions.ts";
 
 /**
  * Opens a session on a commit; with `reserve` it has a worktree and with `commands` work, all or nothing.
@@ -85,7 +85,7 @@ export const complete = operation({
   *run({ sessionId, outcome, reason, expectedVersion }, context) {
     const session = yield* lockRow("session", sessionId);
     if (session.state === outcome) return session;
-    checkVersion(session, expectedVersion);
+    requireVersion(session, expectedVersion);
     requireState(session, "session", ["pending", "running"]);
     return yield* endSession(session, outcome, context, reason);
   },
@@ -104,7 +104,7 @@ export const cancel = operation({
   *run({ sessionId, reason, expectedVersion }, context) {
     const session = yield* lockRow("session", sessionId);
     if (session.state === "cancelling" || session.state === "cancelled") return session;
-    checkVersion(session, expectedVersion);
+    requireVersion(session, expectedVersion);
     requireState(session, "session", ["pending", "running"]);
     return yield* endSession(session, "cancelled", context, reason);
   },
@@ -212,7 +212,7 @@ const remove = operation({
     // Locked, as pin does, so that nothing is pinned between the look and the removal.
     const session = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${forUpdate}`);
     if (session === undefined) return { deleted: 1 };
-    checkVersion(session, expectedVersion);
+    requireVersion(session, expectedVersion);
     if (isOpen(session.state) || session.active_commands > 0)
       fail("invalid_transition", { entity: "session", state: session.state });
     const pinned = yield* first<{ id: string }>(
@@ -237,7 +237,7 @@ const remove = operation({
     const artifacts = yield* change(sql`
       DELETE FROM artifacts WHERE id IN (SELECT id FROM artifacts WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT ${chunksPerStep})`);
     if (artifacts === chunksPerStep) return { deleted: 0 };
-    if (yield* deleteDebugStep(sessionId)) return { deleted: 0 };
+    if (yield* deleteSomeDebugRows(sessionId)) return { deleted: 0 };
     yield* change(sql`DELETE FROM sessions WHERE id = ${sessionId}`);
     changed({ entity: "session", id: sessionId, op: "delete", version: session.version + 1, sessionId });
     return { deleted: 1 };

@@ -25,11 +25,11 @@ import {
 import { type AccountKind, type Scope, type TokenKind, tokenKinds } from "../model/vocabulary.ts";
 import { after, fail, operation, sealedOperation } from "../operation.ts";
 import { change, changeEach, first, forUpdate, one, sql, step, when } from "../sql.ts";
-import { findAccount, insertAccount } from "./accounts.ts";
+import { insertAccount, lockAccountByName } from "./accounts.ts";
 import { invalidTransition } from "./failures.ts";
 import { listPage } from "./paging.ts";
 import { lockRow } from "./rows.ts";
-import { checkVersion } from "./versions.ts";
+import { requireVersion } from "./versions.ts";
 
 /** What travels of a token that is being made. */
 const sealedFields = { publicId: PublicId, secretSha256: Sha256 };
@@ -233,7 +233,7 @@ export const rotate = sealedOperation({
   *run(input, context) {
     const { now, changed } = context;
     const before = yield* lockWithAccounts(input.tokenId);
-    checkVersion(before, input.expectedVersion);
+    requireVersion(before, input.expectedVersion);
     if (before.rotated_to !== null)
       fail("conflict", { reason: "rotated", rotatedTo: before.rotated_to }, "the token was rotated already");
     checkLive(before, now);
@@ -287,7 +287,7 @@ export const revoke = operation({
   *run({ tokenId, reason, expectedVersion }, { now, changed }) {
     const before = yield* lockRow("token", tokenId);
     if (before.revoked_at !== null) return before;
-    checkVersion(before, expectedVersion);
+    requireVersion(before, expectedVersion);
     const row = yield* one<TokenRow>(sql`
       UPDATE tokens SET revoked_at = ${now}, revoked_reason = ${reason ?? null}, version = version + 1, updated_at = ${now} WHERE id = ${tokenId} RETURNING *`);
     changed({
@@ -362,7 +362,7 @@ export const bootstrapAdmin = sealedOperation({
     if (live !== undefined)
       fail("conflict", { reason: "admin_exists" }, "a live admin token exists: mint others with it");
     const account =
-      (yield* findAccount(input.accountName)) ??
+      (yield* lockAccountByName(input.accountName)) ??
       (yield* insertAccount(input.accountId, input.accountName, "human", context));
     if (account.disabled_at !== null) invalidTransition("account", "disabled", "the account is disabled");
     const { id, name, publicId, secretSha256 } = input;
@@ -381,7 +381,7 @@ export const bootstrapAdmin = sealedOperation({
 });
 
 /** Bounds one transaction. */
-export const usesMax = 500;
+export const tokenUsesMax = 500;
 
 /**
  * Writes when tokens were last used. Run by the serving side itself; no port reaches it.
@@ -391,7 +391,7 @@ export const usesMax = 500;
 export const recordUse = operation({
   access: "write",
   lane: "background",
-  input: z.strictObject({ uses: z.array(z.strictObject({ tokenId: Id, at: z.date() })).max(usesMax) }),
+  input: z.strictObject({ uses: z.array(z.strictObject({ tokenId: Id, at: z.date() })).max(tokenUsesMax) }),
   output: record({ recorded: integer }),
   errors: [],
   *run({ uses }) {

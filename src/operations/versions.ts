@@ -2,7 +2,7 @@
 import { fail } from "../operation.ts";
 
 /** Fails conflict { reason: "version", currentVersion } unless the caller saw the row as it is. */
-export function checkVersion(row: { readonly version: number }, expectedVersion: number | undefined): void {
+export function requireVersion(row: { readonly version: number }, expectedVersion: number | undefined): void {
   if (expectedVersion !== undefined && expectedVersion !== row.version) {
     fail(
       "conflict",

@@ -7,15 +7,15 @@ import { present } from "../present.ts";
 import { all, and, change, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
 import { leaseLost } from "./failures.ts";
 import { dateOrNull, lockRow } from "./rows.ts";
-import { openStates, tryLockSession, unbindWorktree } from "./sessionState.ts";
+import { openSessionStates, tryLockSession, unbindWorktree } from "./sessionState.ts";
 import { freeWorktreeTopic } from "./topics.ts";
 
 /** Ends leases whose time is over, at most so many; of one repository when named. What another transaction holds is left to it. */
-export const expireLeases = step(function* (context: Context, limit: number, repositoryId?: string) {
+export const expireWorktreeLeases = step(function* (context: Context, limit: number, repositoryId?: string) {
   const expired = yield* all<{ id: string; fence: number; session_id: string | null }>(sql`
     SELECT id, fence, (
       SELECT sessions.id FROM sessions
-      WHERE worktree_id = worktrees.id AND worktree_fence = worktrees.fence AND sessions.state IN (${openStates})
+      WHERE worktree_id = worktrees.id AND worktree_fence = worktrees.fence AND sessions.state IN (${openSessionStates})
     ) AS session_id FROM worktrees
     WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${context.now} AND ${and(when(repositoryId, (id) => sql`repository_id = ${id}`))}
     ORDER BY lease_expires_at LIMIT ${limit}`);
@@ -27,46 +27,50 @@ export const expireLeases = step(function* (context: Context, limit: number, rep
     const row = yield* first<WorktreeRow>(sql`
       SELECT * FROM worktrees WHERE id = ${id} AND fence = ${fence} AND lease_expires_at <= ${context.now} ${skipLocked}`);
     if (row === undefined) continue;
-    yield* expireLease(row, session, context);
+    yield* expireWorktreeLease(row, session, context);
     ended.push(id);
   }
   return ended;
 });
 
-export const expireLease = step(function* (row: WorktreeRow, session: SessionRow | undefined, context: Context) {
-  yield* giveBack(row, session, row.state === "leased" ? "dirty" : "quarantined", "expire", context);
+export const expireWorktreeLease = step(function* (
+  row: WorktreeRow,
+  session: SessionRow | undefined,
+  context: Context,
+) {
+  yield* endWorktreeLease(row, session, row.state === "leased" ? "dirty" : "quarantined", "expire", context);
 });
 
 /** Of a tree in this state, which may be removed: it is counted out of its repository, whose lock comes before all others. */
-export const lockRepositoryOf = step(function* (worktreeId: string, state: WorktreeRow["state"]) {
+export const lockRepositoryOfWorktree = step(function* (worktreeId: string, state: WorktreeRow["state"]) {
   yield* first(
     sql`SELECT id FROM repositories WHERE id = (SELECT repository_id FROM worktrees WHERE id = ${worktreeId} AND state = ${state}) ${forUpdate}`,
   );
 });
 
-export const requireLease = step(function* (worktreeId: string, fence: number, now: Date) {
+export const requireWorktreeLease = step(function* (worktreeId: string, fence: number, now: Date) {
   const row = yield* lockRow("worktree", worktreeId);
-  checkLease(row, fence, now);
+  checkWorktreeLease(row, fence, now);
   return row;
 });
 
-export function checkLease(row: WorktreeRow, fence: number, now: Date): void {
+export function checkWorktreeLease(row: WorktreeRow, fence: number, now: Date): void {
   if (row.fence !== fence || row.lease_expires_at === null) leaseLost(row, fence);
   if (row.lease_expires_at <= now.getTime()) fail("lease_expired", { expiredAt: new Date(row.lease_expires_at) });
 }
 
-export function releasedState(state: WorktreeRow["state"], to: Release): WorktreeRow["state"] {
+export function stateAfterRelease(state: WorktreeRow["state"], to: Release): WorktreeRow["state"] {
   if (state === "creating") return to === "clean" ? "removed" : "quarantined";
   return state === "evicting" ? "quarantined" : releases[to];
 }
 
 /** The same release again, for the same fence. */
-export function wasReleased(state: WorktreeRow["state"], to: Release): boolean {
+export function isSameRelease(state: WorktreeRow["state"], to: Release): boolean {
   return state === releases[to] || state === (to === "clean" ? "removed" : "quarantined");
 }
 
 /** Ends a lease, whatever the reason, and the binding of the session that held the tree under it. */
-export const giveBack = step(function* (
+export const endWorktreeLease = step(function* (
   before: WorktreeRow,
   session: SessionRow | undefined,
   state: WorktreeRow["state"],
@@ -74,7 +78,7 @@ export const giveBack = step(function* (
   context: Context,
   reason?: string,
 ) {
-  const row = yield* save(
+  const row = yield* saveWorktree(
     before,
     { state, lease_runner_id: null, lease_owner: null, leased_at: null, lease_expires_at: null },
     op,
@@ -90,7 +94,7 @@ export const giveBack = step(function* (
   return row;
 });
 
-type Mutable = Partial<
+type WorktreeChanges = Partial<
   Pick<
     WorktreeRow,
     | "state"
@@ -105,12 +109,12 @@ type Mutable = Partial<
   >
 >;
 
-export function factsOf(input: {
+export function worktreeFacts(input: {
   commitSha?: string | undefined;
   environmentHash?: string | undefined;
   sizeBytes?: number | undefined;
   pinned?: boolean | undefined;
-}): Mutable {
+}): WorktreeChanges {
   return present({
     commit_sha: input.commitSha,
     environment_hash: input.environmentHash,
@@ -120,15 +124,20 @@ export function factsOf(input: {
 }
 
 /** Recorded in the history of the session that holds the tree, if one does. */
-export const saveHeld = step(function* (before: WorktreeRow, changes: Mutable, op: string, context: Context) {
+export const saveLeasedWorktree = step(function* (
+  before: WorktreeRow,
+  changes: WorktreeChanges,
+  op: string,
+  context: Context,
+) {
   const session = yield* first<{ id: string }>(sql`
-    SELECT id FROM sessions WHERE worktree_id = ${before.id} AND worktree_fence = ${before.fence} AND state IN (${openStates})`);
-  return yield* save(before, changes, op, context, undefined, session?.id);
+    SELECT id FROM sessions WHERE worktree_id = ${before.id} AND worktree_fence = ${before.fence} AND state IN (${openSessionStates})`);
+  return yield* saveWorktree(before, changes, op, context, undefined, session?.id);
 });
 
-export const save = step(function* (
+export const saveWorktree = step(function* (
   before: WorktreeRow,
-  changes: Mutable,
+  changes: WorktreeChanges,
   op: string,
   { now, changed }: Context,
   reason?: string,

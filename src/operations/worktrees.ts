@@ -9,33 +9,33 @@ import { leaseLost, requireState } from "./failures.ts";
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import {
-  exhausted,
-  grant,
-  holder,
+  capacityExhausted,
+  grantWorktree,
+  holderFields,
   holderRule,
-  nameHolder,
   namesHolder,
   reserveFields,
   reserveWorktree,
+  resolveHolder,
 } from "./reservation.ts";
 import { getRow, lockRow } from "./rows.ts";
 import { lockBoundSession } from "./sessionState.ts";
 import { freeWorktreeTopic } from "./topics.ts";
-import { checkVersion } from "./versions.ts";
+import { requireVersion } from "./versions.ts";
 import {
-  checkLease,
-  factsOf,
-  giveBack,
-  lockRepositoryOf,
-  releasedState,
-  requireLease,
-  save,
-  saveHeld,
-  wasReleased,
+  checkWorktreeLease,
+  endWorktreeLease,
+  isSameRelease,
+  lockRepositoryOfWorktree,
+  requireWorktreeLease,
+  saveLeasedWorktree,
+  saveWorktree,
+  stateAfterRelease,
+  worktreeFacts,
 } from "./worktreeState.ts";
 
-const held = { worktreeId: Id, fence: Fence };
-const facts = {
+const leaseKey = { worktreeId: Id, fence: Fence };
+const factFields = {
   commitSha: CommitSha.optional(),
   environmentHash: Hash.optional(),
   sizeBytes: z.int().min(0).optional(),
@@ -83,7 +83,7 @@ export const register = operation({
     id: NewId,
     repositoryId: Id,
     path: Path,
-    ...facts,
+    ...factFields,
     clean: z.boolean().default(false),
     pinned: z.boolean().default(false),
   }),
@@ -97,7 +97,7 @@ export const register = operation({
     if (known?.repository_id === input.repositoryId) return known;
     if (known !== undefined)
       fail("conflict", { reason: "path", worktreeId: known.id }, "a worktree of another repository has this path");
-    if (repository.worktree_count >= repository.max_worktrees) throw yield* exhausted(repository.id);
+    if (repository.worktree_count >= repository.max_worktrees) throw yield* capacityExhausted(repository.id);
     const row = yield* one<WorktreeRow>(sql`
       INSERT INTO worktrees (id, repository_id, path, commit_sha, environment_hash, size_bytes, pinned, state, last_used_at, created_at, updated_at)
       VALUES (${input.id}, ${input.repositoryId}, ${input.path}, ${input.commitSha ?? null}, ${input.environmentHash ?? null}, ${input.sizeBytes ?? null},
@@ -117,14 +117,14 @@ export const register = operation({
  */
 export const ready = operation({
   access: "write",
-  input: z.strictObject({ ...held, ...facts }),
+  input: z.strictObject({ ...leaseKey, ...factFields }),
   output: Worktree,
   errors: ["not_found", "lease_lost", "lease_expired", "invalid_transition"],
   *run(input, context) {
-    const before = yield* requireLease(input.worktreeId, input.fence, context.now);
+    const before = yield* requireWorktreeLease(input.worktreeId, input.fence, context.now);
     if (before.state === "leased") return before;
     requireState(before, "worktree", ["creating"]);
-    return yield* saveHeld(before, { ...factsOf(input), state: "leased" }, "ready", context);
+    return yield* saveLeasedWorktree(before, { ...worktreeFacts(input), state: "leased" }, "ready", context);
   },
 });
 
@@ -140,14 +140,14 @@ export const ready = operation({
 export const renew = operation({
   access: "write",
   lane: "urgent",
-  input: z.strictObject({ ...held, ttlMs: LeaseTtl.default(60_000) }),
+  input: z.strictObject({ ...leaseKey, ttlMs: LeaseTtl.default(60_000) }),
   output: Worktree,
   errors: ["not_found", "lease_lost", "lease_expired"],
   *run({ worktreeId, fence, ttlMs }, { now }) {
     // No change of its own, so the version stays (D-029).
     const row = yield* first<WorktreeRow>(sql`
       UPDATE worktrees SET lease_expires_at = ${after(now, ttlMs)} WHERE id = ${worktreeId} AND fence = ${fence} AND lease_expires_at > ${now} RETURNING *`);
-    return row ?? (yield* requireLease(worktreeId, fence, now));
+    return row ?? (yield* requireWorktreeLease(worktreeId, fence, now));
   },
 });
 
@@ -158,13 +158,18 @@ export const renew = operation({
  */
 export const update = operation({
   access: "write",
-  input: z.strictObject({ ...held, ...facts, pinned: z.boolean().optional(), expectedVersion: Version.optional() }),
+  input: z.strictObject({
+    ...leaseKey,
+    ...factFields,
+    pinned: z.boolean().optional(),
+    expectedVersion: Version.optional(),
+  }),
   output: Worktree,
   errors: ["not_found", "lease_lost", "lease_expired", "conflict"],
   *run(input, context) {
-    const before = yield* requireLease(input.worktreeId, input.fence, context.now);
-    checkVersion(before, input.expectedVersion);
-    return yield* saveHeld(before, factsOf(input), "update", context);
+    const before = yield* requireWorktreeLease(input.worktreeId, input.fence, context.now);
+    requireVersion(before, input.expectedVersion);
+    return yield* saveLeasedWorktree(before, worktreeFacts(input), "update", context);
   },
 });
 
@@ -179,20 +184,25 @@ export const update = operation({
  */
 export const release = operation({
   access: "write",
-  input: z.strictObject({ ...held, ...facts, to: z.enum(releaseKinds).default("dirty"), reason: Reason.optional() }),
+  input: z.strictObject({
+    ...leaseKey,
+    ...factFields,
+    to: z.enum(releaseKinds).default("dirty"),
+    reason: Reason.optional(),
+  }),
   output: Worktree,
   errors: ["not_found", "lease_lost"],
   *run(input, context) {
-    if (input.to === "clean") yield* lockRepositoryOf(input.worktreeId, "creating");
+    if (input.to === "clean") yield* lockRepositoryOfWorktree(input.worktreeId, "creating");
     const session = yield* lockBoundSession(input.worktreeId, input.fence);
     const before = yield* lockRow("worktree", input.worktreeId);
     if (before.fence !== input.fence) leaseLost(before, input.fence);
     if (before.lease_expires_at === null)
-      return wasReleased(before.state, input.to) ? before : leaseLost(before, input.fence);
-    return yield* giveBack(
-      { ...before, ...factsOf(input) },
+      return isSameRelease(before.state, input.to) ? before : leaseLost(before, input.fence);
+    return yield* endWorktreeLease(
+      { ...before, ...worktreeFacts(input) },
       session,
-      releasedState(before.state, input.to),
+      stateAfterRelease(before.state, input.to),
       "release",
       context,
       input.reason,
@@ -207,13 +217,13 @@ export const release = operation({
  */
 export const quarantine = operation({
   access: "write",
-  input: z.strictObject({ ...held, reason: Reason.optional() }),
+  input: z.strictObject({ ...leaseKey, reason: Reason.optional() }),
   output: Worktree,
   errors: ["not_found", "lease_lost", "lease_expired"],
   *run(input, context) {
     const session = yield* lockBoundSession(input.worktreeId, input.fence);
-    const before = yield* requireLease(input.worktreeId, input.fence, context.now);
-    return yield* giveBack(before, session, "quarantined", "quarantine", context, input.reason);
+    const before = yield* requireWorktreeLease(input.worktreeId, input.fence, context.now);
+    return yield* endWorktreeLease(before, session, "quarantined", "quarantine", context, input.reason);
   },
 });
 
@@ -229,11 +239,11 @@ export const restore = operation({
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ worktreeId, expectedVersion }, context) {
     const before = yield* lockRow("worktree", worktreeId);
-    checkVersion(before, expectedVersion);
+    requireVersion(before, expectedVersion);
     if (before.state === "dirty") return before;
     requireState(before, "worktree", ["quarantined"]);
     context.wake(freeWorktreeTopic(before.repository_id));
-    return yield* save(before, { state: "dirty" }, "restore", context);
+    return yield* saveWorktree(before, { state: "dirty" }, "restore", context);
   },
 });
 
@@ -246,17 +256,17 @@ export const restore = operation({
 export const evict = operation({
   access: "write",
   input: z
-    .strictObject({ repositoryId: Id, worktreeId: Id.optional(), ...holder, ttlMs: LeaseTtl.default(60_000) })
+    .strictObject({ repositoryId: Id, worktreeId: Id.optional(), ...holderFields, ttlMs: LeaseTtl.default(60_000) })
     .refine(namesHolder, holderRule),
   output: optional(Worktree),
   errors: ["not_found", "invalid_transition"],
   *run(input, context) {
-    const grantee = yield* nameHolder(input);
+    const holder = yield* resolveHolder(input);
     const id =
       input.worktreeId === undefined
         ? yield* leastRecentlyUsed(input.repositoryId)
-        : yield* namedForEviction(input.repositoryId, input.worktreeId);
-    return id === undefined ? undefined : yield* grant(id, "evicting", grantee, input.ttlMs, context);
+        : yield* requireEvictable(input.repositoryId, input.worktreeId);
+    return id === undefined ? undefined : yield* grantWorktree(id, "evicting", holder, input.ttlMs, context);
   },
 });
 
@@ -267,7 +277,7 @@ const leastRecentlyUsed = step(function* (repositoryId: string) {
   return row?.id;
 });
 
-const namedForEviction = step(function* (repositoryId: string, worktreeId: string) {
+const requireEvictable = step(function* (repositoryId: string, worktreeId: string) {
   const row = yield* lockRow("worktree", worktreeId);
   if (row.repository_id !== repositoryId)
     fail("not_found", { entity: "worktree", id: worktreeId }, "the worktree belongs to another repository");
@@ -282,16 +292,16 @@ const namedForEviction = step(function* (repositoryId: string, worktreeId: strin
  */
 export const completeEvict = operation({
   access: "write",
-  input: z.strictObject(held),
+  input: z.strictObject(leaseKey),
   output: Worktree,
   errors: ["not_found", "lease_lost", "lease_expired", "invalid_transition"],
   *run({ worktreeId, fence }, context) {
-    yield* lockRepositoryOf(worktreeId, "evicting");
+    yield* lockRepositoryOfWorktree(worktreeId, "evicting");
     const before = yield* lockRow("worktree", worktreeId);
     if (before.state === "removed" && before.fence === fence) return before;
-    checkLease(before, fence, context.now);
+    checkWorktreeLease(before, fence, context.now);
     requireState(before, "worktree", ["evicting"]);
-    return yield* giveBack(before, undefined, "removed", "remove", context);
+    return yield* endWorktreeLease(before, undefined, "removed", "remove", context);
   },
 });
 
