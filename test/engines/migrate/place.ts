@@ -1,5 +1,6 @@
 // Gives each test of migrations a folder with a database and migrations of its own, and reads what the database holds.
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -7,6 +8,7 @@ import Database from "better-sqlite3";
 import { openEngine } from "../../../src/migrate/open.ts";
 import type { Migrator } from "../../../src/migrate/upgrade.ts";
 import { migrationsFolder, readMigrations } from "../../../src/schema/migrationFiles.ts";
+import type { Dialect } from "../../../src/schema/statements.ts";
 
 export interface Place {
   readonly folder: string;
@@ -64,6 +66,18 @@ export async function withMigrator<Result>(
   } finally {
     await engine.close();
   }
+}
+
+/**
+ * Compares the schema at the head with the golden file of an engine, or writes the file with UPDATE_GOLDEN=1. The file begins with the
+ * checksums of the migrations, because one that was released may never change: databases remember it.
+ */
+export function expectGolden(dialect: Dialect, schema: string): void {
+  const file = new URL(`golden/head.${dialect}.sql`, import.meta.url);
+  const checksums = readMigrations(dialect).map(({ file, sha256 }) => `-- ${file} ${sha256}\n`);
+  const text = `${checksums.join("")}\n${schema}`;
+  if (process.env.UPDATE_GOLDEN === "1") writeFileSync(file, text);
+  assert.equal(text, readFileSync(file, "utf8"));
 }
 
 export function withDatabase<Result>(path: string, look: (db: Database.Database) => Result): Result {

@@ -1,3 +1,71 @@
+-- 0001_initial.postgres.sql 4c71a43b4404095ee15b29749ca26e321826ba2b7de80c74cf77b414e79ded3b
+-- 0002_accounts_artifacts.postgres.sql ba9884b83bd79058854b6819849fae7941c3fa09537d06caa936aac8d72c4f09
+-- 0003_lookups.postgres.sql 2f603d3d4b0f65624d630a474c7cee7adb920b0fc0f1612120f9d18a143a1151
+-- 0004_debug.postgres.sql 3c4eab41415ec808614dd632521429b6a0a8ac95f52a8676bda98efb05bc65a3
+
+CREATE TABLE accounts (
+  id uuid NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  name_key text COLLATE "C" NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  disabled_at timestamp with time zone,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT accounts_kind_check CHECK (kind = 'human'::text OR kind = 'agent'::text OR kind = 'runner'::text),
+  CONSTRAINT accounts_name_key_key UNIQUE (name_key),
+  CONSTRAINT accounts_pkey PRIMARY KEY (id),
+  CONSTRAINT accounts_version_check CHECK (version > 0)
+);
+
+CREATE INDEX accounts_page ON accounts USING btree (created_at, id);
+
+CREATE TABLE artifacts (
+  id uuid NOT NULL,
+  session_id uuid NOT NULL,
+  command_id uuid,
+  attempt bigint,
+  name text COLLATE "C" NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  content_type text COLLATE "C",
+  description text COLLATE "C",
+  size_bytes bigint,
+  sha256 text COLLATE "C",
+  uri text COLLATE "C",
+  metadata json,
+  expires_at timestamp with time zone,
+  pinned boolean NOT NULL DEFAULT false,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT artifacts_attempt_check CHECK (attempt > 0),
+  CONSTRAINT artifacts_check CHECK ((command_id IS NULL) = (attempt IS NULL)),
+  CONSTRAINT artifacts_check1 CHECK (state <> 'ready'::text AND state <> 'deleted'::text OR size_bytes IS NOT NULL AND sha256 IS NOT NULL AND uri IS NOT NULL),
+  CONSTRAINT artifacts_check2 CHECK (state <> 'pending'::text OR uri IS NULL AND expires_at IS NOT NULL),
+  CONSTRAINT artifacts_command_id_fkey FOREIGN KEY (command_id) REFERENCES commands(id) ON DELETE CASCADE,
+  CONSTRAINT artifacts_kind_check CHECK (kind = 'log'::text OR kind = 'coverage'::text OR kind = 'junit'::text OR kind = 'core-dump'::text OR kind = 'custom'::text),
+  CONSTRAINT artifacts_name_check CHECK (name <> ''::text),
+  CONSTRAINT artifacts_pkey PRIMARY KEY (id),
+  CONSTRAINT artifacts_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE,
+  CONSTRAINT artifacts_sha256_check CHECK (length(sha256) = 64),
+  CONSTRAINT artifacts_size_bytes_check CHECK (size_bytes >= 0),
+  CONSTRAINT artifacts_state_check CHECK (state = 'pending'::text OR state = 'ready'::text OR state = 'failed'::text OR state = 'deleted'::text),
+  CONSTRAINT artifacts_version_check CHECK (version > 0)
+);
+
+CREATE INDEX artifacts_expiry ON artifacts USING btree (expires_at) WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed'::text AND state <> 'deleted'::text;
+
+CREATE UNIQUE INDEX artifacts_name_in_command ON artifacts USING btree (session_id, command_id, attempt, name) WHERE command_id IS NOT NULL AND state <> 'failed'::text AND state <> 'deleted'::text;
+
+CREATE UNIQUE INDEX artifacts_name_in_session ON artifacts USING btree (session_id, name) WHERE command_id IS NULL AND state <> 'failed'::text AND state <> 'deleted'::text;
+
+CREATE INDEX artifacts_page ON artifacts USING btree (created_at, id);
+
+CREATE INDEX artifacts_page_of_command ON artifacts USING btree (command_id, created_at, id) WHERE command_id IS NOT NULL;
+
+CREATE INDEX artifacts_page_of_session ON artifacts USING btree (session_id, created_at, id);
+
 CREATE TABLE attempts (
   id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
   command_id uuid NOT NULL,
@@ -49,6 +117,8 @@ CREATE TABLE changes (
   detail json,
   CONSTRAINT changes_pkey PRIMARY KEY (seq)
 );
+
+CREATE INDEX changes_of_session ON changes USING btree (session_id, seq) WHERE session_id IS NOT NULL;
 
 CREATE TABLE commands (
   id uuid NOT NULL,
@@ -102,7 +172,138 @@ CREATE INDEX commands_expiry ON commands USING btree (lease_expires_at) WHERE le
 
 CREATE INDEX commands_page ON commands USING btree (created_at, id);
 
+CREATE INDEX commands_page_of_state ON commands USING btree (state, created_at, id);
+
 CREATE INDEX commands_ready ON commands USING btree (session_id, sequence) WHERE state = 'queued'::text;
+
+CREATE TABLE debug_breakpoints (
+  id uuid NOT NULL,
+  debug_session_id uuid NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  source_path text COLLATE "C",
+  "position" bigint NOT NULL,
+  line bigint,
+  requested json NOT NULL,
+  adapter_id bigint,
+  verified boolean NOT NULL DEFAULT false,
+  bound json,
+  hit_count bigint NOT NULL DEFAULT 0,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT debug_breakpoints_check CHECK ((kind = 'source'::text) = (source_path IS NOT NULL)),
+  CONSTRAINT debug_breakpoints_check1 CHECK ((kind = 'source'::text) = (line IS NOT NULL)),
+  CONSTRAINT debug_breakpoints_check2 CHECK (bound IS NOT NULL OR adapter_id IS NULL),
+  CONSTRAINT debug_breakpoints_debug_session_id_fkey FOREIGN KEY (debug_session_id) REFERENCES debug_sessions(id) ON DELETE CASCADE,
+  CONSTRAINT debug_breakpoints_hit_count_check CHECK (hit_count >= 0),
+  CONSTRAINT debug_breakpoints_kind_check CHECK (kind = 'source'::text OR kind = 'function'::text OR kind = 'data'::text OR kind = 'instruction'::text OR kind = 'exception'::text),
+  CONSTRAINT debug_breakpoints_pkey PRIMARY KEY (id),
+  CONSTRAINT debug_breakpoints_position_check CHECK ("position" >= 0),
+  CONSTRAINT debug_breakpoints_version_check CHECK (version > 0)
+);
+
+CREATE INDEX debug_breakpoints_adapter ON debug_breakpoints USING btree (debug_session_id, adapter_id) WHERE adapter_id IS NOT NULL;
+
+CREATE INDEX debug_breakpoints_source ON debug_breakpoints USING btree (debug_session_id, kind, "position");
+
+CREATE TABLE debug_events (
+  debug_session_id uuid NOT NULL,
+  "position" bigint NOT NULL,
+  adapter_run bigint NOT NULL,
+  seq bigint NOT NULL,
+  stop_epoch bigint NOT NULL,
+  at timestamp with time zone NOT NULL,
+  event text COLLATE "C" NOT NULL,
+  body json,
+  cut boolean NOT NULL,
+  CONSTRAINT debug_events_adapter_run_check CHECK (adapter_run > 0),
+  CONSTRAINT debug_events_debug_session_id_fkey FOREIGN KEY (debug_session_id) REFERENCES debug_sessions(id) ON DELETE CASCADE,
+  CONSTRAINT debug_events_pkey PRIMARY KEY (debug_session_id, "position"),
+  CONSTRAINT debug_events_position_check CHECK ("position" > 0),
+  CONSTRAINT debug_events_seq_check CHECK (seq > 0),
+  CONSTRAINT debug_events_stop_epoch_check CHECK (stop_epoch >= 0)
+);
+
+CREATE TABLE debug_sessions (
+  id uuid NOT NULL,
+  session_id uuid NOT NULL,
+  command_id uuid,
+  name text COLLATE "C" NOT NULL,
+  adapter text COLLATE "C" NOT NULL,
+  request text COLLATE "C" NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  capabilities json,
+  payload json,
+  adapter_run bigint NOT NULL DEFAULT 1,
+  stop_epoch bigint NOT NULL DEFAULT 0,
+  stop_reason text COLLATE "C",
+  stop_description text COLLATE "C",
+  stop_thread_id bigint,
+  hit_breakpoint_ids json,
+  last_event bigint NOT NULL DEFAULT 0,
+  next_position bigint NOT NULL DEFAULT 1,
+  breakpoint_count bigint NOT NULL DEFAULT 0,
+  revision bigint NOT NULL DEFAULT 1,
+  exit_code bigint,
+  end_reason text COLLATE "C",
+  ended_at timestamp with time zone,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT debug_sessions_adapter_run_check CHECK (adapter_run > 0),
+  CONSTRAINT debug_sessions_breakpoint_count_check CHECK (breakpoint_count >= 0),
+  CONSTRAINT debug_sessions_check CHECK ((state = 'stopped'::text) = (stop_reason IS NOT NULL)),
+  CONSTRAINT debug_sessions_check1 CHECK (stop_reason IS NOT NULL OR stop_description IS NULL),
+  CONSTRAINT debug_sessions_check2 CHECK (stop_reason IS NOT NULL OR stop_thread_id IS NULL),
+  CONSTRAINT debug_sessions_check3 CHECK (stop_reason IS NOT NULL OR hit_breakpoint_ids IS NULL),
+  CONSTRAINT debug_sessions_check4 CHECK ((state = 'terminated'::text OR state = 'error'::text) = (ended_at IS NOT NULL)),
+  CONSTRAINT debug_sessions_check5 CHECK (end_reason IS NULL OR ended_at IS NOT NULL),
+  CONSTRAINT debug_sessions_command_id_fkey FOREIGN KEY (command_id) REFERENCES commands(id) ON DELETE CASCADE,
+  CONSTRAINT debug_sessions_last_event_check CHECK (last_event >= 0),
+  CONSTRAINT debug_sessions_next_position_check CHECK (next_position > 0),
+  CONSTRAINT debug_sessions_pkey PRIMARY KEY (id),
+  CONSTRAINT debug_sessions_request_check CHECK (request = 'launch'::text OR request = 'attach'::text),
+  CONSTRAINT debug_sessions_revision_check CHECK (revision > 0),
+  CONSTRAINT debug_sessions_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE,
+  CONSTRAINT debug_sessions_session_id_name_key UNIQUE (session_id, name),
+  CONSTRAINT debug_sessions_state_check CHECK (state = 'initializing'::text OR state = 'configuring'::text OR state = 'running'::text OR state = 'stopped'::text OR state = 'terminated'::text OR state = 'error'::text),
+  CONSTRAINT debug_sessions_stop_epoch_check CHECK (stop_epoch >= 0),
+  CONSTRAINT debug_sessions_version_check CHECK (version > 0)
+);
+
+CREATE INDEX debug_sessions_command ON debug_sessions USING btree (command_id) WHERE command_id IS NOT NULL;
+
+CREATE INDEX debug_sessions_open ON debug_sessions USING btree (session_id, id) WHERE ended_at IS NULL;
+
+CREATE INDEX debug_sessions_page ON debug_sessions USING btree (session_id, created_at, id);
+
+CREATE TABLE debug_stops (
+  debug_session_id uuid NOT NULL,
+  stop_epoch bigint NOT NULL,
+  thread_id bigint NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  at timestamp with time zone NOT NULL,
+  frames json NOT NULL,
+  omitted_frames bigint NOT NULL,
+  cut boolean NOT NULL,
+  CONSTRAINT debug_stops_debug_session_id_fkey FOREIGN KEY (debug_session_id) REFERENCES debug_sessions(id) ON DELETE CASCADE,
+  CONSTRAINT debug_stops_omitted_frames_check CHECK (omitted_frames >= 0),
+  CONSTRAINT debug_stops_pkey PRIMARY KEY (debug_session_id, stop_epoch, thread_id),
+  CONSTRAINT debug_stops_stop_epoch_check CHECK (stop_epoch > 0)
+);
+
+CREATE TABLE idempotency_keys (
+  operation text COLLATE "C" NOT NULL,
+  actor text COLLATE "C" NOT NULL,
+  key text COLLATE "C" NOT NULL,
+  request_sha256 text COLLATE "C" NOT NULL,
+  reply text COLLATE "C",
+  expires_at timestamp with time zone NOT NULL,
+  CONSTRAINT idempotency_keys_pkey PRIMARY KEY (operation, actor, key),
+  CONSTRAINT idempotency_keys_request_sha256_check CHECK (length(request_sha256) = 64)
+);
+
+CREATE INDEX idempotency_keys_expiry ON idempotency_keys USING btree (expires_at);
 
 CREATE TABLE log_chunks (
   attempt_id bigint NOT NULL,
@@ -232,6 +433,47 @@ CREATE TABLE store_meta (
   value text COLLATE "C" NOT NULL,
   CONSTRAINT store_meta_pkey PRIMARY KEY (key)
 );
+
+CREATE TABLE tokens (
+  id uuid NOT NULL,
+  account_id uuid NOT NULL,
+  public_id text COLLATE "C" NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  secret_sha256 text COLLATE "C" NOT NULL,
+  hint text COLLATE "C" NOT NULL,
+  scopes text COLLATE "C" NOT NULL,
+  created_by uuid,
+  rotated_to uuid,
+  expires_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  revoked_reason text COLLATE "C",
+  last_used_at timestamp with time zone,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT tokens_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
+  CONSTRAINT tokens_check CHECK (revoked_reason IS NULL OR revoked_at IS NOT NULL),
+  CONSTRAINT tokens_check1 CHECK (rotated_to IS NULL OR expires_at IS NOT NULL),
+  CONSTRAINT tokens_created_by_fkey FOREIGN KEY (created_by) REFERENCES tokens(id),
+  CONSTRAINT tokens_kind_check CHECK (kind = 'personal'::text OR kind = 'runner'::text),
+  CONSTRAINT tokens_pkey PRIMARY KEY (id),
+  CONSTRAINT tokens_public_id_check CHECK (length(public_id) = 10),
+  CONSTRAINT tokens_public_id_key UNIQUE (public_id),
+  CONSTRAINT tokens_rotated_to_fkey FOREIGN KEY (rotated_to) REFERENCES tokens(id),
+  CONSTRAINT tokens_scopes_check CHECK (scopes <> ''::text),
+  CONSTRAINT tokens_secret_sha256_check CHECK (length(secret_sha256) = 64),
+  CONSTRAINT tokens_secret_sha256_key UNIQUE (secret_sha256),
+  CONSTRAINT tokens_version_check CHECK (version > 0)
+);
+
+CREATE INDEX tokens_admin ON tokens USING btree (created_at) WHERE scopes = 'admin'::text AND revoked_at IS NULL;
+
+CREATE UNIQUE INDEX tokens_name ON tokens USING btree (account_id, name) WHERE revoked_at IS NULL AND rotated_to IS NULL;
+
+CREATE INDEX tokens_page ON tokens USING btree (created_at, id);
+
+CREATE INDEX tokens_page_of_account ON tokens USING btree (account_id, created_at, id);
 
 CREATE TABLE worktrees (
   id uuid NOT NULL,
