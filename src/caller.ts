@@ -24,7 +24,7 @@ export interface EnvelopeKey extends Idempotency {
 
 export const anonymous: Caller = { actor: undefined, requestId: undefined, idempotency: undefined };
 
-/** Fails with invalid_input when a part of the caller is not text that both engines can store. */
+/** Fails with `invalid_input` when a part of the caller is not text that both engines can store. */
 export function checkCaller({ actor, requestId, idempotency }: Caller): void {
   // The types promise text, but a port may send anything.
   for (const value of [actor, requestId] as readonly unknown[]) {

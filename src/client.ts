@@ -1,5 +1,5 @@
-// Turns operations and a backend into an object with one async method for each operation. Validates and decodes on the caller's thread.
-// Knows no thread, port or database.
+// Turns operations and a backend into an object with one async method for each operation. Validates and decodes on the
+// caller's thread. Knows no thread, port or database.
 import { Courier } from "./courier.ts";
 import { fromWireFailure, StoreError } from "./errors.ts";
 import type { Limits } from "./limits.ts";
@@ -9,11 +9,11 @@ import { isPaged, type Page, rowsOfPages } from "./pages.ts";
 import type { Answer, Backend } from "./wire.ts";
 
 export interface CallOptions {
-  /** Ends the call with `aborted` when it fires. A call that has not run yet is cancelled; the error's outcome says whether it was. */
+  /** Ends the call with `aborted` when it fires. The outcome of the error tells whether the call had run by then. */
   readonly signal?: AbortSignal;
   /**
-   * The time after which the call fails with `deadline_exceeded`, in milliseconds. The default is `limits.callMs` plus the wait that the input
-   * asks for. On an iteration it applies to each page. Values above 2 147 483 647 count as that.
+   * The time after which the call fails with `deadline_exceeded`, in milliseconds. The default is `limits.callMs` plus
+   * the wait that the input asks for. On an iteration it applies to each page. Values above 2_147_483_647 are cut to it.
    */
   readonly timeoutMs?: number;
   /** The caller's name in audit rows. Idempotency keys are scoped to it. */
@@ -21,9 +21,10 @@ export interface CallOptions {
   /** The id of the request that the call is part of, for audit rows. */
   readonly requestId?: string;
   /**
-   * Makes a write safe to repeat: a call with the same key and input within `limits.idempotencyMs` does not run again and returns the first
-   * answer. With another input it fails with `idempotency_mismatch`, and also when another release stored an answer of another shape. Failures
-   * are not stored. On `atomically` the key covers all calls together.
+   * Makes a write safe to repeat: a call with the same key and input within `limits.idempotencyMs` does not run again
+   * and returns the first answer. With another input it fails with `idempotency_mismatch`, and also when another
+   * release stored an answer of another shape. Failures are not stored. On `atomically` the key covers all calls
+   * together.
    */
   readonly idempotencyKey?: string;
 }
@@ -45,9 +46,9 @@ type AllOf<Verbs> = Verbs extends { readonly list: Operation<infer Input, infer 
   ? Output extends Page<infer Row>
     ? {
         /**
-         * Iterates over the rows of all pages of `list`, in its order and with its filters: `for await (const row of store.sessions.all())`.
-         * Reads a page of `limit` rows when the loop reaches it; rows that are created meanwhile come last. Fails as `list` does, and with
-         * `aborted` before the next row when the signal has fired.
+         * Iterates over the rows of all pages of `list`, in its order and with its filters, in a `for await` loop.
+         * Reads a page of `limit` rows when the loop reaches it; rows that are created meanwhile come last. Fails as
+         * `list` does, and with `aborted` before the next row when the signal has fired.
          */
         readonly all: Method<Input, AsyncGenerator<Row, void, undefined>>;
       }
@@ -68,10 +69,11 @@ export type RecordersOf<Table extends OperationTable> = {
 
 export type ClientOf<Table extends OperationTable> = MethodsOf<Table> & {
   /**
-   * Runs several calls in one transaction, all or nothing. `record` makes the calls on `tx`, synchronously; they travel in one message and run
-   * in that order. Resolves to their results in order. A failure names the first call that failed by `details.index`.
+   * Runs several calls in one transaction, all or nothing. `record` makes the calls on `tx`, synchronously; they travel
+   * in one message and run in that order. Resolves to their results in order. A failure names the first call that
+   * failed by `details.index`.
    */
-  // biome-ignore lint/suspicious/noExplicitAny: the calls are recorded at run time; a caller names the results, or destructures freely.
+  // biome-ignore lint/suspicious/noExplicitAny: callers name the results of recorded calls freely.
   atomically<Results extends unknown[] = any[]>(
     record: (tx: RecordersOf<Table>) => void,
     options?: CallOptions,
@@ -80,11 +82,13 @@ export type ClientOf<Table extends OperationTable> = MethodsOf<Table> & {
 
 export interface Client<Table extends OperationTable> {
   readonly methods: ClientOf<Table>;
-  /** Refuses new calls, and resolves when the calls that were made are settled; calls that may be parked are not waited for. */
+  /** Refuses new calls, and resolves when the earlier ones are settled, except for calls that may be parked. */
   drain(): Promise<void>;
 }
 
-/** Creates a client on a backend. When the backend is lost, `reconnect` returns the next one; without it the client is lost too. */
+/**
+ * Creates a client on a backend. When the backend is lost, `reconnect` returns the next; without it the client is lost.
+ */
 export function createClient<const Table extends OperationTable>(
   operations: Table,
   backend: Backend,
@@ -125,7 +129,9 @@ export function createClient<const Table extends OperationTable>(
   return { methods: { ...methods, atomically } as unknown as ClientOf<Table>, drain };
 }
 
-/** Records the calls of an atomic envelope. A call made after the recorder has returned would never be sent, so it throws. */
+/**
+ * Records the calls of an atomic envelope. A call after the recorder has returned would never be sent, so it throws.
+ */
 function recordCalls<Table extends OperationTable>(
   operations: Table,
   record: (tx: RecordersOf<Table>) => unknown,
@@ -179,7 +185,9 @@ interface Calling {
   readonly operation: AnyOperation;
 }
 
-/** Creates the error after an await, so that V8's async stack trace names the caller without a capture for every call (D-017). */
+/**
+ * Creates the error after an await, so that V8's async stack trace names the caller at no cost for each call (D-017).
+ */
 async function call({ courier, name, operation }: Calling, input: unknown, options: CallOptions): Promise<unknown> {
   const outgoingCall = outgoing(name, operation, input, options);
   const [answer] = await courier().send([outgoingCall], false, options);
@@ -188,7 +196,7 @@ async function call({ courier, name, operation }: Calling, input: unknown, optio
   return operation.open(operation.output.fromWire(wire), outgoingCall.localPart);
 }
 
-/** Calls step after step, with one deadline for all steps. A failure of a later step leaves the effects of the earlier ones. */
+/** Calls step after step under one deadline. When a later step fails, the effects of the earlier ones remain. */
 async function callInSteps(calling: Calling, input: unknown, options: CallOptions): Promise<unknown> {
   const { timeoutMs = calling.limits.callMs } = options;
   const endsAtMs = performance.now() + timeoutMs;

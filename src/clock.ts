@@ -1,22 +1,28 @@
-// Time comes into the store from one place. Wall time dates rows; elapsed time tells a jump of the wall clock from time that passed.
+// The one source of time. Wall time dates rows; elapsed time shows whether the wall clock has jumped.
 
 export interface Clock {
-  /** Milliseconds since 1970-01-01 UTC. */
+  /** Returns the milliseconds since 1970-01-01 UTC. */
   now(): number;
-  /** Milliseconds since some fixed moment; never jumps. */
+  /** Returns the milliseconds since a fixed moment. It never jumps. */
   elapsed(): number;
 }
 
 export const systemClock: Clock = { now: () => Date.now(), elapsed: () => performance.now() };
 
-/** A clock that tests move: `advance` lets time pass, `jump` turns the wall clock. It can be shared between threads. */
+/** A clock that tests move, also from another thread. */
 export interface TestClock extends Clock {
+  /** Lets time pass. */
   advance(ms: number): void;
+  /** Changes the wall clock, while elapsed time goes on as before. */
   jump(ms: number): void;
+  /** The memory of the clock. A clock of another thread that is created with it moves along. */
   readonly shared: SharedArrayBuffer;
 }
 
-/** Offsets live in shared memory, so that a thread that is given `shared` sees each move at once. */
+/**
+ * Creates a test clock. Its offsets live in shared memory, so that a clock in another thread with the same memory sees
+ * each move at once.
+ */
 export function testClock(shared: SharedArrayBuffer = new SharedArrayBuffer(16)): TestClock {
   const [advanced, jumped] = [0, 1];
   const offsetsMs = new BigInt64Array(shared);

@@ -1,6 +1,6 @@
-// Carries calls to the other side: packs the calls of one tick into messages, counts what is in flight, and settles every call exactly once.
-// Knows no thread, port or database.
-import { type ErrorCode, type Outcome, StoreError } from "./errors.ts";
+// Carries calls to the other side: packs the calls of one tick into messages, counts what is in flight, and settles
+// every call exactly once. Knows no thread, port or database.
+import { type ErrorCode, errorCodes, type Outcome, StoreError } from "./errors.ts";
 import { isAmbiguous, joinedCalls, runsOf } from "./joining.ts";
 import { type Limits, overloadOf, timerMsMax } from "./limits.ts";
 import type { Outgoing } from "./outgoing.ts";
@@ -22,9 +22,9 @@ interface Parcel {
   readonly guarded: boolean;
   readonly bytes: number;
   readonly settle: (answers: readonly Answer[]) => void;
-  /** Sent by itself, because the joined call that it was part of had no answer that is true of it. */
+  /** It goes by itself, because the answer of the joined call that it was part of may not be true of it. */
   separate: boolean;
-  /** Why the caller waits no longer; set before the parcel is settled. */
+  /** The reason why the caller waits no longer; set before the parcel is settled. */
   givenUp: ErrorCode | undefined;
   settled: boolean;
   envelopeId: number | undefined;
@@ -55,12 +55,14 @@ export class Courier {
     backend.onLost((reason) => this.#lose(reason));
   }
 
-  /** True when no further reply can come: every call fails. */
+  /** True when no further reply can come, so that every call fails. */
   get lost(): boolean {
     return this.#lost !== undefined;
   }
 
-  /** Throws synchronously when the calls are refused; once they are accepted, their outcome arrives as their answers. */
+  /**
+   * Throws synchronously when the calls are refused; once they are accepted, their outcome arrives as their answers.
+   */
   send(calls: readonly Outgoing[], atomic: boolean, { signal, timeoutMs }: Patience): Promise<readonly Answer[]> {
     const bytes = calls.reduce((sum, { name, wire, caller }) => sum + callBytes(name, wire, caller), 0);
     this.#refuse(calls, bytes, { signal, timeoutMs });
@@ -89,7 +91,7 @@ export class Courier {
     });
   }
 
-  /** Refuses new calls, and resolves when the calls that were made are settled; calls that may be parked are not waited for. */
+  /** Refuses new calls, and resolves when the earlier ones are settled, except for calls that may be parked. */
   drain(): Promise<void> {
     this.#draining = true;
     if (this.#open === 0) this.#drained.resolve();
@@ -114,7 +116,7 @@ export class Courier {
     if (overload !== undefined) throw overload;
   }
 
-  /** Runs after everything that this tick set off, so that calls made by the receivers of one reply share the next message (D-006). */
+  /** Runs at the end of the tick, so that calls made by the receivers of one reply share the next message (D-006). */
   #flush(): void {
     const parcels = this.#waiting;
     this.#waiting = [];
@@ -201,7 +203,7 @@ export class Courier {
     const dropped = parcel.givenUp !== undefined && first !== undefined && !first[0] && first[1][0] === "aborted";
     this.#deliver(
       parcel,
-      dropped ? failed(parcel.givenUp as ErrorCode, givenUpMessage(parcel.givenUp as ErrorCode), "not_run") : answers,
+      dropped ? failed(parcel.givenUp as ErrorCode, errorCodes[parcel.givenUp as ErrorCode].means, "not_run") : answers,
     );
   }
 
@@ -227,18 +229,21 @@ export class Courier {
     };
   }
 
-  /** Asks the other side to drop the call, and waits `settleGraceMs` for the answer that says whether it had run. */
+  /**
+   * Asks the other side to drop the call, and waits `settleGraceMs` for its answer to say whether it had run (D-011).
+   */
   #giveUp(parcel: Parcel, code: ErrorCode): void {
     if (parcel.settled || parcel.givenUp !== undefined) return;
     parcel.givenUp = code;
     if (parcel.envelopeId === undefined) {
-      this.#fail(parcel, code, givenUpMessage(code), "not_run");
+      this.#fail(parcel, code, errorCodes[code].means, "not_run");
       return;
     }
     this.#backend.cancel(parcel.envelopeId, parcel.slot);
     const timer = setTimeout(() => {
-      // The call still counts until its answer arrives, so that a side that answers nothing is not sent ever more calls.
-      if (!parcel.settled) this.#deliver(parcel, failed(code, givenUpMessage(code), lostOutcome(parcel)));
+      // The call still counts until its answer arrives, so that a side that answers nothing is not sent ever more
+      // calls.
+      if (!parcel.settled) this.#deliver(parcel, failed(code, errorCodes[code].means, lostOutcome(parcel)));
     }, this.#limits.settleGraceMs);
     parcel.stop();
     parcel.stop = () => clearTimeout(timer);
@@ -260,10 +265,6 @@ function lostOutcome({ calls }: Parcel): Outcome {
 
 function failed(code: ErrorCode, message: string, outcome: Outcome): readonly Answer[] {
   return [[false, [code, message, outcome, {}]]];
-}
-
-function givenUpMessage(code: ErrorCode): string {
-  return code === "aborted" ? "the caller's signal fired" : "the time given to the call is over";
 }
 
 function waitMsOf(calls: readonly Outgoing[]): number {

@@ -1,5 +1,5 @@
-// From a request to its answer: look the operation up, check the input, make a body of it, tell what came out. Knows no thread, port or database.
-
+// From a request to its answer: finds the operation, checks the input, creates the body, and turns its result into an
+// answer. Knows no thread, port or database.
 import { type Caller, checkCaller } from "./caller.ts";
 import type { Change, Context, ServerState } from "./context.ts";
 import type { Driver, Job, Runnable, Settled } from "./driver.ts";
@@ -11,26 +11,33 @@ import { recordChanges } from "./operations/changes.ts";
 import type { Body } from "./sql.ts";
 import type { Answer } from "./wire.ts";
 
-/** What became of a job: an answer for each call, or one answer for all, or a reason to wait. */
-export interface Outcome {
+/** The end of a job. */
+export interface JobOutcome {
+  /** One answer for each call, or a single failure for all of them. */
   readonly answers: readonly Answer[];
-  /** Set when the job's only call found nothing yet: park it on these topics; `answers` holds what to say when its time is over. */
+  /**
+   * The topics to park on, when the only call found nothing yet; `answers` holds its answer for the end of the wait.
+   */
   readonly parkOn: readonly string[] | undefined;
 }
 
-export interface Dispatched {
-  /** One for each job that was begun. */
-  readonly outcomes: readonly Outcome[];
-  /** What the committed jobs have touched. */
+/** The end of a transaction. */
+export interface TransactionOutcome {
+  /** One outcome for each job that was started. */
+  readonly outcomes: readonly JobOutcome[];
+  /** The topics that the committed jobs touched. */
   readonly topics: ReadonlySet<string>;
   readonly wrote: boolean;
 }
 
 export interface Dispatcher {
-  /** Looks up the operation and checks its input: the admission of a call. Fails with unknown_operation or invalid_input. */
+  /** Admits a call: finds its operation and checks its input. Fails with `unknown_operation` or `invalid_input`. */
   decodeCall(name: unknown, wire: unknown, caller: Caller): Call;
-  /** Runs jobs, each of calls that succeed or fail together, in one transaction. */
-  runTransaction(jobs: readonly (readonly Call[])[], budgetMs: number): Promise<Dispatched>;
+  /**
+   * Runs jobs in one transaction; the calls of a job succeed or fail together. Starts no further job when `budgetMs`
+   * have passed, so there may be fewer outcomes than jobs.
+   */
+  runTransaction(jobs: readonly (readonly Call[])[], budgetMs: number): Promise<TransactionOutcome>;
 }
 
 interface DispatcherOptions {
@@ -38,9 +45,9 @@ interface DispatcherOptions {
   readonly driver: Driver;
   readonly limits: Limits;
   serverState(): ServerState;
-  /** Told of every failure that is a fault of ours, with its cause. */
+  /** Receives every failure that is a fault of this package, or damage, with its cause. */
   onInternal(error: StoreError): void;
-  /** Told of the tokens that committed calls have used. */
+  /** Receives the tokens that committed calls have used. */
   onUsed?(tokenId: string, at: Date): void;
 }
 
@@ -70,15 +77,17 @@ export function createDispatcher({
 
     async runTransaction(all, budgetMs) {
       const jobs = sharablePrefix(all);
-      const traces = jobs.map(() => new Trace());
-      const driverJobs = jobs.map((calls, index) => driverJob(calls, traces[index] as Trace, limits, serverState));
+      const effects = jobs.map(() => new SideEffects());
+      const driverJobs = jobs.map((calls, index) =>
+        driverJob(calls, effects[index] as SideEffects, limits, serverState),
+      );
       const group = await driver.transact(driverJobs, budgetMs);
       const topics = new Set<string>();
       const outcomes = group.settled.map((settled, index) => {
-        const trace = traces[index] as Trace;
+        const { topics: touched, used } = effects[index] as SideEffects;
         if (settled.ok) {
-          for (const topic of trace.topics) topics.add(topic);
-          for (const [tokenId, at] of trace.used) onUsed?.(tokenId, at);
+          for (const topic of touched) topics.add(topic);
+          for (const [tokenId, at] of used) onUsed?.(tokenId, at);
         }
         return outcomeOf(jobs[index] as readonly Call[], settled, onInternal);
       });
@@ -87,8 +96,8 @@ export function createDispatcher({
   };
 }
 
-/** What a job leaves besides rows, once it is committed. */
-class Trace {
+/** The effects of a job besides its rows; they take place when it is committed. */
+class SideEffects {
   readonly topics = new Set<string>();
   readonly used = new Map<string, Date>();
 
@@ -100,8 +109,8 @@ class Trace {
 
 /**
  * Returns the first jobs, as many as one transaction may hold. Change rows are written last, so a call that reads them
- * cannot share a transaction with a write before it (D-044). Reads that belong together, such as rows and a cursor, must
- * see one moment, and only a transaction that writes nothing shows one.
+ * cannot share a transaction with a write before it (D-044). Reads that belong together, such as rows and a cursor,
+ * must see one moment, and only a transaction that writes nothing shows one.
  */
 function sharablePrefix(jobs: readonly (readonly Call[])[]): readonly (readonly Call[])[] {
   let [writes, atOneMoment] = [false, false];
@@ -115,10 +124,10 @@ function sharablePrefix(jobs: readonly (readonly Call[])[]): readonly (readonly 
   return jobs;
 }
 
-/** Turns the calls of a job into what a driver runs: bodies to start, and change rows to write last. */
+/** Turns the calls of a job into bodies for a driver to start, and change rows for it to write last. */
 function driverJob(
   calls: readonly Call[],
-  trace: Trace,
+  effects: SideEffects,
   limits: Limits,
   serverState: DispatcherOptions["serverState"],
 ): Job {
@@ -127,11 +136,11 @@ function driverJob(
     let context: RunContext | undefined;
     return {
       access: envelope?.writesAt(index) ? "write" : call.operation.access,
-      // A key is a row that the call touches too.
+      // The row of its key is touched too, and no name covers that.
       touches: isKeyed(call) || envelope !== undefined ? undefined : call.operation.touches(call.input),
       startBody(now) {
-        if (index === 0) trace.clear();
-        context = new RunContext(now, limits, serverState, trace);
+        if (index === 0) effects.clear();
+        context = new RunContext(now, limits, serverState, effects);
         const body = runCall(call, calls.length === 1 && envelope === undefined, context);
         return envelope === undefined ? body : envelope.run(index, body, context);
       },
@@ -149,13 +158,13 @@ class RunContext implements Context {
   readonly changes: Change[] = [];
   readonly #serverState: DispatcherOptions["serverState"];
 
-  constructor(now: Date, limits: Limits, serverState: DispatcherOptions["serverState"], trace: Trace) {
+  constructor(now: Date, limits: Limits, serverState: DispatcherOptions["serverState"], effects: SideEffects) {
     this.now = now;
     this.limits = limits;
     this.#serverState = serverState;
-    this.wake = (topic) => void trace.topics.add(topic);
+    this.wake = (topic) => void effects.topics.add(topic);
     this.changed = (change) => void this.changes.push(change);
-    this.used = (tokenId) => void trace.used.set(tokenId, now);
+    this.used = (tokenId) => void effects.used.set(tokenId, now);
   }
 
   get serverState(): ServerState {
@@ -167,7 +176,10 @@ class RunContext implements Context {
   readonly used: (tokenId: string) => void;
 }
 
-/** Runs one call under its idempotency key. Among other calls nothing waits: "not yet" is final there, and a failure undoes them all. */
+/**
+ * Runs one call under its idempotency key. Inside a job of several calls nothing waits: there a `NotYet` that stands
+ * for a failure fails the job.
+ */
 function* runCall(call: Call, isAlone: boolean, context: RunContext): Body<unknown> {
   const result = yield* keyed(call, encodedResult(call, context), context);
   if (!isAlone && result instanceof NotYet && result.atTimeout instanceof StoreError) throw result.atTimeout;
@@ -181,7 +193,7 @@ function* encodedResult({ operation: { run, output }, input }: Call, context: Ru
   return new NotYet(topics, atTimeout instanceof StoreError ? atTimeout : output.toWire(atTimeout));
 }
 
-function outcomeOf(calls: readonly Call[], settled: Settled, onInternal: (error: StoreError) => void): Outcome {
+function outcomeOf(calls: readonly Call[], settled: Settled, onInternal: (error: StoreError) => void): JobOutcome {
   if (!settled.ok) return { answers: [failed(calls, settled, onInternal)], parkOn: undefined };
   const [head] = settled.results;
   if (calls.length === 1 && head instanceof NotYet) return { answers: [timeoutAnswer(head)], parkOn: head.topics };
@@ -196,7 +208,7 @@ function timeoutAnswer({ atTimeout }: NotYet<unknown>): Answer {
   return atTimeout instanceof StoreError ? [false, toWireFailure(atTimeout)] : [true, atTimeout];
 }
 
-/** Codes that any operation may answer with, besides its own. */
+/** The codes that every operation may fail with, besides its own. */
 const universal = new Set<string>([
   "invalid_input",
   "constraint",

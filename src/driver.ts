@@ -1,5 +1,4 @@
-// What a database must supply: one function that runs bodies in a transaction. Knows no database.
-
+// The seam between the store and a database: a driver runs bodies in a transaction. Knows no database.
 import type { DatabaseFacts } from "./context.ts";
 import type { StoreError } from "./errors.ts";
 import type { Access } from "./operation.ts";
@@ -8,31 +7,40 @@ import type { Body } from "./sql.ts";
 /** A call as a driver sees it. */
 export interface Runnable {
   readonly access: Access;
-  /** Names all that it reads and writes, if that is known: bodies of different names may run side by side in one transaction (D-043). */
+  /**
+   * A name for all that the body touches, if one covers it: bodies with different names may run side by side (D-043).
+   */
   readonly touches?: string | undefined;
-  /** Starts the body; called anew when the transaction has to be run again, with nothing left of the first run. */
+  /**
+   * Starts the body. It is called again when the transaction has to run again; nothing of the first run is left then.
+   */
   startBody(now: Date): Body<unknown>;
   /**
-   * Returns the body that writes the change rows of the call, if it has any. It runs when all jobs of the transaction have run, its own job
-   * has succeeded, and no other transaction can commit before this one (D-044).
+   * Returns the body that writes the change rows of the call, if it has any. It runs when all jobs of the transaction
+   * have run, its own job has succeeded, and no other transaction can commit before this one (D-044).
    */
   writeChanges?(): Body<unknown> | undefined;
 }
 
-/** Bodies that succeed or fail together, in order. */
+/** The bodies that succeed or fail together, in their order. */
 export type Job = readonly Runnable[];
 
+/** The end of a job. */
 export type Settled =
   | { readonly ok: true; readonly results: readonly unknown[] }
-  /** `index`: which body of the job failed. */
+  /** `index` is the place of the failed body in the job. */
   | { readonly ok: false; readonly error: StoreError; readonly index: number };
 
+/** The end of a transaction. */
 export interface Group {
-  /** One for each job from the first on; jobs without one were not begun, because the time was up. */
+  /**
+   * One entry for each job that was started, from the first on. The rest was not started, because the time had passed.
+   */
   readonly settled: readonly Settled[];
   readonly wrote: boolean;
 }
 
+/** The caller's view of a copy that is being made. */
 export interface BackUpWatch {
   readonly onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -40,20 +48,23 @@ export interface BackUpWatch {
 
 export interface Driver {
   /**
-   * Runs jobs in order in one transaction and proves that it has ended. A failing job is undone alone.
-   * Throws busy when the transaction could not begin: nothing has run.
+   * Runs jobs in order in one transaction and proves that it has ended. A job that fails is undone alone. Starts no
+   * further job when `budgetMs` have passed. Throws `busy` when the transaction could not begin: nothing has run then.
    */
   transact(jobs: readonly Job[], budgetMs: number): Group | Promise<Group>;
-  /** Changes when another process has committed; absent when no other can, or when it says so itself. */
+  /**
+   * Returns a number that changes when another process has committed. Absent when no other process can commit, or when
+   * the driver reports commits itself.
+   */
   dataVersion?(): number | Promise<number>;
-  /** Told at once, without asking the database's own process. */
+  /** Returns what the driver knows of the database without a query. */
   facts(): DatabaseFacts;
-  /** Copies all to a file that is there and empty, in steps between groups. Absent where the database's own tools do that. */
+  /** Copies the database to an existing, empty file, in steps between groups. Absent where other tools make backups. */
   backUp?(target: string, watch: BackUpWatch): Promise<void>;
   close(): void | Promise<void>;
-  /** Grows with every start of a server on this store. */
+  /** A number that grows with every start of a server on this store. */
   readonly epoch: number;
 }
 
-/** `full`: an acknowledged write survives power loss. `normal`: it survives the death of the process only. */
+/** The durability of acknowledged writes: `full` survives power loss, `normal` only the death of the process. */
 export type Synchronous = "full" | "normal";

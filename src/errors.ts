@@ -1,42 +1,42 @@
-// The one error class of the package and the closed list of its codes. Knows no thread, no database and no schema.
+// The one error class of the package, and the closed list of its codes. Knows no thread, database or schema.
 
 /**
- * What is known about the effect of a call that failed.
+ * The effect of a call that failed, as far as it is known.
  *
  * - `not_run`: the call never ran, or it only reads; nothing changed.
- * - `rolled_back`: it ran and all it did was undone.
- * - `unknown`: the answer was lost on its way; look, or repeat with the same ids.
+ * - `rolled_back`: the call ran, and everything it did was undone.
+ * - `unknown`: the answer was lost on its way. Read the state, or repeat the call with the same ids.
  */
 export type Outcome = "not_run" | "rolled_back" | "unknown";
 
-/** What each code means and what its receiver can do; the table in docs/guide/errors.md is printed from here. */
+/** The meaning of each code, and what its receiver can do. docs/guide/errors.md prints them. */
 export const errorCodes = {
-  invalid_input: { retryable: false, means: "the input breaks a bound or a rule", mend: "correct the call" },
+  invalid_input: { retryable: false, means: "the input violates a bound or a rule", mend: "correct the call" },
   unknown_operation: {
     retryable: false,
-    means: "no such operation, or this port may not reach it",
-    mend: "correct the name, or connect with it",
+    means: "there is no such operation, or this port may not call it",
+    mend: "correct the name, or connect with this operation",
   },
-  not_found: { retryable: false, means: "no row has this id", mend: "look the id up again" },
+  not_found: { retryable: false, means: "no row has this id", mend: "check the id" },
   conflict: {
     retryable: false,
-    means: "the row is not what the call expected; details.reason says how",
-    mend: "read the row again and decide",
+    means: "the row differs from what the call expects; details.reason says how",
+    mend: "read the row again, then decide",
   },
   invalid_transition: {
     retryable: false,
-    means: "the state does not allow it; details.state is the state",
-    mend: "read the row again and decide",
+    means: "the state of the row does not allow this call; details.state is the state",
+    mend: "read the row again, then decide",
   },
   lease_lost: {
     retryable: false,
-    means: "somebody else holds, or held, a newer lease; details.currentFence",
-    mend: "stop touching what the lease protected",
+    means: "a newer lease has replaced this one; details.currentFence is its fencing token",
+    mend: "stop using what the lease protected",
   },
   lease_expired: {
     retryable: false,
-    means: "the lease ran out before the call",
-    mend: "reserve or claim anew; renew sooner",
+    means: "the lease expired before the call",
+    mend: "reserve or claim again, and renew earlier",
   },
   capacity_exhausted: {
     retryable: true,
@@ -45,84 +45,88 @@ export const errorCodes = {
   },
   log_gap: {
     retryable: false,
-    means: "bytes before this offset are missing",
+    means: "the bytes before this offset are missing",
     mend: "send again from details.expectedOffset",
   },
   log_sealed: { retryable: false, means: "the command has finished and its log is closed", mend: "stop appending" },
   feed_truncated: {
     retryable: false,
-    means: "changes after this cursor were pruned",
-    mend: "read a snapshot and go on from its cursor",
+    means: "changes after this cursor have been removed",
+    mend: "read a new snapshot and continue from its cursor",
   },
   token_malformed: {
     retryable: false,
-    means: "the text is no token: its shape or its checksum is wrong",
+    means: "the text is not a token: its form or its checksum is wrong",
     mend: "copy the whole token",
   },
   token_unknown: {
     retryable: false,
-    means: "no token of this store has this secret",
+    means: "this store has no token with this secret",
     mend: "use a token of this store",
   },
   token_expired: {
     retryable: false,
-    means: "the token's time is over; details.expiredAt",
+    means: "the token has expired; details.expiredAt is the time",
     mend: "rotate tokens before they expire",
   },
   token_revoked: {
     retryable: false,
-    means: "the token was revoked, or its account disabled",
-    mend: "ask for a new token",
+    means: "the token was revoked, or its account was disabled",
+    mend: "request a new token",
   },
   scope_missing: {
     retryable: false,
-    means: "the token does not cover details.missing",
+    means: "the token does not cover the scopes in details.missing",
     mend: "use a token with these scopes",
   },
   idempotency_mismatch: {
     retryable: false,
-    means: "the idempotency key was used for another request",
-    mend: "make a new key for each new request",
+    means: "the idempotency key was used for a different request",
+    mend: "create a new key for each request",
   },
   constraint: {
     retryable: false,
     means: "the database refused the row",
-    mend: "report it: an operation let through what a CHECK refuses",
+    mend: "report it: the operation accepted what a constraint of the schema refuses",
   },
   busy: {
     retryable: true,
-    means: "another process held a lock, or the server was out of reach, for too long",
-    mend: "see outcome; retry; run one server per file",
+    means: "another process held a lock for too long, or the database server could not be reached",
+    mend: "check outcome, then retry; run one server per file",
   },
   overloaded: { retryable: true, means: "too many calls are waiting", mend: "retry after details.retryAfterMs" },
   deadline_exceeded: {
     retryable: true,
-    means: "the time given to the call is over",
-    mend: "see outcome; retry with more time",
+    means: "the call did not finish in the time it was given",
+    mend: "check outcome, then retry with more time",
   },
-  aborted: { retryable: false, means: "the caller's signal fired", mend: "nothing; see outcome" },
+  aborted: { retryable: false, means: "the caller's signal fired", mend: "check outcome" },
   closed: {
     retryable: false,
-    means: "the store, its port or its thread is gone",
-    mend: "open or attach again; see outcome",
+    means: "the store is closed, or its port or thread has ended",
+    mend: "open or attach again; check outcome",
   },
   storage_full: {
     retryable: true,
-    means: "the disk or the file's size limit is full",
-    mend: "free space; the file is sound",
+    means: "the disk is full, or the file has reached its size limit",
+    mend: "free space, then retry; the file is intact",
   },
   corrupt: { retryable: false, means: "the database file is damaged", mend: "restore a backup" },
   incompatible: {
     retryable: false,
-    means: "the file, its schema or SQLite is not what this version needs",
-    mend: "do what the message says",
+    means: "this version cannot work with the file, its schema, or the version of the engine",
+    mend: "follow the message",
   },
-  internal: { retryable: false, means: "a fault of this package; the cause is in the server's log", mend: "report it" },
+  internal: {
+    retryable: false,
+    means: "a fault of this package; the server's log has the cause",
+    mend: "report it",
+  },
 } as const satisfies Record<string, { retryable: boolean; means: string; mend: string }>;
 
 export type ErrorCode = keyof typeof errorCodes;
 
-/** Plain data: what structured clone and JSON both carry unchanged. */
+/** Plain data that both structured clone and JSON carry unchanged. */
 export type Details = Readonly<Record<string, unknown>>;
 
 export interface StoreErrorOptions {
@@ -132,7 +136,7 @@ export interface StoreErrorOptions {
   readonly cause?: unknown;
 }
 
-/** Every failure that leaves this package. Switch on `code`, never on `message`. */
+/** The class of every failure that leaves this package. Switch on `code`, never on `message`. */
 export class StoreError extends Error {
   override readonly name = "StoreError";
   readonly code: ErrorCode;
@@ -150,26 +154,26 @@ export class StoreError extends Error {
     this.operation = options.operation;
   }
 
-  /** Plain data for a response or a log line; neither stack nor cause. */
+  /** Returns plain data for a response or a log line, without the stack and the cause. */
   toJSON(): Record<string, unknown> {
     const { code, message, outcome, retryable, details, operation } = this;
     return { code, message, outcome, retryable, details, ...(operation === undefined ? {} : { operation }) };
   }
 }
 
-/** Short form for stubs and tests: `throw storeError("capacity_exhausted")`. */
+/** Creates an error for stubs and tests: `throw storeError("capacity_exhausted")`. */
 export function storeError(code: ErrorCode, details?: Details, message?: string): StoreError {
   return new StoreError(code, message, details === undefined ? {} : { details });
 }
 
-/** A failure as it crosses threads: classes do not survive structured clone, codes do. */
+/** A failure as it crosses threads: structured clone does not preserve classes, but it preserves codes. */
 export type WireFailure = readonly [code: ErrorCode, message: string, outcome: Outcome, details: Details];
 
 export function toWireFailure(error: StoreError, outcome: Outcome = error.outcome): WireFailure {
   return [error.code, error.message, outcome, error.details];
 }
 
-/** Rebuilds the error on the caller's side, so that its stack names the caller (D-017). */
+/** Creates the error again on the caller's side, so that its stack names the caller (D-017). */
 export function fromWireFailure([code, message, outcome, details]: WireFailure, operation: string): StoreError {
   return new StoreError(code, message, { outcome, details, operation });
 }

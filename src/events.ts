@@ -1,8 +1,9 @@
-// What happens on the serving side and is nobody's answer.
+// The events of the serving side that belong to no call, and their way into a log.
 
+/** An event of the serving side that belongs to no call. */
 export type StoreEvent =
   | { readonly type: "opened"; readonly epoch: number }
-  /** A fault of ours, or damage; the call got the code alone. */
+  /** A fault of this package, or damage to the database. The caller received the code, but not the cause. */
   | { readonly type: "fault"; readonly code: string; readonly message: string; readonly cause: string | undefined }
   | {
       readonly type: "reaped";
@@ -13,11 +14,11 @@ export type StoreEvent =
       readonly artifacts: readonly string[];
     }
   | { readonly type: "message_refused"; readonly reason: string }
-  /** Another living process serves the same file: move to PostgreSQL, or let one of them do the work. */
+  /** Another running process serves the same file: move to PostgreSQL, or serve the file from one process. */
   | { readonly type: "second_server"; readonly pid: number }
   | { readonly type: "thread_died"; readonly message: string };
 
-/** The methods of a pino logger that are used. */
+/** A logger, such as pino, as far as the store uses it. */
 export interface Logger {
   info(details: object, message: string): void;
   warn(details: object, message: string): void;

@@ -1,4 +1,4 @@
-// The public surface; re-exports only.
+// The public API; re-exports only.
 export type { BackupOptions } from "./backup/online.ts";
 export type { CallOptions } from "./client.ts";
 export { type ErrorCode, errorCodes, type Outcome, StoreError, storeError } from "./errors.ts";

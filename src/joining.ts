@@ -1,5 +1,5 @@
-// Joins neighbouring calls of one tick into one call, where their operation says how. A call never overtakes another, because the calls of a
-// client run in order.
+// Joins neighbouring calls of one tick into one call, where their operation says how (D-007). A call never overtakes
+// another, because the calls of a client run in order.
 import type { Outgoing } from "./outgoing.ts";
 import type { Answer } from "./wire.ts";
 
@@ -8,7 +8,7 @@ export interface Joinable {
   readonly calls: readonly Outgoing[];
   /** It has a deadline or a signal of its own: it can be given up alone, so it goes alone. */
   readonly guarded: boolean;
-  /** It was part of a joined call before, whose answer was not true of it. */
+  /** It was part of a joined call whose answer may not be true of it. */
   readonly separate: boolean;
 }
 

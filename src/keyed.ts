@@ -1,5 +1,5 @@
-// Idempotency around a body: a call that comes again with its key gets the answer of the first time and does not run. Key, effect and stored
-// answer are one transaction. Knows no thread, port or database.
+// Idempotency around a body: a call that comes again with its key gets the answer of the first time and does not run.
+// Key, effect and stored answer are one transaction. Knows no thread, port or database.
 import type { Idempotency } from "./caller.ts";
 import type { Context } from "./context.ts";
 import { shapeOf } from "./model/replyShape.ts";
@@ -7,14 +7,14 @@ import { type Call, NotYet } from "./operation.ts";
 import { claimKey, type KeyedRequest, releaseKey, storeReply } from "./operations/idempotency.ts";
 import type { Body } from "./sql.ts";
 
-/** Checks whether a call has an idempotency key that counts; a read runs again at no risk, so its key does not. */
+/** Checks whether a call runs under an idempotency key. The key of a read is ignored: reads can be repeated anyway. */
 export function isKeyed({ operation, caller }: Call): boolean {
   return caller.idempotency !== undefined && operation.access === "write";
 }
 
 /**
- * Runs the body of a call, unless an earlier call with the same key has stored its answer. `body` returns the encoded result. A body that
- * fails or finds nothing yet stores nothing, so the key is free for the next try.
+ * Runs the body of a call, unless an earlier call with the same key has stored its answer. `body` returns the encoded
+ * result. A body that fails or finds nothing yet stores nothing, so the key is free for the next try.
  */
 export function* keyed(call: Call, body: Body<unknown>, context: Context): Body<unknown> {
   if (!isKeyed(call)) return yield* body;
@@ -33,12 +33,12 @@ export function* keyed(call: Call, body: Body<unknown>, context: Context): Body<
   return result;
 }
 
-/** Checks whether the client will make the call again as a part of the same request: only the last step's reply is the request's. */
+/** Checks whether the client will call again for the same request, whose reply is that of the last step (D-053). */
 function hasNextStep({ operation: { again, output }, input }: Call, result: unknown): boolean {
   return again !== undefined && again(input, output.fromWire(result)) !== undefined;
 }
 
-/** The calls of a job that share one key, and the replies under it: the stored ones, or those that this run collects. */
+/** The calls of a job that share one key, with the replies that are stored under it or that this run collects. */
 export class KeyedEnvelope {
   readonly #calls: readonly Call[];
   readonly #request: KeyedRequest;
@@ -58,14 +58,17 @@ export class KeyedEnvelope {
     return new KeyedEnvelope(calls, { ...key, operation: "atomically", actor: key.actor ?? "", shape });
   }
 
-  /** Checks whether the call at `index` writes for the sake of the key: the first one claims it, the last one stores under it. */
+  /**
+   * Checks whether the call at `index` writes to the row of the key: the first claims it, the last stores the replies.
+   */
   writesAt(index: number): boolean {
     return index === 0 || index === this.#calls.length - 1;
   }
 
   /**
-   * Runs the body of the call at `index`, unless its reply is stored. The key is looked up once, before the first call, and all replies are
-   * stored once, after the last. Reads are never stored and always run: their answers can be large, and running them changes nothing (D-054).
+   * Runs the body of the call at `index`, unless its reply is stored. The key is looked up once, before the first call,
+   * and all replies are stored once, after the last. Reads are never stored and always run: their answers can be large,
+   * and running them changes nothing (D-054).
    */
   *run(index: number, body: Body<unknown>, context: Context): Body<unknown> {
     const writes = (this.#calls[index] as Call).operation.access === "write";

@@ -1,13 +1,13 @@
-// Every number that bounds the store, in one place.
+// Every number that bounds the store, and the check of a full queue.
 import { StoreError } from "./errors.ts";
 
-/** Bounds of inputs. They are part of the contract, the same for every caller and engine. */
+/** The bounds of inputs. They are part of the contract: the same for every caller and engine. */
 export const bounds = {
-  /** One JSON column, as text. */
+  /** The largest JSON value of one column, as text. */
   jsonBytes: 256 * 1024,
   jsonDepth: 32,
   jsonKeys: 10_000,
-  /** Of one number, as text; of a bigint, which takes time to read that grows with the square of its length. */
+  /** The longest number, as text. Reading a bigint takes time that grows with the square of its length. */
   jsonNumberLength: 1_000,
   logChunkBytes: 64 * 1024,
   logReadBytes: 1024 * 1024,
@@ -16,95 +16,116 @@ export const bounds = {
   leaseMsMin: 1_000,
   leaseMsMax: 86_400_000,
   waitMsMax: 86_400_000,
-  /** What one stop may hold; what goes beyond it is left out, and the place marked. */
+  /** The parts of one stop that are stored. The rest is left out, and counted where it was. */
   debugThreads: 64,
   debugFrames: 50,
   debugScopes: 10,
-  /** Of one scope, or of one variable that has parts; and how deep parts have parts. */
+  /** The variables of one scope, or of one variable that has parts, and the depth to which parts are stored. */
   debugVariables: 100,
   debugVariableDepth: 4,
-  /** One value, name or message of a debugger. */
+  /** The longest value, name or message of a debugger. */
   debugTextLength: 1_024,
-  /** The output of one event. */
+  /** The longest output of one event. */
   debugOutputLength: 8_192,
-  /** All threads of one call, as JSON. */
+  /** The size of all threads of one call, as JSON. */
   debugStopBytes: 128 * 1024,
-  /** The body of one event, as JSON. */
+  /** The size of the body of one event, as JSON. */
   debugEventBytes: 32 * 1024,
   debugBreakpoints: 1_000,
-  /** Of an actor, and of a request id. */
+  /** The longest actor and the longest request id. */
   callerLength: 200,
-  /** Of an idempotency key. */
+  /** The longest idempotency key. */
   keyLength: 200,
 } as const;
 
-/** Settable with `openStore({ limits })`. */
+/** The bounds of a store with their defaults, settable with `openStore({ limits })`. */
 export const defaultLimits = {
-  /** All inputs of one message, roughly: strings and byte arrays are counted, keys are not. */
+  /**
+   * The size of one message, roughly: strings and bytes by their length, 8 bytes for each value, field names not at
+   * all.
+   */
   envelopeBytes: 8 * 1024 * 1024,
-  /** One attempt's log; what goes beyond it is cut out of the middle. */
+  /** The size of one attempt's log. Beyond it the middle of the log is cut out. */
   logBytes: 16 * 1024 * 1024,
-  /** Calls of one client that were sent and not answered. */
+  /** The number of calls of one client that are not answered yet. */
   queueCalls: 10_000,
+  /** The size of the calls of one client that are not answered yet, counted as `envelopeBytes`. */
   queueBytes: 16 * 1024 * 1024,
-  /** Parts of logs that one client has asked for and not been sent yet. */
+  /** The size of the parts of logs that one client has asked for and not received yet. */
   resultBytes: 64 * 1024 * 1024,
-  /** Calls of one client that wait for something to happen. */
+  /** The number of calls of one client that wait for something to happen. */
   parkedCalls: 1_000,
-  /** One transaction: whichever comes first (D-003). */
+  /** The number of calls after which a transaction takes no further one (D-003). */
   groupCalls: 512,
+  /** The time after which a transaction takes no further call (D-003). */
   groupMs: 5,
-  /** Events of one debug session that are kept, and how many numbers of stops back what was seen at a stop is kept. */
+  /** The number of events that a debug session keeps. */
   debugEvents: 1_000,
+  /** The number of stops of a debug session, back from the last one, whose frames and variables are kept. */
   debugStopEpochs: 200,
-  /** How long a runner stays `stalled` after its heartbeats stopped before it is `gone`. */
+  /** The time for which a runner without heartbeats is `stalled` before it is `gone`. */
   runnerGoneMs: 300_000,
-  /** How long the answer to a call with an idempotency key is kept. */
+  /** The time for which the answer to a call with an idempotency key is kept. */
   idempotencyMs: 86_400_000,
-  /** Uses of tokens are written together, so often, and at once when so many tokens were used. */
+  /** The interval at which uses of tokens are written, together. */
   lastUsedFlushMs: 60_000,
+  /** The number of used tokens after which their uses are written at once. */
   lastUsedTokens: 1_000,
+  /** The number of rows of each kind that one pass of the reaper ends. */
   reapRows: 50,
+  /** The time between two passes of the reaper; 0 turns it off. */
   reapEveryMs: 1_000,
-  /** When wall time and elapsed time drift apart by more than this, the clock has jumped. */
+  /** The drift between wall time and elapsed time that counts as a jump of the clock. */
   clockJumpMs: 5_000,
-  /** After a jump, what was alive before it gets this long to be renewed. */
+  /** The time in which leases that were alive before a jump of the clock can be renewed. */
   clockGraceMs: 30_000,
-  /** SQLite's own busy timeout blocks the database thread, so it is short and the mailbox retries (D-015). */
+  /**
+   * The time for which SQLite itself waits for a lock; short, because it blocks the thread. The mailbox retries
+   * (D-015).
+   */
   busyMs: 50,
+  /** The time after which a call that waits for another process's lock fails with `busy`. */
   busyGiveUpMs: 10_000,
-  /** While calls wait: how often to look for commits of other processes. */
+  /** The interval at which waiting calls look for commits of other processes. */
   dataVersionPollMs: 200,
-  /** PostgreSQL: transactions that run at once, each on a connection of its own; one connection more listens. */
+  /** The number of PostgreSQL connections that run transactions, one at a time each. One more connection listens. */
   connections: 4,
+  /** The time in which a connection to PostgreSQL must be made. */
   connectMs: 5_000,
-  /** The longest that one statement may take. */
+  /** The longest time that one PostgreSQL statement may take. */
   statementMs: 10_000,
-  /** How long a call waits for a row that another process has locked; the second while it shares a transaction with others. */
+  /** The time for which a call waits for a row that another PostgreSQL transaction has locked. */
   lockMs: 2_000,
+  /** The same time for a call that shares its transaction with others. */
   groupLockMs: 100,
-  /** Calls that wait run again this often, should a notification have been lost. */
+  /** The interval at which waiting calls run again, in case a notification of PostgreSQL was lost. */
   rewakeMs: 5_000,
-  /** Not ready when less than this can still be stored, or a queue is fuller than this share of its limit, in percent (D-059). */
+  /** The space below which the store is not ready (D-059). */
   leftBytesMin: 16 * 1024 * 1024,
+  /** The fill level of a queue, in percent, above which the store is not ready (D-059). */
   queuePercentMax: 90,
-  /** After a write that could not be stored: how often to try again whether one can. */
+  /** The interval at which a write is tried after one could not be stored. */
   probeEveryMs: 1_000,
-  /** The database thread beats so often, and is stuck when it has not for so long. */
+  /** The interval of the database thread's heartbeat. */
   beatEveryMs: 250,
+  /** The time without a heartbeat after which the database thread is `stuck`. */
   stuckMs: 10_000,
-  /** A call that names no `timeoutMs`; an operation that waits adds its wait. */
+  /** The deadline of a call without `timeoutMs`; the wait that its input asks for is added. */
   callMs: 30_000,
-  /** After a cancel or a deadline: how long the client waits to learn what became of the call (D-011). */
+  /** The time for which a client waits, after a cancel or a deadline, to learn whether the call ran (D-011). */
   settleGraceMs: 250,
-  /** After the database thread has died, how long starting another one may take before the store counts as dead; it is tried on and on (D-019). */
+  /** The time in which a dead database thread must be replaced; after it the store counts as dead (D-019). */
   replaceMs: 30_000,
+  /** The time for which closing waits for calls in flight. */
   closeMs: 10_000,
 } as const;
 
 export type Limits = { readonly [Name in keyof typeof defaultLimits]: number };
 
-/** A longer timer fires at once: https://nodejs.org/api/timers.html#settimeoutcallback-delay-args */
+/**
+ * The longest delay of a timer; a longer one fires at once:
+ * https://nodejs.org/api/timers.html#settimeoutcallback-delay-args
+ */
 export const timerMsMax = 2 ** 31 - 1;
 
 /** A client's calls that were made and not answered. */
@@ -114,8 +135,8 @@ export interface QueueLoad {
 }
 
 /**
- * Returns the error with which a client's queue refuses more calls, or undefined when they fit. The client checks it before it sends, and
- * the mailbox again, because a port is not trusted.
+ * Returns the error with which a client's queue refuses more calls, or undefined when they fit. The client checks it
+ * before it sends, and the mailbox again, because a port is not trusted.
  */
 export function overloadOf(
   queued: QueueLoad,
@@ -131,7 +152,7 @@ export function overloadOf(
   });
 }
 
-/** Fails invalid_input. */
+/** Fills in the defaults. Fails with `invalid_input` when a limit is unknown or out of range. */
 export function checkLimits(limits: Partial<Limits> = {}): Limits {
   for (const [name, value] of Object.entries(limits)) {
     if (!(name in defaultLimits)) throw new StoreError("invalid_input", `limits: there is no limit ${name}`);
@@ -145,7 +166,8 @@ export function checkLimits(limits: Partial<Limits> = {}): Limits {
     );
   }
   const all = { ...defaultLimits, ...limits };
-  // Half of a log's limit is kept for its end, and must hold more than one chunk.
-  if (all.logBytes < 262_144) throw new StoreError("invalid_input", "limits.logBytes: expected at least 262 144");
+  // Half of the limit is kept for the end of a log, and must hold more than one chunk.
+  if (all.logBytes < 262_144)
+    throw new StoreError("invalid_input", `limits.logBytes: expected at least 262144, not ${all.logBytes}`);
   return all;
 }

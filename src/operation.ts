@@ -8,10 +8,12 @@ import { storedForm } from "./model/storedForm.ts";
 import type { Body } from "./sql.ts";
 
 export type Access = "read" | "write";
-/** The queue of a call: a client's urgent calls run before its other calls, background calls after those of every client. */
+/**
+ * The priority of a call: urgent calls run before a client's other calls, background calls after those of all clients.
+ */
 export type Lane = "urgent" | "normal" | "background";
 
-/** One operation as plain data: its contract, its body, and the functions that carry its input and result between threads. */
+/** One operation as plain data: its contract, its body, and how its input and result travel. */
 export interface Operation<Input = unknown, Output = unknown, Item = never> {
   readonly access: Access;
   readonly lane: Lane;
@@ -23,33 +25,35 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   readonly inputSchema: z.ZodObject;
   readonly output: Codec<unknown>;
   /**
-   * Splits the caller's input into the part to send and the part that stays on the caller's thread for `open`. Runs on the caller's thread
-   * before `encode`. Fails with invalid_input.
+   * Splits the caller's input into the part to send and the part that stays on the caller's thread for `open`. Runs on
+   * the caller's thread before `encode`. Fails with `invalid_input`.
    */
   seal(publicInput: Input): Sealed<unknown>;
   /** Completes the decoded output with the local part. Runs on the caller's thread. */
   open(output: unknown, localPart: unknown): Output;
-  /** Validates the input in full, fills in defaults and encodes it. Runs on the caller's thread. Fails with invalid_input. */
+  /** Validates the input, fills in defaults and encodes it on the caller's thread. Fails with `invalid_input`. */
   encode(wireInput: unknown): readonly unknown[];
-  /**
-   * Checks the same bounds again on an input that has arrived (D-009), and decodes it for the body. Fails with
-   * invalid_input.
-   */
+  /** Checks the bounds again on an input that has arrived (D-009), and decodes it. Fails with `invalid_input`. */
   decode(wire: unknown): never;
   run(input: never, context: Context): Body<unknown>;
-  /** Returns a name for all that the call reads and writes: calls with different names cannot meet. Undefined when no name covers it. */
+  /** Returns a name for all that the call touches, if one covers it: calls with different names cannot meet (D-043). */
   touches(input: never): string | undefined;
-  /** Returns the largest size of the result in bytes where results can be large, else 0. A client's results under way are bounded. */
+  /**
+   * Returns the largest size of the result in bytes where results can be large, else 0; `limits.resultBytes` bounds
+   * them.
+   */
   resultBytes(input: never): number;
-  /** Whether the body reads `changes`, whose rows are written last in a transaction. */
+  /** True when the body reads `changes`, whose rows are written last in a transaction. */
   readonly readsChanges: boolean;
-  /** Whether a call may be parked, depending on its input. Such a call travels alone, so that no other answer waits for it. */
+  /**
+   * True when calls may be parked, depending on their input. Such a call travels alone, so that no answer waits for it.
+   */
   readonly waits: boolean;
-  /** Returns how long a call with this input may be parked, in milliseconds. */
+  /** Returns the time for which a call with this input may be parked, in milliseconds. */
   waitMs(input: never): number;
   /** Present on operations that a client turns into an iteration over pages, finite or endless. */
   readonly stream: Stream<Input, Output, Item> | undefined;
-  /** Present on operations that work in bounded steps: the client calls again with the returned input until none is returned. */
+  /** Present on operations that work in steps: the client calls again with the returned input until there is none. */
   readonly again: ((input: Input, output: Output) => Input | undefined) | undefined;
   /** Present on operations of which a client may send several calls of one tick as one; works on encoded inputs. */
   readonly joining: Joining<readonly unknown[]> | undefined;
@@ -67,15 +71,15 @@ export interface Call {
   readonly operation: AnyOperation;
   readonly input: never;
   readonly caller: Caller;
-  /** How long the call may be parked. */
+  /** The time for which the call may be parked. */
   readonly waitMs: number;
   /** The idempotency key of all calls of the job; only its first call carries one. */
   readonly envelopeKey?: EnvelopeKey | undefined;
 }
 
 /**
- * The result of a body that found nothing yet. The call is parked and runs again after a commit that touched one of its topics; when its
- * wait is over, `atTimeout` is the answer.
+ * The result of a body that found nothing yet. The call is parked and runs again after a commit that touched one of its
+ * topics (D-013); when its wait is over, `atTimeout` is the answer.
  */
 export class NotYet<Result> {
   readonly topics: readonly string[];
@@ -86,9 +90,9 @@ export class NotYet<Result> {
   }
 }
 
-/** Makes one call of calls that follow each other. Each of them gets the answer of the joined call, so that answer must be true of each. */
+/** Joins calls that follow each other into one (D-007). Each gets the joined answer, so it must be true of each. */
 export interface Joining<Input> {
-  /** The codes with which the joined call may fail while some of its parts would succeed: on one of them each part is sent again by itself. */
+  /** The codes with which the joined call may fail although a part would succeed: then each part is sent by itself. */
   readonly separateOn: readonly ErrorCode[];
   /** Checks whether `next` continues where `last` ends, in a run of calls that begins with `first`. */
   follows(next: Input, last: Input, first: Input): boolean;
@@ -101,7 +105,7 @@ export interface Sealed<WireInput> {
   readonly localPart?: unknown;
 }
 
-/** The two functions that keep a part of a call on the caller's thread. */
+/** The two functions that keep a part of a call on the caller's thread (D-049). */
 export interface Sealing<PublicInput, WireInput, Output, Result> {
   /** Splits an input that has passed the schema. */
   seal(publicInput: PublicInput): Sealed<WireInput>;
@@ -190,7 +194,10 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
   };
 }
 
-/** Defines an operation of which a part stays on the caller's thread: `publicInput` is the caller's schema, `input` that of what is sent. */
+/**
+ * Defines an operation that keeps a part of its `publicInput` on the caller's thread; `input` is the schema of the
+ * rest.
+ */
 export function sealedOperation<Public extends z.ZodObject, Schema extends z.ZodObject, Output, Raw, Result>(
   definition: Definition<Schema, Output, Raw, never> & { readonly publicInput: Public } & Sealing<
       z.output<Public>,

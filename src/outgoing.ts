@@ -1,5 +1,5 @@
-// From the arguments of a method to a call that can travel: checks, seals and encodes the input, and names the caller. Runs on the caller's
-// thread.
+// From the arguments of a method to a call that can travel: checks, seals and encodes the input, and names the caller.
+// Runs on the caller's thread.
 import { anonymous, checkCaller, type Idempotency } from "./caller.ts";
 import { StoreError } from "./errors.ts";
 import { hashRequest } from "./model/requestHash.ts";
@@ -22,7 +22,9 @@ interface CallerOptions {
   readonly idempotencyKey?: string | undefined;
 }
 
-/** Prepares a call. Fails with invalid_input, or with a code of the operation's `seal`; the error names the operation. */
+/**
+ * Prepares a call. Fails with `invalid_input`, or with a code of the operation's `seal`; the error names the operation.
+ */
 export function outgoing(
   name: string,
   operation: AnyOperation,
@@ -53,8 +55,8 @@ export function outgoing(
 }
 
 /**
- * Adds the idempotency key of an atomic envelope to its first call. The key stands for all calls together, so it travels once, with the hash
- * of all inputs. `inputs` holds the name and the input of each call. An envelope that only reads needs no key.
+ * Adds the idempotency key of an atomic envelope to its first call. It covers all calls, so it travels once, with the
+ * hash of all inputs; `inputs` holds the name and the input of each call. An envelope that only reads needs no key.
  */
 export function withEnvelopeKey(
   calls: readonly Outgoing[],
@@ -79,7 +81,9 @@ function wireCaller(
   return actor === undefined && requestId === undefined ? undefined : [actor, requestId];
 }
 
-/** Copies bytes, because the caller may reuse its buffer before the call is sent, and a view would take its whole buffer along (D-010). */
+/**
+ * Copies bytes: the caller may reuse its buffer before the call is sent, and a view would take all of it along (D-010).
+ */
 function copyBytes(value: unknown): unknown {
   return value instanceof Uint8Array ? new Uint8Array(value) : value;
 }

@@ -1,4 +1,5 @@
-// Where the package's own files lie, and what it needs, whether it runs from its sources (.ts) or as built (dist/*.js).
+// The places of the package's own files, and its version and needs, whether it runs from its sources (.ts) or as built
+// (dist/*.js).
 import { readFileSync } from "node:fs";
 import { StoreError } from "./errors.ts";
 
@@ -7,7 +8,7 @@ const sourceRoot = new URL("../", import.meta.url);
 
 export const packageRoot = extension === ".ts" ? sourceRoot : new URL("../", sourceRoot);
 
-/** A thread's entry point. */
+/** Returns the address of a thread's entry point. */
 export function workerUrl(name: "backup" | "database" | "runner"): URL {
   return new URL(`workers/${name}${extension}`, sourceRoot);
 }
@@ -19,7 +20,7 @@ const { version, engines } = JSON.parse(readFileSync(new URL("package.json", pac
 
 export const packageVersion = version;
 
-/** Fails incompatible, with a sentence instead of what an old Node would say of something that it lacks. */
+/** Fails with `incompatible` on an old Node.js, whose own error would only name a feature that it lacks. */
 export function checkNodeVersion(actual = process.versions.node): void {
   const needed = engines.node.replace(/^\D+/, "");
   const [isMajor = 0, isMinor = 0] = actual.split(".").map(Number);

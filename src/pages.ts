@@ -13,7 +13,10 @@ export function isPaged({ keys }: AnyOperation): boolean {
   return keys.includes("cursor");
 }
 
-/** Yields the rows of all pages. A page is read when its first row is asked for, and an aborted signal ends the walk before the next row. */
+/**
+ * Yields the rows of all pages, reading one when its first row is asked for. An aborted signal ends it before the next
+ * row.
+ */
 export async function* rowsOfPages<Row>(
   list: (input: unknown) => Promise<Page<Row>>,
   input: unknown,

@@ -1,5 +1,4 @@
-// Opening a store, and attaching to one from another thread.
-
+// Opens a store, and attaches to one from another thread.
 import { resolve } from "node:path";
 import type { MessagePort } from "node:worker_threads";
 import { within } from "./actor/deadline.ts";
@@ -26,34 +25,46 @@ import type { MigratePolicy, Role } from "./sqlite/open.ts";
 import type { OwnedStore, Store } from "./storeTypes.ts";
 
 export interface StoreOptions {
-  /** "sqlite:PATH" or "postgres://USER:PASSWORD@HOST:PORT/DATABASE"; DEBUG_SERVER_DB_URL or "sqlite:.artifacts/data/metadata.db" unless given. */
+  /**
+   * The database: "sqlite:PATH" or "postgres://USER:PASSWORD@HOST:PORT/DATABASE". The default is the environment
+   * variable DEBUG_SERVER_DB_URL, or else "sqlite:.artifacts/data/metadata.db".
+   */
   readonly url?: string;
-  /** `create` (default) makes a new database; `never` refuses one that is not there. An older or newer schema is refused either way. */
+  /**
+   * `create` (default) creates a missing database; `never` fails instead. An older or newer schema is always refused.
+   */
   readonly migrate?: MigratePolicy;
   /**
-   * `full` (default): an acknowledged write survives power loss. `normal` is faster: a write survives the death of this process, and not of
-   * the machine (SQLite) or the server (PostgreSQL).
+   * The durability of acknowledged writes. `full` (default): they survive power loss. `normal` is faster: they survive
+   * the death of this process, but not a crash of the machine (SQLite) or of the server (PostgreSQL).
    */
   readonly synchronous?: Synchronous;
-  /** The file grows no larger; beyond it writes fail storage_full. */
+  /** The largest size of a SQLite file; beyond it, writes fail with `storage_full`. The default is no limit. */
   readonly maxBytes?: number;
+  /** Bounds that differ from `defaultLimits`. */
   readonly limits?: Partial<Limits>;
   /**
-   * `server` (default) stays, and reaps what has run out. A `visitor` comes beside it for a few calls, as the command line does: it is not announced
-   * as another server of the file, and reaps nothing by itself.
+   * The role of this process. A `server` (default) stays, and ends leases that have expired. A `visitor` makes a few
+   * calls beside a server, as the command line does: it is not reported as a second server of the file, and ends no
+   * leases on its own.
    */
   readonly role?: Role;
+  /** A logger for the same events as `onEvent`, such as pino. */
   readonly logger?: Logger;
+  /** Receives the events of the serving side that belong to no call. */
   readonly onEvent?: (event: StoreEvent) => void;
-  /** Moves time in tests. */
+  /** A clock for tests; the default is the system's. */
   readonly clock?: TestClock;
 }
 
 /**
- * Opens the store. A SQLite file is held by a thread of its own; PostgreSQL is reached over a few connections of the calling thread.
+ * Opens a store. A SQLite file is held by a thread of its own; PostgreSQL is reached over a few connections of the
+ * calling thread.
  *
- * Fails    invalid_input (url, limits) | incompatible (not our database, older or newer schema, refused by the server, Node too old) | storage_full | busy | corrupt
- * Effect   a new file, mode 0600, in a folder made with mode 0700, or the tables in an empty database, when `migrate` is `create`
+ * Fails    invalid_input (url, limits, maxBytes) | incompatible (a database of another program, an older or newer
+ *          schema, a server that refuses the connection, an old Node.js) | storage_full | busy | corrupt
+ * Effect   when `migrate` is `create`: a new file with mode 0600, in a folder that is created with mode 0700; or tables
+ *          in an empty database
  */
 export async function openStore(options: StoreOptions = {}): Promise<OwnedStore> {
   checkNodeVersion();
@@ -65,7 +76,7 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
       options.onEvent?.(event);
       if (options.logger !== undefined) logEvent(options.logger, event);
     } catch (error) {
-      // A listener's fault must not be taken for one of the store's.
+      // A failure of the listener must not look like a failure of the store.
       process.emitWarning(error as Error);
     }
   };
@@ -75,7 +86,7 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
   if (maxBytes !== undefined)
     throw new StoreError(
       "invalid_input",
-      "maxBytes: only a SQLite file can be limited; limit PostgreSQL on its server",
+      "maxBytes: only the size of a SQLite file can be limited; limit PostgreSQL on its server",
     );
   return openServer({ url: place.url, limits, migrate, synchronous, clock: clock ?? systemClock }, onEvent);
 }
@@ -115,9 +126,9 @@ async function openServer(
   options: Omit<PostgresOptions, "onTouched">,
   onEvent: (event: StoreEvent) => void,
 ): Promise<OwnedStore> {
-  // Loaded when it is asked for: most stores are files.
+  // Loaded only when needed, because most stores are files.
   const { openPostgres } = await import("./postgres/open.ts");
-  // While there is no server yet, nobody waits for anything.
+  // A notification that arrives before the server exists can be dropped, because no call waits yet.
   let server: Server | undefined;
   const { drivers, clock, publish } = await openPostgres({ ...options, onTouched: (topics) => server?.touch(topics) });
   server = createServer({ drivers, clock, limits: options.limits, shared: false, onCommit: publish, onEvent });
@@ -128,13 +139,13 @@ async function openServer(
 }
 
 export interface AttachOptions {
-  /** A store with limits of its own wants the same ones here: `store.limits`. */
+  /** The limits of the store; pass `store.limits` when it was opened with limits of its own. */
   readonly limits?: Partial<Limits>;
-  /** Gives another port when this one is lost because the database thread was replaced. Without it the store is lost with its port. */
+  /** Returns a new port after the database thread was replaced. Without it, the store is lost with its port. */
   readonly reconnect?: () => MessagePort;
 }
 
-/** The store behind a port that `store.connect` gave. */
+/** Attaches to a store from another thread, over a port that `store.connect` returned. */
 export function attachStore(port: MessagePort, { limits, reconnect }: AttachOptions = {}): Store {
   let backend = portBackend(port);
   let closed = false;
@@ -156,8 +167,8 @@ export function attachStore(port: MessagePort, { limits, reconnect }: AttachOpti
   return { ...methods, close, [Symbol.asyncDispose]: close };
 }
 
-/** SQLite takes what is no number for no limit at all. */
+/** Fails with `invalid_input` unless the value is a whole number or undefined: SQLite takes all else for no limit. */
 export function checkMaxBytes(maxBytes: number | undefined): number | undefined {
   if (maxBytes === undefined || (Number.isSafeInteger(maxBytes) && maxBytes > 0)) return maxBytes;
-  throw new StoreError("invalid_input", `maxBytes: expected a whole number from 1 on, not ${maxBytes}`);
+  throw new StoreError("invalid_input", `maxBytes: expected a whole number of at least 1, not ${maxBytes}`);
 }

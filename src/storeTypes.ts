@@ -8,7 +8,9 @@ import type { Backup } from "./schema/manifest.ts";
 
 /** The options of a new port. */
 export interface ConnectOptions {
-  /** The operations that the port may reach: names such as "commands.claim", or "commands.*". Without it, all of them. */
+  /**
+   * The operations that the port may reach: names such as "commands.claim", or "commands.*". Without it, all of them.
+   */
   readonly operations?: readonly string[];
 }
 
@@ -16,8 +18,8 @@ export interface ConnectOptions {
 export type Store = ClientOf<Operations> &
   AsyncDisposable & {
     /**
-     * Closes this way into the database. A store that owns its database first waits for the answers to the calls that were made; an attached
-     * store rejects them.
+     * Closes this way into the database. A store that owns its database first waits for the answers to the calls that
+     * were made; an attached store rejects them.
      */
     close(): Promise<void>;
   };
@@ -25,9 +27,9 @@ export type Store = ClientOf<Operations> &
 /** The state of the thread that holds the database, as read from shared memory without asking the thread. */
 export interface Liveness {
   /**
-   * `beating`: its event loop runs. `stuck`: one statement, or something else, has blocked the loop for longer than `limits.stuckMs`.
-   * `replacing`: it has died, and another one is being started. `dead`: the store is closed, or no other thread could be started within
-   * `limits.replaceMs`.
+   * `beating`: its event loop runs. `stuck`: one statement, or something else, has blocked the loop for longer than
+   * `limits.stuckMs`. `replacing`: it has died, and another one is being started. `dead`: the store is closed, or no
+   * other thread could be started within `limits.replaceMs`.
    */
   readonly state: "beating" | "stuck" | "replacing" | "dead";
   /** The time since the last beat. */
@@ -45,12 +47,14 @@ export type OwnedStore = Store & {
   /** Reports whether the thread that holds the database is responsive, without asking it. */
   liveness(): Liveness;
   /**
-   * Copies the database while calls go on: a few pages at a time between groups of calls. The copy is then verified in a thread of its own.
+   * Copies the database while calls go on: a few pages at a time between groups of calls. The copy is then verified in
+   * a thread of its own.
    *
    * Result   the file and its manifest (SHA-256, rows by table, revision), both with mode 0600
-   * Fails    storage_full | conflict when the file exists | corrupt | aborted | closed | incompatible on PostgreSQL, with the pg_dump command
-   *          to run instead
-   * Cost     each step blocks the database thread for less than a millisecond; the last one syncs what the system has not written yet
+   * Fails    storage_full | conflict when the file exists | corrupt | aborted | closed | incompatible on PostgreSQL,
+   *          with the pg_dump command to run instead
+   * Cost     each step blocks the database thread for less than a millisecond; the last one syncs what the system has
+   *          not written yet
    */
   backup(options?: BackupOptions): Promise<Backup>;
 };

@@ -1,10 +1,10 @@
-// The messages between a client and its server: flat arrays, because structured clone copies the keys of every object again (D-008); and how
-// their size is counted, so that both ends hold the same limits against the same number.
+// The messages between a client and its server: flat arrays, because structured clone copies the keys of every object
+// again (D-008); and how their size is counted, so that both ends hold the same limits against the same number.
 import type { WireFailure } from "./errors.ts";
 
 /**
- * The caller: actor and request id, idempotency key and the hash of the request that the key stands for. Undefined when the call names none
- * of them. The first call of an atomic envelope carries the envelope's own key.
+ * The caller: actor and request id, idempotency key and the hash of the request that the key stands for. Undefined when
+ * the call names none of them. The first call of an atomic envelope carries the envelope's own key.
  */
 export type WireCaller =
   | readonly [
@@ -19,16 +19,17 @@ export type WireCaller =
 export type WireEnvelopeKey = readonly [actor: string | undefined, key: string, request: string] | undefined;
 
 /**
- * The calls that a client made in one tick. `calls` holds three values for each: operation name, input values in the order of the
- * operation's keys, caller. An atomic envelope runs as one unit, all or nothing.
+ * The calls that a client made in one tick. `calls` holds three values for each: operation name, input values in the
+ * order of the operation's keys, caller. An atomic envelope runs as one unit, all or nothing.
  */
 export type Envelope = readonly [id: number, atomic: boolean, calls: readonly unknown[]];
 
 export const callWidth = 3;
 
 /**
- * The answers, two values for each call: true and the result, or false and the failure. A failed atomic envelope has one answer.
- * `epoch` grows with every start of the server, `commitSeq` with every group that wrote; both only ever grow for one store.
+ * The answers, two values for each call: true and the result, or false and the failure. A failed atomic envelope has
+ * one answer. `epoch` grows with every start of the server, `commitSeq` with every group that wrote; both only ever
+ * grow for one store.
  */
 export type Reply = readonly [epoch: number, commitSeq: number, answers: readonly unknown[]];
 
@@ -39,7 +40,7 @@ export type Answer = readonly [ok: true, wire: unknown] | readonly [ok: false, f
 
 /** The other side as a client sees it, whatever thread, port or database lies behind it. */
 export interface Backend {
-  /** Rejects only when the message itself could not be sent. When the other side dies no reply comes; `onLost` reports that. */
+  /** Rejects only when the message could not be sent. When the other side dies no reply comes, as `onLost` reports. */
   send(envelope: Envelope): Promise<Reply>;
   /** Asks the other side to drop a call that has not run; the call is then answered with `aborted`. */
   cancel(envelopeId: number, slot: number): void;
@@ -50,7 +51,7 @@ export interface Backend {
   close(): Promise<void>;
 }
 
-/** Returns roughly how many bytes of memory a call takes. The client packs by this number, and the mailbox checks it again. */
+/** Returns the size of a call in memory, roughly. The client packs by this number, and the mailbox checks it again. */
 export function callBytes(name: unknown, wire: unknown, caller: unknown, max = Number.POSITIVE_INFINITY): number {
   return sizeOf([name, wire, caller], max, 0);
 }

@@ -1,7 +1,7 @@
 // The calls of all clients in front of one database: runs them in groups that share a transaction, and answers them.
 // Knows no thread and no database; time and the next turn of the event loop are all that it takes from outside.
 import type { Clock } from "../clock.ts";
-import type { Dispatched, Dispatcher } from "../dispatch.ts";
+import type { Dispatcher, TransactionOutcome } from "../dispatch.ts";
 import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Call, Lane } from "../operation.ts";
@@ -201,11 +201,11 @@ export class Mailbox {
   }
 
   /** Answers or parks the entries that ran, and puts back those that the group had no time for. */
-  #answerGroup(group: readonly Entry[], outcomes: Dispatched["outcomes"], startedAtMs: number): void {
+  #answerGroup(group: readonly Entry[], outcomes: TransactionOutcome["outcomes"], startedAtMs: number): void {
     this.#figures.countGroup(outcomes.length);
     for (let index = 0; index < outcomes.length; index++) {
       const entry = group[index] as Entry;
-      const { answers, parkOn } = outcomes[index] as Dispatched["outcomes"][number];
+      const { answers, parkOn } = outcomes[index] as TransactionOutcome["outcomes"][number];
       const waitMs = startedAtMs - entry.queuedAtMs;
       if (parkOn !== undefined && this.#park(entry, parkOn, answers[0] as Answer)) continue;
       this.#figures.countAnswer(laneOf(entry), waitMs);
@@ -284,7 +284,7 @@ const busyPauseMs = 5;
 const storageFailures: readonly ErrorCode[] = ["storage_full", "corrupt", "busy"];
 
 /** Returns why the database could not store what the group wrote, or undefined. */
-function writeFailureOf(group: readonly Entry[], outcomes: Dispatched["outcomes"]): ErrorCode | undefined {
+function writeFailureOf(group: readonly Entry[], outcomes: TransactionOutcome["outcomes"]): ErrorCode | undefined {
   for (const [index, { answers }] of outcomes.entries()) {
     const [ok, wire] = answers[0] as Answer;
     if (!ok && storageFailures.includes(wire[0]) && writes(group[index] as Entry)) return wire[0];

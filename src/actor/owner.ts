@@ -5,10 +5,7 @@ import { StoreError } from "../errors.ts";
 import type { Operations } from "../operations/table.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 
-/**
- * Joins the client's methods with those of the owner. However often the store is closed, it closes once, and every
- * caller waits for that.
- */
+/** Joins the methods of the client and of the owner. The store closes once, however often it is closed. */
 export function ownedStore(
   client: ClientOf<Operations>,
   owner: Pick<OwnedStore, "limits" | "connect" | "serve" | "liveness" | "backup" | "close">,

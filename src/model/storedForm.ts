@@ -31,7 +31,10 @@ export function storedForm(schema: z.ZodType): z.ZodType {
   return schema;
 }
 
-/** Accepts text that restores to a value of the schema: others read what a port has sent, so text that no reader can restore is refused. */
+/**
+ * Accepts text that restores to a value of the schema: others read what a port has sent, so text that no reader can
+ * restore is refused (D-057).
+ */
 function storedJson(schema: z.ZodType = z.any()): z.ZodType {
   const restores = (stored: string): boolean => {
     try {

@@ -1,4 +1,5 @@
-// A store that is given functions, for tests of code that uses one: what is not given throws, and every call is recorded.
+// A store that is given functions, for tests of code that uses one: what is not given throws, and every call is
+// recorded.
 import type { CallOptions } from "../client.ts";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
@@ -25,8 +26,8 @@ export interface StubCall {
 export type StubStore = OwnedStore & { readonly calls: readonly StubCall[] };
 
 /**
- * Creates a stub. A stream (`logs.follow`, `changes.watch`) and `all` are given as functions that return any iterable. An `all` that is not
- * given iterates over the pages of the `list` that is.
+ * Creates a stub. A stream (`logs.follow`, `changes.watch`) and `all` are given as functions that return any iterable.
+ * An `all` that is not given iterates over the pages of the `list` that is.
  */
 export function stubStore(given: StubMethods = {}): StubStore {
   const calls: StubCall[] = [];

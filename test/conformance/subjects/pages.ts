@@ -1,4 +1,5 @@
-// Pages: `all` iterates over the rows of every page of `list`, in its order and with its filters, and reads no page before it is needed.
+// Pages: `all` iterates over the rows of every page of `list`, in its order and with its filters, and reads no page
+// before it is needed.
 import assert from "node:assert/strict";
 import { newId, type Session, type Store } from "../../../src/index.ts";
 import { operations } from "../../../src/operations/table.ts";

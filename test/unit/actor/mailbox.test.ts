@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { type Inbox, Mailbox } from "../../../src/actor/mailbox.ts";
 import { testClock } from "../../../src/clock.ts";
-import type { Dispatcher, Outcome } from "../../../src/dispatch.ts";
+import type { Dispatcher, JobOutcome } from "../../../src/dispatch.ts";
 import { type ErrorCode, StoreError } from "../../../src/errors.ts";
 import { defaultLimits, type Limits } from "../../../src/limits.ts";
 import type { Call } from "../../../src/operation.ts";
@@ -23,7 +23,7 @@ interface Rig {
 interface RigOptions {
   readonly limits?: Partial<Limits>;
   /** Returns the outcome of a call, or undefined for its name as the result. Throws to fail the whole group. */
-  readonly outcomeOf?: (call: Call) => Outcome | undefined;
+  readonly outcomeOf?: (call: Call) => JobOutcome | undefined;
   /** How many calls a group has time for. */
   readonly begunMax?: number;
 }
