@@ -1,3 +1,5 @@
+// Accounts: the people, agents and runners that own tokens. An account is never deleted, only disabled: history and
+// tokens keep naming it.
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import { Account, type AccountRow } from "../model/accounts.ts";
@@ -7,16 +9,17 @@ import { nameKey } from "../model/repositories.ts";
 import { type AccountKind, accountKinds } from "../model/vocabulary.ts";
 import { fail, operation } from "../operation.ts";
 import { first, forUpdate, one, sql, step } from "../sql.ts";
+import { invalidTransition } from "./failures.ts";
 import { listPage } from "./paging.ts";
 import { getRow, lockRow } from "./rows.ts";
 import { requireVersion } from "./versions.ts";
 
 /**
- * Makes an account: a person, an agent or a runner.
+ * Creates an account for a person, an agent or a runner.
  *
  * Input    name: 1 .. 200 characters, unique without regard to case
- * Fails    conflict { reason: "name" | "exists" }: another account has this name, or this id
- * Effect   one row of accounts and of changes
+ * Fails    conflict { reason: "name" | "exists" } when another account has this name, or this id
+ * Effect   one row of accounts, one row of changes
  * Cost     2 statements by unique index
  */
 export const create = operation({
@@ -29,31 +32,54 @@ export const create = operation({
   },
 });
 
-/** One statement, so that of two accounts of one name one is refused and not the database. */
+/** Adds an account, or fails with `conflict` when the name is taken. */
 export const insertAccount = step(function* (id: string, name: string, kind: AccountKind, { now, changed }: Context) {
+  // ON CONFLICT decides between two transactions that insert the same name at once; a SELECT before it could not.
   const row = yield* first<AccountRow>(sql`
-    INSERT INTO accounts (id, name, name_key, kind, created_at, updated_at) VALUES (${id}, ${name}, ${nameKey(name)}, ${kind}, ${now}, ${now})
-    ON CONFLICT (name_key) DO NOTHING RETURNING *`);
-  if (row === undefined)
+    INSERT INTO accounts (
+      id,
+      name,
+      name_key,
+      kind,
+      created_at,
+      updated_at
+    ) VALUES (
+      ${id},
+      ${name},
+      ${nameKey(name)},
+      ${kind},
+      ${now},
+      ${now}
+    )
+    ON CONFLICT (name_key) DO NOTHING
+    RETURNING *`);
+  if (row === undefined) {
+    const holder = yield* lockAccountByName(name);
     fail(
       "conflict",
-      { reason: "name", accountId: (yield* lockAccountByName(name))?.id },
-      "another account has this name",
+      { reason: "name", accountId: holder?.id },
+      `another account has the name ${name}: choose another one`,
     );
+  }
   changed({ entity: "account", id, op: "create", version: 1, detail: { kind } });
   return row;
 });
 
-/** By name, in any case. */
+/** Locks and returns the account of this name, in any case, or undefined. */
 export const lockAccountByName = step(function* (name: string) {
   return yield* first<AccountRow>(sql`SELECT * FROM accounts WHERE name_key = ${nameKey(name)} ${forUpdate}`);
 });
 
+/** Fails with `invalid_transition` when the account is disabled. */
+export function requireEnabled({ id, disabled_at }: AccountRow): void {
+  if (disabled_at !== null) invalidTransition("account", "disabled", `account ${id} is disabled`);
+}
+
 /**
- * Takes an account out of use: its tokens are refused from the next call on. Repeated, it changes nothing.
+ * Disables an account: its tokens are refused from the next call on. Repeating the call changes nothing.
  *
  * Fails    not_found | conflict { reason: "version" }
- * Effect   one row of accounts and of changes
+ * Effect   one row of accounts, one row of changes
  */
 export const disable = operation({
   access: "write",
@@ -65,14 +91,19 @@ export const disable = operation({
     requireVersion(before, expectedVersion);
     if (before.disabled_at !== null) return before;
     const row = yield* one<AccountRow>(sql`
-      UPDATE accounts SET disabled_at = ${now}, version = version + 1, updated_at = ${now} WHERE id = ${accountId} RETURNING *`);
+      UPDATE accounts SET
+        disabled_at = ${now},
+        version = version + 1,
+        updated_at = ${now}
+      WHERE id = ${accountId}
+      RETURNING *`);
     changed({ entity: "account", id: accountId, op: "disable", version: row.version });
     return row;
   },
 });
 
 /**
- * One account.
+ * Returns one account.
  *
  * Fails    not_found
  * Cost     1 statement by primary key
@@ -88,7 +119,7 @@ export const get = operation({
 });
 
 /**
- * The account of this name, in any case, or undefined; disabled ones too.
+ * Returns the account of this name, in any case, or undefined. Disabled accounts are found too.
  *
  * Cost     1 statement by unique index
  */
@@ -103,9 +134,9 @@ export const find = operation({
 });
 
 /**
- * Accounts by age; disabled ones only when asked for.
+ * Lists accounts, oldest first; disabled ones only with `includeDisabled`.
  *
- * Cost     1 statement along an index, at most `limit` rows kept
+ * Cost     1 statement along an index, at most `limit` rows
  */
 export const list = operation({
   access: "read",

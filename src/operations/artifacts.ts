@@ -1,3 +1,6 @@
+// Artifacts: files that a command, or a session as a whole, produced. The store keeps their metadata; the file itself
+// is stored at `uri`, and its owner removes it. A name is unique among the pending and ready artifacts of one session,
+// or of one attempt of a command.
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import {
@@ -19,18 +22,21 @@ import { listPage } from "./paging.ts";
 import { getRow, lockRow } from "./rows.ts";
 import { requireVersion } from "./versions.ts";
 
-/** Deletes what has the name, whatever it is, instead of failing. */
+/** With true, an artifact that has the name already is deleted first; with false the call fails. */
 const replace = z.boolean().default(false);
 
 /**
  * Records a file that exists already, in one step.
  *
- * Input    commandId, attempt: what produced it, the command's latest attempt unless named; absent for a file of the session as a whole. sha256, sizeBytes:
- *          as hashFile gives them; uri: where the file lies; ttlMs: when it is deleted, never unless given; replace: an artifact of this name with
- *          other content is deleted, and not a conflict
- * Result   { artifact, created }: the same name and sha256 again is the same row, and created is false
- * Fails    not_found | conflict { reason: "content" | "pending", artifactId } | conflict { reason: "pinned" } | conflict { reason: "exists" }
- * Effect   one row of artifacts and of changes; none when it was there
+ * Input    commandId, attempt: the command that produced the file, and its attempt (default: the latest one); without
+ *          them the file belongs to the session as a whole. sha256, sizeBytes: as returned by hashFile. uri: where the
+ *          file is stored. ttlMs: when the artifact is deleted (default: never). replace: deletes an artifact with this
+ *          name and other content instead of failing with conflict
+ * Result   { artifact, created }: recording the same name with the same sha256 again returns the existing row, with
+ *          created false
+ * Fails    not_found | conflict { reason: "content" | "pending", artifactId } | conflict { reason: "pinned" } |
+ *          conflict { reason: "exists" }
+ * Effect   one row of artifacts, one row of changes; none when the artifact existed
  * Cost     at most 5 statements by key
  */
 export const record = operation({
@@ -39,24 +45,24 @@ export const record = operation({
   output: Recorded,
   errors: ["not_found", "conflict"],
   *run(input, context) {
-    const place = yield* findPlace(input);
-    const known = yield* findNamed(place, input.name);
+    const parent = yield* findParent(input);
+    const known = yield* findNamed(parent, input.name);
     if (known?.state === "ready" && known.sha256 === input.sha256) return { artifact: known, created: 0 };
-    if (known !== undefined) yield* replaceArtifact(known, input.replace, context);
+    if (known !== undefined) yield* freeName(known, input.replace, context);
     const expiresAt = input.ttlMs === undefined ? null : after(context.now, input.ttlMs);
-    return {
-      artifact: yield* insertArtifact({ ...input, state: "ready", place, expiresAt }, "record", context),
-      created: 1,
-    };
+    const artifact = yield* insertArtifact({ ...input, state: "ready", parent, expiresAt }, "record", context);
+    return { artifact, created: 1 };
   },
 });
 
 /**
- * Announces a file that is on its way: a second step, commit, records what it became.
+ * Announces a file that is still being written; `commit` completes it.
  *
- * Input    as record, without what is not known yet; sha256: when it is known already, to learn whether the file is there; ttlMs: when it is given up
- *          unless it was committed, one hour unless given; replace: the old artifact is deleted at once, also when no commit follows, because a name has one row
- * Result   { artifact, created }: when created is false and the artifact is ready nothing has to be sent; when it is pending somebody began already
+ * Input    as record, without the fields that are not known yet. sha256: if known, finds out whether the file is there
+ *          already. ttlMs: when the artifact fails unless it is committed (default: one hour). replace: deletes the old
+ *          artifact at once, even if no commit follows, because a name has only one row
+ * Result   { artifact, created }: with created false, a ready artifact needs no upload, and a pending one was announced
+ *          before
  * Fails    as record
  */
 export const begin = operation({
@@ -70,28 +76,26 @@ export const begin = operation({
   output: Recorded,
   errors: ["not_found", "conflict"],
   *run(input, context) {
-    const place = yield* findPlace(input);
-    const known = yield* findNamed(place, input.name);
-    const same =
+    const parent = yield* findParent(input);
+    const known = yield* findNamed(parent, input.name);
+    const isSame =
       known?.state === "pending"
         ? known.sha256 === (input.sha256 ?? null)
         : input.sha256 !== undefined && known?.sha256 === input.sha256;
-    if (known !== undefined && same) return { artifact: known, created: 0 };
-    if (known !== undefined) yield* replaceArtifact(known, input.replace, context);
+    if (known !== undefined && isSame) return { artifact: known, created: 0 };
+    if (known !== undefined) yield* freeName(known, input.replace, context);
     const expiresAt = after(context.now, input.ttlMs);
-    return {
-      artifact: yield* insertArtifact({ ...input, state: "pending", place, expiresAt }, "begin", context),
-      created: 1,
-    };
+    const artifact = yield* insertArtifact({ ...input, state: "pending", parent, expiresAt }, "begin", context);
+    return { artifact, created: 1 };
   },
 });
 
 /**
- * The file that was announced is there. Repeated with the same content, it changes nothing.
+ * Marks an announced artifact as ready. Repeating the call with the same content changes nothing.
  *
- * Input    ttlMs: when it is deleted, never unless given
- * Fails    not_found | conflict { reason: "content" } when it is another than was announced or committed | conflict { reason: "version" }
- *          | invalid_transition when it has failed or was deleted
+ * Input    ttlMs: when the artifact is deleted (default: never)
+ * Fails    not_found | conflict { reason: "content" } when the content differs from what was announced or committed |
+ *          conflict { reason: "version" } | invalid_transition when the artifact has failed or was deleted
  */
 export const commit = operation({
   access: "write",
@@ -106,14 +110,23 @@ export const commit = operation({
   *run({ artifactId, sizeBytes, sha256, uri, ttlMs, expectedVersion }, { now, changed }) {
     const before = yield* lockRow("artifact", artifactId);
     requireState(before, "artifact", ["pending", "ready"]);
-    if (before.sha256 !== null && before.sha256 !== sha256)
-      fail("conflict", { reason: "content", artifactId }, "the content is another than was announced");
+    if (before.sha256 !== null && before.sha256 !== sha256) {
+      const message = `artifact ${artifactId} has the sha256 ${before.sha256}, not ${sha256}`;
+      fail("conflict", { reason: "content", artifactId }, message);
+    }
     if (before.state === "ready") return before;
     requireVersion(before, expectedVersion);
     const row = yield* one<ArtifactRow>(sql`
-      UPDATE artifacts SET state = 'ready', size_bytes = ${sizeBytes}, sha256 = ${sha256}, uri = ${uri},
-        expires_at = ${ttlMs === undefined ? null : after(now, ttlMs)}, version = version + 1, updated_at = ${now}
-      WHERE id = ${artifactId} RETURNING *`);
+      UPDATE artifacts SET
+        state = 'ready',
+        size_bytes = ${sizeBytes},
+        sha256 = ${sha256},
+        uri = ${uri},
+        expires_at = ${ttlMs === undefined ? null : after(now, ttlMs)},
+        version = version + 1,
+        updated_at = ${now}
+      WHERE id = ${artifactId}
+      RETURNING *`);
     changed({
       entity: "artifact",
       id: row.id,
@@ -127,7 +140,7 @@ export const commit = operation({
 });
 
 /**
- * One artifact, in whatever state.
+ * Returns one artifact, in any state.
  *
  * Fails    not_found
  * Cost     1 statement by primary key
@@ -143,9 +156,9 @@ export const get = operation({
 });
 
 /**
- * Artifacts by age, in every state unless one is named; the filters join by AND.
+ * Lists artifacts, oldest first, in every state; the filters join by AND.
  *
- * Cost     1 statement along an index, at most `limit` rows kept
+ * Cost     1 statement along an index, at most `limit` rows
  */
 export const list = operation({
   access: "read",
@@ -173,10 +186,11 @@ export const list = operation({
 export { remove as delete };
 
 /**
- * A ready artifact is deleted, a pending one has failed; whoever keeps the file removes it. Repeated, it changes nothing.
+ * Ends an artifact: a ready one becomes deleted, a pending one failed. The file itself is left to its owner. Repeating
+ * the call changes nothing.
  *
  * Fails    not_found | conflict { reason: "pinned" | "version" }
- * Effect   one row of artifacts and of changes; its name is free again
+ * Effect   one row of artifacts, one row of changes; the name is free again
  */
 const remove = operation({
   access: "write",
@@ -187,16 +201,17 @@ const remove = operation({
     const before = yield* lockRow("artifact", artifactId);
     if (before.state === "deleted" || before.state === "failed") return before;
     requireVersion(before, expectedVersion);
-    refusePinned(before);
+    requireUnpinned(before);
     return yield* endArtifact(before, "delete", context);
   },
 });
 
 /**
- * Keeps an artifact: it does not expire, and neither it nor its session can be deleted until it is unpinned. Repeated, it changes nothing.
+ * Pins an artifact: until it is unpinned it does not expire, and neither it nor its session can be deleted. Repeating
+ * the call changes nothing.
  *
- * Input    pinned: false takes the pin away; then what has expired meanwhile is deleted
- * Fails    not_found | invalid_transition when it has failed or was deleted | conflict { reason: "version" }
+ * Input    pinned: false removes the pin; an artifact whose time has passed meanwhile is then deleted
+ * Fails    not_found | invalid_transition when the artifact has failed or was deleted | conflict { reason: "version" }
  */
 export const pin = operation({
   access: "write",
@@ -204,7 +219,7 @@ export const pin = operation({
   output: Artifact,
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ artifactId, pinned, expectedVersion }, { now, changed }) {
-    // Its session first, so that the session is not deleted meanwhile.
+    // sessions.delete looks for pinned artifacts under the lock of the session, so a pin takes that lock first.
     yield* first(
       sql`SELECT id FROM sessions WHERE id = (SELECT session_id FROM artifacts WHERE id = ${artifactId}) ${forUpdate}`,
     );
@@ -213,7 +228,12 @@ export const pin = operation({
     if ((before.pinned === 1) === pinned) return before;
     requireVersion(before, expectedVersion);
     const row = yield* one<ArtifactRow>(sql`
-      UPDATE artifacts SET pinned = ${pinned}, version = version + 1, updated_at = ${now} WHERE id = ${artifactId} RETURNING *`);
+      UPDATE artifacts SET
+        pinned = ${pinned},
+        version = version + 1,
+        updated_at = ${now}
+      WHERE id = ${artifactId}
+      RETURNING *`);
     changed({
       entity: "artifact",
       id: row.id,
@@ -225,25 +245,27 @@ export const pin = operation({
   },
 });
 
-/** Ends what has expired, at most so many: a pending artifact has failed, a ready one is deleted. */
+/** Ends at most `limit` artifacts whose time has passed, and returns their ids. */
 export const expireArtifacts = step(function* (limit: number, context: Context) {
+  // The conditions are those of the partial index artifacts_expiry, word by word.
   const rows = yield* all<ArtifactRow>(sql`
     SELECT * FROM artifacts
-    WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted' AND expires_at <= ${context.now}
+    WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted'
+      AND expires_at <= ${context.now}
     ORDER BY expires_at LIMIT ${limit} ${skipLocked}`);
   for (const row of rows) yield* endArtifact(row, "expire", context);
   return rows.map(({ id }) => id);
 });
 
-/** What an artifact belongs to. */
-interface Place {
+/** The session, and perhaps the attempt of a command, that an artifact belongs to. */
+interface Parent {
   readonly sessionId: string;
   readonly commandId: string | null;
   readonly attempt: number | null;
 }
 
-/** Locks the session, so that of two that record the same name at once the second finds the first. */
-const findPlace = step(function* (input: {
+/** Locks the session, so that of two calls that record one name the second finds the first. Returns the parent. */
+const findParent = step(function* (input: {
   sessionId: string;
   commandId?: string | undefined;
   attempt?: number | undefined;
@@ -252,53 +274,67 @@ const findPlace = step(function* (input: {
   yield* lockRow("session", sessionId);
   if (commandId === undefined) {
     if (input.attempt !== undefined)
-      fail("not_found", { entity: "attempt", attempt: input.attempt }, "an attempt is one of a command: name it");
-    return { sessionId, commandId: null, attempt: null } as Place;
+      fail("not_found", { entity: "attempt", attempt: input.attempt }, "an attempt needs its command: add a commandId");
+    return { sessionId, commandId: null, attempt: null } as Parent;
   }
   const command = yield* first<Pick<CommandRow, "attempt">>(
     sql`SELECT attempt FROM commands WHERE id = ${commandId} AND session_id = ${sessionId}`,
   );
   if (command === undefined) notFound("command", commandId);
   const attempt = input.attempt ?? command.attempt;
-  if (attempt < 1 || attempt > command.attempt)
-    fail("not_found", { entity: "attempt", attempt }, "the command has had no such attempt");
-  return { sessionId, commandId, attempt } as Place;
+  if (attempt < 1 || attempt > command.attempt) {
+    const message = `command ${commandId} has had ${command.attempt} attempts, and no attempt ${attempt}`;
+    fail("not_found", { entity: "attempt", attempt }, message);
+  }
+  return { sessionId, commandId, attempt } as Parent;
 });
 
-const findNamed = step(function* ({ sessionId, commandId, attempt }: Place, name: string) {
-  const within = commandId === null ? sql`command_id IS NULL` : sql`command_id = ${commandId} AND attempt = ${attempt}`;
+/** Locks and returns the pending or ready artifact of this name, or undefined. */
+const findNamed = step(function* ({ sessionId, commandId, attempt }: Parent, name: string) {
+  const ofParent =
+    commandId === null ? sql`command_id IS NULL` : sql`command_id = ${commandId} AND attempt = ${attempt}`;
+  // The conditions on the state are those of the unique partial indexes, word by word.
   return yield* first<ArtifactRow>(sql`
-    SELECT * FROM artifacts WHERE session_id = ${sessionId} AND ${within} AND name = ${name} AND state <> 'failed' AND state <> 'deleted' ${forUpdate}`);
+    SELECT * FROM artifacts
+    WHERE session_id = ${sessionId} AND ${ofParent} AND name = ${name} AND state <> 'failed' AND state <> 'deleted'
+    ${forUpdate}`);
 });
 
-/** Ends the row of this name, so that another one can be made (D-056). */
-const replaceArtifact = step(function* (known: ArtifactRow, replaced: boolean, context: Context) {
-  const reason = known.state === "pending" ? "pending" : "content";
-  if (!replaced)
+/** Ends the artifact that has the name of a new one (D-056), or fails with `conflict` unless it may be replaced. */
+const freeName = step(function* (known: ArtifactRow, mayReplace: boolean, context: Context) {
+  if (!mayReplace) {
+    const reason = known.state === "pending" ? "pending" : "content";
     fail(
       "conflict",
       { reason, artifactId: known.id, sha256: known.sha256 },
-      "an artifact of this name exists: replace it, or choose another name",
+      `artifact ${known.id} has the name ${known.name}: replace it, or choose another name`,
     );
-  refusePinned(known);
+  }
+  requireUnpinned(known);
   yield* endArtifact(known, "replace", context);
 });
 
-function refusePinned({ id, pinned }: ArtifactRow): void {
-  if (pinned === 1) fail("conflict", { reason: "pinned", artifactId: id }, "the artifact is pinned");
+function requireUnpinned({ id, pinned }: ArtifactRow): void {
+  if (pinned === 1) fail("conflict", { reason: "pinned", artifactId: id }, `artifact ${id} is pinned: unpin it first`);
 }
 
 const endArtifact = step(function* (before: ArtifactRow, op: string, { now, changed }: Context) {
   const state = before.state === "pending" ? "failed" : "deleted";
   const row = yield* one<ArtifactRow>(sql`
-    UPDATE artifacts SET state = ${state}, pinned = ${false}, version = version + 1, updated_at = ${now} WHERE id = ${before.id} RETURNING *`);
+    UPDATE artifacts SET
+      state = ${state},
+      pinned = ${false},
+      version = version + 1,
+      updated_at = ${now}
+    WHERE id = ${before.id}
+    RETURNING *`);
   changed({ entity: "artifact", id: row.id, op, version: row.version, sessionId: row.session_id, detail: { state } });
   return row;
 });
 
 interface NewArtifact {
   readonly id: string;
-  readonly place: Place;
+  readonly parent: Parent;
   readonly name: string;
   readonly kind: ArtifactRow["kind"];
   readonly state: "pending" | "ready";
@@ -312,20 +348,47 @@ interface NewArtifact {
 }
 
 const insertArtifact = step(function* (artifact: NewArtifact, op: string, { now, changed }: Context) {
-  const { id, place, name, kind, state, sizeBytes, sha256, expiresAt } = artifact;
+  const { id, parent, name, kind, state, sizeBytes, sha256, expiresAt } = artifact;
   const row = yield* first<ArtifactRow>(sql`
-    INSERT INTO artifacts (id, session_id, command_id, attempt, name, kind, state, content_type, description, size_bytes, sha256, uri, metadata, expires_at,
-      created_at, updated_at)
-    VALUES (${id}, ${place.sessionId}, ${place.commandId}, ${place.attempt}, ${name}, ${kind}, ${state}, ${artifact.contentType ?? null},
-      ${artifact.description ?? null}, ${sizeBytes ?? null}, ${sha256 ?? null}, ${artifact.uri ?? null}, ${artifact.metadata ?? null}, ${expiresAt}, ${now}, ${now})
-    ON CONFLICT (id) DO NOTHING RETURNING *`);
-  if (row === undefined) fail("conflict", { reason: "exists", artifactId: id }, "an artifact with this id exists");
-  const detail = {
-    name,
-    kind,
-    sha256,
-    commandId: place.commandId ?? undefined,
-  };
-  changed({ entity: "artifact", id, op, version: 1, sessionId: place.sessionId, detail });
+    INSERT INTO artifacts (
+      id,
+      session_id,
+      command_id,
+      attempt,
+      name,
+      kind,
+      state,
+      content_type,
+      description,
+      size_bytes,
+      sha256,
+      uri,
+      metadata,
+      expires_at,
+      created_at,
+      updated_at
+    ) VALUES (
+      ${id},
+      ${parent.sessionId},
+      ${parent.commandId},
+      ${parent.attempt},
+      ${name},
+      ${kind},
+      ${state},
+      ${artifact.contentType ?? null},
+      ${artifact.description ?? null},
+      ${sizeBytes ?? null},
+      ${sha256 ?? null},
+      ${artifact.uri ?? null},
+      ${artifact.metadata ?? null},
+      ${expiresAt},
+      ${now},
+      ${now}
+    )
+    ON CONFLICT (id) DO NOTHING
+    RETURNING *`);
+  if (row === undefined) fail("conflict", { reason: "exists", artifactId: id }, `artifact ${id} exists already`);
+  const detail = { name, kind, sha256, commandId: parent.commandId ?? undefined };
+  changed({ entity: "artifact", id, op, version: 1, sessionId: parent.sessionId, detail });
   return row;
 });

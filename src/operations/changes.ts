@@ -1,3 +1,6 @@
+// The change feed, which is also the audit log: one row for each row that an operation changed, numbered in the order
+// of the commits. Operations only announce changes (`context.changed`); the dispatcher has them written at the end of
+// the transaction.
 import { z } from "zod";
 import type { Caller } from "../caller.ts";
 import type { Change, Context } from "../context.ts";
@@ -10,24 +13,28 @@ import { all, and, changeEach, first, sql, step, when } from "../sql.ts";
 import { changesTopic } from "./topics.ts";
 
 const filters = {
-  /** The last sequence number that was seen; 0 for everything there is. */
+  /** The last sequence number that the caller has seen; 0 starts at the oldest row. */
   after: z.int().min(0).default(0),
   entity: z.string().max(50).optional(),
   sessionId: Id.optional(),
   limit: z.int().min(1).max(bounds.pageRowsMax).default(bounds.pageRowsMax),
 };
 
-/** How far one call looks for rows of an entity, so that a rare one does not hold up everybody. Those of a session have an index (D-035). */
+/**
+ * The number of rows that one call may read to find those of one entity. An entity has no index, and a rare one must
+ * not hold up other calls. A session has an index (D-035).
+ */
 const scanRowsMax = 10_000;
 
 /**
- * Changes after a cursor, in the order of their commits.
+ * Lists the changes after a cursor, in the order of their commits.
  *
- * Input    limit: 0 .. 500; 0 asks for the cursor alone, nextSeq is then where the feed ends now
- * Result   { changes, nextSeq }: ask on from nextSeq; with an entity alone a page may be empty and not the last while nextSeq grows. Read in one `atomically` with other reads, nextSeq is the cursor of that snapshot;
- *          changes of the same `atomically` come after it
+ * Input    limit: 0 .. 500; 0 returns the cursor alone, and nextSeq is then the current end of the feed
+ * Result   { changes, nextSeq }: pass nextSeq as `after` to continue. With `entity` but no `sessionId`, an empty page
+ *          is the last one only if nextSeq has not grown. In one `atomically` with other reads, nextSeq is the cursor
+ *          of that snapshot; changes of the same `atomically` come after it
  * Fails    feed_truncated { floor } when rows after the cursor were pruned
- * Cost     3 statements by key; with an entity alone at most 10 000 rows looked at
+ * Cost     3 statements by key; with `entity` alone, at most 10 000 rows are read
  */
 export const since = operation({
   access: "read",
@@ -41,7 +48,7 @@ export const since = operation({
 });
 
 /**
- * Changes as they happen: from the cursor on, without gap or repetition.
+ * Follows the changes after a cursor as they happen, without gaps or duplicates.
  *
  * Fails    feed_truncated { floor }
  */
@@ -58,8 +65,8 @@ export const watch = operation({
   },
   *run(input) {
     const page = yield* readChanges(input);
-    const lookedAtAll = input.sessionId !== undefined || page.nextSeq - input.after < scanRowsMax;
-    return page.changes.length === 0 && lookedAtAll ? new NotYet([changesTopic], page) : page;
+    const isAtEnd = input.sessionId !== undefined || page.nextSeq - input.after < scanRowsMax;
+    return page.changes.length === 0 && isAtEnd ? new NotYet([changesTopic], page) : page;
   },
 });
 
@@ -68,23 +75,26 @@ type Filters = { after: number; entity?: string | undefined; sessionId?: string 
 const readChanges = step(function* ({ after, entity, sessionId, limit }: Filters) {
   const meta = yield* first<{ value: string }>(sql`SELECT value FROM store_meta WHERE key = 'feed_floor'`);
   const floor = Number(meta?.value ?? 0);
-  if (after < floor) fail("feed_truncated", { floor }, `changes up to ${floor} were pruned`);
+  if (after < floor)
+    fail("feed_truncated", { floor }, `changes up to ${floor} were pruned, and ${after} is before that`);
   const newest = (yield* first<{ seq: number }>(sql`SELECT seq FROM changes ORDER BY seq DESC LIMIT 1`))?.seq ?? after;
   if (limit === 0) return { changes: [], nextSeq: newest };
   const until = sessionId === undefined && entity !== undefined ? Math.min(newest, after + scanRowsMax) : newest;
+  const conditions = and(
+    sql`seq > ${after} AND seq <= ${until}`,
+    when(entity, (value) => sql`entity = ${value}`),
+    when(sessionId, (value) => sql`session_id = ${value}`),
+  );
   const changes = yield* all<RawOf<typeof ChangeRow>>(sql`
-    SELECT * FROM changes WHERE ${and(
-      sql`seq > ${after} AND seq <= ${until}`,
-      when(entity, (value) => sql`entity = ${value}`),
-      when(sessionId, (value) => sql`session_id = ${value}`),
-    )} ORDER BY seq LIMIT ${limit}`);
-  // A full page ends at its last row; otherwise everything up to there was looked at.
+    SELECT * FROM changes WHERE ${conditions} ORDER BY seq LIMIT ${limit}`);
+  // A full page ends at its last row. A page that is not full has read everything up to `until`.
   const nextSeq = changes.length === limit ? (changes.at(-1)?.seq ?? after) : Math.max(after, until);
   return { changes, nextSeq };
 });
 
 /**
- * Run last in a transaction, so that on PostgreSQL too the order of sequence numbers is the order of commits (D-044).
+ * Writes the changes of a call. Runs last in the transaction, so that on PostgreSQL too the sequence numbers follow the
+ * order of the commits (D-044).
  */
 export const recordChanges = step(function* (
   changes: readonly Change[],
@@ -94,9 +104,29 @@ export const recordChanges = step(function* (
   yield* changeEach(
     changes.map(
       ({ entity, id, op, version, fence, sessionId, detail }) => sql`
-        INSERT INTO changes (at, entity, entity_id, op, entity_version, fence, actor, request_id, session_id, detail)
-        VALUES (${now}, ${entity}, ${id}, ${op}, ${version}, ${fence ?? null}, ${actor ?? null}, ${requestId ?? null}, ${sessionId ?? null},
-          ${detail === undefined ? null : JSON.stringify({ json: detail })})`,
+        INSERT INTO changes (
+          at,
+          entity,
+          entity_id,
+          op,
+          entity_version,
+          fence,
+          actor,
+          request_id,
+          session_id,
+          detail
+        ) VALUES (
+          ${now},
+          ${entity},
+          ${id},
+          ${op},
+          ${version},
+          ${fence ?? null},
+          ${actor ?? null},
+          ${requestId ?? null},
+          ${sessionId ?? null},
+          ${detail === undefined ? null : JSON.stringify({ json: detail })}
+        )`,
     ),
   );
   wake(changesTopic);

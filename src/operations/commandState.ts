@@ -1,5 +1,5 @@
-// How a command's row moves. Every operation that changes a command goes through here, so that its state, its attempt, its log and the history
-// agree. The counters of its session are the caller's part; see sessionState.ts.
+// Changes of a command's row. Every operation that changes a command goes through this file, so that its state, its
+// attempt, its log and the change feed agree. The caller updates the counters of the session; see sessionState.ts.
 import type { z } from "zod";
 import type { Context } from "../context.ts";
 import type { CommandInput, CommandRow } from "../model/commands.ts";
@@ -64,7 +64,7 @@ export const insertCommand = step(function* (
   return row;
 });
 
-/** Starts the next attempt of a queued command, under a lease of the runner. */
+/** Starts the next attempt of a queued command under a lease, whose fencing token is the new `fence`. */
 export const startCommand = step(function* (
   commandId: string,
   runnerId: string,
@@ -112,7 +112,7 @@ export const startCommand = step(function* (
   return row;
 });
 
-/** Extends the lease of a command that the runner still holds, and returns its state; undefined when the lease is lost. */
+/** Extends the lease of a command and returns its state, or undefined when the runner no longer holds the lease. */
 export const renewCommand = step(function* (
   { id, fence }: { readonly id: string; readonly fence: number },
   runnerId: string,
@@ -126,7 +126,10 @@ export const renewCommand = step(function* (
   return row?.state;
 });
 
-/** Ends an active command and its attempt with a result. Fails with `log_gap` when the log is shorter than `logOffset`. */
+/**
+ * Ends an active command and its attempt with a result. Fails with `log_gap` when the log is shorter than `logOffset`,
+ * which is its length as the runner wrote it.
+ */
 export const endCommand = step(function* (
   before: CommandRow,
   result: CommandResult,
@@ -160,7 +163,9 @@ export const endCommand = step(function* (
   return row;
 });
 
-/** Ends the attempt of a running command with a result, and puts the command back into the queue for the next attempt. */
+/**
+ * Ends the attempt of a running command with a result, and puts the command back into the queue for the next attempt.
+ */
 export const requeueCommand = step(function* (before: CommandRow, result: CommandResult, context: Context) {
   yield* endAttempt(before, result, context);
   const row = yield* one<CommandRow>(sql`
@@ -195,11 +200,8 @@ const endAttempt = step(function* (
   const attempt = yield* one<{ id: number; next_offset: number }>(sql`
     SELECT id, next_offset FROM attempts WHERE command_id = ${command.id} AND fence = ${command.fence}`);
   if (logOffset !== undefined && logOffset > attempt.next_offset) {
-    fail(
-      "log_gap",
-      { expectedOffset: attempt.next_offset },
-      `the log has ${attempt.next_offset} bytes, not ${logOffset}`,
-    );
+    const message = `the log has ${attempt.next_offset} of ${logOffset} bytes: append the rest first`;
+    fail("log_gap", { expectedOffset: attempt.next_offset }, message);
   }
   yield* change(sql`
     UPDATE attempts SET
@@ -241,7 +243,7 @@ export const cancelCommand = step(function* (
   return row;
 });
 
-/** Cancels all commands of a session that ends, as cancelCommand does with one. Returns how many were queued. */
+/** Cancels all commands of an ending session, each as cancelCommand does. Returns the number that were queued. */
 export const cancelCommandsOf = step(function* (sessionId: string, { now, changed, wake }: Context) {
   const cancelled = yield* all<Pick<CommandRow, "id" | "version">>(sql`
     UPDATE commands SET
@@ -253,8 +255,8 @@ export const cancelCommandsOf = step(function* (sessionId: string, { now, change
       updated_at = ${now}
     WHERE session_id = ${sessionId} AND state = 'queued'
     RETURNING id, version`);
-  // Heartbeats lock commands in the order of their ids, so this does too: an UPDATE alone would lock them in any order. The condition on the
-  // lease lets the planner use the index of active commands.
+  // An UPDATE alone locks rows in any order, and would deadlock with a heartbeat, which renews commands in the order of
+  // their ids. The condition on the lease is that of the partial index commands_active.
   const stopping = yield* all<Pick<CommandRow, "id" | "version">>(sql`
     UPDATE commands SET
       state = 'cancelling',

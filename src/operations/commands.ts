@@ -1,3 +1,6 @@
+// Commands: programs that a session runs, in the order of their sequence. A runner claims the head of a session's queue
+// under a lease; its fencing token goes with everything the runner reports about the command. When the lease runs out
+// (maintenance.reap), the command is queued again while attempts remain, and is otherwise lost.
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
@@ -25,11 +28,11 @@ import { claimableTopic, commandTopic, sessionTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
 
 /**
- * Adds commands to a session, in order: consecutive sequence numbers.
+ * Adds commands to the end of a session's queue, with consecutive sequence numbers.
  *
- * Input    commands: 1 .. 500; secretEnvKeys holds names only, the values never come here
+ * Input    commands: 1 .. 500. secretEnvKeys: names only; their values never reach the store
  * Fails    not_found | invalid_transition when the session is ending or has ended | conflict { reason: "exists" }
- * Effect   a row of commands and of changes for each
+ * Effect   for each command, one row of commands and one row of changes
  */
 export const enqueue = operation({
   access: "write",
@@ -41,6 +44,7 @@ export const enqueue = operation({
   },
 });
 
+/** Adds commands to the end of the queue of a locked session. */
 export const enqueueCommands = step(function* (
   session: SessionRow,
   commands: readonly z.output<typeof CommandInput>[],
@@ -50,7 +54,7 @@ export const enqueueCommands = step(function* (
   for (const [index, command] of commands.entries()) {
     const known = yield* first(sql`SELECT id FROM commands WHERE id = ${command.id}`);
     if (known !== undefined)
-      fail("conflict", { reason: "exists", commandId: command.id }, "a command with this id exists");
+      fail("conflict", { reason: "exists", commandId: command.id }, `command ${command.id} exists already`);
     rows.push(yield* insertCommand(command, session.id, session.next_sequence + index, context));
   }
   const { next_sequence, queued_commands } = session;
@@ -65,13 +69,16 @@ export const enqueueCommands = step(function* (
 });
 
 /**
- * Gives a runner the next command: of a session without a worktree, or whose worktree this runner leases; the head of the session's queue,
- * while fewer than maxParallel of it run; by priority, then age.
+ * Leases the next command to a runner. Candidates are the heads of the queues of sessions that have no worktree, or one
+ * that this runner leases, and that run fewer than maxParallel commands; priority decides, then age.
  *
- * Input    ttlMs: length of the lease, renewed by runners.heartbeat; waitMs: wait so long for work; sessionId: only of this session
- * Result   { command, session, fence, expiresAt }, or undefined when there is nothing to do; at once when the named session is ending or has ended
+ * Input    ttlMs: the length of the lease, renewed by runners.heartbeat. waitMs: how long to wait for work. sessionId:
+ *          claims from this session only
+ * Result   { command, session, fence, expiresAt }, or undefined when there is nothing to run; undefined without a wait
+ *          when the named session is ending or has ended
  * Fails    not_found | invalid_transition unless the runner is online
- * Effect   one row of commands, one of attempts; a row of changes for the command, and for the session when it starts
+ * Effect   one row of commands, one row of attempts; one row of changes for the command, and one for the session when
+ *          it starts
  * Cost     at most 9 statements, each by an index
  */
 export const claim = operation({
@@ -88,7 +95,7 @@ export const claim = operation({
   *run({ runnerId, ttlMs, sessionId }, context) {
     const { now } = context;
     const runner = yield* lockRunner(runnerId);
-    if (runner.state !== "online") invalidTransition("runner", runner.state, `the runner is ${runner.state}`);
+    requireState(runner, "runner", ["online"]);
     const session = yield* nextSession(runnerId, sessionId, now);
     if (session === undefined) return yield* nothingReady(sessionId);
     const head = yield* one<{ id: string }>(sql`
@@ -107,7 +114,7 @@ export const claim = operation({
   },
 });
 
-/** Of a session that takes no more work nothing will ever come. */
+/** Returns the answer of a claim that found nothing: to wait, unless the named session takes no more work. */
 const nothingReady = step(function* (sessionId: string | undefined) {
   if (sessionId === undefined) return new NotYet([claimableTopic], undefined);
   const session = yield* first<Pick<SessionRow, "state">>(sql`SELECT state FROM sessions WHERE id = ${sessionId}`);
@@ -119,31 +126,41 @@ const nothingReady = step(function* (sessionId: string | undefined) {
 
 type Ready = SessionRow & { readonly ready_priority: number; readonly ready_at: number };
 
-/** Two ordered look-ups instead of one search over both: a session bound to another runner's tree is never even read (D-025). */
+/**
+ * Locks and returns the session to claim from. Two ordered lookups, one for sessions without a worktree and one for
+ * those whose worktree this runner leases, because one statement for both would sort, and would read the sessions that
+ * are bound to worktrees of other runners (D-025).
+ */
 const nextSession = step(function* (runnerId: string, sessionId: string | undefined, now: Date) {
   const only = and(when(sessionId, (id) => sql`sessions.id = ${id}`));
   const free = yield* first<Ready>(sql`
-    SELECT * FROM sessions WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND ${only}
-    ORDER BY ready_priority DESC, ready_at, id LIMIT 1 ${skipLocked}`);
+    SELECT * FROM sessions
+    WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND ${only}
+    ORDER BY ready_priority DESC, ready_at, id
+    LIMIT 1 ${skipLocked}`);
   const bound = yield* first<Ready>(sql`
-    SELECT sessions.* FROM worktrees JOIN sessions ON sessions.worktree_id = worktrees.id AND sessions.worktree_fence = worktrees.fence
-    WHERE worktrees.lease_runner_id = ${runnerId} AND worktrees.lease_expires_at > ${now} AND sessions.ready_at IS NOT NULL
-      AND sessions.state IN (${openSessionStates}) AND ${only}
-    ORDER BY sessions.ready_priority DESC, sessions.ready_at, sessions.id LIMIT 1 ${skipLockedSessions}`);
+    SELECT sessions.*
+    FROM worktrees JOIN sessions ON sessions.worktree_id = worktrees.id AND sessions.worktree_fence = worktrees.fence
+    WHERE worktrees.lease_runner_id = ${runnerId} AND worktrees.lease_expires_at > ${now}
+      AND sessions.ready_at IS NOT NULL AND sessions.state IN (${openSessionStates}) AND ${only}
+    ORDER BY sessions.ready_priority DESC, sessions.ready_at, sessions.id
+    LIMIT 1 ${skipLockedSessions}`);
   if (free === undefined || bound === undefined) return free ?? bound;
   const byPriority = bound.ready_priority - free.ready_priority;
   return byPriority > 0 || (byPriority === 0 && bound.ready_at <= free.ready_at) ? bound : free;
 });
 
 /**
- * Reports the result of a command, once. Accepted after the lease has run out too, as long as nobody has reaped it. The same result again
- * changes nothing.
+ * Reports the result of a command. A result is accepted even after the lease has run out, until the reaper has ended
+ * the command. Repeating the call with the same result changes nothing.
  *
- * Input    outcome: succeeded needs exit code 0; logOffset: the length of the log as the runner wrote it; release: what to say of the
- *          session's worktree if the session ends with this command
- * Result   { command, session, remainingCommands }: how many of the session's commands wait or run
- * Fails    not_found | lease_lost { currentFence } | invalid_transition { state } | log_gap { expectedOffset } | invalid_input
- * Effect   one row of commands, of attempts (log sealed), of sessions, perhaps of worktrees
+ * Input    outcome: succeeded needs exit code 0. logOffset: the length of the log as the runner wrote it. release: how
+ *          to release the session's worktree if the session ends with this command
+ * Result   { command, session, remainingCommands }, where remainingCommands counts the session's queued and active
+ *          commands
+ * Fails    not_found | lease_lost { currentFence } | invalid_transition { state } | log_gap { expectedOffset } |
+ *          invalid_input
+ * Effect   one row of commands, one row of attempts (its log sealed), one row of sessions, perhaps one row of worktrees
  * Cost     at most 9 statements, each by an index, unless the session ends with it
  */
 export const finish = operation({
@@ -160,15 +177,15 @@ export const finish = operation({
       release: z.enum(releaseKinds).optional(),
     })
     .refine((input) => input.outcome !== "succeeded" || (input.exitCode ?? 0) === 0, {
-      error: "succeeded means exit code 0",
+      error: "must be 0 or absent when the outcome is succeeded",
       path: ["exitCode"],
     })
     .refine((input) => input.outcome !== "succeeded" || input.signal === undefined, {
-      error: "succeeded means exit code 0",
+      error: "must be absent when the outcome is succeeded",
       path: ["signal"],
     })
     .refine((input) => input.exitCode === undefined || input.signal === undefined, {
-      error: "a program ends by an exit code or a signal",
+      error: "must be absent when there is an exitCode: a program ends by one or the other",
       path: ["signal"],
     }),
   output: Finished,
@@ -181,37 +198,42 @@ export const finish = operation({
       signal: input.signal ?? null,
       end_reason: input.reason ?? before.end_reason,
     };
-    if (isFinal(before.state)) return finished(refuseOther(before, input.fence, result), session);
+    if (isFinal(before.state)) {
+      requireSameResult(before, input.fence, result);
+      return finishedAnswer(before, session);
+    }
     if (before.fence !== input.fence || before.lease_expires_at === null) leaseLost(before, input.fence);
     if (before.state === "running" && input.outcome === "cancelled") {
-      invalidTransition("command", before.state, "nobody asked to cancel this command");
+      const message = `command ${before.id} is running, and its cancellation was not requested: report another outcome`;
+      invalidTransition("command", before.state, message);
     }
     const command = yield* endCommand(before, result, "finish", context, input.logOffset);
-    const counted = {
+    const counters = {
       active_commands: session.active_commands - 1,
       failed_commands: session.failed_commands + (input.outcome === "succeeded" ? 0 : 1),
     };
-    const settled = yield* settleSession(yield* saveSession(session, counted, context), input.release, context);
-    return finished(command, settled);
+    const settled = yield* settleSession(yield* saveSession(session, counters, context), input.release, context);
+    return finishedAnswer(command, settled);
   },
 });
 
-function finished(command: CommandRow, session: SessionRow) {
+function finishedAnswer(command: CommandRow, session: SessionRow) {
   return { command, session, remainingCommands: session.queued_commands + session.active_commands };
 }
 
-/** Final states are final; the same result again is a repetition, another one is refused. */
-function refuseOther(before: CommandRow, fence: number, result: CommandResult): CommandRow {
-  if (before.fence !== fence) leaseLost(before, fence);
-  const same =
-    before.state === result.state && before.exit_code === result.exit_code && before.signal === result.signal;
-  return same ? before : invalidTransition("command", before.state, `the command has already ended as ${before.state}`);
+/** Fails unless a command that has ended did so under this fence and with this result. */
+function requireSameResult(row: CommandRow, fence: number, result: CommandResult): void {
+  if (row.fence !== fence) leaseLost(row, fence);
+  if (row.state === result.state && row.exit_code === result.exit_code && row.signal === result.signal) return;
+  invalidTransition("command", row.state, `command ${row.id} has already ended as ${row.state}`);
 }
 
 /**
- * Stops a command: a queued one is cancelled at once; of a running one the runner learns by its next heartbeat. Repeated, it changes nothing.
+ * Cancels a command. A queued command ends at once; the runner of a running one is asked, with its next heartbeat, to
+ * stop it. Repeating the call changes nothing.
  *
- * Fails    not_found | invalid_transition when it has ended otherwise | conflict { reason: "version" }
+ * Fails    not_found | invalid_transition when the command has ended with another result | conflict { reason: "version"
+ *          }
  */
 export const cancel = operation({
   access: "write",
@@ -225,15 +247,15 @@ export const cancel = operation({
     requireState(before, "command", ["queued", "running"]);
     const command = yield* cancelCommand(before, reason, context);
     if (before.state === "queued") {
-      const counted = { queued_commands: session.queued_commands - 1, failed_commands: session.failed_commands + 1 };
-      yield* settleSession(yield* saveSession(session, counted, context), undefined, context);
+      const counters = { queued_commands: session.queued_commands - 1, failed_commands: session.failed_commands + 1 };
+      yield* settleSession(yield* saveSession(session, counters, context), undefined, context);
     }
     return command;
   },
 });
 
 /**
- * One command.
+ * Returns one command.
  *
  * Fails    not_found
  * Cost     1 statement by primary key
@@ -248,35 +270,39 @@ export const get = operation({
   },
 });
 
-/** Commands of one session in sequence, or of all by age; of one state when asked for. */
+/** Lists the commands of one session in their sequence, or of all sessions, oldest first. */
 export const list = operation({
   access: "read",
   input: z.strictObject({ sessionId: Id.optional(), state: z.enum(commandStates).optional(), ...paging }),
   output: page(Command),
   errors: [],
-  *run({ sessionId, state, ...paged }) {
-    const ofState = state && sql`state = ${state}`;
-    if (sessionId === undefined) return yield* listPage("command", paged, ofState);
-    return yield* listInSequence(sessionId, paged, ofState);
+  *run({ sessionId, state, ...position }) {
+    const ofState = when(state, (value) => sql`state = ${value}`);
+    if (sessionId === undefined) return yield* listPage("command", position, ofState);
+    return yield* listInSequence(sessionId, position, ofState);
   },
 });
 
-/** Commands of one call have one created_at, so their order is their sequence; it stands in the cursor where other lists have the time. */
+/**
+ * Lists the commands of a session in their sequence. Commands of one call share a created_at, so the cursor holds the
+ * sequence where other lists hold the time.
+ */
 const listInSequence = step(function* (
   sessionId: string,
   { limit, cursor }: { limit: number; cursor?: string | undefined },
   condition: Statement | undefined,
 ) {
-  const seen = cursor === undefined ? 0 : Number.parseInt(cursor, 10);
+  const lastSequence = cursor === undefined ? 0 : Number.parseInt(cursor, 10);
+  const conditions = and(sql`session_id = ${sessionId}`, sql`sequence > ${lastSequence}`, condition);
   const rows = yield* all<CommandRow>(sql`
-    SELECT * FROM commands WHERE ${and(sql`session_id = ${sessionId}`, sql`sequence > ${seen}`, condition)} ORDER BY sequence LIMIT ${limit + 1}`);
+    SELECT * FROM commands WHERE ${conditions} ORDER BY sequence LIMIT ${limit + 1}`);
   const items = rows.slice(0, limit);
   const last = items.at(-1);
   return { items, nextCursor: rows.length > limit && last !== undefined ? `${last.sequence}_${last.id}` : undefined };
 });
 
 /**
- * Answers when the command has ended.
+ * Waits until the command has ended, and returns it.
  *
  * Fails    not_found | deadline_exceeded after timeoutMs
  */
@@ -290,6 +316,9 @@ export const wait = operation({
     const command = yield* getRow("command", commandId);
     return isFinal(command.state)
       ? command
-      : new NotYet([commandTopic(commandId)], new StoreError("deadline_exceeded", "the command has not ended"));
+      : new NotYet(
+          [commandTopic(commandId)],
+          new StoreError("deadline_exceeded", `command ${commandId} has not ended yet`),
+        );
   },
 });
