@@ -13,7 +13,7 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /**
    * The time after which the call fails with `deadline_exceeded`, in milliseconds. The default is `limits.callMs` plus
-   * the wait that the input asks for. On an iteration it applies to each page. Values above 2_147_483_647 are cut to it.
+   * the wait that the input asks for. On an iteration it applies to each page. The longest is 2_147_483_647.
    */
   readonly timeoutMs?: number;
   /** The caller's name in audit rows. Idempotency keys are scoped to it. */
@@ -142,11 +142,19 @@ function recordCalls<Table extends OperationTable>(
   let closed = false;
   const tx = mapTable(operations, (name, operation) => (input: unknown = {}, own: CallOptions = {}) => {
     if (closed)
-      throw new StoreError("invalid_input", `${name} was called on a transaction that is over`, { operation: name });
+      throw new StoreError(
+        "invalid_input",
+        `${name}: the calls of this transaction are recorded already; call tx only inside the function given to atomically`,
+        { operation: name },
+      );
     if (operation.again !== undefined)
-      throw new StoreError("invalid_input", `${name} works in steps, and cannot be part of atomically`, {
-        operation: name,
-      });
+      throw new StoreError(
+        "invalid_input",
+        `${name} runs in several transactions, so it cannot be part of atomically: call it by itself`,
+        {
+          operation: name,
+        },
+      );
     calls.push(outgoing(name, operation, input, { ...options, idempotencyKey: undefined, ...own }));
     inputs.push(name, input);
   });
@@ -156,7 +164,7 @@ function recordCalls<Table extends OperationTable>(
     returned.catch(() => undefined);
     throw new StoreError(
       "invalid_input",
-      "atomically: the calls are recorded synchronously, so the function must not be async",
+      "atomically: the function must not be async, because it records the calls before they are sent",
     );
   } finally {
     closed = true;

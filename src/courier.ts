@@ -101,7 +101,7 @@ export class Courier {
   #refuse(calls: readonly Outgoing[], bytes: number, { signal, timeoutMs }: Patience): void {
     const operation = (calls[0] as Outgoing).name;
     if (timeoutMs !== undefined && !(timeoutMs >= 0)) {
-      throw new StoreError("invalid_input", `timeoutMs: expected milliseconds from 0 on, not ${timeoutMs}`, {
+      throw new StoreError("invalid_input", `timeoutMs: expected 0 or more milliseconds, not ${timeoutMs}`, {
         operation,
       });
     }

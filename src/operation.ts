@@ -174,7 +174,8 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     open: (value) => value as Output,
     encode: (value) => wireOf(parse(input, value)),
     decode(wire) {
-      if (!Array.isArray(wire) || wire.length > keys.length) throw new StoreError("invalid_input", "malformed input");
+      if (!Array.isArray(wire) || wire.length > keys.length)
+        throw new StoreError("invalid_input", `input: expected a list of at most ${keys.length} values`);
       return parse(stored, inputOf(wire)) as never;
     },
     run: run as Operation["run"],

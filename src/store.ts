@@ -30,9 +30,7 @@ export interface StoreOptions {
    * variable DEBUG_SERVER_DB_URL, or else "sqlite:.artifacts/data/metadata.db".
    */
   readonly url?: string;
-  /**
-   * `create` (default) creates a missing database; `never` fails instead. An older or newer schema is always refused.
-   */
+  /** The policy for a missing database: `create` (default) or `never`. An older or newer schema is always refused. */
   readonly migrate?: MigratePolicy;
   /**
    * The durability of acknowledged writes. `full` (default): they survive power loss. `normal` is faster: they survive
