@@ -2,8 +2,8 @@
 import { resolve } from "node:path";
 import type { MessagePort } from "node:worker_threads";
 import { within } from "./actor/deadline.ts";
-import { localStore } from "./actor/inProcess.ts";
-import { ownedStore } from "./actor/owner.ts";
+import { inProcessStore } from "./actor/inProcess.ts";
+import { assembleOwnedStore } from "./actor/ownedStore.ts";
 import { portBackend } from "./actor/ports.ts";
 import { createServer, type Server } from "./actor/server.ts";
 import { startDatabaseThread } from "./actor/supervisor.ts";
@@ -97,7 +97,7 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
     backend = portBackend(thread.connect());
     return backend;
   });
-  return ownedStore(client.methods, {
+  return assembleOwnedStore(client.methods, {
     limits,
     connect: ({ operations: patterns } = {}) => {
       operationFilter(patterns);
@@ -131,7 +131,7 @@ async function openServer(
   const { drivers, clock, publish } = await openPostgres({ ...options, onTouched: (topics) => server?.touch(topics) });
   server = createServer({ drivers, clock, limits: options.limits, shared: false, onCommit: publish, onEvent });
   onEvent({ type: "opened", epoch: (drivers[0] as Driver).epoch });
-  return localStore(server, options.limits, async () => {
+  return inProcessStore(server, options.limits, async () => {
     throw backupRefusal(options.url, "dump");
   });
 }

@@ -1,25 +1,25 @@
-// The database thread's heart: it writes the time into shared memory, and whoever shares that sees at once whether it
-// still turns its loop. No message and no queue lies between (D-020).
+// The heartbeat of the database thread: a time in shared memory. The thread writes it regularly, and its owner reads it
+// without a message or a queue in between, so it sees at once when the thread's event loop is blocked (D-020).
 
-export function newHeart(): SharedArrayBuffer {
-  const heart = new SharedArrayBuffer(8);
-  beat(heart);
-  return heart;
+export function createHeartbeat(): SharedArrayBuffer {
+  const heartbeat = new SharedArrayBuffer(8);
+  beat(heartbeat);
+  return heartbeat;
 }
 
-/** Of one clock for all threads of the process. */
-export function beat(heart: SharedArrayBuffer): void {
-  Atomics.store(new BigInt64Array(heart), 0, process.hrtime.bigint());
+/** Beats for as long as the thread lives. */
+export function keepBeating(heartbeat: SharedArrayBuffer, everyMs: number): void {
+  beat(heartbeat);
+  setInterval(() => beat(heartbeat), Math.max(1, everyMs)).unref();
 }
 
-export function beatAgoMs(heart: SharedArrayBuffer): number {
-  return Math.max(0, Number((process.hrtime.bigint() - Atomics.load(new BigInt64Array(heart), 0)) / 1_000_000n));
+/** Returns the time since the last beat. */
+export function beatAgoMs(heartbeat: SharedArrayBuffer): number {
+  const beatAt = Atomics.load(new BigInt64Array(heartbeat), 0);
+  return Math.max(0, Number((process.hrtime.bigint() - beatAt) / 1_000_000n));
 }
 
-/** Returns what stops it. */
-export function keepBeating(heart: SharedArrayBuffer, everyMs: number): () => void {
-  beat(heart);
-  const timer = setInterval(() => beat(heart), Math.max(1, everyMs));
-  timer.unref();
-  return () => clearInterval(timer);
+/** The clock that it writes is the same for all threads of the process. */
+function beat(heartbeat: SharedArrayBuffer): void {
+  Atomics.store(new BigInt64Array(heartbeat), 0, process.hrtime.bigint());
 }

@@ -1,5 +1,5 @@
-// A store whose server runs in the thread that opened it: for PostgreSQL, whose work is done elsewhere (D-040), and in
-// tests.
+// A store whose server runs in the thread that opened it: for PostgreSQL, where another process does the work (D-040),
+// and in tests.
 import { MessageChannel } from "node:worker_threads";
 import { createClient } from "../client.ts";
 import type { Limits } from "../limits.ts";
@@ -8,23 +8,23 @@ import type { OwnedStore } from "../storeTypes.ts";
 import type { Backend } from "../wire.ts";
 import { within } from "./deadline.ts";
 import type { Inbox } from "./mailbox.ts";
-import { ownedStore } from "./owner.ts";
+import { assembleOwnedStore } from "./ownedStore.ts";
 import type { Server } from "./server.ts";
 
-export function localStore(server: Server, limits: Limits, backup: OwnedStore["backup"]): OwnedStore {
-  const { backend, lose } = localBackend(server.connect());
+export function inProcessStore(server: Server, limits: Limits, backup: OwnedStore["backup"]): OwnedStore {
+  const { backend, lose } = inProcessBackend(server.connect());
   const client = createClient(operations, backend, limits);
   let open = true;
   const serve: OwnedStore["serve"] = (port, { operations: patterns } = {}) => server.serve(port, patterns);
-  return ownedStore(client.methods, {
+  return assembleOwnedStore(client.methods, {
     limits,
     serve,
     backup,
-    // Its thread is the caller's own, which is running this.
+    // The server shares the thread that runs this line, so its event loop runs too.
     liveness: () => ({ state: open ? "beating" : "dead", beatAgoMs: 0 }),
-    connect(connectOptions) {
+    connect(options) {
       const { port1, port2 } = new MessageChannel();
-      serve(port2, connectOptions);
+      serve(port2, options);
       return port1;
     },
     async close() {
@@ -37,10 +37,10 @@ export function localStore(server: Server, limits: Limits, backup: OwnedStore["b
 }
 
 /**
- * Copies both ways as a port does: what cannot travel between threads does not here either, and nobody changes a call
- * that was made (D-024).
+ * Copies every message both ways, as a port does (D-024). So a value that cannot travel between threads fails here too,
+ * and a caller that changes its input after the call changes nothing.
  */
-function localBackend(inbox: Inbox): { backend: Backend; lose(reason: string): void } {
+function inProcessBackend(inbox: Inbox): { backend: Backend; lose(reason: string): void } {
   const lost = Promise.withResolvers<string>();
   const backend: Backend = {
     send: async (envelope) => structuredClone(await inbox.post(structuredClone(envelope))),

@@ -1,5 +1,6 @@
-// Envelopes through a MessagePort, with Comlink. The only file that knows Comlink, whose protocol lets a peer walk any
-// property path, SET and CONSTRUCT: so every message is checked before Comlink sees it (D-016).
+// Envelopes through a MessagePort, with Comlink. Comlink's protocol lets a peer walk any property path, and SET and
+// CONSTRUCT what it finds there, so every message is checked before Comlink sees it (D-016). Only this file knows
+// Comlink.
 import type { MessagePort, Transferable as NodeTransferable } from "node:worker_threads";
 import { type Endpoint, expose, wrap } from "comlink";
 import { StoreError, toWireFailure } from "../errors.ts";
@@ -11,8 +12,8 @@ type PortMessage = Envelope | readonly [envelopeId: number, cancel: "cancel", sl
 type Serve = (message: PortMessage) => Promise<Reply> | undefined;
 
 /**
- * Lets whoever holds the other end of the port call what the inbox allows, and nothing else. At most `callsMax` calls
- * in one message.
+ * Serves an inbox at a port: the other end may post envelopes of at most `callsMax` calls and cancel calls, and nothing
+ * else. `onRefused` receives what was wrong with a message.
  */
 export function servePort(
   port: MessagePort,
@@ -27,10 +28,10 @@ export function servePort(
   };
   port.on("close", () => inbox.disconnect());
   port.on("messageerror", () => onRefused("a message that cannot be read"));
-  expose(serve, guarded(port, callsMax, onRefused));
+  expose(serve, guardedEndpoint(port, callsMax, onRefused));
 }
 
-/** The other end of a served port. */
+/** Returns the backend of a client at the other end of a served port. */
 export function portBackend(port: MessagePort): Backend {
   const remote = wrap<Serve>(endpointOf(port));
   const lost = Promise.withResolvers<string>();
@@ -50,15 +51,15 @@ export function portBackend(port: MessagePort): Backend {
 
 type Listener = (event: { data: unknown }) => void;
 
-/** Comlink's endpoint over a port of node:worker_threads. */
-function endpointOf(port: MessagePort, admit: (data: unknown) => boolean = () => true): Endpoint {
+/** Adapts a port of node:worker_threads to Comlink's endpoint. Messages that `accepts` rejects do not reach Comlink. */
+function endpointOf(port: MessagePort, accepts: (data: unknown) => boolean = () => true): Endpoint {
   const listeners = new Map<unknown, (data: unknown) => void>();
   return {
     postMessage: (message: unknown, transfer?: readonly unknown[]) =>
       port.postMessage(message, transfer as NodeTransferable[]),
     addEventListener: (_type, listener) => {
       const deliver = (data: unknown): void => {
-        if (admit(data)) (listener as unknown as Listener)({ data });
+        if (accepts(data)) (listener as unknown as Listener)({ data });
       };
       listeners.set(listener, deliver);
       port.on("message", deliver);
@@ -72,7 +73,8 @@ function endpointOf(port: MessagePort, admit: (data: unknown) => boolean = () =>
   };
 }
 
-function guarded(port: MessagePort, callsMax: number, onRefused: (reason: string) => void): Endpoint {
+/** Answers messages that are not allowed with a refusal, and lets only the others through. */
+function guardedEndpoint(port: MessagePort, callsMax: number, onRefused: (reason: string) => void): Endpoint {
   return endpointOf(port, (data) => {
     const reason = whyRefused(data, callsMax);
     if (reason === undefined) return true;
@@ -82,10 +84,10 @@ function guarded(port: MessagePort, callsMax: number, onRefused: (reason: string
   });
 }
 
-/** What is wrong with a message, or undefined when it is a call of the exposed function with an envelope. */
+/** Returns what is wrong with a message, or undefined when it calls the exposed function with an envelope. */
 function whyRefused(data: unknown, callsMax: number): string | undefined {
-  if (!isRecord(data) || typeof data.id !== "string" || data.id.length > 100) return "no message of this protocol";
-  // Not String(type): an object may have no text, and then that throws.
+  if (!hasMessageId(data)) return "not a message of this protocol";
+  // String(type) would throw for an object whose toString is not a function.
   if (data.type !== "APPLY")
     return `${typeof data.type === "string" ? data.type.slice(0, 20) : typeof data.type} is not allowed, only APPLY`;
   if (!Array.isArray(data.path) || data.path.length !== 0) return "there is only one function, and no path";
@@ -93,8 +95,8 @@ function whyRefused(data: unknown, callsMax: number): string | undefined {
   if (!Array.isArray(list) || list.length !== 1 || !isRecord(list[0]) || list[0].type !== "RAW")
     return "one plain argument is expected";
   const { value } = list[0];
-  if (!isPortMessage(value)) return "the argument is no envelope";
-  // A sparse array is short on its way and endless to walk over, so its length is looked at before anything else.
+  if (!isPortMessage(value)) return "the argument is not an envelope";
+  // The length is checked before anything else: a sparse array is short to send and endless to walk through.
   return value[1] !== "cancel" && value[2].length > callsMax * callWidth
     ? `one message may hold ${callsMax} calls`
     : undefined;
@@ -111,9 +113,14 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** In Comlink's own form for a thrown value, so that whoever waits for an answer gets one. */
+/** Checks whether a message has an id, without which it cannot be answered. */
+function hasMessageId(data: unknown): data is Record<string, unknown> & { readonly id: string } {
+  return isRecord(data) && typeof data.id === "string" && data.id.length <= 100;
+}
+
+/** Answers in Comlink's own form for a thrown value, so that the sender's call rejects instead of waiting forever. */
 function answerRefusal(port: MessagePort, data: unknown, reason: string): void {
-  if (!isRecord(data) || typeof data.id !== "string" || data.id.length > 100) return;
+  if (!hasMessageId(data)) return;
   const value = toWireFailure(new StoreError("invalid_input", `refused: ${reason}`));
   port.postMessage({ id: data.id, type: "HANDLER", name: "throw", value: { isError: false, value } });
 }

@@ -1,5 +1,5 @@
-// Puts drivers, dispatchers and mailboxes together and serves ports. The same in the database thread and, without a
-// thread, for PostgreSQL and in tests.
+// A server: drivers with their dispatchers and mailboxes, and the ports that lead to them. It is the same in the
+// database thread and, without a thread of its own, for PostgreSQL and in tests.
 import type { MessagePort } from "node:worker_threads";
 import type { Clock } from "../clock.ts";
 import type { ServerState } from "../context.ts";
@@ -17,36 +17,40 @@ import { sumFigures } from "./figures.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
 import { startReaper } from "./reaper.ts";
-import { LastUsed } from "./tokenUse.ts";
-import { WriteWatch } from "./writeProbe.ts";
+import { TokenUses } from "./tokenUse.ts";
+import { WriteProbe } from "./writeProbe.ts";
 
 export interface ServerOptions {
   /**
-   * Each runs one transaction at a time. A client's calls all go through one of them, so that they run in order
-   * (D-040).
+   * The connections to the database; each runs one transaction at a time. All calls of a client go through the same
+   * one, so that they run in order (D-040).
    */
   readonly drivers: readonly Driver[];
   readonly clock: Clock;
   readonly limits: Limits;
   /** Whether other processes may commit to the same database. */
   readonly shared: boolean;
-  /** Tells other processes what a commit has touched. */
+  /** Reports to other processes what a commit has touched. */
   onCommit?(topics: ReadonlySet<string>): void;
   onEvent(event: StoreEvent): void;
 }
 
 export interface Server {
-  /** `patterns`: names such as "commands.claim", or "commands.*"; absent for all. */
+  /**
+   * Adds a client that may call the operations matched by the patterns, such as "commands.claim" or "commands.*".
+   * Without patterns it may call all of them.
+   */
   connect(patterns?: readonly string[]): Inbox;
+  /** Adds a client at the other end of this port. Closes the port when the server is closed. */
   serve(port: MessagePort, patterns?: readonly string[]): void;
-  /** Another process has committed: calls that wait for it run again. */
+  /** Runs calls again that wait for these topics, because another process has committed. */
   touch(topics: Touched): void;
   /**
-   * Copies the database to a file that is there and empty, between groups. Fails as Driver.backUp; incompatible where
-   * there is none.
+   * Copies the database to an existing empty file, a few pages at a time between groups. Fails as `Driver.backUp`, and
+   * with `incompatible` where the driver has none.
    */
   backUp: NonNullable<Driver["backUp"]>;
-  /** Takes nothing more in, runs what is queued, closes the database. */
+  /** Admits nothing more, runs what is queued, and closes the database. */
   close(): Promise<void>;
 }
 
@@ -57,7 +61,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     counts: sumFigures(mailboxes.map((mailbox) => mailbox.figures())),
     lanes: byLane((lane) => sumFigures(mailboxes.map((mailbox) => mailbox.lanes()[lane]))),
     queueFullness: Math.max(...mailboxes.map(({ fullness }) => fullness)),
-    lastWrite: writes.last,
+    lastWrite: writeProbe.last,
     database: (drivers[0] as Driver).facts(),
   });
   const mailboxes = drivers.map((driver): Mailbox => {
@@ -67,7 +71,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
       limits,
       serverState,
       onInternal: onFault,
-      onUsed: (tokenId, at) => lastUsed.note(tokenId, at),
+      onUsed: (tokenId, at) => tokenUses.note(tokenId, at),
     });
     const mailbox = new Mailbox({
       dispatcher,
@@ -80,34 +84,36 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
         onCommit?.(topics);
       },
       onFault,
-      onWrite: (failed) => writes.note(failed),
+      onWrite: (failed) => writeProbe.note(failed),
     });
     return mailbox;
   });
-  let turn = 0;
-  const connectAny = (mayCall: (name: string) => boolean): Inbox =>
-    (mailboxes[turn++ % mailboxes.length] as Mailbox).connect(mayCall);
-  const everything = () => true;
-  const lastUsed = new LastUsed(connectAny(everything), limits);
-  const prober = connectAny(everything);
+  let clients = 0;
+  const addClient = (mayCall: (name: string) => boolean): Inbox =>
+    (mailboxes[clients++ % mailboxes.length] as Mailbox).connect(mayCall);
+  const connect = (patterns?: readonly string[]) => addClient(operationFilter(patterns));
+  // The server's own clients may also call operations that no port reaches.
+  const addOwnClient = (): Inbox => addClient(() => true);
+  const tokenUses = new TokenUses(addOwnClient(), limits);
+  const probeInbox = addOwnClient();
   let probes = 0;
-  const writes = new WriteWatch(limits, () => prober.post([++probes, false, ["maintenance.probe", [], undefined]]));
-  const stopReaping = startReaper(connectAny(everything), limits.reapEveryMs, onEvent);
-  const connect = (patterns?: readonly string[]) => connectAny(operationFilter(patterns));
+  const writeProbe = new WriteProbe(limits, () =>
+    probeInbox.post([++probes, false, ["maintenance.probe", [], undefined]]),
+  );
+  const stopReaper = startReaper(addOwnClient(), limits.reapEveryMs, onEvent);
   const ports = new Set<MessagePort>();
   let closing = false;
   return {
     connect,
     serve(port, patterns) {
       if (closing) {
-        // The other end learns that nobody will answer.
+        // The other end learns that no answer will come.
         port.close();
         return;
       }
-      let refused = 0;
-      // A peer that sends nothing else must not fill anybody's log.
+      let refusals = 0;
       const onRefused = (reason: string): void => {
-        if (refused++ < refusalsTold) onEvent({ type: "message_refused", reason });
+        if (refusals++ < refusalsMax) onEvent({ type: "message_refused", reason });
       };
       servePort(port, connect(patterns), limits.queueCalls, onRefused);
       ports.add(port);
@@ -118,28 +124,29 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     },
     async backUp(target, watch) {
       const [{ backUp }] = drivers as readonly [Driver];
-      if (backUp === undefined) throw new StoreError("incompatible", "this database is not copied by its server");
+      if (backUp === undefined)
+        throw new StoreError("incompatible", "this database is copied by its own tools, not by its server");
       await backUp(target, watch);
     },
     async close() {
       closing = true;
-      stopReaping();
-      writes.stop();
-      const finish = async (): Promise<void> => {
-        await lastUsed.flush();
+      stopReaper();
+      writeProbe.stop();
+      const drain = async (): Promise<void> => {
+        await tokenUses.flush();
         await Promise.all(mailboxes.map((mailbox) => mailbox.close()));
       };
-      // A database that cannot be reached is not waited for longer: what is still queued fails with it.
-      await within(limits.closeMs, finish());
+      // When the database cannot be reached in time, closing the drivers fails what is still queued.
+      await within(limits.closeMs, drain());
       await Promise.all(drivers.map((driver) => driver.close()));
-      // Without a thread of its own that ends, a port would keep the process alive, and its other end waiting.
+      // An open port would keep the process alive and its other end waiting, where no thread ends with the server.
       for (const port of ports) port.close();
     },
   };
 }
 
-/** Of each port. */
-const refusalsTold = 20;
+/** How many refusals of one port are reported, so that a peer that sends nothing else does not fill the log. */
+const refusalsMax = 20;
 
 function describe(cause: unknown): string | undefined {
   return cause instanceof Error ? (cause.stack ?? cause.message) : cause === undefined ? undefined : String(cause);

@@ -1,4 +1,5 @@
-// The owner's side of the database thread: starts it, hands ports to it, starts another when it dies (D-019), ends it.
+// The owner's side of the database thread: starts it, passes ports to it, replaces it when it dies (D-019), and ends
+// it.
 import { setTimeout as sleep } from "node:timers/promises";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import type { BackUpWatch } from "../driver.ts";
@@ -6,65 +7,62 @@ import { fromWireFailure, StoreError } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import { workerUrl } from "../package.ts";
 import type { Liveness } from "../storeTypes.ts";
-import { Backups } from "./backups.ts";
-import { beatAgoMs, newHeart } from "./heartbeat.ts";
+import { BackupRequests } from "./backupRequests.ts";
+import { beatAgoMs, createHeartbeat } from "./heartbeat.ts";
 import type { Control, DatabaseThreadData, Report } from "./thread.ts";
 
 export interface DatabaseThread {
   /**
-   * A new port to the thread. While the thread is being replaced, the port waits for the next one. Fails closed when
-   * the store is closed.
+   * Creates a port to the thread. While the thread is being replaced, the port waits for the next one. Fails with
+   * `closed` when the store is closed.
    */
   connect(patterns?: readonly string[]): MessagePort;
-  /**
-   * Lets the thread serve this port, or closes it when the store is closed: its other end learns that nobody will
-   * answer.
-   */
+  /** Passes a port to the thread. When the store is closed, closes it, so that its other end expects no answer. */
   serve(port: MessagePort, patterns?: readonly string[]): void;
   liveness(): Liveness;
   /**
-   * Lets the thread copy its database to a file that is there and empty. Fails as Driver.backUp, and closed when the
+   * Copies the database to an existing empty file, in the thread. Fails as `Driver.backUp`, and with `closed` when the
    * thread ends.
    */
   backUp(target: string, watch: BackUpWatch): Promise<void>;
-  /** Lets the thread finish what it has and end by itself; after closeMs it is ended. */
+  /** Lets the thread finish what is queued and end by itself; terminates it after `limits.closeMs`. */
   close(): Promise<void>;
 }
 
 /**
- * Resolves when the database is open. Fails as openSqlite does. When the thread dies later, its ports close and another
- * thread is started, again and again until one can open the database.
+ * Resolves when the thread has opened the database. Fails as `openSqlite`. When the thread dies later, its ports close,
+ * and other threads are started until one can open the database.
  */
 export async function startDatabaseThread(
   data: DatabaseThreadData,
   onEvent: (event: StoreEvent) => void,
 ): Promise<DatabaseThread> {
-  const waiting: { readonly port: MessagePort; readonly patterns: readonly string[] | undefined }[] = [];
+  const waitingPorts: { readonly port: MessagePort; readonly patterns: readonly string[] | undefined }[] = [];
   const closing = new AbortController();
-  let bornAtMs = 0;
+  let startedAtMs = 0;
   let diedAtMs: number | undefined;
-  let restMs = restMsMin;
+  let pauseMs = pauseMsMin;
   let running: RunningThread | undefined;
-  let starting: Promise<void> | undefined;
+  let replacing: Promise<void> | undefined;
 
   const start = async (): Promise<void> => {
     running = await startThread(data, onEvent, () => {
       running = undefined;
-      // One that dies as soon as it lives has not ended the death of the one before.
-      if (diedAtMs === undefined || performance.now() - bornAtMs > soundMs) {
+      // A thread that dies within `soundAfterMs` belongs to the same outage, which goes on from the first death.
+      if (diedAtMs === undefined || performance.now() - startedAtMs > soundAfterMs) {
         diedAtMs = performance.now();
-        restMs = restMsMin;
+        pauseMs = pauseMsMin;
       }
-      if (!closing.signal.aborted) starting = replace();
+      if (!closing.signal.aborted) replacing = replace();
     });
-    bornAtMs = performance.now();
-    for (const { port, patterns } of waiting.splice(0)) running?.serve(port, patterns);
+    startedAtMs = performance.now();
+    for (const { port, patterns } of waitingPorts.splice(0)) running?.serve(port, patterns);
   };
   const replace = async (): Promise<void> => {
     while (!closing.signal.aborted) {
-      // Also before the first try: the next thread may die of the same at once.
-      await sleep(restMs, undefined, { ref: false, signal: closing.signal }).catch(() => undefined);
-      restMs = Math.min(restMs * 2, restMsMax);
+      // The pause comes before the first attempt too, because the next thread may die of the same cause at once.
+      await sleep(pauseMs, undefined, { ref: false, signal: closing.signal }).catch(() => undefined);
+      pauseMs = Math.min(pauseMs * 2, pauseMsMax);
       if (closing.signal.aborted) return;
       try {
         return await start();
@@ -83,7 +81,7 @@ export async function startDatabaseThread(
 
   const serve = (port: MessagePort, patterns?: readonly string[]): void => {
     if (closing.signal.aborted) port.close();
-    else if (running === undefined) waiting.push({ port, patterns });
+    else if (running === undefined) waitingPorts.push({ port, patterns });
     else running.serve(port, patterns);
   };
   return {
@@ -110,19 +108,19 @@ export async function startDatabaseThread(
     },
     async close() {
       closing.abort();
-      // One that is just being started is ended like one that runs.
-      await starting?.catch(() => undefined);
-      for (const { port } of waiting.splice(0)) port.close();
+      // A thread that is being started is ended like one that runs.
+      await replacing?.catch(() => undefined);
+      for (const { port } of waitingPorts.splice(0)) port.close();
       await running?.close();
       running = undefined;
     },
   };
 }
 
-/** A thread that has lived for so long is sound, in milliseconds. */
-const soundMs = 5_000;
-const restMsMin = 10;
-const restMsMax = 2_000;
+/** A thread that has lived for this long has ended the outage before it. */
+const soundAfterMs = 5_000;
+const pauseMsMin = 10;
+const pauseMsMax = 2_000;
 
 interface RunningThread {
   serve(port: MessagePort, patterns: readonly string[] | undefined): void;
@@ -136,9 +134,9 @@ async function startThread(
   onEvent: (event: StoreEvent) => void,
   onDeath: () => void,
 ): Promise<RunningThread> {
-  const heart = newHeart();
+  const heartbeat = createHeartbeat();
   const worker = new Worker(workerUrl("database"), {
-    workerData: { ...data, heart } satisfies DatabaseThreadData,
+    workerData: { ...data, heartbeat } satisfies DatabaseThreadData,
     name: "debug-server-db",
   });
   const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
@@ -146,13 +144,13 @@ async function startThread(
   let opened = false;
   const ready = Promise.withResolvers<void>();
   const control = (message: Control, transfer: MessagePort[] = []): void => worker.postMessage(message, transfer);
-  const backups = new Backups(control, (busy) => {
+  const backups = new BackupRequests(control, (busy) => {
     if (busy) worker.ref();
     else if (!closing) worker.unref();
   });
   worker.on("message", (report: Report) => {
     if (report.type === "ready") ready.resolve();
-    else if (report.type === "backupProgress" || report.type === "backedUp") backups.hear(report);
+    else if (report.type === "backupProgress" || report.type === "backedUp") backups.receive(report);
     else if (report.type === "failed") ready.reject(fromWireFailure(report.failure, "openStore"));
     else onEvent(report.event);
   });
@@ -162,7 +160,7 @@ async function startThread(
     ready.reject(new StoreError("internal", "the database thread failed to start", { cause }));
   });
   worker.on("exit", (code) => {
-    backups.lose();
+    backups.failAll();
     const message =
       cause === undefined ? `the database thread ended with code ${code}` : String((cause as Error).stack ?? cause);
     ready.reject(new StoreError("internal", message));
@@ -178,13 +176,13 @@ async function startThread(
     await exited;
     throw error;
   }
-  // A process that has nothing else to do may end; what was acknowledged is on the disk.
+  // An idle store does not keep the process alive: every acknowledged write is on the disk.
   worker.unref();
 
   return {
     serve: (port, patterns) => control({ type: "connect", port, patterns }, [port]),
     liveness() {
-      const agoMs = beatAgoMs(heart);
+      const agoMs = beatAgoMs(heartbeat);
       return { state: agoMs > data.limits.stuckMs ? "stuck" : "beating", beatAgoMs: agoMs };
     },
     backUp: (target, watch) => backups.make(target, watch),
@@ -192,9 +190,9 @@ async function startThread(
       closing = true;
       worker.ref();
       control({ type: "close" });
-      const late = setTimeout(() => void worker.terminate(), data.limits.closeMs);
+      const overdue = setTimeout(() => void worker.terminate(), data.limits.closeMs);
       await exited;
-      clearTimeout(late);
+      clearTimeout(overdue);
     },
   };
 }

@@ -1,4 +1,5 @@
-// What the database thread runs (D-002): opens the database, serves ports, closes when it is told to.
+// The main function of the database thread (D-002): opens the database, serves ports, and closes when its owner says
+// so.
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { systemClock, testClock } from "../clock.ts";
 import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";
@@ -8,20 +9,20 @@ import { keepBeating } from "./heartbeat.ts";
 import { createServer, type Server } from "./server.ts";
 
 export type DatabaseThreadData = Omit<SqliteOptions, "clock" | "onSecondServer"> & {
-  /** Offsets of a test clock; the system's clock without. */
+  /** The offsets of a test clock; without them, the system's clock is used. */
   readonly clock: SharedArrayBuffer | undefined;
-  /** Where its heart beats, for its owner to see. */
-  readonly heart?: SharedArrayBuffer;
+  /** The memory that the thread's heartbeat is written to, for the owner to read. */
+  readonly heartbeat?: SharedArrayBuffer;
 };
 
-/** From the owner to the thread. Only the owner holds this way in; clients have ports. */
+/** The messages from the owner to the thread. Clients have ports, and cannot send them. */
 export type Control =
   | { readonly type: "connect"; readonly port: MessagePort; readonly patterns: readonly string[] | undefined }
   | { readonly type: "backUp"; readonly id: number; readonly target: string }
   | { readonly type: "stopBackup"; readonly id: number }
   | { readonly type: "close" };
 
-/** From the thread to its owner. */
+/** The messages from the thread to its owner. */
 export type Report =
   | { readonly type: "ready" }
   | { readonly type: "failed"; readonly failure: WireFailure }
@@ -35,26 +36,26 @@ export function runDatabaseThread(): void {
   const onEvent = (event: StoreEvent): void => report({ type: "event", event });
   const server = open(workerData as DatabaseThreadData, onEvent, (failure) => report({ type: "failed", failure }));
   if (server === undefined) return;
-  const stops = new Map<number, AbortController>();
+  const backups = new Map<number, AbortController>();
   const backUp = async (id: number, target: string): Promise<void> => {
-    const stop = new AbortController();
-    stops.set(id, stop);
+    const aborter = new AbortController();
+    backups.set(id, aborter);
     const onProgress = (doneBytes: number, totalBytes: number) =>
       report({ type: "backupProgress", id, doneBytes, totalBytes });
     const failure = await server
-      .backUp(target, { onProgress: seldom(onProgress), signal: stop.signal })
+      .backUp(target, { onProgress: throttled(onProgress), signal: aborter.signal })
       .then(() => undefined, wireFailureOf);
-    stops.delete(id);
+    backups.delete(id);
     report({ type: "backedUp", id, failure });
   };
   owner.on("message", (control: Control) => {
     if (control.type === "connect") server.serve(control.port, control.patterns);
     else if (control.type === "backUp") void backUp(control.id, control.target);
-    else if (control.type === "stopBackup") stops.get(control.id)?.abort();
+    else if (control.type === "stopBackup") backups.get(control.id)?.abort();
     else void server.close().then(() => process.exit(0));
   });
-  const { heart, limits } = workerData as DatabaseThreadData;
-  if (heart !== undefined) keepBeating(heart, limits.beatEveryMs);
+  const { heartbeat, limits } = workerData as DatabaseThreadData;
+  if (heartbeat !== undefined) keepBeating(heartbeat, limits.beatEveryMs);
   report({ type: "ready" });
 }
 
@@ -80,13 +81,13 @@ function wireFailureOf(error: unknown): WireFailure {
   );
 }
 
-/** Nobody looks more often, and each message costs. */
-function seldom(tell: (doneBytes: number, totalBytes: number) => void): typeof tell {
-  let toldAtMs = 0;
+/** Drops reports that follow the last one too soon: each costs a message, and no reader needs so many. */
+function throttled(onProgress: (doneBytes: number, totalBytes: number) => void): typeof onProgress {
+  let reportedAtMs = 0;
   return (doneBytes, totalBytes) => {
-    if (performance.now() - toldAtMs < progressEveryMs) return;
-    toldAtMs = performance.now();
-    tell(doneBytes, totalBytes);
+    if (performance.now() - reportedAtMs < progressEveryMs) return;
+    reportedAtMs = performance.now();
+    onProgress(doneBytes, totalBytes);
   };
 }
 

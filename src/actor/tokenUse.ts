@@ -1,10 +1,10 @@
-// When tokens were last used. Verifying one only reads; what it leaves is gathered here and written now and then, many
-// in one call (D-052).
+// The times at which tokens were last used. Verifying a token only reads, so its use is noted here and written later,
+// together with others (D-052).
 import type { Limits } from "../limits.ts";
 import { tokenUsesMax } from "../operations/tokens.ts";
 import type { Inbox } from "./mailbox.ts";
 
-export class LastUsed {
+export class TokenUses {
   readonly #inbox: Inbox;
   readonly #limits: Limits;
   #uses = new Map<string, Date>();
@@ -21,7 +21,7 @@ export class LastUsed {
     if (this.#uses.size >= this.#limits.lastUsedTokens) void this.flush();
     else if (this.#timer === undefined) {
       this.#timer = setTimeout(() => void this.flush(), this.#limits.lastUsedFlushMs);
-      // Whoever has nothing else to do may end; close flushes.
+      // The timer need not keep the process alive, because closing flushes too.
       this.#timer.unref();
     }
   }

@@ -1,17 +1,17 @@
-// Can the database still store what it is given? The last write tells; after one that could not be stored, tries go on
-// until one can.
-
+// Whether the database can store rows, judged by the last write. After a write that failed, a probe is written at
+// intervals until one succeeds.
 import type { LastWrite } from "../context.ts";
 import type { ErrorCode } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 
-export class WriteWatch {
+export class WriteProbe {
   readonly #limits: Limits;
   readonly #probe: () => Promise<unknown>;
   #last: { readonly atMs: number; readonly failed: ErrorCode | undefined } | undefined;
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
 
+  /** `probe` writes something; its outcome, like that of every write, arrives through `note`. */
   constructor(limits: Limits, probe: () => Promise<unknown>) {
     this.#limits = limits;
     this.#probe = probe;
@@ -23,7 +23,7 @@ export class WriteWatch {
 
   note(failed: ErrorCode | undefined): void {
     this.#last = { atMs: performance.now(), failed };
-    if (failed !== undefined) this.#tryLater();
+    if (failed !== undefined) this.#scheduleProbe();
   }
 
   stop(): void {
@@ -31,11 +31,10 @@ export class WriteWatch {
     clearTimeout(this.#timer);
   }
 
-  #tryLater(): void {
+  #scheduleProbe(): void {
     if (this.#timer !== undefined || this.#stopped) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      // Its outcome comes back as a note.
       void this.#probe();
     }, this.#limits.probeEveryMs);
     this.#timer.unref();

@@ -1,5 +1,5 @@
 // The real operations on SQLite in memory, in the caller's thread: same encoding, same constraints, no file, and time that tests move.
-import { localStore } from "../actor/inProcess.ts";
+import { inProcessStore } from "../actor/inProcess.ts";
 import { createServer } from "../actor/server.ts";
 import { backUpOnline } from "../backup/online.ts";
 import { type TestClock, testClock } from "../clock.ts";
@@ -30,5 +30,5 @@ export async function openTestStore(options: TestStoreOptions = {}): Promise<Own
   } as const;
   const driver = openSqlite({ ...file, clock, limits, onSecondServer: () => undefined });
   const server = createServer({ drivers: [driver], clock, limits, shared: false, onEvent });
-  return localStore(server, limits, (backup = {}) => backUpOnline(":memory:", backup, server.backUp));
+  return inProcessStore(server, limits, (backup = {}) => backUpOnline(":memory:", backup, server.backUp));
 }

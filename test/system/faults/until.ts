@@ -1,7 +1,14 @@
-// Waiting for what the store says of itself.
+// Waiting for a state that the store, or an event, reports.
+import { setTimeout as sleep } from "node:timers/promises";
 
-/** Asks again and again until it is so. Fails after 20 s, so that a test that waits in vain ends. */
-export async function until(isSo: () => Promise<boolean>): Promise<void> {
-  const overAt = performance.now() + 20_000;
-  while (!(await isSo())) if (performance.now() > overAt) throw new Error(`waited in vain until ${isSo.toString()}`);
+/**
+ * Checks a condition until it holds. Fails after 20 s, so that a test that waits in vain ends. The pause between two
+ * checks lets the event loop turn; without it, a condition that asks nobody would keep out the event that it waits for.
+ */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadlineMs = performance.now() + 20_000;
+  while (!(await condition())) {
+    if (performance.now() > deadlineMs) throw new Error(`waited in vain until ${condition.toString()}`);
+    await sleep(1);
+  }
 }

@@ -1,15 +1,14 @@
-// The part of an owned store that is the same wherever its server runs: it refuses new ports after it was closed, and
-// closes once.
+// The store that owns its database, assembled from the methods of its client and those of its owner.
 import type { ClientOf } from "../client.ts";
 import { StoreError } from "../errors.ts";
 import type { Operations } from "../operations/table.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 
-/** Joins the methods of the client and of the owner. The store closes once, however often it is closed. */
-export function ownedStore(
-  client: ClientOf<Operations>,
-  owner: Pick<OwnedStore, "limits" | "connect" | "serve" | "liveness" | "backup" | "close">,
-): OwnedStore {
+/** The methods that depend on where the server runs. */
+type OwnerMethods = Pick<OwnedStore, "limits" | "connect" | "serve" | "liveness" | "backup" | "close">;
+
+/** Assembles a store that closes once, however often `close` is called, and gives out no port after that. */
+export function assembleOwnedStore(client: ClientOf<Operations>, owner: OwnerMethods): OwnedStore {
   let closed: Promise<void> | undefined;
   const connect: OwnedStore["connect"] = (options) => {
     if (closed !== undefined) throw new StoreError("closed", "the store is closed");
