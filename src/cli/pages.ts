@@ -1,7 +1,6 @@
 // Pages of rows: the options of every list, and as many pages of the store as one list takes.
 import { type Command, Option } from "commander";
 import { bounds } from "../limits.ts";
-import { present } from "../present.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 
 export interface PageFlags {
@@ -33,7 +32,7 @@ export async function collect<Row>(
   for (let next = cursor; ; ) {
     const page = await fetch({
       limit: Math.min(bounds.pageRowsMax, limit - items.length),
-      ...present({ cursor: next }),
+      ...(next === undefined ? {} : { cursor: next }),
     });
     items.push(...page.items);
     next = page.nextCursor;

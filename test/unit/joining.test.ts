@@ -79,6 +79,14 @@ it("does not join appends of different streams, logs, fences or callers, nor acr
   assert.deepEqual(await sizes(), [1, 1, 1, 1, 1, 1, 1]);
 });
 
+it("an append with another fencing token is not joined to one of the holder", async (t) => {
+  const { log, append, sizes } = await openLog(t);
+  const [own, other] = await Promise.allSettled([append(0, 1), append(1, 1, { fence: log.fence + 1 })]);
+  assert.equal(own.status, "fulfilled");
+  assert.equal(other.status === "rejected" && other.reason.code, "lease_lost");
+  assert.deepEqual(await sizes(), [1]);
+});
+
 it("sends a call alone when it has a signal or a deadline of its own", async (t) => {
   const { append, sizes } = await openLog(t);
   const deadline = { timeoutMs: 60_000 };

@@ -1,0 +1,330 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the strings are source text.
+// The mutations of `npm run test:mutants`: each breaks one rule in one place, and names the tests that must fail then.
+
+export interface Mutation {
+  readonly file: string;
+  /** The rule that the mutation breaks. */
+  readonly rule: string;
+  /** The text to replace; it occurs exactly once in the file. */
+  readonly find: string;
+  readonly replace: string;
+  /** Test files, relative to the root. */
+  readonly tests: readonly string[];
+  /** A pattern of test names, to run a part of a large file. */
+  readonly only?: string;
+}
+
+/** Returns the text with the mutation. Fails when it does not apply: the code was changed and the mutation was not. */
+export function mutated(text: string, { file, rule, find, replace }: Mutation): string {
+  const places = text.split(find).length - 1;
+  if (places !== 1) throw new Error(`${file}: ${rule}: its text occurs ${places} times, expected once: ${find}`);
+  return text.replace(find, () => replace);
+}
+
+type Change = readonly [rule: string, find: string, replace: string];
+
+function mutate(file: string, tests: Pick<Mutation, "tests" | "only">, changes: readonly Change[]) {
+  return changes.map(([rule, find, replace]): Mutation => ({ file, rule, find, replace, ...tests }));
+}
+
+/** The tests of one subject of the conformance suite, in memory. */
+function subject(name: string): Pick<Mutation, "tests" | "only"> {
+  return { tests: ["test/conformance/memory.test.ts"], only: `memory: ${name}` };
+}
+
+const client = { tests: ["test/unit/client.test.ts"] };
+const mailbox = { tests: ["test/unit/actor/mailbox.test.ts"] };
+const joining = { tests: ["test/unit/joining.test.ts"] };
+const json = { tests: ["test/unit/model/json.test.ts", "test/unit/model/jsonText.test.ts"] };
+const sqliteDriver = { tests: ["test/engines/sqlite/transaction.test.ts"] };
+const postgresDriver = { tests: ["test/engines/postgres/transaction.test.ts"] };
+const migrator = { tests: ["test/engines/migrate/migrator.test.ts"] };
+const backup = { tests: ["test/engines/sqlite/backup.test.ts"] };
+const restore = { tests: ["test/system/backup/restore.test.ts"] };
+
+export const mutations: readonly Mutation[] = [
+  // Operations
+  ...mutate("src/operations/reservation.ts", subject("worktrees"), [
+    [
+      "a repository has at most maxWorktrees worktrees",
+      "repository.worktree_count >= repository.max_worktrees",
+      "repository.worktree_count > repository.max_worktrees",
+    ],
+    ["a reservation ends leases that have expired", "=== undefined && full && (yield*", "=== null && full && (yield*"],
+    ["needsSync compares commits", "before.commit_sha !== asked.commitSha", "before.commit_sha === asked.commitSha"],
+    ["needsScrub tells of a dirty worktree", 'before?.state === "dirty" ? 1 : 0', "0"],
+    ["a grant raises the fencing token", "fence = fence + 1", "fence = fence"],
+    [
+      "a clean worktree goes before a dirty one",
+      "ORDER BY state DESC, last_used_at LIMIT 1",
+      "ORDER BY last_used_at LIMIT 1",
+    ],
+    [
+      "a session with a live lease gets no second worktree",
+      "(bound.lease_expires_at as number) > context.now.getTime()",
+      "(bound.lease_expires_at as number) < context.now.getTime()",
+    ],
+  ]),
+  ...mutate("src/operations/worktreeState.ts", subject("worktrees"), [
+    [
+      "a stale fencing token is refused",
+      "row.fence !== fence || row.lease_expires_at === null",
+      "row.lease_expires_at === null",
+    ],
+    [
+      "an expired lease counts no more",
+      "row.lease_expires_at <= now.getTime()",
+      "row.lease_expires_at > now.getTime()",
+    ],
+    ["what was being made is quarantined", 'row.state === "leased" ? "dirty" : "quarantined"', '"dirty"'],
+    ["a removed worktree leaves the count", "worktree_count = worktree_count - 1", "worktree_count = worktree_count"],
+  ]),
+  ...mutate("src/operations/worktrees.ts", subject("worktrees"), [
+    ["only a live lease is renewed", "lease_expires_at > ${now}", "lease_expires_at IS NOT NULL"],
+    ["a pinned worktree is not evicted", "AND NOT pinned", ""],
+    [
+      "a repeated release changes nothing",
+      "wasReleased(before.state, input.to) ? before",
+      "wasReleased(before.state, input.to) ? leaseLost(before, input.fence)",
+    ],
+  ]),
+  ...mutate("src/operations/commands.ts", subject("commands"), [
+    ["a runner that drains claims nothing", 'runner.state !== "online"', 'runner.state === "gone"'],
+    ["the higher priority goes first", "byPriority > 0 ||", "byPriority < 0 ||"],
+    [
+      "a stale runner reports nothing",
+      "before.fence !== input.fence || before.lease_expires_at === null",
+      "before.lease_expires_at === null",
+    ],
+    ["another result is refused", "before.exit_code === result.exit_code &&", ""],
+    [
+      "only a cancelled command ends cancelled",
+      'before.state === "running" && input.outcome === "cancelled"',
+      "before.fence < 0",
+    ],
+    ["commands start in order", "ORDER BY sequence LIMIT 1`", "ORDER BY sequence DESC LIMIT 1`"],
+  ]),
+  ...mutate("src/operations/commandState.ts", subject("commands"), [
+    ["a result needs the whole log", "logOffset > attempt.next_offset", "logOffset < attempt.next_offset"],
+    ["a claim raises the fencing token", "fence = fence + 1", "fence = fence"],
+    ["a command that ends seals its log", "log_state = 'sealed'", "log_state = 'open'"],
+  ]),
+  ...mutate("src/operations/sessionState.ts", subject("commands"), [
+    [
+      "at most maxParallel commands run",
+      "row.active_commands < row.max_parallel",
+      "row.active_commands <= row.max_parallel",
+    ],
+  ]),
+  ...mutate("src/operations/maintenance.ts", subject("(maintenance|commands)"), [
+    ["a command has maxAttempts attempts", "row.attempt < row.max_attempts", "row.attempt < 0"],
+    ["a cancelled command is not lost", 'row.state === "cancelling" ? "cancelled" : "lost"', '"lost"'],
+  ]),
+  ...mutate("src/operations/runners.ts", subject("runners"), [
+    ["a heartbeat names what to cancel", 'else if (state === "cancelling")', 'else if (state === "queued")'],
+    ["a runner that is gone registers again", "WHERE id = ${runnerId} AND state <> 'gone'", "WHERE id = ${runnerId}"],
+  ]),
+  ...mutate("src/operations/logs.ts", subject("logs"), [
+    ["a repeated append stores nothing", "if (end <= next_offset) return", "if (end < next_offset) return"],
+    ["a log has no gap", "if (offset > next_offset) fail(", "if (offset < 0) fail("],
+    ["an overlapping append stores the new bytes only", "data.subarray(next_offset - offset)", "data.subarray(0)"],
+    ["the first half of a log is kept", "Math.floor(attempt.limit_bytes / 2)", "0"],
+    ["an unfinished line is a line", "last !== undefined && last.data.at(-1) !== 10 ? 1 : 0", "0"],
+  ]),
+  ...mutate("src/operations/logs.ts", joining, [
+    ["streams are not joined", "next.stream === last.stream &&", ""],
+    ["only what continues is joined", "next.fence === last.fence &&", ""],
+  ]),
+  ...mutate("src/operations/idempotency.ts", subject("idempotency"), [
+    ["a key stands for one input", "stored?.request_sha256 !== request", "stored === undefined"],
+    ["a key stands for a time", "idempotency_keys.expires_at <= ${now}", "FALSE"],
+  ]),
+  ...mutate("src/operations/tokens.ts", subject("tokens"), [
+    ["only tokens:write issues tokens", '["tokens:write", ...parseScopes(input.scopes)]', "parseScopes(input.scopes)"],
+    [
+      "an expired token is refused",
+      "row.expires_at !== null && row.expires_at <= now.getTime()",
+      "row.expires_at === 0",
+    ],
+    [
+      "a token of a disabled account is refused",
+      "if (row.account_disabled_at !== null)",
+      "if (row.account_disabled_at === 0)",
+    ],
+  ]),
+  ...mutate("src/operations/changes.ts", { tests: ["test/unit/operations/changeFeed.test.ts"] }, [
+    ["a pruned feed is not skipped in silence", "if (after < floor)", "if (after < 0)"],
+  ]),
+  ...mutate("src/operations/changes.ts", subject("changes"), [
+    ["the feed repeats nothing", "seq > ${after} AND", "seq >= ${after} AND"],
+  ]),
+  ...mutate("src/operations/debugEvents.ts", subject("debug"), [
+    ["an event is applied once", "input.seq <= before.last_event", "input.seq < before.last_event"],
+  ]),
+  ...mutate("src/model/tokens.ts", subject("tokens"), [
+    ["a token has a checksum", "checksumOf(head) !== text.slice(-lengths.checksum)", "head === text"],
+  ]),
+  ...mutate("src/model/json.ts", json, [
+    ["JSON restores safe kinds only", "if (unrestorable !== undefined) throw refused(unrestorable);", ""],
+    ["text is bounded before it is parsed", "if (excess !== undefined) throw hostile(excess);", ""],
+  ]),
+  ...mutate("src/model/jsonText.ts", json, [
+    ["keys with escapes are read as strings", "if (escapedKeys.length === 0) return parsed;", "return parsed;"],
+  ]),
+
+  // The path of a call
+  ...mutate("src/client.ts", subject("(transactions|sessions)"), [
+    ["a transaction that is over records nothing", "if (closed)", "if (closed === undefined)"],
+  ]),
+  ...mutate("src/client.ts", client, [
+    [
+      "the steps of a call share one deadline",
+      "leftMs = Math.max(0, endsAtMs - performance.now())",
+      "leftMs = timeoutMs",
+    ],
+  ]),
+  ...mutate("src/outgoing.ts", client, [
+    ["bytes are copied before they are sent", "value instanceof Uint8Array ? new Uint8Array(value) : value", "value"],
+  ]),
+  ...mutate("src/pages.ts", subject("pages"), [
+    [
+      "all keeps the filters of a list",
+      "next = { ...(input as object), cursor: nextCursor }",
+      "next = { cursor: nextCursor }",
+    ],
+    ["all ends when its signal fires", "if (signal?.aborted)", "if (signal === null)"],
+  ]),
+  ...mutate("src/courier.ts", client, [
+    ["a lost write has an unknown outcome", '? "not_run" : "unknown"', '? "not_run" : "not_run"'],
+    ["a call that waits travels alone", "parcel.atomic || parcel.waits", "parcel.atomic"],
+    ["a call that was given up is not sent", "if (parcel.settled) continue;", ""],
+    ["a settled call frees its bytes", "this.#bytes -= parcel.bytes;", ""],
+    [
+      "a lost backend fails what is in flight",
+      'this.#fail(parcel, "closed", reason, lostOutcome(parcel))',
+      "void parcel",
+    ],
+  ]),
+  ...mutate("src/joining.ts", joining, [
+    ["a call with a key is not joined", "if (one?.[2] !== undefined || other?.[2] !== undefined) return false;", ""],
+    ["a call with its own deadline is not joined", "next.guarded || next.separate || run[0]?.guarded", "next.separate"],
+  ]),
+  ...mutate("src/dispatch.ts", subject("changes"), [
+    [
+      "reads of the feed share no transaction with a write",
+      "(together && writes) || (!reads && atOneMoment)",
+      "!reads && atOneMoment",
+    ],
+  ]),
+  ...mutate("src/dispatch.ts", subject("errors"), [
+    ["an undeclared code is a fault", "const fault = declared", "const fault = declared || call !== undefined"],
+  ]),
+  ...mutate("src/keyed.ts", subject("idempotency"), [
+    [
+      "a key that found nothing yet is free",
+      "result instanceof NotYet || hasNextStep(call, result)",
+      "hasNextStep(call, result)",
+    ],
+    ["an envelope with a key runs once", "if (this.#isStored && writes) return this.#replies[index];", ""],
+  ]),
+  ...mutate("src/sql.ts", { tests: ["test/unit/sql.test.ts"] }, [
+    ["a missing yield* fails the body", "if (next.done) assertAllRan(this.#count);", ""],
+  ]),
+
+  // The database thread
+  ...mutate("src/actor/mailbox.ts", mailbox, [
+    [
+      "topics touched while a group runs wake its calls",
+      "else if (this.#running) for (const topic of topics) this.#touchedTopics.add(topic);",
+      "",
+    ],
+    ["a call in a group is not cancelled", 'entry.done || entry.place === "group"', "entry.done"],
+    ["reads behind a blocked write of their client wait", "if (writes(entry)) blocked.add(entry.client);", ""],
+  ]),
+  ...mutate("src/actor/admission.ts", mailbox, [
+    ["an envelope id is used once at a time", "if (client.envelopes.has(id))", "if (client.envelopes.size < 0)"],
+    ["nothing inside atomically waits", "if (call.waitMs > 0)", "if (call.waitMs < 0)"],
+  ]),
+  ...mutate("src/actor/queues.ts", mailbox, [
+    ["urgent calls take at most half a group", "Math.ceil(max / 2)", "max"],
+    ["clients take turns", "    this.#rotate();\n", ""],
+    [
+      "a cancelled call does not run",
+      "if (entry.done) uncount(entry);\n  else group.push(entry);",
+      "group.push(entry);",
+    ],
+  ]),
+  ...mutate("src/actor/fifo.ts", mailbox, [
+    [
+      "what is put back keeps its place",
+      "[...items, ...this.#items.slice(this.#head)]",
+      "[...this.#items.slice(this.#head), ...items]",
+    ],
+  ]),
+  ...mutate("src/actor/parking.ts", mailbox, [
+    [
+      "a parked call is answered when its time is up",
+      "if (this.remove(entry)) this.#options.giveUp(entry, atTimeout);",
+      "this.remove(entry);",
+    ],
+  ]),
+
+  // Drivers
+  ...mutate("src/sqlite/transaction.ts", sqliteDriver, [
+    [
+      "a write that may be committed never runs again",
+      'reason.outcome === "unknown" && !isRead(job)',
+      "reason === undefined",
+    ],
+    ["a call that fails after it wrote is undone", "if (effect.wrote && !effect.savepoints) return undoNeeded;", ""],
+    ["a read writes nothing", 'if (access === "read") throw', "if (access === undefined) throw"],
+    ["a failed COMMIT may have committed", 'code === "storage_full" ? "rolled_back" : "unknown"', '"rolled_back"'],
+  ]),
+  ...mutate("src/postgres/transaction.ts", postgresDriver, [
+    ["a call that fails after it wrote is undone", "if (effect.wrote) throw new TransactionLost(failure, index);", ""],
+    ["a read writes nothing", 'if (access === "read") throw', "if (access === undefined) throw"],
+  ]),
+
+  // Migrations and backups
+  ...mutate("src/schema/statements.ts", { tests: ["test/unit/schema/statements.test.ts"] }, [
+    ["a trigger is one statement", "inTrigger(current)", "false"],
+  ]),
+  ...mutate("src/schema/ledger.ts", migrator, [
+    ["a newer schema is refused", "if (newer[0] !== undefined)", "if (newer[0] === null)"],
+    ["an edited migration is noticed", "if (edited[0] !== undefined)", "if (edited[0] === null)"],
+    ["a migration breaks no foreign key", "if (violations.length > 0)", "if (violations.length < 0)"],
+  ]),
+  ...mutate("src/migrate/upgrade.ts", migrator, [
+    ["data is dropped only when asked", "if (losses.length > 0 && !allowDataLoss)", "if (losses.length < 0)"],
+    ["down goes back, the last one first", "migrations.slice(to, from).toReversed()", "migrations.slice(to, from)"],
+  ]),
+  ...mutate("src/migrate/losses.ts", migrator, [
+    ["a dropped column is a loss", "if (values > 0) losses.push", "if (values < 0) losses.push"],
+  ]),
+  ...mutate("src/sqlite/migrator.ts", migrator, [
+    ["a failed migration leaves no backup", "for (const backup of made) removeBackup(backup);", ";"],
+    [
+      "a failed migration is rolled back",
+      'if (db.inTransaction) db.exec("ROLLBACK");',
+      'if (db.inTransaction) db.exec("COMMIT");',
+    ],
+  ]),
+  ...mutate("src/sqlite/verify.ts", restore, [
+    ["a backup has the hash of its manifest", "if (found.sha256 !== sha256)", 'if (found.sha256 === "")'],
+  ]),
+  ...mutate("src/files/privateFile.ts", backup, [
+    [
+      "a backup is readable by its owner only",
+      "O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600",
+      "O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644",
+    ],
+  ]),
+  ...mutate("src/sqlite/backup.ts", backup, [
+    ["a damaged copy is refused", 'faults[0]?.integrity_check !== "ok"', "faults[0] === undefined"],
+    ["a copy has the rows of its source", "if (rows !== count)", "if (rows === -1)"],
+  ]),
+  ...mutate("src/sqlite/restore.ts", restore, [
+    ["a restore keeps the old database", "if (keep) {", "if (keep === undefined) {"],
+    ["a stray WAL is not read into a restored file", '["-wal", "-shm", "-journal"]) rmSync', "[] as string[]) rmSync"],
+  ]),
+];
