@@ -1,18 +1,13 @@
 // The events of the serving side that belong to no call, and their way into a log.
 
+import type { ReapedIds } from "./model/reaped.ts";
+
 /** An event of the serving side that belongs to no call. */
 export type StoreEvent =
   | { readonly type: "opened"; readonly epoch: number }
   /** A fault of this package, or damage to the database. The caller received the code, but not the cause. */
   | { readonly type: "fault"; readonly code: string; readonly message: string; readonly cause: string | undefined }
-  | {
-      readonly type: "reaped";
-      readonly worktrees: readonly string[];
-      readonly commands: readonly string[];
-      readonly sessions: readonly string[];
-      readonly runners: readonly string[];
-      readonly artifacts: readonly string[];
-    }
+  | ({ readonly type: "reaped" } & ReapedIds)
   | { readonly type: "message_refused"; readonly reason: string }
   /** Another running process serves the same file: move to PostgreSQL, or serve the file from one process. */
   | { readonly type: "second_server"; readonly pid: number }

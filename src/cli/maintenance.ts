@@ -5,8 +5,6 @@ import { printFields } from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
 import { visit } from "./visit.ts";
 
-const kinds = ["worktrees", "commands", "sessions", "runners", "artifacts"] as const;
-
 export function addMaintenance(program: Command, cli: CommandLine): void {
   const group = commandGroup(program, "maintenance", "What a server does by itself, done now.", ["maintenance reap"]);
   storeCommand(
@@ -17,21 +15,17 @@ export function addMaintenance(program: Command, cli: CommandLine): void {
     "A server does this every second; without one nothing runs out.",
   ).action(async (flags: StoreFlags) => {
     await visit(cli, flags, async (store, options) => {
-      const all: Record<(typeof kinds)[number], string[]> = {
-        worktrees: [],
-        commands: [],
-        sessions: [],
-        runners: [],
-        artifacts: [],
-      };
+      const all: Record<string, string[]> = {};
       let keys = 0;
-      for (let more = true; more; ) {
-        const pass = await store.maintenance.reap({}, options);
-        for (const kind of kinds) all[kind].push(...pass[kind]);
-        keys += pass.keys;
-        more = pass.more;
+      for (let unfinished = true; unfinished; ) {
+        const { keys: passKeys, more, ...passIds } = await store.maintenance.reap({}, options);
+        for (const [kind, ids] of Object.entries(passIds)) all[kind] = [...(all[kind] ?? []), ...ids];
+        keys += passKeys;
+        unfinished = more;
       }
-      const counts = Object.fromEntries(kinds.map((kind): [string, string] => [kind, String(all[kind].length)]));
+      const counts = Object.fromEntries(
+        Object.entries(all).map(([kind, ids]): [string, string] => [kind, String(ids.length)]),
+      );
       printFields(cli, flags, { ...all, keys }, { ...counts, keys: String(keys) });
     });
   });

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import type { Context } from "../context.ts";
-import { boolean, integer, list, record, text } from "../model/codec.ts";
+import { integer, record } from "../model/codec.ts";
 import type { CommandRow } from "../model/commands.ts";
+import { Reaped } from "../model/reaped.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { CommandState } from "../model/vocabulary.ts";
 import { after, operation } from "../operation.ts";
@@ -26,29 +27,20 @@ export const reap = operation({
   access: "write",
   lane: "background",
   input: z.strictObject({}),
-  output: record({
-    worktrees: list(text),
-    commands: list(text),
-    sessions: list(text),
-    runners: list(text),
-    artifacts: list(text),
-    /** How many idempotency keys: they have no ids. */
-    keys: integer,
-    more: boolean,
-  }),
+  output: Reaped,
   errors: [],
   *run(_input, context) {
     const limit = context.limits.reapRows;
-    const commands = yield* reapCommands(limit, context);
-    const worktrees = yield* expireWorktreeLeases(context, limit);
-    const sessions = yield* reapSessions(limit, context);
-    const runners = yield* reapRunners(limit, context);
-    const artifacts = yield* expireArtifacts(limit, context);
+    const ids = {
+      commands: yield* reapCommands(limit, context),
+      worktrees: yield* expireWorktreeLeases(context, limit),
+      sessions: yield* reapSessions(limit, context),
+      runners: yield* reapRunners(limit, context),
+      artifacts: yield* expireArtifacts(limit, context),
+    };
     const keys = yield* expireKeys(limit, context);
-    const more = [commands.length, worktrees.length, sessions.length, runners.length, artifacts.length, keys].some(
-      (count) => count >= limit,
-    );
-    return { worktrees, commands, sessions, runners, artifacts, keys, more: more ? 1 : 0 };
+    const more = [...Object.values(ids).map(({ length }) => length), keys].some((count) => count >= limit);
+    return { ...ids, keys, more: more ? 1 : 0 };
   },
 });
 

@@ -31,9 +31,9 @@ const roomOf = (path: string) => /^src\/(?:[^/]+\/|[^/]+\.ts$)/.exec(path)?.[0] 
 /** From the bottom to the top, one layer for each folder (D-076). A file may import its own folder and lower layers. */
 const layers: readonly (readonly string[])[] = [
   ["src/errors.ts", "src/present.ts", "src/shell.ts"],
-  ["src/sql.ts", "src/limits.ts", "src/clock.ts", "src/events.ts", "src/package.ts", "src/place.ts", "src/wire.ts"],
+  ["src/sql.ts", "src/limits.ts", "src/clock.ts", "src/package.ts", "src/place.ts", "src/wire.ts"],
   ["src/model/"],
-  ["src/context.ts", "src/caller.ts"],
+  ["src/context.ts", "src/caller.ts", "src/events.ts"],
   ["src/operation.ts"],
   ["src/pages.ts"],
   ["src/operations/"],

@@ -60,15 +60,7 @@ export function callsConformance(backend: TestedBackend): void {
     });
 
     test("absent input is the empty input", async ({ store }) => {
-      assert.deepEqual(Object.keys(await store.maintenance.reap()).sort(), [
-        "artifacts",
-        "commands",
-        "keys",
-        "more",
-        "runners",
-        "sessions",
-        "worktrees",
-      ]);
+      assert.deepEqual(Object.keys(await store.maintenance.reap()), Object.keys(await store.maintenance.reap({})));
       assert.deepEqual(await store.changes.since(), await store.changes.since({}));
     });
 
