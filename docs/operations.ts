@@ -1,32 +1,33 @@
 // The reference of all operations, from the table of operations and the comments above them. A docstring that is missing, or of another form, is an error.
 import { readdirSync, readFileSync } from "node:fs";
 import { z } from "zod";
-import { Account } from "../src/model/accounts.ts";
-import { Artifact } from "../src/model/artifacts.ts";
-import { ChangeRow } from "../src/model/changes.ts";
 import type { AnyCodec } from "../src/model/codec.ts";
-import { Command } from "../src/model/commands.ts";
-import { DebugBreakpoint, DebugEvent, DebugSession, StoppedThread } from "../src/model/debug.ts";
-import { Chunk } from "../src/model/logs.ts";
-import { Repository } from "../src/model/repositories.ts";
-import { Runner } from "../src/model/runners.ts";
-import { Session } from "../src/model/sessions.ts";
-import { Token } from "../src/model/tokens.ts";
 import { scopes } from "../src/model/vocabulary.ts";
-import { Lease, Worktree } from "../src/model/worktrees.ts";
 import type { AnyOperation } from "../src/operation.ts";
 import { operations } from "../src/operations/table.ts";
 import { isPaged } from "../src/pages.ts";
 
 const folder = new URL("../src/operations/", import.meta.url);
 
-/** Rows that several operations answer with; described once. */
-const rows: ReadonlyMap<AnyCodec, string> = new Map<AnyCodec, string>(
-  Object.entries({
-    ...{ Repository, Runner, Worktree, Lease, Session, Command, Chunk, Artifact, Account, Token, ChangeRow },
-    ...{ DebugSession, DebugBreakpoint, DebugEvent, StoppedThread },
-  }).map(([name, codec]) => [codec, name]),
-);
+const modelFolder = new URL("../src/model/", import.meta.url);
+
+/** The codecs that the model exports, by name. */
+const modelCodecs = new Map<AnyCodec, string>();
+for (const file of readdirSync(modelFolder).filter((name) => name !== "codec.ts")) {
+  const module = (await import(new URL(file, modelFolder).href)) as Readonly<Record<string, unknown>>;
+  for (const [name, value] of Object.entries(module))
+    if (typeof value === "object" && value !== null && "toWire" in value) modelCodecs.set(value as AnyCodec, name);
+}
+
+/** The rows: the codecs of the model that answers are composed of. Each has a section of its own. */
+const rows = new Map<AnyCodec, string>();
+for (const { output } of Object.values(operations).flatMap((verbs): AnyOperation[] => Object.values(verbs))) {
+  output.describe((codec) => {
+    const name = modelCodecs.get(codec);
+    if (name !== undefined) rows.set(codec, name);
+    return undefined;
+  });
+}
 const nameOf = (codec: AnyCodec) => rows.get(codec);
 
 interface Docstring {
