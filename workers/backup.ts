@@ -1,4 +1,4 @@
-// Entry point of a thread for backups.
+// The entry point of a thread that makes and checks backups.
 import { runBackupThread } from "../src/backup/thread.ts";
 
 runBackupThread();

@@ -1,4 +1,4 @@
-// Entry point of the database thread.
+// The entry point of the database thread.
 import { runDatabaseThread } from "../src/actor/thread.ts";
 
 runDatabaseThread();

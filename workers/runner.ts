@@ -1,4 +1,4 @@
-// Entry point of a runner thread.
+// The entry point of a runner thread.
 import { startRunnerThread } from "../src/runners/thread.ts";
 
 export default startRunnerThread();

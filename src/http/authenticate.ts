@@ -1,4 +1,4 @@
-// Bearer tokens on the standard Request and Headers, for whatever framework: https://www.rfc-editor.org/rfc/rfc6750
+// Bearer tokens in the standard Request and Headers, for any framework: https://www.rfc-editor.org/rfc/rfc6750
 
 import { type ErrorCode, StoreError } from "../errors.ts";
 import type { Principal } from "../model/tokens.ts";
@@ -6,9 +6,9 @@ import type { Scope } from "../model/vocabulary.ts";
 import type { Store } from "../storeTypes.ts";
 
 export interface AuthenticateOptions {
-  /** What the token must cover, all of it. None: any valid token. */
+  /** The scopes that the token must cover, all of them. Without any, every valid token will do. */
   readonly scopes?: readonly Scope[];
-  /** What the credentials are for, in WWW-Authenticate; "debug-server-db" unless given. */
+  /** The realm in WWW-Authenticate. Defaults to "debug-server-db". */
   readonly realm?: string;
 }
 
@@ -16,19 +16,19 @@ export type Authentication =
   | { readonly ok: true; readonly principal: Principal }
   | {
       readonly ok: false;
-      /** 401: no token, or one that does not count. 403: a good token that does not cover the scopes. */
+      /** 401 without a token, or with an invalid one; 403 with a valid token that does not cover the scopes. */
       readonly status: 401 | 403;
-      /** Of the failure; undefined when the request brought no bearer token at all. */
+      /** The code of the failure; undefined when the request has no bearer token. */
       readonly code: ErrorCode | undefined;
-      /** The value of the header. */
+      /** The value of the WWW-Authenticate header. */
       readonly wwwAuthenticate: string;
-      /** All of it, for a framework that takes a standard Response. A new one each time. */
+      /** Returns a new standard Response with status, header and a JSON body. */
       response(): Response;
     };
 
 /**
- * Makes a check of requests. It answers who asks, or what to refuse with; a store that cannot answer makes it throw what the store threw, which is no
- * answer about the token.
+ * Returns a function that checks the bearer token of a request. It returns the principal, or the refusal to respond
+ * with. When the store cannot verify the token, it throws the store's error, which says nothing about the token.
  */
 export function authenticate(
   store: { readonly tokens: Pick<Store["tokens"], "verify"> },
@@ -37,7 +37,7 @@ export function authenticate(
   return async (request) => {
     const header = (request instanceof Headers ? request : request.headers).get("authorization");
     const token = header === null ? undefined : bearerOf(header);
-    if (token === undefined) return refusal(401, undefined, challenge({ realm }), "a bearer token is needed");
+    if (token === undefined) return refusal(401, undefined, challenge({ realm }), "a bearer token is required");
     try {
       return {
         ok: true,
@@ -50,7 +50,7 @@ export function authenticate(
           403,
           error.code,
           challenge({ realm, error: "insufficient_scope", scope: scopes.join(" ") }),
-          "the token does not cover what is asked for",
+          "the token does not cover the required scopes",
         );
       }
       const description = descriptions[error.code];
@@ -72,13 +72,13 @@ const descriptions: Partial<Record<ErrorCode, string>> = {
   token_revoked: "the token was revoked",
 };
 
-/** Of another scheme there is no bearer token; what follows "Bearer" is one, well formed or not. */
+/** Returns the text after "Bearer", well formed or not; undefined for another scheme. */
 function bearerOf(header: string): string | undefined {
   const [scheme = "", ...rest] = header.trim().split(/ +/);
   return scheme.toLowerCase() === "bearer" ? rest.join(" ") : undefined;
 }
 
-/** https://www.rfc-editor.org/rfc/rfc9110#section-11.2: values are quoted strings. */
+/** Formats a challenge with quoted values: https://www.rfc-editor.org/rfc/rfc9110#section-11.2 */
 function challenge(parameters: Readonly<Record<string, string>>): string {
   const quoted = Object.entries(parameters).map(
     ([name, value]) => `${name}="${value.replace(/[^\t\x20-\x7e]/g, "?").replace(/["\\]/g, "\\$&")}"`,

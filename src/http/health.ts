@@ -1,16 +1,19 @@
-// Health over HTTP, for whatever supervises the process: /livez, is it worth keeping, and /readyz, is it worth sending work to.
+// Health over HTTP, for the supervisor of the process: /livez fails when a restart may help, /readyz while the store
+// cannot take work.
 
 import { StoreError } from "../errors.ts";
 import type { Liveness, Store } from "../storeTypes.ts";
 
 export interface HealthHandlerOptions {
-  /** The store must answer within so many milliseconds; 1 000 unless given. */
+  /** The time within which the store must answer, in milliseconds. Defaults to 1 000. */
   readonly pingMs?: number;
-  /** One answer of the store serves all requests of so many milliseconds; 250 unless given. */
+  /** The time for which one answer of the store serves all requests, in milliseconds. Defaults to 250. */
   readonly cacheMs?: number;
 }
 
-/** A store that owns its database knows its thread; of one in another thread only its answers tell. */
+/**
+ * A store that owns its database reports the liveness of its thread; an attached one is judged by its answers alone.
+ */
 export interface CheckedStore {
   readonly maintenance: Pick<Store["maintenance"], "health">;
   liveness?(): Liveness;
@@ -27,8 +30,9 @@ interface Report {
 }
 
 /**
- * Answers GET and HEAD of paths that end in /livez and /readyz, of which the first says no only when a restart may help: 200 or 503, one line of text, or with ?verbose all checks as JSON. Codes and figures only,
- * neither SQL nor paths.
+ * Returns a handler of GET and HEAD requests for paths that end in /livez or /readyz. It responds with 200 or 503 and
+ * one line of text, or with all checks as JSON when the query has `verbose`. The checks hold codes and numbers only,
+ * never SQL or paths. /livez is 503 only when a restart of the process may help.
  */
 export function healthHandler(
   store: CheckedStore,
@@ -42,7 +46,7 @@ export function healthHandler(
   return async (request) => {
     const { pathname, searchParams } = new URL(request.url);
     const check = pathname.endsWith("/livez") ? live : pathname.endsWith("/readyz") ? ready : undefined;
-    if (check === undefined) return answer(request, 404, "there is /livez and /readyz\n");
+    if (check === undefined) return answer(request, 404, "the paths are /livez and /readyz\n");
     if (request.method !== "GET" && request.method !== "HEAD")
       return answer(request, 405, "GET or HEAD\n", { allow: "GET, HEAD" });
     const { ok, checks } = await check();
@@ -66,37 +70,37 @@ function checkLive({ state, beatAgoMs }: Liveness): Report {
 
 const silent: ReadonlySet<unknown> = new Set(["deadline_exceeded", "closed", "aborted"]);
 
-/** Whether the other thread answers at all: a full disk, or a full queue, is no better after a restart. */
+/** Checks only whether the other thread answers: a restart mends neither a full disk nor a full queue. */
 function checkAnswered({ checks: { ping } }: Report): Report {
   const ok = ping !== undefined && (ping.ok || (ping.failed !== undefined && !silent.has(ping.failed)));
   return { ok, checks: { ping: { ...ping, ok } } };
 }
 
 async function checkReady(store: CheckedStore, pingMs: number): Promise<Report> {
-  const startedAt = performance.now();
+  const startedAtMs = performance.now();
   try {
     const { ready, checks } = await store.maintenance.health({}, { timeoutMs: pingMs });
-    const answeredMs = Math.round(performance.now() - startedAt);
+    const answeredMs = Math.round(performance.now() - startedAtMs);
     const inTime = answeredMs <= pingMs;
     return { ok: ready && inTime, checks: { ping: { ok: inTime, answeredMs }, ...checks } };
   } catch (error) {
     if (!(error instanceof StoreError)) throw error;
-    // Its own queue is so full that not even this call was taken.
+    // The client's own queue is so full that it refused this call.
     const checks: Report["checks"] = error.code === "overloaded" ? { queue: { ok: false, percent: 100 } } : {};
     return { ok: false, checks: { ping: { ok: false, failed: error.code }, ...checks } };
   }
 }
 
-/** Requests that come together share one look, and those that follow soon its answer. */
-function cached<Value>(look: () => Promise<Value>, forMs: number): () => Promise<Value> {
+/** Shares one check among requests that arrive while it runs, and its result with those within `forMs` after it. */
+function cached<Value>(check: () => Promise<Value>, forMs: number): () => Promise<Value> {
   let current: Promise<Value> | undefined;
   return () => {
     if (current === undefined) {
       const forget = (): void => {
         current = undefined;
       };
-      current = look();
-      // A look that is under way is shared however long it takes.
+      current = check();
+      // The time starts at the end of the check, so a slow check is shared for as long as it takes.
       current.then(() => setTimeout(forget, forMs).unref(), forget);
     }
     return current;

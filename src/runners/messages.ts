@@ -1,22 +1,22 @@
-// What the pool and its threads say to each other besides tasks.
+// The messages between a pool and its threads.
 import type { MessagePort } from "node:worker_threads";
 import type { Limits } from "../limits.ts";
 
-/** What every thread of a pool is started with. */
+/** The data that every thread of a pool starts with. */
 export interface RunnerThreadData {
-  /** The URL of the module whose default export runs tasks. */
+  /** The URL of the module whose default export runs the tasks. */
   readonly module: string;
   readonly limits: Partial<Limits>;
   readonly data: unknown;
 }
 
-/** From a thread: the far end of its way to the store; once more when that was lost. */
+/** Sent by a thread with one end of its port to the store, when it starts and each time the port is lost. */
 export interface Attach {
   readonly type: "debug-server-db:attach";
   readonly store: MessagePort;
 }
 
-/** From a thread, once, when it starts: the far end of its control channel. */
+/** Sent by a thread once, when it starts, with one end of its control channel. */
 export interface Listen {
   readonly type: "debug-server-db:listen";
   readonly control: MessagePort;
@@ -27,18 +27,21 @@ export interface Assignment {
   readonly task: unknown;
 }
 
-/** To all threads: whoever has this task aborts its signal. */
+/** Sent to all threads: the thread that runs this task aborts its signal. */
 export interface Abort {
   readonly taskId: number;
   readonly reason: unknown;
 }
 
-/** From a thread: it begins this task. An abort that was sent before found nobody, and is sent again. */
+/**
+ * Sent by a thread when it begins a task. The pool then repeats an abort that came too early for the thread to have the
+ * task.
+ */
 export interface Begun {
   readonly taskId: number;
 }
 
-/** Errors lose their own properties on the way, so a failure travels as a value. */
+/** The result of a task. A failure travels as a value, because structured clone drops an error's own properties. */
 export type TaskResult =
   | { readonly ok: true; readonly value: unknown }
   | {

@@ -1,4 +1,4 @@
-// A pool of runner threads, each with its own way to the store. The only file that knows Piscina.
+// A pool of runner threads, each with its own port to the store. Only this file knows Piscina.
 import { availableParallelism } from "node:os";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { MessagePort } from "node:worker_threads";
@@ -11,25 +11,33 @@ import type { OwnedStore } from "../storeTypes.ts";
 import type { Abort, Assignment, Attach, Begun, Listen, RunnerThreadData, TaskResult } from "./messages.ts";
 
 export interface RunnerPoolOptions {
-  /** The module whose default export runs tasks: `(task, { store, signal, workerData }) => result`. A path or file URL. */
+  /**
+   * The module whose default export runs the tasks, as a path or file URL: `(task, { store, signal, workerData }) =>
+   * result`.
+   */
   readonly filename: string | URL;
-  /** Threads, all started at once; as many as the machine has cores unless given. */
+  /** The number of threads, all started at once. Defaults to the number of cores. */
   readonly threads?: number;
-  /** Tasks that one thread runs at a time; 1 unless given. */
+  /** The number of tasks that one thread runs at a time. Defaults to 1. */
   readonly tasksPerThread?: number;
-  /** What the threads may reach: names such as "commands.claim", or "commands.*". All unless given. */
+  /**
+   * The operations that the threads may call: names such as "commands.claim", or "commands.*". Without it, all of them.
+   */
   readonly operations?: readonly string[];
-  /** Handed to each task; structured clone must be able to copy it. */
+  /** Passed to each task. Structured clone must be able to copy it. */
   readonly workerData?: unknown;
-  /** Of each thread's way to the store; as the store's own unless given. */
+  /** The limits of each thread's client. Default to the store's own. */
   readonly limits?: Partial<Limits>;
 }
 
 export interface RunnerPool {
   readonly threads: number;
-  /** Runs a task in a free thread, or as soon as one is free. Its error comes back with name, message, stack and code. */
+  /**
+   * Runs a task in a thread, as soon as one is free. An error of the task arrives with its name, message, stack and
+   * code.
+   */
   run<Result = unknown>(task: unknown, options?: { readonly signal?: AbortSignal }): Promise<Result>;
-  /** Waits for the tasks that run; with `abort`, fires their signals first. */
+  /** Waits for the running tasks; with `abort`, aborts their signals first. */
   close(options?: { readonly abort?: boolean }): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -37,7 +45,7 @@ export interface RunnerPool {
 export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, options: RunnerPoolOptions): RunnerPool {
   const threads = options.threads ?? availableParallelism();
   const { operations, tasksPerThread = 1 } = options;
-  // Now, because later, when a thread asks for its port, nobody could catch it.
+  // A pattern that matches nothing fails here, where the caller can catch it, and not when a thread asks for its port.
   operationFilter(operations);
   const data: RunnerThreadData = {
     module: moduleUrl(options.filename),
@@ -50,7 +58,7 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, op
     maxThreads: threads,
     concurrentTasksPerWorker: tasksPerThread,
     workerData: data,
-    // With "sync", an idle thread sleeps in Atomics.wait and receives no message of its port (D-022).
+    // With "sync", an idle thread sleeps in Atomics.wait and receives no messages from its port (D-022).
     atomics: "async",
     idleTimeout: Number.POSITIVE_INFINITY,
   });
@@ -70,7 +78,7 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, op
     control.on("close", () => controls.delete(control));
     control.unref();
   };
-  // A thread that fails between tasks is replaced; its tasks' errors go to their callers.
+  // A thread that fails between tasks is replaced. The errors of tasks reach their callers instead.
   pool.on("error", (error: Error) => process.emitWarning(error));
   const running = new Map<number, Promise<unknown>>();
   let lastTaskId = 0;
@@ -88,7 +96,7 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, op
       if (closing) throw new StoreError("closed", "the runner pool is closed");
       signal?.throwIfAborted();
       const taskId = ++lastTaskId;
-      // Not Piscina's own signal: that one would kill the thread (D-022).
+      // Piscina's own signal is not used, because it would terminate the thread (D-022).
       const onAbort = (): void => abort(taskId, signal?.reason);
       signal?.addEventListener("abort", onAbort, { once: true });
       const assignment: Assignment = { taskId, task };
@@ -102,10 +110,10 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, op
         signal?.removeEventListener("abort", onAbort);
       }
     },
-    async close({ abort: hurry = false } = {}) {
+    async close({ abort: abortTasks = false } = {}) {
       closing = true;
-      if (hurry) for (const taskId of running.keys()) abort(taskId, "the runner pool is closing");
-      // Not Piscina's close, which counts finished tasks wrongly with several threads, and then waits for its time-out.
+      if (abortTasks) for (const taskId of running.keys()) abort(taskId, "the runner pool is closing");
+      // Piscina's close is not used: with several threads it miscounts finished tasks, and then waits for its timeout.
       await Promise.allSettled(running.values());
       await pool.destroy();
       for (const control of controls) control.close();

@@ -1,4 +1,4 @@
-// What a runner thread runs: attaches to the store once, then hands each task to the user's module.
+// The main function of a runner thread: attaches to the store once, then passes each task to the user's module.
 import { MessageChannel, type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { StoreError, toWireFailure } from "../errors.ts";
 import { attachStore } from "../store.ts";
@@ -6,9 +6,9 @@ import type { Store } from "../storeTypes.ts";
 import type { Abort, Assignment, Attach, Begun, Listen, RunnerThreadData, TaskResult } from "./messages.ts";
 
 export interface RunnerContext<Data = unknown> {
-  /** This thread's way to the store, with the operations that the pool allows. */
+  /** The store, with the operations that the pool allows. All tasks of the thread share it. */
   readonly store: Store;
-  /** Fires when the caller's signal fires, or the pool is closed in a hurry. */
+  /** Aborts when the caller's signal aborts, or when the pool is closed with `abort`. */
   readonly signal: AbortSignal;
   /** The pool's `workerData`. */
   readonly workerData: Data;
@@ -24,11 +24,11 @@ export function startRunnerThread(): (assignment: Assignment) => Promise<TaskRes
   const { module, limits, data } = workerData as RunnerThreadData;
   const control = new MessageChannel();
   parentPort?.postMessage({ type: "debug-server-db:listen", control: control.port2 } satisfies Listen, [control.port2]);
-  const attached = attachStore(newWay(), { limits, reconnect: newWay });
+  const store = attachStore(openPort(), { limits, reconnect: openPort });
   const running = new Map<number, AbortController>();
   listenForAborts(control.port1, running);
   const loaded = import(module) as Promise<{ default?: unknown }>;
-  // Reported by the first task.
+  // A module that fails to load fails the first task, which waits for the same promise.
   loaded.catch(() => undefined);
 
   return async ({ taskId, task }) => {
@@ -39,7 +39,7 @@ export function startRunnerThread(): (assignment: Assignment) => Promise<TaskRes
       const { default: run } = await loaded;
       if (typeof run !== "function") throw new TypeError(`${module} has no default export that is a function`);
       const value: unknown = await (run as RunnerTask<unknown>)(task, {
-        store: attached,
+        store,
         signal: aborter.signal,
         workerData: data,
       });
@@ -52,8 +52,8 @@ export function startRunnerThread(): (assignment: Assignment) => Promise<TaskRes
   };
 }
 
-/** The pool serves the other end, or closes it when the store is closed (D-023). */
-function newWay(): MessagePort {
+/** Opens a port to the store. The pool serves its other end, or closes it when the store is closed (D-023). */
+function openPort(): MessagePort {
   const { port1, port2 } = new MessageChannel();
   parentPort?.postMessage({ type: "debug-server-db:attach", store: port2 } satisfies Attach, [port2]);
   return port1;
@@ -64,13 +64,15 @@ function listenForAborts(control: MessagePort, running: ReadonlyMap<number, Abor
   control.unref();
 }
 
-/** Tried here, because Piscina ends the thread over a result that cannot be cloned, and with it all its tasks. */
+/**
+ * Fails when structured clone cannot copy the result. Piscina would end the thread over it, and with it all its tasks.
+ */
 function sendable(result: TaskResult): TaskResult {
   structuredClone(result);
   return result;
 }
 
-/** Details are the only part that may hold anything. */
+/** Falls back to the failure to clone when a failure cannot be sent: the details of an error may hold any value. */
 function sendableFailureOf(error: unknown): TaskResult {
   try {
     return sendable(failureOf(error));

@@ -1,9 +1,10 @@
-// A valid row of each entity with one call, and with it what the row needs to exist.
+// A valid row of each entity with one call, together with the rows that it depends on.
 import { newId } from "../model/ids.ts";
 import type { Store } from "../storeTypes.ts";
 
 type Input<Call extends (...args: never[]) => unknown> = Partial<NonNullable<Parameters<Call>[0]>>;
 
+/** Returns functions that create a row each. Their input overrides single fields; other rows are created as needed. */
 export function fixtures(store: Store) {
   const commitSha = "0123456789abcdef0123456789abcdef01234567";
 
@@ -23,7 +24,7 @@ export function fixtures(store: Store) {
     runner: await store.runners.register({ name: `runner-${newId()}`, host: "localhost", pid: 1, ...input }),
   });
 
-  /** A lease on a new tree that is ready for use. */
+  /** Creates a lease on a new worktree that is ready for use. */
   const lease = async (input: Input<Store["worktrees"]["reserve"]> = {}) => {
     const repositoryId = input.repositoryId ?? (await repository()).repository.id;
     const reserved = await store.worktrees.reserve({ owner: "fixture", commitSha, ...input, repositoryId });
@@ -35,7 +36,7 @@ export function fixtures(store: Store) {
     return { lease: { ...reserved, worktree: ready }, worktree: ready, fence };
   };
 
-  /** A tree that is free and clean. */
+  /** Creates a worktree that is free and clean. */
   const worktree = async (input: Input<Store["worktrees"]["reserve"]> = {}) => {
     const { worktree: leased, fence } = await lease(input);
     return { worktree: await store.worktrees.release({ worktreeId: leased.id, fence, to: "clean" }) };
@@ -50,7 +51,7 @@ export function fixtures(store: Store) {
     return { repository: parent, ...created };
   };
 
-  /** A queued command, in a session of its own unless one is named. */
+  /** Creates a queued command, in a new session unless the input names one. */
   const command = async (
     input: Partial<Parameters<Store["commands"]["enqueue"]>[0]["commands"][number]> & { sessionId?: string } = {},
   ) => {
@@ -60,13 +61,12 @@ export function fixtures(store: Store) {
     return { session: parent, command: row as NonNullable<typeof row> };
   };
 
-  /** A running command and its attempt. */
+  /** Creates a running command, claimed by a new runner. */
   const claim = async (input: Parameters<typeof command>[0] = {}) => {
     const queued = await command(input);
     const { runner: claimant } = await runner();
     const claimed = await store.commands.claim({ runnerId: claimant.id, sessionId: queued.session.id });
-    if (claimed === undefined)
-      throw new Error("fixtures: the session has a command at the head of its queue that cannot be claimed");
+    if (claimed === undefined) throw new Error("fixtures: the session has no command that can be claimed now");
     return {
       runner: claimant,
       claim: claimed,
@@ -76,7 +76,7 @@ export function fixtures(store: Store) {
     };
   };
 
-  /** A running command with something in its log. */
+  /** Creates a running command with text in its log. */
   const log = async (text = "hello\n") => {
     const claimed = await claim();
     const { ackOffset } = await store.logs.append({
@@ -93,20 +93,22 @@ export function fixtures(store: Store) {
   });
 
   let admin: Promise<string> | undefined;
-  /** The token under whose authority others are made: the first admin's, made here unless the store has one. */
+  /** Returns the token that issues the others: that of the first admin, which is created unless the store has one. */
   const adminTokenId = () => {
     admin ??= store.tokens.bootstrapAdmin({ accountName: `admin-${newId()}` }).then(
       ({ token }) => token.id,
       async () => {
         for await (const { id, scopes, revokedAt, expiresAt } of store.tokens.all({ limit: 500 }))
           if (scopes.includes("admin") && revokedAt === null && expiresAt === null) return id;
-        throw new Error("fixtures: there is a live admin token, but none that does not expire");
+        throw new Error(
+          "fixtures: every live admin token of the store expires; create one that does not, or name `createdBy`",
+        );
       },
     );
     return admin;
   };
 
-  /** A token and its secret, of an account of its own unless one is named. */
+  /** Creates a token and its secret, for a new account unless the input names one. */
   const token = async (input: Input<Store["tokens"]["mint"]> = {}) => {
     const accountId = input.accountId ?? (await account()).account.id;
     const createdBy = input.createdBy ?? (await adminTokenId());
@@ -120,18 +122,18 @@ export function fixtures(store: Store) {
     return { token: minted.token, secret: minted.secret as string };
   };
 
-  /** A ready file of a running command. */
+  /** Creates a ready artifact, of a running command unless the input names a session. */
   const artifact = async (input: Input<Store["artifacts"]["record"]> = {}) => {
-    const place = input.sessionId === undefined ? await claim() : undefined;
+    const running = input.sessionId === undefined ? await claim() : undefined;
     const owner =
-      place === undefined
+      running === undefined
         ? { sessionId: input.sessionId as string }
-        : { sessionId: place.session.id, commandId: place.command.id };
+        : { sessionId: running.session.id, commandId: running.command.id };
     const content = { sizeBytes: 4, sha256: "0".repeat(64), uri: "file:///srv/artifacts/output.txt" };
     return await store.artifacts.record({ name: `output-${newId()}.txt`, ...content, ...owner, ...input });
   };
 
-  /** A debugger that runs, in a session of its own unless one is named. */
+  /** Creates a debug session whose debugger runs, in a new session unless the input names one. */
   const debugSession = async (input: Input<Store["debug"]["open"]> = {}) => {
     const sessionId = input.sessionId ?? (await session()).session.id;
     const opened = await store.debug.open({ name: `debug-${newId()}`, adapter: "node", ...input, sessionId });
@@ -143,7 +145,7 @@ export function fixtures(store: Store) {
     };
   };
 
-  /** A debugger that has stopped at a breakpoint, and what is seen there. */
+  /** Creates a debug session that has stopped at a breakpoint, with the variables that are visible there. */
   const debugStop = async (input: Input<Store["debug"]["open"]> = {}) => {
     const { debugSessionId, adapterRun } = await debugSession(input);
     const sourcePath = "/srv/main.js";

@@ -1,4 +1,4 @@
-// What tests of code that uses a store import; re-exports only.
+// The entry point for tests of code that uses a store; re-exports only.
 export { type TestClock, testClock } from "../clock.ts";
 export { storeError } from "../errors.ts";
 export { fixtures } from "./fixtures.ts";

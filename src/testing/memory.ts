@@ -1,4 +1,5 @@
-// The real operations on SQLite in memory, in the caller's thread: same encoding, same constraints, no file, and time that tests move.
+// A store for tests: the real operations on SQLite in memory, in the caller's thread, with the same encoding and
+// constraints, and a clock that tests move.
 import { inProcessStore } from "../actor/inProcess.ts";
 import { createServer } from "../actor/server.ts";
 import { backUpOnline } from "../backup/online.ts";
@@ -10,9 +11,9 @@ import { checkMaxBytes } from "../store.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 
 export interface TestStoreOptions {
-  /** Makes expiry a matter of `clock.advance(ms)`. */
+  /** The clock of the store; `clock.advance(ms)` lets leases and tokens expire. */
   readonly clock?: TestClock;
-  /** The reaper runs only when called, unless `reapEveryMs` is set. */
+  /** Limits of the store. Unless `reapEveryMs` is set, the reaper runs only when it is called. */
   readonly limits?: Partial<Limits>;
   readonly maxBytes?: number;
   readonly onEvent?: (event: StoreEvent) => void;

@@ -1,5 +1,5 @@
-// A store that is given functions, for tests of code that uses one: what is not given throws, and every call is
-// recorded.
+// A store made of the functions that a test supplies, for tests of code that uses a store. It records every call, and a
+// method without a function throws.
 import type { CallOptions } from "../client.ts";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
@@ -9,7 +9,7 @@ import { isPaged, type Page, rowsOfPages } from "../pages.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 
 type Entity = keyof typeof operations;
-// biome-ignore lint/suspicious/noExplicitAny: a stub answers with what its test needs, which may be less than a whole row.
+// biome-ignore lint/suspicious/noExplicitAny: a stub returns what its test needs, which may be less than a whole row.
 type StubMethod = (input: any, options?: CallOptions) => unknown;
 
 export type StubMethods = {
@@ -17,7 +17,7 @@ export type StubMethods = {
 };
 
 export interface StubCall {
-  /** Such as "worktrees.reserve". */
+  /** The name of the method, such as "worktrees.reserve". */
   readonly name: string;
   readonly input: unknown;
   readonly options: CallOptions | undefined;
@@ -26,60 +26,65 @@ export interface StubCall {
 export type StubStore = OwnedStore & { readonly calls: readonly StubCall[] };
 
 /**
- * Creates a stub. A stream (`logs.follow`, `changes.watch`) and `all` are given as functions that return any iterable.
- * An `all` that is not given iterates over the pages of the `list` that is.
+ * Creates a stub of the methods that have a function in `stubs`. The function of a stream (`logs.follow`,
+ * `changes.watch`) or of `all` returns any iterable. Without a function for `all`, it iterates over the pages of
+ * `list`.
  */
-export function stubStore(given: StubMethods = {}): StubStore {
+export function stubStore(stubs: StubMethods = {}): StubStore {
   const calls: StubCall[] = [];
   const methods: Record<string, Record<string, StubMethod>> = {};
   for (const [entity, verbs] of Object.entries<OperationTable[string]>(operations)) {
-    const answers = given[entity as Entity] as Record<string, StubMethod> | undefined;
+    const functions = stubs[entity as Entity] as Record<string, StubMethod> | undefined;
     const recorded =
       (verb: string): StubMethod =>
       (input, options) => {
         const name = `${entity}.${verb}`;
         calls.push({ name, input, options });
-        const answer = answers?.[verb];
-        if (answer === undefined) throw new Error(`stubStore: ${name} was called and is not given`);
-        return answer(input, options);
+        const answer = functions?.[verb];
+        return answer === undefined ? refuse(name) : answer(input, options);
       };
-    const own: Record<string, StubMethod> = {};
+    const entityMethods: Record<string, StubMethod> = {};
     for (const [verb, { stream }] of Object.entries(verbs))
-      own[verb] = stream === undefined ? promised(recorded(verb)) : iterated(recorded(verb));
-    const { list } = own;
+      entityMethods[verb] = stream === undefined ? promised(recorded(verb)) : iterated(recorded(verb));
+    const { list } = entityMethods;
     if (list !== undefined && isPaged(verbs.list as AnyOperation))
-      own.all = answers?.all === undefined ? walking(`${entity}.list`, list) : iterated(recorded("all"));
-    methods[entity] = own;
+      entityMethods.all =
+        functions?.all === undefined ? iterateList(`${entity}.list`, list) : iterated(recorded("all"));
+    methods[entity] = entityMethods;
   }
-  const refuse = (name: string) => () => {
-    throw new Error(`stubStore: ${name} was called and is not given`);
-  };
   const close = async (): Promise<void> => undefined;
   const rest = {
     atomically: atomically(methods),
     limits: defaultLimits,
     close,
-    connect: refuse("connect"),
-    serve: refuse("serve"),
+    connect: () => refuse("connect"),
+    serve: () => refuse("serve"),
     liveness: () => ({ state: "beating", beatAgoMs: 0 }),
-    backup: refuse("backup"),
+    backup: () => refuse("backup"),
     [Symbol.asyncDispose]: close,
     calls,
   };
   return { ...methods, ...rest } as unknown as StubStore;
 }
 
+function refuse(name: string): never {
+  throw new Error(`stubStore: ${name} was called, but the test supplies no function for it`);
+}
+
+/** Returns a method that rejects when the function throws. */
 function promised(call: StubMethod): StubMethod {
   return async (input, options) => call(input, options);
 }
 
+/** Returns a method that calls the function when its iteration begins. */
 function iterated(call: StubMethod): StubMethod {
   return async function* (input, options) {
     yield* call(input, options) as AsyncIterable<unknown>;
   };
 }
 
-function walking(name: string, list: StubMethod): StubMethod {
+/** Returns a method that iterates over the rows of all pages of `list`, as that of a real store. */
+function iterateList(name: string, list: StubMethod): StubMethod {
   return (input = {}, options = {}) =>
     rowsOfPages((pageInput) => list(pageInput, options) as Promise<Page<unknown>>, input, {
       name,
@@ -87,7 +92,7 @@ function walking(name: string, list: StubMethod): StubMethod {
     });
 }
 
-/** Runs what was recorded one after the other; the first failure ends it, with its index. */
+/** Runs the recorded calls one after the other, and stops at the first failure, with its index in the details. */
 function atomically(methods: Record<string, Record<string, StubMethod>>) {
   return async (record: (tx: unknown) => void): Promise<unknown[]> => {
     const recorded: (() => unknown)[] = [];

@@ -1,4 +1,4 @@
-// The stub store: what is given answers, the rest throws, and every call is recorded.
+// The stub store: methods with a function return its result, the others throw, and every call is recorded.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { operations } from "../../../src/operations/table.ts";
@@ -6,14 +6,14 @@ import { storeError, stubStore } from "../../../src/testing/index.ts";
 
 const id = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-it("a given method answers with what its function returns, and is recorded", async () => {
+it("a method returns the result of its function, and the call is recorded", async () => {
   const stub = stubStore({ worktrees: { get: ({ worktreeId }) => ({ id: worktreeId, state: "idle" }) } });
   const row = await stub.worktrees.get({ worktreeId: id }, { actor: "ada" });
   assert.deepEqual(row, { id, state: "idle" });
   assert.deepEqual(stub.calls, [{ name: "worktrees.get", input: { worktreeId: id }, options: { actor: "ada" } }]);
 });
 
-it("a function that throws makes a call that rejects", async () => {
+it("a method rejects when its function throws", async () => {
   const stub = stubStore({
     worktrees: {
       reserve: async () => {
@@ -28,7 +28,7 @@ it("a function that throws makes a call that rejects", async () => {
   });
 });
 
-it("every method that is not given rejects with its name", async () => {
+it("every method without a function rejects with its name", async () => {
   const stub = stubStore();
   for (const [entity, verbs] of Object.entries(operations)) {
     for (const [verb, { stream }] of Object.entries(verbs)) {
@@ -36,7 +36,7 @@ it("every method that is not given rejects with its name", async () => {
       const method = (stub as any)[entity][verb];
       await assert.rejects(
         async () => (stream === undefined ? method({}) : method({}).next()),
-        new RegExp(`${entity}\\.${verb} was called and is not given`),
+        new RegExp(`${entity}\\.${verb} was called, but the test supplies no function`),
       );
     }
   }
@@ -45,20 +45,20 @@ it("every method that is not given rejects with its name", async () => {
   await stub[Symbol.asyncDispose]();
 });
 
-it("a stream is given as any iterable", async () => {
+it("the function of a stream returns any iterable", async () => {
   const stub = stubStore({ logs: { follow: () => [{ offset: 0 }, { offset: 5 }] } });
   const offsets: number[] = [];
   for await (const { offset } of stub.logs.follow({ commandId: id })) offsets.push(offset);
   assert.deepEqual(offsets, [0, 5]);
 });
 
-it("all iterates over the pages of the list that is given, or over an iterable of its own", async () => {
+it("all iterates over the pages of list, or over what its own function returns", async () => {
   const pages = [{ items: [{ id: "a" }, { id: "b" }], nextCursor: "next" }, { items: [{ id: "c" }] }];
-  const walking = stubStore({ sessions: { list: () => pages[walking.calls.length - 1] } });
+  const paged = stubStore({ sessions: { list: () => pages[paged.calls.length - 1] } });
   const ids: string[] = [];
-  for await (const { id: sessionId } of walking.sessions.all({ limit: 2 }, { actor: "ada" })) ids.push(sessionId);
+  for await (const { id: sessionId } of paged.sessions.all({ limit: 2 }, { actor: "ada" })) ids.push(sessionId);
   assert.deepEqual(ids, ["a", "b", "c"]);
-  assert.deepEqual(walking.calls, [
+  assert.deepEqual(paged.calls, [
     { name: "sessions.list", input: { limit: 2 }, options: { actor: "ada" } },
     { name: "sessions.list", input: { limit: 2, cursor: "next" }, options: { actor: "ada" } },
   ]);
@@ -67,10 +67,13 @@ it("all iterates over the pages of the list that is given, or over an iterable o
   for await (const { id: sessionId } of direct.sessions.all()) assert.equal(sessionId, "d");
   assert.deepEqual(direct.calls, [{ name: "sessions.all", input: undefined, options: undefined }]);
 
-  await assert.rejects(stubStore().sessions.all().next(), /sessions\.list was called and is not given/);
+  await assert.rejects(
+    stubStore().sessions.all().next(),
+    /sessions\.list was called, but the test supplies no function/,
+  );
 });
 
-it("atomically runs what was recorded in order, and the first failure ends it with its index", async () => {
+it("atomically runs the recorded calls in order, and stops at the first failure with its index", async () => {
   const stub = stubStore({
     sessions: { touch: () => "touched", get: () => Promise.reject(storeError("not_found", { entity: "session" })) },
   });
