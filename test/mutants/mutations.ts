@@ -33,6 +33,7 @@ function subject(name: string): Pick<Mutation, "tests" | "only"> {
 }
 
 const client = { tests: ["test/unit/client.test.ts"] };
+const dispatcher = { tests: ["test/unit/sql.test.ts"] };
 const mailbox = { tests: ["test/unit/actor/mailbox.test.ts"] };
 const joining = { tests: ["test/unit/joining.test.ts"] };
 const json = { tests: ["test/unit/model/json.test.ts", "test/unit/model/jsonText.test.ts"] };
@@ -51,7 +52,7 @@ export const mutations: readonly Mutation[] = [
       "repository.worktree_count > repository.max_worktrees",
     ],
     ["a reservation ends leases that have expired", "=== undefined && full && (yield*", "=== null && full && (yield*"],
-    ["needsSync compares commits", "before.commit_sha !== asked.commitSha", "before.commit_sha === asked.commitSha"],
+    ["needsSync compares commits", "before.commit_sha !== wanted.commitSha", "before.commit_sha === wanted.commitSha"],
     ["needsScrub tells of a dirty worktree", 'before?.state === "dirty" ? 1 : 0', "0"],
     ["a grant raises the fencing token", "fence = fence + 1", "fence = fence"],
     [
@@ -84,19 +85,19 @@ export const mutations: readonly Mutation[] = [
     ["a pinned worktree is not evicted", "AND NOT pinned", ""],
     [
       "a repeated release changes nothing",
-      "wasReleased(before.state, input.to) ? before",
-      "wasReleased(before.state, input.to) ? leaseLost(before, input.fence)",
+      "isSameRelease(before.state, input.to) ? before",
+      "isSameRelease(before.state, input.to) ? leaseLost(before, input.fence)",
     ],
   ]),
   ...mutate("src/operations/commands.ts", subject("commands"), [
-    ["a runner that drains claims nothing", 'runner.state !== "online"', 'runner.state === "gone"'],
+    ["a runner that drains claims nothing", 'requireState(runner, "runner", ["online"])', "void requireState"],
     ["the higher priority goes first", "byPriority > 0 ||", "byPriority < 0 ||"],
     [
       "a stale runner reports nothing",
       "before.fence !== input.fence || before.lease_expires_at === null",
       "before.lease_expires_at === null",
     ],
-    ["another result is refused", "before.exit_code === result.exit_code &&", ""],
+    ["another result is refused", "row.exit_code === result.exit_code &&", ""],
     [
       "only a cancelled command ends cancelled",
       'before.state === "running" && input.outcome === "cancelled"',
@@ -173,7 +174,7 @@ export const mutations: readonly Mutation[] = [
   ]),
 
   // The path of a call
-  ...mutate("src/client.ts", subject("(transactions|sessions)"), [
+  ...mutate("src/client.ts", subject("transactions"), [
     ["a transaction that is over records nothing", "if (closed)", "if (closed === undefined)"],
   ]),
   ...mutate("src/client.ts", client, [
@@ -183,7 +184,7 @@ export const mutations: readonly Mutation[] = [
       "leftMs = timeoutMs",
     ],
   ]),
-  ...mutate("src/outgoing.ts", client, [
+  ...mutate("src/outgoing.ts", subject("logs"), [
     ["bytes are copied before they are sent", "value instanceof Uint8Array ? new Uint8Array(value) : value", "value"],
   ]),
   ...mutate("src/pages.ts", subject("pages"), [
@@ -206,17 +207,19 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   ...mutate("src/joining.ts", joining, [
-    ["a call with a key is not joined", "if (one?.[2] !== undefined || other?.[2] !== undefined) return false;", ""],
     ["a call with its own deadline is not joined", "next.guarded || next.separate || run[0]?.guarded", "next.separate"],
   ]),
-  ...mutate("src/dispatch.ts", subject("changes"), [
+  ...mutate("src/joining.ts", subject("idempotency"), [
+    ["a call with a key is not joined", "if (one?.[2] !== undefined || other?.[2] !== undefined) return false;", ""],
+  ]),
+  ...mutate("src/dispatch.ts", subject("transactions"), [
     [
       "reads of the feed share no transaction with a write",
       "(together && writes) || (!reads && atOneMoment)",
       "!reads && atOneMoment",
     ],
   ]),
-  ...mutate("src/dispatch.ts", subject("errors"), [
+  ...mutate("src/dispatch.ts", dispatcher, [
     ["an undeclared code is a fault", "const fault = declared", "const fault = declared || call !== undefined"],
   ]),
   ...mutate("src/keyed.ts", subject("idempotency"), [
@@ -227,7 +230,7 @@ export const mutations: readonly Mutation[] = [
     ],
     ["an envelope with a key runs once", "if (this.#isStored && writes) return this.#replies[index];", ""],
   ]),
-  ...mutate("src/sql.ts", { tests: ["test/unit/sql.test.ts"] }, [
+  ...mutate("src/sql.ts", dispatcher, [
     ["a missing yield* fails the body", "if (next.done) assertAllRan(this.#count);", ""],
   ]),
 
@@ -243,6 +246,8 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/actor/admission.ts", mailbox, [
     ["an envelope id is used once at a time", "if (client.envelopes.has(id))", "if (client.envelopes.size < 0)"],
+  ]),
+  ...mutate("src/actor/admission.ts", subject("transactions"), [
     ["nothing inside atomically waits", "if (call.waitMs > 0)", "if (call.waitMs < 0)"],
   ]),
   ...mutate("src/actor/queues.ts", mailbox, [
@@ -277,8 +282,10 @@ export const mutations: readonly Mutation[] = [
       "reason === undefined",
     ],
     ["a call that fails after it wrote is undone", "if (effect.wrote && !effect.savepoints) return undoNeeded;", ""],
-    ["a read writes nothing", 'if (access === "read") throw', "if (access === undefined) throw"],
     ["a failed COMMIT may have committed", 'code === "storage_full" ? "rolled_back" : "unknown"', '"rolled_back"'],
+  ]),
+  ...mutate("src/sqlite/transaction.ts", dispatcher, [
+    ["a read writes nothing", 'if (access === "read") throw', "if (access === undefined) throw"],
   ]),
   ...mutate("src/postgres/transaction.ts", postgresDriver, [
     ["a call that fails after it wrote is undone", "if (effect.wrote) throw new TransactionLost(failure, index);", ""],

@@ -117,6 +117,12 @@ it("sends the calls of one tick as one message, and a transaction as a message o
   );
 });
 
+it("calls that are answered make room for others", async () => {
+  const { client } = createRig({ limits: { queueCalls: 10, queueBytes: 2_000 } });
+  const value = "x".repeat(500);
+  for (let n = 0; n < 20; n++) assert.equal(await client.t.write({ value }), value);
+});
+
 it("sends calls that can be joined as one call, and settles each: by answer, deadline or loss", async () => {
   const { client, envelopes } = createRig();
   const adds = ["a", "b", "c", "a"].map((value) => client.t.add({ value }));

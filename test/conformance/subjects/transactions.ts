@@ -136,6 +136,17 @@ export function transactionsConformance(backend: TestedBackend): void {
       assert.equal(await store.repositories.find({ name }), undefined);
     });
 
+    test("a call on a transaction that was sent throws, and nothing of it runs", async ({ store }) => {
+      const names = [newId(), newId()] as const;
+      let leaked: Parameters<Parameters<Store["atomically"]>[0]>[0] | undefined;
+      await store.atomically((tx) => {
+        leaked = tx;
+        tx.repositories.upsert({ name: names[0] });
+      });
+      assert.throws(() => leaked?.repositories.upsert({ name: names[1] }), { code: "invalid_input" });
+      assert.equal(await store.repositories.find({ name: names[1] }), undefined);
+    });
+
     test("a recorder that throws sends nothing", async ({ store }) => {
       const name = newId();
       const thrown = new Error("mine");
