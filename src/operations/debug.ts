@@ -1,4 +1,9 @@
+// Debug sessions: debuggers inside a session, in the terms of the Debug Adapter Protocol. What an adapter says carries
+// its `adapterRun`, so that an adapter that was replaced changes nothing; what was seen at a stop carries its epoch.
+// Breakpoints and events have files of their own.
+
 import { z } from "zod";
+import type { Context } from "../context.ts";
 import { bounds } from "../limits.ts";
 import { page } from "../model/codec.ts";
 import {
@@ -21,6 +26,7 @@ import {
   lockDebugSession,
   noStop,
   publicPayloads,
+  requireAdapterRun,
   requireOpenDebugSession,
   saveDebugSession,
   sealPayloads,
@@ -28,20 +34,23 @@ import {
 } from "./debugState.ts";
 import { notFound } from "./failures.ts";
 import { listPage } from "./paging.ts";
-import { getRow } from "./rows.ts";
+import { findRow, getRow } from "./rows.ts";
 import { lockOpenSession, saveSession } from "./sessionState.ts";
 import { debugTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
 
 /**
- * Announces a debugger inside a session; or, with restartRun, that its adapter was started again.
+ * Creates a debug session inside a session; with restartRun, reports that the adapter of an existing one was restarted.
  *
- * Input    capabilities: as the adapter answered to initialize; payload: arguments of launch or attach, or whatever the caller needs again; restartRun: the
- *          adapterRun that is over; secretNames: names of which values are masked before they are sent, instead of the default ones
- * Result   the debug session in `initializing`; its adapterRun goes with everything that its adapter says
- * Fails    not_found | invalid_transition when the session is ending or has ended | conflict { reason: "exists", debugSessionId, adapterRun } when the session
- *          has one of this name | conflict { reason: "run", currentRun } when another restart was faster
- * Effect   one row of debug_sessions and of changes; a restart keeps the breakpoints, forgets what the old adapter made of them, and raises stopEpoch
+ * Input    capabilities: the adapter's answer to initialize. payload: the arguments of launch or attach, or any other
+ *          data that the caller needs again. restartRun: the adapterRun that is over. secretNames: replaces the default
+ *          list of names whose values are masked before they are sent
+ * Result   the debug session in `initializing`; pass its adapterRun with everything that its adapter says
+ * Fails    not_found | invalid_transition when the session is ending or has ended | conflict { reason: "exists",
+ *          debugSessionId, adapterRun } when the session has a debug session of this name | conflict { reason: "run",
+ *          currentRun } when the adapter was restarted by another call
+ * Effect   one row of debug_sessions, one row of changes. A restart keeps the breakpoints, clears what the old adapter
+ *          reported about them, and raises stopEpoch
  */
 export const open = sealedOperation({
   access: "write",
@@ -62,8 +71,8 @@ export const open = sealedOperation({
       if (command === undefined) notFound("command", commandId);
     }
     const known = yield* first<DebugSessionRow>(sql`
-      SELECT * FROM debug_sessions WHERE (session_id = ${sessionId} AND name = ${name}) ${forUpdate}`);
-    // Who debugs uses the session.
+      SELECT * FROM debug_sessions WHERE session_id = ${sessionId} AND name = ${name} ${forUpdate}`);
+    // Debugging counts as activity: it resets the session's idle timeout.
     yield* saveSession(session, {}, context);
     return input.restartRun === undefined
       ? yield* insertDebugSession(input, known, context)
@@ -71,7 +80,8 @@ export const open = sealedOperation({
   },
 });
 
-interface Opening {
+/** The input of `open` that becomes columns. */
+interface NewDebugSession {
   readonly id: string;
   readonly sessionId: string;
   readonly commandId?: string | undefined;
@@ -83,47 +93,73 @@ interface Opening {
 }
 
 const insertDebugSession = step(function* (
-  input: Opening,
+  input: NewDebugSession,
   known: DebugSessionRow | undefined,
-  { now, changed }: Parameters<typeof saveSession>[2],
+  { now, changed }: Context,
 ) {
   const { id, sessionId } = input;
-  const existing = known ?? (yield* first<DebugSessionRow>(sql`SELECT * FROM debug_sessions WHERE id = ${id}`));
+  const existing = known ?? (yield* findRow("debug_session", id));
   if (existing !== undefined) {
-    const what = known === undefined ? "id" : "name";
+    const shared = known === undefined ? `id ${id}` : `name ${input.name}`;
     fail(
       "conflict",
       { reason: "exists", debugSessionId: existing.id, adapterRun: existing.adapter_run },
-      `a debug session with this ${what} exists`,
+      `a debug session with the ${shared} exists: choose another one, or restart it with restartRun`,
     );
   }
   changed({ entity: "debug_session", id, op: "open", version: 1, sessionId });
   return yield* one<DebugSessionRow>(sql`
-    INSERT INTO debug_sessions (id, session_id, command_id, name, adapter, request, state, capabilities, payload, created_at, updated_at)
-    VALUES (${id}, ${sessionId}, ${input.commandId ?? null}, ${input.name}, ${input.adapter}, ${input.request}, 'initializing', ${input.capabilities ?? null},
-      ${input.payload ?? null}, ${now}, ${now})
+    INSERT INTO debug_sessions (
+      id,
+      session_id,
+      command_id,
+      name,
+      adapter,
+      request,
+      state,
+      capabilities,
+      payload,
+      created_at,
+      updated_at
+    ) VALUES (
+      ${id},
+      ${sessionId},
+      ${input.commandId ?? null},
+      ${input.name},
+      ${input.adapter},
+      ${input.request},
+      'initializing',
+      ${input.capabilities ?? null},
+      ${input.payload ?? null},
+      ${now},
+      ${now}
+    )
     RETURNING *`);
 });
 
-/** Keeps the row and its breakpoints (D-075). */
+/** Restarts a debug session under the next adapterRun. Its row and its breakpoints stay (D-075). */
 const restartAdapter = step(function* (
-  input: Opening,
+  input: NewDebugSession,
   known: DebugSessionRow | undefined,
   restartRun: number,
-  context: Parameters<typeof saveSession>[2],
+  context: Context,
 ) {
-  if (known === undefined) fail("not_found", { entity: "debug_session", name: input.name });
+  if (known === undefined) {
+    const message = `the session has no debug session named ${input.name}`;
+    fail("not_found", { entity: "debug_session", name: input.name }, message);
+  }
+  requireAdapterRun(known, restartRun);
   const { adapter_run } = known;
-  if (adapter_run !== restartRun)
-    fail(
-      "conflict",
-      { reason: "run", currentRun: adapter_run },
-      `the adapter's run is ${adapter_run}, not ${restartRun}`,
-    );
   yield* change(sql`
-    UPDATE debug_breakpoints SET adapter_id = NULL, verified = ${false}, bound = NULL, hit_count = 0, version = version + 1, updated_at = ${context.now}
+    UPDATE debug_breakpoints SET
+      adapter_id = NULL,
+      verified = ${false},
+      bound = NULL,
+      hit_count = 0,
+      version = version + 1,
+      updated_at = ${context.now}
     WHERE debug_session_id = ${known.id}`);
-  const anew = {
+  const changes = {
     ...noStop,
     state: "initializing",
     adapter: input.adapter,
@@ -138,13 +174,14 @@ const restartAdapter = step(function* (
     end_reason: null,
     ended_at: null,
   } as const;
-  return yield* saveDebugSession(known, anew, context, "restart", { adapterRun: adapter_run + 1 });
+  return yield* saveDebugSession(known, changes, context, "restart", { adapterRun: adapter_run + 1 });
 });
 
 /**
- * Ends a debug session: the debugger is gone. Repeated with the same outcome, it changes nothing.
+ * Ends a debug session. Repeating the call with the same outcome changes nothing.
  *
- * Fails    not_found | invalid_transition when it has ended otherwise | conflict { reason: "run" | "version" }
+ * Fails    not_found | invalid_transition when the debug session has ended with another outcome | conflict { reason:
+ *          "run" | "version" }
  */
 export const close = operation({
   access: "write",
@@ -167,10 +204,12 @@ export const close = operation({
 });
 
 /**
- * Where a debugger stands, all of it as it was at one moment.
+ * Returns a debug session with its breakpoints, stopped threads and last events, all as of one moment.
  *
- * Input    stopEpoch: of an earlier stop, the current one unless named; events: how many of the last ones
- * Result   { debugSession, breakpoints, threads, stopEpochs, events, lastOutput }; threads: as they were seen at that stop, empty while it runs
+ * Input    stopEpoch: the epoch of an earlier stop (default: the current stop). events: the number of last events to
+ *          return
+ * Result   { debugSession, breakpoints, threads, stopEpochs, events, lastOutput }. threads: as seen at that stop; empty
+ *          while the debugger runs
  * Fails    not_found
  * Cost     7 statements by key
  */
@@ -188,33 +227,40 @@ export const get = operation({
     let debugSession = yield* getRow("debug_session", id);
     for (let tries = 0; tries < 20; tries++) {
       const epoch = stopEpoch ?? (debugSession.state === "stopped" ? debugSession.stop_epoch : 0);
-      const view = {
-        debugSession,
-        breakpoints: yield* all<DebugBreakpointRow>(sql`
-          SELECT * FROM debug_breakpoints WHERE debug_session_id = ${id} ORDER BY kind, position LIMIT ${bounds.debugBreakpoints}`),
-        threads: yield* all<StoppedThreadRow>(sql`
-          SELECT * FROM debug_stops WHERE debug_session_id = ${id} AND stop_epoch = ${epoch} ORDER BY thread_id`),
-        stopEpochs: yield* readStopEpochs(id),
-        events: (yield* all<DebugEventRow>(sql`
-          SELECT * FROM debug_events WHERE debug_session_id = ${id} ORDER BY position DESC LIMIT ${events}`)).reverse(),
-        lastOutput:
-          (yield* first<DebugEventRow>(sql`
-          SELECT * FROM debug_events WHERE debug_session_id = ${id} AND event = 'output' ORDER BY position DESC LIMIT 1`)) ??
-          null,
-      };
-      // Where other transactions commit between these statements, the revision tells so (D-073).
-      const again = yield* getRow("debug_session", id);
-      if (again.revision === debugSession.revision) return view;
-      debugSession = again;
+      const breakpoints = yield* all<DebugBreakpointRow>(sql`
+        SELECT * FROM debug_breakpoints
+        WHERE debug_session_id = ${id}
+        ORDER BY kind, position LIMIT ${bounds.debugBreakpoints}`);
+      const threads = yield* all<StoppedThreadRow>(sql`
+        SELECT * FROM debug_stops WHERE debug_session_id = ${id} AND stop_epoch = ${epoch} ORDER BY thread_id`);
+      const stopEpochs = yield* readStopEpochs(id);
+      const lastEvents = yield* all<DebugEventRow>(sql`
+        SELECT * FROM debug_events WHERE debug_session_id = ${id} ORDER BY position DESC LIMIT ${events}`);
+      const lastOutput = yield* first<DebugEventRow>(sql`
+        SELECT * FROM debug_events
+        WHERE debug_session_id = ${id} AND event = 'output'
+        ORDER BY position DESC LIMIT 1`);
+      // Every write raises the revision, so an equal one proves that no other transaction committed between these
+      // statements (D-073).
+      const current = yield* getRow("debug_session", id);
+      if (current.revision === debugSession.revision) {
+        return {
+          debugSession,
+          breakpoints,
+          threads,
+          stopEpochs,
+          events: lastEvents.reverse(),
+          lastOutput: lastOutput ?? null,
+        };
+      }
+      debugSession = current;
     }
-    return fail("busy", {}, "the debug session changes faster than it can be read");
+    return fail("busy", {}, `debug session ${id} changes faster than it can be read: retry`);
   },
 });
 
 /**
- * The debug sessions of a session, by age.
- *
- * Fails    nothing of its own; a session that does not exist has none
+ * Lists the debug sessions of a session, oldest first. For a session that does not exist the list is empty.
  */
 export const list = operation({
   access: "read",
@@ -227,10 +273,11 @@ export const list = operation({
 });
 
 /**
- * Events as they are applied, from a place in the list on, until the debug session has ended.
+ * Follows the events of a debug session as they are applied, until the debug session has ended.
  *
- * Input    after: the position of the last event that was seen; 0 for all that are kept
- * Result   { events, nextPosition, ended }. Positions have no gaps, so one that is missing was dropped: only the last limits.debugEvents are kept
+ * Input    after: the position of the last event that the caller has seen; 0 starts at the oldest event
+ * Result   { events, nextPosition, ended }. Positions have no gaps, so a missing event was dropped: the store keeps
+ *          only the last limits.debugEvents
  * Fails    not_found
  */
 export const follow = operation({
@@ -246,24 +293,28 @@ export const follow = operation({
   waitMs: (input) => input.waitMs,
   resultBytes: ({ limit }) => limit * 4_096,
   stream: {
-    items: (found) => found.events,
-    next: (input, found) => (found.ended ? undefined : { ...input, after: found.nextPosition }),
+    items: (page) => page.events,
+    next: (input, page) => (page.ended ? undefined : { ...input, after: page.nextPosition }),
   },
   *run({ debugSessionId: id, after, limit }) {
     const debug = yield* getRow("debug_session", id);
     const events = yield* all<DebugEventRow>(sql`
-      SELECT * FROM debug_events WHERE debug_session_id = ${id} AND position > ${after} ORDER BY position LIMIT ${limit}`);
+      SELECT * FROM debug_events
+      WHERE debug_session_id = ${id} AND position > ${after}
+      ORDER BY position LIMIT ${limit}`);
     const nextPosition = events.at(-1)?.position ?? after;
     const isOver = isEnded(debug.state) && events.length < limit;
-    const found = { events, nextPosition, ended: isOver ? 1 : 0 };
-    return events.length === 0 && !isOver ? new NotYet([debugTopic(id)], found) : found;
+    const eventPage = { events, nextPosition, ended: isOver ? 1 : 0 };
+    return events.length === 0 && !isOver ? new NotYet([debugTopic(id)], eventPage) : eventPage;
   },
 });
 
-/** Along the primary key; limits.debugStopEpochs bounds how many there are. */
+/** Lists the epochs of which stopped threads are kept. limits.debugStopEpochs bounds their number. */
 const readStopEpochs = step(function* (id: string) {
   const epochs = yield* all<{ stop_epoch: number }>(sql`
-    SELECT DISTINCT stop_epoch FROM debug_stops WHERE debug_session_id = ${id} ORDER BY stop_epoch LIMIT 500`);
+    SELECT DISTINCT stop_epoch FROM debug_stops
+    WHERE debug_session_id = ${id}
+    ORDER BY stop_epoch LIMIT 500`);
   return epochs.map(({ stop_epoch }) => stop_epoch);
 });
 

@@ -1,4 +1,5 @@
-// What to stop at: as it was asked for, and what the adapter made of it (D-072).
+// Breakpoints of a debug session. Callers set them; the adapter's answer is bound to them by an operation of its own,
+// because an adapter may answer late, or after the caller has set them again (D-072).
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { integer, list, record } from "../model/codec.ts";
@@ -16,7 +17,7 @@ import { Id, Path, Version } from "../model/fields.ts";
 import { newId } from "../model/ids.ts";
 import { maskingOf, SecretNames } from "../model/masking.ts";
 import { fail, sealedOperation } from "../operation.ts";
-import { all, changeEach, first, type Statement, sql } from "../sql.ts";
+import { all, change, changeEach, first, type Statement, sql, step } from "../sql.ts";
 import { lockDebugSession, requireOpenDebugSession, saveDebugSession } from "./debugState.ts";
 import { requireVersion } from "./versions.ts";
 
@@ -28,13 +29,15 @@ const setKeys = {
 };
 
 /**
- * Replaces all breakpoints of one source, or all of another kind.
+ * Replaces all breakpoints of one source file, or all breakpoints of another kind.
  *
- * Input    kind: source unless named; sourcePath: for kind source; breakpoints: as in the protocol's request for that kind; an empty list removes them
- * Result   the rows in that order. One that is asked for as before is the same row, with its id, what the adapter made of it, and its hit count; one of which
- *          anything was changed is a new row
- * Fails    not_found | invalid_transition when the debug session has ended | conflict { reason: "version" } | invalid_input beyond 1 000 in all
- * Effect   one row of changes, of the debug session, unless nothing changed
+ * Input    kind: default source. sourcePath: for kind source only, and required there. breakpoints: as in the
+ *          protocol's request for that kind; an empty list removes all
+ * Result   the breakpoints in the order of the input. A breakpoint that is requested again unchanged keeps its row: id,
+ *          binding and hit count. A breakpoint with any change is a new row
+ * Fails    not_found | invalid_transition when the debug session has ended | conflict { reason: "version" } |
+ *          invalid_input beyond 1 000 breakpoints in all
+ * Effect   the rows of debug_breakpoints; one row of changes, for the debug session, unless nothing changed
  */
 export const setBreakpoints = sealedOperation({
   access: "write",
@@ -51,12 +54,12 @@ export const setBreakpoints = sealedOperation({
         context.addIssue({
           code: "custom",
           path: ["sourcePath"],
-          message: "is for breakpoints of kind source, and they need it",
+          message: "must be present for kind source, and absent for other kinds",
         });
       }
       for (const [index, breakpoint] of breakpoints.entries()) {
         if (kindOf(breakpoint) !== kind)
-          context.addIssue({ code: "custom", path: ["breakpoints", index], message: `is not one of kind ${kind}` });
+          context.addIssue({ code: "custom", path: ["breakpoints", index], message: `must be of kind ${kind}` });
       }
     }),
   seal: ({ breakpoints, ...rest }) => ({
@@ -78,53 +81,75 @@ export const setBreakpoints = sealedOperation({
     const before = yield* lockDebugSession(debugSessionId);
     requireOpenDebugSession(before);
     requireVersion(before, expectedVersion);
-    const ofKind = yield* all<DebugBreakpointRow>(sql`
-      SELECT * FROM debug_breakpoints WHERE debug_session_id = ${debugSessionId} AND kind = ${kind} ORDER BY position LIMIT ${bounds.debugBreakpoints}`);
-    const left = ofKind.filter((row) => row.source_path === (sourcePath ?? null));
-    const had = left.length;
+    const rows = yield* readBreakpoints(debugSessionId, kind, sourcePath);
+    const unmatched = [...rows];
     const statements: Statement[] = [];
-    let made = 0;
+    let insertCount = 0;
     for (const [position, { id, line, requested }] of breakpoints.entries()) {
-      const at = left.findIndex((row) => row.requested === requested);
-      const [same] = at === -1 ? [] : left.splice(at, 1);
+      // A breakpoint with any change is another breakpoint (D-071).
+      const index = unmatched.findIndex((row) => row.requested === requested);
+      const [same] = index === -1 ? [] : unmatched.splice(index, 1);
       if (same === undefined) {
-        // One that was changed is another one (D-071).
-        made++;
+        insertCount++;
         statements.push(sql`
-          INSERT INTO debug_breakpoints (id, debug_session_id, kind, source_path, position, line, requested, created_at, updated_at)
-          VALUES (${id}, ${debugSessionId}, ${kind}, ${sourcePath ?? null}, ${position}, ${line ?? null}, ${requested}, ${now}, ${now})`);
-      } else if (same.position !== position)
+          INSERT INTO debug_breakpoints (
+            id,
+            debug_session_id,
+            kind,
+            source_path,
+            position,
+            line,
+            requested,
+            created_at,
+            updated_at
+          ) VALUES (
+            ${id},
+            ${debugSessionId},
+            ${kind},
+            ${sourcePath ?? null},
+            ${position},
+            ${line ?? null},
+            ${requested},
+            ${now},
+            ${now}
+          )`);
+      } else if (same.position !== position) {
         statements.push(sql`UPDATE debug_breakpoints SET position = ${position} WHERE id = ${same.id}`);
+      }
     }
-    for (const { id } of left) statements.push(sql`DELETE FROM debug_breakpoints WHERE id = ${id}`);
-    const count = before.breakpoint_count - had + breakpoints.length;
-    if (count > bounds.debugBreakpoints)
-      fail("invalid_input", {}, `a debug session has at most ${bounds.debugBreakpoints} breakpoints`);
-    if (statements.length > 0) {
-      yield* changeEach(statements);
-      const changed = made > 0 || left.length > 0;
-      const detail = { kind, sourcePath, breakpoints: breakpoints.length };
-      yield* saveDebugSession(
-        before,
-        { breakpoint_count: count },
-        context,
-        changed ? "set_breakpoints" : undefined,
-        detail,
-      );
+    for (const { id } of unmatched) statements.push(sql`DELETE FROM debug_breakpoints WHERE id = ${id}`);
+    const count = before.breakpoint_count - rows.length + breakpoints.length;
+    if (count > bounds.debugBreakpoints) {
+      const message = `breakpoints: the debug session would have ${count}, and may have ${bounds.debugBreakpoints}`;
+      fail("invalid_input", {}, message);
     }
-    const rows = yield* all<DebugBreakpointRow>(sql`
-      SELECT * FROM debug_breakpoints WHERE debug_session_id = ${debugSessionId} AND kind = ${kind} ORDER BY position LIMIT ${bounds.debugBreakpoints}`);
-    return rows.filter((row) => row.source_path === (sourcePath ?? null));
+    if (statements.length === 0) return rows;
+    yield* changeEach(statements);
+    const op = insertCount > 0 || unmatched.length > 0 ? "set_breakpoints" : undefined;
+    const detail = { kind, sourcePath, breakpoints: breakpoints.length };
+    yield* saveDebugSession(before, { breakpoint_count: count }, context, op, detail);
+    return yield* readBreakpoints(debugSessionId, kind, sourcePath);
   },
 });
 
+/** Lists the breakpoints of one source file, or of another kind, in their order. */
+const readBreakpoints = step(function* (debugSessionId: string, kind: string, sourcePath: string | undefined) {
+  // Sources are told apart here and not in SQL: a path in the condition would be another index, for at most 1 000 rows.
+  const rows = yield* all<DebugBreakpointRow>(sql`
+    SELECT * FROM debug_breakpoints
+    WHERE debug_session_id = ${debugSessionId} AND kind = ${kind}
+    ORDER BY position LIMIT ${bounds.debugBreakpoints}`);
+  return rows.filter((row) => row.source_path === (sourcePath ?? null));
+});
+
 /**
- * Tells what the adapter made of breakpoints: the answer to its setBreakpoints request. Those that were replaced meanwhile are passed over.
+ * Records what the adapter answered to its setBreakpoints request. Breakpoints that were replaced meanwhile are
+ * skipped.
  *
- * Input    bound: our ids with the protocol's Breakpoint, whose line may be another than was asked for
- * Result   { bound }: of how many it was stored
+ * Input    bound: the store's ids, each with the protocol's Breakpoint; its line may differ from the requested one
+ * Result   { bound }, the number of breakpoints that exist
  * Fails    not_found | invalid_transition when the debug session has ended | conflict { reason: "run", currentRun }
- * Effect   one row of changes, of the debug session, unless nothing changed
+ * Effect   the rows of debug_breakpoints; one row of changes, for the debug session, unless nothing changed
  */
 export const bindBreakpoints = sealedOperation({
   access: "write",
@@ -158,22 +183,25 @@ export const bindBreakpoints = sealedOperation({
   *run({ debugSessionId, adapterRun, bound }, context) {
     const before = yield* lockDebugSession(debugSessionId, adapterRun);
     requireOpenDebugSession(before);
-    let [found, changed] = [0, 0];
-    for (const { breakpointId, adapterId, verified, bound: made } of bound) {
+    let [foundCount, changedCount] = [0, 0];
+    for (const { breakpointId, adapterId, verified, bound: binding } of bound) {
       const row = yield* first<DebugBreakpointRow>(
         sql`SELECT * FROM debug_breakpoints WHERE id = ${breakpointId} AND debug_session_id = ${debugSessionId}`,
       );
       if (row === undefined) continue;
-      found++;
-      if (row.bound === made) continue;
-      changed += yield* changeEach([
-        sql`
-        UPDATE debug_breakpoints SET adapter_id = ${adapterId ?? null}, verified = ${verified}, bound = ${made}, version = version + 1,
+      foundCount++;
+      if (row.bound === binding) continue;
+      changedCount += yield* change(sql`
+        UPDATE debug_breakpoints SET
+          adapter_id = ${adapterId ?? null},
+          verified = ${verified},
+          bound = ${binding},
+          version = version + 1,
           updated_at = ${context.now}
-        WHERE id = ${breakpointId}`,
-      ]);
+        WHERE id = ${breakpointId}`);
     }
-    if (changed > 0) yield* saveDebugSession(before, {}, context, "bind_breakpoints", { breakpoints: changed });
-    return { bound: found };
+    if (changedCount > 0)
+      yield* saveDebugSession(before, {}, context, "bind_breakpoints", { breakpoints: changedCount });
+    return { bound: foundCount };
   },
 });

@@ -1,4 +1,6 @@
-// What an adapter says: events, what was seen at a stop, and what the answers to requests tell of its state.
+// Reports of a debug adapter: its events, what was seen at a stop, and what its answers to requests tell about its
+// state. Only an event stops a debugger; it raises stopEpoch, so that data of an earlier stop is never taken for that
+// of a later one.
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import { bounds } from "../limits.ts";
@@ -41,15 +43,16 @@ const eventInput = z.strictObject({ ...eventFields, ...eventEffects });
 type EventRow = z.output<typeof eventInput>;
 
 /**
- * Applies an event of the adapter, once: one whose seq is not above the last is known, and changes nothing.
+ * Applies an event of the adapter once: an event whose seq is not above the last one changes nothing.
  *
- * Input    seq, event, body: as in the protocol; an adapter that does not number its messages is numbered for, from 1, in the order of arrival; secretNames:
- *          as open
+ * Input    seq, event, body: as in the protocol. For an adapter that does not number its messages, the caller numbers
+ *          them from 1 in the order of arrival. secretNames: as in open
  * Result   { applied, state, stopEpoch } after the event
- * Fails    not_found | conflict { reason: "run", currentRun } from an adapter that was replaced | invalid_transition for stopped or continued while it
- *          initializes or after its end
- * Effect   the event is kept among the last limits.debugEvents. initialized, stopped, continued, exited, terminated and breakpoint change what is stored;
- *          a row of changes when the state changes or another stop begins, none for other events
+ * Fails    not_found | conflict { reason: "run", currentRun } when the adapter was replaced | invalid_transition for
+ *          stopped or continued before the debug session is configured, or after its end
+ * Effect   the event becomes one of the last limits.debugEvents. initialized, stopped, continued, exited, terminated
+ *          and breakpoint also change the debug session. One row of changes when the state changes or another stop
+ *          begins; none for other events
  */
 export const applyEvent = sealedOperation({
   access: "write",
@@ -68,17 +71,36 @@ export const applyEvent = sealedOperation({
     const before = yield* lockDebugSession(input.debugSessionId, input.adapterRun);
     const { state, stop_epoch: stopEpoch } = before;
     if (input.seq <= before.last_event) return { applied: 0, state, stopEpoch };
-    const { op, ...moved } = yield* transition(before, input, context);
-    const changes = { ...moved, last_event: input.seq, next_position: before.next_position + 1 };
+    const { op, ...transition } = yield* transitionOf(before, input, context);
+    const changes = { ...transition, last_event: input.seq, next_position: before.next_position + 1 };
     const epoch = changes.stop_epoch ?? stopEpoch;
+    const droppedUpTo = before.next_position - context.limits.debugEvents;
     yield* changeEach([
       sql`
-      INSERT INTO debug_events (debug_session_id, position, adapter_run, seq, stop_epoch, at, event, body, cut)
-      VALUES (${before.id}, ${before.next_position}, ${input.adapterRun}, ${input.seq}, ${epoch}, ${context.now}, ${input.event}, ${input.body ?? null},
-        ${input.cut})`,
-      sql`DELETE FROM debug_events WHERE debug_session_id = ${before.id} AND position <= ${before.next_position - context.limits.debugEvents}`,
+        INSERT INTO debug_events (
+          debug_session_id,
+          position,
+          adapter_run,
+          seq,
+          stop_epoch,
+          at,
+          event,
+          body,
+          cut
+        ) VALUES (
+          ${before.id},
+          ${before.next_position},
+          ${input.adapterRun},
+          ${input.seq},
+          ${epoch},
+          ${context.now},
+          ${input.event},
+          ${input.body ?? null},
+          ${input.cut}
+        )`,
+      sql`DELETE FROM debug_events WHERE debug_session_id = ${before.id} AND position <= ${droppedUpTo}`,
     ]);
-    if (Object.keys(moved).length === 0) {
+    if (Object.keys(transition).length === 0) {
       yield* noteEvent(before.id, input.seq, context);
       return { applied: 1, state, stopEpoch };
     }
@@ -93,23 +115,29 @@ export const applyEvent = sealedOperation({
   },
 });
 
-/** Most events change nothing else. */
+/** Writes the only columns that most events change; their statement is shorter than that of saveDebugSession. */
 const noteEvent = step(function* (id: string, seq: number, { now, wake }: Context) {
   yield* change(sql`
-    UPDATE debug_sessions SET last_event = ${seq}, next_position = next_position + 1, revision = revision + 1, updated_at = ${now} WHERE id = ${id}`);
+    UPDATE debug_sessions SET
+      last_event = ${seq},
+      next_position = next_position + 1,
+      revision = revision + 1,
+      updated_at = ${now}
+    WHERE id = ${id}`);
   wake(debugTopic(id));
 });
 
-type Moved = Partial<DebugSessionRow> & { readonly op?: string };
+/** Columns to change; with an `op`, the change appears in the change feed. */
+type Transition = Partial<DebugSessionRow> & { readonly op?: string };
 
-/** What an event makes of the row; with an `op`, as a recorded change. */
-const transition = step(function* (before: DebugSessionRow, input: EventRow, context: Context): Body<Moved> {
+/** Returns what an event changes in the debug session; changes the breakpoints that it concerns. */
+const transitionOf = step(function* (before: DebugSessionRow, input: EventRow, context: Context): Body<Transition> {
   const { state, stop_epoch } = before;
   switch (input.event) {
     case "initialized":
       return state === "initializing" ? { state: "configuring", op: "configure" } : {};
     case "stopped": {
-      refuseUnstarted(state);
+      requireConfigured(before);
       const hits = yield* countHits(before, input.hitBreakpointIds ?? [], context);
       return {
         state: "stopped",
@@ -122,8 +150,8 @@ const transition = step(function* (before: DebugSessionRow, input: EventRow, con
       };
     }
     case "continued":
-      refuseUnstarted(state);
-      return goesOn(before, input);
+      requireConfigured(before);
+      return transitionOfContinued(before, input);
     case "exited":
       return { exit_code: input.exitCode ?? null };
     case "terminated":
@@ -137,19 +165,22 @@ const transition = step(function* (before: DebugSessionRow, input: EventRow, con
   }
 });
 
-function refuseUnstarted(state: DebugState): void {
-  requireOpenDebugSession({ state });
-  if (state === "initializing") invalidTransition("debug_session", state, "the debugger is not configured yet");
+function requireConfigured(row: DebugSessionRow): void {
+  requireOpenDebugSession(row);
+  if (row.state === "initializing")
+    invalidTransition("debug_session", row.state, `debug session ${row.id} is not configured yet`);
 }
 
-/** While one thread goes on and others stay, the debugger stays stopped if the one that it stopped for stays. */
-function goesOn(
+/**
+ * Returns the transition of `continued`. While the thread that stopped the debugger stays stopped, so does the debugger.
+ */
+function transitionOfContinued(
   { state, stop_epoch, stop_thread_id }: DebugSessionRow,
   { threadId, allThreadsContinued }: EventRow,
-): Moved {
-  const othersOnly =
+): Transition {
+  const onlyOthersContinue =
     allThreadsContinued === false && state === "stopped" && threadId !== undefined && threadId !== stop_thread_id;
-  if (othersOnly) return { stop_epoch: stop_epoch + 1, op: "continue" };
+  if (onlyOthersContinue) return { stop_epoch: stop_epoch + 1, op: "continue" };
   return {
     ...noStop,
     state: "running",
@@ -158,7 +189,7 @@ function goesOn(
   };
 }
 
-/** The ids of our breakpoints that have these ids at the adapter. */
+/** Counts a hit for each breakpoint that has one of these ids at the adapter. Returns the ids of these breakpoints. */
 const countHits = step(function* ({ id }: DebugSessionRow, adapterIds: readonly number[], { now }: Context) {
   const hits: string[] = [];
   for (const adapterId of new Set(adapterIds)) {
@@ -170,52 +201,82 @@ const countHits = step(function* ({ id }: DebugSessionRow, adapterIds: readonly 
   return hits;
 });
 
-/** The adapter has moved, verified, removed or made a breakpoint by itself. */
+/** Applies a `breakpoint` event: the adapter has moved, verified, removed or created a breakpoint by itself. */
 const bindByAdapter = step(function* (
   before: DebugSessionRow,
   reason: string | undefined,
-  bound: NonNullable<EventRow["breakpoint"]>,
+  breakpoint: NonNullable<EventRow["breakpoint"]>,
   { now }: Context,
 ) {
   const { id: debugSessionId, breakpoint_count } = before;
-  const adapterId = bound.adapterId ?? null;
+  const adapterId = breakpoint.adapterId ?? null;
   const known = yield* first<{ id: string }>(sql`
     SELECT id FROM debug_breakpoints WHERE debug_session_id = ${debugSessionId} AND adapter_id = ${adapterId} LIMIT 1`);
   if (known !== undefined) {
     const removed = reason === "removed";
     yield* change(sql`
-      UPDATE debug_breakpoints SET adapter_id = ${removed ? null : adapterId}, verified = ${removed ? false : bound.verified},
-        bound = ${removed ? null : bound.bound}, version = version + 1, updated_at = ${now}
+      UPDATE debug_breakpoints SET
+        adapter_id = ${removed ? null : adapterId},
+        verified = ${removed ? false : breakpoint.verified},
+        bound = ${removed ? null : breakpoint.bound},
+        version = version + 1,
+        updated_at = ${now}
       WHERE id = ${known.id}`);
     return {};
   }
-  // One that nobody asked for, set at the debugger's own console; only with a place can it be shown, and be replaced by setBreakpoints.
-  if (
-    reason !== "new" ||
-    bound.sourcePath === undefined ||
-    bound.line === undefined ||
-    breakpoint_count >= bounds.debugBreakpoints
-  )
-    return {};
+  // A breakpoint that the caller did not set, such as one set at the debugger's own console. Without a source and a
+  // line it could neither be shown nor be replaced by setBreakpoints.
+  const { sourcePath, line } = breakpoint;
+  if (reason !== "new" || sourcePath === undefined || line === undefined) return {};
+  if (breakpoint_count >= bounds.debugBreakpoints) return {};
   const last = yield* first<{ position: number }>(sql`
-    SELECT position FROM debug_breakpoints WHERE debug_session_id = ${debugSessionId} AND kind = 'source' ORDER BY position DESC LIMIT 1`);
+    SELECT position FROM debug_breakpoints
+    WHERE debug_session_id = ${debugSessionId} AND kind = 'source'
+    ORDER BY position DESC LIMIT 1`);
   yield* change(sql`
-    INSERT INTO debug_breakpoints (id, debug_session_id, kind, source_path, position, line, requested, adapter_id, verified, bound, created_at, updated_at)
-    VALUES (${bound.id}, ${debugSessionId}, 'source', ${bound.sourcePath}, ${(last?.position ?? -1) + 1}, ${bound.line}, ${bound.requested}, ${adapterId},
-      ${bound.verified}, ${bound.bound}, ${now}, ${now})`);
+    INSERT INTO debug_breakpoints (
+      id,
+      debug_session_id,
+      kind,
+      source_path,
+      position,
+      line,
+      requested,
+      adapter_id,
+      verified,
+      bound,
+      created_at,
+      updated_at
+    ) VALUES (
+      ${breakpoint.id},
+      ${debugSessionId},
+      'source',
+      ${sourcePath},
+      ${(last?.position ?? -1) + 1},
+      ${line},
+      ${breakpoint.requested},
+      ${adapterId},
+      ${breakpoint.verified},
+      ${breakpoint.bound},
+      ${now},
+      ${now}
+    )`);
   return { breakpoint_count: breakpoint_count + 1 };
 });
 
 /**
- * Stores what is seen while the debugger is stopped: threads, their frames, the scopes of these and their variables. May be called for each thread, and
- * again when more is known.
+ * Stores what was seen while the debugger is stopped: threads with their frames, scopes and variables. It may be called
+ * once for each thread, and again when more is known.
  *
- * Input    stopEpoch: of the stop that was looked at; threads: the most interesting first, at most 64 with 50 frames each, 10 scopes to a frame, 100 variables
- *          to a scope, 128 KiB in all; what goes beyond it is left out and counted where it was (omittedFrames, omittedScopes, omittedVariables, valueLength).
- *          secretNames: as open
- * Result   { stored }: how many threads were stored
- * Fails    not_found | conflict { reason: "epoch", currentEpoch } when that stop is over | conflict { reason: "run", currentRun }
- * Effect   a row of debug_stops for each thread, instead of an earlier one of the same stop; the last limits.debugStopEpochs are kept. No row of changes
+ * Input    stopEpoch: the epoch of the stop that was inspected. threads: the most interesting first; at most 64
+ *          threads, 50 frames to a thread, 10 scopes to a frame, 100 variables to a scope, and 128 KiB in all. What
+ *          exceeds that is left out and counted where it was (omittedFrames, omittedScopes, omittedVariables,
+ *          valueLength). secretNames: as in open
+ * Result   { stored }, the number of threads that were stored
+ * Fails    not_found | conflict { reason: "epoch", currentEpoch } when that stop is over | conflict { reason: "run",
+ *          currentRun }
+ * Effect   one row of debug_stops for each thread, which replaces an earlier row of the same stop; the rows of the last
+ *          limits.debugStopEpochs are kept. No row of changes
  */
 export const putStop = sealedOperation({
   access: "write",
@@ -251,20 +312,40 @@ export const putStop = sealedOperation({
     const before = yield* lockDebugSession(debugSessionId, adapterRun);
     const { state, stop_epoch } = before;
     if (state !== "stopped" || stopEpoch !== stop_epoch) {
-      fail(
-        "conflict",
-        { reason: "epoch", currentEpoch: stop_epoch, state },
-        `the debugger is ${state} at epoch ${stop_epoch}, not stopped at ${stopEpoch}`,
-      );
+      const current = `${state} at epoch ${stop_epoch}`;
+      const message = `debug session ${before.id} is ${current}, not stopped at epoch ${stopEpoch}`;
+      fail("conflict", { reason: "epoch", currentEpoch: stop_epoch, state }, message);
     }
+    const droppedUpTo = stopEpoch - context.limits.debugStopEpochs;
     yield* changeEach([
-      sql`DELETE FROM debug_stops WHERE debug_session_id = ${debugSessionId} AND stop_epoch <= ${stopEpoch - context.limits.debugStopEpochs}`,
+      sql`DELETE FROM debug_stops WHERE debug_session_id = ${debugSessionId} AND stop_epoch <= ${droppedUpTo}`,
       ...threads.map(
         ({ threadId, name, frames, omittedFrames, cut }) => sql`
-        INSERT INTO debug_stops (debug_session_id, stop_epoch, thread_id, name, at, frames, omitted_frames, cut)
-        VALUES (${debugSessionId}, ${stopEpoch}, ${threadId}, ${name}, ${context.now}, ${frames}, ${omittedFrames}, ${cut})
-        ON CONFLICT (debug_session_id, stop_epoch, thread_id) DO UPDATE SET name = excluded.name, at = excluded.at, frames = excluded.frames,
-          omitted_frames = excluded.omitted_frames, cut = excluded.cut`,
+          INSERT INTO debug_stops (
+            debug_session_id,
+            stop_epoch,
+            thread_id,
+            name,
+            at,
+            frames,
+            omitted_frames,
+            cut
+          ) VALUES (
+            ${debugSessionId},
+            ${stopEpoch},
+            ${threadId},
+            ${name},
+            ${context.now},
+            ${frames},
+            ${omittedFrames},
+            ${cut}
+          )
+          ON CONFLICT (debug_session_id, stop_epoch, thread_id) DO UPDATE SET
+            name = excluded.name,
+            at = excluded.at,
+            frames = excluded.frames,
+            omitted_frames = excluded.omitted_frames,
+            cut = excluded.cut`,
       ),
     ]);
     yield* saveDebugSession(before, {}, context);
@@ -282,8 +363,8 @@ const patchFields = {
   reason: Reason.optional(),
 };
 
-/** What the answer to a request may tell; stops are told by events alone. */
-const patches: Readonly<Record<DebugState, readonly DebugState[]>> = {
+/** The states that patchState may set, by the current state. Only an event reports a stop. */
+const patchableStates: Readonly<Record<DebugState, readonly DebugState[]>> = {
   initializing: ["configuring", "terminated", "error"],
   configuring: ["running", "terminated", "error"],
   running: ["terminated", "error"],
@@ -293,13 +374,14 @@ const patches: Readonly<Record<DebugState, readonly DebugState[]>> = {
 };
 
 /**
- * Changes what the answer to a request told, if nothing has happened meanwhile: that it runs after configurationDone or continue, what it can do, that it
- * failed.
+ * Records what the adapter's answer to a request tells, unless something has happened since: that the debugger runs
+ * after configurationDone or continue, its capabilities, that it has failed.
  *
- * Input    expectedEpoch, expectedState, expectedVersion: what the caller saw; state: the new one; reason: why it ended; secretNames: as open
- * Fails    not_found | conflict { reason: "epoch", currentEpoch } | conflict { reason: "state", currentState } | conflict { reason: "version", currentVersion }
- *          | conflict { reason: "run", currentRun } | invalid_transition
- * Effect   a row of changes, unless nothing changed. From stopped to running raises stopEpoch, as the event would
+ * Input    expectedEpoch, expectedState, expectedVersion: what the caller saw. state: the new state. reason: why the
+ *          debug session ended. secretNames: as in open
+ * Fails    not_found | conflict { reason: "epoch", currentEpoch } | conflict { reason: "state", currentState } |
+ *          conflict { reason: "version", currentVersion } | conflict { reason: "run", currentRun } | invalid_transition
+ * Effect   one row of changes, unless nothing changed. From stopped to running raises stopEpoch, as the event would
  */
 export const patchState = sealedOperation({
   access: "write",
@@ -315,19 +397,26 @@ export const patchState = sealedOperation({
   *run(input, context) {
     const before = yield* lockDebugSession(input.debugSessionId, input.adapterRun);
     const { state, stop_epoch, capabilities, payload } = before;
-    if (input.expectedEpoch !== stop_epoch)
-      fail("conflict", { reason: "epoch", currentEpoch: stop_epoch }, `the epoch is ${stop_epoch}`);
-    if (input.expectedState !== undefined && input.expectedState !== state)
-      fail("conflict", { reason: "state", currentState: state }, `it is ${state}`);
+    if (input.expectedEpoch !== stop_epoch) {
+      const message = `debug session ${before.id} is at epoch ${stop_epoch}, not ${input.expectedEpoch}`;
+      fail("conflict", { reason: "epoch", currentEpoch: stop_epoch }, message);
+    }
+    if (input.expectedState !== undefined && input.expectedState !== state) {
+      const message = `debug session ${before.id} is ${state}, not ${input.expectedState}`;
+      fail("conflict", { reason: "state", currentState: state }, message);
+    }
     requireVersion(before, input.expectedVersion);
     const to = input.state ?? state;
-    if (to !== state && !patches[state].includes(to)) fail("invalid_transition", { entity: "debug_session", state });
+    const moves = to !== state;
+    if (moves && !patchableStates[state].includes(to))
+      invalidTransition("debug_session", state, `debug session ${before.id} is ${state}, and cannot become ${to}`);
     const data = { capabilities: input.capabilities ?? capabilities, payload: input.payload ?? payload };
-    if (to === state && data.capabilities === capabilities && data.payload === payload) return before;
-    const moved = to === state ? {} : isEnded(to) ? endChanges(to, input.reason, context) : { ...noStop, state: to };
-    const epoch = state === "stopped" && to === "running" ? stop_epoch + 1 : stop_epoch;
-    const op =
-      to === state ? "update" : isEnded(to) ? "end" : to === "running" && state === "stopped" ? "continue" : "patch";
-    return yield* saveDebugSession(before, { ...moved, ...data, stop_epoch: epoch }, context, op);
+    if (!moves && data.capabilities === capabilities && data.payload === payload) return before;
+    if (!moves) return yield* saveDebugSession(before, data, context, "update");
+    if (isEnded(to))
+      return yield* saveDebugSession(before, { ...endChanges(to, input.reason, context), ...data }, context, "end");
+    const continues = state === "stopped" && to === "running";
+    const changes = { ...noStop, ...data, state: to, stop_epoch: continues ? stop_epoch + 1 : stop_epoch };
+    return yield* saveDebugSession(before, changes, context, continues ? "continue" : "patch");
   },
 });
