@@ -2,10 +2,12 @@
 import { type Command, Option } from "commander";
 import type { CallOptions } from "../client.ts";
 import { StoreError } from "../errors.ts";
+import { bounds } from "../limits.ts";
 import type { Account } from "../model/accounts.ts";
 import { newId } from "../model/ids.ts";
 import type { MintedToken, Token } from "../model/tokens.ts";
 import { accountKinds, type Scope, scopes, type TokenKind, tokenKinds } from "../model/vocabulary.ts";
+import { present } from "../present.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 import { CliError } from "../terminal/exit.ts";
 import type { CommandLine } from "./commandLine.ts";
@@ -13,7 +15,7 @@ import { duration, formatDuration } from "./duration.ts";
 import { collect, type PageFlags, withPages } from "./pages.ts";
 import { column, formatTime, printFields, printMessage, printPage, stateColumn, toJsonLine } from "./rows.ts";
 import { openOutlet } from "./secret.ts";
-import { commandGroup, present, type StoreFlags, storeCommand } from "./storeCommand.ts";
+import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
 import { visit } from "./visit.ts";
 
 interface SecretFlags extends StoreFlags {
@@ -109,7 +111,7 @@ export function addAdmin(program: Command, cli: CommandLine): void {
       const input = {
         tokenId,
         graceMs: flags.grace,
-        ...(flags.expiresIn === undefined ? {} : { ttlMs: flags.expiresIn }),
+        ...present({ ttlMs: flags.expiresIn }),
       };
       await visit(cli, flags, (store, options) =>
         handOver(cli, flags, async () => ({
@@ -207,7 +209,7 @@ async function seed(
   const input = {
     accountName: flags.user,
     name: flags.name,
-    ...(flags.expiresIn === undefined ? {} : { ttlMs: flags.expiresIn }),
+    ...present({ ttlMs: flags.expiresIn }),
   };
   try {
     await handOver(cli, flags, async () => ({
@@ -252,7 +254,7 @@ async function mint(
     kind: flags.kind,
     name: flags.name ?? `cli-${new Date().toISOString().slice(0, 10)}`,
     scopes: [...(flags.scopes ?? scopes.filter((scope) => scope.endsWith(":read")))],
-    ...(flags.expiresIn === undefined ? {} : { ttlMs: flags.expiresIn }),
+    ...present({ ttlMs: flags.expiresIn }),
     createdBy: await authority(cli, store),
   };
   const known = await store.accounts.find({ name: flags.user });
@@ -272,27 +274,15 @@ async function mint(
 async function authority({ env }: CommandLine, store: OwnedStore): Promise<string> {
   const own = env.DEBUG_SERVER_DB_TOKEN;
   if (own) return (await store.tokens.verify({ token: own })).tokenId;
-  const disabled = new Set(
-    (
-      await collect({ limit: 100_000 }, (page) => store.accounts.list({ includeDisabled: true, ...page }))
-    ).items.flatMap(disabledId),
-  );
-  for (let cursor: string | undefined, more = true; more; more = cursor !== undefined) {
-    const page = await store.tokens.list({ limit: 500, ...(cursor === undefined ? {} : { cursor }) });
-    const admin = page.items.find(
-      (token) => token.scopes.includes("admin") && stateOf(token) === "live" && !disabled.has(token.accountId),
-    );
-    if (admin !== undefined) return admin.id;
-    cursor = page.nextCursor;
-  }
+  const disabled = new Set<string>();
+  for await (const { id, disabledAt } of store.accounts.all({ includeDisabled: true, limit: bounds.pageRowsMax }))
+    if (disabledAt !== null) disabled.add(id);
+  for await (const token of store.tokens.all({ limit: bounds.pageRowsMax }))
+    if (token.scopes.includes("admin") && stateOf(token) === "live" && !disabled.has(token.accountId)) return token.id;
   throw new CliError(
     "failure",
     "there is no live admin token, under which others are made: run debug-server-db admin seed",
   );
-}
-
-function disabledId({ id, disabledAt }: Account): string[] {
-  return disabledAt === null ? [] : [id];
 }
 
 async function accountIdOf(store: OwnedStore, name: string): Promise<string> {

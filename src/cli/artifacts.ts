@@ -2,11 +2,12 @@
 import { type Command, Option } from "commander";
 import type { Artifact } from "../model/artifacts.ts";
 import { type ArtifactKind, type ArtifactState, artifactKinds, artifactStates } from "../model/vocabulary.ts";
+import { present } from "../present.ts";
 import { type Column, formatBytes } from "../terminal/table.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { collect } from "./pages.ts";
 import { column, printPage, stateColumn } from "./rows.ts";
-import { commandGroup, type ListFlags, listCommand, present, stateOption } from "./storeCommand.ts";
+import { commandGroup, type ListFlags, listCommand, stateOption } from "./storeCommand.ts";
 import { visit } from "./visit.ts";
 
 export function addArtifacts(program: Command, cli: CommandLine): void {

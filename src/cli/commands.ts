@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import type { Command as StoredCommand } from "../model/commands.ts";
 import { type CommandState, commandStates } from "../model/vocabulary.ts";
+import { present } from "../present.ts";
 import { quote } from "../shell.ts";
 import { type Column, formatMs } from "../terminal/table.ts";
 import type { CommandLine } from "./commandLine.ts";
@@ -11,7 +12,6 @@ import {
   commandGroup,
   type ListFlags,
   listCommand,
-  present,
   reasonOption,
   type StoreFlags,
   stateOption,

@@ -1,6 +1,7 @@
 // debug-server-db logs: what a command printed, as it was or as it comes.
 import { type Command, Option } from "commander";
 import type { Chunk } from "../model/logs.ts";
+import { present } from "../present.ts";
 import { harmlessLog } from "../terminal/table.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import type { CommandLine } from "./commandLine.ts";
@@ -85,7 +86,7 @@ function position(command: Command): Command {
 }
 
 function positionOf({ attempt, lines }: LogFlags): { attempt?: number; lastLines?: number } {
-  return { ...(attempt === undefined ? {} : { attempt }), ...(lines === undefined ? {} : { lastLines: lines }) };
+  return present({ attempt, lastLines: lines });
 }
 
 /** Returns a function that prints a chunk no faster than the reader reads, and returns false when the reader has gone. */

@@ -1,6 +1,7 @@
 // Pages of rows: the options of every list, and as many pages of the store as one list takes.
 import { type Command, Option } from "commander";
 import { bounds } from "../limits.ts";
+import { present } from "../present.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 
 export interface PageFlags {
@@ -32,7 +33,7 @@ export async function collect<Row>(
   for (let next = cursor; ; ) {
     const page = await fetch({
       limit: Math.min(bounds.pageRowsMax, limit - items.length),
-      ...(next === undefined ? {} : { cursor: next }),
+      ...present({ cursor: next }),
     });
     items.push(...page.items);
     next = page.nextCursor;

@@ -1,10 +1,11 @@
 // debug-server-db runners: who executes commands.
 import type { Command } from "commander";
 import { type RunnerState, runnerStates } from "../model/vocabulary.ts";
+import { present } from "../present.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { collect } from "./pages.ts";
 import { column, formatTime, printPage, stateColumn } from "./rows.ts";
-import { commandGroup, type ListFlags, listCommand, present, stateOption } from "./storeCommand.ts";
+import { commandGroup, type ListFlags, listCommand, stateOption } from "./storeCommand.ts";
 import { visit } from "./visit.ts";
 
 export function addRunners(program: Command, cli: CommandLine): void {

@@ -1,19 +1,20 @@
 // debug-server-db sessions: pieces of work, each on one commit.
 import type { Command } from "commander";
+import { bounds } from "../limits.ts";
 import { type SessionState, sessionStates } from "../model/vocabulary.ts";
+import { present } from "../present.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 import { formatTable } from "../terminal/table.ts";
 import { artifactColumns } from "./artifacts.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { commandColumns } from "./commands.ts";
-import { collect, type PageFlags } from "./pages.ts";
+import { collect } from "./pages.ts";
 import { repositoryFilter, repositoryNames } from "./repositories.ts";
 import { column, formatFields, formatTime, printFields, printPage, stateColumn, toJsonLine } from "./rows.ts";
 import {
   commandGroup,
   type ListFlags,
   listCommand,
-  present,
   reasonOption,
   type StoreFlags,
   stateOption,
@@ -90,14 +91,14 @@ export function addSessions(program: Command, cli: CommandLine): void {
 }
 
 async function showSession(cli: CommandLine, store: OwnedStore, sessionId: string, flags: StoreFlags): Promise<void> {
-  const everything: PageFlags = { limit: 100_000 };
+  const everything = { sessionId, limit: bounds.pageRowsMax };
   const [session, commands, artifacts] = await Promise.all([
     store.sessions.get({ sessionId }),
-    collect(everything, (paged) => store.commands.list({ sessionId, ...paged })),
-    collect(everything, (paged) => store.artifacts.list({ sessionId, ...paged })),
+    toArray(store.commands.all(everything)),
+    toArray(store.artifacts.all(everything)),
   ]);
   if (flags.json) {
-    cli.stdout.write(toJsonLine({ ...session, commands: commands.items, artifacts: artifacts.items }));
+    cli.stdout.write(toJsonLine({ ...session, commands, artifacts }));
     return;
   }
   const [repository, worktree] = await Promise.all([
@@ -119,8 +120,14 @@ async function showSession(cli: CommandLine, store: OwnedStore, sessionId: strin
     expires: session.expiresAt && formatTime(session.expiresAt),
   });
   const tables = [
-    ...(commands.items.length === 0 ? [] : [formatTable(commandColumns(commands.items), cli.stdout)]),
-    ...(artifacts.items.length === 0 ? [] : [formatTable(artifactColumns(artifacts.items), cli.stdout)]),
+    ...(commands.length === 0 ? [] : [formatTable(commandColumns(commands), cli.stdout)]),
+    ...(artifacts.length === 0 ? [] : [formatTable(artifactColumns(artifacts), cli.stdout)]),
   ];
   cli.stdout.write([fields, ...tables].join("\n"));
+}
+
+async function toArray<Row>(rows: AsyncIterable<Row>): Promise<Row[]> {
+  const array: Row[] = [];
+  for await (const row of rows) array.push(row);
+  return array;
 }

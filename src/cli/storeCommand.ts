@@ -54,10 +54,3 @@ export function stateOption(states: readonly string[]): Option {
 export function reasonOption(command: Command): Command {
   return command.option("--reason <text>", "why; it goes into the audit log");
 }
-
-/** Returns the fields that have a value: an input that names a field must give it one. */
-export function present<Fields extends object>(
-  fields: Fields,
-): { [Name in keyof Fields]?: Exclude<Fields[Name], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never;
-}

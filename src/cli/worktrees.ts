@@ -1,6 +1,7 @@
 // debug-server-db worktrees: checkout directories, and who holds them.
 import { type Command, Option } from "commander";
 import { type Release, releaseKinds, type WorktreeState, worktreeStates } from "../model/vocabulary.ts";
+import { present } from "../present.ts";
 import { CliError } from "../terminal/exit.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { collect } from "./pages.ts";
@@ -10,7 +11,6 @@ import {
   commandGroup,
   type ListFlags,
   listCommand,
-  present,
   reasonOption,
   type StoreFlags,
   stateOption,

@@ -63,17 +63,8 @@ export async function cancelSessions(store: Store, sessionIds: readonly string[]
 export async function cancelAbandoned(store: Store): Promise<number> {
   const abandoned: string[] = [];
   for (const state of ["pending", "running"] as const) {
-    let cursor: string | undefined;
-    do {
-      const page = await store.sessions.list({
-        requestedBy,
-        state,
-        limit: 500,
-        ...(cursor === undefined ? {} : { cursor }),
-      });
-      abandoned.push(...page.items.filter(isAbandoned).map(({ id }) => id));
-      cursor = page.nextCursor;
-    } while (cursor !== undefined);
+    for await (const session of store.sessions.all({ requestedBy, state, limit: 500 }))
+      if (isAbandoned(session)) abandoned.push(session.id);
   }
   await cancelSessions(store, abandoned, "its run has ended");
   return abandoned.length;

@@ -2,6 +2,7 @@
 import { StoreError } from "../errors.ts";
 import type { DebugBreakpoint, DebugSession, DebugView, StoppedThread } from "../model/debug.ts";
 import type { StackFrame } from "../model/debugProtocol.ts";
+import { present } from "../present.ts";
 import type { Store } from "../storeTypes.ts";
 import type { Screen } from "./output.ts";
 import { formatTable, paint, plain, type Style } from "./table.ts";
@@ -17,7 +18,7 @@ export async function readDebugViews(
   id: string,
   { events, stopEpoch }: Wanted,
 ): Promise<DebugView[]> {
-  const wanted = { events, ...(stopEpoch === undefined ? {} : { stopEpoch }) };
+  const wanted = { events, ...present({ stopEpoch }) };
   const own = await store.debug.get({ debugSessionId: id, ...wanted }).catch((error: unknown) => {
     if (error instanceof StoreError && error.code === "not_found") return undefined;
     throw error;
@@ -25,11 +26,8 @@ export async function readDebugViews(
   if (own !== undefined) return [own];
   await store.sessions.get({ sessionId: id });
   const views: DebugView[] = [];
-  for (let cursor: string | undefined, more = true; more; more = cursor !== undefined) {
-    const page = await store.debug.list({ sessionId: id, ...(cursor === undefined ? {} : { cursor }) });
-    for (const { id: debugSessionId } of page.items) views.push(await store.debug.get({ debugSessionId, ...wanted }));
-    cursor = page.nextCursor;
-  }
+  for await (const { id: debugSessionId } of store.debug.all({ sessionId: id }))
+    views.push(await store.debug.get({ debugSessionId, ...wanted }));
   return views;
 }
 

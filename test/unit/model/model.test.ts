@@ -6,37 +6,28 @@ import { CommitSha, Name, Path } from "../../../src/model/fields.ts";
 import { countLines, LogData } from "../../../src/model/logs.ts";
 import { nameKey } from "../../../src/model/repositories.ts";
 import { isOpen } from "../../../src/model/sessions.ts";
-import {
-  commandStates,
-  debugStates,
-  releaseKinds,
-  sessionStates,
-  worktreeStates,
-} from "../../../src/model/vocabulary.ts";
+import * as vocabulary from "../../../src/model/vocabulary.ts";
 import { releases } from "../../../src/model/worktrees.ts";
 import { operations } from "../../../src/operations/table.ts";
 import { memoryDatabase } from "../../support/memoryDriver.ts";
+
+const { commandStates, releaseKinds, sessionStates, worktreeStates } = vocabulary;
 
 it("final states of commands and open states of sessions", () => {
   assert.deepEqual(commandStates.filter(isFinal), ["succeeded", "failed", "timed_out", "cancelled", "lost"]);
   assert.deepEqual(sessionStates.filter(isOpen), ["pending", "running", "cancelling"]);
 });
 
-it("the schema's states are the model's states", () => {
-  const schema = memoryDatabase();
-  for (const [table, states] of Object.entries({
-    worktrees: worktreeStates,
-    sessions: sessionStates,
-    commands: commandStates,
-    debug_sessions: debugStates,
-  })) {
-    const { sql } = schema.prepare("SELECT sql FROM sqlite_schema WHERE name = ?").get(table) as { sql: string };
-    const [, check] = /^\s*state TEXT NOT NULL CHECK \((.*)\),?$/m.exec(sql) ?? [];
-    assert.deepEqual(
-      [...(check?.matchAll(/'(\w+)'/g) ?? [])].map(([, state]) => state),
-      states,
-    );
-  }
+it("the states that the schema allows are those of the vocabulary", () => {
+  const tables = memoryDatabase()
+    .prepare("SELECT sql FROM sqlite_schema WHERE type = 'table'")
+    .pluck()
+    .all() as string[];
+  const checks = tables.flatMap((table) => /^\s*state TEXT NOT NULL CHECK \((.*)\),?$/m.exec(table)?.[1] ?? []);
+  const allowed = checks.map((check) => [...check.matchAll(/'(\w+)'/g)].map(([, state]) => state));
+  const lists = Object.entries(vocabulary).flatMap(([name, words]) => (name.endsWith("States") ? [words] : []));
+  assert.ok(lists.length > 5);
+  assert.deepEqual(allowed.map(String).toSorted(), lists.map(String).toSorted());
 });
 
 it("every release leads to a state of worktrees", () => {

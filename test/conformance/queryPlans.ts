@@ -1,0 +1,292 @@
+// Checks that no statement of a hot operation reads a table from end to end, or sorts. The statements are those that
+// SQLite prepared while the suite ran in memory, so the tests of a new operation also check its query plans.
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import Database from "better-sqlite3";
+import { z } from "zod";
+import { newId } from "../../src/index.ts";
+import type { AnyOperation } from "../../src/operation.ts";
+import { operations } from "../../src/operations/table.ts";
+import { isPaged } from "../../src/pages.ts";
+import { openTestStore } from "../../src/testing/index.ts";
+import { memoryDatabase } from "../support/memoryDriver.ts";
+
+export interface RecordedStatements {
+  /** Maps the text of each statement to the operation that ran when it was first prepared. */
+  readonly operationOf: ReadonlyMap<string, string>;
+  /** The names of all operations that have run. */
+  readonly called: ReadonlySet<string>;
+  stop(): void;
+}
+
+/** Operations without a bound on their cost, because people ask for figures of the whole store. */
+const unbounded = ["maintenance.stats"];
+
+/** Statements that may sort, because they sort few rows. */
+const shortSorts: readonly RegExp[] = [
+  // The sessions whose worktrees one runner leases.
+  /FROM worktrees JOIN sessions .* WHERE worktrees\.lease_runner_id = \?/s,
+  // At most maxParallel rows, sorted so that they are locked in one order.
+  /ORDER BY id \/\*\+ FOR UPDATE \*\/\)/,
+];
+
+/** Records the statements that operations prepare from now on, in this process. */
+export async function recordStatements(): Promise<RecordedStatements> {
+  const operationOf = new Map<string, string>();
+  const whileOpening = new Set<string>();
+  const called = new Set<string>();
+  let current: string | undefined;
+  const prepare = Database.prototype.prepare;
+  Database.prototype.prepare = function (this: Database.Database, text: string) {
+    if (current === undefined) whileOpening.add(text);
+    else if (!whileOpening.has(text) && !operationOf.has(text)) operationOf.set(text, current);
+    return prepare.call(this, text);
+  } as typeof prepare;
+  await (await openTestStore()).close();
+  for (const [name, operation] of namedOperations()) {
+    const { run } = operation;
+    Object.assign(operation, {
+      run(...args: Parameters<typeof run>) {
+        current = name;
+        called.add(name);
+        return run(...args);
+      },
+    });
+  }
+  return {
+    operationOf,
+    called,
+    stop() {
+      Database.prototype.prepare = prepare;
+    },
+  };
+}
+
+function namedOperations(): readonly (readonly [name: string, operation: AnyOperation])[] {
+  return Object.entries(operations).flatMap(([entity, verbs]) =>
+    Object.entries(verbs).map(([verb, operation]) => [`${entity}.${verb}`, operation as AnyOperation] as const),
+  );
+}
+
+/** True when a filter chooses some tests of the suite, which then does not prepare every statement. */
+const partOfSuite = process.execArgv.some((option) => /^--test-(name-pattern|skip-pattern|only)/.test(option));
+
+/** Defines the tests of the recorded statements. They run after the tests that prepare the statements. */
+export function describeQueryPlans({ operationOf, called, stop }: RecordedStatements): void {
+  describe("query plans", { skip: partOfSuite && "only a part of the suite runs" }, () => {
+    let db: Database.Database;
+    let calledBySuite: readonly string[];
+    before(async () => {
+      calledBySuite = [...called];
+      await listWithAllFilters();
+      stop();
+      db = memoryDatabase();
+      // No migration creates the ledger.
+      db.exec("CREATE TABLE schema_migrations (revision TEXT NOT NULL PRIMARY KEY) STRICT");
+    });
+    after(() => db.close());
+
+    it("the suite calls every operation", () => {
+      const names = namedOperations().map(([name]) => name);
+      assert.deepEqual(
+        names.filter((name) => !calledBySuite.includes(name)),
+        [],
+      );
+      assert.ok(operationOf.size > 200, `${operationOf.size} statements were prepared`);
+    });
+
+    it("no statement reads a table from end to end or sorts", () => {
+      const faults = [...operationOf].flatMap(([text, name]) => {
+        if (unbounded.includes(name) || /^(PRAGMA|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE)/.test(text)) return [];
+        return explain(db, text)
+          .filter((step) => isUnbounded(step, text))
+          .map((step) => `${name}: ${step}\n  ${onOneLine(text)}`);
+      });
+      assert.deepEqual(faults, []);
+    });
+
+    for (const [subject, pattern, index] of lookups) {
+      it(`${subject}: found by ${index}, and not past rows that are over`, () => {
+        const texts = [...operationOf.keys()].filter((text) => pattern.test(onOneLine(text)));
+        assert.ok(texts.length > 0, "no operation prepared such a statement");
+        for (const text of texts) {
+          const steps = explain(db, text);
+          assert.ok(
+            steps.some((step) => new RegExp(`\\b${index}\\b`).test(step)),
+            steps.join("\n"),
+          );
+        }
+      });
+    }
+
+    it("the rows that refer to a deleted row are found by an index and deleted with it", () => {
+      const tables = [...operationOf.keys()].flatMap((text) => /^\s*DELETE FROM (\w+)/.exec(text)?.[1] ?? []);
+      const parents = new Set(tables);
+      assert.ok(parents.has("sessions"));
+      for (const parent of parents) {
+        for (const { child, column, onDelete } of foreignKeysTo(db, parent)) {
+          const [step] = explain(db, `SELECT 1 FROM ${child} WHERE ${column} = ?`);
+          assert.match(step as string, /^SEARCH/, `${child}.${column} has no index`);
+          assert.equal(onDelete, "CASCADE", `${child}.${column}`);
+          parents.add(child);
+        }
+      }
+    });
+  });
+}
+
+/** Lists the rows of every entity with each combination of filters, from the first page and from a later one. */
+async function listWithAllFilters(): Promise<void> {
+  const store = await openTestStore();
+  const lists = namedOperations().filter(([, operation]) => isPaged(operation));
+  assert.ok(lists.length > 5);
+  for (const [name, { inputSchema }] of lists) {
+    const { limit: _limit, cursor: _cursor, ...filters } = inputSchema.shape;
+    const [entity, verb] = name.split(".") as [keyof typeof operations, string];
+    const list = (store[entity] as unknown as Record<string, (input: object) => Promise<unknown>>)[verb];
+    for (const input of combinations(Object.entries(filters)))
+      for (const page of [{}, { cursor: `1_${newId()}` }])
+        await list?.({ ...input, ...page }).catch((error: { code?: string }) => {
+          // The filters that an operation requires are left out of some combinations.
+          if (error.code !== "invalid_input") throw error;
+        });
+  }
+  await store.close();
+}
+
+function combinations(filters: readonly (readonly [name: string, schema: z.ZodType])[]): readonly object[] {
+  const [head, ...rest] = filters;
+  if (head === undefined) return [{}];
+  const [name, schema] = head;
+  return combinations(rest).flatMap((input) => [input, { ...input, [name]: exampleOf(schema) }]);
+}
+
+/** Returns a value that a filter accepts. */
+function exampleOf(schema: z.ZodType): unknown {
+  const { enum: values = [] } = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" });
+  const example = [newId(), "name", true, values[0]].find(
+    (value) => schema.safeParse(value).success && value !== undefined,
+  );
+  assert.notEqual(example, undefined, "none of the examples is a value of the filter: add one");
+  return example;
+}
+
+function explain(db: Database.Database, text: string): readonly string[] {
+  const values = (text.match(/\?/g) ?? []).map(() => null);
+  return (db.prepare(`EXPLAIN QUERY PLAN ${text}`).all(values) as { detail: string }[]).map(({ detail }) => detail);
+}
+
+/**
+ * Checks whether the cost of a step grows with the table. A scan along an index is bounded when its order is that of the
+ * index and a LIMIT ends it.
+ */
+function isUnbounded(step: string, text: string): boolean {
+  if (/^USE TEMP B-TREE/.test(step)) return !shortSorts.some((pattern) => pattern.test(text));
+  if (!/^SCAN /.test(step) || isSkippedScan(step, text) || /^SCAN (\d+ )?CONSTANT ROW/.test(step)) return false;
+  // The order of a table itself is that of an index, too: its INTEGER PRIMARY KEY.
+  const ordered = /ORDER BY seq /.test(text) || /USING (COVERING )?INDEX/.test(step);
+  return !(ordered && /LIMIT/.test(text));
+}
+
+/**
+ * SQLite skips the scan of child tables that it plans for an INSERT into a parent table, unless the transaction has
+ * broken a foreign key before. It cannot have, because no foreign key is deferred.
+ * https://www.sqlite.org/opcode.html#FkIfZero
+ */
+function isSkippedScan(step: string, text: string): boolean {
+  return /^\s*INSERT INTO \w+ \([^)]*\)\s+VALUES/.test(text) && /^SCAN \w+$/.test(step);
+}
+
+function foreignKeysTo(
+  db: Database.Database,
+  parent: string,
+): readonly { readonly child: string; readonly column: string; readonly onDelete: string }[] {
+  return db
+    .prepare(
+      `SELECT m.name AS child, f."from" AS column, f.on_delete AS onDelete
+       FROM sqlite_schema m, pragma_foreign_key_list(m.name) f WHERE m.type = 'table' AND f."table" = ?`,
+    )
+    .all(parent) as { child: string; column: string; onDelete: string }[];
+}
+
+function onOneLine(text: string): string {
+  return text.trim().replace(/\s+/g, " ");
+}
+
+/** Statements that must use a certain index, because another one would read rows that are over. */
+const lookups: readonly (readonly [subject: string, statement: RegExp, index: string])[] = [
+  [
+    "the head of a session's queue",
+    /FROM commands WHERE session_id = \? AND state = 'queued' ORDER BY sequence LIMIT 1/,
+    "commands_ready",
+  ],
+  [
+    "the next session to claim from",
+    /FROM sessions WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND TRUE/,
+    "sessions_ready",
+  ],
+  [
+    "a free worktree of commit and environment",
+    /AND environment_hash = \? AND commit_sha = \? AND state IN/,
+    "worktrees_same",
+  ],
+  [
+    "a free worktree of an environment",
+    /repository_id = \? AND environment_hash = \? AND state IN/,
+    "worktrees_environment",
+  ],
+  ["a free worktree of a commit", /repository_id = \? AND commit_sha = \? AND state IN/, "worktrees_commit"],
+  ["any free worktree", /repository_id = \? AND TRUE AND state IN \('idle', 'dirty'\)/, "worktrees_any"],
+  ["the worktree to evict", /FROM worktrees .* AND NOT pinned/, "worktrees_evictable"],
+  [
+    "the earliest expiry of a repository's leases",
+    /repository_id = \? AND lease_expires_at IS NOT NULL ORDER BY/,
+    "worktrees_next_free",
+  ],
+  ["the commands in one state", /FROM commands WHERE state = \? ORDER BY created_at, id/, "commands_page_of_state"],
+  [
+    "the history of one session",
+    /FROM changes WHERE seq > \? AND seq <= \? AND session_id = \? ORDER BY seq/,
+    "changes_of_session",
+  ],
+  [
+    "an entity in the history of one session",
+    /FROM changes WHERE .* AND entity = \? AND session_id = \? ORDER BY seq/,
+    "changes_of_session",
+  ],
+  [
+    "expired commands",
+    /FROM commands WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= \?/,
+    "commands_expiry",
+  ],
+  ["expired sessions", /FROM sessions WHERE expires_at IS NOT NULL AND ended_at IS NULL/, "sessions_expiry"],
+  [
+    "expired worktrees",
+    /FROM worktrees WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= \? AND TRUE/,
+    "worktrees_expiry",
+  ],
+  ["runners without heartbeat", /UPDATE runners SET state = \?.* WHERE id IN/, "runners_expiry"],
+  [
+    "the token of a public id",
+    /FROM tokens JOIN accounts .* WHERE tokens\.public_id = \?/,
+    "sqlite_autoindex_tokens_2",
+  ],
+  ["a live admin token", /FROM tokens JOIN accounts .* WHERE tokens\.scopes = 'admin'/, "tokens_admin"],
+  [
+    "an artifact of a command by its name",
+    /FROM artifacts WHERE session_id = \? AND command_id = \? AND attempt = \? AND name = \?/,
+    "artifacts_name_in_command",
+  ],
+  [
+    "an artifact of a session by its name",
+    /FROM artifacts WHERE session_id = \? AND command_id IS NULL AND name = \?/,
+    "artifacts_name_in_session",
+  ],
+  ["expired artifacts", /FROM artifacts WHERE expires_at IS NOT NULL/, "artifacts_expiry"],
+  ["idempotency keys that have expired", /FROM idempotency_keys WHERE expires_at <= \?/, "idempotency_keys_expiry"],
+  [
+    "running commands of an ending session",
+    /UPDATE commands SET state = 'cancelling'.* WHERE session_id = \? AND lease_expires_at IS NOT NULL/,
+    "commands_active",
+  ],
+];
