@@ -11,7 +11,7 @@ import { backupFolder, findBackup, type ListedBackup, listBackups } from "../sch
 
 import { CliError, exitCodes } from "../terminal/exit.ts";
 import { createProgressBar } from "../terminal/progressBar.ts";
-import { formatBytes } from "../terminal/table.ts";
+import { formatBytes } from "../terminal/units.ts";
 import { type CommandLine, pathFrom } from "./commandLine.ts";
 import { column, printFields, printMessage, printRows, stateColumn } from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";

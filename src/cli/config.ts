@@ -9,7 +9,7 @@ import { packageRoot, packageVersion } from "../package.ts";
 import { parsePlace, redactUrl } from "../place.ts";
 import { backupFolder } from "../schema/manifest.ts";
 import { migrationsFolder } from "../schema/migrationFiles.ts";
-import { formatBytes } from "../terminal/table.ts";
+import { formatBytes } from "../terminal/units.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { column, printFields, printRows } from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";

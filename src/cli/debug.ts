@@ -1,8 +1,8 @@
 // debug-server-db debug: where the debuggers of a session stand; how it is shown is in debug/.
 import type { Command } from "commander";
 import { Option } from "commander";
+import { escapeJsonControls } from "../terminal/controls.ts";
 import { readDebugViews, renderDebugViews } from "../terminal/debugView.ts";
-import { harmlessJson } from "../terminal/table.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { commandGroup, helpAfter } from "./storeCommand.ts";
@@ -37,7 +37,7 @@ export function addDebug(program: Command, cli: CommandLine): void {
         const views = await readDebugViews(store, id, { events, stopEpoch: epoch });
         cli.stdout.write(
           json === true
-            ? `${harmlessJson(JSON.stringify(views, undefined, 2))}\n`
+            ? `${escapeJsonControls(JSON.stringify(views, undefined, 2))}\n`
             : renderDebugViews(views, cli.stdout),
         );
       });

@@ -2,7 +2,8 @@
 import type { Command } from "commander";
 import { StoreError } from "../errors.ts";
 import { CliError, exitCodeHelp, exitCodes } from "../terminal/exit.ts";
-import { formatBytes, formatTable, type Style } from "../terminal/table.ts";
+import { formatTable, type Style } from "../terminal/table.ts";
+import { formatBytes } from "../terminal/units.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { urlOption } from "./url.ts";
 

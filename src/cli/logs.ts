@@ -2,7 +2,7 @@
 import { type Command, Option } from "commander";
 import type { Chunk } from "../model/logs.ts";
 import { present } from "../present.ts";
-import { harmlessLog } from "../terminal/table.ts";
+import { stripLogControls } from "../terminal/controls.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { printMessage, toJsonLine } from "./rows.ts";
@@ -101,6 +101,6 @@ function printer(cli: CommandLine, flags: StoreFlags): (chunk: Chunk) => Promise
       return stdout.writeToReader(toJsonLine({ ...about, text: new TextDecoder().decode(data) }));
     }
     const { data } = chunk;
-    return stdout.writeToReader(stdout.isTerminal ? harmlessLog(decoder.decode(data, { stream: true })) : data);
+    return stdout.writeToReader(stdout.isTerminal ? stripLogControls(decoder.decode(data, { stream: true })) : data);
   };
 }

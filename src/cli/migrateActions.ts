@@ -5,8 +5,9 @@ import { dialectOf, openEngine } from "../migrate/open.ts";
 import { parseTarget } from "../migrate/target.ts";
 import { downgrade, type Migrator, upgrade } from "../migrate/upgrade.ts";
 import { createMigration, readMigrations } from "../schema/migrationFiles.ts";
+import { escapeJsonControls, stripTerminalControls } from "../terminal/controls.ts";
 import { exitCodes } from "../terminal/exit.ts";
-import { formatTable, harmless, harmlessJson } from "../terminal/table.ts";
+import { formatTable } from "../terminal/table.ts";
 import { type CommandLine, pathFrom } from "./commandLine.ts";
 import {
   type Report,
@@ -92,7 +93,9 @@ export function runVerify(cli: CommandLine, flags: MigrateFlags): Promise<void> 
 
 export function runRevision(cli: CommandLine, { message, migrations, json }: RevisionFlags): void {
   const files = createMigration(message, pathFrom(cli, migrations));
-  cli.stdout.write(json ? `${harmlessJson(JSON.stringify({ files }))}\n` : files.map((file) => `${file}\n`).join(""));
+  cli.stdout.write(
+    json ? `${escapeJsonControls(JSON.stringify({ files }))}\n` : files.map((file) => `${file}\n`).join(""),
+  );
 }
 
 async function run(
@@ -105,7 +108,7 @@ async function run(
   // Before a file is created for it. Only the database knows where a number of steps leads.
   if (target !== undefined && !/^[+-]\d/.test(target)) parseTarget(target, migrations, 0);
   const interrupt = cli.listenForInterrupt();
-  const notify = (text: string) => cli.stderr.write(`debug-server-db: ${harmless(text)}\n`);
+  const notify = (text: string) => cli.stderr.write(`debug-server-db: ${stripTerminalControls(text)}\n`);
   try {
     const engine = await openEngine(flags.url, {
       create,
@@ -130,6 +133,7 @@ function print<Result>(
   result: Result,
   report: (result: Result) => Report,
 ): void {
-  const format = (part: Report[number]) => (typeof part === "string" ? harmless(part) : formatTable(part, stdout));
-  stdout.write(json ? `${harmlessJson(JSON.stringify(result))}\n` : report(result).map(format).join(""));
+  const format = (part: Report[number]) =>
+    typeof part === "string" ? stripTerminalControls(part) : formatTable(part, stdout);
+  stdout.write(json ? `${escapeJsonControls(JSON.stringify(result))}\n` : report(result).map(format).join(""));
 }

@@ -6,7 +6,9 @@ import type { Current, Entry, Finding, StampResult } from "../migrate/history.ts
 import { describeLoss } from "../migrate/losses.ts";
 import type { MoveResult, Step } from "../migrate/upgrade.ts";
 import type { RestorePoint } from "../schema/engine.ts";
-import { type Column, formatBytes, formatMs, plain, type Style } from "../terminal/table.ts";
+import { oneLine } from "../terminal/controls.ts";
+import type { Column, Style } from "../terminal/table.ts";
+import { formatBytes, formatMs } from "../terminal/units.ts";
 
 /** Lines of text, and tables. */
 export type Report = readonly (string | readonly Column[])[];
@@ -115,7 +117,7 @@ function formatDifferences(differences: readonly Difference[]): string {
 
 /** A name may hold line ends, and would look like lines of ours. */
 function inLine(name: string): string {
-  return plain(name, 200);
+  return oneLine(name, 200);
 }
 
 /** Of a changed definition only the lines that one side has and the other has not. */

@@ -1,8 +1,8 @@
 // The command line as a function: arguments in, exit code out. Each group of commands is one file, and adds itself to the program.
 import { Command } from "commander";
 import { packageVersion } from "../package.ts";
+import { stripTerminalControls } from "../terminal/controls.ts";
 import { exitCodeHelp, exitCodeOf, sentenceOf } from "../terminal/exit.ts";
-import { harmless } from "../terminal/table.ts";
 import { addAdmin } from "./admin.ts";
 import { addArtifacts } from "./artifacts.ts";
 import { addBackup } from "./backup.ts";
@@ -48,7 +48,7 @@ export async function runCommandLine(argv: readonly string[], surroundings: Surr
     return cli.exitCode;
   } catch (error) {
     const sentence = sentenceOf(error);
-    if (sentence !== undefined) cli.stderr.write(`debug-server-db: ${harmless(sentence)}\n`);
+    if (sentence !== undefined) cli.stderr.write(`debug-server-db: ${stripTerminalControls(sentence)}\n`);
     return exitCodeOf(error);
   }
 }
@@ -69,7 +69,7 @@ export function createProgram(cli: CommandLine): Command {
       getOutHasColors: () => stdout.hasColors,
       getErrHasColors: () => stderr.hasColors,
       // A message repeats the argument that it is about.
-      outputError: (text, write) => write(harmless(text.replace(/^error: /, "debug-server-db: "))),
+      outputError: (text, write) => write(stripTerminalControls(text.replace(/^error: /, "debug-server-db: "))),
     })
     .hook("preAction", (_, command) => settleUrl(cli, command))
     .addHelpText("after", `${exitCodeHelp}\nMessages go to stderr, results to stdout.`);

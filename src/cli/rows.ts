@@ -1,6 +1,8 @@
 // What commands print: data on stdout, as tables for people or JSON lines for programs, and messages on stderr.
+
+import { escapeJsonControls, oneLine, stripTerminalControls } from "../terminal/controls.ts";
 import { stateStyles } from "../terminal/stateStyles.ts";
-import { type Column, formatTable, harmless, harmlessJson, plain, type Style } from "../terminal/table.ts";
+import { type Column, formatTable, type Style } from "../terminal/table.ts";
 import type { CommandLine } from "./commandLine.ts";
 import type { Page } from "./pages.ts";
 
@@ -43,17 +45,17 @@ export function printFields(
 export function formatFields(fields: Readonly<Record<string, string | null>>): string {
   const lines = Object.entries(fields).filter((field): field is [string, string] => field[1] !== null);
   const width = Math.max(...lines.map(([name]) => name.length));
-  return lines.map(([name, text]) => `${name.padEnd(width)}  ${plain(text, 10_000)}\n`).join("");
+  return lines.map(([name, text]) => `${name.padEnd(width)}  ${oneLine(text, 10_000)}\n`).join("");
 }
 
 /** Prints a message to a person, which is no data: on stderr, and not with --quiet. */
 export function printMessage({ stderr }: CommandLine, { quiet }: PrintFlags, text: string): void {
-  if (!quiet) stderr.write(`${harmless(text)}\n`);
+  if (!quiet) stderr.write(`${stripTerminalControls(text)}\n`);
 }
 
 /** Formats a value as one line of JSON. What only superjson restores is written as the nearest form that JSON has. */
 export function toJsonLine(value: unknown): string {
-  return `${harmlessJson(
+  return `${escapeJsonControls(
     JSON.stringify(value, (_, part) => {
       if (typeof part === "bigint") return String(part);
       if (part instanceof Map) return Object.fromEntries(part);

@@ -1,6 +1,8 @@
 // Shows progress on stderr: a few lines that are drawn again and again on a terminal, a line for each command elsewhere.
+
+import { oneLine } from "../terminal/controls.ts";
 import type { Output } from "../terminal/output.ts";
-import { paint, plain } from "../terminal/table.ts";
+import { paint } from "../terminal/table.ts";
 import type { Progress, Step } from "./progress.ts";
 import type { RunnerAssignment } from "./runner.ts";
 
@@ -20,7 +22,7 @@ export function describeStep({ commitSha, argv }: Pick<Step, "commitSha" | "argv
 
 /** Programs are known by their names, not by where they lie. */
 export function describeArgv([file = "", ...rest]: readonly string[], lengthMax: number): string {
-  return plain([file.slice(file.lastIndexOf("/") + 1), ...rest].join(" "), lengthMax);
+  return oneLine([file.slice(file.lastIndexOf("/") + 1), ...rest].join(" "), lengthMax);
 }
 
 class LineDisplay implements Display {

@@ -5,9 +5,11 @@ import { isOpen, type Session } from "../model/sessions.ts";
 import type { CommandState } from "../model/vocabulary.ts";
 import type { Worktree } from "../model/worktrees.ts";
 import type { Store } from "../storeTypes.ts";
+import { oneLine } from "../terminal/controls.ts";
 import type { Screen } from "../terminal/output.ts";
 import { stateStyles } from "../terminal/stateStyles.ts";
-import { type Column, formatBytes, formatMs, formatTable, paint, plain } from "../terminal/table.ts";
+import { type Column, formatTable, paint } from "../terminal/table.ts";
+import { formatBytes, formatMs } from "../terminal/units.ts";
 import { describeArgv } from "./display.ts";
 import type { Purpose } from "./sessions.ts";
 
@@ -105,13 +107,13 @@ function columnsOf(rows: readonly Row[]): Column[] {
     },
     { title: "ran", align: "right", cells: rows.map(({ command }) => spanOf(command.startedAt, command.endedAt)) },
     { title: "log", align: "right", cells: rows.map(({ logBytes }) => formatBytes(logBytes)) },
-    { title: "", cells: rows.map(({ note }) => plain(note, 60)) },
+    { title: "", cells: rows.map(({ note }) => oneLine(note, 60)) },
   ];
   return columns;
 }
 
 function subjectOf({ metadata }: Session): string {
-  return plain((metadata as Partial<Purpose> | null)?.subject ?? "", 28);
+  return oneLine((metadata as Partial<Purpose> | null)?.subject ?? "", 28);
 }
 
 /** A tree's fence counts its grants, so the first one made it. The random end of an id tells it from others of the same moment. */

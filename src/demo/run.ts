@@ -9,9 +9,9 @@ import { redactUrl } from "../place.ts";
 import { createRunnerPool } from "../runners/pool.ts";
 import { openStore } from "../store.ts";
 import type { OwnedStore, Store } from "../storeTypes.ts";
+import { stripTerminalControls } from "../terminal/controls.ts";
 import { CliError, exitCodes } from "../terminal/exit.ts";
 import type { Output } from "../terminal/output.ts";
-import { harmless } from "../terminal/table.ts";
 import { runScenario } from "./debugger/scenario.ts";
 import { createDisplay, type Display } from "./display.ts";
 import { type DemoOptions, makePlan, type Plan } from "./plan.ts";
@@ -58,7 +58,7 @@ const notGivenBack =
   "the store did not take all of it, see above; what is held ends with its lease, and the next run cancels the rest";
 
 function sayOn(stderr: Output): (text: string) => void {
-  return (text) => stderr.write(`${harmless(text)}\n`);
+  return (text) => stderr.write(`${stripTerminalControls(text)}\n`);
 }
 
 async function runPlan(

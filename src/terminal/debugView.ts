@@ -4,8 +4,9 @@ import type { DebugBreakpoint, DebugSession, DebugView, StoppedThread } from "..
 import type { StackFrame } from "../model/debugProtocol.ts";
 import { present } from "../present.ts";
 import type { Store } from "../storeTypes.ts";
+import { oneLine } from "./controls.ts";
 import type { Screen } from "./output.ts";
-import { formatTable, paint, plain, type Style } from "./table.ts";
+import { formatTable, paint, type Style } from "./table.ts";
 
 interface Wanted {
   readonly events: number;
@@ -48,7 +49,7 @@ function renderView(view: DebugView, screen: Screen): string {
     ...(events.length === 0 ? [] : [title("events", screen), indent(eventTable(view, screen))]),
     ...(lastOutput === null
       ? []
-      : [`${title("last output", screen, "")}${plain(String(lastOutput.body?.output ?? ""), 200)}\n`]),
+      : [`${title("last output", screen, "")}${oneLine(String(lastOutput.body?.output ?? ""), 200)}\n`]),
   ];
   return parts.join("");
 }
@@ -77,7 +78,9 @@ function headOf(debugSession: DebugSession, screen: Screen): string {
     adapterRun,
     id,
   } = debugSession;
-  const why = [stopReason, stopDescription, endReason].filter((part) => part !== null).map((part) => plain(part, 100));
+  const why = [stopReason, stopDescription, endReason]
+    .filter((part) => part !== null)
+    .map((part) => oneLine(part, 100));
   const facts = [
     paint(stateStyles[state], state, screen),
     ...why,
@@ -86,7 +89,7 @@ function headOf(debugSession: DebugSession, screen: Screen): string {
     ...(exitCode === null ? [] : [`exit code ${exitCode}`]),
     ...(adapterRun === 1 ? [] : [`run ${adapterRun} of its adapter`]),
   ];
-  return `${paint("bold", plain(name, 60), screen)} (${plain(adapter, 40)}, ${request}, ${id}): ${facts.join(", ")}\n`;
+  return `${paint("bold", oneLine(name, 60), screen)} (${oneLine(adapter, 40)}, ${request}, ${id}): ${facts.join(", ")}\n`;
 }
 
 function title(text: string, screen: Screen, end = "\n"): string {
@@ -109,7 +112,7 @@ function threadOf(
   const left = frames.length - shown.length + omittedFrames;
   const mark = threadId === stopThreadId ? "*" : " ";
   const columns = [
-    { title: "", cells: shown.map(({ name }) => plain(name, 60)) },
+    { title: "", cells: shown.map(({ name }) => oneLine(name, 60)) },
     { title: "", cells: shown.map(placeOf) },
   ];
   // The table's own head is of no use here.
@@ -117,7 +120,7 @@ function threadOf(
   const [top] = frames;
   const variables = top === undefined ? "" : scopesOf(top);
   const rest = left > 0 ? `    and ${left} more\n` : "";
-  return `${mark} ${threadId} ${plain(name, 60)}\n${indent(indent(table))}${rest}${indent(indent(variables))}`;
+  return `${mark} ${threadId} ${oneLine(name, 60)}\n${indent(indent(table))}${rest}${indent(indent(variables))}`;
 }
 
 function placeOf({ source, line }: StackFrame): string {
@@ -127,7 +130,7 @@ function placeOf({ source, line }: StackFrame): string {
 /** The end of a path tells more than its beginning. */
 function shortPath(path: string): string {
   const lengthMax = 50;
-  const whole = plain(path, 4_096);
+  const whole = oneLine(path, 4_096);
   return whole.length <= lengthMax ? whole : `…${whole.slice(1 - lengthMax)}`;
 }
 
@@ -138,9 +141,9 @@ function scopesOf({ scopes = [] }: StackFrame): string {
     if (variables.length === 0) return [];
     const shown = variables
       .slice(0, variablesShown)
-      .map((variable) => `  ${plain(`${variable.name} = ${variable.value}`, 100)}`);
+      .map((variable) => `  ${oneLine(`${variable.name} = ${variable.value}`, 100)}`);
     const left = variables.length - shown.length + omittedVariables;
-    return [plain(name, 60), ...shown, ...(left > 0 ? [`  and ${left} more`] : [])];
+    return [oneLine(name, 60), ...shown, ...(left > 0 ? [`  and ${left} more`] : [])];
   });
   return lines.map((line) => `${line}\n`).join("");
 }
@@ -151,9 +154,9 @@ function breakpointTable({ breakpoints, debugSession }: DebugView, screen: Scree
     [
       { title: "", cells: breakpoints.map(({ id }) => (hit.includes(id) ? "*" : "")) },
       { title: "kind", cells: breakpoints.map(({ kind }) => kind) },
-      { title: "at", cells: breakpoints.map((breakpoint) => plain(askedAt(breakpoint), 100)) },
-      { title: "when", cells: breakpoints.map((breakpoint) => plain(whenOf(breakpoint), 60)) },
-      { title: "bound", cells: breakpoints.map((breakpoint) => plain(boundTo(breakpoint), 60)) },
+      { title: "at", cells: breakpoints.map((breakpoint) => oneLine(askedAt(breakpoint), 100)) },
+      { title: "when", cells: breakpoints.map((breakpoint) => oneLine(whenOf(breakpoint), 60)) },
+      { title: "bound", cells: breakpoints.map((breakpoint) => oneLine(boundTo(breakpoint), 60)) },
       { title: "hits", align: "right", cells: breakpoints.map(({ hitCount }) => String(hitCount)) },
     ],
     screen,
@@ -196,11 +199,11 @@ function eventTable({ events }: DebugView, screen: Screen): string {
     [
       { title: "", align: "right", cells: events.map(({ position }) => String(position)) },
       { title: "at", optional: true, cells: events.map(({ at }) => at.toISOString().slice(11, 23)) },
-      { title: "event", cells: events.map(({ event }) => plain(event, 40)) },
+      { title: "event", cells: events.map(({ event }) => oneLine(event, 40)) },
       {
         title: "",
         cells: events.map(({ body }) =>
-          plain(String(body?.reason ?? body?.output ?? body?.exitCode ?? body?.name ?? ""), 80),
+          oneLine(String(body?.reason ?? body?.output ?? body?.exitCode ?? body?.name ?? ""), 80),
         ),
       },
     ],

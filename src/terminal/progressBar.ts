@@ -1,6 +1,6 @@
 // A line on a terminal for what takes over a second; nothing where nobody watches.
 import type { Output } from "./output.ts";
-import { formatBytes } from "./table.ts";
+import { formatBytes } from "./units.ts";
 
 export interface ProgressBar {
   show(phase: string, doneBytes: number, totalBytes: number): void;

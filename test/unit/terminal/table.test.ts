@@ -1,17 +1,39 @@
-// Text for a terminal: what turns its direction is taken out, whatever the character.
+// A table fits the terminal that shows it.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { harmless, harmlessJson } from "../../../src/terminal/table.ts";
+import { type Column, formatTable } from "../../../src/terminal/table.ts";
 
-test("no character that turns the direction of text reaches a terminal", () => {
-  for (const control of "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-    assert.equal(harmless(`a${control}b`), "a b");
-  assert.equal(harmless("größe 日本語 🧪\n"), "größe 日本語 🧪\n");
+const columns: readonly Column[] = [
+  { title: "id", cells: ["a", "b"] },
+  { title: "time", optional: true, cells: ["12:00", ""] },
+  { title: "size", align: "right", cells: ["1 B", "20 KiB"] },
+  { title: "path", cells: ["/srv/worktrees/one", "/srv"], style: (path) => (path === "/srv" ? "red" : undefined) },
+];
+
+test("all columns where a line may have any length; without optional ones, and cut at its end, on a narrow terminal", () => {
+  const width = (columnCount: number | undefined) => formatTable(columns, { columns: columnCount, hasColors: false });
+  assert.equal(
+    width(undefined),
+    "id  time     size  path\na   12:00     1 B  /srv/worktrees/one\nb          20 KiB  /srv\n",
+  );
+  assert.equal(width(37), width(undefined));
+  assert.equal(width(36), "id    size  path\na      1 B  /srv/worktrees/one\nb   20 KiB  /srv\n");
+  assert.equal(width(20), "id    size  path\na      1 B  /srv/wo…\nb   20 KiB  /srv\n");
 });
 
-test("JSON on a terminal holds nothing that steers it, and stays the same value", () => {
-  const value = { name: "a\u001b[31m\u009b31m\u061c\u2066b\u007f\u2028", list: ["\u202e"] };
-  const json = harmlessJson(JSON.stringify(value));
-  assert.doesNotMatch(json, /[\u0000-\u001f\u007f-\u009f\u2028\p{Bidi_Control}]/u);
-  assert.deepEqual(JSON.parse(json), value);
+test("titles and styled cells are colored where colors are shown", () => {
+  const colored = formatTable([columns[3] as Column], { columns: undefined, hasColors: true });
+  assert.match(colored, /^\u001b\[2mpath +\u001b\[22m\n\/srv\/worktrees\/one\n\u001b\[31m\/srv +\u001b\[39m\n$/);
+});
+
+test("a cell with line ends and terminal controls is one line of text", () => {
+  const text = formatTable([{ title: "", cells: ["a\nb\u001b[2J\u202ec"] }], { columns: undefined, hasColors: false });
+  assert.equal(text, "\na b c\n");
+});
+
+test("a long table is formatted in time that grows with its rows", () => {
+  const cells = Array.from({ length: 50_000 }, (_, index) => `row ${index}`);
+  const startedAtMs = performance.now();
+  formatTable([{ title: "n", cells }], { columns: 80, hasColors: false });
+  assert.ok(performance.now() - startedAtMs < 5_000);
 });
