@@ -1,4 +1,4 @@
-// Who makes a call: actor, request id and idempotency key. All of it is stored in rows, so all of it is checked.
+// The caller of an operation: actor, request id and idempotency key. All of it is stored in rows, so all of it is checked.
 import { StoreError } from "./errors.ts";
 import { bounds } from "./limits.ts";
 import { isStorable } from "./model/json.ts";

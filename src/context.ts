@@ -1,4 +1,4 @@
-// What the body of an operation is given besides its input. Knows no operation and no database.
+// The context of a body: the transaction and the server as an operation may know them. Knows no operation or database.
 import type { Details, ErrorCode } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 

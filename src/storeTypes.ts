@@ -1,4 +1,4 @@
-// What a store is to its callers: the types alone, so that everything below the function that opens one can name them.
+// The types of a store, apart from the functions that open one, so that every layer above this file can name them.
 import type { MessagePort } from "node:worker_threads";
 import type { BackupOptions } from "./backup/online.ts";
 import type { ClientOf } from "./client.ts";
