@@ -163,7 +163,7 @@ async function job<Name extends keyof Jobs>(
   const timer =
     growing &&
     setInterval(
-      () => bar.show(growing.phase, Math.min(sizeOf(growing.path), growing.totalBytes), growing.totalBytes),
+      () => bar.update(growing.phase, Math.min(sizeOf(growing.path), growing.totalBytes), growing.totalBytes),
       100,
     );
   try {
@@ -171,7 +171,7 @@ async function job<Name extends keyof Jobs>(
       signal: interrupt.signal,
       onProgress({ phase, doneBytes, totalBytes }) {
         clearInterval(timer);
-        bar.show(phase, doneBytes, totalBytes);
+        bar.update(phase, doneBytes, totalBytes);
       },
     });
   } finally {

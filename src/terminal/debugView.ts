@@ -2,33 +2,36 @@
 import { StoreError } from "../errors.ts";
 import type { DebugBreakpoint, DebugSession, DebugView, StoppedThread } from "../model/debug.ts";
 import type { StackFrame } from "../model/debugProtocol.ts";
+import type { DebugState } from "../model/vocabulary.ts";
 import { present } from "../present.ts";
 import type { Store } from "../storeTypes.ts";
 import { oneLine } from "./controls.ts";
 import type { Screen } from "./output.ts";
 import { formatTable, paint, type Style } from "./table.ts";
 
-interface Wanted {
+interface ViewOptions {
+  /** The number of last events to read. */
   readonly events: number;
+  /** Reads what was recorded at this earlier stop. */
   readonly stopEpoch?: number | undefined;
 }
 
-/** Of one debug session, or of all of a session. Fails not_found. */
+/** Reads one debug session, or all debug sessions of a session, whichever has this id. Fails with `not_found`. */
 export async function readDebugViews(
   store: Pick<Store, "debug" | "sessions">,
   id: string,
-  { events, stopEpoch }: Wanted,
+  { events, stopEpoch }: ViewOptions,
 ): Promise<DebugView[]> {
-  const wanted = { events, ...present({ stopEpoch }) };
-  const own = await store.debug.get({ debugSessionId: id, ...wanted }).catch((error: unknown) => {
+  const options = { events, ...present({ stopEpoch }) };
+  const view = await store.debug.get({ debugSessionId: id, ...options }).catch((error: unknown) => {
     if (error instanceof StoreError && error.code === "not_found") return undefined;
     throw error;
   });
-  if (own !== undefined) return [own];
+  if (view !== undefined) return [view];
   await store.sessions.get({ sessionId: id });
   const views: DebugView[] = [];
   for await (const { id: debugSessionId } of store.debug.all({ sessionId: id }))
-    views.push(await store.debug.get({ debugSessionId, ...wanted }));
+    views.push(await store.debug.get({ debugSessionId, ...options }));
   return views;
 }
 
@@ -39,22 +42,19 @@ export function renderDebugViews(views: readonly DebugView[], screen: Screen): s
 
 function renderView(view: DebugView, screen: Screen): string {
   const { debugSession, breakpoints, threads, stopEpochs, events, lastOutput } = view;
-  const parts = [
-    headOf(debugSession, screen),
-    ...(threads.length === 0
-      ? []
-      : [title("threads", screen), ...threads.map((thread) => threadOf(thread, debugSession, screen))]),
-    ...(breakpoints.length === 0 ? [] : [title("breakpoints", screen), indent(breakpointTable(view, screen))]),
-    ...(stopEpochs.length === 0 ? [] : [`${title("stops", screen, "")}${stopEpochs.join(", ")}\n`]),
-    ...(events.length === 0 ? [] : [title("events", screen), indent(eventTable(view, screen))]),
-    ...(lastOutput === null
-      ? []
-      : [`${title("last output", screen, "")}${oneLine(String(lastOutput.body?.output ?? ""), 200)}\n`]),
-  ];
+  const title = (text: string) => paint("dim", text, screen);
+  const parts = [formatHead(debugSession, screen)];
+  if (threads.length > 0) parts.push(`${title("threads")}\n`);
+  for (const thread of threads) parts.push(formatThread(thread, debugSession, screen));
+  if (breakpoints.length > 0) parts.push(`${title("breakpoints")}\n${indent(breakpointTable(view, screen))}`);
+  if (stopEpochs.length > 0) parts.push(`${title("stops: ")}${stopEpochs.join(", ")}\n`);
+  if (events.length > 0) parts.push(`${title("events")}\n${indent(eventTable(view, screen))}`);
+  if (lastOutput !== null)
+    parts.push(`${title("last output: ")}${oneLine(String(lastOutput.body?.output ?? ""), 200)}\n`);
   return parts.join("");
 }
 
-const stateStyles: Readonly<Record<DebugSession["state"], Style>> = {
+const stateStyles: Readonly<Record<DebugState, Style>> = {
   initializing: "dim",
   configuring: "dim",
   running: "green",
@@ -63,71 +63,54 @@ const stateStyles: Readonly<Record<DebugSession["state"], Style>> = {
   error: "red",
 };
 
-function headOf(debugSession: DebugSession, screen: Screen): string {
-  const {
-    name,
-    adapter,
-    request,
-    state,
-    stopReason,
-    stopDescription,
-    stopEpoch,
-    stopThreadId,
-    exitCode,
-    endReason,
-    adapterRun,
-    id,
-  } = debugSession;
-  const why = [stopReason, stopDescription, endReason]
-    .filter((part) => part !== null)
-    .map((part) => oneLine(part, 100));
+function formatHead(debugSession: DebugSession, screen: Screen): string {
+  const { id, name, adapter, adapterRun, request, state, exitCode } = debugSession;
+  const { stopReason, stopDescription, stopEpoch, stopThreadId, endReason } = debugSession;
+  const reasons = [stopReason, stopDescription, endReason].filter((reason) => reason !== null);
   const facts = [
     paint(stateStyles[state], state, screen),
-    ...why,
+    ...reasons.map((reason) => oneLine(reason, 100)),
     ...(stopThreadId === null ? [] : [`thread ${stopThreadId}`]),
     ...(state === "stopped" ? [`epoch ${stopEpoch}`] : []),
     ...(exitCode === null ? [] : [`exit code ${exitCode}`]),
-    ...(adapterRun === 1 ? [] : [`run ${adapterRun} of its adapter`]),
+    ...(adapterRun === 1 ? [] : [`adapter run ${adapterRun}`]),
   ];
-  return `${paint("bold", oneLine(name, 60), screen)} (${oneLine(adapter, 40)}, ${request}, ${id}): ${facts.join(", ")}\n`;
-}
-
-function title(text: string, screen: Screen, end = "\n"): string {
-  return `${paint("dim", end === "" ? `${text}: ` : text, screen)}${end}`;
+  const head = paint("bold", oneLine(name, 60), screen);
+  return `${head} (${oneLine(adapter, 40)}, ${request}, ${id}): ${facts.join(", ")}\n`;
 }
 
 function indent(text: string): string {
   return text.replace(/^(?=.)/gm, "  ");
 }
 
-/** Frames below the first are left out of the text beyond so many. */
+/** The number of frames of a thread that are printed, from the innermost. */
 const framesShown = 10;
 
-function threadOf(
+function formatThread(
   { threadId, name, frames, omittedFrames }: StoppedThread,
   { stopThreadId }: DebugSession,
   screen: Screen,
 ): string {
   const shown = frames.slice(0, framesShown);
-  const left = frames.length - shown.length + omittedFrames;
+  const omitted = frames.length - shown.length + omittedFrames;
   const mark = threadId === stopThreadId ? "*" : " ";
   const columns = [
     { title: "", cells: shown.map(({ name }) => oneLine(name, 60)) },
-    { title: "", cells: shown.map(placeOf) },
+    { title: "", cells: shown.map(formatPlace) },
   ];
-  // The table's own head is of no use here.
+  // Without the head of the table: its columns have no titles.
   const table = shown.length === 0 ? "" : formatTable(columns, screen).split("\n").slice(1).join("\n");
   const [top] = frames;
-  const variables = top === undefined ? "" : scopesOf(top);
-  const rest = left > 0 ? `    and ${left} more\n` : "";
+  const variables = top === undefined ? "" : formatScopes(top);
+  const rest = omitted > 0 ? `    and ${omitted} more\n` : "";
   return `${mark} ${threadId} ${oneLine(name, 60)}\n${indent(indent(table))}${rest}${indent(indent(variables))}`;
 }
 
-function placeOf({ source, line }: StackFrame): string {
+function formatPlace({ source, line }: StackFrame): string {
   return `${shortPath(source?.path ?? source?.name ?? "?")}:${line}`;
 }
 
-/** The end of a path tells more than its beginning. */
+/** Cuts a long path at its beginning, which says less than its end. */
 function shortPath(path: string): string {
   const lengthMax = 50;
   const whole = oneLine(path, 4_096);
@@ -136,14 +119,14 @@ function shortPath(path: string): string {
 
 const variablesShown = 20;
 
-function scopesOf({ scopes = [] }: StackFrame): string {
+function formatScopes({ scopes = [] }: StackFrame): string {
   const lines = scopes.flatMap(({ name, variables = [], omittedVariables = 0 }) => {
     if (variables.length === 0) return [];
     const shown = variables
       .slice(0, variablesShown)
       .map((variable) => `  ${oneLine(`${variable.name} = ${variable.value}`, 100)}`);
-    const left = variables.length - shown.length + omittedVariables;
-    return [oneLine(name, 60), ...shown, ...(left > 0 ? [`  and ${left} more`] : [])];
+    const omitted = variables.length - shown.length + omittedVariables;
+    return [oneLine(name, 60), ...shown, ...(omitted > 0 ? [`  and ${omitted} more`] : [])];
   });
   return lines.map((line) => `${line}\n`).join("");
 }
@@ -154,16 +137,16 @@ function breakpointTable({ breakpoints, debugSession }: DebugView, screen: Scree
     [
       { title: "", cells: breakpoints.map(({ id }) => (hit.includes(id) ? "*" : "")) },
       { title: "kind", cells: breakpoints.map(({ kind }) => kind) },
-      { title: "at", cells: breakpoints.map((breakpoint) => oneLine(askedAt(breakpoint), 100)) },
-      { title: "when", cells: breakpoints.map((breakpoint) => oneLine(whenOf(breakpoint), 60)) },
-      { title: "bound", cells: breakpoints.map((breakpoint) => oneLine(boundTo(breakpoint), 60)) },
+      { title: "at", cells: breakpoints.map((breakpoint) => oneLine(describePlace(breakpoint), 100)) },
+      { title: "when", cells: breakpoints.map((breakpoint) => oneLine(describeCondition(breakpoint), 60)) },
+      { title: "bound", cells: breakpoints.map((breakpoint) => oneLine(describeBinding(breakpoint), 60)) },
       { title: "hits", align: "right", cells: breakpoints.map(({ hitCount }) => String(hitCount)) },
     ],
     screen,
   );
 }
 
-function askedAt({ requested, sourcePath }: DebugBreakpoint): string {
+function describePlace({ requested, sourcePath }: DebugBreakpoint): string {
   if ("line" in requested) return `${shortPath(sourcePath ?? "")}:${requested.line}`;
   if ("name" in requested) return requested.name;
   if ("dataId" in requested) return requested.dataId;
@@ -174,7 +157,7 @@ function askedAt({ requested, sourcePath }: DebugBreakpoint): string {
     : `${requested.breakMode} ${requested.path?.map(({ names }) => names.join("|")).join("/") ?? ""}`;
 }
 
-function whenOf({ requested }: DebugBreakpoint): string {
+function describeCondition({ requested }: DebugBreakpoint): string {
   const { condition, hitCondition, logMessage } = requested as {
     condition?: string;
     hitCondition?: string;
@@ -188,8 +171,8 @@ function whenOf({ requested }: DebugBreakpoint): string {
   return parts.filter((part) => part !== undefined).join(", ");
 }
 
-function boundTo({ line, bound, verified }: DebugBreakpoint): string {
-  if (bound === null) return "not told yet";
+function describeBinding({ line, bound, verified }: DebugBreakpoint): string {
+  if (bound === null) return "not reported yet";
   if (!verified) return bound.message ?? bound.reason ?? "not verified";
   return bound.line === undefined || line === null || bound.line === line ? "verified" : `moved to ${bound.line}`;
 }

@@ -1,4 +1,4 @@
-// How the command line ends: an exit code and a sentence for each way of failing. Knows no command.
+// How a run of the command line ends: an exit code, and a sentence for each failure. Knows no command.
 import { CommanderError } from "commander";
 import { type ErrorCode, StoreError } from "../errors.ts";
 
@@ -19,7 +19,7 @@ export type ExitName = keyof typeof exitCodes;
 export const exitCodeHelp = `
 Exit codes: 0 ok, 1 failure, 2 usage, 3 the check found something, 4 busy, 5 corrupt, 6 edited migration, 7 not ready, 130 interrupted.`;
 
-/** What a command has to say to a person before it ends. */
+/** A failure that a command explains to a person in one sentence. */
 export class CliError extends Error {
   override readonly name = "CliError";
   readonly exit: ExitName;
@@ -30,7 +30,7 @@ export class CliError extends Error {
   }
 }
 
-/** Every code that is not here ends with `failure`. */
+/** The exits of error codes; any other code ends with `failure`. */
 const exits: Partial<Record<ErrorCode, ExitName>> = {
   invalid_input: "usage",
   busy: "busy",
@@ -45,12 +45,12 @@ export function exitCodeOf(error: unknown): number {
     return exitCodes[
       error.details.reason === "migration_edited" ? "editedMigration" : (exits[error.code] ?? "failure")
     ];
-  // Help and version that were asked for come this way too; help instead of a missing command has an exit code of its own.
+  // Requested help, and the version, arrive here with 0; help that replaces a missing command does not.
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
   return exitCodes.failure;
 }
 
-/** Undefined when it has been said already. The first line alone: what is ours to repair may bring its stack along. */
+/** Returns the sentence to print; undefined when commander has printed it. Only the first line: a bug's message may hold its stack. */
 export function sentenceOf(error: unknown): string | undefined {
   if (error instanceof CommanderError) return undefined;
   return (error instanceof Error ? error.message : String(error)).split("\n", 1)[0];

@@ -1,4 +1,4 @@
-// Ctrl-C, and the other signals that ask a process to end, as an AbortSignal. A command that listens must end the process itself, in time.
+// Ctrl-C, and the other signals that ask a process to end, as an AbortSignal.
 const names = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 export interface Interrupt {
@@ -7,6 +7,7 @@ export interface Interrupt {
   [Symbol.dispose](): void;
 }
 
+/** Catches the signals. The command that listens must then end by itself, and soon. */
 export function listenForInterrupt(): Interrupt {
   const aborter = new AbortController();
   const onSignal = (name: NodeJS.Signals): void => aborter.abort(name);

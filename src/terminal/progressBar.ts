@@ -1,16 +1,16 @@
-// A line on a terminal for what takes over a second; nothing where nobody watches.
+// A progress bar on a terminal for work that takes longer than a second. Prints nothing elsewhere.
 import type { Output } from "./output.ts";
 import { formatBytes } from "./units.ts";
 
 export interface ProgressBar {
-  show(phase: string, doneBytes: number, totalBytes: number): void;
-  /** Takes the line away. */
+  update(phase: string, doneBytes: number, totalBytes: number): void;
+  /** Clears the line. */
   [Symbol.dispose](): void;
 }
 
-const quietMs = 1_000;
-const redrawMs = 100;
-const cells = 24;
+const appearAfterMs = 1_000;
+const redrawEveryMs = 100;
+const barLength = 24;
 
 export function createProgressBar(
   output: Pick<Output, "isTerminal" | "write">,
@@ -21,9 +21,10 @@ export function createProgressBar(
   let drawnAtMs = Number.NEGATIVE_INFINITY;
   let drawn = false;
   return {
-    show(phase, doneBytes, totalBytes) {
+    update(phase, doneBytes, totalBytes) {
       const nowMs = now();
-      if (quiet || !output.isTerminal || nowMs - startedAtMs < quietMs || nowMs - drawnAtMs < redrawMs) return;
+      if (quiet || !output.isTerminal || nowMs - startedAtMs < appearAfterMs || nowMs - drawnAtMs < redrawEveryMs)
+        return;
       drawnAtMs = nowMs;
       drawn = true;
       output.write(`\r${lineOf(phase, doneBytes, totalBytes)}\u001b[K`);
@@ -36,6 +37,8 @@ export function createProgressBar(
 
 function lineOf(phase: string, doneBytes: number, totalBytes: number): string {
   const share = totalBytes === 0 ? 0 : Math.min(1, doneBytes / totalBytes);
-  const full = Math.round(share * cells);
-  return `${phase.padEnd(8)} [${"#".repeat(full)}${"-".repeat(cells - full)}] ${String(Math.floor(share * 100)).padStart(3)} %  ${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}`;
+  const full = Math.round(share * barLength);
+  const bar = "#".repeat(full) + "-".repeat(barLength - full);
+  const percent = String(Math.floor(share * 100)).padStart(3);
+  return `${phase.padEnd(8)} [${bar}] ${percent} %  ${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}`;
 }

@@ -1,4 +1,4 @@
-// Numbers on the command line: whole, decimal, within bounds.
+// Parses whole, decimal numbers on the command line and checks their bounds.
 import { InvalidArgumentError } from "commander";
 
 export function wholeNumber(min: number, max: number): (text: string) => number {

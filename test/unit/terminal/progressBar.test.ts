@@ -9,13 +9,13 @@ function draw({ isTerminal = true, quiet = false }: { isTerminal?: boolean; quie
   const bar = createProgressBar({ isTerminal, write: (text) => void written.push(String(text)) }, quiet, () => nowMs);
   for (const atMs of [0, 999, 1_000, 1_050, 1_100]) {
     nowMs = atMs;
-    bar.show("copying", atMs * 1_024, 2_097_152);
+    bar.update("copying", atMs * 1_024, 2_097_152);
   }
   bar[Symbol.dispose]();
   return written;
 }
 
-test("nothing in the first second, then ten lines a second at most, and nothing at the end", () => {
+test("draws nothing in the first second, then at most ten times a second, and clears the line at the end", () => {
   assert.deepEqual(draw(), [
     "\rcopying  [############------------]  48 %  1000.0 KiB of 2.0 MiB\u001b[K",
     "\rcopying  [#############-----------]  53 %  1.1 MiB of 2.0 MiB\u001b[K",
@@ -23,7 +23,7 @@ test("nothing in the first second, then ten lines a second at most, and nothing 
   ]);
 });
 
-test("nothing where nobody watches, or wants to", () => {
+test("draws nothing where there is no terminal, or with --quiet", () => {
   assert.deepEqual(draw({ isTerminal: false }), []);
   assert.deepEqual(draw({ quiet: true }), []);
 });
