@@ -1,12 +1,12 @@
 // The unit that makes backups: whole, private, of one moment, or not there at all.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import Database from "better-sqlite3";
 import { openStore } from "../../../src/index.ts";
-import { backUpSqlite } from "../../../src/sqlite/backup.ts";
+import { backUpSqlite, checkCopy } from "../../../src/sqlite/backup.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { contentsOf, place } from "../migrate/place.ts";
 
@@ -72,6 +72,22 @@ test("of a damaged database no backup is made", async (t) => {
   writeFileSync(path, Buffer.concat([bytes.subarray(0, page), Buffer.alloc(200, 0xff), bytes.subarray(page + 200)]));
   assert.throws(() => backUpSqlite(path, "too late"), { code: "corrupt" });
   assert.deepEqual(readdirSync(join(dirname(path), "backups")), []);
+});
+
+test("a copy is refused when its rows break the schema, or rows are missing", (t) => {
+  const { path } = place(t, []);
+  mkdirSync(dirname(path), { recursive: true });
+  const db = new Database(path);
+  db.exec("CREATE TABLE t (x TEXT); INSERT INTO t VALUES (NULL)");
+  db.close();
+  assert.deepEqual(checkCopy(path, { t: 1 }).rows, { t: 1 });
+  assert.throws(() => checkCopy(path, { t: 2 }), { code: "corrupt", message: /1 rows? of t/ });
+  const edited = new Database(path);
+  edited.unsafeMode();
+  edited.pragma("writable_schema = ON");
+  edited.exec("UPDATE sqlite_schema SET sql = 'CREATE TABLE t (x TEXT NOT NULL)' WHERE name = 't'");
+  edited.close();
+  assert.throws(() => checkCopy(path, { t: 1 }), { code: "corrupt", message: /damaged.*t\.x/ });
 });
 
 test("a folder that cannot be written", async (t) => {
