@@ -1,7 +1,6 @@
 // Debug sessions: debuggers inside a session, in the terms of the Debug Adapter Protocol. What an adapter says carries
 // its `adapterRun`, so that an adapter that was replaced changes nothing; what was seen at a stop carries its epoch.
 // Breakpoints and events have files of their own.
-
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import { bounds } from "../limits.ts";

@@ -172,7 +172,8 @@ function requireConfigured(row: DebugSessionRow): void {
 }
 
 /**
- * Returns the transition of `continued`. While the thread that stopped the debugger stays stopped, so does the debugger.
+ * Returns the transition of `continued`. While the thread that stopped the debugger stays stopped, so does the
+ * debugger.
  */
 function transitionOfContinued(
   { state, stop_epoch, stop_thread_id }: DebugSessionRow,

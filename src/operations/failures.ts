@@ -27,6 +27,12 @@ export function leaseLost(row: { readonly fence: number; readonly state: string 
   fail("lease_lost", { currentFence: row.fence, state: row.state }, message);
 }
 
+/** Fails with `lease_expired`: the lease is still that of the caller, but its time has passed. */
+export function leaseExpired(expiresAtMs: number): never {
+  const expiredAt = new Date(expiresAtMs);
+  fail("lease_expired", { expiredAt }, `the lease expired at ${expiredAt.toISOString()}: renew it sooner`);
+}
+
 function nounOf(entity: string): string {
   return entity.replaceAll("_", " ");
 }

@@ -14,14 +14,14 @@ import { endSession, saveSession, settleSession, tryLockSession } from "./sessio
 import { expireWorktreeLeases } from "./worktreeState.ts";
 
 /**
- * Ends what has run out: leases of worktrees and commands, idle sessions, runners without heartbeat, artifacts, idempotency keys. Runs by
- * itself every second.
+ * Ends what has run out: leases of worktrees and commands, idle sessions, runners without heartbeat, artifacts,
+ * idempotency keys. Runs by itself every second.
  *
  * Result   the ids by kind; more: there may be others, call again
- * Effect   a leased tree becomes dirty, one being made or evicted quarantined; a command is queued again while attempts remain, else
- *          lost; a pending artifact has failed, a ready one is deleted unless it is pinned
- * Cost     at most limits.reapRows rows of each kind, each found by an index, with at most 8 statements each; what another transaction holds is
- *          left for the next pass; lane background
+ * Effect   a leased tree becomes dirty, one being made or evicted quarantined; a command is queued again while attempts
+ *          remain, else lost; a pending artifact has failed, a ready one is deleted unless it is pinned
+ * Cost     at most limits.reapRows rows of each kind, each found by an index, with at most 8 statements each; what
+ *          another transaction holds is left for the next pass; lane background
  */
 export const reap = operation({
   access: "write",
@@ -101,8 +101,8 @@ const reapRunners = step(function* (limit: number, { now, limits, changed }: Con
 });
 
 /**
- * After the clock has jumped (sleep, time synchronization): what was alive at `aliveAt` lives at least until a grace period from now.
- * Run by the serving side itself; no port reaches it.
+ * After the clock has jumped (sleep, time synchronization): what was alive at `aliveAt` lives at least until a grace
+ * period from now. Run by the serving side itself; no port reaches it.
  */
 export const extendLeases = operation({
   access: "write",

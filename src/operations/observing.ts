@@ -1,4 +1,5 @@
-// Observing the store: what it counts, whether it is ready, and whether it can write. On the wire these operations belong to `maintenance`.
+// Observing the store: what it counts, whether it is ready, and whether it can write. On the wire these operations
+// belong to `maintenance`.
 import { z } from "zod";
 import { integer, json, nullable, record } from "../model/codec.ts";
 import { Health, type HealthChecks } from "../model/health.ts";
@@ -8,9 +9,9 @@ import { all, change, first, sql } from "../sql.ts";
 /**
  * Figures of the store: rows by state, ages, what the serving side counts, and what the database is really set to.
  *
- * Result   rows: by kind and state; ages: of the oldest command that waits, runs, and of the oldest lease, in milliseconds, null when there is none;
- *          serving: queue depths, group sizes, waits; lanes: calls that wait in each, and how long those that ran had waited; database: sizes and
- *          settings of the engine
+ * Result   rows: by kind and state; ages: of the oldest command that waits, runs, and of the oldest lease, in
+ *          milliseconds, null when there is none; serving: queue depths, group sizes, waits; lanes: calls that wait in
+ *          each, and how long those that ran had waited; database: sizes and settings of the engine
  * Cost     a pass over one index for each kind; of commands only those that wait or run are counted
  */
 export const stats = operation({
@@ -76,8 +77,8 @@ function plainJson(value: unknown): string {
 /**
  * Is the store ready for work? Answered before other calls.
  *
- * Result   { ready, checks }: schema, at the revision that this code needs; lastWrite, the last one could be stored; space, enough is left; queue, none is
- *          near its limit. Numbers and codes only: neither SQL nor paths
+ * Result   { ready, checks }: schema, at the revision that this code needs; lastWrite, the last one could be stored;
+ *          space, enough is left; queue, none is near its limit. Numbers and codes only: neither SQL nor paths
  * Cost     1 statement by primary key; lane urgent
  */
 export const health = operation({
@@ -112,8 +113,8 @@ export const health = operation({
 });
 
 /**
- * Writes a row that means nothing, to learn whether rows can be written. Run by the serving side itself after a write that could not be stored; no port
- * reaches it.
+ * Writes a row that means nothing, to learn whether rows can be written. Run by the serving side itself after a write
+ * that could not be stored; no port reaches it.
  */
 export const probe = operation({
   access: "write",

@@ -1,26 +1,29 @@
+// Repositories: the projects that sessions work on. A repository is never deleted, only archived, and upserting its
+// name takes it back into use. Its row counts its worktrees, so that locking the row guards the limit `maxWorktrees`.
 import { z } from "zod";
-import { optional, page, type RawOf } from "../model/codec.ts";
+import { optional, page } from "../model/codec.ts";
 import { Id, Name, paging, Version } from "../model/fields.ts";
 import { nameKey, Repository, repositoryFields } from "../model/repositories.ts";
 import { operation } from "../operation.ts";
 import { empty, first, forUpdate, one, type Statement, sql, step } from "../sql.ts";
 import { invalidTransition } from "./failures.ts";
 import { listPage } from "./paging.ts";
-import { getRow, lockRow } from "./rows.ts";
+import { getRow, lockRow, type RowOf } from "./rows.ts";
 import { freeWorktreeTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
 
-type Row = RawOf<typeof Repository>;
+type Row = RowOf["repository"];
 
 const { id, name, ...settable } = repositoryFields;
 
 /**
- * Makes the repository of this name, or changes what is given of it.
+ * Creates the repository of this name, or updates the fields that are present.
  *
- * Input    name: 1 .. 200 characters, unique without regard to case; what is absent stays as it is
- * Result   the row, as it is now
- * Fails    conflict { reason: "version" | "exists" }: an expectedVersion of a name that nobody has is stale; another row has this id
- * Effect   one row of repositories and of changes; none when nothing differs
+ * Input    name: 1 .. 200 characters, unique without regard to case. Fields that are absent stay unchanged
+ * Result   the repository as it is now
+ * Fails    conflict { reason: "version" } when expectedVersion differs, or when it is given and the name is new |
+ *          conflict { reason: "exists" } when another repository has this id
+ * Effect   one row of repositories, one row of changes; none when nothing differs
  * Cost     at most 3 statements by unique index
  */
 export const upsert = operation({
@@ -42,20 +45,47 @@ export const upsert = operation({
     const key = nameKey(input.name);
     const before = yield* first<Row>(sql`SELECT * FROM repositories WHERE name_key = ${key} ${forUpdate}`);
     requireVersion(before ?? { version: 0 }, input.expectedVersion);
-    // One statement, so that two first upserts of one name cannot both insert.
+    const differs = before === undefined || isDifferent(input, before);
+    // Two first upserts of one name may both find no row, so one statement inserts or updates. It updates only the
+    // columns that the input has: the defaults of the others must not overwrite what the other transaction wrote.
     const stored = yield* first<Row>(sql`
-      INSERT INTO repositories (id, name, name_key, remote_url, default_branch, description, settings, worktree_root, max_worktrees, created_at, updated_at)
-      VALUES (${input.id}, ${input.name}, ${key}, ${input.remoteUrl ?? null}, ${input.defaultBranch ?? "main"}, ${input.description ?? null},
-        ${input.settings ?? null}, ${input.worktreeRoot ?? null}, ${input.maxWorktrees ?? 16}, ${now}, ${now})
-      ON CONFLICT (name_key) DO UPDATE SET name = excluded.name
+      INSERT INTO repositories (
+        id,
+        name,
+        name_key,
+        remote_url,
+        default_branch,
+        description,
+        settings,
+        worktree_root,
+        max_worktrees,
+        created_at,
+        updated_at
+      ) VALUES (
+        ${input.id},
+        ${input.name},
+        ${key},
+        ${input.remoteUrl ?? null},
+        ${input.defaultBranch ?? "main"},
+        ${input.description ?? null},
+        ${input.settings ?? null},
+        ${input.worktreeRoot ?? null},
+        ${input.maxWorktrees ?? 16},
+        ${now},
+        ${now}
+      )
+      ON CONFLICT (name_key) DO UPDATE SET
+        name = excluded.name
         ${assignWhen(input.remoteUrl, sql`, remote_url = excluded.remote_url`)}
         ${assignWhen(input.defaultBranch, sql`, default_branch = excluded.default_branch`)}
         ${assignWhen(input.description, sql`, description = excluded.description`)}
         ${assignWhen(input.settings, sql`, settings = excluded.settings`)}
         ${assignWhen(input.worktreeRoot, sql`, worktree_root = excluded.worktree_root`)}
         ${assignWhen(input.maxWorktrees, sql`, max_worktrees = excluded.max_worktrees`)},
-        archived_at = NULL, version = repositories.version + 1, updated_at = excluded.updated_at
-      WHERE ${before === undefined || differs(input, before) ? sql`TRUE` : sql`FALSE`}
+        archived_at = NULL,
+        version = repositories.version + 1,
+        updated_at = excluded.updated_at
+      WHERE ${differs ? sql`TRUE` : sql`FALSE`}
       RETURNING *`);
     if (stored === undefined) return before as Row;
     changed({
@@ -64,18 +94,19 @@ export const upsert = operation({
       op: stored.version === 1 ? "create" : "update",
       version: stored.version,
     });
-    // It may allow more worktrees than before.
+    // The repository may now allow more worktrees, so calls that wait for one run again.
     wake(freeWorktreeTopic(stored.id));
     return stored;
   },
 });
 
+/** Returns the assignment when the input has a value for its column. */
 function assignWhen(value: unknown, assignment: Statement): Statement {
   return value === undefined ? empty : assignment;
 }
 
-/** An archived repository that is named again is in use again. */
-function differs(input: Readonly<Record<string, unknown>>, row: Row): boolean {
+/** Checks whether an upsert changes the row. It always changes an archived one, which it takes back into use. */
+function isDifferent(input: Readonly<Record<string, unknown>>, row: Row): boolean {
   const pairs: [unknown, unknown][] = [
     [input.name, row.name],
     [input.remoteUrl, row.remote_url],
@@ -85,11 +116,11 @@ function differs(input: Readonly<Record<string, unknown>>, row: Row): boolean {
     [input.worktreeRoot, row.worktree_root],
     [input.maxWorktrees, row.max_worktrees],
   ];
-  return row.archived_at !== null || pairs.some(([asked, stored]) => asked !== undefined && asked !== stored);
+  return row.archived_at !== null || pairs.some(([wanted, stored]) => wanted !== undefined && wanted !== stored);
 }
 
 /**
- * One repository.
+ * Returns one repository.
  *
  * Fails    not_found
  * Cost     1 statement by primary key
@@ -105,7 +136,7 @@ export const get = operation({
 });
 
 /**
- * The repository of this name, in any case, or undefined.
+ * Returns the repository of this name, in any case, or undefined.
  *
  * Cost     1 statement by unique index
  */
@@ -120,9 +151,9 @@ export const find = operation({
 });
 
 /**
- * Repositories by age; archived ones only when asked for.
+ * Lists repositories, oldest first; archived ones only with `includeArchived`.
  *
- * Cost     1 statement along an index, at most `limit` rows kept
+ * Cost     1 statement along an index, at most `limit` rows
  */
 export const list = operation({
   access: "read",
@@ -135,10 +166,11 @@ export const list = operation({
 });
 
 /**
- * Takes the repository out of use: no new sessions, no new worktrees. Repeated, it changes nothing.
+ * Archives a repository: no session can be created for it, and no worktree reserved or registered. Repeating the call
+ * changes nothing.
  *
  * Fails    not_found | conflict { reason: "version" }
- * Effect   one row of repositories and of changes
+ * Effect   one row of repositories, one row of changes
  */
 export const archive = operation({
   access: "write",
@@ -150,17 +182,27 @@ export const archive = operation({
     requireVersion(before, expectedVersion);
     if (before.archived_at !== null) return before;
     const row = yield* one<Row>(sql`
-      UPDATE repositories SET archived_at = ${now}, version = version + 1, updated_at = ${now} WHERE id = ${repositoryId} RETURNING *`);
+      UPDATE repositories SET
+        archived_at = ${now},
+        version = version + 1,
+        updated_at = ${now}
+      WHERE id = ${repositoryId}
+      RETURNING *`);
     changed({ entity: "repository", id: repositoryId, op: "archive", version: row.version });
-    // Who waits for a tree learns that there will be none.
+    // Calls that wait for a worktree run again, and fail.
     wake(freeWorktreeTopic(repositoryId));
     return row;
   },
 });
 
-/** One that may still be used for new work. */
+/** Locks and returns a repository, or fails with `invalid_transition` when it is archived. */
 export const lockActiveRepository = step(function* (repositoryId: string) {
   const row = yield* lockRow("repository", repositoryId);
-  if (row.archived_at !== null) invalidTransition("repository", "archived", "the repository is archived");
+  if (row.archived_at !== null)
+    invalidTransition(
+      "repository",
+      "archived",
+      `repository ${repositoryId} is archived: upsert its name to use it again`,
+    );
   return row;
 });

@@ -1,4 +1,5 @@
-// How a session's row moves: every operation that touches a session goes through here, so that counters, readiness and state agree (D-031).
+// How a session's row moves: every operation that touches a session goes through here, so that counters, readiness and
+// state agree (D-031).
 import type { Context } from "../context.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
 import { type Release, type SessionState, sessionStates } from "../model/vocabulary.ts";
@@ -27,9 +28,9 @@ export const lockOpenSession = step(function* (sessionId: string) {
 });
 
 /**
- * Writes a session's row, and works out what follows from it: when it expires, and whether a runner may claim
- * from it (D-025). With an `op` the change is recorded and the version grows; counters and activity alone are no change
- * of their own.
+ * Writes a session's row, and works out what follows from it: when it expires, and whether a runner may claim from it
+ * (D-025). With an `op` the change is recorded and the version grows; counters and activity alone are no change of
+ * their own.
  */
 export const saveSession = step(function* (
   before: SessionRow,
@@ -82,8 +83,8 @@ export const bindWorktree = step(function* (
 });
 
 /**
- * The open session that holds the tree under this fence, if any; asked for before the tree is locked. A grant binds its session in its own
- * transaction, so one that is not there now will never be.
+ * The open session that holds the tree under this fence, if any; asked for before the tree is locked. A grant binds its
+ * session in its own transaction, so one that is not there now will never be.
  */
 export const lockBoundSession = step(function* (worktreeId: string, fence: number) {
   return yield* first<SessionRow>(sql`
@@ -96,8 +97,8 @@ export const unbindWorktree = step(function* (session: SessionRow, context: Cont
 });
 
 /**
- * Ends a session: queued commands are cancelled, active ones asked to stop, its debug sessions closed, the worktree given back once none is active.
- * The ended row keeps worktree and fence, to tell later where it ran (D-027).
+ * Ends a session: queued commands are cancelled, active ones asked to stop, its debug sessions closed, the worktree
+ * given back once none is active. The ended row keeps worktree and fence, to tell later where it ran (D-027).
  */
 export const endSession = step(function* (
   session: SessionRow,
@@ -127,7 +128,10 @@ export const endSession = step(function* (
   return ended;
 });
 
-/** Called when a command is no longer active: an ending session may have ended with it, and an autoComplete one may be done. */
+/**
+ * Called when a command is no longer active: an ending session may have ended with it, and an autoComplete one may be
+ * done.
+ */
 export const settleSession = step(function* (session: SessionRow, to: Release | undefined, context: Context) {
   if (session.active_commands > 0) return session;
   if (session.state === "cancelling") return yield* endSession(session, "cancelled", context, undefined, to);

@@ -21,9 +21,11 @@ import { requireVersion } from "./versions.ts";
 /**
  * Opens a session on a commit; with `reserve` it has a worktree and with `commands` work, all or nothing.
  *
- * Input    reserve: as worktrees.reserve; its environmentHash, path and holder; commands: as commands.enqueue, at most 500
+ * Input    reserve: as worktrees.reserve; its environmentHash, path and holder; commands: as commands.enqueue, at most
+ *          500
  * Result   { session, lease or null, commands }
- * Fails    not_found | invalid_transition when the repository is archived | conflict { reason: "exists" } | what reserve and enqueue fail with
+ * Fails    not_found | invalid_transition when the repository is archived | conflict { reason: "exists" } | what
+ *          reserve and enqueue fail with
  */
 export const create = operation({
   access: "write",
@@ -92,7 +94,8 @@ export const complete = operation({
 });
 
 /**
- * Stops a session: `cancelling` until its last active command has ended, then `cancelled`. Repeated, it changes nothing.
+ * Stops a session: `cancelling` until its last active command has ended, then `cancelled`. Repeated, it changes
+ * nothing.
  *
  * Fails    not_found | invalid_transition when it has ended otherwise | conflict { reason: "version" }
  */
@@ -196,11 +199,12 @@ const chunksPerStep = 256;
 export { remove as delete };
 
 /**
- * Removes an ended session with its commands, attempts, logs, artifacts and debug sessions, in steps of a few milliseconds: logs first, the session last.
- * A session that is gone already is deleted.
+ * Removes an ended session with its commands, attempts, logs, artifacts and debug sessions, in steps of a few
+ * milliseconds: logs first, the session last. A session that is gone already is deleted.
  *
- * Fails    invalid_transition while it is open or has active commands | conflict { reason: "version" } | conflict { reason: "pinned", artifactId } while an
- *          artifact of it is pinned: then nothing is removed, unless it was pinned between two steps
+ * Fails    invalid_transition while it is open or has active commands | conflict { reason: "version" } | conflict {
+ *          reason: "pinned", artifactId } while an artifact of it is pinned: then nothing is removed, unless it was
+ *          pinned between two steps
  */
 const remove = operation({
   access: "write",

@@ -39,7 +39,10 @@ const TtlMs = z.int().min(1_000).max(315_360_000_000);
 const Minted = record({ token: Token });
 type Minted = { readonly token: Token };
 
-/** The secret is the answer's own only if it was made for it: a stored reply to an idempotency key names the token of the first call. */
+/**
+ * The secret is the answer's own only if it was made for it: a stored reply to an idempotency key names the token of
+ * the first call.
+ */
 function withSecret({ token }: Minted, localPart: unknown): MintedToken {
   const own = localPart as Secret;
   return { token, secret: token.publicId === own.publicId ? formatToken(token.kind, own) : undefined };
@@ -48,11 +51,13 @@ function withSecret({ token }: Minted, localPart: unknown): MintedToken {
 /**
  * Makes a token for an account. Its secret is made and hashed on the caller's thread and shown this once.
  *
- * Input    scopes: at least one, from the closed list, all covered by the token `createdBy`, under whose authority it is made, and which covers
- *          tokens:write; ttlMs: without it the token does not expire, or when `createdBy` does: it never outlives that; kind: personal (dsp_) or runner (dsr_)
+ * Input    scopes: at least one, from the closed list, all covered by the token `createdBy`, under whose authority it
+ *          is made, and which covers tokens:write; ttlMs: without it the token does not expire, or when `createdBy`
+ *          does: it never outlives that; kind: personal (dsp_) or runner (dsr_)
  * Result   { token, secret }; secret is undefined in a reply that is given again to an idempotency key
- * Fails    not_found | scope_missing { missing } | invalid_transition when the account is disabled | token_revoked or token_expired of createdBy
- *          | conflict { reason: "name" | "exists" }: the account has a token of this name that is neither revoked nor rotated
+ * Fails    not_found | scope_missing { missing } | invalid_transition when the account is disabled | token_revoked or
+ *          token_expired of createdBy | conflict { reason: "name" | "exists" }: the account has a token of this name
+ *          that is neither revoked nor rotated
  * Effect   one row of tokens and of changes
  * Cost     at most 6 statements by key
  */
@@ -144,12 +149,14 @@ type TokenOfAccount = TokenRow & {
 };
 
 /**
- * Whose token this is. Text that has not the shape and checksum of a token is refused on the caller's thread; of the others only the public id and the
- * hash of the secret travel. Writes nothing: the time of use is noted and written later, together with others.
+ * Whose token this is. Text that has not the shape and checksum of a token is refused on the caller's thread; of the
+ * others only the public id and the hash of the secret travel. Writes nothing: the time of use is noted and written
+ * later, together with others.
  *
  * Input    token: as it was shown; scopes: what it must cover
  * Result   { tokenId, kind, scopes, expiresAt, account: { id, name, kind } }
- * Fails    token_malformed | token_unknown | token_revoked, also when the account is disabled | token_expired { expiredAt } | scope_missing { missing }
+ * Fails    token_malformed | token_unknown | token_revoked, also when the account is disabled | token_expired {
+ *          expiredAt } | scope_missing { missing }
  * Cost     1 statement by unique index; lane urgent
  */
 export const verify = sealedOperation({
@@ -185,7 +192,10 @@ function checkLive(row: TokenOfAccount, now: Date): void {
     fail("token_expired", { expiredAt: new Date(row.expires_at) });
 }
 
-/** A token, its account, and perhaps another: accounts before tokens and in the order of their ids, so that calls that want the same wait in one queue. */
+/**
+ * A token, its account, and perhaps another: accounts before tokens and in the order of their ids, so that calls that
+ * want the same wait in one queue.
+ */
 const lockWithAccounts = step(function* (tokenId: string, ...others: readonly string[]) {
   // A token stays with its account, so this holds when the account is locked.
   const found = yield* first<Pick<TokenRow, "account_id">>(sql`SELECT account_id FROM tokens WHERE id = ${tokenId}`);
@@ -198,12 +208,14 @@ const lockWithAccounts = step(function* (tokenId: string, ...others: readonly st
 });
 
 /**
- * Replaces a token by a new one of the same account, name, kind and scopes. The old one works on for a grace time, so that its users can change over.
+ * Replaces a token by a new one of the same account, name, kind and scopes. The old one works on for a grace time, so
+ * that its users can change over.
  *
- * Input    graceMs: how long the old one still works, at most until it would have expired; ttlMs: of the new one, the old one's unless given.
- *          It may live longer than the old one: whoever may rotate a token decides that anew
+ * Input    graceMs: how long the old one still works, at most until it would have expired; ttlMs: of the new one, the
+ *          old one's unless given. It may live longer than the old one: whoever may rotate a token decides that anew
  * Result   { token, secret } of the new one; secret is undefined in a reply that is given again to an idempotency key
- * Fails    not_found | token_revoked | token_expired | conflict { reason: "rotated", rotatedTo } | conflict { reason: "version" | "exists" }
+ * Fails    not_found | token_revoked | token_expired | conflict { reason: "rotated", rotatedTo } | conflict { reason:
+ *          "version" | "exists" }
  * Effect   a new row of tokens, and the old one's expiry; a row of changes for each
  */
 export const rotate = sealedOperation({
@@ -302,7 +314,8 @@ export const revoke = operation({
 });
 
 /**
- * Tokens by age, of one account when asked for; revoked ones too. Neither secrets nor their hashes are among the fields.
+ * Tokens by age, of one account when asked for; revoked ones too. Neither secrets nor their hashes are among the
+ * fields.
  *
  * Cost     1 statement along an index, at most `limit` rows kept
  */
@@ -325,7 +338,8 @@ export const list = operation({
  *
  * Input    accountName, name: of the account and of the token; ttlMs: without it the token does not expire
  * Result   { token, secret }, as mint
- * Fails    conflict { reason: "admin_exists" } while a live admin token exists | conflict { reason: "name" } | invalid_transition when the account is disabled
+ * Fails    conflict { reason: "admin_exists" } while a live admin token exists | conflict { reason: "name" } |
+ *          invalid_transition when the account is disabled
  * Effect   one row of tokens, perhaps of accounts, and of changes for each
  */
 export const bootstrapAdmin = sealedOperation({

@@ -1,5 +1,6 @@
-// The topics that waiting calls are parked on. A call that changes something wakes its topic; after the commit, the calls parked on that topic
-// run again. A topic is text, because it also travels between the processes that share a PostgreSQL database.
+// The topics that waiting calls are parked on. A call that changes something wakes its topic; after the commit, the
+// calls parked on that topic run again. A topic is text, because it also travels between the processes that share a
+// PostgreSQL database.
 
 /** The topic of calls that wait for a command they may claim. */
 export const claimableTopic = "ready";

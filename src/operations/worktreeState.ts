@@ -10,7 +10,10 @@ import { dateOrNull, lockRow } from "./rows.ts";
 import { openSessionStates, tryLockSession, unbindWorktree } from "./sessionState.ts";
 import { freeWorktreeTopic } from "./topics.ts";
 
-/** Ends leases whose time is over, at most so many; of one repository when named. What another transaction holds is left to it. */
+/**
+ * Ends leases whose time is over, at most so many; of one repository when named. What another transaction holds is left
+ * to it.
+ */
 export const expireWorktreeLeases = step(function* (context: Context, limit: number, repositoryId?: string) {
   const expired = yield* all<{ id: string; fence: number; session_id: string | null }>(sql`
     SELECT id, fence, (
@@ -41,7 +44,10 @@ export const expireWorktreeLease = step(function* (
   yield* endWorktreeLease(row, session, row.state === "leased" ? "dirty" : "quarantined", "expire", context);
 });
 
-/** Of a tree in this state, which may be removed: it is counted out of its repository, whose lock comes before all others. */
+/**
+ * Of a tree in this state, which may be removed: it is counted out of its repository, whose lock comes before all
+ * others.
+ */
 export const lockRepositoryOfWorktree = step(function* (worktreeId: string, state: WorktreeRow["state"]) {
   yield* first(
     sql`SELECT id FROM repositories WHERE id = (SELECT repository_id FROM worktrees WHERE id = ${worktreeId} AND state = ${state}) ${forUpdate}`,

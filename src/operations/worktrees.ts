@@ -41,12 +41,15 @@ const factFields = {
   sizeBytes: z.int().min(0).optional(),
 };
 /**
- * Leases a tree that fits best: same commit and environment, same environment, same commit, least recently used; each time a clean one before
- * a dirty one. If none is free and the repository is under maxWorktrees, a new tree in `creating`, leased to the caller, to be made at its path.
+ * Leases a tree that fits best: same commit and environment, same environment, same commit, least recently used; each
+ * time a clean one before a dirty one. If none is free and the repository is under maxWorktrees, a new tree in
+ * `creating`, leased to the caller, to be made at its path.
  *
- * Input    ttlMs: 1_000 .. 86_400_000; sessionId: binds tree and fence to it, and its commit is the default; waitMs: wait so long for a tree
+ * Input    ttlMs: 1_000 .. 86_400_000; sessionId: binds tree and fence to it, and its commit is the default; waitMs:
+ *          wait so long for a tree
  * Result   the lease; its fence goes with every later call
- * Fails    not_found | invalid_transition | conflict { reason: "bound" | "path" | "repository" | "exists" } | capacity_exhausted { earliestExpiryAt }
+ * Fails    not_found | invalid_transition | conflict { reason: "bound" | "path" | "repository" | "exists" } |
+ *          capacity_exhausted { earliestExpiryAt }
  * Effect   one row of worktrees, perhaps one of sessions; a row of changes for each
  * Cost     at most 12 statements, each by an index; the same for ten worktrees and ten thousand
  */
@@ -174,10 +177,11 @@ export const update = operation({
 });
 
 /**
- * Gives a tree back. Accepted after the lease has run out too, as long as nobody has reaped it or was granted it; idempotent for its fence.
+ * Gives a tree back. Accepted after the lease has run out too, as long as nobody has reaped it or was granted it;
+ * idempotent for its fence.
  *
- * Input    to: clean (idle), dirty (to be scrubbed), keep or broken (quarantined); a tree that was being made becomes removed when nothing
- *          was left behind (clean), else quarantined
+ * Input    to: clean (idle), dirty (to be scrubbed), keep or broken (quarantined); a tree that was being made becomes
+ *          removed when nothing was left behind (clean), else quarantined
  * Fails    not_found | lease_lost { currentFence }
  * Effect   one row of worktrees; the open session that held the tree is unbound
  * Cost     at most 7 statements, each by an index
@@ -248,7 +252,8 @@ export const restore = operation({
 });
 
 /**
- * Leases a tree for removal: the named one, or the least recently used one that is neither pinned, leased nor quarantined.
+ * Leases a tree for removal: the named one, or the least recently used one that is neither pinned, leased nor
+ * quarantined.
  *
  * Result   the row in `evicting`, or undefined when there is nothing to evict
  * Fails    not_found | invalid_transition when the named tree is in use or removed
