@@ -1,4 +1,5 @@
-// Messages made to break the guard itself, or to keep the database thread busy: each is answered at once, and the thread goes on.
+// Messages that are built to break the guard itself, or to keep the database thread busy: each is answered at once, and
+// the thread keeps serving.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -50,14 +51,14 @@ function codeOf(reply: Record<string, unknown>): unknown {
 }
 
 const id = "01890000-0000-7000-8000-000000000000";
-/** An object that has no text: to write it into a sentence throws. */
+/** An object that throws when it is converted to text. */
 const textless = { toString: 1, valueOf: 1 };
 const cyclic: unknown[] = [];
 cyclic.push(cyclic, cyclic);
-/** Costs its sender some bytes, and whoever walks over it minutes. */
+/** Takes its sender some bytes, and its receiver minutes to walk through. */
 const endless = new Array(0xffff_ffff);
 
-test("a message whose type has no text ended the database thread", async () => {
+test("a message whose type cannot be converted to text is refused, and the database thread survives", async () => {
   const port = store.connect();
   assert.equal(codeOf(await ask(port, { id: "1", type: textless, path: [] })), "invalid_input");
   assert.equal(codeOf(await ask(port, apply([1, false, [textless, [], undefined]]))), "unknown_operation");
@@ -83,7 +84,7 @@ function nested(depth: number): unknown[] {
 }
 
 for (const [name, calls] of Object.entries(bombs)) {
-  test(`answered at once: ${name}`, async () => {
+  test(`${name} is refused at once`, async () => {
     const port = store.connect();
     assert.equal(codeOf(await ask(port, apply([1, false, calls]))), "invalid_input");
     assert.equal(codeOf(await ask(port, apply([1, true, calls]))), "invalid_input");
@@ -92,14 +93,14 @@ for (const [name, calls] of Object.entries(bombs)) {
   });
 }
 
-test("an endless list of calls was walked through, and answered one by one", async () => {
+test("an endless list of calls is refused as a whole, not call by call", async () => {
   const port = store.connect();
   assert.equal(codeOf(await ask(port, apply([1, false, endless]))), "invalid_input");
   assert.equal(answersOf(await ask(port, apply([2, false, listRunners])))[0], true);
   port.close();
 });
 
-test("a caller that is no text reached the database, and its failure was reported as a fault of ours", async () => {
+test("a caller that is not text is refused before it reaches the database", async () => {
   const port = store.connect();
   const callers: unknown[] = [
     [[1], "request"],
@@ -111,13 +112,13 @@ test("a caller that is no text reached the database, and its failure was reporte
     ["x".repeat(201)],
   ];
   for (const [index, caller] of callers.entries()) {
-    const reply = await ask(port, apply([index, false, ["repositories.upsert", [id, "by nobody"], caller]]));
+    const reply = await ask(port, apply([index, false, ["repositories.upsert", [id, "by no caller"], caller]]));
     assert.equal(codeOf(reply), "invalid_input", `caller ${index}`);
   }
-  assert.equal(await store.repositories.find({ name: "by nobody" }), undefined);
-  // The same from an ordinary client, before anything is sent.
+  assert.equal(await store.repositories.find({ name: "by no caller" }), undefined);
+  // An ordinary client refuses the same before it sends anything.
   for (const actor of ["\u0000", "\ud800", 1, {}, () => 1, Symbol("x")]) {
-    await assert.rejects(store.repositories.upsert({ name: "by nobody" }, { actor: actor as string }), {
+    await assert.rejects(store.repositories.upsert({ name: "by no caller" }, { actor: actor as string }), {
       code: "invalid_input",
       outcome: "not_run",
     });
@@ -136,14 +137,16 @@ const repositoryWith = (settings: unknown) => {
   return ["repositories.upsert", input, undefined];
 };
 const json = {
-  "text that is no JSON": repositoryWith("{"),
-  "JSON that is no superjson": repositoryWith("1"),
-  depth: repositoryWith(`{"json":${"[".repeat(100_000)}${"]".repeat(100_000)}}`),
-  width: repositoryWith(`{"json":[${"1,".repeat(100_000)}1]}`),
+  "text that is not JSON": repositoryWith("{"),
+  "JSON that is not superjson": repositoryWith("1"),
+  "nesting of 100 000 levels": repositoryWith(`{"json":${"[".repeat(100_000)}${"]".repeat(100_000)}}`),
+  "an array of 100 001 numbers": repositoryWith(`{"json":[${"1,".repeat(100_000)}1]}`),
   "a __proto__ key": repositoryWith('{"json":{"__proto__":{"polluted":1}}}'),
-  "notes that make a class": repositoryWith('{"json":{},"meta":{"values":[["class","Point"]]}}'),
-  "notes that make an array of 4 294 967 295": repositoryWith('{"json":[],"meta":{"values":{"4294967294":["Date"]}}}'),
-  "notes that do not fit": repositoryWith('{"json":"x","meta":{"values":["bigint"]}}'),
+  "annotations that create an instance of a class": repositoryWith('{"json":{},"meta":{"values":[["class","Point"]]}}'),
+  "annotations that create an array of 4 294 967 295 items": repositoryWith(
+    '{"json":[],"meta":{"values":{"4294967294":["Date"]}}}',
+  ),
+  "annotations that do not fit the value": repositoryWith('{"json":"x","meta":{"values":["bigint"]}}'),
   "a number of 200 000 digits": repositoryWith(`{"json":${"9".repeat(200_000)}}`),
   "a number instead of a list of texts": commandWith('{"json":5}'),
   "a list of numbers instead of texts": commandWith('{"json":[5]}'),
@@ -151,7 +154,7 @@ const json = {
 };
 
 for (const [name, calls] of Object.entries(json)) {
-  test(`stored by a port that is no client of ours, it would have poisoned every reader: ${name}`, async () => {
+  test(`a raw port cannot store JSON that no reader could parse: ${name}`, async () => {
     const port = store.connect();
     assert.equal(codeOf(await ask(port, apply([1, false, calls]))), "invalid_input");
     assert.equal(await store.repositories.find({ name: "poisoned" }), undefined);
@@ -159,7 +162,7 @@ for (const [name, calls] of Object.entries(json)) {
   });
 }
 
-test("a raw port cannot make a token without scopes, with others than the list's, or reach what the serving side asks of itself", async () => {
+test("a raw port cannot mint a token with invalid scopes, call an internal operation, or send a malformed key", async () => {
   const port = store.connect();
   const { mint } = operations.tokens;
   const sealed = mint.seal({ accountId: id, name: "n", scopes: ["sessions:read"], createdBy: id }).wireInput;
@@ -189,14 +192,14 @@ test("a raw port cannot make a token without scopes, with others than the list's
     ["a", "r", "k", {}],
   ]) {
     assert.equal(
-      codeOf(await ask(port, apply([3, false, ["repositories.upsert", [id, "by nobody"], caller]]))),
+      codeOf(await ask(port, apply([3, false, ["repositories.upsert", [id, "by no caller"], caller]]))),
       "invalid_input",
     );
   }
   port.close();
 });
 
-test("an envelope id that is in use is refused: its calls outlived their client", async () => {
+test("an envelope id that is in use is refused, so that no call outlives its client", async () => {
   const port = store.connect();
   port.postMessage(apply([7, false, ["commands.claim", [runner.id, 60_000, 600_000], undefined]], "first"));
   await until(async () => (await store.maintenance.stats()).serving.parked === 1);

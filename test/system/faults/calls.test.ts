@@ -1,4 +1,4 @@
-// Calls that cannot be sent, that come too late, that are too many, that nobody wants any more: each settles with a typed error.
+// Calls that cannot be sent, are too many, are too late, or are cancelled: each settles with a typed error.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -19,7 +19,7 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-test("arguments that cannot be cloned are refused; calls of the same tick are not held up", async () => {
+test("inputs that cannot be cloned are refused, and other calls of the same tick run", async () => {
   const { command, fence } = await fixtures(store).log();
   const detached = new Uint8Array(8);
   structuredClone(detached.buffer, { transfer: [detached.buffer] });
@@ -45,16 +45,16 @@ test("arguments that cannot be cloned are refused; calls of the same tick are no
   }
 });
 
-test("an input that throws when it is read is invalid, and its neighbours are not", async () => {
+test("an input that throws when it is read is invalid, and other calls of the same tick are not affected", async () => {
   const { command, fence } = await fixtures(store).log();
   const hostile = {
     get name(): string {
-      throw new Error("a getter of the caller's");
+      throw new Error("thrown by the caller's getter");
     },
   };
   const calls = [
     store.repositories.upsert(hostile),
-    // Its byteLength cannot be read through the proxy.
+    // The byteLength of a typed array cannot be read through a proxy.
     store.logs.append({ commandId: command.id, fence, offset: 6, data: new Proxy(new Uint8Array(1), {}) }),
     store.atomically((tx) => tx.repositories.upsert(hostile)),
     store.repositories.upsert({ name: "proxied", settings: new Proxy({ plain: true }, {}) }),
@@ -68,7 +68,7 @@ test("an input that throws when it is read is invalid, and its neighbours are no
   assert.deepEqual((await store.repositories.find({ name: "proxied" }))?.settings, { plain: true });
 });
 
-test("a few bytes of a large buffer took all of it along", async () => {
+test("only the bytes of a view are sent, not all of its buffer", async () => {
   const { command, fence } = await fixtures(store).log();
   const buffers = Array.from({ length: 10 }, () => new Uint8Array(64 * 1024 * 1024));
   const rssBefore = process.memoryUsage().rss;
@@ -80,7 +80,7 @@ test("a few bytes of a large buffer took all of it along", async () => {
   assert.ok(process.memoryUsage().rss - rssBefore < 256e6, "10 appends of one byte each");
 });
 
-test("100 000 calls without waiting: memory stays bounded, the surplus is overloaded, the rest answered, the event loop free", async () => {
+test("100 000 calls at once: memory stays bounded, the surplus is overloaded, the rest is answered, and the event loop turns", async () => {
   const ticks: number[] = [];
   const ticker = setInterval(() => ticks.push(performance.now()), 10);
   const rssBefore = process.memoryUsage().rss;
@@ -103,15 +103,15 @@ test("100 000 calls without waiting: memory stays bounded, the surplus is overlo
   assert.ok(counts.answered >= 10_000, `${counts.answered} answered`);
   assert.ok(counts.overloaded > 0);
   assert.ok(process.memoryUsage().rss - rssBefore < 600e6);
-  // While the database thread worked through its queue, this thread went on.
+  // The event loop of this thread turned while the database thread worked through its queue.
   assert.ok(ticks.length > 2);
   assert.deepEqual((await store.runners.list({ limit: 1 })).items.length, 1);
 });
 
-test("a signal that has fired, fires before sending, or while the call waits", async () => {
+test("a call is aborted by a signal that was aborted before, is aborted before sending, or while the call waits", async () => {
   const { runner } = await fixtures(store).runner();
-  const fired = AbortSignal.abort();
-  await assert.rejects(store.runners.list({}, { signal: fired }), { code: "aborted", outcome: "not_run" });
+  const abortedSignal = AbortSignal.abort();
+  await assert.rejects(store.runners.list({}, { signal: abortedSignal }), { code: "aborted", outcome: "not_run" });
   const before = new AbortController();
   const unsent = store.repositories.upsert({ name: "unsent" }, { signal: before.signal });
   before.abort();
@@ -125,7 +125,7 @@ test("a signal that has fired, fires before sending, or while the call waits", a
   assert.equal((await store.maintenance.stats()).serving.parked, 0);
 });
 
-test("a deadline ends a call that waits", async () => {
+test("a call that waits fails with deadline_exceeded when its timeout is over", async () => {
   const { runner } = await fixtures(store).runner();
   await assert.rejects(store.commands.claim({ runnerId: runner.id, waitMs: 600_000 }, { timeoutMs: 5 }), {
     code: "deadline_exceeded",
@@ -144,7 +144,7 @@ test("the stack of an error names the caller", async () => {
   });
 });
 
-test("close answers the calls that were made before it, refuses those after, and can be called twice", async () => {
+test("close answers the calls that were made before it, refuses later ones, and can be called twice", async () => {
   const own = await openStore({ url: `sqlite:${join(folder, "closing.db")}` });
   const attached = attachStore(own.connect());
   await attached.runners.list();

@@ -1,5 +1,5 @@
-// While a thread is being terminated, native calls may return without having run, and without an error. A real termination hits COMMIT too rarely
-// for a test, so here the database skips it on request.
+// While a thread is being terminated, native calls may return without having run and without an error. A real
+// termination hits COMMIT too rarely for a test, so here the database skips statements on request.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import Database from "better-sqlite3";
@@ -12,7 +12,7 @@ import { operations } from "../../../src/operations/table.ts";
 import { readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { createSqliteDriver } from "../../../src/sqlite/transaction.ts";
 
-/** The driver and all above it, on a database whose named statement does nothing, so many times. */
+/** Opens a server on a database that skips the given statement `skips.left` times. */
 function openSkipping(text: string) {
   const db = new Database(":memory:");
   for (const { up } of readMigrations("sqlite")) db.exec(up);
@@ -57,7 +57,7 @@ const upsert = (name: string): [string, readonly unknown[]] => [
 const list: [string, readonly unknown[]] = ["repositories.list", operations.repositories.list.encode({})];
 const rowsOf = (answer: unknown): number => (answer as [unknown[], unknown])[0].length;
 
-test("a COMMIT that returned and did not run is acknowledged to nobody, and the next group is whole", async () => {
+test("a COMMIT that returns without having run is acknowledged to no caller, and the next group is complete", async () => {
   const { skips, call, close } = openSkipping("COMMIT");
   skips.left = 1;
   const [, commitSeq, answers] = await call([upsert("a"), upsert("b"), list]);
@@ -73,23 +73,23 @@ test("a COMMIT that returned and did not run is acknowledged to nobody, and the 
   await close();
 });
 
-test("a ROLLBACK that returned and did not run leaves nothing of the failed call in the next group", async () => {
+test("a ROLLBACK that returns without having run leaves nothing of the failed call in the next group", async () => {
   const { skips, call, close } = openSkipping("ROLLBACK");
   const id = newId();
-  const taken = operations.sessions.create.encode({
+  const first = operations.sessions.create.encode({
     repositoryId: id,
     commitSha: "a".repeat(40),
     commands: [{ argv: ["true"] }],
   });
-  const [, , made] = await call([
+  const [, , created] = await call([
     ["repositories.upsert", operations.repositories.upsert.encode({ id, name: "a" })],
-    ["sessions.create", taken],
+    ["sessions.create", first],
   ]);
-  assert.deepEqual([made[0], made[2]], [true, true]);
-  // Another session with the same command: it fails after it wrote, so the group is rolled back and run again.
-  const other = taken.with(operations.sessions.create.keys.indexOf("id"), newId());
+  assert.deepEqual([created[0], created[2]], [true, true]);
+  // The second session has the same command id. It fails after it wrote, so the group is rolled back and run again.
+  const second = first.with(operations.sessions.create.keys.indexOf("id"), newId());
   skips.left = 1;
-  const [, , answers] = await call([["sessions.create", other], upsert("b")]);
+  const [, , answers] = await call([["sessions.create", second], upsert("b")]);
   assert.equal(skips.done, 1);
   assert.deepEqual([answers[0], answers[2]], [false, false]);
   const sessions: [string, readonly unknown[]] = ["sessions.list", operations.sessions.list.encode({})];

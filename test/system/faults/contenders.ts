@@ -1,4 +1,5 @@
-// One runner thread of the race: reserves and releases trees, and lets a witness outside the store say whether anybody else is in the same tree.
+// One runner thread of the race: it reserves and releases worktrees. Memory outside the store is the witness of whether
+// another thread uses the same worktree.
 import { setImmediate as turn } from "node:timers/promises";
 import type { RunnerTask } from "../../../src/index.ts";
 
@@ -6,7 +7,7 @@ export interface Race {
   readonly repositoryId: string;
   readonly owner: string;
   readonly rounds: number;
-  /** The number of the contender in each worktree, or 0. All threads share it. */
+  /** The number of the contender that uses each worktree, or 0. All threads share it. */
   readonly witness: SharedArrayBuffer;
   readonly number: number;
 }
@@ -22,7 +23,7 @@ export interface RaceResult {
 }
 
 const run: RunnerTask<Race, RaceResult> = async ({ repositoryId, owner, rounds, witness, number }, { store }) => {
-  const inTree = new Int32Array(witness);
+  const users = new Int32Array(witness);
   const grants: Grant[] = [];
   let collisions = 0;
   for (let round = 0; round < rounds; round++) {
@@ -34,11 +35,11 @@ const run: RunnerTask<Race, RaceResult> = async ({ repositoryId, owner, rounds, 
       waitMs: 60_000,
     });
     if (worktree.state === "creating") await store.worktrees.ready({ worktreeId: worktree.id, fence });
-    const seat = Number.parseInt(worktree.id.slice(-8), 16) % inTree.length;
-    if (Atomics.compareExchange(inTree, seat, 0, number) !== 0) collisions++;
+    const seat = Number.parseInt(worktree.id.slice(-8), 16) % users.length;
+    if (Atomics.compareExchange(users, seat, 0, number) !== 0) collisions++;
     await turn();
     await store.worktrees.renew({ worktreeId: worktree.id, fence });
-    if (Atomics.compareExchange(inTree, seat, number, 0) !== number) collisions++;
+    if (Atomics.compareExchange(users, seat, number, 0) !== number) collisions++;
     grants.push({ worktreeId: worktree.id, fence });
     await store.worktrees.release({ worktreeId: worktree.id, fence, to: round % 2 === 0 ? "clean" : "dirty" });
   }

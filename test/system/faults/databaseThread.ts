@@ -1,4 +1,4 @@
-// A database thread that a test may end whenever it likes: the same entry point and the same messages as the supervisor's.
+// A database thread that a test can terminate at any time: the same entry point and messages as the supervisor's.
 import { once } from "node:events";
 import { MessageChannel, Worker } from "node:worker_threads";
 import type { Control, DatabaseThreadData, Report } from "../../../src/actor/thread.ts";

@@ -1,4 +1,4 @@
-// Threads and processes that end in the middle of things: every call settles, and what was acknowledged is in the file.
+// Threads and processes that die while they work: every call settles, and every acknowledged write is in the file.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -21,18 +21,18 @@ function folderFor(t: { after(run: () => void): void }): string {
 
 const commitSha = "a".repeat(40);
 
-/** Whole calls only: each session was created together with two commands. */
-function assertWhole(path: string, acknowledged: Iterable<string>): void {
+/** Checks that the file holds all acknowledged sessions, and each session with both commands of its call. */
+function assertComplete(path: string, acknowledged: Iterable<string>): void {
   const db = new Database(path);
   assert.equal(db.pragma("integrity_check", { simple: true }), "ok");
   const stored = new Set(db.prepare("SELECT id FROM sessions").pluck().all());
-  for (const id of acknowledged) assert.ok(stored.has(id), `acknowledged and not stored: ${id}`);
+  for (const id of acknowledged) assert.ok(stored.has(id), `${id} was acknowledged but is not stored`);
   assert.equal(db.prepare("SELECT count(*) FROM sessions WHERE queued_commands <> 2").pluck().get(), 0);
   assert.equal(db.prepare("SELECT count(*) FROM commands").pluck().get(), stored.size * 2);
   db.close();
 }
 
-test("the database thread dies in mid-call: every call settles with closed, writes unknown, reads not run", async (t) => {
+test("when the database thread dies, every pending call fails with closed: writes are unknown, reads have not run", async (t) => {
   const thread = await startThread(join(folderFor(t), "store.db"));
   const store = thread.connect();
   const { repository } = await fixtures(store).repository();
@@ -42,7 +42,7 @@ test("the database thread dies in mid-call: every call settles with closed, writ
   const parked = store.commands.claim({ runnerId: claimant.id, waitMs: 60_000 });
   const follower = store.changes.watch({ after: 1_000_000 }).next();
   const settled = Promise.allSettled([...writes, ...reads, parked, follower]);
-  // The calls are on their way, and some have perhaps run.
+  // The calls have been sent, and some may have run.
   await new Promise((resolve) => setImmediate(resolve));
   await thread.worker.terminate();
   const outcomes = await settled;
@@ -60,7 +60,7 @@ test("the database thread dies in mid-call: every call settles with closed, writ
   await store.close();
 });
 
-test("calls that were made and not yet sent when the thread died have not run", async (t) => {
+test("a call that is made after the thread has died fails with closed", async (t) => {
   const thread = await startThread(join(folderFor(t), "store.db"));
   const store = thread.connect();
   const { repository } = await fixtures(store).repository();
@@ -71,7 +71,7 @@ test("calls that were made and not yet sent when the thread died have not run", 
   );
 });
 
-test("terminated 30 times while it writes: no reply for a commit that is not in the file", async (t) => {
+test("a database thread that is terminated 30 times while it writes has stored every acknowledged write", async (t) => {
   const path = join(folderFor(t), "store.db");
   const opened = await openStore({ url: `sqlite:${path}` });
   const { repository } = await fixtures(opened).repository();
@@ -98,14 +98,14 @@ test("terminated 30 times while it writes: no reply for a commit that is not in 
     for (const end of ends) assert.equal(end.status === "rejected" && (end.reason as StoreError).code, "closed");
     await thread.exited;
   }
-  assertWhole(path, acknowledged);
+  assertComplete(path, acknowledged);
 });
 
-test("a process killed 24 times while it writes: after reopening, everything acknowledged is there", async (t) => {
+test("a process that is killed 24 times while it writes has stored every acknowledged write", async (t) => {
   const folder = folderFor(t);
   const script = fileURLToPath(new URL("./writingProcess.ts", import.meta.url));
-  // Two files side by side, each reopened by the next of its processes.
-  const killed = async (chain: number): Promise<number> => {
+  // Two chains of processes run side by side, each on a file of its own that every process opens again.
+  const killChain = async (chain: number): Promise<number> => {
     const path = join(folder, `store-${chain}.db`);
     const opened = await openStore({ url: `sqlite:${path}` });
     const { repository } = await fixtures(opened).repository();
@@ -115,31 +115,31 @@ test("a process killed 24 times while it writes: after reopening, everything ack
       const child = spawn(process.execPath, [script, `sqlite:${path}`, repository.id], {
         stdio: ["ignore", "pipe", "inherit"],
       });
-      let printed = "";
-      // After another number of acknowledgements each time, so that it hits another moment of a group.
+      let output = "";
+      // The number of acknowledgements before the kill varies, so that each kill hits another moment of a group.
       const linesMin = 1 + ((round * 37) % 160);
       child.stdout.on("data", (text: Buffer) => {
-        printed += text.toString();
-        if (printed.split("\n").length > linesMin) child.kill("SIGKILL");
+        output += text.toString();
+        if (output.split("\n").length > linesMin) child.kill("SIGKILL");
       });
       await once(child, "close");
-      acknowledged.push(...printed.split("\n").slice(0, -1));
+      acknowledged.push(...output.split("\n").slice(0, -1));
     }
-    assertWhole(path, acknowledged);
+    assertComplete(path, acknowledged);
     return acknowledged.length;
   };
-  const [first, second] = await Promise.all([killed(0), killed(1)]);
+  const [first, second] = await Promise.all([killChain(0), killChain(1)]);
   assert.ok(first > 200 && second > 200);
 });
 
-test("a runner thread that dies in mid-call is forgotten by the mailbox, and its parked call with it", async (t) => {
+test("when a runner thread dies during a call, the mailbox drops its client and its parked call", async (t) => {
   const store = await openStore({ url: `sqlite:${join(folderFor(t), "store.db")}` });
   const serving = async () => (await store.maintenance.stats()).serving;
   const clientsBefore = (await serving()).clients;
   const pool = createRunnerPool(store, { filename: new URL("./dyingRunner.ts", import.meta.url), threads: 1 });
   const runner = await store.runners.register({ name: "waits" });
   await assert.rejects(pool.run({ runnerId: runner.id }));
-  // Another thread in the dead one's place, with a port of its own: so one client more than before, not two.
+  // A new thread with a port of its own has replaced the dead one, so there is one more client than before, not two.
   assert.equal(await pool.run({}), 1);
   await until(async () => {
     const { clients, parked } = await serving();

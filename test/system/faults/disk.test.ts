@@ -1,4 +1,5 @@
-// A full disk in the middle of a group: what was acknowledged is in the file, what failed is not, and the store goes on when there is space.
+// A disk that fills up during a group: acknowledged calls are in the file, failed ones are not, and the store works
+// again when there is space.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,12 +15,12 @@ function folderFor(t: { after(run: () => void): void }): string {
   return folder;
 }
 
-test("creates beyond the file's limit: acknowledged and stored are the same set, in whole calls", async (t) => {
+test("when sessions exceed the file's limit, exactly the acknowledged ones are stored, each with its command", async (t) => {
   const path = join(folderFor(t), "store.db");
   const store = await openStore({ url: `sqlite:${path}`, maxBytes: 600_000 });
   const { repository } = await fixtures(store).repository();
   const ids = Array.from({ length: 600 }, () => newId());
-  // All in one tick: they share groups. Each writes a session, a command and three rows of changes.
+  // All calls are made in one tick, so they share groups. Each writes a session, a command and three rows of changes.
   const outcomes = await Promise.allSettled(
     ids.map((id) =>
       store.sessions.create({
@@ -33,16 +34,16 @@ test("creates beyond the file's limit: acknowledged and stored are the same set,
   );
   const acknowledged = new Set(ids.filter((_, index) => outcomes[index]?.status === "fulfilled"));
   const failures = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason as StoreError] : []));
-  assert.ok(acknowledged.size > 0, "some fit");
-  assert.ok(failures.length > 0, "some did not");
+  assert.ok(acknowledged.size > 0, "some calls fit");
+  assert.ok(failures.length > 0, "some calls did not fit");
   for (const failure of failures) {
     assert.equal(failure.code, "storage_full");
     assert.equal(failure.outcome, "rolled_back");
   }
-  // Reads go on, and say the same as the acknowledgements.
-  const seen = new Set<string>();
-  for await (const { id } of store.sessions.all({ limit: 500 })) seen.add(id);
-  assert.deepEqual(seen, acknowledged);
+  // Reads still work, and return what was acknowledged.
+  const listed = new Set<string>();
+  for await (const { id } of store.sessions.all({ limit: 500 })) listed.add(id);
+  assert.deepEqual(listed, acknowledged);
   await store.close();
 
   const db = new Database(path, { readonly: true });
@@ -60,7 +61,7 @@ test("creates beyond the file's limit: acknowledged and stored are the same set,
   await larger.close();
 });
 
-test("appends beyond the file's limit: each log is as long as its acknowledgements say", async (t) => {
+test("when appends exceed the file's limit, each log is as long as was acknowledged", async (t) => {
   const path = join(folderFor(t), "store.db");
   const store = await openStore({ url: `sqlite:${path}`, maxBytes: 900_000 });
   const f = fixtures(store);
@@ -76,7 +77,7 @@ test("appends beyond the file's limit: each log is as long as its acknowledgemen
   const data = new Uint8Array(3_000).fill(97);
   let full = 0;
   for (let round = 0; round < 40; round++) {
-    // In one tick: eight logs, and reads in between that must not fail with them.
+    // One tick holds appends to eight logs, and a read that must not fail with them.
     const reads = store.runners.list();
     const appends: PromiseSettledResult<{ ackOffset: number }>[] = await Promise.allSettled(
       claims.map(({ commandId, fence, acknowledged }) =>
@@ -108,17 +109,17 @@ test("appends beyond the file's limit: each log is as long as its acknowledgemen
   db.close();
 });
 
-test("a call that fails alone after it wrote leaves its neighbours in the group", async (t) => {
+test("a call that fails after it wrote is undone alone, and the other calls of its group are stored", async (t) => {
   const store = await openStore({ url: `sqlite:${join(folderFor(t), "store.db")}` });
   const { repository } = await fixtures(store).repository();
-  const taken = newId();
+  const existingId = newId();
   await store.sessions.create({
     id: newId(),
     repositoryId: repository.id,
     commitSha: "a".repeat(40),
-    commands: [{ id: taken, argv: ["true"] }],
+    commands: [{ id: existingId, argv: ["true"] }],
   });
-  // Each creates its session first and then its commands; the third one's command id is taken.
+  // Each call creates its session and then its command; the command id of the third call exists.
   const ids = Array.from({ length: 5 }, () => newId());
   const outcomes = await Promise.allSettled(
     ids.map((id, index) =>
@@ -126,7 +127,7 @@ test("a call that fails alone after it wrote leaves its neighbours in the group"
         id,
         repositoryId: repository.id,
         commitSha: "a".repeat(40),
-        commands: [{ id: index === 2 ? taken : newId(), argv: ["true"] }],
+        commands: [{ id: index === 2 ? existingId : newId(), argv: ["true"] }],
       }),
     ),
   );

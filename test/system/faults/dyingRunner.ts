@@ -1,4 +1,4 @@
-// A runner whose thread ends while a call of its own waits in the store, unless it is named none to wait for.
+// A runner whose thread exits while one of its calls is parked, or, without a runner id, one that returns normally.
 import type { RunnerTask } from "../../../src/index.ts";
 
 const run: RunnerTask<{ runnerId?: string }> = async ({ runnerId }, { store }) => {

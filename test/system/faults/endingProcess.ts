@@ -1,16 +1,17 @@
-// A process that has nothing to do any more: its calls have failed with their port or thread, and it must end by itself.
+// A process that has nothing left to do, because its calls have failed with their port or thread: it must end by
+// itself.
 import { attachStore, openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { startThread } from "./databaseThread.ts";
 import { until } from "./until.ts";
 
-const [, , path, way] = process.argv as [string, string, string, string];
+const [, , path, cause] = process.argv as [string, string, string, string];
 
 function report(error: { code: string; outcome: string }): void {
   console.log(`${error.code} ${error.outcome}`);
 }
 
-if (way === "close") {
+if (cause === "close") {
   const store = await openStore({ url: `sqlite:${path}` });
   const attached = attachStore(store.connect());
   const { runner } = await fixtures(store).runner();

@@ -1,4 +1,4 @@
-// After the end: a store that is closed, a thread that has died, a port that nobody serves. Nothing hangs, and nobody is kept waiting.
+// After the end: a store that is closed, a thread that has died, a port that is not served. No call hangs.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { once } from "node:events";
@@ -23,7 +23,7 @@ for (const [kind, open] of [
   ["a store", () => openStore({ url: `sqlite:${newPath()}` })],
   ["a test store", () => openTestStore()],
 ] as const) {
-  test(`${kind} that is closed gave ports on which calls waited for their deadline`, async () => {
+  test(`${kind} that is closed gives out no port, and closes the ports that it is asked to serve`, async () => {
     const store = await open();
     await store.close();
     assert.throws(() => store.connect(), { code: "closed", outcome: "not_run" });
@@ -35,35 +35,38 @@ for (const [kind, open] of [
   });
 }
 
-test("a close whose time is over ends the thread: what waits for another process's lock is told, and the file is sound", async () => {
+test("close ends a thread that is blocked for longer than limits.closeMs: pending writes fail, and the file is sound", async () => {
   const path = newPath();
   const store = await openStore({
     url: `sqlite:${path}`,
     limits: { closeMs: 200, busyMs: 5, busyGiveUpMs: 60_000, reapEveryMs: 0 },
   });
-  await store.repositories.upsert({ name: "kept" });
+  await store.repositories.upsert({ name: "acknowledged" });
   const other = new Database(path);
   other.exec("BEGIN IMMEDIATE");
   const blocked = assert.rejects(store.repositories.upsert({ name: "blocked" }), {
     code: "closed",
     outcome: "unknown",
   });
-  const begunAtMs = performance.now();
+  const startedAtMs = performance.now();
   await store.close();
-  const tookMs = performance.now() - begunAtMs;
-  assert.ok(tookMs >= 300 && tookMs < 5_000, `it took ${Math.round(tookMs)} ms: draining and ending have closeMs each`);
+  const tookMs = performance.now() - startedAtMs;
+  assert.ok(
+    tookMs >= 300 && tookMs < 5_000,
+    `took ${Math.round(tookMs)} ms; draining and ending may take closeMs each`,
+  );
   await blocked;
   other.exec("ROLLBACK");
   other.close();
   const again = await openStore({ url: `sqlite:${path}` });
   assert.deepEqual(
     (await again.repositories.list()).items.map(({ name }) => name),
-    ["kept"],
+    ["acknowledged"],
   );
   await again.close();
 });
 
-test("a port that was handed over to a thread that ends before it looks is closed", async () => {
+test("a port that was transferred to a thread is closed when the thread ends before it receives the port", async () => {
   const thread = await startThread(newPath());
   const store = thread.connect();
   const ended = thread.worker.terminate();
@@ -71,7 +74,7 @@ test("a port that was handed over to a thread that ends before it looks is close
   await ended;
 });
 
-test("a pool on a store that is closed: calls of its tasks fail closed, and the pool goes on", async () => {
+test("after its store is closed, the calls of a pool's tasks fail with closed, and the pool still runs tasks", async () => {
   const store = await openStore({ url: `sqlite:${newPath()}` });
   const pool = createRunnerPool(store, { filename: new URL("./poolRunner.ts", import.meta.url), threads: 1 });
   assert.equal(await pool.run({ type: "count" }), 0);
@@ -81,16 +84,16 @@ test("a pool on a store that is closed: calls of its tasks fail closed, and the 
   await pool.close();
 });
 
-for (const way of ["close", "death"]) {
-  test(`a process whose calls were lost by ${way} lived on until their deadline`, async () => {
+for (const cause of ["close", "death"]) {
+  test(`a process whose calls were lost by ${cause} ends before their deadline`, async () => {
     const script = fileURLToPath(new URL("./endingProcess.ts", import.meta.url));
-    // Far below the 30 s of a call's own deadline.
-    const { stdout } = await promisify(execFile)(process.execPath, [script, newPath(), way], { timeout: 15_000 });
+    // The timeout is far below the 30 s that a call may take.
+    const { stdout } = await promisify(execFile)(process.execPath, [script, newPath(), cause], { timeout: 15_000 });
     assert.equal(stdout, "closed unknown\n");
   });
 }
 
-test("a store that is closed closes its ports, and refuses calls of every kind", async () => {
+test("close closes the ports of the store, and later calls of every kind are refused", async () => {
   const store = await openStore({ url: `sqlite:${newPath()}` });
   const closed = once(store.connect(), "close");
   await store.close();

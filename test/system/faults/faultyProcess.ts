@@ -1,4 +1,4 @@
-// Writes in waves while the system's calls under it fail, and says of every call what it was told.
+// Writes in waves while its system calls fail, and prints the answer to every call.
 import { writeSync } from "node:fs";
 import { newId, openStore, type StoreError } from "../../../src/index.ts";
 
@@ -8,15 +8,15 @@ const commands = [{ argv: ["true"] }, { argv: ["true"] }];
 
 async function write(): Promise<void> {
   const id = newId();
-  const told = await store.sessions.create({ id, repositoryId, commitSha: "a".repeat(40), commands }).then(
+  const answer = await store.sessions.create({ id, repositoryId, commitSha: "a".repeat(40), commands }).then(
     () => "stored",
     ({ code, outcome }: StoreError) => `${code} ${outcome}`,
   );
-  writeSync(1, `${id} ${told}\n`);
+  writeSync(1, `${id} ${answer}\n`);
 }
 
 for (let wave = 0; wave < 30; wave++) await Promise.all(Array.from({ length: 8 }, write));
-// What failed left the store in working order.
+// The failures have left the store in working order.
 const { items } = await store.repositories.list();
 await store.close();
 writeSync(1, `end ${items.length}\n`);

@@ -1,4 +1,5 @@
-// Through a raw port: nothing but the listed operations can be reached, whoever is asked gets an answer, and the actor lives on.
+// Messages through a raw port: only the listed operations can be reached, every request gets an answer, and the
+// database thread survives.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -20,7 +21,7 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** A port of a client that does not keep to the rules. */
+/** Opens a port for messages that no client would send. */
 function rawPort(operations?: readonly string[]): MessagePort {
   return store.connect(operations === undefined ? {} : { operations });
 }
@@ -38,7 +39,7 @@ const envelope = (calls: readonly unknown[], id = 1, atomic: unknown = false): u
   argumentList: [{ type: "RAW", value: [id, atomic, calls] }],
 });
 
-/** The answers of a reply: true and the result, or false and the failure. */
+/** Returns the answers of a reply: true and the result, or false and the failure. */
 const answersOf = (reply: Record<string, unknown>): unknown[] => (reply.value as [number, number, unknown[]])[2];
 const failureCodeOf = (reply: Record<string, unknown>): unknown => (answersOf(reply)[1] as unknown[])[0];
 
@@ -48,7 +49,7 @@ async function assertAlive(): Promise<void> {
 
 const listRunners = ["runners.list", [undefined, 10, undefined], undefined];
 
-test("the ordinary call passes", async () => {
+test("a well-formed call is answered", async () => {
   const port = rawPort();
   const reply = await ask(port, envelope(listRunners));
   assert.equal(answersOf(reply)[0], true);
@@ -75,7 +76,7 @@ const forbidden: Record<string, Record<string, unknown>> = {
     argumentList: [{ type: "RAW", value: "return process.exit(1)" }],
   },
   "APPLY of call": { type: "APPLY", path: ["call"], argumentList: [value, value] },
-  "APPLY with a path that is no array": { type: "APPLY", path: "constructor", argumentList: [value] },
+  "APPLY with a path that is not an array": { type: "APPLY", path: "constructor", argumentList: [value] },
   "APPLY without a path": { type: "APPLY", argumentList: [value] },
   "APPLY without arguments": { type: "APPLY", path: [], argumentList: [] },
   "APPLY with two arguments": { type: "APPLY", path: [], argumentList: [value, value] },
@@ -85,14 +86,14 @@ const forbidden: Record<string, Record<string, unknown>> = {
     path: [],
     argumentList: [{ type: "HANDLER", name: "throw", value: { isError: false, value: 1 } }],
   },
-  "an argument that is no envelope": { type: "APPLY", path: [], argumentList: [{ type: "RAW", value: "x" }] },
-  "an envelope of other length": { type: "APPLY", path: [], argumentList: [{ type: "RAW", value: [1, false] }] },
-  "an envelope with an id that is no number": {
+  "an argument that is not an envelope": { type: "APPLY", path: [], argumentList: [{ type: "RAW", value: "x" }] },
+  "an envelope of the wrong length": { type: "APPLY", path: [], argumentList: [{ type: "RAW", value: [1, false] }] },
+  "an envelope whose id is not a number": {
     type: "APPLY",
     path: [],
     argumentList: [{ type: "RAW", value: ["1", false, listRunners] }],
   },
-  "calls that are no triples": {
+  "calls that are not triples": {
     type: "APPLY",
     path: [],
     argumentList: [{ type: "RAW", value: [1, false, ["runners.list", []]] }],
@@ -103,7 +104,7 @@ const forbidden: Record<string, Record<string, unknown>> = {
 };
 
 for (const [name, message] of Object.entries(forbidden)) {
-  test(`refused with an answer: ${name}`, async () => {
+  test(`${name} is refused with an answer`, async () => {
     const port = rawPort();
     const answer = await ask(port, { id: "7", ...message });
     assert.equal(answer.id, "7");
@@ -111,23 +112,23 @@ for (const [name, message] of Object.entries(forbidden)) {
     const { isError, value: failure } = answer.value as { isError: boolean; value: unknown[] };
     assert.equal(isError, false);
     assert.equal(failure[0], "invalid_input");
-    // The same port still serves what it should, also after RELEASE.
+    // The same port still answers calls, also after RELEASE.
     assert.equal(answersOf(await ask(port, envelope(listRunners)))[0], true);
     port.close();
     await assertAlive();
   });
 }
 
-test("a port that sends nothing but refuse does not fill anybody's log", async () => {
+test("only the first 20 refusals of a port are reported, so that it cannot fill the log", async () => {
   const port = rawPort();
-  const refusedBefore = events.length;
+  const eventsBefore = events.length;
   for (let message = 0; message < 1_000; message++) port.postMessage("x");
   assert.equal(answersOf(await ask(port, envelope(listRunners)))[0], true);
-  assert.equal(events.slice(refusedBefore).filter(({ type }) => type === "message_refused").length, 20);
+  assert.equal(events.slice(eventsBefore).filter(({ type }) => type === "message_refused").length, 20);
   port.close();
 });
 
-test("refused without an answer: what has no id, and what is no message at all", async () => {
+test("messages without an id are refused without an answer", async () => {
   const port = rawPort();
   const cyclic: Record<string, unknown> = { type: "APPLY" };
   cyclic.self = cyclic;
@@ -145,21 +146,18 @@ test("refused without an answer: what has no id, and what is no message at all",
     { id: "x".repeat(101), type: "GET" },
     cyclic,
   ];
-  const refusedBefore = events.length;
+  const eventsBefore = events.length;
   for (const message of messages) port.postMessage(message);
   port.postMessage(new Array(1_000_000).fill(0));
-  // Messages of one port arrive in order: the first answer is the answer to this call.
+  // Messages of one port arrive in order, so the first answer belongs to this call.
   const answer = await ask(port, envelope(listRunners));
   assert.equal(answersOf(answer)[0], true);
-  assert.equal(
-    events.slice(refusedBefore).filter(({ type }) => type === "message_refused").length,
-    messages.length + 1,
-  );
+  assert.equal(events.slice(eventsBefore).filter(({ type }) => type === "message_refused").length, messages.length + 1);
   port.close();
   await assertAlive();
 });
 
-test("prototypes of the database thread stay clean: a later call sees no foreign property", async () => {
+test("no message can change a prototype in the database thread", async () => {
   const port = rawPort();
   await ask(port, { id: "1", type: "SET", path: ["__proto__", "limit"], value: { type: "RAW", value: 1 } });
   await ask(port, {
@@ -174,7 +172,7 @@ test("prototypes of the database thread stay clean: a later call sees no foreign
   port.close();
 });
 
-test("hostile inputs are answered invalid_input, each for itself", async () => {
+test("hostile inputs fail with invalid_input, each alone", async () => {
   const port = rawPort();
   const id = "01890000-0000-7000-8000-000000000000";
   const hostile: unknown[] = [
@@ -197,7 +195,7 @@ test("hostile inputs are answered invalid_input, each for itself", async () => {
     assert.equal((answers[index * 2 + 1] as unknown[])[0], "invalid_input", `input ${index}`);
   }
   assert.equal(answers.at(-2), true);
-  // Bytes beyond the bound of one chunk, and a fence that is no number.
+  // A chunk that is too large, a fence that is not a number, a stream with a NUL, and text instead of bytes.
   const append = (input: readonly unknown[]) => ask(port, envelope(["logs.append", input, undefined]));
   assert.equal(failureCodeOf(await append([id, 1, 0, "stdout", new Uint8Array(65_537)])), "invalid_input");
   assert.equal(failureCodeOf(await append([id, "1", 0, "stdout", new Uint8Array(1)])), "invalid_input");
@@ -206,7 +204,7 @@ test("hostile inputs are answered invalid_input, each for itself", async () => {
   port.close();
 });
 
-test("names that are no operation are unknown_operation: of prototypes, of internals, of nothing", async () => {
+test("names of prototypes, internal operations and nothing at all fail with unknown_operation", async () => {
   const port = rawPort();
   const names = [
     "constructor",
@@ -227,7 +225,7 @@ test("names that are no operation are unknown_operation: of prototypes, of inter
   port.close();
 });
 
-test("a port reaches only the operations that it was made for", async () => {
+test("a port reaches only the operations that it was opened for", async () => {
   const port = rawPort(["logs.*", "commands.get"]);
   const names = ["runners.list", "commands.claim", "repositories.upsert", "maintenance.reap"];
   const answers = answersOf(await ask(port, envelope(names.flatMap((name) => [name, [], undefined]))));
@@ -244,7 +242,7 @@ test("a pattern that matches no operation is refused", () => {
   assert.throws(() => store.connect({ operations: ["nothing.*"] }), { code: "invalid_input" });
 });
 
-test("JSON text that the client would not have written is refused before it is stored", async () => {
+test("JSON that the client would not have written is refused before it is stored", async () => {
   const port = rawPort();
   const bombs = [
     '{"json":[],"meta":{"values":{"4294967294":["undefined"]},"v":1}}',
@@ -269,7 +267,7 @@ test("JSON text that the client would not have written is refused before it is s
   await assertAlive();
 });
 
-test("an envelope larger than its bound is refused, and the client is served on", async () => {
+test("an envelope that is too large is refused, and the port still answers calls", async () => {
   const port = rawPort();
   const data = new Uint8Array(65_536);
   const calls = Array.from({ length: 200 }, () => [
@@ -284,7 +282,7 @@ test("an envelope larger than its bound is refused, and the client is served on"
   port.close();
 });
 
-test("more calls in one message than a queue holds are refused together", async () => {
+test("a message with more calls than a queue holds is refused as a whole", async () => {
   const port = rawPort();
   const calls = Array.from({ length: 10_001 }, () => listRunners).flat();
   const { value: refusal } = await ask(port, envelope(calls));

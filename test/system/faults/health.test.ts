@@ -28,34 +28,32 @@ async function open(options: StoreOptions = {}): Promise<{ store: OwnedStore; pa
   };
 }
 
-/** Status, and the names of the checks that fail. */
+/** Returns the status, and the names of the checks that fail. */
 async function ask(
   handle: ReturnType<typeof healthHandler>,
   path: "livez" | "readyz",
 ): Promise<{ status: number; failing: string[]; text: string }> {
-  // What needs no other thread would otherwise be asked again and again without the event loop turning.
-  await new Promise(setImmediate);
   const response = await handle(new Request(`http://localhost/${path}?verbose`));
   const text = await response.text();
   const { checks } = JSON.parse(text) as { checks: Record<string, { ok: boolean }> };
   return { status: response.status, failing: Object.keys(checks).filter((name) => !checks[name]?.ok), text };
 }
 
-test("a stuck statement: not ready at once, not live when it lasts, both again when it is over", async () => {
+test("with a stuck statement the store is not ready at once, not live after limits.stuckMs, and both again when it ends", async () => {
   const { store, path } = await open({ limits: { beatEveryMs: 20, stuckMs: 300 } });
   const handle = healthHandler(store, { pingMs: 200, cacheMs: 0 });
-  // A busy machine may be slow at first.
+  // A busy machine may be slow to start the thread.
   await until(async () => (await ask(handle, "livez")).status === 200 && (await ask(handle, "readyz")).status === 200);
   const other = new Database(path);
   other.exec(`CREATE TRIGGER slow BEFORE INSERT ON accounts BEGIN
     SELECT count(*) FROM (WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 20000000) SELECT x FROM c); END`);
   other.close();
-  let over = false;
+  let ended = false;
   const stuck = store.accounts.create({ name: "slow", kind: "agent" }).finally(() => {
-    over = true;
+    ended = true;
   });
   await until(async () => (await ask(handle, "livez")).status === 503);
-  assert.equal(over, false, "the statement still runs");
+  assert.equal(ended, false, "the statement still runs");
   const { status, failing, text } = await ask(handle, "readyz");
   assert.deepEqual([status, failing], [503, ["ping"]]);
   assert.ok(!/SELECT|INSERT|RECURSIVE/i.test(text) && !text.includes(folder));
@@ -64,7 +62,7 @@ test("a stuck statement: not ready at once, not live when it lasts, both again w
   await store.close();
 });
 
-test("a full disk: not ready for want of space; a failed write stays known until one is done again", async () => {
+test("with a full disk the store is not ready for lack of space, and for the failed write until another succeeds", async () => {
   const maxBytes = 700_000;
   const { store, path } = await open({ maxBytes, limits: { leftBytesMin: 100_000, probeEveryMs: 10 } });
   const handle = healthHandler(store, { cacheMs: 0 });
@@ -86,9 +84,9 @@ test("a full disk: not ready for want of space; a failed write stays known until
   assert.equal(full.status, 503);
   assert.ok(full.failing.includes("space"), full.text);
   assert.ok(!full.text.includes(path));
-  // Reads go on.
+  // Reads still work.
   assert.equal((await store.repositories.list()).items.length, 1);
-  // What fits is written, and the store says so without waiting for anybody to write.
+  // The probe fits, and is written without any other call.
   await until(async () => !(await ask(handle, "readyz")).failing.includes("lastWrite"));
   assert.deepEqual((await ask(handle, "readyz")).failing, ["space"]);
   await store.close();
@@ -97,7 +95,7 @@ test("a full disk: not ready for want of space; a failed write stays known until
   await larger.close();
 });
 
-test("a write that could not be stored is known at once, and tries go on until one can", async () => {
+test("a write that fails makes the store not ready at once, until a probe succeeds", async () => {
   const { store, path } = await open({ limits: { busyMs: 1, busyGiveUpMs: 20, probeEveryMs: 10 } });
   const handle = healthHandler(store, { cacheMs: 0 });
   const other = new Database(path);
@@ -112,7 +110,7 @@ test("a write that could not be stored is known at once, and tries go on until o
   await store.close();
 });
 
-test("a flooded queue of another client: not ready, and again when it has been worked off", async () => {
+test("with a full queue of another client the store is not ready until the queue has been worked off", async () => {
   const { store, path } = await open({ limits: { queueCalls: 500, busyMs: 1 } });
   const handle = healthHandler(store, { cacheMs: 0 });
   const flooding = attachStore(store.connect(), { limits: { queueCalls: 500 } });
@@ -130,7 +128,7 @@ test("a flooded queue of another client: not ready, and again when it has been w
   await store.close();
 });
 
-test("a flooded queue of its own: the health call is refused, and that is said", async () => {
+test("with a full queue of its own client the health call is refused, and the check reports the queue", async () => {
   const { store } = await open({ limits: { queueCalls: 100 } });
   const handle = healthHandler(store, { cacheMs: 0 });
   const calls = Array.from({ length: 100 }, () => store.runners.list());
@@ -141,7 +139,7 @@ test("a flooded queue of its own: the health call is refused, and that is said",
   await store.close();
 });
 
-test("an attached store that is not ready is live as long as it answers", async () => {
+test("an attached store that is not ready is live for as long as it answers", async () => {
   const { store, path } = await open();
   const handle = healthHandler(attachStore(store.connect()), { cacheMs: 0 });
   const other = new Database(path);
@@ -153,7 +151,7 @@ test("an attached store that is not ready is live as long as it answers", async 
   assert.deepEqual(await ask(handle, "livez").then(({ status, failing }) => [status, failing]), [503, ["ping"]]);
 });
 
-test("another schema than this code needs: not ready", async () => {
+test("with a schema that this version does not know the store is not ready", async () => {
   const { store, path } = await open();
   const handle = healthHandler(store, { cacheMs: 0 });
   const other = new Database(path);
@@ -168,7 +166,7 @@ test("another schema than this code needs: not ready", async () => {
   await store.close();
 });
 
-test("what stats tells of the database is what is in force", async () => {
+test("stats reports the settings of the database that are in force", async () => {
   const { store, path } = await open({ maxBytes: 4_096_000 });
   const { claim } = await fixtures(store).claim();
   await fixtures(store).command();

@@ -1,5 +1,5 @@
-// The system's calls under the database fail, or the process is killed within one: nobody was told that something is stored that is not, and
-// nobody that it was undone when it was not.
+// System calls of the database fail, or the process is killed within one: no write is acknowledged that is not stored,
+// and none is reported as undone that is stored.
 import assert from "node:assert/strict";
 import { execFile, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -14,7 +14,7 @@ const folder = mkdtempSync(join(tmpdir(), "input-output-"));
 test.after(() => rmSync(folder, { recursive: true, force: true }));
 const script = fileURLToPath(new URL("./faultyProcess.ts", import.meta.url));
 
-/** Calls cannot be made to fail everywhere: it takes strace, and the right to use it. */
+/** Injecting faults takes strace and the permission to use it, which not every machine has. */
 const strace = spawnSync("strace", [
   "-f",
   "-o",
@@ -24,17 +24,17 @@ const strace = spawnSync("strace", [
   process.execPath,
   "--version",
 ]);
-const skip = strace.status === 0 ? false : "strace is not there, or may not be used";
+const skip = strace.status === 0 ? false : "strace is not installed, or may not be used";
 let files = 0;
 
 interface Report {
   /** The result of each session by its id: "stored", or code and outcome. */
-  readonly told: ReadonlyMap<string, string>;
-  /** The process came to its end, and its reads worked. */
+  readonly answers: ReadonlyMap<string, string>;
+  /** Whether the process came to its end, and could still read. */
   readonly ended: boolean;
 }
 
-/** Runs the writing process on a new store; the named calls on the database and its WAL, and no others, are tampered with. */
+/** Runs the writing process on a new store, with faults injected into the system calls on the database and its WAL. */
 async function writeUnder(path: string, inject: string): Promise<Report> {
   const url = `sqlite:${path}`;
   const store = await openStore({ url });
@@ -51,73 +51,79 @@ async function writeUnder(path: string, inject: string): Promise<Report> {
   });
   const lines = stdout.split("\n").slice(0, -1);
   const last = lines.at(-1);
-  const told = lines
+  const answers = lines
     .filter((line) => !line.startsWith("end "))
     .map((line) => [line.slice(0, 36), line.slice(37)] as const);
-  return { told: new Map(told), ended: last === "end 1" };
+  return { answers: new Map(answers), ended: last === "end 1" };
 }
 
-/** Compares what was told of each call with the file. */
-function assertTruth(path: string, told: ReadonlyMap<string, string>): void {
+/** Checks the answer to each call against the file. */
+function assertTruthful(path: string, answers: ReadonlyMap<string, string>): void {
   const db = new Database(path);
   assert.equal(db.pragma("integrity_check", { simple: true }), "ok");
   const stored = new Set(db.prepare("SELECT id FROM sessions").pluck().all() as string[]);
-  for (const [id, said] of told) {
-    if (said === "stored") assert.ok(stored.has(id), `told stored, and it is not: ${id}`);
-    else if (!said.endsWith(" unknown")) assert.ok(!stored.has(id), `told ${said}, and it is stored: ${id}`);
+  for (const [id, answer] of answers) {
+    if (answer === "stored") assert.ok(stored.has(id), `${id} was acknowledged but is not stored`);
+    else if (!answer.endsWith(" unknown"))
+      assert.ok(!stored.has(id), `${id} was answered with ${answer} but is stored`);
   }
   assert.equal(db.prepare("SELECT count(*) FROM sessions WHERE queued_commands <> 2").pluck().get(), 0);
   assert.equal(db.prepare("SELECT count(*) FROM commands").pluck().get(), stored.size * 2);
   db.close();
 }
 
-const count = ({ told }: Report, said: string): number => [...told.values()].filter((value) => value === said).length;
+const count = ({ answers }: Report, answer: string): number =>
+  [...answers.values()].filter((value) => value === answer).length;
 
-test("no space left, from some write on: storage_full and rolled back, all of it", { skip }, async () => {
+test("when there is no space left from some write on, every later call is storage_full and rolled back", {
+  skip,
+}, async () => {
   const path = join(folder, `file-${++files}.db`);
   const report = await writeUnder(path, "pwrite64:error=ENOSPC:when=200+");
-  assert.ok(report.ended && report.told.size === 240);
+  assert.ok(report.ended && report.answers.size === 240);
   assert.ok(count(report, "stored") > 0);
   assert.equal(count(report, "storage_full rolled_back"), 240 - count(report, "stored"));
-  assertTruth(path, report.told);
+  assertTruthful(path, report.answers);
 });
 
-test("no space left for a moment: the calls of that group alone failed, or were run again", { skip }, async () => {
+test("when there is no space left for a moment, only calls of that group fail, and the rest is run again", {
+  skip,
+}, async () => {
   const path = join(folder, `file-${++files}.db`);
   const report = await writeUnder(path, "pwrite64:error=ENOSPC:when=200..203");
-  assert.ok(report.ended && report.told.size === 240);
+  assert.ok(report.ended && report.answers.size === 240);
   assert.ok(count(report, "stored") >= 200);
   assert.equal(count(report, "storage_full rolled_back"), 240 - count(report, "stored"));
-  assertTruth(path, report.told);
+  assertTruthful(path, report.answers);
 });
 
 for (const [name, inject] of [
   ["a write", "pwrite64:error=EIO:when=200..202"],
   ["a sync", "fsync,fdatasync:error=EIO:when=10..12"],
 ] as const) {
-  test(`${name} fails with an I/O error at commit: unknown and never acknowledged, later groups pass`, {
+  test(`when ${name} fails with an I/O error at commit, the group is unknown, and later groups pass`, {
     skip,
   }, async () => {
     const path = join(folder, `file-${++files}.db`);
     const report = await writeUnder(path, inject);
-    assert.ok(report.ended && report.told.size === 240);
-    const unknown = [...report.told.values()].filter((said) => said.endsWith(" unknown")).length;
-    assert.ok(unknown > 0, "the fault was met");
+    assert.ok(report.ended && report.answers.size === 240);
+    const unknown = [...report.answers.values()].filter((answer) => answer.endsWith(" unknown")).length;
+    assert.ok(unknown > 0, "the fault was hit");
     assert.equal(count(report, "stored"), 240 - unknown);
-    assertTruth(path, report.told);
+    assertTruthful(path, report.answers);
   });
 }
 
-test("killed within a write, at several writes of several commits: everything acknowledged is there", {
+test("a process that is killed within a write has stored every acknowledged call", {
   skip,
 }, async () => {
   await Promise.all(
     [160, 201, 242, 283].map(async (at) => {
       const path = join(folder, `file-${++files}.db`);
       const report = await writeUnder(path, `pwrite64:signal=KILL:when=${at}`);
-      assert.ok(!report.ended, "it was killed");
-      assert.equal(count(report, "stored"), report.told.size);
-      assertTruth(path, report.told);
+      assert.ok(!report.ended, "the process was killed");
+      assert.equal(count(report, "stored"), report.answers.size);
+      assertTruthful(path, report.answers);
     }),
   );
 });

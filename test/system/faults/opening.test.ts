@@ -1,4 +1,4 @@
-// The refusals of openStore with their sentences, and the files that it creates.
+// The errors of openStore with their messages, and the files that it creates.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
@@ -17,21 +17,21 @@ test.after(() => rmSync(root, { recursive: true, force: true }));
 let files = 0;
 const newPath = (): string => join(root, `file-${++files}.db`);
 
-async function refused(path: string, code: string, sentence: RegExp, options: StoreOptions = {}): Promise<void> {
+async function assertRefused(path: string, code: string, message: RegExp, options: StoreOptions = {}): Promise<void> {
   await assert.rejects(
     openStore({ url: `sqlite:${path}`, ...options }),
     (error: Error & { code: string; outcome: string }) => {
       assert.equal(error.code, code);
       assert.equal(error.outcome, "not_run");
-      assert.match(error.message, sentence);
-      assert.ok(!error.message.includes("\n"), "one sentence");
+      assert.match(error.message, message);
+      assert.ok(!error.message.includes("\n"), "the message is one line");
       return true;
     },
   );
 }
 
-/** A closed store, for a test to change something in its file. */
-async function made(change: (db: Database.Database) => void = () => undefined): Promise<string> {
+/** Creates a store, closes it, and lets the test change its file. */
+async function createFile(change: (db: Database.Database) => void = () => undefined): Promise<string> {
   const path = newPath();
   await (await openStore({ url: `sqlite:${path}` })).close();
   const db = new Database(path);
@@ -40,56 +40,58 @@ async function made(change: (db: Database.Database) => void = () => undefined): 
   return path;
 }
 
-test("a file that is no database", async () => {
+test("a file that is not a database is refused", async () => {
   const path = newPath();
-  writeFileSync(path, "this is a text and not a database\n".repeat(100));
-  await refused(path, "incompatible", /not a (SQLite )?database/);
+  writeFileSync(path, "this is text and not a database\n".repeat(100));
+  await assertRefused(path, "incompatible", /not a (SQLite )?database/);
 });
 
-test("somebody else's database, by its tables or by its application id, is left as it was", async () => {
+test("a database of another program, recognized by its tables or its application id, is refused and left unchanged", async () => {
   for (const text of ["CREATE TABLE other (x)", "PRAGMA application_id = 42"]) {
     const path = newPath();
     const db = new Database(path);
     db.exec(text);
     db.close();
     const before = statSync(path);
-    await refused(path, "incompatible", /belongs to another program: name another file/);
+    await assertRefused(path, "incompatible", /belongs to another program: name another file/);
     assert.equal(statSync(path).mtimeMs, before.mtimeMs);
     assert.equal(statSync(path).size, before.size);
   }
 });
 
-test("an older schema, with the command to run", async () => {
-  const path = await made((db) => db.exec("DELETE FROM schema_migrations"));
-  await refused(path, "incompatible", /run debug-server-db migrate upgrade head/);
+test("an older schema is refused with the command to run", async () => {
+  const path = await createFile((db) => db.exec("DELETE FROM schema_migrations"));
+  await assertRefused(path, "incompatible", /run debug-server-db migrate upgrade head/);
 });
 
-test("a newer schema", async () => {
-  const path = await made((db) =>
+test("a newer schema is refused", async () => {
+  const path = await createFile((db) =>
     db.exec(
       "INSERT INTO schema_migrations SELECT '9999', 'later', sha256, applied_at, 0, '9.9.9' FROM schema_migrations LIMIT 1",
     ),
   );
-  await refused(path, "incompatible", /9999, which is newer.*install a newer version/);
+  await assertRefused(path, "incompatible", /9999, which is newer.*install a newer version/);
 });
 
-test("a migration that was edited after it had been applied", async () => {
-  const path = await made((db) => db.exec("UPDATE schema_migrations SET sha256 = 'other' WHERE revision = '0001'"));
-  await refused(
+test("a migration that was edited after it was applied is refused", async () => {
+  const path = await createFile((db) =>
+    db.exec("UPDATE schema_migrations SET sha256 = 'other' WHERE revision = '0001'"),
+  );
+  await assertRefused(
     path,
     "incompatible",
     /0001_initial\.sqlite\.sql was edited after it had been applied: put it back as it was/,
   );
 });
 
-test("a file of ours that has lost its ledger", async () => {
-  const path = await made((db) => db.exec("DROP TABLE schema_migrations"));
-  await refused(
+test("a file of ours without its ledger of migrations is refused", async () => {
+  const path = await createFile((db) => db.exec("DROP TABLE schema_migrations"));
+  await assertRefused(
     path,
     "incompatible",
     /there is no table schema_migrations: restore a backup, or, .* run debug-server-db migrate stamp REV/,
   );
-  const empty = await made((db) => {
+  const empty = await createFile((db) => {
     db.pragma("foreign_keys = OFF");
     for (const name of db
       .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
@@ -97,33 +99,32 @@ test("a file of ours that has lost its ledger", async () => {
       .all())
       db.exec(`DROP TABLE ${name}`);
   });
-  await refused(empty, "incompatible", /the database is empty: run debug-server-db migrate upgrade head/);
+  await assertRefused(empty, "incompatible", /the database is empty: run debug-server-db migrate upgrade head/);
 });
 
-test("a link, a folder, a path below a file, a file that is not there", async () => {
-  const target = await made();
+test("a link, a folder, a path below a file, and a missing file are refused", async () => {
+  const target = await createFile();
   const link = newPath();
   symlinkSync(target, link);
-  await refused(link, "incompatible", /not a regular file/);
+  await assertRefused(link, "incompatible", /not a regular file/);
   const folder = newPath();
   mkdirSync(folder);
-  await refused(folder, "incompatible", /not a regular file/);
-  await refused(join(target, "below.db"), "incompatible", /not a folder|cannot be made/);
-  await refused(newPath(), "incompatible", /does not exist: run debug-server-db migrate upgrade head/, {
+  await assertRefused(folder, "incompatible", /not a regular file/);
+  await assertRefused(join(target, "below.db"), "incompatible", /not a folder|cannot be made/);
+  await assertRefused(newPath(), "incompatible", /does not exist: run debug-server-db migrate upgrade head/, {
     migrate: "never",
   });
 });
 
-test("an empty file is new", async () => {
+test("an empty file becomes a new database", async () => {
   const path = newPath();
   writeFileSync(path, "");
-  await refused(path, "incompatible", /empty/, { migrate: "never" });
+  await assertRefused(path, "incompatible", /empty/, { migrate: "never" });
   await (await openStore({ url: `sqlite:${path}` })).close();
 });
 
-test("urls and limits that cannot be", async () => {
-  for (const url of ["", "mysql://localhost", "sqlite:", "metadata.db"]) {
-    if (url === "") continue;
+test("invalid urls and limits are refused", async () => {
+  for (const url of ["mysql://localhost", "sqlite:", "metadata.db"]) {
     await assert.rejects(openStore({ url }), { code: "invalid_input", message: /expected sqlite:PATH/ });
   }
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { nothing: 1 } as never }), {
@@ -135,17 +136,17 @@ test("urls and limits that cannot be", async () => {
     message: /groupMs/,
   });
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupMs: 1.5 } }), { code: "invalid_input" });
-  // A timer cannot be longer, and fires at once.
+  // A longer timer would fire at once.
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { callMs: 2 ** 31 } }), {
     code: "invalid_input",
     message: /limits.callMs/,
   });
-  // Nothing would ever run.
+  // With groups of no calls, nothing would ever run.
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupCalls: 0 } }), {
     code: "invalid_input",
     message: /limits.groupCalls/,
   });
-  // SQLite took what is no number for no limit.
+  // SQLite takes a value that is not a number for no limit.
   for (const maxBytes of [Number.NaN, Number.POSITIVE_INFINITY, 0, -1, 1.5, "10MB" as never]) {
     await assert.rejects(openStore({ url: `sqlite:${newPath()}`, maxBytes }), {
       code: "invalid_input",
@@ -154,7 +155,7 @@ test("urls and limits that cannot be", async () => {
   }
 });
 
-test("the file is 0600 in a folder of 0700, and so are its companions", async () => {
+test("the file and its companions have mode 0600, in a folder with mode 0700", async () => {
   const folder = join(root, "deep", "er");
   const store = await openStore({ url: `sqlite:${join(folder, "store.db")}` });
   await fixtures(store).repository();
@@ -166,14 +167,14 @@ test("the file is 0600 in a folder of 0700, and so are its companions", async ()
   assert.deepEqual(readdirSync(folder), ["store.db"]);
 });
 
-test("what the file itself remembers: WAL, incremental auto_vacuum, our application id", async () => {
-  const path = await made((db) => {
+test("the file keeps WAL, incremental auto_vacuum and the application id", async () => {
+  const path = await createFile((db) => {
     assert.equal(db.pragma("journal_mode", { simple: true }), "wal");
     assert.equal(db.pragma("auto_vacuum", { simple: true }), 2);
     assert.equal(db.pragma("application_id", { simple: true }), 0x44534442);
     assert.deepEqual(db.pragma("foreign_key_check"), []);
   });
-  // Opened again, it is the same store with the next epoch.
+  // Opening it again starts the next epoch of the same store.
   const events: StoreEvent[] = [];
   const store = await openStore({ url: `sqlite:${path}`, onEvent: (event) => events.push(event) });
   await store.runners.list();
@@ -181,16 +182,7 @@ test("what the file itself remembers: WAL, incremental auto_vacuum, our applicat
   await store.close();
 });
 
-test("foreign keys are in force", async () => {
-  const store = await openStore({ url: `sqlite:${newPath()}` });
-  // No operation breaks one; a tree of a repository that is not there is refused before.
-  await assert.rejects(store.worktrees.reserve({ repositoryId: "01890000-0000-7000-8000-000000000000", owner: "x" }), {
-    code: "not_found",
-  });
-  await store.close();
-});
-
-test("4 processes open the same new file at once: one makes the schema, all find it", async () => {
+test("when 4 processes open the same new file at once, one creates the schema, and all can use it", async () => {
   const path = newPath();
   const script = fileURLToPath(new URL("./openingProcess.ts", import.meta.url));
   const run = promisify(execFile);
@@ -204,7 +196,7 @@ test("4 processes open the same new file at once: one makes the schema, all find
   db.close();
 });
 
-test("another server process on a file is told of the first, also after others have come and gone; of those that ended nothing is left", async () => {
+test("a second server process reports the first, also after others have ended, and a server that ends leaves no mark", async () => {
   const path = newPath();
   const store = await openStore({ url: `sqlite:${path}` });
   const again = await openStore({
@@ -213,7 +205,7 @@ test("another server process on a file is told of the first, also after others h
   });
   await again.close();
   const script = fileURLToPath(new URL("./openingProcess.ts", import.meta.url));
-  for (let visitor = 0; visitor < 2; visitor++) {
+  for (let server = 0; server < 2; server++) {
     const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], {
       timeout: 60_000,
     });
@@ -229,7 +221,7 @@ test("another server process on a file is told of the first, also after others h
   db.close();
 });
 
-test("DEBUG_SERVER_DB_URL is the url when none is given", async () => {
+test("without a url option, DEBUG_SERVER_DB_URL names the database", async () => {
   const path = newPath();
   const script = fileURLToPath(new URL("./openingProcess.ts", import.meta.url));
   await promisify(execFile)(process.execPath, [script], {
@@ -239,13 +231,13 @@ test("DEBUG_SERVER_DB_URL is the url when none is given", async () => {
   assert.ok(statSync(path).size > 0);
 });
 
-test("another process holds the write lock: reads go on, writes wait and then pass, or fail busy when it takes too long", async () => {
-  const path = await made();
+test("while another process holds the write lock, reads run, and writes wait for it or fail with busy after busyGiveUpMs", async () => {
+  const path = await createFile();
   const store = await openStore({ url: `sqlite:${path}`, limits: { busyGiveUpMs: 400, busyMs: 10, reapEveryMs: 0 } });
   const other = new Database(path);
   other.exec("BEGIN IMMEDIATE");
   const waits = store.repositories.upsert({ name: "waits" });
-  // A client's own reads come after its writes; another client's go on.
+  // The reads of a client wait behind its own writes; those of another client run.
   const reader = attachStore(store.connect());
   assert.deepEqual((await reader.runners.list()).items, []);
   other.exec("COMMIT");
@@ -259,7 +251,7 @@ test("another process holds the write lock: reads go on, writes wait and then pa
   await store.close();
 });
 
-test("calls that wait are woken by another process's commit", async () => {
+test("a parked call is woken by the commit of another process", async () => {
   const path = newPath();
   const store = await openStore({ url: `sqlite:${path}` });
   const { runner } = await fixtures(store).runner();

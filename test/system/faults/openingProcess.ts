@@ -1,4 +1,5 @@
-// Another process on a file: makes a repository, or adds work, and says what it was told.
+// A second process on the file: it creates a repository, or enqueues a command, and prints the event that the test
+// names.
 import { openStore } from "../../../src/index.ts";
 
 const [, , url, mode, repositoryId] = process.argv;

@@ -1,4 +1,4 @@
-// The runner pool when things go wrong: tasks that fail, are aborted, cannot be sent, or take their thread with them.
+// The runner pool when tasks fail, are aborted, cannot be sent, or end their thread.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -44,7 +44,7 @@ function openPool(
   return (task, signal) => pool.run(task, signal === undefined ? {} : { signal });
 }
 
-/** Resolves when the other side has counted so far. */
+/** Resolves when the task has counted to the target. */
 async function counted(shared: SharedArrayBuffer, target: number): Promise<void> {
   const count = new Int32Array(shared);
   for (let seen = Atomics.load(count, 0); seen < target; seen = Atomics.load(count, 0))
@@ -53,7 +53,7 @@ async function counted(shared: SharedArrayBuffer, target: number): Promise<void>
 
 const flag = (): SharedArrayBuffer => new SharedArrayBuffer(4);
 
-test("a thread knows the limits of its store, and says overloaded before it sends too much", async () => {
+test("a thread has the limits of its store, and refuses calls with overloaded before it sends too many", async () => {
   const own = await openStore({ url: `sqlite:${join(folder, "small.db")}`, limits: { queueCalls: 20 } });
   const pool = createRunnerPool(own, { filename: new URL("./poolRunner.ts", import.meta.url), threads: 1 });
   pools.push(pool);
@@ -62,23 +62,27 @@ test("a thread knows the limits of its store, and says overloaded before it send
   await own.close();
 });
 
-test("an idle thread receives what its port brings", async () => {
+test("an idle thread receives the messages of its port", async () => {
   const run = openPool();
   const seen = flag();
   const { nextSeq } = await store.changes.since();
   await run({ type: "watch", seen });
-  // No task runs from here on.
+  // From here on, no task runs.
   for (let index = 0; index < 3; index++) {
     await store.repositories.upsert({ name: `idle-${index}` });
     await counted(seen, nextSeq + index + 1);
   }
 });
 
-test("errors keep name, message and code; those of the store keep everything", async () => {
+test("errors of a task keep their name, message and code, and errors of the store keep everything", async () => {
   const run = openPool();
   const path = join(folder, "missing");
   await assert.rejects(run({ type: "missing file", path }), { name: "Error", code: "ENOENT", message: /no such file/ });
-  await assert.rejects(run({ type: "throw", what: "own error" }), { name: "RangeError", code: 17, message: "of mine" });
+  await assert.rejects(run({ type: "throw", what: "own error" }), {
+    name: "RangeError",
+    code: 17,
+    message: "of the task",
+  });
   await assert.rejects(run({ type: "throw", what: "text" }), { message: "just text" });
   await assert.rejects(run({ type: "throw", what: "nothing" }), { message: "undefined" });
   await assert.rejects(run({ type: "throw", what: "store error" }), (error: StoreError) => {
@@ -97,20 +101,20 @@ test("errors keep name, message and code; those of the store keep everything", a
   assert.deepEqual([error.code, error.operation, error.details.entity], ["not_found", "commands.claim", "runner"]);
 });
 
-test("a thread reaches the pool's operations and no others", async () => {
+test("a thread reaches only the operations of its pool", async () => {
   const run = openPool({ operations: ["repositories.*"] });
   assert.equal(typeof (await run({ type: "count" })), "number");
   await assert.rejects(run({ type: "forbidden" }), { code: "unknown_operation", outcome: "not_run" });
 });
 
-test("operations that match nothing are refused when the pool is made", () => {
+test("a pattern that matches no operation is refused when the pool is created", () => {
   assert.throws(
     () => createRunnerPool(store, { filename: new URL("./poolRunner.ts", import.meta.url), operations: ["nothing.*"] }),
     { code: "invalid_input" },
   );
 });
 
-test("a signal ends a task, and neither its thread nor its neighbours", async () => {
+test("a signal ends its task, but neither the thread nor other tasks", async () => {
   const run = openPool({ tasksPerThread: 3 });
   const thread = await run({ type: "thread" });
   const begun = flag();
@@ -128,7 +132,7 @@ test("a signal ends a task, and neither its thread nor its neighbours", async ()
   assert.equal(await run({ type: "thread" }), thread);
 });
 
-test("a signal that fires before the task has begun reaches it when it begins", async () => {
+test("a signal that is aborted before its task begins aborts the task when it begins", async () => {
   const run = openPool();
   const begun = flag();
   const [first, second] = [new AbortController(), new AbortController()];
@@ -138,12 +142,12 @@ test("a signal that fires before the task has begun reaches it when it begins", 
   second.abort("too early");
   first.abort("free the thread");
   assert.deepEqual(await Promise.all([running, queued]), ["free the thread", "too early"]);
-  await assert.rejects(run({ type: "thread" }, AbortSignal.abort(new Error("fired before"))), {
-    message: "fired before",
+  await assert.rejects(run({ type: "thread" }, AbortSignal.abort(new Error("aborted before"))), {
+    message: "aborted before",
   });
 });
 
-test("a call that waits in the store ends with its task's signal", async () => {
+test("a parked call that is passed the signal of its task is aborted with the task", async () => {
   const run = openPool();
   const { runner } = await fixtures(store).runner();
   const begun = flag();
@@ -155,7 +159,7 @@ test("a call that waits in the store ends with its task's signal", async () => {
   assert.equal((await store.maintenance.stats()).serving.parked, 0);
 });
 
-test("tasks and results that cannot be sent fail alone", async () => {
+test("a task or result that cannot be sent fails alone", async () => {
   const run = openPool();
   const thread = await run({ type: "thread" });
   const outcomes = await Promise.allSettled([
@@ -173,7 +177,7 @@ test("tasks and results that cannot be sent fail alone", async () => {
 });
 
 for (const type of ["exit", "uncaught"] as const) {
-  test(`a task that takes its thread with it (${type}) fails; another thread takes its place and reaches the store`, async () => {
+  test(`a task that ends its thread (${type}) fails, and another thread replaces it and reaches the store`, async () => {
     const run = openPool();
     const thread = await run({ type: "thread" });
     await assert.rejects(run({ type }));
@@ -182,17 +186,17 @@ for (const type of ["exit", "uncaught"] as const) {
   });
 }
 
-test("a module that is not there, or exports no function, fails each task", async () => {
+test("a module that is missing, or exports no function, fails each task", async () => {
   for (const [filename, message] of [
     [join(folder, "missing.mjs"), /missing\.mjs/],
     [new URL("./databaseThread.ts", import.meta.url), /no default export that is a function/],
   ] as const) {
     const run = openPool({ filename });
-    for (let tries = 0; tries < 2; tries++) await assert.rejects(run({ type: "thread" }), { message });
+    for (let attempt = 0; attempt < 2; attempt++) await assert.rejects(run({ type: "thread" }), { message });
   }
 });
 
-test("close waits for tasks, refuses new ones, and in a hurry fires their signals", async () => {
+test("close waits for running tasks and refuses new ones; with abort it aborts their signals", async () => {
   const pool = createRunnerPool(store, { filename: new URL("./poolRunner.ts", import.meta.url), threads: 1 });
   const slow = pool.run({ type: "count" });
   const closing = pool.close();
@@ -201,12 +205,12 @@ test("close waits for tasks, refuses new ones, and in a hurry fires their signal
   await closing;
   await pool.close();
 
-  const hurried = createRunnerPool(store, { filename: new URL("./poolRunner.ts", import.meta.url), threads: 1 });
+  const aborting = createRunnerPool(store, { filename: new URL("./poolRunner.ts", import.meta.url), threads: 1 });
   const begun = flag();
-  const running = hurried.run({ type: "until aborted", begun });
-  const queued = hurried.run({ type: "until aborted" });
+  const running = aborting.run({ type: "until aborted", begun });
+  const queued = aborting.run({ type: "until aborted" });
   await counted(begun, 1);
-  await hurried.close({ abort: true });
+  await aborting.close({ abort: true });
   assert.match(String(await running), /closing/);
   assert.match(String(await queued), /closing/);
 });

@@ -1,4 +1,4 @@
-// A runner that does what its task says, mostly something that goes wrong.
+// A runner that does what its task says, most of it faulty.
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { threadId } from "node:worker_threads";
@@ -6,15 +6,15 @@ import { type RunnerTask, storeError } from "../../../src/index.ts";
 
 export type PoolTask =
   | { readonly type: "count" }
-  /** Reads of one tick, counted by what became of them. */
+  /** Makes reads in one tick, and counts them by outcome. */
   | { readonly type: "burst"; readonly calls: number }
   | { readonly type: "echo"; readonly value: unknown }
   | { readonly type: "thread" }
-  /** Goes on after the task has ended: counts changes into shared memory. */
+  /** Counts changes in shared memory, also after the task has ended. */
   | { readonly type: "watch"; readonly seen: SharedArrayBuffer }
-  /** Ends when its signal fires, with the signal's reason. */
+  /** Ends when its signal is aborted, with the signal's reason. */
   | { readonly type: "until aborted"; readonly begun?: SharedArrayBuffer }
-  /** Waits in the store, under its own signal. */
+  /** Parks a call in the store, with the task's signal. */
   | { readonly type: "claim"; readonly runnerId: string; readonly begun: SharedArrayBuffer }
   | { readonly type: "forbidden" }
   | { readonly type: "missing file"; readonly path: string }
@@ -23,8 +23,8 @@ export type PoolTask =
   | { readonly type: "exit" }
   | { readonly type: "uncaught" };
 
-/** Tells the test that the task has come so far. */
-function tell(shared: SharedArrayBuffer | undefined): void {
+/** Counts up, so that the test knows how far the task is. */
+function countUp(shared: SharedArrayBuffer | undefined): void {
   if (shared === undefined) return;
   const flag = new Int32Array(shared);
   Atomics.add(flag, 0, 1);
@@ -37,10 +37,10 @@ const run: RunnerTask<PoolTask> = async (task, { store, signal }) => {
       return (await store.repositories.list()).items.length;
     case "burst": {
       const calls = await Promise.allSettled(Array.from({ length: task.calls }, () => store.runners.list()));
-      const outcomes = Map.groupBy(calls, (one) =>
-        one.status === "rejected" ? (one.reason.code as string) : one.status,
+      const outcomes = Map.groupBy(calls, (call) =>
+        call.status === "rejected" ? (call.reason.code as string) : call.status,
       );
-      return Object.fromEntries([...outcomes].map(([outcome, same]) => [outcome, same.length]));
+      return Object.fromEntries([...outcomes].map(([outcome, group]) => [outcome, group.length]));
     }
     case "echo":
       return task.value;
@@ -48,16 +48,16 @@ const run: RunnerTask<PoolTask> = async (task, { store, signal }) => {
       return threadId;
     case "watch":
       void (async () => {
-        for await (const _change of store.changes.watch({ waitMs: 60_000 })) tell(task.seen);
+        for await (const _change of store.changes.watch({ waitMs: 60_000 })) countUp(task.seen);
       })().catch(() => undefined);
       return undefined;
     case "until aborted":
-      tell(task.begun);
+      countUp(task.begun);
       if (!signal.aborted) await once(signal, "abort");
       return signal.reason;
     case "claim": {
       const claim = store.commands.claim({ runnerId: task.runnerId, waitMs: 600_000 }, { signal });
-      tell(task.begun);
+      countUp(task.begun);
       return claim;
     }
     case "forbidden":
@@ -65,22 +65,22 @@ const run: RunnerTask<PoolTask> = async (task, { store, signal }) => {
     case "missing file":
       return readFileSync(task.path);
     case "throw":
-      throw thrown(task.what);
+      throw errorFor(task.what);
     case "result that cannot be sent":
       return () => 1;
     case "exit":
       return process.exit(3);
     case "uncaught":
       setImmediate(() => {
-        throw new Error("nobody catches this");
+        throw new Error("an uncaught error");
       });
       return once(signal, "abort");
   }
 };
 
-function thrown(what: Extract<PoolTask, { type: "throw" }>["what"]): unknown {
+function errorFor(what: Extract<PoolTask, { type: "throw" }>["what"]): unknown {
   if (what === "store error") return storeError("lease_lost", { currentFence: 7 });
-  if (what === "own error") return Object.assign(new RangeError("of mine"), { code: 17 });
+  if (what === "own error") return Object.assign(new RangeError("of the task"), { code: 17 });
   if (what === "unsendable details") return storeError("conflict", { call: () => 1 });
   return what === "text" ? "just text" : undefined;
 }

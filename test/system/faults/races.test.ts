@@ -1,4 +1,4 @@
-// Leases have one holder when many ask at once: threads of one process, and processes on one file.
+// A lease has one holder, even when many callers ask at once: threads of one process, and processes on one database.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -13,7 +13,7 @@ import { dropDatabase, newDatabase } from "../../support/postgres.ts";
 import type { Race, RaceResult } from "./contenders.ts";
 import type { ClaimTask } from "./workers.ts";
 
-const treesMax = 4;
+const worktreesMax = 4;
 const rounds = 200;
 
 /** The databases that the race runs on, and the number of processes. */
@@ -36,19 +36,19 @@ function folderFor(t: { after(run: () => void): void }): string {
   return folder;
 }
 
-/** Every tree's fence was granted once, and all of them from 1 on: none twice, none lost, none taken back. */
+/** Checks that the fences of each worktree are 1, 2, 3 and so on: each was granted exactly once. */
 function assertFences(results: readonly RaceResult[]): void {
-  const byTree = new Map<string, number[]>();
+  const byWorktree = new Map<string, number[]>();
   for (const { grants } of results) {
     const last = new Map<string, number>();
     for (const { worktreeId, fence } of grants) {
-      assert.ok(fence > (last.get(worktreeId) ?? 0), "one holder's fences grow");
+      assert.ok(fence > (last.get(worktreeId) ?? 0), "the fences of one holder grow");
       last.set(worktreeId, fence);
-      byTree.set(worktreeId, [...(byTree.get(worktreeId) ?? []), fence]);
+      byWorktree.set(worktreeId, [...(byWorktree.get(worktreeId) ?? []), fence]);
     }
   }
-  assert.ok(byTree.size <= treesMax);
-  for (const fences of byTree.values()) {
+  assert.ok(byWorktree.size <= worktreesMax);
+  for (const fences of byWorktree.values()) {
     const sorted = fences.toSorted((left, right) => left - right);
     assert.deepEqual(
       sorted,
@@ -58,9 +58,9 @@ function assertFences(results: readonly RaceResult[]): void {
 }
 
 for (const { name, processes, url } of places) {
-  test(`8 runner threads, 4 worktrees, 200 rounds on ${name}: no tree in two hands, fences only grow`, async (t) => {
+  test(`8 runner threads, 4 worktrees, 200 rounds on ${name}: no worktree has two holders, fences only grow`, async (t) => {
     const store = await openStore({ url: await url(t) });
-    const { repository } = await fixtures(store).repository({ maxWorktrees: treesMax });
+    const { repository } = await fixtures(store).repository({ maxWorktrees: worktreesMax });
     const threads = 8;
     const pool = createRunnerPool(store, {
       filename: new URL("./contenders.ts", import.meta.url),
@@ -87,16 +87,16 @@ for (const { name, processes, url } of places) {
     assert.equal(results.flatMap(({ grants }) => grants).length, rounds);
     assertFences(results);
     const { items } = await store.worktrees.list({ repositoryId: repository.id });
-    assert.ok(items.length <= treesMax);
+    assert.ok(items.length <= worktreesMax);
     assert.ok(items.every(({ state }) => state === "idle" || state === "dirty"));
     await pool.close();
     await store.close();
   });
 
-  test(`${processes} processes, 4 worktrees, 200 rounds on ${name}: no tree in two hands, fences only grow`, async (t) => {
+  test(`${processes} processes, 4 worktrees, 200 rounds on ${name}: no worktree has two holders, fences only grow`, async (t) => {
     const shared = await url(t);
     const store = await openStore({ url: shared });
-    const { repository } = await fixtures(store).repository({ maxWorktrees: treesMax });
+    const { repository } = await fixtures(store).repository({ maxWorktrees: worktreesMax });
     await store.close();
     const witness = folderFor(t);
     const script = fileURLToPath(new URL("./racingProcess.ts", import.meta.url));
@@ -117,7 +117,7 @@ for (const { name, processes, url } of places) {
     assertFences(results);
   });
 
-  test(`8 runner threads claim and enqueue on ${name}: every command runs once, sequence numbers have neither gaps nor doubles`, async (t) => {
+  test(`8 runner threads claim and enqueue on ${name}: each command runs once, sequence numbers have no gaps or duplicates`, async (t) => {
     const store = await openStore({ url: await url(t) });
     const f = fixtures(store);
     const threads = 8;

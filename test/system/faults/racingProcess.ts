@@ -1,4 +1,5 @@
-// One process of the race on a shared file. The witness is the file system: a file that only one can make while it is in the tree.
+// One process of the race on a shared database. The file system is the witness: while a process uses a worktree, it
+// holds a file that only one process can create.
 import { closeSync, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../../../src/index.ts";

@@ -1,4 +1,5 @@
-// The database thread dies under an open store: another one takes over, for the owner, for its runner threads and for nobody else's ports.
+// The database thread of an open store dies: another one replaces it, for the owner and its runner threads, but not for
+// other ports.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -17,8 +18,8 @@ import {
 import { fixtures } from "../../../src/testing/index.ts";
 import { until } from "./until.ts";
 
-/** An open store, the threads that were started for it, and what it told. */
-async function opened(t: TestContext, limits = {}) {
+/** Opens a store, and records the database threads that are started for it and its events. */
+async function openRecorded(t: TestContext, limits = {}) {
   const folder = mkdtempSync(join(tmpdir(), "replacing-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const path = join(folder, "store.db");
@@ -38,8 +39,8 @@ const epochs = (events: readonly StoreEvent[]) =>
 const livez = async (store: OwnedStore) =>
   (await healthHandler(store)(new Request("http://localhost/livez?verbose"))).status;
 
-test("calls that were under way settle, later ones are served by the next thread, and what was acknowledged is there", async (t) => {
-  const { store, threads, events } = await opened(t);
+test("pending calls fail, later calls are served by the next thread, and acknowledged writes are stored", async (t) => {
+  const { store, threads, events } = await openRecorded(t);
   const { repository } = await fixtures(store).repository();
   const { runner } = await fixtures(store).runner();
   const claim = assert.rejects(store.commands.claim({ runnerId: runner.id, waitMs: 60_000 }), {
@@ -54,7 +55,7 @@ test("calls that were under way settle, later ones are served by the next thread
   assert.equal(store.liveness().state, "replacing");
   assert.equal(await livez(store), 200);
   await claim;
-  // It waits for the thread that is being started.
+  // This call waits for the thread that is being started.
   assert.equal((await store.repositories.get({ repositoryId: repository.id })).id, repository.id);
   assert.equal((await store.repositories.upsert({ name: repository.name, description: "later" })).version, 2);
   assert.equal(store.liveness().state, "beating");
@@ -67,8 +68,8 @@ test("calls that were under way settle, later ones are served by the next thread
   await assert.rejects(store.runners.list(), { code: "closed", outcome: "not_run" });
 });
 
-test("runner threads find the next thread by themselves; a port that somebody else holds is lost", async (t) => {
-  const { store, threads } = await opened(t);
+test("runner threads reconnect to the next thread by themselves, an attached store is lost", async (t) => {
+  const { store, threads } = await openRecorded(t);
   const { repository } = await fixtures(store).repository();
   const pool = createRunnerPool(store, {
     filename: new URL("../../support/runnerTask.ts", import.meta.url),
@@ -91,14 +92,14 @@ test("runner threads find the next thread by themselves; a port that somebody el
   await store.close();
 });
 
-test("while no thread can open the file it is tried again and said; when one can, the calls that waited go on", async (t) => {
-  const { path, store, threads, events } = await opened(t, { replaceMs: 300 });
+test("while no thread can open the file, each failed attempt is reported, and calls wait until one can", async (t) => {
+  const { path, store, threads, events } = await openRecorded(t, { replaceMs: 300 });
   await store.repositories.upsert({ name: "a" });
   const [thread] = threads as [Worker];
-  // Before the next thread looks: a file that is no database in its place.
+  // Another file takes the place of the database before the next thread opens it.
   thread.once("exit", () => {
     renameSync(path, `${path}.aside`);
-    writeFileSync(path, "no database at all, and long enough to be read as a header of one: ".repeat(20));
+    writeFileSync(path, "not a database, but long enough to be read as the header of one: ".repeat(20));
   });
   await thread.terminate();
   await assert.rejects(store.repositories.list({}, { timeoutMs: 500 }), {
@@ -121,8 +122,8 @@ test("while no thread can open the file it is tried again and said; when one can
   await store.close();
 });
 
-test("a store whose file no thread can open closes at once, and a thread that dies again and again is dead in the end", async (t) => {
-  const { path, store, threads, events } = await opened(t, { replaceMs: 200 });
+test("each death of a thread is reported, and a store closes at once while no thread can open its file", async (t) => {
+  const { path, store, threads, events } = await openRecorded(t, { replaceMs: 200 });
   for (let death = 0; death < 4; death++) {
     const thread = threads.at(-1) as Worker;
     const gone = once(thread, "exit");
@@ -133,7 +134,7 @@ test("a store whose file no thread can open closes at once, and a thread that di
   await until(async () => store.liveness().state === "dead" || store.liveness().state === "beating");
   const died = events.filter(({ type }) => type === "thread_died").length;
   assert.equal(died, 4);
-  writeFileSync(path, "no database at all, and long enough to be read as a header of one: ".repeat(20));
+  writeFileSync(path, "not a database, but long enough to be read as the header of one: ".repeat(20));
   const thread = threads.at(-1) as Worker;
   await thread.terminate();
   await until(async () => events.some(({ type }) => type === "fault") || store.liveness().state === "dead");
@@ -142,8 +143,8 @@ test("a store whose file no thread can open closes at once, and a thread that di
   assert.ok(performance.now() - startedAtMs < 1_500);
 });
 
-test("a store that is closed while its thread is being replaced closes", async (t) => {
-  const { store, threads } = await opened(t);
+test("a store can be closed while its thread is being replaced", async (t) => {
+  const { store, threads } = await openRecorded(t);
   await (threads[0] as Worker).terminate();
   const listed = store.repositories.list().catch(({ code }) => code);
   await store.close();

@@ -1,4 +1,5 @@
-// Secrets of tokens are nowhere: not in the database file, its WAL, what a process prints, its errors or the messages between threads.
+// The secrets of tokens appear nowhere: not in the database file, its WAL, the output of a process, its errors or the
+// messages between threads.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -26,7 +27,7 @@ function formsOf(token: string): string[] {
   ];
 }
 
-test("a store that minted, verified, rotated, refused and logged: no file and no output holds a secret, while it runs and after", async (t) => {
+test("no file and no output of a process that minted, verified, rotated and refused tokens holds a secret", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "secrets-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   mkdirSync(join(folder, "running"));
@@ -40,7 +41,7 @@ test("a store that minted, verified, rotated, refused and logged: no file and no
   assert.equal(tokens.length, 7);
   const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   const names = files.map(({ name }) => name);
-  assert.ok(names.includes("store.db-wal"), "a copy was made while the WAL held the writes");
+  assert.ok(names.includes("store.db-wal"), "the WAL was copied while it held the writes");
   const places: [string, Buffer][] = files.map((entry) => [
     entry.name,
     readFileSync(join(entry.parentPath, entry.name)),
@@ -48,9 +49,9 @@ test("a store that minted, verified, rotated, refused and logged: no file and no
   places.push(["stdout", Buffer.from(rest.join("\n"))], ["stderr", Buffer.from(stderr)]);
   assert.ok(
     rest.join("\n").includes("token_unknown") && rest.join("\n").includes("mint"),
-    "it printed its errors, events and changes",
+    "the process printed its errors, events and changes",
   );
-  // The search finds what is there.
+  // The search finds a text that is there: a public id.
   assert.ok(places.some(([, content]) => content.includes((tokens[0] as string).slice(4, 14))));
   for (const token of tokens) {
     for (const form of formsOf(token)) {
@@ -59,12 +60,12 @@ test("a store that minted, verified, rotated, refused and logged: no file and no
   }
 });
 
-test("no message to another thread holds a secret, and a malformed token makes none", async () => {
-  const sent: Envelope[] = [];
+test("no message to another thread holds a secret, and a malformed token is not sent at all", async () => {
+  const envelopes: Envelope[] = [];
   const backend: Backend = {
     send: async (envelope) => {
-      sent.push(envelope);
-      throw new Error("nobody is there");
+      envelopes.push(envelope);
+      throw new Error("there is no other side");
     },
     cancel: () => undefined,
     hold: () => undefined,
@@ -77,7 +78,7 @@ test("no message to another thread holds a secret, and a malformed token makes n
   for (const malformed of ["", "x", token.slice(1), `${token}x`, token.replace("dsp", "dsr")]) {
     await assert.rejects(methods.tokens.verify({ token: malformed }), (error: unknown) => {
       assert.ok(error instanceof StoreError && error.code === "token_malformed");
-      assert.equal(sent.length, 0);
+      assert.equal(envelopes.length, 0);
       return true;
     });
   }
@@ -94,11 +95,11 @@ test("no message to another thread holds a secret, and a malformed token makes n
     assert.ok(outcome.status === "rejected");
     assert.ok(!`${outcome.reason.stack}${JSON.stringify(outcome.reason)}`.includes(secret.secret));
   }
-  assert.ok(sent.length >= 2);
-  const text = JSON.stringify(sent);
+  assert.ok(envelopes.length >= 2);
+  const text = JSON.stringify(envelopes);
   assert.ok(text.includes(secret.publicId), "the public id travels");
   for (const form of formsOf(token)) assert.ok(!text.includes(form));
-  // Nor does anything else of that length and alphabet: of what the others made only public ids and hashes went out.
+  // No other text has the length and alphabet of a secret: the other calls sent only public ids and hashes.
   assert.equal(text.match(/(?<![0-9A-Za-z])[0-9A-Za-z]{32}(?![0-9A-Za-z])/g), null);
   assert.ok(!/ds[pr]_[0-9A-Za-z]{5}/.test(text));
 });

@@ -1,4 +1,5 @@
-// Uses tokens in every way, logs whatever can be logged, and copies the database while it is open. The first line it prints is the tokens.
+// Uses tokens in every way, prints all that can be printed, and copies the database while it is open. The first line of
+// its output holds the tokens.
 import { copyFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { inspect } from "node:util";
@@ -6,25 +7,25 @@ import { attachStore, authenticate, openStore } from "../../../src/index.ts";
 import { formatToken, makeSecret } from "../../../src/model/tokens.ts";
 
 const folder = process.argv[2] as string;
-const printed: unknown[] = [];
-const log = (details: object, message: string) => void printed.push(message, details);
+const output: unknown[] = [];
+const log = (details: object, message: string) => void output.push(message, details);
 const store = await openStore({
   url: `sqlite:${join(folder, "store.db")}`,
   logger: { info: log, warn: log, error: log },
-  onEvent: (event) => void printed.push(event),
+  onEvent: (event) => void output.push(event),
   limits: { lastUsedFlushMs: 1, reapEveryMs: 10 },
 });
 const tokens: string[] = [];
 const keep = ({ secret, token }: { secret: string | undefined; token: object }) => {
-  printed.push(token);
+  output.push(token);
   tokens.push(secret as string);
   return token as { id: string };
 };
 const attempt = async (call: () => Promise<unknown>) => {
   try {
-    printed.push(await call());
+    output.push(await call());
   } catch (error) {
-    printed.push(error, JSON.stringify(error), (error as Error).stack);
+    output.push(error, JSON.stringify(error), (error as Error).stack);
   }
 };
 
@@ -34,16 +35,16 @@ const other = attachStore(store.connect());
 const base = { accountId: account.id, scopes: ["sessions:read" as const], createdBy: admin.id };
 const options = { idempotencyKey: "key", actor: "ada", requestId: "r-1" };
 const first = keep(await other.tokens.mint({ ...base, name: "first" }, options));
-printed.push(await other.tokens.mint({ ...base, name: "first" }, options));
+output.push(await other.tokens.mint({ ...base, name: "first" }, options));
 keep(await store.tokens.rotate({ tokenId: first.id }));
 const [within] = await store.atomically((tx) => tx.tokens.mint({ ...base, name: "within", kind: "runner" }));
 keep(within);
 const refused = keep(await store.tokens.mint({ ...base, name: "refused" }));
 await store.tokens.revoke({ tokenId: refused.id, reason: "for the test" });
 const short = keep(await store.tokens.mint({ ...base, name: "short", ttlMs: 1_000 }));
-printed.push(short);
-const nobody = formatToken("personal", makeSecret().secret);
-tokens.push(nobody);
+output.push(short);
+const unknown = formatToken("personal", makeSecret().secret);
+tokens.push(unknown);
 
 for (const token of tokens) {
   await attempt(() => store.tokens.verify({ token }));
@@ -66,7 +67,7 @@ await other.close();
 await store.close();
 await attempt(() => store.tokens.verify({ token: tokens[0] as string }));
 process.stdout.write(`${JSON.stringify(tokens)}\n`);
-for (const one of printed) {
+for (const one of output) {
   const text = typeof one === "string" ? one : inspect(one, { depth: 10, showHidden: true });
   process.stdout.write(`${text}\n`);
   process.stderr.write(`${text}\n`);

@@ -1,4 +1,4 @@
-// Several processes on one file: calls that wait see what another process commits, and outlast its locks.
+// Several processes on one file: parked calls are woken by the commits of another process, and outlast its locks.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -17,12 +17,12 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 let files = 0;
 const newPath = (): string => join(folder, `file-${++files}.db`);
 
-test("a log that another process writes is followed line by line, from its first chunk to its seal", async () => {
+test("a log that another process writes is followed chunk by chunk until it is sealed", async () => {
   const url = `sqlite:${newPath()}`;
   const store = await openStore({ url, limits: { dataVersionPollMs: 20 } });
   const { command, session } = await fixtures(store).command();
   const chunks = store.logs.follow({ commandId: command.id });
-  // It waits before there is an attempt.
+  // The call is parked before there is an attempt.
   let next = chunks.next();
   await until(async () => (await store.maintenance.stats()).serving.parked === 1);
   const script = fileURLToPath(new URL("./appendingProcess.ts", import.meta.url));
@@ -41,7 +41,7 @@ test("a log that another process writes is followed line by line, from its first
   await store.close();
 });
 
-test("a call that had waited for long failed busy at once when a commit woke it into another process's lock", async () => {
+test("a parked call that is woken while another process holds the lock waits for it, however long it was parked", async () => {
   const path = newPath();
   const store = await openStore({
     url: `sqlite:${path}`,
@@ -49,12 +49,14 @@ test("a call that had waited for long failed busy at once when a commit woke it 
   });
   const { runner } = await fixtures(store).runner();
   const claim = store.commands.claim({ runnerId: runner.id, waitMs: 60_000 });
-  const parkedAt = performance.now();
-  await until(async () => (await store.maintenance.stats()).serving.parked === 1 && performance.now() - parkedAt > 600);
+  const parkedAtMs = performance.now();
+  await until(
+    async () => (await store.maintenance.stats()).serving.parked === 1 && performance.now() - parkedAtMs > 600,
+  );
   const other = new Database(path);
-  // A commit that wakes it, and a lock that is there when it wakes.
+  // The commit wakes the call, and the lock is taken when it runs.
   other.exec("BEGIN IMMEDIATE; INSERT INTO store_meta VALUES ('other', '1'); COMMIT; BEGIN IMMEDIATE");
-  // Through another client, because this one's reads stay behind its write.
+  // Another client reads, because the reads of this one wait behind its claim.
   const reader = attachStore(store.connect());
   await until(async () => ((await reader.maintenance.stats()).serving.busyRetries ?? 0) >= 3);
   await reader.close();
@@ -65,7 +67,7 @@ test("a call that had waited for long failed busy at once when a commit woke it 
   await store.close();
 });
 
-test("while another process holds the write lock: reads of all clients go on, writes keep their order and pass", async () => {
+test("while another process holds the write lock, reads of other clients run, and writes wait in their order", async () => {
   const path = newPath();
   const store = await openStore({ url: `sqlite:${path}`, limits: { busyMs: 5, reapEveryMs: 0 } });
   const reader = attachStore(store.connect());
@@ -89,19 +91,19 @@ test("while another process holds the write lock: reads of all clients go on, wr
   await store.close();
 });
 
-test("opening waits for another process's lock, and fails busy when it takes too long", async () => {
+test("openStore waits for the lock of another process, and fails with busy after limits.busyGiveUpMs", async () => {
   const path = newPath();
   await (await openStore({ url: `sqlite:${path}` })).close();
   const other = new Database(path);
   other.exec("BEGIN IMMEDIATE");
-  const startedAt = performance.now();
+  const startedAtMs = performance.now();
   await assert.rejects(openStore({ url: `sqlite:${path}`, limits: { busyMs: 10, busyGiveUpMs: 100 } }), {
     code: "busy",
     outcome: "not_run",
   });
-  assert.ok(performance.now() - startedAt < 8_000);
+  assert.ok(performance.now() - startedAtMs < 8_000);
   const opening = openStore({ url: `sqlite:${path}`, limits: { busyMs: 10 } });
-  // The lock goes while it tries; whether it had tried before does not matter.
+  // The lock is released while openStore waits. If it has not tried yet, the test is easier but not wrong.
   setTimeout(() => other.exec("COMMIT"), 300);
   const store = await opening;
   assert.deepEqual((await store.runners.list()).items, []);
@@ -109,7 +111,7 @@ test("opening waits for another process's lock, and fails busy when it takes too
   await store.close();
 });
 
-test("close while another process holds the write lock: writes that were made fail busy or pass, and none is lost in silence", async () => {
+test("when the store closes while another process holds the write lock, pending writes fail with busy", async () => {
   const path = newPath();
   const store = await openStore({ url: `sqlite:${path}`, limits: { busyMs: 5, busyGiveUpMs: 200, reapEveryMs: 0 } });
   const other = new Database(path);

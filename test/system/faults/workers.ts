@@ -1,4 +1,4 @@
-// One runner thread that adds commands to a session and claims from it what it can get, all at once.
+// One runner thread that enqueues commands to a session and claims from it at the same time.
 import type { RunnerTask } from "../../../src/index.ts";
 
 export interface ClaimTask {
@@ -7,7 +7,7 @@ export interface ClaimTask {
   readonly enqueues: number;
 }
 
-/** Resolves to the ids of the commands that it ran. */
+/** Returns the ids of the commands that it ran. */
 const run: RunnerTask<ClaimTask, string[]> = async ({ sessionId, name, enqueues }, { store }) => {
   const runner = await store.runners.register({ name });
   const ran: string[] = [];
@@ -16,7 +16,7 @@ const run: RunnerTask<ClaimTask, string[]> = async ({ sessionId, name, enqueues 
       await store.commands.enqueue({ sessionId, commands: [{ argv: [name, String(index)] }] });
   };
   const claimAll = async (): Promise<void> => {
-    // Gives up only when nothing has come for so long that nothing will.
+    // A claim that waits this long without a result has seen the end of the queue.
     for (;;) {
       const claim = await store.commands.claim({ runnerId: runner.id, waitMs: 1_500 });
       if (claim === undefined) return;

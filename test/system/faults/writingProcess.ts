@@ -1,5 +1,4 @@
-// Writes as fast as it is acknowledged, and prints what was acknowledged, until it is killed.
-import { writeSync } from "node:fs";
+// Writes as fast as it can, and prints the id of each acknowledged session, until it is killed.
 import { newId, openStore } from "../../../src/index.ts";
 
 const [, , url, repositoryId] = process.argv as [string, string, string, string];
@@ -14,7 +13,8 @@ await Promise.all(
         commitSha: "a".repeat(40),
         commands: [{ argv: ["true"] }, { argv: ["true"] }],
       });
-      writeSync(1, `${id}\n`);
+      // Node writes to a pipe synchronously, and waits for its reader when the pipe is full.
+      process.stdout.write(`${id}\n`);
     }
   }),
 );

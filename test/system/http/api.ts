@@ -1,4 +1,4 @@
-// A small HTTP API as a user of the package would write it: standard Request and Response, a store, and nothing that knows what kind of store it is.
+// A small HTTP API as a user of the package would write it: standard Request and Response on any kind of store.
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
@@ -38,7 +38,7 @@ export function createApi(store: Store): (request: Request) => Promise<Response>
     ],
     ["GET", /^\/me$/, [], async (_request, principal) => Response.json(principal)],
   ];
-  const guarded = routes.map(([method, path, scopes, handler]) => ({
+  const checkedRoutes = routes.map(([method, path, scopes, handler]) => ({
     method,
     path,
     check: authenticate(store, { scopes }),
@@ -47,11 +47,11 @@ export function createApi(store: Store): (request: Request) => Promise<Response>
   return async (request) => {
     const { pathname } = new URL(request.url);
     try {
-      for (const { method, path, check, handler } of guarded) {
+      for (const { method, path, check, handler } of checkedRoutes) {
         const match = path.exec(pathname);
         if (match === null || method !== request.method) continue;
-        const who = await check(request);
-        return who.ok ? await handler(request, who.principal, match[1] ?? "") : who.response();
+        const result = await check(request);
+        return result.ok ? await handler(request, result.principal, match[1] ?? "") : result.response();
       }
       return Response.json({ error: "not_found" }, { status: 404 });
     } catch (error) {
@@ -68,7 +68,7 @@ export function createApi(store: Store): (request: Request) => Promise<Response>
   };
 }
 
-/** The handler behind a real socket. */
+/** Serves the handler on a local port. */
 export async function listen(
   handle: (request: Request) => Promise<Response>,
 ): Promise<{ readonly url: string; close(): Promise<void> }> {

@@ -46,14 +46,14 @@ describe("an API on a real store", () => {
       })
     ).secret;
 
-  it("without a token: 401, and what to bring", async () => {
+  it("a request without a bearer token gets 401 and the scheme to use", async () => {
     for (const authorization of [undefined, "Basic YTpi", "Digest x", "BearerX abc", admin]) {
       const { status, challenge, body } = await ask("/me", authorization);
       assert.deepEqual([status, challenge, body.error], [401, 'Bearer realm="debug-server-db"', "unauthenticated"]);
     }
   });
 
-  it("with a token that does not count: 401 invalid_token, and why", async () => {
+  it("a request with an invalid token gets 401 invalid_token and the reason", async () => {
     const revoked = await fixtures(store).token({ createdBy: (await store.tokens.verify({ token: admin })).tokenId });
     await store.tokens.revoke({ tokenId: revoked.token.id });
     const expired = await secretOf(["sessions:read"], 1_000);
@@ -78,7 +78,7 @@ describe("an API on a real store", () => {
     }
   });
 
-  it("with a token that does not cover it: 403 insufficient_scope, and what is needed", async () => {
+  it("a request whose token lacks a scope gets 403 insufficient_scope and the required scopes", async () => {
     const secret = await secretOf(["sessions:read"]);
     const { status, challenge, body } = await post("/sessions", `Bearer ${secret}`, {});
     assert.deepEqual(
@@ -88,29 +88,29 @@ describe("an API on a real store", () => {
     assert.equal(body.error, "scope_missing");
   });
 
-  it("with a good one: the principal, and the work; the scheme in any case", async () => {
+  it("a request with a valid token is handled for its principal; the scheme may be in any case", async () => {
     const { repository } = await fixtures(store).repository();
     const writer = `bearer ${await secretOf(["sessions:write", "sessions:read"])}`;
     const request = { repositoryId: repository.id, commitSha: fixtures(store).commitSha };
     const key = { "idempotency-key": newId() };
-    const made = await post("/sessions", writer, request, key);
-    assert.equal(made.status, 201);
-    assert.deepEqual((await post("/sessions", writer, request, key)).body, made.body);
+    const created = await post("/sessions", writer, request, key);
+    assert.equal(created.status, 201);
+    assert.deepEqual((await post("/sessions", writer, request, key)).body, created.body);
     assert.equal((await post("/sessions", writer, { ...request, commitSha: "f".repeat(40) }, key)).status, 422);
     const me = await ask("/me", writer);
-    assert.equal(made.body.requestedBy, (me.body.account as { name: string }).name);
-    assert.equal(made.body.tokenId, me.body.tokenId);
-    assert.equal((await ask(`/sessions/${made.body.id}`, writer)).body.commitSha, request.commitSha);
+    assert.equal(created.body.requestedBy, (me.body.account as { name: string }).name);
+    assert.equal(created.body.tokenId, me.body.tokenId);
+    assert.equal((await ask(`/sessions/${created.body.id}`, writer)).body.commitSha, request.commitSha);
     assert.equal((await ask("/sessions/no-id", writer)).status, 400);
     assert.equal((await ask(`/sessions/${newId()}`, writer)).status, 404);
   });
 
-  it("a token mints others within its scopes, and what it minted works at once", async () => {
+  it("a token mints others within its own scopes, and they are valid at once", async () => {
     const { account } = await fixtures(store).account();
     const minter = `Bearer ${await secretOf(["tokens:write", "sessions:read"])}`;
-    const made = await post("/tokens", minter, { accountId: account.id, name: "made", scopes: ["sessions:read"] });
-    assert.equal(made.status, 201);
-    assert.equal((await ask("/me", `Bearer ${made.body.secret}`)).status, 200);
+    const created = await post("/tokens", minter, { accountId: account.id, name: "made", scopes: ["sessions:read"] });
+    assert.equal(created.status, 201);
+    assert.equal((await ask("/me", `Bearer ${created.body.secret}`)).status, 200);
     assert.equal(
       (await post("/tokens", minter, { accountId: account.id, name: "more", scopes: ["admin"] })).status,
       403,
@@ -127,7 +127,7 @@ describe("the same API on a stub", () => {
     account: { id: newId(), name: "ada", kind: "human" },
   };
 
-  it("verifies with the scopes of the route, and hands the principal on", async () => {
+  it("verifies with the scopes of the route, and passes the principal on", async () => {
     const stub = stubStore({
       tokens: { verify: () => principal },
       sessions: { create: (input) => ({ session: input }) },
@@ -155,7 +155,7 @@ describe("the same API on a stub", () => {
     ["token_expired", 401],
     ["token_revoked", 401],
     ["scope_missing", 403],
-    // No answer about the token: the API says that it cannot serve, and no client throws its token away.
+    // These say nothing about the token, so the status must not make a client discard it.
     ["overloaded", 503],
     ["busy", 503],
     ["closed", 500],
@@ -171,7 +171,7 @@ describe("the same API on a stub", () => {
     });
   }
 
-  it("takes headers alone, names a realm safely, and makes a new response each time", async () => {
+  it("accepts headers alone, escapes the realm, and returns a new response each time", async () => {
     const check = authenticate(stubStore(), { realm: 'a "b"\\\r\nx: y' });
     const result = await check(new Headers());
     assert.ok(!result.ok);
