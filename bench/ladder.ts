@@ -144,11 +144,11 @@ async function repeat(
   const startedAtMs = performance.now();
   const endAtMs = startedAtMs + seconds * 1_000;
   let done = 0;
-  while (performance.now() < endAtMs) {
+  do {
     const running = batch();
     if (running instanceof Promise) await running;
     done += calls;
-  }
+  } while (performance.now() < endAtMs);
   return { calls: done, seconds: (performance.now() - startedAtMs) / 1_000 };
 }
 

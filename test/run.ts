@@ -60,7 +60,12 @@ const files = (positionals.length > 0 ? positionals : places).flatMap(filesIn);
 
 const postgres = await sharePostgres();
 const interruption = new AbortController();
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interruption.abort());
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    process.exitCode = 130;
+    interruption.abort();
+  });
+}
 
 const stream = run({
   files,
@@ -80,12 +85,27 @@ const stream = run({
 const durations: { readonly file: string; readonly tests: number; readonly ms: number }[] = [];
 stream.on("test:summary", ({ file, counts, duration_ms: ms, success }) => {
   if (file !== undefined) durations.push({ file: relative(root, file), tests: counts.tests, ms });
-  else if (!success) process.exitCode = 1;
+  else if (!success) process.exitCode ??= 1;
+});
+
+/** A file whose test failed may have left a thread or a connection open, and then its process does not end. */
+const running = new Set<string>();
+const silenceMsMax = 300_000;
+const giveUp = setTimeout(() => {
+  console.error(`test: nothing has happened for ${inSeconds(silenceMsMax)}; still running: ${[...running].join(", ")}`);
+  interruption.abort();
+}, silenceMsMax);
+stream.on("test:dequeue", ({ name, file }) => {
+  if (isFile(name, file)) running.add(relative(root, name));
+});
+stream.on("test:complete", ({ name, file }) => {
+  giveUp.refresh();
+  if (isFile(name, file)) running.delete(relative(root, name));
 });
 
 await pipeline(stream, new spec(), process.stdout, { end: false }).finally(postgres.close);
+clearTimeout(giveUp);
 printDurations();
-if (interruption.signal.aborted) process.exitCode = 130;
 if (values.fast) console.log("These were the fast tests. `npm test` runs all of them.");
 
 /** The files of a tier run beside those of others, so its time is the sum over its files, and not that of a clock. */
@@ -99,6 +119,11 @@ function printDurations(): void {
   const slowest = durations.toSorted((one, other) => other.ms - one.ms).slice(0, 5);
   if (slowest.length > 1)
     console.log(`slowest: ${slowest.map(({ file, ms }) => `${file} ${inSeconds(ms)}`).join(", ")}`);
+}
+
+/** The runner reports a file like a test whose name is its path. */
+function isFile(name: string, file: string | undefined): boolean {
+  return file !== undefined && resolve(name) === file;
 }
 
 function sumOf(numbers: readonly number[]): number {

@@ -35,8 +35,8 @@ export interface TestedBackend {
   open(options?: OpenOptions): Promise<Opened>;
 }
 
-/** Limits for busy machines, which may take long to report the outcome of a call after its deadline. */
-export const patience = { settleGraceMs: 5_000 } as const;
+/** Limits for busy machines, which may take long to answer a call, and to report its outcome after its deadline. */
+export const patience = { callMs: 120_000, settleGraceMs: 60_000 } as const;
 
 export const backends = {
   memory: {

@@ -8,8 +8,11 @@ import { bytes, collect, fails, subject, text } from "../suite.ts";
 
 export function logsConformance(backend: TestedBackend): void {
   subject(backend, "logs", ({ test, alone }) => {
-    const running = async (store: Store) => {
-      const { claim } = await fixtures(store).claim();
+    const running = async (store: Store, ttlMs = 60_000) => {
+      const { session } = await fixtures(store).command();
+      const { runner } = await fixtures(store).runner();
+      const claim = await store.commands.claim({ runnerId: runner.id, sessionId: session.id, ttlMs });
+      assert.ok(claim !== undefined);
       return { commandId: claim.command.id, fence: claim.fence };
     };
     const seal = (store: Store, log: { commandId: string; fence: number }) =>
@@ -393,7 +396,7 @@ export function logsConformance(backend: TestedBackend): void {
     alone(
       "a log of very small chunks comes back to its limit in bounded steps",
       async ({ store }) => {
-        const log = await running(store);
+        const log = await running(store, 3_600_000);
         const limit = 262_144;
         let offset = 0;
         const add = async (length: number, options = {}) => {

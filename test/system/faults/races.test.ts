@@ -13,7 +13,7 @@ import { dropDatabase, newDatabase } from "../../support/postgres.ts";
 import type { Race, RaceResult } from "./contenders.ts";
 import type { ClaimTask } from "./workers.ts";
 
-const worktreesMax = 4;
+const workworktreesMax = 4;
 const rounds = 200;
 
 /** The databases that the race runs on, and the number of processes. */
@@ -47,7 +47,7 @@ function assertFences(results: readonly RaceResult[]): void {
       byWorktree.set(worktreeId, [...(byWorktree.get(worktreeId) ?? []), fence]);
     }
   }
-  assert.ok(byWorktree.size <= worktreesMax);
+  assert.ok(byWorktree.size <= workworktreesMax);
   for (const fences of byWorktree.values()) {
     const sorted = fences.toSorted((left, right) => left - right);
     assert.deepEqual(
@@ -60,6 +60,7 @@ function assertFences(results: readonly RaceResult[]): void {
 for (const { name, processes, url } of places) {
   test(`8 runner threads, 4 worktrees, 200 rounds on ${name}: no worktree has two holders, fences only grow`, async (t) => {
     const store = await openStore({ url: await url(t) });
+    t.after(() => store.close());
     const { repository } = await fixtures(store).repository({ maxWorktrees: worktreesMax });
     const threads = 8;
     const pool = createRunnerPool(store, {
@@ -67,6 +68,7 @@ for (const { name, processes, url } of places) {
       threads,
       operations: ["worktrees.*"],
     });
+    t.after(() => pool.close());
     const witness = new SharedArrayBuffer(4 * 65_521);
     const results = await Promise.all(
       Array.from({ length: threads }, (_, index) => {
@@ -87,7 +89,7 @@ for (const { name, processes, url } of places) {
     assert.equal(results.flatMap(({ grants }) => grants).length, rounds);
     assertFences(results);
     const { items } = await store.worktrees.list({ repositoryId: repository.id });
-    assert.ok(items.length <= worktreesMax);
+    assert.ok(items.length <= workworktreesMax);
     assert.ok(items.every(({ state }) => state === "idle" || state === "dirty"));
     await pool.close();
     await store.close();
@@ -96,7 +98,7 @@ for (const { name, processes, url } of places) {
   test(`${processes} processes, 4 worktrees, 200 rounds on ${name}: no worktree has two holders, fences only grow`, async (t) => {
     const shared = await url(t);
     const store = await openStore({ url: shared });
-    const { repository } = await fixtures(store).repository({ maxWorktrees: worktreesMax });
+    const { repository } = await fixtures(store).repository({ maxWorktrees: workworktreesMax });
     await store.close();
     const witness = folderFor(t);
     const script = fileURLToPath(new URL("./racingProcess.ts", import.meta.url));
@@ -119,15 +121,20 @@ for (const { name, processes, url } of places) {
 
   test(`8 runner threads claim and enqueue on ${name}: each command runs once, sequence numbers have no gaps or duplicates`, async (t) => {
     const store = await openStore({ url: await url(t) });
+    t.after(() => store.close());
     const f = fixtures(store);
     const threads = 8;
     const perThread = 20;
     const { session } = await f.session({ maxParallel: threads });
     const pool = createRunnerPool(store, { filename: new URL("./workers.ts", import.meta.url), threads });
+    t.after(() => pool.close());
+    const enqueuing = new SharedArrayBuffer(4);
+    new Int32Array(enqueuing)[0] = threads;
     const task = (index: number): ClaimTask => ({
       sessionId: session.id,
       name: `runner-${index}`,
       enqueues: perThread,
+      enqueuing,
     });
     const ran = await Promise.all(Array.from({ length: threads }, (_, index) => pool.run<string[]>(task(index))));
     const commands: Command[] = [];

@@ -31,6 +31,8 @@ async function openRecorded(t: TestContext, limits = {}) {
   t.after(() => process.off("worker", onWorker));
   const events: StoreEvent[] = [];
   const store = await openStore({ url: `sqlite:${path}`, limits, onEvent: (event) => void events.push(event) });
+  // A test that fails must not leave a thread that keeps the process alive.
+  t.after(() => store.close());
   return { path, store, threads, events };
 }
 

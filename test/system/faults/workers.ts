@@ -5,21 +5,26 @@ export interface ClaimTask {
   readonly sessionId: string;
   readonly name: string;
   readonly enqueues: number;
+  /** The number of threads that still enqueue. All threads share it. */
+  readonly enqueuing: SharedArrayBuffer;
 }
 
 /** Returns the ids of the commands that it ran. */
-const run: RunnerTask<ClaimTask, string[]> = async ({ sessionId, name, enqueues }, { store }) => {
+const run: RunnerTask<ClaimTask, string[]> = async ({ sessionId, name, enqueues, enqueuing }, { store }) => {
+  const left = new Int32Array(enqueuing);
   const runner = await store.runners.register({ name });
   const ran: string[] = [];
   const enqueueAll = async (): Promise<void> => {
     for (let index = 0; index < enqueues; index++)
       await store.commands.enqueue({ sessionId, commands: [{ argv: [name, String(index)] }] });
+    Atomics.sub(left, 0, 1);
   };
   const claimAll = async (): Promise<void> => {
-    // A claim that waits this long without a result has seen the end of the queue.
     for (;;) {
-      const claim = await store.commands.claim({ runnerId: runner.id, waitMs: 1_500 });
-      if (claim === undefined) return;
+      const complete = Atomics.load(left, 0) === 0;
+      const claim = await store.commands.claim({ runnerId: runner.id, waitMs: complete ? 0 : 500 });
+      if (claim === undefined && complete) return;
+      if (claim === undefined) continue;
       ran.push(claim.command.id);
       await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "succeeded" });
     }
