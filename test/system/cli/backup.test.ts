@@ -6,7 +6,7 @@ import { suite, test } from "node:test";
 import Database from "better-sqlite3";
 import type { BackupManifest } from "../../../src/index.ts";
 import { openStore } from "../../../src/index.ts";
-import { place, run, start } from "./commandLine.ts";
+import { place, run, startProcess } from "./commandLine.ts";
 
 const names = async (url: string): Promise<string[]> => {
   const store = await openStore({ url, migrate: "never" });
@@ -145,7 +145,7 @@ suite("backup", { concurrency: 2 }, () => {
     for (let n = 0; n < 400; n++) await store.sessions.create({ repositoryId, commitSha: "a".repeat(40), metadata });
     await store.close();
     const backups = join(dirname(url.slice("sqlite:".length)), "backups");
-    const creating = start(folder, ["backup", "create", "--url", url]);
+    const creating = startProcess(folder, ["backup", "create", "--url", url]);
     // It listens before it makes the folder's first file.
     while (!existsSync(backups) || readdirSync(backups).length === 0)
       await new Promise((resolve) => setImmediate(resolve));

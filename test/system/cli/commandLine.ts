@@ -1,10 +1,14 @@
-// Gives each test of the command line a git repository of its own, and runs the command line as a process.
+// Gives each test of the command line a git repository of its own, and runs commands: in this process, as a process of
+// their own where signals, pipes, users or exit codes matter, and on a terminal.
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { PassThrough } from "node:stream";
+import { text } from "node:stream/consumers";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
+import { runCommandLine } from "../../../src/cli/program.ts";
 import { openStore } from "../../../src/index.ts";
 import type { OwnedStore } from "../../../src/storeTypes.ts";
 
@@ -73,32 +77,55 @@ export interface Running {
 
 export interface RunOptions {
   readonly env?: NodeJS.ProcessEnv;
-  /** Another user, for a process that is run by root. */
+}
+
+export interface ProcessOptions extends RunOptions {
+  /** Another user, for a process that root starts. */
   readonly uid?: number;
 }
 
-export function start(cwd: string, args: readonly string[], { env = {}, uid }: RunOptions = {}): Running {
+/** Runs a command in this process, which takes a fraction of the time of a process of its own. */
+export async function run(cwd: string, args: readonly string[], { env = {} }: RunOptions = {}): Promise<Ended> {
+  const stdout = new PassThrough();
+  const stderr = new PassThrough();
+  const texts = [text(stdout), text(stderr)] as const;
+  const code = await runCommandLine(args, { cwd, env: { ...inheritedVariables(), ...env }, stdout, stderr });
+  stdout.end();
+  stderr.end();
+  return { code, stdout: await texts[0], stderr: await texts[1] };
+}
+
+export function runProcess(cwd: string, args: readonly string[], options: ProcessOptions = {}): Promise<Ended> {
+  return startProcess(cwd, args, options).ended;
+}
+
+/** Returns the variables of this process without those that change what a command does or prints. */
+function inheritedVariables(): NodeJS.ProcessEnv {
   const { DEBUG_SERVER_DB_URL: _, NO_COLOR: __, FORCE_COLOR: ___, ...inherited } = process.env;
+  return inherited;
+}
+
+export function startProcess(cwd: string, args: readonly string[], { env = {}, uid }: ProcessOptions = {}): Running {
   const child = spawn(process.execPath, [bin, ...args], {
     cwd,
-    env: { ...inherited, ...env },
+    env: { ...inheritedVariables(), ...env },
     stdio: ["ignore", "pipe", "pipe"],
     ...(uid === undefined ? {} : { uid, gid: uid }),
   });
   const entry = { cwd, child };
   children.add(entry);
   child.once("exit", () => children.delete(entry));
-  const text = { stdout: "", stderr: "" };
+  const printed = { stdout: "", stderr: "" };
   for (const name of ["stdout", "stderr"] as const)
-    child[name].setEncoding("utf8").on("data", (piece: string) => (text[name] += piece));
-  const ended = new Promise<Ended>((resolve) => child.once("close", (code) => resolve({ code, ...text })));
+    child[name].setEncoding("utf8").on("data", (piece: string) => (printed[name] += piece));
+  const ended = new Promise<Ended>((resolve) => child.once("close", (code) => resolve({ code, ...printed })));
   const holds = (name: "stdout" | "stderr", wanted: string | RegExp): Promise<void> =>
     new Promise((resolve, reject) => {
       const look = () => {
-        if (typeof wanted === "string" ? text[name].includes(wanted) : wanted.test(text[name])) resolve();
+        if (typeof wanted === "string" ? printed[name].includes(wanted) : wanted.test(printed[name])) resolve();
       };
       child[name].on("data", look);
-      void ended.then(() => reject(new Error(`it ended, and its ${name} had no ${wanted}, but: ${text[name]}`)));
+      void ended.then(() => reject(new Error(`it ended, and its ${name} had no ${wanted}, but: ${printed[name]}`)));
       look();
     });
   return {
@@ -108,10 +135,6 @@ export function start(cwd: string, args: readonly string[], { env = {}, uid }: R
     printed: (wanted) => holds("stdout", wanted),
     kill: (signal) => void child.kill(signal),
   };
-}
-
-export function run(cwd: string, args: readonly string[], options: RunOptions = {}): Promise<Ended> {
-  return start(cwd, args, options).ended;
 }
 
 /** https://man7.org/linux/man-pages/man1/script.1.html gives a process a terminal. */
@@ -124,11 +147,10 @@ export async function runOnTerminal(
   cwd: string,
   args: readonly string[],
 ): Promise<{ readonly code: number | null; readonly output: string }> {
-  const { DEBUG_SERVER_DB_URL: _, NO_COLOR: __, FORCE_COLOR: ___, ...inherited } = process.env;
   const quoted = [process.execPath, bin, ...args].map((part) => `'${part}'`).join(" ");
   const child = spawn("script", ["--quiet", "--return", "--command", `stty cols 100; ${quoted}`, "/dev/null"], {
     cwd,
-    env: { ...inherited, TERM: "xterm-256color" },
+    env: { ...inheritedVariables(), TERM: "xterm-256color" },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const entry = { cwd, child };

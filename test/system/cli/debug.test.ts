@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { type DebugView, openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
-import { git, isAlive, place, run, start, withStore } from "./commandLine.ts";
+import { git, isAlive, place, run, startProcess, withStore } from "./commandLine.ts";
 
 const one = ["demo", "--commits", "1", "--runners", "1"];
 
@@ -72,7 +72,7 @@ suite("debug", { concurrency: 2 }, () => {
 
   test("Ctrl-C while the program is stopped ends it, cancels its session and gives the worktree back", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
-    const demo = start(folder, [...one, "--debug"]);
+    const demo = startProcess(folder, [...one, "--debug"]);
     await demo.said("start: stopped");
     demo.kill("SIGINT");
     const { code, stderr } = await demo.ended;

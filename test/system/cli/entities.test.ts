@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { newId, type OwnedStore, openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
-import { type Place, place, run, start } from "./commandLine.ts";
+import { type Place, place, run, startProcess } from "./commandLine.ts";
 
 const absent = "01890a5d-ac96-774b-bcce-b302099a8057";
 
@@ -165,7 +165,7 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       const [chunk] = rowsOf((await run(folder, ["logs", "show", commandId, "--json", "--url", url])).stdout);
       assert.deepEqual([chunk?.offset, chunk?.stream, chunk?.text], [0, "stdout", "line 1\n"]);
 
-      const tail = start(folder, ["logs", "tail", commandId, "--url", url]);
+      const tail = startProcess(folder, ["logs", "tail", commandId, "--url", url]);
       await tail.printed("line 30\n");
       await append("comes later\n");
       await tail.printed("comes later\n");
@@ -184,7 +184,7 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       const { folder, url } = await open(t);
       const store = await serve(t, url);
       const { command } = await fixtures(store).log("begun\n");
-      const tail = start(folder, ["logs", "tail", command.id, "--url", url]);
+      const tail = startProcess(folder, ["logs", "tail", command.id, "--url", url]);
       await tail.printed("begun\n");
       tail.kill("SIGINT");
       assert.deepEqual(await tail.ended, { code: 130, stdout: "begun\n", stderr: "debug-server-db: interrupted\n" });

@@ -7,7 +7,7 @@ import { createProgram } from "../../../src/cli/program.ts";
 import { openStore } from "../../../src/index.ts";
 import { fixtures, testClock } from "../../../src/testing/index.ts";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
-import { place, run } from "./commandLine.ts";
+import { place, run, runProcess } from "./commandLine.ts";
 
 suite("info and maintenance", { concurrency: 2 }, () => {
   test("info beside a server: versions, paths, sizes, revision and what is in force", async (t) => {
@@ -58,14 +58,14 @@ suite("info and maintenance", { concurrency: 2 }, () => {
     assert.match(stdout, /^DEBUG_SERVER_DB_ULR \(not read\) +\*\*\* +environment$/m);
     assert.match(stdout, /^limits\.busyMs +50 +default$/m);
     assert.doesNotMatch(stdout, /hunter/);
-    const flag = await run(folder, ["config", "show", "--json", "--url", "sqlite:x.db"], { env });
+    const flag = await runProcess(folder, ["config", "show", "--json", "--url", "sqlite:x.db"], { env });
     assert.deepEqual(JSON.parse(flag.stdout.split("\n")[0] as string), {
       name: "url",
       value: "sqlite:x.db",
       from: "flag",
     });
     assert.match(
-      (await run(folder, ["config", "show"])).stdout,
+      (await runProcess(folder, ["config", "show"])).stdout,
       /^url +sqlite:\.artifacts\/data\/metadata\.db +default$/m,
     );
     assert.equal((await run(folder, ["config", "show", "--url", "mysql://x"])).code, 2);

@@ -22,7 +22,7 @@ import { openStore } from "../../../src/index.ts";
 import { migrationsFolder, readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { contentsOf, place as makePlace, withDatabase } from "../../engines/migrate/place.ts";
-import { type Ended, place as repository, run, start } from "./commandLine.ts";
+import { type Ended, place as repository, run, runProcess, startProcess } from "./commandLine.ts";
 
 const migrations = readMigrations("sqlite");
 const head = migrations.at(-1)?.revision as string;
@@ -132,7 +132,7 @@ suite("migrate", { concurrency: 2 }, () => {
     const other = new Database(path);
     other.exec("BEGIN IMMEDIATE");
     const started = Array.from({ length: 3 }, () =>
-      start(folder, ["migrate", "upgrade", "--json", "--url", url, "--lock-timeout-ms", "60000"]),
+      startProcess(folder, ["migrate", "upgrade", "--json", "--url", url, "--lock-timeout-ms", "60000"]),
     );
     const waits = "debug-server-db: waiting for another process that writes\n";
     await Promise.all(started.map(({ said }) => said(waits)));
@@ -335,7 +335,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     chmodSync(path, 0o400);
     const bytes = readFileSync(path);
     const asOwner = (...args: readonly string[]) =>
-      run(folder, ["migrate", ...args, "--url", url], process.getuid?.() === 0 ? { uid: 65_534 } : {});
+      runProcess(folder, ["migrate", ...args, "--url", url], process.getuid?.() === 0 ? { uid: 65_534 } : {});
     assert.equal((await asOwner("current")).stdout.split(" ")[0], before);
     for (const command of ["upgrade", "downgrade"])
       sentence(await asOwner(command), 1, /the database file, or its folder, is read-only/);
@@ -382,7 +382,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     const other = new Database(path);
     other.exec("BEGIN IMMEDIATE");
     sentence(await migrate("upgrade", "--lock-timeout-ms", "50"), 4, /another process holds the write lock/);
-    const waiting = start(folder, ["migrate", "upgrade", "--url", url, "--lock-timeout-ms", "60000"]);
+    const waiting = startProcess(folder, ["migrate", "upgrade", "--url", url, "--lock-timeout-ms", "60000"]);
     await waiting.said("waiting for another process that writes\n");
     waiting.kill("SIGINT");
     const { code, stderr } = await waiting.ended;

@@ -4,7 +4,9 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite, test } from "node:test";
 import Database from "better-sqlite3";
-import { entriesOf, makeFolder, place, run } from "./commandLine.ts";
+import { createCommandLine } from "../../../src/cli/commandLine.ts";
+import { createProgram } from "../../../src/cli/program.ts";
+import { entriesOf, makeFolder, place, run, runProcess } from "./commandLine.ts";
 
 /** Requires one sentence, and allows a suggestion after it; never a stack. */
 function assertSentence(stderr: string, pattern: RegExp): void {
@@ -51,7 +53,7 @@ suite("usage", { concurrency: 2 }, () => {
 
   test("a path that is no git repository", async (t) => {
     const { folder } = place(t, { init: false });
-    const { code, stdout, stderr } = await run(folder, ["demo"], {
+    const { code, stdout, stderr } = await runProcess(folder, ["demo"], {
       env: { GIT_CEILING_DIRECTORIES: join(folder, "..") },
     });
     assertSentence(stderr, /is not in a git repository: name one with --repo/);
@@ -74,7 +76,7 @@ suite("usage", { concurrency: 2 }, () => {
 
   test("git is not installed", async (t) => {
     const { folder } = place(t);
-    const { code, stderr } = await run(folder, ["demo"], { env: { PATH: makeFolder(folder, "empty") } });
+    const { code, stderr } = await runProcess(folder, ["demo"], { env: { PATH: makeFolder(folder, "empty") } });
     assertSentence(stderr, /git is not installed, or not in PATH: install git/);
     assert.deepEqual({ code, made: existsSync(join(folder, ".artifacts")) }, { code: 1, made: false });
   });
@@ -128,6 +130,39 @@ suite("usage", { concurrency: 2 }, () => {
     const version = await run(folder, ["--version"]);
     assert.match(version.stdout, /^\d+\.\d+\.\d+\n$/);
     assert.deepEqual([help.code, help.stderr, version.code, version.stderr], [0, "", 0, ""]);
+  });
+
+  test("a process prints and ends like a run in this process, in every group", async (t) => {
+    const { folder, url } = place(t, { init: false });
+    const absent = "01890a5d-ac96-774b-bcce-b302099a8057";
+    await run(folder, ["migrate", "upgrade", "--url", url]);
+    const calls = [
+      ["demo", "--repo", "nowhere"],
+      ["health", "--url", "sqlite:absent.db"],
+      ["migrate", "history", "--json", "--url", url],
+      ["admin", "list-accounts", "--url", url],
+      ...["repositories", "runners", "sessions", "worktrees", "commands", "artifacts"].map((group) => [
+        group,
+        "list",
+        "--url",
+        url,
+      ]),
+      ["logs", "show", absent, "--url", url],
+      ["debug", "show", absent, "--url", url],
+      ["backup", "list", "--url", url],
+      ["maintenance", "reap", "--url", url],
+      ["info", "--url", "sqlite:absent.db"],
+      ["config", "show", "--url", url],
+    ];
+    const program = createProgram(
+      createCommandLine({ env: {}, cwd: folder, stdout: process.stdout, stderr: process.stderr }),
+    );
+    assert.deepEqual(
+      new Set(calls.map(([group]) => group)),
+      new Set(program.commands.map((command) => command.name())),
+    );
+    for (const args of calls)
+      assert.deepEqual(await runProcess(folder, args), await run(folder, args), `debug-server-db ${args.join(" ")}`);
   });
 
   test("no command at all", async (t) => {

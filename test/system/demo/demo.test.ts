@@ -5,9 +5,11 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "no
 import { join } from "node:path";
 import { suite, test } from "node:test";
 import type { Store } from "../../../src/storeTypes.ts";
-import { git, hasScript, isAlive, place, run, runOnTerminal, withStore } from "../cli/commandLine.ts";
+import { git, hasScript, isAlive, place, run, runOnTerminal, runProcess, withStore } from "../cli/commandLine.ts";
 
 const few = ["--runners", "2", "--commits", "3"];
+/** One thread is enough for one commit. */
+const alone = ["demo", "--runners", "1"];
 
 async function readAll(store: Store) {
   const sessions = (await store.sessions.list({ limit: 500 })).items;
@@ -128,7 +130,8 @@ suite("demo", { concurrency: 2 }, () => {
 
   test("stdout holds the table, stderr a line for each command; no colours without a terminal", async (t) => {
     const { folder } = place(t, { commits: 1 });
-    const { stdout, stderr } = await run(folder, ["demo"]);
+    const { code, stdout, stderr } = await runProcess(folder, ["demo"]);
+    assert.equal(code, 0, stderr);
     assert.match(
       stderr,
       /^.+: the newest 1 commit, 4 runners, sqlite:\.artifacts\/data\/metadata\.db\n1\/2 {2}succeeded .*\n2\/2 {2}succeeded .*\n$/,
@@ -140,7 +143,7 @@ suite("demo", { concurrency: 2 }, () => {
   test("commands that fail: their exit code in the table, and 1 of the run", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
     const { code, stdout } = await run(folder, [
-      "demo",
+      ...alone,
       "--command",
       "sh",
       "--",
@@ -160,14 +163,14 @@ suite("demo", { concurrency: 2 }, () => {
 
   test("a program that ends by a signal", async (t) => {
     const { folder } = place(t, { commits: 1 });
-    const { code, stdout } = await run(folder, ["demo", "--command", "sh", "--", "-c", "kill -KILL $$"]);
+    const { code, stdout } = await run(folder, [...alone, "--command", "sh", "--", "-c", "kill -KILL $$"]);
     assert.equal(code, 1);
     assert.match(stdout, /failed +SIGKILL /);
   });
 
   test("a program that does not exist", async (t) => {
     const { folder } = place(t, { commits: 1 });
-    const { code, stdout, stderr } = await run(folder, ["demo", "--command", "no-such-program"]);
+    const { code, stdout, stderr } = await run(folder, [...alone, "--command", "no-such-program"]);
     assert.equal(code, 1);
     assert.match(stdout, /failed .* no-such-program: no such program$/m);
     assert.doesNotMatch(stderr, /^ {4}at /m);
@@ -176,7 +179,7 @@ suite("demo", { concurrency: 2 }, () => {
   test("a log of many pieces is whole and in order", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
     const script = "for (let i = 0; i < 200000; i++) process.stdout.write(i + '\\n')";
-    const { code } = await run(folder, ["demo", "--command", process.execPath, "--", "-e", script]);
+    const { code } = await run(folder, [...alone, "--command", process.execPath, "--", "-e", script]);
     assert.equal(code, 0);
     const expected = createHash("sha256");
     for (let number = 0; number < 200_000; number++) expected.update(`${number}\n`);
@@ -189,7 +192,7 @@ suite("demo", { concurrency: 2 }, () => {
 
   test("what a program leaves running in the background is stopped with it", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
-    const { code } = await run(folder, ["demo", "--command", "sh", "--", "-c", "sleep 60 & echo $!"]);
+    const { code } = await run(folder, [...alone, "--command", "sh", "--", "-c", "sleep 60 & echo $!"]);
     assert.equal(code, 0);
     await withStore(url, async (store) => {
       const parent = (await readAll(store)).commands.find(({ sequence }) => sequence === 3);
@@ -200,10 +203,10 @@ suite("demo", { concurrency: 2 }, () => {
 
   test("a worktree folder that was removed by hand is made anew", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
-    await run(folder, ["demo", "--runners", "1"]);
+    await run(folder, alone);
     const [tree] = await withStore(url, async (store) => (await readAll(store)).worktrees);
     rmSync(tree?.path ?? "", { recursive: true });
-    const { code, stderr } = await run(folder, ["demo", "--runners", "1"]);
+    const { code, stderr } = await run(folder, alone);
     assert.equal(code, 0, stderr);
     assert.equal(git(tree?.path ?? "", "rev-parse", "HEAD"), git(folder, "rev-parse", "HEAD"));
     await withStore(url, async (store) => {
@@ -218,13 +221,13 @@ suite("demo", { concurrency: 2 }, () => {
 
   test("a worktree that lost its .git is made anew, and the repository around it is not touched", async (t) => {
     const { folder, url } = place(t, { commits: 2 });
-    const dirty = ["demo", "--runners", "1", "--commits", "1", "--command", "touch", "left-over"];
+    const dirty = [...alone, "--commits", "1", "--command", "touch", "left-over"];
     await run(folder, dirty);
     const [tree] = await withStore(url, async (store) => (await readAll(store)).worktrees);
     assert.equal(tree?.state, "dirty");
     rmSync(join(tree?.path ?? "", ".git"));
     writeFileSync(join(folder, "file-1.txt"), "work that nobody committed\n");
-    const { code, stderr } = await run(folder, ["demo", "--runners", "1", "--commits", "1"]);
+    const { code, stderr } = await run(folder, [...alone, "--commits", "1"]);
     assert.equal(code, 0, stderr);
     assert.equal(readFileSync(join(folder, "file-1.txt"), "utf8"), "work that nobody committed\n");
     assert.equal(git(tree?.path ?? "", "rev-parse", "--show-toplevel").trim(), tree?.path);
@@ -232,17 +235,8 @@ suite("demo", { concurrency: 2 }, () => {
 
   test("what a command left in its tree is gone for the next", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
-    await run(folder, [
-      "demo",
-      "--runners",
-      "1",
-      "--command",
-      "sh",
-      "--",
-      "-c",
-      "echo more >> file-1.txt; touch left-over",
-    ]);
-    const { code } = await run(folder, ["demo", "--runners", "1", "--command", "sh", "--", "-c", "ls; cat file-1.txt"]);
+    await run(folder, [...alone, "--command", "sh", "--", "-c", "echo more >> file-1.txt; touch left-over"]);
+    const { code } = await run(folder, [...alone, "--command", "sh", "--", "-c", "ls; cat file-1.txt"]);
     assert.equal(code, 0);
     await withStore(url, async (store) => {
       const { commands, worktrees } = await readAll(store);
@@ -256,7 +250,7 @@ suite("demo", { concurrency: 2 }, () => {
 
   test("a command that moved its tree to another commit does not move the next session", async (t) => {
     const { folder } = place(t, { commits: 2 });
-    const one = ["demo", "--runners", "1", "--commits", "1"];
+    const one = [...alone, "--commits", "1"];
     await run(folder, [...one, "--command", "git", "checkout", "HEAD~1"]);
     const { code, stderr } = await run(folder, [...one, "--command", "test", "--", "-e", "file-2.txt"]);
     assert.equal(code, 0, stderr);

@@ -4,14 +4,14 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
-import { place, run, withStore } from "../cli/commandLine.ts";
+import { place, run, runProcess, withStore } from "../cli/commandLine.ts";
 
 test("two processes share the work of one database: every command runs once, no worktree is doubled", async (t) => {
   const url = await newDatabase();
   t.after(() => dropDatabase(url));
   const { folder } = place(t, { commits: 6 });
   const args = ["demo", "--runners", "2", "--commits", "6", "--url", url];
-  const ended = await Promise.all([run(folder, args), run(folder, args)]);
+  const ended = await Promise.all([runProcess(folder, args), runProcess(folder, args)]);
   for (const { code, stderr } of ended) assert.equal(code, 0, stderr);
   for (const { stdout } of ended) {
     assert.match(stdout, /^sessions {2}6: 6 completed$/m);

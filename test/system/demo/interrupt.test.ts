@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { isFinal } from "../../../src/model/commands.ts";
-import { isAlive, type Place, place, type Running, run, start, withStore } from "../cli/commandLine.ts";
+import { isAlive, type Place, place, type Running, run, startProcess, withStore } from "../cli/commandLine.ts";
 
 /** Long before the programs end by themselves. On a quiet machine it takes a second. */
 const inTimeMs = 15_000;
@@ -58,7 +58,7 @@ suite("interrupt", () => {
   ] as const) {
     test(name, async (t) => {
       const here = place(t, { commits: 2 });
-      const running = start(here.folder, ["demo", "--runners", "2", ...command]);
+      const running = startProcess(here.folder, ["demo", "--runners", "2", ...command]);
       const pids = await pidsOf(here, running);
       assert.equal(pids.filter(isAlive).length, 2);
       const atMs = performance.now();
@@ -76,7 +76,7 @@ suite("interrupt", () => {
 
   test("before the runners have begun", async (t) => {
     const here = place(t, { commits: 2 });
-    const running = start(here.folder, ["demo"]);
+    const running = startProcess(here.folder, ["demo"]);
     await running.said("the newest");
     running.kill("SIGINT");
     const { code, stderr } = await running.ended;
@@ -86,7 +86,7 @@ suite("interrupt", () => {
 
   test("the next run goes on with the same worktrees", async (t) => {
     const here = place(t, { commits: 2 });
-    const running = start(here.folder, ["demo", "--runners", "2", ...sleeps]);
+    const running = startProcess(here.folder, ["demo", "--runners", "2", ...sleeps]);
     await pidsOf(here, running);
     running.kill("SIGINT");
     await running.ended;
@@ -97,7 +97,7 @@ suite("interrupt", () => {
 
   test("after a kill the next run cancels what was left and does its own", async (t) => {
     const here = place(t, { commits: 1 });
-    const running = start(here.folder, ["demo", "--runners", "1", ...sleeps]);
+    const running = startProcess(here.folder, ["demo", "--runners", "1", ...sleeps]);
     const pids = await pidsOf(here, running);
     // Nobody is left to stop the program.
     t.after(() => pids.map((pid) => process.kill(pid, "SIGKILL")));
