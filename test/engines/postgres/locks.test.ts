@@ -5,12 +5,15 @@ import { newId, type OwnedStore, openStore } from "../../../src/index.ts";
 import { fixtures, testClock } from "../../../src/testing/index.ts";
 import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
 
+/** A busy machine may hold a row for long. A deadlock ends after a second, however busy the machine is. */
+const limits = { reapEveryMs: 0, connections: 1, lockMs: 60_000, callMs: 120_000 };
+
 test("operations on the same session, command and tree from several connections never deadlock", async () => {
   const url = await newDatabase();
   const clock = testClock();
   const stores: OwnedStore[] = [];
   // Clients of one store share its connections; stores have connections of their own.
-  for (let n = 0; n < 4; n++) stores.push(await openStore({ url, clock, limits: { reapEveryMs: 0, connections: 1 } }));
+  for (let n = 0; n < 4; n++) stores.push(await openStore({ url, clock, limits }));
   const [one, two, three, four] = stores as [OwnedStore, OwnedStore, OwnedStore, OwnedStore];
   try {
     const given = fixtures(one);
@@ -61,7 +64,7 @@ test("operations on the same session, command and tree from several connections 
 test("a debugger at work while its session ends and is deleted never deadlocks", async () => {
   const url = await newDatabase();
   const stores: OwnedStore[] = [];
-  for (let n = 0; n < 4; n++) stores.push(await openStore({ url, limits: { reapEveryMs: 0, connections: 1 } }));
+  for (let n = 0; n < 4; n++) stores.push(await openStore({ url, limits }));
   const [one, two, three, four] = stores as [OwnedStore, OwnedStore, OwnedStore, OwnedStore];
   try {
     for (let round = 0; round < 30; round++) {
@@ -96,8 +99,7 @@ test("a debugger at work while its session ends and is deleted never deadlocks",
 test("tokens that are minted crosswise, rotated and used from several connections never deadlock", async () => {
   const url = await newDatabase();
   const stores: OwnedStore[] = [];
-  for (let n = 0; n < 4; n++)
-    stores.push(await openStore({ url, limits: { reapEveryMs: 0, connections: 1, lastUsedTokens: 8 } }));
+  for (let n = 0; n < 4; n++) stores.push(await openStore({ url, limits: { ...limits, lastUsedTokens: 8 } }));
   const [one, two, three, four] = stores as [OwnedStore, OwnedStore, OwnedStore, OwnedStore];
   try {
     const given = fixtures(one);

