@@ -1,21 +1,16 @@
-// What a command leaves behind, as artifacts: its log, and for each session the list of files of its commit, written next to the database.
+// Records what commands leave behind as artifacts: the log of each, and for each session the list of files of its commit.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { StoreError } from "../errors.ts";
-import { hashFile } from "../files/hashFile.ts";
-import type { Claim } from "../model/commands.ts";
-import type { Store } from "../storeTypes.ts";
+import { type Claim, hashFile, type Store, StoreError } from "../index.ts";
 import { git } from "./git.ts";
 import type { LogWriter } from "./logWriter.ts";
 
 type ArtifactStore = Pick<Store, "artifacts">;
 
-/** The log is in the store already, so this is one step. */
+/** Records a log in one step, because the store has its content already. */
 export async function recordLog(store: ArtifactStore, { command }: Claim, log: LogWriter): Promise<void> {
   const { id: commandId, sessionId, attempt } = command;
-  const uri = `debug-server-db:logs/${commandId}/${attempt}`;
-  const content = { sizeBytes: log.offset, sha256: log.sha256, uri };
   await unlessRefused(
     store.artifacts.record({
       sessionId,
@@ -24,16 +19,18 @@ export async function recordLog(store: ArtifactStore, { command }: Claim, log: L
       name: "log.txt",
       kind: "log",
       contentType: "text/plain",
-      ...content,
+      sizeBytes: log.offset,
+      sha256: log.sha256,
+      uri: `debug-server-db:logs/${commandId}/${attempt}`,
     }),
   );
 }
 
-/** A file that is made while others may look: announced, written, hashed as a stream, and only then ready. */
-export async function recordTree(
+/** Records a file that takes time to write: announces it, writes and hashes it, and only then commits it as ready. */
+export async function recordFileList(
   store: ArtifactStore,
   { session }: Claim,
-  treePath: string,
+  worktreePath: string,
   filesRoot: string,
   signal: AbortSignal,
 ): Promise<void> {
@@ -46,19 +43,17 @@ export async function recordTree(
     const folder = join(filesRoot, session.id);
     const path = join(folder, "tree.txt");
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await writeFile(path, await git(["ls-tree", "-r", "--long", session.commitSha], { cwd: treePath, signal }), {
-      mode: 0o600,
-    });
-    await unlessRefused(
-      store.artifacts.commit({ artifactId, ...(await hashFile(path, { signal })), uri: pathToFileURL(path).href }),
-    );
+    const list = await git(["ls-tree", "-r", "--long", session.commitSha], { cwd: worktreePath, signal });
+    await writeFile(path, list, { mode: 0o600 });
+    const content = await hashFile(path, { signal });
+    await unlessRefused(store.artifacts.commit({ artifactId, ...content, uri: pathToFileURL(path).href }));
   } catch {
-    // Stopped, or no space for it: the command has its result all the same.
+    // Stopped, or the disk is full: the result of the command stands without it.
     await unlessRefused(store.artifacts.delete({ artifactId }));
   }
 }
 
-/** An artifact that cannot be recorded, because its session is gone or the store is full, is no reason for a command to fail. */
+/** Returns undefined when the store refuses the call: a missing artifact does not make a command fail. */
 async function unlessRefused<Result>(call: Promise<Result>): Promise<Result | undefined> {
   try {
     return await call;

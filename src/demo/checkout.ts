@@ -1,4 +1,4 @@
-// A worktree on the disk: made, reused, cleaned, made anew. Whoever calls holds the lease of its path.
+// Worktrees on disk: creates, reuses, cleans and removes them. The caller holds the lease of the worktree. Knows no store.
 import { existsSync, realpathSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { dirname, isAbsolute, relative, resolve } from "node:path";
@@ -6,51 +6,51 @@ import { GitError, git } from "./git.ts";
 
 export interface Checkout {
   readonly gitDir: string;
-  /** Folders below it are ours to remove. */
+  /** The folder below which the demo may remove worktrees. */
   readonly worktreesRoot: string;
   readonly path: string;
   readonly commitSha: string;
   readonly signal: AbortSignal;
 }
 
-export type Made = "made" | "reused" | "made anew";
+/** How a worktree came to stand at its commit. */
+export type CheckedOut = "created" | "reused" | "created again";
 
-/** A tree that is not there yet. */
-export async function makeTree(checkout: Checkout): Promise<Made> {
-  await add(checkout);
-  return "made";
+export async function createWorktree(checkout: Checkout): Promise<CheckedOut> {
+  await addWorktree(checkout);
+  return "created";
 }
 
-/** A tree that was used before. Its folder may have been removed by hand, or be broken: then it is made anew. */
-export async function reuseTree(checkout: Checkout, needsScrub: boolean): Promise<Made> {
+/** Moves a worktree to the commit. One whose folder was removed or damaged by hand is created again. */
+export async function reuseWorktree(checkout: Checkout, needsScrub: boolean): Promise<CheckedOut> {
   const { path, commitSha, signal } = checkout;
-  const inTree = { cwd: path, ceiling: dirname(path), signal };
+  const inWorktree = { cwd: path, ceiling: dirname(path), signal };
   try {
-    const head = await headOfTree(checkout);
+    const head = await headOf(checkout);
     if (head !== undefined) {
       if (needsScrub) {
-        await git(["reset", "--quiet", "--hard"], inTree);
-        await git(["clean", "--quiet", "-ffdx"], inTree);
+        await git(["reset", "--quiet", "--hard"], inWorktree);
+        await git(["clean", "--quiet", "-ffdx"], inWorktree);
       }
-      // Asked of git and not of the store: a command may have moved it.
-      if (head !== commitSha) await git(["checkout", "--quiet", "--detach", commitSha], inTree);
+      // Compares with git and not with the store: a command may have checked out another commit.
+      if (head !== commitSha) await git(["checkout", "--quiet", "--detach", commitSha], inWorktree);
       return "reused";
     }
   } catch (error) {
     if (!(error instanceof GitError) || signal.aborted) throw error;
   }
-  await removeTree(checkout);
-  await add(checkout);
-  return "made anew";
+  await removeWorktree(checkout);
+  await addWorktree(checkout);
+  return "created again";
 }
 
-/** The folder, and what git notes of it: of this path alone, where `git worktree prune` would forget a person's own trees too. */
-export async function removeTree({ gitDir, worktreesRoot, path }: Omit<Checkout, "signal">): Promise<void> {
+/** Removes the folder and git's record of this path. `git worktree prune` would forget a user's own worktrees too. */
+export async function removeWorktree({ gitDir, worktreesRoot, path }: Omit<Checkout, "signal">): Promise<void> {
   if (!isBelow(worktreesRoot, path))
-    throw new GitError(`${path} is no worktree of this repository, and not ours to remove`);
+    throw new GitError(`${path} is not below ${worktreesRoot}: the demo removes only its own worktrees`);
   await rm(path, { recursive: true, force: true, maxRetries: 3 });
-  // Twice: a tree whose making was interrupted is locked. That git never knew the path is fine.
   const signal = AbortSignal.timeout(5_000);
+  // --force twice, because an interrupted `git worktree add` leaves a lock. git may not know the path at all.
   await git(["--git-dir", gitDir, "worktree", "remove", "--force", "--force", path], { cwd: gitDir, signal }).catch(
     () => undefined,
   );
@@ -61,7 +61,7 @@ function isBelow(root: string, path: string): boolean {
   return way !== "" && !way.startsWith("..") && !isAbsolute(way);
 }
 
-/** False when a command left something in it that git would show. */
+/** Returns whether git sees no changes and no new files. */
 export async function isClean(path: string, signal: AbortSignal): Promise<boolean> {
   try {
     return (await git(["status", "--porcelain"], { cwd: path, ceiling: dirname(path), signal })) === "";
@@ -71,16 +71,17 @@ export async function isClean(path: string, signal: AbortSignal): Promise<boolea
   }
 }
 
-async function add({ gitDir, path, commitSha, signal }: Checkout): Promise<void> {
+async function addWorktree({ gitDir, path, commitSha, signal }: Checkout): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   await git(["--git-dir", gitDir, "worktree", "add", "--quiet", "--detach", path, commitSha], { cwd: gitDir, signal });
 }
 
-/** Undefined when the folder is not a worktree of this repository. The ceiling keeps git from taking a repository around it for it. */
-async function headOfTree({ gitDir, path, signal }: Checkout): Promise<string | undefined> {
+/** Returns the commit of the worktree; undefined when the folder is not a worktree of this repository. */
+async function headOf({ gitDir, path, signal }: Checkout): Promise<string | undefined> {
   if (!existsSync(path)) return undefined;
   const answer = await git(["rev-parse", "--show-toplevel", "--git-common-dir", "HEAD"], {
     cwd: path,
+    // Without a ceiling git would answer for a repository around the folder.
     ceiling: dirname(path),
     signal,
   });

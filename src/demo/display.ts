@@ -1,4 +1,4 @@
-// Shows progress on stderr: a few lines that are drawn again and again on a terminal, a line for each command elsewhere.
+// Displays the progress of a run: on a terminal a few lines that are redrawn, elsewhere one line per command that has ended.
 
 import { oneLine } from "../terminal/controls.ts";
 import type { Output } from "../terminal/output.ts";
@@ -8,7 +8,7 @@ import type { RunnerAssignment } from "./runner.ts";
 
 export interface Display {
   update(ended: Step | undefined): void;
-  /** Nothing is drawn any more. */
+  /** Stops drawing, and clears what was drawn. */
   end(): void;
 }
 
@@ -20,7 +20,7 @@ export function describeStep({ commitSha, argv }: Pick<Step, "commitSha" | "argv
   return `${commitSha.slice(0, 8)}  ${describeArgv(argv, lengthMax - 10)}`;
 }
 
-/** Programs are known by their names, not by where they lie. */
+/** Formats a command with the name of its program instead of its path. */
 export function describeArgv([file = "", ...rest]: readonly string[], lengthMax: number): string {
   return oneLine([file.slice(file.lastIndexOf("/") + 1), ...rest].join(" "), lengthMax);
 }
@@ -37,14 +37,14 @@ class LineDisplay implements Display {
   update(ended: Step | undefined): void {
     const { endedSteps, steps } = this.#progress;
     if (ended === undefined) return;
-    const counted = `${String(endedSteps).padStart(String(steps.size).length)}/${steps.size}`;
-    this.#output.write(`${counted}  ${ended.state}  ${describeStep(ended, 100)}\n`);
+    const counter = `${String(endedSteps).padStart(String(steps.size).length)}/${steps.size}`;
+    this.#output.write(`${counter}  ${ended.state}  ${describeStep(ended, 100)}\n`);
   }
 
   end(): void {}
 }
 
-/** More would push the bar off a small terminal. */
+/** The number of runners shown. More would push the bar off a small terminal. */
 const runnerLinesMax = 8;
 
 class TerminalDisplay implements Display {
@@ -77,12 +77,12 @@ class TerminalDisplay implements Display {
     this.#lines = 0;
   }
 
-  /** In one write, so that nothing flickers. */
+  /** Draws in one write, so that nothing flickers. */
   #draw(): void {
     const lines = [this.#bar(), ...this.#runnerLines()];
-    const back = this.#lines > 0 ? `\x1b[${this.#lines}A\r\x1b[J` : "";
+    const clear = this.#lines > 0 ? `\x1b[${this.#lines}A\r\x1b[J` : "";
     this.#lines = lines.length;
-    this.#output.write(back + lines.map((line) => `${line}\n`).join(""));
+    this.#output.write(clear + lines.map((line) => `${line}\n`).join(""));
   }
 
   #bar(): string {
@@ -95,7 +95,7 @@ class TerminalDisplay implements Display {
   }
 
   #runnerLines(): string[] {
-    const atWork = new Map(
+    const running = new Map(
       [...this.#progress.steps.values()]
         .filter(({ state }) => state === "running" || state === "cancelling")
         .map((step) => [step.runnerId, step]),
@@ -104,10 +104,10 @@ class TerminalDisplay implements Display {
     const shown =
       this.#runners.length <= runnerLinesMax
         ? this.#runners
-        : this.#runners.filter(({ runnerId }) => atWork.has(runnerId));
+        : this.#runners.filter(({ runnerId }) => running.has(runnerId));
     const lines = shown.slice(0, runnerLinesMax).map(({ runnerId, name }) => {
-      const step = atWork.get(runnerId);
-      const text = step === undefined ? paint("dim", "waits", this.#output) : describeStep(step, width);
+      const step = running.get(runnerId);
+      const text = step === undefined ? paint("dim", "waiting", this.#output) : describeStep(step, width);
       return `   ${paint("dim", name.padEnd(10), this.#output)} ${text}`;
     });
     return shown.length > runnerLinesMax ? [...lines, `   and ${shown.length - runnerLinesMax} more`] : lines;

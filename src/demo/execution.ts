@@ -1,26 +1,21 @@
-// One claimed command, from its tree to its result.
+// Executes one claimed command, from its worktree to its result.
 import { dirname, resolve } from "node:path";
-import { StoreError } from "../errors.ts";
-import { timerMsMax } from "../limits.ts";
-import type { Claim, Command } from "../model/commands.ts";
-import { isOpen } from "../model/sessions.ts";
-import type { Release } from "../model/vocabulary.ts";
-import type { Store } from "../storeTypes.ts";
-import { recordLog, recordTree } from "./artifacts.ts";
+import { type Claim, type Command, type Release, type Store, StoreError } from "../index.ts";
+import { recordFileList, recordLog } from "./artifacts.ts";
 import { isClean } from "./checkout.ts";
-import { GitError, treeEnvironment } from "./git.ts";
-import type { Holding, StopReason } from "./heartbeat.ts";
+import { GitError, worktreeEnvironment } from "./git.ts";
+import type { HeldLease, StopReason } from "./heartbeat.ts";
 import { LogWriter } from "./logWriter.ts";
 import { type Ending, runProgram } from "./program.ts";
-import { type Holder, type Tree, takeTree } from "./tree.ts";
+import { acquireWorktree, type HeldWorktree, type Holder } from "./worktree.ts";
 
 export type RunnerStore = Pick<Store, "repositories" | "runners" | "worktrees" | "commands" | "logs" | "artifacts">;
 
-export interface Worker extends Holder {
+export interface Runner extends Holder {
   readonly store: RunnerStore;
-  /** Where files that belong to sessions are kept. */
+  /** The folder for the files of sessions. */
   readonly filesRoot: string;
-  /** Fires when the whole run is to end at once. */
+  /** Fires when the whole run must end at once. */
   readonly interrupted: AbortSignal;
 }
 
@@ -28,66 +23,75 @@ type Finish = Parameters<Store["commands"]["finish"]>[0];
 type Result = Pick<Finish, "outcome" | "exitCode" | "signal" | "reason">;
 
 export interface Executed {
-  /** The tree of the session, if it could be had. */
-  readonly tree: Tree | undefined;
-  /** Commands that the session still has. */
+  /** The worktree of the session, if it could be acquired. */
+  readonly worktree: HeldWorktree | undefined;
+  /** The number of commands that the session still has. */
   readonly remainingCommands: number;
-  /** What to say of the tree when giving it back; undefined when the end of the session has given it back already. */
+  /** What to release the worktree as; undefined when the end of the session has released it. */
   readonly release: Release | undefined;
 }
 
-/** Runs the command of a claim in the session's tree, taking one if the session has none yet, and reports what became of it. */
-export async function execute(worker: Worker, claim: Claim, tree: Tree | undefined): Promise<Executed> {
-  const { store, heartbeat, interrupted } = worker;
+/** A longer timer fires at once: https://nodejs.org/api/timers.html#settimeoutcallback-delay-args */
+const timerMsMax = 2 ** 31 - 1;
+
+/** Runs a command in the session's worktree, acquiring it if the session has none yet, and reports the result. */
+export async function execute(runner: Runner, claim: Claim, held: HeldWorktree | undefined): Promise<Executed> {
+  const { store, heartbeat, interrupted } = runner;
   const { command, session, fence } = claim;
-  const holding = heartbeat.hold("command", command.id, fence);
-  const stop = AbortSignal.any([holding.stop, interrupted]);
+  const lease = heartbeat.hold("command", command.id, fence);
+  const stop = AbortSignal.any([lease.stop, interrupted]);
   const log = new LogWriter(store, claim, stop);
-  let inTree = tree;
+  let worktree = held;
   let result: Result;
   try {
-    inTree ??= await takeTree(worker, session, stop);
-    if (tree === undefined) await log.write("system", noteOf(inTree, session.commitSha));
-    result = await runInTree(command, inTree, log, stop);
-    if (tree === undefined && !stop.aborted) await recordTree(store, claim, inTree.path, worker.filesRoot, stop);
+    worktree ??= await acquireWorktree(runner, session, stop);
+    if (held === undefined) await log.write("system", checkoutNote(worktree, session.commitSha));
+    result = await runCommand(command, worktree, log, stop);
+    if (held === undefined && !stop.aborted) await recordFileList(store, claim, worktree.path, runner.filesRoot, stop);
   } catch (error) {
-    result = { outcome: "failed", reason: sentence(error) };
+    result = { outcome: "failed", reason: failureReason(error) };
   }
-  result = await asStopped(worker, holding, inTree, stop, result);
+  result = await resultOfStop(runner, lease, worktree, stop, result);
   const isLast = session.queuedCommands === 0 && !stop.aborted;
   const release =
-    isLast && inTree !== undefined && !inTree.holding.lost && (await isClean(inTree.path, stop)) ? "clean" : "dirty";
-  if (!holding.lost) await recordLog(store, claim, log);
-  const finished = holding.lost
+    isLast && worktree !== undefined && !worktree.lease.lost && (await isClean(worktree.path, stop))
+      ? "clean"
+      : "dirty";
+  if (!lease.lost) await recordLog(store, claim, log);
+  const finished = lease.lost
     ? undefined
     : await finish(store, { commandId: command.id, fence, ...result, logOffset: log.offset, release });
-  heartbeat.drop(holding);
-  const goesOn = finished === undefined || isOpen(finished.session.state);
-  return { tree: inTree, remainingCommands: finished?.remainingCommands ?? 0, release: goesOn ? release : undefined };
+  heartbeat.drop(lease);
+  const sessionIsOpen = finished === undefined || finished.session.endedAt === null;
+  return {
+    worktree,
+    remainingCommands: finished?.remainingCommands ?? 0,
+    release: sessionIsOpen ? release : undefined,
+  };
 }
 
-function noteOf({ path, made }: Tree, commitSha: string): Uint8Array {
-  return new TextEncoder().encode(`worktree ${path}: ${made}, at ${commitSha.slice(0, 12)}\n`);
+function checkoutNote({ path, checkedOut }: HeldWorktree, commitSha: string): Uint8Array {
+  return new TextEncoder().encode(`worktree ${path}: ${checkedOut}, at ${commitSha.slice(0, 12)}\n`);
 }
 
-async function runInTree(
+async function runCommand(
   command: Command,
-  { path, holding }: Tree,
+  { path, lease }: HeldWorktree,
   log: LogWriter,
   stop: AbortSignal,
 ): Promise<Result> {
-  const late = new AbortController();
+  const timeout = new AbortController();
   const timer =
-    command.timeoutMs === null ? undefined : setTimeout(() => late.abort(), Math.min(command.timeoutMs, timerMsMax));
+    command.timeoutMs === null ? undefined : setTimeout(() => timeout.abort(), Math.min(command.timeoutMs, timerMsMax));
   const ending = await runProgram(command.argv, {
     cwd: resolve(path, command.cwd ?? "."),
-    env: { ...treeEnvironment(dirname(path)), ...command.env },
-    signal: AbortSignal.any([stop, holding.stop, late.signal]),
+    env: { ...worktreeEnvironment(dirname(path)), ...command.env },
+    signal: AbortSignal.any([stop, lease.stop, timeout.signal]),
     output: (stream, data) => log.write(stream, data),
   });
   clearTimeout(timer);
   const result = resultOf(ending);
-  return late.signal.aborted ? { ...result, outcome: "timed_out" } : result;
+  return timeout.signal.aborted ? { ...result, outcome: "timed_out" } : result;
 }
 
 function resultOf(ending: Ending): Result {
@@ -98,26 +102,25 @@ function resultOf(ending: Ending): Result {
     : { outcome: "failed", exitCode: ending.exitCode };
 }
 
-/** What was stopped did not end by itself, whatever its exit code says. */
-async function asStopped(
-  { store }: Worker,
-  holding: Holding,
-  tree: Tree | undefined,
+/** Corrects the result of a command that was stopped: it did not end by itself, whatever its exit code says. */
+async function resultOfStop(
+  { store }: Runner,
+  lease: HeldLease,
+  worktree: HeldWorktree | undefined,
   stop: AbortSignal,
   result: Result,
 ): Promise<Result> {
-  const { exitCode, signal } = result;
-  const facts = { ...(exitCode === undefined ? {} : { exitCode }), ...(signal === undefined ? {} : { signal }) };
+  const { outcome: _, reason: __, ...ending } = result;
   if (stop.aborted) {
     const reason = stop.reason as StopReason;
-    if (reason === "interrupted" && !(await cancel(store, holding))) return result;
-    return { outcome: "cancelled", ...facts, reason };
+    if (reason === "interrupted" && !(await cancel(store, lease))) return result;
+    return { ...ending, outcome: "cancelled", reason };
   }
-  return tree?.holding.lost ? { outcome: "failed", ...facts, reason: "the lease of its worktree was lost" } : result;
+  return worktree?.lease.lost ? { ...ending, outcome: "failed", reason: "the lease of its worktree was lost" } : result;
 }
 
-/** Only what somebody asked to cancel can end as cancelled; usually the end of its session has asked already. */
-async function cancel(store: RunnerStore, { id }: Holding): Promise<boolean> {
+/** Requests the cancellation without which a command cannot end as cancelled. The end of its session may have requested it already. */
+async function cancel(store: RunnerStore, { id }: HeldLease): Promise<boolean> {
   try {
     await store.commands.cancel({ commandId: id, reason: "interrupted" });
     return true;
@@ -127,7 +130,7 @@ async function cancel(store: RunnerStore, { id }: Holding): Promise<boolean> {
   }
 }
 
-/** Undefined when the command was no longer this runner's to finish. */
+/** Returns undefined when the command is no longer this runner's to finish. */
 async function finish(store: RunnerStore, input: Finish) {
   try {
     return await store.commands.finish(input);
@@ -138,7 +141,8 @@ async function finish(store: RunnerStore, input: Finish) {
   }
 }
 
-function sentence(error: unknown): string {
+/** Returns the reason of a failure that belongs to the command. Any other error is a bug, and is thrown again. */
+function failureReason(error: unknown): string {
   if (error instanceof GitError) return `worktree: ${error.message}`.slice(0, 1_000);
   if (error instanceof StoreError) return `${error.operation ?? "store"}: ${error.message}`.slice(0, 1_000);
   throw error;

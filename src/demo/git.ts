@@ -1,16 +1,16 @@
-// Runs git and says in one sentence what it did not like.
+// Runs git, and reports its failures in one sentence.
 import { runProgram } from "./program.ts";
 
 export interface GitOptions {
   readonly cwd: string;
   readonly signal: AbortSignal;
-  /** Look for the repository in `cwd` itself and in no folder above. */
+  /** Look for the repository in `cwd` alone, and not in the folders above it. */
   readonly ceiling?: string;
 }
 
 export class GitError extends Error {
   override readonly name = "GitError";
-  /** There is no git on this machine. */
+  /** True when there is no git on this machine. */
   readonly notInstalled: boolean;
 
   constructor(reason: string, notInstalled = false) {
@@ -19,12 +19,12 @@ export class GitError extends Error {
   }
 }
 
-/** What git writes to stdout. Fails with a GitError. */
+/** Returns what git writes to stdout. Fails with a GitError. */
 export async function git(args: readonly string[], { cwd, signal, ceiling }: GitOptions): Promise<string> {
   const pieces: Record<"stdout" | "stderr", Uint8Array[]> = { stdout: [], stderr: [] };
   const output = (stream: "stdout" | "stderr", data: Uint8Array) => pieces[stream].push(data);
-  const env = { ...treeEnvironment(ceiling), LC_ALL: "C", GIT_TERMINAL_PROMPT: "0" };
-  // The hooks of a repository are made for a person's own checkout.
+  const env = { ...worktreeEnvironment(ceiling), LC_ALL: "C", GIT_TERMINAL_PROMPT: "0" };
+  // The hooks of a repository are written for a person's own checkout.
   const ending = await runProgram(["git", "-c", "core.hooksPath=/dev/null", ...args], { cwd, env, signal, output });
   if ("exitCode" in ending && ending.exitCode === 0) return Buffer.concat(pieces.stdout).toString();
   if ("reason" in ending) {
@@ -32,11 +32,11 @@ export async function git(args: readonly string[], { cwd, signal, ceiling }: Git
     throw new GitError(notInstalled ? "git is not installed, or not in PATH" : ending.reason, notInstalled);
   }
   const how = "signal" in ending ? `ended by ${ending.signal}` : `exit code ${ending.exitCode}`;
-  throw new GitError(`git ${args[0]}: ${complaint(Buffer.concat(pieces.stderr).toString()) ?? how}`);
+  throw new GitError(`git ${args[0]}: ${errorLine(Buffer.concat(pieces.stderr).toString()) ?? how}`);
 }
 
-/** Set while a hook runs, and by some people; they would lead git to another repository than the one in its folder. */
-const placeVariables = [
+/** Variables that make git use another repository than that of its folder. They are set while a hook runs, and by some users. */
+const repositoryVariables = [
   "GIT_DIR",
   "GIT_WORK_TREE",
   "GIT_INDEX_FILE",
@@ -46,14 +46,18 @@ const placeVariables = [
   "GIT_NAMESPACE",
 ];
 
-/** Our own, for a program in a tree. Below `ceiling`, a folder whose .git is gone is no repository, rather than a part of the one around it. */
-export function treeEnvironment(ceiling?: string): NodeJS.ProcessEnv {
-  const own = Object.entries(process.env).filter(([name]) => !placeVariables.includes(name));
-  return { ...Object.fromEntries(own), ...(ceiling === undefined ? {} : { GIT_CEILING_DIRECTORIES: ceiling }) };
+/**
+ * Returns the environment for a program in a worktree. With `ceiling`, a folder below it that lost its .git is no repository,
+ * instead of a part of the repository around it.
+ */
+export function worktreeEnvironment(ceiling?: string): NodeJS.ProcessEnv {
+  const variables = Object.entries(process.env).filter(([name]) => !repositoryVariables.includes(name));
+  return { ...Object.fromEntries(variables), ...(ceiling === undefined ? {} : { GIT_CEILING_DIRECTORIES: ceiling }) };
 }
 
-function complaint(stderr: string): string | undefined {
+/** Returns the line of stderr that says what is wrong. */
+function errorLine(stderr: string): string | undefined {
   const lines = stderr.split("\n").filter((line) => line.trim() !== "");
-  const line = lines.find((one) => /^(?:fatal|error): /.test(one)) ?? lines.at(-1);
+  const line = lines.find((candidate) => /^(?:fatal|error): /.test(candidate)) ?? lines.at(-1);
   return line?.replace(/^(?:fatal|error): /, "").slice(0, 500);
 }

@@ -1,31 +1,31 @@
-// Renews all that one runner holds, three times in the length of a lease, and passes on what the store says of it: lost, or to be stopped.
-import { StoreError } from "../errors.ts";
-import type { Store } from "../storeTypes.ts";
+// Renews every lease of one runner, three times per lease duration, and passes on what the store answers: lost, or cancelled.
+import { type Store, StoreError } from "../index.ts";
 
-/** Short, so that what a killed process held is free again soon. */
+/** Short, so that what a killed process holds is soon free again. */
 export const leaseTtlMs = 15_000;
 
 export type StopReason = "lost" | "cancelled" | "interrupted";
 
-/** A lease of a worktree, or of a command. */
-export interface Holding {
+/** The lease of a worktree, or of a command. */
+export interface HeldLease {
   readonly kind: "worktree" | "command";
   readonly id: string;
+  /** The fencing token. */
   readonly fence: number;
   /** Fires with a StopReason. */
   readonly stop: AbortSignal;
-  /** Somebody else may have it: touch nothing, report nothing. */
+  /** True when another holder may have it: the runner must touch and report nothing more. */
   readonly lost: boolean;
 }
 
-class Held implements Holding {
-  readonly kind: Holding["kind"];
+class Lease implements HeldLease {
+  readonly kind: HeldLease["kind"];
   readonly id: string;
   readonly fence: number;
   readonly #stop = new AbortController();
   lost = false;
 
-  constructor(kind: Holding["kind"], id: string, fence: number) {
+  constructor(kind: HeldLease["kind"], id: string, fence: number) {
     this.kind = kind;
     this.id = id;
     this.fence = fence;
@@ -44,7 +44,7 @@ class Held implements Holding {
 export class Heartbeat {
   readonly #store: Pick<Store, "runners">;
   readonly #runnerId: string;
-  readonly #held = new Set<Held>();
+  readonly #leases = new Set<Lease>();
   #timer: NodeJS.Timeout | undefined;
   #aliveUntilMs = performance.now() + leaseTtlMs;
   #stopped = false;
@@ -55,14 +55,16 @@ export class Heartbeat {
     this.#schedule(leaseTtlMs / 3);
   }
 
-  hold(kind: Holding["kind"], id: string, fence: number): Holding {
-    const held = new Held(kind, id, fence);
-    this.#held.add(held);
-    return held;
+  /** Starts to renew a lease. */
+  hold(kind: HeldLease["kind"], id: string, fence: number): HeldLease {
+    const lease = new Lease(kind, id, fence);
+    this.#leases.add(lease);
+    return lease;
   }
 
-  drop(holding: Holding): void {
-    this.#held.delete(holding as Held);
+  /** Stops renewing a lease. */
+  drop(lease: HeldLease): void {
+    this.#leases.delete(lease as Lease);
   }
 
   stop(): void {
@@ -75,27 +77,27 @@ export class Heartbeat {
     if (!this.#stopped) this.#timer = setTimeout(() => void this.beat(), afterMs);
   }
 
-  /** Never fails: as long as the leases may live a beat is repeated, and after that everything is lost. */
+  /** Sends one heartbeat. Never fails: it is repeated while the leases may be alive, and after that all of them are lost. */
   async beat(): Promise<void> {
-    const sentAtMs = performance.now();
-    const asked = [...this.#held];
-    const refs = (kind: Holding["kind"]) =>
-      asked.filter((held) => held.kind === kind).map(({ id, fence }) => ({ id, fence }));
+    const startedAtMs = performance.now();
+    const leases = [...this.#leases];
+    const refs = (kind: HeldLease["kind"]) =>
+      leases.filter((lease) => lease.kind === kind).map(({ id, fence }) => ({ id, fence }));
     try {
       const { lost, cancel } = await this.#store.runners.heartbeat(
         { runnerId: this.#runnerId, worktrees: refs("worktree"), commands: refs("command"), ttlMs: leaseTtlMs },
         { timeoutMs: leaseTtlMs / 3 },
       );
-      this.#aliveUntilMs = sentAtMs + leaseTtlMs;
-      for (const held of asked) {
-        if (lost.some(({ id, fence }) => id === held.id && fence === held.fence)) held.end("lost");
-        else if (held.kind === "command" && cancel.includes(held.id)) held.end("cancelled");
+      this.#aliveUntilMs = startedAtMs + leaseTtlMs;
+      for (const lease of leases) {
+        if (lost.some(({ id, fence }) => id === lease.id && fence === lease.fence)) lease.end("lost");
+        else if (lease.kind === "command" && cancel.includes(lease.id)) lease.end("cancelled");
       }
       this.#schedule(leaseTtlMs / 3);
     } catch (error) {
-      const hopeless = !(error instanceof StoreError && error.retryable);
-      if (hopeless || performance.now() > this.#aliveUntilMs) for (const held of asked) held.end("lost");
-      this.#schedule(hopeless ? leaseTtlMs / 3 : 1_000);
+      const isFinal = !(error instanceof StoreError && error.retryable);
+      if (isFinal || performance.now() > this.#aliveUntilMs) for (const lease of leases) lease.end("lost");
+      this.#schedule(isFinal ? leaseTtlMs / 3 : 1_000);
     }
   }
 }

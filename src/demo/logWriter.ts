@@ -1,10 +1,12 @@
 // Writes the log of one command: in order, one append at a time, from the byte that the store acknowledged last.
 import { createHash } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { StoreError } from "../errors.ts";
-import { bounds } from "../limits.ts";
-import type { Claim } from "../model/commands.ts";
-import type { Store } from "../storeTypes.ts";
+import { type Claim, type Store, StoreError } from "../index.ts";
+
+type LogStream = "stdout" | "stderr" | "system";
+
+/** The most that one append takes. */
+const chunkBytesMax = 65_536;
 
 export class LogWriter {
   readonly #store: Pick<Store, "logs">;
@@ -13,7 +15,7 @@ export class LogWriter {
   readonly #stop: AbortSignal;
   readonly #hash = createHash("sha256");
   #offset = 0;
-  #last: Promise<void> = Promise.resolve();
+  #lastWrite: Promise<void> = Promise.resolve();
 
   constructor(store: Pick<Store, "logs">, { command, fence }: Claim, stop: AbortSignal) {
     this.#store = store;
@@ -22,28 +24,28 @@ export class LogWriter {
     this.#stop = stop;
   }
 
-  /** How much is stored. */
+  /** The number of bytes that are stored. */
   get offset(): number {
     return this.#offset;
   }
 
-  /** Of all that was written, also of what a log over its limit does not keep. */
+  /** The SHA-256 of everything written, including what a log over its limit does not keep. */
   get sha256(): string {
     return this.#hash.copy().digest("hex");
   }
 
-  /** Resolves when the bytes are stored. After a failure nothing is written any more, so that a log has no hole. */
-  write(stream: "stdout" | "stderr" | "system", data: Uint8Array): Promise<void> {
-    const written = this.#last.then(async () => {
-      for (let at = 0; at < data.byteLength; at += bounds.logChunkBytes)
-        await this.#append(stream, data.subarray(at, at + bounds.logChunkBytes));
+  /** Resolves when the bytes are stored. After a failure every write fails, so that a log has no gap. */
+  write(stream: LogStream, data: Uint8Array): Promise<void> {
+    const written = this.#lastWrite.then(async () => {
+      for (let at = 0; at < data.byteLength; at += chunkBytesMax)
+        await this.#append(stream, data.subarray(at, at + chunkBytesMax));
     });
-    this.#last = written;
+    this.#lastWrite = written;
     return written;
   }
 
-  /** Repeated while the store is busy or full: the offset makes a repetition safe. After the stop once more, because nobody waits for it then. */
-  async #append(stream: "stdout" | "stderr" | "system", data: Uint8Array): Promise<void> {
+  /** Appends, and retries while the store is busy or full: the offset makes that safe. After the stop it tries only once more. */
+  async #append(stream: LogStream, data: Uint8Array): Promise<void> {
     for (;;) {
       try {
         const { ackOffset } = await this.#store.logs.append({
@@ -58,9 +60,8 @@ export class LogWriter {
         return;
       } catch (error) {
         if (!(error instanceof StoreError) || !error.retryable || this.#stop.aborted) throw error;
-        await delay(Number(error.details.retryAfterMs ?? 200), undefined, { signal: this.#stop }).catch(
-          () => undefined,
-        );
+        const retryAfterMs = Number(error.details.retryAfterMs ?? 200);
+        await delay(retryAfterMs, undefined, { signal: this.#stop }).catch(() => undefined);
       }
     }
   }

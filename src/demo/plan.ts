@@ -1,9 +1,7 @@
-// What a run will work on. Everything that can be wrong is found here, before anything is made.
-
+// What a run will work on. Finds every mistake in its options before anything is created.
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { parsePlace } from "../place.ts";
-
 import { CliError } from "../terminal/exit.ts";
 import { GitError, git } from "./git.ts";
 
@@ -24,74 +22,76 @@ export interface Commit {
 }
 
 export interface Plan {
-  /** Where git keeps the repository; the same for all its worktrees. */
+  /** The folder in which git keeps the repository, the same for all its worktrees. */
   readonly gitDir: string;
   readonly name: string;
   readonly branch: string | undefined;
   readonly commits: readonly Commit[];
-  /** Next to the database file: worktrees of all repositories are below it. */
+  /** The folder for the worktrees of all repositories, beside the database file. */
   readonly worktreesRoot: string;
-  /** Next to it: the files of sessions. */
+  /** The folder for the files of sessions, beside the worktrees. */
   readonly filesRoot: string;
 }
 
-/** Fails usage, or failure when there is no git. */
-export async function makePlan({ repo, commits, url, cwd: from }: DemoOptions, signal: AbortSignal): Promise<Plan> {
-  const worktreesRoot = worktreesRootOf(url, from);
-  const cwd = resolve(from, repo);
-  if (!existsSync(cwd)) throw new CliError("usage", `${cwd}: there is no such folder`);
-  if (!statSync(cwd).isDirectory()) throw new CliError("usage", `${cwd} is not a folder`);
-  const gitDir = await findRepository(cwd, signal);
-  const ask = (...args: string[]) => git(["--git-dir", gitDir, ...args], { cwd: gitDir, signal });
-  const head = await git(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], { cwd, signal }).catch(rethrowMissing);
-  if (head === undefined) throw new CliError("usage", `${cwd} has no commits: commit something first`);
-  const log = await ask("log", `--max-count=${commits}`, "--format=%H%x00%s", head.trim());
-  const branch = await git(["symbolic-ref", "--quiet", "--short", "HEAD"], { cwd, signal }).catch(rethrowMissing);
+/** Fails with a usage error, or with a failure when git is not installed. */
+export async function makePlan(options: DemoOptions, signal: AbortSignal): Promise<Plan> {
+  const worktreesRoot = worktreesRootOf(options);
+  const folder = resolve(options.cwd, options.repo);
+  if (!existsSync(folder)) throw new CliError("usage", `${folder}: there is no such folder`);
+  if (!statSync(folder).isDirectory()) throw new CliError("usage", `${folder} is not a folder`);
+  const gitDir = await findRepository(folder, signal);
+  const inFolder = { cwd: folder, signal };
+  const head = await git(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], inFolder).catch(undefinedIfMissing);
+  if (head === undefined) throw new CliError("usage", `${folder} has no commits: commit something first`);
+  const log = await git(
+    ["--git-dir", gitDir, "log", `--max-count=${options.commits}`, "--format=%H%x00%s", head.trim()],
+    { cwd: gitDir, signal },
+  );
+  const branch = await git(["symbolic-ref", "--quiet", "--short", "HEAD"], inFolder).catch(undefinedIfMissing);
   const home = basename(gitDir) === ".git" ? dirname(gitDir) : gitDir.replace(/\.git$/, "");
   return {
     gitDir,
     name: basename(home) || "repository",
     branch: branch?.trim(),
-    commits: readLog(log),
+    commits: parseLog(log),
     worktreesRoot,
     filesRoot: join(dirname(worktreesRoot), "files"),
   };
 }
 
-/** Worktrees outlive a run, so the database that knows them must do so too. */
-function worktreesRootOf(url: string, cwd: string): string {
+/** Worktrees outlive a run, so the database that describes them must do so too. */
+function worktreesRootOf({ url, cwd }: DemoOptions): string {
   const place = parsePlace(url);
-  // Several hosts may share a server; where worktrees are is each host's own matter.
+  // Several hosts may share a PostgreSQL server, and each keeps its worktrees in its own folder.
   if (place.engine === "postgres") return resolve(cwd, ".artifacts", "worktrees");
-  const { path } = place;
-  if (path === ":memory:")
+  if (place.path === ":memory:")
     throw new CliError(
       "usage",
       "url: the demo keeps its worktrees from run to run, so it needs a file, such as sqlite:demo.db",
     );
-  const folder = dirname(resolve(path));
+  const folder = dirname(resolve(place.path));
   return join(basename(folder) === "data" ? dirname(folder) : folder, "worktrees");
 }
 
-async function findRepository(cwd: string, signal: AbortSignal): Promise<string> {
+async function findRepository(folder: string, signal: AbortSignal): Promise<string> {
   try {
-    return resolve(cwd, (await git(["rev-parse", "--git-common-dir"], { cwd, signal })).trim());
+    return resolve(folder, (await git(["rev-parse", "--git-common-dir"], { cwd: folder, signal })).trim());
   } catch (error) {
     if (!(error instanceof GitError) || signal.aborted) throw error;
     if (error.notInstalled) throw new CliError("failure", `${error.message}: install git and run it again`);
     if (error.message.includes("not a git repository"))
-      throw new CliError("usage", `${cwd} is not in a git repository: name one with --repo`);
-    throw new CliError("usage", `${cwd}: ${error.message}`);
+      throw new CliError("usage", `${folder} is not in a git repository: name one with --repo`);
+    throw new CliError("usage", `${folder}: ${error.message}`);
   }
 }
 
-/** git says "there is none" by failing. */
-function rethrowMissing(error: unknown): undefined {
+/** git fails when there is no HEAD, or no branch. */
+function undefinedIfMissing(error: unknown): undefined {
   if (!(error instanceof GitError) || error.notInstalled) throw error;
   return undefined;
 }
 
-function readLog(log: string): Commit[] {
+function parseLog(log: string): Commit[] {
   const lines = log.split("\n").filter((line) => line !== "");
   return lines.map((line) => {
     const [sha = "", subject = ""] = line.split("\u0000");

@@ -1,5 +1,5 @@
-// One run of a program, without a shell. It gets a process group of its own: a Ctrl-C in the terminal does not reach it, and stopping it stops
-// all that it started. Knows no store and no worktree.
+// Runs a program without a shell. It gets its own process group: Ctrl-C in the terminal does not reach it, and stopping it
+// stops everything that it started. Knows no store and no worktree.
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import type { Readable } from "node:stream";
@@ -7,9 +7,9 @@ import type { Readable } from "node:stream";
 export interface ProgramOptions {
   readonly cwd: string;
   readonly env: NodeJS.ProcessEnv;
-  /** Asks the program to end, and ends it after a grace period. */
+  /** Asks the program to end, and kills it after a grace period. */
   readonly signal: AbortSignal;
-  /** Takes its output piece by piece. No more of a stream is read before the promise of its last piece resolves. */
+  /** Receives the output piece by piece. A stream is read on when the promise of its last piece has resolved. */
   output(stream: "stdout" | "stderr", data: Uint8Array): unknown;
 }
 
@@ -19,12 +19,12 @@ export type Ending =
   | { readonly signal: NodeJS.Signals }
   | { readonly errno: string; readonly reason: string };
 
-/** Between SIGTERM and SIGKILL. */
+/** The time between SIGTERM and SIGKILL. */
 const graceMs = 800;
-/** After the program's end: how long to read what is left in its pipes, if a process that left its group holds them open. */
+/** The time to read the rest of the pipes after the program's end, if a process that left its group holds them open. */
 const drainMs = 2_000;
 
-/** Rejects only with what `output` threw; the program is stopped then. */
+/** Resolves when the program has ended. Rejects only with what `output` threw; the program is stopped then. */
 export async function runProgram(
   argv: readonly string[],
   { cwd, env, signal, output }: ProgramOptions,
@@ -34,21 +34,20 @@ export async function runProgram(
   try {
     child = spawn(file, rest, { cwd, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
   } catch (error) {
-    return notStarted(file, cwd, error as NodeJS.ErrnoException);
+    return describeStartFailure(file, cwd, error as NodeJS.ErrnoException);
   }
   const ended = new Promise<Ending>((resolve) => {
-    child.once("error", (error) => resolve(notStarted(file, cwd, error)));
+    child.once("error", (error) => resolve(describeStartFailure(file, cwd, error)));
     child.once("exit", (exitCode, name) => resolve(name === null ? { exitCode: exitCode ?? 0 } : { signal: name }));
   });
-  const broken = new AbortController();
-  const giveUp = () => broken.abort();
+  const outputFailed = new AbortController();
   const reading = Promise.all([read(child.stdout, "stdout", output), read(child.stderr, "stderr", output)]);
-  reading.catch(giveUp);
-  const stop = AbortSignal.any([signal, broken.signal]);
-  const stopping = stopOn(child, stop);
+  reading.catch(() => outputFailed.abort());
+  const stop = AbortSignal.any([signal, outputFailed.signal]);
+  const stopListening = stopOn(child, stop);
   const ending = await ended;
-  stopping();
-  // What it left running would go on in a tree that is somebody else's next.
+  stopListening();
+  // A process that it left running would go on in a worktree that the next session uses.
   kill(child, "SIGKILL");
   const drain = setTimeout(
     () => [child.stdout, child.stderr].map((stream) => stream.destroy()),
@@ -60,9 +59,9 @@ export async function runProgram(
 
 type Child = ChildProcessByStdio<null, Readable, Readable>;
 
-function notStarted(file: string, cwd: string, error: NodeJS.ErrnoException): Ending {
+function describeStartFailure(file: string, cwd: string, error: NodeJS.ErrnoException): Ending {
   const errno = error.code ?? "unknown";
-  // spawn says the same of a missing program and of a missing folder.
+  // spawn fails in the same way for a missing program and for a missing folder.
   if (errno === "ENOENT" && !existsSync(cwd)) return { errno, reason: `there is no folder ${cwd}` };
   const reasons: Record<string, string> = {
     ENOENT: "no such program",
@@ -76,26 +75,27 @@ async function read(stream: Readable, name: "stdout" | "stderr", output: Program
   try {
     for await (const data of stream) await output(name, data as Uint8Array);
   } catch (error) {
-    // Destroyed while it was read: the time to drain it was over.
+    // Destroyed while it was read, because the time to drain it was over.
     if ((error as NodeJS.ErrnoException).code !== "ERR_STREAM_PREMATURE_CLOSE") throw error;
   }
 }
 
+/** Stops the program when the signal fires. Returns a function that ends this. */
 function stopOn(child: Child, signal: AbortSignal): () => void {
-  let late: NodeJS.Timeout | undefined;
+  let killTimer: NodeJS.Timeout | undefined;
   const stop = () => {
     kill(child, "SIGTERM");
-    late = setTimeout(() => kill(child, "SIGKILL"), graceMs);
+    killTimer = setTimeout(() => kill(child, "SIGKILL"), graceMs);
   };
   if (signal.aborted) stop();
   else signal.addEventListener("abort", stop, { once: true });
   return () => {
-    clearTimeout(late);
+    clearTimeout(killTimer);
     signal.removeEventListener("abort", stop);
   };
 }
 
-/** The whole group; that nobody is left in it is fine. */
+/** Sends a signal to the whole process group, which may be empty by now. */
 function kill({ pid }: Child, name: NodeJS.Signals): void {
   if (pid === undefined) return;
   try {

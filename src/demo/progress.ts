@@ -1,8 +1,5 @@
 // How far a run is: the change feed of the store, applied to the work that the run began with. Knows no terminal.
-import type { ChangeRow } from "../model/changes.ts";
-import type { Command } from "../model/commands.ts";
-import type { Session } from "../model/sessions.ts";
-import type { CommandState } from "../model/vocabulary.ts";
+import type { ChangeRow, Command, CommandState, Session } from "../index.ts";
 
 export interface Work {
   readonly session: Session;
@@ -17,6 +14,7 @@ export interface Step {
 }
 
 export class Progress {
+  /** One step for each command, by its id. */
   readonly steps: ReadonlyMap<string, Step>;
   readonly sessions: number;
   readonly #openSessions: Set<string>;
@@ -39,7 +37,7 @@ export class Progress {
     return this.#openSessions.size === 0;
   }
 
-  /** The step that has ended with this change, if one has. */
+  /** Applies a change. Returns the step that has ended with it, if one has. */
   apply({ entity, entityId, op, detail }: ChangeRow): Step | undefined {
     if (entity === "session" && op === "end") this.#openSessions.delete(entityId);
     const step = entity === "command" ? this.steps.get(entityId) : undefined;

@@ -1,48 +1,52 @@
-// One run of the demo, from start to table: repository, sessions and a pool of runners on one store.
-
-import { createHash } from "node:crypto";
-import { join } from "node:path";
-import { StoreError } from "../errors.ts";
-import { newId } from "../model/ids.ts";
-import type { Repository } from "../model/repositories.ts";
+// One run of the demo: an application on the public API of this package, apart from the addresses of src/place.ts.
+//
+//   plan.ts            what to work on: the repository, its newest commits, folders
+//   repository.ts      registers the repository; sessions.ts creates a session with commands for each commit
+//   supervision.ts     starts the runners, follows the change feed, stops the runners; progress.ts, display.ts
+//   runner.ts          a runner in its thread: claims; execution.ts runs one command
+//   worktree.ts        the lease of a worktree; heartbeat.ts renews it; checkout.ts, git.ts and program.ts do the work on disk
+//   logWriter.ts       appends output to the log; artifacts.ts records what is left behind
+//   report.ts          reads back what happened; reportText.ts formats it
+//   debugger/          with --debug: a program under Node's inspector, bridged to a debug session
+import { createRunnerPool, newId, type OwnedStore, openStore } from "../index.ts";
 import { redactUrl } from "../place.ts";
-import { createRunnerPool } from "../runners/pool.ts";
-import { openStore } from "../store.ts";
-import type { OwnedStore, Store } from "../storeTypes.ts";
 import { stripTerminalControls } from "../terminal/controls.ts";
 import { CliError, exitCodes } from "../terminal/exit.ts";
 import type { Output } from "../terminal/output.ts";
 import { runScenario } from "./debugger/scenario.ts";
-import { createDisplay, type Display } from "./display.ts";
 import { type DemoOptions, makePlan, type Plan } from "./plan.ts";
-import { Progress, type Work } from "./progress.ts";
-import { type Report, report } from "./report.ts";
-import { type RunnerAssignment, type RunnerStop, runnerOperations } from "./runner.ts";
-import { cancelAbandoned, cancelSessions, createSessions } from "./sessions.ts";
+import { type Report, readReport } from "./report.ts";
+import { formatReport } from "./reportText.ts";
+import { registerRepository } from "./repository.ts";
+import { type RunnerAssignment, runnerOperations } from "./runner.ts";
+import { cancelAbandoned, createSessions } from "./sessions.ts";
+import { endOfFeed, sessionIdsOf, supervise } from "./supervision.ts";
 
-export interface Outputs {
+export interface DemoOutputs {
+  /** Receives the report. */
   readonly stdout: Output;
+  /** Receives messages and progress. */
   readonly stderr: Output;
 }
 
-/** The exit code. Fails usage before anything is made, and as openStore does. */
-export async function runDemo(options: DemoOptions, outputs: Outputs, interrupted: AbortSignal): Promise<number> {
-  const say = sayOn(outputs.stderr);
+/** Runs the demo and returns its exit code. Fails with a usage error before anything is created, and as openStore fails. */
+export async function runDemo(options: DemoOptions, outputs: DemoOutputs, interrupted: AbortSignal): Promise<number> {
+  const notify = notifierOf(outputs);
   try {
     const plan = await makePlan(options, interrupted);
     const store = await openStore({
       url: options.url,
       onEvent: (event) => {
         if (event.type === "second_server")
-          say(`process ${event.pid} uses this database too; each waits for the other's writes`);
-        if (event.type === "fault") say(`the store reports a fault: ${event.message}`);
+          notify(`process ${event.pid} uses this database too; each waits for the other's writes`);
+        if (event.type === "fault") notify(`the store reports a fault: ${event.message}`);
       },
     });
     try {
       interrupted.throwIfAborted();
-      const { allSucceeded, allGivenBack } = await runPlan(store, plan, options, outputs, interrupted);
+      const { allSucceeded, allReleased } = await runPlan(store, plan, options, outputs, interrupted);
       if (interrupted.aborted)
-        throw new CliError("interrupted", `interrupted: ${allGivenBack ? givenBack : notGivenBack}`);
+        throw new CliError("interrupted", `interrupted: ${allReleased ? releasedMessage : notReleasedMessage}`);
       return allSucceeded ? exitCodes.ok : exitCodes.failure;
     } finally {
       await store.close();
@@ -53,138 +57,51 @@ export async function runDemo(options: DemoOptions, outputs: Outputs, interrupte
   }
 }
 
-const givenBack = "what ran was cancelled, and every worktree given back";
-const notGivenBack =
-  "the store did not take all of it, see above; what is held ends with its lease, and the next run cancels the rest";
-
-function sayOn(stderr: Output): (text: string) => void {
-  return (text) => stderr.write(`${stripTerminalControls(text)}\n`);
-}
+const releasedMessage = "running commands were cancelled, and every worktree was released";
+const notReleasedMessage =
+  "the store did not take everything, see above; leases expire by themselves, and the next run cancels the rest";
 
 async function runPlan(
   store: OwnedStore,
   plan: Plan,
   { runners, command, url, debug }: DemoOptions,
-  { stdout, stderr }: Outputs,
+  { stdout, stderr }: DemoOutputs,
   interrupted: AbortSignal,
 ): Promise<Report> {
-  const say = sayOn(stderr);
-  const assignments = Array.from(
-    { length: runners },
-    (_, index): RunnerAssignment => ({ runnerId: newId(), name: `runner-${index + 1}`, filesRoot: plan.filesRoot }),
-  );
+  const notify = notifierOf({ stderr });
   const filename = new URL(import.meta.url.endsWith(".ts") ? "./runner.ts" : "./runner.js", import.meta.url);
   const pool = createRunnerPool(store, { filename, threads: runners, operations: runnerOperations });
   try {
     const repository = await registerRepository(store, plan, runners);
     const cursor = await endOfFeed(store);
     const abandoned = await cancelAbandoned(store);
-    if (abandoned > 0) say(`${count(abandoned, "session")} of a run that was killed: cancelled`);
+    if (abandoned > 0) notify(`${count(abandoned, "session")} of a killed run: cancelled`);
     const work = await createSessions(store, repository, plan.commits, command);
-    say(
+    notify(
       `${repository.name}: the newest ${count(plan.commits.length, "commit")}, ${count(runners, "runner")}, ${redactUrl(url)}`,
     );
-    await serve({ store, pool, assignments, work, cursor, stderr, interrupted });
-    const reported = await report(store, idsOf(work), stdout);
-    stdout.write(reported.text);
+    const assignments = assignmentsOf(plan, runners);
+    await supervise({ store, pool, assignments, work, cursor, output: stderr, interrupted });
+    const report = await readReport(store, sessionIdsOf(work));
+    stdout.write(formatReport(report, stdout));
     const [commit] = plan.commits;
     if (debug && commit !== undefined && !interrupted.aborted) {
-      stdout.write(`\n${await runScenario({ store, repository, commit, screen: stdout, interrupted, say })}`);
+      stdout.write(`\n${await runScenario({ store, repository, commit, screen: stdout, interrupted, notify })}`);
     }
-    return reported;
+    return report;
   } finally {
     await pool.close({ abort: true });
   }
 }
 
-/** Two repositories may have the same name; what tells them apart is where git keeps them. */
-async function registerRepository(
-  store: Store,
-  { gitDir, name, branch, worktreesRoot }: Plan,
-  runners: number,
-): Promise<Repository> {
-  const namesake = await store.repositories.find({ name });
-  const isOther = namesake !== undefined && namesake.remoteUrl !== gitDir;
-  const ownName = isOther ? `${name}-${createHash("sha256").update(gitDir).digest("hex").slice(0, 8)}` : name;
-  const known = isOther ? await store.repositories.find({ name: ownName }) : namesake;
-  return await store.repositories.upsert({
-    name: ownName,
-    remoteUrl: gitDir,
-    worktreeRoot: known?.worktreeRoot ?? join(worktreesRoot, ownName),
-    maxWorktrees: Math.max(known?.maxWorktrees ?? 16, runners),
-    ...(branch === undefined ? {} : { defaultBranch: branch }),
-  });
+function assignmentsOf({ filesRoot }: Plan, runners: number): RunnerAssignment[] {
+  return Array.from({ length: runners }, (_, index) => ({ runnerId: newId(), name: `runner-${index + 1}`, filesRoot }));
 }
 
-/** The cursor after which everything is new. */
-async function endOfFeed(store: Store, after = 0): Promise<number> {
-  try {
-    const { nextSeq } = await store.changes.since({ after, limit: 0 });
-    return nextSeq;
-  } catch (error) {
-    if (!(error instanceof StoreError && error.code === "feed_truncated")) throw error;
-    return await endOfFeed(store, Number(error.details.floor));
-  }
+function notifierOf({ stderr }: Pick<DemoOutputs, "stderr">): (text: string) => void {
+  return (text) => stderr.write(`${stripTerminalControls(text)}\n`);
 }
 
-interface Serving {
-  readonly store: Store;
-  readonly pool: ReturnType<typeof createRunnerPool>;
-  readonly assignments: readonly RunnerAssignment[];
-  readonly work: readonly Work[];
-  readonly cursor: number;
-  readonly stderr: Output;
-  readonly interrupted: AbortSignal;
-}
-
-/** Returns when the sessions have ended and no runner is at work, also after an interrupt. Fails with what a runner failed with. */
-async function serve({ store, pool, assignments, work, cursor, stderr, interrupted }: Serving): Promise<void> {
-  const progress = new Progress(work);
-  const display = createDisplay(stderr, progress, assignments);
-  const stopping = new AbortController();
-  const stop = (how: RunnerStop): void => stopping.abort(how);
-  const tasks = assignments.map((assignment) => pool.run(assignment, { signal: stopping.signal }));
-  const ended = Promise.all(tasks).then(() => {
-    throw new CliError("failure", "the runners ended before the sessions did");
-  });
-  try {
-    await Promise.race([
-      follow(store, cursor, progress, display, AbortSignal.any([interrupted, stopping.signal])),
-      ended,
-    ]);
-    stop("done");
-    await Promise.all(tasks);
-  } catch (error) {
-    // The sessions first: nothing is claimed from them any more, and the runners are told why they stop.
-    await cancelSessions(store, idsOf(work), interrupted.aborted ? "interrupted" : "the run failed").catch(
-      () => undefined,
-    );
-    stop("interrupted");
-    await Promise.allSettled(tasks);
-    if (!interrupted.aborted) throw error;
-  } finally {
-    display.end();
-  }
-}
-
-/** Shows what the store says has happened, until every session has ended. */
-async function follow(
-  store: Store,
-  cursor: number,
-  progress: Progress,
-  display: Display,
-  signal: AbortSignal,
-): Promise<void> {
-  for await (const change of store.changes.watch({ after: cursor }, { signal })) {
-    display.update(progress.apply(change));
-    if (progress.done) return;
-  }
-}
-
-function idsOf(work: readonly Work[]): string[] {
-  return work.map(({ session }) => session.id);
-}
-
-function count(many: number, what: string): string {
-  return `${many} ${what}${many === 1 ? "" : "s"}`;
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }

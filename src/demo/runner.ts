@@ -1,14 +1,12 @@
-// One runner, in a thread of the pool: claims commands until it is told to stop, and runs the commands of a session one after the other in one
-// worktree. It runs whatever is claimable in the store, so work that an ended process left behind is done too.
+// One runner, in a thread of the pool: claims commands until it is told to stop, and runs the commands of a session one after
+// the other in one worktree. It claims from every session in the store, so it also finishes what a killed process left behind.
 import { hostname } from "node:os";
-import { StoreError } from "../errors.ts";
-import type { Claim } from "../model/commands.ts";
-import type { RunnerContext } from "../runners/thread.ts";
-import { execute, type Worker } from "./execution.ts";
+import { type Claim, type RunnerContext, StoreError } from "../index.ts";
+import { execute, type Runner } from "./execution.ts";
 import { Heartbeat, leaseTtlMs, type StopReason } from "./heartbeat.ts";
-import { giveBack, type Tree } from "./tree.ts";
+import { type HeldWorktree, releaseWorktree } from "./worktree.ts";
 
-/** What a runner may reach. */
+/** The operations that a runner may call. */
 export const runnerOperations = [
   "repositories.get",
   "runners.*",
@@ -21,11 +19,11 @@ export const runnerOperations = [
 export interface RunnerAssignment {
   readonly runnerId: string;
   readonly name: string;
-  /** Where files that belong to sessions are kept. */
+  /** The folder for the files of sessions. */
   readonly filesRoot: string;
 }
 
-/** Why the pool's signal fires: `done`, nothing more is to be claimed, but what runs may end; `interrupted`, stop. */
+/** The reason of the pool's signal: after `done` a runner claims nothing more; `interrupted` also stops what runs. */
 export type RunnerStop = "done" | Extract<StopReason, "interrupted">;
 
 const claimWaitMs = 60_000;
@@ -36,10 +34,10 @@ export default async function run(
 ): Promise<void> {
   await store.runners.register({ id: runnerId, name, host: hostname(), pid: process.pid, ttlMs: leaseTtlMs });
   const heartbeat = new Heartbeat(store, runnerId);
-  const worker: Worker = { store, runnerId, filesRoot, heartbeat, interrupted: interruptOf(signal) };
+  const runner: Runner = { store, runnerId, filesRoot, heartbeat, interrupted: interruptedOf(signal) };
   try {
-    for (let claim = await nextClaim(worker, signal); claim !== undefined; claim = await nextClaim(worker, signal)) {
-      await runSession(worker, claim, signal);
+    for (let claim = await nextClaim(runner, signal); claim !== undefined; claim = await nextClaim(runner, signal)) {
+      await runSession(runner, claim, signal);
     }
   } finally {
     heartbeat.stop();
@@ -47,18 +45,19 @@ export default async function run(
   }
 }
 
-function interruptOf(signal: AbortSignal): AbortSignal {
+/** Returns a signal that fires only when the pool's signal fires with `interrupted`. */
+function interruptedOf(signal: AbortSignal): AbortSignal {
   const interrupted = new AbortController();
-  const pass = () => {
+  const forward = () => {
     if (signal.reason === ("interrupted" satisfies RunnerStop)) interrupted.abort("interrupted" satisfies StopReason);
   };
-  if (signal.aborted) pass();
-  else signal.addEventListener("abort", pass, { once: true });
+  if (signal.aborted) forward();
+  else signal.addEventListener("abort", forward, { once: true });
   return interrupted.signal;
 }
 
-/** Undefined when the runner is to stop. */
-async function nextClaim({ store, runnerId, heartbeat }: Worker, signal: AbortSignal): Promise<Claim | undefined> {
+/** Waits for a command to claim. Returns undefined when the runner must stop. */
+async function nextClaim({ store, runnerId, heartbeat }: Runner, signal: AbortSignal): Promise<Claim | undefined> {
   while (!signal.aborted) {
     try {
       const claim = await store.commands.claim({ runnerId, ttlMs: leaseTtlMs, waitMs: claimWaitMs }, { signal });
@@ -67,7 +66,7 @@ async function nextClaim({ store, runnerId, heartbeat }: Worker, signal: AbortSi
       if (!(error instanceof StoreError)) throw error;
       if (error.code === "aborted") return undefined;
       if (error.code !== "invalid_transition") throw error;
-      // Somebody drained it, or it slept so long that it counts as stalled.
+      // The runner was drained, or its computer slept so long that it counts as stalled.
       if (error.details.state !== "stalled") return undefined;
       await heartbeat.beat();
     }
@@ -75,19 +74,20 @@ async function nextClaim({ store, runnerId, heartbeat }: Worker, signal: AbortSi
   return undefined;
 }
 
-/** While this runner leases the session's tree nobody else can claim from the session, so it goes on with it before anything else. */
-async function runSession(worker: Worker, first: Claim, signal: AbortSignal): Promise<void> {
-  const { store, runnerId, heartbeat } = worker;
-  let tree: Tree | undefined;
+/** Runs the commands of a session. While this runner leases its worktree, no other runner can claim from the session. */
+async function runSession(runner: Runner, first: Claim, signal: AbortSignal): Promise<void> {
+  const { store, runnerId, heartbeat } = runner;
+  let worktree: HeldWorktree | undefined;
   for (let claim: Claim | undefined = first; claim !== undefined; ) {
-    const executed = await execute(worker, claim, tree);
-    tree = executed.tree;
-    const goesOn = executed.remainingCommands > 0 && tree !== undefined && !tree.holding.lost && !signal.aborted;
-    claim = goesOn
+    const executed = await execute(runner, claim, worktree);
+    worktree = executed.worktree;
+    const continues =
+      executed.remainingCommands > 0 && worktree !== undefined && !worktree.lease.lost && !signal.aborted;
+    claim = continues
       ? await store.commands.claim({ runnerId, ttlMs: leaseTtlMs, sessionId: claim.session.id })
       : undefined;
-    if (claim !== undefined || tree === undefined) continue;
-    if (executed.release === undefined) heartbeat.drop(tree.holding);
-    else await giveBack(worker, tree.holding, executed.release);
+    if (claim !== undefined || worktree === undefined) continue;
+    if (executed.release === undefined) heartbeat.drop(worktree.lease);
+    else await releaseWorktree(runner, worktree.lease, executed.release);
   }
 }

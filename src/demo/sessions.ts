@@ -1,22 +1,19 @@
-// The sessions of a run: created with their commands, and cancelled when the process that wanted them has died.
+// The sessions of a run: creates them with their commands, and cancels those of runs that have died.
 import { hostname } from "node:os";
-import { StoreError } from "../errors.ts";
-import type { Repository } from "../model/repositories.ts";
-import { isOpen, type Session } from "../model/sessions.ts";
-import type { Store } from "../storeTypes.ts";
+import { type Repository, type Session, type Store, StoreError } from "../index.ts";
 import type { Commit } from "./plan.ts";
 import type { Work } from "./progress.ts";
 
 const requestedBy = "debug-server-db demo";
 
-/** Stored with a session. */
+/** The metadata of a session of the demo. */
 export interface Purpose {
   readonly subject: string;
   readonly host: string;
   readonly pid: number;
 }
 
-/** A session and its commands are one call, so that a session which ends by itself does not end before they are there. */
+/** Creates a session for each commit. One call creates it with its commands, so that it cannot complete before they exist. */
 export async function createSessions(
   store: Store,
   repository: Repository,
@@ -42,8 +39,12 @@ export async function createSessions(
   );
 }
 
-/** Its command comes when it has a tree, so that no other runner claims it. */
-export async function createDebugged(store: Store, repository: Repository, { sha, subject }: Commit): Promise<Session> {
+/** Creates the session to debug. Its command is enqueued when it has a worktree, so that no other runner claims it. */
+export async function createDebugSession(
+  store: Store,
+  repository: Repository,
+  { sha, subject }: Commit,
+): Promise<Session> {
   const metadata = { subject: `debug: ${subject}`, host: hostname(), pid: process.pid } satisfies Purpose;
   const { session } = await store.sessions.create({
     repositoryId: repository.id,
@@ -54,12 +55,12 @@ export async function createDebugged(store: Store, repository: Repository, { sha
   return session;
 }
 
-/** Stops what these sessions still have to do; those that have ended stay as they are. */
+/** Cancels the sessions; those that have ended stay as they are. */
 export async function cancelSessions(store: Store, sessionIds: readonly string[], reason: string): Promise<void> {
   await Promise.all(sessionIds.map((sessionId) => store.sessions.cancel({ sessionId, reason }).catch(ignoreEnded)));
 }
 
-/** A run that was killed leaves its sessions open, and the runners of the next one would go on with them. */
+/** Cancels the sessions that a killed run left open: the runners of the next run would claim from them. Returns their number. */
 export async function cancelAbandoned(store: Store): Promise<number> {
   const abandoned: string[] = [];
   for (const state of ["pending", "running"] as const) {
@@ -70,9 +71,9 @@ export async function cancelAbandoned(store: Store): Promise<number> {
   return abandoned.length;
 }
 
-function isAbandoned({ state, metadata }: Session): boolean {
+function isAbandoned({ endedAt, metadata }: Session): boolean {
   const { host, pid } = (metadata ?? {}) as Partial<Purpose>;
-  return isOpen(state) && host === hostname() && pid !== undefined && !isAlive(pid);
+  return endedAt === null && host === hostname() && pid !== undefined && !isAlive(pid);
 }
 
 function isAlive(pid: number): boolean {

@@ -57,10 +57,10 @@ const layers: readonly (readonly string[])[] = [
   ["src/runners/"],
   ["src/http/"],
   ["src/testing/"],
+  ["src/index.ts"],
   ["src/terminal/"],
   ["src/demo/"],
   ["src/cli/"],
-  ["src/index.ts"],
 ];
 
 const layerOf = (path: string) => layers.findIndex((layer) => layer.includes(roomOf(path)));
@@ -202,6 +202,16 @@ it("dispatch, client and courier know no thread, port or database", () => {
       path,
     );
   }
+});
+
+it("the demo is an application on the public API: beside that it uses only the terminal, and the addresses of stores", () => {
+  const allowed = /^(?:node:|src\/(?:demo|terminal)\/|src\/index\.ts$)/;
+  const others = sources
+    .filter(({ path }) => path.startsWith("src/demo/"))
+    .flatMap(({ path, imports }) =>
+      imports.filter((name) => !allowed.test(name)).map((name) => `${path} imports ${name}`),
+    );
+  assert.deepEqual(others.sort(), ["src/demo/plan.ts imports src/place.ts", "src/demo/run.ts imports src/place.ts"]);
 });
 
 it("operations do no I/O", () => {

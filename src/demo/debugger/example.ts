@@ -1,4 +1,4 @@
-// The program that the demo debugs, and the lines of it that are asked for.
+// The program that the demo debugs, and the lines at which it sets breakpoints.
 export const fileName = "debug-demo.mjs";
 
 export const source = `const apiToken = process.env.DEMO_API_TOKEN ?? "none";

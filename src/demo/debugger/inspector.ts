@@ -1,10 +1,9 @@
 // Node's inspector: the Chrome DevTools Protocol over a WebSocket. https://chromedevtools.github.io/devtools-protocol/v8/Debugger/
-// Knows no store.
+// A client of the protocol, with the parts of its types that the bridge uses. Knows no store.
 
-/** The parts of the protocol that are used here. */
 export interface Location {
   readonly scriptId: string;
-  /** From 0, as in the whole protocol. */
+  /** Counted from 0, as everywhere in the protocol. */
   readonly lineNumber: number;
   readonly columnNumber?: number;
 }
@@ -42,7 +41,7 @@ export interface Paused {
 
 type Listener = (params: never) => void;
 
-/** The inspected process refused a request, or is gone. */
+/** The debuggee refused a request, or has ended. */
 export class InspectorError extends Error {
   override readonly name = "InspectorError";
 }
@@ -69,7 +68,7 @@ export class Inspector {
   private constructor(socket: WebSocket) {
     this.#socket = socket;
     socket.addEventListener("message", ({ data }) => this.#receive(JSON.parse(String(data))));
-    // What follows an error is the end of the connection.
+    // An error is followed by the end of the connection.
     socket.addEventListener("error", () => undefined);
     this.closed = new Promise((resolve) => socket.addEventListener("close", () => resolve(), { once: true }));
     void this.closed.then(() => {

@@ -1,18 +1,17 @@
-// demo --debug: one program in a worktree of its own, debugged from its first line to its end, and what the store knows of it afterwards.
+// demo --debug: debugs one program from its first line to its end, in a worktree of its own, and prints what the store knows of it.
 import { rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
-import type { Repository } from "../../model/repositories.ts";
-import type { Store } from "../../storeTypes.ts";
+import type { Repository, Session, Store } from "../../index.ts";
 import { readDebugViews, renderDebugViews } from "../../terminal/debugView.ts";
 import type { Screen } from "../../terminal/output.ts";
 import { isClean } from "../checkout.ts";
-import { treeEnvironment } from "../git.ts";
+import { worktreeEnvironment } from "../git.ts";
 import { Heartbeat, leaseTtlMs } from "../heartbeat.ts";
 import { LogWriter } from "../logWriter.ts";
 import type { Commit } from "../plan.ts";
-import { createDebugged } from "../sessions.ts";
-import { giveBack, takeTree } from "../tree.ts";
+import { createDebugSession } from "../sessions.ts";
+import { acquireWorktree, type Holder, releaseWorktree } from "../worktree.ts";
 import { type Move, NodeBridge, type Stop } from "./bridge.ts";
 import { fileName, lines, source } from "./example.ts";
 
@@ -22,11 +21,12 @@ export interface Scenario {
   readonly commit: Commit;
   readonly screen: Screen;
   readonly interrupted: AbortSignal;
-  say(text: string): void;
+  notify(text: string): void;
 }
 
-/** Fails as takeTree and the bridge do; the tree is given back and the session has ended in any case. */
-export async function runScenario({ store, repository, commit, screen, interrupted, say }: Scenario): Promise<string> {
+/** Returns the debug session as text. Fails as the worktree and the bridge fail; in any case it releases and ends everything. */
+export async function runScenario(scenario: Scenario): Promise<string> {
+  const { store, repository, commit, screen, interrupted } = scenario;
   const runner = await store.runners.register({
     name: "debugger",
     host: hostname(),
@@ -34,23 +34,9 @@ export async function runScenario({ store, repository, commit, screen, interrupt
     ttlMs: leaseTtlMs,
   });
   const heartbeat = new Heartbeat(store, runner.id);
-  const session = await createDebugged(store, repository, commit);
+  const session = await createDebugSession(store, repository, commit);
   try {
-    const tree = await takeTree({ store, runnerId: runner.id, heartbeat }, session, interrupted);
-    try {
-      await debugIn({
-        store,
-        path: tree.path,
-        sessionId: session.id,
-        runnerId: runner.id,
-        heartbeat,
-        interrupted,
-        say,
-      });
-    } finally {
-      const clean = !interrupted.aborted && (await isClean(tree.path, interrupted));
-      await giveBack({ store, runnerId: runner.id, heartbeat }, tree.holding, clean ? "clean" : "dirty");
-    }
+    await debugInWorktree(scenario, { store, runnerId: runner.id, heartbeat }, session);
     if (!interrupted.aborted) await store.sessions.complete({ sessionId: session.id });
   } finally {
     await store.sessions
@@ -60,27 +46,37 @@ export async function runScenario({ store, repository, commit, screen, interrupt
     await store.runners.drain({ runnerId: runner.id });
   }
   const text = renderDebugViews(await readDebugViews(store, session.id, { events: 10 }), screen);
-  return `${text}\nWhat was seen at its stops: debug-server-db debug show ${session.id} --epoch 3\n`;
+  return `${text}\nTo show an earlier stop: debug-server-db debug show ${session.id} --epoch 3\n`;
 }
 
-interface Debugging extends Omit<Scenario, "repository" | "commit" | "screen"> {
-  readonly path: string;
-  readonly sessionId: string;
-  readonly runnerId: string;
-  readonly heartbeat: Heartbeat;
+async function debugInWorktree(scenario: Scenario, holder: Holder, session: Session): Promise<void> {
+  const { interrupted } = scenario;
+  const { path, lease } = await acquireWorktree(holder, session, interrupted);
+  try {
+    await runCommand(scenario, holder, session.id, path);
+  } finally {
+    const clean = !interrupted.aborted && (await isClean(path, interrupted));
+    await releaseWorktree(holder, lease, clean ? "clean" : "dirty");
+  }
 }
 
-async function debugIn({ store, path, sessionId, runnerId, heartbeat, interrupted, say }: Debugging): Promise<void> {
-  const program = join(path, fileName);
+/** Runs the program as a command of the session, with its log and its result. */
+async function runCommand(
+  { store, interrupted, notify }: Scenario,
+  { runnerId, heartbeat }: Holder,
+  sessionId: string,
+  worktreePath: string,
+): Promise<void> {
+  const program = join(worktreePath, fileName);
   await store.commands.enqueue({ sessionId, commands: [{ argv: ["node", fileName] }] });
-  // Nobody else can claim it: this runner leases the session's tree.
+  // No other runner can claim it, because this one leases the session's worktree.
   const claim = await store.commands.claim({ runnerId, sessionId, ttlMs: leaseTtlMs });
-  if (claim === undefined) throw new Error("the command that was enqueued cannot be claimed");
+  if (claim === undefined) throw new Error("the enqueued command cannot be claimed");
   const { command, fence } = claim;
-  const holding = heartbeat.hold("command", command.id, fence);
-  const stop = AbortSignal.any([interrupted, holding.stop]);
+  const lease = heartbeat.hold("command", command.id, fence);
+  const stop = AbortSignal.any([interrupted, lease.stop]);
   const log = new LogWriter(store, claim, stop);
-  let [exitCode, written]: [number, Promise<unknown>] = [1, Promise.resolve()];
+  let [exitCode, lastWrite]: [number, Promise<unknown>] = [1, Promise.resolve()];
   try {
     await writeFile(program, source);
     const bridge = await NodeBridge.launch(store, {
@@ -88,43 +84,45 @@ async function debugIn({ store, path, sessionId, runnerId, heartbeat, interrupte
       commandId: command.id,
       name: "demo",
       argv: [program],
-      cwd: path,
-      env: { ...treeEnvironment(dirname(path)), DEMO_API_TOKEN: "nobody-sees-this" },
+      cwd: worktreePath,
+      env: { ...worktreeEnvironment(dirname(worktreePath)), DEMO_API_TOKEN: "nobody-sees-this" },
       output: (stream, text) => {
-        written = log.write(stream, new TextEncoder().encode(text));
-        written.catch(() => undefined);
+        lastWrite = log.write(stream, new TextEncoder().encode(text));
+        lastWrite.catch(() => undefined);
       },
     });
     const kill = () => bridge.kill();
     stop.addEventListener("abort", kill, { once: true });
     if (stop.aborted) kill();
-    await drive(bridge, program, say);
+    await drive(bridge, program, notify);
     ({ exitCode } = await bridge.ended);
     stop.removeEventListener("abort", kill);
-    await written;
+    await lastWrite;
   } finally {
     await rm(program, { force: true });
-    heartbeat.drop(holding);
-    const result =
-      exitCode === 0 ? ({ outcome: "succeeded", exitCode } as const) : ({ outcome: "failed", exitCode } as const);
-    // That the lease was lost has been said already.
-    if (!holding.lost) await store.commands.finish({ commandId: command.id, fence, ...result, logOffset: log.offset });
+    heartbeat.drop(lease);
+    const outcome = exitCode === 0 ? "succeeded" : "failed";
+    // A lost lease has been reported by the heartbeat, and allows no result.
+    if (!lease.lost)
+      await store.commands.finish({ commandId: command.id, fence, outcome, exitCode, logOffset: log.offset });
   }
 }
 
-async function drive(bridge: NodeBridge, program: string, say: (text: string) => void): Promise<void> {
+/** Moves through the program: breakpoints, steps, a breakpoint that is moved, and on to the end. */
+async function drive(bridge: NodeBridge, program: string, notify: (text: string) => void): Promise<void> {
   const conditional = { line: lines.part, condition: "n === 3" };
   const logpoint = { line: lines.result, logMessage: "squaring {n}" };
   await bridge.setBreakpoints(program, [conditional, { line: lines.comment, condition: "n === 4" }, logpoint]);
-  const tell = (what: string, stop: Stop | undefined): boolean => {
-    if (stop !== undefined)
-      say(`${what}: stopped (${stop.reason}) in ${stop.functionName}, line ${stop.line}, epoch ${stop.stopEpoch}`);
-    return stop !== undefined;
+  /** Returns false when the program has ended instead of stopping. */
+  const describe = (what: string, stop: Stop | undefined): boolean => {
+    if (stop === undefined) return false;
+    notify(`${what}: stopped (${stop.reason}) in ${stop.functionName}, line ${stop.line}, epoch ${stop.stopEpoch}`);
+    return true;
   };
-  const move = async (name: Move, what: string = name) => tell(what, await bridge.move(name));
-  if (!tell("start", await bridge.start())) return;
+  const move = async (name: Move) => describe(name, await bridge.move(name));
+  if (!describe("start", await bridge.start())) return;
   for (const name of ["continue", "stepIn", "next", "stepOut"] as const) if (!(await move(name))) return;
   const [, moved] = await bridge.setBreakpoints(program, [conditional, { line: lines.returnOfSum }, logpoint]);
-  say(`a breakpoint is changed while the program is stopped: line ${lines.comment} to ${moved?.bound?.line}`);
+  notify(`a breakpoint is moved while the program is stopped: line ${lines.comment} to ${moved?.bound?.line}`);
   while (await move("continue"));
 }

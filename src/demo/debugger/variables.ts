@@ -1,14 +1,14 @@
-// Frames, scopes and variables of a paused program, as the Debug Adapter Protocol names them.
+// Reads frames, scopes and variables of a paused program, in the terms of the Debug Adapter Protocol.
 import { fileURLToPath } from "node:url";
-import type { Scope, StackFrame, Variable } from "../../model/debugProtocol.ts";
+import type { DebugScope, StackFrame, Variable } from "../../index.ts";
 import type { CallFrame, Inspector, Property, RemoteObject } from "./inspector.ts";
 
-/** How much is asked for: what the store would leave out is not even fetched. */
+/** Limits on what is fetched, near those of the store. */
 const framesMax = 20;
 const propertiesMax = 100;
 const depthMax = 2;
 
-/** `urls`: of scripts, by their ids. */
+/** Reads the frames. `urls` holds the URLs of scripts by their ids. */
 export async function readFrames(
   inspector: Inspector,
   callFrames: readonly CallFrame[],
@@ -25,7 +25,7 @@ export async function readFrames(
         line: location.lineNumber + 1,
         column: (location.columnNumber ?? 0) + 1,
       };
-      // The variables of every frame would be many round trips; those of the innermost are what one looks at.
+      // Only the innermost frame gets its variables: those of every frame would take many round trips.
       if (index > 0) return frame;
       return {
         ...frame,
@@ -35,7 +35,7 @@ export async function readFrames(
   );
 }
 
-/** The inspector names objects by text, the protocol by number. */
+/** Numbers the objects: the inspector identifies them by text, the Debug Adapter Protocol by number. */
 class References {
   #last = 0;
   next(object: RemoteObject): number {
@@ -56,7 +56,7 @@ async function readScope(
   inspector: Inspector,
   { type, name, object }: CallFrame["scopeChain"][number],
   references: References,
-): Promise<Scope> {
+): Promise<DebugScope> {
   const isGlobal = type === "global";
   const scope = {
     name: `${scopeNames[type] ?? type}${name === undefined || name === "" ? "" : ` (${name})`}`,
@@ -79,7 +79,7 @@ async function readProperties(
     ownProperties: true,
   });
   const known = result.filter(({ value }) => value !== undefined && value.type !== "function");
-  // One more than the store keeps, so that it marks what is left out.
+  // One more than the store keeps, so that it marks the rest as omitted.
   return Promise.all(
     known.slice(0, propertiesMax + 1).map(async ({ name, value }): Promise<Variable> => {
       const object = value as RemoteObject;

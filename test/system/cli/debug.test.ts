@@ -18,7 +18,7 @@ suite("debug", { concurrency: 2 }, () => {
       /^stepIn: stopped \(step\) in square/m,
       /^next: stopped \(step\) in square/m,
       /^stepOut: stopped \(step\) in sum/m,
-      /^a breakpoint is changed while the program is stopped: line 13 to 16$/m,
+      /^a breakpoint is moved while the program is stopped: line 13 to 16$/m,
       /^continue: stopped \(breakpoint\) in sum, line 16/m,
     ]) {
       assert.match(stderr, said);

@@ -105,7 +105,7 @@ suite("demo", { concurrency: 2 }, () => {
       assert.equal(known.size, 0);
       // When one runner did all the work of the first run, the other one needs its first tree now.
       assert.ok(worktrees.length <= 2);
-      assert.match(second.stdout, new RegExp(`^worktrees \\d used, ${added} made, reused ${3 - added}×$`, "m"));
+      assert.match(second.stdout, new RegExp(`^worktrees \\d used, ${added} created, reused ${3 - added}×$`, "m"));
       assert.equal(
         worktrees.reduce((sum, { useCount }) => sum + useCount, 0),
         6,
@@ -201,7 +201,7 @@ suite("demo", { concurrency: 2 }, () => {
     });
   });
 
-  test("a worktree folder that was removed by hand is made anew", async (t) => {
+  test("a worktree folder that was removed by hand is created again", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
     await run(folder, alone);
     const [tree] = await withStore(url, async (store) => (await readAll(store)).worktrees);
@@ -215,11 +215,11 @@ suite("demo", { concurrency: 2 }, () => {
         worktrees.map(({ id, useCount }) => [id, useCount]),
         [[tree?.id, 2]],
       );
-      assert.match((await logOf(store, commands[2]?.id ?? "", "system")).toString(), /: made anew, at /);
+      assert.match((await logOf(store, commands[2]?.id ?? "", "system")).toString(), /: created again, at /);
     });
   });
 
-  test("a worktree that lost its .git is made anew, and the repository around it is not touched", async (t) => {
+  test("a worktree that lost its .git is created again, and the repository around it is not touched", async (t) => {
     const { folder, url } = place(t, { commits: 2 });
     const dirty = [...alone, "--commits", "1", "--command", "touch", "left-over"];
     await run(folder, dirty);

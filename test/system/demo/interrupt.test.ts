@@ -92,7 +92,7 @@ suite("interrupt", () => {
     await running.ended;
     const { code, stdout, stderr } = await run(here.folder, ["demo", "--runners", "2"]);
     assert.equal(code, 0, stderr);
-    assert.match(stdout, /^worktrees 2 used, 0 made, reused 2×$/m);
+    assert.match(stdout, /^worktrees 2 used, 0 created, reused 2×$/m);
   });
 
   test("after a kill the next run cancels what was left and does its own", async (t) => {
@@ -105,6 +105,6 @@ suite("interrupt", () => {
     await running.ended;
     const { code, stderr } = await run(here.folder, ["demo", "--runners", "1"]);
     assert.equal(code, 0, stderr);
-    assert.match(stderr, /^1 session of a run that was killed: cancelled$/m);
+    assert.match(stderr, /^1 session of a killed run: cancelled$/m);
   });
 });

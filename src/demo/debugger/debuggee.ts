@@ -1,30 +1,30 @@
-// A program that waits for a debugger before its first line, and ends with or without it.
+// Starts the debuggee: a Node program that waits for a debugger before its first line.
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import { InspectorError } from "./inspector.ts";
 
-export interface InspectedOptions {
-  /** A JavaScript file, or what else comes after the options of node. */
+export interface DebuggeeOptions {
+  /** The arguments after the options of node: a JavaScript file and its arguments. */
   readonly argv: readonly string[];
   readonly cwd: string;
   readonly env: NodeJS.ProcessEnv;
   output(category: "stdout" | "stderr", text: string): void;
 }
 
-export interface Inspected {
+export interface Debuggee {
   readonly pid: number;
-  /** Where the inspector listens. */
+  /** The address of its inspector. */
   readonly url: string;
-  /** As a shell tells it: 128 and the number of a signal. */
+  /** For a signal, the exit code is 128 plus its number, as in a shell. */
   readonly ended: Promise<{ readonly exitCode: number; readonly signal: NodeJS.Signals | null }>;
   kill(signal: NodeJS.Signals): void;
 }
 
-/** What the inspector says on stderr is not the program's. */
-const notes =
+/** Messages of the inspector on the stderr of the program. */
+const inspectorMessages =
   /^(?:Debugger listening on |For help, see: |Debugger attached\.|Debugger ending on |Waiting for the debugger to disconnect\.\.\.)/;
 
-export async function startInspected({ argv, cwd, env, output }: InspectedOptions): Promise<Inspected> {
+export async function startDebuggee({ argv, cwd, env, output }: DebuggeeOptions): Promise<Debuggee> {
   const child = spawn(process.execPath, ["--inspect-brk=127.0.0.1:0", ...argv], {
     cwd,
     env,
@@ -34,15 +34,15 @@ export async function startInspected({ argv, cwd, env, output }: InspectedOption
   let line = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => output("stdout", text));
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    // By lines, so that a note is never shown in part.
+    // By lines, so that a message of the inspector is recognized even when it arrives in pieces.
     const lines = (line + text).split(/(?<=\n)/);
     line = lines.at(-1)?.endsWith("\n") === false ? (lines.pop() as string) : "";
     for (const whole of lines) {
       const [, url] = /^Debugger listening on (ws:\S+)/.exec(whole) ?? [];
       if (url !== undefined) listening.resolve(url);
     }
-    const said = lines.filter((whole) => !notes.test(whole)).join("");
-    if (said !== "") output("stderr", said);
+    const programOutput = lines.filter((whole) => !inspectorMessages.test(whole)).join("");
+    if (programOutput !== "") output("stderr", programOutput);
   });
   const ended = new Promise<{ exitCode: number; signal: NodeJS.Signals | null }>((resolve, reject) => {
     child.once("error", reject);
