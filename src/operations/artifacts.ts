@@ -34,8 +34,8 @@ const replace = z.boolean().default(false);
  *          name and other content instead of failing with conflict
  * Result   { artifact, created }: recording the same name with the same sha256 again returns the existing row, with
  *          created false
- * Fails    not_found | conflict { reason: "content" | "pending", artifactId } | conflict { reason: "pinned" } |
- *          conflict { reason: "exists" }
+ * Fails    not_found | conflict { reason: "content" | "pending", artifactId } | conflict { reason: "pinned" }
+ *          | conflict { reason: "exists" }
  * Effect   one row of artifacts, one row of changes; none when the artifact existed
  * Cost     at most 5 statements by key
  */
@@ -94,8 +94,8 @@ export const begin = operation({
  * Marks an announced artifact as ready. Repeating the call with the same content changes nothing.
  *
  * Input    ttlMs: when the artifact is deleted (default: never)
- * Fails    not_found | conflict { reason: "content" } when the content differs from what was announced or committed |
- *          conflict { reason: "version" } | invalid_transition when the artifact has failed or was deleted
+ * Fails    not_found | conflict { reason: "content" } when the content differs from what was announced or committed
+ *          | conflict { reason: "version" } | invalid_transition when the artifact has failed or was deleted
  */
 export const commit = operation({
   access: "write",

@@ -158,8 +158,8 @@ const nextSession = step(function* (runnerId: string, sessionId: string | undefi
  *          to release the session's worktree if the session ends with this command
  * Result   { command, session, remainingCommands }, where remainingCommands counts the session's queued and active
  *          commands
- * Fails    not_found | lease_lost { currentFence } | invalid_transition { state } | log_gap { expectedOffset } |
- *          invalid_input
+ * Fails    not_found | lease_lost { currentFence } | invalid_transition { state } | log_gap { expectedOffset }
+ *          | invalid_input
  * Effect   one row of commands, one row of attempts (its log sealed), one row of sessions, perhaps one row of worktrees
  * Cost     at most 9 statements, each by an index, unless the session ends with it
  */
@@ -232,8 +232,8 @@ function requireSameResult(row: CommandRow, fence: number, result: CommandResult
  * Cancels a command. A queued command ends at once; the runner of a running one is asked, with its next heartbeat, to
  * stop it. Repeating the call changes nothing.
  *
- * Fails    not_found | invalid_transition when the command has ended with another result | conflict { reason: "version"
- *          }
+ * Fails    not_found | invalid_transition when the command has ended with another result
+ *          | conflict { reason: "version" }
  */
 export const cancel = operation({
   access: "write",
@@ -270,7 +270,7 @@ export const get = operation({
   },
 });
 
-/** Lists the commands of one session in their sequence, or of all sessions, oldest first. */
+/** Lists the commands of one session in their sequence, or of all sessions, oldest first; in one state with `state`. */
 export const list = operation({
   access: "read",
   input: z.strictObject({ sessionId: Id.optional(), state: z.enum(commandStates).optional(), ...paging }),

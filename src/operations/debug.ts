@@ -45,9 +45,9 @@ import { requireVersion } from "./versions.ts";
  *          data that the caller needs again. restartRun: the adapterRun that is over. secretNames: replaces the default
  *          list of names whose values are masked before they are sent
  * Result   the debug session in `initializing`; pass its adapterRun with everything that its adapter says
- * Fails    not_found | invalid_transition when the session is ending or has ended | conflict { reason: "exists",
- *          debugSessionId, adapterRun } when the session has a debug session of this name | conflict { reason: "run",
- *          currentRun } when the adapter was restarted by another call
+ * Fails    not_found | invalid_transition when the session is ending or has ended
+ *          | conflict { reason: "exists", debugSessionId, adapterRun } when the session has a debug session of this
+ *          name | conflict { reason: "run", currentRun } when the adapter was restarted by another call
  * Effect   one row of debug_sessions, one row of changes. A restart keeps the breakpoints, clears what the old adapter
  *          reported about them, and raises stopEpoch
  */
@@ -179,8 +179,8 @@ const restartAdapter = step(function* (
 /**
  * Ends a debug session. Repeating the call with the same outcome changes nothing.
  *
- * Fails    not_found | invalid_transition when the debug session has ended with another outcome | conflict { reason:
- *          "run" | "version" }
+ * Fails    not_found | invalid_transition when the debug session has ended with another outcome
+ *          | conflict { reason: "run" | "version" }
  */
 export const close = operation({
   access: "write",

@@ -35,8 +35,8 @@ const setKeys = {
  *          protocol's request for that kind; an empty list removes all
  * Result   the breakpoints in the order of the input. A breakpoint that is requested again unchanged keeps its row: id,
  *          binding and hit count. A breakpoint with any change is a new row
- * Fails    not_found | invalid_transition when the debug session has ended | conflict { reason: "version" } |
- *          invalid_input beyond 1 000 breakpoints in all
+ * Fails    not_found | invalid_transition when the debug session has ended | conflict { reason: "version" }
+ *          | invalid_input beyond 1 000 breakpoints in all
  * Effect   the rows of debug_breakpoints; one row of changes, for the debug session, unless nothing changed
  */
 export const setBreakpoints = sealedOperation({

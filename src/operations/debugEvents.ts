@@ -274,8 +274,8 @@ const bindByAdapter = step(function* (
  *          exceeds that is left out and counted where it was (omittedFrames, omittedScopes, omittedVariables,
  *          valueLength). secretNames: as in open
  * Result   { stored }, the number of threads that were stored
- * Fails    not_found | conflict { reason: "epoch", currentEpoch } when that stop is over | conflict { reason: "run",
- *          currentRun }
+ * Fails    not_found | conflict { reason: "epoch", currentEpoch } when that stop is over
+ *          | conflict { reason: "run", currentRun }
  * Effect   one row of debug_stops for each thread, which replaces an earlier row of the same stop; the rows of the last
  *          limits.debugStopEpochs are kept. No row of changes
  */
@@ -380,8 +380,9 @@ const patchableStates: Readonly<Record<DebugState, readonly DebugState[]>> = {
  *
  * Input    expectedEpoch, expectedState, expectedVersion: what the caller saw. state: the new state. reason: why the
  *          debug session ended. secretNames: as in open
- * Fails    not_found | conflict { reason: "epoch", currentEpoch } | conflict { reason: "state", currentState } |
- *          conflict { reason: "version", currentVersion } | conflict { reason: "run", currentRun } | invalid_transition
+ * Fails    not_found | conflict { reason: "epoch", currentEpoch } | conflict { reason: "state", currentState }
+ *          | conflict { reason: "version", currentVersion } | conflict { reason: "run", currentRun }
+ *          | invalid_transition
  * Effect   one row of changes, unless nothing changed. From stopped to running raises stopEpoch, as the event would
  */
 export const patchState = sealedOperation({

@@ -21,8 +21,8 @@ const { id, name, ...settable } = repositoryFields;
  *
  * Input    name: 1 .. 200 characters, unique without regard to case. Fields that are absent stay unchanged
  * Result   the repository as it is now
- * Fails    conflict { reason: "version" } when expectedVersion differs, or when it is given and the name is new |
- *          conflict { reason: "exists" } when another repository has this id
+ * Fails    conflict { reason: "version" } when expectedVersion differs, or when it is given and the name is new
+ *          | conflict { reason: "exists" } when another repository has this id
  * Effect   one row of repositories, one row of changes; none when nothing differs
  * Cost     at most 3 statements by unique index
  */

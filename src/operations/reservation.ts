@@ -1,4 +1,5 @@
-// Who gets which tree: the holder, the search for one that fits, and the grant.
+// Reserving a worktree: who will hold the lease, which free worktree fits best, and the grant of the lease. Every grant
+// raises the fencing token of the worktree.
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
@@ -9,17 +10,18 @@ import { after, fail, NotYet } from "../operation.ts";
 import { and, change, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
 import { requireState } from "./failures.ts";
 import { lockActiveRepository } from "./repositories.ts";
-import { lockRow } from "./rows.ts";
+import { dateOrNull, lockRow } from "./rows.ts";
 import { lockRunner } from "./runners.ts";
 import { bindWorktree } from "./sessionState.ts";
 import { freeWorktreeTopic, sessionTopic } from "./topics.ts";
 import { expireWorktreeLease, expireWorktreeLeases } from "./worktreeState.ts";
 
-/** Who will hold a lease: a registered runner, or anybody with a name. */
+/** The holder of a lease: a registered runner, or any owner by name. At least one of them is required. */
 export const holderFields = { runnerId: Id.optional(), owner: Name.optional() };
 export const namesHolder = (input: { readonly runnerId?: string | undefined; readonly owner?: string | undefined }) =>
   input.runnerId !== undefined || input.owner !== undefined;
-export const holderRule = { error: "name a runnerId or an owner", path: ["runnerId"] };
+export const holderRule = { error: "a runnerId or an owner is required", path: ["runnerId"] };
+
 export const reserveFields = {
   ...holderFields,
   ttlMs: LeaseTtl.default(60_000),
@@ -27,8 +29,9 @@ export const reserveFields = {
   path: Path.optional(),
 };
 
-/** What sessions.create needs to reserve a tree for the new session. */
+/** The fields with which sessions.create reserves a worktree for the new session. */
 export const ReserveInput = z.strictObject({ id: NewId, ...reserveFields }).refine(namesHolder, holderRule);
+
 interface Reservation {
   readonly id: string;
   readonly repositoryId: string;
@@ -41,51 +44,63 @@ interface Reservation {
   readonly ttlMs: number;
 }
 
+/** Leases the worktree that fits best, or a new one; when there is none and no more are allowed, the call waits. */
 export const reserveWorktree = step(function* (input: Reservation, context: Context) {
   const repository = yield* lockActiveRepository(input.repositoryId);
   const holder = yield* resolveHolder(input);
   const session = input.sessionId === undefined ? undefined : yield* lockRow("session", input.sessionId);
   if (session !== undefined) {
-    if (session.repository_id !== repository.id)
-      fail("conflict", { reason: "repository" }, "the session belongs to another repository");
+    if (session.repository_id !== repository.id) {
+      const message = `session ${session.id} belongs to repository ${session.repository_id}, not ${repository.id}`;
+      fail("conflict", { reason: "repository" }, message);
+    }
     requireState(session, "session", ["pending", "running"]);
     if (session.worktree_id !== null) yield* requireUnbound(session, context);
   }
   const wanted = { commitSha: input.commitSha ?? session?.commit_sha, environmentHash: input.environmentHash };
   const search = { repositoryId: repository.id, ...wanted };
   let candidate = yield* findFreeWorktree(search);
-  const full = repository.worktree_count >= repository.max_worktrees;
-  // One at a time: a tree that was never made is not free when its lease has run out (D-026).
-  while (candidate === undefined && full && (yield* expireWorktreeLeases(context, 1, repository.id)).length > 0)
+  const isFull = repository.worktree_count >= repository.max_worktrees;
+  // Leases that have run out end one at a time until a worktree is free. Not each of them frees one: a worktree that
+  // was still being created is quarantined (D-026).
+  while (candidate === undefined && isFull && (yield* expireWorktreeLeases(context, 1, repository.id)).length > 0)
     candidate = yield* findFreeWorktree(search);
-  if (candidate === undefined && full) {
+  if (candidate === undefined && isFull) {
     const topics = session === undefined ? [] : [sessionTopic(session.id)];
     return new NotYet([freeWorktreeTopic(repository.id), ...topics], yield* capacityExhausted(repository.id));
   }
-  const path =
-    input.path ?? (repository.worktree_root === null ? undefined : `${repository.worktree_root}/${input.id}`);
   const before = candidate?.row;
   const worktree =
     before === undefined
-      ? yield* createWorktree(input, path, holder, context)
+      ? yield* createWorktree(input, newPath(input, repository.worktree_root), holder, context)
       : yield* grantWorktree(before.id, "leased", holder, input.ttlMs, context, session?.id);
   if (session !== undefined) yield* bindWorktree(session, worktree, context);
+  const isElsewhere = wanted.commitSha !== undefined && before?.commit_sha !== wanted.commitSha;
   return {
     worktree,
     fence: worktree.fence,
     expiresAt: worktree.lease_expires_at as number,
     match: candidate?.match ?? ("created" as const),
     needsScrub: before?.state === "dirty" ? 1 : 0,
-    needsSync:
-      before === undefined || (wanted.commitSha !== undefined && before.commit_sha !== wanted.commitSha) ? 1 : 0,
+    needsSync: before === undefined || isElsewhere ? 1 : 0,
   };
 });
+
+/** Returns the path of a new worktree. */
+function newPath({ id, path }: Reservation, root: string | null): string {
+  if (path !== undefined) return path;
+  if (root !== null) return `${root}/${id}`;
+  const message =
+    "path: no worktree is free, and a new one needs a path: pass it, or set the repository's worktreeRoot";
+  return fail("invalid_input", {}, message);
+}
 
 interface Holder {
   readonly runnerId: string | null;
   readonly owner: string;
 }
 
+/** Locks the runner that is to hold a lease; without an owner, the lease carries the runner's name. */
 export const resolveHolder = step(function* (input: {
   readonly runnerId?: string | undefined;
   readonly owner?: string | undefined;
@@ -95,14 +110,17 @@ export const resolveHolder = step(function* (input: {
   return { runnerId: runner.id, owner: input.owner ?? runner.name };
 });
 
-/** A session whose tree is gone may take another; one whose lease lives may not. */
+/** Fails with `conflict` while the session holds a live lease. A lease that has run out ends first. */
 const requireUnbound = step(function* (session: SessionRow, context: Context) {
   const { worktree_id: worktreeId, worktree_fence: fence } = session;
   const bound = yield* first<WorktreeRow>(sql`
-    SELECT * FROM worktrees WHERE id = ${worktreeId} AND fence = ${fence} AND lease_expires_at IS NOT NULL ${forUpdate}`);
+    SELECT * FROM worktrees
+    WHERE id = ${worktreeId} AND fence = ${fence} AND lease_expires_at IS NOT NULL
+    ${forUpdate}`);
   if (bound === undefined) return;
   if ((bound.lease_expires_at as number) > context.now.getTime()) {
-    fail("conflict", { reason: "bound", worktreeId, fence }, "the session holds a worktree already");
+    const message = `session ${session.id} already holds worktree ${worktreeId}: release it first`;
+    fail("conflict", { reason: "bound", worktreeId, fence }, message);
   }
   yield* expireWorktreeLease(bound, session, context);
 });
@@ -115,34 +133,43 @@ interface Search {
 
 type Candidate = { readonly row: WorktreeRow; readonly match: (typeof matches)[number] };
 
-/** Each step has its own index, ordered as the search is; see migrations. */
+/**
+ * Locks and returns the free worktree that fits best, or undefined. Four statements, from the best match to the worst,
+ * because each has a partial index whose order is that of the search: one statement for all would sort every free
+ * worktree. `state DESC` puts idle before dirty.
+ */
 const findFreeWorktree = step(function* ({ repositoryId, commitSha, environmentHash }: Search) {
   const commit = when(commitSha, (value) => sql`commit_sha = ${value}`);
   const environment = when(environmentHash, (value) => sql`environment_hash = ${value}`);
-  const steps = [
+  const searches = [
     { match: "commit_and_environment", condition: commit && environment && and(environment, commit) },
     { match: "environment", condition: environment },
     { match: "commit", condition: commit },
     { match: "least_recently_used", condition: sql`TRUE` },
   ] as const;
-  for (const { match, condition } of steps) {
+  for (const { match, condition } of searches) {
     if (condition === undefined) continue;
     const row = yield* first<WorktreeRow>(sql`
-      SELECT * FROM worktrees WHERE repository_id = ${repositoryId} AND ${condition} AND state IN ('idle', 'dirty')
+      SELECT * FROM worktrees
+      WHERE repository_id = ${repositoryId} AND ${condition} AND state IN ('idle', 'dirty')
       ORDER BY state DESC, last_used_at LIMIT 1 ${skipLocked}`);
     if (row !== undefined) return { row, match } satisfies Candidate;
   }
   return undefined;
 });
 
+/** Returns the error for a repository whose worktrees are all in use, with the earliest expiry of their leases. */
 export const capacityExhausted = step(function* (repositoryId: string) {
   const next = yield* first<{ lease_expires_at: number }>(sql`
-    SELECT lease_expires_at FROM worktrees WHERE repository_id = ${repositoryId} AND lease_expires_at IS NOT NULL ORDER BY lease_expires_at LIMIT 1`);
-  return new StoreError("capacity_exhausted", undefined, {
-    details: { earliestExpiryAt: next === undefined ? null : new Date(next.lease_expires_at) },
-  });
+    SELECT lease_expires_at FROM worktrees
+    WHERE repository_id = ${repositoryId} AND lease_expires_at IS NOT NULL
+    ORDER BY lease_expires_at LIMIT 1`);
+  const message = `all worktrees of repository ${repositoryId} are in use, and no more are allowed`;
+  const earliestExpiryAt = dateOrNull(next?.lease_expires_at ?? null);
+  return new StoreError("capacity_exhausted", message, { details: { earliestExpiryAt } });
 });
 
+/** Grants a lease of an existing worktree under the next fencing token. */
 export const grantWorktree = step(function* (
   id: string,
   state: "leased" | "evicting",
@@ -152,9 +179,19 @@ export const grantWorktree = step(function* (
   sessionId?: string,
 ) {
   const row = yield* one<WorktreeRow>(sql`
-    UPDATE worktrees SET state = ${state}, fence = fence + 1, lease_runner_id = ${runnerId}, lease_owner = ${owner}, leased_at = ${now},
-      lease_expires_at = ${after(now, ttlMs)}, last_used_at = ${now}, use_count = use_count + 1, version = version + 1, updated_at = ${now}
-    WHERE id = ${id} RETURNING *`);
+    UPDATE worktrees SET
+      state = ${state},
+      fence = fence + 1,
+      lease_runner_id = ${runnerId},
+      lease_owner = ${owner},
+      leased_at = ${now},
+      lease_expires_at = ${after(now, ttlMs)},
+      last_used_at = ${now},
+      use_count = use_count + 1,
+      version = version + 1,
+      updated_at = ${now}
+    WHERE id = ${id}
+    RETURNING *`);
   changed({
     entity: "worktree",
     id,
@@ -167,23 +204,44 @@ export const grantWorktree = step(function* (
   return row;
 });
 
+/** Adds a worktree that its holder is still to create at its path, already leased. */
 const createWorktree = step(function* (
   input: Reservation,
-  path: string | undefined,
+  path: string,
   { runnerId, owner }: Holder,
   { now, changed }: Context,
 ) {
-  if (path === undefined)
-    fail(
-      "invalid_input",
-      {},
-      "path: no free worktree, and neither a path nor the repository's worktreeRoot says where to make one",
-    );
   yield* requireFreePath(path);
   const row = yield* one<WorktreeRow>(sql`
-    INSERT INTO worktrees (id, repository_id, path, environment_hash, state, fence, lease_runner_id, lease_owner, leased_at, lease_expires_at,
-      last_used_at, use_count, created_at, updated_at)
-    VALUES (${input.id}, ${input.repositoryId}, ${path}, ${null}, 'creating', 1, ${runnerId}, ${owner}, ${now}, ${after(now, input.ttlMs)}, ${now}, 1, ${now}, ${now})
+    INSERT INTO worktrees (
+      id,
+      repository_id,
+      path,
+      state,
+      fence,
+      lease_runner_id,
+      lease_owner,
+      leased_at,
+      lease_expires_at,
+      last_used_at,
+      use_count,
+      created_at,
+      updated_at
+    ) VALUES (
+      ${input.id},
+      ${input.repositoryId},
+      ${path},
+      'creating',
+      1,
+      ${runnerId},
+      ${owner},
+      ${now},
+      ${after(now, input.ttlMs)},
+      ${now},
+      1,
+      ${now},
+      ${now}
+    )
     RETURNING *`);
   yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${input.repositoryId}`);
   changed({
@@ -199,6 +257,7 @@ const createWorktree = step(function* (
 });
 
 const requireFreePath = step(function* (path: string) {
-  const taken = yield* first<{ id: string }>(sql`SELECT id FROM worktrees WHERE path = ${path} AND state <> 'removed'`);
-  if (taken !== undefined) fail("conflict", { reason: "path", worktreeId: taken.id }, "another worktree has this path");
+  const other = yield* first<{ id: string }>(sql`SELECT id FROM worktrees WHERE path = ${path} AND state <> 'removed'`);
+  if (other === undefined) return;
+  fail("conflict", { reason: "path", worktreeId: other.id }, `worktree ${other.id} has the path ${path}`);
 });

@@ -1,7 +1,6 @@
 // Runners: processes or threads that execute commands. A runner stays alive by heartbeats, which also renew the leases
 // of all that it holds. Without heartbeats it stalls, and later it is gone (maintenance.reap); a runner that is gone
 // must register again, under a new boot id.
-
 import { z } from "zod";
 import { integer, list as listOf, oneOf, page, record, text as textValue, time } from "../model/codec.ts";
 import { Fence, Id, Json, LeaseTtl, Name, NewId, paging, text } from "../model/fields.ts";
@@ -22,8 +21,8 @@ type Row = RowOf["runner"];
  * it was draining or stalled.
  *
  * Input    ttlMs: how long the runner counts as alive without a heartbeat, 1_000 .. 86_400_000
- * Fails    invalid_transition when the runner of this boot id is gone: it must start with a new one | conflict {
- *          reason: "exists" }
+ * Fails    invalid_transition when the runner of this boot id is gone: it must start with a new one
+ *          | conflict { reason: "exists" }
  * Effect   one row of runners, one row of changes
  */
 export const register = operation({
@@ -180,7 +179,7 @@ export const drain = operation({
   },
 });
 
-/** Lists runners, oldest first; of one state with `state`. */
+/** Lists runners, oldest first; in one state with `state`. */
 export const list = operation({
   access: "read",
   input: z.strictObject({ state: z.enum(runnerStates).optional(), ...paging }),

@@ -1,5 +1,5 @@
-// How a session's row moves: every operation that touches a session goes through here, so that counters, readiness and
-// state agree (D-031).
+// Changes of a session's row. Every operation that changes a session goes through this file, so that its state, its
+// counters, and what runners may claim from it agree (D-031).
 import type { Context } from "../context.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
 import { type Release, type SessionState, sessionStates } from "../model/vocabulary.ts";
@@ -15,12 +15,15 @@ import { claimableTopic, freeWorktreeTopic, sessionTopic } from "./topics.ts";
 /** The states of an open session, for `state IN (...)`. */
 export const openSessionStates: Statement = words(sessionStates.filter(isOpen));
 
-/** Undefined while another transaction holds it: the reaper waits for nobody, and takes it another time (D-030). */
+/**
+ * Locks and returns a session, or returns undefined when another transaction holds it. For the reaper, which never
+ * waits for a lock and takes the session with its next pass (D-030).
+ */
 export const tryLockSession = step(function* (sessionId: string) {
   return yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${skipLocked}`);
 });
 
-/** One that takes new work. */
+/** Locks and returns a session, or fails with `invalid_transition` when it takes no new work. */
 export const lockOpenSession = step(function* (sessionId: string) {
   const row = yield* lockRow("session", sessionId);
   requireState(row, "session", ["pending", "running"]);
@@ -28,9 +31,9 @@ export const lockOpenSession = step(function* (sessionId: string) {
 });
 
 /**
- * Writes a session's row, and works out what follows from it: when it expires, and whether a runner may claim from it
- * (D-025). With an `op` the change is recorded and the version grows; counters and activity alone are no change of
- * their own.
+ * Writes changed columns of a session, and derives from them when the session expires and whether a runner may claim
+ * from it (D-025). With an `op`, the write also raises the version and adds a row to the change feed; changes of
+ * counters and of the last activity do neither.
  */
 export const saveSession = step(function* (
   before: SessionRow,
@@ -41,24 +44,37 @@ export const saveSession = step(function* (
 ) {
   const { now, changed, wake } = context;
   const row = { ...before, ...changes };
-  const claimable =
+  const isClaimable =
     (row.state === "pending" || row.state === "running") &&
     row.queued_commands > 0 &&
     row.active_commands < row.max_parallel;
-  const head = claimable
+  const head = isClaimable
     ? yield* first<{ priority: number; queued_at: number }>(sql`
-    SELECT priority, queued_at FROM commands WHERE session_id = ${row.id} AND state = 'queued' ORDER BY sequence LIMIT 1`)
+        SELECT priority, queued_at FROM commands
+        WHERE session_id = ${row.id} AND state = 'queued'
+        ORDER BY sequence LIMIT 1`)
     : undefined;
   const stored = yield* one<SessionRow>(sql`
-    UPDATE sessions SET state = ${row.state}, end_reason = ${row.end_reason}, worktree_id = ${row.worktree_id}, worktree_fence = ${row.worktree_fence},
-      next_sequence = ${row.next_sequence}, queued_commands = ${row.queued_commands}, active_commands = ${row.active_commands},
-      failed_commands = ${row.failed_commands}, ready_priority = ${head?.priority ?? null}, ready_at = ${head === undefined ? null : new Date(head.queued_at)},
-      last_activity_at = ${now}, expires_at = ${row.idle_ttl_ms === null ? null : after(now, row.idle_ttl_ms)},
-      started_at = ${dateOrNull(row.started_at)}, ended_at = ${dateOrNull(row.ended_at)},
-      version = version + ${op === undefined ? 0 : 1}, updated_at = ${now}
-    WHERE id = ${row.id} RETURNING *`);
+    UPDATE sessions SET
+      state = ${row.state},
+      end_reason = ${row.end_reason},
+      worktree_id = ${row.worktree_id},
+      worktree_fence = ${row.worktree_fence},
+      next_sequence = ${row.next_sequence},
+      queued_commands = ${row.queued_commands},
+      active_commands = ${row.active_commands},
+      failed_commands = ${row.failed_commands},
+      ready_priority = ${head?.priority ?? null},
+      ready_at = ${dateOrNull(head?.queued_at ?? null)},
+      last_activity_at = ${now},
+      expires_at = ${row.idle_ttl_ms === null ? null : after(now, row.idle_ttl_ms)},
+      started_at = ${dateOrNull(row.started_at)},
+      ended_at = ${dateOrNull(row.ended_at)},
+      version = version + ${op === undefined ? 0 : 1},
+      updated_at = ${now}
+    WHERE id = ${row.id}
+    RETURNING *`);
   if (op !== undefined) {
-    const detail = { state: stored.state, reason };
     changed({
       entity: "session",
       id: row.id,
@@ -66,7 +82,7 @@ export const saveSession = step(function* (
       version: stored.version,
       fence: stored.worktree_fence ?? undefined,
       sessionId: row.id,
-      detail,
+      detail: { state: stored.state, reason },
     });
     wake(sessionTopic(row.id));
   }
@@ -74,6 +90,7 @@ export const saveSession = step(function* (
   return stored;
 });
 
+/** Binds a session to a worktree that was just leased for it. */
 export const bindWorktree = step(function* (
   session: SessionRow,
   worktree: { readonly id: string; readonly fence: number },
@@ -83,33 +100,37 @@ export const bindWorktree = step(function* (
 });
 
 /**
- * The open session that holds the tree under this fence, if any; asked for before the tree is locked. A grant binds its
- * session in its own transaction, so one that is not there now will never be.
+ * Locks and returns the open session that holds a worktree under this fence, or returns undefined. It is called before
+ * the worktree is locked, because sessions come first in the order of locks. A lease is granted and bound in one
+ * transaction, so a session that is not found here is not bound later.
  */
 export const lockBoundSession = step(function* (worktreeId: string, fence: number) {
   return yield* first<SessionRow>(sql`
-    SELECT * FROM sessions WHERE worktree_id = ${worktreeId} AND worktree_fence = ${fence} AND state IN (${openSessionStates}) ${forUpdate}`);
+    SELECT * FROM sessions
+    WHERE worktree_id = ${worktreeId} AND worktree_fence = ${fence} AND state IN (${openSessionStates})
+    ${forUpdate}`);
 });
 
-/** It holds its tree no longer; its commands may be claimed by any runner (D-028). */
+/** Unbinds a session from its worktree. From then on any runner may claim its commands (D-028). */
 export const unbindWorktree = step(function* (session: SessionRow, context: Context) {
   yield* saveSession(session, { worktree_id: null, worktree_fence: null }, context, "unbind");
 });
 
 /**
- * Ends a session: queued commands are cancelled, active ones asked to stop, its debug sessions closed, the worktree
- * given back once none is active. The ended row keeps worktree and fence, to tell later where it ran (D-027).
+ * Ends a session: cancels its queued commands, asks the runners of active ones to stop them, closes its debug sessions,
+ * and releases its worktree once no command is active. The row keeps worktree and fence, which tell later where the
+ * session ran (D-027).
  */
 export const endSession = step(function* (
   session: SessionRow,
-  asked: SessionState,
+  outcome: SessionState,
   context: Context,
   reason: string | undefined,
-  to: Release = "dirty",
+  release: Release = "dirty",
 ) {
   const cancelledCommands = yield* cancelCommandsOf(session.id, context);
-  const state = asked === "cancelled" && session.active_commands > 0 ? "cancelling" : asked;
-  const ended = yield* saveSession(
+  const state = outcome === "cancelled" && session.active_commands > 0 ? "cancelling" : outcome;
+  const row = yield* saveSession(
     session,
     {
       state,
@@ -122,34 +143,42 @@ export const endSession = step(function* (
     state === "cancelling" ? "cancelling" : "end",
     reason,
   );
-  if (ended.active_commands === 0) yield* releaseWorktreeOf(ended, to, context);
-  // Last, because locks are taken in one order.
+  if (row.active_commands === 0) yield* releaseWorktreeOf(row, release, context);
+  // Debug sessions come last in the order of locks.
   yield* closeDebugSessions(session.id, context);
-  return ended;
+  return row;
 });
 
 /**
- * Called when a command is no longer active: an ending session may have ended with it, and an autoComplete one may be
- * done.
+ * Draws the consequences of a command that is no longer active: with the last one, a session that was ending has ended,
+ * and a session with autoComplete ends.
  */
-export const settleSession = step(function* (session: SessionRow, to: Release | undefined, context: Context) {
+export const settleSession = step(function* (session: SessionRow, release: Release | undefined, context: Context) {
   if (session.active_commands > 0) return session;
-  if (session.state === "cancelling") return yield* endSession(session, "cancelled", context, undefined, to);
+  if (session.state === "cancelling") return yield* endSession(session, "cancelled", context, undefined, release);
   if (!isOpen(session.state)) {
-    yield* releaseWorktreeOf(session, to ?? "dirty", context);
+    yield* releaseWorktreeOf(session, release ?? "dirty", context);
     return session;
   }
   if (session.auto_complete === 0 || session.queued_commands > 0) return session;
-  return yield* endSession(session, session.failed_commands > 0 ? "failed" : "completed", context, undefined, to);
+  const outcome = session.failed_commands > 0 ? "failed" : "completed";
+  return yield* endSession(session, outcome, context, undefined, release);
 });
 
-/** Releases the tree that an ended session held, unless it was released, reaped or granted anew before. */
-const releaseWorktreeOf = step(function* (session: SessionRow, to: Release, { now, changed, wake }: Context) {
+/** Releases the worktree of a session that ends, unless the lease has ended before or another one was granted. */
+const releaseWorktreeOf = step(function* (session: SessionRow, release: Release, { now, changed, wake }: Context) {
   if (session.worktree_id === null) return;
   const row = yield* first<{ id: string; version: number; fence: number; repository_id: string }>(sql`
-    UPDATE worktrees SET state = ${releases[to]}, lease_runner_id = NULL, lease_owner = NULL, leased_at = NULL, lease_expires_at = NULL,
-      version = version + 1, updated_at = ${now}
-    WHERE id = ${session.worktree_id} AND fence = ${session.worktree_fence} AND state = 'leased' RETURNING id, version, fence, repository_id`);
+    UPDATE worktrees SET
+      state = ${releases[release]},
+      lease_runner_id = NULL,
+      lease_owner = NULL,
+      leased_at = NULL,
+      lease_expires_at = NULL,
+      version = version + 1,
+      updated_at = ${now}
+    WHERE id = ${session.worktree_id} AND fence = ${session.worktree_fence} AND state = 'leased'
+    RETURNING id, version, fence, repository_id`);
   if (row === undefined) return;
   changed({
     entity: "worktree",
@@ -158,7 +187,7 @@ const releaseWorktreeOf = step(function* (session: SessionRow, to: Release, { no
     version: row.version,
     fence: row.fence,
     sessionId: session.id,
-    detail: { state: releases[to] },
+    detail: { state: releases[release] },
   });
   wake(freeWorktreeTopic(row.repository_id));
 });

@@ -1,4 +1,8 @@
+// Sessions: pieces of work on one commit, and perhaps a patch. A session runs commands, usually in a worktree that is
+// leased for it, and ends by its result, by cancellation, after its idle timeout, or with its last command
+// (autoComplete). Its worktree is released when the session has ended and none of its commands is active.
 import { z } from "zod";
+import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
 import { boolean, page, record } from "../model/codec.ts";
 import { CommandInput, SessionCreated } from "../model/commands.ts";
@@ -9,23 +13,24 @@ import { after, fail, NotYet, operation } from "../operation.ts";
 import { all, change, first, forUpdate, sql, step, when } from "../sql.ts";
 import { enqueueCommands } from "./commands.ts";
 import { deleteSomeDebugRows } from "./debugState.ts";
-import { requireState } from "./failures.ts";
+import { invalidTransition, requireState } from "./failures.ts";
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { ReserveInput, reserveWorktree } from "./reservation.ts";
-import { getRow, lockRow } from "./rows.ts";
+import { findRow, getRow, lockRow } from "./rows.ts";
 import { endSession, lockOpenSession, saveSession } from "./sessionState.ts";
 import { sessionTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
 
 /**
- * Opens a session on a commit; with `reserve` it has a worktree and with `commands` work, all or nothing.
+ * Creates a session on a commit. With `reserve` it also leases a worktree, and with `commands` it also adds commands;
+ * either all of it happens or nothing.
  *
- * Input    reserve: as worktrees.reserve; its environmentHash, path and holder; commands: as commands.enqueue, at most
- *          500
- * Result   { session, lease or null, commands }
- * Fails    not_found | invalid_transition when the repository is archived | conflict { reason: "exists" } | what
- *          reserve and enqueue fail with
+ * Input    reserve: as worktrees.reserve, but only environmentHash, path, ttlMs, and who holds the lease. commands: as
+ *          commands.enqueue, at most 500
+ * Result   { session, lease, commands }; lease is null without `reserve`
+ * Fails    not_found | invalid_transition when the repository is archived | conflict { reason: "exists" } | the
+ *          failures of worktrees.reserve and commands.enqueue
  */
 export const create = operation({
   access: "write",
@@ -39,15 +44,44 @@ export const create = operation({
   *run(input, context) {
     const { now, changed } = context;
     const repository = yield* lockActiveRepository(input.repositoryId);
-    const known = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${input.id}`);
-    if (known !== undefined)
-      fail("conflict", { reason: "exists", sessionId: input.id }, "a session with this id exists");
+    if ((yield* findRow("session", input.id)) !== undefined)
+      fail("conflict", { reason: "exists", sessionId: input.id }, `session ${input.id} exists already`);
     yield* change(sql`
-      INSERT INTO sessions (id, repository_id, token_id, requested_by, commit_sha, patch_hash, patch_uri, state, max_parallel, auto_complete, idle_ttl_ms,
-        expires_at, last_activity_at, metadata, created_at, updated_at)
-      VALUES (${input.id}, ${repository.id}, ${input.tokenId ?? null}, ${input.requestedBy ?? null}, ${input.commitSha}, ${input.patchHash ?? null},
-        ${input.patchUri ?? null}, 'pending', ${input.maxParallel}, ${input.autoComplete}, ${input.idleTtlMs ?? null},
-        ${input.idleTtlMs === undefined ? null : after(now, input.idleTtlMs)}, ${now}, ${input.metadata ?? null}, ${now}, ${now})`);
+      INSERT INTO sessions (
+        id,
+        repository_id,
+        token_id,
+        requested_by,
+        commit_sha,
+        patch_hash,
+        patch_uri,
+        state,
+        max_parallel,
+        auto_complete,
+        idle_ttl_ms,
+        expires_at,
+        last_activity_at,
+        metadata,
+        created_at,
+        updated_at
+      ) VALUES (
+        ${input.id},
+        ${repository.id},
+        ${input.tokenId ?? null},
+        ${input.requestedBy ?? null},
+        ${input.commitSha},
+        ${input.patchHash ?? null},
+        ${input.patchUri ?? null},
+        'pending',
+        ${input.maxParallel},
+        ${input.autoComplete},
+        ${input.idleTtlMs ?? null},
+        ${input.idleTtlMs === undefined ? null : after(now, input.idleTtlMs)},
+        ${now},
+        ${input.metadata ?? null},
+        ${now},
+        ${now}
+      )`);
     changed({ entity: "session", id: input.id, op: "create", version: 1, sessionId: input.id });
     const lease =
       input.reserve === undefined ? null : yield* reserveFor(input.id, input.repositoryId, input.reserve, context);
@@ -56,11 +90,12 @@ export const create = operation({
   },
 });
 
+/** Leases a worktree for a new session. Fails when no worktree is free: a transaction cannot wait. */
 const reserveFor = step(function* (
   sessionId: string,
   repositoryId: string,
-  reserve: { id: string; ttlMs: number },
-  context: Parameters<typeof endSession>[2],
+  reserve: z.output<typeof ReserveInput>,
+  context: Context,
 ) {
   const lease = yield* reserveWorktree({ ...reserve, sessionId, repositoryId }, context);
   if (lease instanceof NotYet) throw lease.atTimeout;
@@ -68,11 +103,13 @@ const reserveFor = step(function* (
 });
 
 /**
- * Ends a session with its result. Repeated with the same result, it changes nothing.
+ * Ends a session with a result. Repeating the call with the same result changes nothing.
  *
  * Input    outcome: completed or failed
- * Fails    not_found | invalid_transition when it is ending or has ended otherwise | conflict { reason: "version" }
- * Effect   queued commands cancelled, active ones asked to stop, the worktree dirty once none is active
+ * Fails    not_found | invalid_transition when the session is ending or has ended with another result
+ *          | conflict { reason: "version" }
+ * Effect   queued commands are cancelled, and the runners of active ones asked to stop them; the worktree becomes dirty
+ *          once no command is active
  */
 export const complete = operation({
   access: "write",
@@ -94,10 +131,11 @@ export const complete = operation({
 });
 
 /**
- * Stops a session: `cancelling` until its last active command has ended, then `cancelled`. Repeated, it changes
- * nothing.
+ * Cancels a session: it is `cancelling` until its last active command has ended, then `cancelled`. Repeating the call
+ * changes nothing.
  *
- * Fails    not_found | invalid_transition when it has ended otherwise | conflict { reason: "version" }
+ * Fails    not_found | invalid_transition when the session has ended with another result
+ *          | conflict { reason: "version" }
  */
 export const cancel = operation({
   access: "write",
@@ -114,10 +152,11 @@ export const cancel = operation({
 });
 
 /**
- * Says that the session is in use: its idle time starts anew. `start` moves it from pending to running.
+ * Marks a session as active and resets its idle timeout.
  *
- * Fails    not_found | invalid_transition when it is ending or has ended
- * Effect   no row of changes, unless it starts
+ * Input    start: true moves the session from pending to running
+ * Fails    not_found | invalid_transition when the session is ending or has ended
+ * Effect   one row of sessions; a row of changes only when the session starts
  */
 export const touch = operation({
   access: "write",
@@ -137,7 +176,7 @@ export const touch = operation({
 });
 
 /**
- * One session.
+ * Returns one session.
  *
  * Fails    not_found
  * Cost     1 statement by primary key
@@ -152,7 +191,7 @@ export const get = operation({
   },
 });
 
-/** Sessions by age; the filters join by AND. */
+/** Lists sessions, oldest first; the filters join by AND. */
 export const list = operation({
   access: "read",
   input: z.strictObject({
@@ -175,7 +214,7 @@ export const list = operation({
 });
 
 /**
- * Answers when the session has ended.
+ * Waits until the session has ended, and returns it.
  *
  * Fails    not_found | deadline_exceeded after timeoutMs
  */
@@ -188,23 +227,27 @@ export const wait = operation({
   *run({ sessionId }) {
     const session = yield* getRow("session", sessionId);
     return isOpen(session.state)
-      ? new NotYet([sessionTopic(sessionId)], new StoreError("deadline_exceeded", "the session has not ended"))
+      ? new NotYet(
+          [sessionTopic(sessionId)],
+          new StoreError("deadline_exceeded", `session ${sessionId} has not ended yet`),
+        )
       : session;
   },
 });
 
-/** Log chunks, or artifacts, that one call of delete removes; a full one takes some milliseconds (D-034). */
-const chunksPerStep = 256;
+/** The number of log chunks, or of artifacts, that one step of delete removes in some milliseconds (D-034). */
+const rowsPerStep = 256;
 
 export { remove as delete };
 
 /**
- * Removes an ended session with its commands, attempts, logs, artifacts and debug sessions, in steps of a few
- * milliseconds: logs first, the session last. A session that is gone already is deleted.
+ * Deletes an ended session with its commands, attempts, logs, artifacts and debug sessions. Each call does a few
+ * milliseconds of work, and the client repeats it until all is deleted: logs first, the session last. Deleting a
+ * session that does not exist succeeds.
  *
- * Fails    invalid_transition while it is open or has active commands | conflict { reason: "version" } | conflict {
- *          reason: "pinned", artifactId } while an artifact of it is pinned: then nothing is removed, unless it was
- *          pinned between two steps
+ * Fails    invalid_transition while the session is open or has active commands | conflict { reason: "version" }
+ *          | conflict { reason: "pinned", artifactId } while an artifact of the session is pinned; nothing is deleted,
+ *          unless the artifact was pinned between two steps
  */
 const remove = operation({
   access: "write",
@@ -213,37 +256,52 @@ const remove = operation({
   errors: ["invalid_transition", "conflict"],
   again: (input, { deleted }) => (deleted ? undefined : input),
   *run({ sessionId, expectedVersion }, { changed }) {
-    // Locked, as pin does, so that nothing is pinned between the look and the removal.
+    // artifacts.pin takes the same lock, so nothing is pinned between this check and the deletion.
     const session = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${forUpdate}`);
     if (session === undefined) return { deleted: 1 };
     requireVersion(session, expectedVersion);
-    if (isOpen(session.state) || session.active_commands > 0)
-      fail("invalid_transition", { entity: "session", state: session.state });
+    requireFinished(session);
     const pinned = yield* first<{ id: string }>(
       sql`SELECT id FROM artifacts WHERE session_id = ${sessionId} AND pinned LIMIT 1`,
     );
-    if (pinned !== undefined)
-      fail("conflict", { reason: "pinned", artifactId: pinned.id }, "an artifact of the session is pinned");
-    const log = yield* first<{ id: number }>(sql`
-      SELECT attempts.id FROM commands JOIN attempts ON attempts.command_id = commands.id
-      WHERE commands.session_id = ${sessionId} AND EXISTS (SELECT 1 FROM log_chunks WHERE attempt_id = attempts.id) LIMIT 1`);
-    if (log !== undefined) {
-      const last = (yield* all<{ start_offset: number }>(sql`
-        SELECT start_offset FROM log_chunks WHERE attempt_id = ${log.id} ORDER BY start_offset LIMIT ${chunksPerStep}`)).at(
-        -1,
-      );
-      yield* change(
-        sql`DELETE FROM log_chunks WHERE attempt_id = ${log.id} AND start_offset <= ${last?.start_offset ?? 0}`,
-      );
-      yield* change(sql`UPDATE attempts SET log_state = 'pruned' WHERE id = ${log.id}`);
-      return { deleted: 0 };
+    if (pinned !== undefined) {
+      const message = `artifact ${pinned.id} of the session is pinned: unpin it first`;
+      fail("conflict", { reason: "pinned", artifactId: pinned.id }, message);
     }
+    if (yield* deleteSomeLogChunks(sessionId)) return { deleted: 0 };
     const artifacts = yield* change(sql`
-      DELETE FROM artifacts WHERE id IN (SELECT id FROM artifacts WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT ${chunksPerStep})`);
-    if (artifacts === chunksPerStep) return { deleted: 0 };
+      DELETE FROM artifacts
+      WHERE id IN (
+        SELECT id FROM artifacts WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT ${rowsPerStep})`);
+    if (artifacts === rowsPerStep) return { deleted: 0 };
     if (yield* deleteSomeDebugRows(sessionId)) return { deleted: 0 };
+    // Commands and attempts have no bulk, and go with the session (ON DELETE CASCADE).
     yield* change(sql`DELETE FROM sessions WHERE id = ${sessionId}`);
     changed({ entity: "session", id: sessionId, op: "delete", version: session.version + 1, sessionId });
     return { deleted: 1 };
   },
+});
+
+function requireFinished({ id, state, active_commands }: SessionRow): void {
+  if (isOpen(state)) invalidTransition("session", state, `session ${id} is ${state}: end it first`);
+  if (active_commands > 0) {
+    const message = `session ${id} is ${state}, and ${active_commands} of its commands are still active: wait for them`;
+    invalidTransition("session", state, message);
+  }
+}
+
+/** Deletes some chunks of one log of a session. Returns false when no chunk is left. */
+const deleteSomeLogChunks = step(function* (sessionId: string) {
+  const attempt = yield* first<{ id: number }>(sql`
+    SELECT attempts.id
+    FROM commands JOIN attempts ON attempts.command_id = commands.id
+    WHERE commands.session_id = ${sessionId} AND EXISTS (SELECT 1 FROM log_chunks WHERE attempt_id = attempts.id)
+    LIMIT 1`);
+  if (attempt === undefined) return false;
+  const chunks = yield* all<{ start_offset: number }>(sql`
+    SELECT start_offset FROM log_chunks WHERE attempt_id = ${attempt.id} ORDER BY start_offset LIMIT ${rowsPerStep}`);
+  const last = chunks.at(-1)?.start_offset ?? 0;
+  yield* change(sql`DELETE FROM log_chunks WHERE attempt_id = ${attempt.id} AND start_offset <= ${last}`);
+  yield* change(sql`UPDATE attempts SET log_state = 'pruned' WHERE id = ${attempt.id}`);
+  return true;
 });

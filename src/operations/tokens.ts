@@ -155,8 +155,8 @@ type TokenOfAccount = TokenRow & {
  *
  * Input    token: as it was shown; scopes: what it must cover
  * Result   { tokenId, kind, scopes, expiresAt, account: { id, name, kind } }
- * Fails    token_malformed | token_unknown | token_revoked, also when the account is disabled | token_expired {
- *          expiredAt } | scope_missing { missing }
+ * Fails    token_malformed | token_unknown | token_revoked, also when the account is disabled
+ *          | token_expired { expiredAt } | scope_missing { missing }
  * Cost     1 statement by unique index; lane urgent
  */
 export const verify = sealedOperation({
@@ -214,8 +214,8 @@ const lockWithAccounts = step(function* (tokenId: string, ...others: readonly st
  * Input    graceMs: how long the old one still works, at most until it would have expired; ttlMs: of the new one, the
  *          old one's unless given. It may live longer than the old one: whoever may rotate a token decides that anew
  * Result   { token, secret } of the new one; secret is undefined in a reply that is given again to an idempotency key
- * Fails    not_found | token_revoked | token_expired | conflict { reason: "rotated", rotatedTo } | conflict { reason:
- *          "version" | "exists" }
+ * Fails    not_found | token_revoked | token_expired | conflict { reason: "rotated", rotatedTo }
+ *          | conflict { reason: "version" | "exists" }
  * Effect   a new row of tokens, and the old one's expiry; a row of changes for each
  */
 export const rotate = sealedOperation({
@@ -338,8 +338,8 @@ export const list = operation({
  *
  * Input    accountName, name: of the account and of the token; ttlMs: without it the token does not expire
  * Result   { token, secret }, as mint
- * Fails    conflict { reason: "admin_exists" } while a live admin token exists | conflict { reason: "name" } |
- *          invalid_transition when the account is disabled
+ * Fails    conflict { reason: "admin_exists" } while a live admin token exists | conflict { reason: "name" }
+ *          | invalid_transition when the account is disabled
  * Effect   one row of tokens, perhaps of accounts, and of changes for each
  */
 export const bootstrapAdmin = sealedOperation({

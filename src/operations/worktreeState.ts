@@ -1,41 +1,52 @@
+// Changes of a worktree's row after it was granted. Every operation that changes a worktree goes through here or
+// through reservation.ts, so that its lease, the binding of its session, its repository's count and the change feed
+// agree.
 import type { Context } from "../context.ts";
 import type { SessionRow } from "../model/sessions.ts";
-import type { Release } from "../model/vocabulary.ts";
+import type { Release, WorktreeState } from "../model/vocabulary.ts";
 import { releases, type WorktreeRow } from "../model/worktrees.ts";
-import { fail } from "../operation.ts";
 import { present } from "../present.ts";
 import { all, and, change, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
-import { leaseLost } from "./failures.ts";
+import { leaseExpired, leaseLost } from "./failures.ts";
 import { dateOrNull, lockRow } from "./rows.ts";
 import { openSessionStates, tryLockSession, unbindWorktree } from "./sessionState.ts";
 import { freeWorktreeTopic } from "./topics.ts";
 
 /**
- * Ends leases whose time is over, at most so many; of one repository when named. What another transaction holds is left
- * to it.
+ * Ends at most `limit` leases that have run out, of all repositories or of one, and returns the ids of their worktrees.
+ * Rows that another transaction holds are skipped: this code never waits for a lock, so it cannot deadlock.
  */
 export const expireWorktreeLeases = step(function* (context: Context, limit: number, repositoryId?: string) {
+  const ofRepository = and(when(repositoryId, (id) => sql`repository_id = ${id}`));
   const expired = yield* all<{ id: string; fence: number; session_id: string | null }>(sql`
-    SELECT id, fence, (
-      SELECT sessions.id FROM sessions
-      WHERE worktree_id = worktrees.id AND worktree_fence = worktrees.fence AND sessions.state IN (${openSessionStates})
-    ) AS session_id FROM worktrees
-    WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${context.now} AND ${and(when(repositoryId, (id) => sql`repository_id = ${id}`))}
+    SELECT
+      id,
+      fence,
+      (
+        SELECT sessions.id FROM sessions
+        WHERE worktree_id = worktrees.id AND worktree_fence = worktrees.fence
+          AND sessions.state IN (${openSessionStates})
+      ) AS session_id
+    FROM worktrees
+    WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${context.now} AND ${ofRepository}
     ORDER BY lease_expires_at LIMIT ${limit}`);
-  const ended: string[] = [];
+  const endedIds: string[] = [];
   for (const { id, fence, session_id } of expired) {
     const session = session_id === null ? undefined : yield* tryLockSession(session_id);
     if (session_id !== null && session === undefined) continue;
-    // It may have been renewed or released meanwhile.
+    // The rows above were read without a lock, so this one may have been renewed or released since.
     const row = yield* first<WorktreeRow>(sql`
-      SELECT * FROM worktrees WHERE id = ${id} AND fence = ${fence} AND lease_expires_at <= ${context.now} ${skipLocked}`);
+      SELECT * FROM worktrees
+      WHERE id = ${id} AND fence = ${fence} AND lease_expires_at <= ${context.now}
+      ${skipLocked}`);
     if (row === undefined) continue;
     yield* expireWorktreeLease(row, session, context);
-    ended.push(id);
+    endedIds.push(id);
   }
-  return ended;
+  return endedIds;
 });
 
+/** Ends a lease that has run out. A worktree that was being created or evicted is in an unknown state: quarantined. */
 export const expireWorktreeLease = step(function* (
   row: WorktreeRow,
   session: SessionRow | undefined,
@@ -45,41 +56,45 @@ export const expireWorktreeLease = step(function* (
 });
 
 /**
- * Of a tree in this state, which may be removed: it is counted out of its repository, whose lock comes before all
- * others.
+ * Locks the repository of a worktree that may be removed, that is, of one in this state. Removing a worktree decrements
+ * the repository's counter, and repositories come first in the order of locks.
  */
-export const lockRepositoryOfWorktree = step(function* (worktreeId: string, state: WorktreeRow["state"]) {
-  yield* first(
-    sql`SELECT id FROM repositories WHERE id = (SELECT repository_id FROM worktrees WHERE id = ${worktreeId} AND state = ${state}) ${forUpdate}`,
-  );
+export const lockRepositoryOfWorktree = step(function* (worktreeId: string, state: WorktreeState) {
+  yield* first(sql`
+    SELECT id FROM repositories
+    WHERE id = (SELECT repository_id FROM worktrees WHERE id = ${worktreeId} AND state = ${state})
+    ${forUpdate}`);
 });
 
+/** Locks and returns a worktree, or fails unless its lease is live and has this fence. */
 export const requireWorktreeLease = step(function* (worktreeId: string, fence: number, now: Date) {
   const row = yield* lockRow("worktree", worktreeId);
   checkWorktreeLease(row, fence, now);
   return row;
 });
 
+/** Fails with `lease_lost` or `lease_expired` unless the worktree's lease is live and has this fence. */
 export function checkWorktreeLease(row: WorktreeRow, fence: number, now: Date): void {
   if (row.fence !== fence || row.lease_expires_at === null) leaseLost(row, fence);
-  if (row.lease_expires_at <= now.getTime()) fail("lease_expired", { expiredAt: new Date(row.lease_expires_at) });
+  if (row.lease_expires_at <= now.getTime()) leaseExpired(row.lease_expires_at);
 }
 
-export function stateAfterRelease(state: WorktreeRow["state"], to: Release): WorktreeRow["state"] {
+/** Returns the state that follows a release. */
+export function stateAfterRelease(state: WorktreeState, to: Release): WorktreeState {
   if (state === "creating") return to === "clean" ? "removed" : "quarantined";
   return state === "evicting" ? "quarantined" : releases[to];
 }
 
-/** The same release again, for the same fence. */
-export function isSameRelease(state: WorktreeRow["state"], to: Release): boolean {
+/** Checks whether the state follows from such a release: then the call repeats an earlier one. */
+export function isSameRelease(state: WorktreeState, to: Release): boolean {
   return state === releases[to] || state === (to === "clean" ? "removed" : "quarantined");
 }
 
-/** Ends a lease, whatever the reason, and the binding of the session that held the tree under it. */
+/** Ends a lease for any reason, and unbinds the session that held the worktree under it. */
 export const endWorktreeLease = step(function* (
   before: WorktreeRow,
   session: SessionRow | undefined,
-  state: WorktreeRow["state"],
+  state: WorktreeState,
   op: string,
   context: Context,
   reason?: string,
@@ -115,6 +130,7 @@ type WorktreeChanges = Partial<
   >
 >;
 
+/** Returns the columns for the fields that are present: what a holder knows about the worktree. */
 export function worktreeFacts(input: {
   commitSha?: string | undefined;
   environmentHash?: string | undefined;
@@ -129,7 +145,7 @@ export function worktreeFacts(input: {
   });
 }
 
-/** Recorded in the history of the session that holds the tree, if one does. */
+/** Saves a leased worktree. The change belongs to the history of the session that holds the worktree, if one does. */
 export const saveLeasedWorktree = step(function* (
   before: WorktreeRow,
   changes: WorktreeChanges,
@@ -137,10 +153,12 @@ export const saveLeasedWorktree = step(function* (
   context: Context,
 ) {
   const session = yield* first<{ id: string }>(sql`
-    SELECT id FROM sessions WHERE worktree_id = ${before.id} AND worktree_fence = ${before.fence} AND state IN (${openSessionStates})`);
+    SELECT id FROM sessions
+    WHERE worktree_id = ${before.id} AND worktree_fence = ${before.fence} AND state IN (${openSessionStates})`);
   return yield* saveWorktree(before, changes, op, context, undefined, session?.id);
 });
 
+/** Writes changed columns of a worktree, raises its version, and adds a row to the change feed. */
 export const saveWorktree = step(function* (
   before: WorktreeRow,
   changes: WorktreeChanges,
@@ -151,12 +169,20 @@ export const saveWorktree = step(function* (
 ) {
   const row = { ...before, ...changes };
   const stored = yield* one<WorktreeRow>(sql`
-    UPDATE worktrees SET state = ${row.state}, commit_sha = ${row.commit_sha}, environment_hash = ${row.environment_hash}, size_bytes = ${row.size_bytes},
-      pinned = ${row.pinned === 1}, lease_runner_id = ${row.lease_runner_id}, lease_owner = ${row.lease_owner},
+    UPDATE worktrees SET
+      state = ${row.state},
+      commit_sha = ${row.commit_sha},
+      environment_hash = ${row.environment_hash},
+      size_bytes = ${row.size_bytes},
+      pinned = ${row.pinned === 1},
+      lease_runner_id = ${row.lease_runner_id},
+      lease_owner = ${row.lease_owner},
       leased_at = ${dateOrNull(row.leased_at)},
       lease_expires_at = ${dateOrNull(row.lease_expires_at)},
-      version = version + 1, updated_at = ${now}
-    WHERE id = ${row.id} RETURNING *`);
+      version = version + 1,
+      updated_at = ${now}
+    WHERE id = ${row.id}
+    RETURNING *`);
   changed({
     entity: "worktree",
     id: row.id,

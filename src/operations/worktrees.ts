@@ -1,3 +1,6 @@
+// Worktrees: checkout directories of a repository, each leased to one holder at a time. A lease has a fencing token
+// (`fence`), which every grant raises; whoever comes with an older one has lost the lease. The store only keeps books:
+// the holder creates, cleans and removes the directory itself.
 import { z } from "zod";
 import { optional, page } from "../model/codec.ts";
 import { CommitSha, Fence, Hash, Id, LeaseTtl, NewId, Path, paging, Reason, Version, WaitMs } from "../model/fields.ts";
@@ -34,24 +37,29 @@ import {
   worktreeFacts,
 } from "./worktreeState.ts";
 
+/** The fields that identify a lease. */
 const leaseKey = { worktreeId: Id, fence: Fence };
+
+/** What a holder knows about its worktree. */
 const factFields = {
   commitSha: CommitSha.optional(),
   environmentHash: Hash.optional(),
   sizeBytes: z.int().min(0).optional(),
 };
+
 /**
- * Leases a tree that fits best: same commit and environment, same environment, same commit, least recently used; each
- * time a clean one before a dirty one. If none is free and the repository is under maxWorktrees, a new tree in
- * `creating`, leased to the caller, to be made at its path.
+ * Leases the free worktree that fits best: one with the same commit and environment, else the same environment, else
+ * the same commit, else the least recently used one; at each step an idle worktree goes before a dirty one. If none is
+ * free and the repository has fewer than maxWorktrees, leases a new worktree in `creating`: the caller creates it at
+ * its path.
  *
- * Input    ttlMs: 1_000 .. 86_400_000; sessionId: binds tree and fence to it, and its commit is the default; waitMs:
- *          wait so long for a tree
- * Result   the lease; its fence goes with every later call
- * Fails    not_found | invalid_transition | conflict { reason: "bound" | "path" | "repository" | "exists" } |
- *          capacity_exhausted { earliestExpiryAt }
- * Effect   one row of worktrees, perhaps one of sessions; a row of changes for each
- * Cost     at most 12 statements, each by an index; the same for ten worktrees and ten thousand
+ * Input    ttlMs: 1_000 .. 86_400_000. sessionId: binds worktree and fence to the session, whose commit is the default.
+ *          waitMs: how long to wait for a free worktree
+ * Result   the lease; pass its fencing token (`fence`) with every later call about the worktree
+ * Fails    not_found | invalid_transition | conflict { reason: "bound" | "path" | "repository" | "exists" }
+ *          | capacity_exhausted { earliestExpiryAt } | invalid_input when a new worktree has no path
+ * Effect   one row of worktrees, perhaps one of sessions; one row of changes for each
+ * Cost     at most 12 statements, each by an index; the same for ten worktrees and for ten thousand
  */
 export const reserve = operation({
   access: "write",
@@ -74,10 +82,10 @@ export const reserve = operation({
 });
 
 /**
- * Makes a directory that exists known, free for use.
+ * Registers an existing directory as a free worktree.
  *
- * Input    clean: false when it has to be scrubbed before use
- * Result   the row; registering the same path of the same repository again changes nothing
+ * Input    clean: false when the directory must be scrubbed before use
+ * Result   the worktree; registering the same path of the same repository again changes nothing
  * Fails    not_found | invalid_transition | conflict { reason: "path" | "exists" } | capacity_exhausted
  */
 export const register = operation({
@@ -98,13 +106,37 @@ export const register = operation({
       sql`SELECT * FROM worktrees WHERE path = ${input.path} AND state <> 'removed'`,
     );
     if (known?.repository_id === input.repositoryId) return known;
-    if (known !== undefined)
-      fail("conflict", { reason: "path", worktreeId: known.id }, "a worktree of another repository has this path");
+    if (known !== undefined) {
+      const message = `worktree ${known.id} of another repository has the path ${input.path}`;
+      fail("conflict", { reason: "path", worktreeId: known.id }, message);
+    }
     if (repository.worktree_count >= repository.max_worktrees) throw yield* capacityExhausted(repository.id);
     const row = yield* one<WorktreeRow>(sql`
-      INSERT INTO worktrees (id, repository_id, path, commit_sha, environment_hash, size_bytes, pinned, state, last_used_at, created_at, updated_at)
-      VALUES (${input.id}, ${input.repositoryId}, ${input.path}, ${input.commitSha ?? null}, ${input.environmentHash ?? null}, ${input.sizeBytes ?? null},
-        ${input.pinned}, ${input.clean ? "idle" : "dirty"}, ${now}, ${now}, ${now})
+      INSERT INTO worktrees (
+        id,
+        repository_id,
+        path,
+        commit_sha,
+        environment_hash,
+        size_bytes,
+        pinned,
+        state,
+        last_used_at,
+        created_at,
+        updated_at
+      ) VALUES (
+        ${input.id},
+        ${input.repositoryId},
+        ${input.path},
+        ${input.commitSha ?? null},
+        ${input.environmentHash ?? null},
+        ${input.sizeBytes ?? null},
+        ${input.pinned},
+        ${input.clean ? "idle" : "dirty"},
+        ${now},
+        ${now},
+        ${now}
+      )
       RETURNING *`);
     yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${repository.id}`);
     changed({ entity: "worktree", id: row.id, op: "register", version: 1, fence: 0, detail: { path: row.path } });
@@ -114,7 +146,8 @@ export const register = operation({
 });
 
 /**
- * The tree that was being made exists: `creating` becomes `leased`, under the same fence. Repeated, it changes nothing.
+ * Reports that a new worktree has been created: `creating` becomes `leased`, under the same fence. Repeating the call
+ * changes nothing.
  *
  * Fails    not_found | lease_lost { currentFence } | lease_expired | invalid_transition
  */
@@ -147,15 +180,18 @@ export const renew = operation({
   output: Worktree,
   errors: ["not_found", "lease_lost", "lease_expired"],
   *run({ worktreeId, fence, ttlMs }, { now }) {
-    // No change of its own, so the version stays (D-029).
+    // A renewal is no change of its own, so the version stays (D-029).
     const row = yield* first<WorktreeRow>(sql`
-      UPDATE worktrees SET lease_expires_at = ${after(now, ttlMs)} WHERE id = ${worktreeId} AND fence = ${fence} AND lease_expires_at > ${now} RETURNING *`);
+      UPDATE worktrees SET lease_expires_at = ${after(now, ttlMs)}
+      WHERE id = ${worktreeId} AND fence = ${fence} AND lease_expires_at > ${now}
+      RETURNING *`);
+    // Fails with the reason for which no row was updated.
     return row ?? (yield* requireWorktreeLease(worktreeId, fence, now));
   },
 });
 
 /**
- * Records what the holder knows of its tree.
+ * Records what the holder knows about its worktree: commit, environment, size, and whether it is pinned.
  *
  * Fails    not_found | lease_lost { currentFence } | lease_expired | conflict { reason: "version" }
  */
@@ -177,13 +213,14 @@ export const update = operation({
 });
 
 /**
- * Gives a tree back. Accepted after the lease has run out too, as long as nobody has reaped it or was granted it;
- * idempotent for its fence.
+ * Releases a worktree. A release is accepted even after the lease has run out, until the reaper has ended the lease or
+ * the worktree was leased again. Repeating the call with the same fence changes nothing.
  *
- * Input    to: clean (idle), dirty (to be scrubbed), keep or broken (quarantined); a tree that was being made becomes
- *          removed when nothing was left behind (clean), else quarantined
+ * Input    to: clean (the worktree becomes idle), dirty (it must be scrubbed before use), keep or broken (it is
+ *          quarantined). A worktree in `creating` becomes removed with clean, which says that nothing was left behind,
+ *          and is otherwise quarantined
  * Fails    not_found | lease_lost { currentFence }
- * Effect   one row of worktrees; the open session that held the tree is unbound
+ * Effect   one row of worktrees; the open session that held the worktree is unbound
  * Cost     at most 7 statements, each by an index
  */
 export const release = operation({
@@ -215,7 +252,8 @@ export const release = operation({
 });
 
 /**
- * Keeps a tree out of use, for somebody to look at. The same as release with `keep`, but only while the lease lives.
+ * Quarantines a worktree: it stays out of use until it is restored or evicted. The same as release with `keep`, but
+ * only while the lease is live.
  *
  * Fails    not_found | lease_lost { currentFence } | lease_expired
  */
@@ -232,7 +270,7 @@ export const quarantine = operation({
 });
 
 /**
- * Puts a quarantined tree back into use; whoever is given it next scrubs it. Repeated, it changes nothing.
+ * Returns a quarantined worktree to use, as dirty: its next holder scrubs it. Repeating the call changes nothing.
  *
  * Fails    not_found | invalid_transition | conflict { reason: "version" }
  */
@@ -252,11 +290,11 @@ export const restore = operation({
 });
 
 /**
- * Leases a tree for removal: the named one, or the least recently used one that is neither pinned, leased nor
- * quarantined.
+ * Leases a worktree for removal: the one named by worktreeId, or the least recently used one that is neither pinned,
+ * leased nor quarantined. The holder deletes the directory, and then calls completeEvict.
  *
- * Result   the row in `evicting`, or undefined when there is nothing to evict
- * Fails    not_found | invalid_transition when the named tree is in use or removed
+ * Result   the worktree in `evicting`, or undefined when there is none to evict
+ * Fails    not_found | invalid_transition when the worktree named by worktreeId is in use or removed
  */
 export const evict = operation({
   access: "write",
@@ -275,23 +313,29 @@ export const evict = operation({
   },
 });
 
+/** Locks the least recently used worktree that may be evicted, and returns its id, or undefined. */
 const leastRecentlyUsed = step(function* (repositoryId: string) {
   const row = yield* first<{ id: string }>(sql`
-    SELECT id FROM worktrees WHERE repository_id = ${repositoryId} AND state IN ('idle', 'dirty') AND NOT pinned
+    SELECT id FROM worktrees
+    WHERE repository_id = ${repositoryId} AND state IN ('idle', 'dirty') AND NOT pinned
     ORDER BY last_used_at LIMIT 1 ${skipLocked}`);
   return row?.id;
 });
 
+/** Locks a worktree, and fails unless it belongs to the repository and may be evicted. */
 const requireEvictable = step(function* (repositoryId: string, worktreeId: string) {
   const row = yield* lockRow("worktree", worktreeId);
-  if (row.repository_id !== repositoryId)
-    fail("not_found", { entity: "worktree", id: worktreeId }, "the worktree belongs to another repository");
+  if (row.repository_id !== repositoryId) {
+    const message = `worktree ${worktreeId} belongs to repository ${row.repository_id}, not ${repositoryId}`;
+    fail("not_found", { entity: "worktree", id: worktreeId }, message);
+  }
   requireState(row, "worktree", ["idle", "dirty", "quarantined"]);
   return worktreeId;
 });
 
 /**
- * The directory of an evicted tree is gone; its path is free again. Repeated, it changes nothing.
+ * Reports that the directory of an evicted worktree is deleted; its path is free again. Repeating the call changes
+ * nothing.
  *
  * Fails    not_found | lease_lost { currentFence } | lease_expired | invalid_transition
  */
@@ -311,7 +355,7 @@ export const completeEvict = operation({
 });
 
 /**
- * One worktree.
+ * Returns one worktree.
  *
  * Fails    not_found
  * Cost     1 statement by primary key
@@ -326,7 +370,7 @@ export const get = operation({
   },
 });
 
-/** Worktrees by age, of one repository or state when asked for. */
+/** Lists worktrees, oldest first; of one repository with `repositoryId`, in one state with `state`. */
 export const list = operation({
   access: "read",
   input: z.strictObject({ repositoryId: Id.optional(), state: z.enum(worktreeStates).optional(), ...paging }),
