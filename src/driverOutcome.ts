@@ -1,11 +1,12 @@
-// What every driver says in the same way of a transaction: how a job ends, and what a failure of the database means. Knows no database.
+// The rules that all drivers share: how a job ends, and what a failure of the database means.
+// Knows no database.
 import type { Group, Job, Settled } from "./driver.ts";
 import { type ErrorCode, StoreError } from "./errors.ts";
 import type { SqlValue } from "./sql.ts";
 
-/** What a job has done in its transaction so far. */
+/** The effect of a job on its transaction so far. */
 export interface Effect {
-  /** Whether rows were changed. A statement that matched no row, or failed, has changed nothing. */
+  /** True when rows were changed. A statement that matched no row, or failed, has changed nothing. */
   wrote: boolean;
 }
 
@@ -14,7 +15,7 @@ export class TransactionLost extends Error {
   readonly reason: StoreError;
   /** The index of the body that failed, in its job. */
   readonly index: number;
-  /** Whether other transactions were in the way, so that the same jobs may succeed when they run again. */
+  /** True when other transactions were in the way, so that the same jobs may succeed when they run again. */
   readonly transient: boolean;
   constructor(reason: StoreError, index = 0, transient = false) {
     super(reason.message);
@@ -33,7 +34,10 @@ export function joinGroups(groups: readonly Group[]): Group {
   return { settled: groups.flatMap(({ settled }) => settled), wrote: groups.some(({ wrote }) => wrote) };
 }
 
-/** Turns what a body has thrown into an error whose effects are undone: one that its operation declares, or a fault of this package. */
+/**
+ * Turns what a body has thrown into an error whose effects are undone: one that its operation declares, or a fault of
+ * this package.
+ */
 export function bodyError(error: unknown): StoreError {
   return rolledBack(
     error instanceof StoreError

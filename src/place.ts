@@ -1,4 +1,4 @@
-// Parses the address of a store: a SQLite file or a PostgreSQL database.
+// The address of a store: a SQLite file, or a PostgreSQL database.
 import { StoreError } from "./errors.ts";
 
 export const defaultUrl = "sqlite:.artifacts/data/metadata.db";
@@ -7,7 +7,10 @@ export type Place =
   | { readonly engine: "sqlite"; readonly path: string }
   | { readonly engine: "postgres"; readonly url: string };
 
-/** https://www.sqlite.org/uri.html is not used: the rest of a sqlite: URL is the path, as it is. */
+/**
+ * Parses the URL of a store. What follows `sqlite:` is the path as it is, without the escapes and parameters of
+ * https://www.sqlite.org/uri.html.
+ */
 export function parsePlace(url: string): Place {
   if (/^postgres(?:ql)?:\/\//.test(url) && URL.canParse(url)) return { engine: "postgres", url };
   const path = url.startsWith("sqlite:") ? url.slice("sqlite:".length).replace(/^\/\/(?=\/)/, "") : "";
@@ -18,12 +21,12 @@ export function parsePlace(url: string): Place {
   );
 }
 
-/** What may be shown of a URL: without its password. */
+/** Returns a URL that is safe to print: its password, and parameters that may hold a secret, become `***`. */
 export function redactUrl(url: string): string {
   if (parsePlace(url).engine === "sqlite") return url;
-  const shown = new URL(url);
-  if (shown.password !== "") shown.password = "***";
-  for (const name of shown.searchParams.keys())
-    if (/pass|secret|token|key/i.test(name)) shown.searchParams.set(name, "***");
-  return shown.href;
+  const redacted = new URL(url);
+  if (redacted.password !== "") redacted.password = "***";
+  for (const name of redacted.searchParams.keys())
+    if (/pass|secret|token|key/i.test(name)) redacted.searchParams.set(name, "***");
+  return redacted.href;
 }

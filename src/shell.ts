@@ -1,6 +1,6 @@
-// Quotes text for the commands that a person is asked to run.
+// Quotes text in the commands that a message tells a person to run.
 
-/** Quotes a text for a POSIX shell; plain words stay as they are. */
+/** Quotes a text for a POSIX shell. A text that needs no quotes stays as it is. */
 export function quote(text: string): string {
   return /^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

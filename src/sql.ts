@@ -4,8 +4,8 @@ import { StoreError } from "./errors.ts";
 export type SqlValue = string | number | bigint | boolean | Date | Uint8Array | null;
 
 /**
- * A statement whose text and values are kept apart. `strings` is one object per place in the code, so a driver finds its prepared statement
- * by identity.
+ * A statement whose text and values are kept apart. `strings` is one object per place in the code, so a driver finds
+ * its prepared statement by identity.
  */
 export class Statement {
   readonly strings: readonly string[];
@@ -16,13 +16,18 @@ export class Statement {
   }
 }
 
-/** Builds a statement, or a part of one. A nested part is spliced in; every other value becomes a parameter, never text. */
+/**
+ * Builds a statement, or a part of one. A nested part is spliced in; every other value becomes a parameter, never text.
+ */
 export function sql(strings: TemplateStringsArray, ...parts: readonly (SqlValue | Statement)[]): Statement {
   for (const part of parts) if (part instanceof Statement) return splice(strings, parts);
   return new Statement(strings, parts as readonly SqlValue[]);
 }
 
-/** The shapes of all spliced statements so far. Their number is finite, because parts stand in the code and not in the data. */
+/**
+ * The shapes of all spliced statements so far. Their number is finite, because parts stand in the code and not in the
+ * data.
+ */
 const splicedShapes = new Map<string, readonly string[]>();
 
 function splice(strings: readonly string[], parts: readonly (SqlValue | Statement)[]): Statement {
@@ -63,14 +68,17 @@ export function and(...conditions: readonly (Statement | undefined)[]): Statemen
   return tail.reduce((joined, condition) => sql`${joined} AND ${condition}`, head ?? sql`TRUE`);
 }
 
-/** Returns a part of a statement for a value that is present. For an absent one it returns undefined, which `and` leaves out. */
+/**
+ * Returns a part of a statement for a value that is present. For an absent one it returns undefined, which `and` leaves
+ * out.
+ */
 export function when<Value>(value: Value | undefined, part: (value: Value) => Statement): Statement | undefined {
   return value === undefined ? undefined : part(value);
 }
 
 /**
- * Returns quoted words for `state IN (...)`. They become text of the statement and not parameters: only with constants does the planner use a
- * partial index whose condition lists the same words in the same order.
+ * Returns quoted words for `state IN (...)`. They become text of the statement and not parameters: only with constants
+ * does the planner use a partial index whose condition lists the same words in the same order.
  */
 export function words(values: readonly string[]): Statement {
   const wrong = values.find((value) => !/^\w+$/.test(value));
@@ -84,7 +92,10 @@ export type RawRow = Record<string, unknown>;
 
 export type QueryKind = "all" | "first" | "change";
 
-/** The queries and steps that one body has created and completed. They differ when a `yield*` is missing, which nothing else would show (D-014). */
+/**
+ * The queries and steps that one body has created and completed. They differ when a `yield*` is missing, which nothing
+ * else would show (D-014).
+ */
 interface StepCount {
   created: number;
   completed: number;
@@ -127,7 +138,10 @@ export class Query<Result> implements Iterator<Query<unknown>, Result, unknown> 
     return { done: true, value: answer as Result };
   }
 
-  /** Throws the failure of the query into the body. Only migrations see one (D-060): the transaction of an operation is over by then. */
+  /**
+   * Throws the failure of the query into the body. Only migrations see one (D-060): the transaction of an operation is
+   * over by then.
+   */
   throw(error: unknown): IteratorResult<Query<unknown>, Result> {
     throw error;
   }
@@ -146,7 +160,10 @@ export function first<Row = RawRow>(statement: Statement): Query<Row | undefined
   return new Query("first", [statement]);
 }
 
-/** Queries the row of a statement that always returns one, such as an INSERT with RETURNING, or an UPDATE of a locked row. */
+/**
+ * Queries the row of a statement that always returns one, such as an INSERT with RETURNING, or an UPDATE of a locked
+ * row.
+ */
 export function one<Row = RawRow>(statement: Statement): Query<Row> {
   return new Query("first", [statement], true);
 }
@@ -156,7 +173,10 @@ export function change(statement: Statement): Query<number> {
   return new Query("change", [statement]);
 }
 
-/** Runs several statements in order, in one message to the database, and returns the number of rows that all of them changed. */
+/**
+ * Runs several statements in order, in one message to the database, and returns the number of rows that all of them
+ * changed.
+ */
 export function changeEach(statements: readonly Statement[]): Query<number> {
   return new Query("change", statements);
 }
@@ -178,10 +198,13 @@ function* counted<Result>(body: Body<Result>, count: StepCount): Body<Result> {
   return result;
 }
 
-/** What became of a query. */
+/** The answer to a query, or its failure. */
 export type QueryOutcome = { readonly answer: unknown } | { readonly failure: Error };
 
-/** One run of a body. The engine takes a query from it, runs the query, and comes back with the outcome, until the body returns. */
+/**
+ * One run of a body. The engine takes a query from it, runs the query, and comes back with the outcome, until the body
+ * returns.
+ */
 export class BodyRun<Result> {
   readonly #body: Body<Result>;
   readonly #count: StepCount = { created: 0, completed: 0 };
@@ -190,7 +213,10 @@ export class BodyRun<Result> {
     this.#body = body;
   }
 
-  /** Resumes the body up to its next query, or to its result. Fails with `internal` when the body has returned and a `yield*` is missing. */
+  /**
+   * Resumes the body up to its next query, or to its result. Fails with `internal` when the body has returned and a
+   * `yield*` is missing.
+   */
   advance(outcome: QueryOutcome = { answer: undefined }): IteratorResult<Query<unknown>, Result> {
     current = this.#count;
     try {

@@ -1,19 +1,20 @@
-// Work on backups in a thread of its own: it blocks for as long as it takes to read a database, which neither an event loop nor the database thread can bear.
+// Runs jobs on backups in a thread of their own, because a job blocks its thread for as long as it takes to read a
+// database.
 import { Worker } from "node:worker_threads";
 import { fromWireFailure, StoreError, type WireFailure } from "../errors.ts";
 import type { Progress } from "../files/privateFile.ts";
 import { workerUrl } from "../package.ts";
 import type { Backup } from "../schema/manifest.ts";
-import type { Restored } from "../sqlite/restore.ts";
+import type { RestoreResult } from "../sqlite/restore.ts";
 
-/** What the thread can do, with what it is given and what it answers. */
+/** The jobs of the thread, each with its input and its answer. */
 export interface Jobs {
   readonly create: {
-    readonly given: { readonly path: string; readonly reason: string; readonly target: string };
+    readonly input: { readonly path: string; readonly reason: string; readonly target: string };
     readonly answer: Backup;
   };
   readonly finish: {
-    readonly given: {
+    readonly input: {
       readonly partial: string;
       readonly target: string;
       readonly source: string;
@@ -21,17 +22,17 @@ export interface Jobs {
     };
     readonly answer: Backup;
   };
-  readonly verify: { readonly given: Backup; readonly answer: null };
+  readonly verify: { readonly input: Backup; readonly answer: null };
   readonly restore: {
-    readonly given: { readonly backup: string; readonly path: string; readonly keep: boolean };
-    readonly answer: Restored;
+    readonly input: { readonly backup: string; readonly path: string; readonly keep: boolean };
+    readonly answer: RestoreResult;
   };
 }
 
 export interface BackupThreadData<Name extends keyof Jobs = keyof Jobs> {
   readonly name: Name;
-  readonly given: Jobs[Name]["given"];
-  /** Not 0 when it is to end. */
+  readonly input: Jobs[Name]["input"];
+  /** Set to a number other than 0 when the job is to end. */
   readonly stop: SharedArrayBuffer;
 }
 
@@ -42,20 +43,21 @@ export type BackupReport =
 
 export interface JobOptions {
   readonly onProgress?: ((progress: Progress) => void) | undefined;
-  /** Heard between two steps; what cannot be interrupted is waited for, and then undone. */
+  /** Ends the job between two steps. A step that cannot be interrupted runs to its end and is then undone. */
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Runs a job in a new thread. Fails as the job fails, or with internal when the thread dies. */
 export function runBackupJob<Name extends keyof Jobs>(
   name: Name,
-  given: Jobs[Name]["given"],
+  input: Jobs[Name]["input"],
   options: JobOptions = {},
 ): Promise<Jobs[Name]["answer"]> {
   const { onProgress, signal } = options;
   const stop = new SharedArrayBuffer(4);
   const { promise, resolve, reject } = Promise.withResolvers<Jobs[Name]["answer"]>();
   const worker = new Worker(workerUrl("backup"), {
-    workerData: { name, given, stop } satisfies BackupThreadData<Name>,
+    workerData: { name, input, stop } satisfies BackupThreadData<Name>,
     name: "debug-server-db backup",
   });
   const onAbort = (): void => void Atomics.store(new Int32Array(stop), 0, 1);
@@ -66,7 +68,7 @@ export function runBackupJob<Name extends keyof Jobs>(
     else if (report.type === "done") resolve(report.answer as Jobs[Name]["answer"]);
     else reject(fromWireFailure(report.failure, `backup.${name}`));
   });
-  worker.on("error", (error) => reject(new StoreError("internal", "the thread for backups failed", { cause: error })));
-  worker.on("exit", (code) => reject(new StoreError("internal", `the thread for backups ended with code ${code}`)));
+  worker.on("error", (error) => reject(new StoreError("internal", "the backup thread failed", { cause: error })));
+  worker.on("exit", (code) => reject(new StoreError("internal", `the backup thread ended with code ${code}`)));
   return promise.finally(() => signal?.removeEventListener("abort", onAbort));
 }

@@ -1,4 +1,4 @@
-// What the thread for backups runs: one job, and it ends.
+// The main function of the backup thread: runs one job and ends.
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { StoreError, toWireFailure } from "../errors.ts";
 import type { Watch } from "../files/privateFile.ts";
@@ -7,19 +7,19 @@ import { restoreSqlite } from "../sqlite/restore.ts";
 import { verifyBackup } from "../sqlite/verify.ts";
 import type { BackupReport, BackupThreadData, Jobs } from "./jobs.ts";
 
-const work: { readonly [Name in keyof Jobs]: (given: Jobs[Name]["given"], watch: Watch) => Jobs[Name]["answer"] } = {
+const work: { readonly [Name in keyof Jobs]: (input: Jobs[Name]["input"], watch: Watch) => Jobs[Name]["answer"] } = {
   create: ({ path, reason, target }, watch) => backUpSqlite(path, reason, { target, watch }),
-  finish: (given, watch) => finishBackup({ ...given, watch }),
-  verify(given, watch) {
-    verifyBackup(given, watch);
+  finish: (input, watch) => finishBackup({ ...input, watch }),
+  verify(input, watch) {
+    verifyBackup(input, watch);
     return null;
   },
-  restore: (given, watch) => restoreSqlite({ ...given, watch }),
+  restore: (input, watch) => restoreSqlite({ ...input, watch }),
 };
 
 export function runBackupThread(): void {
   const owner = parentPort as MessagePort;
-  const { name, given, stop } = workerData as BackupThreadData;
+  const { name, input, stop } = workerData as BackupThreadData;
   const report = (message: BackupReport): void => owner.postMessage(message);
   const watch: Watch = {
     onProgress: (progress) => report({ type: "progress", progress }),
@@ -29,7 +29,7 @@ export function runBackupThread(): void {
     },
   };
   try {
-    report({ type: "done", answer: (work[name] as (given: unknown, watch: Watch) => unknown)(given, watch) });
+    report({ type: "done", answer: (work[name] as (input: unknown, watch: Watch) => unknown)(input, watch) });
   } catch (error) {
     report({
       type: "failed",

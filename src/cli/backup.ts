@@ -155,7 +155,7 @@ async function job<Name extends keyof Jobs>(
   cli: CommandLine,
   flags: StoreFlags,
   name: Name,
-  given: Jobs[Name]["given"],
+  given: Jobs[Name]["input"],
   growing?: Growing,
 ): Promise<Jobs[Name]["answer"]> {
   const interrupt = cli.listenForInterrupt();

@@ -1,31 +1,33 @@
-// What the store wants to know of a file: its hash and size. Read as a stream, on the caller's thread; the file never goes to the store.
+// The hash and size of a file that is to be recorded as an artifact. The file is read as a stream on the caller's
+// thread and is never sent to the store.
 import { createHash } from "node:crypto";
 import { constants, type FileHandle, open } from "node:fs/promises";
 import { StoreError } from "../errors.ts";
 
 export interface FileHash {
-  /** In hexadecimal. */
+  /** SHA-256 in hexadecimal. */
   readonly sha256: string;
-  /** Of the bytes that were hashed. */
+  /** The number of bytes that were hashed. */
   readonly sizeBytes: number;
 }
 
 /**
- * SHA-256 and size of a file, for `artifacts.record` and `artifacts.commit`.
+ * Hashes a file for `artifacts.record` and `artifacts.commit`.
  *
- * Fails    invalid_input when it is not there, cannot be read, or is no regular file; what the signal aborts with
+ * Fails    invalid_input when the file does not exist, cannot be read, or is not a regular file; with the reason of the
+ *          signal when it aborts
  */
 export async function hashFile(path: string, { signal }: { readonly signal?: AbortSignal } = {}): Promise<FileHash> {
   signal?.throwIfAborted();
-  // A pipe that nobody writes to would never open.
+  // Without O_NONBLOCK, opening a pipe without a writer would never return.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: NodeJS.ErrnoException) =>
     refuse(path, error),
   );
   try {
-    if (!(await file.stat()).isFile()) refuse(path, new Error("it is no regular file"));
+    if (!(await file.stat()).isFile()) refuse(path, new Error("it is not a regular file"));
     const hash = createHash("sha256");
     let sizeBytes = 0;
-    for await (const chunk of piecesOf(path, file)) {
+    for await (const chunk of chunksOf(path, file)) {
       signal?.throwIfAborted();
       hash.update(chunk);
       sizeBytes += chunk.byteLength;
@@ -36,9 +38,9 @@ export async function hashFile(path: string, { signal }: { readonly signal?: Abo
   }
 }
 
-async function* piecesOf(path: string, file: FileHandle): AsyncGenerator<Buffer, void, undefined> {
+async function* chunksOf(path: string, file: FileHandle): AsyncGenerator<Buffer, void, undefined> {
   try {
-    // Not with the signal, of which the stream may fail once more when nobody listens any longer.
+    // The stream does not get the signal: it would fail once more after the caller has stopped reading.
     yield* file.createReadStream({ autoClose: false, highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>;
   } catch (error) {
     refuse(path, error as NodeJS.ErrnoException);

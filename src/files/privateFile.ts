@@ -1,12 +1,13 @@
-// Files that are to stay: synced before they are trusted, hashed in pieces, for their owner alone.
+// Files that must last: readable by their owner only, hashed piece by piece, and synced before anything relies on them.
 
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, fsyncSync, openSync, readSync, writeFileSync, writeSync } from "node:fs";
 import { StoreError } from "../errors.ts";
 
-/** Told between two pieces of work. `check` throws when somebody wants it to end. */
+/** Callbacks between two pieces of long work. */
 export interface Watch {
   onProgress?(progress: Progress): void;
+  /** Throws when the work is to end. */
   check?(): void;
 }
 
@@ -18,7 +19,7 @@ export interface Progress {
 
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
 
-/** Made by us, so that nobody else can read it and no link is followed. */
+/** Creates an empty file, mode 0600. Fails when the path exists, even as a link. */
 export function createPrivate(path: string): void {
   closeSync(openPrivate(path));
 }
@@ -31,6 +32,10 @@ function openPrivate(path: string): number {
   }
 }
 
+/**
+ * Builds the error for a file that could not be created or written: storage_full when space is the reason, otherwise
+ * incompatible.
+ */
 export function fileError(error: NodeJS.ErrnoException, path: string): StoreError {
   if (error.code === "ENOSPC" || error.code === "EDQUOT" || error.code === "EFBIG")
     return new StoreError("storage_full", `${path}: no space left`, { cause: error });
@@ -40,15 +45,16 @@ export function fileError(error: NodeJS.ErrnoException, path: string): StoreErro
     EROFS: "the file system is read-only",
     ENOTDIR: "a part of the path is not a folder",
     ELOOP: "the path goes through a link",
-    ENOENT: "a part of the path cannot be made",
+    ENOENT: "a part of the path does not exist",
   };
-  return new StoreError("incompatible", `${path} cannot be made: ${reasons[error.code ?? ""] ?? error.message}`, {
+  return new StoreError("incompatible", `${path} cannot be created: ${reasons[error.code ?? ""] ?? error.message}`, {
     cause: error,
   });
 }
 
 export interface Digest {
   readonly bytes: number;
+  /** SHA-256 in hexadecimal. */
   readonly sha256: string;
 }
 
@@ -56,11 +62,14 @@ export function digestFile(path: string, watch: Watch = {}): Digest {
   return readInPieces(path, () => undefined, "checking", watch);
 }
 
-/** Copies to a path where nothing is, 0600, synced. What it gives is of the bytes that were written. */
+/**
+ * Copies a file to a path that does not exist, mode 0600, and syncs it. Returns the digest of the bytes that were
+ * written.
+ */
 export function copyPrivate(source: string, target: string, watch: Watch = {}): Digest {
   const to = openPrivate(target);
   try {
-    const found = readInPieces(
+    const digest = readInPieces(
       source,
       (piece) => {
         for (let at = 0; at < piece.byteLength; ) at += writeSync(to, piece, at);
@@ -69,7 +78,7 @@ export function copyPrivate(source: string, target: string, watch: Watch = {}): 
       watch,
     );
     fsyncSync(to);
-    return found;
+    return digest;
   } catch (error) {
     throw (error as NodeJS.ErrnoException).syscall === undefined
       ? error
@@ -79,19 +88,24 @@ export function copyPrivate(source: string, target: string, watch: Watch = {}): 
   }
 }
 
-/** In pieces, because a database may be larger than the memory. */
-function readInPieces(path: string, take: (piece: Uint8Array) => void, phase: Progress["phase"], watch: Watch): Digest {
+/** Reads a file in pieces, because a database may be larger than memory. */
+function readInPieces(
+  path: string,
+  onPiece: (piece: Uint8Array) => void,
+  phase: Progress["phase"],
+  watch: Watch,
+): Digest {
   const hash = createHash("sha256");
-  const piece = Buffer.allocUnsafe(1_048_576);
+  const buffer = Buffer.allocUnsafe(1_048_576);
   const fd = openSync(path, O_RDONLY | O_NOFOLLOW);
   const totalBytes = fstatSync(fd).size;
   let bytes = 0;
   try {
-    for (let length = readSync(fd, piece); length > 0; length = readSync(fd, piece)) {
+    for (let length = readSync(fd, buffer); length > 0; length = readSync(fd, buffer)) {
       watch.check?.();
-      const part = piece.subarray(0, length);
-      hash.update(part);
-      take(part);
+      const piece = buffer.subarray(0, length);
+      hash.update(piece);
+      onPiece(piece);
       bytes += length;
       watch.onProgress?.({ phase, doneBytes: bytes, totalBytes: Math.max(bytes, totalBytes) });
     }
@@ -101,6 +115,7 @@ function readInPieces(path: string, take: (piece: Uint8Array) => void, phase: Pr
   return { bytes, sha256: hash.digest("hex") };
 }
 
+/** Writes a text to a path that does not exist, mode 0600, and syncs it. */
 export function writeSynced(path: string, text: string): void {
   const fd = openSync(path, "wx", 0o600);
   try {
@@ -111,7 +126,7 @@ export function writeSynced(path: string, text: string): void {
   }
 }
 
-/** Of a folder: the names in it are on the disk. */
+/** Syncs a file, or a folder: then the names in it are on disk. */
 export function syncPath(path: string): void {
   const fd = openSync(path, "r");
   try {

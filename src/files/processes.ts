@@ -1,6 +1,6 @@
-// Whether the process that left something behind still runs.
+// Finds out whether a process that left something behind is still running.
 
-/** Whether a process of this host is alive. */
+/** Returns true when a process of this host is alive. */
 export function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);

@@ -1,4 +1,4 @@
-// Where two schemas differ, and which schema migrations make of an empty database.
+// Compares schemas, and finds the schema that migrations make of an empty database.
 import type { Engine } from "../schema/engine.ts";
 import { applyMigration, type SchemaObject, stampMigrations } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
@@ -13,24 +13,23 @@ export interface Difference {
   readonly after?: string;
 }
 
+/** Returns the differences between two schemas, apart from comments and white space. */
 export function compareSchemas(
   before: readonly SchemaObject[],
   after: readonly SchemaObject[],
   { dialect }: Engine,
 ): Difference[] {
   const keyOf = ({ type, name }: SchemaObject) => `${type} ${name}`;
-  const [was, is] = [
-    new Map(before.map((object) => [keyOf(object), object])),
-    new Map(after.map((object) => [keyOf(object), object])),
-  ];
+  const oldByKey = new Map(before.map((object) => [keyOf(object), object]));
+  const newByKey = new Map(after.map((object) => [keyOf(object), object]));
   const removed = before
-    .filter((object) => !is.has(keyOf(object)))
+    .filter((object) => !newByKey.has(keyOf(object)))
     .map(({ type, name, definition }) => ({ change: "removed" as const, type, name, before: definition }));
   const added = after
-    .filter((object) => !was.has(keyOf(object)))
+    .filter((object) => !oldByKey.has(keyOf(object)))
     .map(({ type, name, definition }) => ({ change: "added" as const, type, name, after: definition }));
   const changed = after.flatMap((object) => {
-    const old = was.get(keyOf(object));
+    const old = oldByKey.get(keyOf(object));
     if (old === undefined || canonicalSql(old.definition, dialect) === canonicalSql(object.definition, dialect))
       return [];
     return [
@@ -46,6 +45,7 @@ export function compareSchemas(
   return [...removed, ...added, ...changed];
 }
 
+/** Returns the schema of each revision, as the migrations make it on an empty database. */
 export async function schemasByRevision(
   engine: Engine,
   migrations: readonly Migration[],
@@ -65,6 +65,7 @@ export async function schemasByRevision(
   });
 }
 
+/** Returns the schema that migrations make on an empty database. */
 export async function expectedObjects(
   engine: Engine,
   migrations: readonly Migration[],
@@ -74,6 +75,7 @@ export async function expectedObjects(
   return schemas.get(revisionAt(migrations, migrations.length)) ?? [];
 }
 
+/** Closes an engine when the work with it is done. */
 export async function usingEngine<Result>(engine: Engine, work: (engine: Engine) => Promise<Result>): Promise<Result> {
   try {
     return await work(engine);

@@ -1,4 +1,4 @@
-// Migrations tried on a copy: what they would do, and whether they can be undone.
+// Runs migrations on a copy of the database, to see what they would do and whether they can be undone.
 
 import type { Engine } from "../schema/engine.ts";
 import { readHistory, requireNoViolations, requireSound, type SchemaObject } from "../schema/ledger.ts";
@@ -8,12 +8,12 @@ import { parseTarget, revisionAt } from "./target.ts";
 import { type Migrator, type MoveResult, move, runStep, type Step } from "./upgrade.ts";
 
 export interface Plan extends Omit<MoveResult, "safety"> {
-  /** How to make a backup before the real thing, where it is not made by itself. */
+  /** Advice on how to make a backup first, on an engine that does not make one. */
   readonly backupAdvice?: string;
   readonly differences: readonly Difference[];
 }
 
-/** A dry run: the real migrations on a copy of the database, with what they change and how long they take. */
+/** Runs the migrations to a target on a copy of the database. Returns what they change and how long they take. */
 export async function plan(migrator: Migrator, target: string): Promise<Plan> {
   const { engine, migrations } = migrator;
   return await onCopy(migrator, async (copy, at) => {
@@ -28,11 +28,14 @@ export async function plan(migrator: Migrator, target: string): Promise<Plan> {
 
 export interface VerifyResult {
   readonly steps: readonly Step[];
-  /** Where the schema was not what the migrations make of an empty database. */
+  /** The steps after which the schema was not the one that the migrations make of an empty database. */
   readonly faults: readonly { readonly after: Step; readonly differences: readonly Difference[] }[];
 }
 
-/** Up to the head, down to base and up again, on a copy, step by step: each revision has one schema, whichever way it was reached. */
+/**
+ * Checks on a copy that each revision has one schema, however it is reached: up to the head, down to base, and up
+ * again, step by step.
+ */
 export async function verify(migrator: Migrator): Promise<VerifyResult> {
   const { engine, migrations, now } = migrator;
   const expected = await schemasByRevision(engine, migrations, now);
@@ -57,7 +60,7 @@ export async function verify(migrator: Migrator): Promise<VerifyResult> {
   });
 }
 
-/** `at`: how many migrations are applied. */
+/** Runs `work` on a copy. `at`: the number of applied migrations. */
 async function onCopy<Result>(
   { engine, migrations }: Migrator,
   work: (copy: Engine, at: number) => Promise<Result>,

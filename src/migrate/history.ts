@@ -1,4 +1,4 @@
-// What the ledger and the schema say: where a database is, what is pending, and what is not as it should be. And the one way to correct a ledger.
+// Reports the revision of a database, its history, and what is wrong with its ledger or schema. Also corrects a ledger.
 import { StoreError } from "../errors.ts";
 import { type AppliedMigration, type History, hasLedger, readHistory, stampMigrations } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
@@ -13,6 +13,7 @@ export interface Current {
   readonly atHead: boolean;
 }
 
+/** Returns the revision of a database, and whether it is the head. */
 export async function current({ engine, migrations }: Migrator): Promise<Current> {
   const { applied } = await engine.read((run) => run(readHistory(engine.catalog, migrations)));
   const last = applied.at(-1);
@@ -30,7 +31,10 @@ export interface Entry {
   readonly appliedBy?: string;
 }
 
-/** Every migration that is known or applied, oldest first, between two revisions when asked for ("a:b", either end may be left out). */
+/**
+ * Lists all known and applied migrations, oldest first. `range`: only those between two revisions, "a:b", where either
+ * may be left out.
+ */
 export async function listHistory({ engine, migrations }: Migrator, range = ":"): Promise<Entry[]> {
   const [first, last] = rangeOf(range, migrations);
   const history = await engine.read((run) => run(readHistory(engine.catalog, migrations)));
@@ -47,6 +51,7 @@ export async function listHistory({ engine, migrations }: Migrator, range = ":")
     .sort((left, right) => left.revision.localeCompare(right.revision));
 }
 
+/** Lists the migrations that are still to be applied. */
 export async function listPending(migrator: Migrator): Promise<Entry[]> {
   return (await listHistory(migrator)).filter(({ state }) => state === "pending" || state === "skipped");
 }
@@ -80,11 +85,11 @@ function entryOf(entry: AppliedMigration | undefined): Partial<Entry> {
 export interface StampResult {
   readonly from: string;
   readonly to: string;
-  /** Between what these migrations make and what is there: should be none. */
+  /** The differences between the schema that these migrations make and the actual one. There should be none. */
   readonly differences: readonly Difference[];
 }
 
-/** Makes the ledger say that the schema is at a revision, with the files as they are now. Runs no migration. */
+/** Rewrites the ledger so that the schema is at a revision, with the files as they are now. Runs no migration. */
 export async function stamp({ engine, migrations, now }: Migrator, target: string): Promise<StampResult> {
   const { from, to, objects, known } = await engine.transact(async ({ run }) => {
     const tables = await run(engine.catalog.tables());
@@ -106,7 +111,10 @@ export type Finding =
   | { readonly kind: "no_ledger" }
   | ({ readonly kind: "drift" } & Difference);
 
-/** What is not as it should be: migrations that are not applied, were edited or come from a later version, and a schema that is not what they make. */
+/**
+ * Finds migrations that are not applied, were edited or come from a later version, and differences between the schema
+ * and the migrations.
+ */
 export async function check({ engine, migrations, now }: Migrator): Promise<Finding[]> {
   const { history, objects } = await engine.read(async (run) => {
     const tables = await run(engine.catalog.tables());
@@ -120,7 +128,7 @@ export async function check({ engine, migrations, now }: Migrator): Promise<Find
       .filter(({ revision }) => kind !== "pending" || stateOf(revision, history) === "pending")
       .map(({ revision, name }): Finding => ({ kind, revision, name })),
   );
-  // What a later version, or an edited file, made is not known here.
+  // The schema that a later version or an edited file makes is not known here.
   if (history.newer.length > 0 || history.edited.length > 0) return listed;
   const applied = migrations.filter(({ revision }) => history.applied.some((entry) => entry.revision === revision));
   const drift = compareSchemas(await expectedObjects(engine, applied, now), objects, engine);

@@ -1,18 +1,21 @@
-// What a migration would take away for good, found by doing it and counting (D-063). Knows no database.
+// Finds the data that a downgrade would delete, by running it and counting (D-063). Knows no database.
 import { StoreError } from "../errors.ts";
 import { type Catalog, ownTables, plainStatement, revertMigration } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
 import { all, change, step } from "../sql.ts";
 
-/** What a downgrade takes away for good. Values that a migration overwrites are not found. */
+/** Data that a downgrade deletes. Values that a migration overwrites are not found. */
 export interface Loss {
   readonly table: string;
-  /** Absent when whole rows go. */
+  /** Absent when whole rows are deleted. */
   readonly column?: string;
   readonly rows: number;
 }
 
-/** The migrations are undone within a savepoint to see what is gone then, and that is counted where it still is. */
+/**
+ * Finds the losses of a downgrade: runs it within a savepoint to see what is gone, rolls back, and counts what was
+ * gone.
+ */
 export const lossesOf = step(function* (catalog: Catalog, route: readonly Migration[], now: () => number) {
   const before = yield* contents(catalog);
   yield* change(plainStatement("SAVEPOINT probe"));
@@ -35,12 +38,12 @@ export const lossesOf = step(function* (catalog: Catalog, route: readonly Migrat
 });
 
 const contents = step(function* (catalog: Catalog) {
-  const found = new Map<string, { readonly columns: readonly string[]; readonly rows: number }>();
+  const tables = new Map<string, { readonly columns: readonly string[]; readonly rows: number }>();
   for (const { name, columns } of yield* catalog.tables()) {
     if (!ownTables.includes(name))
-      found.set(name, { columns, rows: yield* count(`SELECT count(*) AS count FROM ${quoted(name)}`) });
+      tables.set(name, { columns, rows: yield* count(`SELECT count(*) AS count FROM ${quoted(name)}`) });
   }
-  return found;
+  return tables;
 });
 
 const count = step(function* (text: string) {
@@ -48,6 +51,7 @@ const count = step(function* (text: string) {
   return Number(row?.count);
 });
 
+/** Returns true when any table with data of users has a row. */
 export const holdsData = step(function* (catalog: Catalog) {
   for (const { name } of yield* catalog.tables()) {
     if (!ownTables.includes(name) && (yield* all(plainStatement(`SELECT 1 FROM ${quoted(name)} LIMIT 1`))).length > 0)
@@ -57,7 +61,7 @@ export const holdsData = step(function* (catalog: Catalog) {
 });
 
 export function dataLossError(losses: readonly Loss[]): StoreError {
-  const message = `this downgrade drops data: ${losses.map(describeLoss).join(", ")}; nothing was changed. To let it go: --allow-data-loss`;
+  const message = `this downgrade drops data: ${losses.map(describeLoss).join(", ")}; nothing was changed. To allow it, add --allow-data-loss`;
   return new StoreError("conflict", message, { outcome: "rolled_back", details: { reason: "data_loss", losses } });
 }
 

@@ -1,11 +1,12 @@
-// Where a migration shall go, as people write it: a revision, so many steps, or one of the ends.
+// Parses the target of a migration: a revision, a number of steps, or one of the ends.
 import { StoreError } from "../errors.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
 
 /**
- * How many migrations are applied at the target.
+ * Returns the number of migrations that are applied at the target.
  *
- * Input    text: a revision ("0002" or "2"), "+N", "-N", "head" or "base"; at: how many are applied now
+ * Input    text: a revision ("0002" or "2"), "+N", "-N", "head" or "base"; at: the number of migrations that are
+ *          applied now
  * Fails    invalid_input
  */
 export function parseTarget(text: string, migrations: readonly Migration[], at: number): number {
@@ -14,25 +15,22 @@ export function parseTarget(text: string, migrations: readonly Migration[], at: 
   if (/^[+-]\d{1,4}$/.test(text)) return stepsFrom(text, migrations.length, at);
   const index = migrations.findIndex(({ revision }) => /^\d{1,4}$/.test(text) && revision === text.padStart(4, "0"));
   if (index === -1)
-    throw new StoreError(
-      "invalid_input",
-      `${text}: there is no such revision; known are ${known(migrations)}, head and base`,
-    );
+    throw new StoreError("invalid_input", `${text}: there is no such revision; use ${known(migrations)}, head or base`);
   return index + 1;
 }
 
 function stepsFrom(text: string, length: number, at: number): number {
   const target = at + Number(text);
   if (target >= 0 && target <= length) return target;
-  const [there, way] = target < 0 ? [at, "down"] : [length - at, "up"];
-  throw new StoreError("invalid_input", `${text}: there are only ${there} migrations on the way ${way}`);
+  const [possible, todo] = target < 0 ? [at, "undo"] : [length - at, "apply"];
+  throw new StoreError("invalid_input", `${text}: there are only ${possible} migrations to ${todo}`);
 }
 
 function known(migrations: readonly Migration[]): string {
   return migrations.map(({ revision }) => revision).join(", ");
 }
 
-/** After so many migrations. */
+/** Returns the revision after a number of migrations. */
 export function revisionAt(migrations: readonly Migration[], count: number): string {
   return migrations[count - 1]?.revision ?? "base";
 }

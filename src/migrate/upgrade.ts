@@ -1,4 +1,5 @@
-// Up and down, on whatever engine, with a backup before and nothing changed after a failure. Gives plain data; nothing here prints.
+// Upgrades and downgrades a schema, on any engine, with a backup first. After a failure nothing has changed. Nothing
+// here prints.
 import { StoreError } from "../errors.ts";
 import type { Engine, EngineTransaction, RestorePoint } from "../schema/engine.ts";
 import {
@@ -35,7 +36,7 @@ export interface MoveResult {
   readonly to: string;
   readonly steps: readonly Step[];
   readonly losses: readonly Loss[];
-  /** Absent when nothing was done, the database holds no data, or none was wanted. */
+  /** The way back. Absent when nothing was done, the database holds no data, or no backup was wanted. */
   readonly safety?: RestorePoint;
 }
 
@@ -44,7 +45,10 @@ export interface MoveOptions {
   readonly allowDataLoss: boolean;
 }
 
-/** Applies what is pending up to the target. Of several at once, one does it and the others find it done. */
+/**
+ * Applies the pending migrations up to the target. When several processes do it at once, one does it and the others
+ * find it done.
+ */
 export async function upgrade(
   migrator: Migrator,
   target: string,
@@ -56,12 +60,13 @@ export async function upgrade(
 /**
  * Undoes migrations down to the target, the last one first.
  *
- * Fails    conflict { reason: "data_loss", losses } unless data may go
+ * Fails    conflict { reason: "data_loss", losses } when data would be lost and `allowDataLoss` is false
  */
 export async function downgrade(migrator: Migrator, target: string, options: MoveOptions): Promise<MoveResult> {
   return await move(migrator, "down", target, options);
 }
 
+/** Migrates in one direction. Used by the two functions above, and by a dry run. */
 export async function move(
   { engine, migrations, now }: Migrator,
   direction: Step["direction"],
@@ -101,10 +106,10 @@ function routeTo(
 ): readonly Migration[] {
   if (direction === "up" ? to < from : to > from) {
     const [at, wanted] = [revisionAt(migrations, from), revisionAt(migrations, to)];
-    const other = direction === "up" ? "downgrade" : "upgrade";
+    const [relation, command] = direction === "up" ? ["after", "downgrade"] : ["before", "upgrade"];
     throw new StoreError(
       "invalid_input",
-      `the schema is at ${at}, and ${wanted} lies the other way: run debug-server-db migrate ${other} ${wanted}`,
+      `the schema is at ${at}, which is ${relation} ${wanted}: run debug-server-db migrate ${command} ${wanted}`,
     );
   }
   return direction === "up" ? migrations.slice(from, to) : migrations.slice(to, from).toReversed();
@@ -120,7 +125,7 @@ export async function runStep(
   return { revision: migration.revision, name: migration.name, direction, durationMs };
 }
 
-/** A new database has no ledger and needs none to be said so. */
+/** Reads the history. A new database has no ledger yet, and an empty history. */
 const historyOrNew = step(function* (catalog: Catalog, migrations: readonly Migration[]) {
   if (!catalog.isNew(yield* catalog.tables(), migrations)) return yield* readHistory(catalog, migrations);
   return { applied: [], pending: migrations, edited: [], newer: [], skipped: [] } satisfies History;

@@ -1,4 +1,4 @@
-// Which neighbours in a group may run side by side. Knows no database.
+// Finds the neighbours in a group that may run side by side. Knows no database.
 
 import type { Job } from "../driver.ts";
 import { isRead } from "../driverOutcome.ts";
@@ -6,7 +6,10 @@ import { isRead } from "../driverOutcome.ts";
 /** The number of jobs that run side by side at most, so that a group can keep to its time. */
 const batchJobsMax = 64;
 
-/** Cuts a group into batches. The jobs of a batch only read, or touch different things, so their statements share round trips (D-043). */
+/**
+ * Cuts a group into batches. The jobs of a batch only read, or touch different things, so their statements share round
+ * trips (D-043).
+ */
 export function batchesOf(jobs: readonly Job[]): Job[][] {
   const batches: Job[][] = [];
   const names = new Set<string>();

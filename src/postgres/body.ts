@@ -5,7 +5,10 @@ import { type Body, BodyRun, type Query, type QueryOutcome } from "../sql.ts";
 import { translate } from "./errors.ts";
 import { withPlaceholders } from "./statements.ts";
 
-/** Runs a body in the transaction that the caller has begun. A failed query is thrown into the body, which adds where it failed. */
+/**
+ * Runs a body in the transaction that the caller has begun. A failed query is thrown into the body, which adds where it
+ * failed.
+ */
 export async function runBody<Result>(client: pg.Client, body: Body<Result>): Promise<Result> {
   const run = new BodyRun(body);
   let next = run.advance();

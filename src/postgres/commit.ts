@@ -1,4 +1,5 @@
-// COMMIT, and what became of a transaction whose COMMIT was not answered: the server is asked over a new connection (D-046).
+// COMMIT, and what became of a transaction whose COMMIT was not answered: the server is asked over a new connection
+// (D-046).
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
@@ -10,7 +11,7 @@ import { ConnectionLost, isLost, lostTo } from "./errors.ts";
 /** The column by which a transaction learns its own number, with which others can ask what became of it. */
 export const ownXid = "pg_current_xact_id_if_assigned()::text AS xid";
 
-/** How long the server is asked for the status of a transaction. */
+/** The time during which the server is asked for the status of a transaction. */
 const askForMs = 3_000;
 
 interface Commit {
@@ -22,8 +23,8 @@ interface Commit {
 }
 
 /**
- * Commits a transaction. Returns undefined when it is committed, and an error with the outcome `unknown` when the server cannot say.
- * Fails with TransactionLost, or with ConnectionLost, when it is certain that nothing was committed.
+ * Commits a transaction. Returns undefined when it is committed, and an error with the outcome `unknown` when the
+ * server cannot say. Fails with TransactionLost, or with ConnectionLost, when it is certain that nothing was committed.
  */
 export async function commit({ connection, client, wrote, xid: known }: Commit): Promise<StoreError | undefined> {
   // The number mostly arrives before COMMIT has run.
@@ -51,7 +52,9 @@ export async function commit({ connection, client, wrote, xid: known }: Commit):
   );
 }
 
-/** Asks for the status of a transaction until it has ended: https://www.postgresql.org/docs/current/functions-info.html */
+/**
+ * Asks for the status of a transaction until it has ended: https://www.postgresql.org/docs/current/functions-info.html
+ */
 async function statusOf(xid: string, connection: PostgresConnection): Promise<"committed" | "aborted" | "unknown"> {
   const overAt = performance.now() + askForMs;
   const text = "SELECT pg_xact_status($1::xid8) AS status";

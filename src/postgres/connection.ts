@@ -1,7 +1,8 @@
-// One connection to PostgreSQL: made when it is needed, set up the same way each time, made again after it was lost. And the translation of
-// what the server and the network say.
+// One connection to PostgreSQL: opened when it is first needed, configured in the same way each time, and opened again
+// after it was lost.
 
 import pg from "pg";
+import type { Synchronous } from "../driver.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { translate } from "./errors.ts";
@@ -10,17 +11,18 @@ export interface ConnectionOptions {
   /** https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS */
   readonly url: string;
   readonly limits: Limits;
-  /** `full`: a commit is answered when it is on disk. `normal`: a crash of the server may lose the last of them. */
-  readonly synchronous: "full" | "normal";
+  /** `full`: a commit is acknowledged when it is on disk. `normal`: a crash of the server may lose the last commits. */
+  readonly synchronous: Synchronous;
 }
 
 export class PostgresConnection {
   readonly #options: ConnectionOptions;
   #client: Promise<pg.Client> | undefined;
   #live: pg.Client | undefined;
-  /** After a failed try nobody tries again for a moment, so that a server that is down is not flooded. */
+  /** No connection is tried until then, so that a server that is down is not flooded. */
   #restUntilMs = 0;
   #restMs = 0;
+  /** The failure of the last try. */
   #failure: StoreError | undefined;
   #closed = false;
   readonly #onLost: () => void;
@@ -30,14 +32,17 @@ export class PostgresConnection {
     this.#onLost = onLost;
   }
 
-  /** The connection, made now if need be. Fails busy when the server cannot be reached, incompatible when it refuses us. */
+  /**
+   * Returns the connection, opened if necessary. Fails with busy when the server is out of reach, and with incompatible
+   * when it refuses us.
+   */
   get(): Promise<pg.Client> {
     if (this.#closed) return Promise.reject(new StoreError("closed", "the store is closed"));
     if (this.#client !== undefined) return this.#client;
     if (performance.now() < this.#restUntilMs) return Promise.reject(this.#failure);
-    const made = this.#connect();
-    this.#client = made;
-    made.then(
+    const connecting = this.#connect();
+    this.#client = connecting;
+    connecting.then(
       () => {
         this.#restMs = 0;
       },
@@ -48,10 +53,10 @@ export class PostgresConnection {
         this.#restUntilMs = performance.now() + this.#restMs;
       },
     );
-    return made;
+    return connecting;
   }
 
-  /** Nothing more can come of this connection; the next call makes another. */
+  /** Gives up a connection that is of no more use. The next call opens another. */
   drop(client: pg.Client): void {
     this.#forget(client);
     client.connection.stream.destroy();
@@ -68,9 +73,9 @@ export class PostgresConnection {
     this.#closed = true;
     const client = await this.#client?.catch(() => undefined);
     if (client === undefined) return;
-    const late = setTimeout(() => client.connection.stream.destroy(), this.#options.limits.closeMs);
+    const forcing = setTimeout(() => client.connection.stream.destroy(), this.#options.limits.closeMs);
     await client.end().catch(() => undefined);
-    clearTimeout(late);
+    clearTimeout(forcing);
   }
 
   async #connect(): Promise<pg.Client> {
@@ -81,7 +86,7 @@ export class PostgresConnection {
       connectionTimeoutMillis: limits.connectMs,
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
-      // The server ends statements that take too long; when it says nothing at all, the connection is given up.
+      // The server ends statements that take too long. When it does not answer at all, the connection is given up.
       query_timeout: limits.statementMs * 2,
       // Statements that do not wait for each other's answers share a round trip.
       pipeline: true,
@@ -111,23 +116,26 @@ export class PostgresConnection {
   }
 }
 
-/** Host, port and database: what may be shown, without user and password. */
+/** Returns the host, port and database of a URL, without user and password. */
 export function shownAddress(url: string): string {
   const { host, pathname } = new URL(url);
   return `postgres://${host}${pathname}`;
 }
 
-/** Rows as bodies expect them: times are milliseconds, booleans 0 or 1, JSON is text. By type: https://github.com/postgres/postgres/blob/master/src/include/catalog/pg_type.dat */
+/**
+ * Parsers by type, for rows as bodies expect them: times are milliseconds, booleans 0 or 1, JSON is text. The numbers
+ * are those of https://github.com/postgres/postgres/blob/master/src/include/catalog/pg_type.dat
+ */
 const parsers: Readonly<Record<number, (text: string) => unknown>> = {
   // boolean
   16: (text) => (text === "t" ? 1 : 0),
-  // bytea, in memory of its own: of a view into a shared buffer the whole buffer would travel
+  // bytea, in memory of its own, because a view would take its whole buffer along to another thread
   17: (text) => Uint8Array.from(Buffer.from(text.slice(2), "hex")),
   // bigint
   20: Number,
   // json
   114: (text) => text,
-  // timestamptz, as ISO in UTC
+  // timestamptz, which the server sends as ISO in UTC
   1184: (text) => Date.parse(`${text.slice(0, 10)}T${text.slice(11).replace("+00", "Z")}`),
   // numeric
   1700: Number,

@@ -3,7 +3,10 @@ import pg from "pg";
 import { databaseError, type ErrorTableRow, idExists, TransactionLost } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
 
-/** The SQLSTATEs that callers can tell apart; each row stands for all that begin with it: https://www.postgresql.org/docs/current/errcodes-appendix.html */
+/**
+ * The SQLSTATEs that callers can tell apart; each row stands for all that begin with it:
+ * https://www.postgresql.org/docs/current/errcodes-appendix.html
+ */
 const codes: readonly ErrorTableRow[] = [
   ["23", "constraint", "the database refused the row"],
   ["40", "busy", "the transaction met another one too often"],
@@ -37,15 +40,18 @@ export function translate(error: unknown): StoreError {
 }
 
 /**
- * Whether the connection is gone, or about to go, or of no more use because its prepared statements are of an older schema (0A000). The last
- * query may or may not have run.
+ * Returns true when the connection is gone, or about to go, or of no more use because its prepared statements are of an
+ * older schema (0A000). The last query may or may not have run.
  */
 export function isLost(error: unknown): boolean {
   if (!(error instanceof pg.DatabaseError)) return !(error instanceof StoreError);
   return /^(?:08|57P0|0A000)/.test(error.code ?? "");
 }
 
-/** Whether the transaction was undone because of other transactions, so that the same may succeed when it runs again. */
+/**
+ * Returns true when the transaction was undone because of other transactions, so that the same may succeed when it runs
+ * again.
+ */
 export function isTransient(error: unknown): boolean {
   return error instanceof pg.DatabaseError && /^(?:40001|40P01)/.test(error.code ?? "");
 }

@@ -1,27 +1,29 @@
-// What a commit has touched, told to the other processes by NOTIFY and heard by LISTEN. Nothing rests on it but speed (D-048): calls that wait run
-// again now and then in any case. https://www.postgresql.org/docs/current/sql-notify.html
+// Sends and receives notifications of what commits have touched
+// (https://www.postgresql.org/docs/current/sql-notify.html). Only speed depends on them (D-048), because calls that
+// wait run again now and then in any case.
 import { randomUUID } from "node:crypto";
 import type { Touched } from "../wire.ts";
 import type { PostgresConnection } from "./connection.ts";
 
 /** The payload of a notification must be shorter than 8 000 bytes. */
 const payloadBytesMax = 7_900;
-/** More topics than one notification can hold need not be kept apart. */
+/** The number of unsent topics beyond which they are replaced by `*`. One notification could not hold them anyway. */
 const topicsMax = 1_000;
+/** The time between two tries to listen again. */
 const restMs = 100;
 
 interface ListenerOptions {
   readonly channel: string;
-  /** How often to say that all may have been touched, should a notification have been lost. */
+  /** The interval at which all topics are reported as touched, in case a notification was lost. */
   readonly rewakeMs: number;
-  /** Its owner calls `lost` when it is lost. */
+  /** The connection to listen on. Its owner calls `lost` when it is lost. */
   readonly connection: PostgresConnection;
   onTouched(topics: Touched): void;
 }
 
 export class PostgresListener {
   readonly #options: ListenerOptions;
-  /** Tells our own notifications from those of others. */
+  /** The sender in our notifications, by which they are ignored when they come back. */
   readonly #self = randomUUID();
   #unsent = new Set<string>();
   #sending = false;
@@ -34,22 +36,25 @@ export class PostgresListener {
     this.#timer = setInterval(() => this.#rewake(), options.rewakeMs).unref();
   }
 
-  /** Begins to listen. Fails as the connection does. */
+  /** Starts to listen. Fails as the connection fails. */
   async start(): Promise<void> {
     const client = await this.#options.connection.get();
-    client.on("notification", ({ payload = "" }) => this.#hear(payload));
+    client.on("notification", ({ payload = "" }) => this.#receive(payload));
     await client.query(`LISTEN ${this.#options.channel}`);
     this.#listening = true;
   }
 
-  /** The connection is lost: listens again as soon as it can, and lets everybody look then. */
+  /**
+   * Listens again as soon as possible, and then reports all topics as touched. To be called when the connection is
+   * lost.
+   */
   lost(): void {
     if (!this.#listening) return;
     this.#listening = false;
     void this.#restart();
   }
 
-  /** Topics of commits that come while a notification is on its way share the next. */
+  /** Sends topics to other processes. Topics that come while a notification is on its way share the next one. */
   publish(topics: Iterable<string>): void {
     for (const topic of topics) this.#unsent.add(topic);
     if (this.#unsent.size > topicsMax) this.#unsent = new Set(["*"]);
@@ -78,24 +83,24 @@ export class PostgresListener {
     if (this.#unsent.size > 0 && !this.#sending) void this.#send();
   }
 
-  #hear(payload: string): void {
-    const [from, ...topics] = payload.split("\n");
-    if (from !== this.#self) this.#options.onTouched(topics.includes("*") ? "all" : topics);
+  #receive(payload: string): void {
+    const [sender, ...topics] = payload.split("\n");
+    if (sender !== this.#self) this.#options.onTouched(topics.includes("*") ? "all" : topics);
   }
 
   async #send(): Promise<void> {
     this.#sending = true;
     while (this.#unsent.size > 0) {
-      // What is touched from now on is told with the next.
+      // Topics that are touched from now on go into the next notification.
       const topics = this.#unsent;
       this.#unsent = new Set();
       try {
-        const all = [this.#self, ...topics].join("\n");
-        const payload = Buffer.byteLength(all) <= payloadBytesMax ? all : `${this.#self}\n*`;
+        const full = [this.#self, ...topics].join("\n");
+        const payload = Buffer.byteLength(full) <= payloadBytesMax ? full : `${this.#self}\n*`;
         const client = await this.#options.connection.get();
         await client.query("SELECT pg_notify($1, $2)", [this.#options.channel, payload]);
       } catch {
-        // Sent when the connection is back; till then the others look by themselves.
+        // They are sent when the connection is back. Until then waiting calls run again by themselves.
         this.#unsent = new Set([...topics, ...this.#unsent]);
         break;
       }

@@ -1,4 +1,5 @@
-// Migrating PostgreSQL: one transaction, under the advisory lock that opening a store takes too, with everybody else's writes kept out.
+// Migrates a PostgreSQL database: in one transaction that keeps other writers out, under the advisory lock that opening
+// a store takes too.
 
 import { randomBytes } from "node:crypto";
 import type pg from "pg";
@@ -16,10 +17,11 @@ import { lockClass, migrationLock } from "./locks.ts";
 
 export interface PostgresEngineOptions extends LockWait {
   readonly url: string;
+  /** Called before the first migration when a backup is wanted, because it cannot be made from here. */
   readonly onBackupAdvice?: ((advice: string) => void) | undefined;
 }
 
-/** Fails incompatible or busy, with a sentence that says what to do. */
+/** Opens a database for migration. Fails with incompatible or busy, and a message that says what to do. */
 export async function openPostgresEngine(options: PostgresEngineOptions): Promise<Engine> {
   const connection = new PostgresConnection({ url: options.url, limits: defaultLimits, synchronous: "full" });
   const engine = new PostgresEngine(options, connection);
@@ -93,10 +95,10 @@ class PostgresEngine implements Engine {
     return { made: false, advice: this.backupAdvice };
   }
 
-  /** Writers are kept out, as they are on SQLite; readers are not (D-065). */
+  /** Keeps other migrations and other writers out, as SQLite does, but no readers (D-065). */
   async #lock(client: pg.Client): Promise<void> {
     await client.query(withoutTimeouts);
-    // 0 would be no limit at all.
+    // 0 would mean no limit.
     await client.query(`SET LOCAL lock_timeout = ${Math.max(1, this.#options.lockTimeoutMs)}`);
     await waitForLock(this.#options, async () => {
       const { rows } = await client.query<{ locked: number }>("SELECT pg_try_advisory_xact_lock($1, $2) AS locked", [
@@ -105,14 +107,17 @@ class PostgresEngine implements Engine {
       ]);
       return rows[0]?.locked === 1
         ? undefined
-        : new StoreError("busy", "another process migrates, or opens, this database");
+        : new StoreError("busy", "another process is migrating or opening this database");
     });
     const tables = await runBody(client, postgresCatalog.tables());
     if (tables.length > 0)
       await client.query(`LOCK TABLE ${tables.map(({ name }) => quoted(name)).join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
   }
 
-  /** A schema of its own within a transaction that is never committed: nothing stays of it, whatever happens, and nobody waits for it (D-064). */
+  /**
+   * Opens an engine on a new schema in a transaction that is never committed (D-064). Nothing stays of it, and no other
+   * process waits for it.
+   */
   async #scratch(fill: (client: pg.Client, source: string) => Promise<void>): Promise<Engine> {
     return await this.#namingDatabase(async () => {
       const connection = new PostgresConnection({ url: this.#options.url, limits: defaultLimits, synchronous: "full" });
@@ -121,7 +126,7 @@ class PostgresEngine implements Engine {
         await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
         await client.query(withoutTimeouts);
         const { rows } = await client.query<{ source: string }>("SELECT quote_ident(current_schema()) AS source");
-        // Processes of different containers may have one number, and would wait for each other.
+        // Processes of different containers may have the same id, and with one name would wait for each other.
         const name = `debug_server_db_scratch_${process.pid}_${randomBytes(4).toString("hex")}`;
         await client.query(`CREATE SCHEMA ${name}; SET LOCAL search_path TO ${name}`);
         await fill(client, rows[0]?.source as string);
@@ -158,7 +163,7 @@ class PostgresEngine implements Engine {
     };
   }
 
-  /** Failures name the database. */
+  /** Runs a function whose failures name the database. */
   async #namingDatabase<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
     try {
       return await work(await this.#connection.get());
@@ -171,7 +176,7 @@ class PostgresEngine implements Engine {
   }
 }
 
-/** A migration takes the time it takes. */
+/** Lifts the limits of the connection, because a migration may take long. */
 const withoutTimeouts = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 
 function runIn(client: pg.Client, waiting: LockWait): Run {
@@ -181,23 +186,24 @@ function runIn(client: pg.Client, waiting: LockWait): Run {
   };
 }
 
+/** Commits, and proves that the transaction is over. */
 async function commit(client: pg.Client): Promise<void> {
   let command: string;
   try {
     ({ command } = await client.query("COMMIT"));
   } catch (error) {
     const { code, message } = translate(error);
-    throw new StoreError(code, `${message}; run debug-server-db migrate check to see what became of it`, {
+    throw new StoreError(code, `${message}; run debug-server-db migrate check to see whether it was committed`, {
       outcome: "unknown",
       cause: error,
     });
   }
-  // Of a transaction that has failed, COMMIT answers ROLLBACK.
+  // The server answers the COMMIT of a failed transaction with ROLLBACK.
   if (command !== "COMMIT")
     throw new StoreError("internal", `COMMIT was answered with ${command}`, { outcome: "rolled_back" });
 }
 
-/** All rows of all tables, parents first. What the migrations themselves put in goes before. */
+/** Copies all rows of all tables, parents first. Rows that the migrations have inserted are removed before. */
 async function copyRows(client: pg.Client, source: string): Promise<void> {
   const tables = parentsFirst(await runBody(client, postgresCatalog.tables()), await parentsOf(client));
   await client.query(`TRUNCATE ${tables.map(({ name }) => quoted(name)).join(", ")}`);
@@ -208,19 +214,28 @@ async function copyRows(client: pg.Client, source: string): Promise<void> {
     );
   }
   const { rows } = await client.query<{ table: string; column: string }>(`
-    SELECT attrelid::regclass::text AS "table", attname AS "column" FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+    SELECT attrelid::regclass::text AS "table", attname AS "column"
+    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
     WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND attidentity <> ''`);
   for (const { table, column } of rows) {
     await client.query(
-      `SELECT setval(pg_get_serial_sequence($1, $2), (SELECT coalesce(max(${quoted(column)}), 0) + 1 FROM ${table}), false)`,
+      `SELECT setval(
+        pg_get_serial_sequence($1, $2),
+        (SELECT coalesce(max(${quoted(column)}), 0) + 1 FROM ${table}),
+        false
+      )`,
       [table, column],
     );
   }
 }
 
+/** Returns all foreign keys, as pairs of tables. */
 async function parentsOf(client: pg.Client): Promise<readonly { child: string; parent: string }[]> {
   const { rows } = await client.query<{ child: string; parent: string }>(`
-    SELECT child.relname AS child, parent.relname AS parent FROM pg_constraint JOIN pg_class child ON child.oid = conrelid JOIN pg_class parent ON parent.oid = confrelid
+    SELECT child.relname AS child, parent.relname AS parent
+    FROM pg_constraint
+      JOIN pg_class child ON child.oid = conrelid
+      JOIN pg_class parent ON parent.oid = confrelid
     WHERE contype = 'f' AND child.relnamespace = current_schema()::regnamespace`);
   return rows;
 }

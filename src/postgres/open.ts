@@ -1,8 +1,9 @@
-// Opening a PostgreSQL database: its version, our schema in it, and the connections of this process.
+// Opens a PostgreSQL database: checks the server's version, creates or checks our schema, and opens the connections of
+// this process.
 
 import type pg from "pg";
 import type { Clock } from "../clock.ts";
-import type { Driver } from "../driver.ts";
+import type { Driver, Synchronous } from "../driver.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { createSchema, hasLedger, readHistory, requireHead } from "../schema/ledger.ts";
@@ -17,27 +18,30 @@ import { lockClass, migrationLock } from "./locks.ts";
 import { askTime, createServerClock } from "./serverClock.ts";
 import { createPostgresDriver } from "./transaction.ts";
 
-/** Older ones are not tested. */
+/** The oldest version that is tested. */
 const versionMin = 15;
 
 export interface PostgresOptions {
   readonly url: string;
   readonly clock: Clock;
   readonly limits: Limits;
+  /** `create` creates the schema of a new database; `never` refuses it. */
   readonly migrate: "create" | "never";
-  readonly synchronous: "full" | "normal";
-  /** Another process has touched this. */
+  /** `full`: an acknowledged write survives a crash of the server. `normal`: the last writes may be lost. */
+  readonly synchronous: Synchronous;
+  /** Called with the topics that another process has touched. */
   onTouched(topics: Touched): void;
 }
 
 export interface OpenedPostgres {
   readonly drivers: readonly Driver[];
-  /** The server's time, as this process knows it. */
+  /** The server's clock, as this process knows it. */
   readonly clock: Clock;
+  /** Notifies other processes of the topics that a commit has touched. */
   publish(topics: ReadonlySet<string>): void;
 }
 
-/** Fails incompatible or busy, with a sentence that says what to do. */
+/** Opens a store. Fails with incompatible or busy, and a message that says what to do. */
 export async function openPostgres(options: PostgresOptions): Promise<OpenedPostgres> {
   const { url, clock, limits } = options;
   const first = new PostgresConnection(options);
@@ -51,14 +55,14 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
     );
     await ensureSchema(client, options);
     const { epoch, storeId } = await nextEpoch(client);
-    const own = new PostgresListener({
+    const opened = new PostgresListener({
       channel: `debug_server_db_${storeId}`,
       rewakeMs: limits.rewakeMs,
       connection: listening,
       onTouched: options.onTouched,
     });
-    listener = own;
-    await own.start();
+    listener = opened;
+    await opened.start();
     const { server, watched } = createServerClock(clock);
     const askedAtMs = performance.now();
     const { rows } = await client.query<{ now: number }>(askTime);
@@ -87,9 +91,9 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
     );
     const [head, ...others] = drivers as [Driver, ...Driver[]];
     const close = async (): Promise<void> => {
-      await Promise.all([head.close(), own.close()]);
+      await Promise.all([head.close(), opened.close()]);
     };
-    return { drivers: [{ ...head, close }, ...others], clock: watched, publish: (topics) => own.publish(topics) };
+    return { drivers: [{ ...head, close }, ...others], clock: watched, publish: (topics) => opened.publish(topics) };
   } catch (error) {
     await Promise.all([first.close(), listener?.close() ?? listening.close()]);
     const reason = translate(error);
@@ -107,7 +111,10 @@ async function requireVersion(client: pg.Client): Promise<string> {
   throw new StoreError("incompatible", `PostgreSQL ${version} is too old: use version ${versionMin} or newer`);
 }
 
-/** Of several processes that open a new database at once, one makes the schema; the others find it made. */
+/**
+ * Creates the schema of a new database, and fails unless the schema is at the head. One of several processes creates
+ * it; the others wait.
+ */
 async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptions): Promise<void> {
   const migrations = readMigrations("postgres");
   await client.query("BEGIN");
@@ -139,9 +146,13 @@ async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptio
 
 const useAnotherDatabase = "name another database, or a schema of its own with ?options=-csearch_path%3DNAME";
 
+/** Returns the number of this start of a server, and the id of the store. */
 async function nextEpoch(client: pg.Client): Promise<{ epoch: number; storeId: string }> {
   const { rows } = await client.query<{ key: string; value: string }>(`
-    UPDATE store_meta SET value = CASE key WHEN 'epoch' THEN (value::bigint + 1)::text ELSE value END WHERE key IN ('epoch', 'store_id') RETURNING key, value`);
+    UPDATE store_meta
+    SET value = CASE key WHEN 'epoch' THEN (value::bigint + 1)::text ELSE value END
+    WHERE key IN ('epoch', 'store_id')
+    RETURNING key, value`);
   const read = (name: string) => rows.find(({ key }) => key === name)?.value as string;
   return { epoch: Number(read("epoch")), storeId: read("store_id") };
 }

@@ -2,13 +2,16 @@
 
 import { type Clock, systemClock } from "../clock.ts";
 
-/** A clock that transactions set now and then by the server's, and that runs on by elapsed time in between, so that it never jumps. */
+/**
+ * A clock that transactions set now and then by the server's, and that runs on by elapsed time in between, so that it
+ * never jumps.
+ */
 export interface ServerClock {
-  /** Whether the next transaction is to read the server's clock. */
+  /** True when the next transaction is to read the server's clock. */
   readonly due: boolean;
   /** Takes over a reading in milliseconds. `askedAtMs`: when the server was asked, by performance.now(). */
   read(serverMs: number, askedAtMs: number): void;
-  /** Whether the last reading is so old that a transaction has to wait for a new one. */
+  /** True when the last reading is so old that a transaction has to wait for a new one. */
   readonly stale: boolean;
   now(): Date;
 }
@@ -16,13 +19,16 @@ export interface ServerClock {
 /** The query for the server's time in milliseconds. */
 export const askTime = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
 
-/** How often the server's clock is read, and how long a reading is good for. */
+/** The interval at which the server's clock is read, and the time for which a reading is good. */
 const readEveryMs = 100;
 const readingMs = 1_000;
 /** A round trip that is short enough for its reading to replace a fresh one. */
 const preciseMs = 5;
 
-/** Creates the clock of one store, moved by a test's clock if there is one. `watched` is the same clock, for the watch on clock jumps. */
+/**
+ * Creates the clock of one store, moved by a test's clock if there is one. `watched` is the same clock, for the watch
+ * on clock jumps.
+ */
 export function createServerClock(clock: Clock): { server: ServerClock; watched: Clock } {
   let serverMs = 0;
   let readAtMs = Number.NEGATIVE_INFINITY;

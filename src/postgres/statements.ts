@@ -10,7 +10,10 @@ export interface Prepared {
   readonly readonly: boolean;
 }
 
-/** Names each statement once. It is found again by the identity of its template, so there is one name for each place in the code. */
+/**
+ * Names each statement once. It is found again by the identity of its template, so there is one name for each place in
+ * the code.
+ */
 export class PreparedStatements {
   readonly #prepared = new Map<readonly string[], Prepared>();
 
@@ -20,7 +23,8 @@ export class PreparedStatements {
 
   #prepare(strings: readonly string[]): Prepared {
     const text = withPlaceholders(strings)
-      // No body changes a key, so rows that refer to a locked row need not wait (D-042): https://www.postgresql.org/docs/current/explicit-locking.html
+      // No body changes a key, so rows that refer to a locked row need not wait (D-042):
+      // https://www.postgresql.org/docs/current/explicit-locking.html
       .replace(/\/\*\+ FOR UPDATE( OF \w+)?( SKIP LOCKED)? \*\//g, "FOR NO KEY UPDATE$1$2")
       .trim();
     const prepared = { name: `s${this.#prepared.size}`, text, readonly: /^SELECT\b/i.test(text) };

@@ -1,5 +1,5 @@
-// The driver for PostgreSQL: runs the same bodies with await, in READ COMMITTED, on one connection. Bodies lock what a rule spans. An error of
-// the server is never thrown into a body, because the transaction is dead after one.
+// The driver for PostgreSQL: runs the same bodies with await, in READ COMMITTED, on one connection. Bodies lock what a
+// rule spans. An error of the server is never thrown into a body, because the transaction is dead after one.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
@@ -20,9 +20,9 @@ import { encode, type Prepared, PreparedStatements } from "./statements.ts";
 interface PostgresDriverOptions {
   readonly connection: PostgresConnection;
   readonly epoch: number;
-  /** How long a call that shares its transaction with others may wait for a row that another transaction has locked. */
+  /** The time that a call which shares its transaction may wait for a row that another transaction has locked. */
   readonly groupLockMs: number;
-  /** How long a call that is alone in its transaction may wait for such a row. */
+  /** The time that a call which is alone in its transaction may wait for such a row. */
   readonly lockMs: number;
   readonly clock: ServerClock;
   facts?(): DatabaseFacts;
@@ -38,7 +38,7 @@ export function createPostgresDriver(options: PostgresDriverOptions): Driver {
   };
 }
 
-/** How often a job alone is run, when other transactions are in its way. */
+/** The number of times that a job alone is run when other transactions are in its way. */
 const triesMax = 8;
 
 /** A transaction whose BEGIN was sent. `begun` settles with the answer to it. */
@@ -56,8 +56,9 @@ class Transaction {
   }
 
   /**
-   * Runs jobs in one transaction, without savepoints (D-041). When one fails after it wrote, breaks a constraint, or waits too long for a row, the
-   * transaction is rolled back and each job runs alone. That is safe because bodies are pure and nothing was answered yet.
+   * Runs jobs in one transaction, without savepoints (D-041). When one fails after it wrote, breaks a constraint, or
+   * waits too long for a row, the transaction is rolled back and each job runs alone. That is safe because bodies are
+   * pure and nothing was answered yet.
    */
   async run(jobs: readonly Job[], budgetMs: number): Promise<Group> {
     for (let tries = 1; ; tries++) {
@@ -207,8 +208,8 @@ class Transaction {
   }
 
   /**
-   * Writes the change rows of the jobs that succeeded. Their numbers are in commit order (D-044), because no other transaction passes the lock
-   * before this one has ended. Returns the number of the transaction.
+   * Writes the change rows of the jobs that succeeded. Their numbers are in commit order (D-044), because no other
+   * transaction passes the lock before this one has ended. Returns the number of the transaction.
    */
   async #writeChanges(
     transaction: OpenTransaction,
@@ -243,7 +244,10 @@ class Transaction {
   }
 }
 
-/** How a job ends when it is unknown whether its transaction was committed. A failure or a read stays true: it changed nothing. */
+/**
+ * Returns how a job ends when it is unknown whether its transaction was committed. A failure or a read stays true: it
+ * changed nothing.
+ */
 function doubtful(job: Job, settled: Settled, doubt: StoreError): Settled {
   return !settled.ok || isRead(job) ? settled : { ok: false, error: doubt, index: 0 };
 }

@@ -1,4 +1,4 @@
-// What a database must supply so that its schema can be migrated. Knows no database.
+// The interface that an engine must implement so that its schema can be migrated. Knows no database.
 
 import { setTimeout as delay } from "node:timers/promises";
 import { StoreError } from "../errors.ts";
@@ -7,18 +7,22 @@ import type { Catalog } from "./ledger.ts";
 import type { Migration } from "./migrationFiles.ts";
 import type { Dialect } from "./statements.ts";
 
+/** Runs a body in the current transaction. */
 export type Run = <Result>(body: Body<Result>) => Promise<Result>;
 
-/** How an engine waits for others that write. */
+/** The options for waiting for the locks of other processes. */
 export interface LockWait {
   readonly lockTimeoutMs: number;
-  /** Heard while waiting, and between two migrations. */
+  /** Ends the waiting, or the work before the next migration. */
   readonly signal?: AbortSignal | undefined;
-  /** Told once, when it takes long. */
+  /** Called once, when the waiting takes long. */
   readonly onWait?: (() => void) | undefined;
 }
 
-/** Tries again and again, not blocking, so that a signal is heard; fails with what the last try failed with. */
+/**
+ * Repeats an attempt while it returns a busy error, without blocking the event loop. Fails with the last error, or when
+ * the signal aborts.
+ */
 export async function waitForLock(
   { lockTimeoutMs, signal, onWait }: LockWait,
   attempt: () => Promise<StoreError | undefined>,
@@ -36,26 +40,29 @@ export async function waitForLock(
     }
     await delay(20);
     if (signal?.aborted)
-      throw new StoreError("aborted", "interrupted while waiting for others that write; nothing was changed");
+      throw new StoreError("aborted", "interrupted while waiting for other processes that write; nothing was changed");
   }
 }
 
+/** The time after which `onWait` is called. */
 const noticeAfterMs = 500;
 
-/** Between two steps. */
+/** Lets signals arrive between two steps. Fails with aborted when the signal has aborted. */
 export async function checkSignal({ signal }: LockWait): Promise<void> {
   await delay(0);
   if (signal?.aborted) throw new StoreError("aborted", "interrupted; nothing was changed", { outcome: "rolled_back" });
 }
 
 export interface EngineTransaction {
-  /** Runs statements inside the transaction. What fails is thrown into the body, for it to say more. */
+  /** Runs a body inside the transaction. A failed query is thrown into the body, which adds where it failed. */
   readonly run: Run;
-  /** A verified copy of what was there when the transaction began. */
+  /** Creates a checked backup of the state before the transaction, or advises how to make one. */
   backUp(reason: string): Promise<RestorePoint>;
 }
 
-/** How to go back: to a backup that was made, or how to make one where it cannot be made from here. */
+/**
+ * The way back: the backup that was made, or advice on how to make one where it cannot be made from here.
+ */
 export type RestorePoint =
   | {
       readonly made: true;
@@ -71,19 +78,19 @@ export interface Engine {
   readonly dialect: Dialect;
   readonly catalog: Catalog;
   /**
-   * Runs alone: no other migration of this database, and nobody's writes, come between. What `work` did stays, all of it, when it returns,
-   * and the transaction is proven to be over; when it throws, nothing stays.
+   * Runs `work` in a transaction beside which no other process migrates or writes. When `work` returns, everything it
+   * did is committed, and that is proven; when it throws, nothing is.
    *
-   * Fails    busy when the lock was not to be had in time | aborted
+   * Fails    busy when the lock could not be taken in time | aborted
    */
   transact<Result>(work: (transaction: EngineTransaction) => Promise<Result>): Promise<Result>;
-  /** Reads, at one moment. */
+  /** Runs `work` on one moment of the database. */
   read<Result>(work: (run: Run) => Promise<Result>): Promise<Result>;
-  /** A database to try things on, gone when it is closed, with nothing in it. */
+  /** Opens an empty scratch database, which is gone when it is closed. */
   empty(): Promise<Engine>;
-  /** The same with all that this one holds; `applied` has made its schema. */
+  /** Opens a scratch database with all rows of this one. `applied`: the migrations that make up its schema. */
   copy(applied: readonly Migration[]): Promise<Engine>;
-  /** How to make a backup where it cannot be made from here. */
+  /** Advice on how to make a backup; undefined where backups are made from here. */
   readonly backupAdvice: string | undefined;
   close(): Promise<void>;
 }

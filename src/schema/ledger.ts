@@ -1,5 +1,5 @@
-// The ledger of applied migrations, and what follows from it, as bodies: the same on every engine, whether a driver makes a new database
-// or the command line moves one. Knows no database.
+// The ledger of applied migrations, as bodies: the same on every engine, whether a store creates a new database or the
+// command line migrates one. Knows no database.
 import { type Details, StoreError } from "../errors.ts";
 import { packageVersion } from "../package.ts";
 import { all, type Body, change, changeEach, Statement, sql, step } from "../sql.ts";
@@ -17,15 +17,16 @@ export interface SchemaObject {
   readonly definition: string;
 }
 
-/** What an engine says of its own schema, without the ledger. */
+/** The queries by which an engine reads its own schema. */
 export interface Catalog {
   tables(): Body<readonly TableShape[]>;
-  /** Whether none of these tables is ours, or in the way of one that the migrations create. */
+  /** Returns true when none of these tables is ours, or has the name of one that the migrations create. */
   isNew(tables: readonly TableShape[], migrations: readonly Migration[]): boolean;
+  /** Reads all objects except the ledger, in a fixed order. */
   objects(): Body<readonly SchemaObject[]>;
-  /** What breaks a foreign key, in words. */
+  /** Describes the rows that break a foreign key, one text each. */
   violations(): Body<readonly string[]>;
-  /** Marks the database as ours, and makes the ledger unless it is there. */
+  /** Statements that mark the database as ours, and create the ledger unless it exists. */
   readonly setUp: readonly string[];
 }
 
@@ -40,23 +41,26 @@ export interface AppliedMigration {
 
 export interface History {
   readonly applied: readonly AppliedMigration[];
-  /** Known, and not applied. */
+  /** The known migrations that are not applied. */
   readonly pending: readonly Migration[];
-  /** Applied, and changed since. */
+  /** The applied migrations whose file has changed since. */
   readonly edited: readonly Migration[];
-  /** Applied by a later version. */
+  /** The applied migrations that only a later version knows. */
   readonly newer: readonly AppliedMigration[];
-  /** Not applied, although a later one is. */
+  /** The migrations that are not applied although a later one is. */
   readonly skipped: readonly Migration[];
 }
 
 export const ledgerTable = "schema_migrations";
 const ledgerColumns = ["revision", "name", "sha256", "applied_at", "duration_ms", "applied_by"];
 
-/** Tables that say something of the store and hold nothing of its users. */
+/** The tables that describe the store and hold no data of its users. */
 export const ownTables: readonly string[] = [ledgerTable, "store_meta"];
 
-/** Fails incompatible when there is no ledger, or it is not ours. */
+/**
+ * Reads the ledger and compares it with the known migrations. Fails with incompatible when there is no ledger, or it is
+ * not ours.
+ */
 export const readHistory = step(function* (catalog: Catalog, migrations: readonly Migration[]) {
   const tables = yield* catalog.tables();
   if (catalog.isNew(tables, migrations))
@@ -70,13 +74,16 @@ export const readHistory = step(function* (catalog: Catalog, migrations: readonl
   return compareHistory(applied, migrations);
 });
 
-/** Fails incompatible when another program keeps a table of the same name. */
+/**
+ * Returns true when the database has a ledger. Fails with incompatible when a table of that name belongs to another
+ * program.
+ */
 export function hasLedger(tables: readonly TableShape[]): boolean {
   const ledger = tables.find(({ name }) => name === ledgerTable);
   if (ledger !== undefined && !ledgerColumns.every((column) => ledger.columns.includes(column))) {
     throw new StoreError(
       "incompatible",
-      `this database belongs to another program, whose ${ledgerTable} it holds: name another one`,
+      `this database belongs to another program, which has a ${ledgerTable} of its own: name another database`,
     );
   }
   return ledger !== undefined;
@@ -95,16 +102,16 @@ function compareHistory(applied: readonly AppliedMigration[], migrations: readon
   };
 }
 
-/** Fails incompatible when the schema is older, newer or other than the migrations that this code brings. */
+/** Fails with incompatible unless the schema is at the head of these migrations. */
 export function requireHead(history: History, migrations: readonly Migration[]): void {
   requireSound(history, migrations);
   if (history.pending.length === 0) return;
-  const [at, head] = [history.applied.at(-1)?.revision ?? "none", migrations.at(-1)?.revision ?? "none"];
-  const message = `the schema is at revision ${at}, and this version of debug-server-db needs ${head}: run debug-server-db migrate upgrade head`;
-  throw new StoreError("incompatible", message, { details: { reason: "schema_older", revision: at, head } });
+  const [revision, head] = [history.applied.at(-1)?.revision ?? "none", migrations.at(-1)?.revision ?? "none"];
+  const message = `the schema is at revision ${revision}, but this version of debug-server-db needs ${head}: run debug-server-db migrate upgrade head`;
+  throw new StoreError("incompatible", message, { details: { reason: "schema_older", revision, head } });
 }
 
-/** Fails incompatible unless what was applied is what the first of these migrations say. */
+/** Fails with incompatible unless the applied migrations are the first of these, unchanged. */
 export function requireSound({ newer, edited, skipped }: History, migrations: readonly Migration[]): void {
   const head = migrations.at(-1)?.revision ?? "none";
   if (newer[0] !== undefined) {
@@ -114,17 +121,17 @@ export function requireSound({ newer, edited, skipped }: History, migrations: re
   }
   if (edited[0] !== undefined) {
     const { file, revision } = edited[0];
-    const message = `${file} was edited after it had been applied: put it back as it was and add a new migration, or, if the schema agrees with it, run debug-server-db migrate stamp REV`;
+    const message = `${file} was edited after it was applied: restore the file and add a new migration, or, if the schema matches the file, run debug-server-db migrate stamp REV`;
     throw new StoreError("incompatible", message, { details: { reason: "migration_edited", revision, file } });
   }
   if (skipped[0] !== undefined) {
     const { file, revision } = skipped[0];
-    const message = `${file} was not applied, although a later one was: number it after the last one`;
+    const message = `${file} is not applied, although a later migration is: give it a number after the last one`;
     throw new StoreError("incompatible", message, { details: { reason: "migration_skipped", revision, file } });
   }
 }
 
-/** Applies one migration and enters it in the ledger. Gives how long its statements took. */
+/** Applies a migration and enters it in the ledger. Returns the time that its statements took, in milliseconds. */
 export const applyMigration = step(function* (migration: Migration, now: () => number) {
   const startedAt = now();
   yield* runPart(migration, "up");
@@ -133,7 +140,7 @@ export const applyMigration = step(function* (migration: Migration, now: () => n
   return durationMs;
 });
 
-/** Undoes one migration and strikes it from the ledger. */
+/** Undoes a migration and removes it from the ledger. Returns the time that this took, in milliseconds. */
 export const revertMigration = step(function* (migration: Migration, now: () => number) {
   const startedAt = now();
   yield* runPart(migration, "down");
@@ -141,27 +148,30 @@ export const revertMigration = step(function* (migration: Migration, now: () => 
   return Math.max(0, now() - startedAt);
 });
 
-/** Makes the ledger say that exactly these were applied. What it says rightly already stays as it is. */
+/**
+ * Rewrites the ledger so that exactly these migrations are applied. Entries that are right already stay as they are.
+ */
 export const stampMigrations = step(function* (catalog: Catalog, migrations: readonly Migration[], now: () => number) {
   yield* changeEach(catalog.setUp.map(plainStatement));
   const entries = yield* all<AppliedMigration>(sql`SELECT revision, sha256 FROM schema_migrations`);
-  const right = entries.filter(({ revision, sha256 }) =>
+  const valid = entries.filter(({ revision, sha256 }) =>
     migrations.some((migration) => migration.revision === revision && migration.sha256 === sha256),
   );
   for (const { revision } of entries)
-    if (!right.some((entry) => entry.revision === revision))
+    if (!valid.some((entry) => entry.revision === revision))
       yield* change(sql`DELETE FROM schema_migrations WHERE revision = ${revision}`);
   for (const migration of migrations)
-    if (!right.some(({ revision }) => revision === migration.revision)) yield* enter(migration, now(), 0);
+    if (!valid.some(({ revision }) => revision === migration.revision)) yield* enter(migration, now(), 0);
 });
 
-/** All migrations on a database without tables. */
+/** Applies all migrations to a database without tables. */
 export const createSchema = step(function* (catalog: Catalog, migrations: readonly Migration[], now: () => number) {
   yield* changeEach(catalog.setUp.map(plainStatement));
   for (const migration of migrations) yield* applyMigration(migration, now);
   yield* requireNoViolations(catalog);
 });
 
+/** Fails with constraint when rows break a foreign key, which on SQLite is not checked while migrations run. */
 export const requireNoViolations = step(function* (catalog: Catalog) {
   const violations = yield* catalog.violations();
   if (violations.length > 0) {
@@ -179,7 +189,10 @@ const enter = step(function* ({ revision, name, sha256 }: Migration, appliedAt: 
     VALUES (${revision}, ${name}, ${sha256}, ${Math.round(appliedAt)}, ${Math.round(durationMs)}, ${packageVersion})`);
 });
 
-/** Runners of migrations throw a failure into the body, which says where it happened (D-060); the transaction is over either way. */
+/**
+ * Runs a part of a migration. A failed statement is thrown into this body, which adds the place (D-060); the
+ * transaction is over either way.
+ */
 const runPart = step(function* (migration: Migration, part: "up" | "down") {
   const statements = statementsOf(migration, part);
   for (const [index, { text, line }] of statements.entries()) {
@@ -202,6 +215,7 @@ function failedAt(file: string, place: string, where: Details, error: unknown): 
   });
 }
 
+/** Turns a text without values into a statement. */
 export function plainStatement(text: string): Statement {
   return new Statement([text], []);
 }

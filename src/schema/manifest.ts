@@ -1,9 +1,9 @@
-// What stands beside each backup as JSON, and how backups are found again.
+// The manifest beside each backup, and how backups are found by it.
 import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { StoreError } from "../errors.ts";
 
-/** A file without a manifest was never finished. */
+/** A description of a backup, as JSON in a file beside it. A backup without a manifest was never finished. */
 export interface BackupManifest {
   readonly format: 1;
   readonly file: string;
@@ -12,9 +12,11 @@ export interface BackupManifest {
   readonly reason: string;
   readonly bytes: number;
   readonly sha256: string;
-  /** Of the schema; "none" when it has no ledger. */
+  /** The revision of the schema, or "none" when the database has no ledger. */
   readonly revision: string;
-  /** Rows by table, counted in the copy; when nobody wrote meanwhile, they were found equal to those of the source. */
+  /**
+   * The number of rows in each table of the copy. If no other process wrote meanwhile, it was compared with the source.
+   */
   readonly rows: Readonly<Record<string, number>>;
   readonly sqliteVersion: string;
   readonly packageVersion: string;
@@ -30,11 +32,11 @@ export interface Backup {
 export interface ListedBackup {
   readonly path: string;
   readonly bytes: number;
-  /** Undefined of a file that was never finished. */
+  /** Undefined for a backup that was never finished, or whose manifest is damaged. */
   readonly manifest: BackupManifest | undefined;
 }
 
-/** Beside the database. */
+/** Returns the folder of backups, which is beside the database. */
 export function backupFolder(source: string): string {
   return join(dirname(resolve(source)), "backups");
 }
@@ -43,16 +45,22 @@ export function manifestPathOf(path: string): string {
   return `${path}.json`;
 }
 
-/** A backup by its path, or by its name in the folder of backups. Fails invalid_input when there is none, or it was never finished. */
+/**
+ * Finds a backup by its path, or by its name in the folder of backups. Fails with invalid_input when there is none, or
+ * it was never finished.
+ */
 export function findBackup(pathOrName: string, source: string): Backup {
   const path = [resolve(pathOrName), join(backupFolder(source), pathOrName)].find((candidate) => existsSync(candidate));
   if (path === undefined)
     throw new StoreError(
       "invalid_input",
-      `${pathOrName}: there is no such backup; debug-server-db backup list shows those that there are`,
+      `${pathOrName}: there is no such backup; run debug-server-db backup list to see all`,
     );
   if (!lstatSync(path).isFile())
-    throw new StoreError("invalid_input", `${path} is no regular file: name the backup itself, not a link or folder`);
+    throw new StoreError(
+      "invalid_input",
+      `${path} is not a regular file: name the backup itself, not a link or folder`,
+    );
   const manifest = readManifest(path);
   if (manifest === undefined)
     throw new StoreError(
@@ -62,7 +70,10 @@ export function findBackup(pathOrName: string, source: string): Backup {
   return { path, manifestPath: manifestPathOf(path), manifest };
 }
 
-/** Undefined when there is none. Fails corrupt. */
+/**
+ * Reads the manifest of a backup, or returns undefined when it has none. Fails with corrupt when the manifest is
+ * damaged.
+ */
 export function readManifest(path: string): BackupManifest | undefined {
   const manifestPath = manifestPathOf(path);
   if (!existsSync(manifestPath)) return undefined;
@@ -78,13 +89,13 @@ export function readManifest(path: string): BackupManifest | undefined {
       throw new Error("a field is missing");
     return manifest as BackupManifest;
   } catch (error) {
-    throw new StoreError("corrupt", `${manifestPath} is no manifest of a backup: ${(error as Error).message}`, {
+    throw new StoreError("corrupt", `${manifestPath} is not the manifest of a backup: ${(error as Error).message}`, {
       cause: error,
     });
   }
 }
 
-/** The oldest first. */
+/** Lists the backups of a database, oldest first. */
 export function listBackups(source: string): ListedBackup[] {
   const folder = backupFolder(source);
   if (!existsSync(folder)) return [];

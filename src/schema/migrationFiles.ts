@@ -1,4 +1,4 @@
-// Migrations are plain SQL files, numbered, one for each dialect, each with an up and a down part.
+// Migrations: numbered files of plain SQL, one for each dialect, each with an up and a down part.
 
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -10,25 +10,25 @@ import type { Dialect } from "./statements.ts";
 import { dialects, type SqlStatement, splitStatements } from "./statements.ts";
 
 export interface Migration {
-  /** Four digits; the order of application. */
+  /** Four digits, by which migrations are ordered. */
   readonly revision: string;
   readonly name: string;
   readonly file: string;
   readonly dialect: Dialect;
   readonly up: string;
   readonly down: string;
-  /** Where the parts begin in the file, from 1. */
+  /** The lines on which the parts begin, from 1. */
   readonly lines: { readonly up: number; readonly down: number };
-  /** Of the whole file, in hexadecimal. */
+  /** The checksum of the whole file, in hexadecimal. */
   readonly sha256: string;
 }
 
 export const migrationsFolder = fileURLToPath(new URL("migrations/", packageRoot));
 
 /**
- * All migrations of a dialect, oldest first. The last one is the head.
+ * Reads all migrations of a dialect, oldest first. The last one is the head.
  *
- * Fails    incompatible when a file is not what a migration is, or two have one number
+ * Fails    incompatible when a file is not a migration, or two files have the same number
  */
 export function readMigrations(dialect: Dialect, folder: string = migrationsFolder): readonly Migration[] {
   const migrations = namesIn(folder)
@@ -70,16 +70,17 @@ export function parseMigration(file: string, content: string): Migration {
 }
 
 /**
- * The statements of a part, in order.
+ * Returns the statements of a part, in order.
  *
- * Fails    incompatible when there are none, or one ends the transaction or changes settings that are not the migration's
+ * Fails    incompatible when there are none, or when one of them ends the transaction or changes a setting of the
+ *          connection
  */
 export function statementsOf(migration: Migration, part: "up" | "down"): readonly SqlStatement[] {
   const { file, dialect, lines } = migration;
   const statements = splitStatements(migration[part], dialect, lines[part]);
   if (statements.length === 0) {
-    const mend = part === "up" ? "write it first" : "it cannot be undone, restore a backup";
-    throw new StoreError("incompatible", `${file}: the ${part} part is empty: ${mend}`);
+    const remedy = part === "up" ? "write it first" : "it cannot be undone, restore a backup";
+    throw new StoreError("incompatible", `${file}: the ${part} part is empty: ${remedy}`);
   }
   for (const { text, line } of statements) {
     const [word] =
@@ -89,39 +90,40 @@ export function statementsOf(migration: Migration, part: "up" | "down"): readonl
     if (word !== undefined)
       throw new StoreError(
         "incompatible",
-        `${file}, line ${line}: ${word.toUpperCase()} has no place in a migration, which runs in one transaction`,
+        `${file}, line ${line}: ${word.toUpperCase()} is not allowed in a migration, which runs in one transaction`,
       );
   }
   return statements;
 }
 
-/** The names of all tables that migrations create. */
+/** Returns the names of all tables that migrations create. */
 export function createdTables(migrations: readonly Migration[]): readonly string[] {
   return migrations.flatMap(({ up }) => [...up.matchAll(/^CREATE TABLE (\w+)/gm)].map(([, name]) => name as string));
 }
 
-/** Writes the files of a new migration, one for each dialect, to be filled in. Gives their paths. */
+/** Creates the files of a new migration, one for each dialect, for a person to fill in. Returns their paths. */
 export function createMigration(message: string, folder: string = migrationsFolder): string[] {
   const name = message
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, "_")
     .replace(/^_+|_+$/g, "")
     .slice(0, 60);
-  if (name === "") throw new StoreError("invalid_input", "the message names nothing: use letters or digits");
+  if (name === "")
+    throw new StoreError("invalid_input", "the message must contain letters or digits, because it names the files");
   const last = Math.max(0, ...namesIn(folder).map((file) => Number(/^(\d{4})_/.exec(file)?.[1] ?? 0)));
   const revision = String(last + 1).padStart(4, "0");
   const comment = message.trim().replace(/\s+/g, " ");
-  const made: string[] = [];
+  const created: string[] = [];
   try {
     for (const dialect of dialects) {
       const path = join(folder, `${revision}_${name}.${dialect}.sql`);
-      // The number keeps a message such as "up" from being a mark.
+      // Because of the number, a message such as "up" cannot be taken for the mark of a part.
       writeFileSync(path, `-- ${revision}: ${comment}\n-- up\n\n-- down\n`, { flag: "wx" });
-      made.push(path);
+      created.push(path);
     }
-    return made;
+    return created;
   } catch (error) {
-    for (const path of made) rmSync(path);
-    throw new StoreError("invalid_input", `the files cannot be made: ${(error as Error).message}`, { cause: error });
+    for (const path of created) rmSync(path);
+    throw new StoreError("invalid_input", `the files cannot be created: ${(error as Error).message}`, { cause: error });
   }
 }

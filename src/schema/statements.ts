@@ -1,12 +1,12 @@
-// SQL text taken apart as far as migrations need it: where a statement ends, and whether two definitions are the same. No full parser (D-061).
+// Splits SQL into statements, and compares definitions. It is a tokenizer, no full parser (D-061).
 
 export const dialects = ["sqlite", "postgres"] as const;
 export type Dialect = (typeof dialects)[number];
 
 export interface SqlStatement {
-  /** Without the semicolon, and without the comments around it. */
+  /** The text without the semicolon and without the comments around it. */
   readonly text: string;
-  /** Where it begins, from 1. */
+  /** The line on which the statement begins, from 1. */
   readonly line: number;
 }
 
@@ -18,17 +18,24 @@ interface Token {
   readonly at: number;
 }
 
-/** What is left open goes to the end of the text, so that the database is given it and says what is wrong. */
+/**
+ * The tokens of each dialect. A quote that is never closed takes the rest of the text, so that the database reports it.
+ */
 const patterns: Readonly<Record<Dialect, RegExp>> = {
-  // https://www.sqlite.org/lang_keywords.html names the four ways to quote, https://www.sqlite.org/lang_comment.html the comments.
+  // https://www.sqlite.org/lang_keywords.html names the four ways to quote, https://www.sqlite.org/lang_comment.html
+  // the comments.
   sqlite:
     /(?<blank>\s+|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))|(?<quoted>'(?:[^']|'')*(?:'|$)|"(?:[^"]|"")*(?:"|$)|`(?:[^`]|``)*(?:`|$)|\[[^\]]*(?:\]|$))|(?<word>[\w$\u0080-\uffff]+)|(?<semicolon>;)|(?<other>[\s\S])/guy,
-  // https://www.postgresql.org/docs/current/sql-syntax-lexical.html: escape strings, dollar quotes; block comments nest, see endOfComment.
+  // https://www.postgresql.org/docs/current/sql-syntax-lexical.html: escape strings, dollar quotes. Block comments
+  // nest, see endOfComment.
   postgres:
     /(?<blank>\s+|--[^\n]*|\/\*)|(?<quoted>[eE]'(?:[^'\\]|\\[\s\S]|'')*(?:'|$)|'(?:[^']|'')*(?:'|$)|"(?:[^"]|"")*(?:"|$)|\$(?<tag>(?:[a-zA-Z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[\s\S]*?(?:\$\k<tag>\$|$))|(?<word>[\w\u0080-\uffff][\w$\u0080-\uffff]*)|(?<semicolon>;)|(?<other>[\s\S])/guy,
 };
 
-/** The statements of a text, in order. Semicolons in strings, comments, quoted names, triggers and dollar quotes end none. */
+/**
+ * Returns the statements of a text, in order. A semicolon in a string, comment, quoted name, trigger or dollar quote
+ * does not end one.
+ */
 export function splitStatements(sql: string, dialect: Dialect, firstLine = 1): SqlStatement[] {
   const statements: SqlStatement[] = [];
   let current: Token[] = [];
@@ -49,7 +56,7 @@ export function splitStatements(sql: string, dialect: Dialect, firstLine = 1): S
   return statements;
 }
 
-/** The same for two texts that differ in comments and white space only. */
+/** Returns a text that is the same for two definitions that differ only in comments and white space. */
 export function canonicalSql(sql: string, dialect: Dialect): string {
   let [canonical, previous]: [string, TokenKind] = ["", "blank"];
   for (const { kind, text } of tokensOf(sql, dialect)) {
@@ -82,7 +89,10 @@ function endOfComment(sql: string, start: number): number {
   return sql.length;
 }
 
-/** A trigger's statements end in semicolons of their own; it ends where END follows one: https://www.sqlite.org/c3ref/complete.html */
+/**
+ * Returns true when the tokens are an unfinished trigger. Its statements end with semicolons too; it ends with END
+ * after one: https://www.sqlite.org/c3ref/complete.html
+ */
 function inTrigger(tokens: readonly Token[]): boolean {
   const words = tokens.slice(0, 3).map(({ text }) => text.toUpperCase());
   const trigger =

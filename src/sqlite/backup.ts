@@ -1,4 +1,4 @@
-// A copy of a SQLite file that can be trusted: made in one piece, looked through, synced, and only then given its name and its manifest.
+// Backups of a SQLite file. A copy is checked and synced first, and only then gets its name and its manifest.
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -13,27 +13,29 @@ import { translate } from "./errors.ts";
 
 export interface BackUpOptions {
   readonly now?: Date;
-  /** Where the backup shall lie; in the folder `backups` beside the database unless given. */
+  /** The path of the backup. By default it is a new file in the folder `backups` beside the database. */
   readonly target?: string | undefined;
   readonly watch?: Watch;
 }
 
 /**
- * Copies the database as it was last committed, beside whoever has it open.
+ * Copies the last committed state of a database that other connections may have open. A caller that holds the write
+ * lock gets a copy of the state that its lock protects.
  *
- * Input    path: of the source; reason: goes into the manifest. Whoever holds the write lock meanwhile gets a copy of what the lock protects
- * Fails    storage_full | corrupt | incompatible | conflict when there is such a file | aborted
- * Effect   two files, mode 0600, in a folder that is made with mode 0700 unless it is there: the copy, and its manifest with a SHA-256
+ * Input    path: the database; reason: a text for the manifest
+ * Fails    storage_full | corrupt | incompatible | conflict when the target exists | aborted
+ * Effect   two files, mode 0600: the copy, and its manifest with a SHA-256. Their folder is created with mode 0700
+ *          unless it exists
  * Cost     reads the file twice and writes it once; blocks the thread
  * Source   https://www.sqlite.org/lang_vacuum.html#vacuuminto
  */
 export function backUpSqlite(
   path: string,
   reason: string,
-  { now = new Date(), target: asked, watch = {} }: BackUpOptions = {},
+  { now = new Date(), target: requestedTarget, watch = {} }: BackUpOptions = {},
 ): Backup {
   const source = resolve(path);
-  const target = prepareTarget(source, asked, now);
+  const target = prepareTarget(source, requestedTarget, now);
   const partial = partialPathOf(target);
   try {
     const expected = vacuumInto(source, partial);
@@ -44,28 +46,34 @@ export function backUpSqlite(
   }
 }
 
-/** Where a copy grows before it is proven whole. */
+/** The path of a copy until it is checked. */
 export function partialPathOf(target: string): string {
   return `${target}.partial`;
 }
 
-/** The path of a new backup, in a folder that is there. Removes what processes that were killed have left. */
-export function prepareTarget(source: string, asked: string | undefined, now: Date = new Date()): string {
+/**
+ * Returns the path of a new backup and creates its folder. In the default folder it removes what killed processes have
+ * left.
+ */
+export function prepareTarget(source: string, requested: string | undefined, now: Date = new Date()): string {
   const stamp = now.toISOString().replace(/[-:.]/g, "");
   const name = `${basename(source).replace(/\.(db|sqlite3?)$/, "")}-${stamp}-${process.pid}.db`;
-  const target = asked === undefined ? join(backupFolder(source), name) : resolve(asked);
+  const target = requested === undefined ? join(backupFolder(source), name) : resolve(requested);
   if (existsSync(target)) throw new StoreError("conflict", `${target} exists`, { details: { reason: "exists" } });
   const folder = dirname(target);
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    if (asked === undefined) removeAbandoned(folder);
+    if (requested === undefined) removeAbandoned(folder);
   } catch (error) {
     throw backupError(error, folder);
   }
   return target;
 }
 
-/** Of processes that are no more: names end with the process id. Those of another container are not seen from here, so a file must be old too. */
+/**
+ * Removes partial copies of processes that are dead: the process id stands in the name. A process of another container
+ * cannot be seen from here, so a file must be old too.
+ */
 function removeAbandoned(folder: string): void {
   for (const name of readdirSync(folder)) {
     const pid = /-(\d+)\.db\.partial(?:-journal|-wal|-shm)?$/.exec(name)?.[1];
@@ -78,28 +86,29 @@ function removeAbandoned(folder: string): void {
 
 const abandonedMs = 3_600_000;
 
+/** Removes what an unfinished backup has left. */
 export function removePartial(target: string): void {
   const partial = partialPathOf(target);
-  for (const left of [partial, `${partial}-journal`, `${partial}-wal`, `${partial}-shm`]) rmSync(left, { force: true });
+  for (const file of [partial, `${partial}-journal`, `${partial}-wal`, `${partial}-shm`]) rmSync(file, { force: true });
 }
 
 export interface UnfinishedBackup {
-  /** A copy that is to become the backup. */
+  /** The path of the copy that is to become the backup. */
   readonly partial: string;
   readonly target: string;
   readonly source: string;
   readonly reason: string;
   readonly now?: Date;
-  /** What the source holds by table, when that is known. */
+  /** The number of rows in each table of the source, if it is known. */
   readonly expected?: Rows | undefined;
   readonly watch?: Watch;
 }
 
 type Rows = Readonly<Record<string, number>>;
 
-/** Proves a copy whole, and gives it its name and manifest. Fails corrupt. */
-export function finishBackup({ partial, target, ...about }: UnfinishedBackup): Backup {
-  const manifest = buildManifest(partial, basename(target), about);
+/** Checks a copy, and gives it its name and manifest. Fails with corrupt when the copy is not whole. */
+export function finishBackup({ partial, target, ...description }: UnfinishedBackup): Backup {
+  const manifest = buildManifest(partial, basename(target), description);
   renameSync(partial, target);
   try {
     return writeManifest(target, manifest);
@@ -109,7 +118,7 @@ export function finishBackup({ partial, target, ...about }: UnfinishedBackup): B
   }
 }
 
-/** Proves a copy whole and synced. Fails corrupt. */
+/** Checks and syncs a copy, and describes it. Fails with corrupt when the copy is not whole. */
 export function buildManifest(
   path: string,
   file: string,
@@ -117,7 +126,7 @@ export function buildManifest(
 ): BackupManifest {
   watch.check?.();
   watch.onProgress?.({ phase: "checking", doneBytes: 0, totalBytes: statSync(path).size });
-  const found = checkCopy(path, expected);
+  const contents = checkCopy(path, expected);
   syncPath(path);
   return {
     format: 1,
@@ -126,11 +135,12 @@ export function buildManifest(
     source,
     reason,
     ...digestFile(path, watch),
-    ...found,
+    ...contents,
     packageVersion,
   };
 }
 
+/** Writes the manifest beside a backup, which is finished by that. */
 export function writeManifest(path: string, manifest: BackupManifest): Backup {
   const manifestPath = manifestPathOf(path);
   try {
@@ -142,18 +152,21 @@ export function writeManifest(path: string, manifest: BackupManifest): Backup {
   }
 }
 
-/** Removes what backUpSqlite made. */
+/** Removes a finished backup and its manifest. */
 export function removeBackup({ path, manifestPath }: Pick<Backup, "path" | "manifestPath">): void {
   for (const file of [path, manifestPath]) rmSync(file, { force: true });
 }
 
-/** Copies a database as it was last committed to a path where nothing is, 0600, and proves the copy whole. */
+/** Copies the last committed state of a database to a path that does not exist, mode 0600, and checks the copy. */
 export function copySqlite(source: string, target: string): void {
   checkCopy(target, vacuumInto(source, target));
   syncPath(target);
 }
 
-/** How many rows each table has; undefined when others wrote meanwhile, because then the copy is of an earlier moment than the count. */
+/**
+ * Copies a database. Returns the number of rows in each table of the source, or undefined when another connection wrote
+ * meanwhile, because then the copy is older than the count.
+ */
 function vacuumInto(source: string, target: string): Rows | undefined {
   createPrivate(target);
   const from = new Database(source, { fileMustExist: true });
@@ -171,17 +184,18 @@ function vacuumInto(source: string, target: string): Rows | undefined {
 
 export type Contents = Pick<BackupManifest, "rows" | "revision" | "sqliteVersion">;
 
-/** What is in a copy that nobody else has open. It is left as one file, without a WAL beside it. Fails corrupt. */
+/** Checks a copy that no other process has open, and leaves it as one file without a WAL. Fails with corrupt. */
 export function checkCopy(path: string, expected: Rows = {}): Contents {
   const db = new Database(path);
   try {
     db.pragma("journal_mode = DELETE");
-    const found = checkIntegrity(db);
+    const contents = checkIntegrity(db);
     for (const [table, count] of Object.entries(expected)) {
-      const { [table]: rows = 0 } = found.rows;
-      if (rows !== count) throw new StoreError("corrupt", `the copy has ${rows} rows of ${table}, and not ${count}`);
+      const { [table]: rows = 0 } = contents.rows;
+      if (rows !== count)
+        throw new StoreError("corrupt", `the copy has ${rows} rows of ${table}, but the source has ${count}`);
     }
-    return found;
+    return contents;
   } catch (error) {
     throw translate(error);
   } finally {
@@ -189,7 +203,7 @@ export function checkCopy(path: string, expected: Rows = {}): Contents {
   }
 }
 
-/** Fails corrupt. */
+/** Runs SQLite's integrity check and counts all rows. Fails with corrupt. */
 export function checkIntegrity(db: Database.Database): Contents {
   const faults = db.pragma("integrity_check(5)") as { integrity_check: string }[];
   if (faults[0]?.integrity_check !== "ok")
@@ -219,6 +233,7 @@ function countRows(db: Database.Database): Record<string, number> {
   return Object.fromEntries(tables.map((name) => [name, count(name)]));
 }
 
+/** Builds the error for a failure of SQLite or of the file system. */
 export function backupError(error: unknown, path: string): StoreError {
   if (error instanceof StoreError) return error;
   return (error as NodeJS.ErrnoException).syscall === undefined

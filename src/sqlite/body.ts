@@ -4,7 +4,10 @@ import type Database from "better-sqlite3";
 import { type Body, BodyRun, type Query, type QueryOutcome } from "../sql.ts";
 import { translate } from "./errors.ts";
 
-/** Runs a body in the transaction that the caller has begun, if it needs one. A failed query is thrown into the body, which adds where it failed. */
+/**
+ * Runs a body in the transaction that the caller has begun, if it needs one. A failed query is thrown into the body,
+ * which adds where it failed.
+ */
 export function runBody<Result>(db: Database.Database, body: Body<Result>): Result {
   const run = new BodyRun(body);
   let next = run.advance();

@@ -1,9 +1,12 @@
-// What SQLite says of its own schema. https://www.sqlite.org/schematab.html
+// Reads the schema of a SQLite database: https://www.sqlite.org/schematab.html
 
 import { type Catalog, ledgerTable, type SchemaObject, type TableShape } from "../schema/ledger.ts";
 import { all, sql, step } from "../sql.ts";
 
-/** "DSDB", in the header of every file of ours: https://www.sqlite.org/pragma.html#pragma_application_id */
+/**
+ * "DSDB" in ASCII, the application id in the header of every database of ours:
+ * https://www.sqlite.org/pragma.html#pragma_application_id
+ */
 export const applicationId = 0x44534442;
 
 const createLedger = `CREATE TABLE IF NOT EXISTS ${ledgerTable} (
@@ -20,8 +23,10 @@ export const sqliteCatalog: Catalog = {
 
   tables: step(function* () {
     const columns = yield* all<{ name: string; column: string }>(sql`
-      SELECT tables.name, columns.name AS "column" FROM sqlite_schema AS tables JOIN pragma_table_xinfo(tables.name) AS columns
-      WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY tables.name, columns.cid`);
+      SELECT tables.name, columns.name AS "column"
+      FROM sqlite_schema AS tables JOIN pragma_table_xinfo(tables.name) AS columns
+      WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+      ORDER BY tables.name, columns.cid`);
     const shapes = Map.groupBy(columns, ({ name }) => name);
     return [...shapes].map(([name, rows]): TableShape => ({ name, columns: rows.map(({ column }) => column) }));
   }),

@@ -1,4 +1,5 @@
-// A connection to a SQLite file: whose file it is, and the pragmas, set in the order in which they take effect and then read back.
+// A connection to a SQLite file: whose file it is, and the pragmas, set in the order in which they take effect and then
+// read back.
 
 import Database from "better-sqlite3";
 import type { Synchronous } from "../driver.ts";
@@ -9,7 +10,10 @@ import { translate } from "./errors.ts";
 import { withPath } from "./file.ts";
 import { retryWhileBusy } from "./locks.ts";
 
-/** In older versions two connections could corrupt a WAL file while it was reset (D-038): https://www.sqlite.org/wal.html */
+/**
+ * The oldest safe version. In earlier ones two connections could corrupt a WAL file while it was reset (D-038):
+ * https://www.sqlite.org/wal.html
+ */
 const sqliteVersionMin = [3, 51, 3] as const;
 
 interface Settings {
@@ -29,7 +33,8 @@ export function connect(path: string, busyMs: number): Database.Database {
 }
 
 /**
- * Fails with incompatible unless the file is ours, or is empty and may become ours. Nothing may be written before this is known.
+ * Fails with incompatible unless the file is ours, or is empty and may become ours. Nothing may be written before this
+ * is known.
  */
 export function requireOwnDatabase(db: Database.Database, path: string, create: boolean): void {
   const id = pragma(db, "application_id");
@@ -41,8 +46,8 @@ export function requireOwnDatabase(db: Database.Database, path: string, create: 
 }
 
 /**
- * Sets the pragmas. auto_vacuum can be chosen only before the first table, foreign_keys only outside a transaction, and WAL only while no
- * other connection writes.
+ * Sets the pragmas and reads back those that SQLite may have ignored. auto_vacuum can be chosen only before the first
+ * table, foreign_keys only outside a transaction, and WAL only while no other connection writes.
  */
 export function configure(db: Database.Database, { synchronous, maxBytes, limits }: Settings, inMemory: boolean): void {
   const version = sqliteVersion(db);

@@ -2,7 +2,10 @@
 import { databaseError, type ErrorTableRow, idExists } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
 
-/** The result codes that callers can tell apart; each stands for its extended codes too: https://www.sqlite.org/rescode.html */
+/**
+ * The result codes that callers can tell apart; each stands for its extended codes too:
+ * https://www.sqlite.org/rescode.html
+ */
 const codes: readonly ErrorTableRow[] = [
   ["SQLITE_FULL", "storage_full", "the disk, or the database file's size limit, is full"],
   ["SQLITE_BUSY", "busy", "another process holds the write lock"],

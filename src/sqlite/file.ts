@@ -1,4 +1,5 @@
-// The file of a SQLite database: created by us and not by SQLite, so that only its owner can read it and no link is followed (D-037).
+// The file of a SQLite database: created by us and not by SQLite, so that only its owner can read it and no link is
+// followed (D-037).
 
 import { closeSync, constants, lstatSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
@@ -8,7 +9,8 @@ import { fileError } from "../files/privateFile.ts";
 /**
  * Creates the file unless it exists, mode 0600, and its folder, mode 0700. Returns whether it created the file.
  *
- * Fails    incompatible when the path is no regular file, or when nothing exists and `create` is false | storage_full
+ * Fails    incompatible when the path is not a regular file, or when nothing exists and `create` is false |
+ *          storage_full
  */
 export function prepareFile(path: string, create: boolean): boolean {
   try {
@@ -42,7 +44,10 @@ function makeFolder(path: string): void {
   }
 }
 
-/** Whether a file exists. Fails with incompatible when the path is a link or folder: its maker may have meant another file. */
+/**
+ * Returns true when a file exists. Fails with incompatible when the path is a link or folder: its maker may have meant
+ * another file.
+ */
 export function fileExists(path: string): boolean {
   try {
     const existing = lstatSync(path, { throwIfNoEntry: false });

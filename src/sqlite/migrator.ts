@@ -1,4 +1,5 @@
-// Migrating SQLite: BEGIN IMMEDIATE around everything, and a backup through a second connection, which sees what the lock protects (D-062).
+// Migrates a SQLite database: in one BEGIN IMMEDIATE, with a backup through a second connection, which sees what the
+// lock protects (D-062).
 
 import { accessSync, constants, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -26,14 +27,17 @@ import { fileIdentity, prepareFile, withPath } from "./file.ts";
 
 export interface SqliteEngineOptions extends LockWait {
   readonly path: string;
-  /** Makes the file when there is none. */
+  /** Creates the file when it does not exist. */
   readonly create: boolean;
 }
 
-/** Fails incompatible, busy or corrupt, with a sentence that says what to do. Changes nothing before the first transaction. */
+/**
+ * Opens a file for migration. Fails with incompatible, busy or corrupt, and a message that says what to do. Changes
+ * nothing before the first transaction.
+ */
 export function openSqliteEngine(options: SqliteEngineOptions): Engine {
   const path = resolve(options.path);
-  const made = prepareFile(path, options.create);
+  const created = prepareFile(path, options.create);
   const identity = fileIdentity(path);
   const db = connect(path, defaultLimits.busyMs);
   try {
@@ -46,13 +50,16 @@ export function openSqliteEngine(options: SqliteEngineOptions): Engine {
   return {
     ...engine,
     async close() {
-      if (made) removeIfUnused(db, path);
+      if (created) removeIfUnused(db, path);
       await engine.close();
     },
   };
 }
 
-/** A file that was made for nothing goes again, while it is locked: who opened it meanwhile sees that it is gone; whoever is further keeps it. */
+/**
+ * Removes a file that we created and did not use. It holds an exclusive lock meanwhile, so that another process that
+ * has just opened the file either finds it gone, or has written to it and keeps it.
+ */
 function removeIfUnused(db: Database.Database, path: string): void {
   try {
     if (db.prepare("SELECT count(*) FROM sqlite_schema").pluck().get() !== 0) return;
@@ -62,11 +69,11 @@ function removeIfUnused(db: Database.Database, path: string): void {
     if (pragma(db, "journal_mode") === "delete" && db.prepare("SELECT count(*) FROM sqlite_schema").pluck().get() === 0)
       rmSync(path);
   } catch {
-    // Somebody else works with it.
+    // Another process uses the file.
   }
 }
 
-/** `identity`: of the file that was opened. */
+/** `identity`: identifies the file that was opened, unless it cannot be replaced. */
 function createEngine(db: Database.Database, path: string, waiting: LockWait, identity?: string): Engine {
   const inMemory = path === ":memory:";
   const run: Run = async (body) => {
@@ -86,8 +93,9 @@ function createEngine(db: Database.Database, path: string, waiting: LockWait, id
         if (!inMemory) requireWritable(path);
         configure(db, settings, inMemory);
         if (identity !== undefined && fileIdentity(path) !== identity)
-          throw new StoreError("busy", "a backup was restored in its place meanwhile: try again");
-        // It cannot change inside a transaction, and rebuilding a table drops one that others refer to: https://www.sqlite.org/lang_altertable.html#otheralter
+          throw new StoreError("busy", "a restore has replaced the file meanwhile: try again");
+        // Rebuilding a table drops one that others refer to, and this pragma has no effect inside a transaction:
+        // https://www.sqlite.org/lang_altertable.html#otheralter
         db.pragma("foreign_keys = OFF");
         return await withBackups(path, (backUp) =>
           inTransaction(
@@ -116,7 +124,9 @@ function createEngine(db: Database.Database, path: string, waiting: LockWait, id
   };
 }
 
-/** SQLite opens what it may not write all the same, and says so no sooner than at the first statement that writes. */
+/**
+ * Checks that the file can be written. SQLite opens one that cannot, and fails only at the first statement that writes.
+ */
 function requireWritable(path: string): void {
   try {
     accessSync(path, constants.W_OK);
@@ -126,7 +136,7 @@ function requireWritable(path: string): void {
   }
 }
 
-/** Its failures name the file. */
+/** Runs a function whose failures name the file. */
 async function namingDatabase<Result>(path: string, run: () => Promise<Result>): Promise<Result> {
   try {
     return await run();
@@ -166,7 +176,7 @@ async function begin(db: Database.Database, waiting: LockWait): Promise<void> {
   });
 }
 
-/** Of a failed sync nobody knows what reached the disk. */
+/** Commits, and proves that the transaction is over. After a failed sync it is unknown what reached the disk. */
 function commit(db: Database.Database): void {
   try {
     db.exec("COMMIT");
@@ -175,7 +185,7 @@ function commit(db: Database.Database): void {
     const outcome = code === "storage_full" || code === "busy" ? "rolled_back" : "unknown";
     throw new StoreError(
       code,
-      outcome === "unknown" ? `${message}; run debug-server-db migrate check to see what became of it` : message,
+      outcome === "unknown" ? `${message}; run debug-server-db migrate check to see whether it was committed` : message,
       {
         outcome,
         cause: error,
@@ -186,20 +196,24 @@ function commit(db: Database.Database): void {
     throw new StoreError("internal", "COMMIT returned and the transaction is still open", { outcome: "unknown" });
 }
 
-/** What was copied for nothing goes again, so that failures do not fill the disk; after an unknown outcome it may be needed. */
+/**
+ * Removes the backups of work that failed, so that failures do not fill the disk. After an unknown outcome a backup may
+ * be needed and stays.
+ */
 async function withBackups<Result>(
   path: string,
   work: (backUp: EngineTransaction["backUp"]) => Promise<Result>,
 ): Promise<Result> {
-  const made: Backup[] = [];
+  const backups: Backup[] = [];
   try {
     return await work(async (reason) => {
       const backup = backUpSqlite(path, reason);
-      made.push(backup);
+      backups.push(backup);
       return restorePointOf(path, backup);
     });
   } catch (error) {
-    if (!(error instanceof StoreError && error.outcome === "unknown")) for (const backup of made) removeBackup(backup);
+    if (!(error instanceof StoreError && error.outcome === "unknown"))
+      for (const backup of backups) removeBackup(backup);
     throw error;
   }
 }
@@ -214,7 +228,7 @@ function copyToScratch(path: string, waiting: LockWait): Engine {
   try {
     const copy = join(folder, "copy.db");
     copySqlite(path, copy);
-    // What goes wrong on the copy is said of the original.
+    // Failures on the copy name the original.
     const engine = createEngine(connect(copy, 0), path, waiting);
     return {
       ...engine,

@@ -1,27 +1,33 @@
-// A backup through the writer's own connection, a few pages at a time, so that calls go on between two steps. Another connection would begin anew
-// after each commit: https://www.sqlite.org/c3ref/backup_finish.html
+// Copies a database that is being served, a few pages at a time through the connection of the writer, so that calls go
+// on between two steps. Through another connection SQLite would start again after each commit:
+// https://www.sqlite.org/c3ref/backup_finish.html
 
 import { open } from "node:fs/promises";
 import type Database from "better-sqlite3";
 import type { BackUpWatch } from "../driver.ts";
 import { StoreError } from "../errors.ts";
-
 import { pragma } from "./connection.ts";
 import { translate } from "./errors.ts";
 
-/** A step of so many pages takes well under a millisecond. */
+/** The number of pages in a step, which then takes well under a millisecond. */
 const pagesPerStep = 64;
 
-/** After so many commits of other processes the rest is copied in one step, or it would never end. */
+/**
+ * The number of restarts by commits of other processes after which the rest is copied in one step. Otherwise the copy
+ * might never end.
+ */
 const restartsMax = 5;
 
-/** What was written is sent to the disk so often, in the background: the last step waits for the rest of it (D-068). */
+/**
+ * The number of bytes after which the copy is synced in the background (D-068), so that the last step has little left
+ * to sync.
+ */
 const syncEveryBytes = 4_194_304;
 
 /**
- * Copies the database to a file that is there and empty.
+ * Copies the database to a file that exists and is empty.
  *
- * Fails    storage_full | corrupt | aborted | closed when the connection was closed meanwhile
+ * Fails    storage_full | corrupt | aborted | closed when the connection is closed meanwhile
  * Cost     blocks the thread for one step at a time; the last one syncs the file
  */
 export async function copyInSteps(
@@ -36,7 +42,7 @@ export async function copyInSteps(
   try {
     await db.backup(target, {
       progress({ totalPages, remainingPages }) {
-        if (signal?.aborted) throw new StoreError("aborted", "the backup was given up", { outcome: "rolled_back" });
+        if (signal?.aborted) throw new StoreError("aborted", "the backup was aborted", { outcome: "rolled_back" });
         const done = totalPages - remainingPages;
         if (done < donePages) restarts++;
         donePages = done;
@@ -54,7 +60,7 @@ export async function copyInSteps(
   }
 }
 
-/** One sync at a time, on a thread of libuv's. */
+/** Opens a file to be synced by a thread of libuv, once at a time. */
 async function openSyncer(path: string): Promise<{ wrote(bytes: number): void; close(): Promise<void> }> {
   const file = await open(path, "r+");
   let syncedBytes = 0;
@@ -63,7 +69,7 @@ async function openSyncer(path: string): Promise<{ wrote(bytes: number): void; c
     wrote(bytes) {
       if (running !== undefined || Math.abs(bytes - syncedBytes) < syncEveryBytes) return;
       syncedBytes = bytes;
-      // What could not be synced here fails, or not, in the last step.
+      // A failure is ignored here, because the last step syncs everything again.
       running = file
         .datasync()
         .catch(() => undefined)

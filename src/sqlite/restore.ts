@@ -1,4 +1,5 @@
-// Puts a backup in the place of a database, all or nothing: whatever happens, and whenever the process is killed, the old database is there or the new one.
+// Replaces a database by a backup, all or nothing: whenever the process is killed, either the old database is there or
+// the new one.
 
 import { chmodSync, existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -15,55 +16,56 @@ import { retryWhileBusy } from "./locks.ts";
 import { requireDigest, requireUsable } from "./verify.ts";
 
 export interface RestoreOptions {
-  /** Path or name of the backup. */
+  /** The path of the backup, or its name in the folder of backups. */
   readonly backup: string;
-  /** Of the database. */
+  /** The path of the database. */
   readonly path: string;
-  /** Whether what is there now becomes a backup. It needs no space: the file stays, under another name. */
+  /** True when the old database is to become a backup. That needs no space, because the file only gets another name. */
   readonly keep: boolean;
   readonly watch?: Watch;
-  /** Told when a step is done. */
+  /** Called when a step is done. */
   onStep?(step: RestoreStep): void;
 }
 
-/** In their order. Before `replaced` the old database is there, from then on the new one. */
+/** The steps in their order. Until `replaced` the old database is there, and from then on the new one. */
 export const restoreSteps = ["found", "copied", "alone", "kept", "replaced", "done"] as const;
 export type RestoreStep = (typeof restoreSteps)[number];
 
-export interface Restored {
+export interface RestoreResult {
   readonly path: string;
   readonly from: Backup;
-  /** Revisions that are to be applied before the store can be opened. */
+  /** The revisions that must be applied before the store can be opened. */
   readonly pending: readonly string[];
-  /** What was there before; without a manifest when it is damaged. */
+  /** The backup of the old database. It has no manifest when the database is damaged. */
   readonly kept: Backup | Pick<Backup, "path"> | undefined;
 }
 
-/** How long a visitor, such as another command, may take to leave. */
+/** The time that a visitor, such as another command, has to close the database. */
 const aloneMs = 1_000;
 
 /**
- * Copies the backup beside the database and checks it there; then, while nobody else has the database open, moves its WAL into it, keeps it under another
- * name, and renames the copy over it.
+ * Copies the backup beside the database and checks the copy. Then, while no other process has the database open, moves
+ * its WAL into it, keeps it under another name, and renames the copy to its name.
  *
- * Fails    busy when a process has the database open | corrupt (the backup; or a database so damaged that nobody can tell who has it open)
- *          | incompatible (a newer backup; a link, or another program's database, in its place) | storage_full | invalid_input | aborted
- * Effect   one rename of a synced file; before it nothing has changed but that the database's WAL is part of it
+ * Fails    busy when a process has the database open | corrupt (the backup; or a database so damaged that it has no
+ *          lock to ask) | incompatible (a newer backup; a link, or a database of another program, at the path) |
+ *          storage_full | invalid_input | aborted
+ * Effect   one rename of a synced file. Before it, only the WAL of the old database is moved into its file
  * Cost     reads and writes the backup once
  * Source   https://www.sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use
  */
 export function restoreSqlite({
   backup: name,
-  path: asked,
+  path: requestedPath,
   keep,
   watch = {},
   onStep = () => undefined,
-}: RestoreOptions): Restored {
-  const path = resolve(asked);
+}: RestoreOptions): RestoreResult {
+  const path = resolve(requestedPath);
   const from = findBackup(name, path);
   const present = fileExists(path);
   if (present && statSync(path).ino === statSync(from.path).ino)
-    throw new StoreError("invalid_input", `${path} is the backup itself: name another place`);
+    throw new StoreError("invalid_input", `${path} is the backup itself: name the path of the database`);
   onStep("found");
   const partial = `${path}.restoring-${process.pid}`;
   try {
@@ -82,7 +84,7 @@ export function restoreSqlite({
   }
 }
 
-/** Its failures name the backup, and not the copy of it. */
+/** Checks the copy. Its failures name the backup instead. */
 function requireUsableCopy(partial: string, path: string): readonly string[] {
   try {
     return requireUsable(partial);
@@ -91,7 +93,7 @@ function requireUsableCopy(partial: string, path: string): readonly string[] {
   }
 }
 
-/** What killed processes have left of their copies. */
+/** Removes the copies of processes that were killed. */
 function removeAbandoned(path: string): void {
   const [folder, prefix] = [dirname(path), `${basename(path)}.restoring-`];
   for (const name of readdirSync(folder)) {
@@ -101,12 +103,15 @@ function removeAbandoned(path: string): void {
   }
 }
 
-/** Where no database is. A WAL there belongs to one that is gone, and would be read into this one. */
+/**
+ * Puts the copy where no database is. A WAL there belongs to a database that is gone, and would be read into the new
+ * one.
+ */
 function placeNew(path: string, partial: string, onStep: (step: RestoreStep) => void): undefined {
   for (const suffix of ["-wal", "-shm", "-journal"]) rmSync(`${path}${suffix}`, { force: true });
   syncPath(dirname(path));
   onStep("alone");
-  // Unlike a rename, this fails when somebody has made a database there meanwhile.
+  // Unlike a rename, this fails when another process has created a database there meanwhile.
   linkSync(partial, path);
   syncPath(dirname(path));
   onStep("replaced");
@@ -115,19 +120,21 @@ function placeNew(path: string, partial: string, onStep: (step: RestoreStep) => 
 
 type RestoreCallbacks = Required<Pick<RestoreOptions, "watch" | "onStep">>;
 
+/** Puts the copy in the place of a database, under a lock that keeps all other connections out. */
 function replaceExisting(
   path: string,
   partial: string,
   keep: boolean,
   { watch, onStep }: RestoreCallbacks,
-): Restored["kept"] {
+): RestoreResult["kept"] {
   const db = openAlone(path);
   let target: string | undefined;
   try {
     watch.check?.();
     onStep("alone");
     if (keep) {
-      // No descriptor of this file may be opened and closed now: that would drop the lock that keeps others out (fcntl(2), D-067).
+      // No descriptor of this file may be opened and closed now, because that would drop the lock that keeps others out
+      // (fcntl(2), D-067).
       target = prepareTarget(path, undefined);
       linkSync(path, target);
       syncPath(dirname(target));
@@ -145,12 +152,16 @@ function replaceExisting(
   return target === undefined ? undefined : keepAsBackup(path, target, watch);
 }
 
-/** A connection beside which there is none, to a database that is one file: its WAL is in it, and no other can be made while this lock is held. */
+/**
+ * Opens the database as its only connection, with its WAL moved into the file. No other connection can be opened while
+ * the lock is held.
+ */
 function openAlone(path: string): Database.Database {
   const db = connect(path, 50);
   try {
     requireOwnDatabase(db, path, true);
-    // It can only leave WAL when nobody else has the file open (D-066), and takes the lock in a step of its own.
+    // SQLite leaves WAL mode only while no other connection has the file open (D-066). The lock is taken in a second
+    // step.
     retryWhileBusy(aloneMs, () => {
       db.pragma("journal_mode = DELETE");
       db.exec("BEGIN EXCLUSIVE");
@@ -167,6 +178,7 @@ function openAlone(path: string): Database.Database {
   }
 }
 
+/** Builds the error for a database that could not be opened alone. */
 function explain(error: StoreError, path: string): StoreError {
   const { code, cause, details } = error;
   if (code === "busy") {
@@ -176,24 +188,24 @@ function explain(error: StoreError, path: string): StoreError {
       { cause, details },
     );
   }
-  // Not even its header can be read, so no lock can tell whether a server is there.
+  // Not even the header can be read, so there is no lock that shows whether a server has the file open.
   if (code === "corrupt" || details.sqliteCode === "SQLITE_NOTADB") {
     const names = ["", "-wal", "-shm"].map((suffix) => `${path}${suffix}`).filter((name) => existsSync(name));
-    const message = `${path} is damaged, so that nothing tells whether a server has it open: end all that use it, move ${names.join(", ")} elsewhere, then restore`;
+    const message = `${path} is damaged, so it cannot be seen whether a server has it open: end all processes that use it, move ${names.join(", ")} elsewhere, then restore`;
     return new StoreError("corrupt", message, { cause, details });
   }
   return withPath(error, path);
 }
 
-/** The old database is now a file that nobody has open. A damaged one is kept without a manifest. */
-function keepAsBackup(source: string, target: string, watch: Watch): Restored["kept"] {
-  // Nothing that comes after the replacement may make it look as if it had failed.
-  const told: Watch = watch.onProgress === undefined ? {} : { onProgress: watch.onProgress };
+/** Turns the old database into a backup. No process has it open any more. A damaged one is kept without a manifest. */
+function keepAsBackup(source: string, target: string, watch: Watch): RestoreResult["kept"] {
+  // Without `check`: an abort after the replacement must not make it look as if it had failed.
+  const progressOnly: Watch = watch.onProgress === undefined ? {} : { onProgress: watch.onProgress };
   try {
     chmodSync(target, 0o600);
     return writeManifest(
       target,
-      buildManifest(target, basename(target), { source, reason: "before a restore", watch: told }),
+      buildManifest(target, basename(target), { source, reason: "before a restore", watch: progressOnly }),
     );
   } catch {
     return { path: target };

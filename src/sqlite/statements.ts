@@ -10,7 +10,10 @@ export interface Prepared {
   readonly readonly: boolean;
 }
 
-/** Prepares each statement once. It is found again by the identity of its template, so there is one for each place in the code. */
+/**
+ * Prepares each statement once. It is found again by the identity of its template, so there is one for each place in
+ * the code.
+ */
 export class PreparedStatements {
   readonly #db: Database.Database;
   readonly #prepared = new Map<readonly string[], Prepared>();

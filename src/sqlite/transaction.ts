@@ -40,12 +40,15 @@ export function createSqliteDriver({
   };
 }
 
-/** Returned when a call failed after it wrote in a transaction without savepoints. Only running the others again undoes it alone. */
+/**
+ * Returned when a call failed after it wrote in a transaction without savepoints. Only running the others again undoes
+ * it alone.
+ */
 const undoNeeded = Symbol("undo needed");
 
 interface SavepointEffect extends Effect {
   readonly savepoints: boolean;
-  /** Whether the savepoint of the job is set. It is set before the first write. */
+  /** True when the savepoint of the job is set. It is set before the first write. */
   saved: boolean;
 }
 
@@ -76,9 +79,9 @@ class Transaction {
   }
 
   /**
-   * Runs jobs in one transaction, at first without savepoints, because calls rarely fail after they wrote (D-004). If one does, the transaction is
-   * rolled back and runs again with a savepoint for each job. That is safe because bodies are pure and nothing was answered yet. So a group
-   * runs at most twice.
+   * Runs jobs in one transaction, at first without savepoints, because calls rarely fail after they wrote (D-004). If
+   * one does, the transaction is rolled back and runs again with a savepoint for each job. That is safe because bodies
+   * are pure and nothing was answered yet. So a group runs at most twice.
    */
   run(jobs: readonly Job[], budgetMs: number): Group {
     try {
@@ -123,7 +126,10 @@ class Transaction {
     return { settled: jobs.map((job) => lostAlone(job, reason)), wrote: false };
   }
 
-  /** Runs each job in a transaction of its own, except writes that may have been committed already: those must never run again. */
+  /**
+   * Runs each job in a transaction of its own, except writes that may have been committed already: those must never run
+   * again.
+   */
   #oneByOne(jobs: readonly Job[], reason: StoreError): Group {
     const groups = jobs.map((job): Group => {
       if (reason.outcome === "unknown" && !isRead(job)) return { settled: [lostAlone(job, reason)], wrote: false };
@@ -210,13 +216,17 @@ class Transaction {
       return changes;
     } catch (error) {
       const failure = translate(error);
-      // After a full disk, an I/O error or lack of memory SQLite rolls back by itself: https://www.sqlite.org/lang_transaction.html, section 3
+      // After a full disk, an I/O error or lack of memory SQLite rolls back by itself:
+      // https://www.sqlite.org/lang_transaction.html, section 3
       if (!this.#db.inTransaction) throw new TransactionLost(failure);
       throw failure;
     }
   }
 
-  /** Writes the change rows of the jobs that succeeded. Their numbers are in commit order, because there is only one writer. */
+  /**
+   * Writes the change rows of the jobs that succeeded. Their numbers are in commit order, because there is only one
+   * writer.
+   */
   #writeChanges(jobs: readonly Job[], settled: readonly Settled[]): void {
     try {
       for (const [index, { ok }] of settled.entries()) {
@@ -231,7 +241,10 @@ class Transaction {
     }
   }
 
-  /** Commits, and proves that the transaction is over (D-005): a native call in a thread that is being terminated may return without having run. */
+  /**
+   * Commits, and proves that the transaction is over (D-005): a native call in a thread that is being terminated may
+   * return without having run.
+   */
   #commit(): void {
     try {
       this.#control.commit.run();

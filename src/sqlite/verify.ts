@@ -1,6 +1,5 @@
-// Is a backup still what it was when it was made?
+// Checks that a backup still is what its manifest says, and that this version can open it.
 
-import { isDeepStrictEqual } from "node:util";
 import Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
 import { type Digest, digestFile, type Watch } from "../files/privateFile.ts";
@@ -13,46 +12,47 @@ import { applicationId, sqliteCatalog } from "./catalog.ts";
 import { translate } from "./errors.ts";
 
 /**
- * Reads the whole backup, and compares it with its manifest.
+ * Reads the whole backup and compares it with its manifest.
  *
- * Fails    corrupt, naming the file and what differs
+ * Fails    corrupt, with the file and the difference in the message
  * Cost     reads the file twice
  */
 export function verifyBackup({ path, manifest }: Backup, watch: Watch = {}): Contents {
   requireDigest(path, manifest, digestFile(path, watch));
   watch.check?.();
-  const found = withReadonlyDatabase(path, checkIntegrity);
-  const differing = Object.keys({ ...manifest.rows, ...found.rows }).find(
-    (table) => manifest.rows[table] !== found.rows[table],
+  const contents = withReadonlyDatabase(path, checkIntegrity);
+  const differing = Object.keys({ ...manifest.rows, ...contents.rows }).find(
+    (table) => manifest.rows[table] !== contents.rows[table],
   );
   if (differing !== undefined)
     throw new StoreError(
       "corrupt",
-      `${path}: ${differing} has ${found.rows[differing]} rows, and not ${manifest.rows[differing]}`,
+      `${path}: ${differing} has ${contents.rows[differing] ?? 0} rows, but ${manifest.rows[differing] ?? 0} in the manifest`,
     );
-  if (!isDeepStrictEqual(found.revision, manifest.revision))
+  if (contents.revision !== manifest.revision)
     throw new StoreError(
       "corrupt",
-      `${path}: the schema is at revision ${found.revision}, and not ${manifest.revision}`,
+      `${path}: the schema is at revision ${contents.revision}, but at ${manifest.revision} in the manifest`,
     );
-  return found;
+  return contents;
 }
 
-export function requireDigest(path: string, { bytes, sha256 }: BackupManifest, found: Digest): void {
-  if (found.bytes !== bytes)
-    throw new StoreError(
-      "corrupt",
-      `${path} is damaged: it has ${found.bytes} bytes, and not ${bytes} as its manifest says`,
-    );
-  if (found.sha256 !== sha256)
-    throw new StoreError("corrupt", `${path} is damaged: its SHA-256 is not what its manifest says`);
+/** Fails with corrupt when a digest is not the one in the manifest. */
+export function requireDigest(path: string, { bytes, sha256 }: BackupManifest, actual: Digest): void {
+  if (actual.bytes !== bytes)
+    throw new StoreError("corrupt", `${path} is damaged: it has ${actual.bytes} bytes, but ${bytes} in its manifest`);
+  if (actual.sha256 !== sha256)
+    throw new StoreError("corrupt", `${path} is damaged: its SHA-256 is not the one in its manifest`);
 }
 
-/** Fails incompatible unless this version can open it, if need be after an upgrade. Gives the pending migrations. */
+/**
+ * Fails with incompatible unless this version can open the backup, perhaps after an upgrade. Returns the pending
+ * revisions.
+ */
 export function requireUsable(path: string): readonly string[] {
   return withReadonlyDatabase(path, (db) => {
     if (db.pragma("application_id", { simple: true }) !== applicationId)
-      throw new StoreError("incompatible", "the backup is of another program's database");
+      throw new StoreError("incompatible", "the backup holds a database of another program");
     const migrations = readMigrations("sqlite");
     const history = runBody(db, readHistory(sqliteCatalog, migrations));
     requireSound(history, migrations);
@@ -60,12 +60,12 @@ export function requireUsable(path: string): readonly string[] {
   });
 }
 
-/** A backup is one file without a WAL, so that looking at it leaves nothing beside it. */
-function withReadonlyDatabase<Result>(path: string, look: (db: Database.Database) => Result): Result {
+/** Reads a backup. It is one file without a WAL, so reading it leaves no file beside it. */
+function withReadonlyDatabase<Result>(path: string, read: (db: Database.Database) => Result): Result {
   let db: Database.Database | undefined;
   try {
     db = new Database(path, { readonly: true, fileMustExist: true });
-    return look(db);
+    return read(db);
   } catch (error) {
     throw translate(error);
   } finally {

@@ -1,4 +1,5 @@
-// The schema at the head of the migrations, as a file whose diff shows a reviewer what a migration does. UPDATE_GOLDEN=1 writes it anew.
+// The schema at the head of the migrations, kept in a file whose diff shows a reviewer what a migration does.
+// UPDATE_GOLDEN=1 writes it anew.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openStore } from "../../../src/index.ts";
@@ -9,7 +10,7 @@ import { expectGolden, place, withDatabase, withMigrator } from "./place.ts";
 
 const migrations = readMigrations("sqlite");
 
-/** Everything in the file, the ledger included. */
+/** Returns all definitions in a file, the ledger included. */
 function schemaOf(path: string): string {
   return withDatabase(path, (db) => {
     const definitions = db.prepare(
@@ -22,7 +23,7 @@ function schemaOf(path: string): string {
   });
 }
 
-test("the migrations make the golden schema, also after a way down to base and up again", async (t) => {
+test("the migrations make the golden schema, also after a downgrade to base and an upgrade", async (t) => {
   const { url, path } = place(t);
   await withMigrator({ url }, (migrator) => upgrade(migrator, "head", { backup: false }));
   expectGolden("sqlite", schemaOf(path));
@@ -31,7 +32,7 @@ test("the migrations make the golden schema, also after a way down to base and u
   expectGolden("sqlite", schemaOf(path));
 });
 
-test("from each revision the way up, down and up again passes through one schema at each revision", async (t) => {
+test("each revision has one schema, from whichever revision it is reached", async (t) => {
   const { url, path } = place(t);
   for (const [index, { revision }] of migrations.entries()) {
     await withMigrator({ url }, (migrator) => upgrade(migrator, revision, { backup: false }));
@@ -41,7 +42,7 @@ test("from each revision the way up, down and up again passes through one schema
   expectGolden("sqlite", schemaOf(path));
 });
 
-test("a store that openStore creates has the schema of one that was migrated", async (t) => {
+test("a store that openStore creates has the golden schema", async (t) => {
   const { url, path } = place(t);
   await (await openStore({ url })).close();
   expectGolden("sqlite", schemaOf(path));

@@ -1,4 +1,4 @@
-// Revision "lookups": the changes of a session's worktree find their session, those of others do not, and nothing else moves.
+// The migration 0003_lookups: changes of a worktree get the session that used it, and no other change does.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openStore } from "../../../src/index.ts";
@@ -7,7 +7,7 @@ import { readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { place, withDatabase, withMigrator } from "./place.ts";
 
-test("changes of a worktree go to the session that ended with it, by the fence", async (t) => {
+test("changes of a worktree get the session that had it at that fence", async (t) => {
   const { url, path } = place(t, []);
   const store = await openStore({ url });
   const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
@@ -35,7 +35,7 @@ test("changes of a worktree go to the session that ended with it, by the fence",
     );
   const after = rows();
   await withMigrator({ url }, (migrator) => downgrade(migrator, below, { backup: false, allowDataLoss: true }));
-  // As an older version wrote them.
+  // Rows as an older version wrote them.
   withDatabase(path, (db) =>
     db.exec("UPDATE changes SET session_id = NULL WHERE entity = 'worktree' AND op <> 'release'"),
   );
@@ -57,7 +57,7 @@ test("changes of a worktree go to the session that ended with it, by the fence",
   );
 });
 
-test("the history of a session is read in one call past however many changes of others, and watched from its end", async (t) => {
+test("the history of a session is read in one call past any number of other changes, and watched from its end", async (t) => {
   const { url, path } = place(t, []);
   const store = await openStore({ url });
   const { session } = await fixtures(store).session();

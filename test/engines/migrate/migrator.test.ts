@@ -1,4 +1,4 @@
-// Up and down on real files: what a failure leaves, what is refused, what would be lost, and what the looks say.
+// Upgrades and downgrades of real files: failures, refusals, losses, and the reports of a database.
 import assert from "node:assert/strict";
 import { appendFileSync, existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -31,8 +31,8 @@ function fill({ path }: Place): void {
 const steps = (moved: { readonly steps: readonly { readonly revision: string; readonly direction: string }[] }) =>
   moved.steps.map(({ revision, direction }) => `${direction} ${revision}`);
 
-describe("up and down", () => {
-  it("moves a new file to the head, step by step, and data with it", async (t) => {
+describe("upgrade and downgrade", () => {
+  it("an upgrade takes a new file to the head, step by step, together with its data", async (t) => {
     const at = place(t);
     const first = await up(at, "1");
     fill(at);
@@ -45,14 +45,14 @@ describe("up and down", () => {
     assert.deepEqual(steps(await up(at)), []);
   });
 
-  it("up, down, up makes the same database", async (t) => {
+  it("a downgrade and an upgrade make the same database again", async (t) => {
     const at = place(t);
     await up(at, "1");
     fill(at);
     await up(at);
     const before = contentsOf(at.path);
-    const went = await down(at, "-2", { allowDataLoss: true });
-    assert.deepEqual(steps(went), ["down 0003", "down 0002"]);
+    const undone = await down(at, "-2", { allowDataLoss: true });
+    assert.deepEqual(steps(undone), ["down 0003", "down 0002"]);
     await up(at, "+2");
     assert.deepEqual(contentsOf(at.path), before);
     await down(at, "base", { allowDataLoss: true });
@@ -80,23 +80,23 @@ describe("up and down", () => {
     withDatabase(at.path, (db) => assert.equal(db.prepare("SELECT count(*) FROM children").pluck().get(), 1));
   });
 
-  it("the other way is refused, and so is what is not there", async (t) => {
+  it("a target in the other direction is refused, and one that does not exist", async (t) => {
     const at = place(t);
     await up(at, "2");
     const refused = (run: Promise<unknown>, message: RegExp) => assert.rejects(run, { code: "invalid_input", message });
     await refused(
       up(at, "1"),
-      /the schema is at 0002, and 0001 lies the other way: run debug-server-db migrate downgrade 0001/,
+      /the schema is at 0002, which is after 0001: run debug-server-db migrate downgrade 0001/,
     );
     await refused(down(at, "3"), /migrate upgrade 0003/);
-    await refused(up(at, "+2"), /only 1 migrations on the way up/);
-    await refused(down(at, "-3"), /only 2 migrations on the way down/);
+    await refused(up(at, "+2"), /only 1 migrations to apply/);
+    await refused(down(at, "-3"), /only 2 migrations to undo/);
     for (const target of ["9", "0009", "x", "", "+", "--1", "1.5", "00001"])
-      await refused(up(at, target), /no such revision; known are 0001, 0002, 0003/);
+      await refused(up(at, target), /no such revision; use 0001, 0002, 0003/);
   });
 });
 
-describe("what a failure leaves", () => {
+describe("a failure", () => {
   const statements = [
     "CREATE TABLE a (x)",
     "INSERT INTO a VALUES (1)",
@@ -105,7 +105,7 @@ describe("what a failure leaves", () => {
     "CREATE INDEX a_x ON a (x)",
   ];
   for (let position = 0; position <= statements.length; position++) {
-    it(`a statement that fails at position ${position + 1} of ${statements.length + 1}, up and down`, async (t) => {
+    it(`a statement that fails at position ${position + 1} of ${statements.length + 1} changes nothing, up or down`, async (t) => {
       const broken = statements.toSpliced(position, 0, "INSERT INTO\n  nowhere VALUES (';')").join(";\n-- between;\n");
       const at = place(t, [...notes.slice(0, 2), ["broken", broken, "DROP TABLE a"]]);
       await up(at, "1");
@@ -116,7 +116,7 @@ describe("what a failure leaves", () => {
         `store\\.db: 0003_broken\\.sqlite\\.sql, line ${line}, statement ${position + 1} of 6 of its up part, "INSERT INTO": no such table: nowhere; nothing was changed$`,
       );
       await assert.rejects(up(at, "head", true), { message, outcome: "rolled_back" });
-      // 0002 before it is undone too, and the backup that nobody needs is gone.
+      // 0002, which ran before it, is undone too, and the backup is removed.
       assert.deepEqual(contentsOf(at.path), before);
       assert.deepEqual(readdirSync(join(at.folder, "data")), ["backups", "store.db"]);
       assert.deepEqual(readdirSync(join(at.folder, "data", "backups")), []);
@@ -161,11 +161,11 @@ describe("what a failure leaves", () => {
     "ATTACH 'x' AS y",
     "VACUUM",
   ]) {
-    it(`${statement} has no place in a migration`, async (t) => {
+    it(`${statement} is not allowed in a migration`, async (t) => {
       const at = place(t, [["escape", `CREATE TABLE a (x);\n${statement};`, "DROP TABLE a;"]]);
       await assert.rejects(up(at), {
         code: "incompatible",
-        message: /0001_escape\.sqlite\.sql, line 3: \w+ has no place in a migration/,
+        message: /0001_escape\.sqlite\.sql, line 3: \w+ is not allowed in a migration/,
       });
       assert.deepEqual(contentsOf(at.path), { objects: [], rows: [] });
     });
@@ -184,8 +184,8 @@ describe("what a failure leaves", () => {
   });
 });
 
-describe("what would be lost", () => {
-  it("rows and values are counted, and nothing is done", async (t) => {
+describe("a downgrade that loses data", () => {
+  it("is refused with the number of rows and values, and changes nothing", async (t) => {
     const at = place(t);
     await up(at, "1");
     fill(at);
@@ -202,7 +202,7 @@ describe("what would be lost", () => {
       });
       assert.deepEqual(contentsOf(at.path), before);
     };
-    await refused("2", /drops data: 1 row of authors; nothing was changed\. To let it go: --allow-data-loss/);
+    await refused("2", /drops data: 1 row of authors; nothing was changed\. To allow it, add --allow-data-loss/);
     await refused("1", /drops data: 1 row of authors, 1 value of notes\.length;/);
     await refused("base", /drops data: 1 row of authors, 2 rows of notes;/);
     const gone = await down(at, "1", { allowDataLoss: true });
@@ -212,19 +212,19 @@ describe("what would be lost", () => {
     ]);
   });
 
-  it("a downgrade that drops nothing asks for nothing", async (t) => {
+  it("needs no permission when it drops nothing", async (t) => {
     const at = place(t);
     await up(at);
     assert.deepEqual((await down(at, "base")).losses, []);
   });
 });
 
-describe("what does not fit", () => {
-  it("an edited file stops everything but stamp", async (t) => {
+describe("a database that does not match the migrations", () => {
+  it("an edited file is refused by all commands except stamp", async (t) => {
     const at = place(t);
     await up(at, "2");
     appendFileSync(join(at.migrations, "0001_notes.sqlite.sql"), "-- a word more\n");
-    const edited = { code: "incompatible", message: /0001_notes\.sqlite\.sql was edited after it had been applied/ };
+    const edited = { code: "incompatible", message: /0001_notes\.sqlite\.sql was edited after it was applied/ };
     for (const run of [
       () => up(at),
       () => down(at, "1"),
@@ -243,7 +243,7 @@ describe("what does not fit", () => {
     assert.deepEqual(await withMigrator(at, check), []);
   });
 
-  it("a newer database is told from an older one", async (t) => {
+  it("a database of a newer version is refused", async (t) => {
     const at = place(t);
     await up(at);
     const older = place(t, notes.slice(0, 2));
@@ -256,18 +256,18 @@ describe("what does not fit", () => {
     assert.deepEqual(await withMigrator(mixed, check), [{ kind: "newer", revision: "0003", name: "note_authors" }]);
   });
 
-  it("a migration that was put in before applied ones is named", async (t) => {
+  it("a migration that was added before applied ones is refused", async (t) => {
     const at = place(t);
     await up(at);
     withDatabase(at.path, (db) => db.exec("DELETE FROM schema_migrations WHERE revision = '0002'"));
     await assert.rejects(up(at), {
       code: "incompatible",
-      message: /0002_note_lengths\.sqlite\.sql was not applied, although a later one was/,
+      message: /0002_note_lengths\.sqlite\.sql is not applied, although a later migration is/,
     });
     assert.deepEqual((await withMigrator(at, check))[0], { kind: "skipped", revision: "0002", name: "note_lengths" });
   });
 
-  it("a file of ours without a ledger is told so, and stamped", async (t) => {
+  it("a database of ours without a ledger is refused, until it is stamped", async (t) => {
     const at = place(t);
     await up(at);
     withDatabase(at.path, (db) => db.exec("DROP TABLE schema_migrations"));
@@ -284,7 +284,7 @@ describe("what does not fit", () => {
     assert.deepEqual(await withMigrator(at, check), []);
   });
 
-  it("a schema that somebody changed by hand is drift, each object by its kind of change", async (t) => {
+  it("changes of the schema by hand are found as drift, object by object", async (t) => {
     const at = place(t);
     await up(at);
     withDatabase(at.path, (db) =>
@@ -301,7 +301,7 @@ describe("what does not fit", () => {
     );
   });
 
-  it("two files of one number, and a folder that is not there", async (t) => {
+  it("two files with the same number are refused, and a folder that does not exist", async (t) => {
     const at = place(t);
     writeMigration(at.migrations, 2, ["again", "SELECT 1", "SELECT 1"]);
     await assert.rejects(up(at), {
@@ -314,8 +314,8 @@ describe("what does not fit", () => {
   });
 });
 
-describe("looks", () => {
-  it("current, history and pending", async (t) => {
+describe("reports", () => {
+  it("current, history and pending report the revisions", async (t) => {
     const at = place(t);
     await up(at, "2");
     assert.deepEqual(await withMigrator(at, current), {
@@ -357,7 +357,7 @@ describe("looks", () => {
     ]);
   });
 
-  it("a plan runs the real migrations, says what they change, and leaves the file alone", async (t) => {
+  it("a plan runs the migrations on a copy, reports the changes, and does not change the file", async (t) => {
     const at = place(t);
     await up(at, "1");
     fill(at);
@@ -381,7 +381,7 @@ describe("looks", () => {
     assert.deepEqual(contentsOf(at.path), before);
   });
 
-  it("a plan and verify work on a copy while others write", async (t) => {
+  it("a plan and verify work while another process writes", async (t) => {
     const at = place(t);
     await up(at, "1");
     withDatabase(at.path, (db) =>
@@ -396,7 +396,7 @@ describe("looks", () => {
     }
   });
 
-  it("verify finds a down part that does not undo its up part, and a file that is not what was migrated", async (t) => {
+  it("verify finds a down part that does not undo its up part", async (t) => {
     const at = place(t);
     await up(at, "2");
     fill(at);
@@ -431,10 +431,11 @@ describe("looks", () => {
     assert.deepEqual(contentsOf(at.path), before);
   });
 
-  it("a look at a file makes nothing beside it", async (t) => {
+  it("a report creates no file beside the database", async (t) => {
     const at = place(t);
     await up(at);
-    for (const look of [current, listPending, check, verify] as const) await withMigrator(at, look as typeof current);
+    for (const report of [current, listPending, check, verify] as const)
+      await withMigrator(at, report as typeof current);
     assert.deepEqual(readdirSync(join(at.folder, "data")), ["store.db"]);
     assert.ok(!existsSync(join(at.folder, "backups")));
   });

@@ -1,4 +1,4 @@
-// Gives each test of migrations a folder with a database and migrations of its own, and reads what the database holds.
+// Gives each test of migrations a folder of its own with a database and migrations, and reads the database.
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -19,7 +19,7 @@ export interface Place {
 
 export type Parts = readonly [name: string, up: string, down: string];
 
-/** Notes; then each with its length as a column, which is data moved; then without their first column's old form. */
+/** Migrations that create notes, move data into a column for their length, and add a table with a trigger. */
 export const notes: readonly Parts[] = [
   ["notes", "CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;", "DROP TABLE notes;"],
   [
@@ -50,7 +50,7 @@ export function writeMigration(folder: string, number: number, [name, up, down]:
   return path;
 }
 
-/** On the migrations of the place, or on those of the package. */
+/** Runs `work` with a migrator for the migrations of the place, or by default for those of the package. */
 export async function withMigrator<Result>(
   { url, migrations }: Pick<Place, "url"> & { readonly migrations?: string },
   work: (migrator: Migrator) => Promise<Result>,
@@ -69,8 +69,8 @@ export async function withMigrator<Result>(
 }
 
 /**
- * Compares the schema at the head with the golden file of an engine, or writes the file with UPDATE_GOLDEN=1. The file begins with the
- * checksums of the migrations, because one that was released may never change: databases remember it.
+ * Compares the schema at the head with the golden file of an engine, or writes the file with UPDATE_GOLDEN=1. The file
+ * begins with the checksums of the migrations, because one that was released may never change: databases remember it.
  */
 export function expectGolden(dialect: Dialect, schema: string): void {
   const file = new URL(`golden/head.${dialect}.sql`, import.meta.url);
@@ -89,7 +89,7 @@ export function withDatabase<Result>(path: string, look: (db: Database.Database)
   }
 }
 
-/** All that is in a database: definitions and rows, without times. */
+/** Returns all definitions and rows of a database, without times. */
 export function contentsOf(path: string): unknown {
   return withDatabase(path, (db) => {
     const objects = db.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").all() as {

@@ -1,4 +1,5 @@
-// The same on a real PostgreSQL server: one transaction under the advisory lock, trials that leave nothing, and the schema of each revision.
+// Migrations on a real PostgreSQL server: one transaction under the advisory lock, dry runs that leave nothing, and the
+// golden schema.
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { appendFileSync, writeFileSync } from "node:fs";
@@ -70,7 +71,7 @@ const down = (at: Pick<Server, "url" | "migrations">, target: string, allowDataL
   using(at, (migrator) => downgrade(migrator, target, { backup: true, allowDataLoss }));
 const fill = ({ url }: Server) => ask(url, "INSERT INTO notes (body) VALUES ('one'), ('three')");
 
-/** Definitions, and the rows of all tables, without times. */
+/** Returns all definitions and rows of a database, without times. */
 async function contentsOf(at: Server): Promise<unknown> {
   const objects = await using(at, ({ engine }) => engine.read((run) => run(engine.catalog.objects())));
   const tables = objects.filter(({ type }) => type === "table").map(({ name }) => name);
@@ -87,7 +88,7 @@ async function contentsOf(at: Server): Promise<unknown> {
 }
 
 describe("PostgreSQL", () => {
-  it("up, down, up makes the same schema, and data moves with it", async (t) => {
+  it("a downgrade and an upgrade make the same database again, with its data", async (t) => {
     const at = await server(t);
     await up(at, "1");
     await fill(at);
@@ -131,7 +132,7 @@ describe("PostgreSQL", () => {
     });
   }
 
-  it("what would be lost is counted, and nothing is done", async (t) => {
+  it("a downgrade that loses data is refused with the number of rows and values, and changes nothing", async (t) => {
     const at = await server(t);
     await up(at, "1");
     await fill(at);
@@ -146,7 +147,7 @@ describe("PostgreSQL", () => {
     assert.deepEqual((await down(at, "1", true)).losses, [{ table: "notes", column: "length", rows: 2 }]);
   });
 
-  it("plan, verify and check try on a copy in a transaction, of which nothing stays, while others write", async (t) => {
+  it("plan, verify and check work on a copy that leaves nothing, while another process writes", async (t) => {
     const at = await server(t);
     await up(at, "1");
     await fill(at);
@@ -173,7 +174,7 @@ describe("PostgreSQL", () => {
     assert.deepEqual(await contentsOf(at), before);
   });
 
-  it("an edited file, a newer database, a ledger that is gone, drift, another program's ledger", async (t) => {
+  it("an edited file, a newer database, a missing ledger, drift, and the ledger of another program are found", async (t) => {
     const at = await server(t);
     await up(at);
     const fewer = await server(t, notes.slice(0, 2));
@@ -198,8 +199,8 @@ describe("PostgreSQL", () => {
     await assert.rejects(openStore({ url: at.url }), { code: "incompatible", message: /belongs to another program/ });
   });
 
-  it("waits for another migration and for writers no longer than it may", async (t) => {
-    // A statement that would not wait for a row that it does not see.
+  it("an upgrade waits for another migration and for writers, up to its limit", async (t) => {
+    // This statement does not wait by itself, because it does not see the other transaction's row.
     const at = await server(t, [
       notes[0] as Parts,
       ["shout", "UPDATE notes SET body = upper(body);", "UPDATE notes SET body = lower(body);"],
@@ -219,7 +220,7 @@ describe("PostgreSQL", () => {
     assert.equal((await up(at)).to, "0002");
   });
 
-  it("the package's migrations make the golden schema, from each revision and after a way down and up, and so does openStore", async (t) => {
+  it("the golden schema is made by the migrations from each revision, by a downgrade and an upgrade, and by openStore", async (t) => {
     const at = { ...(await server(t)), migrations: migrationsFolder };
     const migrations = readMigrations("postgres");
     const expectHead = async (url = at.url) => {
@@ -241,7 +242,7 @@ describe("PostgreSQL", () => {
     await expectHead(fresh);
   });
 
-  it("three processes at once: one applies, the others find it done", async (t) => {
+  it("when three processes upgrade at once, one applies the migrations and the others find them applied", async (t) => {
     const at = await server(t);
     await up(at, "1");
     await fill(at);
@@ -261,7 +262,7 @@ describe("PostgreSQL", () => {
     assert.equal((await using(at, check)).length, 0);
   });
 
-  it("two trials of one process number do not wait for each other", async (t) => {
+  it("two scratch schemas of one process do not wait for each other", async (t) => {
     const at = await server(t);
     await using(at, async ({ engine }) => {
       const first = await engine.empty();
@@ -270,7 +271,7 @@ describe("PostgreSQL", () => {
     });
   });
 
-  it("the way back that is printed leads back", async (t) => {
+  it("the printed commands restore the state before the upgrade", async (t) => {
     const at = { ...(await server(t, [])), migrations: migrationsFolder };
     const version = Number(
       (await ask<{ server_version_num: string }>(at.url, "SHOW server_version_num"))[0]?.server_version_num.slice(
@@ -307,7 +308,7 @@ describe("PostgreSQL", () => {
     await (await openStore({ url: restored.url })).close();
   });
 
-  it("a server that is not there, and a url that hides its password", async () => {
+  it("a server that cannot be reached is named without the password", async () => {
     const { code, stderr } = await runCommand(".", [
       "migrate",
       "current",

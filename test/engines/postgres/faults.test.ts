@@ -29,7 +29,7 @@ async function opened(t: TestContext, options: StoreOptions & { readonly url: st
   return store;
 }
 
-/** A store behind a proxy, and the database without it. */
+/** Opens a store behind a proxy. `url`: the database without the proxy. */
 async function proxied(t: TestContext): Promise<{ store: OwnedStore; proxy: TcpProxy; url: string }> {
   const url = await database(t);
   const proxy = await startProxy(t, url);
@@ -49,7 +49,7 @@ async function refusal(options: StoreOptions): Promise<StoreError> {
   assert.fail("it opened");
 }
 
-test("the connection is cut between COMMIT and its answer: the server is asked, and the caller gets its result", async (t) => {
+test("when the connection is cut between COMMIT and its answer, the server is asked and the caller gets its result", async (t) => {
   const { store, proxy, url } = await proxied(t);
   let cuts = 0;
   proxy.rule = (message) => (isCommitted(message) && cuts++ === 0 ? "cut" : "pass");
@@ -58,7 +58,7 @@ test("the connection is cut between COMMIT and its answer: the server is asked, 
   assert.deepEqual([row.version, await countOf(url, "repositories"), await countOf(url, "changes")], [1, 1, 1]);
 });
 
-test("the connection is cut between COMMIT and its answer, and the server cannot be asked: outcome unknown, and the row is there once", async (t) => {
+test("when the connection is cut after COMMIT and the server cannot be asked, the outcome is unknown and the row is there once", async (t) => {
   const { store, proxy, url } = await proxied(t);
   proxy.rule = (message) => {
     if (!isCommitted(message)) return "pass";
@@ -70,12 +70,12 @@ test("the connection is cut between COMMIT and its answer, and the server cannot
   assert.equal(await countOf(url, "repositories"), 1);
   proxy.rule = () => "pass";
   proxy.open = true;
-  // Repeated with the same id and the same content, it changes nothing.
+  // A repetition with the same id and content changes nothing.
   assert.equal((await store.repositories.upsert({ id, name: "a" })).version, 1);
   assert.deepEqual([await countOf(url, "repositories"), await countOf(url, "changes")], [1, 1]);
 });
 
-test("COMMIT does not reach the server: the transaction runs again, once", async (t) => {
+test("when COMMIT does not reach the server, the transaction runs again and is committed once", async (t) => {
   const { store, proxy, url } = await proxied(t);
   let cuts = 0;
   proxy.rule = (message) => (isCommit(message) && cuts++ === 0 ? "cut" : "pass");
@@ -83,7 +83,7 @@ test("COMMIT does not reach the server: the transaction runs again, once", async
   assert.deepEqual([row.version, await countOf(url, "repositories"), await countOf(url, "changes")], [1, 1, 1]);
 });
 
-test("a network that swallows everything: the connection is given up, calls go on when there is a way again, and closing does not wait for ever", async (t) => {
+test("when the network swallows all messages, the connection is given up, calls go on once it works, and closing ends", async (t) => {
   const url = await database(t);
   const proxy = await startProxy(t, url);
   const limits = {
@@ -110,7 +110,7 @@ test("a network that swallows everything: the connection is given up, calls go o
   await lost;
 });
 
-test("backends are killed again and again under load: every call succeeds, and each of them once", async (t) => {
+test("when backends are killed under load, every call succeeds, and each only once", async (t) => {
   const url = await database(t);
   const store = await opened(t, { url });
   const names = Array.from({ length: 300 }, (_, index) => `r${index}`);
@@ -138,7 +138,7 @@ test("backends are killed again and again under load: every call succeeds, and e
   assert.deepEqual([await countOf(url, "repositories"), await countOf(url, "changes")], [300, 300]);
 });
 
-test("the server is stopped and started: calls wait for it, or fail busy when that takes too long; waiting calls go on", async (t) => {
+test("while the server is stopped, calls wait, or fail with busy when it takes too long; then waiting calls go on", async (t) => {
   const server = await ownServer();
   t.after(() => server.remove());
   const url = await newDatabase(server);
@@ -169,16 +169,16 @@ test("the server is stopped and started: calls wait for it, or fail busy when th
   );
 });
 
-test("the server has no connection left: a call waits for one, and says so when it gets none", async (t) => {
+test("when the server has no connection left, a call waits for one, and its error says so when it gets none", async (t) => {
   const url = await database(t);
   const name = new URL(url).pathname.slice(1);
   const store = await opened(t, { url });
   await store.repositories.upsert({ name: "a" });
-  // Superusers are not limited.
+  // The limit does not apply to superusers.
   const role = `limited_${name}`;
   const admin = await postgresUrl();
   await ask(admin, `CREATE ROLE ${role} LOGIN PASSWORD 'secret' CONNECTION LIMIT 2`);
-  // Its rights went with the database, which was dropped before.
+  // The database was dropped before, and the rights of the role with it.
   t.after(() => ask(admin, `DROP ROLE ${role}`));
   await ask(url, `GRANT ALL ON ALL TABLES IN SCHEMA public TO ${role}`);
   const limited = new URL(url);
@@ -200,7 +200,7 @@ test("the server has no connection left: a call waits for one, and says so when 
   await few.close();
 });
 
-test("a statement that takes too long, and a row that is locked too long, fail alone", async (t) => {
+test("a call whose statement takes too long, or whose row is locked too long, fails alone", async (t) => {
   const url = await database(t);
   const store = await opened(t, { url, limits: { statementMs: 1_000, lockMs: 300, groupLockMs: 50 } });
   const { id: repositoryId } = await store.repositories.upsert({ name: "a" });
@@ -232,7 +232,7 @@ test("a statement that takes too long, and a row that is locked too long, fail a
   await other.end();
 });
 
-test("opening refuses in one sentence that says what to do, and never names the password", async (t) => {
+test("a refusal to open says in one sentence what to do, and never shows the password", async (t) => {
   const url = await database(t);
   const change = (set: (url: URL) => void): string => {
     const changed = new URL(url);
@@ -257,7 +257,7 @@ test("opening refuses in one sentence that says what to do, and never names the 
 
 test("a server of an unsupported version is refused", async (t) => {
   const proxy = await startProxy(t, await database(t));
-  // The answer to SHOW server_version, as long as before: a row of one text column.
+  // The answer to SHOW server_version, a row of one text column, with another version of the same length.
   proxy.rule = ({ from, type, body }) => {
     const version = /^\d\d\.\d+/.exec(body.subarray(6).toString())?.[0];
     return from === "server" && type === "D" && version !== undefined
@@ -269,7 +269,7 @@ test("a server of an unsupported version is refused", async (t) => {
   assert.match(error.message, /PostgreSQL 12\.\S+.* is too old: use version 15 or newer/);
 });
 
-test("a database of another program, an empty one that must not be made, an older and a newer schema are refused", async (t) => {
+test("a database of another program, an empty one with migrate never, an older and a newer schema are refused", async (t) => {
   const foreign = await database(t);
   await ask(foreign, "CREATE TABLE schema_migrations (version text)");
   assert.match((await refusal({ url: foreign })).message, /belongs to another program/);
@@ -288,7 +288,7 @@ test("a database of another program, an empty one that must not be made, an olde
   assert.match((await refusal({ url: empty })).message, /run debug-server-db migrate upgrade head/);
 });
 
-test("a table of another program that has the name of one of ours is refused, whichever migration creates ours", async (t) => {
+test("a table of another program with the name of one of ours is refused, whichever migration creates ours", async (t) => {
   const created = createdTables(readMigrations("postgres"));
   assert.ok(created.includes("store_meta") && created.includes("debug_stops"));
   const url = await database(t);
@@ -309,7 +309,7 @@ test("a table of another program that has the name of one of ours is refused, wh
   assert.deepEqual(await ask(url, "SELECT 1 FROM pg_class WHERE relname = 'schema_migrations'"), []);
 });
 
-test("a table that gets a column under a running server does not disturb it", async (t) => {
+test("a running server goes on when a table gets another column", async (t) => {
   const url = await database(t);
   const store = await opened(t, { url });
   const { id: repositoryId } = await store.repositories.upsert({ name: "a" });
@@ -318,7 +318,7 @@ test("a table that gets a column under a running server does not disturb it", as
   assert.equal((await store.repositories.upsert({ name: "a", description: "b" })).version, 2);
 });
 
-test("many processes open a new database at once: one makes the schema, all work", async (t) => {
+test("when many stores open a new database at once, one creates the schema and all work", async (t) => {
   const url = await database(t);
   const stores = await Promise.all(Array.from({ length: 4 }, () => openStore({ url, limits: { connections: 1 } })));
   await Promise.all(stores.map((store, index) => store.repositories.upsert({ name: `r${index}` })));

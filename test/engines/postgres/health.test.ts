@@ -1,11 +1,11 @@
-// Health on PostgreSQL: a server that is stopped makes the store not ready, and not dead; when it is back, so is the store.
+// Health on PostgreSQL: while the server is stopped, the store is alive but not ready.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { healthHandler, openStore } from "../../../src/index.ts";
 import { ask, newDatabase, ownServer } from "../../support/postgres.ts";
 import { until } from "../../system/faults/until.ts";
 
-test("a stopped PostgreSQL: /readyz 503 and /livez 200, until it runs again", async (t) => {
+test("while PostgreSQL is stopped, /readyz answers 503 and /livez 200", async (t) => {
   const server = await ownServer();
   t.after(() => server.remove());
   const url = await newDatabase(server);

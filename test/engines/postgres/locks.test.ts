@@ -1,4 +1,4 @@
-// The order of locks: what runs at once on one session, its commands and its tree waits for each other, and never in a circle.
+// The order of locks: operations that run at once on the same rows wait for each other, but never in a circle.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { newId, type OwnedStore, openStore } from "../../../src/index.ts";
@@ -8,7 +8,7 @@ import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
 /** A busy machine may hold a row for long. A deadlock ends after a second, however busy the machine is. */
 const limits = { reapEveryMs: 0, connections: 1, lockMs: 60_000, callMs: 120_000 };
 
-test("operations on the same session, command and tree from several connections never deadlock", async () => {
+test("operations on the same session, command and worktree from several connections never deadlock", async () => {
   const url = await newDatabase();
   const clock = testClock();
   const stores: OwnedStore[] = [];
@@ -33,17 +33,17 @@ test("operations on the same session, command and tree from several connections 
       const claim = await one.commands.claim({ runnerId, sessionId: session.id });
       if (lease === null || claim === undefined) throw new Error("there is nothing to do");
       const sessionId = session.id;
-      const tree = { worktreeId: lease.worktree.id, fence: lease.fence };
+      const held = { worktreeId: lease.worktree.id, fence: lease.fence };
       const command = { commandId: claim.command.id, fence: claim.fence };
       const expires = round % 3 === 0;
       if (expires) clock.advance(60_001);
-      // One call of each store, so that each is a transaction of its own.
+      // One call in each store, so that each is a transaction of its own.
       const calls = [
         one.commands.finish({ ...command, outcome: "failed", exitCode: 1 }),
         round % 2 === 0
           ? two.sessions.complete({ sessionId })
           : two.worktrees.reserve({ repositoryId: repository.id, sessionId, runnerId }),
-        three.worktrees.release({ ...tree, to: "clean" }),
+        three.worktrees.release({ ...held, to: "clean" }),
         expires ? four.maintenance.reap() : four.commands.cancel({ commandId: command.commandId }),
       ];
       for (const outcome of await Promise.allSettled(calls)) {
@@ -61,7 +61,7 @@ test("operations on the same session, command and tree from several connections 
   assert.equal(Number(figures?.deadlocks), 0);
 });
 
-test("a debugger at work while its session ends and is deleted never deadlocks", async () => {
+test("a debug session in use never deadlocks while its session ends and is deleted", async () => {
   const url = await newDatabase();
   const stores: OwnedStore[] = [];
   for (let n = 0; n < 4; n++) stores.push(await openStore({ url, limits }));
@@ -96,7 +96,7 @@ test("a debugger at work while its session ends and is deleted never deadlocks",
   assert.equal(Number(figures?.deadlocks), 0);
 });
 
-test("tokens that are minted crosswise, rotated and used from several connections never deadlock", async () => {
+test("tokens that are minted, rotated and used from several connections never deadlock", async () => {
   const url = await newDatabase();
   const stores: OwnedStore[] = [];
   for (let n = 0; n < 4; n++) stores.push(await openStore({ url, limits: { ...limits, lastUsedTokens: 8 } }));
@@ -122,7 +122,7 @@ test("tokens that are minted crosswise, rotated and used from several connection
         mint(four, left, { ...left, token }).catch(() => undefined),
       ];
       await Promise.all(calls);
-      // The last one fills the batch, which is written then.
+      // The last one fills the batch, which is then written.
       await Promise.all(
         [admins, admins.toReversed()].map((order, at) =>
           Promise.all(order.map(({ secret }) => stores[at]?.tokens.verify({ token: secret }))),

@@ -1,4 +1,4 @@
-// Stores of one PostgreSQL database wake each other's waiting calls, and miss nothing when they cannot.
+// Stores on one PostgreSQL database wake each other's waiting calls, and miss nothing when notifications are lost.
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { attachStore, type ChangeRow, type OwnedStore, openStore } from "../../../src/index.ts";
@@ -6,7 +6,7 @@ import { fixtures } from "../../../src/testing/index.ts";
 import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
 import { startProxy } from "./proxy.ts";
 
-/** Without notifications nobody would look again before the test is over. */
+/** Limits under which only a notification wakes a call before the test ends. */
 const never = { rewakeMs: 600_000, reapEveryMs: 0, connections: 2 };
 
 async function stores(
@@ -26,12 +26,12 @@ const parked = async (store: OwnedStore, many: number) => {
   while ((await store.maintenance.stats()).serving.parked !== many) await new Promise(setImmediate);
 };
 
-test("work that one store takes in wakes a runner that waits at another, within the time of a message", async (t) => {
+test("a command that one store accepts wakes a runner that waits at another, as fast as a message", async (t) => {
   const { here, there } = await stores(t);
   const { runner } = await fixtures(there).runner();
   const claim = there.commands.claim({ runnerId: runner.id, waitMs: 60_000 });
   await parked(there, 1);
-  // The first look after parking is over: from here on only a notification wakes it.
+  // The call has run again after it was parked, so from now on only a notification wakes it.
   await new Promise((resolve) => setTimeout(resolve, 500));
   await parked(there, 1);
   const startedAtMs = performance.now();
@@ -40,7 +40,7 @@ test("work that one store takes in wakes a runner that waits at another, within 
   assert.ok(performance.now() - startedAtMs < 30_000);
 });
 
-test("a call that waits at one connection is woken by a commit at another of the same store", async (t) => {
+test("a call that waits at one connection is woken by a commit at another connection of the same store", async (t) => {
   const { here } = await stores(t);
   const other = attachStore(here.connect());
   const { runner } = await fixtures(here).runner();
@@ -50,7 +50,7 @@ test("a call that waits at one connection is woken by a commit at another of the
   assert.equal((await claim)?.command.id, command.id);
 });
 
-test("many topics at once, more than one notification can hold, wake all who wait", async (t) => {
+test("more topics than one notification can hold wake all waiting calls", async (t) => {
   const { here, there } = await stores(t);
   const f = fixtures(here);
   const { session } = await f.session({ commands: Array.from({ length: 300 }, () => ({ argv: ["true"] })) });
@@ -61,7 +61,7 @@ test("many topics at once, more than one notification can hold, wake all who wai
   assert.ok((await Promise.all(waits)).every(({ state }) => state === "cancelled"));
 });
 
-test("while a store cannot listen, what others commit is not missed", async (t) => {
+test("a store that cannot listen for a while misses no commit", async (t) => {
   const url = await newDatabase();
   t.after(() => dropDatabase(url));
   const proxy = await startProxy(t, url);
@@ -78,14 +78,14 @@ test("while a store cannot listen, what others commit is not missed", async (t) 
   assert.equal((await claim)?.command.id, command.id);
 });
 
-test("without notifications, waiting calls look again by themselves", async (t) => {
+test("without notifications, waiting calls run again by themselves", async (t) => {
   const { url, here, there } = await stores(t, { ...never, rewakeMs: 300 });
   const { runner } = await fixtures(there).runner();
   const claim = there.commands.claim({ runnerId: runner.id, waitMs: 60_000 });
   await parked(there, 1);
-  // Behind the backs of both stores.
+  // Written past both stores, so that neither notifies.
   const { session } = await fixtures(here).session();
-  // The command first: a claim that comes in between must not find a session without its command.
+  // The command comes first, because a claim in between must not find a session without its command.
   await ask(
     url,
     "INSERT INTO commands (id, session_id, sequence, argv, state, queued_at, created_at, updated_at) VALUES (gen_random_uuid(), $1, 1, '{\"json\":[\"true\"]}', 'queued', now(), now(), now())",
@@ -99,7 +99,7 @@ test("without notifications, waiting calls look again by themselves", async (t) 
   assert.deepEqual((await claim)?.command.argv, ["true"]);
 });
 
-test("the feed is in the order of the commits: whoever watches sees every change once, while stores write side by side", async (t) => {
+test("a watcher sees every change once and in commit order while several stores write", async (t) => {
   const { here, there } = await stores(t);
   const writers = 6;
   const each = 40;

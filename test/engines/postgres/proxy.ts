@@ -1,4 +1,5 @@
-// A TCP proxy in front of PostgreSQL that looks at every message: https://www.postgresql.org/docs/current/protocol-message-formats.html
+// A TCP proxy in front of PostgreSQL that can change, swallow or cut off each message:
+// https://www.postgresql.org/docs/current/protocol-message-formats.html
 import { connect, createServer, type Socket } from "node:net";
 import type { TestContext } from "node:test";
 
@@ -9,13 +10,13 @@ export interface Message {
   readonly body: Buffer;
 }
 
-/** Decides about a message: pass it on, pass something else on, swallow it, or cut the connection instead. */
+/** Decides about a message: passes it on, replaces its body, swallows it, or cuts the connection. */
 export type Rule = (message: Message) => Buffer | "pass" | "swallow" | "cut";
 
 export interface TcpProxy {
   /** The server's URL, through the proxy. */
   readonly url: string;
-  /** Holds from now on, for connections that exist too. */
+  /** The rule for all messages from now on, also on existing connections. */
   rule: Rule;
   /** False while new connections are refused. */
   open: boolean;
@@ -91,12 +92,12 @@ function relay(source: Socket, sink: Socket, from: Message["from"], proxy: TcpPr
   });
 }
 
-/** COMMIT on its way to the server, as a simple query. */
+/** Returns true for a COMMIT on its way to the server, as a simple query. */
 export function isCommit({ from, type, body }: Message): boolean {
   return from === "client" && type === "Q" && body.toString().startsWith("COMMIT");
 }
 
-/** The server's word that it has committed. */
+/** Returns true for the server's answer that it has committed. */
 export function isCommitted({ from, type, body }: Message): boolean {
   return from === "server" && type === "C" && body.toString().startsWith("COMMIT");
 }

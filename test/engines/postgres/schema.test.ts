@@ -1,11 +1,11 @@
-// Both dialects make the same schema: table by table, column by column, constraint by constraint, index by index.
+// Both dialects make the same schema, down to the columns, constraints and indexes.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openStore } from "../../../src/index.ts";
 import { memoryDatabase } from "../../support/memoryDriver.ts";
 import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
 
-/** The types that hold the same values; a time, a truth and an id have types of their own on PostgreSQL. */
+/** The SQLite types for PostgreSQL's, which has types of its own for times, booleans and ids. */
 const typesOf: Readonly<Record<string, readonly string[]>> = {
   TEXT: ["text", "uuid", "json"],
   INTEGER: ["bigint", "timestamp with time zone", "boolean"],
@@ -21,7 +21,7 @@ interface Column {
 
 interface Table {
   readonly columns: Map<string, Column>;
-  /** Comparable texts. */
+  /** Texts that both engines have in common. */
   readonly primaryKey: string;
   readonly foreignKeys: readonly string[];
   readonly uniques: readonly string[];
@@ -31,7 +31,7 @@ interface Table {
 
 type Schema = Map<string, Table>;
 
-/** Conditions as both engines print them, without what only one of them writes: casts, parentheses, the ways to say false. */
+/** Returns a condition without what only one engine prints: casts, parentheses, and its way to write false. */
 function condition(text: string): string {
   return text
     .replace(/::(?:text|bigint|boolean)(?:\[\])?|COLLATE "C"|\(|\)|"/g, " ")
@@ -123,7 +123,7 @@ async function sqliteSchema(): Promise<Schema> {
   return schema;
 }
 
-/** The conditions of all CHECKs in a CREATE TABLE, found by their parentheses. */
+/** Returns the conditions of all CHECKs in a CREATE TABLE, found by their parentheses. */
 function checksOf(sql: string): string[] {
   const found: string[] = [];
   for (const { index } of sql.matchAll(/CHECK \(/g)) {
@@ -161,7 +161,7 @@ async function postgresSchema(): Promise<Schema> {
       if (type === "text") assert.equal(collation, "C", `${name}.${column}`);
     const constraints = await ask<{ kind: string; text: string; index: number }>(
       url,
-      // A name that is a word of SQL is quoted.
+      // PostgreSQL quotes a name that is a keyword.
       `SELECT contype AS kind, replace(pg_get_constraintdef(oid), '"', '') AS text, conindid AS index FROM pg_constraint WHERE conrelid = $1`,
       [oid],
     );
@@ -213,7 +213,7 @@ async function postgresSchema(): Promise<Schema> {
   return schema;
 }
 
-test("both schemas are the same", async () => {
+test("the schemas of both dialects are the same", async () => {
   const [sqlite, postgres] = [await sqliteSchema(), await postgresSchema()];
   assert.ok(sqlite.size >= 9);
   assert.deepEqual([...postgres.keys()].toSorted(), [...sqlite.keys()].toSorted());

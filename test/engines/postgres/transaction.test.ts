@@ -1,4 +1,4 @@
-// The PostgreSQL driver alone, with bodies of the test's making, on a real server.
+// The PostgreSQL driver by itself: bodies written for these tests run on a real server.
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { Driver, Job } from "../../../src/driver.ts";
@@ -18,7 +18,7 @@ interface Rig {
   values(): Promise<Record<string, number>>;
 }
 
-/** Drivers on a database of four rows, behind a proxy. */
+/** Creates drivers on a database with four rows, behind a proxy. */
 async function rig(t: TestContext, count = 1): Promise<Rig> {
   const url = await newDatabase();
   const proxy = await startProxy(t, url);
@@ -51,9 +51,9 @@ function* add(id: number, value: number): Body<number> {
   return yield* change(sql`UPDATE t SET value = value + ${value} WHERE id = ${id}`);
 }
 
-test("a job that fails after it wrote, and one that the database refuses, are undone alone; the body does not hear of it", async (t) => {
+test("a job that fails after it wrote, or that the database refuses, is undone alone; no error is thrown into its body", async (t) => {
   const { drivers, values } = await rig(t);
-  const heard: unknown[] = [];
+  const caught: unknown[] = [];
   const jobs: Job[] = [
     write(function* () {
       return yield* add(1, 1);
@@ -67,7 +67,7 @@ test("a job that fails after it wrote, and one that the database refuses, are un
         yield* add(3, 1);
         yield* add(3, 100);
       } catch (error) {
-        heard.push(error);
+        caught.push(error);
       }
       return 0;
     }),
@@ -82,10 +82,10 @@ test("a job that fails after it wrote, and one that the database refuses, are un
   );
   assert.equal(wrote, true);
   assert.deepEqual(await values(), { 1: 1, 2: 0, 3: 0, 4: 1 });
-  assert.deepEqual(heard, []);
+  assert.deepEqual(caught, []);
 });
 
-test("two groups that lock the same rows crosswise both come through", async (t) => {
+test("two groups that lock the same rows in opposite order both succeed", async (t) => {
   const { drivers, values } = await rig(t, 2);
   const group = (ids: readonly number[]) => ids.map((id) => write(() => add(id, 1)));
   for (let round = 0; round < 10; round++) {
@@ -100,12 +100,12 @@ test("two groups that lock the same rows crosswise both come through", async (t)
   assert.deepEqual(await values(), { 1: 20, 2: 20, 3: 20, 4: 20 });
 });
 
-test("two calls that deadlock are run again until both have their turn", async (t) => {
+test("two calls that deadlock run again until both succeed", async (t) => {
   const { drivers, values } = await rig(t, 2);
   const crosswise = (from: number, to: number) =>
     write(function* () {
       yield* first(sql`SELECT * FROM t WHERE id = ${from} ${forUpdate}`);
-      // Long enough for the other to have its first row.
+      // Gives the other call time to lock its first row.
       yield* first(sql`SELECT pg_sleep(0.3)`);
       yield* add(to, 1);
       return undefined;
@@ -143,7 +143,7 @@ test("a read that tries to write is refused, and a group of reads sees one momen
   assert.deepEqual(await values(), { 1: 7, 2: 7, 3: 7, 4: 7 });
 });
 
-test("jobs that touch different things run side by side, those that touch the same one after the other", async (t) => {
+test("jobs that touch different things run side by side, and jobs that touch the same run one after the other", async (t) => {
   const { drivers, values } = await rig(t);
   const order: string[] = [];
   const job = (name: string, id: number) =>
@@ -164,7 +164,7 @@ test("jobs that touch different things run side by side, those that touch the sa
   assert.deepEqual(await values(), { 1: 2, 2: 1, 3: 1, 4: 0 });
 });
 
-test("jobs for which there is no time are not begun; what is written last comes after all jobs, of those that succeeded", async (t) => {
+test("jobs after the end of the time are not begun, and change rows are written last, for the jobs that succeeded", async (t) => {
   const { drivers, values } = await rig(t);
   const late = await (drivers[0] as Driver).transact([write(() => add(1, 1)), write(() => add(2, 1))], -1);
   assert.equal(late.settled.length, 1);
@@ -188,8 +188,8 @@ test("jobs for which there is no time are not begun; what is written last comes 
   assert.deepEqual(await values(), { 1: 1, 2: 0, 3: 2, 4: 2 });
 });
 
-/** Whether a driver reaches the server again. For a moment after a failure it does not try. */
-async function answers(driver: Driver, read: Job): Promise<boolean> {
+/** Returns true when a driver reaches the server again. For a moment after a failure it does not try. */
+async function reaches(driver: Driver, read: Job): Promise<boolean> {
   try {
     return (await driver.transact([read], 60_000)).settled[0]?.ok === true;
   } catch {
@@ -198,7 +198,7 @@ async function answers(driver: Driver, read: Job): Promise<boolean> {
   }
 }
 
-test("when nobody can say whether COMMIT was done, each write is answered as unknown and never runs again", async (t) => {
+test("when it is unknown whether COMMIT ran, each write is answered as unknown and never runs again", async (t) => {
   const { drivers, proxy, values } = await rig(t);
   const [driver] = drivers as [Driver];
   const starts: number[] = [];
@@ -219,15 +219,15 @@ test("when nobody can say whether COMMIT was done, each write is answered as unk
       return "cut";
     };
     const { settled } = await driver.transact(jobs, 60_000);
-    const told = settled.map((job) => (job.ok ? job.results : [job.error.code, job.error.outcome]));
+    const answers = settled.map((job) => (job.ok ? job.results : [job.error.code, job.error.outcome]));
     const unknown = ["busy", "unknown"];
     assert.deepEqual(
-      told,
+      answers,
       jobs.length === 1 ? [unknown] : [unknown, [{ value: 1 }], ["not_found", "rolled_back"], unknown],
     );
     proxy.rule = () => "pass";
     proxy.open = true;
-    while (!(await answers(driver, read)));
+    while (!(await reaches(driver, read)));
   }
   assert.deepEqual(starts, [1, 2, 3]);
   assert.deepEqual(await values(), { 1: 1, 2: 1, 3: 1, 4: 0 });

@@ -1,4 +1,4 @@
-// The unit that makes backups: whole, private, of one moment, or not there at all.
+// Backups of a SQLite file: whole, private and of one moment, or not there at all.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -18,7 +18,7 @@ async function filled(t: TestContext): Promise<string> {
   return path;
 }
 
-test("a backup holds what the database holds, with a manifest, for nobody else to read", async (t) => {
+test("a backup has the contents of the database and a manifest, readable by its owner only", async (t) => {
   const path = await filled(t);
   chmodSync(path, 0o644);
   const {
@@ -42,7 +42,7 @@ test("a backup holds what the database holds, with a manifest, for nobody else t
   assert.deepEqual(readdirSync(dirname(copy)).length, 2);
 });
 
-test("who holds the write lock copies what was there before", async (t) => {
+test("a caller that holds the write lock copies the state before its transaction", async (t) => {
   const path = await filled(t);
   const before = contentsOf(path);
   const holder = new Database(path);
@@ -53,7 +53,7 @@ test("who holds the write lock copies what was there before", async (t) => {
   assert.deepEqual(contentsOf(copy), before);
 });
 
-test("two backups in one moment do not meet: the second is refused, and the first stays", async (t) => {
+test("of two backups at the same moment the second is refused, and the first stays", async (t) => {
   const path = await filled(t);
   const now = new Date();
   const { path: copy } = backUpSqlite(path, "one", { now });
@@ -62,10 +62,10 @@ test("two backups in one moment do not meet: the second is refused, and the firs
   assert.deepEqual(readFileSync(copy), bytes);
 });
 
-test("of a damaged database no backup is made", async (t) => {
+test("a damaged database gets no backup", async (t) => {
   const path = await filled(t);
   const bytes = readFileSync(path);
-  // Somewhere in the rows of a table.
+  // The damage is in the rows of a table.
   const at = bytes.lastIndexOf("session");
   assert.ok(at > 100_000);
   const page = Math.floor(at / 4096) * 4096;
@@ -90,7 +90,7 @@ test("a copy is refused when its rows break the schema, or rows are missing", (t
   assert.throws(() => checkCopy(path, { t: 1 }), { code: "corrupt", message: /damaged.*t\.x/ });
 });
 
-test("a folder that cannot be written", async (t) => {
+test("a folder that cannot be written is refused", async (t) => {
   const path = await filled(t);
   writeFileSync(join(dirname(path), "backups"), "a file in the way");
   assert.throws(() => backUpSqlite(path, "nowhere"), { code: "incompatible" });

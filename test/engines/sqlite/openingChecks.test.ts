@@ -10,7 +10,7 @@ import { defaultLimits } from "../../../src/limits.ts";
 import { checkNodeVersion } from "../../../src/package.ts";
 import { openSqlite } from "../../../src/sqlite/open.ts";
 
-/** Opens a new file with a SQLite that answers a question otherwise. */
+/** Opens a new file with a SQLite that gives a wrong answer to one question. */
 function openWith(t: TestContext, answers: Readonly<Record<string, unknown>>): void {
   const folder = mkdtempSync(join(tmpdir(), "debug-server-db-"));
   const { pragma, prepare } = Database.prototype;
@@ -52,7 +52,7 @@ for (const [what, question, answer, message] of [
   });
 }
 
-it("a Node that is too old is named", () => {
+it("a Node that is too old is refused", () => {
   for (const version of ["20.20.2", "22.17.9", "18.0.0"]) {
     assert.throws(() => checkNodeVersion(version), {
       code: "incompatible",

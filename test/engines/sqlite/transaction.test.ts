@@ -1,4 +1,4 @@
-// The SQLite driver: a group of jobs is worth the same as its jobs one by one, whichever of them fail.
+// The SQLite driver: a group has the same results as its jobs one by one, whichever of them fail.
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
@@ -45,7 +45,7 @@ const jobOf = (bodies: readonly (readonly Act[])[]): Job =>
 const act = (type: Act["type"], key = 1): Act => ({ type, key });
 
 describe("groups", () => {
-  it("a call that fails after it wrote is undone alone, and its neighbours are kept", async () => {
+  it("a call that fails after it wrote is undone alone, and the others are kept", async () => {
     const { driver, rows, db } = open();
     const { settled, wrote } = await driver.transact(
       [
@@ -70,7 +70,7 @@ describe("groups", () => {
     assert.equal(db.inTransaction, false);
   });
 
-  it("bodies of one job fail together, and the index says which one", async () => {
+  it("the bodies of a job fail together, with the index of the one that failed", async () => {
     const { driver, rows } = open();
     const { settled } = await driver.transact(
       [jobOf([[act("insert", 1)], [act("insert", 2)], [act("fail")], [act("insert", 3)]])],
@@ -89,14 +89,14 @@ describe("groups", () => {
     assert.deepEqual(rows(), [[2, 1]]);
   });
 
-  it("when the time is up the rest is not begun, and what was begun is committed", async () => {
+  it("jobs after the end of the time are not begun, and the others are committed", async () => {
     const { driver, rows } = open();
     const { settled } = await driver.transact([jobOf([[act("insert", 1)]]), jobOf([[act("insert", 2)]])], -1);
     assert.equal(settled.length, 1);
     assert.deepEqual(rows(), [[1, 1]]);
   });
 
-  it("a group that only fails wrote nothing", async () => {
+  it("a group whose jobs all fail wrote nothing", async () => {
     const { driver } = open();
     assert.equal((await driver.transact([jobOf([[act("fail")]])], 1_000)).wrote, false);
     assert.equal((await driver.transact([jobOf([[act("insert"), act("fail")]])], 1_000)).wrote, false);
@@ -132,7 +132,7 @@ describe("groups", () => {
   });
 });
 
-/** A driver whose next COMMITs run and then fail as if the sync had, on a database that is looked at beside it. */
+/** Opens a database beside a driver whose next COMMITs run, and then fail as if the sync had failed. */
 function openFailingCommits(failures: number) {
   const { db, rows } = open();
   let left = failures;
@@ -155,7 +155,7 @@ function openFailingCommits(failures: number) {
 }
 
 describe("a COMMIT whose outcome is unknown", () => {
-  /** Adds 1 to a row, and counts how often it was started. */
+  /** Creates a job that adds 1 to a row, and counts how often it is started. */
   function countedWrite(key: number) {
     const starts = { count: 0 };
     const job: Job = [
@@ -203,7 +203,7 @@ describe("a COMMIT whose outcome is unknown", () => {
 });
 
 describe("errors", () => {
-  it("SQLite's codes become ours, extended codes too", () => {
+  it("SQLite's codes and extended codes become codes of this package", () => {
     const codeOf = (code: string) => translate(Object.assign(new Error("m"), { code })).code;
     assert.deepEqual(
       [
@@ -227,7 +227,7 @@ describe("errors", () => {
     assert.equal(translate("text").code, "internal");
   });
 
-  it("a row that a CHECK refuses is constraint, and the group goes on", async () => {
+  it("a row that a CHECK refuses fails with constraint, and the group goes on", async () => {
     const { driver, rows, db } = open();
     const over: Job = [
       {
@@ -244,7 +244,7 @@ describe("errors", () => {
     assert.equal(db.inTransaction, false);
   });
 
-  it("a statement that SQLite cannot parse is internal, and the group goes on", async () => {
+  it("a statement that SQLite cannot parse fails with internal, and the group goes on", async () => {
     const { driver, rows } = open();
     const broken: Job = [
       {
@@ -260,7 +260,7 @@ describe("errors", () => {
     assert.deepEqual(rows(), [[2, 1]]);
   });
 
-  it("a lock of another process is busy, and nothing has run", async () => {
+  it("a lock of another process fails the group with busy, and nothing has run", async () => {
     const { driver } = open();
     const stuck = createSqliteDriver({
       db: {

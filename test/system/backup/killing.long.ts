@@ -1,4 +1,4 @@
-// 200 kills: npm run test:long
+// Kills 200 restores. Run by npm run test:long.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { killRestores } from "./killing.ts";

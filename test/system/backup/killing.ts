@@ -1,4 +1,4 @@
-// kill -9 while a backup is restored: afterwards the old database or the new one is there, whole, and the next restore succeeds.
+// Kills restores with kill -9. Afterwards the old or the new database is there, whole, and the next restore succeeds.
 import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -16,7 +16,10 @@ export interface Killed {
   readonly durationMs: number;
 }
 
-/** `afterMs` from its beginning; without it the process comes through, or kills itself after the step. The delay is the experiment, not a way to wait. */
+/**
+ * Restores in a process that is killed `afterMs` after its start, or that kills itself after a step. The delay is the
+ * experiment, not a way to wait.
+ */
 export async function restoreIn(
   backup: string,
   path: string,
@@ -37,7 +40,7 @@ export async function restoreIn(
   return { signal, durationMs: performance.now() - startedAtMs };
 }
 
-/** Kills so many restores at random moments, and looks at what each has left. */
+/** Kills restores at random moments, and checks what each has left. */
 export async function killRestores(
   t: TestContext,
   times: number,
@@ -59,7 +62,7 @@ export async function killRestores(
   return left;
 }
 
-/** Requires that the replaced database is among the backups, even if its manifest was not written any more. */
+/** Requires that the replaced database is among the backups, even if its manifest was not written. */
 export function requireKept(path: string): void {
   const folder = join(dirname(path), "backups");
   for (const name of readdirSync(folder).filter((one) => one.endsWith(".db"))) {

@@ -1,4 +1,4 @@
-// store.backup: of a store that goes on being written to, in steps on the writer's own connection.
+// store.backup copies a store in steps on the writer's own connection, while calls go on.
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readdirSync, realpathSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -16,7 +16,7 @@ function folderFor(t: TestContext): string {
   return folder;
 }
 
-/** So many megabytes of log. */
+/** Fills the store with a number of megabytes of log. */
 async function fill(store: OwnedStore, megabytes: number): Promise<void> {
   for (let made = 0; made < megabytes; made += 10) {
     const { command, fence } = await fixtures(store).claim();
@@ -26,7 +26,7 @@ async function fill(store: OwnedStore, megabytes: number): Promise<void> {
   }
 }
 
-test("a backup while others write: one moment, whole, 0600, with manifest and progress", async (t) => {
+test("a backup while others write is whole, of one moment and private, and reports progress", async (t) => {
   const folder = folderFor(t);
   const store = await openStore({ url: `sqlite:${join(folder, "store.db")}` });
   t.after(() => store.close());
@@ -37,7 +37,7 @@ test("a backup while others write: one moment, whole, 0600, with manifest and pr
   let over = false;
   const writing = (async () => {
     while (!over) {
-      // Both, or neither.
+      // A transaction adds both or neither.
       await store.atomically((tx) => {
         tx.sessions.create({
           repositoryId: repository.id,
@@ -76,14 +76,14 @@ test("a backup while others write: one moment, whole, 0600, with manifest and pr
   assert.deepEqual(progress.at(-1)?.doneBytes, manifest.bytes);
 });
 
-test("writers' p99 during a backup is that of before, within a factor", async (t) => {
+test("the p99 of writers during a backup stays within a factor of that before", async (t) => {
   const folder = folderFor(t);
   const store = await openStore({ url: `sqlite:${join(folder, "store.db")}` });
   t.after(() => store.close());
   await fill(store, 100);
   const claims = await Promise.all(Array.from({ length: 16 }, () => fixtures(store).claim()));
   const ends = claims.map(() => 0);
-  /** Appends of 16 writers, each with one under way, until the signal. */
+  /** Measures the appends of 16 writers, each with one call at a time, until the signal. */
   const measure = async (
     until: Promise<unknown>,
   ): Promise<{ p50: number; p99: number; worst: number; calls: number }> => {
@@ -130,7 +130,7 @@ test("writers' p99 during a backup is that of before, within a factor", async (t
     `16 writers alone: ${JSON.stringify(alone)}; during a backup of ${megabytes} MiB that took ${Math.round(copiedMs)} ms: ${JSON.stringify(during)}`,
   );
   assert.ok(during.calls > 100);
-  // Loose: machines that run tests are busy. What must not be is a writer that waits for the whole backup.
+  // A wide margin, because test machines are busy. It only excludes a writer that waits for the whole backup.
   assert.ok(during.worst < copiedMs / 2, `a call took ${during.worst} of ${copiedMs} ms`);
   assert.ok(
     during.p99 < Math.max(100, alone.p99 * 10),
@@ -138,7 +138,7 @@ test("writers' p99 during a backup is that of before, within a factor", async (t
   );
 });
 
-test("given up by its signal, or by closing the store: an error, and nothing is left", async (t) => {
+test("a backup that is aborted by its signal, or by closing the store, fails and leaves nothing", async (t) => {
   const folder = folderFor(t);
   const store = await openStore({ url: `sqlite:${join(folder, "store.db")}` });
   await fill(store, 20);
@@ -158,7 +158,7 @@ test("given up by its signal, or by closing the store: an error, and nothing is 
   assert.ok(!existsSync(path));
 });
 
-test("a file that is there is left alone; a folder that is not is made; two at once do not meet", async (t) => {
+test("a target that exists is refused, a missing folder is created, and two backups at once do not collide", async (t) => {
   const folder = folderFor(t);
   const store = await openStore({ url: `sqlite:${join(folder, "store.db")}` });
   t.after(() => store.close());
@@ -171,7 +171,7 @@ test("a file that is there is left alone; a folder that is not is made; two at o
   assert.deepEqual(first?.manifest.rows, second?.manifest.rows);
 });
 
-test("of a store in memory, to a named file", async (t) => {
+test("a store in memory is backed up to a named file", async (t) => {
   const path = join(folderFor(t), "copy.db");
   const store = await openTestStore();
   t.after(() => store.close());
@@ -181,7 +181,7 @@ test("of a store in memory, to a named file", async (t) => {
   assert.equal(manifest.rows.sessions, 1);
 });
 
-test("PostgreSQL: the line of pg_dump to run, without the password", async (t) => {
+test("on PostgreSQL the error names the pg_dump command to run, without the password", async (t) => {
   const url = await newDatabase();
   t.after(() => dropDatabase(url));
   const store = await openStore({ url });

@@ -1,4 +1,4 @@
-// Gives each test of restoring a database as a killed server leaves it, and a backup of another state.
+// Gives each test of restores a database as a killed server leaves it, and a backup with other contents.
 import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,12 +10,12 @@ import { backUpSqlite } from "../../../src/sqlite/backup.ts";
 
 export interface Place {
   readonly folder: string;
-  /** Holds `old`, a part of which is only in the WAL beside it. */
+  /** The database with the state `old`, a part of which is only in its WAL. */
   readonly path: string;
   readonly url: string;
-  /** Holds `fresh`. */
+  /** The backup with the state `fresh`. */
   readonly backup: string;
-  /** Puts the old database there again, and takes away all that tests have left beside it. */
+  /** Puts the old database back, and removes what a test has left beside it. */
   reset(): void;
 }
 
@@ -40,7 +40,7 @@ export async function place(t: TestContext): Promise<Place> {
 async function makeBackup(path: string): Promise<string> {
   const store = await openStore({ url: `sqlite:${path}` });
   for (const name of fresh) await store.repositories.upsert({ name });
-  // Enough that copying takes some steps.
+  // Large enough that copying takes several steps.
   const { id: repositoryId } = await store.repositories.upsert({ name: fresh[0] as string });
   const metadata = { filler: "x".repeat(10_000) };
   await Promise.all(
@@ -69,7 +69,7 @@ async function makeOld(folder: string): Promise<string> {
   return copy;
 }
 
-/** Which state is there: whole, and by itself. */
+/** Returns which state a database has, and requires that it is whole and needs no other file. */
 export function stateOf(path: string): "old" | "fresh" {
   const db = new Database(path);
   try {

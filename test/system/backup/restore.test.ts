@@ -1,4 +1,4 @@
-// Restoring is all or nothing, whatever lies in its way and whenever it is killed.
+// Restores are all or nothing, whatever is in their way and whenever they are killed.
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -31,7 +31,7 @@ import { verifyBackup } from "../../../src/sqlite/verify.ts";
 import { killRestores, requireKept, restoreIn } from "./killing.ts";
 import { fresh, leftovers, place, stateOf } from "./place.ts";
 
-test("the backup is there, the WAL of the old database is not, and what was there is kept, verified", async (t) => {
+test("a restore replaces the database and its WAL, and keeps the old one as a checked backup", async (t) => {
   const { path, url, backup } = await place(t);
   chmodSync(path, 0o644);
   const { kept, pending, from } = restoreSqlite({ backup, path, keep: true });
@@ -48,13 +48,13 @@ test("the backup is there, the WAL of the old database is not, and what was ther
     fresh,
   );
   await store.close();
-  // And back.
+  // And the way back.
   restoreSqlite({ backup: kept.path, path, keep: false });
   assert.equal(stateOf(path), "old");
 });
 
 for (const step of restoreSteps) {
-  test(`killed when it was ${step}: the old database or the new one, and another restore succeeds`, async (t) => {
+  test(`a restore killed after the step ${step} leaves the old or the new database, and another restore succeeds`, async (t) => {
     const { path, backup } = await place(t);
     assert.equal((await restoreIn(backup, path, { step })).signal, "SIGKILL");
     const replaced = restoreSteps.indexOf(step) >= restoreSteps.indexOf("replaced");
@@ -65,13 +65,15 @@ for (const step of restoreSteps) {
   });
 }
 
-test("20 restores killed at random moments", async (t) => {
+test("20 restores killed at random moments leave the old or the new database", async (t) => {
   const left = await killRestores(t, 20);
   t.diagnostic(JSON.stringify(left));
   assert.equal(left.old + left.fresh, 20);
 });
 
-test("killed at each system call that changes a file", { skip: !hasStrace() }, async (t) => {
+test("a restore killed at any system call that changes a file leaves the old or the new database", {
+  skip: !hasStrace(),
+}, async (t) => {
   const { path, backup, reset } = await place(t);
   const script = fileURLToPath(new URL("./restoringProcess.ts", import.meta.url));
   const seen = { old: 0, fresh: 0 };
@@ -105,7 +107,7 @@ function hasStrace(): boolean {
   }
 }
 
-test("where no database is, but the WAL of one that was: the backup alone is there", async (t) => {
+test("the WAL of a database that is gone is not read into the restored one", async (t) => {
   const { path, backup } = await place(t);
   rmSync(path);
   assert.ok(existsSync(`${path}-wal`));
@@ -113,14 +115,14 @@ test("where no database is, but the WAL of one that was: the backup alone is the
   assert.deepEqual([kept, stateOf(path)], [undefined, "fresh"]);
 });
 
-test("in a folder that is not there, which becomes private", async (t) => {
+test("a missing folder is created for its owner only", async (t) => {
   const { folder, backup } = await place(t);
   const path = join(folder, "new", "store.db");
   restoreSqlite({ backup, path, keep: true });
   assert.deepEqual([stateOf(path), statSync(join(folder, "new")).mode & 0o777], ["fresh", 0o700]);
 });
 
-test("a server on the file, or a process that only looks at it: busy, and it goes on as if nothing had been", async (t) => {
+test("a restore fails with busy while a server or a reader has the file open, and does not disturb it", async (t) => {
   const { path, url, backup } = await place(t);
   for (const role of ["server", "visitor"] as const) {
     const store = await openStore({ url, role });
@@ -135,7 +137,7 @@ test("a server on the file, or a process that only looks at it: busy, and it goe
   assert.ok(!existsSync(join(path, "..", "backups")));
 });
 
-test("a damaged backup, or a manifest of another: corrupt, and nothing is changed", async (t) => {
+test("a damaged backup, or one with the manifest of another, fails with corrupt and changes nothing", async (t) => {
   const { path, backup } = await place(t);
   const bytes = readFileSync(backup);
   writeFileSync(
@@ -144,16 +146,19 @@ test("a damaged backup, or a manifest of another: corrupt, and nothing is change
   );
   assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
     code: "corrupt",
-    message: /its SHA-256 is not what its manifest says/,
+    message: /its SHA-256 is not the one in its manifest/,
   });
   writeFileSync(backup, bytes.subarray(0, -4_096));
   assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
     code: "corrupt",
-    message: /bytes, and not \d+ as its manifest says/,
+    message: /bytes, but \d+ in its manifest/,
   });
   writeFileSync(backup, bytes);
   writeFileSync(manifestPathOf(backup), "{}");
-  assert.throws(() => restoreSqlite({ backup, path, keep: true }), { code: "corrupt", message: /is no manifest/ });
+  assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
+    code: "corrupt",
+    message: /is not the manifest of a backup/,
+  });
   rmSync(manifestPathOf(backup));
   assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
     code: "invalid_input",
@@ -166,7 +171,7 @@ test("a damaged backup, or a manifest of another: corrupt, and nothing is change
   assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
 });
 
-/** As if that had been so when the backup was made. */
+/** Changes a backup and its manifest as if it had been made so. */
 function remake(backup: string, change: (db: Database.Database) => void): void {
   const db = new Database(backup);
   change(db);
@@ -179,7 +184,7 @@ function remake(backup: string, change: (db: Database.Database) => void): void {
   );
 }
 
-test("a backup of a newer version, of edited migrations, or of another program: incompatible; of an older one it says what to run", async (t) => {
+test("a backup of a newer version, of edited migrations or of another program is incompatible; of an older one it lists what to apply", async (t) => {
   const { path, backup, reset } = await place(t);
   remake(backup, (db) =>
     db.exec(
@@ -207,7 +212,7 @@ test("a backup of a newer version, of edited migrations, or of another program: 
   assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
 });
 
-test("a link, a folder or another program's database in its place; a backup that is a link", async (t) => {
+test("a link, a folder or a database of another program at the path is refused, and a backup that is a link", async (t) => {
   const { folder, path, backup } = await place(t);
   const link = join(folder, "link.db");
   symlinkSync(path, link);
@@ -232,7 +237,7 @@ test("a link, a folder or another program's database in its place; a backup that
   symlinkSync(manifestPathOf(backup), manifestPathOf(linked));
   assert.throws(() => restoreSqlite({ backup: linked, path, keep: true }), {
     code: "invalid_input",
-    message: /is no regular file/,
+    message: /is not a regular file/,
   });
   assert.throws(() => restoreSqlite({ backup, path: backup, keep: true }), {
     code: "invalid_input",
@@ -241,11 +246,11 @@ test("a link, a folder or another program's database in its place; a backup that
   assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
 });
 
-test("no space for the copy: storage_full, and nothing is changed", async (t) => {
+test("a restore without space for the copy fails with storage_full and changes nothing", async (t) => {
   const { path, backup } = await place(t);
   const script = `import { restoreSqlite } from ${JSON.stringify(new URL("../../../src/sqlite/restore.ts", import.meta.url).href)};
     try { restoreSqlite({ backup: ${JSON.stringify(backup)}, path: ${JSON.stringify(path)}, keep: true }) } catch (error) { console.log(error.code) }`;
-  // In blocks of 512 bytes; the system refuses what goes beyond.
+  // The limit is in blocks of 512 bytes. The system refuses writes beyond it.
   const printed = execFileSync(
     "sh",
     ["-c", 'ulimit -f 1000; exec "$0" --input-type=module -e "$1"', process.execPath, script],
@@ -255,7 +260,7 @@ test("no space for the copy: storage_full, and nothing is changed", async (t) =>
   assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
 });
 
-test("a damaged database: kept as it is when its pages are damaged, and left to its owner when nothing can be read of it", async (t) => {
+test("a damaged database is kept when only its pages are damaged, and refused when its header cannot be read", async (t) => {
   const { path, backup, reset, folder } = await place(t);
   const damage = (from: number, to: number): void => {
     const bytes = readFileSync(path);
@@ -266,7 +271,7 @@ test("a damaged database: kept as it is when its pages are damaged, and left to 
   const damaged = readFileSync(path);
   const { kept } = restoreSqlite({ backup, path, keep: true });
   assert.ok(kept !== undefined && !("manifest" in kept));
-  // But for its header, which says that it has no WAL now.
+  // All but its header, which now says that there is no WAL.
   assert.deepEqual(readFileSync(kept.path).subarray(4_096), damaged.subarray(4_096));
   assert.equal(stateOf(path), "fresh");
   reset();
@@ -275,7 +280,7 @@ test("a damaged database: kept as it is when its pages are damaged, and left to 
   const unreadable = readFileSync(path);
   assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
     code: "corrupt",
-    message: /end all that use it, move .*store\.db elsewhere, then restore/,
+    message: /end all processes that use it, move .*store\.db elsewhere, then restore/,
   });
   assert.deepEqual(readFileSync(path), unreadable);
   renameSync(path, join(folder, "aside.db"));
@@ -283,9 +288,9 @@ test("a damaged database: kept as it is when its pages are damaged, and left to 
   assert.equal(stateOf(path), "fresh");
 });
 
-test("a database that takes the place of one that is being opened is the one that is open", async (t) => {
+test("a database that replaces one while that is being opened is the one that is opened", async (t) => {
   const { path, backup } = await place(t);
-  // As a restore leaves it, or one that was killed: before it is WAL, looking at it keeps no lock.
+  // Not in WAL mode, as a restore leaves it: then reading it keeps no lock.
   const db = new Database(path);
   db.pragma("journal_mode = DELETE");
   db.close();
@@ -293,7 +298,7 @@ test("a database that takes the place of one that is being opened is the one tha
   const driver = openSqlite({
     path,
     migrate: "never",
-    // Asked for when the file has been opened and looked at, and is not in use yet.
+    // Read after the file was opened and checked, and before it is in use.
     get synchronous() {
       if (!replaced) restoreSqlite({ backup, path, keep: true });
       replaced = true;
@@ -308,7 +313,7 @@ test("a database that takes the place of one that is being opened is the one tha
   t.after(() => driver.close());
   assert.ok(replaced);
   assert.equal(stateOf(path), "fresh");
-  // Through the driver's own connection.
+  // Read through the driver's own connection.
   const names = step(function* () {
     return yield* all<{ name: string }>(sql`SELECT name FROM repositories`);
   });
@@ -317,7 +322,7 @@ test("a database that takes the place of one that is being opened is the one tha
   assert.deepEqual(settled, [{ ok: true, results: [fresh.map((name) => ({ name }))] }]);
 });
 
-test("what killed processes leave behind is removed by the next, of backups when it is old", async (t) => {
+test("leftovers of killed processes are removed by the next, those of backups once they are old", async (t) => {
   const { path, backup } = await place(t);
   const killed = spawn(process.execPath, ["-e", "0"]);
   await new Promise((resolve) => killed.once("exit", resolve));

@@ -1,4 +1,4 @@
-// A process to be killed: restores, and kills itself when a step is done, if one is named.
+// A process to be killed: restores, and kills itself after a step if one is named.
 import { restoreSqlite } from "../../../src/sqlite/restore.ts";
 
 const [, , backup, path, dieAfter] = process.argv as [string, string, string, string, string];

@@ -118,7 +118,7 @@ suite("backup", { concurrency: 2 }, () => {
     assert.equal(readFileSync(join(folder, "taken.db"), "utf8"), "mine");
     assert.match(
       String(await backup("restore", "none.db", "--url", url)),
-      /^2,.*there is no such backup; debug-server-db backup list/,
+      /^2,.*there is no such backup; run debug-server-db backup list/,
     );
     assert.match(String(await backup("restore", "taken.db", "--url", url)), /^2,.*has no manifest/);
     assert.match(String(await backup("restore", "--url", url)), /^2,.*missing required argument 'backup'/);

@@ -118,7 +118,7 @@ suite("migrate", { concurrency: 2 }, () => {
     const { migrate, path } = await filled(t);
     const old = contentsOf(path);
     const refused = await migrate("downgrade", "base");
-    sentence(refused, 1, /drops data: .*1 row of sessions.*; nothing was changed\. To let it go: --allow-data-loss/);
+    sentence(refused, 1, /drops data: .*1 row of sessions.*; nothing was changed\. To allow it, add --allow-data-loss/);
     assert.deepEqual(contentsOf(path), old);
     const planned = await migrate("plan", "base");
     assert.match(planned.stdout, /\n- table sessions\n[\s\S]*\nWould drop: 1 row of sessions\.\n/);
@@ -172,7 +172,11 @@ suite("migrate", { concurrency: 2 }, () => {
       `-- ${next}: Sessions: know their branch!\n-- up\n\n-- down\n`,
     );
     sentence(await migrate("upgrade", "--migrations", own), 1, /the up part is empty: write it first/);
-    sentence(await run(folder, ["migrate", "revision", "-m", "!", "--migrations", own]), 2, /names nothing/);
+    sentence(
+      await run(folder, ["migrate", "revision", "-m", "!", "--migrations", own]),
+      2,
+      /must contain letters or digits/,
+    );
   });
 
   test("--json everywhere, and the url from the environment", async (t) => {
@@ -278,14 +282,14 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
       });
       assert.deepEqual(readdirSync(join(path, "..")), [], target);
     }
-    sentence(await migrate("upgrade", "-1"), 2, /-1: there are only 0 migrations on the way down/);
+    sentence(await migrate("upgrade", "-1"), 2, /-1: there are only 0 migrations to undo/);
     assert.deepEqual(readdirSync(join(path, "..")), []);
     await migrate("upgrade", before);
     sentence(await migrate("upgrade", "--migrations", broken), 1, /nothing was changed/);
     sentence(
       await migrate("upgrade", "-1"),
       2,
-      /the schema is at \d{4}, and \d{4} lies the other way: run debug-server-db migrate downgrade \d{4}/,
+      /the schema is at \d{4}, which is after \d{4}: run debug-server-db migrate downgrade \d{4}/,
     );
     assert.equal(readdirSync(join(path, "..")).includes("store.db"), true);
   });
@@ -344,14 +348,14 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
 
   test("2: usage", async (t) => {
     const { migrate, folder, path } = place(t);
-    sentence(await migrate("upgrade", "9"), 2, /there is no such revision; known are 0001, /);
-    sentence(await migrate("upgrade", "+9"), 2, /there are only \d migrations on the way up/);
+    sentence(await migrate("upgrade", "9"), 2, /there is no such revision; use 0001, /);
+    sentence(await migrate("upgrade", "+9"), 2, /there are only \d migrations to apply/);
     sentence(await migrate("upgrade", "--lock-timeout-ms", "x"), 2, /Expected a whole number/);
     sentence(await migrate("upgrade", "--migrations", "nowhere"), 2, /there is no such folder of migrations/);
     sentence(
       await run(folder, ["migrate", "upgrade", "--url", "sqlite::memory:"]),
       2,
-      /a database in memory is new each time/,
+      /a database in memory cannot be migrated/,
     );
     sentence(await run(folder, ["migrate", "upgrade", "--url", "mysql://x"]), 2, /expected sqlite:PATH/);
     assert.equal((await run(folder, ["migrate"])).code, 2);
@@ -359,7 +363,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.equal((await run(folder, ["migrate", "upgrad"])).code, 2);
     assert.throws(() => statSync(path));
     await migrate("upgrade");
-    sentence(await migrate("upgrade", "1"), 2, /lies the other way: run debug-server-db migrate downgrade 0001/);
+    sentence(await migrate("upgrade", "1"), 2, /which is after 0001: run debug-server-db migrate downgrade 0001/);
     sentence(await migrate("downgrade", "-9"), 2, /on the way down/);
   });
 
@@ -388,7 +392,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     const { code, stderr } = await waiting.ended;
     assert.match(
       stderr,
-      /\ndebug-server-db: \S+: interrupted while waiting for others that write; nothing was changed\n$/,
+      /\ndebug-server-db: \S+: interrupted while waiting for other processes that write; nothing was changed\n$/,
     );
     assert.equal(code, 130);
     other.exec("COMMIT");
@@ -415,7 +419,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
       sentence(
         await migrate(command, "--migrations", own),
         6,
-        /0001_initial\.sqlite\.sql was edited after it had been applied: put it back/,
+        /0001_initial\.sqlite\.sql was edited after it was applied: restore the file/,
       );
     }
     const checked = await migrate("check", "--migrations", own);
@@ -425,7 +429,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     sentence(
       await run(folder, ["demo", "--url", url, "--repo", repository(t).folder]),
       6,
-      /was edited after it had been applied/,
+      /was edited after it was applied/,
     );
     assert.deepEqual([(await migrate("stamp", "head")).code, (await migrate("check")).code], [0, 0]);
   });

@@ -86,7 +86,7 @@ suite("usage", { concurrency: 2 }, () => {
     // Nobody can make a folder here, root included.
     const closed = process.platform === "linux" ? "/sys" : "/System";
     const { code, stderr } = await run(folder, ["demo", "--url", `sqlite:${closed}/data/metadata.db`]);
-    assertSentence(stderr, /metadata\.db cannot be made: (?:permission denied|the file system is read-only)/);
+    assertSentence(stderr, /metadata\.db cannot be created: (?:permission denied|the file system is read-only)/);
     assert.deepEqual({ code, made: existsSync(join(folder, ".artifacts")) }, { code: 1, made: false });
   });
 

@@ -80,7 +80,7 @@ test("a migration that was edited after it was applied is refused", async () => 
   await assertRefused(
     path,
     "incompatible",
-    /0001_initial\.sqlite\.sql was edited after it had been applied: put it back as it was/,
+    /0001_initial\.sqlite\.sql was edited after it was applied: restore the file/,
   );
 });
 
@@ -110,7 +110,7 @@ test("a link, a folder, a path below a file, and a missing file are refused", as
   const folder = newPath();
   mkdirSync(folder);
   await assertRefused(folder, "incompatible", /not a regular file/);
-  await assertRefused(join(target, "below.db"), "incompatible", /not a folder|cannot be made/);
+  await assertRefused(join(target, "below.db"), "incompatible", /not a folder|cannot be created/);
   await assertRefused(newPath(), "incompatible", /does not exist: run debug-server-db migrate upgrade head/, {
     migrate: "never",
   });

@@ -1,4 +1,4 @@
-// 200 kills: npm run test:long
+// Kills 200 migrations. Run by npm run test:long.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { killMigrations } from "./killing.ts";

@@ -1,4 +1,4 @@
-// A few of the kills of killing.long.ts.
+// A short version of killing.long.ts.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { killMigrations } from "./killing.ts";

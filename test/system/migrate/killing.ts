@@ -1,4 +1,5 @@
-// kill -9 while a migration runs: afterwards the old schema or the new one is there, with its ledger and its data, and the next try succeeds.
+// Kills migrations with kill -9. Afterwards the old or the new schema is there, with its ledger and data, and the next
+// upgrade succeeds.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -24,7 +25,7 @@ export interface Kills {
   readonly partial: number;
 }
 
-/** Kills so many migrations at random moments, upwards and downwards in turn, and looks at what each has left. */
+/** Kills upgrades and downgrades in turn at random moments, and checks what each has left. */
 export async function killMigrations(t: TestContext, times: number): Promise<Kills> {
   const { path, url } = place(t, []);
   const templates = await makeTemplates(path, url);
@@ -34,7 +35,7 @@ export async function killMigrations(t: TestContext, times: number): Promise<Kil
     const upwards = time % 2 === 0;
     restore(upwards ? templates.old : templates.new, path);
     const killed = await killOne(url, upwards ? "head" : "-1", Math.random() * durationMs);
-    // One that came through says how long it takes now.
+    // One that was not killed shows how long a migration takes now.
     if (killed.finishedMs !== undefined) durationMs = (durationMs + killed.finishedMs) / 2;
     left[await stateAfter(path, url)]++;
     left.partial += checkBackups(path);
@@ -48,7 +49,7 @@ interface Templates {
   readonly new: string;
 }
 
-/** Creates databases with so many changes that moving them takes a while. */
+/** Creates databases with so many changes that migrating them takes a while. */
 async function makeTemplates(path: string, url: string): Promise<Templates> {
   const store = await openStore({ url });
   const { session, lease } = await fixtures(store).session({ reserve: { owner: "o" } });
@@ -82,7 +83,7 @@ async function timed(template: string, path: string, url: string): Promise<numbe
   return finishedMs as number;
 }
 
-/** The delay is the experiment, not a way to wait for something. */
+/** Kills one migration. The delay is the experiment, not a way to wait. */
 async function killOne(
   url: string,
   target: string,
@@ -102,7 +103,7 @@ async function killOne(
   return { finishedMs: signal === null ? performance.now() - startedAt : undefined };
 }
 
-/** Schema, ledger and moved data belong to one side. */
+/** Returns which state a database has, and requires that schema, ledger and data agree. */
 async function stateAfter(path: string, url: string): Promise<"old" | "new"> {
   const found = withDatabase(path, (db) => {
     assert.deepEqual(db.pragma("integrity_check"), [{ integrity_check: "ok" }]);
@@ -122,7 +123,7 @@ async function stateAfter(path: string, url: string): Promise<"old" | "new"> {
   return applied ? "new" : "old";
 }
 
-/** Every backup that has a manifest is whole; what has none calls itself partial. */
+/** Requires that each backup with a manifest is whole, and that all others are named partial. Returns their number. */
 function checkBackups(path: string): number {
   const folder = join(dirname(path), "backups");
   const names = existsSync(folder) ? readdirSync(folder) : [];

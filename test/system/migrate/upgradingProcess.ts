@@ -1,4 +1,4 @@
-// A process to be killed: opens the store, says that it begins, and moves it to a revision.
+// A process to be killed: opens the engine, reports that it begins, and migrates to a revision.
 
 import { openEngine } from "../../../src/migrate/open.ts";
 import { downgrade, upgrade } from "../../../src/migrate/upgrade.ts";

@@ -1,4 +1,4 @@
-// hashFile: the hash and size of a file, without reading it whole.
+// hashFile returns the hash and size of a file without reading it at once.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -16,7 +16,7 @@ const file = (name: string, data: Uint8Array | string) => {
   return join(folder, name);
 };
 
-it("tells SHA-256 and size, of any size and through a link", async () => {
+it("returns SHA-256 and size, for any size and through a link", async () => {
   for (const data of ["", "abc", Buffer.alloc(1_000_003, 7)]) {
     assert.deepEqual(await hashFile(file("data", data)), { sha256: sha256(data), sizeBytes: Buffer.byteLength(data) });
   }
@@ -39,14 +39,14 @@ it("reads a large file piece by piece, and leaves the event loop free", async ()
   assert.ok(peak - before < 64 * 1024 * 1024, `${peak - before} bytes more`);
 });
 
-it("what is no file that can be read is invalid_input, and a pipe does not block", async () => {
+it("a path that is not a readable file fails with invalid_input, and a pipe does not block", async () => {
   const pipe = join(folder, "pipe");
   execFileSync("mkfifo", [pipe]);
   for (const [path, why] of [
     [join(folder, "absent"), /there is no such file/],
-    [folder, /folder|no regular file/],
-    [pipe, /no regular file/],
-    ["/dev/zero", /no regular file/],
+    [folder, /folder|not a regular file/],
+    [pipe, /not a regular file/],
+    ["/dev/zero", /not a regular file/],
   ] as const) {
     await assert.rejects(
       hashFile(path),
@@ -55,13 +55,13 @@ it("what is no file that can be read is invalid_input, and a pipe does not block
   }
 });
 
-it("a file that fails while it is read is invalid_input", {
+it("a file that fails while it is read fails with invalid_input", {
   skip: process.platform === "linux" ? false : "there is no /proc",
 }, async () => {
   await assert.rejects(hashFile("/proc/self/mem"), { code: "invalid_input" });
 });
 
-it("a signal ends it", async () => {
+it("a signal ends the hashing", async () => {
   await assert.rejects(
     hashFile(file("data", "abc"), { signal: AbortSignal.abort(new Error("enough")) }),
     /^Error: enough$/,

@@ -1,4 +1,4 @@
-// The listener on a connection of the test's making: what is published while a notification is on its way.
+// The listener on a fake connection: topics that are published while a notification is on its way.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { PostgresConnection } from "../../../src/postgres/connection.ts";
@@ -29,7 +29,7 @@ function rig() {
   return { listener, sent, pass };
 }
 
-test("a topic that is touched again while its notification is on its way is told again", async () => {
+test("a topic that is touched again while its notification is on its way is sent again", async () => {
   const { listener, sent, pass } = rig();
   listener.publish(["ready"]);
   await new Promise(setImmediate);
@@ -41,7 +41,7 @@ test("a topic that is touched again while its notification is on its way is told
   await listener.close();
 });
 
-test("what could not be told is told later; very many topics become all", async () => {
+test("topics that could not be sent are sent later, and very many become all", async () => {
   const { listener, sent, pass } = rig();
   listener.publish(["a"]);
   await new Promise(setImmediate);

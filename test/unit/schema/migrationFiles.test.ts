@@ -1,4 +1,4 @@
-// Migration files: parsed strictly, ordered by revision, and down undoes up.
+// Migration files are parsed strictly and ordered by revision, and each down part undoes its up part.
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
@@ -12,7 +12,7 @@ import { dialects } from "../../../src/schema/statements.ts";
 
 const good = "-- what for\n-- up\nCREATE TABLE a (x);\n-- down\nDROP TABLE a;\n";
 
-it("a file is its revision, name, up and down parts, and the checksum of all of it", () => {
+it("a file is parsed into revision, name, up and down parts, and a checksum", () => {
   assert.deepEqual(parseMigration("0007_add_a.sqlite.sql", good), {
     revision: "0007",
     name: "add_a",
@@ -36,7 +36,7 @@ for (const [what, file, content] of [
   ["an indented mark", "0001_a.sqlite.sql", good.replace("-- down", " -- down")],
   ["nothing", "0001_a.sqlite.sql", ""],
 ] as const) {
-  it(`a file with ${what} is refused by name`, () => {
+  it(`a file with ${what} is refused, and the error names it`, () => {
     assert.throws(
       () => parseMigration(file, content),
       (error: Error & { code?: string }) => error.code === "incompatible" && error.message.startsWith(file),
@@ -44,7 +44,7 @@ for (const [what, file, content] of [
   });
 }
 
-it("a new file is read back, whatever its message", (t) => {
+it("a new file can be read, whatever its message", (t) => {
   const folder = mkdtempSync(join(tmpdir(), "migrations-"));
   t.after(() => rmSync(folder, { recursive: true }));
   for (const message of ["up", "down", " -- up ", "a\n-- up\n-- down"]) createMigration(message, folder);

@@ -1,4 +1,4 @@
-// Statements end at semicolons, except at those in comments, strings, quoted names, triggers and dollar quotes.
+// The tokenizer: where statements end, and which definitions are the same.
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
@@ -75,14 +75,14 @@ describe("splitting", () => {
     it(`${dialect}: ${what}`, () => assert.deepEqual(split(sql, dialect), expected));
   }
 
-  it("says in which line a statement begins, comments apart", () => {
+  it("returns the line on which each statement begins, after comments", () => {
     assert.deepEqual(
       splitStatements("-- a\n\nSELECT 1;\n/* b\n */ SELECT\n 2;SELECT 3", "sqlite", 10).map(({ line }) => line),
       [12, 14, 15],
     );
   });
 
-  it("SQLite takes each piece for one statement, whatever they are made of", () => {
+  it("SQLite accepts each piece as one statement, whatever the pieces are made of", () => {
     const db = new Database(":memory:");
     db.exec("CREATE TABLE t (a, b)");
     const blank = fc.constantFrom(" ", "\n", " -- c; '\n", "/* ; ' */", "");
@@ -117,7 +117,7 @@ describe("splitting", () => {
 });
 
 describe("comparing definitions", () => {
-  it("passes over comments and white space, and nothing else", () => {
+  it("ignores comments and white space, and nothing else", () => {
     const same = (left: string, right: string) => canonicalSql(left, "sqlite") === canonicalSql(right, "sqlite");
     assert.ok(same("CREATE TABLE a (\n  b INTEGER, -- why\n  c\n)", "CREATE TABLE a(b INTEGER,c)"));
     assert.ok(!same("CREATE TABLE a (b INTEGER)", "CREATE TABLE a (bINTEGER)"));

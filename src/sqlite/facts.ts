@@ -1,0 +1,49 @@
+// Facts about a SQLite file for health checks and statistics: its sizes, the space that is left, and the settings in
+// force.
+
+import { statfsSync, statSync } from "node:fs";
+import { dirname } from "node:path";
+import type Database from "better-sqlite3";
+import type { DatabaseFacts } from "../context.ts";
+import { readMigrations } from "../schema/migrationFiles.ts";
+import { pragma, sqliteVersion } from "./connection.ts";
+
+/** Sizes, and settings that SQLite would ignore silently if it did not know them: https://www.sqlite.org/pragma.html */
+const reportedPragmas = [
+  "page_size",
+  "page_count",
+  "freelist_count",
+  "max_page_count",
+  "journal_mode",
+  "synchronous",
+  "foreign_keys",
+  "auto_vacuum",
+  "trusted_schema",
+];
+
+/** `path`: undefined for a database in memory. */
+export function fileFacts(db: Database.Database, path: string | undefined): DatabaseFacts {
+  const figures = Object.fromEntries(reportedPragmas.map((name) => [name, pragma(db, name) as number | string]));
+  const { page_size, page_count, freelist_count, max_page_count } = figures as Record<string, number>;
+  const inFileBytes =
+    ((max_page_count as number) - (page_count as number) + (freelist_count as number)) * (page_size as number);
+  const walBytes = path === undefined ? 0 : (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0);
+  const onDiskBytes = path === undefined ? Number.POSITIVE_INFINITY : freeBytesOf(dirname(path));
+  return {
+    schemaHead: schemaHead(),
+    leftBytes: Math.min(inFileBytes, onDiskBytes),
+    figures: { engine: "sqlite", sqlite_version: sqliteVersion(db), ...figures, wal_bytes: walBytes },
+  };
+}
+
+function freeBytesOf(folder: string): number {
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize;
+}
+
+let head: string | undefined;
+
+function schemaHead(): string {
+  head ??= readMigrations("sqlite").at(-1)?.revision ?? "none";
+  return head;
+}
