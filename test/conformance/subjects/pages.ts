@@ -16,7 +16,9 @@ interface Lists {
   all(input: object): AsyncGenerator<Row, void, undefined>;
 }
 
-const entities = Object.entries(operations).flatMap(([entity, verbs]) => ("list" in verbs ? [entity] : []));
+const lists = Object.entries(operations).flatMap(([entity, verbs]) =>
+  "list" in verbs ? [[entity, verbs.list] as const] : [],
+);
 
 /** Creates `count` sessions of one repository, which no other test looks at. */
 async function sessionsOf(store: Store, count: number) {
@@ -40,15 +42,16 @@ export function pagesConformance(backend: TestedBackend): void {
         await given.artifact({ sessionId: session.id });
         await given.debugSession({ sessionId: session.id, name: `debug-${n}` });
       }
-      assert.ok(entities.length >= 9);
-      for (const entity of entities) {
+      let listsOfSeveralPages = 0;
+      for (const [entity, { inputSchema }] of lists) {
         const { list, all } = (store as unknown as Record<string, Lists>)[entity] as Lists;
-        const filter = entity === "debug" ? { sessionId: session.id } : {};
+        const filter = inputSchema.safeParse({}).success ? {} : { sessionId: session.id };
         const { items } = await list({ ...filter, limit: 500 });
-        assert.ok(items.length >= 3, entity);
+        if (items.length > 2) listsOfSeveralPages++;
         for (const limit of [1, 2, 500])
           assert.deepEqual(await collect(all({ ...filter, limit })), items, `${entity} by ${limit}`);
       }
+      assert.ok(listsOfSeveralPages >= 9);
     });
 
     test("all keeps the filters, and begins after a cursor", async ({ store }) => {
