@@ -31,7 +31,7 @@ export class Admission {
   /** Returns why the envelope as a whole is refused, or undefined. */
   #refusalOf(client: Client, id: number, calls: number, bytes: number): Answer | undefined {
     // The second envelope would take the first one's place in the client's map, and its calls would outlive the client.
-    if (client.envelopes.has(id)) return failure("invalid_input", `envelope ${id} is not answered yet`);
+    if (client.envelopes.has(id)) return failure("invalid_input", `envelope ${id} is not answered yet: use another id`);
     if (bytes > this.#limits.envelopeBytes)
       return failure("invalid_input", `one message may hold ${this.#limits.envelopeBytes} bytes`);
     const overload = overloadOf(client, { calls, bytes }, this.#limits);

@@ -13,7 +13,7 @@ import { Figures } from "./figures.ts";
 import { Parking } from "./parking.ts";
 import { Queues } from "./queues.ts";
 
-export interface MailboxOptions {
+interface MailboxOptions {
   readonly dispatcher: Dispatcher;
   readonly limits: Limits;
   readonly clock: Clock;
@@ -37,7 +37,7 @@ export interface Inbox {
    * atomic envelope.
    */
   cancel(envelopeId: number, slot: number): void;
-  /** Removes the client and drops its calls, because nobody is left to read the answers. */
+  /** Removes the client and drops its calls, because no one is left to read their answers. */
   disconnect(): void;
 }
 
@@ -221,7 +221,13 @@ export class Mailbox {
     const leftMs = entry.parkUntilMs - performance.now();
     if (leftMs <= 0 || this.#closing || !this.#queues.has(client)) return false;
     if (client.parked >= this.#options.limits.parkedCalls)
-      this.#answer(entry, failure("overloaded", `${client.parked} calls of this client are waiting already`));
+      this.#answer(
+        entry,
+        failure(
+          "overloaded",
+          `${client.parked} calls of this client are parked, and limits.parkedCalls allows no more`,
+        ),
+      );
     else if (this.#allTouched || topics.some((topic) => this.#touchedTopics.has(topic))) this.#queues.push(entry);
     else this.#parking.add(entry, topics, atTimeout, leftMs);
     return true;

@@ -20,7 +20,7 @@ import { startReaper } from "./reaper.ts";
 import { TokenUses } from "./tokenUse.ts";
 import { WriteProbe } from "./writeProbe.ts";
 
-export interface ServerOptions {
+interface ServerOptions {
   /**
    * The connections to the database; each runs one transaction at a time. All calls of a client go through the same
    * one, so that they run in order (D-040).

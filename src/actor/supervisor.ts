@@ -11,7 +11,7 @@ import { BackupRequests } from "./backupRequests.ts";
 import { beatAgoMs, createHeartbeat } from "./heartbeat.ts";
 import type { Control, DatabaseThreadData, Report } from "./thread.ts";
 
-export interface DatabaseThread {
+interface DatabaseThread {
   /**
    * Creates a port to the thread. While the thread is being replaced, the port waits for the next one. Fails with
    * `closed` when the store is closed.

@@ -241,8 +241,24 @@ export const mutations: readonly Mutation[] = [
       "else if (this.#running) for (const topic of topics) this.#touchedTopics.add(topic);",
       "",
     ],
+    [
+      "topics that were touched before a group began wake none of its calls",
+      "else if (this.#running) for (const topic of topics)",
+      "else for (const topic of topics)",
+    ],
     ["a call in a group is not cancelled", 'entry.done || entry.place === "group"', "entry.done"],
+    ["a closing mailbox parks nothing", "leftMs <= 0 || this.#closing ||", "leftMs <= 0 ||"],
+    ["a client that has gone parks nothing", " || !this.#queues.has(client)", ""],
     ["reads behind a blocked write of their client wait", "if (writes(entry)) blocked.add(entry.client);", ""],
+    ["reads that were busy stay before writes", "waiting.unshift(...reads)", "waiting.push(...reads)"],
+  ]),
+  ...mutate("src/actor/entry.ts", mailbox, [
+    [
+      "a call that is cancelled in the queue counts until its turn",
+      'if (entry.place !== "queue") uncount(entry);',
+      "uncount(entry);",
+    ],
+    ["a call that was parked comes back in the normal lane", " && parkUntilMs === undefined", ""],
   ]),
   ...mutate("src/actor/admission.ts", mailbox, [
     ["an envelope id is used once at a time", "if (client.envelopes.has(id))", "if (client.envelopes.size < 0)"],
@@ -253,6 +269,8 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/actor/queues.ts", mailbox, [
     ["urgent calls take at most half a group", "Math.ceil(max / 2)", "max"],
     ["clients take turns", "    this.#rotate();\n", ""],
+    ["a call that is put back can be cancelled", '    for (const entry of remaining) entry.place = "queue";\n', ""],
+    ["a call that was given up is not put back", ".filter(({ done }) => !done)", ""],
     [
       "a cancelled call does not run",
       "if (entry.done) uncount(entry);\n  else group.push(entry);",
@@ -267,6 +285,7 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   ...mutate("src/actor/parking.ts", mailbox, [
+    ["a call that is no longer parked counts no longer", "    entry.client.parked--;\n", ""],
     [
       "a parked call is answered when its time is up",
       "if (this.remove(entry)) this.#options.giveUp(entry, atTimeout);",
