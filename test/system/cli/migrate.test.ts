@@ -364,7 +364,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.throws(() => statSync(path));
     await migrate("upgrade");
     sentence(await migrate("upgrade", "1"), 2, /which is after 0001: run debug-server-db migrate downgrade 0001/);
-    sentence(await migrate("downgrade", "-9"), 2, /on the way down/);
+    sentence(await migrate("downgrade", "-9"), 2, /migrations to undo/);
   });
 
   test("3: something is pending, or drifted", async (t) => {
