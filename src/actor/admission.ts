@@ -1,4 +1,4 @@
-// What may enter the queues. A call that passes every check becomes an entry; a call that does not is answered at once.
+// The checks of a call before it enters a queue. A call that passes becomes an entry; any other is answered at once.
 import { anonymous, checkCaller, type EnvelopeKey } from "../caller.ts";
 import type { Dispatcher } from "../dispatch.ts";
 import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
@@ -84,8 +84,7 @@ export class Admission {
   }
 
   /**
-   * Fails with `overloaded` when the results of all the client's calls would be too large together. A call alone always
-   * passes.
+   * Fails with `overloaded` when the results of the client's calls may be too large together. One alone always passes.
    */
   #resultBytes(client: Client, calls: readonly Call[]): number {
     const { resultBytes, groupMs } = this.#limits;

@@ -10,9 +10,7 @@ interface BackupRequest {
 
 export class BackupRequests {
   readonly #control: (message: Control) => void;
-  /**
-   * Called with true when the first backup begins and false when the last ends, to keep the process alive in between.
-   */
+  /** Receives true when the first backup begins and false when the last ends; keeps the process alive in between. */
   readonly #hold: (busy: boolean) => void;
   readonly #requests = new Map<number, BackupRequest>();
   #lastId = 0;
@@ -23,7 +21,7 @@ export class BackupRequests {
   }
 
   /**
-   * Resolves when the thread has copied its database to the target. Fails as `Driver.backUp`; `closed` when it ends.
+   * Lets the thread copy its database to the target. Fails as `Driver.backUp`, and with `closed` when the thread ends.
    */
   async make(target: string, watch: BackUpWatch): Promise<void> {
     const id = ++this.#lastId;

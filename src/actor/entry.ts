@@ -46,11 +46,11 @@ export interface Entry {
   /** The size that its results may have. They are kept until the whole envelope is answered. */
   readonly resultBytes: number;
   place: "queue" | "group" | "parked";
-  /** Whether it was answered, or dropped with its client. */
+  /** True once it was answered, or dropped with its client. */
   done: boolean;
-  /** When it last joined the queue, other than by being put back. */
+  /** The time at which it last joined the queue, other than by being put back. */
   queuedAtMs: number;
-  /** When a call that finds nothing stops waiting; set when it first finds nothing. */
+  /** The time at which a call that finds nothing stops waiting; set when it first finds nothing. */
   parkUntilMs: number | undefined;
 }
 
@@ -117,11 +117,12 @@ export function laneOf({ calls, parkUntilMs }: Entry): Lane {
   return calls.length === 1 && parkUntilMs === undefined ? (calls[0] as Call).operation.lane : "normal";
 }
 
+/** Creates a value for each lane. */
 export function byLane<Value>(make: (lane: Lane) => Value): Record<Lane, Value> {
   return { urgent: make("urgent"), normal: make("normal"), background: make("background") };
 }
 
-/** Whether one of its calls may write. */
+/** Checks whether one of the entry's calls may write. */
 export function writes({ calls }: Entry): boolean {
   return calls.some(({ operation }) => operation.access === "write");
 }

@@ -57,9 +57,7 @@ export class Mailbox {
   #commitSeq = 0;
   #scheduled: "no" | "soon" | "later" = "no";
   #running = false;
-  /**
-   * The topics that were touched elsewhere since the running group began: its calls may not have seen those commits.
-   */
+  /** The topics that were touched elsewhere since the running group began; its calls may not have seen the commits. */
   readonly #touchedTopics = new Set<string>();
   #allTouched = false;
   #closing = false;
@@ -94,7 +92,7 @@ export class Mailbox {
     return this.#figures.lanes(this.#queues.lengths);
   }
 
-  /** How full the queue of the fullest client is, from 0 to 1. */
+  /** The fill level of the fullest client's queue, from 0 to 1. */
   get fullness(): number {
     return this.#queues.fullness(this.#options.limits);
   }

@@ -85,8 +85,7 @@ export class Parking {
   #startPolling(): void {
     const { dataVersion, pollMs } = this.#options;
     if (dataVersion === undefined || this.#poll !== undefined) return;
-    // The last version is kept while nothing is parked: if another process has committed since, the first poll wakes
-    // all.
+    // The last version outlives a time without parked calls: the first poll after it wakes all if it has changed.
     const poll = async () => {
       const version = await dataVersion();
       if (version !== this.#lastVersion) this.touch("all");

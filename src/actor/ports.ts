@@ -1,5 +1,5 @@
 // Envelopes through a MessagePort, with Comlink. Comlink's protocol lets a peer walk any property path, and SET and
-// CONSTRUCT what it finds there, so every message is checked before Comlink sees it (D-016). Only this file knows
+// CONSTRUCT what it finds there, so every message is checked before Comlink sees it (D-016). No other file knows
 // Comlink.
 import type { MessagePort, Transferable as NodeTransferable } from "node:worker_threads";
 import { type Endpoint, expose, wrap } from "comlink";

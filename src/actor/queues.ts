@@ -24,7 +24,7 @@ export class Queues {
     return byLane((lane) => clients.reduce((sum, { queues }) => sum + queues[lane].size, 0));
   }
 
-  /** How full the queue of the fullest client is, from 0 to 1. */
+  /** Returns the fill level of the fullest client's queue, from 0 to 1. */
   fullness({ queueCalls, queueBytes }: Limits): number {
     let fullest = 0;
     for (const { calls, bytes } of this.#clients) fullest = Math.max(fullest, calls / queueCalls, bytes / queueBytes);
@@ -52,9 +52,7 @@ export class Queues {
     entry.client.queues[laneOf(entry)].push(entry);
   }
 
-  /**
-   * Puts entries of a group that did not run back to the head of their client's queues, so that they keep their order.
-   */
+  /** Puts entries that did not run back to the head of their client's queues, so that they keep their order. */
   putBack(entries: readonly Entry[]): void {
     const remaining = entries.filter(({ done }) => !done);
     for (const entry of remaining) entry.place = "queue";
@@ -70,9 +68,7 @@ export class Queues {
     return false;
   }
 
-  /**
-   * Takes a group: urgent entries for at most half of it, then the normal lane, and one background entry last (D-012).
-   */
+  /** Takes a group: urgent entries for at most half of it, then normal ones, and one background entry last (D-012). */
   take(max: number): Entry[] {
     const group: Entry[] = [];
     this.#takeInTurns("urgent", group, Math.ceil(max / 2));

@@ -28,7 +28,7 @@ interface ServerOptions {
   readonly drivers: readonly Driver[];
   readonly clock: Clock;
   readonly limits: Limits;
-  /** Whether other processes may commit to the same database. */
+  /** True when other processes may commit to the same database. */
   readonly shared: boolean;
   /** Reports to other processes what a commit has touched. */
   onCommit?(topics: ReadonlySet<string>): void;
@@ -145,7 +145,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
   };
 }
 
-/** How many refusals of one port are reported, so that a peer that sends nothing else does not fill the log. */
+/** The number of refusals of one port that are reported, so that a peer cannot fill the log with them. */
 const refusalsMax = 20;
 
 function describe(cause: unknown): string | undefined {

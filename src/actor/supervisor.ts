@@ -1,5 +1,4 @@
-// The owner's side of the database thread: starts it, passes ports to it, replaces it when it dies (D-019), and ends
-// it.
+// The owner's side of the database thread: starts it, passes ports to it, replaces it when it dies (D-019), ends it.
 import { setTimeout as sleep } from "node:timers/promises";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import type { BackUpWatch } from "../driver.ts";

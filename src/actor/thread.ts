@@ -1,5 +1,4 @@
-// The main function of the database thread (D-002): opens the database, serves ports, and closes when its owner says
-// so.
+// The main function of the database thread (D-002): opens the database, serves ports, closes when its owner asks.
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { systemClock, testClock } from "../clock.ts";
 import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";

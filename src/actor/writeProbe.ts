@@ -1,4 +1,4 @@
-// Whether the database can store rows, judged by the last write. After a write that failed, a probe is written at
+// The last write, which shows whether the database can store rows. After one that failed, a probe is written at
 // intervals until one succeeds.
 import type { LastWrite } from "../context.ts";
 import type { ErrorCode } from "../errors.ts";

@@ -11,9 +11,7 @@ export interface HealthHandlerOptions {
   readonly cacheMs?: number;
 }
 
-/**
- * A store that owns its database reports the liveness of its thread; an attached one is judged by its answers alone.
- */
+/** A store to check: one that owns its database by its thread's liveness, an attached one by its answers alone. */
 export interface CheckedStore {
   readonly maintenance: Pick<Store["maintenance"], "health">;
   liveness?(): Liveness;

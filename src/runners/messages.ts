@@ -10,13 +10,13 @@ export interface RunnerThreadData {
   readonly data: unknown;
 }
 
-/** Sent by a thread with one end of its port to the store, when it starts and each time the port is lost. */
+/** A thread sends one end of its port to the store: when it starts, and each time the port is lost. */
 export interface Attach {
   readonly type: "debug-server-db:attach";
   readonly store: MessagePort;
 }
 
-/** Sent by a thread once, when it starts, with one end of its control channel. */
+/** A thread sends one end of its control channel, once, when it starts. */
 export interface Listen {
   readonly type: "debug-server-db:listen";
   readonly control: MessagePort;
@@ -27,15 +27,14 @@ export interface Assignment {
   readonly task: unknown;
 }
 
-/** Sent to all threads: the thread that runs this task aborts its signal. */
+/** The pool sends this to all threads; the one that runs the task aborts its signal. */
 export interface Abort {
   readonly taskId: number;
   readonly reason: unknown;
 }
 
 /**
- * Sent by a thread when it begins a task. The pool then repeats an abort that came too early for the thread to have the
- * task.
+ * A thread sends this when it begins a task. The pool repeats an abort that it sent before, because no thread had it.
  */
 export interface Begun {
   readonly taskId: number;

@@ -12,19 +12,17 @@ import type { Abort, Assignment, Attach, Begun, Listen, RunnerThreadData, TaskRe
 
 export interface RunnerPoolOptions {
   /**
-   * The module whose default export runs the tasks, as a path or file URL: `(task, { store, signal, workerData }) =>
-   * result`.
+   * The module whose default export runs the tasks, as a path or file URL. It is called with the task and a
+   * `RunnerContext`.
    */
   readonly filename: string | URL;
   /** The number of threads, all started at once. Defaults to the number of cores. */
   readonly threads?: number;
   /** The number of tasks that one thread runs at a time. Defaults to 1. */
   readonly tasksPerThread?: number;
-  /**
-   * The operations that the threads may call: names such as "commands.claim", or "commands.*". Without it, all of them.
-   */
+  /** The operations that the threads may call: names such as "commands.claim", or "commands.*". Defaults to all. */
   readonly operations?: readonly string[];
-  /** Passed to each task. Structured clone must be able to copy it. */
+  /** The data that each task receives; structured clone must be able to copy it. */
   readonly workerData?: unknown;
   /** The limits of each thread's client. Default to the store's own. */
   readonly limits?: Partial<Limits>;
@@ -32,10 +30,7 @@ export interface RunnerPoolOptions {
 
 export interface RunnerPool {
   readonly threads: number;
-  /**
-   * Runs a task in a thread, as soon as one is free. An error of the task arrives with its name, message, stack and
-   * code.
-   */
+  /** Runs a task as soon as a thread is free. An error of the task arrives with its name, message, stack and code. */
   run<Result = unknown>(task: unknown, options?: { readonly signal?: AbortSignal }): Promise<Result>;
   /** Waits for the running tasks; with `abort`, aborts their signals first. */
   close(options?: { readonly abort?: boolean }): Promise<void>;
@@ -58,7 +53,7 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, op
     maxThreads: threads,
     concurrentTasksPerWorker: tasksPerThread,
     workerData: data,
-    // With "sync", an idle thread sleeps in Atomics.wait and receives no messages from its port (D-022).
+    // In "sync" mode, an idle thread sleeps in Atomics.wait and receives no messages from its port (D-022).
     atomics: "async",
     idleTimeout: Number.POSITIVE_INFINITY,
   });

@@ -64,9 +64,7 @@ function listenForAborts(control: MessagePort, running: ReadonlyMap<number, Abor
   control.unref();
 }
 
-/**
- * Fails when structured clone cannot copy the result. Piscina would end the thread over it, and with it all its tasks.
- */
+/** Fails when structured clone cannot copy the result. Piscina would end the thread for it, with all its tasks. */
 function sendable(result: TaskResult): TaskResult {
   structuredClone(result);
   return result;

@@ -27,8 +27,7 @@ export type StubStore = OwnedStore & { readonly calls: readonly StubCall[] };
 
 /**
  * Creates a stub of the methods that have a function in `stubs`. The function of a stream (`logs.follow`,
- * `changes.watch`) or of `all` returns any iterable. Without a function for `all`, it iterates over the pages of
- * `list`.
+ * `changes.watch`) or of `all` returns any iterable. By default `all` iterates over the pages of `list`.
  */
 export function stubStore(stubs: StubMethods = {}): StubStore {
   const calls: StubCall[] = [];

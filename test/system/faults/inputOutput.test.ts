@@ -30,7 +30,7 @@ let files = 0;
 interface Report {
   /** The result of each session by its id: "stored", or code and outcome. */
   readonly answers: ReadonlyMap<string, string>;
-  /** Whether the process came to its end, and could still read. */
+  /** True when the process came to its end and could still read. */
   readonly ended: boolean;
 }
 

@@ -141,7 +141,7 @@ test("invalid urls and limits are refused", async () => {
     code: "invalid_input",
     message: /limits.callMs/,
   });
-  // With groups of no calls, nothing would ever run.
+  // Nothing would ever run in groups of 0 calls.
   await assert.rejects(openStore({ url: `sqlite:${newPath()}`, limits: { groupCalls: 0 } }), {
     code: "invalid_input",
     message: /limits.groupCalls/,

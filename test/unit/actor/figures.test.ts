@@ -1,4 +1,4 @@
-// What a mailbox counts, and the sum over several mailboxes.
+// The numbers that a mailbox counts, and their sum over several mailboxes.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { Figures, sumFigures } from "../../../src/actor/figures.ts";

@@ -14,7 +14,7 @@ interface Rig {
   /** The calls of each group that ran, by name, in order; the names of an atomic envelope are joined by "+". */
   readonly groups: string[][];
   readonly faults: readonly StoreError[];
-  /** What was reported of each attempt to write: the code of the failure, or undefined. */
+  /** The report on each attempt to write: the code of the failure, or undefined. */
   readonly writes: readonly (ErrorCode | undefined)[];
   /** Lets groups run. The first one begins before, and waits in its transaction. */
   open(): void;
@@ -24,7 +24,7 @@ interface RigOptions {
   readonly limits?: Partial<Limits>;
   /** Returns the outcome of a call, or undefined for its name as the result. Throws to fail the whole group. */
   readonly outcomeOf?: (call: Call) => JobOutcome | undefined;
-  /** How many calls a group has time for. */
+  /** The number of calls that a group has time for. */
   readonly begunMax?: number;
 }
 
@@ -601,7 +601,9 @@ it("a fault that fails a whole group is reported", async () => {
   );
 });
 
-/** Fails every group with a call for which `isBlocked` is true, as a driver does while another process holds the lock. */
+/**
+ * Fails every group with a call for which `isBlocked` is true, as a driver does while another process holds the lock.
+ */
 const busyFor = (isBlocked: (name: string) => boolean): NonNullable<RigOptions["outcomeOf"]> => {
   return ({ name }) => {
     if (isBlocked(name)) throw new StoreError("busy");

@@ -10,7 +10,9 @@ const nothing = { commands: [], worktrees: [], sessions: [], runners: [], artifa
 const answered = (pass: object): Reply => [1, 0, [true, Reaped.toWire({ ...nothing, ...pass })]];
 const failed = (code: string): Reply => [1, 0, [false, [code, "why", "not_run", {}]]];
 
-/** Starts a reaper with a pass every 100 ms; the replies come one for each pass, and after them passes that end nothing. */
+/**
+ * Starts a reaper with a pass every 100 ms; the replies come one for each pass, and after them passes that end nothing.
+ */
 function startTicking(t: TestContext, replies: readonly Promise<Reply>[] = []) {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const events: StoreEvent[] = [];
