@@ -10,11 +10,22 @@ import { renderOperations } from "./operations.ts";
 
 const root = new URL("../", import.meta.url);
 
-function errorTable(): string {
-  const rows = Object.entries(errorCodes).map(
-    ([code, { means, mend, retryable }]) => `| \`${code}\` | ${means} | ${mend} | ${retryable ? "yes" : ""} |`,
-  );
-  return ["| code | means | what to do | retryable |", "| --- | --- | --- | --- |", ...rows].join("\n");
+/** Formats a heading for each error code, so that a link can point to it, with its meaning and what to do. */
+function errorSections(): string {
+  const sections = Object.entries(errorCodes).map(([code, { means, mend, retryable }]) => {
+    const text = `${sentence(means)} **What to do:** ${mend}.${retryable ? " The error is retryable." : ""}`;
+    return `### ${code}\n\n${wrap(text.replaceAll(/\bdetails\.\w+/g, "`$&`"))}`;
+  });
+  return `\n${sections.join("\n\n")}\n`;
+}
+
+function sentence(text: string): string {
+  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}.`;
+}
+
+/** Breaks lines at 120 characters. */
+function wrap(text: string): string {
+  return text.replaceAll(/(.{1,120})(?: |$)/g, "$1\n").trimEnd();
 }
 
 function readResult(name: string): never {
@@ -23,7 +34,7 @@ function readResult(name: string): never {
 
 /** By file: what stands between `<!-- name -->` and `<!-- /name -->`. */
 const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
-  "docs/guide/errors.md": { errors: errorTable },
+  "docs/guide/errors.md": { errors: errorSections },
   "docs/cli.md": { cli: renderCli },
   "docs/operations.md": { operations: renderOperations },
   "docs/scaling.md": { postgres: () => renderPostgres(readResult("postgres")) },

@@ -30,7 +30,7 @@ export const errorCodes = {
   },
   lease_lost: {
     retryable: false,
-    means: "a newer lease has replaced this one; details.currentFence is its fencing token",
+    means: "the lease has ended, or a newer one has replaced it; details.currentFence is the latest fencing token",
     mend: "stop using what the lease protected",
   },
   lease_expired: {
@@ -87,7 +87,7 @@ export const errorCodes = {
   constraint: {
     retryable: false,
     means: "the database refused the row",
-    mend: "report it: the operation accepted what a constraint of the schema refuses",
+    mend: "report a bug: the operation accepted a row that a constraint of the schema refuses",
   },
   busy: {
     retryable: true,
@@ -120,7 +120,7 @@ export const errorCodes = {
   internal: {
     retryable: false,
     means: "a fault of this package; the server's log has the cause",
-    mend: "report it",
+    mend: "report a bug, with the cause",
   },
 } as const satisfies Record<string, { retryable: boolean; means: string; mend: string }>;
 
