@@ -1,3 +1,5 @@
+// Upkeep, which the server runs by itself: ending what has run out, and forgiving a clock that has jumped. The reaper
+// never waits for a lock: what another transaction holds is left for its next pass.
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import { integer, record } from "../model/codec.ts";
@@ -14,14 +16,14 @@ import { endSession, saveSession, settleSession, tryLockSession } from "./sessio
 import { expireWorktreeLeases } from "./worktreeState.ts";
 
 /**
- * Ends what has run out: leases of worktrees and commands, idle sessions, runners without heartbeat, artifacts,
- * idempotency keys. Runs by itself every second.
+ * Ends what has run out: leases of worktrees and commands, idle sessions, runners without heartbeats, artifacts, and
+ * idempotency keys. The server runs it every second.
  *
- * Result   the ids by kind; more: there may be others, call again
- * Effect   a leased tree becomes dirty, one being made or evicted quarantined; a command is queued again while attempts
- *          remain, else lost; a pending artifact has failed, a ready one is deleted unless it is pinned
- * Cost     at most limits.reapRows rows of each kind, each found by an index, with at most 8 statements each; what
- *          another transaction holds is left for the next pass; lane background
+ * Result   the ids by kind, and the number of keys. more: call again, because a kind has reached its bound
+ * Effect   a leased worktree becomes dirty, one in creating or evicting quarantined; a command is queued again while
+ *          attempts remain, and is otherwise lost; a pending artifact fails, a ready one is deleted unless it is pinned
+ * Cost     at most limits.reapRows rows of each kind, each found by an index, with at most 8 statements each; rows that
+ *          another transaction holds are left for the next pass; lane background
  */
 export const reap = operation({
   access: "write",
@@ -44,35 +46,39 @@ export const reap = operation({
   },
 });
 
+/** Ends the leases of commands that have run out: each command is queued again or lost. */
 const reapCommands = step(function* (limit: number, context: Context) {
   const { now } = context;
   const expired = yield* all<Pick<CommandRow, "id" | "session_id">>(sql`
-    SELECT id, session_id FROM commands WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${now} ORDER BY lease_expires_at LIMIT ${limit}`);
-  const reaped: string[] = [];
+    SELECT id, session_id FROM commands
+    WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${now}
+    ORDER BY lease_expires_at LIMIT ${limit}`);
+  const ids: string[] = [];
   for (const { id, session_id } of expired) {
     const session = yield* tryLockSession(session_id);
     if (session === undefined) continue;
-    // It may have been renewed or finished meanwhile.
+    // The rows above were read without a lock, so this one may have been renewed or finished since.
     const row = yield* first<CommandRow>(
       sql`SELECT * FROM commands WHERE id = ${id} AND lease_expires_at <= ${now} ${skipLocked}`,
     );
     if (row === undefined) continue;
-    reaped.push(id);
-    const again = row.state === "running" && row.attempt < row.max_attempts;
+    ids.push(id);
+    const isRequeued = row.state === "running" && row.attempt < row.max_attempts;
     const state: CommandState = row.state === "cancelling" ? "cancelled" : "lost";
     const result = { state, exit_code: null, signal: null, end_reason: "lease_expired" };
-    if (again) yield* requeueCommand(row, result, context);
+    if (isRequeued) yield* requeueCommand(row, result, context);
     else yield* endCommand(row, result, "expire", context);
-    const counted = {
+    const counters = {
       active_commands: session.active_commands - 1,
-      queued_commands: session.queued_commands + (again ? 1 : 0),
-      failed_commands: session.failed_commands + (again ? 0 : 1),
+      queued_commands: session.queued_commands + (isRequeued ? 1 : 0),
+      failed_commands: session.failed_commands + (isRequeued ? 0 : 1),
     };
-    yield* settleSession(yield* saveSession(session, counted, context), undefined, context);
+    yield* settleSession(yield* saveSession(session, counters, context), undefined, context);
   }
-  return reaped;
+  return ids;
 });
 
+/** Ends sessions whose idle timeout has passed and that have no active command. */
 const reapSessions = step(function* (limit: number, context: Context) {
   const rows = yield* all<SessionRow>(sql`
     SELECT * FROM sessions
@@ -82,17 +88,25 @@ const reapSessions = step(function* (limit: number, context: Context) {
   return rows.map(({ id }) => id);
 });
 
+/** Marks runners without heartbeats as stalled, and later as gone. */
 const reapRunners = step(function* (limit: number, { now, limits, changed }: Context) {
   const ids: string[] = [];
   for (const [from, to, before] of [
     ["stalled", "gone", after(now, -limits.runnerGoneMs)],
-    // Never stalled: with its next heartbeat it would be online, and given new work.
+    // A draining runner never becomes stalled: with its next heartbeat a stalled runner is online, and gets new work.
     ["draining", "gone", after(now, -limits.runnerGoneMs)],
     ["online", "stalled", now],
   ] as const) {
+    // `state <> 'gone'` is the condition of the partial index runners_expiry; a parameter alone does not imply it.
     const rows = yield* all<{ id: string; version: number }>(sql`
-      UPDATE runners SET state = ${to}, version = version + 1, updated_at = ${now}
-      WHERE id IN (SELECT id FROM runners WHERE state = ${from} AND state <> 'gone' AND expires_at <= ${before} ORDER BY expires_at LIMIT ${limit} ${skipLocked})
+      UPDATE runners SET
+        state = ${to},
+        version = version + 1,
+        updated_at = ${now}
+      WHERE id IN (
+        SELECT id FROM runners
+        WHERE state = ${from} AND state <> 'gone' AND expires_at <= ${before}
+        ORDER BY expires_at LIMIT ${limit} ${skipLocked})
       RETURNING id, version`);
     for (const { id, version } of rows) changed({ entity: "runner", id, op: to, version });
     ids.push(...rows.map(({ id }) => id));
@@ -101,8 +115,8 @@ const reapRunners = step(function* (limit: number, { now, limits, changed }: Con
 });
 
 /**
- * After the clock has jumped (sleep, time synchronization): what was alive at `aliveAt` lives at least until a grace
- * period from now. Run by the serving side itself; no port reaches it.
+ * Extends what was alive at `aliveAt` by at least a grace period from now, after the clock has jumped because of sleep
+ * or time synchronization. Called by the server itself; no port reaches it.
  */
 export const extendLeases = operation({
   access: "write",
@@ -112,12 +126,16 @@ export const extendLeases = operation({
   errors: [],
   *run({ aliveAt }, { now, limits }) {
     const until = after(now, limits.clockGraceMs);
-    // In the order in which everybody locks: runners, sessions, commands, worktrees.
+    // The statements follow the order of locks: runners, sessions, commands, worktrees.
     const extended = yield* changeEach([
-      sql`UPDATE runners SET expires_at = ${until} WHERE state IN ('online', 'draining') AND state <> 'gone' AND expires_at > ${aliveAt} AND expires_at < ${until}`,
+      sql`
+        UPDATE runners SET expires_at = ${until}
+        WHERE state IN ('online', 'draining') AND state <> 'gone'
+          AND expires_at > ${aliveAt} AND expires_at < ${until}`,
       sql`
         UPDATE sessions SET expires_at = ${until}
-        WHERE expires_at IS NOT NULL AND state IN ('pending', 'running') AND expires_at > ${aliveAt} AND expires_at < ${until}`,
+        WHERE expires_at IS NOT NULL AND state IN ('pending', 'running')
+          AND expires_at > ${aliveAt} AND expires_at < ${until}`,
       sql`
         UPDATE commands SET lease_expires_at = ${until}
         WHERE lease_expires_at IS NOT NULL AND lease_expires_at > ${aliveAt} AND lease_expires_at < ${until}`,

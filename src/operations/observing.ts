@@ -1,5 +1,5 @@
-// Observing the store: what it counts, whether it is ready, and whether it can write. On the wire these operations
-// belong to `maintenance`.
+// Observing the store: its figures, whether it is ready, and whether it can write. On the wire these operations belong
+// to `maintenance`.
 import { z } from "zod";
 import { integer, json, nullable, record } from "../model/codec.ts";
 import { Health, type HealthChecks } from "../model/health.ts";
@@ -7,12 +7,13 @@ import { type Lane, operation } from "../operation.ts";
 import { all, change, first, sql } from "../sql.ts";
 
 /**
- * Figures of the store: rows by state, ages, what the serving side counts, and what the database is really set to.
+ * Returns figures of the store: rows by state, ages, the server's counters, and the settings of the database.
  *
- * Result   rows: by kind and state; ages: of the oldest command that waits, runs, and of the oldest lease, in
- *          milliseconds, null when there is none; serving: queue depths, group sizes, waits; lanes: calls that wait in
- *          each, and how long those that ran had waited; database: sizes and settings of the engine
- * Cost     a pass over one index for each kind; of commands only those that wait or run are counted
+ * Result   rows: counts by kind and state. ages: of the oldest queued command, the oldest running command and the
+ *          oldest lease of a worktree, in milliseconds; null when there is none. serving: queue depths, group sizes,
+ *          waits. lanes: the calls that wait in each lane, and how long those that ran had waited. database: sizes, and
+ *          the settings that are in force
+ * Cost     a pass over one index for each kind; of commands only the queued and active ones are counted
  */
 export const stats = operation({
   access: "read",
@@ -69,16 +70,17 @@ function ageOf(span: Span | undefined, now: Date): number | null {
   return span === undefined || span.since === null ? null : now.getTime() - span.since;
 }
 
-/** Plain data needs none of superjson's notes. */
+/** Returns plain data in superjson's form. Plain data has no Dates or other values that superjson would annotate. */
 function plainJson(value: unknown): string {
   return JSON.stringify({ json: value });
 }
 
 /**
- * Is the store ready for work? Answered before other calls.
+ * Checks whether the store is ready for work. Runs in the urgent lane, before other calls.
  *
- * Result   { ready, checks }: schema, at the revision that this code needs; lastWrite, the last one could be stored;
- *          space, enough is left; queue, none is near its limit. Numbers and codes only: neither SQL nor paths
+ * Result   { ready, checks }. schema: the database is at the revision that this code needs. lastWrite: the last write
+ *          was stored. space: enough is left. queue: no queue is near its limit. Numbers and codes only; neither SQL
+ *          nor paths
  * Cost     1 statement by primary key; lane urgent
  */
 export const health = operation({
@@ -88,9 +90,10 @@ export const health = operation({
   output: Health,
   errors: [],
   *run(_input, { serverState, limits }) {
-    const at =
-      (yield* first<{ revision: string }>(sql`SELECT revision FROM schema_migrations ORDER BY revision DESC LIMIT 1`))
-        ?.revision ?? "none";
+    const last = yield* first<{ revision: string }>(
+      sql`SELECT revision FROM schema_migrations ORDER BY revision DESC LIMIT 1`,
+    );
+    const at = last?.revision ?? "none";
     const { database, lastWrite, queueFullness } = serverState;
     const head = database.schemaHead ?? at;
     const { leftBytes } = database;
@@ -113,8 +116,8 @@ export const health = operation({
 });
 
 /**
- * Writes a row that means nothing, to learn whether rows can be written. Run by the serving side itself after a write
- * that could not be stored; no port reaches it.
+ * Writes a row without meaning, to find out whether rows can be written. The server calls it after a write that could
+ * not be stored; no port reaches it.
  */
 export const probe = operation({
   access: "write",
@@ -124,7 +127,8 @@ export const probe = operation({
   errors: [],
   *run(_input, { now }) {
     yield* change(sql`
-      INSERT INTO store_meta (key, value) VALUES ('probe', ${now.toISOString()}) ON CONFLICT (key) DO UPDATE SET value = excluded.value`);
+      INSERT INTO store_meta (key, value) VALUES ('probe', ${now.toISOString()})
+      ON CONFLICT (key) DO UPDATE SET value = excluded.value`);
     return {};
   },
 });

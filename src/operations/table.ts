@@ -1,4 +1,5 @@
-// All operations. A name is an entity and a verb: the keys of this table.
+// The table of all operations. A name is an entity and a verb: the keys of this table. The table is explicit, because
+// it decides what a port can reach.
 import * as accounts from "./accounts.ts";
 import * as artifacts from "./artifacts.ts";
 import * as changes from "./changes.ts";
@@ -103,7 +104,7 @@ export const operations = {
 
 export type Operations = typeof operations;
 
-/** With what the serving side asks of itself, and no port reaches. */
+/** All operations, including those that the server calls itself and no port reaches. */
 export const servedOperations = {
   ...operations,
   tokens: { ...operations.tokens, recordUse: tokens.recordUse },

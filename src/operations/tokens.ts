@@ -1,3 +1,6 @@
+// Tokens: the credentials of accounts. The secret of a token exists on the caller's thread only (sealedOperation); the
+// store gets its SHA-256, so nothing on the way, and nothing in the database, can leak it. No token covers a scope that
+// the token under whose authority it was created does not cover.
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import type { AccountRow } from "../model/accounts.ts";
@@ -25,13 +28,12 @@ import {
 import { type AccountKind, type Scope, type TokenKind, tokenKinds } from "../model/vocabulary.ts";
 import { after, fail, operation, sealedOperation } from "../operation.ts";
 import { change, changeEach, first, forUpdate, one, sql, step, when } from "../sql.ts";
-import { insertAccount, lockAccountByName } from "./accounts.ts";
-import { invalidTransition } from "./failures.ts";
+import { insertAccount, lockAccountByName, requireEnabled } from "./accounts.ts";
 import { listPage } from "./paging.ts";
 import { lockRow } from "./rows.ts";
 import { requireVersion } from "./versions.ts";
 
-/** What travels of a token that is being made. */
+/** The part of a new token that is sent. */
 const sealedFields = { publicId: PublicId, secretSha256: Sha256 };
 const Kind = z.enum(tokenKinds);
 const TtlMs = z.int().min(1_000).max(315_360_000_000);
@@ -40,25 +42,26 @@ const Minted = record({ token: Token });
 type Minted = { readonly token: Token };
 
 /**
- * The secret is the answer's own only if it was made for it: a stored reply to an idempotency key names the token of
- * the first call.
+ * Attaches the secret to the returned token. A reply that is stored under an idempotency key names the token of the
+ * first call, and the secret that was made for a repeated call does not belong to it.
  */
 function withSecret({ token }: Minted, localPart: unknown): MintedToken {
-  const own = localPart as Secret;
-  return { token, secret: token.publicId === own.publicId ? formatToken(token.kind, own) : undefined };
+  const secret = localPart as Secret;
+  return { token, secret: token.publicId === secret.publicId ? formatToken(token.kind, secret) : undefined };
 }
 
 /**
- * Makes a token for an account. Its secret is made and hashed on the caller's thread and shown this once.
+ * Creates a token for an account, under the authority of another token. The secret is generated and hashed on the
+ * caller's thread, and returned this once.
  *
- * Input    scopes: at least one, from the closed list, all covered by the token `createdBy`, under whose authority it
- *          is made, and which covers tokens:write; ttlMs: without it the token does not expire, or when `createdBy`
- *          does: it never outlives that; kind: personal (dsp_) or runner (dsr_)
- * Result   { token, secret }; secret is undefined in a reply that is given again to an idempotency key
+ * Input    createdBy: the token under whose authority the new one is created; it must cover tokens:write and all of
+ *          scopes. scopes: at least one, from the closed list. ttlMs: default, and at most, the remaining time of
+ *          createdBy; without an expiry there, default never. kind: personal (dsp_) or runner (dsr_)
+ * Result   { token, secret }; secret is undefined in a reply that is repeated for an idempotency key
  * Fails    not_found | scope_missing { missing } | invalid_transition when the account is disabled | token_revoked or
- *          token_expired of createdBy | conflict { reason: "name" | "exists" }: the account has a token of this name
- *          that is neither revoked nor rotated
- * Effect   one row of tokens and of changes
+ *          token_expired for createdBy | conflict { reason: "name" } when the account has a token of this name that is
+ *          neither revoked nor rotated | conflict { reason: "exists" }
+ * Effect   one row of tokens, one row of changes
  * Cost     at most 6 statements by key
  */
 export const mint = sealedOperation({
@@ -92,25 +95,20 @@ export const mint = sealedOperation({
   *run(input, context) {
     const { now } = context;
     const creator = yield* lockWithAccounts(input.createdBy, input.accountId);
-    const account = creator.accounts.get(input.accountId);
-    if (account?.disabled_at !== null) invalidTransition("account", "disabled", "the account is disabled");
-    checkLive(creator, now);
-    const missing = missingScopes(
-      [...new Set<Scope>(["tokens:write", ...parseScopes(input.scopes)])],
-      parseScopes(creator.scopes),
-    );
-    if (missing.length > 0)
-      fail(
-        "scope_missing",
-        { missing },
-        "a token makes others with tokens:write only, and cannot give what it does not cover",
-      );
+    requireEnabled(creator.accounts.get(input.accountId) as AccountRow);
+    requireLive(creator, now);
+    const needed = [...new Set<Scope>(["tokens:write", ...parseScopes(input.scopes)])];
+    const missing = missingScopes(needed, parseScopes(creator.scopes));
+    if (missing.length > 0) {
+      const message = `creating this token needs ${missing.join(", ")}, which token ${creator.id} does not cover`;
+      fail("scope_missing", { missing }, message);
+    }
     const expiresAt = earliest(input.ttlMs === undefined ? null : after(now, input.ttlMs), creator.expires_at);
     return { token: yield* insertToken({ ...input, expiresAt, createdBy: input.createdBy }, "mint", context) };
   },
 });
 
-/** Null stands for never. */
+/** Returns the earlier of two moments; null stands for never. */
 function earliest(moment: Date | null, otherMs: number | null): Date | null {
   if (otherMs === null) return moment;
   return new Date(Math.min(moment?.getTime() ?? otherMs, otherMs));
@@ -129,19 +127,44 @@ interface NewToken extends SealedToken {
 const insertToken = step(function* (token: NewToken, op: string, { now, changed }: Context) {
   const { id, accountId, kind, publicId, secretSha256, name, scopes, createdBy, expiresAt } = token;
   const row = yield* first<TokenRow>(sql`
-    INSERT INTO tokens (id, account_id, public_id, kind, name, secret_sha256, hint, scopes, created_by, expires_at, created_at, updated_at)
-    VALUES (${id}, ${accountId}, ${publicId}, ${kind}, ${name}, ${secretSha256}, ${hintOf(kind, publicId)}, ${scopes}, ${createdBy}, ${expiresAt}, ${now}, ${now})
-    ON CONFLICT (account_id, name) WHERE revoked_at IS NULL AND rotated_to IS NULL DO NOTHING RETURNING *`);
-  if (row === undefined)
-    fail(
-      "conflict",
-      { reason: "name" },
-      "the account has a token of this name: revoke or rotate it, or choose another name",
-    );
+    INSERT INTO tokens (
+      id,
+      account_id,
+      public_id,
+      kind,
+      name,
+      secret_sha256,
+      hint,
+      scopes,
+      created_by,
+      expires_at,
+      created_at,
+      updated_at
+    ) VALUES (
+      ${id},
+      ${accountId},
+      ${publicId},
+      ${kind},
+      ${name},
+      ${secretSha256},
+      ${hintOf(kind, publicId)},
+      ${scopes},
+      ${createdBy},
+      ${expiresAt},
+      ${now},
+      ${now}
+    )
+    ON CONFLICT (account_id, name) WHERE revoked_at IS NULL AND rotated_to IS NULL DO NOTHING
+    RETURNING *`);
+  if (row === undefined) {
+    const message = `account ${accountId} has a token named ${name}: revoke or rotate it, or choose another name`;
+    fail("conflict", { reason: "name" }, message);
+  }
   changed({ entity: "token", id, op, version: 1, detail: { accountId, kind, scopes: parseScopes(scopes) } });
   return row;
 });
 
+/** A token with the columns of its account that decide whether it may be used. */
 type TokenOfAccount = TokenRow & {
   readonly account_name: string;
   readonly account_kind: AccountKind;
@@ -149,11 +172,11 @@ type TokenOfAccount = TokenRow & {
 };
 
 /**
- * Whose token this is. Text that has not the shape and checksum of a token is refused on the caller's thread; of the
- * others only the public id and the hash of the secret travel. Writes nothing: the time of use is noted and written
- * later, together with others.
+ * Verifies a token and returns its account and scopes. Text without the shape and checksum of a token is refused on the
+ * caller's thread; of other text only the public id and the hash of the secret are sent. Writes nothing: the time of
+ * use is written later, together with others.
  *
- * Input    token: as it was shown; scopes: what it must cover
+ * Input    token: as it was shown. scopes: the scopes that the token must cover
  * Result   { tokenId, kind, scopes, expiresAt, account: { id, name, kind } }
  * Fails    token_malformed | token_unknown | token_revoked, also when the account is disabled
  *          | token_expired { expiredAt } | scope_missing { missing }
@@ -172,19 +195,25 @@ export const verify = sealedOperation({
   errors: ["token_malformed", "token_unknown", "token_revoked", "token_expired", "scope_missing"],
   *run({ kind, publicId, secretSha256, scopes }, { now, used }) {
     const row = yield* first<TokenOfAccount>(sql`
-      SELECT tokens.*, accounts.name AS account_name, accounts.kind AS account_kind, accounts.disabled_at AS account_disabled_at
-      FROM tokens JOIN accounts ON accounts.id = tokens.account_id WHERE tokens.public_id = ${publicId}`);
+      SELECT
+        tokens.*,
+        accounts.name AS account_name,
+        accounts.kind AS account_kind,
+        accounts.disabled_at AS account_disabled_at
+      FROM tokens JOIN accounts ON accounts.id = tokens.account_id
+      WHERE tokens.public_id = ${publicId}`);
     if (row === undefined || !sameHash(row.secret_sha256, secretSha256) || row.kind !== kind) fail("token_unknown");
-    checkLive(row, now);
+    requireLive(row, now);
     const missing = missingScopes(scopes === undefined ? [] : parseScopes(scopes), parseScopes(row.scopes));
-    if (missing.length > 0) fail("scope_missing", { missing });
+    if (missing.length > 0) fail("scope_missing", { missing }, `the token does not cover ${missing.join(", ")}`);
     used(row.id);
     const account = { id: row.account_id, name: row.account_name, kind: row.account_kind };
     return { tokenId: row.id, kind: row.kind, scopes: row.scopes, expiresAt: row.expires_at, account };
   },
 });
 
-function checkLive(row: TokenOfAccount, now: Date): void {
+/** Fails unless the token may be used now. */
+function requireLive(row: TokenOfAccount, now: Date): void {
   if (row.revoked_at !== null) fail("token_revoked", { revokedAt: new Date(row.revoked_at) });
   if (row.account_disabled_at !== null)
     fail("token_revoked", { reason: "account_disabled" }, "the account is disabled");
@@ -193,14 +222,14 @@ function checkLive(row: TokenOfAccount, now: Date): void {
 }
 
 /**
- * A token, its account, and perhaps another: accounts before tokens and in the order of their ids, so that calls that
- * want the same wait in one queue.
+ * Locks and returns a token with its account, after locking further accounts. Accounts come before tokens, and in the
+ * order of their ids, so that calls for the same accounts do not deadlock.
  */
-const lockWithAccounts = step(function* (tokenId: string, ...others: readonly string[]) {
-  // A token stays with its account, so this holds when the account is locked.
-  const found = yield* first<Pick<TokenRow, "account_id">>(sql`SELECT account_id FROM tokens WHERE id = ${tokenId}`);
+const lockWithAccounts = step(function* (tokenId: string, ...accountIds: readonly string[]) {
+  // A token never moves to another account, so this account is still the right one once it is locked.
+  const unlocked = yield* first<Pick<TokenRow, "account_id">>(sql`SELECT account_id FROM tokens WHERE id = ${tokenId}`);
   const accounts = new Map<string, AccountRow>();
-  for (const id of new Set([...others, ...(found === undefined ? [] : [found.account_id])].sort()))
+  for (const id of new Set([...accountIds, ...(unlocked === undefined ? [] : [unlocked.account_id])].sort()))
     accounts.set(id, yield* lockRow("account", id));
   const token = yield* lockRow("token", tokenId);
   const { name, kind, disabled_at } = accounts.get(token.account_id) as AccountRow;
@@ -208,15 +237,15 @@ const lockWithAccounts = step(function* (tokenId: string, ...others: readonly st
 });
 
 /**
- * Replaces a token by a new one of the same account, name, kind and scopes. The old one works on for a grace time, so
- * that its users can change over.
+ * Replaces a token by a new one with the same account, name, kind and scopes. The old token keeps working for a grace
+ * period, so that its users can change over.
  *
- * Input    graceMs: how long the old one still works, at most until it would have expired; ttlMs: of the new one, the
- *          old one's unless given. It may live longer than the old one: whoever may rotate a token decides that anew
- * Result   { token, secret } of the new one; secret is undefined in a reply that is given again to an idempotency key
+ * Input    graceMs: how long the old token keeps working, at most until it would have expired. ttlMs: the lifetime of
+ *          the new token (default: that of the old one). It may outlive the old one: the right to rotate includes that
+ * Result   { token, secret } of the new token; secret is undefined in a reply that is repeated for an idempotency key
  * Fails    not_found | token_revoked | token_expired | conflict { reason: "rotated", rotatedTo }
  *          | conflict { reason: "version" | "exists" }
- * Effect   a new row of tokens, and the old one's expiry; a row of changes for each
+ * Effect   a new row of tokens, and the expiry of the old one; one row of changes for each
  */
 export const rotate = sealedOperation({
   access: "write",
@@ -246,15 +275,23 @@ export const rotate = sealedOperation({
     const { now, changed } = context;
     const before = yield* lockWithAccounts(input.tokenId);
     requireVersion(before, input.expectedVersion);
-    if (before.rotated_to !== null)
-      fail("conflict", { reason: "rotated", rotatedTo: before.rotated_to }, "the token was rotated already");
-    checkLive(before, now);
+    if (before.rotated_to !== null) {
+      const message = `token ${before.id} was already rotated to ${before.rotated_to}`;
+      fail("conflict", { reason: "rotated", rotatedTo: before.rotated_to }, message);
+    }
+    requireLive(before, now);
     const lifeMs = input.ttlMs ?? (before.expires_at === null ? undefined : before.expires_at - before.created_at);
     const graceUntil = now.getTime() + input.graceMs;
     const oldUntil = new Date(before.expires_at === null ? graceUntil : Math.min(before.expires_at, graceUntil));
-    // It gives its name up before the new one takes it, and can name the new one only once that is there.
+    // The old token must give up its name before the new one takes it, and can only refer to the new one once that
+    // exists. So it refers to itself in between.
     yield* change(sql`
-      UPDATE tokens SET rotated_to = ${before.id}, expires_at = ${oldUntil}, version = version + 1, updated_at = ${now} WHERE id = ${before.id}`);
+      UPDATE tokens SET
+        rotated_to = ${before.id},
+        expires_at = ${oldUntil},
+        version = version + 1,
+        updated_at = ${now}
+      WHERE id = ${before.id}`);
     changed({
       entity: "token",
       id: before.id,
@@ -286,10 +323,10 @@ export const rotate = sealedOperation({
 });
 
 /**
- * Ends a token, from the next call on. Repeated, it changes nothing: the first time and reason stay.
+ * Revokes a token from the next call on. Repeating the call changes nothing: the first time and reason stay.
  *
  * Fails    not_found | conflict { reason: "version" }
- * Effect   one row of tokens and of changes
+ * Effect   one row of tokens, one row of changes
  */
 export const revoke = operation({
   access: "write",
@@ -301,7 +338,13 @@ export const revoke = operation({
     if (before.revoked_at !== null) return before;
     requireVersion(before, expectedVersion);
     const row = yield* one<TokenRow>(sql`
-      UPDATE tokens SET revoked_at = ${now}, revoked_reason = ${reason ?? null}, version = version + 1, updated_at = ${now} WHERE id = ${tokenId} RETURNING *`);
+      UPDATE tokens SET
+        revoked_at = ${now},
+        revoked_reason = ${reason ?? null},
+        version = version + 1,
+        updated_at = ${now}
+      WHERE id = ${tokenId}
+      RETURNING *`);
     changed({
       entity: "token",
       id: tokenId,
@@ -314,10 +357,10 @@ export const revoke = operation({
 });
 
 /**
- * Tokens by age, of one account when asked for; revoked ones too. Neither secrets nor their hashes are among the
- * fields.
+ * Lists tokens, oldest first, revoked ones included; of one account with `accountId`. Neither secrets nor their hashes
+ * are among the fields.
  *
- * Cost     1 statement along an index, at most `limit` rows kept
+ * Cost     1 statement along an index, at most `limit` rows
  */
 export const list = operation({
   access: "read",
@@ -334,13 +377,14 @@ export const list = operation({
 });
 
 /**
- * Makes the first admin token, and its account unless there is one of this name. Of two calls at once one wins.
+ * Creates the first admin token, and its account unless there is one of this name. Of two simultaneous calls one
+ * succeeds.
  *
- * Input    accountName, name: of the account and of the token; ttlMs: without it the token does not expire
+ * Input    accountName, name: the names of the account and of the token. ttlMs: default never
  * Result   { token, secret }, as mint
  * Fails    conflict { reason: "admin_exists" } while a live admin token exists | conflict { reason: "name" }
  *          | invalid_transition when the account is disabled
- * Effect   one row of tokens, perhaps of accounts, and of changes for each
+ * Effect   one row of tokens, perhaps one of accounts; one row of changes for each
  */
 export const bootstrapAdmin = sealedOperation({
   access: "write",
@@ -366,19 +410,21 @@ export const bootstrapAdmin = sealedOperation({
   errors: ["conflict", "invalid_transition"],
   *run(input, context) {
     const { now } = context;
-    // The one row that everybody who wants to be first must have.
+    // Simultaneous calls have no token to lock, so they lock a row that always exists.
     yield* first(sql`SELECT value FROM store_meta WHERE key = 'store_id' ${forUpdate}`);
     const live = yield* first(sql`
-      SELECT tokens.id FROM tokens JOIN accounts ON accounts.id = tokens.account_id
-      WHERE tokens.scopes = 'admin' AND tokens.revoked_at IS NULL AND (tokens.expires_at IS NULL OR tokens.expires_at > ${now})
+      SELECT tokens.id
+      FROM tokens JOIN accounts ON accounts.id = tokens.account_id
+      WHERE tokens.scopes = 'admin' AND tokens.revoked_at IS NULL
+        AND (tokens.expires_at IS NULL OR tokens.expires_at > ${now})
         AND accounts.disabled_at IS NULL
       ORDER BY tokens.created_at LIMIT 1`);
     if (live !== undefined)
-      fail("conflict", { reason: "admin_exists" }, "a live admin token exists: mint others with it");
+      fail("conflict", { reason: "admin_exists" }, "an admin token exists already: mint other tokens with it");
     const account =
       (yield* lockAccountByName(input.accountName)) ??
       (yield* insertAccount(input.accountId, input.accountName, "human", context));
-    if (account.disabled_at !== null) invalidTransition("account", "disabled", "the account is disabled");
+    requireEnabled(account);
     const { id, name, publicId, secretSha256 } = input;
     const expiresAt = input.ttlMs === undefined ? null : after(now, input.ttlMs);
     const token = {
@@ -394,13 +440,13 @@ export const bootstrapAdmin = sealedOperation({
   },
 });
 
-/** Bounds one transaction. */
+/** The maximum number of uses that one call records. */
 export const tokenUsesMax = 500;
 
 /**
- * Writes when tokens were last used. Run by the serving side itself; no port reaches it.
+ * Records when tokens were last used. Called by the server itself; no port reaches it.
  *
- * Effect   last_used_at of each; no row of changes
+ * Effect   last_used_at of each token; no row of changes
  */
 export const recordUse = operation({
   access: "write",
@@ -409,12 +455,13 @@ export const recordUse = operation({
   output: record({ recorded: integer }),
   errors: [],
   *run({ uses }) {
-    // In one order, so that two processes that write the same tokens never wait for each other in a circle.
+    // In the order of their ids, so that two processes that record uses of the same tokens do not deadlock.
     const ordered = uses.toSorted((left, right) => (left.tokenId < right.tokenId ? -1 : 1));
     const recorded = yield* changeEach(
       ordered.map(
-        ({ tokenId, at }) =>
-          sql`UPDATE tokens SET last_used_at = ${at} WHERE id = ${tokenId} AND (last_used_at IS NULL OR last_used_at < ${at})`,
+        ({ tokenId, at }) => sql`
+          UPDATE tokens SET last_used_at = ${at}
+          WHERE id = ${tokenId} AND (last_used_at IS NULL OR last_used_at < ${at})`,
       ),
     );
     return { recorded };
