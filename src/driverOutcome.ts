@@ -1,6 +1,6 @@
 // The rules that all drivers share: how a job ends, and what a failure of the database means.
 // Knows no database.
-import type { Group, Job, Settled } from "./driver.ts";
+import type { Group, Job } from "./driver.ts";
 import { type ErrorCode, StoreError } from "./errors.ts";
 import type { SqlValue } from "./sql.ts";
 
@@ -48,11 +48,6 @@ export function bodyError(error: unknown): StoreError {
 
 export function rolledBack({ code, message, details, cause }: StoreError): StoreError {
   return new StoreError(code, message, { details, cause, outcome: "rolled_back" });
-}
-
-/** A job whose only attempt was lost with its transaction. */
-export function failedWith(error: StoreError, index = 0): Settled {
-  return { ok: false, error, index };
 }
 
 /** Passes a parameter through, unless it is undefined: a forgotten value must not become NULL. */

@@ -101,7 +101,7 @@ interface StepCount {
   completed: number;
 }
 
-/** The count for queries and steps that are created outside of a body. Nobody reads it. */
+/** The count for queries and steps that are created outside of a body. It is never read. */
 const uncounted: StepCount = { created: 0, completed: 0 };
 
 /** The count of the body that is running now. */

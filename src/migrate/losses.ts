@@ -25,10 +25,10 @@ export const lossesOf = step(function* (catalog: Catalog, route: readonly Migrat
   yield* change(plainStatement("RELEASE SAVEPOINT probe"));
   const losses: Loss[] = [];
   for (const [table, { columns, rows }] of before) {
-    const left = after.get(table) ?? { columns: [], rows: 0 };
-    if (left.rows < rows) losses.push({ table, rows: rows - left.rows });
+    const remaining = after.get(table) ?? { columns: [], rows: 0 };
+    if (remaining.rows < rows) losses.push({ table, rows: rows - remaining.rows });
     for (const column of after.has(table) ? columns : []) {
-      const values = left.columns.includes(column)
+      const values = remaining.columns.includes(column)
         ? 0
         : yield* count(`SELECT count(${quoted(column)}) AS count FROM ${quoted(table)}`);
       if (values > 0) losses.push({ table, column, rows: values });

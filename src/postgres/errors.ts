@@ -52,7 +52,7 @@ export function isLost(error: unknown): boolean {
  * Returns true when the transaction was undone because of other transactions, so that the same may succeed when it runs
  * again.
  */
-export function isTransient(error: unknown): boolean {
+function isTransient(error: unknown): boolean {
   return error instanceof pg.DatabaseError && /^(?:40001|40P01)/.test(error.code ?? "");
 }
 

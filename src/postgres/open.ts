@@ -123,11 +123,11 @@ async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptio
     const tables = await runBody(client, postgresCatalog.tables());
     if (!hasLedger(tables)) {
       const ours = createdTables(migrations);
-      const taken = tables.find(({ name }) => ours.includes(name));
-      if (taken !== undefined)
+      const foreign = tables.find(({ name }) => ours.includes(name));
+      if (foreign !== undefined)
         throw new StoreError(
           "incompatible",
-          `a table ${taken.name} of another program is in the way: ${useAnotherDatabase}`,
+          `a table ${foreign.name} of another program is in the way: ${useAnotherDatabase}`,
         );
       if (migrate === "never")
         throw new StoreError("incompatible", "the database is empty: run debug-server-db migrate upgrade head");

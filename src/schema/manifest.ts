@@ -74,7 +74,7 @@ export function findBackup(pathOrName: string, source: string): Backup {
  * Reads the manifest of a backup, or returns undefined when it has none. Fails with corrupt when the manifest is
  * damaged.
  */
-export function readManifest(path: string): BackupManifest | undefined {
+function readManifest(path: string): BackupManifest | undefined {
   const manifestPath = manifestPathOf(path);
   if (!existsSync(manifestPath)) return undefined;
   try {

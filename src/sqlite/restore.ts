@@ -169,8 +169,8 @@ function openAlone(path: string): Database.Database {
       db.exec("ROLLBACK");
       throw new StoreError("busy");
     });
-    const left = ["-wal", "-journal"].find((suffix) => existsSync(`${path}${suffix}`));
-    if (left !== undefined) throw new StoreError("busy", `${path}${left} is in use`);
+    const sidecar = ["-wal", "-journal"].find((suffix) => existsSync(`${path}${suffix}`));
+    if (sidecar !== undefined) throw new StoreError("busy", `${path}${sidecar} is in use`);
     return db;
   } catch (error) {
     db.close();
