@@ -51,8 +51,16 @@ export const mutations: readonly Mutation[] = [
       "repository.worktree_count >= repository.max_worktrees",
       "repository.worktree_count > repository.max_worktrees",
     ],
-    ["a reservation ends leases that have expired", "=== undefined && full && (yield*", "=== null && full && (yield*"],
-    ["needsSync compares commits", "before.commit_sha !== wanted.commitSha", "before.commit_sha === wanted.commitSha"],
+    [
+      "a reservation ends leases that have expired",
+      "=== undefined && isFull && (yield*",
+      "=== null && isFull && (yield*",
+    ],
+    [
+      "needsSync compares commits",
+      "before?.commit_sha !== wanted.commitSha",
+      "before?.commit_sha === wanted.commitSha",
+    ],
     ["needsScrub tells of a dirty worktree", 'before?.state === "dirty" ? 1 : 0', "0"],
     ["a grant raises the fencing token", "fence = fence + 1", "fence = fence"],
     [
@@ -127,7 +135,7 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/operations/logs.ts", subject("logs"), [
     ["a repeated append stores nothing", "if (end <= next_offset) return", "if (end < next_offset) return"],
-    ["a log has no gap", "if (offset > next_offset) fail(", "if (offset < 0) fail("],
+    ["a log has no gap", "if (offset > next_offset) {", "if (offset < 0) {"],
     ["an overlapping append stores the new bytes only", "data.subarray(next_offset - offset)", "data.subarray(0)"],
     ["the first half of a log is kept", "Math.floor(attempt.limit_bytes / 2)", "0"],
     ["an unfinished line is a line", "last !== undefined && last.data.at(-1) !== 10 ? 1 : 0", "0"],
@@ -328,7 +336,7 @@ export const mutations: readonly Mutation[] = [
     ["a dropped column is a loss", "if (values > 0) losses.push", "if (values < 0) losses.push"],
   ]),
   ...mutate("src/sqlite/migrator.ts", migrator, [
-    ["a failed migration leaves no backup", "for (const backup of made) removeBackup(backup);", ";"],
+    ["a failed migration leaves no backup", "for (const backup of backups) removeBackup(backup);", ";"],
     [
       "a failed migration is rolled back",
       'if (db.inTransaction) db.exec("ROLLBACK");',
@@ -336,7 +344,7 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   ...mutate("src/sqlite/verify.ts", restore, [
-    ["a backup has the hash of its manifest", "if (found.sha256 !== sha256)", 'if (found.sha256 === "")'],
+    ["a backup has the hash of its manifest", "if (actual.sha256 !== sha256)", 'if (actual.sha256 === "")'],
   ]),
   ...mutate("src/files/privateFile.ts", backup, [
     [
