@@ -7,6 +7,7 @@ import {
   type OwnedStore,
   type RunnerPool,
   type Store,
+  StoreError,
 } from "../../src/index.ts";
 import { operations } from "../../src/operations/table.ts";
 import { type Page, rowsOfPages } from "../../src/pages.ts";
@@ -66,8 +67,13 @@ function allOf(pool: RunnerPool, name: string) {
 function atomicallyOn(pool: RunnerPool) {
   return async (record: (tx: unknown) => unknown, { signal, ...options }: CallOptions = {}) => {
     const calls: CallMessage[] = [];
-    const recorder = (name: string) => (input?: unknown, callOptions?: CallOptions) =>
-      void calls.push([name, input, callOptions]);
+    let recorded = false;
+    // A client refuses later calls itself, but the client of the task never sees them.
+    const recorder = (name: string) => (input?: unknown, callOptions?: CallOptions) => {
+      if (recorded)
+        throw new StoreError("invalid_input", `${name}: the calls of this transaction are recorded already`);
+      calls.push([name, input, callOptions]);
+    };
     const tx = Object.fromEntries(
       Object.entries(operations).map(([entity, verbs]) => [
         entity,
@@ -75,6 +81,7 @@ function atomicallyOn(pool: RunnerPool) {
       ]),
     );
     const returned = record(tx);
+    recorded = true;
     const async = returned instanceof Promise;
     if (async) returned.catch(() => undefined);
     return pool.run(
