@@ -26,7 +26,7 @@ const unbounded = ["maintenance.stats"];
 const shortSorts: readonly RegExp[] = [
   // The sessions whose worktrees one runner leases.
   /FROM worktrees JOIN sessions .* WHERE worktrees\.lease_runner_id = \?/s,
-  // At most maxParallel rows, sorted so that they are locked in one order.
+  // The active commands of a session, at most maxParallel, which are locked in the order of their ids.
   /ORDER BY id \/\*\+ FOR UPDATE \*\/\)/,
 ];
 

@@ -36,7 +36,7 @@ export async function ownServer(...flags: readonly string[]): Promise<OwnServer>
       password: "postgres",
       persistent: true,
       createPostgresUser: process.getuid?.() === 0,
-      // What the server wrote survives its death without a sync. No test cuts the power.
+      // A write survives the death of the server without a sync. No test cuts the power.
       initdbFlags: ["--no-sync"],
       postgresFlags: ["-c", "max_connections=200", "-c", "fsync=off", ...flags],
       onLog: (line) => void log.push(String(line)),
