@@ -1,12 +1,12 @@
-// Writes what the documents say about the code from the code: `npm run docs`. With --check it only says whether they are up to date.
+// Writes the generated parts of the documents: `npm run docs`. With --check it only reports documents that are out of
+// date.
 import { readFileSync, writeFileSync } from "node:fs";
 import { renderAppend } from "../bench/append.ts";
 import { renderLadder } from "../bench/ladder.ts";
 import { renderPostgres } from "../bench/postgres.ts";
 import { errorCodes } from "../src/errors.ts";
-
 import { renderCli } from "./cli.ts";
-import { renderOperations } from "./operations.ts";
+import { renderErrors, renderOperations } from "./operations.ts";
 
 const root = new URL("../", import.meta.url);
 
@@ -32,11 +32,11 @@ function readResult(name: string): never {
   return JSON.parse(readFileSync(new URL(`bench/results/${name}.json`, root), "utf8")) as never;
 }
 
-/** By file: what stands between `<!-- name -->` and `<!-- /name -->`. */
+/** The generated parts of each file; each part stands between `<!-- name -->` and `<!-- /name -->`. */
 const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
   "docs/guide/errors.md": { errors: errorSections },
   "docs/cli.md": { cli: renderCli },
-  "docs/operations.md": { operations: renderOperations },
+  "docs/operations.md": { errors: renderErrors, operations: renderOperations },
   "docs/scaling.md": { postgres: () => renderPostgres(readResult("postgres")) },
   "docs/benchmarks.md": {
     append: () => renderAppend(readResult("append")),

@@ -1,6 +1,8 @@
-// The reference of all operations, from the table of operations and the comments above them. A docstring that is missing, or of another form, is an error.
+// Renders the reference of all operations from the table of operations and from the comments above them. A docstring
+// that is missing is an error.
 import { readdirSync, readFileSync } from "node:fs";
 import { z } from "zod";
+import { bodyErrors, callErrors } from "../src/errors.ts";
 import type { AnyCodec } from "../src/model/codec.ts";
 import { scopes } from "../src/model/vocabulary.ts";
 import type { AnyOperation } from "../src/operation.ts";
@@ -35,7 +37,7 @@ interface Docstring {
   readonly parts: ReadonlyMap<string, string>;
 }
 
-/** By file and the name that the operation has there. */
+/** Returns the docstrings of a file, by the names under which it exports the operations. */
 function readDocstrings(file: string): ReadonlyMap<string, Docstring> {
   const text = readFileSync(new URL(file, folder), "utf8");
   const renamed = new Map([...text.matchAll(/^export \{ (\w+) as (\w+) \};$/gm)].map(([, from, to]) => [from, to]));
@@ -102,7 +104,7 @@ function describeInput({ inputSchema }: AnyOperation): string {
 function whenAbsent(field: JsonSchema, required: boolean): string {
   if (required) return "required";
   if (field.default === undefined) return "";
-  // A new one each time.
+  // The default is generated for each call, so it cannot be printed.
   return field.description === "id" ? "a new id" : `\`${JSON.stringify(field.default)}\``;
 }
 
@@ -151,7 +153,7 @@ function number(value: number): string {
   return String(value).replace(/\B(?=(?:\d{3})+$)/g, "_");
 }
 
-/** Of generated text: what would end a cell of a table, or begin an element of HTML. */
+/** Escapes what would end the cell of a table, or start an HTML element. */
 function escaped(text: string): string {
   return text.replaceAll("|", "\\|").replaceAll("<", "&lt;");
 }
@@ -165,7 +167,7 @@ function traits({ access, lane, waits, stream, again }: AnyOperation): string {
     stream === undefined ? (waits ? "may wait" : undefined) : "stream",
     again === undefined ? undefined : "in steps",
   ];
-  return [access, `lane ${lane}`, ...others.filter((one) => one !== undefined)].join(", ");
+  return [access, `lane ${lane}`, ...others.filter((trait) => trait !== undefined)].join(", ");
 }
 
 function section(name: string, file: string, operation: AnyOperation, { summary, parts }: Docstring): string {
@@ -181,7 +183,7 @@ function section(name: string, file: string, operation: AnyOperation, { summary,
     `${traits(operation)}; errors: ${operation.errors.length === 0 ? "none of its own" : operation.errors.map((code) => `\`${code}\``).join(", ")}; [source](../src/operations/${file})`,
     describeInput(operation),
     ...part("Input"),
-    `**Answers** ${escaped(known === undefined ? result : `a ${known}`)}`,
+    `**Returns** ${escaped(known ?? result)}`,
     ...(isPaged(operation) ? [allRows(name)] : []),
     ...part("Result"),
     ...part("Fails"),
@@ -195,11 +197,17 @@ function allRows(name: string): string {
   return `**All pages** \`for await (const row of store.${all}({ ... }))\` iterates over the rows of every page; \`limit\` is the size of a page.`;
 }
 
-/** The docstring of each operation, and the file that it stands in. */
+/** The docstring of each operation, and the file that defines the operation. */
 const documented = new Map<unknown, { readonly file: string; readonly docstring: Docstring }>();
 for (const file of readdirSync(folder)) {
   const module = (await import(new URL(file, folder).href)) as Readonly<Record<string, unknown>>;
   for (const [name, docstring] of readDocstrings(file)) documented.set(module[name], { file, docstring });
+}
+
+/** Renders the codes with which every operation may fail. */
+export function renderErrors(): string {
+  const codes = [...bodyErrors, ...callErrors].map((code) => `\`${code}\``).join(", ");
+  return `Besides the codes that it lists, every operation may fail with ${codes}.`;
 }
 
 /** Renders the reference. Throws when an operation has no docstring. */
@@ -217,7 +225,7 @@ export function renderOperations(): string {
       `| [${name}](#${anchor(name)}) | ${traits(operation)} | ${escaped(docstring.summary.split(/(?<=\.) /)[0] as string)} |`,
   );
   const sections = Object.keys(operations).map((entity) => {
-    const own = all.filter((one) => one.entity === entity);
+    const own = all.filter((each) => each.entity === entity);
     return [
       `## ${entity}`,
       ...own.map(({ name, file, operation, docstring }) => section(name, file, operation, docstring)),

@@ -3,7 +3,7 @@
 import { type Caller, checkCaller } from "./caller.ts";
 import type { Change, Context, ServerState } from "./context.ts";
 import type { Driver, Job, Runnable, Settled } from "./driver.ts";
-import { StoreError, toWireFailure } from "./errors.ts";
+import { bodyErrors, StoreError, toWireFailure } from "./errors.ts";
 import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
 import type { Limits } from "./limits.ts";
 import { type Call, NotYet, type OperationTable } from "./operation.ts";
@@ -208,16 +208,7 @@ function timeoutAnswer({ atTimeout }: NotYet<unknown>): Answer {
   return atTimeout instanceof StoreError ? [false, toWireFailure(atTimeout)] : [true, atTimeout];
 }
 
-/** The codes that every operation may fail with, besides its own. */
-const universal = new Set<string>([
-  "invalid_input",
-  "constraint",
-  "busy",
-  "deadline_exceeded",
-  "storage_full",
-  "corrupt",
-  "internal",
-]);
+const undeclared: ReadonlySet<string> = new Set(bodyErrors);
 
 function failed(
   calls: readonly Call[],
@@ -226,7 +217,7 @@ function failed(
 ): Answer {
   const call = calls[index] as Call;
   const declared =
-    universal.has(error.code) ||
+    undeclared.has(error.code) ||
     call.operation.errors.includes(error.code) ||
     (error.code === "idempotency_mismatch" && (isKeyed(call) || call.envelopeKey !== undefined));
   const fault = declared

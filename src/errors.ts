@@ -126,6 +126,20 @@ export const errorCodes = {
 
 export type ErrorCode = keyof typeof errorCodes;
 
+/** The codes with which the body of any operation may fail, besides those that the operation declares. */
+export const bodyErrors = [
+  "invalid_input",
+  "constraint",
+  "busy",
+  "deadline_exceeded",
+  "storage_full",
+  "corrupt",
+  "internal",
+] as const satisfies readonly ErrorCode[];
+
+/** The codes with which any call may fail on its way to the body or back. */
+export const callErrors = ["overloaded", "aborted", "closed"] as const satisfies readonly ErrorCode[];
+
 /** Plain data that both structured clone and JSON carry unchanged. */
 export type Details = Readonly<Record<string, unknown>>;
 

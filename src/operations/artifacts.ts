@@ -22,7 +22,7 @@ import { listPage } from "./paging.ts";
 import { getRow, lockRow } from "./rows.ts";
 import { requireVersion } from "./versions.ts";
 
-/** With true, an artifact that has the name already is deleted first; with false the call fails. */
+/** The choice to delete an artifact that has the name already. Without it, the call fails. */
 const replace = z.boolean().default(false);
 
 /**

@@ -9,7 +9,7 @@ import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
 import { notFound } from "./failures.ts";
 import { commandTopic, logTopic } from "./topics.ts";
 
-/** How a command, or one attempt of it, ended. */
+/** The result of a command, or of one attempt of it. */
 export type CommandResult = Pick<CommandRow, "state" | "exit_code" | "signal" | "end_reason">;
 
 /** Locks a command and returns it with its session, which comes first in the order of locks. */

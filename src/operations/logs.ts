@@ -195,7 +195,7 @@ const positionFields = {
   commandId: Id,
   /** The number of the attempt (default: the latest one). */
   attempt: z.int().positive().optional(),
-  /** Where to start: at a byte, at a line (both count from 0), or so many lines before the end. Default: at byte 0. */
+  /** The start: a byte, a line (both count from 0), or so many lines before the end. Default: byte 0. */
   offset: z.int().min(0).optional(),
   line: z.int().min(0).optional(),
   lastLines: z.int().min(0).max(100_000).optional(),

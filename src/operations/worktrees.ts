@@ -40,7 +40,7 @@ import {
 /** The fields that identify a lease. */
 const leaseKey = { worktreeId: Id, fence: Fence };
 
-/** What a holder knows about its worktree. */
+/** The facts that a holder records about its worktree. */
 const factFields = {
   commitSha: CommitSha.optional(),
   environmentHash: Hash.optional(),

@@ -2,7 +2,11 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { it } from "node:test";
+import { scopes } from "../../src/model/vocabulary.ts";
+import { operations } from "../../src/operations/table.ts";
 import { createdTables, readMigrations } from "../../src/schema/migrationFiles.ts";
+import { openTestStore } from "../../src/testing/index.ts";
+import { memoryDatabase } from "../support/memoryDriver.ts";
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
 
@@ -25,4 +29,27 @@ it("src/index.ts exports the type of every row in docs/operations.md", () => {
     names.filter((name) => !new RegExp(`\\b${name}\\b`).test(index)),
     [],
   );
+});
+
+/** Tables with a state that maintenance.stats does not count, because they have no index on it. */
+const uncounted = ["debug_sessions"];
+
+it("maintenance.stats counts the rows of every table that has a state", async () => {
+  const db = memoryDatabase();
+  const tables = createdTables(readMigrations("sqlite")).filter((table) =>
+    (db.pragma(`table_info(${table})`) as { name: string }[]).some(({ name }) => name === "state"),
+  );
+  db.close();
+  const store = await openTestStore();
+  const { rows } = await store.maintenance.stats();
+  await store.close();
+  assert.deepEqual([...Object.keys(rows), ...uncounted].sort(), tables.sort());
+});
+
+/** Entities without scopes: an API decides by itself who reaches their operations. */
+const unscoped = ["runners", "logs", "accounts", "changes", "maintenance"];
+
+it("every entity has scopes, or is known to have none", () => {
+  const scoped = new Set(scopes.filter((scope) => scope !== "admin").map((scope) => scope.split(":")[0] as string));
+  assert.deepEqual([...scoped, ...unscoped].sort(), Object.keys(operations).sort());
 });

@@ -214,6 +214,13 @@ it("the demo is an application on the public API: beside that it uses only the t
   assert.deepEqual(others.sort(), ["src/demo/plan.ts imports src/place.ts", "src/demo/run.ts imports src/place.ts"]);
 });
 
+it("every file opens with a comment that says what it is for", () => {
+  assert.deepEqual(
+    sources.map(({ path }) => path).filter((path) => !/^\/\/ \S/.test(readFileSync(join(root, path), "utf8"))),
+    [],
+  );
+});
+
 it("operations do no I/O", () => {
   for (const { path, imports } of sources) {
     if (path.startsWith("src/operations/"))
