@@ -1,9 +1,9 @@
-// The caller of an operation: actor, request id and idempotency key. All of it is stored in rows, so all of it is checked.
+// The caller of an operation: actor, request id and idempotency key. Each is stored in rows, so each is checked.
 import { StoreError } from "./errors.ts";
 import { bounds } from "./limits.ts";
 import { isStorable } from "./model/json.ts";
 
-/** The caller as it appears in audit rows. */
+/** The caller of an operation. Actor and request id appear in audit rows. */
 export interface Caller {
   readonly actor: string | undefined;
   readonly requestId: string | undefined;
@@ -44,5 +44,5 @@ export function checkCaller({ actor, requestId, idempotency }: Caller): void {
     );
   }
   if (typeof request !== "string" || !/^[0-9a-f]{64}$/.test(request))
-    throw new StoreError("invalid_input", "idempotencyKey: expected a SHA-256 of the request");
+    throw new StoreError("invalid_input", "idempotencyKey: expected the SHA-256 of the request beside the key");
 }

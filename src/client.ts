@@ -9,11 +9,12 @@ import { isPaged, type Page, rowsOfPages } from "./pages.ts";
 import type { Answer, Backend } from "./wire.ts";
 
 export interface CallOptions {
-  /** Ends the call with `aborted` when it fires. The outcome of the error tells whether the call had run by then. */
+  /** Ends the call with `aborted` when it fires. The `outcome` of the error shows whether the call had run by then. */
   readonly signal?: AbortSignal;
   /**
    * The time after which the call fails with `deadline_exceeded`, in milliseconds. The default is `limits.callMs` plus
-   * the wait that the input asks for. On an iteration it applies to each page. The longest is 2_147_483_647.
+   * the wait that the input asks for. In an iteration it applies to each page. The largest effective value is
+   * 2_147_483_647.
    */
   readonly timeoutMs?: number;
   /** The caller's name in audit rows. Idempotency keys are scoped to it. */
@@ -22,9 +23,9 @@ export interface CallOptions {
   readonly requestId?: string;
   /**
    * Makes a write safe to repeat: a call with the same key and input within `limits.idempotencyMs` does not run again
-   * and returns the first answer. With another input it fails with `idempotency_mismatch`, and also when another
-   * release stored an answer of another shape. Failures are not stored. On `atomically` the key covers all calls
-   * together.
+   * and returns the first answer. It fails with `idempotency_mismatch` when its input differs, or when the answer was
+   * stored by a release in which results have other fields. Failures are not stored. On `atomically` the key covers all
+   * calls together.
    */
   readonly idempotencyKey?: string;
 }
@@ -55,7 +56,7 @@ type AllOf<Verbs> = Verbs extends { readonly list: Operation<infer Input, infer 
     : unknown
   : unknown;
 
-type Recorder<One> = One extends Operation<infer Input, infer _Output, infer _Item> ? Method<Input, void> : never;
+type RecorderOf<One> = One extends Operation<infer Input, infer _Output, infer _Item> ? Method<Input, void> : never;
 
 export type MethodsOf<Table extends OperationTable> = {
   readonly [Entity in keyof Table]: { readonly [Verb in keyof Table[Entity]]: MethodOf<Table[Entity][Verb]> } & AllOf<
@@ -64,14 +65,14 @@ export type MethodsOf<Table extends OperationTable> = {
 };
 
 export type RecordersOf<Table extends OperationTable> = {
-  readonly [Entity in keyof Table]: { readonly [Verb in keyof Table[Entity]]: Recorder<Table[Entity][Verb]> };
+  readonly [Entity in keyof Table]: { readonly [Verb in keyof Table[Entity]]: RecorderOf<Table[Entity][Verb]> };
 };
 
 export type ClientOf<Table extends OperationTable> = MethodsOf<Table> & {
   /**
    * Runs several calls in one transaction, all or nothing. `record` makes the calls on `tx`, synchronously; they travel
-   * in one message and run in that order. Resolves to their results in order. A failure names the first call that
-   * failed by `details.index`.
+   * in one message and run in that order. Resolves to their results in order. When a call fails, `details.index` of the
+   * error is its position.
    */
   // biome-ignore lint/suspicious/noExplicitAny: callers name the results of recorded calls freely.
   atomically<Results extends unknown[] = any[]>(
@@ -87,7 +88,8 @@ export interface Client<Table extends OperationTable> {
 }
 
 /**
- * Creates a client on a backend. When the backend is lost, `reconnect` returns the next; without it the client is lost.
+ * Creates a client on a backend. When the backend is lost, `reconnect` supplies the next one; without `reconnect`,
+ * every later call fails with `closed`.
  */
 export function createClient<const Table extends OperationTable>(
   operations: Table,
@@ -103,8 +105,8 @@ export function createClient<const Table extends OperationTable>(
   };
   const methods: Record<string, Record<string, unknown>> = mapTable(operations, (name, operation) => {
     const calling: Calling = { courier, limits, name, operation };
-    const make = operation.stream !== undefined ? stream : operation.again !== undefined ? callInSteps : call;
-    return (input: unknown = {}, options: CallOptions = {}) => make(calling, input, options);
+    const invoke = operation.stream !== undefined ? stream : operation.again !== undefined ? callInSteps : call;
+    return (input: unknown = {}, options: CallOptions = {}) => invoke(calling, input, options);
   });
   for (const [entity, { list }] of Object.entries<OperationTable[string]>(operations)) {
     if (list === undefined || !isPaged(list)) continue;
@@ -117,6 +119,7 @@ export function createClient<const Table extends OperationTable>(
     if (calls.length === 0) return [];
     const answers = await courier().send(calls, true, options);
     return calls.map(({ name, operation, localPart }, index) => {
+      // An envelope that failed has one answer for all its calls.
       const [ok, wire] = answers[index] ?? (answers[0] as Answer);
       if (!ok) throw fromWireFailure(wire, (wire[3] as { operation?: string }).operation ?? name);
       return operation.open(operation.output.fromWire(wire), localPart);
@@ -130,7 +133,8 @@ export function createClient<const Table extends OperationTable>(
 }
 
 /**
- * Records the calls of an atomic envelope. A call after the recorder has returned would never be sent, so it throws.
+ * Records the calls of an atomic envelope. A call on `tx` after `record` has returned throws, because it would never be
+ * sent.
  */
 function recordCalls<Table extends OperationTable>(
   operations: Table,
@@ -140,27 +144,27 @@ function recordCalls<Table extends OperationTable>(
   const calls: Outgoing[] = [];
   const inputs: unknown[] = [];
   let closed = false;
-  const tx = mapTable(operations, (name, operation) => (input: unknown = {}, own: CallOptions = {}) => {
+  const tx = mapTable(operations, (name, operation) => (input: unknown = {}, callOptions: CallOptions = {}) => {
     if (closed)
       throw new StoreError(
         "invalid_input",
-        `${name}: the calls of this transaction are recorded already; call tx only inside the function given to atomically`,
+        `${name}: this transaction has been recorded; call tx only inside the function passed to atomically`,
         { operation: name },
       );
     if (operation.again !== undefined)
       throw new StoreError(
         "invalid_input",
         `${name} runs in several transactions, so it cannot be part of atomically: call it by itself`,
-        {
-          operation: name,
-        },
+        { operation: name },
       );
-    calls.push(outgoing(name, operation, input, { ...options, idempotencyKey: undefined, ...own }));
+    // The key in `options` covers the envelope; a single call may have a key of its own.
+    calls.push(outgoing(name, operation, input, { ...options, idempotencyKey: undefined, ...callOptions }));
     inputs.push(name, input);
   });
   try {
     const returned = record(tx as RecordersOf<Table>);
     if (!(returned instanceof Promise)) return withEnvelopeKey(calls, inputs, options);
+    // The error below is the one to report, so a rejection of the promise must not count as unhandled.
     returned.catch(() => undefined);
     throw new StoreError(
       "invalid_input",
@@ -173,20 +177,21 @@ function recordCalls<Table extends OperationTable>(
 
 function mapTable<Value>(
   table: OperationTable,
-  make: (name: string, operation: AnyOperation) => Value,
+  toValue: (name: string, operation: AnyOperation) => Value,
 ): Record<string, Record<string, Value>> {
   return Object.fromEntries(
     Object.entries(table).map(([entity, verbs]) => [
       entity,
       Object.fromEntries(
-        Object.entries(verbs).map(([verb, operation]) => [verb, make(`${entity}.${verb}`, operation)]),
+        Object.entries(verbs).map(([verb, operation]) => [verb, toValue(`${entity}.${verb}`, operation)]),
       ),
     ]),
   );
 }
 
-/** A method: the operation it calls, and the courier that carries the calls. */
+/** The parts that all calls of one method share. */
 interface Calling {
+  /** Returns the current courier, a new one after the backend was lost. */
   readonly courier: () => Courier;
   readonly limits: Limits;
   readonly name: string;
@@ -194,7 +199,8 @@ interface Calling {
 }
 
 /**
- * Creates the error after an await, so that V8's async stack trace names the caller at no cost for each call (D-017).
+ * Makes one call. Its error is created after an await, so that V8's async stack trace names the caller, and successful
+ * calls pay nothing for it (D-017).
  */
 async function call({ courier, name, operation }: Calling, input: unknown, options: CallOptions): Promise<unknown> {
   const outgoingCall = outgoing(name, operation, input, options);
@@ -204,7 +210,10 @@ async function call({ courier, name, operation }: Calling, input: unknown, optio
   return operation.open(operation.output.fromWire(wire), outgoingCall.localPart);
 }
 
-/** Calls step after step under one deadline. When a later step fails, the effects of the earlier ones remain. */
+/**
+ * Calls step after step under one deadline. When a later step fails, the effects of the earlier ones remain, so the
+ * outcome of the error is `unknown`.
+ */
 async function callInSteps(calling: Calling, input: unknown, options: CallOptions): Promise<unknown> {
   const { timeoutMs = calling.limits.callMs } = options;
   const endsAtMs = performance.now() + timeoutMs;
@@ -216,12 +225,7 @@ async function callInSteps(calling: Calling, input: unknown, options: CallOption
     } catch (error) {
       if (step === 1 || !(error instanceof StoreError)) throw error;
       const { code, message, details, operation } = error;
-      throw new StoreError(code, message, {
-        outcome: "unknown",
-        details,
-        cause: error,
-        ...(operation === undefined ? {} : { operation }),
-      });
+      throw new StoreError(code, message, { outcome: "unknown", details, operation, cause: error });
     }
     leftMs = Math.max(0, endsAtMs - performance.now());
   }

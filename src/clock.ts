@@ -15,7 +15,7 @@ export interface TestClock extends Clock {
   advance(ms: number): void;
   /** Changes the wall clock, while elapsed time goes on as before. */
   jump(ms: number): void;
-  /** The memory of the clock. A clock of another thread that is created with it moves along. */
+  /** The memory of the clock. A clock that another thread creates with it moves along. */
   readonly shared: SharedArrayBuffer;
 }
 

@@ -1,8 +1,8 @@
-// The context of a body: the transaction and the server as an operation may know them. Knows no operation or database.
+// The context of a body: its view of the transaction and of the server. Knows no operation or database.
 import type { Details, ErrorCode } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 
-/** The transaction of a body, as far as the body may know it. */
+/** The view that a body has of its transaction. */
 export interface Context {
   /** The time of the transaction; it stands still until the transaction ends. */
   readonly now: Date;
@@ -12,7 +12,7 @@ export interface Context {
   wake(topic: string): void;
   /** Adds a row to `changes`, which is written last in the same transaction. */
   changed(change: Change): void;
-  /** Notes that a token was used. The use is written later, together with others, because a read cannot write. */
+  /** Records that a token was used. The use is written later, together with others, because a read cannot write. */
   used(tokenId: string): void;
 }
 
@@ -28,7 +28,7 @@ export interface Change {
   readonly detail?: Details | undefined;
 }
 
-/** The server's knowledge of itself, for `maintenance.stats` and `maintenance.health`. */
+/** The server's figures about itself, for `maintenance.stats` and `maintenance.health`. */
 export interface ServerState {
   readonly counts: Readonly<Record<string, number>>;
   readonly lanes: Readonly<Record<string, Readonly<Record<string, number>>>>;
@@ -46,7 +46,7 @@ export interface LastWrite {
 
 /** The state of the database as its driver knows it without a query. */
 export interface DatabaseFacts {
-  /** The last revision that this code knows. */
+  /** The newest schema revision that this code knows. */
   readonly schemaHead?: string;
   /** The number of bytes that can still be stored; absent where only the database's server knows it. */
   readonly leftBytes?: number;

@@ -1,4 +1,4 @@
-// Carries calls to the other side: packs the calls of one tick into messages, counts what is in flight, and settles
+// Carries calls to the other side: packs the calls of one tick into messages, bounds the calls in flight, and settles
 // every call exactly once. Knows no thread, port or database.
 import { type ErrorCode, errorCodes, type Outcome, StoreError } from "./errors.ts";
 import { isAmbiguous, joinedCalls, runsOf } from "./joining.ts";
@@ -6,8 +6,8 @@ import { type Limits, overloadOf, timerMsMax } from "./limits.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { type Answer, type Backend, callBytes, type Envelope, type Reply } from "./wire.ts";
 
-/** The caller's conditions for waiting no longer. */
-export interface Patience {
+/** The conditions under which the caller stops waiting. */
+interface Patience {
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number | undefined;
 }
@@ -16,21 +16,21 @@ export interface Patience {
 interface Parcel {
   readonly calls: readonly Outgoing[];
   readonly atomic: boolean;
-  /** It may be parked on the other side, so it travels alone, and closing does not wait for its answer. */
+  /** True when the other side may park it: it then travels alone, and closing does not wait for its answer. */
   readonly waits: boolean;
-  /** It has a deadline or a signal of its own. */
+  /** True when it has a deadline or a signal of its own. */
   readonly guarded: boolean;
   readonly bytes: number;
   readonly settle: (answers: readonly Answer[]) => void;
-  /** It goes by itself, because the answer of the joined call that it was part of may not be true of it. */
+  /** True when it must not be joined again, because the answer of the joined call may not be true of it. */
   separate: boolean;
-  /** The reason why the caller waits no longer; set before the parcel is settled. */
+  /** The reason why the caller stopped waiting, while the other side may still answer. */
   givenUp: ErrorCode | undefined;
   settled: boolean;
   envelopeId: number | undefined;
   /** The index of its first call in the envelope. */
   slot: number;
-  /** Releases the timer and the listener that watch over it. */
+  /** Removes its timer and its listener on the signal. */
   stop: () => void;
 }
 
@@ -39,11 +39,12 @@ export class Courier {
   readonly #limits: Limits;
   readonly #inFlight = new Set<Parcel>();
   readonly #drained = Promise.withResolvers<void>();
-  /** Parcels of this tick, to be sent at its end. */
+  /** The parcels of this tick, which are sent at its end. */
   #waiting: Parcel[] = [];
+  /** The calls that count toward the bounds of the queue, and their bytes. */
   #calls = 0;
   #bytes = 0;
-  /** The number of parcels that are not settled, without those that may be parked. */
+  /** The number of unsettled parcels that closing waits for. */
   #open = 0;
   #nextEnvelopeId = 1;
   #draining = false;
@@ -61,7 +62,8 @@ export class Courier {
   }
 
   /**
-   * Throws synchronously when the calls are refused; once they are accepted, their outcome arrives as their answers.
+   * Sends calls as one unit and resolves to their answers. Throws synchronously when it refuses them; every later
+   * failure is an answer.
    */
   send(calls: readonly Outgoing[], atomic: boolean, { signal, timeoutMs }: Patience): Promise<readonly Answer[]> {
     const bytes = calls.reduce((sum, { name, wire, caller }) => sum + callBytes(name, wire, caller), 0);
@@ -110,13 +112,17 @@ export class Courier {
     if (signal?.aborted) throw new StoreError("aborted", undefined, { operation, cause: signal.reason });
     const { envelopeBytes } = this.#limits;
     if (bytes > envelopeBytes)
-      throw new StoreError("invalid_input", `one message may hold ${envelopeBytes} bytes, not ${bytes}`, { operation });
+      throw new StoreError(
+        "invalid_input",
+        `the call has ${bytes} bytes; a message has at most ${envelopeBytes} (limits.envelopeBytes)`,
+        { operation },
+      );
     const queued = { calls: this.#calls, bytes: this.#bytes };
     const overload = overloadOf(queued, { calls: calls.length, bytes }, this.#limits, operation);
     if (overload !== undefined) throw overload;
   }
 
-  /** Runs at the end of the tick, so that calls made by the receivers of one reply share the next message (D-006). */
+  /** Runs at the end of the tick, so that calls made in response to one reply share the next message (D-006). */
   #flush(): void {
     const parcels = this.#waiting;
     this.#waiting = [];
@@ -159,7 +165,8 @@ export class Courier {
     const timer = setTimeout(() => {
       for (const parcel of parcels) if (!parcel.guarded) this.#giveUp(parcel, "deadline_exceeded");
     }, this.#limits.callMs);
-    // The backend keeps the event loop alive while calls are in flight; when it is lost, nothing is left to wait for.
+    // `hold` keeps the event loop alive while calls are in flight. Once the backend is lost, no answer is left to wait
+    // for.
     timer.unref();
     this.#backend.send(envelope).then(
       (reply) => {
@@ -178,28 +185,29 @@ export class Courier {
     const ambiguous: Parcel[] = [];
     for (const run of runs) {
       const { slot, calls } = run[0] as Parcel;
-      const own: Answer[] = [];
+      const runAnswers: Answer[] = [];
+      // A failed atomic envelope has one answer for all its calls.
       const end = Math.min(slot + calls.length, answers.length / 2);
-      for (let at = slot; at < end; at++) own.push([answers[at * 2], answers[at * 2 + 1]] as unknown as Answer);
-      const sentAgain =
-        run.length > 1 && isAmbiguous(calls[0] as Outgoing, own[0])
+      for (let at = slot; at < end; at++) runAnswers.push([answers[at * 2], answers[at * 2 + 1]] as unknown as Answer);
+      const resent =
+        run.length > 1 && isAmbiguous(calls[0] as Outgoing, runAnswers[0])
           ? run.filter((parcel) => parcel.givenUp === undefined)
           : [];
-      for (const parcel of run) if (!sentAgain.includes(parcel)) this.#settle(parcel, own);
-      ambiguous.push(...sentAgain);
+      for (const parcel of run) if (!resent.includes(parcel)) this.#settle(parcel, runAnswers);
+      ambiguous.push(...resent);
     }
     for (const parcel of ambiguous) parcel.separate = true;
     if (ambiguous.length > 0) this.#dispatch(ambiguous);
   }
 
-  /** Removes a parcel from the in-flight set and delivers its answers, unless it is settled already. */
+  /** Takes a parcel out of the counts, and delivers its answers unless the caller already has one. */
   #settle(parcel: Parcel, answers: readonly Answer[]): void {
     if (this.#inFlight.delete(parcel) && this.#inFlight.size === 0) this.#backend.hold(false);
     this.#calls -= parcel.calls.length;
     this.#bytes -= parcel.bytes;
     if (parcel.settled) return;
     const [first] = answers;
-    // The other side confirms that the call has not run.
+    // The answer `aborted` confirms that a call that was given up has not run.
     const dropped = parcel.givenUp !== undefined && first !== undefined && !first[0] && first[1][0] === "aborted";
     this.#deliver(
       parcel,
@@ -230,7 +238,8 @@ export class Courier {
   }
 
   /**
-   * Asks the other side to drop the call, and waits `settleGraceMs` for its answer to say whether it had run (D-011).
+   * Asks the other side to drop the call, and waits `settleGraceMs` for an answer that shows whether it had run
+   * (D-011).
    */
   #giveUp(parcel: Parcel, code: ErrorCode): void {
     if (parcel.settled || parcel.givenUp !== undefined) return;
@@ -241,8 +250,8 @@ export class Courier {
     }
     this.#backend.cancel(parcel.envelopeId, parcel.slot);
     const timer = setTimeout(() => {
-      // The call still counts until its answer arrives, so that a side that answers nothing is not sent ever more
-      // calls.
+      // The call counts toward the bounds until its answer arrives. Otherwise a server that has stopped answering would
+      // be sent more and more calls.
       if (!parcel.settled) this.#deliver(parcel, failed(code, errorCodes[code].means, lostOutcome(parcel)));
     }, this.#limits.settleGraceMs);
     parcel.stop();
@@ -267,6 +276,7 @@ function failed(code: ErrorCode, message: string, outcome: Outcome): readonly An
   return [[false, [code, message, outcome, {}]]];
 }
 
+/** Returns the time for which the calls may be parked. It depends on inputs, which are encoded by now. */
 function waitMsOf(calls: readonly Outgoing[]): number {
   return calls.reduce(
     (sum, { operation, wire }) => sum + (operation.waits ? operation.waitMs(operation.decode(wire)) : 0),

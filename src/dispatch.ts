@@ -1,5 +1,5 @@
-// From a request to its answer: finds the operation, checks the input, creates the body, and turns its result into an
-// answer. Knows no thread, port or database.
+// Turns requests into answers: finds the operation, checks the input, creates the body and encodes its result. Knows no
+// thread, port or database.
 import { type Caller, checkCaller } from "./caller.ts";
 import type { Change, Context, ServerState } from "./context.ts";
 import type { Driver, Job, Runnable, Settled } from "./driver.ts";
@@ -11,17 +11,18 @@ import { recordChanges } from "./operations/changes.ts";
 import type { Body } from "./sql.ts";
 import type { Answer } from "./wire.ts";
 
-/** The end of a job. */
+/** The outcome of a job. */
 export interface JobOutcome {
   /** One answer for each call, or a single failure for all of them. */
   readonly answers: readonly Answer[];
   /**
-   * The topics to park on, when the only call found nothing yet; `answers` holds its answer for the end of the wait.
+   * The topics to park on; set when a job of one call found nothing yet. `answers` then holds the answer to give when
+   * the wait is over.
    */
   readonly parkOn: readonly string[] | undefined;
 }
 
-/** The end of a transaction. */
+/** The outcome of a transaction. */
 export interface TransactionOutcome {
   /** One outcome for each job that was started. */
   readonly outcomes: readonly JobOutcome[];
@@ -31,7 +32,7 @@ export interface TransactionOutcome {
 }
 
 export interface Dispatcher {
-  /** Admits a call: finds its operation and checks its input. Fails with `unknown_operation` or `invalid_input`. */
+  /** Finds the operation of a call and checks its input. Fails with `unknown_operation` or `invalid_input`. */
   decodeCall(name: unknown, wire: unknown, caller: Caller): Call;
   /**
    * Runs jobs in one transaction; the calls of a job succeed or fail together. Starts no further job when `budgetMs`
@@ -45,9 +46,9 @@ interface DispatcherOptions {
   readonly driver: Driver;
   readonly limits: Limits;
   serverState(): ServerState;
-  /** Receives every failure that is a fault of this package, or damage, with its cause. */
+  /** Receives each failure that means a bug in this package or a damaged database, with its cause. */
   onInternal(error: StoreError): void;
-  /** Receives the tokens that committed calls have used. */
+  /** Receives each token that a committed call has used. */
   onUsed?(tokenId: string, at: Date): void;
 }
 
@@ -96,7 +97,7 @@ export function createDispatcher({
   };
 }
 
-/** The effects of a job besides its rows; they take place when it is committed. */
+/** The effects of a job besides its rows; they take place once it is committed. */
 class SideEffects {
   readonly topics = new Set<string>();
   readonly used = new Map<string, Date>();
@@ -108,9 +109,9 @@ class SideEffects {
 }
 
 /**
- * Returns the first jobs, as many as one transaction may hold. Change rows are written last, so a call that reads them
- * cannot share a transaction with a write before it (D-044). Reads that belong together, such as rows and a cursor,
- * must see one moment, and only a transaction that writes nothing shows one.
+ * Returns the longest prefix of the jobs that may share one transaction. Change rows are written last, so a call that
+ * reads them cannot share a transaction with a write before it (D-044). Reads that belong together, such as rows and a
+ * cursor, must see one moment, and only a transaction that writes nothing shows one.
  */
 function sharablePrefix(jobs: readonly (readonly Call[])[]): readonly (readonly Call[])[] {
   let [writes, atOneMoment] = [false, false];
@@ -124,7 +125,7 @@ function sharablePrefix(jobs: readonly (readonly Call[])[]): readonly (readonly 
   return jobs;
 }
 
-/** Turns the calls of a job into bodies for a driver to start, and change rows for it to write last. */
+/** Turns the calls of a job into what a driver runs: bodies to start in order, and change rows to write last. */
 function driverJob(
   calls: readonly Call[],
   effects: SideEffects,
@@ -136,9 +137,10 @@ function driverJob(
     let context: RunContext | undefined;
     return {
       access: envelope?.writesAt(index) ? "write" : call.operation.access,
-      // The row of its key is touched too, and no name covers that.
+      // A call under a key also touches the row of the key, which its name does not cover.
       touches: isKeyed(call) || envelope !== undefined ? undefined : call.operation.touches(call.input),
       startBody(now) {
+        // The driver may run a job again, from its first call.
         if (index === 0) effects.clear();
         context = new RunContext(now, limits, serverState, effects);
         const body = runCall(call, calls.length === 1 && envelope === undefined, context);
@@ -156,6 +158,9 @@ class RunContext implements Context {
   readonly now: Date;
   readonly limits: Limits;
   readonly changes: Change[] = [];
+  readonly wake: (topic: string) => void;
+  readonly changed: (change: Change) => void;
+  readonly used: (tokenId: string) => void;
   readonly #serverState: DispatcherOptions["serverState"];
 
   constructor(now: Date, limits: Limits, serverState: DispatcherOptions["serverState"], effects: SideEffects) {
@@ -170,15 +175,11 @@ class RunContext implements Context {
   get serverState(): ServerState {
     return this.#serverState();
   }
-
-  readonly wake: (topic: string) => void;
-  readonly changed: (change: Change) => void;
-  readonly used: (tokenId: string) => void;
 }
 
 /**
- * Runs one call under its idempotency key. Inside a job of several calls nothing waits: there a `NotYet` that stands
- * for a failure fails the job.
+ * Runs one call under its idempotency key. No call waits inside a job of several calls, so a `NotYet` whose answer is a
+ * failure fails the job.
  */
 function* runCall(call: Call, isAlone: boolean, context: RunContext): Body<unknown> {
   const result = yield* keyed(call, encodedResult(call, context), context);
@@ -203,7 +204,7 @@ function outcomeOf(calls: readonly Call[], settled: Settled, onInternal: (error:
   };
 }
 
-/** Returns the answer to give when the wait is over. */
+/** Returns the answer to a call that found nothing until its wait was over. */
 function timeoutAnswer({ atTimeout }: NotYet<unknown>): Answer {
   return atTimeout instanceof StoreError ? [false, toWireFailure(atTimeout)] : [true, atTimeout];
 }
@@ -228,6 +229,7 @@ function failed(
       });
   if (fault.code === "internal" || fault.code === "constraint" || fault.code === "corrupt") onInternal(fault);
   const details = calls.length > 1 ? { ...fault.details, index, operation: call.name } : fault.details;
+  // A read changes nothing, whether it ran or not.
   const outcome = call.operation.access === "read" && calls.length === 1 ? "not_run" : fault.outcome;
   return [false, [fault.code, fault.message, outcome, details]];
 }

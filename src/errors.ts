@@ -119,7 +119,7 @@ export const errorCodes = {
   },
   internal: {
     retryable: false,
-    means: "a fault of this package; the server's log has the cause",
+    means: "a bug in this package; the server's log has the cause",
     mend: "report a bug, with the cause",
   },
 } as const satisfies Record<string, { retryable: boolean; means: string; mend: string }>;
@@ -146,7 +146,7 @@ export type Details = Readonly<Record<string, unknown>>;
 export interface StoreErrorOptions {
   readonly outcome?: Outcome;
   readonly details?: Details;
-  readonly operation?: string;
+  readonly operation?: string | undefined;
   readonly cause?: unknown;
 }
 

@@ -1,11 +1,10 @@
-// The events of the serving side that belong to no call, and their way into a log.
-
+// The events that a store reports besides the answers to calls, and the level at which each is logged.
 import type { ReapedIds } from "./model/reaped.ts";
 
-/** An event of the serving side that belongs to no call. */
+/** An event of the store that belongs to no call. */
 export type StoreEvent =
   | { readonly type: "opened"; readonly epoch: number }
-  /** A fault of this package, or damage to the database. The caller received the code, but not the cause. */
+  /** A bug in this package, or damage to the database. The caller received the code, but not the cause. */
   | { readonly type: "fault"; readonly code: string; readonly message: string; readonly cause: string | undefined }
   | ({ readonly type: "reaped" } & ReapedIds)
   | { readonly type: "message_refused"; readonly reason: string }

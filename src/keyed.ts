@@ -1,5 +1,5 @@
-// Idempotency around a body: a call that comes again with its key gets the answer of the first time and does not run.
-// Key, effect and stored answer are one transaction. Knows no thread, port or database.
+// Runs a body under an idempotency key: a call that is repeated with its key gets the first answer and does not run
+// again. Key, effect and stored answer are written in one transaction. Knows no thread, port or database.
 import type { Idempotency } from "./caller.ts";
 import type { Context } from "./context.ts";
 import { shapeOf } from "./model/replyShape.ts";
@@ -33,7 +33,7 @@ export function* keyed(call: Call, body: Body<unknown>, context: Context): Body<
   return result;
 }
 
-/** Checks whether the client will call again for the same request, whose reply is that of the last step (D-053). */
+/** Checks whether another step follows under the same key. Only the reply of the last step is stored (D-053). */
 function hasNextStep({ operation: { again, output }, input }: Call, result: unknown): boolean {
   return again !== undefined && again(input, output.fromWire(result)) !== undefined;
 }
@@ -50,7 +50,7 @@ export class KeyedEnvelope {
     this.#request = request;
   }
 
-  /** Returns undefined when the job has no key of its own. */
+  /** Creates the keyed envelope of a job, or returns undefined when the job has no key of its own. */
   static of(calls: readonly Call[]): KeyedEnvelope | undefined {
     const key = calls[0]?.envelopeKey;
     if (key === undefined) return undefined;

@@ -90,13 +90,13 @@ export const defaultLimits = {
   dataVersionPollMs: 200,
   /** The number of PostgreSQL connections that run transactions, one at a time each. One more connection listens. */
   connections: 4,
-  /** The time in which a connection to PostgreSQL must be made. */
+  /** The time in which a connection to PostgreSQL must be established. */
   connectMs: 5_000,
   /** The longest time that one PostgreSQL statement may take. */
   statementMs: 10_000,
   /** The time for which a call waits for a row that another PostgreSQL transaction has locked. */
   lockMs: 2_000,
-  /** The same time for a call that shares its transaction with others. */
+  /** The time for which a call that shares its transaction with others waits for such a row. */
   groupLockMs: 100,
   /** The interval at which waiting calls run again, in case a notification of PostgreSQL was lost. */
   rewakeMs: 5_000,
@@ -116,7 +116,7 @@ export const defaultLimits = {
   settleGraceMs: 250,
   /** The time in which a dead database thread must be replaced; after it the store counts as dead (D-019). */
   replaceMs: 30_000,
-  /** The time for which closing waits for calls in flight. */
+  /** The time for which closing a store waits for calls in flight. */
   closeMs: 10_000,
 } as const;
 
@@ -128,8 +128,8 @@ export type Limits = { readonly [Name in keyof typeof defaultLimits]: number };
  */
 export const timerMsMax = 2 ** 31 - 1;
 
-/** A client's calls that were made and not answered. */
-export interface QueueLoad {
+/** The calls of a client that are not answered yet. */
+interface QueueLoad {
   readonly calls: number;
   readonly bytes: number;
 }
@@ -148,7 +148,7 @@ export function overloadOf(
   const retryAfterMs = Math.ceil((queued.calls / groupCalls + 1) * groupMs);
   return new StoreError("overloaded", undefined, {
     details: { retryAfterMs, queuedCalls: queued.calls, queuedBytes: queued.bytes },
-    ...(operation === undefined ? {} : { operation }),
+    operation,
   });
 }
 

@@ -36,11 +36,14 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   /** Checks the bounds again on an input that has arrived (D-009), and decodes it. Fails with `invalid_input`. */
   decode(wire: unknown): never;
   run(input: never, context: Context): Body<unknown>;
-  /** Returns a name for all that the call touches, if one covers it: calls with different names cannot meet (D-043). */
+  /**
+   * Returns one name for everything that the call reads and writes, if there is one. Calls with different names touch
+   * no common row (D-043).
+   */
   touches(input: never): string | undefined;
   /**
-   * Returns the largest size of the result in bytes where results can be large, else 0; `limits.resultBytes` bounds
-   * them.
+   * Returns the largest size of the result in bytes, or 0 where results are always small. `limits.resultBytes` bounds
+   * the sum over the calls of a client.
    */
   resultBytes(input: never): number;
   /** True when the body reads `changes`, whose rows are written last in a transaction. */
@@ -55,7 +58,7 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   readonly stream: Stream<Input, Output, Item> | undefined;
   /** Present on operations that work in steps: the client calls again with the returned input until there is none. */
   readonly again: ((input: Input, output: Output) => Input | undefined) | undefined;
-  /** Present on operations of which a client may send several calls of one tick as one; works on encoded inputs. */
+  /** Present on operations whose neighbouring calls a client may join into one; works on encoded inputs. */
   readonly joining: Joining<readonly unknown[]> | undefined;
 }
 
@@ -90,7 +93,7 @@ export class NotYet<Result> {
   }
 }
 
-/** Joins calls that follow each other into one (D-007). Each gets the joined answer, so it must be true of each. */
+/** Joins neighbouring calls into one (D-007). Each of them gets the joined answer, so it must be true of each. */
 export interface Joining<Input> {
   /** The codes with which the joined call may fail although a part would succeed: then each part is sent by itself. */
   readonly separateOn: readonly ErrorCode[];
@@ -196,8 +199,8 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
 }
 
 /**
- * Defines an operation that keeps a part of its `publicInput` on the caller's thread; `input` is the schema of the
- * rest.
+ * Defines an operation that keeps a part of its `publicInput` on the caller's thread. `input` is the schema of the part
+ * that is sent.
  */
 export function sealedOperation<Public extends z.ZodObject, Schema extends z.ZodObject, Output, Raw, Result>(
   definition: Definition<Schema, Output, Raw, never> & { readonly publicInput: Public } & Sealing<

@@ -1,12 +1,12 @@
-// From the arguments of a method to a call that can travel: checks, seals and encodes the input, and names the caller.
-// Runs on the caller's thread.
+// Turns the arguments of a method into a call that can be sent: checks, seals and encodes the input, and adds the
+// caller. Runs on the caller's thread.
 import { anonymous, checkCaller, type Idempotency } from "./caller.ts";
 import { StoreError } from "./errors.ts";
 import { hashRequest } from "./model/requestHash.ts";
 import type { AnyOperation } from "./operation.ts";
 import type { WireCaller } from "./wire.ts";
 
-/** A call, checked and encoded. */
+/** A call whose input has been checked and encoded. */
 export interface Outgoing {
   readonly name: string;
   readonly operation: AnyOperation;
@@ -42,14 +42,11 @@ export function outgoing(
   } catch (error) {
     if (error instanceof StoreError)
       throw new StoreError(error.code, `${name}: ${error.message}`, { details: error.details, operation: name });
-    // A getter or a proxy in the caller's input threw.
+    // The input contains itself, or a getter or a proxy in it threw.
     throw new StoreError(
       "invalid_input",
-      `${name}: the input cannot be read: ${error instanceof Error ? error.message : "it throws"}`,
-      {
-        operation: name,
-        cause: error,
-      },
+      `${name}: the input cannot be read: ${error instanceof Error ? error.message : "a getter or a proxy threw"}`,
+      { operation: name, cause: error },
     );
   }
 }
@@ -82,7 +79,8 @@ function wireCaller(
 }
 
 /**
- * Copies bytes: the caller may reuse its buffer before the call is sent, and a view would take all of it along (D-010).
+ * Copies bytes, because the caller may reuse the buffer before the call is sent, and structured clone would copy the
+ * whole buffer behind a view (D-010).
  */
 function copyBytes(value: unknown): unknown {
   return value instanceof Uint8Array ? new Uint8Array(value) : value;

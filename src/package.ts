@@ -1,5 +1,5 @@
-// The places of the package's own files, and its version and needs, whether it runs from its sources (.ts) or as built
-// (dist/*.js).
+// Locates the package's own files, and reads its version and the Node.js that it needs, whether it runs from its
+// sources (.ts) or from its build (dist/*.js).
 import { readFileSync } from "node:fs";
 import { StoreError } from "./errors.ts";
 
@@ -8,7 +8,7 @@ const sourceRoot = new URL("../", import.meta.url);
 
 export const packageRoot = extension === ".ts" ? sourceRoot : new URL("../", sourceRoot);
 
-/** Returns the address of a thread's entry point. */
+/** Returns the URL of a thread's entry point. */
 export function workerUrl(name: "backup" | "database" | "runner"): URL {
   return new URL(`workers/${name}${extension}`, sourceRoot);
 }
@@ -23,9 +23,9 @@ export const packageVersion = version;
 /** Fails with `incompatible` on an old Node.js, whose own error would only name a feature that it lacks. */
 export function checkNodeVersion(actual = process.versions.node): void {
   const needed = engines.node.replace(/^\D+/, "");
-  const [isMajor = 0, isMinor = 0] = actual.split(".").map(Number);
-  const [major = 0, minor = 0] = needed.split(".").map(Number);
-  if (isMajor > major || (isMajor === major && isMinor >= minor)) return;
+  const [major = 0, minor = 0] = actual.split(".").map(Number);
+  const [majorMin = 0, minorMin = 0] = needed.split(".").map(Number);
+  if (major > majorMin || (major === majorMin && minor >= minorMin)) return;
   throw new StoreError(
     "incompatible",
     `debug-server-db needs Node ${needed} or newer, and this is Node ${actual}: install a newer Node and run it again`,

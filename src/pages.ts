@@ -14,8 +14,8 @@ export function isPaged({ keys }: AnyOperation): boolean {
 }
 
 /**
- * Yields the rows of all pages, reading one when its first row is asked for. An aborted signal ends it before the next
- * row.
+ * Yields the rows of all pages, and reads each page when its first row is needed. Fails with `aborted` before the next
+ * row when the signal has fired.
  */
 export async function* rowsOfPages<Row>(
   list: (input: unknown) => Promise<Page<Row>>,

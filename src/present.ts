@@ -1,4 +1,5 @@
-// Objects without their undefined properties. With exactOptionalPropertyTypes, and in a spread, an absent property and an undefined one differ.
+// Removes undefined properties. An undefined property is not an absent one: in a spread it overwrites, and
+// exactOptionalPropertyTypes refuses it.
 
 /** Returns the object without the properties whose value is undefined. */
 export function present<Fields extends object>(fields: Fields): Present<Fields> {

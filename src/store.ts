@@ -49,7 +49,7 @@ export interface StoreOptions {
   readonly role?: Role;
   /** A logger for the same events as `onEvent`, such as pino. */
   readonly logger?: Logger;
-  /** Receives the events of the serving side that belong to no call. */
+  /** Receives what the store reports besides the answers to calls, such as faults and expired leases. */
   readonly onEvent?: (event: StoreEvent) => void;
   /** A clock for tests; the default is the system's. */
   readonly clock?: TestClock;
@@ -74,7 +74,7 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
       options.onEvent?.(event);
       if (options.logger !== undefined) logEvent(options.logger, event);
     } catch (error) {
-      // A failure of the listener must not look like a failure of the store.
+      // A listener that throws must not make the store fail.
       process.emitWarning(error as Error);
     }
   };
@@ -100,6 +100,7 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
   return assembleOwnedStore(client.methods, {
     limits,
     connect: ({ operations: patterns } = {}) => {
+      // The thread compiles the patterns; checked here too, because its error could not reach the caller.
       operationFilter(patterns);
       return thread.connect(patterns);
     },
@@ -165,7 +166,7 @@ export function attachStore(port: MessagePort, { limits, reconnect }: AttachOpti
   return { ...methods, close, [Symbol.asyncDispose]: close };
 }
 
-/** Fails with `invalid_input` unless the value is a whole number or undefined: SQLite takes all else for no limit. */
+/** Fails with `invalid_input` on a value that SQLite would take for no limit: all but whole numbers above 0. */
 export function checkMaxBytes(maxBytes: number | undefined): number | undefined {
   if (maxBytes === undefined || (Number.isSafeInteger(maxBytes) && maxBytes > 0)) return maxBytes;
   throw new StoreError("invalid_input", `maxBytes: expected a whole number of at least 1, not ${maxBytes}`);

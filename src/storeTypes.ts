@@ -18,8 +18,8 @@ export interface ConnectOptions {
 export type Store = ClientOf<Operations> &
   AsyncDisposable & {
     /**
-     * Closes this way into the database. A store that owns its database first waits for the answers to the calls that
-     * were made; an attached store rejects them.
+     * Closes the store. One that owns its database first waits for the answers to the calls in flight, for at most
+     * `limits.closeMs`; an attached store rejects these calls.
      */
     close(): Promise<void>;
   };
@@ -32,7 +32,7 @@ export interface Liveness {
    * other thread could be started within `limits.replaceMs`.
    */
   readonly state: "beating" | "stuck" | "replacing" | "dead";
-  /** The time since the last beat. */
+  /** The time since the last heartbeat of the thread. */
   readonly beatAgoMs: number;
 }
 
@@ -53,8 +53,8 @@ export type OwnedStore = Store & {
    * Result   the file and its manifest (SHA-256, rows by table, revision), both with mode 0600
    * Fails    storage_full | conflict when the file exists | corrupt | aborted | closed | incompatible on PostgreSQL,
    *          with the pg_dump command to run instead
-   * Cost     each step blocks the database thread for less than a millisecond; the last one syncs what the system has
-   *          not written yet
+   * Cost     each step blocks the database thread for less than a millisecond, except for the last one, which syncs the
+   *          pages that the operating system has not written yet
    */
   backup(options?: BackupOptions): Promise<Backup>;
 };

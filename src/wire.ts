@@ -1,5 +1,6 @@
-// The messages between a client and its server: flat arrays, because structured clone copies the keys of every object
-// again (D-008); and how their size is counted, so that both ends hold the same limits against the same number.
+// The messages between a client and its server. They are flat arrays, because structured clone copies the keys of every
+// object again (D-008). Their size is counted here too, so that both ends check the same limits against the same
+// number.
 import type { WireFailure } from "./errors.ts";
 
 /**
@@ -16,7 +17,7 @@ export type WireCaller =
     ]
   | undefined;
 
-export type WireEnvelopeKey = readonly [actor: string | undefined, key: string, request: string] | undefined;
+type WireEnvelopeKey = readonly [actor: string | undefined, key: string, request: string] | undefined;
 
 /**
  * The calls that a client made in one tick. `calls` holds three values for each: operation name, input values in the
@@ -24,6 +25,7 @@ export type WireEnvelopeKey = readonly [actor: string | undefined, key: string, 
  */
 export type Envelope = readonly [id: number, atomic: boolean, calls: readonly unknown[]];
 
+/** The number of values for each call in an envelope. */
 export const callWidth = 3;
 
 /**
@@ -40,7 +42,7 @@ export type Answer = readonly [ok: true, wire: unknown] | readonly [ok: false, f
 
 /** The other side as a client sees it, whatever thread, port or database lies behind it. */
 export interface Backend {
-  /** Rejects only when the message could not be sent. When the other side dies no reply comes, as `onLost` reports. */
+  /** Rejects only when the message could not be sent. When the other side dies, `onLost` reports it; no reply comes. */
   send(envelope: Envelope): Promise<Reply>;
   /** Asks the other side to drop a call that has not run; the call is then answered with `aborted`. */
   cancel(envelopeId: number, slot: number): void;
@@ -51,12 +53,12 @@ export interface Backend {
   close(): Promise<void>;
 }
 
-/** Returns the size of a call in memory, roughly. The client packs by this number, and the mailbox checks it again. */
+/** Estimates the size of a call in memory. The client packs messages by it, and the mailbox checks it again. */
 export function callBytes(name: unknown, wire: unknown, caller: unknown, max = Number.POSITIVE_INFINITY): number {
   return sizeOf([name, wire, caller], max, 0);
 }
 
-/** Returns the sum over the calls of an envelope; it stops counting beyond `max`. */
+/** Returns the sum of `callBytes` over an envelope. Stops counting beyond `max`. */
 export function envelopeBytes(calls: readonly unknown[], max: number): number {
   let sum = 0;
   for (let at = 0; at < calls.length && sum <= max; at += callWidth)
@@ -64,7 +66,7 @@ export function envelopeBytes(calls: readonly unknown[], max: number): number {
   return sum;
 }
 
-/** No input is nested deeper, because JSON travels as text. */
+/** The depth that no input reaches, because JSON values travel as text. */
 const depthMax = 16;
 
 /** Counts no further than `max`: a port may send a cyclic value or a sparse array, and neither has an end. */

@@ -22,7 +22,7 @@ interface MailboxOptions {
   readonly dataVersion: (() => number | Promise<number>) | undefined;
   /** Receives the topics that each commit has touched, to wake calls that wait elsewhere. */
   onCommit?(topics: ReadonlySet<string>): void;
-  /** Receives the failure of a whole group that is a fault of this package, or damage to the database. */
+  /** Receives the failure of a whole group that means a bug in this package or a damaged database. */
   onFault(error: StoreError): void;
   /** Called after each attempt to commit rows: with undefined when they were committed, else with the reason. */
   onWrite?(failed: ErrorCode | undefined): void;

@@ -114,12 +114,7 @@ function atomically(methods: Record<string, Record<string, StubMethod>>) {
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;
         const { code, message, outcome, details, operation } = error;
-        throw new StoreError(code, message, {
-          outcome,
-          details: { ...details, index },
-          cause: error,
-          ...(operation === undefined ? {} : { operation }),
-        });
+        throw new StoreError(code, message, { outcome, details: { ...details, index }, operation, cause: error });
       }
     }
     return results;
