@@ -1,4 +1,4 @@
-// Runs bodies of the schema: migrations and what reads the catalog. Operations run in a Transaction instead.
+// Runs the bodies that migrate a schema or read it. Operations run in a Transaction (transaction.ts) instead.
 
 import type pg from "pg";
 import { type Body, BodyRun, type Query, type QueryOutcome } from "../sql.ts";

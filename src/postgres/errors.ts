@@ -26,7 +26,7 @@ const codes: readonly ErrorTableRow[] = [
   ["XX002", "corrupt", "an index of the database is damaged"],
 ];
 
-/** Returns an error of this package as it is, and any other as one whose `details.sqlState` is PostgreSQL's. */
+/** Returns a StoreError unchanged, and wraps any other error in one that has PostgreSQL's code as `details.sqlState`. */
 export function translate(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   if (isLost(error))

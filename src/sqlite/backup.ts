@@ -1,4 +1,4 @@
-// Backups of a SQLite file. A copy is checked and synced first, and only then gets its name and its manifest.
+// Backs up a SQLite file. A copy gets its final name and its manifest only after it has been checked and synced.
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -10,6 +10,7 @@ import { packageVersion } from "../package.ts";
 import { type Backup, type BackupManifest, backupFolder, manifestPathOf } from "../schema/manifest.ts";
 import { pragma } from "./connection.ts";
 import { translate } from "./errors.ts";
+import { checkCopy, countRows, type Rows } from "./integrity.ts";
 
 export interface BackUpOptions {
   readonly now?: Date;
@@ -26,7 +27,7 @@ export interface BackUpOptions {
  * Fails    storage_full | corrupt | incompatible | conflict when the target exists | aborted
  * Effect   two files, mode 0600: the copy, and its manifest with a SHA-256. Their folder is created with mode 0700
  *          unless it exists
- * Cost     reads the file twice and writes it once; blocks the thread
+ * Cost     writes a full copy, then reads it twice: to check it, and to hash it; blocks the thread
  * Source   https://www.sqlite.org/lang_vacuum.html#vacuuminto
  */
 export function backUpSqlite(
@@ -46,14 +47,14 @@ export function backUpSqlite(
   }
 }
 
-/** The path of a copy until it is checked. */
+/** Returns the path of a copy until it has been checked. */
 export function partialPathOf(target: string): string {
   return `${target}.partial`;
 }
 
 /**
- * Returns the path of a new backup and creates its folder. In the default folder it removes what killed processes have
- * left.
+ * Creates the folder of a new backup and returns the path of the backup. In the default folder it also removes partial
+ * copies that killed processes left behind. Fails with conflict when the path exists.
  */
 export function prepareTarget(source: string, requested: string | undefined, now: Date = new Date()): string {
   const stamp = now.toISOString().replace(/[-:.]/g, "");
@@ -71,8 +72,8 @@ export function prepareTarget(source: string, requested: string | undefined, now
 }
 
 /**
- * Removes partial copies of processes that are dead: the process id stands in the name. A process of another container
- * cannot be seen from here, so a file must be old too.
+ * Removes the partial copies of dead processes, whose ids are in the file names. A process in another container always
+ * seems dead from here, so a file must also be old.
  */
 function removeAbandoned(folder: string): void {
   for (const name of readdirSync(folder)) {
@@ -84,9 +85,10 @@ function removeAbandoned(folder: string): void {
   }
 }
 
+/** The age beyond which a partial copy of a dead process is removed. */
 const abandonedMs = 3_600_000;
 
-/** Removes what an unfinished backup has left. */
+/** Removes the partial copy of an unfinished backup, and SQLite's files beside it. */
 export function removePartial(target: string): void {
   const partial = partialPathOf(target);
   for (const file of [partial, `${partial}-journal`, `${partial}-wal`, `${partial}-shm`]) rmSync(file, { force: true });
@@ -104,9 +106,7 @@ export interface UnfinishedBackup {
   readonly watch?: Watch;
 }
 
-type Rows = Readonly<Record<string, number>>;
-
-/** Checks a copy, and gives it its name and manifest. Fails with corrupt when the copy is not whole. */
+/** Checks a copy, then gives it its final name and its manifest. Fails with corrupt when the copy is damaged. */
 export function finishBackup({ partial, target, ...description }: UnfinishedBackup): Backup {
   const manifest = buildManifest(partial, basename(target), description);
   renameSync(partial, target);
@@ -118,7 +118,7 @@ export function finishBackup({ partial, target, ...description }: UnfinishedBack
   }
 }
 
-/** Checks and syncs a copy, and describes it. Fails with corrupt when the copy is not whole. */
+/** Checks and syncs a copy, and returns its manifest. Fails with corrupt when the copy is damaged. */
 export function buildManifest(
   path: string,
   file: string,
@@ -140,7 +140,7 @@ export function buildManifest(
   };
 }
 
-/** Writes the manifest beside a backup, which is finished by that. */
+/** Writes the manifest beside a backup, which completes the backup. */
 export function writeManifest(path: string, manifest: BackupManifest): Backup {
   const manifestPath = manifestPathOf(path);
   try {
@@ -165,7 +165,7 @@ export function copySqlite(source: string, target: string): void {
 
 /**
  * Copies a database. Returns the number of rows in each table of the source, or undefined when another connection wrote
- * meanwhile, because then the copy is older than the count.
+ * in the meantime: the count may then be newer than the copy.
  */
 function vacuumInto(source: string, target: string): Rows | undefined {
   createPrivate(target);
@@ -180,57 +180,6 @@ function vacuumInto(source: string, target: string): Rows | undefined {
   } finally {
     from.close();
   }
-}
-
-export type Contents = Pick<BackupManifest, "rows" | "revision" | "sqliteVersion">;
-
-/** Checks a copy that no other process has open, and leaves it as one file without a WAL. Fails with corrupt. */
-export function checkCopy(path: string, expected: Rows = {}): Contents {
-  const db = new Database(path);
-  try {
-    db.pragma("journal_mode = DELETE");
-    const contents = checkIntegrity(db);
-    for (const [table, count] of Object.entries(expected)) {
-      const { [table]: rows = 0 } = contents.rows;
-      if (rows !== count)
-        throw new StoreError("corrupt", `the copy has ${rows} rows of ${table}, but the source has ${count}`);
-    }
-    return contents;
-  } catch (error) {
-    throw translate(error);
-  } finally {
-    db.close();
-  }
-}
-
-/** Runs SQLite's integrity check and counts all rows. Fails with corrupt. */
-export function checkIntegrity(db: Database.Database): Contents {
-  const faults = db.pragma("integrity_check(5)") as { integrity_check: string }[];
-  if (faults[0]?.integrity_check !== "ok")
-    throw new StoreError("corrupt", `the copy is damaged: ${faults.map((fault) => fault.integrity_check).join(", ")}`);
-  const rows = countRows(db);
-  const revision =
-    "schema_migrations" in rows ? db.prepare("SELECT max(revision) FROM schema_migrations").pluck().get() : undefined;
-  return {
-    rows,
-    revision: (revision as string | null | undefined) ?? "none",
-    sqliteVersion: db.prepare("SELECT sqlite_version()").pluck().get() as string,
-  };
-}
-
-function countRows(db: Database.Database): Record<string, number> {
-  const tables = db
-    .prepare(
-      "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
-    )
-    .pluck()
-    .all() as string[];
-  const count = (name: string) =>
-    db
-      .prepare(`SELECT count(*) FROM "${name.replaceAll('"', '""')}"`)
-      .pluck()
-      .get() as number;
-  return Object.fromEntries(tables.map((name) => [name, count(name)]));
 }
 
 /** Builds the error for a failure of SQLite or of the file system. */

@@ -1,12 +1,12 @@
-// Runs bodies of the schema: migrations and what reads the catalog. Operations run in a Transaction instead.
+// Runs the bodies that migrate a schema or read it. Operations run in a Transaction (transaction.ts) instead.
 
 import type Database from "better-sqlite3";
 import { type Body, BodyRun, type Query, type QueryOutcome } from "../sql.ts";
 import { translate } from "./errors.ts";
 
 /**
- * Runs a body in the transaction that the caller has begun, if it needs one. A failed query is thrown into the body,
- * which adds where it failed.
+ * Runs a body. The caller begins a transaction first where one is needed. A failed query is thrown into the body, so
+ * that a migration can add the place of the failure.
  */
 export function runBody<Result>(db: Database.Database, body: Body<Result>): Result {
   const run = new BodyRun(body);

@@ -4,7 +4,7 @@ import { type Catalog, ledgerTable, type SchemaObject, type TableShape } from ".
 import { all, sql, step } from "../sql.ts";
 
 /**
- * "DSDB" in ASCII, the application id in the header of every database of ours:
+ * The application id in the file header of each of our databases, "DSDB" in ASCII:
  * https://www.sqlite.org/pragma.html#pragma_application_id
  */
 export const applicationId = 0x44534442;

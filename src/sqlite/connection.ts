@@ -1,5 +1,5 @@
-// A connection to a SQLite file: whose file it is, and the pragmas, set in the order in which they take effect and then
-// read back.
+// Opens a connection to a SQLite file, checks that the file is ours, and sets the pragmas in an order in which they
+// take effect.
 
 import Database from "better-sqlite3";
 import type { Synchronous } from "../driver.ts";
@@ -11,7 +11,7 @@ import { withPath } from "./file.ts";
 import { retryWhileBusy } from "./locks.ts";
 
 /**
- * The oldest safe version. In earlier ones two connections could corrupt a WAL file while it was reset (D-038):
+ * The oldest safe version of SQLite. Before it, two connections could corrupt a WAL file while it was reset (D-038):
  * https://www.sqlite.org/wal.html
  */
 const sqliteVersionMin = [3, 51, 3] as const;
@@ -23,7 +23,7 @@ interface Settings {
   readonly limits: Pick<Limits, "busyGiveUpMs">;
 }
 
-/** Opens a file that exists. `busyMs`: how long each statement waits for a lock. */
+/** Opens a file that exists, or `:memory:`. Each statement waits for a lock for `busyMs`. */
 export function connect(path: string, busyMs: number): Database.Database {
   try {
     return new Database(path, { timeout: busyMs });
@@ -33,8 +33,8 @@ export function connect(path: string, busyMs: number): Database.Database {
 }
 
 /**
- * Fails with incompatible unless the file is ours, or is empty and may become ours. Nothing may be written before this
- * is known.
+ * Fails with incompatible unless the file is ours, or is empty and `create` is true. Must be called before anything is
+ * written to the file.
  */
 export function requireOwnDatabase(db: Database.Database, path: string, create: boolean): void {
   const id = pragma(db, "application_id");
@@ -54,10 +54,10 @@ export function configure(db: Database.Database, { synchronous, maxBytes, limits
   if (compareVersions(version.split(".").map(Number), sqliteVersionMin) < 0) {
     throw new StoreError(
       "incompatible",
-      `SQLite ${version} is too old: ${sqliteVersionMin.join(".")} or newer is needed, install better-sqlite3 13 or newer`,
+      `SQLite ${version} is too old, expected ${sqliteVersionMin.join(".")} or newer: install better-sqlite3 13 or newer`,
     );
   }
-  // In a file without tables it is written at once, which needs the lock.
+  // A file without tables is written at once by this pragma, which needs the write lock.
   retryWhileBusy(limits.busyGiveUpMs, () => {
     if (pragma(db, "auto_vacuum") === 0) db.pragma("auto_vacuum = INCREMENTAL");
   });
@@ -83,7 +83,7 @@ export function configure(db: Database.Database, { synchronous, maxBytes, limits
 function expectPragma(db: Database.Database, name: string, expected: string | number, remedy: string): void {
   const actual = pragma(db, name);
   if (actual !== expected)
-    throw new StoreError("incompatible", `${name} is ${String(actual)} and must be ${expected}: ${remedy}`);
+    throw new StoreError("incompatible", `${name} is ${String(actual)}, expected ${expected}: ${remedy}`);
 }
 
 export function pragma(db: Database.Database, name: string): unknown {

@@ -18,7 +18,7 @@ const codes: readonly ErrorTableRow[] = [
   ["SQLITE_TOOBIG", "invalid_input", "a value is too large"],
 ];
 
-/** Returns an error of this package as it is, and any other as one whose `details.sqliteCode` is SQLite's. */
+/** Returns a StoreError unchanged, and wraps any other error in one that has SQLite's code as `details.sqliteCode`. */
 export function translate(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   const { code } = error as { code?: unknown };

@@ -1,5 +1,4 @@
-// Facts about a SQLite file for health checks and statistics: its sizes, the space that is left, and the settings in
-// force.
+// Facts about a SQLite file for health checks and statistics: its sizes, the free space, and the settings in force.
 
 import { statfsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
@@ -8,7 +7,7 @@ import type { DatabaseFacts } from "../context.ts";
 import { readMigrations } from "../schema/migrationFiles.ts";
 import { pragma, sqliteVersion } from "./connection.ts";
 
-/** Sizes, and settings that SQLite would ignore silently if it did not know them: https://www.sqlite.org/pragma.html */
+/** The sizes, and the settings that a build of SQLite may silently ignore: https://www.sqlite.org/pragma.html */
 const reportedPragmas = [
   "page_size",
   "page_count",
@@ -21,7 +20,7 @@ const reportedPragmas = [
   "trusted_schema",
 ];
 
-/** `path`: undefined for a database in memory. */
+/** Collects the facts about a database. `path` is undefined for a database in memory. */
 export function fileFacts(db: Database.Database, path: string | undefined): DatabaseFacts {
   const figures = Object.fromEntries(reportedPragmas.map((name) => [name, pragma(db, name) as number | string]));
   const { page_size, page_count, freelist_count, max_page_count } = figures as Record<string, number>;

@@ -1,4 +1,4 @@
-// The file of a SQLite database: created by us and not by SQLite, so that only its owner can read it and no link is
+// The file of a SQLite database. We create it instead of SQLite, so that only its owner can read it and no link is
 // followed (D-037).
 
 import { closeSync, constants, lstatSync, mkdirSync, openSync, statSync } from "node:fs";
@@ -7,7 +7,7 @@ import { StoreError } from "../errors.ts";
 import { fileError } from "../files/privateFile.ts";
 
 /**
- * Creates the file unless it exists, mode 0600, and its folder, mode 0700. Returns whether it created the file.
+ * Creates the file (mode 0600) and its folder (mode 0700) unless they exist. Returns true when it created the file.
  *
  * Fails    incompatible when the path is not a regular file, or when nothing exists and `create` is false |
  *          storage_full
@@ -27,7 +27,7 @@ export function prepareFile(path: string, create: boolean): boolean {
     closeSync(openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
     return true;
   } catch (error) {
-    // Another process created it in the same moment.
+    // Another process created it at the same moment.
     if ((error as NodeJS.ErrnoException).code === "EEXIST" && lstatSync(path).isFile()) return false;
     throw error instanceof StoreError ? error : fileError(error as NodeJS.ErrnoException, path);
   }
@@ -45,8 +45,8 @@ function makeFolder(path: string): void {
 }
 
 /**
- * Returns true when a file exists. Fails with incompatible when the path is a link or folder: its maker may have meant
- * another file.
+ * Returns true when a file exists at the path. Fails with incompatible when it is a link or a folder. A link is never
+ * followed, because it may lead to another user's file.
  */
 export function fileExists(path: string): boolean {
   try {
@@ -62,7 +62,10 @@ function notRegular(path: string): StoreError {
   return new StoreError("incompatible", `${path} is not a regular file: name a file, not a link or folder`);
 }
 
-/** Identifies the file that has this name now, or returns undefined when there is none. A restore changes it. */
+/**
+ * Returns the device and inode of the file at a path, or undefined when there is none. They change when a restore
+ * replaces the file.
+ */
 export function fileIdentity(path: string): string | undefined {
   const existing = statSync(path, { throwIfNoEntry: false });
   return existing && `${existing.dev} ${existing.ino}`;

@@ -1,4 +1,4 @@
-// Waiting for SQLite's lock while a database is opened. No call waits yet then, so blocking the thread is fine.
+// Waits for SQLite's locks while a database is opened or restored. It blocks the thread, which serves no calls then.
 
 import type Database from "better-sqlite3";
 import type { Limits } from "../limits.ts";
@@ -13,7 +13,7 @@ export function inImmediateTransaction<Result>(
   return retryWhileBusy(busyGiveUpMs, () => db.transaction(run).immediate());
 }
 
-/** Runs a function again while it fails with busy. Each attempt waits for SQLite's own busy timeout. */
+/** Repeats a function while it fails with busy. Each attempt waits for SQLite's own busy timeout. */
 export function retryWhileBusy<Result>(giveUpMs: number, run: () => Result): Result {
   const overAt = performance.now() + giveUpMs;
   for (;;) {

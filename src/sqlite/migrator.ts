@@ -1,5 +1,5 @@
-// Migrates a SQLite database: in one BEGIN IMMEDIATE, with a backup through a second connection, which sees what the
-// lock protects (D-062).
+// Migrates a SQLite database in one transaction that holds the write lock. The backup is made through a second
+// connection, which reads the state that the lock protects (D-062).
 
 import { accessSync, constants, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -32,8 +32,8 @@ export interface SqliteEngineOptions extends LockWait {
 }
 
 /**
- * Opens a file for migration. Fails with incompatible, busy or corrupt, and a message that says what to do. Changes
- * nothing before the first transaction.
+ * Opens a file for migration. Fails with incompatible, busy or corrupt; the message names the remedy. Changes nothing
+ * before the first transaction.
  */
 export function openSqliteEngine(options: SqliteEngineOptions): Engine {
   const path = resolve(options.path);
@@ -57,8 +57,8 @@ export function openSqliteEngine(options: SqliteEngineOptions): Engine {
 }
 
 /**
- * Removes a file that we created and did not use. It holds an exclusive lock meanwhile, so that another process that
- * has just opened the file either finds it gone, or has written to it and keeps it.
+ * Removes a file that we created and never wrote to. It takes an exclusive lock first: if another process has just
+ * opened the file, either that process has written to it and the file stays, or it finds the file gone.
  */
 function removeIfUnused(db: Database.Database, path: string): void {
   try {
@@ -73,7 +73,10 @@ function removeIfUnused(db: Database.Database, path: string): void {
   }
 }
 
-/** `identity`: identifies the file that was opened, unless it cannot be replaced. */
+/**
+ * Creates the engine for an open database. `identity` is that of the opened file; a scratch database has none, because
+ * no restore replaces it.
+ */
 function createEngine(db: Database.Database, path: string, waiting: LockWait, identity?: string): Engine {
   const inMemory = path === ":memory:";
   const run: Run = async (body) => {
@@ -125,7 +128,8 @@ function createEngine(db: Database.Database, path: string, waiting: LockWait, id
 }
 
 /**
- * Checks that the file can be written. SQLite opens one that cannot, and fails only at the first statement that writes.
+ * Fails with incompatible when the file or its folder is read-only. SQLite would open such a file, and fail only at the
+ * first statement that writes.
  */
 function requireWritable(path: string): void {
   try {
@@ -136,7 +140,7 @@ function requireWritable(path: string): void {
   }
 }
 
-/** Runs a function whose failures name the file. */
+/** Runs a function, and puts the path of the file in front of the message of its failure. */
 async function namingDatabase<Result>(path: string, run: () => Promise<Result>): Promise<Result> {
   try {
     return await run();
@@ -186,10 +190,7 @@ function commit(db: Database.Database): void {
     throw new StoreError(
       code,
       outcome === "unknown" ? `${message}; run debug-server-db migrate check to see whether it was committed` : message,
-      {
-        outcome,
-        cause: error,
-      },
+      { outcome, cause: error },
     );
   }
   if (db.inTransaction)
@@ -197,8 +198,8 @@ function commit(db: Database.Database): void {
 }
 
 /**
- * Removes the backups of work that failed, so that failures do not fill the disk. After an unknown outcome a backup may
- * be needed and stays.
+ * Runs work that may make backups, and removes them when it fails, so that repeated failures do not fill the disk.
+ * After an unknown outcome they stay, because they may be needed.
  */
 async function withBackups<Result>(
   path: string,
@@ -228,7 +229,7 @@ function copyToScratch(path: string, waiting: LockWait): Engine {
   try {
     const copy = join(folder, "copy.db");
     copySqlite(path, copy);
-    // Failures on the copy name the original.
+    // The path is that of the original, because error messages about the copy name the original.
     const engine = createEngine(connect(copy, 0), path, waiting);
     return {
       ...engine,

@@ -1,5 +1,5 @@
-// Copies a database that is being served, a few pages at a time through the connection of the writer, so that calls go
-// on between two steps. Through another connection SQLite would start again after each commit:
+// Copies a database that is being served, a few pages at a time, so that calls run between two steps. It uses the
+// connection of the writer, because SQLite restarts a copy through another connection after each commit:
 // https://www.sqlite.org/c3ref/backup_finish.html
 
 import { open } from "node:fs/promises";
@@ -13,8 +13,8 @@ import { translate } from "./errors.ts";
 const pagesPerStep = 64;
 
 /**
- * The number of restarts by commits of other processes after which the rest is copied in one step. Otherwise the copy
- * might never end.
+ * The number of restarts, caused by commits of other processes, after which the rest is copied in one step. Without
+ * this limit the copy might never end.
  */
 const restartsMax = 5;
 
@@ -25,7 +25,7 @@ const restartsMax = 5;
 const syncEveryBytes = 4_194_304;
 
 /**
- * Copies the database to a file that exists and is empty.
+ * Copies the database to an existing, empty file.
  *
  * Fails    storage_full | corrupt | aborted | closed when the connection is closed meanwhile
  * Cost     blocks the thread for one step at a time; the last one syncs the file
@@ -60,13 +60,14 @@ export async function copyInSteps(
   }
 }
 
-/** Opens a file to be synced by a thread of libuv, once at a time. */
+/** Opens a file, and syncs it on a libuv thread while it grows, one sync at a time. */
 async function openSyncer(path: string): Promise<{ wrote(bytes: number): void; close(): Promise<void> }> {
   const file = await open(path, "r+");
   let syncedBytes = 0;
   let running: Promise<void> | undefined;
   return {
     wrote(bytes) {
+      // The number of bytes falls when the copy restarts.
       if (running !== undefined || Math.abs(bytes - syncedBytes) < syncEveryBytes) return;
       syncedBytes = bytes;
       // A failure is ignored here, because the last step syncs everything again.

@@ -1,5 +1,5 @@
-// Opens a SQLite database for a server or a visitor: checks whose file it is, configures it, and creates or checks its
-// schema.
+// Opens a SQLite database for a server or a visitor: checks that the file is ours, configures the connection, and
+// creates or checks the schema.
 
 import { resolve } from "node:path";
 import type Database from "better-sqlite3";
@@ -34,15 +34,15 @@ export interface SqliteOptions {
   /** The maximum size of the file. Beyond it, writes fail with storage_full. */
   readonly maxBytes: number | undefined;
   /**
-   * A `visitor` uses the file beside its server for a moment: it does not register as a server, and leaves the WAL to
-   * the server.
+   * A `visitor` uses the file for a moment, often beside a server: it does not register as a server, and leaves the WAL
+   * in place. By default `server`.
    */
   readonly role?: Role;
   /** Called when another living process has the file open as a server. */
   onSecondServer(pid: number): void;
 }
 
-/** Opens a store. Fails with incompatible, storage_full, busy or corrupt, and a message that says what to do. */
+/** Opens a store. Fails with incompatible, storage_full, busy or corrupt; the message names the remedy. */
 export function openSqlite(options: SqliteOptions): Driver {
   for (;;) {
     const driver = tryOpen(options);
@@ -59,11 +59,11 @@ function tryOpen(options: SqliteOptions): Driver | undefined {
   const identity = fileIdentity(path);
   const db = connect(path, options.limits.busyMs);
   try {
-    // Other processes may be creating the file, switching it to WAL or restoring it: all of that holds its lock.
+    // Another process may be creating the file, switching it to WAL or restoring it, and holds its lock meanwhile.
     retryWhileBusy(options.limits.busyGiveUpMs, () => requireOwnDatabase(db, path, create));
     configure(db, options, inMemory);
-    // A connection in WAL mode holds a lock until it closes, so from now on no restore replaces the file. Nothing was
-    // written yet.
+    // A connection in WAL mode holds a lock until it closes, so no restore replaces the file from now on. If one did so
+    // before, this connection has the old file.
     if (fileIdentity(path) !== identity) {
       db.close();
       return undefined;
@@ -81,15 +81,16 @@ function tryOpen(options: SqliteOptions): Driver | undefined {
     });
   } catch (error) {
     db.close();
-    // SQLite does not switch a file to WAL that has lost its name: https://www.sqlite.org/rescode.html#readonly_dbmoved
+    // SQLite refuses to switch a file to WAL when it no longer has its name:
+    // https://www.sqlite.org/rescode.html#readonly_dbmoved
     if (fileIdentity(path) !== identity && fileIdentity(path) !== undefined) return undefined;
     throw withPath(translate(error), path);
   }
 }
 
 /**
- * Creates the schema of a new file, and fails unless the schema is at the head. One of several processes creates it;
- * the others wait.
+ * Creates the schema of a new file, and fails with incompatible unless the schema is at the head. When several
+ * processes open a new file at once, one creates the schema and the others wait.
  */
 function ensureSchema(db: Database.Database, { clock, limits }: SqliteOptions): void {
   const migrations = readMigrations("sqlite");
@@ -105,7 +106,7 @@ function ensureSchema(db: Database.Database, { clock, limits }: SqliteOptions): 
   requireHead(runBody(db, readHistory(sqliteCatalog, migrations)), migrations);
 }
 
-/** Returns the number of this start of a server. A visitor gets the number of the last one. */
+/** Counts this start of a server and returns its number. A visitor gets the number of the last start. */
 function nextEpoch(db: Database.Database, { limits, role }: SqliteOptions): number {
   if (role === "visitor") return Number(db.prepare("SELECT value FROM store_meta WHERE key = 'epoch'").pluck().get());
   return inImmediateTransaction(db, limits, () => {

@@ -1,5 +1,5 @@
-// Replaces a database by a backup, all or nothing: whenever the process is killed, either the old database is there or
-// the new one.
+// Replaces a database with a backup, all or nothing: whenever the process is killed, the path holds either the old
+// database or the new one.
 
 import { chmodSync, existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -20,14 +20,14 @@ export interface RestoreOptions {
   readonly backup: string;
   /** The path of the database. */
   readonly path: string;
-  /** True when the old database is to become a backup. That needs no space, because the file only gets another name. */
+  /** True to keep the old database as a backup. That needs no space, because the file only gets another name. */
   readonly keep: boolean;
   readonly watch?: Watch;
-  /** Called when a step is done. */
+  /** Called after each step. */
   onStep?(step: RestoreStep): void;
 }
 
-/** The steps in their order. Until `replaced` the old database is there, and from then on the new one. */
+/** The steps in order. The path holds the old database before `replaced`, and the new one from then on. */
 export const restoreSteps = ["found", "copied", "alone", "kept", "replaced", "done"] as const;
 export type RestoreStep = (typeof restoreSteps)[number];
 
@@ -40,17 +40,17 @@ export interface RestoreResult {
   readonly kept: Backup | Pick<Backup, "path"> | undefined;
 }
 
-/** The time that a visitor, such as another command, has to close the database. */
+/** The time to wait for visitors, such as another command, to close the database. */
 const aloneMs = 1_000;
 
 /**
  * Copies the backup beside the database and checks the copy. Then, while no other process has the database open, moves
  * its WAL into it, keeps it under another name, and renames the copy to its name.
  *
- * Fails    busy when a process has the database open | corrupt (the backup; or a database so damaged that it has no
- *          lock to ask) | incompatible (a newer backup; a link, or a database of another program, at the path) |
+ * Fails    busy when a process has the database open | corrupt (the backup, or a database so damaged that it cannot be
+ *          locked) | incompatible (a newer backup; a link, or a database of another program, at the path) |
  *          storage_full | invalid_input | aborted
- * Effect   one rename of a synced file. Before it, only the WAL of the old database is moved into its file
+ * Effect   one rename of a synced file; before it, the WAL of the old database is moved into its file
  * Cost     reads and writes the backup once
  * Source   https://www.sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use
  */
@@ -84,15 +84,6 @@ export function restoreSqlite({
   }
 }
 
-/** Checks the copy. Its failures name the backup instead. */
-function requireUsableCopy(partial: string, path: string): readonly string[] {
-  try {
-    return requireUsable(partial);
-  } catch (error) {
-    throw withPath(translate(error), path);
-  }
-}
-
 /** Removes the copies of processes that were killed. */
 function removeAbandoned(path: string): void {
   const [folder, prefix] = [dirname(path), `${basename(path)}.restoring-`];
@@ -103,15 +94,24 @@ function removeAbandoned(path: string): void {
   }
 }
 
+/** Checks that this version can open the copy. The message of a failure names the backup instead of the copy. */
+function requireUsableCopy(partial: string, path: string): readonly string[] {
+  try {
+    return requireUsable(partial);
+  } catch (error) {
+    throw withPath(translate(error), path);
+  }
+}
+
 /**
- * Puts the copy where no database is. A WAL there belongs to a database that is gone, and would be read into the new
- * one.
+ * Puts the copy at a path that has no database. A WAL beside the path belongs to a database that is gone, and SQLite
+ * would apply it to the new one, so it is removed first.
  */
 function placeNew(path: string, partial: string, onStep: (step: RestoreStep) => void): undefined {
   for (const suffix of ["-wal", "-shm", "-journal"]) rmSync(`${path}${suffix}`, { force: true });
   syncPath(dirname(path));
   onStep("alone");
-  // Unlike a rename, this fails when another process has created a database there meanwhile.
+  // Unlike a rename, a link fails when another process has created a database there in the meantime.
   linkSync(partial, path);
   syncPath(dirname(path));
   onStep("replaced");
@@ -120,7 +120,7 @@ function placeNew(path: string, partial: string, onStep: (step: RestoreStep) => 
 
 type RestoreCallbacks = Required<Pick<RestoreOptions, "watch" | "onStep">>;
 
-/** Puts the copy in the place of a database, under a lock that keeps all other connections out. */
+/** Replaces a database with the copy, under a lock that keeps all other connections out. */
 function replaceExisting(
   path: string,
   partial: string,
@@ -133,8 +133,8 @@ function replaceExisting(
     watch.check?.();
     onStep("alone");
     if (keep) {
-      // No descriptor of this file may be opened and closed now, because that would drop the lock that keeps others out
-      // (fcntl(2), D-067).
+      // The file must not be opened here: closing any descriptor of it would drop the lock that keeps others out
+      // (fcntl(2), D-067). A link opens nothing.
       target = prepareTarget(path, undefined);
       linkSync(path, target);
       syncPath(dirname(target));
@@ -160,8 +160,8 @@ function openAlone(path: string): Database.Database {
   const db = connect(path, 50);
   try {
     requireOwnDatabase(db, path, true);
-    // SQLite leaves WAL mode only while no other connection has the file open (D-066). The lock is taken in a second
-    // step.
+    // SQLite leaves WAL mode only while no other connection has the file open (D-066). Another connection may open the
+    // file and turn WAL on again before the lock is taken, so the mode is read once more under the lock.
     retryWhileBusy(aloneMs, () => {
       db.pragma("journal_mode = DELETE");
       db.exec("BEGIN EXCLUSIVE");
@@ -169,17 +169,16 @@ function openAlone(path: string): Database.Database {
       db.exec("ROLLBACK");
       throw new StoreError("busy");
     });
-    const sidecar = ["-wal", "-journal"].find((suffix) => existsSync(`${path}${suffix}`));
-    if (sidecar !== undefined) throw new StoreError("busy", `${path}${sidecar} is in use`);
+    if (["-wal", "-journal"].some((suffix) => existsSync(`${path}${suffix}`))) throw new StoreError("busy");
     return db;
   } catch (error) {
     db.close();
-    throw explain(translate(error), path);
+    throw openAloneError(translate(error), path);
   }
 }
 
 /** Builds the error for a database that could not be opened alone. */
-function explain(error: StoreError, path: string): StoreError {
+function openAloneError(error: StoreError, path: string): StoreError {
   const { code, cause, details } = error;
   if (code === "busy") {
     return new StoreError(
@@ -188,18 +187,18 @@ function explain(error: StoreError, path: string): StoreError {
       { cause, details },
     );
   }
-  // Not even the header can be read, so there is no lock that shows whether a server has the file open.
+  // Without a readable header SQLite takes no lock, and only a lock shows whether a server has the file open.
   if (code === "corrupt" || details.sqliteCode === "SQLITE_NOTADB") {
     const names = ["", "-wal", "-shm"].map((suffix) => `${path}${suffix}`).filter((name) => existsSync(name));
-    const message = `${path} is damaged, so it cannot be seen whether a server has it open: end all processes that use it, move ${names.join(", ")} elsewhere, then restore`;
+    const message = `${path} is damaged, so it cannot be checked whether a server has it open: end all processes that use it, move ${names.join(", ")} elsewhere, then restore`;
     return new StoreError("corrupt", message, { cause, details });
   }
   return withPath(error, path);
 }
 
-/** Turns the old database into a backup. No process has it open any more. A damaged one is kept without a manifest. */
+/** Turns the old database, which no process has open now, into a backup. A damaged one is kept without a manifest. */
 function keepAsBackup(source: string, target: string, watch: Watch): RestoreResult["kept"] {
-  // Without `check`: an abort after the replacement must not make it look as if it had failed.
+  // `check` is left out: the restore is done, and an abort now would only cost the backup its manifest.
   const progressOnly: Watch = watch.onProgress === undefined ? {} : { onProgress: watch.onProgress };
   try {
     chmodSync(target, 0o600);

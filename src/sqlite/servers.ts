@@ -1,5 +1,5 @@
-// The server processes that have a SQLite file open. Each has a row in the file. One per file is meant: several work,
-// but wait for each other.
+// Registers the server processes that have a SQLite file open, each as a row of `store_meta`. A file should have one
+// server. Several work too, but wait for each other's transactions.
 
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
@@ -9,13 +9,13 @@ import type { Limits } from "../limits.ts";
 import { inImmediateTransaction } from "./locks.ts";
 
 interface Registration {
-  /** The row of this server, for `removeServer`. */
+  /** The key of this server's row, for `removeServer`. */
   readonly key: string;
   /** The process ids of the other servers that may be alive. */
   readonly others: readonly number[];
 }
 
-/** Adds a row for this server, and removes the rows of servers that died without doing so. */
+/** Adds a row for this server, and removes the rows that dead servers left behind. */
 export function registerServer(db: Database.Database, limits: Pick<Limits, "busyGiveUpMs">): Registration {
   const key = `server ${hostname()} ${process.pid} ${randomUUID()}`;
   const living = inImmediateTransaction(db, limits, () => {

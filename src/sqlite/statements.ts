@@ -1,4 +1,4 @@
-// The prepared statements of one SQLite connection, and the form in which they take values.
+// Prepares the statements of one SQLite connection, and converts their values to SQLite's types.
 
 import type Database from "better-sqlite3";
 import { requireValue } from "../driverOutcome.ts";
@@ -11,8 +11,8 @@ export interface Prepared {
 }
 
 /**
- * Prepares each statement once. It is found again by the identity of its template, so there is one for each place in
- * the code.
+ * Prepares each statement once and finds it again by the identity of its template, so there is one prepared statement
+ * for each place in the code.
  */
 export class PreparedStatements {
   readonly #db: Database.Database;

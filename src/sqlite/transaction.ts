@@ -1,4 +1,4 @@
-// The driver for SQLite: runs bodies synchronously between BEGIN and COMMIT, so that nothing can slip in between.
+// The driver for SQLite: runs bodies synchronously between BEGIN and COMMIT, so that nothing else runs in between.
 
 import type Database from "better-sqlite3";
 import type { Clock } from "../clock.ts";
@@ -41,14 +41,14 @@ export function createSqliteDriver({
 }
 
 /**
- * Returned when a call failed after it wrote in a transaction without savepoints. Only running the others again undoes
- * it alone.
+ * Returned when a job failed after it had written in a transaction without savepoints. It can only be undone together
+ * with the others, which then run again.
  */
 const undoNeeded = Symbol("undo needed");
 
 interface SavepointEffect extends Effect {
   readonly savepoints: boolean;
-  /** True when the savepoint of the job is set. It is set before the first write. */
+  /** True when the savepoint of the job is set, which happens before its first write. */
   saved: boolean;
 }
 
@@ -97,7 +97,7 @@ class Transaction {
     this.#begin(jobs);
     try {
       const now = new Date(this.#clock.now());
-      const overAt = performance.now() + budgetMs;
+      const deadlineMs = performance.now() + budgetMs;
       const settled: Settled[] = [];
       let wrote = false;
       for (const job of jobs) {
@@ -109,7 +109,7 @@ class Transaction {
         }
         settled.push(result);
         wrote ||= result.ok && effect.wrote;
-        if (performance.now() > overAt) break;
+        if (performance.now() > deadlineMs) break;
       }
       this.#writeChanges(jobs, settled);
       this.#commit();
@@ -120,23 +120,23 @@ class Transaction {
     }
   }
 
-  /** Decides how the jobs of a lost transaction end. A job alone fails; of several, each gets an answer of its own. */
+  /** Settles the jobs of a lost transaction. A single job fails; several run again, each on its own. */
   #recover(jobs: readonly Job[], { reason }: TransactionLost): Group {
     if (jobs.length > 1) return this.#oneByOne(jobs, reason);
-    return { settled: jobs.map((job) => lostAlone(job, reason)), wrote: false };
+    return { settled: jobs.map((job) => settleLost(job, reason)), wrote: false };
   }
 
   /**
-   * Runs each job in a transaction of its own, except writes that may have been committed already: those must never run
+   * Runs each job in a transaction of its own. When the lost transaction may have been committed, writes are not run
    * again.
    */
   #oneByOne(jobs: readonly Job[], reason: StoreError): Group {
     const groups = jobs.map((job): Group => {
-      if (reason.outcome === "unknown" && !isRead(job)) return { settled: [lostAlone(job, reason)], wrote: false };
+      if (reason.outcome === "unknown" && !isRead(job)) return { settled: [settleLost(job, reason)], wrote: false };
       try {
         return this.run([job], 0);
       } catch (error) {
-        return { settled: [lostAlone(job, translate(error))], wrote: false };
+        return { settled: [settleLost(job, translate(error))], wrote: false };
       }
     });
     return joinGroups(groups);
@@ -258,7 +258,7 @@ class Transaction {
       throw new StoreError("internal", "COMMIT returned and the transaction is still open", { outcome: "unknown" });
   }
 
-  /** Rolls back, if a transaction is open, and proves that it is over. */
+  /** Rolls back if a transaction is open, and proves that none is open any more. */
   #undo(): void {
     if (this.#db.inTransaction) this.#control.rollback.run();
     if (this.#db.inTransaction !== false)
@@ -266,7 +266,8 @@ class Transaction {
   }
 }
 
-function lostAlone(job: Job, { code, message, cause, outcome: lost }: StoreError): Settled {
+/** Returns the failure of a job whose transaction was lost. A read has changed nothing, so it counts as not run. */
+function settleLost(job: Job, { code, message, cause, outcome: lost }: StoreError): Settled {
   const outcome = isRead(job) ? "not_run" : lost === "unknown" ? "unknown" : "rolled_back";
   return { ok: false, error: new StoreError(code, message, { cause, outcome }), index: 0 };
 }

@@ -1,4 +1,4 @@
-// Checks that a backup still is what its manifest says, and that this version can open it.
+// Checks that a backup still matches its manifest, and that this version of the package can open it.
 
 import Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
@@ -6,10 +6,10 @@ import { type Digest, digestFile, type Watch } from "../files/privateFile.ts";
 import { readHistory, requireSound } from "../schema/ledger.ts";
 import type { Backup, BackupManifest } from "../schema/manifest.ts";
 import { readMigrations } from "../schema/migrationFiles.ts";
-import { type Contents, checkIntegrity } from "./backup.ts";
 import { runBody } from "./body.ts";
 import { applicationId, sqliteCatalog } from "./catalog.ts";
 import { translate } from "./errors.ts";
+import { type Contents, checkIntegrity } from "./integrity.ts";
 
 /**
  * Reads the whole backup and compares it with its manifest.
@@ -27,27 +27,30 @@ export function verifyBackup({ path, manifest }: Backup, watch: Watch = {}): Con
   if (differing !== undefined)
     throw new StoreError(
       "corrupt",
-      `${path}: ${differing} has ${contents.rows[differing] ?? 0} rows, but ${manifest.rows[differing] ?? 0} in the manifest`,
+      `${path}: the table ${differing} has ${contents.rows[differing] ?? 0} rows, but ${manifest.rows[differing] ?? 0} according to its manifest`,
     );
   if (contents.revision !== manifest.revision)
     throw new StoreError(
       "corrupt",
-      `${path}: the schema is at revision ${contents.revision}, but at ${manifest.revision} in the manifest`,
+      `${path}: the schema is at revision ${contents.revision}, but at ${manifest.revision} according to its manifest`,
     );
   return contents;
 }
 
-/** Fails with corrupt when a digest is not the one in the manifest. */
+/** Fails with corrupt when a digest differs from the one in the manifest. */
 export function requireDigest(path: string, { bytes, sha256 }: BackupManifest, actual: Digest): void {
   if (actual.bytes !== bytes)
-    throw new StoreError("corrupt", `${path} is damaged: it has ${actual.bytes} bytes, but ${bytes} in its manifest`);
+    throw new StoreError(
+      "corrupt",
+      `${path} is damaged: it has ${actual.bytes} bytes, but ${bytes} according to its manifest`,
+    );
   if (actual.sha256 !== sha256)
-    throw new StoreError("corrupt", `${path} is damaged: its SHA-256 is not the one in its manifest`);
+    throw new StoreError("corrupt", `${path} is damaged: its SHA-256 differs from the one in its manifest`);
 }
 
 /**
- * Fails with incompatible unless this version can open the backup, perhaps after an upgrade. Returns the pending
- * revisions.
+ * Returns the revisions that must be applied before this version can open the backup. Fails with incompatible when this
+ * version cannot open it at all.
  */
 export function requireUsable(path: string): readonly string[] {
   return withReadonlyDatabase(path, (db) => {
@@ -60,7 +63,7 @@ export function requireUsable(path: string): readonly string[] {
   });
 }
 
-/** Reads a backup. It is one file without a WAL, so reading it leaves no file beside it. */
+/** Opens a backup and reads from it. A backup has no WAL, so no file is created beside it. */
 function withReadonlyDatabase<Result>(path: string, read: (db: Database.Database) => Result): Result {
   let db: Database.Database | undefined;
   try {

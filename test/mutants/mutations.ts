@@ -353,7 +353,7 @@ export const mutations: readonly Mutation[] = [
       "O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644",
     ],
   ]),
-  ...mutate("src/sqlite/backup.ts", backup, [
+  ...mutate("src/sqlite/integrity.ts", backup, [
     ["a damaged copy is refused", 'faults[0]?.integrity_check !== "ok"', "faults[0] === undefined"],
     ["a copy has the rows of its source", "if (rows !== count)", "if (rows === -1)"],
   ]),

@@ -6,7 +6,8 @@ import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import Database from "better-sqlite3";
 import { openStore } from "../../../src/index.ts";
-import { backUpSqlite, checkCopy } from "../../../src/sqlite/backup.ts";
+import { backUpSqlite } from "../../../src/sqlite/backup.ts";
+import { checkCopy } from "../../../src/sqlite/integrity.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { contentsOf, place } from "../migrate/place.ts";
 

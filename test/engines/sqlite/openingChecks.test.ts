@@ -41,10 +41,10 @@ for (const [what, question, answer, message] of [
     "a file system without WAL",
     "journal_mode",
     "delete",
-    /journal_mode is delete and must be wal: WAL does not work on this file system/,
+    /journal_mode is delete, expected wal: WAL does not work on this file system/,
   ],
-  ["no foreign keys", "foreign_keys", 0, /foreign_keys is 0 and must be 1/],
-  ["weaker synchronization than asked for", "synchronous", 0, /synchronous is 0 and must be 2/],
+  ["no foreign keys", "foreign_keys", 0, /foreign_keys is 0, expected 1/],
+  ["weaker synchronization than asked for", "synchronous", 0, /synchronous is 0, expected 2/],
   ["a SQLite with the WAL-reset bug", "SELECT sqlite_version()", "3.51.2", /SQLite 3\.51\.2 is too old/],
 ] as const) {
   it(`${what} is refused`, (t) => {

@@ -146,12 +146,12 @@ test("a damaged backup, or one with the manifest of another, fails with corrupt 
   );
   assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
     code: "corrupt",
-    message: /its SHA-256 is not the one in its manifest/,
+    message: /its SHA-256 differs from the one in its manifest/,
   });
   writeFileSync(backup, bytes.subarray(0, -4_096));
   assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
     code: "corrupt",
-    message: /bytes, but \d+ in its manifest/,
+    message: /bytes, but \d+ according to its manifest/,
   });
   writeFileSync(backup, bytes);
   writeFileSync(manifestPathOf(backup), "{}");
