@@ -1,5 +1,5 @@
 // Worktrees: checkout directories of a repository, each leased to one holder at a time. A lease has a fencing token
-// (`fence`), which every grant raises; whoever comes with an older one has lost the lease. The store only keeps books:
+// (`fence`), which every grant raises; a holder with an older one has lost the lease. The store only keeps records:
 // the holder creates, cleans and removes the directory itself.
 import { z } from "zod";
 import { optional, page } from "../model/codec.ts";

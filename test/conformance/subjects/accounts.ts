@@ -1,4 +1,4 @@
-// Accounts: made by name, disabled, listed.
+// Accounts: creating by name, disabling, listing.
 import assert from "node:assert/strict";
 import { newId } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -7,7 +7,7 @@ import { endOfFeed, fails, subject } from "../suite.ts";
 
 export function accountsConformance(backend: TestedBackend): void {
   subject(backend, "accounts", ({ test }) => {
-    test("create makes an account, and a row of changes", async ({ store }) => {
+    test("create adds an account and a row of changes", async ({ store }) => {
       const after = await endOfFeed(store);
       const name = `Ada ${newId()}`;
       const row = await store.accounts.create({ name, kind: "human" }, { actor: "ada" });
@@ -20,7 +20,7 @@ export function accountsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("names are one name in any case; of eight that make one, one wins", async ({ store }) => {
+    test("a name is unique in any case; of eight simultaneous creations one succeeds", async ({ store }) => {
       const name = `Ämne ${newId()}`;
       const settled = await Promise.allSettled(
         Array.from({ length: 8 }, (_, index) =>
@@ -35,7 +35,9 @@ export function accountsConformance(backend: TestedBackend): void {
       }
     });
 
-    test("find is by name in any case, also of a disabled account; undefined when there is none", async ({ store }) => {
+    test("find looks a name up in any case, finds disabled accounts too, and otherwise returns undefined", async ({
+      store,
+    }) => {
       const name = `Ömer ${newId()}`;
       assert.equal(await store.accounts.find({ name }), undefined);
       const { id } = await store.accounts.create({ name, kind: "human" });
@@ -44,14 +46,14 @@ export function accountsConformance(backend: TestedBackend): void {
       assert.deepEqual(await store.accounts.find({ name }), disabled);
     });
 
-    test("an id that is taken is a conflict", async ({ store }) => {
+    test("creating an account with an id that exists is a conflict", async ({ store }) => {
       const { account } = await fixtures(store).account();
       await fails(store.accounts.create({ id: account.id, name: newId(), kind: "human" }), "conflict", {
         reason: "exists",
       });
     });
 
-    test("disable is idempotent, keeps its first time, and heeds the expected version", async ({ store, clock }) => {
+    test("disable is idempotent, keeps its first time, and checks the expected version", async ({ store, clock }) => {
       const { account } = await fixtures(store).account();
       await fails(store.accounts.disable({ accountId: account.id, expectedVersion: 9 }), "conflict", {
         reason: "version",
@@ -65,7 +67,7 @@ export function accountsConformance(backend: TestedBackend): void {
       await fails(store.accounts.disable({ accountId: newId() }), "not_found", { entity: "account" });
     });
 
-    test("list shows disabled ones only when asked to", async ({ store }) => {
+    test("list returns disabled accounts only with includeDisabled", async ({ store }) => {
       const { account } = await fixtures(store).account();
       await store.accounts.disable({ accountId: account.id });
       const ids = async (includeDisabled: boolean) =>
@@ -76,7 +78,7 @@ export function accountsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("a kind that there is not, and a name of nothing, are refused", async ({ store }) => {
+    test("an unknown kind and an empty name are refused", async ({ store }) => {
       await fails(store.accounts.create({ name: "x", kind: "robot" as "agent" }), "invalid_input");
       await fails(store.accounts.create({ name: "", kind: "agent" }), "invalid_input");
     });

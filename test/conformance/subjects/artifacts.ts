@@ -1,4 +1,4 @@
-// Artifacts: recorded in one step or two, once for each content; hostile names; expiry and pins.
+// Artifacts: recording in one step or two, once for each content; hostile names; expiry and pins.
 import assert from "node:assert/strict";
 import { newId } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -10,7 +10,9 @@ const content = { sizeBytes: 3, sha256: sha("a"), uri: "file:///srv/out.txt" };
 
 export function artifactsConformance(backend: TestedBackend): void {
   subject(backend, "artifacts", ({ test, alone }) => {
-    test("record stores what is known of a file, of a command or of a session as a whole", async ({ store }) => {
+    test("record stores the metadata of a file, which belongs to a command or to a session as a whole", async ({
+      store,
+    }) => {
       const { session, command } = await fixtures(store).claim();
       const metadata = { tests: 7, at: new Date(0) };
       const { artifact, created } = await store.artifacts.record({
@@ -49,7 +51,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("the same name and content is the same row, also of eight at once; other content is a conflict unless it replaces", async ({
+    test("recording the same name and content, even eight times at once, returns one row; other content is a conflict without replace", async ({
       store,
     }) => {
       const { session, command } = await fixtures(store).claim();
@@ -82,7 +84,10 @@ export function artifactsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("each attempt has names of its own; one that there was not is refused", async ({ store, clock }) => {
+    test("each attempt has names of its own, and an attempt that does not exist is refused", async ({
+      store,
+      clock,
+    }) => {
       const { session, command, runner } = await fixtures(store).claim({ maxAttempts: 2 });
       const input = { sessionId: session.id, commandId: command.id, name: "core", ...content };
       const first = await store.artifacts.record(input);
@@ -96,7 +101,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       await fails(store.artifacts.record({ ...input, attempt: 3 }), "not_found", { entity: "attempt" });
     });
 
-    test("what it belongs to must be there, and belong together", async ({ store }) => {
+    test("the session and the command of an artifact must exist and belong together", async ({ store }) => {
       const { session } = await fixtures(store).claim();
       const queued = await fixtures(store).command();
       const named = { name: "x", ...content };
@@ -173,7 +178,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       });
     }
 
-    test("names that only look hostile are taken", async ({ store }) => {
+    test("names that only look hostile are accepted", async ({ store }) => {
       const { session } = await fixtures(store).session();
       for (const name of [
         "..a",
@@ -191,7 +196,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       }
     });
 
-    test("a media type, a hash, a size and a place that are none are refused", async ({ store }) => {
+    test("an invalid media type, hash, size and uri are refused", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const input = { sessionId: session.id, name: "x", ...content };
       for (const contentType of ["text", "text/plain\r\nx: y", "text/plain; a", "/", ""])
@@ -205,7 +210,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       await fails(store.artifacts.record({ ...input, kind: "virus" as "log" }), "invalid_input");
     });
 
-    test("in two steps: begun, then committed with what it became", async ({ store }) => {
+    test("an artifact is recorded in two steps: begin, then commit with its content", async ({ store }) => {
       const { session, command } = await fixtures(store).claim();
       const input = { sessionId: session.id, commandId: command.id, name: "big.tar", kind: "custom" as const };
       const { artifact, created } = await store.artifacts.begin(input);
@@ -225,7 +230,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       await fails(store.artifacts.commit({ artifactId: artifact.id, ...content, sha256: sha("b") }), "conflict", {
         reason: "content",
       });
-      // What is there need not be sent again.
+      // A file that the store knows needs no second upload.
       assert.deepEqual(await store.artifacts.begin({ ...input, sha256: sha("a") }), {
         artifact: ready,
         created: false,
@@ -235,7 +240,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       assert.deepEqual([anew.created, (await store.artifacts.get({ artifactId: ready.id })).state], [true, "deleted"]);
     });
 
-    test("what was announced with a hash must become that", async ({ store }) => {
+    test("an artifact that was announced with a hash is only committed with that hash", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const { artifact } = await store.artifacts.begin({ sessionId: session.id, name: "x", sha256: sha("a") });
       await fails(store.artifacts.commit({ artifactId: artifact.id, ...content, sha256: sha("b") }), "conflict", {
@@ -247,7 +252,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       assert.equal((await store.artifacts.commit({ artifactId: artifact.id, ...content })).state, "ready");
     });
 
-    test("delete: a ready one is deleted, a pending one has failed; both are final, and their names free", async ({
+    test("delete makes a ready artifact deleted and a pending one failed; both are final, and their names are free", async ({
       store,
     }) => {
       const { session } = await fixtures(store).session();
@@ -272,7 +277,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       await fails(store.artifacts.delete({ artifactId: newId() }), "not_found");
     });
 
-    alone("the reaper ends what has expired, except what is pinned", async ({ store, clock }) => {
+    alone("the reaper ends expired artifacts that are not pinned", async ({ store, clock }) => {
       const { session } = await fixtures(store).session();
       const base = { sessionId: session.id, ...content };
       const { artifact: short } = await store.artifacts.record({ ...base, name: "short", ttlMs: 10_000 });
@@ -303,7 +308,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       assert.equal((await store.artifacts.get({ artifactId: forever.id })).state, "ready");
     });
 
-    test("list pages, and filters by session, command, kind and state", async ({ store }) => {
+    test("list returns pages, and filters by session, command, kind and state", async ({ store }) => {
       const { session, command } = await fixtures(store).claim();
       const record = (name: string, extra: object = {}) =>
         store.artifacts.record({ sessionId: session.id, name, ...content, ...extra });
@@ -320,7 +325,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       assert.deepEqual(await names({ cursor: first.nextCursor }), ["d"]);
     });
 
-    test("changes name the artifact and its session; a repetition leaves none", async ({ store }) => {
+    test("changes name the artifact and its session; a repeated call adds none", async ({ store }) => {
       const { session, command } = await fixtures(store).claim();
       const after = await endOfFeed(store);
       const input = { sessionId: session.id, commandId: command.id, name: "x", ...content };
@@ -340,7 +345,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       assert.deepEqual(own[0]?.detail, { name: "x", kind: "custom", sha256: sha("a"), commandId: command.id });
     });
 
-    test("a deleted session takes its artifacts along, however many", async ({ store }) => {
+    test("deleting a session deletes all of its artifacts, however many", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const names = Array.from({ length: 600 }, (_, index) => `file-${index}`);
       const recorded = await Promise.all(
@@ -352,7 +357,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       assert.deepEqual((await store.artifacts.list({ sessionId: session.id })).items, []);
     });
 
-    test("a session with a pinned artifact is not deleted, and loses nothing", async ({ store }) => {
+    test("a session with a pinned artifact cannot be deleted, and keeps everything", async ({ store }) => {
       const { session, command, fence } = await fixtures(store).log("some text\n");
       const { artifact } = await store.artifacts.record({ sessionId: session.id, name: "kept", ...content });
       await store.artifacts.pin({ artifactId: artifact.id });

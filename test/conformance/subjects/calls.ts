@@ -1,4 +1,4 @@
-// Calls: every operation is a method, checks its input, and is reached only where it is allowed.
+// Calls: every operation is a method, checks its input, and can be reached only through a port that allows it.
 import assert from "node:assert/strict";
 import type { z } from "zod";
 import { newId, StoreError } from "../../../src/index.ts";
@@ -26,7 +26,7 @@ function call(
 export function callsConformance(backend: TestedBackend): void {
   subject(backend, "calls", ({ test }) => {
     for (const one of names) {
-      test(`${one.name} is a method that refuses unknown fields and says which`, async (opened) => {
+      test(`${one.name} is a method that refuses unknown fields and names them`, async (opened) => {
         const error = await fails(call(opened, one, { nonsense: 1 }), "invalid_input", {}, "not_run");
         assert.equal(error.operation, one.name);
         assert.ok((error.details.issues as { message: string }[]).some(({ message }) => message.includes("nonsense")));
@@ -36,7 +36,7 @@ export function callsConformance(backend: TestedBackend): void {
         (field) => field === "id" || field.endsWith("Id"),
       );
       if (idField !== undefined) {
-        test(`${one.name} refuses an ${idField} that is no UUID in lower case`, async (opened) => {
+        test(`${one.name} refuses an ${idField} that is not a UUID in lower case`, async (opened) => {
           for (const id of ["", "1", newId().toUpperCase(), `${newId()} `, "'; DROP TABLE commands; --", 7, null, {}]) {
             const error = await fails(call(opened, one, { [idField]: id }), "invalid_input");
             assert.ok((error.details.issues as { path: string }[]).some(({ path }) => path === idField));
@@ -45,7 +45,7 @@ export function callsConformance(backend: TestedBackend): void {
       }
     }
 
-    test("an input that is no object is invalid_input", async (opened) => {
+    test("an input that is not an object is invalid_input", async (opened) => {
       for (const one of names)
         for (const input of [null, 1, "a", [], [{}]]) await fails(call(opened, one, input), "invalid_input");
     });
@@ -59,7 +59,7 @@ export function callsConformance(backend: TestedBackend): void {
       await fails(store.sessions.list({ cursor: "'; --" }), "invalid_input");
     });
 
-    test("absent input is the empty input", async ({ store }) => {
+    test("an absent input is an empty input", async ({ store }) => {
       assert.deepEqual(Object.keys(await store.maintenance.reap()), Object.keys(await store.maintenance.reap({})));
       assert.deepEqual(await store.changes.since(), await store.changes.since({}));
     });
@@ -86,7 +86,7 @@ export function callsConformance(backend: TestedBackend): void {
       assert.equal(typeof message, "string");
     });
 
-    test("actor and request id go into the change rows", async ({ store }) => {
+    test("actor and request id are stored in the change rows", async ({ store }) => {
       const nextSeq = await endOfFeed(store);
       const row = await store.repositories.upsert({ name: `by ${newId()}` }, { actor: "ada", requestId: "r-1" });
       await store.repositories.archive({ repositoryId: row.id });
@@ -100,7 +100,7 @@ export function callsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("a port reaches the named operations and nothing else", async (opened) => {
+    test("a port reaches only the operations that it names", async (opened) => {
       const port = await opened.connect({ operations: ["commands.*", "repositories.get"] });
       const { repository } = await fixtures(opened.store).repository();
       assert.deepEqual(await port.repositories.get({ repositoryId: repository.id }), repository);
@@ -121,7 +121,7 @@ export function callsConformance(backend: TestedBackend): void {
       await port.close();
     });
 
-    test("several calls of one tick are answered each for itself", async ({ store }) => {
+    test("each of several calls of one tick has its own answer", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const settled = await Promise.allSettled([
         store.repositories.get({ repositoryId: repository.id }),

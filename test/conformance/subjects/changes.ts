@@ -1,4 +1,4 @@
-// The change feed: one row for each change, in the order of commits, without gap or repetition.
+// The change feed: one row for each change, in the order of the commits, without gaps or duplicates.
 import assert from "node:assert/strict";
 import { type ChangeRow, newId } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -9,7 +9,7 @@ export function changesConformance(backend: TestedBackend): void {
   subject(backend, "changes", ({ test, alone }) => {
     const line = ({ entity, op, entityVersion }: ChangeRow) => `${entity} ${op} ${entityVersion}`;
 
-    test("every change of a life is a row, with who, what, version and fence; renewals and logs are none", async ({
+    test("every change is a row with actor, operation, version and fence; renewals and logs add no rows", async ({
       store,
     }) => {
       const nextSeq = await endOfFeed(store);
@@ -44,7 +44,7 @@ export function changesConformance(backend: TestedBackend): void {
       assert.ok(changes.every(({ at }) => at instanceof Date));
     });
 
-    test("what befalls a session's worktree is in the session's history, found without reading that of others", async ({
+    test("changes of a session's worktree belong to the session's history, which is found without reading other rows", async ({
       store,
     }) => {
       const nextSeq = await endOfFeed(store);
@@ -68,7 +68,7 @@ export function changesConformance(backend: TestedBackend): void {
       assert.equal(last, await endOfFeed(store));
     });
 
-    test("nothing secret of a command is in the feed", async ({ store }) => {
+    test("the feed contains no secrets of a command", async ({ store }) => {
       const nextSeq = await endOfFeed(store);
       await fixtures(store).command({
         argv: ["login", "hunter2"],
@@ -78,7 +78,7 @@ export function changesConformance(backend: TestedBackend): void {
       assert.doesNotMatch(JSON.stringify((await store.changes.since({ after: nextSeq })).changes), /hunter2|PASSWORD/);
     });
 
-    test("sequence numbers grow without gaps while others write", async (opened) => {
+    test("sequence numbers have no gaps while several clients write", async (opened) => {
       const { store } = opened;
       const other = await opened.connect();
       const nextSeq = await endOfFeed(store);
@@ -98,7 +98,9 @@ export function changesConformance(backend: TestedBackend): void {
       assert.equal(last, nextSeq + 48);
     });
 
-    test("pages join without gap, and filters move the cursor past what they leave out", async ({ store }) => {
+    test("pages join without gaps, and a filter moves the cursor past the rows that it leaves out", async ({
+      store,
+    }) => {
       const nextSeq = await endOfFeed(store);
       const { session } = await fixtures(store).session();
       for (let n = 0; n < 5; n++) await fixtures(store).repository();
@@ -125,7 +127,7 @@ export function changesConformance(backend: TestedBackend): void {
       });
     });
 
-    test("watch gives what was and what comes, without gap or repetition", async ({ store }) => {
+    test("watch returns past and new changes without gaps or duplicates", async ({ store }) => {
       const nextSeq = await endOfFeed(store);
       await store.repositories.upsert({ name: newId() });
       const watching = take(store.changes.watch({ after: nextSeq, waitMs: 60_000, limit: 3 }), 30);
@@ -140,14 +142,14 @@ export function changesConformance(backend: TestedBackend): void {
       );
     });
 
-    test("a limit of 0 asks since for the end of the feed, and watch for nothing it could give", async ({ store }) => {
+    test("with limit 0, since returns the end of the feed, and watch is refused", async ({ store }) => {
       await fixtures(store).repository();
       const { changes, nextSeq } = await store.changes.since({ limit: 0 });
       assert.deepEqual([changes, nextSeq], [[], await endOfFeed(store)]);
       await fails(collect(store.changes.watch({ limit: 0 })), "invalid_input");
     });
 
-    test("watch with a filter wakes for what passes it only", async ({ store }) => {
+    test("watch with a filter returns only the rows that pass it", async ({ store }) => {
       const nextSeq = await endOfFeed(store);
       const { session } = await fixtures(store).session();
       const watching = take(store.changes.watch({ after: nextSeq, sessionId: session.id }), 2);
@@ -156,7 +158,7 @@ export function changesConformance(backend: TestedBackend): void {
       assert.deepEqual((await watching).map(line), ["session create 1", "session end 2"]);
     });
 
-    test("a watch whose waits end with nothing goes on", async ({ store }) => {
+    test("watch goes on after a wait without changes", async ({ store }) => {
       const nextSeq = await endOfFeed(store);
       const { session } = await fixtures(store).session();
       const watching = take(store.changes.watch({ after: nextSeq, entity: "runner", waitMs: 1 }), 1);
@@ -165,7 +167,7 @@ export function changesConformance(backend: TestedBackend): void {
       assert.equal((await watching)[0]?.entityId, runner.id);
     });
 
-    alone("an empty feed begins at 0", async ({ store }) => {
+    alone("an empty feed starts at 0", async ({ store }) => {
       assert.deepEqual(await store.changes.since(), { changes: [], nextSeq: 0 });
       await store.repositories.upsert({ name: "first" });
       assert.deepEqual(

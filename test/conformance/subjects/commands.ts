@@ -1,4 +1,4 @@
-// Commands: in sequence, claimed once, finished once.
+// Commands: queued in sequence, claimed once, finished once.
 import assert from "node:assert/strict";
 import { type Claim, newId, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -16,7 +16,7 @@ async function claimed(store: Store, runnerId: string, sessionId?: string): Prom
 
 export function commandsConformance(backend: TestedBackend): void {
   subject(backend, "commands: enqueue", ({ test }) => {
-    test("sequence numbers are consecutive, over calls and callers", async ({ store }) => {
+    test("sequence numbers are consecutive across calls and callers", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const calls = Array.from({ length: 10 }, (_, n) =>
         store.commands.enqueue({
@@ -33,7 +33,7 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.deepEqual([after.nextSequence, after.queuedCommands], [rows.length + 1, rows.length]);
     });
 
-    test("a command keeps what it was given", async ({ store }) => {
+    test("a command keeps the fields that it was enqueued with", async ({ store }) => {
       const input = {
         argv: ["npm", "test", "", "ünï"],
         cwd: "/src",
@@ -53,7 +53,9 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.deepEqual(await store.commands.get({ commandId: command.id }), command);
     });
 
-    test("an id that is taken, also twice in one call, is a conflict and enqueues nothing", async ({ store }) => {
+    test("an id that exists, or occurs twice in one call, is a conflict, and nothing is enqueued", async ({
+      store,
+    }) => {
       const { session, command } = await fixtures(store).command();
       const id = newId();
       for (const ids of [
@@ -72,7 +74,7 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal((await store.sessions.get({ sessionId: session.id })).nextSequence, 2);
     });
 
-    test("unknown sessions are not_found, empty and oversized lists invalid_input", async ({ store }) => {
+    test("an unknown session is not_found; an empty or oversized list is invalid_input", async ({ store }) => {
       await fails(store.commands.enqueue({ sessionId: newId(), commands: [{ argv }] }), "not_found", {
         entity: "session",
       });
@@ -88,7 +90,7 @@ export function commandsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("list gives the commands of a session in sequence, page by page", async ({ store }) => {
+    test("list returns the commands of a session in sequence, page by page", async ({ store }) => {
       const { session } = await fixtures(store).session();
       await store.commands.enqueue({ sessionId: session.id, commands: Array.from({ length: 23 }, () => ({ argv })) });
       const sequences: number[] = [];
@@ -111,7 +113,7 @@ export function commandsConformance(backend: TestedBackend): void {
 
   subject(backend, "commands: claim", ({ test }) => {
     const runnerOf = async (store: Store) => (await fixtures(store).runner()).runner.id;
-    /** A test that looks at all there is to claim; what earlier tests left is cancelled first. */
+    /** Defines a test that sees all claimable commands. The commands that earlier tests left are cancelled first. */
     const alone: typeof test = (name, run, options) =>
       test(
         name,
@@ -122,7 +124,7 @@ export function commandsConformance(backend: TestedBackend): void {
         options,
       );
 
-    test("claim makes the attempt, leases the command and starts the session", async ({ store, clock }) => {
+    test("claim creates the attempt, leases the command and starts the session", async ({ store, clock }) => {
       const { session, command } = await fixtures(store).command();
       const runnerId = await runnerOf(store);
       const before = clock.now();
@@ -136,7 +138,7 @@ export function commandsConformance(backend: TestedBackend): void {
         [runnerId, "running", 0, 1],
       );
       assert.deepEqual(claim.command.leaseExpiresAt, claim.expiresAt);
-      // The store's clock may be another machine's.
+      // The store's clock may be that of another machine.
       const grantedAtMs = claim.expiresAt.getTime() - 5_000;
       assert.ok(grantedAtMs >= before - 50 && grantedAtMs <= clock.now() + 50, `${grantedAtMs - before}`);
       assert.deepEqual(await store.commands.get({ commandId: command.id }), claim.command);
@@ -144,11 +146,11 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.deepEqual([attempt, chunks, ended], [1, [], false]);
     });
 
-    alone("claim without work is undefined", async ({ store }) => {
+    alone("claim returns undefined when there is no work", async ({ store }) => {
       assert.equal(await store.commands.claim({ runnerId: await runnerOf(store) }), undefined);
     });
 
-    alone("of twenty claimers of eight commands, eight get one each", async ({ store }) => {
+    alone("of twenty claims for eight commands, eight return one command each", async ({ store }) => {
       for (let n = 0; n < 8; n++) await fixtures(store).command();
       const runners = await Promise.all(Array.from({ length: 4 }, () => runnerOf(store)));
       const claims = await Promise.all(
@@ -159,23 +161,26 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal(new Set(ids).size, 8);
     });
 
-    alone("higher priority first, then age; within a session the sequence decides", async ({ store, clock }) => {
-      const made: Record<string, string> = {};
-      for (const [name, priorities] of Object.entries({ old: [0], young: [0], urgent: [5], blocked: [-5, 9] })) {
-        const { session } = await fixtures(store).session({
-          commands: priorities.map((priority) => ({ argv: [name], priority })),
-        });
-        made[session.id] = name;
-        clock.advance(10);
-      }
-      const runnerId = await runnerOf(store);
-      const order: (string | undefined)[] = [];
-      for (let n = 0; n < 4; n++) order.push(made[(await claimed(store, runnerId)).session.id]);
-      assert.deepEqual(order, ["urgent", "old", "young", "blocked"]);
-      assert.equal(await store.commands.claim({ runnerId }), undefined);
-    });
+    alone(
+      "the higher priority goes first, then the older command; within a session the sequence decides",
+      async ({ store, clock }) => {
+        const made: Record<string, string> = {};
+        for (const [name, priorities] of Object.entries({ old: [0], young: [0], urgent: [5], blocked: [-5, 9] })) {
+          const { session } = await fixtures(store).session({
+            commands: priorities.map((priority) => ({ argv: [name], priority })),
+          });
+          made[session.id] = name;
+          clock.advance(10);
+        }
+        const runnerId = await runnerOf(store);
+        const order: (string | undefined)[] = [];
+        for (let n = 0; n < 4; n++) order.push(made[(await claimed(store, runnerId)).session.id]);
+        assert.deepEqual(order, ["urgent", "old", "young", "blocked"]);
+        assert.equal(await store.commands.claim({ runnerId }), undefined);
+      },
+    );
 
-    test("one command of a session at a time, in sequence", async ({ store }) => {
+    test("the commands of a session run one at a time, in sequence", async ({ store }) => {
       const { session } = await fixtures(store).session({ commands: [{ argv }, { argv, priority: 9 }] });
       const runnerId = await runnerOf(store);
       const first = await claimed(store, runnerId, session.id);
@@ -185,7 +190,7 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal((await claimed(store, runnerId, session.id)).command.sequence, 2);
     });
 
-    test("at most maxParallel commands of a session run", async ({ store }) => {
+    test("at most maxParallel commands of a session run at once", async ({ store }) => {
       const { session } = await fixtures(store).session({ maxParallel: 2, commands: [{ argv }, { argv }, { argv }] });
       const runnerId = await runnerOf(store);
       const claims = [await claimed(store, runnerId, session.id), await claimed(store, runnerId, session.id)];
@@ -198,7 +203,7 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal((await claimed(store, runnerId, session.id)).command.sequence, 3);
     });
 
-    test("commands of a session with a tree go only to the runner that leases it", async ({ store, clock }) => {
+    test("only the runner that leases a session's worktree claims its commands", async ({ store, clock }) => {
       const [holder, other] = [await runnerOf(store), await runnerOf(store)];
       const { session } = await fixtures(store).session({
         reserve: { runnerId: holder, ttlMs: 5_000 },
@@ -214,12 +219,14 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal((await claimed(store, other, session.id)).command.sequence, 2);
     });
 
-    test("commands of a session whose tree is held by an owner without a runner go to nobody", async ({ store }) => {
+    test("no runner claims commands of a session whose worktree is leased to an owner without a runner", async ({
+      store,
+    }) => {
       const { session } = await fixtures(store).session({ reserve: { owner: "somebody" }, commands: [{ argv }] });
       assert.equal(await store.commands.claim({ runnerId: await runnerOf(store), sessionId: session.id }), undefined);
     });
 
-    alone("between a bound and a free session, priority and age decide", async ({ store, clock }) => {
+    alone("between a session with a worktree and one without, priority and age decide", async ({ store, clock }) => {
       const runnerId = await runnerOf(store);
       const { session: bound } = await fixtures(store).session({
         reserve: { runnerId, ttlMs: 600_000 },
@@ -237,13 +244,13 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.deepEqual(order, ["free 1", "bound 1", "bound 2", "free 2"]);
     });
 
-    alone("a waiting claim is given what is enqueued", async ({ store }) => {
+    alone("a waiting claim returns a command that is enqueued", async ({ store }) => {
       const waiting = store.commands.claim({ runnerId: await runnerOf(store), waitMs: 60_000 });
       const { command } = await fixtures(store).command();
       assert.equal((await waiting)?.command.id, command.id);
     });
 
-    alone("a waiting claim is given the next command when the one before it has finished", async ({ store }) => {
+    alone("a waiting claim returns the next command when the one before it has finished", async ({ store }) => {
       const { session } = await fixtures(store).session({ commands: [{ argv }, { argv }] });
       const runnerId = await runnerOf(store);
       const first = await claimed(store, runnerId);
@@ -254,7 +261,7 @@ export function commandsConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "of two waiting claims one is given the one command, the other goes on waiting until its time is over",
+      "of two waiting claims one returns the only command, and the other waits until its timeout",
       async ({ store }) => {
         const runners = [await runnerOf(store), await runnerOf(store)];
         const waiting = runners.map((runnerId) => store.commands.claim({ runnerId, waitMs: 300 }));
@@ -264,7 +271,7 @@ export function commandsConformance(backend: TestedBackend): void {
       },
     );
 
-    alone("a waiting claim of a runner that is told to drain is refused when it wakes", async ({ store }) => {
+    alone("a waiting claim fails when its runner is drained", async ({ store }) => {
       const runnerId = await runnerOf(store);
       const refused = fails(store.commands.claim({ runnerId, waitMs: 60_000 }), "invalid_transition", {
         state: "draining",
@@ -286,7 +293,9 @@ export function commandsConformance(backend: TestedBackend): void {
     ] as const;
 
     for (const result of outcomes) {
-      test(`a running command ends ${JSON.stringify(result)}, and again changes nothing`, async ({ store }) => {
+      test(`a running command ends with ${JSON.stringify(result)}, and a repetition changes nothing`, async ({
+        store,
+      }) => {
         const { claim } = await fixtures(store).claim();
         const first = await store.commands.finish({ ...held(claim), ...result });
         const { command } = first;
@@ -305,7 +314,7 @@ export function commandsConformance(backend: TestedBackend): void {
       });
     }
 
-    test("another result after the first is invalid_transition and overwrites nothing", async ({ store }) => {
+    test("a second, different result is invalid_transition and overwrites nothing", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       const { command } = await store.commands.finish({ ...held(claim), outcome: "failed", exitCode: 3 });
       for (const other of [
@@ -319,7 +328,7 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.deepEqual(await store.commands.get({ commandId: command.id }), command);
     });
 
-    test("sixteen finishers at once: one result, counted once", async ({ store }) => {
+    test("of sixteen simultaneous results one is stored, and counted once", async ({ store }) => {
       const { claim, session } = await fixtures(store).claim();
       const calls = Array.from({ length: 16 }, (_, n) =>
         store.commands.finish({ ...held(claim), outcome: "failed", exitCode: n % 2 }),
@@ -330,7 +339,7 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.deepEqual([after.activeCommands, after.failedCommands], [0, 1]);
     });
 
-    test("finish with a fence that is not the current one is lease_lost", async ({ store }) => {
+    test("finish with an outdated fence is lease_lost", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       await fails(
         store.commands.finish({ ...held(claim), fence: claim.fence + 1, outcome: "succeeded" }),
@@ -346,9 +355,7 @@ export function commandsConformance(backend: TestedBackend): void {
       });
     });
 
-    test("a claim from one session: an unknown one is not_found, of one that ends there will be nothing", async ({
-      store,
-    }) => {
+    test("a claim from an unknown session is not_found, and from an ending session undefined", async ({ store }) => {
       const runnerId = (await fixtures(store).runner()).runner.id;
       await fails(store.commands.claim({ runnerId, sessionId: newId(), waitMs: 60_000 }), "not_found", {
         entity: "session",
@@ -360,7 +367,7 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal(await store.commands.claim({ runnerId, sessionId: session.id, waitMs: 60_000 }), undefined);
     });
 
-    test("what a signal ended has not succeeded", async ({ store }) => {
+    test("a command that a signal ended has not succeeded", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       await fails(
         store.commands.finish({
@@ -382,16 +389,13 @@ export function commandsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("finish is accepted after the lease has run out, as long as nobody has reaped it", async ({
-      store,
-      clock,
-    }) => {
+    test("finish is accepted after the lease has run out, until the command is reaped", async ({ store, clock }) => {
       const { claim } = await fixtures(store).claim();
       clock.advance(60_001);
       assert.equal((await store.commands.finish({ ...held(claim), outcome: "succeeded" })).command.state, "succeeded");
     });
 
-    test("finish before all of the log has arrived is log_gap, and the command goes on", async ({ store }) => {
+    test("finish before the whole log is stored is log_gap, and the command stays running", async ({ store }) => {
       const { claim, nextOffset } = await fixtures(store).log("hello\n");
       await fails(
         store.commands.finish({ ...held(claim), outcome: "succeeded", logOffset: nextOffset + 1 }),
@@ -402,7 +406,7 @@ export function commandsConformance(backend: TestedBackend): void {
       await store.commands.finish({ ...held(claim), outcome: "succeeded", logOffset: nextOffset });
     });
 
-    test("finish tells how many commands the session has left", async ({ store }) => {
+    test("finish returns the number of commands that the session has left", async ({ store }) => {
       const { session } = await fixtures(store).session({ maxParallel: 2, commands: [{ argv }, { argv }, { argv }] });
       const { runner } = await fixtures(store).runner();
       const first = await claimed(store, runner.id, session.id);
@@ -410,7 +414,7 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal((await store.commands.finish({ ...held(first), outcome: "succeeded" })).remainingCommands, 2);
     });
 
-    test("a lost lease: queued again while attempts remain, with a new attempt and a higher fence, then lost", async ({
+    test("a command with an expired lease is queued again while attempts remain, each with a higher fence, and then lost", async ({
       store,
       clock,
     }) => {
@@ -443,7 +447,10 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.deepEqual([after.queuedCommands, after.activeCommands, after.failedCommands], [0, 0, 1]);
     });
 
-    test("a cancelled command whose lease is lost is cancelled, and never runs again", async ({ store, clock }) => {
+    test("a command that was being cancelled when its lease expired is cancelled, and does not run again", async ({
+      store,
+      clock,
+    }) => {
       const { claim } = await fixtures(store).claim({ maxAttempts: 5 });
       await store.commands.cancel({ commandId: claim.command.id });
       clock.advance(60_001);
@@ -451,7 +458,7 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal((await store.commands.get({ commandId: claim.command.id })).state, "cancelled");
     });
 
-    test("cancel of a queued command ends it at once", async ({ store }) => {
+    test("cancel ends a queued command at once", async ({ store }) => {
       const { session, command } = await fixtures(store).command();
       const row = await store.commands.cancel({ commandId: command.id, reason: "not needed" });
       assert.deepEqual([row.state, row.endReason, row.attempt], ["cancelled", "not needed", 0]);
@@ -461,7 +468,7 @@ export function commandsConformance(backend: TestedBackend): void {
     });
 
     for (const outcome of ["cancelled", "succeeded", "failed", "timed_out"] as const) {
-      test(`a running command that is cancelled is cancelling, and may still end ${outcome}`, async ({ store }) => {
+      test(`cancel makes a running command cancelling, which may still end as ${outcome}`, async ({ store }) => {
         const { claim } = await fixtures(store).claim();
         const row = await store.commands.cancel({ commandId: claim.command.id });
         assert.deepEqual([row.state, row.leaseExpiresAt, row.fence], ["cancelling", claim.expiresAt, claim.fence]);
@@ -470,21 +477,21 @@ export function commandsConformance(backend: TestedBackend): void {
       });
     }
 
-    test("cancelled is no result of a command that nobody asked to cancel", async ({ store }) => {
+    test("a command whose cancellation was not requested cannot end as cancelled", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       await fails(store.commands.finish({ ...held(claim), outcome: "cancelled" }), "invalid_transition", {
         state: "running",
       });
     });
 
-    test("cancel of a command that has ended otherwise is invalid_transition", async ({ store }) => {
+    test("cancel of a command with another result is invalid_transition", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       await store.commands.finish({ ...held(claim), outcome: "timed_out" });
       await fails(store.commands.cancel({ commandId: claim.command.id }), "invalid_transition", { state: "timed_out" });
       await fails(store.commands.cancel({ commandId: newId() }), "not_found");
     });
 
-    test("wait answers when the command has ended", async ({ store }) => {
+    test("wait returns the command when it has ended", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       const waiting = store.commands.wait({ commandId: claim.command.id });
       const { command } = await store.commands.finish({ ...held(claim), outcome: "succeeded" });
@@ -493,7 +500,7 @@ export function commandsConformance(backend: TestedBackend): void {
       await fails(store.commands.wait({ commandId: newId() }), "not_found");
     });
 
-    test("wait answers when the session is cancelled around the command, and when its lease is lost", async ({
+    test("wait returns when the command's session is cancelled, and when its lease expires", async ({
       store,
       clock,
     }: Opened) => {
@@ -508,7 +515,7 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal((await lost).state, "lost");
     });
 
-    test("wait fails deadline_exceeded when its time is over", async ({ store }) => {
+    test("wait fails with deadline_exceeded at its timeout", async ({ store }) => {
       const { command } = await fixtures(store).command();
       await fails(store.commands.wait({ commandId: command.id, timeoutMs: 20 }), "deadline_exceeded");
     });

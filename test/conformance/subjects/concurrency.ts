@@ -1,4 +1,4 @@
-// Many clients at once: no update is lost, nothing is given twice, nobody is starved, order holds for each.
+// Many clients at once: no update is lost, nothing is leased twice, no client starves, and each client's order holds.
 import assert from "node:assert/strict";
 import { newId, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -7,7 +7,7 @@ import { bytes, cancelAll, collect, subject, text } from "../suite.ts";
 
 export function concurrencyConformance(backend: TestedBackend): void {
   subject(backend, "concurrency and order", ({ test }) => {
-    test("three clients work through forty commands: each is run once, and every log is whole", async (opened) => {
+    test("three clients run forty commands: each command runs once, and every log is complete", async (opened) => {
       const { store } = opened;
       const clients: Store[] = [store, await opened.connect(), await opened.connect()];
       await cancelAll(store);
@@ -40,7 +40,7 @@ export function concurrencyConformance(backend: TestedBackend): void {
         }
       };
       const ids = sessions.flatMap(({ commands }) => commands.map(({ id }) => id)).sort();
-      // A worker that finds nothing may be ahead of the one whose finish makes the next command ready.
+      // A worker that finds nothing may be ahead of the finish that makes the next command claimable.
       while (ran.length < ids.length) await Promise.all(clients.flatMap((client) => [work(client), work(client)]));
       assert.deepEqual(ran.sort(), ids);
       for (const { session, commands } of sessions) {
@@ -56,7 +56,7 @@ export function concurrencyConformance(backend: TestedBackend): void {
       }
     });
 
-    test("clients race for two trees: at no time does a tree have two holders", async (opened) => {
+    test("clients that race for two worktrees never hold one at the same time", async (opened) => {
       const { store } = opened;
       const clients: Store[] = [store, await opened.connect(), await opened.connect()];
       const { repository } = await fixtures(store).repository({ maxWorktrees: 2 });
@@ -89,7 +89,7 @@ export function concurrencyConformance(backend: TestedBackend): void {
       );
     });
 
-    test("the calls of one client run in the order in which it made them", async (opened) => {
+    test("the calls of a client run in the order in which it made them", async (opened) => {
       for (const store of [opened.store, await opened.connect()]) {
         const { session } = await fixtures(store).session();
         const calls = Array.from({ length: 50 }, (_, n) =>
@@ -107,7 +107,7 @@ export function concurrencyConformance(backend: TestedBackend): void {
       }
     });
 
-    test("order holds over transactions and waiting calls too", async ({ store }) => {
+    test("the order of calls also holds across transactions and waiting calls", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const { runner } = await fixtures(store).runner();
       const sessionId = session.id;
@@ -125,7 +125,7 @@ export function concurrencyConformance(backend: TestedBackend): void {
       );
     });
 
-    test("urgent calls lose nothing by going first", async ({ store }) => {
+    test("urgent calls that go first lose nothing", async ({ store }) => {
       const { worktree, fence } = await fixtures(store).lease();
       const { runner } = await fixtures(store).runner();
       const name = newId();
@@ -138,7 +138,7 @@ export function concurrencyConformance(backend: TestedBackend): void {
       assert.equal((await store.repositories.find({ name }))?.description, "29");
     });
 
-    test("a slow stream of one client does not hold up another", async (opened) => {
+    test("a slow stream of one client does not delay another client", async (opened) => {
       const other = await opened.connect();
       const { claim } = await fixtures(opened.store).claim();
       const waiting = opened.store.commands.wait({ commandId: claim.command.id });

@@ -1,4 +1,4 @@
-// Debug sessions: states, breakpoints, events, stops, and what is not stored.
+// Debug sessions: states, breakpoints, events, stops, and the secrets that are not stored.
 import assert from "node:assert/strict";
 import { newId, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -46,7 +46,7 @@ export function debugConformance(backend: TestedBackend): void {
         .filter(({ entityId }) => entityId === id)
         .map(({ op, entityVersion }) => [op, entityVersion]);
 
-    test("open makes a debug session that initializes", async ({ store }) => {
+    test("open creates a debug session in initializing", async ({ store }) => {
       const { session, command } = await fixtures(store).command();
       const capabilities = { supportsConditionalBreakpoints: true };
       const opened = await store.debug.open({
@@ -77,7 +77,7 @@ export function debugConformance(backend: TestedBackend): void {
       });
     });
 
-    test("a name is one of its session's; another session may have it too", async ({ store }) => {
+    test("a name is unique in its session; another session may use it too", async ({ store }) => {
       const { debugSession } = await fixtures(store).debugSession({ name: "n" });
       const { session } = await fixtures(store).session();
       await store.debug.open({ sessionId: session.id, name: "n", adapter: "a" });
@@ -93,7 +93,7 @@ export function debugConformance(backend: TestedBackend): void {
       });
     });
 
-    test("open needs a session that is open, and a command of it", async ({ store }) => {
+    test("open needs an open session, and a command of that session", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const { command: other } = await fixtures(store).command();
       const input = { sessionId: session.id, name: "n", adapter: "a" };
@@ -103,7 +103,7 @@ export function debugConformance(backend: TestedBackend): void {
       await fails(store.debug.open(input), "invalid_transition", { entity: "session", state: "cancelled" });
     });
 
-    test("from initializing over configuring, running and stopped to terminated; each stopped and continued raises the epoch", async ({
+    test("events lead from initializing to terminated, and each stopped and continued raises the epoch", async ({
       store,
     }) => {
       const { session } = await fixtures(store).session();
@@ -160,7 +160,7 @@ export function debugConformance(backend: TestedBackend): void {
       });
     });
 
-    test("nothing stops before it is configured", async ({ store }) => {
+    test("a debug session cannot stop before it is configured", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const { id: debugSessionId, adapterRun } = await store.debug.open({
         sessionId: session.id,
@@ -178,7 +178,7 @@ export function debugConformance(backend: TestedBackend): void {
       assert.equal((await adapter.event("stopped", { reason: "entry" })).state, "stopped");
     });
 
-    test("one thread that goes on does not make the debugger run while the one that stopped stays", async ({
+    test("the debugger stays stopped while the thread that stopped it does, even if another thread continues", async ({
       store,
     }) => {
       const running = await fixtures(store).debugSession();
@@ -190,7 +190,7 @@ export function debugConformance(backend: TestedBackend): void {
       assert.deepEqual([own.state, own.stopEpoch], ["running", 3]);
     });
 
-    test("an event is applied once, also when it is sent again, or eight times at once", async ({ store }) => {
+    test("an event is applied once, even if it is sent eight times at once", async ({ store }) => {
       const running = await fixtures(store).debugSession();
       const stopped = { ...running, debugSession: undefined, seq: 5, event: "stopped", body: { reason: "step" } };
       const { debugSession: _, ...input } = stopped;
@@ -219,7 +219,7 @@ export function debugConformance(backend: TestedBackend): void {
       );
     });
 
-    test("bodies of events that change something are checked; those of others may be anything", async ({ store }) => {
+    test("the body of an event is checked if the event changes the debug session", async ({ store }) => {
       const adapter = adapterOf(store, await fixtures(store).debugSession());
       await fails(adapter.event("stopped"), "invalid_input");
       await fails(adapter.event("stopped", { threadId: 1 }), "invalid_input");
@@ -228,7 +228,7 @@ export function debugConformance(backend: TestedBackend): void {
       assert.equal((await adapter.event("vendor/anything", { threadId: "x", deep: [{ a: [1, null] }] })).applied, true);
     });
 
-    test("text that no database stores is made storable, and long text is cut and marked", async ({ store }) => {
+    test("text that a database cannot store is made storable, and long text is cut and marked", async ({ store }) => {
       const running = await fixtures(store).debugSession();
       const adapter = adapterOf(store, running);
       await adapter.event("output", { category: "stdout", output: `a\u0000b\ud800c` });
@@ -241,7 +241,7 @@ export function debugConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "events are a ring, and the last ones are kept",
+      "only the last events are kept",
       async ({ store }) => {
         const running = await fixtures(store).debugSession();
         const adapter = adapterOf(store, running);
@@ -266,7 +266,7 @@ export function debugConformance(backend: TestedBackend): void {
       { limits: { debugEvents: 5 } },
     );
 
-    test("follow gives what is there, waits for more, and ends with the debug session", async ({ store, connect }) => {
+    test("follow returns past events, waits for more, and ends with the debug session", async ({ store, connect }) => {
       const running = await fixtures(store).debugSession();
       const adapter = adapterOf(await connect(), running);
       const following = collect(store.debug.follow({ debugSessionId: running.debugSessionId, limit: 2 }));
@@ -278,7 +278,7 @@ export function debugConformance(backend: TestedBackend): void {
       );
     });
 
-    test("setBreakpoints replaces those of one source, keeps the ids of unchanged ones, and leaves others alone", async ({
+    test("setBreakpoints replaces the breakpoints of one source and keeps the ids of unchanged ones", async ({
       store,
     }) => {
       const { debugSessionId, adapterRun } = await fixtures(store).debugSession();
@@ -322,7 +322,7 @@ export function debugConformance(backend: TestedBackend): void {
       );
     });
 
-    test("the same breakpoints again change nothing", async ({ store }) => {
+    test("setting the same breakpoints again changes nothing", async ({ store }) => {
       const { debugSessionId } = await fixtures(store).debugSession();
       const input = { debugSessionId, sourcePath, breakpoints: [{ line: 1 }, { line: 2 }] };
       const rows = await store.debug.setBreakpoints(input);
@@ -331,7 +331,7 @@ export function debugConformance(backend: TestedBackend): void {
       assert.deepEqual((await store.debug.get({ debugSessionId })).debugSession, debugSession);
     });
 
-    test("every kind of breakpoint with all its fields", async ({ store }) => {
+    test("every kind of breakpoint keeps all its fields", async ({ store }) => {
       const { debugSessionId } = await fixtures(store).debugSession();
       const kinds = {
         source: [{ line: 1, column: 2, condition: "a", hitCondition: "> 3", logMessage: "{a}", mode: "hardware" }],
@@ -383,7 +383,7 @@ export function debugConformance(backend: TestedBackend): void {
       assert.equal((await store.debug.get({ debugSessionId })).breakpoints.length, 1_000);
     });
 
-    test("the adapter verifies, moves, counts, removes and makes breakpoints", async ({ store }) => {
+    test("the adapter verifies, moves, hits, removes and creates breakpoints", async ({ store }) => {
       const running = await fixtures(store).debugSession();
       const { debugSessionId, adapterRun } = running;
       const adapter = adapterOf(store, running);
@@ -432,7 +432,7 @@ export function debugConformance(backend: TestedBackend): void {
       assert.equal(debugSession.breakpointCount, 3);
     });
 
-    test("a stop holds threads, frames, scopes and variables, and is obsolete with the next", async ({ store }) => {
+    test("a stop has threads, frames, scopes and variables, and is replaced by the next stop", async ({ store }) => {
       const running = await fixtures(store).debugSession();
       const { debugSessionId, adapterRun } = running;
       const adapter = adapterOf(store, running);
@@ -503,7 +503,7 @@ export function debugConformance(backend: TestedBackend): void {
       assert.equal((await store.debug.get({ debugSessionId, stopEpoch })).threads.length, 2);
     });
 
-    test("what goes beyond the bounds of a stop is left out, and marked where it was", async ({ store }) => {
+    test("data beyond the bounds of a stop is left out, and counted where it was", async ({ store }) => {
       const { debugSessionId, adapterRun } = await fixtures(store).debugSession();
       const { stopEpoch } = await store.debug.applyEvent({
         debugSessionId,
@@ -546,7 +546,7 @@ export function debugConformance(backend: TestedBackend): void {
       assert.deepEqual(depths, [0, 0, 0, 1]);
     });
 
-    test("frames come before what is in them when there is too much for one stop", async ({ store }) => {
+    test("frames are stored before their scopes when a stop has too much data", async ({ store }) => {
       const { debugSessionId, adapterRun } = await fixtures(store).debugSession();
       const { stopEpoch } = await store.debug.applyEvent({
         debugSessionId,
@@ -571,7 +571,7 @@ export function debugConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "of stops the last ones are kept",
+      "only the last stops are kept",
       async ({ store }) => {
         const running = await fixtures(store).debugSession();
         const { debugSessionId, adapterRun } = running;
@@ -654,7 +654,7 @@ export function debugConformance(backend: TestedBackend): void {
       );
     });
 
-    test("which names are secret can be set", async ({ store }) => {
+    test("secretNames replaces the list of secret names", async ({ store }) => {
       const { debugSessionId, adapterRun } = await fixtures(store).debugSession();
       const { stopEpoch } = await store.debug.applyEvent({
         debugSessionId,
@@ -679,7 +679,7 @@ export function debugConformance(backend: TestedBackend): void {
       );
     });
 
-    test("patchState changes what the caller saw, and nothing else", async ({ store }) => {
+    test("patchState changes a debug session only if it is as the caller saw it", async ({ store }) => {
       const running = await fixtures(store).debugSession();
       const { debugSessionId, adapterRun } = running;
       const input = { debugSessionId, adapterRun, expectedEpoch: 0 };
@@ -730,7 +730,7 @@ export function debugConformance(backend: TestedBackend): void {
       );
     });
 
-    test("of eight that resume the same stop, one does", async ({ store }) => {
+    test("of eight simultaneous calls that resume a stop, one succeeds", async ({ store }) => {
       const { debugSessionId, adapterRun, stopEpoch } = await fixtures(store).debugStop();
       const settled = await Promise.allSettled(
         Array.from({ length: 8 }, () =>
@@ -743,7 +743,7 @@ export function debugConformance(backend: TestedBackend): void {
           assert.deepEqual([one.reason.code, one.reason.details.reason], ["conflict", "epoch"]);
     });
 
-    test("a restart of the adapter begins a new run, in which the old one changes nothing", async ({ store }) => {
+    test("a restart of the adapter starts a new run, in which the old adapter changes nothing", async ({ store }) => {
       const { debugSessionId, adapterRun, stopEpoch, view } = await fixtures(store).debugStop({ name: "n" });
       const { sessionId } = view.debugSession;
       const input = { sessionId, name: "n", adapter: "node" };
@@ -783,7 +783,7 @@ export function debugConformance(backend: TestedBackend): void {
       assert.equal((await store.debug.open({ ...input, restartRun: 2 })).state, "initializing");
     });
 
-    test("close ends it, once, with one outcome", async ({ store }) => {
+    test("close ends a debug session once, with one outcome", async ({ store }) => {
       const { debugSessionId } = await fixtures(store).debugStop();
       const closed = await store.debug.close({ debugSessionId, outcome: "error", reason: "lost" });
       assert.deepEqual(
@@ -795,7 +795,7 @@ export function debugConformance(backend: TestedBackend): void {
       await fails(store.debug.close({ debugSessionId: newId() }), "not_found", { entity: "debug_session" });
     });
 
-    test("the end of a session closes its debug sessions, in the same transaction", async ({ store }) => {
+    test("the end of a session closes its debug sessions in the same transaction", async ({ store }) => {
       const { debugSessionId, view } = await fixtures(store).debugStop();
       const { sessionId } = view.debugSession;
       const { debugSession: other } = await fixtures(store).debugSession({ sessionId });
@@ -816,7 +816,7 @@ export function debugConformance(backend: TestedBackend): void {
       );
     });
 
-    test("everything that is written of a debug session raises its revision", async ({ store }) => {
+    test("every write to a debug session raises its revision", async ({ store }) => {
       const { debugSessionId, adapterRun, stopEpoch, view } = await fixtures(store).debugStop();
       const breakpointId = view.breakpoints[0]?.id as string;
       const revisions = [view.debugSession.revision];
@@ -841,7 +841,7 @@ export function debugConformance(backend: TestedBackend): void {
       );
     });
 
-    alone("a deleted session leaves nothing of its debug sessions, and no step removes much", async ({ store }) => {
+    alone("deleting a session deletes its debug sessions, in small steps", async ({ store }) => {
       const { debugSessionId, adapterRun, stopEpoch, view } = await fixtures(store).debugStop();
       const { sessionId } = view.debugSession;
       const threads = Array.from({ length: 40 }, (_, id) => ({ id, name: `${id}` }));
@@ -858,7 +858,7 @@ export function debugConformance(backend: TestedBackend): void {
       await fails(store.debug.applyEvent({ debugSessionId, adapterRun, seq: 1_000, event: "output" }), "not_found");
     });
 
-    test("changes tell of states and of what is set, and not of every event", async ({ store }) => {
+    test("the change feed has states and breakpoints, but not every event", async ({ store }) => {
       const after = await endOfFeed(store);
       const { debugSessionId, adapterRun, stopEpoch } = await fixtures(store).debugStop();
       for (let seq = 3; seq < 20; seq++)
@@ -881,7 +881,7 @@ export function debugConformance(backend: TestedBackend): void {
       assert.deepEqual(stop?.detail, { state: "stopped", stopEpoch, reason: "breakpoint" });
     });
 
-    test("a reader sees states that were true, whatever is written meanwhile", async ({ store, connect }) => {
+    test("a reader sees one moment of a debug session while others write", async ({ store, connect }) => {
       const running = await fixtures(store).debugSession();
       const { debugSessionId, adapterRun } = running;
       const adapter = adapterOf(await connect(), running);
@@ -916,7 +916,7 @@ export function debugConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "all of it is there when the store is opened again",
+      "debug sessions are still there after the store is reopened",
       async (opened) => {
         const { debugSessionId, view } = await fixtures(opened.store).debugStop();
         await opened.reopen();

@@ -1,4 +1,5 @@
-// Errors: every code that a caller can provoke, provoked, with what it says of the effect. What only faults provoke is tested apart.
+// Errors: provokes every code that a caller can provoke, and checks the outcome that the error states. The tests of
+// faults provoke the other codes.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { type ErrorCode, errorCodes, newId, type Outcome, StoreError } from "../../../src/index.ts";
@@ -7,7 +8,7 @@ import { fixtures } from "../../../src/testing/index.ts";
 import type { Opened, TestedBackend } from "../../support/backends.ts";
 import { bytes, fails, subject } from "../suite.ts";
 
-/** Answers the call that fails. */
+/** An outcome, and a function that prepares and returns the call that fails with it. */
 type Provocation = readonly [outcome: Outcome, provoke: (opened: Opened) => Promise<() => Promise<unknown>>];
 
 const provocations: Partial<Record<ErrorCode, Provocation>> = {
@@ -139,7 +140,7 @@ const provocations: Partial<Record<ErrorCode, Provocation>> = {
       const { session } = await fixtures(store).session();
       const aborter = new AbortController();
       const call = store.sessions.wait({ sessionId: session.id }, { signal: aborter.signal });
-      // The call is known to be under way when a later one is answered.
+      // When a later call is answered, this one is in progress.
       await store.sessions.touch({ sessionId: session.id });
       aborter.abort();
       return () => call;
@@ -148,7 +149,8 @@ const provocations: Partial<Record<ErrorCode, Provocation>> = {
   overloaded: [
     "not_run",
     async ({ store }) => {
-      // Calls on their way through a pool may arrive one by one, each after the answer of the one before: so again, until they meet.
+      // Calls through a pool may arrive one by one, each after the answer to the one before. So this repeats until they
+      // arrive together.
       for (let tries = 0; tries < 100; tries++) {
         const settled = await Promise.allSettled(
           Array.from({ length: 200 }, () => store.repositories.find({ name: newId() })),
@@ -183,7 +185,7 @@ const byFaultsOnly: readonly ErrorCode[] = [
 ];
 
 export function errorsConformance(backend: TestedBackend): void {
-  it("every error code is provoked here, or said to be provoked elsewhere", () => {
+  it("every error code is provoked here, or is in the list of codes that faults provoke", () => {
     assert.deepEqual([...Object.keys(provocations), ...byFaultsOnly].sort(), Object.keys(errorCodes).sort());
   });
 
@@ -197,17 +199,18 @@ export function errorsConformance(backend: TestedBackend): void {
         if (code === "overloaded") assert.ok((error.details.retryAfterMs as number) > 0);
       };
       const needsOwnStore = code === "overloaded" || code === "closed";
-      if (needsOwnStore) alone(`${code}, ${outcome}`, run, { limits: { queueCalls: 20 } });
-      else test(`${code}, ${outcome}`, run);
+      if (needsOwnStore)
+        alone(`a call that fails with ${code} has the outcome ${outcome}`, run, { limits: { queueCalls: 20 } });
+      else test(`a call that fails with ${code} has the outcome ${outcome}`, run);
     }
 
-    test("a signal that has fired already sends nothing", async ({ store }) => {
+    test("a call whose signal has already fired is not sent", async ({ store }) => {
       const name = newId();
       await fails(store.repositories.upsert({ name }, { signal: AbortSignal.abort() }), "aborted", {}, "not_run");
       assert.equal(await store.repositories.find({ name }), undefined);
     });
 
-    test("a waiting claim that is aborted claims nothing", async ({ store }) => {
+    test("an aborted waiting claim claims nothing", async ({ store }) => {
       const { runner } = await fixtures(store).runner();
       const { session } = await fixtures(store).session();
       const aborter = new AbortController();
@@ -222,7 +225,9 @@ export function errorsConformance(backend: TestedBackend): void {
       assert.equal((await store.commands.get({ commandId: command?.id as string })).state, "queued");
     });
 
-    test("a deadline that is over before the call's own wait ends it, and says that nothing ran", async ({ store }) => {
+    test("a deadline before the end of the call's own wait ends the call, with the outcome not_run", async ({
+      store,
+    }) => {
       const { runner } = await fixtures(store).runner();
       const { session } = await fixtures(store).session();
       const call = store.commands.claim(
@@ -232,14 +237,14 @@ export function errorsConformance(backend: TestedBackend): void {
       await fails(call, "deadline_exceeded", {}, "not_run");
     });
 
-    test("the stack of an error names the caller", async ({ store }) => {
+    test("the stack of an error contains the caller", async ({ store }) => {
       const error = await store.sessions.get({ sessionId: newId() }).catch((reason: unknown) => reason);
       assert.ok(error instanceof StoreError);
       assert.match(error.stack as string, /StoreError/);
     });
 
     alone(
-      "after an overload the store goes on",
+      "the store works on after an overload",
       async ({ store }) => {
         const settled = await Promise.allSettled(
           Array.from({ length: 60 }, () => store.repositories.upsert({ name: newId() })),
@@ -256,14 +261,14 @@ export function errorsConformance(backend: TestedBackend): void {
     );
 
     alone(
-      "calls that wait are bounded too",
+      "the number of waiting calls is bounded too",
       async ({ store }) => {
         const { session } = await fixtures(store).session();
         const aborter = new AbortController();
         const waiting = Array.from({ length: 4 }, () =>
           store.sessions.wait({ sessionId: session.id }, { signal: aborter.signal }),
         );
-        // Which of them comes last is not said: through a pool each is a task of its own.
+        // The order is open: through a pool each call is a task of its own.
         await fails(Promise.race(waiting), "overloaded");
         await store.sessions.cancel({ sessionId: session.id });
         const settled = await Promise.allSettled(waiting);

@@ -1,4 +1,4 @@
-// Health: what the store says of itself, on every backend.
+// Health: what the store reports about itself, on every backend.
 import assert from "node:assert/strict";
 import { healthHandler } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -7,7 +7,7 @@ import { subject } from "../suite.ts";
 
 export function healthConformance(backend: TestedBackend): void {
   subject(backend, "health", ({ test, alone }) => {
-    test("a store at work is ready: schema at head, last write done, space left, queues free", async ({ store }) => {
+    test("a working store is ready: schema at head, last write stored, space left, queues free", async ({ store }) => {
       await fixtures(store).repository();
       const { ready, checks } = await store.maintenance.health();
       assert.equal(ready, true, JSON.stringify(checks));
@@ -21,7 +21,7 @@ export function healthConformance(backend: TestedBackend): void {
       assert.ok(checks.queue.percent < 10);
     });
 
-    test("/livez and /readyz answer one line, or all checks, and nobody keeps the answer", async ({ store }) => {
+    test("/livez and /readyz return one line or all checks, and forbid caching", async ({ store }) => {
       const handle = healthHandler(store);
       for (const path of ["/livez", "/readyz", "/internal/readyz"]) {
         const response = await handle(new Request(`http://localhost${path}`));
@@ -47,7 +47,9 @@ export function healthConformance(backend: TestedBackend): void {
       assert.equal((await handle(new Request("http://localhost/other"))).status, 404);
     });
 
-    test("requests that come together are one call of the store, and one that comes soon none", async ({ store }) => {
+    test("simultaneous requests share one call of the store, and a request soon after makes none", async ({
+      store,
+    }) => {
       let calls = 0;
       const health = ((...input: []) => {
         calls++;
@@ -59,7 +61,7 @@ export function healthConformance(backend: TestedBackend): void {
       assert.equal(calls, 1);
     });
 
-    test("what the store says of a call that it did not take is what the handler says", async ({ store }) => {
+    test("the handler reports the error of a call that the store did not accept", async ({ store }) => {
       const other = healthHandler({
         maintenance: {
           health: (_input, options) => store.maintenance.health({}, { ...options, signal: AbortSignal.abort() }),
@@ -70,7 +72,7 @@ export function healthConformance(backend: TestedBackend): void {
       assert.deepEqual(await response.json(), { status: "not ok", checks: { ping: { ok: false, failed: "aborted" } } });
     });
 
-    alone("a store that is closed is neither live nor ready", async ({ store }) => {
+    alone("a closed store is neither live nor ready", async ({ store }) => {
       const handle = healthHandler(store);
       await store.close();
       for (const path of ["livez", "readyz"])
@@ -78,15 +80,15 @@ export function healthConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "too little space, and a queue that fills, make it not ready",
+      "a store with too little space, or with a queue that is nearly full, is not ready",
       async ({ store }) => {
-        // The call itself is more than a tenth of what a client may have waiting.
+        // The call alone fills more than a tenth of the client's queue.
         const { ready, checks } = await store.maintenance.health();
         assert.deepEqual([ready, checks.queue.ok, checks.queue.percent], [false, false, 20]);
         assert.equal(
           checks.space.ok,
           checks.space.leftBytes === null,
-          "less than any limit is left, where that is known",
+          "less space is left than the limit, where that is known",
         );
       },
       { limits: { queueCalls: 5, queuePercentMax: 10, leftBytesMin: Number.MAX_SAFE_INTEGER } },

@@ -1,4 +1,4 @@
-// Idempotency keys: the same request again is answered as before and runs once; another request with the key is refused.
+// Idempotency keys: a repeated request gets the first answer and runs once; another request with the key is refused.
 import assert from "node:assert/strict";
 import { newId, type Repository, type Session } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -7,7 +7,7 @@ import { bytes, endOfFeed, fails, subject } from "../suite.ts";
 
 export function idempotencyConformance(backend: TestedBackend): void {
   subject(backend, "idempotency", ({ test, alone }) => {
-    test("the same call with the same key answers the same and runs once, although its defaults differ", async ({
+    test("a call that is repeated with its key gets the same answer and runs once, although its defaults differ", async ({
       store,
     }) => {
       const { session } = await fixtures(store).session();
@@ -15,7 +15,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       const key = { idempotencyKey: newId() };
       const input = { sessionId: session.id, commands: [{ argv: ["make"], env: { A: "1", B: "2" } }] };
       const first = await store.commands.enqueue(input, key);
-      // Another order of fields, and fields that are absent, make no other request.
+      // The order of fields, and undefined fields, do not make another request.
       const again = await store.commands.enqueue(
         { commands: [{ env: { B: "2", A: "1" }, cwd: undefined as never, argv: ["make"] }], sessionId: session.id },
         key,
@@ -54,7 +54,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       );
     });
 
-    test("sixteen at once with one key run once, from two clients", async (opened) => {
+    test("sixteen simultaneous calls of two clients with one key run once", async (opened) => {
       const { store } = opened;
       const other = await opened.connect();
       const { session } = await fixtures(store).session();
@@ -70,7 +70,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       await other.close();
     });
 
-    test("a failure is not stored: the call runs again", async ({ store }) => {
+    test("a failure is not stored, so a repeated call runs again", async ({ store }) => {
       const idempotencyKey = newId();
       const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
       const reserve = () => store.worktrees.reserve({ repositoryId: repository.id, owner: "o" }, { idempotencyKey });
@@ -78,7 +78,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       await store.repositories.upsert({ name: repository.name, maxWorktrees: 1 });
       const lease = await reserve();
       assert.deepEqual(await reserve(), lease);
-      // Another failure, found after something was written: the group runs again, and the key is free again.
+      // This call fails after it wrote: its group runs again, and the key is free again.
       const { command } = await fixtures(store).command();
       const taken = {
         repositoryId: repository.id,
@@ -88,7 +88,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       for (const _ of [1, 2]) await fails(store.sessions.create(taken, { idempotencyKey }), "conflict");
     });
 
-    test("a call that waits and finds nothing stores nothing", async ({ store }) => {
+    test("a waiting call that finds nothing stores nothing", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const { runner } = await fixtures(store).runner();
       const idempotencyKey = newId();
@@ -102,7 +102,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       );
       const claimed = await waiting;
       assert.equal(claimed?.session.id, session.id);
-      // The first call was another request, but nothing was kept of it.
+      // The first call was another request, but it stored nothing.
       assert.deepEqual(
         await store.commands.claim({ runnerId: runner.id, sessionId: session.id, waitMs: 60_000 }, { idempotencyKey }),
         claimed,
@@ -110,7 +110,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       await fails(claim(0), "idempotency_mismatch");
     });
 
-    test("an answer of nothing is an answer too", async ({ store }) => {
+    test("an answer of undefined is stored too", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const idempotencyKey = newId();
       const evict = () => store.worktrees.evict({ repositoryId: repository.id, owner: "o" }, { idempotencyKey });
@@ -119,7 +119,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       assert.equal(await evict(), undefined);
     });
 
-    test("a minted token that is asked for again comes without its secret", async ({ store }) => {
+    test("a repeated mint returns the token without its secret", async ({ store }) => {
       const given = fixtures(store);
       const { account } = await given.account();
       const input = {
@@ -140,7 +140,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       });
     });
 
-    test("the key of an atomic envelope stands for all its calls", async ({ store }) => {
+    test("the key of an atomic envelope covers all its calls", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const { commitSha } = fixtures(store);
       const create = (calls: number, idempotencyKey: string) =>
@@ -158,7 +158,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       assert.equal((await store.sessions.list({ repositoryId: repository.id })).items.length, 2);
     });
 
-    test("the key of an atomic envelope is one key, whatever the calls and their order, and as long as any", async ({
+    test("the key of an atomic envelope is one key, whatever its calls and their order, and of any length", async ({
       store,
     }) => {
       const { repository } = await fixtures(store).repository();
@@ -183,14 +183,14 @@ export function idempotencyConformance(backend: TestedBackend): void {
       for (const order of [["create", "upsert"], ["upsert", "create"], ["create"], ["upsert"]] as const) {
         await fails(run(...order), "idempotency_mismatch", {}, "rolled_back");
       }
-      // Of reads alone it stands for nothing, as with one read.
+      // For reads alone a key stores nothing, as for a single read.
       await run("get");
       assert.equal((await store.sessions.list({ repositoryId })).items.length, 1);
-      // Nor is it the key of one call.
+      // The key of an envelope is not the key of a call.
       await store.repositories.upsert({ name }, { idempotencyKey });
     });
 
-    test("an envelope that fails keeps nothing under its key", async ({ store }) => {
+    test("an envelope that fails stores nothing under its key", async ({ store }) => {
       const idempotencyKey = newId();
       const name = newId();
       const run = () =>
@@ -205,7 +205,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       for (const _ of [1, 2]) await fails(run(), "conflict", { index: 1 });
     });
 
-    test("a key in an atomic envelope that is of one call stands for that one", async ({ store }) => {
+    test("the key of a call within an atomic envelope covers that call", async ({ store }) => {
       const name = newId();
       const idempotencyKey = newId();
       const alone = await store.repositories.upsert({ name }, { idempotencyKey });
@@ -215,7 +215,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       assert.deepEqual(within, alone);
     });
 
-    test("appends with a key are not joined with others", async ({ store }) => {
+    test("appends with a key are not joined with other appends", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       const held = { commandId: claim.command.id, fence: claim.fence };
       const append = (offset: number, idempotencyKey?: string) =>
@@ -232,7 +232,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       );
     });
 
-    test("reads take a key and need none; of what works in steps, the last reply is kept", async ({ store }) => {
+    test("reads accept a key and ignore it; for an operation in steps, the last reply is stored", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const { claim } = await fixtures(store).claim();
       const sessionId = claim.session.id;
@@ -240,7 +240,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       const idempotencyKey = newId();
       await store.repositories.get({ repositoryId: repository.id }, { idempotencyKey });
       await store.sessions.get({ sessionId }, { idempotencyKey });
-      // More chunks than one step removes.
+      // More chunks than one step deletes.
       for (let offset = 0; offset < 600; offset++) await store.logs.append({ ...held, offset, data: bytes("x") });
       await store.commands.finish({ ...held, outcome: "succeeded" });
       await store.sessions.complete({ sessionId });
@@ -249,7 +249,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       await fails(store.sessions.delete({ sessionId: newId() }, { idempotencyKey }), "idempotency_mismatch");
     });
 
-    test("a key that is no text of 1 to 200 characters is invalid_input", async ({ store }) => {
+    test("a key that is not text of 1 to 200 characters is invalid_input", async ({ store }) => {
       for (const idempotencyKey of ["", "x".repeat(201), "\u0000", "\ud800", 7, {}, null]) {
         await fails(
           store.repositories.upsert({ name: newId() }, { idempotencyKey: idempotencyKey as string }),
@@ -260,7 +260,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       }
     });
 
-    alone("a key is kept for 24 hours, and then removed", async ({ store, clock }) => {
+    alone("a key is kept for 24 hours and then deleted", async ({ store, clock }) => {
       const idempotencyKey = newId();
       const [one, two] = [newId(), newId()];
       const first = await store.repositories.upsert({ name: one }, { idempotencyKey });
@@ -268,7 +268,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       assert.equal((await store.maintenance.reap()).keys, 0);
       assert.deepEqual(await store.repositories.upsert({ name: one }, { idempotencyKey }), first);
       clock.advance(1_000);
-      // Over, and not yet removed: the key stands for whatever comes now.
+      // The key has expired but is not deleted yet, so the next request takes it.
       const second = await store.repositories.upsert({ name: two }, { idempotencyKey });
       assert.notEqual(second.id, first.id);
       assert.equal((await store.maintenance.reap()).keys, 0);

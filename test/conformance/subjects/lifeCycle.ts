@@ -1,4 +1,4 @@
-// Life cycle: open, close, close again, call after it, open what was left.
+// Life cycle: opening, closing, closing twice, calls after closing, reopening.
 import assert from "node:assert/strict";
 import { newId } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -7,7 +7,7 @@ import { bytes, collect, fails, subject } from "../suite.ts";
 
 export function lifeCycleConformance(backend: TestedBackend): void {
   subject(backend, "life cycle", ({ alone }) => {
-    alone("after close every kind of call fails closed, and closing again is no error", async ({ store }) => {
+    alone("after close every kind of call fails with closed, and closing again succeeds", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       await store.close();
       await fails(store.repositories.get({ repositoryId: repository.id }), "closed", {}, "not_run");
@@ -23,7 +23,7 @@ export function lifeCycleConformance(backend: TestedBackend): void {
       await store[Symbol.asyncDispose]();
     });
 
-    alone("Symbol.asyncDispose closes", async ({ store }) => {
+    alone("Symbol.asyncDispose closes the store", async ({ store }) => {
       await store[Symbol.asyncDispose]();
       await fails(store.repositories.find({ name: "n" }), "closed");
     });
@@ -47,7 +47,7 @@ export function lifeCycleConformance(backend: TestedBackend): void {
     );
 
     alone(
-      "what could wait and does not is answered too",
+      "a call that could wait but need not is answered too",
       async ({ store }) => {
         const { repository } = await fixtures(store).repository();
         const { command } = await fixtures(store).command();
@@ -62,7 +62,7 @@ export function lifeCycleConformance(backend: TestedBackend): void {
     );
 
     alone(
-      "closing twice at once closes once, and both wait for it",
+      "two simultaneous calls of close close the store once, and both wait for it",
       async ({ store }) => {
         const calls = Promise.allSettled(
           Array.from({ length: 100 }, (_, n) => store.repositories.upsert({ name: `${n}` })),
@@ -75,7 +75,7 @@ export function lifeCycleConformance(backend: TestedBackend): void {
       { limits: { closeMs: 60_000 } },
     );
 
-    alone("calls that wait when the store is closed fail closed", async ({ store }) => {
+    alone("calls that wait while the store is closed fail with closed", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const waiting = store.sessions.wait({ sessionId: session.id });
       const watching = collect(store.changes.watch({ after: (await store.changes.since()).nextSeq }));
@@ -88,7 +88,7 @@ export function lifeCycleConformance(backend: TestedBackend): void {
       }
     });
 
-    alone("closing one client leaves the others", async (opened) => {
+    alone("closing one client leaves the others open", async (opened) => {
       const other = await opened.connect();
       await other.close();
       await fails(other.repositories.find({ name: "n" }), "closed");
@@ -97,7 +97,7 @@ export function lifeCycleConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "what was acknowledged is there when the store is opened again",
+      "acknowledged writes are there after the store is reopened",
       async (opened) => {
         const { claim } = await fixtures(opened.store).claim();
         const held = { commandId: claim.command.id, fence: claim.fence };

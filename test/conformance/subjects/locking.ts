@@ -1,4 +1,4 @@
-// Optimistic locking: a stale expectedVersion changes nothing, and of those who race exactly one wins.
+// Optimistic locking: a stale expectedVersion changes nothing, and of several racing updates exactly one succeeds.
 import assert from "node:assert/strict";
 import { newId, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -119,7 +119,7 @@ const cases: Readonly<Record<string, Case>> = {
 export function lockingConformance(backend: TestedBackend): void {
   subject(backend, "optimistic locking", ({ test }) => {
     for (const [name, prepare] of Object.entries(cases)) {
-      test(`${name} with a stale version is a conflict and changes nothing; with the current one it applies`, async ({
+      test(`${name} with a stale version is a conflict and changes nothing; with the current version it succeeds`, async ({
         store,
       }) => {
         const { row, change, read } = await prepare(store);
@@ -130,7 +130,7 @@ export function lockingConformance(backend: TestedBackend): void {
       });
     }
 
-    test("of eight updaters that saw the same version, one wins", async ({ store }) => {
+    test("of eight updates from the same version, one succeeds", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const calls = Array.from({ length: 8 }, (_, n) =>
         store.repositories.upsert({ name: repository.name, description: `${n}`, expectedVersion: repository.version }),

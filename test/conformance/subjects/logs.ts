@@ -1,4 +1,4 @@
-// Logs: offsets and acknowledgements on the way in, cursors on the way out; nothing missed, nothing repeated.
+// Logs: appends with offsets and acknowledgements, reads with cursors; no byte is lost or duplicated.
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { type Chunk, newId, type Store } from "../../../src/index.ts";
@@ -27,7 +27,7 @@ export function logsConformance(backend: TestedBackend): void {
     const readText = async (store: Store, input: Parameters<Store["logs"]["read"]>[0]) =>
       textOf((await store.logs.read(input)).chunks);
 
-    test("following from beyond the end waits for those bytes, and gives none before them", async ({ store }) => {
+    test("following from beyond the end waits for these bytes, and returns none before them", async ({ store }) => {
       const log = await written(store, "abc");
       const page = await store.logs.read({ commandId: log.commandId, offset: 5 });
       assert.deepEqual([page.chunks, page.nextOffset, page.endOffset, page.ended], [[], 5, 3, false]);
@@ -37,7 +37,7 @@ export function logsConformance(backend: TestedBackend): void {
       assert.equal(textOf(await followed), "fg");
     });
 
-    test("what was appended is read back, with its stream, lines and time", async ({ store }) => {
+    test("appended bytes are read back with their stream, lines and time", async ({ store }) => {
       const log = await running(store);
       assert.deepEqual(await store.logs.append({ ...log, offset: 0, data: bytes("one\ntwo\n") }), {
         ackOffset: 8,
@@ -62,7 +62,7 @@ export function logsConformance(backend: TestedBackend): void {
       assert.ok(page.chunks.every(({ at, data }) => at instanceof Date && data instanceof Uint8Array));
     });
 
-    test("every byte value comes back as it was", async ({ store }) => {
+    test("every byte value is read back unchanged", async ({ store }) => {
       const log = await running(store);
       const data = Uint8Array.from({ length: 65_536 }, (_, index) => index % 256);
       await store.logs.append({ ...log, offset: 0, data });
@@ -72,9 +72,7 @@ export function logsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("what is stored are the bytes at the moment of the call, whatever becomes of the buffer", async ({
-      store,
-    }) => {
+    test("the bytes at the moment of the call are stored, even if the buffer changes later", async ({ store }) => {
       const log = await running(store);
       const [reused, handedOn] = [bytes("first\n"), bytes("second\n")];
       const appends = [
@@ -90,7 +88,7 @@ export function logsConformance(backend: TestedBackend): void {
       assert.equal(await readText(store, { commandId: log.commandId }), "first\nsecond\n");
     });
 
-    test("a repetition of the same tick as a new append has an answer of its own", async ({ store, clock }) => {
+    test("a repeated append in the tick of a new one has its own answer", async ({ store, clock }) => {
       const answers = async (log: { commandId: string; fence: number }) => {
         const calls = [0, 3, 6].map((offset) => store.logs.append({ ...log, offset, data: bytes("abc") }));
         return (await Promise.allSettled(calls)).map((one) =>
@@ -113,7 +111,7 @@ export function logsConformance(backend: TestedBackend): void {
       await fails(store.logs.append({ ...log, offset: 0, data: new Uint8Array(65_537) }), "invalid_input");
     });
 
-    test("a repetition is acknowledged and stored once", async ({ store }) => {
+    test("a repeated append is acknowledged and stored once", async ({ store }) => {
       const { offset, ...log } = await written(store, "abc");
       assert.deepEqual(await store.logs.append({ ...log, offset: 0, data: bytes("abc") }), {
         ackOffset: 3,
@@ -126,7 +124,7 @@ export function logsConformance(backend: TestedBackend): void {
       assert.equal(await readText(store, { commandId: log.commandId }), "abc");
     });
 
-    test("an overlapping prefix is dropped", async ({ store }) => {
+    test("bytes that overlap stored bytes are dropped", async ({ store }) => {
       const { offset, ...log } = await written(store, "a\nb");
       assert.deepEqual(await store.logs.append({ ...log, offset: offset - 1, data: bytes("b\nc\n") }), {
         ackOffset: 6,
@@ -142,7 +140,7 @@ export function logsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("appends that go on where the one before ends need not wait for each other", async ({ store }) => {
+    test("consecutive appends need not wait for each other", async ({ store }) => {
       const log = await running(store);
       const parts = Array.from({ length: 30 }, (_, index) => `${index}\n`.repeat(1_000));
       let offset = 0;
@@ -161,7 +159,7 @@ export function logsConformance(backend: TestedBackend): void {
       for (const stray of strays) await fails(stray, "log_gap", { expectedOffset: offset });
     });
 
-    test("appends of one tick to several streams and logs, with a finish between, keep their order", async ({
+    test("appends of one tick to several streams and logs keep their order, with a finish between them", async ({
       store,
     }) => {
       const [log, other] = [await running(store), await running(store)];
@@ -193,7 +191,7 @@ export function logsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("a gap is log_gap with the offset to send from, and stores nothing", async ({ store }) => {
+    test("a gap is log_gap with the expected offset, and stores nothing", async ({ store }) => {
       const { offset, ...log } = await written(store, "abc");
       await fails(store.logs.append({ ...log, offset: offset + 1, data: bytes("x") }), "log_gap", {
         expectedOffset: offset,
@@ -201,7 +199,7 @@ export function logsConformance(backend: TestedBackend): void {
       assert.equal(await readText(store, { commandId: log.commandId }), "abc");
     });
 
-    test("a sealed log refuses more, and acknowledges what it has", async ({ store }) => {
+    test("a sealed log refuses new bytes, and acknowledges stored ones", async ({ store }) => {
       const { offset, ...log } = await written(store, "abc");
       await seal(store, log);
       assert.equal((await store.logs.append({ ...log, offset: 0, data: bytes("abc") })).ackOffset, offset);
@@ -224,7 +222,7 @@ export function logsConformance(backend: TestedBackend): void {
       await fails(store.logs.append({ ...log, offset, data: bytes("d") }), "lease_lost");
     });
 
-    test("a rerun has a log of its own, and the old one is kept", async ({ store, clock }) => {
+    test("a second attempt has a log of its own, and the first log is kept", async ({ store, clock }) => {
       const { session, command } = await fixtures(store).command({ maxAttempts: 2 });
       const { runner } = await fixtures(store).runner({ ttlMs: 3_600_000 });
       for (const word of ["first", "second"]) {
@@ -242,7 +240,7 @@ export function logsConformance(backend: TestedBackend): void {
       });
     });
 
-    test("read from an offset, within a chunk too", async ({ store }) => {
+    test("read starts at an offset, even within a chunk", async ({ store }) => {
       const { commandId } = await written(store, "ab\ncd\n", "ef\n");
       for (let offset = 0; offset <= 9; offset++)
         assert.equal(await readText(store, { commandId, offset }), "ab\ncd\nef\n".slice(offset));
@@ -256,7 +254,7 @@ export function logsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("read from a line, and the last lines, in chunks that break anywhere", async ({ store }) => {
+    test("read finds a line, and the last lines, however the chunks break", async ({ store }) => {
       for (const whole of ["a\nbb\n\nccc\nd", "a\nbb\n\nccc\nd\n", "\n\n\n", "no line break"]) {
         for (const size of [1, 2, 3, 100]) {
           const { commandId } = await written(store, ...(whole.match(new RegExp(`[^]{1,${size}}`, "g")) as string[]));
@@ -278,13 +276,13 @@ export function logsConformance(backend: TestedBackend): void {
       }
     });
 
-    test("only one of offset, line and lastLines", async ({ store }) => {
+    test("offset, line and lastLines exclude each other", async ({ store }) => {
       const { commandId } = await written(store, "a");
       await fails(store.logs.read({ commandId, offset: 0, line: 0 }), "invalid_input");
       await fails(store.logs.read({ commandId, line: 0, lastLines: 1 }), "invalid_input");
     });
 
-    test("a long log is read page by page, by nextOffset", async ({ store }) => {
+    test("a long log is read in pages, by nextOffset", async ({ store }) => {
       const parts = Array.from({ length: 100 }, (_, n) => `line ${n}\n`);
       const { offset: _, ...log } = await written(store, ...parts);
       await seal(store, log);
@@ -298,7 +296,7 @@ export function logsConformance(backend: TestedBackend): void {
       assert.ok(pages > 5);
     });
 
-    test("a command that has not begun has an empty log, and one cancelled before it began an ended one", async ({
+    test("the log of a queued command is empty, and that of one cancelled before its start has ended", async ({
       store,
     }) => {
       const { command } = await fixtures(store).command();
@@ -318,7 +316,7 @@ export function logsConformance(backend: TestedBackend): void {
       await fails(collect(store.logs.follow({ commandId: newId() })), "not_found");
     });
 
-    test("follow misses and repeats nothing while another appends, and ends when the log is sealed", async ({
+    test("follow returns every byte once while another client appends, and ends when the log is sealed", async ({
       store,
     }) => {
       const { session, command } = await fixtures(store).command();
@@ -348,7 +346,7 @@ export function logsConformance(backend: TestedBackend): void {
       }
     });
 
-    test("follow goes on over waits that end with nothing", async ({ store }) => {
+    test("follow goes on after a wait without new bytes", async ({ store }) => {
       const { offset, ...log } = await written(store, "a");
       const stream = store.logs.follow({ commandId: log.commandId, waitMs: 1 });
       assert.equal(text((await stream.next()).value?.data as Uint8Array), "a");
@@ -360,7 +358,7 @@ export function logsConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "over the limit the middle is cut out, counted and marked, and beginning and end stay",
+      "a log over its limit loses its middle, which is counted and marked, and keeps its beginning and its end",
       async ({ store }) => {
         const limit = 262_144;
         const log = await running(store);
@@ -394,7 +392,7 @@ export function logsConformance(backend: TestedBackend): void {
     );
 
     alone(
-      "a log of very small chunks comes back to its limit in bounded steps",
+      "a log of very small chunks returns to its limit in bounded steps",
       async ({ store }) => {
         const log = await running(store, 3_600_000);
         const limit = 262_144;
@@ -406,7 +404,7 @@ export function logsConformance(backend: TestedBackend): void {
         };
         await add(65_536);
         await add(65_536);
-        // Chunks of their own, because each has a deadline of its own.
+        // A deadline of its own keeps each append a chunk of its own.
         for (let n = 0; n < 3; n++)
           await Promise.all(Array.from({ length: 1_000 }, () => add(1, { timeoutMs: 60_000 })));
         await add(65_536);
@@ -431,7 +429,7 @@ export function logsConformance(backend: TestedBackend): void {
       { limits: { logBytes: 262_144 } },
     );
 
-    test("random appends and reads equal a byte string", async ({ store }) => {
+    test("random appends and reads behave like a byte string", async ({ store }) => {
       const step = fc.record({
         back: fc.integer({ min: 0, max: 6 }),
         data: fc.uint8Array({ minLength: 1, maxLength: 20 }),
@@ -445,7 +443,7 @@ export function logsConformance(backend: TestedBackend): void {
           for (const { back, data, from, maxBytes } of steps) {
             const overlap = Math.min(back, whole.byteLength);
             const offset = whole.byteLength - overlap;
-            // What overlaps is the same bytes again, as an honest sender repeats them.
+            // Overlapping bytes are the same bytes, as an honest sender repeats them.
             const sent = Uint8Array.from([...whole.subarray(offset), ...data]);
             whole = Uint8Array.from([...whole, ...data]);
             assert.equal((await store.logs.append({ ...log, offset, data: sent })).ackOffset, whole.byteLength);

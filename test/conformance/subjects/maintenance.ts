@@ -1,4 +1,4 @@
-// Maintenance: the reaper ends what has run out, once, and forgives a clock that jumped.
+// Maintenance: the reaper ends what has run out, once, and a clock that has jumped does no harm.
 import assert from "node:assert/strict";
 import type { Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -16,7 +16,7 @@ function assertReaped(pass: Pass, expected: Partial<Pass>): void {
 
 export function maintenanceConformance(backend: TestedBackend): void {
   subject(backend, "maintenance", ({ alone }) => {
-    alone("reap ends what has run out and nothing else, and names it by kind", async ({ store, clock }) => {
+    alone("reap ends what has run out and nothing else, and returns the ids by kind", async ({ store, clock }) => {
       const { claim, runner } = await fixtures(store).claim();
       const { worktree } = await fixtures(store).lease({ ttlMs: 1_000 });
       const { session } = await fixtures(store).session({ idleTtlMs: 2_000 });
@@ -31,7 +31,7 @@ export function maintenanceConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "reap takes a bounded number at a time and says that there is more",
+      "a pass of the reaper is bounded, and reports when there may be more",
       async ({ store, clock }) => {
         const { repository } = await fixtures(store).repository({ maxWorktrees: 20 });
         for (let n = 0; n < 7; n++) await fixtures(store).lease({ repositoryId: repository.id, ttlMs: 1_000 });
@@ -63,7 +63,7 @@ export function maintenanceConformance(backend: TestedBackend): void {
     );
 
     alone(
-      "after the clock has jumped, what was alive is given a grace period, and what was not is not",
+      "after a jump of the clock, what was alive gets a grace period, and what had run out does not",
       async ({ store, clock }) => {
         const { worktree: dead } = await fixtures(store).lease({ ttlMs: 1_000 });
         clock.advance(1_001);
@@ -86,7 +86,7 @@ export function maintenanceConformance(backend: TestedBackend): void {
     );
 
     alone(
-      "a first write after a jump, which is no reap, does not take what was alive either",
+      "the first write after a jump, if it is not the reaper's, does not end what was alive either",
       async ({ store, clock }) => {
         const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
         const { worktree, fence } = await fixtures(store).lease({ repositoryId: repository.id });
@@ -98,7 +98,7 @@ export function maintenanceConformance(backend: TestedBackend): void {
       },
     );
 
-    alone("a clock that goes back a little or forward a little is no jump", async ({ store, clock }) => {
+    alone("a clock that moves back or forward a little has not jumped", async ({ store, clock }) => {
       const { worktree } = await fixtures(store).lease({ ttlMs: 2_000 });
       clock.jump(-1_000);
       assert.deepEqual((await store.maintenance.reap()).worktrees, []);
@@ -106,7 +106,7 @@ export function maintenanceConformance(backend: TestedBackend): void {
       assert.deepEqual((await store.maintenance.reap()).worktrees, [worktree.id]);
     });
 
-    alone("stats counts rows by state, and what the serving side does", async ({ store }) => {
+    alone("stats counts rows by state, and the work of the server", async ({ store }) => {
       await fixtures(store).claim();
       await fixtures(store).command();
       await fixtures(store).worktree();

@@ -20,7 +20,7 @@ const lists = Object.entries(operations).flatMap(([entity, verbs]) =>
   "list" in verbs ? [[entity, verbs.list] as const] : [],
 );
 
-/** Creates `count` sessions of one repository, which no other test looks at. */
+/** Creates `count` sessions of a repository that no other test uses. */
 async function sessionsOf(store: Store, count: number) {
   const { repository } = await fixtures(store).repository();
   const repositoryId = repository.id;
@@ -33,7 +33,7 @@ const idsOf = async (rows: AsyncIterable<Row>) => (await collect(rows)).map(({ i
 
 export function pagesConformance(backend: TestedBackend): void {
   subject(backend, "pages", ({ test, alone }) => {
-    alone("all gives the rows of list in its order, for every entity and page size", async ({ store }) => {
+    alone("all returns the rows of list in the same order, for every entity and page size", async ({ store }) => {
       const given = fixtures(store);
       const { session } = await given.claim();
       for (const n of [1, 2, 3]) {
@@ -54,7 +54,7 @@ export function pagesConformance(backend: TestedBackend): void {
       assert.ok(listsOfSeveralPages >= 9);
     });
 
-    test("all keeps the filters, and begins after a cursor", async ({ store }) => {
+    test("all keeps the filters, and starts after a cursor", async ({ store }) => {
       const { repositoryId, ids } = await sessionsOf(store, 5);
       const [first, ...others] = ids as [string, ...string[]];
       await store.sessions.cancel({ sessionId: first });
@@ -66,7 +66,7 @@ export function pagesConformance(backend: TestedBackend): void {
       );
     });
 
-    test("without a limit a page has 50 rows, and all goes on after it", async ({ store }) => {
+    test("without a limit a page has 50 rows, and all continues after it", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const commands = Array.from({ length: 120 }, () => ({ argv: ["a"] }));
       await store.commands.enqueue({ sessionId: session.id, commands });
@@ -128,7 +128,7 @@ export function pagesConformance(backend: TestedBackend): void {
       }
     });
 
-    test("what list refuses, all refuses when its first row is asked for", async (opened) => {
+    test("all refuses what list refuses, when its first row is requested", async (opened) => {
       const rows = opened.store.sessions.all({ limit: 0 });
       assert.equal((await fails(rows.next(), "invalid_input")).operation, "sessions.list");
       const port = await opened.connect({ operations: ["sessions.list"] });

@@ -1,4 +1,4 @@
-// Reads: pages that miss and repeat nothing, filters, find and get.
+// Reads: pages without gaps or duplicates, filters, find and get.
 import assert from "node:assert/strict";
 import { newId, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -43,39 +43,39 @@ export function readsConformance(backend: TestedBackend): void {
   };
 
   subject(backend, "reads", ({ test, alone }) => {
-    alone(
-      "every list pages by age, whatever the page size, and misses and repeats nothing",
-      async ({ store, clock }) => {
-        const { repository } = await fixtures(store).repository();
-        for (let n = 0; n < 7; n++) {
-          // Some share their millisecond, so that the id has to decide.
-          await Promise.all(
-            [1, 2].map(() => fixtures(store).session({ repositoryId: repository.id, commands: [{ argv: ["a"] }] })),
-          );
-          await Promise.all([fixtures(store).runner(), fixtures(store).repository()]);
-          await Promise.all(
-            [1, 2].map(() => store.worktrees.register({ repositoryId: repository.id, path: `/p/${newId()}` })),
-          );
-          if (n % 2 === 0) clock.advance(5);
-        }
-        for (const [name, list] of Object.entries(lists(store, repository.id))) {
-          const all = await pages(list, 500);
-          assert.ok(all.length >= 7, name);
-          for (const limit of [1, 2, 3, all.length])
-            assert.deepEqual(await pages(list, limit), all, `${name} by ${limit}`);
-          const ordered = [...all].sort(
-            (a, b) => a.createdAt.getTime() - b.createdAt.getTime() || (a.id < b.id ? -1 : 1),
-          );
-          assert.deepEqual(
-            all.map(({ id }) => id),
-            ordered.map(({ id }) => id),
-            name,
-          );
-        }
-      },
-    );
+    alone("every list returns each row once, oldest first, for any page size", async ({ store, clock }) => {
+      const { repository } = await fixtures(store).repository();
+      for (let n = 0; n < 7; n++) {
+        // Some rows share their millisecond, so that the id decides their order.
+        await Promise.all(
+          [1, 2].map(() => fixtures(store).session({ repositoryId: repository.id, commands: [{ argv: ["a"] }] })),
+        );
+        await Promise.all([fixtures(store).runner(), fixtures(store).repository()]);
+        await Promise.all(
+          [1, 2].map(() => store.worktrees.register({ repositoryId: repository.id, path: `/p/${newId()}` })),
+        );
+        if (n % 2 === 0) clock.advance(5);
+      }
+      for (const [name, list] of Object.entries(lists(store, repository.id))) {
+        const all = await pages(list, 500);
+        assert.ok(all.length >= 7, name);
+        for (const limit of [1, 2, 3, all.length])
+          assert.deepEqual(await pages(list, limit), all, `${name} by ${limit}`);
+        const ordered = [...all].sort(
+          (a, b) => a.createdAt.getTime() - b.createdAt.getTime() || (a.id < b.id ? -1 : 1),
+        );
+        assert.deepEqual(
+          all.map(({ id }) => id),
+          ordered.map(({ id }) => id),
+          name,
+        );
+      }
+    });
 
-    test("rows made while paging come on a later page, and none comes twice", async ({ store, clock }) => {
+    test("rows that are created between two pages come on a later page, and no row comes twice", async ({
+      store,
+      clock,
+    }) => {
       const { repository } = await fixtures(store).repository();
       const make = async () => (await fixtures(store).session({ repositoryId: repository.id })).session.id;
       const before = [await make(), await make(), await make(), await make(), await make()];
@@ -94,11 +94,11 @@ export function readsConformance(backend: TestedBackend): void {
       assert.equal(ids.length, 7);
     });
 
-    test("a page of an empty list has no cursor", async ({ store }) => {
+    test("the page of an empty list has no cursor", async ({ store }) => {
       assert.deepEqual(await store.worktrees.list({ repositoryId: newId() }), { items: [], nextCursor: undefined });
     });
 
-    test("50 rows unless asked for more", async ({ store }) => {
+    test("a page has 50 rows by default", async ({ store }) => {
       const { session } = await fixtures(store).session();
       await store.commands.enqueue({
         sessionId: session.id,
@@ -109,7 +109,7 @@ export function readsConformance(backend: TestedBackend): void {
       assert.ok(nextCursor !== undefined);
     });
 
-    test("find gives undefined where get fails not_found", async ({ store }) => {
+    test("find returns undefined where get fails with not_found", async ({ store }) => {
       assert.equal(await store.repositories.find({ name: newId() }), undefined);
       await fails(store.repositories.get({ repositoryId: newId() }), "not_found", { entity: "repository" });
       await fails(store.sessions.get({ sessionId: newId() }), "not_found", { entity: "session" });
@@ -117,7 +117,7 @@ export function readsConformance(backend: TestedBackend): void {
       await fails(store.worktrees.get({ worktreeId: newId() }), "not_found", { entity: "worktree" });
     });
 
-    test("filters join by and", async ({ store }) => {
+    test("filters join by AND", async ({ store }) => {
       const { session } = await fixtures(store).session({ commands: [{ argv: ["a"] }, { argv: ["b"] }] });
       const [first] = (await store.commands.list({ sessionId: session.id, limit: 1 })).items;
       await store.commands.cancel({ commandId: first?.id as string });
@@ -126,7 +126,7 @@ export function readsConformance(backend: TestedBackend): void {
       assert.deepEqual(await Promise.all([states("queued"), states("cancelled"), states("lost")]), [[2], [1], []]);
     });
 
-    test("a client reads what it wrote, and what others wrote before it asked", async (opened) => {
+    test("a client reads its own writes, and the writes of others that were answered before", async (opened) => {
       const other = await opened.connect();
       const { repository } = await fixtures(opened.store).repository();
       assert.deepEqual(await other.repositories.get({ repositoryId: repository.id }), repository);

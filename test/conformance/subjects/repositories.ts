@@ -1,4 +1,4 @@
-// Repositories: made and changed by name, archived, found again.
+// Repositories: upserting by name, archiving, finding.
 import assert from "node:assert/strict";
 import { newId } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -7,7 +7,7 @@ import { endOfFeed, fails, subject } from "../suite.ts";
 
 export function repositoriesConformance(backend: TestedBackend): void {
   subject(backend, "repositories", ({ test }) => {
-    test("upsert makes a repository with its defaults", async ({ store }) => {
+    test("upsert creates a repository with defaults", async ({ store }) => {
       const row = await store.repositories.upsert({ name: `made ${newId()}` });
       assert.equal(row.version, 1);
       assert.deepEqual(
@@ -26,7 +26,7 @@ export function repositoriesConformance(backend: TestedBackend): void {
       assert.deepEqual(row.updatedAt, row.createdAt);
     });
 
-    test("upsert by the same name changes what is given and keeps the rest", async ({ store }) => {
+    test("upsert of an existing name changes the fields that are present and keeps the others", async ({ store }) => {
       const name = `kept ${newId()}`;
       const made = await store.repositories.upsert({
         name,
@@ -42,7 +42,7 @@ export function repositoriesConformance(backend: TestedBackend): void {
       );
     });
 
-    test("an upsert that changes nothing bumps no version and records no change", async ({ store }) => {
+    test("an upsert that changes nothing raises no version and adds no change", async ({ store }) => {
       const input = { name: `same ${newId()}`, description: "d", settings: { at: new Date(0), tags: new Set(["a"]) } };
       const made = await store.repositories.upsert(input);
       const nextSeq = await endOfFeed(store);
@@ -50,21 +50,21 @@ export function repositoriesConformance(backend: TestedBackend): void {
       assert.deepEqual((await store.changes.since({ after: nextSeq })).changes, []);
     });
 
-    test("names are one name in any case and any composition", async ({ store }) => {
+    test("a name is unique in any case and any Unicode composition", async ({ store }) => {
       const made = await store.repositories.upsert({ name: "Über-Repo" });
       const found = await store.repositories.find({ name: "U\u0308BER-repo" });
       assert.equal(found?.id, made.id);
       assert.equal((await store.repositories.upsert({ name: "über-repo" })).name, "über-repo");
     });
 
-    test("null clears a field, absence keeps it", async ({ store }) => {
+    test("null clears a field, and an absent field stays", async ({ store }) => {
       const name = `cleared ${newId()}`;
       await store.repositories.upsert({ name, description: "d", worktreeRoot: "/srv" });
       const row = await store.repositories.upsert({ name, description: null });
       assert.deepEqual([row.description, row.worktreeRoot], [null, "/srv"]);
     });
 
-    test("eight first upserts of one name make one row", async ({ store }) => {
+    test("eight simultaneous first upserts of a name create one row", async ({ store }) => {
       const name = `raced ${newId()}`;
       const rows = await Promise.all(
         Array.from({ length: 8 }, (_, index) => store.repositories.upsert({ name, description: `${index}` })),
@@ -73,14 +73,14 @@ export function repositoriesConformance(backend: TestedBackend): void {
       assert.deepEqual(rows.map(({ version }) => version).sort(), [1, 2, 3, 4, 5, 6, 7, 8]);
     });
 
-    test("an id that another repository has is a conflict", async ({ store }) => {
+    test("creating a repository with an id that exists is a conflict", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       await fails(store.repositories.upsert({ id: repository.id, name: `other ${newId()}` }), "conflict", {
         reason: "exists",
       });
     });
 
-    test("an archived repository takes no session and no worktree", async ({ store }) => {
+    test("an archived repository accepts no session and no worktree", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const archived = await store.repositories.archive({ repositoryId: repository.id });
       assert.ok(archived.archivedAt instanceof Date);
@@ -98,19 +98,19 @@ export function repositoriesConformance(backend: TestedBackend): void {
       );
     });
 
-    test("archiving twice changes nothing the second time", async ({ store }) => {
+    test("archiving a repository again changes nothing", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const first = await store.repositories.archive({ repositoryId: repository.id });
       assert.deepEqual(await store.repositories.archive({ repositoryId: repository.id }), first);
     });
 
-    test("an archived repository that is named again is in use again", async ({ store }) => {
+    test("upsert of an archived repository takes it back into use", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       await store.repositories.archive({ repositoryId: repository.id });
       assert.equal((await store.repositories.upsert({ name: repository.name })).archivedAt, null);
     });
 
-    test("list shows archived repositories only when asked to", async ({ store }) => {
+    test("list returns archived repositories only with includeArchived", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       await store.repositories.archive({ repositoryId: repository.id });
       const idsOf = async (includeArchived: boolean) =>
@@ -119,7 +119,7 @@ export function repositoriesConformance(backend: TestedBackend): void {
       assert.ok((await idsOf(true)).includes(repository.id));
     });
 
-    test("an expectedVersion on a name that nobody has is refused and makes nothing", async ({ store }) => {
+    test("an expectedVersion for a new name is refused, and nothing is created", async ({ store }) => {
       const name = `absent ${newId()}`;
       await fails(store.repositories.upsert({ name, expectedVersion: 1 }), "conflict", { reason: "version" });
       assert.equal(await store.repositories.find({ name }), undefined);

@@ -1,4 +1,4 @@
-// Runners: registered by boot id, kept alive by heartbeats, drained, stalled, gone.
+// Runners: registering by boot id, heartbeats, draining, stalling, being gone.
 import assert from "node:assert/strict";
 import { newId, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -10,7 +10,7 @@ export function runnersConformance(backend: TestedBackend): void {
     const stateOf = async (store: Store, runnerId: string) =>
       (await store.runners.list({ limit: 500 })).items.find(({ id }) => id === runnerId)?.state;
 
-    test("register makes a runner known, with its labels", async ({ store, clock }) => {
+    test("register creates a runner with its labels", async ({ store, clock }) => {
       const bootId = newId();
       const before = clock.now();
       const row = await store.runners.register({
@@ -25,24 +25,24 @@ export function runnersConformance(backend: TestedBackend): void {
         [row.bootId, row.host, row.pid, row.labels, row.state, row.version],
         [bootId, "h", 7, { os: "linux" }, "online", 1],
       );
-      // The store's clock may be another machine's.
+      // The store's clock may be that of another machine.
       const grantedAtMs = row.expiresAt.getTime() - 5_000;
       assert.ok(grantedAtMs >= before - 50 && grantedAtMs <= clock.now() + 50, `${grantedAtMs - before}`);
     });
 
-    test("the same boot id again is the same runner, brought up to date", async ({ store }) => {
+    test("registering a boot id again updates the same runner", async ({ store }) => {
       const bootId = newId();
       const first = await store.runners.register({ name: "before", bootId });
       const second = await store.runners.register({ name: "after", bootId });
       assert.deepEqual([second.id, second.name, second.version], [first.id, "after", 2]);
     });
 
-    test("an id that another runner has is a conflict", async ({ store }) => {
+    test("registering a runner with an id that exists is a conflict", async ({ store }) => {
       const { runner } = await fixtures(store).runner();
       await fails(store.runners.register({ id: runner.id, name: "r" }), "conflict", { reason: "exists" });
     });
 
-    test("heartbeat renews the runner and all that it holds", async ({ store, clock }) => {
+    test("heartbeat renews the runner and all leases that it holds", async ({ store, clock }) => {
       const { runner, claim } = await fixtures(store).claim();
       const { worktree, fence } = await fixtures(store).lease({ runnerId: runner.id });
       clock.advance(30_000);
@@ -57,7 +57,7 @@ export function runnersConformance(backend: TestedBackend): void {
       assert.deepEqual((await store.commands.get({ commandId: claim.command.id })).leaseExpiresAt, beat.expiresAt);
     });
 
-    test("heartbeat names what the runner no longer owns, and does not renew it", async ({ store, clock }) => {
+    test("heartbeat reports the leases that the runner has lost, and does not renew them", async ({ store, clock }) => {
       const { runner, claim } = await fixtures(store).claim();
       const { runner: other } = await fixtures(store).runner();
       const { worktree: foreign, fence } = await fixtures(store).lease({ runnerId: other.id });
@@ -92,7 +92,7 @@ export function runnersConformance(backend: TestedBackend): void {
       assert.deepEqual([cancel, lost], [[], [{ kind: "command", ...held }]]);
     });
 
-    test("heartbeats record no change", async ({ store }) => {
+    test("heartbeats add no changes", async ({ store }) => {
       const { runner } = await fixtures(store).runner();
       const nextSeq = await endOfFeed(store);
       await store.runners.heartbeat({ runnerId: runner.id });
@@ -105,7 +105,9 @@ export function runnersConformance(backend: TestedBackend): void {
       await fails(store.commands.claim({ runnerId: newId() }), "not_found", { entity: "runner" });
     });
 
-    test("a draining runner is given nothing more, keeps what it has, and drains once", async ({ store }) => {
+    test("a draining runner gets no more commands and keeps those it has; draining it again changes nothing", async ({
+      store,
+    }) => {
       const { runner, claim } = await fixtures(store).claim();
       const row = await store.runners.drain({ runnerId: runner.id });
       assert.equal(row.state, "draining");
@@ -120,7 +122,10 @@ export function runnersConformance(backend: TestedBackend): void {
       await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "succeeded" });
     });
 
-    test("a runner without heartbeat is stalled, and online again with the next", async ({ store, clock }) => {
+    test("a runner without heartbeats is stalled, and online again with its next heartbeat", async ({
+      store,
+      clock,
+    }) => {
       const { runner } = await fixtures(store).runner({ ttlMs: 1_000 });
       clock.advance(1_001);
       assert.ok((await store.maintenance.reap()).runners.includes(runner.id));
@@ -130,7 +135,7 @@ export function runnersConformance(backend: TestedBackend): void {
       assert.equal(await stateOf(store, runner.id), "online");
     });
 
-    test("a draining runner that missed its heartbeats is still draining when it returns", async ({ store, clock }) => {
+    test("a draining runner that missed heartbeats is still draining with its next one", async ({ store, clock }) => {
       const { runner } = await fixtures(store).runner({ ttlMs: 1_000 });
       await store.runners.drain({ runnerId: runner.id });
       clock.advance(1_001);
@@ -139,7 +144,7 @@ export function runnersConformance(backend: TestedBackend): void {
       await fails(store.commands.claim({ runnerId: runner.id }), "invalid_transition", { state: "draining" });
     });
 
-    test("a runner that stays away is gone, drained or not, and must register with a new boot id", async ({
+    test("a runner without heartbeats for long is gone, draining or not, and must register with a new boot id", async ({
       store,
       clock,
     }) => {

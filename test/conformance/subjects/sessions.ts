@@ -1,4 +1,4 @@
-// Sessions: opened all at once or not at all, ended with everything that hangs on them.
+// Sessions: created all at once or not at all, and ended with everything that belongs to them.
 import assert from "node:assert/strict";
 import { newId, type Session, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -7,7 +7,7 @@ import { bytes, fails, subject } from "../suite.ts";
 
 const argv = ["true"];
 
-/** A session with a leased tree, one running command and two queued ones. */
+/** Creates a session with a leased worktree, one running command and two queued ones. */
 async function busySession(store: Store, input: { autoComplete?: boolean; maxParallel?: number } = {}) {
   const { repository } = await fixtures(store).repository();
   const { runner } = await fixtures(store).runner();
@@ -32,7 +32,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       (await store.commands.list({ sessionId })).items.map(({ state }) => state).sort();
     const get = (store: Store, { id }: { id: string }) => store.sessions.get({ sessionId: id });
 
-    test("create opens a pending session with its defaults", async ({ store }) => {
+    test("create adds a pending session with defaults", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const { commitSha } = fixtures(store);
       const { session, lease, commands } = await store.sessions.create({ repositoryId: repository.id, commitSha });
@@ -46,7 +46,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("create with a reservation and commands makes all of it", async ({ store }) => {
+    test("create with a reservation and commands creates all of it", async ({ store }) => {
       const { repository, session } = await fixtures(store).session({
         reserve: { owner: "o" },
         commands: [{ argv }, { argv: ["b"] }],
@@ -60,7 +60,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("create with a reservation for nobody is invalid_input", async ({ store }) => {
+    test("create with a reservation without a holder is invalid_input", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const error = await fails(
         store.sessions.create({ repositoryId: repository.id, commitSha: fixtures(store).commitSha, reserve: {} }),
@@ -69,7 +69,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       assert.match(error.message, /runnerId or an owner/);
     });
 
-    test("create that cannot reserve makes nothing at all", async ({ store }) => {
+    test("create that cannot reserve a worktree creates nothing", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
       const id = newId();
       const { commitSha } = fixtures(store);
@@ -86,7 +86,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       await fails(store.sessions.get({ sessionId: id }), "not_found", { entity: "session" });
     });
 
-    test("create with a command id that is taken makes nothing at all", async ({ store }) => {
+    test("create with the id of an existing command creates nothing", async ({ store }) => {
       const { command } = await fixtures(store).command();
       const { repository } = await fixtures(store).repository();
       const id = newId();
@@ -103,7 +103,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       assert.equal((await store.repositories.get({ repositoryId: repository.id })).worktreeCount, 0);
     });
 
-    test("create with an id that is taken is a conflict, of an unknown repository not_found", async ({ store }) => {
+    test("create with an id that exists is a conflict, and for an unknown repository not_found", async ({ store }) => {
       const { repository, session } = await fixtures(store).session();
       const { commitSha } = fixtures(store);
       await fails(store.sessions.create({ id: session.id, repositoryId: repository.id, commitSha }), "conflict", {
@@ -125,7 +125,7 @@ export function sessionsConformance(backend: TestedBackend): void {
     });
 
     for (const outcome of ["completed", "failed"] as const) {
-      test(`complete: running becomes ${outcome}, and again changes nothing`, async ({ store }) => {
+      test(`complete makes a running session ${outcome}, and a repetition changes nothing`, async ({ store }) => {
         const { session } = await fixtures(store).session();
         await store.sessions.touch({ sessionId: session.id, start: true });
         const ended = await store.sessions.complete({ sessionId: session.id, outcome, reason: "because" });
@@ -144,7 +144,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       });
     }
 
-    test("completing a busy session cancels what is queued, asks what runs to stop, and keeps the tree until it has", async ({
+    test("completing a busy session cancels queued commands, asks running ones to stop, and keeps the worktree until they have", async ({
       store,
     }) => {
       const { session, claim, lease, runner } = await busySession(store);
@@ -167,7 +167,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       assert.equal((await get(store, session)).state, "completed");
     });
 
-    test("ending a session gives its tree back dirty, unless it was released before", async ({ store }) => {
+    test("ending a session releases its worktree as dirty, unless it was released before", async ({ store }) => {
       const { lease, worktree } = await fixtures(store).lease();
       await store.worktrees.release({ worktreeId: worktree.id, fence: lease.fence, to: "clean" });
       const { commitSha } = fixtures(store);
@@ -184,7 +184,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       assert.equal((await store.worktrees.get({ worktreeId: worktree.id })).state, "quarantined");
     });
 
-    test("cancel: cancelling until the last active command has ended, then cancelled", async ({ store }) => {
+    test("a cancelled session is cancelling until its last active command has ended", async ({ store }) => {
       const { session, claim, lease } = await busySession(store);
       const cancelling = await store.sessions.cancel({ sessionId: session.id, reason: "enough" });
       assert.deepEqual([cancelling.state, cancelling.endedAt, cancelling.endReason], ["cancelling", null, "enough"]);
@@ -203,14 +203,14 @@ export function sessionsConformance(backend: TestedBackend): void {
       assert.deepEqual(await store.sessions.cancel({ sessionId: session.id }), ended);
     });
 
-    test("cancel of a session without active commands ends it at once", async ({ store }) => {
+    test("cancel ends a session without active commands at once", async ({ store }) => {
       const { session } = await fixtures(store).command();
       const ended = await store.sessions.cancel({ sessionId: session.id });
       assert.equal(ended.state, "cancelled");
       assert.deepEqual(await statesOf(store, session.id), ["cancelled"]);
     });
 
-    test("an autoComplete session ends with its last command: completed if all went well, else failed", async ({
+    test("an autoComplete session ends with its last command: completed if all succeeded, otherwise failed", async ({
       store,
     }) => {
       for (const [outcome, state] of [
@@ -232,7 +232,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       }
     });
 
-    test("a session without autoComplete goes on after its last command", async ({ store }) => {
+    test("a session without autoComplete stays open after its last command", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       const { session } = await store.commands.finish({
         commandId: claim.command.id,
@@ -242,10 +242,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       assert.equal(session.state, "running");
     });
 
-    test("an idle session expires, is touched back to life before, and does not expire while a command runs", async ({
-      store,
-      clock,
-    }) => {
+    test("an idle session expires, unless it is touched in time or a command runs", async ({ store, clock }) => {
       const { session: idle } = await fixtures(store).session({ idleTtlMs: 10_000 });
       const { session: touched } = await fixtures(store).session({ idleTtlMs: 10_000 });
       const { session: active } = await fixtures(store).session({ idleTtlMs: 10_000, commands: [{ argv }] });
@@ -270,7 +267,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       });
     });
 
-    test("an expiring session cancels its queue and gives its tree back", async ({ store, clock }) => {
+    test("a session that expires cancels its queued commands and releases its worktree", async ({ store, clock }) => {
       const { worktree } = await fixtures(store).worktree();
       const { commitSha } = fixtures(store);
       const input = {
@@ -288,7 +285,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       assert.equal((await store.worktrees.get({ worktreeId: worktree.id })).state, "dirty");
     });
 
-    test("wait answers when the session has ended, at once when it has already", async ({ store }) => {
+    test("wait returns the session when it has ended, or at once if it had ended before", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const waiting = store.sessions.wait({ sessionId: session.id });
       const ended = await store.sessions.cancel({ sessionId: session.id });
@@ -296,13 +293,13 @@ export function sessionsConformance(backend: TestedBackend): void {
       assert.deepEqual(await store.sessions.wait({ sessionId: session.id }), ended);
     });
 
-    test("wait fails deadline_exceeded when the session has not ended in time", async ({ store }) => {
+    test("wait fails with deadline_exceeded when the session has not ended in time", async ({ store }) => {
       const { session } = await fixtures(store).session();
       await fails(store.sessions.wait({ sessionId: session.id, timeoutMs: 20 }), "deadline_exceeded", {}, "not_run");
       await fails(store.sessions.wait({ sessionId: newId() }), "not_found");
     });
 
-    test("delete removes an ended session with its commands and logs, and is repeatable", async ({ store }) => {
+    test("delete removes an ended session with its commands and logs, and can be repeated", async ({ store }) => {
       const { claim, fence, command, session } = await fixtures(store).log("some text\n");
       await fails(store.sessions.delete({ sessionId: session.id }), "invalid_transition", { state: "running" });
       await store.commands.finish({ commandId: command.id, fence, outcome: "succeeded" });
@@ -314,7 +311,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       assert.deepEqual(await store.sessions.delete({ sessionId: session.id }), { deleted: true });
     });
 
-    test("delete takes a session with a long log, in steps that the caller does not see", async ({ store }) => {
+    test("delete removes a session with a long log, in steps that the caller does not see", async ({ store }) => {
       const { fence, command, session } = await fixtures(store).claim();
       await Promise.all(
         Array.from({ length: 700 }, (_, offset) =>
@@ -326,7 +323,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       assert.deepEqual(await store.sessions.delete({ sessionId: session.id }), { deleted: true });
     });
 
-    test("an ended session with an active command is not deleted", async ({ store }) => {
+    test("an ended session with an active command cannot be deleted", async ({ store }) => {
       const { session, claim } = await busySession(store);
       await store.sessions.complete({ sessionId: session.id });
       await fails(store.sessions.delete({ sessionId: session.id }), "invalid_transition", { state: "completed" });
@@ -334,7 +331,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       await store.sessions.delete({ sessionId: session.id });
     });
 
-    test("a tree that was let go by an ended session may be held by the next one", async ({ store }) => {
+    test("the worktree of an ended session can be leased for the next session", async ({ store }) => {
       const { session, claim } = await busySession(store);
       await store.sessions.complete({ sessionId: session.id });
       await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "cancelled" });

@@ -1,4 +1,5 @@
-// Tokens: made within their creator's scopes, shown once, verified by every request, rotated, revoked, expired.
+// Tokens: minting within the scopes of another token, secrets that are shown once, verifying, rotating, revoking,
+// expiry.
 import assert from "node:assert/strict";
 import { crc32 } from "node:zlib";
 import { type MintedToken, newId, type Scope, type Store } from "../../../src/index.ts";
@@ -8,7 +9,7 @@ import { endOfFeed, fails, subject } from "../suite.ts";
 
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/** The format, written down a second time: 6 digits of base 62. */
+/** A second implementation of the checksum: 6 digits in base 62. */
 function withChecksum(head: string): string {
   let value = crc32(head);
   let digits = "";
@@ -21,7 +22,7 @@ function withChecksum(head: string): string {
 
 export function tokensConformance(backend: TestedBackend): void {
   subject(backend, "tokens", ({ test, alone }) => {
-    test("mint answers the row and its secret, once; the row holds neither secret nor hash", async ({ store }) => {
+    test("mint returns the token and, once, its secret; the row has neither secret nor hash", async ({ store }) => {
       const { account } = await fixtures(store).account();
       const createdBy = await fixtures(store).adminTokenId();
       const scopes: Scope[] = ["sessions:write", "sessions:read", "sessions:write"];
@@ -47,7 +48,7 @@ export function tokensConformance(backend: TestedBackend): void {
       assert.match(runner.secret, /^dsr_/);
     });
 
-    test("verify answers whose token it is", async ({ store }) => {
+    test("verify returns the account of a token", async ({ store }) => {
       const { account } = await fixtures(store).account({ kind: "agent" });
       const { token, secret } = await fixtures(store).token({
         accountId: account.id,
@@ -62,7 +63,7 @@ export function tokensConformance(backend: TestedBackend): void {
       });
     });
 
-    test("admin covers every scope, and stands alone; writing does not include reading", async ({ store }) => {
+    test("admin covers every scope and stands alone; writing does not include reading", async ({ store }) => {
       const given = fixtures(store);
       const admin = await given.token({ scopes: ["tokens:read", "admin"] });
       assert.deepEqual(admin.token.scopes, ["admin"]);
@@ -76,7 +77,7 @@ export function tokensConformance(backend: TestedBackend): void {
       await fails(store.tokens.verify({ token: writer.secret, scopes: ["admin"] }), "scope_missing");
     });
 
-    test("a token without scopes, or with one that is not on the list, is never made", async ({ store }) => {
+    test("a token without scopes, or with an unknown scope, is refused", async ({ store }) => {
       const { account } = await fixtures(store).account();
       const base = { accountId: account.id, name: "none", createdBy: await fixtures(store).adminTokenId() };
       for (const scopes of [
@@ -93,7 +94,7 @@ export function tokensConformance(backend: TestedBackend): void {
       assert.deepEqual((await store.tokens.list({ accountId: account.id })).items, []);
     });
 
-    test("a token gives only what it covers, only while it lives, and not to a disabled account", async ({
+    test("a token gives only scopes that it covers, only while it is live, and not to a disabled account", async ({
       store,
       clock,
     }) => {
@@ -115,7 +116,9 @@ export function tokensConformance(backend: TestedBackend): void {
       await fails(mint(["sessions:read"], await given.adminTokenId()), "invalid_transition", { state: "disabled" });
     });
 
-    test("a token that may not write tokens makes none, and none outlives the one that made it", async ({ store }) => {
+    test("a token without tokens:write mints no tokens, and no token outlives the one that minted it", async ({
+      store,
+    }) => {
       const given = fixtures(store);
       const { account } = await given.account();
       const mint = (createdBy: string, ttlMs?: number) =>
@@ -135,7 +138,7 @@ export function tokensConformance(backend: TestedBackend): void {
       assert.equal((shorter.expiresAt?.getTime() ?? 0) - shorter.createdAt.getTime(), 2_000);
     });
 
-    test("text that is no token is token_malformed; a token of nobody, or with another's secret, token_unknown", async ({
+    test("text that is not a token is token_malformed; an unknown token, or the secret of another one, is token_unknown", async ({
       store,
     }) => {
       const { secret } = await fixtures(store).token();
@@ -161,9 +164,9 @@ export function tokensConformance(backend: TestedBackend): void {
       }
       for (const head of [
         `dsp_${"0".repeat(42)}`,
-        // The public id of one with the secret of another.
+        // The public id of one token with the secret of another.
         `${secret.slice(0, 14)}${other.secret.slice(14, 46)}`,
-        // Of another kind than it was made.
+        // The prefix of another kind of token.
         `dsr_${secret.slice(4, 46)}`,
       ]) {
         await fails(store.tokens.verify({ token: withChecksum(head) }), "token_unknown", {}, "not_run");
@@ -171,7 +174,7 @@ export function tokensConformance(backend: TestedBackend): void {
       await fails(store.tokens.verify({ token: 7 as never }), "invalid_input");
     });
 
-    test("a revoked token is refused by the next call, its first time and reason stay, and its name is free", async ({
+    test("a revoked token is refused from the next call on; its first time and reason stay, and its name is free", async ({
       store,
       clock,
     }) => {
@@ -187,7 +190,7 @@ export function tokensConformance(backend: TestedBackend): void {
       await fails(store.tokens.revoke({ tokenId: newId() }), "not_found");
     });
 
-    test("an account has one token of a name", async ({ store }) => {
+    test("an account has at most one live token of a name", async ({ store }) => {
       const { token } = await fixtures(store).token();
       await fails(fixtures(store).token({ accountId: token.accountId, name: token.name }), "conflict", {
         reason: "name",
@@ -195,7 +198,7 @@ export function tokensConformance(backend: TestedBackend): void {
       await fixtures(store).token({ name: token.name });
     });
 
-    test("a token expires, to the millisecond", async ({ store, clock }) => {
+    test("a token expires to the millisecond", async ({ store, clock }) => {
       const { secret } = await fixtures(store).token({ ttlMs: 10_000 });
       clock.advance(9_000);
       await store.tokens.verify({ token: secret });
@@ -210,7 +213,7 @@ export function tokensConformance(backend: TestedBackend): void {
       await fails(store.tokens.verify({ token: secret }), "token_revoked", { reason: "account_disabled" });
     });
 
-    test("rotate gives a new secret; the old one works for the grace time", async ({ store, clock }) => {
+    test("rotate returns a new secret, and the old one works for the grace period", async ({ store, clock }) => {
       const old = await fixtures(store).token({ kind: "runner", scopes: ["commands:write"], ttlMs: 100_000 });
       const { token, secret } = await store.tokens.rotate({ tokenId: old.token.id, graceMs: 5_000 });
       assert.match(secret as string, /^dsr_/);
@@ -233,7 +236,10 @@ export function tokensConformance(backend: TestedBackend): void {
       });
     });
 
-    test("no grace outlives the token; what has ended is not rotated", async ({ store, clock }) => {
+    test("a grace period does not outlive the token, and a token that has ended is not rotated", async ({
+      store,
+      clock,
+    }) => {
       const given = fixtures(store);
       const short = await given.token({ ttlMs: 2_000 });
       await store.tokens.rotate({ tokenId: short.token.id, graceMs: 60_000, ttlMs: 60_000 });
@@ -252,7 +258,7 @@ export function tokensConformance(backend: TestedBackend): void {
       });
     });
 
-    test("mint, verify and rotate take part in atomically, and each secret comes to its call", async ({ store }) => {
+    test("mint, verify and rotate work within atomically, and each call gets its own secret", async ({ store }) => {
       const given = fixtures(store);
       const { account } = await given.account();
       const known = await given.token();
@@ -271,7 +277,7 @@ export function tokensConformance(backend: TestedBackend): void {
         assert.equal((await store.tokens.verify({ token: secret as string })).tokenId, token.id);
     });
 
-    test("changes name what happened to a token, and hold no part of its secret", async ({ store }) => {
+    test("changes name what happened to a token, and contain no part of its secret", async ({ store }) => {
       const after = await endOfFeed(store);
       const { token, secret } = await fixtures(store).token();
       const rotated = await store.tokens.rotate({ tokenId: token.id });
@@ -291,7 +297,7 @@ export function tokensConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "the first admin: of eight at once one wins; as long as its token lives there is no other",
+      "of eight simultaneous calls of bootstrapAdmin one succeeds, and no other while its token is live",
       async ({ store, clock }) => {
         const settled = await Promise.allSettled(
           Array.from({ length: 8 }, (_, index) =>
@@ -317,7 +323,7 @@ export function tokensConformance(backend: TestedBackend): void {
       },
     );
 
-    alone("two clients that bootstrap at once: one wins", async (opened) => {
+    alone("of two clients that call bootstrapAdmin at once, one succeeds", async (opened) => {
       const other = await opened.connect();
       const settled = await Promise.allSettled([opened.store.tokens.bootstrapAdmin(), other.tokens.bootstrapAdmin()]);
       assert.deepEqual(settled.map(({ status }) => status).sort(), ["fulfilled", "rejected"]);
@@ -325,7 +331,7 @@ export function tokensConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "verifying writes nothing; the time of the last use follows, many in one write",
+      "verify writes nothing; the times of last use follow, many in one write",
       async ({ store, clock }) => {
         const given = fixtures(store);
         const { token, secret } = await given.token();
@@ -349,7 +355,7 @@ export function tokensConformance(backend: TestedBackend): void {
     );
 
     alone(
-      "what was used is written in time, and before the store closes",
+      "times of last use are written in time, and before the store closes",
       async (opened) => {
         const { token, secret } = await fixtures(opened.store).token();
         const read = async (store: Store) =>

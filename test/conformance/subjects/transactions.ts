@@ -1,4 +1,4 @@
-// atomically: all or nothing, in order, in one message.
+// atomically: all calls or none, in order, in one message.
 import assert from "node:assert/strict";
 import { newId, type Session, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -11,7 +11,9 @@ export function transactionsConformance(backend: TestedBackend): void {
   subject(backend, "transactions", ({ test }) => {
     const { commitSha } = fixtures({} as Store);
 
-    test("dependent calls by ids of the caller's making, results in order", async ({ store }) => {
+    test("calls may depend on each other by ids that the caller chose, and results come in their order", async ({
+      store,
+    }) => {
       const { repository } = await fixtures(store).repository();
       const id = newId();
       const [created, commands, session, found] = await store.atomically((tx) => {
@@ -25,7 +27,7 @@ export function transactionsConformance(backend: TestedBackend): void {
       assert.deepEqual(await store.sessions.get({ sessionId: id }), session);
     });
 
-    test("a failure undoes all of it and names the first call that failed", async ({ store }) => {
+    test("a failure undoes all calls and names the first call that failed", async ({ store }) => {
       const names = [newId(), newId(), newId()];
       const nextSeq = await endOfFeed(store);
       const repositoryId = newId();
@@ -46,7 +48,7 @@ export function transactionsConformance(backend: TestedBackend): void {
       assert.deepEqual((await store.changes.since({ after: nextSeq })).changes, []);
     });
 
-    test("the calls around a failing transaction, of the same tick, are kept", async ({ store }) => {
+    test("calls of the same tick as a transaction that fails are kept", async ({ store }) => {
       const [before, inside, after] = [newId(), newId(), newId()];
       const settled = await Promise.allSettled([
         store.repositories.upsert({ name: before }),
@@ -67,7 +69,7 @@ export function transactionsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("a call that finds nothing to give, and may not wait, undoes the others", async ({ store }) => {
+    test("a call that finds nothing and may not wait undoes the others", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
       const { session } = await fixtures(store).session();
       const name = newId();
@@ -91,7 +93,9 @@ export function transactionsConformance(backend: TestedBackend): void {
       assert.equal(await store.repositories.find({ name }), undefined);
     });
 
-    test("a claim inside that finds nothing is undefined, and the others are kept", async ({ store }) => {
+    test("a claim within a transaction that finds nothing is undefined, and the other calls are kept", async ({
+      store,
+    }) => {
       const { runner } = await fixtures(store).runner();
       const { session } = await fixtures(store).session();
       const [claim, touched] = await store.atomically((tx) => {
@@ -101,7 +105,7 @@ export function transactionsConformance(backend: TestedBackend): void {
       assert.deepEqual([claim, touched.state], [undefined, "running"]);
     });
 
-    test("nothing waits inside: a call that asks to is refused with its index", async ({ store }) => {
+    test("a call within a transaction that asks to wait is refused with its index", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const { runner } = await fixtures(store).runner();
       const name = newId();
@@ -119,7 +123,7 @@ export function transactionsConformance(backend: TestedBackend): void {
       assert.equal(await store.repositories.find({ name }), undefined);
     });
 
-    test("a recorder that is async is refused, and nothing runs", async ({ store }) => {
+    test("an async function is refused, and nothing runs", async ({ store }) => {
       const name = newId();
       await fails(
         store.atomically(async (tx) => {
@@ -136,7 +140,7 @@ export function transactionsConformance(backend: TestedBackend): void {
       assert.equal(await store.repositories.find({ name }), undefined);
     });
 
-    test("a call on a transaction that was sent throws, and nothing of it runs", async ({ store }) => {
+    test("a call on a transaction that was sent throws and does not run", async ({ store }) => {
       const names = [newId(), newId()] as const;
       let leaked: Parameters<Parameters<Store["atomically"]>[0]>[0] | undefined;
       await store.atomically((tx) => {
@@ -147,7 +151,7 @@ export function transactionsConformance(backend: TestedBackend): void {
       assert.equal(await store.repositories.find({ name: names[1] }), undefined);
     });
 
-    test("a recorder that throws sends nothing", async ({ store }) => {
+    test("a function that throws sends nothing", async ({ store }) => {
       const name = newId();
       const thrown = new Error("mine");
       const call = store.atomically((tx) => {
@@ -158,7 +162,7 @@ export function transactionsConformance(backend: TestedBackend): void {
       assert.equal(await store.repositories.find({ name }), undefined);
     });
 
-    test("an invalid call inside is refused before anything is sent", async ({ store }) => {
+    test("an invalid call within a transaction is refused before anything is sent", async ({ store }) => {
       const name = newId();
       const error = await fails(
         store.atomically((tx) => {
@@ -173,11 +177,11 @@ export function transactionsConformance(backend: TestedBackend): void {
       assert.equal(await store.repositories.find({ name }), undefined);
     });
 
-    test("no calls are no message, and an empty list", async ({ store }) => {
+    test("a transaction without calls sends no message and returns an empty list", async ({ store }) => {
       assert.deepEqual(await store.atomically(() => undefined), []);
     });
 
-    test("two transactions on one row both apply, one after the other", async ({ store }) => {
+    test("two transactions on one row both succeed, one after the other", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const enqueueTwice = () =>
         store.atomically((tx) => {
@@ -195,7 +199,7 @@ export function transactionsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("actor and request id of the transaction hold for its calls, unless a call names its own", async ({
+    test("the actor and request id of a transaction apply to its calls, unless a call has its own", async ({
       store,
     }) => {
       const nextSeq = await endOfFeed(store);
@@ -216,7 +220,7 @@ export function transactionsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("a snapshot and its cursor are taken together", async ({ store }) => {
+    test("a snapshot and its cursor are of one moment", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const racing = Promise.all(
         Array.from({ length: 20 }, (_, n) => store.repositories.upsert({ name: repository.name, description: `${n}` })),
@@ -232,7 +236,7 @@ export function transactionsConformance(backend: TestedBackend): void {
       assert.equal(row.version + after.length, (await store.repositories.get({ repositoryId: repository.id })).version);
     });
 
-    test("logs, claims and worktrees take part like everything else", async ({ store }) => {
+    test("logs, claims and worktrees work within transactions too", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       const held = { commandId: claim.command.id, fence: claim.fence };
       await fails(

@@ -1,4 +1,4 @@
-// Values: what goes in comes out equal, and what could not is refused at the door.
+// Values: stored values come back equal, and values that could not are refused before they are sent.
 import assert from "node:assert/strict";
 import { type Chunk, newId } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -67,7 +67,7 @@ export function valuesConformance(backend: TestedBackend): void {
       });
     }
 
-    test("the largest whole number comes back equal, a larger one is invalid_input", async ({ store }) => {
+    test("the largest safe integer comes back equal, and a larger one is invalid_input", async ({ store }) => {
       const { worktree, fence } = await fixtures(store).lease();
       const held = { worktreeId: worktree.id, fence };
       const row = await store.worktrees.update({ ...held, sizeBytes: Number.MAX_SAFE_INTEGER });
@@ -77,7 +77,7 @@ export function valuesConformance(backend: TestedBackend): void {
       assert.equal((await store.worktrees.update({ ...held, sizeBytes: 0 })).sizeBytes, 0);
     });
 
-    test("empty and null are different", async ({ store }) => {
+    test("empty text and null are different", async ({ store }) => {
       const { command } = await fixtures(store).command({ argv: ["", ""], env: {}, secretEnvKeys: [] });
       assert.deepEqual([command.argv, command.env, command.secretEnvKeys, command.cwd], [["", ""], {}, [], null]);
       const { session } = await fixtures(store).session({ metadata: null });
@@ -88,7 +88,7 @@ export function valuesConformance(backend: TestedBackend): void {
       assert.deepEqual([runner.host, runner.labels], ["", {}]);
     });
 
-    test("exit codes of every system come back equal", async ({ store }) => {
+    test("the exit codes of every system come back equal", async ({ store }) => {
       for (const exitCode of [0, 255, 0xc000_0005, 0xffff_ffff]) {
         const { claim } = await fixtures(store).claim();
         const { command } = await store.commands.finish({
@@ -101,7 +101,7 @@ export function valuesConformance(backend: TestedBackend): void {
       }
     });
 
-    test("JSON columns restore what JSON cannot hold", async ({ store }) => {
+    test("JSON columns restore values that JSON cannot express", async ({ store }) => {
       const metadata = {
         date: new Date(1_234_567_890_123),
         map: new Map<unknown, unknown>([
@@ -125,7 +125,7 @@ export function valuesConformance(backend: TestedBackend): void {
 
     for (const value of [undefined, null, true, 0, "", "text", 1n, new Date(5), [], {}]) {
       test(`a JSON column holds ${typeof value} ${String(value)} by itself`, async ({ store }) => {
-        // undefined at the top is an absent field.
+        // A field whose value is undefined is an absent field.
         const { session } = await fixtures(store).session({ metadata: value });
         assert.deepStrictEqual((await store.sessions.get({ sessionId: session.id })).metadata, value ?? null);
       });
@@ -143,7 +143,7 @@ export function valuesConformance(backend: TestedBackend): void {
       assert.deepEqual((await store.commands.list({ sessionId: session.id })).items, rows);
     });
 
-    test("JSON up to its bounds is taken, beyond them it is invalid_input", async ({ store }) => {
+    test("JSON up to its bounds is accepted, and beyond them invalid_input", async ({ store }) => {
       const nested = (depth: number): unknown => (depth === 0 ? 1 : [nested(depth - 1)]);
       const keys = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, n) => [`k${n}`, n]));
       const settings = { text: "x".repeat(256 * 1024 - 100), deep: nested(32), wide: keys(10_000) };
@@ -179,16 +179,16 @@ export function valuesConformance(backend: TestedBackend): void {
       }
     });
 
-    test("names count characters up to 200, and 1 at least", async ({ store }) => {
+    test("names have 1 to 200 characters", async ({ store }) => {
       assert.equal((await store.repositories.upsert({ name: "n".repeat(200) })).name.length, 200);
       await fails(store.repositories.upsert({ name: "n".repeat(201) }), "invalid_input");
       await fails(store.repositories.upsert({ name: "" }), "invalid_input");
     });
 
-    test("times are Dates to the millisecond", async ({ store, clock }) => {
+    test("times are Dates with milliseconds", async ({ store, clock }) => {
       const before = Math.floor(clock.now());
       const { session } = await fixtures(store).session({ idleTtlMs: 1_000 });
-      // The store's clock may be another machine's.
+      // The store's clock may be that of another machine.
       assert.ok(
         session.createdAt instanceof Date &&
           session.createdAt.getTime() >= before - 50 &&
@@ -197,7 +197,7 @@ export function valuesConformance(backend: TestedBackend): void {
       assert.equal((session.expiresAt as Date).getTime(), session.lastActivityAt.getTime() + 1_000);
     });
 
-    test("bytes come back as bytes of their own", async ({ store }) => {
+    test("bytes come back in a buffer of their own", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       const whole = bytes("0123456789");
       await store.logs.append({

@@ -1,4 +1,4 @@
-// Worktrees: leases that are never given twice, fences that only grow, and each transition of the state machine.
+// Worktrees: leases that are never granted twice, fences that only grow, and each transition of the states.
 import assert from "node:assert/strict";
 import { newId, type Store, type Worktree } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -9,7 +9,7 @@ const [commitA, commitB] = ["a".repeat(40), "b".repeat(40)];
 
 export function worktreesConformance(backend: TestedBackend): void {
   subject(backend, "worktrees: reserve", ({ test }) => {
-    test("a repository without trees gives a new one, in creating, leased to the caller", async ({ store, clock }) => {
+    test("a repository without worktrees leases a new one to the caller, in creating", async ({ store, clock }) => {
       const { repository } = await fixtures(store).repository();
       const before = clock.now();
       const lease = await store.worktrees.reserve({
@@ -30,14 +30,12 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal(worktree.path, `${repository.worktreeRoot}/${worktree.id}`);
       assert.deepEqual(lease.expiresAt, worktree.leaseExpiresAt);
       const lastsMs = lease.expiresAt.getTime() - before;
-      // The store's clock may be another machine's.
+      // The store's clock may be that of another machine.
       assert.ok(lastsMs >= 4_950 && lastsMs <= 5_050 + clock.now() - before, `${lastsMs}`);
       assert.equal((await store.repositories.get({ repositoryId: repository.id })).worktreeCount, 1);
     });
 
-    test("a runner's lease names the runner, and its owner is the runner's name unless one is given", async ({
-      store,
-    }) => {
+    test("a lease of a runner names the runner, and its owner is by default the runner's name", async ({ store }) => {
       const { runner } = await fixtures(store).runner();
       const { worktree } = await fixtures(store).lease({ runnerId: runner.id, owner: undefined });
       assert.deepEqual([worktree.leaseRunnerId, worktree.leaseOwner], [runner.id, runner.name]);
@@ -48,7 +46,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       await fails(store.worktrees.reserve({ repositoryId: repository.id }), "invalid_input");
     });
 
-    test("unknown repository, session and runner are not_found", async ({ store }) => {
+    test("an unknown repository, session or runner is not_found", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const repositoryId = repository.id;
       await fails(store.worktrees.reserve({ repositoryId: newId(), owner: "o" }), "not_found", {
@@ -60,7 +58,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       await fails(store.worktrees.reserve({ repositoryId, runnerId: newId() }), "not_found", { entity: "runner" });
     });
 
-    test("affinity: commit and environment, then environment, then commit, then least recently used", async ({
+    test("the best match goes first: commit and environment, then environment, then commit, then the least recently used", async ({
       store,
     }) => {
       const { repository } = await fixtures(store).repository();
@@ -91,7 +89,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       ]);
     });
 
-    test("a clean tree goes before a dirty one, and a dirty one says that it needs a scrub", async ({ store }) => {
+    test("a clean worktree goes before a dirty one, and a dirty one needs a scrub", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const repositoryId = repository.id;
       const dirty = await store.worktrees.register({ repositoryId, path: `/c/${newId()}`, clean: false });
@@ -102,7 +100,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.deepEqual([second.worktree.id, second.needsScrub], [dirty.id, true]);
     });
 
-    test("the least recently used of equals goes first", async ({ store, clock }) => {
+    test("of equal matches the least recently used goes first", async ({ store, clock }) => {
       const { repository } = await fixtures(store).repository();
       const ids: string[] = [];
       for (let index = 0; index < 3; index++) {
@@ -117,7 +115,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.deepEqual(got, ids);
     });
 
-    test("twenty reservers of five trees: five leases, no tree twice, fifteen refused", async ({ store }) => {
+    test("of twenty reservations of five worktrees, five get one each and fifteen are refused", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 5 });
       const calls = Array.from({ length: 20 }, (_, index) =>
         store.worktrees.reserve({ repositoryId: repository.id, owner: `o${index}` }),
@@ -129,7 +127,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       for (const one of settled) if (one.status === "rejected") assert.equal(one.reason.code, "capacity_exhausted");
     });
 
-    test("capacity_exhausted names the earliest expiry", async ({ store }) => {
+    test("capacity_exhausted has the earliest expiry", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 2 });
       const repositoryId = repository.id;
       await store.worktrees.reserve({ repositoryId, owner: "long", ttlMs: 90_000 });
@@ -140,14 +138,14 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal(error.retryable, true);
     });
 
-    test("a repository that allows no worktrees says so, without an expiry", async ({ store }) => {
+    test("a repository that allows no worktrees is capacity_exhausted without an expiry", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
       await fails(store.worktrees.reserve({ repositoryId: repository.id, owner: "o" }), "capacity_exhausted", {
         earliestExpiryAt: null,
       });
     });
 
-    test("a lease that has run out is given to the next who asks, without a reaper, with a scrub and a higher fence", async ({
+    test("a worktree whose lease has run out is leased to the next caller without a reaper, with a scrub and a higher fence", async ({
       store,
       clock,
     }) => {
@@ -158,7 +156,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.deepEqual([next.worktree.id, next.needsScrub, next.fence], [worktree.id, true, fence + 1]);
     });
 
-    test("an expired tree that was never made does not stand before an expired one that can be used", async ({
+    test("an expired worktree that was never created does not hide an expired one that can be used", async ({
       store,
       clock,
     }) => {
@@ -170,7 +168,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal((await store.worktrees.reserve({ repositoryId, owner: "next" })).worktree.id, worktree.id);
     });
 
-    test("a reserver that waits is given the tree that is released", async ({ store }) => {
+    test("a waiting reservation gets a worktree that is released", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
       const { worktree, fence } = await fixtures(store).lease({ repositoryId: repository.id });
       const waiting = store.worktrees.reserve({ repositoryId: repository.id, owner: "patient", waitMs: 60_000 });
@@ -182,7 +180,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       );
     });
 
-    test("two reservers that wait for one tree: one is given it, the other goes on waiting", async ({ store }) => {
+    test("of two reservations that wait for one worktree, one gets it and the other waits on", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
       const { worktree, fence } = await fixtures(store).lease({ repositoryId: repository.id });
       const waiting = [1, 2].map((n) =>
@@ -195,7 +193,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.deepEqual(leases.map((lease) => lease.fence).sort(), [fence + 1, fence + 2]);
     });
 
-    test("a reserver that waits is given a new tree when the repository allows more", async ({ store }) => {
+    test("a waiting reservation gets a new worktree when the repository allows more", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
       await fixtures(store).lease({ repositoryId: repository.id });
       const waiting = store.worktrees.reserve({ repositoryId: repository.id, owner: "patient", waitMs: 2_000 });
@@ -203,7 +201,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal((await waiting).match, "created");
     });
 
-    test("a reserver that waits learns that its repository is archived, or its session ended", async ({ store }) => {
+    test("a waiting reservation fails when its repository is archived, or its session has ended", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
       const repositoryId = repository.id;
       const { session } = await fixtures(store).session({ repositoryId });
@@ -219,7 +217,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       await archived;
     });
 
-    test("a reserver whose wait is over fails capacity_exhausted", async ({ store }) => {
+    test("a reservation fails with capacity_exhausted when its wait is over", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
       await fails(
         store.worktrees.reserve({ repositoryId: repository.id, owner: "o", waitMs: 20 }),
@@ -227,7 +225,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       );
     });
 
-    test("a reservation for a session binds tree and fence to it", async ({ store }) => {
+    test("a reservation for a session binds worktree and fence to it", async ({ store }) => {
       const { repository, session } = await fixtures(store).session();
       const { worktree, fence } = await store.worktrees.reserve({
         repositoryId: repository.id,
@@ -241,7 +239,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       );
     });
 
-    test("a session's commit is what its reservation asks for", async ({ store }) => {
+    test("a reservation for a session asks for the session's commit", async ({ store }) => {
       const { repository, session } = await fixtures(store).session({ commitSha: commitB });
       await store.worktrees.register({
         repositoryId: repository.id,
@@ -259,7 +257,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.deepEqual([lease.worktree.id, lease.match, lease.needsSync], [right.id, "commit", false]);
     });
 
-    test("a session that holds a tree may not take another, until its lease has run out", async ({ store, clock }) => {
+    test("a session with a worktree gets no other until its lease has run out", async ({ store, clock }) => {
       const { repository, session } = await fixtures(store).session();
       const asked = { repositoryId: repository.id, sessionId: session.id, owner: "o", ttlMs: 1_000 };
       const first = await store.worktrees.reserve(asked);
@@ -274,7 +272,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal((await store.worktrees.get({ worktreeId: first.worktree.id })).state, "quarantined");
     });
 
-    test("a session of another repository, or one that has ended, takes no tree", async ({ store }) => {
+    test("a session of another repository, or one that has ended, gets no worktree", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const { repository: other } = await fixtures(store).repository();
       await fails(store.worktrees.reserve({ repositoryId: other.id, sessionId: session.id, owner: "o" }), "conflict", {
@@ -285,7 +283,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       await fails(store.worktrees.reserve(asked), "invalid_transition", { state: "cancelled" });
     });
 
-    test("a path that another tree has, an id that is taken and a missing path are refused, and nothing is left behind", async ({
+    test("a path or an id that exists, and a missing path, are refused, and nothing is left behind", async ({
       store,
     }) => {
       const { worktree, repository } = {
@@ -322,7 +320,9 @@ export function worktreesConformance(backend: TestedBackend): void {
     };
     const stateOf = async (store: Store, worktreeId: string) => (await store.worktrees.get({ worktreeId })).state;
 
-    test("ready: creating becomes leased under the same fence, and again changes nothing", async ({ store }) => {
+    test("ready makes a worktree in creating leased under the same fence, and a repetition changes nothing", async ({
+      store,
+    }) => {
       const held = await creating(store);
       const row = await store.worktrees.ready({ ...held, commitSha: commitA, environmentHash: "e", sizeBytes: 12 });
       assert.deepEqual(
@@ -338,7 +338,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       ["keep", "quarantined"],
       ["broken", "quarantined"],
     ] as const) {
-      test(`release ${to}: leased becomes ${state}, without lease columns, and again changes nothing`, async ({
+      test(`release as ${to} makes a worktree ${state} without a lease, and a repetition changes nothing`, async ({
         store,
       }) => {
         const held = await leased(store);
@@ -352,7 +352,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       });
     }
 
-    test("release of a tree that was being made: clean removes it, anything else quarantines it", async ({ store }) => {
+    test("release of a worktree in creating removes it as clean, and otherwise quarantines it", async ({ store }) => {
       const made = await creating(store);
       const removed = await store.worktrees.release({ ...made, to: "clean" });
       assert.equal(removed.state, "removed");
@@ -361,9 +361,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal((await store.worktrees.release({ ...(await creating(store)), to: "broken" })).state, "quarantined");
     });
 
-    test("quarantine: leased and creating become quarantined, and a quarantined tree is given to nobody", async ({
-      store,
-    }) => {
+    test("quarantine takes a leased or creating worktree out of use", async ({ store }) => {
       const held = await leased(store);
       const row = await store.worktrees.quarantine({ ...held, reason: "evidence" });
       assert.equal(row.state, "quarantined");
@@ -372,7 +370,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal((await store.worktrees.quarantine(await creating(store))).state, "quarantined");
     });
 
-    test("restore: quarantined becomes dirty, and again changes nothing", async ({ store }) => {
+    test("restore makes a quarantined worktree dirty, and a repetition changes nothing", async ({ store }) => {
       const held = await leased(store);
       await store.worktrees.quarantine(held);
       const row = await store.worktrees.restore({ worktreeId: held.worktreeId });
@@ -380,7 +378,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.deepEqual(await store.worktrees.restore({ worktreeId: held.worktreeId }), row);
     });
 
-    test("restore of a leased, idle or removed tree is invalid_transition", async ({ store }) => {
+    test("restore of a leased, idle or removed worktree is invalid_transition", async ({ store }) => {
       const held = await leased(store);
       await fails(store.worktrees.restore({ worktreeId: held.worktreeId }), "invalid_transition", { state: "leased" });
       await store.worktrees.release({ ...held, to: "clean" });
@@ -390,7 +388,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       await fails(store.worktrees.restore({ worktreeId: gone.worktreeId }), "invalid_transition", { state: "removed" });
     });
 
-    test("evict takes the least recently used tree that is neither pinned, leased nor quarantined", async ({
+    test("evict leases the least recently used worktree that is neither pinned, leased nor quarantined", async ({
       store,
       clock,
     }) => {
@@ -409,7 +407,7 @@ export function worktreesConformance(backend: TestedBackend): void {
         ).id;
         clock.advance(10);
       }
-      // The first two that are reserved are the two least recently used.
+      // The two that were reserved first are the least recently used.
       for (const keep of [false, true, true]) {
         const { worktree, fence } = await store.worktrees.reserve({ repositoryId, owner: "o" });
         if (worktree.id === rows.pinned) await store.worktrees.release({ worktreeId: worktree.id, fence, to: "clean" });
@@ -428,7 +426,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       );
     });
 
-    test("evict of a named tree that is in use or removed is invalid_transition, of an unknown one not_found", async ({
+    test("evict of a named worktree that is in use or removed is invalid_transition, and of an unknown one not_found", async ({
       store,
     }) => {
       const held = await leased(store);
@@ -441,14 +439,14 @@ export function worktreesConformance(backend: TestedBackend): void {
       await fails(store.worktrees.evict({ repositoryId, owner: "o", worktreeId: newId() }), "not_found");
     });
 
-    test("evict does not reach a tree of another repository", async ({ store }) => {
+    test("evict does not reach a worktree of another repository", async ({ store }) => {
       const { worktree } = await fixtures(store).worktree();
       const { repository: other } = await fixtures(store).repository();
       await fails(store.worktrees.evict({ repositoryId: other.id, owner: "o", worktreeId: worktree.id }), "not_found");
       assert.equal((await store.worktrees.get({ worktreeId: worktree.id })).state, "idle");
     });
 
-    test("completeEvict: evicting becomes removed, frees path and place, and again changes nothing", async ({
+    test("completeEvict makes an evicting worktree removed and frees its path, and a repetition changes nothing", async ({
       store,
     }) => {
       const held = await evicting(store);
@@ -460,13 +458,13 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.notEqual(again.id, row.id);
     });
 
-    test("ready and completeEvict refuse the states that do not lead there", async ({ store }) => {
+    test("ready and completeEvict refuse worktrees in other states", async ({ store }) => {
       await fails(store.worktrees.completeEvict(await leased(store)), "invalid_transition", { state: "leased" });
       await fails(store.worktrees.completeEvict(await creating(store)), "invalid_transition", { state: "creating" });
       await fails(store.worktrees.ready(await evicting(store)), "invalid_transition", { state: "evicting" });
     });
 
-    test("register makes a known directory free, once per path", async ({ store }) => {
+    test("register adds an existing directory as a free worktree, once for each path", async ({ store }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
       const input = { repositoryId: repository.id, path: `/r/${newId()}`, clean: true, commitSha: commitA };
       const row = await store.worktrees.register(input);
@@ -480,13 +478,13 @@ export function worktreesConformance(backend: TestedBackend): void {
       });
     });
 
-    test("register with an id that another tree has is a conflict", async ({ store }) => {
+    test("register with an id that exists is a conflict", async ({ store }) => {
       const { worktree } = await fixtures(store).worktree();
       const input = { id: worktree.id, repositoryId: worktree.repositoryId, path: `/r/${newId()}` };
       await fails(store.worktrees.register(input), "conflict", { reason: "exists" });
     });
 
-    test("update records what the holder knows, and refuses a stale version", async ({ store }) => {
+    test("update records facts about the worktree, and refuses a stale version", async ({ store }) => {
       const held = await leased(store);
       const row = await store.worktrees.update({ ...held, commitSha: commitB, sizeBytes: 7, pinned: true });
       assert.deepEqual([row.commitSha, row.sizeBytes, row.pinned], [commitB, 7, true]);
@@ -506,7 +504,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.deepEqual({ ...row, leaseExpiresAt: null }, { ...before, leaseExpiresAt: null });
     });
 
-    test("expiry: leased becomes dirty, creating and evicting become quarantined", async ({ store, clock }) => {
+    test("a leased worktree expires to dirty, a creating or evicting one to quarantined", async ({ store, clock }) => {
       const [one, two, three] = [await leased(store), await creating(store), await evicting(store)];
       clock.advance(86_400_001);
       const reaped = await store.maintenance.reap();
@@ -547,7 +545,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal((await store.worktrees.evict({ repositoryId: repository.id, owner: "o" }))?.fence, 5);
     });
 
-    test("a stale holder changes nothing: every fenced call fails lease_lost with the current fence", async ({
+    test("a stale holder changes nothing: every call with its fence fails with lease_lost and the current fence", async ({
       store,
     }) => {
       const { worktree, fence } = await fixtures(store).lease();
@@ -564,18 +562,18 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.deepEqual(await store.worktrees.get({ worktreeId: worktree.id }), next.worktree);
     });
 
-    test("a fence that was never given is lease_lost too", async ({ store }) => {
+    test("a fence that was never granted is lease_lost too", async ({ store }) => {
       const { worktree, fence } = await fixtures(store).lease();
       for (const call of Object.values(fenced(store)))
         await fails(call({ worktreeId: worktree.id, fence: fence + 1 }), "lease_lost", { currentFence: fence });
     });
 
-    test("an unknown tree is not_found", async ({ store }) => {
+    test("an unknown worktree is not_found", async ({ store }) => {
       for (const call of Object.values(fenced(store)))
         await fails(call({ worktreeId: newId(), fence: 1 }), "not_found", { entity: "worktree" });
     });
 
-    test("when the time has passed, all but release fail lease_expired, and release is still accepted", async ({
+    test("after the expiry release is accepted, and all other calls fail with lease_expired", async ({
       store,
       clock,
     }) => {
@@ -588,7 +586,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal((await release(held)).state, "dirty");
     });
 
-    test("a lease ends exactly at its expiry, not before", async ({ store, clock }) => {
+    test("a lease ends exactly at its expiry", async ({ store, clock }) => {
       const { worktree, fence } = await fixtures(store).lease({ ttlMs: 60_000 });
       clock.advance(59_000);
       await store.worktrees.renew({ worktreeId: worktree.id, fence, ttlMs: 1_000 });
@@ -596,7 +594,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       await fails(store.worktrees.renew({ worktreeId: worktree.id, fence }), "lease_expired");
     });
 
-    test("after the reaper has taken the tree, its holder has lost it", async ({ store, clock }) => {
+    test("after the reaper has ended a lease, its holder has lost it", async ({ store, clock }) => {
       const { worktree, fence } = await fixtures(store).lease({ ttlMs: 1_000 });
       clock.advance(1_001);
       await store.maintenance.reap();
@@ -606,13 +604,13 @@ export function worktreesConformance(backend: TestedBackend): void {
       });
     });
 
-    test("releasing otherwise than before is lease_lost", async ({ store }) => {
+    test("a second, different release is lease_lost", async ({ store }) => {
       const { worktree, fence } = await fixtures(store).lease();
       await store.worktrees.release({ worktreeId: worktree.id, fence, to: "dirty" });
       await fails(store.worktrees.release({ worktreeId: worktree.id, fence, to: "clean" }), "lease_lost");
     });
 
-    test("giving a tree back unbinds the session that held it", async ({ store }) => {
+    test("releasing a worktree unbinds its session", async ({ store }) => {
       const { repository, session } = await fixtures(store).session();
       const { worktree, fence } = await store.worktrees.reserve({
         repositoryId: repository.id,
@@ -624,7 +622,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.deepEqual([unbound.worktreeId, unbound.worktreeFence, unbound.state], [null, null, "pending"]);
     });
 
-    test("get and list find trees by id, repository and state", async ({ store }) => {
+    test("get and list find worktrees by id, repository and state", async ({ store }) => {
       const { worktree } = await fixtures(store).worktree();
       assert.deepEqual(await store.worktrees.get({ worktreeId: worktree.id }), worktree);
       await fails(store.worktrees.get({ worktreeId: newId() }), "not_found", { entity: "worktree" });
