@@ -14,7 +14,7 @@ const root = new URL("../", import.meta.url);
 function errorSections(): string {
   const sections = Object.entries(errorCodes).map(([code, { means, mend, retryable }]) => {
     const text = `${sentence(means)} **What to do:** ${mend}.${retryable ? " The error is retryable." : ""}`;
-    return `### ${code}\n\n${wrap(text.replaceAll(/\bdetails\.\w+/g, "`$&`"))}`;
+    return `### ${code}\n\n${wrap(text.replaceAll(/\bdetails\.\w+|\boutcome\b/g, "`$&`"))}`;
   });
   return `\n${sections.join("\n\n")}\n`;
 }
