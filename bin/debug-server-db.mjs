@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Says so when Node is too old, before anything is loaded that would crash it. Plain JavaScript that old versions can read.
+// Starts the command line. Refuses a Node that is too old before anything is loaded that it cannot parse, so this is plain
+// JavaScript that old versions can read.
 import { existsSync } from "node:fs";
 
 const [major, minor] = process.versions.node.split(".").map(Number);
@@ -9,7 +10,7 @@ if (major < 22 || (major === 22 && minor < 18)) {
   );
   process.exit(2);
 }
-// From a checkout, whose build may be old, or as installed.
+// A checkout runs its sources, because its build may be old. An installed package has only the build.
 const source = new URL("../src/cli/main.ts", import.meta.url);
 const { main } = await import(
   existsSync(source) ? source.href : new URL("../dist/src/cli/main.js", import.meta.url).href

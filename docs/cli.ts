@@ -1,12 +1,11 @@
-// The reference of the command line, from the commands themselves.
+// Renders the reference of the command line from the commands themselves.
 import type { Command } from "commander";
 import { createCommandLine } from "../src/cli/commandLine.ts";
 import { createProgram } from "../src/cli/program.ts";
 
 export function renderCli(): string {
-  const commands = walk(
-    createProgram(createCommandLine({ env: {}, cwd: "/", stdout: process.stdout, stderr: process.stderr })),
-  );
+  const cli = createCommandLine({ env: {}, cwd: "/", stdout: process.stdout, stderr: process.stderr });
+  const commands = walk(createProgram(cli));
   const table = commands
     .filter(({ command }) => command.commands.length === 0)
     .map(({ name, command }) => `| [${name}](#${name.replaceAll(" ", "-")}) | ${command.description()} |`);
@@ -22,7 +21,7 @@ function walk(
   return [{ name: path.join(" "), command }, ...command.commands.flatMap((one) => walk(one, path))];
 }
 
-/** As --help prints it, where lines are 100 characters long. */
+/** Returns what --help prints on a terminal of 100 columns. */
 function helpOf(command: Command): string {
   let text = "";
   command.configureOutput({ getOutHelpWidth: () => 100, writeOut: (part) => (text += part) });

@@ -1,4 +1,4 @@
-// debug-server-db artifacts: files that commands produced, and what is known of them.
+// debug-server-db artifacts: lists the files that commands produced.
 import { type Command, Option } from "commander";
 import type { Artifact } from "../model/artifacts.ts";
 import { type ArtifactKind, type ArtifactState, artifactKinds, artifactStates } from "../model/vocabulary.ts";
@@ -12,7 +12,7 @@ import { commandGroup, type ListFlags, listCommand, stateOption } from "./storeC
 import { visit } from "./visit.ts";
 
 export function addArtifacts(program: Command, cli: CommandLine): void {
-  const group = commandGroup(program, "artifacts", "Files that commands produced: what is known of them.", [
+  const group = commandGroup(program, "artifacts", "Lists artifacts, the files that commands produced.", [
     "artifacts list --kind junit",
   ]);
   listCommand(group, "artifacts", [
@@ -20,9 +20,9 @@ export function addArtifacts(program: Command, cli: CommandLine): void {
     "artifacts list --session 01890a5d-ac96-774b-bcce-b302099a8057 --json",
   ])
     .addOption(stateOption(artifactStates))
-    .addOption(new Option("--kind <kind>", "of this kind only").choices(artifactKinds))
-    .option("--session <id>", "of this session only")
-    .option("--command <id>", "of this command only")
+    .addOption(new Option("--kind <kind>", "only of this kind").choices(artifactKinds))
+    .option("--session <id>", "only of this session")
+    .option("--command <id>", "only of this command")
     .action(
       async (flags: ListFlags & { state?: ArtifactState; kind?: ArtifactKind; session?: string; command?: string }) => {
         const filter = present({

@@ -1,4 +1,4 @@
-// debug-server-db backup: making, listing, verifying and restoring. What that means is in ../backup.
+// debug-server-db backup: creates, lists, verifies and restores backups. What that takes is in ../backup and ../sqlite.
 
 import { existsSync, statSync } from "node:fs";
 import { basename, resolve } from "node:path";
@@ -20,25 +20,25 @@ export function addBackup(program: Command, cli: CommandLine): void {
   const backup = commandGroup(
     program,
     "backup",
-    "Backups of a SQLite file; for PostgreSQL each command says which line of its own tools to run.",
+    "Backs up and restores a SQLite file; for PostgreSQL, prints the command of its own tools to run.",
     ["backup create", "backup verify", "backup restore metadata-20260102T030405006Z-4711.db"],
   );
 
   storeCommand(
     backup,
     "create",
-    "Copies the database, also while a server has it open, and proves the copy whole.",
+    "Copies the database, even while a server has it open, and verifies the copy.",
     createExamples,
     createNote,
   )
-    .option("--out <file>", "a new file; in the folder backups beside the database unless given")
-    .option("--reason <text>", "goes into the manifest", "backup create")
+    .option("--out <file>", "a new file (default: in the folder backups beside the database)")
+    .option("--reason <text>", "recorded in the manifest", "backup create")
     .action(async (flags: StoreFlags & { out?: string; reason: string }) => {
       const path = await sqlitePath(flags, "dump");
       const { prepareTarget, partialPathOf } = await import("../sqlite/backup.ts");
       requireFile(path);
       const target = prepareTarget(path, flags.out && pathFrom(cli, flags.out));
-      // Nobody but the one statement that copies knows how far it is; the file tells.
+      // The statement that copies reports no progress; the growing file shows it.
       const copied = {
         phase: "copying",
         path: partialPathOf(target),
@@ -54,7 +54,7 @@ export function addBackup(program: Command, cli: CommandLine): void {
       );
     });
 
-  storeCommand(backup, "list", "Lists the backups beside the database, the oldest first.", [
+  storeCommand(backup, "list", "Lists the backups beside the database, oldest first.", [
     "backup list",
     "backup list --json",
   ]).action(async (flags: StoreFlags) => {
@@ -67,11 +67,11 @@ export function addBackup(program: Command, cli: CommandLine): void {
   storeCommand(
     backup,
     "verify",
-    "Compares backups with their manifests: SHA-256, integrity, rows and revision.",
+    "Compares backups with their manifests: SHA-256, integrity, row counts and revision.",
     verifyExamples,
     verifyNote,
   )
-    .argument("[backup...]", "paths, or names as backup list prints them; all that are finished unless given")
+    .argument("[backup...]", "paths, or names that backup list prints (default: all finished backups)")
     .action(async (names: string[], flags: StoreFlags) => {
       const path = await sqlitePath(flags, "list");
       const found =
@@ -89,15 +89,9 @@ export function addBackup(program: Command, cli: CommandLine): void {
       if (verified.some(({ state }) => state !== "ok")) cli.exitCode = exitCodes.corrupt;
     });
 
-  storeCommand(
-    backup,
-    "restore",
-    "Puts a backup in the place of the database, all or nothing.",
-    restoreExamples,
-    restoreNote,
-  )
-    .argument("<backup>", "its path, or its name as backup list prints it")
-    .option("--no-keep", "do not keep what is there now as a backup")
+  storeCommand(backup, "restore", "Replaces the database with a backup, all or nothing.", restoreExamples, restoreNote)
+    .argument("<backup>", "its path, or its name that backup list prints")
+    .option("--no-keep", "do not keep the current database as a backup")
     .action(async (name: string, flags: StoreFlags & { keep: boolean }) => {
       const path = await sqlitePath(flags, "restore");
       const restored = await job(cli, flags, "restore", { backup: locate(cli, name), path, keep: flags.keep });
@@ -111,12 +105,12 @@ export function addBackup(program: Command, cli: CommandLine): void {
         kept: kept?.path ?? null,
       });
       if (kept !== undefined && !("manifest" in kept))
-        printMessage(cli, flags, "What was there before is damaged; it is kept as it is, without a manifest.");
+        printMessage(cli, flags, "The previous database is damaged; it is kept as it is, without a manifest.");
       if (pending.length > 0)
         printMessage(
           cli,
           flags,
-          `The backup is of an older schema: run debug-server-db migrate upgrade --url sqlite:${path}`,
+          `The backup has an older schema: run debug-server-db migrate upgrade --url sqlite:${path}`,
         );
     });
 }
@@ -129,7 +123,7 @@ async function sqlitePath({ url }: StoreFlags, what: "dump" | "list" | "restore"
   return resolve(place.path);
 }
 
-/** A file that exists goes before a name in the folder of backups. */
+/** Prefers an existing file to a name in the folder of backups. */
 function locate(cli: CommandLine, name: string): string {
   const path = pathFrom(cli, name);
   return existsSync(path) ? path : name;
@@ -150,7 +144,7 @@ interface Growing {
   readonly totalBytes: number;
 }
 
-/** In a thread of its own, so that this one can draw, and hear Ctrl-C. */
+/** Runs a job in a thread of its own, so that this one can draw the progress and react to Ctrl-C. */
 async function job<Name extends keyof Jobs>(
   cli: CommandLine,
   flags: StoreFlags,
@@ -226,12 +220,12 @@ const createExamples = [
   "backup create --url sqlite:/srv/data/metadata.db --json",
 ];
 const createNote =
-  "The copy and its manifest (SHA-256, rows by table, revision) are 0600. Inside a server, store.backup() does the same in steps.";
+  "The copy and its manifest (SHA-256, row counts, revision) have mode 0600. Inside a server, store.backup() does the same in steps.";
 const verifyExamples = ["backup verify", "backup verify metadata-20260102T030405006Z-4711.db --json"];
-const verifyNote = "Ends with 5 when one is damaged.";
+const verifyNote = "Exits with 5 if a backup is damaged.";
 const restoreExamples = [
   "backup restore metadata-20260102T030405006Z-4711.db",
   "backup restore /mnt/backups/metadata.db --url sqlite:/srv/data/metadata.db",
 ];
-const restoreNote = `End the servers and runners of the store first: while a process has the database open the exit code is 4 and nothing is done. Whatever goes wrong, and
-whenever it is killed, the database is afterwards the old one or the new one. What was leased after the backup was made is not known afterwards.`;
+const restoreNote =
+  "Stop the servers and runners of the store first: while a process has the database open, nothing is done and the exit code is 4. Whatever fails, and whenever it is killed, the result is the old database or the new one. Leases that were granted after the backup are lost.";

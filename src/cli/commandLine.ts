@@ -1,5 +1,5 @@
-// One run of the command line: what it reads, and where it writes. The files of this folder reach the process only through it, so that
-// tests can run commands without starting one.
+// One run of the command line: what it reads, and where it writes. The files of this folder reach the process only
+// through it, so that tests can run commands without starting one.
 import { resolve } from "node:path";
 import { exitCodes } from "../terminal/exit.ts";
 import { type Interrupt, neverInterrupted } from "../terminal/interrupt.ts";
@@ -43,7 +43,9 @@ export function createCommandLine({
   };
 }
 
-/** Returns a path that this process resolves to the same file as `cwd` does; unchanged where `cwd` is its own folder. */
+/**
+ * Returns a path that this process resolves to the same file as `cwd` does; unchanged where `cwd` is its own folder.
+ */
 export function pathFrom({ cwd }: Pick<CommandLine, "cwd">, path: string): string {
   return cwd === process.cwd() ? path : resolve(cwd, path);
 }

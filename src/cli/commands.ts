@@ -1,4 +1,4 @@
-// debug-server-db commands: programs that were asked to run, and what became of them.
+// debug-server-db commands: lists and cancels commands, the programs that sessions run.
 import type { Command } from "commander";
 import type { Command as StoredCommand } from "../model/commands.ts";
 import { type CommandState, commandStates } from "../model/vocabulary.ts";
@@ -21,7 +21,7 @@ import {
 import { visit } from "./visit.ts";
 
 export function addCommands(program: Command, cli: CommandLine): void {
-  const group = commandGroup(program, "commands", "Programs that were asked to run, and what became of them.", [
+  const group = commandGroup(program, "commands", "Lists and cancels commands, the programs that sessions run.", [
     "commands list --state running",
   ]);
   listCommand(group, "commands", [
@@ -29,7 +29,7 @@ export function addCommands(program: Command, cli: CommandLine): void {
     "commands list --session 01890a5d-ac96-774b-bcce-b302099a8057 --json",
   ])
     .addOption(stateOption(commandStates))
-    .option("--session <id>", "of this session only, in their sequence")
+    .option("--session <id>", "only of this session, in sequence")
     .action(async (flags: ListFlags & { state?: CommandState; session?: string }) => {
       const filter = present({ state: flags.state, sessionId: flags.session });
       const page = await visit(cli, flags, (store) =>
@@ -39,17 +39,17 @@ export function addCommands(program: Command, cli: CommandLine): void {
     });
 
   const cancelNote =
-    "A queued one is cancelled at once; of a running one its runner learns by the next heartbeat. Repeated, it changes nothing.";
+    "A queued command ends at once; a runner stops a running one after its next heartbeat. Repeating it changes nothing.";
   reasonOption(
     storeCommand(
       group,
       "cancel",
-      "Stops a command.",
+      "Cancels a command.",
       ["commands cancel 01890a5d-ac96-774b-bcce-b302099a8057"],
       cancelNote,
     ),
   )
-    .argument("<id>", "the command's id")
+    .argument("<id>", "the id of the command")
     .action(async (commandId: string, flags: StoreFlags & { reason?: string }) => {
       const command = await visit(cli, flags, (store, options) =>
         store.commands.cancel({ commandId, ...present({ reason: flags.reason }) }, options),

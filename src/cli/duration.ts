@@ -3,7 +3,7 @@ import { InvalidArgumentError } from "commander";
 
 const unitsMs: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
 
-/** In milliseconds. */
+/** Returns a parser of options that accepts spans within the bounds, and returns milliseconds. */
 export function duration(minMs: number, maxMs: number): (text: string) => number {
   return (text) => {
     const [, count, unit] = /^(\d{1,9})([smhdw])$/.exec(text) ?? [];

@@ -1,28 +1,34 @@
-// debug-server-db health: is the store ready for work?
+// debug-server-db health: checks whether a store is ready, for supervisors and scripts.
 import type { Command } from "commander";
 import { StoreError } from "../errors.ts";
-import { CliError, exitCodeHelp, exitCodes } from "../terminal/exit.ts";
+import { CliError, exitCodes } from "../terminal/exit.ts";
 import { formatTable, type Style } from "../terminal/table.ts";
 import { formatBytes } from "../terminal/units.ts";
 import type { CommandLine } from "./commandLine.ts";
+import { addHelp } from "./help.ts";
 import { urlOption } from "./url.ts";
 
+const note =
+  "Opens the database briefly and never creates one; checks its schema and its free space. Only the server knows the result of its last write and the length of its queues, and reports them at /readyz.";
+
 export function addHealth(program: Command, cli: CommandLine): void {
-  program
+  const command = program
     .command("health")
-    .description("Tells whether the store is ready for work: exit code 0, or 7 when it is not.")
-    .addOption(urlOption())
-    .addHelpText("after", `${examples}\n${exitCodeHelp}`)
-    .action(async ({ url }: { readonly url: string }) => {
-      cli.exitCode = await health(cli, url);
-    });
+    .description("Checks whether the store is ready. Exits with 0 if it is, and with 7 if not.")
+    .addOption(urlOption());
+  addHelp(command, ["health", "health --url sqlite:/srv/data/metadata.db"], note).action(
+    async ({ url }: { readonly url: string }) => {
+      cli.exitCode = await printHealth(cli, url);
+    },
+  );
 }
 
-async function health({ stdout }: CommandLine, url: string): Promise<number> {
-  const { ready, checks } = await look(url);
+async function printHealth({ stdout }: CommandLine, url: string): Promise<number> {
+  const { ready, checks } = await readHealth(url);
   const { schema, space } = checks;
+  const revision = `revision ${schema.at}`;
   const rows = [
-    ["schema", schema.ok, schema.ok ? `revision ${schema.at}` : `revision ${schema.at}, and ${schema.head} is needed`],
+    ["schema", schema.ok, schema.ok ? revision : `${revision}, but this version needs ${schema.head}`],
     ["last write", undefined, unknown],
     ["space", space.ok, space.leftBytes === null ? "" : `${formatBytes(space.leftBytes)} left`],
     ["queue", undefined, unknown],
@@ -34,21 +40,21 @@ async function health({ stdout }: CommandLine, url: string): Promise<number> {
       cells: rows.map(([, ok]) => (ok === undefined ? "" : verdict(ok))),
       style: (cell: string) => (cell === verdict(true) ? "green" : "red") as Style,
     },
-    { title: "", cells: rows.map(([, , note]) => note) },
+    { title: "", cells: rows.map(([, , text]) => text) },
   ];
   stdout.write(formatTable(columns, stdout));
   return ready ? exitCodes.ok : exitCodes.notReady;
 }
 
-/** What was seen here would be this process's own, which has written nothing. */
+/** This process has its own queue and has written nothing, so its figures say nothing about the server. */
 const unknown = "not known from outside";
 
 function verdict(ok: boolean): string {
   return ok ? "ok" : "not ok";
 }
 
-/** A store that cannot be opened is not ready, whatever the reason; a URL that names none is a matter of usage. */
-async function look(url: string) {
+/** A store that cannot be opened is not ready, whatever the reason. A URL that names no store is a usage error. */
+async function readHealth(url: string) {
   try {
     const { openStore } = await import("../store.ts");
     const store = await openStore({ url, migrate: "never", role: "visitor" });
@@ -62,11 +68,3 @@ async function look(url: string) {
     throw new CliError("notReady", `not ready: ${error.message}`);
   }
 }
-
-const examples = `
-Examples:
-  debug-server-db health
-  debug-server-db health --url sqlite:/srv/data/metadata.db
-
-It opens the database for a moment, and makes none: it tells whether that works, and of schema and space. How a server's last write went,
-and how full its queues are, is known to the server alone, which answers for itself at /readyz.`;

@@ -1,4 +1,4 @@
-// debug-server-db logs: what a command printed, as it was or as it comes.
+// debug-server-db logs: prints the log of a command, once or while it grows.
 import { type Command, Option } from "commander";
 import type { Chunk } from "../model/logs.ts";
 import { present } from "../present.ts";
@@ -15,14 +15,14 @@ interface LogFlags extends StoreFlags {
 }
 
 export function addLogs(program: Command, cli: CommandLine): void {
-  const group = commandGroup(program, "logs", "What commands printed.", [
+  const group = commandGroup(program, "logs", "Prints the logs of commands.", [
     "logs show 01890a5d-ac96-774b-bcce-b302099a8057",
   ]);
   const id = "01890a5d-ac96-774b-bcce-b302099a8057";
   const note =
-    "The bytes are as the program wrote them; on a terminal, what steers it is left out, except for colours.";
+    "Prints the bytes as the program wrote them. On a terminal, controls other than colors and tabs are stripped.";
 
-  position(
+  withPosition(
     storeCommand(
       group,
       "show",
@@ -45,16 +45,16 @@ export function addLogs(program: Command, cli: CommandLine): void {
         });
       }
       if (page.state === "pruned") printMessage(cli, flags, "The log was pruned.");
-      else if (!page.ended) printMessage(cli, flags, "The command has not ended: logs tail follows it.");
+      else if (!page.ended) printMessage(cli, flags, "The command has not ended: use logs tail to follow it.");
     });
   });
 
-  const tailNote = `${note}\nIt ends with the command, whichever process runs that; Ctrl-C ends it before, with exit code 130.`;
-  position(
+  const tailNote = `${note}\nEnds when the command ends, whichever process runs it. Ctrl-C ends it earlier, with exit code 130.`;
+  withPosition(
     storeCommand(
       group,
       "tail",
-      "Prints the end of a command's log, and what comes, until the command has ended.",
+      "Prints the end of a command's log, and follows it until the command has ended.",
       [`logs tail ${id}`, `logs tail ${id} --lines 0`],
       tailNote,
     ),
@@ -72,16 +72,14 @@ export function addLogs(program: Command, cli: CommandLine): void {
 
 const pageBytes = 1_048_576;
 
-function position(command: Command): Command {
+function withPosition(command: Command): Command {
   return command
-    .argument("<id>", "the command's id")
+    .argument("<id>", "the id of the command")
     .addOption(
-      new Option("-n, --lines <number>", "only so many lines of what is there, the last ones").argParser(
-        wholeNumber(0, 100_000),
-      ),
+      new Option("-n, --lines <number>", "start with this number of last lines").argParser(wholeNumber(0, 100_000)),
     )
     .addOption(
-      new Option("--attempt <number>", "of this attempt, and not of the latest").argParser(wholeNumber(1, 1_000)),
+      new Option("--attempt <number>", "of this attempt instead of the latest").argParser(wholeNumber(1, 1_000)),
     );
 }
 
@@ -89,13 +87,15 @@ function positionOf({ attempt, lines }: LogFlags): { attempt?: number; lastLines
   return present({ attempt, lastLines: lines });
 }
 
-/** Returns a function that prints a chunk no faster than the reader reads, and returns false when the reader has gone. */
+/**
+ * Returns a function that prints a chunk no faster than the reader reads, and returns false when the reader has gone.
+ */
 function printer(cli: CommandLine, flags: StoreFlags): (chunk: Chunk) => Promise<boolean> {
   const { stdout } = cli;
   const decoder = new TextDecoder();
   return async (chunk) => {
     if (chunk.droppedBytes > 0)
-      printMessage(cli, flags, `${chunk.droppedBytes} bytes were cut out here: the log was over its limit.`);
+      printMessage(cli, flags, `${chunk.droppedBytes} bytes are missing here: the log exceeded its limit.`);
     if (flags.json) {
       const { data, ...about } = chunk;
       return stdout.writeToReader(toJsonLine({ ...about, text: new TextDecoder().decode(data) }));

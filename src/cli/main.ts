@@ -10,7 +10,10 @@ export async function main(argv: readonly string[]): Promise<void> {
   process.exitCode = await runCommandLine(argv, { env, cwd: process.cwd(), stdout, stderr, listenForInterrupt });
 }
 
-/** The reader of a pipe may stop before the end, and a terminal may be closed. The command still finishes or undoes what it has begun. */
+/**
+ * The reader of a pipe may stop before the end, and a terminal may be closed. The command still finishes or undoes what
+ * it has begun.
+ */
 function ignoreMissingReader(error: NodeJS.ErrnoException): void {
   if (error.code !== "EPIPE" && error.code !== "EIO") throw error;
 }

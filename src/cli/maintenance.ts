@@ -1,4 +1,4 @@
-// debug-server-db maintenance: what a server does by itself, done now.
+// debug-server-db maintenance: does at once what a server does by itself.
 import type { Command } from "commander";
 import type { CommandLine } from "./commandLine.ts";
 import { printFields } from "./rows.ts";
@@ -6,13 +6,15 @@ import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
 import { visit } from "./visit.ts";
 
 export function addMaintenance(program: Command, cli: CommandLine): void {
-  const group = commandGroup(program, "maintenance", "What a server does by itself, done now.", ["maintenance reap"]);
+  const group = commandGroup(program, "maintenance", "Does at once what a server does by itself.", [
+    "maintenance reap",
+  ]);
   storeCommand(
     group,
     "reap",
-    "Ends what has run out: leases, idle sessions, runners without heartbeat, artifacts, idempotency keys.",
+    "Ends what has expired: leases, idle sessions, runners without a heartbeat, artifacts, idempotency keys.",
     ["maintenance reap", "maintenance reap --json"],
-    "A server does this every second; without one nothing runs out.",
+    "A server does this every second. Without a server nothing expires.",
   ).action(async (flags: StoreFlags) => {
     await visit(cli, flags, async (store, options) => {
       const all: Record<string, string[]> = {};

@@ -3,8 +3,9 @@ import { Argument, type Command, Option } from "commander";
 import { migrationsFolder } from "../schema/migrationFiles.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import type { CommandLine } from "./commandLine.ts";
+import { addHelp } from "./help.ts";
 import type { DowngradeFlags, MigrateFlags, RevisionFlags, UpgradeFlags } from "./migrateActions.ts";
-import { commandGroup, helpAfter } from "./storeCommand.ts";
+import { commandGroup } from "./storeCommand.ts";
 import { urlOption } from "./url.ts";
 
 const actions = () => import("./migrateActions.ts");
@@ -13,34 +14,34 @@ export function addMigrate(program: Command, cli: CommandLine): void {
   const migrate = commandGroup(
     program,
     "migrate",
-    "Brings the schema of a store to the revision that this version needs, or to another, and says what it is.",
+    "Moves the schema of a store to the revision that this version needs, or to another one, and shows its state.",
     ["migrate upgrade", "migrate check --json", "migrate downgrade -1 --url sqlite:metadata.db"],
   );
 
   migrateCommand(
     migrate,
     "upgrade",
-    "Applies migrations up to a revision, after a verified backup of a database that holds data.",
+    "Applies migrations up to a revision. A database with data gets a verified backup first.",
     ["migrate upgrade", "migrate upgrade +1", "migrate upgrade 0002 --url sqlite:metadata.db --no-backup"],
-    "Of several that upgrade at once, one does it and the others find it done. After a failure nothing has changed.",
+    "If several processes upgrade at once, one does the work and the others find it done. A failed upgrade changes nothing.",
   )
     .addArgument(new Argument("[revision]", "a revision, +N, or head").default("head"))
-    .option("--no-backup", "make no backup")
+    .option("--no-backup", "skip the backup")
     .action(async (target: string, flags: UpgradeFlags) => (await actions()).runUpgrade(cli, target, flags));
 
   migrateCommand(
     migrate,
     "downgrade",
-    "Undoes migrations down to a revision, the last one first, after a verified backup.",
+    "Reverts migrations down to a revision, newest first, after a verified backup.",
     ["migrate downgrade", "migrate downgrade 0001", "migrate downgrade base --allow-data-loss"],
-    "What would be lost is counted first, and without --allow-data-loss nothing is done. Values that a migration overwrites are not counted.",
+    "Counts first what would be lost; if that is anything, only --allow-data-loss continues. Values that a migration overwrites are not counted.",
   )
     .addArgument(new Argument("[revision]", "a revision, -N, or base").default("-1"))
-    .option("--no-backup", "make no backup")
-    .option("--allow-data-loss", "go on although data is dropped", false)
+    .option("--no-backup", "skip the backup")
+    .option("--allow-data-loss", "continue even if data is lost", false)
     .action(async (target: string, flags: DowngradeFlags) => (await actions()).runDowngrade(cli, target, flags));
 
-  migrateCommand(migrate, "current", "Says at which revision the schema is.", [
+  migrateCommand(migrate, "current", "Shows the revision of the schema.", [
     "migrate current",
     "migrate current --json",
   ]).action(async (flags: MigrateFlags) => (await actions()).runCurrent(cli, flags));
@@ -50,10 +51,10 @@ export function addMigrate(program: Command, cli: CommandLine): void {
     "migrate history -r 0001:0002",
     "migrate history -r 0002:",
   ])
-    .option("-r, --range <first:last>", "only these; either end may be left out", ":")
+    .option("-r, --range <first:last>", "only these revisions; either end may be omitted", ":")
     .action(async (flags: MigrateFlags & { range: string }) => (await actions()).runHistory(cli, flags));
 
-  migrateCommand(migrate, "pending", "Lists the migrations that were not applied.", [
+  migrateCommand(migrate, "pending", "Lists the migrations that have not been applied.", [
     "migrate pending",
     "migrate pending --json",
   ]).action(async (flags: MigrateFlags) => (await actions()).runPending(cli, flags));
@@ -61,9 +62,9 @@ export function addMigrate(program: Command, cli: CommandLine): void {
   migrateCommand(
     migrate,
     "stamp",
-    "Notes that the schema is at a revision, with the files as they are now, and runs nothing.",
+    "Records that the schema is at a revision, with the files as they are now, and runs nothing.",
     ["migrate stamp head", "migrate stamp 0001"],
-    "For a schema that was made in another way, and after a comment in an applied file was mended. What then differs is printed.",
+    "For a schema that was created in another way, or after a comment in an applied file was corrected. Prints what differs then.",
   )
     .argument("<revision>", "a revision, head or base")
     .action(async (target: string, flags: MigrateFlags) => (await actions()).runStamp(cli, target, flags));
@@ -71,17 +72,17 @@ export function addMigrate(program: Command, cli: CommandLine): void {
   migrateCommand(
     migrate,
     "check",
-    "Looks for migrations that were not applied, or edited afterwards, and for a schema that is not what they make.",
+    "Checks for migrations that are pending or were edited, and for a schema that differs from what they create.",
     ["migrate check", "migrate check --json"],
-    "Ends with 3 when it found something, and with 6 when an applied migration was edited.",
+    "Exits with 3 if it finds something, and with 6 if an applied migration was edited.",
   ).action(async (flags: MigrateFlags) => (await actions()).runCheck(cli, flags));
 
   migrateCommand(
     migrate,
     "plan",
-    "A dry run: the real migrations on a copy, with what they change and how long they take.",
+    "Runs the migrations on a copy, and shows what they change and how long they take.",
     ["migrate plan", "migrate plan -1"],
-    "The copy lies in the folder for temporary files (TMPDIR) and is removed afterwards.",
+    "The copy is created in the folder for temporary files (TMPDIR) and removed afterwards.",
   )
     .addArgument(new Argument("[revision]", "a revision, +N, -N, head or base").default("head"))
     .action(async (target: string, flags: MigrateFlags) => (await actions()).runPlan(cli, target, flags));
@@ -89,25 +90,21 @@ export function addMigrate(program: Command, cli: CommandLine): void {
   migrateCommand(
     migrate,
     "verify",
-    "Goes up, down and up again on a copy, and compares the schema at every revision.",
+    "Upgrades, downgrades and upgrades again on a copy, and compares the schema at every revision.",
     ["migrate verify", "migrate verify --json"],
-    "Ends with 3 when a revision's schema depends on the way by which it was reached.",
+    "Exits with 3 if the schema of a revision depends on the path to it.",
   ).action(async (flags: MigrateFlags) => (await actions()).runVerify(cli, flags));
 
-  migrate
+  const revision = migrate
     .command("revision")
-    .description("Makes the files of a new migration, one for each dialect, to be filled in.")
-    .requiredOption("-m, --message <text>", "what the migration is for")
+    .description("Creates the files of a new migration, one per dialect, to fill in.")
+    .requiredOption("-m, --message <text>", "what the migration does; also part of the file names")
     .addOption(migrationsOption())
-    .option("--json", "print JSON", false)
-    .addHelpText(
-      "after",
-      helpAfter([
-        'migrate revision -m "Sessions know their branch"',
-        'migrate revision -m "Labels" --migrations migrations',
-      ]),
-    )
-    .action(async (flags: RevisionFlags) => (await actions()).runRevision(cli, flags));
+    .option("--json", "print JSON", false);
+  addHelp(revision, [
+    'migrate revision -m "Add a branch to sessions"',
+    'migrate revision -m "Labels" --migrations migrations',
+  ]).action(async (flags: RevisionFlags) => (await actions()).runRevision(cli, flags));
 }
 
 function migrateCommand(
@@ -117,20 +114,23 @@ function migrateCommand(
   examples: readonly string[],
   note?: string,
 ): Command {
-  return migrate
+  const command = migrate
     .command(name)
     .description(description)
     .addOption(urlOption())
     .addOption(migrationsOption())
     .addOption(
-      new Option("--lock-timeout-ms <number>", "how long to wait for others that write")
+      new Option("--lock-timeout-ms <number>", "how long to wait for other writers")
         .default(10_000)
         .argParser(wholeNumber(0, 3_600_000)),
     )
-    .option("--json", "print JSON")
-    .addHelpText("after", helpAfter(examples, note));
+    .option("--json", "print JSON");
+  return addHelp(command, examples, note);
 }
 
 function migrationsOption(): Option {
-  return new Option("--migrations <folder>", "the migration files").default(migrationsFolder, "those of this version");
+  return new Option("--migrations <folder>", "the folder of the migration files").default(
+    migrationsFolder,
+    "that of this version",
+  );
 }

@@ -1,4 +1,5 @@
-// What the commands of `migrate` do: open the database, move or inspect its schema, and print what came of it. Loaded when one of them runs.
+// The actions of debug-server-db migrate: opens the database, moves or inspects its schema, and prints the result.
+// Loaded when one of its commands runs.
 import { plan, verify } from "../migrate/dryRun.ts";
 import { check, current, listHistory, listPending, stamp } from "../migrate/history.ts";
 import { dialectOf, openEngine } from "../migrate/open.ts";
@@ -105,7 +106,7 @@ async function run(
   { create = false, target }: { readonly create?: boolean; readonly target?: string } = {},
 ): Promise<void> {
   const migrations = readMigrations(dialectOf(flags.url), pathFrom(cli, flags.migrations));
-  // Before a file is created for it. Only the database knows where a number of steps leads.
+  // Checked before a database is created. Where a number of steps leads, only the database knows.
   if (target !== undefined && !/^[+-]\d/.test(target)) parseTarget(target, migrations, 0);
   const interrupt = cli.listenForInterrupt();
   const notify = (text: string) => cli.stderr.write(`debug-server-db: ${stripTerminalControls(text)}\n`);

@@ -1,4 +1,5 @@
-// What the commands of `migrate` found and did, for people: parts that `print` makes harmless, because much of it comes from the database.
+// Formats the results of debug-server-db migrate for people. The caller strips terminal controls, because names come
+// from the database.
 
 import type { Difference } from "../migrate/differences.ts";
 import type { Plan, VerifyResult } from "../migrate/dryRun.ts";
@@ -10,7 +11,7 @@ import { oneLine } from "../terminal/controls.ts";
 import type { Column, Style } from "../terminal/table.ts";
 import { formatBytes, formatMs } from "../terminal/units.ts";
 
-/** Lines of text, and tables. */
+/** The parts of a report: lines of text, and tables. */
 export type Report = readonly (string | readonly Column[])[];
 
 export function reportMoved({ from, to, steps, losses, safety }: MoveResult): Report {
@@ -18,14 +19,15 @@ export function reportMoved({ from, to, steps, losses, safety }: MoveResult): Re
   const lost = losses.map((loss) => `Dropped: ${describeLoss(loss)}.\n`).join("");
   return [
     columnsOf(steps),
-    `The schema was at ${from} and is at ${to}.\n${lost}${safety === undefined ? "" : reportRestorePoint(safety)}`,
+    `The schema was at ${from} and is now at ${to}.\n${lost}${safety === undefined ? "" : reportRestorePoint(safety)}`,
   ];
 }
 
 function reportRestorePoint(safety: RestorePoint): string {
-  if (!safety.made) return "No backup was made from here.\n";
+  if (!safety.made) return "This command made no backup.\n";
   const { path, bytes, sha256, restore } = safety;
-  return `Backup: ${path} (${formatBytes(bytes)}, sha256 ${sha256})\nTo go back, end all processes that use the database, then:\n${restore.map((line) => `  ${line}\n`).join("")}`;
+  const lines = restore.map((line) => `  ${line}\n`).join("");
+  return `Backup: ${path} (${formatBytes(bytes)}, sha256 ${sha256})\nTo go back, stop all processes that use the database, then run:\n${lines}`;
 }
 
 function columnsOf(steps: readonly Step[]): readonly Column[] {
@@ -38,7 +40,7 @@ function columnsOf(steps: readonly Step[]): readonly Column[] {
 }
 
 export function reportCurrent({ revision, name, head, atHead }: Current): Report {
-  return [`${revision}${name === undefined ? "" : ` ${inLine(name)}`}${atHead ? " (head)" : `, head is ${head}`}\n`];
+  return [`${revision}${name === undefined ? "" : ` ${onOneLine(name)}`}${atHead ? " (head)" : `, head is ${head}`}\n`];
 }
 
 export function reportHistory(entries: readonly Entry[]): Report {
@@ -47,7 +49,11 @@ export function reportHistory(entries: readonly Entry[]): Report {
     [
       { title: "revision", cells: entries.map(({ revision }) => revision) },
       { title: "name", cells: entries.map(({ name }) => name) },
-      { title: "state", cells: entries.map(({ state }) => state), style: (state) => stateStyles[state] },
+      {
+        title: "state",
+        cells: entries.map(({ state }) => state),
+        style: (state) => stateStyles[state as Entry["state"]],
+      },
       { title: "applied", cells: entries.map(({ appliedAt }) => appliedAt ?? "") },
       {
         title: "time",
@@ -59,7 +65,7 @@ export function reportHistory(entries: readonly Entry[]): Report {
   ];
 }
 
-const stateStyles: Readonly<Record<string, Style>> = {
+const stateStyles: Readonly<Record<Entry["state"], Style>> = {
   applied: "green",
   pending: "yellow",
   edited: "red",
@@ -71,20 +77,20 @@ export function reportStamp({ from, to, differences }: StampResult): Report {
   const warning =
     differences.length === 0
       ? ""
-      : `But the schema is not what these migrations make:\n${formatDifferences(differences)}`;
-  return [`The ledger said ${from} and says ${to}.\n${warning}`];
+      : `The schema differs from what these migrations create:\n${formatDifferences(differences)}`;
+  return [`The recorded revision was ${from} and is now ${to}.\n${warning}`];
 }
 
 export function reportCheck(findings: readonly Finding[]): Report {
   return findings.length === 0
-    ? ["Nothing found: the schema is at the head, and what the migrations make.\n"]
+    ? ["Nothing found: the schema is at head and matches the migrations.\n"]
     : findings.map(describeFinding);
 }
 
 function describeFinding(finding: Finding): string {
   if (finding.kind === "drift") return `drift: ${formatDifferences([finding])}`;
   if (finding.kind === "no_ledger") return "no ledger: there is no table schema_migrations\n";
-  return `${finding.kind}: ${finding.revision} ${inLine(finding.name)}\n`;
+  return `${finding.kind}: ${finding.revision} ${onOneLine(finding.name)}\n`;
 }
 
 export function reportPlan({ from, to, steps, losses, differences, backupAdvice }: Plan): Report {
@@ -97,7 +103,7 @@ export function reportPlan({ from, to, steps, losses, differences, backupAdvice 
 export function reportVerify({ steps, faults }: VerifyResult): Report {
   const found = faults.map(
     ({ after, differences }) =>
-      `After ${after.direction} of ${after.revision} the schema is another:\n${formatDifferences(differences)}`,
+      `After ${after.direction} of ${after.revision} the schema differs:\n${formatDifferences(differences)}`,
   );
   return [
     columnsOf(steps),
@@ -110,17 +116,17 @@ function formatDifferences(differences: readonly Difference[]): string {
   return differences
     .map(
       (difference) =>
-        `${signs[difference.change]} ${difference.type} ${inLine(difference.name)}\n${changedLines(difference)}`,
+        `${signs[difference.change]} ${difference.type} ${onOneLine(difference.name)}\n${changedLines(difference)}`,
     )
     .join("");
 }
 
-/** A name may hold line ends, and would look like lines of ours. */
-function inLine(name: string): string {
+/** Keeps a name with line ends on one line, so that it cannot pass for other lines of the report. */
+function onOneLine(name: string): string {
   return oneLine(name, 200);
 }
 
-/** Of a changed definition only the lines that one side has and the other has not. */
+/** Returns the lines of a changed definition that only one side has. */
 function changedLines({ change, before = "", after = "" }: Difference): string {
   if (change !== "changed") return "";
   const [was, is] = [before.split("\n"), after.split("\n")];

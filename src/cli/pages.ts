@@ -1,4 +1,4 @@
-// Pages of rows: the options of every list, and as many pages of the store as one list takes.
+// Pages of rows: the options of every list command, and the reading of as many pages as one list prints.
 import { type Command, Option } from "commander";
 import { bounds } from "../limits.ts";
 import { present } from "../present.ts";
@@ -17,14 +17,14 @@ export interface Page<Row> {
 export function withPages(command: Command): Command {
   return command
     .addOption(
-      new Option("--limit <number>", "at most so many rows")
+      new Option("--limit <number>", "maximum number of rows")
         .default(bounds.pageRows)
         .argParser(wholeNumber(1, 100_000)),
     )
-    .option("--cursor <cursor>", "go on after an earlier page: what it said on stderr");
+    .option("--cursor <cursor>", "continue after this cursor (printed by the previous page)");
 }
 
-/** As many pages of the store as the limit takes. */
+/** Reads pages of the store until the limit is reached. Returns the rows, with the cursor of the row after them. */
 export async function collect<Row>(
   { limit, cursor }: PageFlags,
   fetch: (page: PageFlags) => Promise<Page<Row>>,

@@ -1,4 +1,5 @@
-// The command line as a function: arguments in, exit code out. Each group of commands is one file, and adds itself to the program.
+// The command line as a function: arguments in, exit code out. Each group of commands is one file, and adds itself to
+// the program.
 import { Command } from "commander";
 import { packageVersion } from "../package.ts";
 import { stripTerminalControls } from "../terminal/controls.ts";
@@ -8,10 +9,12 @@ import { addArtifacts } from "./artifacts.ts";
 import { addBackup } from "./backup.ts";
 import { type CommandLine, createCommandLine, type Surroundings } from "./commandLine.ts";
 import { addCommands } from "./commands.ts";
-import { addConfig, addInfo } from "./config.ts";
+import { addConfig } from "./config.ts";
 import { addDebug } from "./debug.ts";
 import { addDemo } from "./demo.ts";
 import { addHealth } from "./health.ts";
+import { addHelpNotes } from "./help.ts";
+import { addInfo } from "./info.ts";
 import { addLogs } from "./logs.ts";
 import { addMaintenance } from "./maintenance.ts";
 import { addMigrate } from "./migrate.ts";
@@ -40,7 +43,10 @@ const groups: readonly ((program: Command, cli: CommandLine) => void)[] = [
   addConfig,
 ];
 
-/** Runs one command and returns its exit code. Never throws, and leaves the process as it was: its exit code, signals and streams. */
+/**
+ * Runs one command and returns its exit code. Never throws, and leaves the process as it was: its exit code, signals
+ * and streams.
+ */
 export async function runCommandLine(argv: readonly string[], surroundings: Surroundings): Promise<number> {
   const cli = createCommandLine(surroundings);
   try {
@@ -53,7 +59,10 @@ export async function runCommandLine(argv: readonly string[], surroundings: Surr
   }
 }
 
-/** Creates the commands, with all names, options and help texts. The modules that do the work are loaded when a command runs. */
+/**
+ * Creates the commands, with all names, options and help texts. The modules that do the work are loaded when a command
+ * runs.
+ */
 export function createProgram(cli: CommandLine): Command {
   const { stdout, stderr } = cli;
   // Settings first: commands inherit those that their parent has when they are added.
@@ -71,8 +80,8 @@ export function createProgram(cli: CommandLine): Command {
       // A message repeats the argument that it is about.
       outputError: (text, write) => write(stripTerminalControls(text.replace(/^error: /, "debug-server-db: "))),
     })
-    .hook("preAction", (_, command) => settleUrl(cli, command))
-    .addHelpText("after", `${exitCodeHelp}\nMessages go to stderr, results to stdout.`);
+    .hook("preAction", (_, command) => settleUrl(cli, command));
+  addHelpNotes(program, "", [`${exitCodeHelp}\nResults go to stdout, messages to stderr.`]);
   for (const add of groups) add(program, cli);
   return program;
 }

@@ -1,4 +1,4 @@
-// debug-server-db repositories: upstream projects; and how other commands refer to them.
+// debug-server-db repositories: lists the upstream projects. Also finds and names the repositories of other rows.
 import type { Command } from "commander";
 import { idPattern } from "../model/ids.ts";
 import type { OwnedStore } from "../storeTypes.ts";
@@ -10,9 +10,11 @@ import { commandGroup, type ListFlags, listCommand } from "./storeCommand.ts";
 import { visit } from "./visit.ts";
 
 export function addRepositories(program: Command, cli: CommandLine): void {
-  const group = commandGroup(program, "repositories", "Upstream projects.", ["repositories list"]);
+  const group = commandGroup(program, "repositories", "Lists repositories, the upstream projects.", [
+    "repositories list",
+  ]);
   listCommand(group, "repositories", ["repositories list", "repositories list --all --json"])
-    .option("--all", "archived ones too", false)
+    .option("--all", "include archived repositories", false)
     .action(async (flags: ListFlags & { all: boolean }) => {
       const page = await visit(cli, flags, (store) =>
         collect(flags, (paged) => store.repositories.list({ includeArchived: flags.all, ...paged })),
@@ -31,27 +33,24 @@ export function addRepositories(program: Command, cli: CommandLine): void {
     });
 }
 
-/** By id or name. */
+/** Returns the filter for the rows of one repository, which a flag names by its name or id. */
 export async function repositoryFilter(
   store: OwnedStore,
-  named: string | undefined,
+  nameOrId: string | undefined,
 ): Promise<{ readonly repositoryId?: string }> {
-  if (named === undefined) return {};
-  if (idPattern.test(named)) return { repositoryId: named };
-  const repository = await store.repositories.find({ name: named });
-  if (repository === undefined) throw new CliError("failure", `there is no repository ${named}`);
+  if (nameOrId === undefined) return {};
+  if (idPattern.test(nameOrId)) return { repositoryId: nameOrId };
+  const repository = await store.repositories.find({ name: nameOrId });
+  if (repository === undefined) throw new CliError("failure", `there is no repository ${nameOrId}`);
   return { repositoryId: repository.id };
 }
 
+/** Returns the names of the repositories of these rows, by id. */
 export async function repositoryNames(
   store: OwnedStore,
   rows: readonly { readonly repositoryId: string }[],
 ): Promise<ReadonlyMap<string, string>> {
   const ids = [...new Set(rows.map(({ repositoryId }) => repositoryId))];
-  return new Map(
-    (await Promise.all(ids.map((repositoryId) => store.repositories.get({ repositoryId })))).map(({ id, name }) => [
-      id,
-      name,
-    ]),
-  );
+  const repositories = await Promise.all(ids.map((repositoryId) => store.repositories.get({ repositoryId })));
+  return new Map(repositories.map(({ id, name }) => [id, name]));
 }

@@ -1,4 +1,4 @@
-// debug-server-db runners: who executes commands.
+// debug-server-db runners: lists the runners, which execute commands.
 import type { Command } from "commander";
 import { type RunnerState, runnerStates } from "../model/vocabulary.ts";
 import { present } from "../present.ts";
@@ -9,7 +9,9 @@ import { commandGroup, type ListFlags, listCommand, stateOption } from "./storeC
 import { visit } from "./visit.ts";
 
 export function addRunners(program: Command, cli: CommandLine): void {
-  const group = commandGroup(program, "runners", "Who executes commands.", ["runners list --state online"]);
+  const group = commandGroup(program, "runners", "Lists runners, which execute commands.", [
+    "runners list --state online",
+  ]);
   listCommand(group, "runners", ["runners list", "runners list --state online --json"])
     .addOption(stateOption(runnerStates))
     .action(async (flags: ListFlags & { state?: RunnerState }) => {

@@ -1,18 +1,20 @@
-// A secret leaves once: alone on standard output, or into a file that only its owner can read.
+// Delivers a secret once: alone on stdout, or in a new file that only its owner can read.
 import { closeSync, constants, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { CliError } from "../terminal/exit.ts";
 import { type CommandLine, pathFrom } from "./commandLine.ts";
 
-export interface Outlet {
-  /** Where the secret goes when it has been made. */
+export interface SecretOutlet {
   deliver(secret: string): void;
-  /** Nothing was made. */
-  giveUp(): void;
+  /** Removes the file again, when there is no secret to deliver. */
+  discard(): void;
 }
 
-/** Before anything is made, so that no secret is made that cannot be handed over. Fails failure when the file exists or cannot be made. */
-export function openOutlet(cli: CommandLine, out: string | undefined): Outlet {
-  if (out === undefined) return { deliver: (secret) => cli.stdout.write(`${secret}\n`), giveUp: () => undefined };
+/**
+ * Opens the outlet before the secret is created, so that no secret is created that cannot be delivered. Fails when the
+ * file exists or cannot be created.
+ */
+export function openSecretOutlet(cli: CommandLine, out: string | undefined): SecretOutlet {
+  if (out === undefined) return { deliver: (secret) => cli.stdout.write(`${secret}\n`), discard: () => undefined };
   const path = pathFrom(cli, out);
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   const fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
@@ -22,15 +24,16 @@ export function openOutlet(cli: CommandLine, out: string | undefined): Outlet {
         writeSync(fd, `${secret}\n`);
         fsyncSync(fd);
       } catch (error) {
+        const { message } = error as Error;
         throw new CliError(
           "failure",
-          `${path} cannot be written (${(error as Error).message}): the token was made, revoke it and make another`,
+          `${path} cannot be written (${message}): the token exists, so revoke it and create another`,
         );
       } finally {
         closeSync(fd);
       }
     },
-    giveUp() {
+    discard() {
       closeSync(fd);
       rmSync(path, { force: true });
     },
@@ -44,7 +47,7 @@ function open(path: string, flags: number): number {
     const { code, message } = error as NodeJS.ErrnoException;
     throw new CliError(
       "failure",
-      code === "EEXIST" ? `${path} exists: name a new file` : `${path} cannot be made: ${message}`,
+      code === "EEXIST" ? `${path} exists: name a new file` : `${path} cannot be created: ${message}`,
     );
   }
 }

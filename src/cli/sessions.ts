@@ -1,4 +1,4 @@
-// debug-server-db sessions: pieces of work, each on one commit.
+// debug-server-db sessions: lists, shows and cancels sessions, each a piece of work on one commit.
 import type { Command } from "commander";
 import { bounds } from "../limits.ts";
 import { type SessionState, sessionStates } from "../model/vocabulary.ts";
@@ -23,18 +23,20 @@ import {
 import { visit } from "./visit.ts";
 
 export function addSessions(program: Command, cli: CommandLine): void {
-  const group = commandGroup(program, "sessions", "Pieces of work, each on one commit.", [
-    "sessions list --state running",
-    "sessions show 01890a5d-ac96-774b-bcce-b302099a8057",
-  ]);
+  const group = commandGroup(
+    program,
+    "sessions",
+    "Lists, shows and cancels sessions, each a piece of work on one commit.",
+    ["sessions list --state running", "sessions show 01890a5d-ac96-774b-bcce-b302099a8057"],
+  );
   listCommand(group, "sessions", [
     "sessions list",
     "sessions list --repository demo --state running",
     "sessions list --json --limit 1000",
   ])
     .addOption(stateOption(sessionStates))
-    .option("--repository <name>", "of this repository only, by name or id")
-    .option("--requested-by <name>", "asked for by this one only")
+    .option("--repository <name>", "only of this repository, by name or id")
+    .option("--requested-by <name>", "only requested by this name")
     .action(async (flags: ListFlags & { state?: SessionState; repository?: string; requestedBy?: string }) => {
       await visit(cli, flags, async (store) => {
         const filter = {
@@ -61,23 +63,23 @@ export function addSessions(program: Command, cli: CommandLine): void {
   storeCommand(group, "show", "Shows a session, its commands and its artifacts.", [
     "sessions show 01890a5d-ac96-774b-bcce-b302099a8057",
   ])
-    .argument("<id>", "the session's id")
+    .argument("<id>", "the id of the session")
     .action(async (sessionId: string, flags: StoreFlags) => {
       await visit(cli, flags, (store) => showSession(cli, store, sessionId, flags));
     });
 
   const cancelNote =
-    "Queued commands are cancelled at once; of running ones their runners learn by the next heartbeat. Repeated, it changes nothing.";
+    "Queued commands end at once; runners stop running ones after their next heartbeat. Repeating it changes nothing.";
   reasonOption(
     storeCommand(
       group,
       "cancel",
-      "Stops a session.",
+      "Cancels a session.",
       ["sessions cancel 01890a5d-ac96-774b-bcce-b302099a8057 --reason obsolete"],
       cancelNote,
     ),
   )
-    .argument("<id>", "the session's id")
+    .argument("<id>", "the id of the session")
     .action(async (sessionId: string, flags: StoreFlags & { reason?: string }) => {
       const session = await visit(cli, flags, (store, options) =>
         store.sessions.cancel({ sessionId, ...present({ reason: flags.reason }) }, options),

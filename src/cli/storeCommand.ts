@@ -1,6 +1,6 @@
-// The shape that commands on a store share: their options, their examples, and the list and group commands made of them.
+// The shape that commands on a store share: their options, their examples, and the lists and groups of them.
 import { type Command, Option } from "commander";
-import { exitCodeHelp } from "../terminal/exit.ts";
+import { addHelp } from "./help.ts";
 import { type PageFlags, withPages } from "./pages.ts";
 import { urlOption } from "./url.ts";
 
@@ -12,14 +12,14 @@ export interface StoreFlags {
 
 export type ListFlags = StoreFlags & PageFlags;
 
-/** Adds a command that only has others below it. */
+/** Adds a command that only has other commands below it. */
 export function commandGroup(
   program: Command,
   name: string,
   description: string,
   examples: readonly string[],
 ): Command {
-  return program.command(name).description(description).addHelpText("after", helpAfter(examples));
+  return addHelp(program.command(name).description(description), examples);
 }
 
 export function storeCommand(
@@ -29,28 +29,23 @@ export function storeCommand(
   examples: readonly string[],
   note?: string,
 ): Command {
-  return parent
+  const command = parent
     .command(name)
     .description(description)
     .addOption(urlOption())
-    .option("--json", "print JSON, one object a line")
-    .option("-q, --quiet", "say nothing on stderr but errors")
-    .addHelpText("after", helpAfter(examples, note));
+    .option("--json", "print JSON, one object per line")
+    .option("-q, --quiet", "only print errors to stderr");
+  return addHelp(command, examples, note);
 }
 
-export function listCommand(group: Command, what: string, examples: readonly string[]): Command {
-  return withPages(storeCommand(group, "list", `Lists ${what}, the oldest first.`, examples));
-}
-
-export function helpAfter(examples: readonly string[], note?: string): string {
-  const lines = examples.map((example) => `  debug-server-db ${example}\n`).join("");
-  return `\nExamples:\n${lines}${note === undefined ? "" : `\n${note}\n`}${exitCodeHelp}`;
+export function listCommand(group: Command, what: string, examples: readonly string[], name = "list"): Command {
+  return withPages(storeCommand(group, name, `Lists ${what}, oldest first.`, examples));
 }
 
 export function stateOption(states: readonly string[]): Option {
-  return new Option("--state <state>", "of this state only").choices(states);
+  return new Option("--state <state>", "only in this state").choices(states);
 }
 
 export function reasonOption(command: Command): Command {
-  return command.option("--reason <text>", "why; it goes into the audit log");
+  return command.option("--reason <text>", "the reason, recorded in the audit log");
 }

@@ -6,10 +6,13 @@ import { type CommandLine, pathFrom } from "./commandLine.ts";
 export const urlVariable = "DEBUG_SERVER_DB_URL";
 
 export function urlOption(): Option {
-  return new Option("--url <url>", "the store").env(urlVariable).default(defaultUrl);
+  return new Option("--url <url>", "the URL of the store").env(urlVariable).default(defaultUrl);
 }
 
-/** Takes the URL of a command from the environment and the folder of the run; commander itself reads those of the process. */
+/**
+ * Takes the URL of a command from the environment and the folder of the run; commander itself reads those of the
+ * process.
+ */
 export function settleUrl(cli: CommandLine, command: Command): void {
   if (!command.options.some(({ envVar }) => envVar === urlVariable)) return;
   if (command.getOptionValueSource("url") !== "cli") {

@@ -1,4 +1,4 @@
-// debug-server-db worktrees: checkout directories, and who holds them.
+// debug-server-db worktrees: lists worktrees with their holders, and takes one from its holder.
 import { type Command, Option } from "commander";
 import { type Release, releaseKinds, type WorktreeState, worktreeStates } from "../model/vocabulary.ts";
 import { present } from "../present.ts";
@@ -19,12 +19,12 @@ import {
 import { visit } from "./visit.ts";
 
 export function addWorktrees(program: Command, cli: CommandLine): void {
-  const group = commandGroup(program, "worktrees", "Checkout directories, and who holds them.", [
+  const group = commandGroup(program, "worktrees", "Lists and releases worktrees, the checkout directories.", [
     "worktrees list --state leased",
   ]);
   listCommand(group, "worktrees", ["worktrees list", "worktrees list --repository demo --state leased"])
     .addOption(stateOption(worktreeStates))
-    .option("--repository <name>", "of this repository only, by name or id")
+    .option("--repository <name>", "only of this repository, by name or id")
     .action(async (flags: ListFlags & { state?: WorktreeState; repository?: string }) => {
       await visit(cli, flags, async (store) => {
         const filter = { ...(await repositoryFilter(store, flags.repository)), ...present({ state: flags.state }) };
@@ -45,39 +45,39 @@ export function addWorktrees(program: Command, cli: CommandLine): void {
     });
 
   const note =
-    "A lease that still lives is released only with --force: from then on its holder changes nothing, but its programs may still write into the directory.";
+    "A live lease is released only with --force. After that the calls of its holder fail, but its programs may still write into the directory.";
   reasonOption(
     storeCommand(
       group,
       "release",
-      "Takes a worktree from its holder.",
+      "Releases a worktree in place of its holder.",
       ["worktrees release 01890a5d-ac96-774b-bcce-b302099a8057 --force --to keep"],
       note,
     ),
   )
-    .argument("<id>", "the worktree's id")
-    .option("--force", "also when its lease still lives", false)
+    .argument("<id>", "the id of the worktree")
+    .option("--force", "release it even if its lease is live", false)
     .addOption(
-      new Option("--to <what>", "clean: to be used as it is; dirty: to be scrubbed; keep, broken: out of use")
+      new Option("--to <what>", "clean: ready for use; dirty: scrub it before use; keep, broken: out of use")
         .choices(releaseKinds)
         .default("dirty"),
     )
     .action(async (worktreeId: string, flags: StoreFlags & { force: boolean; to: Release; reason?: string }) => {
       await visit(cli, flags, async (store, options) => {
-        const held = await store.worktrees.get({ worktreeId });
-        if (held.leaseExpiresAt === null)
-          throw new CliError("failure", `the worktree is ${held.state}: nobody holds it`);
-        if (held.leaseExpiresAt.getTime() > Date.now() && !flags.force) {
-          const holder = held.leaseOwner ?? `runner ${held.leaseRunnerId}`;
+        const worktree = await store.worktrees.get({ worktreeId });
+        if (worktree.leaseExpiresAt === null)
+          throw new CliError("failure", `the worktree is ${worktree.state}, and has no holder to release it from`);
+        if (worktree.leaseExpiresAt.getTime() > Date.now() && !flags.force) {
+          const holder = worktree.leaseOwner ?? `runner ${worktree.leaseRunnerId}`;
           throw new CliError(
             "failure",
-            `${holder} holds the worktree until ${formatTime(held.leaseExpiresAt)}: release it all the same with --force`,
+            `${holder} holds the worktree until ${formatTime(worktree.leaseExpiresAt)}: use --force to release it anyway`,
           );
         }
         const reason = flags.reason ?? "released from the command line";
-        // With the fence that was seen: a holder that came meanwhile keeps it.
+        // The fencing token keeps a lease that was granted in the meantime.
         const released = await store.worktrees.release(
-          { worktreeId, fence: held.fence, to: flags.to, reason },
+          { worktreeId, fence: worktree.fence, to: flags.to, reason },
           options,
         );
         printFields(cli, flags, released, { worktree: released.id, state: released.state, path: released.path });

@@ -1,4 +1,5 @@
-// Records what commands leave behind as artifacts: the log of each, and for each session the list of files of its commit.
+// Records what commands leave behind as artifacts: the log of each, and for each session the list of files of its
+// commit.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";

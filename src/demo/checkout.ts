@@ -1,4 +1,5 @@
-// Worktrees on disk: creates, reuses, cleans and removes them. The caller holds the lease of the worktree. Knows no store.
+// Worktrees on disk: creates, reuses, cleans and removes them. The caller holds the lease of the worktree. Knows no
+// store.
 import { existsSync, realpathSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { dirname, isAbsolute, relative, resolve } from "node:path";

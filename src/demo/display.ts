@@ -1,4 +1,5 @@
-// Displays the progress of a run: on a terminal a few lines that are redrawn, elsewhere one line per command that has ended.
+// Displays the progress of a run: on a terminal a few lines that are redrawn, elsewhere one line per command that has
+// ended.
 
 import { oneLine } from "../terminal/controls.ts";
 import type { Output } from "../terminal/output.ts";

@@ -119,7 +119,10 @@ async function resultOfStop(
   return worktree?.lease.lost ? { ...ending, outcome: "failed", reason: "the lease of its worktree was lost" } : result;
 }
 
-/** Requests the cancellation without which a command cannot end as cancelled. The end of its session may have requested it already. */
+/**
+ * Requests the cancellation without which a command cannot end as cancelled. The end of its session may have requested
+ * it already.
+ */
 async function cancel(store: RunnerStore, { id }: HeldLease): Promise<boolean> {
   try {
     await store.commands.cancel({ commandId: id, reason: "interrupted" });

@@ -35,7 +35,10 @@ export async function git(args: readonly string[], { cwd, signal, ceiling }: Git
   throw new GitError(`git ${args[0]}: ${errorLine(Buffer.concat(pieces.stderr).toString()) ?? how}`);
 }
 
-/** Variables that make git use another repository than that of its folder. They are set while a hook runs, and by some users. */
+/**
+ * Variables that make git use another repository than that of its folder. They are set while a hook runs, and by some
+ * users.
+ */
 const repositoryVariables = [
   "GIT_DIR",
   "GIT_WORK_TREE",
@@ -47,8 +50,8 @@ const repositoryVariables = [
 ];
 
 /**
- * Returns the environment for a program in a worktree. With `ceiling`, a folder below it that lost its .git is no repository,
- * instead of a part of the repository around it.
+ * Returns the environment for a program in a worktree. With `ceiling`, a folder below it that lost its .git is no
+ * repository, instead of a part of the repository around it.
  */
 export function worktreeEnvironment(ceiling?: string): NodeJS.ProcessEnv {
   const variables = Object.entries(process.env).filter(([name]) => !repositoryVariables.includes(name));

@@ -1,4 +1,5 @@
-// Renews every lease of one runner, three times per lease duration, and passes on what the store answers: lost, or cancelled.
+// Renews every lease of one runner, three times per lease duration, and passes on what the store answers: lost, or
+// cancelled.
 import { type Store, StoreError } from "../index.ts";
 
 /** Short, so that what a killed process holds is soon free again. */
@@ -77,7 +78,10 @@ export class Heartbeat {
     if (!this.#stopped) this.#timer = setTimeout(() => void this.beat(), afterMs);
   }
 
-  /** Sends one heartbeat. Never fails: it is repeated while the leases may be alive, and after that all of them are lost. */
+  /**
+   * Sends one heartbeat. Never fails: it is repeated while the leases may be alive, and after that all of them are
+   * lost.
+   */
   async beat(): Promise<void> {
     const startedAtMs = performance.now();
     const leases = [...this.#leases];

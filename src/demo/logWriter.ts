@@ -44,7 +44,10 @@ export class LogWriter {
     return written;
   }
 
-  /** Appends, and retries while the store is busy or full: the offset makes that safe. After the stop it tries only once more. */
+  /**
+   * Appends, and retries while the store is busy or full: the offset makes that safe. After the stop it tries only once
+   * more.
+   */
   async #append(stream: LogStream, data: Uint8Array): Promise<void> {
     for (;;) {
       try {

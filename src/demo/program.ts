@@ -1,5 +1,5 @@
-// Runs a program without a shell. It gets its own process group: Ctrl-C in the terminal does not reach it, and stopping it
-// stops everything that it started. Knows no store and no worktree.
+// Runs a program without a shell. It gets its own process group: Ctrl-C in the terminal does not reach it, and stopping
+// it stops everything that it started. Knows no store and no worktree.
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import type { Readable } from "node:stream";

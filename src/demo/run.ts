@@ -4,7 +4,7 @@
 //   repository.ts      registers the repository; sessions.ts creates a session with commands for each commit
 //   supervision.ts     starts the runners, follows the change feed, stops the runners; progress.ts, display.ts
 //   runner.ts          a runner in its thread: claims; execution.ts runs one command
-//   worktree.ts        the lease of a worktree; heartbeat.ts renews it; checkout.ts, git.ts and program.ts do the work on disk
+//   worktree.ts        the lease of a worktree and its folder; heartbeat.ts, checkout.ts, git.ts, program.ts
 //   logWriter.ts       appends output to the log; artifacts.ts records what is left behind
 //   report.ts          reads back what happened; reportText.ts formats it
 //   debugger/          with --debug: a program under Node's inspector, bridged to a debug session
@@ -29,7 +29,9 @@ export interface DemoOutputs {
   readonly stderr: Output;
 }
 
-/** Runs the demo and returns its exit code. Fails with a usage error before anything is created, and as openStore fails. */
+/**
+ * Runs the demo and returns its exit code. Fails with a usage error before anything is created, and as openStore fails.
+ */
 export async function runDemo(options: DemoOptions, outputs: DemoOutputs, interrupted: AbortSignal): Promise<number> {
   const notify = notifierOf(outputs);
   try {

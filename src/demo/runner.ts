@@ -1,5 +1,6 @@
-// One runner, in a thread of the pool: claims commands until it is told to stop, and runs the commands of a session one after
-// the other in one worktree. It claims from every session in the store, so it also finishes what a killed process left behind.
+// One runner, in a thread of the pool: claims commands until it is told to stop, and runs the commands of a session one
+// after the other in one worktree. It claims from every session in the store, so it also finishes what a killed process
+// left behind.
 import { hostname } from "node:os";
 import { type Claim, type RunnerContext, StoreError } from "../index.ts";
 import { execute, type Runner } from "./execution.ts";
@@ -74,7 +75,9 @@ async function nextClaim({ store, runnerId, heartbeat }: Runner, signal: AbortSi
   return undefined;
 }
 
-/** Runs the commands of a session. While this runner leases its worktree, no other runner can claim from the session. */
+/**
+ * Runs the commands of a session. While this runner leases its worktree, no other runner can claim from the session.
+ */
 async function runSession(runner: Runner, first: Claim, signal: AbortSignal): Promise<void> {
   const { store, runnerId, heartbeat } = runner;
   let worktree: HeldWorktree | undefined;

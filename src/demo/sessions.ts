@@ -13,7 +13,10 @@ export interface Purpose {
   readonly pid: number;
 }
 
-/** Creates a session for each commit. One call creates it with its commands, so that it cannot complete before they exist. */
+/**
+ * Creates a session for each commit. One call creates it with its commands, so that it cannot complete before they
+ * exist.
+ */
 export async function createSessions(
   store: Store,
   repository: Repository,
@@ -60,7 +63,10 @@ export async function cancelSessions(store: Store, sessionIds: readonly string[]
   await Promise.all(sessionIds.map((sessionId) => store.sessions.cancel({ sessionId, reason }).catch(ignoreEnded)));
 }
 
-/** Cancels the sessions that a killed run left open: the runners of the next run would claim from them. Returns their number. */
+/**
+ * Cancels the sessions that a killed run left open: the runners of the next run would claim from them. Returns their
+ * number.
+ */
 export async function cancelAbandoned(store: Store): Promise<number> {
   const abandoned: string[] = [];
   for (const state of ["pending", "running"] as const) {

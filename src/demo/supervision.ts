@@ -1,5 +1,5 @@
-// Supervises the runners of a run: starts one in each thread of the pool, follows the change feed until every session has
-// ended, and stops the runners.
+// Supervises the runners of a run: starts one in each thread of the pool, follows the change feed until every session
+// has ended, and stops the runners.
 import { type RunnerPool, type Store, StoreError } from "../index.ts";
 import { CliError } from "../terminal/exit.ts";
 import type { Output } from "../terminal/output.ts";
@@ -19,7 +19,9 @@ export interface Supervision {
   readonly interrupted: AbortSignal;
 }
 
-/** Returns when the sessions have ended and every runner has stopped, also after an interrupt. Fails as a runner fails. */
+/**
+ * Returns when the sessions have ended and every runner has stopped, also after an interrupt. Fails as a runner fails.
+ */
 export async function supervise(supervision: Supervision): Promise<void> {
   const { store, pool, assignments, work, cursor, output, interrupted } = supervision;
   const progress = new Progress(work);

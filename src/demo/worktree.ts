@@ -18,7 +18,10 @@ export interface Holder {
   readonly heartbeat: Heartbeat;
 }
 
-/** Reserves a worktree and checks out the session's commit. Fails with a StoreError or a GitError, and releases the lease then. */
+/**
+ * Reserves a worktree and checks out the session's commit. Fails with a StoreError or a GitError, and releases the
+ * lease then.
+ */
 export async function acquireWorktree(holder: Holder, session: Session, stop: AbortSignal): Promise<HeldWorktree> {
   const { store, runnerId, heartbeat } = holder;
   const { repositoryId, id: sessionId, commitSha } = session;

@@ -1,4 +1,5 @@
-// Text from outside (names, messages, logs) without the characters that control a terminal or change the direction of text.
+// Text from outside (names, messages, logs) without the characters that control a terminal or change the direction of
+// text.
 import { stripVTControlCharacters } from "node:util";
 
 /** Returns the text without control characters and escape sequences; line ends stay. */

@@ -16,8 +16,8 @@ export const exitCodes = {
 
 export type ExitName = keyof typeof exitCodes;
 
-export const exitCodeHelp = `
-Exit codes: 0 ok, 1 failure, 2 usage, 3 the check found something, 4 busy, 5 corrupt, 6 edited migration, 7 not ready, 130 interrupted.`;
+export const exitCodeHelp =
+  "Exit codes: 0 ok, 1 failure, 2 usage, 3 the check found something, 4 busy, 5 corrupt, 6 edited migration, 7 not ready, 130 interrupted.";
 
 /** A failure that a command explains to a person in one sentence. */
 export class CliError extends Error {
@@ -50,7 +50,10 @@ export function exitCodeOf(error: unknown): number {
   return exitCodes.failure;
 }
 
-/** Returns the sentence to print; undefined when commander has printed it. Only the first line: a bug's message may hold its stack. */
+/**
+ * Returns the sentence to print; undefined when commander has printed it. Only the first line: a bug's message may hold
+ * its stack.
+ */
 export function sentenceOf(error: unknown): string | undefined {
   if (error instanceof CommanderError) return undefined;
   return (error instanceof Error ? error.message : String(error)).split("\n", 1)[0];

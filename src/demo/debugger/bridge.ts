@@ -1,5 +1,5 @@
-// The debug adapter of the demo: turns what Node's inspector reports into events, stops and breakpoints of a debug session, and
-// numbers the events.
+// The debug adapter of the demo: turns what Node's inspector reports into events, stops and breakpoints of a debug
+// session, and numbers the events.
 import { type DebugBreakpoint, type DebugSession, type Store, StoreError } from "../../index.ts";
 import { Breakpoints, type DebugRun, type SourceBreakpoint } from "./breakpoints.ts";
 import { type Debuggee, type DebuggeeOptions, startDebuggee } from "./debuggee.ts";
@@ -196,7 +196,9 @@ export class NodeBridge {
     });
   }
 
-  /** Sends a report after those before it. Ignores that the program is gone, or that its debug session has been closed. */
+  /**
+   * Sends a report after those before it. Ignores that the program is gone, or that its debug session has been closed.
+   */
   #report(send: () => Promise<unknown>): void {
     this.#lastReport = this.#lastReport.then(send).catch((error: unknown) => {
       if (error instanceof InspectorError) return;

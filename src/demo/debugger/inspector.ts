@@ -1,5 +1,6 @@
-// Node's inspector: the Chrome DevTools Protocol over a WebSocket. https://chromedevtools.github.io/devtools-protocol/v8/Debugger/
-// A client of the protocol, with the parts of its types that the bridge uses. Knows no store.
+// Node's inspector: the Chrome DevTools Protocol over a WebSocket.
+// https://chromedevtools.github.io/devtools-protocol/v8/Debugger/ A client of the protocol, with the parts of its types
+// that the bridge uses. Knows no store.
 
 export interface Location {
   readonly scriptId: string;

@@ -1,4 +1,5 @@
-// demo --debug: debugs one program from its first line to its end, in a worktree of its own, and prints what the store knows of it.
+// demo --debug: debugs one program from its first line to its end, in a worktree of its own, and prints what the store
+// knows of it.
 import { rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
@@ -24,7 +25,10 @@ export interface Scenario {
   notify(text: string): void;
 }
 
-/** Returns the debug session as text. Fails as the worktree and the bridge fail; in any case it releases and ends everything. */
+/**
+ * Returns the debug session as text. Fails as the worktree and the bridge fail; in any case it releases and ends
+ * everything.
+ */
 export async function runScenario(scenario: Scenario): Promise<string> {
   const { store, repository, commit, screen, interrupted } = scenario;
   const runner = await store.runners.register({

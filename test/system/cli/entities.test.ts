@@ -112,7 +112,7 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       assert.deepEqual([held.code, held.stdout], [1, ""]);
       assert.match(
         held.stderr,
-        /^debug-server-db: alice holds the worktree until \S+Z: release it all the same with --force\n$/,
+        /^debug-server-db: alice holds the worktree until \S+Z: use --force to release it anyway\n$/,
       );
       const released = await run(folder, [
         "worktrees",
@@ -156,7 +156,7 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       assert.deepEqual(shown, {
         code: 0,
         stdout: lines.join(""),
-        stderr: "The command has not ended: logs tail follows it.\n",
+        stderr: "The command has not ended: use logs tail to follow it.\n",
       });
       assert.equal(
         (await run(folder, ["logs", "show", commandId, "-n", "2", "--quiet", "--url", url])).stdout,

@@ -37,7 +37,7 @@ suite("health", { concurrency: 2 }, () => {
     assert.equal(old.code, 7);
     assert.match(
       old.stderr,
-      /^debug-server-db: not ready: .*the schema is at revision \d{4}, and this version of debug-server-db needs \d{4}: run debug-server-db migrate upgrade head\n$/,
+      /^debug-server-db: not ready: .*the schema is at revision \d{4}, but this version of debug-server-db needs \d{4}: run debug-server-db migrate upgrade head\n$/,
     );
     mkdirSync(join(folder, "bad"));
     writeFileSync(join(folder, "bad/store.db"), Buffer.alloc(8_192, 1));

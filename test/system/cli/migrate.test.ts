@@ -63,7 +63,7 @@ suite("migrate", { concurrency: 2 }, () => {
   test("a new file: upgrade makes what openStore makes, and the looks agree", async (t) => {
     const { migrate, path, url } = place(t);
     const made = await migrate("upgrade");
-    assert.match(made.stdout, new RegExp(`\\nThe schema was at base and is at ${head}\\.\\n$`));
+    assert.match(made.stdout, new RegExp(`\\nThe schema was at base and is now at ${head}\\.\\n$`));
     assert.deepEqual([made.code, statSync(path).mode & 0o777, readdirSync(join(path, ".."))], [0, 0o600, ["store.db"]]);
     assert.equal((await migrate("upgrade")).stdout, `The schema is at ${head}: nothing to do.\n`);
     assert.equal((await migrate("current")).stdout, `${head} ${migrations.at(-1)?.name} (head)\n`);
@@ -83,7 +83,7 @@ suite("migrate", { concurrency: 2 }, () => {
     const old = contentsOf(path);
     const went = await migrate("upgrade");
     const [, backup, sha256] =
-      /\nBackup: (\S+) \(\S+ KiB, sha256 (\w{64})\)\nTo go back, end all processes that use the database, then:\n/.exec(
+      /\nBackup: (\S+) \(\S+ KiB, sha256 (\w{64})\)\nTo go back, stop all processes that use the database, then run:\n/.exec(
         went.stdout,
       ) ?? [];
     assert.ok(backup !== undefined, went.stdout);
@@ -124,7 +124,7 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.match(planned.stdout, /\n- table sessions\n[\s\S]*\nWould drop: 1 row of sessions\.\n/);
     const gone = await migrate("downgrade", "base", "--allow-data-loss");
     assert.match(gone.stdout, /\nDropped: 1 row of sessions\.\n[\s\S]*\nBackup: /);
-    assert.match((await migrate("upgrade")).stdout, /was at base and is at/);
+    assert.match((await migrate("upgrade")).stdout, /was at base and is now at/);
   });
 
   test("three processes at once: one applies, the others find it done", async (t) => {

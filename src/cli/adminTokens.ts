@@ -1,0 +1,276 @@
+// The commands of debug-server-db admin that issue, list and end tokens. A secret is printed once, and never read from
+// an argument.
+import { type Command, Option } from "commander";
+import type { CallOptions } from "../client.ts";
+import { StoreError } from "../errors.ts";
+import { bounds } from "../limits.ts";
+import type { Account } from "../model/accounts.ts";
+import { newId } from "../model/ids.ts";
+import type { MintedToken, Token } from "../model/tokens.ts";
+import { type Scope, scopes, type TokenKind, tokenKinds } from "../model/vocabulary.ts";
+import { present } from "../present.ts";
+import type { OwnedStore } from "../storeTypes.ts";
+import { CliError } from "../terminal/exit.ts";
+import { accountIdOf } from "./adminAccounts.ts";
+import type { CommandLine } from "./commandLine.ts";
+import { duration, formatDuration } from "./duration.ts";
+import { collect } from "./pages.ts";
+import { column, formatTime, printFields, printMessage, printPage, stateColumn, toJsonLine } from "./rows.ts";
+import { openSecretOutlet } from "./secret.ts";
+import { type ListFlags, listCommand, type StoreFlags, storeCommand } from "./storeCommand.ts";
+import { visit } from "./visit.ts";
+
+interface SecretFlags extends StoreFlags {
+  readonly out?: string;
+}
+
+interface SeedFlags extends SecretFlags {
+  readonly user: string;
+  readonly name: string;
+  readonly expiresIn?: number;
+}
+
+interface CreateTokenFlags extends SecretFlags {
+  readonly user: string;
+  readonly name?: string;
+  readonly scopes?: readonly Scope[];
+  readonly expiresIn?: number;
+  readonly kind: TokenKind;
+}
+
+interface RotateTokenFlags extends SecretFlags {
+  readonly grace: number;
+  readonly expiresIn?: number;
+}
+
+const id = "01890a5d-ac96-774b-bcce-b302099a8057";
+const tenYearsMs = 315_360_000_000;
+
+export function addTokens(admin: Command, cli: CommandLine): void {
+  withSecret(
+    storeCommand(
+      admin,
+      "seed",
+      "Creates the first admin account and its token, and the database if there is none.",
+      ["admin seed", "admin seed --out admin.token", "admin seed --url postgres://ops@db.example/metadata"],
+      "Safe to repeat: while a live admin token exists, nothing is done and the exit code is 0. The secret is printed only once.",
+    ),
+  )
+    .option("--user <name>", "the name of the account", "admin")
+    .option("--name <name>", "the name of the token", "bootstrap")
+    .addOption(lifetimeOption("the lifetime of the token (default: unlimited)"))
+    .action(async (flags: SeedFlags) => {
+      await visit(cli, flags, (store, options) => seed(cli, store, flags, options), { create: true });
+    });
+
+  withSecret(
+    storeCommand(
+      admin,
+      "create-token",
+      "Creates a token for an account, and the account if there is none of this name.",
+      [
+        "admin create-token --user ops",
+        "admin create-token --user ci --kind runner --scopes commands:write,artifacts:write --expires-in 30d --out ci.token",
+      ],
+      `Scopes: ${scopes.join(", ")}.\nThe first live admin token issues it, or the token in DEBUG_SERVER_DB_TOKEN. The secret is printed only once.`,
+    ),
+  )
+    .requiredOption("--user <name>", "the name of the account")
+    .option("--name <name>", "the name of the token (default: cli- and the date)")
+    .option("--scopes <scopes>", "its permissions, separated by commas (default: all that end in :read)", parseScopes)
+    .addOption(lifetimeOption("the lifetime of the token (default: unlimited)"))
+    .addOption(new Option("--kind <kind>", "the kind of its holder").choices(tokenKinds).default("personal"))
+    .action(async (flags: CreateTokenFlags) => {
+      await visit(cli, flags, (store, options) =>
+        deliver(cli, flags, async () => {
+          const minted = await mint(cli, store, flags, options);
+          const { token } = minted;
+          const permissions = token.scopes.join(", ");
+          return {
+            minted,
+            message: `Token ${token.name} of ${flags.user}, id ${token.id}: ${permissions}; ${describeExpiry(token)}`,
+          };
+        }),
+      );
+    });
+
+  listCommand(
+    admin,
+    "tokens without their secrets",
+    ["admin list-tokens", "admin list-tokens --user ops --json"],
+    "list-tokens",
+  )
+    .option("--user <name>", "only of this account")
+    .action(async (flags: ListFlags & { user?: string }) => {
+      await visit(cli, flags, (store) => listTokens(cli, store, flags));
+    });
+
+  withSecret(
+    storeCommand(admin, "rotate-token", "Replaces a token with a new one that has the same name and scopes.", [
+      `admin rotate-token ${id}`,
+      `admin rotate-token ${id} --grace 0s --out new.token`,
+    ]),
+  )
+    .argument("<id>", "the id of the token, as list-tokens prints it")
+    .addOption(
+      new Option("--grace <time>", "how long the old token stays valid")
+        .default(3_600_000, "1h")
+        .argParser(duration(0, 2_592_000_000)),
+    )
+    .addOption(lifetimeOption("the lifetime of the new token (default: that of the old one)"))
+    .action(async (tokenId: string, flags: RotateTokenFlags) => {
+      const input = { tokenId, graceMs: flags.grace, ...present({ ttlMs: flags.expiresIn }) };
+      await visit(cli, flags, (store, options) =>
+        deliver(cli, flags, async () => {
+          const minted = await store.tokens.rotate(input, options);
+          const { token } = minted;
+          const grace = formatDuration(flags.grace);
+          return {
+            minted,
+            message: `Token ${token.name} is now ${token.id}; ${describeExpiry(token)}. The old token is valid for at most ${grace} more.`,
+          };
+        }),
+      );
+    });
+
+  storeCommand(admin, "revoke-token", "Revokes a token at once. Repeating it changes nothing.", [
+    `admin revoke-token ${id} --reason "laptop lost"`,
+  ])
+    .argument("<id>", "the id of the token, as list-tokens prints it")
+    .option("--reason <text>", "the reason, stored with the token")
+    .action(async (tokenId: string, flags: StoreFlags & { reason?: string }) => {
+      const token = await visit(cli, flags, (store, options) =>
+        store.tokens.revoke({ tokenId, ...present({ reason: flags.reason }) }, options),
+      );
+      printFields(cli, flags, token, {
+        revoked: token.name,
+        id: token.id,
+        at: formatTime(token.revokedAt),
+        reason: token.revokedReason,
+      });
+    });
+}
+
+function withSecret(command: Command): Command {
+  return command.option("--out <file>", "write the secret to a new file with mode 0600 instead of stdout");
+}
+
+function lifetimeOption(description: string): Option {
+  return new Option("--expires-in <time>", description).argParser(duration(1_000, tenYearsMs));
+}
+
+function parseScopes(text: string): readonly Scope[] {
+  const words = text.split(",").map((scope) => scope.trim());
+  const unknown = words.find((word) => !(scopes as readonly string[]).includes(word));
+  if (unknown !== undefined)
+    throw new CliError("usage", `--scopes: there is no scope ${unknown}; known are ${scopes.join(", ")}`);
+  return words as Scope[];
+}
+
+async function seed(cli: CommandLine, store: OwnedStore, flags: SeedFlags, options: CallOptions): Promise<void> {
+  const input = { accountName: flags.user, name: flags.name, ...present({ ttlMs: flags.expiresIn }) };
+  try {
+    await deliver(cli, flags, async () => {
+      const minted = await store.tokens.bootstrapAdmin(input, options);
+      const { token } = minted;
+      return {
+        minted,
+        message: `Admin token ${token.name} of ${flags.user}, id ${token.id}; ${describeExpiry(token)}`,
+      };
+    });
+  } catch (error) {
+    if (!(error instanceof StoreError && error.details.reason === "admin_exists")) throw error;
+    printMessage(cli, flags, "An admin token already exists: nothing was done.");
+  }
+}
+
+interface Delivery {
+  readonly minted: MintedToken;
+  readonly message: string;
+}
+
+/** Delivers a new secret, alone on stdout or in the file. With --json, stdout receives the row as well. */
+async function deliver(cli: CommandLine, flags: SecretFlags, mintToken: () => Promise<Delivery>): Promise<void> {
+  const outlet = openSecretOutlet(cli, flags.out);
+  const { minted, message } = await mintToken().catch((error) => {
+    outlet.discard();
+    throw error;
+  });
+  const { token, secret } = minted;
+  if (flags.json && flags.out === undefined) cli.stdout.write(toJsonLine({ token, secret }));
+  else {
+    outlet.deliver(secret as string);
+    if (flags.json) cli.stdout.write(toJsonLine({ token, out: flags.out }));
+  }
+  printMessage(cli, flags, message);
+}
+
+/** Creates a missing account together with its token, so that a refused token leaves no account behind. */
+async function mint(
+  cli: CommandLine,
+  store: OwnedStore,
+  flags: CreateTokenFlags,
+  options: CallOptions,
+): Promise<MintedToken> {
+  const input = {
+    kind: flags.kind,
+    name: flags.name ?? `cli-${new Date().toISOString().slice(0, 10)}`,
+    scopes: [...(flags.scopes ?? scopes.filter((scope) => scope.endsWith(":read")))],
+    ...present({ ttlMs: flags.expiresIn }),
+    createdBy: await issuerOf(cli, store),
+  };
+  const known = await store.accounts.find({ name: flags.user });
+  if (known !== undefined) return await store.tokens.mint({ ...input, accountId: known.id }, options);
+  const accountId = newId();
+  const [, minted] = await store.atomically<[Account, MintedToken]>((tx) => {
+    tx.accounts.create({ id: accountId, name: flags.user, kind: flags.kind === "runner" ? "runner" : "human" });
+    tx.tokens.mint({ ...input, accountId });
+  }, options);
+  return minted;
+}
+
+/**
+ * Returns the token that issues others: the one in the environment, or else the first live admin token. Access to the
+ * database implies the rights of an admin (D-070).
+ */
+async function issuerOf({ env }: CommandLine, store: OwnedStore): Promise<string> {
+  const ownToken = env.DEBUG_SERVER_DB_TOKEN;
+  if (ownToken) return (await store.tokens.verify({ token: ownToken })).tokenId;
+  const disabledAccounts = new Set<string>();
+  for await (const account of store.accounts.all({ includeDisabled: true, limit: bounds.pageRowsMax }))
+    if (account.disabledAt !== null) disabledAccounts.add(account.id);
+  for await (const token of store.tokens.all({ limit: bounds.pageRowsMax })) {
+    const isLive = stateOf(token) === "live" && !disabledAccounts.has(token.accountId);
+    if (isLive && token.scopes.includes("admin")) return token.id;
+  }
+  throw new CliError("failure", "there is no live admin token to issue others under: run debug-server-db admin seed");
+}
+
+async function listTokens(cli: CommandLine, store: OwnedStore, flags: ListFlags & { user?: string }): Promise<void> {
+  const filter = flags.user === undefined ? {} : { accountId: await accountIdOf(store, flags.user) };
+  const page = await collect(flags, (paged) => store.tokens.list({ ...filter, ...paged }));
+  const accountIds = [...new Set(page.items.map(({ accountId }) => accountId))];
+  const accounts = await Promise.all(accountIds.map((accountId) => store.accounts.get({ accountId })));
+  const names = new Map(accounts.map(({ id, name }) => [id, name]));
+  printPage(cli, flags, page, (rows) => [
+    column("id", rows, ({ id }) => id),
+    column("account", rows, ({ accountId }) => names.get(accountId)),
+    column("name", rows, ({ name }) => name),
+    column("begins", rows, ({ hint }) => hint, { optional: true }),
+    column("kind", rows, ({ kind }) => kind, { optional: true }),
+    stateColumn(rows, stateOf),
+    column("expires", rows, ({ expiresAt }) => formatTime(expiresAt), { optional: true }),
+    column("last used", rows, ({ lastUsedAt }) => formatTime(lastUsedAt), { optional: true }),
+    column("scopes", rows, ({ scopes: permissions }) => permissions.join(" ")),
+  ]);
+}
+
+function stateOf({ revokedAt, expiresAt, rotatedTo }: Token): string {
+  if (revokedAt !== null) return "revoked";
+  if (expiresAt !== null && expiresAt.getTime() <= Date.now()) return "expired";
+  return rotatedTo === null ? "live" : "rotated";
+}
+
+function describeExpiry({ expiresAt }: Token): string {
+  return expiresAt === null ? "does not expire" : `expires ${formatTime(expiresAt)}`;
+}
