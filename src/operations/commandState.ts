@@ -1,5 +1,5 @@
-// Changes of a command's row. Every operation that changes a command goes through this file, so that its state, its
-// attempt, its log and the change feed agree. The caller updates the counters of the session; see sessionState.ts.
+// Changes of a command's row. Every operation that changes the state of a command goes through this file, so that
+// state, attempt, log and change feed agree. The caller updates the counters of the session; see sessionState.ts.
 import type { z } from "zod";
 import type { Context } from "../context.ts";
 import type { CommandInput, CommandRow } from "../model/commands.ts";

@@ -1,7 +1,6 @@
-// Logs: what the attempts of commands wrote. A log is a sequence of bytes with a limit; when it grows past the limit,
-// its middle is cut out, so that both its beginning and its end stay readable. The runner appends under the fencing
-// token of its lease, at the offset where its last append ended, so a repeated append stores nothing twice. The end of
-// the attempt seals the log.
+// Logs: the bytes that the attempts of commands wrote. A log that grows past its limit loses its middle and keeps its
+// beginning and its end. The runner appends under the fencing token of its lease, at the offset where its last append
+// ended, so a repeated append stores nothing twice. The end of the attempt seals the log.
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { boolean, integer, type RawOf, record } from "../model/codec.ts";

@@ -1,6 +1,6 @@
-// Changes of a worktree's row after it was granted. Every operation that changes a worktree goes through here or
-// through reservation.ts, so that its lease, the binding of its session, its repository's count and the change feed
-// agree.
+// Changes of a worktree's row, except grants (reservation.ts) and releases at the end of a session (sessionState.ts).
+// The lease, the binding of the session, the repository's count of worktrees and the change feed agree after each of
+// them.
 import type { Context } from "../context.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { Release, WorktreeState } from "../model/vocabulary.ts";
