@@ -42,12 +42,9 @@ export const Recorded = record({ artifact: Artifact, created: boolean });
  *
  * Source   https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
  */
-export const ArtifactName = withoutControls(500).refine(
-  (name) => !/[:\\]/.test(name) && name.split("/").every(isPlainPart),
-  {
-    error: "must be a relative path of plain parts separated by /, valid on every system",
-  },
-);
+const ArtifactName = withoutControls(500).refine((name) => !/[:\\]/.test(name) && name.split("/").every(isPlainPart), {
+  error: "must be a relative path of plain parts separated by /, valid on every system",
+});
 
 function isPlainPart(part: string): boolean {
   return (

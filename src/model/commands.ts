@@ -52,8 +52,8 @@ export type Claim = ValueOf<typeof Claim>;
 export const Finished = record({ command: Command, session: Session, remainingCommands: integer });
 export const SessionCreated = record({ session: Session, lease: nullable(Lease), commands: list(Command) });
 
-/** https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap08.html: names hold no '='. */
-const EnvironmentName = filledText(256).regex(/^[^=]+$/, { error: "must not hold '='" });
+/** A name without '=': https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap08.html */
+const EnvironmentName = filledText(256).regex(/^[^=]+$/, { error: "must not contain '='" });
 
 export const CommandInput = z.strictObject({
   id: NewId,

@@ -8,6 +8,7 @@
 // are stale in the next.
 import { z } from "zod";
 import { bounds } from "../limits.ts";
+import { present } from "../present.ts";
 import {
   boolean,
   integer,
@@ -53,7 +54,8 @@ export const DebugSession = row({
   capabilities: nullable(json<Record<string, unknown>>()),
   payload: nullable(json()),
   /**
-   * The run of the adapter; every start raises it. Reports carry it, so that a replaced adapter cannot change anything.
+   * The number of the adapter's run; every start raises it. Reports carry it, so that a replaced adapter cannot change
+   * anything.
    */
   adapterRun: integer,
   stopEpoch: integer,
@@ -139,8 +141,8 @@ export const DebugEventPage = record({ events: list(DebugEvent), nextPosition: i
 export const Applied = record({ applied: boolean, state: oneOf(debugStates), stopEpoch: integer });
 
 export const AdapterRun = z.int().positive();
-export const ThreadId = z.int();
-const Epoch = z.int().min(0);
+const ThreadId = z.int();
+export const StopEpoch = z.int().min(0);
 
 /** Any plain data from the caller; secrets in it are masked. */
 export const Payload = z.record(z.string(), z.unknown());
@@ -199,52 +201,47 @@ export const eventEffects = {
     })
     .optional(),
 };
-export type EventEffects = z.input<z.ZodObject<typeof eventEffects>>;
+type EventEffects = z.input<z.ZodObject<typeof eventEffects>>;
 
+/** Returns the body of an event as it is stored, and the changes that the event makes. */
 export function effectsOf({ event, body }: z.output<typeof EventInput>, masking: Masking): EventEffects {
-  const capped = capBody(body, masking);
-  const kept = capped.body === undefined ? { cut: capped.cut } : { body: capped.body, cut: capped.cut };
-  const said = (text: string) => masking.text(storable(text)).slice(0, bounds.debugTextLength);
+  const stored = present(capBody(body, masking));
+  const capText = (text: string) => masking.text(storable(text)).slice(0, bounds.debugTextLength);
   if (event === "stopped") {
-    const { reason, description, text: more, threadId, hitBreakpointIds } = eventBodies.stopped.parse(body);
-    const why = said([description, more].filter((part) => part !== undefined && part !== "").join(": "));
+    const { reason, description, text, threadId, hitBreakpointIds } = eventBodies.stopped.parse(body);
+    const fullDescription = capText([description, text].filter((part) => part !== undefined && part !== "").join(": "));
     return {
-      ...kept,
-      reason: said(reason) || "unknown",
-      ...(why === "" ? {} : { description: why }),
-      ...(threadId === undefined ? {} : { threadId }),
-      ...(hitBreakpointIds === undefined ? {} : { hitBreakpointIds }),
+      ...stored,
+      reason: capText(reason) || "unknown",
+      ...present({ description: fullDescription || undefined, threadId, hitBreakpointIds }),
     };
   }
   if (event === "continued") {
     const { threadId, allThreadsContinued } = eventBodies.continued.parse(body);
-    return {
-      ...kept,
-      ...(threadId === undefined ? {} : { threadId }),
-      ...(allThreadsContinued === undefined ? {} : { allThreadsContinued }),
-    };
+    return { ...stored, ...present({ threadId, allThreadsContinued }) };
   }
-  if (event === "exited") return { ...kept, exitCode: eventBodies.exited.parse(body).exitCode };
-  if (event !== "breakpoint") return kept;
+  if (event === "exited") return { ...stored, exitCode: eventBodies.exited.parse(body).exitCode };
+  if (event !== "breakpoint") return stored;
   const { reason, breakpoint } = eventBodies.breakpoint.parse(body);
   const { source, line, column } = breakpoint;
   const place =
     source?.path && line !== undefined && line >= 0 ? { sourcePath: storable(source.path, 4_096), line } : {};
-  const requested = { line: line ?? 0, ...(column === undefined ? {} : { column }) };
+  const requested = { line: line ?? 0, ...present({ column }) };
   return {
-    ...kept,
-    reason: said(reason) || "unknown",
+    ...stored,
+    reason: capText(reason) || "unknown",
     breakpoint: { id: newId(), ...boundOf(breakpoint, masking), ...place, requested },
   };
 }
 
+/** Returns a breakpoint as the adapter bound it, bounded and masked, with the parts that have columns of their own. */
 export function boundOf(breakpoint: Breakpoint, masking: Masking) {
   const bound = capBreakpoint(breakpoint, masking);
-  return { ...(bound.id === undefined ? {} : { adapterId: bound.id }), verified: bound.verified, bound };
+  return { ...present({ adapterId: bound.id }), verified: bound.verified, bound };
 }
 
-/** One breakpoint as it is sent to the store. The id is used if the breakpoint is new. */
-export const setFields = z.strictObject({ id: Id, line: z.int().min(0).optional(), requested: Json });
+/** A breakpoint to set, as it is sent to the store. The id is used if the breakpoint is new. */
+export const SetInput = z.strictObject({ id: Id, line: z.int().min(0).optional(), requested: Json });
 export const BoundInput = z.strictObject({ breakpointId: Id, ...BoundFields });
 
 export const StoredThreadInput = z.strictObject({
@@ -255,12 +252,10 @@ export const StoredThreadInput = z.strictObject({
   cut: z.boolean(),
 });
 
-/** Returns the kind of a breakpoint, which follows from the fields that only this kind has. */
+/** Returns the kind of a breakpoint. Each kind has a field that no other kind has. */
 export function kindOf(requested: RequestedBreakpoint): BreakpointKind {
   if ("line" in requested) return "source";
   if ("name" in requested) return "function";
   if ("dataId" in requested) return "data";
   return "instructionReference" in requested ? "instruction" : "exception";
 }
-
-export { Epoch as StopEpoch };

@@ -22,7 +22,7 @@ export function storable(text: string, lengthMax: number = debugTextLength): str
   return text.slice(0, lengthMax).toWellFormed().replaceAll("\u0000", "\u2400");
 }
 
-export interface StoredThread {
+interface StoredThread {
   readonly threadId: number;
   readonly name: string;
   readonly frames: readonly StackFrame[];
@@ -47,7 +47,7 @@ export function capThreads(threads: readonly Thread[], masking: Masking): Stored
   });
 }
 
-/** The bytes that one call may still store, and whether something was left out. */
+/** The bytes that one call may still store, and whether anything was left out. */
 class Budget {
   #left: number = debugStopBytes;
   cut = false;
@@ -57,6 +57,7 @@ class Budget {
     // A little more than the text, so that the number of values is bounded too.
     const bytes = Buffer.byteLength(JSON.stringify(value)) + 24;
     if (bytes > this.#left) {
+      // Nothing fits from here on, so that no smaller value is stored after one that was left out.
       this.#left = 0;
       return false;
     }
@@ -66,17 +67,17 @@ class Budget {
 }
 
 function capFrames(frames: readonly StackFrame[], budget: Budget, masking: Masking): StackFrame[] {
-  const kept: StackFrame[] = [];
+  const storedFrames: StackFrame[] = [];
   for (const { scopes: _, omittedScopes: __, ...frame } of frames.slice(0, debugFrames)) {
     const stored: StackFrame = {
-      ...texts(frame, masking),
-      ...(frame.source === undefined ? {} : { source: sourceOf(frame.source) }),
+      ...storableFields(frame, masking),
+      ...(frame.source === undefined ? {} : { source: storableSource(frame.source) }),
     };
     if (!budget.take(stored)) break;
-    kept.push(stored);
+    storedFrames.push(stored);
   }
   // The contents come after all frames, so that one large frame does not push out the others.
-  return kept.map((frame, index) => {
+  return storedFrames.map((frame, index) => {
     const scopes = frames[index]?.scopes;
     return scopes === undefined ? frame : { ...frame, ...capScopes(scopes, budget, masking) };
   });
@@ -87,20 +88,20 @@ function capScopes(
   budget: Budget,
   masking: Masking,
 ): Pick<StackFrame, "scopes" | "omittedScopes"> {
-  const kept: Scope[] = [];
+  const storedScopes: Scope[] = [];
   for (const { variables, omittedVariables: _, ...scope } of scopes.slice(0, debugScopes)) {
     const stored: Scope = {
-      ...texts(scope, masking),
-      ...(scope.source === undefined ? {} : { source: sourceOf(scope.source) }),
+      ...storableFields(scope, masking),
+      ...(scope.source === undefined ? {} : { source: storableSource(scope.source) }),
     };
     if (!budget.take(stored)) break;
-    kept.push(
+    storedScopes.push(
       variables === undefined
         ? stored
         : { ...stored, ...capVariables(variables, budget, masking, 1, masking.isEnvironment(scope.name)) },
     );
   }
-  return { scopes: kept, ...omitted("omittedScopes", scopes.length - kept.length, budget) };
+  return { scopes: storedScopes, ...omitted("omittedScopes", scopes.length - storedScopes.length, budget) };
 }
 
 function capVariables(
@@ -110,28 +111,31 @@ function capVariables(
   depth: number,
   inEnvironment: boolean,
 ): Pick<Scope, "variables" | "omittedVariables"> {
-  const kept: Variable[] = [];
+  const storedVariables: Variable[] = [];
   for (const variable of depth > debugVariableDepth ? [] : variables.slice(0, debugVariables)) {
     const { variables: parts, omittedVariables: _, masked: __, valueLength: ___, ...plain } = variable;
     const stored =
       inEnvironment || masking.isSecret(plain.name) || plain.evaluateName?.split(/[.[\]"'()]+/).some(masking.isSecret)
-        ? hidden(plain, masking)
-        : shown(plain, masking, budget);
+        ? maskedVariable(plain, masking)
+        : cappedVariable(plain, masking, budget);
     if (!budget.take(stored)) break;
     const isEnvironment = masking.isEnvironment(plain.name) || masking.isEnvironment(plain.evaluateName ?? "");
     // An environment keeps the names of its variables, but not its summary text.
-    const own = isEnvironment ? { ...stored, value: masked, masked: true } : stored;
-    kept.push(
-      parts === undefined || (own.masked === true && !isEnvironment)
-        ? own
-        : { ...own, ...capVariables(parts, budget, masking, depth + 1, isEnvironment) },
+    const parent = isEnvironment ? { ...stored, value: masked, masked: true } : stored;
+    storedVariables.push(
+      parts === undefined || (parent.masked === true && !isEnvironment)
+        ? parent
+        : { ...parent, ...capVariables(parts, budget, masking, depth + 1, isEnvironment) },
     );
   }
-  return { variables: kept, ...omitted("omittedVariables", variables.length - kept.length, budget) };
+  return {
+    variables: storedVariables,
+    ...omitted("omittedVariables", variables.length - storedVariables.length, budget),
+  };
 }
 
-/** Returns a secret variable without its value and without every reference that leads to it. */
-function hidden({ name, type }: Variable, masking: Masking): Variable {
+/** Returns a secret variable without its value, and without any reference that leads to the value. */
+function maskedVariable({ name, type }: Variable, masking: Masking): Variable {
   return {
     name: masking.text(storable(name)),
     value: masked,
@@ -141,18 +145,19 @@ function hidden({ name, type }: Variable, masking: Masking): Variable {
   };
 }
 
-function shown(variable: Variable, masking: Masking, budget: Budget): Variable {
+/** Returns a variable with its value cut to `debugTextLength`. */
+function cappedVariable(variable: Variable, masking: Masking, budget: Budget): Variable {
   const { presentationHint, ...plain } = variable;
   const stored: Variable = {
-    ...texts(plain, masking),
-    ...(presentationHint === undefined ? {} : { presentationHint: hintOf(presentationHint) }),
+    ...storableFields(plain, masking),
+    ...(presentationHint === undefined ? {} : { presentationHint: storableHint(presentationHint) }),
   };
   if (variable.value.length <= debugTextLength) return stored;
   budget.cut = true;
   return { ...stored, valueLength: variable.value.length };
 }
 
-function hintOf({
+function storableHint({
   kind,
   attributes,
   visibility,
@@ -166,6 +171,7 @@ function hintOf({
   };
 }
 
+/** Returns the count of omitted values under its name, and marks the thread as cut; nothing when the count is 0. */
 function omitted<Name extends string>(name: Name, count: number, budget: Budget): { [Key in Name]?: number } {
   if (count <= 0) return {};
   budget.cut = true;
@@ -173,7 +179,7 @@ function omitted<Name extends string>(name: Name, count: number, budget: Budget)
 }
 
 /** Makes all strings of a flat object storable and masks them. */
-function texts<Value extends object>(value: Value, masking: Masking): Value {
+function storableFields<Value extends object>(value: Value, masking: Masking): Value {
   return Object.fromEntries(
     Object.entries(value).map(([name, field]) => [
       name,
@@ -183,7 +189,7 @@ function texts<Value extends object>(value: Value, masking: Masking): Value {
 }
 
 /** Makes a source storable. Paths are not masked, because a reader needs the whole path to find the file. */
-function sourceOf(source: Source): Source {
+function storableSource(source: Source): Source {
   return Object.fromEntries(
     Object.entries(source).map(([name, field]) => [name, typeof field === "string" ? storable(field, 4_096) : field]),
   ) as Source;
@@ -191,7 +197,7 @@ function sourceOf(source: Source): Source {
 
 export function capBreakpoint(breakpoint: Breakpoint, masking: Masking): Breakpoint {
   const { source, ...plain } = breakpoint;
-  return { ...texts(plain, masking), ...(source === undefined ? {} : { source: sourceOf(source) }) };
+  return { ...storableFields(plain, masking), ...(source === undefined ? {} : { source: storableSource(source) }) };
 }
 
 /**

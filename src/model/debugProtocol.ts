@@ -1,7 +1,7 @@
-// The data of the Debug Adapter Protocol that is stored:
-// https://microsoft.github.io/debug-adapter-protocol/specification#Types Names and meanings are the protocol's; fields
-// that it does not define are dropped. test/unit/model/debugProtocol.test.ts compares these schemas with the protocol's
-// own types.
+// The data of the Debug Adapter Protocol that is stored. Names and meanings are the protocol's; fields that it does not
+// define are dropped. test/unit/model/debugProtocol.test.ts compares these schemas with the protocol's own types.
+//
+// https://microsoft.github.io/debug-adapter-protocol/specification#Types
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { filledText, text } from "./fields.ts";
@@ -56,18 +56,18 @@ export const ExceptionBreakpoint = z.union([
 ]);
 
 /** The schema of each kind of breakpoint. One request sets all breakpoints of a kind, or all of one source file. */
-export const requestedOf = {
+const schemaOfKind = {
   source: SourceBreakpoint,
   function: FunctionBreakpoint,
   data: DataBreakpoint,
   instruction: InstructionBreakpoint,
   exception: ExceptionBreakpoint,
 } as const;
-export type BreakpointKind = keyof typeof requestedOf;
-export const breakpointKinds = Object.keys(requestedOf) as [BreakpointKind, ...BreakpointKind[]];
+export type BreakpointKind = keyof typeof schemaOfKind;
+export const breakpointKinds = Object.keys(schemaOfKind) as [BreakpointKind, ...BreakpointKind[]];
 
 export const RequestedBreakpoint = z.union(
-  Object.values(requestedOf) as [
+  Object.values(schemaOfKind) as [
     typeof SourceBreakpoint,
     typeof FunctionBreakpoint,
     typeof DataBreakpoint,
@@ -160,7 +160,7 @@ export const StackFrame = z.object({
 });
 export type StackFrame = z.output<typeof StackFrame>;
 
-/** A thread with its frames, innermost first. `totalFrames` has the meaning that it has in the stackTrace response. */
+/** A thread with its frames, innermost first. `totalFrames` means the same as in the stackTrace response. */
 export const Thread = z.object({
   id: Int,
   name: Text,
@@ -190,7 +190,7 @@ export const eventBodies = {
   initialized: z.unknown(),
   breakpoint: z.object({ ...reason, breakpoint: Breakpoint }),
 } as const;
-export type KnownEvent = keyof typeof eventBodies;
+type KnownEvent = keyof typeof eventBodies;
 
 export function isKnownEvent(event: string): event is KnownEvent {
   return Object.hasOwn(eventBodies, event);

@@ -1,12 +1,13 @@
-// UUIDv7: https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7. Made by callers, so that dependent calls need no
-// round trip between them (D-018).
+// Ids: UUIDv7 (https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7). Callers create them, so that dependent
+// calls need no round trip between them (D-018).
 import { randomFillSync } from "node:crypto";
 
 /** The form of an id: a UUID of any version, in lower case. */
 export const idPattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
+/** Random bytes for 256 ids, because one large request is faster than many small ones. */
 const random = new Uint8Array(10 * 256);
-let used = random.length;
+let usedBytes = random.length;
 
 let lastMs = 0;
 let sequence = 0;
@@ -17,13 +18,14 @@ let sequence = 0;
  * that order.
  */
 export function newId(): string {
-  if (used === random.length) {
+  if (usedBytes === random.length) {
     randomFillSync(random);
-    used = 0;
+    usedBytes = 0;
   }
-  const tail = Buffer.from(random.buffer, used, 10).toString("hex");
-  used += 10;
+  const tail = Buffer.from(random.buffer, usedBytes, 10).toString("hex");
+  usedBytes += 10;
   const nowMs = Date.now();
+  // Counts on from the last id while the clock stands still or after it went back, so that the order holds.
   if (nowMs > lastMs) {
     lastMs = nowMs;
     sequence = Number.parseInt(tail.slice(0, 3), 16) >> 1;

@@ -1,6 +1,5 @@
 // Formats and parses JSON columns, which hold superjson text. Runs on the caller's thread. Both directions are bounded,
 // because a port is not trusted.
-
 import superjson from "superjson";
 import { StoreError } from "../errors.ts";
 import { bounds } from "../limits.ts";
@@ -9,16 +8,17 @@ import { parseJsonText } from "./jsonText.ts";
 const { jsonBytes, jsonDepth, jsonKeys, jsonNumberLength } = bounds;
 
 /**
- * The kinds that superjson may restore. Classes, symbols, RegExp and Error are refused, because the writer would choose
- * the objects (D-058).
+ * The kinds that superjson may restore. Classes, symbols, RegExp and Error are refused, because with them the writer of
+ * a value chooses which objects its reader creates (D-058).
  */
 const restorable: ReadonlySet<unknown> = new Set(["Date", "undefined", "bigint", "number", "map", "set", "URL"]);
 
 /**
- * Formats plain data, Date, Map, Set, URL, bigint, NaN, infinities and undefined as superjson text.
- * An object that occurs twice comes back as two objects.
+ * Formats plain data, Date, Map, Set, URL, bigint, NaN, infinities and undefined as superjson text. An object that
+ * occurs twice is restored as two objects.
  *
- * Fails    invalid_input: over 256 KiB, 32 levels or 10 000 keys, cyclic, or of a kind that would not come back equal
+ * Fails    invalid_input when the value exceeds 256 KiB, 32 levels or 10 000 keys, is cyclic, or contains a kind that
+ *          would not be restored as it was
  */
 export function formatJson(value: unknown): string {
   const oversize = outOfBounds(value, jsonDepth, jsonKeys);
@@ -55,20 +55,27 @@ export function parseJson(text: string): unknown {
   );
 }
 
-function orHostile<Value>(what: string, read: () => Value): Value {
-  try {
-    return read();
-  } catch {
-    throw hostile(what);
-  }
-}
-
 /**
- * Returns false for text with U+0000 or a lone surrogate, which PostgreSQL cannot store and both engines refuse
+ * Checks that text has no U+0000 and no lone surrogate: PostgreSQL cannot store them, so both engines refuse them
  * (D-039).
  */
 export function isStorable(text: string): boolean {
   return text.isWellFormed() && !text.includes("\u0000");
+}
+
+/** Checks for a plain object of any realm: one without a prototype, or whose prototype is an Object.prototype. */
+export function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+function orHostile<Value>(content: string, read: () => Value): Value {
+  try {
+    return read();
+  } catch {
+    throw hostile(content);
+  }
 }
 
 function serialize(value: unknown): ReturnType<typeof superjson.serialize> {
@@ -80,8 +87,8 @@ function serialize(value: unknown): ReturnType<typeof superjson.serialize> {
 }
 
 /**
- * Checks the bounds of text before it is parsed, in one pass that allocates nothing (D-057). Returns the bound that it
- * exceeds.
+ * Checks the bounds of text before it is parsed, in one pass that allocates nothing (D-057). Returns the excess in
+ * words, or undefined.
  */
 function outOfTextBounds(text: string, depthMax: number, keysMax: number): string | undefined {
   let [depth, keys, digits] = [0, 0, 0];
@@ -92,6 +99,7 @@ function outOfTextBounds(text: string, depthMax: number, keysMax: number): strin
     } else if (code === openBrace || code === openBracket) {
       if (++depth > depthMax) return `more than ${depthMax} levels`;
     } else if (code === closeBrace || code === closeBracket) depth--;
+    // Each key or item has a comma before it, except for the first in its object or list.
     else if (code === comma && ++keys > keysMax) return `more than ${keysMax} keys`;
     digits = code >= zero && code <= nine ? digits + 1 : 0;
     if (digits > jsonNumberLength) return `a number of more than ${jsonNumberLength} digits`;
@@ -108,7 +116,10 @@ const [openBracket, closeBracket, openBrace, closeBrace] = [0x5b, 0x5d, 0x7b, 0x
  */
 const bigintBits = Math.ceil(jsonNumberLength * Math.log2(10)) + 1;
 
-/** Checks the bounds of a value. Walks without recursion, so that depth cannot exhaust the stack. */
+/**
+ * Checks the bounds of a value. Walks without recursion, so that depth cannot exhaust the stack. Returns what JSON
+ * cannot contain, in words, or undefined.
+ */
 function outOfBounds(value: unknown, depthMax: number, keysMax: number): string | undefined {
   const open: { value: unknown; depth: number }[] = [{ value, depth: 0 }];
   let keys = 0;
@@ -131,15 +142,13 @@ function outOfBounds(value: unknown, depthMax: number, keysMax: number): string 
 }
 
 /**
- * Returns whether superjson restores an object of this kind. It writes unknown kinds as plain objects and an invalid
+ * Checks whether superjson restores an object of this kind. It writes unknown kinds as plain objects and an invalid
  * Date as null.
  */
 function isRestorable(value: object): boolean {
   if (value instanceof Date) return !Number.isNaN(value.getTime());
   if (Array.isArray(value) || value instanceof Map || value instanceof Set || value instanceof URL) return true;
-  const prototype = Object.getPrototypeOf(value);
-  // A prototype without a prototype of its own is the Object.prototype of some realm.
-  return prototype === null || Object.getPrototypeOf(prototype) === null;
+  return isPlainObject(value);
 }
 
 function childrenOf(value: object): unknown[] {
@@ -151,8 +160,8 @@ function childrenOf(value: object): unknown[] {
 }
 
 /**
- * Checks superjson's annotations, a tree whose nodes are [kind], [kind, { path: node }] or { path: node }.
- * Every path must exist in the data, because superjson would create what is missing, at any length.
+ * Checks superjson's annotations, a tree whose nodes are [kind], [kind, { path: node }] or { path: node }. Every path
+ * must exist in the data, because superjson would create the missing values, at any length.
  */
 function unrestorableMeta(json: unknown, values: unknown): string | undefined {
   const open: { value: unknown; node: unknown }[] = values === undefined ? [] : [{ value: json, node: values }];
@@ -169,7 +178,7 @@ function unrestorableMeta(json: unknown, values: unknown): string | undefined {
     if (paths === null || typeof paths !== "object") return "a malformed tree of paths";
     for (const [path, child] of Object.entries(paths)) {
       const keys = splitPath(path);
-      if (!leadsSomewhere(value, keys)) return "a path that leads nowhere";
+      if (!hasPath(value, keys)) return "a path that leads nowhere";
       open.push({
         value: keys.reduce((at, key) => at[key] as Record<string, unknown>, value as Record<string, unknown>),
         node: child,
@@ -179,7 +188,7 @@ function unrestorableMeta(json: unknown, values: unknown): string | undefined {
   return undefined;
 }
 
-function leadsSomewhere(value: unknown, keys: readonly string[]): boolean {
+function hasPath(value: unknown, keys: readonly string[]): boolean {
   let at = value;
   for (const key of keys) {
     if (at === null || typeof at !== "object" || !Object.hasOwn(at, key)) return false;
@@ -200,10 +209,10 @@ function splitPath(path: string): string[] {
   return keys;
 }
 
-function refused(what: string): StoreError {
-  return new StoreError("invalid_input", `JSON cannot contain ${what}`);
+function refused(content: string): StoreError {
+  return new StoreError("invalid_input", `JSON cannot contain ${content}`);
 }
 
-function hostile(what: string): StoreError {
-  return new StoreError("corrupt", `stored JSON was not written by this package: it contains ${what}`);
+function hostile(content: string): StoreError {
+  return new StoreError("corrupt", `stored JSON was not written by this package: it contains ${content}`);
 }

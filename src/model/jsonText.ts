@@ -1,28 +1,29 @@
-// Parses JSON text with the keys that it holds, whatever the engine parsed before.
+// Parses JSON text correctly in spite of a bug in V8.
 //
-// V8 (Node 24 and 26) can return a wrong key. An object whose key holds a backslash leaves a trace in the engine; a
+// V8 (Node 24 and 26) can return a wrong key. An object whose key contains a backslash leaves a trace in the engine; a
 // later key is compared with that trace by its raw text, escapes and all, so `{"\\.":1}` after `{"\\\\":1}` comes back
 // with the key `\\`. Only keys that are written with an escape can be hit (D-077):
 // https://github.com/nodejs/node/issues/63785
 
-/** A string, and the colon after it if it is a key. Applied to valid JSON only, where each string is closed. */
+/** Matches a string, and the colon after it if it is a key. Used on valid JSON only, where each string is closed. */
 const stringOrKey = /"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?/g;
 
 /**
- * Returns what JSON.parse should return.
+ * Returns the value that JSON.parse should return.
  *
- * Fails    SyntaxError when the text is no JSON
+ * Fails    SyntaxError when the text is not JSON
  * Cost     one JSON.parse; a second one and a copy of the objects when a key is written with an escape
  */
 export function parseJsonText(text: string): unknown {
   const parsed: unknown = JSON.parse(text);
   if (!text.includes("\\")) return parsed;
   const escapedKeys: string[] = [];
-  // Every key gets a mark, so that a key of the text cannot be mistaken for a number that stands for another one.
+  // A key with escapes becomes "#" and its index in `escapedKeys`. Every other key gets "=" in front, so that it cannot
+  // be mistaken for such an index.
   const marked = text.replace(stringOrKey, (token: string, colon: string | undefined) => {
     if (colon === undefined) return token;
     if (!token.includes("\\")) return `"=${token.slice(1)}`;
-    // The engine reads strings that are no keys correctly.
+    // JSON.parse is right about strings that are not keys.
     escapedKeys.push(JSON.parse(token.slice(0, -colon.length)) as string);
     return `"#${escapedKeys.length - 1}":`;
   });

@@ -2,6 +2,7 @@
 // text.
 import { z } from "zod";
 import { filledText } from "./fields.ts";
+import { isPlainObject } from "./json.ts";
 
 export const masked = "***";
 
@@ -30,7 +31,7 @@ export const SecretNames = z
 /** The names of environments. All their values are masked, because any of them may be secret (D-074). */
 const environment = /^(?:.*\.)?(?:env|envp|environ|environment)$/i;
 
-/** An assignment within text: `name =`, `name: `, `"name":`, `--name=`, `name ===`. */
+/** The left side of an assignment within text: `name =`, `name: `, `"name":`, `--name=`, `name ===`. */
 const assigned = /([\w$.-]+)["'`]?\s*(?:!?={1,3}>?|:)\s*/g;
 const value =
   /(?:(?:bearer|basic|digest)\s+)?(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|`(?:[^`\\]|\\.)*`?|[^\s"'`,;&(){}[\]]+)/iy;
@@ -84,14 +85,14 @@ function createMasking(names: readonly string[]): Masking {
   };
   const options = (whole: string, name: string, space: string) => (isSecret(name) ? `${name}${space}${masked}` : whole);
   const text = (whole: string): string => assignments(whole.replace(userinfo, `$1${masked}@`)).replace(option, options);
-  /** Returns whether the argument before is the option of a secret, as in `["--token", "value"]`. */
-  const followsOption = (before: unknown): boolean =>
-    typeof before === "string" && /^--?[A-Za-z][\w-]*$/.test(before) && isSecret(before);
+  /** Checks whether an argument is the option of a secret, whose value follows it, as in `["--token", "value"]`. */
+  const isSecretOption = (argument: unknown): boolean =>
+    typeof argument === "string" && /^--?[A-Za-z][\w-]*$/.test(argument) && isSecret(argument);
   const data = (value: unknown): unknown => {
     if (typeof value === "string") return text(value);
     if (Array.isArray(value))
-      return value.map((item, index) => (followsOption(value[index - 1]) ? masked : data(item)));
-    if (!isPlain(value)) return value;
+      return value.map((item, index) => (isSecretOption(value[index - 1]) ? masked : data(item)));
+    if (!isPlainObject(value)) return value;
     return Object.fromEntries(
       Object.entries(value).map(([name, child]) => [
         name,
@@ -103,8 +104,8 @@ function createMasking(names: readonly string[]): Masking {
 }
 
 /**
- * Masks the values of an environment and keeps its names, so that a reader sees which variables were set. Accepts lists
- * of `NAME=value`.
+ * Masks the values of an environment and keeps its names, so that a reader sees which variables were set. The
+ * environment may also be a list of `NAME=value`.
  */
 function blank(value: unknown): unknown {
   if (value === null || value === undefined || typeof value === "boolean") return value;
@@ -112,17 +113,11 @@ function blank(value: unknown): unknown {
     return value.map((item) =>
       typeof item === "string" && item.includes("=") ? `${item.slice(0, item.indexOf("="))}=${masked}` : masked,
     );
-  return isPlain(value) ? Object.fromEntries(Object.keys(value).map((name) => [name, masked])) : masked;
-}
-
-function isPlain(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== "object" || value === null) return false;
-  const prototype = Object.getPrototypeOf(value);
-  return prototype === null || Object.getPrototypeOf(prototype) === null;
+  return isPlainObject(value) ? Object.fromEntries(Object.keys(value).map((name) => [name, masked])) : masked;
 }
 
 /**
- * Matches a name with the parts of a pattern, greedily from the left: each part is searched for after the one before
+ * Matches a name against the parts of a pattern, greedily from the left: each part is searched for after the one before
  * it.
  */
 function matches(parts: readonly string[], name: string): boolean {

@@ -15,7 +15,7 @@ const descriptions = new WeakMap<AnyCodec, string>();
 function description(output: AnyCodec): string {
   const known = descriptions.get(output);
   if (known !== undefined) return known;
-  const made = output.describe(() => undefined);
-  descriptions.set(output, made);
-  return made;
+  const described = output.describe(() => undefined);
+  descriptions.set(output, described);
+  return described;
 }

@@ -1,5 +1,5 @@
-// Hashes the input of a request, so that a repeated idempotency key can be compared with its first use. Hashes the
-// caller's own input, because defaults such as new ids differ every time.
+// Hashes the input of a request, so that the repeated use of an idempotency key can be compared with the first. Hashes
+// the caller's own input, because defaults such as new ids differ every time.
 import { createHash, type Hash } from "node:crypto";
 
 /** Returns a SHA-256 in hexadecimal. The order of keys does not matter, and an absent field equals an undefined one. */
@@ -24,7 +24,7 @@ function feed(hash: Hash, value: unknown, within: Set<object>): void {
 }
 
 function feedEntries(hash: Hash, value: object, within: Set<object>): void {
-  if (within.has(value)) throw new TypeError("it holds itself");
+  if (within.has(value)) throw new TypeError("it contains itself");
   within.add(value);
   const [kind, entries] = entriesOf(value);
   hash.update(`${kind}${entries.length}:`);

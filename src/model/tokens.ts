@@ -15,13 +15,13 @@ import { accountKinds, type Scope, scopes, type TokenKind, tokenKinds } from "./
 const prefixes = { personal: "dsp_", runner: "dsr_" } as const;
 
 /**
- * One or more scopes. Encoded as text separated by blanks, in the order of the list, without duplicates; `admin`
+ * One or more scopes. Encoded as text separated by spaces, in the order of `scopes`, without duplicates; `admin`
  * replaces all others (D-051).
  */
 export const Scopes = z.codec(
   z.array(z.enum(scopes)).min(1).max(scopes.length),
   z.string().refine((stored) => isScopes(stored), { error: "must be known scopes, in the order of the list" }),
-  { decode: (asked) => formatScopes(asked), encode: (stored) => parseScopes(stored) },
+  { decode: (list) => formatScopes(list), encode: (stored) => parseScopes(stored) },
 );
 
 function isScopes(stored: string): boolean {
@@ -29,17 +29,17 @@ function isScopes(stored: string): boolean {
   return parts.every((part) => scopes.includes(part)) && formatScopes(parts) === stored;
 }
 
-export function formatScopes(asked: readonly Scope[]): string {
-  return asked.includes("admin") ? "admin" : scopes.filter((scope) => asked.includes(scope)).join(" ");
+export function formatScopes(list: readonly Scope[]): string {
+  return list.includes("admin") ? "admin" : scopes.filter((scope) => list.includes(scope)).join(" ");
 }
 
 export function parseScopes(stored: string): Scope[] {
   return stored.split(" ") as Scope[];
 }
 
-/** Returns the needed scopes that the held scopes do not cover. */
-export function missingScopes(needed: readonly Scope[], held: readonly Scope[]): Scope[] {
-  return held.includes("admin") ? [] : needed.filter((scope) => !held.includes(scope));
+/** Returns the required scopes that the granted scopes do not cover. */
+export function missingScopes(required: readonly Scope[], granted: readonly Scope[]): Scope[] {
+  return granted.includes("admin") ? [] : required.filter((scope) => !granted.includes(scope));
 }
 
 /** Scopes: text in a raw row, a list in the API. */
@@ -107,7 +107,7 @@ export interface Secret {
   readonly secret: string;
 }
 
-export function makeSecret(): { readonly secret: Secret; readonly sealed: SealedToken } {
+export function createSecret(): { readonly secret: Secret; readonly sealed: SealedToken } {
   const publicId = randomText(lengths.publicId);
   const secret = randomText(lengths.secret);
   return { secret: { publicId, secret }, sealed: { publicId, secretSha256: sha256Of(secret) } };
@@ -120,10 +120,10 @@ export function formatToken(kind: TokenKind, { publicId, secret }: Secret): stri
 }
 
 /**
- * Parses the text of a token. Fails with token_malformed on a wrong form or checksum; whether the token exists is not
- * checked here.
+ * Parses the text of a token. Fails with `token_malformed` when its form or checksum is wrong. Does not check that the
+ * token exists.
  */
-export function readToken(text: string): SealedToken & { readonly kind: TokenKind } {
+export function parseToken(text: string): SealedToken & { readonly kind: TokenKind } {
   const head = text.slice(0, -lengths.checksum);
   if (!shape.test(text) || checksumOf(head) !== text.slice(-lengths.checksum)) throw new StoreError("token_malformed");
   const publicId = head.slice(lengths.prefix, lengths.prefix + lengths.publicId);
@@ -159,9 +159,10 @@ function checksumOf(head: string): string {
  * Returns random text in which all characters are equally likely: bytes beyond the last multiple of 62 are discarded.
  */
 function randomText(length: number): string {
-  let made = "";
-  while (made.length < length) {
-    for (const byte of randomBytes(length)) if (byte < 248 && made.length < length) made += alphabet.charAt(byte % 62);
+  let result = "";
+  while (result.length < length) {
+    for (const byte of randomBytes(length))
+      if (byte < 248 && result.length < length) result += alphabet.charAt(byte % 62);
   }
-  return made;
+  return result;
 }

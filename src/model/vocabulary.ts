@@ -1,6 +1,6 @@
 // The closed lists of the model: states, kinds and scopes. Imports nothing, so that the command line can offer these
-// words as choices without loading a schema. What a state means and what follows it stands at the head of its entity's
-// file.
+// words as choices without loading a schema. The transitions between states are listed at the head of the file of their
+// entity.
 
 export const worktreeStates = ["creating", "idle", "dirty", "leased", "quarantined", "evicting", "removed"] as const;
 export type WorktreeState = (typeof worktreeStates)[number];

@@ -1,4 +1,4 @@
-// Worktree: a checkout directory of a repository that one runner or other owner may use at a time.
+// Worktree: a checkout directory of a repository, leased to at most one runner or other owner at a time.
 //
 //   creating* -> leased* | quarantined | removed        * lease columns set
 //   idle | dirty -> leased* | evicting*
@@ -48,7 +48,7 @@ export const Lease = record({
 });
 export type Lease = ValueOf<typeof Lease>;
 
-/** The state that follows from how a holder releases its worktree. */
+/** The state of a released worktree, by the way in which its holder released it. */
 export const releases = {
   clean: "idle",
   dirty: "dirty",

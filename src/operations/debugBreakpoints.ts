@@ -10,7 +10,7 @@ import {
   DebugBreakpoint,
   type DebugBreakpointRow,
   kindOf,
-  setFields,
+  SetInput,
 } from "../model/debug.ts";
 import { Breakpoint, breakpointKinds, RequestedBreakpoint } from "../model/debugProtocol.ts";
 import { Id, Path, Version } from "../model/fields.ts";
@@ -73,7 +73,7 @@ export const setBreakpoints = sealedOperation({
     },
   }),
   open: (output) => output,
-  input: z.strictObject({ ...setKeys, breakpoints: z.array(setFields).max(bounds.debugBreakpoints) }),
+  input: z.strictObject({ ...setKeys, breakpoints: z.array(SetInput).max(bounds.debugBreakpoints) }),
   output: list(DebugBreakpoint),
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ debugSessionId, kind, sourcePath, breakpoints, expectedVersion }, context) {

@@ -8,16 +8,16 @@ import { integer, page, record } from "../model/codec.ts";
 import { Id, Name, NewId, paging, Reason, Sha256, Version } from "../model/fields.ts";
 import { newId } from "../model/ids.ts";
 import {
+  createSecret,
   formatScopes,
   formatToken,
   hintOf,
   type MintedToken,
-  makeSecret,
   missingScopes,
   Principal,
   PublicId,
   parseScopes,
-  readToken,
+  parseToken,
   Scopes,
   type SealedToken,
   type Secret,
@@ -86,7 +86,7 @@ export const mint = sealedOperation({
     ...sealedFields,
   }),
   seal({ scopes, ...input }) {
-    const { secret, sealed } = makeSecret();
+    const { secret, sealed } = createSecret();
     return { wireInput: { ...input, scopes: parseScopes(scopes), ...sealed }, localPart: secret };
   },
   open: withSecret,
@@ -188,7 +188,7 @@ export const verify = sealedOperation({
   publicInput: z.strictObject({ token: z.string(), scopes: Scopes.optional() }),
   input: z.strictObject({ kind: Kind, ...sealedFields, scopes: Scopes.optional() }),
   seal: ({ token, scopes }) => ({
-    wireInput: { ...readToken(token), scopes: scopes === undefined ? undefined : parseScopes(scopes) },
+    wireInput: { ...parseToken(token), scopes: scopes === undefined ? undefined : parseScopes(scopes) },
   }),
   open: (principal) => principal,
   output: Principal,
@@ -265,7 +265,7 @@ export const rotate = sealedOperation({
     ...sealedFields,
   }),
   seal(input) {
-    const { secret, sealed } = makeSecret();
+    const { secret, sealed } = createSecret();
     return { wireInput: { ...input, ...sealed }, localPart: secret };
   },
   open: withSecret,
@@ -402,7 +402,7 @@ export const bootstrapAdmin = sealedOperation({
     ...sealedFields,
   }),
   seal(input) {
-    const { secret, sealed } = makeSecret();
+    const { secret, sealed } = createSecret();
     return { wireInput: { ...input, id: newId(), accountId: newId(), ...sealed }, localPart: secret };
   },
   open: withSecret,

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { type ErrorCode, errorCodes, newId, type Outcome, StoreError } from "../../../src/index.ts";
-import { formatToken, makeSecret } from "../../../src/model/tokens.ts";
+import { createSecret, formatToken } from "../../../src/model/tokens.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { Opened, TestedBackend } from "../../support/backends.ts";
 import { bytes, fails, subject } from "../suite.ts";
@@ -94,7 +94,7 @@ const provocations: Partial<Record<ErrorCode, Provocation>> = {
     "not_run",
     async ({ store }) =>
       () =>
-        store.tokens.verify({ token: formatToken("personal", makeSecret().secret) }),
+        store.tokens.verify({ token: formatToken("personal", createSecret().secret) }),
   ],
   token_expired: [
     "not_run",

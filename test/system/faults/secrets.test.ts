@@ -11,7 +11,7 @@ import { promisify } from "node:util";
 import { createClient } from "../../../src/client.ts";
 import { StoreError } from "../../../src/errors.ts";
 import { defaultLimits } from "../../../src/limits.ts";
-import { formatToken, makeSecret } from "../../../src/model/tokens.ts";
+import { createSecret, formatToken } from "../../../src/model/tokens.ts";
 import { operations } from "../../../src/operations/table.ts";
 import type { Backend, Envelope } from "../../../src/wire.ts";
 
@@ -73,7 +73,7 @@ test("no message to another thread holds a secret, and a malformed token is not 
     close: async () => undefined,
   };
   const { methods } = createClient(operations, backend, defaultLimits);
-  const { secret } = makeSecret();
+  const { secret } = createSecret();
   const token = formatToken("personal", secret);
   for (const malformed of ["", "x", token.slice(1), `${token}x`, token.replace("dsp", "dsr")]) {
     await assert.rejects(methods.tokens.verify({ token: malformed }), (error: unknown) => {

@@ -4,7 +4,7 @@ import { copyFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import { attachStore, authenticate, openStore } from "../../../src/index.ts";
-import { formatToken, makeSecret } from "../../../src/model/tokens.ts";
+import { createSecret, formatToken } from "../../../src/model/tokens.ts";
 
 const folder = process.argv[2] as string;
 const output: unknown[] = [];
@@ -43,7 +43,7 @@ const refused = keep(await store.tokens.mint({ ...base, name: "refused" }));
 await store.tokens.revoke({ tokenId: refused.id, reason: "for the test" });
 const short = keep(await store.tokens.mint({ ...base, name: "short", ttlMs: 1_000 }));
 output.push(short);
-const unknown = formatToken("personal", makeSecret().secret);
+const unknown = formatToken("personal", createSecret().secret);
 tokens.push(unknown);
 
 for (const token of tokens) {
