@@ -102,7 +102,7 @@ export const defaultLimits = {
   rewakeMs: 5_000,
   /** The space below which the store is not ready (D-059). */
   leftBytesMin: 16 * 1024 * 1024,
-  /** The fill level of a queue, in percent, above which the store is not ready (D-059). */
+  /** The fill level of a queue, in percent, from which on the store is not ready (D-059). */
   queuePercentMax: 90,
   /** The interval at which a write is tried after one could not be stored. */
   probeEveryMs: 1_000,
