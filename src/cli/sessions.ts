@@ -53,7 +53,7 @@ export function addSessions(program: Command, cli: CommandLine): void {
           column("queued", rows, ({ queuedCommands }) => queuedCommands, { align: "right", optional: true }),
           column("active", rows, ({ activeCommands }) => activeCommands, { align: "right", optional: true }),
           column("failed", rows, ({ failedCommands }) => failedCommands, { align: "right", optional: true }),
-          column("created", rows, ({ createdAt }) => formatTime(createdAt)),
+          column("created", rows, ({ createdAt }) => formatTime(createdAt), { optional: true }),
           column("ended", rows, ({ endedAt }) => formatTime(endedAt), { optional: true }),
           column("for", rows, ({ requestedBy }) => requestedBy),
         ]);
