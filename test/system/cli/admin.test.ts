@@ -1,4 +1,5 @@
-// debug-server-db admin: accounts and tokens, as processes, on both engines. A secret goes to standard output alone, or to a file of its owner's.
+// debug-server-db admin on both engines: accounts and tokens. A secret is printed alone on stdout, or into a file that
+// only its owner can read.
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -21,7 +22,7 @@ const engines = {
 
 for (const [engine, open] of Object.entries(engines)) {
   suite(`admin on ${engine}`, () => {
-    test("seed, tokens of all kinds, rotation, revocation, a disabled account; a server has the store open meanwhile", async (t) => {
+    test("beside a server: seed, tokens of all kinds, rotation, revocation, a disabled account", async (t) => {
       const { folder, url } = await open(t);
       const admin = (args: readonly string[], options?: RunOptions) =>
         run(folder, ["admin", ...args, "--url", url], options);
@@ -115,8 +116,8 @@ for (const [engine, open] of Object.entries(engines)) {
   });
 }
 
-suite("admin, what is wrong", { concurrency: 2 }, () => {
-  test("no database, no admin, no such account or token", async (t) => {
+suite("admin, mistakes", { concurrency: 2 }, () => {
+  test("fails without a database, an admin token, or the named account or token", async (t) => {
     const { folder, url } = place(t, { init: false });
     const absent = await run(folder, ["admin", "create-token", "--user", "ops", "--url", url]);
     assert.equal(absent.code, 1);
@@ -138,7 +139,7 @@ suite("admin, what is wrong", { concurrency: 2 }, () => {
     );
   });
 
-  test("a token in an argument is not taken, and not printed; one in the environment is what others are made under", async (t) => {
+  test("a token in an argument is rejected and not printed; a token in the environment issues the new ones", async (t) => {
     const { folder, url } = place(t, { init: false });
     const { stdout } = await run(folder, ["admin", "seed", "--url", url]);
     const secret = stdout.trim();
@@ -213,7 +214,7 @@ suite("admin, what is wrong", { concurrency: 2 }, () => {
     });
   }
 
-  test("a file that was made for a secret that was not is gone", async (t) => {
+  test("the file for a secret is removed when no secret was created", async (t) => {
     const { folder, url } = place(t, { init: false });
     await run(folder, ["admin", "seed", "--url", url]);
     const out = join(folder, "x.token");
@@ -226,7 +227,7 @@ suite("admin, what is wrong", { concurrency: 2 }, () => {
     assert.equal(readFileSync(out, "utf8"), "mine");
   });
 
-  test("ids in messages are whole, so that they can be copied", async (t) => {
+  test("messages contain whole ids, which can be copied", async (t) => {
     const { folder, url } = place(t, { init: false });
     assert.match((await run(folder, ["admin", "seed", "--url", url])).stderr, idPattern);
   });

@@ -1,4 +1,5 @@
-// debug-server-db backup, as processes: beside a server, with its exit codes. What restoring withstands is in ../backup.
+// debug-server-db backup beside a server, and its exit codes. The faults that a restore survives are tested in
+// ../backup.
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -16,7 +17,7 @@ const names = async (url: string): Promise<string[]> => {
 };
 
 suite("backup", { concurrency: 2 }, () => {
-  test("create beside a server that writes, list, verify, restore when it has ended", async (t) => {
+  test("creates beside a server that writes, lists, verifies, and restores after the server has ended", async (t) => {
     const { folder, url } = place(t, { init: false });
     const store = await openStore({ url });
     await store.repositories.upsert({ name: "one" });
@@ -82,7 +83,7 @@ suite("backup", { concurrency: 2 }, () => {
     assert.equal((await run(folder, ["backup", "verify", "--url", url])).stdout.split("\n").length, 4);
   });
 
-  test("a damaged backup: 5, wherever it is noticed; the database stays", async (t) => {
+  test("exits with 5 for a damaged backup, and leaves the database alone", async (t) => {
     const { folder, url } = place(t, { init: false });
     await (await openStore({ url })).close();
     const { path } = JSON.parse((await run(folder, ["backup", "create", "--json", "--url", url])).stdout) as {
@@ -101,7 +102,7 @@ suite("backup", { concurrency: 2 }, () => {
     assert.deepEqual(readFileSync(url.slice("sqlite:".length)), before);
   });
 
-  test("what is wrong: nothing to back up, names that are taken or unknown, links, another program's file", async (t) => {
+  test("rejects a missing database, names that exist or are unknown, links, and files of other programs", async (t) => {
     const { folder, url } = place(t, { init: false });
     const backup = async (...args: readonly string[]) => {
       const { code, stdout, stderr } = await run(folder, ["backup", ...args]);
@@ -137,7 +138,7 @@ suite("backup", { concurrency: 2 }, () => {
     );
   });
 
-  test("interrupted: 130, and nothing is left", async (t) => {
+  test("exits with 130 when interrupted, and leaves no file behind", async (t) => {
     const { folder, url } = place(t, { init: false });
     const store = await openStore({ url });
     const { id: repositoryId } = await store.repositories.upsert({ name: "r" });
@@ -146,7 +147,7 @@ suite("backup", { concurrency: 2 }, () => {
     await store.close();
     const backups = join(dirname(url.slice("sqlite:".length)), "backups");
     const creating = startProcess(folder, ["backup", "create", "--url", url]);
-    // It listens before it makes the folder's first file.
+    // It listens for signals before it creates the first file of the folder.
     while (!existsSync(backups) || readdirSync(backups).length === 0)
       await new Promise((resolve) => setImmediate(resolve));
     creating.kill("SIGINT");
@@ -155,7 +156,7 @@ suite("backup", { concurrency: 2 }, () => {
     assert.deepEqual(readdirSync(backups), []);
   });
 
-  test("PostgreSQL: the line of its own tools, without the password, and 1", async (t) => {
+  test("for PostgreSQL, prints the command of its tools without the password, and exits with 1", async (t) => {
     const { folder } = place(t, { init: false });
     const url = "postgres://ops:hunter2@db.example:5433/metadata";
     const expected = {

@@ -28,7 +28,7 @@ export function place(
 ): Place {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "debug-server-db-")));
   t.after(() => {
-    // Of a test that has failed.
+    // Left over when the test has failed.
     for (const { cwd, child } of children) if (cwd.startsWith(folder)) child.kill("SIGKILL");
     rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
   });
@@ -70,7 +70,7 @@ export interface Running {
   readonly ended: Promise<Ended>;
   /** Resolves when stderr holds the text; rejects when the process ends before. */
   said(text: string | RegExp): Promise<void>;
-  /** The same of stdout. */
+  /** Does the same for stdout. */
   printed(text: string | RegExp): Promise<void>;
   kill(signal: NodeJS.Signals): void;
 }
@@ -137,7 +137,10 @@ export function startProcess(cwd: string, args: readonly string[], { env = {}, u
   };
 }
 
-/** https://man7.org/linux/man-pages/man1/script.1.html gives a process a terminal. */
+/**
+ * Returns whether there is a `script` that gives a process a terminal:
+ * https://man7.org/linux/man-pages/man1/script.1.html
+ */
 export function hasScript(): boolean {
   return process.platform === "linux" && spawnSync("script", ["--version"], { stdio: "ignore" }).status === 0;
 }
@@ -162,7 +165,7 @@ export async function runOnTerminal(
   return await new Promise((resolve) => child.once("close", (code) => resolve({ code, output })));
 }
 
-/** The database of a run, for a look at what it left. */
+/** Opens the database of a run, to inspect what the run has left there. */
 export async function withStore<Result>(url: string, look: (store: OwnedStore) => Promise<Result>): Promise<Result> {
   const store = await openStore({ url, migrate: "never" });
   try {
@@ -172,13 +175,13 @@ export async function withStore<Result>(url: string, look: (store: OwnedStore) =
   }
 }
 
-/** A process that has ended and that nobody has asked about yet, as orphans in some containers, is not alive. */
+/** Returns whether a process is alive. A zombie is not, such as an orphan in a container without an init process. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
   } catch (error) {
-    // Where there is no /proc, the signal alone tells.
+    // Without /proc, the signal alone decides.
     return (error as NodeJS.ErrnoException).code === "ENOENT" && process.platform !== "linux";
   }
 }

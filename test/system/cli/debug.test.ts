@@ -1,4 +1,4 @@
-// The demo's debugger, and what the command line tells of debug sessions.
+// demo --debug, and debug show.
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { type DebugView, openStore } from "../../../src/index.ts";
@@ -8,7 +8,7 @@ import { git, isAlive, place, run, startProcess, withStore } from "./commandLine
 const one = ["demo", "--commits", "1", "--runners", "1"];
 
 suite("debug", { concurrency: 2 }, () => {
-  test("demo --debug drives Node's inspector in a worktree, and debug show reads what it left", async (t) => {
+  test("demo --debug drives Node's inspector in a worktree, and debug show prints the result", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
     const { code, stdout, stderr } = await run(folder, [...one, "--debug"]);
     assert.equal(code, 0, stderr);
@@ -70,7 +70,7 @@ suite("debug", { concurrency: 2 }, () => {
     assert.equal(git(tree.slice("worktree ".length), "status", "--porcelain"), "");
   });
 
-  test("Ctrl-C while the program is stopped ends it, cancels its session and gives the worktree back", async (t) => {
+  test("Ctrl-C while the program is stopped ends it, cancels its session and releases the worktree", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
     const demo = startProcess(folder, [...one, "--debug"]);
     await demo.said("start: stopped");
@@ -88,7 +88,7 @@ suite("debug", { concurrency: 2 }, () => {
     });
   });
 
-  test("show prints threads, frames, breakpoints and the last output of what is stopped now", async (t) => {
+  test("show prints the threads, frames, breakpoints and last output of a stopped program", async (t) => {
     const { folder, url } = place(t, { init: false });
     const store = await openStore({ url });
     const { debugSessionId, adapterRun, view } = await fixtures(store).debugStop({ name: "main\u001b[31m" });
@@ -128,7 +128,7 @@ suite("debug", { concurrency: 2 }, () => {
     assert.deepEqual(JSON.parse(bySession.stdout)[0].debugSession.id, debugSessionId);
   });
 
-  test("what is not there, or no id, is said in a sentence", async (t) => {
+  test("an unknown id, or text that is no id, is reported in one sentence", async (t) => {
     const { folder, url } = place(t, { init: false });
     await (await openStore({ url })).close();
     const unknown = await run(folder, ["debug", "show", crypto.randomUUID(), "--url", url]);

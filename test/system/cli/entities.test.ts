@@ -1,4 +1,4 @@
-// Lists, show, cancel, release and logs, as processes beside a server, on both engines.
+// The list, show, cancel, release and logs commands, beside a server, on both engines.
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { suite, type TestContext, test } from "node:test";
@@ -20,7 +20,7 @@ async function onPostgres(t: TestContext): Promise<Place> {
   return { ...place(t, { init: false }), url };
 }
 
-/** A store that stays open as a server while its test runs commands. */
+/** Opens a store as a server, until the test has ended. */
 async function serve(t: TestContext, url: string): Promise<OwnedStore> {
   const store = await openStore({ url });
   t.after(() => store.close());
@@ -35,7 +35,7 @@ const rowsOf = (stdout: string): Record<string, unknown>[] =>
 
 for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPostgres })) {
   suite(`entities on ${engine}`, () => {
-    test("every list: a table, JSON lines, filters, limit and cursor", async (t) => {
+    test("every list prints a table or JSON lines, and takes filters, a limit and a cursor", async (t) => {
       const { folder, url } = await open(t);
       const store = await serve(t, url);
       const made = fixtures(store);
@@ -103,7 +103,7 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       assert.deepEqual([whole.id, whole.commands[0]?.id, whole.artifacts.length], [session.id, command.id, 1]);
     });
 
-    test("worktrees release, commands cancel, sessions cancel: with force, reasons and an audit trail", async (t) => {
+    test("worktrees release, commands cancel and sessions cancel: --force, reasons, audit trail", async (t) => {
       const { folder, url } = await open(t);
       const store = await serve(t, url);
       const made = fixtures(store);
@@ -140,7 +140,7 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       );
     });
 
-    test("logs: shown whole, by lines and as JSON; followed live from another process, to the end", async (t) => {
+    test("logs show prints a log whole, by lines or as JSON; logs tail follows it from another process to its end", async (t) => {
       const { folder, url } = await open(t);
       const store = await serve(t, url);
       const { command, fence } = await fixtures(store).claim();
@@ -171,7 +171,7 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       await tail.printed("comes later\n");
       await append("\u001b[31mred\u0007\n");
       await store.commands.finish({ commandId, fence, outcome: "succeeded", exitCode: 0, logOffset: offset });
-      // Nobody looks at it on a terminal, so it is as it was.
+      // Without a terminal the bytes are printed as they are.
       assert.deepEqual(await tail.ended, {
         code: 0,
         stdout: `${lines.slice(-10).join("")}comes later\n\u001b[31mred\u0007\n`,
@@ -180,7 +180,7 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       assert.equal((await run(folder, ["logs", "show", commandId, "--url", url])).stderr, "");
     });
 
-    test("Ctrl-C ends a tail: 130", async (t) => {
+    test("Ctrl-C ends logs tail with 130", async (t) => {
       const { folder, url } = await open(t);
       const store = await serve(t, url);
       const { command } = await fixtures(store).log("begun\n");
@@ -192,7 +192,7 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
   });
 }
 
-test("what is not there, and what is no id: 1 and 2", async (t) => {
+test("exits with 1 for an unknown id, and with 2 for text that is no id", async (t) => {
   const { folder, url } = await onSqlite(t);
   await serve(t, url);
   for (const args of [
@@ -215,7 +215,7 @@ test("what is not there, and what is no id: 1 and 2", async (t) => {
   assert.match((await run(folder, ["sesions", "list"])).stderr, /Did you mean sessions\?/);
 });
 
-test("more pages than one are gathered, and a reader that goes away ends it", async (t) => {
+test("a list reads several pages, and logs tail ends when its reader goes away", async (t) => {
   const { folder, url } = await onSqlite(t);
   const store = await serve(t, url);
   const { id: repositoryId } = await store.repositories.upsert({ name: "r" });
@@ -240,12 +240,12 @@ test("more pages than one are gathered, and a reader that goes away ends it", as
   ]);
   const printed: Buffer[] = [];
   shell.stdout.on("data", (piece: Buffer) => printed.push(piece));
-  // The command goes on, and so would the tail.
+  // The command is still running, so the tail would continue.
   await new Promise((resolve) => shell.once("exit", resolve));
   assert.equal(Buffer.concat(printed).toString(), "x\nx\nx\nx\nx\n");
 });
 
-test("on a terminal: colours and a table as wide as it is, and nothing of a log that steers it", {
+test("on a terminal: colors, a table of its width, and a log without terminal controls", {
   skip: !hasPython(),
 }, async (t) => {
   const { folder, url } = await onSqlite(t);

@@ -1,4 +1,4 @@
-// debug-server-db health: a table, and an exit code that a supervisor understands.
+// debug-server-db health: its table, and its exit code for supervisors.
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { openStore } from "../../../src/index.ts";
 import { place, run } from "./commandLine.ts";
 
 suite("health", { concurrency: 2 }, () => {
-  test("a store that is ready: its checks, and 0; also while a server has it open", async (t) => {
+  test("prints the checks of a ready store and exits with 0, also while a server has it open", async (t) => {
     const { folder, url } = place(t, { init: false });
     const store = await openStore({ url });
     const { code, stdout, stderr } = await run(folder, ["health", "--url", url]);
@@ -20,7 +20,7 @@ suite("health", { concurrency: 2 }, () => {
     await store.close();
   });
 
-  test("an old schema, a damaged file, no file: 7, and a sentence that says what to do; nothing is made", async (t) => {
+  test("exits with 7 for an old schema, a damaged file or no file, says what to do, and creates nothing", async (t) => {
     const { folder, url } = place(t, { init: false });
     const absent = await run(folder, ["health", "--url", url]);
     assert.deepEqual([absent.code, absent.stdout], [7, ""]);
@@ -44,13 +44,13 @@ suite("health", { concurrency: 2 }, () => {
     assert.equal((await run(folder, ["health", "--url", "sqlite:bad/store.db"])).code, 7);
   });
 
-  test("a url that names no store is a matter of usage", async (t) => {
+  test("a URL that names no store is a usage error", async (t) => {
     const { folder } = place(t, { init: false });
     assert.equal((await run(folder, ["health", "--url", "mysql://x"])).code, 2);
     assert.equal((await run(folder, ["health", "more"])).code, 2);
   });
 
-  test("what a terminal would obey is not printed, from whatever comes the text", async (t) => {
+  test("terminal controls in arguments are not printed", async (t) => {
     const { folder } = place(t, { init: false });
     const evil = "\u001b[2J\u001b]0;title\u0007\u009b31m\u202e";
     for (const args of [

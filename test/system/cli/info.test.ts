@@ -1,4 +1,4 @@
-// debug-server-db info, config show and maintenance reap; and that every command has help with examples and exit codes.
+// debug-server-db info, config show and maintenance reap; and the help of every command.
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import type { Command } from "commander";
@@ -10,7 +10,7 @@ import { dropDatabase, newDatabase } from "../../support/postgres.ts";
 import { place, run, runProcess } from "./commandLine.ts";
 
 suite("info and maintenance", { concurrency: 2 }, () => {
-  test("info beside a server: versions, paths, sizes, revision and what is in force", async (t) => {
+  test("info beside a server: versions, paths, sizes, revision and settings", async (t) => {
     const { folder, url } = place(t, { init: false });
     const store = await openStore({ url });
     t.after(() => store.close());
@@ -31,7 +31,7 @@ suite("info and maintenance", { concurrency: 2 }, () => {
     );
   });
 
-  test("info of PostgreSQL: its version and size, and no password", async (t) => {
+  test("info of PostgreSQL: its version and size, without the password", async (t) => {
     const url = await newDatabase();
     t.after(() => dropDatabase(url));
     const { folder } = place(t, { init: false });
@@ -44,7 +44,7 @@ suite("info and maintenance", { concurrency: 2 }, () => {
     assert.match(stdout, /^synchronous_commit +on$/m);
   });
 
-  test("config show: where each setting comes from, with secrets masked; no database is needed", async (t) => {
+  test("config show: the source of each setting, with secrets masked, without a database", async (t) => {
     const { folder } = place(t, { init: false });
     const env = {
       DEBUG_SERVER_DB_URL: "postgres://u:hunter2@h/db?sslpassword=hunter3&sslmode=require",
@@ -71,9 +71,9 @@ suite("info and maintenance", { concurrency: 2 }, () => {
     assert.equal((await run(folder, ["config", "show", "--url", "mysql://x"])).code, 2);
   });
 
-  test("maintenance reap: what has run out, by kind", async (t) => {
+  test("maintenance reap: what has expired, by kind", async (t) => {
     const { folder, url } = place(t, { init: false });
-    // It lived in the past.
+    // The store is used in the past, so that its leases have expired by now.
     const clock = testClock();
     clock.advance(-3_600_000);
     const store = await openStore({ url, clock, limits: { reapEveryMs: 0 } });
@@ -114,7 +114,7 @@ test("every command has help with examples and exit codes", () => {
   }
 });
 
-test("a group without its command says what there is, and is usage", async (t) => {
+test("a group without a command prints its help, and is a usage error", async (t) => {
   const { folder } = place(t, { init: false });
   for (const group of ["admin", "backup", "sessions"]) {
     const { code, stdout, stderr } = await run(folder, [group]);

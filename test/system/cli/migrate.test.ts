@@ -1,4 +1,4 @@
-// debug-server-db migrate as people and scripts use it: what it says, its JSON, and every exit code.
+// debug-server-db migrate as people and scripts use it: its messages, its JSON, and every exit code.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import {
@@ -60,7 +60,7 @@ function sentence({ stderr, stdout, code }: Ended, expected: number, pattern: Re
 }
 
 suite("migrate", { concurrency: 2 }, () => {
-  test("a new file: upgrade makes what openStore makes, and the looks agree", async (t) => {
+  test("upgrade creates the same database as openStore, and the other commands agree", async (t) => {
     const { migrate, path, url } = place(t);
     const made = await migrate("upgrade");
     assert.match(made.stdout, new RegExp(`\\nThe schema was at base and is now at ${head}\\.\\n$`));
@@ -78,7 +78,7 @@ suite("migrate", { concurrency: 2 }, () => {
     await (await openStore({ url, migrate: "never" })).close();
   });
 
-  test("up and down with backups: what is printed brings the old database back", async (t) => {
+  test("upgrade and downgrade make backups, and the printed command restores the old database", async (t) => {
     const { migrate, path, folder, url } = await filled(t, before);
     const old = contentsOf(path);
     const went = await migrate("upgrade");
@@ -114,7 +114,7 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.deepEqual(readdirSync(join(path, "..")), ["store.db"]);
   });
 
-  test("a downgrade that drops data says what would go, and asks", async (t) => {
+  test("a downgrade that would lose data says what, and requires --allow-data-loss", async (t) => {
     const { migrate, path } = await filled(t);
     const old = contentsOf(path);
     const refused = await migrate("downgrade", "base");
@@ -127,7 +127,7 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.match((await migrate("upgrade")).stdout, /was at base and is now at/);
   });
 
-  test("three processes at once: one applies, the others find it done", async (t) => {
+  test("three processes upgrade at once: one applies the migrations, the others find them applied", async (t) => {
     const { folder, url, path } = await filled(t, before);
     const other = new Database(path);
     other.exec("BEGIN IMMEDIATE");
@@ -150,7 +150,7 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.equal(readdirSync(join(path, "../backups")).length, 2);
   });
 
-  test("revision makes the files of both dialects, which are not applied before they are written", async (t) => {
+  test("revision creates the files of both dialects, which cannot be applied while they are empty", async (t) => {
     const { folder, migrate } = place(t);
     const own = join(folder, "own");
     cpSync(migrationsFolder, own, { recursive: true });
@@ -179,7 +179,7 @@ suite("migrate", { concurrency: 2 }, () => {
     );
   });
 
-  test("--json everywhere, and the url from the environment", async (t) => {
+  test("every command prints JSON, and takes the URL from the environment", async (t) => {
     const { folder, url, migrate } = await filled(t, before);
     for (const [args, expected] of [
       [["current"], { revision: before, name: migrations.at(-2)?.name, head, atHead: false }],
@@ -202,7 +202,7 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.deepEqual(JSON.parse((await migrate("verify", "--json")).stdout).faults, []);
   });
 
-  test("what a terminal would obey is not printed, whatever the database holds", async (t) => {
+  test("terminal controls in the database are not printed", async (t) => {
     const store = await filled(t);
     const evil = "\u001b[2J\u001b]0;title\u0007\u009b31m\u202e\nNothing found";
     withDatabase(store.path, (db) => {
@@ -227,7 +227,7 @@ suite("migrate", { concurrency: 2 }, () => {
     );
   });
 
-  test("help has examples and exit codes", async (t) => {
+  test("every help text has examples and exit codes", async (t) => {
     const { folder } = place(t);
     for (const name of [
       "",
@@ -255,7 +255,7 @@ suite("migrate", { concurrency: 2 }, () => {
 });
 
 suite("exit codes of migrate", { concurrency: 2 }, () => {
-  test("1: no such file; nothing is made", async (t) => {
+  test("1: there is no file, and none is created", async (t) => {
     const { migrate, folder } = place(t);
     for (const command of ["current", "history", "pending", "check", "plan", "verify", "downgrade"]) {
       sentence(await migrate(command), 1, /store\.db does not exist: run debug-server-db migrate upgrade head/);
@@ -264,7 +264,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual(readdirSync(folder), ["migrations"]);
   });
 
-  test("an upgrade that did nothing leaves no file that it made", async (t) => {
+  test("an upgrade that applies nothing removes the file that it created", async (t) => {
     const { migrate, folder, path } = place(t);
     const broken = join(folder, "broken");
     cpSync(migrationsFolder, broken, { recursive: true });
@@ -294,7 +294,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.equal(readdirSync(join(path, "..")).includes("store.db"), true);
   });
 
-  test("1: a file that is not ours, by what it is or holds, is left as it was", async (t) => {
+  test("1: a file of another program is left as it is", async (t) => {
     const { migrate, path } = place(t);
     mkdirSync(join(path, ".."));
     const commands = ["upgrade", "downgrade", "current", "check", "plan", "verify"];
@@ -310,7 +310,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual(readFileSync(path), bytes);
   });
 
-  test("1: a newer database; check says so with 3", async (t) => {
+  test("1: the database is newer; check reports it with 3", async (t) => {
     const { migrate, path } = await filled(t);
     withDatabase(path, (db) => db.exec("INSERT INTO schema_migrations VALUES ('9999', 'later', 'x', 0, 0, '9.9.9')"));
     const newer = contentsOf(path);
@@ -321,7 +321,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual(contentsOf(path), newer);
   });
 
-  test("1: no ledger; check says so with 3, and stamp makes one", async (t) => {
+  test("1: there is no ledger; check reports it with 3, and stamp creates it", async (t) => {
     const { migrate, path } = await filled(t);
     withDatabase(path, (db) => db.exec("DROP TABLE schema_migrations"));
     for (const command of ["upgrade", "current"])
@@ -330,10 +330,10 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual([(await migrate("stamp", "head")).code, (await migrate("check")).code], [0, 0]);
   });
 
-  test("1: a file that may only be read is looked at and not changed", async (t) => {
+  test("1: a read-only file can be inspected, and is not changed", async (t) => {
     const { path, folder, url } = await filled(t, before);
     if (process.getuid?.() === 0) {
-      // Root may write everything, so somebody else tries.
+      // Root may write everything, so another user tries.
       for (const file of [folder, join(path, ".."), path]) chownSync(file, 65_534, 65_534);
     }
     chmodSync(path, 0o400);
@@ -346,7 +346,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual(readFileSync(path), bytes);
   });
 
-  test("2: usage", async (t) => {
+  test("2: usage errors", async (t) => {
     const { migrate, folder, path } = place(t);
     sentence(await migrate("upgrade", "9"), 2, /there is no such revision; use 0001, /);
     sentence(await migrate("upgrade", "+9"), 2, /there are only \d migrations to apply/);
@@ -367,7 +367,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     sentence(await migrate("downgrade", "-9"), 2, /migrations to undo/);
   });
 
-  test("3: something is pending, or drifted", async (t) => {
+  test("3: a migration is pending, or the schema has drifted", async (t) => {
     const { migrate, path } = await filled(t, before);
     assert.deepEqual(
       [(await migrate("check")).code, (await migrate("check")).stdout],
@@ -380,7 +380,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.match(drifted.stdout, /^drift: ~ table runners\n {4}- .*\n {4}\+ .*mood TEXT/);
   });
 
-  test("4: another process writes; 130: interrupted while waiting for it", async (t) => {
+  test("4: another process holds the write lock; 130: interrupted while waiting for it", async (t) => {
     const { migrate, path, folder, url } = await filled(t, before);
     const old = contentsOf(path);
     const other = new Database(path);
@@ -400,7 +400,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual(contentsOf(path), old);
   });
 
-  test("5: a damaged file", async (t) => {
+  test("5: the file is damaged", async (t) => {
     const { migrate, path } = await filled(t, before);
     const fd = openSync(path, "r+");
     writeSync(fd, Buffer.alloc(900, 0x5a), 0, 900, 100);
@@ -410,7 +410,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual(readFileSync(path), damaged);
   });
 
-  test("6: an applied migration was edited; the store is not opened either", async (t) => {
+  test("6: an applied migration was edited; openStore refuses it too", async (t) => {
     const { migrate, path, url, folder } = await filled(t);
     const own = join(folder, "own");
     cpSync(migrationsFolder, own, { recursive: true });

@@ -23,20 +23,20 @@ suite("usage", { concurrency: 2 }, () => {
       /unknown option '--runner'\n\(Did you mean --runners\?\)/,
     ],
     [
-      "runners that are no number",
+      "a number of runners that is no number",
       ["demo", "--runners", "x"],
       /'--runners <number>' argument 'x' is invalid\. Expected a whole number from 1 to 64\./,
     ],
     ["half a runner", ["demo", "--runners", "1.5"], /Expected a whole number from 1 to 64/],
     ["no runners", ["demo", "--runners", "0"], /Expected a whole number from 1 to 64/],
     ["too many runners", ["demo", "--runners", "65"], /Expected a whole number from 1 to 64/],
-    ["commits that are no number", ["demo", "--commits", "two"], /Expected a whole number from 1 to 500/],
+    ["a number of commits that is no number", ["demo", "--commits", "two"], /Expected a whole number from 1 to 500/],
     ["no commits to run on", ["demo", "--commits", "0"], /Expected a whole number from 1 to 500/],
     ["too many commits", ["demo", "--commits", "501"], /Expected a whole number from 1 to 500/],
     ["an argument that belongs to no option", ["demo", "npm", "test"], /unexpected argument 'npm'/],
     ["a command without a program", ["demo", "--command"], /'--command <argv\.\.\.>' argument missing/],
     ["a command whose program has no name", ["demo", "--command", ""], /'--command <argv\.\.\.>' names no program/],
-    ["a url of another kind", ["demo", "--url", "mysql://localhost/x"], /url: expected sqlite:PATH/],
+    ["a URL of another kind", ["demo", "--url", "mysql://localhost/x"], /url: expected sqlite:PATH/],
     ["a database that does not last", ["demo", "--url", "sqlite::memory:"], /needs a file/],
     ["a path that does not exist", ["demo", "--repo", "nowhere"], /nowhere: there is no such folder/],
   ];
@@ -51,7 +51,7 @@ suite("usage", { concurrency: 2 }, () => {
     });
   }
 
-  test("a path that is no git repository", async (t) => {
+  test("a path that is not in a git repository", async (t) => {
     const { folder } = place(t, { init: false });
     const { code, stdout, stderr } = await runProcess(folder, ["demo"], {
       env: { GIT_CEILING_DIRECTORIES: join(folder, "..") },
@@ -81,16 +81,16 @@ suite("usage", { concurrency: 2 }, () => {
     assert.deepEqual({ code, made: existsSync(join(folder, ".artifacts")) }, { code: 1, made: false });
   });
 
-  test("a folder that may not be written", async (t) => {
+  test("a folder that cannot be written", async (t) => {
     const { folder } = place(t);
-    // Nobody can make a folder here, root included.
+    // No user can create a folder here, not even root.
     const closed = process.platform === "linux" ? "/sys" : "/System";
     const { code, stderr } = await run(folder, ["demo", "--url", `sqlite:${closed}/data/metadata.db`]);
     assertSentence(stderr, /metadata\.db cannot be created: (?:permission denied|the file system is read-only)/);
     assert.deepEqual({ code, made: existsSync(join(folder, ".artifacts")) }, { code: 1, made: false });
   });
 
-  test("a file that is no database", async (t) => {
+  test("a file that is not a database", async (t) => {
     const { folder } = place(t);
     const file = join(folder, "notes.txt");
     const text =
@@ -115,7 +115,7 @@ suite("usage", { concurrency: 2 }, () => {
     assert.deepEqual({ code, same: readFileSync(join(folder, "other.db")).equals(before) }, { code: 1, same: true });
   });
 
-  test("the flag goes before the environment", async (t) => {
+  test("the flag wins over the environment", async (t) => {
     const { folder } = place(t);
     const flag = await run(folder, ["demo", "--url", "flag:"], { env: { DEBUG_SERVER_DB_URL: "sqlite::memory:" } });
     const environment = await run(folder, ["demo"], { env: { DEBUG_SERVER_DB_URL: "sqlite::memory:" } });
@@ -123,7 +123,7 @@ suite("usage", { concurrency: 2 }, () => {
     assert.match(environment.stderr, /needs a file/);
   });
 
-  test("help and version are data", async (t) => {
+  test("help and version go to stdout", async (t) => {
     const { folder } = place(t, { init: false });
     const help = await run(folder, ["demo", "--help"]);
     assert.match(help.stdout, /Examples:\n {2}debug-server-db demo\n/);

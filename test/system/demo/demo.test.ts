@@ -1,4 +1,4 @@
-// Runs of the demo on a repository, and what they leave in the store and in worktrees.
+// Runs of the demo on a git repository, and what they leave in the store and in worktrees.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -26,7 +26,7 @@ async function logOf(store: Store, commandId: string, stream?: string): Promise<
 }
 
 suite("demo", { concurrency: 2 }, () => {
-  test("on a terminal a bar is drawn again and again, and the table after it", {
+  test("on a terminal, the progress is redrawn, and replaced by the table at the end", {
     skip: hasScript() ? false : "there is no script of util-linux",
   }, async (t) => {
     const { folder, url } = place(t, { commits: 2 });
@@ -34,15 +34,18 @@ suite("demo", { concurrency: 2 }, () => {
     assert.equal(code, 0, output);
     const bars = output.match(/━+.*?(\d+)\/4 commands {2}(\d)\/2 sessions/g) ?? [];
     assert.ok(bars.length > 1, output);
-    assert.ok(output.includes("\x1b[3A\r\x1b[J"), "each drawing takes the lines before it away: a bar and two runners");
+    assert.ok(
+      output.includes("\x1b[3A\r\x1b[J"),
+      "each drawing clears the lines of the one before: a bar and two runners",
+    );
     assert.match(output, /runner-1 .*\r?\n.*runner-2 /);
     const last = output.slice(output.lastIndexOf("\x1b[J"));
-    assert.ok(!last.includes("━"), "nothing of the bar is left");
+    assert.ok(!last.includes("━"), "the bar is cleared at the end");
     assert.ok(last.includes("4: 4 succeeded"), last);
     await withStore(url, async (store) => assert.equal((await readAll(store)).commands.length, 4));
   });
 
-  test("a first run makes worktrees, a second one uses them again", async (t) => {
+  test("the first run creates worktrees, and the second one reuses them", async (t) => {
     const { folder, url } = place(t, { commits: 4 });
     const first = await run(folder, ["demo", ...few]);
     assert.equal(first.code, 0, first.stderr);
@@ -103,7 +106,7 @@ suite("demo", { concurrency: 2 }, () => {
       const known = new Set(made.map(({ id }) => id));
       const added = worktrees.filter(({ id }) => !known.delete(id)).length;
       assert.equal(known.size, 0);
-      // When one runner did all the work of the first run, the other one needs its first tree now.
+      // If one runner did all the work of the first run, the other one needs its first worktree now.
       assert.ok(worktrees.length <= 2);
       assert.match(second.stdout, new RegExp(`^worktrees \\d used, ${added} created, reused ${3 - added}×$`, "m"));
       assert.equal(
@@ -113,7 +116,7 @@ suite("demo", { concurrency: 2 }, () => {
     });
   });
 
-  test("elsewhere than in the repository, from a linked worktree: the same repository", async (t) => {
+  test("a linked worktree belongs to the same repository", async (t) => {
     const { folder, url } = place(t);
     git(folder, "worktree", "add", "--quiet", "--detach", join(folder, "linked"));
     const direct = await run(folder, ["demo", ...few]);
@@ -128,7 +131,7 @@ suite("demo", { concurrency: 2 }, () => {
     });
   });
 
-  test("stdout holds the table, stderr a line for each command; no colours without a terminal", async (t) => {
+  test("without a terminal, stdout receives the table, and stderr one line per command, without colors", async (t) => {
     const { folder } = place(t, { commits: 1 });
     const { code, stdout, stderr } = await runProcess(folder, ["demo"]);
     assert.equal(code, 0, stderr);
@@ -140,7 +143,7 @@ suite("demo", { concurrency: 2 }, () => {
     assert.ok(!`${stdout}${stderr}`.includes("\u001b"));
   });
 
-  test("commands that fail: their exit code in the table, and 1 of the run", async (t) => {
+  test("a command fails: its exit code is in the table, and the run exits with 1", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
     const { code, stdout } = await run(folder, [
       ...alone,
@@ -161,14 +164,14 @@ suite("demo", { concurrency: 2 }, () => {
     });
   });
 
-  test("a program that ends by a signal", async (t) => {
+  test("a program is ended by a signal", async (t) => {
     const { folder } = place(t, { commits: 1 });
     const { code, stdout } = await run(folder, [...alone, "--command", "sh", "--", "-c", "kill -KILL $$"]);
     assert.equal(code, 1);
     assert.match(stdout, /failed +SIGKILL /);
   });
 
-  test("a program that does not exist", async (t) => {
+  test("a program does not exist", async (t) => {
     const { folder } = place(t, { commits: 1 });
     const { code, stdout, stderr } = await run(folder, [...alone, "--command", "no-such-program"]);
     assert.equal(code, 1);
@@ -176,7 +179,7 @@ suite("demo", { concurrency: 2 }, () => {
     assert.doesNotMatch(stderr, /^ {4}at /m);
   });
 
-  test("a log of many pieces is whole and in order", async (t) => {
+  test("a log written in many pieces is complete and in order", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
     const script = "for (let i = 0; i < 200000; i++) process.stdout.write(i + '\\n')";
     const { code } = await run(folder, [...alone, "--command", process.execPath, "--", "-e", script]);
@@ -190,7 +193,7 @@ suite("demo", { concurrency: 2 }, () => {
     });
   });
 
-  test("what a program leaves running in the background is stopped with it", async (t) => {
+  test("background processes of a program are stopped when it ends", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
     const { code } = await run(folder, [...alone, "--command", "sh", "--", "-c", "sleep 60 & echo $!"]);
     assert.equal(code, 0);
@@ -201,7 +204,7 @@ suite("demo", { concurrency: 2 }, () => {
     });
   });
 
-  test("a worktree folder that was removed by hand is created again", async (t) => {
+  test("a worktree is created again after its folder was removed by hand", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
     await run(folder, alone);
     const [tree] = await withStore(url, async (store) => (await readAll(store)).worktrees);
@@ -219,7 +222,7 @@ suite("demo", { concurrency: 2 }, () => {
     });
   });
 
-  test("a worktree that lost its .git is created again, and the repository around it is not touched", async (t) => {
+  test("a worktree is created again after it lost its .git, and the repository around it is not touched", async (t) => {
     const { folder, url } = place(t, { commits: 2 });
     const dirty = [...alone, "--commits", "1", "--command", "touch", "left-over"];
     await run(folder, dirty);
@@ -233,7 +236,7 @@ suite("demo", { concurrency: 2 }, () => {
     assert.equal(git(tree?.path ?? "", "rev-parse", "--show-toplevel").trim(), tree?.path);
   });
 
-  test("what a command left in its tree is gone for the next", async (t) => {
+  test("changes of a command are gone for the next session", async (t) => {
     const { folder, url } = place(t, { commits: 1 });
     await run(folder, [...alone, "--command", "sh", "--", "-c", "echo more >> file-1.txt; touch left-over"]);
     const { code } = await run(folder, [...alone, "--command", "sh", "--", "-c", "ls; cat file-1.txt"]);
@@ -248,7 +251,7 @@ suite("demo", { concurrency: 2 }, () => {
     });
   });
 
-  test("a command that moved its tree to another commit does not move the next session", async (t) => {
+  test("a command that checks out another commit does not affect the next session", async (t) => {
     const { folder } = place(t, { commits: 2 });
     const one = [...alone, "--commits", "1"];
     await run(folder, [...one, "--command", "git", "checkout", "HEAD~1"]);

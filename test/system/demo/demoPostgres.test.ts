@@ -1,4 +1,4 @@
-// The demo on a PostgreSQL server: the same work, also by two processes at once.
+// The demo on PostgreSQL: the same work, also by two processes at once.
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
 import { place, run, runProcess, withStore } from "../cli/commandLine.ts";
 
-test("two processes share the work of one database: every command runs once, no worktree is doubled", async (t) => {
+test("two processes share the work of one database: every command runs once, and every worktree has one row", async (t) => {
   const url = await newDatabase();
   t.after(() => dropDatabase(url));
   const { folder } = place(t, { commits: 6 });
@@ -25,7 +25,7 @@ test("two processes share the work of one database: every command runs once, no 
     assert.ok(commands.every(({ state, attempt }) => state === "succeeded" && attempt === 1));
     const worktrees = (await store.worktrees.list({ limit: 500 })).items;
     assert.equal(new Set(worktrees.map(({ path }) => path)).size, worktrees.length);
-    // Who stops first may give a tree back that it has not cleaned; nobody holds one any more.
+    // The process that stops first may release a worktree without cleaning it. No worktree is leased any more.
     for (const { state, path } of worktrees) {
       assert.ok(
         state === "removed" || (["idle", "dirty"].includes(state) && existsSync(join(path, ".git"))),
@@ -39,7 +39,7 @@ test("two processes share the work of one database: every command runs once, no 
   });
 });
 
-test("what is wrong with the server is one sentence, without the password", async (t) => {
+test("a wrong password is reported in one sentence that does not contain it", async (t) => {
   const { folder } = place(t);
   const wrong = new URL(await newDatabase());
   t.after(() => dropDatabase(wrong.href));

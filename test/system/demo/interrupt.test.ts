@@ -1,4 +1,4 @@
-// A run that is interrupted leaves no program running and no lease behind, and ends in time.
+// An interrupted run ends in time, and leaves no program running and no lease behind.
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { isFinal } from "../../../src/model/commands.ts";
@@ -7,7 +7,7 @@ import { isAlive, type Place, place, type Running, run, startProcess, withStore 
 /** Long before the programs end by themselves. On a quiet machine it takes a second. */
 const inTimeMs = 15_000;
 
-/** Prints its process id, so that a test knows when it runs and which it is. */
+/** A program that prints its process id, so that a test knows that it runs. */
 const sleeps = ["--command", "sh", "--", "-c", "echo $$; exec sleep 60"];
 const sleepsOn = ["--command", "sh", "--", "-c", "trap '' TERM; echo $$; while :; do sleep 1; done"];
 
@@ -84,7 +84,7 @@ suite("interrupt", () => {
     await assertGivenBack(here.url);
   });
 
-  test("the next run goes on with the same worktrees", async (t) => {
+  test("the next run reuses the worktrees", async (t) => {
     const here = place(t, { commits: 2 });
     const running = startProcess(here.folder, ["demo", "--runners", "2", ...sleeps]);
     await pidsOf(here, running);
@@ -95,11 +95,11 @@ suite("interrupt", () => {
     assert.match(stdout, /^worktrees 2 used, 0 created, reused 2×$/m);
   });
 
-  test("after a kill the next run cancels what was left and does its own", async (t) => {
+  test("after a kill, the next run cancels the sessions that were left open, and completes its own", async (t) => {
     const here = place(t, { commits: 1 });
     const running = startProcess(here.folder, ["demo", "--runners", "1", ...sleeps]);
     const pids = await pidsOf(here, running);
-    // Nobody is left to stop the program.
+    // The killed run cannot stop the program.
     t.after(() => pids.map((pid) => process.kill(pid, "SIGKILL")));
     running.kill("SIGKILL");
     await running.ended;
