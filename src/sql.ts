@@ -87,6 +87,11 @@ export function words(values: readonly string[]): Statement {
   return new Statement([values.map((value) => `'${value}'`).join(", ")], []);
 }
 
+/** Quotes the name of a table or column, for a text that contains names read from a database. */
+export function quoteName(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
 /** A row as a driver returns it: times are milliseconds, booleans 0 or 1, JSON is text. */
 export type RawRow = Record<string, unknown>;
 

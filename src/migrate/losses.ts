@@ -2,7 +2,7 @@
 import { StoreError } from "../errors.ts";
 import { type Catalog, ownTables, plainStatement, revertMigration } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
-import { all, change, step } from "../sql.ts";
+import { all, change, quoteName, step } from "../sql.ts";
 
 /** Data that a downgrade deletes. Values that a migration overwrites are not found. */
 export interface Loss {
@@ -30,7 +30,7 @@ export const lossesOf = step(function* (catalog: Catalog, route: readonly Migrat
     for (const column of after.has(table) ? columns : []) {
       const values = remaining.columns.includes(column)
         ? 0
-        : yield* count(`SELECT count(${quoted(column)}) AS count FROM ${quoted(table)}`);
+        : yield* count(`SELECT count(${quoteName(column)}) AS count FROM ${quoteName(table)}`);
       if (values > 0) losses.push({ table, column, rows: values });
     }
   }
@@ -41,7 +41,7 @@ const contents = step(function* (catalog: Catalog) {
   const tables = new Map<string, { readonly columns: readonly string[]; readonly rows: number }>();
   for (const { name, columns } of yield* catalog.tables()) {
     if (!ownTables.includes(name))
-      tables.set(name, { columns, rows: yield* count(`SELECT count(*) AS count FROM ${quoted(name)}`) });
+      tables.set(name, { columns, rows: yield* count(`SELECT count(*) AS count FROM ${quoteName(name)}`) });
   }
   return tables;
 });
@@ -54,7 +54,10 @@ const count = step(function* (text: string) {
 /** Returns true when any table with data of users has a row. */
 export const holdsData = step(function* (catalog: Catalog) {
   for (const { name } of yield* catalog.tables()) {
-    if (!ownTables.includes(name) && (yield* all(plainStatement(`SELECT 1 FROM ${quoted(name)} LIMIT 1`))).length > 0)
+    if (
+      !ownTables.includes(name) &&
+      (yield* all(plainStatement(`SELECT 1 FROM ${quoteName(name)} LIMIT 1`))).length > 0
+    )
       return true;
   }
   return false;
@@ -68,8 +71,4 @@ export function dataLossError(losses: readonly Loss[]): StoreError {
 export function describeLoss({ table, column, rows }: Loss): string {
   const [what, place] = column === undefined ? ["row", table] : ["value", `${table}.${column}`];
   return `${rows} ${what}${rows === 1 ? "" : "s"} of ${place}`;
-}
-
-function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
 }

@@ -9,7 +9,7 @@ import { openSqliteEngine } from "../sqlite/migrator.ts";
 export interface EngineOptions extends LockWait {
   /** Creates the database when it does not exist. */
   readonly create: boolean;
-  /** Called before the first migration when a backup is wanted but cannot be made from here. */
+  /** Called with advice before the first migration when a backup is wanted but cannot be made from here. */
   readonly onBackupAdvice?: ((advice: string) => void) | undefined;
 }
 

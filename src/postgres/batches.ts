@@ -1,31 +1,32 @@
-// Finds the neighbours in a group that may run side by side. Knows no database.
+// Finds the neighbouring jobs of a group that may run at the same time. Knows no database.
 
 import type { Job } from "../driver.ts";
 import { isRead } from "../driverOutcome.ts";
 
-/** The number of jobs that run side by side at most, so that a group can keep to its time. */
+/** The maximum number of jobs in a batch. The time limit of a group is checked only between batches. */
 const batchJobsMax = 64;
 
 /**
- * Cuts a group into batches. The jobs of a batch only read, or touch different things, so their statements share round
- * trips (D-043).
+ * Cuts a group into batches of neighbours. The jobs of a batch all read, or all touch different things, so their
+ * statements can share round trips (D-043).
  */
 export function batchesOf(jobs: readonly Job[]): Job[][] {
   const batches: Job[][] = [];
-  const names = new Set<string>();
-  let reading = false;
+  // The names of what the last batch touches, if it writes.
+  const touched = new Set<string>();
+  let lastReads = false;
   for (const job of jobs) {
     const batch = batches.at(-1);
-    const read = isRead(job);
+    const reads = isRead(job);
     const name = job.length === 1 ? job[0]?.touches : undefined;
-    const joins = read ? reading : name !== undefined && names.size > 0 && !names.has(name);
+    const joins = reads ? lastReads : name !== undefined && touched.size > 0 && !touched.has(name);
     if (batch !== undefined && joins && batch.length < batchJobsMax) batch.push(job);
     else {
       batches.push([job]);
-      names.clear();
+      touched.clear();
     }
-    reading = read;
-    if (!read && name !== undefined) names.add(name);
+    lastReads = reads;
+    if (!reads && name !== undefined) touched.add(name);
   }
   return batches;
 }

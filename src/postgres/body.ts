@@ -6,8 +6,8 @@ import { translate } from "./errors.ts";
 import { withPlaceholders } from "./statements.ts";
 
 /**
- * Runs a body in the transaction that the caller has begun. A failed query is thrown into the body, which adds where it
- * failed.
+ * Runs a body in the transaction that the caller has begun. A failed query is thrown into the body, so that a migration
+ * can add the place of the failure.
  */
 export async function runBody<Result>(client: pg.Client, body: Body<Result>): Promise<Result> {
   const run = new BodyRun(body);

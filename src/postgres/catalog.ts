@@ -14,7 +14,7 @@ const createLedger = `CREATE TABLE IF NOT EXISTS ${ledgerTable} (
   applied_by text COLLATE "C" NOT NULL
 )`;
 
-/** Definitions are printed for people, so names in the search_path stand without their schema. */
+/** The catalog of PostgreSQL. Its definitions are for people, so names in the search_path have no schema prefix. */
 export const postgresCatalog: Catalog = {
   setUp: [createLedger],
 
@@ -97,7 +97,7 @@ export const postgresCatalog: Catalog = {
       SELECT type, name, definition FROM objects ORDER BY of COLLATE "C", part, name COLLATE "C"`);
   }),
 
-  /** The server allows no violation, except under a constraint that was added as NOT VALID. */
+  /** Lists the constraints that were added as NOT VALID: the server prevents all other violations. */
   violations: step(function* () {
     const rows = yield* all<{ name: string; child: string }>(sql`
       SELECT conname AS name, relname AS child

@@ -1,36 +1,37 @@
-// COMMIT, and what became of a transaction whose COMMIT was not answered: the server is asked over a new connection
-// (D-046).
+// Commits transactions. When the answer to a COMMIT is lost, it asks the server over a new connection whether the
+// transaction was committed (D-046).
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import { TransactionLost } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
 import type { PostgresConnection } from "./connection.ts";
-import { ConnectionLost, isLost, lostTo } from "./errors.ts";
+import { ConnectionLost, isLost, transactionLost } from "./errors.ts";
 
-/** The column by which a transaction learns its own number, with which others can ask what became of it. */
+/** The column that returns the id of the current transaction. Another connection can ask for its status by this id. */
 export const ownXid = "pg_current_xact_id_if_assigned()::text AS xid";
 
-/** The time during which the server is asked for the status of a transaction. */
-const askForMs = 3_000;
+/** The time limit for finding out the status of a transaction. */
+const statusTimeoutMs = 3_000;
 
 interface Commit {
   readonly connection: PostgresConnection;
   readonly client: pg.Client;
   readonly wrote: boolean;
-  /** The number of the transaction, if it is known. */
+  /** The id of the transaction, if it is known. */
   readonly xid: string | undefined;
 }
 
 /**
- * Commits a transaction. Returns undefined when it is committed, and an error with the outcome `unknown` when the
- * server cannot say. Fails with TransactionLost, or with ConnectionLost, when it is certain that nothing was committed.
+ * Commits a transaction. Returns undefined when it was committed, and an error with the outcome `unknown` when the
+ * server does not report whether it was. Throws TransactionLost or ConnectionLost when it certainly was not committed.
  */
-export async function commit({ connection, client, wrote, xid: known }: Commit): Promise<StoreError | undefined> {
-  // The number mostly arrives before COMMIT has run.
-  const asking = wrote && known === undefined ? client.query({ name: "xid", text: `SELECT ${ownXid}` }) : undefined;
+export async function commit({ connection, client, wrote, xid: knownXid }: Commit): Promise<StoreError | undefined> {
+  // The query shares the round trip of COMMIT, and its answer usually arrives even when that of COMMIT is lost.
+  const xidQuery =
+    wrote && knownXid === undefined ? client.query({ name: "xid", text: `SELECT ${ownXid}` }) : undefined;
   const committing = client.query("COMMIT");
-  const [asked, committed] = await Promise.allSettled([asking, committing]);
+  const [xidAnswer, committed] = await Promise.allSettled([xidQuery, committing]);
   if (committed.status === "fulfilled") {
     const { command } = committed.value;
     if (command === "COMMIT") return undefined;
@@ -38,27 +39,28 @@ export async function commit({ connection, client, wrote, xid: known }: Commit):
     throw new TransactionLost(new StoreError("internal", `COMMIT was answered with ${command}`));
   }
   const cause: unknown = committed.reason;
-  if (!isLost(cause)) throw lostTo(cause);
+  if (!isLost(cause)) throw transactionLost(cause);
   if (!wrote) throw new ConnectionLost(cause);
   connection.drop(client);
-  const xid = known ?? (asked.status === "fulfilled" ? (asked.value?.rows[0]?.xid as string) : undefined);
+  const xid = knownXid ?? (xidAnswer.status === "fulfilled" ? (xidAnswer.value?.rows[0]?.xid as string) : undefined);
   const status = xid === undefined ? "unknown" : await statusOf(xid, connection);
   if (status === "committed") return undefined;
   if (status === "aborted") throw new ConnectionLost(cause);
   return new StoreError(
     "busy",
-    "the connection was lost while the transaction was being committed, and the server cannot say whether it was",
+    "the connection was lost during COMMIT, and the server did not report whether the transaction was committed",
     { outcome: "unknown", cause },
   );
 }
 
 /**
- * Asks for the status of a transaction until it has ended: https://www.postgresql.org/docs/current/functions-info.html
+ * Asks for the status of a transaction until the transaction has ended:
+ * https://www.postgresql.org/docs/current/functions-info.html
  */
 async function statusOf(xid: string, connection: PostgresConnection): Promise<"committed" | "aborted" | "unknown"> {
-  const overAt = performance.now() + askForMs;
+  const deadlineMs = performance.now() + statusTimeoutMs;
   const text = "SELECT pg_xact_status($1::xid8) AS status";
-  while (performance.now() < overAt) {
+  while (performance.now() < deadlineMs) {
     try {
       const client = await connection.get();
       const { rows } = await client.query<{ status: string | null }>(text, [xid]);

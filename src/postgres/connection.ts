@@ -1,5 +1,5 @@
-// One connection to PostgreSQL: opened when it is first needed, configured in the same way each time, and opened again
-// after it was lost.
+// One connection to PostgreSQL. It is opened when it is first needed, and opened and configured again after it was
+// lost.
 
 import pg from "pg";
 import type { Synchronous } from "../driver.ts";
@@ -17,13 +17,15 @@ export interface ConnectionOptions {
 
 export class PostgresConnection {
   readonly #options: ConnectionOptions;
+  /** The connection that is open or being opened. */
   #client: Promise<pg.Client> | undefined;
+  /** The connection that is open. */
   #live: pg.Client | undefined;
-  /** No connection is tried until then, so that a server that is down is not flooded. */
-  #restUntilMs = 0;
-  #restMs = 0;
-  /** The failure of the last try. */
-  #failure: StoreError | undefined;
+  /** The time before which no attempt is made to connect, so that a server that is down is not flooded. */
+  #retryAtMs = 0;
+  #retryDelayMs = 0;
+  /** The failure of the last attempt. */
+  #lastFailure: StoreError | undefined;
   #closed = false;
   readonly #onLost: () => void;
 
@@ -33,30 +35,30 @@ export class PostgresConnection {
   }
 
   /**
-   * Returns the connection, opened if necessary. Fails with busy when the server is out of reach, and with incompatible
-   * when it refuses us.
+   * Returns the connection, which it opens if necessary. Fails with busy when the server cannot be reached, and with
+   * incompatible when the server rejects the connection.
    */
   get(): Promise<pg.Client> {
     if (this.#closed) return Promise.reject(new StoreError("closed", "the store is closed"));
     if (this.#client !== undefined) return this.#client;
-    if (performance.now() < this.#restUntilMs) return Promise.reject(this.#failure);
+    if (performance.now() < this.#retryAtMs) return Promise.reject(this.#lastFailure);
     const connecting = this.#connect();
     this.#client = connecting;
     connecting.then(
       () => {
-        this.#restMs = 0;
+        this.#retryDelayMs = 0;
       },
       (error: StoreError) => {
         this.#client = undefined;
-        this.#failure = error;
-        this.#restMs = Math.min(1_000, Math.max(20, this.#restMs * 2));
-        this.#restUntilMs = performance.now() + this.#restMs;
+        this.#lastFailure = error;
+        this.#retryDelayMs = Math.min(1_000, Math.max(20, this.#retryDelayMs * 2));
+        this.#retryAtMs = performance.now() + this.#retryDelayMs;
       },
     );
     return connecting;
   }
 
-  /** Gives up a connection that is of no more use. The next call opens another. */
+  /** Closes a connection that cannot be used any more. The next `get` opens another. */
   drop(client: pg.Client): void {
     this.#forget(client);
     client.connection.stream.destroy();
@@ -86,9 +88,9 @@ export class PostgresConnection {
       connectionTimeoutMillis: limits.connectMs,
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
-      // The server ends statements that take too long. When it does not answer at all, the connection is given up.
+      // The server itself cancels statements that take too long; this limit is for a server that no longer answers.
       query_timeout: limits.statementMs * 2,
-      // Statements that do not wait for each other's answers share a round trip.
+      // Statements that are sent before the answers to earlier ones have arrived share a round trip.
       pipeline: true,
       types: {
         getTypeParser: (oid: number, format?: string) => parsers[oid] ?? pg.types.getTypeParser(oid, format as "text"),
@@ -129,7 +131,7 @@ export function shownAddress(url: string): string {
 const parsers: Readonly<Record<number, (text: string) => unknown>> = {
   // boolean
   16: (text) => (text === "t" ? 1 : 0),
-  // bytea, in memory of its own, because a view would take its whole buffer along to another thread
+  // bytea, copied, because a view would take its whole buffer along to another thread
   17: (text) => Uint8Array.from(Buffer.from(text.slice(2), "hex")),
   // bigint
   20: Number,

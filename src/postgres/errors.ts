@@ -9,24 +9,26 @@ import { StoreError } from "../errors.ts";
  */
 const codes: readonly ErrorTableRow[] = [
   ["23", "constraint", "the database refused the row"],
-  ["40", "busy", "the transaction met another one too often"],
+  ["40", "busy", "the transaction conflicted with others too often"],
   ["55P03", "busy", "another transaction has locked the row for too long"],
   ["57014", "deadline_exceeded", "the statement took too long"],
   ["57", "busy", "the server is shutting down or starting"],
   ["08", "busy", "the server cannot be reached"],
   ["53100", "storage_full", "the server's disk is full"],
   ["53300", "busy", "the server has no connection left: raise its max_connections, or lower limits.connections"],
-  ["53", "busy", "the server has not enough resources"],
+  ["53", "busy", "the server is out of resources"],
   ["28", "incompatible", "the server refuses this user or password: correct the URL"],
-  ["3D000", "incompatible", "there is no such database: make it with createdb, or correct the URL"],
-  ["3F000", "incompatible", "there is no such schema: make it, or correct the search_path"],
-  ["42501", "incompatible", "the user lacks a right: grant it"],
-  ["25006", "incompatible", "the server is read-only: name the primary"],
+  ["3D000", "incompatible", "there is no such database: create it with createdb, or correct the URL"],
+  ["3F000", "incompatible", "there is no such schema: create it, or correct the search_path"],
+  ["42501", "incompatible", "the user lacks a privilege: grant it"],
+  ["25006", "incompatible", "the server is read-only: connect to the primary"],
   ["XX001", "corrupt", "the database is damaged"],
   ["XX002", "corrupt", "an index of the database is damaged"],
 ];
 
-/** Returns a StoreError unchanged, and wraps any other error in one that has PostgreSQL's code as `details.sqlState`. */
+/**
+ * Returns a StoreError unchanged, and wraps any other error in one that has PostgreSQL's code as `details.sqlState`.
+ */
 export function translate(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   if (isLost(error))
@@ -40,30 +42,22 @@ export function translate(error: unknown): StoreError {
 }
 
 /**
- * Returns true when the connection is gone, or about to go, or of no more use because its prepared statements are of an
- * older schema (0A000). The last query may or may not have run.
+ * Returns true when the connection is lost, is about to be closed, or cannot be used any more because its prepared
+ * statements refer to an older schema (0A000). The last query may or may not have run.
  */
 export function isLost(error: unknown): boolean {
   if (!(error instanceof pg.DatabaseError)) return !(error instanceof StoreError);
   return /^(?:08|57P0|0A000)/.test(error.code ?? "");
 }
 
-/**
- * Returns true when the transaction was undone because of other transactions, so that the same may succeed when it runs
- * again.
- */
-function isTransient(error: unknown): boolean {
-  return error instanceof pg.DatabaseError && /^(?:40001|40P01)/.test(error.code ?? "");
-}
-
-/** Thrown instead of an error of `pg`, so that it does not pass for an error of the body that waits for the query. */
+/** Thrown in place of an error of `pg`, which could be mistaken for an error that the body has thrown itself. */
 export class QueryFailed extends Error {
   constructor(cause: unknown) {
     super("a query failed", { cause });
   }
 }
 
-/** A failure after which the connection is of no use. */
+/** A failed query after which the connection cannot be used any more. */
 export class ConnectionLost extends QueryFailed {}
 
 /** Throws the error of a query as one of the two classes above. */
@@ -71,7 +65,12 @@ export function rethrow(error: unknown): never {
   throw isLost(error) ? new ConnectionLost(error) : new QueryFailed(error);
 }
 
-/** The loss of a transaction to an error that the server reported. `index`: the body of the job that failed. */
-export function lostTo(cause: unknown, index = 0): TransactionLost {
+/** Returns the loss of a transaction to an error of the server. `index` is that of the failed body in its job. */
+export function transactionLost(cause: unknown, index = 0): TransactionLost {
   return new TransactionLost(translate(cause), index, isTransient(cause));
+}
+
+/** Returns true for a serialization failure or a deadlock: the same transaction may succeed when it runs again. */
+function isTransient(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && /^(?:40001|40P01)/.test(error.code ?? "");
 }

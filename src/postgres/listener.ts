@@ -1,29 +1,29 @@
-// Sends and receives notifications of what commits have touched
-// (https://www.postgresql.org/docs/current/sql-notify.html). Only speed depends on them (D-048), because calls that
-// wait run again now and then in any case.
+// Sends and receives notifications of the topics that commits touch:
+// https://www.postgresql.org/docs/current/sql-notify.html
+// Only speed depends on them (D-048), because waiting calls also run again at an interval.
 import { randomUUID } from "node:crypto";
 import type { Touched } from "../wire.ts";
 import type { PostgresConnection } from "./connection.ts";
 
 /** The payload of a notification must be shorter than 8 000 bytes. */
 const payloadBytesMax = 7_900;
-/** The number of unsent topics beyond which they are replaced by `*`. One notification could not hold them anyway. */
+/** The number of unsent topics beyond which `*`, all topics, replaces them: one notification could not hold more. */
 const topicsMax = 1_000;
-/** The time between two tries to listen again. */
-const restMs = 100;
+/** The time between two attempts to listen again. */
+const retryDelayMs = 100;
 
 interface ListenerOptions {
   readonly channel: string;
   /** The interval at which all topics are reported as touched, in case a notification was lost. */
   readonly rewakeMs: number;
-  /** The connection to listen on. Its owner calls `lost` when it is lost. */
+  /** The connection to listen on. Its owner calls `lost` of the listener when the connection is lost. */
   readonly connection: PostgresConnection;
   onTouched(topics: Touched): void;
 }
 
 export class PostgresListener {
   readonly #options: ListenerOptions;
-  /** The sender in our notifications, by which they are ignored when they come back. */
+  /** Marks our own notifications, which the server delivers to us too, and which are then ignored. */
   readonly #self = randomUUID();
   #unsent = new Set<string>();
   #sending = false;
@@ -36,7 +36,7 @@ export class PostgresListener {
     this.#timer = setInterval(() => this.#rewake(), options.rewakeMs).unref();
   }
 
-  /** Starts to listen. Fails as the connection fails. */
+  /** Starts to listen. Fails when the connection fails. */
   async start(): Promise<void> {
     const client = await this.#options.connection.get();
     client.on("notification", ({ payload = "" }) => this.#receive(payload));
@@ -45,8 +45,8 @@ export class PostgresListener {
   }
 
   /**
-   * Listens again as soon as possible, and then reports all topics as touched. To be called when the connection is
-   * lost.
+   * Handles the loss of the connection: listens again as soon as possible, then reports all topics as touched, because
+   * notifications may have been missed.
    */
   lost(): void {
     if (!this.#listening) return;
@@ -73,7 +73,7 @@ export class PostgresListener {
         await this.start();
         return this.#rewake();
       } catch {
-        await new Promise((resolve) => setTimeout(resolve, restMs).unref());
+        await new Promise((resolve) => setTimeout(resolve, retryDelayMs).unref());
       }
     }
   }
@@ -100,7 +100,7 @@ export class PostgresListener {
         const client = await this.#options.connection.get();
         await client.query("SELECT pg_notify($1, $2)", [this.#options.channel, payload]);
       } catch {
-        // They are sent when the connection is back. Until then waiting calls run again by themselves.
+        // The topics are sent when the connection is back. Until then other processes rely on their interval.
         this.#unsent = new Set([...topics, ...this.#unsent]);
         break;
       }

@@ -1,5 +1,5 @@
-// Migrates a PostgreSQL database: in one transaction that keeps other writers out, under the advisory lock that opening
-// a store takes too.
+// Migrates a PostgreSQL database in one transaction, which keeps other writers out and holds the advisory lock that
+// opening a store takes too.
 
 import { randomBytes } from "node:crypto";
 import type pg from "pg";
@@ -8,6 +8,7 @@ import { defaultLimits } from "../limits.ts";
 import { checkSignal, type Engine, type LockWait, type RestorePoint, type Run, waitForLock } from "../schema/engine.ts";
 import { createSchema, type TableShape } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
+import { quoteName } from "../sql.ts";
 import { dumpAdvice } from "./advice.ts";
 import { runBody } from "./body.ts";
 import { postgresCatalog } from "./catalog.ts";
@@ -17,11 +18,11 @@ import { lockClass, migrationLock } from "./locks.ts";
 
 export interface PostgresEngineOptions extends LockWait {
   readonly url: string;
-  /** Called before the first migration when a backup is wanted, because it cannot be made from here. */
+  /** Called with advice before the first migration when a backup is wanted, because it cannot be made from here. */
   readonly onBackupAdvice?: ((advice: string) => void) | undefined;
 }
 
-/** Opens a database for migration. Fails with incompatible or busy, and a message that says what to do. */
+/** Opens a database for migration. Fails with incompatible or busy; the message names the remedy. */
 export async function openPostgresEngine(options: PostgresEngineOptions): Promise<Engine> {
   const connection = new PostgresConnection({ url: options.url, limits: defaultLimits, synchronous: "full" });
   const engine = new PostgresEngine(options, connection);
@@ -45,7 +46,7 @@ class PostgresEngine implements Engine {
     this.#options = options;
     this.#connection = connection;
     const { dump, restore } = dumpAdvice(options.url);
-    this.backupAdvice = `Backups of PostgreSQL are made with its own tools, before a migration: ${dump}; to go back, into a new database: ${restore}`;
+    this.backupAdvice = `Back up PostgreSQL with its own tools before a migration: ${dump}; to restore it into a new database: ${restore}`;
   }
 
   async transact<Result>(work: Parameters<Engine["transact"]>[0]): Promise<Result> {
@@ -98,7 +99,7 @@ class PostgresEngine implements Engine {
   /** Keeps other migrations and other writers out, as SQLite does, but no readers (D-065). */
   async #lock(client: pg.Client): Promise<void> {
     await client.query(withoutTimeouts);
-    // 0 would mean no limit.
+    // A lock_timeout of 0 would mean no limit.
     await client.query(`SET LOCAL lock_timeout = ${Math.max(1, this.#options.lockTimeoutMs)}`);
     await waitForLock(this.#options, async () => {
       const { rows } = await client.query<{ locked: number }>("SELECT pg_try_advisory_xact_lock($1, $2) AS locked", [
@@ -111,12 +112,14 @@ class PostgresEngine implements Engine {
     });
     const tables = await runBody(client, postgresCatalog.tables());
     if (tables.length > 0)
-      await client.query(`LOCK TABLE ${tables.map(({ name }) => quoted(name)).join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
+      await client.query(
+        `LOCK TABLE ${tables.map(({ name }) => quoteName(name)).join(", ")} IN SHARE ROW EXCLUSIVE MODE`,
+      );
   }
 
   /**
-   * Opens an engine on a new schema in a transaction that is never committed (D-064). Nothing stays of it, and no other
-   * process waits for it.
+   * Opens an engine on a new schema in a transaction that is never committed (D-064). It leaves nothing behind, and no
+   * other process waits for it.
    */
   async #scratch(fill: (client: pg.Client, source: string) => Promise<void>): Promise<Engine> {
     return await this.#namingDatabase(async () => {
@@ -126,7 +129,7 @@ class PostgresEngine implements Engine {
         await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
         await client.query(withoutTimeouts);
         const { rows } = await client.query<{ source: string }>("SELECT quote_ident(current_schema()) AS source");
-        // Processes of different containers may have the same id, and with one name would wait for each other.
+        // Processes in different containers may have the same id, and would wait for each other if they used one name.
         const name = `debug_server_db_scratch_${process.pid}_${randomBytes(4).toString("hex")}`;
         await client.query(`CREATE SCHEMA ${name}; SET LOCAL search_path TO ${name}`);
         await fill(client, rows[0]?.source as string);
@@ -163,20 +166,20 @@ class PostgresEngine implements Engine {
     };
   }
 
-  /** Runs a function whose failures name the database. */
+  /** Runs a function, and puts the address of the database in front of the message of its failure. */
   async #namingDatabase<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
     try {
       return await work(await this.#connection.get());
     } catch (error) {
       const { code, message, details, outcome } = translate(error);
       const name = shownAddress(this.#options.url);
-      const sentence = code === "invalid_input" || message.startsWith(name) ? message : `${name}: ${message}`;
-      throw new StoreError(code, sentence, { details, outcome, cause: error });
+      const fullMessage = code === "invalid_input" || message.startsWith(name) ? message : `${name}: ${message}`;
+      throw new StoreError(code, fullMessage, { details, outcome, cause: error });
     }
   }
 }
 
-/** Lifts the limits of the connection, because a migration may take long. */
+/** Removes the time limits of the connection, because a migration may take long. */
 const withoutTimeouts = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 
 function runIn(client: pg.Client, waiting: LockWait): Run {
@@ -203,16 +206,17 @@ async function commit(client: pg.Client): Promise<void> {
     throw new StoreError("internal", `COMMIT was answered with ${command}`, { outcome: "rolled_back" });
 }
 
-/** Copies all rows of all tables, parents first. Rows that the migrations have inserted are removed before. */
+/** Copies all rows of all tables, parents first, in place of the rows that the migrations have inserted. */
 async function copyRows(client: pg.Client, source: string): Promise<void> {
   const tables = parentsFirst(await runBody(client, postgresCatalog.tables()), await parentsOf(client));
-  await client.query(`TRUNCATE ${tables.map(({ name }) => quoted(name)).join(", ")}`);
+  await client.query(`TRUNCATE ${tables.map(({ name }) => quoteName(name)).join(", ")}`);
   for (const { name, columns } of tables) {
-    const list = columns.map(quoted).join(", ");
+    const list = columns.map(quoteName).join(", ");
     await client.query(
-      `INSERT INTO ${quoted(name)} (${list}) OVERRIDING SYSTEM VALUE SELECT ${list} FROM ${source}.${quoted(name)}`,
+      `INSERT INTO ${quoteName(name)} (${list}) OVERRIDING SYSTEM VALUE SELECT ${list} FROM ${source}.${quoteName(name)}`,
     );
   }
+  // Identity columns continue after the copied rows.
   const { rows } = await client.query<{ table: string; column: string }>(`
     SELECT attrelid::regclass::text AS "table", attname AS "column"
     FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
@@ -221,7 +225,7 @@ async function copyRows(client: pg.Client, source: string): Promise<void> {
     await client.query(
       `SELECT setval(
         pg_get_serial_sequence($1, $2),
-        (SELECT coalesce(max(${quoted(column)}), 0) + 1 FROM ${table}),
+        (SELECT coalesce(max(${quoteName(column)}), 0) + 1 FROM ${table}),
         false
       )`,
       [table, column],
@@ -240,6 +244,7 @@ async function parentsOf(client: pg.Client): Promise<readonly { child: string; p
   return rows;
 }
 
+/** Sorts tables so that each comes after those that it refers to. */
 function parentsFirst(
   tables: readonly TableShape[],
   references: readonly { readonly child: string; readonly parent: string }[],
@@ -255,8 +260,4 @@ function parentsFirst(
   };
   for (const table of tables) visit(table);
   return [...sorted.values()];
-}
-
-function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
 }

@@ -15,10 +15,10 @@ import { PostgresConnection, shownAddress } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { PostgresListener } from "./listener.ts";
 import { lockClass, migrationLock } from "./locks.ts";
-import { askTime, createServerClock } from "./serverClock.ts";
+import { createServerClock, timeQuery } from "./serverClock.ts";
 import { createPostgresDriver } from "./transaction.ts";
 
-/** The oldest version that is tested. */
+/** The oldest major version that is tested. */
 const versionMin = 15;
 
 export interface PostgresOptions {
@@ -41,7 +41,7 @@ export interface OpenedPostgres {
   publish(topics: ReadonlySet<string>): void;
 }
 
-/** Opens a store. Fails with incompatible or busy, and a message that says what to do. */
+/** Opens a store. Fails with incompatible or busy; the message names the remedy. */
 export async function openPostgres(options: PostgresOptions): Promise<OpenedPostgres> {
   const { url, clock, limits } = options;
   const first = new PostgresConnection(options);
@@ -50,9 +50,7 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
   try {
     const client = await first.get();
     const version = await requireVersion(client);
-    const { rows: sizes } = await client.query<{ bytes: number }>(
-      "SELECT pg_database_size(current_database()) AS bytes",
-    );
+    const bytesWhenOpened = await databaseBytes(client);
     await ensureSchema(client, options);
     const { epoch, storeId } = await nextEpoch(client);
     const opened = new PostgresListener({
@@ -63,16 +61,13 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
     });
     listener = opened;
     await opened.start();
-    const { server, watched } = createServerClock(clock);
-    const askedAtMs = performance.now();
-    const { rows } = await client.query<{ now: number }>(askTime);
-    server.read((rows[0] as { now: number }).now, askedAtMs);
+    const { server, watched } = await startClock(client, clock);
     const figures = {
       engine: "postgres",
       server_version: version,
       synchronous_commit: options.synchronous === "full" ? "on" : "off",
       connections: limits.connections,
-      bytes_when_opened: sizes[0]?.bytes ?? 0,
+      bytes_when_opened: bytesWhenOpened,
     };
     const facts = { schemaHead: readMigrations("postgres").at(-1)?.revision ?? "none", figures };
     const connections = [
@@ -84,16 +79,20 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
         connection,
         epoch,
         groupLockMs: limits.groupLockMs,
-        clock: server,
         lockMs: limits.lockMs,
+        clock: server,
         facts: () => facts,
       }),
     );
-    const [head, ...others] = drivers as [Driver, ...Driver[]];
+    const [firstDriver, ...others] = drivers as [Driver, ...Driver[]];
     const close = async (): Promise<void> => {
-      await Promise.all([head.close(), opened.close()]);
+      await Promise.all([firstDriver.close(), opened.close()]);
     };
-    return { drivers: [{ ...head, close }, ...others], clock: watched, publish: (topics) => opened.publish(topics) };
+    return {
+      drivers: [{ ...firstDriver, close }, ...others],
+      clock: watched,
+      publish: (topics) => opened.publish(topics),
+    };
   } catch (error) {
     await Promise.all([first.close(), listener?.close() ?? listening.close()]);
     const reason = translate(error);
@@ -111,9 +110,14 @@ async function requireVersion(client: pg.Client): Promise<string> {
   throw new StoreError("incompatible", `PostgreSQL ${version} is too old: use version ${versionMin} or newer`);
 }
 
+async function databaseBytes(client: pg.Client): Promise<number> {
+  const { rows } = await client.query<{ bytes: number }>("SELECT pg_database_size(current_database()) AS bytes");
+  return rows[0]?.bytes ?? 0;
+}
+
 /**
- * Creates the schema of a new database, and fails unless the schema is at the head. One of several processes creates
- * it; the others wait.
+ * Creates the schema of a new database, and fails with incompatible unless the schema is at the head. When several
+ * processes open a new database at once, one creates the schema and the others wait.
  */
 async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptions): Promise<void> {
   const migrations = readMigrations("postgres");
@@ -146,7 +150,7 @@ async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptio
 
 const useAnotherDatabase = "name another database, or a schema of its own with ?options=-csearch_path%3DNAME";
 
-/** Returns the number of this start of a server, and the id of the store. */
+/** Counts this start of a server. Returns its number and the id of the store. */
 async function nextEpoch(client: pg.Client): Promise<{ epoch: number; storeId: string }> {
   const { rows } = await client.query<{ key: string; value: string }>(`
     UPDATE store_meta
@@ -155,4 +159,13 @@ async function nextEpoch(client: pg.Client): Promise<{ epoch: number; storeId: s
     RETURNING key, value`);
   const read = (name: string) => rows.find(({ key }) => key === name)?.value as string;
   return { epoch: Number(read("epoch")), storeId: read("store_id") };
+}
+
+/** Creates the clock of the store, set from a first reading. */
+async function startClock(client: pg.Client, clock: Clock): Promise<ReturnType<typeof createServerClock>> {
+  const clocks = createServerClock(clock);
+  const askedAtMs = performance.now();
+  const { rows } = await client.query<{ now: number }>(timeQuery);
+  clocks.server.set((rows[0] as { now: number }).now, askedAtMs);
+  return clocks;
 }

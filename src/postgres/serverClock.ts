@@ -3,31 +3,32 @@
 import { type Clock, systemClock } from "../clock.ts";
 
 /**
- * A clock that transactions set now and then by the server's, and that runs on by elapsed time in between, so that it
- * never jumps.
+ * A clock that is set from readings of the server's clock, and advances by elapsed time between them. The wall clock of
+ * this host does not affect it.
  */
 export interface ServerClock {
-  /** True when the next transaction is to read the server's clock. */
+  /** True when the next transaction should read the server's clock. */
   readonly due: boolean;
-  /** Takes over a reading in milliseconds. `askedAtMs`: when the server was asked, by performance.now(). */
-  read(serverMs: number, askedAtMs: number): void;
+  /** Sets the clock from a reading. `askedAtMs` is the value of performance.now() when the query was sent. */
+  set(serverMs: number, askedAtMs: number): void;
   /** True when the last reading is so old that a transaction has to wait for a new one. */
   readonly stale: boolean;
   now(): Date;
 }
 
 /** The query for the server's time in milliseconds. */
-export const askTime = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
+export const timeQuery = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
 
-/** The interval at which the server's clock is read, and the time for which a reading is good. */
-const readEveryMs = 100;
-const readingMs = 1_000;
-/** A round trip that is short enough for its reading to replace a fresh one. */
-const preciseMs = 5;
+/** The interval at which transactions read the server's clock. */
+const readIntervalMs = 100;
+/** The age at which a reading is too old to be used. */
+const readingAgeMaxMs = 1_000;
+/** The longest round trip whose reading is precise enough to replace one that can still be used. */
+const preciseRoundTripMs = 5;
 
 /**
- * Creates the clock of one store, moved by a test's clock if there is one. `watched` is the same clock, for the watch
- * on clock jumps.
+ * Creates the clock of one store. A test's clock shifts it. `watched` is the same clock as a Clock, in which the store
+ * detects jumps.
  */
 export function createServerClock(clock: Clock): { server: ServerClock; watched: Clock } {
   let serverMs = 0;
@@ -37,18 +38,18 @@ export function createServerClock(clock: Clock): { server: ServerClock; watched:
   return {
     server: {
       get due() {
-        return performance.now() - readAtMs > readEveryMs;
+        return performance.now() - readAtMs > readIntervalMs;
       },
-      read(ms, askedAtMs) {
+      set(ms, askedAtMs) {
         const answeredAtMs = performance.now();
-        // A reading that took long to arrive is less precise than an older one that did not.
-        if (answeredAtMs - askedAtMs > preciseMs && answeredAtMs - readAtMs < readingMs) return;
+        // A reading that took long to arrive is less precise than a recent one that did not.
+        if (answeredAtMs - askedAtMs > preciseRoundTripMs && answeredAtMs - readAtMs < readingAgeMaxMs) return;
         serverMs = ms;
         // The server read its clock somewhere in between. With the middle, the error is at most half of the round trip.
         readAtMs = (askedAtMs + answeredAtMs) / 2;
       },
       get stale() {
-        return performance.now() - readAtMs > readingMs;
+        return performance.now() - readAtMs > readingAgeMaxMs;
       },
       now: () => new Date(Math.floor(nowMs())),
     },

@@ -1,4 +1,4 @@
-// The statements that one driver has prepared, and the form in which PostgreSQL takes values.
+// Names the prepared statements of one driver, and converts their values to the form in which `pg` sends them.
 
 import { requireValue } from "../driverOutcome.ts";
 import type { SqlValue } from "../sql.ts";
@@ -11,7 +11,7 @@ export interface Prepared {
 }
 
 /**
- * Names each statement once. It is found again by the identity of its template, so there is one name for each place in
+ * Names each statement once and finds it again by the identity of its template, so there is one name for each place in
  * the code.
  */
 export class PreparedStatements {

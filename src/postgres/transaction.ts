@@ -1,5 +1,5 @@
-// The driver for PostgreSQL: runs the same bodies with await, in READ COMMITTED, on one connection. Bodies lock what a
-// rule spans. An error of the server is never thrown into a body, because the transaction is dead after one.
+// The driver for PostgreSQL: runs the same bodies with await, in READ COMMITTED, on one connection. Bodies lock the
+// rows that a rule spans. An error of the server is never thrown into a body, because no statement can run after one.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
@@ -12,17 +12,17 @@ import { type Body, BodyRun, type Query } from "../sql.ts";
 import { batchesOf } from "./batches.ts";
 import { commit, ownXid } from "./commit.ts";
 import type { PostgresConnection } from "./connection.ts";
-import { ConnectionLost, lostTo, QueryFailed, rethrow, translate } from "./errors.ts";
+import { ConnectionLost, QueryFailed, rethrow, transactionLost, translate } from "./errors.ts";
 import { commitOrderLock, lockClass } from "./locks.ts";
-import { askTime, type ServerClock } from "./serverClock.ts";
+import { type ServerClock, timeQuery } from "./serverClock.ts";
 import { encode, type Prepared, PreparedStatements } from "./statements.ts";
 
 interface PostgresDriverOptions {
   readonly connection: PostgresConnection;
   readonly epoch: number;
-  /** The time that a call which shares its transaction may wait for a row that another transaction has locked. */
+  /** The time that a call may wait for a locked row when it shares its transaction with others. */
   readonly groupLockMs: number;
-  /** The time that a call which is alone in its transaction may wait for such a row. */
+  /** The time that a call may wait for a locked row when it is alone in its transaction. */
   readonly lockMs: number;
   readonly clock: ServerClock;
   facts?(): DatabaseFacts;
@@ -38,10 +38,10 @@ export function createPostgresDriver(options: PostgresDriverOptions): Driver {
   };
 }
 
-/** The number of times that a job alone is run when other transactions are in its way. */
+/** The maximum number of attempts for a single job that conflicts with other transactions. */
 const triesMax = 8;
 
-/** A transaction whose BEGIN was sent. `begun` settles with the answer to it. */
+/** A transaction whose BEGIN was sent. `begun` settles when BEGIN is answered. */
 interface OpenTransaction {
   readonly client: pg.Client;
   readonly begun: Promise<void>;
@@ -77,11 +77,12 @@ class Transaction {
     const client = await connection.get();
     try {
       const begun = this.#begin(client, jobs);
+      // It is awaited later. Until then a rejection must not count as unhandled.
       begun.catch(() => undefined);
       const transaction: OpenTransaction = { client, begun };
       if (clock.stale) await begun;
       const now = clock.now();
-      const overAt = performance.now() + budgetMs;
+      const deadlineMs = performance.now() + budgetMs;
       const settled: Settled[] = [];
       let wrote = false;
       for (const batch of batchesOf(jobs)) {
@@ -93,13 +94,13 @@ class Transaction {
         if (failed.length > 0) throw failed.find((error) => error instanceof ConnectionLost) ?? failed[0];
         for (const one of ended) settled.push((one as PromiseFulfilledResult<Settled>).value);
         wrote ||= effects.some((effect) => effect.wrote);
-        if (performance.now() > overAt) break;
+        if (performance.now() > deadlineMs) break;
       }
       const xid = await this.#writeChanges(transaction, jobs, settled);
       await begun;
-      const doubt = await commit({ connection, client, wrote, xid });
-      if (doubt === undefined) return { settled, wrote };
-      return { settled: settled.map((one, index) => doubtful(jobs[index] as Job, one, doubt)), wrote };
+      const unknown = await commit({ connection, client, wrote, xid });
+      if (unknown === undefined) return { settled, wrote };
+      return { settled: settled.map((result, index) => settleUnknown(jobs[index] as Job, result, unknown)), wrote };
     } catch (error) {
       // Nothing can have been committed: COMMIT was not sent, or is known to have failed.
       await this.#undo(client, error);
@@ -107,7 +108,10 @@ class Transaction {
     }
   }
 
-  /** Decides how the jobs of a lost transaction end. A job alone fails, or is run again: then there is no group yet. */
+  /**
+   * Settles the jobs of a lost transaction. Several run again, each on its own. A single job fails, unless it may
+   * succeed when it runs again: then the result is undefined.
+   */
   async #recover(
     jobs: readonly Job[],
     budgetMs: number,
@@ -123,7 +127,7 @@ class Transaction {
 
   /** Runs each job in a transaction of its own. */
   async #oneByOne(jobs: readonly Job[], budgetMs: number): Promise<Group> {
-    const overAt = performance.now() + budgetMs;
+    const deadlineMs = performance.now() + budgetMs;
     const groups: Group[] = [];
     for (const job of jobs) {
       try {
@@ -133,23 +137,26 @@ class Transaction {
         if (groups.length === 0) throw error;
         break;
       }
-      if (performance.now() > overAt) break;
+      if (performance.now() > deadlineMs) break;
     }
     return joinGroups(groups);
   }
 
-  /** A group of reads sees one moment of the database, so that rows and a cursor of the feed belong together. */
+  /**
+   * Begins a transaction, and reads the server's clock when that is due. A group of reads sees one moment of the
+   * database, so that rows and a cursor of the feed belong together.
+   */
   async #begin(client: pg.Client, jobs: readonly Job[]): Promise<void> {
     const { groupLockMs, clock } = this.#options;
     const begin = jobs.every(isRead) ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN";
     const lock = jobs.length > 1 ? `; SET LOCAL lock_timeout = ${groupLockMs}` : "";
     const askedAtMs = performance.now();
     const beginning = client.query(begin + lock);
-    const reading = clock.due ? client.query<{ now: number }>({ name: "clock", text: askTime }) : undefined;
+    const reading = clock.due ? client.query<{ now: number }>({ name: "clock", text: timeQuery }) : undefined;
     const [begun, read] = await Promise.allSettled([beginning, reading]);
     if (begun.status === "rejected") rethrow(begun.reason);
     if (read.status === "rejected") rethrow(read.reason);
-    if (read.value !== undefined) clock.read((read.value.rows[0] as { now: number }).now, askedAtMs);
+    if (read.value !== undefined) clock.set((read.value.rows[0] as { now: number }).now, askedAtMs);
   }
 
   async #runJob(transaction: OpenTransaction, job: Job, now: Date, effect: Effect): Promise<Settled> {
@@ -160,7 +167,7 @@ class Transaction {
         results.push(await this.#runBody(transaction, startBody(now), access, effect));
       } catch (error) {
         if (error instanceof ConnectionLost) throw error;
-        if (error instanceof QueryFailed) throw lostTo(error.cause, index);
+        if (error instanceof QueryFailed) throw transactionLost(error.cause, index);
         const failure = bodyError(error);
         if (effect.wrote) throw new TransactionLost(failure, index);
         return { ok: false, error: failure, index };
@@ -209,7 +216,7 @@ class Transaction {
 
   /**
    * Writes the change rows of the jobs that succeeded. Their numbers are in commit order (D-044), because no other
-   * transaction passes the lock before this one has ended. Returns the number of the transaction.
+   * transaction passes the lock before this one has ended. Returns the id of the transaction if it wrote such rows.
    */
   async #writeChanges(
     transaction: OpenTransaction,
@@ -222,7 +229,7 @@ class Transaction {
     if (changes.every(({ body }) => body === undefined)) return undefined;
     const { client } = transaction;
     try {
-      // The short wait was for the calls' own locks. Here others are just committing.
+      // The short timeout is for rows that other calls have locked. This lock is only held while a transaction commits.
       if (jobs.length > 1) client.query(`SET LOCAL lock_timeout = ${this.#options.lockMs}`).catch(() => undefined);
       const text = `SELECT pg_advisory_xact_lock($1, $2), ${ownXid}`;
       const { rows } = await client
@@ -233,7 +240,7 @@ class Transaction {
       return rows[0]?.xid;
     } catch (error) {
       if (error instanceof ConnectionLost) throw error;
-      throw error instanceof QueryFailed ? lostTo(error.cause) : new TransactionLost(bodyError(error));
+      throw error instanceof QueryFailed ? transactionLost(error.cause) : new TransactionLost(bodyError(error));
     }
   }
 
@@ -245,9 +252,9 @@ class Transaction {
 }
 
 /**
- * Returns how a job ends when it is unknown whether its transaction was committed. A failure or a read stays true: it
- * changed nothing.
+ * Settles a job of a transaction of which it is unknown whether it was committed. A failed job or a read keeps its
+ * result, because it changed nothing.
  */
-function doubtful(job: Job, settled: Settled, doubt: StoreError): Settled {
-  return !settled.ok || isRead(job) ? settled : { ok: false, error: doubt, index: 0 };
+function settleUnknown(job: Job, result: Settled, unknown: StoreError): Settled {
+  return !result.ok || isRead(job) ? result : { ok: false, error: unknown, index: 0 };
 }

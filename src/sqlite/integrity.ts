@@ -3,6 +3,7 @@
 import Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
 import type { BackupManifest } from "../schema/manifest.ts";
+import { quoteName } from "../sql.ts";
 import { translate } from "./errors.ts";
 
 /** The number of rows in each table. */
@@ -56,7 +57,7 @@ export function countRows(db: Database.Database): Rows {
     .all() as string[];
   const count = (name: string) =>
     db
-      .prepare(`SELECT count(*) FROM "${name.replaceAll('"', '""')}"`)
+      .prepare(`SELECT count(*) FROM ${quoteName(name)}`)
       .pluck()
       .get() as number;
   return Object.fromEntries(tables.map((name) => [name, count(name)]));

@@ -254,7 +254,7 @@ describe("PostgreSQL", () => {
     assert.deepEqual(
       ended.map(({ code, stderr }) => [
         code,
-        /^debug-server-db: Backups of PostgreSQL are made .*\n$/.test(stderr) || stderr,
+        /^debug-server-db: Back up PostgreSQL with its own tools .*\n$/.test(stderr) || stderr,
       ]),
       ended.map(({ stdout }) => [0, JSON.parse(stdout).steps.length === 0 ? "" : true]),
     );

@@ -243,7 +243,7 @@ test("a refusal to open says in one sentence what to do, and never shows the pas
   const cases: [string, string, RegExp][] = [
     ["wrong password", change((to) => (to.password = "hunter2")), /refuses this user or password: correct the URL/],
     ["no such user", change((to) => (to.username = "nobody")), /refuses this user or password: correct the URL/],
-    ["no such database", change((to) => (to.pathname = "/absent")), /no such database: make it with createdb/],
+    ["no such database", change((to) => (to.pathname = "/absent")), /no such database: create it with createdb/],
     ["nobody listens", change((to) => (to.port = "1")), /cannot be reached \(/],
     ["no such host", change((to) => (to.hostname = "host.invalid")), /cannot be reached \(/],
   ];

@@ -24,7 +24,7 @@ async function rig(t: TestContext, count = 1): Promise<Rig> {
   const proxy = await startProxy(t, url);
   await ask(url, "CREATE TABLE t (id bigint PRIMARY KEY, value bigint NOT NULL CHECK (value < 100))");
   await ask(url, "INSERT INTO t SELECT n, 0 FROM generate_series(1, 4) AS n");
-  const clock: ServerClock = { due: true, stale: false, read: () => undefined, now: () => new Date() };
+  const clock: ServerClock = { due: true, stale: false, set: () => undefined, now: () => new Date() };
   const limits = { ...defaultLimits, lockMs: 5_000, statementMs: 10_000 };
   const drivers = Array.from({ length: count }, () =>
     createPostgresDriver({

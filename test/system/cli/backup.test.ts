@@ -176,7 +176,7 @@ suite("backup", { concurrency: 2 }, () => {
       ]);
       assert.deepEqual(
         [code, stdout, stderr],
-        [1, "", `debug-server-db: backups of PostgreSQL are made with its own tools: run ${line}\n`],
+        [1, "", `debug-server-db: PostgreSQL is backed up with its own tools: run ${line}\n`],
       );
     }
   });
