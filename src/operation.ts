@@ -112,8 +112,8 @@ export interface Sealed<WireInput> {
 export interface Sealing<PublicInput, WireInput, Output, Result> {
   /** Splits an input that has passed the schema. */
   seal(publicInput: PublicInput): Sealed<WireInput>;
-  /** Completes the answer with the local part. */
-  open(output: Output, localPart: unknown): Result;
+  /** Completes the answer with the local part. Without it, the answer is returned as it arrives. */
+  open?(output: Output, localPart: unknown): Result;
 }
 
 /** Turns the answers of an operation into an iteration: the client calls again until there is no next input. */
@@ -202,7 +202,7 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
  * Defines an operation that keeps a part of its `publicInput` on the caller's thread. `input` is the schema of the part
  * that is sent.
  */
-export function sealedOperation<Public extends z.ZodObject, Schema extends z.ZodObject, Output, Raw, Result>(
+export function sealedOperation<Public extends z.ZodObject, Schema extends z.ZodObject, Output, Raw, Result = Output>(
   definition: Definition<Schema, Output, Raw, never> & { readonly publicInput: Public } & Sealing<
       z.output<Public>,
       z.input<Schema>,
@@ -211,11 +211,12 @@ export function sealedOperation<Public extends z.ZodObject, Schema extends z.Zod
     >,
 ): Operation<z.input<Public>, Result> {
   const { publicInput, seal, open, ...rest } = definition;
+  const sent = operation(rest) as unknown as Operation<z.input<Public>, Result>;
   return {
-    ...(operation(rest) as unknown as Operation<z.input<Public>, Result>),
+    ...sent,
     inputSchema: publicInput,
     seal: (input) => seal(parse(publicInput, input) as z.output<Public>),
-    open: (output, localPart) => open(output as Output, localPart),
+    open: open === undefined ? sent.open : (output, localPart) => open(output as Output, localPart),
   };
 }
 

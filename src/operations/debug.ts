@@ -58,7 +58,6 @@ export const open = sealedOperation({
     ...publicPayloads,
   }),
   seal: sealPayloads,
-  open: (output) => output,
   input: z.strictObject({ ...debugFields, ...wirePayloads }),
   output: DebugSession,
   errors: ["not_found", "invalid_transition", "conflict"],

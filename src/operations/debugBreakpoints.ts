@@ -72,7 +72,6 @@ export const setBreakpoints = sealedOperation({
       })),
     },
   }),
-  open: (output) => output,
   input: z.strictObject({ ...setKeys, breakpoints: z.array(SetInput).max(bounds.debugBreakpoints) }),
   output: list(DebugBreakpoint),
   errors: ["not_found", "invalid_transition", "conflict"],
@@ -172,7 +171,6 @@ export const bindBreakpoints = sealedOperation({
       },
     };
   },
-  open: (output) => output,
   input: z.strictObject({
     debugSessionId: Id,
     adapterRun: AdapterRun,

@@ -63,7 +63,6 @@ export const applyEvent = sealedOperation({
       wireInput: { debugSessionId, adapterRun, seq, event, ...effectsOf(input, maskingOf(input.secretNames)) },
     };
   },
-  open: (output) => output,
   input: eventInput,
   output: Applied,
   errors: ["not_found", "conflict", "invalid_transition"],
@@ -300,7 +299,6 @@ export const putStop = sealedOperation({
       wireInput: { debugSessionId, adapterRun, stopEpoch, threads: stored.map((thread) => ({ ...thread })) },
     };
   },
-  open: (output) => output,
   input: z.strictObject({
     debugSessionId: Id,
     adapterRun: AdapterRun,
@@ -392,7 +390,6 @@ export const patchState = sealedOperation({
     ...publicPayloads,
   }),
   seal: sealPayloads,
-  open: (output) => output,
   input: z.strictObject({ ...patchFields, ...wirePayloads }),
   output: DebugSession,
   errors: ["not_found", "conflict", "invalid_transition"],

@@ -190,7 +190,6 @@ export const verify = sealedOperation({
   seal: ({ token, scopes }) => ({
     wireInput: { ...parseToken(token), scopes: scopes === undefined ? undefined : parseScopes(scopes) },
   }),
-  open: (principal) => principal,
   output: Principal,
   errors: ["token_malformed", "token_unknown", "token_revoked", "token_expired", "scope_missing"],
   *run({ kind, publicId, secretSha256, scopes }, { now, used }) {
