@@ -1,17 +1,14 @@
 // debug-server-db backup: creates, lists, verifies and restores backups. What that takes is in ../backup and ../sqlite.
-
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import type { Command } from "commander";
-import { type Jobs, runBackupJob } from "../backup/jobs.ts";
 import { StoreError } from "../errors.ts";
 import { parsePlace } from "../place.ts";
 import { backupRefusal } from "../postgres/advice.ts";
 import { backupFolder, findBackup, type ListedBackup, listBackups } from "../schema/manifest.ts";
-
 import { CliError, exitCodes } from "../terminal/exit.ts";
-import { createProgressBar } from "../terminal/progressBar.ts";
 import { formatBytes } from "../terminal/units.ts";
+import { runJob, sizeOf } from "./backupJob.ts";
 import { type CommandLine, pathFrom } from "./commandLine.ts";
 import { column, printFields, printMessage, printRows, stateColumn } from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
@@ -28,37 +25,41 @@ export function addBackup(program: Command, cli: CommandLine): void {
     backup,
     "create",
     "Copies the database, even while a server has it open, and verifies the copy.",
-    createExamples,
-    createNote,
+    [
+      "backup create",
+      "backup create --out /mnt/backups/metadata.db",
+      "backup create --url sqlite:/srv/data/metadata.db --json",
+    ],
+    "The copy and its manifest (SHA-256, row counts, revision) have mode 0600. Inside a server, store.backup() does the same in steps.",
   )
     .option("--out <file>", "a new file (default: in the folder backups beside the database)")
     .option("--reason <text>", "recorded in the manifest", "backup create")
     .action(async (flags: StoreFlags & { out?: string; reason: string }) => {
-      const path = await sqlitePath(flags, "dump");
+      const path = sqlitePath(flags, "dump");
       const { prepareTarget, partialPathOf } = await import("../sqlite/backup.ts");
       requireFile(path);
       const target = prepareTarget(path, flags.out && pathFrom(cli, flags.out));
-      // The statement that copies reports no progress; the growing file shows it.
-      const copied = {
+      // The statement that copies reports no progress.
+      const copy = {
         phase: "copying",
         path: partialPathOf(target),
         totalBytes: sizeOf(path) + sizeOf(`${path}-wal`),
       };
-      const { manifest, ...made } = await job(cli, flags, "create", { path, reason: flags.reason, target }, copied);
+      const { manifest, ...file } = await runJob(cli, flags, "create", { path, reason: flags.reason, target }, copy);
       const { bytes, sha256, revision } = manifest;
       printFields(
         cli,
         flags,
-        { ...made, manifest },
-        { backup: made.path, size: formatBytes(bytes), sha256, revision, rows: String(sum(manifest.rows)) },
+        { ...file, manifest },
+        { backup: file.path, size: formatBytes(bytes), sha256, revision, rows: String(sum(manifest.rows)) },
       );
     });
 
   storeCommand(backup, "list", "Lists the backups beside the database, oldest first.", [
     "backup list",
     "backup list --json",
-  ]).action(async (flags: StoreFlags) => {
-    const path = await sqlitePath(flags, "list");
+  ]).action((flags: StoreFlags) => {
+    const path = sqlitePath(flags, "list");
     const listed = listBackups(path);
     printRows(cli, flags, listed, listColumns);
     if (listed.length === 0) printMessage(cli, flags, `None in ${backupFolder(path)}.`);
@@ -68,39 +69,45 @@ export function addBackup(program: Command, cli: CommandLine): void {
     backup,
     "verify",
     "Compares backups with their manifests: SHA-256, integrity, row counts and revision.",
-    verifyExamples,
-    verifyNote,
+    ["backup verify", "backup verify metadata-20260102T030405006Z-4711.db --json"],
+    "Exits with 5 if a backup is damaged.",
   )
     .argument("[backup...]", "paths, or names that backup list prints (default: all finished backups)")
     .action(async (names: string[], flags: StoreFlags) => {
-      const path = await sqlitePath(flags, "list");
-      const found =
-        names.length > 0
-          ? names
-          : listBackups(path).flatMap(({ path: file, manifest }) => (manifest === undefined ? [] : [file]));
-      if (found.length === 0) throw new CliError("failure", `there is no backup in ${backupFolder(path)}`);
-      const verified: Verified[] = [];
-      for (const name of found) verified.push(await verify(cli, flags, locate(cli, name), path));
-      printRows(cli, flags, verified, (rows) => [
+      const path = sqlitePath(flags, "list");
+      const backups = names.length > 0 ? names : finishedBackups(path);
+      if (backups.length === 0) throw new CliError("failure", `there is no backup in ${backupFolder(path)}`);
+      const verifications: Verification[] = [];
+      for (const name of backups) verifications.push(await verify(cli, flags, locate(cli, name), path));
+      printRows(cli, flags, verifications, (rows) => [
         column("backup", rows, ({ backup: file }) => basename(file)),
         stateColumn(rows, ({ state }) => state),
         column("", rows, ({ finding }) => finding),
       ]);
-      if (verified.some(({ state }) => state !== "ok")) cli.exitCode = exitCodes.corrupt;
+      if (verifications.some(({ state }) => state !== "ok")) cli.exitCode = exitCodes.corrupt;
     });
 
-  storeCommand(backup, "restore", "Replaces the database with a backup, all or nothing.", restoreExamples, restoreNote)
+  storeCommand(
+    backup,
+    "restore",
+    "Replaces the database with a backup, all or nothing.",
+    [
+      "backup restore metadata-20260102T030405006Z-4711.db",
+      "backup restore /mnt/backups/metadata.db --url sqlite:/srv/data/metadata.db",
+    ],
+    "Stop the servers and runners of the store first: while a process has the database open, nothing is done and the exit code is 4. Whatever fails, and whenever it is killed, the result is the old database or the new one. Leases that were granted after the backup are lost.",
+  )
     .argument("<backup>", "its path, or its name that backup list prints")
     .option("--no-keep", "do not keep the current database as a backup")
     .action(async (name: string, flags: StoreFlags & { keep: boolean }) => {
-      const path = await sqlitePath(flags, "restore");
-      const restored = await job(cli, flags, "restore", { backup: locate(cli, name), path, keep: flags.keep });
+      const path = sqlitePath(flags, "restore");
+      const restored = await runJob(cli, flags, "restore", { backup: locate(cli, name), path, keep: flags.keep });
       const { from, pending, kept } = restored;
       const { revision, createdAt } = from.manifest;
       printFields(cli, flags, restored, {
         restored: path,
         from: from.path,
-        made: createdAt,
+        created: createdAt,
         revision,
         kept: kept?.path ?? null,
       });
@@ -115,12 +122,16 @@ export function addBackup(program: Command, cli: CommandLine): void {
     });
 }
 
-async function sqlitePath({ url }: StoreFlags, what: "dump" | "list" | "restore"): Promise<string> {
+function sqlitePath({ url }: StoreFlags, what: "dump" | "list" | "restore"): string {
   const place = parsePlace(url);
   if (place.engine === "postgres") throw backupRefusal(place.url, what);
   if (place.path === ":memory:")
     throw new CliError("usage", "url: a database in memory has no backups: name a file, such as sqlite:metadata.db");
   return resolve(place.path);
+}
+
+function finishedBackups(source: string): string[] {
+  return listBackups(source).flatMap(({ path, manifest }) => (manifest === undefined ? [] : [path]));
 }
 
 /** Prefers an existing file to a name in the folder of backups. */
@@ -134,57 +145,16 @@ function requireFile(path: string): void {
     throw new CliError("failure", `${path} does not exist, or is empty: there is nothing to back up`);
 }
 
-function sizeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-}
-
-interface Growing {
-  readonly phase: string;
-  readonly path: string;
-  readonly totalBytes: number;
-}
-
-/** Runs a job in a thread of its own, so that this one can draw the progress and react to Ctrl-C. */
-async function job<Name extends keyof Jobs>(
-  cli: CommandLine,
-  flags: StoreFlags,
-  name: Name,
-  given: Jobs[Name]["input"],
-  growing?: Growing,
-): Promise<Jobs[Name]["answer"]> {
-  const interrupt = cli.listenForInterrupt();
-  const bar = createProgressBar(cli.stderr, flags.quiet === true);
-  const timer =
-    growing &&
-    setInterval(
-      () => bar.update(growing.phase, Math.min(sizeOf(growing.path), growing.totalBytes), growing.totalBytes),
-      100,
-    );
-  try {
-    return await runBackupJob(name, given, {
-      signal: interrupt.signal,
-      onProgress({ phase, doneBytes, totalBytes }) {
-        clearInterval(timer);
-        bar.update(phase, doneBytes, totalBytes);
-      },
-    });
-  } finally {
-    clearInterval(timer);
-    bar[Symbol.dispose]();
-    interrupt[Symbol.dispose]();
-  }
-}
-
-interface Verified {
+interface Verification {
   readonly backup: string;
   readonly state: "ok" | "damaged";
   readonly finding: string;
 }
 
-async function verify(cli: CommandLine, flags: StoreFlags, name: string, source: string): Promise<Verified> {
+async function verify(cli: CommandLine, flags: StoreFlags, name: string, source: string): Promise<Verification> {
   try {
     const found = findBackup(name, source);
-    await job(cli, flags, "verify", found);
+    await runJob(cli, flags, "verify", found);
     return {
       backup: found.path,
       state: "ok",
@@ -201,7 +171,7 @@ function listColumns(rows: readonly ListedBackup[]) {
   return [
     column("backup", rows, ({ path }) => basename(path)),
     stateColumn(rows, ({ manifest }) => (manifest === undefined ? "unfinished" : "")),
-    column("made", rows, ({ manifest }) => manifest && `${manifest.createdAt.slice(0, 19)}Z`, { optional: true }),
+    column("created", rows, ({ manifest }) => manifest && `${manifest.createdAt.slice(0, 19)}Z`, { optional: true }),
     column("size", rows, ({ bytes }) => formatBytes(bytes), { align: "right" as const }),
     column("rows", rows, ({ manifest }) => manifest && sum(manifest.rows), { align: "right" as const, optional: true }),
     column("revision", rows, ({ manifest }) => manifest?.revision),
@@ -213,19 +183,3 @@ function listColumns(rows: readonly ListedBackup[]) {
 function sum(rows: Readonly<Record<string, number>>): number {
   return Object.values(rows).reduce((all, count) => all + count, 0);
 }
-
-const createExamples = [
-  "backup create",
-  "backup create --out /mnt/backups/metadata.db",
-  "backup create --url sqlite:/srv/data/metadata.db --json",
-];
-const createNote =
-  "The copy and its manifest (SHA-256, row counts, revision) have mode 0600. Inside a server, store.backup() does the same in steps.";
-const verifyExamples = ["backup verify", "backup verify metadata-20260102T030405006Z-4711.db --json"];
-const verifyNote = "Exits with 5 if a backup is damaged.";
-const restoreExamples = [
-  "backup restore metadata-20260102T030405006Z-4711.db",
-  "backup restore /mnt/backups/metadata.db --url sqlite:/srv/data/metadata.db",
-];
-const restoreNote =
-  "Stop the servers and runners of the store first: while a process has the database open, nothing is done and the exit code is 4. Whatever fails, and whenever it is killed, the result is the old database or the new one. Leases that were granted after the backup are lost.";

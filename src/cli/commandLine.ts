@@ -5,7 +5,7 @@ import { exitCodes } from "../terminal/exit.ts";
 import { type Interrupt, neverInterrupted } from "../terminal/interrupt.ts";
 import { Output, type OutputStream } from "../terminal/output.ts";
 
-/** What a run finds around it: the process, or a test's stand-in for one. */
+/** The surroundings of a run: those of the process, or a stand-in in a test. */
 export interface Surroundings {
   /** The variables that commands read. Programs that `demo` runs get those of the process. */
   readonly env: NodeJS.ProcessEnv;

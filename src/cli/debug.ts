@@ -1,4 +1,4 @@
-// debug-server-db debug: shows debug sessions. How they look is in ../terminal/debugView.ts.
+// debug-server-db debug: shows debug sessions. ../terminal/debugView.ts formats them.
 import { type Command, Option } from "commander";
 import { escapeJsonControls } from "../terminal/controls.ts";
 import { readDebugViews, renderDebugViews } from "../terminal/debugView.ts";

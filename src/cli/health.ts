@@ -46,7 +46,7 @@ async function printHealth({ stdout }: CommandLine, url: string): Promise<number
   return ready ? exitCodes.ok : exitCodes.notReady;
 }
 
-/** This process has its own queue and has written nothing, so its figures say nothing about the server. */
+/** The figures of this process are not those of the server: it has its own queue, and has written nothing. */
 const unknown = "not known from outside";
 
 function verdict(ok: boolean): string {

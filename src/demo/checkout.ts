@@ -14,7 +14,7 @@ export interface Checkout {
   readonly signal: AbortSignal;
 }
 
-/** How a worktree came to stand at its commit. */
+/** The way in which a worktree got to its commit. */
 export type CheckedOut = "created" | "reused" | "created again";
 
 export async function createWorktree(checkout: Checkout): Promise<CheckedOut> {

@@ -27,7 +27,7 @@ export interface Executed {
   readonly worktree: HeldWorktree | undefined;
   /** The number of commands that the session still has. */
   readonly remainingCommands: number;
-  /** What to release the worktree as; undefined when the end of the session has released it. */
+  /** The state to release the worktree in; undefined when the end of the session has released it. */
   readonly release: Release | undefined;
 }
 
@@ -102,7 +102,7 @@ function resultOf(ending: Ending): Result {
     : { outcome: "failed", exitCode: ending.exitCode };
 }
 
-/** Corrects the result of a command that was stopped: it did not end by itself, whatever its exit code says. */
+/** Corrects the result of a command that was stopped: it did not end by itself, whatever its exit code is. */
 async function resultOfStop(
   { store }: Runner,
   lease: HeldLease,

@@ -58,7 +58,7 @@ export function worktreeEnvironment(ceiling?: string): NodeJS.ProcessEnv {
   return { ...Object.fromEntries(variables), ...(ceiling === undefined ? {} : { GIT_CEILING_DIRECTORIES: ceiling }) };
 }
 
-/** Returns the line of stderr that says what is wrong. */
+/** Returns the line of stderr that names the error. */
 function errorLine(stderr: string): string | undefined {
   const lines = stderr.split("\n").filter((line) => line.trim() !== "");
   const line = lines.find((candidate) => /^(?:fatal|error): /.test(candidate)) ?? lines.at(-1);

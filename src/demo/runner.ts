@@ -1,4 +1,4 @@
-// One runner, in a thread of the pool: claims commands until it is told to stop, and runs the commands of a session one
+// One runner, in a thread of the pool: claims commands until its signal fires, and runs the commands of a session one
 // after the other in one worktree. It claims from every session in the store, so it also finishes what a killed process
 // left behind.
 import { hostname } from "node:os";

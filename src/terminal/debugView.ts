@@ -110,7 +110,7 @@ function formatPlace({ source, line }: StackFrame): string {
   return `${shortPath(source?.path ?? source?.name ?? "?")}:${line}`;
 }
 
-/** Cuts a long path at its beginning, which says less than its end. */
+/** Cuts the beginning of a long path, and keeps the more telling end. */
 function shortPath(path: string): string {
   const lengthMax = 50;
   const whole = oneLine(path, 4_096);

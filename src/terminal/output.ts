@@ -6,7 +6,7 @@ import { WriteStream } from "node:tty";
 /** A stream that may be a terminal, such as `process.stdout`. */
 export type OutputStream = Writable & { readonly isTTY?: boolean; readonly columns?: number };
 
-/** What a text is formatted for. */
+/** The properties of an output that decide how text is formatted for it. */
 export interface Screen {
   /** The number of characters that fit on a line; undefined where a line may have any length. */
   readonly columns: number | undefined;
@@ -53,7 +53,7 @@ export class Output implements Screen {
     return !this.#stream.destroyed;
   }
 
-  /** Without a reader the stream never drains: it closes or fails. */
+  /** Waits until the stream drains. It closes or fails instead when the reader has gone. */
   async #drain(): Promise<void> {
     const over = new AbortController();
     const { signal } = over;

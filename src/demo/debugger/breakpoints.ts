@@ -12,7 +12,7 @@ export interface SourceBreakpoint {
   readonly logMessage?: string | undefined;
 }
 
-/** What every call on a debug session names. */
+/** The debug session and the run of its adapter, which every call names. */
 export interface DebugRun {
   readonly debugSessionId: string;
   readonly adapterRun: number;

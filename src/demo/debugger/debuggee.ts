@@ -15,7 +15,7 @@ export interface Debuggee {
   readonly pid: number;
   /** The address of its inspector. */
   readonly url: string;
-  /** For a signal, the exit code is 128 plus its number, as in a shell. */
+  /** Resolves with the exit code, which for a signal is 128 plus its number, as in a shell. */
   readonly ended: Promise<{ readonly exitCode: number; readonly signal: NodeJS.Signals | null }>;
   kill(signal: NodeJS.Signals): void;
 }

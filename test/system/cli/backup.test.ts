@@ -53,7 +53,7 @@ suite("backup", { concurrency: 2 }, () => {
     const listed = await run(folder, ["backup", "list", "--url", url]);
     assert.match(
       listed.stdout,
-      /^backup +state +made +size +rows +revision +sha256 +reason\nmetadata-\S+\.db +\S+Z +[\d.]+ KiB +\d+ +\d{4} +\w{12} +nightly\n$/,
+      /^backup +state +created +size +rows +revision +sha256 +reason\nmetadata-\S+\.db +\S+Z +[\d.]+ KiB +\d+ +\d{4} +\w{12} +nightly\n$/,
     );
     const name = basename(
       (JSON.parse((await run(folder, ["backup", "list", "--json", "--url", url])).stdout) as { path: string }).path,
@@ -74,7 +74,7 @@ suite("backup", { concurrency: 2 }, () => {
     assert.equal(restored.code, 0, restored.stderr);
     assert.match(
       restored.stdout,
-      /^restored +\S+metadata\.db\nfrom +\S+\nmade +\S+Z\nrevision +\d{4}\nkept +\S+\/backups\/metadata-\S+\.db\n$/,
+      /^restored +\S+metadata\.db\nfrom +\S+\ncreated +\S+Z\nrevision +\d{4}\nkept +\S+\/backups\/metadata-\S+\.db\n$/,
     );
     assert.deepEqual(await names(url), ["one"]);
     const kept = /kept +(\S+)/.exec(restored.stdout)?.[1] as string;
