@@ -188,6 +188,9 @@ export function toWireFailure(error: StoreError, outcome: Outcome = error.outcom
 }
 
 /** Creates the error again on the caller's side, so that its stack names the caller (D-017). */
-export function fromWireFailure([code, message, outcome, details]: WireFailure, operation: string): StoreError {
+export function fromWireFailure(
+  [code, message, outcome, details]: WireFailure,
+  operation: string | undefined,
+): StoreError {
   return new StoreError(code, message, { outcome, details, operation });
 }

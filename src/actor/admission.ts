@@ -28,12 +28,13 @@ export class Admission {
     else for (let at = 0; at < calls.length; at += callWidth) this.#admitSingle(client, envelope, calls, at);
   }
 
-  /** Returns why the envelope as a whole is refused, or undefined. */
+  /** Returns the failure of an envelope that is refused as a whole, or undefined. */
   #refusalOf(client: Client, id: number, calls: number, bytes: number): Answer | undefined {
-    // The second envelope would take the first one's place in the client's map, and its calls would outlive the client.
+    // A second envelope with this id would replace the first in the client's map, so the calls of the first would not
+    // be dropped with the client.
     if (client.envelopes.has(id)) return failure("invalid_input", `envelope ${id} is not answered yet: use another id`);
     if (bytes > this.#limits.envelopeBytes)
-      return failure("invalid_input", `one message may hold ${this.#limits.envelopeBytes} bytes`);
+      return failure("invalid_input", `a message has at most ${this.#limits.envelopeBytes} bytes`);
     const overload = overloadOf(client, { calls, bytes }, this.#limits);
     return overload && failureOf(overload);
   }
@@ -57,7 +58,7 @@ export class Admission {
       for (let at = 0; at < calls.length; at += callWidth) {
         const call = this.#decodeCall(client, calls, at);
         if (call.waitMs > 0)
-          throw new StoreError("invalid_input", `${call.name} waits, and nothing inside atomically may wait`);
+          throw new StoreError("invalid_input", `${call.name}: a call inside atomically cannot wait`);
         admitted.push(call);
       }
       const envelopeKey = envelopeKeyOf(calls[2] as WireCaller);
@@ -66,8 +67,8 @@ export class Admission {
       this.#enqueue({ client, envelope, slot: 0, calls: admitted, bytes, resultBytes });
     } catch (error) {
       const [, [code, message, outcome, details]] = failureOf(error);
-      const failure = [code, message, outcome, { ...details, index: admitted.length }];
-      envelope.answers.splice(0, envelope.answers.length, false, failure);
+      const indexedFailure = [code, message, outcome, { ...details, index: admitted.length }];
+      envelope.answers.splice(0, envelope.answers.length, false, indexedFailure);
     }
   }
 
@@ -84,7 +85,8 @@ export class Admission {
   }
 
   /**
-   * Fails with `overloaded` when the results of the client's calls may be too large together. One alone always passes.
+   * Returns the size that the results of these calls may have. Fails with `overloaded` when it is too large together
+   * with that of the client's other calls. With no others it always passes.
    */
   #resultBytes(client: Client, calls: readonly Call[]): number {
     const { resultBytes, groupMs } = this.#limits;

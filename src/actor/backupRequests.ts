@@ -1,4 +1,4 @@
-// The owner's side of the backups that the database thread makes: asks for them, and waits for their end.
+// The owner's side of backups by the database thread: requests them and waits until they end.
 import type { BackUpWatch } from "../driver.ts";
 import { fromWireFailure, type WireFailure } from "../errors.ts";
 import type { Control, Report } from "./thread.ts";
@@ -21,9 +21,9 @@ export class BackupRequests {
   }
 
   /**
-   * Lets the thread copy its database to the target. Fails as `Driver.backUp`, and with `closed` when the thread ends.
+   * Has the thread copy its database to the target. Fails as `Driver.backUp`, and with `closed` when the thread ends.
    */
-  async make(target: string, watch: BackUpWatch): Promise<void> {
+  async run(target: string, watch: BackUpWatch): Promise<void> {
     const id = ++this.#lastId;
     const ended = Promise.withResolvers<WireFailure | undefined>();
     const onAbort = (): void => this.#control({ type: "stopBackup", id });
@@ -49,6 +49,6 @@ export class BackupRequests {
   /** Fails every request, because the thread has ended. */
   failAll(): void {
     for (const { ended } of this.#requests.values())
-      ended.resolve(["closed", "the store was closed during the backup", "rolled_back", {}]);
+      ended.resolve(["closed", "the database thread ended during the backup", "rolled_back", {}]);
   }
 }

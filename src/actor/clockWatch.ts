@@ -1,5 +1,5 @@
-// Tells a jump of the wall clock (sleep, time synchronization) from time that passed. After a jump, leases that were
-// alive when the clock was last checked get one grace period instead of all expiring at once (D-021).
+// Distinguishes a jump of the wall clock (sleep, time synchronization) from time that passed. After a jump, leases that
+// were alive when the clock was last checked get one grace period instead of all expiring at once (D-021).
 import { anonymous } from "../caller.ts";
 import type { Clock } from "../clock.ts";
 import type { Limits } from "../limits.ts";

@@ -1,4 +1,4 @@
-// Waiting no longer than a given time.
+// Bounds the time for which a promise is awaited.
 
 /** Resolves when the promise resolves, or when the time has passed. */
 export async function within(ms: number, promise: Promise<void>): Promise<void> {

@@ -1,5 +1,5 @@
-// The life of a call in front of its database: the entry that stands for it, the envelope that it arrived in, the
-// client that sent it.
+// The state of a call from its admission to its answer: its entry, the envelope in which it arrived, and the client
+// that sent it.
 import type { Call, Lane } from "../operation.ts";
 import type { Answer, Reply } from "../wire.ts";
 import type { Fifo } from "./fifo.ts";
@@ -27,9 +27,9 @@ import type { Fifo } from "./fifo.ts";
 // its time is up, what it found last is its answer.
 //
 // Answered. An entry is answered once, and `done` from then on. A call that is cancelled in the queue or while parked
-// is answered with `aborted`; one in a group is not cancelled any more. A mailbox that closes answers parked calls with
-// `closed`, runs those in the queues, and parks no more. The entries of a client that disconnects are dropped: they are
-// `done` without an answer.
+// is answered with `aborted`; one in a group can no longer be cancelled. A mailbox that closes answers parked calls
+// with `closed`, runs those in the queues, and parks no more. The entries of a client that disconnects are dropped:
+// they are `done` without an answer.
 //
 // An entry that is done while in the queue keeps its place there, and still counts for its client, until the queue
 // gives it out. Otherwise a client could fill the memory by sending and cancelling.
@@ -69,7 +69,7 @@ export interface Client {
   readonly queues: Readonly<Record<Lane, Fifo<Entry>>>;
   readonly envelopes: Map<number, OpenEnvelope>;
   readonly mayCall: (name: string) => boolean;
-  /** The calls of its entries, and their sizes, from admission until an entry is done and out of the queue. */
+  /** The totals over its entries. An entry counts from its admission until it is done and out of the queue. */
   calls: number;
   bytes: number;
   resultBytes: number;
@@ -77,14 +77,14 @@ export interface Client {
   parked: number;
 }
 
-/** Adds an entry to what its client has under way. */
+/** Adds an entry to the totals of its client. */
 export function count({ client, calls, bytes, resultBytes }: Entry): void {
   client.calls += calls.length;
   client.bytes += bytes;
   client.resultBytes += resultBytes;
 }
 
-/** Removes an entry, done and out of the queue, from what its client has under way. */
+/** Subtracts an entry that is done and out of the queue from the totals of its client. */
 export function uncount({ client, calls, bytes, resultBytes }: Entry): void {
   client.calls -= calls.length;
   client.bytes -= bytes;
@@ -92,8 +92,8 @@ export function uncount({ client, calls, bytes, resultBytes }: Entry): void {
 }
 
 /**
- * Records the answers of an entry in its envelope. Returns true when that completes the envelope, so that the reply can
- * be sent.
+ * Records the answers of an entry in its envelope. Returns true when all entries of the envelope are answered, so that
+ * the reply can be sent.
  */
 export function settle(entry: Entry, answers: readonly Answer[]): boolean {
   if (entry.done) return false;
@@ -118,8 +118,8 @@ export function laneOf({ calls, parkUntilMs }: Entry): Lane {
 }
 
 /** Creates a value for each lane. */
-export function byLane<Value>(make: (lane: Lane) => Value): Record<Lane, Value> {
-  return { urgent: make("urgent"), normal: make("normal"), background: make("background") };
+export function byLane<Value>(create: (lane: Lane) => Value): Record<Lane, Value> {
+  return { urgent: create("urgent"), normal: create("normal"), background: create("background") };
 }
 
 /** Checks whether one of the entry's calls may write. */

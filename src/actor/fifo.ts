@@ -24,6 +24,7 @@ export class Fifo<Item> {
       this.#items = [];
       this.#head = 0;
     } else if (this.#head > 1_024 && this.#head * 2 > this.#items.length) {
+      // More than half of the array is removed items, so a copy costs constant time for each item on average.
       this.#items = this.#items.slice(this.#head);
       this.#head = 0;
     }

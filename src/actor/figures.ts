@@ -1,4 +1,4 @@
-// The numbers that a mailbox counts for maintenance.stats, and their sum over the mailboxes of a server.
+// The figures that a mailbox counts for maintenance.stats, and their sums over the mailboxes of a server.
 import type { Lane } from "../operation.ts";
 import { byLane } from "./entry.ts";
 
@@ -42,7 +42,7 @@ export class Figures {
     return { ...this.#totals };
   }
 
-  /** The numbers of each lane, given how many entries wait in it now. */
+  /** Returns the figures of each lane; `queued` holds the numbers of entries that wait now. */
   lanes(queued: Readonly<Record<Lane, number>>): Record<Lane, Counts> {
     return byLane((lane) => ({ queued: queued[lane], ...this.#lanes[lane] }));
   }
@@ -53,7 +53,7 @@ function addWait(waits: { waitMsTotal: number; waitMsMax: number }, waitMs: numb
   if (waitMs > waits.waitMsMax) waits.waitMsMax = waitMs;
 }
 
-/** Adds the numbers of several mailboxes up; of a maximum it takes the largest. */
+/** Adds up the figures of several mailboxes; of a figure that is a maximum it takes the largest. */
 export function sumFigures(all: readonly Readonly<Counts>[]): Counts {
   const sums: Counts = {};
   for (const figures of all) {

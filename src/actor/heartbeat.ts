@@ -19,7 +19,7 @@ export function beatAgoMs(heartbeat: SharedArrayBuffer): number {
   return Math.max(0, Number((process.hrtime.bigint() - beatAt) / 1_000_000n));
 }
 
-/** The clock that it writes is the same for all threads of the process. */
+/** Writes the time of a monotonic clock that all threads of the process share. */
 function beat(heartbeat: SharedArrayBuffer): void {
   Atomics.store(new BigInt64Array(heartbeat), 0, process.hrtime.bigint());
 }

@@ -1,5 +1,5 @@
-// The calls of all clients in front of one database: runs them in groups that share a transaction, and answers them.
-// Knows no thread and no database; time and the next turn of the event loop are all that it takes from outside.
+// Runs the calls of all clients of one database, in groups that share a transaction, and answers them. Knows no thread
+// and no database; all that it needs from outside is time and the event loop.
 import type { Clock } from "../clock.ts";
 import type { Dispatcher, TransactionOutcome } from "../dispatch.ts";
 import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
@@ -28,7 +28,7 @@ interface MailboxOptions {
   onWrite?(failed: ErrorCode | undefined): void;
 }
 
-/** The way of one client into the mailbox. */
+/** The access of one client to the mailbox. */
 export interface Inbox {
   /** Never rejects: the failure of a call is its answer. */
   post(envelope: Envelope): Promise<Reply>;
@@ -37,11 +37,11 @@ export interface Inbox {
    * atomic envelope.
    */
   cancel(envelopeId: number, slot: number): void;
-  /** Removes the client and drops its calls, because no one is left to read their answers. */
+  /** Removes the client and drops its calls, because their answers have no reader any more. */
   disconnect(): void;
 }
 
-// entry.ts tells the life of an entry. The mailbox itself is a loop: as long as the queues hold entries, it takes a
+// entry.ts describes the life of an entry. The mailbox itself is a loop: as long as the queues hold entries, it takes a
 // group, runs it, and schedules the next one. One group runs at a time (`#running`), and the next one is scheduled at
 // most once (`#scheduled`): `soon` when the event loop has turned, so that calls that arrive meanwhile share the
 // transaction (D-003), or `later`, after a pause, when another process holds the write lock. A call that arrives during
@@ -59,6 +59,7 @@ export class Mailbox {
   #running = false;
   /** The topics that were touched elsewhere since the running group began; its calls may not have seen the commits. */
   readonly #touchedTopics = new Set<string>();
+  /** True when any topic may have been touched since then. */
   #allTouched = false;
   #closing = false;
   #onIdle: (() => void) | undefined;
@@ -87,7 +88,9 @@ export class Mailbox {
     };
   }
 
-  /** The numbers of each lane: how many entries wait in it, how many were answered, and how long those had waited. */
+  /**
+   * Returns the figures of each lane: the entries that wait in it, those that were answered, and how long they waited.
+   */
   lanes(): Record<Lane, Record<string, number>> {
     return this.#figures.lanes(this.#queues.lengths);
   }
@@ -102,14 +105,14 @@ export class Mailbox {
     return { ...this.#figures.totals(), commits: this.#commitSeq, clients, queued: calls, parked: this.#parking.size };
   }
 
-  /** Runs calls again that wait for these topics, because a commit elsewhere touched them. */
+  /** Runs the calls again that wait for one of these topics, after a commit elsewhere touched it. */
   touch(topics: Iterable<string> | "all"): void {
     if (topics === "all") this.#allTouched = this.#running;
     else if (this.#running) for (const topic of topics) this.#touchedTopics.add(topic);
     this.#parking.touch(topics);
   }
 
-  /** Admits nothing more, ends parked calls, and resolves when what is queued has run. */
+  /** Admits no further calls, answers the parked ones, and resolves when the queued ones have run. */
   close(): Promise<void> {
     this.#closing = true;
     for (const entry of this.#parking.clear()) this.#answer(entry, closingAnswer);
@@ -178,6 +181,7 @@ export class Mailbox {
   }
 
   async #run(group: readonly Entry[]): Promise<void> {
+    // After a jump of the clock, the transaction first extends leases, before a write can find them expired.
     const grace = group.some(writes) ? this.#clockWatch.afterJump() : undefined;
     const startedAtMs = performance.now();
     const jobs = group.map(({ calls }) => calls);
@@ -212,7 +216,10 @@ export class Mailbox {
     this.#queues.putBack(group.slice(outcomes.length));
   }
 
-  /** Returns false when the entry may not wait any longer, so that what it found is its answer. */
+  /**
+   * Parks an entry, or queues it again when a topic was touched meanwhile. Returns false when it may not wait any
+   * longer, so that `atTimeout` is its answer.
+   */
   #park(entry: Entry, topics: readonly string[], atTimeout: Answer): boolean {
     const { client, calls, queuedAtMs } = entry;
     entry.parkUntilMs ??= queuedAtMs + (calls[0] as Call).waitMs;
@@ -233,8 +240,8 @@ export class Mailbox {
 
   /**
    * Runs the reads of a group that found the write lock taken by another process, except those that follow a write of
-   * the same client (D-015). Puts the rest back, or fails what has waited for too long. Returns the pause before the
-   * next group.
+   * the same client (D-015). Puts the other entries back, or fails them when they have waited for too long. Returns the
+   * pause before the next group.
    */
   async #runReadsOf(group: readonly Entry[], busy: StoreError): Promise<number> {
     const blocked = new Set<Client>();
@@ -281,13 +288,13 @@ export class Mailbox {
 
 const closingAnswer = failure("closed", "the store is closing");
 
-/** The pause before a group is tried again that found the write lock taken. */
+/** The pause before the next group, after one that found the write lock taken. */
 const busyPauseMs = 5;
 
-/** Failures that are not the caller's doing: the database could not store the rows. */
+/** The codes with which a write fails when the database could not store its rows. */
 const storageFailures: readonly ErrorCode[] = ["storage_full", "corrupt", "busy"];
 
-/** Returns why the database could not store what the group wrote, or undefined. */
+/** Returns the code with which the database failed to store a write of the group, or undefined. */
 function writeFailureOf(group: readonly Entry[], outcomes: TransactionOutcome["outcomes"]): ErrorCode | undefined {
   for (const [index, { answers }] of outcomes.entries()) {
     const [ok, wire] = answers[0] as Answer;

@@ -7,7 +7,7 @@ import type { OwnedStore } from "../storeTypes.ts";
 /** The methods that depend on where the server runs. */
 type OwnerMethods = Pick<OwnedStore, "limits" | "connect" | "serve" | "liveness" | "backup" | "close">;
 
-/** Assembles a store that closes once, however often `close` is called, and gives out no port after that. */
+/** Assembles a store that closes once, however often `close` is called, and creates no port after that. */
 export function assembleOwnedStore(client: ClientOf<Operations>, owner: OwnerMethods): OwnedStore {
   let closed: Promise<void> | undefined;
   const connect: OwnedStore["connect"] = (options) => {

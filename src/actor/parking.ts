@@ -1,4 +1,4 @@
-// Calls that found nothing yet. They wait outside queues and transactions, and are woken after a commit that touched
+// Holds calls that found nothing yet, outside of queues and transactions, and wakes them after a commit that touched
 // one of their topics (D-013).
 import type { Answer } from "../wire.ts";
 import type { Entry } from "./entry.ts";
@@ -48,7 +48,7 @@ export class Parking {
     this.#startPolling();
   }
 
-  /** Returns false when the entry was not parked. */
+  /** Removes an entry. Returns false when it was not parked. */
   remove(entry: Entry): boolean {
     const space = this.#spaces.get(entry);
     if (space === undefined) return false;
@@ -85,7 +85,8 @@ export class Parking {
   #startPolling(): void {
     const { dataVersion, pollMs } = this.#options;
     if (dataVersion === undefined || this.#poll !== undefined) return;
-    // The last version outlives a time without parked calls: the first poll after it wakes all if it has changed.
+    // `#lastVersion` is kept while no call is parked, so a commit during that time wakes the next parked calls once. It
+    // may be in vain, but no commit is missed.
     const poll = async () => {
       const version = await dataVersion();
       if (version !== this.#lastVersion) this.touch("all");

@@ -1,6 +1,5 @@
-// Envelopes through a MessagePort, with Comlink. Comlink's protocol lets a peer walk any property path, and SET and
-// CONSTRUCT what it finds there, so every message is checked before Comlink sees it (D-016). No other file knows
-// Comlink.
+// Carries envelopes over a MessagePort with Comlink, which no other file knows. Comlink's protocol lets a peer walk any
+// property path, and SET and CONSTRUCT the values there, so every message is checked before Comlink sees it (D-016).
 import type { MessagePort, Transferable as NodeTransferable } from "node:worker_threads";
 import { type Endpoint, expose, wrap } from "comlink";
 import { StoreError, toWireFailure } from "../errors.ts";
@@ -13,7 +12,7 @@ type Serve = (message: PortMessage) => Promise<Reply> | undefined;
 
 /**
  * Serves an inbox at a port: the other end may post envelopes of at most `callsMax` calls and cancel calls, and nothing
- * else. `onRefused` receives what was wrong with a message.
+ * else. `onRefused` receives the reason why a message was refused.
  */
 export function servePort(
   port: MessagePort,
@@ -73,7 +72,7 @@ function endpointOf(port: MessagePort, accepts: (data: unknown) => boolean = () 
   };
 }
 
-/** Answers messages that are not allowed with a refusal, and lets only the others through. */
+/** Adapts a port whose other end is not trusted: a message that is not allowed is answered with a refusal. */
 function guardedEndpoint(port: MessagePort, callsMax: number, onRefused: (reason: string) => void): Endpoint {
   return endpointOf(port, (data) => {
     const reason = whyRefused(data, callsMax);
@@ -84,7 +83,7 @@ function guardedEndpoint(port: MessagePort, callsMax: number, onRefused: (reason
   });
 }
 
-/** Returns what is wrong with a message, or undefined when it calls the exposed function with an envelope. */
+/** Returns why a message is refused, or undefined when it calls the exposed function with an envelope. */
 function whyRefused(data: unknown, callsMax: number): string | undefined {
   if (!hasMessageId(data)) return "not a message of this protocol";
   // String(type) would throw for an object whose toString is not a function.
@@ -96,9 +95,9 @@ function whyRefused(data: unknown, callsMax: number): string | undefined {
     return "one plain argument is expected";
   const { value } = list[0];
   if (!isPortMessage(value)) return "the argument is not an envelope";
-  // The length is checked before anything else: a sparse array is short to send and endless to walk through.
+  // The length is checked before the contents, because a sparse array is cheap to send and takes forever to walk.
   return value[1] !== "cancel" && value[2].length > callsMax * callWidth
-    ? `one message may hold ${callsMax} calls`
+    ? `a message has at most ${callsMax} calls`
     : undefined;
 }
 

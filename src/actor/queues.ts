@@ -5,6 +5,7 @@ import { byLane, type Client, type Entry, laneOf, uncount } from "./entry.ts";
 import { Fifo } from "./fifo.ts";
 
 export class Queues {
+  /** The clients, in the order of their turns. */
   readonly #clients = new Set<Client>();
 
   get clients(): number {
@@ -76,7 +77,7 @@ export class Queues {
     this.#rotate();
     for (const { queues } of this.#clients) {
       if (queues.background.size === 0) continue;
-      take(queues.background, group);
+      moveHead(queues.background, group);
       break;
     }
     return group;
@@ -86,7 +87,7 @@ export class Queues {
   #takeInTurns(lane: Lane, group: Entry[], max: number): void {
     let active = [...this.#clients].filter(({ queues }) => queues[lane].size > 0);
     while (group.length < max && active.length > 0) {
-      for (const { queues } of active) if (group.length < max) take(queues[lane], group);
+      for (const { queues } of active) if (group.length < max) moveHead(queues[lane], group);
       active = active.filter(({ queues }) => queues[lane].size > 0);
     }
   }
@@ -100,8 +101,8 @@ export class Queues {
   }
 }
 
-/** Moves the head of a queue to the group, or removes it when it was cancelled in the queue. */
-function take(queue: Fifo<Entry>, group: Entry[]): void {
+/** Moves the head of a queue to the group, or drops it when it was cancelled in the queue. */
+function moveHead(queue: Fifo<Entry>, group: Entry[]): void {
   const entry = queue.shift();
   if (entry === undefined) return;
   entry.place = "group";

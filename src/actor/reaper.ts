@@ -1,4 +1,4 @@
-// Runs maintenance.reap at regular intervals while the server is open, and reports what each pass ended.
+// Runs maintenance.reap at intervals while the server is open, and reports the rows that each pass ended.
 import type { WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import { operations } from "../operations/table.ts";
@@ -25,7 +25,7 @@ export function startReaper(inbox: Inbox, everyMs: number, onEvent: (event: Stor
   };
 }
 
-/** Emits an event when the pass ended anything. Returns whether it left rows for the next pass. */
+/** Emits an event when the pass ended any rows. Returns true when it left rows for the next pass. */
 function reportPass(wire: unknown, onEvent: (event: StoreEvent) => void): boolean {
   const { output, open } = operations.maintenance.reap;
   const { more, keys: _keys, ...reaped } = open(output.fromWire(wire), undefined);

@@ -1,5 +1,5 @@
-// A server: drivers with their dispatchers and mailboxes, and the ports that lead to them. It is the same in the
-// database thread and, without a thread of its own, for PostgreSQL and in tests.
+// A server: drivers with their dispatchers and mailboxes, and the ports that lead to them. The same server runs in the
+// database thread and, for PostgreSQL and in tests, in the thread that opened the store.
 import type { MessagePort } from "node:worker_threads";
 import type { Clock } from "../clock.ts";
 import type { ServerState } from "../context.ts";
@@ -30,7 +30,7 @@ interface ServerOptions {
   readonly limits: Limits;
   /** True when other processes may commit to the same database. */
   readonly shared: boolean;
-  /** Reports to other processes what a commit has touched. */
+  /** Receives the topics that a commit has touched, to report them to other processes. */
   onCommit?(topics: ReadonlySet<string>): void;
   onEvent(event: StoreEvent): void;
 }
@@ -43,14 +43,14 @@ export interface Server {
   connect(patterns?: readonly string[]): Inbox;
   /** Adds a client at the other end of this port. Closes the port when the server is closed. */
   serve(port: MessagePort, patterns?: readonly string[]): void;
-  /** Runs calls again that wait for these topics, because another process has committed. */
+  /** Runs the calls again that wait for one of these topics, after a commit of another process. */
   touch(topics: Touched): void;
   /**
    * Copies the database to an existing empty file, a few pages at a time between groups. Fails as `Driver.backUp`, and
    * with `incompatible` where the driver has none.
    */
   backUp: NonNullable<Driver["backUp"]>;
-  /** Admits nothing more, runs what is queued, and closes the database. */
+  /** Admits no further calls, runs the queued ones, and closes the database. */
   close(): Promise<void>;
 }
 
@@ -107,7 +107,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     connect,
     serve(port, patterns) {
       if (closing) {
-        // The other end learns that no answer will come.
+        // A closed port shows the other end that no answer will come.
         port.close();
         return;
       }
@@ -125,7 +125,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     async backUp(target, watch) {
       const [{ backUp }] = drivers as readonly [Driver];
       if (backUp === undefined)
-        throw new StoreError("incompatible", "this database is copied by its own tools, not by its server");
+        throw new StoreError("incompatible", "the store cannot copy this database: use the database's own tools");
       await backUp(target, watch);
     },
     async close() {
@@ -136,10 +136,11 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
         await tokenUses.flush();
         await Promise.all(mailboxes.map((mailbox) => mailbox.close()));
       };
-      // When the database cannot be reached in time, closing the drivers fails what is still queued.
+      // When the database cannot be reached in time, closing the drivers fails the calls that are still queued.
       await within(limits.closeMs, drain());
       await Promise.all(drivers.map((driver) => driver.close()));
-      // An open port would keep the process alive and its other end waiting, where no thread ends with the server.
+      // When the server has no thread that ends with it, an open port would keep the process alive, and its other end
+      // waiting.
       for (const port of ports) port.close();
     },
   };

@@ -1,4 +1,5 @@
-// The owner's side of the database thread: starts it, passes ports to it, replaces it when it dies (D-019), ends it.
+// The owner's side of the database thread: starts it, passes ports to it, replaces it when it dies (D-019), and ends
+// it.
 import { setTimeout as sleep } from "node:timers/promises";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import type { BackUpWatch } from "../driver.ts";
@@ -24,7 +25,7 @@ interface DatabaseThread {
    * thread ends.
    */
   backUp(target: string, watch: BackUpWatch): Promise<void>;
-  /** Lets the thread finish what is queued and end by itself; terminates it after `limits.closeMs`. */
+  /** Lets the thread finish its queued calls and end by itself; terminates it after `limits.closeMs`. */
   close(): Promise<void>;
 }
 
@@ -47,8 +48,8 @@ export async function startDatabaseThread(
   const start = async (): Promise<void> => {
     running = await startThread(data, onEvent, () => {
       running = undefined;
-      // A thread that dies within `soundAfterMs` belongs to the same outage, which goes on from the first death.
-      if (diedAtMs === undefined || performance.now() - startedAtMs > soundAfterMs) {
+      // A thread that dies within `stableAfterMs` belongs to the same outage, which is counted from the first death.
+      if (diedAtMs === undefined || performance.now() - startedAtMs > stableAfterMs) {
         diedAtMs = performance.now();
         pauseMs = pauseMsMin;
       }
@@ -107,7 +108,7 @@ export async function startDatabaseThread(
     },
     async close() {
       closing.abort();
-      // A thread that is being started is ended like one that runs.
+      // A thread that is being started has to be closed too, so its start is awaited.
       await replacing?.catch(() => undefined);
       for (const { port } of waitingPorts.splice(0)) port.close();
       await running?.close();
@@ -116,8 +117,9 @@ export async function startDatabaseThread(
   };
 }
 
-/** A thread that has lived for this long has ended the outage before it. */
-const soundAfterMs = 5_000;
+/** The age at which a thread has ended the outage before it. */
+const stableAfterMs = 5_000;
+/** The pause before a thread is replaced; it doubles with each attempt of one outage. */
 const pauseMsMin = 10;
 const pauseMsMax = 2_000;
 
@@ -184,7 +186,7 @@ async function startThread(
       const agoMs = beatAgoMs(heartbeat);
       return { state: agoMs > data.limits.stuckMs ? "stuck" : "beating", beatAgoMs: agoMs };
     },
-    backUp: (target, watch) => backups.make(target, watch),
+    backUp: (target, watch) => backups.run(target, watch),
     async close() {
       closing = true;
       worker.ref();

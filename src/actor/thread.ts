@@ -1,4 +1,4 @@
-// The main function of the database thread (D-002): opens the database, serves ports, closes when its owner asks.
+// The main function of the database thread (D-002): opens the database, serves ports, and closes when its owner asks.
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { systemClock, testClock } from "../clock.ts";
 import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";
@@ -80,7 +80,7 @@ function wireFailureOf(error: unknown): WireFailure {
   );
 }
 
-/** Drops reports that follow the last one too soon: each costs a message, and no reader needs so many. */
+/** Drops reports that follow the last one too soon, because each costs a message and no reader needs so many. */
 function throttled(onProgress: (doneBytes: number, totalBytes: number) => void): typeof onProgress {
   let reportedAtMs = 0;
   return (doneBytes, totalBytes) => {

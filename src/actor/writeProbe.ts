@@ -1,5 +1,5 @@
-// The last write, which shows whether the database can store rows. After one that failed, a probe is written at
-// intervals until one succeeds.
+// Remembers the outcome of the last write, which shows whether the database can store rows. After a write that failed,
+// a probe is written at intervals until a write succeeds.
 import type { LastWrite } from "../context.ts";
 import type { ErrorCode } from "../errors.ts";
 import type { Limits } from "../limits.ts";
@@ -11,7 +11,7 @@ export class WriteProbe {
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
 
-  /** `probe` writes something; its outcome, like that of every write, arrives through `note`. */
+  /** `probe` writes a row. Its outcome arrives through `note`, like that of every write. */
   constructor(limits: Limits, probe: () => Promise<unknown>) {
     this.#limits = limits;
     this.#probe = probe;

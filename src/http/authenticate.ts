@@ -1,12 +1,12 @@
-// Bearer tokens in the standard Request and Headers, for any framework: https://www.rfc-editor.org/rfc/rfc6750
-
+// Authenticates standard Request and Headers objects by bearer token, for any framework:
+// https://www.rfc-editor.org/rfc/rfc6750
 import { type ErrorCode, StoreError } from "../errors.ts";
 import type { Principal } from "../model/tokens.ts";
 import type { Scope } from "../model/vocabulary.ts";
 import type { Store } from "../storeTypes.ts";
 
 export interface AuthenticateOptions {
-  /** The scopes that the token must cover, all of them. Without any, every valid token will do. */
+  /** The scopes that the token must cover. Without any, every valid token is accepted. */
   readonly scopes?: readonly Scope[];
   /** The realm in WWW-Authenticate. Defaults to "debug-server-db". */
   readonly realm?: string;

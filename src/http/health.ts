@@ -1,6 +1,5 @@
 // Health over HTTP, for the supervisor of the process: /livez fails when a restart may help, /readyz while the store
 // cannot take work.
-
 import { StoreError } from "../errors.ts";
 import type { Liveness, Store } from "../storeTypes.ts";
 
@@ -11,7 +10,7 @@ export interface HealthHandlerOptions {
   readonly cacheMs?: number;
 }
 
-/** A store to check: one that owns its database by its thread's liveness, an attached one by its answers alone. */
+/** A store to check. Without `liveness`, as on an attached store, /livez depends on its answers alone. */
 export interface CheckedStore {
   readonly maintenance: Pick<Store["maintenance"], "health">;
   liveness?(): Liveness;
@@ -66,9 +65,10 @@ function checkLive({ state, beatAgoMs }: Liveness): Report {
   return { ok, checks: { thread: { ok, state, beatAgoMs } } };
 }
 
+/** The codes with which a call fails when no answer came. */
 const silent: ReadonlySet<unknown> = new Set(["deadline_exceeded", "closed", "aborted"]);
 
-/** Checks only whether the other thread answers: a restart mends neither a full disk nor a full queue. */
+/** Checks only that the other thread answers, because a restart helps against neither a full disk nor a full queue. */
 function checkAnswered({ checks: { ping } }: Report): Report {
   const ok = ping !== undefined && (ping.ok || (ping.failed !== undefined && !silent.has(ping.failed)));
   return { ok, checks: { ping: { ...ping, ok } } };

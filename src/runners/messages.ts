@@ -1,5 +1,6 @@
 // The messages between a pool and its threads.
 import type { MessagePort } from "node:worker_threads";
+import type { WireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 
 /** The data that every thread of a pool starts with. */
@@ -34,7 +35,8 @@ export interface Abort {
 }
 
 /**
- * A thread sends this when it begins a task. The pool repeats an abort that it sent before, because no thread had it.
+ * A thread sends this when it begins a task. If the task was aborted earlier, when no thread had it, the pool sends the
+ * abort again.
  */
 export interface Begun {
   readonly taskId: number;
@@ -48,6 +50,7 @@ export type TaskResult =
       readonly name: string;
       readonly message: string;
       readonly stack: string | undefined;
-      readonly code: unknown;
-      readonly failure: unknown;
+      readonly code: string | number | undefined;
+      /** Set when the task failed with a StoreError. */
+      readonly failure: { readonly wire: WireFailure; readonly operation: string | undefined } | undefined;
     };

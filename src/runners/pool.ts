@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { MessagePort } from "node:worker_threads";
 import { Piscina } from "piscina";
-import { fromWireFailure, StoreError, type WireFailure } from "../errors.ts";
+import { fromWireFailure, StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { operationFilter } from "../operations/patterns.ts";
 import { workerUrl } from "../package.ts";
@@ -59,20 +59,20 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, op
   });
   const controls = new Set<MessagePort>();
   const aborted = new Map<number, Abort>();
+  const listen = (control: MessagePort): void => {
+    controls.add(control);
+    control.on("message", ({ taskId }: Begun) => {
+      const message = aborted.get(taskId);
+      if (message !== undefined) control.postMessage(message);
+    });
+    control.on("close", () => controls.delete(control));
+    control.unref();
+  };
   pool.on("message", (message: Attach | Listen) => {
     if (message?.type === "debug-server-db:attach")
       store.serve(message.store, operations === undefined ? {} : { operations });
     if (message?.type === "debug-server-db:listen") listen(message.control);
   });
-  const listen = (control: MessagePort): void => {
-    controls.add(control);
-    control.on("message", ({ taskId }: Begun) => {
-      const abort = aborted.get(taskId);
-      if (abort !== undefined) control.postMessage(abort);
-    });
-    control.on("close", () => controls.delete(control));
-    control.unref();
-  };
   // A thread that fails between tasks is replaced. The errors of tasks reach their callers instead.
   pool.on("error", (error: Error) => process.emitWarning(error));
   const running = new Map<number, Promise<unknown>>();
@@ -127,10 +127,7 @@ function moduleUrl(filename: string | URL): string {
 function unwrap(result: TaskResult): unknown {
   if (result.ok) return result.value;
   const { name, message, stack, code, failure } = result;
-  const error =
-    failure === undefined
-      ? new Error(message)
-      : fromWireFailure((failure as { wire: WireFailure }).wire, (failure as { operation: string }).operation);
+  const error = failure === undefined ? new Error(message) : fromWireFailure(failure.wire, failure.operation);
   if (failure === undefined) Object.assign(error, { name, ...(code === undefined ? {} : { code }) });
   if (stack !== undefined) error.stack = stack;
   throw error;

@@ -1,10 +1,10 @@
-// A valid row of each entity with one call, together with the rows that it depends on.
+// Creates a valid row of each entity with one call, together with the rows that it depends on.
 import { newId } from "../model/ids.ts";
 import type { Store } from "../storeTypes.ts";
 
 type Input<Call extends (...args: never[]) => unknown> = Partial<NonNullable<Parameters<Call>[0]>>;
 
-/** Returns functions that create a row each. Their input overrides single fields; other rows are created as needed. */
+/** Returns functions that each create a row. Their input overrides single fields; other rows are created as needed. */
 export function fixtures(store: Store) {
   const commitSha = "0123456789abcdef0123456789abcdef01234567";
 
@@ -93,7 +93,7 @@ export function fixtures(store: Store) {
   });
 
   let admin: Promise<string> | undefined;
-  /** Returns the token that issues the others: that of the first admin, which is created unless the store has one. */
+  /** Returns the id of the admin token that issues the others. Creates the first admin unless the store has one. */
   const adminTokenId = () => {
     admin ??= store.tokens.bootstrapAdmin({ accountName: `admin-${newId()}` }).then(
       ({ token }) => token.id,
@@ -163,12 +163,6 @@ export function fixtures(store: Store) {
 
   return {
     commitSha,
-    debugSession,
-    debugStop,
-    account,
-    adminTokenId,
-    token,
-    artifact,
     repository,
     runner,
     lease,
@@ -177,5 +171,11 @@ export function fixtures(store: Store) {
     command,
     claim,
     log,
+    account,
+    adminTokenId,
+    token,
+    artifact,
+    debugSession,
+    debugStop,
   };
 }

@@ -82,7 +82,7 @@ function iterated(call: StubMethod): StubMethod {
   };
 }
 
-/** Returns a method that iterates over the rows of all pages of `list`, as that of a real store. */
+/** Returns a method that iterates over the rows of all pages of `list`, like `all` of a real store. */
 function iterateList(name: string, list: StubMethod): StubMethod {
   return (input = {}, options = {}) =>
     rowsOfPages((pageInput) => list(pageInput, options) as Promise<Page<unknown>>, input, {

@@ -207,7 +207,7 @@ it("fails the calls of a message that cannot be sent, and sends the next message
   const { client, envelopes, replies } = createRig({ answer: false, limits: { groupCalls: 2 } });
   const calls = ["a", "b", "c"].map((value) => client.t.write({ value }).catch((error) => [error.code, error.outcome]));
   await turn();
-  replies[0]?.(Promise.reject(new Error("one message may hold 1 calls")) as never);
+  replies[0]?.(Promise.reject(new Error("a message has at most 1 calls")) as never);
   replies[1]?.([1, 1, [true, "c"]]);
   assert.deepEqual(await Promise.all(calls), [["invalid_input", "not_run"], ["invalid_input", "not_run"], "c"]);
   assert.equal(envelopes.length, 2);
