@@ -8,11 +8,12 @@ import type { Body } from "./sql.ts";
 export interface Runnable {
   readonly access: Access;
   /**
-   * A name for all that the body touches, if one covers it: bodies with different names may run side by side (D-043).
+   * A name that covers everything the body touches, if there is one. Bodies with different names may run at the same
+   * time (D-043).
    */
   readonly touches?: string | undefined;
   /**
-   * Starts the body. It is called again when the transaction has to run again; nothing of the first run is left then.
+   * Starts the body. It is called again when the transaction runs again, after the first run was rolled back.
    */
   startBody(now: Date): Body<unknown>;
   /**
@@ -22,25 +23,26 @@ export interface Runnable {
   writeChanges?(): Body<unknown> | undefined;
 }
 
-/** The bodies that succeed or fail together, in their order. */
+/** Bodies that succeed or fail together, in order. */
 export type Job = readonly Runnable[];
 
-/** The end of a job. */
+/** The result of a job. */
 export type Settled =
   | { readonly ok: true; readonly results: readonly unknown[] }
-  /** `index` is the place of the failed body in the job. */
+  /** The failure of one body, whose place in the job is `index`. */
   | { readonly ok: false; readonly error: StoreError; readonly index: number };
 
-/** The end of a transaction. */
+/** The result of a transaction. */
 export interface Group {
   /**
-   * One entry for each job that was started, from the first on. The rest was not started, because the time had passed.
+   * One entry for each job that was started, in order. The jobs after them were not started, because the time was over.
    */
   readonly settled: readonly Settled[];
+  /** True when rows were changed. */
   readonly wrote: boolean;
 }
 
-/** The caller's view of a copy that is being made. */
+/** The progress callback of a copy, and the signal that aborts it. */
 export interface BackUpWatch {
   readonly onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -49,7 +51,7 @@ export interface BackUpWatch {
 export interface Driver {
   /**
    * Runs jobs in order in one transaction and proves that it has ended. A job that fails is undone alone. Starts no
-   * further job when `budgetMs` have passed. Throws `busy` when the transaction could not begin: nothing has run then.
+   * further job when `budgetMs` have passed. Throws `busy` when the transaction cannot begin; no job has run then.
    */
   transact(jobs: readonly Job[], budgetMs: number): Group | Promise<Group>;
   /**

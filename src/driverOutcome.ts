@@ -15,7 +15,7 @@ export class TransactionLost extends Error {
   readonly reason: StoreError;
   /** The index of the body that failed, in its job. */
   readonly index: number;
-  /** True when other transactions were in the way, so that the same jobs may succeed when they run again. */
+  /** True when the cause was a conflict with other transactions: the same jobs may succeed when they run again. */
   readonly transient: boolean;
   constructor(reason: StoreError, index = 0, transient = false) {
     super(reason.message);
@@ -25,6 +25,7 @@ export class TransactionLost extends Error {
   }
 }
 
+/** Returns true when no body of the job writes. */
 export function isRead(job: Job): boolean {
   return job.every(({ access }) => access === "read");
 }
@@ -35,8 +36,8 @@ export function joinGroups(groups: readonly Group[]): Group {
 }
 
 /**
- * Turns what a body has thrown into an error whose effects are undone: one that its operation declares, or a fault of
- * this package.
+ * Turns an error that a body has thrown into one with the outcome `rolled_back`. An error that is not a StoreError is a
+ * fault of this package, and becomes `internal`.
  */
 export function bodyError(error: unknown): StoreError {
   return rolledBack(
@@ -46,21 +47,22 @@ export function bodyError(error: unknown): StoreError {
   );
 }
 
+/** Returns a copy of an error with the outcome `rolled_back`. */
 export function rolledBack({ code, message, details, cause }: StoreError): StoreError {
   return new StoreError(code, message, { details, cause, outcome: "rolled_back" });
 }
 
-/** Passes a parameter through, unless it is undefined: a forgotten value must not become NULL. */
+/** Returns a parameter, and fails with internal when it is undefined: a forgotten value must not become NULL. */
 export function requireValue<Value extends SqlValue>(value: Value): Value {
   if (value === undefined)
     throw new StoreError("internal", "a parameter of a statement is undefined: pass null for NULL");
   return value;
 }
 
-/** One row of an engine's table of errors: codes of the database that begin with `prefix`, and what they mean here. */
+/** A row of an engine's error table: the error for all codes of the database that begin with `prefix`. */
 export type ErrorTableRow = readonly [prefix: string, code: ErrorCode, message: string];
 
-/** The row for a primary key that exists. Callers choose ids, so this error is theirs to handle. */
+/** The row for a primary key that exists. Callers choose ids, so they must be able to handle this error. */
 export const idExists: ErrorTableRow = ["", "conflict", "a row with this id exists"];
 
 /** Builds the error for a failure of the database from the row that describes it. */

@@ -3,16 +3,18 @@ import { StoreError } from "./errors.ts";
 
 export const defaultUrl = "sqlite:.artifacts/data/metadata.db";
 
+/** The parsed address of a store. */
 export type Place =
   | { readonly engine: "sqlite"; readonly path: string }
   | { readonly engine: "postgres"; readonly url: string };
 
 /**
- * Parses the URL of a store. What follows `sqlite:` is the path as it is, without the escapes and parameters of
- * https://www.sqlite.org/uri.html.
+ * Parses the URL of a store. The text after `sqlite:` is a plain path: the escapes and parameters of
+ * https://www.sqlite.org/uri.html have no meaning in it.
  */
 export function parsePlace(url: string): Place {
   if (/^postgres(?:ql)?:\/\//.test(url) && URL.canParse(url)) return { engine: "postgres", url };
+  // sqlite:///PATH is the same as sqlite:/PATH.
   const path = url.startsWith("sqlite:") ? url.slice("sqlite:".length).replace(/^\/\/(?=\/)/, "") : "";
   if (path !== "" && !path.includes("\u0000")) return { engine: "sqlite", path };
   throw new StoreError(

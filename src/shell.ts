@@ -1,4 +1,4 @@
-// Quotes text in the commands that a message tells a person to run.
+// Quotes text for shell commands that a message asks the reader to run.
 
 /** Quotes a text for a POSIX shell. A text that needs no quotes stays as it is. */
 export function quote(text: string): string {

@@ -4,8 +4,8 @@ import { StoreError } from "./errors.ts";
 export type SqlValue = string | number | bigint | boolean | Date | Uint8Array | null;
 
 /**
- * A statement whose text and values are kept apart. `strings` is one object per place in the code, so a driver finds
- * its prepared statement by identity.
+ * A statement that keeps its text and its values apart. `strings` is one object per place in the code, so a driver
+ * finds its prepared statement by identity.
  */
 export class Statement {
   readonly strings: readonly string[];
@@ -25,8 +25,8 @@ export function sql(strings: TemplateStringsArray, ...parts: readonly (SqlValue 
 }
 
 /**
- * The shapes of all spliced statements so far. Their number is finite, because parts stand in the code and not in the
- * data.
+ * The shapes of all spliced statements so far. Their number is bounded, because the text of a part comes from the code
+ * and never from data.
  */
 const splicedShapes = new Map<string, readonly string[]>();
 
@@ -52,12 +52,12 @@ function splice(strings: readonly string[], parts: readonly (SqlValue | Statemen
   return new Statement(texts, values);
 }
 
-/** A part without text, for the other half of a conditional part. */
+/** A part without text, for the branch of a condition that adds nothing. */
 export const empty: Statement = sql``;
 
 /** A lock clause of PostgreSQL, in a comment that SQLite ignores, because it has only one writer at a time (D-042). */
 export const forUpdate: Statement = sql`/*+ FOR UPDATE */`;
-/** A lock clause that leaves out rows which another transaction has locked. */
+/** A lock clause that skips rows which another transaction has locked. */
 export const skipLocked: Statement = sql`/*+ FOR UPDATE SKIP LOCKED */`;
 /** A lock clause that locks the rows of `sessions` only, and none of the tables joined with it. */
 export const skipLockedSessions: Statement = sql`/*+ FOR UPDATE OF sessions SKIP LOCKED */`;
@@ -77,13 +77,13 @@ export function when<Value>(value: Value | undefined, part: (value: Value) => St
 }
 
 /**
- * Returns quoted words for `state IN (...)`. They become text of the statement and not parameters: only with constants
- * does the planner use a partial index whose condition lists the same words in the same order.
+ * Returns quoted words for `state IN (...)`. They become text of the statement and not parameters, because the planner
+ * uses a partial index only for constants: its condition must list the same words in the same order.
  */
 export function words(values: readonly string[]): Statement {
   const wrong = values.find((value) => !/^\w+$/.test(value));
   if (wrong !== undefined)
-    throw new StoreError("internal", `${wrong} is not a word, and cannot be text of a statement`);
+    throw new StoreError("internal", `${wrong} is not a word, so it cannot become text of a statement`);
   return new Statement([values.map((value) => `'${value}'`).join(", ")], []);
 }
 
@@ -98,8 +98,8 @@ export type RawRow = Record<string, unknown>;
 export type QueryKind = "all" | "first" | "change";
 
 /**
- * The queries and steps that one body has created and completed. They differ when a `yield*` is missing, which nothing
- * else would show (D-014).
+ * The numbers of queries and steps that one body has created and completed. They differ when a `yield*` is missing,
+ * which no other check would find (D-014).
  */
 interface StepCount {
   created: number;
@@ -112,7 +112,10 @@ const uncounted: StepCount = { created: 0, completed: 0 };
 /** The count of the body that is running now. */
 let current = uncounted;
 
-/** One query on its way to the driver and back. It is both what `yield*` iterates over and what it yields. */
+/**
+ * One query of a body. It is its own iterator: under `yield*` it first yields itself to the driver, and then returns
+ * the driver's answer to the body.
+ */
 export class Query<Result> implements Iterator<Query<unknown>, Result, unknown> {
   readonly kind: QueryKind;
   readonly statements: readonly Statement[];
@@ -186,7 +189,7 @@ export function changeEach(statements: readonly Statement[]): Query<number> {
   return new Query("change", statements);
 }
 
-/** Turns a generator function into a helper of bodies. A call of the helper without `yield*` fails the body. */
+/** Makes a generator function a helper for bodies. A body that calls the helper without `yield*` fails. */
 export function step<Args extends unknown[], Result>(
   run: (...args: Args) => Body<Result>,
 ): (...args: Args) => Body<Result> {
@@ -207,7 +210,7 @@ function* counted<Result>(body: Body<Result>, count: StepCount): Body<Result> {
 export type QueryOutcome = { readonly answer: unknown } | { readonly failure: Error };
 
 /**
- * One run of a body. The engine takes a query from it, runs the query, and comes back with the outcome, until the body
+ * One run of a body. The engine takes a query from it, runs the query, and passes the outcome back, until the body
  * returns.
  */
 export class BodyRun<Result> {

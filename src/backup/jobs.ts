@@ -1,5 +1,4 @@
-// Runs jobs on backups in a thread of their own, because a job blocks its thread for as long as it takes to read a
-// database.
+// Runs backup jobs in a thread of their own, because a job blocks its thread while it reads a whole database.
 import { Worker } from "node:worker_threads";
 import { fromWireFailure, StoreError, type WireFailure } from "../errors.ts";
 import type { Progress } from "../files/privateFile.ts";
@@ -32,7 +31,7 @@ export interface Jobs {
 export interface BackupThreadData<Name extends keyof Jobs = keyof Jobs> {
   readonly name: Name;
   readonly input: Jobs[Name]["input"];
-  /** Set to a number other than 0 when the job is to end. */
+  /** Becomes 1 when the job should stop. */
   readonly stop: SharedArrayBuffer;
 }
 
@@ -43,11 +42,11 @@ export type BackupReport =
 
 export interface JobOptions {
   readonly onProgress?: ((progress: Progress) => void) | undefined;
-  /** Ends the job between two steps. A step that cannot be interrupted runs to its end and is then undone. */
+  /** Aborts the job between two steps. A step that cannot be interrupted runs to its end and is then undone. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Runs a job in a new thread. Fails as the job fails, or with internal when the thread dies. */
+/** Runs a job in a new thread. Fails with the error of the job, or with internal when the thread dies. */
 export function runBackupJob<Name extends keyof Jobs>(
   name: Name,
   input: Jobs[Name]["input"],
@@ -69,6 +68,7 @@ export function runBackupJob<Name extends keyof Jobs>(
     else reject(fromWireFailure(report.failure, `backup.${name}`));
   });
   worker.on("error", (error) => reject(new StoreError("internal", "the backup thread failed", { cause: error })));
+  // Has no effect after a report, which has settled the promise.
   worker.on("exit", (code) => reject(new StoreError("internal", `the backup thread ended with code ${code}`)));
   return promise.finally(() => signal?.removeEventListener("abort", onAbort));
 }

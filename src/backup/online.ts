@@ -1,5 +1,5 @@
-// Backs up a store that is being served. The thread of the database copies it, in steps between groups of calls;
-// another thread checks the copy.
+// Backs up a store that is being served. The database thread copies it, in steps between groups of calls; another
+// thread checks the copy.
 import { StoreError } from "../errors.ts";
 import type { Progress } from "../files/privateFile.ts";
 import type { Backup } from "../schema/manifest.ts";
@@ -7,8 +7,8 @@ import { runBackupJob } from "./jobs.ts";
 
 export interface BackupOptions {
   /**
-   * The path of a new file. By default it is in the folder `backups` beside the database. The manifest gets the same
-   * name and `.json`.
+   * The path of the backup, which must not exist. By default it is in the folder `backups` beside the database. The
+   * manifest has the same path with `.json` at the end.
    */
   readonly path?: string;
   /** A text for the manifest. */
@@ -17,13 +17,13 @@ export interface BackupOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Copies the database to a file that exists and is empty. */
+/** Copies the database to an existing, empty file. */
 export type CopyTo = (
   partial: string,
   watch: { onProgress(doneBytes: number, totalBytes: number): void; signal: AbortSignal | undefined },
 ) => Promise<void>;
 
-/** Creates a backup. `source`: the path of the database, or ":memory:". */
+/** Creates a backup. `source` is the path of the database, or ":memory:". */
 export async function backUpOnline(source: string, options: BackupOptions, copyTo: CopyTo): Promise<Backup> {
   const { path, reason = "store.backup", onProgress, signal } = options;
   if (source === ":memory:" && path === undefined)

@@ -1,4 +1,4 @@
-// The hash and size of a file that is to be recorded as an artifact. The file is read as a stream on the caller's
+// Computes the hash and size of a file, for the record of an artifact. The file is read as a stream on the caller's
 // thread and is never sent to the store.
 import { createHash } from "node:crypto";
 import { constants, type FileHandle, open } from "node:fs/promises";
@@ -14,7 +14,7 @@ export interface FileHash {
 /**
  * Hashes a file for `artifacts.record` and `artifacts.commit`.
  *
- * Fails    invalid_input when the file does not exist, cannot be read, or is not a regular file; with the reason of the
+ * Fails    invalid_input when the file does not exist, cannot be read, or is not a regular file | the reason of the
  *          signal when it aborts
  */
 export async function hashFile(path: string, { signal }: { readonly signal?: AbortSignal } = {}): Promise<FileHash> {
@@ -40,7 +40,7 @@ export async function hashFile(path: string, { signal }: { readonly signal?: Abo
 
 async function* chunksOf(path: string, file: FileHandle): AsyncGenerator<Buffer, void, undefined> {
   try {
-    // The stream does not get the signal: it would fail once more after the caller has stopped reading.
+    // The stream does not get the signal, because it would fail again after the caller has stopped reading.
     yield* file.createReadStream({ autoClose: false, highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>;
   } catch (error) {
     refuse(path, error as NodeJS.ErrnoException);

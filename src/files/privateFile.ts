@@ -1,13 +1,13 @@
-// Files that must last: readable by their owner only, hashed piece by piece, and synced before anything relies on them.
+// Files that must be private and durable: readable by their owner only, and synced before anything relies on them.
 
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, fsyncSync, openSync, readSync, writeFileSync, writeSync } from "node:fs";
 import { StoreError } from "../errors.ts";
 
-/** Callbacks between two pieces of long work. */
+/** The callbacks of long work, called between two pieces of it. */
 export interface Watch {
   onProgress?(progress: Progress): void;
-  /** Throws when the work is to end. */
+  /** Throws when the work should stop. */
   check?(): void;
 }
 
@@ -58,6 +58,7 @@ export interface Digest {
   readonly sha256: string;
 }
 
+/** Returns the size and the hash of a file. */
 export function digestFile(path: string, watch: Watch = {}): Digest {
   return readInPieces(path, () => undefined, "checking", watch);
 }
@@ -72,6 +73,7 @@ export function copyPrivate(source: string, target: string, watch: Watch = {}): 
     const digest = readInPieces(
       source,
       (piece) => {
+        // One call may write only a part of the piece.
         for (let at = 0; at < piece.byteLength; ) at += writeSync(to, piece, at);
       },
       "copying",
@@ -126,7 +128,7 @@ export function writeSynced(path: string, text: string): void {
   }
 }
 
-/** Syncs a file, or a folder: then the names in it are on disk. */
+/** Syncs a file or a folder. A renamed or new file is durable only after its folder is synced. */
 export function syncPath(path: string): void {
   const fd = openSync(path, "r");
   try {

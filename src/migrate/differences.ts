@@ -1,4 +1,4 @@
-// Compares schemas, and finds the schema that migrations make of an empty database.
+// Compares schemas, and finds the schema that migrations produce in an empty database.
 import type { Engine } from "../schema/engine.ts";
 import { applyMigration, type SchemaObject, stampMigrations } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
@@ -45,13 +45,13 @@ export function compareSchemas(
   return [...removed, ...added, ...changed];
 }
 
-/** Returns the schema of each revision, as the migrations make it on an empty database. */
+/** Returns the schema of each revision, as the migrations produce it in an empty database. */
 export async function schemasByRevision(
   engine: Engine,
   migrations: readonly Migration[],
   now: () => number,
 ): Promise<Map<string, readonly SchemaObject[]>> {
-  return await usingEngine(await engine.empty(), async (empty) => {
+  return await usingEngine(await engine.openEmpty(), async (empty) => {
     const schemas = new Map<string, readonly SchemaObject[]>();
     await empty.transact(async ({ run }) => {
       await run(stampMigrations(empty.catalog, [], now));
@@ -65,7 +65,7 @@ export async function schemasByRevision(
   });
 }
 
-/** Returns the schema that migrations make on an empty database. */
+/** Returns the schema that migrations produce in an empty database. */
 export async function expectedObjects(
   engine: Engine,
   migrations: readonly Migration[],
@@ -75,7 +75,7 @@ export async function expectedObjects(
   return schemas.get(revisionAt(migrations, migrations.length)) ?? [];
 }
 
-/** Closes an engine when the work with it is done. */
+/** Runs `work` with an engine, and closes the engine afterwards. */
 export async function usingEngine<Result>(engine: Engine, work: (engine: Engine) => Promise<Result>): Promise<Result> {
   try {
     return await work(engine);

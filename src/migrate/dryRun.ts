@@ -1,4 +1,4 @@
-// Runs migrations on a copy of the database, to see what they would do and whether they can be undone.
+// Runs migrations on a copy of the database, to find out their effects and check that they can be undone.
 
 import type { Engine } from "../schema/engine.ts";
 import { readHistory, requireNoViolations, requireSound, type SchemaObject } from "../schema/ledger.ts";
@@ -28,7 +28,7 @@ export async function plan(migrator: Migrator, target: string): Promise<Plan> {
 
 export interface VerifyResult {
   readonly steps: readonly Step[];
-  /** The steps after which the schema was not the one that the migrations make of an empty database. */
+  /** The steps after which the schema differed from the one that the migrations produce in an empty database. */
   readonly faults: readonly { readonly after: Step; readonly differences: readonly Difference[] }[];
 }
 
@@ -42,25 +42,29 @@ export async function verify(migrator: Migrator): Promise<VerifyResult> {
   return await onCopy(migrator, async (copy, at) => {
     const steps: Step[] = [];
     const faults: { after: Step; differences: Difference[] }[] = [];
-    const go = async (migration: Migration, direction: Step["direction"], revision: string): Promise<void> => {
-      const { done, objects } = await copy.transact(async (transaction) => {
-        const done = await runStep(transaction, migration, direction, now);
+    const runAndCompare = async (
+      migration: Migration,
+      direction: Step["direction"],
+      revision: string,
+    ): Promise<void> => {
+      const { step, objects } = await copy.transact(async (transaction) => {
+        const step = await runStep(transaction, migration, direction, now);
         await transaction.run(requireNoViolations(copy.catalog));
-        return { done, objects: await transaction.run(copy.catalog.objects()) };
+        return { step, objects: await transaction.run(copy.catalog.objects()) };
       });
-      steps.push(done);
+      steps.push(step);
       const differences = compareSchemas(expected.get(revision) as SchemaObject[], objects, copy);
-      if (differences.length > 0) faults.push({ after: done, differences });
+      if (differences.length > 0) faults.push({ after: step, differences });
     };
-    for (const migration of migrations.slice(at)) await go(migration, "up", migration.revision);
+    for (const migration of migrations.slice(at)) await runAndCompare(migration, "up", migration.revision);
     for (const [index, migration] of [...migrations.entries()].toReversed())
-      await go(migration, "down", revisionAt(migrations, index));
-    for (const migration of migrations) await go(migration, "up", migration.revision);
+      await runAndCompare(migration, "down", revisionAt(migrations, index));
+    for (const migration of migrations) await runAndCompare(migration, "up", migration.revision);
     return { steps, faults };
   });
 }
 
-/** Runs `work` on a copy. `at`: the number of applied migrations. */
+/** Runs `work` on a copy of the database. `at` is the number of applied migrations. */
 async function onCopy<Result>(
   { engine, migrations }: Migrator,
   work: (copy: Engine, at: number) => Promise<Result>,
@@ -68,5 +72,5 @@ async function onCopy<Result>(
   const history = await engine.read((run) => run(readHistory(engine.catalog, migrations)));
   requireSound(history, migrations);
   const at = history.applied.length;
-  return await usingEngine(await engine.copy(migrations.slice(0, at)), (copy) => work(copy, at));
+  return await usingEngine(await engine.openCopy(migrations.slice(0, at)), (copy) => work(copy, at));
 }

@@ -1,4 +1,4 @@
-// Reports the revision of a database, its history, and what is wrong with its ledger or schema. Also corrects a ledger.
+// Reports the revision and the history of a database, checks its ledger and its schema, and rewrites the ledger.
 import { StoreError } from "../errors.ts";
 import { type AppliedMigration, type History, hasLedger, readHistory, stampMigrations } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
@@ -32,8 +32,8 @@ export interface Entry {
 }
 
 /**
- * Lists all known and applied migrations, oldest first. `range`: only those between two revisions, "a:b", where either
- * may be left out.
+ * Lists all known and applied migrations, oldest first. `range` has the form "a:b" and limits the list to the revisions
+ * from a to b; either may be left out.
  */
 export async function listHistory({ engine, migrations }: Migrator, range = ":"): Promise<Entry[]> {
   const [first, last] = rangeOf(range, migrations);
@@ -46,7 +46,7 @@ export async function listHistory({ engine, migrations }: Migrator, range = ":")
       revision,
       name,
       state: stateOf(revision, history),
-      ...entryOf(applied.get(revision)),
+      ...ledgerFieldsOf(applied.get(revision)),
     }))
     .sort((left, right) => left.revision.localeCompare(right.revision));
 }
@@ -73,7 +73,7 @@ function stateOf(revision: string, { applied, edited, newer, skipped }: History)
   return among(skipped) ? "skipped" : "pending";
 }
 
-function entryOf(entry: AppliedMigration | undefined): Partial<Entry> {
+function ledgerFieldsOf(entry: AppliedMigration | undefined): Partial<Entry> {
   if (entry === undefined) return {};
   return {
     appliedAt: new Date(entry.applied_at).toISOString(),
@@ -85,11 +85,14 @@ function entryOf(entry: AppliedMigration | undefined): Partial<Entry> {
 export interface StampResult {
   readonly from: string;
   readonly to: string;
-  /** The differences between the schema that these migrations make and the actual one. There should be none. */
+  /** The differences between the schema that these migrations produce and the actual one. There should be none. */
   readonly differences: readonly Difference[];
 }
 
-/** Rewrites the ledger so that the schema is at a revision, with the files as they are now. Runs no migration. */
+/**
+ * Rewrites the ledger so that it records the migrations up to a revision as applied, with the checksums that their
+ * files have now. Runs no migration.
+ */
 export async function stamp({ engine, migrations, now }: Migrator, target: string): Promise<StampResult> {
   const { from, to, objects, known } = await engine.transact(async ({ run }) => {
     const tables = await run(engine.catalog.tables());
@@ -128,7 +131,7 @@ export async function check({ engine, migrations, now }: Migrator): Promise<Find
       .filter(({ revision }) => kind !== "pending" || stateOf(revision, history) === "pending")
       .map(({ revision, name }): Finding => ({ kind, revision, name })),
   );
-  // The schema that a later version or an edited file makes is not known here.
+  // The schema that a later version or the original of an edited file has produced is not known here.
   if (history.newer.length > 0 || history.edited.length > 0) return listed;
   const applied = migrations.filter(({ revision }) => history.applied.some((entry) => entry.revision === revision));
   const drift = compareSchemas(await expectedObjects(engine, applied, now), objects, engine);

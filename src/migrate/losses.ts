@@ -1,4 +1,5 @@
-// Finds the data that a downgrade would delete, by running it and counting (D-063). Knows no database.
+// Finds the data that a downgrade would delete, by running it, rolling it back, and counting (D-063). Knows no
+// database.
 import { StoreError } from "../errors.ts";
 import { type Catalog, ownTables, plainStatement, revertMigration } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
@@ -13,8 +14,8 @@ export interface Loss {
 }
 
 /**
- * Finds the losses of a downgrade: runs it within a savepoint to see what is gone, rolls back, and counts what was
- * gone.
+ * Finds the losses of a downgrade: runs it within a savepoint to find the rows, columns and tables that it deletes,
+ * rolls back, and counts the values in the deleted columns.
  */
 export const lossesOf = step(function* (catalog: Catalog, route: readonly Migration[], now: () => number) {
   const before = yield* contents(catalog);
@@ -51,7 +52,7 @@ const count = step(function* (text: string) {
   return Number(row?.count);
 });
 
-/** Returns true when any table with data of users has a row. */
+/** Returns true when any table with user data has a row. */
 export const holdsData = step(function* (catalog: Catalog) {
   for (const { name } of yield* catalog.tables()) {
     if (
@@ -69,6 +70,6 @@ export function dataLossError(losses: readonly Loss[]): StoreError {
 }
 
 export function describeLoss({ table, column, rows }: Loss): string {
-  const [what, place] = column === undefined ? ["row", table] : ["value", `${table}.${column}`];
-  return `${rows} ${what}${rows === 1 ? "" : "s"} of ${place}`;
+  const [unit, location] = column === undefined ? ["row", table] : ["value", `${table}.${column}`];
+  return `${rows} ${unit}${rows === 1 ? "" : "s"} of ${location}`;
 }

@@ -2,7 +2,8 @@
 
 import { StoreError } from "../errors.ts";
 import { parsePlace } from "../place.ts";
-import type { Engine, LockWait } from "../schema/engine.ts";
+import type { Engine } from "../schema/engine.ts";
+import type { LockWait } from "../schema/lockWait.ts";
 import type { Dialect } from "../schema/statements.ts";
 import { openSqliteEngine } from "../sqlite/migrator.ts";
 

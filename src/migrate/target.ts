@@ -1,4 +1,4 @@
-// Parses the target of a migration: a revision, a number of steps, or one of the ends.
+// Parses the target of a migration: a revision, a number of steps, head or base.
 import { StoreError } from "../errors.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
 
@@ -30,7 +30,7 @@ function known(migrations: readonly Migration[]): string {
   return migrations.map(({ revision }) => revision).join(", ");
 }
 
-/** Returns the revision after a number of migrations. */
+/** Returns the revision of a schema after a number of migrations, which is "base" after none. */
 export function revisionAt(migrations: readonly Migration[], count: number): string {
   return migrations[count - 1]?.revision ?? "base";
 }

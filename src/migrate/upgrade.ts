@@ -1,5 +1,5 @@
-// Upgrades and downgrades a schema, on any engine, with a backup first. After a failure nothing has changed. Nothing
-// here prints.
+// Upgrades and downgrades a schema, on any engine, after a backup. A failure leaves the database unchanged. Prints
+// nothing.
 import { StoreError } from "../errors.ts";
 import type { Engine, EngineTransaction, RestorePoint } from "../schema/engine.ts";
 import {
@@ -36,7 +36,7 @@ export interface MoveResult {
   readonly to: string;
   readonly steps: readonly Step[];
   readonly losses: readonly Loss[];
-  /** The way back. Absent when nothing was done, the database holds no data, or no backup was wanted. */
+  /** The backup, or advice on one. Absent when nothing was done, the database holds no data, or none was wanted. */
   readonly safety?: RestorePoint;
 }
 
@@ -46,8 +46,8 @@ export interface MoveOptions {
 }
 
 /**
- * Applies the pending migrations up to the target. When several processes do it at once, one does it and the others
- * find it done.
+ * Applies the pending migrations up to the target. When several processes upgrade at once, one applies them and the
+ * others find nothing to do.
  */
 export async function upgrade(
   migrator: Migrator,
@@ -90,6 +90,7 @@ export async function move(
       backup && (await run(holdsData(engine.catalog)))
         ? await transaction.backUp(`before ${direction}grade from ${from} to ${to}`)
         : undefined;
+    // Marks a new database as ours, and creates its ledger.
     if (at === 0 && direction === "up") await run(stampMigrations(engine.catalog, [], now));
     const steps: Step[] = [];
     for (const migration of route) steps.push(await runStep(transaction, migration, direction, now));
@@ -115,6 +116,7 @@ function routeTo(
   return direction === "up" ? migrations.slice(from, to) : migrations.slice(to, from).toReversed();
 }
 
+/** Applies or undoes one migration. */
 export async function runStep(
   { run }: Pick<EngineTransaction, "run">,
   migration: Migration,

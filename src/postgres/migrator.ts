@@ -5,8 +5,9 @@ import { randomBytes } from "node:crypto";
 import type pg from "pg";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
-import { checkSignal, type Engine, type LockWait, type RestorePoint, type Run, waitForLock } from "../schema/engine.ts";
+import type { Engine, RestorePoint, Run } from "../schema/engine.ts";
 import { createSchema, type TableShape } from "../schema/ledger.ts";
+import { checkSignal, type LockWait, waitForLock } from "../schema/lockWait.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
 import { quoteName } from "../sql.ts";
 import { dumpAdvice } from "./advice.ts";
@@ -76,11 +77,11 @@ class PostgresEngine implements Engine {
     });
   }
 
-  async empty(): Promise<Engine> {
+  async openEmpty(): Promise<Engine> {
     return await this.#scratch(async () => undefined);
   }
 
-  async copy(applied: readonly Migration[]): Promise<Engine> {
+  async openCopy(applied: readonly Migration[]): Promise<Engine> {
     return await this.#scratch(async (client, source) => {
       await runBody(client, createSchema(postgresCatalog, applied, Date.now));
       await copyRows(client, source);
@@ -160,8 +161,8 @@ class PostgresEngine implements Engine {
           }
         }),
       read: (work) => this.#namingDatabase(() => work(run)),
-      empty: () => this.empty(),
-      copy: (applied) => this.copy(applied),
+      openEmpty: () => this.openEmpty(),
+      openCopy: (applied) => this.openCopy(applied),
       close: () => connection.close(),
     };
   }

@@ -1,5 +1,5 @@
-// The ledger of applied migrations, as bodies: the same on every engine, whether a store creates a new database or the
-// command line migrates one. Knows no database.
+// Reads and writes the ledger of applied migrations. The bodies are the same for every engine, for a store that creates
+// its schema and for the command line that migrates it. Knows no database.
 import { type Details, StoreError } from "../errors.ts";
 import { packageVersion } from "../package.ts";
 import { all, type Body, change, changeEach, Statement, sql, step } from "../sql.ts";
@@ -20,13 +20,13 @@ export interface SchemaObject {
 /** The queries by which an engine reads its own schema. */
 export interface Catalog {
   tables(): Body<readonly TableShape[]>;
-  /** Returns true when none of these tables is ours, or has the name of one that the migrations create. */
+  /** Returns true when none of the tables is ours or has the name of a table that the migrations create. */
   isNew(tables: readonly TableShape[], migrations: readonly Migration[]): boolean;
   /** Reads all objects except the ledger, in a fixed order. */
   objects(): Body<readonly SchemaObject[]>;
   /** Describes the rows that break a foreign key, one text each. */
   violations(): Body<readonly string[]>;
-  /** Statements that mark the database as ours, and create the ledger unless it exists. */
+  /** The statements that mark the database as ours, and create the ledger unless it exists. */
   readonly setUp: readonly string[];
 }
 
@@ -54,7 +54,7 @@ export interface History {
 export const ledgerTable = "schema_migrations";
 const ledgerColumns = ["revision", "name", "sha256", "applied_at", "duration_ms", "applied_by"];
 
-/** The tables that describe the store and hold no data of its users. */
+/** The tables that describe the store itself and hold no user data. */
 export const ownTables: readonly string[] = [ledgerTable, "store_meta"];
 
 /**
@@ -131,12 +131,12 @@ export function requireSound({ newer, edited, skipped }: History, migrations: re
   }
 }
 
-/** Applies a migration and enters it in the ledger. Returns the time that its statements took, in milliseconds. */
+/** Applies a migration and adds it to the ledger. Returns the time that its statements took, in milliseconds. */
 export const applyMigration = step(function* (migration: Migration, now: () => number) {
   const startedAt = now();
   yield* runPart(migration, "up");
   const durationMs = Math.max(0, now() - startedAt);
-  yield* enter(migration, startedAt, durationMs);
+  yield* addEntry(migration, startedAt, durationMs);
   return durationMs;
 });
 
@@ -149,7 +149,8 @@ export const revertMigration = step(function* (migration: Migration, now: () => 
 });
 
 /**
- * Rewrites the ledger so that exactly these migrations are applied. Entries that are right already stay as they are.
+ * Rewrites the ledger so that it records exactly these migrations as applied. Correct entries stay as they are. Creates
+ * the ledger first unless it exists.
  */
 export const stampMigrations = step(function* (catalog: Catalog, migrations: readonly Migration[], now: () => number) {
   yield* changeEach(catalog.setUp.map(plainStatement));
@@ -161,7 +162,7 @@ export const stampMigrations = step(function* (catalog: Catalog, migrations: rea
     if (!valid.some((entry) => entry.revision === revision))
       yield* change(sql`DELETE FROM schema_migrations WHERE revision = ${revision}`);
   for (const migration of migrations)
-    if (!valid.some(({ revision }) => revision === migration.revision)) yield* enter(migration, now(), 0);
+    if (!valid.some(({ revision }) => revision === migration.revision)) yield* addEntry(migration, now(), 0);
 });
 
 /** Applies all migrations to a database without tables. */
@@ -171,7 +172,7 @@ export const createSchema = step(function* (catalog: Catalog, migrations: readon
   yield* requireNoViolations(catalog);
 });
 
-/** Fails with constraint when rows break a foreign key, which on SQLite is not checked while migrations run. */
+/** Fails with constraint when rows break a foreign key. SQLite does not check foreign keys while migrations run. */
 export const requireNoViolations = step(function* (catalog: Catalog) {
   const violations = yield* catalog.violations();
   if (violations.length > 0) {
@@ -183,15 +184,15 @@ export const requireNoViolations = step(function* (catalog: Catalog) {
   }
 });
 
-const enter = step(function* ({ revision, name, sha256 }: Migration, appliedAt: number, durationMs: number) {
+const addEntry = step(function* ({ revision, name, sha256 }: Migration, appliedAt: number, durationMs: number) {
   yield* change(sql`
     INSERT INTO schema_migrations (revision, name, sha256, applied_at, duration_ms, applied_by)
     VALUES (${revision}, ${name}, ${sha256}, ${Math.round(appliedAt)}, ${Math.round(durationMs)}, ${packageVersion})`);
 });
 
 /**
- * Runs a part of a migration. A failed statement is thrown into this body, which adds the place (D-060); the
- * transaction is over either way.
+ * Runs one part of a migration. A failed statement is thrown into this body, which adds the file and the line (D-060);
+ * the caller then rolls back.
  */
 const runPart = step(function* (migration: Migration, part: "up" | "down") {
   const statements = statementsOf(migration, part);

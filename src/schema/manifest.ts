@@ -1,4 +1,4 @@
-// The manifest beside each backup, and how backups are found by it.
+// Reads the manifests of backups, and finds and lists backups.
 import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { StoreError } from "../errors.ts";
@@ -14,9 +14,7 @@ export interface BackupManifest {
   readonly sha256: string;
   /** The revision of the schema, or "none" when the database has no ledger. */
   readonly revision: string;
-  /**
-   * The number of rows in each table of the copy. If no other process wrote meanwhile, it was compared with the source.
-   */
+  /** The number of rows in each table of the copy, with which a later check of the backup compares. */
   readonly rows: Readonly<Record<string, number>>;
   readonly sqliteVersion: string;
   readonly packageVersion: string;
@@ -36,7 +34,7 @@ export interface ListedBackup {
   readonly manifest: BackupManifest | undefined;
 }
 
-/** Returns the folder of backups, which is beside the database. */
+/** Returns the default folder of backups, which is beside the database. */
 export function backupFolder(source: string): string {
   return join(dirname(resolve(source)), "backups");
 }
@@ -86,7 +84,7 @@ function readManifest(path: string): BackupManifest | undefined {
       /^[0-9a-f]{64}$/.test(sha256 ?? "") &&
       typeof revision === "string";
     if (!complete || typeof rows !== "object" || rows === null || Number.isNaN(Date.parse(createdAt ?? "")))
-      throw new Error("a field is missing");
+      throw new Error("a field is missing or invalid");
     return manifest as BackupManifest;
   } catch (error) {
     throw new StoreError("corrupt", `${manifestPath} is not the manifest of a backup: ${(error as Error).message}`, {
@@ -110,6 +108,7 @@ export function listBackups(source: string): ListedBackup[] {
   return listed.sort((left, right) => (timeOf(left) < timeOf(right) ? -1 : 1));
 }
 
+/** Reads a manifest, or returns undefined when it is missing or damaged, so that a list shows the other backups. */
 function manifestOrNone(path: string): BackupManifest | undefined {
   try {
     return readManifest(path);

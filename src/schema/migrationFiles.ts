@@ -6,11 +6,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { StoreError } from "../errors.ts";
 import { packageRoot } from "../package.ts";
-import type { Dialect } from "./statements.ts";
-import { dialects, type SqlStatement, splitStatements } from "./statements.ts";
+import { type Dialect, dialects, type SqlStatement, splitStatements } from "./statements.ts";
 
 export interface Migration {
-  /** Four digits, by which migrations are ordered. */
+  /** Four digits, which give the order of migrations. */
   readonly revision: string;
   readonly name: string;
   readonly file: string;
@@ -61,9 +60,15 @@ export function parseMigration(file: string, content: string): Migration {
       `${file}: expected NNNN_name.dialect.sql with one line "-- up" and, after it, one line "-- down"`,
     );
   }
+  // The line of the first character that is not white space.
   const lineOf = (part: string, before: string) => `${before}${/^\s*/.exec(part)?.[0]}`.split("\n").length;
   return {
-    ...{ revision, name, file, dialect: dialect as Dialect, up: up.trim(), down: down.trim() },
+    revision,
+    name,
+    file,
+    dialect: dialect as Dialect,
+    up: up.trim(),
+    down: down.trim(),
     lines: { up: lineOf(up, head), down: lineOf(down, `${head}${up}`) },
     sha256: createHash("sha256").update(content).digest("hex"),
   };
@@ -72,7 +77,7 @@ export function parseMigration(file: string, content: string): Migration {
 /**
  * Returns the statements of a part, in order.
  *
- * Fails    incompatible when there are none, or when one of them ends the transaction or changes a setting of the
+ * Fails    incompatible when there are none, or when one would end the transaction or change a setting of the
  *          connection
  */
 export function statementsOf(migration: Migration, part: "up" | "down"): readonly SqlStatement[] {
@@ -117,7 +122,7 @@ export function createMigration(message: string, folder: string = migrationsFold
   try {
     for (const dialect of dialects) {
       const path = join(folder, `${revision}_${name}.${dialect}.sql`);
-      // Because of the number, a message such as "up" cannot be taken for the mark of a part.
+      // The number keeps a message such as "up" from being read as the line that begins a part.
       writeFileSync(path, `-- ${revision}: ${comment}\n-- up\n\n-- down\n`, { flag: "wx" });
       created.push(path);
     }

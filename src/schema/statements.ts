@@ -1,4 +1,4 @@
-// Splits SQL into statements, and compares definitions. It is a tokenizer, no full parser (D-061).
+// Splits SQL into statements, and normalizes definitions for comparison. It is a tokenizer, not a full parser (D-061).
 
 export const dialects = ["sqlite", "postgres"] as const;
 export type Dialect = (typeof dialects)[number];
@@ -19,7 +19,8 @@ interface Token {
 }
 
 /**
- * The tokens of each dialect. A quote that is never closed takes the rest of the text, so that the database reports it.
+ * The tokens of each dialect. A quote that is never closed extends to the end of the text, so that the database reports
+ * it.
  */
 const patterns: Readonly<Record<Dialect, RegExp>> = {
   // https://www.sqlite.org/lang_keywords.html names the four ways to quote, https://www.sqlite.org/lang_comment.html
@@ -56,12 +57,13 @@ export function splitStatements(sql: string, dialect: Dialect, firstLine = 1): S
   return statements;
 }
 
-/** Returns a text that is the same for two definitions that differ only in comments and white space. */
+/** Returns the same text for definitions that differ only in comments and white space. */
 export function canonicalSql(sql: string, dialect: Dialect): string {
   let [canonical, previous]: [string, TokenKind] = ["", "blank"];
   for (const { kind, text } of tokensOf(sql, dialect)) {
     if (kind === "blank") continue;
-    canonical += `${(kind === "word" || kind === "quoted") && (previous === "word" || previous === "quoted") ? " " : ""}${text}`;
+    const joined = [previous, kind].every((one) => one === "word" || one === "quoted");
+    canonical += joined ? ` ${text}` : text;
     previous = kind;
   }
   return canonical;
@@ -90,8 +92,8 @@ function endOfComment(sql: string, start: number): number {
 }
 
 /**
- * Returns true when the tokens are an unfinished trigger. Its statements end with semicolons too; it ends with END
- * after one: https://www.sqlite.org/c3ref/complete.html
+ * Returns true when the tokens are an unfinished CREATE TRIGGER. The statements inside a trigger end with semicolons
+ * too; the trigger itself ends with END after a semicolon: https://www.sqlite.org/c3ref/complete.html
  */
 function inTrigger(tokens: readonly Token[]): boolean {
   const words = tokens.slice(0, 3).map(({ text }) => text.toUpperCase());

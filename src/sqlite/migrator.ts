@@ -7,15 +7,8 @@ import { dirname, join, resolve } from "node:path";
 import type Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
-import {
-  checkSignal,
-  type Engine,
-  type EngineTransaction,
-  type LockWait,
-  type RestorePoint,
-  type Run,
-  waitForLock,
-} from "../schema/engine.ts";
+import type { Engine, EngineTransaction, RestorePoint, Run } from "../schema/engine.ts";
+import { checkSignal, type LockWait, waitForLock } from "../schema/lockWait.ts";
 import type { Backup } from "../schema/manifest.ts";
 import { quote } from "../shell.ts";
 import { backUpSqlite, copySqlite, removeBackup } from "./backup.ts";
@@ -119,8 +112,8 @@ function createEngine(db: Database.Database, path: string, waiting: LockWait, id
       );
     },
     backupAdvice: undefined,
-    empty: async () => createEngine(connect(":memory:", 0), ":memory:", waiting),
-    copy: () => namingDatabase(path, async () => copyToScratch(path, waiting)),
+    openEmpty: async () => createEngine(connect(":memory:", 0), ":memory:", waiting),
+    openCopy: () => namingDatabase(path, async () => copyToScratch(path, waiting)),
     async close() {
       db.close();
     },

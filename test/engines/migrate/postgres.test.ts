@@ -265,8 +265,8 @@ describe("PostgreSQL", () => {
   it("two scratch schemas of one process do not wait for each other", async (t) => {
     const at = await server(t);
     await using(at, async ({ engine }) => {
-      const first = await engine.empty();
-      const second = await engine.empty();
+      const first = await engine.openEmpty();
+      const second = await engine.openEmpty();
       await Promise.all([first.close(), second.close()]);
     });
   });
