@@ -9,6 +9,11 @@ export interface Clock {
 
 export const systemClock: Clock = { now: () => Date.now(), elapsed: () => performance.now() };
 
+/** Returns the moment that lies `ms` milliseconds after another. */
+export function after(moment: Date, ms: number): Date {
+  return new Date(moment.getTime() + ms);
+}
+
 /** A clock that tests move, also from another thread. */
 export interface TestClock extends Clock {
   /** Lets time pass. */

@@ -2,9 +2,10 @@
 // every call exactly once. Knows no thread, port or database.
 import { type ErrorCode, errorCodes, type Outcome, StoreError } from "./errors.ts";
 import { isAmbiguous, joinedCalls, runsOf } from "./joining.ts";
-import { type Limits, overloadOf, timerMsMax } from "./limits.ts";
+import { type Limits, timerMsMax } from "./limits.ts";
+import { callBytes, overloadOf } from "./load.ts";
 import type { Outgoing } from "./outgoing.ts";
-import { type Answer, type Backend, callBytes, type Envelope, type Reply } from "./wire.ts";
+import type { Answer, Backend, Envelope, Reply } from "./wire.ts";
 
 /** The conditions under which the caller stops waiting. */
 interface Patience {

@@ -1,4 +1,4 @@
-// Every number that bounds the store, and the check of a full queue.
+// Every number that bounds the store.
 import { StoreError } from "./errors.ts";
 
 /** The bounds of inputs. They are part of the contract: the same for every caller and engine. */
@@ -127,30 +127,6 @@ export type Limits = { readonly [Name in keyof typeof defaultLimits]: number };
  * https://nodejs.org/api/timers.html#settimeoutcallback-delay-args
  */
 export const timerMsMax = 2 ** 31 - 1;
-
-/** The calls of a client that are not answered yet. */
-interface QueueLoad {
-  readonly calls: number;
-  readonly bytes: number;
-}
-
-/**
- * Returns the error with which a client's queue refuses more calls, or undefined when they fit. The client checks it
- * before it sends, and the mailbox again, because a port is not trusted.
- */
-export function overloadOf(
-  queued: QueueLoad,
-  added: QueueLoad,
-  { queueCalls, queueBytes, groupCalls, groupMs }: Limits,
-  operation?: string,
-): StoreError | undefined {
-  if (queued.calls + added.calls <= queueCalls && queued.bytes + added.bytes <= queueBytes) return undefined;
-  const retryAfterMs = Math.ceil((queued.calls / groupCalls + 1) * groupMs);
-  return new StoreError("overloaded", undefined, {
-    details: { retryAfterMs, queuedCalls: queued.calls, queuedBytes: queued.bytes },
-    operation,
-  });
-}
 
 /** Fills in the defaults. Fails with `invalid_input` when a limit is unknown or out of range. */
 export function checkLimits(limits: Partial<Limits> = {}): Limits {

@@ -235,8 +235,3 @@ function parse(schema: z.ZodType, value: unknown): unknown {
 export function fail(code: ErrorCode, details?: Details, message?: string): never {
   throw new StoreError(code, message, details === undefined ? {} : { details });
 }
-
-/** Returns the moment that lies `ms` milliseconds after another. */
-export function after(moment: Date, ms: number): Date {
-  return new Date(moment.getTime() + ms);
-}

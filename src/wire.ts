@@ -1,6 +1,5 @@
 // The messages between a client and its server. They are flat arrays, because structured clone copies the keys of every
-// object again (D-008). Their size is counted here too, so that both ends check the same limits against the same
-// number.
+// object again (D-008).
 import type { WireFailure } from "./errors.ts";
 
 /**
@@ -52,37 +51,3 @@ export interface Backend {
   onLost(listener: (reason: string) => void): void;
   close(): Promise<void>;
 }
-
-/** Estimates the size of a call in memory. The client packs messages by it, and the mailbox checks it again. */
-export function callBytes(name: unknown, wire: unknown, caller: unknown, max = Number.POSITIVE_INFINITY): number {
-  return sizeOf([name, wire, caller], max, 0);
-}
-
-/** Returns the sum of `callBytes` over an envelope. Stops counting beyond `max`. */
-export function envelopeBytes(calls: readonly unknown[], max: number): number {
-  let sum = 0;
-  for (let at = 0; at < calls.length && sum <= max; at += callWidth)
-    sum += callBytes(calls[at], calls[at + 1], calls[at + 2], max - sum);
-  return sum;
-}
-
-/** The depth that no input reaches, because JSON values travel as text. */
-const depthMax = 16;
-
-/** Counts no further than `max`: a port may send a cyclic value or a sparse array, and neither has an end. */
-function sizeOf(value: unknown, max: number, depth: number): number {
-  if (typeof value === "string") return slotBytes + value.length;
-  if (value instanceof Uint8Array) return slotBytes + value.byteLength;
-  if (typeof value !== "object" || value === null) return slotBytes;
-  const items: readonly unknown[] = Array.isArray(value) ? value : Object.values(value);
-  if (depth > depthMax || items.length * slotBytes > max) return Number.POSITIVE_INFINITY;
-  let sum = 2 * slotBytes;
-  for (const item of items) {
-    sum += sizeOf(item, max - sum, depth + 1);
-    if (sum > max) break;
-  }
-  return sum;
-}
-
-/** Every value takes at least this much, so the length of an array is enough to know that it is too large. */
-const slotBytes = 8;

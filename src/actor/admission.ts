@@ -2,9 +2,10 @@
 import { anonymous, checkCaller, type EnvelopeKey } from "../caller.ts";
 import type { Dispatcher } from "../dispatch.ts";
 import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
-import { type Limits, overloadOf } from "../limits.ts";
+import type { Limits } from "../limits.ts";
+import { callBytes, envelopeBytes, overloadOf } from "../load.ts";
 import type { Call } from "../operation.ts";
-import { type Answer, callBytes, callWidth, envelopeBytes, type WireCaller } from "../wire.ts";
+import { type Answer, callWidth, type WireCaller } from "../wire.ts";
 import { type Client, count, type Entry, type OpenEnvelope } from "./entry.ts";
 import type { Queues } from "./queues.ts";
 

@@ -37,7 +37,7 @@ export interface Inbox {
    * atomic envelope.
    */
   cancel(envelopeId: number, slot: number): void;
-  /** Removes the client and drops its calls, because their answers have no reader any more. */
+  /** Removes the client and drops its calls, because their answers would have no reader. */
   disconnect(): void;
 }
 

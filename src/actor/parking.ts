@@ -85,8 +85,8 @@ export class Parking {
   #startPolling(): void {
     const { dataVersion, pollMs } = this.#options;
     if (dataVersion === undefined || this.#poll !== undefined) return;
-    // `#lastVersion` is kept while no call is parked, so a commit during that time wakes the next parked calls once. It
-    // may be in vain, but no commit is missed.
+    // `#lastVersion` is kept while no call is parked. When it has changed by the next poll, all parked calls run again:
+    // perhaps in vain, but no commit is missed.
     const poll = async () => {
       const version = await dataVersion();
       if (version !== this.#lastVersion) this.touch("all");

@@ -2,7 +2,7 @@
 //
 //   pending -> running -> completed | failed
 //   any open -> cancelling -> cancelled
-//   any open -> expired
+//   pending | running -> expired
 //
 // Ending a session cancels its queued commands, asks active ones to stop, and returns the worktree once no command is
 // active.

@@ -4,7 +4,7 @@
 //   idle | dirty -> leased* | evicting*
 //   leased* -> idle | dirty | quarantined
 //   quarantined -> dirty | evicting*
-//   evicting* -> removed
+//   evicting* -> removed | quarantined
 //
 // Every grant raises the fencing token. An expired lease moves creating and evicting to quarantined, and leased to
 // dirty.

@@ -2,6 +2,7 @@
 // is stored at `uri`, and its owner removes it. A name is unique among the pending and ready artifacts of one session,
 // or of one attempt of a command.
 import { z } from "zod";
+import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import {
   Artifact,
@@ -15,7 +16,7 @@ import { page } from "../model/codec.ts";
 import type { CommandRow } from "../model/commands.ts";
 import { Id, paging, Sha256, Version } from "../model/fields.ts";
 import { artifactKinds, artifactStates } from "../model/vocabulary.ts";
-import { after, fail, operation } from "../operation.ts";
+import { fail, operation } from "../operation.ts";
 import { all, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
 import { notFound, requireState } from "./failures.ts";
 import { listPage } from "./paging.ts";

@@ -2,6 +2,7 @@
 // under a lease; its fencing token goes with everything the runner reports about the command. When the lease runs out
 // (maintenance.reap), the command is queued again while attempts remain, and is otherwise lost.
 import { z } from "zod";
+import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
 import { list as listOf, optional, page } from "../model/codec.ts";
@@ -9,7 +10,7 @@ import { Claim, Command, CommandInput, type CommandRow, Finished, isFinal, outco
 import { Fence, filledText, Id, LeaseTtl, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import { commandStates, releaseKinds } from "../model/vocabulary.ts";
-import { after, fail, NotYet, operation } from "../operation.ts";
+import { fail, NotYet, operation } from "../operation.ts";
 import { all, and, first, one, type Statement, skipLocked, skipLockedSessions, sql, step, when } from "../sql.ts";
 import {
   type CommandResult,

@@ -1,13 +1,14 @@
 // Upkeep, which the server runs by itself: ending what has run out, and forgiving a clock that has jumped. The reaper
 // never waits for a lock: what another transaction holds is left for its next pass.
 import { z } from "zod";
+import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { integer, record } from "../model/codec.ts";
 import type { CommandRow } from "../model/commands.ts";
 import { Reaped } from "../model/reaped.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { CommandState } from "../model/vocabulary.ts";
-import { after, operation } from "../operation.ts";
+import { operation } from "../operation.ts";
 import { all, changeEach, first, skipLocked, sql, step } from "../sql.ts";
 import { expireArtifacts } from "./artifacts.ts";
 import { endCommand, requeueCommand } from "./commandState.ts";

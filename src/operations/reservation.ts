@@ -1,12 +1,13 @@
 // Reserving a worktree: who will hold the lease, which free worktree fits best, and the grant of the lease. Every grant
 // raises the fencing token of the worktree.
 import { z } from "zod";
+import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
 import { Hash, Id, LeaseTtl, Name, NewId, Path } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { matches, WorktreeRow } from "../model/worktrees.ts";
-import { after, fail, NotYet } from "../operation.ts";
+import { fail, NotYet } from "../operation.ts";
 import { and, change, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
 import { requireState } from "./failures.ts";
 import { lockActiveRepository } from "./repositories.ts";

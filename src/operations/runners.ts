@@ -2,11 +2,12 @@
 // of all that it holds. Without heartbeats it stalls, and later it is gone (maintenance.reap); a runner that is gone
 // must register again, under a new boot id.
 import { z } from "zod";
+import { after } from "../clock.ts";
 import { integer, list as listOf, oneOf, page, record, text as textValue, time } from "../model/codec.ts";
 import { Fence, Id, Json, LeaseTtl, Name, NewId, paging, text } from "../model/fields.ts";
 import { Runner } from "../model/runners.ts";
 import { runnerStates } from "../model/vocabulary.ts";
-import { after, operation } from "../operation.ts";
+import { operation } from "../operation.ts";
 import { change, first, one, sql, step, when } from "../sql.ts";
 import { renewCommand } from "./commandState.ts";
 import { invalidTransition } from "./failures.ts";

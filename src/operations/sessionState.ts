@@ -1,10 +1,11 @@
 // Changes of a session's row. Every operation that changes a session goes through this file, so that its state, its
 // counters, and what runners may claim from it agree (D-031).
+
+import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
 import { type Release, type SessionState, sessionStates } from "../model/vocabulary.ts";
 import { releases } from "../model/worktrees.ts";
-import { after } from "../operation.ts";
 import { first, forUpdate, one, type Statement, skipLocked, sql, step, words } from "../sql.ts";
 import { cancelCommandsOf } from "./commandState.ts";
 import { closeDebugSessions } from "./debugState.ts";

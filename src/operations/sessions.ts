@@ -2,6 +2,7 @@
 // leased for it, and ends by its result, by cancellation, after its idle timeout, or with its last command
 // (autoComplete). Its worktree is released when the session has ended and none of its commands is active.
 import { z } from "zod";
+import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
 import { boolean, page, record } from "../model/codec.ts";
@@ -9,7 +10,7 @@ import { CommandInput, SessionCreated } from "../model/commands.ts";
 import { Id, Name, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import { isOpen, Session, type SessionRow, sessionFields } from "../model/sessions.ts";
 import { sessionStates } from "../model/vocabulary.ts";
-import { after, fail, NotYet, operation } from "../operation.ts";
+import { fail, NotYet, operation } from "../operation.ts";
 import { all, change, first, forUpdate, sql, step, when } from "../sql.ts";
 import { enqueueCommands } from "./commands.ts";
 import { deleteSomeDebugRows } from "./debugState.ts";

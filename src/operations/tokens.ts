@@ -2,6 +2,7 @@
 // store gets its SHA-256, so nothing on the way, and nothing in the database, can leak it. No token covers a scope that
 // the token under whose authority it was created does not cover.
 import { z } from "zod";
+import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import type { AccountRow } from "../model/accounts.ts";
 import { integer, page, record } from "../model/codec.ts";
@@ -26,7 +27,7 @@ import {
   type TokenRow,
 } from "../model/tokens.ts";
 import { type AccountKind, type Scope, type TokenKind, tokenKinds } from "../model/vocabulary.ts";
-import { after, fail, operation, sealedOperation } from "../operation.ts";
+import { fail, operation, sealedOperation } from "../operation.ts";
 import { change, changeEach, first, forUpdate, one, sql, step, when } from "../sql.ts";
 import { insertAccount, lockAccountByName, requireEnabled } from "./accounts.ts";
 import { listPage } from "./paging.ts";

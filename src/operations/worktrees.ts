@@ -2,11 +2,12 @@
 // (`fence`), which every grant raises; a holder with an older one has lost the lease. The store only keeps records:
 // the holder creates, cleans and removes the directory itself.
 import { z } from "zod";
+import { after } from "../clock.ts";
 import { optional, page } from "../model/codec.ts";
 import { CommitSha, Fence, Hash, Id, LeaseTtl, NewId, Path, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import { releaseKinds, worktreeStates } from "../model/vocabulary.ts";
 import { Lease, Worktree, type WorktreeRow } from "../model/worktrees.ts";
-import { after, fail, operation } from "../operation.ts";
+import { fail, operation } from "../operation.ts";
 import { change, first, one, skipLocked, sql, step, when } from "../sql.ts";
 import { leaseLost, requireState } from "./failures.ts";
 import { listPage } from "./paging.ts";

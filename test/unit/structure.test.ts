@@ -32,6 +32,7 @@ const roomOf = (path: string) => /^src\/(?:[^/]+\/|[^/]+\.ts$)/.exec(path)?.[0] 
 const layers: readonly (readonly string[])[] = [
   ["src/errors.ts", "src/present.ts", "src/shell.ts"],
   ["src/sql.ts", "src/limits.ts", "src/clock.ts", "src/package.ts", "src/place.ts", "src/wire.ts"],
+  ["src/load.ts"],
   ["src/model/"],
   ["src/context.ts", "src/caller.ts", "src/events.ts"],
   ["src/operation.ts"],

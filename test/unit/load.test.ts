@@ -1,9 +1,9 @@
-// The size of a message: the client limits it by the same measure as the mailbox.
+// The size of a call: the client and the mailbox limit it by the same measure.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import fc from "fast-check";
+import { callBytes, envelopeBytes } from "../../src/load.ts";
 import { fixtures, openTestStore } from "../../src/testing/index.ts";
-import { callBytes, envelopeBytes } from "../../src/wire.ts";
 
 it("the client packs many large calls of one tick into messages that the mailbox accepts", async (t) => {
   const store = await openTestStore();
