@@ -1,6 +1,6 @@
 // The command line in-process: what a run reads and writes, and that it leaves the process as it was.
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { PassThrough } from "node:stream";
@@ -127,4 +127,14 @@ test("help loads neither schemas nor a database", () => {
   load(fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url)));
   assert.ok(loaded.size > 20);
   assert.deepEqual([...packages], ["commander"]);
+});
+
+test("only main.ts touches the streams, signals, environment and exit code of the process", () => {
+  const folder = fileURLToPath(new URL("../../../src/cli/", import.meta.url));
+  const touching = readdirSync(folder).filter((name) =>
+    /\bprocess\.(?:stdout|stderr|stdin|env|exit|exitCode|on|once)\b|= process;/.test(
+      readFileSync(join(folder, name), "utf8"),
+    ),
+  );
+  assert.deepEqual(touching, ["main.ts"]);
 });
