@@ -9,23 +9,25 @@ import { integer, page, record } from "../model/codec.ts";
 import { Id, Name, NewId, paging, Reason, Sha256, Version } from "../model/fields.ts";
 import { newId } from "../model/ids.ts";
 import {
-  createSecret,
   formatScopes,
-  formatToken,
-  hintOf,
   type MintedToken,
   missingScopes,
   Principal,
-  PublicId,
   parseScopes,
-  parseToken,
   Scopes,
-  type SealedToken,
-  type Secret,
-  sameHash,
   Token,
   type TokenRow,
 } from "../model/tokens.ts";
+import {
+  createSecret,
+  formatToken,
+  hintOf,
+  PublicId,
+  parseToken,
+  type SealedToken,
+  type Secret,
+  sameHash,
+} from "../model/tokenText.ts";
 import { type AccountKind, type Scope, type TokenKind, tokenKinds } from "../model/vocabulary.ts";
 import { fail, operation, sealedOperation } from "../operation.ts";
 import { change, changeEach, first, forUpdate, one, sql, step, when } from "../sql.ts";

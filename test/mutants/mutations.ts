@@ -170,7 +170,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/debugEvents.ts", subject("debug"), [
     ["an event is applied once", "input.seq <= before.last_event", "input.seq < before.last_event"],
   ]),
-  ...mutate("src/model/tokens.ts", subject("tokens"), [
+  ...mutate("src/model/tokenText.ts", subject("tokens"), [
     ["a token has a checksum", "checksumOf(head) !== text.slice(-lengths.checksum)", "head === text"],
   ]),
   ...mutate("src/model/json.ts", json, [

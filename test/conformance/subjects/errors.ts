@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { type ErrorCode, errorCodes, newId, type Outcome, StoreError } from "../../../src/index.ts";
-import { createSecret, formatToken } from "../../../src/model/tokens.ts";
+import { createSecret, formatToken } from "../../../src/model/tokenText.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { Opened, TestedBackend } from "../../support/backends.ts";
 import { bytes, fails, subject } from "../suite.ts";

@@ -11,7 +11,7 @@ import { promisify } from "node:util";
 import { createClient } from "../../../src/client.ts";
 import { StoreError } from "../../../src/errors.ts";
 import { defaultLimits } from "../../../src/limits.ts";
-import { createSecret, formatToken } from "../../../src/model/tokens.ts";
+import { createSecret, formatToken } from "../../../src/model/tokenText.ts";
 import { operations } from "../../../src/operations/table.ts";
 import type { Backend, Envelope } from "../../../src/wire.ts";
 

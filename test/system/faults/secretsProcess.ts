@@ -4,7 +4,7 @@ import { copyFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import { attachStore, authenticate, openStore } from "../../../src/index.ts";
-import { createSecret, formatToken } from "../../../src/model/tokens.ts";
+import { createSecret, formatToken } from "../../../src/model/tokenText.ts";
 
 const folder = process.argv[2] as string;
 const output: unknown[] = [];
