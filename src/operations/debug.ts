@@ -6,17 +6,16 @@ import type { Context } from "../context.ts";
 import { bounds } from "../limits.ts";
 import { page } from "../model/codec.ts";
 import {
-  AdapterRun,
   type DebugBreakpointRow,
   DebugEventPage,
   type DebugEventRow,
   DebugSession,
   type DebugSessionRow,
   DebugView,
-  debugFields,
   isEnded,
   type StoppedThreadRow,
 } from "../model/debug.ts";
+import { AdapterRun, debugFields } from "../model/debugInputs.ts";
 import { Id, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import { fail, NotYet, operation, sealedOperation } from "../operation.ts";
 import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";

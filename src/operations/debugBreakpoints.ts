@@ -3,15 +3,8 @@
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { integer, list, record } from "../model/codec.ts";
-import {
-  AdapterRun,
-  BoundInput,
-  boundOf,
-  DebugBreakpoint,
-  type DebugBreakpointRow,
-  kindOf,
-  SetInput,
-} from "../model/debug.ts";
+import { DebugBreakpoint, type DebugBreakpointRow } from "../model/debug.ts";
+import { AdapterRun, BoundInput, boundOf, kindOf, SetInput } from "../model/debugInputs.ts";
 import { Breakpoint, breakpointKinds, RequestedBreakpoint } from "../model/debugProtocol.ts";
 import { Id, Path, Version } from "../model/fields.ts";
 import { newId } from "../model/ids.ts";

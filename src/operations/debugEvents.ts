@@ -5,20 +5,17 @@ import { z } from "zod";
 import type { Context } from "../context.ts";
 import { bounds } from "../limits.ts";
 import { integer, record } from "../model/codec.ts";
+import { Applied, DebugSession, type DebugSessionRow, isEnded } from "../model/debug.ts";
+import { capThreads } from "../model/debugCaps.ts";
 import {
   AdapterRun,
-  Applied,
-  DebugSession,
-  type DebugSessionRow,
   EventInput,
   effectsOf,
   eventEffects,
   eventFields,
-  isEnded,
   StopEpoch,
   StoredThreadInput,
-} from "../model/debug.ts";
-import { capThreads } from "../model/debugCaps.ts";
+} from "../model/debugInputs.ts";
 import { Thread } from "../model/debugProtocol.ts";
 import { Id, Reason, Version } from "../model/fields.ts";
 import { maskingOf, SecretNames } from "../model/masking.ts";

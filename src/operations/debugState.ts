@@ -2,7 +2,8 @@
 // revision, its version and the change feed agree. In the order of locks a debug session comes after everything else.
 import type { z } from "zod";
 import type { Context } from "../context.ts";
-import { type DebugSessionRow, isEnded, Payload } from "../model/debug.ts";
+import { type DebugSessionRow, isEnded } from "../model/debug.ts";
+import { Payload } from "../model/debugInputs.ts";
 import { Json } from "../model/fields.ts";
 import { maskingOf, SecretNames } from "../model/masking.ts";
 import type { DebugState } from "../model/vocabulary.ts";
