@@ -1,4 +1,4 @@
-// What follows the options in a help text: examples, a note and the exit codes.
+// Adds to a help text what follows the options: examples, a note and the exit codes.
 import type { Command } from "commander";
 import { exitCodeHelp } from "../terminal/exit.ts";
 

@@ -1,4 +1,4 @@
-// What commands print: data on stdout, as tables for people or JSON lines for programs, and messages on stderr.
+// Prints what commands report: data on stdout, as tables for people or JSON lines for programs, and messages on stderr.
 
 import { escapeJsonControls, oneLine, stripTerminalControls } from "../terminal/controls.ts";
 import { stateStyles } from "../terminal/stateStyles.ts";

@@ -1,4 +1,4 @@
-// What a run will work on. Finds every mistake in its options before anything is created.
+// Plans what a run will work on, and finds every mistake in its options before anything is created.
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { parsePlace } from "../place.ts";

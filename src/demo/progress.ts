@@ -1,4 +1,4 @@
-// How far a run is: the change feed of the store, applied to the work that the run began with. Knows no terminal.
+// The progress of a run: the change feed of the store, applied to the work that the run began with. Knows no terminal.
 import type { ChangeRow, Command, CommandState, Session } from "../index.ts";
 
 export interface Work {

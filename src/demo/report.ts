@@ -1,4 +1,4 @@
-// What a run did, read back from the store.
+// Reports what a run did, read back from the store.
 import type { Artifact, Command, Session, Store, Worktree } from "../index.ts";
 
 export interface Report {

@@ -7,7 +7,7 @@ export const Account = row({
   id: text,
   name: text,
   kind: oneOf(accountKinds),
-  /** When the account was disabled; from then on its tokens are refused. */
+  /** The time at which the account was disabled; its tokens are refused from then on. */
   disabledAt: nullable(time),
   ...stamps,
 });

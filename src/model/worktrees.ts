@@ -39,7 +39,7 @@ export const Lease = record({
   worktree: Worktree,
   fence: integer,
   expiresAt: time,
-  /** How well the worktree matches the request. */
+  /** The degree to which the worktree matches the request. */
   match: oneOf(matches),
   /** True when the worktree may contain leftovers of an earlier holder: clean it, under this lease, before use. */
   needsScrub: boolean,

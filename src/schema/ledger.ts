@@ -186,8 +186,21 @@ export const requireNoViolations = step(function* (catalog: Catalog) {
 
 const addEntry = step(function* ({ revision, name, sha256 }: Migration, appliedAt: number, durationMs: number) {
   yield* change(sql`
-    INSERT INTO schema_migrations (revision, name, sha256, applied_at, duration_ms, applied_by)
-    VALUES (${revision}, ${name}, ${sha256}, ${Math.round(appliedAt)}, ${Math.round(durationMs)}, ${packageVersion})`);
+    INSERT INTO schema_migrations (
+      revision,
+      name,
+      sha256,
+      applied_at,
+      duration_ms,
+      applied_by
+    ) VALUES (
+      ${revision},
+      ${name},
+      ${sha256},
+      ${Math.round(appliedAt)},
+      ${Math.round(durationMs)},
+      ${packageVersion}
+    )`);
 });
 
 /**

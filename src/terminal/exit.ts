@@ -1,4 +1,4 @@
-// How a run of the command line ends: an exit code, and a sentence for each failure. Knows no command.
+// Ends a run of the command line with an exit code, and with a sentence for each failure. Knows no command.
 import { CommanderError } from "commander";
 import { type ErrorCode, StoreError } from "../errors.ts";
 

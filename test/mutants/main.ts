@@ -1,4 +1,5 @@
-// Shows that the tests notice faults: applies one mutation at a time to a copy of the sources and runs the tests that must fail.
+// Shows that the tests notice faults: applies one mutation at a time to a copy of the sources and runs the tests that
+// must fail.
 //
 //   npm run test:mutants                    all mutations
 //   npm run test:mutants -- WORD [WORD...]  those whose file or rule contains one of the words

@@ -1,4 +1,4 @@
-// The layout holds: imports run one way, and each third-party package is known in one place.
+// Checks the layout: imports run one way, each third-party package has one home, and comments stand alone.
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
@@ -215,11 +215,34 @@ it("the demo is an application on the public API: beside that it uses only the t
   assert.deepEqual(others.sort(), ["src/demo/plan.ts imports src/place.ts", "src/demo/run.ts imports src/place.ts"]);
 });
 
-it("every file opens with a comment that says what it is for", () => {
+/** All source files, with their texts. Those of tests are included. */
+const texts = globSync(["src/**/*.ts", "workers/*.ts", "bench/**/*.ts", "docs/*.ts", "test/**/*.ts"], {
+  cwd: root,
+}).map((path) => ({ path, text: readFileSync(join(root, path), "utf8") }));
+
+it("every file opens with one to three lines that say what it is for", () => {
+  // A drawing or an explanation may follow after an empty comment line.
+  assert.ok(texts.length > 300);
+  const wrong = texts.filter(({ text }) => {
+    const opening = /^(?:\/\/ biome-ignore-all .*\n)?((?:\/\/ \S.*\n)+)/.exec(text)?.[1] ?? "";
+    const lines = opening.split("\n").length - 1;
+    return lines < 1 || lines > 3;
+  });
   assert.deepEqual(
-    sources.map(({ path }) => path).filter((path) => !/^\/\/ \S/.test(readFileSync(join(root, path), "utf8"))),
+    wrong.map(({ path }) => path),
     [],
   );
+});
+
+it("no doc comment and no head of a file begins with a word that needs another sentence before it", () => {
+  const dangling = /(?:\/\*\*[\s*]*|^\/\/ )(?:Of|Told|By|At|With|Since|What|When|Where|Whether|Who|Whose|How)\b.*/;
+  const docComment = /\/\*\*[\s*]*[^\s*].*/g;
+  const found = texts.flatMap(({ path, text }) =>
+    [text.split("\n", 1)[0] as string, ...(text.match(docComment) ?? [])]
+      .filter((comment) => dangling.test(comment))
+      .map((comment) => `${path}: ${comment.replace(/\s+/g, " ")}`),
+  );
+  assert.deepEqual(found, []);
 });
 
 it("operations do no I/O", () => {

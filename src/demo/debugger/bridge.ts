@@ -232,7 +232,7 @@ export class NodeBridge {
   }
 }
 
-/** It may be rejected while no caller waits for it. */
+/** Marks a promise as handled: it may be rejected while no caller waits for it. */
 function createNextStop(): PromiseWithResolvers<Stop | undefined> {
   const stop = Promise.withResolvers<Stop | undefined>();
   stop.promise.catch(() => undefined);
