@@ -22,8 +22,9 @@ export function parseTarget(text: string, migrations: readonly Migration[], at: 
 function stepsFrom(text: string, length: number, at: number): number {
   const target = at + Number(text);
   if (target >= 0 && target <= length) return target;
-  const [possible, todo] = target < 0 ? [at, "undo"] : [length - at, "apply"];
-  throw new StoreError("invalid_input", `${text}: there are only ${possible} migrations to ${todo}`);
+  const [available, verb] = target < 0 ? [at, "undo"] : [length - at, "apply"];
+  const counted = available === 1 ? "is only 1 migration" : `are only ${available} migrations`;
+  throw new StoreError("invalid_input", `${text}: there ${counted} to ${verb}`);
 }
 
 function known(migrations: readonly Migration[]): string {

@@ -36,7 +36,10 @@ export interface MoveResult {
   readonly to: string;
   readonly steps: readonly Step[];
   readonly losses: readonly Loss[];
-  /** The backup, or advice on one. Absent when nothing was done, the database holds no data, or none was wanted. */
+  /**
+   * The backup, or advice on how to make it. Absent when nothing was done, the database holds no data, or no backup was
+   * wanted.
+   */
   readonly safety?: RestorePoint;
 }
 

@@ -1,5 +1,4 @@
-// One connection to PostgreSQL. It is opened when it is first needed, and opened and configured again after it was
-// lost.
+// One connection to PostgreSQL. It is opened and configured when it is first needed, and again after a loss.
 
 import pg from "pg";
 import type { Synchronous } from "../driver.ts";
@@ -8,7 +7,7 @@ import type { Limits } from "../limits.ts";
 import { translate } from "./errors.ts";
 
 export interface ConnectionOptions {
-  /** https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS */
+  /** A connection URI: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS */
   readonly url: string;
   readonly limits: Limits;
   /** `full`: a commit is acknowledged when it is on disk. `normal`: a crash of the server may lose the last commits. */

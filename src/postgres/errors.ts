@@ -4,7 +4,7 @@ import { databaseError, type ErrorTableRow, idExists, TransactionLost } from "..
 import { StoreError } from "../errors.ts";
 
 /**
- * The SQLSTATEs that callers can tell apart; each row stands for all that begin with it:
+ * The SQLSTATEs that callers can tell apart; each row covers all codes that begin with it:
  * https://www.postgresql.org/docs/current/errcodes-appendix.html
  */
 const codes: readonly ErrorTableRow[] = [
@@ -65,7 +65,7 @@ export function rethrow(error: unknown): never {
   throw isLost(error) ? new ConnectionLost(error) : new QueryFailed(error);
 }
 
-/** Returns the loss of a transaction to an error of the server. `index` is that of the failed body in its job. */
+/** Builds the TransactionLost for an error of the server. `index` is that of the failed body in its job. */
 export function transactionLost(cause: unknown, index = 0): TransactionLost {
   return new TransactionLost(translate(cause), index, isTransient(cause));
 }

@@ -54,7 +54,7 @@ export class PostgresListener {
     void this.#restart();
   }
 
-  /** Sends topics to other processes. Topics that come while a notification is on its way share the next one. */
+  /** Sends topics to other processes. Topics that are added while a notification is being sent share the next one. */
   publish(topics: Iterable<string>): void {
     for (const topic of topics) this.#unsent.add(topic);
     if (this.#unsent.size > topicsMax) this.#unsent = new Set(["*"]);

@@ -6,7 +6,7 @@ import type pg from "pg";
 import { StoreError } from "../errors.ts";
 import { defaultLimits } from "../limits.ts";
 import type { Engine, RestorePoint, Run } from "../schema/engine.ts";
-import { createSchema, type TableShape } from "../schema/ledger.ts";
+import { createSchema } from "../schema/ledger.ts";
 import { checkSignal, type LockWait, waitForLock } from "../schema/lockWait.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
 import { quoteName } from "../sql.ts";
@@ -14,6 +14,7 @@ import { dumpAdvice } from "./advice.ts";
 import { runBody } from "./body.ts";
 import { postgresCatalog } from "./catalog.ts";
 import { PostgresConnection, shownAddress } from "./connection.ts";
+import { copyRows } from "./copyRows.ts";
 import { translate } from "./errors.ts";
 import { lockClass, migrationLock } from "./locks.ts";
 
@@ -205,60 +206,4 @@ async function commit(client: pg.Client): Promise<void> {
   // The server answers the COMMIT of a failed transaction with ROLLBACK.
   if (command !== "COMMIT")
     throw new StoreError("internal", `COMMIT was answered with ${command}`, { outcome: "rolled_back" });
-}
-
-/** Copies all rows of all tables, parents first, in place of the rows that the migrations have inserted. */
-async function copyRows(client: pg.Client, source: string): Promise<void> {
-  const tables = parentsFirst(await runBody(client, postgresCatalog.tables()), await parentsOf(client));
-  await client.query(`TRUNCATE ${tables.map(({ name }) => quoteName(name)).join(", ")}`);
-  for (const { name, columns } of tables) {
-    const list = columns.map(quoteName).join(", ");
-    await client.query(
-      `INSERT INTO ${quoteName(name)} (${list}) OVERRIDING SYSTEM VALUE SELECT ${list} FROM ${source}.${quoteName(name)}`,
-    );
-  }
-  // Identity columns continue after the copied rows.
-  const { rows } = await client.query<{ table: string; column: string }>(`
-    SELECT attrelid::regclass::text AS "table", attname AS "column"
-    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
-    WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND attidentity <> ''`);
-  for (const { table, column } of rows) {
-    await client.query(
-      `SELECT setval(
-        pg_get_serial_sequence($1, $2),
-        (SELECT coalesce(max(${quoteName(column)}), 0) + 1 FROM ${table}),
-        false
-      )`,
-      [table, column],
-    );
-  }
-}
-
-/** Returns all foreign keys, as pairs of tables. */
-async function parentsOf(client: pg.Client): Promise<readonly { child: string; parent: string }[]> {
-  const { rows } = await client.query<{ child: string; parent: string }>(`
-    SELECT child.relname AS child, parent.relname AS parent
-    FROM pg_constraint
-      JOIN pg_class child ON child.oid = conrelid
-      JOIN pg_class parent ON parent.oid = confrelid
-    WHERE contype = 'f' AND child.relnamespace = current_schema()::regnamespace`);
-  return rows;
-}
-
-/** Sorts tables so that each comes after those that it refers to. */
-function parentsFirst(
-  tables: readonly TableShape[],
-  references: readonly { readonly child: string; readonly parent: string }[],
-): TableShape[] {
-  const sorted = new Map<string, TableShape>();
-  const visiting = new Set<string>();
-  const visit = (table: TableShape): void => {
-    if (sorted.has(table.name) || visiting.has(table.name)) return;
-    visiting.add(table.name);
-    for (const { child, parent } of references)
-      if (child === table.name) visit(tables.find(({ name }) => name === parent) as TableShape);
-    sorted.set(table.name, table);
-  };
-  for (const table of tables) visit(table);
-  return [...sorted.values()];
 }

@@ -3,6 +3,7 @@
 
 import type pg from "pg";
 import type { Clock } from "../clock.ts";
+import type { DatabaseFacts } from "../context.ts";
 import type { Driver, Synchronous } from "../driver.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
@@ -43,64 +44,57 @@ export interface OpenedPostgres {
 
 /** Opens a store. Fails with incompatible or busy; the message names the remedy. */
 export async function openPostgres(options: PostgresOptions): Promise<OpenedPostgres> {
-  const { url, clock, limits } = options;
   const first = new PostgresConnection(options);
   const listening = new PostgresConnection(options, () => listener?.lost());
   let listener: PostgresListener | undefined;
   try {
     const client = await first.get();
-    const version = await requireVersion(client);
-    const bytesWhenOpened = await databaseBytes(client);
+    const facts = await readFacts(client, options);
     await ensureSchema(client, options);
     const { epoch, storeId } = await nextEpoch(client);
     const opened = new PostgresListener({
       channel: `debug_server_db_${storeId}`,
-      rewakeMs: limits.rewakeMs,
+      rewakeMs: options.limits.rewakeMs,
       connection: listening,
       onTouched: options.onTouched,
     });
     listener = opened;
     await opened.start();
-    const { server, watched } = await startClock(client, clock);
-    const figures = {
-      engine: "postgres",
-      server_version: version,
-      synchronous_commit: options.synchronous === "full" ? "on" : "off",
-      connections: limits.connections,
-      bytes_when_opened: bytesWhenOpened,
-    };
-    const facts = { schemaHead: readMigrations("postgres").at(-1)?.revision ?? "none", figures };
-    const connections = [
-      first,
-      ...Array.from({ length: Math.max(1, limits.connections) - 1 }, () => new PostgresConnection(options)),
-    ];
-    const drivers = connections.map((connection) =>
-      createPostgresDriver({
-        connection,
-        epoch,
-        groupLockMs: limits.groupLockMs,
-        lockMs: limits.lockMs,
-        clock: server,
-        facts: () => facts,
-      }),
-    );
-    const [firstDriver, ...others] = drivers as [Driver, ...Driver[]];
+    const { server, watched } = await startClock(client, options.clock);
+    const { connections, groupLockMs, lockMs } = options.limits;
+    const more = Array.from({ length: Math.max(1, connections) - 1 }, () => new PostgresConnection(options));
+    const [head, ...others] = [first, ...more].map((connection) =>
+      createPostgresDriver({ connection, epoch, groupLockMs, lockMs, clock: server, facts: () => facts }),
+    ) as [Driver, ...Driver[]];
+    // The first driver closes the listener too.
     const close = async (): Promise<void> => {
-      await Promise.all([firstDriver.close(), opened.close()]);
+      await Promise.all([head.close(), opened.close()]);
     };
-    return {
-      drivers: [{ ...firstDriver, close }, ...others],
-      clock: watched,
-      publish: (topics) => opened.publish(topics),
-    };
+    return { drivers: [{ ...head, close }, ...others], clock: watched, publish: (topics) => opened.publish(topics) };
   } catch (error) {
     await Promise.all([first.close(), listener?.close() ?? listening.close()]);
     const reason = translate(error);
-    const name = shownAddress(url);
-    throw reason.message.startsWith(name)
+    const address = shownAddress(options.url);
+    throw reason.message.startsWith(address)
       ? reason
-      : new StoreError(reason.code, `${name}: ${reason.message}`, { details: reason.details, cause: error });
+      : new StoreError(reason.code, `${address}: ${reason.message}`, { details: reason.details, cause: error });
   }
+}
+
+/** Reads the facts that do not change while the store is open. Fails with incompatible when the server is too old. */
+async function readFacts(client: pg.Client, { limits, synchronous }: PostgresOptions): Promise<DatabaseFacts> {
+  const version = await requireVersion(client);
+  const { rows } = await client.query<{ bytes: number }>("SELECT pg_database_size(current_database()) AS bytes");
+  return {
+    schemaHead: readMigrations("postgres").at(-1)?.revision ?? "none",
+    figures: {
+      engine: "postgres",
+      server_version: version,
+      synchronous_commit: synchronous === "full" ? "on" : "off",
+      connections: limits.connections,
+      bytes_when_opened: rows[0]?.bytes ?? 0,
+    },
+  };
 }
 
 async function requireVersion(client: pg.Client): Promise<string> {
@@ -108,11 +102,6 @@ async function requireVersion(client: pg.Client): Promise<string> {
   const version = rows[0]?.server_version ?? "unknown";
   if (Number.parseInt(version, 10) >= versionMin) return version;
   throw new StoreError("incompatible", `PostgreSQL ${version} is too old: use version ${versionMin} or newer`);
-}
-
-async function databaseBytes(client: pg.Client): Promise<number> {
-  const { rows } = await client.query<{ bytes: number }>("SELECT pg_database_size(current_database()) AS bytes");
-  return rows[0]?.bytes ?? 0;
 }
 
 /**

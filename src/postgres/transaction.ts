@@ -56,9 +56,9 @@ class Transaction {
   }
 
   /**
-   * Runs jobs in one transaction, without savepoints (D-041). When one fails after it wrote, breaks a constraint, or
+   * Runs jobs in one transaction, without savepoints (D-041). When one fails after it has written, breaks a constraint, or
    * waits too long for a row, the transaction is rolled back and each job runs alone. That is safe because bodies are
-   * pure and nothing was answered yet.
+   * pure and nothing has been answered yet.
    */
   async run(jobs: readonly Job[], budgetMs: number): Promise<Group> {
     for (let tries = 1; ; tries++) {
@@ -109,8 +109,8 @@ class Transaction {
   }
 
   /**
-   * Settles the jobs of a lost transaction. Several run again, each on its own. A single job fails, unless it may
-   * succeed when it runs again: then the result is undefined.
+   * Settles the jobs of a lost transaction. Several run again, each on its own. Returns undefined for
+   * a single job that may succeed when it runs again; otherwise it fails.
    */
   async #recover(
     jobs: readonly Job[],
@@ -252,8 +252,8 @@ class Transaction {
 }
 
 /**
- * Settles a job of a transaction of which it is unknown whether it was committed. A failed job or a read keeps its
- * result, because it changed nothing.
+ * Settles a job when it is unknown whether its transaction was committed. A failed job or a read keeps its result,
+ * because it changed nothing.
  */
 function settleUnknown(job: Job, result: Settled, unknown: StoreError): Settled {
   return !result.ok || isRead(job) ? result : { ok: false, error: unknown, index: 0 };

@@ -9,13 +9,13 @@ import type { Dialect } from "./statements.ts";
 export type Run = <Result>(body: Body<Result>) => Promise<Result>;
 
 export interface EngineTransaction {
-  /** Runs a body inside the transaction. A failed query is thrown into the body, which can add the place of it. */
+  /** Runs a body inside the transaction. A failed query is thrown into the body, which can add the place. */
   readonly run: Run;
   /** Creates a checked backup of the state before the transaction, or returns advice on how to make one. */
   backUp(reason: string): Promise<RestorePoint>;
 }
 
-/** The means to undo a migration: the backup that was made, or advice where the engine's own tools must make it. */
+/** The means to undo a migration: the backup, or advice on how to make one with the engine's own tools. */
 export type RestorePoint =
   | {
       readonly made: true;

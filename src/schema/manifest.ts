@@ -14,7 +14,7 @@ export interface BackupManifest {
   readonly sha256: string;
   /** The revision of the schema, or "none" when the database has no ledger. */
   readonly revision: string;
-  /** The number of rows in each table of the copy, with which a later check of the backup compares. */
+  /** The number of rows in each table of the copy, for later checks of the backup. */
   readonly rows: Readonly<Record<string, number>>;
   readonly sqliteVersion: string;
   readonly packageVersion: string;

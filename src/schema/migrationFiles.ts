@@ -16,7 +16,7 @@ export interface Migration {
   readonly dialect: Dialect;
   readonly up: string;
   readonly down: string;
-  /** The lines on which the parts begin, from 1. */
+  /** The lines on which the parts begin, counted from 1. */
   readonly lines: { readonly up: number; readonly down: number };
   /** The checksum of the whole file, in hexadecimal. */
   readonly sha256: string;

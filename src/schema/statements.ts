@@ -6,7 +6,7 @@ export type Dialect = (typeof dialects)[number];
 export interface SqlStatement {
   /** The text without the semicolon and without the comments around it. */
   readonly text: string;
-  /** The line on which the statement begins, from 1. */
+  /** The line on which the statement begins, counted from 1. */
   readonly line: number;
 }
 
@@ -23,12 +23,12 @@ interface Token {
  * it.
  */
 const patterns: Readonly<Record<Dialect, RegExp>> = {
-  // https://www.sqlite.org/lang_keywords.html names the four ways to quote, https://www.sqlite.org/lang_comment.html
-  // the comments.
+  // The four ways to quote: https://www.sqlite.org/lang_keywords.html
+  // Comments: https://www.sqlite.org/lang_comment.html
   sqlite:
     /(?<blank>\s+|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))|(?<quoted>'(?:[^']|'')*(?:'|$)|"(?:[^"]|"")*(?:"|$)|`(?:[^`]|``)*(?:`|$)|\[[^\]]*(?:\]|$))|(?<word>[\w$\u0080-\uffff]+)|(?<semicolon>;)|(?<other>[\s\S])/guy,
-  // https://www.postgresql.org/docs/current/sql-syntax-lexical.html: escape strings, dollar quotes. Block comments
-  // nest, see endOfComment.
+  // Escape strings and dollar quotes: https://www.postgresql.org/docs/current/sql-syntax-lexical.html
+  // Block comments nest, so endOfComment finds their end.
   postgres:
     /(?<blank>\s+|--[^\n]*|\/\*)|(?<quoted>[eE]'(?:[^'\\]|\\[\s\S]|'')*(?:'|$)|'(?:[^']|'')*(?:'|$)|"(?:[^"]|"")*(?:"|$)|\$(?<tag>(?:[a-zA-Z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[\s\S]*?(?:\$\k<tag>\$|$))|(?<word>[\w\u0080-\uffff][\w$\u0080-\uffff]*)|(?<semicolon>;)|(?<other>[\s\S])/guy,
 };

@@ -3,18 +3,18 @@ import { databaseError, type ErrorTableRow, idExists } from "../driverOutcome.ts
 import { StoreError } from "../errors.ts";
 
 /**
- * The result codes that callers can tell apart; each stands for its extended codes too:
+ * The result codes that callers can tell apart; each row covers its extended codes too:
  * https://www.sqlite.org/rescode.html
  */
 const codes: readonly ErrorTableRow[] = [
-  ["SQLITE_FULL", "storage_full", "the disk, or the database file's size limit, is full"],
+  ["SQLITE_FULL", "storage_full", "the disk is full, or the database file has reached its size limit"],
   ["SQLITE_BUSY", "busy", "another process holds the write lock"],
   ["SQLITE_CONSTRAINT", "constraint", "the database refused the row"],
   ["SQLITE_CORRUPT", "corrupt", "the database file is damaged"],
   ["SQLITE_NOTADB", "incompatible", "the file is not a SQLite database"],
   ["SQLITE_READONLY", "incompatible", "the database file, or its folder, is read-only"],
   ["SQLITE_CANTOPEN", "incompatible", "the database file cannot be opened"],
-  ["SQLITE_PERM", "incompatible", "the database file may not be opened"],
+  ["SQLITE_PERM", "incompatible", "there is no permission to open the database file"],
   ["SQLITE_TOOBIG", "invalid_input", "a value is too large"],
 ];
 

@@ -89,7 +89,7 @@ function createEngine(db: Database.Database, path: string, waiting: LockWait, id
         if (!inMemory) requireWritable(path);
         configure(db, settings, inMemory);
         if (identity !== undefined && fileIdentity(path) !== identity)
-          throw new StoreError("busy", "a restore has replaced the file meanwhile: try again");
+          throw new StoreError("busy", "a restore has just replaced the file: try again");
         // Rebuilding a table drops one that others refer to, and this pragma has no effect inside a transaction:
         // https://www.sqlite.org/lang_altertable.html#otheralter
         db.pragma("foreign_keys = OFF");

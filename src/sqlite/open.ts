@@ -29,7 +29,7 @@ export interface SqliteOptions {
   readonly limits: Limits;
   /** `create` creates a database that does not exist; `never` refuses it. */
   readonly migrate: MigratePolicy;
-  /** `full`: an acknowledged write survives power loss. `normal`: it survives the death of the process only. */
+  /** `full`: an acknowledged write survives power loss. `normal`: it survives only the death of the process. */
   readonly synchronous: Synchronous;
   /** The maximum size of the file. Beyond it, writes fail with storage_full. */
   readonly maxBytes: number | undefined;

@@ -1,18 +1,16 @@
 // Replaces a database with a backup, all or nothing: whenever the process is killed, the path holds either the old
 // database or the new one.
 
-import { chmodSync, existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { chmodSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import type Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
 import { copyPrivate, syncPath, type Watch } from "../files/privateFile.ts";
 import { isAlive } from "../files/processes.ts";
 import { type Backup, findBackup } from "../schema/manifest.ts";
 import { backupError, buildManifest, prepareTarget, writeManifest } from "./backup.ts";
-import { connect, pragma, requireOwnDatabase } from "./connection.ts";
 import { translate } from "./errors.ts";
+import { openExclusively } from "./exclusive.ts";
 import { fileExists, withPath } from "./file.ts";
-import { retryWhileBusy } from "./locks.ts";
 import { requireDigest, requireUsable } from "./verify.ts";
 
 export interface RestoreOptions {
@@ -28,7 +26,7 @@ export interface RestoreOptions {
 }
 
 /** The steps in order. The path holds the old database before `replaced`, and the new one from then on. */
-export const restoreSteps = ["found", "copied", "alone", "kept", "replaced", "done"] as const;
+export const restoreSteps = ["found", "copied", "exclusive", "kept", "replaced", "done"] as const;
 export type RestoreStep = (typeof restoreSteps)[number];
 
 export interface RestoreResult {
@@ -40,18 +38,15 @@ export interface RestoreResult {
   readonly kept: Backup | Pick<Backup, "path"> | undefined;
 }
 
-/** The time to wait for visitors, such as another command, to close the database. */
-const aloneMs = 1_000;
-
 /**
  * Copies the backup beside the database and checks the copy. Then, while no other process has the database open, moves
- * its WAL into it, keeps it under another name, and renames the copy to its name.
+ * the WAL into the old file, gives that file another name if it is to be kept, and renames the copy to `path`.
  *
  * Fails    busy when a process has the database open | corrupt (the backup, or a database so damaged that it cannot be
  *          locked) | incompatible (a newer backup; a link, or a database of another program, at the path) |
  *          storage_full | invalid_input | aborted
  * Effect   one rename of a synced file; before it, the WAL of the old database is moved into its file
- * Cost     reads and writes the backup once
+ * Cost     copies the backup once; with `keep`, reads the old database twice
  * Source   https://www.sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use
  */
 export function restoreSqlite({
@@ -110,7 +105,7 @@ function requireUsableCopy(partial: string, path: string): readonly string[] {
 function placeNew(path: string, partial: string, onStep: (step: RestoreStep) => void): undefined {
   for (const suffix of ["-wal", "-shm", "-journal"]) rmSync(`${path}${suffix}`, { force: true });
   syncPath(dirname(path));
-  onStep("alone");
+  onStep("exclusive");
   // Unlike a rename, a link fails when another process has created a database there in the meantime.
   linkSync(partial, path);
   syncPath(dirname(path));
@@ -127,11 +122,11 @@ function replaceExisting(
   keep: boolean,
   { watch, onStep }: RestoreCallbacks,
 ): RestoreResult["kept"] {
-  const db = openAlone(path);
+  const db = openExclusively(path);
   let target: string | undefined;
   try {
     watch.check?.();
-    onStep("alone");
+    onStep("exclusive");
     if (keep) {
       // The file must not be opened here: closing any descriptor of it would drop the lock that keeps others out
       // (fcntl(2), D-067). A link opens nothing.
@@ -150,50 +145,6 @@ function replaceExisting(
     db.close();
   }
   return target === undefined ? undefined : keepAsBackup(path, target, watch);
-}
-
-/**
- * Opens the database as its only connection, with its WAL moved into the file. No other connection can be opened while
- * the lock is held.
- */
-function openAlone(path: string): Database.Database {
-  const db = connect(path, 50);
-  try {
-    requireOwnDatabase(db, path, true);
-    // SQLite leaves WAL mode only while no other connection has the file open (D-066). Another connection may open the
-    // file and turn WAL on again before the lock is taken, so the mode is read once more under the lock.
-    retryWhileBusy(aloneMs, () => {
-      db.pragma("journal_mode = DELETE");
-      db.exec("BEGIN EXCLUSIVE");
-      if (pragma(db, "journal_mode") === "delete") return;
-      db.exec("ROLLBACK");
-      throw new StoreError("busy");
-    });
-    if (["-wal", "-journal"].some((suffix) => existsSync(`${path}${suffix}`))) throw new StoreError("busy");
-    return db;
-  } catch (error) {
-    db.close();
-    throw openAloneError(translate(error), path);
-  }
-}
-
-/** Builds the error for a database that could not be opened alone. */
-function openAloneError(error: StoreError, path: string): StoreError {
-  const { code, cause, details } = error;
-  if (code === "busy") {
-    return new StoreError(
-      "busy",
-      `${path} is open in another process: end the servers and runners that use it, then restore`,
-      { cause, details },
-    );
-  }
-  // Without a readable header SQLite takes no lock, and only a lock shows whether a server has the file open.
-  if (code === "corrupt" || details.sqliteCode === "SQLITE_NOTADB") {
-    const names = ["", "-wal", "-shm"].map((suffix) => `${path}${suffix}`).filter((name) => existsSync(name));
-    const message = `${path} is damaged, so it cannot be checked whether a server has it open: end all processes that use it, move ${names.join(", ")} elsewhere, then restore`;
-    return new StoreError("corrupt", message, { cause, details });
-  }
-  return withPath(error, path);
 }
 
 /** Turns the old database, which no process has open now, into a backup. A damaged one is kept without a manifest. */
