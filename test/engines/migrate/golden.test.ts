@@ -6,7 +6,7 @@ import { openStore } from "../../../src/index.ts";
 import { verify } from "../../../src/migrate/dryRun.ts";
 import { downgrade, upgrade } from "../../../src/migrate/upgrade.ts";
 import { readMigrations } from "../../../src/schema/migrationFiles.ts";
-import { expectGolden, place, withDatabase, withMigrator } from "./place.ts";
+import { expectGolden, migrationFolder, withDatabase, withMigrator } from "./migrationFolder.ts";
 
 const migrations = readMigrations("sqlite");
 
@@ -24,7 +24,7 @@ function schemaOf(path: string): string {
 }
 
 test("the migrations make the golden schema, also after a downgrade to base and an upgrade", async (t) => {
-  const { url, path } = place(t);
+  const { url, path } = migrationFolder(t);
   await withMigrator({ url }, (migrator) => upgrade(migrator, "head", { backup: false }));
   expectGolden("sqlite", schemaOf(path));
   await withMigrator({ url }, (migrator) => downgrade(migrator, "base", { backup: false, allowDataLoss: false }));
@@ -33,7 +33,7 @@ test("the migrations make the golden schema, also after a downgrade to base and 
 });
 
 test("each revision has one schema, from whichever revision it is reached", async (t) => {
-  const { url, path } = place(t);
+  const { url, path } = migrationFolder(t);
   for (const [index, { revision }] of migrations.entries()) {
     await withMigrator({ url }, (migrator) => upgrade(migrator, revision, { backup: false }));
     const { steps, faults } = await withMigrator({ url }, verify);
@@ -43,7 +43,7 @@ test("each revision has one schema, from whichever revision it is reached", asyn
 });
 
 test("a store that openStore creates has the golden schema", async (t) => {
-  const { url, path } = place(t);
+  const { url, path } = migrationFolder(t);
   await (await openStore({ url })).close();
   expectGolden("sqlite", schemaOf(path));
 });

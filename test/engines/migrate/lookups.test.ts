@@ -5,10 +5,10 @@ import { openStore } from "../../../src/index.ts";
 import { downgrade, upgrade } from "../../../src/migrate/upgrade.ts";
 import { readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { fixtures } from "../../../src/testing/index.ts";
-import { place, withDatabase, withMigrator } from "./place.ts";
+import { migrationFolder, withDatabase, withMigrator } from "./migrationFolder.ts";
 
 test("changes of a worktree get the session that had it at that fence", async (t) => {
-  const { url, path } = place(t, []);
+  const { url, path } = migrationFolder(t, []);
   const store = await openStore({ url });
   const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
   const sessions: string[] = [];
@@ -58,7 +58,7 @@ test("changes of a worktree get the session that had it at that fence", async (t
 });
 
 test("the history of a session is read in one call past any number of other changes, and watched from its end", async (t) => {
-  const { url, path } = place(t, []);
+  const { url, path } = migrationFolder(t, []);
   const store = await openStore({ url });
   const { session } = await fixtures(store).session();
   const made = await store.changes.since({ sessionId: session.id });

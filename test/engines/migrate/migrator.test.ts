@@ -10,21 +10,21 @@ import { downgrade, upgrade } from "../../../src/migrate/upgrade.ts";
 import { startWriter } from "../../system/migrate/writer.ts";
 import {
   contentsOf,
+  type MigrationFolder,
+  migrationFolder,
   notes,
   type Parts,
-  type Place,
-  place,
   withDatabase,
   withMigrator,
   writeMigration,
-} from "./place.ts";
+} from "./migrationFolder.ts";
 
-const up = (at: Place, target = "head", backup = false) =>
+const up = (at: MigrationFolder, target = "head", backup = false) =>
   withMigrator(at, (migrator) => upgrade(migrator, target, { backup }));
-const down = (at: Place, target: string, options: { backup?: boolean; allowDataLoss?: boolean } = {}) =>
+const down = (at: MigrationFolder, target: string, options: { backup?: boolean; allowDataLoss?: boolean } = {}) =>
   withMigrator(at, (migrator) => downgrade(migrator, target, { backup: false, allowDataLoss: false, ...options }));
 
-function fill({ path }: Place): void {
+function fill({ path }: MigrationFolder): void {
   withDatabase(path, (db) => db.exec("INSERT INTO notes (body) VALUES ('one'), ('three')"));
 }
 
@@ -33,7 +33,7 @@ const steps = (moved: { readonly steps: readonly { readonly revision: string; re
 
 describe("upgrade and downgrade", () => {
   it("an upgrade takes a new file to the head, step by step, together with its data", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     const first = await up(at, "1");
     fill(at);
     const rest = await up(at);
@@ -46,7 +46,7 @@ describe("upgrade and downgrade", () => {
   });
 
   it("a downgrade and an upgrade make the same database again", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     await up(at, "1");
     fill(at);
     await up(at);
@@ -62,7 +62,7 @@ describe("upgrade and downgrade", () => {
   });
 
   it("a table that others refer to is rebuilt without losing their rows", async (t) => {
-    const at = place(t, [
+    const at = migrationFolder(t, [
       [
         "parents",
         "CREATE TABLE parents (id INTEGER PRIMARY KEY); CREATE TABLE children (parent INTEGER REFERENCES parents (id) ON DELETE CASCADE);",
@@ -81,7 +81,7 @@ describe("upgrade and downgrade", () => {
   });
 
   it("a target in the other direction is refused, and one that does not exist", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     await up(at, "2");
     const refused = (run: Promise<unknown>, message: RegExp) => assert.rejects(run, { code: "invalid_input", message });
     await refused(
@@ -107,7 +107,7 @@ describe("a failure", () => {
   for (let position = 0; position <= statements.length; position++) {
     it(`a statement that fails at position ${position + 1} of ${statements.length + 1} changes nothing, up or down`, async (t) => {
       const broken = statements.toSpliced(position, 0, "INSERT INTO\n  nowhere VALUES (';')").join(";\n-- between;\n");
-      const at = place(t, [...notes.slice(0, 2), ["broken", broken, "DROP TABLE a"]]);
+      const at = migrationFolder(t, [...notes.slice(0, 2), ["broken", broken, "DROP TABLE a"]]);
       await up(at, "1");
       fill(at);
       const before = contentsOf(at.path);
@@ -133,13 +133,13 @@ describe("a failure", () => {
   }
 
   it("a migration that fails on a new file leaves it empty", async (t) => {
-    const at = place(t, [["broken", "CREATE TABLE a (x); SELECT nowhere;", "DROP TABLE a;"]]);
+    const at = migrationFolder(t, [["broken", "CREATE TABLE a (x); SELECT nowhere;", "DROP TABLE a;"]]);
     await assert.rejects(up(at), { message: /no such column: nowhere/ });
     assert.deepEqual(contentsOf(at.path), { objects: [], rows: [] });
   });
 
   it("rows that break a foreign key undo the migration", async (t) => {
-    const at = place(t, [
+    const at = migrationFolder(t, [
       [
         "orphans",
         "CREATE TABLE a (id INTEGER PRIMARY KEY); CREATE TABLE b (a INTEGER REFERENCES a (id)); INSERT INTO b VALUES (7);",
@@ -162,7 +162,7 @@ describe("a failure", () => {
     "VACUUM",
   ]) {
     it(`${statement} is not allowed in a migration`, async (t) => {
-      const at = place(t, [["escape", `CREATE TABLE a (x);\n${statement};`, "DROP TABLE a;"]]);
+      const at = migrationFolder(t, [["escape", `CREATE TABLE a (x);\n${statement};`, "DROP TABLE a;"]]);
       await assert.rejects(up(at), {
         code: "incompatible",
         message: /0001_escape\.sqlite\.sql, line 3: \w+ is not allowed in a migration/,
@@ -172,7 +172,7 @@ describe("a failure", () => {
   }
 
   it("a part without statements is not applied", async (t) => {
-    const at = place(t, [
+    const at = migrationFolder(t, [
       ["up_only", "CREATE TABLE a (x);", "-- nothing"],
       ["empty", "-- later", "-- later"],
     ]);
@@ -186,7 +186,7 @@ describe("a failure", () => {
 
 describe("a downgrade that loses data", () => {
   it("is refused with the number of rows and values, and changes nothing", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     await up(at, "1");
     fill(at);
     await up(at);
@@ -213,7 +213,7 @@ describe("a downgrade that loses data", () => {
   });
 
   it("needs no permission when it drops nothing", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     await up(at);
     assert.deepEqual((await down(at, "base")).losses, []);
   });
@@ -221,7 +221,7 @@ describe("a downgrade that loses data", () => {
 
 describe("a database that does not match the migrations", () => {
   it("an edited file is refused by all commands except stamp", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     await up(at, "2");
     appendFileSync(join(at.migrations, "0001_notes.sqlite.sql"), "-- a word more\n");
     const edited = { code: "incompatible", message: /0001_notes\.sqlite\.sql was edited after it was applied/ };
@@ -244,9 +244,9 @@ describe("a database that does not match the migrations", () => {
   });
 
   it("a database of a newer version is refused", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     await up(at);
-    const older = place(t, notes.slice(0, 2));
+    const older = migrationFolder(t, notes.slice(0, 2));
     const mixed = { ...older, url: at.url };
     await assert.rejects(up(mixed), {
       code: "incompatible",
@@ -257,7 +257,7 @@ describe("a database that does not match the migrations", () => {
   });
 
   it("a migration that was added before applied ones is refused", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     await up(at);
     withDatabase(at.path, (db) => db.exec("DELETE FROM schema_migrations WHERE revision = '0002'"));
     await assert.rejects(up(at), {
@@ -268,7 +268,7 @@ describe("a database that does not match the migrations", () => {
   });
 
   it("a database of ours without a ledger is refused, until it is stamped", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     await up(at);
     withDatabase(at.path, (db) => db.exec("DROP TABLE schema_migrations"));
     await assert.rejects(up(at), {
@@ -285,7 +285,7 @@ describe("a database that does not match the migrations", () => {
   });
 
   it("changes of the schema by hand are found as drift, object by object", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     await up(at);
     withDatabase(at.path, (db) =>
       db.exec("DROP INDEX notes_length; CREATE VIEW v AS SELECT 1; ALTER TABLE authors ADD COLUMN born INTEGER"),
@@ -302,7 +302,7 @@ describe("a database that does not match the migrations", () => {
   });
 
   it("two files with the same number are refused, and a folder that does not exist", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     writeMigration(at.migrations, 2, ["again", "SELECT 1", "SELECT 1"]);
     await assert.rejects(up(at), {
       message: /0002_again\.sqlite\.sql and 0002_note_lengths\.sqlite\.sql have the same revision/,
@@ -316,7 +316,7 @@ describe("a database that does not match the migrations", () => {
 
 describe("reports", () => {
   it("current, history and pending report the revisions", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     await up(at, "2");
     assert.deepEqual(await withMigrator(at, current), {
       revision: "0002",
@@ -358,7 +358,7 @@ describe("reports", () => {
   });
 
   it("a plan runs the migrations on a copy, reports the changes, and does not change the file", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     await up(at, "1");
     fill(at);
     const before = contentsOf(at.path);
@@ -382,7 +382,7 @@ describe("reports", () => {
   });
 
   it("a plan and verify work while another process writes", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     await up(at, "1");
     withDatabase(at.path, (db) =>
       db.exec(
@@ -397,7 +397,7 @@ describe("reports", () => {
   });
 
   it("verify finds a down part that does not undo its up part", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     await up(at, "2");
     fill(at);
     const before = contentsOf(at.path);
@@ -432,7 +432,7 @@ describe("reports", () => {
   });
 
   it("a report creates no file beside the database", async (t) => {
-    const at = place(t);
+    const at = migrationFolder(t);
     await up(at);
     for (const report of [current, listPending, check, verify] as const)
       await withMigrator(at, report as typeof current);

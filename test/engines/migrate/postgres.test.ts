@@ -14,7 +14,7 @@ import { downgrade, type Migrator, upgrade } from "../../../src/migrate/upgrade.
 import { migrationsFolder, readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
 import { run as runCommand } from "../../system/cli/commandLine.ts";
-import { expectGolden, type Parts, place } from "./place.ts";
+import { expectGolden, migrationFolder, type Parts } from "./migrationFolder.ts";
 
 const notes: readonly Parts[] = [
   [
@@ -43,7 +43,7 @@ interface Server {
 async function server(t: TestContext, files: readonly Parts[] = notes): Promise<Server> {
   const url = await newDatabase();
   t.after(() => dropDatabase(url));
-  const { folder, migrations } = place(t, []);
+  const { folder, migrations } = migrationFolder(t, []);
   for (const [index, parts] of files.entries()) write(migrations, index + 1, parts);
   return { url, migrations, folder };
 }

@@ -9,10 +9,10 @@ import { openStore } from "../../../src/index.ts";
 import { backUpSqlite } from "../../../src/sqlite/backup.ts";
 import { checkCopy } from "../../../src/sqlite/integrity.ts";
 import { fixtures } from "../../../src/testing/index.ts";
-import { contentsOf, place } from "../migrate/place.ts";
+import { contentsOf, migrationFolder } from "../migrate/migrationFolder.ts";
 
 async function filled(t: TestContext): Promise<string> {
-  const { path, url } = place(t, []);
+  const { path, url } = migrationFolder(t, []);
   const store = await openStore({ url });
   for (let n = 0; n < 5; n++) await fixtures(store).log();
   await store.close();
@@ -76,7 +76,7 @@ test("a damaged database gets no backup", async (t) => {
 });
 
 test("a copy is refused when its rows break the schema, or rows are missing", (t) => {
-  const { path } = place(t, []);
+  const { path } = migrationFolder(t, []);
   mkdirSync(dirname(path), { recursive: true });
   const db = new Database(path);
   db.exec("CREATE TABLE t (x TEXT); INSERT INTO t VALUES (NULL)");

@@ -7,7 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { restoreSqlite } from "../../../src/sqlite/restore.ts";
-import { leftovers, old, place, stateOf } from "./place.ts";
+import { leftovers, old, restoreFolder, stateOf } from "./restoreFolder.ts";
 
 const script = fileURLToPath(new URL("./restoringProcess.ts", import.meta.url));
 
@@ -45,7 +45,7 @@ export async function killRestores(
   t: TestContext,
   times: number,
 ): Promise<{ readonly old: number; readonly fresh: number }> {
-  const { path, backup, reset } = await place(t);
+  const { path, backup, reset } = await restoreFolder(t);
   let { durationMs } = await restoreIn(backup, path, {});
   const left = { old: 0, fresh: 0 };
   for (let time = 0; time < times; time++) {

@@ -29,10 +29,10 @@ import { openSqlite } from "../../../src/sqlite/open.ts";
 import { restoreSqlite, restoreSteps } from "../../../src/sqlite/restore.ts";
 import { verifyBackup } from "../../../src/sqlite/verify.ts";
 import { killRestores, requireKept, restoreIn } from "./killing.ts";
-import { fresh, leftovers, place, stateOf } from "./place.ts";
+import { fresh, leftovers, restoreFolder, stateOf } from "./restoreFolder.ts";
 
 test("a restore replaces the database and its WAL, and keeps the old one as a checked backup", async (t) => {
-  const { path, url, backup } = await place(t);
+  const { path, url, backup } = await restoreFolder(t);
   chmodSync(path, 0o644);
   const { kept, pending, from } = restoreSqlite({ backup, path, keep: true });
   assert.ok(!existsSync(`${path}-wal`));
@@ -55,7 +55,7 @@ test("a restore replaces the database and its WAL, and keeps the old one as a ch
 
 for (const step of restoreSteps) {
   test(`a restore killed after the step ${step} leaves the old or the new database, and another restore succeeds`, async (t) => {
-    const { path, backup } = await place(t);
+    const { path, backup } = await restoreFolder(t);
     assert.equal((await restoreIn(backup, path, { step })).signal, "SIGKILL");
     const replaced = restoreSteps.indexOf(step) >= restoreSteps.indexOf("replaced");
     assert.equal(stateOf(path), replaced ? "fresh" : "old");
@@ -74,7 +74,7 @@ test("20 restores killed at random moments leave the old or the new database", a
 test("a restore killed at any system call that changes a file leaves the old or the new database", {
   skip: !hasStrace(),
 }, async (t) => {
-  const { path, backup, reset } = await place(t);
+  const { path, backup, reset } = await restoreFolder(t);
   const script = fileURLToPath(new URL("./restoringProcess.ts", import.meta.url));
   const seen = { old: 0, fresh: 0 };
   for (const call of ["rename", "link", "unlink", "ftruncate", "fsync", "pwrite"]) {
@@ -108,7 +108,7 @@ function hasStrace(): boolean {
 }
 
 test("the WAL of a database that is gone is not read into the restored one", async (t) => {
-  const { path, backup } = await place(t);
+  const { path, backup } = await restoreFolder(t);
   rmSync(path);
   assert.ok(existsSync(`${path}-wal`));
   const { kept } = restoreSqlite({ backup, path, keep: true });
@@ -116,14 +116,14 @@ test("the WAL of a database that is gone is not read into the restored one", asy
 });
 
 test("a missing folder is created for its owner only", async (t) => {
-  const { folder, backup } = await place(t);
+  const { folder, backup } = await restoreFolder(t);
   const path = join(folder, "new", "store.db");
   restoreSqlite({ backup, path, keep: true });
   assert.deepEqual([stateOf(path), statSync(join(folder, "new")).mode & 0o777], ["fresh", 0o700]);
 });
 
 test("a restore fails with busy while a server or a reader has the file open, and does not disturb it", async (t) => {
-  const { path, url, backup } = await place(t);
+  const { path, url, backup } = await restoreFolder(t);
   for (const role of ["server", "visitor"] as const) {
     const store = await openStore({ url, role });
     assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
@@ -138,7 +138,7 @@ test("a restore fails with busy while a server or a reader has the file open, an
 });
 
 test("a damaged backup, or one with the manifest of another, fails with corrupt and changes nothing", async (t) => {
-  const { path, backup } = await place(t);
+  const { path, backup } = await restoreFolder(t);
   const bytes = readFileSync(backup);
   writeFileSync(
     backup,
@@ -185,7 +185,7 @@ function remake(backup: string, change: (db: Database.Database) => void): void {
 }
 
 test("a backup of a newer version, of edited migrations or of another program is incompatible; of an older one it lists what to apply", async (t) => {
-  const { path, backup, reset } = await place(t);
+  const { path, backup, reset } = await restoreFolder(t);
   remake(backup, (db) =>
     db.exec(
       "INSERT INTO schema_migrations SELECT '9999', name, sha256, applied_at, duration_ms, applied_by FROM schema_migrations LIMIT 1",
@@ -213,7 +213,7 @@ test("a backup of a newer version, of edited migrations or of another program is
 });
 
 test("a link, a folder or a database of another program at the path is refused, and a backup that is a link", async (t) => {
-  const { folder, path, backup } = await place(t);
+  const { folder, path, backup } = await restoreFolder(t);
   const link = join(folder, "link.db");
   symlinkSync(path, link);
   for (const wrong of [link, folder]) {
@@ -247,7 +247,7 @@ test("a link, a folder or a database of another program at the path is refused, 
 });
 
 test("a restore without space for the copy fails with storage_full and changes nothing", async (t) => {
-  const { path, backup } = await place(t);
+  const { path, backup } = await restoreFolder(t);
   const script = `import { restoreSqlite } from ${JSON.stringify(new URL("../../../src/sqlite/restore.ts", import.meta.url).href)};
     try { restoreSqlite({ backup: ${JSON.stringify(backup)}, path: ${JSON.stringify(path)}, keep: true }) } catch (error) { console.log(error.code) }`;
   // The limit is in blocks of 512 bytes. The system refuses writes beyond it.
@@ -261,7 +261,7 @@ test("a restore without space for the copy fails with storage_full and changes n
 });
 
 test("a damaged database is kept when only its pages are damaged, and refused when its header cannot be read", async (t) => {
-  const { path, backup, reset, folder } = await place(t);
+  const { path, backup, reset, folder } = await restoreFolder(t);
   const damage = (from: number, to: number): void => {
     const bytes = readFileSync(path);
     writeFileSync(path, bytes.fill(0xff, from, to));
@@ -289,7 +289,7 @@ test("a damaged database is kept when only its pages are damaged, and refused wh
 });
 
 test("a database that replaces one while that is being opened is the one that is opened", async (t) => {
-  const { path, backup } = await place(t);
+  const { path, backup } = await restoreFolder(t);
   // Not in WAL mode, as a restore leaves it: then reading it keeps no lock.
   const db = new Database(path);
   db.pragma("journal_mode = DELETE");
@@ -323,7 +323,7 @@ test("a database that replaces one while that is being opened is the one that is
 });
 
 test("leftovers of killed processes are removed by the next, those of backups once they are old", async (t) => {
-  const { path, backup } = await place(t);
+  const { path, backup } = await restoreFolder(t);
   const killed = spawn(process.execPath, ["-e", "0"]);
   await new Promise((resolve) => killed.once("exit", resolve));
   writeFileSync(`${path}.restoring-${killed.pid}`, "x");

@@ -6,17 +6,17 @@ import { join } from "node:path";
 import { suite, type TestContext, test } from "node:test";
 import type { Token } from "../../../src/index.ts";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
-import { place, type RunOptions, run, withStore } from "./commandLine.ts";
+import { type RunOptions, run, withStore, workingFolder } from "./commandLine.ts";
 
 const secretPattern = /^ds[pr]_[0-9A-Za-z]{48}\n$/;
 const idPattern = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
 
 const engines = {
-  SQLite: async (t: TestContext) => place(t, { init: false }),
+  SQLite: async (t: TestContext) => workingFolder(t, { init: false }),
   PostgreSQL: async (t: TestContext) => {
     const url = await newDatabase();
     t.after(() => dropDatabase(url));
-    return { ...place(t, { init: false }), url };
+    return { ...workingFolder(t, { init: false }), url };
   },
 } as const;
 
@@ -118,7 +118,7 @@ for (const [engine, open] of Object.entries(engines)) {
 
 suite("admin, mistakes", { concurrency: 2 }, () => {
   test("fails without a database, an admin token, or the named account or token", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     const absent = await run(folder, ["admin", "create-token", "--user", "ops", "--url", url]);
     assert.equal(absent.code, 1);
     assert.match(absent.stderr, /does not exist/);
@@ -140,7 +140,7 @@ suite("admin, mistakes", { concurrency: 2 }, () => {
   });
 
   test("a token in an argument is rejected and not printed; a token in the environment issues the new ones", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     const { stdout } = await run(folder, ["admin", "seed", "--url", url]);
     const secret = stdout.trim();
     for (const args of [
@@ -202,7 +202,7 @@ suite("admin, mistakes", { concurrency: 2 }, () => {
   ];
   for (const [args, pattern] of usage) {
     test(args.join(" "), async (t) => {
-      const { folder, url } = place(t, { init: false });
+      const { folder, url } = workingFolder(t, { init: false });
       if (args[0] === "revoke-token" || args[0] === "list-tokens") await run(folder, ["admin", "seed", "--url", url]);
       const { code, stdout, stderr } = await run(folder, [
         "admin",
@@ -215,7 +215,7 @@ suite("admin, mistakes", { concurrency: 2 }, () => {
   }
 
   test("the file for a secret is removed when no secret was created", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     await run(folder, ["admin", "seed", "--url", url]);
     const out = join(folder, "x.token");
     const args = ["admin", "create-token", "--user", "ops", "--name", "one", "--url", url];
@@ -228,7 +228,7 @@ suite("admin, mistakes", { concurrency: 2 }, () => {
   });
 
   test("messages contain whole ids, which can be copied", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     assert.match((await run(folder, ["admin", "seed", "--url", url])).stderr, idPattern);
   });
 });

@@ -7,7 +7,7 @@ import { suite, test } from "node:test";
 import Database from "better-sqlite3";
 import type { BackupManifest } from "../../../src/index.ts";
 import { openStore } from "../../../src/index.ts";
-import { place, run, startProcess } from "./commandLine.ts";
+import { run, startProcess, workingFolder } from "./commandLine.ts";
 
 const names = async (url: string): Promise<string[]> => {
   const store = await openStore({ url, migrate: "never" });
@@ -18,7 +18,7 @@ const names = async (url: string): Promise<string[]> => {
 
 suite("backup", { concurrency: 2 }, () => {
   test("creates beside a server that writes, lists, verifies, and restores after the server has ended", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     const store = await openStore({ url });
     await store.repositories.upsert({ name: "one" });
     let writing = true;
@@ -84,7 +84,7 @@ suite("backup", { concurrency: 2 }, () => {
   });
 
   test("exits with 5 for a damaged backup, and leaves the database alone", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     await (await openStore({ url })).close();
     const { path } = JSON.parse((await run(folder, ["backup", "create", "--json", "--url", url])).stdout) as {
       path: string;
@@ -103,7 +103,7 @@ suite("backup", { concurrency: 2 }, () => {
   });
 
   test("rejects a missing database, names that exist or are unknown, links, and files of other programs", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     const backup = async (...args: readonly string[]) => {
       const { code, stdout, stderr } = await run(folder, ["backup", ...args]);
       assert.equal(stdout, "");
@@ -139,7 +139,7 @@ suite("backup", { concurrency: 2 }, () => {
   });
 
   test("exits with 130 when interrupted, and leaves no file behind", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     const store = await openStore({ url });
     const { id: repositoryId } = await store.repositories.upsert({ name: "r" });
     const metadata = { filler: "x".repeat(200_000) };
@@ -157,7 +157,7 @@ suite("backup", { concurrency: 2 }, () => {
   });
 
   test("for PostgreSQL, prints the command of its tools without the password, and exits with 1", async (t) => {
-    const { folder } = place(t, { init: false });
+    const { folder } = workingFolder(t, { init: false });
     const url = "postgres://ops:hunter2@db.example:5433/metadata";
     const expected = {
       create: "pg_dump --format=custom --file=metadata.dump postgres://ops@db.example:5433/metadata",

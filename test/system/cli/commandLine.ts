@@ -16,16 +16,16 @@ const bin = fileURLToPath(new URL("../../../bin/debug-server-db.mjs", import.met
 
 const children = new Set<{ readonly cwd: string; readonly child: ChildProcess }>();
 
-export interface Place {
+export interface WorkingFolder {
   /** A git repository with commits, unless none were asked for; also the folder in which commands are run. */
   readonly folder: string;
   readonly url: string;
 }
 
-export function place(
+export function workingFolder(
   t: TestContext,
   { commits = 3, init = true }: { readonly commits?: number; readonly init?: boolean } = {},
-): Place {
+): WorkingFolder {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "debug-server-db-")));
   t.after(() => {
     // Left over when the test has failed.

@@ -3,13 +3,13 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { type DebugView, openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
-import { git, isAlive, place, run, startProcess, withStore } from "./commandLine.ts";
+import { git, isAlive, run, startProcess, withStore, workingFolder } from "./commandLine.ts";
 
 const one = ["demo", "--commits", "1", "--runners", "1"];
 
 suite("debug", { concurrency: 2 }, () => {
   test("demo --debug drives Node's inspector in a worktree, and debug show prints the result", async (t) => {
-    const { folder, url } = place(t, { commits: 1 });
+    const { folder, url } = workingFolder(t, { commits: 1 });
     const { code, stdout, stderr } = await run(folder, [...one, "--debug"]);
     assert.equal(code, 0, stderr);
     for (const said of [
@@ -71,7 +71,7 @@ suite("debug", { concurrency: 2 }, () => {
   });
 
   test("Ctrl-C while the program is stopped ends it, cancels its session and releases the worktree", async (t) => {
-    const { folder, url } = place(t, { commits: 1 });
+    const { folder, url } = workingFolder(t, { commits: 1 });
     const demo = startProcess(folder, [...one, "--debug"]);
     await demo.said("start: stopped");
     demo.kill("SIGINT");
@@ -89,7 +89,7 @@ suite("debug", { concurrency: 2 }, () => {
   });
 
   test("show prints the threads, frames, breakpoints and last output of a stopped program", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     const store = await openStore({ url });
     const { debugSessionId, adapterRun, view } = await fixtures(store).debugStop({ name: "main\u001b[31m" });
     await store.debug.applyEvent({
@@ -129,7 +129,7 @@ suite("debug", { concurrency: 2 }, () => {
   });
 
   test("an unknown id, or text that is no id, is reported in one sentence", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     await (await openStore({ url })).close();
     const unknown = await run(folder, ["debug", "show", crypto.randomUUID(), "--url", url]);
     assert.deepEqual([unknown.code, unknown.stdout], [1, ""]);

@@ -6,18 +6,18 @@ import { fileURLToPath } from "node:url";
 import { newId, type OwnedStore, openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
-import { type Place, place, run, startProcess } from "./commandLine.ts";
+import { run, startProcess, type WorkingFolder, workingFolder } from "./commandLine.ts";
 
 const absent = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-async function onSqlite(t: TestContext): Promise<Place> {
-  return place(t, { init: false });
+async function onSqlite(t: TestContext): Promise<WorkingFolder> {
+  return workingFolder(t, { init: false });
 }
 
-async function onPostgres(t: TestContext): Promise<Place> {
+async function onPostgres(t: TestContext): Promise<WorkingFolder> {
   const url = await newDatabase();
   t.after(() => dropDatabase(url));
-  return { ...place(t, { init: false }), url };
+  return { ...workingFolder(t, { init: false }), url };
 }
 
 /** Opens a store as a server, until the test has ended. */

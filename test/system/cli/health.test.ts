@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { suite, test } from "node:test";
 import Database from "better-sqlite3";
 import { openStore } from "../../../src/index.ts";
-import { place, run } from "./commandLine.ts";
+import { run, workingFolder } from "./commandLine.ts";
 
 suite("health", { concurrency: 2 }, () => {
   test("prints the checks of a ready store and exits with 0, also while a server has it open", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     const store = await openStore({ url });
     const { code, stdout, stderr } = await run(folder, ["health", "--url", url]);
     assert.deepEqual([code, stderr], [0, ""]);
@@ -21,7 +21,7 @@ suite("health", { concurrency: 2 }, () => {
   });
 
   test("exits with 7 for an old schema, a damaged file or no file, says what to do, and creates nothing", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     const absent = await run(folder, ["health", "--url", url]);
     assert.deepEqual([absent.code, absent.stdout], [7, ""]);
     assert.match(
@@ -45,13 +45,13 @@ suite("health", { concurrency: 2 }, () => {
   });
 
   test("a URL that names no store is a usage error", async (t) => {
-    const { folder } = place(t, { init: false });
+    const { folder } = workingFolder(t, { init: false });
     assert.equal((await run(folder, ["health", "--url", "mysql://x"])).code, 2);
     assert.equal((await run(folder, ["health", "more"])).code, 2);
   });
 
   test("terminal controls in arguments are not printed", async (t) => {
-    const { folder } = place(t, { init: false });
+    const { folder } = workingFolder(t, { init: false });
     const evil = "\u001b[2J\u001b]0;title\u0007\u009b31m\u202e";
     for (const args of [
       ["health", "--url", `sqlite:${evil}/x.db`],

@@ -7,11 +7,11 @@ import { createProgram } from "../../../src/cli/program.ts";
 import { openStore } from "../../../src/index.ts";
 import { fixtures, testClock } from "../../../src/testing/index.ts";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
-import { place, run, runProcess } from "./commandLine.ts";
+import { run, runProcess, workingFolder } from "./commandLine.ts";
 
 suite("info and maintenance", { concurrency: 2 }, () => {
   test("info beside a server: versions, paths, sizes, revision and settings", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     const store = await openStore({ url });
     t.after(() => store.close());
     const table = await run(folder, ["info", "--url", url]);
@@ -34,7 +34,7 @@ suite("info and maintenance", { concurrency: 2 }, () => {
   test("info of PostgreSQL: its version and size, without the password", async (t) => {
     const url = await newDatabase();
     t.after(() => dropDatabase(url));
-    const { folder } = place(t, { init: false });
+    const { folder } = workingFolder(t, { init: false });
     await (await openStore({ url })).close();
     const { code, stdout, stderr } = await run(folder, ["info", "--url", url]);
     assert.equal(code, 0, stderr);
@@ -45,7 +45,7 @@ suite("info and maintenance", { concurrency: 2 }, () => {
   });
 
   test("config show: the source of each setting, with secrets masked, without a database", async (t) => {
-    const { folder } = place(t, { init: false });
+    const { folder } = workingFolder(t, { init: false });
     const env = {
       DEBUG_SERVER_DB_URL: "postgres://u:hunter2@h/db?sslpassword=hunter3&sslmode=require",
       DEBUG_SERVER_DB_TOKEN: "dsp_hunter4",
@@ -72,7 +72,7 @@ suite("info and maintenance", { concurrency: 2 }, () => {
   });
 
   test("maintenance reap: what has expired, by kind", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     // The store is used in the past, so that its leases have expired by now.
     const clock = testClock();
     clock.advance(-3_600_000);
@@ -115,7 +115,7 @@ test("every command has help with examples and exit codes", () => {
 });
 
 test("a group without a command prints its help, and is a usage error", async (t) => {
-  const { folder } = place(t, { init: false });
+  const { folder } = workingFolder(t, { init: false });
   for (const group of ["admin", "backup", "sessions"]) {
     const { code, stdout, stderr } = await run(folder, [group]);
     assert.deepEqual([code, stdout], [2, ""]);

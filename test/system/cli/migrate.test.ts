@@ -21,28 +21,28 @@ import Database from "better-sqlite3";
 import { openStore } from "../../../src/index.ts";
 import { migrationsFolder, readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { fixtures } from "../../../src/testing/index.ts";
-import { contentsOf, place as makePlace, withDatabase } from "../../engines/migrate/place.ts";
-import { type Ended, place as repository, run, runProcess, startProcess } from "./commandLine.ts";
+import { contentsOf, migrationFolder, withDatabase } from "../../engines/migrate/migrationFolder.ts";
+import { type Ended, run, runProcess, startProcess, workingFolder } from "./commandLine.ts";
 
 const migrations = readMigrations("sqlite");
 const head = migrations.at(-1)?.revision as string;
 const before = migrations.at(-2)?.revision as string;
 
-interface Store {
+interface StoreFolder {
   readonly folder: string;
   readonly path: string;
   readonly url: string;
   migrate(...args: readonly string[]): Promise<Ended>;
 }
 
-function place(t: TestContext): Store {
-  const { folder, path, url } = makePlace(t, []);
+function storeFolder(t: TestContext): StoreFolder {
+  const { folder, path, url } = migrationFolder(t, []);
   return { folder, path, url, migrate: (...args) => run(folder, ["migrate", ...args, "--url", url]) };
 }
 
 /** Creates a store with data at a revision. */
-async function filled(t: TestContext, revision = head): Promise<Store> {
-  const store = place(t);
+async function filled(t: TestContext, revision = head): Promise<StoreFolder> {
+  const store = storeFolder(t);
   const owned = await openStore({ url: store.url });
   const { session, lease } = await fixtures(owned).session({ reserve: { owner: "o" }, commands: [{ argv: ["a"] }] });
   await owned.worktrees.ready({ worktreeId: lease?.worktree.id as string, fence: lease?.fence as number });
@@ -61,7 +61,7 @@ function sentence({ stderr, stdout, code }: Ended, expected: number, pattern: Re
 
 suite("migrate", { concurrency: 2 }, () => {
   test("upgrade creates the same database as openStore, and the other commands agree", async (t) => {
-    const { migrate, path, url } = place(t);
+    const { migrate, path, url } = storeFolder(t);
     const made = await migrate("upgrade");
     assert.match(made.stdout, new RegExp(`\\nThe schema was at base and is now at ${head}\\.\\n$`));
     assert.deepEqual([made.code, statSync(path).mode & 0o777, readdirSync(join(path, ".."))], [0, 0o600, ["store.db"]]);
@@ -108,7 +108,7 @@ suite("migrate", { concurrency: 2 }, () => {
   });
 
   test("a file without data needs no backup", async (t) => {
-    const { migrate, path } = place(t);
+    const { migrate, path } = storeFolder(t);
     await migrate("upgrade", "1");
     assert.equal(JSON.parse((await migrate("upgrade", "--json")).stdout).safety, undefined);
     assert.deepEqual(readdirSync(join(path, "..")), ["store.db"]);
@@ -151,7 +151,7 @@ suite("migrate", { concurrency: 2 }, () => {
   });
 
   test("revision creates the files of both dialects, which cannot be applied while they are empty", async (t) => {
-    const { folder, migrate } = place(t);
+    const { folder, migrate } = storeFolder(t);
     const own = join(folder, "own");
     cpSync(migrationsFolder, own, { recursive: true });
     const made = await run(folder, [
@@ -228,7 +228,7 @@ suite("migrate", { concurrency: 2 }, () => {
   });
 
   test("every help text has examples and exit codes", async (t) => {
-    const { folder } = place(t);
+    const { folder } = storeFolder(t);
     for (const name of [
       "",
       "upgrade",
@@ -256,7 +256,7 @@ suite("migrate", { concurrency: 2 }, () => {
 
 suite("exit codes of migrate", { concurrency: 2 }, () => {
   test("1: there is no file, and none is created", async (t) => {
-    const { migrate, folder } = place(t);
+    const { migrate, folder } = storeFolder(t);
     for (const command of ["current", "history", "pending", "check", "plan", "verify", "downgrade"]) {
       sentence(await migrate(command), 1, /store\.db does not exist: run debug-server-db migrate upgrade head/);
     }
@@ -265,7 +265,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
   });
 
   test("an upgrade that applies nothing removes the file that it created", async (t) => {
-    const { migrate, folder, path } = place(t);
+    const { migrate, folder, path } = storeFolder(t);
     const broken = join(folder, "broken");
     cpSync(migrationsFolder, broken, { recursive: true });
     appendFileSync(
@@ -295,7 +295,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
   });
 
   test("1: a file of another program is left as it is", async (t) => {
-    const { migrate, path } = place(t);
+    const { migrate, path } = storeFolder(t);
     mkdirSync(join(path, ".."));
     const commands = ["upgrade", "downgrade", "current", "check", "plan", "verify"];
     writeFileSync(path, "a text that is no database\n".repeat(50));
@@ -347,7 +347,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
   });
 
   test("2: usage errors", async (t) => {
-    const { migrate, folder, path } = place(t);
+    const { migrate, folder, path } = storeFolder(t);
     sentence(await migrate("upgrade", "9"), 2, /there is no such revision; use 0001, /);
     sentence(await migrate("upgrade", "+9"), 2, /there are only \d migrations to apply/);
     sentence(await migrate("upgrade", "--lock-timeout-ms", "x"), 2, /Expected a whole number/);
@@ -427,7 +427,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     withDatabase(path, (db) => db.exec("UPDATE schema_migrations SET sha256 = 'other' WHERE revision = '0001'"));
     await assert.rejects(openStore({ url }), { code: "incompatible", message: /0001_initial\.sqlite\.sql was edited/ });
     sentence(
-      await run(folder, ["demo", "--url", url, "--repo", repository(t).folder]),
+      await run(folder, ["demo", "--url", url, "--repo", workingFolder(t).folder]),
       6,
       /was edited after it was applied/,
     );

@@ -6,7 +6,7 @@ import { suite, test } from "node:test";
 import Database from "better-sqlite3";
 import { createCommandLine } from "../../../src/cli/commandLine.ts";
 import { createProgram } from "../../../src/cli/program.ts";
-import { entriesOf, makeFolder, place, run, runProcess } from "./commandLine.ts";
+import { entriesOf, makeFolder, run, runProcess, workingFolder } from "./commandLine.ts";
 
 /** Requires one sentence, and allows a suggestion after it; never a stack. */
 function assertSentence(stderr: string, pattern: RegExp): void {
@@ -42,7 +42,7 @@ suite("usage", { concurrency: 2 }, () => {
   ];
   for (const [name, args, pattern] of cases) {
     test(name, async (t) => {
-      const { folder } = place(t);
+      const { folder } = workingFolder(t);
       const before = entriesOf(folder);
       const { code, stdout, stderr } = await run(folder, args);
       assertSentence(stderr, pattern);
@@ -52,7 +52,7 @@ suite("usage", { concurrency: 2 }, () => {
   }
 
   test("a path that is not in a git repository", async (t) => {
-    const { folder } = place(t, { init: false });
+    const { folder } = workingFolder(t, { init: false });
     const { code, stdout, stderr } = await runProcess(folder, ["demo"], {
       env: { GIT_CEILING_DIRECTORIES: join(folder, "..") },
     });
@@ -61,28 +61,28 @@ suite("usage", { concurrency: 2 }, () => {
   });
 
   test("a path that is a file", async (t) => {
-    const { folder } = place(t);
+    const { folder } = workingFolder(t);
     const { code, stderr } = await run(folder, ["demo", "--repo", "file-1.txt"]);
     assertSentence(stderr, /file-1\.txt is not a folder/);
     assert.equal(code, 2);
   });
 
   test("a repository without commits", async (t) => {
-    const { folder } = place(t, { commits: 0 });
+    const { folder } = workingFolder(t, { commits: 0 });
     const { code, stderr } = await run(folder, ["demo"]);
     assertSentence(stderr, /has no commits: commit something first/);
     assert.deepEqual({ code, entries: entriesOf(folder) }, { code: 2, entries: [".git"] });
   });
 
   test("git is not installed", async (t) => {
-    const { folder } = place(t);
+    const { folder } = workingFolder(t);
     const { code, stderr } = await runProcess(folder, ["demo"], { env: { PATH: makeFolder(folder, "empty") } });
     assertSentence(stderr, /git is not installed, or not in PATH: install git/);
     assert.deepEqual({ code, made: existsSync(join(folder, ".artifacts")) }, { code: 1, made: false });
   });
 
   test("a folder that cannot be written", async (t) => {
-    const { folder } = place(t);
+    const { folder } = workingFolder(t);
     // No user can create a folder here, not even root.
     const closed = process.platform === "linux" ? "/sys" : "/System";
     const { code, stderr } = await run(folder, ["demo", "--url", `sqlite:${closed}/data/metadata.db`]);
@@ -91,7 +91,7 @@ suite("usage", { concurrency: 2 }, () => {
   });
 
   test("a file that is not a database", async (t) => {
-    const { folder } = place(t);
+    const { folder } = workingFolder(t);
     const file = join(folder, "notes.txt");
     const text =
       "Not a database, but a text that is long enough to be taken for the header of one, if nobody looks at it with care.\n";
@@ -105,7 +105,7 @@ suite("usage", { concurrency: 2 }, () => {
   });
 
   test("a database of another program", async (t) => {
-    const { folder } = place(t);
+    const { folder } = workingFolder(t);
     const db = new Database(join(folder, "other.db"));
     db.exec("CREATE TABLE theirs (id INTEGER PRIMARY KEY)");
     db.close();
@@ -116,7 +116,7 @@ suite("usage", { concurrency: 2 }, () => {
   });
 
   test("the flag wins over the environment", async (t) => {
-    const { folder } = place(t);
+    const { folder } = workingFolder(t);
     const flag = await run(folder, ["demo", "--url", "flag:"], { env: { DEBUG_SERVER_DB_URL: "sqlite::memory:" } });
     const environment = await run(folder, ["demo"], { env: { DEBUG_SERVER_DB_URL: "sqlite::memory:" } });
     assert.match(flag.stderr, /expected sqlite:PATH/);
@@ -124,7 +124,7 @@ suite("usage", { concurrency: 2 }, () => {
   });
 
   test("help and version go to stdout", async (t) => {
-    const { folder } = place(t, { init: false });
+    const { folder } = workingFolder(t, { init: false });
     const help = await run(folder, ["demo", "--help"]);
     assert.match(help.stdout, /Examples:\n {2}debug-server-db demo\n/);
     const version = await run(folder, ["--version"]);
@@ -133,7 +133,7 @@ suite("usage", { concurrency: 2 }, () => {
   });
 
   test("a process prints and ends like a run in this process, in every group", async (t) => {
-    const { folder, url } = place(t, { init: false });
+    const { folder, url } = workingFolder(t, { init: false });
     const absent = "01890a5d-ac96-774b-bcce-b302099a8057";
     await run(folder, ["migrate", "upgrade", "--url", url]);
     const calls = [
@@ -166,7 +166,7 @@ suite("usage", { concurrency: 2 }, () => {
   });
 
   test("no command at all", async (t) => {
-    const { folder } = place(t, { init: false });
+    const { folder } = workingFolder(t, { init: false });
     const { code, stdout, stderr } = await run(folder, []);
     assert.match(stderr, /^Usage: debug-server-db/);
     assert.deepEqual({ code, stdout }, { code: 2, stdout: "" });

@@ -5,7 +5,16 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "no
 import { join } from "node:path";
 import { suite, test } from "node:test";
 import type { Store } from "../../../src/storeTypes.ts";
-import { git, hasScript, isAlive, place, run, runOnTerminal, runProcess, withStore } from "../cli/commandLine.ts";
+import {
+  git,
+  hasScript,
+  isAlive,
+  run,
+  runOnTerminal,
+  runProcess,
+  withStore,
+  workingFolder,
+} from "../cli/commandLine.ts";
 
 const few = ["--runners", "2", "--commits", "3"];
 /** One thread is enough for one commit. */
@@ -29,7 +38,7 @@ suite("demo", { concurrency: 2 }, () => {
   test("on a terminal, the progress is redrawn, and replaced by the table at the end", {
     skip: hasScript() ? false : "there is no script of util-linux",
   }, async (t) => {
-    const { folder, url } = place(t, { commits: 2 });
+    const { folder, url } = workingFolder(t, { commits: 2 });
     const { code, output } = await runOnTerminal(folder, ["demo", "--runners", "2"]);
     assert.equal(code, 0, output);
     const bars = output.match(/━+.*?(\d+)\/4 commands {2}(\d)\/2 sessions/g) ?? [];
@@ -46,7 +55,7 @@ suite("demo", { concurrency: 2 }, () => {
   });
 
   test("the first run creates worktrees, and the second one reuses them", async (t) => {
-    const { folder, url } = place(t, { commits: 4 });
+    const { folder, url } = workingFolder(t, { commits: 4 });
     const first = await run(folder, ["demo", ...few]);
     assert.equal(first.code, 0, first.stderr);
     const trees = readdirSync(join(folder, ".artifacts/worktrees"), { recursive: false });
@@ -117,7 +126,7 @@ suite("demo", { concurrency: 2 }, () => {
   });
 
   test("a linked worktree belongs to the same repository", async (t) => {
-    const { folder, url } = place(t);
+    const { folder, url } = workingFolder(t);
     git(folder, "worktree", "add", "--quiet", "--detach", join(folder, "linked"));
     const direct = await run(folder, ["demo", ...few]);
     const linked = await run(join(folder, "linked"), ["demo", ...few, "--url", url]);
@@ -132,7 +141,7 @@ suite("demo", { concurrency: 2 }, () => {
   });
 
   test("without a terminal, stdout receives the table, and stderr one line per command, without colors", async (t) => {
-    const { folder } = place(t, { commits: 1 });
+    const { folder } = workingFolder(t, { commits: 1 });
     const { code, stdout, stderr } = await runProcess(folder, ["demo"]);
     assert.equal(code, 0, stderr);
     assert.match(
@@ -144,7 +153,7 @@ suite("demo", { concurrency: 2 }, () => {
   });
 
   test("a command fails: its exit code is in the table, and the run exits with 1", async (t) => {
-    const { folder, url } = place(t, { commits: 1 });
+    const { folder, url } = workingFolder(t, { commits: 1 });
     const { code, stdout } = await run(folder, [
       ...alone,
       "--command",
@@ -165,14 +174,14 @@ suite("demo", { concurrency: 2 }, () => {
   });
 
   test("a program is ended by a signal", async (t) => {
-    const { folder } = place(t, { commits: 1 });
+    const { folder } = workingFolder(t, { commits: 1 });
     const { code, stdout } = await run(folder, [...alone, "--command", "sh", "--", "-c", "kill -KILL $$"]);
     assert.equal(code, 1);
     assert.match(stdout, /failed +SIGKILL /);
   });
 
   test("a program does not exist", async (t) => {
-    const { folder } = place(t, { commits: 1 });
+    const { folder } = workingFolder(t, { commits: 1 });
     const { code, stdout, stderr } = await run(folder, [...alone, "--command", "no-such-program"]);
     assert.equal(code, 1);
     assert.match(stdout, /failed .* no-such-program: no such program$/m);
@@ -180,7 +189,7 @@ suite("demo", { concurrency: 2 }, () => {
   });
 
   test("a log written in many pieces is complete and in order", async (t) => {
-    const { folder, url } = place(t, { commits: 1 });
+    const { folder, url } = workingFolder(t, { commits: 1 });
     const script = "for (let i = 0; i < 200000; i++) process.stdout.write(i + '\\n')";
     const { code } = await run(folder, [...alone, "--command", process.execPath, "--", "-e", script]);
     assert.equal(code, 0);
@@ -194,7 +203,7 @@ suite("demo", { concurrency: 2 }, () => {
   });
 
   test("background processes of a program are stopped when it ends", async (t) => {
-    const { folder, url } = place(t, { commits: 1 });
+    const { folder, url } = workingFolder(t, { commits: 1 });
     const { code } = await run(folder, [...alone, "--command", "sh", "--", "-c", "sleep 60 & echo $!"]);
     assert.equal(code, 0);
     await withStore(url, async (store) => {
@@ -205,7 +214,7 @@ suite("demo", { concurrency: 2 }, () => {
   });
 
   test("a worktree is created again after its folder was removed by hand", async (t) => {
-    const { folder, url } = place(t, { commits: 1 });
+    const { folder, url } = workingFolder(t, { commits: 1 });
     await run(folder, alone);
     const [tree] = await withStore(url, async (store) => (await readAll(store)).worktrees);
     rmSync(tree?.path ?? "", { recursive: true });
@@ -223,7 +232,7 @@ suite("demo", { concurrency: 2 }, () => {
   });
 
   test("a worktree is created again after it lost its .git, and the repository around it is not touched", async (t) => {
-    const { folder, url } = place(t, { commits: 2 });
+    const { folder, url } = workingFolder(t, { commits: 2 });
     const dirty = [...alone, "--commits", "1", "--command", "touch", "left-over"];
     await run(folder, dirty);
     const [tree] = await withStore(url, async (store) => (await readAll(store)).worktrees);
@@ -237,7 +246,7 @@ suite("demo", { concurrency: 2 }, () => {
   });
 
   test("changes of a command are gone for the next session", async (t) => {
-    const { folder, url } = place(t, { commits: 1 });
+    const { folder, url } = workingFolder(t, { commits: 1 });
     await run(folder, [...alone, "--command", "sh", "--", "-c", "echo more >> file-1.txt; touch left-over"]);
     const { code } = await run(folder, [...alone, "--command", "sh", "--", "-c", "ls; cat file-1.txt"]);
     assert.equal(code, 0);
@@ -252,7 +261,7 @@ suite("demo", { concurrency: 2 }, () => {
   });
 
   test("a command that checks out another commit does not affect the next session", async (t) => {
-    const { folder } = place(t, { commits: 2 });
+    const { folder } = workingFolder(t, { commits: 2 });
     const one = [...alone, "--commits", "1"];
     await run(folder, [...one, "--command", "git", "checkout", "HEAD~1"]);
     const { code, stderr } = await run(folder, [...one, "--command", "test", "--", "-e", "file-2.txt"]);

@@ -4,12 +4,12 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
-import { place, run, runProcess, withStore } from "../cli/commandLine.ts";
+import { run, runProcess, withStore, workingFolder } from "../cli/commandLine.ts";
 
 test("two processes share the work of one database: every command runs once, and every worktree has one row", async (t) => {
   const url = await newDatabase();
   t.after(() => dropDatabase(url));
-  const { folder } = place(t, { commits: 6 });
+  const { folder } = workingFolder(t, { commits: 6 });
   const args = ["demo", "--runners", "2", "--commits", "6", "--url", url];
   const ended = await Promise.all([runProcess(folder, args), runProcess(folder, args)]);
   for (const { code, stderr } of ended) assert.equal(code, 0, stderr);
@@ -40,7 +40,7 @@ test("two processes share the work of one database: every command runs once, and
 });
 
 test("a wrong password is reported in one sentence that does not contain it", async (t) => {
-  const { folder } = place(t);
+  const { folder } = workingFolder(t);
   const wrong = new URL(await newDatabase());
   t.after(() => dropDatabase(wrong.href));
   const right = wrong.password;

@@ -2,7 +2,15 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { isFinal } from "../../../src/model/commands.ts";
-import { isAlive, type Place, place, type Running, run, startProcess, withStore } from "../cli/commandLine.ts";
+import {
+  isAlive,
+  type Running,
+  run,
+  startProcess,
+  type WorkingFolder,
+  withStore,
+  workingFolder,
+} from "../cli/commandLine.ts";
 
 /** Long before the programs end by themselves. On a quiet machine it takes a second. */
 const inTimeMs = 15_000;
@@ -12,7 +20,7 @@ const sleeps = ["--command", "sh", "--", "-c", "echo $$; exec sleep 60"];
 const sleepsOn = ["--command", "sh", "--", "-c", "trap '' TERM; echo $$; while :; do sleep 1; done"];
 
 /** Waits until every session's third command has written its process id. */
-async function pidsOf({ url }: Place, running: Running): Promise<number[]> {
+async function pidsOf({ url }: WorkingFolder, running: Running): Promise<number[]> {
   await running.said("the newest");
   return await withStore(url, async (store) => {
     const { items } = await store.commands.list({ limit: 500 });
@@ -57,7 +65,7 @@ suite("interrupt", () => {
     ["Ctrl-C, and a program that ignores SIGTERM", "SIGINT", sleepsOn],
   ] as const) {
     test(name, async (t) => {
-      const here = place(t, { commits: 2 });
+      const here = workingFolder(t, { commits: 2 });
       const running = startProcess(here.folder, ["demo", "--runners", "2", ...command]);
       const pids = await pidsOf(here, running);
       assert.equal(pids.filter(isAlive).length, 2);
@@ -75,7 +83,7 @@ suite("interrupt", () => {
   }
 
   test("before the runners have begun", async (t) => {
-    const here = place(t, { commits: 2 });
+    const here = workingFolder(t, { commits: 2 });
     const running = startProcess(here.folder, ["demo"]);
     await running.said("the newest");
     running.kill("SIGINT");
@@ -85,7 +93,7 @@ suite("interrupt", () => {
   });
 
   test("the next run reuses the worktrees", async (t) => {
-    const here = place(t, { commits: 2 });
+    const here = workingFolder(t, { commits: 2 });
     const running = startProcess(here.folder, ["demo", "--runners", "2", ...sleeps]);
     await pidsOf(here, running);
     running.kill("SIGINT");
@@ -96,7 +104,7 @@ suite("interrupt", () => {
   });
 
   test("after a kill, the next run cancels the sessions that were left open, and completes its own", async (t) => {
-    const here = place(t, { commits: 1 });
+    const here = workingFolder(t, { commits: 1 });
     const running = startProcess(here.folder, ["demo", "--runners", "1", ...sleeps]);
     const pids = await pidsOf(here, running);
     // The killed run cannot stop the program.

@@ -10,8 +10,8 @@ import { promisify } from "node:util";
 import { type Command, createRunnerPool, openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
-import type { Race, RaceResult } from "./contenders.ts";
-import type { ClaimTask } from "./workers.ts";
+import type { ClaimTask } from "./claimingRunner.ts";
+import type { Race, RaceResult } from "./reservingRunner.ts";
 
 const worktreesMax = 4;
 const rounds = 200;
@@ -66,7 +66,7 @@ for (const { name, processes, url } of places) {
     const { repository } = await fixtures(store).repository({ maxWorktrees: worktreesMax });
     const threads = 8;
     const pool = createRunnerPool(store, {
-      filename: new URL("./contenders.ts", import.meta.url),
+      filename: new URL("./reservingRunner.ts", import.meta.url),
       threads,
       operations: ["worktrees.*"],
     });
@@ -128,7 +128,7 @@ for (const { name, processes, url } of places) {
     const threads = 8;
     const perThread = 20;
     const { session } = await f.session({ maxParallel: threads });
-    const pool = createRunnerPool(store, { filename: new URL("./workers.ts", import.meta.url), threads });
+    const pool = createRunnerPool(store, { filename: new URL("./claimingRunner.ts", import.meta.url), threads });
     t.after(() => pool.close());
     const enqueuing = new SharedArrayBuffer(4);
     new Int32Array(enqueuing)[0] = threads;

@@ -13,7 +13,7 @@ import { check } from "../../../src/migrate/history.ts";
 import { downgrade, upgrade } from "../../../src/migrate/upgrade.ts";
 import { readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { fixtures } from "../../../src/testing/index.ts";
-import { place, withDatabase, withMigrator } from "../../engines/migrate/place.ts";
+import { migrationFolder, withDatabase, withMigrator } from "../../engines/migrate/migrationFolder.ts";
 
 const script = fileURLToPath(new URL("./upgradingProcess.ts", import.meta.url));
 const migrations = readMigrations("sqlite");
@@ -27,7 +27,7 @@ export interface Kills {
 
 /** Kills upgrades and downgrades in turn at random moments, and checks what each has left. */
 export async function killMigrations(t: TestContext, times: number): Promise<Kills> {
-  const { path, url } = place(t, []);
+  const { path, url } = migrationFolder(t, []);
   const templates = await makeTemplates(path, url);
   let durationMs = await timed(templates.old, path, url);
   const left = { old: 0, new: 0, partial: 0 };

@@ -8,7 +8,7 @@ import Database from "better-sqlite3";
 import { newId, openStore } from "../../../src/index.ts";
 import { backUpSqlite } from "../../../src/sqlite/backup.ts";
 
-export interface Place {
+export interface RestoreFolder {
   readonly folder: string;
   /** The database with the state `old`, a part of which is only in its WAL. */
   readonly path: string;
@@ -22,7 +22,7 @@ export interface Place {
 export const old = ["old-1", "old-2"];
 export const fresh = ["fresh-1"];
 
-export async function place(t: TestContext): Promise<Place> {
+export async function restoreFolder(t: TestContext): Promise<RestoreFolder> {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "restore-")));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const [path, made] = [join(folder, "data", "store.db"), join(folder, "made", "store.db")];

@@ -1,6 +1,6 @@
 // A thread that reads a debug session all the while that another drives it: over and over with get, and once with follow.
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
-import { attachStore, type DebugEvent } from "../../../src/index.ts";
+import { attachStore, type DebugEvent } from "../../../../src/index.ts";
 
 /** The shortest form of the state at one moment. */
 export interface Seen {

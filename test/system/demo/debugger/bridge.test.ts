@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { dirname } from "node:path";
 import { type TestContext, test } from "node:test";
-import { type BridgeOptions, NodeBridge } from "../../../src/demo/debugger/bridge.ts";
-import { type DebugView, type OwnedStore, openStore } from "../../../src/index.ts";
-import { fixtures } from "../../../src/testing/index.ts";
-import { lines, type Tree, worktreeOf } from "./program.ts";
+import { type BridgeOptions, NodeBridge } from "../../../../src/demo/debugger/bridge.ts";
+import { type DebugView, type OwnedStore, openStore } from "../../../../src/index.ts";
+import { fixtures } from "../../../../src/testing/index.ts";
+import { lines, type Tree, worktreeOf } from "./debuggedProgram.ts";
 
 const secret = "s3cret-of-this-test";
 

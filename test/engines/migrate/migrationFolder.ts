@@ -10,7 +10,7 @@ import type { Migrator } from "../../../src/migrate/upgrade.ts";
 import { migrationsFolder, readMigrations } from "../../../src/schema/migrationFiles.ts";
 import type { Dialect } from "../../../src/schema/statements.ts";
 
-export interface Place {
+export interface MigrationFolder {
   readonly folder: string;
   readonly path: string;
   readonly url: string;
@@ -34,7 +34,7 @@ export const notes: readonly Parts[] = [
   ],
 ];
 
-export function place(t: TestContext, files: readonly Parts[] = notes): Place {
+export function migrationFolder(t: TestContext, files: readonly Parts[] = notes): MigrationFolder {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "migrate-")));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const migrations = join(folder, "migrations");
@@ -50,9 +50,9 @@ export function writeMigration(folder: string, number: number, [name, up, down]:
   return path;
 }
 
-/** Runs `work` with a migrator for the migrations of the place, or by default for those of the package. */
+/** Runs `work` with a migrator for the migrations of the migrationFolder, or by default for those of the package. */
 export async function withMigrator<Result>(
-  { url, migrations }: Pick<Place, "url"> & { readonly migrations?: string },
+  { url, migrations }: Pick<MigrationFolder, "url"> & { readonly migrations?: string },
   work: (migrator: Migrator) => Promise<Result>,
   lockTimeoutMs = 10_000,
 ): Promise<Result> {

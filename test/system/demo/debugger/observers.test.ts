@@ -4,11 +4,11 @@ import { once } from "node:events";
 import { dirname } from "node:path";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
-import { type Move, NodeBridge } from "../../../src/demo/debugger/bridge.ts";
-import { openStore } from "../../../src/index.ts";
-import { fixtures } from "../../../src/testing/index.ts";
-import type { Observed, Seen } from "./observer.ts";
-import { lines, worktreeOf } from "./program.ts";
+import { type Move, NodeBridge } from "../../../../src/demo/debugger/bridge.ts";
+import { openStore } from "../../../../src/index.ts";
+import { fixtures } from "../../../../src/testing/index.ts";
+import { lines, worktreeOf } from "./debuggedProgram.ts";
+import type { Observed, Seen } from "./observerThread.ts";
 
 /** The state that the events so far lead to. */
 function stateAfter(events: Seen["events"]): { states: readonly string[]; stopEpoch: number; reason: unknown } {
@@ -43,7 +43,7 @@ test("an observer in another thread always sees a state that was true", async (t
   t.after(() => bridge.kill());
   const debugSessionId = bridge.debugSession.id;
   const port = store.connect({ operations: ["debug.get", "debug.follow"] });
-  const observer = new Worker(new URL("./observer.ts", import.meta.url), {
+  const observer = new Worker(new URL("./observerThread.ts", import.meta.url), {
     workerData: { port, debugSessionId },
     transferList: [port],
   });

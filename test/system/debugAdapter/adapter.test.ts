@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
-import { AdapterBridge, findAdapter, findCompiler } from "./adapter.ts";
+import { AdapterBridge, findAdapter, findCompiler } from "./adapterBridge.ts";
 
 const source = `#include <stdio.h>
 
