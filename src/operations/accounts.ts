@@ -17,7 +17,7 @@ import { requireVersion } from "./versions.ts";
 /**
  * Creates an account for a person, an agent or a runner.
  *
- * Input    name: 1 .. 200 characters, unique without regard to case
+ * Input    name: 1 .. 200 characters, unique, ignoring case
  * Fails    conflict { reason: "name" | "exists" } when another account has this name, or this id
  * Effect   one row of accounts, one row of changes
  * Cost     2 statements by unique index
@@ -32,7 +32,7 @@ export const create = operation({
   },
 });
 
-/** Adds an account, or fails with `conflict` when the name is taken. */
+/** Adds an account. Fails with `conflict` when the name is taken. */
 export const insertAccount = step(function* (id: string, name: string, kind: AccountKind, { now, changed }: Context) {
   // ON CONFLICT decides between two transactions that insert the same name at once; a SELECT before it could not.
   const row = yield* first<AccountRow>(sql`
@@ -65,7 +65,7 @@ export const insertAccount = step(function* (id: string, name: string, kind: Acc
   return row;
 });
 
-/** Locks and returns the account of this name, in any case, or undefined. */
+/** Locks and returns the account with this name, ignoring case, or returns undefined. */
 export const lockAccountByName = step(function* (name: string) {
   return yield* first<AccountRow>(sql`SELECT * FROM accounts WHERE name_key = ${nameKey(name)} ${forUpdate}`);
 });
@@ -119,7 +119,7 @@ export const get = operation({
 });
 
 /**
- * Returns the account of this name, in any case, or undefined. Disabled accounts are found too.
+ * Returns the account with this name, ignoring case, or undefined. Disabled accounts are found too.
  *
  * Cost     1 statement by unique index
  */

@@ -23,7 +23,7 @@ import { listPage } from "./paging.ts";
 import { getRow, lockRow } from "./rows.ts";
 import { requireVersion } from "./versions.ts";
 
-/** The choice to delete an artifact that has the name already. Without it, the call fails. */
+/** True to delete the artifact that already has the name. Otherwise the call fails with `conflict`. */
 const replace = z.boolean().default(false);
 
 /**
@@ -31,8 +31,8 @@ const replace = z.boolean().default(false);
  *
  * Input    commandId, attempt: the command that produced the file, and its attempt (default: the latest one); without
  *          them the file belongs to the session as a whole. sha256, sizeBytes: as returned by hashFile. uri: where the
- *          file is stored. ttlMs: when the artifact is deleted (default: never). replace: deletes an artifact with this
- *          name and other content instead of failing with conflict
+ *          file is stored. ttlMs: the lifetime of the artifact (default: unlimited). replace: deletes an artifact with
+ *          this name and other content, instead of failing with conflict
  * Result   { artifact, created }: recording the same name with the same sha256 again returns the existing row, with
  *          created false
  * Fails    not_found | conflict { reason: "content" | "pending", artifactId } | conflict { reason: "pinned" }
@@ -59,11 +59,12 @@ export const record = operation({
 /**
  * Announces a file that is still being written; `commit` completes it.
  *
- * Input    as record, without the fields that are not known yet. sha256: if known, finds out whether the file is there
- *          already. ttlMs: when the artifact fails unless it is committed (default: one hour). replace: deletes the old
- *          artifact at once, even if no commit follows, because a name has only one row
- * Result   { artifact, created }: with created false, a ready artifact needs no upload, and a pending one was announced
- *          before
+ * Input    as record, without the fields that are not known yet. sha256: if it is known, the
+ *          call returns a ready artifact with the same content, which then needs no upload. ttlMs: the time after which
+ *          the artifact fails unless it is committed (default: one hour). replace: deletes the old artifact at once,
+ *          even if no commit follows, because a name has only one row
+ * Result   { artifact, created }: with created false, a ready artifact needs no upload, and a pending one has been
+ *          announced before
  * Fails    as record
  */
 export const begin = operation({
@@ -94,7 +95,7 @@ export const begin = operation({
 /**
  * Marks an announced artifact as ready. Repeating the call with the same content changes nothing.
  *
- * Input    ttlMs: when the artifact is deleted (default: never)
+ * Input    ttlMs: the lifetime of the artifact (default: unlimited)
  * Fails    not_found | conflict { reason: "content" } when the content differs from what was announced or committed
  *          | conflict { reason: "version" } | invalid_transition when the artifact has failed or was deleted
  */
@@ -157,7 +158,7 @@ export const get = operation({
 });
 
 /**
- * Lists artifacts, oldest first, in every state; the filters join by AND.
+ * Lists artifacts, oldest first, in every state. A row must match all filters that are present.
  *
  * Cost     1 statement along an index, at most `limit` rows
  */
@@ -211,7 +212,7 @@ const remove = operation({
  * Pins an artifact: until it is unpinned it does not expire, and neither it nor its session can be deleted. Repeating
  * the call changes nothing.
  *
- * Input    pinned: false removes the pin; an artifact whose time has passed meanwhile is then deleted
+ * Input    pinned: false removes the pin; the reaper then deletes the artifact if it has expired meanwhile
  * Fails    not_found | invalid_transition when the artifact has failed or was deleted | conflict { reason: "version" }
  */
 export const pin = operation({
@@ -246,9 +247,9 @@ export const pin = operation({
   },
 });
 
-/** Ends at most `limit` artifacts whose time has passed, and returns their ids. */
+/** Ends at most `limit` expired artifacts, and returns their ids. */
 export const expireArtifacts = step(function* (limit: number, context: Context) {
-  // The conditions are those of the partial index artifacts_expiry, word by word.
+  // The conditions repeat those of the partial index artifacts_expiry literally, so that the planner can use it.
   const rows = yield* all<ArtifactRow>(sql`
     SELECT * FROM artifacts
     WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted'
@@ -265,7 +266,10 @@ interface Parent {
   readonly attempt: number | null;
 }
 
-/** Locks the session, so that of two calls that record one name the second finds the first. Returns the parent. */
+/**
+ * Returns the parent of a new artifact. Locks the session, so that of two calls that record the same name the second
+ * finds the row of the first.
+ */
 const findParent = step(function* (input: {
   sessionId: string;
   commandId?: string | undefined;
@@ -294,14 +298,17 @@ const findParent = step(function* (input: {
 const findNamed = step(function* ({ sessionId, commandId, attempt }: Parent, name: string) {
   const ofParent =
     commandId === null ? sql`command_id IS NULL` : sql`command_id = ${commandId} AND attempt = ${attempt}`;
-  // The conditions on the state are those of the unique partial indexes, word by word.
+  // The conditions on the state repeat those of the unique partial indexes literally, so that the planner can use them.
   return yield* first<ArtifactRow>(sql`
     SELECT * FROM artifacts
     WHERE session_id = ${sessionId} AND ${ofParent} AND name = ${name} AND state <> 'failed' AND state <> 'deleted'
     ${forUpdate}`);
 });
 
-/** Ends the artifact that has the name of a new one (D-056), or fails with `conflict` unless it may be replaced. */
+/**
+ * Frees the name of a new artifact by ending the artifact that has it (D-056). Fails with `conflict` unless that one
+ * may be replaced.
+ */
 const freeName = step(function* (known: ArtifactRow, mayReplace: boolean, context: Context) {
   if (!mayReplace) {
     const reason = known.state === "pending" ? "pending" : "content";
@@ -319,6 +326,7 @@ function requireUnpinned({ id, pinned }: ArtifactRow): void {
   if (pinned === 1) fail("conflict", { reason: "pinned", artifactId: id }, `artifact ${id} is pinned: unpin it first`);
 }
 
+/** Ends an artifact: a ready one becomes deleted, a pending one failed. */
 const endArtifact = step(function* (before: ArtifactRow, op: string, { now, changed }: Context) {
   const state = before.state === "pending" ? "failed" : "deleted";
   const row = yield* one<ArtifactRow>(sql`

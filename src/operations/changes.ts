@@ -1,6 +1,6 @@
 // The change feed, which is also the audit log: one row for each row that an operation changed, numbered in the order
-// of the commits. Operations only announce changes (`context.changed`); the dispatcher has them written at the end of
-// the transaction.
+// of the commits. Operations only announce changes (`context.changed`); the dispatcher writes them at the end of the
+// transaction (recordChanges).
 import { z } from "zod";
 import type { Caller } from "../caller.ts";
 import type { Change, Context } from "../context.ts";
@@ -21,18 +21,18 @@ const filters = {
 };
 
 /**
- * The number of rows that one call may read to find those of one entity. An entity has no index, and a rare one must
- * not hold up other calls. A session has an index (D-035).
+ * The number of rows that one call may read to find those of one entity. No index exists for entities, and the search
+ * for a rare one must not hold up other calls. An index exists for sessions (D-035).
  */
 const scanRowsMax = 10_000;
 
 /**
  * Lists the changes after a cursor, in the order of their commits.
  *
- * Input    limit: 0 .. 500; 0 returns the cursor alone, and nextSeq is then the current end of the feed
+ * Input    limit: 0 .. 500; with 0 the page is empty, and nextSeq is the current end of the feed
  * Result   { changes, nextSeq }: pass nextSeq as `after` to continue. With `entity` but no `sessionId`, an empty page
- *          is the last one only if nextSeq has not grown. In one `atomically` with other reads, nextSeq is the cursor
- *          of that snapshot; changes of the same `atomically` come after it
+ *          is the last one only if nextSeq has not grown. Within `atomically`, nextSeq is the cursor of the
+ *          snapshot that the other reads see; changes made by the same transaction come after it
  * Fails    feed_truncated { floor } when rows after the cursor were pruned
  * Cost     3 statements by key; with `entity` alone, at most 10 000 rows are read
  */

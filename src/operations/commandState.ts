@@ -243,7 +243,7 @@ export const cancelCommand = step(function* (
   return row;
 });
 
-/** Cancels all commands of an ending session, each as cancelCommand does. Returns the number that were queued. */
+/** Cancels all commands of an ending session as cancelCommand does, and returns the number that were queued. */
 export const cancelCommandsOf = step(function* (sessionId: string, { now, changed, wake }: Context) {
   const cancelled = yield* all<Pick<CommandRow, "id" | "version">>(sql`
     UPDATE commands SET
@@ -255,8 +255,8 @@ export const cancelCommandsOf = step(function* (sessionId: string, { now, change
       updated_at = ${now}
     WHERE session_id = ${sessionId} AND state = 'queued'
     RETURNING id, version`);
-  // An UPDATE alone locks rows in any order, and would deadlock with a heartbeat, which renews commands in the order of
-  // their ids. The condition on the lease is that of the partial index commands_active.
+  // A plain UPDATE locks rows in an unspecified order, and could deadlock with a heartbeat, which renews commands in
+  // the order of their ids. The condition on the lease is that of the partial index commands_active.
   const stopping = yield* all<Pick<CommandRow, "id" | "version">>(sql`
     UPDATE commands SET
       state = 'cancelling',

@@ -1,6 +1,6 @@
-// Commands: programs that a session runs, in the order of their sequence. A runner claims the head of a session's queue
-// under a lease; its fencing token goes with everything the runner reports about the command. When the lease runs out
-// (maintenance.reap), the command is queued again while attempts remain, and is otherwise lost.
+// Commands: programs that a session runs, in the order of their sequence. A runner claims the command at the head
+// of a session's queue under a lease, and passes the lease's fencing token with all that it reports about the command.
+// When the lease has run out, maintenance.reap queues the command again while attempts remain; otherwise it is lost.
 import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
@@ -21,7 +21,7 @@ import {
   startCommand,
 } from "./commandState.ts";
 import { invalidTransition, leaseLost, notFound, requireState } from "./failures.ts";
-import { listPage } from "./paging.ts";
+import { listPage, pageOf } from "./paging.ts";
 import { getRow } from "./rows.ts";
 import { lockRunner } from "./runners.ts";
 import { lockOpenSession, openSessionStates, saveSession, settleSession } from "./sessionState.ts";
@@ -70,16 +70,17 @@ export const enqueueCommands = step(function* (
 });
 
 /**
- * Leases the next command to a runner. Candidates are the heads of the queues of sessions that have no worktree, or one
- * that this runner leases, and that run fewer than maxParallel commands; priority decides, then age.
+ * Leases the next command to a runner. Candidates are the first queued commands of sessions that run fewer than
+ * maxParallel commands and have either no worktree or one that this runner leases. The highest priority is claimed
+ * first, then the longest time in the queue.
  *
  * Input    ttlMs: the length of the lease, renewed by runners.heartbeat. waitMs: how long to wait for work. sessionId:
  *          claims from this session only
  * Result   { command, session, fence, expiresAt }, or undefined when there is nothing to run; undefined without a wait
  *          when the named session is ending or has ended
  * Fails    not_found | invalid_transition unless the runner is online
- * Effect   one row of commands, one row of attempts; one row of changes for the command, and one for the session when
- *          it starts
+ * Effect   one row of commands, of attempts and of sessions; one row of changes for the command, and one for the
+ *          session when it starts
  * Cost     at most 9 statements, each by an index
  */
 export const claim = operation({
@@ -115,7 +116,7 @@ export const claim = operation({
   },
 });
 
-/** Returns the answer of a claim that found nothing: to wait, unless the named session takes no more work. */
+/** Returns the answer of a claim that found nothing: it waits, unless the named session runs no more commands. */
 const nothingReady = step(function* (sessionId: string | undefined) {
   if (sessionId === undefined) return new NotYet([claimableTopic], undefined);
   const session = yield* first<Pick<SessionRow, "state">>(sql`SELECT state FROM sessions WHERE id = ${sessionId}`);
@@ -128,22 +129,22 @@ const nothingReady = step(function* (sessionId: string | undefined) {
 type Ready = SessionRow & { readonly ready_priority: number; readonly ready_at: number };
 
 /**
- * Locks and returns the session to claim from. Two ordered lookups, one for sessions without a worktree and one for
- * those whose worktree this runner leases, because one statement for both would sort, and would read the sessions that
- * are bound to worktrees of other runners (D-025).
+ * Locks and returns the session to claim from, or returns undefined. Runs two ordered lookups, one for sessions without
+ * a worktree and one for those whose worktree this runner leases: a single statement would have to sort, and would read
+ * the sessions that are bound to worktrees of other runners (D-025).
  */
 const nextSession = step(function* (runnerId: string, sessionId: string | undefined, now: Date) {
-  const only = and(when(sessionId, (id) => sql`sessions.id = ${id}`));
+  const filter = and(when(sessionId, (id) => sql`sessions.id = ${id}`));
   const free = yield* first<Ready>(sql`
     SELECT * FROM sessions
-    WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND ${only}
+    WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND ${filter}
     ORDER BY ready_priority DESC, ready_at, id
     LIMIT 1 ${skipLocked}`);
   const bound = yield* first<Ready>(sql`
     SELECT sessions.*
     FROM worktrees JOIN sessions ON sessions.worktree_id = worktrees.id AND sessions.worktree_fence = worktrees.fence
     WHERE worktrees.lease_runner_id = ${runnerId} AND worktrees.lease_expires_at > ${now}
-      AND sessions.ready_at IS NOT NULL AND sessions.state IN (${openSessionStates}) AND ${only}
+      AND sessions.ready_at IS NOT NULL AND sessions.state IN (${openSessionStates}) AND ${filter}
     ORDER BY sessions.ready_priority DESC, sessions.ready_at, sessions.id
     LIMIT 1 ${skipLockedSessions}`);
   if (free === undefined || bound === undefined) return free ?? bound;
@@ -155,14 +156,15 @@ const nextSession = step(function* (runnerId: string, sessionId: string | undefi
  * Reports the result of a command. A result is accepted even after the lease has run out, until the reaper has ended
  * the command. Repeating the call with the same result changes nothing.
  *
- * Input    outcome: succeeded needs exit code 0. logOffset: the length of the log as the runner wrote it. release: how
- *          to release the session's worktree if the session ends with this command
+ * Input    outcome: succeeded allows exit code 0 only. logOffset: the number of bytes that the runner wrote to the log;
+ *          the call fails with log_gap while fewer are stored. release: how to release the session's worktree if the
+ *          session ends with this command
  * Result   { command, session, remainingCommands }, where remainingCommands counts the session's queued and active
  *          commands
  * Fails    not_found | lease_lost { currentFence } | invalid_transition { state } | log_gap { expectedOffset }
  *          | invalid_input
- * Effect   one row of commands, one row of attempts (its log sealed), one row of sessions, perhaps one row of worktrees
- * Cost     at most 9 statements, each by an index, unless the session ends with it
+ * Effect   one row of commands, of attempts (its log is sealed) and of sessions, and perhaps one of worktrees
+ * Cost     at most 9 statements, each by an index, unless the session ends with the command
  */
 export const finish = operation({
   access: "write",
@@ -222,7 +224,7 @@ function finishedAnswer(command: CommandRow, session: SessionRow) {
   return { command, session, remainingCommands: session.queued_commands + session.active_commands };
 }
 
-/** Fails unless a command that has ended did so under this fence and with this result. */
+/** Fails unless the command has ended under this fence and with this result. */
 function requireSameResult(row: CommandRow, fence: number, result: CommandResult): void {
   if (row.fence !== fence) leaseLost(row, fence);
   if (row.state === result.state && row.exit_code === result.exit_code && row.signal === result.signal) return;
@@ -271,7 +273,9 @@ export const get = operation({
   },
 });
 
-/** Lists the commands of one session in their sequence, or of all sessions, oldest first; in one state with `state`. */
+/**
+ * Lists the commands of one session in sequence, or of all sessions, oldest first; optionally only those in one state.
+ */
 export const list = operation({
   access: "read",
   input: z.strictObject({ sessionId: Id.optional(), state: z.enum(commandStates).optional(), ...paging }),
@@ -285,7 +289,7 @@ export const list = operation({
 });
 
 /**
- * Lists the commands of a session in their sequence. Commands of one call share a created_at, so the cursor holds the
+ * Lists the commands of a session in sequence. Commands of one call share a created_at, so the cursor holds the
  * sequence where other lists hold the time.
  */
 const listInSequence = step(function* (
@@ -297,9 +301,7 @@ const listInSequence = step(function* (
   const conditions = and(sql`session_id = ${sessionId}`, sql`sequence > ${lastSequence}`, condition);
   const rows = yield* all<CommandRow>(sql`
     SELECT * FROM commands WHERE ${conditions} ORDER BY sequence LIMIT ${limit + 1}`);
-  const items = rows.slice(0, limit);
-  const last = items.at(-1);
-  return { items, nextCursor: rows.length > limit && last !== undefined ? `${last.sequence}_${last.id}` : undefined };
+  return pageOf(rows, limit, (last) => `${last.sequence}_${last.id}`);
 });
 
 /**

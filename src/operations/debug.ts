@@ -1,6 +1,6 @@
-// Debug sessions: debuggers inside a session, in the terms of the Debug Adapter Protocol. What an adapter says carries
-// its `adapterRun`, so that an adapter that was replaced changes nothing; what was seen at a stop carries its epoch.
-// Breakpoints and events have files of their own.
+// Debug sessions: debuggers inside a session, in the terms of the Debug Adapter Protocol. Every report of an adapter
+// carries its `adapterRun`, so that a replaced adapter changes nothing; data that was seen at a stop carries the epoch
+// of that stop. Breakpoints and events have files of their own.
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import { bounds } from "../limits.ts";
@@ -38,12 +38,12 @@ import { debugTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
 
 /**
- * Creates a debug session inside a session; with restartRun, reports that the adapter of an existing one was restarted.
+ * Creates a debug session inside a session; with restartRun, restarts an existing one under a new adapter.
  *
  * Input    capabilities: the adapter's answer to initialize. payload: the arguments of launch or attach, or any other
- *          data that the caller needs again. restartRun: the adapterRun that is over. secretNames: replaces the default
- *          list of names whose values are masked before they are sent
- * Result   the debug session in `initializing`; pass its adapterRun with everything that its adapter says
+ *          data that the caller needs again. restartRun: the adapterRun that has ended. secretNames: replaces the
+ *          default list of names whose values are masked before they are sent
+ * Result   the debug session in `initializing`; pass its adapterRun with every report of its adapter
  * Fails    not_found | invalid_transition when the session is ending or has ended
  *          | conflict { reason: "exists", debugSessionId, adapterRun } when the session has a debug session of this
  *          name | conflict { reason: "run", currentRun } when the adapter was restarted by another call
@@ -52,10 +52,7 @@ import { requireVersion } from "./versions.ts";
  */
 export const open = sealedOperation({
   access: "write",
-  publicInput: z.strictObject({
-    ...debugFields,
-    ...publicPayloads,
-  }),
+  publicInput: z.strictObject({ ...debugFields, ...publicPayloads }),
   seal: sealPayloads,
   input: z.strictObject({ ...debugFields, ...wirePayloads }),
   output: DebugSession,
@@ -77,7 +74,7 @@ export const open = sealedOperation({
   },
 });
 
-/** The input of `open` that becomes columns. */
+/** The fields of the input of `open` that are stored. */
 interface NewDebugSession {
   readonly id: string;
   readonly sessionId: string;
@@ -97,11 +94,11 @@ const insertDebugSession = step(function* (
   const { id, sessionId } = input;
   const existing = known ?? (yield* findRow("debug_session", id));
   if (existing !== undefined) {
-    const shared = known === undefined ? `id ${id}` : `name ${input.name}`;
+    const clash = known === undefined ? `id ${id}` : `name ${input.name}`;
     fail(
       "conflict",
       { reason: "exists", debugSessionId: existing.id, adapterRun: existing.adapter_run },
-      `a debug session with the ${shared} exists: choose another one, or restart it with restartRun`,
+      `a debug session with the ${clash} exists: choose another one, or restart it with restartRun`,
     );
   }
   changed({ entity: "debug_session", id, op: "open", version: 1, sessionId });
@@ -200,14 +197,17 @@ export const close = operation({
   },
 });
 
+/** The number of times that `get` reads a debug session which changes while it is read. */
+const readsMax = 20;
+
 /**
  * Returns a debug session with its breakpoints, stopped threads and last events, all as of one moment.
  *
- * Input    stopEpoch: the epoch of an earlier stop (default: the current stop). events: the number of last events to
- *          return
- * Result   { debugSession, breakpoints, threads, stopEpochs, events, lastOutput }. threads: as seen at that stop; empty
- *          while the debugger runs
- * Fails    not_found
+ * Input    stopEpoch: the epoch of the stop whose threads are returned (default: the current stop). events: the number
+ *          of last events to return
+ * Result   { debugSession, breakpoints, threads, stopEpochs, events, lastOutput }. threads: as seen at that stop;
+ *          without stopEpoch, empty while the debugger runs. stopEpochs: the stops whose threads are stored
+ * Fails    not_found | busy when the debug session changes faster than it can be read
  * Cost     7 statements by key
  */
 export const get = operation({
@@ -220,9 +220,9 @@ export const get = operation({
   output: DebugView,
   errors: ["not_found"],
   resultBytes: ({ events }) => (events + bounds.debugThreads) * 4_096,
-  *run({ debugSessionId: id, stopEpoch, events }) {
+  *run({ debugSessionId: id, stopEpoch, events }, { limits }) {
     let debugSession = yield* getRow("debug_session", id);
-    for (let tries = 0; tries < 20; tries++) {
+    for (let reads = 0; reads < readsMax; reads++) {
       const epoch = stopEpoch ?? (debugSession.state === "stopped" ? debugSession.stop_epoch : 0);
       const breakpoints = yield* all<DebugBreakpointRow>(sql`
         SELECT * FROM debug_breakpoints
@@ -230,15 +230,15 @@ export const get = operation({
         ORDER BY kind, position LIMIT ${bounds.debugBreakpoints}`);
       const threads = yield* all<StoppedThreadRow>(sql`
         SELECT * FROM debug_stops WHERE debug_session_id = ${id} AND stop_epoch = ${epoch} ORDER BY thread_id`);
-      const stopEpochs = yield* readStopEpochs(id);
+      const stopEpochs = yield* readStopEpochs(id, limits.debugStopEpochs);
       const lastEvents = yield* all<DebugEventRow>(sql`
         SELECT * FROM debug_events WHERE debug_session_id = ${id} ORDER BY position DESC LIMIT ${events}`);
       const lastOutput = yield* first<DebugEventRow>(sql`
         SELECT * FROM debug_events
         WHERE debug_session_id = ${id} AND event = 'output'
         ORDER BY position DESC LIMIT 1`);
-      // Every write raises the revision, so an equal one proves that no other transaction committed between these
-      // statements (D-073).
+      // Every write raises the revision, so an unchanged one proves that no other transaction changed the debug session
+      // between these statements (D-073).
       const current = yield* getRow("debug_session", id);
       if (current.revision === debugSession.revision) {
         return {
@@ -256,9 +256,16 @@ export const get = operation({
   },
 });
 
-/**
- * Lists the debug sessions of a session, oldest first. For a session that does not exist the list is empty.
- */
+/** Lists the epochs of the stops whose threads are stored. */
+const readStopEpochs = step(function* (id: string, limit: number) {
+  const epochs = yield* all<{ stop_epoch: number }>(sql`
+    SELECT DISTINCT stop_epoch FROM debug_stops
+    WHERE debug_session_id = ${id}
+    ORDER BY stop_epoch LIMIT ${limit}`);
+  return epochs.map(({ stop_epoch }) => stop_epoch);
+});
+
+/** Lists the debug sessions of a session, oldest first. The list is empty for a session that does not exist. */
 export const list = operation({
   access: "read",
   input: z.strictObject({ sessionId: Id, ...paging }),
@@ -270,11 +277,11 @@ export const list = operation({
 });
 
 /**
- * Follows the events of a debug session as they are applied, until the debug session has ended.
+ * Follows the events of a debug session as they are applied, until it has ended.
  *
  * Input    after: the position of the last event that the caller has seen; 0 starts at the oldest event
- * Result   { events, nextPosition, ended }. Positions have no gaps, so a missing event was dropped: the store keeps
- *          only the last limits.debugEvents
+ * Result   each event once, in the order of its position. Positions have no gaps, so a missing position is that of an
+ *          event that was dropped: the store keeps only the last limits.debugEvents
  * Fails    not_found
  */
 export const follow = operation({
@@ -305,16 +312,3 @@ export const follow = operation({
     return events.length === 0 && !isOver ? new NotYet([debugTopic(id)], eventPage) : eventPage;
   },
 });
-
-/** Lists the epochs of which stopped threads are kept. limits.debugStopEpochs bounds their number. */
-const readStopEpochs = step(function* (id: string) {
-  const epochs = yield* all<{ stop_epoch: number }>(sql`
-    SELECT DISTINCT stop_epoch FROM debug_stops
-    WHERE debug_session_id = ${id}
-    ORDER BY stop_epoch LIMIT 500`);
-  return epochs.map(({ stop_epoch }) => stop_epoch);
-});
-
-export { bindBreakpoints, setBreakpoints } from "./debugBreakpoints.ts";
-
-export { applyEvent, patchState, putStop } from "./debugEvents.ts";

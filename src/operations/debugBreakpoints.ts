@@ -1,5 +1,5 @@
-// Breakpoints of a debug session. Callers set them; the adapter's answer is bound to them by an operation of its own,
-// because an adapter may answer late, or after the caller has set them again (D-072).
+// Breakpoints of a debug session. Callers set them; a separate operation binds the adapter's answer to them, because an
+// adapter may answer late, or after the caller has set them again (D-072).
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { integer, list, record } from "../model/codec.ts";
@@ -10,11 +10,12 @@ import { Id, Path, Version } from "../model/fields.ts";
 import { newId } from "../model/ids.ts";
 import { maskingOf, SecretNames } from "../model/masking.ts";
 import { fail, sealedOperation } from "../operation.ts";
+import { present } from "../present.ts";
 import { all, change, changeEach, first, type Statement, sql, step } from "../sql.ts";
 import { lockDebugSession, requireOpenDebugSession, saveDebugSession } from "./debugState.ts";
 import { requireVersion } from "./versions.ts";
 
-const setKeys = {
+const setFields = {
   debugSessionId: Id,
   kind: z.enum(breakpointKinds).default("source"),
   sourcePath: Path.optional(),
@@ -24,10 +25,10 @@ const setKeys = {
 /**
  * Replaces all breakpoints of one source file, or all breakpoints of another kind.
  *
- * Input    kind: default source. sourcePath: for kind source only, and required there. breakpoints: as in the
- *          protocol's request for that kind; an empty list removes all
- * Result   the breakpoints in the order of the input. A breakpoint that is requested again unchanged keeps its row: id,
- *          binding and hit count. A breakpoint with any change is a new row
+ * Input    sourcePath: required for kind source, and not allowed for other kinds. breakpoints: as in the protocol's
+ *          request for that kind; an empty list removes all
+ * Result   the breakpoints in the order of the input. A breakpoint that is requested again unchanged keeps its id,
+ *          binding and hit count; a breakpoint with any change is a new row
  * Fails    not_found | invalid_transition when the debug session has ended | conflict { reason: "version" }
  *          | invalid_input beyond 1 000 breakpoints in all
  * Effect   the rows of debug_breakpoints; one row of changes, for the debug session, unless nothing changed
@@ -36,7 +37,7 @@ export const setBreakpoints = sealedOperation({
   access: "write",
   publicInput: z
     .strictObject({
-      ...setKeys,
+      ...setFields,
       breakpoints: z
         .array(RequestedBreakpoint)
         .max(bounds.debugBreakpoints)
@@ -59,13 +60,13 @@ export const setBreakpoints = sealedOperation({
     wireInput: {
       ...rest,
       breakpoints: breakpoints.map((requested) => ({
+        ...present({ line: "line" in requested ? requested.line : undefined }),
         id: newId(),
-        ...("line" in requested ? { line: requested.line } : {}),
         requested,
       })),
     },
   }),
-  input: z.strictObject({ ...setKeys, breakpoints: z.array(SetInput).max(bounds.debugBreakpoints) }),
+  input: z.strictObject({ ...setFields, breakpoints: z.array(SetInput).max(bounds.debugBreakpoints) }),
   output: list(DebugBreakpoint),
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ debugSessionId, kind, sourcePath, breakpoints, expectedVersion }, context) {
@@ -124,9 +125,10 @@ export const setBreakpoints = sealedOperation({
   },
 });
 
-/** Lists the breakpoints of one source file, or of another kind, in their order. */
+/** Lists the breakpoints of one source file, or those of another kind, in their order. */
 const readBreakpoints = step(function* (debugSessionId: string, kind: string, sourcePath: string | undefined) {
-  // Sources are told apart here and not in SQL: a path in the condition would be another index, for at most 1 000 rows.
+  // The source is compared here and not in SQL, because a condition on it would need another index, for 1 000 rows at
+  // most.
   const rows = yield* all<DebugBreakpointRow>(sql`
     SELECT * FROM debug_breakpoints
     WHERE debug_session_id = ${debugSessionId} AND kind = ${kind}
@@ -135,11 +137,10 @@ const readBreakpoints = step(function* (debugSessionId: string, kind: string, so
 });
 
 /**
- * Records what the adapter answered to its setBreakpoints request. Breakpoints that were replaced meanwhile are
- * skipped.
+ * Records the adapter's answer to a setBreakpoints request. Breakpoints that were replaced meanwhile are skipped.
  *
  * Input    bound: the store's ids, each with the protocol's Breakpoint; its line may differ from the requested one
- * Result   { bound }, the number of breakpoints that exist
+ * Result   { bound }, the number of these breakpoints that still exist
  * Fails    not_found | invalid_transition when the debug session has ended | conflict { reason: "run", currentRun }
  * Effect   the rows of debug_breakpoints; one row of changes, for the debug session, unless nothing changed
  */

@@ -1,6 +1,6 @@
-// Reports of a debug adapter: its events, what was seen at a stop, and what its answers to requests tell about its
-// state. Only an event stops a debugger; it raises stopEpoch, so that data of an earlier stop is never taken for that
-// of a later one.
+// Reports of a debug adapter: its events, the data that was seen at a stop, and the state that its answers to requests
+// imply. Only an event stops the debugger. It raises stopEpoch, so that data of an earlier stop is never mistaken for
+// data of a later one.
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import { bounds } from "../limits.ts";
@@ -97,7 +97,7 @@ export const applyEvent = sealedOperation({
       sql`DELETE FROM debug_events WHERE debug_session_id = ${before.id} AND position <= ${droppedUpTo}`,
     ]);
     if (Object.keys(transition).length === 0) {
-      yield* noteEvent(before.id, input.seq, context);
+      yield* saveEventPosition(before.id, input.seq, context);
       return { applied: 1, state, stopEpoch };
     }
     const after = yield* saveDebugSession(
@@ -111,8 +111,8 @@ export const applyEvent = sealedOperation({
   },
 });
 
-/** Writes the only columns that most events change; their statement is shorter than that of saveDebugSession. */
-const noteEvent = step(function* (id: string, seq: number, { now, wake }: Context) {
+/** Writes the only columns that most events change, with a shorter statement than that of saveDebugSession. */
+const saveEventPosition = step(function* (id: string, seq: number, { now, wake }: Context) {
   yield* change(sql`
     UPDATE debug_sessions SET
       last_event = ${seq},
@@ -126,7 +126,7 @@ const noteEvent = step(function* (id: string, seq: number, { now, wake }: Contex
 /** Columns to change; with an `op`, the change appears in the change feed. */
 type Transition = Partial<DebugSessionRow> & { readonly op?: string };
 
-/** Returns what an event changes in the debug session; changes the breakpoints that it concerns. */
+/** Returns the changes of the debug session that an event causes. Updates the breakpoints that the event concerns. */
 const transitionOf = step(function* (before: DebugSessionRow, input: EventRow, context: Context): Body<Transition> {
   const { state, stop_epoch } = before;
   switch (input.event) {
@@ -167,10 +167,7 @@ function requireConfigured(row: DebugSessionRow): void {
     invalidTransition("debug_session", row.state, `debug session ${row.id} is not configured yet`);
 }
 
-/**
- * Returns the transition of `continued`. While the thread that stopped the debugger stays stopped, so does the
- * debugger.
- */
+/** Returns the transition for `continued`. The debugger stays stopped while the thread that stopped it does. */
 function transitionOfContinued(
   { state, stop_epoch, stop_thread_id }: DebugSessionRow,
   { threadId, allThreadsContinued }: EventRow,
@@ -186,13 +183,16 @@ function transitionOfContinued(
   };
 }
 
-/** Counts a hit for each breakpoint that has one of these ids at the adapter. Returns the ids of these breakpoints. */
+/** Counts a hit for each breakpoint that the adapter knows by one of these ids, and returns the ids of their rows. */
 const countHits = step(function* ({ id }: DebugSessionRow, adapterIds: readonly number[], { now }: Context) {
   const hits: string[] = [];
   for (const adapterId of new Set(adapterIds)) {
     const rows = yield* all<{ id: string }>(sql`
-      UPDATE debug_breakpoints SET hit_count = hit_count + 1, updated_at = ${now}
-      WHERE debug_session_id = ${id} AND adapter_id = ${adapterId} RETURNING id`);
+      UPDATE debug_breakpoints SET
+        hit_count = hit_count + 1,
+        updated_at = ${now}
+      WHERE debug_session_id = ${id} AND adapter_id = ${adapterId}
+      RETURNING id`);
     hits.push(...rows.map((row) => row.id));
   }
   return hits;
@@ -221,8 +221,8 @@ const bindByAdapter = step(function* (
       WHERE id = ${known.id}`);
     return {};
   }
-  // A breakpoint that the caller did not set, such as one set at the debugger's own console. Without a source and a
-  // line it could neither be shown nor be replaced by setBreakpoints.
+  // The caller did not set this breakpoint; it comes, for example, from the debugger's own console. Without a source
+  // and a line it could neither be shown nor be replaced by setBreakpoints.
   const { sourcePath, line } = breakpoint;
   if (reason !== "new" || sourcePath === undefined || line === undefined) return {};
   if (breakpoint_count >= bounds.debugBreakpoints) return {};
@@ -262,12 +262,12 @@ const bindByAdapter = step(function* (
 });
 
 /**
- * Stores what was seen while the debugger is stopped: threads with their frames, scopes and variables. It may be called
- * once for each thread, and again when more is known.
+ * Stores the threads of a stopped debugger, with their frames, scopes and variables. It may be called once for each
+ * thread, and again when more of a thread is known.
  *
- * Input    stopEpoch: the epoch of the stop that was inspected. threads: the most interesting first; at most 64
- *          threads, 50 frames to a thread, 10 scopes to a frame, 100 variables to a scope, and 128 KiB in all. What
- *          exceeds that is left out and counted where it was (omittedFrames, omittedScopes, omittedVariables,
+ * Input    stopEpoch: the epoch of the stop that was inspected. threads: the most important first; at most 64
+ *          threads, 50 frames in a thread, 10 scopes in a frame, 100 variables in a scope, and 128 KiB in all. Data
+ *          beyond these bounds is left out, and counted in its place (omittedFrames, omittedScopes, omittedVariables,
  *          valueLength). secretNames: as in open
  * Result   { stored }, the number of threads that were stored
  * Fails    not_found | conflict { reason: "epoch", currentEpoch } when that stop is over
@@ -370,22 +370,19 @@ const patchableStates: Readonly<Record<DebugState, readonly DebugState[]>> = {
 };
 
 /**
- * Records what the adapter's answer to a request tells, unless something has happened since: that the debugger runs
- * after configurationDone or continue, its capabilities, that it has failed.
+ * Records the state, capabilities or payload that an adapter's answer to a request implies, such as `running` after
+ * configurationDone or continue. Fails when the debug session is no longer as the caller saw it.
  *
- * Input    expectedEpoch, expectedState, expectedVersion: what the caller saw. state: the new state. reason: why the
- *          debug session ended. secretNames: as in open
- * Fails    not_found | conflict { reason: "epoch", currentEpoch } | conflict { reason: "state", currentState }
- *          | conflict { reason: "version", currentVersion } | conflict { reason: "run", currentRun }
- *          | invalid_transition
- * Effect   one row of changes, unless nothing changed. From stopped to running raises stopEpoch, as the event would
+ * Input    expectedEpoch, expectedState, expectedVersion: the debug session as the caller saw it. state: the new state.
+ *          reason: why the debug session ended. secretNames: as in open
+ * Fails    not_found | conflict { reason: "epoch", currentEpoch } | conflict { reason: "state", currentState } |
+ *          conflict { reason: "version", currentVersion } | conflict { reason: "run", currentRun } | invalid_transition
+ * Effect   one row of changes, unless nothing changed. Going from stopped to running raises stopEpoch, as a continued
+ *          event does
  */
 export const patchState = sealedOperation({
   access: "write",
-  publicInput: z.strictObject({
-    ...patchFields,
-    ...publicPayloads,
-  }),
+  publicInput: z.strictObject({ ...patchFields, ...publicPayloads }),
   seal: sealPayloads,
   input: z.strictObject({ ...patchFields, ...wirePayloads }),
   output: DebugSession,

@@ -14,8 +14,8 @@ import { dateOrNull, lockRow } from "./rows.ts";
 import { debugTopic } from "./topics.ts";
 
 /**
- * Locks and returns a debug session. With `adapterRun` it fails with `conflict` unless that is the current run: an
- * adapter that was replaced changes nothing.
+ * Locks and returns a debug session. With `adapterRun`, fails with `conflict` unless that is the current run, so
+ * that a replaced adapter changes nothing.
  */
 export const lockDebugSession = step(function* (debugSessionId: string, adapterRun?: number) {
   const row = yield* lockRow("debug_session", debugSessionId);
@@ -111,7 +111,7 @@ export const closeDebugSessions = step(function* (sessionId: string, context: Co
     yield* saveDebugSession(row, endChanges("terminated", reason, context), context, "end", { reason });
 });
 
-/** The number of rows that one step of a deletion removes. Events are small; stopped threads are not. */
+/** The numbers of rows that one step of a deletion removes. Events are small; stopped threads are not. */
 const eventsPerStep = 256;
 const threadsPerStep = 16;
 
@@ -147,19 +147,19 @@ export const deleteSomeDebugRows = step(function* (sessionId: string) {
   return true;
 });
 
-/** Data about a debug session as a whole, as the caller gives it: the adapter's capabilities, and any other data. */
+/** The caller's data about a debug session as a whole: the adapter's capabilities, and any other data. */
 export const publicPayloads = {
   capabilities: Payload.optional(),
   payload: Payload.optional(),
   secretNames: SecretNames,
 };
 
-/** The same data on the wire: JSON text with its secrets masked. */
+/** The same data on the wire: JSON text in which secrets are masked. */
 export const wirePayloads = { capabilities: Json.optional(), payload: Json.optional() };
 
 type Payloads = z.output<z.ZodObject<typeof publicPayloads>>;
 
-/** Masks secrets in the payloads. Runs on the caller's thread, so that no secret is sent. */
+/** Masks the secrets in these data. Runs on the caller's thread, so that no secret is sent. */
 export function sealPayloads<Rest extends object>({ secretNames, capabilities, payload, ...rest }: Rest & Payloads) {
   const masking = maskingOf(secretNames);
   return {

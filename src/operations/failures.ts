@@ -1,4 +1,4 @@
-// The failures that operations have in common, each with the details its callers read and a message that names the row.
+// The failures that operations share. Each has the details that callers read, and a message that names the row.
 import { fail } from "../operation.ts";
 
 /** Fails with `not_found`. */
@@ -21,13 +21,13 @@ export function requireState<State extends string>(
   invalidTransition(entity, state, `${nounOf(entity)} ${id} is ${state}; expected ${states.join(" or ")}`);
 }
 
-/** Fails with `lease_lost`: the fencing token that the caller holds is no longer, or was never, that of a lease. */
+/** Fails with `lease_lost`: the caller's fencing token is not, or no longer, that of the current lease. */
 export function leaseLost(row: { readonly fence: number; readonly state: string }, fence: number): never {
   const message = `fence ${fence} holds no lease: the current fence is ${row.fence}, the state ${row.state}`;
   fail("lease_lost", { currentFence: row.fence, state: row.state }, message);
 }
 
-/** Fails with `lease_expired`: the lease is still that of the caller, but its time has passed. */
+/** Fails with `lease_expired`: the caller still holds the lease, but its time has passed. */
 export function leaseExpired(expiresAtMs: number): never {
   const expiredAt = new Date(expiresAtMs);
   fail("lease_expired", { expiredAt }, `the lease expired at ${expiredAt.toISOString()}: renew it sooner`);

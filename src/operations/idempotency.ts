@@ -1,36 +1,36 @@
-// Idempotency keys: a call that is repeated with the key of an earlier call gets the reply of the earlier call, and
-// runs once. A key is taken, used and given its reply in the transaction of the call, so a key without its effect, or
-// an effect without its key, does not exist.
+// Idempotency keys: a call that repeats the key of an earlier call does not run, but gets the reply of the earlier
+// call. A key is claimed, and its reply stored, in the transaction of the call, so there is never a key without the
+// effect of its call, nor an effect without its key.
 import type { Idempotency } from "../caller.ts";
 import type { Context } from "../context.ts";
 import { fail } from "../operation.ts";
 import { all, change, first, skipLocked, sql, step } from "../sql.ts";
 
-/** A key and the request it stands for. A key belongs to an actor and an operation, so equal keys of others differ. */
+/** A key and the request that it stands for. Actors and operations have separate keys. */
 export interface KeyedRequest extends Idempotency {
   readonly operation: string;
   readonly actor: string;
   /**
-   * The names and the order of the reply's fields. Replies are stored by that order, and releases differ in it (D-055).
+   * The names and the order of the reply's fields. A stored reply has only values in that order, which differs between
+   * releases (D-055).
    */
   readonly shape: string;
 }
 
 /**
- * Takes the key, or returns the reply that is stored under it. Returns undefined when the call is to run.
+ * Claims the key and returns undefined, so that the call runs; or returns the reply that is stored under the key.
  *
  * Fails    idempotency_mismatch when the key stands for another request | idempotency_mismatch { reason: "release" }
- *          when another release stored the reply in another shape: its fields cannot be read, and the call must not run
- *          twice
+ *          when another release stored the reply in another shape: it cannot be read, and the call must not run twice
  */
 export const claimKey = step(function* (
   { operation, actor, key, request, shape }: KeyedRequest,
   { now, limits }: Context,
 ) {
   const expiresAt = new Date(now.getTime() + limits.idempotencyMs);
-  // One statement takes the key (D-053): of two transactions with the same key, the second waits here until the first
-  // has ended, and then finds its reply. A key that has expired is taken as if it were new.
-  const takenCount = yield* change(sql`
+  // One statement claims the key (D-053): of two transactions with the same key, the second waits here until the first
+  // has ended, and then finds its reply. An expired key is claimed as if it were new.
+  const claimedKeys = yield* change(sql`
     INSERT INTO idempotency_keys (
       operation,
       actor,
@@ -49,7 +49,7 @@ export const claimKey = step(function* (
       reply = NULL,
       expires_at = excluded.expires_at
     WHERE idempotency_keys.expires_at <= ${now}`);
-  if (takenCount > 0) return undefined;
+  if (claimedKeys > 0) return undefined;
   const stored = yield* first<{ request_sha256: string; reply: string }>(sql`
     SELECT request_sha256, reply FROM idempotency_keys
     WHERE operation = ${operation} AND actor = ${actor} AND key = ${key}`);
@@ -61,19 +61,19 @@ export const claimKey = step(function* (
   return { reply: parseReply(stored.reply.slice(shape.length + 1)) };
 });
 
-/** Stores the reply of the call that took the key. */
+/** Stores the reply of the call that claimed the key. */
 export const storeReply = step(function* ({ operation, actor, key, shape }: KeyedRequest, reply: unknown) {
   yield* change(sql`
     UPDATE idempotency_keys SET reply = ${`${shape} ${formatReply(reply)}`}
     WHERE operation = ${operation} AND actor = ${actor} AND key = ${key}`);
 });
 
-/** Gives up the key of a call that has no reply yet, so that the key can be taken again. */
+/** Releases a key that has no reply, so that it can be claimed again. */
 export const releaseKey = step(function* ({ operation, actor, key }: KeyedRequest) {
   yield* change(sql`DELETE FROM idempotency_keys WHERE operation = ${operation} AND actor = ${actor} AND key = ${key}`);
 });
 
-/** Deletes at most `limit` keys whose time has passed, and returns their number. */
+/** Deletes at most `limit` expired keys, and returns their number. */
 export const expireKeys = step(function* (limit: number, { now }: Context) {
   const rows = yield* all<{ operation: string; actor: string; key: string }>(sql`
     SELECT operation, actor, key FROM idempotency_keys
@@ -91,16 +91,14 @@ export const expireKeys = step(function* (limit: number, { now }: Context) {
 const absent = { undefined: true };
 
 function formatReply(reply: unknown): string {
-  return JSON.stringify(reply === undefined ? absent : reply, (_, value: unknown) =>
-    value === undefined ? absent : value,
-  );
+  return JSON.stringify(reply, (_, value: unknown) => (value === undefined ? absent : value));
 }
 
 function parseReply(stored: string): unknown {
-  return restored(JSON.parse(stored));
+  return restoreAbsent(JSON.parse(stored));
 }
 
-function restored(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(restored);
+function restoreAbsent(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(restoreAbsent);
   return typeof value === "object" && value !== null ? undefined : value;
 }

@@ -1,5 +1,5 @@
-// Upkeep, which the server runs by itself: ending what has run out, and forgiving a clock that has jumped. The reaper
-// never waits for a lock: what another transaction holds is left for its next pass.
+// Upkeep that the server runs by itself: it ends what has expired, and extends leases after the clock has jumped. The
+// reaper never waits for a lock: it leaves rows that another transaction holds for its next pass.
 import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
@@ -17,12 +17,14 @@ import { endSession, saveSession, settleSession, tryLockSession } from "./sessio
 import { expireWorktreeLeases } from "./worktreeState.ts";
 
 /**
- * Ends what has run out: leases of worktrees and commands, idle sessions, runners without heartbeats, artifacts, and
+ * Ends what has expired: leases of worktrees and commands, idle sessions, runners without heartbeats, artifacts, and
  * idempotency keys. The server runs it every second.
  *
- * Result   the ids by kind, and the number of keys. more: call again, because a kind has reached its bound
- * Effect   a leased worktree becomes dirty, one in creating or evicting quarantined; a command is queued again while
- *          attempts remain, and is otherwise lost; a pending artifact fails, a ready one is deleted unless it is pinned
+ * Result   the ids of the ended rows by kind, and the number of keys. more: a kind has reached its bound, so another
+ *          call will end more
+ * Effect   a leased worktree becomes dirty, and one in creating or evicting quarantined; a command is queued again
+ *          while attempts remain, and is otherwise lost; a pending artifact fails, a ready one is deleted unless it is
+ *          pinned
  * Cost     at most limits.reapRows rows of each kind, each found by an index, with at most 8 statements each; rows that
  *          another transaction holds are left for the next pass; lane background
  */
@@ -47,7 +49,7 @@ export const reap = operation({
   },
 });
 
-/** Ends the leases of commands that have run out: each command is queued again or lost. */
+/** Ends the expired leases of commands. Each command is queued again, or lost, or cancelled if that was requested. */
 const reapCommands = step(function* (limit: number, context: Context) {
   const { now } = context;
   const expired = yield* all<Pick<CommandRow, "id" | "session_id">>(sql`
@@ -94,7 +96,7 @@ const reapRunners = step(function* (limit: number, { now, limits, changed }: Con
   const ids: string[] = [];
   for (const [from, to, before] of [
     ["stalled", "gone", after(now, -limits.runnerGoneMs)],
-    // A draining runner never becomes stalled: with its next heartbeat a stalled runner is online, and gets new work.
+    // A draining runner never becomes stalled: the next heartbeat would set it online, and it would get new work.
     ["draining", "gone", after(now, -limits.runnerGoneMs)],
     ["online", "stalled", now],
   ] as const) {
@@ -116,8 +118,8 @@ const reapRunners = step(function* (limit: number, { now, limits, changed }: Con
 });
 
 /**
- * Extends what was alive at `aliveAt` by at least a grace period from now, after the clock has jumped because of sleep
- * or time synchronization. Called by the server itself; no port reaches it.
+ * Extends what had not expired at `aliveAt`, so that it lasts at least a grace period from now. The server calls it
+ * after the clock has jumped because of sleep or time synchronization; no port reaches it.
  */
 export const extendLeases = operation({
   access: "write",

@@ -1,12 +1,12 @@
-// Observing the store: its figures, whether it is ready, and whether it can write. On the wire these operations belong
-// to `maintenance`.
+// Observation of the store: its figures, its readiness, and a probe that it can write. On the wire these operations
+// belong to `maintenance`.
 import { z } from "zod";
 import { integer, json, nullable, record } from "../model/codec.ts";
 import { Health, type HealthChecks } from "../model/health.ts";
 import { type Lane, operation } from "../operation.ts";
 import { all, change, first, sql } from "../sql.ts";
 
-/** The tables whose rows are counted by state. There are too many commands for that; only open ones are counted. */
+/** The tables whose rows are counted by state. Commands are too many for that: only those that have not ended count. */
 const countedTables = {
   runners: sql`runners`,
   worktrees: sql`worktrees`,
@@ -17,10 +17,10 @@ const countedTables = {
 /**
  * Returns figures of the store: rows by state, ages, the server's counters, and the settings of the database.
  *
- * Result   rows: counts by kind and state. ages: of the oldest queued command, the oldest running command and the
- *          oldest lease of a worktree, in milliseconds; null when there is none. serving: queue depths, group sizes,
- *          waits. lanes: the calls that wait in each lane, and how long those that ran had waited. database: sizes, and
- *          the settings that are in force
+ * Result   rows: counts by kind and state. ages: the ages in milliseconds of the oldest queued command, the oldest
+ *          running command and the oldest lease of a worktree; null when there is none. serving: queue depths, group
+ *          sizes and waits. lanes: the number of calls that wait in each lane, and how long those that ran had waited.
+ *          database: sizes, and the settings in force
  * Cost     a pass over one index for each kind; of commands only the queued and active ones are counted
  */
 export const stats = operation({
@@ -81,9 +81,9 @@ function plainJson(value: unknown): string {
 /**
  * Checks whether the store is ready for work. Runs in the urgent lane, before other calls.
  *
- * Result   { ready, checks }. schema: the database is at the revision that this code needs. lastWrite: the last write
- *          was stored. space: enough is left. queue: no queue is near its limit. Numbers and codes only; neither SQL
- *          nor paths
+ * Result   { ready, checks }; ready when every check is ok. schema: the database is at the revision that this code
+ *          needs. lastWrite: the last write was stored. space: enough is left. queue: no queue is near its limit. The
+ *          checks contain numbers and codes only, neither SQL nor paths
  * Cost     1 statement by primary key; lane urgent
  */
 export const health = operation({
@@ -119,8 +119,8 @@ export const health = operation({
 });
 
 /**
- * Writes a row without meaning, to find out whether rows can be written. The server calls it after a write that could
- * not be stored; no port reaches it.
+ * Writes a meaningless row, to check that the store can write. The server calls it after a write that could not be
+ * stored; no port reaches it.
  */
 export const probe = operation({
   access: "write",
@@ -130,8 +130,15 @@ export const probe = operation({
   errors: [],
   *run(_input, { now }) {
     yield* change(sql`
-      INSERT INTO store_meta (key, value) VALUES ('probe', ${now.toISOString()})
-      ON CONFLICT (key) DO UPDATE SET value = excluded.value`);
+      INSERT INTO store_meta (
+        key,
+        value
+      ) VALUES (
+        'probe',
+        ${now.toISOString()}
+      )
+      ON CONFLICT (key) DO UPDATE SET
+        value = excluded.value`);
     return {};
   },
 });

@@ -15,14 +15,11 @@ export const listPage = step(function* <Name extends Entity>(
   ...conditions: readonly (Statement | undefined)[]
 ) {
   const limit = Math.min(input.limit, bounds.pageRowsMax);
-  // One row more than the limit tells whether there is a next page.
   const rows = yield* all<RowOf[Name]>(sql`
     SELECT * FROM ${tables[entity]}
     WHERE ${and(...conditions, afterCursor(input.cursor))}
     ORDER BY created_at, id LIMIT ${limit + 1}`);
-  const items = rows.slice(0, limit);
-  const last = items.at(-1);
-  return { items, nextCursor: rows.length > limit && last !== undefined ? `${last.created_at}_${last.id}` : undefined };
+  return pageOf(rows, limit, (last) => `${last.created_at}_${last.id}`);
 });
 
 /** Returns the condition for the rows after a cursor. The input schema has checked the cursor's form. */
@@ -30,4 +27,11 @@ function afterCursor(cursor: string | undefined): Statement | undefined {
   if (cursor === undefined) return undefined;
   const [ms, id] = cursor.split("_") as [string, string];
   return sql`(created_at, id) > (${new Date(Number(ms))}, ${id})`;
+}
+
+/** Returns a page of at most `limit` rows. One row more than the limit shows that there is a next page. */
+export function pageOf<Row>(rows: readonly Row[], limit: number, cursorOf: (last: Row) => string) {
+  const items = rows.slice(0, limit);
+  const last = items.at(-1);
+  return { items, nextCursor: rows.length > limit && last !== undefined ? cursorOf(last) : undefined };
 }

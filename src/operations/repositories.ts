@@ -17,11 +17,11 @@ type Row = RowOf["repository"];
 const { id, name, ...settable } = repositoryFields;
 
 /**
- * Creates the repository of this name, or updates the fields that are present.
+ * Creates the repository with this name, or updates the fields of the existing one that are present in the input.
  *
- * Input    name: 1 .. 200 characters, unique without regard to case. Fields that are absent stay unchanged
+ * Input    name: 1 .. 200 characters, unique, ignoring case. Fields that are absent stay unchanged
  * Result   the repository as it is now
- * Fails    conflict { reason: "version" } when expectedVersion differs, or when it is given and the name is new
+ * Fails    conflict { reason: "version" } when expectedVersion differs, or is present and the name is new
  *          | conflict { reason: "exists" } when another repository has this id
  * Effect   one row of repositories, one row of changes; none when nothing differs
  * Cost     at most 3 statements by unique index
@@ -46,8 +46,8 @@ export const upsert = operation({
     const before = yield* first<Row>(sql`SELECT * FROM repositories WHERE name_key = ${key} ${forUpdate}`);
     requireVersion(before ?? { version: 0 }, input.expectedVersion);
     const differs = before === undefined || isDifferent(input, before);
-    // Two first upserts of one name may both find no row, so one statement inserts or updates. It updates only the
-    // columns that the input has: the defaults of the others must not overwrite what the other transaction wrote.
+    // Two first upserts of one name may both find no row, so one statement inserts or updates. It updates only columns
+    // for which the input has a value: the defaults of the others must not overwrite those of the other transaction.
     const stored = yield* first<Row>(sql`
       INSERT INTO repositories (
         id,
@@ -105,7 +105,7 @@ function assignWhen(value: unknown, assignment: Statement): Statement {
   return value === undefined ? empty : assignment;
 }
 
-/** Checks whether an upsert changes the row. It always changes an archived one, which it takes back into use. */
+/** Checks whether an upsert changes the row. It always changes an archived repository, which it takes back into use. */
 function isDifferent(input: Readonly<Record<string, unknown>>, row: Row): boolean {
   const pairs: [unknown, unknown][] = [
     [input.name, row.name],
@@ -136,7 +136,7 @@ export const get = operation({
 });
 
 /**
- * Returns the repository of this name, in any case, or undefined.
+ * Returns the repository with this name, ignoring case, or undefined.
  *
  * Cost     1 statement by unique index
  */
@@ -189,7 +189,7 @@ export const archive = operation({
       WHERE id = ${repositoryId}
       RETURNING *`);
     changed({ entity: "repository", id: repositoryId, op: "archive", version: row.version });
-    // Calls that wait for a worktree run again, and fail.
+    // Calls that wait for a worktree of this repository run again, and fail.
     wake(freeWorktreeTopic(repositoryId));
     return row;
   },

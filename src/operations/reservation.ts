@@ -1,5 +1,5 @@
-// Reserving a worktree: who will hold the lease, which free worktree fits best, and the grant of the lease. Every grant
-// raises the fencing token of the worktree.
+// Reservation of a worktree: finds the holder of the lease and the free worktree that fits best, and grants the lease.
+// Every grant raises the fencing token of the worktree.
 import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
@@ -17,7 +17,7 @@ import { bindWorktree } from "./sessionState.ts";
 import { freeWorktreeTopic, sessionTopic } from "./topics.ts";
 import { expireWorktreeLease, expireWorktreeLeases } from "./worktreeState.ts";
 
-/** The holder of a lease: a registered runner, or any owner by name. At least one of them is required. */
+/** The holder of a lease: a registered runner, an owner's name, or both. At least one of them is required. */
 export const holderFields = { runnerId: Id.optional(), owner: Name.optional() };
 export const namesHolder = (input: { readonly runnerId?: string | undefined; readonly owner?: string | undefined }) =>
   input.runnerId !== undefined || input.owner !== undefined;
@@ -45,7 +45,10 @@ interface Reservation {
   readonly ttlMs: number;
 }
 
-/** Leases the worktree that fits best, or a new one; when there is none and no more are allowed, the call waits. */
+/**
+ * Leases the free worktree that fits best, or else a new one. When none is free and the repository allows no more, the
+ * call waits.
+ */
 export const reserveWorktree = step(function* (input: Reservation, context: Context) {
   const repository = yield* lockActiveRepository(input.repositoryId);
   const holder = yield* resolveHolder(input);
@@ -62,8 +65,8 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
   const search = { repositoryId: repository.id, ...wanted };
   let candidate = yield* findFreeWorktree(search);
   const isFull = repository.worktree_count >= repository.max_worktrees;
-  // Leases that have run out end one at a time until a worktree is free. Not each of them frees one: a worktree that
-  // was still being created is quarantined (D-026).
+  // Ends expired leases one at a time until a worktree is free. Not every one of them frees a worktree: one that was
+  // still being created is quarantined (D-026).
   while (candidate === undefined && isFull && (yield* expireWorktreeLeases(context, 1, repository.id)).length > 0)
     candidate = yield* findFreeWorktree(search);
   if (candidate === undefined && isFull) {
@@ -76,14 +79,14 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
       ? yield* createWorktree(input, newPath(input, repository.worktree_root), holder, context)
       : yield* grantWorktree(before.id, "leased", holder, input.ttlMs, context, session?.id);
   if (session !== undefined) yield* bindWorktree(session, worktree, context);
-  const isElsewhere = wanted.commitSha !== undefined && before?.commit_sha !== wanted.commitSha;
+  const hasOtherCommit = wanted.commitSha !== undefined && before?.commit_sha !== wanted.commitSha;
   return {
     worktree,
     fence: worktree.fence,
     expiresAt: worktree.lease_expires_at as number,
     match: candidate?.match ?? ("created" as const),
     needsScrub: before?.state === "dirty" ? 1 : 0,
-    needsSync: before === undefined || isElsewhere ? 1 : 0,
+    needsSync: before === undefined || hasOtherCommit ? 1 : 0,
   };
 });
 
@@ -101,7 +104,7 @@ interface Holder {
   readonly owner: string;
 }
 
-/** Locks the runner that is to hold a lease; without an owner, the lease carries the runner's name. */
+/** Returns the holder of a new lease, and locks its runner. Without an owner, the lease has the runner's name. */
 export const resolveHolder = step(function* (input: {
   readonly runnerId?: string | undefined;
   readonly owner?: string | undefined;
@@ -111,7 +114,7 @@ export const resolveHolder = step(function* (input: {
   return { runnerId: runner.id, owner: input.owner ?? runner.name };
 });
 
-/** Fails with `conflict` while the session holds a live lease. A lease that has run out ends first. */
+/** Fails with `conflict` while the session holds a live lease. Ends the session's lease if it has expired. */
 const requireUnbound = step(function* (session: SessionRow, context: Context) {
   const { worktree_id: worktreeId, worktree_fence: fence } = session;
   const bound = yield* first<WorktreeRow>(sql`
@@ -135,9 +138,9 @@ interface Search {
 type Candidate = { readonly row: WorktreeRow; readonly match: (typeof matches)[number] };
 
 /**
- * Locks and returns the free worktree that fits best, or undefined. Four statements, from the best match to the worst,
- * because each has a partial index whose order is that of the search: one statement for all would sort every free
- * worktree. `state DESC` puts idle before dirty.
+ * Locks and returns the free worktree that fits best, or returns undefined. Runs up to four statements, from the best
+ * match to the worst, because each has a partial index in the order of its search: a single statement would have to
+ * sort all free worktrees. `state DESC` puts idle before dirty.
  */
 const findFreeWorktree = step(function* ({ repositoryId, commitSha, environmentHash }: Search) {
   const commit = when(commitSha, (value) => sql`commit_sha = ${value}`);
@@ -205,7 +208,7 @@ export const grantWorktree = step(function* (
   return row;
 });
 
-/** Adds a worktree that its holder is still to create at its path, already leased. */
+/** Adds a leased worktree whose directory its holder has yet to create. */
 const createWorktree = step(function* (
   input: Reservation,
   path: string,
@@ -260,5 +263,9 @@ const createWorktree = step(function* (
 const requireFreePath = step(function* (path: string) {
   const other = yield* first<{ id: string }>(sql`SELECT id FROM worktrees WHERE path = ${path} AND state <> 'removed'`);
   if (other === undefined) return;
-  fail("conflict", { reason: "path", worktreeId: other.id }, `worktree ${other.id} has the path ${path}`);
+  fail(
+    "conflict",
+    { reason: "path", worktreeId: other.id },
+    `worktree ${other.id} has the path ${path}: choose another one`,
+  );
 });

@@ -1,4 +1,4 @@
-// Reading rows by their ids, the same for every entity that has one.
+// Reads rows by their ids, in the same way for every entity.
 import type { AccountRow } from "../model/accounts.ts";
 import type { ArtifactRow } from "../model/artifacts.ts";
 import type { RawOf } from "../model/codec.ts";
@@ -55,7 +55,7 @@ export const lockRow = step(function* <Name extends Entity>(entity: Name, id: st
   return row ?? notFound(entity, id);
 });
 
-/** Returns the moment of a column that may be null, as a parameter of the next statement. */
+/** Converts the time in a nullable column to a parameter of a statement. */
 export function dateOrNull(milliseconds: number | null): Date | null {
   return milliseconds === null ? null : new Date(milliseconds);
 }

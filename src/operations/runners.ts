@@ -1,6 +1,6 @@
-// Runners: processes or threads that execute commands. A runner stays alive by heartbeats, which also renew the leases
-// of all that it holds. Without heartbeats it stalls, and later it is gone (maintenance.reap); a runner that is gone
-// must register again, under a new boot id.
+// Runners: processes or threads that execute commands. A runner stays alive by heartbeats, which also renew all leases
+// that it holds. Without heartbeats it is stalled, and later gone (maintenance.reap); a runner that is gone must
+// register again, under a new boot id.
 import { z } from "zod";
 import { after } from "../clock.ts";
 import { integer, list as listOf, oneOf, page, record, text as textValue, time } from "../model/codec.ts";
@@ -18,11 +18,12 @@ import { claimableTopic } from "./topics.ts";
 type Row = RowOf["runner"];
 
 /**
- * Registers a runner. The same boot id again updates the row of the same runner, renews it, and sets it online, even if
- * it was draining or stalled.
+ * Registers a runner. Registering a boot id again updates that runner, renews it and sets it online, even if it was
+ * draining or stalled.
  *
- * Input    ttlMs: how long the runner counts as alive without a heartbeat, 1_000 .. 86_400_000
- * Fails    invalid_transition when the runner of this boot id is gone: it must start with a new one
+ * Input    bootId: identifies one run of the runner's process. ttlMs: the time for which the runner counts as alive
+ *          without a heartbeat
+ * Fails    invalid_transition when the runner of this boot id is gone: register with a new one
  *          | conflict { reason: "exists" }
  * Effect   one row of runners, one row of changes
  */
@@ -94,21 +95,22 @@ const HeldLeases = z
 
 export const Heartbeat = record({
   expiresAt: time,
-  /** Leases that the runner reported and no longer holds: it must stop their work at once and touch nothing. */
+  /** The reported leases that the runner no longer holds: it must stop their work at once and touch nothing. */
   lost: listOf(record({ kind: oneOf(["worktree", "command"]), id: textValue, fence: integer })),
-  /** Commands that the runner must stop, and then finish as cancelled. */
+  /** The commands that the runner must stop, and then finish as cancelled. */
   cancel: listOf(textValue),
 });
 
 /**
  * Renews a runner and all leases that it holds, and reports which leases it has lost and which commands to cancel.
  *
- * Input    worktrees, commands: the ids that the runner holds, with their fences. ttlMs: the new length of all leases,
- *          in milliseconds from now
- * Result   a cancelled command stays held, and is listed in `cancel` until it is finished
- * Fails    not_found | invalid_transition when the runner is gone: it must register again
- * Effect   the lease columns of all that is held; no row of changes
- * Cost     2 statements, and 1 by primary key for each held id; lane urgent
+ * Input    worktrees, commands: the leases that the runner holds. ttlMs: the time until the runner and its leases
+ *          expire
+ * Result   expiresAt: the new expiry. lost: the reported leases that the runner no longer holds. cancel: the commands
+ *          that it must stop; their leases are renewed, and they are listed until they are finished
+ * Fails    not_found | invalid_transition when the runner is gone: register again
+ * Effect   the expiry of the runner and of each lease; no row of changes
+ * Cost     2 statements, and 1 by primary key for each lease; lane urgent
  */
 export const heartbeat = operation({
   access: "write",
@@ -118,14 +120,14 @@ export const heartbeat = operation({
   errors: ["not_found", "invalid_transition"],
   *run({ runnerId, worktrees, commands, ttlMs }, { now }) {
     const expiresAt = after(now, ttlMs);
-    const renewedRunners = yield* change(sql`
+    const renewed = yield* change(sql`
       UPDATE runners SET
         heartbeat_at = ${now},
         expires_at = ${expiresAt},
         state = CASE state WHEN 'stalled' THEN 'online' ELSE state END
       WHERE id = ${runnerId} AND state <> 'gone'`);
-    // Fails with the reason for which no row was updated.
-    if (renewedRunners === 0) yield* lockRunner(runnerId);
+    // Fails with the reason why no row was updated.
+    if (renewed === 0) yield* lockRunner(runnerId);
     const lostCommands: { kind: "command"; id: string; fence: number }[] = [];
     const cancel: string[] = [];
     for (const { id, fence } of inOrder(commands)) {
@@ -133,14 +135,14 @@ export const heartbeat = operation({
       if (state === undefined) lostCommands.push({ kind: "command", id, fence });
       else if (state === "cancelling") cancel.push(id);
     }
-    const lost: { kind: "worktree" | "command"; id: string; fence: number }[] = [];
+    const lostWorktrees: { kind: "worktree"; id: string; fence: number }[] = [];
     for (const { id, fence } of inOrder(worktrees)) {
-      const renewedWorktrees = yield* change(sql`
+      const stillHeld = yield* change(sql`
         UPDATE worktrees SET lease_expires_at = ${expiresAt}
         WHERE id = ${id} AND fence = ${fence} AND lease_runner_id = ${runnerId} AND lease_expires_at > ${now}`);
-      if (renewedWorktrees === 0) lost.push({ kind: "worktree", id, fence });
+      if (stillHeld === 0) lostWorktrees.push({ kind: "worktree", id, fence });
     }
-    return { expiresAt: expiresAt.getTime(), lost: [...lost, ...lostCommands], cancel };
+    return { expiresAt: expiresAt.getTime(), lost: [...lostWorktrees, ...lostCommands], cancel };
   },
 });
 
@@ -153,8 +155,8 @@ function inOrder<Lease extends { readonly id: string }>(leases: readonly Lease[]
 }
 
 /**
- * Drains a runner: it finishes its commands and gets no more. It may still lease worktrees for the commands it runs.
- * Repeating the call changes nothing.
+ * Drains a runner: it finishes its commands and gets no more. It may still lease worktrees for the commands that it
+ * runs. Repeating the call changes nothing.
  *
  * Fails    not_found | invalid_transition when the runner is gone
  */
@@ -166,7 +168,7 @@ export const drain = operation({
   *run({ runnerId }, { now, changed, wake }) {
     const before = yield* lockRunner(runnerId);
     if (before.state === "draining") return before;
-    // A claim of this runner that waits for work runs again, and fails.
+    // A waiting claim of this runner runs again, and fails.
     wake(claimableTopic);
     const row = yield* one<Row>(sql`
       UPDATE runners SET
@@ -180,7 +182,7 @@ export const drain = operation({
   },
 });
 
-/** Lists runners, oldest first; in one state with `state`. */
+/** Lists runners, oldest first, optionally only those in one state. */
 export const list = operation({
   access: "read",
   input: z.strictObject({ state: z.enum(runnerStates).optional(), ...paging }),

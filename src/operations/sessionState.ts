@@ -17,8 +17,8 @@ import { claimableTopic, freeWorktreeTopic, sessionTopic } from "./topics.ts";
 export const openSessionStates: Statement = words(sessionStates.filter(isOpen));
 
 /**
- * Locks and returns a session, or returns undefined when another transaction holds it. For the reaper, which never
- * waits for a lock and takes the session with its next pass (D-030).
+ * Locks and returns a session, or returns undefined when another transaction has locked it. The reaper uses it, because
+ * it never waits for a lock: it ends with its next pass what it skips in this one (D-030).
  */
 export const tryLockSession = step(function* (sessionId: string) {
   return yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${skipLocked}`);
@@ -34,7 +34,7 @@ export const lockOpenSession = step(function* (sessionId: string) {
 /**
  * Writes changed columns of a session, and derives from them when the session expires and whether a runner may claim
  * from it (D-025). With an `op`, the write also raises the version and adds a row to the change feed; changes of
- * counters and of the last activity do neither.
+ * counters and of the last activity need neither.
  */
 export const saveSession = step(function* (
   before: SessionRow,
@@ -101,9 +101,9 @@ export const bindWorktree = step(function* (
 });
 
 /**
- * Locks and returns the open session that holds a worktree under this fence, or returns undefined. It is called before
- * the worktree is locked, because sessions come first in the order of locks. A lease is granted and bound in one
- * transaction, so a session that is not found here is not bound later.
+ * Locks and returns the open session that holds a worktree under this fence, or returns undefined. Call it
+ * before locking the worktree, because sessions come first in the order of locks. A lease is granted and bound in one
+ * transaction, so no session can be bound to this lease after none was found here.
  */
 export const lockBoundSession = step(function* (worktreeId: string, fence: number) {
   return yield* first<SessionRow>(sql`
@@ -119,7 +119,7 @@ export const unbindWorktree = step(function* (session: SessionRow, context: Cont
 
 /**
  * Ends a session: cancels its queued commands, asks the runners of active ones to stop them, closes its debug sessions,
- * and releases its worktree once no command is active. The row keeps worktree and fence, which tell later where the
+ * and releases its worktree once no command is active. The row keeps worktree and fence as a record of where the
  * session ran (D-027).
  */
 export const endSession = step(function* (
@@ -151,8 +151,8 @@ export const endSession = step(function* (
 });
 
 /**
- * Draws the consequences of a command that is no longer active: with the last one, a session that was ending has ended,
- * and a session with autoComplete ends.
+ * Continues a session after one of its commands has ended. Once no command is active, a session in cancelling ends as
+ * cancelled, an ended session releases its worktree, and a session with autoComplete ends unless commands are queued.
  */
 export const settleSession = step(function* (session: SessionRow, release: Release | undefined, context: Context) {
   if (session.active_commands > 0) return session;
@@ -166,7 +166,7 @@ export const settleSession = step(function* (session: SessionRow, release: Relea
   return yield* endSession(session, outcome, context, undefined, release);
 });
 
-/** Releases the worktree of a session that ends, unless the lease has ended before or another one was granted. */
+/** Releases the worktree of a session, unless its lease has ended or the worktree was leased again. */
 const releaseWorktreeOf = step(function* (session: SessionRow, release: Release, { now, changed, wake }: Context) {
   if (session.worktree_id === null) return;
   const row = yield* first<{ id: string; version: number; fence: number; repository_id: string }>(sql`

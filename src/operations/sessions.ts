@@ -24,11 +24,11 @@ import { sessionTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
 
 /**
- * Creates a session on a commit. With `reserve` it also leases a worktree, and with `commands` it also adds commands;
- * either all of it happens or nothing.
+ * Creates a session on a commit. With `reserve` it also leases a worktree, and with `commands` it also adds commands.
+ * Either all of this happens or nothing.
  *
- * Input    reserve: as worktrees.reserve, but only environmentHash, path, ttlMs, and who holds the lease. commands: as
- *          commands.enqueue, at most 500
+ * Input    reserve: the fields id, runnerId, owner, ttlMs, environmentHash and path of worktrees.reserve. commands: as
+ *          in commands.enqueue, at most 500
  * Result   { session, lease, commands }; lease is null without `reserve`
  * Fails    not_found | invalid_transition when the repository is archived | conflict { reason: "exists" } | the
  *          failures of worktrees.reserve and commands.enqueue
@@ -91,7 +91,7 @@ export const create = operation({
   },
 });
 
-/** Leases a worktree for a new session. Fails when no worktree is free: a transaction cannot wait. */
+/** Leases a worktree for a new session. Fails when none is free, because a transaction cannot wait. */
 const reserveFor = step(function* (
   sessionId: string,
   repositoryId: string,
@@ -109,8 +109,8 @@ const reserveFor = step(function* (
  * Input    outcome: completed or failed
  * Fails    not_found | invalid_transition when the session is ending or has ended with another result
  *          | conflict { reason: "version" }
- * Effect   queued commands are cancelled, and the runners of active ones asked to stop them; the worktree becomes dirty
- *          once no command is active
+ * Effect   queued commands are cancelled, and the runners of active ones are asked to stop them; the worktree becomes
+ *          dirty once no command is active
  */
 export const complete = operation({
   access: "write",
@@ -192,7 +192,7 @@ export const get = operation({
   },
 });
 
-/** Lists sessions, oldest first; the filters join by AND. */
+/** Lists sessions, oldest first. A row must match all filters that are present. */
 export const list = operation({
   access: "read",
   input: z.strictObject({
@@ -236,7 +236,7 @@ export const wait = operation({
   },
 });
 
-/** The number of log chunks, or of artifacts, that one step of delete removes in some milliseconds (D-034). */
+/** The number of log chunks, or of artifacts, that one step of delete removes. It takes a few milliseconds (D-034). */
 const rowsPerStep = 256;
 
 export { remove as delete };
@@ -276,7 +276,7 @@ const remove = operation({
         SELECT id FROM artifacts WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT ${rowsPerStep})`);
     if (artifacts === rowsPerStep) return { deleted: 0 };
     if (yield* deleteSomeDebugRows(sessionId)) return { deleted: 0 };
-    // Commands and attempts have no bulk, and go with the session (ON DELETE CASCADE).
+    // Rows of commands and attempts are small, and are deleted with the session (ON DELETE CASCADE).
     yield* change(sql`DELETE FROM sessions WHERE id = ${sessionId}`);
     changed({ entity: "session", id: sessionId, op: "delete", version: session.version + 1, sessionId });
     return { deleted: 1 };

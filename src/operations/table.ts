@@ -5,7 +5,10 @@ import * as artifacts from "./artifacts.ts";
 import * as changes from "./changes.ts";
 import * as commands from "./commands.ts";
 import * as debug from "./debug.ts";
-import * as logs from "./logs.ts";
+import * as debugBreakpoints from "./debugBreakpoints.ts";
+import * as debugEvents from "./debugEvents.ts";
+import * as logAppend from "./logAppend.ts";
+import * as logRead from "./logRead.ts";
 import * as maintenance from "./maintenance.ts";
 import * as observing from "./observing.ts";
 import * as repositories from "./repositories.ts";
@@ -61,7 +64,7 @@ export const operations = {
     list: commands.list,
     wait: commands.wait,
   },
-  logs: { append: logs.append, read: logs.read, follow: logs.follow },
+  logs: { append: logAppend.append, read: logRead.read, follow: logRead.follow },
   artifacts: {
     record: artifacts.record,
     begin: artifacts.begin,
@@ -88,11 +91,11 @@ export const operations = {
   },
   debug: {
     open: debug.open,
-    setBreakpoints: debug.setBreakpoints,
-    bindBreakpoints: debug.bindBreakpoints,
-    applyEvent: debug.applyEvent,
-    putStop: debug.putStop,
-    patchState: debug.patchState,
+    setBreakpoints: debugBreakpoints.setBreakpoints,
+    bindBreakpoints: debugBreakpoints.bindBreakpoints,
+    applyEvent: debugEvents.applyEvent,
+    putStop: debugEvents.putStop,
+    patchState: debugEvents.patchState,
     get: debug.get,
     list: debug.list,
     follow: debug.follow,

@@ -1,6 +1,6 @@
-// Tokens: the credentials of accounts. The secret of a token exists on the caller's thread only (sealedOperation); the
-// store gets its SHA-256, so nothing on the way, and nothing in the database, can leak it. No token covers a scope that
-// the token under whose authority it was created does not cover.
+// Tokens: the credentials of accounts. The secret of a token exists on the caller's thread only (sealedOperation). The
+// store gets its SHA-256, so neither a message nor the database can leak it. A token covers no scope that the token
+// under whose authority it was created (createdBy) does not cover.
 import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
@@ -40,13 +40,14 @@ import { requireVersion } from "./versions.ts";
 const sealedFields = { publicId: PublicId, secretSha256: Sha256 };
 const Kind = z.enum(tokenKinds);
 const TtlMs = z.int().min(1_000).max(315_360_000_000);
+const GraceMs = z.int().min(0).max(2_592_000_000);
 
 const Minted = record({ token: Token });
 type Minted = { readonly token: Token };
 
 /**
- * Attaches the secret to the returned token. A reply that is stored under an idempotency key names the token of the
- * first call, and the secret that was made for a repeated call does not belong to it.
+ * Attaches the secret to the returned token. A reply that is stored under an idempotency key contains the token of
+ * the first call, which the secret generated for a repeated call does not belong to.
  */
 function withSecret({ token }: Minted, localPart: unknown): MintedToken {
   const secret = localPart as Secret;
@@ -55,12 +56,14 @@ function withSecret({ token }: Minted, localPart: unknown): MintedToken {
 
 /**
  * Creates a token for an account, under the authority of another token. The secret is generated and hashed on the
- * caller's thread, and returned this once.
+ * caller's thread, and is returned only this once.
  *
  * Input    createdBy: the token under whose authority the new one is created; it must cover tokens:write and all of
- *          scopes. scopes: at least one, from the closed list. ttlMs: default, and at most, the remaining time of
- *          createdBy; without an expiry there, default never. kind: personal (dsp_) or runner (dsr_)
- * Result   { token, secret }; secret is undefined in a reply that is repeated for an idempotency key
+ *          scopes. scopes: at least one, from the closed list. ttlMs: the lifetime; by default, and at most, the
+ *          remaining lifetime of createdBy; unlimited by default if createdBy never expires. kind: personal (its secret
+ *          begins with dsp_) or runner (dsr_)
+ * Result   { token, secret }: the row, and the text with which the account identifies itself; secret is undefined in a
+ *          reply that is repeated for an idempotency key
  * Fails    not_found | scope_missing { missing } | invalid_transition when the account is disabled | token_revoked or
  *          token_expired for createdBy | conflict { reason: "name" } when the account has a token of this name that is
  *          neither revoked nor rotated | conflict { reason: "exists" }
@@ -176,10 +179,10 @@ type TokenOfAccount = TokenRow & {
 
 /**
  * Verifies a token and returns its account and scopes. Text without the shape and checksum of a token is refused on the
- * caller's thread; of other text only the public id and the hash of the secret are sent. Writes nothing: the time of
- * use is written later, together with others.
+ * caller's thread; of other text only the public id and the hash of the secret are sent. The time of use is
+ * written later, in a batch with others.
  *
- * Input    token: as it was shown. scopes: the scopes that the token must cover
+ * Input    token: the secret that mint, rotate or bootstrapAdmin returned. scopes: the scopes that the token must cover
  * Result   { tokenId, kind, scopes, expiresAt, account: { id, name, kind } }
  * Fails    token_malformed | token_unknown | token_revoked, also when the account is disabled
  *          | token_expired { expiredAt } | scope_missing { missing }
@@ -224,7 +227,7 @@ function requireLive(row: TokenOfAccount, now: Date): void {
 }
 
 /**
- * Locks and returns a token with its account, after locking further accounts. Accounts come before tokens, and in the
+ * Locks a token with its account and further accounts, and returns them. Locks accounts before the token, and in the
  * order of their ids, so that calls for the same accounts do not deadlock.
  */
 const lockWithAccounts = step(function* (tokenId: string, ...accountIds: readonly string[]) {
@@ -239,12 +242,12 @@ const lockWithAccounts = step(function* (tokenId: string, ...accountIds: readonl
 });
 
 /**
- * Replaces a token by a new one with the same account, name, kind and scopes. The old token keeps working for a grace
+ * Replaces a token with a new one of the same account, name, kind and scopes. The old token keeps working for a grace
  * period, so that its users can change over.
  *
- * Input    graceMs: how long the old token keeps working, at most until it would have expired. ttlMs: the lifetime of
- *          the new token (default: that of the old one). It may outlive the old one: the right to rotate includes that
- * Result   { token, secret } of the new token; secret is undefined in a reply that is repeated for an idempotency key
+ * Input    graceMs: the time for which the old token keeps working, though not beyond its own expiry. ttlMs: the
+ *          lifetime of the new token (default: the lifetime that the old one had); it may outlive the old one
+ * Result   { token, secret } of the new token, as in mint
  * Fails    not_found | token_revoked | token_expired | conflict { reason: "rotated", rotatedTo }
  *          | conflict { reason: "version" | "exists" }
  * Effect   a new row of tokens, and the expiry of the old one; one row of changes for each
@@ -254,14 +257,14 @@ export const rotate = sealedOperation({
   publicInput: z.strictObject({
     tokenId: Id,
     id: NewId,
-    graceMs: z.int().min(0).max(2_592_000_000).default(3_600_000),
+    graceMs: GraceMs.default(3_600_000),
     ttlMs: TtlMs.optional(),
     expectedVersion: Version.optional(),
   }),
   input: z.strictObject({
     tokenId: Id,
     id: Id,
-    graceMs: z.int().min(0).max(2_592_000_000),
+    graceMs: GraceMs,
     ttlMs: TtlMs.optional(),
     expectedVersion: Version.optional(),
     ...sealedFields,
@@ -285,8 +288,8 @@ export const rotate = sealedOperation({
     const lifeMs = input.ttlMs ?? (before.expires_at === null ? undefined : before.expires_at - before.created_at);
     const graceUntil = now.getTime() + input.graceMs;
     const oldUntil = new Date(before.expires_at === null ? graceUntil : Math.min(before.expires_at, graceUntil));
-    // The old token must give up its name before the new one takes it, and can only refer to the new one once that
-    // exists. So it refers to itself in between.
+    // A token has its name until rotated_to is set, so that must happen before the new token takes the name; but the
+    // new token, to which rotated_to refers, does not exist yet. So the old token refers to itself in between.
     yield* change(sql`
       UPDATE tokens SET
         rotated_to = ${before.id},
@@ -359,8 +362,8 @@ export const revoke = operation({
 });
 
 /**
- * Lists tokens, oldest first, revoked ones included; of one account with `accountId`. Neither secrets nor their hashes
- * are among the fields.
+ * Lists tokens, oldest first, including revoked ones; optionally only those of one account. The rows contain neither
+ * secrets nor their hashes.
  *
  * Cost     1 statement along an index, at most `limit` rows
  */
@@ -379,11 +382,11 @@ export const list = operation({
 });
 
 /**
- * Creates the first admin token, and its account unless there is one of this name. Of two simultaneous calls one
+ * Creates the first admin token, and its account unless one with this name exists. Of two simultaneous calls one
  * succeeds.
  *
- * Input    accountName, name: the names of the account and of the token. ttlMs: default never
- * Result   { token, secret }, as mint
+ * Input    accountName, name: the names of the account and of the token. ttlMs: the lifetime (default: unlimited)
+ * Result   { token, secret }, as in mint
  * Fails    conflict { reason: "admin_exists" } while a live admin token exists | conflict { reason: "name" }
  *          | invalid_transition when the account is disabled
  * Effect   one row of tokens, perhaps one of accounts; one row of changes for each
@@ -446,7 +449,7 @@ export const bootstrapAdmin = sealedOperation({
 export const tokenUsesMax = 500;
 
 /**
- * Records when tokens were last used. Called by the server itself; no port reaches it.
+ * Records the times at which tokens were last used. The server calls it; no port reaches it.
  *
  * Effect   last_used_at of each token; no row of changes
  */
@@ -457,7 +460,7 @@ export const recordUse = operation({
   output: record({ recorded: integer }),
   errors: [],
   *run({ uses }) {
-    // In the order of their ids, so that two processes that record uses of the same tokens do not deadlock.
+    // The rows are locked in the order of their ids, so that two processes that record the same tokens do not deadlock.
     const ordered = uses.toSorted((left, right) => (left.tokenId < right.tokenId ? -1 : 1));
     const recorded = yield* changeEach(
       ordered.map(

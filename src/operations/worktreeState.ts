@@ -1,6 +1,6 @@
 // Changes of a worktree's row, except grants (reservation.ts) and releases at the end of a session (sessionState.ts).
-// The lease, the binding of the session, the repository's count of worktrees and the change feed agree after each of
-// them.
+// After each change, the lease, the binding of the session, the repository's count of worktrees and the change feed
+// agree.
 import type { Context } from "../context.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { Release, WorktreeState } from "../model/vocabulary.ts";
@@ -13,8 +13,8 @@ import { openSessionStates, tryLockSession, unbindWorktree } from "./sessionStat
 import { freeWorktreeTopic } from "./topics.ts";
 
 /**
- * Ends at most `limit` leases that have run out, of all repositories or of one, and returns the ids of their worktrees.
- * Rows that another transaction holds are skipped: this code never waits for a lock, so it cannot deadlock.
+ * Ends at most `limit` expired leases, of all repositories or of one, and returns the ids of their worktrees. Skips
+ * rows that another transaction has locked: a caller that never waits for a lock cannot deadlock.
  */
 export const expireWorktreeLeases = step(function* (context: Context, limit: number, repositoryId?: string) {
   const ofRepository = and(when(repositoryId, (id) => sql`repository_id = ${id}`));
@@ -46,7 +46,10 @@ export const expireWorktreeLeases = step(function* (context: Context, limit: num
   return endedIds;
 });
 
-/** Ends a lease that has run out. A worktree that was being created or evicted is in an unknown state: quarantined. */
+/**
+ * Ends an expired lease. A worktree that was being created or evicted is quarantined, because the state of its
+ * directory is unknown.
+ */
 export const expireWorktreeLease = step(function* (
   row: WorktreeRow,
   session: SessionRow | undefined,
@@ -56,8 +59,8 @@ export const expireWorktreeLease = step(function* (
 });
 
 /**
- * Locks the repository of a worktree that may be removed, that is, of one in this state. Removing a worktree decrements
- * the repository's counter, and repositories come first in the order of locks.
+ * Locks the repository of a worktree, if the worktree is in the state from which the caller may remove it. Removing a
+ * worktree decrements the repository's counter, and repositories come first in the order of locks.
  */
 export const lockRepositoryOfWorktree = step(function* (worktreeId: string, state: WorktreeState) {
   yield* first(sql`
@@ -85,7 +88,7 @@ export function stateAfterRelease(state: WorktreeState, to: Release): WorktreeSt
   return state === "evicting" ? "quarantined" : releases[to];
 }
 
-/** Checks whether the state follows from such a release: then the call repeats an earlier one. */
+/** Checks whether a release of this kind may have led to the state, so that the call repeats an earlier one. */
 export function isSameRelease(state: WorktreeState, to: Release): boolean {
   return state === releases[to] || state === (to === "clean" ? "removed" : "quarantined");
 }
@@ -130,7 +133,7 @@ type WorktreeChanges = Partial<
   >
 >;
 
-/** Returns the columns for the fields that are present: what a holder knows about the worktree. */
+/** Returns the columns for the facts about a worktree that are present in the input. */
 export function worktreeFacts(input: {
   commitSha?: string | undefined;
   environmentHash?: string | undefined;
@@ -145,7 +148,7 @@ export function worktreeFacts(input: {
   });
 }
 
-/** Saves a leased worktree. The change belongs to the history of the session that holds the worktree, if one does. */
+/** Saves a leased worktree. The change belongs to the history of the session that holds the worktree, if any. */
 export const saveLeasedWorktree = step(function* (
   before: WorktreeRow,
   changes: WorktreeChanges,

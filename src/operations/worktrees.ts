@@ -41,7 +41,7 @@ import {
 /** The fields that identify a lease. */
 const leaseKey = { worktreeId: Id, fence: Fence };
 
-/** The facts that a holder records about its worktree. */
+/** The facts that a holder may record about its worktree. */
 const factFields = {
   commitSha: CommitSha.optional(),
   environmentHash: Hash.optional(),
@@ -49,13 +49,13 @@ const factFields = {
 };
 
 /**
- * Leases the free worktree that fits best: one with the same commit and environment, else the same environment, else
- * the same commit, else the least recently used one; at each step an idle worktree goes before a dirty one. If none is
- * free and the repository has fewer than maxWorktrees, leases a new worktree in `creating`: the caller creates it at
- * its path.
+ * Leases the free worktree that fits best. The best fit has the same commit and environment, the next the same
+ * environment, the next the same commit, and the last is the one that was not used for the longest time; among equal
+ * fits an idle worktree goes before a dirty one. If none is free and the repository has fewer than maxWorktrees, leases
+ * a new worktree in `creating`, which the caller then creates at its path.
  *
- * Input    ttlMs: 1_000 .. 86_400_000. sessionId: binds worktree and fence to the session, whose commit is the default.
- *          waitMs: how long to wait for a free worktree
+ * Input    sessionId: binds worktree and fence to the session; commitSha is then the session's commit by default.
+ *          waitMs: the time to wait for a free worktree
  * Result   the lease; pass its fencing token (`fence`) with every later call about the worktree
  * Fails    not_found | invalid_transition | conflict { reason: "bound" | "path" | "repository" | "exists" }
  *          | capacity_exhausted { earliestExpiryAt } | invalid_input when a new worktree has no path
@@ -108,7 +108,7 @@ export const register = operation({
     );
     if (known?.repository_id === input.repositoryId) return known;
     if (known !== undefined) {
-      const message = `worktree ${known.id} of another repository has the path ${input.path}`;
+      const message = `worktree ${known.id} of another repository has the path ${input.path}: choose another one`;
       fail("conflict", { reason: "path", worktreeId: known.id }, message);
     }
     if (repository.worktree_count >= repository.max_worktrees) throw yield* capacityExhausted(repository.id);
@@ -168,7 +168,7 @@ export const ready = operation({
 /**
  * Extends a lease.
  *
- * Input    ttlMs: milliseconds from now, 1_000 .. 86_400_000
+ * Input    ttlMs: the time until the lease expires, in milliseconds from now
  * Result   the worktree with its new leaseExpiresAt
  * Fails    not_found | lease_lost { currentFence } | lease_expired
  * Effect   lease_expires_at of one row; no row of changes
@@ -181,18 +181,18 @@ export const renew = operation({
   output: Worktree,
   errors: ["not_found", "lease_lost", "lease_expired"],
   *run({ worktreeId, fence, ttlMs }, { now }) {
-    // A renewal is no change of its own, so the version stays (D-029).
+    // A renewal does not count as a change, so the version stays (D-029).
     const row = yield* first<WorktreeRow>(sql`
       UPDATE worktrees SET lease_expires_at = ${after(now, ttlMs)}
       WHERE id = ${worktreeId} AND fence = ${fence} AND lease_expires_at > ${now}
       RETURNING *`);
-    // Fails with the reason for which no row was updated.
+    // Fails with the reason why no row was updated.
     return row ?? (yield* requireWorktreeLease(worktreeId, fence, now));
   },
 });
 
 /**
- * Records what the holder knows about its worktree: commit, environment, size, and whether it is pinned.
+ * Records facts about a leased worktree: its commit, environment and size, and whether it is pinned.
  *
  * Fails    not_found | lease_lost { currentFence } | lease_expired | conflict { reason: "version" }
  */
@@ -218,8 +218,8 @@ export const update = operation({
  * the worktree was leased again. Repeating the call with the same fence changes nothing.
  *
  * Input    to: clean (the worktree becomes idle), dirty (it must be scrubbed before use), keep or broken (it is
- *          quarantined). A worktree in `creating` becomes removed with clean, which says that nothing was left behind,
- *          and is otherwise quarantined
+ *          quarantined). A worktree in `creating` is removed with clean, because no directory was left behind, and is
+ *          otherwise quarantined
  * Fails    not_found | lease_lost { currentFence }
  * Effect   one row of worktrees; the open session that held the worktree is unbound
  * Cost     at most 7 statements, each by an index
@@ -253,8 +253,8 @@ export const release = operation({
 });
 
 /**
- * Quarantines a worktree: it stays out of use until it is restored or evicted. The same as release with `keep`, but
- * only while the lease is live.
+ * Quarantines a worktree, which stays out of use until it is restored or evicted. Does the same as release with `keep`,
+ * but only while the lease is live.
  *
  * Fails    not_found | lease_lost { currentFence } | lease_expired
  */
@@ -271,7 +271,8 @@ export const quarantine = operation({
 });
 
 /**
- * Returns a quarantined worktree to use, as dirty: its next holder scrubs it. Repeating the call changes nothing.
+ * Returns a quarantined worktree to use as dirty, so that its next holder scrubs it. Repeating the call changes
+ * nothing.
  *
  * Fails    not_found | invalid_transition | conflict { reason: "version" }
  */
@@ -335,8 +336,7 @@ const requireEvictable = step(function* (repositoryId: string, worktreeId: strin
 });
 
 /**
- * Reports that the directory of an evicted worktree is deleted; its path is free again. Repeating the call changes
- * nothing.
+ * Reports that the directory of an evicted worktree is deleted, and frees its path. Repeating the call changes nothing.
  *
  * Fails    not_found | lease_lost { currentFence } | lease_expired | invalid_transition
  */
@@ -371,7 +371,7 @@ export const get = operation({
   },
 });
 
-/** Lists worktrees, oldest first; of one repository with `repositoryId`, in one state with `state`. */
+/** Lists worktrees, oldest first. A row must match all filters that are present. */
 export const list = operation({
   access: "read",
   input: z.strictObject({ repositoryId: Id.optional(), state: z.enum(worktreeStates).optional(), ...paging }),

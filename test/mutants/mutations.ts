@@ -133,14 +133,16 @@ export const mutations: readonly Mutation[] = [
     ["a heartbeat names what to cancel", 'else if (state === "cancelling")', 'else if (state === "queued")'],
     ["a runner that is gone registers again", "WHERE id = ${runnerId} AND state <> 'gone'", "WHERE id = ${runnerId}"],
   ]),
-  ...mutate("src/operations/logs.ts", subject("logs"), [
+  ...mutate("src/operations/logAppend.ts", subject("logs"), [
     ["a repeated append stores nothing", "if (end <= next_offset) return", "if (end < next_offset) return"],
     ["a log has no gap", "if (offset > next_offset) {", "if (offset < 0) {"],
     ["an overlapping append stores the new bytes only", "data.subarray(next_offset - offset)", "data.subarray(0)"],
     ["the first half of a log is kept", "Math.floor(attempt.limit_bytes / 2)", "0"],
+  ]),
+  ...mutate("src/operations/logRead.ts", subject("logs"), [
     ["an unfinished line is a line", "last !== undefined && last.data.at(-1) !== 10 ? 1 : 0", "0"],
   ]),
-  ...mutate("src/operations/logs.ts", joining, [
+  ...mutate("src/operations/logAppend.ts", joining, [
     ["streams are not joined", "next.stream === last.stream &&", ""],
     ["only what continues is joined", "next.fence === last.fence &&", ""],
   ]),
