@@ -56,9 +56,9 @@ class Transaction {
   }
 
   /**
-   * Runs jobs in one transaction, without savepoints (D-041). When one fails after it has written, breaks a constraint, or
-   * waits too long for a row, the transaction is rolled back and each job runs alone. That is safe because bodies are
-   * pure and nothing has been answered yet.
+   * Runs jobs in one transaction, without savepoints (D-041). When one fails after it has written, breaks a constraint,
+   * or waits too long for a row, the transaction is rolled back and each job runs alone. That is safe because bodies
+   * are pure and nothing has been answered yet.
    */
   async run(jobs: readonly Job[], budgetMs: number): Promise<Group> {
     for (let tries = 1; ; tries++) {
@@ -121,6 +121,7 @@ class Transaction {
     if (jobs.length > 1) return await this.#oneByOne(jobs, budgetMs);
     if (!transient || tries === triesMax)
       return { settled: [{ ok: false, error: rolledBack(reason), index }], wrote: false };
+    // The time is random, so that the transactions do not conflict again at once.
     await sleep(Math.random() * 2 ** tries);
     return undefined;
   }

@@ -66,6 +66,7 @@ export function configure(db: Database.Database, { synchronous, maxBytes, limits
   db.pragma("foreign_keys = ON");
   db.pragma("trusted_schema = OFF");
   db.pragma("cell_size_check = ON");
+  // A WAL that has grown beyond 64 MiB is truncated when it is reset.
   db.pragma("journal_size_limit = 67108864");
   if (maxBytes !== undefined)
     db.pragma(`max_page_count = ${Math.max(1, Math.floor(maxBytes / Number(pragma(db, "page_size"))))}`);

@@ -21,6 +21,7 @@ export function retryWhileBusy<Result>(giveUpMs: number, run: () => Result): Res
       return run();
     } catch (error) {
       if (translate(error).code !== "busy" || performance.now() > overAt) throw error;
+      // Sleeps for 5 ms without giving up the thread.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
     }
   }

@@ -79,9 +79,9 @@ class Transaction {
   }
 
   /**
-   * Runs jobs in one transaction, at first without savepoints, because calls rarely fail after they have written (D-004). If
-   * one does, the transaction is rolled back and runs again with a savepoint for each job. That is safe because bodies
-   * are pure and nothing has been answered yet. So a group runs at most twice.
+   * Runs jobs in one transaction, at first without savepoints, because calls rarely fail after they have written
+   * (D-004). If one does, the transaction is rolled back and runs again with a savepoint for each job. That is safe
+   * because bodies are pure and nothing has been answered yet. So a group runs at most twice.
    */
   run(jobs: readonly Job[], budgetMs: number): Group {
     try {
