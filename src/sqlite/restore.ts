@@ -1,7 +1,7 @@
 // Replaces a database with a backup, all or nothing: whenever the process is killed, the path holds either the old
 // database or the new one.
 
-import { chmodSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { chmodSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { StoreError } from "../errors.ts";
 import { copyPrivate, syncPath, type Watch } from "../files/privateFile.ts";
@@ -10,7 +10,7 @@ import { type Backup, findBackup } from "../schema/manifest.ts";
 import { backupError, buildManifest, prepareTarget, writeManifest } from "./backup.ts";
 import { translate } from "./errors.ts";
 import { openExclusively } from "./exclusive.ts";
-import { fileExists, withPath } from "./file.ts";
+import { fileExists, fileIdentity, withPath } from "./file.ts";
 import { requireDigest, requireUsable } from "./verify.ts";
 
 export interface RestoreOptions {
@@ -59,7 +59,7 @@ export function restoreSqlite({
   const path = resolve(requestedPath);
   const from = findBackup(name, path);
   const present = fileExists(path);
-  if (present && statSync(path).ino === statSync(from.path).ino)
+  if (present && fileIdentity(path) === fileIdentity(from.path))
     throw new StoreError("invalid_input", `${path} is the backup itself: name the path of the database`);
   onStep("found");
   const partial = `${path}.restoring-${process.pid}`;
