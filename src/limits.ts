@@ -1,4 +1,4 @@
-// Every number that bounds the store.
+// Every number that bounds the store, and the checks of those that a caller sets.
 import { StoreError } from "./errors.ts";
 
 /** The bounds of inputs. They are part of the contract: the same for every caller and engine. */
@@ -146,4 +146,10 @@ export function checkLimits(limits: Partial<Limits> = {}): Limits {
   if (all.logBytes < 262_144)
     throw new StoreError("invalid_input", `limits.logBytes: expected at least 262144, not ${all.logBytes}`);
   return all;
+}
+
+/** Fails with `invalid_input` on a value that SQLite would take for no limit: all but whole numbers above 0. */
+export function checkMaxBytes(maxBytes: number | undefined): number | undefined {
+  if (maxBytes === undefined || (Number.isSafeInteger(maxBytes) && maxBytes > 0)) return maxBytes;
+  throw new StoreError("invalid_input", `maxBytes: expected a whole number of at least 1, not ${maxBytes}`);
 }

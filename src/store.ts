@@ -14,7 +14,7 @@ import { systemClock, type TestClock } from "./clock.ts";
 import type { Driver, Synchronous } from "./driver.ts";
 import { StoreError } from "./errors.ts";
 import { type Logger, logEvent, type StoreEvent } from "./events.ts";
-import { checkLimits, type Limits } from "./limits.ts";
+import { checkLimits, checkMaxBytes, type Limits } from "./limits.ts";
 import { operationFilter } from "./operations/patterns.ts";
 import { operations } from "./operations/table.ts";
 import { checkNodeVersion } from "./package.ts";
@@ -164,10 +164,4 @@ export function attachStore(port: MessagePort, { limits, reconnect }: AttachOpti
     return backend.close();
   };
   return { ...methods, close, [Symbol.asyncDispose]: close };
-}
-
-/** Fails with `invalid_input` on a value that SQLite would take for no limit: all but whole numbers above 0. */
-export function checkMaxBytes(maxBytes: number | undefined): number | undefined {
-  if (maxBytes === undefined || (Number.isSafeInteger(maxBytes) && maxBytes > 0)) return maxBytes;
-  throw new StoreError("invalid_input", `maxBytes: expected a whole number of at least 1, not ${maxBytes}`);
 }

@@ -5,9 +5,8 @@ import { createServer } from "../actor/server.ts";
 import { backUpOnline } from "../backup/online.ts";
 import { type TestClock, testClock } from "../clock.ts";
 import type { StoreEvent } from "../events.ts";
-import { checkLimits, type Limits } from "../limits.ts";
+import { checkLimits, checkMaxBytes, type Limits } from "../limits.ts";
 import { openSqlite } from "../sqlite/open.ts";
-import { checkMaxBytes } from "../store.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 
 export interface TestStoreOptions {
