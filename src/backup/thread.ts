@@ -17,6 +17,7 @@ const work: { readonly [Name in keyof Jobs]: (input: Jobs[Name]["input"], watch:
   restore: (input, watch) => restoreSqlite({ ...input, watch }),
 };
 
+/** Runs the job in `workerData`, and reports its progress and its end to the thread that started this one. */
 export function runBackupThread(): void {
   const owner = parentPort as MessagePort;
   const { name, input, stop } = workerData as BackupThreadData;

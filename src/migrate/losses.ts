@@ -64,6 +64,7 @@ export const holdsData = step(function* (catalog: Catalog) {
   return false;
 });
 
+/** Builds the error for a downgrade that would delete data without permission. */
 export function dataLossError(losses: readonly Loss[]): StoreError {
   const message = `this downgrade drops data: ${losses.map(describeLoss).join(", ")}; nothing was changed. To allow it, add --allow-data-loss`;
   return new StoreError("conflict", message, { outcome: "rolled_back", details: { reason: "data_loss", losses } });

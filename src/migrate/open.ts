@@ -29,6 +29,7 @@ export async function openEngine(url: string, options: EngineOptions): Promise<E
   );
 }
 
+/** Returns the SQL dialect of the store at a URL. */
 export function dialectOf(url: string): Dialect {
   return parsePlace(url).engine;
 }

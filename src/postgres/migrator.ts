@@ -52,7 +52,7 @@ class PostgresEngine implements Engine {
   }
 
   async transact<Result>(work: Parameters<Engine["transact"]>[0]): Promise<Result> {
-    return await this.#namingDatabase(async (client) => {
+    return await this.#nameInErrors(async (client) => {
       await client.query("BEGIN");
       try {
         await this.#lock(client);
@@ -68,7 +68,7 @@ class PostgresEngine implements Engine {
   }
 
   async read<Result>(work: (run: Run) => Promise<Result>): Promise<Result> {
-    return await this.#namingDatabase(async (client) => {
+    return await this.#nameInErrors(async (client) => {
       await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
       try {
         return await work(runIn(client, this.#options));
@@ -124,7 +124,7 @@ class PostgresEngine implements Engine {
    * other process waits for it.
    */
   async #scratch(fill: (client: pg.Client, source: string) => Promise<void>): Promise<Engine> {
-    return await this.#namingDatabase(async () => {
+    return await this.#nameInErrors(async () => {
       const connection = new PostgresConnection({ url: this.#options.url, limits: defaultLimits, synchronous: "full" });
       try {
         const client = await connection.get();
@@ -150,7 +150,7 @@ class PostgresEngine implements Engine {
       catalog: postgresCatalog,
       backupAdvice: undefined,
       transact: (work) =>
-        this.#namingDatabase(async () => {
+        this.#nameInErrors(async () => {
           await client.query("SAVEPOINT trial");
           try {
             const result = await work({ run, backUp: async () => ({ made: false, advice: this.backupAdvice }) });
@@ -161,15 +161,15 @@ class PostgresEngine implements Engine {
             throw error;
           }
         }),
-      read: (work) => this.#namingDatabase(() => work(run)),
+      read: (work) => this.#nameInErrors(() => work(run)),
       openEmpty: () => this.openEmpty(),
       openCopy: (applied) => this.openCopy(applied),
       close: () => connection.close(),
     };
   }
 
-  /** Runs a function, and puts the address of the database in front of the message of its failure. */
-  async #namingDatabase<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
+  /** Runs a function. If it fails, puts the address of the database in front of the message. */
+  async #nameInErrors<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
     try {
       return await work(await this.#connection.get());
     } catch (error) {

@@ -87,6 +87,7 @@ function expectPragma(db: Database.Database, name: string, expected: string | nu
     throw new StoreError("incompatible", `${name} is ${String(actual)}, expected ${expected}: ${remedy}`);
 }
 
+/** Returns the value of a pragma. */
 export function pragma(db: Database.Database, name: string): unknown {
   return db.pragma(name, { simple: true });
 }

@@ -80,7 +80,7 @@ function createEngine(db: Database.Database, path: string, waiting: LockWait, id
     dialect: "sqlite",
     catalog: sqliteCatalog,
     async transact(work) {
-      return await namingDatabase(path, async () => {
+      return await nameInErrors(path, async () => {
         const settings = {
           synchronous: "full",
           maxBytes: undefined,
@@ -103,7 +103,7 @@ function createEngine(db: Database.Database, path: string, waiting: LockWait, id
       });
     },
     async read(work) {
-      return await namingDatabase(path, () =>
+      return await nameInErrors(path, () =>
         inTransaction(
           db,
           async () => void db.exec("BEGIN"),
@@ -113,7 +113,7 @@ function createEngine(db: Database.Database, path: string, waiting: LockWait, id
     },
     backupAdvice: undefined,
     openEmpty: async () => createEngine(connect(":memory:", 0), ":memory:", waiting),
-    openCopy: () => namingDatabase(path, async () => copyToScratch(path, waiting)),
+    openCopy: () => nameInErrors(path, async () => copyToScratch(path, waiting)),
     async close() {
       db.close();
     },
@@ -133,8 +133,8 @@ function requireWritable(path: string): void {
   }
 }
 
-/** Runs a function, and puts the path of the file in front of the message of its failure. */
-async function namingDatabase<Result>(path: string, run: () => Promise<Result>): Promise<Result> {
+/** Runs a function. If it fails, puts the path of the file in front of the message. */
+async function nameInErrors<Result>(path: string, run: () => Promise<Result>): Promise<Result> {
   try {
     return await run();
   } catch (error) {
