@@ -151,7 +151,10 @@ function textOf({ value }: IteratorResult<Query<unknown>, unknown>): string {
 }
 
 function collapseWhitespace(statement: string): string {
-  return statement.replace(/\s+/g, " ").replace(/; /g, ";").trim();
+  return statement
+    .replace(/\s+/g, " ")
+    .replace(/(?<=[(;]) | (?=\))/g, "")
+    .trim();
 }
 
 describe("bench exits with code 2 and one line on stderr for", () => {
