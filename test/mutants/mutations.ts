@@ -10,7 +10,7 @@ export interface Mutation {
   readonly replace: string;
   /** Test files, relative to the root. */
   readonly tests: readonly string[];
-  /** A pattern of test names, to run a part of a large file. */
+  /** A pattern of test names: it runs a part of a large file, or leaves out tests that hang with the mutation. */
   readonly only?: string;
 }
 
@@ -41,6 +41,7 @@ const sqliteDriver = { tests: ["test/engines/sqlite/transaction.test.ts"] };
 const postgresDriver = { tests: ["test/engines/postgres/transaction.test.ts"] };
 const migrator = { tests: ["test/engines/migrate/migrator.test.ts"] };
 const backup = { tests: ["test/engines/sqlite/backup.test.ts"] };
+/** Many of these tests kill processes over and over, so each mutation names the one that fails without any of that. */
 const restore = { tests: ["test/system/backup/restore.test.ts"] };
 
 export const mutations: readonly Mutation[] = [
@@ -210,6 +211,8 @@ export const mutations: readonly Mutation[] = [
     ["a call that waits travels alone", "parcel.atomic || parcel.waits", "parcel.atomic"],
     ["a call that was given up is not sent", "if (parcel.settled) continue;", ""],
     ["a settled call frees its bytes", "this.#bytes -= parcel.bytes;", ""],
+  ]),
+  ...mutate("src/courier.ts", { ...client, only: "settles every call when the server is lost" }, [
     [
       "a lost backend fails what is in flight",
       'this.#fail(parcel, "closed", reason, lostOutcome(parcel))',
@@ -296,6 +299,8 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/actor/parking.ts", mailbox, [
     ["a call that is no longer parked counts no longer", "    entry.client.parked--;\n", ""],
+  ]),
+  ...mutate("src/actor/parking.ts", { ...mailbox, only: "a parked call whose time is up" }, [
     [
       "a parked call is answered when its time is up",
       "if (this.remove(entry)) this.#options.giveUp(entry, atTimeout);",
@@ -345,7 +350,7 @@ export const mutations: readonly Mutation[] = [
       'if (db.inTransaction) db.exec("COMMIT");',
     ],
   ]),
-  ...mutate("src/sqlite/verify.ts", restore, [
+  ...mutate("src/sqlite/verify.ts", { ...restore, only: "a damaged backup" }, [
     ["a backup has the hash of its manifest", "if (actual.sha256 !== sha256)", 'if (actual.sha256 === "")'],
   ]),
   ...mutate("src/files/privateFile.ts", backup, [
@@ -359,8 +364,10 @@ export const mutations: readonly Mutation[] = [
     ["a damaged copy is refused", 'faults[0]?.integrity_check !== "ok"', "faults[0] === undefined"],
     ["a copy has the rows of its source", "if (rows !== count)", "if (rows === -1)"],
   ]),
-  ...mutate("src/sqlite/restore.ts", restore, [
+  ...mutate("src/sqlite/restore.ts", { ...restore, only: "keeps the old one as a checked backup" }, [
     ["a restore keeps the old database", "if (keep) {", "if (keep === undefined) {"],
+  ]),
+  ...mutate("src/sqlite/restore.ts", { ...restore, only: "the WAL of a database that is gone" }, [
     ["a stray WAL is not read into a restored file", '["-wal", "-shm", "-journal"]) rmSync', "[] as string[]) rmSync"],
   ]),
 ];
