@@ -23,8 +23,8 @@ function stepsFrom(text: string, length: number, at: number): number {
   const target = at + Number(text);
   if (target >= 0 && target <= length) return target;
   const [available, verb] = target < 0 ? [at, "undo"] : [length - at, "apply"];
-  const counted = available === 1 ? "is only 1 migration" : `are only ${available} migrations`;
-  throw new StoreError("invalid_input", `${text}: there ${counted} to ${verb}`);
+  const sentence = available === 1 ? "there is only 1 migration" : `there are only ${available} migrations`;
+  throw new StoreError("invalid_input", `${text}: ${sentence} to ${verb}`);
 }
 
 function known(migrations: readonly Migration[]): string {

@@ -89,7 +89,7 @@ describe("upgrade and downgrade", () => {
       /the schema is at 0002, which is after 0001: run debug-server-db migrate downgrade 0001/,
     );
     await refused(down(at, "3"), /migrate upgrade 0003/);
-    await refused(up(at, "+2"), /only 1 migrations to apply/);
+    await refused(up(at, "+2"), /there is only 1 migration to apply/);
     await refused(down(at, "-3"), /only 2 migrations to undo/);
     for (const target of ["9", "0009", "x", "", "+", "--1", "1.5", "00001"])
       await refused(up(at, target), /no such revision; use 0001, 0002, 0003/);
