@@ -1,8 +1,8 @@
-// Renders the reference of all operations from the table of operations and from the comments above them. A docstring
-// that is missing is an error.
+// Renders the reference of all operations from the table of operations and from the docstrings above them. A missing
+// docstring is an error.
 import { readdirSync, readFileSync } from "node:fs";
 import { z } from "zod";
-import { bodyErrors, callErrors } from "../src/errors.ts";
+import { bodyErrors, callErrors, errorCodes } from "../src/errors.ts";
 import type { AnyCodec } from "../src/model/codec.ts";
 import { scopes } from "../src/model/vocabulary.ts";
 import type { AnyOperation } from "../src/operation.ts";
@@ -21,7 +21,7 @@ for (const file of readdirSync(modelFolder).filter((name) => name !== "codec.ts"
     if (typeof value === "object" && value !== null && "toWire" in value) modelCodecs.set(value as AnyCodec, name);
 }
 
-/** The rows: the codecs of the model that answers are composed of. Each has a section of its own. */
+/** The codecs of the model that answers contain, by name. Each has a section of its own in the reference. */
 const rows = new Map<AnyCodec, string>();
 for (const { output } of Object.values(operations).flatMap((verbs): AnyOperation[] => Object.values(verbs))) {
   output.describe((codec) => {
@@ -41,25 +41,27 @@ interface Docstring {
 function readDocstrings(file: string): ReadonlyMap<string, Docstring> {
   const text = readFileSync(new URL(file, folder), "utf8");
   const renamed = new Map([...text.matchAll(/^export \{ (\w+) as (\w+) \};$/gm)].map(([, from, to]) => [from, to]));
-  const found = [
+  const matches = [
     ...text.matchAll(/\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\n(?:export )?const (\w+) = (?:sealedOperation|operation)\(/g),
   ];
   return new Map(
-    found.map(([, comment, name]) => [renamed.get(name) ?? (name as string), parseDocstring(comment as string)]),
+    matches.map(([, comment, name]) => [renamed.get(name) ?? (name as string), parseDocstring(comment as string)]),
   );
 }
 
-const heads = ["Input", "Result", "Fails", "Effect", "Cost"];
+/** The parts of a docstring. Returns replaces the description of the answer, where the client adds something to it. */
+const heads = ["Input", "Returns", "Result", "Fails", "Effect", "Cost"];
 
+/** Splits a docstring into its summary and its parts. */
 function parseDocstring(comment: string): Docstring {
   const lines = comment.split("\n").map((line) => line.replace(/^ *\* ?/, "").trimEnd());
   const summary: string[] = [];
   const parts = new Map<string, string>();
   let head: string | undefined;
   for (const line of lines) {
-    const [, found, rest] = /^(\w+) {2,}(.*)$/.exec(line) ?? [];
-    if (found !== undefined && heads.includes(found)) {
-      head = found;
+    const [, name, rest] = /^(\w+) {2,}(.*)$/.exec(line) ?? [];
+    if (name !== undefined && heads.includes(name)) {
+      head = name;
       parts.set(head, rest as string);
     } else if (line.trim() === "") continue;
     else if (head === undefined) summary.push(line.trim());
@@ -122,7 +124,7 @@ function describe(field: JsonSchema): string {
       return `text${range(field.minLength, field.maxLength, "characters")}`;
     case "integer":
     case "number":
-      return `integer${range(field.minimum ?? (field.exclusiveMinimum === undefined ? undefined : field.exclusiveMinimum + 1), field.maximum, "")}`;
+      return `integer${range(field.minimum ?? following(field.exclusiveMinimum), field.maximum)}`;
     case "array":
       return `list of ${describe(field.items ?? {})}${range(field.minItems, field.maxItems, "items")}`;
     case "object":
@@ -138,15 +140,22 @@ function describeObject({ properties = {}, required = [] }: JsonSchema): string 
     .join(", ")} }`;
 }
 
-function range(min: number | undefined, max: number | undefined, unit: string): string {
-  const unbounded = max === undefined || max >= Number.MAX_SAFE_INTEGER;
-  if (unbounded)
-    return min === undefined || min <= Number.MIN_SAFE_INTEGER
-      ? ""
-      : `, ${number(min)} or more${unit === "" ? "" : ` ${unit}`}`;
-  return min === undefined || min <= Number.MIN_SAFE_INTEGER
-    ? `, at most ${number(max)} ${unit}`.trimEnd()
-    : `, ${number(min)} .. ${number(max)} ${unit}`.trimEnd();
+/** Describes the bounds of a number. JSON Schema has a bound at the limits of safe integers where there is none. */
+function range(min = Number.MIN_SAFE_INTEGER, max = Number.MAX_SAFE_INTEGER, unit = ""): string {
+  const hasMin = min > Number.MIN_SAFE_INTEGER;
+  const hasMax = max < Number.MAX_SAFE_INTEGER;
+  if (!hasMin && !hasMax) return "";
+  const text =
+    hasMin && hasMax
+      ? `${number(min)} .. ${number(max)}`
+      : hasMin
+        ? `${number(min)} or more`
+        : `at most ${number(max)}`;
+  return `, ${text} ${unit}`.trimEnd();
+}
+
+function following(integer: number | undefined): number | undefined {
+  return integer === undefined ? undefined : integer + 1;
 }
 
 function number(value: number): string {
@@ -171,30 +180,63 @@ function traits({ access, lane, waits, stream, again }: AnyOperation): string {
 }
 
 function section(name: string, file: string, operation: AnyOperation, { summary, parts }: Docstring): string {
-  const part = (head: string) => (parts.has(head) ? [`**${head}** ${escaped(parts.get(head) as string)}`] : []);
-  const result =
-    operation.stream === undefined
-      ? operation.output.describe(nameOf)
-      : `page after page of ${operation.output.describe(nameOf)}`;
-  const known = rows.get(operation.output);
+  const part = (head: string, render = (text: string) => ` ${escaped(text)}`) => {
+    const text = parts.get(head);
+    return text === undefined ? [] : [`**${head}**${render(text)}`];
+  };
+  const errors = operation.errors.map((code) => `\`${code}\``).join(", ") || "none of its own";
   return [
     `### ${name}`,
     escaped(summary),
-    `${traits(operation)}; errors: ${operation.errors.length === 0 ? "none of its own" : operation.errors.map((code) => `\`${code}\``).join(", ")}; [source](../src/operations/${file})`,
+    `${traits(operation)}; errors: ${errors}; [source](../src/operations/${file})`,
     describeInput(operation),
-    ...part("Input"),
-    `**Returns** ${escaped(known ?? result)}`,
+    ...part("Input", (text) => list(fieldsOf(text, Object.keys(operation.inputSchema.shape)))),
+    `**Returns** ${escaped(parts.get("Returns") ?? describeAnswer(operation))}`,
     ...(isPaged(operation) ? [allRows(name)] : []),
     ...part("Result"),
-    ...part("Fails"),
+    ...part("Fails", (text) => list(failuresOf(text))),
     ...part("Effect"),
     ...part("Cost"),
   ].join("\n\n");
 }
 
+function list(items: readonly string[]): string {
+  return items.length === 1 ? ` ${items[0]}` : `\n\n${items.map((item) => `- ${item}`).join("\n")}`;
+}
+
+/** Splits a text about an input at each sentence that begins with the names of fields. */
+function fieldsOf(text: string, fields: readonly string[]): readonly string[] {
+  const items: string[] = [];
+  for (const sentence of text.split(/(?<=\.) /)) {
+    const [head] = /^\w+(?:, \w+)*(?=: )/.exec(sentence) ?? [];
+    const names = head?.split(", ") ?? [];
+    const isField = names.length > 0 && names.every((name) => fields.includes(name));
+    if (isField) items.push(names.map((name) => `\`${name}\``).join(", ") + escaped(sentence.slice(head?.length)));
+    else if (items.length === 0) items.push(escaped(sentence));
+    else items.push(`${items.pop()} ${escaped(sentence)}`);
+  }
+  return items.map((item) => item.replace(/\.$/, ""));
+}
+
+const codePattern = new RegExp(`\\b(?:${Object.keys(errorCodes).join("|")})\\b(?: \\{[^}]*\\})?`, "g");
+
+/** Splits the failures of an operation at each bar outside of braces, and marks their codes. */
+function failuresOf(text: string): readonly string[] {
+  return text.split(/ \| (?![^{]*\})/).map((failure) => failure.replace(codePattern, "`$&`"));
+}
+
+function describeAnswer({ output, stream }: AnyOperation): string {
+  const answer = rows.get(output) ?? output.describe(nameOf);
+  if (stream === undefined) return answer;
+  // The client iterates over the items of the pages. A page has one list, which contains them.
+  const [, item] = /list of (\w+)/.exec(answer) ?? [];
+  return `an async iterator of ${item}`;
+}
+
 function allRows(name: string): string {
   const all = name.replace(/list$/, "all");
-  return `**All pages** \`for await (const row of store.${all}({ ... }))\` iterates over the rows of every page; \`limit\` is the size of a page.`;
+  const loop = `for await (const row of store.${all}({ ... }))`;
+  return `**All pages** \`${loop}\` iterates over the rows of every page; \`limit\` is the size of a page.`;
 }
 
 /** The docstring of each operation, and the file that defines the operation. */

@@ -59,13 +59,14 @@ export const record = operation({
 /**
  * Announces a file that is still being written; `commit` completes it.
  *
- * Input    as record, without the fields that are not known yet. sha256: if it is known, the
+ * Input    as in artifacts.record, without the fields that are not known yet. sha256: if it is known, the
  *          call returns a ready artifact with the same content, which then needs no upload. ttlMs: the time after which
  *          the artifact fails unless it is committed (default: one hour). replace: deletes the old artifact at once,
  *          even if no commit follows, because a name has only one row
  * Result   { artifact, created }: with created false, a ready artifact needs no upload, and a pending one has been
  *          announced before
- * Fails    as record
+ * Fails    not_found | conflict { reason: "content" | "pending", artifactId } | conflict { reason: "pinned" }
+ *          | conflict { reason: "exists" }
  */
 export const begin = operation({
   access: "write",

@@ -1,5 +1,5 @@
-// Commands: programs that a session runs, in the order of their sequence. A runner claims the command at the head
-// of a session's queue under a lease, and passes the lease's fencing token with all that it reports about the command.
+// Commands: programs that a session runs, in the order of their sequence. A runner claims the command at the head of a
+// session's queue under a lease, and passes the lease's fencing token with all that it reports about the command.
 // When the lease has run out, maintenance.reap queues the command again while attempts remain; otherwise it is lost.
 import { z } from "zod";
 import { after } from "../clock.ts";
@@ -31,7 +31,7 @@ import { requireVersion } from "./versions.ts";
 /**
  * Adds commands to the end of a session's queue, with consecutive sequence numbers.
  *
- * Input    commands: 1 .. 500. secretEnvKeys: names only; their values never reach the store
+ * Input    commands: 1 .. 500. Their secretEnvKeys are names only: the values never reach the store
  * Fails    not_found | invalid_transition when the session is ending or has ended | conflict { reason: "exists" }
  * Effect   for each command, one row of commands and one row of changes
  */
@@ -74,7 +74,7 @@ export const enqueueCommands = step(function* (
  * maxParallel commands and have either no worktree or one that this runner leases. The highest priority is claimed
  * first, then the longest time in the queue.
  *
- * Input    ttlMs: the length of the lease, renewed by runners.heartbeat. waitMs: how long to wait for work. sessionId:
+ * Input    ttlMs: the length of the lease, renewed by runners.heartbeat. waitMs: the time to wait for work. sessionId:
  *          claims from this session only
  * Result   { command, session, fence, expiresAt }, or undefined when there is nothing to run; undefined without a wait
  *          when the named session is ending or has ended

@@ -43,7 +43,7 @@ type EventRow = z.output<typeof eventInput>;
  * Applies an event of the adapter once: an event whose seq is not above the last one changes nothing.
  *
  * Input    seq, event, body: as in the protocol. For an adapter that does not number its messages, the caller numbers
- *          them from 1 in the order of arrival. secretNames: as in open
+ *          them from 1 in the order of arrival. secretNames: as in debug.open
  * Result   { applied, state, stopEpoch } after the event
  * Fails    not_found | conflict { reason: "run", currentRun } when the adapter was replaced | invalid_transition for
  *          stopped or continued before the debug session is configured, or after its end
@@ -268,7 +268,7 @@ const bindByAdapter = step(function* (
  * Input    stopEpoch: the epoch of the stop that was inspected. threads: the most important first; at most 64
  *          threads, 50 frames in a thread, 10 scopes in a frame, 100 variables in a scope, and 128 KiB in all. Data
  *          beyond these bounds is left out, and counted in its place (omittedFrames, omittedScopes, omittedVariables,
- *          valueLength). secretNames: as in open
+ *          valueLength). secretNames: as in debug.open
  * Result   { stored }, the number of threads that were stored
  * Fails    not_found | conflict { reason: "epoch", currentEpoch } when that stop is over
  *          | conflict { reason: "run", currentRun }
@@ -374,7 +374,7 @@ const patchableStates: Readonly<Record<DebugState, readonly DebugState[]>> = {
  * configurationDone or continue. Fails when the debug session is no longer as the caller saw it.
  *
  * Input    expectedEpoch, expectedState, expectedVersion: the debug session as the caller saw it. state: the new state.
- *          reason: why the debug session ended. secretNames: as in open
+ *          reason: why the debug session ended. secretNames: as in debug.open
  * Fails    not_found | conflict { reason: "epoch", currentEpoch } | conflict { reason: "state", currentState } |
  *          conflict { reason: "version", currentVersion } | conflict { reason: "run", currentRun } | invalid_transition
  * Effect   one row of changes, unless nothing changed. Going from stopped to running raises stopEpoch, as a continued

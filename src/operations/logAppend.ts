@@ -1,8 +1,6 @@
-// Appends to logs. The runner appends the bytes that an attempt of a command wrote, under the fencing token of its
-// lease and at the offset where its last append ended, so a repeated append stores nothing twice.
-//
-// A log that grows past its limit loses its middle and keeps its beginning and its end. The end of the attempt seals
-// the log (commandState.ts).
+// Appends to the logs of commands. The runner appends under the fencing token of its lease, at the offset where its
+// last append ended, so a repeated append stores nothing twice. A log that grows past its limit loses its middle and
+// keeps its beginning and its end. The end of an attempt seals its log (commandState.ts).
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { boolean, integer, record } from "../model/codec.ts";

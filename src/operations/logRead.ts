@@ -54,7 +54,7 @@ export const read = operation({
  * Follows a log as it grows: returns its chunks from the start position on, without gaps or duplicates, until the log
  * is sealed.
  *
- * Input    as in read. For a command that has not started, the iteration waits until it starts
+ * Input    as in logs.read. For a command that has not started, the iteration waits until it starts
  * Fails    not_found
  */
 export const follow = operation({

@@ -106,7 +106,6 @@ const reserveFor = step(function* (
 /**
  * Ends a session with a result. Repeating the call with the same result changes nothing.
  *
- * Input    outcome: completed or failed
  * Fails    not_found | invalid_transition when the session is ending or has ended with another result
  *          | conflict { reason: "version" }
  * Effect   queued commands are cancelled, and the runners of active ones are asked to stop them; the worktree becomes

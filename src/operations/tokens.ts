@@ -62,8 +62,8 @@ function withSecret({ token }: Minted, localPart: unknown): MintedToken {
  *          scopes. scopes: at least one, from the closed list. ttlMs: the lifetime; by default, and at most, the
  *          remaining lifetime of createdBy; unlimited by default if createdBy never expires. kind: personal (its secret
  *          begins with dsp_) or runner (dsr_)
- * Result   { token, secret }: the row, and the text with which the account identifies itself; secret is undefined in a
- *          reply that is repeated for an idempotency key
+ * Returns  { token: Token, secret: text or undefined }
+ * Result   secret: the text to pass to tokens.verify; undefined in a reply that is repeated for an idempotency key
  * Fails    not_found | scope_missing { missing } | invalid_transition when the account is disabled | token_revoked or
  *          token_expired for createdBy | conflict { reason: "name" } when the account has a token of this name that is
  *          neither revoked nor rotated | conflict { reason: "exists" }
@@ -247,7 +247,8 @@ const lockWithAccounts = step(function* (tokenId: string, ...accountIds: readonl
  *
  * Input    graceMs: the time for which the old token keeps working, though not beyond its own expiry. ttlMs: the
  *          lifetime of the new token (default: the lifetime that the old one had); it may outlive the old one
- * Result   { token, secret } of the new token, as in mint
+ * Returns  { token: Token, secret: text or undefined }
+ * Result   the new token and its secret, as in tokens.mint
  * Fails    not_found | token_revoked | token_expired | conflict { reason: "rotated", rotatedTo }
  *          | conflict { reason: "version" | "exists" }
  * Effect   a new row of tokens, and the expiry of the old one; one row of changes for each
@@ -386,7 +387,8 @@ export const list = operation({
  * succeeds.
  *
  * Input    accountName, name: the names of the account and of the token. ttlMs: the lifetime (default: unlimited)
- * Result   { token, secret }, as in mint
+ * Returns  { token: Token, secret: text or undefined }
+ * Result   as in tokens.mint
  * Fails    conflict { reason: "admin_exists" } while a live admin token exists | conflict { reason: "name" }
  *          | invalid_transition when the account is disabled
  * Effect   one row of tokens, perhaps one of accounts; one row of changes for each
