@@ -19,7 +19,7 @@ export interface RecordedStatements {
   stop(): void;
 }
 
-/** Operations without a bound on their cost, because people ask for figures of the whole store. */
+/** Operations whose cost has no bound, because they return figures of the whole store. */
 const unbounded = ["maintenance.stats"];
 
 /** Statements that may sort, because they sort few rows. */
@@ -68,7 +68,7 @@ function namedOperations(): readonly (readonly [name: string, operation: AnyOper
   );
 }
 
-/** True when a filter chooses some tests of the suite, which then does not prepare every statement. */
+/** True when a filter selects tests, so that the suite does not prepare every statement. */
 const partOfSuite = process.execArgv.some((option) => /^--test-(name-pattern|skip-pattern|only)/.test(option));
 
 /** Defines the tests of the recorded statements. They run after the tests that prepare the statements. */
@@ -106,7 +106,7 @@ export function describeQueryPlans({ operationOf, called, stop }: RecordedStatem
     });
 
     for (const [subject, pattern, index] of lookups) {
-      it(`${subject}: found by ${index}, and not past rows that are over`, () => {
+      it(`${subject}: found by ${index}, without reading rows that have ended`, () => {
         const texts = [...operationOf.keys()].filter((text) => pattern.test(onOneLine(text)));
         assert.ok(texts.length > 0, "no operation prepared such a statement");
         for (const text of texts) {
@@ -177,8 +177,8 @@ function explain(db: Database.Database, text: string): readonly string[] {
 }
 
 /**
- * Checks whether the cost of a step grows with the table. A scan along an index is bounded when its order is that of the
- * index and a LIMIT ends it.
+ * Checks whether the cost of a step grows with the table. A scan along an index is bounded when its order is that of
+ * the index and a LIMIT ends it.
  */
 function isUnbounded(step: string, text: string): boolean {
   if (/^USE TEMP B-TREE/.test(step)) return !shortSorts.some((pattern) => pattern.test(text));
@@ -213,7 +213,7 @@ function onOneLine(text: string): string {
   return text.trim().replace(/\s+/g, " ");
 }
 
-/** Statements that must use a certain index, because another one would read rows that are over. */
+/** Statements that must use a certain index, because another index would lead them past rows that have ended. */
 const lookups: readonly (readonly [subject: string, statement: RegExp, index: string])[] = [
   [
     "the head of a session's queue",

@@ -8,7 +8,7 @@ import type { Opened, OpenOptions, TestedBackend } from "../support/backends.ts"
 type Test = (opened: Opened) => Promise<void>;
 
 export interface Suite {
-  /** Defines a test on the store that all tests share: it creates its own rows and looks at no others. */
+  /** Defines a test on the store that all tests share. It creates its own rows and reads no others. */
   test(name: string, run: Test, options?: { readonly needs?: keyof TestedBackend["capabilities"] }): void;
   /** Defines a test on a store of its own. */
   alone(
@@ -18,17 +18,19 @@ export interface Suite {
   ): void;
 }
 
-/** One store for all subjects of a backend, because a thread takes longer to start than most tests to run. */
+/**
+ * The store that all subjects of a backend share, because a thread takes longer to start than most tests take to run.
+ */
 const sharedStores = new Map<TestedBackend, Promise<Opened>>();
 
 function sharedStore(backend: TestedBackend): Promise<Opened> {
-  // Many tests leave rows that expire while another test runs.
+  // Tests leave many rows that expire while other tests run; one pass of the reaper must be able to end them all.
   const store = sharedStores.get(backend) ?? backend.open({ limits: { reapRows: 1_000 } });
   sharedStores.set(backend, store);
   return store;
 }
 
-/** Closes the store after the last subject. Called in the suite around all subjects, so that a filter cannot skip it. */
+/** Closes the shared store. Call it in the suite around all subjects, so that a filter of test names cannot skip it. */
 export function closeSharedStore(backend: TestedBackend): void {
   after(async () => (await sharedStores.get(backend))?.close());
 }
@@ -54,12 +56,12 @@ export function subject(backend: TestedBackend, name: string, define: (suite: Su
   });
 }
 
-/** The cursor of the feed's end: a filter that nothing passes moves past everything. */
+/** Returns the cursor of the end of the feed. A filter that no row matches moves the cursor past all rows. */
 export async function endOfFeed({ changes }: Store): Promise<number> {
   return (await changes.since({ entity: "none" })).nextSeq;
 }
 
-/** Cancels what other tests left to be claimed. */
+/** Cancels all open sessions, so that no command that another test left can be claimed. */
 export async function cancelAll({ sessions }: Store): Promise<void> {
   for (const state of ["pending", "running"] as const) {
     for (let more = true; more; ) {
@@ -70,7 +72,7 @@ export async function cancelAll({ sessions }: Store): Promise<void> {
   }
 }
 
-/** The error of a call that must fail with this code; the named details must be among its details. */
+/** Returns the error of a call. Fails unless the call fails with this code and has these details, among others. */
 export async function fails(
   call: Promise<unknown> | (() => Promise<unknown>),
   code: ErrorCode,
@@ -78,7 +80,7 @@ export async function fails(
   outcome?: Outcome,
 ) {
   const error = await (typeof call === "function" ? call() : call).then(
-    (value) => assert.fail(`expected ${code}, and the call answered ${JSON.stringify(value)?.slice(0, 300)}`),
+    (value) => assert.fail(`expected ${code}, but the call answered ${JSON.stringify(value)?.slice(0, 300)}`),
     (reason: unknown) => reason,
   );
   if (!(error instanceof StoreError)) throw error;
@@ -91,7 +93,7 @@ export async function fails(
 export const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 export const text = (data: Uint8Array): string => new TextDecoder().decode(data);
 
-/** As many items of an endless stream as a test needs. */
+/** Returns the first `count` items of an endless stream. */
 export async function take<Item>(stream: AsyncGenerator<Item, void, undefined>, count: number): Promise<Item[]> {
   const items: Item[] = [];
   for await (const item of stream) {

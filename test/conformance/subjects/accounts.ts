@@ -20,7 +20,7 @@ export function accountsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("a name is unique in any case; of eight simultaneous creations one succeeds", async ({ store }) => {
+    test("a name is unique, ignoring case, and of eight simultaneous creations one succeeds", async ({ store }) => {
       const name = `Ämne ${newId()}`;
       const settled = await Promise.allSettled(
         Array.from({ length: 8 }, (_, index) =>
@@ -35,7 +35,7 @@ export function accountsConformance(backend: TestedBackend): void {
       }
     });
 
-    test("find looks a name up in any case, finds disabled accounts too, and otherwise returns undefined", async ({
+    test("find ignores case, finds disabled accounts too, and returns undefined for an unknown name", async ({
       store,
     }) => {
       const name = `Ömer ${newId()}`;
@@ -53,7 +53,10 @@ export function accountsConformance(backend: TestedBackend): void {
       });
     });
 
-    test("disable is idempotent, keeps its first time, and checks the expected version", async ({ store, clock }) => {
+    test("disable is idempotent, keeps its first timestamp, and checks the expected version", async ({
+      store,
+      clock,
+    }) => {
       const { account } = await fixtures(store).account();
       await fails(store.accounts.disable({ accountId: account.id, expectedVersion: 9 }), "conflict", {
         reason: "version",

@@ -51,7 +51,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("recording the same name and content, even eight times at once, returns one row; other content is a conflict without replace", async ({
+    test("recording the same content under a name again, even eight times at once, returns one row; other content is a conflict unless replace is set", async ({
       store,
     }) => {
       const { session, command } = await fixtures(store).claim();
@@ -84,10 +84,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("each attempt has names of its own, and an attempt that does not exist is refused", async ({
-      store,
-      clock,
-    }) => {
+    test("each attempt has its own names, and an attempt that does not exist is refused", async ({ store, clock }) => {
       const { session, command, runner } = await fixtures(store).claim({ maxAttempts: 2 });
       const input = { sessionId: session.id, commandId: command.id, name: "core", ...content };
       const first = await store.artifacts.record(input);
@@ -240,7 +237,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       assert.deepEqual([anew.created, (await store.artifacts.get({ artifactId: ready.id })).state], [true, "deleted"]);
     });
 
-    test("an artifact that was announced with a hash is only committed with that hash", async ({ store }) => {
+    test("an artifact that was announced with a hash can only be committed with that hash", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const { artifact } = await store.artifacts.begin({ sessionId: session.id, name: "x", sha256: sha("a") });
       await fails(store.artifacts.commit({ artifactId: artifact.id, ...content, sha256: sha("b") }), "conflict", {
@@ -252,7 +249,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       assert.equal((await store.artifacts.commit({ artifactId: artifact.id, ...content })).state, "ready");
     });
 
-    test("delete makes a ready artifact deleted and a pending one failed; both are final, and their names are free", async ({
+    test("delete makes a ready artifact deleted and a pending one failed; both states are final, and the names are free again", async ({
       store,
     }) => {
       const { session } = await fixtures(store).session();
@@ -325,7 +322,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       assert.deepEqual(await names({ cursor: first.nextCursor }), ["d"]);
     });
 
-    test("changes name the artifact and its session; a repeated call adds none", async ({ store }) => {
+    test("changes name the artifact and its session, and a repeated call adds none", async ({ store }) => {
       const { session, command } = await fixtures(store).claim();
       const after = await endOfFeed(store);
       const input = { sessionId: session.id, commandId: command.id, name: "x", ...content };

@@ -98,9 +98,7 @@ export function changesConformance(backend: TestedBackend): void {
       assert.equal(last, nextSeq + 48);
     });
 
-    test("pages join without gaps, and a filter moves the cursor past the rows that it leaves out", async ({
-      store,
-    }) => {
+    test("pages join without gaps, and a filter moves the cursor past the rows that it excludes", async ({ store }) => {
       const nextSeq = await endOfFeed(store);
       const { session } = await fixtures(store).session();
       for (let n = 0; n < 5; n++) await fixtures(store).repository();
@@ -149,7 +147,7 @@ export function changesConformance(backend: TestedBackend): void {
       await fails(collect(store.changes.watch({ limit: 0 })), "invalid_input");
     });
 
-    test("watch with a filter returns only the rows that pass it", async ({ store }) => {
+    test("watch with a filter returns only matching rows", async ({ store }) => {
       const nextSeq = await endOfFeed(store);
       const { session } = await fixtures(store).session();
       const watching = take(store.changes.watch({ after: nextSeq, sessionId: session.id }), 2);
@@ -158,7 +156,7 @@ export function changesConformance(backend: TestedBackend): void {
       assert.deepEqual((await watching).map(line), ["session create 1", "session end 2"]);
     });
 
-    test("watch goes on after a wait without changes", async ({ store }) => {
+    test("watch continues after a wait without changes", async ({ store }) => {
       const nextSeq = await endOfFeed(store);
       const { session } = await fixtures(store).session();
       const watching = take(store.changes.watch({ after: nextSeq, entity: "runner", waitMs: 1 }), 1);

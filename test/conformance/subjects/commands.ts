@@ -138,7 +138,7 @@ export function commandsConformance(backend: TestedBackend): void {
         [runnerId, "running", 0, 1],
       );
       assert.deepEqual(claim.command.leaseExpiresAt, claim.expiresAt);
-      // The store's clock may be that of another machine.
+      // The store's clock may differ from this one: it may be that of another machine.
       const grantedAtMs = claim.expiresAt.getTime() - 5_000;
       assert.ok(grantedAtMs >= before - 50 && grantedAtMs <= clock.now() + 50, `${grantedAtMs - before}`);
       assert.deepEqual(await store.commands.get({ commandId: command.id }), claim.command);
@@ -162,7 +162,7 @@ export function commandsConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "the higher priority goes first, then the older command; within a session the sequence decides",
+      "claim takes the highest priority first, then the oldest command; within a session the sequence decides",
       async ({ store, clock }) => {
         const made: Record<string, string> = {};
         for (const [name, priorities] of Object.entries({ old: [0], young: [0], urgent: [5], blocked: [-5, 9] })) {
@@ -367,7 +367,7 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal(await store.commands.claim({ runnerId, sessionId: session.id, waitMs: 60_000 }), undefined);
     });
 
-    test("a command that a signal ended has not succeeded", async ({ store }) => {
+    test("a command that was ended by a signal cannot have succeeded", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       await fails(
         store.commands.finish({

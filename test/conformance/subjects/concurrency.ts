@@ -125,7 +125,7 @@ export function concurrencyConformance(backend: TestedBackend): void {
       );
     });
 
-    test("urgent calls that go first lose nothing", async ({ store }) => {
+    test("urgent calls that overtake other calls lose none of them", async ({ store }) => {
       const { worktree, fence } = await fixtures(store).lease();
       const { runner } = await fixtures(store).runner();
       const name = newId();

@@ -228,7 +228,7 @@ export function debugConformance(backend: TestedBackend): void {
       assert.equal((await adapter.event("vendor/anything", { threadId: "x", deep: [{ a: [1, null] }] })).applied, true);
     });
 
-    test("text that a database cannot store is made storable, and long text is cut and marked", async ({ store }) => {
+    test("characters that a database cannot store are replaced, and long text is cut and marked", async ({ store }) => {
       const running = await fixtures(store).debugSession();
       const adapter = adapterOf(store, running);
       await adapter.event("output", { category: "stdout", output: `a\u0000b\ud800c` });
@@ -503,7 +503,7 @@ export function debugConformance(backend: TestedBackend): void {
       assert.equal((await store.debug.get({ debugSessionId, stopEpoch })).threads.length, 2);
     });
 
-    test("data beyond the bounds of a stop is left out, and counted where it was", async ({ store }) => {
+    test("data beyond the bounds of a stop is left out, and counted in its place", async ({ store }) => {
       const { debugSessionId, adapterRun } = await fixtures(store).debugSession();
       const { stopEpoch } = await store.debug.applyEvent({
         debugSessionId,
@@ -881,7 +881,7 @@ export function debugConformance(backend: TestedBackend): void {
       assert.deepEqual(stop?.detail, { state: "stopped", stopEpoch, reason: "breakpoint" });
     });
 
-    test("a reader sees one moment of a debug session while others write", async ({ store, connect }) => {
+    test("a reader sees a debug session as of one moment while others write", async ({ store, connect }) => {
       const running = await fixtures(store).debugSession();
       const { debugSessionId, adapterRun } = running;
       const adapter = adapterOf(await connect(), running);

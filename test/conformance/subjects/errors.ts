@@ -244,7 +244,7 @@ export function errorsConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "the store works on after an overload",
+      "the store keeps working after an overload",
       async ({ store }) => {
         const settled = await Promise.allSettled(
           Array.from({ length: 60 }, () => store.repositories.upsert({ name: newId() })),

@@ -62,7 +62,7 @@ export function lifeCycleConformance(backend: TestedBackend): void {
     );
 
     alone(
-      "two simultaneous calls of close close the store once, and both wait for it",
+      "two simultaneous calls to close close the store once, and both wait for it",
       async ({ store }) => {
         const calls = Promise.allSettled(
           Array.from({ length: 100 }, (_, n) => store.repositories.upsert({ name: `${n}` })),
@@ -97,7 +97,7 @@ export function lifeCycleConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "acknowledged writes are there after the store is reopened",
+      "acknowledged writes are still there after the store is reopened",
       async (opened) => {
         const { claim } = await fixtures(opened.store).claim();
         const held = { commandId: claim.command.id, fence: claim.fence };

@@ -27,7 +27,9 @@ export function logsConformance(backend: TestedBackend): void {
     const readText = async (store: Store, input: Parameters<Store["logs"]["read"]>[0]) =>
       textOf((await store.logs.read(input)).chunks);
 
-    test("following from beyond the end waits for these bytes, and returns none before them", async ({ store }) => {
+    test("follow from an offset beyond the end waits for the bytes at that offset, and returns none before it", async ({
+      store,
+    }) => {
       const log = await written(store, "abc");
       const page = await store.logs.read({ commandId: log.commandId, offset: 5 });
       assert.deepEqual([page.chunks, page.nextOffset, page.endOffset, page.ended], [[], 5, 3, false]);
@@ -222,7 +224,7 @@ export function logsConformance(backend: TestedBackend): void {
       await fails(store.logs.append({ ...log, offset, data: bytes("d") }), "lease_lost");
     });
 
-    test("a second attempt has a log of its own, and the first log is kept", async ({ store, clock }) => {
+    test("a second attempt has its own log, and the first log is kept", async ({ store, clock }) => {
       const { session, command } = await fixtures(store).command({ maxAttempts: 2 });
       const { runner } = await fixtures(store).runner({ ttlMs: 3_600_000 });
       for (const word of ["first", "second"]) {
@@ -346,7 +348,7 @@ export function logsConformance(backend: TestedBackend): void {
       }
     });
 
-    test("follow goes on after a wait without new bytes", async ({ store }) => {
+    test("follow continues after a wait without new bytes", async ({ store }) => {
       const { offset, ...log } = await written(store, "a");
       const stream = store.logs.follow({ commandId: log.commandId, waitMs: 1 });
       assert.equal(text((await stream.next()).value?.data as Uint8Array), "a");

@@ -1,4 +1,4 @@
-// Maintenance: the reaper ends what has run out, once, and a clock that has jumped does no harm.
+// Maintenance: the reaper ends what has expired, once, and a clock that has jumped does no harm.
 import assert from "node:assert/strict";
 import type { Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -16,7 +16,7 @@ function assertReaped(pass: Pass, expected: Partial<Pass>): void {
 
 export function maintenanceConformance(backend: TestedBackend): void {
   subject(backend, "maintenance", ({ alone }) => {
-    alone("reap ends what has run out and nothing else, and returns the ids by kind", async ({ store, clock }) => {
+    alone("reap ends what has expired and nothing else, and returns the ids by kind", async ({ store, clock }) => {
       const { claim, runner } = await fixtures(store).claim();
       const { worktree } = await fixtures(store).lease({ ttlMs: 1_000 });
       const { session } = await fixtures(store).session({ idleTtlMs: 2_000 });
@@ -63,7 +63,7 @@ export function maintenanceConformance(backend: TestedBackend): void {
     );
 
     alone(
-      "after a jump of the clock, what was alive gets a grace period, and what had run out does not",
+      "after a jump of the clock, what was alive gets a grace period, and what had expired does not",
       async ({ store, clock }) => {
         const { worktree: dead } = await fixtures(store).lease({ ttlMs: 1_000 });
         clock.advance(1_001);

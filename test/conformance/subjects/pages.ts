@@ -54,7 +54,7 @@ export function pagesConformance(backend: TestedBackend): void {
       assert.ok(listsOfSeveralPages >= 9);
     });
 
-    test("all keeps the filters, and starts after a cursor", async ({ store }) => {
+    test("all applies the filters, and starts after a cursor", async ({ store }) => {
       const { repositoryId, ids } = await sessionsOf(store, 5);
       const [first, ...others] = ids as [string, ...string[]];
       await store.sessions.cancel({ sessionId: first });
@@ -89,7 +89,7 @@ export function pagesConformance(backend: TestedBackend): void {
       assert.deepEqual(seen, ids);
     });
 
-    test("a page is read when the loop reaches it, and break ends the iteration", async ({ store, clock }) => {
+    test("a page is read only when the loop reaches it, and break ends the iteration", async ({ store, clock }) => {
       const { repositoryId, ids } = await sessionsOf(store, 2);
       const rows: AsyncGenerator<Session, void, undefined> = store.sessions.all({ repositoryId, limit: 2 });
       const late = (await fixtures(store).session({ repositoryId })).session.id;
@@ -128,7 +128,7 @@ export function pagesConformance(backend: TestedBackend): void {
       }
     });
 
-    test("all refuses what list refuses, when its first row is requested", async (opened) => {
+    test("all refuses the input that list refuses, when its first row is requested", async (opened) => {
       const rows = opened.store.sessions.all({ limit: 0 });
       assert.equal((await fails(rows.next(), "invalid_input")).operation, "sessions.list");
       const port = await opened.connect({ operations: ["sessions.list"] });

@@ -72,7 +72,7 @@ export function readsConformance(backend: TestedBackend): void {
       }
     });
 
-    test("rows that are created between two pages come on a later page, and no row comes twice", async ({
+    test("rows that are created between two pages are on a later page, and no row is returned twice", async ({
       store,
       clock,
     }) => {

@@ -25,7 +25,7 @@ export function runnersConformance(backend: TestedBackend): void {
         [row.bootId, row.host, row.pid, row.labels, row.state, row.version],
         [bootId, "h", 7, { os: "linux" }, "online", 1],
       );
-      // The store's clock may be that of another machine.
+      // The store's clock may differ from this one: it may be that of another machine.
       const grantedAtMs = row.expiresAt.getTime() - 5_000;
       assert.ok(grantedAtMs >= before - 50 && grantedAtMs <= clock.now() + 50, `${grantedAtMs - before}`);
     });
@@ -122,7 +122,7 @@ export function runnersConformance(backend: TestedBackend): void {
       await store.commands.finish({ commandId: claim.command.id, fence: claim.fence, outcome: "succeeded" });
     });
 
-    test("a runner without heartbeats is stalled, and online again with its next heartbeat", async ({
+    test("a runner without heartbeats is stalled, and is online again after its next heartbeat", async ({
       store,
       clock,
     }) => {
@@ -135,7 +135,7 @@ export function runnersConformance(backend: TestedBackend): void {
       assert.equal(await stateOf(store, runner.id), "online");
     });
 
-    test("a draining runner that missed heartbeats is still draining with its next one", async ({ store, clock }) => {
+    test("a draining runner that missed heartbeats is still draining after its next one", async ({ store, clock }) => {
       const { runner } = await fixtures(store).runner({ ttlMs: 1_000 });
       await store.runners.drain({ runnerId: runner.id });
       clock.advance(1_001);
@@ -144,7 +144,7 @@ export function runnersConformance(backend: TestedBackend): void {
       await fails(store.commands.claim({ runnerId: runner.id }), "invalid_transition", { state: "draining" });
     });
 
-    test("a runner without heartbeats for long is gone, draining or not, and must register with a new boot id", async ({
+    test("a runner that sends no heartbeats for long enough is gone, even if it was draining, and must register with a new boot id", async ({
       store,
       clock,
     }) => {

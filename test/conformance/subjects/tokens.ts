@@ -63,7 +63,9 @@ export function tokensConformance(backend: TestedBackend): void {
       });
     });
 
-    test("admin covers every scope and stands alone; writing does not include reading", async ({ store }) => {
+    test("admin covers every scope and cannot be combined with others; write scopes do not include read scopes", async ({
+      store,
+    }) => {
       const given = fixtures(store);
       const admin = await given.token({ scopes: ["tokens:read", "admin"] });
       assert.deepEqual(admin.token.scopes, ["admin"]);
@@ -94,7 +96,7 @@ export function tokensConformance(backend: TestedBackend): void {
       assert.deepEqual((await store.tokens.list({ accountId: account.id })).items, []);
     });
 
-    test("a token gives only scopes that it covers, only while it is live, and not to a disabled account", async ({
+    test("a token mints only scopes that it covers, only while it is live, and not for a disabled account", async ({
       store,
       clock,
     }) => {
@@ -174,7 +176,7 @@ export function tokensConformance(backend: TestedBackend): void {
       await fails(store.tokens.verify({ token: 7 as never }), "invalid_input");
     });
 
-    test("a revoked token is refused from the next call on; its first time and reason stay, and its name is free", async ({
+    test("a revoked token is refused from the next call on, keeps its first timestamp and reason, and frees its name", async ({
       store,
       clock,
     }) => {
@@ -277,7 +279,7 @@ export function tokensConformance(backend: TestedBackend): void {
         assert.equal((await store.tokens.verify({ token: secret as string })).tokenId, token.id);
     });
 
-    test("changes name what happened to a token, and contain no part of its secret", async ({ store }) => {
+    test("changes record what happened to a token, and contain no part of its secret", async ({ store }) => {
       const after = await endOfFeed(store);
       const { token, secret } = await fixtures(store).token();
       const rotated = await store.tokens.rotate({ tokenId: token.id });
@@ -297,7 +299,7 @@ export function tokensConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "of eight simultaneous calls of bootstrapAdmin one succeeds, and no other while its token is live",
+      "of eight simultaneous bootstrapAdmin calls one succeeds, and later calls fail while its token is live",
       async ({ store, clock }) => {
         const settled = await Promise.allSettled(
           Array.from({ length: 8 }, (_, index) =>
@@ -331,7 +333,7 @@ export function tokensConformance(backend: TestedBackend): void {
     });
 
     alone(
-      "verify writes nothing; the times of last use follow, many in one write",
+      "verify writes nothing, and many times of last use are written together later",
       async ({ store, clock }) => {
         const given = fixtures(store);
         const { token, secret } = await given.token();

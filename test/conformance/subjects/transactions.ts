@@ -140,7 +140,7 @@ export function transactionsConformance(backend: TestedBackend): void {
       assert.equal(await store.repositories.find({ name }), undefined);
     });
 
-    test("a call on a transaction that was sent throws and does not run", async ({ store }) => {
+    test("a call on a transaction that has been sent throws and does not run", async ({ store }) => {
       const names = [newId(), newId()] as const;
       let leaked: Parameters<Parameters<Store["atomically"]>[0]>[0] | undefined;
       await store.atomically((tx) => {
@@ -220,7 +220,7 @@ export function transactionsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("a snapshot and its cursor are of one moment", async ({ store }) => {
+    test("a snapshot and its cursor describe the same moment", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const racing = Promise.all(
         Array.from({ length: 20 }, (_, n) => store.repositories.upsert({ name: repository.name, description: `${n}` })),

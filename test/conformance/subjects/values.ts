@@ -25,7 +25,7 @@ const unstorable = {
 export function valuesConformance(backend: TestedBackend): void {
   subject(backend, "values", ({ test }) => {
     for (const [kind, value] of Object.entries(texts)) {
-      test(`text with ${kind} comes back equal, as a column and in JSON`, async ({ store }) => {
+      test(`text with ${kind} is read back unchanged, as a column and in JSON`, async ({ store }) => {
         const row = await store.repositories.upsert({
           name: `v ${newId()}`,
           description: value,
@@ -67,7 +67,7 @@ export function valuesConformance(backend: TestedBackend): void {
       });
     }
 
-    test("the largest safe integer comes back equal, and a larger one is invalid_input", async ({ store }) => {
+    test("the largest safe integer is read back unchanged, and a larger one is invalid_input", async ({ store }) => {
       const { worktree, fence } = await fixtures(store).lease();
       const held = { worktreeId: worktree.id, fence };
       const row = await store.worktrees.update({ ...held, sizeBytes: Number.MAX_SAFE_INTEGER });
@@ -88,7 +88,7 @@ export function valuesConformance(backend: TestedBackend): void {
       assert.deepEqual([runner.host, runner.labels], ["", {}]);
     });
 
-    test("the exit codes of every system come back equal", async ({ store }) => {
+    test("the exit codes of every system are read back unchanged", async ({ store }) => {
       for (const exitCode of [0, 255, 0xc000_0005, 0xffff_ffff]) {
         const { claim } = await fixtures(store).claim();
         const { command } = await store.commands.finish({
@@ -131,7 +131,7 @@ export function valuesConformance(backend: TestedBackend): void {
       });
     }
 
-    test("a megabyte of text in many fields comes back equal", async ({ store }) => {
+    test("a megabyte of text in many fields is read back unchanged", async ({ store }) => {
       const env = Object.fromEntries(Array.from({ length: 8 }, (_, n) => [`V${n}`, `${n}`.repeat(30_000)]));
       const { session } = await fixtures(store).session();
       const rows = await store.commands.enqueue({
@@ -159,7 +159,7 @@ export function valuesConformance(backend: TestedBackend): void {
         await fails(store.repositories.upsert({ name: `j ${newId()}`, settings: value }), "invalid_input");
     });
 
-    test("JSON that would not come back equal is invalid_input", async ({ store }) => {
+    test("JSON that would not be read back unchanged is invalid_input", async ({ store }) => {
       const cyclic: Record<string, unknown> = {};
       cyclic.self = cyclic;
       const refused: unknown[] = [
@@ -188,7 +188,7 @@ export function valuesConformance(backend: TestedBackend): void {
     test("times are Dates with milliseconds", async ({ store, clock }) => {
       const before = Math.floor(clock.now());
       const { session } = await fixtures(store).session({ idleTtlMs: 1_000 });
-      // The store's clock may be that of another machine.
+      // The store's clock may differ from this one: it may be that of another machine.
       assert.ok(
         session.createdAt instanceof Date &&
           session.createdAt.getTime() >= before - 50 &&
@@ -197,7 +197,7 @@ export function valuesConformance(backend: TestedBackend): void {
       assert.equal((session.expiresAt as Date).getTime(), session.lastActivityAt.getTime() + 1_000);
     });
 
-    test("bytes come back in a buffer of their own", async ({ store }) => {
+    test("bytes are returned in their own buffer", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       const whole = bytes("0123456789");
       await store.logs.append({

@@ -30,12 +30,12 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.equal(worktree.path, `${repository.worktreeRoot}/${worktree.id}`);
       assert.deepEqual(lease.expiresAt, worktree.leaseExpiresAt);
       const lastsMs = lease.expiresAt.getTime() - before;
-      // The store's clock may be that of another machine.
+      // The store's clock may differ from this one: it may be that of another machine.
       assert.ok(lastsMs >= 4_950 && lastsMs <= 5_050 + clock.now() - before, `${lastsMs}`);
       assert.equal((await store.repositories.get({ repositoryId: repository.id })).worktreeCount, 1);
     });
 
-    test("a lease of a runner names the runner, and its owner is by default the runner's name", async ({ store }) => {
+    test("a lease of a runner names the runner, and its owner defaults to the runner's name", async ({ store }) => {
       const { runner } = await fixtures(store).runner();
       const { worktree } = await fixtures(store).lease({ runnerId: runner.id, owner: undefined });
       assert.deepEqual([worktree.leaseRunnerId, worktree.leaseOwner], [runner.id, runner.name]);
@@ -58,7 +58,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       await fails(store.worktrees.reserve({ repositoryId, runnerId: newId() }), "not_found", { entity: "runner" });
     });
 
-    test("the best match goes first: commit and environment, then environment, then commit, then the least recently used", async ({
+    test("the best match is leased first: commit and environment, then environment, then commit, then the least recently used", async ({
       store,
     }) => {
       const { repository } = await fixtures(store).repository();
@@ -89,7 +89,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       ]);
     });
 
-    test("a clean worktree goes before a dirty one, and a dirty one needs a scrub", async ({ store }) => {
+    test("a clean worktree is leased before a dirty one, and a dirty one needs a scrub", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const repositoryId = repository.id;
       const dirty = await store.worktrees.register({ repositoryId, path: `/c/${newId()}`, clean: false });
@@ -100,7 +100,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       assert.deepEqual([second.worktree.id, second.needsScrub], [dirty.id, true]);
     });
 
-    test("of equal matches the least recently used goes first", async ({ store, clock }) => {
+    test("of equal matches the least recently used is leased first", async ({ store, clock }) => {
       const { repository } = await fixtures(store).repository();
       const ids: string[] = [];
       for (let index = 0; index < 3; index++) {
@@ -180,7 +180,9 @@ export function worktreesConformance(backend: TestedBackend): void {
       );
     });
 
-    test("of two reservations that wait for one worktree, one gets it and the other waits on", async ({ store }) => {
+    test("of two reservations that wait for one worktree, one gets it and the other keeps waiting", async ({
+      store,
+    }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
       const { worktree, fence } = await fixtures(store).lease({ repositoryId: repository.id });
       const waiting = [1, 2].map((n) =>
@@ -573,7 +575,7 @@ export function worktreesConformance(backend: TestedBackend): void {
         await fails(call({ worktreeId: newId(), fence: 1 }), "not_found", { entity: "worktree" });
     });
 
-    test("after the expiry release is accepted, and all other calls fail with lease_expired", async ({
+    test("after a lease has expired, release is accepted, and all other calls fail with lease_expired", async ({
       store,
       clock,
     }) => {
