@@ -145,7 +145,7 @@ export type Details = Readonly<Record<string, unknown>>;
 
 export interface StoreErrorOptions {
   readonly outcome?: Outcome;
-  readonly details?: Details;
+  readonly details?: Details | undefined;
   readonly operation?: string | undefined;
   readonly cause?: unknown;
 }
@@ -177,7 +177,7 @@ export class StoreError extends Error {
 
 /** Creates an error for stubs and tests: `throw storeError("capacity_exhausted")`. */
 export function storeError(code: ErrorCode, details?: Details, message?: string): StoreError {
-  return new StoreError(code, message, details === undefined ? {} : { details });
+  return new StoreError(code, message, { details });
 }
 
 /** A failure as it crosses threads: structured clone does not preserve classes, but it preserves codes. */

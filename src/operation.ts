@@ -233,5 +233,5 @@ function parse(schema: z.ZodType, value: unknown): unknown {
 
 /** Ends the body with an expected failure, and undoes all that the body did. */
 export function fail(code: ErrorCode, details?: Details, message?: string): never {
-  throw new StoreError(code, message, details === undefined ? {} : { details });
+  throw new StoreError(code, message, { details });
 }

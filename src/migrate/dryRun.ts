@@ -1,5 +1,6 @@
 // Runs migrations on a copy of the database, to find out their effects and check that they can be undone.
 
+import { present } from "../present.ts";
 import type { Engine } from "../schema/engine.ts";
 import { readHistory, requireNoViolations, requireSound, type SchemaObject } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
@@ -21,8 +22,8 @@ export async function plan(migrator: Migrator, target: string): Promise<Plan> {
     const direction = parseTarget(target, migrations, at) < at ? "down" : "up";
     const moved = await move({ ...migrator, engine: copy }, direction, target, { backup: false, allowDataLoss: true });
     const after = await copy.read((run) => run(copy.catalog.objects()));
-    const advice = engine.backupAdvice === undefined ? {} : { backupAdvice: engine.backupAdvice };
-    return { ...moved, differences: compareSchemas(before, after, copy), ...advice };
+    const differences = compareSchemas(before, after, copy);
+    return { ...moved, differences, ...present({ backupAdvice: engine.backupAdvice }) };
   });
 }
 

@@ -1,6 +1,7 @@
 // Upgrades and downgrades a schema, on any engine, after a backup. A failure leaves the database unchanged. Prints
 // nothing.
 import { StoreError } from "../errors.ts";
+import { present } from "../present.ts";
 import type { Engine, EngineTransaction, RestorePoint } from "../schema/engine.ts";
 import {
   applyMigration,
@@ -98,7 +99,7 @@ export async function move(
     const steps: Step[] = [];
     for (const migration of route) steps.push(await runStep(transaction, migration, direction, now));
     await run(requireNoViolations(engine.catalog));
-    return { from, to, steps, losses, ...(safety === undefined ? {} : { safety }) };
+    return { from, to, steps, losses, ...present({ safety }) };
   });
 }
 

@@ -2,6 +2,7 @@
 import pg from "pg";
 import { databaseError, type ErrorTableRow, idExists, TransactionLost } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
+import { present } from "../present.ts";
 
 /**
  * The SQLSTATEs that callers can tell apart; each row covers all codes that begin with it:
@@ -38,7 +39,7 @@ export function translate(error: unknown): StoreError {
     sqlState === "23505" && constraint?.endsWith("_pkey") === true
       ? idExists
       : codes.find(([prefix]) => sqlState?.startsWith(prefix));
-  return databaseError(error, row ?? ["", "internal", "PostgreSQL failed"], sqlState === undefined ? {} : { sqlState });
+  return databaseError(error, row ?? ["", "internal", "PostgreSQL failed"], present({ sqlState }));
 }
 
 /**

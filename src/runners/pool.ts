@@ -7,6 +7,7 @@ import { fromWireFailure, StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { operationFilter } from "../operations/patterns.ts";
 import { workerUrl } from "../package.ts";
+import { present } from "../present.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 import type { Abort, Assignment, Attach, Begun, Listen, RunnerThreadData, TaskResult } from "./messages.ts";
 
@@ -69,8 +70,7 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, op
     control.unref();
   };
   pool.on("message", (message: Attach | Listen) => {
-    if (message?.type === "debug-server-db:attach")
-      store.serve(message.store, operations === undefined ? {} : { operations });
+    if (message?.type === "debug-server-db:attach") store.serve(message.store, present({ operations }));
     if (message?.type === "debug-server-db:listen") listen(message.control);
   });
   // A thread that fails between tasks is replaced. The errors of tasks reach their callers instead.
@@ -128,7 +128,7 @@ function unwrap(result: TaskResult): unknown {
   if (result.ok) return result.value;
   const { name, message, stack, code, failure } = result;
   const error = failure === undefined ? new Error(message) : fromWireFailure(failure.wire, failure.operation);
-  if (failure === undefined) Object.assign(error, { name, ...(code === undefined ? {} : { code }) });
+  if (failure === undefined) Object.assign(error, present({ name, code }));
   if (stack !== undefined) error.stack = stack;
   throw error;
 }

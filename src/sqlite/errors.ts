@@ -1,6 +1,7 @@
 // Translates SQLite's result codes into the errors of this package.
 import { databaseError, type ErrorTableRow, idExists } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
+import { present } from "../present.ts";
 
 /**
  * The result codes that callers can tell apart; each row covers its extended codes too:
@@ -25,5 +26,5 @@ export function translate(error: unknown): StoreError {
   const sqliteCode = typeof code === "string" ? code : undefined;
   const row =
     sqliteCode === "SQLITE_CONSTRAINT_PRIMARYKEY" ? idExists : codes.find(([prefix]) => sqliteCode?.startsWith(prefix));
-  return databaseError(error, row ?? ["", "internal", "SQLite failed"], sqliteCode === undefined ? {} : { sqliteCode });
+  return databaseError(error, row ?? ["", "internal", "SQLite failed"], present({ sqliteCode }));
 }

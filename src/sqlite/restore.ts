@@ -6,6 +6,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { StoreError } from "../errors.ts";
 import { copyPrivate, syncPath, type Watch } from "../files/privateFile.ts";
 import { isAlive } from "../files/processes.ts";
+import { present } from "../present.ts";
 import { type Backup, findBackup } from "../schema/manifest.ts";
 import { backupError, buildManifest, prepareTarget, writeManifest } from "./backup.ts";
 import { translate } from "./errors.ts";
@@ -150,7 +151,7 @@ function replaceExisting(
 /** Turns the old database, which no process has open now, into a backup. A damaged one is kept without a manifest. */
 function keepAsBackup(source: string, target: string, watch: Watch): RestoreResult["kept"] {
   // `check` is left out: the restore is done, and an abort now would only cost the backup its manifest.
-  const progressOnly: Watch = watch.onProgress === undefined ? {} : { onProgress: watch.onProgress };
+  const progressOnly: Watch = present({ onProgress: watch.onProgress });
   try {
     chmodSync(target, 0o600);
     return writeManifest(

@@ -7,6 +7,7 @@ import type { Driver, Group, Job, Runnable, Settled } from "../driver.ts";
 import { bodyError, type Effect, isRead, joinGroups, TransactionLost } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
 import type { Access } from "../operation.ts";
+import { present } from "../present.ts";
 import { type Body, BodyRun, type Query, type Statement } from "../sql.ts";
 import { translate } from "./errors.ts";
 import { encode, PreparedStatements } from "./statements.ts";
@@ -35,7 +36,7 @@ export function createSqliteDriver({
     transact: (jobs, budgetMs) => transaction.run(jobs, budgetMs),
     dataVersion: () => dataVersion.get() as number,
     facts,
-    ...(backUp === undefined ? {} : { backUp }),
+    ...present({ backUp }),
     close,
   };
 }

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Limits, type OwnedStore, openStore, type Store } from "../../src/index.ts";
+import { present } from "../../src/present.ts";
 import { attachStore } from "../../src/store.ts";
 import { openTestStore, type TestClock, testClock } from "../../src/testing/index.ts";
 import { dropDatabase, newDatabase } from "./postgres.ts";
@@ -125,9 +126,7 @@ async function openPersistent(
     async connect({ operations } = {}) {
       const client = await connectClient(owned, { operations });
       clients.push(client);
-      return client.store === owned
-        ? attachStore(owned.connect(operations === undefined ? {} : { operations }))
-        : client.store;
+      return client.store === owned ? attachStore(owned.connect(present({ operations }))) : client.store;
     },
     async reopen() {
       await closeAll();

@@ -11,6 +11,7 @@ import {
 } from "../../src/index.ts";
 import { operations } from "../../src/operations/table.ts";
 import { type Page, rowsOfPages } from "../../src/pages.ts";
+import { present } from "../../src/present.ts";
 import type { CallMessage, Task } from "./runnerTask.ts";
 
 interface Options {
@@ -24,7 +25,7 @@ export async function openRunnerStore(owned: OwnedStore, options: Options) {
     threads: 1,
     tasksPerThread: 1_000,
     limits: options.limits,
-    ...(options.operations === undefined ? {} : { operations: options.operations }),
+    ...present({ operations: options.operations }),
   });
   return { store: runnerStore(pool), close: () => pool.close() };
 }

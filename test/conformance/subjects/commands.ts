@@ -1,6 +1,7 @@
 // Commands: queued in sequence, claimed once, finished once.
 import assert from "node:assert/strict";
 import { type Claim, newId, type Store } from "../../../src/index.ts";
+import { present } from "../../../src/present.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { Opened, TestedBackend } from "../../support/backends.ts";
 import { cancelAll, fails, subject } from "../suite.ts";
@@ -98,7 +99,7 @@ export function commandsConformance(backend: TestedBackend): void {
         const { items, nextCursor } = await store.commands.list({
           sessionId: session.id,
           limit: 5,
-          ...(cursor === undefined ? {} : { cursor }),
+          ...present({ cursor }),
         });
         sequences.push(...items.map(({ sequence }) => sequence));
         if (nextCursor === undefined) break;

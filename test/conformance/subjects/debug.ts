@@ -1,6 +1,7 @@
 // Debug sessions: states, breakpoints, events, stops, and the secrets that are not stored.
 import assert from "node:assert/strict";
 import { newId, type Store } from "../../../src/index.ts";
+import { present } from "../../../src/present.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { TestedBackend } from "../../support/backends.ts";
 import { collect, endOfFeed, fails, subject, take } from "../suite.ts";
@@ -21,7 +22,7 @@ function adapterOf(
         adapterRun,
         seq: ++last,
         event,
-        ...(body === undefined ? {} : { body }),
+        ...present({ body }),
       }),
     get last() {
       return last;

@@ -1,6 +1,7 @@
 // Idempotency keys: a repeated request gets the first answer and runs once; another request with the key is refused.
 import assert from "node:assert/strict";
 import { newId, type Repository, type Session } from "../../../src/index.ts";
+import { present } from "../../../src/present.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { TestedBackend } from "../../support/backends.ts";
 import { bytes, endOfFeed, fails, subject } from "../suite.ts";
@@ -219,10 +220,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       const { claim } = await fixtures(store).claim();
       const held = { commandId: claim.command.id, fence: claim.fence };
       const append = (offset: number, idempotencyKey?: string) =>
-        store.logs.append(
-          { ...held, offset, data: bytes("ab") },
-          idempotencyKey === undefined ? {} : { idempotencyKey },
-        );
+        store.logs.append({ ...held, offset, data: bytes("ab") }, present({ idempotencyKey }));
       const key = newId();
       await Promise.all([append(0), append(2, key), append(4)]);
       assert.equal((await append(2, key)).ackOffset, 4);

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { crc32 } from "node:zlib";
 import { type MintedToken, newId, type Scope, type Store } from "../../../src/index.ts";
+import { present } from "../../../src/present.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { TestedBackend } from "../../support/backends.ts";
 import { endOfFeed, fails, subject } from "../suite.ts";
@@ -129,7 +130,7 @@ export function tokensConformance(backend: TestedBackend): void {
           name: newId(),
           scopes: ["sessions:read"],
           createdBy,
-          ...(ttlMs === undefined ? {} : { ttlMs }),
+          ...present({ ttlMs }),
         });
       const reader = await given.token({ scopes: ["sessions:read"] });
       await fails(mint(reader.token.id), "scope_missing", { missing: ["tokens:write"] });

@@ -1,6 +1,7 @@
 // Worktrees: leases that are never granted twice, fences that only grow, and each transition of the states.
 import assert from "node:assert/strict";
 import { newId, type Store, type Worktree } from "../../../src/index.ts";
+import { present } from "../../../src/present.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { TestedBackend } from "../../support/backends.ts";
 import { fails, subject } from "../suite.ts";
@@ -68,8 +69,7 @@ export function worktreesConformance(backend: TestedBackend): void {
           repositoryId,
           path: `/affinity/${repositoryId}/${path}`,
           clean: true,
-          ...(commitSha === undefined ? {} : { commitSha }),
-          ...(environmentHash === undefined ? {} : { environmentHash }),
+          ...present({ commitSha, environmentHash }),
         });
       const oldest = await make("oldest");
       const commit = await make("commit", commitA);

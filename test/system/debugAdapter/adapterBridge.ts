@@ -4,6 +4,7 @@ import { accessSync, constants, readdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import type { DebugProtocol } from "@vscode/debugprotocol";
 import { type DebugScope, type DebugSession, type DebugThread, type Store, StoreError } from "../../../src/index.ts";
+import { present } from "../../../src/present.ts";
 
 /** The newest of lldb's adapters on PATH (called lldb-vscode up to 17), or a gdb that has one. */
 export function findAdapter(): { readonly name: string; readonly argv: readonly string[] } | undefined {
@@ -245,7 +246,7 @@ export class AdapterBridge {
     const [top, ...rest] = frames;
     if (top === undefined || !isStopped) return { id, name, frames };
     const scopes = await this.#readScopes(top.id);
-    return { id, name, frames: [{ ...top, scopes }, ...rest], ...(totalFrames === undefined ? {} : { totalFrames }) };
+    return { id, name, frames: [{ ...top, scopes }, ...rest], ...present({ totalFrames }) };
   }
 
   async #readScopes(frameId: number): Promise<DebugScope[]> {

@@ -1,10 +1,11 @@
 // A second process on the file: it creates a repository, or enqueues a command, and prints the event that the test
 // names.
 import { openStore } from "../../../src/index.ts";
+import { present } from "../../../src/present.ts";
 
 const [, , url, mode, repositoryId] = process.argv;
 const store = await openStore({
-  ...(url === undefined ? {} : { url }),
+  ...present({ url }),
   onEvent: (event) => {
     if (mode === "events" && event.type === "second_server") console.log(`second_server ${event.pid}`);
   },

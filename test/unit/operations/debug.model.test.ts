@@ -4,6 +4,7 @@ import { after, test } from "node:test";
 import fc from "fast-check";
 import { type Store, StoreError } from "../../../src/index.ts";
 import { isEnded } from "../../../src/model/debug.ts";
+import { present } from "../../../src/present.ts";
 import { fixtures, openTestStore } from "../../../src/testing/index.ts";
 
 const eventLimit = 6;
@@ -223,7 +224,7 @@ async function call(
         sourcePath,
         breakpoints: one.breakpoints.map(({ line, condition }) => ({
           line,
-          ...(condition === undefined ? {} : { condition }),
+          ...present({ condition }),
         })),
       });
     case "bind":

@@ -5,6 +5,7 @@ import { it } from "node:test";
 import fc from "fast-check";
 import { systemClock, type TestClock, testClock } from "../../../src/clock.ts";
 import { type OwnedStore, StoreError } from "../../../src/index.ts";
+import { present } from "../../../src/present.ts";
 import { fixtures, openTestStore } from "../../../src/testing/index.ts";
 
 interface World {
@@ -121,7 +122,7 @@ const steps: fc.Arbitrary<readonly [name: string, step: Step]> = fc.oneof(
             repositoryId: pick(repositoryIds, at) as string,
             runnerId: pick(runnerIds, session) as string,
             ttlMs: 15_000,
-            ...(sessionId === undefined ? {} : { sessionId }),
+            ...present({ sessionId }),
           });
           leases.push({ worktreeId: worktree.id, fence });
         },
