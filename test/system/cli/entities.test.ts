@@ -253,7 +253,8 @@ test("on a terminal: colors, a table of its width, and a log without terminal co
   const { command } = await fixtures(store).log("\u001b[31mred\u001b[0m\ttab \u001b]0;title\u0007\u001b[2Jend\n");
   const bin = fileURLToPath(new URL("../../../bin/debug-server-db.mjs", import.meta.url));
   const onTerminal = (args: readonly string[], env: NodeJS.ProcessEnv = {}): string => {
-    const { NO_COLOR: _, FORCE_COLOR: __, ...inherited } = process.env;
+    // Node prints no colors where CI is set: https://nodejs.org/api/tty.html#writestreamgetcolordepthenv
+    const { NO_COLOR: _, FORCE_COLOR: __, CI: ___, ...inherited } = process.env;
     const script = "import os,pty,sys; os.environ['TERM']='xterm-256color'; pty.spawn(sys.argv[1:])";
     return execFileSync("python3", ["-c", script, process.execPath, bin, ...args, "--url", url], {
       cwd: folder,
