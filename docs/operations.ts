@@ -113,6 +113,7 @@ function whenAbsent(field: JsonSchema, required: boolean): string {
 function describe(field: JsonSchema): string {
   if (field.description !== undefined) return field.description;
   if (field.anyOf !== undefined) return field.anyOf.map(describe).join(" or ");
+  // The scopes are too many for a cell of the table.
   if (field.enum !== undefined)
     return field.enum.length === scopes.length ? "scope" : field.enum.map((value) => `\`${value}\``).join(", ");
   switch (field.type) {
@@ -262,10 +263,10 @@ export function renderOperations(): string {
       return { name: `${entity}.${verb}`, entity, ...found, operation: operation as AnyOperation };
     }),
   );
-  const table = all.map(
-    ({ name, operation, docstring }) =>
-      `| [${name}](#${anchor(name)}) | ${traits(operation)} | ${escaped(docstring.summary.split(/(?<=\.) /)[0] as string)} |`,
-  );
+  const table = all.map(({ name, operation, docstring }) => {
+    const [sentence] = docstring.summary.split(/(?<=\.) /);
+    return `| [${name}](#${anchor(name)}) | ${traits(operation)} | ${escaped(sentence as string)} |`;
+  });
   const sections = Object.keys(operations).map((entity) => {
     const own = all.filter((each) => each.entity === entity);
     return [

@@ -1,6 +1,6 @@
 // Commands: programs that a session runs, in the order of their sequence. A runner claims the command at the head of a
 // session's queue under a lease, and passes the lease's fencing token with all that it reports about the command.
-// When the lease has run out, maintenance.reap queues the command again while attempts remain; otherwise it is lost.
+// When the lease has expired, maintenance.reap queues the command again while attempts remain; otherwise it is lost.
 import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
@@ -153,7 +153,7 @@ const nextSession = step(function* (runnerId: string, sessionId: string | undefi
 });
 
 /**
- * Reports the result of a command. A result is accepted even after the lease has run out, until the reaper has ended
+ * Reports the result of a command. A result is accepted even after the lease has expired, until the reaper has ended
  * the command. Repeating the call with the same result changes nothing.
  *
  * Input    outcome: succeeded allows exit code 0 only. logOffset: the number of bytes that the runner wrote to the log;

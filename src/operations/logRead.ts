@@ -109,12 +109,12 @@ const readLog = step(function* (input: Position) {
     attempt.log_state === "pruned"
       ? chunks.length === 0
       : attempt.log_state === "sealed" && nextOffset >= attempt.next_offset;
-  const size = { endOffset: attempt.next_offset, droppedBytes: attempt.dropped_bytes };
   const page: RawOf<typeof LogPage> = {
     attempt: attempt.attempt,
     chunks,
     nextOffset,
-    ...size,
+    endOffset: attempt.next_offset,
+    droppedBytes: attempt.dropped_bytes,
     ended: ended ? 1 : 0,
     state: attempt.log_state,
   };
@@ -162,7 +162,7 @@ interface ChunkPosition {
 
 /**
  * Returns the offset at which a line begins. Line numbers grow with offsets, so a binary search over the primary key
- * finds it; an index of lines would have to be kept by every append.
+ * finds it; every append would have to maintain an index of lines.
  */
 const offsetOfLine = step(function* (attempt: AttemptRow, line: number) {
   if (line === 0) return 0;

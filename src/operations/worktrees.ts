@@ -214,7 +214,7 @@ export const update = operation({
 });
 
 /**
- * Releases a worktree. A release is accepted even after the lease has run out, until the reaper has ended the lease or
+ * Releases a worktree. A release is accepted even after the lease has expired, until the reaper has ended the lease or
  * the worktree was leased again. Repeating the call with the same fence changes nothing.
  *
  * Input    to: clean (the worktree becomes idle), dirty (it must be scrubbed before use), keep or broken (it is

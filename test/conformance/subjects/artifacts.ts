@@ -51,7 +51,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       );
     });
 
-    test("recording the same content under a name again, even eight times at once, returns one row; other content is a conflict unless replace is set", async ({
+    test("the same content under a name, even eight times at once, is one row; other content needs replace", async ({
       store,
     }) => {
       const { session, command } = await fixtures(store).claim();
@@ -249,7 +249,7 @@ export function artifactsConformance(backend: TestedBackend): void {
       assert.equal((await store.artifacts.commit({ artifactId: artifact.id, ...content })).state, "ready");
     });
 
-    test("delete makes a ready artifact deleted and a pending one failed; both states are final, and the names are free again", async ({
+    test("delete ends a ready artifact as deleted and a pending one as failed, for good, and frees their names", async ({
       store,
     }) => {
       const { session } = await fixtures(store).session();

@@ -415,7 +415,7 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal((await store.commands.finish({ ...held(first), outcome: "succeeded" })).remainingCommands, 2);
     });
 
-    test("a command with an expired lease is queued again while attempts remain, each with a higher fence, and then lost", async ({
+    test("a command with an expired lease is queued again, with a higher fence, until no attempt remains", async ({
       store,
       clock,
     }) => {

@@ -144,7 +144,7 @@ export function runnersConformance(backend: TestedBackend): void {
       await fails(store.commands.claim({ runnerId: runner.id }), "invalid_transition", { state: "draining" });
     });
 
-    test("a runner that sends no heartbeats for long enough is gone, even if it was draining, and must register with a new boot id", async ({
+    test("a runner without heartbeats for long enough, draining or not, is gone, and needs a new boot id", async ({
       store,
       clock,
     }) => {

@@ -144,7 +144,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       });
     }
 
-    test("completing a busy session cancels queued commands, asks running ones to stop, and keeps the worktree until they have", async ({
+    test("completing a busy session cancels queued commands, and keeps the worktree until running ones stop", async ({
       store,
     }) => {
       const { session, claim, lease, runner } = await busySession(store);

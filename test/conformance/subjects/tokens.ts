@@ -64,9 +64,7 @@ export function tokensConformance(backend: TestedBackend): void {
       });
     });
 
-    test("admin covers every scope and cannot be combined with others; write scopes do not include read scopes", async ({
-      store,
-    }) => {
+    test("admin covers every scope and excludes others; write scopes do not include read scopes", async ({ store }) => {
       const given = fixtures(store);
       const admin = await given.token({ scopes: ["tokens:read", "admin"] });
       assert.deepEqual(admin.token.scopes, ["admin"]);

@@ -59,7 +59,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       await fails(store.worktrees.reserve({ repositoryId, runnerId: newId() }), "not_found", { entity: "runner" });
     });
 
-    test("the best match is leased first: commit and environment, then environment, then commit, then the least recently used", async ({
+    test("the best match is leased first: both commit and environment, environment, commit, least recently used", async ({
       store,
     }) => {
       const { repository } = await fixtures(store).repository();
@@ -145,7 +145,7 @@ export function worktreesConformance(backend: TestedBackend): void {
       });
     });
 
-    test("a worktree whose lease has run out is leased to the next caller without a reaper, with a scrub and a higher fence", async ({
+    test("a worktree whose lease has expired is leased again without a reaper, with a scrub and a higher fence", async ({
       store,
       clock,
     }) => {
