@@ -13,7 +13,7 @@ import { type Mutation, mutated, mutations } from "./mutations.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** A run of tests that has not ended by then hangs, which also counts as a noticed fault. */
+/** The time after which a run of tests counts as hanging, which also means that the tests notice the fault. */
 const giveUpMs = 180_000;
 
 interface TestRun {
@@ -25,7 +25,7 @@ interface TestRun {
 
 type Verdict = { readonly killed: boolean; readonly text: string };
 
-/** A copy of everything that the tests read. Each worker has one, so that mutations do not meet. */
+/** Copies everything that the tests read. Each worker has its own copy, so that mutations do not meet. */
 function copySources(): string {
   const copy = mkdtempSync(join(tmpdir(), "mutants-"));
   for (const name of ["bin", "migrations", "src", "test", "workers", "package.json", "tsconfig.json"])
@@ -54,7 +54,7 @@ function runNode(
   );
 }
 
-// A test runner that runs inside another one reports to it.
+// Without this, a test runner that runs inside another one reports to it.
 const environment: NodeJS.ProcessEnv = { ...process.env, NODE_TEST_CONTEXT: undefined };
 
 async function runTests({ tests, only }: Mutation, copy: string): Promise<TestRun> {

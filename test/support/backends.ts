@@ -1,4 +1,4 @@
-// The backends on which the conformance suite runs. A new backend is an entry here and a test file in test/conformance.
+// The backends on which the conformance suite runs. A new backend needs an entry here and a file in test/conformance.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -85,7 +85,7 @@ function inMemory(clock: TestClock, store: OwnedStore): Opened {
   };
 }
 
-/** Connects a client, which calls the store from the place that the backend tests. */
+/** Connects a client that calls the store from where the backend is used: this thread or a runner thread. */
 type Connect = (
   owned: OwnedStore,
   options: { readonly operations?: readonly string[] | undefined },
@@ -102,7 +102,7 @@ async function openFile(options: OpenOptions | undefined, connectClient: Connect
   );
 }
 
-/** Opens a store whose data outlives it. `remove` deletes the data. */
+/** Opens a store whose data outlives it. `remove` deletes that data. */
 async function openPersistent(
   url: string,
   remove: () => Promise<void>,

@@ -1,5 +1,5 @@
-// PostgreSQL for tests: the server at DEBUG_SERVER_DB_TEST_PG_URL; else the server that all test files of a run share;
-// else, when a file runs by itself, a server of this process. No server starts before a test needs it.
+// PostgreSQL for tests: the server at DEBUG_SERVER_DB_TEST_PG_URL, or the server that all test files of a run share, or
+// a server of this process when a file runs by itself. No server starts before a test needs it.
 import { randomBytes } from "node:crypto";
 import { after } from "node:test";
 import pg from "pg";

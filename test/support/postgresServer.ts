@@ -1,5 +1,5 @@
-// Starts real PostgreSQL servers from the programs of an npm package. Registers no hooks of the test runner, because the
-// process that starts the test files uses it as well.
+// Starts real PostgreSQL servers from the programs of an npm package. Registers no hooks of the test runner, because
+// the process that starts the test files uses it as well.
 import { rmSync, statSync } from "node:fs";
 import { chmod, cp, mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -14,7 +14,7 @@ export interface PostgresServer {
   stop(): Promise<void>;
 }
 
-/** A server that only one test uses, and may stop and start again. */
+/** A server that only one test uses, so that the test may stop and start it. */
 export interface OwnServer extends PostgresServer {
   start(): Promise<void>;
   /** Stops the server and removes its data. */
@@ -36,13 +36,13 @@ export async function ownServer(...flags: readonly string[]): Promise<OwnServer>
       password: "postgres",
       persistent: true,
       createPostgresUser: process.getuid?.() === 0,
-      // A write survives the death of the server without a sync. No test cuts the power.
+      // Without fsync a write still survives the death of the server, and no test cuts the power.
       initdbFlags: ["--no-sync"],
       postgresFlags: ["-c", "max_connections=200", "-c", "fsync=off", ...flags],
       onLog: (line) => void log.push(String(line)),
       onError: (line) => void log.push(String(line)),
     });
-  /** Another process may take the free port first, so the server then tries the next one. */
+  /** Starts the server on a free port, and on the next one when another process takes the port first. */
   const startOn = async (port: number, attempts = 5): Promise<{ server: EmbeddedPostgres; port: number }> => {
     const server = serverOn(port);
     try {

@@ -55,7 +55,7 @@ function callOf(pool: RunnerPool, name: string) {
   };
 }
 
-/** Iterates over pages that are tasks of their own, so that the test decides when the next one is read. */
+/** Iterates over pages. Each page is a task, so that the test decides when the next one is read. */
 function allOf(pool: RunnerPool, name: string) {
   const list = callOf(pool, name);
   return (input: unknown = {}, options: CallOptions = {}) =>

@@ -39,7 +39,7 @@ export default async function run(task: Task, { store, signal }: RunnerContext):
   }
 }
 
-/** Makes the calls again, inside a transaction of the thread's own store. */
+/** Repeats the calls inside a transaction of the thread's own store. */
 function repeatCalls(
   store: Store,
   { calls, async, options }: Extract<Task, { type: "atomically" }>,

@@ -1,11 +1,10 @@
-// Short runs of the benchmarks: they end, leave no files behind, and stored what they report.
+// Short runs of the benchmarks end, leave no files behind, and store what they report.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, describe, it } from "node:test";
+import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import Database from "better-sqlite3";
@@ -18,9 +17,9 @@ import { defaultLimits } from "../../src/index.ts";
 import { operations } from "../../src/operations/table.ts";
 import type { Query } from "../../src/sql.ts";
 import { idleServer } from "../support/serverState.ts";
+import { temporaryFolder } from "../support/temporaryFolder.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "debug-server-db-test-bench-"));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 const entry = fileURLToPath(new URL("../../bench/main.ts", import.meta.url));
 

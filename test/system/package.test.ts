@@ -8,7 +8,6 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   realpathSync,
@@ -16,17 +15,16 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { temporaryFolder } from "../support/temporaryFolder.ts";
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL("../../", import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), "package-"));
+const folder = temporaryFolder();
 const consumer = join(folder, "consumer");
-after(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Returns all programs with this name on PATH, in order. */
 function programsOnPath(name: string): string[] {
@@ -73,6 +71,7 @@ before(async () => {
 
 const opening = `import { createRunnerPool, openStore, StoreError } from "debug-server-db";
 import { fixtures, openTestStore } from "debug-server-db/testing";
+import { temporaryFolder } from "../support/temporaryFolder.ts";
 `;
 
 /** The rest of the program, which is valid JavaScript and valid TypeScript in strict mode. */
@@ -145,13 +144,13 @@ test("the links of the README point to files of the tarball", () => {
   assert.deepEqual(missing, []);
 });
 
-test("from JavaScript: opens a store, runs a pool, follows a log and reads it back", async () => {
+test("from JavaScript, the package opens a store, runs a pool, follows a log and reads it back", async () => {
   write("runner.js", `export default async (task, { store }) => {${runnerBody}};\n`);
   write("main.js", `${opening}const runnerModule = "./runner.js";${body}`);
   assert.deepEqual(await runInConsumer("main.js"), expected);
 });
 
-test("from TypeScript: compiles in strict mode, then runs by type stripping", async () => {
+test("from TypeScript, the package compiles in strict mode, then runs by type stripping", async () => {
   write(
     "runner.ts",
     `import type { RunnerTask } from "debug-server-db";\nconst run: RunnerTask<{ sessionId: string }> = async (task, { store }) => {${runnerBody}};\nexport default run;\n`,

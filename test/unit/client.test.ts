@@ -102,7 +102,7 @@ async function keepAlive<Value>(promise: Promise<Value>): Promise<Value> {
   }
 }
 
-/** Waits until everything that is due in this turn of the event loop has happened. */
+/** Waits until everything that is due in this turn of the event loop has run. */
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 it("sends the calls of one tick as one message, and a transaction as a message of its own", async () => {

@@ -1,4 +1,4 @@
-// Checks the places that a new table or entity is easily forgotten in, because no other test and no compiler needs them.
+// Checks the places where a new table or entity is easily forgotten, because no compiler and no other test needs them.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { it } from "node:test";

@@ -1,4 +1,4 @@
-// The size of a call: the client and the mailbox limit it by the same measure.
+// The client and the mailbox measure the size of a call in the same way.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import fc from "fast-check";

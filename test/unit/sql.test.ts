@@ -51,18 +51,18 @@ describe("sql", () => {
     assert.notEqual(nested(1, true).strings, nested(1, false).strings);
   });
 
-  it("and joins the conditions that are not undefined, and is TRUE without conditions", () => {
+  it("and() joins the conditions that are not undefined, and is TRUE without conditions", () => {
     assert.deepEqual(textAndValues(and(sql`a = ${1}`, undefined, sql`b = ${2}`)), ["a = ? AND b = ?", [1, 2]]);
     assert.deepEqual(textAndValues(and(undefined)), ["TRUE", []]);
   });
 
-  it("when makes a part of a value that is present, and nothing of one that is absent", () => {
+  it("when() adds a part for a value that is present, and nothing for one that is absent", () => {
     const ofState = (state: string | undefined) => when(state, (value) => sql`state = ${value}`);
     assert.deepEqual(textAndValues(and(ofState("idle"))), ["state = ?", ["idle"]]);
     assert.deepEqual(textAndValues(and(ofState(undefined))), ["TRUE", []]);
   });
 
-  it("words are text of the statement, and nothing but words", () => {
+  it("words become text of the statement, and anything but words is refused", () => {
     assert.deepEqual(textAndValues(sql`state IN (${words(["idle", "dirty"])})`), ["state IN ('idle', 'dirty')", []]);
     assert.throws(() => words(["idle", "x'); DROP TABLE x; --"]), /is not a word/);
   });
@@ -239,7 +239,7 @@ describe("dispatcher", () => {
     assert.deepEqual(rows(), []);
   });
 
-  it("a statement that must return a row and returns none fails the call, and leaves nothing", async () => {
+  it("a call whose statement must return a row and returns none fails, and leaves nothing", async () => {
     const { run, rows, faults } = dispatcher();
     const [[answer]] = await run(["t.noRow"]);
     assert.deepEqual([answer[1][0], answer[1][2]], ["internal", "rolled_back"]);

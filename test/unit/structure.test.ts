@@ -9,7 +9,7 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 
 interface Source {
   readonly path: string;
-  /** Everything it imports, types and dynamic imports included; relative paths are resolved. */
+  /** Everything that the file imports, including types and dynamic imports. Relative paths are resolved. */
   readonly imports: readonly string[];
 }
 
@@ -28,7 +28,7 @@ const sources: readonly Source[] = globSync("src/**/*.ts", { cwd: root }).map((p
 /** The folder of a file, or the file itself when it lies directly in src. */
 const roomOf = (path: string) => /^src\/(?:[^/]+\/|[^/]+\.ts$)/.exec(path)?.[0] ?? path;
 
-/** From the bottom to the top, one layer for each folder (D-076). A file may import its own folder and lower layers. */
+/** The layers from bottom to top, one for each folder (D-076). A file may import its own folder and lower layers. */
 const layers: readonly (readonly string[])[] = [
   ["src/errors.ts", "src/present.ts", "src/shell.ts"],
   ["src/sql.ts", "src/limits.ts", "src/clock.ts", "src/package.ts", "src/place.ts", "src/wire.ts"],
@@ -205,7 +205,7 @@ it("dispatch, client and courier know no thread, port or database", () => {
   }
 });
 
-it("the demo is an application on the public API: beside that it uses only the terminal, and the addresses of stores", () => {
+it("the demo uses the public API, and beside it only the terminal and the addresses of stores", () => {
   const allowed = /^(?:node:|src\/(?:demo|terminal)\/|src\/index\.ts$)/;
   const others = sources
     .filter(({ path }) => path.startsWith("src/demo/"))
@@ -215,7 +215,7 @@ it("the demo is an application on the public API: beside that it uses only the t
   assert.deepEqual(others.sort(), ["src/demo/plan.ts imports src/place.ts", "src/demo/run.ts imports src/place.ts"]);
 });
 
-/** All source files, with their texts. Those of tests are included. */
+/** All source files with their texts, including those of tests. */
 const texts = globSync(["src/**/*.ts", "workers/*.ts", "bench/**/*.ts", "docs/*.ts", "test/**/*.ts"], {
   cwd: root,
 }).map((path) => ({ path, text: readFileSync(join(root, path), "utf8") }));

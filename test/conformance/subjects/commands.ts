@@ -223,7 +223,7 @@ export function commandsConformance(backend: TestedBackend): void {
     test("no runner claims commands of a session whose worktree is leased to an owner without a runner", async ({
       store,
     }) => {
-      const { session } = await fixtures(store).session({ reserve: { owner: "somebody" }, commands: [{ argv }] });
+      const { session } = await fixtures(store).session({ reserve: { owner: "another owner" }, commands: [{ argv }] });
       assert.equal(await store.commands.claim({ runnerId: await runnerOf(store), sessionId: session.id }), undefined);
     });
 

@@ -140,7 +140,7 @@ const provocations: Partial<Record<ErrorCode, Provocation>> = {
       const { session } = await fixtures(store).session();
       const aborter = new AbortController();
       const call = store.sessions.wait({ sessionId: session.id }, { signal: aborter.signal });
-      // When a later call is answered, this one is in progress.
+      // Once a later call is answered, this one is in progress.
       await store.sessions.touch({ sessionId: session.id });
       aborter.abort();
       return () => call;

@@ -184,7 +184,7 @@ export function idempotencyConformance(backend: TestedBackend): void {
       for (const order of [["create", "upsert"], ["upsert", "create"], ["create"], ["upsert"]] as const) {
         await fails(run(...order), "idempotency_mismatch", {}, "rolled_back");
       }
-      // For reads alone a key stores nothing, as for a single read.
+      // A key stores nothing for reads alone, as for a single read.
       await run("get");
       assert.equal((await store.sessions.list({ repositoryId })).items.length, 1);
       // The key of an envelope is not the key of a call.

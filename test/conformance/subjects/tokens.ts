@@ -320,7 +320,7 @@ export function tokensConformance(backend: TestedBackend): void {
         const third = await store.tokens.bootstrapAdmin({ name: "third" });
         await store.accounts.disable({ accountId: third.token.accountId });
         await fails(store.tokens.bootstrapAdmin({ name: "fourth" }), "invalid_transition", { state: "disabled" });
-        await store.tokens.bootstrapAdmin({ accountName: "somebody else" });
+        await store.tokens.bootstrapAdmin({ accountName: "another account" });
       },
     );
 

@@ -133,7 +133,7 @@ export function transactionsConformance(backend: TestedBackend): void {
       );
       await fails(
         store.atomically(async () => {
-          throw new Error("nobody handles this, unless atomically does");
+          throw new Error("only atomically handles this");
         }),
         "invalid_input",
       );

@@ -208,10 +208,10 @@ export function worktreesConformance(backend: TestedBackend): void {
       const repositoryId = repository.id;
       const { session } = await fixtures(store).session({ repositoryId });
       const forSession = store.worktrees.reserve({ repositoryId, sessionId: session.id, owner: "o", waitMs: 60_000 });
-      const forNobody = store.worktrees.reserve({ repositoryId, owner: "o", waitMs: 60_000 });
+      const waiting = store.worktrees.reserve({ repositoryId, owner: "o", waitMs: 60_000 });
       const [ended, archived] = [
         fails(forSession, "invalid_transition", { entity: "session" }),
-        fails(forNobody, "invalid_transition", { state: "archived" }),
+        fails(waiting, "invalid_transition", { state: "archived" }),
       ];
       await store.sessions.cancel({ sessionId: session.id });
       await ended;

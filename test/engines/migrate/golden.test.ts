@@ -1,5 +1,5 @@
 // The schema at the head of the migrations, kept in a file whose diff shows a reviewer what a migration does.
-// UPDATE_GOLDEN=1 writes it anew.
+// With UPDATE_GOLDEN=1 the tests write it again.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openStore } from "../../../src/index.ts";
@@ -10,7 +10,7 @@ import { expectGolden, migrationFolder, withDatabase, withMigrator } from "./mig
 
 const migrations = readMigrations("sqlite");
 
-/** Returns all definitions in a file, the ledger included. */
+/** Returns all definitions in a database file, including the ledger. */
 function schemaOf(path: string): string {
   return withDatabase(path, (db) => {
     const definitions = db.prepare(
@@ -23,8 +23,8 @@ function schemaOf(path: string): string {
   });
 }
 
-test("the migrations make the golden schema, also after a downgrade to base and an upgrade", async (t) => {
-  const { url, path } = migrationFolder(t);
+test("the migrations make the golden schema, also after a downgrade to base and an upgrade", async () => {
+  const { url, path } = migrationFolder();
   await withMigrator({ url }, (migrator) => upgrade(migrator, "head", { backup: false }));
   expectGolden("sqlite", schemaOf(path));
   await withMigrator({ url }, (migrator) => downgrade(migrator, "base", { backup: false, allowDataLoss: false }));
@@ -32,8 +32,8 @@ test("the migrations make the golden schema, also after a downgrade to base and 
   expectGolden("sqlite", schemaOf(path));
 });
 
-test("each revision has one schema, from whichever revision it is reached", async (t) => {
-  const { url, path } = migrationFolder(t);
+test("a revision has the same schema whichever revision it is reached from", async () => {
+  const { url, path } = migrationFolder();
   for (const [index, { revision }] of migrations.entries()) {
     await withMigrator({ url }, (migrator) => upgrade(migrator, revision, { backup: false }));
     const { steps, faults } = await withMigrator({ url }, verify);
@@ -42,8 +42,8 @@ test("each revision has one schema, from whichever revision it is reached", asyn
   expectGolden("sqlite", schemaOf(path));
 });
 
-test("a store that openStore creates has the golden schema", async (t) => {
-  const { url, path } = migrationFolder(t);
+test("a store that openStore creates has the golden schema", async () => {
+  const { url, path } = migrationFolder();
   await (await openStore({ url })).close();
   expectGolden("sqlite", schemaOf(path));
 });

@@ -7,8 +7,8 @@ import { readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { migrationFolder, withDatabase, withMigrator } from "./migrationFolder.ts";
 
-test("changes of a worktree get the session that had it at that fence", async (t) => {
-  const { url, path } = migrationFolder(t, []);
+test("a change of a worktree gets the session that held it with that fencing token", async () => {
+  const { url, path } = migrationFolder([]);
   const store = await openStore({ url });
   const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
   const sessions: string[] = [];
@@ -18,7 +18,7 @@ test("changes of a worktree get the session that had it at that fence", async (t
     await store.sessions.complete({ sessionId: session.id });
     sessions.push(session.id);
   }
-  await store.worktrees.reserve({ repositoryId: repository.id, owner: "nobody's session" });
+  await store.worktrees.reserve({ repositoryId: repository.id, owner: "no session" });
   await store.close();
   const index = readMigrations("sqlite").findIndex(({ name }) => name === "lookups");
   const revision = readMigrations("sqlite")[index]?.revision as string;
@@ -57,8 +57,8 @@ test("changes of a worktree get the session that had it at that fence", async (t
   );
 });
 
-test("the history of a session is read in one call past any number of other changes, and watched from its end", async (t) => {
-  const { url, path } = migrationFolder(t, []);
+test("one call reads the history of a session past any number of other changes, and a watch starts at its end", async () => {
+  const { url, path } = migrationFolder([]);
   const store = await openStore({ url });
   const { session } = await fixtures(store).session();
   const made = await store.changes.since({ sessionId: session.id });

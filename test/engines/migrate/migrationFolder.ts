@@ -1,14 +1,13 @@
 // Gives each test of migrations a folder of its own with a database and migrations, and reads the database.
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
 import Database from "better-sqlite3";
 import { openEngine } from "../../../src/migrate/open.ts";
 import type { Migrator } from "../../../src/migrate/upgrade.ts";
 import { migrationsFolder, readMigrations } from "../../../src/schema/migrationFiles.ts";
 import type { Dialect } from "../../../src/schema/statements.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 export interface MigrationFolder {
   readonly folder: string;
@@ -34,9 +33,8 @@ export const notes: readonly Parts[] = [
   ],
 ];
 
-export function migrationFolder(t: TestContext, files: readonly Parts[] = notes): MigrationFolder {
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), "migrate-")));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+export function migrationFolder(files: readonly Parts[] = notes): MigrationFolder {
+  const folder = temporaryFolder();
   const migrations = join(folder, "migrations");
   mkdirSync(migrations);
   for (const [index, parts] of files.entries()) writeMigration(migrations, index + 1, parts);
@@ -50,7 +48,7 @@ export function writeMigration(folder: string, number: number, [name, up, down]:
   return path;
 }
 
-/** Runs `work` with a migrator for the migrations of the migrationFolder, or by default for those of the package. */
+/** Runs `work` with a migrator for the migrations of the folder, or by default for those of the package. */
 export async function withMigrator<Result>(
   { url, migrations }: Pick<MigrationFolder, "url"> & { readonly migrations?: string },
   work: (migrator: Migrator) => Promise<Result>,

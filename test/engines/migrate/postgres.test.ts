@@ -43,7 +43,7 @@ interface Server {
 async function server(t: TestContext, files: readonly Parts[] = notes): Promise<Server> {
   const url = await newDatabase();
   t.after(() => dropDatabase(url));
-  const { folder, migrations } = migrationFolder(t, []);
+  const { folder, migrations } = migrationFolder([]);
   for (const [index, parts] of files.entries()) write(migrations, index + 1, parts);
   return { url, migrations, folder };
 }
@@ -88,7 +88,7 @@ async function contentsOf(at: Server): Promise<unknown> {
 }
 
 describe("PostgreSQL", () => {
-  it("a downgrade and an upgrade make the same database again, with its data", async (t) => {
+  it("a downgrade followed by an upgrade restores the same database with its data", async (t) => {
     const at = await server(t);
     await up(at, "1");
     await fill(at);

@@ -1,5 +1,5 @@
-// Faults between a store and a real PostgreSQL server: nothing is lost or doubled, every call settles, and the error
-// says what to mend.
+// Faults between a store and a real PostgreSQL server: nothing is lost or duplicated, every call settles, and the error
+// says what to correct.
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import pg from "pg";
@@ -29,7 +29,7 @@ async function opened(t: TestContext, options: StoreOptions & { readonly url: st
   return store;
 }
 
-/** Opens a store behind a proxy. `url`: the database without the proxy. */
+/** Opens a store behind a proxy. `url` is the database without the proxy. */
 async function proxied(t: TestContext): Promise<{ store: OwnedStore; proxy: TcpProxy; url: string }> {
   const url = await database(t);
   const proxy = await startProxy(t, url);
@@ -200,7 +200,7 @@ test("when the server has no connection left, a call waits for one, and its erro
   await few.close();
 });
 
-test("a call whose statement takes too long, or whose row is locked too long, fails alone", async (t) => {
+test("a call whose statement takes too long, or whose row stays locked for too long, fails alone", async (t) => {
   const url = await database(t);
   const store = await opened(t, { url, limits: { statementMs: 1_000, lockMs: 300, groupLockMs: 50 } });
   const { id: repositoryId } = await store.repositories.upsert({ name: "a" });
@@ -242,9 +242,9 @@ test("a refusal to open says in one sentence what to do, and never shows the pas
   const limits = { connectMs: 2_000 };
   const cases: [string, string, RegExp][] = [
     ["wrong password", change((to) => (to.password = "hunter2")), /refuses this user or password: correct the URL/],
-    ["no such user", change((to) => (to.username = "nobody")), /refuses this user or password: correct the URL/],
+    ["no such user", change((to) => (to.username = "missing_user")), /refuses this user or password: correct the URL/],
     ["no such database", change((to) => (to.pathname = "/absent")), /no such database: create it with createdb/],
-    ["nobody listens", change((to) => (to.port = "1")), /cannot be reached \(/],
+    ["no server listens", change((to) => (to.port = "1")), /cannot be reached \(/],
     ["no such host", change((to) => (to.hostname = "host.invalid")), /cannot be reached \(/],
   ];
   for (const [name, wrong, message] of cases) {
@@ -288,7 +288,7 @@ test("a database of another program, an empty one with migrate never, an older a
   assert.match((await refusal({ url: empty })).message, /run debug-server-db migrate upgrade head/);
 });
 
-test("a table of another program with the name of one of ours is refused, whichever migration creates ours", async (t) => {
+test("a table of another program with a name that any migration uses is refused", async (t) => {
   const created = createdTables(readMigrations("postgres"));
   assert.ok(created.includes("store_meta") && created.includes("debug_stops"));
   const url = await database(t);

@@ -1,22 +1,22 @@
-// A TCP proxy in front of PostgreSQL that can change, swallow or cut off each message:
+// A TCP proxy in front of PostgreSQL that can change or drop each message, and cut the connection:
 // https://www.postgresql.org/docs/current/protocol-message-formats.html
 import { connect, createServer, type Socket } from "node:net";
 import type { TestContext } from "node:test";
 
 export interface Message {
   readonly from: "client" | "server";
-  /** The first byte; empty for the client's first message, which has none. */
+  /** The first byte of the message, or an empty text for the client's first message, which has no type. */
   readonly type: string;
   readonly body: Buffer;
 }
 
-/** Decides about a message: passes it on, replaces its body, swallows it, or cuts the connection. */
+/** Decides whether a message is passed on, gets another body or is dropped, or whether the connection is cut. */
 export type Rule = (message: Message) => Buffer | "pass" | "swallow" | "cut";
 
 export interface TcpProxy {
-  /** The server's URL, through the proxy. */
+  /** The URL of the database through the proxy. */
   readonly url: string;
-  /** The rule for all messages from now on, also on existing connections. */
+  /** Sets the rule for all later messages, also on existing connections. */
   rule: Rule;
   /** False while new connections are refused. */
   open: boolean;

@@ -1,11 +1,11 @@
-// Both dialects make the same schema, down to the columns, constraints and indexes.
+// The migrations of both dialects create the same schema, down to the columns, constraints and indexes.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openStore } from "../../../src/index.ts";
 import { memoryDatabase } from "../../support/memoryDriver.ts";
 import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
 
-/** The SQLite types for PostgreSQL's, which has types of its own for times, booleans and ids. */
+/** Maps PostgreSQL's types to SQLite's: PostgreSQL has types of its own for times, booleans and ids. */
 const typesOf: Readonly<Record<string, readonly string[]>> = {
   TEXT: ["text", "uuid", "json"],
   INTEGER: ["bigint", "timestamp with time zone", "boolean"],

@@ -51,7 +51,7 @@ function* add(id: number, value: number): Body<number> {
   return yield* change(sql`UPDATE t SET value = value + ${value} WHERE id = ${id}`);
 }
 
-test("a job that fails after it wrote, or that the database refuses, is undone alone; no error is thrown into its body", async (t) => {
+test("a job that fails after it wrote, or that the database refuses, is undone alone, and its body sees no error", async (t) => {
   const { drivers, values } = await rig(t);
   const caught: unknown[] = [];
   const jobs: Job[] = [
@@ -143,7 +143,7 @@ test("a read that tries to write is refused, and a group of reads sees one momen
   assert.deepEqual(await values(), { 1: 7, 2: 7, 3: 7, 4: 7 });
 });
 
-test("jobs that touch different things run side by side, and jobs that touch the same run one after the other", async (t) => {
+test("jobs that touch different rows run side by side, and jobs that touch the same rows run one after the other", async (t) => {
   const { drivers, values } = await rig(t);
   const order: string[] = [];
   const job = (name: string, id: number) =>
@@ -164,7 +164,7 @@ test("jobs that touch different things run side by side, and jobs that touch the
   assert.deepEqual(await values(), { 1: 2, 2: 1, 3: 1, 4: 0 });
 });
 
-test("jobs after the end of the time are not begun, and change rows are written last, for the jobs that succeeded", async (t) => {
+test("jobs are not begun after the time limit, and change rows are written last, for the jobs that succeeded", async (t) => {
   const { drivers, values } = await rig(t);
   const late = await (drivers[0] as Driver).transact([write(() => add(1, 1)), write(() => add(2, 1))], -1);
   assert.equal(late.settled.length, 1);
@@ -188,7 +188,7 @@ test("jobs after the end of the time are not begun, and change rows are written 
   assert.deepEqual(await values(), { 1: 1, 2: 0, 3: 2, 4: 2 });
 });
 
-/** Returns true when a driver reaches the server again. For a moment after a failure it does not try. */
+/** Returns true when a driver reaches the server again. After a failure it waits a moment before it tries again. */
 async function reaches(driver: Driver, read: Job): Promise<boolean> {
   try {
     return (await driver.transact([read], 60_000)).settled[0]?.ok === true;

@@ -1,9 +1,9 @@
-// Backups of a SQLite file: whole, private and of one moment, or not there at all.
+// Backups of a SQLite file are complete, private and as of one moment, or do not exist at all.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import Database from "better-sqlite3";
 import { openStore } from "../../../src/index.ts";
 import { backUpSqlite } from "../../../src/sqlite/backup.ts";
@@ -11,16 +11,16 @@ import { checkCopy } from "../../../src/sqlite/integrity.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { contentsOf, migrationFolder } from "../migrate/migrationFolder.ts";
 
-async function filled(t: TestContext): Promise<string> {
-  const { path, url } = migrationFolder(t, []);
+async function filled(): Promise<string> {
+  const { path, url } = migrationFolder([]);
   const store = await openStore({ url });
   for (let n = 0; n < 5; n++) await fixtures(store).log();
   await store.close();
   return path;
 }
 
-test("a backup has the contents of the database and a manifest, readable by its owner only", async (t) => {
-  const path = await filled(t);
+test("a backup has the contents of the database and a manifest, readable by its owner only", async () => {
+  const path = await filled();
   chmodSync(path, 0o644);
   const {
     path: copy,
@@ -43,8 +43,8 @@ test("a backup has the contents of the database and a manifest, readable by its 
   assert.deepEqual(readdirSync(dirname(copy)).length, 2);
 });
 
-test("a caller that holds the write lock copies the state before its transaction", async (t) => {
-  const path = await filled(t);
+test("a caller that holds the write lock copies the state before its transaction", async () => {
+  const path = await filled();
   const before = contentsOf(path);
   const holder = new Database(path);
   holder.exec("BEGIN IMMEDIATE; DELETE FROM log_chunks; DROP INDEX sessions_page");
@@ -54,8 +54,8 @@ test("a caller that holds the write lock copies the state before its transaction
   assert.deepEqual(contentsOf(copy), before);
 });
 
-test("of two backups at the same moment the second is refused, and the first stays", async (t) => {
-  const path = await filled(t);
+test("of two backups at the same moment the second is refused, and the first stays", async () => {
+  const path = await filled();
   const now = new Date();
   const { path: copy } = backUpSqlite(path, "one", { now });
   const bytes = readFileSync(copy);
@@ -63,8 +63,8 @@ test("of two backups at the same moment the second is refused, and the first sta
   assert.deepEqual(readFileSync(copy), bytes);
 });
 
-test("a damaged database gets no backup", async (t) => {
-  const path = await filled(t);
+test("backing up a damaged database fails and leaves no backup", async () => {
+  const path = await filled();
   const bytes = readFileSync(path);
   // The damage is in the rows of a table.
   const at = bytes.lastIndexOf("session");
@@ -75,8 +75,8 @@ test("a damaged database gets no backup", async (t) => {
   assert.deepEqual(readdirSync(join(dirname(path), "backups")), []);
 });
 
-test("a copy is refused when its rows break the schema, or rows are missing", (t) => {
-  const { path } = migrationFolder(t, []);
+test("a copy is refused when its rows break the schema or when rows are missing", () => {
+  const { path } = migrationFolder([]);
   mkdirSync(dirname(path), { recursive: true });
   const db = new Database(path);
   db.exec("CREATE TABLE t (x TEXT); INSERT INTO t VALUES (NULL)");
@@ -91,8 +91,8 @@ test("a copy is refused when its rows break the schema, or rows are missing", (t
   assert.throws(() => checkCopy(path, { t: 1 }), { code: "corrupt", message: /damaged.*t\.x/ });
 });
 
-test("a folder that cannot be written is refused", async (t) => {
-  const path = await filled(t);
+test("a folder that cannot be written is refused", async () => {
+  const path = await filled();
   writeFileSync(join(dirname(path), "backups"), "a file in the way");
   assert.throws(() => backUpSqlite(path, "nowhere"), { code: "incompatible" });
   assert.ok(existsSync(path));

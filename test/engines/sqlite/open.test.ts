@@ -1,7 +1,5 @@
-// The checks of a file before it is used. A SQLite or a Node that reports wrong facts provokes each refusal.
+// The checks that openSqlite makes before it uses a file. Wrong answers from SQLite or Node provoke each refusal.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { it, type TestContext } from "node:test";
 import Database from "better-sqlite3";
@@ -9,14 +7,14 @@ import { systemClock } from "../../../src/clock.ts";
 import { defaultLimits } from "../../../src/limits.ts";
 import { checkNodeVersion } from "../../../src/package.ts";
 import { openSqlite } from "../../../src/sqlite/open.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
-/** Opens a new file with a SQLite that gives a wrong answer to one question. */
+/** Opens a new file while SQLite gives the answers in `answers` instead of its own. */
 function openWith(t: TestContext, answers: Readonly<Record<string, unknown>>): void {
-  const folder = mkdtempSync(join(tmpdir(), "debug-server-db-"));
+  const folder = temporaryFolder();
   const { pragma, prepare } = Database.prototype;
   t.after(() => {
     Object.assign(Database.prototype, { pragma, prepare });
-    rmSync(folder, { recursive: true, force: true });
   });
   Database.prototype.pragma = function (this: Database.Database, source: string, options?: Database.PragmaOptions) {
     return source in answers ? answers[source] : pragma.call(this, source, options);
@@ -43,8 +41,8 @@ for (const [what, question, answer, message] of [
     "delete",
     /journal_mode is delete, expected wal: WAL does not work on this file system/,
   ],
-  ["no foreign keys", "foreign_keys", 0, /foreign_keys is 0, expected 1/],
-  ["weaker synchronization than asked for", "synchronous", 0, /synchronous is 0, expected 2/],
+  ["a SQLite without foreign keys", "foreign_keys", 0, /foreign_keys is 0, expected 1/],
+  ["synchronization weaker than the option asks for", "synchronous", 0, /synchronous is 0, expected 2/],
   ["a SQLite with the WAL-reset bug", "SELECT sqlite_version()", "3.51.2", /SQLite 3\.51\.2 is too old/],
 ] as const) {
   it(`${what} is refused`, (t) => {

@@ -1,4 +1,4 @@
-// The SQLite driver: a group has the same results as its jobs one by one, whichever of them fail.
+// The SQLite driver: a group has the same results as its jobs run one by one, whichever of them fail.
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
@@ -11,7 +11,7 @@ import { type Body, change, first, sql } from "../../../src/sql.ts";
 import { translate } from "../../../src/sqlite/errors.ts";
 import { createSqliteDriver } from "../../../src/sqlite/transaction.ts";
 
-/** One act of a body. */
+/** One step of a body. */
 type Act = { readonly type: "insert" | "update" | "read" | "fail" | "break" | "duplicate"; readonly key: number };
 
 function* perform(acts: readonly Act[]): Body<unknown> {
@@ -80,7 +80,7 @@ describe("groups", () => {
     assert.equal((settled[0] as { index: number }).index, 2);
   });
 
-  it("a body is started anew when the group is run again", async () => {
+  it("a body starts from its beginning when the group runs again", async () => {
     const { driver, rows } = open();
     let starts = 0;
     const counted: Job = [{ access: "write", startBody: () => perform([act("insert", ++starts)]) }];
@@ -89,7 +89,7 @@ describe("groups", () => {
     assert.deepEqual(rows(), [[2, 1]]);
   });
 
-  it("jobs after the end of the time are not begun, and the others are committed", async () => {
+  it("jobs are not begun after the time limit, and the earlier ones are committed", async () => {
     const { driver, rows } = open();
     const { settled } = await driver.transact([jobOf([[act("insert", 1)]]), jobOf([[act("insert", 2)]])], -1);
     assert.equal(settled.length, 1);
@@ -103,7 +103,7 @@ describe("groups", () => {
     assert.equal((await driver.transact([jobOf([[act("update", 9)]])], 1_000)).wrote, false);
   });
 
-  it("a group equals its jobs one by one, for any mixture of failures", async () => {
+  it("a group has the same results as its jobs run one by one, for any mixture of failures", async () => {
     const anAct = fc.record({
       type: fc.constantFrom<Act["type"]>("insert", "insert", "update", "read", "fail", "break", "duplicate"),
       key: fc.integer({ min: 1, max: 4 }),
@@ -132,7 +132,7 @@ describe("groups", () => {
   });
 });
 
-/** Opens a database beside a driver whose next COMMITs run, and then fail as if the sync had failed. */
+/** Opens a database with a driver whose next COMMITs run and then fail as if the sync had failed. */
 function openFailingCommits(failures: number) {
   const { db, rows } = open();
   let left = failures;
@@ -260,7 +260,7 @@ describe("errors", () => {
     assert.deepEqual(rows(), [[2, 1]]);
   });
 
-  it("a lock of another process fails the group with busy, and nothing has run", async () => {
+  it("a group fails with busy while another process holds the lock, and nothing has run", async () => {
     const { driver } = open();
     const stuck = createSqliteDriver({
       db: {

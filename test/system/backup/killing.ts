@@ -1,8 +1,7 @@
-// Kills restores with kill -9. Afterwards the old or the new database is there, whole, and the next restore succeeds.
+// Kills restores with kill -9. Afterwards the old or the new database is complete, and the next restore succeeds.
 import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
-import type { TestContext } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
@@ -40,12 +39,9 @@ export async function restoreIn(
   return { signal, durationMs: performance.now() - startedAtMs };
 }
 
-/** Kills restores at random moments, and checks what each has left. */
-export async function killRestores(
-  t: TestContext,
-  times: number,
-): Promise<{ readonly old: number; readonly fresh: number }> {
-  const { path, backup, reset } = await restoreFolder(t);
+/** Kills restores at random moments, and checks which database each of them left. */
+export async function killRestores(times: number): Promise<{ readonly old: number; readonly fresh: number }> {
+  const { path, backup, reset } = await restoreFolder();
   let { durationMs } = await restoreIn(backup, path, {});
   const left = { old: 0, fresh: 0 };
   for (let time = 0; time < times; time++) {

@@ -1,20 +1,14 @@
 // store.backup copies a store in steps on the writer's own connection, while calls go on.
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readdirSync, realpathSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import Database from "better-sqlite3";
 import { type BackupProgress, type OwnedStore, openStore } from "../../../src/index.ts";
 import { verifyBackup } from "../../../src/sqlite/verify.ts";
 import { fixtures, openTestStore } from "../../../src/testing/index.ts";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
-
-function folderFor(t: TestContext): string {
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), "backup-")));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 /** Fills the store with a number of megabytes of log. */
 async function fill(store: OwnedStore, megabytes: number): Promise<void> {
@@ -26,8 +20,8 @@ async function fill(store: OwnedStore, megabytes: number): Promise<void> {
   }
 }
 
-test("a backup while others write is whole, of one moment and private, and reports progress", async (t) => {
-  const folder = folderFor(t);
+test("a backup beside writers is complete, private and as of one moment, and reports its progress", async (t) => {
+  const folder = temporaryFolder();
   const store = await openStore({ url: `sqlite:${join(folder, "store.db")}` });
   t.after(() => store.close());
   await fill(store, 10);
@@ -76,8 +70,8 @@ test("a backup while others write is whole, of one moment and private, and repor
   assert.deepEqual(progress.at(-1)?.doneBytes, manifest.bytes);
 });
 
-test("the p99 of writers during a backup stays within a factor of that before", async (t) => {
-  const folder = folderFor(t);
+test("the 99th percentile of writers during a backup stays within a factor of that before it", async (t) => {
+  const folder = temporaryFolder();
   const store = await openStore({ url: `sqlite:${join(folder, "store.db")}` });
   t.after(() => store.close());
   await fill(store, 100);
@@ -138,8 +132,8 @@ test("the p99 of writers during a backup stays within a factor of that before", 
   );
 });
 
-test("a backup that is aborted by its signal, or by closing the store, fails and leaves nothing", async (t) => {
-  const folder = folderFor(t);
+test("a backup that is aborted by its signal, or by closing the store, fails and leaves nothing", async () => {
+  const folder = temporaryFolder();
   const store = await openStore({ url: `sqlite:${join(folder, "store.db")}` });
   await fill(store, 20);
   const aborter = new AbortController();
@@ -159,7 +153,7 @@ test("a backup that is aborted by its signal, or by closing the store, fails and
 });
 
 test("a target that exists is refused, a missing folder is created, and two backups at once do not collide", async (t) => {
-  const folder = folderFor(t);
+  const folder = temporaryFolder();
   const store = await openStore({ url: `sqlite:${join(folder, "store.db")}` });
   t.after(() => store.close());
   const path = join(folder, "elsewhere", "copy.db");
@@ -172,7 +166,7 @@ test("a target that exists is refused, a missing folder is created, and two back
 });
 
 test("a store in memory is backed up to a named file", async (t) => {
-  const path = join(folderFor(t), "copy.db");
+  const path = join(temporaryFolder(), "copy.db");
   const store = await openTestStore();
   t.after(() => store.close());
   await fixtures(store).session();

@@ -1,4 +1,4 @@
-// Restores are all or nothing, whatever is in their way and whenever they are killed.
+// Restores are all or nothing, whatever prevents them and whenever they are killed.
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -31,8 +31,8 @@ import { verifyBackup } from "../../../src/sqlite/verify.ts";
 import { killRestores, requireKept, restoreIn } from "./killing.ts";
 import { fresh, leftovers, restoreFolder, stateOf } from "./restoreFolder.ts";
 
-test("a restore replaces the database and its WAL, and keeps the old one as a checked backup", async (t) => {
-  const { path, url, backup } = await restoreFolder(t);
+test("a restore replaces the database and its WAL, and keeps the old one as a checked backup", async () => {
+  const { path, url, backup } = await restoreFolder();
   chmodSync(path, 0o644);
   const { kept, pending, from } = restoreSqlite({ backup, path, keep: true });
   assert.ok(!existsSync(`${path}-wal`));
@@ -48,14 +48,14 @@ test("a restore replaces the database and its WAL, and keeps the old one as a ch
     fresh,
   );
   await store.close();
-  // And the way back.
+  // The kept backup restores the old database.
   restoreSqlite({ backup: kept.path, path, keep: false });
   assert.equal(stateOf(path), "old");
 });
 
 for (const step of restoreSteps) {
-  test(`a restore killed after the step ${step} leaves the old or the new database, and another restore succeeds`, async (t) => {
-    const { path, backup } = await restoreFolder(t);
+  test(`a restore killed after the step ${step} leaves the old or the new database, and another restore succeeds`, async () => {
+    const { path, backup } = await restoreFolder();
     assert.equal((await restoreIn(backup, path, { step })).signal, "SIGKILL");
     const replaced = restoreSteps.indexOf(step) >= restoreSteps.indexOf("replaced");
     assert.equal(stateOf(path), replaced ? "fresh" : "old");
@@ -66,7 +66,7 @@ for (const step of restoreSteps) {
 }
 
 test("20 restores killed at random moments leave the old or the new database", async (t) => {
-  const left = await killRestores(t, 20);
+  const left = await killRestores(20);
   t.diagnostic(JSON.stringify(left));
   assert.equal(left.old + left.fresh, 20);
 });
@@ -74,7 +74,7 @@ test("20 restores killed at random moments leave the old or the new database", a
 test("a restore killed at any system call that changes a file leaves the old or the new database", {
   skip: !hasStrace(),
 }, async (t) => {
-  const { path, backup, reset } = await restoreFolder(t);
+  const { path, backup, reset } = await restoreFolder();
   const script = fileURLToPath(new URL("./restoringProcess.ts", import.meta.url));
   const seen = { old: 0, fresh: 0 };
   for (const call of ["rename", "link", "unlink", "ftruncate", "fsync", "pwrite"]) {
@@ -107,23 +107,23 @@ function hasStrace(): boolean {
   }
 }
 
-test("the WAL of a database that is gone is not read into the restored one", async (t) => {
-  const { path, backup } = await restoreFolder(t);
+test("the WAL of a database that is gone is not read into the restored one", async () => {
+  const { path, backup } = await restoreFolder();
   rmSync(path);
   assert.ok(existsSync(`${path}-wal`));
   const { kept } = restoreSqlite({ backup, path, keep: true });
   assert.deepEqual([kept, stateOf(path)], [undefined, "fresh"]);
 });
 
-test("a missing folder is created for its owner only", async (t) => {
-  const { folder, backup } = await restoreFolder(t);
+test("a missing folder is created for its owner only", async () => {
+  const { folder, backup } = await restoreFolder();
   const path = join(folder, "new", "store.db");
   restoreSqlite({ backup, path, keep: true });
   assert.deepEqual([stateOf(path), statSync(join(folder, "new")).mode & 0o777], ["fresh", 0o700]);
 });
 
-test("a restore fails with busy while a server or a reader has the file open, and does not disturb it", async (t) => {
-  const { path, url, backup } = await restoreFolder(t);
+test("a restore fails with busy while a server or a reader has the file open, and does not disturb it", async () => {
+  const { path, url, backup } = await restoreFolder();
   for (const role of ["server", "visitor"] as const) {
     const store = await openStore({ url, role });
     assert.throws(() => restoreSqlite({ backup, path, keep: true }), {
@@ -137,8 +137,8 @@ test("a restore fails with busy while a server or a reader has the file open, an
   assert.ok(!existsSync(join(path, "..", "backups")));
 });
 
-test("a damaged backup, or one with the manifest of another, fails with corrupt and changes nothing", async (t) => {
-  const { path, backup } = await restoreFolder(t);
+test("a damaged backup, or one with the manifest of another, fails with corrupt and changes nothing", async () => {
+  const { path, backup } = await restoreFolder();
   const bytes = readFileSync(backup);
   writeFileSync(
     backup,
@@ -171,7 +171,7 @@ test("a damaged backup, or one with the manifest of another, fails with corrupt 
   assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
 });
 
-/** Changes a backup and its manifest as if it had been made so. */
+/** Changes a backup, and its manifest to match, as if the backup had been created so. */
 function remake(backup: string, change: (db: Database.Database) => void): void {
   const db = new Database(backup);
   change(db);
@@ -184,8 +184,8 @@ function remake(backup: string, change: (db: Database.Database) => void): void {
   );
 }
 
-test("a backup of a newer version, of edited migrations or of another program is incompatible; of an older one it lists what to apply", async (t) => {
-  const { path, backup, reset } = await restoreFolder(t);
+test("a backup of a newer version, of edited migrations or of another program is incompatible; of an older one it lists what to apply", async () => {
+  const { path, backup, reset } = await restoreFolder();
   remake(backup, (db) =>
     db.exec(
       "INSERT INTO schema_migrations SELECT '9999', name, sha256, applied_at, duration_ms, applied_by FROM schema_migrations LIMIT 1",
@@ -212,8 +212,8 @@ test("a backup of a newer version, of edited migrations or of another program is
   assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
 });
 
-test("a link, a folder or a database of another program at the path is refused, and a backup that is a link", async (t) => {
-  const { folder, path, backup } = await restoreFolder(t);
+test("a link, a folder or a database of another program at the path is refused, and so is a backup that is a link", async () => {
+  const { folder, path, backup } = await restoreFolder();
   const link = join(folder, "link.db");
   symlinkSync(path, link);
   for (const wrong of [link, folder]) {
@@ -246,8 +246,8 @@ test("a link, a folder or a database of another program at the path is refused, 
   assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
 });
 
-test("a restore without space for the copy fails with storage_full and changes nothing", async (t) => {
-  const { path, backup } = await restoreFolder(t);
+test("a restore without space for the copy fails with storage_full and changes nothing", async () => {
+  const { path, backup } = await restoreFolder();
   const script = `import { restoreSqlite } from ${JSON.stringify(new URL("../../../src/sqlite/restore.ts", import.meta.url).href)};
     try { restoreSqlite({ backup: ${JSON.stringify(backup)}, path: ${JSON.stringify(path)}, keep: true }) } catch (error) { console.log(error.code) }`;
   // The limit is in blocks of 512 bytes. The system refuses writes beyond it.
@@ -260,8 +260,8 @@ test("a restore without space for the copy fails with storage_full and changes n
   assert.deepEqual([stateOf(path), leftovers(path)], ["old", []]);
 });
 
-test("a damaged database is kept when only its pages are damaged, and refused when its header cannot be read", async (t) => {
-  const { path, backup, reset, folder } = await restoreFolder(t);
+test("a damaged database is kept when only its pages are damaged, and refused when its header cannot be read", async () => {
+  const { path, backup, reset, folder } = await restoreFolder();
   const damage = (from: number, to: number): void => {
     const bytes = readFileSync(path);
     writeFileSync(path, bytes.fill(0xff, from, to));
@@ -271,7 +271,7 @@ test("a damaged database is kept when only its pages are damaged, and refused wh
   const damaged = readFileSync(path);
   const { kept } = restoreSqlite({ backup, path, keep: true });
   assert.ok(kept !== undefined && !("manifest" in kept));
-  // All but its header, which now says that there is no WAL.
+  // Only the header differs: it now says that there is no WAL.
   assert.deepEqual(readFileSync(kept.path).subarray(4_096), damaged.subarray(4_096));
   assert.equal(stateOf(path), "fresh");
   reset();
@@ -288,9 +288,9 @@ test("a damaged database is kept when only its pages are damaged, and refused wh
   assert.equal(stateOf(path), "fresh");
 });
 
-test("a database that replaces one while that is being opened is the one that is opened", async (t) => {
-  const { path, backup } = await restoreFolder(t);
-  // Not in WAL mode, as a restore leaves it: then reading it keeps no lock.
+test("a database that replaces another one while that is being opened is the one that is used", async (t) => {
+  const { path, backup } = await restoreFolder();
+  // The database is not in WAL mode, as after a restore, so that reading it keeps no lock.
   const db = new Database(path);
   db.pragma("journal_mode = DELETE");
   db.close();
@@ -298,7 +298,7 @@ test("a database that replaces one while that is being opened is the one that is
   const driver = openSqlite({
     path,
     migrate: "never",
-    // Read after the file was opened and checked, and before it is in use.
+    // The driver reads this option after it opened and checked the file, and before it uses the file.
     get synchronous() {
       if (!replaced) restoreSqlite({ backup, path, keep: true });
       replaced = true;
@@ -313,7 +313,7 @@ test("a database that replaces one while that is being opened is the one that is
   t.after(() => driver.close());
   assert.ok(replaced);
   assert.equal(stateOf(path), "fresh");
-  // Read through the driver's own connection.
+  // The driver's own connection reads the new database.
   const names = step(function* () {
     return yield* all<{ name: string }>(sql`SELECT name FROM repositories`);
   });
@@ -322,8 +322,8 @@ test("a database that replaces one while that is being opened is the one that is
   assert.deepEqual(settled, [{ ok: true, results: [fresh.map((name) => ({ name }))] }]);
 });
 
-test("leftovers of killed processes are removed by the next, those of backups once they are old", async (t) => {
-  const { path, backup } = await restoreFolder(t);
+test("the next run removes leftovers of killed processes, those of backups only once they are old", async () => {
+  const { path, backup } = await restoreFolder();
   const killed = spawn(process.execPath, ["-e", "0"]);
   await new Promise((resolve) => killed.once("exit", resolve));
   writeFileSync(`${path}.restoring-${killed.pid}`, "x");

@@ -1,30 +1,28 @@
-// Gives each test of restores a database as a killed server leaves it, and a backup with other contents.
+// Creates a folder for a test of restores: a database as a killed server leaves it, and a backup with other contents.
 import assert from "node:assert/strict";
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { copyFileSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
 import Database from "better-sqlite3";
 import { newId, openStore } from "../../../src/index.ts";
 import { backUpSqlite } from "../../../src/sqlite/backup.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 export interface RestoreFolder {
   readonly folder: string;
-  /** The database with the state `old`, a part of which is only in its WAL. */
+  /** The path of a database with the state `old`. A part of that state is only in the WAL. */
   readonly path: string;
   readonly url: string;
-  /** The backup with the state `fresh`. */
+  /** The path of a backup with the state `fresh`. */
   readonly backup: string;
-  /** Puts the old database back, and removes what a test has left beside it. */
+  /** Restores the old database, and removes what a test has left beside it. */
   reset(): void;
 }
 
 export const old = ["old-1", "old-2"];
 export const fresh = ["fresh-1"];
 
-export async function restoreFolder(t: TestContext): Promise<RestoreFolder> {
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), "restore-")));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+export async function restoreFolder(): Promise<RestoreFolder> {
+  const folder = temporaryFolder();
   const [path, made] = [join(folder, "data", "store.db"), join(folder, "made", "store.db")];
   const backup = await makeBackup(made);
   const templates = await makeOld(join(folder, "templates"));
@@ -69,7 +67,7 @@ async function makeOld(folder: string): Promise<string> {
   return copy;
 }
 
-/** Returns which state a database has, and requires that it is whole and needs no other file. */
+/** Returns the state of a database, and requires that the database is complete and needs no other file. */
 export function stateOf(path: string): "old" | "fresh" {
   const db = new Database(path);
   try {

@@ -22,7 +22,7 @@ const engines = {
 
 for (const [engine, open] of Object.entries(engines)) {
   suite(`admin on ${engine}`, () => {
-    test("beside a server: seed, tokens of all kinds, rotation, revocation, a disabled account", async (t) => {
+    test("beside a server, admin seeds, issues, rotates and revokes tokens, and disables an account", async (t) => {
       const { folder, url } = await open(t);
       const admin = (args: readonly string[], options?: RunOptions) =>
         run(folder, ["admin", ...args, "--url", url], options);
@@ -73,9 +73,9 @@ for (const [engine, open] of Object.entries(engines)) {
         );
         assert.ok(Math.abs((ci.expiresAt?.getTime() ?? 0) - Date.now() - 30 * 86_400_000) < 60_000);
 
-        const taken = await admin([...args.with(2, "somebody"), "--out", file]);
+        const taken = await admin([...args.with(2, "other"), "--out", file]);
         assert.deepEqual([taken.code, taken.stderr], [1, `debug-server-db: ${file} exists: name a new file\n`]);
-        assert.equal(await store.accounts.find({ name: "somebody" }), undefined);
+        assert.equal(await store.accounts.find({ name: "other" }), undefined);
 
         const rotated = await admin(["rotate-token", ci.tokenId, "--grace", "0s", "--json"]);
         const { token: next, secret } = JSON.parse(rotated.stdout) as { token: Token; secret: string };
@@ -117,7 +117,7 @@ for (const [engine, open] of Object.entries(engines)) {
 }
 
 suite("admin, mistakes", { concurrency: 2 }, () => {
-  test("fails without a database, an admin token, or the named account or token", async (t) => {
+  test("admin fails without a database, an admin token, or the named account or token", async (t) => {
     const { folder, url } = workingFolder(t, { init: false });
     const absent = await run(folder, ["admin", "create-token", "--user", "ops", "--url", url]);
     assert.equal(absent.code, 1);
@@ -132,7 +132,7 @@ suite("admin, mistakes", { concurrency: 2 }, () => {
     assert.deepEqual([orphan.code, orphan.stdout], [1, ""]);
     assert.match(orphan.stderr, /no live admin token.*run debug-server-db admin seed\n$/);
     await run(folder, ["admin", "seed", "--url", url]);
-    assert.deepEqual((await run(folder, ["admin", "disable-account", "nobody", "--url", url])).code, 1);
+    assert.deepEqual((await run(folder, ["admin", "disable-account", "unknown", "--url", url])).code, 1);
     assert.deepEqual(
       (await run(folder, ["admin", "revoke-token", "01890a5d-ac96-774b-bcce-b302099a8057", "--url", url])).code,
       1,
@@ -201,7 +201,7 @@ suite("admin, mistakes", { concurrency: 2 }, () => {
     [["list-tokens", "--cursor", "x"], /must be the nextCursor of an earlier page/],
   ];
   for (const [args, pattern] of usage) {
-    test(args.join(" "), async (t) => {
+    test(`admin ${args.join(" ")} is a usage error`, async (t) => {
       const { folder, url } = workingFolder(t, { init: false });
       if (args[0] === "revoke-token" || args[0] === "list-tokens") await run(folder, ["admin", "seed", "--url", url]);
       const { code, stdout, stderr } = await run(folder, [

@@ -1,5 +1,4 @@
-// debug-server-db backup beside a server, and its exit codes. The faults that a restore survives are tested in
-// ../backup.
+// debug-server-db backup beside a server, and its exit codes. The tests in ../backup kill and disturb restores.
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -17,7 +16,7 @@ const names = async (url: string): Promise<string[]> => {
 };
 
 suite("backup", { concurrency: 2 }, () => {
-  test("creates beside a server that writes, lists, verifies, and restores after the server has ended", async (t) => {
+  test("backup creates beside a server that writes, lists, verifies, and restores after the server has ended", async (t) => {
     const { folder, url } = workingFolder(t, { init: false });
     const store = await openStore({ url });
     await store.repositories.upsert({ name: "one" });
@@ -83,7 +82,7 @@ suite("backup", { concurrency: 2 }, () => {
     assert.equal((await run(folder, ["backup", "verify", "--url", url])).stdout.split("\n").length, 4);
   });
 
-  test("exits with 5 for a damaged backup, and leaves the database alone", async (t) => {
+  test("backup exits with 5 for a damaged backup, and leaves the database alone", async (t) => {
     const { folder, url } = workingFolder(t, { init: false });
     await (await openStore({ url })).close();
     const { path } = JSON.parse((await run(folder, ["backup", "create", "--json", "--url", url])).stdout) as {
@@ -102,7 +101,7 @@ suite("backup", { concurrency: 2 }, () => {
     assert.deepEqual(readFileSync(url.slice("sqlite:".length)), before);
   });
 
-  test("rejects a missing database, names that exist or are unknown, links, and files of other programs", async (t) => {
+  test("backup rejects a missing database, names that exist or are unknown, links, and files of other programs", async (t) => {
     const { folder, url } = workingFolder(t, { init: false });
     const backup = async (...args: readonly string[]) => {
       const { code, stdout, stderr } = await run(folder, ["backup", ...args]);
@@ -138,7 +137,7 @@ suite("backup", { concurrency: 2 }, () => {
     );
   });
 
-  test("exits with 130 when interrupted, and leaves no file behind", async (t) => {
+  test("backup exits with 130 when interrupted, and leaves no file behind", async (t) => {
     const { folder, url } = workingFolder(t, { init: false });
     const store = await openStore({ url });
     const { id: repositoryId } = await store.repositories.upsert({ name: "r" });
@@ -156,7 +155,7 @@ suite("backup", { concurrency: 2 }, () => {
     assert.deepEqual(readdirSync(backups), []);
   });
 
-  test("for PostgreSQL, prints the command of its tools without the password, and exits with 1", async (t) => {
+  test("for PostgreSQL, backup prints the command of its tools without the password, and exits with 1", async (t) => {
     const { folder } = workingFolder(t, { init: false });
     const url = "postgres://ops:hunter2@db.example:5433/metadata";
     const expected = {

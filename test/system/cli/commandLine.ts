@@ -1,8 +1,7 @@
-// Gives each test of the command line a git repository of its own, and runs commands: in this process, as a process of
-// their own where signals, pipes, users or exit codes matter, and on a terminal.
+// Creates a git repository for a test of the command line, and runs commands: in this process, in a process of their
+// own where signals, pipes, users or exit codes matter, and on a terminal.
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { text } from "node:stream/consumers";
@@ -11,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { runCommandLine } from "../../../src/cli/program.ts";
 import { openStore } from "../../../src/index.ts";
 import type { OwnedStore } from "../../../src/storeTypes.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 const bin = fileURLToPath(new URL("../../../bin/debug-server-db.mjs", import.meta.url));
 
@@ -26,11 +26,10 @@ export function workingFolder(
   t: TestContext,
   { commits = 3, init = true }: { readonly commits?: number; readonly init?: boolean } = {},
 ): WorkingFolder {
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), "debug-server-db-")));
+  const folder = temporaryFolder();
   t.after(() => {
-    // Left over when the test has failed.
+    // A test that has failed may leave processes running.
     for (const { cwd, child } of children) if (cwd.startsWith(folder)) child.kill("SIGKILL");
-    rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
   });
   if (init) git(folder, "init", "--quiet");
   for (let number = 1; init && number <= commits; number++) {

@@ -1,4 +1,4 @@
-// demo --debug, and debug show.
+// demo --debug drives a debugger, and debug show prints its sessions.
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { type DebugView, openStore } from "../../../src/index.ts";
@@ -45,7 +45,7 @@ suite("debug", { concurrency: 2 }, () => {
       json.map(({ debugSession }) => debugSession.state),
       ["terminated"],
     );
-    assert.ok(!JSON.stringify(json).includes("nobody-sees-this"));
+    assert.ok(!JSON.stringify(json).includes("must-not-be-shown"));
 
     await withStore(url, async (store) => {
       const [command] = (await store.commands.list({ sessionId })).items;
@@ -63,11 +63,11 @@ suite("debug", { concurrency: 2 }, () => {
         ["idle"],
       );
     });
-    const [tree = ""] = git(folder, "worktree", "list", "--porcelain")
+    const [line = ""] = git(folder, "worktree", "list", "--porcelain")
       .split("\n")
       .filter((line) => line.startsWith("worktree "))
       .slice(1);
-    assert.equal(git(tree.slice("worktree ".length), "status", "--porcelain"), "");
+    assert.equal(git(line.slice("worktree ".length), "status", "--porcelain"), "");
   });
 
   test("Ctrl-C while the program is stopped ends it, cancels its session and releases the worktree", async (t) => {
@@ -88,7 +88,7 @@ suite("debug", { concurrency: 2 }, () => {
     });
   });
 
-  test("show prints the threads, frames, breakpoints and last output of a stopped program", async (t) => {
+  test("debug show prints the threads, frames, breakpoints and last output of a stopped program", async (t) => {
     const { folder, url } = workingFolder(t, { init: false });
     const store = await openStore({ url });
     const { debugSessionId, adapterRun, view } = await fixtures(store).debugStop({ name: "main\u001b[31m" });

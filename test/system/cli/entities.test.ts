@@ -103,7 +103,7 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       assert.deepEqual([whole.id, whole.commands[0]?.id, whole.artifacts.length], [session.id, command.id, 1]);
     });
 
-    test("worktrees release, commands cancel and sessions cancel: --force, reasons, audit trail", async (t) => {
+    test("worktrees release, commands cancel and sessions cancel take --force and a reason, and leave an audit trail", async (t) => {
       const { folder, url } = await open(t);
       const store = await serve(t, url);
       const made = fixtures(store);
@@ -192,7 +192,7 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
   });
 }
 
-test("exits with 1 for an unknown id, and with 2 for text that is no id", async (t) => {
+test("an unknown id exits with 1, and text that is no id with 2", async (t) => {
   const { folder, url } = await onSqlite(t);
   await serve(t, url);
   for (const args of [
@@ -245,7 +245,7 @@ test("a list reads several pages, and logs tail ends when its reader goes away",
   assert.equal(Buffer.concat(printed).toString(), "x\nx\nx\nx\nx\n");
 });
 
-test("on a terminal: colors, a table of its width, and a log without terminal controls", {
+test("a terminal gets colors, a table of its width, and a log without terminal controls", {
   skip: !hasPython(),
 }, async (t) => {
   const { folder, url } = await onSqlite(t);

@@ -8,7 +8,7 @@ import { openStore } from "../../../src/index.ts";
 import { run, workingFolder } from "./commandLine.ts";
 
 suite("health", { concurrency: 2 }, () => {
-  test("prints the checks of a ready store and exits with 0, also while a server has it open", async (t) => {
+  test("health prints the checks of a ready store and exits with 0, also while a server has it open", async (t) => {
     const { folder, url } = workingFolder(t, { init: false });
     const store = await openStore({ url });
     const { code, stdout, stderr } = await run(folder, ["health", "--url", url]);
@@ -20,7 +20,7 @@ suite("health", { concurrency: 2 }, () => {
     await store.close();
   });
 
-  test("exits with 7 for an old schema, a damaged file or no file, says what to do, and creates nothing", async (t) => {
+  test("health exits with 7 for an old schema, a damaged file or no file, says what to do, and creates nothing", async (t) => {
     const { folder, url } = workingFolder(t, { init: false });
     const absent = await run(folder, ["health", "--url", url]);
     assert.deepEqual([absent.code, absent.stdout], [7, ""]);

@@ -1,4 +1,4 @@
-// debug-server-db info, config show and maintenance reap; and the help of every command.
+// debug-server-db info, config show and maintenance reap, and the help of every command.
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import type { Command } from "commander";
@@ -10,7 +10,7 @@ import { dropDatabase, newDatabase } from "../../support/postgres.ts";
 import { run, runProcess, workingFolder } from "./commandLine.ts";
 
 suite("info and maintenance", { concurrency: 2 }, () => {
-  test("info beside a server: versions, paths, sizes, revision and settings", async (t) => {
+  test("info prints versions, paths, sizes, revision and settings beside a server", async (t) => {
     const { folder, url } = workingFolder(t, { init: false });
     const store = await openStore({ url });
     t.after(() => store.close());
@@ -31,7 +31,7 @@ suite("info and maintenance", { concurrency: 2 }, () => {
     );
   });
 
-  test("info of PostgreSQL: its version and size, without the password", async (t) => {
+  test("info prints the version and size of PostgreSQL without the password", async (t) => {
     const url = await newDatabase();
     t.after(() => dropDatabase(url));
     const { folder } = workingFolder(t, { init: false });
@@ -44,7 +44,7 @@ suite("info and maintenance", { concurrency: 2 }, () => {
     assert.match(stdout, /^synchronous_commit +on$/m);
   });
 
-  test("config show: the source of each setting, with secrets masked, without a database", async (t) => {
+  test("config show prints the source of each setting with secrets masked, and needs no database", async (t) => {
     const { folder } = workingFolder(t, { init: false });
     const env = {
       DEBUG_SERVER_DB_URL: "postgres://u:hunter2@h/db?sslpassword=hunter3&sslmode=require",
@@ -71,7 +71,7 @@ suite("info and maintenance", { concurrency: 2 }, () => {
     assert.equal((await run(folder, ["config", "show", "--url", "mysql://x"])).code, 2);
   });
 
-  test("maintenance reap: what has expired, by kind", async (t) => {
+  test("maintenance reap prints what has expired by kind", async (t) => {
     const { folder, url } = workingFolder(t, { init: false });
     // The store is used in the past, so that its leases have expired by now.
     const clock = testClock();

@@ -16,7 +16,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { suite, type TestContext, test } from "node:test";
+import { suite, test } from "node:test";
 import Database from "better-sqlite3";
 import { openStore } from "../../../src/index.ts";
 import { migrationsFolder, readMigrations } from "../../../src/schema/migrationFiles.ts";
@@ -35,14 +35,14 @@ interface StoreFolder {
   migrate(...args: readonly string[]): Promise<Ended>;
 }
 
-function storeFolder(t: TestContext): StoreFolder {
-  const { folder, path, url } = migrationFolder(t, []);
+function storeFolder(): StoreFolder {
+  const { folder, path, url } = migrationFolder([]);
   return { folder, path, url, migrate: (...args) => run(folder, ["migrate", ...args, "--url", url]) };
 }
 
 /** Creates a store with data at a revision. */
-async function filled(t: TestContext, revision = head): Promise<StoreFolder> {
-  const store = storeFolder(t);
+async function filled(revision = head): Promise<StoreFolder> {
+  const store = storeFolder();
   const owned = await openStore({ url: store.url });
   const { session, lease } = await fixtures(owned).session({ reserve: { owner: "o" }, commands: [{ argv: ["a"] }] });
   await owned.worktrees.ready({ worktreeId: lease?.worktree.id as string, fence: lease?.fence as number });
@@ -60,8 +60,8 @@ function sentence({ stderr, stdout, code }: Ended, expected: number, pattern: Re
 }
 
 suite("migrate", { concurrency: 2 }, () => {
-  test("upgrade creates the same database as openStore, and the other commands agree", async (t) => {
-    const { migrate, path, url } = storeFolder(t);
+  test("upgrade creates the same database as openStore, and the other commands agree", async () => {
+    const { migrate, path, url } = storeFolder();
     const made = await migrate("upgrade");
     assert.match(made.stdout, new RegExp(`\\nThe schema was at base and is now at ${head}\\.\\n$`));
     assert.deepEqual([made.code, statSync(path).mode & 0o777, readdirSync(join(path, ".."))], [0, 0o600, ["store.db"]]);
@@ -78,8 +78,8 @@ suite("migrate", { concurrency: 2 }, () => {
     await (await openStore({ url, migrate: "never" })).close();
   });
 
-  test("upgrade and downgrade make backups, and the printed command restores the old database", async (t) => {
-    const { migrate, path, folder, url } = await filled(t, before);
+  test("upgrade and downgrade make backups, and the printed command restores the old database", async () => {
+    const { migrate, path, folder, url } = await filled(before);
     const old = contentsOf(path);
     const went = await migrate("upgrade");
     const [, backup, sha256] =
@@ -107,15 +107,15 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.equal(JSON.parse((await migrate("downgrade", "--json")).stdout).safety.made, true);
   });
 
-  test("a file without data needs no backup", async (t) => {
-    const { migrate, path } = storeFolder(t);
+  test("a file without data needs no backup", async () => {
+    const { migrate, path } = storeFolder();
     await migrate("upgrade", "1");
     assert.equal(JSON.parse((await migrate("upgrade", "--json")).stdout).safety, undefined);
     assert.deepEqual(readdirSync(join(path, "..")), ["store.db"]);
   });
 
-  test("a downgrade that would lose data says what, and requires --allow-data-loss", async (t) => {
-    const { migrate, path } = await filled(t);
+  test("a downgrade that would lose data lists the losses, and requires --allow-data-loss", async () => {
+    const { migrate, path } = await filled();
     const old = contentsOf(path);
     const refused = await migrate("downgrade", "base");
     sentence(refused, 1, /drops data: .*1 row of sessions.*; nothing was changed\. To allow it, add --allow-data-loss/);
@@ -127,8 +127,8 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.match((await migrate("upgrade")).stdout, /was at base and is now at/);
   });
 
-  test("three processes upgrade at once: one applies the migrations, the others find them applied", async (t) => {
-    const { folder, url, path } = await filled(t, before);
+  test("three processes upgrade at once: one applies the migrations, the others find them applied", async () => {
+    const { folder, url, path } = await filled(before);
     const other = new Database(path);
     other.exec("BEGIN IMMEDIATE");
     const started = Array.from({ length: 3 }, () =>
@@ -150,8 +150,8 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.equal(readdirSync(join(path, "../backups")).length, 2);
   });
 
-  test("revision creates the files of both dialects, which cannot be applied while they are empty", async (t) => {
-    const { folder, migrate } = storeFolder(t);
+  test("revision creates the files of both dialects, which cannot be applied while they are empty", async () => {
+    const { folder, migrate } = storeFolder();
     const own = join(folder, "own");
     cpSync(migrationsFolder, own, { recursive: true });
     const made = await run(folder, [
@@ -179,8 +179,8 @@ suite("migrate", { concurrency: 2 }, () => {
     );
   });
 
-  test("every command prints JSON, and takes the URL from the environment", async (t) => {
-    const { folder, url, migrate } = await filled(t, before);
+  test("every command prints JSON, and takes the URL from the environment", async () => {
+    const { folder, url, migrate } = await filled(before);
     for (const [args, expected] of [
       [["current"], { revision: before, name: migrations.at(-2)?.name, head, atHead: false }],
       [["pending"], [{ revision: head, name: migrations.at(-1)?.name, state: "pending" }]],
@@ -202,8 +202,8 @@ suite("migrate", { concurrency: 2 }, () => {
     assert.deepEqual(JSON.parse((await migrate("verify", "--json")).stdout).faults, []);
   });
 
-  test("terminal controls in the database are not printed", async (t) => {
-    const store = await filled(t);
+  test("terminal controls in the database are not printed", async () => {
+    const store = await filled();
     const evil = "\u001b[2J\u001b]0;title\u0007\u009b31m\u202e\nNothing found";
     withDatabase(store.path, (db) => {
       db.exec(`CREATE TABLE "${evil}" (x)`);
@@ -227,8 +227,8 @@ suite("migrate", { concurrency: 2 }, () => {
     );
   });
 
-  test("every help text has examples and exit codes", async (t) => {
-    const { folder } = storeFolder(t);
+  test("every help text has examples and exit codes", async () => {
+    const { folder } = storeFolder();
     for (const name of [
       "",
       "upgrade",
@@ -255,8 +255,8 @@ suite("migrate", { concurrency: 2 }, () => {
 });
 
 suite("exit codes of migrate", { concurrency: 2 }, () => {
-  test("1: there is no file, and none is created", async (t) => {
-    const { migrate, folder } = storeFolder(t);
+  test("1: without a file, and none is created", async () => {
+    const { migrate, folder } = storeFolder();
     for (const command of ["current", "history", "pending", "check", "plan", "verify", "downgrade"]) {
       sentence(await migrate(command), 1, /store\.db does not exist: run debug-server-db migrate upgrade head/);
     }
@@ -264,8 +264,8 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual(readdirSync(folder), ["migrations"]);
   });
 
-  test("an upgrade that applies nothing removes the file that it created", async (t) => {
-    const { migrate, folder, path } = storeFolder(t);
+  test("an upgrade that applies nothing removes the file that it created", async () => {
+    const { migrate, folder, path } = storeFolder();
     const broken = join(folder, "broken");
     cpSync(migrationsFolder, broken, { recursive: true });
     appendFileSync(
@@ -294,8 +294,8 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.equal(readdirSync(join(path, "..")).includes("store.db"), true);
   });
 
-  test("1: a file of another program is left as it is", async (t) => {
-    const { migrate, path } = storeFolder(t);
+  test("1: for a file of another program, which stays unchanged", async () => {
+    const { migrate, path } = storeFolder();
     mkdirSync(join(path, ".."));
     const commands = ["upgrade", "downgrade", "current", "check", "plan", "verify"];
     writeFileSync(path, "a text that is no database\n".repeat(50));
@@ -310,8 +310,8 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual(readFileSync(path), bytes);
   });
 
-  test("1: the database is newer; check reports it with 3", async (t) => {
-    const { migrate, path } = await filled(t);
+  test("1: for a newer database, which check reports with 3", async () => {
+    const { migrate, path } = await filled();
     withDatabase(path, (db) => db.exec("INSERT INTO schema_migrations VALUES ('9999', 'later', 'x', 0, 0, '9.9.9')"));
     const newer = contentsOf(path);
     for (const command of ["upgrade", "downgrade", "plan", "verify"])
@@ -321,8 +321,8 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual(contentsOf(path), newer);
   });
 
-  test("1: there is no ledger; check reports it with 3, and stamp creates it", async (t) => {
-    const { migrate, path } = await filled(t);
+  test("1: without a ledger, which check reports with 3 and stamp creates", async () => {
+    const { migrate, path } = await filled();
     withDatabase(path, (db) => db.exec("DROP TABLE schema_migrations"));
     for (const command of ["upgrade", "current"])
       sentence(await migrate(command), 1, /there is no table schema_migrations: restore a backup/);
@@ -330,8 +330,8 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual([(await migrate("stamp", "head")).code, (await migrate("check")).code], [0, 0]);
   });
 
-  test("1: a read-only file can be inspected, and is not changed", async (t) => {
-    const { path, folder, url } = await filled(t, before);
+  test("1: for changing a read-only file, which can be inspected", async () => {
+    const { path, folder, url } = await filled(before);
     if (process.getuid?.() === 0) {
       // Root may write everything, so another user tries.
       for (const file of [folder, join(path, ".."), path]) chownSync(file, 65_534, 65_534);
@@ -346,8 +346,8 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual(readFileSync(path), bytes);
   });
 
-  test("2: usage errors", async (t) => {
-    const { migrate, folder, path } = storeFolder(t);
+  test("2: for usage errors", async () => {
+    const { migrate, folder, path } = storeFolder();
     sentence(await migrate("upgrade", "9"), 2, /there is no such revision; use 0001, /);
     sentence(await migrate("upgrade", "+9"), 2, /there are only \d migrations to apply/);
     sentence(await migrate("upgrade", "--lock-timeout-ms", "x"), 2, /Expected a whole number/);
@@ -367,8 +367,8 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     sentence(await migrate("downgrade", "-9"), 2, /migrations to undo/);
   });
 
-  test("3: a migration is pending, or the schema has drifted", async (t) => {
-    const { migrate, path } = await filled(t, before);
+  test("3: when a migration is pending or the schema has drifted", async () => {
+    const { migrate, path } = await filled(before);
     assert.deepEqual(
       [(await migrate("check")).code, (await migrate("check")).stdout],
       [3, `pending: ${head} ${migrations.at(-1)?.name}\n`],
@@ -380,8 +380,8 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.match(drifted.stdout, /^drift: ~ table runners\n {4}- .*\n {4}\+ .*mood TEXT/);
   });
 
-  test("4: another process holds the write lock; 130: interrupted while waiting for it", async (t) => {
-    const { migrate, path, folder, url } = await filled(t, before);
+  test("4: when another process holds the write lock, and 130 when interrupted while waiting for it", async () => {
+    const { migrate, path, folder, url } = await filled(before);
     const old = contentsOf(path);
     const other = new Database(path);
     other.exec("BEGIN IMMEDIATE");
@@ -400,8 +400,8 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual(contentsOf(path), old);
   });
 
-  test("5: the file is damaged", async (t) => {
-    const { migrate, path } = await filled(t, before);
+  test("5: for a damaged file", async () => {
+    const { migrate, path } = await filled(before);
     const fd = openSync(path, "r+");
     writeSync(fd, Buffer.alloc(900, 0x5a), 0, 900, 100);
     const damaged = readFileSync(path);
@@ -410,8 +410,8 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.deepEqual(readFileSync(path), damaged);
   });
 
-  test("6: an applied migration was edited; openStore refuses it too", async (t) => {
-    const { migrate, path, url, folder } = await filled(t);
+  test("6: for an applied migration that was edited, which openStore refuses too", async (t) => {
+    const { migrate, path, url, folder } = await filled();
     const own = join(folder, "own");
     cpSync(migrationsFolder, own, { recursive: true });
     appendFileSync(join(own, "0001_initial.sqlite.sql"), "\n");

@@ -16,9 +16,9 @@ function assertSentence(stderr: string, pattern: RegExp): void {
 
 suite("usage", { concurrency: 2 }, () => {
   const cases: readonly (readonly [name: string, args: readonly string[], pattern: RegExp])[] = [
-    ["an unknown command suggests the right one", ["dmo"], /unknown command 'dmo'\n\(Did you mean demo\?\)/],
+    ["an unknown command, with a suggestion,", ["dmo"], /unknown command 'dmo'\n\(Did you mean demo\?\)/],
     [
-      "an unknown option suggests the right one",
+      "an unknown option, with a suggestion,",
       ["demo", "--runner", "3"],
       /unknown option '--runner'\n\(Did you mean --runners\?\)/,
     ],
@@ -41,7 +41,7 @@ suite("usage", { concurrency: 2 }, () => {
     ["a path that does not exist", ["demo", "--repo", "nowhere"], /nowhere: there is no such folder/],
   ];
   for (const [name, args, pattern] of cases) {
-    test(name, async (t) => {
+    test(`${name} is refused in one sentence`, async (t) => {
       const { folder } = workingFolder(t);
       const before = entriesOf(folder);
       const { code, stdout, stderr } = await run(folder, args);
@@ -51,7 +51,7 @@ suite("usage", { concurrency: 2 }, () => {
     });
   }
 
-  test("a path that is not in a git repository", async (t) => {
+  test("a path that is not in a git repository is refused", async (t) => {
     const { folder } = workingFolder(t, { init: false });
     const { code, stdout, stderr } = await runProcess(folder, ["demo"], {
       env: { GIT_CEILING_DIRECTORIES: join(folder, "..") },
@@ -60,28 +60,28 @@ suite("usage", { concurrency: 2 }, () => {
     assert.deepEqual({ code, stdout, entries: entriesOf(folder) }, { code: 2, stdout: "", entries: [] });
   });
 
-  test("a path that is a file", async (t) => {
+  test("a path that is a file is refused", async (t) => {
     const { folder } = workingFolder(t);
     const { code, stderr } = await run(folder, ["demo", "--repo", "file-1.txt"]);
     assertSentence(stderr, /file-1\.txt is not a folder/);
     assert.equal(code, 2);
   });
 
-  test("a repository without commits", async (t) => {
+  test("a repository without commits is refused", async (t) => {
     const { folder } = workingFolder(t, { commits: 0 });
     const { code, stderr } = await run(folder, ["demo"]);
     assertSentence(stderr, /has no commits: commit something first/);
     assert.deepEqual({ code, entries: entriesOf(folder) }, { code: 2, entries: [".git"] });
   });
 
-  test("git is not installed", async (t) => {
+  test("a run without git on PATH fails in one sentence", async (t) => {
     const { folder } = workingFolder(t);
     const { code, stderr } = await runProcess(folder, ["demo"], { env: { PATH: makeFolder(folder, "empty") } });
     assertSentence(stderr, /git is not installed, or not in PATH: install git/);
     assert.deepEqual({ code, made: existsSync(join(folder, ".artifacts")) }, { code: 1, made: false });
   });
 
-  test("a folder that cannot be written", async (t) => {
+  test("a folder that cannot be written is refused", async (t) => {
     const { folder } = workingFolder(t);
     // No user can create a folder here, not even root.
     const closed = process.platform === "linux" ? "/sys" : "/System";
@@ -90,11 +90,11 @@ suite("usage", { concurrency: 2 }, () => {
     assert.deepEqual({ code, made: existsSync(join(folder, ".artifacts")) }, { code: 1, made: false });
   });
 
-  test("a file that is not a database", async (t) => {
+  test("a file that is not a database is refused and stays unchanged", async (t) => {
     const { folder } = workingFolder(t);
     const file = join(folder, "notes.txt");
     const text =
-      "Not a database, but a text that is long enough to be taken for the header of one, if nobody looks at it with care.\n";
+      "Not a database, but a text that is long enough to be taken for the header of one, if it is not checked with care.\n";
     writeFileSync(file, text);
     const { code, stderr } = await run(folder, ["demo", "--url", "sqlite:notes.txt"]);
     assertSentence(stderr, /notes\.txt: the file is not a SQLite database/);
@@ -104,7 +104,7 @@ suite("usage", { concurrency: 2 }, () => {
     );
   });
 
-  test("a database of another program", async (t) => {
+  test("a database of another program is refused and stays unchanged", async (t) => {
     const { folder } = workingFolder(t);
     const db = new Database(join(folder, "other.db"));
     db.exec("CREATE TABLE theirs (id INTEGER PRIMARY KEY)");
@@ -115,7 +115,7 @@ suite("usage", { concurrency: 2 }, () => {
     assert.deepEqual({ code, same: readFileSync(join(folder, "other.db")).equals(before) }, { code: 1, same: true });
   });
 
-  test("the flag wins over the environment", async (t) => {
+  test("the flag takes precedence over the environment", async (t) => {
     const { folder } = workingFolder(t);
     const flag = await run(folder, ["demo", "--url", "flag:"], { env: { DEBUG_SERVER_DB_URL: "sqlite::memory:" } });
     const environment = await run(folder, ["demo"], { env: { DEBUG_SERVER_DB_URL: "sqlite::memory:" } });
@@ -123,7 +123,7 @@ suite("usage", { concurrency: 2 }, () => {
     assert.match(environment.stderr, /needs a file/);
   });
 
-  test("help and version go to stdout", async (t) => {
+  test("help and version are printed on stdout", async (t) => {
     const { folder } = workingFolder(t, { init: false });
     const help = await run(folder, ["demo", "--help"]);
     assert.match(help.stdout, /Examples:\n {2}debug-server-db demo\n/);
@@ -132,7 +132,7 @@ suite("usage", { concurrency: 2 }, () => {
     assert.deepEqual([help.code, help.stderr, version.code, version.stderr], [0, "", 0, ""]);
   });
 
-  test("a process prints and ends like a run in this process, in every group", async (t) => {
+  test("in every group, a process prints the same and exits with the same code as a run in this process", async (t) => {
     const { folder, url } = workingFolder(t, { init: false });
     const absent = "01890a5d-ac96-774b-bcce-b302099a8057";
     await run(folder, ["migrate", "upgrade", "--url", url]);
@@ -165,7 +165,7 @@ suite("usage", { concurrency: 2 }, () => {
       assert.deepEqual(await runProcess(folder, args), await run(folder, args), `debug-server-db ${args.join(" ")}`);
   });
 
-  test("no command at all", async (t) => {
+  test("a call without a command prints the usage and exits with 2", async (t) => {
     const { folder } = workingFolder(t, { init: false });
     const { code, stdout, stderr } = await run(folder, []);
     assert.match(stderr, /^Usage: debug-server-db/);

@@ -1,12 +1,12 @@
-// An adapter that speaks the protocol itself, if the machine has one: its messages go to the store as they are.
+// Drives a debug adapter that the machine has, and sends its messages to the store unchanged. Skipped without one.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { AdapterBridge, findAdapter, findCompiler } from "./adapterBridge.ts";
 
 const source = `#include <stdio.h>
@@ -29,13 +29,14 @@ int main(void) {
 `;
 const lineOf = (text: string) => source.slice(0, source.indexOf(text)).split("\n").length;
 
-test("an adapter of the system drives a compiled program", { timeout: 60_000 }, async (t) => {
+test("the store holds what a debug adapter of this machine reports about a compiled program", {
+  timeout: 60_000,
+}, async (t) => {
   const [adapter, compiler] = [findAdapter(), findCompiler()];
   if (adapter === undefined)
     return t.skip("no debugger on PATH speaks the Debug Adapter Protocol: lldb-dap, lldb-vscode, or gdb from 14 on");
   if (compiler === undefined) return t.skip("there is no C compiler on PATH");
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), "adapter-")));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder();
   const [path, program] = [join(folder, "main.c"), join(folder, "main")];
   writeFileSync(path, source);
   execFileSync(compiler, ["-g", "-O0", "-o", program, path]);
@@ -46,9 +47,9 @@ test("an adapter of the system drives a compiled program", { timeout: 60_000 }, 
   const bridge = await AdapterBridge.open(store, session.id, adapter.name, adapter.argv);
   t.after(() => bridge.end());
   const debugSessionId = bridge.debugSession.id;
-  const look = () => store.debug.get({ debugSessionId });
+  const readView = () => store.debug.get({ debugSessionId });
   const topOf = async () => {
-    const { threads, debugSession } = await look();
+    const { threads, debugSession } = await readView();
     return threads.find(({ threadId }) => threadId === debugSession.stopThreadId)?.frames[0];
   };
 
@@ -57,7 +58,7 @@ test("an adapter of the system drives a compiled program", { timeout: 60_000 }, 
     await bridge.setFunctionBreakpoints([{ name: "square", condition: "n == 3" }]);
   });
   assert.ok(first !== undefined);
-  const atFirst = await look();
+  const atFirst = await readView();
   assert.deepEqual([atFirst.debugSession.state, atFirst.debugSession.stopReason], ["stopped", "breakpoint"]);
   assert.equal(atFirst.debugSession.capabilities?.supportsConfigurationDoneRequest, true);
   const bySource = atFirst.breakpoints.filter(({ kind }) => kind === "source");
@@ -83,7 +84,7 @@ test("an adapter of the system drives a compiled program", { timeout: 60_000 }, 
   const out = await bridge.move("stepOut", over as NonNullable<typeof over>);
   assert.equal((await topOf())?.name, "main");
 
-  // While it is stopped: only the condition of the function and the line without code remain.
+  // While the program is stopped, the breakpoint on the line with code is removed.
   await bridge.setBreakpoints(path, [{ line: lineOf("printf") - 1 }]);
   const conditional = await bridge.move("continue", out as NonNullable<typeof out>);
   const third = await topOf();
@@ -97,14 +98,11 @@ test("an adapter of the system drives a compiled program", { timeout: 60_000 }, 
 
   const again = await openStore({ url, migrate: "never" });
   t.after(() => again.close());
-  const story = await again.debug.get({ debugSessionId, events: 500 });
-  assert.deepEqual(story, before);
-  assert.deepEqual(
-    [story.debugSession.state, story.debugSession.exitCode, story.stopEpochs.length],
-    ["terminated", 0, 6],
-  );
+  const view = await again.debug.get({ debugSessionId, events: 500 });
+  assert.deepEqual(view, before);
+  assert.deepEqual([view.debugSession.state, view.debugSession.exitCode, view.stopEpochs.length], ["terminated", 0, 6]);
   assert.ok(
-    story.events.some(({ event, body }) => event === "output" && String(body?.output).includes("the sum is 30")),
+    view.events.some(({ event, body }) => event === "output" && String(body?.output).includes("the sum is 30")),
   );
-  assert.ok(!JSON.stringify(story).includes("hunter2"));
+  assert.ok(!JSON.stringify(view).includes("hunter2"));
 });

@@ -1,4 +1,5 @@
-// An adapter that speaks the Debug Adapter Protocol over its pipes, and a bridge to the store that passes on what it says, as it says it.
+// Starts an adapter that speaks the Debug Adapter Protocol over its pipes, and a bridge that passes its messages to the
+// store unchanged.
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from "node:child_process";
 import { accessSync, constants, readdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -6,7 +7,7 @@ import type { DebugProtocol } from "@vscode/debugprotocol";
 import { type DebugScope, type DebugSession, type DebugThread, type Store, StoreError } from "../../../src/index.ts";
 import { present } from "../../../src/present.ts";
 
-/** The newest of lldb's adapters on PATH (called lldb-vscode up to 17), or a gdb that has one. */
+/** Returns the newest of lldb's adapters on PATH (called lldb-vscode up to version 17), or a gdb with an adapter. */
 export function findAdapter(): { readonly name: string; readonly argv: readonly string[] } | undefined {
   for (const name of ["lldb-dap", "lldb-vscode"]) {
     const [file] = onPath(new RegExp(`^${name}(?:-\\d+)?$`)).toSorted((a, b) =>
@@ -47,7 +48,10 @@ function isExecutable(file: string): boolean {
   }
 }
 
-/** Messages over pipes: https://microsoft.github.io/debug-adapter-protocol/overview#base-protocol */
+/**
+ * A connection that sends messages over pipes:
+ * https://microsoft.github.io/debug-adapter-protocol/overview#base-protocol
+ */
 class Connection {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #waiting = new Map<number, PromiseWithResolvers<DebugProtocol.Response>>();
@@ -107,7 +111,7 @@ class Connection {
   }
 }
 
-/** The event that the test waits for: a stop of which all is stored, or the end. */
+/** The event that the test waits for: a stop that is stored completely, or undefined at the end of the program. */
 export type Reached = { readonly stopEpoch: number; readonly threadId: number } | undefined;
 
 export class AdapterBridge {
@@ -116,7 +120,7 @@ export class AdapterBridge {
   readonly #connection: Connection;
   #initialized = Promise.withResolvers<void>();
   #reached = Promise.withResolvers<Reached>();
-  #said: Promise<unknown> = Promise.resolve();
+  #stored: Promise<unknown> = Promise.resolve();
   /** lldb's adapter numbers no message, so they are numbered in the order of their arrival. */
   #lastSeq = 0;
 
@@ -135,21 +139,21 @@ export class AdapterBridge {
     this.#store = store;
     this.#connection = connection;
     this.debugSession = debugSession;
-    connection.onEvent((event) => this.#take(event));
+    connection.onEvent((event) => this.#receive(event));
     void connection.ended.then(() => this.#reached.resolve(undefined));
   }
 
-  get #of() {
+  get #target() {
     return { debugSessionId: this.debugSession.id, adapterRun: this.debugSession.adapterRun };
   }
 
-  /** Up to configurationDone; `configure` sets the breakpoints. Resolves with the first stop. */
+  /** Launches the program, and resolves to its first stop. `configure` sets the breakpoints before it runs. */
   async launch(args: object, configure: () => Promise<unknown>): Promise<Reached> {
     const launched = this.#connection.request("launch", args);
     await this.#initialized.promise;
     await configure();
     const reached = this.#reached.promise;
-    await this.#store.debug.patchState({ ...this.#of, expectedEpoch: 0, state: "running" });
+    await this.#store.debug.patchState({ ...this.#target, expectedEpoch: 0, state: "running" });
     await this.#connection.request("configurationDone");
     await launched;
     return await reached;
@@ -192,45 +196,50 @@ export class AdapterBridge {
       breakpointId: id,
       breakpoint: breakpoints[index] as DebugProtocol.Breakpoint,
     }));
-    await this.#store.debug.bindBreakpoints({ ...this.#of, bound });
+    await this.#store.debug.bindBreakpoints({ ...this.#target, bound });
   }
 
-  /** That the request succeeded tells that it runs; adapters need not send `continued` then. */
+  /** Moves the program on, and resolves to its next stop. Adapters need not send `continued` after such a request. */
   async move(
     command: "continue" | "next" | "stepIn" | "stepOut",
     { stopEpoch, threadId }: NonNullable<Reached>,
   ): Promise<Reached> {
     this.#reached = Promise.withResolvers();
     const reached = this.#reached.promise;
-    // Before, because the next stop may be told before the answer.
-    await this.#store.debug.patchState({ ...this.#of, expectedEpoch: stopEpoch, state: "running" });
+    // The state changes before the request, because the adapter may report the next stop before it answers.
+    await this.#store.debug.patchState({ ...this.#target, expectedEpoch: stopEpoch, state: "running" });
     await this.#connection.request(command, { threadId });
     return await reached;
   }
 
   async end(): Promise<void> {
-    await this.#said;
+    await this.#stored;
     this.#connection.kill();
     await this.#connection.ended;
   }
 
-  #take({ event, body }: DebugProtocol.Event): void {
-    this.#said = this.#said
+  #receive({ event, body }: DebugProtocol.Event): void {
+    this.#stored = this.#stored
       .then(async () => {
-        const told = body === undefined || body === null ? {} : { body };
-        const { stopEpoch } = await this.#store.debug.applyEvent({ ...this.#of, seq: ++this.#lastSeq, event, ...told });
+        const bodyPart = body === undefined || body === null ? {} : { body };
+        const { stopEpoch } = await this.#store.debug.applyEvent({
+          ...this.#target,
+          seq: ++this.#lastSeq,
+          event,
+          ...bodyPart,
+        });
         if (event === "initialized") this.#initialized.resolve();
-        if (event === "stopped") await this.#look(stopEpoch, body);
+        if (event === "stopped") await this.#readStop(stopEpoch, body);
         if (event === "terminated") this.#reached.resolve(undefined);
       })
       .catch((error: unknown) => this.#reached.reject(error));
   }
 
-  async #look(stopEpoch: number, { threadId = 0 }: DebugProtocol.StoppedEvent["body"]): Promise<void> {
+  async #readStop(stopEpoch: number, { threadId = 0 }: DebugProtocol.StoppedEvent["body"]): Promise<void> {
     const answer = await this.#connection.request<DebugProtocol.ThreadsResponse>("threads");
     const threads = await Promise.all(answer.threads.map((thread) => this.#readThread(thread, thread.id === threadId)));
     try {
-      await this.#store.debug.putStop({ ...this.#of, stopEpoch, threads });
+      await this.#store.debug.putStop({ ...this.#target, stopEpoch, threads });
     } catch (error) {
       if (!(error instanceof StoreError && error.code === "conflict")) throw error;
     }

@@ -58,8 +58,8 @@ suite("demo", { concurrency: 2 }, () => {
     const { folder, url } = workingFolder(t, { commits: 4 });
     const first = await run(folder, ["demo", ...few]);
     assert.equal(first.code, 0, first.stderr);
-    const trees = readdirSync(join(folder, ".artifacts/worktrees"), { recursive: false });
-    assert.equal(trees.length, 1);
+    const worktrees = readdirSync(join(folder, ".artifacts/worktrees"), { recursive: false });
+    assert.equal(worktrees.length, 1);
     const made = await withStore(url, async (store) => {
       const { sessions, commands, worktrees } = await readAll(store);
       const newest = git(folder, "rev-list", "--max-count=3", "HEAD").trim().split("\n");
@@ -152,7 +152,7 @@ suite("demo", { concurrency: 2 }, () => {
     assert.ok(!`${stdout}${stderr}`.includes("\u001b"));
   });
 
-  test("a command fails: its exit code is in the table, and the run exits with 1", async (t) => {
+  test("when a command fails, its exit code is in the table, and the run exits with 1", async (t) => {
     const { folder, url } = workingFolder(t, { commits: 1 });
     const { code, stdout } = await run(folder, [
       ...alone,
@@ -173,14 +173,14 @@ suite("demo", { concurrency: 2 }, () => {
     });
   });
 
-  test("a program is ended by a signal", async (t) => {
+  test("the table shows the signal that ended a program", async (t) => {
     const { folder } = workingFolder(t, { commits: 1 });
     const { code, stdout } = await run(folder, [...alone, "--command", "sh", "--", "-c", "kill -KILL $$"]);
     assert.equal(code, 1);
     assert.match(stdout, /failed +SIGKILL /);
   });
 
-  test("a program does not exist", async (t) => {
+  test("the table shows a program that does not exist", async (t) => {
     const { folder } = workingFolder(t, { commits: 1 });
     const { code, stdout, stderr } = await run(folder, [...alone, "--command", "no-such-program"]);
     assert.equal(code, 1);
@@ -216,16 +216,16 @@ suite("demo", { concurrency: 2 }, () => {
   test("a worktree is created again after its folder was removed by hand", async (t) => {
     const { folder, url } = workingFolder(t, { commits: 1 });
     await run(folder, alone);
-    const [tree] = await withStore(url, async (store) => (await readAll(store)).worktrees);
-    rmSync(tree?.path ?? "", { recursive: true });
+    const [worktree] = await withStore(url, async (store) => (await readAll(store)).worktrees);
+    rmSync(worktree?.path ?? "", { recursive: true });
     const { code, stderr } = await run(folder, alone);
     assert.equal(code, 0, stderr);
-    assert.equal(git(tree?.path ?? "", "rev-parse", "HEAD"), git(folder, "rev-parse", "HEAD"));
+    assert.equal(git(worktree?.path ?? "", "rev-parse", "HEAD"), git(folder, "rev-parse", "HEAD"));
     await withStore(url, async (store) => {
       const { worktrees, commands } = await readAll(store);
       assert.deepEqual(
         worktrees.map(({ id, useCount }) => [id, useCount]),
-        [[tree?.id, 2]],
+        [[worktree?.id, 2]],
       );
       assert.match((await logOf(store, commands[2]?.id ?? "", "system")).toString(), /: created again, at /);
     });
@@ -235,14 +235,14 @@ suite("demo", { concurrency: 2 }, () => {
     const { folder, url } = workingFolder(t, { commits: 2 });
     const dirty = [...alone, "--commits", "1", "--command", "touch", "left-over"];
     await run(folder, dirty);
-    const [tree] = await withStore(url, async (store) => (await readAll(store)).worktrees);
-    assert.equal(tree?.state, "dirty");
-    rmSync(join(tree?.path ?? "", ".git"));
-    writeFileSync(join(folder, "file-1.txt"), "work that nobody committed\n");
+    const [worktree] = await withStore(url, async (store) => (await readAll(store)).worktrees);
+    assert.equal(worktree?.state, "dirty");
+    rmSync(join(worktree?.path ?? "", ".git"));
+    writeFileSync(join(folder, "file-1.txt"), "work that was not committed\n");
     const { code, stderr } = await run(folder, [...alone, "--commits", "1"]);
     assert.equal(code, 0, stderr);
-    assert.equal(readFileSync(join(folder, "file-1.txt"), "utf8"), "work that nobody committed\n");
-    assert.equal(git(tree?.path ?? "", "rev-parse", "--show-toplevel").trim(), tree?.path);
+    assert.equal(readFileSync(join(folder, "file-1.txt"), "utf8"), "work that was not committed\n");
+    assert.equal(git(worktree?.path ?? "", "rev-parse", "--show-toplevel").trim(), worktree?.path);
   });
 
   test("changes of a command are gone for the next session", async (t) => {

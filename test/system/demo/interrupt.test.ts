@@ -12,7 +12,7 @@ import {
   workingFolder,
 } from "../cli/commandLine.ts";
 
-/** Long before the programs end by themselves. On a quiet machine it takes a second. */
+/** The time that an interrupted run may take, far below that of its programs. On a quiet machine it takes a second. */
 const inTimeMs = 15_000;
 
 /** A program that prints its process id, so that a test knows that it runs. */
@@ -62,9 +62,9 @@ suite("interrupt", () => {
   for (const [name, signal, command] of [
     ["Ctrl-C", "SIGINT", sleeps],
     ["SIGTERM", "SIGTERM", sleeps],
-    ["Ctrl-C, and a program that ignores SIGTERM", "SIGINT", sleepsOn],
+    ["Ctrl-C with a program that ignores SIGTERM", "SIGINT", sleepsOn],
   ] as const) {
-    test(name, async (t) => {
+    test(`${name} ends the run, its programs and its leases in time`, async (t) => {
       const here = workingFolder(t, { commits: 2 });
       const running = startProcess(here.folder, ["demo", "--runners", "2", ...command]);
       const pids = await pidsOf(here, running);
@@ -82,7 +82,7 @@ suite("interrupt", () => {
     });
   }
 
-  test("before the runners have begun", async (t) => {
+  test("an interrupt before the runners have begun ends the run", async (t) => {
     const here = workingFolder(t, { commits: 2 });
     const running = startProcess(here.folder, ["demo"]);
     await running.said("the newest");
@@ -92,7 +92,7 @@ suite("interrupt", () => {
     await assertGivenBack(here.url);
   });
 
-  test("the next run reuses the worktrees", async (t) => {
+  test("the run after an interrupt reuses the worktrees", async (t) => {
     const here = workingFolder(t, { commits: 2 });
     const running = startProcess(here.folder, ["demo", "--runners", "2", ...sleeps]);
     await pidsOf(here, running);

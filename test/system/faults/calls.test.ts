@@ -1,14 +1,13 @@
-// Calls that cannot be sent, are too many, are too late, or are cancelled: each settles with a typed error.
+// Calls that cannot be sent, are too many or too late, or are cancelled: each settles with a typed error.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { attachStore, type OwnedStore, openStore, StoreError } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { until } from "./until.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "calls-"));
+const folder = temporaryFolder();
 let store: OwnedStore;
 
 before(async () => {
@@ -16,7 +15,6 @@ before(async () => {
 });
 after(async () => {
   await store.close();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 test("inputs that cannot be cloned are refused, and other calls of the same tick run", async () => {
@@ -108,7 +106,7 @@ test("100 000 calls at once: memory stays bounded, the surplus is overloaded, th
   assert.deepEqual((await store.runners.list({ limit: 1 })).items.length, 1);
 });
 
-test("a call is aborted by a signal that was aborted before, is aborted before sending, or while the call waits", async () => {
+test("a signal aborts a call when it was aborted before the call, before it is sent, or while it waits", async () => {
   const { runner } = await fixtures(store).runner();
   const abortedSignal = AbortSignal.abort();
   await assert.rejects(store.runners.list({}, { signal: abortedSignal }), { code: "aborted", outcome: "not_run" });

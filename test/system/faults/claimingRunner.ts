@@ -5,7 +5,7 @@ export interface ClaimTask {
   readonly sessionId: string;
   readonly name: string;
   readonly enqueues: number;
-  /** The number of threads that still enqueue. All threads share it. */
+  /** The number of threads that still enqueue. All threads share this memory. */
   readonly enqueuing: SharedArrayBuffer;
 }
 

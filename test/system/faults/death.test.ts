@@ -2,22 +2,15 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { createRunnerPool, newId, openStore, StoreError } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { startThread } from "./databaseThread.ts";
 import { until } from "./until.ts";
-
-function folderFor(t: { after(run: () => void): void }): string {
-  const folder = mkdtempSync(join(tmpdir(), "death-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 const commitSha = "a".repeat(40);
 
@@ -32,8 +25,8 @@ function assertComplete(path: string, acknowledged: Iterable<string>): void {
   db.close();
 }
 
-test("when the database thread dies, every pending call fails with closed: writes are unknown, reads have not run", async (t) => {
-  const thread = await startThread(join(folderFor(t), "store.db"));
+test("when the database thread dies, every pending call fails with closed: writes are unknown, reads have not run", async () => {
+  const thread = await startThread(join(temporaryFolder(), "store.db"));
   const store = thread.connect();
   const { repository } = await fixtures(store).repository();
   const claimant = await store.runners.register({ name: "waits" });
@@ -60,8 +53,8 @@ test("when the database thread dies, every pending call fails with closed: write
   await store.close();
 });
 
-test("a call that is made after the thread has died fails with closed", async (t) => {
-  const thread = await startThread(join(folderFor(t), "store.db"));
+test("a call that is made after the thread has died fails with closed", async () => {
+  const thread = await startThread(join(temporaryFolder(), "store.db"));
   const store = thread.connect();
   const { repository } = await fixtures(store).repository();
   await thread.worker.terminate();
@@ -71,8 +64,8 @@ test("a call that is made after the thread has died fails with closed", async (t
   );
 });
 
-test("a database thread that is terminated 30 times while it writes has stored every acknowledged write", async (t) => {
-  const path = join(folderFor(t), "store.db");
+test("a database thread that is terminated 30 times while it writes has stored every acknowledged write", async () => {
+  const path = join(temporaryFolder(), "store.db");
   const opened = await openStore({ url: `sqlite:${path}` });
   const { repository } = await fixtures(opened).repository();
   await opened.close();
@@ -101,8 +94,8 @@ test("a database thread that is terminated 30 times while it writes has stored e
   assertComplete(path, acknowledged);
 });
 
-test("a process that is killed 24 times while it writes has stored every acknowledged write", async (t) => {
-  const folder = folderFor(t);
+test("a process that is killed 24 times while it writes has stored every acknowledged write", async () => {
+  const folder = temporaryFolder();
   const script = fileURLToPath(new URL("./writingProcess.ts", import.meta.url));
   // Two chains of processes run side by side, each on a file of its own that every process opens again.
   const killChain = async (chain: number): Promise<number> => {
@@ -132,8 +125,8 @@ test("a process that is killed 24 times while it writes has stored every acknowl
   assert.ok(first > 200 && second > 200);
 });
 
-test("when a runner thread dies during a call, the mailbox drops its client and its parked call", async (t) => {
-  const store = await openStore({ url: `sqlite:${join(folderFor(t), "store.db")}` });
+test("when a runner thread dies during a call, the mailbox drops its client and its parked call", async () => {
+  const store = await openStore({ url: `sqlite:${join(temporaryFolder(), "store.db")}` });
   const serving = async () => (await store.maintenance.stats()).serving;
   const clientsBefore = (await serving()).clients;
   const pool = createRunnerPool(store, { filename: new URL("./dyingRunner.ts", import.meta.url), threads: 1 });

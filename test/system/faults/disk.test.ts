@@ -1,22 +1,15 @@
 // A disk that fills up during a group: acknowledged calls are in the file, failed ones are not, and the store works
 // again when there is space.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import Database from "better-sqlite3";
 import { newId, openStore, StoreError } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
-function folderFor(t: { after(run: () => void): void }): string {
-  const folder = mkdtempSync(join(tmpdir(), "disk-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
-
-test("when sessions exceed the file's limit, exactly the acknowledged ones are stored, each with its command", async (t) => {
-  const path = join(folderFor(t), "store.db");
+test("when sessions exceed the file's limit, exactly the acknowledged ones are stored, each with its command", async () => {
+  const path = join(temporaryFolder(), "store.db");
   const store = await openStore({ url: `sqlite:${path}`, maxBytes: 600_000 });
   const { repository } = await fixtures(store).repository();
   const ids = Array.from({ length: 600 }, () => newId());
@@ -61,8 +54,8 @@ test("when sessions exceed the file's limit, exactly the acknowledged ones are s
   await larger.close();
 });
 
-test("when appends exceed the file's limit, each log is as long as was acknowledged", async (t) => {
-  const path = join(folderFor(t), "store.db");
+test("when appends exceed the file's limit, each log is as long as was acknowledged", async () => {
+  const path = join(temporaryFolder(), "store.db");
   const store = await openStore({ url: `sqlite:${path}`, maxBytes: 900_000 });
   const f = fixtures(store);
   const { repository } = await f.repository();
@@ -109,8 +102,8 @@ test("when appends exceed the file's limit, each log is as long as was acknowled
   db.close();
 });
 
-test("a call that fails after it wrote is undone alone, and the other calls of its group are stored", async (t) => {
-  const store = await openStore({ url: `sqlite:${join(folderFor(t), "store.db")}` });
+test("a call that fails after it wrote is undone alone, and the other calls of its group are stored", async () => {
+  const store = await openStore({ url: `sqlite:${join(temporaryFolder(), "store.db")}` });
   const { repository } = await fixtures(store).repository();
   const existingId = newId();
   await store.sessions.create({

@@ -1,4 +1,4 @@
-// A runner whose thread exits while one of its calls is parked, or, without a runner id, one that returns normally.
+// A runner whose thread exits while one of its calls is parked. Without a runner id it returns normally.
 import type { RunnerTask } from "../../../src/index.ts";
 
 const run: RunnerTask<{ runnerId?: string }> = async ({ runnerId }, { store }) => {

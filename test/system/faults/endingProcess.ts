@@ -1,5 +1,5 @@
-// A process that has nothing left to do, because its calls have failed with their port or thread: it must end by
-// itself.
+// A process that must exit by itself, because its calls have failed with their port or thread and nothing is left to
+// do.
 import { attachStore, openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { startThread } from "./databaseThread.ts";

@@ -1,21 +1,19 @@
-// After the end: a store that is closed, a thread that has died, a port that is not served. No call hangs.
+// Calls after the end, when a store is closed, a thread has died or a port is not served: none of them hangs.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { MessageChannel } from "node:worker_threads";
 import Database from "better-sqlite3";
 import { attachStore, createRunnerPool, openStore } from "../../../src/index.ts";
 import { openTestStore } from "../../../src/testing/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { startThread } from "./databaseThread.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "endings-"));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 let files = 0;
 const newPath = (): string => join(folder, `file-${++files}.db`);
 

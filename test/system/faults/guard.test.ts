@@ -2,14 +2,13 @@
 // database thread survives.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { MessagePort } from "node:worker_threads";
 import { type OwnedStore, openStore, type StoreEvent } from "../../../src/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "guard-"));
+const folder = temporaryFolder();
 const events: StoreEvent[] = [];
 let store: OwnedStore;
 
@@ -18,7 +17,6 @@ before(async () => {
 });
 after(async () => {
   await store.close();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 /** Opens a port for messages that no client would send. */
@@ -204,7 +202,7 @@ test("hostile inputs fail with invalid_input, each alone", async () => {
   port.close();
 });
 
-test("names of prototypes, internal operations and nothing at all fail with unknown_operation", async () => {
+test("names of prototype members, of internal operations, and an empty name fail with unknown_operation", async () => {
   const port = rawPort();
   const names = [
     "constructor",
@@ -244,7 +242,7 @@ test("a pattern that matches no operation is refused", () => {
 
 test("JSON that the client would not have written is refused before it is stored", async () => {
   const port = rawPort();
-  const bombs = [
+  const hostileSettings = [
     '{"json":[],"meta":{"values":{"4294967294":["undefined"]},"v":1}}',
     '{"json":{},"meta":{"values":{"__proto__.polluted":["undefined"]},"v":1}}',
     '{"json":"x","meta":{"values":[["class","Function"]],"v":1}}',
@@ -253,7 +251,7 @@ test("JSON that the client would not have written is refused before it is stored
     "null",
     "1",
   ];
-  for (const [index, settings] of bombs.entries()) {
+  for (const [index, settings] of hostileSettings.entries()) {
     const name = `bomb-${index}`;
     const keys = ["id", "name", "remoteUrl", "defaultBranch", "description", "settings"];
     const id = `01890000-0000-7000-8000-00000000000${index}`;

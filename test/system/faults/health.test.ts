@@ -1,9 +1,7 @@
 // Health under faults: a stuck statement, a full disk, a flooded queue, an old schema, a dead thread.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import Database from "better-sqlite3";
 import {
   attachStore,
@@ -15,10 +13,10 @@ import {
   type StoreOptions,
 } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { until } from "./until.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "health-"));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 async function open(options: StoreOptions = {}): Promise<{ store: OwnedStore; path: string }> {
   const path = join(folder, `${newId()}.db`);

@@ -1,18 +1,17 @@
-// Messages that are built to break the guard itself, or to keep the database thread busy: each is answered at once, and
-// the thread keeps serving.
+// Messages that try to break the checks themselves, or to keep the database thread busy: each is answered at once, and
+// the thread goes on serving.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { MessagePort } from "node:worker_threads";
 import { type OwnedStore, openStore, type Runner, type StoreEvent } from "../../../src/index.ts";
 import { operations } from "../../../src/operations/table.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { until } from "./until.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "bombs-"));
+const folder = temporaryFolder();
 const events: StoreEvent[] = [];
 let store: OwnedStore;
 let runner: Runner;
@@ -27,7 +26,6 @@ before(async () => {
 });
 after(async () => {
   await store.close();
-  rmSync(folder, { recursive: true, force: true });
   assert.deepEqual(
     events.filter(({ type }) => type === "fault" || type === "thread_died"),
     [],
@@ -55,7 +53,7 @@ const id = "01890000-0000-7000-8000-000000000000";
 const textless = { toString: 1, valueOf: 1 };
 const cyclic: unknown[] = [];
 cyclic.push(cyclic, cyclic);
-/** Takes its sender some bytes, and its receiver minutes to walk through. */
+/** A list that is a few bytes in a message, but takes its receiver minutes to walk through. */
 const endless = new Array(0xffff_ffff);
 
 test("a message whose type cannot be converted to text is refused, and the database thread survives", async () => {
@@ -66,7 +64,7 @@ test("a message whose type cannot be converted to text is refused, and the datab
   port.close();
 });
 
-const bombs: Record<string, unknown> = {
+const hostileCalls: Record<string, unknown> = {
   "a cyclic input": ["commands.enqueue", cyclic, undefined],
   "a cyclic list within an input": ["commands.enqueue", [id, cyclic], undefined],
   "an endless input": ["commands.enqueue", endless, undefined],
@@ -83,7 +81,7 @@ function nested(depth: number): unknown[] {
   return value;
 }
 
-for (const [name, calls] of Object.entries(bombs)) {
+for (const [name, calls] of Object.entries(hostileCalls)) {
   test(`${name} is refused at once`, async () => {
     const port = store.connect();
     assert.equal(codeOf(await ask(port, apply([1, false, calls]))), "invalid_input");

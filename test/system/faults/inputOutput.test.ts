@@ -2,16 +2,14 @@
 // and none is reported as undone that is stored.
 import assert from "node:assert/strict";
 import { execFile, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { openStore } from "../../../src/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "input-output-"));
-test.after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 const script = fileURLToPath(new URL("./faultyProcess.ts", import.meta.url));
 
 /** Injecting faults takes strace and the permission to use it, which not every machine has. */

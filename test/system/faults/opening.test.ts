@@ -1,8 +1,7 @@
 // The errors of openStore with their messages, and the files that it creates.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -10,10 +9,10 @@ import { promisify } from "node:util";
 import Database from "better-sqlite3";
 import { attachStore, openStore, type StoreEvent, type StoreOptions } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { until } from "./until.ts";
 
-const root = mkdtempSync(join(tmpdir(), "opening-"));
-test.after(() => rmSync(root, { recursive: true, force: true }));
+const root = temporaryFolder();
 let files = 0;
 const newPath = (): string => join(root, `file-${++files}.db`);
 

@@ -1,7 +1,5 @@
 // The runner pool when tasks fail, are aborted, cannot be sent, or end their thread.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import {
@@ -13,10 +11,11 @@ import {
   StoreError,
 } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import type { PoolTask } from "./poolRunner.ts";
 import { until } from "./until.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "pool-"));
+const folder = temporaryFolder();
 let store: OwnedStore;
 let pools: RunnerPool[] = [];
 
@@ -29,7 +28,6 @@ afterEach(async () => {
 });
 after(async () => {
   await store.close();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 function openPool(
@@ -67,14 +65,14 @@ test("an idle thread receives the messages of its port", async () => {
   const seen = flag();
   const { nextSeq } = await store.changes.since();
   await run({ type: "watch", seen });
-  // From here on, no task runs.
+  // No task runs any more.
   for (let index = 0; index < 3; index++) {
     await store.repositories.upsert({ name: `idle-${index}` });
     await counted(seen, nextSeq + index + 1);
   }
 });
 
-test("errors of a task keep their name, message and code, and errors of the store keep everything", async () => {
+test("errors of a task keep their name, message and code, and errors of the store keep all their fields", async () => {
   const run = openPool();
   const path = join(folder, "missing");
   await assert.rejects(run({ type: "missing file", path }), { name: "Error", code: "ENOENT", message: /no such file/ });

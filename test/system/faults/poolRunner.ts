@@ -1,4 +1,4 @@
-// A runner that does what its task says, most of it faulty.
+// A runner that behaves as its task says, mostly wrongly.
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { threadId } from "node:worker_threads";
@@ -23,7 +23,7 @@ export type PoolTask =
   | { readonly type: "exit" }
   | { readonly type: "uncaught" };
 
-/** Counts up, so that the test knows how far the task is. */
+/** Increments a shared counter, so that the test knows how far the task is. */
 function countUp(shared: SharedArrayBuffer | undefined): void {
   if (shared === undefined) return;
   const flag = new Int32Array(shared);

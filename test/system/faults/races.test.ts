@@ -1,8 +1,6 @@
 // A lease has one holder, even when many callers ask at once: threads of one process, and processes on one database.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -10,6 +8,7 @@ import { promisify } from "node:util";
 import { type Command, createRunnerPool, openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import type { ClaimTask } from "./claimingRunner.ts";
 import type { Race, RaceResult } from "./reservingRunner.ts";
 
@@ -20,7 +19,7 @@ const limits = { lockMs: 60_000, callMs: 120_000 };
 
 /** The databases that the race runs on, and the number of processes. */
 const places: readonly { readonly name: string; readonly processes: number; url(t: TestContext): Promise<string> }[] = [
-  { name: "a SQLite file", processes: 3, url: async (t) => `sqlite:${join(folderFor(t), "store.db")}` },
+  { name: "a SQLite file", processes: 3, url: async () => `sqlite:${join(temporaryFolder(), "store.db")}` },
   {
     name: "a PostgreSQL database",
     processes: 4,
@@ -31,12 +30,6 @@ const places: readonly { readonly name: string; readonly processes: number; url(
     },
   },
 ];
-
-function folderFor(t: { after(run: () => void): void }): string {
-  const folder = mkdtempSync(join(tmpdir(), "races-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 /** Checks that the fences of each worktree are 1, 2, 3 and so on: each was granted exactly once. */
 function assertFences(results: readonly RaceResult[]): void {
@@ -102,7 +95,7 @@ for (const { name, processes, url } of places) {
     const store = await openStore({ url: shared });
     const { repository } = await fixtures(store).repository({ maxWorktrees: worktreesMax });
     await store.close();
-    const witness = folderFor(t);
+    const witness = temporaryFolder();
     const script = fileURLToPath(new URL("./racingProcess.ts", import.meta.url));
     const racing = Array.from({ length: processes }, (_, index) => Math.ceil((rounds - index) / processes)).map(
       (share, index) =>

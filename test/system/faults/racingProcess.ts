@@ -1,5 +1,5 @@
-// One process of the race on a shared database. The file system is the witness: while a process uses a worktree, it
-// holds a file that only one process can create.
+// One process of the race on a shared database. While a process uses a worktree, it holds a file that only one process
+// can create, so the file system shows whether another process uses the same worktree.
 import { closeSync, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../../../src/index.ts";
@@ -20,7 +20,7 @@ for (let round = 0; round < Number(rounds); round++) {
   const { worktree, fence } = await store.worktrees.reserve({
     repositoryId,
     owner,
-    path: `/trees/${owner}-${round}`,
+    path: `/worktrees/${owner}-${round}`,
     waitMs: 60_000,
   });
   if (worktree.state === "creating") await store.worktrees.ready({ worktreeId: worktree.id, fence });

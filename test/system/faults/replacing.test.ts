@@ -2,8 +2,7 @@
 // other ports.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { Worker } from "node:worker_threads";
@@ -16,12 +15,12 @@ import {
   type StoreEvent,
 } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { until } from "./until.ts";
 
 /** Opens a store, and records the database threads that are started for it and its events. */
 async function openRecorded(t: TestContext, limits = {}) {
-  const folder = mkdtempSync(join(tmpdir(), "replacing-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder();
   const path = join(folder, "store.db");
   const threads: Worker[] = [];
   const onWorker = (worker: Worker): void => {
@@ -70,7 +69,7 @@ test("pending calls fail, later calls are served by the next thread, and acknowl
   await assert.rejects(store.runners.list(), { code: "closed", outcome: "not_run" });
 });
 
-test("runner threads reconnect to the next thread by themselves, an attached store is lost", async (t) => {
+test("runner threads reconnect to the next thread by themselves, but an attached store is lost", async (t) => {
   const { store, threads } = await openRecorded(t);
   const { repository } = await fixtures(store).repository();
   const pool = createRunnerPool(store, {

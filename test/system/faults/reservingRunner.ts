@@ -1,4 +1,4 @@
-// One runner thread of the race: it reserves and releases worktrees. Memory outside the store is the witness of whether
+// One runner thread of the race: it reserves and releases worktrees. Shared memory outside the store shows whether
 // another thread uses the same worktree.
 import { setImmediate as turn } from "node:timers/promises";
 import type { RunnerTask } from "../../../src/index.ts";
@@ -7,7 +7,7 @@ export interface Race {
   readonly repositoryId: string;
   readonly owner: string;
   readonly rounds: number;
-  /** The number of the contender that uses each worktree, or 0. All threads share it. */
+  /** The number of the thread that uses each worktree, or 0. All threads share this memory. */
   readonly witness: SharedArrayBuffer;
   readonly number: number;
 }
@@ -31,7 +31,7 @@ const run: RunnerTask<Race, RaceResult> = async ({ repositoryId, owner, rounds, 
     const { worktree, fence } = await store.worktrees.reserve({
       repositoryId,
       owner,
-      path: `/trees/${owner}-${round}-${slot}`,
+      path: `/worktrees/${owner}-${round}-${slot}`,
       waitMs: 60_000,
     });
     if (worktree.state === "creating") await store.worktrees.ready({ worktreeId: worktree.id, fence });

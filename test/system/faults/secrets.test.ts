@@ -2,8 +2,7 @@
 // messages between threads.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -14,6 +13,7 @@ import { defaultLimits } from "../../../src/limits.ts";
 import { createSecret, formatToken } from "../../../src/model/tokenText.ts";
 import { operations } from "../../../src/operations/table.ts";
 import type { Backend, Envelope } from "../../../src/wire.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 /** Returns the secret part of a token, between the public id and the checksum, in each form that a log might print. */
 function formsOf(token: string): string[] {
@@ -27,9 +27,8 @@ function formsOf(token: string): string[] {
   ];
 }
 
-test("no file and no output of a process that minted, verified, rotated and refused tokens holds a secret", async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), "secrets-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+test("no file and no output of a process that minted, verified, rotated and refused tokens holds a secret", async () => {
+  const folder = temporaryFolder();
   mkdirSync(join(folder, "running"));
   const script = fileURLToPath(new URL("./secretsProcess.ts", import.meta.url));
   const { stdout, stderr } = await promisify(execFile)(process.execPath, [script, folder], {

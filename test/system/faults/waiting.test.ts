@@ -1,19 +1,17 @@
-// Several processes on one file: parked calls are woken by the commits of another process, and outlast its locks.
+// Several processes on one file: commits of another process wake parked calls, and its locks do not end them.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { attachStore, openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { until } from "./until.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "waiting-"));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 let files = 0;
 const newPath = (): string => join(folder, `file-${++files}.db`);
 

@@ -1,15 +1,14 @@
 // An HTTP API that checks bearer tokens: on a real store behind a real socket, and again on a stub.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { authenticate, newId, type OwnedStore, openStore, type Scope } from "../../../src/index.ts";
 import { fixtures, storeError, stubStore, testClock } from "../../../src/testing/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { createApi, listen } from "./api.ts";
 
 describe("an API on a real store", () => {
-  const folder = mkdtempSync(join(tmpdir(), "api-"));
+  const folder = temporaryFolder();
   const clock = testClock();
   let store: OwnedStore;
   let api: Awaited<ReturnType<typeof listen>>;
@@ -23,7 +22,6 @@ describe("an API on a real store", () => {
   after(async () => {
     await api.close();
     await store.close();
-    rmSync(folder, { recursive: true, force: true });
   });
 
   const ask = async (path: string, authorization: string | undefined, init: RequestInit = {}) => {

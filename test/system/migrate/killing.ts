@@ -1,11 +1,10 @@
-// Kills migrations with kill -9. Afterwards the old or the new schema is there, with its ledger and data, and the next
-// upgrade succeeds.
+// Kills migrations with kill -9. Afterwards the database has the old or the new schema with its ledger and data, and
+// the next upgrade succeeds.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import type { TestContext } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { openStore } from "../../../src/index.ts";
@@ -25,9 +24,9 @@ export interface Kills {
   readonly partial: number;
 }
 
-/** Kills upgrades and downgrades in turn at random moments, and checks what each has left. */
-export async function killMigrations(t: TestContext, times: number): Promise<Kills> {
-  const { path, url } = migrationFolder(t, []);
+/** Kills upgrades and downgrades in turn at random moments, and checks which schema each of them left. */
+export async function killMigrations(times: number): Promise<Kills> {
+  const { path, url } = migrationFolder([]);
   const templates = await makeTemplates(path, url);
   let durationMs = await timed(templates.old, path, url);
   const left = { old: 0, new: 0, partial: 0 };
@@ -35,7 +34,7 @@ export async function killMigrations(t: TestContext, times: number): Promise<Kil
     const upwards = time % 2 === 0;
     restore(upwards ? templates.old : templates.new, path);
     const killed = await killOne(url, upwards ? "head" : "-1", Math.random() * durationMs);
-    // One that was not killed shows how long a migration takes now.
+    // A migration that was not killed shows how long one takes now.
     if (killed.finishedMs !== undefined) durationMs = (durationMs + killed.finishedMs) / 2;
     left[await stateAfter(path, url)]++;
     left.partial += checkBackups(path);
@@ -103,7 +102,7 @@ async function killOne(
   return { finishedMs: signal === null ? performance.now() - startedAt : undefined };
 }
 
-/** Returns which state a database has, and requires that schema, ledger and data agree. */
+/** Returns the state of a database, and requires that schema, ledger and data agree. */
 async function stateAfter(path: string, url: string): Promise<"old" | "new"> {
   const found = withDatabase(path, (db) => {
     assert.deepEqual(db.pragma("integrity_check"), [{ integrity_check: "ok" }]);
@@ -123,7 +122,9 @@ async function stateAfter(path: string, url: string): Promise<"old" | "new"> {
   return applied ? "new" : "old";
 }
 
-/** Requires that each backup with a manifest is whole, and that all others are named partial. Returns their number. */
+/**
+ * Requires that each backup with a manifest is complete, and that all others are named partial. Returns their number.
+ */
 function checkBackups(path: string): number {
   const folder = join(dirname(path), "backups");
   const names = existsSync(folder) ? readdirSync(folder) : [];

@@ -1,4 +1,4 @@
-// A thread that writes notes without end, for tests of what must work beside writers.
+// A thread that writes notes without end, for tests of operations that must work beside a writer.
 import { once } from "node:events";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -7,7 +7,7 @@ import Database from "better-sqlite3";
 
 const self = fileURLToPath(import.meta.url);
 
-/** Starts the thread, and returns when it writes. It ends with the test. */
+/** Starts the thread, and resolves when it writes. The thread ends with the test. */
 export async function startWriter(t: TestContext, path: string): Promise<void> {
   const writer = new Worker(self, { workerData: path });
   t.after(() => writer.terminate());

@@ -1,4 +1,4 @@
-// The numbers that a mailbox counts, and their sum over several mailboxes.
+// The figures that a mailbox counts, and their sum over several mailboxes.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { Figures, sumFigures } from "../../../src/actor/figures.ts";
@@ -28,7 +28,7 @@ it("figures count groups, and answers with their waits, in total and by lane", (
   });
 });
 
-it("the sum of figures adds numbers up, and takes the largest of a maximum", () => {
+it("the sum of figures adds counts up, and takes the largest of the maxima", () => {
   assert.deepEqual(
     sumFigures([
       { calls: 1, waitMsMax: 5 },

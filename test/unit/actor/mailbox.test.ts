@@ -1,4 +1,4 @@
-// The mailbox without thread or database: turns, lanes, groups, parking, bounds, cancelling.
+// The mailbox without a thread or database: turns, lanes, groups, parking, limits and cancellation.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { type Inbox, Mailbox } from "../../../src/actor/mailbox.ts";
@@ -16,7 +16,7 @@ interface Rig {
   readonly faults: readonly StoreError[];
   /** The report on each attempt to write: the code of the failure, or undefined. */
   readonly writes: readonly (ErrorCode | undefined)[];
-  /** Lets groups run. The first one begins before, and waits in its transaction. */
+  /** Lets groups run. The first group begins earlier, and waits in its transaction until then. */
   open(): void;
 }
 
@@ -78,7 +78,7 @@ function createRig({ limits = {}, outcomeOf = () => undefined, begunMax }: RigOp
   return { mailbox, groups, faults, writes, open: gate.resolve };
 }
 
-/** Returns an outcome for calls named "wait": nothing yet, until the call runs for the last of so many times. */
+/** Returns an outcome for calls named "wait" that finds nothing until the call runs for the `lastTry`-th time. */
 function nothingUntil(lastTry: number): NonNullable<RigOptions["outcomeOf"]> {
   let tries = 0;
   return ({ name }) =>
@@ -130,7 +130,7 @@ it("calls that arrive while a group runs share the next one", async () => {
   assert.deepEqual(rig.groups[1]?.toSorted(), ["normal a2", "normal a3", "normal b1"]);
 });
 
-it("clients take turns: one that floods does not hold up one that calls once", async () => {
+it("clients take turns, so that one that floods the mailbox does not hold up one that calls once", async () => {
   const rig = createRig({ limits: { groupCalls: 4 } });
   const [flooder, other] = [connect(rig), connect(rig)];
   const flood = flooder.post(envelope(...numbered("normal f", 40)));
@@ -237,7 +237,7 @@ it("a group holds at most limits.groupCalls calls", async () => {
   );
 });
 
-it("a transaction is one entry, and its failure one answer", async () => {
+it("a transaction is one entry, and its failure is one answer", async () => {
   const rig = createRig({
     outcomeOf: ({ name }) =>
       name === "normal bad"
@@ -320,7 +320,7 @@ it("a client with too many bytes is refused with overloaded", async () => {
   assert.deepEqual(resultsOf(await inbox.post(large())), ["normal a"]);
 });
 
-it("the results of one client are bounded: calls beyond the bound are overloaded, a call alone always runs", async () => {
+it("the results of one client are bounded: calls beyond the bound fail with overloaded, but a call alone always runs", async () => {
   const rig = createRig({ limits: { resultBytes: 130 } });
   const [client, other] = [connect(rig), connect(rig)];
   const reply = client.post(envelope("normal large", "normal large", "normal large", "normal small"));
@@ -577,7 +577,7 @@ it("close runs what is queued, ends what is parked, and admits nothing more", as
   assert.deepEqual([resultsOf(await parked), resultsOf(await queued)], [["closed"], ["normal queued"]]);
 });
 
-it("a call that finds nothing while the mailbox closes is answered with that instead of being parked", async () => {
+it("a call that finds nothing while the mailbox closes is answered instead of being parked", async () => {
   const rig = createRig({ outcomeOf: alwaysNothing });
   const reply = connect(rig).post(waiting("normal wait", 60_000));
   const closed = rig.mailbox.close();

@@ -1,4 +1,4 @@
-// The reaper's passes: when they run, and what they report. Time is the test's.
+// The reaper's passes: when they run, and what they report. The test moves the clock.
 import assert from "node:assert/strict";
 import { it, type TestContext } from "node:test";
 import { startReaper } from "../../../src/actor/reaper.ts";
@@ -11,7 +11,8 @@ const answered = (pass: object): Reply => [1, 0, [true, Reaped.toWire({ ...nothi
 const failed = (code: string): Reply => [1, 0, [false, [code, "why", "not_run", {}]]];
 
 /**
- * Starts a reaper with a pass every 100 ms; the replies come one for each pass, and after them passes that end nothing.
+ * Starts a reaper with a pass every 100 ms. Each pass gets the next of the replies, and the passes after them end
+ * nothing.
  */
 function startTicking(t: TestContext, replies: readonly Promise<Reply>[] = []) {
   t.mock.timers.enable({ apis: ["setTimeout"] });
@@ -23,7 +24,7 @@ function startTicking(t: TestContext, replies: readonly Promise<Reply>[] = []) {
     disconnect: () => undefined,
   };
   const stop = startReaper(inbox, 100, (event) => events.push(event));
-  /** Lets time pass, and then the promises of a pass settle. */
+  /** Advances the clock, and waits until the promises of a pass have settled. */
   const tick = async (ms: number): Promise<number> => {
     t.mock.timers.tick(ms);
     await new Promise(setImmediate);

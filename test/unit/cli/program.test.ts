@@ -1,25 +1,20 @@
-// The command line in-process: what a run reads and writes, and that it leaves the process as it was.
+// The command line within this process: a run reads and writes only its surroundings, and changes nothing of the
+// process.
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { PassThrough } from "node:stream";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Surroundings } from "../../../src/cli/commandLine.ts";
 import { runCommandLine } from "../../../src/cli/program.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 async function run(argv: readonly string[], surroundings: Partial<Surroundings> & { readonly terminal?: object } = {}) {
   const { terminal = {}, ...rest } = surroundings;
   const [stdout, stderr] = [Object.assign(new PassThrough(), terminal), Object.assign(new PassThrough(), terminal)];
   const code = await runCommandLine(argv, { env: {}, cwd: process.cwd(), stdout, stderr, ...rest });
   return { code, stdout: String(stdout.read() ?? ""), stderr: String(stderr.read() ?? "") };
-}
-
-function temporaryFolder(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), "debug-server-db-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
 }
 
 test("a run returns its exit code and leaves that of the process alone", async () => {
@@ -43,8 +38,8 @@ test("a run returns its exit code and leaves that of the process alone", async (
   assert.equal(process.exitCode, before);
 });
 
-test("the URL comes from the flag, then from the environment of the run, then from the default; paths start in its folder", async (t) => {
-  const cwd = temporaryFolder(t);
+test("the URL comes from the flag, else from the environment of the run, else from the default, relative to its folder", async () => {
+  const cwd = temporaryFolder();
   const urlOf = async (argv: readonly string[], env: NodeJS.ProcessEnv) => {
     const { stdout } = await run(["config", "show", "--json", ...argv], { cwd, env });
     const { value, from } = JSON.parse(stdout.split("\n")[0] as string) as { value: string; from: string };
@@ -64,7 +59,7 @@ test("the URL comes from the flag, then from the environment of the run, then fr
   assert.match(readFileSync(join(cwd, "admin.token"), "utf8"), /^dsp_/);
 });
 
-test("colors and widths are those of the streams and the environment of the run", async () => {
+test("colors and widths follow the streams and the environment of the run", async () => {
   const show = (terminal: object, env: NodeJS.ProcessEnv) => run(["config", "show"], { terminal, env });
   const terminal = { isTTY: true, columns: 80 };
   const dim = "\u001b[2m";
@@ -83,8 +78,8 @@ test("colors and widths are those of the streams and the environment of the run"
   );
 });
 
-test("an interrupt ends a visit with 130, and every listener is removed", async (t) => {
-  const url = `sqlite:${join(temporaryFolder(t), "store.db")}`;
+test("an interrupt ends a run with exit code 130, and every listener is removed", async () => {
+  const url = `sqlite:${join(temporaryFolder(), "store.db")}`;
   await run(["migrate", "upgrade", "--url", url]);
   const aborter = new AbortController();
   let listening = 0;
@@ -100,7 +95,7 @@ test("an interrupt ends a visit with 130, and every listener is removed", async 
 test("a log ends quietly when its reader goes away", async (t) => {
   const { fixtures } = await import("../../../src/testing/index.ts");
   const { openStore } = await import("../../../src/index.ts");
-  const url = `sqlite:${join(temporaryFolder(t), "store.db")}`;
+  const url = `sqlite:${join(temporaryFolder(), "store.db")}`;
   const store = await openStore({ url });
   t.after(() => store.close());
   const { command, fence } = await fixtures(store).claim();

@@ -1,11 +1,11 @@
-// The log writer while the store refuses every append.
+// The log writer retries while the store refuses every append.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LogWriter } from "../../../src/demo/logWriter.ts";
 import { storeError } from "../../../src/index.ts";
 import { fixtures, openTestStore, stubStore } from "../../../src/testing/index.ts";
 
-test("an append is retried while the store is full; after the stop once more, and then never", async () => {
+test("an append is retried while the store is full, once more after the stop, and then never", async () => {
   const real = await openTestStore();
   const { claim } = await fixtures(real).claim();
   await real.close();

@@ -1,10 +1,10 @@
-// The report of a run: whether everything was released.
+// The report of a run says whether everything was released.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readReport } from "../../../src/demo/report.ts";
 import { fixtures, openTestStore } from "../../../src/testing/index.ts";
 
-test("all is released when every session and command has ended and no worktree is leased for them", async () => {
+test("everything is released when every session and command has ended and no worktree is leased for them", async () => {
   const store = await openTestStore();
   const { runner } = await fixtures(store).runner();
   const { session } = await fixtures(store).session({

@@ -1,4 +1,4 @@
-// Codecs: rows become flat arrays on the way and values with camelCase names at the end.
+// Codecs send rows as flat arrays, and the receiver gets values with camelCase names.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import {
@@ -48,7 +48,7 @@ it("record, list, optional and page nest", () => {
   });
 });
 
-it("null and undefined stay what they are", () => {
+it("null and undefined are preserved", () => {
   assert.equal(nullable(time).fromWire(nullable(time).toWire(null)), null);
   assert.equal(optional(time).fromWire(optional(time).toWire(undefined)), undefined);
   assert.deepEqual(nullable(time).fromWire(0), new Date(0));

@@ -1,4 +1,5 @@
-// The stored data against the protocol's own types: what an adapter says is accepted as it is, and no field of it is lost, but for those named here.
+// Compares the stored data with the protocol's own types: what an adapter sends is accepted unchanged, and no field is
+// lost except those named here.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import type { DebugProtocol } from "@vscode/debugprotocol";
@@ -14,7 +15,7 @@ const source: Required<Omit<DebugProtocol.Source, "sources" | "adapterData" | "c
 };
 const range = { line: 1, column: 2, endLine: 3, endColumn: 4 };
 
-/** One of each, with all its fields; the compiler says when the protocol has more. */
+/** One sample of each type with all its fields. It does not compile when the protocol has more fields. */
 const samples: readonly (readonly [z.ZodType, object])[] = [
   [stored.Source, source],
   [
@@ -149,7 +150,7 @@ it("every field of the protocol is stored", () => {
   for (const [schema, sample] of samples) assert.deepEqual(schema.parse(sample), sample);
 });
 
-// What the compiler checks: an adapter's own types are the input's.
+// Only the compiler checks this: the inputs accept the types of an adapter.
 const accepted: {
   readonly frame: z.input<typeof stored.StackFrame>;
   readonly scope: z.input<typeof stored.Scope>;

@@ -1,4 +1,5 @@
-// JSON columns: what comes back equal is written, everything else is refused, and hostile text builds nothing.
+// JSON columns: a value that can be read back equal is written, every other value is refused, and hostile text
+// creates no object.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
@@ -34,7 +35,7 @@ const { value } = fc.letrec((tie) => ({
 }));
 
 describe("formatJson", () => {
-  it("what it writes comes back equal", () => {
+  it("a value that it writes is read back equal", () => {
     fc.assert(
       fc.property(value, (original) => {
         assert.deepStrictEqual(parseJson(formatJson({ original })), { original });
@@ -43,7 +44,7 @@ describe("formatJson", () => {
     );
   });
 
-  it("an object that occurs twice comes back as two", () => {
+  it("an object that occurs twice is read back as two objects", () => {
     const shared = { at: new Date(0) };
     const back = parseJson(formatJson([shared, shared])) as unknown[];
     assert.deepStrictEqual(back, [shared, shared]);
@@ -73,7 +74,7 @@ describe("formatJson", () => {
     "more than 256 KiB": "x".repeat(256 * 1024),
   };
   for (const [what, bad] of Object.entries(refused)) {
-    it(`refuses ${what}, wherever it stands`, () => {
+    it(`refuses ${what} at any depth`, () => {
       for (const whole of [bad, [bad], { a: { b: bad } }, new Map([[1, bad]]), new Set([bad])]) {
         assert.throws(() => formatJson(whole), { name: "StoreError", code: "invalid_input" });
       }
@@ -99,8 +100,8 @@ describe("parseJson", () => {
       json: { a: 1 },
       meta: { values: { b: ["Date"] }, referentialEqualities: { a: ["b"] } },
     },
-    "a deep tree": `{"json":${"[".repeat(50_000)}${"]".repeat(50_000)}}`,
-    "deep notes": `{"json":1,"meta":{"values":${'["map",{"0":'.repeat(2_000)}1${"}]".repeat(2_000)}}}`,
+    "deep nesting": `{"json":${"[".repeat(50_000)}${"]".repeat(50_000)}}`,
+    "depth of the annotations": `{"json":1,"meta":{"values":${'["map",{"0":'.repeat(2_000)}1${"}]".repeat(2_000)}}}`,
     "many keys": { json: Array.from({ length: 50_000 }, () => 1) },
     "a bigint of no number": { json: "x", meta: { values: ["bigint"] } },
     "a bigint of an object with a text of its own": { json: { toString: 1 }, meta: { values: ["bigint"] } },
@@ -117,14 +118,14 @@ describe("parseJson", () => {
     "a hundred thousand empty objects": `{"json":[${"{},".repeat(80_000)}{}]}`,
   };
   for (const [what, stored] of Object.entries(hostile)) {
-    it(`text that holds ${what} is corrupt, and builds nothing`, () => {
+    it(`text that holds ${what} is corrupt and creates no object`, () => {
       const text = typeof stored === "string" ? stored : JSON.stringify(stored);
       assert.throws(() => parseJson(text), { name: "StoreError", code: "corrupt" });
       assert.equal(({} as { polluted?: unknown }).polluted, undefined);
     });
   }
 
-  it("whatever JSON it is given, it answers a value or corrupt", () => {
+  it("any JSON text gives a value or fails with corrupt", () => {
     const node = fc.letrec((tie) => ({
       node: fc.oneof(
         { maxDepth: 3 },
@@ -151,15 +152,15 @@ describe("parseJson", () => {
 
 describe("limits before parsing", () => {
   const parse = JSON.parse;
-  const bombs: Readonly<Record<string, string>> = {
+  const hostile: Readonly<Record<string, string>> = {
     depth: `{"json":${"[".repeat(100_000)}${"]".repeat(100_000)}}`,
     width: `{"json":[${"1,".repeat(100_000)}1]}`,
     length: `{"json":"${"x".repeat(300_000)}"}`,
-    "a long number": `{"json":-${"9".repeat(200_000)}e5}`,
-    "deep notes": `{"json":1,"meta":{"values":${'["map",{"0":'.repeat(20_000)}1`,
+    "digits of a number": `{"json":-${"9".repeat(200_000)}e5}`,
+    "depth of the annotations": `{"json":1,"meta":{"values":${'["map",{"0":'.repeat(20_000)}1`,
   };
-  for (const [what, text] of Object.entries(bombs)) {
-    it(`${what} is refused by a look at the text, and nothing is built of it`, (t) => {
+  for (const [what, text] of Object.entries(hostile)) {
+    it(`text beyond the limit of ${what} is refused before it is parsed`, (t) => {
       t.mock.method(JSON, "parse", () => assert.fail("it was parsed"));
       assert.throws(() => parseJson(text), { code: "corrupt" });
       t.mock.restoreAll();
@@ -167,7 +168,7 @@ describe("limits before parsing", () => {
     });
   }
 
-  it("what stands in a string is not counted, however it is escaped", () => {
+  it("brackets and digits within a string do not count, however they are escaped", () => {
     const value = {
       a: `${"[{,".repeat(20_000)}\\"${"[".repeat(1_000)}`,
       b: "9".repeat(50_000),
@@ -176,13 +177,13 @@ describe("limits before parsing", () => {
     assert.deepEqual(parseJson(formatJson(value)), value);
   });
 
-  it("numbers of any size that a double or a thousand digits hold come back", () => {
+  it("every number that a double or a thousand digits can hold is read back", () => {
     const value = [Number.MAX_VALUE, -Number.MIN_VALUE, 5e-324, 10n ** 999n, -(10n ** 999n)];
     assert.deepEqual(parseJson(formatJson(value)), value);
   });
 });
 
-it("isStorable knows U+0000 and lone surrogates", () => {
+it("isStorable refuses U+0000 and lone surrogates", () => {
   assert.deepEqual(["", "a", "🧪", "\u0000", "\ud800", "a\udc00b", "\ud83e\uddea"].map(isStorable), [
     true,
     true,

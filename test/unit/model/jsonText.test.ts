@@ -1,11 +1,11 @@
-// JSON text whose keys are written with escapes, after the engine has parsed keys that confuse it.
+// Parses JSON text whose keys have escapes, after the engine has parsed keys that confuse it.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import { formatJson, parseJson } from "../../../src/model/json.ts";
 import { parseJsonText } from "../../../src/model/jsonText.ts";
 
-/** Short keys of what JSON escapes, in which the fault of the engine shows within a few hundred pairs. */
+/** Short keys of characters that JSON escapes: they show the fault of the engine within a few hundred pairs. */
 const characters = ["\\", '"', "\n", "a", ".", "n", "u0"];
 const keys = characters.flatMap((first) => [first, ...characters.map((second) => first + second)]);
 
@@ -13,7 +13,7 @@ describe("parseJsonText", () => {
   it("returns the keys of the text after the engine has parsed any other key", () => {
     for (const [index, before] of keys.entries()) {
       for (const key of keys) {
-        // A first key of its own for each pair, so that the pair meets no trace of an earlier one.
+        // Each pair has its own first key, so that no earlier pair affects it.
         const first = `${index}-${keys.indexOf(key)}-x`;
         JSON.parse(JSON.stringify({ [first]: 1, [before]: 1 }));
         const original = { [first]: 1, [key]: 2 };
@@ -32,7 +32,7 @@ describe("parseJsonText", () => {
     );
   });
 
-  it("keeps marks, numbers, __proto__ and repeated keys as they are", () => {
+  it("preserves punctuation, numbers, __proto__ and repeated keys", () => {
     const cases: readonly [text: string, value: unknown][] = [
       ['{"#0":1,"=":2,"\\\\":3}', { "#0": 1, "=": 2, "\\": 3 }],
       ['{"b":1,"1":2,"\\"":3,"0":4}', { "0": 4, "1": 2, b: 1, '"': 3 }],
@@ -47,7 +47,7 @@ describe("parseJsonText", () => {
     assert.equal((hostile as { polluted?: unknown }).polluted, undefined);
   });
 
-  it("refuses what is no JSON, in time that grows with its length only", () => {
+  it("refuses text that is not JSON, in time that is linear in its length", () => {
     for (const text of ["", "{", '{"\\x":1}', `{"${'\\"'.repeat(130_000)}`, `{"a":"\\`])
       assert.throws(() => parseJsonText(text), SyntaxError);
     const long = JSON.stringify({ ['"'.repeat(50_000)]: '":'.repeat(30_000) });
@@ -57,7 +57,7 @@ describe("parseJsonText", () => {
   });
 });
 
-it("stored JSON comes back with its keys after the engine has parsed keys of escapes", () => {
+it("stored JSON is read back with its keys after the engine has parsed keys with escapes", () => {
   const pairs: readonly [before: string, key: string][] = [
     ["\\\\", "\\."],
     ["\\", '"'],
@@ -65,7 +65,7 @@ it("stored JSON comes back with its keys after the engine has parsed keys of esc
   ];
   for (const [before, key] of pairs) {
     for (const value of [1, new Date(0)]) {
-      // A first key of its own, so that the engine remembers one key after it and not several.
+      // Each text has its own first key, so that the engine remembers only one key after it.
       const first = `first ${pairs.findIndex(([other]) => other === before)} ${key.charCodeAt(key.length - 1)} ${typeof value}`;
       JSON.parse(JSON.stringify({ [first]: 1, [before]: 0 }));
       assert.deepEqual(parseJson(formatJson({ [first]: 1, [key]: value })), { [first]: 1, [key]: value });

@@ -1,4 +1,4 @@
-// Which values are masked, and which are not.
+// Secret values are masked, and other values are not.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import fc from "fast-check";
@@ -6,7 +6,7 @@ import { defaultSecretNames, maskingOf } from "../../../src/model/masking.ts";
 
 const masking = maskingOf(defaultSecretNames);
 
-it("names that may be secret, and names that are not", () => {
+it("isSecret is true for names that may hold a secret, and false for others", () => {
   for (const name of [
     "password",
     "DB_PASSWD",
@@ -42,7 +42,7 @@ it("a star stands for any text, at the ends and between", () => {
   }
 });
 
-it("assignments within a text", () => {
+it("secrets in assignments within a text are masked", () => {
   for (const [text, masked] of [
     ["password=abc", "password=***"],
     ['{"password": "a b\\" c", "n": 1}', '{"password": ***, "n": 1}'],
@@ -62,7 +62,7 @@ it("assignments within a text", () => {
   }
 });
 
-it("plain data: under secret names, in environments, after options", () => {
+it("secrets in plain data are masked: under secret names, in environments and after options", () => {
   const data = {
     argv: ["node", "--password", "abc", "x"],
     env: { HOME: "/root", A: "abc" },
@@ -79,7 +79,7 @@ it("plain data: under secret names, in environments, after options", () => {
   });
 });
 
-it("no text takes long", () => {
+it("masking any text takes little time", () => {
   for (const part of ["a=", '"', "'", "a ", "-", "a:", "\\", "://a:", "--a ", "bearer "]) {
     // CPU time, because other processes may hold up this one.
     const before = process.cpuUsage();

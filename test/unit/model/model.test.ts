@@ -1,4 +1,4 @@
-// The model: states, fields and bounds.
+// The states, fields and bounds of the model.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { isFinal } from "../../../src/model/commands.ts";
@@ -13,7 +13,7 @@ import { memoryDatabase } from "../../support/memoryDriver.ts";
 
 const { commandStates, releaseKinds, sessionStates, worktreeStates } = vocabulary;
 
-it("final states of commands and open states of sessions", () => {
+it("isFinal knows the final states of commands, and isOpen the open states of sessions", () => {
   assert.deepEqual(commandStates.filter(isFinal), ["succeeded", "failed", "timed_out", "cancelled", "lost"]);
   assert.deepEqual(sessionStates.filter(isOpen), ["pending", "running", "cancelling"]);
 });
@@ -30,7 +30,7 @@ it("the states that the schema allows are those of the vocabulary", () => {
   assert.deepEqual(allowed.map(String).toSorted(), lists.map(String).toSorted());
 });
 
-it("every release leads to a state of worktrees", () => {
+it("every kind of release leads to a state of worktrees", () => {
   assert.deepEqual(Object.keys(releases), [...releaseKinds]);
   for (const state of Object.values(releases)) assert.ok(worktreeStates.includes(state));
 });
@@ -42,7 +42,7 @@ it("commit ids are full object names in lower case", () => {
   }
 });
 
-it("names and paths are filled, bounded and storable", () => {
+it("names and paths are not empty, not too long, and storable", () => {
   assert.equal(Name.safeParse("x".repeat(201)).success, false);
   assert.equal(Path.safeParse("/a\u0000b").success, false);
   assert.equal(Path.safeParse(`/${"x".repeat(4095)}`).success, true);
@@ -53,7 +53,7 @@ it("name keys fold case and composition", () => {
   assert.notEqual(nameKey("a"), nameKey("b"));
 });
 
-it("lines are counted by their breaks", () => {
+it("the number of lines is the number of line breaks", () => {
   const lines = (text: string) => countLines(new TextEncoder().encode(text));
   assert.deepEqual(["", "a", "a\n", "\n\n", "a\nb", "\r\n"].map(lines), [0, 0, 1, 2, 1, 1]);
 });
@@ -65,7 +65,7 @@ it("log data is 1 to 65 536 bytes of any kind of Uint8Array", () => {
     assert.equal(LogData.safeParse(bad).success, false);
 });
 
-it("what a client encodes the serving side decodes to the same input", () => {
+it("the server decodes the same input that the client encoded", () => {
   const input = { sessionId: crypto.randomUUID(), commands: [{ argv: ["a", ""], env: { A: "b" }, priority: 3 }] };
   const { enqueue } = operations.commands;
   const decoded = enqueue.decode(structuredClone(enqueue.encode(input))) as {
@@ -77,7 +77,7 @@ it("what a client encodes the serving side decodes to the same input", () => {
   );
 });
 
-it("the serving side checks the bounds of what a port sends again", () => {
+it("the server checks the bounds of every input that a port sends", () => {
   const { renew } = operations.worktrees;
   const id = crypto.randomUUID();
   for (const wire of [

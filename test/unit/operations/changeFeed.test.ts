@@ -1,4 +1,5 @@
-// The floor of the change feed: what was pruned is not passed over in silence. No operation prunes yet, so the floor is set by hand.
+// The floor of the change feed: a read fails when it would skip pruned rows. No operation prunes yet, so the test sets
+// the floor itself.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { operations } from "../../../src/operations/table.ts";
@@ -6,7 +7,7 @@ import { memoryDispatcher } from "../../support/memoryDriver.ts";
 
 const wireOf = (verb: "since" | "watch", after: number) => [...operations.changes[verb].encode({ after })];
 
-it("a cursor below the floor is feed_truncated, for since and for watch, and one at the floor is not", async () => {
+it("since and watch fail with feed_truncated for a cursor below the floor, but not for one at the floor", async () => {
   const { run, db } = memoryDispatcher(operations);
   const upsert = (name: string) => ["repositories.upsert", ...operations.repositories.upsert.encode({ name })] as const;
   await run(upsert("a"), upsert("b"), upsert("c"));
@@ -32,7 +33,7 @@ it("reads that belong together, and a read of the feed, share no transaction wit
   assert.equal(await firstTransactionSize([read, read], feed, read), 3);
 });
 
-it("a row that a CHECK refuses is constraint, leaves nothing, and is reported as a fault of ours", async () => {
+it("a row that a CHECK refuses fails with constraint, leaves nothing, and is reported as a fault", async () => {
   const { run, db, faults } = memoryDispatcher(operations);
   db.exec("CREATE TRIGGER refuse BEFORE INSERT ON repositories BEGIN SELECT RAISE(ABORT, 'refused'); END");
   const [[[ok, failure]]] = await run(["repositories.upsert", ...operations.repositories.upsert.encode({ name: "a" })]);

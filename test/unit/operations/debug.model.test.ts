@@ -1,4 +1,5 @@
-// Any sequence of calls does what a small model of the state machine says: outcome, state, epoch, events, breakpoints and stops.
+// Compares sequences of calls with a small model of the state machine: outcome, state, epoch, events, breakpoints and
+// stops.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import fc from "fast-check";
@@ -77,7 +78,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
         { weight: 3, arbitrary: fc.constant("output" as const) },
         { weight: 1, arbitrary: fc.constant("terminated" as const) },
       ),
-      // A number that was used already is 0 or less.
+      // With 0 or less, the event has a number that was used already.
       ahead: fc.integer({ min: -1, max: 3 }),
       run,
       hit: line,
@@ -249,7 +250,7 @@ async function call(
   }
 }
 
-test("any sequence of calls does what the model says", async () => {
+test("any sequence of calls has the outcome and state that the model predicts", async () => {
   const visited = new Set<string>();
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40, size: "max" }), async (steps) => {
@@ -267,7 +268,7 @@ test("any sequence of calls does what the model says", async () => {
         stops: new Map(),
       };
       for (const one of steps) {
-        // Of what the bounds of an input turn into something else, or a stale number that happens to be the current one.
+        // Skips numbers below the bounds of the input: they would be refused as invalid, and not as stale.
         if (one.kind === "event" && model.lastSeq + one.ahead < 1) continue;
         if ((one.kind === "put" || one.kind === "patch") && model.epoch - one.behind < 0) continue;
         if (one.kind === "restart" && model.run - one.behind < 1) continue;

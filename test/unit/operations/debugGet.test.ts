@@ -1,5 +1,5 @@
-// The answer of get is the state at one moment, even if other transactions commit between its statements, as they may
-// on PostgreSQL.
+// debug.get returns the state at one moment, even if other transactions commit between its statements, as they may on
+// PostgreSQL.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import type { Context } from "../../../src/context.ts";
@@ -18,33 +18,33 @@ const context: Context = {
   used: () => undefined,
 };
 
-/** Answers each statement; `revisionOf` says what the n-th look at the row finds. */
-function run(revisionOf: (look: number) => number) {
+/** Runs debug.get and answers its statements. `revisionOf` returns the revision that the n-th read of the row finds. */
+function run(revisionOf: (read: number) => number) {
   const { get } = operations.debug;
   const body = get.run(get.decode(get.encode({ debugSessionId: newId() })), context) as Body<unknown>;
-  let [looks, statements] = [0, 0];
+  let [reads, statements] = [0, 0];
   let next = body.next();
   while (!next.done) {
-    const { kind, statements: asked } = next.value as Query<unknown>;
-    const isRow = asked[0]?.strings.join("").includes("FROM debug_sessions");
+    const { kind, statements: parts } = next.value as Query<unknown>;
+    const isRow = parts[0]?.strings.join("").includes("FROM debug_sessions");
     statements++;
     next = body.next(
-      isRow ? { state: "stopped", stop_epoch: 1, revision: revisionOf(looks++) } : kind === "all" ? [] : undefined,
+      isRow ? { state: "stopped", stop_epoch: 1, revision: revisionOf(reads++) } : kind === "all" ? [] : undefined,
     );
   }
-  return { view: next.value as { debugSession: { revision: number } }, looks, statements };
+  return { view: next.value as { debugSession: { revision: number } }, reads, statements };
 }
 
-it("is read once when nobody writes meanwhile", () => {
-  const { looks, statements } = run(() => 7);
-  assert.deepEqual([looks, statements], [2, 7]);
+it("debug.get reads once when no other transaction writes meanwhile", () => {
+  const { reads, statements } = run(() => 7);
+  assert.deepEqual([reads, statements], [2, 7]);
 });
 
-it("is read again until nobody has written meanwhile", () => {
-  const { view, looks } = run((look) => Math.min(look, 3));
-  assert.deepEqual([view.debugSession.revision, looks], [3, 5]);
+it("debug.get reads again until no other transaction has written meanwhile", () => {
+  const { view, reads } = run((read) => Math.min(read, 3));
+  assert.deepEqual([view.debugSession.revision, reads], [3, 5]);
 });
 
-it("gives up, and says so, when somebody always has", () => {
-  assert.throws(() => run((look) => look), { code: "busy" });
+it("debug.get fails with busy when every attempt meets another write", () => {
+  assert.throws(() => run((read) => read), { code: "busy" });
 });

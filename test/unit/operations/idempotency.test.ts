@@ -1,4 +1,5 @@
-// Stored replies across releases: one whose results have other fields is refused, and neither misread nor made anew.
+// Stored replies across releases: a reply whose results have other fields is refused. It is not misread, and the call
+// does not run again.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { z } from "zod";
@@ -19,7 +20,7 @@ const before = operation({
     return { name: "a", count: 1 };
   },
 });
-/** As a later release may have it: one field more, and not at the end. */
+/** The operation in a later release, with one more field that is not the last. */
 const later = operation({
   ...parts,
   output: record({ name: text, version: integer, count: integer }),
@@ -29,7 +30,7 @@ const later = operation({
   },
 });
 
-test("a reply that a release with other fields has stored is refused, and the call not run again", async () => {
+test("a reply that a release with other fields has stored is refused, and the call does not run again", async () => {
   const db = memoryDatabase();
   db.exec("CREATE TABLE runs (n INTEGER)");
   const idempotency = { key: "k", request: "0".repeat(64) };

@@ -1,5 +1,5 @@
-// Random operations against a model: whatever is done in whatever order, the figures that sessions and repositories keep agree with their
-// rows, no tree has two holders, and no command runs twice at a time.
+// Runs random operations in random order: the counters of sessions and repositories agree with their rows, no worktree
+// has two holders, and no command runs twice at the same time.
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import fc from "fast-check";
@@ -14,7 +14,7 @@ interface World {
   readonly repositoryIds: readonly string[];
   readonly runnerIds: readonly string[];
   readonly sessionIds: string[];
-  /** The granted leases, the newest last; stale ones stay, to be used wrongly. */
+  /** The granted leases, the newest last. Stale leases stay in the list, so that steps use them too. */
   readonly leases: { readonly worktreeId: string; readonly fence: number }[];
   readonly claims: { readonly commandId: string; readonly fence: number; offset: number }[];
 }
@@ -206,7 +206,7 @@ async function everything<Row>(
   return items;
 }
 
-/** Every rule that spans rows, looked at from outside. */
+/** Checks every rule that spans several rows, through the public API. */
 async function checkInvariants({ store }: World, fences: Map<string, number>): Promise<void> {
   const sessions = await everything((paging) => store.sessions.list(paging));
   const commands = await everything((paging) => store.commands.list(paging));
@@ -223,7 +223,7 @@ async function checkInvariants({ store }: World, fences: Map<string, number>): P
       Array.from(own, (_, index) => index + 1),
     );
     assert.ok(session.activeCommands <= session.maxParallel);
-    // Head of line: nothing queued stands before what has begun, unless its lease was lost.
+    // Commands begin in order: no queued command precedes one that has begun, unless its lease was lost.
     const begun = own.filter(({ state, attempt }) => state !== "queued" && attempt > 0).map(({ sequence }) => sequence);
     for (const { state, sequence, attempt } of own)
       if (state === "queued" && attempt === 0) assert.ok(begun.every((other) => other < sequence));
@@ -231,18 +231,18 @@ async function checkInvariants({ store }: World, fences: Map<string, number>): P
     assert.equal(session.endedAt === null, open);
     if (session.state === "cancelling") assert.ok(session.activeCommands > 0);
     if (open && session.worktreeId !== null) {
-      const tree = worktrees.find(({ id }) => id === session.worktreeId);
+      const worktree = worktrees.find(({ id }) => id === session.worktreeId);
       assert.deepEqual(
-        [tree?.fence, tree?.leaseExpiresAt === null],
+        [worktree?.fence, worktree?.leaseExpiresAt === null],
         [session.worktreeFence, false],
-        "an open session holds a leased tree",
+        "an open session holds a leased worktree",
       );
     }
   }
   const bound = sessions
     .filter(({ worktreeId, endedAt }) => worktreeId !== null && endedAt === null)
     .map(({ worktreeId }) => worktreeId);
-  assert.equal(new Set(bound).size, bound.length, "one open session for each tree");
+  assert.equal(new Set(bound).size, bound.length, "one open session for each worktree");
   for (const { id, fence, state, leaseExpiresAt } of worktrees) {
     assert.ok(fence >= (fences.get(id) ?? 0), "fences only grow");
     fences.set(id, fence);
@@ -268,7 +268,7 @@ async function checkInvariants({ store }: World, fences: Map<string, number>): P
   }
 }
 
-/** The codes that a call out of place may fail with; any other is a fault. */
+/** The codes with which a call in a wrong state may fail. Any other code is a fault. */
 const expected = [
   "not_found",
   "invalid_transition",
@@ -305,7 +305,7 @@ it("random operations keep every invariant", async () => {
           });
           await checkInvariants(world, fences);
         }
-        // Nothing stays behind: with time everything ends.
+        // In time everything ends, and nothing is left over.
         clock.advance(86_400_000);
         for (let more = true; more; ) ({ more } = await store.maintenance.reap());
         await checkInvariants(world, fences);

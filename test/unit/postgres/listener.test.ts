@@ -1,4 +1,4 @@
-// The listener on a fake connection: topics that are published while a notification is on its way.
+// The listener on a fake connection publishes topics while a notification is on its way.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { PostgresConnection } from "../../../src/postgres/connection.ts";
@@ -41,7 +41,7 @@ test("a topic that is touched again while its notification is on its way is sent
   await listener.close();
 });
 
-test("topics that could not be sent are sent later, and very many become all", async () => {
+test("topics that could not be sent are sent later, and too many topics are sent as all", async () => {
   const { listener, sent, pass } = rig();
   listener.publish(["a"]);
   await new Promise(setImmediate);

@@ -2,13 +2,13 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { it } from "node:test";
 import Database from "better-sqlite3";
 import { createdTables, createMigration, parseMigration, readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { dialects } from "../../../src/schema/statements.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 const good = "-- what for\n-- up\nCREATE TABLE a (x);\n-- down\nDROP TABLE a;\n";
 
@@ -44,9 +44,8 @@ for (const [what, file, content] of [
   });
 }
 
-it("a new file can be read, whatever its message", (t) => {
-  const folder = mkdtempSync(join(tmpdir(), "migrations-"));
-  t.after(() => rmSync(folder, { recursive: true }));
+it("a new file can be read for any message", () => {
+  const folder = temporaryFolder();
   for (const message of ["up", "down", " -- up ", "a\n-- up\n-- down"]) createMigration(message, folder);
   for (const dialect of dialects)
     assert.deepEqual(new Set(readMigrations(dialect, folder).map(({ up, down }) => up + down)), new Set([""]));
@@ -74,7 +73,7 @@ it("each migration's down part undoes its up part", () => {
   }
 });
 
-it("the tables that migrations create are found in their text", () => {
+it("the tables that migrations create are read from their text", () => {
   const db = new Database(":memory:");
   for (const { up } of readMigrations("sqlite")) db.exec(up);
   const tables = db

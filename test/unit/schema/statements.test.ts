@@ -1,4 +1,4 @@
-// The tokenizer: where statements end, and which definitions are the same.
+// The tokenizer finds the ends of statements, and compares definitions.
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
@@ -35,13 +35,13 @@ describe("splitting", () => {
     ["a string that is never closed goes to the end", "sqlite", "SELECT 1; SELECT 'a; b", ["SELECT 1", "SELECT 'a; b"]],
     ["a trigger", "sqlite", `${trigger};SELECT 2;`, [trigger, "SELECT 2"]],
     [
-      "a temporary trigger in small letters",
+      "a temporary trigger in lower case",
       "sqlite",
       "create temp trigger a begin select 1; end; select 2",
       ["create temp trigger a begin select 1; end", "select 2"],
     ],
     [
-      "a table that is named like one",
+      "a table that is named like a trigger",
       "sqlite",
       "CREATE TABLE trigger_a (x); SELECT 1",
       ["CREATE TABLE trigger_a (x)", "SELECT 1"],
@@ -82,7 +82,7 @@ describe("splitting", () => {
     );
   });
 
-  it("SQLite accepts each piece as one statement, whatever the pieces are made of", () => {
+  it("SQLite accepts each part as one statement, for any text", () => {
     const db = new Database(":memory:");
     db.exec("CREATE TABLE t (a, b)");
     const blank = fc.constantFrom(" ", "\n", " -- c; '\n", "/* ; ' */", "");

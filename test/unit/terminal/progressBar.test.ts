@@ -15,7 +15,7 @@ function draw({ isTerminal = true, quiet = false }: { isTerminal?: boolean; quie
   return written;
 }
 
-test("draws nothing in the first second, then at most ten times a second, and clears the line at the end", () => {
+test("the bar draws nothing in the first second, then at most ten times a second, and clears the line at the end", () => {
   assert.deepEqual(draw(), [
     "\rcopying  [############------------]  48 %  1000.0 KiB of 2.0 MiB\u001b[K",
     "\rcopying  [#############-----------]  53 %  1.1 MiB of 2.0 MiB\u001b[K",
@@ -23,7 +23,7 @@ test("draws nothing in the first second, then at most ten times a second, and cl
   ]);
 });
 
-test("draws nothing where there is no terminal, or with --quiet", () => {
+test("the bar draws nothing where there is no terminal, or with --quiet", () => {
   assert.deepEqual(draw({ isTerminal: false }), []);
   assert.deepEqual(draw({ quiet: true }), []);
 });

@@ -10,7 +10,7 @@ const columns: readonly Column[] = [
   { title: "path", cells: ["/srv/worktrees/one", "/srv"], style: (path) => (path === "/srv" ? "red" : undefined) },
 ];
 
-test("all columns where a line may have any length; without optional ones, and cut at its end, on a narrow terminal", () => {
+test("a table has all columns where a line may have any length, and fits a narrow terminal by leaving out and cutting", () => {
   const width = (columnCount: number | undefined) => formatTable(columns, { columns: columnCount, hasColors: false });
   assert.equal(
     width(undefined),
@@ -26,7 +26,7 @@ test("titles and styled cells are colored where colors are shown", () => {
   assert.match(colored, /^\u001b\[2mpath +\u001b\[22m\n\/srv\/worktrees\/one\n\u001b\[31m\/srv +\u001b\[39m\n$/);
 });
 
-test("a cell with line ends and terminal controls is one line of text", () => {
+test("a cell with line breaks and terminal controls is printed as one line of text", () => {
   const text = formatTable([{ title: "", cells: ["a\nb\u001b[2J\u202ec"] }], { columns: undefined, hasColors: false });
   assert.equal(text, "\na b c\n");
 });

@@ -1,4 +1,4 @@
-// Fixtures: a valid row of each entity with one call.
+// Fixtures create a valid row of each entity with one call.
 import assert from "node:assert/strict";
 import { after, it } from "node:test";
 import { fixtures, openTestStore } from "../../../src/testing/index.ts";

@@ -1,30 +1,30 @@
-// A real debugger: Node's inspector drives a program of a worktree, and the whole story is read back from the store.
+// Drives a program of a worktree with Node's inspector, and reads the whole debug session back from the store.
 import assert from "node:assert/strict";
 import { dirname } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type BridgeOptions, NodeBridge } from "../../../../src/demo/debugger/bridge.ts";
 import { type DebugView, type OwnedStore, openStore } from "../../../../src/index.ts";
 import { fixtures } from "../../../../src/testing/index.ts";
-import { lines, type Tree, worktreeOf } from "./debuggedProgram.ts";
+import { createWorktree, type DebuggedWorktree, lines } from "./debuggedProgram.ts";
 
 const secret = "s3cret-of-this-test";
 
 async function launch(
   t: TestContext,
   store: OwnedStore,
-  tree: Tree,
+  worktree: DebuggedWorktree,
   options: Partial<BridgeOptions> = {},
 ): Promise<NodeBridge> {
-  const { session } = await fixtures(store).session({ commitSha: tree.commitSha });
+  const { session } = await fixtures(store).session({ commitSha: worktree.commitSha });
   const bridge = await NodeBridge.launch(store, {
     sessionId: session.id,
     name: "node",
-    argv: [tree.path],
-    cwd: dirname(tree.path),
+    argv: [worktree.path],
+    cwd: dirname(worktree.path),
     env: { ...process.env, API_TOKEN: secret },
     ...options,
   });
-  // Of a test that has failed.
+  // A test that has failed leaves the program running.
   t.after(() => bridge.kill());
   return bridge;
 }
@@ -35,10 +35,10 @@ const localsOf = ({ threads }: DebugView) =>
       [],
   );
 
-test("conditional breakpoint, line without code, logpoint, steps, a change while stopped; read back from the reopened store", async (t) => {
-  const tree = worktreeOf(t);
-  const store = await openStore({ url: tree.url });
-  const bridge = await launch(t, store, tree);
+test("a reopened store holds breakpoints, logpoints, steps and changes that were made while the program was stopped", async (t) => {
+  const worktree = createWorktree();
+  const store = await openStore({ url: worktree.url });
+  const bridge = await launch(t, store, worktree);
   const debugSessionId = bridge.debugSession.id;
   const look = () => store.debug.get({ debugSessionId });
   assert.equal((await look()).debugSession.state, "configuring");
@@ -48,7 +48,7 @@ test("conditional breakpoint, line without code, logpoint, steps, a change while
     { line: lines.comment, condition: "n === 4" },
     { line: lines.square, logMessage: "squaring {n} of {typeof n}" },
   ];
-  const pending = await bridge.setBreakpoints(tree.path, asked);
+  const pending = await bridge.setBreakpoints(worktree.path, asked);
   assert.deepEqual(
     pending.map(({ verified, bound }) => [verified, bound?.reason]),
     Array(3).fill([false, "pending"]),
@@ -81,8 +81,8 @@ test("conditional breakpoint, line without code, logpoint, steps, a change while
   assert.deepEqual(
     atHit.threads[0]?.frames.slice(0, 2).map(({ name, line, source }) => [name, line, source?.path]),
     [
-      ["sum", lines.part, tree.path],
-      ["(anonymous)", lines.print, tree.path],
+      ["sum", lines.part, worktree.path],
+      ["(anonymous)", lines.print, worktree.path],
     ],
   );
   const locals = localsOf(atHit);
@@ -96,8 +96,9 @@ test("conditional breakpoint, line without code, logpoint, steps, a change while
   const out = await bridge.move("stepOut");
   assert.deepEqual([out?.reason, out?.functionName], ["step", "sum"]);
 
-  // While it is stopped: the one without code gets another condition, the logpoint stays, one is new.
-  const changed = await bridge.setBreakpoints(tree.path, [
+  // While the program is stopped, the breakpoint on the comment gets another condition, the logpoint stays, and one
+  // breakpoint is new.
+  const changed = await bridge.setBreakpoints(worktree.path, [
     { line: lines.part, condition: "n === 3" },
     { line: lines.returnOfSum },
     asked[2] as object as { line: number },
@@ -112,7 +113,7 @@ test("conditional breakpoint, line without code, logpoint, steps, a change while
   const before = await store.debug.get({ debugSessionId, events: 500 });
   await store.close();
 
-  const again = await openStore({ url: tree.url, migrate: "never" });
+  const again = await openStore({ url: worktree.url, migrate: "never" });
   t.after(() => again.close());
   const story = await again.debug.get({ debugSessionId, events: 500 });
   assert.deepEqual(story, before);
@@ -160,12 +161,12 @@ test("conditional breakpoint, line without code, logpoint, steps, a change while
   assert.ok(!JSON.stringify([story, stops]).includes(secret));
 });
 
-test("what is too much is left out and marked", async (t) => {
-  const tree = worktreeOf(t);
-  const store = await openStore({ url: tree.url });
+test("data beyond the limits is left out and marked as truncated", async (t) => {
+  const worktree = createWorktree();
+  const store = await openStore({ url: worktree.url });
   t.after(() => store.close());
-  const bridge = await launch(t, store, tree);
-  await bridge.setBreakpoints(tree.path, [{ line: lines.print }]);
+  const bridge = await launch(t, store, worktree);
+  await bridge.setBreakpoints(worktree.path, [{ line: lines.print }]);
   await bridge.start();
   await bridge.move("continue");
   const { threads } = await store.debug.get({ debugSessionId: bridge.debugSession.id });
@@ -176,13 +177,13 @@ test("what is too much is left out and marked", async (t) => {
   assert.equal(await bridge.move("continue"), undefined);
 });
 
-test("a kill of the debugged program is told, and the store is sound", async (t) => {
-  const tree = worktreeOf(t);
-  const store = await openStore({ url: tree.url });
+test("the store records that the debugged program was killed", async (t) => {
+  const worktree = createWorktree();
+  const store = await openStore({ url: worktree.url });
   t.after(() => store.close());
-  const bridge = await launch(t, store, tree);
+  const bridge = await launch(t, store, worktree);
   const debugSessionId = bridge.debugSession.id;
-  await bridge.setBreakpoints(tree.path, [{ line: lines.part }]);
+  await bridge.setBreakpoints(worktree.path, [{ line: lines.part }]);
   await bridge.start();
   await bridge.move("continue");
   process.kill(bridge.pid, "SIGKILL");
@@ -201,8 +202,8 @@ test("a kill of the debugged program is told, and the store is sound", async (t)
   const again = await NodeBridge.launch(store, {
     sessionId: debugSession.sessionId,
     name: "second",
-    argv: [tree.path],
-    cwd: dirname(tree.path),
+    argv: [worktree.path],
+    cwd: dirname(worktree.path),
     env: process.env,
   });
   await again.start();
@@ -216,11 +217,11 @@ test("a kill of the debugged program is told, and the store is sound", async (t)
   );
 });
 
-test("an end of the session while the program is stopped closes the debug session under the bridge", async (t) => {
-  const tree = worktreeOf(t);
-  const store = await openStore({ url: tree.url });
+test("a session that ends while the program is stopped closes the debug session of the bridge", async (t) => {
+  const worktree = createWorktree();
+  const store = await openStore({ url: worktree.url });
   t.after(() => store.close());
-  const bridge = await launch(t, store, tree);
+  const bridge = await launch(t, store, worktree);
   await bridge.start();
   await store.sessions.cancel({ sessionId: bridge.debugSession.sessionId });
   bridge.kill();

@@ -1,9 +1,8 @@
-// A program to debug, in a worktree of a repository of its own, and the line numbers that its tests name.
+// Creates a program to debug in a worktree of its own repository, and names its lines.
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
+import { temporaryFolder } from "../../../support/temporaryFolder.ts";
 
 /** A debugger sees inside a function only the module variables that the function uses. */
 const source = `const apiToken = process.env.API_TOKEN ?? "none";
@@ -49,16 +48,15 @@ export const lines = {
   done: lineOf('console.log("done"'),
 } as const;
 
-export interface Tree {
+export interface DebuggedWorktree {
   readonly folder: string;
   readonly path: string;
   readonly commitSha: string;
   readonly url: string;
 }
 
-export function worktreeOf(t: TestContext): Tree {
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), "debugged-")));
-  t.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
+export function createWorktree(): DebuggedWorktree {
+  const folder = temporaryFolder();
   const git = (...args: string[]) =>
     execFileSync("git", ["-c", "user.name=test", "-c", "user.email=test@example.com", ...args], {
       cwd: folder,
@@ -68,7 +66,7 @@ export function worktreeOf(t: TestContext): Tree {
   writeFileSync(join(folder, "upstream/main.mjs"), source);
   git("-C", "upstream", "add", ".");
   git("-C", "upstream", "commit", "--quiet", "--message", "A program");
-  git("-C", "upstream", "worktree", "add", "--quiet", "--detach", join(folder, "tree"));
+  git("-C", "upstream", "worktree", "add", "--quiet", "--detach", join(folder, "worktree"));
   const commitSha = git("-C", "upstream", "rev-parse", "HEAD").trim();
-  return { folder, path: join(folder, "tree/main.mjs"), commitSha, url: `sqlite:${join(folder, "metadata.db")}` };
+  return { folder, path: join(folder, "worktree/main.mjs"), commitSha, url: `sqlite:${join(folder, "metadata.db")}` };
 }

@@ -1,8 +1,8 @@
-// A thread that reads a debug session all the while that another drives it: over and over with get, and once with follow.
+// A thread that reads a debug session while another thread drives it: repeatedly with get, and once with follow.
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { attachStore, type DebugEvent } from "../../../../src/index.ts";
 
-/** The shortest form of the state at one moment. */
+/** The state at one moment in a short form. */
 export interface Seen {
   readonly state: string;
   readonly stopEpoch: number;
@@ -20,7 +20,7 @@ export interface Observed {
 const { port, debugSessionId } = workerData as { readonly port: MessagePort; readonly debugSessionId: string };
 const store = attachStore(port);
 
-async function look(): Promise<Seen[]> {
+async function readViews(): Promise<Seen[]> {
   const views: Seen[] = [];
   for (let state = ""; state !== "terminated"; ) {
     const { debugSession, events, threads } = await store.debug.get({ debugSessionId, events: 500 });
@@ -44,6 +44,6 @@ async function follow(): Promise<Observed["followed"]> {
   return followed;
 }
 
-const [views, followed] = await Promise.all([look(), follow()]);
+const [views, followed] = await Promise.all([readViews(), follow()]);
 parentPort?.postMessage({ views, followed } satisfies Observed);
 await store.close();

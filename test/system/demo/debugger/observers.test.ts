@@ -1,4 +1,4 @@
-// One thread drives a real debugger, another reads it all the while, and sees only what was true.
+// One thread drives a real debugger. Another thread reads the debug session meanwhile, and sees only consistent states.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { dirname } from "node:path";
@@ -7,14 +7,14 @@ import { Worker } from "node:worker_threads";
 import { type Move, NodeBridge } from "../../../../src/demo/debugger/bridge.ts";
 import { openStore } from "../../../../src/index.ts";
 import { fixtures } from "../../../../src/testing/index.ts";
-import { lines, worktreeOf } from "./debuggedProgram.ts";
+import { createWorktree, lines } from "./debuggedProgram.ts";
 import type { Observed, Seen } from "./observerThread.ts";
 
-/** The state that the events so far lead to. */
+/** Returns the state that the events so far lead to. */
 function stateAfter(events: Seen["events"]): { states: readonly string[]; stopEpoch: number; reason: unknown } {
   let [states, stopEpoch, reason]: [readonly string[], number, unknown] = [["initializing"], 0, null];
   for (const [event, why, epoch] of events) {
-    // That the program was told to run is no event.
+    // The request to run is no event, so both states are possible.
     if (event === "initialized") states = ["configuring", "running"];
     if (event === "terminated") states = ["terminated"];
     if (event === "stopped" || event === "continued") {
@@ -28,16 +28,16 @@ function stateAfter(events: Seen["events"]): { states: readonly string[]; stopEp
   return { states, stopEpoch, reason };
 }
 
-test("an observer in another thread always sees a state that was true", async (t) => {
-  const tree = worktreeOf(t);
-  const store = await openStore({ url: tree.url });
+test("an observer in another thread sees only states that existed", async (t) => {
+  const worktree = createWorktree();
+  const store = await openStore({ url: worktree.url });
   t.after(() => store.close());
-  const { session } = await fixtures(store).session({ commitSha: tree.commitSha });
+  const { session } = await fixtures(store).session({ commitSha: worktree.commitSha });
   const bridge = await NodeBridge.launch(store, {
     sessionId: session.id,
     name: "node",
-    argv: [tree.path],
-    cwd: dirname(tree.path),
+    argv: [worktree.path],
+    cwd: dirname(worktree.path),
     env: process.env,
   });
   t.after(() => bridge.kill());
@@ -51,7 +51,10 @@ test("an observer in another thread always sees a state that was true", async (t
   assert.deepEqual(await once(observer, "message"), ["reading"]);
   const told = once(observer, "message") as Promise<[Observed]>;
 
-  await bridge.setBreakpoints(tree.path, [{ line: lines.part }, { line: lines.total, logMessage: "total {total}" }]);
+  await bridge.setBreakpoints(worktree.path, [
+    { line: lines.part },
+    { line: lines.total, logMessage: "total {total}" },
+  ]);
   const linesAt = new Map<number, number>();
   const moves: readonly Move[] = ["continue", "stepIn", "next", "stepOut", "next"];
   for (let [stop, n] = [await bridge.start(), 0]; stop !== undefined; n++) {
