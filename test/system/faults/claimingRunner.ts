@@ -12,7 +12,9 @@ export interface ClaimTask {
 /** Returns the ids of the commands that it ran. */
 const run: RunnerTask<ClaimTask, string[]> = async ({ sessionId, name, enqueues, enqueuing }, { store }) => {
   const left = new Int32Array(enqueuing);
-  const runner = await store.runners.register({ name });
+  // No heartbeat renews the runner, and a busy machine may take longer than a minute.
+  const ttlMs = 3_600_000;
+  const runner = await store.runners.register({ name, ttlMs });
   const ran: string[] = [];
   const enqueueAll = async (): Promise<void> => {
     for (let index = 0; index < enqueues; index++)
@@ -22,7 +24,7 @@ const run: RunnerTask<ClaimTask, string[]> = async ({ sessionId, name, enqueues,
   const claimAll = async (): Promise<void> => {
     for (;;) {
       const complete = Atomics.load(left, 0) === 0;
-      const claim = await store.commands.claim({ runnerId: runner.id, waitMs: complete ? 0 : 500 });
+      const claim = await store.commands.claim({ runnerId: runner.id, ttlMs, waitMs: complete ? 0 : 500 });
       if (claim === undefined && complete) return;
       if (claim === undefined) continue;
       ran.push(claim.command.id);
