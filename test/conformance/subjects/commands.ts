@@ -207,13 +207,13 @@ export function commandsConformance(backend: TestedBackend): void {
     test("only the runner that leases a session's worktree claims its commands", async ({ store, clock }) => {
       const [holder, other] = [await runnerOf(store), await runnerOf(store)];
       const { session } = await fixtures(store).session({
-        reserve: { runnerId: holder, ttlMs: 5_000 },
+        reserve: { runnerId: holder, ttlMs: 30_000 },
         commands: [{ argv }, { argv }],
       });
       assert.equal(await store.commands.claim({ runnerId: other, sessionId: session.id }), undefined);
       const claim = await claimed(store, holder, session.id);
       await store.commands.finish({ ...held(claim), outcome: "succeeded" });
-      clock.advance(5_001);
+      clock.advance(30_001);
       assert.equal(await store.commands.claim({ runnerId: holder, sessionId: session.id }), undefined);
       await store.maintenance.reap();
       await store.runners.heartbeat({ runnerId: other });

@@ -56,8 +56,8 @@ const provocations: Partial<Record<ErrorCode, Provocation>> = {
   lease_expired: [
     "rolled_back",
     async ({ store, clock }) => {
-      const { worktree, fence } = await fixtures(store).lease({ ttlMs: 1_000 });
-      clock.advance(1_001);
+      const { worktree, fence } = await fixtures(store).lease({ ttlMs: 20_000 });
+      clock.advance(20_001);
       return () => store.worktrees.renew({ worktreeId: worktree.id, fence });
     },
   ],

@@ -18,11 +18,11 @@ export function maintenanceConformance(backend: TestedBackend): void {
   subject(backend, "maintenance", ({ alone }) => {
     alone("reap ends what has expired and nothing else, and returns the ids by kind", async ({ store, clock }) => {
       const { claim, runner } = await fixtures(store).claim();
-      const { worktree } = await fixtures(store).lease({ ttlMs: 1_000 });
-      const { session } = await fixtures(store).session({ idleTtlMs: 2_000 });
+      const { worktree } = await fixtures(store).lease({ ttlMs: 20_000 });
+      const { session } = await fixtures(store).session({ idleTtlMs: 25_000 });
       await fixtures(store).lease({ ttlMs: 600_000 });
       assertReaped(await store.maintenance.reap(), {});
-      clock.advance(2_001);
+      clock.advance(25_001);
       assertReaped(await store.maintenance.reap(), { worktrees: [worktree.id], sessions: [session.id] });
       clock.advance(60_000);
       const late = await store.maintenance.reap();
@@ -34,8 +34,8 @@ export function maintenanceConformance(backend: TestedBackend): void {
       "a pass of the reaper is bounded, and reports when there may be more",
       async ({ store, clock }) => {
         const { repository } = await fixtures(store).repository({ maxWorktrees: 20 });
-        for (let n = 0; n < 7; n++) await fixtures(store).lease({ repositoryId: repository.id, ttlMs: 1_000 });
-        clock.advance(1_001);
+        for (let n = 0; n < 7; n++) await fixtures(store).lease({ repositoryId: repository.id, ttlMs: 20_000 });
+        clock.advance(20_001);
         const passes: [number, boolean][] = [];
         for (let more = true; more; ) {
           const pass = await store.maintenance.reap();
@@ -65,18 +65,18 @@ export function maintenanceConformance(backend: TestedBackend): void {
     alone(
       "after a jump of the clock, what was alive gets a grace period, and what had expired does not",
       async ({ store, clock }) => {
-        const { worktree: dead } = await fixtures(store).lease({ ttlMs: 1_000 });
-        clock.advance(1_001);
+        const { worktree: dead } = await fixtures(store).lease({ ttlMs: 20_000 });
+        clock.advance(20_001);
         const { claim, runner } = await fixtures(store).claim();
-        const { worktree, fence } = await fixtures(store).lease({ ttlMs: 5_000 });
-        const { session } = await fixtures(store).session({ idleTtlMs: 5_000 });
+        const { worktree, fence } = await fixtures(store).lease({ ttlMs: 30_000 });
+        const { session } = await fixtures(store).session({ idleTtlMs: 30_000 });
         clock.jump(3_600_000);
         const reaped = await store.maintenance.reap();
         assertReaped(reaped, { worktrees: [dead.id] });
         await store.worktrees.renew({ worktreeId: worktree.id, fence, ttlMs: 600_000 });
-        clock.advance(29_000);
+        clock.advance(15_000);
         assert.deepEqual((await store.maintenance.reap()).commands, []);
-        clock.advance(1_001);
+        clock.advance(15_001);
         const late = await store.maintenance.reap();
         assert.deepEqual(
           [late.worktrees, late.commands, late.sessions, late.runners],
@@ -99,9 +99,10 @@ export function maintenanceConformance(backend: TestedBackend): void {
     );
 
     alone("a clock that moves back or forward a little has not jumped", async ({ store, clock }) => {
-      const { worktree } = await fixtures(store).lease({ ttlMs: 2_000 });
+      const { worktree } = await fixtures(store).lease({ ttlMs: 20_000 });
       clock.jump(-1_000);
       assert.deepEqual((await store.maintenance.reap()).worktrees, []);
+      clock.advance(18_000);
       clock.jump(4_000);
       assert.deepEqual((await store.maintenance.reap()).worktrees, [worktree.id]);
     });

@@ -126,8 +126,8 @@ export function runnersConformance(backend: TestedBackend): void {
       store,
       clock,
     }) => {
-      const { runner } = await fixtures(store).runner({ ttlMs: 1_000 });
-      clock.advance(1_001);
+      const { runner } = await fixtures(store).runner({ ttlMs: 20_000 });
+      clock.advance(20_001);
       assert.ok((await store.maintenance.reap()).runners.includes(runner.id));
       assert.equal(await stateOf(store, runner.id), "stalled");
       await fails(store.commands.claim({ runnerId: runner.id }), "invalid_transition", { state: "stalled" });
@@ -136,9 +136,9 @@ export function runnersConformance(backend: TestedBackend): void {
     });
 
     test("a draining runner that missed heartbeats is still draining after its next one", async ({ store, clock }) => {
-      const { runner } = await fixtures(store).runner({ ttlMs: 1_000 });
+      const { runner } = await fixtures(store).runner({ ttlMs: 20_000 });
       await store.runners.drain({ runnerId: runner.id });
-      clock.advance(1_001);
+      clock.advance(20_001);
       await store.maintenance.reap();
       await store.runners.heartbeat({ runnerId: runner.id });
       await fails(store.commands.claim({ runnerId: runner.id }), "invalid_transition", { state: "draining" });
@@ -148,10 +148,10 @@ export function runnersConformance(backend: TestedBackend): void {
       store,
       clock,
     }) => {
-      const { runner } = await fixtures(store).runner({ ttlMs: 1_000 });
-      const { runner: drained } = await fixtures(store).runner({ ttlMs: 1_000 });
+      const { runner } = await fixtures(store).runner({ ttlMs: 20_000 });
+      const { runner: drained } = await fixtures(store).runner({ ttlMs: 20_000 });
       await store.runners.drain({ runnerId: drained.id });
-      clock.advance(1_001);
+      clock.advance(20_001);
       await store.maintenance.reap();
       clock.advance(300_001);
       await store.maintenance.reap();

@@ -243,14 +243,14 @@ export function sessionsConformance(backend: TestedBackend): void {
     });
 
     test("an idle session expires, unless it is touched in time or a command runs", async ({ store, clock }) => {
-      const { session: idle } = await fixtures(store).session({ idleTtlMs: 10_000 });
-      const { session: touched } = await fixtures(store).session({ idleTtlMs: 10_000 });
-      const { session: active } = await fixtures(store).session({ idleTtlMs: 10_000, commands: [{ argv }] });
+      const { session: idle } = await fixtures(store).session({ idleTtlMs: 30_000 });
+      const { session: touched } = await fixtures(store).session({ idleTtlMs: 30_000 });
+      const { session: active } = await fixtures(store).session({ idleTtlMs: 30_000, commands: [{ argv }] });
       const { runner } = await fixtures(store).runner();
       const claim = await store.commands.claim({ runnerId: runner.id, sessionId: active.id });
-      clock.advance(6_000);
+      clock.advance(18_000);
       await store.sessions.touch({ sessionId: touched.id });
-      clock.advance(6_000);
+      clock.advance(18_000);
       const { sessions } = await store.maintenance.reap();
       assert.deepEqual(
         [idle, touched, active].map(({ id }) => sessions.includes(id)),

@@ -150,8 +150,8 @@ export function worktreesConformance(backend: TestedBackend): void {
       clock,
     }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
-      const { worktree, fence } = await fixtures(store).lease({ repositoryId: repository.id, ttlMs: 1_000 });
-      clock.advance(1_001);
+      const { worktree, fence } = await fixtures(store).lease({ repositoryId: repository.id, ttlMs: 20_000 });
+      clock.advance(20_001);
       const next = await store.worktrees.reserve({ repositoryId: repository.id, owner: "next" });
       assert.deepEqual([next.worktree.id, next.needsScrub, next.fence], [worktree.id, true, fence + 1]);
     });
@@ -162,9 +162,9 @@ export function worktreesConformance(backend: TestedBackend): void {
     }) => {
       const { repository } = await fixtures(store).repository({ maxWorktrees: 2 });
       const repositoryId = repository.id;
-      await store.worktrees.reserve({ repositoryId, owner: "never made", ttlMs: 1_000 });
-      const { worktree } = await fixtures(store).lease({ repositoryId, ttlMs: 2_000 });
-      clock.advance(3_000);
+      await store.worktrees.reserve({ repositoryId, owner: "never made", ttlMs: 20_000 });
+      const { worktree } = await fixtures(store).lease({ repositoryId, ttlMs: 40_000 });
+      clock.advance(41_000);
       assert.equal((await store.worktrees.reserve({ repositoryId, owner: "next" })).worktree.id, worktree.id);
     });
 
@@ -261,14 +261,14 @@ export function worktreesConformance(backend: TestedBackend): void {
 
     test("a session with a worktree gets no other until its lease has run out", async ({ store, clock }) => {
       const { repository, session } = await fixtures(store).session();
-      const asked = { repositoryId: repository.id, sessionId: session.id, owner: "o", ttlMs: 1_000 };
+      const asked = { repositoryId: repository.id, sessionId: session.id, owner: "o", ttlMs: 20_000 };
       const first = await store.worktrees.reserve(asked);
       await fails(store.worktrees.reserve(asked), "conflict", {
         reason: "bound",
         worktreeId: first.worktree.id,
         fence: first.fence,
       });
-      clock.advance(1_001);
+      clock.advance(20_001);
       const second = await store.worktrees.reserve(asked);
       assert.equal((await store.sessions.get({ sessionId: session.id })).worktreeId, second.worktree.id);
       assert.equal((await store.worktrees.get({ worktreeId: first.worktree.id })).state, "quarantined");
@@ -579,9 +579,9 @@ export function worktreesConformance(backend: TestedBackend): void {
       store,
       clock,
     }) => {
-      const { worktree, fence } = await fixtures(store).lease({ ttlMs: 1_000 });
+      const { worktree, fence } = await fixtures(store).lease({ ttlMs: 20_000 });
       const held = { worktreeId: worktree.id, fence };
-      clock.advance(1_001);
+      clock.advance(20_001);
       const { release, ...others } = fenced(store);
       for (const call of Object.values(others))
         await fails(call(held), "lease_expired", { expiredAt: worktree.leaseExpiresAt });
@@ -590,15 +590,15 @@ export function worktreesConformance(backend: TestedBackend): void {
 
     test("a lease ends exactly at its expiry", async ({ store, clock }) => {
       const { worktree, fence } = await fixtures(store).lease({ ttlMs: 60_000 });
-      clock.advance(59_000);
+      clock.advance(30_000);
       await store.worktrees.renew({ worktreeId: worktree.id, fence, ttlMs: 1_000 });
       clock.advance(1_000);
       await fails(store.worktrees.renew({ worktreeId: worktree.id, fence }), "lease_expired");
     });
 
     test("after the reaper has ended a lease, its holder has lost it", async ({ store, clock }) => {
-      const { worktree, fence } = await fixtures(store).lease({ ttlMs: 1_000 });
-      clock.advance(1_001);
+      const { worktree, fence } = await fixtures(store).lease({ ttlMs: 20_000 });
+      clock.advance(20_001);
       await store.maintenance.reap();
       await fails(store.worktrees.renew({ worktreeId: worktree.id, fence }), "lease_lost", { currentFence: fence });
       await fails(store.worktrees.release({ worktreeId: worktree.id, fence, to: "clean" }), "lease_lost", {
