@@ -71,7 +71,6 @@ before(async () => {
 
 const opening = `import { createRunnerPool, openStore, StoreError } from "debug-server-db";
 import { fixtures, openTestStore } from "debug-server-db/testing";
-import { temporaryFolder } from "../support/temporaryFolder.ts";
 `;
 
 /** The rest of the program, which is valid JavaScript and valid TypeScript in strict mode. */
