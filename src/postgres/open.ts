@@ -108,9 +108,15 @@ async function requireVersion(client: pg.Client): Promise<string> {
  * Creates the schema of a new database, and fails with incompatible unless the schema is at the head. When several
  * processes open a new database at once, one creates the schema and the others wait.
  */
-async function ensureSchema(client: pg.Client, { clock, migrate }: PostgresOptions): Promise<void> {
+async function ensureSchema(client: pg.Client, { clock, limits, migrate }: PostgresOptions): Promise<void> {
   const migrations = readMigrations("postgres");
-  await client.query("BEGIN");
+  const { busyGiveUpMs, statementMs } = limits;
+  // Another process may be creating the schema. That takes longer than a row stays locked, so opening waits as it does
+  // on SQLite.
+  await client.query(`
+    BEGIN;
+    SET LOCAL lock_timeout = ${busyGiveUpMs};
+    SET LOCAL statement_timeout = ${busyGiveUpMs + statementMs}`);
   try {
     await client.query("SELECT pg_advisory_xact_lock($1, $2)", [lockClass, migrationLock]);
     const tables = await runBody(client, postgresCatalog.tables());
