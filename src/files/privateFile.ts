@@ -1,7 +1,18 @@
 // Files that must be private and durable: readable by their owner only, and synced before anything relies on them.
 
 import { createHash } from "node:crypto";
-import { closeSync, constants, fstatSync, fsyncSync, openSync, readSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { StoreError } from "../errors.ts";
 
 /** The callbacks of long work, called between two pieces of it. */
@@ -117,15 +128,22 @@ function readInPieces(
   return { bytes, sha256: hash.digest("hex") };
 }
 
-/** Writes a text to a path that does not exist, mode 0600, and syncs it. */
+/**
+ * Writes a text to a new file, mode 0600, and syncs it. The file appears with its whole text, even when the process is
+ * killed meanwhile.
+ */
 export function writeSynced(path: string, text: string): void {
-  const fd = openSync(path, "wx", 0o600);
+  const partial = `${path}.partial`;
+  // The partial file of a process that was killed.
+  rmSync(partial, { force: true });
+  const fd = openSync(partial, "wx", 0o600);
   try {
     writeFileSync(fd, text);
     fsyncSync(fd);
   } finally {
     closeSync(fd);
   }
+  renameSync(partial, path);
 }
 
 /** Syncs a file or a folder. A renamed or new file is durable only after its folder is synced. */

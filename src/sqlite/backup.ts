@@ -77,7 +77,7 @@ export function prepareTarget(source: string, requested: string | undefined, now
  */
 function removeAbandoned(folder: string): void {
   for (const name of readdirSync(folder)) {
-    const pid = /-(\d+)\.db\.partial(?:-journal|-wal|-shm)?$/.exec(name)?.[1];
+    const pid = /-(\d+)\.db(?:\.json)?\.partial(?:-journal|-wal|-shm)?$/.exec(name)?.[1];
     if (pid === undefined || Number(pid) === process.pid || isAlive(Number(pid))) continue;
     const path = join(folder, name);
     if (Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()) > abandonedMs)
@@ -154,7 +154,7 @@ export function writeManifest(path: string, manifest: BackupManifest): Backup {
 
 /** Removes a finished backup and its manifest. */
 export function removeBackup({ path, manifestPath }: Pick<Backup, "path" | "manifestPath">): void {
-  for (const file of [path, manifestPath]) rmSync(file, { force: true });
+  for (const file of [path, manifestPath, `${manifestPath}.partial`]) rmSync(file, { force: true });
 }
 
 /** Copies the last committed state of a database to a path that does not exist, mode 0600, and checks the copy. */
