@@ -245,6 +245,15 @@ it("no doc comment and no head of a file begins with a word that needs another s
   assert.deepEqual(found, []);
 });
 
+it("every test file lies in the folder of a tier, where npm test finds it", () => {
+  const tests = texts.map(({ path }) => path).filter((path) => path.endsWith(".test.ts"));
+  assert.ok(tests.length > 80);
+  assert.deepEqual(
+    tests.filter((path) => !/^test\/(?:conformance|engines|system|unit)\//.test(path)),
+    [],
+  );
+});
+
 it("operations do no I/O", () => {
   for (const { path, imports } of sources) {
     if (path.startsWith("src/operations/"))
