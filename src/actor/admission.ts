@@ -100,7 +100,14 @@ export class Admission {
   }
 
   #enqueue(admitted: Pick<Entry, "client" | "envelope" | "slot" | "calls" | "bytes" | "resultBytes">): void {
-    const entry: Entry = { ...admitted, place: "queue", done: false, queuedAtMs: 0, parkUntilMs: undefined };
+    const entry: Entry = {
+      ...admitted,
+      place: "queue",
+      cancelled: false,
+      done: false,
+      queuedAtMs: 0,
+      parkUntilMs: undefined,
+    };
     entry.envelope.entries.push(entry);
     entry.envelope.unanswered++;
     count(entry);

@@ -27,9 +27,9 @@ import type { Fifo } from "./fifo.ts";
 // its time is up, what it found last is its answer.
 //
 // Answered. An entry is answered once, and `done` from then on. A call that is cancelled in the queue or while parked
-// is answered with `aborted`; one in a group can no longer be cancelled. A mailbox that closes answers parked calls
-// with `closed`, runs those in the queues, and parks no more. The entries of a client that disconnects are dropped:
-// they are `done` without an answer.
+// is answered with `aborted`. One that is cancelled in a group is answered with its result, or with `aborted` when it
+// would be parked or put back instead. A mailbox that closes answers parked calls with `closed`, runs those in the
+// queues, and parks no more. The entries of a client that disconnects are dropped: they are `done` without an answer.
 //
 // An entry that is done while in the queue keeps its place there, and still counts for its client, until the queue
 // gives it out. Otherwise a client could fill the memory by sending and cancelling.
@@ -46,6 +46,8 @@ export interface Entry {
   /** The size that its results may have. They are kept until the whole envelope is answered. */
   readonly resultBytes: number;
   place: "queue" | "group" | "parked";
+  /** True once it was cancelled in a group. The group may have run it, so its result decides about its answer. */
+  cancelled: boolean;
   /** True once it was answered, or dropped with its client. */
   done: boolean;
   /** The time at which it last joined the queue, other than by being put back. */

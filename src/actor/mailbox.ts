@@ -136,9 +136,13 @@ export class Mailbox {
 
   #cancel(client: Client, envelopeId: number, slot: number): void {
     const entry = client.envelopes.get(envelopeId)?.entries.find((one) => one.slot === slot);
-    if (entry === undefined || entry.done || entry.place === "group") return;
+    if (entry === undefined || entry.done) return;
+    if (entry.place === "group") {
+      entry.cancelled = true;
+      return;
+    }
     this.#parking.remove(entry);
-    this.#answer(entry, failure("aborted", "cancelled before it ran"));
+    this.#answer(entry, cancelledAnswer);
   }
 
   #disconnect(client: Client): void {
@@ -213,7 +217,13 @@ export class Mailbox {
       this.#figures.countAnswer(laneOf(entry), waitMs);
       this.#answer(entry, ...answers);
     }
-    this.#queues.putBack(group.slice(outcomes.length));
+    this.#putBack(group.slice(outcomes.length));
+  }
+
+  /** Puts entries that did not run back into their queues, except those that were cancelled meanwhile. */
+  #putBack(entries: readonly Entry[]): void {
+    for (const entry of entries) if (entry.cancelled) this.#answer(entry, cancelledAnswer);
+    this.#queues.putBack(entries);
   }
 
   /**
@@ -222,6 +232,10 @@ export class Mailbox {
    */
   #park(entry: Entry, topics: readonly string[], atTimeout: Answer): boolean {
     const { client, calls, queuedAtMs } = entry;
+    if (entry.cancelled) {
+      this.#answer(entry, cancelledAnswer);
+      return true;
+    }
     entry.parkUntilMs ??= queuedAtMs + (calls[0] as Call).waitMs;
     const leftMs = entry.parkUntilMs - performance.now();
     if (leftMs <= 0 || this.#closing || !this.#queues.has(client)) return false;
@@ -263,7 +277,7 @@ export class Mailbox {
       this.#answer(entry, [false, toWireFailure(busy)]);
       this.#options.onWrite?.(busy.code);
     }
-    this.#queues.putBack(waiting);
+    this.#putBack(waiting);
     return busyPauseMs;
   }
 
@@ -287,6 +301,7 @@ export class Mailbox {
 }
 
 const closingAnswer = failure("closed", "the store is closing");
+const cancelledAnswer = failure("aborted", "cancelled before it ran");
 
 /** The pause before the next group, after one that found the write lock taken. */
 const busyPauseMs = 5;

@@ -259,7 +259,17 @@ export const mutations: readonly Mutation[] = [
       "else if (this.#running) for (const topic of topics)",
       "else for (const topic of topics)",
     ],
-    ["a call in a group is not cancelled", 'entry.done || entry.place === "group"', "entry.done"],
+    ["a call in a group is not cancelled", 'if (entry.place === "group")', "if (entry.place === undefined)"],
+    [
+      "a call that was cancelled in its group is not parked",
+      "if (entry.cancelled) {",
+      "if (entry.cancelled === undefined) {",
+    ],
+    [
+      "a call that was cancelled in its group does not run later",
+      "if (entry.cancelled) this.#answer",
+      "if (entry.cancelled === undefined) this.#answer",
+    ],
     ["a closing mailbox parks nothing", "leftMs <= 0 || this.#closing ||", "leftMs <= 0 ||"],
     ["a client that has gone parks nothing", " || !this.#queues.has(client)", ""],
     ["reads behind a blocked write of their client wait", "if (writes(entry)) blocked.add(entry.client);", ""],

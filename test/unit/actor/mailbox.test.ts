@@ -377,6 +377,34 @@ it("a call is not cancelled any more once its group has begun", async () => {
   assert.deepEqual(resultsOf(await reply), ["normal a"]);
 });
 
+it("a call that was cancelled while its group ran, and found nothing, is not parked", async () => {
+  const rig = createRig({ outcomeOf: alwaysNothing });
+  const inbox = connect(rig);
+  const [id, ...rest] = waiting("normal wait", 60_000);
+  const reply = inbox.post([id, ...rest]);
+  await groupBegun();
+  inbox.cancel(id, 0);
+  rig.open();
+  assert.deepEqual(resultsOf(await reply), ["aborted"]);
+  assert.deepEqual([rig.mailbox.figures().parked, rig.mailbox.figures().queued], [0, 0]);
+});
+
+it("a call that was cancelled while its group ran, and had no time for it, does not run", async () => {
+  const rig = createRig({ begunMax: 1 });
+  const inbox = connect(rig);
+  const [id, ...rest] = envelope("normal a");
+  const first = inbox.post(envelope("normal first"));
+  const reply = inbox.post([id, ...rest]);
+  await groupBegun();
+  inbox.cancel(id, 0);
+  rig.open();
+  await first;
+  assert.deepEqual(resultsOf(await reply), ["aborted"]);
+  await rig.mailbox.close();
+  assert.deepEqual(rig.groups, [["normal first"]]);
+  assert.equal(rig.mailbox.figures().queued, 0);
+});
+
 it("a call that its group had no time for can be cancelled again", async () => {
   const rig = createRig({ begunMax: 1 });
   const inbox = connect(rig);
