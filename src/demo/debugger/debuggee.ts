@@ -34,7 +34,7 @@ export async function startDebuggee({ argv, cwd, env, output }: DebuggeeOptions)
   let line = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => output("stdout", text));
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    // By lines, so that a message of the inspector is recognized even when it arrives in pieces.
+    // Text is split into lines, so that a message of the inspector is recognized even when it arrives in pieces.
     const lines = (line + text).split(/(?<=\n)/);
     line = lines.at(-1)?.endsWith("\n") === false ? (lines.pop() as string) : "";
     for (const whole of lines) {

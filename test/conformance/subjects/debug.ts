@@ -30,6 +30,14 @@ function adapterOf(
   };
 }
 
+/** Creates a debug session that has stopped, and of which no stop is stored. */
+async function paused(store: Store) {
+  const { debugSessionId, adapterRun } = await fixtures(store).debugSession();
+  const stopped = { seq: 2, event: "stopped", body: { reason: "pause" } };
+  const { stopEpoch } = await store.debug.applyEvent({ debugSessionId, adapterRun, ...stopped });
+  return { debugSessionId, adapterRun, stopEpoch };
+}
+
 const frame = (id: number, more: object = {}) => ({
   id,
   name: `f${id}`,
@@ -505,14 +513,7 @@ export function debugConformance(backend: TestedBackend): void {
     });
 
     test("data beyond the bounds of a stop is left out, and counted in its place", async ({ store }) => {
-      const { debugSessionId, adapterRun } = await fixtures(store).debugSession();
-      const { stopEpoch } = await store.debug.applyEvent({
-        debugSessionId,
-        adapterRun,
-        seq: 2,
-        event: "stopped",
-        body: { reason: "pause" },
-      });
+      const { debugSessionId, adapterRun, stopEpoch } = await paused(store);
       const deep = Array.from({ length: 6 }).reduce<object[]>((variables) => [{ ...variable("part"), variables }], []);
       const variables = [
         variable("long", "x".repeat(5_000)),
@@ -548,14 +549,7 @@ export function debugConformance(backend: TestedBackend): void {
     });
 
     test("frames are stored before their scopes when a stop has too much data", async ({ store }) => {
-      const { debugSessionId, adapterRun } = await fixtures(store).debugSession();
-      const { stopEpoch } = await store.debug.applyEvent({
-        debugSessionId,
-        adapterRun,
-        seq: 2,
-        event: "stopped",
-        body: { reason: "pause" },
-      });
+      const { debugSessionId, adapterRun, stopEpoch } = await paused(store);
       const variables = Array.from({ length: 100 }, (_, n) => variable(`v${n}`, "\u20ac".repeat(1_024)));
       const scopes = [{ name: "s", variablesReference: 1, expensive: false, variables }];
       const threads = Array.from({ length: 70 }, (_, id) => ({
@@ -656,14 +650,7 @@ export function debugConformance(backend: TestedBackend): void {
     });
 
     test("secretNames replaces the list of secret names", async ({ store }) => {
-      const { debugSessionId, adapterRun } = await fixtures(store).debugSession();
-      const { stopEpoch } = await store.debug.applyEvent({
-        debugSessionId,
-        adapterRun,
-        seq: 2,
-        event: "stopped",
-        body: { reason: "pause" },
-      });
+      const { debugSessionId, adapterRun, stopEpoch } = await paused(store);
       const variables = [variable("customerNumber", "42"), variable("password", "shown")];
       const frames = [frame(1, { scopes: [{ name: "Local", variablesReference: 1, expensive: false, variables }] })];
       await store.debug.putStop({

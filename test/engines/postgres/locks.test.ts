@@ -1,21 +1,39 @@
 // The order of locks: operations that run at once on the same rows wait for each other, but never in a circle.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { newId, type OwnedStore, openStore } from "../../../src/index.ts";
+import { newId, type OwnedStore, openStore, type StoreOptions } from "../../../src/index.ts";
 import { fixtures, testClock } from "../../../src/testing/index.ts";
 import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
 
 /** A busy machine may hold a row for long. A deadlock ends after a second, however busy the machine is. */
 const limits = { reapEveryMs: 0, connections: 1, lockMs: 60_000, callMs: 120_000 };
 
-test("operations on the same session, command and worktree from several connections never deadlock", async () => {
+type FourStores = readonly [OwnedStore, OwnedStore, OwnedStore, OwnedStore];
+
+/**
+ * Runs calls on four stores of a new database, and checks that the server counted no deadlock. Clients of one store
+ * share its connections; stores have connections of their own.
+ */
+async function withoutDeadlocks(options: StoreOptions, run: (stores: FourStores) => Promise<void>): Promise<void> {
   const url = await newDatabase();
-  const clock = testClock();
   const stores: OwnedStore[] = [];
-  // Clients of one store share its connections; stores have connections of their own.
-  for (let n = 0; n < 4; n++) stores.push(await openStore({ url, clock, limits }));
-  const [one, two, three, four] = stores as [OwnedStore, OwnedStore, OwnedStore, OwnedStore];
+  for (let n = 0; n < 4; n++) stores.push(await openStore({ url, ...options }));
   try {
+    await run(stores as unknown as FourStores);
+  } finally {
+    await Promise.all(stores.map((store) => store.close()));
+  }
+  const [figures] = await ask<{ deadlocks: string }>(
+    url,
+    "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
+  );
+  await dropDatabase(url);
+  assert.equal(Number(figures?.deadlocks), 0);
+}
+
+test("operations on the same session, command and worktree from several connections never deadlock", async () => {
+  const clock = testClock();
+  await withoutDeadlocks({ clock, limits }, async ([one, two, three, four]) => {
     const given = fixtures(one);
     const { commitSha } = given;
     const { repository } = await given.repository({ maxWorktrees: 500 });
@@ -50,23 +68,11 @@ test("operations on the same session, command and worktree from several connecti
         if (outcome.status === "rejected") assert.notEqual(outcome.reason.code, "busy", outcome.reason.message);
       }
     }
-  } finally {
-    await Promise.all(stores.map((store) => store.close()));
-  }
-  const [figures] = await ask<{ deadlocks: string }>(
-    url,
-    "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
-  );
-  await dropDatabase(url);
-  assert.equal(Number(figures?.deadlocks), 0);
+  });
 });
 
 test("a debug session in use never deadlocks while its session ends and is deleted", async () => {
-  const url = await newDatabase();
-  const stores: OwnedStore[] = [];
-  for (let n = 0; n < 4; n++) stores.push(await openStore({ url, limits }));
-  const [one, two, three, four] = stores as [OwnedStore, OwnedStore, OwnedStore, OwnedStore];
-  try {
+  await withoutDeadlocks({ limits }, async ([one, two, three, four]) => {
     for (let round = 0; round < 30; round++) {
       const { debugSessionId, adapterRun, stopEpoch, sourcePath, view } = await fixtures(one).debugStop();
       const { sessionId } = view.debugSession;
@@ -85,23 +91,12 @@ test("a debug session in use never deadlocks while its session ends and is delet
       }
       await assert.rejects(one.debug.get({ debugSessionId }), { code: "not_found" });
     }
-  } finally {
-    await Promise.all(stores.map((store) => store.close()));
-  }
-  const [figures] = await ask<{ deadlocks: string }>(
-    url,
-    "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
-  );
-  await dropDatabase(url);
-  assert.equal(Number(figures?.deadlocks), 0);
+  });
 });
 
 test("tokens that are minted, rotated and used from several connections never deadlock", async () => {
-  const url = await newDatabase();
-  const stores: OwnedStore[] = [];
-  for (let n = 0; n < 4; n++) stores.push(await openStore({ url, limits: { ...limits, lastUsedTokens: 8 } }));
-  const [one, two, three, four] = stores as [OwnedStore, OwnedStore, OwnedStore, OwnedStore];
-  try {
+  await withoutDeadlocks({ limits: { ...limits, lastUsedTokens: 8 } }, async (stores) => {
+    const [one, two, three, four] = stores;
     const given = fixtures(one);
     const admins = [];
     for (let n = 0; n < 8; n++) admins.push(await given.token({ scopes: ["admin"] }));
@@ -129,13 +124,5 @@ test("tokens that are minted, rotated and used from several connections never de
         ),
       );
     }
-  } finally {
-    await Promise.all(stores.map((store) => store.close()));
-  }
-  const [figures] = await ask<{ deadlocks: string }>(
-    url,
-    "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
-  );
-  await dropDatabase(url);
-  assert.equal(Number(figures?.deadlocks), 0);
+  });
 });
