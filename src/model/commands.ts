@@ -34,6 +34,8 @@ export const Command = row({
   fence: integer,
   runnerId: nullable(text),
   leaseExpiresAt: nullable(time),
+  /** The time from which the runner is asked to stop the command: at its timeout, or when it was cancelled before. */
+  stopAt: nullable(time),
   exitCode: nullable(integer),
   signal: nullable(text),
   endReason: nullable(text),

@@ -37,6 +37,8 @@ export const Session = row({
   failedCommands: integer,
   idleTtlMs: nullable(integer),
   expiresAt: nullable(time),
+  /** The time at which the session ends, whatever it does; null without a deadline. */
+  deadlineAt: nullable(time),
   lastActivityAt: time,
   startedAt: nullable(time),
   endedAt: nullable(time),

@@ -81,11 +81,12 @@ const reapCommands = step(function* (limit: number, context: Context) {
   return ids;
 });
 
-/** Ends sessions whose idle timeout has passed and that have no active command. */
+/** Ends sessions whose idle timeout has passed and that have neither an active nor a queued command. */
 const reapSessions = step(function* (limit: number, context: Context) {
   const rows = yield* all<SessionRow>(sql`
     SELECT * FROM sessions
-    WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND expires_at <= ${context.now}
+    WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND queued_commands = 0
+      AND expires_at <= ${context.now}
     ORDER BY expires_at LIMIT ${limit} ${skipLocked}`);
   for (const row of rows) yield* endSession(row, "expired", context, "idle");
   return rows.map(({ id }) => id);

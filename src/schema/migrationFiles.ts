@@ -101,9 +101,16 @@ export function statementsOf(migration: Migration, part: "up" | "down"): readonl
   return statements;
 }
 
-/** Returns the names of all tables that migrations create. */
+/** Returns the names of all tables that migrations create and keep. */
 export function createdTables(migrations: readonly Migration[]): readonly string[] {
-  return migrations.flatMap(({ up }) => [...up.matchAll(/^CREATE TABLE (\w+)/gm)].map(([, name]) => name as string));
+  const tables = new Set<string>();
+  for (const { up } of migrations) {
+    for (const [, verb, name] of up.matchAll(/^(CREATE|DROP) TABLE (\w+)/gm)) {
+      if (verb === "CREATE") tables.add(name as string);
+      else tables.delete(name as string);
+    }
+  }
+  return [...tables];
 }
 
 /** Creates the files of a new migration, one for each dialect, for a person to fill in. Returns their paths. */

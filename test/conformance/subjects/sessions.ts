@@ -267,7 +267,7 @@ export function sessionsConformance(backend: TestedBackend): void {
       });
     });
 
-    test("a session that expires cancels its queued commands and releases its worktree", async ({ store, clock }) => {
+    test("a session that expires releases its worktree", async ({ store, clock }) => {
       const { worktree } = await fixtures(store).worktree();
       const { commitSha } = fixtures(store);
       const input = {
@@ -275,14 +275,24 @@ export function sessionsConformance(backend: TestedBackend): void {
         commitSha,
         idleTtlMs: 1_000,
         reserve: { owner: "o", ttlMs: 600_000 },
-        commands: [{ argv }],
       };
       const { session } = await store.sessions.create(input);
       clock.advance(1_001);
       await store.maintenance.reap();
       assert.equal((await get(store, session)).state, "expired");
-      assert.deepEqual(await statesOf(store, session.id), ["cancelled"]);
       assert.equal((await store.worktrees.get({ worktreeId: worktree.id })).state, "dirty");
+    });
+
+    test("a session is not idle while one of its commands waits for a runner", async ({ store, clock }) => {
+      const { session, commands } = await fixtures(store).session({ idleTtlMs: 1_000, commands: [{ argv }] });
+      clock.advance(3_600_000);
+      await store.maintenance.reap();
+      assert.equal((await get(store, session)).state, "pending");
+      assert.deepEqual(await statesOf(store, session.id), ["queued"]);
+      await store.commands.cancel({ commandId: commands[0]?.id as string });
+      clock.advance(1_001);
+      await store.maintenance.reap();
+      assert.equal((await get(store, session)).state, "expired");
     });
 
     test("wait returns the session when it has ended, or at once if it had ended before", async ({ store }) => {

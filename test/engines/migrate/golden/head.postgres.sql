@@ -2,6 +2,7 @@
 -- 0002_accounts_artifacts.postgres.sql ba9884b83bd79058854b6819849fae7941c3fa09537d06caa936aac8d72c4f09
 -- 0003_lookups.postgres.sql 2f603d3d4b0f65624d630a474c7cee7adb920b0fc0f1612120f9d18a143a1151
 -- 0004_debug.postgres.sql 3c4eab41415ec808614dd632521429b6a0a8ac95f52a8676bda98efb05bc65a3
+-- 0005_truth.postgres.sql 1fb8de17b5d14f5608e3db9a39a33f9c6ab3b42381db98de09f0813ccdbfffef
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -146,6 +147,9 @@ CREATE TABLE commands (
   version bigint NOT NULL DEFAULT 1,
   created_at timestamp with time zone NOT NULL,
   updated_at timestamp with time zone NOT NULL,
+  stop_at timestamp with time zone,
+  confirmed_fence bigint NOT NULL DEFAULT 0,
+  lost_claims bigint NOT NULL DEFAULT 0,
   CONSTRAINT commands_attempt_check CHECK (attempt >= 0),
   CONSTRAINT commands_check CHECK ((state = ANY (ARRAY['running'::text, 'cancelling'::text])) = (lease_expires_at IS NOT NULL)),
   CONSTRAINT commands_check1 CHECK (lease_expires_at IS NULL OR runner_id IS NOT NULL),
@@ -154,7 +158,9 @@ CREATE TABLE commands (
   CONSTRAINT commands_check4 CHECK (state <> 'cancelling'::text OR cancel_requested_at IS NOT NULL),
   CONSTRAINT commands_check5 CHECK (exit_code IS NULL OR ended_at IS NOT NULL),
   CONSTRAINT commands_check6 CHECK (signal IS NULL OR ended_at IS NOT NULL),
+  CONSTRAINT commands_confirmed_fence_check CHECK (confirmed_fence >= 0),
   CONSTRAINT commands_fence_check CHECK (fence >= 0),
+  CONSTRAINT commands_lost_claims_check CHECK (lost_claims >= 0),
   CONSTRAINT commands_max_attempts_check CHECK (max_attempts > 0),
   CONSTRAINT commands_pkey PRIMARY KEY (id),
   CONSTRAINT commands_runner_id_fkey FOREIGN KEY (runner_id) REFERENCES runners(id),
@@ -175,6 +181,8 @@ CREATE INDEX commands_page ON commands USING btree (created_at, id);
 CREATE INDEX commands_page_of_state ON commands USING btree (state, created_at, id);
 
 CREATE INDEX commands_ready ON commands USING btree (session_id, sequence) WHERE state = 'queued'::text;
+
+CREATE INDEX commands_stop ON commands USING btree (stop_at) WHERE stop_at IS NOT NULL;
 
 CREATE TABLE debug_breakpoints (
   id uuid NOT NULL,
@@ -398,6 +406,7 @@ CREATE TABLE sessions (
   version bigint NOT NULL DEFAULT 1,
   created_at timestamp with time zone NOT NULL,
   updated_at timestamp with time zone NOT NULL,
+  deadline_at timestamp with time zone,
   CONSTRAINT sessions_active_commands_check CHECK (active_commands >= 0),
   CONSTRAINT sessions_check CHECK ((state = 'completed'::text OR state = 'failed'::text OR state = 'cancelled'::text OR state = 'expired'::text) = (ended_at IS NOT NULL)),
   CONSTRAINT sessions_check1 CHECK ((worktree_id IS NULL) = (worktree_fence IS NULL)),
@@ -412,11 +421,14 @@ CREATE TABLE sessions (
   CONSTRAINT sessions_queued_commands_check CHECK (queued_commands >= 0),
   CONSTRAINT sessions_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES repositories(id),
   CONSTRAINT sessions_state_check CHECK (state = 'pending'::text OR state = 'running'::text OR state = 'cancelling'::text OR state = 'completed'::text OR state = 'failed'::text OR state = 'cancelled'::text OR state = 'expired'::text),
+  CONSTRAINT sessions_token_id_fkey FOREIGN KEY (token_id) REFERENCES tokens(id),
   CONSTRAINT sessions_version_check CHECK (version > 0),
   CONSTRAINT sessions_worktree_id_fkey FOREIGN KEY (worktree_id) REFERENCES worktrees(id)
 );
 
-CREATE INDEX sessions_expiry ON sessions USING btree (expires_at) WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0;
+CREATE INDEX sessions_deadline ON sessions USING btree (deadline_at) WHERE deadline_at IS NOT NULL AND ended_at IS NULL;
+
+CREATE INDEX sessions_expiry ON sessions USING btree (expires_at) WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND queued_commands = 0;
 
 CREATE INDEX sessions_page ON sessions USING btree (created_at, id);
 
@@ -425,6 +437,8 @@ CREATE INDEX sessions_page_of_repository ON sessions USING btree (repository_id,
 CREATE INDEX sessions_page_of_state ON sessions USING btree (state, created_at, id);
 
 CREATE INDEX sessions_ready ON sessions USING btree (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
+
+CREATE INDEX sessions_token ON sessions USING btree (token_id) WHERE token_id IS NOT NULL;
 
 CREATE UNIQUE INDEX sessions_worktree ON sessions USING btree (worktree_id) WHERE worktree_id IS NOT NULL AND (state = ANY (ARRAY['pending'::text, 'running'::text, 'cancelling'::text]));
 
@@ -494,6 +508,8 @@ CREATE TABLE worktrees (
   version bigint NOT NULL DEFAULT 1,
   created_at timestamp with time zone NOT NULL,
   updated_at timestamp with time zone NOT NULL,
+  commit_fence bigint,
+  environment_fence bigint,
   CONSTRAINT worktrees_check CHECK ((state = 'creating'::text OR state = 'leased'::text OR state = 'evicting'::text) = (lease_expires_at IS NOT NULL)),
   CONSTRAINT worktrees_check1 CHECK ((lease_expires_at IS NULL) = (leased_at IS NULL)),
   CONSTRAINT worktrees_check2 CHECK ((lease_expires_at IS NULL) = (lease_owner IS NULL)),

@@ -2,6 +2,7 @@
 -- 0002_accounts_artifacts.sqlite.sql f6af617c73e440e6a6c42b08d10be3566e0a40747bbec1007c39f6569e247d36
 -- 0003_lookups.sqlite.sql 3f21846aa935f004cbb341fe5fd758f957f1f9a2fde341adcaf9064f0712f40f
 -- 0004_debug.sqlite.sql dc199dc33e69488faaace51a939811a371d0abf7a4866f5d5c81282d0fa73f91
+-- 0005_truth.sqlite.sql 115a44131237cbffa7c516ae6d31dd3bf501df814a51c1a0bdde9eec0f9bae5a
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -125,7 +126,7 @@ CREATE TABLE commands (
   ended_at INTEGER,
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL, stop_at INTEGER, confirmed_fence INTEGER NOT NULL DEFAULT 0 CHECK (confirmed_fence >= 0), lost_claims INTEGER NOT NULL DEFAULT 0 CHECK (lost_claims >= 0),
   UNIQUE (session_id, sequence),
   CHECK ((state IN ('running', 'cancelling')) = (lease_expires_at IS NOT NULL)),
   CHECK (lease_expires_at IS NULL OR runner_id IS NOT NULL),
@@ -145,6 +146,8 @@ CREATE INDEX commands_page ON commands (created_at, id);
 CREATE INDEX commands_page_of_state ON commands (state, created_at, id);
 
 CREATE INDEX commands_ready ON commands (session_id, sequence) WHERE state = 'queued';
+
+CREATE INDEX commands_stop ON commands (stop_at) WHERE stop_at IS NOT NULL;
 
 CREATE TABLE debug_breakpoints (
   id TEXT NOT NULL PRIMARY KEY,
@@ -320,7 +323,7 @@ CREATE TABLE sessions (
   repository_id TEXT NOT NULL REFERENCES repositories (id),
   worktree_id TEXT REFERENCES worktrees (id),
   worktree_fence INTEGER,
-  token_id TEXT,
+  token_id TEXT REFERENCES tokens (id),
   requested_by TEXT,
   commit_sha TEXT NOT NULL,
   patch_hash TEXT,
@@ -339,6 +342,8 @@ CREATE TABLE sessions (
   ready_at INTEGER,
   idle_ttl_ms INTEGER CHECK (idle_ttl_ms > 0),
   expires_at INTEGER,
+  -- The time at which the session ends, whatever it does.
+  deadline_at INTEGER,
   last_activity_at INTEGER NOT NULL,
   started_at INTEGER,
   ended_at INTEGER,
@@ -353,7 +358,10 @@ CREATE TABLE sessions (
   CHECK (queued_commands = 0 OR state IN ('pending', 'running'))
 ) STRICT;
 
-CREATE INDEX sessions_expiry ON sessions (expires_at) WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0;
+CREATE INDEX sessions_deadline ON sessions (deadline_at) WHERE deadline_at IS NOT NULL AND ended_at IS NULL;
+
+CREATE INDEX sessions_expiry ON sessions (expires_at)
+  WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND queued_commands = 0;
 
 CREATE INDEX sessions_page ON sessions (created_at, id);
 
@@ -362,6 +370,8 @@ CREATE INDEX sessions_page_of_repository ON sessions (repository_id, created_at,
 CREATE INDEX sessions_page_of_state ON sessions (state, created_at, id);
 
 CREATE INDEX sessions_ready ON sessions (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
+
+CREATE INDEX sessions_token ON sessions (token_id) WHERE token_id IS NOT NULL;
 
 CREATE UNIQUE INDEX sessions_worktree ON sessions (worktree_id) WHERE worktree_id IS NOT NULL AND state IN ('pending', 'running', 'cancelling');
 
@@ -421,7 +431,7 @@ CREATE TABLE worktrees (
   use_count INTEGER NOT NULL DEFAULT 0,
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL, commit_fence INTEGER, environment_fence INTEGER,
   CHECK ((state = 'creating' OR state = 'leased' OR state = 'evicting') = (lease_expires_at IS NOT NULL)),
   CHECK ((lease_expires_at IS NULL) = (leased_at IS NULL)),
   CHECK ((lease_expires_at IS NULL) = (lease_owner IS NULL)),
