@@ -30,13 +30,9 @@ export const errorCodes = {
   },
   lease_lost: {
     retryable: false,
-    means: "the lease has ended, or a newer one has replaced it; details.currentFence is the latest fencing token",
+    means:
+      "the lease has ended, or a newer one has replaced it; details.currentFence is the latest fencing token: if it is the caller's own, nobody else was granted the lease, and it ran out, was released, or its command ended",
     mend: "stop using what the lease protected",
-  },
-  lease_expired: {
-    retryable: false,
-    means: "the lease expired before the call",
-    mend: "reserve or claim again, and renew earlier",
   },
   capacity_exhausted: {
     retryable: true,

@@ -165,8 +165,14 @@ export const endCommand = step(function* (
 
 /**
  * Ends the attempt of a running command with a result, and puts the command back into the queue for the next attempt.
+ * An attempt whose claim never reached its runner (`isUnconfirmed`) is not counted (D-083).
  */
-export const requeueCommand = step(function* (before: CommandRow, result: CommandResult, context: Context) {
+export const requeueCommand = step(function* (
+  before: CommandRow,
+  result: CommandResult,
+  isUnconfirmed: boolean,
+  context: Context,
+) {
   yield* endAttempt(before, result, context);
   const row = yield* one<CommandRow>(sql`
     UPDATE commands SET

@@ -98,7 +98,7 @@ export const claim = operation({
     const { now } = context;
     const runner = yield* lockRunner(runnerId);
     requireState(runner, "runner", ["online"]);
-    const session = yield* nextSession(runnerId, sessionId, now);
+    const session = yield* nextSession(runnerId, sessionId);
     if (session === undefined) return yield* nothingReady(sessionId);
     const head = yield* one<{ id: string }>(sql`
       SELECT id FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`);
@@ -133,7 +133,7 @@ type Ready = SessionRow & { readonly ready_priority: number; readonly ready_at: 
  * a worktree and one for those whose worktree this runner leases: a single statement would have to sort, and would read
  * the sessions that are bound to worktrees of other runners (D-025).
  */
-const nextSession = step(function* (runnerId: string, sessionId: string | undefined, now: Date) {
+const nextSession = step(function* (runnerId: string, sessionId: string | undefined) {
   const filter = and(when(sessionId, (id) => sql`sessions.id = ${id}`));
   const free = yield* first<Ready>(sql`
     SELECT * FROM sessions
@@ -143,7 +143,7 @@ const nextSession = step(function* (runnerId: string, sessionId: string | undefi
   const bound = yield* first<Ready>(sql`
     SELECT sessions.*
     FROM worktrees JOIN sessions ON sessions.worktree_id = worktrees.id AND sessions.worktree_fence = worktrees.fence
-    WHERE worktrees.lease_runner_id = ${runnerId} AND worktrees.lease_expires_at > ${now}
+    WHERE worktrees.lease_runner_id = ${runnerId}
       AND sessions.ready_at IS NOT NULL AND sessions.state IN (${openSessionStates}) AND ${filter}
     ORDER BY sessions.ready_priority DESC, sessions.ready_at, sessions.id
     LIMIT 1 ${skipLockedSessions}`);

@@ -21,16 +21,14 @@ export function requireState<State extends string>(
   invalidTransition(entity, state, `${nounOf(entity)} ${id} is ${state}; expected ${states.join(" or ")}`);
 }
 
-/** Fails with `lease_lost`: the caller's fencing token is not, or no longer, that of the current lease. */
+/** Fails with `lease_lost`: the caller's fencing token is not, or no longer, that of a lease. */
 export function leaseLost(row: { readonly fence: number; readonly state: string }, fence: number): never {
-  const message = `fence ${fence} holds no lease: the current fence is ${row.fence}, the state ${row.state}`;
+  const reason =
+    fence === row.fence
+      ? "its lease has ended (it ran out, was released, or its command ended)"
+      : `the current fence is ${row.fence}`;
+  const message = `fence ${fence} holds no lease: ${reason}, the state is ${row.state}`;
   fail("lease_lost", { currentFence: row.fence, state: row.state }, message);
-}
-
-/** Fails with `lease_expired`: the caller still holds the lease, but its time has passed. */
-export function leaseExpired(expiresAtMs: number): never {
-  const expiredAt = new Date(expiresAtMs);
-  fail("lease_expired", { expiredAt }, `the lease expired at ${expiredAt.toISOString()}: renew it sooner`);
 }
 
 function nounOf(entity: string): string {

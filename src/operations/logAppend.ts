@@ -8,7 +8,7 @@ import { Fence, Id } from "../model/fields.ts";
 import { countLines, LogData, logStreams } from "../model/logs.ts";
 import { fail, operation } from "../operation.ts";
 import { all, change, changeEach, first, forUpdate, sql, step } from "../sql.ts";
-import { leaseExpired, notFound } from "./failures.ts";
+import { leaseLost, notFound } from "./failures.ts";
 import { logTopic } from "./topics.ts";
 
 interface AttemptRow {
@@ -31,7 +31,7 @@ interface AttemptRow {
  * Result   { ackOffset, truncated }: everything before ackOffset is stored. truncated: the log has exceeded its limit,
  *          and a part of its middle was dropped. A log of very small chunks may stay over its limit until later calls
  *          have dropped the rest
- * Fails    not_found | log_gap { expectedOffset } | log_sealed | lease_lost { currentFence } | lease_expired
+ * Fails    not_found | log_gap { expectedOffset } | log_sealed | lease_lost { currentFence }
  * Effect   one row of log_chunks, one row of attempts; no row of changes, because a log has its own cursor. Calls
  *          of one tick that continue each other are sent as one call of at most 65 536 bytes, and all return the
  *          ackOffset of the last
@@ -47,11 +47,11 @@ export const append = operation({
     data: LogData,
   }),
   output: record({ ackOffset: integer, truncated: boolean }),
-  errors: ["not_found", "log_gap", "log_sealed", "lease_lost", "lease_expired"],
+  errors: ["not_found", "log_gap", "log_sealed", "lease_lost"],
   touches: ({ commandId }) => logTopic(commandId),
   joining: {
     // A part whose bytes are stored already does not fail with these codes (D-007).
-    separateOn: ["log_sealed", "lease_lost", "lease_expired"],
+    separateOn: ["log_sealed", "lease_lost"],
     follows: (next, last, first) =>
       next.commandId === last.commandId &&
       next.fence === last.fence &&
@@ -75,18 +75,17 @@ export const append = operation({
         ) AS lease_expires_at
       FROM attempts
       WHERE command_id = ${commandId} AND fence = ${fence} ${forUpdate}`);
-    if (attempt === undefined) return yield* refuseLostLease(commandId);
+    if (attempt === undefined) return yield* refuseLostLease(commandId, fence);
     const { id, next_offset, next_line, dropped_bytes } = attempt;
     const end = endOffset({ offset, data });
     // Stored bytes are acknowledged even if the log is sealed or the lease is lost: the runner missed the first answer.
     if (end <= next_offset) return { ackOffset: next_offset, truncated: dropped_bytes > 0 ? 1 : 0 };
-    if (attempt.outcome === "lost") return yield* refuseLostLease(commandId);
+    if (attempt.outcome === "lost") return yield* refuseLostLease(commandId, fence);
     if (attempt.log_state !== "open") {
       const message = `the log of command ${commandId} is ${attempt.log_state} at ${next_offset} bytes: stop appending`;
       fail("log_sealed", { nextOffset: next_offset }, message);
     }
-    if (attempt.lease_expires_at === null) return yield* refuseLostLease(commandId);
-    if (attempt.lease_expires_at <= now.getTime()) leaseExpired(attempt.lease_expires_at);
+    if (attempt.lease_expires_at === null) return yield* refuseLostLease(commandId, fence);
     if (offset > next_offset) {
       const message = `the log of command ${commandId} has ${next_offset} bytes, so bytes are missing before ${offset}`;
       fail("log_gap", { expectedOffset: next_offset }, message);
@@ -144,11 +143,12 @@ function concatenate(parts: readonly Uint8Array[]): Uint8Array {
 }
 
 /** Fails with `lease_lost`, or with `not_found` when there is no such command. */
-const refuseLostLease = step(function* (commandId: string) {
-  const command = yield* first<{ fence: number }>(sql`SELECT fence FROM commands WHERE id = ${commandId}`);
+const refuseLostLease = step(function* (commandId: string, fence: number) {
+  const command = yield* first<{ fence: number; state: string }>(
+    sql`SELECT fence, state FROM commands WHERE id = ${commandId}`,
+  );
   if (command === undefined) notFound("command", commandId);
-  const message = `the lease of command ${commandId} is lost: its current fence is ${command.fence}`;
-  return fail("lease_lost", { currentFence: command.fence }, message);
+  return leaseLost(command, fence);
 });
 
 /**

@@ -102,7 +102,8 @@ export const Heartbeat = record({
 });
 
 /**
- * Renews a runner and all leases that it holds, and reports which leases it has lost and which commands to cancel.
+ * Renews a runner and all leases that it holds, and reports which leases it has lost and which commands to cancel. A
+ * lease whose time has passed is renewed too, unless it was taken meanwhile.
  *
  * Input    worktrees, commands: the leases that the runner holds. ttlMs: the time until the runner and its leases
  *          expire
@@ -131,7 +132,7 @@ export const heartbeat = operation({
     const lostCommands: { kind: "command"; id: string; fence: number }[] = [];
     const cancel: string[] = [];
     for (const { id, fence } of inOrder(commands)) {
-      const state = yield* renewCommand({ id, fence }, runnerId, expiresAt, now);
+      const state = yield* renewCommand({ id, fence }, runnerId, expiresAt);
       if (state === undefined) lostCommands.push({ kind: "command", id, fence });
       else if (state === "cancelling") cancel.push(id);
     }
@@ -139,7 +140,7 @@ export const heartbeat = operation({
     for (const { id, fence } of inOrder(worktrees)) {
       const stillHeld = yield* change(sql`
         UPDATE worktrees SET lease_expires_at = ${expiresAt}
-        WHERE id = ${id} AND fence = ${fence} AND lease_runner_id = ${runnerId} AND lease_expires_at > ${now}`);
+        WHERE id = ${id} AND fence = ${fence} AND lease_runner_id = ${runnerId}`);
       if (stillHeld === 0) lostWorktrees.push({ kind: "worktree", id, fence });
     }
     return { expiresAt: expiresAt.getTime(), lost: [...lostWorktrees, ...lostCommands], cancel };

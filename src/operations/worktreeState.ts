@@ -7,7 +7,7 @@ import type { Release, WorktreeState } from "../model/vocabulary.ts";
 import { releases, type WorktreeRow } from "../model/worktrees.ts";
 import { present } from "../present.ts";
 import { all, and, change, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
-import { leaseExpired, leaseLost } from "./failures.ts";
+import { leaseLost } from "./failures.ts";
 import { dateOrNull, lockRow } from "./rows.ts";
 import { openSessionStates, tryLockSession, unbindWorktree } from "./sessionState.ts";
 import { freeWorktreeTopic } from "./topics.ts";
@@ -69,17 +69,19 @@ export const lockRepositoryOfWorktree = step(function* (worktreeId: string, stat
     ${forUpdate}`);
 });
 
-/** Locks and returns a worktree, or fails unless its lease is live and has this fence. */
-export const requireWorktreeLease = step(function* (worktreeId: string, fence: number, now: Date) {
+/** Locks and returns a worktree, or fails unless it is leased under this fence. */
+export const requireWorktreeLease = step(function* (worktreeId: string, fence: number) {
   const row = yield* lockRow("worktree", worktreeId);
-  checkWorktreeLease(row, fence, now);
+  checkWorktreeLease(row, fence);
   return row;
 });
 
-/** Fails with `lease_lost` or `lease_expired` unless the worktree's lease is live and has this fence. */
-export function checkWorktreeLease(row: WorktreeRow, fence: number, now: Date): void {
+/**
+ * Fails with `lease_lost` unless the worktree is leased under this fence. The time of the lease does not matter: its
+ * holder has it until somebody takes it (D-081).
+ */
+export function checkWorktreeLease(row: WorktreeRow, fence: number): void {
   if (row.fence !== fence || row.lease_expires_at === null) leaseLost(row, fence);
-  if (row.lease_expires_at <= now.getTime()) leaseExpired(row.lease_expires_at);
 }
 
 /** Returns the state that follows a release. */

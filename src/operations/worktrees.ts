@@ -150,15 +150,15 @@ export const register = operation({
  * Reports that a new worktree has been created: `creating` becomes `leased`, under the same fence. Repeating the call
  * changes nothing.
  *
- * Fails    not_found | lease_lost { currentFence } | lease_expired | invalid_transition
+ * Fails    not_found | lease_lost { currentFence } | invalid_transition
  */
 export const ready = operation({
   access: "write",
   input: z.strictObject({ ...leaseKey, ...factFields }),
   output: Worktree,
-  errors: ["not_found", "lease_lost", "lease_expired", "invalid_transition"],
+  errors: ["not_found", "lease_lost", "invalid_transition"],
   *run(input, context) {
-    const before = yield* requireWorktreeLease(input.worktreeId, input.fence, context.now);
+    const before = yield* requireWorktreeLease(input.worktreeId, input.fence);
     if (before.state === "leased") return before;
     requireState(before, "worktree", ["creating"]);
     return yield* saveLeasedWorktree(before, { ...worktreeFacts(input), state: "leased" }, "ready", context);
@@ -166,11 +166,12 @@ export const ready = operation({
 });
 
 /**
- * Extends a lease.
+ * Extends a lease, even one whose time has passed, as long as the reaper has not ended it and the worktree was not
+ * leased again.
  *
  * Input    ttlMs: the time until the lease expires, in milliseconds from now
  * Result   the worktree with its new leaseExpiresAt
- * Fails    not_found | lease_lost { currentFence } | lease_expired
+ * Fails    not_found | lease_lost { currentFence }
  * Effect   lease_expires_at of one row; no row of changes
  * Cost     1 statement by primary key; lane urgent
  */
@@ -179,22 +180,22 @@ export const renew = operation({
   lane: "urgent",
   input: z.strictObject({ ...leaseKey, ttlMs: LeaseTtl.default(60_000) }),
   output: Worktree,
-  errors: ["not_found", "lease_lost", "lease_expired"],
+  errors: ["not_found", "lease_lost"],
   *run({ worktreeId, fence, ttlMs }, { now }) {
     // A renewal does not count as a change, so the version stays (D-029).
     const row = yield* first<WorktreeRow>(sql`
       UPDATE worktrees SET lease_expires_at = ${after(now, ttlMs)}
-      WHERE id = ${worktreeId} AND fence = ${fence} AND lease_expires_at > ${now}
+      WHERE id = ${worktreeId} AND fence = ${fence} AND lease_expires_at IS NOT NULL
       RETURNING *`);
     // Fails with the reason why no row was updated.
-    return row ?? (yield* requireWorktreeLease(worktreeId, fence, now));
+    return row ?? (yield* requireWorktreeLease(worktreeId, fence));
   },
 });
 
 /**
  * Records facts about a leased worktree: its commit, environment and size, and whether it is pinned.
  *
- * Fails    not_found | lease_lost { currentFence } | lease_expired | conflict { reason: "version" }
+ * Fails    not_found | lease_lost { currentFence } | conflict { reason: "version" }
  */
 export const update = operation({
   access: "write",
@@ -205,17 +206,16 @@ export const update = operation({
     expectedVersion: Version.optional(),
   }),
   output: Worktree,
-  errors: ["not_found", "lease_lost", "lease_expired", "conflict"],
+  errors: ["not_found", "lease_lost", "conflict"],
   *run(input, context) {
-    const before = yield* requireWorktreeLease(input.worktreeId, input.fence, context.now);
+    const before = yield* requireWorktreeLease(input.worktreeId, input.fence);
     requireVersion(before, input.expectedVersion);
     return yield* saveLeasedWorktree(before, worktreeFacts(input), "update", context);
   },
 });
 
 /**
- * Releases a worktree. A release is accepted even after the lease has expired, until the reaper has ended the lease or
- * the worktree was leased again. Repeating the call with the same fence changes nothing.
+ * Releases a worktree. Repeating the call with the same fence changes nothing.
  *
  * Input    to: clean (the worktree becomes idle), dirty (it must be scrubbed before use), keep or broken (it is
  *          quarantined). A worktree in `creating` is removed with clean, because no directory was left behind, and is
@@ -254,18 +254,18 @@ export const release = operation({
 
 /**
  * Quarantines a worktree, which stays out of use until it is restored or evicted. Does the same as release with `keep`,
- * but only while the lease is live.
+ * but fails when it is repeated.
  *
- * Fails    not_found | lease_lost { currentFence } | lease_expired
+ * Fails    not_found | lease_lost { currentFence }
  */
 export const quarantine = operation({
   access: "write",
   input: z.strictObject({ ...leaseKey, reason: Reason.optional() }),
   output: Worktree,
-  errors: ["not_found", "lease_lost", "lease_expired"],
+  errors: ["not_found", "lease_lost"],
   *run(input, context) {
     const session = yield* lockBoundSession(input.worktreeId, input.fence);
-    const before = yield* requireWorktreeLease(input.worktreeId, input.fence, context.now);
+    const before = yield* requireWorktreeLease(input.worktreeId, input.fence);
     return yield* endWorktreeLease(before, session, "quarantined", "quarantine", context, input.reason);
   },
 });
@@ -338,18 +338,18 @@ const requireEvictable = step(function* (repositoryId: string, worktreeId: strin
 /**
  * Reports that the directory of an evicted worktree is deleted, and frees its path. Repeating the call changes nothing.
  *
- * Fails    not_found | lease_lost { currentFence } | lease_expired | invalid_transition
+ * Fails    not_found | lease_lost { currentFence } | invalid_transition
  */
 export const completeEvict = operation({
   access: "write",
   input: z.strictObject(leaseKey),
   output: Worktree,
-  errors: ["not_found", "lease_lost", "lease_expired", "invalid_transition"],
+  errors: ["not_found", "lease_lost", "invalid_transition"],
   *run({ worktreeId, fence }, context) {
     yield* lockRepositoryOfWorktree(worktreeId, "evicting");
     const before = yield* lockRow("worktree", worktreeId);
     if (before.state === "removed" && before.fence === fence) return before;
-    checkWorktreeLease(before, fence, context.now);
+    checkWorktreeLease(before, fence);
     requireState(before, "worktree", ["evicting"]);
     return yield* endWorktreeLease(before, undefined, "removed", "remove", context);
   },

@@ -81,16 +81,11 @@ export const mutations: readonly Mutation[] = [
       "row.fence !== fence || row.lease_expires_at === null",
       "row.lease_expires_at === null",
     ],
-    [
-      "an expired lease counts no more",
-      "row.lease_expires_at <= now.getTime()",
-      "row.lease_expires_at > now.getTime()",
-    ],
     ["what was being made is quarantined", 'row.state === "leased" ? "dirty" : "quarantined"', '"dirty"'],
     ["a removed worktree leaves the count", "worktree_count = worktree_count - 1", "worktree_count = worktree_count"],
   ]),
   ...mutate("src/operations/worktrees.ts", subject("worktrees"), [
-    ["only a live lease is renewed", "lease_expires_at > ${now}", "lease_expires_at IS NOT NULL"],
+    ["only a lease that nobody has taken is renewed", "${fence} AND lease_expires_at IS NOT NULL", "${fence}"],
     ["a pinned worktree is not evicted", "AND NOT pinned", ""],
     [
       "a repeated release changes nothing",

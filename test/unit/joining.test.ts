@@ -40,11 +40,12 @@ it("fails each append with the failure of the joined call", async (t) => {
     append(0, 2),
     append(2, 2),
   ];
+  const lost = ["lease_lost", { currentFence: log.fence, state: "running" }];
   assert.deepEqual(
     (await Promise.allSettled(calls)).map((result) =>
       result.status === "fulfilled" ? result.value.ackOffset : [result.reason.code, result.reason.details],
     ),
-    [["lease_lost", { currentFence: log.fence }], ["lease_lost", { currentFence: log.fence }], 4, 4],
+    [lost, lost, 4, 4],
   );
   assert.deepEqual(await sizes(), [4]);
 });

@@ -204,6 +204,19 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal((await claimed(store, runnerId, session.id)).command.sequence, 3);
     });
 
+    test("a runner whose lease of the worktree has run out claims, as long as nobody has taken it", async ({
+      store,
+      clock,
+    }) => {
+      const holder = await runnerOf(store);
+      const { session } = await fixtures(store).session({
+        reserve: { runnerId: holder, ttlMs: 30_000 },
+        commands: [{ argv }],
+      });
+      clock.advance(30_001);
+      await claimed(store, holder, session.id);
+    });
+
     test("only the runner that leases a session's worktree claims its commands", async ({ store, clock }) => {
       const [holder, other] = [await runnerOf(store), await runnerOf(store)];
       const { session } = await fixtures(store).session({
@@ -214,7 +227,6 @@ export function commandsConformance(backend: TestedBackend): void {
       const claim = await claimed(store, holder, session.id);
       await store.commands.finish({ ...held(claim), outcome: "succeeded" });
       clock.advance(30_001);
-      assert.equal(await store.commands.claim({ runnerId: holder, sessionId: session.id }), undefined);
       await store.maintenance.reap();
       await store.runners.heartbeat({ runnerId: other });
       assert.equal((await claimed(store, other, session.id)).command.sequence, 2);

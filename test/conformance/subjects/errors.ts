@@ -53,14 +53,6 @@ const provocations: Partial<Record<ErrorCode, Provocation>> = {
       return () => store.worktrees.renew({ worktreeId: worktree.id, fence: fence + 1 });
     },
   ],
-  lease_expired: [
-    "rolled_back",
-    async ({ store, clock }) => {
-      const { worktree, fence } = await fixtures(store).lease({ ttlMs: 20_000 });
-      clock.advance(20_001);
-      return () => store.worktrees.renew({ worktreeId: worktree.id, fence });
-    },
-  ],
   capacity_exhausted: [
     "not_run",
     async ({ store }) => {

@@ -73,11 +73,27 @@ export function runnersConformance(backend: TestedBackend): void {
         { kind: "command", id: claim.command.id, fence: claim.fence + 1 },
       ]);
       clock.advance(60_001);
+      await store.maintenance.reap();
       const late = await store.runners.heartbeat({
         runnerId: runner.id,
         commands: [{ id: claim.command.id, fence: claim.fence }],
       });
       assert.deepEqual(late.lost, [{ kind: "command", id: claim.command.id, fence: claim.fence }]);
+    });
+
+    test("a late heartbeat renews the leases that nobody has taken", async ({ store, clock }) => {
+      const { runner, claim } = await fixtures(store).claim();
+      const { worktree, fence } = await fixtures(store).lease({ runnerId: runner.id, ttlMs: 20_000 });
+      clock.advance(60_001);
+      const held = {
+        runnerId: runner.id,
+        worktrees: [{ id: worktree.id, fence }],
+        commands: [{ id: claim.command.id, fence: claim.fence }],
+      };
+      assert.deepEqual((await store.runners.heartbeat(held)).lost, []);
+      const pass = await store.maintenance.reap();
+      assert.ok(!pass.worktrees.includes(worktree.id) && !pass.commands.includes(claim.command.id));
+      assert.deepEqual((await store.runners.heartbeat(held)).lost, []);
     });
 
     test("heartbeat lists a cancelled command until it is finished", async ({ store }) => {

@@ -575,34 +575,72 @@ export function worktreesConformance(backend: TestedBackend): void {
         await fails(call({ worktreeId: newId(), fence: 1 }), "not_found", { entity: "worktree" });
     });
 
-    test("after a lease has expired, release is accepted, and all other calls fail with lease_expired", async ({
-      store,
-      clock,
-    }) => {
-      const { worktree, fence } = await fixtures(store).lease({ ttlMs: 20_000 });
-      const held = { worktreeId: worktree.id, fence };
-      clock.advance(20_001);
-      const { release, ...others } = fenced(store);
-      for (const call of Object.values(others))
-        await fails(call(held), "lease_expired", { expiredAt: worktree.leaseExpiresAt });
-      assert.equal((await release(held)).state, "dirty");
+    test("a lease whose time has passed belongs to its holder until somebody takes it", async ({ store, clock }) => {
+      for (const [name, call] of Object.entries(fenced(store))) {
+        const { repository } = await fixtures(store).repository();
+        const holder = { repositoryId: repository.id, owner: "o", path: `/srv/${newId()}`, ttlMs: 20_000 };
+        const reserved = await store.worktrees.reserve(holder);
+        const ends = { worktreeId: reserved.worktree.id, fence: reserved.fence };
+        if (name === "completeEvict") {
+          await store.worktrees.ready(ends);
+          await store.worktrees.release({ ...ends, to: "clean" });
+          await store.worktrees.evict({ repositoryId: repository.id, owner: "o", ttlMs: 20_000 });
+          ends.fence++;
+        }
+        clock.advance(20_001);
+        await assert.doesNotReject(call(ends), name);
+      }
     });
 
-    test("a lease ends exactly at its expiry", async ({ store, clock }) => {
+    test("a renewal after the time of a lease keeps it from the reaper", async ({ store, clock }) => {
+      const { worktree, fence } = await fixtures(store).lease({ ttlMs: 1_000 });
+      const held = { worktreeId: worktree.id, fence };
+      clock.advance(1_001);
+      const renewed = await store.worktrees.renew({ ...held, ttlMs: 60_000 });
+      assert.ok((renewed.leaseExpiresAt as Date) > (worktree.leaseExpiresAt as Date));
+      assert.ok(!(await store.maintenance.reap()).worktrees.includes(worktree.id));
+      await store.worktrees.renew(held);
+    });
+
+    test("a lease ends exactly at its expiry: from then on the reaper takes it", async ({ store, clock }) => {
       const { worktree, fence } = await fixtures(store).lease({ ttlMs: 60_000 });
       clock.advance(30_000);
       await store.worktrees.renew({ worktreeId: worktree.id, fence, ttlMs: 1_000 });
       clock.advance(1_000);
-      await fails(store.worktrees.renew({ worktreeId: worktree.id, fence }), "lease_expired");
+      assert.ok((await store.maintenance.reap()).worktrees.includes(worktree.id));
     });
 
-    test("after the reaper has ended a lease, its holder has lost it", async ({ store, clock }) => {
+    test("after the reaper has ended a lease, its holder has lost it, and is told that it has ended", async ({
+      store,
+      clock,
+    }) => {
       const { worktree, fence } = await fixtures(store).lease({ ttlMs: 20_000 });
       clock.advance(20_001);
       await store.maintenance.reap();
-      await fails(store.worktrees.renew({ worktreeId: worktree.id, fence }), "lease_lost", { currentFence: fence });
+      const { release: _release, ...others } = fenced(store);
+      for (const call of Object.values(others)) {
+        await assert.rejects(call({ worktreeId: worktree.id, fence }), {
+          code: "lease_lost",
+          message: /^fence \d+ holds no lease: its lease has ended .*, the state is dirty$/,
+        });
+      }
       await fails(store.worktrees.release({ worktreeId: worktree.id, fence, to: "clean" }), "lease_lost", {
         currentFence: fence,
+      });
+    });
+
+    test("after its time, a lease goes to the first who reserves the worktree of a full repository", async ({
+      store,
+      clock,
+    }) => {
+      const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
+      const { worktree, fence } = await fixtures(store).lease({ repositoryId: repository.id, ttlMs: 1_000 });
+      clock.advance(1_001);
+      const next = await store.worktrees.reserve({ repositoryId: repository.id, owner: "next" });
+      assert.equal(next.worktree.id, worktree.id);
+      await assert.rejects(store.worktrees.renew({ worktreeId: worktree.id, fence }), {
+        code: "lease_lost",
+        message: /^fence \d+ holds no lease: the current fence is \d+, the state is leased$/,
       });
     });
 

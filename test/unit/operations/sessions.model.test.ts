@@ -273,7 +273,6 @@ const expected = [
   "not_found",
   "invalid_transition",
   "lease_lost",
-  "lease_expired",
   "capacity_exhausted",
   "conflict",
   "log_gap",
