@@ -64,7 +64,10 @@ export function commandColumns(rows: readonly StoredCommand[]): readonly Column[
     column("#", rows, ({ sequence }) => sequence, { align: "right" }),
     stateColumn(rows, ({ state }) => state),
     column("exit", rows, ({ exitCode, signal }) => signal ?? exitCode, { align: "right" }),
-    column("try", rows, ({ attempt, maxAttempts }) => `${attempt}/${maxAttempts}`, { align: "right", optional: true }),
+    column("try", rows, ({ attempt, maxAttempts, lostClaims }) => `${attempt}/${maxAttempts + lostClaims}`, {
+      align: "right",
+      optional: true,
+    }),
     column("queued", rows, ({ queuedAt }) => formatTime(queuedAt), { optional: true }),
     column(
       "took",

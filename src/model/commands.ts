@@ -3,7 +3,8 @@
 //   queued -> running -> succeeded | failed | timed_out
 //   queued -> cancelled
 //   running -> cancelling -> cancelled | succeeded | failed | timed_out
-//   lease lost: running -> queued while attempts remain, else lost; cancelling -> cancelled
+//   lease lost: running -> queued while attempts remain or when the claim never reached its runner, else lost;
+//   cancelling -> cancelled
 import { z } from "zod";
 import { integer, json, list, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
@@ -31,6 +32,8 @@ export const Command = row({
   timeoutMs: nullable(integer),
   attempt: integer,
   maxAttempts: integer,
+  /** The attempts whose claim never reached its runner. They do not count toward maxAttempts. */
+  lostClaims: integer,
   fence: integer,
   runnerId: nullable(text),
   leaseExpiresAt: nullable(time),
@@ -47,6 +50,9 @@ export const Command = row({
 });
 export type Command = ValueOf<typeof Command>;
 export type CommandRow = RawOf<typeof Command>;
+
+/** A row with the column that only the reaper reads: the fence of the last claim that its runner confirmed. */
+export type ReapedCommandRow = CommandRow & { readonly confirmed_fence: number };
 
 export const Claim = record({ command: Command, session: Session, fence: integer, expiresAt: time });
 export type Claim = ValueOf<typeof Claim>;

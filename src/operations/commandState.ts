@@ -112,16 +112,20 @@ export const startCommand = step(function* (
   return row;
 });
 
-/** Extends the lease of a command and returns its state, or undefined when the runner no longer holds the lease. */
+/**
+ * Extends the lease of a command and returns its state, or undefined when the runner no longer holds the lease. The
+ * runner has confirmed the claim by this (D-083).
+ */
 export const renewCommand = step(function* (
   { id, fence }: { readonly id: string; readonly fence: number },
   runnerId: string,
   expiresAt: Date,
-  now: Date,
 ) {
   const row = yield* first<Pick<CommandRow, "state">>(sql`
-    UPDATE commands SET lease_expires_at = ${expiresAt}
-    WHERE id = ${id} AND fence = ${fence} AND runner_id = ${runnerId} AND lease_expires_at > ${now}
+    UPDATE commands SET
+      lease_expires_at = ${expiresAt},
+      confirmed_fence = fence
+    WHERE id = ${id} AND fence = ${fence} AND runner_id = ${runnerId} AND lease_expires_at IS NOT NULL
     RETURNING state`);
   return row?.state;
 });
@@ -180,6 +184,7 @@ export const requeueCommand = step(function* (
       runner_id = NULL,
       lease_expires_at = NULL,
       started_at = NULL,
+      lost_claims = lost_claims + ${isUnconfirmed ? 1 : 0},
       version = version + 1,
       updated_at = ${context.now}
     WHERE id = ${before.id}

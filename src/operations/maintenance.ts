@@ -4,12 +4,12 @@ import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { integer, record } from "../model/codec.ts";
-import type { CommandRow } from "../model/commands.ts";
+import type { CommandRow, ReapedCommandRow } from "../model/commands.ts";
 import { Reaped } from "../model/reaped.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { CommandState } from "../model/vocabulary.ts";
 import { operation } from "../operation.ts";
-import { all, changeEach, first, skipLocked, sql, step } from "../sql.ts";
+import { all, changeEach, first, forUpdate, one, skipLocked, sql, step } from "../sql.ts";
 import { expireArtifacts } from "./artifacts.ts";
 import { endCommand, requeueCommand } from "./commandState.ts";
 import { expireKeys } from "./idempotency.ts";
@@ -23,7 +23,7 @@ import { expireWorktreeLeases } from "./worktreeState.ts";
  * Result   the ids of the ended rows by kind, and the number of keys. more: a kind has reached its bound, so another
  *          call will end more
  * Effect   a leased worktree becomes dirty, and one in creating or evicting quarantined; a command is queued again
- *          while attempts remain, and is otherwise lost; a pending artifact fails, a ready one is deleted unless it is
+ *          while attempts remain or when its claim never reached its runner, and is otherwise lost; a pending artifact fails, a ready one is deleted unless it is
  *          pinned
  * Cost     at most limits.reapRows rows of each kind, each found by an index, with at most 8 statements each; rows that
  *          another transaction holds are left for the next pass; lane background
@@ -61,15 +61,17 @@ const reapCommands = step(function* (limit: number, context: Context) {
     const session = yield* tryLockSession(session_id);
     if (session === undefined) continue;
     // The rows above were read without a lock, so this one may have been renewed or finished since.
-    const row = yield* first<CommandRow>(
+    const row = yield* first<ReapedCommandRow>(
       sql`SELECT * FROM commands WHERE id = ${id} AND lease_expires_at <= ${now} ${skipLocked}`,
     );
     if (row === undefined) continue;
     ids.push(id);
-    const isRequeued = row.state === "running" && row.attempt < row.max_attempts;
+    const isUnconfirmed = row.state === "running" && (yield* neverReachedRunner(row));
+    const attemptsUsed = row.attempt - row.lost_claims;
+    const isRequeued = row.state === "running" && (isUnconfirmed || attemptsUsed < row.max_attempts);
     const state: CommandState = row.state === "cancelling" ? "cancelled" : "lost";
     const result = { state, exit_code: null, signal: null, end_reason: "lease_expired" };
-    if (isRequeued) yield* requeueCommand(row, result, context);
+    if (isRequeued) yield* requeueCommand(row, result, isUnconfirmed, context);
     else yield* endCommand(row, result, "expire", context);
     const counters = {
       active_commands: session.active_commands - 1,
@@ -79,6 +81,24 @@ const reapCommands = step(function* (limit: number, context: Context) {
     yield* settleSession(yield* saveSession(session, counters, context), undefined, context);
   }
   return ids;
+});
+
+/**
+ * The number of attempts of one command that do not count because their claim never reached a runner. A command that
+ * ends its runner within seconds looks the same, so there has to be a bound (D-083).
+ */
+const lostClaimsMax = 3;
+
+/**
+ * Checks whether the current claim of a command never reached its runner, as far as the store can know: its fencing
+ * token came back neither with a heartbeat nor with an append. False when the bound of such claims is reached.
+ */
+const neverReachedRunner = step(function* (row: ReapedCommandRow) {
+  if (row.confirmed_fence === row.fence || row.lost_claims >= lostClaimsMax) return false;
+  const attempt = yield* one<{ next_offset: number }>(
+    sql`SELECT next_offset FROM attempts WHERE command_id = ${row.id} AND fence = ${row.fence} ${forUpdate}`,
+  );
+  return attempt.next_offset === 0;
 });
 
 /** Ends sessions whose idle timeout has passed and that have neither an active nor a queued command. */
@@ -141,19 +161,8 @@ export const extendLeases = operation({
         WHERE expires_at IS NOT NULL AND state IN ('pending', 'running')
           AND expires_at > ${aliveAt} AND expires_at < ${until}`,
       sql`
-        UPDATE sessions SET deadline_at = ${until}
-        WHERE deadline_at IS NOT NULL AND ended_at IS NULL
-          AND deadline_at > ${aliveAt} AND deadline_at < ${until}`,
-      sql`
         UPDATE commands SET lease_expires_at = ${until}
         WHERE lease_expires_at IS NOT NULL AND lease_expires_at > ${aliveAt} AND lease_expires_at < ${until}`,
-      sql`
-        UPDATE commands SET stop_at = ${until}
-        WHERE stop_at IS NOT NULL AND stop_at > ${aliveAt} AND stop_at < ${until}`,
-      // A runner that had been asked to stop its command gets the whole time for it.
-      sql`
-        UPDATE commands SET stop_at = ${now}
-        WHERE stop_at IS NOT NULL AND stop_at > ${after(aliveAt, -limits.stopGraceMs)} AND stop_at <= ${aliveAt}`,
       sql`
         UPDATE worktrees SET lease_expires_at = ${until}
         WHERE lease_expires_at IS NOT NULL AND lease_expires_at > ${aliveAt} AND lease_expires_at < ${until}`,

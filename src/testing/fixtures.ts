@@ -61,18 +61,25 @@ export function fixtures(store: Store) {
     return { session: parent, command: row as NonNullable<typeof row> };
   };
 
-  /** Creates a running command, claimed by a new runner. */
+  /** Creates a running command, claimed by a new runner that has confirmed the claim with a heartbeat. */
   const claim = async (input: Parameters<typeof command>[0] = {}) => {
     const queued = await command(input);
     const { runner: claimant } = await runner();
     const claimed = await store.commands.claim({ runnerId: claimant.id, sessionId: queued.session.id });
     if (claimed === undefined) throw new Error("fixtures: the session has no command that can be claimed now");
+    const { fence, session: parent } = claimed;
+    const commandId = claimed.command.id;
+    const { expiresAt } = await store.runners.heartbeat({
+      runnerId: claimant.id,
+      commands: [{ id: commandId, fence }],
+    });
+    const running = await store.commands.get({ commandId });
     return {
       runner: claimant,
-      claim: claimed,
-      command: claimed.command,
-      session: claimed.session,
-      fence: claimed.fence,
+      claim: { ...claimed, command: running, expiresAt },
+      command: running,
+      session: parent,
+      fence,
     };
   };
 

@@ -112,6 +112,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/commandState.ts", subject("commands"), [
     ["a result needs the whole log", "logOffset > attempt.next_offset", "logOffset < attempt.next_offset"],
     ["a claim raises the fencing token", "fence = fence + 1", "fence = fence"],
+    ["a heartbeat confirms a claim", "confirmed_fence = fence", "confirmed_fence = confirmed_fence"],
     ["a command that ends seals its log", "log_state = 'sealed'", "log_state = 'open'"],
   ]),
   ...mutate("src/operations/sessionState.ts", subject("commands"), [
@@ -122,7 +123,10 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   ...mutate("src/operations/maintenance.ts", subject("(maintenance|commands)"), [
-    ["a command has maxAttempts attempts", "row.attempt < row.max_attempts", "row.attempt < 0"],
+    ["a command has maxAttempts attempts", "attemptsUsed < row.max_attempts", "attemptsUsed < 0"],
+    ["a lost claim does not use up an attempt", "row.attempt - row.lost_claims", "row.attempt"],
+    ["a log shows that a claim arrived", "attempt.next_offset === 0", "true"],
+    ["lost claims have a bound", "lostClaimsMax = 3", "lostClaimsMax = 4"],
     ["a cancelled command is not lost", 'row.state === "cancelling" ? "cancelled" : "lost"', '"lost"'],
   ]),
   ...mutate("src/operations/runners.ts", subject("runners"), [

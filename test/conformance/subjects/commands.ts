@@ -4,7 +4,7 @@ import { type Claim, newId, type Store } from "../../../src/index.ts";
 import { present } from "../../../src/present.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { Opened, TestedBackend } from "../../support/backends.ts";
-import { cancelAll, fails, subject } from "../suite.ts";
+import { bytes, cancelAll, fails, subject } from "../suite.ts";
 
 const argv = ["true"];
 
@@ -14,6 +14,13 @@ async function claimed(store: Store, runnerId: string, sessionId?: string): Prom
   const claim = await store.commands.claim(sessionId === undefined ? { runnerId } : { runnerId, sessionId });
   return claim ?? assert.fail("there was nothing to claim");
 }
+
+/** Signs of life under the fencing token of a claim, from which the store knows that the claim reached its runner. */
+const signs = {
+  heartbeat: (store: Store, { command, fence }: Claim) =>
+    store.runners.heartbeat({ runnerId: command.runnerId as string, commands: [{ id: command.id, fence }] }),
+  append: (store: Store, claim: Claim) => store.logs.append({ ...held(claim), offset: 0, data: bytes("x") }),
+};
 
 export function commandsConformance(backend: TestedBackend): void {
   subject(backend, "commands: enqueue", ({ test }) => {
@@ -427,6 +434,46 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal((await store.commands.finish({ ...held(first), outcome: "succeeded" })).remainingCommands, 2);
     });
 
+    test("a claim that never reached its runner does not use up an attempt, three times", async ({ store, clock }) => {
+      const { session, command } = await fixtures(store).command({ maxAttempts: 1 });
+      const { runner } = await fixtures(store).runner({ ttlMs: 3_600_000 });
+      for (let lost = 1; lost <= 4; lost++) {
+        const { attempt } = (await claimed(store, runner.id, session.id)).command;
+        assert.equal(attempt, lost);
+        clock.advance(60_001);
+        assert.ok((await store.maintenance.reap()).commands.includes(command.id));
+        const row = await store.commands.get({ commandId: command.id });
+        assert.deepEqual([row.state, row.lostClaims], lost < 4 ? ["queued", lost] : ["lost", 3]);
+        assert.equal((await store.logs.read({ commandId: command.id, attempt })).state, "sealed");
+      }
+    });
+
+    for (const [sign, confirm] of Object.entries(signs)) {
+      test(`an attempt with a sign of life (${sign}) counts`, async ({ store, clock }) => {
+        const { session, command } = await fixtures(store).command({ maxAttempts: 2 });
+        const { runner } = await fixtures(store).runner();
+        const next = async () => {
+          await store.runners.heartbeat({ runnerId: runner.id });
+          return await claimed(store, runner.id, session.id);
+        };
+        const end = async () => {
+          clock.advance(60_001);
+          await store.maintenance.reap();
+          const { state, attempt, lostClaims } = await store.commands.get({ commandId: command.id });
+          return [state, attempt, lostClaims];
+        };
+        await next();
+        assert.deepEqual(await end(), ["queued", 1, 1]);
+        await confirm(store, await next());
+        assert.deepEqual(await end(), ["queued", 2, 1]);
+        // The sign of the last attempt says nothing about this one.
+        await next();
+        assert.deepEqual(await end(), ["queued", 3, 2]);
+        await confirm(store, await next());
+        assert.deepEqual(await end(), ["lost", 4, 2]);
+      });
+    }
+
     test("a command with an expired lease is queued again, with a higher fence, until no attempt remains", async ({
       store,
       clock,
@@ -434,6 +481,7 @@ export function commandsConformance(backend: TestedBackend): void {
       const { session, command } = await fixtures(store).command({ maxAttempts: 2 });
       const { runner } = await fixtures(store).runner({ ttlMs: 3_600_000 });
       const first = await claimed(store, runner.id, session.id);
+      await signs.append(store, first);
       clock.advance(60_001);
       assert.ok((await store.maintenance.reap()).commands.includes(command.id));
       const queued = await store.commands.get({ commandId: command.id });
@@ -449,6 +497,7 @@ export function commandsConformance(backend: TestedBackend): void {
       await fails(store.commands.finish({ ...held(first), outcome: "succeeded" }), "lease_lost", {
         currentFence: second.fence,
       });
+      await signs.append(store, second);
       clock.advance(60_001);
       await store.maintenance.reap();
       const lost = await store.commands.get({ commandId: command.id });
