@@ -65,6 +65,11 @@ export const defaultLimits = {
   debugStopEpochs: 200,
   /** The time for which a runner without heartbeats is `stalled` before it is `gone`. */
   runnerGoneMs: 300_000,
+  /**
+   * The time that a runner has to stop a command, from its timeout or cancellation; then the store ends it (D-079). Two
+   * or three heartbeats, and the time to end a process.
+   */
+  stopGraceMs: 60_000,
   /** The time for which the answer to a call with an idempotency key is kept. */
   idempotencyMs: 86_400_000,
   /** The interval at which uses of tokens are written, together. */

@@ -161,8 +161,19 @@ export const extendLeases = operation({
         WHERE expires_at IS NOT NULL AND state IN ('pending', 'running')
           AND expires_at > ${aliveAt} AND expires_at < ${until}`,
       sql`
+        UPDATE sessions SET deadline_at = ${until}
+        WHERE deadline_at IS NOT NULL AND ended_at IS NULL
+          AND deadline_at > ${aliveAt} AND deadline_at < ${until}`,
+      sql`
         UPDATE commands SET lease_expires_at = ${until}
         WHERE lease_expires_at IS NOT NULL AND lease_expires_at > ${aliveAt} AND lease_expires_at < ${until}`,
+      sql`
+        UPDATE commands SET stop_at = ${until}
+        WHERE stop_at IS NOT NULL AND stop_at > ${aliveAt} AND stop_at < ${until}`,
+      // A runner that had been asked to stop its command gets the whole time for it.
+      sql`
+        UPDATE commands SET stop_at = ${now}
+        WHERE stop_at IS NOT NULL AND stop_at > ${after(aliveAt, -limits.stopGraceMs)} AND stop_at <= ${aliveAt}`,
       sql`
         UPDATE worktrees SET lease_expires_at = ${until}
         WHERE lease_expires_at IS NOT NULL AND lease_expires_at > ${aliveAt} AND lease_expires_at < ${until}`,
