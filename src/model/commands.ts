@@ -8,7 +8,8 @@
 import { z } from "zod";
 import { integer, json, list, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
-import { filledText, Json, NewId, Path, text as textField } from "./fields.ts";
+import { filledText, Json, NewId, text as textField } from "./fields.ts";
+import { isPlainObject, parseJson } from "./json.ts";
 import { Session } from "./sessions.ts";
 import { type CommandState, commandStates } from "./vocabulary.ts";
 import { Lease } from "./worktrees.ts";
@@ -63,17 +64,53 @@ export const SessionCreated = record({ session: Session, lease: nullable(Lease),
 /** A name without '=': https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap08.html */
 const EnvironmentName = filledText(256).regex(/^[^=]+$/, { error: "must not contain '='" });
 
-export const CommandInput = z.strictObject({
-  id: NewId,
-  /** The program and its arguments. Empty arguments are kept. */
-  argv: z.array(textField(131_072)).min(1).max(4_096).pipe(Json),
-  cwd: Path.optional(),
-  env: z.record(EnvironmentName, textField(131_072)).pipe(Json).optional(),
-  secretEnvKeys: z.array(EnvironmentName).max(1_000).pipe(Json).optional(),
-  /** The priority between sessions, larger first. Within a session, `sequence` decides. */
-  priority: z.int().min(-1_000).max(1_000).default(0),
-  timeoutMs: z.int().min(1).max(31_536_000_000).optional(),
-  maxAttempts: z.int().min(1).max(100).default(1),
-});
+/**
+ * Refuses a variable that has a value in `env` and is named as a secret: it would be stored in clear. The message names
+ * the variable, and never its value.
+ */
+function requireNoSecretValues(
+  { env, secretEnvKeys }: { readonly env?: string | undefined; readonly secretEnvKeys?: string | undefined },
+  context: z.RefinementCtx,
+): void {
+  if (env === undefined || secretEnvKeys === undefined) return;
+  const variables = restore(env);
+  const names = restore(secretEnvKeys);
+  // What cannot be restored has been refused already.
+  if (!isPlainObject(variables) || !Array.isArray(names)) return;
+  for (const name of names) {
+    if (!Object.hasOwn(variables, name)) continue;
+    const message = `${name} is a secret (secretEnvKeys), so its value must not be stored: leave it out of env`;
+    context.addIssue({ code: "custom", path: ["env", name], message });
+  }
+}
+
+function restore(stored: string): unknown {
+  try {
+    return parseJson(stored);
+  } catch {
+    return undefined;
+  }
+}
+
+export const CommandInput = z
+  .strictObject({
+    id: NewId,
+    /** The program and its arguments. Empty arguments are kept. */
+    argv: z.array(textField(131_072)).min(1).max(4_096).pipe(Json),
+    /** The directory in which the program starts, absolute or relative to the worktree. The store keeps it as it is. */
+    cwd: filledText(4_096).optional(),
+    env: z.record(EnvironmentName, textField(131_072)).pipe(Json).optional(),
+    secretEnvKeys: z
+      .array(EnvironmentName)
+      .max(1_000)
+      .overwrite((names) => [...new Set(names)])
+      .pipe(Json)
+      .optional(),
+    /** The priority between sessions, larger first. Within a session, `sequence` decides. */
+    priority: z.int().min(-1_000).max(1_000).default(0),
+    timeoutMs: z.int().min(1).max(31_536_000_000).optional(),
+    maxAttempts: z.int().min(1).max(100).default(1),
+  })
+  .superRefine(requireNoSecretValues);
 
 export const outcomes = ["succeeded", "failed", "timed_out", "cancelled"] as const;

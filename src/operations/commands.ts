@@ -31,7 +31,8 @@ import { requireVersion } from "./versions.ts";
 /**
  * Adds commands to the end of a session's queue, with consecutive sequence numbers.
  *
- * Input    commands: 1 .. 500. Their secretEnvKeys are names only: the values never reach the store
+ * Input    commands: 1 .. 500. Their secretEnvKeys are names only: the values never reach the store, and a name in
+ *          secretEnvKeys cannot have a value in env. cwd: absolute, or relative to the worktree
  * Fails    not_found | invalid_transition when the session is ending or has ended | conflict { reason: "exists" }
  * Effect   for each command, one row of commands and one row of changes
  */

@@ -1,5 +1,6 @@
 // Commands: queued in sequence, claimed once, finished once.
 import assert from "node:assert/strict";
+import { inspect } from "node:util";
 import { type Claim, newId, type Store } from "../../../src/index.ts";
 import { present } from "../../../src/present.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -59,6 +60,25 @@ export function commandsConformance(backend: TestedBackend): void {
         ["queued", 0, 0, null, 1],
       );
       assert.deepEqual(await store.commands.get({ commandId: command.id }), command);
+    });
+
+    test("a variable named in secretEnvKeys has no value in env, and the error does not show it", async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      const { commitSha } = fixtures(store);
+      const secret = `hidden-${newId()}`;
+      const commands = [{ argv }, { argv, env: { CI: "1", API_TOKEN: secret }, secretEnvKeys: ["OTHER", "API_TOKEN"] }];
+      for (const call of [
+        () => store.commands.enqueue({ sessionId: session.id, commands }),
+        () => store.sessions.create({ repositoryId: session.repositoryId, commitSha, commands }),
+      ]) {
+        const error = await fails(call, "invalid_input");
+        assert.match(error.message, /: commands\.1\.env\.API_TOKEN: API_TOKEN is a secret .*leave it out of env$/);
+        assert.ok(!inspect(error, { depth: 10 }).includes(secret));
+      }
+      assert.deepEqual((await store.commands.list({ sessionId: session.id })).items, []);
+      const named = { argv, env: { CI: "1" }, secretEnvKeys: ["API_TOKEN", "OTHER", "API_TOKEN"] };
+      const [stored] = await store.commands.enqueue({ sessionId: session.id, commands: [named] });
+      assert.deepEqual(stored?.secretEnvKeys, ["API_TOKEN", "OTHER"]);
     });
 
     test("an id that exists, or occurs twice in one call, is a conflict, and nothing is enqueued", async ({
