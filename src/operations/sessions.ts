@@ -28,7 +28,8 @@ import { requireVersion } from "./versions.ts";
  * Either all of this happens or nothing.
  *
  * Input    reserve: the fields id, runnerId, owner, ttlMs, environmentHash and path of worktrees.reserve. commands: as
- *          in commands.enqueue, at most 500
+ *          in commands.enqueue, at most 500. tokenId: the token under which the session was requested; it may be
+ *          revoked or expired
  * Result   { session, lease, commands }; lease is null without `reserve`
  * Fails    not_found | invalid_transition when the repository is archived | conflict { reason: "exists" } | the
  *          failures of worktrees.reserve and commands.enqueue
@@ -47,6 +48,8 @@ export const create = operation({
     const repository = yield* lockActiveRepository(input.repositoryId);
     if ((yield* findRow("session", input.id)) !== undefined)
       fail("conflict", { reason: "exists", sessionId: input.id }, `session ${input.id} exists already`);
+    // Tokens are never deleted, so a token that is found here still exists when the foreign key checks it (D-086).
+    if (input.tokenId !== undefined) yield* getRow("token", input.tokenId);
     yield* change(sql`
       INSERT INTO sessions (
         id,

@@ -311,7 +311,9 @@ export const evict = operation({
       input.worktreeId === undefined
         ? yield* leastRecentlyUsed(input.repositoryId)
         : yield* requireEvictable(input.repositoryId, input.worktreeId);
-    return id === undefined ? undefined : yield* grantWorktree(id, "evicting", holder, input.ttlMs, context);
+    if (id !== undefined) return yield* grantWorktree(id, "evicting", holder, input.ttlMs, context);
+    yield* getRow("repository", input.repositoryId);
+    return undefined;
   },
 });
 

@@ -60,6 +60,21 @@ export function sessionsConformance(backend: TestedBackend): void {
       );
     });
 
+    test("create names a token that exists, revoked or not", async ({ store }) => {
+      const { repository } = await fixtures(store).repository();
+      const { token } = await fixtures(store).token();
+      await store.tokens.revoke({ tokenId: token.id });
+      const { commitSha } = fixtures(store);
+      const { session } = await store.sessions.create({ repositoryId: repository.id, commitSha, tokenId: token.id });
+      assert.equal(session.tokenId, token.id);
+      const [id, tokenId] = [newId(), newId()];
+      await fails(store.sessions.create({ id, repositoryId: repository.id, commitSha, tokenId }), "not_found", {
+        entity: "token",
+        id: tokenId,
+      });
+      await fails(store.sessions.get({ sessionId: id }), "not_found");
+    });
+
     test("create with a reservation without a holder is invalid_input", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       const error = await fails(

@@ -231,3 +231,35 @@ test("the schemas of both dialects are the same", async () => {
       assert.deepEqual(other[part], own[part], `${name}: ${part}`);
   }
 });
+
+/**
+ * The columns that name something and are no foreign keys (D-086). Their ids belong to other programs, outlive the rows
+ * that they name, or are names that the caller chooses.
+ */
+const withoutForeignKey: readonly string[] = [
+  "changes.actor",
+  "changes.entity_id",
+  "changes.request_id",
+  "changes.session_id",
+  "debug_breakpoints.adapter_id",
+  "debug_sessions.hit_breakpoint_ids",
+  "debug_sessions.stop_thread_id",
+  "debug_stops.thread_id",
+  "idempotency_keys.actor",
+  "runners.boot_id",
+  "sessions.requested_by",
+  "tokens.public_id",
+  "worktrees.lease_owner",
+];
+
+test("a column that names another row is a foreign key, on both engines", async () => {
+  for (const schema of [await sqliteSchema(), await postgresSchema()]) {
+    const loose = [...schema].flatMap(([name, { columns, foreignKeys }]) =>
+      [...columns.keys()]
+        .filter((column) => /_(?:ids?|by|to|owner)$|^actor$/.test(column))
+        .filter((column) => !foreignKeys.some((key) => key.startsWith(`${column} to `)))
+        .map((column) => `${name}.${column}`),
+    );
+    assert.deepEqual(loose.toSorted(), withoutForeignKey);
+  }
+});
