@@ -9,6 +9,19 @@ ALTER TABLE worktrees
 -- Earlier releases kept the facts of holders that had failed, so none of them can be trusted.
 UPDATE worktrees SET commit_sha = NULL, environment_hash = NULL WHERE commit_sha IS NOT NULL OR environment_hash IS NOT NULL;
 
+-- A directory has one path (D-087). Earlier releases stored paths as they were passed, and a worktreeRoot that ended with
+-- a slash doubled it. Two worktrees that turn out to be one directory stay as they are: neither can be given up here.
+UPDATE worktrees SET path = rtrim(replace(replace(replace(path, '//', '/'), '//', '/'), '//', '/'), '/')
+WHERE state <> 'removed' AND path LIKE '/%' AND path <> rtrim(replace(replace(replace(path, '//', '/'), '//', '/'), '//', '/'), '/')
+  AND rtrim(replace(replace(replace(path, '//', '/'), '//', '/'), '//', '/'), '/') IN (
+    SELECT rtrim(replace(replace(replace(path, '//', '/'), '//', '/'), '//', '/'), '/') FROM worktrees
+    WHERE state <> 'removed'
+    GROUP BY rtrim(replace(replace(replace(path, '//', '/'), '//', '/'), '//', '/'), '/')
+    HAVING count(*) = 1)
+  AND rtrim(replace(replace(replace(path, '//', '/'), '//', '/'), '//', '/'), '/') <> '';
+UPDATE repositories SET worktree_root = rtrim(replace(replace(replace(worktree_root, '//', '/'), '//', '/'), '//', '/'), '/')
+WHERE worktree_root LIKE '/%' AND rtrim(replace(replace(replace(worktree_root, '//', '/'), '//', '/'), '//', '/'), '/') <> '';
+
 ALTER TABLE commands
   -- The time from which the runner is asked to stop the command: its timeout, or its cancellation if that came first.
   ADD COLUMN stop_at timestamptz,

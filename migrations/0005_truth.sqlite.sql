@@ -8,6 +8,19 @@ ALTER TABLE worktrees ADD COLUMN environment_fence INTEGER;
 -- Earlier releases kept the facts of holders that had failed, so none of them can be trusted.
 UPDATE worktrees SET commit_sha = NULL, environment_hash = NULL WHERE commit_sha IS NOT NULL OR environment_hash IS NOT NULL;
 
+-- A directory has one path (D-087). Earlier releases stored paths as they were passed, and a worktreeRoot that ended with
+-- a slash doubled it. Two worktrees that turn out to be one directory stay as they are: neither can be given up here.
+UPDATE worktrees SET path = rtrim(replace(replace(replace(path, '//', '/'), '//', '/'), '//', '/'), '/')
+WHERE state <> 'removed' AND path LIKE '/%' AND path <> rtrim(replace(replace(replace(path, '//', '/'), '//', '/'), '//', '/'), '/')
+  AND rtrim(replace(replace(replace(path, '//', '/'), '//', '/'), '//', '/'), '/') IN (
+    SELECT rtrim(replace(replace(replace(path, '//', '/'), '//', '/'), '//', '/'), '/') FROM worktrees
+    WHERE state <> 'removed'
+    GROUP BY rtrim(replace(replace(replace(path, '//', '/'), '//', '/'), '//', '/'), '/')
+    HAVING count(*) = 1)
+  AND rtrim(replace(replace(replace(path, '//', '/'), '//', '/'), '//', '/'), '/') <> '';
+UPDATE repositories SET worktree_root = rtrim(replace(replace(replace(worktree_root, '//', '/'), '//', '/'), '//', '/'), '/')
+WHERE worktree_root LIKE '/%' AND rtrim(replace(replace(replace(worktree_root, '//', '/'), '//', '/'), '//', '/'), '/') <> '';
+
 -- The time from which the runner is asked to stop the command: its timeout, or its cancellation if that came first.
 ALTER TABLE commands ADD COLUMN stop_at INTEGER;
 -- The fence of the last claim that its runner confirmed with a heartbeat.
@@ -44,8 +57,6 @@ CREATE TABLE sessions (
   ready_at INTEGER,
   idle_ttl_ms INTEGER CHECK (idle_ttl_ms > 0),
   expires_at INTEGER,
-  -- The time at which the session ends, whatever it does.
-  deadline_at INTEGER,
   last_activity_at INTEGER NOT NULL,
   started_at INTEGER,
   ended_at INTEGER,
@@ -53,6 +64,8 @@ CREATE TABLE sessions (
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL,
+  -- The time at which the session ends, whatever it does.
+  deadline_at INTEGER,
   CHECK ((state = 'completed' OR state = 'failed' OR state = 'cancelled' OR state = 'expired') = (ended_at IS NOT NULL)),
   CHECK ((worktree_id IS NULL) = (worktree_fence IS NULL)),
   CHECK ((ready_at IS NULL) = (ready_priority IS NULL)),

@@ -2,7 +2,8 @@
 import { z } from "zod";
 import { integer, json, nullable, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
-import { filledText, Json, Name, NewId, Path } from "./fields.ts";
+import { Directory } from "./directories.ts";
+import { filledText, Json, Name, NewId } from "./fields.ts";
 
 export const Repository = row({
   id: text,
@@ -28,7 +29,7 @@ export const repositoryFields = {
   defaultBranch: Name.default("main"),
   description: filledText(10_000).nullable().optional(),
   settings: Json.optional(),
-  worktreeRoot: Path.nullable().optional(),
+  worktreeRoot: Directory.nullable().optional(),
   maxWorktrees: z.int().min(0).max(10_000).default(16),
 };
 

@@ -19,7 +19,7 @@ const { id, name, ...settable } = repositoryFields;
 /**
  * Creates the repository with this name, or updates the fields of the existing one that are present in the input.
  *
- * Input    name: 1 .. 200 characters, unique, ignoring case. Fields that are absent stay unchanged
+ * Input    name: 1 .. 200 characters, unique, ignoring case. worktreeRoot: an absolute path, stored in normal form
  * Result   the repository as it is now
  * Fails    conflict { reason: "version" } when expectedVersion differs, or is present and the name is new
  *          | conflict { reason: "exists" } when another repository has this id

@@ -4,7 +4,8 @@ import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
-import { Hash, Id, LeaseTtl, Name, NewId, Path } from "../model/fields.ts";
+import { Directory, directoryIn } from "../model/directories.ts";
+import { Hash, Id, LeaseTtl, Name, NewId } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { matches, WorktreeRow } from "../model/worktrees.ts";
 import { fail, NotYet } from "../operation.ts";
@@ -27,7 +28,7 @@ export const reserveFields = {
   ...holderFields,
   ttlMs: LeaseTtl.default(60_000),
   environmentHash: Hash.optional(),
-  path: Path.optional(),
+  path: Directory.optional(),
 };
 
 /** The fields with which sessions.create reserves a worktree for the new session. */
@@ -93,7 +94,7 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
 /** Returns the path of a new worktree. */
 function newPath({ id, path }: Reservation, root: string | null): string {
   if (path !== undefined) return path;
-  if (root !== null) return `${root}/${id}`;
+  if (root !== null) return directoryIn(root, id);
   const message =
     "path: no worktree is free, and a new one needs a path: pass it, or set the repository's worktreeRoot";
   return fail("invalid_input", {}, message);

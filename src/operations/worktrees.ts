@@ -4,7 +4,8 @@
 import { z } from "zod";
 import { after } from "../clock.ts";
 import { optional, page } from "../model/codec.ts";
-import { CommitSha, Fence, Hash, Id, LeaseTtl, NewId, Path, paging, Reason, Version, WaitMs } from "../model/fields.ts";
+import { Directory } from "../model/directories.ts";
+import { CommitSha, Fence, Hash, Id, LeaseTtl, NewId, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import { releaseKinds, worktreeStates } from "../model/vocabulary.ts";
 import { Lease, Worktree, type WorktreeRow } from "../model/worktrees.ts";
 import { fail, operation } from "../operation.ts";
@@ -55,7 +56,8 @@ const factFields = {
  * a new worktree in `creating`, which the caller then creates at its path.
  *
  * Input    sessionId: binds worktree and fence to the session; commitSha is then the session's commit by default.
- *          waitMs: the time to wait for a free worktree
+ *          waitMs: the time to wait for a free worktree. path: the absolute path of a new worktree (default: its id
+ *          within the repository's worktreeRoot)
  * Result   the lease; pass its fencing token (`fence`) with every later call about the worktree
  * Fails    not_found | invalid_transition | conflict { reason: "bound" | "path" | "repository" | "exists" }
  *          | capacity_exhausted { earliestExpiryAt } | invalid_input when a new worktree has no path
@@ -85,7 +87,8 @@ export const reserve = operation({
 /**
  * Registers an existing directory as a free worktree.
  *
- * Input    clean: false when the directory must be scrubbed before use
+ * Input    path: absolute; /a/, /a//b and /a/./b are stored as what they mean. clean: false when the directory must be
+ *          scrubbed before use
  * Result   the worktree; registering the same path of the same repository again changes nothing
  * Fails    not_found | invalid_transition | conflict { reason: "path" | "exists" } | capacity_exhausted
  */
@@ -94,7 +97,7 @@ export const register = operation({
   input: z.strictObject({
     id: NewId,
     repositoryId: Id,
-    path: Path,
+    path: Directory,
     ...factFields,
     clean: z.boolean().default(false),
     pinned: z.boolean().default(false),

@@ -2,7 +2,7 @@
 -- 0002_accounts_artifacts.postgres.sql ba9884b83bd79058854b6819849fae7941c3fa09537d06caa936aac8d72c4f09
 -- 0003_lookups.postgres.sql 2f603d3d4b0f65624d630a474c7cee7adb920b0fc0f1612120f9d18a143a1151
 -- 0004_debug.postgres.sql 3c4eab41415ec808614dd632521429b6a0a8ac95f52a8676bda98efb05bc65a3
--- 0005_truth.postgres.sql 1fb8de17b5d14f5608e3db9a39a33f9c6ab3b42381db98de09f0813ccdbfffef
+-- 0005_truth.postgres.sql 680a6e9dd4ace9478bd6508b8d421995e007119db4ae406741499e2964210e1d
 
 CREATE TABLE accounts (
   id uuid NOT NULL,

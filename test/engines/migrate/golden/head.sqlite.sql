@@ -2,7 +2,7 @@
 -- 0002_accounts_artifacts.sqlite.sql f6af617c73e440e6a6c42b08d10be3566e0a40747bbec1007c39f6569e247d36
 -- 0003_lookups.sqlite.sql 3f21846aa935f004cbb341fe5fd758f957f1f9a2fde341adcaf9064f0712f40f
 -- 0004_debug.sqlite.sql dc199dc33e69488faaace51a939811a371d0abf7a4866f5d5c81282d0fa73f91
--- 0005_truth.sqlite.sql 115a44131237cbffa7c516ae6d31dd3bf501df814a51c1a0bdde9eec0f9bae5a
+-- 0005_truth.sqlite.sql 77ab1f12d4694e7fa99b41caa59a9dbfb876eaeaded162ae857088fc24863a60
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -342,8 +342,6 @@ CREATE TABLE sessions (
   ready_at INTEGER,
   idle_ttl_ms INTEGER CHECK (idle_ttl_ms > 0),
   expires_at INTEGER,
-  -- The time at which the session ends, whatever it does.
-  deadline_at INTEGER,
   last_activity_at INTEGER NOT NULL,
   started_at INTEGER,
   ended_at INTEGER,
@@ -351,6 +349,8 @@ CREATE TABLE sessions (
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL,
+  -- The time at which the session ends, whatever it does.
+  deadline_at INTEGER,
   CHECK ((state = 'completed' OR state = 'failed' OR state = 'cancelled' OR state = 'expired') = (ended_at IS NOT NULL)),
   CHECK ((worktree_id IS NULL) = (worktree_fence IS NULL)),
   CHECK ((ready_at IS NULL) = (ready_priority IS NULL)),
