@@ -2,14 +2,18 @@
 // caller's thread. Knows no thread, port or database.
 import { Courier } from "./courier.ts";
 import { fromWireFailure, StoreError } from "./errors.ts";
+import { Iteration } from "./iteration.ts";
 import type { Limits } from "./limits.ts";
-import type { AnyOperation, Operation, OperationTable } from "./operation.ts";
+import type { AnyOperation, Operation, OperationTable, Stream } from "./operation.ts";
 import { type Outgoing, outgoing, withEnvelopeKey } from "./outgoing.ts";
 import { isPaged, type Page, rowsOfPages } from "./pages.ts";
 import type { Answer, Backend } from "./wire.ts";
 
 export interface CallOptions {
-  /** Ends the call with `aborted` when it fires. The `outcome` of the error shows whether the call had run by then. */
+  /**
+   * Ends the call with `aborted` when it fires. The `outcome` of the error shows whether the call had run by then. An
+   * iteration fails before its next item.
+   */
   readonly signal?: AbortSignal;
   /**
    * The time after which the call fails with `deadline_exceeded`, in milliseconds. The default is `limits.callMs` plus
@@ -232,18 +236,18 @@ async function callInSteps(calling: Calling, input: unknown, options: CallOption
 }
 
 function rows(calling: Calling, input: unknown, options: CallOptions): AsyncGenerator<unknown, void, undefined> {
-  const list = (pageInput: unknown) => call(calling, pageInput, options) as Promise<Page<unknown>>;
+  const list = (pageInput: unknown, signal: AbortSignal) =>
+    call(calling, pageInput, { ...options, signal }) as Promise<Page<unknown>>;
   return rowsOfPages(list, input, { name: calling.name, signal: options.signal });
 }
 
-async function* stream(
-  calling: Calling,
-  input: unknown,
-  options: CallOptions,
-): AsyncGenerator<unknown, void, undefined> {
-  for (let next: unknown = input; next !== undefined; ) {
-    const page = await call(calling, next, options);
-    yield* calling.operation.stream?.items(page) ?? [];
-    next = calling.operation.stream?.next(next, page);
-  }
+function stream(calling: Calling, input: unknown, options: CallOptions): AsyncGenerator<unknown, void, undefined> {
+  const { items, next } = calling.operation.stream as Stream<unknown, unknown, unknown>;
+  let nextInput = input;
+  const load = async (signal: AbortSignal) => {
+    const page = await call(calling, nextInput, { ...options, signal });
+    nextInput = next(nextInput, page);
+    return { items: items(page), isLast: nextInput === undefined };
+  };
+  return new Iteration(load, { name: calling.name, signal: options.signal });
 }

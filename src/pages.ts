@@ -1,5 +1,5 @@
 // Walks over the pages of a `list` operation, one call for each page.
-import { StoreError } from "./errors.ts";
+import { Iteration } from "./iteration.ts";
 import type { AnyOperation } from "./operation.ts";
 
 /** One page of a list; the last one has no cursor. */
@@ -14,21 +14,19 @@ export function isPaged({ keys }: AnyOperation): boolean {
 }
 
 /**
- * Yields the rows of all pages, and reads each page when its first row is needed. Fails with `aborted` before the next
- * row when the signal has fired.
+ * Iterates over the rows of all pages, and reads each page when its first row is needed. Fails with `aborted` before
+ * the next row when the signal has fired.
  */
-export async function* rowsOfPages<Row>(
-  list: (input: unknown) => Promise<Page<Row>>,
+export function rowsOfPages<Row>(
+  list: (input: unknown, signal: AbortSignal) => Promise<Page<Row>>,
   input: unknown,
-  { name, signal }: { readonly name: string; readonly signal: AbortSignal | undefined },
+  options: { readonly name: string; readonly signal: AbortSignal | undefined },
 ): AsyncGenerator<Row, void, undefined> {
-  for (let next = input; ; ) {
-    const { items, nextCursor } = await list(next);
-    for (const row of items) {
-      if (signal?.aborted) throw new StoreError("aborted", undefined, { operation: name, cause: signal.reason });
-      yield row;
-    }
-    if (nextCursor === undefined) return;
-    next = { ...(input as object), cursor: nextCursor };
-  }
+  let nextInput = input;
+  const load = async (signal: AbortSignal) => {
+    const { items, nextCursor } = await list(nextInput, signal);
+    nextInput = { ...(input as object), cursor: nextCursor };
+    return { items, isLast: nextCursor === undefined };
+  };
+  return new Iteration(load, options);
 }

@@ -2,6 +2,7 @@
 // method without a function throws.
 import type { CallOptions } from "../client.ts";
 import { StoreError } from "../errors.ts";
+import { Iteration } from "../iteration.ts";
 import { defaultLimits } from "../limits.ts";
 import type { AnyOperation, OperationTable } from "../operation.ts";
 import { operations } from "../operations/table.ts";
@@ -44,11 +45,12 @@ export function stubStore(stubs: StubMethods = {}): StubStore {
       };
     const entityMethods: Record<string, StubMethod> = {};
     for (const [verb, { stream }] of Object.entries(verbs))
-      entityMethods[verb] = stream === undefined ? promised(recorded(verb)) : iterated(recorded(verb));
+      entityMethods[verb] =
+        stream === undefined ? promised(recorded(verb)) : iterated(`${entity}.${verb}`, recorded(verb));
     const { list } = entityMethods;
     if (list !== undefined && isPaged(verbs.list as AnyOperation))
       entityMethods.all =
-        functions?.all === undefined ? iterateList(`${entity}.list`, list) : iterated(recorded("all"));
+        functions?.all === undefined ? iterateList(`${entity}.list`, list) : iterated(`${entity}.all`, recorded("all"));
     methods[entity] = entityMethods;
   }
   const close = async (): Promise<void> => undefined;
@@ -75,11 +77,34 @@ function promised(call: StubMethod): StubMethod {
   return async (input, options) => call(input, options);
 }
 
-/** Returns a method that calls the function when its iteration begins. */
-function iterated(call: StubMethod): StubMethod {
-  return async function* (input, options) {
-    yield* call(input, options) as AsyncIterable<unknown>;
+/**
+ * Returns a method that calls the function when its iteration begins. As in a real store, the caller can leave the
+ * iteration while it waits for an item, whatever the function returned.
+ */
+function iterated(name: string, call: StubMethod): StubMethod {
+  return (input, options) => {
+    let items: AsyncIterator<unknown> | undefined;
+    const load = async (signal: AbortSignal) => {
+      items ??= iteratorOf(call(input, options));
+      const { done, value } = await Promise.race([items.next(), failureWhenAborted(name, signal)]);
+      return { items: done ? [] : [value], isLast: done === true };
+    };
+    // A function that waits for its next item would answer only after it.
+    const onEnd = () => void items?.return?.().catch(() => undefined);
+    return new Iteration(load, { name, signal: options?.signal, onEnd });
   };
+}
+
+async function* iteratorOf(iterable: unknown): AsyncGenerator<unknown, void, undefined> {
+  yield* iterable as AsyncIterable<unknown>;
+}
+
+/** Rejects with `aborted` when the signal fires. */
+function failureWhenAborted(name: string, signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    const fail = () => reject(new StoreError("aborted", undefined, { operation: name, cause: signal.reason }));
+    signal.addEventListener("abort", fail, { once: true });
+  });
 }
 
 /** Returns a method that iterates over the rows of all pages of `list`, like `all` of a real store. */

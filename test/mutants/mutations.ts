@@ -200,10 +200,20 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/pages.ts", subject("pages"), [
     [
       "all keeps the filters of a list",
-      "next = { ...(input as object), cursor: nextCursor }",
-      "next = { cursor: nextCursor }",
+      "nextInput = { ...(input as object), cursor: nextCursor }",
+      "nextInput = { cursor: nextCursor }",
     ],
+  ]),
+  ...mutate("src/iteration.ts", subject("pages"), [
     ["all ends when its signal fires", "if (signal?.aborted)", "if (signal === null)"],
+  ]),
+  ...mutate("src/iteration.ts", { ...client, only: "an iteration answers its calls in order" }, [
+    ["calls of next are answered in their order", "await earlierAnswered;", ""],
+  ]),
+  ...mutate("src/iteration.ts", client, [
+    ["an iteration that is left cancels the call that waits", "      aborter.abort();\n", ""],
+    ["an iteration that is left answers the calls that wait", "left.resolve(undefined);", ""],
+    ["a signal has no listener of an iteration that has ended", 'signal?.removeEventListener("abort", abort);', ""],
   ]),
   ...mutate("src/courier.ts", client, [
     ["a lost write has an unknown outcome", '? "not_run" : "unknown"', '? "not_run" : "not_run"'],

@@ -9,6 +9,7 @@ import {
   type Store,
   StoreError,
 } from "../../src/index.ts";
+import { Iteration } from "../../src/iteration.ts";
 import { operations } from "../../src/operations/table.ts";
 import { type Page, rowsOfPages } from "../../src/pages.ts";
 import { present } from "../../src/present.ts";
@@ -94,39 +95,54 @@ function atomicallyOn(pool: RunnerPool) {
 
 /** Returns a stream method. Its items arrive on a separate channel, because a task has only one result. */
 function streamOf(pool: RunnerPool, name: string) {
-  return async function* (input?: unknown, options?: CallOptions): AsyncGenerator<unknown, void, undefined> {
-    const channel = new BroadcastChannel(newId());
-    const received: unknown[] = [];
-    let arrival = Promise.withResolvers<void>();
-    channel.onmessage = (event) => {
-      received.push((event as MessageEvent).data);
-      arrival.resolve();
-      arrival = Promise.withResolvers();
+  return (input?: unknown, { signal, ...options }: CallOptions = {}) => {
+    let items: StreamedItems | undefined;
+    const load = async () => {
+      items ??= streamItems(pool, { type: "stream", call: [name, input, options], channel: newId() }, signal);
+      const item = await items.next();
+      return { items: item === undefined ? [] : [item], isLast: item === undefined };
     };
-    let count: number | undefined;
-    const ended = pool.run<number>({
-      type: "stream",
-      call: [name, input, options],
-      channel: channel.name,
-    } satisfies Task);
-    ended.catch(() => undefined);
-    const counted = ended.then((total) => {
-      count = total;
-    });
-    counted.catch(() => undefined);
-    try {
-      for (let yielded = 0; ; ) {
-        if (received.length > 0) {
-          yield received.shift();
-          yielded++;
-        } else if (count === undefined) await Promise.race([arrival.promise, counted]);
-        else if (yielded < count) await arrival.promise;
-        else return;
+    return new Iteration(load, { name, signal, onEnd: () => items?.leave() });
+  };
+}
+
+interface StreamedItems {
+  /** Resolves to the next item, or to undefined after the last one. Fails as the iteration in the thread. */
+  next(): Promise<unknown>;
+  /** Leaves the iteration in the thread. */
+  leave(): void;
+}
+
+function streamItems(
+  pool: RunnerPool,
+  task: Extract<Task, { type: "stream" }>,
+  signal: AbortSignal | undefined,
+): StreamedItems {
+  const channel = new BroadcastChannel(task.channel);
+  const received: unknown[] = [];
+  let arrival = Promise.withResolvers<void>();
+  channel.onmessage = (event) => {
+    received.push((event as MessageEvent).data);
+    arrival.resolve();
+    arrival = Promise.withResolvers();
+  };
+  let [count, taken] = [Number.POSITIVE_INFINITY, 0];
+  const ended = pool.run<number>(task, present({ signal })).then((total) => {
+    count = total;
+  });
+  ended.catch(() => undefined);
+  return {
+    async next() {
+      while (received.length === 0) {
+        if (taken === count) return undefined;
+        await Promise.race(count === Number.POSITIVE_INFINITY ? [arrival.promise, ended] : [arrival.promise]);
       }
-    } finally {
-      channel.postMessage("stop");
-      await ended.catch(() => undefined);
-      channel.close();
-    }
+      taken++;
+      return received.shift();
+    },
+    leave() {
+      channel.postMessage("leave");
+      void ended.catch(() => undefined).finally(() => channel.close());
+    },
   };
 }

@@ -12,7 +12,7 @@ export type Task =
       readonly async: boolean;
       readonly options: CallMessage[2];
     }
-  /** Sends the items of a stream on the channel until a message on the channel stops it. */
+  /** Sends the items of a stream on the channel, until a message on the channel says that the caller has left. */
   | { readonly type: "stream"; readonly call: CallMessage; readonly channel: string }
   | { readonly type: "close" };
 
@@ -33,7 +33,7 @@ export default async function run(task: Task, { store, signal }: RunnerContext):
     case "atomically":
       return repeatCalls(store, task, signal);
     case "stream":
-      return sendItems(store, task.call, task.channel);
+      return sendItems(store, task, signal);
     case "close":
       return store.close();
   }
@@ -51,18 +51,20 @@ function repeatCalls(
   return store.atomically(async ? async (tx) => record(tx) : record, { ...options, signal });
 }
 
-async function sendItems(store: Store, [name, input, options]: CallMessage, channelName: string): Promise<number> {
+async function sendItems(
+  store: Store,
+  { call: [name, input, options], channel: channelName }: Extract<Task, { type: "stream" }>,
+  signal: AbortSignal,
+): Promise<number> {
   const channel = new BroadcastChannel(channelName);
-  const stop = new AbortController();
-  channel.onmessage = () => stop.abort();
+  const items: AsyncGenerator<unknown, void, undefined> = methodOf(store, name)(input, { ...options, signal });
+  channel.onmessage = () => void items.return();
   let count = 0;
   try {
-    for await (const item of methodOf(store, name)(input, { ...options, signal: stop.signal })) {
+    for await (const item of items) {
       channel.postMessage(item);
       count++;
     }
-  } catch (error) {
-    if (!stop.signal.aborted) throw error;
   } finally {
     channel.close();
   }

@@ -1,10 +1,11 @@
 // The client on a backend that the test controls: messages, deadlines and the loss of the backend.
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { it } from "node:test";
 import { z } from "zod";
 import { createClient } from "../../src/client.ts";
 import { defaultLimits, type Limits } from "../../src/limits.ts";
-import { boolean, record, text } from "../../src/model/codec.ts";
+import { boolean, integer, record, text } from "../../src/model/codec.ts";
 import { type Operation, operation } from "../../src/operation.ts";
 import { first, sql } from "../../src/sql.ts";
 import type { Backend, Envelope, Reply } from "../../src/wire.ts";
@@ -57,8 +58,24 @@ const steps = operation({
     return { done: 1 };
   },
 });
+const counting = operation({
+  access: "read",
+  input: z.strictObject({ waitMs: z.number(), after: z.number().default(0) }),
+  output: record({ last: integer }),
+  errors: [],
+  waitMs: (input) => input.waitMs,
+  stream: {
+    items: ({ last }) => [last - 1, last],
+    next: (input, { last }) => (last < 4 ? { ...input, after: last } : undefined),
+  },
+  *run() {
+    yield* first(sql`SELECT 1`);
+    return { last: 0 };
+  },
+});
 const table = {
   t: {
+    counting,
     read: echo("read") as Operation<{ value: string }, string>,
     write: echo("write") as Operation<{ value: string }, string>,
     add,
@@ -440,6 +457,80 @@ it("settles every call when the server is lost: unknown for writes in flight, no
     ["closed", "not_run", "gone"],
   ]);
   await assert.rejects(client.t.read({ value: "e" }), { code: "closed", outcome: "not_run" });
+});
+
+it("an iteration that is left while it waits ends at once, without waiting for the server, and cancels its call", async () => {
+  const { client, envelopes, cancelled } = createRig({ answer: false });
+  for (const leave of ["return", "throw"] as const) {
+    cancelled.length = 0;
+    const iteration = client.t.counting({ waitMs: 60_000 });
+    const waiting = [iteration.next(), iteration.next()];
+    await turn();
+    const left = leave === "return" ? iteration.return() : iteration.throw(new RangeError("mine"));
+    const [first, second, last] = await Promise.allSettled([...waiting, left]);
+    const end = { status: "fulfilled", value: { done: true, value: undefined } };
+    assert.deepEqual([first, second], [end, end]);
+    assert.deepEqual(
+      leave === "return" ? last : (last as PromiseRejectedResult).reason.message,
+      leave === "return" ? end : "mine",
+    );
+    assert.deepEqual(cancelled, [[envelopes.length, 0]]);
+    assert.deepEqual(await iteration.next(), end.value);
+  }
+});
+
+it("an iteration that is left in the tick of its first call sends nothing", async () => {
+  const { client, envelopes } = createRig({ answer: false });
+  const iteration = client.t.counting({ waitMs: 60_000 });
+  const waiting = iteration.next();
+  assert.deepEqual(await iteration.return(), { done: true, value: undefined });
+  assert.deepEqual(await waiting, { done: true, value: undefined });
+  await turn();
+  assert.deepEqual(envelopes, []);
+});
+
+it("an iteration answers its calls in order, asks for a page only when it needs one, and ends with the last", async () => {
+  const { client, envelopes, replies } = createRig({ answer: false });
+  const iteration = client.t.counting({ waitMs: 60_000 });
+  const answered: (number | undefined)[] = [];
+  const calls = Array.from({ length: 6 }, () =>
+    iteration.next().then(({ value }) => void answered.push(value as number | undefined)),
+  );
+  await turn();
+  assert.equal(envelopes.length, 1);
+  replies[0]?.([1, 1, [true, [2]]]);
+  await turn();
+  assert.deepEqual([answered, envelopes.length], [[1, 2], 2]);
+  assert.deepEqual(envelopes[1]?.[2][1], [60_000, 2]);
+  replies[1]?.([1, 1, [true, [4]]]);
+  await Promise.all(calls);
+  assert.deepEqual([answered, envelopes.length], [[1, 2, 3, 4, undefined, undefined], 2]);
+});
+
+it("a signal that fires ends an iteration before its next item, and keeps no listener afterwards", async () => {
+  const { client, envelopes, replies } = createRig({ answer: false });
+  const aborter = new AbortController();
+  const iteration = client.t.counting({ waitMs: 60_000 }, { signal: aborter.signal });
+  const first = iteration.next();
+  await turn();
+  assert.equal(getEventListeners(aborter.signal, "abort").length, 1);
+  replies[0]?.([1, 1, [true, [2]]]);
+  assert.equal((await first).value, 1);
+  assert.equal(getEventListeners(aborter.signal, "abort").length, 0);
+  aborter.abort(new Error("enough"));
+  await assert.rejects(iteration.next(), (error: Error) => (error.cause as Error).message === "enough");
+  assert.deepEqual([await iteration.next(), envelopes.length], [{ done: true, value: undefined }, 1]);
+});
+
+it("names the function that iterates in the stack of an error", async () => {
+  const { client, replies } = createRig({ answer: false });
+  async function theViewerOfTheStore() {
+    for await (const item of client.t.counting({ waitMs: 60_000 })) assert.fail(`${item}`);
+  }
+  const viewing = theViewerOfTheStore();
+  await turn();
+  replies[0]?.([1, 1, [false, ["not_found", "m", "not_run", {}]]]);
+  await assert.rejects(viewing, (error: Error) => /theViewerOfTheStore/.test(error.stack as string));
 });
 
 it("names the calling function in the stack of an error", async () => {

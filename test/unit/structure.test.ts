@@ -36,6 +36,7 @@ const layers: readonly (readonly string[])[] = [
   ["src/model/"],
   ["src/context.ts", "src/caller.ts", "src/events.ts"],
   ["src/operation.ts"],
+  ["src/iteration.ts"],
   ["src/pages.ts"],
   ["src/operations/"],
   ["src/driver.ts"],

@@ -125,7 +125,7 @@ test("a process that is killed 24 times while it writes has stored every acknowl
   assert.ok(first > 200 && second > 200);
 });
 
-test("when a runner thread dies during a call, the mailbox drops its client and its parked call", async () => {
+test("when a runner thread dies while a claim and an iteration wait, the mailbox drops its client and both calls", async () => {
   const store = await openStore({ url: `sqlite:${join(temporaryFolder(), "store.db")}` });
   const serving = async () => (await store.maintenance.stats()).serving;
   const clientsBefore = (await serving()).clients;

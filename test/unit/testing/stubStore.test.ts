@@ -52,6 +52,43 @@ it("the function of a stream returns any iterable", async () => {
   assert.deepEqual(offsets, [0, 5]);
 });
 
+it("a stream can be left while its function waits, and fails with aborted when its signal fires", async () => {
+  const never = {
+    async *[Symbol.asyncIterator]() {
+      yield { seq: 1 };
+      await new Promise(() => undefined);
+    },
+  };
+  const stub = stubStore({ changes: { watch: () => never }, sessions: { all: () => never } });
+  const done = { done: true, value: undefined };
+  for (const iteration of [stub.changes.watch(), stub.sessions.all()]) {
+    await iteration.next();
+    const waiting = iteration.next();
+    assert.deepEqual([await iteration.return(), await waiting], [done, done]);
+  }
+  const aborter = new AbortController();
+  const aborted = stub.changes.watch({}, { signal: aborter.signal });
+  await aborted.next();
+  const waiting = aborted.next();
+  aborter.abort();
+  await assert.rejects(waiting, { code: "aborted", operation: "changes.watch" });
+});
+
+it("a stream that is left ends the iterable that its function returned", async () => {
+  let ended = 0;
+  async function* changes() {
+    try {
+      yield { seq: 1 };
+      yield { seq: 2 };
+    } finally {
+      ended++;
+    }
+  }
+  const stub = stubStore({ changes: { watch: changes } });
+  for await (const _change of stub.changes.watch()) break;
+  assert.equal(ended, 1);
+});
+
 it("all iterates over the pages of list, or over what its own function returns", async () => {
   const pages = [{ items: [{ id: "a" }, { id: "b" }], nextCursor: "next" }, { items: [{ id: "c" }] }];
   const paged = stubStore({ sessions: { list: () => pages[paged.calls.length - 1] } });
