@@ -43,7 +43,7 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   touches(input: never): string | undefined;
   /**
    * Returns the largest size of the result in bytes, or 0 where results are always small. `limits.resultBytes` bounds
-   * the sum over the calls of a client.
+   * the sum over the calls of a client. A call that waits does not count until it runs.
    */
   resultBytes(input: never): number;
   /** True when the body reads `changes`, whose rows are written last in a transaction. */

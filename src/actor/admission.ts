@@ -46,7 +46,9 @@ export class Admission {
     try {
       const call = this.#decodeCall(client, calls, at);
       const bytes = callBytes(calls[at], calls[at + 1], calls[at + 2]);
-      this.#enqueue({ client, envelope, slot, calls: [call], bytes, resultBytes: this.#resultBytes(client, [call]) });
+      const reservesResults = call.waitMs === 0 || calls.length > callWidth;
+      const resultBytes = this.#resultBytes(client, [call], reservesResults);
+      this.#enqueue({ client, envelope, slot, calls: [call], bytes, resultBytes, reservesResults });
     } catch (error) {
       [envelope.answers[slot * 2], envelope.answers[slot * 2 + 1]] = failureOf(error);
     }
@@ -64,8 +66,8 @@ export class Admission {
       }
       const envelopeKey = envelopeKeyOf(calls[2] as WireCaller);
       if (envelopeKey !== undefined) admitted[0] = { ...(admitted[0] as Call), envelopeKey };
-      const resultBytes = this.#resultBytes(client, admitted);
-      this.#enqueue({ client, envelope, slot: 0, calls: admitted, bytes, resultBytes });
+      const resultBytes = this.#resultBytes(client, admitted, true);
+      this.#enqueue({ client, envelope, slot: 0, calls: admitted, bytes, resultBytes, reservesResults: true });
     } catch (error) {
       const [, [code, message, outcome, details]] = failureOf(error);
       const indexedFailure = [code, message, outcome, { ...details, index: admitted.length }];
@@ -86,20 +88,20 @@ export class Admission {
   }
 
   /**
-   * Returns the size that the results of these calls may have. Fails with `overloaded` when it is too large together
-   * with that of the client's other calls. With no others it always passes.
+   * Returns the size that the results of these calls may have. If they reserve it, fails with `overloaded` when it is
+   * too large together with that of the client's other calls. With no others it always passes.
    */
-  #resultBytes(client: Client, calls: readonly Call[]): number {
+  #resultBytes(client: Client, calls: readonly Call[], reservesResults: boolean): number {
     const { resultBytes, groupMs } = this.#limits;
     const bytes = calls.reduce((sum, { operation, input }) => sum + operation.resultBytes(input), 0);
-    if (client.resultBytes > 0 && client.resultBytes + bytes > resultBytes) {
+    if (reservesResults && client.resultBytes > 0 && client.resultBytes + bytes > resultBytes) {
       const details = { retryAfterMs: groupMs, resultBytes: client.resultBytes };
       throw new StoreError("overloaded", undefined, { details });
     }
     return bytes;
   }
 
-  #enqueue(admitted: Pick<Entry, "client" | "envelope" | "slot" | "calls" | "bytes" | "resultBytes">): void {
+  #enqueue(admitted: Omit<Entry, "place" | "cancelled" | "done" | "queuedAtMs" | "parkUntilMs">): void {
     const entry: Entry = {
       ...admitted,
       place: "queue",

@@ -43,8 +43,13 @@ export interface Entry {
   readonly calls: readonly Call[];
   /** The size of its inputs. */
   readonly bytes: number;
-  /** The size that its results may have. They are kept until the whole envelope is answered. */
+  /** The size that its results may have. */
   readonly resultBytes: number;
+  /**
+   * True when the results count for the client from the admission on, because they are kept until the whole envelope is
+   * answered. A call that may wait and travels alone has no result before its last group, and counts only there.
+   */
+  readonly reservesResults: boolean;
   place: "queue" | "group" | "parked";
   /** True once it was cancelled in a group. The group may have run it, so its result decides about its answer. */
   cancelled: boolean;
@@ -74,23 +79,24 @@ export interface Client {
   /** The totals over its entries. An entry counts from its admission until it is done and out of the queue. */
   calls: number;
   bytes: number;
+  /** The total of the entries that reserve their results. */
   resultBytes: number;
   /** The number of its entries that are parked. */
   parked: number;
 }
 
 /** Adds an entry to the totals of its client. */
-export function count({ client, calls, bytes, resultBytes }: Entry): void {
+export function count({ client, calls, bytes, resultBytes, reservesResults }: Entry): void {
   client.calls += calls.length;
   client.bytes += bytes;
-  client.resultBytes += resultBytes;
+  if (reservesResults) client.resultBytes += resultBytes;
 }
 
 /** Subtracts an entry that is done and out of the queue from the totals of its client. */
-export function uncount({ client, calls, bytes, resultBytes }: Entry): void {
+export function uncount({ client, calls, bytes, resultBytes, reservesResults }: Entry): void {
   client.calls -= calls.length;
   client.bytes -= bytes;
-  client.resultBytes -= resultBytes;
+  if (reservesResults) client.resultBytes -= resultBytes;
 }
 
 /**

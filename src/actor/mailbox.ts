@@ -168,7 +168,7 @@ export class Mailbox {
     if (this.#running) return;
     this.#scheduled = "no";
     this.#running = true;
-    const group = this.#queues.take(this.#options.limits.groupCalls);
+    const group = this.#queues.take(this.#options.limits);
     let delayMs = 0;
     try {
       if (group.length > 0) await this.#run(group);

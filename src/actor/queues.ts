@@ -69,11 +69,15 @@ export class Queues {
     return false;
   }
 
-  /** Takes a group: urgent entries for at most half of it, then normal ones, and one background entry last (D-012). */
-  take(max: number): Entry[] {
+  /**
+   * Takes a group: urgent entries for at most half of it, then normal ones, and one background entry last (D-012). The
+   * calls of a client that may wait have at most `limits.resultBytes` of results in a group, unless it is one call.
+   */
+  take({ groupCalls, resultBytes }: Pick<Limits, "groupCalls" | "resultBytes">): Entry[] {
     const group: Entry[] = [];
-    this.#takeInTurns("urgent", group, Math.ceil(max / 2));
-    this.#takeInTurns("normal", group, max);
+    const budget = new ResultBudget(resultBytes);
+    this.#takeInTurns("urgent", group, Math.ceil(groupCalls / 2), budget);
+    this.#takeInTurns("normal", group, groupCalls, budget);
     this.#rotate();
     for (const { queues } of this.#clients) {
       if (queues.background.size === 0) continue;
@@ -84,11 +88,16 @@ export class Queues {
   }
 
   /** Takes one entry of each client, round by round. */
-  #takeInTurns(lane: Lane, group: Entry[], max: number): void {
-    let active = [...this.#clients].filter(({ queues }) => queues[lane].size > 0);
+  #takeInTurns(lane: Lane, group: Entry[], max: number, budget: ResultBudget): void {
+    const hasNext = ({ queues }: Client) => queues[lane].head !== undefined && budget.allows(queues[lane].head);
+    let active = [...this.#clients].filter(hasNext);
     while (group.length < max && active.length > 0) {
-      for (const { queues } of active) if (group.length < max) moveHead(queues[lane], group);
-      active = active.filter(({ queues }) => queues[lane].size > 0);
+      for (const { queues } of active) {
+        if (group.length === max) break;
+        budget.spend(queues[lane].head as Entry);
+        moveHead(queues[lane], group);
+      }
+      active = active.filter(hasNext);
     }
   }
 
@@ -98,6 +107,27 @@ export class Queues {
     if (head === undefined) return;
     this.#clients.delete(head);
     this.#clients.add(head);
+  }
+}
+
+/** The results that the entries of a group may still have, for each client, as far as they are not reserved. */
+class ResultBudget {
+  readonly #bytesMax: number;
+  readonly #spent = new Map<Client, number>();
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  allows({ client, resultBytes, reservesResults, done }: Entry): boolean {
+    if (done || reservesResults || resultBytes === 0) return true;
+    const spent = this.#spent.get(client) ?? 0;
+    return spent === 0 || spent + resultBytes <= this.#bytesMax;
+  }
+
+  spend({ client, resultBytes, reservesResults, done }: Entry): void {
+    if (done || reservesResults || resultBytes === 0) return;
+    this.#spent.set(client, (this.#spent.get(client) ?? 0) + resultBytes);
   }
 }
 

@@ -63,6 +63,7 @@ export const follow = operation({
   output: LogPage,
   errors: ["not_found"],
   waitMs: (input) => input.waitMs,
+  resultBytes: ({ maxBytes }) => maxBytes,
   stream: {
     items: (page): Chunk[] => page.chunks,
     next: ({ commandId, maxBytes, waitMs, ...from }, page) => {

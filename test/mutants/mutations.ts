@@ -204,6 +204,17 @@ export const mutations: readonly Mutation[] = [
       "nextInput = { cursor: nextCursor }",
     ],
   ]),
+  ...mutate("src/actor/admission.ts", mailbox, [
+    ["a call that waits alone reserves no results", "call.waitMs === 0 || calls.length > callWidth", "true"],
+  ]),
+  ...mutate("src/actor/queues.ts", mailbox, [
+    [
+      "the results of woken calls are bounded in a group",
+      "spent === 0 || spent + resultBytes <= this.#bytesMax",
+      "true",
+    ],
+    ["a call alone runs whatever its result", "spent === 0 || spent +", "spent +"],
+  ]),
   ...mutate("src/iteration.ts", subject("pages"), [
     ["all ends when its signal fires", "if (signal?.aborted)", "if (signal === null)"],
   ]),
@@ -299,7 +310,7 @@ export const mutations: readonly Mutation[] = [
     ["nothing inside atomically waits", "if (call.waitMs > 0)", "if (call.waitMs < 0)"],
   ]),
   ...mutate("src/actor/queues.ts", mailbox, [
-    ["urgent calls take at most half a group", "Math.ceil(max / 2)", "max"],
+    ["urgent calls take at most half a group", "Math.ceil(groupCalls / 2)", "groupCalls"],
     ["clients take turns", "    this.#rotate();\n", ""],
     ["a call that is put back can be cancelled", '    for (const entry of remaining) entry.place = "queue";\n', ""],
     ["a call that was given up is not put back", ".filter(({ done }) => !done)", ""],

@@ -95,6 +95,22 @@ export function iterationsConformance(backend: TestedBackend): void {
       await parked(store, 0);
     });
 
+    alone("viewers that only wait use up no part of their client's results", async ({ store }) => {
+      const { debugSessionId } = await fixtures(store).debugSession();
+      const { position } = (await store.debug.get({ debugSessionId, events: 1 })).events[0] as { position: number };
+      const { command } = await fixtures(store).command();
+      // Together, the pages that they ask for exceed limits.resultBytes.
+      const started = Array.from({ length: 40 }, () => [
+        store.debug.follow({ debugSessionId, after: position, limit: 500, waitMs: 3_600_000 }),
+        store.logs.follow({ commandId: command.id, maxBytes: 1_048_576, waitMs: 3_600_000 }),
+      ]).flat();
+      const waiting = started.map((iteration) => iteration.next());
+      await parked(store, 80);
+      assert.equal((await store.debug.get({ debugSessionId, events: 500 })).debugSession.id, debugSessionId);
+      for (const iteration of started) await iteration.return();
+      await Promise.all(waiting);
+    });
+
     test("calls of next are answered in their order, and a failure ends the iteration", async ({ store }) => {
       const { command, fence } = await fixtures(store).log("a\n");
       const commandId = command.id;

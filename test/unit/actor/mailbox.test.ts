@@ -331,6 +331,51 @@ it("the results of one client are bounded: calls beyond the bound fail with over
   assert.deepEqual(resultsOf(await client.post(envelope("normal large"))), ["normal large"]);
 });
 
+it("a call that waits holds no part of its client's results, however many wait", async () => {
+  const rig = createRig({ limits: { resultBytes: 130 }, outcomeOf: alwaysNothing });
+  rig.open();
+  const client = connect(rig);
+  const replies = numbered("normal large wait ", 40).map((name) => client.post(waiting(name, 60_000)));
+  // An answered call shows that the groups before it have run.
+  assert.deepEqual(resultsOf(await client.post(envelope("normal large"))), ["normal large"]);
+  await client.post(envelope("normal small"));
+  assert.equal(rig.mailbox.figures().parked, 40);
+  assert.deepEqual(resultsOf(await client.post(envelope("normal large", "normal large"))), [
+    "normal large",
+    "normal large",
+  ]);
+  await rig.mailbox.close();
+  assert.deepEqual((await Promise.all(replies)).flatMap(resultsOf), Array(40).fill("closed"));
+});
+
+it("calls that were woken together share groups only as far as their results are bounded", async () => {
+  const rig = createRig({ limits: { resultBytes: 130 }, outcomeOf: nothingUntil(6) });
+  const [client, other] = [connect(rig), connect(rig)];
+  const replies = numbered("normal large wait ", 5).map((name) => client.post(waiting(name, 60_000)));
+  rig.open();
+  while (rig.mailbox.figures().parked !== 5) await groupBegun();
+  const groupsBefore = rig.groups.length;
+  rig.mailbox.touch(["topic"]);
+  replies.push(other.post(envelope("normal other")));
+  assert.deepEqual((await Promise.all(replies)).flatMap(resultsOf).length, 6);
+  const woken = rig.groups.slice(groupsBefore);
+  assert.deepEqual(
+    woken.map((group) => group.filter((name) => name.includes("large")).length),
+    [2, 2, 1],
+  );
+  assert.ok(woken[0]?.includes("normal other"));
+});
+
+it("a call that may wait reserves its results when it shares its envelope, and runs although they exceed the bound", async () => {
+  const rig = createRig({ limits: { resultBytes: 50 } });
+  const client = connect(rig);
+  const large = (waitMs: number) => waiting("normal large", waitMs)[2];
+  const together = client.post([++envelopeId, false, [...large(1), ...large(1)]]);
+  rig.open();
+  assert.deepEqual(resultsOf(await together), ["normal large", "overloaded"]);
+  assert.deepEqual(resultsOf(await client.post(waiting("normal large", 60_000))), ["normal large"]);
+});
+
 it("a call that is cancelled in the queue counts until its turn comes, so that cancelled calls cannot fill the memory", async () => {
   const rig = createRig({ limits: { queueCalls: 10, groupCalls: 1 } });
   const client = connect(rig);
