@@ -87,6 +87,16 @@ export function words(values: readonly string[]): Statement {
   return new Statement([values.map((value) => `'${value}'`).join(", ")], []);
 }
 
+/**
+ * Returns parameters for `column IN (...)`, at least one. Repeats the last value up to the next power of four, so that
+ * the number of shapes stays small.
+ */
+export function valueList(values: readonly SqlValue[]): Statement {
+  const length = 4 ** Math.ceil(Math.log(values.length) / Math.log(4));
+  const padded = Array.from({ length }, (_, index) => values[Math.min(index, values.length - 1)] as SqlValue);
+  return new Statement(["", ...padded.slice(1).map(() => ", "), ""], padded);
+}
+
 /** Quotes the name of a table or column, for a text that contains names read from a database. */
 export function quoteName(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;

@@ -35,24 +35,41 @@ export type ArtifactRow = RawOf<typeof Artifact>;
 /** An artifact and whether it is new: `created` is false when the same content already had this name. */
 export const Recorded = record({ artifact: Artifact, created: boolean });
 
+/** The longest name, in UTF-16 code units. */
+const artifactNameLength = 500;
+/** The longest name of a file on the file systems in use, in bytes. */
+const partBytesMax = 255;
+
 /**
  * A relative path that stays below its folder on every system: no `..`, no drive, no root. Clients write artifacts
  * below a folder of their choice, and Windows ignores dots and spaces at the end of a part, opens a stream after a
- * colon, and opens devices by name.
+ * colon, opens devices by name, and has no files with the other characters that are refused here. Text that looks the
+ * same is the same name, because some file systems take it for the same file (D-087).
  *
  * Source   https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
  */
-const ArtifactName = withoutControls(500).refine((name) => !/[:\\]/.test(name) && name.split("/").every(isPlainPart), {
-  error: "must be a relative path of plain parts separated by /, valid on every system",
-});
+const ArtifactName = withoutControls(artifactNameLength)
+  .overwrite((name) => name.normalize("NFC"))
+  // A few characters become longer.
+  .max(artifactNameLength)
+  .refine((name) => !/[:\\<>"|?*]/.test(name) && name.split("/").every(isPlainPart), {
+    error: "must be a relative path of plain parts separated by /, valid on every system",
+  });
 
 function isPlainPart(part: string): boolean {
   return (
     part !== "" &&
     part.trim() === part &&
     !part.endsWith(".") &&
+    new TextEncoder().encode(part).byteLength <= partBytesMax &&
     !/^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(?:\.|$)/i.test(part)
   );
+}
+
+/** Lists the folders that a name needs: `a` and `a/b` for `a/b/c`. */
+export function artifactFolders(name: string): readonly string[] {
+  const parts = name.split("/");
+  return parts.slice(1).map((_, index) => parts.slice(0, index + 1).join("/"));
 }
 
 /** https://www.rfc-editor.org/rfc/rfc9110#section-8.3.1 */

@@ -24,7 +24,8 @@ import { invalidTransition, leaseLost, notFound, requireState } from "./failures
 import { listPage, pageOf } from "./paging.ts";
 import { getRow } from "./rows.ts";
 import { lockRunner } from "./runners.ts";
-import { lockOpenSession, openSessionStates, saveSession, settleSession } from "./sessionState.ts";
+import { openSessionStates } from "./sessionActivity.ts";
+import { lockOpenSession, saveSession, settleSession } from "./sessionState.ts";
 import { claimableTopic, commandTopic, sessionTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
 

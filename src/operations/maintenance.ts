@@ -10,7 +10,7 @@ import type { SessionRow } from "../model/sessions.ts";
 import type { CommandState } from "../model/vocabulary.ts";
 import { operation } from "../operation.ts";
 import { all, changeEach, first, forUpdate, one, skipLocked, sql, step } from "../sql.ts";
-import { expireArtifacts } from "./artifacts.ts";
+import { expireArtifacts } from "./artifactState.ts";
 import { endCommand, requeueCommand } from "./commandState.ts";
 import { expireKeys } from "./idempotency.ts";
 import { endSession, saveSession, settleSession, tryLockSession } from "./sessionState.ts";

@@ -4,17 +4,15 @@
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
-import { type Release, type SessionState, sessionStates } from "../model/vocabulary.ts";
+import type { Release, SessionState } from "../model/vocabulary.ts";
 import { releases } from "../model/worktrees.ts";
-import { first, forUpdate, one, type Statement, skipLocked, sql, step, words } from "../sql.ts";
+import { first, forUpdate, one, skipLocked, sql, step } from "../sql.ts";
 import { cancelCommandsOf } from "./commandState.ts";
 import { closeDebugSessions } from "./debugState.ts";
 import { requireState } from "./failures.ts";
 import { dateOrNull, lockRow } from "./rows.ts";
+import { openSessionStates } from "./sessionActivity.ts";
 import { claimableTopic, freeWorktreeTopic, sessionTopic } from "./topics.ts";
-
-/** The states of an open session, for `state IN (...)`. */
-export const openSessionStates: Statement = words(sessionStates.filter(isOpen));
 
 /**
  * Locks and returns a session, or returns undefined when another transaction has locked it. The reaper uses it, because

@@ -12,6 +12,7 @@ import { isOpen, Session, type SessionRow, sessionFields } from "../model/sessio
 import { sessionStates } from "../model/vocabulary.ts";
 import { fail, NotYet, operation } from "../operation.ts";
 import { all, change, first, forUpdate, sql, step, when } from "../sql.ts";
+import { deleteSomeArtifacts } from "./artifactState.ts";
 import { enqueueCommands } from "./commands.ts";
 import { deleteSomeDebugRows } from "./debugState.ts";
 import { invalidTransition, requireState } from "./failures.ts";
@@ -27,9 +28,11 @@ import { requireVersion } from "./versions.ts";
  * Creates a session on a commit. With `reserve` it also leases a worktree, and with `commands` it also adds commands.
  * Either all of this happens or nothing.
  *
- * Input    reserve: the fields id, runnerId, owner, ttlMs, environmentHash and path of worktrees.reserve. commands: as
- *          in commands.enqueue, at most 500. tokenId: the token under which the session was requested; it may be
- *          revoked or expired
+ * Input    idleTtlMs: the time without use after which the session expires. Use is: changes of the session and its
+ *          commands, queued and running commands as long as they are there, writes to its debuggers and artifacts, and
+ *          renewals and reports of its worktree. reserve: the fields id, runnerId, owner, ttlMs, environmentHash and
+ *          path of worktrees.reserve. commands: as in commands.enqueue, at most 500. tokenId: the token under which the
+ *          session was requested; it may be revoked or expired
  * Result   { session, lease, commands }; lease is null without `reserve`
  * Fails    not_found | invalid_transition when the repository is archived | conflict { reason: "exists" } | the
  *          failures of worktrees.reserve and commands.enqueue
@@ -238,7 +241,7 @@ export const wait = operation({
   },
 });
 
-/** The number of log chunks, or of artifacts, that one step of delete removes. It takes a few milliseconds (D-034). */
+/** The number of log chunks that one step of delete removes. It takes a few milliseconds (D-034). */
 const rowsPerStep = 256;
 
 export { remove as delete };
@@ -251,6 +254,8 @@ export { remove as delete };
  * Fails    invalid_transition while the session is open or has active commands | conflict { reason: "version" }
  *          | conflict { reason: "pinned", artifactId } while an artifact of the session is pinned; nothing is deleted,
  *          unless the artifact was pinned between two steps
+ * Effect   one row of changes for each artifact, whose detail has its uri, and one for the session, whose detail has
+ *          its patchUri: the files themselves are left to their owner
  */
 const remove = operation({
   access: "write",
@@ -258,7 +263,7 @@ const remove = operation({
   output: record({ deleted: boolean }),
   errors: ["invalid_transition", "conflict"],
   again: (input, { deleted }) => (deleted ? undefined : input),
-  *run({ sessionId, expectedVersion }, { changed }) {
+  *run({ sessionId, expectedVersion }, context) {
     // artifacts.pin takes the same lock, so nothing is pinned between this check and the deletion.
     const session = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${forUpdate}`);
     if (session === undefined) return { deleted: 1 };
@@ -272,15 +277,18 @@ const remove = operation({
       fail("conflict", { reason: "pinned", artifactId: pinned.id }, message);
     }
     if (yield* deleteSomeLogChunks(sessionId)) return { deleted: 0 };
-    const artifacts = yield* change(sql`
-      DELETE FROM artifacts
-      WHERE id IN (
-        SELECT id FROM artifacts WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT ${rowsPerStep})`);
-    if (artifacts === rowsPerStep) return { deleted: 0 };
+    if (yield* deleteSomeArtifacts(sessionId, context)) return { deleted: 0 };
     if (yield* deleteSomeDebugRows(sessionId)) return { deleted: 0 };
     // Rows of commands and attempts are small, and are deleted with the session (ON DELETE CASCADE).
     yield* change(sql`DELETE FROM sessions WHERE id = ${sessionId}`);
-    changed({ entity: "session", id: sessionId, op: "delete", version: session.version + 1, sessionId });
+    context.changed({
+      entity: "session",
+      id: sessionId,
+      op: "delete",
+      version: session.version + 1,
+      sessionId,
+      detail: session.patch_uri === null ? undefined : { patchUri: session.patch_uri },
+    });
     return { deleted: 1 };
   },
 });

@@ -9,7 +9,8 @@ import { present } from "../present.ts";
 import { all, and, change, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
 import { leaseLost } from "./failures.ts";
 import { dateOrNull, lockRow } from "./rows.ts";
-import { openSessionStates, tryLockSession, unbindWorktree } from "./sessionState.ts";
+import { keepSessionActive, openSessionStates } from "./sessionActivity.ts";
+import { tryLockSession, unbindWorktree } from "./sessionState.ts";
 import { freeWorktreeTopic } from "./topics.ts";
 
 /**
@@ -150,7 +151,10 @@ export function worktreeFacts(input: {
   });
 }
 
-/** Saves a leased worktree. The change belongs to the history of the session that holds the worktree, if any. */
+/**
+ * Saves a leased worktree for its holder. The change belongs to the history of the session that holds the worktree, if
+ * any, and counts as activity of that session.
+ */
 export const saveLeasedWorktree = step(function* (
   before: WorktreeRow,
   changes: WorktreeChanges,
@@ -160,6 +164,7 @@ export const saveLeasedWorktree = step(function* (
   const session = yield* first<{ id: string }>(sql`
     SELECT id FROM sessions
     WHERE worktree_id = ${before.id} AND worktree_fence = ${before.fence} AND state IN (${openSessionStates})`);
+  if (session !== undefined) yield* keepSessionActive(session.id, context);
   return yield* saveWorktree(before, changes, op, context, undefined, session?.id);
 });
 
@@ -195,7 +200,8 @@ export const saveWorktree = step(function* (
     version: stored.version,
     fence: stored.fence,
     sessionId,
-    detail: { state: stored.state, reason },
+    // The row of a removed worktree may be deleted one day; then only the change feed knows its directory.
+    detail: { state: stored.state, path: stored.state === "removed" ? stored.path : undefined, reason },
   });
   return stored;
 });

@@ -161,7 +161,16 @@ export function artifactsConformance(backend: TestedBackend): void {
       "a/NUL.txt",
       "com1 .log",
       "a\u061cb",
+      "what?",
+      "a|b",
+      "a/<b>",
+      '"a"',
+      "*.log",
       "x".repeat(501),
+      "x".repeat(256),
+      `a/${"ö".repeat(128)}/b`,
+      // Each of these characters is two in normalization form C.
+      "\u0958".repeat(300),
     ]) {
       test(`a hostile name is refused: ${JSON.stringify(name.slice(0, 20))}`, async ({ store }) => {
         const { session } = await fixtures(store).session();
@@ -188,9 +197,62 @@ export function artifactsConformance(backend: TestedBackend): void {
         "a b",
         "C/x",
         "-rf",
+        "x".repeat(255),
+        `${"x/".repeat(249)}x`,
       ]) {
         assert.equal((await store.artifacts.record({ sessionId: session.id, name, ...content })).artifact.name, name);
       }
+    });
+
+    test("names that look the same are one name, in normalization form C", async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      const named = (name: string) => ({ sessionId: session.id, name });
+      const { artifact } = await store.artifacts.record({
+        ...named("cafe\u0301/r\u0065\u0301sume\u0301.txt"),
+        ...content,
+      });
+      assert.equal(artifact.name, "caf\u00e9/r\u00e9sum\u00e9.txt");
+      const again = await store.artifacts.record({ ...named(artifact.name), ...content });
+      assert.deepEqual([again.created, again.artifact.id], [false, artifact.id]);
+      await fails(store.artifacts.begin(named("caf\u00e9/r\u00e9sume\u0301.txt")), "conflict", {
+        reason: "content",
+        artifactId: artifact.id,
+      });
+      await fails(store.artifacts.begin(named("cafe\u0301")), "conflict", { reason: "folder" });
+    });
+
+    test("a file has no name that another needs as a folder, in the same session or attempt", async ({ store }) => {
+      const { session, command } = await fixtures(store).claim();
+      const record = (name: string, more: object = {}) =>
+        store.artifacts.record({ sessionId: session.id, name, ...content, ...more });
+      const { artifact: below } = await record("report/unit/junit.xml");
+      for (const name of ["report", "report/unit"])
+        for (const more of [{}, { replace: true }])
+          await fails(record(name, more), "conflict", { reason: "folder", artifactId: below.id, name: below.name });
+      await fails(store.artifacts.begin({ sessionId: session.id, name: "report" }), "conflict", { reason: "folder" });
+      const { artifact: above } = await store.artifacts.begin({ sessionId: session.id, name: "logs" });
+      for (const name of ["logs/a", "logs/a/b/c", "logs/a/b/c/d/e/f/g"])
+        await fails(record(name), "conflict", { reason: "folder", artifactId: above.id });
+      // These only share their first characters, or belong to an attempt of a command.
+      for (const name of [
+        "report-unit",
+        "report.xml",
+        "report0",
+        "report/unit2",
+        "report/unit/other.xml",
+        "log",
+        "logs2/a",
+      ])
+        assert.equal((await record(name)).created, true, name);
+      const ofCommand = { commandId: command.id };
+      assert.equal((await record("report", ofCommand)).created, true);
+      await fails(record("report/unit/junit.xml", ofCommand), "conflict", { reason: "folder" });
+      assert.equal((await record("logs/a", ofCommand)).created, true);
+      await fails(record("logs", ofCommand), "conflict", { reason: "folder" });
+      // A name that is free again is no folder.
+      await store.artifacts.delete({ artifactId: above.id });
+      assert.equal((await record("logs/a")).created, true);
+      await fails(record("logs"), "conflict", { reason: "folder" });
     });
 
     test("an invalid media type, hash, size and uri are refused", async ({ store }) => {
@@ -213,7 +275,8 @@ export function artifactsConformance(backend: TestedBackend): void {
       const { artifact, created } = await store.artifacts.begin(input);
       assert.deepEqual([created, artifact.state, artifact.sha256, artifact.uri], [true, "pending", null, null]);
       assert.equal((artifact.expiresAt?.getTime() ?? 0) - artifact.createdAt.getTime(), 3_600_000);
-      assert.deepEqual(await store.artifacts.begin(input), { artifact, created: false });
+      const again = await store.artifacts.begin({ ...input, ttlMs: 60_000 });
+      assert.deepEqual(again, { artifact, created: false });
       await fails(store.artifacts.record({ ...input, ...content }), "conflict", {
         reason: "pending",
         artifactId: artifact.id,
@@ -305,6 +368,85 @@ export function artifactsConformance(backend: TestedBackend): void {
       assert.equal((await store.artifacts.get({ artifactId: forever.id })).state, "ready");
     });
 
+    test("an artifact whose time is over is over for every call, before the reaper has ended it", async ({
+      store,
+      clock,
+    }) => {
+      const { session } = await fixtures(store).session();
+      const named = (name: string) => ({ sessionId: session.id, name });
+      const ttlMs = 60_000;
+      const { artifact: ready } = await store.artifacts.record({ ...named("ready"), ...content, ttlMs });
+      const { artifact: other } = await store.artifacts.record({ ...named("other"), ...content, ttlMs });
+      const { artifact: pending } = await store.artifacts.begin({ ...named("pending"), ttlMs });
+      const { artifact: pinned } = await store.artifacts.record({ ...named("pinned"), ...content, ttlMs });
+      const { artifact: folder } = await store.artifacts.record({ ...named("folder"), ...content, ttlMs });
+      await store.artifacts.pin({ artifactId: pinned.id });
+      clock.advance(ttlMs);
+      const after = await endOfFeed(store);
+      const expired = (artifact: typeof ready) => ({ state: artifact.state, expiredAt: artifact.expiresAt });
+      for (const artifact of [ready, pending]) {
+        const { id: artifactId } = artifact;
+        await fails(store.artifacts.commit({ artifactId, ...content }), "invalid_transition", expired(artifact));
+        await fails(store.artifacts.pin({ artifactId }), "invalid_transition", expired(artifact));
+      }
+      const states = async (...rows: { id: string }[]) =>
+        Promise.all(rows.map(async ({ id }) => (await store.artifacts.get({ artifactId: id })).state));
+      assert.deepEqual(await states(ready, pending), ["ready", "pending"]);
+      const again = await store.artifacts.record({ ...named("ready"), ...content });
+      const differs = await store.artifacts.record({ ...named("other"), ...content, sha256: sha("b") });
+      const announced = await store.artifacts.begin(named("pending"));
+      const below = await store.artifacts.record({ ...named("folder/file"), ...content });
+      assert.deepEqual(
+        [again, differs, announced, below].map(({ created }) => created),
+        [true, true, true, true],
+      );
+      assert.deepEqual(await states(ready, other, pending), ["deleted", "deleted", "failed"]);
+      const { changes } = await store.changes.since({ after, sessionId: session.id });
+      const ended = changes.filter(({ op }) => op === "expire").map(({ entityId }) => entityId);
+      assert.deepEqual(ended, [ready.id, other.id, pending.id]);
+      assert.equal((await store.artifacts.record({ ...named("pinned"), ...content })).created, false);
+      await store.maintenance.reap();
+      assert.deepEqual(await states(again.artifact, differs.artifact, announced.artifact, pinned, folder), [
+        "ready",
+        "ready",
+        "pending",
+        "ready",
+        "deleted",
+      ]);
+    });
+
+    test("the same content again keeps an artifact until the later of the two times", async ({ store, clock }) => {
+      const { session } = await fixtures(store).session();
+      const input = { sessionId: session.id, name: "x", ...content };
+      const msOf = ({ expiresAt, updatedAt }: { expiresAt: Date | null; updatedAt: Date }) =>
+        expiresAt === null ? null : expiresAt.getTime() - updatedAt.getTime();
+      const { artifact } = await store.artifacts.record({ ...input, ttlMs: 60_000 });
+      const shorter = await store.artifacts.record({ ...input, ttlMs: 30_000 });
+      assert.deepEqual(shorter, { artifact, created: false });
+      const after = await endOfFeed(store);
+      const longer = await store.artifacts.record({ ...input, ttlMs: 90_000 });
+      assert.deepEqual([longer.created, msOf(longer.artifact), longer.artifact.version], [false, 90_000, 2]);
+      const committed = await store.artifacts.commit({ artifactId: artifact.id, ...content, ttlMs: 120_000 });
+      assert.deepEqual([msOf(committed), committed.version], [120_000, 3]);
+      const endless = await store.artifacts.record(input);
+      assert.deepEqual([endless.created, endless.artifact.expiresAt], [false, null]);
+      assert.deepEqual(await store.artifacts.record({ ...input, ttlMs: 90_000 }), endless);
+      const { changes } = await store.changes.since({ after, sessionId: session.id });
+      assert.deepEqual(
+        changes.map(({ op, detail }) => [op, detail]),
+        [
+          ["extend", { expiresAt: longer.artifact.expiresAt?.toISOString() }],
+          ["extend", { expiresAt: committed.expiresAt?.toISOString() }],
+          ["extend", { expiresAt: null }],
+        ],
+      );
+      // A file that is announced again has the longer time to arrive.
+      const { artifact: begun } = await store.artifacts.begin({ sessionId: session.id, name: "y", ttlMs: 60_000 });
+      clock.advance(30_000);
+      const { artifact: begunAgain } = await store.artifacts.begin({ sessionId: session.id, name: "y", ttlMs: 60_000 });
+      assert.deepEqual([begunAgain.id, msOf(begunAgain)], [begun.id, 60_000]);
+    });
+
     test("list returns pages, and filters by session, command, kind and state", async ({ store, clock }) => {
       const { session, command } = await fixtures(store).claim();
       const record = (name: string, extra: object = {}) =>
@@ -346,8 +488,57 @@ export function artifactsConformance(backend: TestedBackend): void {
       assert.deepEqual(own[0]?.detail, { name: "x", kind: "custom", sha256: sha("a"), commandId: command.id });
     });
 
-    test("deleting a session deletes all of its artifacts, however many", async ({ store }) => {
+    test("each row of the feed that ends an artifact has its uri", async ({ store, clock }) => {
       const { session } = await fixtures(store).session();
+      const record = async (name: string, more: object = {}) =>
+        (await store.artifacts.record({ sessionId: session.id, name, ...content, uri: `s3://b/${name}`, ...more }))
+          .artifact;
+      const after = await endOfFeed(store);
+      const ended = await record("deleted");
+      await store.artifacts.delete({ artifactId: ended.id });
+      const old = await record("replaced");
+      const replacing = await record("replaced", { sha256: sha("b"), replace: true });
+      const short = await record("expired", { ttlMs: 60_000 });
+      const { artifact: begun } = await store.artifacts.begin({ sessionId: session.id, name: "begun", ttlMs: 60_000 });
+      clock.advance(60_000);
+      await store.maintenance.reap();
+      const endsOf = async () =>
+        (await store.changes.since({ after, sessionId: session.id, entity: "artifact" })).changes
+          .filter(({ op }) => op !== "record" && op !== "begin")
+          .map(({ entityId, op, detail }) => [entityId, op, detail]);
+      const ofReady = ({ name, uri, sha256 }: typeof ended) => ({ state: "deleted", name, uri, sha256, sizeBytes: 3 });
+      const before = await endsOf();
+      assert.deepEqual(before.slice(0, 2), [
+        [ended.id, "delete", ofReady(ended)],
+        [old.id, "replace", ofReady(old)],
+      ]);
+      const expired = before.slice(2).sort(([, , a], [, , b]) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
+      assert.deepEqual(expired, [
+        [short.id, "expire", ofReady(short)],
+        // Nobody has said yet where this file is.
+        [begun.id, "expire", { state: "failed", name: "begun" }],
+      ]);
+      await store.sessions.cancel({ sessionId: session.id });
+      const { artifact: late } = await store.artifacts.begin({ sessionId: session.id, name: "late", sha256: sha("c") });
+      await store.sessions.delete({ sessionId: session.id });
+      const deleted = (await endsOf()).slice(before.length);
+      const byId = (rows: unknown[][]) => Object.fromEntries(rows.map(([id, op, detail]) => [id, [op, detail]]));
+      assert.deepEqual(
+        byId(deleted),
+        byId([
+          [ended.id, "delete", ofReady(ended)],
+          [old.id, "delete", ofReady(old)],
+          [replacing.id, "delete", ofReady(replacing)],
+          [short.id, "delete", ofReady(short)],
+          [begun.id, "delete", { state: "failed", name: "begun" }],
+          [late.id, "delete", { state: "failed", name: "late", sha256: sha("c") }],
+        ]),
+      );
+    });
+
+    test("deleting a session deletes all of its artifacts, however many", async ({ store }) => {
+      const { session } = await fixtures(store).session({ patchUri: "s3://patches/1" });
+      const after = await endOfFeed(store);
       const names = Array.from({ length: 600 }, (_, index) => `file-${index}`);
       const recorded = await Promise.all(
         names.map((name) => store.artifacts.record({ sessionId: session.id, name, ...content })),
@@ -356,6 +547,18 @@ export function artifactsConformance(backend: TestedBackend): void {
       await store.sessions.delete({ sessionId: session.id });
       await fails(store.artifacts.get({ artifactId: recorded[0]?.artifact.id as string }), "not_found");
       assert.deepEqual((await store.artifacts.list({ sessionId: session.id })).items, []);
+      const deleted = [];
+      for (let [cursor, more] = [after, true]; more; ) {
+        const { changes, nextSeq } = await store.changes.since({ after: cursor, sessionId: session.id });
+        deleted.push(...changes.filter(({ op }) => op === "delete"));
+        [cursor, more] = [nextSeq, changes.length > 0];
+      }
+      assert.deepEqual(deleted.at(-1)?.detail, { patchUri: "s3://patches/1" });
+      assert.deepEqual(
+        new Set(deleted.slice(0, -1).map(({ entityId }) => entityId)),
+        new Set(recorded.map(({ artifact }) => artifact.id)),
+      );
+      assert.ok(deleted.slice(0, -1).every(({ detail }) => (detail as { uri?: string }).uri === content.uri));
     });
 
     test("a session with a pinned artifact cannot be deleted, and keeps everything", async ({ store }) => {

@@ -4,7 +4,7 @@ import { newId, type Store, type Worktree } from "../../../src/index.ts";
 import { present } from "../../../src/present.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { TestedBackend } from "../../support/backends.ts";
-import { fails, subject } from "../suite.ts";
+import { endOfFeed, fails, subject } from "../suite.ts";
 
 const [commitA, commitB] = ["a".repeat(40), "b".repeat(40)];
 
@@ -452,8 +452,13 @@ export function worktreesConformance(backend: TestedBackend): void {
       store,
     }) => {
       const held = await evicting(store);
+      const after = await endOfFeed(store);
       const row = await store.worktrees.completeEvict(held);
       assert.equal(row.state, "removed");
+      // The feed names the directory, because the row may be deleted one day.
+      const { changes } = await store.changes.since({ after, entity: "worktree" });
+      const detail = changes.find(({ entityId }) => entityId === row.id)?.detail;
+      assert.deepEqual(detail, { state: "removed", path: row.path });
       assert.deepEqual(await store.worktrees.completeEvict(held), row);
       assert.equal((await store.repositories.get({ repositoryId: row.repositoryId })).worktreeCount, 0);
       const again = await store.worktrees.register({ repositoryId: row.repositoryId, path: row.path });
