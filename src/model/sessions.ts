@@ -58,7 +58,7 @@ export const sessionFields = {
   tokenId: Id.optional(),
   maxParallel: z.int().min(1).max(1_000).default(1),
   autoComplete: z.boolean().default(false),
-  /** The idle timeout in milliseconds: the session expires after that time without activity. */
+  /** The idle timeout in milliseconds: the session expires after that time without activity (sessionActivity.ts). */
   idleTtlMs: z.int().min(1_000).max(31_536_000_000).optional(),
   metadata: Json.optional(),
 };

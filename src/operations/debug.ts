@@ -189,7 +189,7 @@ export const close = operation({
   output: DebugSession,
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ debugSessionId, adapterRun, outcome, reason, expectedVersion }, context) {
-    const before = yield* lockDebugSession(debugSessionId, adapterRun);
+    const before = yield* lockDebugSession(debugSessionId, adapterRun, context);
     if (before.state === outcome) return before;
     requireVersion(before, expectedVersion);
     requireOpenDebugSession(before);

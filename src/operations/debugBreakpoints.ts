@@ -71,7 +71,7 @@ export const setBreakpoints = sealedOperation({
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ debugSessionId, kind, sourcePath, breakpoints, expectedVersion }, context) {
     const { now } = context;
-    const before = yield* lockDebugSession(debugSessionId);
+    const before = yield* lockDebugSession(debugSessionId, undefined, context);
     requireOpenDebugSession(before);
     requireVersion(before, expectedVersion);
     const rows = yield* readBreakpoints(debugSessionId, kind, sourcePath);
@@ -173,7 +173,7 @@ export const bindBreakpoints = sealedOperation({
   output: record({ bound: integer }),
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ debugSessionId, adapterRun, bound }, context) {
-    const before = yield* lockDebugSession(debugSessionId, adapterRun);
+    const before = yield* lockDebugSession(debugSessionId, adapterRun, context);
     requireOpenDebugSession(before);
     let [foundCount, changedCount] = [0, 0];
     for (const { breakpointId, adapterId, verified, bound: binding } of bound) {

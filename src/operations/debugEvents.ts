@@ -64,7 +64,7 @@ export const applyEvent = sealedOperation({
   output: Applied,
   errors: ["not_found", "conflict", "invalid_transition"],
   *run(input, context) {
-    const before = yield* lockDebugSession(input.debugSessionId, input.adapterRun);
+    const before = yield* lockDebugSession(input.debugSessionId, input.adapterRun, context);
     const { state, stop_epoch: stopEpoch } = before;
     if (input.seq <= before.last_event) return { applied: 0, state, stopEpoch };
     const { op, ...transition } = yield* transitionOf(before, input, context);
@@ -305,7 +305,7 @@ export const putStop = sealedOperation({
   output: record({ stored: integer }),
   errors: ["not_found", "conflict"],
   *run({ debugSessionId, adapterRun, stopEpoch, threads }, context) {
-    const before = yield* lockDebugSession(debugSessionId, adapterRun);
+    const before = yield* lockDebugSession(debugSessionId, adapterRun, context);
     const { state, stop_epoch } = before;
     if (state !== "stopped" || stopEpoch !== stop_epoch) {
       const current = `${state} at epoch ${stop_epoch}`;
@@ -388,7 +388,7 @@ export const patchState = sealedOperation({
   output: DebugSession,
   errors: ["not_found", "conflict", "invalid_transition"],
   *run(input, context) {
-    const before = yield* lockDebugSession(input.debugSessionId, input.adapterRun);
+    const before = yield* lockDebugSession(input.debugSessionId, input.adapterRun, context);
     const { state, stop_epoch, capabilities, payload } = before;
     if (input.expectedEpoch !== stop_epoch) {
       const message = `debug session ${before.id} is at epoch ${stop_epoch}, not ${input.expectedEpoch}`;

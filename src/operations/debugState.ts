@@ -9,18 +9,30 @@ import { maskingOf, SecretNames } from "../model/masking.ts";
 import type { DebugState } from "../model/vocabulary.ts";
 import { fail } from "../operation.ts";
 import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
-import { invalidTransition } from "./failures.ts";
-import { dateOrNull, lockRow } from "./rows.ts";
+import { invalidTransition, notFound } from "./failures.ts";
+import { dateOrNull } from "./rows.ts";
+import { dueSession, keepSessionActive, type WithDueSession } from "./sessionActivity.ts";
 import { debugTopic } from "./topics.ts";
 
 /**
  * Locks and returns a debug session. With `adapterRun`, fails with `conflict` unless that is the current run, so
- * that a replaced adapter changes nothing.
+ * that a replaced adapter changes nothing. The call that locks it counts as activity of its session.
  */
-export const lockDebugSession = step(function* (debugSessionId: string, adapterRun?: number) {
-  const row = yield* lockRow("debug_session", debugSessionId);
+export const lockDebugSession = step(function* (
+  debugSessionId: string,
+  adapterRun: number | undefined,
+  context: Context,
+) {
+  const row = yield* first<DebugSessionRow & WithDueSession>(sql`
+    SELECT
+      *,
+      ${dueSession(sql`sessions.id = debug_sessions.session_id`, context)}
+    FROM debug_sessions
+    WHERE id = ${debugSessionId} ${forUpdate}`);
+  if (row === undefined) notFound("debug_session", debugSessionId);
   if (adapterRun !== undefined) requireAdapterRun(row, adapterRun);
-  return row;
+  if (row.due_session_id !== null) yield* keepSessionActive(row.due_session_id, context);
+  return row as DebugSessionRow;
 });
 
 /** Fails with `conflict` unless `adapterRun` is the current run of the debug session's adapter. */

@@ -24,6 +24,7 @@ import {
   resolveHolder,
 } from "./reservation.ts";
 import { getRow, lockRow } from "./rows.ts";
+import { dueSession, keepSessionActive, type WithDueSession } from "./sessionActivity.ts";
 import { lockBoundSession } from "./sessionState.ts";
 import { freeWorktreeTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
@@ -170,13 +171,14 @@ export const ready = operation({
 
 /**
  * Extends a lease, even one whose time has passed, as long as the reaper has not ended it and the worktree was not
- * leased again.
+ * leased again. A renewal counts as activity of the session that holds the worktree; a runner's heartbeat, which renews
+ * all leases of the runner, does not.
  *
  * Input    ttlMs: the time until the lease expires, in milliseconds from now
  * Result   the worktree with its new leaseExpiresAt
  * Fails    not_found | lease_lost { currentFence }
  * Effect   lease_expires_at of one row; no row of changes
- * Cost     1 statement by primary key; lane urgent
+ * Cost     1 statement by primary key, and at most once a second 2 more for the session; lane urgent
  */
 export const renew = operation({
   access: "write",
@@ -184,12 +186,16 @@ export const renew = operation({
   input: z.strictObject({ ...leaseKey, ttlMs: LeaseTtl.default(60_000) }),
   output: Worktree,
   errors: ["not_found", "lease_lost"],
-  *run({ worktreeId, fence, ttlMs }, { now }) {
+  *run({ worktreeId, fence, ttlMs }, context) {
+    const { now } = context;
     // A renewal does not count as a change, so the version stays (D-029).
-    const row = yield* first<WorktreeRow>(sql`
+    const row = yield* first<WorktreeRow & WithDueSession>(sql`
       UPDATE worktrees SET lease_expires_at = ${after(now, ttlMs)}
       WHERE id = ${worktreeId} AND fence = ${fence} AND lease_expires_at IS NOT NULL
-      RETURNING *`);
+      RETURNING
+        *,
+        ${dueSession(sql`worktree_id = worktrees.id AND worktree_fence = worktrees.fence`, context)}`);
+    if (row !== undefined && row.due_session_id !== null) yield* keepSessionActive(row.due_session_id, context);
     // Fails with the reason why no row was updated.
     return row ?? (yield* requireWorktreeLease(worktreeId, fence));
   },

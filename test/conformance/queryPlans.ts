@@ -273,13 +273,43 @@ const lookups: readonly (readonly [subject: string, statement: RegExp, index: st
   ],
   ["a live admin token", /FROM tokens JOIN accounts .* WHERE tokens\.scopes = 'admin'/, "tokens_admin"],
   [
+    "the session of a debugger, for its activity",
+    /SELECT sessions\.id FROM sessions WHERE sessions\.id = debug_sessions\.session_id/,
+    "sqlite_autoindex_sessions_1",
+  ],
+  [
+    "the session of a renewed worktree, for its activity",
+    /SELECT sessions\.id FROM sessions WHERE worktree_id = worktrees\.id/,
+    "sessions_worktree",
+  ],
+  [
+    "the artifacts of a command in a folder",
+    /FROM artifacts WHERE session_id = \? AND command_id = \? AND attempt = \? .* AND name > \?/,
+    "artifacts_name_in_command",
+  ],
+  [
+    "the artifacts of a session in a folder",
+    /FROM artifacts WHERE session_id = \? AND command_id IS NULL .* AND name > \?/,
+    "artifacts_name_in_session",
+  ],
+  [
+    "the artifacts of a command with the names of folders",
+    /FROM artifacts WHERE session_id = \? AND command_id = \? AND attempt = \? .* AND name IN/,
+    "artifacts_name_in_command",
+  ],
+  [
+    "the artifacts of a session with the names of folders",
+    /FROM artifacts WHERE session_id = \? AND command_id IS NULL .* AND name IN/,
+    "artifacts_name_in_session",
+  ],
+  [
     "an artifact of a command by its name",
-    /FROM artifacts WHERE session_id = \? AND command_id = \? AND attempt = \? AND name = \?/,
+    /FROM artifacts WHERE session_id = \? AND command_id = \? AND attempt = \? .* AND name = \?/,
     "artifacts_name_in_command",
   ],
   [
     "an artifact of a session by its name",
-    /FROM artifacts WHERE session_id = \? AND command_id IS NULL AND name = \?/,
+    /FROM artifacts WHERE session_id = \? AND command_id IS NULL .* AND name = \?/,
     "artifacts_name_in_session",
   ],
   ["expired artifacts", /FROM artifacts WHERE expires_at IS NOT NULL/, "artifacts_expiry"],

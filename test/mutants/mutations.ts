@@ -129,6 +129,37 @@ export const mutations: readonly Mutation[] = [
     ["lost claims have a bound", "lostClaimsMax = 3", "lostClaimsMax = 4"],
     ["a cancelled command is not lost", 'row.state === "cancelling" ? "cancelled" : "lost"', '"lost"'],
   ]),
+  ...mutate("src/operations/sessionActivity.ts", subject("activity"), [
+    ["activity is written at most once a second", "const activityMs = 1_000", "const activityMs = 0"],
+    ["activity counts after the clock was set back", " OR last_activity_at > ${now})", ")"],
+    [
+      "activity moves the expiry",
+      "idle_ttl_ms === null ? null : after(now, idle_ttl_ms)",
+      "new Date(last_activity_at)",
+    ],
+  ]),
+  ...mutate("src/operations/debugState.ts", subject("activity"), [
+    [
+      "a write to a debug session is activity",
+      "if (row.due_session_id !== null)",
+      "if (row.due_session_id === undefined)",
+    ],
+  ]),
+  ...mutate("src/operations/worktrees.ts", subject("activity"), [
+    ["a renewal is activity", "row !== undefined && row.due_session_id !== null", "row?.due_session_id === undefined"],
+  ]),
+  ...mutate("src/operations/artifactState.ts", subject("artifacts"), [
+    ["an artifact whose time is over is over", "expires_at <= now.getTime()", "expires_at < 0"],
+    ["the same content keeps an artifact longer", "if (!isLonger) return before", "if (true) return before"],
+    ["a file is no folder", "name < ${`${name}0`}", "name < ${name}"],
+    ["a folder is no file", "if (above !== undefined)", "if (above === null)"],
+    [
+      "each artifact of a deleted session is in the feed",
+      "for (const row of rows)\n    changed",
+      "for (const row of []  as typeof rows)\n    changed",
+    ],
+  ]),
+  ...mutate("src/model/artifacts.ts", subject("artifacts"), [["names have one form", 'name.normalize("NFC")', "name"]]),
   ...mutate("src/operations/runners.ts", subject("runners"), [
     ["a heartbeat names what to cancel", 'else if (state === "cancelling")', 'else if (state === "queued")'],
     ["a runner that is gone registers again", "WHERE id = ${runnerId} AND state <> 'gone'", "WHERE id = ${runnerId}"],
