@@ -1,4 +1,4 @@
-// What keeps a session from being idle (D-084). These count as activity:
+// The activity of a session, which keeps it from being idle (D-084). These count:
 //
 // - every change of the session and of its commands, and `sessions.touch` (saveSession in sessionState.ts),
 // - commands that wait or run, for as long as they do (the index sessions_expiry leaves such sessions out),
@@ -52,7 +52,7 @@ export const keepSessionActive = step(function* (sessionId: string, context: Con
   if (session !== undefined) yield* keepLockedSessionActive(session, context);
 });
 
-/** Does the same for a session that the caller has locked. Raises no version, and is no change (D-029). */
+/** Records activity of a session that the caller has locked. It raises no version, and is no change (D-029). */
 export const keepLockedSessionActive = step(function* (
   { id, state, idle_ttl_ms, last_activity_at }: SessionRow,
   { now }: Context,

@@ -1,4 +1,4 @@
-// What keeps a session from being idle, and what does not (D-084).
+// The activity of a session: what keeps it from being idle, and what does not (D-084).
 import assert from "node:assert/strict";
 import type { Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
