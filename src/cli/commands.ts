@@ -63,7 +63,9 @@ export function commandColumns(rows: readonly StoredCommand[]): readonly Column[
     column("id", rows, ({ id }) => id),
     column("#", rows, ({ sequence }) => sequence, { align: "right" }),
     stateColumn(rows, ({ state }) => state),
-    column("exit", rows, ({ exitCode, signal }) => signal ?? exitCode, { align: "right" }),
+    column("exit", rows, ({ exitCode, signal }) => [exitCode, signal].filter((part) => part !== null).join(" "), {
+      align: "right",
+    }),
     column("try", rows, ({ attempt, maxAttempts, lostClaims }) => `${attempt}/${maxAttempts + lostClaims}`, {
       align: "right",
       optional: true,

@@ -8,7 +8,7 @@
 import { z } from "zod";
 import { integer, json, list, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
-import { filledText, Json, NewId, text as textField } from "./fields.ts";
+import { filledText, Json, NewId, reportedText, text as textField } from "./fields.ts";
 import { isPlainObject, parseJson } from "./json.ts";
 import { Session } from "./sessions.ts";
 import { type CommandState, commandStates } from "./vocabulary.ts";
@@ -112,5 +112,13 @@ export const CommandInput = z
     maxAttempts: z.int().min(1).max(100).default(1),
   })
   .superRefine(requireNoSecretValues);
+
+/**
+ * The exit code of a program as its system reports it: unsigned on Windows, and negative where a runner stands for the
+ * system, as Node does (-2 for a program that does not exist). Null, as in Node's event `exit`, when there is none.
+ */
+export const ExitCode = z.int().min(-0x8000_0000).max(0xffff_ffff).nullable();
+/** The signal that ended a program, as the runner names it. Null or empty when there is none. */
+export const Signal = reportedText(64).nullable();
 
 export const outcomes = ["succeeded", "failed", "timed_out", "cancelled"] as const;

@@ -36,7 +36,21 @@ export const Fence = z.int().positive();
 export const Version = z.int().positive();
 export const LeaseTtl = z.int().min(bounds.leaseMsMin).max(bounds.leaseMsMax);
 export const WaitMs = z.int().min(0).max(bounds.waitMsMax);
-export const Reason = filledText(1_000);
+
+/**
+ * Text from a program, which is cut to its length and mended rather than refused: a runner whose report is refused for
+ * the form of a text could not report at all. U+0000 and lone surrogates are replaced; a cut text ends with `…`.
+ */
+export const reportedText = (lengthMax: number) =>
+  z
+    .string()
+    .overwrite((whole) => {
+      const cut =
+        whole.length > lengthMax ? `${whole.slice(0, lengthMax - 1).replace(/[\ud800-\udbff]$/, "")}…` : whole;
+      return cut.toWellFormed().replaceAll("\u0000", "\u2400");
+    })
+    .max(lengthMax);
+export const Reason = reportedText(1_000);
 
 /**
  * A value that superjson can restore, at most 256 KiB of text. It is encoded on the caller's thread and stays text from

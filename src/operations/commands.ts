@@ -6,8 +6,18 @@ import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
 import { list as listOf, optional, page } from "../model/codec.ts";
-import { Claim, Command, CommandInput, type CommandRow, Finished, isFinal, outcomes } from "../model/commands.ts";
-import { Fence, filledText, Id, LeaseTtl, paging, Reason, Version, WaitMs } from "../model/fields.ts";
+import {
+  Claim,
+  Command,
+  CommandInput,
+  type CommandRow,
+  ExitCode,
+  Finished,
+  isFinal,
+  outcomes,
+  Signal,
+} from "../model/commands.ts";
+import { Fence, Id, LeaseTtl, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import { commandStates, releaseKinds } from "../model/vocabulary.ts";
 import { fail, NotYet, operation } from "../operation.ts";
@@ -158,9 +168,10 @@ const nextSession = step(function* (runnerId: string, sessionId: string | undefi
  * Reports the result of a command. A result is accepted even after the lease has expired, until the reaper has ended
  * the command. Repeating the call with the same result changes nothing.
  *
- * Input    outcome: succeeded allows exit code 0 only. logOffset: the number of bytes that the runner wrote to the log;
- *          the call fails with log_gap while fewer are stored. release: how to release the session's worktree if the
- *          session ends with this command
+ * Input    outcome: succeeded allows exit code 0 only, and no signal. exitCode, signal: one, both or neither, as the
+ *          runner's system reports them. reason: what is longer than 1 000 characters is cut. logOffset: the number of
+ *          bytes that the runner wrote to the log; the call fails with log_gap while fewer are stored. release: how to
+ *          release the session's worktree if the session ends with this command
  * Result   { command, session, remainingCommands }, where remainingCommands counts the session's queued and active
  *          commands
  * Fails    not_found | lease_lost { currentFence } | invalid_transition { state } | log_gap { expectedOffset }
@@ -175,22 +186,18 @@ export const finish = operation({
       commandId: Id,
       fence: Fence,
       outcome: z.enum(outcomes),
-      exitCode: z.int().min(0).max(0xffff_ffff).optional(),
-      signal: filledText(32).optional(),
-      reason: Reason.optional(),
+      exitCode: ExitCode.optional(),
+      signal: Signal.optional(),
+      reason: Reason.nullable().optional(),
       logOffset: z.int().min(0).optional(),
       release: z.enum(releaseKinds).optional(),
     })
     .refine((input) => input.outcome !== "succeeded" || (input.exitCode ?? 0) === 0, {
-      error: "must be 0 or absent when the outcome is succeeded",
+      error: "must be 0, null or absent when the outcome is succeeded: report failed, which records the exit code",
       path: ["exitCode"],
     })
-    .refine((input) => input.outcome !== "succeeded" || input.signal === undefined, {
-      error: "must be absent when the outcome is succeeded",
-      path: ["signal"],
-    })
-    .refine((input) => input.exitCode === undefined || input.signal === undefined, {
-      error: "must be absent when there is an exitCode: a program ends by one or the other",
+    .refine((input) => input.outcome !== "succeeded" || !input.signal, {
+      error: "must be null or absent when the outcome is succeeded: report failed, which records the signal",
       path: ["signal"],
     }),
   output: Finished,
@@ -200,8 +207,8 @@ export const finish = operation({
     const result = {
       state: input.outcome,
       exit_code: input.outcome === "succeeded" ? 0 : (input.exitCode ?? null),
-      signal: input.signal ?? null,
-      end_reason: input.reason ?? before.end_reason,
+      signal: input.signal || null,
+      end_reason: input.reason || before.end_reason,
     };
     if (isFinal(before.state)) {
       requireSameResult(before, input.fence, result);

@@ -354,6 +354,56 @@ export function commandsConformance(backend: TestedBackend): void {
       });
     }
 
+    /** What runners of several systems report, and what is recorded. */
+    const reports = [
+      [{ exitCode: -1 }, [-1, null]],
+      [{ exitCode: -2, signal: null, reason: null }, [-2, null]],
+      [{ exitCode: null, signal: "SIGTERM" }, [null, "SIGTERM"]],
+      [{ exitCode: 137, signal: "SIGKILL" }, [137, "SIGKILL"]],
+      [{ exitCode: 0, signal: "killed" }, [0, "killed"]],
+      [{ exitCode: 1, signal: "" }, [1, null]],
+      [{ exitCode: null, signal: null }, [null, null]],
+      [{ exitCode: 0xc000_0005 }, [0xc000_0005, null]],
+      [{ exitCode: -0x8000_0000, signal: "9" }, [-0x8000_0000, "9"]],
+      [{ exitCode: 0xffff_ffff, signal: "x".repeat(100) }, [0xffff_ffff, `${"x".repeat(63)}…`]],
+    ] as const;
+
+    test("a result is recorded as the runner's system reports it, and can be repeated", async ({ store }) => {
+      for (const [report, recorded] of reports) {
+        const { claim } = await fixtures(store).claim();
+        const first = await store.commands.finish({ ...held(claim), outcome: "failed", ...report });
+        assert.deepEqual([first.command.exitCode, first.command.signal], recorded);
+        assert.deepEqual(await store.commands.finish({ ...held(claim), outcome: "failed", ...report }), first);
+      }
+      for (const exitCode of [-0x8000_0001, 0x1_0000_0000, 1.5]) {
+        const { claim } = await fixtures(store).claim();
+        await fails(store.commands.finish({ ...held(claim), outcome: "failed", exitCode }), "invalid_input");
+      }
+      const { claim } = await fixtures(store).claim();
+      const { command } = await store.commands.finish({
+        ...held(claim),
+        outcome: "succeeded",
+        exitCode: null,
+        signal: null,
+      });
+      assert.deepEqual([command.state, command.exitCode, command.signal], ["succeeded", 0, null]);
+    });
+
+    test("a reason of any form is recorded, cut and mended, and never refuses the result", async ({ store }) => {
+      const face = "\u{1f600}";
+      for (const [reason, recorded] of [
+        ["", null],
+        ["a\u0000b\ud800", "a\u2400b\ufffd"],
+        ["x".repeat(1_000), "x".repeat(1_000)],
+        ["x".repeat(100_000), `${"x".repeat(999)}…`],
+        [`${"x".repeat(998)}${face}xx`, `${"x".repeat(998)}…`],
+      ] as const) {
+        const { claim } = await fixtures(store).claim();
+        const { command } = await store.commands.finish({ ...held(claim), outcome: "failed", reason });
+        assert.equal(command.endReason, recorded);
+      }
+    });
+
     test("a second, different result is invalid_transition and overwrites nothing", async ({ store }) => {
       const { claim } = await fixtures(store).claim();
       const { command } = await store.commands.finish({ ...held(claim), outcome: "failed", exitCode: 3 });
@@ -424,7 +474,7 @@ export function commandsConformance(backend: TestedBackend): void {
       const { claim } = await fixtures(store).claim();
       await fails(store.commands.finish({ ...held(claim), outcome: "succeeded", exitCode: 1 }), "invalid_input");
       await fails(
-        store.commands.finish({ ...held(claim), outcome: "failed", exitCode: 1, signal: "SIGTERM" }),
+        store.commands.finish({ ...held(claim), outcome: "succeeded", exitCode: 0, signal: "SIGTERM" }),
         "invalid_input",
       );
     });
