@@ -1,6 +1,7 @@
 // debug-server-db artifacts: lists the files that commands produced.
 import { type Command, Option } from "commander";
 import type { Artifact } from "../model/artifacts.ts";
+import { maskUrl } from "../model/masking.ts";
 import { type ArtifactKind, type ArtifactState, artifactKinds, artifactStates } from "../model/vocabulary.ts";
 import { present } from "../present.ts";
 import type { Column } from "../terminal/table.ts";
@@ -47,6 +48,6 @@ export function artifactColumns(rows: readonly Artifact[]): readonly Column[] {
     stateColumn(rows, ({ state }) => state),
     column("size", rows, ({ sizeBytes }) => (sizeBytes === null ? "" : formatBytes(sizeBytes)), { align: "right" }),
     column("sha256", rows, ({ sha256 }) => sha256?.slice(0, 12), { optional: true }),
-    column("uri", rows, ({ uri }) => uri),
+    column("uri", rows, ({ uri }) => uri && maskUrl(uri)),
   ];
 }

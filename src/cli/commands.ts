@@ -1,6 +1,7 @@
 // debug-server-db commands: lists and cancels commands, the programs that sessions run.
 import type { Command } from "commander";
 import type { Command as StoredCommand } from "../model/commands.ts";
+import { maskArguments } from "../model/masking.ts";
 import { type CommandState, commandStates } from "../model/vocabulary.ts";
 import { present } from "../present.ts";
 import { quote } from "../shell.ts";
@@ -80,6 +81,6 @@ export function commandColumns(rows: readonly StoredCommand[]): readonly Column[
         optional: true,
       },
     ),
-    column("argv", rows, ({ argv }) => argv.map(quote).join(" ")),
+    column("argv", rows, ({ argv }) => maskArguments(argv).map(quote).join(" ")),
   ];
 }

@@ -13,7 +13,8 @@ import {
 } from "./debugProtocol.ts";
 import { filledText, Id, Json, NewId } from "./fields.ts";
 import { newId } from "./ids.ts";
-import { type Masking, SecretNames } from "./masking.ts";
+import type { Masking } from "./masking.ts";
+import { SecretNames } from "./secretNames.ts";
 
 export const AdapterRun = z.int().positive();
 const ThreadId = z.int();

@@ -4,6 +4,7 @@ import superjson from "superjson";
 import { StoreError } from "../errors.ts";
 import { bounds } from "../limits.ts";
 import { parseJsonText } from "./jsonText.ts";
+import { isPlainObject } from "./plainObject.ts";
 
 const { jsonBytes, jsonDepth, jsonKeys, jsonNumberLength } = bounds;
 
@@ -61,13 +62,6 @@ export function parseJson(text: string): unknown {
  */
 export function isStorable(text: string): boolean {
   return text.isWellFormed() && !text.includes("\u0000");
-}
-
-/** Checks for a plain object of any realm: one without a prototype, or whose prototype is an Object.prototype. */
-export function isPlainObject(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== "object" || value === null) return false;
-  const prototype = Object.getPrototypeOf(value);
-  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 function orHostile<Value>(content: string, read: () => Value): Value {

@@ -1,8 +1,6 @@
 // Masks what may be secret, on the caller's thread before it is sent: variables, environments, and assignments within
 // text.
-import { z } from "zod";
-import { filledText } from "./fields.ts";
-import { isPlainObject } from "./json.ts";
+import { isPlainObject } from "./plainObject.ts";
 
 export const masked = "***";
 
@@ -22,12 +20,6 @@ export const defaultSecretNames: readonly string[] = [
   "*cookie*",
 ];
 
-/** A list of secret names that replaces the default one. It stays on the caller's thread. */
-export const SecretNames = z
-  .array(filledText(200))
-  .max(200)
-  .default(() => [...defaultSecretNames]);
-
 /** The names of environments. All their values are masked, because any of them may be secret (D-074). */
 const environment = /^(?:.*\.)?(?:env|envp|environ|environment)$/i;
 
@@ -40,6 +32,36 @@ const option = /(?<![\w-])(--?[A-Za-z][\w-]*)(\s+)([^\s-]\S*)/g;
 
 /** The password in a URL: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.1 */
 const userinfo = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)[^\s@/]+@/gi;
+
+/**
+ * Masks what gives access in a URL, for a terminal or a log: a password, on HTTP also a name without one, which is then
+ * a token, and the query and the fragment, which hold the signature of a presigned URL. A password may contain `/` and
+ * `@`, as git accepts it.
+ */
+export function maskUrl(url: string): string {
+  const [, scheme = "", rest = ""] = /^([a-z][a-z0-9+.-]*:\/\/)(.*)$/is.exec(url) ?? [];
+  if (scheme === "") return maskingOf(defaultSecretNames).text(url);
+  const authorityEnd = rest.search(/[/?#]|$/);
+  const authority = rest.slice(0, authorityEnd);
+  // What follows a colon is a port, or else the beginning of a password that contains a separator.
+  const isWhole = authority.includes("@") || /^(?:\[.*\]|[^:]*)(?::\d*)?$/.test(authority);
+  const at = (isWhole ? authority : rest).lastIndexOf("@");
+  const user = rest.slice(0, Math.max(at, 0));
+  const name = user.includes(":") ? user.slice(0, user.indexOf(":") + 1) : "";
+  const isSecret = user !== "" && (name !== "" || /^https?:/i.test(scheme));
+  return `${scheme}${isSecret ? `${name}${masked}` : user}${maskTail(rest.slice(user.length))}`;
+}
+
+/** Masks the arguments of a program, for a terminal or a log: options and assignments of secrets, and URLs. */
+export function maskArguments(argv: readonly string[]): readonly string[] {
+  const shown = maskingOf(defaultSecretNames).data(argv) as readonly string[];
+  return shown.map((argument) => (/^[a-z][a-z0-9+.-]*:\/\//i.test(argument) ? maskUrl(argument) : argument));
+}
+
+/** Masks the query and the fragment of a URL. */
+function maskTail(url: string): string {
+  return url.replace(/([?#]).+$/s, `$1${masked}`);
+}
 
 export interface Masking {
   isSecret(name: string): boolean;

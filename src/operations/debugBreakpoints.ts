@@ -8,7 +8,8 @@ import { AdapterRun, BoundInput, boundOf, kindOf, SetInput } from "../model/debu
 import { Breakpoint, breakpointKinds, RequestedBreakpoint } from "../model/debugProtocol.ts";
 import { Id, Path, Version } from "../model/fields.ts";
 import { newId } from "../model/ids.ts";
-import { maskingOf, SecretNames } from "../model/masking.ts";
+import { maskingOf } from "../model/masking.ts";
+import { SecretNames } from "../model/secretNames.ts";
 import { fail, sealedOperation } from "../operation.ts";
 import { present } from "../present.ts";
 import { all, change, changeEach, first, type Statement, sql, step } from "../sql.ts";

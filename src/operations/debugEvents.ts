@@ -18,7 +18,8 @@ import {
 } from "../model/debugInputs.ts";
 import { Thread } from "../model/debugProtocol.ts";
 import { Id, Reason, Version } from "../model/fields.ts";
-import { maskingOf, SecretNames } from "../model/masking.ts";
+import { maskingOf } from "../model/masking.ts";
+import { SecretNames } from "../model/secretNames.ts";
 import { type DebugState, debugStates } from "../model/vocabulary.ts";
 import { fail, sealedOperation } from "../operation.ts";
 import { all, type Body, change, changeEach, first, sql, step } from "../sql.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import fc from "fast-check";
-import { defaultSecretNames, maskingOf } from "../../../src/model/masking.ts";
+import { defaultSecretNames, maskingOf, maskUrl } from "../../../src/model/masking.ts";
 
 const masking = maskingOf(defaultSecretNames);
 
@@ -88,4 +88,27 @@ it("masking any text takes little time", () => {
     assert.ok(user + system < 500_000, part);
   }
   fc.assert(fc.property(fc.string({ maxLength: 200 }), (text) => typeof masking.text(text) === "string"));
+});
+
+it("a URL loses what gives access, and keeps the place", () => {
+  const cases: Readonly<Record<string, string>> = {
+    "https://git.example/a.git": "https://git.example/a.git",
+    "https://git.example:8443/@scope/a@1": "https://git.example:8443/@scope/a@1",
+    "https://ada:pw@git.example/a.git": "https://ada:***@git.example/a.git",
+    "https://:pw@git.example": "https://:***@git.example",
+    "HTTPS://ghp_abc@git.example/a.git": "HTTPS://***@git.example/a.git",
+    "ssh://git@git.example/a.git": "ssh://git@git.example/a.git",
+    "ssh://git:p@w@git.example/a.git": "ssh://git:***@git.example/a.git",
+    "https://ada:p/w@git.example/a.git": "https://ada:***@git.example/a.git",
+    "https://ada:p?w#x@git.example/a.git": "https://ada:***@git.example/a.git",
+    "https://[::1]:80/a@b": "https://[::1]:80/a@b",
+    "https://b.example/k?X-Amz-Signature=abc": "https://b.example/k?***",
+    "https://b.example/k#token": "https://b.example/k#***",
+    "s3://bucket/key": "s3://bucket/key",
+    "git@git.example:a.git": "git@git.example:a.git",
+    "/srv/c#/a.git": "/srv/c#/a.git",
+    "/srv/a.git --password=pw": "/srv/a.git --password=***",
+    "": "",
+  };
+  for (const [url, shown] of Object.entries(cases)) assert.equal(maskUrl(url), shown, url);
 });
