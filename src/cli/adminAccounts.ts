@@ -34,6 +34,32 @@ export function addAccounts(admin: Command, cli: CommandLine): void {
       printFields(cli, flags, account, { disabled: account.name, id: account.id, at: formatTime(account.disabledAt) });
     });
 
+  storeCommand(
+    admin,
+    "enable-account",
+    "Enables a disabled account: its tokens are accepted again, unless they are revoked or expired themselves.",
+    ["admin enable-account ops"],
+  )
+    .argument("<name>", "the name of the account")
+    .action(async (name: string, flags: StoreFlags) => {
+      const account = await visit(cli, flags, async (store, options) =>
+        store.accounts.enable({ accountId: await accountIdOf(store, name) }, options),
+      );
+      printFields(cli, flags, account, { enabled: account.name, id: account.id });
+    });
+
+  storeCommand(admin, "rename-account", "Renames an account. Its id and its tokens stay.", [
+    "admin rename-account ops operations",
+  ])
+    .argument("<name>", "the name of the account")
+    .argument("<new-name>", "a name that no other account has, ignoring case")
+    .action(async (name: string, newName: string, flags: StoreFlags) => {
+      const account = await visit(cli, flags, async (store, options) =>
+        store.accounts.rename({ accountId: await accountIdOf(store, name), name: newName }, options),
+      );
+      printFields(cli, flags, account, { account: account.name, kind: account.kind, id: account.id });
+    });
+
   listCommand(admin, "accounts", ["admin list-accounts", "admin list-accounts --all --json"], "list-accounts")
     .option("--all", "include disabled accounts", false)
     .action(async (flags: ListFlags & { all: boolean }) => {

@@ -1,16 +1,17 @@
-// debug-server-db repositories: lists the upstream projects. Also finds and names the repositories of other rows.
+// debug-server-db repositories: lists and renames the upstream projects. Also finds and names the repositories of other rows.
 import type { Command } from "commander";
 import { idPattern } from "../model/ids.ts";
+import { maskUrl } from "../model/masking.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 import { CliError } from "../terminal/exit.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { collect } from "./pages.ts";
-import { column, formatTime, printPage } from "./rows.ts";
-import { commandGroup, type ListFlags, listCommand } from "./storeCommand.ts";
+import { column, formatTime, printFields, printPage } from "./rows.ts";
+import { commandGroup, type ListFlags, listCommand, type StoreFlags, storeCommand } from "./storeCommand.ts";
 import { visit } from "./visit.ts";
 
 export function addRepositories(program: Command, cli: CommandLine): void {
-  const group = commandGroup(program, "repositories", "Lists repositories, the upstream projects.", [
+  const group = commandGroup(program, "repositories", "Lists and renames repositories, the upstream projects.", [
     "repositories list",
   ]);
   listCommand(group, "repositories", ["repositories list", "repositories list --all --json"])
@@ -28,8 +29,20 @@ export function addRepositories(program: Command, cli: CommandLine): void {
         }),
         column("created", rows, ({ createdAt }) => formatTime(createdAt), { optional: true }),
         ...(flags.all ? [column("archived", rows, ({ archivedAt }) => formatTime(archivedAt))] : []),
-        column("remote", rows, ({ remoteUrl }) => remoteUrl),
+        column("remote", rows, ({ remoteUrl }) => remoteUrl && maskUrl(remoteUrl)),
       ]);
+    });
+
+  storeCommand(group, "rename", "Renames a repository. Its id and everything that belongs to it stay.", [
+    "repositories rename demo demo-archive",
+  ])
+    .argument("<name>", "the name or id of the repository")
+    .argument("<new-name>", "a name that no other repository has, ignoring case")
+    .action(async (nameOrId: string, name: string, flags: StoreFlags) => {
+      const repository = await visit(cli, flags, async (store, options) =>
+        store.repositories.rename({ repositoryId: await repositoryIdOf(store, nameOrId), name }, options),
+      );
+      printFields(cli, flags, repository, { repository: repository.name, id: repository.id });
     });
 }
 
@@ -38,11 +51,14 @@ export async function repositoryFilter(
   store: OwnedStore,
   nameOrId: string | undefined,
 ): Promise<{ readonly repositoryId?: string }> {
-  if (nameOrId === undefined) return {};
-  if (idPattern.test(nameOrId)) return { repositoryId: nameOrId };
+  return nameOrId === undefined ? {} : { repositoryId: await repositoryIdOf(store, nameOrId) };
+}
+
+async function repositoryIdOf(store: OwnedStore, nameOrId: string): Promise<string> {
+  if (idPattern.test(nameOrId)) return nameOrId;
   const repository = await store.repositories.find({ name: nameOrId });
   if (repository === undefined) throw new CliError("failure", `there is no repository ${nameOrId}`);
-  return { repositoryId: repository.id };
+  return repository.id;
 }
 
 /** Returns the names of the repositories of these rows, by id. */

@@ -9,6 +9,7 @@ import { nameKey } from "../model/repositories.ts";
 import { type AccountKind, accountKinds } from "../model/vocabulary.ts";
 import { fail, operation } from "../operation.ts";
 import { first, forUpdate, one, sql, step } from "../sql.ts";
+import { changedFields } from "./changeDetail.ts";
 import { invalidTransition } from "./failures.ts";
 import { listPage } from "./paging.ts";
 import { getRow, lockRow } from "./rows.ts";
@@ -55,15 +56,15 @@ export const insertAccount = step(function* (id: string, name: string, kind: Acc
     RETURNING *`);
   if (row === undefined) {
     const holder = yield* lockAccountByName(name);
-    fail(
-      "conflict",
-      { reason: "name", accountId: holder?.id },
-      `another account has the name ${name}: choose another one`,
-    );
+    nameTaken(name, holder?.id);
   }
   changed({ entity: "account", id, op: "create", version: 1, detail: { kind } });
   return row;
 });
+
+function nameTaken(name: string, accountId: string | undefined): never {
+  fail("conflict", { reason: "name", accountId }, `another account has the name ${name}: choose another one`);
+}
 
 /** Locks and returns the account with this name, ignoring case, or returns undefined. */
 export const lockAccountByName = step(function* (name: string) {
@@ -88,8 +89,8 @@ export const disable = operation({
   errors: ["not_found", "conflict"],
   *run({ accountId, expectedVersion }, { now, changed }) {
     const before = yield* lockRow("account", accountId);
-    requireVersion(before, expectedVersion);
     if (before.disabled_at !== null) return before;
+    requireVersion(before, expectedVersion);
     const row = yield* one<AccountRow>(sql`
       UPDATE accounts SET
         disabled_at = ${now},
@@ -98,6 +99,70 @@ export const disable = operation({
       WHERE id = ${accountId}
       RETURNING *`);
     changed({ entity: "account", id: accountId, op: "disable", version: row.version });
+    return row;
+  },
+});
+
+/**
+ * Enables a disabled account: its tokens work again, except those that are revoked or expired themselves. Repeating the
+ * call changes nothing.
+ *
+ * Fails    not_found | conflict { reason: "version" }
+ * Effect   one row of accounts, one row of changes
+ */
+export const enable = operation({
+  access: "write",
+  input: z.strictObject({ accountId: Id, expectedVersion: Version.optional() }),
+  output: Account,
+  errors: ["not_found", "conflict"],
+  *run({ accountId, expectedVersion }, { now, changed }) {
+    const before = yield* lockRow("account", accountId);
+    if (before.disabled_at === null) return before;
+    requireVersion(before, expectedVersion);
+    const row = yield* one<AccountRow>(sql`
+      UPDATE accounts SET
+        disabled_at = NULL,
+        version = version + 1,
+        updated_at = ${now}
+      WHERE id = ${accountId}
+      RETURNING *`);
+    changed({ entity: "account", id: accountId, op: "enable", version: row.version });
+    return row;
+  },
+});
+
+/**
+ * Renames an account. Repeating the call changes nothing.
+ *
+ * Input    name: 1 .. 200 characters, unique, ignoring case; the same name in other letter case is allowed
+ * Fails    not_found | conflict { reason: "name", accountId } when another account has the name
+ *          | conflict { reason: "version" }
+ * Effect   one row of accounts, one row of changes
+ * Cost     at most 3 statements by unique index
+ */
+export const rename = operation({
+  access: "write",
+  input: z.strictObject({ accountId: Id, name: Name, expectedVersion: Version.optional() }),
+  output: Account,
+  errors: ["not_found", "conflict"],
+  *run({ accountId, name, expectedVersion }, { now, changed }) {
+    const before = yield* lockRow("account", accountId);
+    if (before.name === name) return before;
+    requireVersion(before, expectedVersion);
+    const key = nameKey(name);
+    // Without a lock: two calls that swap names would lock the two rows in different orders.
+    const other = yield* first<AccountRow>(sql`SELECT * FROM accounts WHERE name_key = ${key} AND id <> ${accountId}`);
+    if (other !== undefined) nameTaken(name, other.id);
+    const row = yield* one<AccountRow>(sql`
+      UPDATE accounts SET
+        name = ${name},
+        name_key = ${key},
+        version = version + 1,
+        updated_at = ${now}
+      WHERE id = ${accountId}
+      RETURNING *`);
+    const detail = changedFields({ name: "plain" }, before, row);
+    changed({ entity: "account", id: accountId, op: "rename", version: row.version, detail });
     return row;
   },
 });

@@ -4,8 +4,9 @@ import { z } from "zod";
 import { optional, page } from "../model/codec.ts";
 import { Id, Name, paging, Version } from "../model/fields.ts";
 import { nameKey, Repository, repositoryFields } from "../model/repositories.ts";
-import { operation } from "../operation.ts";
+import { fail, operation } from "../operation.ts";
 import { empty, first, forUpdate, one, type Statement, sql, step } from "../sql.ts";
+import { type Changeable, changedFields } from "./changeDetail.ts";
 import { invalidTransition } from "./failures.ts";
 import { listPage } from "./paging.ts";
 import { getRow, lockRow, type RowOf } from "./rows.ts";
@@ -14,6 +15,18 @@ import { requireVersion } from "./versions.ts";
 
 type Row = RowOf["repository"];
 
+/** The fields that `changes` shows when they change. */
+const changeable: Changeable = {
+  name: "plain",
+  remoteUrl: "url",
+  defaultBranch: "plain",
+  description: "text",
+  settings: "json",
+  worktreeRoot: "plain",
+  maxWorktrees: "plain",
+  archivedAt: "time",
+};
+
 const { id, name, ...settable } = repositoryFields;
 
 /**
@@ -21,9 +34,10 @@ const { id, name, ...settable } = repositoryFields;
  *
  * Input    name: 1 .. 200 characters, unique, ignoring case. worktreeRoot: an absolute path, stored in normal form
  * Result   the repository as it is now
- * Fails    conflict { reason: "version" } when expectedVersion differs, or is present and the name is new
+ * Fails    conflict { reason: "version" } when expectedVersion differs and something would change, or when it is
+ *          present and the name is new
  *          | conflict { reason: "exists" } when another repository has this id
- * Effect   one row of repositories, one row of changes; none when nothing differs
+ * Effect   one row of repositories, and one row of changes that names the changed fields; none when nothing differs
  * Cost     at most 3 statements by unique index
  */
 export const upsert = operation({
@@ -44,8 +58,9 @@ export const upsert = operation({
   *run(input, { now, changed, wake }) {
     const key = nameKey(input.name);
     const before = yield* first<Row>(sql`SELECT * FROM repositories WHERE name_key = ${key} ${forUpdate}`);
-    requireVersion(before ?? { version: 0 }, input.expectedVersion);
     const differs = before === undefined || isDifferent(input, before);
+    // An upsert that was repeated changes nothing, and needs no version.
+    if (differs) requireVersion(before ?? { version: 0 }, input.expectedVersion);
     // Two first upserts of one name may both find no row, so one statement inserts or updates. It updates only columns
     // for which the input has a value: the defaults of the others must not overwrite those of the other transaction.
     const stored = yield* first<Row>(sql`
@@ -93,6 +108,7 @@ export const upsert = operation({
       id: stored.id,
       op: stored.version === 1 ? "create" : "update",
       version: stored.version,
+      detail: before === undefined ? undefined : changedFields(changeable, before, stored),
     });
     // The repository may now allow more worktrees, so calls that wait for one run again.
     wake(freeWorktreeTopic(stored.id));
@@ -179,8 +195,8 @@ export const archive = operation({
   errors: ["not_found", "conflict"],
   *run({ repositoryId, expectedVersion }, { now, changed, wake }) {
     const before = yield* lockRow("repository", repositoryId);
-    requireVersion(before, expectedVersion);
     if (before.archived_at !== null) return before;
+    requireVersion(before, expectedVersion);
     const row = yield* one<Row>(sql`
       UPDATE repositories SET
         archived_at = ${now},
@@ -191,6 +207,51 @@ export const archive = operation({
     changed({ entity: "repository", id: repositoryId, op: "archive", version: row.version });
     // Calls that wait for a worktree of this repository run again, and fail.
     wake(freeWorktreeTopic(repositoryId));
+    return row;
+  },
+});
+
+/**
+ * Renames a repository. Repeating the call changes nothing.
+ *
+ * Input    name: 1 .. 200 characters, unique, ignoring case; the same name in other letter case is allowed
+ * Fails    not_found | conflict { reason: "name", repositoryId } when another repository has the name
+ *          | conflict { reason: "version" }
+ * Effect   one row of repositories, one row of changes
+ * Cost     at most 3 statements by unique index
+ */
+export const rename = operation({
+  access: "write",
+  input: z.strictObject({ repositoryId: Id, name: Name, expectedVersion: Version.optional() }),
+  output: Repository,
+  errors: ["not_found", "conflict"],
+  *run(input, { now, changed }) {
+    const { repositoryId, expectedVersion } = input;
+    const before = yield* lockRow("repository", repositoryId);
+    if (before.name === input.name) return before;
+    requireVersion(before, expectedVersion);
+    const key = nameKey(input.name);
+    // Without a lock: two calls that swap names would lock the two rows in different orders.
+    const other = yield* first<Row>(sql`SELECT * FROM repositories WHERE name_key = ${key} AND id <> ${repositoryId}`);
+    if (other !== undefined) {
+      const message = `another repository has the name ${input.name}: choose another one`;
+      fail("conflict", { reason: "name", repositoryId: other.id }, message);
+    }
+    const row = yield* one<Row>(sql`
+      UPDATE repositories SET
+        name = ${input.name},
+        name_key = ${key},
+        version = version + 1,
+        updated_at = ${now}
+      WHERE id = ${repositoryId}
+      RETURNING *`);
+    changed({
+      entity: "repository",
+      id: repositoryId,
+      op: "rename",
+      version: row.version,
+      detail: changedFields(changeable, before, row),
+    });
     return row;
   },
 });

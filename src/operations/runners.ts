@@ -8,7 +8,8 @@ import { Fence, Id, Json, LeaseTtl, Name, NewId, paging, text } from "../model/f
 import { Runner } from "../model/runners.ts";
 import { runnerStates } from "../model/vocabulary.ts";
 import { operation } from "../operation.ts";
-import { change, first, one, sql, step, when } from "../sql.ts";
+import { change, first, forUpdate, one, sql, step, when } from "../sql.ts";
+import { type Changeable, changedFields } from "./changeDetail.ts";
 import { renewCommand } from "./commandState.ts";
 import { invalidTransition } from "./failures.ts";
 import { listPage } from "./paging.ts";
@@ -16,6 +17,9 @@ import { lockRow, type RowOf } from "./rows.ts";
 import { claimableTopic } from "./topics.ts";
 
 type Row = RowOf["runner"];
+
+/** The fields that `changes` shows when a runner registers again with other ones. */
+const changeable: Changeable = { name: "plain", host: "plain", pid: "plain", labels: "json", state: "plain" };
 
 /**
  * Registers a runner. Registering a boot id again updates that runner, renews it and sets it online, even if it was
@@ -25,7 +29,7 @@ type Row = RowOf["runner"];
  *          without a heartbeat
  * Fails    invalid_transition when the runner of this boot id is gone: register with a new one
  *          | conflict { reason: "exists" }
- * Effect   one row of runners, one row of changes
+ * Effect   one row of runners, and one row of changes that names the fields that differ
  */
 export const register = operation({
   access: "write",
@@ -41,6 +45,7 @@ export const register = operation({
   output: Runner,
   errors: ["invalid_transition", "conflict"],
   *run(input, { now, changed }) {
+    const before = yield* first<Row>(sql`SELECT * FROM runners WHERE boot_id = ${input.bootId} ${forUpdate}`);
     const row = yield* first<Row>(sql`
       INSERT INTO runners (
         id,
@@ -83,7 +88,9 @@ export const register = operation({
       const message = `the runner with the boot id ${input.bootId} is gone: register with a new boot id`;
       invalidTransition("runner", "gone", message);
     }
-    changed({ entity: "runner", id: row.id, op: "register", version: row.version });
+    const { id, version, name, host, pid } = row;
+    const detail = before === undefined ? { name, host, pid } : changedFields(changeable, before, row);
+    changed({ entity: "runner", id, op: "register", version, detail });
     return row;
   },
 });

@@ -24,6 +24,7 @@ export const operations = {
     find: repositories.find,
     list: repositories.list,
     archive: repositories.archive,
+    rename: repositories.rename,
   },
   runners: {
     register: runners.register,
@@ -77,6 +78,8 @@ export const operations = {
   accounts: {
     create: accounts.create,
     disable: accounts.disable,
+    enable: accounts.enable,
+    rename: accounts.rename,
     get: accounts.get,
     find: accounts.find,
     list: accounts.list,

@@ -32,6 +32,7 @@ import { type AccountKind, type Scope, type TokenKind, tokenKinds } from "../mod
 import { fail, operation, sealedOperation } from "../operation.ts";
 import { change, changeEach, first, forUpdate, one, sql, step, when } from "../sql.ts";
 import { insertAccount, lockAccountByName, requireEnabled } from "./accounts.ts";
+import { changedFields } from "./changeDetail.ts";
 import { listPage } from "./paging.ts";
 import { lockRow } from "./rows.ts";
 import { requireVersion } from "./versions.ts";
@@ -303,7 +304,10 @@ export const rotate = sealedOperation({
       id: before.id,
       op: "rotate",
       version: before.version + 1,
-      detail: { rotatedTo: input.id },
+      detail: {
+        rotatedTo: input.id,
+        ...changedFields({ expiresAt: "time" }, before, { expires_at: oldUntil.getTime() }),
+      },
     });
     const { account_id, name, kind, scopes, created_by } = before;
     const { publicId, secretSha256 } = input;

@@ -7,6 +7,7 @@ import type { Release, WorktreeState } from "../model/vocabulary.ts";
 import { releases, type WorktreeRow } from "../model/worktrees.ts";
 import { present } from "../present.ts";
 import { all, and, change, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
+import { type Changeable, changedFields } from "./changeDetail.ts";
 import { leaseLost } from "./failures.ts";
 import { dateOrNull, lockRow } from "./rows.ts";
 import { keepSessionActive, openSessionStates } from "./sessionActivity.ts";
@@ -121,6 +122,9 @@ export const endWorktreeLease = step(function* (
   return row;
 });
 
+/** The facts that `changes` shows when they change. The lease has columns of its own there. */
+const changeable: Changeable = { commitSha: "plain", environmentHash: "plain", sizeBytes: "plain", pinned: "flag" };
+
 type WorktreeChanges = Partial<
   Pick<
     WorktreeRow,
@@ -200,8 +204,13 @@ export const saveWorktree = step(function* (
     version: stored.version,
     fence: stored.fence,
     sessionId,
-    // The row of a removed worktree may be deleted one day; then only the change feed knows its directory.
-    detail: { state: stored.state, path: stored.state === "removed" ? stored.path : undefined, reason },
+    detail: {
+      state: stored.state,
+      // The row of a removed worktree may be deleted one day; then only the change feed knows its directory.
+      path: stored.state === "removed" ? stored.path : undefined,
+      reason,
+      ...changedFields(changeable, before, stored),
+    },
   });
   return stored;
 });

@@ -71,7 +71,12 @@ export function transactionLost(cause: unknown, index = 0): TransactionLost {
   return new TransactionLost(translate(cause), index, isTransient(cause));
 }
 
-/** Returns true for a serialization failure or a deadlock: the same transaction may succeed when it runs again. */
+/**
+ * Returns true for an error that does not occur when the same transaction runs again: a serialization failure, a
+ * deadlock, or a name that another transaction took after the body had looked for it, and which it finds next time.
+ */
 function isTransient(error: unknown): boolean {
-  return error instanceof pg.DatabaseError && /^(?:40001|40P01)/.test(error.code ?? "");
+  if (!(error instanceof pg.DatabaseError)) return false;
+  const { code, constraint } = error;
+  return code === "40001" || code === "40P01" || (code === "23505" && constraint?.endsWith("_name_key_key") === true);
 }

@@ -354,7 +354,7 @@ export function commandsConformance(backend: TestedBackend): void {
       });
     }
 
-    /** What runners of several systems report, and what is recorded. */
+    /** The results that runners of several systems report, and what is recorded of them. */
     const reports = [
       [{ exitCode: -1 }, [-1, null]],
       [{ exitCode: -2, signal: null, reason: null }, [-2, null]],

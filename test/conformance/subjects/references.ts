@@ -29,6 +29,7 @@ type Call = (store: Store, rows: Rows) => Promise<unknown>;
 const calls: Readonly<Record<string, Call>> = {
   "repositories.get repositoryId": (s) => s.repositories.get({ repositoryId: unknown }),
   "repositories.archive repositoryId": (s) => s.repositories.archive({ repositoryId: unknown }),
+  "repositories.rename repositoryId": (s) => s.repositories.rename({ repositoryId: unknown, name: "n" }),
   "runners.heartbeat runnerId": (s) => s.runners.heartbeat({ runnerId: unknown }),
   "runners.drain runnerId": (s) => s.runners.drain({ runnerId: unknown }),
   "worktrees.reserve repositoryId": (s) => s.worktrees.reserve({ repositoryId: unknown, owner: "o" }),
@@ -75,6 +76,8 @@ const calls: Readonly<Record<string, Call>> = {
   "artifacts.delete artifactId": (s) => s.artifacts.delete({ artifactId: unknown }),
   "artifacts.pin artifactId": (s) => s.artifacts.pin({ artifactId: unknown }),
   "accounts.disable accountId": (s) => s.accounts.disable({ accountId: unknown }),
+  "accounts.enable accountId": (s) => s.accounts.enable({ accountId: unknown }),
+  "accounts.rename accountId": (s) => s.accounts.rename({ accountId: unknown, name: "n" }),
   "accounts.get accountId": (s) => s.accounts.get({ accountId: unknown }),
   "tokens.mint accountId": (s, { createdBy }) =>
     s.tokens.mint({ accountId: unknown, name: "n", scopes: ["sessions:read"], createdBy }),

@@ -100,14 +100,58 @@ export function repositoriesConformance(backend: TestedBackend): void {
 
     test("archiving a repository again changes nothing", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
-      const first = await store.repositories.archive({ repositoryId: repository.id });
+      const input = { repositoryId: repository.id, expectedVersion: repository.version };
+      const first = await store.repositories.archive(input);
       assert.deepEqual(await store.repositories.archive({ repositoryId: repository.id }), first);
+      assert.deepEqual(await store.repositories.archive(input), first);
     });
 
     test("upsert of an archived repository takes it back into use", async ({ store }) => {
       const { repository } = await fixtures(store).repository();
       await store.repositories.archive({ repositoryId: repository.id });
       assert.equal((await store.repositories.upsert({ name: repository.name })).archivedAt, null);
+    });
+
+    test("an upsert with expectedVersion that is repeated changes nothing, and one that would change fails", async ({
+      store,
+    }) => {
+      const { repository } = await fixtures(store).repository();
+      const input = { name: repository.name, description: "d", expectedVersion: repository.version };
+      const changed = await store.repositories.upsert(input);
+      assert.deepEqual(await store.repositories.upsert(input), changed);
+      await fails(store.repositories.upsert({ ...input, description: "e" }), "conflict", { reason: "version" });
+    });
+
+    test("rename gives a repository another name, or its own in other letter case", async ({ store }) => {
+      const { repository } = await fixtures(store).repository();
+      const { repository: other } = await fixtures(store).repository();
+      const repositoryId = repository.id;
+      const name = `Renamed ${newId()}`;
+      const renamed = await store.repositories.rename({ repositoryId, name, expectedVersion: 1 });
+      assert.deepEqual(renamed, { ...repository, name, version: 2, updatedAt: renamed.updatedAt });
+      assert.deepEqual(await store.repositories.rename({ repositoryId, name, expectedVersion: 1 }), renamed);
+      assert.equal(await store.repositories.find({ name: repository.name }), undefined);
+      const upper = await store.repositories.rename({ repositoryId, name: name.toUpperCase() });
+      assert.deepEqual(await store.repositories.find({ name }), upper);
+      const taken = { reason: "name", repositoryId: other.id };
+      await fails(store.repositories.rename({ repositoryId, name: other.name.toUpperCase() }), "conflict", taken);
+      await fails(store.repositories.rename({ repositoryId, name: newId(), expectedVersion: 2 }), "conflict", {
+        reason: "version",
+        currentVersion: 3,
+      });
+    });
+
+    test("of eight repositories that are renamed to one name at once, one gets it", async ({ store }) => {
+      const rows = await Promise.all(Array.from({ length: 8 }, () => fixtures(store).repository()));
+      const name = `Raced ${newId()}`;
+      const settled = await Promise.allSettled(
+        rows.map(({ repository }) => store.repositories.rename({ repositoryId: repository.id, name })),
+      );
+      assert.equal(settled.filter(({ status }) => status === "fulfilled").length, 1);
+      for (const one of settled) {
+        if (one.status === "rejected")
+          assert.deepEqual([one.reason.code, one.reason.details.reason], ["conflict", "name"]);
+      }
     });
 
     test("list returns archived repositories only with includeArchived", async ({ store }) => {

@@ -126,3 +126,29 @@ test("tokens that are minted, rotated and used from several connections never de
     }
   });
 });
+
+test("rows that are renamed to one name over several connections: one gets it, and the others learn who has it", async () => {
+  await withoutDeadlocks({ limits }, async (stores) => {
+    const given = fixtures(stores[0]);
+    for (let round = 0; round < 20; round++) {
+      const name = newId();
+      const [accounts, repositories] = [
+        await Promise.all(stores.map(() => given.account())),
+        await Promise.all(stores.map(() => given.repository())),
+      ];
+      const settled = await Promise.allSettled([
+        ...stores.map(({ accounts: methods }, n) =>
+          methods.rename({ accountId: accounts[n]?.account.id as string, name }),
+        ),
+        ...stores.map(({ repositories: methods }, n) =>
+          methods.rename({ repositoryId: repositories[n]?.repository.id as string, name }),
+        ),
+      ]);
+      const refused = settled.flatMap((one) => (one.status === "rejected" ? [one.reason] : []));
+      assert.deepEqual(
+        refused.map(({ code, details }) => [code, details.reason]),
+        Array.from({ length: 6 }, () => ["conflict", "name"]),
+      );
+    }
+  });
+});

@@ -112,6 +112,15 @@ for (const [engine, open] of Object.entries(engines)) {
       const account = await admin(["create-account", "agent-7", "--kind", "agent"]);
       assert.match(account.stdout, /^account +agent-7\nkind +agent\nid +\S+\n$/);
       assert.deepEqual((await admin(["create-account", "Agent-7"])).code, 1);
+      assert.match((await admin(["enable-account", "OPS"])).stdout, /^enabled +ops\nid +\S+\n$/);
+      assert.match((await admin(["list-accounts"])).stdout, /ops +human +live/);
+      assert.match(
+        (await admin(["rename-account", "ops", "Operations"])).stdout,
+        /^account +Operations\nkind +human\n/,
+      );
+      const taken = await admin(["rename-account", "operations", "AGENT-7"]);
+      assert.deepEqual([taken.code, taken.stdout], [1, ""]);
+      assert.match(taken.stderr, /another account has the name AGENT-7: choose another one/);
     });
   });
 }

@@ -35,6 +35,37 @@ const rowsOf = (stdout: string): Record<string, unknown>[] =>
 
 for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPostgres })) {
   suite(`entities on ${engine}`, () => {
+    test("a list shows no credentials in a terminal, prints them as JSON, and a repository can be renamed", async (t) => {
+      const { folder, url } = await open(t);
+      const store = await serve(t, url);
+      const made = fixtures(store);
+      const { repository } = await made.repository({ remoteUrl: "https://ada:HIDDEN@git.example/a.git" });
+      const { session } = await made.session({ repositoryId: repository.id });
+      const argv = ["curl", "--token", "HIDDEN", "https://HIDDEN@git.example", "API_KEY=HIDDEN"];
+      await made.command({ sessionId: session.id, argv });
+      await made.artifact({ sessionId: session.id, uri: "https://bucket.example/key?X-Amz-Signature=HIDDEN" });
+      const cli = async (...args: readonly string[]) => {
+        const ended = await run(folder, [...args, "--url", url]);
+        assert.equal(ended.code, 0, ended.stderr);
+        return ended.stdout;
+      };
+      for (const [list, shown] of [
+        ["repositories", "https://ada:***@git.example/a.git"],
+        ["artifacts", "https://bucket.example/key?***"],
+        ["commands", "curl --token '***' 'https://***@git.example' 'API_KEY=***'"],
+      ] as const) {
+        const table = await cli(list, "list");
+        assert.ok(table.includes(shown) && !table.includes("HIDDEN"), table);
+        assert.ok((await cli(list, "list", "--json")).includes("HIDDEN"));
+      }
+      assert.ok(!(await cli("sessions", "show", session.id)).includes("HIDDEN"));
+      assert.equal(
+        await cli("repositories", "rename", repository.name, "renamed"),
+        `repository  renamed\nid          ${repository.id}\n`,
+      );
+      assert.match(await cli("repositories", "rename", repository.id, "Renamed"), /^repository +Renamed\n/);
+    });
+
     test("every list prints a table or JSON lines, and takes filters, a limit and a cursor", async (t) => {
       const { folder, url } = await open(t);
       const store = await serve(t, url);
