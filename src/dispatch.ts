@@ -20,6 +20,8 @@ export interface JobOutcome {
    * the wait is over.
    */
   readonly parkOn: readonly string[] | undefined;
+  /** The time after which a parked job runs again even if no topic was touched. */
+  readonly againMs?: number | undefined;
 }
 
 /** The outcome of a transaction. */
@@ -190,14 +192,15 @@ function* runCall(call: Call, isAlone: boolean, context: RunContext): Body<unkno
 function* encodedResult({ operation: { run, output }, input }: Call, context: RunContext): Body<unknown> {
   const result = yield* run(input, context);
   if (!(result instanceof NotYet)) return output.toWire(result);
-  const { topics, atTimeout } = result;
-  return new NotYet(topics, atTimeout instanceof StoreError ? atTimeout : output.toWire(atTimeout));
+  const { topics, atTimeout, againMs } = result;
+  return new NotYet(topics, atTimeout instanceof StoreError ? atTimeout : output.toWire(atTimeout), againMs);
 }
 
 function outcomeOf(calls: readonly Call[], settled: Settled, onInternal: (error: StoreError) => void): JobOutcome {
   if (!settled.ok) return { answers: [failed(calls, settled, onInternal)], parkOn: undefined };
   const [head] = settled.results;
-  if (calls.length === 1 && head instanceof NotYet) return { answers: [timeoutAnswer(head)], parkOn: head.topics };
+  if (calls.length === 1 && head instanceof NotYet)
+    return { answers: [timeoutAnswer(head)], parkOn: head.topics, againMs: head.againMs };
   return {
     answers: settled.results.map((result) => (result instanceof NotYet ? timeoutAnswer(result) : [true, result])),
     parkOn: undefined,

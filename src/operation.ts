@@ -82,14 +82,16 @@ export interface Call {
 
 /**
  * The result of a body that found nothing yet. The call is parked and runs again after a commit that touched one of its
- * topics (D-013); when its wait is over, `atTimeout` is the answer.
+ * topics (D-013), and after `againMs` if that is set; when its wait is over, `atTimeout` is the answer.
  */
 export class NotYet<Result> {
   readonly topics: readonly string[];
   readonly atTimeout: Result;
-  constructor(topics: readonly string[], atTimeout: Result) {
+  readonly againMs: number | undefined;
+  constructor(topics: readonly string[], atTimeout: Result, againMs?: number) {
     this.topics = topics;
     this.atTimeout = atTimeout;
+    this.againMs = againMs;
   }
 }
 

@@ -211,9 +211,9 @@ export class Mailbox {
     this.#figures.countGroup(outcomes.length);
     for (let index = 0; index < outcomes.length; index++) {
       const entry = group[index] as Entry;
-      const { answers, parkOn } = outcomes[index] as TransactionOutcome["outcomes"][number];
+      const { answers, parkOn, againMs } = outcomes[index] as TransactionOutcome["outcomes"][number];
       const waitMs = startedAtMs - entry.queuedAtMs;
-      if (parkOn !== undefined && this.#park(entry, parkOn, answers[0] as Answer)) continue;
+      if (parkOn !== undefined && this.#park(entry, parkOn, answers[0] as Answer, againMs)) continue;
       this.#figures.countAnswer(laneOf(entry), waitMs);
       this.#answer(entry, ...answers);
     }
@@ -230,7 +230,7 @@ export class Mailbox {
    * Parks an entry, or queues it again when a topic was touched meanwhile. Returns false when it may not wait any
    * longer, so that `atTimeout` is its answer.
    */
-  #park(entry: Entry, topics: readonly string[], atTimeout: Answer): boolean {
+  #park(entry: Entry, topics: readonly string[], atTimeout: Answer, againMs?: number): boolean {
     const { client, calls, queuedAtMs } = entry;
     if (entry.cancelled) {
       this.#answer(entry, cancelledAnswer);
@@ -248,7 +248,7 @@ export class Mailbox {
         ),
       );
     else if (this.#allTouched || topics.some((topic) => this.#touchedTopics.has(topic))) this.#queues.push(entry);
-    else this.#parking.add(entry, topics, atTimeout, leftMs);
+    else this.#parking.add(entry, topics, atTimeout, leftMs, againMs);
     return true;
   }
 

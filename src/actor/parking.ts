@@ -32,11 +32,19 @@ export class Parking {
     return this.#spaces.size;
   }
 
-  /** Parks an entry until one of the topics is touched, for at most `leftMs`; after that `atTimeout` is its answer. */
-  add(entry: Entry, topics: readonly string[], atTimeout: Answer, leftMs: number): void {
-    const timer = setTimeout(() => {
-      if (this.remove(entry)) this.#options.giveUp(entry, atTimeout);
-    }, leftMs);
+  /**
+   * Parks an entry until one of the topics is touched, for at most `leftMs`; after that `atTimeout` is its answer. An
+   * entry with `againMs` also wakes after that time.
+   */
+  add(entry: Entry, topics: readonly string[], atTimeout: Answer, leftMs: number, againMs = Infinity): void {
+    const timer = setTimeout(
+      () => {
+        if (!this.remove(entry)) return;
+        if (againMs < leftMs) this.#options.wake(entry);
+        else this.#options.giveUp(entry, atTimeout);
+      },
+      Math.min(leftMs, againMs),
+    );
     entry.place = "parked";
     entry.client.parked++;
     this.#spaces.set(entry, { topics, timer });

@@ -33,7 +33,7 @@ import {
 import { invalidTransition, leaseLost, notFound, requireState } from "./failures.ts";
 import { listPage, pageOf } from "./paging.ts";
 import { getRow } from "./rows.ts";
-import { lockRunner } from "./runners.ts";
+import { lockClaimingRunner } from "./runners.ts";
 import { openSessionStates } from "./sessionActivity.ts";
 import { lockOpenSession, saveSession, settleSession } from "./sessionState.ts";
 import { claimableTopic, commandTopic, sessionTopic } from "./topics.ts";
@@ -84,16 +84,18 @@ export const enqueueCommands = step(function* (
 /**
  * Leases the next command to a runner. Candidates are the first queued commands of sessions that run fewer than
  * maxParallel commands and have either no worktree or one that this runner leases. The highest priority is claimed
- * first, then the longest time in the queue.
+ * first, then the longest time in the queue. A claim is a sign of life of its runner, also while it waits: a stalled
+ * runner is online again.
  *
- * Input    ttlMs: the length of the lease, renewed by runners.heartbeat. waitMs: the time to wait for work. sessionId:
+ * Input    ttlMs: the length of the lease, renewed by runners.heartbeat; the runner counts as alive for at least half
+ *          of it. waitMs: the time to wait for work. sessionId:
  *          claims from this session only
  * Result   { command, session, fence, expiresAt }, or undefined when there is nothing to run; undefined without a wait
  *          when the named session is ending or has ended
- * Fails    not_found | invalid_transition unless the runner is online
- * Effect   one row of commands, of attempts and of sessions; one row of changes for the command, and one for the
- *          session when it starts
- * Cost     at most 9 statements, each by an index
+ * Fails    not_found | invalid_transition when the runner is draining or gone
+ * Effect   one row of commands, of attempts and of sessions, and the expiry of the runner; one row of changes for the
+ *          command, one for the session when it starts, and one for the runner when it was stalled
+ * Cost     at most 10 statements, each by an index
  */
 export const claim = operation({
   access: "write",
@@ -108,10 +110,10 @@ export const claim = operation({
   waitMs: (input) => input.waitMs,
   *run({ runnerId, ttlMs, sessionId }, context) {
     const { now } = context;
-    const runner = yield* lockRunner(runnerId);
+    const runner = yield* lockClaimingRunner(runnerId, ttlMs, context);
     requireState(runner, "runner", ["online"]);
     const session = yield* nextSession(runnerId, sessionId);
-    if (session === undefined) return yield* nothingReady(sessionId);
+    if (session === undefined) return yield* nothingReady(sessionId, ttlMs);
     const head = yield* one<{ id: string }>(sql`
       SELECT id FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`);
     const expiresAt = after(now, ttlMs);
@@ -129,12 +131,14 @@ export const claim = operation({
 });
 
 /** Returns the answer of a claim that found nothing: it waits, unless the named session runs no more commands. */
-const nothingReady = step(function* (sessionId: string | undefined) {
-  if (sessionId === undefined) return new NotYet([claimableTopic], undefined);
+const nothingReady = step(function* (sessionId: string | undefined, ttlMs: number) {
+  // A claim that waits runs again in time to keep its runner alive.
+  const againMs = ttlMs / 3;
+  if (sessionId === undefined) return new NotYet([claimableTopic], undefined, againMs);
   const session = yield* first<Pick<SessionRow, "state">>(sql`SELECT state FROM sessions WHERE id = ${sessionId}`);
   if (session === undefined) notFound("session", sessionId);
   return session.state === "pending" || session.state === "running"
-    ? new NotYet([claimableTopic, sessionTopic(sessionId)], undefined)
+    ? new NotYet([claimableTopic, sessionTopic(sessionId)], undefined, againMs)
     : undefined;
 });
 

@@ -1,8 +1,9 @@
 // Runners: processes or threads that execute commands. A runner stays alive by heartbeats, which also renew all leases
-// that it holds. Without heartbeats it is stalled, and later gone (maintenance.reap); a runner that is gone must
-// register again, under a new boot id.
+// that it holds. Without heartbeats and claims it is stalled, and later gone (maintenance.reap); a runner that
+// is gone must register again, under a new boot id.
 import { z } from "zod";
 import { after } from "../clock.ts";
+import type { Context } from "../context.ts";
 import { integer, list as listOf, oneOf, page, record, text as textValue, time } from "../model/codec.ts";
 import { Fence, Id, Json, LeaseTtl, Name, NewId, paging, text } from "../model/fields.ts";
 import { Runner } from "../model/runners.ts";
@@ -13,7 +14,7 @@ import { type Changeable, changedFields } from "./changeDetail.ts";
 import { renewCommand } from "./commandState.ts";
 import { invalidTransition } from "./failures.ts";
 import { listPage } from "./paging.ts";
-import { lockRow, type RowOf } from "./rows.ts";
+import { dateOrNull, lockRow, type RowOf } from "./rows.ts";
 import { claimableTopic } from "./topics.ts";
 
 type Row = RowOf["runner"];
@@ -117,7 +118,7 @@ export const Heartbeat = record({
  * Result   expiresAt: the new expiry. lost: the reported leases that the runner no longer holds. cancel: the commands
  *          that it must stop; their leases are renewed, and they are listed until they are finished
  * Fails    not_found | invalid_transition when the runner is gone: register again
- * Effect   the expiry of the runner and of each lease; no row of changes
+ * Effect   the expiry of the runner and of each lease; no row of changes, unless a stalled runner is online again
  * Cost     2 statements, and 1 by primary key for each lease; lane urgent
  */
 export const heartbeat = operation({
@@ -126,16 +127,15 @@ export const heartbeat = operation({
   input: z.strictObject({ runnerId: Id, worktrees: HeldLeases, commands: HeldLeases, ttlMs: LeaseTtl.default(60_000) }),
   output: Heartbeat,
   errors: ["not_found", "invalid_transition"],
-  *run({ runnerId, worktrees, commands, ttlMs }, { now }) {
+  *run({ runnerId, worktrees, commands, ttlMs }, context) {
+    const { now } = context;
     const expiresAt = after(now, ttlMs);
     const renewed = yield* change(sql`
       UPDATE runners SET
         heartbeat_at = ${now},
-        expires_at = ${expiresAt},
-        state = CASE state WHEN 'stalled' THEN 'online' ELSE state END
-      WHERE id = ${runnerId} AND state <> 'gone'`);
-    // Fails with the reason why no row was updated.
-    if (renewed === 0) yield* lockRunner(runnerId);
+        expires_at = ${expiresAt}
+      WHERE id = ${runnerId} AND state IN ('online', 'draining')`);
+    if (renewed === 0) yield* reviveRunner(yield* lockRunner(runnerId), expiresAt, context);
     const lostCommands: { kind: "command"; id: string; fence: number }[] = [];
     const cancel: string[] = [];
     for (const { id, fence } of inOrder(commands)) {
@@ -203,6 +203,32 @@ export const list = operation({
       when(input.state, (state) => sql`state = ${state}`),
     );
   },
+});
+
+/** Renews a locked runner that showed a sign of life. One that was stalled is online again. */
+const reviveRunner = step(function* (before: Row, expiresAt: Date, { now, changed }: Context) {
+  const returns = before.state === "stalled";
+  const row = yield* one<Row>(sql`
+    UPDATE runners SET
+      state = ${returns ? "online" : before.state},
+      heartbeat_at = ${now},
+      expires_at = ${expiresAt},
+      version = version + ${returns ? 1 : 0},
+      updated_at = ${returns ? now : dateOrNull(before.updated_at)}
+    WHERE id = ${before.id}
+    RETURNING *`);
+  if (returns) changed({ entity: "runner", id: row.id, op: "online", version: row.version });
+  return row;
+});
+
+/**
+ * Locks and returns a runner that claims, which is a sign of life too (D-083): it is alive for at least half of
+ * `ttlMs`. A claim that waits runs often, so it only writes when less than that is left, and then extends to `ttlMs`.
+ */
+export const lockClaimingRunner = step(function* (runnerId: string, ttlMs: number, context: Context) {
+  const row = yield* lockRunner(runnerId);
+  const isAlive = row.state !== "stalled" && row.expires_at >= after(context.now, ttlMs / 2).getTime();
+  return isAlive || row.state === "draining" ? row : yield* reviveRunner(row, after(context.now, ttlMs), context);
 });
 
 /** Locks and returns a runner, or fails with `invalid_transition` when it is gone. */

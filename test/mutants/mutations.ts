@@ -162,7 +162,8 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/model/artifacts.ts", subject("artifacts"), [["names have one form", 'name.normalize("NFC")', "name"]]),
   ...mutate("src/operations/runners.ts", subject("runners"), [
     ["a heartbeat names what to cancel", 'else if (state === "cancelling")', 'else if (state === "queued")'],
-    ["a runner that is gone registers again", "WHERE id = ${runnerId} AND state <> 'gone'", "WHERE id = ${runnerId}"],
+    ["a runner that is gone registers again", "${runnerId} AND state IN ('online', 'draining')", "${runnerId}"],
+    ["a claim is a sign of life", "? row : yield* reviveRunner", "? row : row ?? reviveRunner"],
   ]),
   ...mutate("src/operations/logAppend.ts", subject("logs"), [
     ["a repeated append stores nothing", "if (end <= next_offset) return", "if (end < next_offset) return"],

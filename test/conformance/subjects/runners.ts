@@ -146,9 +146,65 @@ export function runnersConformance(backend: TestedBackend): void {
       clock.advance(20_001);
       assert.ok((await store.maintenance.reap()).runners.includes(runner.id));
       assert.equal(await stateOf(store, runner.id), "stalled");
-      await fails(store.commands.claim({ runnerId: runner.id }), "invalid_transition", { state: "stalled" });
       await store.runners.heartbeat({ runnerId: runner.id });
       assert.equal(await stateOf(store, runner.id), "online");
+    });
+
+    for (const sign of ["heartbeat", "claim"] as const) {
+      test(`a stalled runner that is online again by a ${sign} has a new version, and a row of changes`, async ({
+        store,
+        clock,
+      }) => {
+        const { session } = await fixtures(store).session();
+        const { runner } = await fixtures(store).runner({ ttlMs: 20_000 });
+        clock.advance(20_001);
+        await store.maintenance.reap();
+        const after = await endOfFeed(store);
+        const calls = {
+          heartbeat: () => store.runners.heartbeat({ runnerId: runner.id }),
+          claim: () => store.commands.claim({ runnerId: runner.id, sessionId: session.id }),
+        };
+        for (let n = 0; n < 2; n++) await calls[sign]();
+        const { changes } = await store.changes.since({ after });
+        assert.deepEqual(
+          changes.filter(({ entityId }) => entityId === runner.id).map(({ op, entityVersion }) => [op, entityVersion]),
+          [["online", 3]],
+        );
+        const row = (await store.runners.list({ limit: 500 })).items.find(({ id }) => id === runner.id);
+        assert.deepEqual([row?.state, row?.version], ["online", 3]);
+      });
+    }
+
+    test("a claim is a sign of life of its runner, and never shortens its time", async ({ store, clock }) => {
+      const { session } = await fixtures(store).session();
+      const claimBy = (runnerId: string) => store.commands.claim({ runnerId, sessionId: session.id, ttlMs: 20_000 });
+      const { runner } = await fixtures(store).runner({ ttlMs: 20_000 });
+      const { runner: lasting } = await fixtures(store).runner({ ttlMs: 3_600_000 });
+      for (let n = 0; n < 4; n++) {
+        clock.advance(15_000);
+        for (const { id } of [runner, lasting]) assert.equal(await claimBy(id), undefined);
+        const { runners } = await store.maintenance.reap();
+        assert.ok(!runners.includes(runner.id) && !runners.includes(lasting.id));
+      }
+      clock.advance(20_001);
+      const { runners } = await store.maintenance.reap();
+      assert.deepEqual([runners.includes(runner.id), runners.includes(lasting.id)], [true, false]);
+    });
+
+    test("a claim that waits keeps its runner alive", async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      const { runner } = await fixtures(store).runner({ ttlMs: 1_000 });
+      const claimed = store.commands.claim({
+        runnerId: runner.id,
+        sessionId: session.id,
+        ttlMs: 1_000,
+        waitMs: 60_000,
+      });
+      const expiryOf = async () =>
+        (await store.runners.list({ limit: 500 })).items.find(({ id }) => id === runner.id)?.expiresAt as Date;
+      while ((await expiryOf()) <= runner.expiresAt) await new Promise((resolve) => setTimeout(resolve, 20));
+      await store.commands.enqueue({ sessionId: session.id, commands: [{ argv: ["true"] }] });
+      assert.notEqual(await claimed, undefined);
     });
 
     test("a draining runner that missed heartbeats is still draining after its next one", async ({ store, clock }) => {
