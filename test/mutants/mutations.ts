@@ -365,7 +365,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/actor/parking.ts", { ...mailbox, only: "a parked call whose time is up" }, [
     [
       "a parked call is answered when its time is up",
-      "if (this.remove(entry)) this.#options.giveUp(entry, atTimeout);",
+      "else this.#options.giveUp(entry, atTimeout);",
       "this.remove(entry);",
     ],
   ]),
