@@ -228,8 +228,8 @@ async function callInSteps(calling: Calling, input: unknown, options: CallOption
       if (next === undefined) return output;
     } catch (error) {
       if (step === 1 || !(error instanceof StoreError)) throw error;
-      const { code, message, details, operation } = error;
-      throw new StoreError(code, message, { outcome: "unknown", details, operation, cause: error });
+      const { code, message, details, retryable, operation } = error;
+      throw new StoreError(code, message, { outcome: "unknown", details, retryable, operation, cause: error });
     }
     leftMs = Math.max(0, endsAtMs - performance.now());
   }

@@ -234,5 +234,5 @@ function failed(
   const details = calls.length > 1 ? { ...fault.details, index, operation: call.name } : fault.details;
   // A read changes nothing, whether it ran or not.
   const outcome = call.operation.access === "read" && calls.length === 1 ? "not_run" : fault.outcome;
-  return [false, [fault.code, fault.message, outcome, details]];
+  return [false, toWireFailure(fault, outcome, details)];
 }

@@ -48,8 +48,8 @@ export function bodyError(error: unknown): StoreError {
 }
 
 /** Returns a copy of an error with the outcome `rolled_back`. */
-export function rolledBack({ code, message, details, cause }: StoreError): StoreError {
-  return new StoreError(code, message, { details, cause, outcome: "rolled_back" });
+export function rolledBack({ code, message, details, retryable, cause }: StoreError): StoreError {
+  return new StoreError(code, message, { details, retryable, cause, outcome: "rolled_back" });
 }
 
 /** Returns a parameter, and fails with internal when it is undefined: a forgotten value must not become NULL. */

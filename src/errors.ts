@@ -36,8 +36,8 @@ export const errorCodes = {
   },
   capacity_exhausted: {
     retryable: true,
-    means: "every worktree is in use and no more are allowed",
-    mend: "retry after details.earliestExpiryAt",
+    means: "no worktree is free and no more are allowed; details counts those in use and those in quarantine",
+    mend: "retry after details.earliestExpiryAt; restore or evict quarantined worktrees",
   },
   log_gap: {
     retryable: false,
@@ -142,6 +142,8 @@ export type Details = Readonly<Record<string, unknown>>;
 export interface StoreErrorOptions {
   readonly outcome?: Outcome;
   readonly details?: Details | undefined;
+  /** True if the same call may succeed later. By default, this follows from the code. */
+  readonly retryable?: boolean | undefined;
   readonly operation?: string | undefined;
   readonly cause?: unknown;
 }
@@ -159,7 +161,7 @@ export class StoreError extends Error {
     super(message ?? errorCodes[code].means, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.outcome = options.outcome ?? "not_run";
-    this.retryable = errorCodes[code].retryable;
+    this.retryable = options.retryable ?? errorCodes[code].retryable;
     this.details = options.details ?? {};
     this.operation = options.operation;
   }
@@ -176,17 +178,32 @@ export function storeError(code: ErrorCode, details?: Details, message?: string)
   return new StoreError(code, message, { details });
 }
 
-/** A failure as it crosses threads: structured clone does not preserve classes, but it preserves codes. */
-export type WireFailure = readonly [code: ErrorCode, message: string, outcome: Outcome, details: Details];
+/**
+ * A failure as it crosses threads: structured clone does not preserve classes, but it preserves codes. `retryable` is
+ * there only when it does not follow from the code.
+ */
+export type WireFailure = readonly [
+  code: ErrorCode,
+  message: string,
+  outcome: Outcome,
+  details: Details,
+  retryable?: boolean,
+];
 
-export function toWireFailure(error: StoreError, outcome: Outcome = error.outcome): WireFailure {
-  return [error.code, error.message, outcome, error.details];
+export function toWireFailure(
+  error: StoreError,
+  outcome: Outcome = error.outcome,
+  details: Details = error.details,
+): WireFailure {
+  const { code, message, retryable } = error;
+  const failure = [code, message, outcome, details] as const;
+  return retryable === errorCodes[code].retryable ? failure : [...failure, retryable];
 }
 
 /** Creates the error again on the caller's side, so that its stack names the caller (D-017). */
 export function fromWireFailure(
-  [code, message, outcome, details]: WireFailure,
+  [code, message, outcome, details, retryable]: WireFailure,
   operation: string | undefined,
 ): StoreError {
-  return new StoreError(code, message, { outcome, details, operation });
+  return new StoreError(code, message, { outcome, details, retryable, operation });
 }

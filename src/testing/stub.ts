@@ -138,8 +138,9 @@ function atomically(methods: Record<string, Record<string, StubMethod>>) {
         results.push(await call());
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;
-        const { code, message, outcome, details, operation } = error;
-        throw new StoreError(code, message, { outcome, details: { ...details, index }, operation, cause: error });
+        const { code, message, outcome, details, retryable, operation } = error;
+        const placed = { ...details, index };
+        throw new StoreError(code, message, { outcome, details: placed, retryable, operation, cause: error });
       }
     }
     return results;
