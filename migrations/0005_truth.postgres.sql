@@ -5,7 +5,10 @@
 -- The fencing token under which the commit, or the environment, was reported. A fact outlives only that lease.
 ALTER TABLE worktrees
   ADD COLUMN commit_fence bigint,
-  ADD COLUMN environment_fence bigint;
+  ADD COLUMN environment_fence bigint,
+  -- The state in which the last lease ended, by which a repeated release is recognized.
+  ADD COLUMN ended_from text COLLATE "C" CHECK (ended_from = 'creating' OR ended_from = 'leased' OR ended_from = 'evicting');
+CREATE INDEX worktrees_quarantined ON worktrees (repository_id, last_used_at) WHERE state = 'quarantined';
 -- Earlier releases kept the facts of holders that had failed, so none of them can be trusted.
 UPDATE worktrees SET commit_sha = NULL, environment_hash = NULL WHERE commit_sha IS NOT NULL OR environment_hash IS NOT NULL;
 
@@ -59,6 +62,8 @@ ALTER TABLE commands
   DROP COLUMN lost_claims,
   DROP COLUMN confirmed_fence,
   DROP COLUMN stop_at;
+DROP INDEX worktrees_quarantined;
 ALTER TABLE worktrees
+  DROP COLUMN ended_from,
   DROP COLUMN environment_fence,
   DROP COLUMN commit_fence;

@@ -5,6 +5,9 @@
 -- The fencing token under which the commit, or the environment, was reported. A fact outlives only that lease.
 ALTER TABLE worktrees ADD COLUMN commit_fence INTEGER;
 ALTER TABLE worktrees ADD COLUMN environment_fence INTEGER;
+-- The state in which the last lease ended, by which a repeated release is recognized.
+ALTER TABLE worktrees ADD COLUMN ended_from TEXT CHECK (ended_from = 'creating' OR ended_from = 'leased' OR ended_from = 'evicting');
+CREATE INDEX worktrees_quarantined ON worktrees (repository_id, last_used_at) WHERE state = 'quarantined';
 -- Earlier releases kept the facts of holders that had failed, so none of them can be trusted.
 UPDATE worktrees SET commit_sha = NULL, environment_hash = NULL WHERE commit_sha IS NOT NULL OR environment_hash IS NOT NULL;
 
@@ -256,5 +259,7 @@ DROP INDEX commands_stop;
 ALTER TABLE commands DROP COLUMN lost_claims;
 ALTER TABLE commands DROP COLUMN confirmed_fence;
 ALTER TABLE commands DROP COLUMN stop_at;
+DROP INDEX worktrees_quarantined;
+ALTER TABLE worktrees DROP COLUMN ended_from;
 ALTER TABLE worktrees DROP COLUMN environment_fence;
 ALTER TABLE worktrees DROP COLUMN commit_fence;

@@ -62,12 +62,22 @@ function isBelow(root: string, path: string): boolean {
   return way !== "" && !way.startsWith("..") && !isAbsolute(way);
 }
 
-/** Returns whether git sees no changes and no new files. */
-export async function isClean(path: string, signal: AbortSignal): Promise<boolean> {
+export interface Condition {
+  /** The commit of the worktree, or null when git cannot say. */
+  readonly commitSha: string | null;
+  /** True when git sees no changes and no new files. */
+  readonly isClean: boolean;
+}
+
+/** Asks git for the condition in which commands have left a worktree. */
+export async function inspectWorktree(path: string, signal: AbortSignal): Promise<Condition> {
   try {
-    return (await git(["status", "--porcelain"], { cwd: path, ceiling: dirname(path), signal })) === "";
+    const status = await git(["status", "--porcelain=v2", "--branch"], { cwd: path, ceiling: dirname(path), signal });
+    const lines = status.split("\n").filter((line) => line !== "");
+    const commitSha = /^# branch\.oid ([0-9a-f]+)$/m.exec(status)?.[1] ?? null;
+    return { commitSha, isClean: lines.every((line) => line.startsWith("# ")) };
   } catch (error) {
-    if (error instanceof GitError) return false;
+    if (error instanceof GitError) return { commitSha: null, isClean: false };
     throw error;
   }
 }

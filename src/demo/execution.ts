@@ -2,12 +2,12 @@
 import { dirname, resolve } from "node:path";
 import { type Claim, type Command, type Release, type Store, StoreError } from "../index.ts";
 import { recordFileList, recordLog } from "./artifacts.ts";
-import { isClean } from "./checkout.ts";
+import { type Condition, inspectWorktree } from "./checkout.ts";
 import { GitError, worktreeEnvironment } from "./git.ts";
 import type { HeldLease, StopReason } from "./heartbeat.ts";
 import { LogWriter } from "./logWriter.ts";
 import { type Ending, runProgram } from "./program.ts";
-import { acquireWorktree, type HeldWorktree, type Holder } from "./worktree.ts";
+import { acquireWorktree, type HeldWorktree, type Holder, reportCommit } from "./worktree.ts";
 
 export type RunnerStore = Pick<Store, "repositories" | "runners" | "worktrees" | "commands" | "logs" | "artifacts">;
 
@@ -53,10 +53,12 @@ export async function execute(runner: Runner, claim: Claim, held: HeldWorktree |
   }
   result = await resultOfStop(runner, lease, worktree, stop, result);
   const isLast = session.queuedCommands === 0 && !stop.aborted;
-  const release =
-    isLast && worktree !== undefined && !worktree.lease.lost && (await isClean(worktree.path, stop))
-      ? "clean"
-      : "dirty";
+  const { commitSha, isClean }: Condition =
+    isLast && worktree !== undefined && !worktree.lease.lost
+      ? await inspectWorktree(worktree.path, stop)
+      : { commitSha: null, isClean: false };
+  const release = isClean ? "clean" : "dirty";
+  if (worktree !== undefined && (isLast || stop.aborted)) await reportCommit(runner, worktree.lease, commitSha);
   if (!lease.lost) await recordLog(store, claim, log);
   const finished = lease.lost
     ? undefined

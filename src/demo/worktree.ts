@@ -42,9 +42,9 @@ export async function acquireWorktree(holder: Holder, session: Session, stop: Ab
   };
   try {
     const checkedOut = isNew ? await createWorktree(checkout) : await reuseWorktree(checkout, granted.needsScrub);
-    if (isNew) await store.worktrees.ready({ worktreeId: worktree.id, fence, commitSha });
-    else if (granted.needsSync || checkedOut === "created again")
-      await store.worktrees.update({ worktreeId: worktree.id, fence, commitSha });
+    const report = isNew ? store.worktrees.ready : store.worktrees.update;
+    // Also for a worktree that had this commit: what is not reported under a lease is unknown after it.
+    await report({ worktreeId: worktree.id, fence, commitSha });
     return { path: worktree.path, checkedOut, lease };
   } catch (error) {
     await abandon(holder, lease, granted, checkout);
@@ -52,22 +52,50 @@ export async function acquireWorktree(holder: Holder, session: Session, stop: Ab
   }
 }
 
-/** Removes a worktree that was being created; one that existed is scrubbed by its next holder. */
+/**
+ * Removes a worktree that was being created; one that existed is scrubbed by its next holder. A lease that was lost
+ * meanwhile may have ended with its session, which removes the row: the directory is then nobody else's. In any other
+ * state, the worktree may already have another holder.
+ */
 async function abandon(holder: Holder, lease: HeldLease, { match }: Lease, checkout: Checkout): Promise<void> {
-  if (match !== "created" || lease.lost) return await releaseWorktree(holder, lease, "dirty");
-  const isRemoved = await removeWorktree(checkout).then(
+  const isOurs = !lease.lost || (await isRemoved(holder, lease));
+  if (match !== "created" || !isOurs) return await releaseWorktree(holder, lease, "dirty");
+  const isDeleted = await removeWorktree(checkout).then(
     () => true,
     () => false,
   );
-  await releaseWorktree(holder, lease, isRemoved ? "clean" : "broken");
+  await releaseWorktree(holder, lease, isDeleted ? "clean" : "broken");
 }
 
-/** Ends the lease, unless it has ended already with its session or by its time. */
+async function isRemoved({ store }: Holder, { id: worktreeId }: HeldLease): Promise<boolean> {
+  try {
+    return (await store.worktrees.get({ worktreeId })).state === "removed";
+  } catch (error) {
+    if (error instanceof StoreError) return false;
+    throw error;
+  }
+}
+
+/**
+ * Ends the lease, unless it has ended already with its session or by its time. The commit of a worktree that is not
+ * clean is unknown: a command may have checked out another one.
+ */
 export async function releaseWorktree({ store, heartbeat }: Holder, lease: HeldLease, to: Release): Promise<void> {
   heartbeat.drop(lease);
   if (lease.lost) return;
+  const facts = to === "clean" ? {} : { commitSha: null };
+  await unlessLost(store.worktrees.release({ worktreeId: lease.id, fence: lease.fence, to, ...facts }));
+}
+
+/** Reports the commit that a worktree has after its commands, or null when it is not known. */
+export async function reportCommit({ store }: Holder, lease: HeldLease, commitSha: string | null): Promise<void> {
+  if (lease.lost) return;
+  await unlessLost(store.worktrees.update({ worktreeId: lease.id, fence: lease.fence, commitSha }));
+}
+
+async function unlessLost(call: Promise<unknown>): Promise<void> {
   try {
-    await store.worktrees.release({ worktreeId: lease.id, fence: lease.fence, to });
+    await call;
   } catch (error) {
     if (!(error instanceof StoreError && error.code === "lease_lost")) throw error;
   }

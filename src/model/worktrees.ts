@@ -31,7 +31,15 @@ export const Worktree = row({
   ...stamps,
 });
 export type Worktree = ValueOf<typeof Worktree>;
-export type WorktreeRow = RawOf<typeof Worktree>;
+
+/** The row with the columns that callers do not see. */
+export type WorktreeRow = RawOf<typeof Worktree> & {
+  /** The fencing tokens under which the commit and the environment were reported (D-078). */
+  readonly commit_fence: number | null;
+  readonly environment_fence: number | null;
+  /** The state in which the last lease ended, by which a repeated release is recognized. */
+  readonly ended_from: WorktreeState | null;
+};
 
 export const matches = ["commit_and_environment", "environment", "commit", "least_recently_used", "created"] as const;
 
@@ -43,8 +51,10 @@ export const Lease = record({
   match: oneOf(matches),
   /** True when the worktree may contain leftovers of an earlier holder: clean it, under this lease, before use. */
   needsScrub: boolean,
-  /** True when the worktree is not at the requested commit, or has to be created first. */
+  /** True unless the worktree is known to be at the requested commit, or at any commit if none was requested. */
   needsSync: boolean,
+  /** True unless the worktree is known to have the requested environment, or any if none was requested. */
+  needsEnvironment: boolean,
 });
 export type Lease = ValueOf<typeof Lease>;
 

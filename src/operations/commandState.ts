@@ -8,12 +8,14 @@ import { fail } from "../operation.ts";
 import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
 import { notFound } from "./failures.ts";
 import { commandTopic, logTopic } from "./topics.ts";
+import { lockRepositoryOfNewWorktree } from "./worktreeLease.ts";
 
 /** The result of a command, or of one attempt of it. */
 export type CommandResult = Pick<CommandRow, "state" | "exit_code" | "signal" | "end_reason">;
 
-/** Locks a command and returns it with its session, which comes first in the order of locks. */
+/** Locks a command and returns it with its session, which the end of the command may end too. */
 export const lockCommand = step(function* (commandId: string) {
+  yield* lockRepositoryOfNewWorktree(sql`(SELECT session_id FROM commands WHERE id = ${commandId})`);
   const session = yield* first<SessionRow>(sql`
     SELECT * FROM sessions WHERE id = (SELECT session_id FROM commands WHERE id = ${commandId}) ${forUpdate}`);
   const command = yield* first<CommandRow>(sql`SELECT * FROM commands WHERE id = ${commandId} ${forUpdate}`);

@@ -14,6 +14,7 @@ import { expireArtifacts } from "./artifactState.ts";
 import { endCommand, requeueCommand } from "./commandState.ts";
 import { expireKeys } from "./idempotency.ts";
 import { endSession, saveSession, settleSession, tryLockSession } from "./sessionState.ts";
+import { tryLockRepositoryOfNewWorktree } from "./worktreeLease.ts";
 import { expireWorktreeLeases } from "./worktreeState.ts";
 
 /**
@@ -108,8 +109,13 @@ const reapSessions = step(function* (limit: number, context: Context) {
     WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND queued_commands = 0
       AND expires_at <= ${context.now}
     ORDER BY expires_at LIMIT ${limit} ${skipLocked}`);
-  for (const row of rows) yield* endSession(row, "expired", context, "idle");
-  return rows.map(({ id }) => id);
+  const ids: string[] = [];
+  for (const row of rows) {
+    if (!(yield* tryLockRepositoryOfNewWorktree(row.worktree_id, row.worktree_fence))) continue;
+    yield* endSession(row, "expired", context, "idle");
+    ids.push(row.id);
+  }
+  return ids;
 });
 
 /** Marks runners without heartbeats as stalled, and later as gone. */

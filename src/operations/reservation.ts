@@ -12,7 +12,7 @@ import { fail, NotYet } from "../operation.ts";
 import { and, change, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
 import { requireState } from "./failures.ts";
 import { lockActiveRepository } from "./repositories.ts";
-import { dateOrNull, lockRow } from "./rows.ts";
+import { dateOrNull, lockRow, type RowOf } from "./rows.ts";
 import { lockRunner } from "./runners.ts";
 import { bindWorktree } from "./sessionState.ts";
 import { freeWorktreeTopic, sessionTopic } from "./topics.ts";
@@ -72,24 +72,37 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
     candidate = yield* findFreeWorktree(search);
   if (candidate === undefined && isFull) {
     const topics = session === undefined ? [] : [sessionTopic(session.id)];
-    return new NotYet([freeWorktreeTopic(repository.id), ...topics], yield* capacityExhausted(repository.id));
+    return new NotYet([freeWorktreeTopic(repository.id), ...topics], yield* noFreeWorktree(repository));
   }
   const before = candidate?.row;
+  const needsSync = isMissing(before?.commit_sha, wanted.commitSha);
+  const needsEnvironment = isMissing(before?.environment_hash, wanted.environmentHash);
   const worktree =
     before === undefined
       ? yield* createWorktree(input, newPath(input, repository.worktree_root), holder, context)
-      : yield* grantWorktree(before.id, "leased", holder, input.ttlMs, context, session?.id);
+      : yield* grantWorktree(
+          before.id,
+          { state: "leased", forgetsCommit: needsSync, forgetsEnvironment: needsEnvironment, sessionId: session?.id },
+          holder,
+          input.ttlMs,
+          context,
+        );
   if (session !== undefined) yield* bindWorktree(session, worktree, context);
-  const hasOtherCommit = wanted.commitSha !== undefined && before?.commit_sha !== wanted.commitSha;
   return {
     worktree,
     fence: worktree.fence,
     expiresAt: worktree.lease_expires_at as number,
     match: candidate?.match ?? ("created" as const),
     needsScrub: before?.state === "dirty" ? 1 : 0,
-    needsSync: before === undefined || hasOtherCommit ? 1 : 0,
+    needsSync: Number(needsSync),
+    needsEnvironment: Number(needsEnvironment),
   };
 });
+
+/** Checks whether the holder has to bring about a fact: the recorded one is unknown, or is not the wanted one. */
+function isMissing(recorded: string | null | undefined, wanted: string | undefined): boolean {
+  return recorded === null || recorded === undefined || (wanted !== undefined && recorded !== wanted);
+}
 
 /** Returns the path of a new worktree. */
 function newPath({ id, path }: Reservation, root: string | null): string {
@@ -163,36 +176,82 @@ const findFreeWorktree = step(function* ({ repositoryId, commitSha, environmentH
   return undefined;
 });
 
-/** Returns the error for a repository whose worktrees are all in use, with the earliest expiry of their leases. */
-export const capacityExhausted = step(function* (repositoryId: string) {
-  const next = yield* first<{ lease_expires_at: number }>(sql`
-    SELECT lease_expires_at FROM worktrees
-    WHERE repository_id = ${repositoryId} AND lease_expires_at IS NOT NULL
-    ORDER BY lease_expires_at LIMIT 1`);
-  const message = `all worktrees of repository ${repositoryId} are in use, and no more are allowed`;
-  const earliestExpiryAt = dateOrNull(next?.lease_expires_at ?? null);
-  return new StoreError("capacity_exhausted", message, { details: { earliestExpiryAt } });
+/**
+ * Returns the error for a repository that has no free worktree and allows no more. It is retryable while a worktree is
+ * in use: no time frees one that is quarantined, only a person does.
+ */
+const noFreeWorktree = step(function* (repository: RowOf["repository"]) {
+  const details = yield* capacityOf(repository);
+  const { quarantined, inUse } = details;
+  const message =
+    quarantined > 0
+      ? `${quarantined} of ${quarantined + inUse} worktrees of repository ${repository.id} are quarantined, and no more are allowed: restore or evict them`
+      : inUse > 0
+        ? `all worktrees of repository ${repository.id} are in use, and no more are allowed`
+        : `repository ${repository.id} allows no worktrees: raise its maxWorktrees`;
+  return new StoreError("capacity_exhausted", message, { details, retryable: inUse > 0 });
 });
 
-/** Grants a lease of an existing worktree under the next fencing token. */
+/**
+ * Returns the error for a repository that allows no further worktree. No lease that ends makes room for one, so it is
+ * not retryable.
+ */
+export const tooManyWorktrees = step(function* (repository: RowOf["repository"]) {
+  const message = `repository ${repository.id} has ${repository.worktree_count} worktrees, and no more are allowed: evict one, or raise its maxWorktrees`;
+  const details = yield* capacityOf(repository);
+  return new StoreError("capacity_exhausted", message, { details, retryable: false });
+});
+
+/** Returns what a repository's worktrees are doing. It costs one look-up, and a count of those that are quarantined. */
+const capacityOf = step(function* ({ id, worktree_count, max_worktrees }: RowOf["repository"]) {
+  const next = yield* first<{ lease_expires_at: number }>(sql`
+    SELECT lease_expires_at FROM worktrees
+    WHERE repository_id = ${id} AND lease_expires_at IS NOT NULL
+    ORDER BY lease_expires_at LIMIT 1`);
+  const { quarantined } = yield* one<{ quarantined: number }>(sql`
+    SELECT count(*) AS quarantined FROM worktrees WHERE repository_id = ${id} AND state = 'quarantined'`);
+  return {
+    earliestExpiryAt: dateOrNull(next?.lease_expires_at ?? null),
+    inUse: worktree_count - quarantined,
+    quarantined,
+    maxWorktrees: max_worktrees,
+  };
+});
+
+export interface Grant {
+  readonly state: "leased" | "evicting";
+  /** True when the new holder has to change the commit, or the environment: if it fails, nobody knows what is there. */
+  readonly forgetsCommit: boolean;
+  readonly forgetsEnvironment: boolean;
+  readonly sessionId?: string | undefined;
+}
+
+/** The grant of a worktree whose directory its holder deletes. */
+export const evictionGrant: Grant = { state: "evicting", forgetsCommit: true, forgetsEnvironment: true };
+
+/** Grants a lease of an existing worktree under the next fencing token, and forgets what becomes unknown (D-078). */
 export const grantWorktree = step(function* (
   id: string,
-  state: "leased" | "evicting",
+  { state, forgetsCommit, forgetsEnvironment, sessionId }: Grant,
   { runnerId, owner }: Holder,
   ttlMs: number,
   { now, changed }: Context,
-  sessionId?: string,
 ) {
   const row = yield* one<WorktreeRow>(sql`
     UPDATE worktrees SET
       state = ${state},
       fence = fence + 1,
+      commit_sha = CASE WHEN ${forgetsCommit} THEN NULL ELSE commit_sha END,
+      commit_fence = CASE WHEN ${forgetsCommit} THEN NULL ELSE commit_fence END,
+      environment_hash = CASE WHEN ${forgetsEnvironment} THEN NULL ELSE environment_hash END,
+      environment_fence = CASE WHEN ${forgetsEnvironment} THEN NULL ELSE environment_fence END,
       lease_runner_id = ${runnerId},
       lease_owner = ${owner},
       leased_at = ${now},
       lease_expires_at = ${after(now, ttlMs)},
       last_used_at = ${now},
       use_count = use_count + 1,
+      ended_from = NULL,
       version = version + 1,
       updated_at = ${now}
     WHERE id = ${id}

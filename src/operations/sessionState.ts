@@ -5,21 +5,36 @@ import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
 import type { Release, SessionState } from "../model/vocabulary.ts";
-import { releases } from "../model/worktrees.ts";
+import type { WorktreeRow } from "../model/worktrees.ts";
 import { first, forUpdate, one, skipLocked, sql, step } from "../sql.ts";
 import { cancelCommandsOf } from "./commandState.ts";
 import { closeDebugSessions } from "./debugState.ts";
 import { requireState } from "./failures.ts";
 import { dateOrNull, lockRow } from "./rows.ts";
 import { openSessionStates } from "./sessionActivity.ts";
-import { claimableTopic, freeWorktreeTopic, sessionTopic } from "./topics.ts";
+import { claimableTopic, sessionTopic } from "./topics.ts";
+import {
+  endLease,
+  lockRepositoryOfNewWorktree,
+  stateAfterSession,
+  tryLockRepositoryOfNewWorktree,
+} from "./worktreeLease.ts";
 
 /**
- * Locks and returns a session, or returns undefined when another transaction has locked it. The reaper uses it, because
- * it never waits for a lock: it ends with its next pass what it skips in this one (D-030).
+ * Locks and returns a session with what its end would change, or returns undefined when another transaction has locked
+ * some of that. The reaper uses it, because it never waits for a lock: it ends with its next pass what it skips in this
+ * one (D-030).
  */
 export const tryLockSession = step(function* (sessionId: string) {
-  return yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${skipLocked}`);
+  const session = yield* first<SessionRow>(sql`SELECT * FROM sessions WHERE id = ${sessionId} ${skipLocked}`);
+  if (session === undefined) return undefined;
+  return (yield* tryLockRepositoryOfNewWorktree(session.worktree_id, session.worktree_fence)) ? session : undefined;
+});
+
+/** Locks and returns a session that the caller may end, or fails with `not_found`. */
+export const lockSessionToEnd = step(function* (sessionId: string) {
+  yield* lockRepositoryOfNewWorktree(sessionId);
+  return yield* lockRow("session", sessionId);
 });
 
 /** Locks and returns a session, or fails with `invalid_transition` when it takes no new work. */
@@ -118,14 +133,15 @@ export const unbindWorktree = step(function* (session: SessionRow, context: Cont
 /**
  * Ends a session: cancels its queued commands, asks the runners of active ones to stop them, closes its debug sessions,
  * and releases its worktree once no command is active. The row keeps worktree and fence as a record of where the
- * session ran (D-027).
+ * session ran (D-027). The session was locked by lockSessionToEnd, lockCommand or tryLockSession, because the end may
+ * remove a worktree that is still being created.
  */
 export const endSession = step(function* (
   session: SessionRow,
   outcome: SessionState,
   context: Context,
   reason: string | undefined,
-  release: Release = "dirty",
+  release?: Release,
 ) {
   const cancelledCommands = yield* cancelCommandsOf(session.id, context);
   const state = outcome === "cancelled" && session.active_commands > 0 ? "cancelling" : outcome;
@@ -156,7 +172,7 @@ export const settleSession = step(function* (session: SessionRow, release: Relea
   if (session.active_commands > 0) return session;
   if (session.state === "cancelling") return yield* endSession(session, "cancelled", context, undefined, release);
   if (!isOpen(session.state)) {
-    yield* releaseWorktreeOf(session, release ?? "dirty", context);
+    yield* releaseWorktreeOf(session, release, context);
     return session;
   }
   if (session.auto_complete === 0 || session.queued_commands > 0) return session;
@@ -164,29 +180,17 @@ export const settleSession = step(function* (session: SessionRow, release: Relea
   return yield* endSession(session, outcome, context, undefined, release);
 });
 
-/** Releases the worktree of a session, unless its lease has ended or the worktree was leased again. */
-const releaseWorktreeOf = step(function* (session: SessionRow, release: Release, { now, changed, wake }: Context) {
+/**
+ * Releases the worktree of a session, unless its lease has ended or the worktree was leased again. With a `release`, the
+ * holder itself says in which state it leaves the worktree.
+ */
+const releaseWorktreeOf = step(function* (session: SessionRow, release: Release | undefined, context: Context) {
   if (session.worktree_id === null) return;
-  const row = yield* first<{ id: string; version: number; fence: number; repository_id: string }>(sql`
-    UPDATE worktrees SET
-      state = ${releases[release]},
-      lease_runner_id = NULL,
-      lease_owner = NULL,
-      leased_at = NULL,
-      lease_expires_at = NULL,
-      version = version + 1,
-      updated_at = ${now}
-    WHERE id = ${session.worktree_id} AND fence = ${session.worktree_fence} AND state = 'leased'
-    RETURNING id, version, fence, repository_id`);
+  const row = yield* first<WorktreeRow>(sql`
+    SELECT * FROM worktrees
+    WHERE id = ${session.worktree_id} AND fence = ${session.worktree_fence} AND state IN ('leased', 'creating')
+    ${forUpdate}`);
   if (row === undefined) return;
-  changed({
-    entity: "worktree",
-    id: row.id,
-    op: "release",
-    version: row.version,
-    fence: row.fence,
-    sessionId: session.id,
-    detail: { state: releases[release] },
-  });
-  wake(freeWorktreeTopic(row.repository_id));
+  const state = stateAfterSession(row.state, release);
+  yield* endLease(row, { state, op: "release", sessionId: session.id, isByHolder: release !== undefined }, context);
 });

@@ -20,7 +20,7 @@ import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { ReserveInput, reserveWorktree } from "./reservation.ts";
 import { findRow, getRow, lockRow } from "./rows.ts";
-import { endSession, lockOpenSession, saveSession } from "./sessionState.ts";
+import { endSession, lockOpenSession, lockSessionToEnd, saveSession } from "./sessionState.ts";
 import { sessionTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
 
@@ -31,8 +31,9 @@ import { requireVersion } from "./versions.ts";
  * Input    idleTtlMs: the time without use after which the session expires. Use is: changes of the session and its
  *          commands, queued and running commands as long as they are there, writes to its debuggers and artifacts, and
  *          renewals and reports of its worktree. reserve: the fields id, runnerId, owner, ttlMs, environmentHash and
- *          path of worktrees.reserve. commands: as in commands.enqueue, at most 500. tokenId: the token under which the
- *          session was requested; it may be revoked or expired
+ *          path of worktrees.reserve. Only the runner that holds the worktree can claim the session's commands: with an
+ *          owner and no runnerId, nobody can while that lease lasts. commands: as in commands.enqueue, at most 500.
+ *          tokenId: the token under which the session was requested; it may be revoked or expired
  * Result   { session, lease, commands }; lease is null without `reserve`
  * Fails    not_found | invalid_transition when the repository is archived | conflict { reason: "exists" } | the
  *          failures of worktrees.reserve and commands.enqueue
@@ -114,8 +115,8 @@ const reserveFor = step(function* (
  *
  * Fails    not_found | invalid_transition when the session is ending or has ended with another result
  *          | conflict { reason: "version" }
- * Effect   queued commands are cancelled, and the runners of active ones are asked to stop them; the worktree becomes
- *          dirty once no command is active
+ * Effect   queued commands are cancelled, and the runners of active ones are asked to stop them; once no command is
+ *          active, the worktree becomes dirty, or removed if it was still being created
  */
 export const complete = operation({
   access: "write",
@@ -128,7 +129,7 @@ export const complete = operation({
   output: Session,
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ sessionId, outcome, reason, expectedVersion }, context) {
-    const session = yield* lockRow("session", sessionId);
+    const session = yield* lockSessionToEnd(sessionId);
     if (session.state === outcome) return session;
     requireVersion(session, expectedVersion);
     requireState(session, "session", ["pending", "running"]);
@@ -149,7 +150,7 @@ export const cancel = operation({
   output: Session,
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ sessionId, reason, expectedVersion }, context) {
-    const session = yield* lockRow("session", sessionId);
+    const session = yield* lockSessionToEnd(sessionId);
     if (session.state === "cancelling" || session.state === "cancelled") return session;
     requireVersion(session, expectedVersion);
     requireState(session, "session", ["pending", "running"]);

@@ -15,6 +15,7 @@ import * as repositories from "./repositories.ts";
 import * as runners from "./runners.ts";
 import * as sessions from "./sessions.ts";
 import * as tokens from "./tokens.ts";
+import * as worktreeEviction from "./worktreeEviction.ts";
 import * as worktrees from "./worktrees.ts";
 
 export const operations = {
@@ -41,8 +42,9 @@ export const operations = {
     release: worktrees.release,
     quarantine: worktrees.quarantine,
     restore: worktrees.restore,
-    evict: worktrees.evict,
-    completeEvict: worktrees.completeEvict,
+    evict: worktreeEviction.evict,
+    evictUnused: worktreeEviction.evictUnused,
+    completeEvict: worktreeEviction.completeEvict,
     get: worktrees.get,
     list: worktrees.list,
   },

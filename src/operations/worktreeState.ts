@@ -1,18 +1,16 @@
 // Changes of a worktree's row, except grants (reservation.ts) and releases at the end of a session (sessionState.ts).
 // After each change, the lease, the binding of the session, the repository's count of worktrees and the change feed
-// agree.
+// agree. The row itself is written in worktreeLease.ts.
 import type { Context } from "../context.ts";
 import type { SessionRow } from "../model/sessions.ts";
-import type { Release, WorktreeState } from "../model/vocabulary.ts";
-import { releases, type WorktreeRow } from "../model/worktrees.ts";
-import { present } from "../present.ts";
-import { all, and, change, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
-import { type Changeable, changedFields } from "./changeDetail.ts";
+import type { WorktreeState } from "../model/vocabulary.ts";
+import type { WorktreeRow } from "../model/worktrees.ts";
+import { all, and, first, forUpdate, skipLocked, sql, step, when } from "../sql.ts";
 import { leaseLost } from "./failures.ts";
-import { dateOrNull, lockRow } from "./rows.ts";
+import { lockRow } from "./rows.ts";
 import { keepSessionActive, openSessionStates } from "./sessionActivity.ts";
 import { tryLockSession, unbindWorktree } from "./sessionState.ts";
-import { freeWorktreeTopic } from "./topics.ts";
+import { endLease, saveWorktree } from "./worktreeLease.ts";
 
 /**
  * Ends at most `limit` expired leases, of all repositories or of one, and returns the ids of their worktrees. Skips
@@ -86,18 +84,10 @@ export function checkWorktreeLease(row: WorktreeRow, fence: number): void {
   if (row.fence !== fence || row.lease_expires_at === null) leaseLost(row, fence);
 }
 
-/** Returns the state that follows a release. */
-export function stateAfterRelease(state: WorktreeState, to: Release): WorktreeState {
-  if (state === "creating") return to === "clean" ? "removed" : "quarantined";
-  return state === "evicting" ? "quarantined" : releases[to];
-}
-
-/** Checks whether a release of this kind may have led to the state, so that the call repeats an earlier one. */
-export function isSameRelease(state: WorktreeState, to: Release): boolean {
-  return state === releases[to] || state === (to === "clean" ? "removed" : "quarantined");
-}
-
-/** Ends a lease for any reason, and unbinds the session that held the worktree under it. */
+/**
+ * Ends a lease for any reason, and unbinds the session that held the worktree under it. What the holder reported is
+ * unknown afterwards, unless `isByHolder` says that the holder itself ends the lease (D-078).
+ */
 export const endWorktreeLease = step(function* (
   before: WorktreeRow,
   session: SessionRow | undefined,
@@ -105,55 +95,12 @@ export const endWorktreeLease = step(function* (
   op: string,
   context: Context,
   reason?: string,
+  isByHolder?: boolean,
 ) {
-  const row = yield* saveWorktree(
-    before,
-    { state, lease_runner_id: null, lease_owner: null, leased_at: null, lease_expires_at: null },
-    op,
-    context,
-    reason,
-    session?.id,
-  );
-  if (state === "removed") {
-    yield* change(sql`UPDATE repositories SET worktree_count = worktree_count - 1 WHERE id = ${row.repository_id}`);
-  }
+  const row = yield* endLease(before, { state, op, reason, sessionId: session?.id, isByHolder }, context);
   if (session !== undefined) yield* unbindWorktree(session, context);
-  context.wake(freeWorktreeTopic(row.repository_id));
   return row;
 });
-
-/** The facts that `changes` shows when they change. The lease has columns of its own there. */
-const changeable: Changeable = { commitSha: "plain", environmentHash: "plain", sizeBytes: "plain", pinned: "flag" };
-
-type WorktreeChanges = Partial<
-  Pick<
-    WorktreeRow,
-    | "state"
-    | "commit_sha"
-    | "environment_hash"
-    | "size_bytes"
-    | "pinned"
-    | "lease_runner_id"
-    | "lease_owner"
-    | "leased_at"
-    | "lease_expires_at"
-  >
->;
-
-/** Returns the columns for the facts about a worktree that are present in the input. */
-export function worktreeFacts(input: {
-  commitSha?: string | undefined;
-  environmentHash?: string | undefined;
-  sizeBytes?: number | undefined;
-  pinned?: boolean | undefined;
-}): WorktreeChanges {
-  return present({
-    commit_sha: input.commitSha,
-    environment_hash: input.environmentHash,
-    size_bytes: input.sizeBytes,
-    pinned: input.pinned === undefined ? undefined : Number(input.pinned),
-  });
-}
 
 /**
  * Saves a leased worktree for its holder. The change belongs to the history of the session that holds the worktree, if
@@ -161,7 +108,7 @@ export function worktreeFacts(input: {
  */
 export const saveLeasedWorktree = step(function* (
   before: WorktreeRow,
-  changes: WorktreeChanges,
+  changes: Partial<WorktreeRow>,
   op: string,
   context: Context,
 ) {
@@ -170,47 +117,4 @@ export const saveLeasedWorktree = step(function* (
     WHERE worktree_id = ${before.id} AND worktree_fence = ${before.fence} AND state IN (${openSessionStates})`);
   if (session !== undefined) yield* keepSessionActive(session.id, context);
   return yield* saveWorktree(before, changes, op, context, undefined, session?.id);
-});
-
-/** Writes changed columns of a worktree, raises its version, and adds a row to the change feed. */
-export const saveWorktree = step(function* (
-  before: WorktreeRow,
-  changes: WorktreeChanges,
-  op: string,
-  { now, changed }: Context,
-  reason?: string,
-  sessionId?: string,
-) {
-  const row = { ...before, ...changes };
-  const stored = yield* one<WorktreeRow>(sql`
-    UPDATE worktrees SET
-      state = ${row.state},
-      commit_sha = ${row.commit_sha},
-      environment_hash = ${row.environment_hash},
-      size_bytes = ${row.size_bytes},
-      pinned = ${row.pinned === 1},
-      lease_runner_id = ${row.lease_runner_id},
-      lease_owner = ${row.lease_owner},
-      leased_at = ${dateOrNull(row.leased_at)},
-      lease_expires_at = ${dateOrNull(row.lease_expires_at)},
-      version = version + 1,
-      updated_at = ${now}
-    WHERE id = ${row.id}
-    RETURNING *`);
-  changed({
-    entity: "worktree",
-    id: row.id,
-    op,
-    version: stored.version,
-    fence: stored.fence,
-    sessionId,
-    detail: {
-      state: stored.state,
-      // The row of a removed worktree may be deleted one day; then only the change feed knows its directory.
-      path: stored.state === "removed" ? stored.path : undefined,
-      reason,
-      ...changedFields(changeable, before, stored),
-    },
-  });
-  return stored;
 });

@@ -3,50 +3,37 @@
 // the holder creates, cleans and removes the directory itself.
 import { z } from "zod";
 import { after } from "../clock.ts";
-import { optional, page } from "../model/codec.ts";
+import { page } from "../model/codec.ts";
 import { Directory } from "../model/directories.ts";
 import { CommitSha, Fence, Hash, Id, LeaseTtl, NewId, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import { releaseKinds, worktreeStates } from "../model/vocabulary.ts";
 import { Lease, Worktree, type WorktreeRow } from "../model/worktrees.ts";
 import { fail, operation } from "../operation.ts";
-import { change, first, one, skipLocked, sql, step, when } from "../sql.ts";
+import { change, first, one, sql, when } from "../sql.ts";
 import { leaseLost, requireState } from "./failures.ts";
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
-import {
-  capacityExhausted,
-  grantWorktree,
-  holderFields,
-  holderRule,
-  namesHolder,
-  reserveFields,
-  reserveWorktree,
-  resolveHolder,
-} from "./reservation.ts";
+import { holderRule, namesHolder, reserveFields, reserveWorktree, tooManyWorktrees } from "./reservation.ts";
 import { getRow, lockRow } from "./rows.ts";
 import { dueSession, keepSessionActive, type WithDueSession } from "./sessionActivity.ts";
 import { lockBoundSession } from "./sessionState.ts";
 import { freeWorktreeTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
+import { isSameRelease, saveWorktree, stateAfterRelease, unknownFacts, worktreeFacts } from "./worktreeLease.ts";
 import {
-  checkWorktreeLease,
   endWorktreeLease,
-  isSameRelease,
   lockRepositoryOfWorktree,
   requireWorktreeLease,
   saveLeasedWorktree,
-  saveWorktree,
-  stateAfterRelease,
-  worktreeFacts,
 } from "./worktreeState.ts";
 
 /** The fields that identify a lease. */
 const leaseKey = { worktreeId: Id, fence: Fence };
 
-/** The facts that a holder may record about its worktree. */
+/** The facts that a holder may report about its worktree: null says that the commit, or the environment, is unknown. */
 const factFields = {
-  commitSha: CommitSha.optional(),
-  environmentHash: Hash.optional(),
+  commitSha: CommitSha.nullable().optional(),
+  environmentHash: Hash.nullable().optional(),
   sizeBytes: z.int().min(0).optional(),
 };
 
@@ -56,14 +43,16 @@ const factFields = {
  * fits an idle worktree goes before a dirty one. If none is free and the repository has fewer than maxWorktrees, leases
  * a new worktree in `creating`, which the caller then creates at its path.
  *
- * Input    sessionId: binds worktree and fence to the session; commitSha is then the session's commit by default.
- *          waitMs: the time to wait for a free worktree. path: the absolute path of a new worktree (default: its id
- *          within the repository's worktreeRoot)
+ * Input    sessionId: binds worktree and fence to the session; commitSha is then the session's commit by default, and
+ *          only the runner that holds the worktree can claim the session's commands. waitMs: the time to wait for a free
+ *          worktree. path: the absolute path of a new worktree (default: its id within the repository's worktreeRoot)
  * Result   the lease; pass its fencing token (`fence`) with every later call about the worktree
  * Fails    not_found | invalid_transition | conflict { reason: "bound" | "path" | "repository" | "exists" }
- *          | capacity_exhausted { earliestExpiryAt } | invalid_input when a new worktree has no path
+ *          | capacity_exhausted { earliestExpiryAt, inUse, quarantined, maxWorktrees }, which is not retryable when all
+ *          worktrees are quarantined | invalid_input when a new worktree has no path
  * Effect   one row of worktrees, perhaps one of sessions; one row of changes for each
- * Cost     at most 12 statements, each by an index; the same for ten worktrees and for ten thousand
+ * Cost     at most 12 statements, each by an index; the same for ten worktrees and for ten thousand, except that
+ *          quarantined ones are counted when none is free
  */
 export const reserve = operation({
   access: "write",
@@ -99,7 +88,9 @@ export const register = operation({
     id: NewId,
     repositoryId: Id,
     path: Directory,
-    ...factFields,
+    commitSha: CommitSha.optional(),
+    environmentHash: Hash.optional(),
+    sizeBytes: factFields.sizeBytes,
     clean: z.boolean().default(false),
     pinned: z.boolean().default(false),
   }),
@@ -115,14 +106,16 @@ export const register = operation({
       const message = `worktree ${known.id} of another repository has the path ${input.path}: choose another one`;
       fail("conflict", { reason: "path", worktreeId: known.id }, message);
     }
-    if (repository.worktree_count >= repository.max_worktrees) throw yield* capacityExhausted(repository.id);
+    if (repository.worktree_count >= repository.max_worktrees) throw yield* tooManyWorktrees(repository);
     const row = yield* one<WorktreeRow>(sql`
       INSERT INTO worktrees (
         id,
         repository_id,
         path,
         commit_sha,
+        commit_fence,
         environment_hash,
+        environment_fence,
         size_bytes,
         pinned,
         state,
@@ -134,7 +127,9 @@ export const register = operation({
         ${input.repositoryId},
         ${input.path},
         ${input.commitSha ?? null},
+        ${input.commitSha === undefined ? null : 0},
         ${input.environmentHash ?? null},
+        ${input.environmentHash === undefined ? null : 0},
         ${input.sizeBytes ?? null},
         ${input.pinned},
         ${input.clean ? "idle" : "dirty"},
@@ -152,8 +147,9 @@ export const register = operation({
 
 /**
  * Reports that a new worktree has been created: `creating` becomes `leased`, under the same fence. Repeating the call
- * changes nothing.
+ * changes nothing, whatever it reports.
  *
+ * Input    commitSha, environmentHash: what the holder has put into the worktree
  * Fails    not_found | lease_lost { currentFence } | invalid_transition
  */
 export const ready = operation({
@@ -165,7 +161,12 @@ export const ready = operation({
     const before = yield* requireWorktreeLease(input.worktreeId, input.fence);
     if (before.state === "leased") return before;
     requireState(before, "worktree", ["creating"]);
-    return yield* saveLeasedWorktree(before, { ...worktreeFacts(input), state: "leased" }, "ready", context);
+    return yield* saveLeasedWorktree(
+      before,
+      { ...worktreeFacts(input, input.fence), state: "leased" },
+      "ready",
+      context,
+    );
   },
 });
 
@@ -204,6 +205,8 @@ export const renew = operation({
 /**
  * Records facts about a leased worktree: its commit, environment and size, and whether it is pinned.
  *
+ * Input    commitSha, environmentHash: what the worktree has from now on; null, for example before a checkout, when it
+ *          is unknown
  * Fails    not_found | lease_lost { currentFence } | conflict { reason: "version" }
  */
 export const update = operation({
@@ -219,16 +222,18 @@ export const update = operation({
   *run(input, context) {
     const before = yield* requireWorktreeLease(input.worktreeId, input.fence);
     requireVersion(before, input.expectedVersion);
-    return yield* saveLeasedWorktree(before, worktreeFacts(input), "update", context);
+    return yield* saveLeasedWorktree(before, worktreeFacts(input, input.fence), "update", context);
   },
 });
 
 /**
- * Releases a worktree. Repeating the call with the same fence changes nothing.
+ * Releases a worktree. Repeating the call changes nothing; a second release that leads to another state is refused.
  *
  * Input    to: clean (the worktree becomes idle), dirty (it must be scrubbed before use), keep or broken (it is
  *          quarantined). A worktree in `creating` is removed with clean, because no directory was left behind, and is
- *          otherwise quarantined
+ *          otherwise quarantined. commitSha, environmentHash: what the worktree has. What the holder has reported
+ *          neither here nor earlier under this lease is unknown from now on, and so is everything about a worktree that
+ *          becomes quarantined
  * Fails    not_found | lease_lost { currentFence }
  * Effect   one row of worktrees; the open session that held the worktree is unbound
  * Cost     at most 7 statements, each by an index
@@ -249,14 +254,15 @@ export const release = operation({
     const before = yield* lockRow("worktree", input.worktreeId);
     if (before.fence !== input.fence) leaseLost(before, input.fence);
     if (before.lease_expires_at === null)
-      return isSameRelease(before.state, input.to) ? before : leaseLost(before, input.fence);
+      return isSameRelease(before, input.to) ? before : leaseLost(before, input.fence);
     return yield* endWorktreeLease(
-      { ...before, ...worktreeFacts(input) },
+      { ...before, ...worktreeFacts(input, input.fence) },
       session,
       stateAfterRelease(before.state, input.to),
       "release",
       context,
       input.reason,
+      true,
     );
   },
 });
@@ -280,8 +286,8 @@ export const quarantine = operation({
 });
 
 /**
- * Returns a quarantined worktree to use as dirty, so that its next holder scrubs it. Repeating the call changes
- * nothing.
+ * Returns a quarantined worktree to use as dirty, so that its next holder scrubs it. Its commit and environment are
+ * unknown. Repeating the call changes nothing.
  *
  * Fails    not_found | invalid_transition | conflict { reason: "version" }
  */
@@ -292,77 +298,11 @@ export const restore = operation({
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ worktreeId, expectedVersion }, context) {
     const before = yield* lockRow("worktree", worktreeId);
-    requireVersion(before, expectedVersion);
     if (before.state === "dirty") return before;
+    requireVersion(before, expectedVersion);
     requireState(before, "worktree", ["quarantined"]);
     context.wake(freeWorktreeTopic(before.repository_id));
-    return yield* saveWorktree(before, { state: "dirty" }, "restore", context);
-  },
-});
-
-/**
- * Leases a worktree for removal: the one named by worktreeId, or the least recently used one that is neither pinned,
- * leased nor quarantined. The holder deletes the directory, and then calls completeEvict.
- *
- * Result   the worktree in `evicting`, or undefined when there is none to evict
- * Fails    not_found | invalid_transition when the worktree named by worktreeId is in use or removed
- */
-export const evict = operation({
-  access: "write",
-  input: z
-    .strictObject({ repositoryId: Id, worktreeId: Id.optional(), ...holderFields, ttlMs: LeaseTtl.default(60_000) })
-    .refine(namesHolder, holderRule),
-  output: optional(Worktree),
-  errors: ["not_found", "invalid_transition"],
-  *run(input, context) {
-    const holder = yield* resolveHolder(input);
-    const id =
-      input.worktreeId === undefined
-        ? yield* leastRecentlyUsed(input.repositoryId)
-        : yield* requireEvictable(input.repositoryId, input.worktreeId);
-    if (id !== undefined) return yield* grantWorktree(id, "evicting", holder, input.ttlMs, context);
-    yield* getRow("repository", input.repositoryId);
-    return undefined;
-  },
-});
-
-/** Locks the least recently used worktree that may be evicted, and returns its id, or undefined. */
-const leastRecentlyUsed = step(function* (repositoryId: string) {
-  const row = yield* first<{ id: string }>(sql`
-    SELECT id FROM worktrees
-    WHERE repository_id = ${repositoryId} AND state IN ('idle', 'dirty') AND NOT pinned
-    ORDER BY last_used_at LIMIT 1 ${skipLocked}`);
-  return row?.id;
-});
-
-/** Locks a worktree, and fails unless it belongs to the repository and may be evicted. */
-const requireEvictable = step(function* (repositoryId: string, worktreeId: string) {
-  const row = yield* lockRow("worktree", worktreeId);
-  if (row.repository_id !== repositoryId) {
-    const message = `worktree ${worktreeId} belongs to repository ${row.repository_id}, not ${repositoryId}`;
-    fail("not_found", { entity: "worktree", id: worktreeId }, message);
-  }
-  requireState(row, "worktree", ["idle", "dirty", "quarantined"]);
-  return worktreeId;
-});
-
-/**
- * Reports that the directory of an evicted worktree is deleted, and frees its path. Repeating the call changes nothing.
- *
- * Fails    not_found | lease_lost { currentFence } | invalid_transition
- */
-export const completeEvict = operation({
-  access: "write",
-  input: z.strictObject(leaseKey),
-  output: Worktree,
-  errors: ["not_found", "lease_lost", "invalid_transition"],
-  *run({ worktreeId, fence }, context) {
-    yield* lockRepositoryOfWorktree(worktreeId, "evicting");
-    const before = yield* lockRow("worktree", worktreeId);
-    if (before.state === "removed" && before.fence === fence) return before;
-    checkWorktreeLease(before, fence);
-    requireState(before, "worktree", ["evicting"]);
-    return yield* endWorktreeLease(before, undefined, "removed", "remove", context);
+    return yield* saveWorktree(before, { ...unknownFacts, state: "dirty", ended_from: null }, "restore", context);
   },
 });
 

@@ -1,5 +1,6 @@
 // Creates a valid row of each entity with one call, together with the rows that it depends on.
 import { newId } from "../model/ids.ts";
+import { present } from "../present.ts";
 import type { Store } from "../storeTypes.ts";
 
 type Input<Call extends (...args: never[]) => unknown> = Partial<NonNullable<Parameters<Call>[0]>>;
@@ -24,19 +25,22 @@ export function fixtures(store: Store) {
     runner: await store.runners.register({ name: `runner-${newId()}`, host: "localhost", pid: 1, ...input }),
   });
 
-  /** Creates a lease on a new worktree that is ready for use. */
+  /** Creates a lease on a worktree that is ready for use, with the commit and the environment that the input names. */
   const lease = async (input: Input<Store["worktrees"]["reserve"]> = {}) => {
     const repositoryId = input.repositoryId ?? (await repository()).repository.id;
-    const reserved = await store.worktrees.reserve({ owner: "fixture", commitSha, ...input, repositoryId });
+    const asked = { commitSha, ...input };
+    const reserved = await store.worktrees.reserve({ owner: "fixture", ...asked, repositoryId });
     const { worktree, fence } = reserved;
-    const ready =
-      worktree.state === "creating"
-        ? await store.worktrees.ready({ worktreeId: worktree.id, fence, commitSha })
-        : worktree;
+    const report = worktree.state === "creating" ? store.worktrees.ready : store.worktrees.update;
+    const ready = await report({
+      worktreeId: worktree.id,
+      fence,
+      ...present({ commitSha: asked.commitSha, environmentHash: asked.environmentHash }),
+    });
     return { lease: { ...reserved, worktree: ready }, worktree: ready, fence };
   };
 
-  /** Creates a worktree that is free and clean. */
+  /** Creates a worktree that is free and clean, with the commit and the environment that the input names. */
   const worktree = async (input: Input<Store["worktrees"]["reserve"]> = {}) => {
     const { worktree: leased, fence } = await lease(input);
     return { worktree: await store.worktrees.release({ worktreeId: leased.id, fence, to: "clean" }) };

@@ -237,7 +237,8 @@ const lookups: readonly (readonly [subject: string, statement: RegExp, index: st
   ],
   ["a free worktree of a commit", /repository_id = \? AND commit_sha = \? AND state IN/, "worktrees_commit"],
   ["any free worktree", /repository_id = \? AND TRUE AND state IN \('idle', 'dirty'\)/, "worktrees_any"],
-  ["the worktree to evict", /FROM worktrees .* AND NOT pinned/, "worktrees_evictable"],
+  ["the worktree to evict", /FROM worktrees .*state IN \('idle', 'dirty'\) AND NOT pinned/, "worktrees_evictable"],
+  ["the quarantined worktrees", /FROM worktrees WHERE .*state = 'quarantined'/, "worktrees_quarantined"],
   [
     "the earliest expiry of a repository's leases",
     /repository_id = \? AND lease_expires_at IS NOT NULL ORDER BY/,

@@ -57,11 +57,10 @@ export const mutations: readonly Mutation[] = [
       "=== undefined && isFull && (yield*",
       "=== null && isFull && (yield*",
     ],
-    [
-      "needsSync compares commits",
-      "before?.commit_sha !== wanted.commitSha",
-      "before?.commit_sha === wanted.commitSha",
-    ],
+    ["needsSync compares commits", "recorded !== wanted)", "recorded === wanted)"],
+    ["an unknown fact needs work", "recorded === null || recorded === undefined ||", "recorded === undefined ||"],
+    ["a grant that needs a sync forgets the commit", "forgetsCommit: needsSync", "forgetsCommit: false"],
+    ["nobody need retry when all worktrees are quarantined", "retryable: inUse > 0", "retryable: true"],
     ["needsScrub tells of a dirty worktree", 'before?.state === "dirty" ? 1 : 0', "0"],
     ["a grant raises the fencing token", "fence = fence + 1", "fence = fence"],
     [
@@ -82,15 +81,29 @@ export const mutations: readonly Mutation[] = [
       "row.lease_expires_at === null",
     ],
     ["what was being made is quarantined", 'row.state === "leased" ? "dirty" : "quarantined"', '"dirty"'],
+  ]),
+  ...mutate("src/operations/worktreeLease.ts", subject("worktrees"), [
     ["a removed worktree leaves the count", "worktree_count = worktree_count - 1", "worktree_count = worktree_count"],
+    ["a fact outlives only its lease", "before.commit_fence === before.fence", "true"],
+    ["only a holder vouches for facts", "!isByHolder ||", ""],
+    [
+      "a worktree that was never created is removed",
+      'state === "creating" && releases[',
+      'state === "idle" && releases[',
+    ],
+    ["another release is not a repetition", "stateAfterRelease(ended_from, to) === state", "true"],
+    ["the end of a lease is a use", "last_used_at: context.now.getTime()", "last_used_at: before.last_used_at"],
+  ]),
+  ...mutate("src/operations/worktreeEviction.ts", subject("worktrees"), [
+    ["a pinned worktree is not evicted", "state IN ('idle', 'dirty') AND NOT pinned", "state IN ('idle', 'dirty')"],
+    ["a worktree in use is not evicted as unused", "AND last_used_at <= ${after(context.now, -input.unusedForMs)}", ""],
   ]),
   ...mutate("src/operations/worktrees.ts", subject("worktrees"), [
     ["only a lease that nobody has taken is renewed", "${fence} AND lease_expires_at IS NOT NULL", "${fence}"],
-    ["a pinned worktree is not evicted", "AND NOT pinned", ""],
     [
       "a repeated release changes nothing",
-      "isSameRelease(before.state, input.to) ? before",
-      "isSameRelease(before.state, input.to) ? leaseLost(before, input.fence)",
+      "isSameRelease(before, input.to) ? before",
+      "isSameRelease(before, input.to) ? leaseLost(before, input.fence)",
     ],
   ]),
   ...mutate("src/operations/commands.ts", subject("commands"), [

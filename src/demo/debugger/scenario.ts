@@ -6,13 +6,13 @@ import { dirname, join } from "node:path";
 import type { Repository, Session, Store } from "../../index.ts";
 import { readDebugViews, renderDebugViews } from "../../terminal/debugView.ts";
 import type { Screen } from "../../terminal/output.ts";
-import { isClean } from "../checkout.ts";
+import { inspectWorktree } from "../checkout.ts";
 import { worktreeEnvironment } from "../git.ts";
 import { Heartbeat, leaseTtlMs } from "../heartbeat.ts";
 import { LogWriter } from "../logWriter.ts";
 import type { Commit } from "../plan.ts";
 import { createDebugSession } from "../sessions.ts";
-import { acquireWorktree, type Holder, releaseWorktree } from "../worktree.ts";
+import { acquireWorktree, type Holder, releaseWorktree, reportCommit } from "../worktree.ts";
 import { type Move, NodeBridge, type Stop } from "./bridge.ts";
 import { fileName, lines, source } from "./example.ts";
 
@@ -59,8 +59,9 @@ async function debugInWorktree(scenario: Scenario, holder: Holder, session: Sess
   try {
     await runCommand(scenario, holder, session.id, path);
   } finally {
-    const clean = !interrupted.aborted && (await isClean(path, interrupted));
-    await releaseWorktree(holder, lease, clean ? "clean" : "dirty");
+    const { commitSha, isClean } = await inspectWorktree(path, interrupted);
+    await reportCommit(holder, lease, commitSha);
+    await releaseWorktree(holder, lease, isClean ? "clean" : "dirty");
   }
 }
 

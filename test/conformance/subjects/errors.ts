@@ -56,7 +56,8 @@ const provocations: Partial<Record<ErrorCode, Provocation>> = {
   capacity_exhausted: [
     "not_run",
     async ({ store }) => {
-      const { repository } = await fixtures(store).repository({ maxWorktrees: 0 });
+      const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
+      await fixtures(store).lease({ repositoryId: repository.id });
       return () => store.worktrees.reserve({ repositoryId: repository.id, owner: "o" });
     },
   ],

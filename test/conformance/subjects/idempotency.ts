@@ -112,12 +112,15 @@ export function idempotencyConformance(backend: TestedBackend): void {
     });
 
     test("an answer of undefined is stored too", async ({ store }) => {
-      const { repository } = await fixtures(store).repository();
+      const { session } = await fixtures(store).session();
+      const { runner } = await fixtures(store).runner();
+      await store.sessions.cancel({ sessionId: session.id });
       const idempotencyKey = newId();
-      const evict = () => store.worktrees.evict({ repositoryId: repository.id, owner: "o" }, { idempotencyKey });
-      assert.equal(await evict(), undefined);
-      await fixtures(store).worktree({ repositoryId: repository.id });
-      assert.equal(await evict(), undefined);
+      const claim = (sessionId: string) => store.commands.claim({ runnerId: runner.id, sessionId }, { idempotencyKey });
+      assert.equal(await claim(session.id), undefined);
+      assert.equal(await claim(session.id), undefined);
+      const { session: other } = await fixtures(store).command();
+      await fails(claim(other.id), "idempotency_mismatch");
     });
 
     test("a repeated mint returns the token without its secret", async ({ store }) => {

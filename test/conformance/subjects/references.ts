@@ -47,6 +47,9 @@ const calls: Readonly<Record<string, Call>> = {
   "worktrees.evict worktreeId": (s, { repositoryId }) =>
     s.worktrees.evict({ repositoryId, owner: "o", worktreeId: unknown }),
   "worktrees.evict runnerId": (s, { repositoryId }) => s.worktrees.evict({ repositoryId, runnerId: unknown }),
+  "worktrees.evictUnused repositoryId": (s) => s.worktrees.evictUnused({ repositoryId: unknown, owner: "o" }),
+  "worktrees.evictUnused runnerId": (s, { repositoryId }) =>
+    s.worktrees.evictUnused({ repositoryId, runnerId: unknown }),
   "worktrees.completeEvict worktreeId": (s) => s.worktrees.completeEvict({ worktreeId: unknown, fence: 1 }),
   "worktrees.get worktreeId": (s) => s.worktrees.get({ worktreeId: unknown }),
   "sessions.create repositoryId": (s) => s.sessions.create({ repositoryId: unknown, commitSha }),

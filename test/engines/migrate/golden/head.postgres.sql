@@ -2,7 +2,7 @@
 -- 0002_accounts_artifacts.postgres.sql ba9884b83bd79058854b6819849fae7941c3fa09537d06caa936aac8d72c4f09
 -- 0003_lookups.postgres.sql 2f603d3d4b0f65624d630a474c7cee7adb920b0fc0f1612120f9d18a143a1151
 -- 0004_debug.postgres.sql 3c4eab41415ec808614dd632521429b6a0a8ac95f52a8676bda98efb05bc65a3
--- 0005_truth.postgres.sql 680a6e9dd4ace9478bd6508b8d421995e007119db4ae406741499e2964210e1d
+-- 0005_truth.postgres.sql 8b2c5becb0eb29f61508b6a40e7ed7eaa8dc242cb7fbd93f6c0313c38e5b76c7
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -510,10 +510,12 @@ CREATE TABLE worktrees (
   updated_at timestamp with time zone NOT NULL,
   commit_fence bigint,
   environment_fence bigint,
+  ended_from text COLLATE "C",
   CONSTRAINT worktrees_check CHECK ((state = 'creating'::text OR state = 'leased'::text OR state = 'evicting'::text) = (lease_expires_at IS NOT NULL)),
   CONSTRAINT worktrees_check1 CHECK ((lease_expires_at IS NULL) = (leased_at IS NULL)),
   CONSTRAINT worktrees_check2 CHECK ((lease_expires_at IS NULL) = (lease_owner IS NULL)),
   CONSTRAINT worktrees_check3 CHECK (lease_runner_id IS NULL OR lease_expires_at IS NOT NULL),
+  CONSTRAINT worktrees_ended_from_check CHECK (ended_from = 'creating'::text OR ended_from = 'leased'::text OR ended_from = 'evicting'::text),
   CONSTRAINT worktrees_fence_check CHECK (fence >= 0),
   CONSTRAINT worktrees_lease_runner_id_fkey FOREIGN KEY (lease_runner_id) REFERENCES runners(id),
   CONSTRAINT worktrees_path EXCLUDE USING hash (path WITH =) WHERE (state <> 'removed'::text),
@@ -541,5 +543,7 @@ CREATE INDEX worktrees_of_runner ON worktrees USING btree (lease_runner_id) WHER
 CREATE INDEX worktrees_page ON worktrees USING btree (repository_id, created_at, id);
 
 CREATE INDEX worktrees_page_all ON worktrees USING btree (created_at, id);
+
+CREATE INDEX worktrees_quarantined ON worktrees USING btree (repository_id, last_used_at) WHERE state = 'quarantined'::text;
 
 CREATE INDEX worktrees_same ON worktrees USING btree (repository_id, environment_hash, commit_sha, state DESC, last_used_at) WHERE state = ANY (ARRAY['idle'::text, 'dirty'::text]);

@@ -2,7 +2,7 @@
 -- 0002_accounts_artifacts.sqlite.sql f6af617c73e440e6a6c42b08d10be3566e0a40747bbec1007c39f6569e247d36
 -- 0003_lookups.sqlite.sql 3f21846aa935f004cbb341fe5fd758f957f1f9a2fde341adcaf9064f0712f40f
 -- 0004_debug.sqlite.sql dc199dc33e69488faaace51a939811a371d0abf7a4866f5d5c81282d0fa73f91
--- 0005_truth.sqlite.sql 77ab1f12d4694e7fa99b41caa59a9dbfb876eaeaded162ae857088fc24863a60
+-- 0005_truth.sqlite.sql 457fe3b5c6e7d988c15729981fb0f62ff93d61f8aeeea171e997c51ffa08ef8f
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -431,7 +431,7 @@ CREATE TABLE worktrees (
   use_count INTEGER NOT NULL DEFAULT 0,
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL, commit_fence INTEGER, environment_fence INTEGER,
+  updated_at INTEGER NOT NULL, commit_fence INTEGER, environment_fence INTEGER, ended_from TEXT CHECK (ended_from = 'creating' OR ended_from = 'leased' OR ended_from = 'evicting'),
   CHECK ((state = 'creating' OR state = 'leased' OR state = 'evicting') = (lease_expires_at IS NOT NULL)),
   CHECK ((lease_expires_at IS NULL) = (leased_at IS NULL)),
   CHECK ((lease_expires_at IS NULL) = (lease_owner IS NULL)),
@@ -457,5 +457,7 @@ CREATE INDEX worktrees_page ON worktrees (repository_id, created_at, id);
 CREATE INDEX worktrees_page_all ON worktrees (created_at, id);
 
 CREATE UNIQUE INDEX worktrees_path ON worktrees (path) WHERE state <> 'removed';
+
+CREATE INDEX worktrees_quarantined ON worktrees (repository_id, last_used_at) WHERE state = 'quarantined';
 
 CREATE INDEX worktrees_same ON worktrees (repository_id, environment_hash, commit_sha, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
