@@ -281,11 +281,11 @@ export const rotate = sealedOperation({
   *run(input, context) {
     const { now, changed } = context;
     const before = yield* lockWithAccounts(input.tokenId);
-    requireVersion(before, input.expectedVersion);
     if (before.rotated_to !== null) {
       const message = `token ${before.id} was already rotated to ${before.rotated_to}`;
       fail("conflict", { reason: "rotated", rotatedTo: before.rotated_to }, message);
     }
+    requireVersion(before, input.expectedVersion);
     requireLive(before, now);
     const lifeMs = input.ttlMs ?? (before.expires_at === null ? undefined : before.expires_at - before.created_at);
     const graceUntil = now.getTime() + input.graceMs;

@@ -46,6 +46,18 @@ const restore = { tests: ["test/system/backup/restore.test.ts"] };
 
 export const mutations: readonly Mutation[] = [
   // Operations
+  ...mutate("src/operations/sessions.ts", subject("references"), [
+    ["the token of a session exists", 'if (input.tokenId !== undefined) yield* getRow("token", input.tokenId);', ""],
+  ]),
+  ...mutate("src/model/commands.ts", subject("commands: enqueue"), [
+    ["a secret variable has no value", "if (!Object.hasOwn(variables, name)) continue;", "continue;"],
+  ]),
+  ...mutate("src/operations/changeDetail.ts", subject("changes: what an update has changed"), [
+    ["the change feed holds no credentials", 'if (kind === "url") return cut(maskUrl(value));', ""],
+  ]),
+  ...mutate("src/model/directories.ts", subject("directories"), [
+    ["a directory has one path", ".overwrite((path) => normalizeDirectory(path) ?? path)", ""],
+  ]),
   ...mutate("src/operations/reservation.ts", subject("worktrees"), [
     [
       "a repository has at most maxWorktrees worktrees",
