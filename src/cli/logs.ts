@@ -49,7 +49,9 @@ export function addLogs(program: Command, cli: CommandLine): void {
     });
   });
 
-  const tailNote = `${note}\nEnds when the command ends, whichever process runs it. Ctrl-C ends it earlier, with exit code 130.`;
+  const tailNote = `${note}
+Ends when the command ends, whichever process runs it. When an attempt is lost and the command runs again, the next
+attempt is followed; with --attempt, only that one. Ctrl-C ends it earlier, with exit code 130.`;
   withPosition(
     storeCommand(
       group,
@@ -61,8 +63,13 @@ export function addLogs(program: Command, cli: CommandLine): void {
   ).action(async (commandId: string, flags: LogFlags) => {
     await visit(cli, flags, async (store, { signal }) => {
       const print = printer(cli, flags);
-      const from = flags.lines === undefined ? { lastLines: 10 } : {};
-      for await (const chunk of store.logs.follow({ commandId, ...from, ...positionOf(flags) }, { signal })) {
+      const from = { lastLines: 10, ...positionOf(flags) };
+      const until = flags.attempt === undefined ? "ended" : "sealed";
+      let { attempt } = await store.commands.get({ commandId });
+      for await (const chunk of store.logs.follow({ commandId, ...from, until }, { signal })) {
+        if (chunk.attempt > attempt && attempt > 0)
+          printMessage(cli, flags, `Attempt ${chunk.attempt - 1} was lost. Following attempt ${chunk.attempt}.`);
+        attempt = chunk.attempt;
         if (!(await print(chunk))) return;
       }
       signal.throwIfAborted();

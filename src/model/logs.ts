@@ -25,7 +25,7 @@ export const LogPage = record({
   /** The number of bytes appended so far, including those that were cut. */
   endOffset: integer,
   droppedBytes: integer,
-  /** True when nothing will follow `nextOffset`. */
+  /** True when nothing will follow `nextOffset`; for `until: "ended"`, nor in a later attempt. */
   ended: boolean,
   /** The state of the log: open, sealed or pruned. */
   state: text,

@@ -9,7 +9,7 @@ import type { CommandState } from "../model/vocabulary.ts";
 import { fail, NotYet, operation } from "../operation.ts";
 import { all, and, first, sql, step, when } from "../sql.ts";
 import { notFound } from "./failures.ts";
-import { logTopic } from "./topics.ts";
+import { commandTopic, logTopic } from "./topics.ts";
 
 const positionFields = {
   commandId: Id,
@@ -52,31 +52,47 @@ export const read = operation({
 
 /**
  * Follows a log as it grows: returns its chunks from the start position on, without gaps or duplicates, until the log
- * is sealed.
+ * is sealed, or until the command has ended.
  *
- * Input    as in logs.read. For a command that has not started, the iteration waits until it starts
+ * Input    as in logs.read. until: "sealed" ends with the log of the attempt; "ended" goes on with the log of each later
+ *          attempt, from its byte 0, until the command has ended. For a command that has not started, the iteration
+ *          waits until it starts. From an offset beyond the end, it waits for the byte at that offset
+ * Result   each chunk names its attempt, whose bytes its offset counts
  * Fails    not_found
  */
 export const follow = operation({
   access: "read",
-  input: z.strictObject({ ...positionFields, waitMs: WaitMs.default(20_000) }).refine(hasAtMostOneStart, oneStartRule),
+  input: z
+    .strictObject({
+      ...positionFields,
+      until: z.enum(["sealed", "ended"]).default("sealed"),
+      waitMs: WaitMs.default(20_000),
+    })
+    .refine(hasAtMostOneStart, oneStartRule),
   output: LogPage,
   errors: ["not_found"],
   waitMs: (input) => input.waitMs,
   resultBytes: ({ maxBytes }) => maxBytes,
   stream: {
     items: (page): Chunk[] => page.chunks,
-    next: ({ commandId, maxBytes, waitMs, ...from }, page) => {
-      if (page.ended) return undefined;
-      const start = page.attempt === 0 ? from : { attempt: page.attempt, offset: page.nextOffset };
-      return { commandId, maxBytes, waitMs, ...start };
-    },
+    next: ({ commandId, maxBytes, until, waitMs }, { attempt, nextOffset, ended }) =>
+      ended
+        ? undefined
+        : { commandId, maxBytes, until, waitMs, attempt: Math.max(attempt, firstAttempt), offset: nextOffset },
   },
-  *run(input) {
-    const { page, waitsForMore } = yield* readLog(input);
-    return waitsForMore ? new NotYet([logTopic(input.commandId)], page) : page;
+  *run({ until, ...position }) {
+    const { commandId } = position;
+    const { page, waitsForMore } = yield* until === "ended" ? readLogs(position) : readLog(position);
+    // A call that waits runs again with the same input. By then, another attempt may be the latest, and other lines the
+    // last. So a position that depends on the moment is answered at once, and the next call names what it was.
+    const { attempt, line, lastLines } = position;
+    const isFixed = attempt !== undefined && line === undefined && lastLines === undefined;
+    return waitsForMore && isFixed ? new NotYet([logTopic(commandId), commandTopic(commandId)], page) : page;
   },
 });
+
+/** The number of a command's first attempt. Before it has started, its log is empty. */
+const firstAttempt = 1;
 
 interface Position {
   readonly commandId: string;
@@ -87,20 +103,48 @@ interface Position {
   readonly maxBytes: number;
 }
 
+/** Reads a page of the log of an attempt; when that log has been read to its end, of the next attempt. */
+const readLogs = step(function* (input: Position) {
+  const { commandId, maxBytes } = input;
+  let read = yield* readLog(input);
+  while (read.page.ended && read.page.attempt > 0) {
+    const { page, commandEnded } = read;
+    const isEmpty = page.chunks.length === 0;
+    const next = yield* first<{ attempt: number }>(sql`
+      SELECT attempt FROM attempts
+      WHERE command_id = ${commandId} AND attempt > ${page.attempt}
+      ORDER BY attempt LIMIT 1`);
+    // The state of the command was read before its attempts. If it had ended by then, no attempt can follow.
+    if (next === undefined && commandEnded) break;
+    if (next === undefined || !isEmpty)
+      return { page: { ...page, ended: 0 }, waitsForMore: next === undefined && isEmpty };
+    read = yield* readLog({ commandId, attempt: next.attempt, offset: 0, maxBytes });
+  }
+  return read;
+});
+
 /** Reads a page of a log. `waitsForMore` is true when the page is empty and more bytes may come. */
 const readLog = step(function* (input: Position) {
-  const command = yield* first<{ state: CommandState }>(sql`SELECT state FROM commands WHERE id = ${input.commandId}`);
+  const command = yield* first<{ state: CommandState; attempt: number }>(sql`
+    SELECT state, attempt FROM commands WHERE id = ${input.commandId}`);
   if (command === undefined) notFound("command", input.commandId);
+  const commandEnded = isFinal(command.state);
   const attempt = yield* findAttempt(input);
   if (attempt === undefined) {
-    if (input.attempt !== undefined) {
+    if (input.attempt !== undefined && (input.attempt !== firstAttempt || command.attempt > 0)) {
       const message = `command ${input.commandId} has no attempt ${input.attempt}`;
       fail("not_found", { entity: "attempt", attempt: input.attempt }, message);
     }
-    const ended = isFinal(command.state);
-    const emptyLog = { attempt: 0, chunks: [], nextOffset: 0, endOffset: 0, droppedBytes: 0 };
-    const page: RawOf<typeof LogPage> = { ...emptyLog, ended: ended ? 1 : 0, state: ended ? "sealed" : "open" };
-    return { page, waitsForMore: !ended };
+    const page: RawOf<typeof LogPage> = {
+      attempt: 0,
+      chunks: [],
+      nextOffset: input.offset ?? 0,
+      endOffset: 0,
+      droppedBytes: 0,
+      ended: commandEnded ? 1 : 0,
+      state: commandEnded ? "sealed" : "open",
+    };
+    return { page, waitsForMore: !commandEnded, commandEnded };
   }
   const from = yield* findOffset(attempt, input);
   const chunks = yield* readChunks(attempt, from, input.maxBytes);
@@ -119,7 +163,7 @@ const readLog = step(function* (input: Position) {
     ended: ended ? 1 : 0,
     state: attempt.log_state,
   };
-  return { page, waitsForMore: chunks.length === 0 && !ended };
+  return { page, waitsForMore: chunks.length === 0 && !ended, commandEnded };
 });
 
 interface AttemptRow {

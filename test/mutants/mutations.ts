@@ -261,6 +261,11 @@ export const mutations: readonly Mutation[] = [
       "nextInput = { cursor: nextCursor }",
     ],
   ]),
+  ...mutate("src/operations/logRead.ts", subject("logs"), [
+    ["follow goes on with the next attempt", "while (read.page.ended && read.page.attempt > 0)", "while (false)"],
+    ["a command that is queued again has not ended", "next === undefined && commandEnded", "next === undefined"],
+    ["a call that waits names the attempt and the offset", "waitsForMore && isFixed ?", "waitsForMore ?"],
+  ]),
   ...mutate("src/actor/admission.ts", mailbox, [
     ["a call that waits alone reserves no results", "call.waitMs === 0 || calls.length > callWidth", "true"],
   ]),

@@ -91,7 +91,7 @@ export function iterationsConformance(backend: TestedBackend): void {
       const waiting = (await iterations(store, { signal: aborter.signal })).map((iteration) => iteration.next());
       await parked(store, 3);
       aborter.abort();
-      for (const call of waiting) await fails(call, "aborted", {}, "not_run");
+      await Promise.all(waiting.map((call) => fails(call, "aborted", {}, "not_run")));
       await parked(store, 0);
     });
 

@@ -345,6 +345,82 @@ export function logsConformance(backend: TestedBackend): void {
       }
     });
 
+    const attemptsOf = (chunks: readonly Chunk[]) =>
+      chunks.map(({ attempt, offset, data }) => [attempt, offset, text(data)]);
+
+    alone(
+      "follow ends with its attempt, or goes on with the next ones until the command has ended",
+      async ({ store, clock }) => {
+        const { command, session } = await fixtures(store).command({ maxAttempts: 4 });
+        const commandId = command.id;
+        const claim = async () => {
+          const { runner } = await fixtures(store).runner();
+          const claimed = await store.commands.claim({ runnerId: runner.id, sessionId: session.id, ttlMs: 10_000 });
+          return { commandId, fence: claimed?.fence as number };
+        };
+        const lose = async () => {
+          clock.advance(600_000);
+          await store.maintenance.reap();
+          assert.equal((await store.commands.get({ commandId })).state, "queued");
+        };
+        const follow = (input: Partial<Parameters<Store["logs"]["follow"]>[0]> = {}) =>
+          collect(store.logs.follow({ commandId, waitMs: 3_600_000, ...input }));
+        const whole = [{}, { maxBytes: 1 }, { lastLines: 5 }].map((input) => follow({ until: "ended", ...input }));
+        const ofFirst = [follow()];
+        const first = await claim();
+        ofFirst.push(follow());
+        await store.logs.append({ ...first, offset: 0, data: bytes("one\n") });
+        await lose();
+        for (const chunks of await Promise.all(ofFirst)) assert.deepEqual(attemptsOf(chunks), [[1, 0, "one\n"]]);
+        const between = [follow({ until: "ended" }), follow({ until: "ended", offset: 4 })];
+        assert.deepEqual(attemptsOf(await follow()), [[1, 0, "one\n"]]);
+        // The second attempt writes nothing.
+        await claim();
+        await lose();
+        const third = await claim();
+        await store.logs.append({ ...third, offset: 0, data: bytes("three\n") });
+        await store.logs.append({ ...third, offset: 6, stream: "stderr", data: bytes("end\n") });
+        await seal(store, third);
+        const end = [
+          [3, 0, "three\n"],
+          [3, 6, "end\n"],
+        ];
+        const all = [[1, 0, "one\n"], ...end];
+        for (const chunks of await Promise.all(whole)) assert.deepEqual(attemptsOf(chunks), all);
+        assert.deepEqual((await Promise.all(between)).map(attemptsOf), [all, end]);
+        assert.deepEqual(attemptsOf(await follow({ until: "ended" })), end);
+        assert.deepEqual(attemptsOf(await follow({ until: "ended", attempt: 1 })), all);
+        assert.deepEqual(attemptsOf(await follow({ until: "ended", attempt: 1, offset: 2 })), [[1, 2, "e\n"], ...end]);
+        assert.deepEqual(attemptsOf(await follow({ attempt: 1 })), [[1, 0, "one\n"]]);
+        assert.deepEqual(attemptsOf(await follow({ until: "ended", attempt: 2 })), end);
+      },
+    );
+
+    alone("follow until the end ends when a command is cancelled before its next attempt", async ({ store, clock }) => {
+      const { command, fence } = await fixtures(store).claim({ maxAttempts: 2 });
+      const commandId = command.id;
+      await store.logs.append({ commandId, fence, offset: 0, data: bytes("one\n") });
+      const following = store.logs.follow({ commandId, until: "ended", waitMs: 3_600_000 });
+      assert.equal((await following.next()).value?.attempt, 1);
+      const waiting = following.next();
+      clock.advance(600_000);
+      await store.maintenance.reap();
+      assert.equal((await store.commands.get({ commandId })).state, "queued");
+      await store.commands.cancel({ commandId });
+      assert.deepEqual(await waiting, { done: true, value: undefined });
+      assert.deepEqual(attemptsOf(await collect(store.logs.follow({ commandId, until: "ended" }))), [[1, 0, "one\n"]]);
+    });
+
+    test("follow from the last lines returns all that is appended while it waits", async ({ store }) => {
+      const log = await running(store);
+      const following = collect(store.logs.follow({ commandId: log.commandId, lastLines: 1, waitMs: 3_600_000 }));
+      // The answer to a later call shows that the iteration has begun.
+      await store.commands.get({ commandId: log.commandId });
+      await store.logs.append({ ...log, offset: 0, data: bytes("one\ntwo\nthree\n") });
+      await seal(store, log);
+      assert.equal(textOf(await following), "one\ntwo\nthree\n");
+    });
+
     test("follow continues after a wait without new bytes", async ({ store }) => {
       const { offset, ...log } = await written(store, "a");
       const stream = store.logs.follow({ commandId: log.commandId, waitMs: 1 });

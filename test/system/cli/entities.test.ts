@@ -211,6 +211,44 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       assert.equal((await run(folder, ["logs", "show", commandId, "--url", url])).stderr, "");
     });
 
+    test("logs tail follows the next attempt of a command whose attempt was lost, and says so", async (t) => {
+      const { folder, url } = await open(t);
+      const store = await serve(t, url);
+      const { command, session } = await fixtures(store).command({ maxAttempts: 2 });
+      const commandId = command.id;
+      const { runner } = await fixtures(store).runner();
+      const claim = async (ttlMs: number) => {
+        const claimed = await store.commands.claim({
+          runnerId: runner.id,
+          sessionId: session.id,
+          ttlMs,
+          waitMs: 60_000,
+        });
+        return { commandId, fence: claimed?.fence as number };
+      };
+      await store.logs.append({ ...(await claim(2_000)), offset: 0, data: Buffer.from("one\n") });
+      const tails = [[], ["--json"], ["--attempt", "1"]].map((flags) =>
+        startProcess(folder, ["logs", "tail", commandId, "--url", url, ...flags]),
+      );
+      await Promise.all(tails.map((tail) => tail.printed("one")));
+      // The reaper of the store ends the first lease, and the claim waits for it.
+      const second = await claim(60_000);
+      await store.logs.append({ ...second, offset: 0, data: Buffer.from("two\n") });
+      await store.commands.finish({ ...second, outcome: "succeeded" });
+      const [text, json, first] = await Promise.all(tails.map((tail) => tail.ended));
+      const stderr = "Attempt 1 was lost. Following attempt 2.\n";
+      assert.deepEqual(text, { code: 0, stdout: "one\ntwo\n", stderr });
+      assert.deepEqual(
+        rowsOf(json?.stdout as string).map((chunk) => [chunk.attempt, chunk.offset, chunk.text]),
+        [
+          [1, 0, "one\n"],
+          [2, 0, "two\n"],
+        ],
+      );
+      assert.deepEqual([json?.code, json?.stderr], [0, stderr]);
+      assert.deepEqual(first, { code: 0, stdout: "one\n", stderr: "" });
+    });
+
     test("Ctrl-C ends logs tail with 130", async (t) => {
       const { folder, url } = await open(t);
       const store = await serve(t, url);
