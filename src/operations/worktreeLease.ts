@@ -98,6 +98,8 @@ export interface LeaseEnd {
   readonly sessionId?: string | undefined;
   /** True when the holder itself has ended the lease, so that what it reported under the lease is still true. */
   readonly isByHolder?: boolean | undefined;
+  /** The facts that the holder reports with the end of the lease. */
+  readonly facts?: Partial<WorktreeRow> | undefined;
 }
 
 /**
@@ -107,7 +109,8 @@ export const endLease = step(function* (before: WorktreeRow, end: LeaseEnd, cont
   const row = yield* saveWorktree(
     before,
     {
-      ...factsToForget(before, end),
+      ...end.facts,
+      ...factsToForget({ ...before, ...end.facts }, end),
       state: end.state,
       lease_runner_id: null,
       lease_owner: null,

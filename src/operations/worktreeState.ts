@@ -96,8 +96,9 @@ export const endWorktreeLease = step(function* (
   context: Context,
   reason?: string,
   isByHolder?: boolean,
+  facts?: Partial<WorktreeRow>,
 ) {
-  const row = yield* endLease(before, { state, op, reason, sessionId: session?.id, isByHolder }, context);
+  const row = yield* endLease(before, { state, op, reason, sessionId: session?.id, isByHolder, facts }, context);
   if (session !== undefined) yield* unbindWorktree(session, context);
   return row;
 });

@@ -256,13 +256,14 @@ export const release = operation({
     if (before.lease_expires_at === null)
       return isSameRelease(before, input.to) ? before : leaseLost(before, input.fence);
     return yield* endWorktreeLease(
-      { ...before, ...worktreeFacts(input, input.fence) },
+      before,
       session,
       stateAfterRelease(before.state, input.to),
       "release",
       context,
       input.reason,
       true,
+      worktreeFacts(input, input.fence),
     );
   },
 });

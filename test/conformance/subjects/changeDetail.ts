@@ -120,6 +120,10 @@ export function changeDetailConformance(backend: TestedBackend): void {
       assert.equal(op, "update");
       assert.deepEqual(changed.commitSha, { from: worktree.commitSha, to: commitSha });
       assert.deepEqual(changed.sizeBytes, { from: null, to: 5 });
+      const release = { worktreeId: worktree.id, fence, commitSha: "e".repeat(40), to: "clean" } as const;
+      await store.worktrees.release(release);
+      const [, released] = (await changesOf(store, before, worktree.id)).at(-1) as [string, typeof detail];
+      assert.deepEqual(released.changed, { commitSha: { from: commitSha, to: release.commitSha } });
 
       const { token } = await fixtures(store).token();
       const rotated = await store.tokens.rotate({ tokenId: token.id });
