@@ -27,13 +27,19 @@ WHERE worktree_root LIKE '/%' AND rtrim(replace(replace(replace(worktree_root, '
 
 ALTER TABLE commands
   -- The time from which the runner is asked to stop the command: its timeout, or its cancellation if that came first.
-  ADD COLUMN stop_at timestamptz,
+  ADD COLUMN stop_at timestamptz CHECK (stop_at IS NULL OR lease_expires_at IS NOT NULL),
   -- The fence of the last claim that its runner confirmed with a heartbeat.
   ADD COLUMN confirmed_fence bigint NOT NULL DEFAULT 0 CHECK (confirmed_fence >= 0),
   -- The attempts whose claim never reached its runner.
   ADD COLUMN lost_claims bigint NOT NULL DEFAULT 0 CHECK (lost_claims >= 0);
+UPDATE commands SET stop_at = started_at + timeout_ms * interval '1 millisecond' WHERE state = 'running';
 UPDATE commands SET stop_at = cancel_requested_at WHERE state = 'cancelling';
 CREATE INDEX commands_stop ON commands (stop_at) WHERE stop_at IS NOT NULL;
+
+-- A command that was cancelled does not count as failed any more.
+UPDATE sessions SET
+  failed_commands = failed_commands - (SELECT count(*) FROM commands WHERE session_id = sessions.id AND state = 'cancelled')
+WHERE failed_commands > 0;
 
 UPDATE sessions SET token_id = NULL WHERE token_id IS NOT NULL AND token_id NOT IN (SELECT id FROM tokens);
 ALTER TABLE sessions
@@ -57,6 +63,8 @@ DROP INDEX sessions_token;
 ALTER TABLE sessions
   DROP CONSTRAINT sessions_token_id_fkey,
   DROP COLUMN deadline_at;
+UPDATE sessions SET
+  failed_commands = failed_commands + (SELECT count(*) FROM commands WHERE session_id = sessions.id AND state = 'cancelled');
 DROP INDEX commands_stop;
 ALTER TABLE commands
   DROP COLUMN lost_claims,

@@ -25,13 +25,19 @@ UPDATE repositories SET worktree_root = rtrim(replace(replace(replace(worktree_r
 WHERE worktree_root LIKE '/%' AND rtrim(replace(replace(replace(worktree_root, '//', '/'), '//', '/'), '//', '/'), '/') <> '';
 
 -- The time from which the runner is asked to stop the command: its timeout, or its cancellation if that came first.
-ALTER TABLE commands ADD COLUMN stop_at INTEGER;
+ALTER TABLE commands ADD COLUMN stop_at INTEGER CHECK (stop_at IS NULL OR lease_expires_at IS NOT NULL);
 -- The fence of the last claim that its runner confirmed with a heartbeat.
 ALTER TABLE commands ADD COLUMN confirmed_fence INTEGER NOT NULL DEFAULT 0 CHECK (confirmed_fence >= 0);
 -- The attempts whose claim never reached its runner.
 ALTER TABLE commands ADD COLUMN lost_claims INTEGER NOT NULL DEFAULT 0 CHECK (lost_claims >= 0);
+UPDATE commands SET stop_at = started_at + timeout_ms WHERE state = 'running';
 UPDATE commands SET stop_at = cancel_requested_at WHERE state = 'cancelling';
 CREATE INDEX commands_stop ON commands (stop_at) WHERE stop_at IS NOT NULL;
+
+-- A command that was cancelled does not count as failed any more.
+UPDATE sessions SET
+  failed_commands = failed_commands - (SELECT count(*) FROM commands WHERE session_id = sessions.id AND state = 'cancelled')
+WHERE failed_commands > 0;
 
 -- SQLite adds a foreign key only with its table.
 CREATE TABLE sessions_copy AS SELECT * FROM sessions;
@@ -51,7 +57,7 @@ CREATE TABLE sessions (
   next_sequence INTEGER NOT NULL DEFAULT 1 CHECK (next_sequence > 0),
   max_parallel INTEGER NOT NULL DEFAULT 1 CHECK (max_parallel > 0),
   auto_complete INTEGER NOT NULL DEFAULT 0 CHECK (auto_complete IN (0, 1)),
-  -- How many of its commands wait, run, and ended other than well: no operation counts rows.
+  -- How many of its commands wait, run, and have failed, timed out or been lost: no operation counts rows.
   queued_commands INTEGER NOT NULL DEFAULT 0 CHECK (queued_commands >= 0),
   active_commands INTEGER NOT NULL DEFAULT 0 CHECK (active_commands >= 0),
   failed_commands INTEGER NOT NULL DEFAULT 0 CHECK (failed_commands >= 0),
@@ -255,6 +261,8 @@ CREATE INDEX sessions_page_of_repository ON sessions (repository_id, created_at,
 CREATE INDEX sessions_page_of_state ON sessions (state, created_at, id);
 CREATE INDEX sessions_ready ON sessions (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
 CREATE INDEX sessions_expiry ON sessions (expires_at) WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0;
+UPDATE sessions SET
+  failed_commands = failed_commands + (SELECT count(*) FROM commands WHERE session_id = sessions.id AND state = 'cancelled');
 DROP INDEX commands_stop;
 ALTER TABLE commands DROP COLUMN lost_claims;
 ALTER TABLE commands DROP COLUMN confirmed_fence;

@@ -31,7 +31,7 @@ export const errorCodes = {
   lease_lost: {
     retryable: false,
     means:
-      "the lease has ended, or a newer one has replaced it; details.currentFence is the latest fencing token: if it is the caller's own, nobody else was granted the lease, and it ran out, was released, or its command ended",
+      "the lease has ended, a newer one has replaced it, or the store has ended the command by force; details.currentFence is the latest fencing token: if it is the caller's own, nobody else was granted the lease, and it ran out, was released, or its command ended",
     mend: "stop using what the lease protected",
   },
   capacity_exhausted: {

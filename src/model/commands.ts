@@ -5,6 +5,7 @@
 //   running -> cancelling -> cancelled | succeeded | failed | timed_out
 //   lease lost: running -> queued while attempts remain or when the claim never reached its runner, else lost;
 //   cancelling -> cancelled
+//   ended by force, or some time after stop_at: running -> timed_out; cancelling -> cancelled
 import { z } from "zod";
 import { integer, json, list, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
@@ -17,6 +18,11 @@ import { Lease } from "./worktrees.ts";
 
 export function isFinal(state: CommandState): boolean {
   return state !== "queued" && state !== "running" && state !== "cancelling";
+}
+
+/** Checks whether a command counts as failed for its session. One that was cancelled does not (D-080). */
+export function hasFailed(state: CommandState): boolean {
+  return state === "failed" || state === "timed_out" || state === "lost";
 }
 
 export const Command = row({
@@ -123,3 +129,4 @@ export const ExitCode = z.int().min(-0x8000_0000).max(0xffff_ffff).nullable();
 export const Signal = reportedText(64).nullable();
 
 export const outcomes = ["succeeded", "failed", "timed_out", "cancelled"] as const;
+export type Outcome = (typeof outcomes)[number];

@@ -2,10 +2,10 @@
 //
 //   pending -> running -> completed | failed
 //   any open -> cancelling -> cancelled
-//   pending | running -> expired
+//   pending | running -> expired, when it has been idle for too long, or at its deadline
 //
 // Ending a session cancels its queued commands, asks active ones to stop, and returns the worktree once no command is
-// active.
+// active. A command that does not stop is ended by the store, and the worktree is then quarantined.
 import { z } from "zod";
 import { boolean, integer, json, nullable, oneOf, type RawOf, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
@@ -34,6 +34,7 @@ export const Session = row({
   autoComplete: boolean,
   queuedCommands: integer,
   activeCommands: integer,
+  /** The number of commands that failed, timed out or were lost. Cancelled ones do not count (D-080). */
   failedCommands: integer,
   idleTtlMs: nullable(integer),
   expiresAt: nullable(time),
@@ -60,5 +61,7 @@ export const sessionFields = {
   autoComplete: z.boolean().default(false),
   /** The idle timeout in milliseconds: the session expires after that time without activity (sessionActivity.ts). */
   idleTtlMs: z.int().min(1_000).max(31_536_000_000).optional(),
+  /** The time in milliseconds after which the session expires, whatever it does. */
+  deadlineMs: z.int().min(1_000).max(31_536_000_000).optional(),
   metadata: Json.optional(),
 };

@@ -1,11 +1,12 @@
 // Changes of a command's row. Every operation that changes the state of a command goes through this file, so that
 // state, attempt, log and change feed agree. The caller updates the counters of the session; see sessionState.ts.
 import type { z } from "zod";
+import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import type { CommandInput, CommandRow } from "../model/commands.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import { fail } from "../operation.ts";
-import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
+import { all, change, first, forUpdate, one, type Statement, sql, step } from "../sql.ts";
 import { notFound } from "./failures.ts";
 import { commandTopic, logTopic } from "./topics.ts";
 import { lockRepositoryOfNewWorktree } from "./worktreeLease.ts";
@@ -66,9 +67,12 @@ export const insertCommand = step(function* (
   return row;
 });
 
-/** Starts the next attempt of a queued command under a lease, whose fencing token is the new `fence`. */
+/**
+ * Starts the next attempt of a queued command under a lease, whose fencing token is the new `fence`. Its timeout begins
+ * now (D-079).
+ */
 export const startCommand = step(function* (
-  commandId: string,
+  { id, timeout_ms }: Pick<CommandRow, "id" | "timeout_ms">,
   runnerId: string,
   expiresAt: Date,
   { now, limits, changed, wake }: Context,
@@ -80,10 +84,11 @@ export const startCommand = step(function* (
       fence = fence + 1,
       runner_id = ${runnerId},
       lease_expires_at = ${expiresAt},
+      stop_at = ${timeout_ms === null ? null : after(now, timeout_ms)},
       started_at = ${now},
       version = version + 1,
       updated_at = ${now}
-    WHERE id = ${commandId}
+    WHERE id = ${id}
     RETURNING *`);
   yield* change(sql`
     INSERT INTO attempts (
@@ -115,31 +120,38 @@ export const startCommand = step(function* (
 });
 
 /**
- * Extends the lease of a command and returns its state, or undefined when the runner no longer holds the lease. The
- * runner has confirmed the claim by this (D-083).
+ * Extends the lease of a command, and returns whether its runner must stop it, or undefined when the runner no longer
+ * holds the lease. The runner has confirmed the claim by this (D-083).
  */
 export const renewCommand = step(function* (
   { id, fence }: { readonly id: string; readonly fence: number },
   runnerId: string,
   expiresAt: Date,
+  now: Date,
 ) {
-  const row = yield* first<Pick<CommandRow, "state">>(sql`
+  const row = yield* first<Pick<CommandRow, "state" | "stop_at">>(sql`
     UPDATE commands SET
       lease_expires_at = ${expiresAt},
       confirmed_fence = fence
     WHERE id = ${id} AND fence = ${fence} AND runner_id = ${runnerId} AND lease_expires_at IS NOT NULL
-    RETURNING state`);
-  return row?.state;
+    RETURNING state, stop_at`);
+  return row && { mustStop: row.state === "cancelling" || isOverTime(row, now) };
 });
+
+/** Checks whether the time has passed from which the runner is asked to stop the command. */
+export function isOverTime({ stop_at }: Pick<CommandRow, "stop_at">, now: Date): boolean {
+  return stop_at !== null && stop_at <= now.getTime();
+}
 
 /**
  * Ends an active command and its attempt with a result. Fails with `log_gap` when the log is shorter than `logOffset`,
- * which is its length as the runner wrote it.
+ * which is its length as the runner wrote it. An end by force raises the fencing token, so that all later calls of the
+ * runner are refused; its attempt keeps the token under which it ran.
  */
 export const endCommand = step(function* (
   before: CommandRow,
   result: CommandResult,
-  op: "finish" | "expire",
+  op: "finish" | "expire" | "force",
   context: Context,
   logOffset?: number,
 ) {
@@ -150,7 +162,9 @@ export const endCommand = step(function* (
       exit_code = ${result.exit_code},
       signal = ${result.signal},
       end_reason = ${result.end_reason},
+      fence = ${before.fence + (op === "force" ? 1 : 0)},
       lease_expires_at = NULL,
+      stop_at = NULL,
       ended_at = ${context.now},
       version = version + 1,
       updated_at = ${context.now}
@@ -163,7 +177,7 @@ export const endCommand = step(function* (
     version: row.version,
     fence: row.fence,
     sessionId: row.session_id,
-    detail: op === "finish" ? { outcome: row.state } : undefined,
+    detail: op === "expire" ? undefined : { outcome: row.state },
   });
   context.wake(commandTopic(row.id));
   return row;
@@ -185,6 +199,7 @@ export const requeueCommand = step(function* (
       state = 'queued',
       runner_id = NULL,
       lease_expires_at = NULL,
+      stop_at = NULL,
       started_at = NULL,
       lost_claims = lost_claims + ${isUnconfirmed ? 1 : 0},
       version = version + 1,
@@ -227,6 +242,9 @@ const endAttempt = step(function* (
   wake(logTopic(command.id));
 });
 
+/** The time of a stop that is requested now: that of the command's timeout if it has passed already. */
+const stopNow = (now: Date): Statement => sql`CASE WHEN stop_at < ${now} THEN stop_at ELSE ${now} END`;
+
 /** Cancels a queued command at once, and asks the runner of a running one to stop it. */
 export const cancelCommand = step(function* (
   before: CommandRow,
@@ -238,6 +256,7 @@ export const cancelCommand = step(function* (
     UPDATE commands SET
       state = ${queued ? "cancelled" : "cancelling"},
       cancel_requested_at = ${now},
+      stop_at = ${queued ? null : stopNow(now)},
       ended_at = ${queued ? now : null},
       end_reason = ${reason ?? null},
       version = version + 1,
@@ -256,7 +275,7 @@ export const cancelCommand = step(function* (
   return row;
 });
 
-/** Cancels all commands of an ending session as cancelCommand does, and returns the number that were queued. */
+/** Cancels all commands of an ending session as cancelCommand does. */
 export const cancelCommandsOf = step(function* (sessionId: string, { now, changed, wake }: Context) {
   const cancelled = yield* all<Pick<CommandRow, "id" | "version">>(sql`
     UPDATE commands SET
@@ -274,6 +293,7 @@ export const cancelCommandsOf = step(function* (sessionId: string, { now, change
     UPDATE commands SET
       state = 'cancelling',
       cancel_requested_at = ${now},
+      stop_at = ${stopNow(now)},
       version = version + 1,
       updated_at = ${now}
     WHERE id IN (
@@ -287,5 +307,4 @@ export const cancelCommandsOf = step(function* (sessionId: string, { now, change
     wake(logTopic(id));
   }
   for (const { id, version } of stopping) changed({ entity: "command", id, op: "cancelling", version, sessionId });
-  return cancelled.length;
 });

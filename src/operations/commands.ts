@@ -13,7 +13,9 @@ import {
   type CommandRow,
   ExitCode,
   Finished,
+  hasFailed,
   isFinal,
+  type Outcome,
   outcomes,
   Signal,
 } from "../model/commands.ts";
@@ -27,10 +29,12 @@ import {
   cancelCommand,
   endCommand,
   insertCommand,
+  isOverTime,
   lockCommand,
   startCommand,
 } from "./commandState.ts";
 import { invalidTransition, leaseLost, notFound, requireState } from "./failures.ts";
+import { endByForce, settleForcedSession } from "./forcedEnd.ts";
 import { listPage, pageOf } from "./paging.ts";
 import { getRow } from "./rows.ts";
 import { lockClaimingRunner } from "./runners.ts";
@@ -114,10 +118,10 @@ export const claim = operation({
     requireState(runner, "runner", ["online"]);
     const session = yield* nextSession(runnerId, sessionId);
     if (session === undefined) return yield* nothingReady(sessionId, ttlMs);
-    const head = yield* one<{ id: string }>(sql`
-      SELECT id FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`);
+    const head = yield* one<Pick<CommandRow, "id" | "timeout_ms">>(sql`
+      SELECT id, timeout_ms FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`);
     const expiresAt = after(now, ttlMs);
-    const command = yield* startCommand(head.id, runnerId, expiresAt, context);
+    const command = yield* startCommand(head, runnerId, expiresAt, context);
     const starts = session.state === "pending";
     const counters = { queued_commands: session.queued_commands - 1, active_commands: session.active_commands + 1 };
     const saved = yield* saveSession(
@@ -170,7 +174,9 @@ const nextSession = step(function* (runnerId: string, sessionId: string | undefi
 
 /**
  * Reports the result of a command. A result is accepted even after the lease has expired, until the reaper has ended
- * the command. Repeating the call with the same result changes nothing.
+ * the command. A command that is over its timeout, and whose cancellation was not requested, is recorded as `timed_out`
+ * when its runner reports `cancelled`, because a runner need not know why it had to stop the command. Repeating the call
+ * with the same result changes nothing.
  *
  * Input    outcome: succeeded allows exit code 0 only, and no signal. exitCode, signal: one, both or neither, as the
  *          runner's system reports them. reason: what is longer than 1 000 characters is cut. logOffset: the number of
@@ -209,7 +215,7 @@ export const finish = operation({
   *run(input, context) {
     const { session, command: before } = yield* lockCommand(input.commandId);
     const result = {
-      state: input.outcome,
+      state: recordedOutcome(before, input.outcome, context.now),
       exit_code: input.outcome === "succeeded" ? 0 : (input.exitCode ?? null),
       signal: input.signal || null,
       end_reason: input.reason || before.end_reason,
@@ -219,14 +225,14 @@ export const finish = operation({
       return finishedAnswer(before, session);
     }
     if (before.fence !== input.fence || before.lease_expires_at === null) leaseLost(before, input.fence);
-    if (before.state === "running" && input.outcome === "cancelled") {
+    if (before.state === "running" && result.state === "cancelled") {
       const message = `command ${before.id} is running, and its cancellation was not requested: report another outcome`;
       invalidTransition("command", before.state, message);
     }
     const command = yield* endCommand(before, result, "finish", context, input.logOffset);
     const counters = {
       active_commands: session.active_commands - 1,
-      failed_commands: session.failed_commands + (input.outcome === "succeeded" ? 0 : 1),
+      failed_commands: session.failed_commands + (hasFailed(result.state) ? 1 : 0),
     };
     const settled = yield* settleSession(yield* saveSession(session, counters, context), input.release, context);
     return finishedAnswer(command, settled);
@@ -235,6 +241,13 @@ export const finish = operation({
 
 function finishedAnswer(command: CommandRow, session: SessionRow) {
   return { command, session, remainingCommands: session.queued_commands + session.active_commands };
+}
+
+/** Returns the state that a reported outcome leads to. A stop that nobody requested is that of the timeout (D-079). */
+function recordedOutcome(row: CommandRow, outcome: Outcome, now: Date): Outcome {
+  const isStopped =
+    row.state === "running" ? isOverTime(row, now) : row.state === "timed_out" && row.timeout_ms !== null;
+  return outcome === "cancelled" && isStopped && row.cancel_requested_at === null ? "timed_out" : outcome;
 }
 
 /** Fails unless the command has ended under this fence and with this result. */
@@ -248,25 +261,38 @@ function requireSameResult(row: CommandRow, fence: number, result: CommandResult
  * Cancels a command. A queued command ends at once; the runner of a running one is asked, with its next heartbeat, to
  * stop it. Repeating the call changes nothing.
  *
+ * Input    force: ends an active command at once, without its runner, as the store does limits.stopGraceMs after a
+ *          cancellation. For a runner that is stuck
+ * Effect   with `force`, the runner's fencing token is lost, the worktree of the session is quarantined, because a
+ *          process may still write in it, and the session ends: as failed, if it was not ending already
  * Fails    not_found | invalid_transition when the command has ended with another result
  *          | conflict { reason: "version" }
  */
 export const cancel = operation({
   access: "write",
-  input: z.strictObject({ commandId: Id, reason: Reason.optional(), expectedVersion: Version.optional() }),
+  input: z.strictObject({
+    commandId: Id,
+    reason: Reason.optional(),
+    force: z.boolean().default(false),
+    expectedVersion: Version.optional(),
+  }),
   output: Command,
   errors: ["not_found", "invalid_transition", "conflict"],
-  *run({ commandId, reason, expectedVersion }, context) {
+  *run({ commandId, reason, force, expectedVersion }, context) {
     const { session, command: before } = yield* lockCommand(commandId);
-    if (before.state === "cancelling" || before.state === "cancelled") return before;
+    if (before.state === "cancelled" || (before.state === "cancelling" && !force)) return before;
     requireVersion(before, expectedVersion);
-    requireState(before, "command", ["queued", "running"]);
-    const command = yield* cancelCommand(before, reason, context);
+    requireState(before, "command", force ? ["queued", "running", "cancelling"] : ["queued", "running"]);
+    const command = before.state === "cancelling" ? before : yield* cancelCommand(before, reason, context);
     if (before.state === "queued") {
-      const counters = { queued_commands: session.queued_commands - 1, failed_commands: session.failed_commands + 1 };
+      const counters = { queued_commands: session.queued_commands - 1 };
       yield* settleSession(yield* saveSession(session, counters, context), undefined, context);
+      return command;
     }
-    return command;
+    if (!force) return command;
+    const asked = { ...command, end_reason: reason ?? command.end_reason };
+    yield* settleForcedSession(yield* endByForce(session, [asked], context), context);
+    return yield* getRow("command", commandId);
   },
 });
 

@@ -8,7 +8,8 @@ import { Fence, Id } from "../model/fields.ts";
 import { countLines, LogData, logStreams } from "../model/logs.ts";
 import { fail, operation } from "../operation.ts";
 import { all, change, changeEach, first, forUpdate, sql, step } from "../sql.ts";
-import { leaseLost, notFound } from "./failures.ts";
+import { leaseLost } from "./failures.ts";
+import { getRow } from "./rows.ts";
 import { logTopic } from "./topics.ts";
 
 interface AttemptRow {
@@ -82,6 +83,8 @@ export const append = operation({
     if (end <= next_offset) return { ackOffset: next_offset, truncated: dropped_bytes > 0 ? 1 : 0 };
     if (attempt.outcome === "lost") return yield* refuseLostLease(commandId, fence);
     if (attempt.log_state !== "open") {
+      // A command that was ended by force has another fencing token than its last attempt (D-079).
+      if ((yield* getRow("command", commandId)).fence !== fence) return yield* refuseLostLease(commandId, fence);
       const message = `the log of command ${commandId} is ${attempt.log_state} at ${next_offset} bytes: stop appending`;
       fail("log_sealed", { nextOffset: next_offset }, message);
     }
@@ -144,11 +147,7 @@ function concatenate(parts: readonly Uint8Array[]): Uint8Array {
 
 /** Fails with `lease_lost`, or with `not_found` when there is no such command. */
 const refuseLostLease = step(function* (commandId: string, fence: number) {
-  const command = yield* first<{ fence: number; state: string }>(
-    sql`SELECT fence, state FROM commands WHERE id = ${commandId}`,
-  );
-  if (command === undefined) notFound("command", commandId);
-  return leaseLost(command, fence);
+  return leaseLost(yield* getRow("command", commandId), fence);
 });
 
 /**

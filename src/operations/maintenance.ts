@@ -4,7 +4,7 @@ import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { integer, record } from "../model/codec.ts";
-import type { CommandRow, ReapedCommandRow } from "../model/commands.ts";
+import { type CommandRow, hasFailed, type ReapedCommandRow } from "../model/commands.ts";
 import { Reaped } from "../model/reaped.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { CommandState } from "../model/vocabulary.ts";
@@ -12,22 +12,25 @@ import { operation } from "../operation.ts";
 import { all, changeEach, first, forUpdate, one, skipLocked, sql, step } from "../sql.ts";
 import { expireArtifacts } from "./artifactState.ts";
 import { endCommand, requeueCommand } from "./commandState.ts";
+import { endByForce, settleForcedSession } from "./forcedEnd.ts";
 import { expireKeys } from "./idempotency.ts";
 import { endSession, saveSession, settleSession, tryLockSession } from "./sessionState.ts";
-import { tryLockRepositoryOfNewWorktree } from "./worktreeLease.ts";
+import { tryLockLeaseOf, tryLockRepositoryOfNewWorktree } from "./worktreeLease.ts";
 import { expireWorktreeLeases } from "./worktreeState.ts";
 
 /**
- * Ends what has expired: leases of worktrees and commands, idle sessions, runners without heartbeats, artifacts, and
- * idempotency keys. The server runs it every second.
+ * Ends what has expired: leases of worktrees and commands, commands that their runners did not stop in time, idle
+ * sessions and those past their deadline, runners without heartbeats, artifacts, and idempotency keys. The server runs
+ * it every second.
  *
  * Result   the ids of the ended rows by kind, and the number of keys. more: a kind has reached its bound, so another
  *          call will end more
  * Effect   a leased worktree becomes dirty, and one in creating or evicting quarantined; a command is queued again
- *          while attempts remain or when its claim never reached its runner, and is otherwise lost; a pending artifact fails, a ready one is deleted unless it is
- *          pinned
- * Cost     at most limits.reapRows rows of each kind, each found by an index, with at most 8 statements each; rows that
- *          another transaction holds are left for the next pass; lane background
+ *          while attempts remain or when its claim never reached its runner, and is otherwise lost; one that its runner
+ *          did not stop is timed_out or cancelled, and the worktree of its session quarantined; a pending artifact
+ *          fails, a ready one is deleted unless it is pinned
+ * Cost     at most limits.reapRows rows of each kind, each found by an index, with at most 16 statements each; rows
+ *          that another transaction holds are left for the next pass; lane background
  */
 export const reap = operation({
   access: "write",
@@ -50,8 +53,13 @@ export const reap = operation({
   },
 });
 
-/** Ends the expired leases of commands. Each command is queued again, or lost, or cancelled if that was requested. */
 const reapCommands = step(function* (limit: number, context: Context) {
+  const expired = yield* expireCommandLeases(limit, context);
+  return [...expired, ...(yield* stopCommands(limit - expired.length, context))];
+});
+
+/** Ends the expired leases of commands. Each command is queued again, or lost, or cancelled if that was requested. */
+const expireCommandLeases = step(function* (limit: number, context: Context) {
   const { now } = context;
   const expired = yield* all<Pick<CommandRow, "id" | "session_id">>(sql`
     SELECT id, session_id FROM commands
@@ -65,7 +73,7 @@ const reapCommands = step(function* (limit: number, context: Context) {
     const row = yield* first<ReapedCommandRow>(
       sql`SELECT * FROM commands WHERE id = ${id} AND lease_expires_at <= ${now} ${skipLocked}`,
     );
-    if (row === undefined) continue;
+    if (row === undefined || !(yield* tryLockLeaseOf(session))) continue;
     ids.push(id);
     const isUnconfirmed = row.state === "running" && (yield* neverReachedRunner(row));
     const attemptsUsed = row.attempt - row.lost_claims;
@@ -77,7 +85,7 @@ const reapCommands = step(function* (limit: number, context: Context) {
     const counters = {
       active_commands: session.active_commands - 1,
       queued_commands: session.queued_commands + (isRequeued ? 1 : 0),
-      failed_commands: session.failed_commands + (isRequeued ? 0 : 1),
+      failed_commands: session.failed_commands + (!isRequeued && hasFailed(state) ? 1 : 0),
     };
     yield* settleSession(yield* saveSession(session, counters, context), undefined, context);
   }
@@ -102,20 +110,72 @@ const neverReachedRunner = step(function* (row: ReapedCommandRow) {
   return attempt.next_offset === 0;
 });
 
-/** Ends sessions whose idle timeout has passed and that have neither an active nor a queued command. */
+/** Ends the commands that their runners were asked to stop, and have not stopped in time (D-079). */
+const stopCommands = step(function* (limit: number, context: Context) {
+  const before = after(context.now, -context.limits.stopGraceMs);
+  const overdue = yield* all<Pick<CommandRow, "id" | "session_id">>(sql`
+    SELECT id, session_id FROM commands
+    WHERE stop_at IS NOT NULL AND stop_at <= ${before}
+    ORDER BY stop_at LIMIT ${limit}`);
+  const ids: string[] = [];
+  for (const { id, session_id } of overdue) {
+    const session = yield* tryLockSession(session_id);
+    if (session === undefined) continue;
+    const row = yield* first<CommandRow>(
+      sql`SELECT * FROM commands WHERE id = ${id} AND stop_at <= ${before} ${skipLocked}`,
+    );
+    if (row === undefined || !(yield* tryLockWorkOf(session))) continue;
+    yield* settleForcedSession(yield* endByForce(session, [row], context), context);
+    ids.push(id);
+  }
+  return ids;
+});
+
+/**
+ * Ends sessions whose idle timeout has passed and that have neither an active nor a queued command, and sessions whose
+ * deadline has passed.
+ */
 const reapSessions = step(function* (limit: number, context: Context) {
-  const rows = yield* all<SessionRow>(sql`
+  const idle = yield* all<SessionRow>(sql`
     SELECT * FROM sessions
     WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND queued_commands = 0
       AND expires_at <= ${context.now}
     ORDER BY expires_at LIMIT ${limit} ${skipLocked}`);
+  const ids = yield* expireSessions(idle, "idle", context);
+  // A session that is cancelling ends with its commands, which have been asked to stop.
+  const overdue = yield* all<SessionRow>(sql`
+    SELECT * FROM sessions
+    WHERE deadline_at IS NOT NULL AND ended_at IS NULL AND state <> 'cancelling'
+      AND deadline_at <= ${context.now}
+    ORDER BY deadline_at LIMIT ${limit - ids.length} ${skipLocked}`);
+  return [...ids, ...(yield* expireSessions(overdue, "deadline", context))];
+});
+
+const expireSessions = step(function* (sessions: readonly SessionRow[], reason: string, context: Context) {
   const ids: string[] = [];
-  for (const row of rows) {
-    if (!(yield* tryLockRepositoryOfNewWorktree(row.worktree_id, row.worktree_fence))) continue;
-    yield* endSession(row, "expired", context, "idle");
-    ids.push(row.id);
+  for (const session of sessions) {
+    const { worktree_id, worktree_fence } = session;
+    if (!(yield* tryLockRepositoryOfNewWorktree(worktree_id, worktree_fence))) continue;
+    if (!(yield* tryLockWorkOf(session))) continue;
+    yield* endSession(session, "expired", context, reason);
+    ids.push(session.id);
   }
   return ids;
+});
+
+/**
+ * Locks what the end of a session changes: its active commands, and the worktree that it leases. Returns false when
+ * another transaction has locked a part of it.
+ */
+const tryLockWorkOf = step(function* (session: SessionRow) {
+  if (session.active_commands > 0) {
+    const locked = yield* all(sql`
+      SELECT id FROM commands
+      WHERE session_id = ${session.id} AND lease_expires_at IS NOT NULL
+      ORDER BY id ${skipLocked}`);
+    if (locked.length < session.active_commands) return false;
+  }
+  return yield* tryLockLeaseOf(session);
 });
 
 /** Marks runners without heartbeats as stalled, and later as gone. */

@@ -105,7 +105,7 @@ export const Heartbeat = record({
   expiresAt: time,
   /** The reported leases that the runner no longer holds: it must stop their work at once and touch nothing. */
   lost: listOf(record({ kind: oneOf(["worktree", "command"]), id: textValue, fence: integer })),
-  /** The commands that the runner must stop, and then finish as cancelled. */
+  /** The commands that the runner must stop and finish: they are over their timeout, or were cancelled. */
   cancel: listOf(textValue),
 });
 
@@ -116,7 +116,8 @@ export const Heartbeat = record({
  * Input    worktrees, commands: the leases that the runner holds. ttlMs: the time until the runner and its leases
  *          expire
  * Result   expiresAt: the new expiry. lost: the reported leases that the runner no longer holds. cancel: the commands
- *          that it must stop; their leases are renewed, and they are listed until they are finished
+ *          that it must stop, because they are over their timeout or were cancelled; their leases are renewed, and they
+ *          are listed until they are finished. After limits.stopGraceMs, the store ends them by force
  * Fails    not_found | invalid_transition when the runner is gone: register again
  * Effect   the expiry of the runner and of each lease; no row of changes, unless a stalled runner is online again
  * Cost     2 statements, and 1 by primary key for each lease; lane urgent
@@ -139,9 +140,9 @@ export const heartbeat = operation({
     const lostCommands: { kind: "command"; id: string; fence: number }[] = [];
     const cancel: string[] = [];
     for (const { id, fence } of inOrder(commands)) {
-      const state = yield* renewCommand({ id, fence }, runnerId, expiresAt);
-      if (state === undefined) lostCommands.push({ kind: "command", id, fence });
-      else if (state === "cancelling") cancel.push(id);
+      const renewed = yield* renewCommand({ id, fence }, runnerId, expiresAt, now);
+      if (renewed === undefined) lostCommands.push({ kind: "command", id, fence });
+      else if (renewed.mustStop) cancel.push(id);
     }
     const lostWorktrees: { kind: "worktree"; id: string; fence: number }[] = [];
     for (const { id, fence } of inOrder(worktrees)) {

@@ -127,7 +127,7 @@ export const lockBoundSession = step(function* (worktreeId: string, fence: numbe
 
 /** Unbinds a session from its worktree. From then on any runner may claim its commands (D-028). */
 export const unbindWorktree = step(function* (session: SessionRow, context: Context) {
-  yield* saveSession(session, { worktree_id: null, worktree_fence: null }, context, "unbind");
+  return yield* saveSession(session, { worktree_id: null, worktree_fence: null }, context, "unbind");
 });
 
 /**
@@ -143,7 +143,7 @@ export const endSession = step(function* (
   reason: string | undefined,
   release?: Release,
 ) {
-  const cancelledCommands = yield* cancelCommandsOf(session.id, context);
+  yield* cancelCommandsOf(session.id, context);
   const state = outcome === "cancelled" && session.active_commands > 0 ? "cancelling" : outcome;
   const row = yield* saveSession(
     session,
@@ -152,7 +152,6 @@ export const endSession = step(function* (
       end_reason: reason ?? session.end_reason,
       ended_at: isOpen(state) ? null : context.now.getTime(),
       queued_commands: 0,
-      failed_commands: session.failed_commands + cancelledCommands,
     },
     context,
     state === "cancelling" ? "cancelling" : "end",
@@ -176,8 +175,16 @@ export const settleSession = step(function* (session: SessionRow, release: Relea
     return session;
   }
   if (session.auto_complete === 0 || session.queued_commands > 0) return session;
-  const outcome = session.failed_commands > 0 ? "failed" : "completed";
-  return yield* endSession(session, outcome, context, undefined, release);
+  return yield* endSession(session, yield* outcomeOf(session), context, undefined, release);
+});
+
+/** Returns the result of a session whose last command has ended. Cancelled commands have not failed (D-080). */
+const outcomeOf = step(function* ({ id, failed_commands }: SessionRow) {
+  if (failed_commands > 0) return "failed" as const;
+  const succeeded = yield* first(
+    sql`SELECT id FROM commands WHERE session_id = ${id} AND state = 'succeeded' ORDER BY sequence LIMIT 1`,
+  );
+  return succeeded === undefined ? ("cancelled" as const) : ("completed" as const);
 });
 
 /**

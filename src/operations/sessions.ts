@@ -6,16 +6,18 @@ import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
 import { boolean, page, record } from "../model/codec.ts";
-import { CommandInput, SessionCreated } from "../model/commands.ts";
+import { CommandInput, type CommandRow, SessionCreated } from "../model/commands.ts";
 import { Id, Name, paging, Reason, Version, WaitMs } from "../model/fields.ts";
 import { isOpen, Session, type SessionRow, sessionFields } from "../model/sessions.ts";
 import { sessionStates } from "../model/vocabulary.ts";
 import { fail, NotYet, operation } from "../operation.ts";
 import { all, change, first, forUpdate, sql, step, when } from "../sql.ts";
 import { deleteSomeArtifacts } from "./artifactState.ts";
+import { cancelCommand } from "./commandState.ts";
 import { enqueueCommands } from "./commands.ts";
 import { deleteSomeDebugRows } from "./debugState.ts";
 import { invalidTransition, requireState } from "./failures.ts";
+import { endByForce, lockActiveCommands } from "./forcedEnd.ts";
 import { listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { ReserveInput, reserveWorktree } from "./reservation.ts";
@@ -30,10 +32,11 @@ import { requireVersion } from "./versions.ts";
  *
  * Input    idleTtlMs: the time without use after which the session expires. Use is: changes of the session and its
  *          commands, queued and running commands as long as they are there, writes to its debuggers and artifacts, and
- *          renewals and reports of its worktree. reserve: the fields id, runnerId, owner, ttlMs, environmentHash and
- *          path of worktrees.reserve. Only the runner that holds the worktree can claim the session's commands: with an
- *          owner and no runnerId, nobody can while that lease lasts. commands: as in commands.enqueue, at most 500.
- *          tokenId: the token under which the session was requested; it may be revoked or expired
+ *          renewals and reports of its worktree. deadlineMs: the time after which the session expires, however it is
+ *          used. reserve: the fields id, runnerId, owner, ttlMs, environmentHash and path of worktrees.reserve. Only
+ *          the runner that holds the worktree can claim the session's commands: with an owner and no runnerId, nobody
+ *          can while that lease lasts. commands: as in commands.enqueue, at most 500. tokenId: the token under which
+ *          the session was requested; it may be revoked or expired
  * Result   { session, lease, commands }; lease is null without `reserve`
  * Fails    not_found | invalid_transition when the repository is archived | conflict { reason: "exists" } | the
  *          failures of worktrees.reserve and commands.enqueue
@@ -68,6 +71,7 @@ export const create = operation({
         auto_complete,
         idle_ttl_ms,
         expires_at,
+        deadline_at,
         last_activity_at,
         metadata,
         created_at,
@@ -85,6 +89,7 @@ export const create = operation({
         ${input.autoComplete},
         ${input.idleTtlMs ?? null},
         ${input.idleTtlMs === undefined ? null : after(now, input.idleTtlMs)},
+        ${input.deadlineMs === undefined ? null : after(now, input.deadlineMs)},
         ${now},
         ${input.metadata ?? null},
         ${now},
@@ -141,20 +146,33 @@ export const complete = operation({
  * Cancels a session: it is `cancelling` until its last active command has ended, then `cancelled`. Repeating the call
  * changes nothing.
  *
+ * Input    force: ends the active commands at once, without their runners, and then the session
+ * Effect   with `force`, the runners' fencing tokens are lost, and the worktree is quarantined if a command was active,
+ *          because its process may still write in it
  * Fails    not_found | invalid_transition when the session has ended with another result
  *          | conflict { reason: "version" }
  */
 export const cancel = operation({
   access: "write",
-  input: z.strictObject({ sessionId: Id, reason: Reason.optional(), expectedVersion: Version.optional() }),
+  input: z.strictObject({
+    sessionId: Id,
+    reason: Reason.optional(),
+    force: z.boolean().default(false),
+    expectedVersion: Version.optional(),
+  }),
   output: Session,
   errors: ["not_found", "invalid_transition", "conflict"],
-  *run({ sessionId, reason, expectedVersion }, context) {
+  *run({ sessionId, reason, force, expectedVersion }, context) {
     const session = yield* lockSessionToEnd(sessionId);
-    if (session.state === "cancelling" || session.state === "cancelled") return session;
+    if (session.state === "cancelled" || (session.state === "cancelling" && !force)) return session;
     requireVersion(session, expectedVersion);
-    requireState(session, "session", ["pending", "running"]);
-    return yield* endSession(session, "cancelled", context, reason);
+    requireState(session, "session", force ? ["pending", "running", "cancelling"] : ["pending", "running"]);
+    if (!force || session.active_commands === 0) return yield* endSession(session, "cancelled", context, reason);
+    const commands: CommandRow[] = [];
+    for (const command of yield* lockActiveCommands(sessionId))
+      commands.push(command.state === "cancelling" ? command : yield* cancelCommand(command, undefined, context));
+    const forced = yield* endByForce(session, commands, context);
+    return yield* endSession(forced.session, "cancelled", context, reason);
   },
 });
 

@@ -1,6 +1,7 @@
 // The row of a worktree, and the end of a lease: the one place that decides what becomes of the state, of the facts and
 // of the repository's count of worktrees. Sessions that end and holders that release both come here.
 import type { Context } from "../context.ts";
+import type { SessionRow } from "../model/sessions.ts";
 import type { Release, WorktreeState } from "../model/vocabulary.ts";
 import { releases, type WorktreeRow } from "../model/worktrees.ts";
 import { present } from "../present.ts";
@@ -142,6 +143,26 @@ function factsToForget(before: WorktreeRow, { state, isByHolder = false }: Lease
     ...(before.environment_fence === before.fence ? {} : { environment_hash, environment_fence }),
   };
 }
+
+/** Locks and returns the worktree that a session leases, which it may do after its end too. */
+export const lockLeaseOf = step(function* ({ worktree_id, worktree_fence }: SessionRow) {
+  if (worktree_id === null) return undefined;
+  return yield* first<WorktreeRow>(sql`
+    SELECT * FROM worktrees
+    WHERE id = ${worktree_id} AND fence = ${worktree_fence} AND lease_expires_at IS NOT NULL
+    ${forUpdate}`);
+});
+
+/**
+ * Locks the worktree that a session leases, if there is one. Returns false when another transaction has locked it. For
+ * the reaper, which never waits for a lock (D-030).
+ */
+export const tryLockLeaseOf = step(function* ({ worktree_id, worktree_fence }: SessionRow) {
+  if (worktree_id === null) return true;
+  const leased = sql`
+    SELECT id FROM worktrees WHERE id = ${worktree_id} AND fence = ${worktree_fence} AND lease_expires_at IS NOT NULL`;
+  return (yield* first(sql`${leased} ${skipLocked}`)) !== undefined || (yield* first(leased)) === undefined;
+});
 
 /** Returns the state that follows a release. */
 export function stateAfterRelease(state: WorktreeState, to: Release): WorktreeState {

@@ -27,7 +27,7 @@ const shortSorts: readonly RegExp[] = [
   // The sessions whose worktrees one runner leases.
   /FROM worktrees JOIN sessions .* WHERE worktrees\.lease_runner_id = \?/s,
   // The active commands of a session, at most maxParallel, which are locked in the order of their ids.
-  /ORDER BY id \/\*\+ FOR UPDATE \*\/\)/,
+  /WHERE session_id = \? AND lease_expires_at IS NOT NULL\s[^;]*ORDER BY id \/\*\+ FOR UPDATE/,
 ];
 
 /** Records the statements that operations prepare from now on, in this process. */
@@ -259,6 +259,13 @@ const lookups: readonly (readonly [subject: string, statement: RegExp, index: st
     "expired commands",
     /FROM commands WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= \?/,
     "commands_expiry",
+  ],
+  ["commands to end by force", /FROM commands WHERE stop_at IS NOT NULL AND stop_at <= \?/, "commands_stop"],
+  ["sessions past their deadline", /FROM sessions WHERE deadline_at IS NOT NULL/, "sessions_deadline"],
+  [
+    "active commands of a session to end by force",
+    /SELECT \* FROM commands WHERE session_id = \? AND lease_expires_at IS NOT NULL/,
+    "commands_active",
   ],
   ["expired sessions", /FROM sessions WHERE expires_at IS NOT NULL AND ended_at IS NULL/, "sessions_expiry"],
   [

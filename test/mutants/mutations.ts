@@ -129,7 +129,7 @@ export const mutations: readonly Mutation[] = [
     ["another result is refused", "row.exit_code === result.exit_code &&", ""],
     [
       "only a cancelled command ends cancelled",
-      'before.state === "running" && input.outcome === "cancelled"',
+      'before.state === "running" && result.state === "cancelled"',
       "before.fence < 0",
     ],
     ["commands start in order", "ORDER BY sequence LIMIT 1`", "ORDER BY sequence DESC LIMIT 1`"],
@@ -185,8 +185,36 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   ...mutate("src/model/artifacts.ts", subject("artifacts"), [["names have one form", 'name.normalize("NFC")', "name"]]),
+  ...mutate("src/operations/commandState.ts", subject("stops"), [
+    [
+      "a runner is asked to stop at the timeout",
+      'row.state === "cancelling" || isOverTime(row, now)',
+      'row.state === "cancelling"',
+    ],
+    ["an end by force fences the runner off", '(op === "force" ? 1 : 0)', "0"],
+  ]),
+  ...mutate("src/operations/commands.ts", subject("stops"), [
+    [
+      "only a timeout makes a cancelled command timed_out",
+      "&& isStopped && row.cancel_requested_at === null",
+      "&& isStopped",
+    ],
+  ]),
+  ...mutate("src/operations/forcedEnd.ts", subject("stops"), [
+    ["nobody gets the worktree of a command ended by force", 'state: "quarantined", op', 'state: "dirty", op'],
+  ]),
+  ...mutate("src/operations/maintenance.ts", subject("stops"), [
+    ["a runner has time to stop", "after(context.now, -context.limits.stopGraceMs)", "context.now"],
+  ]),
+  ...mutate("src/model/commands.ts", subject("stops"), [
+    [
+      "a cancelled command has not failed",
+      'state === "failed" || state === "timed_out"',
+      'state === "cancelled" || state === "failed" || state === "timed_out"',
+    ],
+  ]),
   ...mutate("src/operations/runners.ts", subject("runners"), [
-    ["a heartbeat names what to cancel", 'else if (state === "cancelling")', 'else if (state === "queued")'],
+    ["a heartbeat names what to cancel", "else if (renewed.mustStop)", "else if (!renewed.mustStop)"],
     ["a runner that is gone registers again", "${runnerId} AND state IN ('online', 'draining')", "${runnerId}"],
     ["a claim is a sign of life", "? row : yield* reviveRunner", "? row : row ?? reviveRunner"],
   ]),

@@ -110,6 +110,9 @@ describe("0005_truth", () => {
       const { session: dangling } = await rows.session({ reserve: { owner: "o" }, idleTtlMs: 60_000 });
       const { command: cancelling, session: ofCommand } = await rows.claim();
       await store.commands.cancel({ commandId: cancelling.id });
+      const { command: running, session: ofRunning } = await rows.claim({ timeoutMs: 90_000 });
+      const { command: superfluous } = await rows.command({ sessionId: ofRunning.id });
+      await store.commands.cancel({ commandId: superfluous.id });
       await rows.artifact({ sessionId: good.id });
       await rows.debugSession({ sessionId: good.id });
       const { worktree: slashed, repository: root } = await (async () => {
@@ -135,6 +138,13 @@ describe("0005_truth", () => {
       const after = await contents(place, columns);
       const changedSessions = withIds(before.sessions);
       changedSessions.set(dangling.id, { ...changedSessions.get(dangling.id), token_id: null });
+      assert.equal(
+        Number(changedSessions.get(ofRunning.id)?.failed_commands),
+        1,
+        "cancelled commands counted as failed",
+      );
+      const zero = dialect === "sqlite" ? 0 : "0";
+      changedSessions.set(ofRunning.id, { ...changedSessions.get(ofRunning.id), failed_commands: zero });
       assert.deepEqual(withIds(after.sessions), changedSessions);
       assert.equal(withIds(after.sessions).get(good.id)?.token_id, token.id);
       for (const table of ["commands", "attempts", "artifacts", "debug_sessions", "tokens"]) {
@@ -155,9 +165,11 @@ describe("0005_truth", () => {
         ["/srv/twin", "/srv/twin/"],
       );
       assert.equal(withIds(after.repositories).get(root.id)?.worktree_root, "/srv/slashed");
-      const stops = await place.query("SELECT id, stop_at, cancel_requested_at FROM commands ORDER BY id");
-      for (const { id, stop_at, cancel_requested_at } of stops)
-        assert.deepEqual(stop_at, id === cancelling.id ? cancel_requested_at : null);
+      const stops = await place.query("SELECT id, stop_at, started_at, cancel_requested_at FROM commands ORDER BY id");
+      for (const { id, stop_at, started_at, cancel_requested_at } of stops) {
+        if (id === running.id) assert.equal(Number(stop_at) - Number(started_at), 90_000);
+        else assert.deepEqual(stop_at, id === cancelling.id ? cancel_requested_at : null);
+      }
       assert.notEqual(withIds(stops).get(cancelling.id)?.stop_at, null);
 
       // The store works on these rows: it ends the session with the cancelling command, and deletes one with all its rows.
@@ -172,7 +184,11 @@ describe("0005_truth", () => {
 
       const upgraded = await contents(place, columns);
       await down(place);
-      assert.deepEqual(await contents(place, columns), upgraded);
+      const downgraded = await contents(place, columns);
+      const counts = withIds(downgraded.sessions);
+      assert.equal(Number(counts.get(ofRunning.id)?.failed_commands), 1);
+      counts.set(ofRunning.id, { ...counts.get(ofRunning.id), failed_commands: zero });
+      assert.deepEqual({ ...downgraded, sessions: [...counts.values()] }, upgraded);
       await up(place);
       assert.deepEqual((await contents(place, columns)).sessions, upgraded.sessions);
     });

@@ -38,9 +38,10 @@ const steps: fc.Arbitrary<readonly [name: string, step: Step]> = fc.oneof(
       reserve: maybe,
       runner: n,
       idle: maybe,
+      limited: maybe,
     })
     .map(
-      ({ at, maxParallel, autoComplete, commands, reserve, runner, idle }) =>
+      ({ at, maxParallel, autoComplete, commands, reserve, runner, idle, limited }) =>
         [
           "create",
           async ({ store, repositoryIds, runnerIds, sessionIds, leases }: World) => {
@@ -50,11 +51,13 @@ const steps: fc.Arbitrary<readonly [name: string, step: Step]> = fc.oneof(
               maxParallel,
               autoComplete,
               ...(idle ? { idleTtlMs: 20_000 } : {}),
+              ...(limited ? { deadlineMs: 50_000 } : {}),
               ...(reserve ? { reserve: { runnerId: pick(runnerIds, runner) as string, ttlMs: 30_000 } } : {}),
               commands: Array.from({ length: commands }, (_, index) => ({
                 argv,
                 maxAttempts: 1 + (index % 2),
                 priority: index % 3,
+                ...(limited ? { timeoutMs: 10_000 } : {}),
               })),
             });
             sessionIds.push(session.id);
@@ -96,11 +99,33 @@ const steps: fc.Arbitrary<readonly [name: string, step: Step]> = fc.oneof(
             store.commands.finish({ ...held(pick(claims, at)), outcome: outcome as "failed" }),
         ] as const,
     ),
+  fc
+    .tuple(n, maybe)
+    .map(
+      ([at, force]) =>
+        [
+          "cancel command",
+          ({ store, claims }: World) => store.commands.cancel({ commandId: held(pick(claims, at)).commandId, force }),
+        ] as const,
+    ),
   n.map(
     (at) =>
       [
-        "cancel command",
-        ({ store, claims }: World) => store.commands.cancel({ commandId: held(pick(claims, at)).commandId }),
+        "force session",
+        ({ store, sessionIds }: World) => store.sessions.cancel({ sessionId: pick(sessionIds, at) ?? "", force: true }),
+      ] as const,
+  ),
+  // Renews all leases, so that commands are ended by their stop times rather than by their leases.
+  n.map(
+    (at) =>
+      [
+        "heartbeat",
+        ({ store, runnerIds, claims, leases }: World) =>
+          store.runners.heartbeat({
+            runnerId: pick(runnerIds, at) as string,
+            commands: claims.map(({ commandId, fence }) => ({ id: commandId, fence })),
+            worktrees: leases.map(({ worktreeId, fence }) => ({ id: worktreeId, fence })),
+          }),
       ] as const,
   ),
   fc
@@ -216,7 +241,7 @@ async function checkInvariants({ store }: World, fences: Map<string, number>): P
     const count = (...states: string[]) => own.filter(({ state }) => states.includes(state)).length;
     assert.equal(session.queuedCommands, count("queued"), "queued");
     assert.equal(session.activeCommands, count("running", "cancelling"), "active");
-    assert.equal(session.failedCommands, count("failed", "timed_out", "cancelled", "lost"), "failed");
+    assert.equal(session.failedCommands, count("failed", "timed_out", "lost"), "failed");
     assert.equal(session.nextSequence, own.length + 1);
     assert.deepEqual(
       own.map(({ sequence }) => sequence).sort((a, b) => a - b),
@@ -227,6 +252,10 @@ async function checkInvariants({ store }: World, fences: Map<string, number>): P
     const begun = own.filter(({ state, attempt }) => state !== "queued" && attempt > 0).map(({ sequence }) => sequence);
     for (const { state, sequence, attempt } of own)
       if (state === "queued" && attempt === 0) assert.ok(begun.every((other) => other < sequence));
+    for (const { state, timeoutMs, stopAt } of own) {
+      const expected = { running: timeoutMs !== null, cancelling: true }[state as "running"] ?? false;
+      assert.equal(stopAt !== null, expected, "a command has a time to stop while it runs, and only then");
+    }
     const open = ["pending", "running", "cancelling"].includes(session.state);
     assert.equal(session.endedAt === null, open);
     if (session.state === "cancelling") assert.ok(session.activeCommands > 0);
@@ -285,7 +314,13 @@ it("random operations keep every invariant", async () => {
     fc.asyncProperty(fc.array(steps, { minLength: 10, maxLength: 45 }), async (plan) => {
       const clock = testClock();
       const faults: unknown[] = [];
-      const store = await openTestStore({ clock, onEvent: (event) => event.type === "fault" && faults.push(event) });
+      // Short, so that the reaper also ends commands by force.
+      const limits = { stopGraceMs: 10_000 };
+      const store = await openTestStore({
+        clock,
+        limits,
+        onEvent: (event) => event.type === "fault" && faults.push(event),
+      });
       try {
         const given = fixtures(store);
         const repositoryIds = [
@@ -308,7 +343,8 @@ it("random operations keep every invariant", async () => {
         clock.advance(86_400_000);
         for (let more = true; more; ) ({ more } = await store.maintenance.reap());
         await checkInvariants(world, fences);
-        assert.deepEqual((await store.commands.list({ state: "running" })).items, []);
+        for (const state of ["running", "cancelling"] as const)
+          assert.deepEqual((await store.commands.list({ state })).items, []);
         assert.deepEqual((await store.worktrees.list({ state: "leased" })).items, []);
         assert.deepEqual(faults, []);
       } finally {

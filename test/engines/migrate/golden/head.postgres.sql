@@ -158,6 +158,7 @@ CREATE TABLE commands (
   CONSTRAINT commands_check4 CHECK (state <> 'cancelling'::text OR cancel_requested_at IS NOT NULL),
   CONSTRAINT commands_check5 CHECK (exit_code IS NULL OR ended_at IS NOT NULL),
   CONSTRAINT commands_check6 CHECK (signal IS NULL OR ended_at IS NOT NULL),
+  CONSTRAINT commands_check7 CHECK (stop_at IS NULL OR lease_expires_at IS NOT NULL),
   CONSTRAINT commands_confirmed_fence_check CHECK (confirmed_fence >= 0),
   CONSTRAINT commands_fence_check CHECK (fence >= 0),
   CONSTRAINT commands_lost_claims_check CHECK (lost_claims >= 0),

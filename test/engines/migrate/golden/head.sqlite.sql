@@ -2,7 +2,7 @@
 -- 0002_accounts_artifacts.sqlite.sql f6af617c73e440e6a6c42b08d10be3566e0a40747bbec1007c39f6569e247d36
 -- 0003_lookups.sqlite.sql 3f21846aa935f004cbb341fe5fd758f957f1f9a2fde341adcaf9064f0712f40f
 -- 0004_debug.sqlite.sql dc199dc33e69488faaace51a939811a371d0abf7a4866f5d5c81282d0fa73f91
--- 0005_truth.sqlite.sql 457fe3b5c6e7d988c15729981fb0f62ff93d61f8aeeea171e997c51ffa08ef8f
+-- 0005_truth.sqlite.sql 446cfd63852623ba4f5def43ec675b56af45a9f5ff5d70198baf276559e1db05
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -126,7 +126,7 @@ CREATE TABLE commands (
   ended_at INTEGER,
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL, stop_at INTEGER, confirmed_fence INTEGER NOT NULL DEFAULT 0 CHECK (confirmed_fence >= 0), lost_claims INTEGER NOT NULL DEFAULT 0 CHECK (lost_claims >= 0),
+  updated_at INTEGER NOT NULL, stop_at INTEGER CHECK (stop_at IS NULL OR lease_expires_at IS NOT NULL), confirmed_fence INTEGER NOT NULL DEFAULT 0 CHECK (confirmed_fence >= 0), lost_claims INTEGER NOT NULL DEFAULT 0 CHECK (lost_claims >= 0),
   UNIQUE (session_id, sequence),
   CHECK ((state IN ('running', 'cancelling')) = (lease_expires_at IS NOT NULL)),
   CHECK (lease_expires_at IS NULL OR runner_id IS NOT NULL),
@@ -333,7 +333,7 @@ CREATE TABLE sessions (
   next_sequence INTEGER NOT NULL DEFAULT 1 CHECK (next_sequence > 0),
   max_parallel INTEGER NOT NULL DEFAULT 1 CHECK (max_parallel > 0),
   auto_complete INTEGER NOT NULL DEFAULT 0 CHECK (auto_complete IN (0, 1)),
-  -- How many of its commands wait, run, and ended other than well: no operation counts rows.
+  -- How many of its commands wait, run, and have failed, timed out or been lost: no operation counts rows.
   queued_commands INTEGER NOT NULL DEFAULT 0 CHECK (queued_commands >= 0),
   active_commands INTEGER NOT NULL DEFAULT 0 CHECK (active_commands >= 0),
   failed_commands INTEGER NOT NULL DEFAULT 0 CHECK (failed_commands >= 0),
