@@ -12,6 +12,8 @@ import { collect } from "./pages.ts";
 import { column, formatTime, printFields, printPage, stateColumn } from "./rows.ts";
 import {
   commandGroup,
+  forceNote,
+  forceOption,
   type ListFlags,
   listCommand,
   reasonOption,
@@ -39,21 +41,25 @@ export function addCommands(program: Command, cli: CommandLine): void {
       printPage(cli, flags, page, commandColumns);
     });
 
-  const cancelNote =
-    "A queued command ends at once; a runner stops a running one after its next heartbeat. Repeating it changes nothing.";
+  const cancelNote = `A queued command ends at once; a runner stops a running one after its next heartbeat. Repeating it changes nothing. ${forceNote} Its session then ends too, if it used a worktree.`;
   reasonOption(
-    storeCommand(
-      group,
-      "cancel",
-      "Cancels a command.",
-      ["commands cancel 01890a5d-ac96-774b-bcce-b302099a8057"],
-      cancelNote,
+    forceOption(
+      storeCommand(
+        group,
+        "cancel",
+        "Cancels a command.",
+        [
+          "commands cancel 01890a5d-ac96-774b-bcce-b302099a8057",
+          "commands cancel 01890a5d-ac96-774b-bcce-b302099a8057 --force",
+        ],
+        cancelNote,
+      ),
     ),
   )
     .argument("<id>", "the id of the command")
-    .action(async (commandId: string, flags: StoreFlags & { reason?: string }) => {
+    .action(async (commandId: string, flags: StoreFlags & { reason?: string; force?: true }) => {
       const command = await visit(cli, flags, (store, options) =>
-        store.commands.cancel({ commandId, ...present({ reason: flags.reason }) }, options),
+        store.commands.cancel({ commandId, ...present({ reason: flags.reason, force: flags.force }) }, options),
       );
       printFields(cli, flags, command, { command: command.id, state: command.state });
     });

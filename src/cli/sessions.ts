@@ -13,6 +13,8 @@ import { repositoryFilter, repositoryNames } from "./repositories.ts";
 import { column, formatFields, formatTime, printFields, printPage, stateColumn, toJsonLine } from "./rows.ts";
 import {
   commandGroup,
+  forceNote,
+  forceOption,
   type ListFlags,
   listCommand,
   reasonOption,
@@ -68,21 +70,25 @@ export function addSessions(program: Command, cli: CommandLine): void {
       await visit(cli, flags, (store) => showSession(cli, store, sessionId, flags));
     });
 
-  const cancelNote =
-    "Queued commands end at once; runners stop running ones after their next heartbeat. Repeating it changes nothing.";
+  const cancelNote = `Queued commands end at once; runners stop running ones after their next heartbeat. Repeating it changes nothing. ${forceNote}`;
   reasonOption(
-    storeCommand(
-      group,
-      "cancel",
-      "Cancels a session.",
-      ["sessions cancel 01890a5d-ac96-774b-bcce-b302099a8057 --reason obsolete"],
-      cancelNote,
+    forceOption(
+      storeCommand(
+        group,
+        "cancel",
+        "Cancels a session.",
+        [
+          "sessions cancel 01890a5d-ac96-774b-bcce-b302099a8057 --reason obsolete",
+          "sessions cancel 01890a5d-ac96-774b-bcce-b302099a8057 --force",
+        ],
+        cancelNote,
+      ),
     ),
   )
     .argument("<id>", "the id of the session")
-    .action(async (sessionId: string, flags: StoreFlags & { reason?: string }) => {
+    .action(async (sessionId: string, flags: StoreFlags & { reason?: string; force?: true }) => {
       const session = await visit(cli, flags, (store, options) =>
-        store.sessions.cancel({ sessionId, ...present({ reason: flags.reason }) }, options),
+        store.sessions.cancel({ sessionId, ...present({ reason: flags.reason, force: flags.force }) }, options),
       );
       printFields(cli, flags, session, {
         session: session.id,
@@ -120,6 +126,7 @@ async function showSession(cli: CommandLine, store: OwnedStore, sessionId: strin
     started: session.startedAt && formatTime(session.startedAt),
     ended: session.endedAt && formatTime(session.endedAt),
     expires: session.expiresAt && formatTime(session.expiresAt),
+    deadline: session.deadlineAt && formatTime(session.deadlineAt),
   });
   const tables = [
     ...(commands.length === 0 ? [] : [formatTable(commandColumns(commands), cli.stdout)]),

@@ -46,6 +46,14 @@ export function stateOption(states: readonly string[]): Option {
   return new Option("--state <state>", "only in this state").choices(states);
 }
 
+export function forceOption(command: Command): Command {
+  return command.option("--force", "end running commands at once, without their runner");
+}
+
+/** Explains --force. */
+export const forceNote =
+  "With --force, running commands end at once. Use it when the runner is stuck: it has then lost them, and the worktree of the session is quarantined, because a program may still write in it.";
+
 export function reasonOption(command: Command): Command {
   return command.option("--reason <text>", "the reason, recorded in the audit log");
 }

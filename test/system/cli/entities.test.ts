@@ -171,6 +171,31 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       );
     });
 
+    test("commands cancel and sessions cancel ask the runner to stop, and with --force end running commands at once", async (t) => {
+      const { folder, url } = await open(t);
+      const store = await serve(t, url);
+      const made = fixtures(store);
+      const { session, command } = await made.claim();
+      const asked = await run(folder, ["commands", "cancel", command.id, "--url", url]);
+      assert.deepEqual([asked.code, asked.stdout], [0, `command  ${command.id}\nstate    cancelling\n`]);
+      const ended = await run(folder, ["commands", "cancel", command.id, "--force", "--url", url]);
+      assert.deepEqual([ended.code, ended.stdout], [0, `command  ${command.id}\nstate    cancelled\n`]);
+      const { command: next } = await made.claim({ sessionId: session.id });
+      const cancelled = await run(folder, ["sessions", "cancel", session.id, "--force", "--url", url]);
+      assert.match(cancelled.stdout, /state +cancelled\nactive commands +0\n/);
+      assert.equal((await store.commands.get({ commandId: next.id })).state, "cancelled");
+      const again = await run(folder, ["commands", "cancel", next.id, "--force", "--json", "--url", url]);
+      assert.equal(rowsOf(again.stdout)[0]?.state, "cancelled");
+    });
+
+    test("sessions show names the deadline of a session", async (t) => {
+      const { folder, url } = await open(t);
+      const store = await serve(t, url);
+      const { session } = await fixtures(store).session({ deadlineMs: 3_600_000 });
+      const shown = await run(folder, ["sessions", "show", session.id, "--url", url]);
+      assert.match(shown.stdout, /\ndeadline +\S+/);
+    });
+
     test("logs show prints a log whole, by lines or as JSON; logs tail follows it from another process to its end", async (t) => {
       const { folder, url } = await open(t);
       const store = await serve(t, url);
