@@ -1,6 +1,8 @@
-// debug-server-db worktrees: lists worktrees with their holders, and takes one from its holder.
+// debug-server-db worktrees: lists worktrees with their holders, takes one from its holder, and brings worktrees out of
+// quarantine, back into use or out of the store.
 import { type Command, Option } from "commander";
 import { type Release, releaseKinds, type WorktreeState, worktreeStates } from "../model/vocabulary.ts";
+import type { Worktree } from "../model/worktrees.ts";
 import { present } from "../present.ts";
 import { CliError } from "../terminal/exit.ts";
 import type { CommandLine } from "./commandLine.ts";
@@ -17,11 +19,15 @@ import {
   storeCommand,
 } from "./storeCommand.ts";
 import { visit } from "./visit.ts";
+import { addEvict } from "./worktreesEvict.ts";
 
 export function addWorktrees(program: Command, cli: CommandLine): void {
-  const group = commandGroup(program, "worktrees", "Lists and releases worktrees, the checkout directories.", [
-    "worktrees list --state leased",
-  ]);
+  const group = commandGroup(
+    program,
+    "worktrees",
+    "Lists, releases, restores and removes worktrees, the checkout directories.",
+    ["worktrees list --state leased", "worktrees list --state quarantined"],
+  );
   listCommand(group, "worktrees", ["worktrees list", "worktrees list --repository demo --state leased"])
     .addOption(stateOption(worktreeStates))
     .option("--repository <name>", "only of this repository, by name or id")
@@ -34,7 +40,7 @@ export function addWorktrees(program: Command, cli: CommandLine): void {
           column("id", rows, ({ id }) => id),
           column("repository", rows, ({ repositoryId }) => names.get(repositoryId), { optional: true }),
           stateColumn(rows, ({ state }) => state),
-          column("commit", rows, ({ commitSha }) => commitSha?.slice(0, 10), { optional: true }),
+          column("commit", rows, ({ commitSha }) => commitSha?.slice(0, 10) ?? "-", { optional: true }),
           column("holder", rows, ({ leaseOwner, leaseRunnerId }) => leaseOwner ?? leaseRunnerId),
           column("lease until", rows, ({ leaseExpiresAt }) => formatTime(leaseExpiresAt), { optional: true }),
           column("fence", rows, ({ fence }) => fence, { align: "right", optional: true }),
@@ -45,7 +51,7 @@ export function addWorktrees(program: Command, cli: CommandLine): void {
     });
 
   const note =
-    "A live lease is released only with --force. After that the calls of its holder fail, but its programs may still write into the directory.";
+    "A live lease is released only with --force. After that the calls of its holder fail, but its programs may still write into the directory. The commit and the environment of the worktree are unknown from then on.";
   reasonOption(
     storeCommand(
       group,
@@ -65,8 +71,7 @@ export function addWorktrees(program: Command, cli: CommandLine): void {
     .action(async (worktreeId: string, flags: StoreFlags & { force: boolean; to: Release; reason?: string }) => {
       await visit(cli, flags, async (store, options) => {
         const worktree = await store.worktrees.get({ worktreeId });
-        if (worktree.leaseExpiresAt === null)
-          throw new CliError("failure", `the worktree is ${worktree.state}, and has no holder to release it from`);
+        if (worktree.leaseExpiresAt === null) throw new CliError("failure", notHeld(worktree));
         if (worktree.leaseExpiresAt.getTime() > Date.now() && !flags.force) {
           const holder = worktree.leaseOwner ?? `runner ${worktree.leaseRunnerId}`;
           throw new CliError(
@@ -77,10 +82,35 @@ export function addWorktrees(program: Command, cli: CommandLine): void {
         const reason = flags.reason ?? "released from the command line";
         // The fencing token keeps a lease that was granted in the meantime.
         const released = await store.worktrees.release(
-          { worktreeId, fence: worktree.fence, to: flags.to, reason },
+          // Nobody but the holder knows what the directory contains.
+          { worktreeId, fence: worktree.fence, to: flags.to, reason, commitSha: null, environmentHash: null },
           options,
         );
         printFields(cli, flags, released, { worktree: released.id, state: released.state, path: released.path });
       });
     });
+
+  const restoreNote =
+    "Restore a worktree when its directory is there and its next holder can clean it. Otherwise remove it: worktrees evict.";
+  storeCommand(
+    group,
+    "restore",
+    "Puts a quarantined worktree back into use, as dirty.",
+    ["worktrees restore 01890a5d-ac96-774b-bcce-b302099a8057"],
+    restoreNote,
+  )
+    .argument("<id>", "the id of the worktree")
+    .action(async (worktreeId: string, flags: StoreFlags) => {
+      const restored = await visit(cli, flags, (store, options) => store.worktrees.restore({ worktreeId }, options));
+      printFields(cli, flags, restored, { worktree: restored.id, state: restored.state, path: restored.path });
+    });
+
+  addEvict(group, cli);
+}
+
+/** Returns the sentence about a worktree that no release can take from anybody, with the way out if there is one. */
+function notHeld({ id, state }: Worktree): string {
+  return state === "quarantined"
+    ? `the worktree is quarantined, and has no holder: put it back into use with worktrees restore ${id}, or remove it with worktrees evict ${id}`
+    : `the worktree is ${state}, and has no holder to release it from`;
 }

@@ -157,7 +157,12 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       ]);
       assert.match(released.stdout, /state +quarantined/);
       await assert.rejects(store.worktrees.renew({ worktreeId: worktree.id, fence }), { code: "lease_lost" });
-      assert.equal((await run(folder, ["worktrees", "release", worktree.id, "--url", url])).code, 1);
+      const nobodys = await run(folder, ["worktrees", "release", worktree.id, "--force", "--url", url]);
+      assert.equal(nobodys.code, 1);
+      assert.match(
+        nobodys.stderr,
+        /is quarantined, .* worktrees restore \S+, or remove it with worktrees evict \S+\n$/,
+      );
 
       const { session, command } = await made.command();
       const cancelled = await run(folder, ["commands", "cancel", command.id, "--reason", "obsolete", "--url", url]);
@@ -294,6 +299,8 @@ test("an unknown id exits with 1, and text that is no id with 2", async (t) => {
     ["sessions", "cancel"],
     ["commands", "cancel"],
     ["worktrees", "release"],
+    ["worktrees", "restore"],
+    ["worktrees", "evict"],
     ["logs", "show"],
     ["logs", "tail"],
   ]) {
