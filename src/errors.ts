@@ -47,7 +47,8 @@ export const errorCodes = {
   log_sealed: { retryable: false, means: "the command has finished and its log is closed", mend: "stop appending" },
   feed_truncated: {
     retryable: false,
-    means: "changes after this cursor have been removed",
+    means:
+      "changes after this cursor have been removed, or the store was restored and the cursor is after its newest change",
     mend: "read a new snapshot and continue from its cursor",
   },
   token_malformed: {

@@ -20,7 +20,7 @@ import { formatReport } from "./reportText.ts";
 import { registerRepository } from "./repository.ts";
 import { type RunnerAssignment, runnerOperations } from "./runner.ts";
 import { cancelAbandoned, createSessions } from "./sessions.ts";
-import { endOfFeed, sessionIdsOf, supervise } from "./supervision.ts";
+import { sessionIdsOf, supervise } from "./supervision.ts";
 
 export interface DemoOutputs {
   /** Receives the report. */
@@ -75,7 +75,7 @@ async function runPlan(
   const pool = createRunnerPool(store, { filename, threads: runners, operations: runnerOperations });
   try {
     const repository = await registerRepository(store, plan, runners);
-    const cursor = await endOfFeed(store);
+    const { nextSeq: cursor } = await store.changes.since({ limit: 0 });
     const abandoned = await cancelAbandoned(store);
     if (abandoned > 0) notify(`${count(abandoned, "session")} of a killed run: cancelled`);
     const work = await createSessions(store, repository, plan.commits, command);

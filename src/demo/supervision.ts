@@ -1,6 +1,6 @@
 // Supervises the runners of a run: starts one in each thread of the pool, follows the change feed until every session
 // has ended, and stops the runners.
-import { type RunnerPool, type Store, StoreError } from "../index.ts";
+import type { RunnerPool, Store } from "../index.ts";
 import { CliError } from "../terminal/exit.ts";
 import type { Output } from "../terminal/output.ts";
 import { createDisplay, type Display } from "./display.ts";
@@ -60,17 +60,6 @@ async function follow(
   for await (const change of store.changes.watch({ after: cursor }, { signal })) {
     display.update(progress.apply(change));
     if (progress.done) return;
-  }
-}
-
-/** Returns the cursor of the newest change. */
-export async function endOfFeed(store: Store, after = 0): Promise<number> {
-  try {
-    const { nextSeq } = await store.changes.since({ after, limit: 0 });
-    return nextSeq;
-  } catch (error) {
-    if (!(error instanceof StoreError && error.code === "feed_truncated")) throw error;
-    return await endOfFeed(store, Number(error.details.floor));
   }
 }
 

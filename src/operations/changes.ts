@@ -29,11 +29,12 @@ const scanRowsMax = 10_000;
 /**
  * Lists the changes after a cursor, in the order of their commits.
  *
- * Input    limit: 0 .. 500; with 0 the page is empty, and nextSeq is the current end of the feed
+ * Input    limit: 0 .. 500; with 0 the page is empty, and nextSeq is the current end of the feed, whatever the cursor
  * Result   { changes, nextSeq }: pass nextSeq as `after` to continue. With `entity` but no `sessionId`, an empty page
  *          is the last one only if nextSeq has not grown. Within `atomically`, nextSeq is the cursor of the
  *          snapshot that the other reads see; changes made by the same transaction come after it
- * Fails    feed_truncated { floor } when rows after the cursor were pruned
+ * Fails    feed_truncated { floor, newest } when rows after the cursor were pruned, or when the cursor is after the
+ *          newest row, as it may be after a restore; never with limit 0
  * Cost     3 statements by key; with `entity` alone, at most 10 000 rows are read
  */
 export const since = operation({
@@ -50,7 +51,7 @@ export const since = operation({
 /**
  * Follows the changes after a cursor as they happen, without gaps or duplicates.
  *
- * Fails    feed_truncated { floor }
+ * Fails    feed_truncated { floor, newest } as changes.since
  */
 export const watch = operation({
   access: "read",
@@ -75,10 +76,18 @@ type Filters = { after: number; entity?: string | undefined; sessionId?: string 
 const readChanges = step(function* ({ after, entity, sessionId, limit }: Filters) {
   const meta = yield* first<{ value: string }>(sql`SELECT value FROM store_meta WHERE key = 'feed_floor'`);
   const floor = Number(meta?.value ?? 0);
-  if (after < floor)
-    fail("feed_truncated", { floor }, `changes up to ${floor} were pruned, and ${after} is before that`);
-  const newest = (yield* first<{ seq: number }>(sql`SELECT seq FROM changes ORDER BY seq DESC LIMIT 1`))?.seq ?? after;
+  const newest = (yield* first<{ seq: number }>(sql`SELECT seq FROM changes ORDER BY seq DESC LIMIT 1`))?.seq ?? floor;
   if (limit === 0) return { changes: [], nextSeq: newest };
+  if (after < floor)
+    fail("feed_truncated", { floor, newest }, `changes up to ${floor} were pruned, and ${after} is before that`);
+  // Numbers only grow and every cursor is that of a committed row, so this cursor is from before a restore, or from
+  // another store. To wait here would skip the changes that get the numbers up to it.
+  if (after > newest)
+    fail(
+      "feed_truncated",
+      { floor, newest },
+      `the newest change is ${newest}, and ${after} is after that: the store was restored, or it is another store`,
+    );
   const until = sessionId === undefined && entity !== undefined ? Math.min(newest, after + scanRowsMax) : newest;
   const conditions = and(
     sql`seq > ${after} AND seq <= ${until}`,

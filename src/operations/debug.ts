@@ -279,9 +279,11 @@ export const list = operation({
 /**
  * Follows the events of a debug session as they are applied, until it has ended.
  *
- * Input    after: the position of the last event that the caller has seen; 0 starts at the oldest event
+ * Input    after: the position of the last event that the caller has seen; 0 starts at the oldest event. From a
+ *          position beyond the last event, the iteration waits for the events after it
  * Result   each event once, in the order of its position. Positions have no gaps, so a missing position is that of an
- *          event that was dropped: the store keeps only the last limits.debugEvents
+ *          event that was dropped: the store keeps only the last limits.debugEvents. Events that an adapter sends after
+ *          its end may come too late for the iteration; debug.get has them
  * Fails    not_found
  */
 export const follow = operation({

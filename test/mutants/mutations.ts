@@ -289,6 +289,9 @@ export const mutations: readonly Mutation[] = [
       "nextInput = { cursor: nextCursor }",
     ],
   ]),
+  ...mutate("src/operations/changes.ts", subject("changes"), [
+    ["a cursor after the newest change is refused", "if (after > newest)", "if (after < 0)"],
+  ]),
   ...mutate("src/operations/logRead.ts", subject("logs"), [
     ["follow goes on with the next attempt", "while (read.page.ended && read.page.attempt > 0)", "while (false)"],
     ["a command that is queued again has not ended", "next === undefined && commandEnded", "next === undefined"],

@@ -147,6 +147,22 @@ export function changesConformance(backend: TestedBackend): void {
       await fails(collect(store.changes.watch({ limit: 0 })), "invalid_input");
     });
 
+    alone(
+      "a cursor after the newest change fails, because changes with the numbers up to it would be skipped",
+      async ({ store }) => {
+        await fails(store.changes.since({ after: 1 }), "feed_truncated", { floor: 0, newest: 0 });
+        await fixtures(store).session();
+        const { nextSeq } = await store.changes.since({ limit: 0 });
+        assert.deepEqual(await store.changes.since({ after: nextSeq }), { changes: [], nextSeq });
+        for (const filter of [{}, { entity: "session" }, { sessionId: newId() }]) {
+          const input = { ...filter, after: nextSeq + 1 };
+          await fails(store.changes.since(input), "feed_truncated", { floor: 0, newest: nextSeq });
+          await fails(collect(store.changes.watch(input)), "feed_truncated", { floor: 0, newest: nextSeq });
+          assert.deepEqual(await store.changes.since({ ...input, limit: 0 }), { changes: [], nextSeq });
+        }
+      },
+    );
+
     test("watch with a filter returns only matching rows", async ({ store }) => {
       const nextSeq = await endOfFeed(store);
       const { session } = await fixtures(store).session();

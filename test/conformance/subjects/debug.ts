@@ -287,6 +287,23 @@ export function debugConformance(backend: TestedBackend): void {
       );
     });
 
+    test("follow from a position beyond the last event waits for the events after it, and ends with the debug session", async ({
+      store,
+    }) => {
+      const running = await fixtures(store).debugSession();
+      const adapter = adapterOf(store, running);
+      const { debugSessionId } = running;
+      const following = collect(store.debug.follow({ debugSessionId, after: 2 }));
+      await adapter.event("output", { output: "position 2" });
+      await adapter.event("output", { output: "position 3" });
+      await adapter.event("terminated");
+      assert.deepEqual(
+        (await following).map(({ position }) => position),
+        [3, 4],
+      );
+      assert.deepEqual(await collect(store.debug.follow({ debugSessionId, after: 9 })), []);
+    });
+
     test("setBreakpoints replaces the breakpoints of one source and keeps the ids of unchanged ones", async ({
       store,
     }) => {

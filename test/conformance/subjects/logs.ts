@@ -37,6 +37,7 @@ export function logsConformance(backend: TestedBackend): void {
       await store.logs.append({ ...log, offset: 3, data: bytes("defg") });
       await seal(store, { commandId: log.commandId, fence: log.fence });
       assert.equal(textOf(await followed), "fg");
+      assert.deepEqual(await collect(store.logs.follow({ commandId: log.commandId, offset: 99 })), []);
     });
 
     test("appended bytes are read back with their stream, lines and time", async ({ store }) => {

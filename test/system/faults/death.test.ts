@@ -30,10 +30,11 @@ test("when the database thread dies, every pending call fails with closed: write
   const store = thread.connect();
   const { repository } = await fixtures(store).repository();
   const claimant = await store.runners.register({ name: "waits" });
+  const { nextSeq } = await store.changes.since({ limit: 0 });
   const writes = Array.from({ length: 500 }, () => store.sessions.create({ repositoryId: repository.id, commitSha }));
   const reads = Array.from({ length: 50 }, () => store.repositories.get({ repositoryId: repository.id }));
   const parked = store.commands.claim({ runnerId: claimant.id, waitMs: 60_000 });
-  const follower = store.changes.watch({ after: 1_000_000 }).next();
+  const follower = store.changes.watch({ after: nextSeq, entity: "none" }).next();
   const settled = Promise.allSettled([...writes, ...reads, parked, follower]);
   // The calls have been sent, and some may have run.
   await new Promise((resolve) => setImmediate(resolve));

@@ -14,10 +14,18 @@ it("since and watch fail with feed_truncated for a cursor below the floor, but n
   db.exec("DELETE FROM changes WHERE seq <= 2; UPDATE store_meta SET value = '2' WHERE key = 'feed_floor'");
   for (const verb of ["since", "watch"] as const) {
     const [[[ok, failure]]] = await run([`changes.${verb}`, ...wireOf(verb, 1)]);
-    assert.deepEqual([ok, failure[0], failure[2], failure[3]], [false, "feed_truncated", "not_run", { floor: 2 }]);
+    assert.deepEqual(
+      [ok, failure[0], failure[2], failure[3]],
+      [false, "feed_truncated", "not_run", { floor: 2, newest: 3 }],
+    );
     const [[[fine, page]]] = await run([`changes.${verb}`, ...wireOf(verb, 2)]);
     assert.deepEqual([fine, page[0].length, page[1]], [true, 1, 3]);
   }
+  // The end of the feed can be read whatever the floor, to begin again; also when every row was pruned.
+  const endOf = async () => (await run(["changes.since", ...operations.changes.since.encode({ limit: 0 })]))[0]?.[0];
+  assert.deepEqual(await endOf(), [true, [[], 3]]);
+  db.exec("DELETE FROM changes; UPDATE store_meta SET value = '3' WHERE key = 'feed_floor'");
+  assert.deepEqual(await endOf(), [true, [[], 3]]);
 });
 
 it("reads that belong together, and a read of the feed, share no transaction with a write", async () => {
