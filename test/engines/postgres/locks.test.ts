@@ -71,6 +71,60 @@ test("operations on the same session, command and worktree from several connecti
   });
 });
 
+test("commands that are ended by force while their runners use them never deadlock", async () => {
+  const clock = testClock();
+  const ttlMs = 86_400_000;
+  await withoutDeadlocks({ clock, limits }, async ([one, two, three, four]) => {
+    const given = fixtures(one);
+    const { repository } = await given.repository({ maxWorktrees: 500 });
+    const argv = ["true"];
+    const { runner } = await given.runner({ ttlMs });
+    const runnerId = runner.id;
+    for (let round = 0; round < 40; round++) {
+      const held: {
+        sessionId: string;
+        commands: { id: string; fence: number }[];
+        worktree: { id: string; fence: number };
+      }[] = [];
+      for (let n = 0; n < 2; n++) {
+        const { session, lease } = await one.sessions.create({
+          repositoryId: repository.id,
+          commitSha: given.commitSha,
+          reserve: { runnerId, ttlMs },
+          maxParallel: 2,
+          deadlineMs: 70_000,
+          commands: [{ argv, timeoutMs: 10_000 }, { argv, timeoutMs: 10_000 }, { argv }],
+        });
+        if (lease === null) throw new Error("there is no lease");
+        const commands: { id: string; fence: number }[] = [];
+        for (let claims = 0; claims < 2; claims++) {
+          const claim = await one.commands.claim({ runnerId, sessionId: session.id, ttlMs });
+          if (claim !== undefined) commands.push({ id: claim.command.id, fence: claim.fence });
+        }
+        held.push({ sessionId: session.id, commands, worktree: { id: lease.worktree.id, fence: lease.fence } });
+      }
+      const [left, right] = held as [(typeof held)[number], (typeof held)[number]];
+      const [first, second] = left.commands as [{ id: string; fence: number }, { id: string; fence: number }];
+      clock.advance(70_001);
+      // One call in each store, so that each is a transaction of its own.
+      const calls = [
+        one.runners.heartbeat({
+          runnerId,
+          commands: held.flatMap(({ commands }) => commands),
+          worktrees: held.map(({ worktree }) => worktree),
+          ttlMs,
+        }),
+        round % 2 === 0 ? two.maintenance.reap() : two.commands.cancel({ commandId: first.id, force: true }),
+        three.commands.finish({ commandId: second.id, fence: second.fence, outcome: "cancelled", release: "clean" }),
+        round % 3 === 0 ? four.sessions.cancel({ sessionId: right.sessionId, force: true }) : four.maintenance.reap(),
+      ];
+      for (const outcome of await Promise.allSettled(calls)) {
+        if (outcome.status === "rejected") assert.notEqual(outcome.reason.code, "busy", outcome.reason.message);
+      }
+    }
+  });
+});
+
 test("a debug session in use never deadlocks while its session ends and is deleted", async () => {
   const clock = testClock();
   await withoutDeadlocks({ clock, limits }, async ([one, two, three, four]) => {
