@@ -37,7 +37,7 @@ export const errorCodes = {
   capacity_exhausted: {
     retryable: true,
     means: "no worktree is free and no more are allowed; details counts those in use and those in quarantine",
-    mend: "retry after details.earliestExpiryAt; restore or evict quarantined worktrees",
+    mend: "retry after details.earliestExpiryAt; if `retryable` is false, no lease can end: restore or evict worktrees",
   },
   log_gap: {
     retryable: false,

@@ -106,6 +106,17 @@ export const mutations: readonly Mutation[] = [
     ["another release is not a repetition", "stateAfterRelease(ended_from, to) === state", "true"],
     ["the end of a lease is a use", "last_used_at: context.now.getTime()", "last_used_at: before.last_used_at"],
   ]),
+  ...mutate(
+    "src/operations/worktreeLease.ts",
+    { tests: ["test/engines/postgres/locks.test.ts"], only: "on the same session" },
+    [
+      [
+        "the repository is locked before the session",
+        "WHERE sessions.id = ${sessionId} AND worktrees.state = 'creating')",
+        "WHERE sessions.id = ${sessionId} AND worktrees.state = 'removed')",
+      ],
+    ],
+  ),
   ...mutate("src/operations/worktreeEviction.ts", subject("worktrees"), [
     ["a pinned worktree is not evicted", "state IN ('idle', 'dirty') AND NOT pinned", "state IN ('idle', 'dirty')"],
     ["a worktree in use is not evicted as unused", "AND last_used_at <= ${after(context.now, -input.unusedForMs)}", ""],
