@@ -79,7 +79,7 @@ const expireCommandLeases = step(function* (limit: number, context: Context) {
     const attemptsUsed = row.attempt - row.lost_claims;
     const isRequeued = row.state === "running" && (isUnconfirmed || attemptsUsed < row.max_attempts);
     const state: CommandState = row.state === "cancelling" ? "cancelled" : "lost";
-    const result = { state, exit_code: null, signal: null, end_reason: "lease_expired" };
+    const result = { state, exit_code: null, signal: null, end_reason: row.end_reason ?? "lease_expired" };
     if (isRequeued) yield* requeueCommand(row, result, isUnconfirmed, context);
     else yield* endCommand(row, result, "expire", context);
     const counters = {

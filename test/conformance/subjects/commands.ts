@@ -584,10 +584,21 @@ export function commandsConformance(backend: TestedBackend): void {
       clock,
     }) => {
       const { claim } = await fixtures(store).claim({ maxAttempts: 5 });
+      const { claim: other } = await fixtures(store).claim();
       await store.commands.cancel({ commandId: claim.command.id });
+      await store.commands.cancel({ commandId: other.command.id, reason: "obsolete" });
       clock.advance(60_001);
       await store.maintenance.reap();
-      assert.equal((await store.commands.get({ commandId: claim.command.id })).state, "cancelled");
+      const ends = await Promise.all(
+        [claim, other].map(({ command }) => store.commands.get({ commandId: command.id })),
+      );
+      assert.deepEqual(
+        ends.map(({ state, endReason }) => [state, endReason]),
+        [
+          ["cancelled", "lease_expired"],
+          ["cancelled", "obsolete"],
+        ],
+      );
     });
 
     test("cancel ends a queued command at once", async ({ store }) => {

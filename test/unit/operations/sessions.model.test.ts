@@ -346,6 +346,7 @@ it("random operations keep every invariant", async () => {
         for (const state of ["running", "cancelling"] as const)
           assert.deepEqual((await store.commands.list({ state })).items, []);
         assert.deepEqual((await store.worktrees.list({ state: "leased" })).items, []);
+        assert.deepEqual((await store.sessions.list({ state: "cancelling" })).items, []);
         assert.deepEqual(faults, []);
       } finally {
         await store.close();
