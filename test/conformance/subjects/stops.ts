@@ -154,6 +154,12 @@ export function stopsConformance(backend: TestedBackend): void {
       clock.advance(timeoutMs + 1);
       const { command, session } = await store.commands.finish({ ...held(claim), outcome: "cancelled" });
       assert.deepEqual([command.state, session.failedCommands], ["cancelled", 0]);
+      const { claim: other } = await started(store);
+      await store.commands.cancel({ commandId: other.command.id });
+      await store.commands.finish({ ...held(other), outcome: "timed_out" });
+      await fails(store.commands.finish({ ...held(other), outcome: "cancelled" }), "invalid_transition", {
+        state: "timed_out",
+      });
     });
 
     for (const outcome of ["succeeded", "failed", "timed_out"] as const) {
