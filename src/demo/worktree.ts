@@ -52,14 +52,9 @@ export async function acquireWorktree(holder: Holder, session: Session, stop: Ab
   }
 }
 
-/**
- * Removes a worktree that was being created; one that existed is scrubbed by its next holder. A lease that was lost
- * meanwhile may have ended with its session, which removes the row: the directory is then nobody else's. In any other
- * state, the worktree may already have another holder.
- */
+/** Removes a worktree that was being created; one that existed is scrubbed by its next holder. */
 async function abandon(holder: Holder, lease: HeldLease, { match }: Lease, checkout: Checkout): Promise<void> {
-  const isOurs = !lease.lost || (await isRemoved(holder, lease));
-  if (match !== "created" || !isOurs) return await releaseWorktree(holder, lease, "dirty");
+  if (match !== "created" || !(await isOurs(holder, lease))) return await releaseWorktree(holder, lease, "dirty");
   const isDeleted = await removeWorktree(checkout).then(
     () => true,
     () => false,
@@ -67,9 +62,14 @@ async function abandon(holder: Holder, lease: HeldLease, { match }: Lease, check
   await releaseWorktree(holder, lease, isDeleted ? "clean" : "broken");
 }
 
-async function isRemoved({ store }: Holder, { id: worktreeId }: HeldLease): Promise<boolean> {
+/**
+ * Checks whether nobody else can have the directory of a worktree that was being created. If its session has ended, the
+ * worktree is removed (D-085). If its lease has run out, it may have been restored and granted to another holder.
+ */
+async function isOurs({ store }: Holder, { id: worktreeId, fence }: HeldLease): Promise<boolean> {
   try {
-    return (await store.worktrees.get({ worktreeId })).state === "removed";
+    const { state, fence: current } = await store.worktrees.get({ worktreeId });
+    return state === "removed" || (state === "creating" && current === fence);
   } catch (error) {
     if (error instanceof StoreError) return false;
     throw error;
