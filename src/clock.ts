@@ -5,9 +5,11 @@ export interface Clock {
   now(): number;
   /** Returns the milliseconds since a fixed moment. It never jumps. */
   elapsed(): number;
+  /** True when pauses of the process count: always, except for a clock that tests move. */
+  readonly pauses: boolean;
 }
 
-export const systemClock: Clock = { now: () => Date.now(), elapsed: () => performance.now() };
+export const systemClock: Clock = { now: () => Date.now(), elapsed: () => performance.now(), pauses: true };
 
 /** Returns the moment that lies `ms` milliseconds after another. */
 export function after(moment: Date, ms: number): Date {
@@ -36,6 +38,7 @@ export function testClock(shared: SharedArrayBuffer = new SharedArrayBuffer(16))
   return {
     now: () => systemClock.now() + offset(advanced) + offset(jumped),
     elapsed: () => systemClock.elapsed() + offset(advanced),
+    pauses: false,
     advance: (ms) => add(advanced, ms),
     jump: (ms) => add(jumped, ms),
     shared,

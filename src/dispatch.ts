@@ -22,6 +22,8 @@ export interface JobOutcome {
   readonly parkOn: readonly string[] | undefined;
   /** The time after which a parked job runs again even if no topic was touched. */
   readonly againMs?: number | undefined;
+  /** True when the job was not begun, because `mayBegin` refused it: it has no answer. */
+  readonly refused?: boolean;
 }
 
 /** The outcome of a transaction. */
@@ -38,9 +40,14 @@ export interface Dispatcher {
   decodeCall(name: unknown, wire: unknown, caller: Caller): Call;
   /**
    * Runs jobs in one transaction; the calls of a job succeed or fail together. Starts no further job when `budgetMs`
-   * have passed, so there may be fewer outcomes than jobs.
+   * have passed, so there may be fewer outcomes than jobs. A job begins only if `mayBegin` allows it at the time of the
+   * transaction.
    */
-  runTransaction(jobs: readonly (readonly Call[])[], budgetMs: number): Promise<TransactionOutcome>;
+  runTransaction(
+    jobs: readonly (readonly Call[])[],
+    budgetMs: number,
+    mayBegin?: (now: Date) => boolean,
+  ): Promise<TransactionOutcome>;
 }
 
 interface DispatcherOptions {
@@ -78,16 +85,23 @@ export function createDispatcher({
       return { name: name as string, operation, input, caller, waitMs: operation.waitMs(input) };
     },
 
-    async runTransaction(all, budgetMs) {
+    async runTransaction(all, budgetMs, mayBegin = () => true) {
       const jobs = sharablePrefix(all);
+      // Once a job was refused, no later one may overtake it.
+      let refuses = false;
+      const begins = (now: Date): boolean => {
+        refuses ||= !mayBegin(now);
+        return !refuses;
+      };
       const effects = jobs.map(() => new SideEffects());
       const driverJobs = jobs.map((calls, index) =>
-        driverJob(calls, effects[index] as SideEffects, limits, serverState),
+        driverJob(calls, effects[index] as SideEffects, limits, serverState, begins),
       );
       const group = await driver.transact(driverJobs, budgetMs);
       const topics = new Set<string>();
       const outcomes = group.settled.map((settled, index) => {
-        const { topics: touched, used } = effects[index] as SideEffects;
+        const { topics: touched, used, refused } = effects[index] as SideEffects;
+        if (refused) return { answers: [], parkOn: undefined, refused };
         if (settled.ok) {
           for (const topic of touched) topics.add(topic);
           for (const [tokenId, at] of used) onUsed?.(tokenId, at);
@@ -103,8 +117,10 @@ export function createDispatcher({
 class SideEffects {
   readonly topics = new Set<string>();
   readonly used = new Map<string, Date>();
+  refused = false;
 
   clear(): void {
+    this.refused = false;
     this.topics.clear();
     this.used.clear();
   }
@@ -133,6 +149,7 @@ function driverJob(
   effects: SideEffects,
   limits: Limits,
   serverState: DispatcherOptions["serverState"],
+  mayBegin: (now: Date) => boolean,
 ): Job {
   const envelope = KeyedEnvelope.of(calls);
   return calls.map((call, index): Runnable => {
@@ -143,7 +160,12 @@ function driverJob(
       touches: isKeyed(call) || envelope !== undefined ? undefined : call.operation.touches(call.input),
       startBody(now) {
         // The driver may run a job again, from its first call.
-        if (index === 0) effects.clear();
+        if (index === 0) {
+          effects.clear();
+          effects.refused = !mayBegin(now);
+        }
+        // The failure only keeps the job from running; `refused` tells what it means.
+        if (effects.refused) throw new StoreError("busy", "the clock has moved");
         context = new RunContext(now, limits, serverState, effects);
         const body = runCall(call, calls.length === 1 && envelope === undefined, context);
         return envelope === undefined ? body : envelope.run(index, body, context);

@@ -83,10 +83,15 @@ export const defaultLimits = {
   reapRows: 50,
   /** The time between two passes of the reaper; 0 turns it off. */
   reapEveryMs: 1_000,
-  /** The drift between wall time and elapsed time that counts as a jump of the clock. */
+  /** The drift between wall time and elapsed time that counts as a jump of the clock, and the pause of the server. */
   clockJumpMs: 5_000,
-  /** The time in which leases that were alive before a jump of the clock can be renewed. */
+  /** The time in which leases that were alive before a jump or a pause can be renewed. */
   clockGraceMs: 30_000,
+  /**
+   * The interval at which a server records that it serves, while something could expire. Two of them without such a
+   * record mean, when a store is opened, that nobody served it (D-082).
+   */
+  servedEveryMs: 1_500,
   /**
    * The time for which SQLite itself waits for a lock; short, because it blocks the thread. The mailbox retries
    * (D-015).

@@ -62,6 +62,11 @@ export const skipLocked: Statement = sql`/*+ FOR UPDATE SKIP LOCKED */`;
 /** A lock clause that locks the rows of `sessions` only, and none of the tables joined with it. */
 export const skipLockedSessions: Statement = sql`/*+ FOR UPDATE OF sessions SKIP LOCKED */`;
 
+/** A unit after a number of milliseconds that is added to a time: in SQLite, times are such numbers themselves. */
+export const milliseconds: Statement = sql`/*+ * interval '1 millisecond' */`;
+/** A type after a parameter that is a time, where PostgreSQL cannot tell. */
+export const timestamp: Statement = sql`/*+ ::timestamptz */`;
+
 /** Joins conditions with AND and skips the absent ones. Returns `TRUE` when none is present. */
 export function and(...conditions: readonly (Statement | undefined)[]): Statement {
   const [head, ...tail] = conditions.filter((condition) => condition !== undefined);

@@ -1,13 +1,12 @@
 // Runs the calls of all clients of one database, in groups that share a transaction, and answers them. Knows no thread
 // and no database; all that it needs from outside is time and the event loop.
-import type { Clock } from "../clock.ts";
 import type { Dispatcher, TransactionOutcome } from "../dispatch.ts";
 import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Call, Lane } from "../operation.ts";
 import { type Answer, callWidth, type Envelope, type Reply } from "../wire.ts";
 import { Admission, failure, refuse } from "./admission.ts";
-import { createClockWatch } from "./clockWatch.ts";
+import type { ClockWatch } from "./clockWatch.ts";
 import { type Client, type Entry, laneOf, type OpenEnvelope, settle, writes } from "./entry.ts";
 import { Figures } from "./figures.ts";
 import { Parking } from "./parking.ts";
@@ -16,7 +15,8 @@ import { Queues } from "./queues.ts";
 interface MailboxOptions {
   readonly dispatcher: Dispatcher;
   readonly limits: Limits;
-  readonly clock: Clock;
+  /** Shared by the mailboxes of a server. Without it, the time of transactions is not watched. */
+  readonly clockWatch?: ClockWatch;
   readonly epoch: number;
   /** Returns a number that changes when another process has committed; undefined when no other process can. */
   readonly dataVersion: (() => number | Promise<number>) | undefined;
@@ -53,7 +53,6 @@ export class Mailbox {
   readonly #parking: Parking;
   readonly #admission: Admission;
   readonly #figures = new Figures();
-  readonly #clockWatch: ReturnType<typeof createClockWatch>;
   #commitSeq = 0;
   #scheduled: "no" | "soon" | "later" = "no";
   #running = false;
@@ -67,7 +66,6 @@ export class Mailbox {
   constructor(options: MailboxOptions) {
     this.#options = options;
     this.#admission = new Admission(options.dispatcher, options.limits, this.#queues);
-    this.#clockWatch = createClockWatch(options.clock, options.limits);
     this.#parking = new Parking({
       pollMs: options.limits.dataVersionPollMs,
       dataVersion: options.dataVersion,
@@ -185,25 +183,42 @@ export class Mailbox {
   }
 
   async #run(group: readonly Entry[]): Promise<void> {
-    // After a jump of the clock, the transaction first extends leases, before a write can find them expired.
-    const grace = group.some(writes) ? this.#clockWatch.afterJump() : undefined;
+    const watch = group.some(writes) ? this.#options.clockWatch : undefined;
+    const isFollowed = watch !== undefined && (await this.#followClock(watch));
     const startedAtMs = performance.now();
-    const jobs = group.map(({ calls }) => calls);
     const { dispatcher, limits } = this.#options;
     const { outcomes, topics, wrote } = await dispatcher.runTransaction(
-      grace === undefined ? jobs : [[grace], ...jobs],
+      group.map(({ calls }) => calls),
       limits.groupMs,
+      isFollowed ? (now) => watch.isSteady(now) : undefined,
     );
-    const extended = grace !== undefined && outcomes[0]?.answers[0]?.[0] === true;
-    if (extended) this.#figures.countClockJump();
-    this.#clockWatch.settled(extended);
+    this.#options.clockWatch?.settled();
+    // The transaction may have found that the clock has moved. Then the next group begins by following it.
+    const begun = outcomes.filter(({ refused }) => refused !== true);
     if (wrote) this.#commitSeq++;
-    const groupOutcomes = grace === undefined ? outcomes : outcomes.slice(1);
-    const failed = writeFailureOf(group, groupOutcomes);
+    const failed = writeFailureOf(group, begun);
     if (wrote || failed !== undefined) this.#options.onWrite?.(failed);
-    this.#answerGroup(group, groupOutcomes, startedAtMs);
+    this.#answerGroup(group, begun, startedAtMs);
     this.#parking.touch(topics);
     if (topics.size > 0) this.#options.onCommit?.(topics);
+  }
+
+  /**
+   * Follows the clock before a write, in a transaction of its own, when it has moved or when the server is new. Returns
+   * false when that failed for a reason that the group must not wait for, such as a full disk. Fails with `busy`.
+   */
+  async #followClock(watch: ClockWatch): Promise<boolean> {
+    const call = watch.due();
+    if (call === undefined) return true;
+    const { outcomes } = await this.#options.dispatcher.runTransaction([[call]], 0);
+    const [ok, result] = (outcomes[0] as TransactionOutcome["outcomes"][number]).answers[0] as Answer;
+    if (!ok) {
+      const [code, message] = result;
+      if (code === "busy") throw new StoreError(code, message);
+      return false;
+    }
+    if (watch.followed(result)) this.#figures.countClockJump();
+    return true;
   }
 
   /** Answers or parks the entries that ran, and puts back those that the group had no time for. */

@@ -11,6 +11,7 @@ import type { Limits } from "../limits.ts";
 import { operationFilter } from "../operations/patterns.ts";
 import { servedOperations } from "../operations/table.ts";
 import type { Touched } from "../wire.ts";
+import { createClockWatch } from "./clockWatch.ts";
 import { within } from "./deadline.ts";
 import { byLane } from "./entry.ts";
 import { sumFigures } from "./figures.ts";
@@ -64,6 +65,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     lastWrite: writeProbe.last,
     database: (drivers[0] as Driver).facts(),
   });
+  const clockWatch = createClockWatch(clock, limits);
   const mailboxes = drivers.map((driver): Mailbox => {
     const dispatcher = createDispatcher({
       operations: servedOperations,
@@ -76,7 +78,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     const mailbox = new Mailbox({
       dispatcher,
       limits,
-      clock,
+      clockWatch,
       epoch: driver.epoch,
       dataVersion: shared ? driver.dataVersion : undefined,
       onCommit(topics) {
@@ -131,6 +133,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     async close() {
       closing = true;
       stopReaper();
+      clockWatch.stop();
       writeProbe.stop();
       const drain = async (): Promise<void> => {
         await tokenUses.flush();

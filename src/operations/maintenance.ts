@@ -1,19 +1,19 @@
-// Upkeep that the server runs by itself: it ends what has expired, and extends leases after the clock has jumped. The
-// reaper never waits for a lock: it leaves rows that another transaction holds for its next pass.
+// Upkeep that the server runs by itself: it ends what has expired. The reaper never waits for a lock: it leaves rows that
+// another transaction holds for its next pass.
 import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
-import { integer, record } from "../model/codec.ts";
 import { type CommandRow, hasFailed, type ReapedCommandRow } from "../model/commands.ts";
 import { Reaped } from "../model/reaped.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { CommandState } from "../model/vocabulary.ts";
 import { operation } from "../operation.ts";
-import { all, changeEach, first, forUpdate, one, skipLocked, sql, step } from "../sql.ts";
+import { all, first, forUpdate, one, skipLocked, sql, step } from "../sql.ts";
 import { expireArtifacts } from "./artifactState.ts";
 import { endCommand, requeueCommand } from "./commandState.ts";
 import { endByForce, settleForcedSession } from "./forcedEnd.ts";
 import { expireKeys } from "./idempotency.ts";
+import { noteServed } from "./serving.ts";
 import { endSession, saveSession, settleSession, tryLockSession } from "./sessionState.ts";
 import { tryLockLeaseOf, tryLockRepositoryOfNewWorktree } from "./worktreeLease.ts";
 import { expireWorktreeLeases } from "./worktreeState.ts";
@@ -48,6 +48,7 @@ export const reap = operation({
       artifacts: yield* expireArtifacts(limit, context),
     };
     const keys = yield* expireKeys(limit, context);
+    yield* noteServed(context);
     const more = [...Object.values(ids).map(({ length }) => length), keys].some((count) => count >= limit);
     return { ...ids, keys, more: more ? 1 : 0 };
   },
@@ -202,48 +203,4 @@ const reapRunners = step(function* (limit: number, { now, limits, changed }: Con
     ids.push(...rows.map(({ id }) => id));
   }
   return ids;
-});
-
-/**
- * Extends what had not expired at `aliveAt`, so that it lasts at least a grace period from now. The server calls it
- * after the clock has jumped because of sleep or time synchronization; no port reaches it.
- */
-export const extendLeases = operation({
-  access: "write",
-  lane: "background",
-  input: z.strictObject({ aliveAt: z.date() }),
-  output: record({ extended: integer }),
-  errors: [],
-  *run({ aliveAt }, { now, limits }) {
-    const until = after(now, limits.clockGraceMs);
-    // The statements follow the order of locks: runners, sessions, commands, worktrees.
-    const extended = yield* changeEach([
-      sql`
-        UPDATE runners SET expires_at = ${until}
-        WHERE state IN ('online', 'draining') AND state <> 'gone'
-          AND expires_at > ${aliveAt} AND expires_at < ${until}`,
-      sql`
-        UPDATE sessions SET expires_at = ${until}
-        WHERE expires_at IS NOT NULL AND state IN ('pending', 'running')
-          AND expires_at > ${aliveAt} AND expires_at < ${until}`,
-      sql`
-        UPDATE sessions SET deadline_at = ${until}
-        WHERE deadline_at IS NOT NULL AND ended_at IS NULL
-          AND deadline_at > ${aliveAt} AND deadline_at < ${until}`,
-      sql`
-        UPDATE commands SET lease_expires_at = ${until}
-        WHERE lease_expires_at IS NOT NULL AND lease_expires_at > ${aliveAt} AND lease_expires_at < ${until}`,
-      sql`
-        UPDATE commands SET stop_at = ${until}
-        WHERE stop_at IS NOT NULL AND stop_at > ${aliveAt} AND stop_at < ${until}`,
-      // A runner that had been asked to stop its command gets the whole time for it.
-      sql`
-        UPDATE commands SET stop_at = ${now}
-        WHERE stop_at IS NOT NULL AND stop_at > ${after(aliveAt, -limits.stopGraceMs)} AND stop_at <= ${aliveAt}`,
-      sql`
-        UPDATE worktrees SET lease_expires_at = ${until}
-        WHERE lease_expires_at IS NOT NULL AND lease_expires_at > ${aliveAt} AND lease_expires_at < ${until}`,
-    ]);
-    return { extended };
-  },
 });

@@ -53,6 +53,6 @@ export function createServerClock(clock: Clock): { server: ServerClock; watched:
       },
       now: () => new Date(Math.floor(nowMs())),
     },
-    watched: { now: nowMs, elapsed: () => clock.elapsed() },
+    watched: { now: nowMs, elapsed: () => clock.elapsed(), pauses: clock.pauses },
   };
 }

@@ -26,6 +26,7 @@ export class PreparedStatements {
       // No body changes a key, so rows that refer to a locked row need not wait (D-042):
       // https://www.postgresql.org/docs/current/explicit-locking.html
       .replace(/\/\*\+ FOR UPDATE( OF \w+)?( SKIP LOCKED)? \*\//g, "FOR NO KEY UPDATE$1$2")
+      .replace(/\/\*\+ (\* interval '1 millisecond'|::timestamptz) \*\//g, "$1")
       .trim();
     const prepared = { name: `s${this.#prepared.size}`, text, readonly: /^SELECT\b/i.test(text) };
     this.#prepared.set(strings, prepared);

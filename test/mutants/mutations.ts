@@ -224,6 +224,15 @@ export const mutations: readonly Mutation[] = [
       'state === "cancelled" || state === "failed" || state === "timed_out"',
     ],
   ]),
+  ...mutate("src/operations/serving.ts", subject("maintenance"), [
+    [
+      "keys get a grace period",
+      "UPDATE idempotency_keys SET expires_at = ${until}",
+      "UPDATE idempotency_keys SET expires_at = expires_at",
+    ],
+    ["a clock that was set back moves leases", "aheadMs > limits.clockJumpMs", "aheadMs > limits.clockJumpMs * 1e9"],
+    ["the last service counts", "Math.max(servedAtMs, Math.min", "Math.min(servedAtMs, Math.min"],
+  ]),
   ...mutate("src/operations/runners.ts", subject("runners"), [
     ["a heartbeat names what to cancel", "else if (renewed.mustStop)", "else if (!renewed.mustStop)"],
     ["a runner that is gone registers again", "${runnerId} AND state IN ('online', 'draining')", "${runnerId}"],

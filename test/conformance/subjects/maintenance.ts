@@ -98,6 +98,12 @@ export function maintenanceConformance(backend: TestedBackend): void {
       },
     );
 
+    alone("time that passed while the store served is no pause", async ({ store, clock }) => {
+      const { worktree } = await fixtures(store).lease({ ttlMs: 20_000 });
+      clock.advance(3_600_000);
+      assert.deepEqual((await store.maintenance.reap()).worktrees, [worktree.id]);
+    });
+
     alone("a clock that moves back or forward a little has not jumped", async ({ store, clock }) => {
       const { worktree } = await fixtures(store).lease({ ttlMs: 20_000 });
       clock.jump(-1_000);
@@ -106,6 +112,103 @@ export function maintenanceConformance(backend: TestedBackend): void {
       clock.jump(4_000);
       assert.deepEqual((await store.maintenance.reap()).worktrees, [worktree.id]);
     });
+
+    alone("after a jump ahead, keys and pending artifacts get the grace period too", async ({ store, clock }) => {
+      const { session } = await fixtures(store).session();
+      const pending = { sessionId: session.id, kind: "custom" as const, name: "a", ttlMs: 60_000 };
+      const { artifact } = await store.artifacts.begin(pending);
+      const upsert = () => store.repositories.upsert({ name: "once" }, { idempotencyKey: "k" });
+      const first = await upsert();
+      clock.jump(2 * 86_400_000);
+      assert.deepEqual(await upsert(), first);
+      const pass = await store.maintenance.reap();
+      assert.deepEqual([pass.artifacts, pass.keys], [[], 0]);
+      clock.advance(30_001);
+      const late = await store.maintenance.reap();
+      assert.deepEqual([late.artifacts, late.keys], [[artifact.id], 1]);
+    });
+
+    alone(
+      "after the clock was set back, what remains is what remained before: the dead end, and the living renew",
+      async ({ store, clock }) => {
+        const year = 365 * 86_400_000;
+        clock.jump(year);
+        const { claim, runner } = await fixtures(store).claim();
+        const { worktree: dead } = await fixtures(store).lease({ ttlMs: 60_000 });
+        const { worktree, fence } = await fixtures(store).lease({ ttlMs: 60_000 });
+        const idle = await fixtures(store).session({ idleTtlMs: 60_000 });
+        const { session } = await fixtures(store).session();
+        const { artifact } = await store.artifacts.begin({
+          sessionId: session.id,
+          kind: "custom",
+          name: "a",
+          ttlMs: 60_000,
+        });
+        await store.repositories.upsert({ name: "once" }, { idempotencyKey: "k" });
+        await store.maintenance.reap();
+        clock.jump(-year);
+        assertReaped(await store.maintenance.reap(), {});
+        clock.advance(50_000);
+        await store.worktrees.renew({ worktreeId: worktree.id, fence, ttlMs: 60_000 });
+        assertReaped(await store.maintenance.reap(), {});
+        clock.advance(15_000);
+        const pass = await store.maintenance.reap();
+        assert.deepEqual(
+          [pass.worktrees, pass.commands, pass.runners, pass.sessions, pass.artifacts],
+          [[dead.id], [claim.command.id], [runner.id], [idle.session.id], [artifact.id]],
+        );
+        clock.advance(86_400_000);
+        const { keys, worktrees } = await store.maintenance.reap();
+        assert.deepEqual([keys, worktrees], [1, [worktree.id]]);
+      },
+    );
+
+    alone(
+      "what was alive when the store was closed gets a grace period when it is opened",
+      async (opened) => {
+        const { clock } = opened;
+        const { worktree: dead } = await fixtures(opened.store).lease({ ttlMs: 20_000 });
+        clock.advance(20_001);
+        const { repository } = await fixtures(opened.store).repository({ maxWorktrees: 1 });
+        const held = await fixtures(opened.store).lease({ repositoryId: repository.id, ttlMs: 20_000 });
+        const { claim, runner } = await fixtures(opened.store).claim();
+        assertReaped(await opened.store.maintenance.reap(), { worktrees: [dead.id] });
+        clock.advance(3_600_000);
+        await opened.reopen();
+        const { store } = opened;
+        // The first write of the new process is no better than the reaper.
+        await assert.rejects(store.worktrees.reserve({ repositoryId: repository.id, owner: "thief" }), {
+          code: "capacity_exhausted",
+        });
+        assertReaped(await store.maintenance.reap(), {});
+        const beat = await store.runners.heartbeat({
+          runnerId: runner.id,
+          commands: [{ id: claim.command.id, fence: claim.fence }],
+        });
+        assert.deepEqual(beat.lost, []);
+        clock.advance(30_001);
+        assertReaped(await store.maintenance.reap(), { worktrees: [held.worktree.id] });
+      },
+      { needs: "persists" },
+    );
+
+    alone(
+      "a store that is opened again and again does not keep the leases of the dead",
+      async (opened) => {
+        const { clock } = opened;
+        const { worktree: dead } = await fixtures(opened.store).lease({ ttlMs: 5_000 });
+        const { worktree, fence } = await fixtures(opened.store).lease({ ttlMs: 5_000 });
+        const ended: string[] = [];
+        for (let n = 0; n < 8; n++) {
+          clock.advance(10_000);
+          await opened.reopen();
+          await opened.store.worktrees.renew({ worktreeId: worktree.id, fence, ttlMs: 5_000 });
+          ended.push(...(await opened.store.maintenance.reap()).worktrees);
+        }
+        assert.deepEqual(ended, [dead.id]);
+      },
+      { needs: "persists" },
+    );
 
     alone("stats counts rows by state, and the work of the server", async ({ store }) => {
       await fixtures(store).claim();

@@ -209,7 +209,7 @@ test("names of prototype members, of internal operations, and an empty name fail
     "__proto__",
     "runners.constructor",
     "runners.__proto__",
-    "maintenance.extendLeases",
+    "maintenance.followClock",
     "",
     "runners",
     "runners.list ",

@@ -179,7 +179,7 @@ test("a raw port cannot mint a token with invalid scopes, call an internal opera
     input[mint.keys.indexOf("scopes")] = scopes;
     assert.equal(codeOf(await ask(port, apply([1, false, ["tokens.mint", input, undefined]]))), "invalid_input");
   }
-  for (const name of ["tokens.recordUse", "maintenance.probe", "maintenance.extendLeases"]) {
+  for (const name of ["tokens.recordUse", "maintenance.probe", "maintenance.followClock"]) {
     assert.equal(codeOf(await ask(port, apply([2, false, [name, [[]], undefined]]))), "unknown_operation", name);
   }
   for (const caller of [

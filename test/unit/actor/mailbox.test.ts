@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { type Inbox, Mailbox } from "../../../src/actor/mailbox.ts";
-import { testClock } from "../../../src/clock.ts";
 import type { Dispatcher, JobOutcome } from "../../../src/dispatch.ts";
 import { type ErrorCode, StoreError } from "../../../src/errors.ts";
 import { defaultLimits, type Limits } from "../../../src/limits.ts";
@@ -69,7 +68,6 @@ function createRig({ limits = {}, outcomeOf = () => undefined, begunMax }: RigOp
   const mailbox = new Mailbox({
     dispatcher,
     limits: { ...defaultLimits, ...limits },
-    clock: testClock(),
     epoch: 7,
     dataVersion: undefined,
     onFault: (error) => void faults.push(error),

@@ -1,0 +1,216 @@
+// The time at which a server last served the store. A lease measures the silence of its holder, and silence counts only
+// while somebody listened: what follows when nobody served for a while, or when the clock was set back (D-082).
+import { z } from "zod";
+import { after } from "../clock.ts";
+import type { Context } from "../context.ts";
+import { integer, record } from "../model/codec.ts";
+import { operation } from "../operation.ts";
+import {
+  all,
+  change,
+  changeEach,
+  forUpdate,
+  milliseconds,
+  type Statement,
+  skipLocked,
+  sql,
+  step,
+  timestamp,
+} from "../sql.ts";
+
+/**
+ * The expiries that earlier grace periods have given, from the first one that still mattered to the last. What expires
+ * then has had its grace and was not renewed since. It gets no other one, or a server that fails again and again would
+ * keep the leases of dead holders for ever.
+ */
+interface Graces {
+  readonly first: Date;
+  readonly last: Date;
+}
+
+const noGraces: Graces = { first: new Date(0), last: new Date(0) };
+
+/**
+ * Follows the clock when it may have moved while nobody served: gives what was alive a grace period, or moves times
+ * back with the clock. The server calls it before its first write, and when its clocks show a pause or a jump; no port
+ * reaches it.
+ *
+ * Input    gapMs: the time without service that counts as a pause. aliveAt: the time at which the caller certainly
+ *          served. setBackMs: the time by which the caller saw the clock go back
+ * Result   pausedMs: the length of the pause; 0 when there was none, or when another process has followed it.
+ *          setBackMs: the same for a clock that was set back
+ */
+export const followClock = operation({
+  access: "write",
+  lane: "background",
+  input: z.strictObject({
+    gapMs: z.number().min(0),
+    aliveAt: z.date().optional(),
+    setBackMs: z.number().min(0).default(0),
+  }),
+  output: record({ pausedMs: integer, setBackMs: integer }),
+  errors: [],
+  *run({ gapMs, aliveAt, setBackMs }, context) {
+    const { now, limits } = context;
+    // The row exists from now on. Under its lock, one of several processes that see the same pause acts, and the others
+    // find that the store was served just now.
+    yield* change(sql`
+      INSERT INTO store_meta (
+        key,
+        value
+      ) VALUES (
+        'served_at',
+        ${String(now.getTime())}
+      )
+      ON CONFLICT (key) DO NOTHING`);
+    const rows = yield* all<{ key: string; value: string }>(sql`
+      SELECT key, value FROM store_meta WHERE key IN ('served_at', 'graces') ORDER BY key DESC ${forUpdate}`);
+    const value = (name: string) => rows.find(({ key }) => key === name)?.value;
+    const servedAtMs = Number(value("served_at"));
+    const graces = readGraces(value("graces"));
+    const aheadMs = servedAtMs - now.getTime();
+    if (aheadMs > limits.clockJumpMs) {
+      const backMs = Math.round(Math.max(aheadMs, setBackMs));
+      yield* moveBack(backMs, graces, context);
+      yield* saveServedAt({ first: after(graces.first, -backMs), last: after(graces.last, -backMs) }, context);
+      return { pausedMs: 0, setBackMs: backMs };
+    }
+    if (-aheadMs <= gapMs) return { pausedMs: 0, setBackMs: 0 };
+    const lastMs = Math.max(servedAtMs, Math.min(aliveAt?.getTime() ?? 0, now.getTime()));
+    const until = after(now, limits.clockGraceMs);
+    yield* grantGrace(new Date(lastMs), until, graces, context);
+    yield* saveServedAt({ first: graces.last.getTime() > lastMs ? graces.first : until, last: until }, context);
+    return { pausedMs: now.getTime() - lastMs, setBackMs: 0 };
+  },
+});
+
+function readGraces(value: string | undefined): Graces {
+  if (value === undefined) return noGraces;
+  const [first, last] = value.split(" ").map((ms) => new Date(Number(ms)));
+  return { first: first as Date, last: last as Date };
+}
+
+const saveServedAt = step(function* ({ first, last }: Graces, { now }: Context) {
+  yield* changeEach([
+    sql`UPDATE store_meta SET value = ${String(now.getTime())} WHERE key = 'served_at'`,
+    sql`
+      INSERT INTO store_meta (
+        key,
+        value
+      ) VALUES (
+        'graces',
+        ${`${first.getTime()} ${last.getTime()}`}
+      )
+      ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+  ]);
+});
+
+/**
+ * Records that the store is served now. Each pass of the reaper calls it. It writes only when the last record is
+ * `limits.servedEveryMs` old and something could expire, so an idle store stays as it is.
+ */
+export const noteServed = step(function* ({ now, limits }: Context) {
+  const beginning = new Date(0);
+  yield* change(sql`
+    UPDATE store_meta SET value = ${String(now.getTime())}
+    WHERE key IN (
+      SELECT key FROM store_meta
+      WHERE key = 'served_at'
+        AND CASE key WHEN 'served_at' THEN CAST(value AS bigint) END <= ${now.getTime() - limits.servedEveryMs}
+        AND (
+          EXISTS (SELECT 1 FROM worktrees WHERE lease_expires_at > ${beginning})
+          OR EXISTS (SELECT 1 FROM commands WHERE lease_expires_at > ${beginning})
+          OR EXISTS (
+            SELECT 1 FROM runners
+            WHERE state IN ('online', 'draining', 'stalled') AND state <> 'gone' AND expires_at > ${beginning}
+          )
+          OR EXISTS (
+            SELECT 1 FROM sessions
+            WHERE expires_at > ${beginning} AND ended_at IS NULL AND active_commands = 0 AND queued_commands = 0
+          )
+          OR EXISTS (SELECT 1 FROM sessions WHERE deadline_at > ${beginning} AND ended_at IS NULL)
+        )
+      ${skipLocked})`);
+});
+
+/**
+ * Extends what had not expired at `aliveAt`, so that it lasts at least until `until`. Tokens and the retention of
+ * artifacts end at a date, whoever serves, and stay as they are.
+ */
+const grantGrace = step(function* (aliveAt: Date, until: Date, { first, last }: Graces, { now, limits }: Context) {
+  const { runnerGoneMs, stopGraceMs, clockGraceMs } = limits;
+  /** The condition for a time that passes `offsetMs` after the value of the column. */
+  const passes = (column: Statement, offsetMs = 0): Statement => sql`
+    ${column} > ${after(aliveAt, -offsetMs)} AND ${column} < ${after(until, -offsetMs)}
+    AND NOT ${column} BETWEEN ${after(first, -offsetMs)} AND ${after(last, -offsetMs)}`;
+  const [expiresAt, leaseExpiresAt] = [sql`expires_at`, sql`lease_expires_at`];
+  // The statements follow the order of locks: runners, sessions, commands, worktrees.
+  yield* changeEach([
+    sql`
+      UPDATE runners SET expires_at = ${until}
+      WHERE state IN ('online', 'draining') AND state <> 'gone' AND ${passes(expiresAt)}`,
+    // Silent runners, which are gone some time after their expiry.
+    sql`
+      UPDATE runners SET expires_at = ${after(until, -runnerGoneMs)}
+      WHERE state IN ('stalled', 'draining') AND state <> 'gone' AND ${passes(expiresAt, runnerGoneMs)}`,
+    sql`
+      UPDATE sessions SET expires_at = ${until}
+      WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND queued_commands = 0
+        AND ${passes(expiresAt)}`,
+    sql`
+      UPDATE sessions SET deadline_at = ${until}
+      WHERE deadline_at IS NOT NULL AND ended_at IS NULL AND ${passes(sql`deadline_at`)}`,
+    sql`UPDATE commands SET lease_expires_at = ${until} WHERE ${leaseExpiresAt} IS NOT NULL AND ${passes(leaseExpiresAt)}`,
+    sql`UPDATE commands SET stop_at = ${until} WHERE stop_at IS NOT NULL AND ${passes(sql`stop_at`)}`,
+    // A runner that had been asked to stop its command gets the whole time for it, once.
+    sql`
+      UPDATE commands SET stop_at = ${now}
+      WHERE stop_at IS NOT NULL AND stop_at > ${after(aliveAt, -stopGraceMs)} AND stop_at <= ${aliveAt}
+        AND NOT stop_at BETWEEN ${after(first, -clockGraceMs)} AND ${after(last, -clockGraceMs)}`,
+    sql`UPDATE worktrees SET lease_expires_at = ${until} WHERE ${leaseExpiresAt} IS NOT NULL AND ${passes(leaseExpiresAt)}`,
+    sql`
+      UPDATE artifacts SET expires_at = ${until}
+      WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted' AND state = 'pending'
+        AND ${passes(expiresAt)}`,
+    sql`UPDATE idempotency_keys SET expires_at = ${until} WHERE ${passes(expiresAt)}`,
+  ]);
+});
+
+/**
+ * Moves times back by as much as the clock was set back, so that what remains of a lease is what remained before.
+ * Where the length of a time is known, it is the bound of what remains.
+ */
+const moveBack = step(function* (backMs: number, { first, last }: Graces, { now, limits }: Context) {
+  const back = sql`${backMs}${milliseconds}`;
+  const from = sql`${now}${timestamp}`;
+  const formerNow = after(now, backMs);
+  yield* changeEach([
+    sql`
+      UPDATE runners SET expires_at = expires_at - ${back}
+      WHERE state IN ('online', 'draining', 'stalled') AND state <> 'gone'
+        AND expires_at > ${after(now, -limits.runnerGoneMs)}`,
+    sql`
+      UPDATE sessions SET expires_at = ${from} + idle_ttl_ms${milliseconds}
+      WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND queued_commands = 0
+        AND expires_at > ${now} AND expires_at > ${from} + idle_ttl_ms${milliseconds}`,
+    sql`
+      UPDATE sessions SET
+        deadline_at = CASE WHEN created_at > ${now} THEN ${from} + (deadline_at - created_at) ELSE deadline_at - ${back} END
+      WHERE deadline_at IS NOT NULL AND ended_at IS NULL AND deadline_at > ${now}
+        AND (created_at > ${now} OR deadline_at BETWEEN ${first} AND ${last})`,
+    sql`UPDATE commands SET lease_expires_at = lease_expires_at - ${back} WHERE lease_expires_at > ${now}`,
+    // A runner that was asked to stop its command stays asked.
+    sql`UPDATE commands SET stop_at = stop_at - ${back} WHERE stop_at > ${now} AND stop_at <= ${formerNow}`,
+    sql`
+      UPDATE commands SET stop_at = ${from} + timeout_ms${milliseconds}
+      WHERE stop_at > ${now} AND timeout_ms IS NOT NULL AND stop_at > ${from} + timeout_ms${milliseconds}`,
+    sql`UPDATE worktrees SET lease_expires_at = lease_expires_at - ${back} WHERE lease_expires_at > ${now}`,
+    sql`
+      UPDATE artifacts SET expires_at = expires_at - ${back}
+      WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted' AND state = 'pending'
+        AND expires_at > ${now}`,
+    sql`
+      UPDATE idempotency_keys SET expires_at = ${after(now, limits.idempotencyMs)}
+      WHERE expires_at > ${after(now, limits.idempotencyMs)}`,
+  ]);
+});
