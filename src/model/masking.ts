@@ -31,21 +31,22 @@ const value =
 const option = /(?<![\w-])(--?[A-Za-z][\w-]*)(\s+)([^\s-]\S*)/g;
 
 /** The password in a URL: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.1 */
-const userinfo = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)[^\s@/]+@/gi;
+const userinfo = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)[^\s/]+@/gi;
 
 /**
  * Masks what gives access in a URL, for a terminal or a log: a password, on HTTP also a name without one, which is then
  * a token, and the query and the fragment, which hold the signature of a presigned URL. A password may contain `/` and
- * `@`, as git accepts it.
+ * `@`, as git accepts it, so it reaches to the last `@`: what is masked may include a part of the place.
  */
 export function maskUrl(url: string): string {
   const [, scheme = "", rest = ""] = /^([a-z][a-z0-9+.-]*:\/\/)(.*)$/is.exec(url) ?? [];
   if (scheme === "") return maskingOf(defaultSecretNames).text(url);
-  const authorityEnd = rest.search(/[/?#]|$/);
-  const authority = rest.slice(0, authorityEnd);
-  // What follows a colon is a port, or else the beginning of a password that contains a separator.
-  const isWhole = authority.includes("@") || /^(?:\[.*\]|[^:]*)(?::\d*)?$/.test(authority);
-  const at = (isWhole ? authority : rest).lastIndexOf("@");
+  const authority = rest.slice(0, rest.search(/[/?#]|$/));
+  const end = authority.lastIndexOf("@");
+  const hasPassword = authority.slice(0, Math.max(end, 0)).includes(":");
+  // A colon after the name of a host begins a port, or else a password that contains a separator.
+  const isPlace = /^(?:\[.*\]|[^:]*)(?::\d*)?$/.test(authority.slice(end + 1));
+  const at = isPlace && !hasPassword ? end : rest.lastIndexOf("@");
   const user = rest.slice(0, Math.max(at, 0));
   const name = user.includes(":") ? user.slice(0, user.indexOf(":") + 1) : "";
   const isSecret = user !== "" && (name !== "" || /^https?:/i.test(scheme));
