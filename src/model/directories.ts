@@ -3,8 +3,11 @@
 import { posix, win32 } from "node:path";
 import { filledText } from "./fields.ts";
 
-/** `C:\a`, `C:/a` and `\\server\share\a`; not the forms `\\?\` and `\\.\`, which mean the same directories once more. */
-const windowsRoot = /^(?:[a-z]:[\\/]|\\\\[^\\/?.])/i;
+/**
+ * `C:\a`, `C:/a` and `\\server\share\a`; not a server without a share, which is no directory, and not the forms `\\?\`
+ * and `\\.\`, which mean the same directories once more.
+ */
+const windowsRoot = /^(?:[a-z]:[\\/]|\\\\[^\\/?.][^\\/]*[\\/]+[^\\/])/i;
 
 /**
  * Returns the normal form of an absolute path: without `.`, `..`, doubled separators and a separator at the end, and on

@@ -1,6 +1,7 @@
 // The normal form of a directory's path.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import fc from "fast-check";
 import { directoryIn, normalizeDirectory } from "../../../src/model/directories.ts";
 
 test("every form of a path becomes one, by the rules of the system that the path belongs to", () => {
@@ -29,12 +30,25 @@ test("a path that means no one directory has no normal form", () => {
     "C:a",
     "C:",
     "\\a",
+    "\\\\server",
+    "\\\\server\\",
     "\\\\?\\C:\\a",
     "\\\\.\\C:\\a",
     "file:///a",
     " /a",
   ])
     assert.equal(normalizeDirectory(path), undefined, path);
+});
+
+test("the normal form of a path is its own normal form", () => {
+  const part = fc.constantFrom("/", "\\", "C:", "c:", ".", "..", "a", "b", "?", " ");
+  fc.assert(
+    fc.property(fc.array(part, { maxLength: 9 }), (parts) => {
+      const normal = normalizeDirectory(parts.join(""));
+      if (normal !== undefined) assert.equal(normalizeDirectory(normal), normal);
+    }),
+    { numRuns: 5_000 },
+  );
 });
 
 test("a directory within a root has one separator before it", () => {
