@@ -1,11 +1,12 @@
 // Repositories: the projects that sessions work on. A repository is never deleted, only archived, and upserting its
 // name takes it back into use. Its row counts its worktrees, so that locking the row guards the limit `maxWorktrees`.
 import { z } from "zod";
+import type { Context } from "../context.ts";
 import { optional, page } from "../model/codec.ts";
 import { Id, Name, paging, Version } from "../model/fields.ts";
 import { nameKey, Repository, repositoryFields } from "../model/repositories.ts";
 import { fail, operation } from "../operation.ts";
-import { empty, first, forUpdate, one, type Statement, sql, step } from "../sql.ts";
+import { type Body, empty, first, forUpdate, one, type Statement, sql, step } from "../sql.ts";
 import { type Changeable, changedFields } from "./changeDetail.ts";
 import { invalidTransition } from "./failures.ts";
 import { listPage } from "./paging.ts";
@@ -29,6 +30,18 @@ const changeable: Changeable = {
 
 const { id, name, ...settable } = repositoryFields;
 
+const UpsertInput = z.strictObject({
+  id,
+  name,
+  remoteUrl: settable.remoteUrl,
+  defaultBranch: settable.defaultBranch.unwrap().optional(),
+  description: settable.description,
+  settings: settable.settings,
+  worktreeRoot: settable.worktreeRoot,
+  maxWorktrees: settable.maxWorktrees.unwrap().optional(),
+  expectedVersion: Version.optional(),
+});
+
 /**
  * Creates the repository with this name, or updates the fields of the existing one that are present in the input.
  *
@@ -38,82 +51,89 @@ const { id, name, ...settable } = repositoryFields;
  *          present and the name is new
  *          | conflict { reason: "exists" } when another repository has this id
  * Effect   one row of repositories, and one row of changes that names the changed fields; none when nothing differs
- * Cost     at most 3 statements by unique index
+ * Cost     2 statements by unique index, or 4 when another call adds the name at the same time
  */
 export const upsert = operation({
   access: "write",
-  input: z.strictObject({
-    id,
-    name,
-    remoteUrl: settable.remoteUrl,
-    defaultBranch: settable.defaultBranch.unwrap().optional(),
-    description: settable.description,
-    settings: settable.settings,
-    worktreeRoot: settable.worktreeRoot,
-    maxWorktrees: settable.maxWorktrees.unwrap().optional(),
-    expectedVersion: Version.optional(),
-  }),
+  input: UpsertInput,
   output: Repository,
   errors: ["conflict"],
-  *run(input, { now, changed, wake }) {
-    const key = nameKey(input.name);
-    const before = yield* first<Row>(sql`SELECT * FROM repositories WHERE name_key = ${key} ${forUpdate}`);
-    const differs = before === undefined || isDifferent(input, before);
-    // An upsert that was repeated changes nothing, and needs no version.
-    if (differs) requireVersion(before ?? { version: 0 }, input.expectedVersion);
-    // Two first upserts of one name may both find no row, so one statement inserts or updates. It updates only columns
-    // for which the input has a value: the defaults of the others must not overwrite those of the other transaction.
-    const stored = yield* first<Row>(sql`
-      INSERT INTO repositories (
-        id,
-        name,
-        name_key,
-        remote_url,
-        default_branch,
-        description,
-        settings,
-        worktree_root,
-        max_worktrees,
-        created_at,
-        updated_at
-      ) VALUES (
-        ${input.id},
-        ${input.name},
-        ${key},
-        ${input.remoteUrl ?? null},
-        ${input.defaultBranch ?? "main"},
-        ${input.description ?? null},
-        ${input.settings ?? null},
-        ${input.worktreeRoot ?? null},
-        ${input.maxWorktrees ?? 16},
-        ${now},
-        ${now}
-      )
-      ON CONFLICT (name_key) DO UPDATE SET
-        name = excluded.name
-        ${assignWhen(input.remoteUrl, sql`, remote_url = excluded.remote_url`)}
-        ${assignWhen(input.defaultBranch, sql`, default_branch = excluded.default_branch`)}
-        ${assignWhen(input.description, sql`, description = excluded.description`)}
-        ${assignWhen(input.settings, sql`, settings = excluded.settings`)}
-        ${assignWhen(input.worktreeRoot, sql`, worktree_root = excluded.worktree_root`)}
-        ${assignWhen(input.maxWorktrees, sql`, max_worktrees = excluded.max_worktrees`)},
-        archived_at = NULL,
-        version = repositories.version + 1,
-        updated_at = excluded.updated_at
-      WHERE ${differs ? sql`TRUE` : sql`FALSE`}
-      RETURNING *`);
-    if (stored === undefined) return before as Row;
-    changed({
-      entity: "repository",
-      id: stored.id,
-      op: stored.version === 1 ? "create" : "update",
-      version: stored.version,
-      detail: before === undefined ? undefined : changedFields(changeable, before, stored),
-    });
-    // The repository may now allow more worktrees, so calls that wait for one run again.
-    wake(freeWorktreeTopic(stored.id));
-    return stored;
+  *run(input, context) {
+    return yield* upsertRepository(input, context);
   },
+});
+
+/** Adds or updates the repository with the name in the input. */
+const upsertRepository = step(function* (input: z.output<typeof UpsertInput>, context: Context): Body<Row> {
+  const before = yield* first<Row>(sql`
+    SELECT * FROM repositories WHERE name_key = ${nameKey(input.name)} ${forUpdate}`);
+  // An upsert that was repeated changes nothing, and needs no version.
+  if (before !== undefined && !isDifferent(input, before)) return before;
+  requireVersion(before ?? { version: 0 }, input.expectedVersion);
+  if (before !== undefined) return yield* updateRepository(before, input, context);
+  // Of two transactions that find no row, one adds it, and the other then finds it.
+  return (yield* insertRepository(input, context)) ?? (yield* upsertRepository(input, context));
+});
+
+/** Adds a repository, or returns undefined when another transaction has added one with this name. */
+const insertRepository = step(function* (input: z.output<typeof UpsertInput>, { now, changed }: Context) {
+  const row = yield* first<Row>(sql`
+    INSERT INTO repositories (
+      id,
+      name,
+      name_key,
+      remote_url,
+      default_branch,
+      description,
+      settings,
+      worktree_root,
+      max_worktrees,
+      created_at,
+      updated_at
+    ) VALUES (
+      ${input.id},
+      ${input.name},
+      ${nameKey(input.name)},
+      ${input.remoteUrl ?? null},
+      ${input.defaultBranch ?? "main"},
+      ${input.description ?? null},
+      ${input.settings ?? null},
+      ${input.worktreeRoot ?? null},
+      ${input.maxWorktrees ?? 16},
+      ${now},
+      ${now}
+    )
+    ON CONFLICT (name_key) DO NOTHING
+    RETURNING *`);
+  if (row !== undefined) changed({ entity: "repository", id: row.id, op: "create", version: 1 });
+  return row;
+});
+
+/** Updates the fields of a locked repository that the input has. */
+const updateRepository = step(function* (
+  before: Row,
+  input: z.output<typeof UpsertInput>,
+  { now, changed, wake }: Context,
+) {
+  const row = yield* one<Row>(sql`
+    UPDATE repositories SET
+      name = ${input.name}
+      ${assignWhen(input.remoteUrl, sql`, remote_url = ${input.remoteUrl ?? null}`)}
+      ${assignWhen(input.defaultBranch, sql`, default_branch = ${input.defaultBranch ?? null}`)}
+      ${assignWhen(input.description, sql`, description = ${input.description ?? null}`)}
+      ${assignWhen(input.settings, sql`, settings = ${input.settings ?? null}`)}
+      ${assignWhen(input.worktreeRoot, sql`, worktree_root = ${input.worktreeRoot ?? null}`)}
+      ${assignWhen(input.maxWorktrees, sql`, max_worktrees = ${input.maxWorktrees ?? null}`)},
+      archived_at = NULL,
+      version = version + 1,
+      updated_at = ${now}
+    WHERE id = ${before.id}
+    RETURNING *`);
+  const detail = changedFields(changeable, before, row);
+  changed({ entity: "repository", id: row.id, op: "update", version: row.version, detail });
+  // The repository may now allow more worktrees, so calls that wait for one run again.
+  wake(freeWorktreeTopic(row.id));
+  return row;
 });
 
 /** Returns the assignment when the input has a value for its column. */
@@ -212,7 +232,8 @@ export const archive = operation({
 });
 
 /**
- * Renames a repository. Repeating the call changes nothing.
+ * Renames a repository, archived or not. Its old name is free from then on: an upsert of that name creates another
+ * repository. Repeating the call changes nothing.
  *
  * Input    name: 1 .. 200 characters, unique, ignoring case; the same name in other letter case is allowed
  * Fails    not_found | conflict { reason: "name", repositoryId } when another repository has the name

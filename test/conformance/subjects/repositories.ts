@@ -1,6 +1,6 @@
 // Repositories: upserting by name, archiving, finding.
 import assert from "node:assert/strict";
-import { newId } from "../../../src/index.ts";
+import { newId, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { TestedBackend } from "../../support/backends.ts";
 import { endOfFeed, fails, subject } from "../suite.ts";
@@ -71,6 +71,30 @@ export function repositoriesConformance(backend: TestedBackend): void {
       );
       assert.equal(new Set(rows.map(({ id }) => id)).size, 1);
       assert.deepEqual(rows.map(({ version }) => version).sort(), [1, 2, 3, 4, 5, 6, 7, 8]);
+    });
+
+    test("of simultaneous first upserts of a name, one creates it, and each other tells what it has changed", async ({
+      store,
+      connect,
+    }) => {
+      const clients = [store, await connect()];
+      const upserts = (name: string, description: (index: number) => string) =>
+        Promise.all(
+          Array.from({ length: 8 }, (_, index) =>
+            (clients[index % 2] as Store).repositories.upsert({ name, description: description(index) }),
+          ),
+        );
+      const after = await endOfFeed(store);
+      const [row] = await upserts(`told ${newId()}`, String);
+      const { changes } = await store.changes.since({ after });
+      const [first, ...others] = changes.filter(({ entityId }) => entityId === row?.id);
+      assert.deepEqual([first?.op, others.length], ["create", 7]);
+      for (const { op, detail } of others) {
+        assert.equal(op, "update");
+        assert.ok((detail as { changed?: { description?: unknown } } | null)?.changed?.description);
+      }
+      const same = await upserts(`told ${newId()}`, () => "same");
+      assert.deepEqual(new Set(same.map(({ version }) => version)), new Set([1]));
     });
 
     test("creating a repository with an id that exists is a conflict", async ({ store }) => {
