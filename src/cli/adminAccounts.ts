@@ -48,7 +48,7 @@ export function addAccounts(admin: Command, cli: CommandLine): void {
       printFields(cli, flags, account, { enabled: account.name, id: account.id });
     });
 
-  storeCommand(admin, "rename-account", "Renames an account. Its id and its tokens stay.", [
+  storeCommand(admin, "rename-account", "Renames an account. Its id and its tokens stay, and its old name is free.", [
     "admin rename-account ops operations",
   ])
     .argument("<name>", "the name of the account")

@@ -33,9 +33,12 @@ export function addRepositories(program: Command, cli: CommandLine): void {
       ]);
     });
 
-  storeCommand(group, "rename", "Renames a repository. Its id and everything that belongs to it stay.", [
-    "repositories rename demo demo-archive",
-  ])
+  storeCommand(
+    group,
+    "rename",
+    "Renames a repository. Its id and everything that belongs to it stay, and its old name is free.",
+    ["repositories rename demo demo-archive"],
+  )
     .argument("<name>", "the name or id of the repository")
     .argument("<new-name>", "a name that no other repository has, ignoring case")
     .action(async (nameOrId: string, name: string, flags: StoreFlags) => {

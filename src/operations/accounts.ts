@@ -132,7 +132,7 @@ export const enable = operation({
 });
 
 /**
- * Renames an account. Repeating the call changes nothing.
+ * Renames an account, disabled or not. Its old name is free from then on. Repeating the call changes nothing.
  *
  * Input    name: 1 .. 200 characters, unique, ignoring case; the same name in other letter case is allowed
  * Fails    not_found | conflict { reason: "name", accountId } when another account has the name
