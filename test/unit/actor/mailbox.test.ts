@@ -1,11 +1,13 @@
 // The mailbox without a thread or database: turns, lanes, groups, parking, limits and cancellation.
 import assert from "node:assert/strict";
 import { it } from "node:test";
+import type { ClockWatch } from "../../../src/actor/clockWatch.ts";
 import { type Inbox, Mailbox } from "../../../src/actor/mailbox.ts";
 import type { Dispatcher, JobOutcome } from "../../../src/dispatch.ts";
 import { type ErrorCode, StoreError } from "../../../src/errors.ts";
 import { defaultLimits, type Limits } from "../../../src/limits.ts";
 import type { Call } from "../../../src/operation.ts";
+import { present } from "../../../src/present.ts";
 import type { Envelope, Reply } from "../../../src/wire.ts";
 
 interface Rig {
@@ -25,13 +27,14 @@ interface RigOptions {
   readonly outcomeOf?: (call: Call) => JobOutcome | undefined;
   /** The number of calls that a group has time for. */
   readonly begunMax?: number;
+  readonly clockWatch?: ClockWatch;
 }
 
 /**
  * Builds a mailbox on a dispatcher that answers each call with its name. The first word of a name is the lane; "large"
  * has a large result, "touch" touches "topic", and "unknown" is refused.
  */
-function createRig({ limits = {}, outcomeOf = () => undefined, begunMax }: RigOptions = {}): Rig {
+function createRig({ limits = {}, outcomeOf = () => undefined, begunMax, clockWatch }: RigOptions = {}): Rig {
   const groups: string[][] = [];
   const gate = Promise.withResolvers<void>();
   const dispatcher: Dispatcher = {
@@ -48,8 +51,14 @@ function createRig({ limits = {}, outcomeOf = () => undefined, begunMax }: RigOp
         waitMs: waitMs ?? 0,
       };
     },
-    async runTransaction(jobs) {
+    async runTransaction(jobs, _budgetMs, mayBegin = () => true) {
       await gate.promise;
+      if (!mayBegin(new Date()))
+        return {
+          outcomes: jobs.map(() => ({ answers: [], parkOn: undefined, refused: true })),
+          topics: new Set(),
+          wrote: false,
+        };
       const begun = jobs.slice(0, begunMax ?? jobs.length);
       const outcomes = begun.map(
         (calls) =>
@@ -70,6 +79,7 @@ function createRig({ limits = {}, outcomeOf = () => undefined, begunMax }: RigOp
     limits: { ...defaultLimits, ...limits },
     epoch: 7,
     dataVersion: undefined,
+    ...present({ clockWatch }),
     onFault: (error) => void faults.push(error),
     onWrite: (failed) => void writes.push(failed),
   });
@@ -731,4 +741,31 @@ it("a write that has waited for the lock for longer than limits.busyGiveUpMs fai
     [rig.groups, rig.writes, rig.mailbox.figures().queued],
     [[["normal other"]], ["busy", undefined], 0],
   );
+});
+
+it("a group whose transaction finds that the clock has moved runs again, in order, after the clock was followed", async () => {
+  let [moved, checks] = [false, 0];
+  const call = { name: "follow", operation: { access: "write", lane: "background", errors: [] }, waitMs: 0 } as never;
+  const clockWatch: ClockWatch = {
+    isSteady: () => {
+      moved ||= ++checks === 1;
+      return !moved;
+    },
+    due: () => (moved ? call : undefined),
+    followed: () => {
+      moved = false;
+      return true;
+    },
+    settled: () => undefined,
+    stop: () => undefined,
+  };
+  const rig = createRig({ clockWatch });
+  rig.open();
+  const inbox = connect(rig);
+  const reply = await inbox.post(envelope("normal write a", "normal b", "normal write c"));
+  assert.deepEqual(resultsOf(reply), ["normal write a", "normal b", "normal write c"]);
+  assert.deepEqual(rig.groups, [["follow"], ["normal write a", "normal b", "normal write c"]]);
+  assert.equal(rig.mailbox.figures().clockJumps, 1);
+  await inbox.post(envelope("normal d"));
+  assert.deepEqual(rig.groups.at(-1), ["normal d"]);
 });
