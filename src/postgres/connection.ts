@@ -12,6 +12,8 @@ export interface ConnectionOptions {
   readonly limits: Limits;
   /** `full`: a commit is acknowledged when it is on disk. `normal`: a crash of the server may lose the last commits. */
   readonly synchronous: Synchronous;
+  /** True for migrations, which lift the server's limits for their transactions: an answer may take any time. */
+  readonly waitsLong?: boolean | undefined;
 }
 
 export class PostgresConnection {
@@ -80,7 +82,7 @@ export class PostgresConnection {
   }
 
   async #connect(): Promise<pg.Client> {
-    const { url, limits, synchronous } = this.#options;
+    const { url, limits, synchronous, waitsLong = false } = this.#options;
     const client = new pg.Client({
       connectionString: url,
       application_name: "debug-server-db",
@@ -88,7 +90,7 @@ export class PostgresConnection {
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
       // The server itself cancels statements that take too long; this limit is for a server that no longer answers.
-      query_timeout: limits.statementMs * 2,
+      query_timeout: waitsLong ? 0 : limits.statementMs * 2,
       // Statements that are sent before the answers to earlier ones have arrived share a round trip.
       pipeline: true,
       types: {

@@ -4,7 +4,7 @@
 import { randomBytes } from "node:crypto";
 import type pg from "pg";
 import { StoreError } from "../errors.ts";
-import { defaultLimits } from "../limits.ts";
+import { defaultLimits, type Limits } from "../limits.ts";
 import type { Engine, RestorePoint, Run } from "../schema/engine.ts";
 import { createSchema } from "../schema/ledger.ts";
 import { checkSignal, type LockWait, waitForLock } from "../schema/lockWait.ts";
@@ -22,11 +22,13 @@ export interface PostgresEngineOptions extends LockWait {
   readonly url: string;
   /** Called with advice before the first migration when a backup is wanted, because it cannot be made from here. */
   readonly onBackupAdvice?: ((advice: string) => void) | undefined;
+  /** Other limits of the connection than the default ones, for tests. */
+  readonly limits?: Limits | undefined;
 }
 
 /** Opens a database for migration. Fails with incompatible or busy; the message names the remedy. */
 export async function openPostgresEngine(options: PostgresEngineOptions): Promise<Engine> {
-  const connection = new PostgresConnection({ url: options.url, limits: defaultLimits, synchronous: "full" });
+  const connection = connectionOf(options);
   const engine = new PostgresEngine(options, connection);
   try {
     await connection.get();
@@ -35,6 +37,10 @@ export async function openPostgresEngine(options: PostgresEngineOptions): Promis
     throw error;
   }
   return engine;
+}
+
+function connectionOf({ url, limits = defaultLimits }: PostgresEngineOptions): PostgresConnection {
+  return new PostgresConnection({ url, limits, synchronous: "full", waitsLong: true });
 }
 
 class PostgresEngine implements Engine {
@@ -125,7 +131,7 @@ class PostgresEngine implements Engine {
    */
   async #scratch(fill: (client: pg.Client, source: string) => Promise<void>): Promise<Engine> {
     return await this.#nameInErrors(async () => {
-      const connection = new PostgresConnection({ url: this.#options.url, limits: defaultLimits, synchronous: "full" });
+      const connection = connectionOf(this.#options);
       try {
         const client = await connection.get();
         await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ");

@@ -7,10 +7,12 @@ import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import pg from "pg";
 import { newId, openStore } from "../../../src/index.ts";
+import { defaultLimits } from "../../../src/limits.ts";
 import { plan, verify } from "../../../src/migrate/dryRun.ts";
 import { check, current, stamp } from "../../../src/migrate/history.ts";
 import { openEngine } from "../../../src/migrate/open.ts";
 import { downgrade, type Migrator, upgrade } from "../../../src/migrate/upgrade.ts";
+import { openPostgresEngine } from "../../../src/postgres/migrator.ts";
 import { migrationsFolder, readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
 import { run as runCommand } from "../../system/cli/commandLine.ts";
@@ -88,6 +90,19 @@ async function contentsOf(at: Server): Promise<unknown> {
 }
 
 describe("PostgreSQL", () => {
+  it("lets a statement take longer than a store would wait for it", async (t) => {
+    const at = await server(t, [["slow", "CREATE TABLE a (x bigint);\nSELECT pg_sleep(1.5);", "DROP TABLE a;"]]);
+    const limits = { ...defaultLimits, statementMs: 500 };
+    const engine = await openPostgresEngine({ url: at.url, lockTimeoutMs: 10_000, limits });
+    try {
+      const migrator = { engine, migrations: readMigrations("postgres", at.migrations), now: () => Date.now() };
+      await upgrade(migrator, "0001", { backup: false });
+      assert.deepEqual(await ask(at.url, "SELECT x FROM a"), []);
+    } finally {
+      await engine.close();
+    }
+  });
+
   it("a downgrade followed by an upgrade restores the same database with its data", async (t) => {
     const at = await server(t);
     await up(at, "1");
