@@ -37,9 +37,11 @@ UPDATE commands SET stop_at = cancel_requested_at WHERE state = 'cancelling';
 CREATE INDEX commands_stop ON commands (stop_at) WHERE stop_at IS NOT NULL;
 
 -- A command that was cancelled does not count as failed any more.
-UPDATE sessions SET
-  failed_commands = failed_commands - (SELECT count(*) FROM commands WHERE session_id = sessions.id AND state = 'cancelled')
-WHERE failed_commands > 0;
+UPDATE sessions SET failed_commands = counted.failed
+FROM (
+  SELECT session_id, count(*) FILTER (WHERE state IN ('failed', 'timed_out', 'lost')) AS failed
+  FROM commands GROUP BY session_id) AS counted
+WHERE counted.session_id = sessions.id AND sessions.failed_commands <> counted.failed;
 
 UPDATE sessions SET token_id = NULL WHERE token_id IS NOT NULL AND token_id NOT IN (SELECT id FROM tokens);
 ALTER TABLE sessions
@@ -63,8 +65,11 @@ DROP INDEX sessions_token;
 ALTER TABLE sessions
   DROP CONSTRAINT sessions_token_id_fkey,
   DROP COLUMN deadline_at;
-UPDATE sessions SET
-  failed_commands = failed_commands + (SELECT count(*) FROM commands WHERE session_id = sessions.id AND state = 'cancelled');
+UPDATE sessions SET failed_commands = counted.failed
+FROM (
+  SELECT session_id, count(*) FILTER (WHERE state IN ('failed', 'timed_out', 'lost', 'cancelled')) AS failed
+  FROM commands GROUP BY session_id) AS counted
+WHERE counted.session_id = sessions.id AND sessions.failed_commands <> counted.failed;
 DROP INDEX commands_stop;
 ALTER TABLE commands
   DROP COLUMN lost_claims,

@@ -35,9 +35,11 @@ UPDATE commands SET stop_at = cancel_requested_at WHERE state = 'cancelling';
 CREATE INDEX commands_stop ON commands (stop_at) WHERE stop_at IS NOT NULL;
 
 -- A command that was cancelled does not count as failed any more.
-UPDATE sessions SET
-  failed_commands = failed_commands - (SELECT count(*) FROM commands WHERE session_id = sessions.id AND state = 'cancelled')
-WHERE failed_commands > 0;
+UPDATE sessions SET failed_commands = counted.failed
+FROM (
+  SELECT session_id, count(*) FILTER (WHERE state IN ('failed', 'timed_out', 'lost')) AS failed
+  FROM commands GROUP BY session_id) AS counted
+WHERE counted.session_id = sessions.id AND sessions.failed_commands <> counted.failed;
 
 -- SQLite adds a foreign key only with its table.
 CREATE TABLE sessions_copy AS SELECT * FROM sessions;
@@ -261,8 +263,11 @@ CREATE INDEX sessions_page_of_repository ON sessions (repository_id, created_at,
 CREATE INDEX sessions_page_of_state ON sessions (state, created_at, id);
 CREATE INDEX sessions_ready ON sessions (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
 CREATE INDEX sessions_expiry ON sessions (expires_at) WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0;
-UPDATE sessions SET
-  failed_commands = failed_commands + (SELECT count(*) FROM commands WHERE session_id = sessions.id AND state = 'cancelled');
+UPDATE sessions SET failed_commands = counted.failed
+FROM (
+  SELECT session_id, count(*) FILTER (WHERE state IN ('failed', 'timed_out', 'lost', 'cancelled')) AS failed
+  FROM commands GROUP BY session_id) AS counted
+WHERE counted.session_id = sessions.id AND sessions.failed_commands <> counted.failed;
 DROP INDEX commands_stop;
 ALTER TABLE commands DROP COLUMN lost_claims;
 ALTER TABLE commands DROP COLUMN confirmed_fence;

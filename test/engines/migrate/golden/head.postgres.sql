@@ -2,7 +2,7 @@
 -- 0002_accounts_artifacts.postgres.sql ba9884b83bd79058854b6819849fae7941c3fa09537d06caa936aac8d72c4f09
 -- 0003_lookups.postgres.sql 2f603d3d4b0f65624d630a474c7cee7adb920b0fc0f1612120f9d18a143a1151
 -- 0004_debug.postgres.sql 3c4eab41415ec808614dd632521429b6a0a8ac95f52a8676bda98efb05bc65a3
--- 0005_truth.postgres.sql ea5bd80173afada03a3ab828e2d0dd4361bf96452139cc8d3e78b4460ee6efe8
+-- 0005_truth.postgres.sql 816b6137f5ae1730ac9b7039688dee604a16085988a015bf71a898ea6dad3019
 
 CREATE TABLE accounts (
   id uuid NOT NULL,

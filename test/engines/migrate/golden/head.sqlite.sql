@@ -2,7 +2,7 @@
 -- 0002_accounts_artifacts.sqlite.sql f6af617c73e440e6a6c42b08d10be3566e0a40747bbec1007c39f6569e247d36
 -- 0003_lookups.sqlite.sql 3f21846aa935f004cbb341fe5fd758f957f1f9a2fde341adcaf9064f0712f40f
 -- 0004_debug.sqlite.sql dc199dc33e69488faaace51a939811a371d0abf7a4866f5d5c81282d0fa73f91
--- 0005_truth.sqlite.sql 446cfd63852623ba4f5def43ec675b56af45a9f5ff5d70198baf276559e1db05
+-- 0005_truth.sqlite.sql 7fa635198affebd69ca04be91069332f6708f581fc508b381e46344072a35db2
 
 -- application_id 1146307650
 -- auto_vacuum 2
