@@ -14,7 +14,7 @@ export function addMaintenance(program: Command, cli: CommandLine): void {
     "reap",
     "Ends what has expired: leases, idle sessions, runners without a heartbeat, artifacts, idempotency keys.",
     ["maintenance reap", "maintenance reap --json"],
-    "A server does this every second. Without a server nothing expires.",
+    "A server does this every second. Without a server nothing expires: what ran out meanwhile is kept for 30 seconds more, from the first call that writes.",
   ).action(async (flags: StoreFlags) => {
     await visit(cli, flags, async (store, options) => {
       const all: Record<string, string[]> = {};

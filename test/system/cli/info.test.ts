@@ -1,6 +1,7 @@
 // debug-server-db info, config show and maintenance reap, and the help of every command.
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
+import Database from "better-sqlite3";
 import type { Command } from "commander";
 import { createCommandLine } from "../../../src/cli/commandLine.ts";
 import { createProgram } from "../../../src/cli/program.ts";
@@ -79,6 +80,10 @@ suite("info and maintenance", { concurrency: 2 }, () => {
     const store = await openStore({ url, clock, limits: { reapEveryMs: 0 } });
     const leases = await Promise.all(Array.from({ length: 3 }, () => fixtures(store).lease()));
     await store.close();
+    // A server has served the store since, and has not come to end the leases. Otherwise they would get a grace period.
+    const db = new Database(url.replace(/^sqlite:/, ""));
+    db.prepare("UPDATE store_meta SET value = ? WHERE key = 'served_at'").run(String(Date.now()));
+    db.close();
     const reaped = JSON.parse((await run(folder, ["maintenance", "reap", "--json", "--url", url])).stdout) as {
       worktrees: string[];
     };
