@@ -122,6 +122,6 @@ export const completeEvict = operation({
     if (before.state === "removed" && before.fence === fence) return before;
     checkWorktreeLease(before, fence);
     requireState(before, "worktree", ["evicting"]);
-    return yield* endWorktreeLease(before, undefined, "removed", "remove", context);
+    return yield* endWorktreeLease(before, undefined, { state: "removed", op: "remove" }, context);
   },
 });

@@ -10,7 +10,7 @@ import { leaseLost } from "./failures.ts";
 import { lockRow } from "./rows.ts";
 import { keepSessionActive, openSessionStates } from "./sessionActivity.ts";
 import { tryLockSession, unbindWorktree } from "./sessionState.ts";
-import { endLease, saveWorktree } from "./worktreeLease.ts";
+import { endLease, type LeaseEnd, saveWorktree } from "./worktreeLease.ts";
 
 /**
  * Ends at most `limit` expired leases, of all repositories or of one, and returns the ids of their worktrees. Skips
@@ -55,7 +55,8 @@ export const expireWorktreeLease = step(function* (
   session: SessionRow | undefined,
   context: Context,
 ) {
-  yield* endWorktreeLease(row, session, row.state === "leased" ? "dirty" : "quarantined", "expire", context);
+  const state = row.state === "leased" ? "dirty" : "quarantined";
+  yield* endWorktreeLease(row, session, { state, op: "expire" }, context);
 });
 
 /**
@@ -91,14 +92,10 @@ export function checkWorktreeLease(row: WorktreeRow, fence: number): void {
 export const endWorktreeLease = step(function* (
   before: WorktreeRow,
   session: SessionRow | undefined,
-  state: WorktreeState,
-  op: string,
+  end: Omit<LeaseEnd, "sessionId">,
   context: Context,
-  reason?: string,
-  isByHolder?: boolean,
-  facts?: Partial<WorktreeRow>,
 ) {
-  const row = yield* endLease(before, { state, op, reason, sessionId: session?.id, isByHolder, facts }, context);
+  const row = yield* endLease(before, { ...end, sessionId: session?.id }, context);
   if (session !== undefined) yield* unbindWorktree(session, context);
   return row;
 });

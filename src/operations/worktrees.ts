@@ -255,16 +255,10 @@ export const release = operation({
     if (before.fence !== input.fence) leaseLost(before, input.fence);
     if (before.lease_expires_at === null)
       return isSameRelease(before, input.to) ? before : leaseLost(before, input.fence);
-    return yield* endWorktreeLease(
-      before,
-      session,
-      stateAfterRelease(before.state, input.to),
-      "release",
-      context,
-      input.reason,
-      true,
-      worktreeFacts(input, input.fence),
-    );
+    const state = stateAfterRelease(before.state, input.to);
+    const facts = worktreeFacts(input, input.fence);
+    const end = { state, op: "release", reason: input.reason, isByHolder: true, facts };
+    return yield* endWorktreeLease(before, session, end, context);
   },
 });
 
@@ -282,7 +276,8 @@ export const quarantine = operation({
   *run(input, context) {
     const session = yield* lockBoundSession(input.worktreeId, input.fence);
     const before = yield* requireWorktreeLease(input.worktreeId, input.fence);
-    return yield* endWorktreeLease(before, session, "quarantined", "quarantine", context, input.reason);
+    const end = { state: "quarantined", op: "quarantine", reason: input.reason } as const;
+    return yield* endWorktreeLease(before, session, end, context);
   },
 });
 
