@@ -1,4 +1,4 @@
-// debug-server-db repositories: lists and renames the upstream projects. Also finds and names the repositories of other rows.
+// debug-server-db repositories: lists and renames the upstream projects. Also finds and names those of other rows.
 import type { Command } from "commander";
 import { idPattern } from "../model/ids.ts";
 import { maskUrl } from "../model/masking.ts";

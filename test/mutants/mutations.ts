@@ -58,6 +58,17 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/model/directories.ts", subject("directories"), [
     ["a directory has one path", ".overwrite((path) => normalizeDirectory(path) ?? path)", ""],
   ]),
+  ...mutate("src/model/directories.ts", { tests: ["test/unit/model/directories.test.ts"] }, [
+    ["a server without a share is no directory", "[^\\\\/]*[\\\\/]+[^\\\\/])/i;", ")/i;"],
+  ]),
+  ...mutate("src/model/masking.ts", { tests: ["test/unit/model/masking.test.ts"] }, [
+    ["a password reaches to the last @", "isPlace && !hasPassword", "isPlace"],
+    ["a colon that begins no port begins a password", "isPlace && !hasPassword", "!hasPassword"],
+  ]),
+  ...mutate("src/operations/repositories.ts", subject("repositories"), [
+    ["an upsert that changes nothing writes nothing", "!isDifferent(input, before)", "false"],
+    ["a rename moves the key of the name", "name_key = ${key},", ""],
+  ]),
   ...mutate("src/operations/reservation.ts", subject("worktrees"), [
     [
       "a repository has at most maxWorktrees worktrees",
