@@ -12,8 +12,9 @@ const root = new URL("../", import.meta.url);
 
 /** Formats a heading for each error code, so that a link can point to it, with its meaning and what to do. */
 function errorSections(): string {
-  const sections = Object.entries(errorCodes).map(([code, { means, mend, retryable }]) => {
-    const text = `${sentence(means)} **What to do:** ${mend}.${retryable ? " The error is retryable." : ""}`;
+  const sections = Object.entries(errorCodes).map(([code, { means, mend, retryable, ...error }]) => {
+    const exception = "unless" in error ? `, unless ${error.unless}` : "";
+    const text = `${sentence(means)} **What to do:** ${mend}.${retryable ? ` The error is retryable${exception}.` : ""}`;
     return `### ${code}\n\n${wrap(text.replaceAll(/\bdetails\.\w+|\boutcome\b/g, "`$&`"))}`;
   });
   return `\n${sections.join("\n\n")}\n`;

@@ -55,9 +55,12 @@ CREATE INDEX sessions_deadline ON sessions (deadline_at) WHERE deadline_at IS NO
 DROP INDEX sessions_expiry;
 CREATE INDEX sessions_expiry ON sessions (expires_at)
   WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND queued_commands = 0;
+-- The worktrees in which a command may still run.
+CREATE INDEX sessions_working ON sessions (worktree_id) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 
 -- down
 
+DROP INDEX sessions_working;
 DROP INDEX sessions_expiry;
 CREATE INDEX sessions_expiry ON sessions (expires_at) WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0;
 DROP INDEX sessions_deadline;

@@ -9,7 +9,10 @@
  */
 export type Outcome = "not_run" | "rolled_back" | "unknown";
 
-/** The meaning of each code, and what its receiver can do. docs/guide/errors.md prints them. */
+/**
+ * The meaning of each code, and what its receiver can do. `unless` names the failures that are not retryable although
+ * their code is. docs/guide/errors.md prints them.
+ */
 export const errorCodes = {
   invalid_input: { retryable: false, means: "the input violates a bound or a rule", mend: "correct the call" },
   unknown_operation: {
@@ -37,7 +40,8 @@ export const errorCodes = {
   capacity_exhausted: {
     retryable: true,
     means: "no worktree is free and no more are allowed; details counts those in use and those in quarantine",
-    mend: "retry after details.earliestExpiryAt; if `retryable` is false, no lease can end: restore or evict worktrees",
+    unless: "no lease can end: then restore or evict worktrees, or raise maxWorktrees",
+    mend: "let the call wait (`waitMs`), or retry after details.earliestExpiryAt",
   },
   log_gap: {
     retryable: false,
@@ -119,7 +123,7 @@ export const errorCodes = {
     means: "a bug in this package; the server's log has the cause",
     mend: "report a bug, with the cause",
   },
-} as const satisfies Record<string, { retryable: boolean; means: string; mend: string }>;
+} as const satisfies Record<string, { retryable: boolean; unless?: string; means: string; mend: string }>;
 
 export type ErrorCode = keyof typeof errorCodes;
 

@@ -51,7 +51,7 @@ export function addWorktrees(program: Command, cli: CommandLine): void {
     });
 
   const note =
-    "A live lease is released only with --force. After that the calls of its holder fail, but its programs may still write into the directory. The commit and the environment of the worktree are unknown from then on.";
+    "A worktree that is held is released only with --force. After that the calls of its holder fail, but its programs may still write into the directory. The commit and the environment of the worktree are unknown from then on.";
   reasonOption(
     storeCommand(
       group,
@@ -62,7 +62,7 @@ export function addWorktrees(program: Command, cli: CommandLine): void {
     ),
   )
     .argument("<id>", "the id of the worktree")
-    .option("--force", "release it even if its lease is live", false)
+    .option("--force", "release it although somebody holds it", false)
     .addOption(
       new Option("--to <what>", "clean: ready for use; dirty: scrub it before use; keep, broken: out of use")
         .choices(releaseKinds)
@@ -72,13 +72,7 @@ export function addWorktrees(program: Command, cli: CommandLine): void {
       await visit(cli, flags, async (store, options) => {
         const worktree = await store.worktrees.get({ worktreeId });
         if (worktree.leaseExpiresAt === null) throw new CliError("failure", notHeld(worktree));
-        if (worktree.leaseExpiresAt.getTime() > Date.now() && !flags.force) {
-          const holder = worktree.leaseOwner ?? `runner ${worktree.leaseRunnerId}`;
-          throw new CliError(
-            "failure",
-            `${holder} holds the worktree until ${formatTime(worktree.leaseExpiresAt)}: use --force to release it anyway`,
-          );
-        }
+        if (!flags.force) throw new CliError("failure", isHeld(worktree, worktree.leaseExpiresAt));
         const reason = flags.reason ?? "released from the command line";
         // The fencing token keeps a lease that was granted in the meantime.
         const released = await store.worktrees.release(
@@ -106,6 +100,18 @@ export function addWorktrees(program: Command, cli: CommandLine): void {
     });
 
   addEvict(group, cli);
+}
+
+/**
+ * Returns the sentence about a worktree that is released only by force. Also one whose lease has run out has its holder
+ * until the store ends the lease, and keeps it while a command runs (D-079).
+ */
+function isHeld({ leaseOwner, leaseRunnerId }: Worktree, expiresAt: Date): string {
+  const holder = leaseOwner ?? `runner ${leaseRunnerId}`;
+  const time = formatTime(expiresAt);
+  return expiresAt.getTime() > Date.now()
+    ? `${holder} holds the worktree until ${time}: use --force to release it anyway`
+    : `the lease of ${holder} ran out at ${time}, but a command may still run in the worktree: use --force to release it anyway`;
 }
 
 /** Returns the sentence about a worktree that no release can take from anybody, with the way out if there is one. */

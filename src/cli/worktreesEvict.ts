@@ -1,6 +1,6 @@
 // debug-server-db worktrees evict: takes worktrees out of the store, in two steps around the deletion of their
 // directories. The command deletes no directory, because it may run on another machine than the one that has it.
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { CallOptions } from "../client.ts";
 import { bounds } from "../limits.ts";
 import type { Worktree } from "../model/worktrees.ts";
@@ -45,7 +45,11 @@ export function addEvict(group: Command, cli: CommandLine): void {
     .option("--older-than <time>", "only those that nobody has used for this time", duration(1_000, yearMs))
     .option("--quarantined", "the quarantined ones instead of the free ones", false)
     .option("--removed", "their directories are deleted: remove the worktrees at once", false)
-    .option("--ttl <time>", "the time for deleting the directories", duration(60_000, bounds.leaseMsMax), 3_600_000)
+    .addOption(
+      new Option("--ttl <time>", "the time for deleting the directories")
+        .argParser(duration(60_000, bounds.leaseMsMax))
+        .default(3_600_000, "1h"),
+    )
     .action(async (ids: readonly string[], flags: EvictFlags) => {
       requireChoice(ids, flags);
       const rows = await visit(cli, flags, async (store, options) => {

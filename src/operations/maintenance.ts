@@ -25,7 +25,8 @@ import { expireWorktreeLeases } from "./worktreeState.ts";
  *
  * Result   the ids of the ended rows by kind, and the number of keys. more: a kind has reached its bound, so another
  *          call will end more
- * Effect   a leased worktree becomes dirty, and one in creating or evicting quarantined; a command is queued again
+ * Effect   a leased worktree becomes dirty, and one in creating or evicting quarantined, unless a command of its session
+ *          is active; a command is queued again
  *          while attempts remain or when its claim never reached its runner, and is otherwise lost; one that its runner
  *          did not stop is timed_out or cancelled, and the worktree of its session quarantined; a pending artifact
  *          fails, a ready one is deleted unless it is pinned

@@ -72,7 +72,7 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
     candidate = yield* findFreeWorktree(search);
   if (candidate === undefined && isFull) {
     const topics = session === undefined ? [] : [sessionTopic(session.id)];
-    return new NotYet([freeWorktreeTopic(repository.id), ...topics], yield* noFreeWorktree(repository));
+    return new NotYet([freeWorktreeTopic(repository.id), ...topics], yield* noFreeWorktree(repository, context));
   }
   const before = candidate?.row;
   const needsSync = isMissing(before?.commit_sha, wanted.commitSha);
@@ -128,7 +128,10 @@ export const resolveHolder = step(function* (input: {
   return { runnerId: runner.id, owner: input.owner ?? runner.name };
 });
 
-/** Fails with `conflict` while the session holds a live lease. Ends the session's lease if it has expired. */
+/**
+ * Fails with `conflict` while the session holds a live lease, or runs a command, which may use the worktree. Otherwise
+ * ends the session's lease, which has expired.
+ */
 const requireUnbound = step(function* (session: SessionRow, context: Context) {
   const { worktree_id: worktreeId, worktree_fence: fence } = session;
   const bound = yield* first<WorktreeRow>(sql`
@@ -136,7 +139,7 @@ const requireUnbound = step(function* (session: SessionRow, context: Context) {
     WHERE id = ${worktreeId} AND fence = ${fence} AND lease_expires_at IS NOT NULL
     ${forUpdate}`);
   if (bound === undefined) return;
-  if ((bound.lease_expires_at as number) > context.now.getTime()) {
+  if ((bound.lease_expires_at as number) > context.now.getTime() || session.active_commands > 0) {
     const message = `session ${session.id} already holds worktree ${worktreeId}: release it first`;
     fail("conflict", { reason: "bound", worktreeId, fence }, message);
   }
@@ -180,39 +183,45 @@ const findFreeWorktree = step(function* ({ repositoryId, commitSha, environmentH
  * Returns the error for a repository that has no free worktree and allows no more. It is retryable while a worktree is
  * in use: no time frees one that is quarantined, only a person does.
  */
-const noFreeWorktree = step(function* (repository: RowOf["repository"]) {
-  const details = yield* capacityOf(repository);
-  const { quarantined, inUse } = details;
+const noFreeWorktree = step(function* (repository: RowOf["repository"], context: Context) {
+  const details = yield* capacityOf(repository, context);
+  const { id, worktree_count } = repository;
   const message =
-    quarantined > 0
-      ? `${quarantined} of ${quarantined + inUse} worktrees of repository ${repository.id} are quarantined, and no more are allowed: restore or evict them`
-      : inUse > 0
-        ? `all worktrees of repository ${repository.id} are in use, and no more are allowed`
-        : `repository ${repository.id} allows no worktrees: raise its maxWorktrees`;
-  return new StoreError("capacity_exhausted", message, { details, retryable: inUse > 0 });
+    details.quarantined > 0
+      ? `${details.quarantined} of ${worktree_count} worktrees of repository ${id} are quarantined, and no more are allowed: restore or evict them`
+      : worktree_count > 0
+        ? `all worktrees of repository ${id} are in use, and no more are allowed`
+        : `repository ${id} allows no worktrees: raise its maxWorktrees`;
+  return new StoreError("capacity_exhausted", message, { details, retryable: worktree_count > details.quarantined });
 });
 
 /**
  * Returns the error for a repository that allows no further worktree. No lease that ends makes room for one, so it is
  * not retryable.
  */
-export const tooManyWorktrees = step(function* (repository: RowOf["repository"]) {
-  const message = `repository ${repository.id} has ${repository.worktree_count} worktrees, and no more are allowed: evict one, or raise its maxWorktrees`;
-  const details = yield* capacityOf(repository);
+export const tooManyWorktrees = step(function* (repository: RowOf["repository"], context: Context) {
+  const { id, worktree_count } = repository;
+  const message = `repository ${id} has as many worktrees as it allows (${worktree_count}): evict one, or raise its maxWorktrees`;
+  const details = yield* capacityOf(repository, context);
   return new StoreError("capacity_exhausted", message, { details, retryable: false });
 });
 
-/** Returns what a repository's worktrees are doing. It costs one look-up, and a count of those that are quarantined. */
-const capacityOf = step(function* ({ id, worktree_count, max_worktrees }: RowOf["repository"]) {
+/**
+ * Returns what a repository's worktrees are doing. The next expiry costs one look-up, and the numbers are counted along
+ * an index each (D-031). A lease whose time has passed is not the next to expire: a command still runs under it.
+ */
+const capacityOf = step(function* ({ id, max_worktrees }: RowOf["repository"], { now }: Context) {
   const next = yield* first<{ lease_expires_at: number }>(sql`
     SELECT lease_expires_at FROM worktrees
-    WHERE repository_id = ${id} AND lease_expires_at IS NOT NULL
+    WHERE repository_id = ${id} AND lease_expires_at IS NOT NULL AND lease_expires_at > ${now}
     ORDER BY lease_expires_at LIMIT 1`);
+  const { in_use } = yield* one<{ in_use: number }>(sql`
+    SELECT count(*) AS in_use FROM worktrees WHERE repository_id = ${id} AND lease_expires_at IS NOT NULL`);
   const { quarantined } = yield* one<{ quarantined: number }>(sql`
     SELECT count(*) AS quarantined FROM worktrees WHERE repository_id = ${id} AND state = 'quarantined'`);
   return {
     earliestExpiryAt: dateOrNull(next?.lease_expires_at ?? null),
-    inUse: worktree_count - quarantined,
+    inUse: in_use,
     quarantined,
     maxWorktrees: max_worktrees,
   };

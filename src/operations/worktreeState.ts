@@ -13,8 +13,9 @@ import { tryLockSession, unbindWorktree } from "./sessionState.ts";
 import { endLease, type LeaseEnd, saveWorktree } from "./worktreeLease.ts";
 
 /**
- * Ends at most `limit` expired leases, of all repositories or of one, and returns the ids of their worktrees. Skips
- * rows that another transaction has locked: a caller that never waits for a lock cannot deadlock.
+ * Ends at most `limit` expired leases, of all repositories or of one, and returns the ids of their worktrees. A
+ * worktree whose session has an active command keeps its holder, because the command may still run in it (D-079).
+ * Skips rows that another transaction has locked: a caller that never waits for a lock cannot deadlock.
  */
 export const expireWorktreeLeases = step(function* (context: Context, limit: number, repositoryId?: string) {
   const ofRepository = and(when(repositoryId, (id) => sql`repository_id = ${id}`));
@@ -29,12 +30,17 @@ export const expireWorktreeLeases = step(function* (context: Context, limit: num
       ) AS session_id
     FROM worktrees
     WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${context.now} AND ${ofRepository}
+      AND NOT EXISTS (
+        SELECT 1 FROM sessions
+        WHERE worktree_id = worktrees.id AND worktree_fence = worktrees.fence AND active_commands > 0
+      )
     ORDER BY lease_expires_at LIMIT ${limit}`);
   const endedIds: string[] = [];
   for (const { id, fence, session_id } of expired) {
     const session = session_id === null ? undefined : yield* tryLockSession(session_id);
-    if (session_id !== null && session === undefined) continue;
-    // The rows above were read without a lock, so this one may have been renewed or released since.
+    // A runner may have claimed a command since the rows were read. A session that has ended starts none.
+    if (session_id !== null && (session === undefined || session.active_commands > 0)) continue;
+    // The rows were read without a lock, so this one may have been renewed or released since.
     const row = yield* first<WorktreeRow>(sql`
       SELECT * FROM worktrees
       WHERE id = ${id} AND fence = ${fence} AND lease_expires_at <= ${context.now}

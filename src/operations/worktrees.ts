@@ -49,10 +49,10 @@ const factFields = {
  * Result   the lease; pass its fencing token (`fence`) with every later call about the worktree
  * Fails    not_found | invalid_transition | conflict { reason: "bound" | "path" | "repository" | "exists" }
  *          | capacity_exhausted { earliestExpiryAt, inUse, quarantined, maxWorktrees }, which is not retryable when all
- *          worktrees are quarantined | invalid_input when a new worktree has no path
+ *          worktrees are quarantined or none is allowed | invalid_input when a new worktree has no path
  * Effect   one row of worktrees, perhaps one of sessions; one row of changes for each
- * Cost     at most 12 statements, each by an index; the same for ten worktrees and for ten thousand, except that
- *          quarantined ones are counted when none is free
+ * Cost     at most 13 statements, each by an index; the same for ten worktrees and for ten thousand, except that leased
+ *          and quarantined ones are counted when none is free
  */
 export const reserve = operation({
   access: "write",
@@ -96,7 +96,8 @@ export const register = operation({
   }),
   output: Worktree,
   errors: ["not_found", "invalid_transition", "conflict", "capacity_exhausted"],
-  *run(input, { now, changed, wake }) {
+  *run(input, context) {
+    const { now, changed, wake } = context;
     const repository = yield* lockActiveRepository(input.repositoryId);
     const known = yield* first<WorktreeRow>(
       sql`SELECT * FROM worktrees WHERE path = ${input.path} AND state <> 'removed'`,
@@ -106,7 +107,7 @@ export const register = operation({
       const message = `worktree ${known.id} of another repository has the path ${input.path}: choose another one`;
       fail("conflict", { reason: "path", worktreeId: known.id }, message);
     }
-    if (repository.worktree_count >= repository.max_worktrees) throw yield* tooManyWorktrees(repository);
+    if (repository.worktree_count >= repository.max_worktrees) throw yield* tooManyWorktrees(repository, context);
     const row = yield* one<WorktreeRow>(sql`
       INSERT INTO worktrees (
         id,

@@ -241,7 +241,12 @@ const lookups: readonly (readonly [subject: string, statement: RegExp, index: st
   ["the quarantined worktrees", /FROM worktrees WHERE .*state = 'quarantined'/, "worktrees_quarantined"],
   [
     "the earliest expiry of a repository's leases",
-    /repository_id = \? AND lease_expires_at IS NOT NULL ORDER BY/,
+    /repository_id = \? AND lease_expires_at IS NOT NULL AND lease_expires_at > \? ORDER BY/,
+    "worktrees_next_free",
+  ],
+  [
+    "the number of a repository's leases",
+    /count\(\*\) AS in_use FROM worktrees WHERE repository_id = \? AND lease_expires_at IS NOT NULL/,
     "worktrees_next_free",
   ],
   ["the commands in one state", /FROM commands WHERE state = \? ORDER BY created_at, id/, "commands_page_of_state"],
@@ -272,6 +277,11 @@ const lookups: readonly (readonly [subject: string, statement: RegExp, index: st
     "expired worktrees",
     /FROM worktrees WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= \? AND TRUE/,
     "worktrees_expiry",
+  ],
+  [
+    "the sessions with active commands, of expired worktrees",
+    /FROM worktrees WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= \? AND TRUE/,
+    "sessions_working",
   ],
   ["runners without heartbeat", /UPDATE runners SET state = \?.* WHERE id IN/, "runners_expiry"],
   [

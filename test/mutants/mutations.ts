@@ -83,7 +83,11 @@ export const mutations: readonly Mutation[] = [
     ["needsSync compares commits", "recorded !== wanted)", "recorded === wanted)"],
     ["an unknown fact needs work", "recorded === null || recorded === undefined ||", "recorded === undefined ||"],
     ["a grant that needs a sync forgets the commit", "forgetsCommit: needsSync", "forgetsCommit: false"],
-    ["nobody need retry when all worktrees are quarantined", "retryable: inUse > 0", "retryable: true"],
+    [
+      "nobody need retry when all worktrees are quarantined",
+      "retryable: worktree_count > details.quarantined",
+      "retryable: true",
+    ],
     ["needsScrub tells of a dirty worktree", 'before?.state === "dirty" ? 1 : 0', "0"],
     ["a grant raises the fencing token", "fence = fence + 1", "fence = fence"],
     [
@@ -96,12 +100,19 @@ export const mutations: readonly Mutation[] = [
       "(bound.lease_expires_at as number) > context.now.getTime()",
       "(bound.lease_expires_at as number) < context.now.getTime()",
     ],
+    ["a session keeps the worktree of its command", " || session.active_commands > 0", ""],
+    ["a lease whose time has passed is not the next to expire", "AND lease_expires_at > ${now}", ""],
   ]),
   ...mutate("src/operations/worktreeState.ts", subject("worktrees"), [
     [
       "a stale fencing token is refused",
       "row.fence !== fence || row.lease_expires_at === null",
       "row.lease_expires_at === null",
+    ],
+    [
+      "a worktree in which a command may run keeps its holder",
+      "worktree_fence = worktrees.fence AND active_commands > 0",
+      "FALSE",
     ],
     ["what was being made is quarantined", 'row.state === "leased" ? "dirty" : "quarantined"', '"dirty"'],
   ]),

@@ -6,7 +6,10 @@ import type { TestedBackend } from "../../support/backends.ts";
 import { fails, subject } from "../suite.ts";
 
 /** Creates a session whose worktree, the only one that its repository allows, is still being created. */
-async function creating(store: Store, input: { autoComplete?: boolean; idleTtlMs?: number; argv?: string[] } = {}) {
+async function creating(
+  store: Store,
+  input: { autoComplete?: boolean; idleTtlMs?: number; deadlineMs?: number; argv?: string[] } = {},
+) {
   const { argv, ...fields } = input;
   const { repository } = await fixtures(store).repository({ maxWorktrees: 1 });
   const { runner } = await fixtures(store).runner({ ttlMs: 600_000 });
@@ -80,6 +83,18 @@ export function worktreeEndsConformance(backend: TestedBackend): void {
         clock.advance(20_001);
         await store.maintenance.reap();
         assert.equal((await store.sessions.get({ sessionId: made.sessionId })).state, "expired");
+        return made;
+      },
+      "the deadline": async (store, clock) => {
+        const made = await creating(store, { deadlineMs: 20_000, argv: ["true"] });
+        clock.advance(20_001);
+        await store.maintenance.reap();
+        assert.equal((await store.sessions.get({ sessionId: made.sessionId })).state, "expired");
+        return made;
+      },
+      "sessions.cancel with force": async (store) => {
+        const made = await creating(store, { argv: ["true"] });
+        await store.sessions.cancel({ sessionId: made.sessionId, force: true });
         return made;
       },
       "the expiry of its last command": async (store, clock) => {
@@ -176,7 +191,11 @@ export function worktreeEndsConformance(backend: TestedBackend): void {
         { inUse: 1, quarantined: 0 },
       );
       assert.equal(full.retryable, false);
-      assert.match(full.message, /has 1 worktrees.* evict one, or raise its maxWorktrees$/);
+      assert.match(full.message, /has as many worktrees as it allows \(1\): evict one, or raise its maxWorktrees$/);
+      const { repository: unused } = await fixtures(store).repository({ maxWorktrees: 1 });
+      await fixtures(store).worktree({ repositoryId: unused.id });
+      const another = store.worktrees.register({ repositoryId: unused.id, path: `/full/${newId()}` });
+      await fails(another, "capacity_exhausted", { inUse: 0, quarantined: 0 });
     });
 
     test("a waiting reservation gets a worktree that is restored, or the place of one that is evicted", async ({

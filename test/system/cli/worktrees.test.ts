@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
 import Database from "better-sqlite3";
-import { newId, type OwnedStore, openStore } from "../../../src/index.ts";
+import { type Lease, newId, type OwnedStore, openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
 import { run, workingFolder } from "./commandLine.ts";
@@ -20,32 +20,41 @@ interface Place {
   readonly url: string;
   /** Moves the last use of all worktrees two hours into the past. */
   age(): Promise<void>;
+  /** Lets the time of all leases of worktrees pass. */
+  expire(): Promise<void>;
 }
 
 const engines: Readonly<Record<string, (t: TestContext) => Promise<Place>>> = {
   SQLite: async (t) => {
     const place = workingFolder(t, { init: false });
-    const age = async () => {
+    const execute = async (sql: string) => {
       const db = new Database(place.url.slice("sqlite:".length));
-      db.exec("UPDATE worktrees SET last_used_at = last_used_at - 7200000");
+      db.exec(sql);
       db.close();
     };
-    return { ...place, age };
+    return {
+      ...place,
+      age: () => execute("UPDATE worktrees SET last_used_at = last_used_at - 7200000"),
+      expire: () => execute("UPDATE worktrees SET lease_expires_at = lease_expires_at - 86400000"),
+    };
   },
   PostgreSQL: async (t) => {
     const url = await newDatabase();
     t.after(() => dropDatabase(url));
-    const age = async () => {
-      await ask(url, "UPDATE worktrees SET last_used_at = last_used_at - interval '2 hours'");
+    const execute = async (sql: string) => void (await ask(url, sql));
+    return {
+      ...workingFolder(t, { init: false }),
+      url,
+      age: () => execute("UPDATE worktrees SET last_used_at = last_used_at - interval '2 hours'"),
+      expire: () => execute("UPDATE worktrees SET lease_expires_at = lease_expires_at - interval '1 day'"),
     };
-    return { ...workingFolder(t, { init: false }), url, age };
   },
 };
 
 for (const [engine, place] of Object.entries(engines)) {
   suite(`worktrees on ${engine}`, () => {
     const open = async (t: TestContext) => {
-      const { folder, url, age } = await place(t);
+      const { folder, url, age, expire } = await place(t);
       const store = await openStore({ url });
       t.after(() => store.close());
       const cli = (...args: readonly string[]) => run(folder, ["worktrees", ...args, "--url", url]);
@@ -54,7 +63,7 @@ for (const [engine, place] of Object.entries(engines)) {
         assert.equal(ended.code, 0, ended.stderr);
         return rowsOf(ended.stdout);
       };
-      return { store, cli, json, age };
+      return { store, cli, json, age, expire };
     };
 
     const quarantined = async (store: OwnedStore, repositoryId: string): Promise<string> => {
@@ -92,6 +101,26 @@ for (const [engine, place] of Object.entries(engines)) {
         ["removed"],
       );
       assert.equal((await store.repositories.get({ repositoryId: repository.id })).worktreeCount, 0);
+    });
+
+    test("release leaves a worktree in which a command runs to its holder, also after its time, without --force", async (t) => {
+      const { store, cli, json, expire } = await open(t);
+      const { repository } = await fixtures(store).repository();
+      const { runner } = await fixtures(store).runner();
+      const { session, lease } = await fixtures(store).session({
+        repositoryId: repository.id,
+        reserve: { runnerId: runner.id, owner: "alice" },
+        commands: [{ argv: ["true"] }],
+      });
+      await store.commands.claim({ runnerId: runner.id, sessionId: session.id, ttlMs: 3_600_000 });
+      const { id } = (lease as Lease).worktree;
+      await expire();
+      await store.maintenance.reap();
+      const refused = await cli("release", id);
+      assert.deepEqual([refused.code, refused.stdout], [1, ""]);
+      assert.match(refused.stderr, /the lease of alice ran out at \S+Z, but a command may still run.* use --force/);
+      const [released] = await json("release", id, "--force", "--to", "keep");
+      assert.equal(released?.state, "quarantined");
     });
 
     test("evict takes what nobody has used for some time, or what is quarantined, and leaves the rest", async (t) => {

@@ -2,7 +2,7 @@
 -- 0002_accounts_artifacts.postgres.sql ba9884b83bd79058854b6819849fae7941c3fa09537d06caa936aac8d72c4f09
 -- 0003_lookups.postgres.sql 2f603d3d4b0f65624d630a474c7cee7adb920b0fc0f1612120f9d18a143a1151
 -- 0004_debug.postgres.sql 3c4eab41415ec808614dd632521429b6a0a8ac95f52a8676bda98efb05bc65a3
--- 0005_truth.postgres.sql 816b6137f5ae1730ac9b7039688dee604a16085988a015bf71a898ea6dad3019
+-- 0005_truth.postgres.sql 56eb3616ef1d358f813b4617331b4324d82f43bdd648e27f48f29371fbb4c338
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -440,6 +440,8 @@ CREATE INDEX sessions_page_of_state ON sessions USING btree (state, created_at, 
 CREATE INDEX sessions_ready ON sessions USING btree (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
 
 CREATE INDEX sessions_token ON sessions USING btree (token_id) WHERE token_id IS NOT NULL;
+
+CREATE INDEX sessions_working ON sessions USING btree (worktree_id) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 
 CREATE UNIQUE INDEX sessions_worktree ON sessions USING btree (worktree_id) WHERE worktree_id IS NOT NULL AND (state = ANY (ARRAY['pending'::text, 'running'::text, 'cancelling'::text]));
 

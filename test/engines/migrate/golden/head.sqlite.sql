@@ -2,7 +2,7 @@
 -- 0002_accounts_artifacts.sqlite.sql f6af617c73e440e6a6c42b08d10be3566e0a40747bbec1007c39f6569e247d36
 -- 0003_lookups.sqlite.sql 3f21846aa935f004cbb341fe5fd758f957f1f9a2fde341adcaf9064f0712f40f
 -- 0004_debug.sqlite.sql dc199dc33e69488faaace51a939811a371d0abf7a4866f5d5c81282d0fa73f91
--- 0005_truth.sqlite.sql 7fa635198affebd69ca04be91069332f6708f581fc508b381e46344072a35db2
+-- 0005_truth.sqlite.sql 48b775f09a9bd833d44703012cf67e6b87390337a37f0485ab73eed2bba4a378
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -372,6 +372,8 @@ CREATE INDEX sessions_page_of_state ON sessions (state, created_at, id);
 CREATE INDEX sessions_ready ON sessions (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
 
 CREATE INDEX sessions_token ON sessions (token_id) WHERE token_id IS NOT NULL;
+
+CREATE INDEX sessions_working ON sessions (worktree_id) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 
 CREATE UNIQUE INDEX sessions_worktree ON sessions (worktree_id) WHERE worktree_id IS NOT NULL AND state IN ('pending', 'running', 'cancelling');
 
