@@ -18,7 +18,7 @@ export interface Migration {
   readonly down: string;
   /** The lines on which the parts begin, counted from 1. */
   readonly lines: { readonly up: number; readonly down: number };
-  /** The checksum of the whole file, in hexadecimal. */
+  /** The checksum of the whole file with LF line ends, in hexadecimal. */
   readonly sha256: string;
 }
 
@@ -50,7 +50,14 @@ function namesIn(folder: string): string[] {
   }
 }
 
-export function parseMigration(file: string, content: string): Migration {
+/**
+ * Parses the content of a file. Line ends of Windows and a byte order mark, which Git or an editor may have added, make
+ * no difference to the statements and the checksum.
+ *
+ * Fails    incompatible when the name or the content has another form
+ */
+export function parseMigration(file: string, written: string): Migration {
+  const content = written.replace(/^\ufeff/, "").replaceAll("\r\n", "\n");
   const [, revision, name, dialect] = /^(\d{4})_(\w+)\.(sqlite|postgres)\.sql$/.exec(file) ?? [];
   const parts = content.split(/^-- (up|down)$/m);
   const [head, first, up, second, down] = parts as [string, string, string, string, string];

@@ -6,7 +6,13 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { it } from "node:test";
 import Database from "better-sqlite3";
-import { createdTables, createMigration, parseMigration, readMigrations } from "../../../src/schema/migrationFiles.ts";
+import {
+  createdTables,
+  createMigration,
+  migrationsFolder,
+  parseMigration,
+  readMigrations,
+} from "../../../src/schema/migrationFiles.ts";
 import { dialects } from "../../../src/schema/statements.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
@@ -23,6 +29,18 @@ it("a file is parsed into revision, name, up and down parts, and a checksum", ()
     down: "DROP TABLE a;",
     sha256: createHash("sha256").update(good).digest("hex"),
   });
+});
+
+it("a file means the same with line ends of Windows, and with a byte order mark", () => {
+  const file = "0007_add_a.sqlite.sql";
+  const content = `-- what for\n-- up\nCREATE TABLE a (\n  x TEXT -- a name\n);\n\n-- down\nDROP TABLE a;\n`;
+  const withCrlf = content.replaceAll("\n", "\r\n");
+  for (const written of [withCrlf, `\ufeff${content}`, `\ufeff${withCrlf}`])
+    assert.deepEqual(parseMigration(file, written), parseMigration(file, content));
+  for (const migration of dialects.flatMap((dialect) => readMigrations(dialect))) {
+    const written = readFileSync(join(migrationsFolder, migration.file), "utf8").replaceAll("\n", "\r\n");
+    assert.deepEqual(parseMigration(migration.file, written), migration);
+  }
 });
 
 for (const [what, file, content] of [
