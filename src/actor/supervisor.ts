@@ -7,6 +7,7 @@ import { fromWireFailure, StoreError } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import { workerUrl } from "../package.ts";
 import type { Liveness } from "../storeTypes.ts";
+import { threadOptions } from "../threadOptions.ts";
 import { BackupRequests } from "./backupRequests.ts";
 import { beatAgoMs, createHeartbeat } from "./heartbeat.ts";
 import type { Control, DatabaseThreadData, Report } from "./thread.ts";
@@ -139,6 +140,7 @@ async function startThread(
   const worker = new Worker(workerUrl("database"), {
     workerData: { ...data, heartbeat } satisfies DatabaseThreadData,
     name: "debug-server-db",
+    ...threadOptions(),
   });
   const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
   let closing = false;

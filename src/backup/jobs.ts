@@ -5,6 +5,7 @@ import type { Progress } from "../files/privateFile.ts";
 import { workerUrl } from "../package.ts";
 import type { Backup } from "../schema/manifest.ts";
 import type { RestoreResult } from "../sqlite/restore.ts";
+import { threadOptions } from "../threadOptions.ts";
 
 /** The jobs of the thread, each with its input and its answer. */
 export interface Jobs {
@@ -58,6 +59,7 @@ export function runBackupJob<Name extends keyof Jobs>(
   const worker = new Worker(workerUrl("backup"), {
     workerData: { name, input, stop } satisfies BackupThreadData<Name>,
     name: "debug-server-db backup",
+    ...threadOptions(),
   });
   const onAbort = (): void => void Atomics.store(new Int32Array(stop), 0, 1);
   if (signal?.aborted) onAbort();

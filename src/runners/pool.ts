@@ -9,6 +9,7 @@ import { operationFilter } from "../operations/patterns.ts";
 import { workerUrl } from "../package.ts";
 import { present } from "../present.ts";
 import type { OwnedStore } from "../storeTypes.ts";
+import { threadOptions } from "../threadOptions.ts";
 import type { Abort, Assignment, Attach, Begun, Listen, RunnerThreadData, TaskResult } from "./messages.ts";
 
 export interface RunnerPoolOptions {
@@ -57,6 +58,7 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, op
     // In "sync" mode, an idle thread sleeps in Atomics.wait and receives no messages from its port (D-022).
     atomics: "async",
     idleTimeout: Number.POSITIVE_INFINITY,
+    ...threadOptions(),
   });
   const controls = new Set<MessagePort>();
   const aborted = new Map<number, Abort>();

@@ -535,4 +535,13 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/sqlite/restore.ts", { ...restore, only: "the WAL of a database that is gone" }, [
     ["a stray WAL is not read into a restored file", '["-wal", "-shm", "-journal"]) rmSync', "[] as string[]) rmSync"],
   ]),
+
+  // Starting threads, and reading migrations
+  ...mutate("src/threadOptions.ts", { tests: ["test/system/programText.test.ts"] }, [
+    ["a thread keeps what loads modules", "if (!loading.has(name)) continue;", "continue;"],
+    ["NODE_OPTIONS counts too", "if (textLeft === text && ", "if ("],
+  ]),
+  ...mutate("src/schema/migrationFiles.ts", { tests: ["test/unit/schema/migrationFiles.test.ts"] }, [
+    ["line ends do not change a migration", '.replaceAll("\\r\\n", "\\n")', ""],
+  ]),
 ];

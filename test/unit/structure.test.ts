@@ -31,7 +31,15 @@ const roomOf = (path: string) => /^src\/(?:[^/]+\/|[^/]+\.ts$)/.exec(path)?.[0] 
 /** The layers from bottom to top, one for each folder (D-076). A file may import its own folder and lower layers. */
 const layers: readonly (readonly string[])[] = [
   ["src/errors.ts", "src/present.ts", "src/shell.ts"],
-  ["src/sql.ts", "src/limits.ts", "src/clock.ts", "src/package.ts", "src/place.ts", "src/wire.ts"],
+  [
+    "src/sql.ts",
+    "src/limits.ts",
+    "src/clock.ts",
+    "src/package.ts",
+    "src/place.ts",
+    "src/threadOptions.ts",
+    "src/wire.ts",
+  ],
   ["src/load.ts"],
   ["src/model/"],
   ["src/context.ts", "src/caller.ts", "src/events.ts"],
