@@ -139,6 +139,17 @@ export const mutations: readonly Mutation[] = [
       ],
     ],
   ),
+  ...mutate(
+    "src/operations/worktreeState.ts",
+    { tests: ["test/engines/postgres/locks.test.ts"], only: "keeps the worktree" },
+    [
+      [
+        "a claim that comes first keeps the worktree",
+        "(session === undefined || session.active_commands > 0)",
+        "session === undefined",
+      ],
+    ],
+  ),
   ...mutate("src/operations/worktreeEviction.ts", subject("worktrees"), [
     ["a pinned worktree is not evicted", "state IN ('idle', 'dirty') AND NOT pinned", "state IN ('idle', 'dirty')"],
     ["a worktree in use is not evicted as unused", "AND last_used_at <= ${after(context.now, -input.unusedForMs)}", ""],

@@ -125,6 +125,76 @@ test("commands that are ended by force while their runners use them never deadlo
   });
 });
 
+test("worktrees that are leased, evicted, restored and given back at once have one holder each, and are counted", async () => {
+  await withoutDeadlocks({ limits }, async ([one, two, three, four]) => {
+    const given = fixtures(one);
+    for (let round = 0; round < 10; round++) {
+      const { repository } = await given.repository({ maxWorktrees: 6 });
+      const repositoryId = repository.id;
+      const { session } = await given.session({ repositoryId, reserve: { owner: "session" } });
+      const { lease } = await given.lease({ repositoryId });
+      const { id: worktreeId } = await one.worktrees.release({
+        worktreeId: lease.worktree.id,
+        fence: lease.fence,
+        to: "keep",
+      });
+      for (let n = 0; n < 4; n++) await one.worktrees.register({ repositoryId, path: `/w/${newId()}` });
+      const reserve = async (store: OwnedStore) => {
+        const { worktree, fence } = await store.worktrees.reserve({ repositoryId, owner: newId() });
+        return [`${worktree.id} ${fence}`];
+      };
+      const evict = async (store: OwnedStore) => {
+        const rows = await store.worktrees.evictUnused({ repositoryId, owner: newId(), limit: 2 });
+        for (const { id, fence } of rows) await store.worktrees.completeEvict({ worktreeId: id, fence });
+        return rows.map(({ id, fence }) => `${id} ${fence}`);
+      };
+      const [, , ...granted] = await Promise.all([
+        four.sessions.cancel({ sessionId: session.id }),
+        three.worktrees.restore({ worktreeId }),
+        reserve(one),
+        evict(two),
+        reserve(three),
+        evict(four),
+      ]);
+      const leases = granted.flat();
+      assert.equal(new Set(leases).size, leases.length, leases.join());
+      const { items } = await one.worktrees.list({ repositoryId });
+      const held = items.filter(({ leaseExpiresAt }) => leaseExpiresAt !== null);
+      assert.equal(held.length, 2);
+      const { worktreeCount } = await one.repositories.get({ repositoryId });
+      assert.equal(worktreeCount, items.filter(({ state }) => state !== "removed").length);
+    }
+  });
+});
+
+test("a command that is claimed while the lease of its worktree expires keeps the worktree, or is claimed after it", async () => {
+  const clock = testClock();
+  await withoutDeadlocks({ clock, limits }, async ([one, two, three, four]) => {
+    const given = fixtures(one);
+    const { repository } = await given.repository({ maxWorktrees: 500 });
+    const { runner } = await given.runner({ ttlMs: 86_400_000 });
+    for (let round = 0; round < 60; round++) {
+      const { session } = await given.session({
+        repositoryId: repository.id,
+        reserve: { runnerId: runner.id, ttlMs: 10_000 },
+        commands: [{ argv: ["true"] }],
+      });
+      clock.advance(10_001);
+      const claims = { runnerId: runner.id, sessionId: session.id, ttlMs: 3_600_000 };
+      const [claim] = await Promise.all([
+        one.commands.claim(claims),
+        two.maintenance.reap(),
+        three.maintenance.reap(),
+        four.maintenance.reap(),
+      ]);
+      const bound = claim?.session.worktreeId;
+      if (!bound) continue;
+      const worktree = await one.worktrees.get({ worktreeId: bound });
+      assert.deepEqual([worktree.fence, worktree.state], [claim.session.worktreeFence, "creating"]);
+    }
+  });
+});
+
 test("a debug session in use never deadlocks while its session ends and is deleted", async () => {
   const clock = testClock();
   await withoutDeadlocks({ clock, limits }, async ([one, two, three, four]) => {
