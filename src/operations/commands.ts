@@ -181,7 +181,8 @@ const nextSession = step(function* (runnerId: string, sessionId: string | undefi
  * Input    outcome: succeeded allows exit code 0 only, and no signal. exitCode, signal: one, both or neither, as the
  *          runner's system reports them. reason: what is longer than 1 000 characters is cut. logOffset: the number of
  *          bytes that the runner wrote to the log; the call fails with log_gap while fewer are stored. release: how to
- *          release the session's worktree if the session ends with this command
+ *          release the session's worktree if the session ends with this command; it says nothing about a worktree that
+ *          another runner holds
  * Result   { command, session, remainingCommands }, where remainingCommands counts the session's queued and active
  *          commands
  * Fails    not_found | lease_lost { currentFence } | invalid_transition { state } | log_gap { expectedOffset }
@@ -234,7 +235,8 @@ export const finish = operation({
       active_commands: session.active_commands - 1,
       failed_commands: session.failed_commands + (hasFailed(result.state) ? 1 : 0),
     };
-    const settled = yield* settleSession(yield* saveSession(session, counters, context), input.release, context);
+    const release = input.release && { runnerId: before.runner_id, to: input.release };
+    const settled = yield* settleSession(yield* saveSession(session, counters, context), release, context);
     return finishedAnswer(command, settled);
   },
 });

@@ -130,6 +130,12 @@ export const unbindWorktree = step(function* (session: SessionRow, context: Cont
   return yield* saveSession(session, { worktree_id: null, worktree_fence: null }, context, "unbind");
 });
 
+/** The state in which the runner of a session's last command says that it leaves the worktree. */
+interface RunnerRelease {
+  readonly runnerId: string | null;
+  readonly to: Release;
+}
+
 /**
  * Ends a session: cancels its queued commands, asks the runners of active ones to stop them, closes its debug sessions,
  * and releases its worktree once no command is active. The row keeps worktree and fence as a record of where the
@@ -141,7 +147,7 @@ export const endSession = step(function* (
   outcome: SessionState,
   context: Context,
   reason: string | undefined,
-  release?: Release,
+  release?: RunnerRelease,
 ) {
   yield* cancelCommandsOf(session.id, context);
   const state = outcome === "cancelled" && session.active_commands > 0 ? "cancelling" : outcome;
@@ -167,7 +173,11 @@ export const endSession = step(function* (
  * Continues a session after one of its commands has ended. Once no command is active, a session in cancelling ends as
  * cancelled, an ended session releases its worktree, and a session with autoComplete ends unless commands are queued.
  */
-export const settleSession = step(function* (session: SessionRow, release: Release | undefined, context: Context) {
+export const settleSession = step(function* (
+  session: SessionRow,
+  release: RunnerRelease | undefined,
+  context: Context,
+) {
   if (session.active_commands > 0) return session;
   if (session.state === "cancelling") return yield* endSession(session, "cancelled", context, undefined, release);
   if (!isOpen(session.state)) {
@@ -188,16 +198,17 @@ const outcomeOf = step(function* ({ id, failed_commands }: SessionRow) {
 });
 
 /**
- * Releases the worktree of a session, unless its lease has ended or the worktree was leased again. With a `release`, the
- * holder itself says in which state it leaves the worktree.
+ * Releases the worktree of a session, unless its lease has ended or the worktree was leased again. A `release` says in
+ * which state the worktree is, but not that of a worktree that another runner holds (D-078).
  */
-const releaseWorktreeOf = step(function* (session: SessionRow, release: Release | undefined, context: Context) {
+const releaseWorktreeOf = step(function* (session: SessionRow, release: RunnerRelease | undefined, context: Context) {
   if (session.worktree_id === null) return;
   const row = yield* first<WorktreeRow>(sql`
     SELECT * FROM worktrees
     WHERE id = ${session.worktree_id} AND fence = ${session.worktree_fence} AND state IN ('leased', 'creating')
     ${forUpdate}`);
   if (row === undefined) return;
-  const state = stateAfterSession(row.state, release);
-  yield* endLease(row, { state, op: "release", sessionId: session.id, isByHolder: release !== undefined }, context);
+  const byHolder = row.lease_runner_id === null || row.lease_runner_id === release?.runnerId ? release?.to : undefined;
+  const state = stateAfterSession(row.state, byHolder);
+  yield* endLease(row, { state, op: "release", sessionId: session.id, isByHolder: byHolder !== undefined }, context);
 });

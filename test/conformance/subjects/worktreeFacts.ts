@@ -268,6 +268,33 @@ export function worktreeFactsConformance(backend: TestedBackend): void {
       });
     }
 
+    test("a runner says nothing about a worktree that another runner holds", async ({ store }) => {
+      const { repository } = await fixtures(store).repository();
+      const { runner: first } = await fixtures(store).runner();
+      const { runner: second } = await fixtures(store).runner();
+      for (const release of ["clean", "keep"] as const) {
+        const commands = [{ argv: ["true"] }];
+        const { session } = await fixtures(store).session({
+          repositoryId: repository.id,
+          autoComplete: true,
+          commands,
+        });
+        const claim = await store.commands.claim({ runnerId: first.id, sessionId: session.id });
+        const command = { commandId: claim?.command.id as string, fence: claim?.fence as number };
+        const { worktree, fence } = await store.worktrees.reserve({
+          repositoryId: repository.id,
+          sessionId: session.id,
+          runnerId: second.id,
+          environmentHash: release,
+        });
+        if (worktree.state === "creating") await store.worktrees.ready({ worktreeId: worktree.id, fence });
+        await store.worktrees.update({ worktreeId: worktree.id, fence, ...wanted });
+        await store.commands.finish({ ...command, outcome: "succeeded", release });
+        const row = await store.worktrees.get({ worktreeId: worktree.id });
+        assert.deepEqual([row.state, factsOf(row)], ["dirty", unknown], release);
+      }
+    });
+
     test("the fixtures report the commit and the environment that they were asked for", async ({ store }) => {
       const given = fixtures(store);
       assert.deepEqual(factsOf((await given.lease(wanted)).worktree), wanted);
