@@ -1,7 +1,7 @@
 // Finds the data that a downgrade would delete, by running it, rolling it back, and counting (D-063). Knows no
 // database.
 import { StoreError } from "../errors.ts";
-import { type Catalog, ownTables, plainStatement, revertMigration } from "../schema/ledger.ts";
+import { type Catalog, ownTables, plainStatement, revertMigration, type TableShape } from "../schema/ledger.ts";
 import type { Migration } from "../schema/migrationFiles.ts";
 import { all, change, quoteName, step } from "../sql.ts";
 
@@ -15,7 +15,8 @@ export interface Loss {
 
 /**
  * Finds the losses of a downgrade: runs it within a savepoint to find the rows, columns and tables that it deletes,
- * rolls back, and counts the values in the deleted columns.
+ * rolls back, and counts the values in the deleted columns. A value that is its column's default was never written, so
+ * it is not counted.
  */
 export const lossesOf = step(function* (catalog: Catalog, route: readonly Migration[], now: () => number) {
   const before = yield* contents(catalog);
@@ -25,13 +26,13 @@ export const lossesOf = step(function* (catalog: Catalog, route: readonly Migrat
   yield* change(plainStatement("ROLLBACK TO SAVEPOINT probe"));
   yield* change(plainStatement("RELEASE SAVEPOINT probe"));
   const losses: Loss[] = [];
-  for (const [table, { columns, rows }] of before) {
-    const remaining = after.get(table) ?? { columns: [], rows: 0 };
-    if (remaining.rows < rows) losses.push({ table, rows: rows - remaining.rows });
-    for (const column of after.has(table) ? columns : []) {
-      const values = remaining.columns.includes(column)
-        ? 0
-        : yield* count(`SELECT count(${quoteName(column)}) AS count FROM ${quoteName(table)}`);
+  for (const [table, { columns, defaults, rows }] of before) {
+    const remaining = after.get(table);
+    const rowsLeft = remaining?.rows ?? 0;
+    if (rowsLeft < rows) losses.push({ table, rows: rows - rowsLeft });
+    if (remaining === undefined) continue;
+    for (const column of columns.filter((name) => !remaining.columns.includes(name))) {
+      const values = yield* countValues(table, column, defaults.get(column));
       if (values > 0) losses.push({ table, column, rows: values });
     }
   }
@@ -39,12 +40,19 @@ export const lossesOf = step(function* (catalog: Catalog, route: readonly Migrat
 });
 
 const contents = step(function* (catalog: Catalog) {
-  const tables = new Map<string, { readonly columns: readonly string[]; readonly rows: number }>();
-  for (const { name, columns } of yield* catalog.tables()) {
+  const tables = new Map<string, TableShape & { readonly rows: number }>();
+  for (const shape of yield* catalog.tables()) {
+    const { name } = shape;
     if (!ownTables.includes(name))
-      tables.set(name, { columns, rows: yield* count(`SELECT count(*) AS count FROM ${quoteName(name)}`) });
+      tables.set(name, { ...shape, rows: yield* count(`SELECT count(*) AS count FROM ${quoteName(name)}`) });
   }
   return tables;
+});
+
+/** Counts the values of a column that are not its default, which is an expression of SQL. */
+const countValues = step(function* (table: string, column: string, standard: string | undefined) {
+  const condition = standard === undefined ? "" : ` WHERE ${quoteName(column)} <> (${standard})`;
+  return yield* count(`SELECT count(${quoteName(column)}) AS count FROM ${quoteName(table)}${condition}`);
 });
 
 const count = step(function* (text: string) {

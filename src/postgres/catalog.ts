@@ -1,7 +1,7 @@
 // Reads the schema of a PostgreSQL database, the first in the search_path:
 // https://www.postgresql.org/docs/current/catalogs.html
 
-import { type Catalog, ledgerTable, type SchemaObject, type TableShape } from "../schema/ledger.ts";
+import { type Catalog, ledgerTable, type SchemaObject, tableShapes } from "../schema/ledger.ts";
 import { createdTables } from "../schema/migrationFiles.ts";
 import { all, sql, step } from "../sql.ts";
 
@@ -19,13 +19,13 @@ export const postgresCatalog: Catalog = {
   setUp: [createLedger],
 
   tables: step(function* () {
-    const columns = yield* all<{ name: string; column: string }>(sql`
-      SELECT c.relname AS name, a.attname AS "column"
+    const columns = yield* all<{ name: string; column: string; default: string | null }>(sql`
+      SELECT c.relname AS name, a.attname AS "column", pg_get_expr(d.adbin, d.adrelid) AS "default"
       FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
       WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
       ORDER BY c.relname, a.attnum`);
-    const shapes = Map.groupBy(columns, ({ name }) => name);
-    return [...shapes].map(([name, rows]): TableShape => ({ name, columns: rows.map(({ column }) => column) }));
+    return tableShapes(columns);
   }),
 
   isNew(tables, migrations) {

@@ -8,9 +8,22 @@ import { type Migration, statementsOf } from "./migrationFiles.ts";
 export interface TableShape {
   readonly name: string;
   readonly columns: readonly string[];
+  /** The default of each column that has one, as an expression of SQL. */
+  readonly defaults: ReadonlyMap<string, string>;
 }
 
 /** A table, index, trigger or view, as its engine defines it. */
+/** Groups the columns of all tables by their table. */
+export function tableShapes(
+  columns: readonly { readonly name: string; readonly column: string; readonly default: string | null }[],
+): readonly TableShape[] {
+  return [...Map.groupBy(columns, ({ name }) => name)].map(([name, rows]) => ({
+    name,
+    columns: rows.map(({ column }) => column),
+    defaults: new Map(rows.flatMap((row) => (row.default === null ? [] : [[row.column, row.default] as const]))),
+  }));
+}
+
 export interface SchemaObject {
   readonly type: string;
   readonly name: string;

@@ -1,6 +1,6 @@
 // Reads the schema of a SQLite database: https://www.sqlite.org/schematab.html
 
-import { type Catalog, ledgerTable, type SchemaObject, type TableShape } from "../schema/ledger.ts";
+import { type Catalog, ledgerTable, type SchemaObject, tableShapes } from "../schema/ledger.ts";
 import { all, sql, step } from "../sql.ts";
 
 /**
@@ -22,13 +22,12 @@ export const sqliteCatalog: Catalog = {
   setUp: [`PRAGMA application_id = ${applicationId}`, createLedger],
 
   tables: step(function* () {
-    const columns = yield* all<{ name: string; column: string }>(sql`
-      SELECT tables.name, columns.name AS "column"
+    const columns = yield* all<{ name: string; column: string; default: string | null }>(sql`
+      SELECT tables.name, columns.name AS "column", columns.dflt_value AS "default"
       FROM sqlite_schema AS tables JOIN pragma_table_xinfo(tables.name) AS columns
       WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
       ORDER BY tables.name, columns.cid`);
-    const shapes = Map.groupBy(columns, ({ name }) => name);
-    return [...shapes].map(([name, rows]): TableShape => ({ name, columns: rows.map(({ column }) => column) }));
+    return tableShapes(columns);
   }),
 
   isNew: (tables) => tables.length === 0,

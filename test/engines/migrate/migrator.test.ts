@@ -212,6 +212,17 @@ describe("a downgrade that loses data", () => {
     ]);
   });
 
+  it("does not count values that are still the default of their column", async () => {
+    const added = "ALTER TABLE notes ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;";
+    const at = migrationFolder([notes[0] as Parts, ["seen", added, "ALTER TABLE notes DROP COLUMN seen;"]]);
+    await up(at);
+    fill(at);
+    assert.deepEqual((await down(at, "1")).losses, []);
+    await up(at);
+    withDatabase(at.path, (db) => db.exec("UPDATE notes SET seen = 1 WHERE id = 1"));
+    await assert.rejects(down(at, "1"), { message: /drops data: 1 value of notes\.seen;/ });
+  });
+
   it("needs no permission when it drops nothing", async () => {
     const at = migrationFolder();
     await up(at);

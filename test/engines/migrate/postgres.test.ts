@@ -162,6 +162,17 @@ describe("PostgreSQL", () => {
     assert.deepEqual((await down(at, "1", true)).losses, [{ table: "notes", column: "length", rows: 2 }]);
   });
 
+  it("a downgrade does not count values that are still the default of their column", async (t) => {
+    const added = "ALTER TABLE notes ADD COLUMN seen bigint NOT NULL DEFAULT 0;";
+    const at = await server(t, [notes[0] as Parts, ["seen", added, "ALTER TABLE notes DROP COLUMN seen;"]]);
+    await up(at);
+    await fill(at);
+    assert.deepEqual((await down(at, "1")).losses, []);
+    await up(at);
+    await ask(at.url, "UPDATE notes SET seen = 1 WHERE body = 'one'");
+    await assert.rejects(down(at, "1"), { message: /drops data: 1 value of notes\.seen;/ });
+  });
+
   it("plan, verify and check work on a copy that leaves nothing, while another process writes", async (t) => {
     const at = await server(t);
     await up(at, "1");
