@@ -5,8 +5,9 @@ import { fromWireFailure, StoreError } from "./errors.ts";
 import { Iteration } from "./iteration.ts";
 import type { Limits } from "./limits.ts";
 import type { AnyOperation, Operation, OperationTable, Stream } from "./operation.ts";
-import { type Outgoing, outgoing, withEnvelopeKey } from "./outgoing.ts";
+import { outgoing, withEnvelopeKey } from "./outgoing.ts";
 import { isPaged, type Page, rowsOfPages } from "./pages.ts";
+import { mapTable, recordCalls } from "./recording.ts";
 import type { Answer, Backend } from "./wire.ts";
 
 export interface CallOptions {
@@ -119,7 +120,13 @@ export function createClient<const Table extends OperationTable>(
       rows(calling, input, options);
   }
   const atomically = async (record: (tx: RecordersOf<Table>) => unknown, options: CallOptions = {}) => {
-    const calls = recordCalls(operations, record, options);
+    const recorded = recordCalls(operations, record as (tx: never) => unknown, options);
+    const inputs = recorded.flatMap(({ call: { name }, input }) => [name, input]);
+    const calls = withEnvelopeKey(
+      recorded.map(({ call }) => call),
+      inputs,
+      options,
+    );
     if (calls.length === 0) return [];
     const answers = await courier().send(calls, true, options);
     return calls.map(({ name, operation, localPart }, index) => {
@@ -134,63 +141,6 @@ export function createClient<const Table extends OperationTable>(
     return current.drain();
   };
   return { methods: { ...methods, atomically } as unknown as ClientOf<Table>, drain };
-}
-
-/**
- * Records the calls of an atomic envelope. A call on `tx` after `record` has returned throws, because it would never be
- * sent.
- */
-function recordCalls<Table extends OperationTable>(
-  operations: Table,
-  record: (tx: RecordersOf<Table>) => unknown,
-  options: CallOptions,
-): readonly Outgoing[] {
-  const calls: Outgoing[] = [];
-  const inputs: unknown[] = [];
-  let closed = false;
-  const tx = mapTable(operations, (name, operation) => (input: unknown = {}, callOptions: CallOptions = {}) => {
-    if (closed)
-      throw new StoreError(
-        "invalid_input",
-        `${name}: this transaction has been recorded; call tx only inside the function passed to atomically`,
-        { operation: name },
-      );
-    if (operation.again !== undefined)
-      throw new StoreError(
-        "invalid_input",
-        `${name} runs in several transactions, so it cannot be part of atomically: call it by itself`,
-        { operation: name },
-      );
-    // The key in `options` covers the envelope; a single call may have a key of its own.
-    calls.push(outgoing(name, operation, input, { ...options, idempotencyKey: undefined, ...callOptions }));
-    inputs.push(name, input);
-  });
-  try {
-    const returned = record(tx as RecordersOf<Table>);
-    if (!(returned instanceof Promise)) return withEnvelopeKey(calls, inputs, options);
-    // The error below is the one to report, so a rejection of the promise must not count as unhandled.
-    returned.catch(() => undefined);
-    throw new StoreError(
-      "invalid_input",
-      "atomically: the function must not be async, because it records the calls before they are sent",
-    );
-  } finally {
-    closed = true;
-  }
-}
-
-function mapTable<Value>(
-  table: OperationTable,
-  toValue: (name: string, operation: AnyOperation) => Value,
-): Record<string, Record<string, Value>> {
-  return Object.fromEntries(
-    Object.entries(table).map(([entity, verbs]) => [
-      entity,
-      Object.fromEntries(
-        Object.entries(verbs).map(([verb, operation]) => [verb, toValue(`${entity}.${verb}`, operation)]),
-      ),
-    ]),
-  );
 }
 
 /** The parts that all calls of one method share. */

@@ -5,6 +5,7 @@ import { isAmbiguous, joinedCalls, runsOf } from "./joining.ts";
 import { type Limits, timerMsMax } from "./limits.ts";
 import { callBytes, overloadOf } from "./load.ts";
 import type { Outgoing } from "./outgoing.ts";
+import { waitMsOf } from "./recording.ts";
 import type { Answer, Backend, Envelope, Reply } from "./wire.ts";
 
 /** The conditions under which the caller stops waiting. */
@@ -33,6 +34,32 @@ interface Parcel {
   slot: number;
   /** Removes its timer and its listener on the signal. */
   stop: () => void;
+}
+
+/**
+ * Fails when calls cannot be sent: their deadline is no time, the store is closed (`lost` says why), their signal has
+ * fired, or they are larger than a message. The stub for tests refuses the same.
+ */
+export function refuseUnsendable(
+  operation: string,
+  bytes: number,
+  { signal, timeoutMs }: Patience,
+  { envelopeBytes }: Pick<Limits, "envelopeBytes">,
+  lost: string | undefined,
+): void {
+  if (timeoutMs !== undefined && !(timeoutMs >= 0)) {
+    throw new StoreError("invalid_input", `timeoutMs: expected 0 or more milliseconds, not ${timeoutMs}`, {
+      operation,
+    });
+  }
+  if (lost !== undefined) throw new StoreError("closed", lost, { operation });
+  if (signal?.aborted) throw new StoreError("aborted", undefined, { operation, cause: signal.reason });
+  if (bytes > envelopeBytes)
+    throw new StoreError(
+      "invalid_input",
+      `the call has ${bytes} bytes; a message has at most ${envelopeBytes} (limits.envelopeBytes)`,
+      { operation },
+    );
 }
 
 export class Courier {
@@ -67,10 +94,10 @@ export class Courier {
    * failure is an answer.
    */
   send(calls: readonly Outgoing[], atomic: boolean, { signal, timeoutMs }: Patience): Promise<readonly Answer[]> {
-    const bytes = calls.reduce((sum, { name, wire, caller }) => sum + callBytes(name, wire, caller), 0);
+    const bytes = bytesOf(calls);
     this.#refuse(calls, bytes, { signal, timeoutMs });
     return new Promise((settle) => {
-      const waitMs = waitMsOf(calls);
+      const waitMs = calls.reduce((sum, call) => sum + waitMsOf(call), 0);
       const parcel: Parcel = {
         calls,
         atomic,
@@ -101,25 +128,12 @@ export class Courier {
     return this.#drained.promise;
   }
 
-  #refuse(calls: readonly Outgoing[], bytes: number, { signal, timeoutMs }: Patience): void {
-    const operation = (calls[0] as Outgoing).name;
-    if (timeoutMs !== undefined && !(timeoutMs >= 0)) {
-      throw new StoreError("invalid_input", `timeoutMs: expected 0 or more milliseconds, not ${timeoutMs}`, {
-        operation,
-      });
-    }
-    if (this.#draining) throw new StoreError("closed", "the store is closed", { operation });
-    if (this.#lost !== undefined) throw new StoreError("closed", this.#lost, { operation });
-    if (signal?.aborted) throw new StoreError("aborted", undefined, { operation, cause: signal.reason });
-    const { envelopeBytes } = this.#limits;
-    if (bytes > envelopeBytes)
-      throw new StoreError(
-        "invalid_input",
-        `the call has ${bytes} bytes; a message has at most ${envelopeBytes} (limits.envelopeBytes)`,
-        { operation },
-      );
+  #refuse(calls: readonly Outgoing[], bytes: number, patience: Patience): void {
+    const [{ name }] = calls as readonly [Outgoing];
+    const lost = this.#draining ? "the store is closed" : this.#lost;
+    refuseUnsendable(name, bytes, patience, this.#limits, lost);
     const queued = { calls: this.#calls, bytes: this.#bytes };
-    const overload = overloadOf(queued, { calls: calls.length, bytes }, this.#limits, operation);
+    const overload = overloadOf(queued, { calls: calls.length, bytes }, this.#limits, name);
     if (overload !== undefined) throw overload;
   }
 
@@ -268,6 +282,10 @@ export class Courier {
   }
 }
 
+export function bytesOf(calls: readonly Outgoing[]): number {
+  return calls.reduce((sum, { name, wire, caller }) => sum + callBytes(name, wire, caller), 0);
+}
+
 /** Returns the outcome of a parcel whose answer is lost. A read changes nothing, whether it ran or not. */
 function lostOutcome({ calls }: Parcel): Outcome {
   return calls.every(({ operation }) => operation.access === "read") ? "not_run" : "unknown";
@@ -275,12 +293,4 @@ function lostOutcome({ calls }: Parcel): Outcome {
 
 function failed(code: ErrorCode, message: string, outcome: Outcome): readonly Answer[] {
   return [[false, [code, message, outcome, {}]]];
-}
-
-/** Returns the time for which the calls may be parked. It depends on inputs, which are encoded by now. */
-function waitMsOf(calls: readonly Outgoing[]): number {
-  return calls.reduce(
-    (sum, { operation, wire }) => sum + (operation.waits ? operation.waitMs(operation.decode(wire)) : 0),
-    0,
-  );
 }

@@ -1,12 +1,16 @@
 // A store made of the functions that a test supplies, for tests of code that uses a store. It records every call, and a
 // method without a function throws.
+import type { MessagePort } from "node:worker_threads";
 import type { CallOptions } from "../client.ts";
+import { bytesOf, refuseUnsendable } from "../courier.ts";
 import { StoreError } from "../errors.ts";
 import { Iteration } from "../iteration.ts";
 import { defaultLimits } from "../limits.ts";
 import type { AnyOperation, OperationTable } from "../operation.ts";
 import { operations } from "../operations/table.ts";
+import { outgoing, withEnvelopeKey } from "../outgoing.ts";
 import { isPaged, type Page, rowsOfPages } from "../pages.ts";
+import { recordCalls } from "../recording.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 
 type Entity = keyof typeof operations;
@@ -28,44 +32,104 @@ export type StubStore = OwnedStore & { readonly calls: readonly StubCall[] };
 
 /**
  * Creates a stub of the methods that have a function in `stubs`. The function of a stream (`logs.follow`,
- * `changes.watch`) or of `all` returns any iterable. By default `all` iterates over the pages of `list`.
+ * `changes.watch`) or of `all` returns any iterable. By default `all` iterates over the pages of `list`. What a store
+ * refuses before it asks its database, the stub refuses too: inputs and options that are not valid, calls that cannot be
+ * part of `atomically`, signals that have fired, and all calls after `close`.
  */
 export function stubStore(stubs: StubMethods = {}): StubStore {
   const calls: StubCall[] = [];
+  let closed = false;
+  const lost = () => (closed ? "the store is closed" : undefined);
   const methods: Record<string, Record<string, StubMethod>> = {};
   for (const [entity, verbs] of Object.entries<OperationTable[string]>(operations)) {
     const functions = stubs[entity as Entity] as Record<string, StubMethod> | undefined;
     const recorded =
-      (verb: string): StubMethod =>
+      (verb: string, operation: AnyOperation): StubMethod =>
       (input, options) => {
         const name = `${entity}.${verb}`;
         calls.push({ name, input, options });
         const answer = functions?.[verb];
-        return answer === undefined ? refuse(name) : answer(input, options);
+        if (answer === undefined) refuse(name);
+        // `all` makes the calls of its `list`, and its errors name them.
+        const sentName = verb === "all" ? `${entity}.list` : name;
+        const { signal, timeoutMs, ...callerOptions } = options ?? {};
+        const call = outgoing(sentName, operation, checkedInput(operation, input), callerOptions);
+        refuseUnsendable(sentName, bytesOf([call]), { signal, timeoutMs }, defaultLimits, lost());
+        return answer(input, options);
       };
     const entityMethods: Record<string, StubMethod> = {};
-    for (const [verb, { stream }] of Object.entries(verbs))
+    for (const [verb, operation] of Object.entries(verbs))
       entityMethods[verb] =
-        stream === undefined ? promised(recorded(verb)) : iterated(`${entity}.${verb}`, recorded(verb));
+        operation.stream === undefined
+          ? promised(recorded(verb, operation))
+          : iterated(`${entity}.${verb}`, recorded(verb, operation), lost);
     const { list } = entityMethods;
-    if (list !== undefined && isPaged(verbs.list as AnyOperation))
+    const listed = verbs.list;
+    if (list !== undefined && listed !== undefined && isPaged(listed))
       entityMethods.all =
-        functions?.all === undefined ? iterateList(`${entity}.list`, list) : iterated(`${entity}.all`, recorded("all"));
+        functions?.all === undefined
+          ? iterateList(`${entity}.list`, list)
+          : iterated(`${entity}.list`, recorded("all", listed), lost);
     methods[entity] = entityMethods;
   }
-  const close = async (): Promise<void> => undefined;
+  /** Runs the recorded calls one after the other, and stops at the first failure, with its index in the details. */
+  const atomically = async (record: (tx: never) => unknown, options: CallOptions = {}): Promise<unknown[]> => {
+    const recorded = recordCalls(operations, record, options);
+    const sent = recorded.map(({ call }) => call);
+    if (sent[0] === undefined) return [];
+    const inputs = recorded.flatMap(({ call: { name }, input }) => [name, input]);
+    const { signal, timeoutMs } = options;
+    const bytes = bytesOf(withEnvelopeKey(sent, inputs, options));
+    refuseUnsendable(sent[0].name, bytes, { signal, timeoutMs }, defaultLimits, lost());
+    const results: unknown[] = [];
+    for (const [index, { call, input, options: callOptions }] of recorded.entries()) {
+      const [entity, verb] = call.name.split(".") as [Entity, string];
+      calls.push({ name: call.name, input, options: callOptions });
+      const answer = (stubs[entity] as Record<string, StubMethod> | undefined)?.[verb];
+      try {
+        results.push(await (answer === undefined ? refuse(call.name) : answer(input, callOptions)));
+      } catch (error) {
+        if (!(error instanceof StoreError)) throw error;
+        const { code, message, outcome, details, retryable } = error;
+        const placed = recorded.length > 1 ? { ...details, index, operation: call.name } : details;
+        throw new StoreError(code, message, {
+          outcome,
+          details: placed,
+          retryable,
+          operation: call.name,
+          cause: error,
+        });
+      }
+    }
+    return results;
+  };
+  const close = async (): Promise<void> => {
+    closed = true;
+  };
+  const unlessClosed = (name: string): never => {
+    if (closed) throw new StoreError("closed", lost());
+    return refuse(name);
+  };
   const rest = {
-    atomically: atomically(methods),
+    atomically,
     limits: defaultLimits,
     close,
-    connect: () => refuse("connect"),
-    serve: () => refuse("serve"),
-    liveness: () => ({ state: "beating", beatAgoMs: 0 }),
-    backup: () => refuse("backup"),
+    connect: () => unlessClosed("connect"),
+    // A port that is served after the end is closed, so that its other end expects no answer.
+    serve: (port: MessagePort) => (closed ? port.close() : refuse("serve")),
+    liveness: () => ({ state: closed ? "dead" : "beating", beatAgoMs: 0 }),
+    backup: async () => unlessClosed("backup"),
     [Symbol.asyncDispose]: close,
     calls,
   };
   return { ...methods, ...rest } as unknown as StubStore;
+}
+
+/** Returns the part of an input to check. A cursor is whatever the stub's own `list` returned. */
+function checkedInput(operation: AnyOperation, input: unknown = {}): unknown {
+  if (!isPaged(operation) || typeof input !== "object" || input === null) return input;
+  const { cursor: _, ...filters } = input as Record<string, unknown>;
+  return filters;
 }
 
 function refuse(name: string): never {
@@ -81,10 +145,11 @@ function promised(call: StubMethod): StubMethod {
  * Returns a method that calls the function when its iteration begins. As in a real store, the caller can leave the
  * iteration while it waits for an item, whatever the function returned.
  */
-function iterated(name: string, call: StubMethod): StubMethod {
+function iterated(name: string, call: StubMethod, lost: () => string | undefined): StubMethod {
   return (input, options) => {
     let items: AsyncIterator<unknown> | undefined;
     const load = async (signal: AbortSignal) => {
+      if (items !== undefined && lost() !== undefined) throw new StoreError("closed", lost(), { operation: name });
       items ??= iteratorOf(call(input, options));
       const { done, value } = await Promise.race([items.next(), failureWhenAborted(name, signal)]);
       return { items: done ? [] : [value], isLast: done === true };
@@ -114,35 +179,4 @@ function iterateList(name: string, list: StubMethod): StubMethod {
       name,
       signal: options.signal,
     });
-}
-
-/** Runs the recorded calls one after the other, and stops at the first failure, with its index in the details. */
-function atomically(methods: Record<string, Record<string, StubMethod>>) {
-  return async (record: (tx: unknown) => void): Promise<unknown[]> => {
-    const recorded: (() => unknown)[] = [];
-    const tx = Object.fromEntries(
-      Object.entries(methods).map(([entity, verbs]) => [
-        entity,
-        Object.fromEntries(
-          Object.entries(verbs).map(([verb, call]): [string, StubMethod] => [
-            verb,
-            (input, options) => void recorded.push(() => call(input, options)),
-          ]),
-        ),
-      ]),
-    );
-    record(tx);
-    const results: unknown[] = [];
-    for (const [index, call] of recorded.entries()) {
-      try {
-        results.push(await call());
-      } catch (error) {
-        if (!(error instanceof StoreError)) throw error;
-        const { code, message, outcome, details, retryable, operation } = error;
-        const placed = { ...details, index };
-        throw new StoreError(code, message, { outcome, details: placed, retryable, operation, cause: error });
-      }
-    }
-    return results;
-  };
 }

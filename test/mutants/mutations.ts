@@ -322,7 +322,7 @@ export const mutations: readonly Mutation[] = [
   ]),
 
   // The path of a call
-  ...mutate("src/client.ts", subject("transactions"), [
+  ...mutate("src/recording.ts", subject("transactions"), [
     ["a transaction that is over records nothing", "if (closed)", "if (closed === undefined)"],
   ]),
   ...mutate("src/client.ts", client, [
@@ -554,5 +554,13 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/schema/migrationFiles.ts", { tests: ["test/unit/schema/migrationFiles.test.ts"] }, [
     ["line ends do not change a migration", '.replaceAll("\\r\\n", "\\n")', ""],
+  ]),
+  ...mutate("src/testing/stub.ts", { tests: ["test/unit/testing/stubAgainstStore.test.ts"] }, [
+    ["a closed stub takes no calls", "closed = true;", ""],
+    ["a stub refuses what cannot be sent", "refuseUnsendable(sentName,", "((..._: unknown[]) => {})(sentName,"],
+  ]),
+  ...mutate("src/recording.ts", { tests: ["test/unit/testing/stubAgainstStore.test.ts"] }, [
+    ["a transaction does not wait", "if (waitMsOf(call) > 0)", "if (waitMsOf(call) < 0)"],
+    ["a function that records is not async", 'typeof returned?.then !== "function"', "returned !== null"],
   ]),
 ];

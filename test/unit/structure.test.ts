@@ -52,7 +52,7 @@ const layers: readonly (readonly string[])[] = [
   ["src/driverOutcome.ts"],
   ["src/dispatch.ts"],
   ["src/outgoing.ts"],
-  ["src/joining.ts"],
+  ["src/joining.ts", "src/recording.ts"],
   ["src/courier.ts"],
   ["src/client.ts"],
   ["src/files/"],

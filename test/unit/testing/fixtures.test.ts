@@ -47,6 +47,16 @@ it("the input of a fixture overrides the fields of its row", async () => {
   assert.equal(await fixtures(store).adminTokenId(), await fixture.adminTokenId(), "a store has one first admin");
 });
 
+it("a worktree has the commit and the environment that were asked for", async () => {
+  const { repository } = await fixture.repository();
+  const asked = { repositoryId: repository.id, commitSha: "a".repeat(40), environmentHash: "e1" };
+  const { worktree } = await fixture.worktree(asked);
+  const { lease } = await fixture.lease(asked);
+  for (const { commitSha, environmentHash } of [worktree, lease.worktree])
+    assert.deepEqual([commitSha, environmentHash], [asked.commitSha, "e1"]);
+  assert.deepEqual([lease.worktree.id, lease.needsSync, lease.needsEnvironment], [worktree.id, false, false]);
+});
+
 it("two calls create two rows with different names", async () => {
   const [one, two] = [await fixture.repository(), await fixture.repository()];
   assert.notEqual(one.repository.name, two.repository.name);

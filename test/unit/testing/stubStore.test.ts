@@ -126,6 +126,10 @@ it("atomically runs the recorded calls in order, and stops at the first failure 
     tx.sessions.get({ sessionId: id });
     tx.sessions.touch({ sessionId: id });
   });
-  await assert.rejects(failing, { code: "not_found", details: { entity: "session", index: 1 } });
+  await assert.rejects(failing, {
+    code: "not_found",
+    details: { entity: "session", index: 1, operation: "sessions.get" },
+    operation: "sessions.get",
+  });
   assert.equal(stub.calls.length, 4);
 });
