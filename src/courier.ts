@@ -4,6 +4,7 @@ import { type ErrorCode, errorCodes, type Outcome, StoreError } from "./errors.t
 import { isAmbiguous, joinedCalls, runsOf } from "./joining.ts";
 import { type Limits, timerMsMax } from "./limits.ts";
 import { callBytes, overloadOf } from "./load.ts";
+import { messageOf } from "./model/realms.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { waitMsOf } from "./recording.ts";
 import type { Answer, Backend, Envelope, Reply } from "./wire.ts";
@@ -190,7 +191,7 @@ export class Courier {
       },
       (error: unknown) => {
         clearTimeout(timer);
-        const message = `the message was not sent: ${error instanceof Error ? error.message : String(error)}`;
+        const message = `the message was not sent: ${messageOf(error)}`;
         for (const parcel of parcels) this.#fail(parcel, "invalid_input", message, "not_run");
       },
     );

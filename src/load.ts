@@ -1,5 +1,6 @@
 // The load of a client: the size of its calls, and the bounds of its queue. The client and the mailbox both check them,
 // by the same measure.
+import { types } from "node:util";
 import { StoreError } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import { callWidth } from "./wire.ts";
@@ -44,7 +45,7 @@ export function envelopeBytes(calls: readonly unknown[], max: number): number {
 /** Stops counting beyond `max`, because a port may send a cyclic value or a sparse array, and neither has an end. */
 function sizeOf(value: unknown, max: number, depth: number): number {
   if (typeof value === "string") return slotBytes + value.length;
-  if (value instanceof Uint8Array) return slotBytes + value.byteLength;
+  if (types.isUint8Array(value)) return slotBytes + value.byteLength;
   if (typeof value !== "object" || value === null) return slotBytes;
   const items: readonly unknown[] = Array.isArray(value) ? value : Object.values(value);
   if (depth > depthMax || items.length * slotBytes > max) return Number.POSITIVE_INFINITY;

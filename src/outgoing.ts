@@ -1,7 +1,9 @@
 // Turns the arguments of a method into a call that can be sent: checks, seals and encodes the input, and adds the
 // caller. Runs on the caller's thread.
+import { types } from "node:util";
 import { anonymous, checkCaller, type Idempotency } from "./caller.ts";
 import { StoreError } from "./errors.ts";
+import { messageOf } from "./model/realms.ts";
 import { hashRequest } from "./model/requestHash.ts";
 import type { AnyOperation } from "./operation.ts";
 import type { WireCaller } from "./wire.ts";
@@ -43,11 +45,10 @@ export function outgoing(
     if (error instanceof StoreError)
       throw new StoreError(error.code, `${name}: ${error.message}`, { details: error.details, operation: name });
     // The input contains itself, or a getter or a proxy in it threw.
-    throw new StoreError(
-      "invalid_input",
-      `${name}: the input cannot be read: ${error instanceof Error ? error.message : "a getter or a proxy threw"}`,
-      { operation: name, cause: error },
-    );
+    throw new StoreError("invalid_input", `${name}: the input cannot be read: ${messageOf(error)}`, {
+      operation: name,
+      cause: error,
+    });
   }
 }
 
@@ -83,5 +84,5 @@ function wireCaller(
  * whole buffer behind a view (D-010).
  */
 function copyBytes(value: unknown): unknown {
-  return value instanceof Uint8Array ? new Uint8Array(value) : value;
+  return types.isUint8Array(value) ? new Uint8Array(value) : value;
 }

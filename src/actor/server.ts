@@ -8,6 +8,7 @@ import type { Driver } from "../driver.ts";
 import { StoreError } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
+import { messageOf } from "../model/realms.ts";
 import { operationFilter } from "../operations/patterns.ts";
 import { servedOperations } from "../operations/table.ts";
 import type { Touched } from "../wire.ts";
@@ -153,5 +154,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
 const refusalsMax = 20;
 
 function describe(cause: unknown): string | undefined {
-  return cause instanceof Error ? (cause.stack ?? cause.message) : cause === undefined ? undefined : String(cause);
+  const { stack } = (cause ?? {}) as { readonly stack?: unknown };
+  if (typeof stack === "string") return stack;
+  return cause === undefined ? undefined : messageOf(cause);
 }

@@ -35,7 +35,7 @@ export function authenticate(
   { scopes = [], realm = "debug-server-db" }: AuthenticateOptions = {},
 ): (request: Request | Headers) => Promise<Authentication> {
   return async (request) => {
-    const header = (request instanceof Headers ? request : request.headers).get("authorization");
+    const header = ("headers" in request ? request.headers : request).get("authorization");
     const token = header === null ? undefined : bearerOf(header);
     if (token === undefined) return refusal(401, undefined, challenge({ realm }), "a bearer token is required");
     try {

@@ -1,8 +1,10 @@
 // Bounds what a debugger reports before it is sent to the store: text is made storable, secrets are masked, and what is
 // too large is cut and marked as cut. Runs on the caller's thread.
+import { types } from "node:util";
 import { bounds } from "../limits.ts";
 import type { Breakpoint, Scope, Source, StackFrame, Thread, Variable } from "./debugProtocol.ts";
 import { type Masking, masked } from "./masking.ts";
+import { isPlainObject } from "./plainObject.ts";
 
 const {
   debugThreads,
@@ -212,18 +214,21 @@ export function capBody(body: unknown, masking: Masking): { readonly body: unkno
       return storable(value, debugOutputLength);
     }
     if (Array.isArray(value)) return value.map(shorten);
-    if (
-      typeof value !== "object" ||
-      value === null ||
-      Object.getPrototypeOf(Object.getPrototypeOf(value) ?? {}) !== null
-    )
-      return value;
+    if (types.isMap(value)) return new Map([...value].map(([name, child]) => [shorten(name), shorten(child)]));
+    if (types.isSet(value)) return new Set([...value].map(shorten));
+    if (!isPlainObject(value)) return value;
     return Object.fromEntries(Object.entries(value).map(([name, child]) => [storable(name), shorten(child)]));
   };
   const whole = masking.data(shorten(body));
-  if (Buffer.byteLength(JSON.stringify(whole) ?? "") <= bounds.debugEventBytes) return { body: whole, cut };
+  if (Buffer.byteLength(JSON.stringify(whole, spelledOut) ?? "") <= bounds.debugEventBytes) return { body: whole, cut };
   const scalars = Object.entries(whole as object).filter(
     ([, value]) => typeof value !== "object" && (typeof value !== "string" || value.length <= debugTextLength),
   );
   return { body: Object.fromEntries(scalars.slice(0, 20)), cut: true };
+}
+
+/** Replaces what JSON leaves out or refuses, so that the size of the text is about that of what is stored. */
+function spelledOut(_name: string, value: unknown): unknown {
+  if (types.isMap(value) || types.isSet(value)) return [...value];
+  return typeof value === "bigint" ? String(value) : value;
 }

@@ -1,5 +1,6 @@
 // Input schemas that several entities share. Their bounds are part of the contract: the same checks run in the client
 // and before a body.
+import { types } from "node:util";
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { idPattern, newId } from "./ids.ts";
@@ -32,6 +33,10 @@ export const Sha256 = z
   .string()
   .regex(/^[0-9a-f]{64}$/, { error: "must be 64 hexadecimal digits in lower case" })
   .describe("SHA-256 in hexadecimal");
+/** A valid Date of any realm. */
+export const Moment = z.custom<Date>((value) => types.isDate(value) && !Number.isNaN(value.getTime()), {
+  error: "must be a valid Date",
+});
 export const Fence = z.int().positive();
 export const Version = z.int().positive();
 export const LeaseTtl = z.int().min(bounds.leaseMsMin).max(bounds.leaseMsMax);

@@ -1,10 +1,12 @@
 // Formats and parses JSON columns, which hold superjson text. Runs on the caller's thread. Both directions are bounded,
 // because a port is not trusted.
+import { types } from "node:util";
 import superjson from "superjson";
 import { StoreError } from "../errors.ts";
 import { bounds } from "../limits.ts";
 import { parseJsonText } from "./jsonText.ts";
 import { isPlainObject } from "./plainObject.ts";
+import { isUrl } from "./realms.ts";
 
 const { jsonBytes, jsonDepth, jsonKeys, jsonNumberLength } = bounds;
 
@@ -22,9 +24,12 @@ const restorable: ReadonlySet<unknown> = new Set(["Date", "undefined", "bigint",
  *          would not be restored as it was
  */
 export function formatJson(value: unknown): string {
-  const oversize = outOfBounds(value, jsonDepth, jsonKeys);
+  let recognized = true;
+  const oversize = outOfBounds(value, jsonDepth, jsonKeys, (object) => {
+    recognized &&= isRecognized(object);
+  });
   if (oversize !== undefined) throw refused(oversize);
-  const { json, meta } = serialize(value);
+  const { json, meta } = serialize(recognized ? value : recognizable(value));
   const unrestorable = unrestorableMeta(json, meta?.values);
   if (unrestorable !== undefined) throw refused(unrestorable);
   const text = JSON.stringify(meta?.values === undefined ? { json } : { json, meta: { values: meta.values, v: 1 } });
@@ -111,10 +116,15 @@ const [openBracket, closeBracket, openBrace, closeBrace] = [0x5b, 0x5d, 0x7b, 0x
 const bigintBits = Math.ceil(jsonNumberLength * Math.log2(10)) + 1;
 
 /**
- * Checks the bounds of a value. Walks without recursion, so that depth cannot exhaust the stack. Returns what JSON
- * cannot contain, in words, or undefined.
+ * Checks the bounds of a value. Walks without recursion, so that depth cannot exhaust the stack, and visits each object.
+ * Returns what JSON cannot contain, in words, or undefined.
  */
-function outOfBounds(value: unknown, depthMax: number, keysMax: number): string | undefined {
+function outOfBounds(
+  value: unknown,
+  depthMax: number,
+  keysMax: number,
+  visit: (object: object) => void = () => undefined,
+): string | undefined {
   const open: { value: unknown; depth: number }[] = [{ value, depth: 0 }];
   let keys = 0;
   for (let top = open.pop(); top !== undefined; top = open.pop()) {
@@ -123,10 +133,10 @@ function outOfBounds(value: unknown, depthMax: number, keysMax: number): string 
       return `a number of more than ${jsonNumberLength} digits`;
     if (typeof top.value === "string" && !isStorable(top.value)) return "text with U+0000 or a lone surrogate";
     if (typeof top.value !== "object" || top.value === null) continue;
-    if (!isRestorable(top.value))
-      return top.value instanceof Date ? "an invalid Date" : `a ${top.value.constructor.name}`;
+    if (!isRestorable(top.value)) return types.isDate(top.value) ? "an invalid Date" : `a ${kindOf(top.value)}`;
     if (Object.hasOwn(top.value, "__proto__")) return "a __proto__ key";
     if (top.depth > depthMax) return `more than ${depthMax} levels`;
+    visit(top.value);
     const children = childrenOf(top.value);
     keys += children.length;
     if (keys > keysMax) return `more than ${keysMax} keys`;
@@ -136,18 +146,41 @@ function outOfBounds(value: unknown, depthMax: number, keysMax: number): string 
 }
 
 /**
- * Checks whether superjson restores an object of this kind. It writes unknown kinds as plain objects and an invalid
+ * Checks whether an object is of a kind that superjson restores. It writes unknown kinds as plain objects and an invalid
  * Date as null.
  */
 function isRestorable(value: object): boolean {
-  if (value instanceof Date) return !Number.isNaN(value.getTime());
-  if (Array.isArray(value) || value instanceof Map || value instanceof Set || value instanceof URL) return true;
-  return isPlainObject(value);
+  if (types.isDate(value)) return !Number.isNaN(value.getTime());
+  return Array.isArray(value) || types.isMap(value) || types.isSet(value) || isPlainObject(value) || isUrl(value);
+}
+
+/** Checks whether superjson recognizes a restorable object. It asks for the classes of its own realm. */
+function isRecognized(value: object): boolean {
+  if (Array.isArray(value) || value instanceof Date || value instanceof Map || value instanceof Set) return true;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null || value instanceof URL;
+}
+
+/** Copies a value into objects of this realm. Recursive, so its bounds must have been checked. */
+function recognizable(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map(recognizable);
+  if (types.isDate(value)) return new Date(value.getTime());
+  if (types.isMap(value)) return new Map([...value].map(([key, child]) => [recognizable(key), recognizable(child)]));
+  if (types.isSet(value)) return new Set([...value].map(recognizable));
+  if (isUrl(value)) return new URL(value.href);
+  return Object.fromEntries(Object.entries(value).map(([key, child]) => [key, recognizable(child)]));
+}
+
+/** Returns the name of an object's class, or else of its kind. */
+function kindOf(value: object): string {
+  const { name } = (value.constructor ?? {}) as { name?: unknown };
+  return typeof name === "string" && name !== "" ? name : Object.prototype.toString.call(value).slice(8, -1);
 }
 
 function childrenOf(value: object): unknown[] {
-  if (value instanceof Map) return [...value.keys(), ...value.values()];
-  if (value instanceof Set) return [...value];
+  if (types.isMap(value)) return [...value.keys(), ...value.values()];
+  if (types.isSet(value)) return [...value];
   if (Array.isArray(value)) return value;
   // A key that cannot be stored replaces its value, so that it is refused as text.
   return Object.entries(value).map(([key, child]) => (isStorable(key) ? child : key));

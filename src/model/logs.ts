@@ -1,4 +1,5 @@
 // Log: the sequence of bytes that one attempt wrote. Chunk: the bytes of one append.
+import { types } from "node:util";
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { boolean, bytes, integer, list, oneOf, record, text, time, type ValueOf } from "./codec.ts";
@@ -33,8 +34,9 @@ export const LogPage = record({
 export type LogPage = ValueOf<typeof LogPage>;
 
 export const LogData = z
-  // Not z.instanceof: its type refuses a Uint8Array on anything but an ArrayBuffer, for example a Buffer from a pipe.
-  .custom<Uint8Array>((data) => data instanceof Uint8Array)
+  // Not z.instanceof: it refuses bytes of another realm, and its type those on anything but an ArrayBuffer, for example
+  // a Buffer from a pipe.
+  .custom<Uint8Array>(types.isUint8Array, { error: "must be a Uint8Array, such as a Buffer" })
   .refine((data) => data.byteLength > 0 && data.byteLength <= bounds.logChunkBytes, {
     error: `must be 1 to ${bounds.logChunkBytes} bytes`,
   })

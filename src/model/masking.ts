@@ -1,5 +1,6 @@
 // Masks what may be secret, on the caller's thread before it is sent: variables, environments, and assignments within
 // text.
+import { types } from "node:util";
 import { isPlainObject } from "./plainObject.ts";
 
 export const masked = "***";
@@ -111,17 +112,19 @@ function createMasking(names: readonly string[]): Masking {
   /** Checks whether an argument is the option of a secret, whose value follows it, as in `["--token", "value"]`. */
   const isSecretOption = (argument: unknown): boolean =>
     typeof argument === "string" && /^--?[A-Za-z][\w-]*$/.test(argument) && isSecret(argument);
+  const field = (name: string, value: unknown): unknown =>
+    isSecret(name) ? masked : isEnvironment(name) ? blank(value) : data(value);
   const data = (value: unknown): unknown => {
     if (typeof value === "string") return text(value);
     if (Array.isArray(value))
       return value.map((item, index) => (isSecretOption(value[index - 1]) ? masked : data(item)));
+    if (types.isSet(value)) return new Set([...value].map(data));
+    if (types.isMap(value))
+      return new Map(
+        [...value].map(([name, child]) => [data(name), typeof name === "string" ? field(name, child) : data(child)]),
+      );
     if (!isPlainObject(value)) return value;
-    return Object.fromEntries(
-      Object.entries(value).map(([name, child]) => [
-        name,
-        isSecret(name) ? masked : isEnvironment(name) ? blank(child) : data(child),
-      ]),
-    );
+    return Object.fromEntries(Object.entries(value).map(([name, child]) => [name, field(name, child)]));
   };
   return { isSecret, isEnvironment, text, data };
 }
@@ -136,6 +139,7 @@ function blank(value: unknown): unknown {
     return value.map((item) =>
       typeof item === "string" && item.includes("=") ? `${item.slice(0, item.indexOf("="))}=${masked}` : masked,
     );
+  if (types.isMap(value)) return new Map([...value.keys()].map((name) => [name, masked]));
   return isPlainObject(value) ? Object.fromEntries(Object.keys(value).map((name) => [name, masked])) : masked;
 }
 

@@ -1,6 +1,8 @@
 // Hashes the input of a request, so that the repeated use of an idempotency key can be compared with the first. Hashes
 // the caller's own input, because defaults such as new ids differ every time.
 import { createHash, type Hash } from "node:crypto";
+import { types } from "node:util";
+import { isUrl } from "./realms.ts";
 
 /** Returns a SHA-256 in hexadecimal. The order of keys does not matter, and an absent field equals an undefined one. */
 export function hashRequest(input: unknown): string {
@@ -15,9 +17,9 @@ export function hashRequest(input: unknown): string {
  */
 function feed(hash: Hash, value: unknown, within: Set<object>): void {
   if (typeof value === "string") hash.update(`s${value.length}:${value}`);
-  else if (value instanceof Uint8Array) hash.update(`b${value.byteLength}:`).update(value);
-  else if (value instanceof Date) hash.update(`d${value.getTime()};`);
-  else if (value instanceof URL) hash.update(`u${value.href.length}:${value.href}`);
+  else if (types.isUint8Array(value)) hash.update(`b${value.byteLength}:`).update(value);
+  else if (types.isDate(value)) hash.update(`d${value.getTime()};`);
+  else if (isUrl(value)) hash.update(`u${value.href.length}:${value.href}`);
   else if (typeof value !== "object" || value === null)
     hash.update(`${typeof value}${Object.is(value, -0) ? "-0" : String(value)};`);
   else feedEntries(hash, value, within);
@@ -34,8 +36,8 @@ function feedEntries(hash: Hash, value: object, within: Set<object>): void {
 
 function entriesOf(value: object): readonly [kind: string, entries: readonly unknown[]] {
   if (Array.isArray(value)) return ["a", value];
-  if (value instanceof Set) return ["e", [...value]];
-  if (value instanceof Map) return ["m", [...value].flat()];
+  if (types.isSet(value)) return ["e", [...value]];
+  if (types.isMap(value)) return ["m", [...value].flat()];
   const fields = Object.entries(value).filter(([, field]) => field !== undefined);
   return ["o", fields.sort(([left], [right]) => (left < right ? -1 : 1)).flat()];
 }

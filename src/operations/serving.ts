@@ -4,6 +4,7 @@ import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { integer, record } from "../model/codec.ts";
+import { Moment } from "../model/fields.ts";
 import { operation } from "../operation.ts";
 import {
   all,
@@ -45,7 +46,7 @@ export const followClock = operation({
   lane: "background",
   input: z.strictObject({
     gapMs: z.number().min(0),
-    aliveAt: z.date().optional(),
+    aliveAt: Moment.optional(),
     setBackMs: z.number().min(0).default(0),
   }),
   output: record({ pausedMs: integer, setBackMs: integer }),

@@ -6,7 +6,7 @@ import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import type { AccountRow } from "../model/accounts.ts";
 import { integer, page, record } from "../model/codec.ts";
-import { Id, Name, NewId, paging, Reason, Sha256, Version } from "../model/fields.ts";
+import { Id, Moment, Name, NewId, paging, Reason, Sha256, Version } from "../model/fields.ts";
 import { newId } from "../model/ids.ts";
 import {
   formatScopes,
@@ -462,7 +462,7 @@ export const tokenUsesMax = 500;
 export const recordUse = operation({
   access: "write",
   lane: "background",
-  input: z.strictObject({ uses: z.array(z.strictObject({ tokenId: Id, at: z.date() })).max(tokenUsesMax) }),
+  input: z.strictObject({ uses: z.array(z.strictObject({ tokenId: Id, at: Moment })).max(tokenUsesMax) }),
   output: record({ recorded: integer }),
   errors: [],
   *run({ uses }) {

@@ -1,5 +1,6 @@
 // Names the prepared statements of one driver, and converts their values to the form in which `pg` sends them.
 
+import { types } from "node:util";
 import { requireValue } from "../driverOutcome.ts";
 import type { SqlValue } from "../sql.ts";
 
@@ -41,5 +42,5 @@ export function withPlaceholders(strings: readonly string[]): string {
 
 /** Converts a value to one that `pg` sends as the schema expects: times are ISO text in UTC. */
 export function encode(value: SqlValue): unknown {
-  return value instanceof Date ? value.toISOString() : requireValue(value);
+  return types.isDate(value) ? value.toISOString() : requireValue(value);
 }

@@ -122,7 +122,7 @@ export function createRunnerPool(store: Pick<OwnedStore, "serve" | "limits">, op
 }
 
 function moduleUrl(filename: string | URL): string {
-  if (filename instanceof URL) return filename.href;
+  if (typeof filename !== "string") return filename.href;
   return filename.startsWith("file:") ? filename : pathToFileURL(filename).href;
 }
 

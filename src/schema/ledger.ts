@@ -1,6 +1,7 @@
 // Reads and writes the ledger of applied migrations. The bodies are the same for every engine, for a store that creates
 // its schema and for the command line that migrates it. Knows no database.
 import { type Details, StoreError } from "../errors.ts";
+import { messageOf } from "../model/realms.ts";
 import { packageVersion } from "../package.ts";
 import { all, type Body, change, changeEach, Statement, sql, step } from "../sql.ts";
 import { type Migration, statementsOf } from "./migrationFiles.ts";
@@ -234,7 +235,7 @@ const runPart = step(function* (migration: Migration, part: "up" | "down") {
 
 function failedAt(file: string, place: string, where: Details, error: unknown): StoreError {
   const { code, cause } = error instanceof StoreError ? error : new StoreError("internal", undefined, { cause: error });
-  const reason = cause instanceof Error ? cause.message : (error as Error).message;
+  const reason = messageOf(cause ?? error);
   return new StoreError(code, `${file}, ${place}: ${reason}; nothing was changed`, {
     cause: error,
     outcome: "rolled_back",

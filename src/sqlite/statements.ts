@@ -1,5 +1,6 @@
 // Prepares the statements of one SQLite connection, and converts their values to SQLite's types.
 
+import { types } from "node:util";
 import type Database from "better-sqlite3";
 import { requireValue } from "../driverOutcome.ts";
 import type { SqlValue } from "../sql.ts";
@@ -41,5 +42,5 @@ export class PreparedStatements {
 /** Converts a value to one that SQLite stores: times are milliseconds, booleans 0 or 1. */
 export function encode(value: SqlValue): unknown {
   if (typeof value === "boolean") return value ? 1 : 0;
-  return value instanceof Date ? value.getTime() : requireValue(value);
+  return types.isDate(value) ? value.getTime() : requireValue(value);
 }

@@ -8,7 +8,7 @@ import { Iteration } from "../iteration.ts";
 import { defaultLimits } from "../limits.ts";
 import type { AnyOperation, OperationTable } from "../operation.ts";
 import { operations } from "../operations/table.ts";
-import { outgoing, withEnvelopeKey } from "../outgoing.ts";
+import { type Outgoing, outgoing, withEnvelopeKey } from "../outgoing.ts";
 import { isPaged, type Page, rowsOfPages } from "../pages.ts";
 import { recordCalls } from "../recording.ts";
 import type { OwnedStore } from "../storeTypes.ts";
@@ -53,8 +53,8 @@ export function stubStore(stubs: StubMethods = {}): StubStore {
         // `all` makes the calls of its `list`, and its errors name them.
         const sentName = verb === "all" ? `${entity}.list` : name;
         const { signal, timeoutMs, ...callerOptions } = options ?? {};
-        const call = outgoing(sentName, operation, checkedInput(operation, input), callerOptions);
-        refuseUnsendable(sentName, bytesOf([call]), { signal, timeoutMs }, defaultLimits, lost());
+        const sent = checkedCalls(sentName, operation, input, callerOptions);
+        refuseUnsendable(sentName, bytesOf(sent), { signal, timeoutMs }, defaultLimits, lost());
         return answer(input, options);
       };
     const entityMethods: Record<string, StubMethod> = {};
@@ -125,11 +125,23 @@ export function stubStore(stubs: StubMethods = {}): StubStore {
   return { ...methods, ...rest } as unknown as StubStore;
 }
 
-/** Returns the part of an input to check. A cursor is whatever the stub's own `list` returned. */
-function checkedInput(operation: AnyOperation, input: unknown = {}): unknown {
-  if (!isPaged(operation) || typeof input !== "object" || input === null) return input;
-  const { cursor: _, ...filters } = input as Record<string, unknown>;
-  return filters;
+/**
+ * Checks a call as the client of a store does. Cursors and tokens may be any text: a cursor is what the stub's own `list`
+ * returned, and a token is what the stub's own `verify` accepts.
+ */
+function checkedCalls(
+  name: string,
+  operation: AnyOperation,
+  input: unknown = {},
+  options: CallOptions = {},
+): readonly Outgoing[] {
+  try {
+    const { cursor: _, ...fields } = Object(input) as Record<string, unknown>;
+    return [outgoing(name, operation, isPaged(operation) && typeof input === "object" ? fields : input, options)];
+  } catch (error) {
+    if (error instanceof StoreError && error.code === "token_malformed") return [];
+    throw error;
+  }
 }
 
 function refuse(name: string): never {

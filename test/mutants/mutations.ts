@@ -333,7 +333,7 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   ...mutate("src/outgoing.ts", subject("logs"), [
-    ["bytes are copied before they are sent", "value instanceof Uint8Array ? new Uint8Array(value) : value", "value"],
+    ["bytes are copied before they are sent", "types.isUint8Array(value) ? new Uint8Array(value) : value", "value"],
   ]),
   ...mutate("src/pages.ts", subject("pages"), [
     [
@@ -562,5 +562,16 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/recording.ts", { tests: ["test/unit/testing/stubAgainstStore.test.ts"] }, [
     ["a transaction does not wait", "if (waitMsOf(call) > 0)", "if (waitMsOf(call) < 0)"],
     ["a function that records is not async", 'typeof returned?.then !== "function"', "returned !== null"],
+  ]),
+  ...mutate("src/model/json.ts", { tests: ["test/unit/model/realms.test.ts"] }, [
+    ["objects of another realm are stored whole", "recognized ? value : recognizable(value)", "value"],
+    [
+      "a Date of another realm is one",
+      "if (types.isDate(value)) return !Number",
+      "if (value instanceof Date) return !Number",
+    ],
+  ]),
+  ...mutate("src/model/debugCaps.ts", { tests: ["test/unit/model/realms.test.ts"] }, [
+    ["what a Map holds counts in the size of a body", "JSON.stringify(whole, spelledOut)", "JSON.stringify(whole)"],
   ]),
 ];

@@ -151,6 +151,7 @@ it("errors and sql import nothing but each other, and the model only errors, lim
         "superjson",
         "node:crypto",
         "node:path",
+        "node:util",
         "node:zlib",
       ].includes(name);
     assert.deepEqual(
@@ -209,7 +210,7 @@ it("dispatch, client and courier know no thread, port or database", () => {
     )
       continue;
     assert.deepEqual(
-      imports.filter((name) => name.startsWith("node:") || name in homes),
+      imports.filter((name) => (name.startsWith("node:") && name !== "node:util") || name in homes),
       [],
       path,
     );

@@ -131,18 +131,19 @@ describe("the same API on a stub", () => {
       sessions: { create: (input) => ({ session: input }) },
     });
     const api = createApi(stub);
+    const body = { repositoryId: newId(), commitSha: "a".repeat(40) };
     const request = new Request("http://localhost/sessions", {
       method: "POST",
-      body: '{"commitSha":"x"}',
+      body: JSON.stringify(body),
       headers: { authorization: "Bearer t" },
     });
     const response = await api(request);
-    assert.deepEqual(await response.json(), { commitSha: "x", tokenId: principal.tokenId, requestedBy: "ada" });
+    assert.deepEqual(await response.json(), { ...body, tokenId: principal.tokenId, requestedBy: "ada" });
     assert.deepEqual(
       stub.calls.map(({ name, input, options }) => [name, input, options]),
       [
         ["tokens.verify", { token: "t", scopes: ["sessions:write"] }, undefined],
-        ["sessions.create", { commitSha: "x", tokenId: principal.tokenId, requestedBy: "ada" }, { actor: "ada" }],
+        ["sessions.create", { ...body, tokenId: principal.tokenId, requestedBy: "ada" }, { actor: "ada" }],
       ],
     );
   });
@@ -168,6 +169,12 @@ describe("the same API on a stub", () => {
       assert.equal(((await response.json()) as { error: string }).error, code);
     });
   }
+
+  it("accepts the headers and requests of any implementation", async () => {
+    const check = authenticate(stubStore({ tokens: { verify: () => principal } }));
+    const headers = { get: (name: string) => (name === "authorization" ? "Bearer t" : null) } as Headers;
+    for (const request of [headers, { headers } as Request]) assert.ok((await check(request)).ok);
+  });
 
   it("accepts headers alone, escapes the realm, and returns a new response each time", async () => {
     const check = authenticate(stubStore(), { realm: 'a "b"\\\r\nx: y' });

@@ -45,6 +45,12 @@ it("every method without a function rejects with its name", async () => {
   await stub[Symbol.asyncDispose]();
 });
 
+it("a token may be any text", async () => {
+  const stub = stubStore({ tokens: { verify: ({ token }) => token } });
+  assert.equal(await stub.tokens.verify({ token: "t" }), "t");
+  await assert.rejects(stub.tokens.verify({ token: 7 as never }), { code: "invalid_input" });
+});
+
 it("the function of a stream returns any iterable", async () => {
   const stub = stubStore({ logs: { follow: () => [{ offset: 0 }, { offset: 5 }] } });
   const offsets: number[] = [];
