@@ -14,11 +14,21 @@ import { lockRepositoryOfNewWorktree } from "./worktreeLease.ts";
 /** The result of a command, or of one attempt of it. */
 export type CommandResult = Pick<CommandRow, "state" | "exit_code" | "signal" | "end_reason">;
 
-/** Locks a command and returns it with its session, which the end of the command may end too. */
-export const lockCommand = step(function* (commandId: string) {
+/** Locks and returns the active commands of a session, in the order of their ids. */
+export const lockActiveCommands = step(function* (sessionId: string) {
+  return yield* all<CommandRow>(sql`
+    SELECT * FROM commands WHERE session_id = ${sessionId} AND lease_expires_at IS NOT NULL ORDER BY id ${forUpdate}`);
+});
+
+/**
+ * Locks a command and returns it with its session, which the end of the command may end too. With `force`, it also locks
+ * the other active commands of the session: an end by force may ask them to stop.
+ */
+export const lockCommand = step(function* (commandId: string, force = false) {
   yield* lockRepositoryOfNewWorktree(sql`(SELECT session_id FROM commands WHERE id = ${commandId})`);
   const session = yield* first<SessionRow>(sql`
     SELECT * FROM sessions WHERE id = (SELECT session_id FROM commands WHERE id = ${commandId}) ${forUpdate}`);
+  if (force && session !== undefined) yield* lockActiveCommands(session.id);
   const command = yield* first<CommandRow>(sql`SELECT * FROM commands WHERE id = ${commandId} ${forUpdate}`);
   return session === undefined || command === undefined ? notFound("command", commandId) : { session, command };
 });

@@ -281,7 +281,7 @@ export const cancel = operation({
   output: Command,
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ commandId, reason, force, expectedVersion }, context) {
-    const { session, command: before } = yield* lockCommand(commandId);
+    const { session, command: before } = yield* lockCommand(commandId, force);
     if (before.state === "cancelled" || (before.state === "cancelling" && !force)) return before;
     requireVersion(before, expectedVersion);
     requireState(before, "command", force ? ["queued", "running", "cancelling"] : ["queued", "running"]);

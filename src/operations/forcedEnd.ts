@@ -3,21 +3,15 @@
 import type { Context } from "../context.ts";
 import type { CommandRow } from "../model/commands.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
-import { all, forUpdate, sql, step } from "../sql.ts";
+import { step } from "../sql.ts";
 import { endCommand } from "./commandState.ts";
 import { endSession, saveSession, settleSession, unbindWorktree } from "./sessionState.ts";
 import { endLease, lockLeaseOf } from "./worktreeLease.ts";
 
-/** Locks and returns the active commands of a session, in the order of their ids. */
-export const lockActiveCommands = step(function* (sessionId: string) {
-  return yield* all<CommandRow>(sql`
-    SELECT * FROM commands WHERE session_id = ${sessionId} AND lease_expires_at IS NOT NULL ORDER BY id ${forUpdate}`);
-});
-
 /**
  * Ends active commands of a session by force: one that was cancelled as `cancelled`, any other as `timed_out`. The
- * session's worktree is quarantined. The caller holds the locks of the session and of the commands, and then ends the
- * session, or continues it with settleForcedSession.
+ * session's worktree is quarantined. The caller holds the locks of the session and of all its active commands, which come
+ * before the worktree in the order of locks, and then ends the session, or continues it with settleForcedSession.
  */
 export const endByForce = step(function* (session: SessionRow, commands: readonly CommandRow[], context: Context) {
   const worktree = yield* lockLeaseOf(session);

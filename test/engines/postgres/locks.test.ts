@@ -105,6 +105,8 @@ test("commands that are ended by force while their runners use them never deadlo
       }
       const [left, right] = held as [(typeof held)[number], (typeof held)[number]];
       const [first, second] = left.commands as [{ id: string; fence: number }, { id: string; fence: number }];
+      // The end of the session changes the other command too, whose id is greater or smaller.
+      const forced = round % 4 === 1 ? first : second;
       clock.advance(70_001);
       // One call in each store, so that each is a transaction of its own.
       const calls = [
@@ -114,7 +116,7 @@ test("commands that are ended by force while their runners use them never deadlo
           worktrees: held.map(({ worktree }) => worktree),
           ttlMs,
         }),
-        round % 2 === 0 ? two.maintenance.reap() : two.commands.cancel({ commandId: first.id, force: true }),
+        round % 2 === 0 ? two.maintenance.reap() : two.commands.cancel({ commandId: forced.id, force: true }),
         three.commands.finish({ commandId: second.id, fence: second.fence, outcome: "cancelled", release: "clean" }),
         round % 3 === 0 ? four.sessions.cancel({ sessionId: right.sessionId, force: true }) : four.maintenance.reap(),
       ];
