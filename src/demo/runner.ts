@@ -58,18 +58,16 @@ function interruptedOf(signal: AbortSignal): AbortSignal {
 }
 
 /** Waits for a command to claim. Returns undefined when the runner must stop. */
-async function nextClaim({ store, runnerId, heartbeat }: Runner, signal: AbortSignal): Promise<Claim | undefined> {
+async function nextClaim({ store, runnerId }: Runner, signal: AbortSignal): Promise<Claim | undefined> {
   while (!signal.aborted) {
     try {
       const claim = await store.commands.claim({ runnerId, ttlMs: leaseTtlMs, waitMs: claimWaitMs }, { signal });
       if (claim !== undefined) return claim;
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
-      if (error.code === "aborted") return undefined;
-      if (error.code !== "invalid_transition") throw error;
-      // The runner was drained, or its computer slept so long that it counts as stalled.
-      if (error.details.state !== "stalled") return undefined;
-      await heartbeat.beat();
+      // The runner was drained, or its computer slept so long that it is gone.
+      if (error.code === "aborted" || error.code === "invalid_transition") return undefined;
+      throw error;
     }
   }
   return undefined;
