@@ -4,13 +4,14 @@ import { fromWireFailure, StoreError, type WireFailure } from "../errors.ts";
 import type { Progress } from "../files/privateFile.ts";
 import { workerUrl } from "../package.ts";
 import type { Backup } from "../schema/manifest.ts";
+import type { BackupTarget } from "../sqlite/backup.ts";
 import type { RestoreResult } from "../sqlite/restore.ts";
 import { threadOptions } from "../threadOptions.ts";
 
 /** The jobs of the thread, each with its input and its answer. */
 export interface Jobs {
   readonly create: {
-    readonly input: { readonly path: string; readonly reason: string; readonly target: string };
+    readonly input: { readonly path: string; readonly reason: string; readonly target: BackupTarget };
     readonly answer: Backup;
   };
   readonly finish: {

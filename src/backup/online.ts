@@ -13,6 +13,7 @@ export interface BackupOptions {
   readonly path?: string;
   /** A text for the manifest. */
   readonly reason?: string;
+  /** Called as the backup goes on. If it throws, the backup goes on without it, and the process gets a warning. */
   readonly onProgress?: (progress: Progress) => void;
   readonly signal?: AbortSignal;
 }
@@ -25,24 +26,42 @@ export type CopyTo = (
 
 /** Creates a backup. `source` is the path of the database, or ":memory:". */
 export async function backUpOnline(source: string, options: BackupOptions, copyTo: CopyTo): Promise<Backup> {
-  const { path, reason = "store.backup", onProgress, signal } = options;
+  const { path, reason = "store.backup", signal } = options;
+  const onProgress = options.onProgress && guard(options.onProgress);
   if (source === ":memory:" && path === undefined)
     throw new StoreError("invalid_input", "path: a database in memory has no folder beside it, so name a file");
   // Loaded on demand, because only a SQLite file can be copied.
-  const [{ removePartial, partialPathOf, prepareTarget }, { createPrivate }] = await Promise.all([
+  const [{ removePartial, prepareTarget }, { createPrivate }] = await Promise.all([
     import("../sqlite/backup.ts"),
     import("../files/privateFile.ts"),
   ]);
-  const target = prepareTarget(source, path);
-  const partial = partialPathOf(target);
-  createPrivate(partial);
+  const { path: target, partial, owner } = prepareTarget(source, path);
+  createPrivate(partial, owner);
   try {
     const copying = (doneBytes: number, totalBytes: number): void =>
       onProgress?.({ phase: "copying", doneBytes, totalBytes });
     await copyTo(partial, { onProgress: copying, signal });
     return await runBackupJob("finish", { partial, target, source, reason }, { onProgress, signal });
   } catch (error) {
-    removePartial(target);
+    removePartial(partial);
     throw error;
   }
+}
+
+/** Calls a listener until it fails. A listener that throws must not make the backup fail, nor end the process. */
+function guard(listener: (progress: Progress) => unknown): (progress: Progress) => void {
+  let failed = false;
+  const fail = (error: unknown): void => {
+    if (!failed) process.emitWarning(error instanceof Error ? error : String(error));
+    failed = true;
+  };
+  return (progress) => {
+    if (failed) return;
+    try {
+      // An async listener returns a promise, although nobody asked for one.
+      void Promise.resolve(listener(progress)).catch(fail);
+    } catch (error) {
+      fail(error);
+    }
+  };
 }

@@ -36,13 +36,13 @@ export function addBackup(program: Command, cli: CommandLine): void {
     .option("--reason <text>", "recorded in the manifest", "backup create")
     .action(async (flags: StoreFlags & { out?: string; reason: string }) => {
       const path = sqlitePath(flags, "dump");
-      const { prepareTarget, partialPathOf } = await import("../sqlite/backup.ts");
+      const { prepareTarget } = await import("../sqlite/backup.ts");
       requireFile(path);
       const target = prepareTarget(path, flags.out && pathFrom(cli, flags.out));
       // The statement that copies reports no progress.
       const copy = {
         phase: "copying",
-        path: partialPathOf(target),
+        path: target.partial,
         totalBytes: sizeOf(path) + sizeOf(`${path}-wal`),
       };
       const { manifest, ...file } = await runJob(cli, flags, "create", { path, reason: flags.reason, target }, copy);
@@ -63,6 +63,7 @@ export function addBackup(program: Command, cli: CommandLine): void {
     const listed = listBackups(path);
     printRows(cli, flags, listed, listColumns);
     if (listed.length === 0) printMessage(cli, flags, `None in ${backupFolder(path)}.`);
+    for (const { finding } of listed) if (finding !== undefined) printMessage(cli, flags, finding);
   });
 
   storeCommand(
@@ -70,12 +71,12 @@ export function addBackup(program: Command, cli: CommandLine): void {
     "verify",
     "Compares backups with their manifests: SHA-256, integrity, row counts and revision.",
     ["backup verify", "backup verify metadata-20260102T030405006Z-4711.db --json"],
-    "Exits with 5 if a backup is damaged.",
+    "Exits with 5 if a backup is damaged, and with 1 if one cannot be read.",
   )
-    .argument("[backup...]", "paths, or names that backup list prints (default: all finished backups)")
+    .argument("[backup...]", "paths, or names that backup list prints (default: all that are not unfinished)")
     .action(async (names: string[], flags: StoreFlags) => {
       const path = sqlitePath(flags, "list");
-      const backups = names.length > 0 ? names : finishedBackups(path);
+      const backups = names.length > 0 ? names : completeBackups(cli, flags, path);
       if (backups.length === 0) throw new CliError("failure", `there is no backup in ${backupFolder(path)}`);
       const verifications: Verification[] = [];
       for (const name of backups) verifications.push(await verify(cli, flags, locate(cli, name), path));
@@ -84,7 +85,9 @@ export function addBackup(program: Command, cli: CommandLine): void {
         stateColumn(rows, ({ state }) => state),
         column("", rows, ({ finding }) => finding),
       ]);
-      if (verifications.some(({ state }) => state !== "ok")) cli.exitCode = exitCodes.corrupt;
+      const states = new Set(verifications.map(({ state }) => state));
+      if (states.has("damaged")) cli.exitCode = exitCodes.corrupt;
+      else if (states.has("unreadable")) cli.exitCode = exitCodes.failure;
     });
 
   storeCommand(
@@ -130,8 +133,13 @@ function sqlitePath({ url }: StoreFlags, what: "dump" | "list" | "restore"): str
   return resolve(place.path);
 }
 
-function finishedBackups(source: string): string[] {
-  return listBackups(source).flatMap(({ path, manifest }) => (manifest === undefined ? [] : [path]));
+/** Returns the backups that were finished, also those that are damaged now, and names those that were not. */
+function completeBackups(cli: CommandLine, flags: StoreFlags, source: string): string[] {
+  const listed = listBackups(source);
+  const unfinished = listed.filter(({ state }) => state === "unfinished").map(({ path }) => basename(path));
+  if (unfinished.length > 0)
+    printMessage(cli, flags, `Left out, because they were never finished: ${unfinished.join(", ")}.`);
+  return listed.flatMap(({ path, state }) => (state === "unfinished" ? [] : [path]));
 }
 
 /** Prefers an existing file to a name in the folder of backups. */
@@ -147,7 +155,7 @@ function requireFile(path: string): void {
 
 interface Verification {
   readonly backup: string;
-  readonly state: "ok" | "damaged";
+  readonly state: "ok" | "damaged" | "unreadable";
   readonly finding: string;
 }
 
@@ -161,16 +169,18 @@ async function verify(cli: CommandLine, flags: StoreFlags, name: string, source:
       finding: `${sum(found.manifest.rows)} rows, revision ${found.manifest.revision}`,
     };
   } catch (error) {
-    if (!(error instanceof StoreError) || (error.code !== "corrupt" && error.details.sqliteCode !== "SQLITE_NOTADB"))
-      throw error;
-    return { backup: name, state: "damaged", finding: error.message };
+    if (!(error instanceof StoreError)) throw error;
+    const { code, details, message } = error;
+    const unreadable = details.reason === "unreadable";
+    if (!unreadable && code !== "corrupt" && details.sqliteCode !== "SQLITE_NOTADB") throw error;
+    return { backup: name, state: unreadable ? "unreadable" : "damaged", finding: message };
   }
 }
 
 function listColumns(rows: readonly ListedBackup[]) {
   return [
     column("backup", rows, ({ path }) => basename(path)),
-    stateColumn(rows, ({ manifest }) => (manifest === undefined ? "unfinished" : "")),
+    stateColumn(rows, ({ state }) => (state === "finished" ? "" : state)),
     column("created", rows, ({ manifest }) => manifest && `${manifest.createdAt.slice(0, 19)}Z`, { optional: true }),
     column("size", rows, ({ bytes }) => formatBytes(bytes), { align: "right" as const }),
     column("rows", rows, ({ manifest }) => manifest && sum(manifest.rows), { align: "right" as const, optional: true }),

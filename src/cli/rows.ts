@@ -83,6 +83,7 @@ const styles: Readonly<Record<string, Style | undefined>> = {
   revoked: "red",
   disabled: "red",
   damaged: "red",
+  unreadable: "red",
 };
 
 export function stateColumn<Row>(rows: readonly Row[], cell: (row: Row) => string): Column {

@@ -4,8 +4,10 @@ import { createHash } from "node:crypto";
 import {
   closeSync,
   constants,
+  fchmodSync,
   fstatSync,
   fsyncSync,
+  linkSync,
   openSync,
   readSync,
   renameSync,
@@ -14,6 +16,8 @@ import {
   writeSync,
 } from "node:fs";
 import { StoreError } from "../errors.ts";
+import { describeMissingRights, giveTo, mustGiveTo, type Owner, type Rights, refusalOf } from "./ownership.ts";
+import { createWriterTag } from "./processes.ts";
 
 /** The callbacks of long work, called between two pieces of it. */
 export interface Watch {
@@ -30,16 +34,39 @@ export interface Progress {
 
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
 
-/** Creates an empty file, mode 0600. Fails when the path exists, even as a link. */
-export function createPrivate(path: string): void {
-  closeSync(openPrivate(path));
+/**
+ * Creates an empty file, mode 0600, and gives it to the owner if that is possible. Fails when the path exists; a link
+ * there is not followed.
+ */
+export function createPrivate(path: string, owner?: Owner): void {
+  const fd = openNew(path);
+  if (owner !== undefined) giveTo(fd, owner);
+  closeSync(fd);
 }
 
-function openPrivate(path: string): number {
+function openNew(path: string): number {
   try {
-    return openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    return openExclusively(path);
   } catch (error) {
     throw fileError(error as NodeJS.ErrnoException, path);
+  }
+}
+
+function openExclusively(path: string): number {
+  return openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+}
+
+/** Opens a new file for writing, with the given owner and mode. */
+function openWithRights(path: string, rights: Rights): number {
+  const fd = openNew(path);
+  try {
+    mustGiveTo(fd, rights, path);
+    fchmodSync(fd, rights.mode);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    rmSync(path, { force: true });
+    throw error;
   }
 }
 
@@ -51,7 +78,7 @@ export function fileError(error: NodeJS.ErrnoException, path: string): StoreErro
   if (error.code === "ENOSPC" || error.code === "EDQUOT" || error.code === "EFBIG")
     return new StoreError("storage_full", `${path}: no space left`, { cause: error });
   const reasons: Record<string, string> = {
-    EACCES: "permission denied",
+    EACCES: describeMissingRights(path) ?? "permission denied",
     EPERM: "permission denied",
     EROFS: "the file system is read-only",
     ENOTDIR: "a part of the path is not a folder",
@@ -61,6 +88,14 @@ export function fileError(error: NodeJS.ErrnoException, path: string): StoreErro
   return new StoreError("incompatible", `${path} cannot be created: ${reasons[error.code ?? ""] ?? error.message}`, {
     cause: error,
   });
+}
+
+/** Builds the error for a file that could not be read. */
+export function readError(error: NodeJS.ErrnoException, path: string): StoreError {
+  const rights = error.code === "EACCES" ? describeMissingRights(path, constants.R_OK) : undefined;
+  const message =
+    rights === undefined ? `${path} cannot be read: ${error.message}` : refusalOf(path, "cannot be read", rights);
+  return new StoreError("incompatible", message, { cause: error, details: { reason: "unreadable" } });
 }
 
 export interface Digest {
@@ -75,11 +110,11 @@ export function digestFile(path: string, watch: Watch = {}): Digest {
 }
 
 /**
- * Copies a file to a path that does not exist, mode 0600, and syncs it. Returns the digest of the bytes that were
- * written.
+ * Copies a file to a path that does not exist, with the given owner and mode, and syncs it. Returns the digest of the
+ * bytes that were written.
  */
-export function copyPrivate(source: string, target: string, watch: Watch = {}): Digest {
-  const to = openPrivate(target);
+export function copyFile(source: string, target: string, rights: Rights, watch: Watch = {}): Digest {
+  const to = openWithRights(target, rights);
   try {
     const digest = readInPieces(
       source,
@@ -110,11 +145,12 @@ function readInPieces(
 ): Digest {
   const hash = createHash("sha256");
   const buffer = Buffer.allocUnsafe(1_048_576);
-  const fd = openSync(path, O_RDONLY | O_NOFOLLOW);
+  const fd = reading(path, () => openSync(path, O_RDONLY | O_NOFOLLOW));
   const totalBytes = fstatSync(fd).size;
+  const readPiece = () => reading(path, () => readSync(fd, buffer));
   let bytes = 0;
   try {
-    for (let length = readSync(fd, buffer); length > 0; length = readSync(fd, buffer)) {
+    for (let length = readPiece(); length > 0; length = readPiece()) {
       watch.check?.();
       const piece = buffer.subarray(0, length);
       hash.update(piece);
@@ -128,22 +164,58 @@ function readInPieces(
   return { bytes, sha256: hash.digest("hex") };
 }
 
-/**
- * Writes a text to a new file, mode 0600, and syncs it. The file appears with its whole text, even when the process is
- * killed meanwhile.
- */
-export function writeSynced(path: string, text: string): void {
-  const partial = `${path}.partial`;
-  // The partial file of a process that was killed.
-  rmSync(partial, { force: true });
-  const fd = openSync(partial, "wx", 0o600);
+function reading<Result>(path: string, read: () => Result): Result {
   try {
-    writeFileSync(fd, text);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
+    return read();
+  } catch (error) {
+    throw readError(error as NodeJS.ErrnoException, path);
   }
-  renameSync(partial, path);
+}
+
+/**
+ * Writes a text to a new file with the given owner and mode, and syncs it. The file appears with its whole text, even
+ * when the process is killed meanwhile. Fails as `placeNew`.
+ */
+export function writeSynced(path: string, text: string, rights: Rights): void {
+  const partial = `${path}.${createWriterTag()}.partial`;
+  const fd = openWithRights(partial, rights);
+  try {
+    try {
+      writeFileSync(fd, text);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    placeNew(partial, path);
+  } finally {
+    rmSync(partial, { force: true });
+  }
+}
+
+/** The errors of link(2) on file systems without hard links: https://man7.org/linux/man-pages/man2/link.2.html */
+const noLinks = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]);
+
+/** Gives a file its final name. Unlike a rename, fails with conflict when somebody has made a file of this name. */
+export function placeNew(partial: string, path: string): void {
+  try {
+    try {
+      linkSync(partial, path);
+    } catch (error) {
+      if (!noLinks.has((error as NodeJS.ErrnoException).code ?? "")) throw error;
+      // An empty file takes the name first, so that the rename replaces nothing of somebody else.
+      closeSync(openExclusively(path));
+      renameSync(partial, path);
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") throw nameTaken(path);
+    throw error;
+  }
+  rmSync(partial, { force: true });
+}
+
+/** Builds the error for a new file whose name is taken. */
+export function nameTaken(path: string): StoreError {
+  return new StoreError("conflict", `${path} exists: name a new file`, { details: { reason: "exists" } });
 }
 
 /** Syncs a file or a folder. A renamed or new file is durable only after its folder is synced. */

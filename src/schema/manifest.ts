@@ -1,7 +1,9 @@
 // Reads the manifests of backups, and finds and lists backups.
-import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { accessSync, constants, lstatSync, readdirSync, readFileSync, type Stats } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { StoreError } from "../errors.ts";
+import { readError } from "../files/privateFile.ts";
+import { writerTagForm } from "../files/processes.ts";
 
 /** A description of a backup, as JSON in a file beside it. A backup without a manifest was never finished. */
 export interface BackupManifest {
@@ -30,7 +32,11 @@ export interface Backup {
 export interface ListedBackup {
   readonly path: string;
   readonly bytes: number;
-  /** Undefined for a backup that was never finished, or whose manifest is damaged. */
+  /** `unfinished`: without a manifest. `damaged`: its manifest is. `unreadable`: this process may not read it. */
+  readonly state: "finished" | "unfinished" | "damaged" | "unreadable";
+  /** The fault of a damaged or unreadable one. */
+  readonly finding: string | undefined;
+  /** Undefined unless it is finished. */
   readonly manifest: BackupManifest | undefined;
 }
 
@@ -48,13 +54,14 @@ export function manifestPathOf(path: string): string {
  * it was never finished.
  */
 export function findBackup(pathOrName: string, source: string): Backup {
-  const path = [resolve(pathOrName), join(backupFolder(source), pathOrName)].find((candidate) => existsSync(candidate));
+  const candidates = [resolve(pathOrName), join(backupFolder(source), pathOrName)];
+  const path = candidates.find((candidate) => statusOf(candidate) !== undefined);
   if (path === undefined)
     throw new StoreError(
       "invalid_input",
       `${pathOrName}: there is no such backup; run debug-server-db backup list to see all`,
     );
-  if (!lstatSync(path).isFile())
+  if (!statusOf(path)?.isFile())
     throw new StoreError(
       "invalid_input",
       `${path} is not a regular file: name the backup itself, not a link or folder`,
@@ -70,13 +77,14 @@ export function findBackup(pathOrName: string, source: string): Backup {
 
 /**
  * Reads the manifest of a backup, or returns undefined when it has none. Fails with corrupt when the manifest is
- * damaged.
+ * damaged, and with incompatible when it cannot be read.
  */
 function readManifest(path: string): BackupManifest | undefined {
   const manifestPath = manifestPathOf(path);
-  if (!existsSync(manifestPath)) return undefined;
+  const text = readIfThere(manifestPath);
+  if (text === undefined) return undefined;
   try {
-    const manifest = JSON.parse(readFileSync(manifestPath, "utf8")) as Partial<BackupManifest>;
+    const manifest = JSON.parse(text) as Partial<BackupManifest>;
     const { format, bytes, sha256, revision, rows, createdAt } = manifest;
     const complete =
       format === 1 &&
@@ -93,26 +101,56 @@ function readManifest(path: string): BackupManifest | undefined {
   }
 }
 
-/** Lists the backups of a database, oldest first. */
-export function listBackups(source: string): ListedBackup[] {
-  const folder = backupFolder(source);
-  if (!existsSync(folder)) return [];
-  const names = readdirSync(folder).filter(
-    (name) => /\.db(?:\.partial)?$/.test(name) && lstatSync(join(folder, name)).isFile(),
-  );
-  const listed = names.map((name): ListedBackup => {
-    const path = join(folder, name);
-    return { path, bytes: statSync(path).size, manifest: manifestOrNone(path) };
-  });
-  const timeOf = ({ path, manifest }: ListedBackup) => manifest?.createdAt ?? statSync(path).mtime.toISOString();
-  return listed.sort((left, right) => (timeOf(left) < timeOf(right) ? -1 : 1));
+/** Reads a text file, or returns undefined when there is none. */
+function readIfThere(path: string): string | undefined {
+  return unlessGone(path, () => readFileSync(path, "utf8"));
 }
 
-/** Reads a manifest, or returns undefined when it is missing or damaged, so that a list shows the other backups. */
-function manifestOrNone(path: string): BackupManifest | undefined {
+/** Returns the status of a file, or undefined when there is none. */
+function statusOf(path: string): Stats | undefined {
+  return unlessGone(path, () => lstatSync(path));
+}
+
+/** Returns undefined when a file does not exist. Fails with incompatible when it cannot be reached or read. */
+function unlessGone<Result>(path: string, read: () => Result): Result | undefined {
   try {
-    return readManifest(path);
-  } catch {
-    return undefined;
+    return read();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw readError(error as NodeJS.ErrnoException, path);
+  }
+}
+
+/**
+ * Lists the backups of a database, oldest first, and the copies that are being made. Fails with incompatible when the
+ * folder cannot be read.
+ */
+export function listBackups(source: string): ListedBackup[] {
+  const folder = backupFolder(source);
+  const form = new RegExp(`\\.db(?:\\.${writerTagForm}\\.partial)?$`);
+  const names = unlessGone(folder, () => readdirSync(folder)) ?? [];
+  return names
+    .filter((name) => form.test(name))
+    .flatMap((name) => inspect(join(folder, name)))
+    .toSorted((left, right) => (left.at < right.at ? -1 : 1))
+    .map(({ listed }) => listed);
+}
+
+/** Describes a backup with its time. Returns nothing when it has gone since, such as one that got its final name. */
+function inspect(path: string): { readonly listed: ListedBackup; readonly at: string }[] {
+  const status = statusOf(path);
+  if (!status?.isFile()) return [];
+  const file = { path, bytes: status.size };
+  try {
+    const manifest = readManifest(path);
+    unlessGone(path, () => accessSync(path, constants.R_OK));
+    const at = manifest?.createdAt ?? status.mtime.toISOString();
+    const state = manifest === undefined ? "unfinished" : "finished";
+    return [{ listed: { ...file, state, finding: undefined, manifest }, at }];
+  } catch (error) {
+    const { code, message } = error as StoreError;
+    const state = code === "corrupt" ? "damaged" : "unreadable";
+    return [{ listed: { ...file, state, finding: message, manifest: undefined }, at: status.mtime.toISOString() }];
   }
 }

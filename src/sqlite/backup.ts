@@ -1,22 +1,43 @@
 // Backs up a SQLite file. A copy gets its final name and its manifest only after it has been checked and synced.
 
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { lstatSync, readdirSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
-import { createPrivate, digestFile, fileError, syncPath, type Watch, writeSynced } from "../files/privateFile.ts";
-import { isAlive } from "../files/processes.ts";
+import { makeFolder, type Owner, type Rights, rightsOf } from "../files/ownership.ts";
+import {
+  createPrivate,
+  digestFile,
+  fileError,
+  nameTaken,
+  placeNew,
+  syncPath,
+  type Watch,
+  writeSynced,
+} from "../files/privateFile.ts";
+import { createWriterTag, isAbandoned, writerTagForm } from "../files/processes.ts";
 import { packageVersion } from "../package.ts";
 import { type Backup, type BackupManifest, backupFolder, manifestPathOf } from "../schema/manifest.ts";
 import { pragma } from "./connection.ts";
 import { translate } from "./errors.ts";
+import { withPath } from "./file.ts";
 import { checkCopy, countRows, type Rows } from "./integrity.ts";
 
 export interface BackUpOptions {
   readonly now?: Date;
-  /** The path of the backup. By default it is a new file in the folder `backups` beside the database. */
-  readonly target?: string | undefined;
+  /** The files to write. By default new ones in the folder `backups` beside the database. */
+  readonly target?: BackupTarget | undefined;
   readonly watch?: Watch;
+}
+
+/** The files of a backup that is being made. */
+export interface BackupTarget {
+  /** The path of the backup. */
+  readonly path: string;
+  /** The path of the copy until it has been checked. No other backup has the same one. */
+  readonly partial: string;
+  /** The owner of the database, who gets the backup. Undefined for a database in memory. */
+  readonly owner: Owner | undefined;
 }
 
 /**
@@ -24,74 +45,83 @@ export interface BackUpOptions {
  * lock gets a copy of the state that its lock protects.
  *
  * Input    path: the database; reason: a text for the manifest
- * Fails    storage_full | corrupt | incompatible | conflict when the target exists | aborted
+ * Fails    storage_full | corrupt | incompatible | conflict when the target exists or is being made | aborted
  * Effect   two files, mode 0600: the copy, and its manifest with a SHA-256. Their folder is created with mode 0700
- *          unless it exists
+ *          unless it exists. If root makes them, they belong to the owner of the database
  * Cost     writes a full copy, then reads it twice: to check it, and to hash it; blocks the thread
  * Source   https://www.sqlite.org/lang_vacuum.html#vacuuminto
  */
 export function backUpSqlite(
   path: string,
   reason: string,
-  { now = new Date(), target: requestedTarget, watch = {} }: BackUpOptions = {},
+  { now = new Date(), target, watch = {} }: BackUpOptions = {},
 ): Backup {
   const source = resolve(path);
-  const target = prepareTarget(source, requestedTarget, now);
-  const partial = partialPathOf(target);
+  const { path: copy, partial, owner } = target ?? prepareTarget(source, undefined, now);
+  createPrivate(partial, owner);
   try {
     const expected = vacuumInto(source, partial);
-    return finishBackup({ partial, target, source, reason, now, expected, watch });
+    return finishBackup({ partial, target: copy, source, reason, now, expected, watch });
   } catch (error) {
-    removePartial(target);
-    throw error instanceof StoreError ? error : backupError(error, target);
+    removePartial(partial);
+    throw error instanceof StoreError ? error : backupError(error, copy);
   }
 }
 
-/** Returns the path of a copy until it has been checked. */
-export function partialPathOf(target: string): string {
-  return `${target}.partial`;
-}
-
 /**
- * Creates the folder of a new backup and returns the path of the backup. In the default folder it also removes partial
- * copies that killed processes left behind. Fails with conflict when the path exists.
+ * Creates the folder of a new backup and returns its files. Also removes partial copies that killed
+ * processes left behind: all in the default folder, elsewhere only those of the same backup. Fails with conflict when
+ * the backup or its manifest exists, or is being made.
  */
-export function prepareTarget(source: string, requested: string | undefined, now: Date = new Date()): string {
+export function prepareTarget(source: string, requested: string | undefined, now: Date = new Date()): BackupTarget {
   const stamp = now.toISOString().replace(/[-:.]/g, "");
   const name = `${basename(source).replace(/\.(db|sqlite3?)$/, "")}-${stamp}-${process.pid}.db`;
-  const target = requested === undefined ? join(backupFolder(source), name) : resolve(requested);
-  if (existsSync(target)) throw new StoreError("conflict", `${target} exists`, { details: { reason: "exists" } });
-  const folder = dirname(target);
+  const path = requested === undefined ? join(backupFolder(source), name) : resolve(requested);
+  const folder = dirname(path);
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    if (requested === undefined) removeAbandoned(folder);
+    for (const file of [path, manifestPathOf(path)])
+      if (lstatSync(file, { throwIfNoEntry: false }) !== undefined) throw nameTaken(file);
+    const owner = source === ":memory:" ? undefined : rightsOf(source);
+    makeFolder(folder, owner);
+    for (const partial of partialsIn(folder)) settlePartial(partial, path, requested === undefined);
+    return { path, partial: `${path}.${createWriterTag()}.partial`, owner };
   } catch (error) {
     throw backupError(error, folder);
   }
-  return target;
 }
 
-/**
- * Removes the partial copies of dead processes, whose ids are in the file names. A process in another container always
- * seems dead from here, so a file must also be old.
- */
-function removeAbandoned(folder: string): void {
-  for (const name of readdirSync(folder)) {
-    const pid = /-(\d+)\.db(?:\.json)?\.partial(?:-journal|-wal|-shm)?$/.exec(name)?.[1];
-    if (pid === undefined || Number(pid) === process.pid || isAlive(Number(pid))) continue;
-    const path = join(folder, name);
-    if (Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()) > abandonedMs)
-      rmSync(path, { force: true });
-  }
+interface Partial {
+  readonly file: string;
+  /** The path that the file was to get. */
+  readonly path: string;
+  readonly tag: string;
 }
 
-/** The age beyond which a partial copy of a dead process is removed. */
-const abandonedMs = 3_600_000;
+/** Returns the partial copies and manifests in a folder, and SQLite's files beside them. */
+function partialsIn(folder: string): readonly Partial[] {
+  const form = new RegExp(`^(.+)\\.(${writerTagForm})\\.partial(?:-journal|-wal|-shm)?$`);
+  return readdirSync(folder).flatMap((name) => {
+    const [, base, tag] = form.exec(name) ?? [];
+    return base === undefined || tag === undefined ? [] : [{ file: join(folder, name), path: join(folder, base), tag }];
+  });
+}
+
+/** Removes a partial file that is abandoned. Fails with conflict when a process is still making the backup `path`. */
+function settlePartial({ file, path: base, tag }: Partial, path: string, removeAll: boolean): void {
+  const isOurs = base === path || base === manifestPathOf(path);
+  if (!isOurs && !removeAll) return;
+  if (isAbandoned(file, tag)) rmSync(file, { force: true });
+  else if (isOurs)
+    throw new StoreError(
+      "conflict",
+      `${path} is being made by another backup, which writes ${file}: wait for it, or name another file`,
+      { details: { reason: "in_progress" } },
+    );
+}
 
 /** Removes the partial copy of an unfinished backup, and SQLite's files beside it. */
-export function removePartial(target: string): void {
-  const partial = partialPathOf(target);
-  for (const file of [partial, `${partial}-journal`, `${partial}-wal`, `${partial}-shm`]) rmSync(file, { force: true });
+export function removePartial(partial: string): void {
+  for (const suffix of ["", "-journal", "-wal", "-shm"]) rmSync(`${partial}${suffix}`, { force: true });
 }
 
 export interface UnfinishedBackup {
@@ -106,14 +136,17 @@ export interface UnfinishedBackup {
   readonly watch?: Watch;
 }
 
-/** Checks a copy, then gives it its final name and its manifest. Fails with corrupt when the copy is damaged. */
+/**
+ * Checks a copy, then gives it its final name and its manifest. Fails with corrupt when the copy is damaged, and with
+ * conflict when somebody has made a file of one of these names since.
+ */
 export function finishBackup({ partial, target, ...description }: UnfinishedBackup): Backup {
   const manifest = buildManifest(partial, basename(target), description);
-  renameSync(partial, target);
+  placeNew(partial, target);
   try {
     return writeManifest(target, manifest);
   } catch (error) {
-    removeBackup({ path: target, manifestPath: manifestPathOf(target) });
+    rmSync(target, { force: true });
     throw error;
   }
 }
@@ -140,36 +173,41 @@ export function buildManifest(
   };
 }
 
-/** Writes the manifest beside a backup, which completes the backup. */
+/** Writes the manifest beside a backup, with the same owner and mode, which completes the backup. */
 export function writeManifest(path: string, manifest: BackupManifest): Backup {
   const manifestPath = manifestPathOf(path);
   try {
-    writeSynced(manifestPath, `${JSON.stringify(manifest, null, 2)}\n`);
+    writeSynced(manifestPath, `${JSON.stringify(manifest, null, 2)}\n`, rightsOf(path) as Rights);
+  } catch (error) {
+    throw backupError(error, manifestPath);
+  }
+  try {
     syncPath(dirname(path));
     return { path, manifestPath, manifest };
   } catch (error) {
+    rmSync(manifestPath, { force: true });
     throw backupError(error, manifestPath);
   }
 }
 
 /** Removes a finished backup and its manifest. */
 export function removeBackup({ path, manifestPath }: Pick<Backup, "path" | "manifestPath">): void {
-  for (const file of [path, manifestPath, `${manifestPath}.partial`]) rmSync(file, { force: true });
+  for (const file of [path, manifestPath]) rmSync(file, { force: true });
 }
 
 /** Copies the last committed state of a database to a path that does not exist, mode 0600, and checks the copy. */
 export function copySqlite(source: string, target: string): void {
+  createPrivate(target);
   checkCopy(target, vacuumInto(source, target));
   syncPath(target);
 }
 
 /**
- * Copies a database. Returns the number of rows in each table of the source, or undefined when another connection wrote
+ * Copies a database to an empty file. Returns the number of rows in each table of the source, or undefined when another connection wrote
  * in the meantime: the count may then be newer than the copy.
  */
 function vacuumInto(source: string, target: string): Rows | undefined {
-  createPrivate(target);
-  const from = new Database(source, { fileMustExist: true });
+  const from = openSource(source);
   try {
     const before = pragma(from, "data_version");
     from.prepare("VACUUM INTO ?").run(target);
@@ -179,6 +217,14 @@ function vacuumInto(source: string, target: string): Rows | undefined {
     throw translate(error);
   } finally {
     from.close();
+  }
+}
+
+function openSource(path: string): Database.Database {
+  try {
+    return new Database(path, { fileMustExist: true });
+  } catch (error) {
+    throw withPath(translate(error), path);
   }
 }
 

@@ -26,7 +26,7 @@ interface Settings {
 /** Opens a file that exists, or `:memory:`. Each statement waits for a lock for `busyMs`. */
 export function connect(path: string, busyMs: number): Database.Database {
   try {
-    return new Database(path, { timeout: busyMs });
+    return new Database(path, { timeout: busyMs, fileMustExist: path !== ":memory:" });
   } catch (error) {
     throw withPath(translate(error), path);
   }

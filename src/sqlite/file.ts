@@ -1,13 +1,15 @@
 // The file of a SQLite database. We create it instead of SQLite, so that only its owner can read it and no link is
 // followed (D-037).
 
-import { closeSync, constants, lstatSync, mkdirSync, openSync, statSync } from "node:fs";
+import { closeSync, constants, lstatSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { StoreError } from "../errors.ts";
+import { describeMissingRights, giveTo, makeFolder, ownerAbove, refusalOf } from "../files/ownership.ts";
 import { fileError } from "../files/privateFile.ts";
 
 /**
  * Creates the file (mode 0600) and its folder (mode 0700) unless they exist. Returns true when it created the file.
+ * What root creates belongs to the owner of the folder above it.
  *
  * Fails    incompatible when the path is not a regular file, or when nothing exists and `create` is false |
  *          storage_full
@@ -24,23 +26,14 @@ export function prepareFile(path: string, create: boolean): boolean {
         `${path} does not exist: run debug-server-db migrate upgrade head, or open it with migrate "create"`,
       );
     const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-    closeSync(openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
+    const fd = openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    giveTo(fd, ownerAbove(path));
+    closeSync(fd);
     return true;
   } catch (error) {
     // Another process created it at the same moment.
     if ((error as NodeJS.ErrnoException).code === "EEXIST" && lstatSync(path).isFile()) return false;
     throw error instanceof StoreError ? error : fileError(error as NodeJS.ErrnoException, path);
-  }
-}
-
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    // Node reports EEXIST when the path is a file.
-    throw (error as NodeJS.ErrnoException).code === "EEXIST"
-      ? Object.assign(new Error("not a folder"), { code: "ENOTDIR" })
-      : error;
   }
 }
 
@@ -71,8 +64,16 @@ export function fileIdentity(path: string): string | undefined {
   return existing && `${existing.dev} ${existing.ino}`;
 }
 
-/** Returns the error with the path in front of its message, unless the message names it already. */
+/**
+ * Returns the error with the path in front of its message, unless the message names it already. If this process may not
+ * use the file, the message says whose it is instead.
+ */
 export function withPath(error: StoreError, path: string): StoreError {
-  if (error.message.startsWith(path)) return error;
-  return new StoreError(error.code, `${path}: ${error.message}`, { details: error.details, cause: error });
+  const { code, details, message } = error;
+  const refused = /^SQLITE_(?:CANTOPEN|READONLY|PERM)/.test(String(details.sqliteCode));
+  const rights = refused ? describeMissingRights(path) : undefined;
+  if (rights !== undefined)
+    return new StoreError(code, refusalOf(path, "cannot be opened", rights), { details, cause: error });
+  if (message.startsWith(path)) return error;
+  return new StoreError(code, `${path}: ${message}`, { details, cause: error });
 }

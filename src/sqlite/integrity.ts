@@ -1,9 +1,10 @@
 // Checks that a copy of a SQLite database is undamaged and complete.
 
-import Database from "better-sqlite3";
+import type Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
 import type { BackupManifest } from "../schema/manifest.ts";
 import { quoteName } from "../sql.ts";
+import { connect } from "./connection.ts";
 import { translate } from "./errors.ts";
 
 /** The number of rows in each table. */
@@ -16,7 +17,7 @@ export type Contents = Pick<BackupManifest, "rows" | "revision" | "sqliteVersion
  * it is damaged, or a table has another number of rows than expected.
  */
 export function checkCopy(path: string, expected: Rows = {}): Contents {
-  const db = new Database(path);
+  const db = connect(path, 0);
   try {
     db.pragma("journal_mode = DELETE");
     const contents = checkIntegrity(db);

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import type Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
+import { describeMissingRights, refusalOf } from "../files/ownership.ts";
 import { defaultLimits } from "../limits.ts";
 import type { Engine, EngineTransaction, RestorePoint, Run } from "../schema/engine.ts";
 import { checkSignal, type LockWait, waitForLock } from "../schema/lockWait.ts";
@@ -129,7 +130,12 @@ function requireWritable(path: string): void {
     accessSync(path, constants.W_OK);
     accessSync(dirname(path), constants.W_OK);
   } catch (error) {
-    throw new StoreError("incompatible", "the database file, or its folder, is read-only", { cause: error });
+    const rights = describeMissingRights(path);
+    const message =
+      rights === undefined
+        ? "the database file, or its folder, is read-only"
+        : refusalOf(path, "cannot be changed", rights);
+    throw new StoreError("incompatible", message, { cause: error });
   }
 }
 

@@ -2,7 +2,7 @@
 // connection of the writer, because SQLite restarts a copy through another connection after each commit:
 // https://www.sqlite.org/c3ref/backup_finish.html
 
-import { open } from "node:fs/promises";
+import { closeSync, fdatasync, openSync } from "node:fs";
 import type Database from "better-sqlite3";
 import type { BackUpWatch } from "../driver.ts";
 import { StoreError } from "../errors.ts";
@@ -36,7 +36,7 @@ export async function copyInSteps(
   { onProgress, signal }: BackUpWatch = {},
 ): Promise<void> {
   const pageBytes = Number(pragma(db, "page_size"));
-  const syncer = await openSyncer(target);
+  const syncer = openSyncer(target);
   let restarts = 0;
   let donePages = 0;
   try {
@@ -60,9 +60,12 @@ export async function copyInSteps(
   }
 }
 
-/** Opens a file, and syncs it on a libuv thread while it grows, one sync at a time. */
-async function openSyncer(path: string): Promise<{ wrote(bytes: number): void; close(): Promise<void> }> {
-  const file = await open(path, "r+");
+/**
+ * Opens a file, and syncs it on a libuv thread while it grows, one sync at a time. The file is opened at once, not on a
+ * libuv thread: when this thread is terminated, Node closes only the descriptors that it knows.
+ */
+function openSyncer(path: string): { wrote(bytes: number): void; close(): Promise<void> } {
+  const fd = openSync(path, "r+");
   let syncedBytes = 0;
   let running: Promise<void> | undefined;
   return {
@@ -71,16 +74,13 @@ async function openSyncer(path: string): Promise<{ wrote(bytes: number): void; c
       if (running !== undefined || Math.abs(bytes - syncedBytes) < syncEveryBytes) return;
       syncedBytes = bytes;
       // A failure is ignored here, because the last step syncs everything again.
-      running = file
-        .datasync()
-        .catch(() => undefined)
-        .finally(() => {
-          running = undefined;
-        });
+      running = new Promise<void>((resolve) => fdatasync(fd, () => resolve())).then(() => {
+        running = undefined;
+      });
     },
     async close() {
       await running;
-      await file.close();
+      closeSync(fd);
     },
   };
 }

@@ -1,14 +1,15 @@
 // Replaces a database with a backup, all or nothing: whenever the process is killed, the path holds either the old
 // database or the new one.
 
-import { chmodSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { linkSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { StoreError } from "../errors.ts";
-import { copyPrivate, syncPath, type Watch } from "../files/privateFile.ts";
-import { isAlive } from "../files/processes.ts";
+import { makeFolder, ownerAbove, type Rights, rightsOf } from "../files/ownership.ts";
+import { copyFile, placeNew, syncPath, type Watch } from "../files/privateFile.ts";
+import { createWriterTag, isAbandoned, writerTagForm } from "../files/processes.ts";
 import { present } from "../present.ts";
 import { type Backup, findBackup } from "../schema/manifest.ts";
-import { backupError, buildManifest, prepareTarget, writeManifest } from "./backup.ts";
+import { backupError, buildManifest, prepareTarget, removePartial, writeManifest } from "./backup.ts";
 import { translate } from "./errors.ts";
 import { openExclusively } from "./exclusive.ts";
 import { fileExists, fileIdentity, withPath } from "./file.ts";
@@ -41,7 +42,8 @@ export interface RestoreResult {
 
 /**
  * Copies the backup beside the database and checks the copy. Then, while no other process has the database open, moves
- * the WAL into the old file, gives that file another name if it is to be kept, and renames the copy to `path`.
+ * the WAL into the old file, gives that file another name if it is to be kept, and renames the copy to `path`. The new
+ * file has the owner and the mode of the old one.
  *
  * Fails    busy when a process has the database open | corrupt (the backup, or a database so damaged that it cannot be
  *          locked) | incompatible (a newer backup; a link, or a database of another program, at the path) |
@@ -63,30 +65,33 @@ export function restoreSqlite({
   if (present && fileIdentity(path) === fileIdentity(from.path))
     throw new StoreError("invalid_input", `${path} is the backup itself: name the path of the database`);
   onStep("found");
-  const partial = `${path}.restoring-${process.pid}`;
+  const partial = `${path}.restoring-${createWriterTag()}`;
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(path));
     removeAbandoned(path);
-    requireDigest(from.path, from.manifest, copyPrivate(from.path, partial, watch));
+    const rights = present ? (rightsOf(path) as Rights) : { ...ownerAbove(path), mode: 0o600 };
+    requireDigest(from.path, from.manifest, copyFile(from.path, partial, rights, watch));
     const pending = requireUsableCopy(partial, from.path);
     onStep("copied");
-    const kept = present ? replaceExisting(path, partial, keep, { watch, onStep }) : placeNew(path, partial, onStep);
+    const replaced = present
+      ? replaceExisting({ path, partial, keep, watch, onStep })
+      : placeWhereNoneIs(path, partial, onStep);
     onStep("done");
-    return { path, from, pending, kept };
+    return { path, from, pending, ...replaced };
   } catch (error) {
     throw backupError(error, path);
   } finally {
-    rmSync(partial, { force: true });
+    removePartial(partial);
   }
 }
 
 /** Removes the copies of processes that were killed. */
 function removeAbandoned(path: string): void {
   const [folder, prefix] = [dirname(path), `${basename(path)}.restoring-`];
+  const form = new RegExp(`^(${writerTagForm})(?:-journal|-wal|-shm)?$`);
   for (const name of readdirSync(folder)) {
-    if (!name.startsWith(prefix)) continue;
-    const pid = Number(name.slice(prefix.length));
-    if (pid === process.pid || !isAlive(pid)) rmSync(join(folder, name), { force: true });
+    const tag = name.startsWith(prefix) ? form.exec(name.slice(prefix.length))?.[1] : undefined;
+    if (tag !== undefined && isAbandoned(join(folder, name), tag)) rmSync(join(folder, name), { force: true });
   }
 }
 
@@ -99,53 +104,86 @@ function requireUsableCopy(partial: string, path: string): readonly string[] {
   }
 }
 
+type Replaced = Pick<RestoreResult, "kept">;
+
 /**
  * Puts the copy at a path that has no database. A WAL beside the path belongs to a database that is gone, and SQLite
  * would apply it to the new one, so it is removed first.
  */
-function placeNew(path: string, partial: string, onStep: (step: RestoreStep) => void): undefined {
+function placeWhereNoneIs(path: string, partial: string, onStep: (step: RestoreStep) => void): Replaced {
   for (const suffix of ["-wal", "-shm", "-journal"]) rmSync(`${path}${suffix}`, { force: true });
   syncPath(dirname(path));
   onStep("exclusive");
-  // Unlike a rename, a link fails when another process has created a database there in the meantime.
-  linkSync(partial, path);
-  syncPath(dirname(path));
+  // Fails when another process has created a database there in the meantime.
+  placeNew(partial, path);
+  const unsynced = tryToSync(dirname(path));
   onStep("replaced");
-  return undefined;
+  if (unsynced !== undefined) throw unsyncedError(unsynced, path, undefined);
+  return { kept: undefined };
 }
 
-type RestoreCallbacks = Required<Pick<RestoreOptions, "watch" | "onStep">>;
+type Replacement = Required<Pick<RestoreOptions, "path" | "keep" | "watch" | "onStep"> & { partial: string }>;
 
 /** Replaces a database with the copy, under a lock that keeps all other connections out. */
-function replaceExisting(
-  path: string,
-  partial: string,
-  keep: boolean,
-  { watch, onStep }: RestoreCallbacks,
-): RestoreResult["kept"] {
+function replaceExisting({ path, partial, keep, watch, onStep }: Replacement): Replaced {
   const db = openExclusively(path);
   let target: string | undefined;
+  let unsynced: Error | undefined;
   try {
     watch.check?.();
     onStep("exclusive");
-    if (keep) {
-      // The file must not be opened here: closing any descriptor of it would drop the lock that keeps others out
-      // (fcntl(2), D-067). A link opens nothing.
-      target = prepareTarget(path, undefined);
-      linkSync(path, target);
-      syncPath(dirname(target));
-      onStep("kept");
+    try {
+      if (keep) target = linkAsBackup(path, onStep);
+      renameSync(partial, path);
+    } catch (error) {
+      if (target !== undefined) rmSync(target, { force: true });
+      throw error;
     }
-    renameSync(partial, path);
-    syncPath(dirname(path));
+    // From here on the new database is at the path, and the second name may be the only one of the old.
+    unsynced = tryToSync(dirname(path));
     onStep("replaced");
-  } catch (error) {
-    if (target !== undefined) rmSync(target, { force: true });
-    throw error;
   } finally {
     db.close();
   }
-  return target === undefined ? undefined : keepAsBackup(path, target, watch);
+  const kept = target === undefined ? undefined : keepAsBackup(path, target, watch);
+  if (unsynced !== undefined) throw unsyncedError(unsynced, path, kept);
+  return { kept };
+}
+
+/**
+ * Gives the old database a second name among the backups. The file must not be opened here: closing any descriptor of
+ * it would drop the lock that keeps others out (fcntl(2), D-067). A link opens nothing.
+ */
+function linkAsBackup(path: string, onStep: (step: RestoreStep) => void): string {
+  const target = prepareTarget(path, undefined).path;
+  linkSync(path, target);
+  try {
+    syncPath(dirname(target));
+    onStep("kept");
+    return target;
+  } catch (error) {
+    rmSync(target, { force: true });
+    throw error;
+  }
+}
+
+function tryToSync(folder: string): Error | undefined {
+  try {
+    syncPath(folder);
+    return undefined;
+  } catch (error) {
+    return error as Error;
+  }
+}
+
+/** Builds the error for a restore that is done, but might not survive a power failure. */
+function unsyncedError(cause: Error, path: string, kept: Pick<Backup, "path"> | undefined): StoreError {
+  const old = kept === undefined ? "" : `; the old one is kept as ${kept.path}`;
+  return new StoreError(
+    "incompatible",
+    `${path} is restored${old}. But its folder could not be synced (${cause.message}), so after a power failure the restore may be undone: check the disk, then look which database is there`,
+    { cause, outcome: "unknown", details: { reason: "not_synced", ...(kept && { kept: kept.path }) } },
+  );
 }
 
 /** Turns the old database, which no process has open now, into a backup. A damaged one is kept without a manifest. */
@@ -153,7 +191,6 @@ function keepAsBackup(source: string, target: string, watch: Watch): RestoreResu
   // `check` is left out: the restore is done, and an abort now would only cost the backup its manifest.
   const progressOnly: Watch = present({ onProgress: watch.onProgress });
   try {
-    chmodSync(target, 0o600);
     return writeManifest(
       target,
       buildManifest(target, basename(target), { source, reason: "before a restore", watch: progressOnly }),

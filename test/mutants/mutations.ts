@@ -535,13 +535,22 @@ export const mutations: readonly Mutation[] = [
       "O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600",
       "O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644",
     ],
+    ["a backup replaces no file", "linkSync(partial, path);", "renameSync(partial, path);"],
   ]),
   ...mutate("src/sqlite/integrity.ts", backup, [
     ["a damaged copy is refused", 'faults[0]?.integrity_check !== "ok"', "faults[0] === undefined"],
     ["a copy has the rows of its source", "if (rows !== count)", "if (rows === -1)"],
   ]),
   ...mutate("src/sqlite/restore.ts", { ...restore, only: "keeps the old one as a checked backup" }, [
-    ["a restore keeps the old database", "if (keep) {", "if (keep === undefined) {"],
+    ["a restore keeps the old database", "if (keep) target", "if (keep === undefined) target"],
+    ["a restore keeps the mode of the database", "(rightsOf(path) as Rights)", "{ ...ownerAbove(path), mode: 0o600 }"],
+  ]),
+  ...mutate("src/sqlite/restore.ts", { ...restore, only: "cannot be synced after the rename" }, [
+    [
+      "a restore that is not synced says so",
+      "if (unsynced !== undefined) throw unsyncedError(unsynced, path, kept);",
+      "",
+    ],
   ]),
   ...mutate("src/sqlite/restore.ts", { ...restore, only: "the WAL of a database that is gone" }, [
     ["a stray WAL is not read into a restored file", '["-wal", "-shm", "-journal"]) rmSync', "[] as string[]) rmSync"],

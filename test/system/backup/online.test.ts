@@ -165,6 +165,46 @@ test("a target that exists is refused, a missing folder is created, and two back
   assert.deepEqual(first?.manifest.rows, second?.manifest.rows);
 });
 
+test("of two backups to one path at the same moment one is made, and the other says why not", async (t) => {
+  const folder = temporaryFolder();
+  const store = await openStore({ url: `sqlite:${join(folder, "store.db")}` });
+  t.after(() => store.close());
+  const path = join(folder, "daily.db");
+  const [first, second] = await Promise.allSettled([store.backup({ path }), store.backup({ path })]);
+  assert.ok(first.status === "fulfilled" && second.status === "rejected");
+  assert.deepEqual([second.reason.code, second.reason.details.reason], ["conflict", "in_progress"]);
+  verifyBackup(first.value);
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.startsWith("daily")),
+    ["daily.db", "daily.db.json"],
+  );
+});
+
+test("a listener of the progress that throws, or rejects, does not disturb the backup", async (t) => {
+  const folder = temporaryFolder();
+  const stores = [await openStore({ url: `sqlite:${join(folder, "store.db")}` }), await openTestStore()];
+  const warnings: string[] = [];
+  const warned = t.mock.method(process, "emitWarning", (warning: Error) => void warnings.push(warning.message));
+  t.after(async () => {
+    for (const store of stores) await store.close();
+  });
+  let made = 0;
+  for (const store of stores) {
+    const listeners = [
+      () => {
+        throw new Error("my progress bar is broken");
+      },
+      async () => Promise.reject(new Error("my progress bar is broken")),
+    ];
+    for (const onProgress of listeners) {
+      const path = join(folder, `copy-${made++}.db`);
+      verifyBackup(await store.backup({ path, onProgress }));
+      assert.deepEqual(warnings.splice(0), ["my progress bar is broken"]);
+    }
+  }
+  warned.mock.restore();
+});
+
 test("a store in memory is backed up to a named file", async (t) => {
   const path = join(temporaryFolder(), "copy.db");
   const store = await openTestStore();

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import {
+import fs, {
   chmodSync,
   existsSync,
   mkdirSync,
@@ -14,13 +14,16 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { syncBuiltinESMExports } from "node:module";
+import { dirname, join } from "node:path";
+import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { systemClock } from "../../../src/clock.ts";
 import type { Group } from "../../../src/driver.ts";
-import { openStore } from "../../../src/index.ts";
+import { createWriterTag } from "../../../src/files/processes.ts";
+import { openStore, type StoreError } from "../../../src/index.ts";
 import { defaultLimits } from "../../../src/limits.ts";
 import { type BackupManifest, manifestPathOf } from "../../../src/schema/manifest.ts";
 import { all, sql, step } from "../../../src/sql.ts";
@@ -33,14 +36,17 @@ import { fresh, leftovers, restoreFolder, stateOf } from "./restoreFolder.ts";
 
 test("a restore replaces the database and its WAL, and keeps the old one as a checked backup", async () => {
   const { path, url, backup } = await restoreFolder();
-  chmodSync(path, 0o644);
+  chmodSync(path, 0o640);
   const { kept, pending, from } = restoreSqlite({ backup, path, keep: true });
   assert.ok(!existsSync(`${path}-wal`));
-  assert.deepEqual([stateOf(path), statSync(path).mode & 0o777, pending, leftovers(path)], ["fresh", 0o600, [], []]);
+  assert.deepEqual([stateOf(path), statSync(path).mode & 0o777, pending, leftovers(path)], ["fresh", 0o640, [], []]);
   assert.equal(from.path, backup);
   assert.ok(kept !== undefined && "manifest" in kept);
   verifyBackup(kept);
-  assert.equal(statSync(kept.path).mode & 0o777, 0o600);
+  assert.deepEqual(
+    [kept.path, kept.manifestPath].map((file) => statSync(file).mode & 0o777),
+    [0o640, 0o640],
+  );
   assert.equal(stateOf(kept.path), "old");
   const store = await openStore({ url, migrate: "never" });
   assert.deepEqual(
@@ -322,18 +328,109 @@ test("a database that replaces another one while that is being opened is the one
   assert.deepEqual(settled, [{ ok: true, results: [fresh.map((name) => ({ name }))] }]);
 });
 
-test("the next run removes leftovers of killed processes, those of backups only once they are old", async () => {
+test("the next run removes leftovers of killed processes, and those of other containers only once they are old", async () => {
   const { path, backup } = await restoreFolder();
   const killed = spawn(process.execPath, ["-e", "0"]);
   await new Promise((resolve) => killed.once("exit", resolve));
-  writeFileSync(`${path}.restoring-${killed.pid}`, "x");
   const folder = join(path, "..", "backups");
   mkdirSync(folder);
-  const partial = join(folder, `store-20260102T030405006Z-${killed.pid}.db.partial`);
-  writeFileSync(partial, "x");
-  restoreSqlite({ backup, path, keep: true });
-  assert.deepEqual([leftovers(path), existsSync(partial)], [[], true]);
-  utimesSync(partial, 0, 0);
-  backUpSqlite(path, "a test");
-  assert.ok(!existsSync(partial));
+  const target = join(folder, "store-20260102T030405006Z-1.db");
+  const leave = (tag: string) => {
+    const files = [`${path}.restoring-${tag}`, `${target}.${tag}.partial`, `${target}.json.${tag}.partial`];
+    for (const file of [...files, ...files.map((one) => `${one}-journal`)]) writeFileSync(file, "x");
+    return files.flatMap((file) => [file, `${file}-journal`]);
+  };
+  const tag = createWriterTag();
+  const ofDead = leave(tag.replace(/-\d+-/, `-${killed.pid}-`));
+  const ofLiving = leave(tag);
+  // The same process number in another container.
+  const ofOther = leave(tag.replace(/^[\da-f]{8}/, "00000000"));
+  const left = (files: readonly string[]) => files.filter((file) => existsSync(file)).length;
+  const run = () => {
+    restoreSqlite({ backup, path, keep: false });
+    backUpSqlite(path, "a test");
+    return [ofDead, ofLiving, ofOther].map(left);
+  };
+  assert.deepEqual(run(), [0, 6, 6]);
+  for (const file of ofOther) utimesSync(file, 0, 0);
+  assert.deepEqual(run(), [0, 6, 0]);
+});
+
+test("two restores from two containers, both process 1, do not disturb each other", {
+  skip: !canUnshare() && "this user may not make a namespace of processes",
+}, async () => {
+  const { path, backup } = await restoreFolder();
+  const script = fileURLToPath(new URL("./restoringProcess.ts", import.meta.url));
+  const restores = await Promise.all(
+    [1, 2, 3].map(async () => {
+      const child = spawn("unshare", ["--pid", "--fork", process.execPath, script, backup, path, "none"], {
+        stdio: ["ignore", "ignore", "pipe"],
+      });
+      const said = text(child.stderr);
+      const code = await new Promise((resolve) => child.once("exit", resolve));
+      return { code, said: await said };
+    }),
+  );
+  // Each either did its work or met the lock of another; none found the backup damaged.
+  for (const { code, said } of restores) if (code !== 0) assert.match(said, /is open in another process/);
+  assert.ok(restores.some(({ code }) => code === 0));
+  assert.deepEqual([stateOf(path), leftovers(path)], ["fresh", []]);
+});
+
+function canUnshare(): boolean {
+  try {
+    execFileSync("unshare", ["--pid", "--fork", "true"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+test("when the folder cannot be synced after the rename, the old database stays kept and the error says what is true", async (t) => {
+  const { path, backup, reset, folder } = await restoreFolder();
+  const { fsyncSync } = fs;
+  const failing = t.mock.method(fs, "fsyncSync", (fd: number) => {
+    if (fs.readlinkSync(`/proc/self/fd/${fd}`) === dirname(path) && stateOf(path) === "fresh")
+      throw Object.assign(new Error("EIO: i/o error, fsync"), { code: "EIO", syscall: "fsync" });
+    return fsyncSync(fd);
+  });
+  syncBuiltinESMExports();
+  t.after(() => {
+    failing.mock.restore();
+    syncBuiltinESMExports();
+  });
+  const failed = (keep: boolean): StoreError => {
+    try {
+      restoreSqlite({ backup, path, keep });
+    } catch (error) {
+      return error as StoreError;
+    }
+    throw new Error("the restore did not fail");
+  };
+  const { outcome, message, details } = failed(true);
+  assert.equal(outcome, "unknown");
+  assert.match(message, /store\.db is restored; the old one is kept as .*But its folder could not be synced \(EIO/);
+  assert.equal(stateOf(details.kept as string), "old");
+  assert.equal(stateOf(path), "fresh");
+  reset();
+  assert.match(failed(false).message, /store\.db is restored\. But its folder/);
+  rmSync(folder, { recursive: true });
+});
+
+test("a database that appears at the path meanwhile is not replaced", async () => {
+  const { path, backup } = await restoreFolder();
+  rmSync(path);
+  assert.throws(
+    () =>
+      restoreSqlite({
+        backup,
+        path,
+        keep: true,
+        onStep(step) {
+          if (step === "exclusive") writeFileSync(path, "somebody else's");
+        },
+      }),
+    { code: "conflict", message: /store\.db exists/ },
+  );
+  assert.deepEqual([readFileSync(path, "utf8"), leftovers(path)], ["somebody else's", []]);
 });

@@ -1,12 +1,21 @@
 // debug-server-db backup beside a server, and its exit codes. The tests in ../backup kill and disturb restores.
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { suite, test } from "node:test";
 import Database from "better-sqlite3";
 import type { BackupManifest } from "../../../src/index.ts";
 import { openStore } from "../../../src/index.ts";
-import { run, startProcess, workingFolder } from "./commandLine.ts";
+import { run, runProcess, startProcess, workingFolder } from "./commandLine.ts";
 
 const names = async (url: string): Promise<string[]> => {
   const store = await openStore({ url, migrate: "never" });
@@ -99,6 +108,41 @@ suite("backup", { concurrency: 2 }, () => {
     const restored = await run(folder, ["backup", "restore", path, "--url", url]);
     assert.deepEqual([restored.code, restored.stdout], [5, ""]);
     assert.deepEqual(readFileSync(url.slice("sqlite:".length)), before);
+  });
+
+  test("verify checks backups whose manifest is damaged, and names the copies that were never finished", async (t) => {
+    const { folder, url } = workingFolder(t, { init: false });
+    await (await openStore({ url })).close();
+    const create = async () =>
+      JSON.parse((await run(folder, ["backup", "create", "--json", "--url", url])).stdout) as {
+        path: string;
+        manifestPath: string;
+      };
+    const [good, bad, unfinished] = [await create(), await create(), await create()];
+    writeFileSync(bad.manifestPath, "{}");
+    rmSync(unfinished.manifestPath);
+    const verified = await run(folder, ["backup", "verify", "--url", url]);
+    assert.equal(verified.code, 5);
+    assert.match(verified.stdout, new RegExp(`${basename(good.path)} +ok`));
+    assert.match(verified.stdout, new RegExp(`${basename(bad.path)} +damaged .* is not the manifest of a backup`));
+    assert.equal(verified.stderr, `Left out, because they were never finished: ${basename(unfinished.path)}.\n`);
+    const listed = await run(folder, ["backup", "list", "--url", url]);
+    assert.match(listed.stdout, new RegExp(`${basename(bad.path)} +damaged`));
+    assert.match(listed.stdout, new RegExp(`${basename(unfinished.path)} +unfinished`));
+    assert.match(listed.stderr, /is not the manifest of a backup/);
+  });
+
+  test("two processes that back up to one file at once leave one good backup", async (t) => {
+    const { folder, url } = workingFolder(t, { init: false });
+    const store = await openStore({ url });
+    for (let n = 0; n < 20; n++) await store.repositories.upsert({ name: `r-${n}` });
+    await store.close();
+    const create = () => runProcess(folder, ["backup", "create", "--out", "daily.db", "--url", url]);
+    const both = await Promise.all([create(), create()]);
+    assert.deepEqual(both.map(({ code }) => code).sort(), [0, 1], both.map(({ stderr }) => stderr).join());
+    assert.match(both.map(({ stderr }) => stderr).join(""), /daily\.db (?:is being made by another backup|exists)/);
+    assert.equal((await run(folder, ["backup", "verify", "daily.db", "--url", url])).code, 0);
+    assert.deepEqual(readdirSync(folder).sort(), [".artifacts", "daily.db", "daily.db.json"]);
   });
 
   test("backup rejects a missing database, names that exist or are unknown, links, and files of other programs", async (t) => {

@@ -346,7 +346,7 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
       runProcess(folder, ["migrate", ...args, "--url", url], process.getuid?.() === 0 ? { uid: 65_534 } : {});
     assert.equal((await asOwner("current")).stdout.split(" ")[0], before);
     for (const command of ["upgrade", "downgrade"])
-      sentence(await asOwner(command), 1, /the database file, or its folder, is read-only/);
+      sentence(await asOwner(command), 1, /store\.db belongs to user \d+ \(mode 400\), .*: change its mode/);
     assert.deepEqual(readFileSync(path), bytes);
   });
 
