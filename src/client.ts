@@ -1,5 +1,6 @@
 // Turns operations and a backend into an object with one async method for each operation. Validates and decodes on the
 // caller's thread. Knows no thread, port or database.
+
 import { Courier } from "./courier.ts";
 import { fromWireFailure, StoreError } from "./errors.ts";
 import { Iteration } from "./iteration.ts";
@@ -7,6 +8,7 @@ import type { Limits } from "./limits.ts";
 import type { AnyOperation, Operation, OperationTable, Stream } from "./operation.ts";
 import { outgoing, withEnvelopeKey } from "./outgoing.ts";
 import { isPaged, type Page, rowsOfPages } from "./pages.ts";
+import { realTime } from "./realTime.ts";
 import { mapTable, recordCalls } from "./recording.ts";
 import type { Answer, Backend } from "./wire.ts";
 
@@ -170,7 +172,7 @@ async function call({ courier, name, operation }: Calling, input: unknown, optio
  */
 async function callInSteps(calling: Calling, input: unknown, options: CallOptions): Promise<unknown> {
   const { timeoutMs = calling.limits.callMs } = options;
-  const endsAtMs = performance.now() + timeoutMs;
+  const endsAtMs = realTime.elapsed() + timeoutMs;
   for (let [step, next, leftMs] = [1, input, timeoutMs]; ; step++) {
     try {
       const output = await call(calling, next, { ...options, timeoutMs: leftMs });
@@ -181,7 +183,7 @@ async function callInSteps(calling: Calling, input: unknown, options: CallOption
       const { code, message, details, retryable, operation } = error;
       throw new StoreError(code, message, { outcome: "unknown", details, retryable, operation, cause: error });
     }
-    leftMs = Math.max(0, endsAtMs - performance.now());
+    leftMs = Math.max(0, endsAtMs - realTime.elapsed());
   }
 }
 

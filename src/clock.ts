@@ -1,4 +1,5 @@
 // The one source of time. Wall time dates rows; elapsed time shows whether the wall clock has jumped.
+import { realTime } from "./realTime.ts";
 
 export interface Clock {
   /** Returns the milliseconds since 1970-01-01 UTC. */
@@ -7,9 +8,14 @@ export interface Clock {
   elapsed(): number;
   /** True when pauses of the process count: always, except for a clock that tests move. */
   readonly pauses: boolean;
+  /**
+   * Calls the listener soon after each move of a clock that tests move, until the returned function is called. Other
+   * clocks do not have it: timers tell when their time has passed.
+   */
+  onMoved?(listener: () => void): () => void;
 }
 
-export const systemClock: Clock = { now: () => Date.now(), elapsed: () => performance.now(), pauses: true };
+export const systemClock: Clock = { now: () => realTime.now(), elapsed: () => realTime.elapsed(), pauses: true };
 
 /** Returns the moment that lies `ms` milliseconds after another. */
 export function after(moment: Date, ms: number): Date {
@@ -18,7 +24,7 @@ export function after(moment: Date, ms: number): Date {
 
 /** A clock that tests move, also from another thread. */
 export interface TestClock extends Clock {
-  /** Lets time pass. */
+  /** Lets time pass. Calls that wait end when their time is over by this clock. */
   advance(ms: number): void;
   /** Changes the wall clock, while elapsed time goes on as before. */
   jump(ms: number): void;
@@ -26,21 +32,51 @@ export interface TestClock extends Clock {
   readonly shared: SharedArrayBuffer;
 }
 
+/** The memory of a test clock: two offsets of 8 bytes, and the number of its moves in the first half of a third. */
+const [advanced, jumped, clockBytes] = [0, 1, 24];
+
 /**
  * Creates a test clock. Its offsets live in shared memory, so that a clock in another thread with the same memory sees
- * each move at once.
+ * each move at once. Nothing else moves it: its time goes on with that of the system, whatever fake timers or dates a
+ * test has installed.
  */
-export function testClock(shared: SharedArrayBuffer = new SharedArrayBuffer(16)): TestClock {
-  const [advanced, jumped] = [0, 1];
-  const offsetsMs = new BigInt64Array(shared);
+export function testClock(shared: SharedArrayBuffer = new SharedArrayBuffer(clockBytes)): TestClock {
+  const offsetsMs = new BigInt64Array(shared, 0, 2);
+  const moves = new Int32Array(shared, 16, 1);
   const offset = (index: number): number => Number(Atomics.load(offsetsMs, index));
-  const add = (index: number, ms: number): void => void Atomics.add(offsetsMs, index, BigInt(ms));
+  const move = (index: number, ms: number): void => {
+    Atomics.add(offsetsMs, index, BigInt(ms));
+    Atomics.add(moves, 0, 1);
+    Atomics.notify(moves, 0);
+  };
   return {
     now: () => systemClock.now() + offset(advanced) + offset(jumped),
     elapsed: () => systemClock.elapsed() + offset(advanced),
     pauses: false,
-    advance: (ms) => add(advanced, ms),
-    jump: (ms) => add(jumped, ms),
+    onMoved: (listener) => onMoved(moves, listener),
+    advance: (ms) => move(advanced, ms),
+    jump: (ms) => move(jumped, ms),
     shared,
+  };
+}
+
+/** Calls the listener after the number in shared memory has changed, until the returned function is called. */
+function onMoved(moves: Int32Array<SharedArrayBuffer>, listener: () => void): () => void {
+  let stopped = false;
+  const watch = async (): Promise<void> => {
+    let seen = Atomics.load(moves, 0);
+    while (!stopped) {
+      // Does not wait when the number is another one already, so no move is missed.
+      await Atomics.waitAsync(moves, 0, seen).value;
+      if (stopped || Atomics.load(moves, 0) === seen) continue;
+      seen = Atomics.load(moves, 0);
+      listener();
+    }
+  };
+  void watch();
+  return () => {
+    stopped = true;
+    // Ends the wait above. Other watches of this clock find no move and wait again.
+    Atomics.notify(moves, 0);
   };
 }

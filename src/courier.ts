@@ -1,11 +1,13 @@
 // Carries calls to the other side: packs the calls of one tick into messages, bounds the calls in flight, and settles
 // every call exactly once. Knows no thread, port or database.
+
 import { type ErrorCode, errorCodes, type Outcome, StoreError } from "./errors.ts";
 import { isAmbiguous, joinedCalls, runsOf } from "./joining.ts";
 import { type Limits, timerMsMax } from "./limits.ts";
 import { callBytes, overloadOf } from "./load.ts";
 import { messageOf } from "./model/realms.ts";
 import type { Outgoing } from "./outgoing.ts";
+import { realTime } from "./realTime.ts";
 import { waitMsOf } from "./recording.ts";
 import type { Answer, Backend, Envelope, Reply } from "./wire.ts";
 
@@ -117,8 +119,11 @@ export class Courier {
       this.#calls += calls.length;
       this.#bytes += bytes;
       if (!parcel.waits) this.#open++;
-      if (this.#waiting.length === 0) process.nextTick(() => this.#flush());
       this.#waiting.push(parcel);
+      // A call that waits travels alone, so it gains nothing from the end of the tick. Sent at once, its wait begins now:
+      // a test that moves the clock of a store in its own thread can do so in the next line.
+      if (parcel.waits) this.#flush();
+      else if (this.#waiting.length === 1) realTime.nextTick(() => this.#flush());
     });
   }
 
@@ -138,7 +143,10 @@ export class Courier {
     if (overload !== undefined) throw overload;
   }
 
-  /** Runs at the end of the tick, so that calls made in response to one reply share the next message (D-006). */
+  /**
+   * Runs at the end of the tick, so that calls made in response to one reply share the next message (D-006). A call that
+   * waits sends those before it earlier, in their order.
+   */
   #flush(): void {
     const parcels = this.#waiting;
     this.#waiting = [];
@@ -178,7 +186,7 @@ export class Courier {
     const atomic = (parcels[0] as Parcel).atomic;
     const envelope: Envelope = [id, atomic, calls];
     // One timer for all calls that have no deadline of their own.
-    const timer = setTimeout(() => {
+    const timer = realTime.setTimeout(() => {
       for (const parcel of parcels) if (!parcel.guarded) this.#giveUp(parcel, "deadline_exceeded");
     }, this.#limits.callMs);
     // `hold` keeps the event loop alive while calls are in flight. Once the backend is lost, no answer is left to wait
@@ -186,11 +194,11 @@ export class Courier {
     timer.unref();
     this.#backend.send(envelope).then(
       (reply) => {
-        clearTimeout(timer);
+        realTime.clearTimeout(timer);
         this.#receive(runs, reply);
       },
       (error: unknown) => {
-        clearTimeout(timer);
+        realTime.clearTimeout(timer);
         const message = `the message was not sent: ${messageOf(error)}`;
         for (const parcel of parcels) this.#fail(parcel, "invalid_input", message, "not_run");
       },
@@ -246,9 +254,9 @@ export class Courier {
   #guard(parcel: Parcel, signal: AbortSignal | undefined, afterMs: number): () => void {
     const abort = () => this.#giveUp(parcel, "aborted");
     signal?.addEventListener("abort", abort, { once: true });
-    const timer = setTimeout(() => this.#giveUp(parcel, "deadline_exceeded"), Math.min(afterMs, timerMsMax));
+    const timer = realTime.setTimeout(() => this.#giveUp(parcel, "deadline_exceeded"), Math.min(afterMs, timerMsMax));
     return () => {
-      clearTimeout(timer);
+      realTime.clearTimeout(timer);
       signal?.removeEventListener("abort", abort);
     };
   }
@@ -265,13 +273,13 @@ export class Courier {
       return;
     }
     this.#backend.cancel(parcel.envelopeId, parcel.slot);
-    const timer = setTimeout(() => {
+    const timer = realTime.setTimeout(() => {
       // The call counts toward the bounds until its answer arrives. Otherwise a server that has stopped answering would
       // be sent more and more calls.
       if (!parcel.settled) this.#deliver(parcel, failed(code, errorCodes[code].means, lostOutcome(parcel)));
     }, this.#limits.settleGraceMs);
     parcel.stop();
-    parcel.stop = () => clearTimeout(timer);
+    parcel.stop = () => realTime.clearTimeout(timer);
   }
 
   #lose(reason: string): void {

@@ -20,13 +20,17 @@ export class Admission {
     this.#queues = queues;
   }
 
-  /** Adds entries for the calls of an envelope to the client's queues, and answers the calls that it refuses. */
-  admit(client: Client, envelope: OpenEnvelope, atomic: boolean, calls: readonly unknown[]): void {
+  /**
+   * Adds entries for the calls of an envelope to the client's queues, and answers the calls that it refuses.
+   * `arrivedAtMs` is the elapsed time of the store's clock.
+   */
+  admit(client: Client, envelope: OpenEnvelope, atomic: boolean, calls: readonly unknown[], arrivedAtMs: number): void {
     const bytes = envelopeBytes(calls, this.#limits.envelopeBytes);
     const refusal = this.#refusalOf(client, envelope.id, calls.length / callWidth, bytes);
     if (refusal !== undefined) refuse(envelope, refusal);
-    else if (atomic) this.#admitAtomic(client, envelope, calls, bytes);
-    else for (let at = 0; at < calls.length; at += callWidth) this.#admitSingle(client, envelope, calls, at);
+    else if (atomic) this.#admitAtomic(client, envelope, calls, bytes, arrivedAtMs);
+    else
+      for (let at = 0; at < calls.length; at += callWidth) this.#admitSingle(client, envelope, calls, at, arrivedAtMs);
   }
 
   /** Returns the failure of an envelope that is refused as a whole, or undefined. */
@@ -41,21 +45,33 @@ export class Admission {
   }
 
   /** Admits the call that begins at this index. */
-  #admitSingle(client: Client, envelope: OpenEnvelope, calls: readonly unknown[], at: number): void {
+  #admitSingle(
+    client: Client,
+    envelope: OpenEnvelope,
+    calls: readonly unknown[],
+    at: number,
+    arrivedAtMs: number,
+  ): void {
     const slot = at / callWidth;
     try {
       const call = this.#decodeCall(client, calls, at);
       const bytes = callBytes(calls[at], calls[at + 1], calls[at + 2]);
       const reservesResults = call.waitMs === 0 || calls.length > callWidth;
       const resultBytes = this.#resultBytes(client, [call], reservesResults);
-      this.#enqueue({ client, envelope, slot, calls: [call], bytes, resultBytes, reservesResults });
+      this.#enqueue({ client, envelope, slot, calls: [call], bytes, resultBytes, reservesResults, arrivedAtMs });
     } catch (error) {
       [envelope.answers[slot * 2], envelope.answers[slot * 2 + 1]] = failureOf(error);
     }
   }
 
   /** Admits all calls as one entry, or answers all of them with the failure of the first that is refused. */
-  #admitAtomic(client: Client, envelope: OpenEnvelope, calls: readonly unknown[], bytes: number): void {
+  #admitAtomic(
+    client: Client,
+    envelope: OpenEnvelope,
+    calls: readonly unknown[],
+    bytes: number,
+    arrivedAtMs: number,
+  ): void {
     const admitted: Call[] = [];
     try {
       for (let at = 0; at < calls.length; at += callWidth) {
@@ -67,7 +83,16 @@ export class Admission {
       const envelopeKey = envelopeKeyOf(calls[2] as WireCaller);
       if (envelopeKey !== undefined) admitted[0] = { ...(admitted[0] as Call), envelopeKey };
       const resultBytes = this.#resultBytes(client, admitted, true);
-      this.#enqueue({ client, envelope, slot: 0, calls: admitted, bytes, resultBytes, reservesResults: true });
+      this.#enqueue({
+        client,
+        envelope,
+        slot: 0,
+        calls: admitted,
+        bytes,
+        resultBytes,
+        reservesResults: true,
+        arrivedAtMs,
+      });
     } catch (error) {
       const [, [code, message, outcome, details]] = failureOf(error);
       const indexedFailure = [code, message, outcome, { ...details, index: admitted.length }];

@@ -1,10 +1,12 @@
 // Notices when time has passed in which the server could not serve, or when the wall clock was set. Then the store
 // follows the clock before anything else is written, so that no holder loses a lease by it (D-021, D-082).
+
 import { anonymous } from "../caller.ts";
 import type { Clock } from "../clock.ts";
 import type { Limits } from "../limits.ts";
 import type { Call } from "../operation.ts";
 import { followClock } from "../operations/serving.ts";
+import { realTime } from "../realTime.ts";
 
 export interface ClockWatch {
   /** Checks the time of a transaction. False when the call of `due` must run before anything is written. */
@@ -30,22 +32,22 @@ export function createClockWatch(clock: Clock, limits: Limits): ClockWatch {
   let moved = false;
   let offsetMs = currentOffsetMs();
   let aliveAtMs = clock.now();
-  let tickedAtMs = performance.now();
+  let tickedAtMs = realTime.elapsed();
   const noteAlive = (): void => {
     const nowMs = clock.now();
     moved ||= Math.abs(currentOffsetMs(nowMs) - offsetMs) > clockJumpMs;
-    moved ||= clock.pauses && performance.now() - tickedAtMs > clockJumpMs;
+    moved ||= clock.pauses && realTime.elapsed() - tickedAtMs > clockJumpMs;
     if (moved) return;
-    tickedAtMs = performance.now();
+    tickedAtMs = realTime.elapsed();
     aliveAtMs = nowMs;
   };
   const tickMs = Math.min(Math.max(clockJumpMs / 2, tickMsMin), tickMsMax);
-  const timer = clock.pauses ? setInterval(noteAlive, tickMs) : undefined;
+  const timer = clock.pauses ? realTime.setInterval(noteAlive, tickMs) : undefined;
   timer?.unref();
   return {
     isSteady(now) {
       moved ||= Math.abs(currentOffsetMs(now.getTime()) - offsetMs) > clockJumpMs;
-      moved ||= clock.pauses && performance.now() - tickedAtMs > clockJumpMs;
+      moved ||= clock.pauses && realTime.elapsed() - tickedAtMs > clockJumpMs;
       return !moved && !isNew;
     },
     due() {
@@ -67,7 +69,7 @@ export function createClockWatch(clock: Clock, limits: Limits): ClockWatch {
       [isNew, moved] = [false, false];
       offsetMs = currentOffsetMs();
       aliveAtMs = clock.now();
-      tickedAtMs = performance.now();
+      tickedAtMs = realTime.elapsed();
       const { pausedMs, setBackMs } = followClock.open(followClock.output.fromWire(result), undefined);
       return pausedMs > 0 || setBackMs > 0;
     },
@@ -76,7 +78,7 @@ export function createClockWatch(clock: Clock, limits: Limits): ClockWatch {
       // Small drifts do not add up to a jump.
       if (!moved) offsetMs = currentOffsetMs();
     },
-    stop: () => clearInterval(timer),
+    stop: () => realTime.clearInterval(timer),
   };
 }
 

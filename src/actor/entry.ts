@@ -57,7 +57,9 @@ export interface Entry {
   done: boolean;
   /** The time at which it last joined the queue, other than by being put back. */
   queuedAtMs: number;
-  /** The time at which a call that finds nothing stops waiting; set when it first finds nothing. */
+  /** The time at which it arrived, by the elapsed time of the store's clock, which a test may move. */
+  readonly arrivedAtMs: number;
+  /** The time at which a call that finds nothing stops waiting, by the same clock; set when it first finds nothing. */
   parkUntilMs: number | undefined;
 }
 

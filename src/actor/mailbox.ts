@@ -1,9 +1,12 @@
 // Runs the calls of all clients of one database, in groups that share a transaction, and answers them. Knows no thread
 // and no database; all that it needs from outside is time and the event loop.
+
+import type { Clock } from "../clock.ts";
 import type { Dispatcher, TransactionOutcome } from "../dispatch.ts";
 import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Call, Lane } from "../operation.ts";
+import { realTime } from "../realTime.ts";
 import { type Answer, callWidth, type Envelope, type Reply } from "../wire.ts";
 import { Admission, failure, refuse } from "./admission.ts";
 import type { ClockWatch } from "./clockWatch.ts";
@@ -15,6 +18,8 @@ import { Queues } from "./queues.ts";
 interface MailboxOptions {
   readonly dispatcher: Dispatcher;
   readonly limits: Limits;
+  /** Says how long calls wait. */
+  readonly clock: Clock;
   /** Shared by the mailboxes of a server. Without it, the time of transactions is not watched. */
   readonly clockWatch?: ClockWatch;
   readonly epoch: number;
@@ -60,6 +65,7 @@ export class Mailbox {
   readonly #touchedTopics = new Set<string>();
   /** True when any topic may have been touched since then. */
   #allTouched = false;
+  readonly #stopWatching: (() => void) | undefined;
   #closing = false;
   #onIdle: (() => void) | undefined;
 
@@ -75,6 +81,9 @@ export class Mailbox {
       },
       giveUp: (entry, answer) => this.#answer(entry, answer),
     });
+    // A test may move the clock, beside which timers go on as before. All parked calls run again then, because what they
+    // wait for may depend on time too, such as the end of a lease. Those whose own time is over are not parked again.
+    this.#stopWatching = options.clock.onMoved?.(() => this.touch("all"));
   }
 
   connect(mayCall: (name: string) => boolean): Inbox {
@@ -113,6 +122,7 @@ export class Mailbox {
   /** Admits no further calls, answers the parked ones, and resolves when the queued ones have run. */
   close(): Promise<void> {
     this.#closing = true;
+    this.#stopWatching?.();
     for (const entry of this.#parking.clear()) this.#answer(entry, closingAnswer);
     return new Promise((resolve) => {
       this.#onIdle = resolve;
@@ -125,7 +135,7 @@ export class Mailbox {
       const answers = new Array((calls.length / callWidth) * 2);
       const envelope: OpenEnvelope = { id, answers, entries: [], unanswered: 0, resolve };
       if (this.#closing) refuse(envelope, closingAnswer);
-      else this.#admission.admit(client, envelope, atomic, calls);
+      else this.#admission.admit(client, envelope, atomic, calls, this.#options.clock.elapsed());
       if (envelope.unanswered === 0) return this.#reply(envelope);
       client.envelopes.set(id, envelope);
       this.#schedule();
@@ -158,8 +168,8 @@ export class Mailbox {
     if (this.#running || this.#scheduled === "soon" || (this.#scheduled === "later" && delayMs > 0)) return;
     this.#scheduled = delayMs > 0 ? "later" : "soon";
     const run = () => void this.#runGroup();
-    if (delayMs > 0) setTimeout(run, delayMs);
-    else setImmediate(run);
+    if (delayMs > 0) realTime.setTimeout(run, delayMs);
+    else realTime.setImmediate(run);
   }
 
   async #runGroup(): Promise<void> {
@@ -185,7 +195,7 @@ export class Mailbox {
   async #run(group: readonly Entry[]): Promise<void> {
     const watch = group.some(writes) ? this.#options.clockWatch : undefined;
     const isFollowed = watch !== undefined && (await this.#followClock(watch));
-    const startedAtMs = performance.now();
+    const startedAtMs = realTime.elapsed();
     const { dispatcher, limits } = this.#options;
     const { outcomes, topics, wrote } = await dispatcher.runTransaction(
       group.map(({ calls }) => calls),
@@ -246,15 +256,16 @@ export class Mailbox {
    * longer, so that `atTimeout` is its answer.
    */
   #park(entry: Entry, topics: readonly string[], atTimeout: Answer, againMs?: number): boolean {
-    const { client, calls, queuedAtMs } = entry;
+    const { client, calls, arrivedAtMs } = entry;
     if (entry.cancelled) {
       this.#answer(entry, cancelledAnswer);
       return true;
     }
-    entry.parkUntilMs ??= queuedAtMs + (calls[0] as Call).waitMs;
-    const leftMs = entry.parkUntilMs - performance.now();
+    const { clock, limits } = this.#options;
+    entry.parkUntilMs = arrivedAtMs + (calls[0] as Call).waitMs;
+    const leftMs = entry.parkUntilMs - clock.elapsed();
     if (leftMs <= 0 || this.#closing || !this.#queues.has(client)) return false;
-    if (client.parked >= this.#options.limits.parkedCalls)
+    if (client.parked >= limits.parkedCalls)
       this.#answer(
         entry,
         failure(
@@ -288,7 +299,7 @@ export class Mailbox {
       else this.#failAll(reads, error);
     }
     for (const entry of waiting) {
-      if (performance.now() - entry.queuedAtMs <= this.#options.limits.busyGiveUpMs) continue;
+      if (realTime.elapsed() - entry.queuedAtMs <= this.#options.limits.busyGiveUpMs) continue;
       this.#answer(entry, [false, toWireFailure(busy)]);
       this.#options.onWrite?.(busy.code);
     }

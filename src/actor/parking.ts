@@ -1,5 +1,6 @@
 // Holds calls that found nothing yet, outside of queues and transactions, and wakes them after a commit that touched
 // one of their topics (D-013).
+import { realTime } from "../realTime.ts";
 import type { Answer } from "../wire.ts";
 import type { Entry } from "./entry.ts";
 
@@ -37,7 +38,7 @@ export class Parking {
    * entry with `againMs` also wakes after that time.
    */
   add(entry: Entry, topics: readonly string[], atTimeout: Answer, leftMs: number, againMs = Infinity): void {
-    const timer = setTimeout(
+    const timer = realTime.setTimeout(
       () => {
         if (!this.remove(entry)) return;
         if (againMs < leftMs) this.#options.wake(entry);
@@ -60,7 +61,7 @@ export class Parking {
   remove(entry: Entry): boolean {
     const space = this.#spaces.get(entry);
     if (space === undefined) return false;
-    clearTimeout(space.timer);
+    realTime.clearTimeout(space.timer);
     entry.client.parked--;
     this.#spaces.delete(entry);
     for (const topic of space.topics) {
@@ -100,11 +101,11 @@ export class Parking {
       if (version !== this.#lastVersion) this.touch("all");
       this.#lastVersion = version;
     };
-    this.#poll = setInterval(() => void poll().catch(() => undefined), pollMs);
+    this.#poll = realTime.setInterval(() => void poll().catch(() => undefined), pollMs);
   }
 
   #stopPolling(): void {
-    clearInterval(this.#poll);
+    realTime.clearInterval(this.#poll);
     this.#poll = undefined;
   }
 }

@@ -1,6 +1,8 @@
 // The order in which calls run: the queues of every client, by lane, and the groups that are taken from them in turns.
+
 import type { Limits } from "../limits.ts";
 import type { Lane } from "../operation.ts";
+import { realTime } from "../realTime.ts";
 import { byLane, type Client, type Entry, laneOf, uncount } from "./entry.ts";
 import { Fifo } from "./fifo.ts";
 
@@ -49,7 +51,7 @@ export class Queues {
 
   push(entry: Entry): void {
     entry.place = "queue";
-    entry.queuedAtMs = performance.now();
+    entry.queuedAtMs = realTime.elapsed();
     entry.client.queues[laneOf(entry)].push(entry);
   }
 

@@ -1,7 +1,9 @@
 // Runs maintenance.reap at intervals while the server is open, and reports the rows that each pass ended.
+
 import type { WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import { operations } from "../operations/table.ts";
+import { realTime } from "../realTime.ts";
 import type { Inbox } from "./mailbox.ts";
 
 /**
@@ -16,12 +18,12 @@ export function startReaper(inbox: Inbox, everyMs: number, onEvent: (event: Stor
   const reap = async (): Promise<void> => {
     const [, , [ok, wire]] = await inbox.post([++envelopeId, false, ["maintenance.reap", [], ["reaper", undefined]]]);
     const more = ok === true ? reportPass(wire, onEvent) : reportFailure(wire as WireFailure, onEvent);
-    if (!stopped) timer = setTimeout(reap, more ? 0 : everyMs);
+    if (!stopped) timer = realTime.setTimeout(reap, more ? 0 : everyMs);
   };
-  timer = setTimeout(reap, everyMs);
+  timer = realTime.setTimeout(reap, everyMs);
   return () => {
     stopped = true;
-    clearTimeout(timer);
+    realTime.clearTimeout(timer);
   };
 }
 

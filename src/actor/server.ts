@@ -79,6 +79,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     const mailbox = new Mailbox({
       dispatcher,
       limits,
+      clock,
       clockWatch,
       epoch: driver.epoch,
       dataVersion: shared ? driver.dataVersion : undefined,

@@ -1,11 +1,12 @@
 // The owner's side of the database thread: starts it, passes ports to it, replaces it when it dies (D-019), and ends
 // it.
-import { setTimeout as sleep } from "node:timers/promises";
+
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import type { BackUpWatch } from "../driver.ts";
 import { fromWireFailure, StoreError } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import { workerUrl } from "../package.ts";
+import { realTime, sleep } from "../realTime.ts";
 import type { Liveness } from "../storeTypes.ts";
 import { threadOptions } from "../threadOptions.ts";
 import { BackupRequests } from "./backupRequests.ts";
@@ -50,19 +51,19 @@ export async function startDatabaseThread(
     running = await startThread(data, onEvent, () => {
       running = undefined;
       // A thread that dies within `stableAfterMs` belongs to the same outage, which is counted from the first death.
-      if (diedAtMs === undefined || performance.now() - startedAtMs > stableAfterMs) {
-        diedAtMs = performance.now();
+      if (diedAtMs === undefined || realTime.elapsed() - startedAtMs > stableAfterMs) {
+        diedAtMs = realTime.elapsed();
         pauseMs = pauseMsMin;
       }
       if (!closing.signal.aborted) replacing = replace();
     });
-    startedAtMs = performance.now();
+    startedAtMs = realTime.elapsed();
     for (const { port, patterns } of waitingPorts.splice(0)) running?.serve(port, patterns);
   };
   const replace = async (): Promise<void> => {
     while (!closing.signal.aborted) {
       // The pause comes before the first attempt too, because the next thread may die of the same cause at once.
-      await sleep(pauseMs, undefined, { ref: false, signal: closing.signal }).catch(() => undefined);
+      await sleep(pauseMs, { ref: false, signal: closing.signal });
       pauseMs = Math.min(pauseMs * 2, pauseMsMax);
       if (closing.signal.aborted) return;
       try {
@@ -95,7 +96,7 @@ export async function startDatabaseThread(
     serve,
     liveness() {
       if (running !== undefined) return running.liveness();
-      const agoMs = Math.round(performance.now() - (diedAtMs ?? performance.now()));
+      const agoMs = Math.round(realTime.elapsed() - (diedAtMs ?? realTime.elapsed()));
       return {
         state: closing.signal.aborted || agoMs > data.limits.replaceMs ? "dead" : "replacing",
         beatAgoMs: agoMs,
@@ -193,9 +194,9 @@ async function startThread(
       closing = true;
       worker.ref();
       control({ type: "close" });
-      const overdue = setTimeout(() => void worker.terminate(), data.limits.closeMs);
+      const overdue = realTime.setTimeout(() => void worker.terminate(), data.limits.closeMs);
       await exited;
-      clearTimeout(overdue);
+      realTime.clearTimeout(overdue);
     },
   };
 }

@@ -1,8 +1,10 @@
 // The main function of the database thread (D-002): opens the database, serves ports, and closes when its owner asks.
+
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { systemClock, testClock } from "../clock.ts";
 import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
+import { realTime } from "../realTime.ts";
 import { openSqlite, type SqliteOptions } from "../sqlite/open.ts";
 import { keepBeating } from "./heartbeat.ts";
 import { createServer, type Server } from "./server.ts";
@@ -84,8 +86,8 @@ function wireFailureOf(error: unknown): WireFailure {
 function throttled(onProgress: (doneBytes: number, totalBytes: number) => void): typeof onProgress {
   let reportedAtMs = 0;
   return (doneBytes, totalBytes) => {
-    if (performance.now() - reportedAtMs < progressEveryMs) return;
-    reportedAtMs = performance.now();
+    if (realTime.elapsed() - reportedAtMs < progressEveryMs) return;
+    reportedAtMs = realTime.elapsed();
     onProgress(doneBytes, totalBytes);
   };
 }

@@ -1,7 +1,9 @@
 // The times at which tokens were last used. Verifying a token only reads, so its use is noted here and written later,
 // together with others (D-052).
+
 import type { Limits } from "../limits.ts";
 import { tokenUsesMax } from "../operations/tokens.ts";
+import { realTime } from "../realTime.ts";
 import type { Inbox } from "./mailbox.ts";
 
 export class TokenUses {
@@ -20,14 +22,14 @@ export class TokenUses {
     this.#uses.set(tokenId, at);
     if (this.#uses.size >= this.#limits.lastUsedTokens) void this.flush();
     else if (this.#timer === undefined) {
-      this.#timer = setTimeout(() => void this.flush(), this.#limits.lastUsedFlushMs);
+      this.#timer = realTime.setTimeout(() => void this.flush(), this.#limits.lastUsedFlushMs);
       // The timer need not keep the process alive, because closing flushes too.
       this.#timer.unref();
     }
   }
 
   async flush(): Promise<void> {
-    clearTimeout(this.#timer);
+    realTime.clearTimeout(this.#timer);
     this.#timer = undefined;
     const uses = [...this.#uses].map(([tokenId, at]) => ({ tokenId, at }));
     this.#uses = new Map();

@@ -1,8 +1,10 @@
 // Remembers the outcome of the last write, which shows whether the database can store rows. After a write that failed,
 // a probe is written at intervals until a write succeeds.
+
 import type { LastWrite } from "../context.ts";
 import type { ErrorCode } from "../errors.ts";
 import type { Limits } from "../limits.ts";
+import { realTime } from "../realTime.ts";
 
 export class WriteProbe {
   readonly #limits: Limits;
@@ -18,22 +20,22 @@ export class WriteProbe {
   }
 
   get last(): LastWrite | undefined {
-    return this.#last && { agoMs: Math.round(performance.now() - this.#last.atMs), failed: this.#last.failed };
+    return this.#last && { agoMs: Math.round(realTime.elapsed() - this.#last.atMs), failed: this.#last.failed };
   }
 
   note(failed: ErrorCode | undefined): void {
-    this.#last = { atMs: performance.now(), failed };
+    this.#last = { atMs: realTime.elapsed(), failed };
     if (failed !== undefined) this.#scheduleProbe();
   }
 
   stop(): void {
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    realTime.clearTimeout(this.#timer);
   }
 
   #scheduleProbe(): void {
     if (this.#timer !== undefined || this.#stopped) return;
-    this.#timer = setTimeout(() => {
+    this.#timer = realTime.setTimeout(() => {
       this.#timer = undefined;
       void this.#probe();
     }, this.#limits.probeEveryMs);

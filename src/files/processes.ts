@@ -3,6 +3,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync, readlinkSync, statSync } from "node:fs";
 import { hostname } from "node:os";
+import { realTime } from "../realTime.ts";
 
 /** Returns true when a process of this host is running. */
 export function isAlive(pid: number): boolean {
@@ -36,7 +37,7 @@ export function isAbandoned(path: string, tag: string): boolean {
   const [space, pid] = tag.split("-");
   if (space === pidSpace()) return !isAlive(Number(pid));
   const writtenAtMs = statSync(path, { throwIfNoEntry: false })?.mtimeMs;
-  return writtenAtMs !== undefined && Date.now() - writtenAtMs > abandonedMs;
+  return writtenAtMs !== undefined && realTime.now() - writtenAtMs > abandonedMs;
 }
 
 let ownPidSpace: string | undefined;

@@ -1,6 +1,8 @@
 // Health over HTTP, for the supervisor of the process: /livez fails when a restart may help, /readyz while the store
 // cannot take work.
+
 import { StoreError } from "../errors.ts";
+import { realTime } from "../realTime.ts";
 import type { Liveness, Store } from "../storeTypes.ts";
 
 export interface HealthHandlerOptions {
@@ -75,10 +77,10 @@ function checkAnswered({ checks: { ping } }: Report): Report {
 }
 
 async function checkReady(store: CheckedStore, pingMs: number): Promise<Report> {
-  const startedAtMs = performance.now();
+  const startedAtMs = realTime.elapsed();
   try {
     const { ready, checks } = await store.maintenance.health({}, { timeoutMs: pingMs });
-    const answeredMs = Math.round(performance.now() - startedAtMs);
+    const answeredMs = Math.round(realTime.elapsed() - startedAtMs);
     const inTime = answeredMs <= pingMs;
     return { ok: ready && inTime, checks: { ping: { ok: inTime, answeredMs }, ...checks } };
   } catch (error) {
@@ -99,7 +101,7 @@ function cached<Value>(check: () => Promise<Value>, forMs: number): () => Promis
       };
       current = check();
       // The time starts at the end of the check, so a slow check is shared for as long as it takes.
-      current.then(() => setTimeout(forget, forMs).unref(), forget);
+      current.then(() => realTime.setTimeout(forget, forMs).unref(), forget);
     }
     return current;
   };

@@ -1,6 +1,8 @@
 // Ids: UUIDv7 (https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7). Callers create them, so that dependent
 // calls need no round trip between them (D-018).
+
 import { randomFillSync } from "node:crypto";
+import { realTime } from "../realTime.ts";
 
 /** The form of an id: a UUID of any version, in lower case. */
 export const idPattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -24,7 +26,7 @@ export function newId(): string {
   }
   const tail = Buffer.from(random.buffer, usedBytes, 10).toString("hex");
   usedBytes += 10;
-  const nowMs = Date.now();
+  const nowMs = realTime.now();
   // Counts on from the last id while the clock stands still or after it went back, so that the order holds.
   if (nowMs > lastMs) {
     lastMs = nowMs;

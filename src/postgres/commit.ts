@@ -1,10 +1,10 @@
 // Commits transactions. When the answer to a COMMIT is lost, it asks the server over a new connection whether the
 // transaction was committed (D-046).
 
-import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import { TransactionLost } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
+import { realTime, sleep } from "../realTime.ts";
 import type { PostgresConnection } from "./connection.ts";
 import { ConnectionLost, isLost, transactionLost } from "./errors.ts";
 
@@ -58,9 +58,9 @@ export async function commit({ connection, client, wrote, xid: knownXid }: Commi
  * https://www.postgresql.org/docs/current/functions-info.html
  */
 async function statusOf(xid: string, connection: PostgresConnection): Promise<"committed" | "aborted" | "unknown"> {
-  const deadlineMs = performance.now() + statusTimeoutMs;
+  const deadlineMs = realTime.elapsed() + statusTimeoutMs;
   const text = "SELECT pg_xact_status($1::xid8) AS status";
-  while (performance.now() < deadlineMs) {
+  while (realTime.elapsed() < deadlineMs) {
     try {
       const client = await connection.get();
       const { rows } = await client.query<{ status: string | null }>(text, [xid]);

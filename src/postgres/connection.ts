@@ -4,6 +4,7 @@ import pg from "pg";
 import type { Synchronous } from "../driver.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
+import { realTime } from "../realTime.ts";
 import { translate } from "./errors.ts";
 
 export interface ConnectionOptions {
@@ -42,7 +43,7 @@ export class PostgresConnection {
   get(): Promise<pg.Client> {
     if (this.#closed) return Promise.reject(new StoreError("closed", "the store is closed"));
     if (this.#client !== undefined) return this.#client;
-    if (performance.now() < this.#retryAtMs) return Promise.reject(this.#lastFailure);
+    if (realTime.elapsed() < this.#retryAtMs) return Promise.reject(this.#lastFailure);
     const connecting = this.#connect();
     this.#client = connecting;
     connecting.then(
@@ -53,7 +54,7 @@ export class PostgresConnection {
         this.#client = undefined;
         this.#lastFailure = error;
         this.#retryDelayMs = Math.min(1_000, Math.max(20, this.#retryDelayMs * 2));
-        this.#retryAtMs = performance.now() + this.#retryDelayMs;
+        this.#retryAtMs = realTime.elapsed() + this.#retryDelayMs;
       },
     );
     return connecting;
@@ -76,9 +77,9 @@ export class PostgresConnection {
     this.#closed = true;
     const client = await this.#client?.catch(() => undefined);
     if (client === undefined) return;
-    const forcing = setTimeout(() => client.connection.stream.destroy(), this.#options.limits.closeMs);
+    const forcing = realTime.setTimeout(() => client.connection.stream.destroy(), this.#options.limits.closeMs);
     await client.end().catch(() => undefined);
-    clearTimeout(forcing);
+    realTime.clearTimeout(forcing);
   }
 
   async #connect(): Promise<pg.Client> {

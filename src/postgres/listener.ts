@@ -1,7 +1,9 @@
 // Sends and receives notifications of the topics that commits touch:
 // https://www.postgresql.org/docs/current/sql-notify.html
 // Only speed depends on them (D-048), because waiting calls also run again at an interval.
+
 import { randomUUID } from "node:crypto";
+import { realTime } from "../realTime.ts";
 import type { Touched } from "../wire.ts";
 import type { PostgresConnection } from "./connection.ts";
 
@@ -33,7 +35,7 @@ export class PostgresListener {
 
   constructor(options: ListenerOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => this.#rewake(), options.rewakeMs).unref();
+    this.#timer = realTime.setInterval(() => this.#rewake(), options.rewakeMs).unref();
   }
 
   /** Starts to listen. Fails when the connection fails. */
@@ -63,7 +65,7 @@ export class PostgresListener {
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearInterval(this.#timer);
+    realTime.clearInterval(this.#timer);
     await this.#options.connection.close();
   }
 
@@ -73,7 +75,7 @@ export class PostgresListener {
         await this.start();
         return this.#rewake();
       } catch {
-        await new Promise((resolve) => setTimeout(resolve, retryDelayMs).unref());
+        await new Promise((resolve) => realTime.setTimeout(resolve, retryDelayMs).unref());
       }
     }
   }

@@ -5,6 +5,7 @@ import { randomBytes } from "node:crypto";
 import type pg from "pg";
 import { StoreError } from "../errors.ts";
 import { defaultLimits, type Limits } from "../limits.ts";
+import { realTime } from "../realTime.ts";
 import type { Engine, RestorePoint, Run } from "../schema/engine.ts";
 import { createSchema } from "../schema/ledger.ts";
 import { checkSignal, type LockWait, waitForLock } from "../schema/lockWait.ts";
@@ -90,7 +91,7 @@ class PostgresEngine implements Engine {
 
   async openCopy(applied: readonly Migration[]): Promise<Engine> {
     return await this.#scratch(async (client, source) => {
-      await runBody(client, createSchema(postgresCatalog, applied, Date.now));
+      await runBody(client, createSchema(postgresCatalog, applied, realTime.now));
       await copyRows(client, source);
     });
   }

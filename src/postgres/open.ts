@@ -7,6 +7,7 @@ import type { DatabaseFacts } from "../context.ts";
 import type { Driver, Synchronous } from "../driver.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
+import { realTime } from "../realTime.ts";
 import { createSchema, hasLedger, readHistory, requireHead } from "../schema/ledger.ts";
 import { createdTables, readMigrations } from "../schema/migrationFiles.ts";
 import type { Touched } from "../wire.ts";
@@ -159,7 +160,7 @@ async function nextEpoch(client: pg.Client): Promise<{ epoch: number; storeId: s
 /** Creates the clock of the store, set from a first reading. */
 async function startClock(client: pg.Client, clock: Clock): Promise<ReturnType<typeof createServerClock>> {
   const clocks = createServerClock(clock);
-  const askedAtMs = performance.now();
+  const askedAtMs = realTime.elapsed();
   const { rows } = await client.query<{ now: number }>(timeQuery);
   clocks.server.set((rows[0] as { now: number }).now, askedAtMs);
   return clocks;

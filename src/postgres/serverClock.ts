@@ -1,6 +1,7 @@
 // The server's time as this process knows it, so that processes on several hosts agree on when a lease ends (D-045).
 
 import { type Clock, systemClock } from "../clock.ts";
+import { realTime } from "../realTime.ts";
 
 /**
  * A clock that is set from readings of the server's clock, and advances by elapsed time between them. The wall clock of
@@ -33,15 +34,15 @@ const preciseRoundTripMs = 5;
 export function createServerClock(clock: Clock): { server: ServerClock; watched: Clock } {
   let serverMs = 0;
   let readAtMs = Number.NEGATIVE_INFINITY;
-  const movedMs = () => (clock === systemClock ? 0 : clock.now() - Date.now());
-  const nowMs = () => serverMs + performance.now() - readAtMs + movedMs();
+  const movedMs = () => (clock === systemClock ? 0 : clock.now() - realTime.now());
+  const nowMs = () => serverMs + realTime.elapsed() - readAtMs + movedMs();
   return {
     server: {
       get due() {
-        return performance.now() - readAtMs > readIntervalMs;
+        return realTime.elapsed() - readAtMs > readIntervalMs;
       },
       set(ms, askedAtMs) {
-        const answeredAtMs = performance.now();
+        const answeredAtMs = realTime.elapsed();
         // A reading that took long to arrive is less precise than a recent one that did not.
         if (answeredAtMs - askedAtMs > preciseRoundTripMs && answeredAtMs - readAtMs < readingAgeMaxMs) return;
         serverMs = ms;
@@ -49,10 +50,10 @@ export function createServerClock(clock: Clock): { server: ServerClock; watched:
         readAtMs = (askedAtMs + answeredAtMs) / 2;
       },
       get stale() {
-        return performance.now() - readAtMs > readingAgeMaxMs;
+        return realTime.elapsed() - readAtMs > readingAgeMaxMs;
       },
       now: () => new Date(Math.floor(nowMs())),
     },
-    watched: { now: nowMs, elapsed: () => clock.elapsed(), pauses: clock.pauses },
+    watched: { ...clock, now: nowMs },
   };
 }

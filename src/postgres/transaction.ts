@@ -1,13 +1,13 @@
 // The driver for PostgreSQL: runs the same bodies with await, in READ COMMITTED, on one connection. Bodies lock the
 // rows that a rule spans. An error of the server is never thrown into a body, because no statement can run after one.
 
-import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import type { DatabaseFacts } from "../context.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "../driver.ts";
 import { bodyError, type Effect, isRead, joinGroups, rolledBack, TransactionLost } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
 import type { Access } from "../operation.ts";
+import { realTime, sleep } from "../realTime.ts";
 import { type Body, BodyRun, type Query } from "../sql.ts";
 import { batchesOf } from "./batches.ts";
 import { commit, ownXid } from "./commit.ts";
@@ -82,7 +82,7 @@ class Transaction {
       const transaction: OpenTransaction = { client, begun };
       if (clock.stale) await begun;
       const now = clock.now();
-      const deadlineMs = performance.now() + budgetMs;
+      const deadlineMs = realTime.elapsed() + budgetMs;
       const settled: Settled[] = [];
       let wrote = false;
       for (const batch of batchesOf(jobs)) {
@@ -94,7 +94,7 @@ class Transaction {
         if (failed.length > 0) throw failed.find((error) => error instanceof ConnectionLost) ?? failed[0];
         for (const one of ended) settled.push((one as PromiseFulfilledResult<Settled>).value);
         wrote ||= effects.some((effect) => effect.wrote);
-        if (performance.now() > deadlineMs) break;
+        if (realTime.elapsed() > deadlineMs) break;
       }
       const xid = await this.#writeChanges(transaction, jobs, settled);
       await begun;
@@ -128,7 +128,7 @@ class Transaction {
 
   /** Runs each job in a transaction of its own. */
   async #oneByOne(jobs: readonly Job[], budgetMs: number): Promise<Group> {
-    const deadlineMs = performance.now() + budgetMs;
+    const deadlineMs = realTime.elapsed() + budgetMs;
     const groups: Group[] = [];
     for (const job of jobs) {
       try {
@@ -138,7 +138,7 @@ class Transaction {
         if (groups.length === 0) throw error;
         break;
       }
-      if (performance.now() > deadlineMs) break;
+      if (realTime.elapsed() > deadlineMs) break;
     }
     return joinGroups(groups);
   }
@@ -151,7 +151,7 @@ class Transaction {
     const { groupLockMs, clock } = this.#options;
     const begin = jobs.every(isRead) ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN";
     const lock = jobs.length > 1 ? `; SET LOCAL lock_timeout = ${groupLockMs}` : "";
-    const askedAtMs = performance.now();
+    const askedAtMs = realTime.elapsed();
     const beginning = client.query(begin + lock);
     const reading = clock.due ? client.query<{ now: number }>({ name: "clock", text: timeQuery }) : undefined;
     const [begun, read] = await Promise.allSettled([beginning, reading]);

@@ -1,7 +1,7 @@
 // Waits for locks that other processes hold, without blocking the event loop. Knows no database.
 
-import { setTimeout as delay } from "node:timers/promises";
 import { StoreError } from "../errors.ts";
+import { realTime, sleep } from "../realTime.ts";
 
 /** The options for waiting for the locks of other processes. */
 export interface LockWait {
@@ -23,18 +23,18 @@ export async function waitForLock(
   { lockTimeoutMs, signal, onWait }: LockWait,
   attempt: () => Promise<StoreError | undefined>,
 ): Promise<void> {
-  const startedAt = performance.now();
+  const startedAt = realTime.elapsed();
   let noticed = false;
   for (;;) {
     const failure = await attempt();
     if (failure === undefined) return;
-    const waitedMs = performance.now() - startedAt;
+    const waitedMs = realTime.elapsed() - startedAt;
     if (failure.code !== "busy" || waitedMs > lockTimeoutMs) throw failure;
     if (waitedMs > noticeAfterMs && !noticed) {
       noticed = true;
       onWait?.();
     }
-    await delay(20);
+    await sleep(20);
     if (signal?.aborted)
       throw new StoreError("aborted", "interrupted while waiting for other processes that write; nothing was changed");
   }
@@ -42,6 +42,6 @@ export async function waitForLock(
 
 /** Yields to the event loop, so that signals can arrive between two steps. Fails with aborted when one has. */
 export async function checkSignal({ signal }: LockWait): Promise<void> {
-  await delay(0);
+  await sleep(0);
   if (signal?.aborted) throw new StoreError("aborted", "interrupted; nothing was changed", { outcome: "rolled_back" });
 }

@@ -17,6 +17,7 @@ import {
 } from "../files/privateFile.ts";
 import { createWriterTag, isAbandoned, writerTagForm } from "../files/processes.ts";
 import { packageVersion } from "../package.ts";
+import { realTime } from "../realTime.ts";
 import { type Backup, type BackupManifest, backupFolder, manifestPathOf } from "../schema/manifest.ts";
 import { pragma } from "./connection.ts";
 import { translate } from "./errors.ts";
@@ -54,7 +55,7 @@ export interface BackupTarget {
 export function backUpSqlite(
   path: string,
   reason: string,
-  { now = new Date(), target, watch = {} }: BackUpOptions = {},
+  { now = new Date(realTime.now()), target, watch = {} }: BackUpOptions = {},
 ): Backup {
   const source = resolve(path);
   const { path: copy, partial, owner } = target ?? prepareTarget(source, undefined, now);
@@ -73,7 +74,11 @@ export function backUpSqlite(
  * processes left behind: all in the default folder, elsewhere only those of the same backup. Fails with conflict when
  * the backup or its manifest exists, or is being made.
  */
-export function prepareTarget(source: string, requested: string | undefined, now: Date = new Date()): BackupTarget {
+export function prepareTarget(
+  source: string,
+  requested: string | undefined,
+  now: Date = new Date(realTime.now()),
+): BackupTarget {
   const stamp = now.toISOString().replace(/[-:.]/g, "");
   const name = `${basename(source).replace(/\.(db|sqlite3?)$/, "")}-${stamp}-${process.pid}.db`;
   const path = requested === undefined ? join(backupFolder(source), name) : resolve(requested);
@@ -155,7 +160,13 @@ export function finishBackup({ partial, target, ...description }: UnfinishedBack
 export function buildManifest(
   path: string,
   file: string,
-  { source, reason, now = new Date(), expected, watch = {} }: Omit<UnfinishedBackup, "partial" | "target">,
+  {
+    source,
+    reason,
+    now = new Date(realTime.now()),
+    expected,
+    watch = {},
+  }: Omit<UnfinishedBackup, "partial" | "target">,
 ): BackupManifest {
   watch.check?.();
   watch.onProgress?.({ phase: "checking", doneBytes: 0, totalBytes: statSync(path).size });

@@ -8,6 +8,7 @@ import { bodyError, type Effect, isRead, joinGroups, TransactionLost } from "../
 import { StoreError } from "../errors.ts";
 import type { Access } from "../operation.ts";
 import { present } from "../present.ts";
+import { realTime } from "../realTime.ts";
 import { type Body, BodyRun, type Query, type Statement } from "../sql.ts";
 import { translate } from "./errors.ts";
 import { encode, PreparedStatements } from "./statements.ts";
@@ -98,7 +99,7 @@ class Transaction {
     this.#begin(jobs);
     try {
       const now = new Date(this.#clock.now());
-      const deadlineMs = performance.now() + budgetMs;
+      const deadlineMs = realTime.elapsed() + budgetMs;
       const settled: Settled[] = [];
       let wrote = false;
       for (const job of jobs) {
@@ -110,7 +111,7 @@ class Transaction {
         }
         settled.push(result);
         wrote ||= result.ok && effect.wrote;
-        if (performance.now() > deadlineMs) break;
+        if (realTime.elapsed() > deadlineMs) break;
       }
       this.#writeChanges(jobs, settled);
       this.#commit();

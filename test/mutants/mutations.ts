@@ -328,7 +328,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/client.ts", client, [
     [
       "the steps of a call share one deadline",
-      "leftMs = Math.max(0, endsAtMs - performance.now())",
+      "leftMs = Math.max(0, endsAtMs - realTime.elapsed())",
       "leftMs = timeoutMs",
     ],
   ]),
@@ -582,5 +582,16 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/model/debugCaps.ts", { tests: ["test/unit/model/realms.test.ts"] }, [
     ["what a Map holds counts in the size of a body", "JSON.stringify(whole, spelledOut)", "JSON.stringify(whole)"],
+  ]),
+  ...mutate("src/actor/mailbox.ts", { ...subject("test clock") }, [
+    ["a move of the test clock wakes calls that wait", 'options.clock.onMoved?.(() => this.touch("all"))', "undefined"],
+    [
+      "a call waits by the clock of the store",
+      "entry.parkUntilMs - clock.elapsed()",
+      "entry.parkUntilMs - realTime.elapsed()",
+    ],
+  ]),
+  ...mutate("src/courier.ts", { tests: ["test/unit/testing/fakeTimers.test.ts"], only: "installed before or after" }, [
+    ["a call that waits is sent at once", "if (parcel.waits) this.#flush();\n      else if", "if"],
   ]),
 ];

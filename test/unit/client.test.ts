@@ -9,6 +9,7 @@ import { boolean, integer, record, text } from "../../src/model/codec.ts";
 import { type Operation, operation } from "../../src/operation.ts";
 import { first, sql } from "../../src/sql.ts";
 import type { Backend, Envelope, Reply } from "../../src/wire.ts";
+import { mockTime } from "../support/mockedTime.ts";
 
 const echo = (access: "read" | "write") =>
   operation({
@@ -261,7 +262,7 @@ it("drains all calls except those that wait", async () => {
 
 it("ends draining when the last open call settles without an answer", async ({ mock }) => {
   const { client, drain } = createRig({ answer: false });
-  mock.timers.enable({ apis: ["setTimeout"] });
+  mockTime(mock, { apis: ["setTimeout"] });
   const call = assert.rejects(client.t.write({ value: "a" }, { timeoutMs: 50 }), {
     code: "deadline_exceeded",
     outcome: "unknown",
@@ -275,7 +276,7 @@ it("ends draining when the last open call settles without an answer", async ({ m
 
 it("gives a call in steps one deadline, and reports its outcome as unknown after its first step", async ({ mock }) => {
   const { client, envelopes, replies } = createRig({ answer: false });
-  mock.timers.enable({ apis: ["setTimeout"] });
+  mockTime(mock, { apis: ["setTimeout"] });
   const aborter = new AbortController();
   const aborted = assert.rejects(client.t.steps({}, { signal: aborter.signal }), {
     code: "aborted",
@@ -306,7 +307,7 @@ it("gives a call in steps one deadline, and reports its outcome as unknown after
 
 it("limits timeoutMs to the longest timer, and refuses values that are not a time", async ({ mock }) => {
   const { client, replies } = createRig({ answer: false });
-  mock.timers.enable({ apis: ["setTimeout"] });
+  mockTime(mock, { apis: ["setTimeout"] });
   const calls = [Number.POSITIVE_INFINITY, 30 * 86_400_000].map((timeoutMs) =>
     client.t.write({ value: "a" }, { timeoutMs }),
   );
@@ -366,7 +367,7 @@ it("keeps the event loop alive only while calls are in flight", async () => {
 
 it("prefers the timeoutMs of a call to limits.callMs, even when it is longer", async ({ mock }) => {
   const { client, replies } = createRig({ answer: false, limits: { callMs: 1_000, settleGraceMs: 10 } });
-  mock.timers.enable({ apis: ["setTimeout"] });
+  mockTime(mock, { apis: ["setTimeout"] });
   const patient = client.t.write({ value: "a" }, { timeoutMs: 60_000 });
   const settled = client.t.write({ value: "b" }).catch((error: unknown) => error);
   await turn();
@@ -381,7 +382,7 @@ it("asks the server to cancel a call at its deadline, and reports the outcome th
   mock,
 }) => {
   const { client, cancelled, replies } = createRig({ answer: false });
-  mock.timers.enable({ apis: ["setTimeout"] });
+  mockTime(mock, { apis: ["setTimeout"] });
   const call = client.t.write({ value: "a" }, { timeoutMs: 50 });
   await turn();
   mock.timers.tick(50);
@@ -394,7 +395,7 @@ it("reports unknown for a write and not_run for a read when the server is silent
   mock,
 }) => {
   const { client, replies } = createRig({ answer: false });
-  mock.timers.enable({ apis: ["setTimeout"] });
+  mockTime(mock, { apis: ["setTimeout"] });
   const calls = [client.t.write({ value: "a" }, { timeoutMs: 50 }), client.t.read({ value: "b" }, { timeoutMs: 50 })];
   const settled = Promise.allSettled(calls);
   await turn();
@@ -420,7 +421,7 @@ it("counts calls that were never answered, so that a dead server does not receiv
   mock,
 }) => {
   const { client } = createRig({ answer: false, limits: { queueCalls: 2 } });
-  mock.timers.enable({ apis: ["setTimeout"] });
+  mockTime(mock, { apis: ["setTimeout"] });
   const settled = Promise.allSettled([
     client.t.read({ value: "a" }, { timeoutMs: 1 }),
     client.t.read({ value: "b" }, { timeoutMs: 1 }),

@@ -30,7 +30,7 @@ const roomOf = (path: string) => /^src\/(?:[^/]+\/|[^/]+\.ts$)/.exec(path)?.[0] 
 
 /** The layers from bottom to top, one for each folder (D-076). A file may import its own folder and lower layers. */
 const layers: readonly (readonly string[])[] = [
-  ["src/errors.ts", "src/present.ts", "src/shell.ts"],
+  ["src/errors.ts", "src/present.ts", "src/realTime.ts", "src/shell.ts"],
   [
     "src/sql.ts",
     "src/limits.ts",
@@ -147,6 +147,7 @@ it("errors and sql import nothing but each other, and the model only errors, lim
         "src/errors.ts",
         "src/limits.ts",
         "src/present.ts",
+        "src/realTime.ts",
         "zod",
         "superjson",
         "node:crypto",
@@ -186,6 +187,21 @@ const homes: Readonly<Record<string, RegExp>> = {
   zod: /^src\/(model|operations)\/|^src\/operation\.ts$/,
   commander: /^src\/(cli|terminal)\//,
 };
+
+it("what may run in a test's thread takes time from one file, which fake timers do not reach", () => {
+  const global =
+    /(?<![\w.])(?:(?:set|clear)(?:Timeout|Interval|Immediate)\(|performance\.now|Date\.now|new Date\(\)|process\.(?:nextTick|hrtime)|queueMicrotask\(|AbortSignal\.timeout)/;
+  const found = sources
+    .filter(({ path }) => !/^src\/(?:realTime\.ts|cli\/|demo\/|terminal\/)/.test(path))
+    .flatMap(({ path, imports }) => [
+      ...imports.filter((name) => name.startsWith("node:timers")).map((name) => `${path} imports ${name}`),
+      ...readFileSync(join(root, path), "utf8")
+        .split("\n")
+        .filter((line) => !/^\s*(?:\/\/|\*|\/\*)/.test(line) && global.test(line))
+        .map((line) => `${path}: ${line.trim()}`),
+    ]);
+  assert.deepEqual(found, []);
+});
 
 it("each third-party package is imported in one place", () => {
   const wrong = sources.flatMap(({ path, imports }) =>

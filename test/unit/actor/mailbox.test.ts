@@ -3,12 +3,14 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import type { ClockWatch } from "../../../src/actor/clockWatch.ts";
 import { type Inbox, Mailbox } from "../../../src/actor/mailbox.ts";
+import { systemClock } from "../../../src/clock.ts";
 import type { Dispatcher, JobOutcome } from "../../../src/dispatch.ts";
 import { type ErrorCode, StoreError } from "../../../src/errors.ts";
 import { defaultLimits, type Limits } from "../../../src/limits.ts";
 import type { Call } from "../../../src/operation.ts";
 import { present } from "../../../src/present.ts";
 import type { Envelope, Reply } from "../../../src/wire.ts";
+import { mockTime } from "../../support/mockedTime.ts";
 
 interface Rig {
   readonly mailbox: Mailbox;
@@ -77,6 +79,7 @@ function createRig({ limits = {}, outcomeOf = () => undefined, begunMax, clockWa
   const mailbox = new Mailbox({
     dispatcher,
     limits: { ...defaultLimits, ...limits },
+    clock: systemClock,
     epoch: 7,
     dataVersion: undefined,
     ...present({ clockWatch }),
@@ -570,7 +573,7 @@ it("a call is parked when only other topics were touched elsewhere while its gro
 });
 
 it("a parked call whose time is up is answered with what it found", async (t) => {
-  t.mock.timers.enable({ apis: ["setTimeout"] });
+  mockTime(t.mock, { apis: ["setTimeout"] });
   const rig = createRig({ outcomeOf: alwaysNothing });
   rig.open();
   const inbox = connect(rig);

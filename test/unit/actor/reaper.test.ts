@@ -5,6 +5,7 @@ import { startReaper } from "../../../src/actor/reaper.ts";
 import type { StoreEvent } from "../../../src/events.ts";
 import { Reaped } from "../../../src/model/reaped.ts";
 import type { Reply } from "../../../src/wire.ts";
+import { mockTime } from "../../support/mockedTime.ts";
 
 const nothing = { commands: [], worktrees: [], sessions: [], runners: [], artifacts: [], keys: 0, more: 0 };
 const answered = (pass: object): Reply => [1, 0, [true, Reaped.toWire({ ...nothing, ...pass })]];
@@ -15,7 +16,7 @@ const failed = (code: string): Reply => [1, 0, [false, [code, "why", "not_run", 
  * nothing.
  */
 function startTicking(t: TestContext, replies: readonly Promise<Reply>[] = []) {
-  t.mock.timers.enable({ apis: ["setTimeout"] });
+  mockTime(t.mock, { apis: ["setTimeout"] });
   const events: StoreEvent[] = [];
   let passes = 0;
   const inbox = {

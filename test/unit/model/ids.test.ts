@@ -2,12 +2,13 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { Id } from "../../../src/model/fields.ts";
+import { mockTime } from "../../support/mockedTime.ts";
 
 /** A copy of the module that has issued no id yet, because an id never sorts before those that came before it. */
 const { newId }: typeof import("../../../src/model/ids.ts") = await import(`${"../../../src/model/ids.ts"}?copy`);
 
 it("an id holds 48 bits of time, the version, the variant, a sequence and random bits", ({ mock }) => {
-  mock.timers.enable({ apis: ["Date"], now: 0x0123_4567_89ab });
+  mockTime(mock, { apis: ["Date"], now: 0x0123_4567_89ab });
   // Whatever the start below 2 048, so many ids set each bit of the sequence to 0 and to 1 without an overflow.
   const ids = Array.from({ length: 2_049 }, newId);
   const seen = ids.map((id) => {
@@ -25,7 +26,7 @@ it("an id holds 48 bits of time, the version, the variant, a sequence and random
 });
 
 it("ids sort by the millisecond of their creation, and the Id field accepts them", ({ mock }) => {
-  mock.timers.enable({ apis: ["Date"], now: 0 });
+  mockTime(mock, { apis: ["Date"], now: 0 });
   const ids: string[] = [];
   for (const ms of [0, 1, 255, 256, 1_700_000_000_000, 2 ** 47]) {
     mock.timers.setTime(ms);
