@@ -54,7 +54,8 @@ let timersRun: Promise<boolean> | undefined;
  * the event loop, and no fake timers hold them up, so a timer that has not run after many of them never will.
  */
 async function checkTimers(): Promise<boolean> {
-  let left = 2;
+  let left = 3;
+  realTime.nextTick(() => left--);
   realTime.setImmediate(() => left--);
   realTime.setTimeout(() => left--, 1);
   const { port1, port2 } = new MessageChannel();

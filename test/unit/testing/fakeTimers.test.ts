@@ -30,10 +30,16 @@ it("fake timers that replace everything, in globals and in Node's modules", asyn
 
 it("fake timers from before the package was loaded are refused with the reason", async () => {
   const url = JSON.stringify(new URL("../../../src/testing/index.ts", import.meta.url).href);
-  for (const apis of ["", '{ apis: ["setTimeout"] }', '{ apis: ["setImmediate"] }']) {
+  for (const fake of [
+    "mock.timers.enable();",
+    'mock.timers.enable({ apis: ["setTimeout"] });',
+    'mock.timers.enable({ apis: ["setImmediate"] });',
+    // As jest does.
+    "const { nextTick } = process; process.nextTick = () => undefined; setTimeout(() => (process.nextTick = nextTick), 2_000);",
+  ]) {
     const program = `
       import { mock } from "node:test";
-      mock.timers.enable(${apis});
+      ${fake}
       const { openTestStore } = await import(${url});
       await openTestStore().catch(({ code, message }) => console.log(code, message));`;
     const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", program]);
