@@ -18,7 +18,7 @@ import { checkLimits, checkMaxBytes, type Limits } from "./limits.ts";
 import { operationFilter } from "./operations/patterns.ts";
 import { operations } from "./operations/table.ts";
 import { checkNodeVersion } from "./package.ts";
-import { defaultUrl, parsePlace } from "./place.ts";
+import { chooseUrl, parsePlace } from "./place.ts";
 import { backupRefusal } from "./postgres/advice.ts";
 import type { PostgresOptions } from "./postgres/open.ts";
 import type { MigratePolicy, Role } from "./sqlite/open.ts";
@@ -27,7 +27,8 @@ import type { OwnedStore, Store } from "./storeTypes.ts";
 export interface StoreOptions {
   /**
    * The database: "sqlite:PATH" or "postgres://USER:PASSWORD@HOST:PORT/DATABASE". The default is the environment
-   * variable DEBUG_SERVER_DB_URL, or else "sqlite:.artifacts/data/metadata.db".
+   * variable DEBUG_SERVER_DB_URL unless it is blank, or else "sqlite:.artifacts/data/metadata.db". Blanks and line ends
+   * around it are dropped; "sqlite:~/PATH" is in the home directory.
    */
   readonly url?: string;
   /** The policy for a missing database: `create` (default) or `never`. An older or newer schema is always refused. */
@@ -68,7 +69,8 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
   checkNodeVersion();
   const { migrate = "create", synchronous = "full", role = "server", clock } = options;
   const limits = checkLimits({ ...options.limits, ...(role === "visitor" ? { reapEveryMs: 0 } : {}) });
-  const place = parsePlace(options.url ?? (process.env.DEBUG_SERVER_DB_URL || defaultUrl));
+  const { url, name } = chooseUrl(options.url, process.env);
+  const place = parsePlace(url, name);
   const onEvent = (event: StoreEvent): void => {
     try {
       options.onEvent?.(event);

@@ -6,6 +6,7 @@ import { StoreError } from "../errors.ts";
 import { parsePlace } from "../place.ts";
 import { backupRefusal } from "../postgres/advice.ts";
 import { backupFolder, findBackup, type ListedBackup, listBackups } from "../schema/manifest.ts";
+import { quote } from "../shell.ts";
 import { CliError, exitCodes } from "../terminal/exit.ts";
 import { formatBytes } from "../terminal/units.ts";
 import { runJob, sizeOf } from "./backupJob.ts";
@@ -120,7 +121,7 @@ export function addBackup(program: Command, cli: CommandLine): void {
         printMessage(
           cli,
           flags,
-          `The backup has an older schema: run debug-server-db migrate upgrade --url sqlite:${path}`,
+          `The backup has an older schema: run debug-server-db migrate upgrade --url ${quote(`sqlite:${path}`)}`,
         );
     });
 }

@@ -1,6 +1,7 @@
 // One run of the command line: what it reads, and where it writes. The files of this folder reach the process only
 // through it, so that tests can run commands without starting one.
 import { resolve } from "node:path";
+import { expandHome } from "../place.ts";
 import { exitCodes } from "../terminal/exit.ts";
 import { type Interrupt, neverInterrupted } from "../terminal/interrupt.ts";
 import { Output, type OutputStream } from "../terminal/output.ts";
@@ -45,7 +46,9 @@ export function createCommandLine({
 
 /**
  * Returns a path that this process resolves to the same file as `cwd` does; unchanged where `cwd` is its own folder.
+ * A shell leaves the `~/` of `--out=~/FILE` as it is.
  */
 export function pathFrom({ cwd }: Pick<CommandLine, "cwd">, path: string): string {
-  return cwd === process.cwd() ? path : resolve(cwd, path);
+  const whole = expandHome(path);
+  return cwd === process.cwd() ? whole : resolve(cwd, whole);
 }

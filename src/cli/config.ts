@@ -1,11 +1,10 @@
 // debug-server-db config: the settings in effect and their sources, without secrets.
 import type { Command } from "commander";
 import { defaultLimits } from "../limits.ts";
-import { redactUrl } from "../place.ts";
+import { redactUrl, urlVariable } from "../place.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { column, printRows } from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
-import { urlVariable } from "./url.ts";
 
 interface Setting {
   readonly name: string;
@@ -13,7 +12,7 @@ interface Setting {
   readonly from: "flag" | "environment" | "default";
 }
 
-const tokenVariable = "DEBUG_SERVER_DB_TOKEN";
+export const tokenVariable = "DEBUG_SERVER_DB_TOKEN";
 
 export function addConfig(program: Command, cli: CommandLine): void {
   const group = commandGroup(program, "config", "Shows the settings of the command line and of servers.", [

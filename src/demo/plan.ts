@@ -1,7 +1,7 @@
 // Plans what a run will work on, and finds every mistake in its options before anything is created.
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { parsePlace } from "../place.ts";
+import { expandHome, parsePlace } from "../place.ts";
 import { CliError } from "../terminal/exit.ts";
 import { GitError, git } from "./git.ts";
 
@@ -36,7 +36,7 @@ export interface Plan {
 /** Fails with a usage error, or with a failure when git is not installed. */
 export async function makePlan(options: DemoOptions, signal: AbortSignal): Promise<Plan> {
   const worktreesRoot = worktreesRootOf(options);
-  const folder = resolve(options.cwd, options.repo);
+  const folder = resolve(options.cwd, expandHome(options.repo));
   if (!existsSync(folder)) throw new CliError("usage", `${folder}: there is no such folder`);
   if (!statSync(folder).isDirectory()) throw new CliError("usage", `${folder} is not a folder`);
   const gitDir = await findRepository(folder, signal);

@@ -6,6 +6,7 @@ import { dirname } from "node:path";
 import { StoreError } from "../errors.ts";
 import { describeMissingRights, giveTo, makeFolder, ownerAbove, refusalOf } from "../files/ownership.ts";
 import { fileError } from "../files/privateFile.ts";
+import { quote } from "../shell.ts";
 
 /**
  * Creates the file (mode 0600) and its folder (mode 0700) unless they exist. Returns true when it created the file.
@@ -23,7 +24,7 @@ export function prepareFile(path: string, create: boolean): boolean {
     if (!create)
       throw new StoreError(
         "incompatible",
-        `${path} does not exist: run debug-server-db migrate upgrade head, or open it with migrate "create"`,
+        `${path} does not exist: run debug-server-db migrate upgrade head --url ${quote(`sqlite:${path}`)}`,
       );
     const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
     const fd = openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);

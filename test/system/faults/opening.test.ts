@@ -1,7 +1,7 @@
 // The errors of openStore with their messages, and the files that it creates.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -228,6 +228,29 @@ test("without a url option, DEBUG_SERVER_DB_URL names the database", async () =>
     env: { ...process.env, DEBUG_SERVER_DB_URL: `sqlite:${path}` },
   });
   assert.ok(statSync(path).size > 0);
+});
+
+test("a url that is empty, or that would name another file than the one meant, is refused; a blank variable is not set", async () => {
+  const folder = temporaryFolder();
+  for (const url of ["", " ", "sqlite:", "sqlite://x.db", "sqlite: x.db", "sqlite:$HOME/x.db"])
+    await assert.rejects(openStore({ url }), { code: "invalid_input", message: /^url: / });
+  const script = fileURLToPath(new URL("./openingProcess.ts", import.meta.url));
+  const open = (variable: string) =>
+    promisify(execFile)(process.execPath, [script], {
+      cwd: folder,
+      timeout: 60_000,
+      env: { ...process.env, DEBUG_SERVER_DB_URL: variable, HOME: folder },
+    });
+  await open("\r");
+  assert.deepEqual(readdirSync(folder, { recursive: true }).sort(), [
+    ".artifacts",
+    ".artifacts/data",
+    ".artifacts/data/metadata.db",
+  ]);
+  await open("sqlite:~/home.db\r");
+  assert.ok(existsSync(join(folder, "home.db")));
+  await assert.rejects(open("sqlite://x.db"), /DEBUG_SERVER_DB_URL: after sqlite:\/\//);
+  assert.deepEqual(readdirSync(folder).sort(), [".artifacts", "home.db"]);
 });
 
 test("while another process holds the write lock, reads run, and writes wait for it or fail with busy after busyGiveUpMs", async () => {
