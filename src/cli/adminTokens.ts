@@ -13,6 +13,7 @@ import type { OwnedStore } from "../storeTypes.ts";
 import { CliError } from "../terminal/exit.ts";
 import { accountIdOf } from "./adminAccounts.ts";
 import type { CommandLine } from "./commandLine.ts";
+import { tokenVariable } from "./config.ts";
 import { duration, formatDuration } from "./duration.ts";
 import { collect } from "./pages.ts";
 import { column, formatTime, printFields, printMessage, printPage, stateColumn, toJsonLine } from "./rows.ts";
@@ -72,11 +73,11 @@ export function addTokens(admin: Command, cli: CommandLine): void {
         "admin create-token --user ops",
         "admin create-token --user ci --kind runner --scopes commands:write,artifacts:write --expires-in 30d --out ci.token",
       ],
-      `Scopes: ${scopes.join(", ")}.\nThe first live admin token issues it, or the token in DEBUG_SERVER_DB_TOKEN. The secret is printed only once.`,
+      `Scopes: ${scopes.join(", ")}.\nThe token in DEBUG_SERVER_DB_TOKEN issues it, or else the first live admin token. Without either it is issued all the same, because whoever can open the store may do anything with it. The secret is printed only once.`,
     ),
   )
     .requiredOption("--user <name>", "the name of the account")
-    .option("--name <name>", "the name of the token (default: cli- and the date)")
+    .option("--name <name>", "the name of the token (default: cli- and the date, with a number if it is taken)")
     .option("--scopes <scopes>", "its permissions, separated by commas (default: all that end in :read)", parseScopes)
     .addOption(lifetimeOption("the lifetime of the token (default: unlimited)"))
     .addOption(new Option("--kind <kind>", "the kind of its holder").choices(tokenKinds).default("personal"))
@@ -168,6 +169,12 @@ function parseScopes(text: string): readonly Scope[] {
 }
 
 async function seed(cli: CommandLine, store: OwnedStore, flags: SeedFlags, options: CallOptions): Promise<void> {
+  const nothingDone = "An admin token already exists: nothing was done.";
+  // Looked up first, because the file of a repeated call exists.
+  if ((await adminTokenOf(store)) !== undefined) {
+    printMessage(cli, flags, nothingDone);
+    return;
+  }
   const input = { accountName: flags.user, name: flags.name, ...present({ ttlMs: flags.expiresIn }) };
   try {
     await deliver(cli, flags, async () => {
@@ -180,7 +187,7 @@ async function seed(cli: CommandLine, store: OwnedStore, flags: SeedFlags, optio
     });
   } catch (error) {
     if (!(error instanceof StoreError && error.details.reason === "admin_exists")) throw error;
-    printMessage(cli, flags, "An admin token already exists: nothing was done.");
+    printMessage(cli, flags, nothingDone);
   }
 }
 
@@ -197,53 +204,116 @@ async function deliver(cli: CommandLine, flags: SecretFlags, mintToken: () => Pr
     throw error;
   });
   const { token, secret } = minted;
-  if (flags.json && flags.out === undefined) cli.stdout.write(toJsonLine({ token, secret }));
-  else {
-    outlet.deliver(secret as string);
-    if (flags.json) cli.stdout.write(toJsonLine({ token, out: flags.out }));
-  }
+  const text = flags.json && flags.out === undefined ? toJsonLine({ token, secret }).trimEnd() : (secret as string);
+  const isDelivered = await outlet.deliver(text);
+  if (flags.json && flags.out !== undefined) cli.stdout.write(toJsonLine({ token, out: flags.out }));
   printMessage(cli, flags, message);
+  if (!isDelivered)
+    printMessage(
+      cli,
+      flags,
+      "Nobody has read the secret: revoke the token with admin revoke-token, and create another.",
+    );
 }
 
-/** Creates a missing account together with its token, so that a refused token leaves no account behind. */
+/** Creates a token, under another name when another process has just taken the one that was chosen here. */
 async function mint(
   cli: CommandLine,
   store: OwnedStore,
   flags: CreateTokenFlags,
   options: CallOptions,
 ): Promise<MintedToken> {
-  const input = {
+  for (let triesLeft = 5; ; triesLeft--) {
+    const issuer = await issuerOf(cli, store);
+    const account = await store.accounts.find({ name: flags.user });
+    try {
+      return await mintOnce(store, { issuer, account, flags }, options);
+    } catch (error) {
+      const isRace =
+        error instanceof StoreError &&
+        (error.details.reason === "admin_exists" || (error.details.reason === "name" && flags.name === undefined));
+      if (!isRace || triesLeft === 0) throw error;
+    }
+  }
+}
+
+interface Order {
+  /** The id of the token that issues the new one; undefined while no live admin token exists. */
+  readonly issuer: string | undefined;
+  /** Undefined when it is to be created. */
+  readonly account: Account | undefined;
+  readonly flags: CreateTokenFlags;
+}
+
+/**
+ * Creates a token, together with its account if that is missing: a refused token leaves no account behind. Where no
+ * admin token could issue it, an admin token does that exists only within the same transaction and whose secret nobody
+ * gets, so that the new token never covers more than what was asked for (D-070).
+ */
+async function mintOnce(store: OwnedStore, { issuer, account, flags }: Order, options: CallOptions) {
+  const createdBy = issuer ?? newId();
+  const accountId = account?.id ?? newId();
+  const order = {
+    accountId,
+    createdBy,
     kind: flags.kind,
-    name: flags.name ?? `cli-${new Date().toISOString().slice(0, 10)}`,
+    name: flags.name ?? (await unusedName(store, account)),
     scopes: [...(flags.scopes ?? scopes.filter((scope) => scope.endsWith(":read")))],
     ...present({ ttlMs: flags.expiresIn }),
-    createdBy: await issuerOf(cli, store),
   };
-  const known = await store.accounts.find({ name: flags.user });
-  if (known !== undefined) return await store.tokens.mint({ ...input, accountId: known.id }, options);
-  const accountId = newId();
-  const [, minted] = await store.atomically<[Account, MintedToken]>((tx) => {
-    tx.accounts.create({ id: accountId, name: flags.user, kind: flags.kind === "runner" ? "runner" : "human" });
-    tx.tokens.mint({ ...input, accountId });
+  const accountKind = flags.kind === "runner" ? "runner" : "human";
+  const results = await store.atomically<unknown[]>((tx) => {
+    if (account === undefined) tx.accounts.create({ id: accountId, name: flags.user, kind: accountKind });
+    if (issuer === undefined)
+      tx.tokens.bootstrapAdmin({ id: createdBy, accountName: flags.user, name: `issuer ${createdBy}` });
+    tx.tokens.mint(order);
+    if (issuer === undefined) tx.tokens.revoke({ tokenId: createdBy, reason: "it was made to issue one token" });
   }, options);
-  return minted;
+  return results.at(issuer === undefined ? -2 : -1) as MintedToken;
+}
+
+/** Returns the first of cli-DATE, cli-DATE-2 and so on that no live token of the account has. */
+async function unusedName(store: OwnedStore, account: Account | undefined): Promise<string> {
+  const first = `cli-${new Date().toISOString().slice(0, 10)}`;
+  const taken = new Set<string>();
+  if (account !== undefined)
+    for await (const token of store.tokens.all({ accountId: account.id, limit: bounds.pageRowsMax }))
+      if (token.revokedAt === null && token.rotatedTo === null) taken.add(token.name);
+  let name = first;
+  for (let number = 2; taken.has(name); number++) name = `${first}-${number}`;
+  return name;
 }
 
 /**
  * Returns the token that issues others: the one in the environment, or else the first live admin token. Access to the
  * database implies the rights of an admin (D-070).
  */
-async function issuerOf({ env }: CommandLine, store: OwnedStore): Promise<string> {
-  const ownToken = env.DEBUG_SERVER_DB_TOKEN;
-  if (ownToken) return (await store.tokens.verify({ token: ownToken })).tokenId;
+async function issuerOf({ env }: CommandLine, store: OwnedStore): Promise<string | undefined> {
+  const ownToken = env[tokenVariable]?.trim() ?? "";
+  if (ownToken === "") return await adminTokenOf(store);
+  try {
+    return (await store.tokens.verify({ token: ownToken })).tokenId;
+  } catch (error) {
+    throw error instanceof StoreError ? new CliError("failure", `${tokenVariable}: ${error.message}`) : error;
+  }
+}
+
+/**
+ * Returns the id of the first live admin token, or else of one that was rotated and is still valid; undefined when there
+ * is none. What a rotated one issues ends with it.
+ */
+async function adminTokenOf(store: OwnedStore): Promise<string | undefined> {
   const disabledAccounts = new Set<string>();
   for await (const account of store.accounts.all({ includeDisabled: true, limit: bounds.pageRowsMax }))
     if (account.disabledAt !== null) disabledAccounts.add(account.id);
+  let rotated: string | undefined;
   for await (const token of store.tokens.all({ limit: bounds.pageRowsMax })) {
-    const isLive = stateOf(token) === "live" && !disabledAccounts.has(token.accountId);
-    if (isLive && token.scopes.includes("admin")) return token.id;
+    if (disabledAccounts.has(token.accountId) || !token.scopes.includes("admin")) continue;
+    const state = stateOf(token);
+    if (state === "live") return token.id;
+    if (state === "rotated") rotated ??= token.id;
   }
-  throw new CliError("failure", "there is no live admin token to issue others under: run debug-server-db admin seed");
+  return rotated;
 }
 
 async function listTokens(cli: CommandLine, store: OwnedStore, flags: ListFlags & { user?: string }): Promise<void> {

@@ -4,7 +4,8 @@ import { CliError } from "../terminal/exit.ts";
 import { type CommandLine, pathFrom } from "./commandLine.ts";
 
 export interface SecretOutlet {
-  deliver(secret: string): void;
+  /** Returns false when nobody can have read the secret. */
+  deliver(secret: string): Promise<boolean>;
   /** Removes the file again, when there is no secret to deliver. */
   discard(): void;
 }
@@ -14,15 +15,17 @@ export interface SecretOutlet {
  * file exists or cannot be created.
  */
 export function openSecretOutlet(cli: CommandLine, out: string | undefined): SecretOutlet {
-  if (out === undefined) return { deliver: (secret) => cli.stdout.write(`${secret}\n`), discard: () => undefined };
+  if (out === undefined)
+    return { deliver: (secret) => cli.stdout.writeAndLook(`${secret}\n`), discard: () => undefined };
   const path = pathFrom(cli, out);
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   const fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
   return {
-    deliver(secret) {
+    async deliver(secret) {
       try {
         writeSync(fd, `${secret}\n`);
         fsyncSync(fd);
+        return true;
       } catch (error) {
         const { message } = error as Error;
         throw new CliError(

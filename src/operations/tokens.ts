@@ -390,7 +390,8 @@ export const list = operation({
  * Creates the first admin token, and its account unless one with this name exists. Of two simultaneous calls one
  * succeeds.
  *
- * Input    accountName, name: the names of the account and of the token. ttlMs: the lifetime (default: unlimited)
+ * Input    id: the id of the token. accountName, name: the names of the account and of the token. ttlMs: the lifetime
+ *          (default: unlimited)
  * Returns  { token: Token, secret: text or undefined }
  * Result   as in tokens.mint
  * Fails    conflict { reason: "admin_exists" } while a live admin token exists | conflict { reason: "name" }
@@ -400,6 +401,7 @@ export const list = operation({
 export const bootstrapAdmin = sealedOperation({
   access: "write",
   publicInput: z.strictObject({
+    id: NewId,
     accountName: Name.default("admin"),
     name: Name.default("bootstrap"),
     ttlMs: TtlMs.optional(),
@@ -414,7 +416,7 @@ export const bootstrapAdmin = sealedOperation({
   }),
   seal(input) {
     const { secret, sealed } = createSecret();
-    return { wireInput: { ...input, id: newId(), accountId: newId(), ...sealed }, localPart: secret };
+    return { wireInput: { ...input, accountId: newId(), ...sealed }, localPart: secret };
   },
   open: withSecret,
   output: Minted,

@@ -1,6 +1,7 @@
 // Standard output and standard error of one run: a stream, and what its reader can see. Knows no process.
 import { once } from "node:events";
 import type { Writable } from "node:stream";
+import { setImmediate } from "node:timers/promises";
 import { WriteStream } from "node:tty";
 
 /** A stream that may be a terminal, such as `process.stdout`. */
@@ -43,6 +44,14 @@ export class Output implements Screen {
     this.#hasReader ??= this.#watchReader();
     if (!this.#stream.write(data) && this.#hasReader) await this.#drain();
     return this.#hasReader;
+  }
+
+  /** Writes, and returns false when it is known afterwards that the reader has gone. */
+  async writeAndLook(data: string): Promise<boolean> {
+    await this.writeToReader(data);
+    // A failed write is reported in a later turn.
+    await setImmediate();
+    return this.#hasReader === true;
   }
 
   /** Standard output forgets that it has failed, so this remembers it. */

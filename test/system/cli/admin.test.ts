@@ -22,19 +22,73 @@ const engines = {
 
 for (const [engine, open] of Object.entries(engines)) {
   suite(`admin on ${engine}`, () => {
+    test("the first commands of a store create it and print the secret of a token alone, and may be repeated", async (t) => {
+      const { folder, url } = await open(t);
+      const env = { DEBUG_SERVER_DB_URL: url };
+      const upgrade = ["migrate", "upgrade", "head"];
+      const create = ["admin", "create-token", "--user", "ops"];
+      const secrets = new Set<string>();
+      for (let time = 1; time <= 2; time++) {
+        const upgraded = await run(folder, upgrade, { env });
+        assert.equal(upgraded.code, 0, upgraded.stderr);
+        // As scripts do: several at once.
+        for (const { code, stdout, stderr } of await Promise.all([
+          run(folder, create, { env }),
+          run(folder, create, { env }),
+        ])) {
+          assert.equal(code, 0, stderr);
+          assert.match(stdout, secretPattern);
+          assert.match(stderr, /^Token cli-\S+ of ops, id /);
+          secrets.add(stdout.trim());
+        }
+      }
+      assert.equal(secrets.size, 4);
+      await withStore(url, async (store) => {
+        const { items: accounts } = await store.accounts.list();
+        assert.deepEqual(
+          accounts.map(({ name, kind }) => [name, kind]),
+          [["ops", "human"]],
+        );
+        for (const secret of secrets) {
+          const { scopes } = await store.tokens.verify({ token: secret });
+          assert.ok(scopes.length > 5 && scopes.every((scope) => scope.endsWith(":read")));
+        }
+        const { items: tokens } = await store.tokens.list();
+        const names = tokens.filter(({ revokedAt }) => revokedAt === null).map(({ name }) => name.slice(14));
+        assert.deepEqual(names.toSorted(), ["", "-2", "-3", "-4"]);
+        // What issued them covers everything, and nobody can use it any more.
+        assert.ok(tokens.every(({ scopes, revokedAt }) => !scopes.includes("admin") || revokedAt !== null));
+      });
+      // So the first admin token can still be created, in either way.
+      const admin = await run(folder, [...create, "--name", "root", "--scopes", "admin"], { env });
+      assert.deepEqual([admin.code, secretPattern.test(admin.stdout)], [0, true], admin.stderr);
+      assert.match((await run(folder, ["admin", "seed"], { env })).stderr, /already exists/);
+      const more = await run(folder, ["admin", "create-token", "--user", "ci"], { env });
+      assert.equal(more.code, 0, more.stderr);
+      await withStore(url, async (store) => {
+        const { items: tokens } = await store.tokens.list();
+        const root = tokens.find(({ name }) => name === "root");
+        const ofCi = await store.tokens.verify({ token: more.stdout.trim() });
+        assert.equal(tokens.find(({ id }) => id === ofCi.tokenId)?.createdBy, root?.id);
+      });
+    });
+
     test("beside a server, admin seeds, issues, rotates and revokes tokens, and disables an account", async (t) => {
       const { folder, url } = await open(t);
       const admin = (args: readonly string[], options?: RunOptions) =>
         run(folder, ["admin", ...args, "--url", url], options);
-      const seeded = await admin(["seed"]);
-      assert.equal(seeded.code, 0, seeded.stderr);
-      assert.match(seeded.stdout, secretPattern);
+      const seeded = await admin(["seed", "--out", join(folder, "admin.token")]);
+      assert.deepEqual([seeded.code, seeded.stdout], [0, ""], seeded.stderr);
+      const adminSecret = readFileSync(join(folder, "admin.token"), "utf8");
+      assert.match(adminSecret, secretPattern);
       assert.match(seeded.stderr, /^Admin token bootstrap of admin, id [\da-f-]{36}; does not expire\n$/);
-      const again = await admin(["seed"]);
-      assert.deepEqual(again, { code: 0, stdout: "", stderr: "An admin token already exists: nothing was done.\n" });
+      const nothingDone = { code: 0, stdout: "", stderr: "An admin token already exists: nothing was done.\n" };
+      assert.deepEqual(await admin(["seed"]), nothingDone);
+      assert.deepEqual(await admin(["seed", "--out", join(folder, "admin.token")]), nothingDone);
+      assert.equal(readFileSync(join(folder, "admin.token"), "utf8"), adminSecret);
 
       await withStore(url, async (store) => {
-        const who = await store.tokens.verify({ token: seeded.stdout.trim(), scopes: ["tokens:write"] });
+        const who = await store.tokens.verify({ token: adminSecret.trim(), scopes: ["tokens:write"] });
         assert.equal(who.account.name, "admin");
 
         const made = await admin(["create-token", "--user", "ops"]);
@@ -130,17 +184,21 @@ suite("admin, mistakes", { concurrency: 2 }, () => {
     const { folder, url } = workingFolder(t, { init: false });
     const absent = await run(folder, ["admin", "create-token", "--user", "ops", "--url", url]);
     assert.equal(absent.code, 1);
-    assert.match(absent.stderr, /does not exist/);
+    assert.match(
+      absent.stderr,
+      /does not exist: run debug-server-db migrate upgrade head --url sqlite:\S+metadata\.db\n$/,
+    );
     assert.ok(!existsSync(join(folder, ".artifacts")));
     await run(folder, ["admin", "seed", "--expires-in", "1s", "--url", url]);
     await withStore(url, async (store) => {
       const [token] = (await store.tokens.list()).items;
       await store.tokens.revoke({ tokenId: token?.id as string });
     });
-    const orphan = await run(folder, ["admin", "create-token", "--user", "ops", "--url", url]);
-    assert.deepEqual([orphan.code, orphan.stdout], [1, ""]);
-    assert.match(orphan.stderr, /no live admin token.*run debug-server-db admin seed\n$/);
-    await run(folder, ["admin", "seed", "--url", url]);
+    const taken = join(folder, "taken");
+    writeFileSync(taken, "");
+    const unseeded = await run(folder, ["admin", "seed", "--out", taken, "--url", url]);
+    assert.deepEqual([unseeded.code, unseeded.stderr], [1, `debug-server-db: ${taken} exists: name a new file\n`]);
+    assert.equal((await run(folder, ["admin", "seed", "--url", url])).code, 0);
     assert.deepEqual((await run(folder, ["admin", "disable-account", "unknown", "--url", url])).code, 1);
     assert.deepEqual(
       (await run(folder, ["admin", "revoke-token", "01890a5d-ac96-774b-bcce-b302099a8057", "--url", url])).code,
@@ -171,7 +229,8 @@ suite("admin, mistakes", { concurrency: 2 }, () => {
       "--url",
       url,
     ]);
-    const env = { DEBUG_SERVER_DB_TOKEN: weak.stdout.trim() };
+    // As a file with CRLF has it.
+    const env = { DEBUG_SERVER_DB_TOKEN: ` ${weak.stdout.trim()}\r\n` };
     const refused = await run(
       folder,
       ["admin", "create-token", "--user", "ops", "--name", "more", "--scopes", "admin", "--url", url],
@@ -189,6 +248,11 @@ suite("admin, mistakes", { concurrency: 2 }, () => {
       env: { DEBUG_SERVER_DB_TOKEN: "dsp_nonsense" },
     });
     assert.deepEqual([wrong.code, wrong.stderr.includes("nonsense")], [1, false]);
+    assert.match(wrong.stderr, /^debug-server-db: DEBUG_SERVER_DB_TOKEN: /);
+    const blank = await run(folder, ["admin", "create-token", "--user", "ops", "--url", url], {
+      env: { DEBUG_SERVER_DB_TOKEN: "\r" },
+    });
+    assert.equal(blank.code, 0, blank.stderr);
   });
 
   const usage: readonly (readonly [args: readonly string[], pattern: RegExp])[] = [
