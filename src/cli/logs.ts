@@ -2,9 +2,9 @@
 import { type Command, Option } from "commander";
 import type { Chunk } from "../model/logs.ts";
 import { present } from "../present.ts";
-import { stripLogControls } from "../terminal/controls.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import type { CommandLine } from "./commandLine.ts";
+import { chunkToJson, terminalText } from "./logText.ts";
 import { printMessage, toJsonLine } from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
 import { visit } from "./visit.ts";
@@ -20,7 +20,7 @@ export function addLogs(program: Command, cli: CommandLine): void {
   ]);
   const id = "01890a5d-ac96-774b-bcce-b302099a8057";
   const note =
-    "Prints the bytes as the program wrote them. On a terminal, controls other than colors and tabs are stripped.";
+    "Prints the bytes as the program wrote them. On a terminal, controls other than colors and tabs are stripped. With --json, each chunk has its text, and dataBase64 where its bytes are not the UTF-8 of that text.";
 
   withPosition(
     storeCommand(
@@ -32,10 +32,10 @@ export function addLogs(program: Command, cli: CommandLine): void {
     ),
   ).action(async (commandId: string, flags: LogFlags) => {
     await visit(cli, flags, async (store) => {
-      const print = printer(cli, flags);
+      const out = printer(cli, flags);
       let page = await store.logs.read({ commandId, ...positionOf(flags), maxBytes: pageBytes });
       for (;;) {
-        for (const chunk of page.chunks) if (!(await print(chunk))) return;
+        for (const chunk of page.chunks) if (!(await out.print(chunk))) return;
         if (page.chunks.length === 0 || page.nextOffset >= page.endOffset) break;
         page = await store.logs.read({
           commandId,
@@ -44,6 +44,7 @@ export function addLogs(program: Command, cli: CommandLine): void {
           maxBytes: pageBytes,
         });
       }
+      await out.end();
       if (page.state === "pruned") printMessage(cli, flags, "The log was pruned.");
       else if (!page.ended) printMessage(cli, flags, "The command has not ended: use logs tail to follow it.");
     });
@@ -62,7 +63,7 @@ attempt is followed; with --attempt, only that one. Ctrl-C ends it earlier, with
     ),
   ).action(async (commandId: string, flags: LogFlags) => {
     await visit(cli, flags, async (store, { signal }) => {
-      const print = printer(cli, flags);
+      const out = printer(cli, flags);
       const from = { lastLines: 10, ...positionOf(flags) };
       const until = flags.attempt === undefined ? "ended" : "sealed";
       let { attempt } = await store.commands.get({ commandId });
@@ -70,8 +71,9 @@ attempt is followed; with --attempt, only that one. Ctrl-C ends it earlier, with
         if (chunk.attempt > attempt && attempt > 0)
           printMessage(cli, flags, `Attempt ${chunk.attempt - 1} was lost. Following attempt ${chunk.attempt}.`);
         attempt = chunk.attempt;
-        if (!(await print(chunk))) return;
+        if (!(await out.print(chunk))) return;
       }
+      await out.end();
       signal.throwIfAborted();
     });
   });
@@ -94,20 +96,29 @@ function positionOf({ attempt, lines }: LogFlags): { attempt?: number; lastLines
   return present({ attempt, lastLines: lines });
 }
 
-/**
- * Returns a function that prints a chunk no faster than the reader reads, and returns false when the reader has gone.
- */
-function printer(cli: CommandLine, flags: StoreFlags): (chunk: Chunk) => Promise<boolean> {
+interface Printer {
+  /** Prints a chunk no faster than the reader reads. Returns false when the reader has gone. */
+  print(chunk: Chunk): Promise<boolean>;
+  /** Prints what was held back of the last chunks. */
+  end(): Promise<void>;
+}
+
+function printer(cli: CommandLine, flags: StoreFlags): Printer {
   const { stdout } = cli;
-  const decoder = new TextDecoder();
-  return async (chunk) => {
-    if (chunk.droppedBytes > 0)
-      printMessage(cli, flags, `${chunk.droppedBytes} bytes are missing here: the log exceeded its limit.`);
-    if (flags.json) {
-      const { data, ...about } = chunk;
-      return stdout.writeToReader(toJsonLine({ ...about, text: new TextDecoder().decode(data) }));
-    }
-    const { data } = chunk;
-    return stdout.writeToReader(stdout.isTerminal ? stripLogControls(decoder.decode(data, { stream: true })) : data);
+  const [toJson, text] = [chunkToJson(), terminalText()];
+  const format = (chunk: Chunk): string | Uint8Array => {
+    if (flags.json) return toJsonLine(toJson(chunk));
+    return stdout.isTerminal ? text.print(chunk) : chunk.data;
+  };
+  return {
+    async print(chunk) {
+      if (chunk.droppedBytes > 0)
+        printMessage(cli, flags, `${chunk.droppedBytes} bytes are missing here: the log exceeded its limit.`);
+      return await stdout.writeToReader(format(chunk));
+    },
+    async end() {
+      const rest = text.end();
+      if (rest !== "") await stdout.writeToReader(rest);
+    },
   };
 }
