@@ -89,7 +89,8 @@ type JsonSchema = {
     | "maximum"
     | "exclusiveMinimum"
     | "minItems"
-    | "maxItems"]?: number;
+    | "maxItems"
+    | "maxJsonBytes"]?: number;
 };
 
 function describeInput({ inputSchema }: AnyOperation): string {
@@ -110,7 +111,9 @@ function whenAbsent(field: JsonSchema, required: boolean): string {
   return field.description === "id" ? "a new id" : `\`${JSON.stringify(field.default)}\``;
 }
 
-function describe(field: JsonSchema): string {
+function describe({ maxJsonBytes, ...field }: JsonSchema): string {
+  // The bound of the whole, after those of its parts.
+  if (maxJsonBytes !== undefined) return `${describe(field)}, together at most ${number(maxJsonBytes)} bytes as JSON`;
   if (field.description !== undefined) return field.description;
   if (field.anyOf !== undefined) return field.anyOf.map(describe).join(" or ");
   // The scopes are too many for a cell of the table.

@@ -9,7 +9,7 @@
 import { z } from "zod";
 import { integer, json, list, nullable, oneOf, type RawOf, record, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
-import { filledText, Json, NewId, reportedText, text as textField } from "./fields.ts";
+import { asJson, filledText, NewId, reportedText, text as textField } from "./fields.ts";
 import { parseJson } from "./json.ts";
 import { isPlainObject } from "./plainObject.ts";
 import { Session } from "./sessions.ts";
@@ -103,16 +103,16 @@ export const CommandInput = z
   .strictObject({
     id: NewId,
     /** The program and its arguments. Empty arguments are kept. */
-    argv: z.array(textField(131_072)).min(1).max(4_096).pipe(Json),
+    argv: asJson(z.array(textField(131_072)).min(1).max(4_096)),
     /** The directory in which the program starts, absolute or relative to the worktree. The store keeps it as it is. */
     cwd: filledText(4_096).optional(),
-    env: z.record(EnvironmentName, textField(131_072)).pipe(Json).optional(),
-    secretEnvKeys: z
-      .array(EnvironmentName)
-      .max(1_000)
-      .overwrite((names) => [...new Set(names)])
-      .pipe(Json)
-      .optional(),
+    env: asJson(z.record(EnvironmentName, textField(131_072))).optional(),
+    secretEnvKeys: asJson(
+      z
+        .array(EnvironmentName)
+        .max(1_000)
+        .overwrite((names) => [...new Set(names)]),
+    ).optional(),
     /** The priority between sessions, larger first. Within a session, `sequence` decides. */
     priority: z.int().min(-1_000).max(1_000).default(0),
     timeoutMs: z.int().min(1).max(31_536_000_000).optional(),

@@ -73,7 +73,12 @@ export const Json = z
     },
     encode: (stored) => stored,
   })
-  .describe("JSON");
+  .describe(`JSON, at most ${bounds.jsonBytes} bytes`);
+
+/** Stores what a schema accepts as one JSON value. The bound of that value comes on top of those of the schema. */
+export function asJson<Schema extends z.ZodType>(schema: Schema) {
+  return schema.meta({ maxJsonBytes: bounds.jsonBytes }).pipe(Json);
+}
 
 /** The paging fields of `list` operations, which return rows oldest first, by (created_at, id). */
 export const paging = {

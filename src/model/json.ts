@@ -33,7 +33,12 @@ export function formatJson(value: unknown): string {
   const unrestorable = unrestorableMeta(json, meta?.values);
   if (unrestorable !== undefined) throw refused(unrestorable);
   const text = JSON.stringify(meta?.values === undefined ? { json } : { json, meta: { values: meta.values, v: 1 } });
-  if (Buffer.byteLength(text) > jsonBytes) throw refused(`more than ${jsonBytes} bytes`);
+  const bytes = Buffer.byteLength(text);
+  if (bytes > jsonBytes)
+    throw new StoreError(
+      "invalid_input",
+      `takes ${bytes} bytes as JSON, and at most ${jsonBytes} can be stored: put what is larger into a file, and store its path`,
+    );
   return text;
 }
 

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { integer, list as listOf, oneOf, page, record, text as textValue, time } from "../model/codec.ts";
-import { Fence, Id, Json, LeaseTtl, Name, NewId, paging, text } from "../model/fields.ts";
+import { asJson, Fence, Id, LeaseTtl, Name, NewId, paging, text } from "../model/fields.ts";
 import { Runner } from "../model/runners.ts";
 import { runnerStates } from "../model/vocabulary.ts";
 import { operation } from "../operation.ts";
@@ -40,7 +40,7 @@ export const register = operation({
     bootId: NewId,
     host: text(255).default("localhost"),
     pid: z.int().min(0).default(0),
-    labels: z.record(Name, text(1_000)).pipe(Json).prefault({}),
+    labels: asJson(z.record(Name, text(1_000))).prefault({}),
     ttlMs: LeaseTtl.default(60_000),
   }),
   output: Runner,

@@ -112,6 +112,11 @@ export function commandsConformance(backend: TestedBackend): void {
         "invalid_input",
       );
       await fails(store.commands.enqueue({ sessionId: newId(), commands: [{ argv: [] }] }), "invalid_input");
+      // Both arguments are within their own bounds, and the list is beyond that of a JSON value.
+      for (const long of [{ argv: Array(2).fill("x".repeat(131_072)) }, { argv, env: { A: "é".repeat(131_072) } }]) {
+        const error = await fails(store.commands.enqueue({ sessionId: newId(), commands: [long] }), "invalid_input");
+        assert.match(error.message, /commands\.0\.(?:argv|env): takes 262\d{3} bytes as JSON, and at most 262144/);
+      }
       await fails(
         store.commands.enqueue({ sessionId: newId(), commands: [{ argv, env: { "A=B": "c" } }] }),
         "invalid_input",
