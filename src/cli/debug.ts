@@ -1,10 +1,10 @@
 // debug-server-db debug: shows debug sessions. ../terminal/debugView.ts formats them.
 import { type Command, Option } from "commander";
-import { escapeJsonControls } from "../terminal/controls.ts";
 import { readDebugViews, renderDebugViews } from "../terminal/debugView.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { addHelp } from "./help.ts";
+import { toJsonLine } from "./rows.ts";
 import { commandGroup } from "./storeCommand.ts";
 import { urlOption } from "./url.ts";
 import { visit } from "./visit.ts";
@@ -32,16 +32,12 @@ export function addDebug(program: Command, cli: CommandLine): void {
     .addOption(
       new Option("--events <number>", "number of last events to show").default(10).argParser(wholeNumber(0, 500)),
     )
-    .option("--json", "print everything that is stored, as JSON")
+    .option("--json", "print everything that is stored as one JSON array")
     .addOption(urlOption());
   addHelp(command, examples).action(async (sessionId: string, flags: ShowFlags) => {
     await visit(cli, flags, async (store) => {
       const views = await readDebugViews(store, sessionId, { events: flags.events, stopEpoch: flags.epoch });
-      cli.stdout.write(
-        flags.json === true
-          ? `${escapeJsonControls(JSON.stringify(views, undefined, 2))}\n`
-          : renderDebugViews(views, cli.stdout),
-      );
+      cli.stdout.write(flags.json === true ? toJsonLine(views) : renderDebugViews(views, cli.stdout));
     });
   });
 }

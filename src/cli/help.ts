@@ -16,3 +16,20 @@ export function addHelpNotes(command: Command, before: string, notes: readonly s
     return `${before}${notes.map((text) => `\n${wrap(text)}`).join("\n")}`;
   });
 }
+
+/**
+ * Returns the arguments to parse. Commander prints the help of the parent for an unknown command with --help, as if it
+ * had been asked for that; without --help it reports the command as unknown. `help NAME` means `NAME --help`.
+ */
+export function withoutVainHelp(program: Command, argv: readonly string[]): readonly string[] {
+  let command = program;
+  const names = argv.filter((word) => word !== "help");
+  for (const word of names) {
+    if (word.startsWith("-")) continue;
+    if (command.commands.length === 0) break;
+    const next = command.commands.find((one) => one.name() === word);
+    if (next === undefined) return names.filter((other) => other !== "--help" && other !== "-h");
+    command = next;
+  }
+  return argv[0] === "help" ? [...names, "--help"] : argv;
+}

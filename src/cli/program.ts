@@ -13,7 +13,7 @@ import { addConfig } from "./config.ts";
 import { addDebug } from "./debug.ts";
 import { addDemo } from "./demo.ts";
 import { addHealth } from "./health.ts";
-import { addHelpNotes } from "./help.ts";
+import { addHelpNotes, withoutVainHelp } from "./help.ts";
 import { addInfo } from "./info.ts";
 import { addLogs } from "./logs.ts";
 import { addMaintenance } from "./maintenance.ts";
@@ -50,7 +50,8 @@ const groups: readonly ((program: Command, cli: CommandLine) => void)[] = [
 export async function runCommandLine(argv: readonly string[], surroundings: Surroundings): Promise<number> {
   const cli = createCommandLine(surroundings);
   try {
-    await createProgram(cli).parseAsync(argv, { from: "user" });
+    const program = createProgram(cli);
+    await program.parseAsync(withoutVainHelp(program, argv), { from: "user" });
     return cli.exitCode;
   } catch (error) {
     const sentence = sentenceOf(error);

@@ -33,7 +33,7 @@ export function storeCommand(
     .command(name)
     .description(description)
     .addOption(urlOption())
-    .option("--json", "print JSON, one object per line")
+    .option("--json", "print JSON, one value on one line; a list prints one object per line")
     .option("-q, --quiet", "only print errors to stderr");
   return addHelp(command, examples, note);
 }

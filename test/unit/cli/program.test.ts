@@ -2,6 +2,7 @@
 // process.
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { PassThrough } from "node:stream";
 import { test } from "node:test";
@@ -38,6 +39,41 @@ test("a run returns its exit code and leaves that of the process alone", async (
   assert.equal(process.exitCode, before);
 });
 
+test("an unknown command is reported as such, with --help too", async () => {
+  const { createCommandLine } = await import("../../../src/cli/commandLine.ts");
+  const { createProgram } = await import("../../../src/cli/program.ts");
+  const { env, stdout, stderr } = process;
+  const groups = createProgram(createCommandLine({ env, cwd: "/", stdout, stderr }))
+    .commands.filter(({ commands }) => commands.length > 0)
+    .map((group) => group.name());
+  assert.ok(groups.length > 10);
+  for (const group of [[], ...groups.map((name) => [name])])
+    for (const argv of [
+      [...group, "bogus"],
+      [...group, "bogus", "--help"],
+      [...group, "bogus", "-h"],
+      [...group, "--help", "bogus"],
+      [...group, "bogus", "--json", "--help"],
+      [...group, "help", "bogus"],
+      ["help", ...group, "bogus"],
+    ]) {
+      const { code, stdout: data, stderr: message } = await run(argv);
+      assert.deepEqual([code, data], [2, ""], argv.join(" "));
+      assert.match(message, /^debug-server-db: unknown command 'bogus'\n/, argv.join(" "));
+    }
+  for (const [argv, usage] of [
+    [["help"], "[options] [command]"],
+    [["worktrees", "--help"], "worktrees [options] [command]"],
+    [["help", "worktrees"], "worktrees [options] [command]"],
+    [["help", "worktrees", "list"], "worktrees list [options]"],
+    [["worktrees", "help", "list"], "worktrees list [options]"],
+    [["sessions", "show", "bogus", "--help"], "sessions show [options] <id>"],
+  ] as const) {
+    const { code, stdout: data, stderr: message } = await run(argv);
+    assert.deepEqual([code, message, data.split("\n")[0]], [0, "", `Usage: debug-server-db ${usage}`]);
+  }
+});
+
 test("the URL comes from the flag, else from the environment of the run, else from the default, relative to its folder", async () => {
   const cwd = temporaryFolder();
   const urlOf = async (argv: readonly string[], env: NodeJS.ProcessEnv) => {
@@ -48,6 +84,21 @@ test("the URL comes from the flag, else from the environment of the run, else fr
   const env = { DEBUG_SERVER_DB_URL: "sqlite:variable.db" };
   assert.deepEqual(await urlOf(["--url", "sqlite:flag.db"], env), [`sqlite:${join(cwd, "flag.db")}`, "flag"]);
   assert.deepEqual(await urlOf([], env), [`sqlite:${join(cwd, "variable.db")}`, "environment"]);
+  assert.deepEqual(await urlOf([], { DEBUG_SERVER_DB_URL: " sqlite:variable.db\r\n" }), [
+    `sqlite:${join(cwd, "variable.db")}`,
+    "environment",
+  ]);
+  assert.deepEqual(await urlOf(["--url", "sqlite:~/x.db"], {}), [`sqlite:${join(homedir(), "x.db")}`, "flag"]);
+  const standard = `sqlite:${join(cwd, ".artifacts/data/metadata.db")}`;
+  for (const blank of ["", " ", "\r"])
+    assert.deepEqual(await urlOf([], { DEBUG_SERVER_DB_URL: blank }), [standard, "default"]);
+  const empty = await run(["admin", "seed", "--url", ""], { cwd, env });
+  assert.deepEqual([empty.code, empty.stdout], [2, ""]);
+  assert.match(empty.stderr, /^debug-server-db: url: it is empty/);
+  const wrong = await run(["admin", "seed"], { cwd, env: { DEBUG_SERVER_DB_URL: "sqlite://x.db" } });
+  assert.deepEqual([wrong.code, wrong.stdout], [2, ""]);
+  assert.match(wrong.stderr, /^debug-server-db: DEBUG_SERVER_DB_URL: after sqlite:\/\//);
+  assert.deepEqual(readdirSync(cwd), []);
   assert.deepEqual(await urlOf([], {}), [`sqlite:${join(cwd, ".artifacts/data/metadata.db")}`, "default"]);
   assert.equal((await run(["migrate", "upgrade"], { cwd, env })).code, 0);
   const { code, stderr } = await run(["sessions", "list"], { cwd, env });
