@@ -25,7 +25,12 @@ export interface Jobs {
   };
   readonly verify: { readonly input: Backup; readonly answer: null };
   readonly restore: {
-    readonly input: { readonly backup: string; readonly path: string; readonly keep: boolean };
+    readonly input: {
+      readonly backup: string;
+      readonly path: string;
+      readonly keep: boolean;
+      readonly keepRevocations: boolean;
+    };
     readonly answer: RestoreResult;
   };
 }

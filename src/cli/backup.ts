@@ -6,10 +6,10 @@ import { StoreError } from "../errors.ts";
 import { parsePlace } from "../place.ts";
 import { backupRefusal } from "../postgres/advice.ts";
 import { backupFolder, findBackup, type ListedBackup, listBackups } from "../schema/manifest.ts";
-import { quote } from "../shell.ts";
 import { CliError, exitCodes } from "../terminal/exit.ts";
 import { formatBytes } from "../terminal/units.ts";
 import { runJob, sizeOf } from "./backupJob.ts";
+import { reportRestore, restoreNote } from "./backupRestore.ts";
 import { type CommandLine, pathFrom } from "./commandLine.ts";
 import { column, printFields, printMessage, printRows, stateColumn } from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
@@ -99,31 +99,27 @@ export function addBackup(program: Command, cli: CommandLine): void {
       "backup restore metadata-20260102T030405006Z-4711.db",
       "backup restore /mnt/backups/metadata.db --url sqlite:/srv/data/metadata.db",
     ],
-    "Stop the servers and runners of the store first: while a process has the database open, nothing is done and the exit code is 4. Whatever fails, and whenever it is killed, the result is the old database or the new one. Leases that were granted after the backup are lost.",
+    restoreNote,
   )
     .argument("<backup>", "its path, or its name that backup list prints")
     .option("--no-keep", "do not keep the current database as a backup")
-    .action(async (name: string, flags: StoreFlags & { keep: boolean }) => {
+    .option("--no-keep-revocations", "let tokens and accounts that were ended after the backup work again")
+    .action(async (name: string, flags: RestoreFlags) => {
       const path = sqlitePath(flags, "restore");
-      const restored = await runJob(cli, flags, "restore", { backup: locate(cli, name), path, keep: flags.keep });
-      const { from, pending, kept } = restored;
-      const { revision, createdAt } = from.manifest;
-      printFields(cli, flags, restored, {
-        restored: path,
-        from: from.path,
-        created: createdAt,
-        revision,
-        kept: kept?.path ?? null,
+      const { keep, keepRevocations } = flags;
+      const restored = await runJob(cli, flags, "restore", {
+        backup: locate(cli, name),
+        path,
+        keep,
+        keepRevocations,
       });
-      if (kept !== undefined && !("manifest" in kept))
-        printMessage(cli, flags, "The previous database is damaged; it is kept as it is, without a manifest.");
-      if (pending.length > 0)
-        printMessage(
-          cli,
-          flags,
-          `The backup has an older schema: run debug-server-db migrate upgrade --url ${quote(`sqlite:${path}`)}`,
-        );
+      reportRestore(cli, flags, restored);
     });
+}
+
+interface RestoreFlags extends StoreFlags {
+  readonly keep: boolean;
+  readonly keepRevocations: boolean;
 }
 
 function sqlitePath({ url }: StoreFlags, what: "dump" | "list" | "restore"): string {

@@ -3,16 +3,19 @@
 
 import { linkSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
+import type Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
 import { makeFolder, ownerAbove, type Rights, rightsOf } from "../files/ownership.ts";
 import { copyFile, placeNew, syncPath, type Watch } from "../files/privateFile.ts";
 import { createWriterTag, isAbandoned, writerTagForm } from "../files/processes.ts";
 import { present } from "../present.ts";
+import { realTime } from "../realTime.ts";
 import { type Backup, findBackup } from "../schema/manifest.ts";
 import { backupError, buildManifest, prepareTarget, removePartial, writeManifest } from "./backup.ts";
 import { translate } from "./errors.ts";
 import { openExclusively } from "./exclusive.ts";
 import { fileExists, fileIdentity, withPath } from "./file.ts";
+import { carryOver, type Ended, type Revocation, readEnded } from "./revocations.ts";
 import { requireDigest, requireUsable } from "./verify.ts";
 
 export interface RestoreOptions {
@@ -22,6 +25,8 @@ export interface RestoreOptions {
   readonly path: string;
   /** True to keep the old database as a backup. That needs no space, because the file only gets another name. */
   readonly keep: boolean;
+  /** True to end in the restored database the tokens and accounts that have ended in the old one. By default true. */
+  readonly keepRevocations?: boolean;
   readonly watch?: Watch;
   /** Called after each step. */
   onStep?(step: RestoreStep): void;
@@ -38,12 +43,20 @@ export interface RestoreResult {
   readonly pending: readonly string[];
   /** The backup of the old database. It has no manifest when the database is damaged. */
   readonly kept: Backup | Pick<Backup, "path"> | undefined;
+  readonly revocations: KeptRevocations;
+}
+
+export interface KeptRevocations {
+  /** `unknown`: there was no old database, or it could not be read. */
+  readonly state: "kept" | "undone" | "unknown";
+  /** The tokens and accounts that have ended in the old database and not in the backup. */
+  readonly found: readonly Revocation[];
 }
 
 /**
  * Copies the backup beside the database and checks the copy. Then, while no other process has the database open, moves
- * the WAL into the old file, gives that file another name if it is to be kept, and renames the copy to `path`. The new
- * file has the owner and the mode of the old one.
+ * the WAL into the old file, ends in the copy what has ended since the backup, gives the old file another name if it is
+ * to be kept, and renames the copy to `path`. The new file has the owner and the mode of the old one.
  *
  * Fails    busy when a process has the database open | corrupt (the backup, or a database so damaged that it cannot be
  *          locked) | incompatible (a newer backup; a link, or a database of another program, at the path) |
@@ -56,6 +69,7 @@ export function restoreSqlite({
   backup: name,
   path: requestedPath,
   keep,
+  keepRevocations = true,
   watch = {},
   onStep = () => undefined,
 }: RestoreOptions): RestoreResult {
@@ -74,7 +88,7 @@ export function restoreSqlite({
     const pending = requireUsableCopy(partial, from.path);
     onStep("copied");
     const replaced = present
-      ? replaceExisting({ path, partial, keep, watch, onStep })
+      ? replaceExisting({ path, partial, keep, keepRevocations, watch, onStep })
       : placeWhereNoneIs(path, partial, onStep);
     onStep("done");
     return { path, from, pending, ...replaced };
@@ -104,7 +118,7 @@ function requireUsableCopy(partial: string, path: string): readonly string[] {
   }
 }
 
-type Replaced = Pick<RestoreResult, "kept">;
+type Replaced = Pick<RestoreResult, "kept" | "revocations">;
 
 /**
  * Puts the copy at a path that has no database. A WAL beside the path belongs to a database that is gone, and SQLite
@@ -119,19 +133,23 @@ function placeWhereNoneIs(path: string, partial: string, onStep: (step: RestoreS
   const unsynced = tryToSync(dirname(path));
   onStep("replaced");
   if (unsynced !== undefined) throw unsyncedError(unsynced, path, undefined);
-  return { kept: undefined };
+  return { kept: undefined, revocations: { state: "unknown", found: [] } };
 }
 
-type Replacement = Required<Pick<RestoreOptions, "path" | "keep" | "watch" | "onStep"> & { partial: string }>;
+type Replacement = Required<
+  Pick<RestoreOptions, "path" | "keep" | "keepRevocations" | "watch" | "onStep"> & { partial: string }
+>;
 
 /** Replaces a database with the copy, under a lock that keeps all other connections out. */
-function replaceExisting({ path, partial, keep, watch, onStep }: Replacement): Replaced {
+function replaceExisting({ path, partial, keep, keepRevocations, watch, onStep }: Replacement): Replaced {
   const db = openExclusively(path);
   let target: string | undefined;
+  let revocations: KeptRevocations;
   let unsynced: Error | undefined;
   try {
     watch.check?.();
     onStep("exclusive");
+    revocations = keepEnded(db, partial, keepRevocations);
     try {
       if (keep) target = linkAsBackup(path, onStep);
       renameSync(partial, path);
@@ -147,7 +165,20 @@ function replaceExisting({ path, partial, keep, watch, onStep }: Replacement): R
   }
   const kept = target === undefined ? undefined : keepAsBackup(path, target, watch);
   if (unsynced !== undefined) throw unsyncedError(unsynced, path, kept);
-  return { kept };
+  return { kept, revocations };
+}
+
+/** Ends in the copy what has ended in the old database, which may be too damaged to be read. */
+function keepEnded(db: Database.Database, partial: string, keep: boolean): KeptRevocations {
+  let ended: Ended;
+  try {
+    ended = readEnded(db);
+  } catch {
+    return { state: "unknown", found: [] };
+  }
+  const found = carryOver(partial, ended, keep, new Date(realTime.now()));
+  syncPath(partial);
+  return { state: keep ? "kept" : "undone", found };
 }
 
 /**

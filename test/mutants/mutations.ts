@@ -552,6 +552,14 @@ export const mutations: readonly Mutation[] = [
       "",
     ],
   ]),
+  ...mutate("src/sqlite/revocations.ts", { tests: ["test/system/backup/revocations.test.ts"] }, [
+    ["a restore revives no token", "if (!keep || revocations.length === 0)", "if (revocations.length >= 0)"],
+    [
+      "a token that replaced another one is kept",
+      'if (op === "rotate") addSuccessors',
+      'if (op === "disable") addSuccessors',
+    ],
+  ]),
   ...mutate("src/sqlite/restore.ts", { ...restore, only: "the WAL of a database that is gone" }, [
     ["a stray WAL is not read into a restored file", '["-wal", "-shm", "-journal"]) rmSync', "[] as string[]) rmSync"],
   ]),
