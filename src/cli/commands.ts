@@ -1,10 +1,9 @@
 // debug-server-db commands: lists and cancels commands, the programs that sessions run.
 import type { Command } from "commander";
 import type { Command as StoredCommand } from "../model/commands.ts";
-import { maskArguments } from "../model/masking.ts";
 import { type CommandState, commandStates } from "../model/vocabulary.ts";
 import { present } from "../present.ts";
-import { quote } from "../shell.ts";
+import { quoteArguments } from "../terminal/argumentText.ts";
 import type { Column } from "../terminal/table.ts";
 import { formatMs } from "../terminal/units.ts";
 import type { CommandLine } from "./commandLine.ts";
@@ -87,6 +86,6 @@ export function commandColumns(rows: readonly StoredCommand[]): readonly Column[
         optional: true,
       },
     ),
-    column("argv", rows, ({ argv }) => maskArguments(argv).map(quote).join(" ")),
+    column("argv", rows, ({ argv }) => quoteArguments(argv)),
   ];
 }

@@ -1,6 +1,7 @@
 // Displays the progress of a run: on a terminal a few lines that are redrawn, elsewhere one line per command that has
 // ended.
 
+import { formatArguments } from "../terminal/argumentText.ts";
 import { oneLine } from "../terminal/controls.ts";
 import type { Output } from "../terminal/output.ts";
 import { paint } from "../terminal/table.ts";
@@ -23,7 +24,7 @@ export function describeStep({ commitSha, argv }: Pick<Step, "commitSha" | "argv
 
 /** Formats a command with the name of its program instead of its path. */
 export function describeArgv([file = "", ...rest]: readonly string[], lengthMax: number): string {
-  return oneLine([file.slice(file.lastIndexOf("/") + 1), ...rest].join(" "), lengthMax);
+  return oneLine(formatArguments([file.slice(file.lastIndexOf("/") + 1), ...rest]), lengthMax);
 }
 
 class LineDisplay implements Display {

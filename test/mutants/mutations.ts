@@ -61,6 +61,23 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/model/directories.ts", { tests: ["test/unit/model/directories.test.ts"] }, [
     ["a server without a share is no directory", "[^\\\\/]*[\\\\/]+[^\\\\/])/i;", ")/i;"],
   ]),
+  ...mutate("src/place.ts", { tests: ["test/unit/place.test.ts"] }, [
+    ["blanks and line ends around an address are dropped", "const text = trimmed(url);", "const text = url;"],
+    ["a variable that is blank is not set", 'return trimmed(variable) === ""', 'return variable === ""'],
+    ["no parameter of unknown meaning is printed", "if (!harmlessParameters.includes(name))", "if (/pass/.test(name))"],
+    [
+      "a password that ends too early is refused",
+      "return hash ===",
+      "if (rest !== text) return undefined;\n  return hash ===",
+    ],
+  ]),
+  ...mutate("src/cli/logText.ts", { tests: ["test/unit/cli/logText.test.ts"] }, [
+    ["a character may be split between chunks", "decoder.decode(data, { stream: true })", "decoder.decode(data)"],
+    ["JSON loses no byte", "...(same ? {} :", "...(true ? {} :"],
+  ]),
+  ...mutate("src/cli/help.ts", { tests: ["test/unit/cli/program.test.ts"], only: "an unknown command" }, [
+    ["--help hides no unknown command", "if (next === undefined) return", "if (next === null) return"],
+  ]),
   ...mutate("src/model/masking.ts", { tests: ["test/unit/model/masking.test.ts"] }, [
     ["a password reaches to the last @", "isPlace && !hasPassword", "isPlace"],
     ["a colon that begins no port begins a password", "isPlace && !hasPassword", "!hasPassword"],

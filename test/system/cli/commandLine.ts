@@ -12,7 +12,7 @@ import { openStore } from "../../../src/index.ts";
 import type { OwnedStore } from "../../../src/storeTypes.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
-const bin = fileURLToPath(new URL("../../../bin/debug-server-db.mjs", import.meta.url));
+export const bin = fileURLToPath(new URL("../../../bin/debug-server-db.mjs", import.meta.url));
 
 const children = new Set<{ readonly cwd: string; readonly child: ChildProcess }>();
 
@@ -99,7 +99,7 @@ export function runProcess(cwd: string, args: readonly string[], options: Proces
 }
 
 /** Returns the variables of this process without those that change what a command does or prints. */
-function inheritedVariables(): NodeJS.ProcessEnv {
+export function inheritedVariables(): NodeJS.ProcessEnv {
   const { DEBUG_SERVER_DB_URL: _, NO_COLOR: __, FORCE_COLOR: ___, ...inherited } = process.env;
   return inherited;
 }
