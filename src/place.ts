@@ -33,8 +33,8 @@ export function chooseUrl(option: string | undefined, env: NodeJS.ProcessEnv): C
  * Parses the URL of a store. The text after `sqlite:` is a plain path: the escapes and parameters of
  * https://www.sqlite.org/uri.html have no meaning in it, and a leading `~/` stands for the home directory. Blanks and
  * line ends around the URL are dropped, as they come from files of variables with CRLF and from mounted secrets. What
- * would silently name another file than the one that was meant is refused. Messages never repeat the URL, because it
- * may hold a password.
+ * would silently name another file than the one that was meant is refused (D-092). Messages never repeat the URL,
+ * because it may hold a password.
  *
  * Fails    invalid_input, with a message that begins with `name`
  */

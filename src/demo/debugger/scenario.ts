@@ -50,7 +50,7 @@ export async function runScenario(scenario: Scenario): Promise<string> {
     await store.runners.drain({ runnerId: runner.id });
   }
   const text = renderDebugViews(await readDebugViews(store, session.id, { events: 10 }), screen);
-  return `${text}\nTo show an earlier stop: debug-server-db debug show ${session.id} --epoch 3\n`;
+  return `${text}\nTo show an earlier stop: npx debug-server-db debug show ${session.id} --epoch 3\n`;
 }
 
 async function debugInWorktree(scenario: Scenario, holder: Holder, session: Session): Promise<void> {
