@@ -183,7 +183,7 @@ const budgetMs = 60_000;
 function openDriver(path: string) {
   const limits = { ...defaultLimits, logBytes };
   const file = { path, migrate: "never", synchronous: "full", maxBytes: undefined } as const;
-  return { limits, opened: openSqlite({ ...file, limits, clock: systemClock, onSecondServer: () => undefined }) };
+  return { limits, opened: openSqlite({ ...file, limits, clock: systemClock, onEvent: () => undefined }) };
 }
 
 async function driver(path: string, size: number, calls: number): Promise<Rung> {

@@ -48,6 +48,8 @@ export interface LastWrite {
 export interface DatabaseFacts {
   /** The newest schema revision that this code knows. */
   readonly schemaHead?: string;
+  /** The reason why the database file takes no writes, as `details.reason` of their failure; null when it does. */
+  readonly fileProblem?: string | null;
   /** The number of bytes that can still be stored; absent where only the database's server knows it. */
   readonly leftBytes?: number;
   /** Sizes, and settings as the database reports them. */

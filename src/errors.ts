@@ -112,6 +112,17 @@ export const errorCodes = {
     means: "the disk is full, or the file has reached its size limit",
     mend: "free space, then retry; the file is intact",
   },
+  file_lost: {
+    retryable: false,
+    means:
+      "the database file was deleted, moved or replaced while the store had it open; details.reason is `gone`, `replaced` or `wal`",
+    mend: "end the server and put the file back, or restore a backup; until then reads and backups show what the lost file holds",
+  },
+  read_only: {
+    retryable: false,
+    means: "the database, its folder or its server is read-only",
+    mend: "make it writable, or connect to the primary; reads work",
+  },
   corrupt: { retryable: false, means: "the database file is damaged", mend: "restore a backup" },
   incompatible: {
     retryable: false,
@@ -134,6 +145,8 @@ export const bodyErrors = [
   "busy",
   "deadline_exceeded",
   "storage_full",
+  "file_lost",
+  "read_only",
   "corrupt",
   "internal",
 ] as const satisfies readonly ErrorCode[];

@@ -8,9 +8,21 @@ export type StoreEvent =
   | { readonly type: "fault"; readonly code: string; readonly message: string; readonly cause: string | undefined }
   | ({ readonly type: "reaped" } & ReapedIds)
   | { readonly type: "message_refused"; readonly reason: string }
-  /** Another running process serves the same file: move to PostgreSQL, or serve the file from one process. */
-  | { readonly type: "second_server"; readonly pid: number }
+  | FileEvent
   | { readonly type: "thread_died"; readonly message: string };
+
+/** An event of the file of a SQLite database. */
+export type FileEvent =
+  /**
+   * Another server has the same file open, in this process or in another one: move to PostgreSQL, or serve the file
+   * once. `pid` and `host` are as the other server sees them, so two containers may have the same.
+   */
+  | { readonly type: "second_server"; readonly pid: number; readonly host: string }
+  /**
+   * The file, its -wal or its -shm was deleted, moved or replaced while the store had it open. Writes fail with
+   * `file_lost` from now on, and the store is not ready.
+   */
+  | { readonly type: "file_lost"; readonly path: string; readonly reason: "gone" | "replaced" | "wal" };
 
 /** A logger, such as pino, as far as the store uses it. */
 export interface Logger {
@@ -24,6 +36,7 @@ const levels: Record<StoreEvent["type"], keyof Logger> = {
   reaped: "info",
   message_refused: "warn",
   second_server: "warn",
+  file_lost: "error",
   fault: "error",
   thread_died: "error",
 };

@@ -93,6 +93,11 @@ export const defaultLimits = {
    */
   servedEveryMs: 1_500,
   /**
+   * The interval at which a server looks whether its SQLite file is still in its place, and whether another server has
+   * opened it; 0 turns it off. Every write looks for the file too.
+   */
+  fileCheckEveryMs: 1_000,
+  /**
    * The time for which SQLite itself waits for a lock; short, because it blocks the thread. The mailbox retries
    * (D-015).
    */

@@ -333,7 +333,7 @@ const cancelledAnswer = failure("aborted", "cancelled before it ran");
 const busyPauseMs = 5;
 
 /** The codes with which a write fails when the database could not store its rows. */
-const storageFailures: readonly ErrorCode[] = ["storage_full", "corrupt", "busy"];
+const storageFailures: readonly ErrorCode[] = ["storage_full", "file_lost", "read_only", "corrupt", "busy"];
 
 /** Returns the code with which the database failed to store a write of the group, or undefined. */
 function writeFailureOf(group: readonly Entry[], outcomes: TransactionOutcome["outcomes"]): ErrorCode | undefined {

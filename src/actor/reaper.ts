@@ -36,6 +36,8 @@ function reportPass(wire: unknown, onEvent: (event: StoreEvent) => void): boolea
 }
 
 function reportFailure([code, message]: WireFailure, onEvent: (event: StoreEvent) => void): boolean {
-  if (code !== "closed") onEvent({ type: "fault", code, message: `the reaper failed: ${message}`, cause: undefined });
+  // A file that is lost or read-only is reported once by its driver, or when it is opened.
+  if (code !== "closed" && code !== "file_lost" && code !== "read_only")
+    onEvent({ type: "fault", code, message: `the reaper failed: ${message}`, cause: undefined });
   return false;
 }

@@ -48,7 +48,9 @@ export async function startDatabaseThread(
   let replacing: Promise<void> | undefined;
 
   const start = async (): Promise<void> => {
-    running = await startThread(data, onEvent, () => {
+    // A file that is gone meanwhile is reported, and not replaced by an empty one.
+    const isFirst = diedAtMs === undefined;
+    running = await startThread(isFirst ? data : { ...data, migrate: "never" }, onEvent, () => {
       running = undefined;
       // A thread that dies within `stableAfterMs` belongs to the same outage, which is counted from the first death.
       if (diedAtMs === undefined || realTime.elapsed() - startedAtMs > stableAfterMs) {

@@ -9,7 +9,7 @@ import { openSqlite, type SqliteOptions } from "../sqlite/open.ts";
 import { keepBeating } from "./heartbeat.ts";
 import { createServer, type Server } from "./server.ts";
 
-export type DatabaseThreadData = Omit<SqliteOptions, "clock" | "onSecondServer"> & {
+export type DatabaseThreadData = Omit<SqliteOptions, "clock" | "onEvent"> & {
   /** The offsets of a test clock; without them, the system's clock is used. */
   readonly clock: SharedArrayBuffer | undefined;
   /** The memory that the thread's heartbeat is written to, for the owner to read. */
@@ -67,7 +67,7 @@ function open(
 ): Server | undefined {
   const clock = data.clock === undefined ? systemClock : testClock(data.clock);
   try {
-    const driver = openSqlite({ ...data, clock, onSecondServer: (pid) => onEvent({ type: "second_server", pid }) });
+    const driver = openSqlite({ ...data, clock, onEvent });
     onEvent({ type: "opened", epoch: driver.epoch });
     return createServer({ drivers: [driver], clock, limits: data.limits, shared: data.path !== ":memory:", onEvent });
   } catch (error) {

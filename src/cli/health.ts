@@ -25,11 +25,12 @@ export function addHealth(program: Command, cli: CommandLine): void {
 
 async function printHealth({ stdout }: CommandLine, url: string): Promise<number> {
   const { ready, checks } = await readHealth(url);
-  const { schema, space } = checks;
+  const { schema, file, space } = checks;
   const revision = `revision ${schema.at}`;
   const rows = [
     ["schema", schema.ok, schema.ok ? revision : `${revision}, but this version needs ${schema.head}`],
     ["last write", undefined, unknown],
+    ["file", file.ok, file.problem?.replace("_", "-") ?? ""],
     ["space", space.ok, space.leftBytes === null ? "" : `${formatBytes(space.leftBytes)} left`],
     ["queue", undefined, unknown],
   ] as const;

@@ -40,7 +40,8 @@ export async function runDemo(options: DemoOptions, outputs: DemoOutputs, interr
       url: options.url,
       onEvent: (event) => {
         if (event.type === "second_server")
-          notify(`process ${event.pid} uses this database too; each waits for the other's writes`);
+          notify(`process ${event.pid} on ${event.host} uses this database too; each waits for the other's writes`);
+        if (event.type === "file_lost") notify(`${event.path} was deleted, moved or replaced: end the demo`);
         if (event.type === "fault") notify(`the store reports a fault: ${event.message}`);
       },
     });

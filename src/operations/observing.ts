@@ -82,7 +82,8 @@ function plainJson(value: unknown): string {
  * Checks whether the store is ready for work. Runs in the urgent lane, before other calls.
  *
  * Result   { ready, checks }; ready when every check is ok. schema: the database is at the revision that this code
- *          needs. lastWrite: the last write was stored. space: enough is left. queue: no queue is near its limit. The
+ *          needs. lastWrite: the last write was stored. file: the database file is in its place and can be written. space:
+ *          enough is left. queue: no queue is near its limit. The
  *          checks contain numbers and codes only, neither SQL nor paths
  * Cost     1 statement by primary key; lane urgent
  */
@@ -107,6 +108,7 @@ export const health = operation({
         agoMs: lastWrite?.agoMs ?? null,
         failed: lastWrite?.failed ?? null,
       },
+      file: { ok: (database.fileProblem ?? null) === null, problem: database.fileProblem ?? null },
       space: {
         ok: leftBytes === undefined || leftBytes >= limits.leftBytesMin,
         leftBytes: Number.isFinite(leftBytes) ? (leftBytes as number) : null,

@@ -22,7 +22,7 @@ const codes: readonly ErrorTableRow[] = [
   ["3D000", "incompatible", "there is no such database: create it with createdb, or correct the URL"],
   ["3F000", "incompatible", "there is no such schema: create it, or correct the search_path"],
   ["42501", "incompatible", "the user lacks a privilege: grant it"],
-  ["25006", "incompatible", "the server is read-only: connect to the primary"],
+  ["25006", "read_only", "the server is read-only: connect to the primary"],
   ["XX001", "corrupt", "the database is damaged"],
   ["XX002", "corrupt", "an index of the database is damaged"],
 ];

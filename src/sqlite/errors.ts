@@ -13,7 +13,7 @@ const codes: readonly ErrorTableRow[] = [
   ["SQLITE_CONSTRAINT", "constraint", "the database refused the row"],
   ["SQLITE_CORRUPT", "corrupt", "the database file is damaged"],
   ["SQLITE_NOTADB", "incompatible", "the file is not a SQLite database"],
-  ["SQLITE_READONLY", "incompatible", "the database file, or its folder, is read-only"],
+  ["SQLITE_READONLY", "read_only", "the database file, or its folder, is read-only"],
   ["SQLITE_CANTOPEN", "incompatible", "the database file cannot be opened"],
   ["SQLITE_PERM", "incompatible", "there is no permission to open the database file"],
   ["SQLITE_TOOBIG", "invalid_input", "a value is too large"],

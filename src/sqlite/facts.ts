@@ -4,6 +4,7 @@ import { statfsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type Database from "better-sqlite3";
 import type { DatabaseFacts } from "../context.ts";
+import type { StoreError } from "../errors.ts";
 import { readMigrations } from "../schema/migrationFiles.ts";
 import { pragma, sqliteVersion } from "./connection.ts";
 
@@ -20,8 +21,15 @@ const reportedPragmas = [
   "trusted_schema",
 ];
 
-/** Collects the facts about a database. `path` is undefined for a database in memory. */
-export function fileFacts(db: Database.Database, path: string | undefined): DatabaseFacts {
+/**
+ * Collects the facts about a database. `path` is undefined for a database in memory, `refusal` the reason why it takes
+ * no writes.
+ */
+export function fileFacts(
+  db: Database.Database,
+  path: string | undefined,
+  refusal: StoreError | undefined,
+): DatabaseFacts {
   const figures = Object.fromEntries(reportedPragmas.map((name) => [name, pragma(db, name) as number | string]));
   const { page_size, page_count, freelist_count, max_page_count } = figures as Record<string, number>;
   const inFileBytes =
@@ -30,14 +38,20 @@ export function fileFacts(db: Database.Database, path: string | undefined): Data
   const onDiskBytes = path === undefined ? Number.POSITIVE_INFINITY : freeBytesOf(dirname(path));
   return {
     schemaHead: schemaHead(),
+    fileProblem: (refusal?.details.reason as string | undefined) ?? null,
     leftBytes: Math.min(inFileBytes, onDiskBytes),
     figures: { engine: "sqlite", sqlite_version: sqliteVersion(db), ...figures, wal_bytes: walBytes },
   };
 }
 
+/** Returns the free space of a folder; infinity when that is unknown, as of a folder that was moved away. */
 function freeBytesOf(folder: string): number {
-  const { bavail, bsize } = statfsSync(folder);
-  return bavail * bsize;
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
 }
 
 let head: string | undefined;

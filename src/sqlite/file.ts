@@ -1,7 +1,7 @@
 // The file of a SQLite database. We create it instead of SQLite, so that only its owner can read it and no link is
 // followed (D-037).
 
-import { closeSync, constants, lstatSync, openSync, statSync } from "node:fs";
+import { closeSync, constants, lstatSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { StoreError } from "../errors.ts";
 import { describeMissingRights, giveTo, makeFolder, ownerAbove, refusalOf } from "../files/ownership.ts";
@@ -54,15 +54,6 @@ export function fileExists(path: string): boolean {
 
 function notRegular(path: string): StoreError {
   return new StoreError("incompatible", `${path} is not a regular file: name a file, not a link or folder`);
-}
-
-/**
- * Returns the device and inode of the file at a path, or undefined when there is none. They change when a restore
- * replaces the file.
- */
-export function fileIdentity(path: string): string | undefined {
-  const existing = statSync(path, { throwIfNoEntry: false });
-  return existing && `${existing.dev} ${existing.ino}`;
 }
 
 /**

@@ -17,7 +17,8 @@ import { runBody } from "./body.ts";
 import { sqliteCatalog } from "./catalog.ts";
 import { configure, connect, pragma, requireOwnDatabase } from "./connection.ts";
 import { translate } from "./errors.ts";
-import { fileIdentity, prepareFile, withPath } from "./file.ts";
+import { prepareFile, withPath } from "./file.ts";
+import { fileIdentity } from "./openFile.ts";
 
 export interface SqliteEngineOptions extends LockWait {
   readonly path: string;

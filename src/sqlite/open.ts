@@ -5,7 +5,9 @@ import { resolve } from "node:path";
 import type Database from "better-sqlite3";
 import type { Clock } from "../clock.ts";
 import type { Driver, Synchronous } from "../driver.ts";
+import type { FileEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
+import { realTime } from "../realTime.ts";
 import { createSchema, readHistory, requireHead } from "../schema/ledger.ts";
 import { readMigrations } from "../schema/migrationFiles.ts";
 import { runBody } from "./body.ts";
@@ -13,10 +15,11 @@ import { applicationId, sqliteCatalog } from "./catalog.ts";
 import { configure, connect, pragma, requireOwnDatabase } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { fileFacts } from "./facts.ts";
-import { fileIdentity, prepareFile, withPath } from "./file.ts";
+import { prepareFile, withPath } from "./file.ts";
 import { inImmediateTransaction, retryWhileBusy } from "./locks.ts";
 import { copyInSteps } from "./onlineCopy.ts";
-import { registerServer, removeServer } from "./servers.ts";
+import { fileIdentity, OpenFile } from "./openFile.ts";
+import { ServerRow } from "./servers.ts";
 import { createSqliteDriver } from "./transaction.ts";
 
 export type Role = "server" | "visitor";
@@ -38,8 +41,8 @@ export interface SqliteOptions {
    * in place. By default `server`.
    */
   readonly role?: Role;
-  /** Called when another living process has the file open as a server. */
-  onSecondServer(pid: number): void;
+  /** Receives what happens to the file while it is open. */
+  onEvent(event: FileEvent): void;
 }
 
 /** Opens a store. Fails with incompatible, storage_full, busy or corrupt; the message names the remedy. */
@@ -70,14 +73,21 @@ function tryOpen(options: SqliteOptions): Driver | undefined {
     }
     ensureSchema(db, options);
     const epoch = nextEpoch(db, options);
-    const serverKey = inMemory || options.role === "visitor" ? undefined : register(db, options);
+    const file = inMemory
+      ? undefined
+      : new OpenFile(path, (reason) => options.onEvent({ type: "file_lost", path, reason }));
+    const stopServing = file === undefined || options.role === "visitor" ? undefined : serveFile(db, file, options);
     return createSqliteDriver({
       db,
       clock: options.clock,
       epoch,
-      facts: () => fileFacts(db, inMemory ? undefined : path),
+      refusal: () => file?.check(),
+      facts: () => fileFacts(db, inMemory ? undefined : path, file?.check()),
       backUp: (target, watch) => copyInSteps(db, target, watch),
-      close: () => closeSqlite(db, serverKey),
+      close() {
+        stopServing?.();
+        db.close();
+      },
     });
   } catch (error) {
     db.close();
@@ -117,21 +127,31 @@ function nextEpoch(db: Database.Database, { limits, role }: SqliteOptions): numb
   });
 }
 
-function register(db: Database.Database, { limits, onSecondServer }: SqliteOptions): string {
-  const { key, others } = registerServer(db, limits);
-  for (const pid of others) onSecondServer(pid);
-  return key;
-}
-
-/** Closes the connection. A server first moves the WAL into the file, so that the file alone is the database. */
-function closeSqlite(db: Database.Database, serverKey: string | undefined): void {
-  if (serverKey !== undefined && db.open) {
+/**
+ * Registers this server, and looks at intervals whether the file is in its place and whether another server has it
+ * open. Returns the function that ends this and moves the WAL into the file, so that the file alone is the database.
+ */
+function serveFile(db: Database.Database, file: OpenFile, { limits, onEvent }: SqliteOptions): () => void {
+  const row = new ServerRow(db, limits, (other) => onEvent({ type: "second_server", ...other }));
+  const attend = (): void => {
     try {
-      removeServer(db, serverKey);
+      if (file.check() === undefined) row.attend();
+    } catch {
+      // The file is busy or the disk is full: the next pass looks again, and calls report what lasts.
+    }
+  };
+  const everyMs = limits.fileCheckEveryMs;
+  const timer = everyMs === 0 ? undefined : realTime.setInterval(attend, everyMs);
+  timer?.unref();
+  return () => {
+    realTime.clearInterval(timer);
+    // A lost file is left to SQLite, which moves its WAL only while the file has its name.
+    if (!db.open || file.check() !== undefined) return;
+    try {
+      row.remove();
       db.pragma("wal_checkpoint(TRUNCATE)");
     } catch {
       // The file is busy or the disk is full: the WAL stays, and is read when the file is opened again.
     }
-  }
-  db.close();
+  };
 }

@@ -14,7 +14,8 @@ import { type Backup, findBackup } from "../schema/manifest.ts";
 import { backupError, buildManifest, prepareTarget, removePartial, writeManifest } from "./backup.ts";
 import { translate } from "./errors.ts";
 import { openExclusively } from "./exclusive.ts";
-import { fileExists, fileIdentity, withPath } from "./file.ts";
+import { fileExists, withPath } from "./file.ts";
+import { fileIdentity } from "./openFile.ts";
 import { carryOver, type Ended, type Revocation, readEnded } from "./revocations.ts";
 import { requireDigest, requireUsable } from "./verify.ts";
 

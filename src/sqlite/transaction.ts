@@ -17,6 +17,8 @@ interface SqliteDriverOptions {
   readonly db: Database.Database;
   readonly clock: Clock;
   readonly epoch: number;
+  /** Returns the reason why the database takes no writes now; their jobs fail with it before they begin. */
+  refusal?(): StoreError | undefined;
   facts?(): DatabaseFacts;
   readonly backUp?: NonNullable<Driver["backUp"]>;
   close(): void;
@@ -26,11 +28,12 @@ export function createSqliteDriver({
   db,
   clock,
   epoch,
+  refusal = () => undefined,
   facts = () => ({}),
   backUp,
   close,
 }: SqliteDriverOptions): Driver {
-  const transaction = new Transaction(db, clock);
+  const transaction = new Transaction(db, clock, refusal);
   const dataVersion = db.prepare("PRAGMA data_version").pluck();
   return {
     epoch,
@@ -57,6 +60,7 @@ interface SavepointEffect extends Effect {
 class Transaction {
   readonly #db: Database.Database;
   readonly #clock: Clock;
+  readonly #refusal: () => StoreError | undefined;
   readonly #statements: PreparedStatements;
   readonly #control: Readonly<
     Record<
@@ -65,9 +69,10 @@ class Transaction {
     >
   >;
 
-  constructor(db: Database.Database, clock: Clock) {
+  constructor(db: Database.Database, clock: Clock, refusal: () => StoreError | undefined) {
     this.#db = db;
     this.#clock = clock;
+    this.#refusal = refusal;
     this.#statements = new PreparedStatements(db);
     this.#control = {
       begin: db.prepare("BEGIN"),
@@ -96,7 +101,9 @@ class Transaction {
 
   /** Returns undefined when the group has to run again with savepoints. */
   #attempt(jobs: readonly Job[], budgetMs: number, savepoints: boolean): Group | undefined {
-    this.#begin(jobs);
+    const writes = !jobs.every(isRead);
+    const refusal = writes ? this.#refusal() : undefined;
+    this.#begin(writes && refusal === undefined);
     try {
       const now = new Date(this.#clock.now());
       const deadlineMs = realTime.elapsed() + budgetMs;
@@ -104,7 +111,10 @@ class Transaction {
       let wrote = false;
       for (const job of jobs) {
         const effect: SavepointEffect = { savepoints, saved: false, wrote: false };
-        const result = this.#runJob(job, now, effect);
+        const result: Settled | typeof undoNeeded =
+          refusal === undefined || isRead(job)
+            ? this.#runJob(job, now, effect)
+            : { ok: false, error: refusal, index: 0 };
         if (result === undoNeeded) {
           this.#undo();
           return undefined;
@@ -144,10 +154,10 @@ class Transaction {
     return joinGroups(groups);
   }
 
-  #begin(jobs: readonly Job[]): void {
+  #begin(writes: boolean): void {
     this.#undo();
     try {
-      (jobs.every(isRead) ? this.#control.begin : this.#control.beginImmediate).run();
+      (writes ? this.#control.beginImmediate : this.#control.begin).run();
     } catch (error) {
       throw translate(error);
     }

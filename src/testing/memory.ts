@@ -42,7 +42,7 @@ export async function openTestStore(options: TestStoreOptions = {}): Promise<Own
     synchronous: "full",
     maxBytes: checkMaxBytes(options.maxBytes),
   } as const;
-  const driver = openSqlite({ ...file, clock, limits, onSecondServer: () => undefined });
+  const driver = openSqlite({ ...file, clock, limits, onEvent });
   const server = createServer({ drivers: [driver], clock, limits, shared: false, onEvent });
   return inProcessStore(server, limits, (backup = {}) => backUpOnline(":memory:", backup, server.backUp));
 }

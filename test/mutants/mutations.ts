@@ -511,6 +511,15 @@ export const mutations: readonly Mutation[] = [
     ["a call that fails after it wrote is undone", "if (effect.wrote && !effect.savepoints) return undoNeeded;", ""],
     ["a failed COMMIT may have committed", 'code === "storage_full" ? "rolled_back" : "unknown"', '"rolled_back"'],
   ]),
+  ...mutate("src/sqlite/servers.ts", { tests: ["test/engines/sqlite/servers.test.ts"] }, [
+    ["a server answers one that has come", "this.#mustAnswer ||= seen === undefined;", ""],
+    ["servers that know each other write nothing", "this.#mustAnswer = false;", ""],
+    ["a row without an answer goes away", "++seen.passes === patience", "false"],
+  ]),
+  ...mutate("src/sqlite/openFile.ts", { tests: ["test/system/faults/fileLost.test.ts"] }, [
+    ["a lost file stays lost", "if (this.#error !== undefined) return this.#error;", ""],
+    ["the WAL belongs to the file", 'const suffixes = ["", "-wal", "-shm"]', 'const suffixes = [""]'],
+  ]),
   ...mutate("src/sqlite/transaction.ts", dispatcher, [
     ["a read writes nothing", 'if (access === "read") throw', "if (access === undefined) throw"],
   ]),

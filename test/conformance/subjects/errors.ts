@@ -172,6 +172,8 @@ const byFaultsOnly: readonly ErrorCode[] = [
   "constraint",
   "busy",
   "storage_full",
+  "file_lost",
+  "read_only",
   "corrupt",
   "incompatible",
   "internal",

@@ -11,7 +11,7 @@ export function healthConformance(backend: TestedBackend): void {
       await fixtures(store).repository();
       const { ready, checks } = await store.maintenance.health();
       assert.equal(ready, true, JSON.stringify(checks));
-      assert.deepEqual(Object.keys(checks), ["schema", "lastWrite", "space", "queue"]);
+      assert.deepEqual(Object.keys(checks), ["schema", "lastWrite", "file", "space", "queue"]);
       assert.match(checks.schema.at, /^\d{4}$/);
       assert.equal(checks.schema.at, checks.schema.head);
       assert.deepEqual(

@@ -30,7 +30,7 @@ function openWith(t: TestContext, answers: Readonly<Record<string, unknown>>): v
     maxBytes: undefined,
     clock: systemClock,
     limits: defaultLimits,
-    onSecondServer: () => undefined,
+    onEvent: () => undefined,
   });
 }
 

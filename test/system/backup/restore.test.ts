@@ -314,7 +314,7 @@ test("a database that replaces another one while that is being opened is the one
     role: "server",
     clock: systemClock,
     limits: defaultLimits,
-    onSecondServer: () => undefined,
+    onEvent: () => undefined,
   });
   t.after(() => driver.close());
   assert.ok(replaced);

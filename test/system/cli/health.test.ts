@@ -15,7 +15,7 @@ suite("health", { concurrency: 2 }, () => {
     assert.deepEqual([code, stderr], [0, ""]);
     assert.match(
       stdout,
-      /^check\nschema +ok +revision \d{4}\nlast write +not known from outside\nspace +ok +[\d.]+ \w+ left\nqueue +not known from outside\n$/,
+      /^check\nschema +ok +revision \d{4}\nlast write +not known from outside\nfile +ok\nspace +ok +[\d.]+ \w+ left\nqueue +not known from outside\n$/,
     );
     await store.close();
   });

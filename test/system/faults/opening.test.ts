@@ -45,6 +45,21 @@ test("a file that is not a database is refused", async () => {
   await assertRefused(path, "incompatible", /not a (SQLite )?database/);
 });
 
+const noFolders = process.platform === "linux" ? false : "there is no /proc here";
+
+test("a path at which no folder can be made is refused at once, in the words of the system", {
+  skip: noFolders,
+}, async () => {
+  writeFileSync(join(root, "plain"), "");
+  for (const [path, message] of [
+    ["/proc/nothing/here/store.db", /cannot be created: a part of the path does not exist/],
+    ["/proc/store.db", /cannot be created: a part of the path does not exist/],
+    ["/dev/null/store.db", /cannot be created: a part of the path is not a folder/],
+    [join(root, "plain", "below", "store.db"), /cannot be created: a part of the path is not a folder/],
+  ] as const)
+    await assertRefused(path, "incompatible", message);
+});
+
 test("a database of another program, recognized by its tables or its application id, is refused and left unchanged", async () => {
   for (const text of ["CREATE TABLE other (x)", "PRAGMA application_id = 42"]) {
     const path = newPath();
@@ -192,31 +207,6 @@ test("when 4 processes open the same new file at once, one creates the schema, a
   const db = new Database(path, { readonly: true });
   assert.equal(db.prepare("SELECT count(*) FROM repositories").pluck().get(), 4);
   assert.equal(db.prepare("SELECT value FROM store_meta WHERE key = 'epoch'").pluck().get(), "4");
-  db.close();
-});
-
-test("a second server process reports the first, also after others have ended, and a server that ends leaves no mark", async () => {
-  const path = newPath();
-  const store = await openStore({ url: `sqlite:${path}` });
-  const again = await openStore({
-    url: `sqlite:${path}`,
-    onEvent: ({ type }) => assert.notEqual(type, "second_server"),
-  });
-  await again.close();
-  const script = fileURLToPath(new URL("./openingProcess.ts", import.meta.url));
-  for (let server = 0; server < 2; server++) {
-    const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], {
-      timeout: 60_000,
-    });
-    assert.match(stdout, new RegExp(`second_server ${process.pid}`));
-  }
-  await store.close();
-  const { stdout } = await promisify(execFile)(process.execPath, [script, `sqlite:${path}`, "events"], {
-    timeout: 60_000,
-  });
-  assert.equal(stdout, "ok\n");
-  const db = new Database(path, { readonly: true });
-  assert.deepEqual(db.prepare("SELECT key FROM store_meta WHERE key LIKE 'server%'").all(), []);
   db.close();
 });
 

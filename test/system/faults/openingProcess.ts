@@ -1,15 +1,9 @@
-// A second process on the file: it creates a repository, or enqueues a command, and prints the event that the test
-// names.
+// A second process on the file: it creates a repository, or enqueues a command.
 import { openStore } from "../../../src/index.ts";
 import { present } from "../../../src/present.ts";
 
 const [, , url, mode, repositoryId] = process.argv;
-const store = await openStore({
-  ...present({ url }),
-  onEvent: (event) => {
-    if (mode === "events" && event.type === "second_server") console.log(`second_server ${event.pid}`);
-  },
-});
+const store = await openStore(present({ url }));
 if (mode === "enqueue") {
   await store.sessions.create({
     repositoryId: repositoryId as string,
