@@ -468,8 +468,6 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/actor/admission.ts", mailbox, [
     ["an envelope id is used once at a time", "if (client.envelopes.has(id))", "if (client.envelopes.size < 0)"],
-  ]),
-  ...mutate("src/actor/admission.ts", subject("transactions"), [
     ["nothing inside atomically waits", "if (call.waitMs > 0)", "if (call.waitMs < 0)"],
   ]),
   ...mutate("src/actor/queues.ts", mailbox, [

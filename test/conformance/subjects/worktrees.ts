@@ -89,10 +89,11 @@ export function worktreesConformance(backend: TestedBackend): void {
       ]);
     });
 
-    test("a clean worktree is leased before a dirty one, and a dirty one needs a scrub", async ({ store }) => {
+    test("a clean worktree is leased before a dirty one, and a dirty one needs a scrub", async ({ store, clock }) => {
       const { repository } = await fixtures(store).repository();
       const repositoryId = repository.id;
       const dirty = await store.worktrees.register({ repositoryId, path: `/c/${newId()}`, clean: false });
+      clock.advance(10);
       const clean = await store.worktrees.register({ repositoryId, path: `/c/${newId()}`, clean: true });
       const first = await store.worktrees.reserve({ repositoryId, owner: "o" });
       const second = await store.worktrees.reserve({ repositoryId, owner: "o" });

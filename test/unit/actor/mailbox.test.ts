@@ -274,6 +274,16 @@ it("a call that admission refuses does not stop the other calls of its envelope"
   assert.deepEqual(resultsOf(await connect(rig).post(atomic("normal a", "unknown b"))), ["unknown_operation"]);
 });
 
+it("a call that may wait is refused in an atomic envelope, whatever its client has checked", async () => {
+  const rig = createRig();
+  rig.open();
+  const [id, , calls] = waiting("normal wait", 1_000);
+  assert.deepEqual(resultsOf(await connect(rig).post([id, true, [...envelope("normal a")[2], ...calls]])), [
+    "invalid_input",
+  ]);
+  assert.deepEqual(rig.groups, []);
+});
+
 it("a client reaches only the operations that its inbox allows", async () => {
   const rig = createRig();
   rig.open();
