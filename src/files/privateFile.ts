@@ -71,8 +71,8 @@ function openWithRights(path: string, rights: Rights): number {
 }
 
 /**
- * Builds the error for a file that could not be created or written: storage_full when space is the reason, otherwise
- * incompatible.
+ * Builds the error for a file that could not be created or written: storage_full when space is the reason, read_only
+ * when its file system is, otherwise incompatible.
  */
 export function fileError(error: NodeJS.ErrnoException, path: string): StoreError {
   if (error.code === "ENOSPC" || error.code === "EDQUOT" || error.code === "EFBIG")
@@ -85,7 +85,8 @@ export function fileError(error: NodeJS.ErrnoException, path: string): StoreErro
     ELOOP: "the path goes through a link",
     ENOENT: "a part of the path does not exist",
   };
-  return new StoreError("incompatible", `${path} cannot be created: ${reasons[error.code ?? ""] ?? error.message}`, {
+  const code = error.code === "EROFS" ? "read_only" : "incompatible";
+  return new StoreError(code, `${path} cannot be created: ${reasons[error.code ?? ""] ?? error.message}`, {
     cause: error,
   });
 }

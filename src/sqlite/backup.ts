@@ -2,7 +2,6 @@
 
 import { lstatSync, readdirSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
 import { makeFolder, type Owner, type Rights, rightsOf } from "../files/ownership.ts";
 import {
@@ -21,8 +20,8 @@ import { realTime } from "../realTime.ts";
 import { type Backup, type BackupManifest, backupFolder, manifestPathOf } from "../schema/manifest.ts";
 import { pragma } from "./connection.ts";
 import { translate } from "./errors.ts";
-import { withPath } from "./file.ts";
 import { checkCopy, countRows, type Rows } from "./integrity.ts";
+import { connectAsAllowed } from "./readOnly.ts";
 
 export interface BackUpOptions {
   readonly now?: Date;
@@ -218,7 +217,7 @@ export function copySqlite(source: string, target: string): void {
  * in the meantime: the count may then be newer than the copy.
  */
 function vacuumInto(source: string, target: string): Rows | undefined {
-  const from = openSource(source);
+  const from = connectAsAllowed(source, sourceBusyMs);
   try {
     const before = pragma(from, "data_version");
     from.prepare("VACUUM INTO ?").run(target);
@@ -231,13 +230,8 @@ function vacuumInto(source: string, target: string): Rows | undefined {
   }
 }
 
-function openSource(path: string): Database.Database {
-  try {
-    return new Database(path, { fileMustExist: true });
-  } catch (error) {
-    throw withPath(translate(error), path);
-  }
-}
+/** The time to wait for a lock of the source. */
+const sourceBusyMs = 5_000;
 
 /** Builds the error for a failure of SQLite or of the file system. */
 export function backupError(error: unknown, path: string): StoreError {

@@ -24,9 +24,13 @@ interface Settings {
 }
 
 /** Opens a file that exists, or `:memory:`. Each statement waits for a lock for `busyMs`. */
-export function connect(path: string, busyMs: number): Database.Database {
+export function connect(
+  path: string,
+  busyMs: number,
+  { readonly = false }: { readonly readonly?: boolean } = {},
+): Database.Database {
   try {
-    return new Database(path, { timeout: busyMs, fileMustExist: path !== ":memory:" });
+    return new Database(path, { timeout: busyMs, fileMustExist: path !== ":memory:", readonly });
   } catch (error) {
     throw withPath(translate(error), path);
   }
@@ -64,8 +68,7 @@ export function configure(db: Database.Database, { synchronous, maxBytes, limits
   if (!inMemory) retryWhileBusy(limits.busyGiveUpMs, () => db.pragma("journal_mode = WAL"));
   db.pragma(`synchronous = ${synchronous}`);
   db.pragma("foreign_keys = ON");
-  db.pragma("trusted_schema = OFF");
-  db.pragma("cell_size_check = ON");
+  distrust(db);
   // A WAL that has grown beyond 64 MiB is truncated when it is reset.
   db.pragma("journal_size_limit = 67108864");
   if (maxBytes !== undefined)
@@ -79,6 +82,12 @@ export function configure(db: Database.Database, { synchronous, maxBytes, limits
   expectPragma(db, "synchronous", synchronous === "full" ? 2 : 1, "this build of SQLite refuses the setting");
   expectPragma(db, "foreign_keys", 1, "this build of SQLite has no foreign keys: install better-sqlite3 13 or newer");
   expectPragma(db, "trusted_schema", 0, "this build of SQLite refuses the setting");
+}
+
+/** Lets SQLite trust neither the schema nor the pages of a file, which somebody else may have made. */
+export function distrust(db: Database.Database): void {
+  db.pragma("trusted_schema = OFF");
+  db.pragma("cell_size_check = ON");
 }
 
 function expectPragma(db: Database.Database, name: string, expected: string | number, remedy: string): void {

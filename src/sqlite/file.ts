@@ -1,7 +1,7 @@
 // The file of a SQLite database. We create it instead of SQLite, so that only its owner can read it and no link is
 // followed (D-037).
 
-import { closeSync, constants, lstatSync, openSync } from "node:fs";
+import { accessSync, closeSync, constants, lstatSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { StoreError } from "../errors.ts";
 import { describeMissingRights, giveTo, makeFolder, ownerAbove, refusalOf } from "../files/ownership.ts";
@@ -57,6 +57,28 @@ function notRegular(path: string): StoreError {
 }
 
 /**
+ * Says why this process cannot write the file of a database as SQLite does, and what to do. Returns undefined when it
+ * can, or when there is no file.
+ */
+export function describeReadOnly(path: string): string | undefined {
+  const errors = [path, dirname(path)].map(writeError);
+  if (errors[0] === "ENOENT" || errors.every((code) => code === undefined)) return undefined;
+  // With the -shm and -wal of a server, a file can be written in a folder that cannot.
+  if (["", "-shm", "-wal"].every((suffix) => writeError(`${path}${suffix}`) === undefined)) return undefined;
+  if (errors.includes("EROFS")) return `${path} is on a read-only file system: mount it so that it can be written`;
+  return describeMissingRights(path) ?? `${path}, or its folder, cannot be written: change its permissions`;
+}
+
+function writeError(path: string): string | undefined {
+  try {
+    accessSync(path, constants.W_OK);
+    return undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code;
+  }
+}
+
+/**
  * Returns the error with the path in front of its message, unless the message names it already. If this process may not
  * use the file, the message says whose it is instead.
  */
@@ -66,6 +88,8 @@ export function withPath(error: StoreError, path: string): StoreError {
   const rights = refused ? describeMissingRights(path) : undefined;
   if (rights !== undefined)
     return new StoreError(code, refusalOf(path, "cannot be opened", rights), { details, cause: error });
-  if (message.startsWith(path)) return error;
+  if (message.includes(path)) return error;
+  const readOnly = refused ? describeReadOnly(path) : undefined;
+  if (readOnly !== undefined) return new StoreError("read_only", readOnly, { details, cause: error });
   return new StoreError(code, `${path}: ${message}`, { details, cause: error });
 }

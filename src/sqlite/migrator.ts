@@ -1,12 +1,11 @@
 // Migrates a SQLite database in one transaction that holds the write lock. The backup is made through a second
 // connection, which reads the state that the lock protects (D-062).
 
-import { accessSync, constants, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import type Database from "better-sqlite3";
 import { StoreError } from "../errors.ts";
-import { describeMissingRights, refusalOf } from "../files/ownership.ts";
 import { defaultLimits } from "../limits.ts";
 import type { Engine, EngineTransaction, RestorePoint, Run } from "../schema/engine.ts";
 import { checkSignal, type LockWait, waitForLock } from "../schema/lockWait.ts";
@@ -17,8 +16,9 @@ import { runBody } from "./body.ts";
 import { sqliteCatalog } from "./catalog.ts";
 import { configure, connect, pragma, requireOwnDatabase } from "./connection.ts";
 import { translate } from "./errors.ts";
-import { prepareFile, withPath } from "./file.ts";
+import { describeReadOnly, prepareFile, withPath } from "./file.ts";
 import { fileIdentity } from "./openFile.ts";
+import { connectAsAllowed, readOnlyError } from "./readOnly.ts";
 
 export interface SqliteEngineOptions extends LockWait {
   readonly path: string;
@@ -34,7 +34,7 @@ export function openSqliteEngine(options: SqliteEngineOptions): Engine {
   const path = resolve(options.path);
   const created = prepareFile(path, options.create);
   const identity = fileIdentity(path);
-  const db = connect(path, defaultLimits.busyMs);
+  const db = connectAsAllowed(path, defaultLimits.busyMs);
   try {
     requireOwnDatabase(db, path, options.create);
   } catch (error) {
@@ -122,22 +122,10 @@ function createEngine(db: Database.Database, path: string, waiting: LockWait, id
   };
 }
 
-/**
- * Fails with incompatible when the file or its folder is read-only. SQLite would open such a file, and fail only at the
- * first statement that writes.
- */
+/** Fails with read_only when the file cannot be written, before SQLite does so at the first statement that writes. */
 function requireWritable(path: string): void {
-  try {
-    accessSync(path, constants.W_OK);
-    accessSync(dirname(path), constants.W_OK);
-  } catch (error) {
-    const rights = describeMissingRights(path);
-    const message =
-      rights === undefined
-        ? "the database file, or its folder, is read-only"
-        : refusalOf(path, "cannot be changed", rights);
-    throw new StoreError("incompatible", message, { cause: error });
-  }
+  const reason = describeReadOnly(path);
+  if (reason !== undefined) throw readOnlyError(reason);
 }
 
 /** Runs a function. If it fails, puts the path of the file in front of the message. */
@@ -147,7 +135,7 @@ async function nameInErrors<Result>(path: string, run: () => Promise<Result>): P
   } catch (error) {
     const failure = translate(error);
     const { code, message, details, outcome } = failure;
-    throw path === ":memory:" || code === "invalid_input" || message.startsWith(path)
+    throw path === ":memory:" || code === "invalid_input" || message.includes(path)
       ? failure
       : new StoreError(code, `${path}: ${message}`, { details, outcome, cause: error });
   }

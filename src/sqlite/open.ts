@@ -12,13 +12,14 @@ import { createSchema, readHistory, requireHead } from "../schema/ledger.ts";
 import { readMigrations } from "../schema/migrationFiles.ts";
 import { runBody } from "./body.ts";
 import { applicationId, sqliteCatalog } from "./catalog.ts";
-import { configure, connect, pragma, requireOwnDatabase } from "./connection.ts";
+import { configure, connect, distrust, pragma, requireOwnDatabase } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { fileFacts } from "./facts.ts";
-import { prepareFile, withPath } from "./file.ts";
+import { describeReadOnly, prepareFile, withPath } from "./file.ts";
 import { inImmediateTransaction, retryWhileBusy } from "./locks.ts";
 import { copyInSteps } from "./onlineCopy.ts";
 import { fileIdentity, OpenFile } from "./openFile.ts";
+import { connectToRead, readOnlyError } from "./readOnly.ts";
 import { ServerRow } from "./servers.ts";
 import { createSqliteDriver } from "./transaction.ts";
 
@@ -59,6 +60,8 @@ function tryOpen(options: SqliteOptions): Driver | undefined {
   const path = inMemory ? options.path : resolve(options.path);
   const create = options.migrate === "create";
   if (!inMemory) prepareFile(path, create);
+  const readOnly = inMemory || options.role !== "visitor" ? undefined : describeReadOnly(path);
+  if (readOnly !== undefined) return openToRead(path, readOnly, options);
   const identity = fileIdentity(path);
   const db = connect(path, options.limits.busyMs);
   try {
@@ -94,6 +97,32 @@ function tryOpen(options: SqliteOptions): Driver | undefined {
     // SQLite refuses to switch a file to WAL when it no longer has its name:
     // https://www.sqlite.org/rescode.html#readonly_dbmoved
     if (fileIdentity(path) !== identity && fileIdentity(path) !== undefined) return undefined;
+    throw withPath(translate(error), path);
+  }
+}
+
+/** Opens a store that a visitor can only read. */
+function openToRead(path: string, reason: string, options: SqliteOptions): Driver {
+  let db: Database.Database | undefined;
+  try {
+    db = connectToRead(path, options.limits.busyMs);
+    const opened = db;
+    retryWhileBusy(options.limits.busyGiveUpMs, () => requireOwnDatabase(opened, path, false));
+    distrust(opened);
+    const migrations = readMigrations("sqlite");
+    requireHead(runBody(opened, readHistory(sqliteCatalog, migrations)), migrations);
+    const refusal = readOnlyError(reason);
+    return createSqliteDriver({
+      db: opened,
+      clock: options.clock,
+      epoch: nextEpoch(opened, options),
+      refusal: () => refusal,
+      facts: () => fileFacts(opened, path, refusal),
+      backUp: (target, watch) => copyInSteps(opened, target, watch),
+      close: () => void opened.close(),
+    });
+  } catch (error) {
+    db?.close();
     throw withPath(translate(error), path);
   }
 }

@@ -518,6 +518,9 @@ export const mutations: readonly Mutation[] = [
     ["a lost file stays lost", "if (this.#error !== undefined) return this.#error;", ""],
     ["the WAL belongs to the file", 'const suffixes = ["", "-wal", "-shm"]', 'const suffixes = [""]'],
   ]),
+  ...mutate("src/sqlite/readOnly.ts", { tests: ["test/system/cli/readOnly.test.ts"], only: "only in a WAL" }, [
+    ["a file is not read without the changes in its WAL", "if (sizeOf(`${path}-wal`) > 0)", "if (false)"],
+  ]),
   ...mutate("src/sqlite/transaction.ts", dispatcher, [
     ["a read writes nothing", 'if (access === "read") throw', "if (access === undefined) throw"],
   ]),

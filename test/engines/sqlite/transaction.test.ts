@@ -219,7 +219,7 @@ describe("errors", () => {
     assert.deepEqual(["SQLITE_CORRUPT_VTAB", "SQLITE_NOTADB", "SQLITE_READONLY", "SQLITE_MISUSE"].map(codeOf), [
       "corrupt",
       "incompatible",
-      "incompatible",
+      "read_only",
       "internal",
     ]);
     const ours = new StoreError("not_found");
