@@ -17,19 +17,18 @@ import {
   sql,
   step,
   timestamp,
+  valueList,
 } from "../sql.ts";
 
 /**
- * The expiries that earlier grace periods have given, from the first one that still mattered to the last. What expires
- * then has had its grace and was not renewed since. It gets no other one, or a server that fails again and again would
- * keep the leases of dead holders for ever.
+ * The expiries that earlier grace periods have given, oldest first. What expires at exactly one of them has had its
+ * grace and was not renewed since. It gets no other one, or a server that fails again and again would keep the leases of
+ * dead holders for ever.
  */
-interface Graces {
-  readonly first: Date;
-  readonly last: Date;
-}
+type Graces = readonly Date[];
 
-const noGraces: Graces = { first: new Date(0), last: new Date(0) };
+/** The number of expiries to remember. Pauses that count are seconds apart, so these reach back beyond any grace. */
+const gracesMax = 64;
 
 /**
  * Follows the clock when it may have moved while nobody served: gives what was alive a grace period, or moves times
@@ -73,25 +72,32 @@ export const followClock = operation({
     if (aheadMs > limits.clockJumpMs) {
       const backMs = Math.round(Math.max(aheadMs, setBackMs));
       yield* moveBack(backMs, graces, context);
-      yield* saveServedAt({ first: after(graces.first, -backMs), last: after(graces.last, -backMs) }, context);
+      yield* saveServedAt(
+        graces.map((grace) => after(grace, -backMs)),
+        context,
+      );
       return { pausedMs: 0, setBackMs: backMs };
     }
     if (-aheadMs <= gapMs) return { pausedMs: 0, setBackMs: 0 };
     const lastMs = Math.max(servedAtMs, Math.min(aliveAt?.getTime() ?? 0, now.getTime()));
     const until = after(now, limits.clockGraceMs);
     yield* grantGrace(new Date(lastMs), until, graces, context);
-    yield* saveServedAt({ first: graces.last.getTime() > lastMs ? graces.first : until, last: until }, context);
+    yield* saveServedAt([...graces, until].slice(-gracesMax), context);
     return { pausedMs: now.getTime() - lastMs, setBackMs: 0 };
   },
 });
 
 function readGraces(value: string | undefined): Graces {
-  if (value === undefined) return noGraces;
-  const [first, last] = value.split(" ").map((ms) => new Date(Number(ms)));
-  return { first: first as Date, last: last as Date };
+  return value === undefined || value === "" ? [] : value.split(" ").map((ms) => new Date(Number(ms)));
 }
 
-const saveServedAt = step(function* ({ first, last }: Graces, { now }: Context) {
+/** Returns the condition that a time passes exactly `offsetMs` before one of the graces. */
+function isGrace(column: Statement, graces: Graces, offsetMs = 0): Statement {
+  if (graces.length === 0) return sql`FALSE`;
+  return sql`${column} IN (${valueList(graces.map((grace) => after(grace, -offsetMs)))})`;
+}
+
+const saveServedAt = step(function* (graces: Graces, { now }: Context) {
   yield* changeEach([
     sql`UPDATE store_meta SET value = ${String(now.getTime())} WHERE key = 'served_at'`,
     sql`
@@ -100,7 +106,7 @@ const saveServedAt = step(function* ({ first, last }: Graces, { now }: Context) 
         value
       ) VALUES (
         'graces',
-        ${`${first.getTime()} ${last.getTime()}`}
+        ${graces.map((grace) => grace.getTime()).join(" ")}
       )
       ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
   ]);
@@ -138,12 +144,12 @@ export const noteServed = step(function* ({ now, limits }: Context) {
  * Extends what had not expired at `aliveAt`, so that it lasts at least until `until`. Tokens and the retention of
  * artifacts end at a date, whoever serves, and stay as they are.
  */
-const grantGrace = step(function* (aliveAt: Date, until: Date, { first, last }: Graces, { now, limits }: Context) {
+const grantGrace = step(function* (aliveAt: Date, until: Date, graces: Graces, { now, limits }: Context) {
   const { runnerGoneMs, stopGraceMs, clockGraceMs } = limits;
   /** The condition for a time that passes `offsetMs` after the value of the column. */
   const passes = (column: Statement, offsetMs = 0): Statement => sql`
     ${column} > ${after(aliveAt, -offsetMs)} AND ${column} < ${after(until, -offsetMs)}
-    AND NOT ${column} BETWEEN ${after(first, -offsetMs)} AND ${after(last, -offsetMs)}`;
+    AND NOT ${isGrace(column, graces, offsetMs)}`;
   const [expiresAt, leaseExpiresAt] = [sql`expires_at`, sql`lease_expires_at`];
   // The statements follow the order of locks: runners, sessions, commands, worktrees.
   yield* changeEach([
@@ -167,7 +173,7 @@ const grantGrace = step(function* (aliveAt: Date, until: Date, { first, last }: 
     sql`
       UPDATE commands SET stop_at = ${now}
       WHERE stop_at IS NOT NULL AND stop_at > ${after(aliveAt, -stopGraceMs)} AND stop_at <= ${aliveAt}
-        AND NOT stop_at BETWEEN ${after(first, -clockGraceMs)} AND ${after(last, -clockGraceMs)}`,
+        AND NOT ${isGrace(sql`stop_at`, graces, clockGraceMs)}`,
     sql`UPDATE worktrees SET lease_expires_at = ${until} WHERE ${leaseExpiresAt} IS NOT NULL AND ${passes(leaseExpiresAt)}`,
     sql`
       UPDATE artifacts SET expires_at = ${until}
@@ -181,7 +187,7 @@ const grantGrace = step(function* (aliveAt: Date, until: Date, { first, last }: 
  * Moves times back by as much as the clock was set back, so that what remains of a lease is what remained before.
  * Where the length of a time is known, it is the bound of what remains.
  */
-const moveBack = step(function* (backMs: number, { first, last }: Graces, { now, limits }: Context) {
+const moveBack = step(function* (backMs: number, graces: Graces, { now, limits }: Context) {
   const back = sql`${backMs}${milliseconds}`;
   const from = sql`${now}${timestamp}`;
   const formerNow = after(now, backMs);
@@ -198,7 +204,7 @@ const moveBack = step(function* (backMs: number, { first, last }: Graces, { now,
       UPDATE sessions SET
         deadline_at = CASE WHEN created_at > ${now} THEN ${from} + (deadline_at - created_at) ELSE deadline_at - ${back} END
       WHERE deadline_at IS NOT NULL AND ended_at IS NULL AND deadline_at > ${now}
-        AND (created_at > ${now} OR deadline_at BETWEEN ${first} AND ${last})`,
+        AND (created_at > ${now} OR ${isGrace(sql`deadline_at`, graces)})`,
     sql`UPDATE commands SET lease_expires_at = lease_expires_at - ${back} WHERE lease_expires_at > ${now}`,
     // A runner that was asked to stop its command stays asked.
     sql`UPDATE commands SET stop_at = stop_at - ${back} WHERE stop_at > ${now} AND stop_at <= ${formerNow}`,

@@ -212,6 +212,23 @@ export function maintenanceConformance(backend: TestedBackend): void {
       { needs: "persists" },
     );
 
+    alone(
+      "a store that is opened again and again keeps the leases of the living, however short they are",
+      async (opened) => {
+        const { clock } = opened;
+        const { worktree, fence } = await fixtures(opened.store).lease({ ttlMs: 2_000 });
+        for (let n = 0; n < 8; n++) {
+          clock.advance(10_000);
+          await opened.reopen();
+          assertReaped(await opened.store.maintenance.reap(), {});
+          await opened.store.worktrees.renew({ worktreeId: worktree.id, fence, ttlMs: 2_000 });
+        }
+        clock.advance(2_001);
+        assertReaped(await opened.store.maintenance.reap(), { worktrees: [worktree.id] });
+      },
+      { needs: "persists" },
+    );
+
     alone("stats counts rows by state, and the work of the server", async ({ store }) => {
       await fixtures(store).claim();
       await fixtures(store).command();
