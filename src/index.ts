@@ -11,7 +11,7 @@ export { defaultLimits, type Limits } from "./limits.ts";
 export type { Account } from "./model/accounts.ts";
 export type { Artifact } from "./model/artifacts.ts";
 export type { ChangeRow } from "./model/changes.ts";
-export type { Claim, Command } from "./model/commands.ts";
+export type { Attempt, Claim, Command } from "./model/commands.ts";
 export type { DebugBreakpoint, DebugEvent, DebugSession, DebugView, StoppedThread } from "./model/debug.ts";
 export type {
   Breakpoint,

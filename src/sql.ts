@@ -67,6 +67,18 @@ export const milliseconds: Statement = sql`/*+ * interval '1 millisecond' */`;
 /** A type after a parameter that is a time, where PostgreSQL cannot tell. */
 export const timestamp: Statement = sql`/*+ ::timestamptz */`;
 
+/**
+ * Joins selects of one table that have the same order into one that merges them. PostgreSQL merges only what is ordered
+ * already, in parentheses that SQLite does not allow there, and does not need.
+ */
+export function merge(selects: readonly Statement[], order: Statement): Statement {
+  const [only, ...others] = selects;
+  if (only === undefined) throw new StoreError("internal", "there is nothing to merge");
+  const part = (select: Statement) => sql`/*+ ( */ ${select} /*+ ORDER BY ${order}) */`;
+  const merged = others.reduce((union, select) => sql`${union} UNION ALL ${part(select)}`, part(only));
+  return sql`${others.length === 0 ? only : merged} ORDER BY ${order}`;
+}
+
 /** Joins conditions with AND and skips the absent ones. Returns `TRUE` when none is present. */
 export function and(...conditions: readonly (Statement | undefined)[]): Statement {
   const [head, ...tail] = conditions.filter((condition) => condition !== undefined);

@@ -11,9 +11,10 @@ import { integer, json, list, nullable, oneOf, type RawOf, record, row, text, ti
 import { stamps } from "./common.ts";
 import { asJson, filledText, NewId, reportedText, text as textField } from "./fields.ts";
 import { parseJson } from "./json.ts";
+import { logStates } from "./logs.ts";
 import { isPlainObject } from "./plainObject.ts";
 import { Session } from "./sessions.ts";
-import { type CommandState, commandStates } from "./vocabulary.ts";
+import { type CommandState, commandOutcomes, commandStates } from "./vocabulary.ts";
 import { Lease } from "./worktrees.ts";
 
 export function isFinal(state: CommandState): boolean {
@@ -58,6 +59,27 @@ export const Command = row({
 });
 export type Command = ValueOf<typeof Command>;
 export type CommandRow = RawOf<typeof Command>;
+
+/** One run of a command by a runner. Its log is read with `logs.read({ attempt })`. */
+export const Attempt = row({
+  attempt: integer,
+  fence: integer,
+  runnerId: text,
+  /** The result of the attempt, or null while it runs. An attempt whose lease was lost may be followed by another. */
+  outcome: nullable(oneOf(commandOutcomes)),
+  exitCode: nullable(integer),
+  signal: nullable(text),
+  startedAt: time,
+  endedAt: nullable(time),
+  logState: oneOf(logStates),
+  /** The length of the log, with what was dropped from its middle. */
+  logBytes: integer,
+  logLines: integer,
+  /** The bytes that were dropped because the log exceeded its limit. */
+  droppedBytes: integer,
+  logUri: nullable(text),
+});
+export type Attempt = ValueOf<typeof Attempt>;
 
 /** A row with the column that only the reaper reads: the fence of the last claim that its runner confirmed. */
 export type ReapedCommandRow = CommandRow & { readonly confirmed_fence: number };

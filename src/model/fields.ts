@@ -3,8 +3,10 @@
 import { types } from "node:util";
 import { z } from "zod";
 import { bounds } from "../limits.ts";
+import { parseCursor, timeMsMax } from "./cursors.ts";
 import { idPattern, newId } from "./ids.ts";
 import { formatJson, isStorable } from "./json.ts";
+import { orders } from "./vocabulary.ts";
 
 const storable = { error: "must not contain U+0000 or a lone surrogate" };
 
@@ -80,12 +82,47 @@ export function asJson<Schema extends z.ZodType>(schema: Schema) {
   return schema.meta({ maxJsonBytes: bounds.jsonBytes }).pipe(Json);
 }
 
-/** The paging fields of `list` operations, which return rows oldest first, by (created_at, id). */
-export const paging = {
-  limit: z.int().min(1).max(bounds.pageRowsMax).default(bounds.pageRows),
-  cursor: z
-    .string()
-    .regex(/^\d{1,16}_[0-9a-f-]{36}$/, { error: "must be the nextCursor of an earlier page" })
-    .describe("nextCursor of an earlier page")
-    .optional(),
-};
+/** A time of a row, as a bound of a list. */
+const Time = Moment.refine((time) => time.getTime() >= 0 && time.getTime() <= timeMsMax, {
+  error: "must be from the years 1970 to 9999",
+})
+  .describe("Date")
+  .optional();
+
+/**
+ * Returns the input of a `list` operation: its filters, and the fields that all lists have. `list` is a name that no
+ * other list has; a cursor is refused unless this list made it, with the same order and filters.
+ */
+export function listInput<Filters extends z.core.$ZodLooseShape>(list: string, filters: Filters) {
+  return z
+    .strictObject({
+      ...filters,
+      /** The order of the rows by the time of their creation: `asc` begins with the oldest, `desc` with the newest. */
+      order: z.enum(orders).default("asc"),
+      /** The time at or after which the rows were created. */
+      since: Time,
+      /** The time before which the rows were created. */
+      until: Time,
+      limit: z.int().min(1).max(bounds.pageRowsMax).default(bounds.pageRows),
+      cursor: z.string().max(100).describe("nextCursor of an earlier page").optional(),
+    })
+    .refine(
+      (input) => {
+        const { cursor } = input as { readonly cursor?: string };
+        return cursor === undefined || parseCursor(list, input, cursor) !== undefined;
+      },
+      {
+        error: "must be the nextCursor of an earlier page of this list, with the same order and filters",
+        path: ["cursor"],
+      },
+    );
+}
+
+/** A filter of a list that accepts one of these words, or several. */
+export function oneOrMore<const Words extends readonly [string, ...string[]]>(words: Words) {
+  const one = z.enum(words);
+  return z
+    .union([one, z.array(one).min(1).max(words.length)])
+    .describe(`one or a list of ${words.map((word) => `\`${word}\``).join(", ")}`)
+    .optional();
+}

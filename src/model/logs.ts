@@ -2,9 +2,10 @@
 import { types } from "node:util";
 import { z } from "zod";
 import { bounds } from "../limits.ts";
-import { boolean, bytes, integer, list, oneOf, record, text, time, type ValueOf } from "./codec.ts";
+import { boolean, bytes, integer, list, oneOf, record, time, type ValueOf } from "./codec.ts";
 
 export const logStreams = ["stdout", "stderr", "system"] as const;
+export const logStates = ["open", "sealed", "pruned"] as const;
 
 export const Chunk = record({
   attempt: integer,
@@ -28,8 +29,7 @@ export const LogPage = record({
   droppedBytes: integer,
   /** True when nothing will follow `nextOffset`; for `until: "ended"`, nor in a later attempt. */
   ended: boolean,
-  /** The state of the log: open, sealed or pruned. */
-  state: text,
+  state: oneOf(logStates),
 });
 export type LogPage = ValueOf<typeof LogPage>;
 

@@ -10,7 +10,7 @@ import { z } from "zod";
 import { boolean, integer, json, nullable, oneOf, type RawOf, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
 import { CommitSha, filledText, Hash, Id, Json, Name, NewId } from "./fields.ts";
-import { type SessionState, sessionStates } from "./vocabulary.ts";
+import { commandOutcomes, type SessionState, sessionStates } from "./vocabulary.ts";
 
 export function isOpen(state: SessionState): boolean {
   return state === "pending" || state === "running" || state === "cancelling";
@@ -22,6 +22,8 @@ export const Session = row({
   worktreeId: nullable(text),
   worktreeFence: nullable(integer),
   tokenId: nullable(text),
+  /** The account of the token. */
+  accountId: nullable(text),
   requestedBy: nullable(text),
   commitSha: text,
   patchHash: nullable(text),
@@ -36,6 +38,11 @@ export const Session = row({
   activeCommands: integer,
   /** The number of commands that failed, timed out or were lost. Cancelled ones do not count (D-080). */
   failedCommands: integer,
+  /** The outcome of the command that ended last, of those that had started (D-096); null before there is one. */
+  lastCommandId: nullable(text),
+  lastCommandState: nullable(oneOf(commandOutcomes)),
+  lastExitCode: nullable(integer),
+  lastSignal: nullable(text),
   idleTtlMs: nullable(integer),
   expiresAt: nullable(time),
   /** The time at which the session ends, whatever it does; null without a deadline. */

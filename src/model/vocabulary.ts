@@ -2,6 +2,10 @@
 // words as choices without loading a schema. The transitions between states are listed at the head of the file of their
 // entity.
 
+/** The orders of a list: oldest first, newest first. */
+export const orders = ["asc", "desc"] as const;
+export type Order = (typeof orders)[number];
+
 export const worktreeStates = ["creating", "idle", "dirty", "leased", "quarantined", "evicting", "removed"] as const;
 export type WorktreeState = (typeof worktreeStates)[number];
 
@@ -30,6 +34,10 @@ export const commandStates = [
   "lost",
 ] as const;
 export type CommandState = (typeof commandStates)[number];
+
+/** The states in which a command, or an attempt of it, has ended. */
+export const commandOutcomes = ["succeeded", "failed", "timed_out", "cancelled", "lost"] as const;
+export type CommandOutcome = (typeof commandOutcomes)[number];
 
 export const runnerStates = ["online", "draining", "stalled", "gone"] as const;
 export type RunnerState = (typeof runnerStates)[number];

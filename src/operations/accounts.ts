@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { Context } from "../context.ts";
 import { Account, type AccountRow } from "../model/accounts.ts";
 import { optional, page } from "../model/codec.ts";
-import { Id, Name, NewId, paging, Version } from "../model/fields.ts";
+import { Id, listInput, Name, NewId, Version } from "../model/fields.ts";
 import { nameKey } from "../model/repositories.ts";
 import { type AccountKind, accountKinds } from "../model/vocabulary.ts";
 import { fail, operation } from "../operation.ts";
@@ -205,10 +205,13 @@ export const find = operation({
  */
 export const list = operation({
   access: "read",
-  input: z.strictObject({ includeDisabled: z.boolean().default(false), ...paging }),
+  input: listInput("account", { includeDisabled: z.boolean().default(false) }),
   output: page(Account),
   errors: [],
   *run(input) {
-    return yield* listPage("account", input, input.includeDisabled ? undefined : sql`disabled_at IS NULL`);
+    return yield* listPage("account", input, {
+      filters: { live: input.includeDisabled ? undefined : [sql`disabled_at IS NULL`] },
+      indexes: [["live"]],
+    });
   },
 });

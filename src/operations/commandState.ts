@@ -5,6 +5,7 @@ import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import type { CommandInput, CommandRow } from "../model/commands.ts";
 import type { SessionRow } from "../model/sessions.ts";
+import type { CommandOutcome } from "../model/vocabulary.ts";
 import { fail } from "../operation.ts";
 import { all, change, first, forUpdate, one, type Statement, sql, step } from "../sql.ts";
 import { notFound } from "./failures.ts";
@@ -13,6 +14,16 @@ import { lockRepositoryOfNewWorktree } from "./worktreeLease.ts";
 
 /** The result of a command, or of one attempt of it. */
 export type CommandResult = Pick<CommandRow, "state" | "exit_code" | "signal" | "end_reason">;
+
+/** Returns the columns of a session that tell the outcome of a command that has ended, for the caller to save (D-096). */
+export function asLastCommand({ id, state, exit_code, signal }: CommandRow) {
+  return {
+    last_command_id: id,
+    last_command_state: state as CommandOutcome,
+    last_exit_code: exit_code,
+    last_signal: signal,
+  };
+}
 
 /** Locks and returns the active commands of a session, in the order of their ids. */
 export const lockActiveCommands = step(function* (sessionId: string) {

@@ -5,8 +5,9 @@ import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
-import { list as listOf, optional, page } from "../model/codec.ts";
+import { list as listOf, optional, page, type RawOf } from "../model/codec.ts";
 import {
+  Attempt,
   Claim,
   Command,
   CommandInput,
@@ -19,12 +20,13 @@ import {
   outcomes,
   Signal,
 } from "../model/commands.ts";
-import { Fence, Id, LeaseTtl, paging, Reason, Version, WaitMs } from "../model/fields.ts";
+import { Fence, Id, LeaseTtl, listInput, oneOrMore, Reason, Version, WaitMs } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import { commandStates, releaseKinds } from "../model/vocabulary.ts";
 import { fail, NotYet, operation } from "../operation.ts";
-import { all, and, first, one, type Statement, skipLocked, skipLockedSessions, sql, step, when } from "../sql.ts";
+import { all, and, first, one, skipLocked, skipLockedSessions, sql, step, when } from "../sql.ts";
 import {
+  asLastCommand,
   type CommandResult,
   cancelCommand,
   endCommand,
@@ -35,7 +37,7 @@ import {
 } from "./commandState.ts";
 import { invalidTransition, leaseLost, notFound, requireState } from "./failures.ts";
 import { endByForce, settleForcedSession } from "./forcedEnd.ts";
-import { listPage, pageOf } from "./paging.ts";
+import { filter, listPage } from "./paging.ts";
 import { getRow } from "./rows.ts";
 import { lockClaimingRunner } from "./runners.ts";
 import { openSessionStates } from "./sessionActivity.ts";
@@ -234,6 +236,7 @@ export const finish = operation({
     const counters = {
       active_commands: session.active_commands - 1,
       failed_commands: session.failed_commands + (hasFailed(result.state) ? 1 : 0),
+      ...asLastCommand(command),
     };
     const release = input.release && { runnerId: before.runner_id, to: input.release };
     const settled = yield* settleSession(yield* saveSession(session, counters, context), release, context);
@@ -315,34 +318,54 @@ export const get = operation({
 });
 
 /**
- * Lists the commands of one session in sequence, or of all sessions, oldest first; optionally only those in one state.
+ * Lists the commands of one session by their sequence, or of all sessions by the time of their creation. A row must
+ * match all filters that are present.
+ *
+ * Input    runnerId: the runner that runs the command, or ran it last
+ * Cost     1 statement along an index. With filters besides the first of sessionId, runnerId and state, or with times
+ *          besides sessionId, 2 statements that read at most 5 000 rows
  */
 export const list = operation({
   access: "read",
-  input: z.strictObject({ sessionId: Id.optional(), state: z.enum(commandStates).optional(), ...paging }),
+  input: listInput("command", {
+    sessionId: Id.optional(),
+    runnerId: Id.optional(),
+    state: oneOrMore(commandStates),
+  }),
   output: page(Command),
   errors: [],
-  *run({ sessionId, state, ...position }) {
-    const ofState = when(state, (value) => sql`state = ${value}`);
-    if (sessionId === undefined) return yield* listPage("command", position, ofState);
-    return yield* listInSequence(sessionId, position, ofState);
+  *run(input) {
+    return yield* listPage("command", input, {
+      filters: {
+        session: filter(sql`session_id`, input.sessionId),
+        runner: filter(sql`runner_id`, input.runnerId),
+        state: filter(sql`state`, input.state),
+      },
+      indexes: [["session"], ["runner"], ["state"]],
+      // Commands of one call share a created_at.
+      bySequence: input.sessionId !== undefined,
+    });
   },
 });
 
 /**
- * Lists the commands of a session in sequence. Commands of one call share a created_at, so the cursor holds the
- * sequence where other lists hold the time.
+ * Lists the attempts of a command, the first one first: which runner ran it, how that ended, and how large its log is.
+ *
+ * Fails    not_found
+ * Cost     2 statements by key; a command has at most maxAttempts + 3 attempts
  */
-const listInSequence = step(function* (
-  sessionId: string,
-  { limit, cursor }: { limit: number; cursor?: string | undefined },
-  condition: Statement | undefined,
-) {
-  const lastSequence = cursor === undefined ? 0 : Number.parseInt(cursor, 10);
-  const conditions = and(sql`session_id = ${sessionId}`, sql`sequence > ${lastSequence}`, condition);
-  const rows = yield* all<CommandRow>(sql`
-    SELECT * FROM commands WHERE ${conditions} ORDER BY sequence LIMIT ${limit + 1}`);
-  return pageOf(rows, limit, (last) => `${last.sequence}_${last.id}`);
+export const attempts = operation({
+  access: "read",
+  input: z.strictObject({ commandId: Id }),
+  output: listOf(Attempt),
+  errors: ["not_found"],
+  *run({ commandId }) {
+    yield* getRow("command", commandId);
+    return yield* all<RawOf<typeof Attempt>>(sql`
+      SELECT *, next_offset AS log_bytes, next_line AS log_lines FROM attempts
+      WHERE command_id = ${commandId}
+      ORDER BY attempt`);
+  },
 });
 
 /**

@@ -16,7 +16,7 @@ import {
   type StoppedThreadRow,
 } from "../model/debug.ts";
 import { AdapterRun, debugFields } from "../model/debugInputs.ts";
-import { Id, paging, Reason, Version, WaitMs } from "../model/fields.ts";
+import { Id, listInput, Reason, Version, WaitMs } from "../model/fields.ts";
 import { fail, NotYet, operation, sealedOperation } from "../operation.ts";
 import { all, change, first, forUpdate, one, sql, step } from "../sql.ts";
 import {
@@ -31,7 +31,7 @@ import {
   wirePayloads,
 } from "./debugState.ts";
 import { notFound } from "./failures.ts";
-import { listPage } from "./paging.ts";
+import { filter, listPage } from "./paging.ts";
 import { findRow, getRow } from "./rows.ts";
 import { lockOpenSession, saveSession } from "./sessionState.ts";
 import { debugTopic } from "./topics.ts";
@@ -268,11 +268,14 @@ const readStopEpochs = step(function* (id: string, limit: number) {
 /** Lists the debug sessions of a session, oldest first. The list is empty for a session that does not exist. */
 export const list = operation({
   access: "read",
-  input: z.strictObject({ sessionId: Id, ...paging }),
+  input: listInput("debug_session", { sessionId: Id }),
   output: page(DebugSession),
   errors: [],
   *run(input) {
-    return yield* listPage("debug_session", input, sql`session_id = ${input.sessionId}`);
+    return yield* listPage("debug_session", input, {
+      filters: { session: filter(sql`session_id`, input.sessionId) },
+      indexes: [["session"]],
+    });
   },
 });
 

@@ -4,7 +4,7 @@ import type { Context } from "../context.ts";
 import type { CommandRow } from "../model/commands.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
 import { step } from "../sql.ts";
-import { endCommand } from "./commandState.ts";
+import { asLastCommand, endCommand } from "./commandState.ts";
 import { endSession, saveSession, settleSession, unbindWorktree } from "./sessionState.ts";
 import { endLease, lockLeaseOf } from "./worktreeLease.ts";
 
@@ -16,11 +16,12 @@ import { endLease, lockLeaseOf } from "./worktreeLease.ts";
 export const endByForce = step(function* (session: SessionRow, commands: readonly CommandRow[], context: Context) {
   const worktree = yield* lockLeaseOf(session);
   let timedOut = 0;
+  let last: ReturnType<typeof asLastCommand> | undefined;
   for (const command of commands) {
     const state = command.state === "cancelling" ? "cancelled" : "timed_out";
     if (state === "timed_out") timedOut++;
     const result = { state, exit_code: null, signal: null, end_reason: command.end_reason ?? "forced" } as const;
-    yield* endCommand(command, result, "force", context);
+    last = asLastCommand(yield* endCommand(command, result, "force", context));
   }
   // The row of a session that ends keeps its worktree as a record of where it ran.
   if (worktree !== undefined) {
@@ -30,6 +31,7 @@ export const endByForce = step(function* (session: SessionRow, commands: readonl
   const counters = {
     active_commands: session.active_commands - commands.length,
     failed_commands: session.failed_commands + timedOut,
+    ...last,
   };
   return { session: yield* saveSession(session, counters, context), lostWorktree: worktree !== undefined };
 });

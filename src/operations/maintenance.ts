@@ -10,7 +10,7 @@ import type { CommandState } from "../model/vocabulary.ts";
 import { operation } from "../operation.ts";
 import { all, first, forUpdate, one, skipLocked, sql, step } from "../sql.ts";
 import { expireArtifacts } from "./artifactState.ts";
-import { endCommand, requeueCommand } from "./commandState.ts";
+import { asLastCommand, endCommand, requeueCommand } from "./commandState.ts";
 import { endByForce, settleForcedSession } from "./forcedEnd.ts";
 import { expireKeys } from "./idempotency.ts";
 import { noteServed } from "./serving.ts";
@@ -82,12 +82,14 @@ const expireCommandLeases = step(function* (limit: number, context: Context) {
     const isRequeued = row.state === "running" && (isUnconfirmed || attemptsUsed < row.max_attempts);
     const state: CommandState = row.state === "cancelling" ? "cancelled" : "lost";
     const result = { state, exit_code: null, signal: null, end_reason: row.end_reason ?? "lease_expired" };
-    if (isRequeued) yield* requeueCommand(row, result, isUnconfirmed, context);
-    else yield* endCommand(row, result, "expire", context);
+    const ended = isRequeued
+      ? yield* requeueCommand(row, result, isUnconfirmed, context)
+      : yield* endCommand(row, result, "expire", context);
     const counters = {
       active_commands: session.active_commands - 1,
       queued_commands: session.queued_commands + (isRequeued ? 1 : 0),
       failed_commands: session.failed_commands + (!isRequeued && hasFailed(state) ? 1 : 0),
+      ...(isRequeued ? {} : asLastCommand(ended)),
     };
     yield* settleSession(yield* saveSession(session, counters, context), undefined, context);
   }

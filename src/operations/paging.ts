@@ -1,37 +1,156 @@
-// Pages of the list operations, in the order of (created_at, id): rows that are created meanwhile come on a later page.
+// Pages of the list operations, in the order of (created_at, id) or its reverse. A row that is created meanwhile is at
+// the newest end, so it moves no other row.
 import { bounds } from "../limits.ts";
-import { all, and, type Statement, sql, step } from "../sql.ts";
+import { formatCursor, type Position, parseCursor, valuesOf } from "../model/cursors.ts";
+import type { Order } from "../model/vocabulary.ts";
+import { all, and, first, merge, type SqlValue, type Statement, sql, step, when } from "../sql.ts";
 import { type Entity, type RowOf, tables } from "./rows.ts";
 
 interface PageInput {
+  readonly order: Order;
+  readonly since?: Date | undefined;
+  readonly until?: Date | undefined;
   readonly limit: number;
   readonly cursor?: string | undefined;
 }
 
-/** Returns a page of the rows that meet all conditions, and the cursor of the next page if there is one. */
-export const listPage = step(function* <Name extends Entity>(
-  entity: Name,
-  input: PageInput,
-  ...conditions: readonly (Statement | undefined)[]
-) {
-  const limit = Math.min(input.limit, bounds.pageRowsMax);
-  const rows = yield* all<RowOf[Name]>(sql`
-    SELECT * FROM ${tables[entity]}
-    WHERE ${and(...conditions, afterCursor(input.cursor))}
-    ORDER BY created_at, id LIMIT ${limit + 1}`);
-  return pageOf(rows, limit, (last) => `${last.created_at}_${last.id}`);
-});
+/** Conditions of which a row must meet one; undefined when the caller does not use the filter. */
+type Filter = readonly Statement[] | undefined;
 
-/** Returns the condition for the rows after a cursor. The input schema has checked the cursor's form. */
-function afterCursor(cursor: string | undefined): Statement | undefined {
-  if (cursor === undefined) return undefined;
-  const [ms, id] = cursor.split("_") as [string, string];
-  return sql`(created_at, id) > (${new Date(Number(ms))}, ${id})`;
+interface Lookup<Name extends string> {
+  readonly filters: Readonly<Record<Name, Filter>>;
+  /** The indexes in the order of the list, by the filters whose columns come before that order: the best one first. */
+  readonly indexes: readonly (readonly Name[])[];
+  /** True for a list in the order of `sequence`, which has the same order as the time of creation. */
+  readonly bySequence?: boolean;
 }
 
-/** Returns a page of at most `limit` rows. One row more than the limit shows that there is a next page. */
-export function pageOf<Row>(rows: readonly Row[], limit: number, cursorOf: (last: Row) => string) {
+/**
+ * The number of rows that one page may read past. An index finds the rows of one or two filters; those that another
+ * filter leaves out are read in vain, and the search for a rare row must not hold up other calls (D-096).
+ */
+const scanRowsMax = 5_000;
+
+/** Returns the filter of a column by one value, or by several. */
+export function filter<Value extends SqlValue>(column: Statement, value: Value | readonly Value[] | undefined): Filter {
+  return value === undefined ? undefined : valuesOf<Value>(value).map((one) => sql`${column} = ${one}`);
+}
+
+/**
+ * Returns a page of the rows that pass all filters, and the cursor of the next page if there is one. The rows are read
+ * along the first index whose filters are present; for several values, along it several times, merged. With a filter
+ * that this index does not know, a page ends after `scanRowsMax` rows, and may then be short or empty.
+ */
+export const listPage = step(function* <Name extends Entity, Filters extends string>(
+  entity: Name,
+  input: PageInput,
+  { filters, indexes, bySequence = false }: Lookup<Filters>,
+) {
+  const limit = Math.min(input.limit, bounds.pageRowsMax);
+  const key = bySequence ? sequenceKey : timeKey;
+  const names = (Object.keys(filters) as Filters[]).filter((name) => filters[name] !== undefined);
+  const index = indexes.find((columns) => columns.every((name) => names.includes(name))) ?? [];
+  const indexed = combinationsOf(index.map((name) => filters[name] as readonly Statement[]));
+  const position = input.cursor === undefined ? undefined : parseCursor(entity, input, input.cursor);
+  const { start, end, others } = key.rangeOf(input, position);
+  const conditions = names.filter((name) => !index.includes(name)).map((name) => anyOf(filters[name] as Filter));
+  for (const condition of others) if (condition !== undefined) conditions.push(anyOf([condition]));
+
+  const select = (columns: Statement, ...where: readonly (Statement | undefined)[]): Statement => {
+    const parts = indexed.map(
+      (found) => sql`SELECT ${columns} FROM ${tables[entity]} WHERE ${and(found, start, ...where)}`,
+    );
+    return merge(parts, input.order === "asc" ? key.ascending : key.descending);
+  };
+  const lastRead =
+    conditions.length === 0
+      ? undefined
+      : yield* first<Keyed>(sql`${select(key.columns, end)} LIMIT 1 OFFSET ${scanRowsMax - 1}`);
+  const upTo = lastRead === undefined ? end : key.upTo(lastRead, input.order);
+  const rows = yield* all<RowOf[Name]>(sql`${select(sql`*`, upTo, ...conditions)} LIMIT ${limit + 1}`);
   const items = rows.slice(0, limit);
-  const last = items.at(-1);
-  return { items, nextCursor: rows.length > limit && last !== undefined ? cursorOf(last) : undefined };
+  const last = rows.length > limit ? (items.at(-1) as Keyed | undefined) : lastRead;
+  const nextCursor = last === undefined ? undefined : formatCursor(entity, input, key.positionOf(last));
+  return { items, nextCursor };
+});
+
+/** The columns of a row that give its position in a list. */
+interface Keyed {
+  readonly id: string;
+  readonly created_at: number;
+  readonly sequence: number;
+}
+
+/** The order of a list. A range has one bound on each side, so that an index leads to its first row. */
+interface Key {
+  readonly columns: Statement;
+  readonly ascending: Statement;
+  readonly descending: Statement;
+  positionOf(row: Keyed): Position;
+  /** Returns the bounds of the rows after a position, and the conditions that are no bounds of this key. */
+  rangeOf(input: PageInput, position: Position | undefined): Range;
+  /** Returns the bound after which no row is read: this row is the last one. */
+  upTo(row: Keyed, order: Order): Statement;
+}
+
+interface Range {
+  readonly start: Statement | undefined;
+  readonly end: Statement | undefined;
+  readonly others: readonly (Statement | undefined)[];
+}
+
+const isSince = (time: Date) => sql`created_at >= ${time}`;
+const isBefore = (time: Date) => sql`created_at < ${time}`;
+
+const timeKey: Key = {
+  columns: sql`created_at, id`,
+  ascending: sql`created_at, id`,
+  descending: sql`created_at DESC, id DESC`,
+  positionOf: ({ created_at, id }) => ({ at: created_at, id }),
+  rangeOf({ order, since, until }, position) {
+    // A cursor lies in the range, so it replaces the bound at which the list starts, unless that bound has moved since.
+    if (order === "asc") {
+      const isInRange = position !== undefined && (since === undefined || position.at >= since.getTime());
+      const start = isInRange
+        ? sql`(created_at, id) > (${new Date(position.at)}, ${position.id})`
+        : when(since, isSince);
+      return { start, end: when(until, isBefore), others: [] };
+    }
+    const isInRange = position !== undefined && (until === undefined || position.at < until.getTime());
+    const start = isInRange
+      ? sql`(created_at, id) < (${new Date(position.at)}, ${position.id})`
+      : when(until, isBefore);
+    return { start, end: when(since, isSince), others: [] };
+  },
+  upTo: ({ created_at, id }, order) =>
+    order === "asc"
+      ? sql`(created_at, id) <= (${new Date(created_at)}, ${id})`
+      : sql`(created_at, id) >= (${new Date(created_at)}, ${id})`,
+};
+
+const sequenceKey: Key = {
+  columns: sql`sequence, id`,
+  ascending: sql`sequence`,
+  descending: sql`sequence DESC`,
+  positionOf: ({ sequence, id }) => ({ at: sequence, id }),
+  rangeOf: ({ order, since, until }, position) => ({
+    start: when(position, ({ at }) => (order === "asc" ? sql`sequence > ${at}` : sql`sequence < ${at}`)),
+    end: undefined,
+    others: [when(since, isSince), when(until, isBefore)],
+  }),
+  upTo: ({ sequence }, order) => (order === "asc" ? sql`sequence <= ${sequence}` : sql`sequence >= ${sequence}`),
+};
+
+/** Returns each combination of one condition of every filter. */
+function combinationsOf(filters: readonly (readonly Statement[])[]): readonly (Statement | undefined)[] {
+  return filters.reduce<readonly (Statement | undefined)[]>(
+    (found, conditions) => found.flatMap((one) => conditions.map((condition) => and(one, condition))),
+    [undefined],
+  );
+}
+
+/** Joins conditions with OR, in a form that makes no planner choose the index of one of them. */
+function anyOf(conditions: Filter): Statement {
+  const joined = (conditions ?? []).reduce((either, condition) => sql`${either} OR ${condition}`);
+  return sql`(${joined}) IS TRUE`;
 }

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import type { Context } from "../context.ts";
 import { optional, page } from "../model/codec.ts";
-import { Id, Name, paging, Version } from "../model/fields.ts";
+import { Id, listInput, Name, Version } from "../model/fields.ts";
 import { nameKey, Repository, repositoryFields } from "../model/repositories.ts";
 import { fail, operation } from "../operation.ts";
 import { type Body, empty, first, forUpdate, one, type Statement, sql, step } from "../sql.ts";
@@ -193,11 +193,14 @@ export const find = operation({
  */
 export const list = operation({
   access: "read",
-  input: z.strictObject({ includeArchived: z.boolean().default(false), ...paging }),
+  input: listInput("repository", { includeArchived: z.boolean().default(false) }),
   output: page(Repository),
   errors: [],
   *run(input) {
-    return yield* listPage("repository", input, input.includeArchived ? undefined : sql`archived_at IS NULL`);
+    return yield* listPage("repository", input, {
+      filters: { live: input.includeArchived ? undefined : [sql`archived_at IS NULL`] },
+      indexes: [["live"]],
+    });
   },
 });
 

@@ -31,6 +31,7 @@ export const operations = {
     register: runners.register,
     heartbeat: runners.heartbeat,
     drain: runners.drain,
+    get: runners.get,
     list: runners.list,
   },
   worktrees: {
@@ -64,6 +65,7 @@ export const operations = {
     finish: commands.finish,
     cancel: commands.cancel,
     get: commands.get,
+    attempts: commands.attempts,
     list: commands.list,
     wait: commands.wait,
   },

@@ -6,7 +6,7 @@ import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import type { AccountRow } from "../model/accounts.ts";
 import { integer, page, record } from "../model/codec.ts";
-import { Id, Moment, Name, NewId, paging, Reason, Sha256, Version } from "../model/fields.ts";
+import { Id, listInput, Moment, Name, NewId, Reason, Sha256, Version } from "../model/fields.ts";
 import { newId } from "../model/ids.ts";
 import {
   formatScopes,
@@ -30,10 +30,10 @@ import {
 } from "../model/tokenText.ts";
 import { type AccountKind, type Scope, type TokenKind, tokenKinds } from "../model/vocabulary.ts";
 import { fail, operation, sealedOperation } from "../operation.ts";
-import { change, changeEach, first, forUpdate, one, sql, step, when } from "../sql.ts";
+import { change, changeEach, first, forUpdate, one, sql, step } from "../sql.ts";
 import { insertAccount, lockAccountByName, requireEnabled } from "./accounts.ts";
 import { changedFields } from "./changeDetail.ts";
-import { listPage } from "./paging.ts";
+import { filter, listPage } from "./paging.ts";
 import { lockRow } from "./rows.ts";
 import { requireVersion } from "./versions.ts";
 
@@ -374,15 +374,14 @@ export const revoke = operation({
  */
 export const list = operation({
   access: "read",
-  input: z.strictObject({ accountId: Id.optional(), ...paging }),
+  input: listInput("token", { accountId: Id.optional() }),
   output: page(Token),
   errors: [],
   *run(input) {
-    return yield* listPage(
-      "token",
-      input,
-      when(input.accountId, (accountId) => sql`account_id = ${accountId}`),
-    );
+    return yield* listPage("token", input, {
+      filters: { account: filter(sql`account_id`, input.accountId) },
+      indexes: [["account"]],
+    });
   },
 });
 

@@ -5,13 +5,25 @@ import { z } from "zod";
 import { after } from "../clock.ts";
 import { page } from "../model/codec.ts";
 import { Directory } from "../model/directories.ts";
-import { CommitSha, Fence, Hash, Id, LeaseTtl, NewId, paging, Reason, Version, WaitMs } from "../model/fields.ts";
+import {
+  CommitSha,
+  Fence,
+  Hash,
+  Id,
+  LeaseTtl,
+  listInput,
+  NewId,
+  oneOrMore,
+  Reason,
+  Version,
+  WaitMs,
+} from "../model/fields.ts";
 import { releaseKinds, worktreeStates } from "../model/vocabulary.ts";
 import { Lease, Worktree, type WorktreeRow } from "../model/worktrees.ts";
 import { fail, operation } from "../operation.ts";
-import { change, first, one, sql, when } from "../sql.ts";
+import { change, first, one, sql } from "../sql.ts";
 import { leaseLost, requireState } from "./failures.ts";
-import { listPage } from "./paging.ts";
+import { filter, listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { holderRule, namesHolder, reserveFields, reserveWorktree, tooManyWorktrees } from "./reservation.ts";
 import { getRow, lockRow } from "./rows.ts";
@@ -319,18 +331,29 @@ export const get = operation({
   },
 });
 
-/** Lists worktrees, oldest first. A row must match all filters that are present. */
+/**
+ * Lists worktrees. A row must match all filters that are present.
+ *
+ * Input    runnerId: the runner that holds the worktree
+ * Cost     1 statement along an index. With filters besides runnerId, 2 statements that read at most 5 000 rows
+ */
 export const list = operation({
   access: "read",
-  input: z.strictObject({ repositoryId: Id.optional(), state: z.enum(worktreeStates).optional(), ...paging }),
+  input: listInput("worktree", {
+    repositoryId: Id.optional(),
+    state: oneOrMore(worktreeStates),
+    runnerId: Id.optional(),
+  }),
   output: page(Worktree),
   errors: [],
   *run(input) {
-    return yield* listPage(
-      "worktree",
-      input,
-      when(input.repositoryId, (repositoryId) => sql`repository_id = ${repositoryId}`),
-      when(input.state, (state) => sql`state = ${state}`),
-    );
+    return yield* listPage("worktree", input, {
+      filters: {
+        runner: filter(sql`lease_runner_id`, input.runnerId),
+        repository: filter(sql`repository_id`, input.repositoryId),
+        state: filter(sql`state`, input.state),
+      },
+      indexes: [["runner"], ["repository", "state"], ["repository"], ["state"]],
+    });
   },
 });

@@ -28,8 +28,9 @@ export class PreparedStatements {
       // https://www.postgresql.org/docs/current/explicit-locking.html
       .replace(/\/\*\+ FOR UPDATE( OF \w+)?( SKIP LOCKED)? \*\//g, "FOR NO KEY UPDATE$1$2")
       .replace(/\/\*\+ (\* interval '1 millisecond'|::timestamptz) \*\//g, "$1")
+      .replace(/\/\*\+ (\(|ORDER BY [^*]*\)) \*\//g, "$1")
       .trim();
-    const prepared = { name: `s${this.#prepared.size}`, text, readonly: /^SELECT\b/i.test(text) };
+    const prepared = { name: `s${this.#prepared.size}`, text, readonly: /^\(?\s*SELECT\b/i.test(text) };
     this.#prepared.set(strings, prepared);
     return prepared;
   }

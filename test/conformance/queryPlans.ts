@@ -10,6 +10,7 @@ import { operations } from "../../src/operations/table.ts";
 import { isPaged } from "../../src/pages.ts";
 import { openTestStore } from "../../src/testing/index.ts";
 import { memoryDatabase } from "../support/memoryDriver.ts";
+import { sampleCursor } from "../support/samples.ts";
 
 export interface RecordedStatements {
   /** Maps the text of each statement to the operation that ran when it was first prepared. */
@@ -105,6 +106,31 @@ export function describeQueryPlans({ operationOf, called, stop }: RecordedStatem
       assert.deepEqual(faults, []);
     });
 
+    it("a page of a list begins where the page before has ended, without reading on the way", () => {
+      const laterPages = [...operationOf].filter(
+        ([text, name]) => name.endsWith(".list") && /\(created_at, id\) [<>] \(|sequence [<>] \?/.test(text),
+      );
+      assert.ok(laterPages.length > 500, `${laterPages.length} statements`);
+      const faults = laterPages.flatMap(([text, name]) =>
+        explain(db, text)
+          .filter((step) => /^(SCAN|SEARCH)/.test(step) && !/\(created_at,id\)[<>]|sequence[<>]/.test(step))
+          .map((step) => `${name}: ${step}\n  ${onOneLine(text)}`),
+      );
+      assert.deepEqual(faults, []);
+    });
+
+    it("a list reads along an index of its first filter, and of no other", () => {
+      const faults = [...operationOf].flatMap(([text, name]) => {
+        const filters = /WHERE (?:TRUE AND )?(\w+ = \?(?: AND \w+ = \?)*)/.exec(text)?.[1];
+        if (!name.endsWith(".list") || filters === undefined) return [];
+        const expected = filters.replaceAll(" = ", "=");
+        return explain(db, text)
+          .filter((step) => /^(SCAN|SEARCH)/.test(step) && !step.includes(`(${expected}`))
+          .map((step) => `${name}: ${step}, not ${expected}\n  ${onOneLine(text)}`);
+      });
+      assert.deepEqual(faults, []);
+    });
+
     for (const [subject, pattern, index] of lookups) {
       it(`${subject}: found by ${index}, without reading rows that have ended`, () => {
         const texts = [...operationOf.keys()].filter((text) => pattern.test(onOneLine(text)));
@@ -135,40 +161,50 @@ export function describeQueryPlans({ operationOf, called, stop }: RecordedStatem
   });
 }
 
-/** Lists the rows of every entity with each combination of filters, from the first page and from a later one. */
+/** Lists the rows of every entity with each combination of filters, in both orders, from the first page and from a later one. */
 async function listWithAllFilters(): Promise<void> {
   const store = await openTestStore();
+  for (const { entity, input } of listInputs())
+    await (store[entity] as { list(page: object): Promise<unknown> }).list(input);
+  await store.close();
+}
+
+/** Yields inputs of every list, with each combination of filters, in both orders, with a cursor and without one. */
+export function* listInputs(): Generator<{ readonly entity: "sessions"; readonly input: object }> {
   const lists = namedOperations().filter(([, operation]) => isPaged(operation));
   assert.ok(lists.length > 5);
   for (const [name, { inputSchema }] of lists) {
+    const [entity] = name.split(".") as ["sessions"];
     const { limit: _limit, cursor: _cursor, ...filters } = inputSchema.shape;
-    const [entity, verb] = name.split(".") as [keyof typeof operations, string];
-    const list = (store[entity] as unknown as Record<string, (input: object) => Promise<unknown>>)[verb];
-    for (const input of combinations(Object.entries(filters)))
-      for (const page of [{}, { cursor: `1_${newId()}` }])
-        await list?.({ ...input, ...page }).catch((error: { code?: string }) => {
-          // The filters that an operation requires are left out of some combinations.
-          if (error.code !== "invalid_input") throw error;
-        });
+    for (const input of combinations(Object.entries(filters))) {
+      // The filters that an operation requires are left out of some combinations.
+      if (!inputSchema.safeParse(input).success) continue;
+      yield { entity, input };
+      yield { entity, input: { ...input, cursor: sampleCursor(inputSchema, input) } };
+    }
   }
-  await store.close();
 }
 
 function combinations(filters: readonly (readonly [name: string, schema: z.ZodType])[]): readonly object[] {
   const [head, ...rest] = filters;
   if (head === undefined) return [{}];
   const [name, schema] = head;
-  return combinations(rest).flatMap((input) => [input, { ...input, [name]: exampleOf(schema) }]);
+  const values = examplesOf(schema);
+  return combinations(rest).flatMap((input) => [input, ...values.map((value) => ({ ...input, [name]: value }))]);
 }
 
-/** Returns a value that a filter accepts. */
-function exampleOf(schema: z.ZodType): unknown {
-  const { enum: values = [] } = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" });
-  const example = [newId(), "name", true, values[0]].find(
-    (value) => schema.safeParse(value).success && value !== undefined,
+/** Returns a value that a filter accepts, and a list of two values if it accepts several. */
+function examplesOf(schema: z.ZodType): readonly unknown[] {
+  if (schema.safeParse("desc").success && schema.safeParse("asc").success) return ["desc"];
+  const { anyOf = [{}] } = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }) as {
+    anyOf?: readonly { enum?: readonly unknown[] }[];
+  };
+  const words = anyOf[0]?.enum ?? [];
+  const examples = [newId(), "a".repeat(40), "name", true, new Date(1), words[0]].filter(
+    (value) => value !== undefined && schema.safeParse(value).success,
   );
-  assert.notEqual(example, undefined, "none of the examples is a value of the filter: add one");
-  return example;
+  assert.notDeepEqual(examples, [], "none of the examples is a value of the filter: add one");
+  return [examples[0], words.slice(0, 2)].filter((value) => schema.safeParse(value).success);
 }
 
 function explain(db: Database.Database, text: string): readonly string[] {
@@ -238,7 +274,11 @@ const lookups: readonly (readonly [subject: string, statement: RegExp, index: st
   ["a free worktree of a commit", /repository_id = \? AND commit_sha = \? AND state IN/, "worktrees_commit"],
   ["any free worktree", /repository_id = \? AND TRUE AND state IN \('idle', 'dirty'\)/, "worktrees_any"],
   ["the worktree to evict", /FROM worktrees .*state IN \('idle', 'dirty'\) AND NOT pinned/, "worktrees_evictable"],
-  ["the quarantined worktrees", /FROM worktrees WHERE .*state = 'quarantined'/, "worktrees_quarantined"],
+  [
+    "the quarantined worktrees",
+    /FROM worktrees WHERE .*state = 'quarantined'/,
+    "worktrees_(?:quarantined|page_of_repository_and_state)",
+  ],
   [
     "the earliest expiry of a repository's leases",
     /repository_id = \? AND lease_expires_at IS NOT NULL AND lease_expires_at > \? ORDER BY/,

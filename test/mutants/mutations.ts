@@ -47,7 +47,26 @@ const restore = { tests: ["test/system/backup/restore.test.ts"] };
 export const mutations: readonly Mutation[] = [
   // Operations
   ...mutate("src/operations/sessions.ts", subject("references"), [
-    ["the token of a session exists", 'if (input.tokenId !== undefined) yield* getRow("token", input.tokenId);', ""],
+    [
+      "the token of a session exists",
+      'undefined : yield* getRow("token", input.tokenId);',
+      "undefined : { id: input.tokenId, account_id: null };",
+    ],
+  ]),
+  ...mutate("src/model/cursors.ts", subject("lists"), [
+    ["a cursor belongs to its list", "|| !cursor.subarray(0, tagBytes).equals(tagOf(list, input))", ""],
+  ]),
+  ...mutate("src/operations/paging.ts", subject("lists"), [
+    [
+      "a cursor before the first row of a range does not widen it",
+      "position.at >= since.getTime()",
+      "position.at >= 0",
+    ],
+    ["a page reads a bounded number of rows", "conditions.length === 0", "conditions.length >= 0"],
+    ["what another filter leaves out is left out", "joined}) IS TRUE`", "joined}) IS NOT NULL`"],
+  ]),
+  ...mutate("src/operations/forcedEnd.ts", subject("lists"), [
+    ["a session shows a command that was ended by force", "    ...last,\n", ""],
   ]),
   ...mutate("src/model/commands.ts", subject("commands: enqueue"), [
     ["a secret variable has no value", "if (!Object.hasOwn(variables, name)) continue;", "continue;"],

@@ -1,8 +1,11 @@
 // Valid inputs for every operation, found from its schema, for tests that walk over the whole table.
+import assert from "node:assert/strict";
 import { z } from "zod";
 import { newId } from "../../src/index.ts";
+import { formatCursor } from "../../src/model/cursors.ts";
 import { createSecret, formatToken } from "../../src/model/tokenText.ts";
 import type { AnyOperation } from "../../src/operation.ts";
+import { tables } from "../../src/operations/rows.ts";
 
 /** Values of which each field of a simple kind accepts one. Those that fit only few fields stand first. */
 const candidates = (): readonly unknown[] => [
@@ -33,7 +36,19 @@ const corrections: Readonly<Record<string, () => Record<string, unknown>>> = {
 
 /** Returns an input that the operation accepts: with `all`, it has every field that a sample is found for. */
 export function sampleInput(name: string, { inputSchema }: AnyOperation, all = false): Record<string, unknown> {
-  return { ...(sampleOf(inputSchema, all) as object), ...corrections[name]?.() };
+  const sample: Record<string, unknown> = { ...(sampleOf(inputSchema, all) as object), ...corrections[name]?.() };
+  if (all && name.endsWith(".list")) sample.cursor = sampleCursor(inputSchema, { ...sample, cursor: undefined });
+  return sample;
+}
+
+/** Returns a cursor that a list accepts with this input. Fails unless a list accepts only its own cursors. */
+export function sampleCursor(schema: z.ZodObject, input: object): string {
+  const parsed = schema.parse(input);
+  const cursors = Object.keys(tables)
+    .map((list) => formatCursor(list, parsed, { at: 1, id: newId() }))
+    .filter((cursor) => schema.safeParse({ ...input, cursor }).success);
+  assert.equal(cursors.length, 1, "the cursor of one list is accepted");
+  return cursors[0] as string;
 }
 
 /** Returns a value that the schema accepts, or undefined when none is found. */

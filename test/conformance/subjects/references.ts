@@ -32,6 +32,7 @@ const calls: Readonly<Record<string, Call>> = {
   "repositories.rename repositoryId": (s) => s.repositories.rename({ repositoryId: unknown, name: "n" }),
   "runners.heartbeat runnerId": (s) => s.runners.heartbeat({ runnerId: unknown }),
   "runners.drain runnerId": (s) => s.runners.drain({ runnerId: unknown }),
+  "runners.get runnerId": (s) => s.runners.get({ runnerId: unknown }),
   "worktrees.reserve repositoryId": (s) => s.worktrees.reserve({ repositoryId: unknown, owner: "o" }),
   "worktrees.reserve sessionId": (s, { repositoryId }) =>
     s.worktrees.reserve({ repositoryId, owner: "o", sessionId: unknown }),
@@ -65,6 +66,7 @@ const calls: Readonly<Record<string, Call>> = {
   "commands.finish commandId": (s) => s.commands.finish({ commandId: unknown, fence: 1, outcome: "failed" }),
   "commands.cancel commandId": (s) => s.commands.cancel({ commandId: unknown }),
   "commands.get commandId": (s) => s.commands.get({ commandId: unknown }),
+  "commands.attempts commandId": (s) => s.commands.attempts({ commandId: unknown }),
   "commands.wait commandId": (s) => s.commands.wait({ commandId: unknown }),
   "logs.append commandId": (s) => s.logs.append({ commandId: unknown, fence: 1, offset: 0, data: bytes("x") }),
   "logs.read commandId": (s) => s.logs.read({ commandId: unknown }),

@@ -3,59 +3,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { newId, openStore } from "../../../src/index.ts";
-import { openEngine } from "../../../src/migrate/open.ts";
-import { downgrade, type Migrator, upgrade } from "../../../src/migrate/upgrade.ts";
-import { readMigrations } from "../../../src/schema/migrationFiles.ts";
+import { downgrade, upgrade } from "../../../src/migrate/upgrade.ts";
 import { fixtures } from "../../../src/testing/index.ts";
-import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
-import { migrationFolder, withDatabase } from "./migrationFolder.ts";
-
-type Row = Record<string, unknown>;
-
-/** One database, with its own way to run SQL that both engines understand. */
-interface Place {
-  readonly url: string;
-  readonly dialect: "sqlite" | "postgres";
-  query(sql: string): Promise<Row[]>;
-  run(sql: string): Promise<void>;
-  remove(): Promise<void>;
-}
-
-const places: Readonly<Record<Place["dialect"], () => Promise<Place>>> = {
-  sqlite: async () => {
-    const { url, path } = migrationFolder([]);
-    return {
-      url,
-      dialect: "sqlite",
-      query: async (sql) => withDatabase(path, (db) => db.prepare(sql).all() as Row[]),
-      run: async (sql) =>
-        withDatabase(path, (db) => {
-          db.pragma("foreign_keys = OFF");
-          db.exec(sql);
-        }),
-      remove: async () => {},
-    };
-  },
-  postgres: async () => {
-    const url = await newDatabase();
-    return {
-      url,
-      dialect: "postgres",
-      query: (sql) => ask<Row>(url, sql),
-      run: async (sql) => void (await ask(url, sql)),
-      remove: () => dropDatabase(url),
-    };
-  },
-};
-
-async function migrate({ url, dialect }: Place, work: (migrator: Migrator) => Promise<unknown>): Promise<void> {
-  const engine = await openEngine(url, { create: true, lockTimeoutMs: 10_000 });
-  try {
-    await work({ engine, migrations: readMigrations(dialect), now: () => Date.now() });
-  } finally {
-    await engine.close();
-  }
-}
+import { migrate, type Place, places, type Row } from "./places.ts";
 
 const down = (place: Place) =>
   migrate(place, (migrator) => downgrade(migrator, "0004", { backup: false, allowDataLoss: true }));
@@ -173,6 +123,7 @@ describe("0005_truth", () => {
       assert.notEqual(withIds(stops).get(cancelling.id)?.stop_at, null);
 
       // The store works on these rows: it ends the session with the cancelling command, and deletes one with all its rows.
+      await migrate(place, (migrator) => upgrade(migrator, "head", { backup: false }));
       const again = await openStore({ url: place.url });
       assert.deepEqual((await again.sessions.get({ sessionId: good.id })).metadata, { at: new Date(0) });
       assert.equal((await again.sessions.cancel({ sessionId: ofCommand.id })).state, "cancelling");

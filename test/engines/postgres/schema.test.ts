@@ -247,6 +247,7 @@ const withoutForeignKey: readonly string[] = [
   "debug_stops.thread_id",
   "idempotency_keys.actor",
   "runners.boot_id",
+  "sessions.last_command_id",
   "sessions.requested_by",
   "tokens.public_id",
   "worktrees.lease_owner",

@@ -3,6 +3,7 @@
 -- 0003_lookups.postgres.sql 2f603d3d4b0f65624d630a474c7cee7adb920b0fc0f1612120f9d18a143a1151
 -- 0004_debug.postgres.sql 3c4eab41415ec808614dd632521429b6a0a8ac95f52a8676bda98efb05bc65a3
 -- 0005_truth.postgres.sql 56eb3616ef1d358f813b4617331b4324d82f43bdd648e27f48f29371fbb4c338
+-- 0006_lists.postgres.sql 5237599981328ea34193442c0112d8c87b004de3cd44802b065f792a5ddbe0c6
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -20,6 +21,8 @@ CREATE TABLE accounts (
 );
 
 CREATE INDEX accounts_page ON accounts USING btree (created_at, id);
+
+CREATE INDEX accounts_page_of_live ON accounts USING btree (created_at, id) WHERE disabled_at IS NULL;
 
 CREATE TABLE artifacts (
   id uuid NOT NULL,
@@ -65,7 +68,13 @@ CREATE INDEX artifacts_page ON artifacts USING btree (created_at, id);
 
 CREATE INDEX artifacts_page_of_command ON artifacts USING btree (command_id, created_at, id) WHERE command_id IS NOT NULL;
 
+CREATE INDEX artifacts_page_of_kind ON artifacts USING btree (kind, created_at, id);
+
+CREATE INDEX artifacts_page_of_kind_and_state ON artifacts USING btree (kind, state, created_at, id);
+
 CREATE INDEX artifacts_page_of_session ON artifacts USING btree (session_id, created_at, id);
+
+CREATE INDEX artifacts_page_of_state ON artifacts USING btree (state, created_at, id);
 
 CREATE TABLE attempts (
   id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -178,6 +187,8 @@ CREATE INDEX commands_active ON commands USING btree (session_id) WHERE lease_ex
 CREATE INDEX commands_expiry ON commands USING btree (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 
 CREATE INDEX commands_page ON commands USING btree (created_at, id);
+
+CREATE INDEX commands_page_of_runner ON commands USING btree (runner_id, created_at, id) WHERE runner_id IS NOT NULL;
 
 CREATE INDEX commands_page_of_state ON commands USING btree (state, created_at, id);
 
@@ -355,6 +366,8 @@ CREATE TABLE repositories (
 
 CREATE INDEX repositories_page ON repositories USING btree (created_at, id);
 
+CREATE INDEX repositories_page_of_live ON repositories USING btree (created_at, id) WHERE archived_at IS NULL;
+
 CREATE TABLE runners (
   id uuid NOT NULL,
   name text COLLATE "C" NOT NULL,
@@ -377,6 +390,10 @@ CREATE TABLE runners (
 CREATE INDEX runners_expiry ON runners USING btree (state, expires_at) WHERE state <> 'gone'::text;
 
 CREATE INDEX runners_page ON runners USING btree (created_at, id);
+
+CREATE INDEX runners_page_of_name ON runners USING btree (name, created_at, id);
+
+CREATE INDEX runners_page_of_state ON runners USING btree (state, created_at, id);
 
 CREATE TABLE sessions (
   id uuid NOT NULL,
@@ -408,6 +425,12 @@ CREATE TABLE sessions (
   created_at timestamp with time zone NOT NULL,
   updated_at timestamp with time zone NOT NULL,
   deadline_at timestamp with time zone,
+  account_id uuid,
+  last_command_id uuid,
+  last_command_state text COLLATE "C",
+  last_exit_code bigint,
+  last_signal text COLLATE "C",
+  CONSTRAINT sessions_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
   CONSTRAINT sessions_active_commands_check CHECK (active_commands >= 0),
   CONSTRAINT sessions_check CHECK ((state = 'completed'::text OR state = 'failed'::text OR state = 'cancelled'::text OR state = 'expired'::text) = (ended_at IS NOT NULL)),
   CONSTRAINT sessions_check1 CHECK ((worktree_id IS NULL) = (worktree_fence IS NULL)),
@@ -416,6 +439,7 @@ CREATE TABLE sessions (
   CONSTRAINT sessions_check4 CHECK (queued_commands = 0 OR (state = ANY (ARRAY['pending'::text, 'running'::text]))),
   CONSTRAINT sessions_failed_commands_check CHECK (failed_commands >= 0),
   CONSTRAINT sessions_idle_ttl_ms_check CHECK (idle_ttl_ms > 0),
+  CONSTRAINT sessions_last_command_state_check CHECK (last_command_state = 'succeeded'::text OR last_command_state = 'failed'::text OR last_command_state = 'timed_out'::text OR last_command_state = 'cancelled'::text OR last_command_state = 'lost'::text),
   CONSTRAINT sessions_max_parallel_check CHECK (max_parallel > 0),
   CONSTRAINT sessions_next_sequence_check CHECK (next_sequence > 0),
   CONSTRAINT sessions_pkey PRIMARY KEY (id),
@@ -433,13 +457,21 @@ CREATE INDEX sessions_expiry ON sessions USING btree (expires_at) WHERE expires_
 
 CREATE INDEX sessions_page ON sessions USING btree (created_at, id);
 
+CREATE INDEX sessions_page_of_account ON sessions USING btree (account_id, created_at, id) WHERE account_id IS NOT NULL;
+
+CREATE INDEX sessions_page_of_commit ON sessions USING btree (commit_sha, created_at, id);
+
 CREATE INDEX sessions_page_of_repository ON sessions USING btree (repository_id, created_at, id);
+
+CREATE INDEX sessions_page_of_repository_and_state ON sessions USING btree (repository_id, state, created_at, id);
+
+CREATE INDEX sessions_page_of_requester ON sessions USING btree (requested_by, created_at, id) WHERE requested_by IS NOT NULL;
 
 CREATE INDEX sessions_page_of_state ON sessions USING btree (state, created_at, id);
 
-CREATE INDEX sessions_ready ON sessions USING btree (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
+CREATE INDEX sessions_page_of_token ON sessions USING btree (token_id, created_at, id) WHERE token_id IS NOT NULL;
 
-CREATE INDEX sessions_token ON sessions USING btree (token_id) WHERE token_id IS NOT NULL;
+CREATE INDEX sessions_ready ON sessions USING btree (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
 
 CREATE INDEX sessions_working ON sessions USING btree (worktree_id) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 
@@ -541,11 +573,15 @@ CREATE INDEX worktrees_expiry ON worktrees USING btree (lease_expires_at) WHERE 
 
 CREATE INDEX worktrees_next_free ON worktrees USING btree (repository_id, lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 
-CREATE INDEX worktrees_of_runner ON worktrees USING btree (lease_runner_id) WHERE lease_runner_id IS NOT NULL;
-
 CREATE INDEX worktrees_page ON worktrees USING btree (repository_id, created_at, id);
 
 CREATE INDEX worktrees_page_all ON worktrees USING btree (created_at, id);
+
+CREATE INDEX worktrees_page_of_repository_and_state ON worktrees USING btree (repository_id, state, created_at, id);
+
+CREATE INDEX worktrees_page_of_runner ON worktrees USING btree (lease_runner_id, created_at, id) WHERE lease_runner_id IS NOT NULL;
+
+CREATE INDEX worktrees_page_of_state ON worktrees USING btree (state, created_at, id);
 
 CREATE INDEX worktrees_quarantined ON worktrees USING btree (repository_id, last_used_at) WHERE state = 'quarantined'::text;
 

@@ -3,6 +3,7 @@
 -- 0003_lookups.sqlite.sql 3f21846aa935f004cbb341fe5fd758f957f1f9a2fde341adcaf9064f0712f40f
 -- 0004_debug.sqlite.sql dc199dc33e69488faaace51a939811a371d0abf7a4866f5d5c81282d0fa73f91
 -- 0005_truth.sqlite.sql 48b775f09a9bd833d44703012cf67e6b87390337a37f0485ab73eed2bba4a378
+-- 0006_lists.sqlite.sql 86cb87c5589394c20384e0e10ffd12d1d343f51839bba5e105c86e9f650a9f6c
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -21,6 +22,8 @@ CREATE TABLE accounts (
 ) STRICT;
 
 CREATE INDEX accounts_page ON accounts (created_at, id);
+
+CREATE INDEX accounts_page_of_live ON accounts (created_at, id) WHERE disabled_at IS NULL;
 
 CREATE TABLE artifacts (
   id TEXT NOT NULL PRIMARY KEY,
@@ -58,7 +61,13 @@ CREATE INDEX artifacts_page ON artifacts (created_at, id);
 
 CREATE INDEX artifacts_page_of_command ON artifacts (command_id, created_at, id) WHERE command_id IS NOT NULL;
 
+CREATE INDEX artifacts_page_of_kind ON artifacts (kind, created_at, id);
+
+CREATE INDEX artifacts_page_of_kind_and_state ON artifacts (kind, state, created_at, id);
+
 CREATE INDEX artifacts_page_of_session ON artifacts (session_id, created_at, id);
+
+CREATE INDEX artifacts_page_of_state ON artifacts (state, created_at, id);
 
 CREATE TABLE attempts (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -142,6 +151,8 @@ CREATE INDEX commands_active ON commands (session_id) WHERE lease_expires_at IS 
 CREATE INDEX commands_expiry ON commands (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 
 CREATE INDEX commands_page ON commands (created_at, id);
+
+CREATE INDEX commands_page_of_runner ON commands (runner_id, created_at, id) WHERE runner_id IS NOT NULL;
 
 CREATE INDEX commands_page_of_state ON commands (state, created_at, id);
 
@@ -290,6 +301,8 @@ CREATE TABLE repositories (
 
 CREATE INDEX repositories_page ON repositories (created_at, id);
 
+CREATE INDEX repositories_page_of_live ON repositories (created_at, id) WHERE archived_at IS NULL;
+
 CREATE TABLE runners (
   id TEXT NOT NULL PRIMARY KEY,
   name TEXT NOT NULL,
@@ -308,6 +321,10 @@ CREATE TABLE runners (
 CREATE INDEX runners_expiry ON runners (state, expires_at) WHERE state <> 'gone';
 
 CREATE INDEX runners_page ON runners (created_at, id);
+
+CREATE INDEX runners_page_of_name ON runners (name, created_at, id);
+
+CREATE INDEX runners_page_of_state ON runners (state, created_at, id);
 
 CREATE TABLE schema_migrations (
   revision TEXT NOT NULL PRIMARY KEY,
@@ -350,7 +367,7 @@ CREATE TABLE sessions (
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL,
   -- The time at which the session ends, whatever it does.
-  deadline_at INTEGER,
+  deadline_at INTEGER, account_id TEXT REFERENCES accounts (id), last_command_id TEXT, last_command_state TEXT CHECK (last_command_state = 'succeeded' OR last_command_state = 'failed' OR last_command_state = 'timed_out' OR last_command_state = 'cancelled' OR last_command_state = 'lost'), last_exit_code INTEGER, last_signal TEXT,
   CHECK ((state = 'completed' OR state = 'failed' OR state = 'cancelled' OR state = 'expired') = (ended_at IS NOT NULL)),
   CHECK ((worktree_id IS NULL) = (worktree_fence IS NULL)),
   CHECK ((ready_at IS NULL) = (ready_priority IS NULL)),
@@ -365,13 +382,21 @@ CREATE INDEX sessions_expiry ON sessions (expires_at)
 
 CREATE INDEX sessions_page ON sessions (created_at, id);
 
+CREATE INDEX sessions_page_of_account ON sessions (account_id, created_at, id) WHERE account_id IS NOT NULL;
+
+CREATE INDEX sessions_page_of_commit ON sessions (commit_sha, created_at, id);
+
 CREATE INDEX sessions_page_of_repository ON sessions (repository_id, created_at, id);
+
+CREATE INDEX sessions_page_of_repository_and_state ON sessions (repository_id, state, created_at, id);
+
+CREATE INDEX sessions_page_of_requester ON sessions (requested_by, created_at, id) WHERE requested_by IS NOT NULL;
 
 CREATE INDEX sessions_page_of_state ON sessions (state, created_at, id);
 
-CREATE INDEX sessions_ready ON sessions (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
+CREATE INDEX sessions_page_of_token ON sessions (token_id, created_at, id) WHERE token_id IS NOT NULL;
 
-CREATE INDEX sessions_token ON sessions (token_id) WHERE token_id IS NOT NULL;
+CREATE INDEX sessions_ready ON sessions (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
 
 CREATE INDEX sessions_working ON sessions (worktree_id) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 
@@ -452,11 +477,15 @@ CREATE INDEX worktrees_expiry ON worktrees (lease_expires_at) WHERE lease_expire
 
 CREATE INDEX worktrees_next_free ON worktrees (repository_id, lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 
-CREATE INDEX worktrees_of_runner ON worktrees (lease_runner_id) WHERE lease_runner_id IS NOT NULL;
-
 CREATE INDEX worktrees_page ON worktrees (repository_id, created_at, id);
 
 CREATE INDEX worktrees_page_all ON worktrees (created_at, id);
+
+CREATE INDEX worktrees_page_of_repository_and_state ON worktrees (repository_id, state, created_at, id);
+
+CREATE INDEX worktrees_page_of_runner ON worktrees (lease_runner_id, created_at, id) WHERE lease_runner_id IS NOT NULL;
+
+CREATE INDEX worktrees_page_of_state ON worktrees (state, created_at, id);
 
 CREATE UNIQUE INDEX worktrees_path ON worktrees (path) WHERE state <> 'removed';
 
