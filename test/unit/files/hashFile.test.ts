@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { symlinkSync, writeFileSync } from "node:fs";
+import { symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { it } from "node:test";
 import { hashFile } from "../../../src/index.ts";
@@ -24,7 +24,10 @@ it("returns SHA-256 and size, for any size and through a link", async () => {
 });
 
 it("reads a large file piece by piece, and leaves the event loop free", async () => {
-  const path = file("large", Buffer.alloc(128 * 1024 * 1024, 1));
+  // A file without content of its own costs no memory, and other tests of this process need some.
+  const bytes = 256 * 1024 * 1024;
+  const path = file("large", "");
+  truncateSync(path, bytes);
   const before = process.memoryUsage().rss;
   let [peak, turns] = [before, 0];
   const watch = setInterval(() => {
@@ -33,9 +36,9 @@ it("reads a large file piece by piece, and leaves the event loop free", async ()
   }, 1);
   const { sizeBytes } = await hashFile(path);
   clearInterval(watch);
-  assert.equal(sizeBytes, 128 * 1024 * 1024);
+  assert.equal(sizeBytes, bytes);
   assert.ok(turns > 10, `${turns} turns`);
-  assert.ok(peak - before < 64 * 1024 * 1024, `${peak - before} bytes more`);
+  assert.ok(peak - before < bytes / 2, `${peak - before} bytes more`);
 });
 
 it("a path that is not a readable file fails with invalid_input, and a pipe does not block", async () => {
