@@ -109,7 +109,7 @@ export const errorCodes = {
   },
   storage_full: {
     retryable: true,
-    means: "the disk is full, or the file has reached its size limit",
+    means: "the disk is full, or a quota or the size limit of the file has been reached",
     mend: "free space, then retry; the file is intact",
   },
   file_lost: {

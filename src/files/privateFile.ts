@@ -15,6 +15,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
+import { constants as systemConstants } from "node:os";
 import { StoreError } from "../errors.ts";
 import { describeMissingRights, giveTo, mustGiveTo, type Owner, type Rights, refusalOf } from "./ownership.ts";
 import { createWriterTag } from "./processes.ts";
@@ -32,6 +33,7 @@ export interface Progress {
   readonly totalBytes: number;
 }
 
+const { errno: systemErrors } = systemConstants;
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
 
 /**
@@ -70,13 +72,18 @@ function openWithRights(path: string, rights: Rights): number {
   }
 }
 
+/** Returns true when the disk, a quota or a limit of file sizes is the reason. */
+export function isOutOfSpace({ code, errno }: NodeJS.ErrnoException): boolean {
+  // Node has a number for a quota that is used up, and no name.
+  return code === "ENOSPC" || code === "EFBIG" || errno === -systemErrors.EDQUOT;
+}
+
 /**
  * Builds the error for a file that could not be created or written: storage_full when space is the reason, read_only
  * when its file system is, otherwise incompatible.
  */
 export function fileError(error: NodeJS.ErrnoException, path: string): StoreError {
-  if (error.code === "ENOSPC" || error.code === "EDQUOT" || error.code === "EFBIG")
-    return new StoreError("storage_full", `${path}: no space left`, { cause: error });
+  if (isOutOfSpace(error)) return new StoreError("storage_full", `${path}: no space left`, { cause: error });
   const reasons: Record<string, string> = {
     EACCES: describeMissingRights(path) ?? "permission denied",
     EPERM: "permission denied",

@@ -224,7 +224,7 @@ function vacuumInto(source: string, target: string): Rows | undefined {
     const rows = countRows(from);
     return pragma(from, "data_version") === before ? rows : undefined;
   } catch (error) {
-    throw translate(error);
+    throw translate(error, target);
   } finally {
     from.close();
   }
@@ -237,6 +237,6 @@ const sourceBusyMs = 5_000;
 export function backupError(error: unknown, path: string): StoreError {
   if (error instanceof StoreError) return error;
   return (error as NodeJS.ErrnoException).syscall === undefined
-    ? translate(error)
+    ? translate(error, path)
     : fileError(error as NodeJS.ErrnoException, path);
 }

@@ -2,6 +2,7 @@
 
 import type Database from "better-sqlite3";
 import { type Body, BodyRun, type Query, type QueryOutcome } from "../sql.ts";
+import { pathOf } from "./connection.ts";
 import { translate } from "./errors.ts";
 
 /**
@@ -19,7 +20,7 @@ function outcomeOf(db: Database.Database, query: Query<unknown>): QueryOutcome {
   try {
     return { answer: answerTo(db, query) };
   } catch (error) {
-    return { failure: translate(error) };
+    return { failure: translate(error, pathOf(db)) };
   }
 }
 

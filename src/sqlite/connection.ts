@@ -96,6 +96,11 @@ function expectPragma(db: Database.Database, name: string, expected: string | nu
     throw new StoreError("incompatible", `${name} is ${String(actual)}, expected ${expected}: ${remedy}`);
 }
 
+/** Returns the path of the file; undefined for a database in memory. */
+export function pathOf(db: Database.Database): string | undefined {
+  return db.memory ? undefined : db.name;
+}
+
 /** Returns the value of a pragma. */
 export function pragma(db: Database.Database, name: string): unknown {
   return db.pragma(name, { simple: true });

@@ -2,6 +2,7 @@
 import { databaseError, type ErrorTableRow, idExists } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
 import { present } from "../present.ts";
+import { lacksSpace } from "./space.ts";
 
 /**
  * The result codes that callers can tell apart; each row covers its extended codes too:
@@ -19,12 +20,29 @@ const codes: readonly ErrorTableRow[] = [
   ["SQLITE_TOOBIG", "invalid_input", "a value is too large"],
 ];
 
-/** Returns a StoreError unchanged, and wraps any other error in one that has SQLite's code as `details.sqliteCode`. */
-export function translate(error: unknown): StoreError {
+/** The codes behind which a quota or a limit of file sizes may stand. */
+const maybeFull: readonly (string | undefined)[] = ["SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"];
+
+const quotaReached = [
+  "SQLITE_IOERR",
+  "storage_full",
+  "no space is left for the database file: a quota, or a limit of file sizes, has been reached",
+] as const satisfies ErrorTableRow;
+
+/**
+ * Returns a StoreError unchanged, and wraps any other error in one that has SQLite's code as `details.sqliteCode`. With
+ * the path of the file that was written, a quota is told from other I/O errors.
+ */
+export function translate(error: unknown, path?: string): StoreError {
   if (error instanceof StoreError) return error;
   const { code } = error as { code?: unknown };
   const sqliteCode = typeof code === "string" ? code : undefined;
-  const row =
-    sqliteCode === "SQLITE_CONSTRAINT_PRIMARYKEY" ? idExists : codes.find(([prefix]) => sqliteCode?.startsWith(prefix));
+  const row = rowOf(sqliteCode, path);
   return databaseError(error, row ?? ["", "internal", "SQLite failed"], present({ sqliteCode }));
+}
+
+function rowOf(sqliteCode: string | undefined, path: string | undefined): ErrorTableRow | undefined {
+  if (sqliteCode === "SQLITE_CONSTRAINT_PRIMARYKEY") return idExists;
+  if (path !== undefined && maybeFull.includes(sqliteCode) && lacksSpace(path)) return quotaReached;
+  return codes.find(([prefix]) => sqliteCode?.startsWith(prefix));
 }

@@ -14,7 +14,7 @@ import { quote } from "../shell.ts";
 import { backUpSqlite, copySqlite, removeBackup } from "./backup.ts";
 import { runBody } from "./body.ts";
 import { sqliteCatalog } from "./catalog.ts";
-import { configure, connect, pragma, requireOwnDatabase } from "./connection.ts";
+import { configure, connect, pathOf, pragma, requireOwnDatabase } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { describeReadOnly, prepareFile, withPath } from "./file.ts";
 import { fileIdentity } from "./openFile.ts";
@@ -173,7 +173,7 @@ function commit(db: Database.Database): void {
   try {
     db.exec("COMMIT");
   } catch (error) {
-    const { code, message } = translate(error);
+    const { code, message } = translate(error, pathOf(db));
     const outcome = code === "storage_full" || code === "busy" ? "rolled_back" : "unknown";
     throw new StoreError(
       code,

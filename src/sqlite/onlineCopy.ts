@@ -53,7 +53,7 @@ export async function copyInSteps(
     });
   } catch (error) {
     throw db.open
-      ? translate(error)
+      ? translate(error, target)
       : new StoreError("closed", "the store was closed during the backup", { cause: error });
   } finally {
     await syncer.close();

@@ -12,7 +12,7 @@ import { createSchema, readHistory, requireHead } from "../schema/ledger.ts";
 import { readMigrations } from "../schema/migrationFiles.ts";
 import { runBody } from "./body.ts";
 import { applicationId, sqliteCatalog } from "./catalog.ts";
-import { configure, connect, distrust, pragma, requireOwnDatabase } from "./connection.ts";
+import { configure, connect, distrust, pathOf, pragma, requireOwnDatabase } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { fileFacts } from "./facts.ts";
 import { describeReadOnly, prepareFile, withPath } from "./file.ts";
@@ -97,7 +97,7 @@ function tryOpen(options: SqliteOptions): Driver | undefined {
     // SQLite refuses to switch a file to WAL when it no longer has its name:
     // https://www.sqlite.org/rescode.html#readonly_dbmoved
     if (fileIdentity(path) !== identity && fileIdentity(path) !== undefined) return undefined;
-    throw withPath(translate(error), path);
+    throw withPath(translate(error, pathOf(db)), path);
   }
 }
 

@@ -10,6 +10,7 @@ import type { Access } from "../operation.ts";
 import { present } from "../present.ts";
 import { realTime } from "../realTime.ts";
 import { type Body, BodyRun, type Query, type Statement } from "../sql.ts";
+import { pathOf } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { encode, PreparedStatements } from "./statements.ts";
 
@@ -59,6 +60,7 @@ interface SavepointEffect extends Effect {
 
 class Transaction {
   readonly #db: Database.Database;
+  readonly #path: string | undefined;
   readonly #clock: Clock;
   readonly #refusal: () => StoreError | undefined;
   readonly #statements: PreparedStatements;
@@ -71,6 +73,7 @@ class Transaction {
 
   constructor(db: Database.Database, clock: Clock, refusal: () => StoreError | undefined) {
     this.#db = db;
+    this.#path = pathOf(db);
     this.#clock = clock;
     this.#refusal = refusal;
     this.#statements = new PreparedStatements(db);
@@ -159,7 +162,7 @@ class Transaction {
     try {
       (writes ? this.#control.beginImmediate : this.#control.begin).run();
     } catch (error) {
-      throw translate(error);
+      throw translate(error, this.#path);
     }
   }
 
@@ -227,7 +230,7 @@ class Transaction {
       if (changes > 0) effect.wrote = true;
       return changes;
     } catch (error) {
-      const failure = translate(error);
+      const failure = translate(error, this.#path);
       // After a full disk, an I/O error or lack of memory SQLite rolls back by itself:
       // https://www.sqlite.org/lang_transaction.html, section 3
       if (!this.#db.inTransaction) throw new TransactionLost(failure);
@@ -261,7 +264,7 @@ class Transaction {
     try {
       this.#control.commit.run();
     } catch (error) {
-      const { code, message } = translate(error);
+      const { code, message } = translate(error, this.#path);
       // After a failed sync it is unknown what reached the disk.
       const outcome = code === "storage_full" ? "rolled_back" : "unknown";
       throw new TransactionLost(new StoreError(code, message, { outcome, cause: error }));

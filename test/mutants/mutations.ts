@@ -540,6 +540,11 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/sqlite/readOnly.ts", { tests: ["test/system/cli/readOnly.test.ts"], only: "only in a WAL" }, [
     ["a file is not read without the changes in its WAL", "if (sizeOf(`${path}-wal`) > 0)", "if (false)"],
   ]),
+  ...mutate(
+    "src/sqlite/space.ts",
+    { tests: ["test/system/faults/inputOutput.test.ts"], only: "a limit of file sizes" },
+    [["a limit of file sizes is met at the end of the file", "0, probeBytes, endBytes)", "0, probeBytes, 0)"]],
+  ),
   ...mutate("src/sqlite/transaction.ts", dispatcher, [
     ["a read writes nothing", 'if (access === "read") throw', "if (access === undefined) throw"],
   ]),
