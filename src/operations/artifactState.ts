@@ -1,6 +1,6 @@
 // Changes of an artifact's row, and the rules of its name and its time. An artifact whose time is over is over for
-// every call, also before the reaper has ended it. Each row of the change feed that ends an artifact has its uri, so
-// that the file can be found when the row is gone.
+// every call that would record, announce, commit or pin it, also before the reaper has ended it. Each row of the change
+// feed that ends an artifact has its uri, so that the file can be found when the row is gone.
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { type ArtifactRow, artifactFolders } from "../model/artifacts.ts";

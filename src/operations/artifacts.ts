@@ -232,8 +232,9 @@ const remove = operation({
  * Pins an artifact: until it is unpinned it does not expire, and neither it nor its session can be deleted. Repeating
  * the call changes nothing.
  *
- * Input    pinned: false removes the pin; the reaper then deletes the artifact if it has expired meanwhile
- * Fails    not_found | invalid_transition when the artifact has failed or was deleted, or when its time is over
+ * Input    pinned: false removes the pin; an artifact whose time has passed meanwhile is over then, and the reaper
+ *          deletes it. An artifact without a pin is returned as it is, also one that has ended
+ * Fails    not_found | invalid_transition when the artifact to pin has failed or was deleted, or when its time is over
  *          (details.expiredAt) | conflict { reason: "version" }
  */
 export const pin = operation({
@@ -247,9 +248,11 @@ export const pin = operation({
     yield* first(
       sql`SELECT id FROM sessions WHERE id = (SELECT session_id FROM artifacts WHERE id = ${artifactId}) ${forUpdate}`,
     );
-    const before = yield* lockLiveArtifact(artifactId, context);
+    // Without its pin an artifact may be over, and then removing the pin again must not fail.
+    const before = yield* pinned ? lockLiveArtifact(artifactId, context) : lockRow("artifact", artifactId);
     if ((before.pinned === 1) === pinned) return before;
     requireVersion(before, expectedVersion);
+    if (!pinned) yield* keepSessionActive(before.session_id, context);
     const row = yield* one<ArtifactRow>(sql`
       UPDATE artifacts SET
         pinned = ${pinned},

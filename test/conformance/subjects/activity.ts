@@ -103,6 +103,12 @@ const uses: Readonly<Record<string, (store: Store) => Promise<{ sessionId: strin
     const { artifact } = await fixtures(store).artifact({ sessionId: session.id });
     return { sessionId: session.id, use: () => store.artifacts.pin({ artifactId: artifact.id }) };
   },
+  async "artifacts.pin, of a pin that is removed"(store) {
+    const { session } = await fixtures(store).session({ idleTtlMs });
+    const { artifact } = await fixtures(store).artifact({ sessionId: session.id });
+    await store.artifacts.pin({ artifactId: artifact.id });
+    return { sessionId: session.id, use: () => store.artifacts.pin({ artifactId: artifact.id, pinned: false }) };
+  },
   async "artifacts.delete"(store) {
     const { session } = await fixtures(store).session({ idleTtlMs });
     const { artifact } = await fixtures(store).artifact({ sessionId: session.id });

@@ -415,6 +415,25 @@ export function artifactsConformance(backend: TestedBackend): void {
       ]);
     });
 
+    test("a pin can be removed again when the artifact has then been over, or has ended", async ({ store, clock }) => {
+      const { session } = await fixtures(store).session();
+      const { artifact } = await store.artifacts.record({
+        sessionId: session.id,
+        name: "x",
+        ...content,
+        ttlMs: 60_000,
+      });
+      const { id: artifactId, version } = await store.artifacts.pin({ artifactId: artifact.id });
+      clock.advance(60_000);
+      const unpin = () => store.artifacts.pin({ artifactId, pinned: false, expectedVersion: version });
+      const unpinned = await unpin();
+      assert.deepEqual([unpinned.pinned, unpinned.state], [false, "ready"]);
+      assert.deepEqual(await unpin(), unpinned);
+      const ended = await store.artifacts.delete({ artifactId });
+      assert.deepEqual(await unpin(), ended);
+      await fails(store.artifacts.pin({ artifactId }), "invalid_transition", { state: "deleted" });
+    });
+
     test("the same content again keeps an artifact until the later of the two times", async ({ store, clock }) => {
       const { session } = await fixtures(store).session();
       const input = { sessionId: session.id, name: "x", ...content };
