@@ -533,6 +533,13 @@ export const mutations: readonly Mutation[] = [
     ["servers that know each other write nothing", "this.#mustAnswer = false;", ""],
     ["a row without an answer goes away", "++seen.passes === patience", "false"],
   ]),
+  ...mutate("src/sqlite/transaction.ts", { tests: ["test/system/faults/fileLost.test.ts"], only: "file is deleted" }, [
+    [
+      "reads of a group go on when its writes are refused",
+      "refusal === undefined || isRead(job)",
+      "refusal === undefined",
+    ],
+  ]),
   ...mutate("src/sqlite/openFile.ts", { tests: ["test/system/faults/fileLost.test.ts"] }, [
     ["a lost file stays lost", "if (this.#error !== undefined) return this.#error;", ""],
     ["the WAL belongs to the file", 'const suffixes = ["", "-wal", "-shm"]', 'const suffixes = [""]'],

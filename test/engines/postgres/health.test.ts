@@ -34,3 +34,34 @@ test("while PostgreSQL is stopped, /readyz answers 503 and /livez 200", async (t
   await until(async () => (await look("readyz")).status === 200);
   assert.equal((await store.repositories.list()).items.length, 1);
 });
+
+test("while the database is read-only, writes fail with read_only, and the store reads and is not ready", async (t) => {
+  const server = await ownServer();
+  t.after(() => server.remove());
+  const url = await newDatabase(server);
+  const store = await openStore({ url, limits: { reapEveryMs: 0, connections: 2, probeEveryMs: 20 } });
+  t.after(() => store.close());
+  await store.repositories.upsert({ name: "before" });
+  const name = new URL(url).pathname.slice(1);
+  /** Changes the database, and ends the connections of the store, which keep the setting that they began with. */
+  const set = async (value: "on" | "off") => {
+    await ask(url, `BEGIN READ WRITE; ALTER DATABASE "${name}" SET default_transaction_read_only = ${value}; COMMIT`);
+    await ask(
+      url,
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+  };
+  await set("on");
+  const codeOf = () =>
+    store.repositories.upsert({ name: "after" }).then(
+      () => "stored",
+      ({ code }) => code as string,
+    );
+  await until(async () => (await codeOf()) === "read_only");
+  assert.equal((await store.repositories.list()).items.length, 1);
+  const { ready, checks } = await store.maintenance.health();
+  assert.deepEqual([ready, checks.lastWrite.failed, checks.file.ok], [false, "read_only", true]);
+  await set("off");
+  await until(async () => (await store.maintenance.health().catch(() => ({ ready: false }))).ready);
+  assert.equal(await codeOf(), "stored");
+});
