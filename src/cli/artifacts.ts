@@ -21,11 +21,13 @@ export function addArtifacts(program: Command, cli: CommandLine): void {
     "artifacts list --session 01890a5d-ac96-774b-bcce-b302099a8057 --json",
   ])
     .addOption(stateOption(artifactStates))
-    .addOption(new Option("--kind <kind>", "only of this kind").choices(artifactKinds))
+    .addOption(new Option("--kind <kind...>", "only of this kind, or of one of these").choices(artifactKinds))
     .option("--session <id>", "only of this session")
     .option("--command <id>", "only of this command")
     .action(
-      async (flags: ListFlags & { state?: ArtifactState; kind?: ArtifactKind; session?: string; command?: string }) => {
+      async (
+        flags: ListFlags & { state?: ArtifactState[]; kind?: ArtifactKind[]; session?: string; command?: string },
+      ) => {
         const filter = present({
           state: flags.state,
           kind: flags.kind,

@@ -1,14 +1,14 @@
-// debug-server-db commands: lists and cancels commands, the programs that sessions run.
+// debug-server-db commands: lists, shows and cancels commands, the programs that sessions run.
 import type { Command } from "commander";
-import type { Command as StoredCommand } from "../model/commands.ts";
+import type { Attempt, Command as StoredCommand } from "../model/commands.ts";
 import { type CommandState, commandStates } from "../model/vocabulary.ts";
 import { present } from "../present.ts";
 import { quoteArguments } from "../terminal/argumentText.ts";
-import type { Column } from "../terminal/table.ts";
-import { formatMs } from "../terminal/units.ts";
+import { type Column, formatTable } from "../terminal/table.ts";
+import { formatBytes, formatMs } from "../terminal/units.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { collect } from "./pages.ts";
-import { column, formatTime, printFields, printPage, stateColumn } from "./rows.ts";
+import { column, formatFields, formatTime, printFields, printPage, stateColumn, toJsonLine } from "./rows.ts";
 import {
   commandGroup,
   forceNote,
@@ -23,21 +23,41 @@ import {
 import { visit } from "./visit.ts";
 
 export function addCommands(program: Command, cli: CommandLine): void {
-  const group = commandGroup(program, "commands", "Lists and cancels commands, the programs that sessions run.", [
-    "commands list --state running",
-  ]);
+  const group = commandGroup(
+    program,
+    "commands",
+    "Lists, shows and cancels commands, the programs that sessions run.",
+    ["commands list --state running"],
+  );
   listCommand(group, "commands", [
     "commands list --state running",
     "commands list --session 01890a5d-ac96-774b-bcce-b302099a8057 --json",
   ])
     .addOption(stateOption(commandStates))
-    .option("--session <id>", "only of this session, in sequence")
-    .action(async (flags: ListFlags & { state?: CommandState; session?: string }) => {
-      const filter = present({ state: flags.state, sessionId: flags.session });
+    .option("--session <id>", "only of this session, in the order of their numbers")
+    .option("--runner <id>", "only those that this runner runs, or ran last")
+    .action(async (flags: ListFlags & { state?: CommandState[]; session?: string; runner?: string }) => {
+      const filter = present({ state: flags.state, sessionId: flags.session, runnerId: flags.runner });
       const page = await visit(cli, flags, (store) =>
         collect(flags, (paged) => store.commands.list({ ...filter, ...paged })),
       );
       printPage(cli, flags, page, commandColumns);
+    });
+
+  storeCommand(group, "show", "Shows a command and its attempts.", [
+    "commands show 01890a5d-ac96-774b-bcce-b302099a8057",
+  ])
+    .argument("<id>", "the id of the command")
+    .action(async (commandId: string, flags: StoreFlags) => {
+      const [command, attempts] = await visit(cli, flags, (store) =>
+        Promise.all([store.commands.get({ commandId }), store.commands.attempts({ commandId })]),
+      );
+      if (flags.json) {
+        cli.stdout.write(toJsonLine({ ...command, attempts }));
+        return;
+      }
+      const table = attempts.length === 0 ? [] : [formatTable(attemptColumns(attempts), cli.stdout)];
+      cli.stdout.write([formatFields(fieldsOf(command)), ...table].join("\n"));
     });
 
   const cancelNote = `A queued command ends at once; a runner stops a running one after its next heartbeat. Repeating it changes nothing. ${forceNote} Its session then ends too, if it used a worktree.`;
@@ -64,28 +84,54 @@ export function addCommands(program: Command, cli: CommandLine): void {
     });
 }
 
+function fieldsOf(command: StoredCommand): Readonly<Record<string, string | null>> {
+  return {
+    command: command.id,
+    session: command.sessionId,
+    number: String(command.sequence),
+    argv: quoteArguments(command.argv),
+    directory: command.cwd,
+    state: command.state,
+    exit: exitOf(command) || null,
+    reason: command.endReason,
+    timeout: command.timeoutMs === null ? null : formatMs(command.timeoutMs),
+    queued: formatTime(command.queuedAt),
+    started: command.startedAt && formatTime(command.startedAt),
+    ended: command.endedAt && formatTime(command.endedAt),
+  };
+}
+
+function attemptColumns(rows: readonly Attempt[]): readonly Column[] {
+  return [
+    column("attempt", rows, ({ attempt }) => attempt, { align: "right" }),
+    stateColumn(rows, ({ outcome }) => outcome ?? "running"),
+    column("exit", rows, exitOf, { align: "right" }),
+    column("started", rows, ({ startedAt }) => formatTime(startedAt), { optional: true }),
+    column("took", rows, took, { align: "right" }),
+    column("log", rows, ({ logBytes, logState }) => (logState === "pruned" ? "pruned" : formatBytes(logBytes)), {
+      align: "right",
+    }),
+    column("runner", rows, ({ runnerId }) => runnerId),
+  ];
+}
+
+const exitOf = ({ exitCode, signal }: Pick<Attempt, "exitCode" | "signal">) =>
+  [exitCode, signal].filter((part) => part !== null).join(" ");
+const took = ({ startedAt, endedAt }: { readonly startedAt: Date | null; readonly endedAt: Date | null }) =>
+  startedAt && endedAt && formatMs(endedAt.getTime() - startedAt.getTime());
+
 export function commandColumns(rows: readonly StoredCommand[]): readonly Column[] {
   return [
     column("id", rows, ({ id }) => id),
     column("#", rows, ({ sequence }) => sequence, { align: "right" }),
     stateColumn(rows, ({ state }) => state),
-    column("exit", rows, ({ exitCode, signal }) => [exitCode, signal].filter((part) => part !== null).join(" "), {
-      align: "right",
-    }),
+    column("exit", rows, exitOf, { align: "right" }),
     column("try", rows, ({ attempt, maxAttempts, lostClaims }) => `${attempt}/${maxAttempts + lostClaims}`, {
       align: "right",
       optional: true,
     }),
     column("queued", rows, ({ queuedAt }) => formatTime(queuedAt), { optional: true }),
-    column(
-      "took",
-      rows,
-      ({ startedAt, endedAt }) => startedAt && endedAt && formatMs(endedAt.getTime() - startedAt.getTime()),
-      {
-        align: "right",
-        optional: true,
-      },
-    ),
+    column("took", rows, took, { align: "right", optional: true }),
     column("argv", rows, ({ argv }) => quoteArguments(argv)),
   ];
 }

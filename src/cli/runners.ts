@@ -14,9 +14,12 @@ export function addRunners(program: Command, cli: CommandLine): void {
   ]);
   listCommand(group, "runners", ["runners list", "runners list --state online --json"])
     .addOption(stateOption(runnerStates))
-    .action(async (flags: ListFlags & { state?: RunnerState }) => {
+    .option("--name <name>", "only of this name")
+    .action(async (flags: ListFlags & { state?: RunnerState[]; name?: string }) => {
       const page = await visit(cli, flags, (store) =>
-        collect(flags, (paged) => store.runners.list({ ...present({ state: flags.state }), ...paged })),
+        collect(flags, (paged) =>
+          store.runners.list({ ...present({ state: flags.state, name: flags.name }), ...paged }),
+        ),
       );
       printPage(cli, flags, page, (rows) => [
         column("id", rows, ({ id }) => id),

@@ -1,10 +1,12 @@
 // debug-server-db sessions: lists, shows and cancels sessions, each a piece of work on one commit.
 import type { Command } from "commander";
 import { bounds } from "../limits.ts";
+import type { Session } from "../model/sessions.ts";
 import { type SessionState, sessionStates } from "../model/vocabulary.ts";
 import { present } from "../present.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 import { formatTable } from "../terminal/table.ts";
+import { accountIdOf } from "./adminAccounts.ts";
 import { artifactColumns } from "./artifacts.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { commandColumns } from "./commands.ts";
@@ -24,6 +26,15 @@ import {
 } from "./storeCommand.ts";
 import { visit } from "./visit.ts";
 
+interface Filters {
+  readonly state?: SessionState[];
+  readonly repository?: string;
+  readonly commit?: string;
+  readonly requestedBy?: string;
+  readonly user?: string;
+  readonly token?: string;
+}
+
 export function addSessions(program: Command, cli: CommandLine): void {
   const group = commandGroup(
     program,
@@ -33,17 +44,27 @@ export function addSessions(program: Command, cli: CommandLine): void {
   );
   listCommand(group, "sessions", [
     "sessions list",
-    "sessions list --repository demo --state running",
+    "sessions list --repository demo --state running pending",
+    "sessions list --state failed --since 24h",
     "sessions list --json --limit 1000",
   ])
     .addOption(stateOption(sessionStates))
     .option("--repository <name>", "only of this repository, by name or id")
+    .option("--commit <sha>", "only on this commit, by its full name")
     .option("--requested-by <name>", "only requested by this name")
-    .action(async (flags: ListFlags & { state?: SessionState; repository?: string; requestedBy?: string }) => {
+    .option("--user <name>", "only requested under tokens of this account")
+    .option("--token <id>", "only requested under this token")
+    .action(async (flags: ListFlags & Filters) => {
       await visit(cli, flags, async (store) => {
         const filter = {
           ...(await repositoryFilter(store, flags.repository)),
-          ...present({ state: flags.state, requestedBy: flags.requestedBy }),
+          ...(flags.user === undefined ? {} : { accountId: await accountIdOf(store, flags.user) }),
+          ...present({
+            state: flags.state,
+            requestedBy: flags.requestedBy,
+            commitSha: flags.commit,
+            tokenId: flags.token,
+          }),
         };
         const page = await collect(flags, (paged) => store.sessions.list({ ...filter, ...paged }));
         const names = await repositoryNames(store, page.items);
@@ -56,6 +77,7 @@ export function addSessions(program: Command, cli: CommandLine): void {
           column("active", rows, ({ activeCommands }) => activeCommands, { align: "right", optional: true }),
           column("failed", rows, ({ failedCommands }) => failedCommands, { align: "right", optional: true }),
           column("created", rows, ({ createdAt }) => formatTime(createdAt), { optional: true }),
+          column("last", rows, describeOutcome, { optional: true }),
           column("ended", rows, ({ endedAt }) => formatTime(endedAt), { optional: true }),
           column("for", rows, ({ requestedBy }) => requestedBy),
         ]);
@@ -96,6 +118,13 @@ export function addSessions(program: Command, cli: CommandLine): void {
         "active commands": String(session.activeCommands),
       });
     });
+}
+
+/** Describes how the last command ended: by its exit code or signal, and otherwise by its state. */
+function describeOutcome({ lastCommandState, lastExitCode, lastSignal }: Session): string | null {
+  if (lastCommandState === null || lastCommandState === "succeeded") return lastCommandState && "ok";
+  if (lastCommandState !== "failed") return lastCommandState;
+  return [lastExitCode, lastSignal].filter((part) => part !== null).join(" ") || lastCommandState;
 }
 
 async function showSession(cli: CommandLine, store: OwnedStore, sessionId: string, flags: StoreFlags): Promise<void> {

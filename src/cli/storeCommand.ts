@@ -39,11 +39,11 @@ export function storeCommand(
 }
 
 export function listCommand(group: Command, what: string, examples: readonly string[], name = "list"): Command {
-  return withPages(storeCommand(group, name, `Lists ${what}, oldest first.`, examples));
+  return withPages(storeCommand(group, name, `Lists ${what}, newest first.`, examples));
 }
 
 export function stateOption(states: readonly string[]): Option {
-  return new Option("--state <state>", "only in this state").choices(states);
+  return new Option("--state <state...>", "only in this state, or in one of these").choices(states);
 }
 
 export function forceOption(command: Command): Command {

@@ -31,9 +31,13 @@ export function addWorktrees(program: Command, cli: CommandLine): void {
   listCommand(group, "worktrees", ["worktrees list", "worktrees list --repository demo --state leased"])
     .addOption(stateOption(worktreeStates))
     .option("--repository <name>", "only of this repository, by name or id")
-    .action(async (flags: ListFlags & { state?: WorktreeState; repository?: string }) => {
+    .option("--runner <id>", "only held by this runner")
+    .action(async (flags: ListFlags & { state?: WorktreeState[]; repository?: string; runner?: string }) => {
       await visit(cli, flags, async (store) => {
-        const filter = { ...(await repositoryFilter(store, flags.repository)), ...present({ state: flags.state }) };
+        const filter = {
+          ...(await repositoryFilter(store, flags.repository)),
+          ...present({ state: flags.state, runnerId: flags.runner }),
+        };
         const page = await collect(flags, (paged) => store.worktrees.list({ ...filter, ...paged }));
         const names = await repositoryNames(store, page.items);
         printPage(cli, flags, page, (rows) => [

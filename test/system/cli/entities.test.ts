@@ -118,9 +118,31 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       const second = await cli("sessions", "list", "--limit", "1", "--cursor", cursor, "--json");
       assert.deepEqual(
         [...rowsOf(first.stdout), ...rowsOf(second.stdout)].map(({ id }) => id),
-        [session.id, other.session.id],
+        [other.session.id, session.id],
       );
       assert.equal(second.stderr, "");
+      const ids = async (...args: readonly string[]) =>
+        rowsOf((await cli("sessions", "list", "--json", ...args)).stdout).map(({ id }) => id);
+      assert.deepEqual(await ids("--order", "asc"), [session.id, other.session.id]);
+      assert.deepEqual(await ids("--state", "pending", "running", "--state", "failed"), [other.session.id, session.id]);
+      assert.deepEqual(await ids("--commit", session.commitSha, "--repository", repository.id), [session.id]);
+      assert.deepEqual(await ids("--since", "1h", "--until", "2999-01-01"), [other.session.id, session.id]);
+      assert.deepEqual(await ids("--until", "1h"), []);
+      assert.deepEqual(await ids("--since", "2999-01-01T00:00Z"), []);
+      const { token } = await made.token();
+      const asked = await made.session({ tokenId: token.id });
+      const account = await store.accounts.get({ accountId: token.accountId });
+      assert.deepEqual(await ids("--user", account.name, "--token", token.id), [asked.session.id]);
+      for (const wrong of [
+        ["--since", "yesterday"],
+        ["--since", "2026-02-31"],
+        ["--since", "2026-02-03T25:00"],
+        ["--order", "newest"],
+        ["--state", "pending", "queued"],
+      ])
+        assert.equal((await run(folder, ["sessions", "list", ...wrong, "--url", url])).code, 2, wrong.join(" "));
+      const otherOrder = await run(folder, ["sessions", "list", "--order", "asc", "--cursor", cursor, "--url", url]);
+      assert.match(otherOrder.stderr, /cursor: must be the nextCursor of an earlier page of this list/);
 
       const shown = await cli("sessions", "show", session.id);
       assert.match(shown.stdout, new RegExp(`^session +${session.id}\nrepository +${repository.name}\n`));
@@ -132,6 +154,38 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
         artifacts: unknown[];
       };
       assert.deepEqual([whole.id, whole.commands[0]?.id, whole.artifacts.length], [session.id, command.id, 1]);
+    });
+
+    test("a session shows its last outcome, a command its attempts, and lists those of a runner", async (t) => {
+      const { folder, url } = await open(t);
+      const store = await serve(t, url);
+      const made = fixtures(store);
+      const cli = async (...args: readonly string[]) => {
+        const ended = await run(folder, [...args, "--url", url]);
+        assert.equal(ended.code, 0, ended.stderr);
+        return ended.stdout;
+      };
+      const { command, session, runner, fence } = await made.claim({ argv: ["curl", "--token", "HIDDEN"] });
+      const commandId = command.id;
+      await store.logs.append({ commandId, fence, offset: 0, data: Buffer.alloc(2048, "a") });
+      await store.commands.finish({ commandId, fence, outcome: "failed", exitCode: 3 });
+      await made.claim();
+      assert.match(await cli("sessions", "list"), new RegExp(`^id .* last .*\n.*\n${session.id} .* 3\n`));
+      const shown = await cli("commands", "show", commandId);
+      assert.match(
+        shown,
+        new RegExp(`^command +${commandId}\nsession +${session.id}\nnumber +1\nargv +curl --token '\\*\\*\\*'\n`),
+      );
+      assert.match(shown, new RegExp(`\nattempt +state +exit .*\n +1 +failed +3 .* 2(\\.0)? KiB +${runner.id}\n$`));
+      const [{ attempts }] = rowsOf(await cli("commands", "show", commandId, "--json")) as [{ attempts: unknown[] }];
+      assert.equal(attempts.length, 1);
+      assert.deepEqual(
+        rowsOf(await cli("commands", "list", "--runner", runner.id, "--json")).map(({ id }) => id),
+        [commandId],
+      );
+      const { lease } = await made.lease({ runnerId: runner.id });
+      assert.ok((await cli("worktrees", "list", "--runner", runner.id)).includes(lease.worktree.id));
+      assert.ok((await cli("runners", "list", "--name", runner.name)).includes(runner.id));
     });
 
     test("worktrees release, commands cancel and sessions cancel take --force and a reason, and leave an audit trail", async (t) => {

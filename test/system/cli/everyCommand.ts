@@ -75,6 +75,7 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["sessions show", [session.id], "rows"],
     ["worktrees list"],
     ["commands list", [], "rows"],
+    ["commands show", [command.id], "rows"],
     ["artifacts list", [], "rows"],
     ["logs show", [command.id]],
     ["debug show", [debugSessionId]],

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { MessagePort } from "node:worker_threads";
 import { type OwnedStore, openStore, type StoreEvent } from "../../../src/index.ts";
+import { operations } from "../../../src/operations/table.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 const folder = temporaryFolder();
@@ -45,7 +46,7 @@ async function assertAlive(): Promise<void> {
   assert.deepEqual((await store.runners.list()).items, []);
 }
 
-const listRunners = ["runners.list", [undefined, 10, undefined], undefined];
+const listRunners = ["runners.list", operations.runners.list.encode({ limit: 10 }), undefined];
 
 test("a well-formed call is answered", async () => {
   const port = rawPort();

@@ -33,7 +33,7 @@ after(async () => {
 });
 
 const apply = (value: unknown, id = "1") => ({ id, type: "APPLY", path: [], argumentList: [{ type: "RAW", value }] });
-const listRunners = ["runners.list", [undefined, 10], undefined];
+const listRunners = ["runners.list", operations.runners.list.encode({ limit: 10 }), undefined];
 
 async function ask(port: MessagePort, message: unknown): Promise<Record<string, unknown>> {
   port.postMessage(message);
