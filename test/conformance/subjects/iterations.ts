@@ -1,7 +1,11 @@
 // Iterations that a caller leaves: they end at once, also while they wait, and hold nothing on the other side.
 import assert from "node:assert/strict";
-import { Readable } from "node:stream";
-import { newId, type Store } from "../../../src/index.ts";
+import { once } from "node:events";
+import { createServer, get, type IncomingMessage } from "node:http";
+import type { AddressInfo } from "node:net";
+import { Readable, Transform } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { type Chunk, newId, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { TestedBackend } from "../../support/backends.ts";
 import { bytes, collect, endOfFeed, fails, subject } from "../suite.ts";
@@ -138,6 +142,44 @@ export function iterationsConformance(backend: TestedBackend): void {
       const pending = reading.next();
       assert.deepEqual(await reading.return(), done);
       assert.deepEqual(await pending, done);
+    });
+
+    alone("a viewer over HTTP holds nothing, whenever its connection breaks", async ({ store }) => {
+      const { command } = await fixtures(store).log("a\n");
+      let view = Promise.withResolvers<unknown>();
+      const server = createServer(async (request, response) => {
+        if (request.url === "/before") {
+          request.socket.destroy();
+          await once(response, "close");
+        }
+        const position = request.url === "/waiting" ? { offset: 2 } : {};
+        const chunks = store.logs.follow({ commandId: command.id, waitMs: 3_600_000, ...position });
+        const toBytes = new Transform({
+          writableObjectMode: true,
+          transform: ({ data }: Chunk, _encoding, done) => done(null, data),
+        });
+        view.resolve(pipeline(Readable.from(chunks), toBytes, response).catch((error: unknown) => error));
+      }).listen(0, "127.0.0.1");
+      await once(server, "listening");
+      const { port } = server.address() as AddressInfo;
+      for (const moment of ["/before", "/waiting", "/reading"]) {
+        view = Promise.withResolvers();
+        const request = get({ host: "127.0.0.1", port, path: moment }).on("error", () => undefined);
+        if (moment === "/waiting") await parked(store, 1);
+        if (moment === "/reading") {
+          const [answer] = (await once(request, "response")) as [IncomingMessage];
+          await once(
+            answer.on("error", () => undefined),
+            "data",
+          );
+        }
+        // The server has broken the first connection by itself.
+        if (moment !== "/before") request.destroy();
+        assert.ok((await view.promise) instanceof Error, moment);
+        await parked(store, 0);
+      }
+      server.close();
+      await once(server, "close");
     });
 
     alone("the calls of a client that has closed its connection wait no longer", async ({ store, connect }) => {
