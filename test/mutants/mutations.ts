@@ -264,6 +264,12 @@ export const mutations: readonly Mutation[] = [
       "for (const row of []  as typeof rows)\n    changed",
     ],
   ]),
+  ...mutate("src/operations/artifacts.ts", subject("artifacts"), [
+    ["a pin can be removed again", "yield* pinned ? lockLiveArtifact", "yield* true ? lockLiveArtifact"],
+  ]),
+  ...mutate("src/operations/artifacts.ts", subject("activity"), [
+    ["the removal of a pin is use", "if (!pinned) yield* keepSessionActive", "if (false) yield* keepSessionActive"],
+  ]),
   ...mutate("src/model/artifacts.ts", subject("artifacts"), [["names have one form", 'name.normalize("NFC")', "name"]]),
   ...mutate("src/operations/commandState.ts", subject("stops"), [
     [
