@@ -71,7 +71,7 @@ const upsertRepository = step(function* (input: z.output<typeof UpsertInput>, co
   if (before !== undefined && !isDifferent(input, before)) return before;
   requireVersion(before ?? { version: 0 }, input.expectedVersion);
   if (before !== undefined) return yield* updateRepository(before, input, context);
-  // Of two transactions that find no row, one adds it, and the other then finds it.
+  // When two transactions find no row, one of them adds it, and the other then finds it.
   return (yield* insertRepository(input, context)) ?? (yield* upsertRepository(input, context));
 });
 

@@ -63,7 +63,7 @@ function notRegular(path: string): StoreError {
 export function describeReadOnly(path: string): string | undefined {
   const errors = [path, dirname(path)].map(writeError);
   if (errors[0] === "ENOENT" || errors.every((code) => code === undefined)) return undefined;
-  // With the -shm and -wal of a server, a file can be written in a folder that cannot.
+  // A file can be written in a folder that cannot, if a server has made the -shm and the -wal already.
   if (["", "-shm", "-wal"].every((suffix) => writeError(`${path}${suffix}`) === undefined)) return undefined;
   if (errors.includes("EROFS")) return `${path} is on a read-only file system: mount it so that it can be written`;
   return describeMissingRights(path) ?? `${path}, or its folder, cannot be written: change its permissions`;

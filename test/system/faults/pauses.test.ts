@@ -29,6 +29,16 @@ async function start(t: TestContext, url: string): Promise<{ holder: Holder; lin
   return { holder, lines: createInterface({ input: holder.stdout })[Symbol.asyncIterator]() };
 }
 
+/** Lets a stopped holder go on, checks that it still has its lease, and closes it. */
+async function continueAndRenew(holder: Holder, lines: AsyncIterator<string>): Promise<void> {
+  holder.kill("SIGCONT");
+  holder.stdin.write("renew\n");
+  assert.equal((await lines.next()).value, "renewed");
+  const exited = once(holder, "exit");
+  holder.stdin.write("close\n");
+  await exited;
+}
+
 const places = {
   sqlite: async (name: string) => ({ url: `sqlite:${join(folder, `${name}.db`)}`, remove: async () => undefined }),
   postgres: async () => {
@@ -44,12 +54,7 @@ for (const [engine, place] of Object.entries(places)) {
     await lines.next();
     holder.kill("SIGSTOP");
     await sleep(pauseMs);
-    holder.kill("SIGCONT");
-    holder.stdin.write("renew\n");
-    assert.equal((await lines.next()).value, "renewed");
-    const exited = once(holder, "exit");
-    holder.stdin.write("close\n");
-    await exited;
+    await continueAndRenew(holder, lines);
     await remove();
   });
 
@@ -95,10 +100,5 @@ test("a visitor beside a server that was stopped takes no lease from it", async 
   await visitor.repositories.upsert({ name: "visited" });
   assert.deepEqual((await visitor.maintenance.reap()).worktrees, []);
   await visitor.close();
-  holder.kill("SIGCONT");
-  holder.stdin.write("renew\n");
-  assert.equal((await lines.next()).value, "renewed");
-  const exited = once(holder, "exit");
-  holder.stdin.write("close\n");
-  await exited;
+  await continueAndRenew(holder, lines);
 });
