@@ -41,7 +41,7 @@ const userinfo = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)[^\s/]+@/gi;
  */
 export function maskUrl(url: string): string {
   const [, scheme = "", rest = ""] = /^([a-z][a-z0-9+.-]*:\/\/)(.*)$/is.exec(url) ?? [];
-  if (scheme === "") return maskingOf(defaultSecretNames).text(url);
+  if (scheme === "") return maskUrls(maskingOf(defaultSecretNames).text(url));
   const authority = rest.slice(0, rest.search(/[/?#]|$/));
   const end = authority.lastIndexOf("@");
   const hasPassword = authority.slice(0, Math.max(end, 0)).includes(":");
@@ -50,14 +50,21 @@ export function maskUrl(url: string): string {
   const at = isPlace && !hasPassword ? end : rest.lastIndexOf("@");
   const user = rest.slice(0, Math.max(at, 0));
   const name = user.includes(":") ? user.slice(0, user.indexOf(":") + 1) : "";
-  const isSecret = user !== "" && (name !== "" || /^https?:/i.test(scheme));
+  const isSecret = user !== "" && (name !== "" || /https?:\/\/$/i.test(scheme));
   return `${scheme}${isSecret ? `${name}${masked}` : user}${maskTail(rest.slice(user.length))}`;
 }
 
-/** Masks the arguments of a program, for a terminal or a log: options and assignments of secrets, and URLs. */
+/**
+ * Masks the arguments of a program, for a terminal or a log: options and assignments of secrets, and URLs, also within
+ * an argument, as in `--index=URL` and in the text of a script.
+ */
 export function maskArguments(argv: readonly string[]): readonly string[] {
-  const shown = maskingOf(defaultSecretNames).data(argv) as readonly string[];
-  return shown.map((argument) => (/^[a-z][a-z0-9+.-]*:\/\//i.test(argument) ? maskUrl(argument) : argument));
+  return (maskingOf(defaultSecretNames).data(argv) as readonly string[]).map(maskUrls);
+}
+
+/** Masks the URLs within text. The length of a scheme is bounded, so that a long text takes no quadratic time. */
+function maskUrls(text: string): string {
+  return text.replace(/[a-z][a-z0-9+.-]{0,30}:\/\/[^\s"'`<>]+/gi, maskUrl);
 }
 
 /** Masks the query and the fragment of a URL. */

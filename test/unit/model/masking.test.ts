@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import fc from "fast-check";
-import { defaultSecretNames, maskingOf, maskUrl } from "../../../src/model/masking.ts";
+import { defaultSecretNames, maskArguments, maskingOf, maskUrl } from "../../../src/model/masking.ts";
 
 const masking = maskingOf(defaultSecretNames);
 
@@ -111,6 +111,8 @@ it("a URL loses what gives access, and keeps the place", () => {
     "https://[::1]:80/a@b": "https://[::1]:80/a@b",
     "https://b.example/k?X-Amz-Signature=abc": "https://b.example/k?***",
     "https://b.example/k#token": "https://b.example/k#***",
+    "git+https://ghp_abc@git.example/a.git": "git+https://***@git.example/a.git",
+    " https://ghp_abc@git.example/a.git?sig=abc": " https://***@git.example/a.git?***",
     "s3://bucket/key": "s3://bucket/key",
     "git@git.example:a.git": "git@git.example:a.git",
     "/srv/c#/a.git": "/srv/c#/a.git",
@@ -118,4 +120,26 @@ it("a URL loses what gives access, and keeps the place", () => {
     "": "",
   };
   for (const [url, shown] of Object.entries(cases)) assert.equal(maskUrl(url), shown, url);
+});
+
+it("arguments lose what gives access, also in a URL within an argument", () => {
+  const cases: readonly (readonly [argv: readonly string[], shown: readonly string[]])[] = [
+    [
+      ["pip", "--index=https://ghp_abc@pypi.example/simple", "-v"],
+      ["pip", "--index=https://***@pypi.example/simple", "-v"],
+    ],
+    [
+      ["sh", "-c", "curl 'https://b.example/k?sig=abc&se=2' -o f; git clone https://ghp_abc@git.example/a.git"],
+      ["sh", "-c", "curl 'https://b.example/k?***' -o f; git clone https://***@git.example/a.git"],
+    ],
+    [
+      ["curl", "--token", "abc", "HTTPS://ghp_abc@git.example"],
+      ["curl", "--token", "***", "HTTPS://***@git.example"],
+    ],
+    [
+      ["make", "all"],
+      ["make", "all"],
+    ],
+  ];
+  for (const [argv, shown] of cases) assert.deepEqual(maskArguments(argv), shown);
 });
