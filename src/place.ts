@@ -66,6 +66,24 @@ export function redactUrl(url: string): string {
   return redacted.href;
 }
 
+/**
+ * Returns a PostgreSQL URL for the programs of PostgreSQL, which a person may see: without the password, and with the
+ * parameters that are known to be harmless, because they lead to the same server in the same way.
+ */
+export function toolUrl(url: string, database: (name: string) => string = (name) => name): string {
+  const { username, host, pathname, searchParams } = new URL(url);
+  // The driver ignores dbname, and those programs would prefer it to the path.
+  for (const [name, value] of [...searchParams])
+    if (!harmlessParameters.includes(name) || name === "dbname") searchParams.delete(name);
+    // A mode that only the driver knows.
+    else if (name === "sslmode" && value === "no-verify") searchParams.set(name, "require");
+  const path = encodeURIComponent(database(decodeURIComponent(pathname.slice(1))));
+  const server = `${username === "" ? "" : `${username}@`}${host}`;
+  // Those programs take + for itself.
+  const parameters = searchParams.toString().replaceAll("+", "%20");
+  return `postgres://${server}${path === "" ? "" : `/${path}`}${parameters === "" ? "" : `?${parameters}`}`;
+}
+
 /** The parameters that are printed: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS */
 const harmlessParameters: readonly string[] = [
   "application_name",

@@ -2,19 +2,19 @@
 // https://www.postgresql.org/docs/current/backup-dump.html
 
 import { StoreError } from "../errors.ts";
+import { toolUrl } from "../place.ts";
 import { quote } from "../shell.ts";
 
 /** Returns the commands, without the password, which the tools read from PGPASSWORD or ~/.pgpass. */
 export function dumpAdvice(url: string) {
-  const { username, host, pathname } = new URL(url);
-  const server = `postgres://${username === "" ? "" : `${username}@`}${host}`;
-  const database = decodeURIComponent(pathname.slice(1));
-  const [source, restored] = [quote(`${server}${pathname}`), `${database}_restored`];
+  const restored = (name: string) => `${name}_restored`;
+  const [source, target] = [quote(toolUrl(url)), quote(toolUrl(url, restored))];
+  const name = quote(restored(decodeURIComponent(new URL(url).pathname.slice(1))));
   return {
     dump: `pg_dump --format=custom --file=metadata.dump ${source}`,
     list: "pg_restore --list metadata.dump",
     // It restores into a new database, because --clean fails when a later migration refers to a table of the dump.
-    restore: `createdb --maintenance-db=${source} ${quote(restored)} && pg_restore --single-transaction --dbname=${quote(`${server}/${encodeURIComponent(restored)}`)} metadata.dump`,
+    restore: `createdb --maintenance-db=${source} ${name} && pg_restore --single-transaction --dbname=${target} metadata.dump`,
   } as const;
 }
 

@@ -81,6 +81,7 @@ export const mutations: readonly Mutation[] = [
     ["a server without a share is no directory", "[^\\\\/]*[\\\\/]+[^\\\\/])/i;", ")/i;"],
   ]),
   ...mutate("src/place.ts", { tests: ["test/unit/place.test.ts"] }, [
+    ["advice holds no unknown parameter", "!harmlessParameters.includes(name) || name ===", "name ==="],
     ["blanks and line ends around an address are dropped", "const text = trimmed(url);", "const text = url;"],
     ["a variable that is blank is not set", 'return trimmed(variable) === ""', 'return variable === ""'],
     ["no parameter of unknown meaning is printed", "if (!harmlessParameters.includes(name))", "if (/pass/.test(name))"],
@@ -100,6 +101,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/model/masking.ts", { tests: ["test/unit/model/masking.test.ts"] }, [
     ["a password reaches to the last @", "isPlace && !hasPassword", "isPlace"],
     ["a colon that begins no port begins a password", "isPlace && !hasPassword", "!hasPassword"],
+    ["URLs within arguments are masked", ".map(maskUrls)", ""],
   ]),
   ...mutate("src/operations/repositories.ts", subject("repositories"), [
     ["an upsert that changes nothing writes nothing", "!isDifferent(input, before)", "false"],

@@ -5,7 +5,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { suite, test } from "node:test";
 import { StoreError } from "../../src/errors.ts";
-import { chooseUrl, defaultUrl, expandHome, parsePlace, redactUrl } from "../../src/place.ts";
+import { chooseUrl, defaultUrl, expandHome, parsePlace, redactUrl, toolUrl } from "../../src/place.ts";
 
 suite("place", () => {
   const paths: readonly (readonly [url: string, path: string])[] = [
@@ -91,6 +91,23 @@ suite("place", () => {
       assert.doesNotMatch(redactUrl(url), /S3CRET/);
       assert.equal(decodeURIComponent(redactUrl(url)), decodeURIComponent(text));
     }
+  });
+
+  test("the programs of PostgreSQL get the server and its settings, without a password", () => {
+    const shown = {
+      "postgres://u:S3CRET@h:5433/db": "postgres://u@h:5433/db",
+      "postgres:///db?host=/var/run/x&port=5433&user=me": "postgres:///db?host=%2Fvar%2Frun%2Fx&port=5433&user=me",
+      "postgres://h/db?sslmode=verify-full&sslrootcert=/etc/a b.pem&password=S3CRET&pwd=S3CRET":
+        "postgres://h/db?sslmode=verify-full&sslrootcert=%2Fetc%2Fa%20b.pem",
+      "postgres://h/db?sslmode=no-verify&dbname=other": "postgres://h/db?sslmode=require",
+      "postgres://u%40t@h/d%20b": "postgres://u%40t@h/d%20b",
+      "postgres://h": "postgres://h",
+    };
+    for (const [url, text] of Object.entries(shown)) assert.equal(toolUrl(url), text);
+    assert.equal(
+      toolUrl("postgres://h/db?sslmode=require", (name) => `${name}_2`),
+      "postgres://h/db_2?sslmode=require",
+    );
   });
 
   test("the option is chosen before the variable, and a blank variable is not set", () => {

@@ -201,13 +201,14 @@ suite("backup", { concurrency: 2 }, () => {
 
   test("for PostgreSQL, backup prints the command of its tools without the password, and exits with 1", async (t) => {
     const { folder } = workingFolder(t, { init: false });
-    const url = "postgres://ops:hunter2@db.example:5433/metadata";
+    const url = "postgres://ops:hunter2@db.example:5433/metadata?sslmode=verify-full&options=-c%20a";
     const expected = {
-      create: "pg_dump --format=custom --file=metadata.dump postgres://ops@db.example:5433/metadata",
+      create:
+        "pg_dump --format=custom --file=metadata.dump 'postgres://ops@db.example:5433/metadata?sslmode=verify-full'",
       list: "pg_restore --list metadata.dump",
       verify: "pg_restore --list metadata.dump",
       restore:
-        "createdb --maintenance-db=postgres://ops@db.example:5433/metadata metadata_restored && pg_restore --single-transaction --dbname=postgres://ops@db.example:5433/metadata_restored metadata.dump",
+        "createdb --maintenance-db='postgres://ops@db.example:5433/metadata?sslmode=verify-full' metadata_restored && pg_restore --single-transaction --dbname='postgres://ops@db.example:5433/metadata_restored?sslmode=verify-full' metadata.dump",
     };
     for (const [verb, line] of Object.entries(expected)) {
       const { code, stdout, stderr } = await run(folder, [
