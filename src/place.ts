@@ -132,6 +132,7 @@ function pathFault(path: string): string | undefined {
   if (/^\/*$/.test(path)) return "sqlite: names no file: write its path after the colon, such as sqlite:metadata.db";
   if (/^\/\/[^/]/.test(path))
     return "after sqlite:// a host would follow, and a file has none: write sqlite:PATH for a path from the current folder, or sqlite:///PATH for one from the root";
+  if (path.endsWith("/")) return "the path ends with a slash, so it names a folder: write the path of a file in it";
   if (/^\s/.test(path)) return "a blank follows sqlite: write the path right after the colon";
   if (/^(["'`]).*\1$/.test(path)) return "the path is in quotation marks: write it without them";
   if (/^\$(?:\w|\{)/.test(path))

@@ -39,6 +39,8 @@ suite("place", () => {
     ["sqlite://", /names no file/],
     ["sqlite:///", /names no file/],
     ["sqlite://x.db", /write sqlite:PATH for a path from the current folder, or sqlite:\/\/\/PATH/],
+    ["sqlite:data/", /ends with a slash, so it names a folder/],
+    ["sqlite:~/", /ends with a slash, so it names a folder/],
     ["sqlite: x.db", /a blank follows sqlite:/],
     ["sqlite:a\r\nb.db", /a control character or a line end/],
     ["sqlite:a\u0000b", /a control character/],
