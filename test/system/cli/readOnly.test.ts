@@ -1,16 +1,17 @@
 // Commands on a database that can be read and not written: on a read-only file system, in a folder or of a file
 // without the rights to write. Commands that read work, and the others say what is read-only.
 import assert from "node:assert/strict";
-import { execFile, spawnSync } from "node:child_process";
+import { type ExecFileOptions, execFile, spawnSync } from "node:child_process";
 import { chmodSync, chownSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { isOpenToAll } from "../../support/openToAll.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
-import { bin, type Ended, inheritedVariables, runProcess } from "./commandLine.ts";
+import { type Ended, inheritedVariables, runProcess } from "./commandLine.ts";
 
 /** Creates a database with a claimed command and its log. */
 async function filled(t: TestContext) {
@@ -33,49 +34,63 @@ async function filled(t: TestContext) {
 }
 
 type Filled = Awaited<ReturnType<typeof filled>>;
-type Run = (...args: readonly string[]) => Promise<Ended>;
+/** Runs commands one after the other, in one process: starting it takes longer than most of them. */
+type RunAll = (...calls: readonly (readonly string[])[]) => Promise<readonly Ended[]>;
 
 /** Runs the commands that read, and some that write. */
-async function assertOnlyReads({ url, path, sessionId, commandId }: Filled, run: Run, reason: RegExp): Promise<void> {
-  const at = ["--url", url];
-  for (const [args, output] of [
+async function assertOnlyReads(
+  { url, path, sessionId, commandId }: Filled,
+  runAll: RunAll,
+  reason: RegExp,
+): Promise<void> {
+  const reads: readonly (readonly [args: readonly string[], output: RegExp])[] = [
     [["repositories", "list"], /read/],
     [["sessions", "show", sessionId], new RegExp(commandId)],
     [["logs", "show", commandId], /^one line\n$/],
     [["runners", "list"], /online/],
     [["info"], new RegExp(path)],
     [["migrate", "current"], /^0\d{3} /],
-  ] as const) {
-    const { code, stdout, stderr } = await run(...args, ...at);
-    assert.equal(code, 0, `${args.join(" ")}: ${stderr}`);
-    assert.match(stdout, output);
-  }
-  const health = await run("health", ...at);
-  assert.equal(health.code, 7);
-  assert.match(health.stdout, /^file +not ok +read-only$/m);
-  for (const args of [
+  ];
+  const writes = [
     ["commands", "cancel", commandId],
     ["admin", "create-account", "ada"],
     ["migrate", "downgrade", "0001", "--allow-data-loss"],
-  ]) {
-    const { code, stderr } = await run(...args, ...at);
-    assert.equal(code, 1, args.join(" "));
-    assert.match(stderr, /^debug-server-db: .*read-only/);
-    assert.match(stderr, reason);
-    assert.ok(!stderr.trimEnd().includes("\n"), "one sentence");
+  ];
+  const calls = [...reads.map(([args]) => args), ["health"], ...writes];
+  const ended = await runAll(...calls.map((args) => [...args, "--url", url]));
+  assert.equal(ended.length, calls.length);
+  for (const [index, { code, stdout, stderr }] of ended.entries()) {
+    const what = calls[index]?.join(" ") ?? "";
+    if (index < reads.length) {
+      assert.equal(code, 0, `${what}: ${stderr}`);
+      assert.match(stdout, reads[index]?.[1] as RegExp);
+    } else if (what === "health") {
+      assert.equal(code, 7);
+      assert.match(stdout, /^file +not ok +read-only$/m);
+    } else {
+      assert.equal(code, 1, what);
+      assert.match(stderr, /^debug-server-db: .*read-only/);
+      assert.match(stderr, reason);
+      assert.ok(!stderr.trimEnd().includes("\n"), "one sentence");
+    }
   }
 }
 
-/** Runs a command in a mount namespace of its own, in which the folder is read-only. */
-function onReadOnlyMount(folder: string): Run {
+const runner = fileURLToPath(new URL("runAll.ts", import.meta.url));
+
+function runAllIn(file: string, args: readonly string[], calls: unknown, options: ExecFileOptions) {
+  return new Promise<readonly Ended[]>((resolve, reject) => {
+    const all = [...args, process.execPath, runner, JSON.stringify(calls)];
+    execFile(file, all, { ...options, timeout: 60_000, env: inheritedVariables() }, (error, stdout) =>
+      error === null ? resolve(JSON.parse(String(stdout)) as readonly Ended[]) : reject(error),
+    );
+  });
+}
+
+/** Runs commands in a mount namespace of their own, in which the folder is read-only. */
+function onReadOnlyMount(folder: string): RunAll {
   const script = `mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"`;
-  return (...args) =>
-    new Promise((resolve) => {
-      const command = ["--mount", "sh", "-c", script, folder, process.execPath, bin, ...args];
-      execFile("unshare", command, { timeout: 60_000, env: inheritedVariables() }, (error, stdout, stderr) =>
-        resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
-      );
-    });
+  return (...calls) => runAllIn("unshare", ["--mount", "sh", "-c", script, folder], calls, {});
 }
 
 const mounts = spawnSync("unshare", ["--mount", "sh", "-c", `mount --bind "$0" "$0"`, temporaryFolder()]);
@@ -85,23 +100,27 @@ test("on a read-only file system, a database that was closed, killed or is being
   skip: noMounts,
 }, async (t) => {
   const database = await filled(t);
-  const run = onReadOnlyMount(database.folder);
+  const runAll = onReadOnlyMount(database.folder);
   const reason = /metadata\.db is on a read-only file system: mount it/;
-  await assertOnlyReads(database, run, reason);
+  await assertOnlyReads(database, runAll, reason);
   await database.store.repositories.upsert({ name: "newest" });
-  assert.match((await run("repositories", "list", "--url", database.url)).stdout, /newest/);
+  const [newest] = await runAll(["repositories", "list", "--url", database.url]);
+  assert.match(newest?.stdout ?? "", /newest/);
   await database.store.close();
   assert.deepEqual(readdirSync(database.folder), ["metadata.db"]);
-  await assertOnlyReads(database, run, reason);
+  await assertOnlyReads(database, runAll, reason);
   const target = join(temporaryFolder(), "copy.db");
-  assert.equal((await run("backup", "create", "--out", target, "--url", database.url)).code, 0);
+  const missing = `sqlite:${join(database.folder, "new", "x.db")}`;
+  const [backup, demo, seed, seedOfNew] = await runAll(
+    ["backup", "create", "--out", target, "--url", database.url],
+    ["demo", "--url", database.url],
+    ["admin", "seed", "--url", database.url],
+    ["admin", "seed", "--url", missing],
+  );
+  assert.equal(backup?.code, 0, backup?.stderr);
   assert.equal((await runProcess(database.folder, ["repositories", "list", "--url", `sqlite:${target}`])).code, 0);
-  for (const args of [["demo"], ["admin", "seed"]]) {
-    const { code, stderr } = await run(...args, "--url", database.url);
-    assert.deepEqual([code, reason.test(stderr)], [1, true], stderr);
-  }
-  const missing = await run("admin", "seed", "--url", `sqlite:${join(database.folder, "new", "x.db")}`);
-  assert.match(missing.stderr, /cannot be created: the file system is read-only/);
+  for (const ended of [demo, seed]) assert.deepEqual([ended?.code, reason.test(ended?.stderr ?? "")], [1, true]);
+  assert.match(seedOfNew?.stderr ?? "", /cannot be created: the file system is read-only/);
 });
 
 test("changes that are only in a WAL are not left out: the database is refused until both are copied", {
@@ -114,10 +133,10 @@ test("changes that are only in a WAL are not left out: the database is refused u
   const content = [database.path, `${database.path}-wal`].map((file) => [file, readFileSync(file)] as const);
   db.close();
   for (const [file, bytes] of content) writeFileSync(file, bytes);
-  const run = onReadOnlyMount(database.folder);
-  const { code, stderr } = await run("repositories", "list", "--url", database.url);
-  assert.equal(code, 1);
-  assert.match(stderr, /-wal holds changes that cannot be read in a folder that cannot be written: copy /);
+  const runAll = onReadOnlyMount(database.folder);
+  const [list] = await runAll(["repositories", "list", "--url", database.url]);
+  assert.equal(list?.code, 1);
+  assert.match(list?.stderr ?? "", /-wal holds changes that cannot be read in a folder that cannot be written: copy /);
   rmSync(`${database.path}-wal`);
 });
 
@@ -138,12 +157,17 @@ for (const [what, modes] of [
     chmodSync(database.path, modes.file);
     chmodSync(database.folder, modes.folder);
     const before = readFileSync(database.path);
-    const run: Run = (...args) => runProcess("/", args, { uid: 65_534 });
-    await assertOnlyReads(database, run, /belongs to user 0 \(mode (?:444|755)\), and this process runs as user 65534/);
+    const runAll: RunAll = (...calls) => runAllIn("/usr/bin/env", [], calls, { cwd: "/", uid: 65_534, gid: 65_534 });
+    await assertOnlyReads(
+      database,
+      runAll,
+      /belongs to user 0 \(mode (?:444|755)\), and this process runs as user 65534/,
+    );
     assert.deepEqual(readdirSync(database.folder), ["metadata.db"]);
     assert.deepEqual(readFileSync(database.path), before);
     // The user who owns both goes on as before.
     for (const file of [database.folder, database.path]) chownSync(file, 65_534, 65_534);
     chmodSync(database.path, 0o600);
-    assert.equal((await run("commands", "cancel", database.commandId, "--url", database.url)).code, 0);
+    const [cancel] = await runAll(["commands", "cancel", database.commandId, "--url", database.url]);
+    assert.equal(cancel?.code, 0, cancel?.stderr);
   });
