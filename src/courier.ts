@@ -192,27 +192,31 @@ export class Courier {
     // `hold` keeps the event loop alive while calls are in flight. Once the backend is lost, no answer is left to wait
     // for.
     timer.unref();
-    this.#backend.send(envelope).then(
-      (reply) => {
-        realTime.clearTimeout(timer);
-        this.#receive(runs, reply);
-      },
-      (error: unknown) => {
-        realTime.clearTimeout(timer);
-        const message = `the message was not sent: ${messageOf(error)}`;
-        for (const parcel of parcels) this.#fail(parcel, "invalid_input", message, "not_run");
-      },
-    );
+    this.#backend
+      .send(envelope, (part) => this.#receive(runs, part))
+      .then(
+        (reply) => {
+          realTime.clearTimeout(timer);
+          this.#receive(runs, reply);
+        },
+        (error: unknown) => {
+          realTime.clearTimeout(timer);
+          const message = `the message was not sent: ${messageOf(error)}`;
+          for (const parcel of parcels) this.#fail(parcel, "invalid_input", message, "not_run");
+        },
+      );
   }
 
-  #receive(runs: readonly Parcel[][], [, , answers]: Reply): void {
+  /** Settles the runs that a reply answers: all of an envelope, or a part of them. */
+  #receive(runs: readonly Parcel[][], [, , answers, slots]: Reply): void {
     const ambiguous: Parcel[] = [];
-    for (const run of runs) {
-      const { slot, calls } = run[0] as Parcel;
+    const answered = slots === undefined ? runs : slots.map((slot) => runs[slot] as Parcel[]);
+    for (const [index, run] of answered.entries()) {
+      const { calls } = run[0] as Parcel;
       const runAnswers: Answer[] = [];
       // A failed atomic envelope has one answer for all its calls.
-      const end = Math.min(slot + calls.length, answers.length / 2);
-      for (let at = slot; at < end; at++) runAnswers.push([answers[at * 2], answers[at * 2 + 1]] as unknown as Answer);
+      const end = Math.min(index + calls.length, answers.length / 2);
+      for (let at = index; at < end; at++) runAnswers.push([answers[at * 2], answers[at * 2 + 1]] as unknown as Answer);
       const resent =
         run.length > 1 && isAmbiguous(calls[0] as Outgoing, runAnswers[0])
           ? run.filter((parcel) => parcel.givenUp === undefined)

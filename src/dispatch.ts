@@ -6,14 +6,14 @@ import type { Driver, Job, Runnable, Settled } from "./driver.ts";
 import { bodyErrors, StoreError, toWireFailure } from "./errors.ts";
 import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
 import type { Limits } from "./limits.ts";
-import { type Call, NotYet, type OperationTable } from "./operation.ts";
+import { type Call, type Lane, NotYet, type OperationTable } from "./operation.ts";
 import { recordChanges } from "./operations/changes.ts";
 import type { Body } from "./sql.ts";
 import type { Answer } from "./wire.ts";
 
 /** The outcome of a job. */
 export interface JobOutcome {
-  /** One answer for each call, or a single failure for all of them. */
+  /** One answer for each call, or a single failure for all of them. None if the job was not begun. */
   readonly answers: readonly Answer[];
   /**
    * The topics to park on; set when a job of one call found nothing yet. `answers` then holds the answer to give when
@@ -22,9 +22,21 @@ export interface JobOutcome {
   readonly parkOn: readonly string[] | undefined;
   /** The time after which a parked job runs again even if no topic was touched. */
   readonly againMs?: number | undefined;
-  /** True when the job was not begun, because `mayBegin` refused it: it has no answer. */
+  /** True when the job was not begun because none may begin now. One without answers was dropped otherwise. */
   readonly refused?: boolean;
+  /** The time that the job has used, in milliseconds. */
+  readonly usedMs: number;
 }
+
+/** What the order of a call depends on. */
+export interface CallOrder {
+  readonly lane: Lane;
+  /** The entities that it reads and writes: it overtakes no earlier call of its client on one of them. */
+  readonly entities: readonly string[];
+}
+
+/** The order of a call that no operation answers. */
+const anyOrder: CallOrder = { lane: "normal", entities: [] };
 
 /** The outcome of a transaction. */
 export interface TransactionOutcome {
@@ -36,18 +48,27 @@ export interface TransactionOutcome {
 }
 
 export interface Dispatcher {
+  /** Returns the lane of an operation, and the entities whose calls keep their order. Reads nothing but the name. */
+  orderOf(name: unknown): CallOrder;
   /** Finds the operation of a call and checks its input. Fails with `unknown_operation` or `invalid_input`. */
   decodeCall(name: unknown, wire: unknown, caller: Caller): Call;
   /**
    * Runs jobs in one transaction; the calls of a job succeed or fail together. Starts no further job when `budgetMs`
-   * have passed, so there may be fewer outcomes than jobs. A job begins only if `mayBegin` allows it at the time of the
-   * transaction.
+   * have passed, so there may be fewer outcomes than jobs.
    */
   runTransaction(
     jobs: readonly (readonly Call[])[],
     budgetMs: number,
-    mayBegin?: (now: Date) => boolean,
+    conditions?: Conditions,
   ): Promise<TransactionOutcome>;
+}
+
+/** What must be true for a job to begin, asked at that time. */
+export interface Conditions {
+  /** Returns false when no further job may begin at this time of the transaction. */
+  mayBegin?(now: Date): boolean;
+  /** Returns true when the job with this index is not wanted any more. */
+  isDropped?(index: number): boolean;
 }
 
 interface DispatcherOptions {
@@ -75,7 +96,16 @@ export function createDispatcher({
     ),
   );
 
+  const orders = new Map(
+    [...table].map(([name, { lane, follows }]): [string, CallOrder] => {
+      const [entity] = name.split(".") as [string];
+      return [name, { lane, entities: [entity, ...follows] }];
+    }),
+  );
+
   return {
+    orderOf: (name) => (typeof name === "string" ? (orders.get(name) ?? anyOrder) : anyOrder),
+
     decodeCall(name, wire, caller) {
       const operation = typeof name === "string" ? table.get(name) : undefined;
       if (operation === undefined)
@@ -85,42 +115,45 @@ export function createDispatcher({
       return { name: name as string, operation, input, caller, waitMs: operation.waitMs(input) };
     },
 
-    async runTransaction(all, budgetMs, mayBegin = () => true) {
+    async runTransaction(all, budgetMs, { mayBegin, isDropped } = {}) {
       const jobs = sharablePrefix(all);
       // Once a job was refused, no later one may overtake it.
       let refuses = false;
-      const begins = (now: Date): boolean => {
-        refuses ||= !mayBegin(now);
-        return !refuses;
-      };
       const effects = jobs.map(() => new SideEffects());
       const driverJobs = jobs.map((calls, index) =>
-        driverJob(calls, effects[index] as SideEffects, limits, serverState, begins),
+        driverJob(calls, effects[index] as SideEffects, limits, serverState, (now) => {
+          refuses ||= mayBegin?.(now) === false;
+          return refuses ? "refused" : isDropped?.(index) ? "dropped" : undefined;
+        }),
       );
       const group = await driver.transact(driverJobs, budgetMs);
       const topics = new Set<string>();
       const outcomes = group.settled.map((settled, index) => {
-        const { topics: touched, used, refused } = effects[index] as SideEffects;
-        if (refused) return { answers: [], parkOn: undefined, refused };
+        const { topics: touched, used, notBegun } = effects[index] as SideEffects;
+        const usedMs = group.usedMs[index] as number;
+        if (notBegun !== undefined) return { answers: [], parkOn: undefined, refused: notBegun === "refused", usedMs };
         if (settled.ok) {
           for (const topic of touched) topics.add(topic);
           for (const [tokenId, at] of used) onUsed?.(tokenId, at);
         }
-        return outcomeOf(jobs[index] as readonly Call[], settled, onInternal);
+        return { ...outcomeOf(jobs[index] as readonly Call[], settled, onInternal), usedMs };
       });
       return { outcomes, topics, wrote: group.wrote };
     },
   };
 }
 
+/** The reason why a job was not begun, if it was not. */
+type NotBegun = "refused" | "dropped" | undefined;
+
 /** The effects of a job besides its rows; they take place once it is committed. */
 class SideEffects {
   readonly topics = new Set<string>();
   readonly used = new Map<string, Date>();
-  refused = false;
+  notBegun: NotBegun;
 
   clear(): void {
-    this.refused = false;
+    this.notBegun = undefined;
     this.topics.clear();
     this.used.clear();
   }
@@ -149,7 +182,7 @@ function driverJob(
   effects: SideEffects,
   limits: Limits,
   serverState: DispatcherOptions["serverState"],
-  mayBegin: (now: Date) => boolean,
+  whyNot: (now: Date) => NotBegun,
 ): Job {
   const envelope = KeyedEnvelope.of(calls);
   return calls.map((call, index): Runnable => {
@@ -162,10 +195,10 @@ function driverJob(
         // The driver may run a job again, from its first call.
         if (index === 0) {
           effects.clear();
-          effects.refused = !mayBegin(now);
+          effects.notBegun = whyNot(now);
         }
-        // The failure only keeps the job from running; `refused` tells what it means.
-        if (effects.refused) throw new StoreError("busy", "the clock has moved");
+        // The failure only keeps the job from running; `notBegun` tells what it means.
+        if (effects.notBegun !== undefined) throw new StoreError("busy", "not begun");
         context = new RunContext(now, limits, serverState, effects);
         const body = runCall(call, calls.length === 1 && envelope === undefined, context);
         return envelope === undefined ? body : envelope.run(index, body, context);
@@ -218,7 +251,11 @@ function* encodedResult({ operation: { run, output }, input }: Call, context: Ru
   return new NotYet(topics, atTimeout instanceof StoreError ? atTimeout : output.toWire(atTimeout), againMs);
 }
 
-function outcomeOf(calls: readonly Call[], settled: Settled, onInternal: (error: StoreError) => void): JobOutcome {
+function outcomeOf(
+  calls: readonly Call[],
+  settled: Settled,
+  onInternal: (error: StoreError) => void,
+): Omit<JobOutcome, "usedMs"> {
   if (!settled.ok) return { answers: [failed(calls, settled, onInternal)], parkOn: undefined };
   const [head] = settled.results;
   if (calls.length === 1 && head instanceof NotYet)

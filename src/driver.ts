@@ -38,6 +38,8 @@ export interface Group {
    * One entry for each job that was started, in order. The jobs after them were not started, because the time was over.
    */
   readonly settled: readonly Settled[];
+  /** The time that each of them has used, in milliseconds. */
+  readonly usedMs: readonly number[];
   /** True when rows were changed. */
   readonly wrote: boolean;
 }

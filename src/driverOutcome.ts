@@ -32,7 +32,11 @@ export function isRead(job: Job): boolean {
 
 /** Joins groups that ran one after the other, as if they had been one. */
 export function joinGroups(groups: readonly Group[]): Group {
-  return { settled: groups.flatMap(({ settled }) => settled), wrote: groups.some(({ wrote }) => wrote) };
+  return {
+    settled: groups.flatMap(({ settled }) => settled),
+    usedMs: groups.flatMap(({ usedMs }) => usedMs),
+    wrote: groups.some(({ wrote }) => wrote),
+  };
 }
 
 /**

@@ -9,7 +9,8 @@ import type { Body } from "./sql.ts";
 
 export type Access = "read" | "write";
 /**
- * The priority of a call: urgent calls run before a client's other calls, background calls after those of all clients.
+ * The priority of a call among those of its client: urgent calls run first, background calls last. Each lane has its share
+ * of the client's time (D-012).
  */
 export type Lane = "urgent" | "normal" | "background";
 
@@ -17,6 +18,8 @@ export type Lane = "urgent" | "normal" | "background";
 export interface Operation<Input = unknown, Output = unknown, Item = never> {
   readonly access: Access;
   readonly lane: Lane;
+  /** The entities, besides its own, whose earlier calls it must not overtake when it is urgent. */
+  readonly follows: readonly string[];
   /** The codes that the body may fail with, besides those of every operation. */
   readonly errors: readonly ErrorCode[];
   /** The fields of the input in the order in which they travel. */
@@ -43,7 +46,7 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   touches(input: never): string | undefined;
   /**
    * Returns the largest size of the result in bytes, or 0 where results are always small. `limits.resultBytes` bounds
-   * the sum over the calls of a client. A call that waits does not count until it runs.
+   * the sum over the calls of a client in one group.
    */
   resultBytes(input: never): number;
   /** True when the body reads `changes`, whose rows are written last in a transaction. */
@@ -128,6 +131,7 @@ export interface Stream<Input, Output, Item> {
 interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
   readonly access: Access;
   readonly lane?: Lane;
+  readonly follows?: readonly string[];
   readonly input: Schema;
   readonly output: Codec<Output, Raw>;
   readonly errors: readonly ErrorCode[];
@@ -148,6 +152,7 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
   const {
     access,
     lane = "normal",
+    follows = [],
     input,
     output,
     errors,
@@ -171,6 +176,7 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
   return {
     access,
     lane,
+    follows,
     errors,
     keys,
     inputSchema: input,

@@ -29,10 +29,10 @@ export const callWidth = 3;
 
 /**
  * The answers, two values for each call: true and the result, or false and the failure. A failed atomic envelope has
- * one answer. `epoch` grows with every start of the server, `commitSeq` with every group that wrote; both only ever
+ * one answer. With `slots` they are a part of the answers: those of the calls with these indexes in the envelope. `epoch` grows with every start of the server, `commitSeq` with every group that wrote; both only ever
  * grow for one store.
  */
-export type Reply = readonly [epoch: number, commitSeq: number, answers: readonly unknown[]];
+export type Reply = readonly [epoch: number, commitSeq: number, answers: readonly unknown[], slots?: readonly number[]];
 
 /** The topics that a commit touched; "all" when they are not known. */
 export type Touched = readonly string[] | "all";
@@ -41,8 +41,11 @@ export type Answer = readonly [ok: true, wire: unknown] | readonly [ok: false, f
 
 /** The other side as a client sees it, whatever thread, port or database lies behind it. */
 export interface Backend {
-  /** Rejects only when the message could not be sent. When the other side dies, `onLost` reports it; no reply comes. */
-  send(envelope: Envelope): Promise<Reply>;
+  /**
+   * Resolves to the last answers; `onPart` receives those that came before. Rejects only when the message could not be
+   * sent. When the other side dies, `onLost` reports it; no reply comes.
+   */
+  send(envelope: Envelope, onPart: (part: Reply) => void): Promise<Reply>;
   /** Asks the other side to drop a call that has not run; the call is then answered with `aborted`. */
   cancel(envelopeId: number, slot: number): void;
   /** Keeps the caller's event loop alive while calls are in flight. */

@@ -1,36 +1,70 @@
-// The checks of a call before it enters a queue. A call that passes becomes an entry; any other is answered at once.
-import { anonymous, checkCaller, type EnvelopeKey } from "../caller.ts";
+// The checks of a call: those that cost nothing when it arrives, and those that read its input when its turn comes.
+import { anonymous, checkCaller } from "../caller.ts";
 import type { Dispatcher } from "../dispatch.ts";
 import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { callBytes, envelopeBytes, overloadOf } from "../load.ts";
-import type { Call } from "../operation.ts";
+import type { Call, Lane } from "../operation.ts";
 import { type Answer, callWidth, type WireCaller } from "../wire.ts";
-import { type Client, count, type Entry, type OpenEnvelope } from "./entry.ts";
+import { addAnswer, type Client, count, type Entry, type OpenEnvelope } from "./entry.ts";
 import type { Queues } from "./queues.ts";
 
 export class Admission {
-  readonly #dispatcher: Pick<Dispatcher, "decodeCall">;
+  readonly #dispatcher: Pick<Dispatcher, "decodeCall" | "orderOf">;
   readonly #limits: Limits;
   readonly #queues: Queues;
 
-  constructor(dispatcher: Pick<Dispatcher, "decodeCall">, limits: Limits, queues: Queues) {
+  constructor(dispatcher: Pick<Dispatcher, "decodeCall" | "orderOf">, limits: Limits, queues: Queues) {
     this.#dispatcher = dispatcher;
     this.#limits = limits;
     this.#queues = queues;
   }
 
   /**
-   * Adds entries for the calls of an envelope to the client's queues, and answers the calls that it refuses.
-   * `arrivedAtMs` is the elapsed time of the store's clock.
+   * Adds entries for the calls of an envelope to the client's queues. Refuses what can be seen without reading their
+   * inputs: an envelope that is too large, and operations that the client may not call. `arrivedAtMs` is the elapsed
+   * time of the store's clock.
    */
   admit(client: Client, envelope: OpenEnvelope, atomic: boolean, calls: readonly unknown[], arrivedAtMs: number): void {
     const bytes = envelopeBytes(calls, this.#limits.envelopeBytes);
     const refusal = this.#refusalOf(client, envelope.id, calls.length / callWidth, bytes);
-    if (refusal !== undefined) refuse(envelope, refusal);
-    else if (atomic) this.#admitAtomic(client, envelope, calls, bytes, arrivedAtMs);
+    if (refusal !== undefined) refuse(envelope, calls.length / callWidth, refusal);
+    else if (atomic) this.#enqueue(client, envelope, 0, calls, bytes, arrivedAtMs);
     else
-      for (let at = 0; at < calls.length; at += callWidth) this.#admitSingle(client, envelope, calls, at, arrivedAtMs);
+      for (let at = 0; at < calls.length; at += callWidth) {
+        const arrived = calls.slice(at, at + callWidth);
+        const [name, wire, caller] = arrived;
+        this.#enqueue(client, envelope, at / callWidth, arrived, callBytes(name, wire, caller), arrivedAtMs);
+      }
+  }
+
+  /**
+   * Decodes the calls of an entry whose turn it is, unless that was done before. Returns the failure of the first one
+   * that is refused, or undefined.
+   */
+  prepare(entry: Entry): Answer | undefined {
+    const { client, arrived, envelope } = entry;
+    if (arrived === undefined) return undefined;
+    entry.arrived = undefined;
+    const calls: Call[] = [];
+    try {
+      for (let at = 0; at < arrived.length; at += callWidth) {
+        const call = this.#decodeCall(client, arrived, at);
+        if (envelope.isAtomic && call.waitMs > 0)
+          throw new StoreError("invalid_input", `${call.name}: a call inside atomically cannot wait`);
+        calls.push(call);
+      }
+      if (envelope.isAtomic) addEnvelopeKey(calls, arrived[2] as WireCaller);
+      entry.calls = calls;
+      entry.resultBytes = calls.reduce((sum, { operation, input }) => sum + operation.resultBytes(input), 0);
+      return undefined;
+    } catch (error) {
+      const failed = failureOf(error);
+      if (!envelope.isAtomic) return failed;
+      const [, [code, message, outcome, details]] = failed;
+      // A key that is refused came with the first call.
+      return [false, [code, message, outcome, { ...details, index: calls.length % entry.width }]];
+    }
   }
 
   /** Returns the failure of an envelope that is refused as a whole, or undefined. */
@@ -42,62 +76,6 @@ export class Admission {
       return failure("invalid_input", `a message has at most ${this.#limits.envelopeBytes} bytes`);
     const overload = overloadOf(client, { calls, bytes }, this.#limits);
     return overload && failureOf(overload);
-  }
-
-  /** Admits the call that begins at this index. */
-  #admitSingle(
-    client: Client,
-    envelope: OpenEnvelope,
-    calls: readonly unknown[],
-    at: number,
-    arrivedAtMs: number,
-  ): void {
-    const slot = at / callWidth;
-    try {
-      const call = this.#decodeCall(client, calls, at);
-      const bytes = callBytes(calls[at], calls[at + 1], calls[at + 2]);
-      const reservesResults = call.waitMs === 0 || calls.length > callWidth;
-      const resultBytes = this.#resultBytes(client, [call], reservesResults);
-      this.#enqueue({ client, envelope, slot, calls: [call], bytes, resultBytes, reservesResults, arrivedAtMs });
-    } catch (error) {
-      [envelope.answers[slot * 2], envelope.answers[slot * 2 + 1]] = failureOf(error);
-    }
-  }
-
-  /** Admits all calls as one entry, or answers all of them with the failure of the first that is refused. */
-  #admitAtomic(
-    client: Client,
-    envelope: OpenEnvelope,
-    calls: readonly unknown[],
-    bytes: number,
-    arrivedAtMs: number,
-  ): void {
-    const admitted: Call[] = [];
-    try {
-      for (let at = 0; at < calls.length; at += callWidth) {
-        const call = this.#decodeCall(client, calls, at);
-        if (call.waitMs > 0)
-          throw new StoreError("invalid_input", `${call.name}: a call inside atomically cannot wait`);
-        admitted.push(call);
-      }
-      const envelopeKey = envelopeKeyOf(calls[2] as WireCaller);
-      if (envelopeKey !== undefined) admitted[0] = { ...(admitted[0] as Call), envelopeKey };
-      const resultBytes = this.#resultBytes(client, admitted, true);
-      this.#enqueue({
-        client,
-        envelope,
-        slot: 0,
-        calls: admitted,
-        bytes,
-        resultBytes,
-        reservesResults: true,
-        arrivedAtMs,
-      });
-    } catch (error) {
-      const [, [code, message, outcome, details]] = failureOf(error);
-      const indexedFailure = [code, message, outcome, { ...details, index: admitted.length }];
-      envelope.answers.splice(0, envelope.answers.length, false, indexedFailure);
-    }
   }
 
   #decodeCall(client: Client, calls: readonly unknown[], at: number): Call {
@@ -112,39 +90,54 @@ export class Admission {
     return this.#dispatcher.decodeCall(name, calls[at + 1], { actor, requestId, idempotency });
   }
 
-  /**
-   * Returns the size that the results of these calls may have. If they reserve it, fails with `overloaded` when it is
-   * too large together with that of the client's other calls. With no others it always passes.
-   */
-  #resultBytes(client: Client, calls: readonly Call[], reservesResults: boolean): number {
-    const { resultBytes, groupMs } = this.#limits;
-    const bytes = calls.reduce((sum, { operation, input }) => sum + operation.resultBytes(input), 0);
-    if (reservesResults && client.resultBytes > 0 && client.resultBytes + bytes > resultBytes) {
-      const details = { retryAfterMs: groupMs, resultBytes: client.resultBytes };
-      throw new StoreError("overloaded", undefined, { details });
+  #enqueue(
+    client: Client,
+    envelope: OpenEnvelope,
+    slot: number,
+    arrived: readonly unknown[],
+    bytes: number,
+    arrivedAtMs: number,
+  ): void {
+    const width = arrived.length / callWidth;
+    const entities = new Set<string>();
+    let lane: Lane = "normal";
+    for (let at = 0; at < arrived.length; at += callWidth) {
+      const order = this.#dispatcher.orderOf(arrived[at]);
+      for (const entity of order.entities) entities.add(entity);
+      if (width === 1) lane = order.lane;
     }
-    return bytes;
-  }
-
-  #enqueue(admitted: Omit<Entry, "place" | "cancelled" | "done" | "queuedAtMs" | "parkUntilMs">): void {
+    // An urgent call overtakes other calls of its client, but none that may change what it reads or writes.
+    if (lane === "urgent" && [...entities].some((entity) => client.ordinary.has(entity))) lane = "normal";
     const entry: Entry = {
-      ...admitted,
+      client,
+      envelope,
+      slot,
+      width,
+      bytes,
+      entities: [...entities],
+      lane,
+      arrived,
+      calls: [],
+      resultBytes: 0,
+      spentMs: 0,
+      chargedMs: 0,
       place: "queue",
       cancelled: false,
       done: false,
       queuedAtMs: 0,
+      arrivedAtMs,
       parkUntilMs: undefined,
     };
-    entry.envelope.entries.push(entry);
-    entry.envelope.unanswered++;
+    envelope.entries.push(entry);
+    envelope.unanswered++;
     count(entry);
     this.#queues.push(entry);
   }
 }
 
 /** Answers every call of an envelope with the same failure. */
-export function refuse(envelope: OpenEnvelope, answer: Answer): void {
-  for (let at = 0; at < envelope.answers.length; at += 2) [envelope.answers[at], envelope.answers[at + 1]] = answer;
+export function refuse(envelope: OpenEnvelope, calls: number, answer: Answer): void {
+  for (let slot = 0; slot < calls; slot++) addAnswer(envelope, slot, answer);
 }
 
 export function failure(code: ErrorCode, message: string): Answer {
@@ -158,11 +151,11 @@ function failureOf(error: unknown): Extract<Answer, readonly [false, unknown]> {
   ];
 }
 
-/** Returns the idempotency key that stands for all calls of an atomic envelope. Fails with `invalid_input`. */
-function envelopeKeyOf(caller: WireCaller): EnvelopeKey | undefined {
+/** Gives the first call the idempotency key that stands for all calls, if there is one. Fails with `invalid_input`. */
+function addEnvelopeKey(calls: Call[], caller: WireCaller): void {
   const envelope = caller?.[4] as unknown;
-  if (envelope === undefined) return undefined;
+  if (envelope === undefined) return;
   const [actor, key, request] = Array.isArray(envelope) ? envelope : [];
   checkCaller({ ...anonymous, actor, idempotency: { key, request } });
-  return { actor, key, request };
+  calls[0] = { ...(calls[0] as Call), envelopeKey: { actor, key, request } };
 }

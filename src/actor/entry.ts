@@ -14,22 +14,24 @@ import type { Fifo } from "./fifo.ts";
 //                '---------- woken ---------- parked -------------------------------'
 //                                                    its time is up, or the mailbox closes
 //
-// Queue. Admission creates an entry for each call that passes its checks, counts it for its client, and appends it to
-// one of the client's three queues. The queues hand entries out in turns, as groups.
+// Queue. Admission creates an entry for each call of an envelope, counts it for its client, and appends it to one of the
+// client's three lanes. Nothing of its input has been read yet: that costs time, which must be the client's own. When
+// its turn comes, the calls are decoded, and the entry joins a group or is answered with the reason why it is refused.
 //
 // Group. The entries of a group run in one transaction. Nothing can stop an entry now, because it may already have run.
-// Most leave the group with their answer. Some are put back to the head of their client's queue and have not run: those
+// Most leave the group with their answer. Some are put back to the head of their client's lane and have not run: those
 // that the group had no time for, and those that need the write lock while another process holds it.
 //
 // Parked. A call that may wait and found nothing yet leaves the group without an answer. It waits outside queues and
-// transactions until one of its topics is touched, and then goes to the end of its client's normal queue. If a topic
-// was touched elsewhere while its group ran, the call may have missed that commit, and goes to the queue at once. When
-// its time is up, what it found last is its answer.
+// transactions until one of its topics is touched, and then goes to the end of its client's normal lane. If a topic was
+// touched elsewhere while its group ran, the call may have missed that commit, and goes to the queue at once. When its
+// time is up, what it found last is its answer.
 //
 // Answered. An entry is answered once, and `done` from then on. A call that is cancelled in the queue or while parked
 // is answered with `aborted`. One that is cancelled in a group is answered with its result, or with `aborted` when it
-// would be parked or put back instead. A mailbox that closes answers parked calls with `closed`, runs those in the
-// queues, and parks no more. The entries of a client that disconnects are dropped: they are `done` without an answer.
+// has not begun, or would be parked or put back. A mailbox that closes answers parked calls with `closed`, runs those in
+// the queues, and parks no more. The entries of a client that disconnects are dropped: they are `done` without an
+// answer.
 //
 // An entry that is done while in the queue keeps its place there, and still counts for its client, until the queue
 // gives it out. Otherwise a client could fill the memory by sending and cancelling.
@@ -40,16 +42,24 @@ export interface Entry {
   readonly envelope: OpenEnvelope;
   /** The index of its first answer in the envelope. */
   readonly slot: number;
-  readonly calls: readonly Call[];
+  /** The number of its calls. */
+  readonly width: number;
   /** The size of its inputs. */
   readonly bytes: number;
-  /** The size that its results may have. */
-  readonly resultBytes: number;
-  /**
-   * True when the results count for the client from the admission on, because they are kept until the whole envelope is
-   * answered. A call that may wait and travels alone has no result before its last group, and counts only there.
-   */
-  readonly reservesResults: boolean;
+  /** The entities that its calls name, each once. */
+  readonly entities: readonly string[];
+  /** The lane in which it waits. One that has waited for a topic is an ordinary call of its client from then on. */
+  lane: Lane;
+  /** Its calls as they arrived; undefined once they are decoded. */
+  arrived: readonly unknown[] | undefined;
+  /** Its calls. Empty until its turn comes. */
+  calls: readonly Call[];
+  /** The size that its results may have; known when its calls are. */
+  resultBytes: number;
+  /** The time that was spent on it outside a transaction and is not charged to its client yet. */
+  spentMs: number;
+  /** The time that its client was charged for it in advance. */
+  chargedMs: number;
   place: "queue" | "group" | "parked";
   /** True once it was cancelled in a group. The group may have run it, so its result decides about its answer. */
   cancelled: boolean;
@@ -65,66 +75,93 @@ export interface Entry {
 
 /** An envelope that is not answered yet. */
 export interface OpenEnvelope {
+  readonly client: Client;
   readonly id: number;
-  /** Two values for each call, as in a reply. */
-  readonly answers: unknown[];
+  readonly isAtomic: boolean;
   readonly entries: Entry[];
-  /** The number of entries without an answer; the reply is sent when it reaches 0. */
+  /** The answers that were not sent yet, two values for each call, and the slots of their calls. */
+  answers: unknown[];
+  slots: number[];
+  /** The number of entries without an answer. */
   unanswered: number;
-  resolve(reply: Reply): void;
+  /** True when some of its answers were sent. */
+  inParts: boolean;
+  /** Sends answers while others are missing. Without it they are sent together. */
+  readonly onPart: ((part: Reply) => void) | undefined;
+  /** Sends the last answers. */
+  readonly resolve: (reply: Reply) => void;
+}
+
+/** A queue whose turns are decided by the time that it has used. */
+export interface Flow {
+  readonly queue: Fifo<Entry>;
+  /** The time that its entries have used, divided by its share. */
+  virtualMs: number;
 }
 
 export interface Client {
-  readonly queues: Readonly<Record<Lane, Fifo<Entry>>>;
+  readonly lanes: Readonly<Record<Lane, Flow>>;
   readonly envelopes: Map<number, OpenEnvelope>;
   readonly mayCall: (name: string) => boolean;
+  /** The time that its entries have used. */
+  virtualMs: number;
+  /** The virtual time of the lane whose turn it was last. */
+  laneVirtualMs: number;
+  /** The time that one of its entries used of late. */
+  costMs: number;
+  /** The number of its normal entries that wait for their turn or for the end of their group, by the entity they name. */
+  readonly ordinary: Map<string, number>;
   /** The totals over its entries. An entry counts from its admission until it is done and out of the queue. */
   calls: number;
   bytes: number;
-  /** The total of the entries that reserve their results. */
-  resultBytes: number;
   /** The number of its entries that are parked. */
   parked: number;
 }
 
 /** Adds an entry to the totals of its client. */
-export function count({ client, calls, bytes, resultBytes, reservesResults }: Entry): void {
-  client.calls += calls.length;
+export function count({ client, width, bytes }: Entry): void {
+  client.calls += width;
   client.bytes += bytes;
-  if (reservesResults) client.resultBytes += resultBytes;
 }
 
 /** Subtracts an entry that is done and out of the queue from the totals of its client. */
-export function uncount({ client, calls, bytes, resultBytes, reservesResults }: Entry): void {
-  client.calls -= calls.length;
+export function uncount({ client, width, bytes }: Entry): void {
+  client.calls -= width;
   client.bytes -= bytes;
-  if (reservesResults) client.resultBytes -= resultBytes;
 }
 
-/**
- * Records the answers of an entry in its envelope. Returns true when all entries of the envelope are answered, so that
- * the reply can be sent.
- */
+/** Records that a normal entry has begun to wait for its turn, or that it has run or is parked. */
+export function noteWaits({ client: { ordinary }, lane, entities }: Entry, change: 1 | -1): void {
+  if (lane !== "normal") return;
+  for (const entity of entities) {
+    const waiting = (ordinary.get(entity) ?? 0) + change;
+    if (waiting === 0) ordinary.delete(entity);
+    else ordinary.set(entity, waiting);
+  }
+}
+
+/** Records the answers of an entry in its envelope. Returns false when it was answered before. */
 export function settle(entry: Entry, answers: readonly Answer[]): boolean {
   if (entry.done) return false;
-  entry.done = true;
+  drop(entry);
   if (entry.place !== "queue") uncount(entry);
-  const { client, envelope, slot, calls } = entry;
-  // One failure stands for all calls of an atomic envelope.
-  if (answers.length < calls.length) envelope.answers.length = 2;
-  for (let index = 0; index < answers.length; index++) {
-    const [ok, wire] = answers[index] as Answer;
-    envelope.answers[(slot + index) * 2] = ok;
-    envelope.answers[(slot + index) * 2 + 1] = wire;
-  }
-  if (--envelope.unanswered > 0) return false;
-  client.envelopes.delete(envelope.id);
+  const { envelope, slot } = entry;
+  for (let index = 0; index < answers.length; index++) addAnswer(envelope, slot + index, answers[index] as Answer);
+  envelope.unanswered--;
   return true;
 }
 
-/** Returns the lane of an entry. One that has waited before is an ordinary call of its client. */
-export function laneOf({ calls, parkUntilMs }: Entry): Lane {
-  return calls.length === 1 && parkUntilMs === undefined ? (calls[0] as Call).operation.lane : "normal";
+/** Adds an answer to those that are sent next. */
+export function addAnswer({ answers, slots }: OpenEnvelope, slot: number, [ok, wire]: Answer): void {
+  answers.push(ok, wire);
+  slots.push(slot);
+}
+
+/** Marks an entry as done: it will not run any more. */
+export function drop(entry: Entry): void {
+  if (entry.place !== "parked" && !entry.done) noteWaits(entry, -1);
+  entry.done = true;
+  entry.arrived = undefined;
 }
 
 /** Creates a value for each lane. */

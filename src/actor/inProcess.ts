@@ -43,7 +43,8 @@ export function inProcessStore(server: Server, limits: Limits, backup: OwnedStor
 function inProcessBackend(inbox: Inbox): { backend: Backend; lose(reason: string): void } {
   const lost = Promise.withResolvers<string>();
   const backend: Backend = {
-    send: async (envelope) => structuredClone(await inbox.post(structuredClone(envelope))),
+    send: async (envelope, onPart) =>
+      structuredClone(await inbox.post(structuredClone(envelope), (part) => onPart(structuredClone(part)))),
     cancel: (envelopeId, slot) => inbox.cancel(envelopeId, slot),
     hold: () => undefined,
     onLost: (listener) => void lost.promise.then(listener),

@@ -10,7 +10,7 @@ import { realTime } from "../realTime.ts";
 import { type Answer, callWidth, type Envelope, type Reply } from "../wire.ts";
 import { Admission, failure, refuse } from "./admission.ts";
 import type { ClockWatch } from "./clockWatch.ts";
-import { type Client, type Entry, laneOf, type OpenEnvelope, settle, writes } from "./entry.ts";
+import { type Client, drop, type Entry, noteWaits, type OpenEnvelope, settle, writes } from "./entry.ts";
 import { Figures } from "./figures.ts";
 import { Parking } from "./parking.ts";
 import { Queues } from "./queues.ts";
@@ -35,8 +35,11 @@ interface MailboxOptions {
 
 /** The access of one client to the mailbox. */
 export interface Inbox {
-  /** Never rejects: the failure of a call is its answer. */
-  post(envelope: Envelope): Promise<Reply>;
+  /**
+   * Resolves to the last answers. `onPart` receives the earlier ones, after each group that answered some of the calls
+   * but not all. Never rejects: the failure of a call is its answer.
+   */
+  post(envelope: Envelope, onPart?: (part: Reply) => void): Promise<Reply>;
   /**
    * Answers a call of this envelope with `aborted`, unless it has run or is running. Slot 0 stands for all calls of an
    * atomic envelope.
@@ -58,6 +61,8 @@ export class Mailbox {
   readonly #parking: Parking;
   readonly #admission: Admission;
   readonly #figures = new Figures();
+  /** The envelopes with answers that were not sent yet. */
+  readonly #answered = new Set<OpenEnvelope>();
   #commitSeq = 0;
   #scheduled: "no" | "soon" | "later" = "no";
   #running = false;
@@ -79,7 +84,10 @@ export class Mailbox {
         this.#queues.push(entry);
         this.#schedule();
       },
-      giveUp: (entry, answer) => this.#answer(entry, answer),
+      giveUp: (entry, answer) => {
+        this.#answer(entry, answer);
+        this.#sendAnswered();
+      },
     });
     // A test may move the clock, beside which timers go on as before. All parked calls run again then, because what they
     // wait for may depend on time too, such as the end of a lease. Those whose own time is over are not parked again.
@@ -89,7 +97,7 @@ export class Mailbox {
   connect(mayCall: (name: string) => boolean): Inbox {
     const client = this.#queues.connect(mayCall);
     return {
-      post: (envelope) => this.#post(client, envelope),
+      post: (envelope, onPart) => this.#post(client, envelope, onPart),
       cancel: (envelopeId, slot) => this.#cancel(client, envelopeId, slot),
       disconnect: () => this.#disconnect(client),
     };
@@ -124,19 +132,30 @@ export class Mailbox {
     this.#closing = true;
     this.#stopWatching?.();
     for (const entry of this.#parking.clear()) this.#answer(entry, closingAnswer);
+    this.#sendAnswered();
     return new Promise((resolve) => {
       this.#onIdle = resolve;
       this.#schedule();
     });
   }
 
-  #post(client: Client, [id, atomic, calls]: Envelope): Promise<Reply> {
+  #post(client: Client, [id, isAtomic, calls]: Envelope, onPart: OpenEnvelope["onPart"]): Promise<Reply> {
     return new Promise((resolve) => {
-      const answers = new Array((calls.length / callWidth) * 2);
-      const envelope: OpenEnvelope = { id, answers, entries: [], unanswered: 0, resolve };
-      if (this.#closing) refuse(envelope, closingAnswer);
-      else this.#admission.admit(client, envelope, atomic, calls, this.#options.clock.elapsed());
-      if (envelope.unanswered === 0) return this.#reply(envelope);
+      const envelope: OpenEnvelope = {
+        client,
+        id,
+        isAtomic,
+        entries: [],
+        answers: [],
+        slots: [],
+        unanswered: 0,
+        inParts: false,
+        onPart,
+        resolve,
+      };
+      if (this.#closing) refuse(envelope, calls.length / callWidth, closingAnswer);
+      else this.#admission.admit(client, envelope, isAtomic, calls, this.#options.clock.elapsed());
+      if (envelope.unanswered === 0) return this.#send(envelope);
       client.envelopes.set(id, envelope);
       this.#schedule();
     });
@@ -151,6 +170,7 @@ export class Mailbox {
     }
     this.#parking.remove(entry);
     this.#answer(entry, cancelledAnswer);
+    this.#sendAnswered();
   }
 
   #disconnect(client: Client): void {
@@ -158,7 +178,7 @@ export class Mailbox {
     for (const { entries } of client.envelopes.values()) {
       for (const entry of entries) {
         this.#parking.remove(entry);
-        entry.done = true;
+        drop(entry);
       }
     }
     client.envelopes.clear();
@@ -176,23 +196,36 @@ export class Mailbox {
     if (this.#running) return;
     this.#scheduled = "no";
     this.#running = true;
-    const group = this.#queues.take(this.#options.limits);
+    const group = this.#queues.take(this.#options.limits, (entry) => this.#prepare(entry));
+    let unrun: readonly Entry[] = [];
     let delayMs = 0;
     try {
-      if (group.length > 0) await this.#run(group);
+      if (group.length > 0) unrun = await this.#run(group);
     } catch (error) {
-      if (error instanceof StoreError && error.code === "busy") delayMs = await this.#runReadsOf(group, error);
-      else this.#failAll(group, error);
+      if (error instanceof StoreError && error.code === "busy") {
+        unrun = await this.#runReadsOf(group, error);
+        delayMs = busyPauseMs;
+      } else this.#failAll(group, error);
     } finally {
       this.#touchedTopics.clear();
       this.#allTouched = false;
       this.#running = false;
     }
+    this.#putBack(unrun);
+    this.#sendAnswered();
     if (this.#queues.hasWork()) this.#schedule(delayMs);
     else this.#onIdle?.();
   }
 
-  async #run(group: readonly Entry[]): Promise<void> {
+  /** Decodes the calls of an entry. Returns false after answering it with the reason why it is refused. */
+  #prepare(entry: Entry): boolean {
+    const failed = this.#admission.prepare(entry);
+    if (failed !== undefined) this.#answer(entry, failed);
+    return failed === undefined;
+  }
+
+  /** Runs entries in one transaction, and returns those that it did not begin. Throws when it cannot begin. */
+  async #run(group: readonly Entry[]): Promise<readonly Entry[]> {
     const watch = group.some(writes) ? this.#options.clockWatch : undefined;
     const isFollowed = watch !== undefined && (await this.#followClock(watch));
     const startedAtMs = realTime.elapsed();
@@ -200,7 +233,10 @@ export class Mailbox {
     const { outcomes, topics, wrote } = await dispatcher.runTransaction(
       group.map(({ calls }) => calls),
       limits.groupMs,
-      isFollowed ? (now) => watch.isSteady(now) : undefined,
+      {
+        isDropped: (index) => (group[index] as Entry).cancelled,
+        ...(isFollowed ? { mayBegin: (now) => watch.isSteady(now) } : {}),
+      },
     );
     this.#options.clockWatch?.settled();
     // The transaction may have found that the clock has moved. Then the next group begins by following it.
@@ -211,6 +247,7 @@ export class Mailbox {
     this.#answerGroup(group, begun, startedAtMs);
     this.#parking.touch(topics);
     if (topics.size > 0) this.#options.onCommit?.(topics);
+    return group.slice(begun.length);
   }
 
   /**
@@ -231,24 +268,26 @@ export class Mailbox {
     return true;
   }
 
-  /** Answers or parks the entries that ran, and puts back those that the group had no time for. */
+  /** Answers or parks the entries that ran. */
   #answerGroup(group: readonly Entry[], outcomes: TransactionOutcome["outcomes"], startedAtMs: number): void {
     this.#figures.countGroup(outcomes.length);
     for (let index = 0; index < outcomes.length; index++) {
       const entry = group[index] as Entry;
-      const { answers, parkOn, againMs } = outcomes[index] as TransactionOutcome["outcomes"][number];
+      const { answers, parkOn, againMs, usedMs } = outcomes[index] as TransactionOutcome["outcomes"][number];
+      this.#queues.settleCost(entry, usedMs);
       const waitMs = startedAtMs - entry.queuedAtMs;
       if (parkOn !== undefined && this.#park(entry, parkOn, answers[0] as Answer, againMs)) continue;
-      this.#figures.countAnswer(laneOf(entry), waitMs);
-      this.#answer(entry, ...answers);
+      this.#figures.countAnswer(entry.lane, waitMs);
+      // A call that was cancelled before it began has no answer.
+      if (answers.length === 0) this.#answer(entry, cancelledAnswer);
+      else this.#answer(entry, ...answers);
     }
-    this.#putBack(group.slice(outcomes.length));
   }
 
   /** Puts entries that did not run back into their queues, except those that were cancelled meanwhile. */
   #putBack(entries: readonly Entry[]): void {
     for (const entry of entries) if (entry.cancelled) this.#answer(entry, cancelledAnswer);
-    this.#queues.putBack(entries);
+    this.#queues.endGroup(entries);
   }
 
   /**
@@ -273,38 +312,43 @@ export class Mailbox {
           `${client.parked} calls of this client are parked, and limits.parkedCalls allows no more`,
         ),
       );
-    else if (this.#allTouched || topics.some((topic) => this.#touchedTopics.has(topic))) this.#queues.push(entry);
-    else this.#parking.add(entry, topics, atTimeout, leftMs, againMs);
+    else {
+      // From now on it is an ordinary call of its client.
+      noteWaits(entry, -1);
+      entry.lane = "normal";
+      if (this.#allTouched || topics.some((topic) => this.#touchedTopics.has(topic))) this.#queues.push(entry);
+      else this.#parking.add(entry, topics, atTimeout, leftMs, againMs);
+    }
     return true;
   }
 
   /**
    * Runs the reads of a group that found the write lock taken by another process, except those that follow a write of
-   * the same client (D-015). Puts the other entries back, or fails them when they have waited for too long. Returns the
-   * pause before the next group.
+   * the same client (D-015). Returns the other entries in the order of the group, without those that have waited for too
+   * long, which fail.
    */
-  async #runReadsOf(group: readonly Entry[], busy: StoreError): Promise<number> {
+  async #runReadsOf(group: readonly Entry[], busy: StoreError): Promise<readonly Entry[]> {
     const blocked = new Set<Client>();
     const reads: Entry[] = [];
-    const waiting: Entry[] = [];
+    const unrun = new Set<Entry>();
     this.#figures.countBusyRetry();
     for (const entry of group) {
       if (writes(entry)) blocked.add(entry.client);
-      (blocked.has(entry.client) ? waiting : reads).push(entry);
+      if (blocked.has(entry.client)) unrun.add(entry);
+      else reads.push(entry);
     }
     try {
-      if (reads.length > 0) await this.#run(reads);
+      if (reads.length > 0) for (const entry of await this.#run(reads)) unrun.add(entry);
     } catch (error) {
-      if (error instanceof StoreError && error.code === "busy") waiting.unshift(...reads);
+      if (error instanceof StoreError && error.code === "busy") for (const entry of reads) unrun.add(entry);
       else this.#failAll(reads, error);
     }
-    for (const entry of waiting) {
+    for (const entry of unrun) {
       if (realTime.elapsed() - entry.queuedAtMs <= this.#options.limits.busyGiveUpMs) continue;
       this.#answer(entry, [false, toWireFailure(busy)]);
       this.#options.onWrite?.(busy.code);
     }
-    this.#putBack(waiting);
-    return busyPauseMs;
+    return group.filter((entry) => unrun.has(entry));
   }
 
   #failAll(group: readonly Entry[], error: unknown): void {
@@ -314,16 +358,49 @@ export class Mailbox {
         : new StoreError("internal", String(error), { outcome: "unknown", cause: error });
     if (fault.code === "internal" || fault.code === "corrupt") this.#options.onFault(fault);
     if (group.some(writes)) this.#options.onWrite?.(fault.code);
-    for (const entry of group) this.#answer(entry, [false, toWireFailure(fault)]);
+    for (const entry of group) {
+      this.#queues.settleCost(entry, 0);
+      this.#answer(entry, [false, toWireFailure(fault)]);
+    }
   }
 
+  /** Answers an entry. The answer is sent with the others of its group, by `#sendAnswered`. */
   #answer(entry: Entry, ...answers: readonly Answer[]): void {
-    if (settle(entry, answers)) this.#reply(entry.envelope);
+    if (settle(entry, answers)) this.#answered.add(entry.envelope);
   }
 
-  #reply({ resolve, answers }: OpenEnvelope): void {
-    resolve([this.#options.epoch, this.#commitSeq, answers]);
+  #sendAnswered(): void {
+    for (const envelope of this.#answered) this.#send(envelope);
+    this.#answered.clear();
   }
+
+  /** Sends the answers that an envelope has got, as one reply if these are all. */
+  #send(envelope: OpenEnvelope): void {
+    const { client, id, answers, slots, unanswered, onPart, resolve } = envelope;
+    const { epoch } = this.#options;
+    if (unanswered > 0) {
+      if (onPart === undefined) return;
+      envelope.answers = [];
+      envelope.slots = [];
+      envelope.inParts = true;
+      onPart([epoch, this.#commitSeq, answers, slots]);
+      return;
+    }
+    client.envelopes.delete(id);
+    if (envelope.inParts) resolve([epoch, this.#commitSeq, answers, slots]);
+    else resolve([epoch, this.#commitSeq, inOrder(answers, slots)]);
+  }
+}
+
+/** Returns the answers by the slots of their calls. */
+function inOrder(answers: readonly unknown[], slots: readonly number[]): readonly unknown[] {
+  if (slots.every((slot, index) => slot === index)) return answers;
+  const ordered = new Array(answers.length);
+  for (const [index, slot] of slots.entries()) {
+    ordered[slot * 2] = answers[index * 2];
+    ordered[slot * 2 + 1] = answers[index * 2 + 1];
+  }
+  return ordered;
 }
 
 const closingAnswer = failure("closed", "the store is closing");
@@ -338,7 +415,7 @@ const storageFailures: readonly ErrorCode[] = ["storage_full", "file_lost", "rea
 /** Returns the code with which the database failed to store a write of the group, or undefined. */
 function writeFailureOf(group: readonly Entry[], outcomes: TransactionOutcome["outcomes"]): ErrorCode | undefined {
   for (const [index, { answers }] of outcomes.entries()) {
-    const [ok, wire] = answers[0] as Answer;
+    const [ok, wire] = answers[0] ?? [true];
     if (!ok && storageFailures.includes(wire[0]) && writes(group[index] as Entry)) return wire[0];
   }
   return undefined;

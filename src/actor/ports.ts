@@ -8,6 +8,8 @@ import type { Inbox } from "./mailbox.ts";
 
 /** The one argument of the one exposed function. */
 type PortMessage = Envelope | readonly [envelopeId: number, cancel: "cancel", slot: number];
+/** Answers of an envelope that is not answered as a whole yet. */
+type PartMessage = readonly [envelopeId: number, part: Reply];
 type Serve = (message: PortMessage) => Promise<Reply> | undefined;
 
 /**
@@ -21,7 +23,8 @@ export function servePort(
   onRefused: (reason: string) => void,
 ): void {
   const serve: Serve = (message) => {
-    if (message[1] !== "cancel") return inbox.post(message);
+    // A part is no answer of Comlink's, which has one for each call, so it is sent beside it.
+    if (message[1] !== "cancel") return inbox.post(message, (part) => port.postMessage([message[0], part]));
     inbox.cancel(message[0], message[2]);
     return undefined;
   };
@@ -32,12 +35,28 @@ export function servePort(
 
 /** Returns the backend of a client at the other end of a served port. */
 export function portBackend(port: MessagePort): Backend {
-  const remote = wrap<Serve>(endpointOf(port));
+  const parts = new Map<number, (part: Reply) => void>();
+  const remote = wrap<Serve>(
+    endpointOf(port, (data) => {
+      if (!Array.isArray(data)) return true;
+      const [envelopeId, part] = data as unknown as PartMessage;
+      parts.get(envelopeId)?.(part);
+      return false;
+    }),
+  );
   const lost = Promise.withResolvers<string>();
   port.once("close", () => lost.resolve("the port to the database thread is closed"));
   port.unref();
   return {
-    send: async (envelope) => (await remote(envelope)) as Reply,
+    async send(envelope, onPart) {
+      const [id] = envelope;
+      parts.set(id, onPart);
+      try {
+        return (await remote(envelope)) as Reply;
+      } finally {
+        parts.delete(id);
+      }
+    },
     cancel: (envelopeId, slot) => void remote([envelopeId, "cancel", slot]),
     hold: (busy) => (busy ? port.ref() : port.unref()),
     onLost: (listener) => void lost.promise.then(listener),

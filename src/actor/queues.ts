@@ -1,14 +1,28 @@
-// The order in which calls run: the queues of every client, by lane, and the groups that are taken from them in turns.
+// The order in which calls run: the queues of every client, by lane, and the groups that are taken from them. Turns go by
+// the time that was used, not by the number of calls (D-012).
 
 import type { Limits } from "../limits.ts";
 import type { Lane } from "../operation.ts";
 import { realTime } from "../realTime.ts";
-import { byLane, type Client, type Entry, laneOf, uncount } from "./entry.ts";
+import { byLane, type Client, type Entry, type Flow, noteWaits, uncount } from "./entry.ts";
 import { Fifo } from "./fifo.ts";
 
+// Turns
+//
+// Each client has a virtual time, which grows with the time that its calls use. The client with the least of it is next.
+// A client that had nothing to do begins at the virtual time of the client that was next, so nobody saves up time. The
+// three lanes of a client take turns among themselves: next is the one whose call would end at the least virtual time. At
+// equal times the urgent lane goes first, so a heartbeat that comes now and then does not wait behind its client's other
+// calls; a flood of heartbeats gets half of the client's time as long as normal calls wait. The background lane gets a
+// ninth.
+//
+// The time that a call needs is known when it has run. Until then its client is charged what its calls have needed of
+// late, and the difference afterwards.
+
 export class Queues {
-  /** The clients, in the order of their turns. */
   readonly #clients = new Set<Client>();
+  /** The virtual time of the client that was first in the last group. */
+  #virtualMs = 0;
 
   get clients(): number {
     return this.#clients.size;
@@ -24,7 +38,7 @@ export class Queues {
   /** The number of entries in the queues, by lane. */
   get lengths(): Record<Lane, number> {
     const clients = [...this.#clients];
-    return byLane((lane) => clients.reduce((sum, { queues }) => sum + queues[lane].size, 0));
+    return byLane((lane) => clients.reduce((sum, { lanes }) => sum + lanes[lane].queue.size, 0));
   }
 
   /** Returns the fill level of the fullest client's queue, from 0 to 1. */
@@ -35,8 +49,18 @@ export class Queues {
   }
 
   connect(mayCall: Client["mayCall"]): Client {
-    const queues = byLane(() => new Fifo<Entry>());
-    const client: Client = { queues, envelopes: new Map(), mayCall, calls: 0, bytes: 0, resultBytes: 0, parked: 0 };
+    const client: Client = {
+      lanes: byLane(() => ({ queue: new Fifo<Entry>(), virtualMs: 0 })),
+      envelopes: new Map(),
+      mayCall,
+      virtualMs: 0,
+      laneVirtualMs: 0,
+      costMs: firstCostMs,
+      ordinary: new Map(),
+      calls: 0,
+      bytes: 0,
+      parked: 0,
+    };
     this.#clients.add(client);
     return client;
   }
@@ -50,94 +74,144 @@ export class Queues {
   }
 
   push(entry: Entry): void {
+    const { client } = entry;
+    const flow = client.lanes[entry.lane];
+    // Time that was not used is not saved up. A debt is not kept for long either: its call is over.
+    if (!hasWork(client)) {
+      const latest = this.#virtualMs + debtMsMax;
+      client.virtualMs = Math.min(Math.max(client.virtualMs, this.#virtualMs), latest);
+    }
+    if (flow.queue.size === 0) flow.virtualMs = Math.max(flow.virtualMs, client.laneVirtualMs);
     entry.place = "queue";
     entry.queuedAtMs = realTime.elapsed();
-    entry.client.queues[laneOf(entry)].push(entry);
+    flow.queue.push(entry);
+    noteWaits(entry, 1);
   }
 
-  /** Puts entries that did not run back to the head of their client's queues, so that they keep their order. */
-  putBack(entries: readonly Entry[]): void {
-    const remaining = entries.filter(({ done }) => !done);
+  /**
+   * Ends a group: puts its entries that did not run back to the head of their client's lanes, in the order that they had
+   * in it.
+   */
+  endGroup(unrun: readonly Entry[]): void {
+    for (const entry of unrun) this.settleCost(entry, 0);
+    const remaining = unrun.filter(({ done }) => !done);
     for (const entry of remaining) entry.place = "queue";
-    for (const [client, entriesOfClient] of Map.groupBy(remaining, ({ client }) => client)) {
-      for (const [lane, entriesOfLane] of Map.groupBy(entriesOfClient, laneOf))
-        client.queues[lane].putBack(entriesOfLane);
+    for (const [{ lanes }, entriesOfClient] of Map.groupBy(remaining, ({ client }) => client)) {
+      for (const [lane, entriesOfLane] of Map.groupBy(entriesOfClient, (entry) => entry.lane))
+        lanes[lane].queue.putBack(entriesOfLane);
     }
   }
 
   hasWork(): boolean {
-    for (const { queues } of this.#clients)
-      if (queues.urgent.size + queues.normal.size + queues.background.size > 0) return true;
+    for (const client of this.#clients) if (hasWork(client)) return true;
     return false;
   }
 
   /**
-   * Takes a group: urgent entries for at most half of it, then normal ones, and one background entry last (D-012). The
-   * calls of a client that may wait have at most `limits.resultBytes` of results in a group, unless it is one call.
+   * Takes a group. `prepare` decodes the calls of an entry whose turn it is; an entry for which it returns false was
+   * answered. A background entry is the last of its group. The results of one client have at most
+   * `limits.resultBytes` in a group, unless it is one entry; the rest waits for the next group.
    */
-  take({ groupCalls, resultBytes }: Pick<Limits, "groupCalls" | "resultBytes">): Entry[] {
+  take(
+    { groupCalls, groupMs, resultBytes }: Pick<Limits, "groupCalls" | "groupMs" | "resultBytes">,
+    prepare: (entry: Entry) => boolean,
+  ): Entry[] {
     const group: Entry[] = [];
-    const budget = new ResultBudget(resultBytes);
-    this.#takeInTurns("urgent", group, Math.ceil(groupCalls / 2), budget);
-    this.#takeInTurns("normal", group, groupCalls, budget);
-    this.#rotate();
-    for (const { queues } of this.#clients) {
-      if (queues.background.size === 0) continue;
-      moveHead(queues.background, group);
-      break;
+    const results = new Map<Client, number>();
+    const active = [...this.#clients].filter(hasWork).sort((a, b) => a.virtualMs - b.virtualMs);
+    this.#virtualMs = active[0]?.virtualMs ?? this.#virtualMs;
+    let plannedMs = 0;
+    let lastMs = realTime.elapsed();
+    while (active.length > 0 && group.length < groupCalls && plannedMs <= plannedGroups * groupMs) {
+      const client = active.shift() as Client;
+      const lane = nextLane(client);
+      if (lane === undefined) continue;
+      const flow = client.lanes[lane];
+      const entry = flow.queue.head as Entry;
+      client.laneVirtualMs = flow.virtualMs;
+      const isAccepted = prepare(entry);
+      const nowMs = realTime.elapsed();
+      entry.spentMs += nowMs - lastMs;
+      plannedMs += nowMs - lastMs;
+      lastMs = nowMs;
+      if (isAccepted) {
+        const resultsSoFar = results.get(client);
+        // It keeps its place, and its client takes no further part in this group.
+        if (resultsSoFar !== undefined && entry.resultBytes > 0 && resultsSoFar + entry.resultBytes > resultBytes)
+          continue;
+        if (entry.resultBytes > 0) results.set(client, (resultsSoFar ?? 0) + entry.resultBytes);
+        entry.place = "group";
+        entry.chargedMs = client.costMs;
+        charge(client, lane, entry.chargedMs);
+        plannedMs += entry.chargedMs;
+        group.push(entry);
+      } else {
+        this.settleCost(entry, 0);
+        uncount(entry);
+      }
+      flow.queue.shift();
+      if (lane === "background" && isAccepted) break;
+      insertByTime(active, client);
     }
     return group;
   }
 
-  /** Takes one entry of each client, round by round. */
-  #takeInTurns(lane: Lane, group: Entry[], max: number, budget: ResultBudget): void {
-    const hasNext = ({ queues }: Client) => queues[lane].head !== undefined && budget.allows(queues[lane].head);
-    let active = [...this.#clients].filter(hasNext);
-    while (group.length < max && active.length > 0) {
-      for (const { queues } of active) {
-        if (group.length === max) break;
-        budget.spend(queues[lane].head as Entry);
-        moveHead(queues[lane], group);
-      }
-      active = active.filter(hasNext);
-    }
-  }
-
-  /** Makes the client that was first in this round the last of the next one. */
-  #rotate(): void {
-    const [head] = this.#clients;
-    if (head === undefined) return;
-    this.#clients.delete(head);
-    this.#clients.add(head);
+  /** Charges an entry's client for what it used, and no longer for what was expected. `runMs` is 0 if it did not run. */
+  settleCost(entry: Entry, runMs: number): void {
+    const { client, lane, spentMs, chargedMs } = entry;
+    const usedMs = spentMs + runMs;
+    charge(client, lane, usedMs - chargedMs);
+    if (runMs > 0) client.costMs += (usedMs - client.costMs) * costWeight;
+    entry.spentMs = 0;
+    entry.chargedMs = 0;
   }
 }
 
-/** The results that the entries of a group may still have, for each client, as far as they are not reserved. */
-class ResultBudget {
-  readonly #bytesMax: number;
-  readonly #spent = new Map<Client, number>();
+/** The share of each lane in the time of its client. */
+const shares: Readonly<Record<Lane, number>> = { urgent: 4, normal: 4, background: 1 };
+const lanesByRank = ["urgent", "normal", "background"] as const;
 
-  constructor(bytesMax: number) {
-    this.#bytesMax = bytesMax;
-  }
+/** The expected time of a client's first call. */
+const firstCostMs = 0.1;
+/** The weight of the last call in the expected time of the next. */
+const costWeight = 0.1;
+/** The longest time by which a client that comes back is behind others for what it used before. */
+const debtMsMax = 100;
+/** The number of `groupMs` that a group is filled for; the driver ends it at the first. Expected times are not exact. */
+const plannedGroups = 2;
 
-  allows({ client, resultBytes, reservesResults, done }: Entry): boolean {
-    if (done || reservesResults || resultBytes === 0) return true;
-    const spent = this.#spent.get(client) ?? 0;
-    return spent === 0 || spent + resultBytes <= this.#bytesMax;
-  }
-
-  spend({ client, resultBytes, reservesResults, done }: Entry): void {
-    if (done || reservesResults || resultBytes === 0) return;
-    this.#spent.set(client, (this.#spent.get(client) ?? 0) + resultBytes);
-  }
+function charge(client: Client, lane: Lane, ms: number): void {
+  client.virtualMs += ms;
+  client.lanes[lane].virtualMs += ms / shares[lane];
 }
 
-/** Moves the head of a queue to the group, or drops it when it was cancelled in the queue. */
-function moveHead(queue: Fifo<Entry>, group: Entry[]): void {
-  const entry = queue.shift();
-  if (entry === undefined) return;
-  entry.place = "group";
-  if (entry.done) uncount(entry);
-  else group.push(entry);
+function hasWork({ lanes }: Client): boolean {
+  return lanes.urgent.queue.size + lanes.normal.queue.size + lanes.background.queue.size > 0;
+}
+
+/** Returns the lane of a client whose turn it is, after dropping entries that are done; undefined when all are empty. */
+function nextLane({ lanes, costMs }: Client): Lane | undefined {
+  let next: Lane | undefined;
+  let endsFirstMs = Number.POSITIVE_INFINITY;
+  for (const lane of lanesByRank) {
+    const { queue, virtualMs } = lanes[lane];
+    dropDone(queue);
+    const endsMs = virtualMs + costMs / shares[lane];
+    if (queue.size === 0 || endsMs >= endsFirstMs) continue;
+    next = lane;
+    endsFirstMs = endsMs;
+  }
+  return next;
+}
+
+/** Removes the entries at the head of a queue that were answered or dropped in it. */
+function dropDone(queue: Flow["queue"]): void {
+  while (queue.head?.done) uncount(queue.shift() as Entry);
+}
+
+/** Inserts a client behind those with the same virtual time or less. */
+function insertByTime(clients: Client[], client: Client): void {
+  let at = clients.length;
+  while (at > 0 && (clients[at - 1] as Client).virtualMs > client.virtualMs) at--;
+  clients.splice(at, 0, client);
 }

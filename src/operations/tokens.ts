@@ -192,6 +192,7 @@ type TokenOfAccount = TokenRow & {
 export const verify = sealedOperation({
   access: "read",
   lane: "urgent",
+  follows: ["accounts"],
   publicInput: z.strictObject({ token: z.string(), scopes: Scopes.optional() }),
   input: z.strictObject({ kind: Kind, ...sealedFields, scopes: Scopes.optional() }),
   seal: ({ token, scopes }) => ({

@@ -82,9 +82,11 @@ class Transaction {
       const transaction: OpenTransaction = { client, begun };
       if (clock.stale) await begun;
       const now = clock.now();
-      const deadlineMs = realTime.elapsed() + budgetMs;
       const settled: Settled[] = [];
+      const usedMs: number[] = [];
       let wrote = false;
+      let lastMs = realTime.elapsed();
+      const deadlineMs = lastMs + budgetMs;
       for (const batch of batchesOf(jobs)) {
         const effects = batch.map((): Effect => ({ wrote: false }));
         const ended = await Promise.allSettled(
@@ -94,13 +96,17 @@ class Transaction {
         if (failed.length > 0) throw failed.find((error) => error instanceof ConnectionLost) ?? failed[0];
         for (const one of ended) settled.push((one as PromiseFulfilledResult<Settled>).value);
         wrote ||= effects.some((effect) => effect.wrote);
-        if (realTime.elapsed() > deadlineMs) break;
+        const nowMs = realTime.elapsed();
+        for (const _ of batch) usedMs.push((nowMs - lastMs) / batch.length);
+        lastMs = nowMs;
+        if (nowMs > deadlineMs) break;
       }
       const xid = await this.#writeChanges(transaction, jobs, settled);
       await begun;
       const unknown = await commit({ connection, client, wrote, xid });
-      if (unknown === undefined) return { settled, wrote };
-      return { settled: settled.map((result, index) => settleUnknown(jobs[index] as Job, result, unknown)), wrote };
+      if (unknown === undefined) return { settled, usedMs, wrote };
+      const unsure = settled.map((result, index) => settleUnknown(jobs[index] as Job, result, unknown));
+      return { settled: unsure, usedMs, wrote };
     } catch (error) {
       // Nothing can have been committed: COMMIT was not sent, or is known to have failed.
       await this.#undo(client, error);
@@ -120,7 +126,7 @@ class Transaction {
   ): Promise<Group | undefined> {
     if (jobs.length > 1) return await this.#oneByOne(jobs, budgetMs);
     if (!transient || tries === triesMax)
-      return { settled: [{ ok: false, error: rolledBack(reason), index }], wrote: false };
+      return { settled: [{ ok: false, error: rolledBack(reason), index }], usedMs: [0], wrote: false };
     // The time is random, so that the transactions do not conflict again at once.
     await sleep(Math.random() * 2 ** tries);
     return undefined;

@@ -109,9 +109,11 @@ class Transaction {
     this.#begin(writes && refusal === undefined);
     try {
       const now = new Date(this.#clock.now());
-      const deadlineMs = realTime.elapsed() + budgetMs;
       const settled: Settled[] = [];
+      const usedMs: number[] = [];
       let wrote = false;
+      let lastMs = realTime.elapsed();
+      const deadlineMs = lastMs + budgetMs;
       for (const job of jobs) {
         const effect: SavepointEffect = { savepoints, saved: false, wrote: false };
         const result: Settled | typeof undoNeeded =
@@ -124,11 +126,14 @@ class Transaction {
         }
         settled.push(result);
         wrote ||= result.ok && effect.wrote;
-        if (realTime.elapsed() > deadlineMs) break;
+        const nowMs = realTime.elapsed();
+        usedMs.push(nowMs - lastMs);
+        lastMs = nowMs;
+        if (nowMs > deadlineMs) break;
       }
-      this.#writeChanges(jobs, settled);
+      this.#writeChanges(jobs, settled, usedMs);
       this.#commit();
-      return { settled, wrote };
+      return { settled, usedMs, wrote };
     } catch (error) {
       this.#undo();
       throw error;
@@ -138,7 +143,7 @@ class Transaction {
   /** Settles the jobs of a lost transaction. A single job fails; several run again, each on its own. */
   #recover(jobs: readonly Job[], { reason }: TransactionLost): Group {
     if (jobs.length > 1) return this.#oneByOne(jobs, reason);
-    return { settled: jobs.map((job) => settleLost(job, reason)), wrote: false };
+    return lostGroup(jobs, reason);
   }
 
   /**
@@ -147,11 +152,11 @@ class Transaction {
    */
   #oneByOne(jobs: readonly Job[], reason: StoreError): Group {
     const groups = jobs.map((job): Group => {
-      if (reason.outcome === "unknown" && !isRead(job)) return { settled: [settleLost(job, reason)], wrote: false };
+      if (reason.outcome === "unknown" && !isRead(job)) return lostGroup([job], reason);
       try {
         return this.run([job], 0);
       } catch (error) {
-        return { settled: [settleLost(job, translate(error))], wrote: false };
+        return lostGroup([job], translate(error));
       }
     });
     return joinGroups(groups);
@@ -239,16 +244,19 @@ class Transaction {
   }
 
   /**
-   * Writes the change rows of the jobs that succeeded. Their numbers are in commit order, because there is only one
-   * writer.
+   * Writes the change rows of the jobs that succeeded, and adds the time to what each of them has used. Their numbers are
+   * in commit order, because there is only one writer.
    */
-  #writeChanges(jobs: readonly Job[], settled: readonly Settled[]): void {
+  #writeChanges(jobs: readonly Job[], settled: readonly Settled[], usedMs: number[]): void {
     try {
       for (const [index, { ok }] of settled.entries()) {
         if (!ok) continue;
         for (const { access, writeChanges } of jobs[index] as Job) {
           const body = writeChanges?.();
-          if (body !== undefined) this.#runBody(body, access, { savepoints: false, saved: false, wrote: false });
+          if (body === undefined) continue;
+          const startedMs = realTime.elapsed();
+          this.#runBody(body, access, { savepoints: false, saved: false, wrote: false });
+          usedMs[index] = (usedMs[index] as number) + realTime.elapsed() - startedMs;
         }
       }
     } catch (error) {
@@ -279,6 +287,11 @@ class Transaction {
     if (this.#db.inTransaction !== false)
       throw new StoreError("internal", "ROLLBACK returned and the transaction is still open", { outcome: "unknown" });
   }
+}
+
+/** Settles jobs whose transaction was lost. */
+function lostGroup(jobs: readonly Job[], reason: StoreError): Group {
+  return { settled: jobs.map((job) => settleLost(job, reason)), usedMs: jobs.map(() => 0), wrote: false };
 }
 
 /** Returns the failure of a job whose transaction was lost. A read has changed nothing, so it counts as not run. */

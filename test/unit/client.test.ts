@@ -91,10 +91,12 @@ function createRig({ limits = {}, answer = true }: { limits?: Partial<Limits>; a
   const cancelled: [number, number][] = [];
   const holds: boolean[] = [];
   const replies: ((reply: Reply) => void)[] = [];
+  const parts: ((part: Reply) => void)[] = [];
   let lose: (reason: string) => void = () => undefined;
   const backend: Backend = {
-    send(envelope) {
+    send(envelope, onPart) {
       envelopes.push(envelope);
+      parts.push(onPart);
       const [, , calls] = envelope;
       const answers = calls.flatMap((value, index) => (index % 3 === 1 ? [true, (value as string[])[0]] : []));
       return answer ? Promise.resolve([1, 1, answers]) : new Promise((resolve) => replies.push(resolve));
@@ -107,7 +109,7 @@ function createRig({ limits = {}, answer = true }: { limits?: Partial<Limits>; a
     close: async () => undefined,
   };
   const { methods: client, drain } = createClient(table, backend, { ...defaultLimits, ...limits });
-  return { client, drain, envelopes, cancelled, holds, replies, lose: (reason: string) => lose(reason) };
+  return { client, drain, envelopes, cancelled, holds, replies, parts, lose: (reason: string) => lose(reason) };
 }
 
 /** Keeps the process alive until the promise settles, as a real backend does while calls are in flight. */
@@ -141,6 +143,34 @@ it("sends the calls of one tick as one message, and a transaction as a message o
       [false, ["t.read", "t.write"]],
       [true, ["t.write", "t.write"]],
       [false, ["t.read"]],
+    ],
+  );
+});
+
+it("settles the calls of a message as their answers arrive, in parts and in any order", async () => {
+  const { client, replies, parts, holds } = createRig({ answer: false });
+  const settled: unknown[] = [];
+  const calls = ["a", "b", "c", "d"].map((value) =>
+    client.t.write({ value }).then(
+      (result) => settled.push(result),
+      ({ code }) => settled.push(code),
+    ),
+  );
+  await turn();
+  parts[0]?.([1, 1, [true, "c"], [2]]);
+  await turn();
+  assert.deepEqual(settled, ["c"]);
+  parts[0]?.([1, 2, [false, ["conflict", "", "rolled_back", {}], true, "a"], [1, 0]]);
+  await turn();
+  assert.deepEqual(settled, ["c", "conflict", "a"]);
+  assert.deepEqual(holds, [true]);
+  replies[0]?.([1, 3, [true, "d"], [3]]);
+  await Promise.all(calls);
+  assert.deepEqual(
+    [settled, holds],
+    [
+      ["c", "conflict", "a", "d"],
+      [true, false],
     ],
   );
 });

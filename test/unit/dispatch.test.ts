@@ -12,7 +12,7 @@ it("jobs that may not begin at the time of the transaction are refused, with all
     return [dispatcher.decodeCall("repositories.upsert", upsert.encode({ name }), anonymous)];
   });
   let asked = 0;
-  const { outcomes, wrote } = await dispatcher.runTransaction(jobs, 60_000, () => ++asked !== 2);
+  const { outcomes, wrote } = await dispatcher.runTransaction(jobs, 60_000, { mayBegin: () => ++asked !== 2 });
   assert.deepEqual(
     outcomes.map(({ refused, answers }) => [refused, answers.length]),
     [

@@ -4,10 +4,10 @@ import { it } from "node:test";
 import type { ClockWatch } from "../../../src/actor/clockWatch.ts";
 import { type Inbox, Mailbox } from "../../../src/actor/mailbox.ts";
 import { systemClock } from "../../../src/clock.ts";
-import type { Dispatcher, JobOutcome } from "../../../src/dispatch.ts";
+import type { Conditions, Dispatcher, JobOutcome } from "../../../src/dispatch.ts";
 import { type ErrorCode, StoreError } from "../../../src/errors.ts";
 import { defaultLimits, type Limits } from "../../../src/limits.ts";
-import type { Call } from "../../../src/operation.ts";
+import type { Call, Lane } from "../../../src/operation.ts";
 import { present } from "../../../src/present.ts";
 import type { Envelope, Reply } from "../../../src/wire.ts";
 import { mockTime } from "../../support/mockedTime.ts";
@@ -26,7 +26,13 @@ interface Rig {
 interface RigOptions {
   readonly limits?: Partial<Limits>;
   /** Returns the outcome of a call, or undefined for its name as the result. Throws to fail the whole group. */
-  readonly outcomeOf?: (call: Call) => JobOutcome | undefined;
+  readonly outcomeOf?: (call: Call) => Omit<JobOutcome, "usedMs"> | undefined;
+  /** Returns the time that a call uses, in milliseconds. 1 for each call unless given. */
+  readonly usedMsOf?: (call: Call) => number;
+  /** Receives the name of each call that is decoded. Decoding the calls of a flood then takes 10 ms. */
+  readonly onDecode?: (name: string) => void;
+  /** True when the calls of the first group begin only when groups may run, and can be cancelled until then. */
+  readonly beginsLate?: boolean;
   /** The number of calls that a group has time for. */
   readonly begunMax?: number;
   readonly clockWatch?: ClockWatch;
@@ -36,12 +42,29 @@ interface RigOptions {
  * Builds a mailbox on a dispatcher that answers each call with its name. The first word of a name is the lane; "large"
  * has a large result, "touch" touches "topic", and "unknown" is refused.
  */
-function createRig({ limits = {}, outcomeOf = () => undefined, begunMax, clockWatch }: RigOptions = {}): Rig {
+function createRig({
+  limits = {},
+  outcomeOf = () => undefined,
+  usedMsOf = () => 1,
+  onDecode,
+  beginsLate = false,
+  begunMax,
+  clockWatch,
+}: RigOptions = {}): Rig {
   const groups: string[][] = [];
   const gate = Promise.withResolvers<void>();
   const dispatcher: Dispatcher = {
+    orderOf(name) {
+      const [lane, entity] = String(name).split(" ") as [Lane, string];
+      return lane in mailbox.lanes() ? { lane, entities: [entity] } : { lane: "normal", entities: [] };
+    },
     decodeCall(name, wire, caller) {
       const words = String(name).split(" ");
+      onDecode?.(String(name));
+      for (
+        const endMs = performance.now() + 10;
+        onDecode && words[1]?.startsWith("busy") && performance.now() < endMs;
+      );
       if (words.includes("unknown")) throw new StoreError("unknown_operation");
       const [access, waitMs] = wire as ["read" | "write", number];
       const resultBytes = () => (words.includes("large") ? 60 : 0);
@@ -53,23 +76,25 @@ function createRig({ limits = {}, outcomeOf = () => undefined, begunMax, clockWa
         waitMs: waitMs ?? 0,
       };
     },
-    async runTransaction(jobs, _budgetMs, mayBegin = () => true) {
+    async runTransaction(jobs, _budgetMs, { mayBegin = () => true, isDropped = () => false }: Conditions = {}) {
+      if (beginsLate) await gate.promise;
+      const dropped = jobs.map((_, index) => isDropped(index));
       await gate.promise;
       if (!mayBegin(new Date()))
         return {
-          outcomes: jobs.map(() => ({ answers: [], parkOn: undefined, refused: true })),
+          outcomes: jobs.map(() => ({ answers: [], parkOn: undefined, refused: true, usedMs: 0 })),
           topics: new Set(),
           wrote: false,
         };
       const begun = jobs.slice(0, begunMax ?? jobs.length);
-      const outcomes = begun.map(
-        (calls) =>
-          outcomeOf(calls[0] as Call) ?? {
-            answers: calls.map(({ name }) => [true, name] as const),
-            parkOn: undefined,
-          },
-      );
-      groups.push(begun.map((calls) => calls.map(({ name }) => name).join("+")));
+      const outcomes = begun.map((calls, index) => {
+        const [head] = calls as readonly [Call];
+        if (dropped[index]) return { answers: [], parkOn: undefined, usedMs: 0 };
+        const answers = calls.map(({ name }) => [true, name] as const);
+        return { ...(outcomeOf(head) ?? { answers, parkOn: undefined }), usedMs: usedMsOf(head) };
+      });
+      const run = begun.filter((_, index) => !dropped[index]);
+      groups.push(run.map((calls) => calls.map(({ name }) => name).join("+")));
       const touches = begun.flat().some(({ name }) => name.includes("touch"));
       return { outcomes, topics: new Set(touches ? ["topic"] : []), wrote: true };
     },
@@ -151,13 +176,116 @@ it("clients take turns, so that one that floods the mailbox does not hold up one
   assert.ok(rig.groups[0]?.includes("normal once"), JSON.stringify(rig.groups[0]));
 });
 
-it("the first client of a round is the last of the next, so that groups too small for all still reach all", async () => {
+it("groups that are too small for all clients reach all of them in turn", async () => {
   const rig = createRig({ limits: { groupCalls: 1 } });
   const [a, b] = [connect(rig), connect(rig)];
   const replies = [a.post(envelope(...numbered("normal a", 3))), b.post(envelope(...numbered("normal b", 3)))];
   rig.open();
   await Promise.all(replies);
-  assert.deepEqual(rig.groups.flat(), ["normal a0", "normal b0", "normal a1", "normal b1", "normal a2", "normal b2"]);
+  const clients = rig.groups.flat().map((name) => name.slice(0, -1));
+  for (const at of [0, 2, 4]) assert.deepEqual(clients.slice(at, at + 2).toSorted(), ["normal a", "normal b"]);
+});
+
+it("turns go by the time that calls use, so a client with slow calls gets no more of it than one with fast calls", async () => {
+  const rig = createRig({ begunMax: 1, usedMsOf: ({ name }) => (name.includes("slow") ? 50 : 5) });
+  const [slow, fast] = [connect(rig), connect(rig)];
+  const replies = [
+    slow.post(envelope(...numbered("normal slow", 20))),
+    fast.post(envelope(...numbered("normal fast", 100))),
+  ];
+  rig.open();
+  await Promise.all(replies);
+  // When the fast client is done, both have used the same time, except for one slow call.
+  const order = rig.groups.flat();
+  const slowBefore = order.slice(0, order.indexOf("normal fast99")).filter((name) => name.includes("slow")).length;
+  assert.ok(slowBefore >= 9 && slowBefore <= 11, `${slowBefore} slow calls ran before the last fast one`);
+});
+
+it("a client that was idle has saved up no time, and one whose last call was long is not held back for as long", async () => {
+  const rig = createRig({ begunMax: 1, usedMsOf: ({ name }) => (name.includes("long") ? 100_000 : 5) });
+  const [busy, idle, long] = [connect(rig), connect(rig), connect(rig)];
+  rig.open();
+  await long.post(envelope("normal long"));
+  await busy.post(envelope(...numbered("normal before", 50)));
+  rig.groups.length = 0;
+  const replies = [
+    busy.post(envelope(...numbered("normal busy", 200))),
+    idle.post(envelope(...numbered("normal idle", 50))),
+    long.post(envelope("normal after")),
+  ];
+  await Promise.all(replies);
+  const order = rig.groups.flat();
+  const busyBefore = order.slice(0, order.indexOf("normal idle49")).filter((name) => name.includes("busy")).length;
+  assert.ok(busyBefore >= 45, `the idle client left the busy one ${busyBefore} of 50 turns`);
+  assert.ok(order.indexOf("normal after") < 100, String(order.indexOf("normal after")));
+});
+
+it("a flood of urgent calls holds up neither another client nor the other calls of its own", async () => {
+  const rig = createRig({ begunMax: 1, usedMsOf: ({ name }) => (name.includes("beat") ? 14 : 1) });
+  const [flooder, other] = [connect(rig), connect(rig)];
+  const flood = flooder.post(envelope(...numbered("urgent beat", 200), "normal own"));
+  await groupBegun();
+  const single = other.post(envelope("normal other"));
+  rig.open();
+  await Promise.all([flood, single]);
+  const order = rig.groups.flat();
+  assert.ok(order.indexOf("normal other") <= 2, `ran after ${order.indexOf("normal other")} calls`);
+  assert.ok(order.indexOf("normal own") <= 3, `ran after ${order.indexOf("normal own")} calls`);
+});
+
+it("the background call of one client runs while others flood the mailbox, and slows down none of its own", async () => {
+  const rig = createRig({ begunMax: 1 });
+  const [flooder, upkeep] = [connect(rig), connect(rig)];
+  const replies = [flooder.post(envelope("background own", ...numbered("normal f", 40)))];
+  await groupBegun();
+  replies.push(upkeep.post(envelope("background upkeep")));
+  rig.open();
+  await Promise.all(replies);
+  const order = rig.groups.flat();
+  assert.ok(order.indexOf("background upkeep") <= 2, `ran after ${order.indexOf("background upkeep")} calls`);
+  assert.ok(order.indexOf("background own") <= 10, `ran after ${order.indexOf("background own")} calls`);
+});
+
+it("the input of a call is read when its turn comes, and at its client's expense", async () => {
+  const decoded: string[] = [];
+  const rig = createRig({ begunMax: 1, onDecode: (name) => void decoded.push(name) });
+  const [flooder, other] = [connect(rig), connect(rig)];
+  const first = other.post(envelope("normal first"));
+  await groupBegun();
+  const replies = [flooder.post(envelope(...numbered("normal busy", 60)))];
+  replies.push(other.post(envelope("normal other")));
+  assert.deepEqual(decoded, ["normal first"]);
+  rig.open();
+  await Promise.all([first, ...replies]);
+  // Decoding takes 10 ms here, and a group is filled for at most twice its 5 ms.
+  assert.ok(decoded.indexOf("normal other") <= 3, JSON.stringify(decoded));
+});
+
+it("an urgent call overtakes no earlier call of its client on the same entity, and those on others", async () => {
+  const rig = createRig();
+  const client = connect(rig);
+  const first = client.post(envelope("normal first"));
+  await groupBegun();
+  const replies = [
+    client.post(envelope("normal other a", "normal tokens revoke")),
+    client.post(envelope("urgent tokens verify")),
+  ];
+  replies.push(client.post(envelope("urgent runners beat")));
+  rig.open();
+  await Promise.all([first, ...replies]);
+  assert.deepEqual(rig.groups[1], [
+    "urgent runners beat",
+    "normal other a",
+    "normal tokens revoke",
+    "urgent tokens verify",
+  ]);
+  // When the earlier call is answered, or cancelled, urgent calls are first again.
+  const posted = envelope("normal other b", "normal tokens revoke");
+  const last = [client.post(posted), client.post(envelope("urgent tokens verify"))];
+  client.cancel(posted[0], 1);
+  last.push(client.post(envelope("urgent tokens last")));
+  await Promise.all(last);
+  assert.deepEqual(rig.groups.at(-1)?.slice(0, 1), ["normal other b"]);
 });
 
 it("calls that a group had no time for wait for their client's turn, and hold up no other client", async () => {
@@ -211,30 +339,22 @@ it("the calls of one client run in order, across all groups", async () => {
     );
 });
 
-it("urgent calls run before the other calls of all clients, background calls after them", async () => {
+it("a client's urgent calls run before its other calls, and its background calls after them", async () => {
   const rig = createRig();
-  const [a, b] = [connect(rig), connect(rig)];
-  const replies = [
-    a.post(envelope("background x", "normal a1", "normal a2")),
-    b.post(envelope("normal b1", "urgent b2")),
-  ];
+  const client = connect(rig);
+  const reply = client.post(envelope("background x", "normal a1", "normal a2", "urgent b2"));
   rig.open();
-  await Promise.all(replies);
-  const [group] = rig.groups as [string[]];
-  assert.equal(group[0], "urgent b2");
-  assert.equal(group.at(-1), "background x");
+  await reply;
+  assert.deepEqual(rig.groups, [["urgent b2", "normal a1", "normal a2", "background x"]]);
 });
 
-it("urgent calls take at most half of a group, so that they cannot keep normal calls from running", async () => {
-  const rig = createRig({ limits: { groupCalls: 4 } });
-  const [urgent, normal] = [connect(rig), connect(rig)];
-  const replies = [urgent.post(envelope(...numbered("urgent ", 6))), normal.post(envelope(...numbered("normal ", 3)))];
+it("a background call is the last of its group", async () => {
+  const rig = createRig();
+  const [a, b] = [connect(rig), connect(rig)];
+  const replies = [a.post(envelope("background x", "background y")), b.post(envelope("normal a1", "normal a2"))];
   rig.open();
   await Promise.all(replies);
-  assert.deepEqual(rig.groups.slice(0, 2), [
-    ["urgent 0", "urgent 1", "normal 0", "normal 1"],
-    ["urgent 2", "urgent 3", "normal 2"],
-  ]);
+  for (const group of rig.groups) assert.ok(group.slice(0, -1).every((name) => name.startsWith("normal")));
 });
 
 it("a group holds at most limits.groupCalls calls", async () => {
@@ -341,15 +461,21 @@ it("a client with too many bytes is refused with overloaded", async () => {
   assert.deepEqual(resultsOf(await inbox.post(large())), ["normal a"]);
 });
 
-it("the results of one client are bounded: calls beyond the bound fail with overloaded, but a call alone always runs", async () => {
+it("the results of one client are bounded in each group, and a call alone always runs", async () => {
   const rig = createRig({ limits: { resultBytes: 130 } });
   const [client, other] = [connect(rig), connect(rig)];
   const reply = client.post(envelope("normal large", "normal large", "normal large", "normal small"));
   const another = other.post(envelope("normal large"));
   rig.open();
-  assert.deepEqual(resultsOf(await reply), ["normal large", "normal large", "overloaded", "normal small"]);
+  assert.deepEqual(resultsOf(await reply), ["normal large", "normal large", "normal large", "normal small"]);
   assert.deepEqual(resultsOf(await another), ["normal large"]);
-  assert.deepEqual(resultsOf(await client.post(envelope("normal large"))), ["normal large"]);
+  assert.deepEqual(
+    rig.groups.map(({ length }) => length),
+    [3, 2],
+  );
+  const alone = createRig({ limits: { resultBytes: 50 } });
+  alone.open();
+  assert.deepEqual(resultsOf(await connect(alone).post(envelope("normal large"))), ["normal large"]);
 });
 
 it("a call that waits holds no part of its client's results, however many wait", async () => {
@@ -385,16 +511,6 @@ it("calls that were woken together share groups only as far as their results are
     [2, 2, 1],
   );
   assert.ok(woken[0]?.includes("normal other"));
-});
-
-it("a call that may wait reserves its results when it shares its envelope, and runs although they exceed the bound", async () => {
-  const rig = createRig({ limits: { resultBytes: 50 } });
-  const client = connect(rig);
-  const large = (waitMs: number) => waiting("normal large", waitMs)[2];
-  const together = client.post([++envelopeId, false, [...large(1), ...large(1)]]);
-  rig.open();
-  assert.deepEqual(resultsOf(await together), ["normal large", "overloaded"]);
-  assert.deepEqual(resultsOf(await client.post(waiting("normal large", 60_000))), ["normal large"]);
 });
 
 it("a call that is cancelled in the queue counts until its turn comes, so that cancelled calls cannot fill the memory", async () => {
@@ -453,6 +569,34 @@ it("a call that was cancelled while its group ran, and found nothing, is not par
   rig.open();
   assert.deepEqual(resultsOf(await reply), ["aborted"]);
   assert.deepEqual([rig.mailbox.figures().parked, rig.mailbox.figures().queued], [0, 0]);
+});
+
+it("a call that is cancelled while its group runs, before it has begun, does not run", async () => {
+  const rig = createRig({ beginsLate: true });
+  const inbox = connect(rig);
+  const [id, ...rest] = envelope("normal a");
+  const replies = [inbox.post(envelope("normal first")), inbox.post([id, ...rest])];
+  await groupBegun();
+  inbox.cancel(id, 0);
+  rig.open();
+  assert.deepEqual((await Promise.all(replies)).map(resultsOf), [["normal first"], ["aborted"]]);
+  assert.deepEqual(rig.groups, [["normal first"]]);
+  assert.equal(rig.mailbox.figures().queued, 0);
+});
+
+it("a call is answered when its group is committed, although others of its envelope have yet to run", async () => {
+  const rig = createRig({ begunMax: 2 });
+  rig.open();
+  const parts: Reply[] = [];
+  const last = await connect(rig).post(envelope(...numbered("normal ", 5)), (part) => void parts.push(part));
+  assert.deepEqual(
+    [...parts, last].map(([, seq, answers, slots]) => [seq, answers.filter((value) => value !== true), slots]),
+    [
+      [1, ["normal 0", "normal 1"], [0, 1]],
+      [2, ["normal 2", "normal 3"], [2, 3]],
+      [3, ["normal 4"], [4]],
+    ],
+  );
 });
 
 it("a call that was cancelled while its group ran, and had no time for it, does not run", async () => {
@@ -731,6 +875,15 @@ it("while another process holds the lock, reads run, writes wait their turn, and
   assert.deepEqual(resultsOf(await writer), ["normal a1", "normal write a2", "normal a3"]);
   assert.deepEqual(rig.groups.flat().slice(2), ["normal write a2", "normal a3"]);
   assert.equal(rig.mailbox.figures().busyRetries, 2);
+});
+
+it("each client keeps its order when the database is busy and there is no time for all of its reads", async () => {
+  let busy = 1;
+  const rig = createRig({ begunMax: 1, outcomeOf: busyFor((name) => name.includes("a1") && busy-- > 0) });
+  rig.open();
+  const names = ["normal a1", "normal a2", "normal write a3", "normal a4"];
+  await connect(rig).post(envelope(...names));
+  assert.deepEqual(rig.groups.flat(), names);
 });
 
 it("each client keeps its order when the database is busy even for the reads of a group", async () => {
