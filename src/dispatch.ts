@@ -6,7 +6,7 @@ import type { Driver, Job, Runnable, Settled } from "./driver.ts";
 import { bodyErrors, StoreError, toWireFailure } from "./errors.ts";
 import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
 import type { Limits } from "./limits.ts";
-import { type Call, type Lane, NotYet, type OperationTable } from "./operation.ts";
+import { type AnyOperation, type Call, type Lane, NotYet, type OperationTable } from "./operation.ts";
 import { recordChanges } from "./operations/changes.ts";
 import type { Body } from "./sql.ts";
 import type { Answer } from "./wire.ts";
@@ -31,7 +31,7 @@ export interface JobOutcome {
 /** What the order of a call depends on. */
 export interface CallOrder {
   readonly lane: Lane;
-  /** The entities that it reads and writes: it overtakes no earlier call of its client on one of them. */
+  /** The entities on which it overtakes no earlier call of its client, and on which no urgent call overtakes it. */
   readonly entities: readonly string[];
 }
 
@@ -96,12 +96,7 @@ export function createDispatcher({
     ),
   );
 
-  const orders = new Map(
-    [...table].map(([name, { lane, follows }]): [string, CallOrder] => {
-      const [entity] = name.split(".") as [string];
-      return [name, { lane, entities: [entity, ...follows] }];
-    }),
-  );
+  const orders = callOrders(table);
 
   return {
     orderOf: (name) => (typeof name === "string" ? (orders.get(name) ?? anyOrder) : anyOrder),
@@ -145,6 +140,19 @@ export function createDispatcher({
 
 /** The reason why a job was not begun, if it was not. */
 type NotBegun = "refused" | "dropped" | undefined;
+
+/** Returns the order of each operation. Entities matter only where an urgent call could overtake others. */
+function callOrders(table: ReadonlyMap<string, AnyOperation>): ReadonlyMap<string, CallOrder> {
+  const entitiesOf = (name: string, { follows }: AnyOperation) => [name.slice(0, name.indexOf(".")), ...follows];
+  const operations = [...table];
+  const followed = new Set(operations.flatMap(([name, one]) => (one.lane === "urgent" ? entitiesOf(name, one) : [])));
+  return new Map(
+    operations.map(([name, one]): [string, CallOrder] => [
+      name,
+      { lane: one.lane, entities: entitiesOf(name, one).filter((entity) => followed.has(entity)) },
+    ]),
+  );
+}
 
 /** The effects of a job besides its rows; they take place once it is committed. */
 class SideEffects {

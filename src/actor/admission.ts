@@ -4,7 +4,7 @@ import type { Dispatcher } from "../dispatch.ts";
 import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { callBytes, envelopeBytes, overloadOf } from "../load.ts";
-import type { Call, Lane } from "../operation.ts";
+import type { Call } from "../operation.ts";
 import { type Answer, callWidth, type WireCaller } from "../wire.ts";
 import { addAnswer, type Client, count, type Entry, type OpenEnvelope } from "./entry.ts";
 import type { Queues } from "./queues.ts";
@@ -28,13 +28,13 @@ export class Admission {
   admit(client: Client, envelope: OpenEnvelope, atomic: boolean, calls: readonly unknown[], arrivedAtMs: number): void {
     const bytes = envelopeBytes(calls, this.#limits.envelopeBytes);
     const refusal = this.#refusalOf(client, envelope.id, calls.length / callWidth, bytes);
-    if (refusal !== undefined) refuse(envelope, calls.length / callWidth, refusal);
-    else if (atomic) this.#enqueue(client, envelope, 0, calls, bytes, arrivedAtMs);
+    if (refusal !== undefined) return refuse(envelope, calls.length / callWidth, refusal);
+    const arrived = { client, envelope, arrived: calls, arrivedAtMs };
+    if (atomic) this.#enqueue({ ...arrived, slot: 0, width: calls.length / callWidth, bytes });
     else
       for (let at = 0; at < calls.length; at += callWidth) {
-        const arrived = calls.slice(at, at + callWidth);
-        const [name, wire, caller] = arrived;
-        this.#enqueue(client, envelope, at / callWidth, arrived, callBytes(name, wire, caller), arrivedAtMs);
+        const slot = at / callWidth;
+        this.#enqueue({ ...arrived, slot, width: 1, bytes: callBytes(calls[at], calls[at + 1], calls[at + 2]) });
       }
   }
 
@@ -43,12 +43,12 @@ export class Admission {
    * that is refused, or undefined.
    */
   prepare(entry: Entry): Answer | undefined {
-    const { client, arrived, envelope } = entry;
+    const { client, arrived, envelope, slot, width } = entry;
     if (arrived === undefined) return undefined;
     entry.arrived = undefined;
     const calls: Call[] = [];
     try {
-      for (let at = 0; at < arrived.length; at += callWidth) {
+      for (let at = slot * callWidth; calls.length < width; at += callWidth) {
         const call = this.#decodeCall(client, arrived, at);
         if (envelope.isAtomic && call.waitMs > 0)
           throw new StoreError("invalid_input", `${call.name}: a call inside atomically cannot wait`);
@@ -63,7 +63,7 @@ export class Admission {
       if (!envelope.isAtomic) return failed;
       const [, [code, message, outcome, details]] = failed;
       // A key that is refused came with the first call.
-      return [false, [code, message, outcome, { ...details, index: calls.length % entry.width }]];
+      return [false, [code, message, outcome, { ...details, index: calls.length % width }]];
     }
   }
 
@@ -91,32 +91,23 @@ export class Admission {
   }
 
   #enqueue(
-    client: Client,
-    envelope: OpenEnvelope,
-    slot: number,
-    arrived: readonly unknown[],
-    bytes: number,
-    arrivedAtMs: number,
+    admitted: Pick<Entry, "client" | "envelope" | "slot" | "width" | "bytes" | "arrivedAtMs"> & {
+      readonly arrived: readonly unknown[];
+    },
   ): void {
-    const width = arrived.length / callWidth;
-    const entities = new Set<string>();
-    let lane: Lane = "normal";
-    for (let at = 0; at < arrived.length; at += callWidth) {
-      const order = this.#dispatcher.orderOf(arrived[at]);
-      for (const entity of order.entities) entities.add(entity);
-      if (width === 1) lane = order.lane;
+    const { client, arrived, slot, width } = admitted;
+    let { lane, entities } = this.#dispatcher.orderOf(arrived[slot * callWidth]);
+    if (width > 1) {
+      const names = Array.from({ length: width }, (_, index) => arrived[index * callWidth]);
+      entities = [...new Set(names.flatMap((name) => this.#dispatcher.orderOf(name).entities))];
+      lane = "normal";
     }
     // An urgent call overtakes other calls of its client, but none that may change what it reads or writes.
-    if (lane === "urgent" && [...entities].some((entity) => client.ordinary.has(entity))) lane = "normal";
+    if (lane === "urgent" && entities.some((entity) => client.ordinary.has(entity))) lane = "normal";
     const entry: Entry = {
-      client,
-      envelope,
-      slot,
-      width,
-      bytes,
-      entities: [...entities],
+      ...admitted,
+      entities,
       lane,
-      arrived,
       calls: [],
       resultBytes: 0,
       spentMs: 0,
@@ -125,11 +116,10 @@ export class Admission {
       cancelled: false,
       done: false,
       queuedAtMs: 0,
-      arrivedAtMs,
       parkUntilMs: undefined,
     };
-    envelope.entries.push(entry);
-    envelope.unanswered++;
+    entry.envelope.entries.push(entry);
+    entry.envelope.unanswered++;
     count(entry);
     this.#queues.push(entry);
   }

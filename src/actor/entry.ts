@@ -46,11 +46,11 @@ export interface Entry {
   readonly width: number;
   /** The size of its inputs. */
   readonly bytes: number;
-  /** The entities that its calls name, each once. */
+  /** The entities of its calls whose order matters, each once. */
   readonly entities: readonly string[];
   /** The lane in which it waits. One that has waited for a topic is an ordinary call of its client from then on. */
   lane: Lane;
-  /** Its calls as they arrived; undefined once they are decoded. */
+  /** The calls of its envelope as they arrived; undefined once its own are decoded. */
   arrived: readonly unknown[] | undefined;
   /** Its calls. Empty until its turn comes. */
   calls: readonly Call[];

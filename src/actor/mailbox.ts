@@ -63,6 +63,9 @@ export class Mailbox {
   readonly #figures = new Figures();
   /** The envelopes with answers that were not sent yet. */
   readonly #answered = new Set<OpenEnvelope>();
+  /** Those that are answered in part, with the time since when, and the number of answers when the timer last looked. */
+  readonly #inParts = new Map<OpenEnvelope, { readonly sinceMs: number; answers: number }>();
+  #partTimer: NodeJS.Timeout | undefined;
   #commitSeq = 0;
   #scheduled: "no" | "soon" | "later" = "no";
   #running = false;
@@ -163,7 +166,12 @@ export class Mailbox {
 
   #cancel(client: Client, envelopeId: number, slot: number): void {
     const entry = client.envelopes.get(envelopeId)?.entries.find((one) => one.slot === slot);
-    if (entry === undefined || entry.done) return;
+    if (entry === undefined) return;
+    if (entry.done) {
+      // Its answer may still wait for others. The client needs it now, to know whether the call has run.
+      if (this.#inParts.delete(entry.envelope)) this.#send(entry.envelope);
+      return;
+    }
     if (entry.place === "group") {
       entry.cancelled = true;
       return;
@@ -369,9 +377,38 @@ export class Mailbox {
     if (settle(entry, answers)) this.#answered.add(entry.envelope);
   }
 
+  /**
+   * Sends the answers of the envelopes that are answered. Those of others are sent in parts, a little later: the calls
+   * that a client makes in response share a message.
+   */
   #sendAnswered(): void {
-    for (const envelope of this.#answered) this.#send(envelope);
+    for (const envelope of this.#answered) {
+      if (envelope.unanswered > 0 && envelope.onPart !== undefined) {
+        if (!this.#inParts.has(envelope)) this.#inParts.set(envelope, { sinceMs: realTime.elapsed(), answers: 0 });
+      } else {
+        this.#inParts.delete(envelope);
+        this.#send(envelope);
+      }
+    }
     this.#answered.clear();
+    this.#startPartTimer();
+  }
+
+  #sendParts(): void {
+    this.#partTimer = undefined;
+    for (const [envelope, waiting] of this.#inParts) {
+      const { length } = envelope.slots;
+      const isMoving = length > waiting.answers && realTime.elapsed() - waiting.sinceMs < partMsMax;
+      waiting.answers = length;
+      if (isMoving) continue;
+      this.#inParts.delete(envelope);
+      this.#send(envelope);
+    }
+    this.#startPartTimer();
+  }
+
+  #startPartTimer(): void {
+    if (this.#inParts.size > 0) this.#partTimer ??= realTime.setTimeout(() => this.#sendParts(), partMs);
   }
 
   /** Sends the answers that an envelope has got, as one reply if these are all. */
@@ -405,6 +442,12 @@ function inOrder(answers: readonly unknown[], slots: readonly number[]): readonl
 
 const closingAnswer = failure("closed", "the store is closing");
 const cancelledAnswer = failure("aborted", "cancelled before it ran");
+
+/**
+ * The time for which answers wait for others of their envelope while none arrives, and while some do. Parts cost
+ * throughput: when every envelope was sent in two of them, 16 clients with 256 calls in flight made 0.85 of the calls.
+ */
+const [partMs, partMsMax] = [25, 250];
 
 /** The pause before the next group, after one that found the write lock taken. */
 const busyPauseMs = 5;

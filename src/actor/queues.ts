@@ -159,7 +159,8 @@ export class Queues {
   /** Charges an entry's client for what it used, and no longer for what was expected. `runMs` is 0 if it did not run. */
   settleCost(entry: Entry, runMs: number): void {
     const { client, lane, spentMs, chargedMs } = entry;
-    const usedMs = spentMs + runMs;
+    // A pause of the thread hits some call that does not deserve it. What a client often needs, it soon pays in full.
+    const usedMs = Math.min(spentMs + runMs, outlierCosts * client.costMs + outlierMs);
     charge(client, lane, usedMs - chargedMs);
     if (runMs > 0) client.costMs += (usedMs - client.costMs) * costWeight;
     entry.spentMs = 0;
@@ -175,6 +176,8 @@ const lanesByRank = ["urgent", "normal", "background"] as const;
 const firstCostMs = 0.1;
 /** The weight of the last call in the expected time of the next. */
 const costWeight = 0.1;
+/** What one call is charged at most: so many times the expected time, and so many milliseconds more. */
+const [outlierCosts, outlierMs] = [10, 1];
 /** The longest time by which a client that comes back is behind others for what it used before. */
 const debtMsMax = 100;
 /** The number of `groupMs` that a group is filled for; the driver ends it at the first. Expected times are not exact. */
