@@ -28,7 +28,7 @@ export interface JobOutcome {
   readonly usedMs: number;
 }
 
-/** What the order of a call depends on. */
+/** The lane of a call, and the calls with which it keeps its order. */
 export interface CallOrder {
   readonly lane: Lane;
   /** The entities on which it overtakes no earlier call of its client, and on which no urgent call overtakes it. */
@@ -63,7 +63,7 @@ export interface Dispatcher {
   ): Promise<TransactionOutcome>;
 }
 
-/** What must be true for a job to begin, asked at that time. */
+/** The conditions under which a job begins, asked at that time. */
 export interface Conditions {
   /** Returns false when no further job may begin at this time of the transaction. */
   mayBegin?(now: Date): boolean;

@@ -51,10 +51,7 @@ export const defaultLimits = {
   queueCalls: 10_000,
   /** The size of the calls of one client that are not answered yet, counted as `envelopeBytes`. */
   queueBytes: 16 * 1024 * 1024,
-  /**
-   * The size that the results of one client's calls may have: of the parts of logs and debug sessions that it has asked
-   * for and not received yet, and of those that its waiting calls receive in one group.
-   */
+  /** The size that the results of one client's calls may have in one group. Calls beyond it run in the next one. */
   resultBytes: 64 * 1024 * 1024,
   /** The number of calls of one client that wait for something to happen. */
   parkedCalls: 1_000,

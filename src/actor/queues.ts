@@ -176,7 +176,7 @@ const lanesByRank = ["urgent", "normal", "background"] as const;
 const firstCostMs = 0.1;
 /** The weight of the last call in the expected time of the next. */
 const costWeight = 0.1;
-/** What one call is charged at most: so many times the expected time, and so many milliseconds more. */
+/** The most that one call is charged: a multiple of the expected time, and some milliseconds. */
 const [outlierCosts, outlierMs] = [10, 1];
 /** The longest time by which a client that comes back is behind others for what it used before. */
 const debtMsMax = 100;

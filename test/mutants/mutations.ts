@@ -394,16 +394,12 @@ export const mutations: readonly Mutation[] = [
     ["a command that is queued again has not ended", "next === undefined && commandEnded", "next === undefined"],
     ["a call that waits names the attempt and the offset", "waitsForMore && isFixed ?", "waitsForMore ?"],
   ]),
-  ...mutate("src/actor/admission.ts", mailbox, [
-    ["a call that waits alone reserves no results", "call.waitMs === 0 || calls.length > callWidth", "true"],
-  ]),
   ...mutate("src/actor/queues.ts", mailbox, [
     [
-      "the results of woken calls are bounded in a group",
-      "spent === 0 || spent + resultBytes <= this.#bytesMax",
-      "true",
+      "the results of a client are bounded in a group",
+      "resultsSoFar + entry.resultBytes > resultBytes",
+      "resultsSoFar < 0",
     ],
-    ["a call alone runs whatever its result", "spent === 0 || spent +", "spent +"],
   ]),
   ...mutate("src/iteration.ts", subject("pages"), [
     ["all ends when its signal fires", "if (signal?.aborted)", "if (signal === null)"],
@@ -480,10 +476,21 @@ export const mutations: readonly Mutation[] = [
       "if (entry.cancelled) this.#answer",
       "if (entry.cancelled === undefined) this.#answer",
     ],
+    ["a call that was parked comes back in the normal lane", '      entry.lane = "normal";\n', ""],
     ["a closing mailbox parks nothing", "leftMs <= 0 || this.#closing ||", "leftMs <= 0 ||"],
     ["a client that has gone parks nothing", " || !this.#queues.has(client)", ""],
     ["reads behind a blocked write of their client wait", "if (writes(entry)) blocked.add(entry.client);", ""],
-    ["reads that were busy stay before writes", "waiting.unshift(...reads)", "waiting.push(...reads)"],
+    [
+      "calls keep their order when the lock is busy",
+      "return group.filter((entry) => unrun.has(entry));",
+      "return [...unrun];",
+    ],
+    ["a cancel of a call that has run sends its answer", "if (this.#inParts.delete(entry.envelope))", "if (false)"],
+    [
+      "a call that was given up before it began does not run",
+      "isDropped: (index) => (group[index] as Entry).cancelled,",
+      "",
+    ],
   ]),
   ...mutate("src/actor/entry.ts", mailbox, [
     [
@@ -491,22 +498,21 @@ export const mutations: readonly Mutation[] = [
       'if (entry.place !== "queue") uncount(entry);',
       "uncount(entry);",
     ],
-    ["a call that was parked comes back in the normal lane", " && parkUntilMs === undefined", ""],
   ]),
   ...mutate("src/actor/admission.ts", mailbox, [
     ["an envelope id is used once at a time", "if (client.envelopes.has(id))", "if (client.envelopes.size < 0)"],
-    ["nothing inside atomically waits", "if (call.waitMs > 0)", "if (call.waitMs < 0)"],
+    ["nothing inside atomically waits", "envelope.isAtomic && call.waitMs > 0", "call.waitMs < 0"],
+    ["an urgent call keeps its order on its entity", "client.ordinary.has(entity)", "false"],
   ]),
   ...mutate("src/actor/queues.ts", mailbox, [
-    ["urgent calls take at most half a group", "Math.ceil(groupCalls / 2)", "groupCalls"],
-    ["clients take turns", "    this.#rotate();\n", ""],
+    ["urgent calls leave the others their share", "urgent: 4,", "urgent: 4_000,"],
+    ["background calls come last", "background: 1 }", "background: 100 }"],
+    ["clients take turns by time", "  client.virtualMs += ms;\n", ""],
+    ["an idle client saves up no time", "Math.max(client.virtualMs, this.#virtualMs)", "client.virtualMs"],
+    ["a debt is not kept for long", "Math.min(Math.max(", "Math.max(Math.max("],
     ["a call that is put back can be cancelled", '    for (const entry of remaining) entry.place = "queue";\n', ""],
     ["a call that was given up is not put back", ".filter(({ done }) => !done)", ""],
-    [
-      "a cancelled call does not run",
-      "if (entry.done) uncount(entry);\n  else group.push(entry);",
-      "group.push(entry);",
-    ],
+    ["a cancelled call does not run", "while (queue.head?.done) uncount(queue.shift() as Entry);", ""],
   ]),
   ...mutate("src/actor/fifo.ts", mailbox, [
     [

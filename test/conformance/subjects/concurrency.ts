@@ -56,6 +56,24 @@ export function concurrencyConformance(backend: TestedBackend): void {
       }
     });
 
+    test("a token that its client has revoked, rotated or disabled before in the same tick is refused", async ({
+      store,
+    }) => {
+      const ends = [
+        (tokenId: string) => store.tokens.revoke({ tokenId }),
+        (tokenId: string) => store.tokens.rotate({ tokenId, graceMs: 0 }),
+        (_tokenId: string, accountId: string) => store.accounts.disable({ accountId }),
+      ];
+      for (const end of ends) {
+        const { token, secret } = await fixtures(store).token();
+        const [, verified] = await Promise.allSettled([
+          end(token.id, token.accountId),
+          store.tokens.verify({ token: secret }),
+        ]);
+        assert.equal(verified.status, "rejected", String(end));
+      }
+    });
+
     test("clients that race for two worktrees never hold one at the same time", async (opened) => {
       const { store } = opened;
       const clients: Store[] = [store, await opened.connect(), await opened.connect()];
