@@ -28,7 +28,10 @@ export class Admission {
   admit(client: Client, envelope: OpenEnvelope, atomic: boolean, calls: readonly unknown[], arrivedAtMs: number): void {
     const bytes = envelopeBytes(calls, this.#limits.envelopeBytes);
     const refusal = this.#refusalOf(client, envelope.id, calls.length / callWidth, bytes);
-    if (refusal !== undefined) return refuse(envelope, calls.length / callWidth, refusal);
+    if (refusal !== undefined) {
+      refuse(envelope, calls.length / callWidth, refusal);
+      return;
+    }
     const arrived = { client, envelope, arrived: calls, arrivedAtMs };
     if (atomic) this.#enqueue({ ...arrived, slot: 0, width: calls.length / callWidth, bytes });
     else
