@@ -12,8 +12,11 @@ export interface Context {
   wake(topic: string): void;
   /** Adds a row to `changes`, which is written last in the same transaction. */
   changed(change: Change): void;
-  /** Records that a token was used. The use is written later, together with others, because a read cannot write. */
-  used(tokenId: string): void;
+  /**
+   * Records that a token was used. The use is written later, together with others, because a read cannot write; sooner if
+   * no use of it is on record.
+   */
+  used(tokenId: string, isFirst: boolean): void;
 }
 
 /** One row of the audit log and change feed; it describes one row that changed. */

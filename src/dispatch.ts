@@ -78,8 +78,8 @@ interface DispatcherOptions {
   serverState(): ServerState;
   /** Receives each failure that means a bug in this package or a damaged database, with its cause. */
   onInternal(error: StoreError): void;
-  /** Receives each token that a committed call has used. */
-  onUsed?(tokenId: string, at: Date): void;
+  /** Receives each token that a committed call has used, and whether no use of it was on record. */
+  onUsed?(tokenId: string, at: Date, isFirst: boolean): void;
 }
 
 export function createDispatcher({
@@ -129,7 +129,7 @@ export function createDispatcher({
         if (notBegun !== undefined) return { answers: [], parkOn: undefined, refused: notBegun === "refused", usedMs };
         if (settled.ok) {
           for (const topic of touched) topics.add(topic);
-          for (const [tokenId, at] of used) onUsed?.(tokenId, at);
+          for (const [tokenId, { at, isFirst }] of used) onUsed?.(tokenId, at, isFirst);
         }
         return { ...outcomeOf(jobs[index] as readonly Call[], settled, onInternal), usedMs };
       });
@@ -157,7 +157,7 @@ function callOrders(table: ReadonlyMap<string, AnyOperation>): ReadonlyMap<strin
 /** The effects of a job besides its rows; they take place once it is committed. */
 class SideEffects {
   readonly topics = new Set<string>();
-  readonly used = new Map<string, Date>();
+  readonly used = new Map<string, { readonly at: Date; readonly isFirst: boolean }>();
   notBegun: NotBegun;
 
   clear(): void {
@@ -225,7 +225,7 @@ class RunContext implements Context {
   readonly changes: Change[] = [];
   readonly wake: (topic: string) => void;
   readonly changed: (change: Change) => void;
-  readonly used: (tokenId: string) => void;
+  readonly used: Context["used"];
   readonly #serverState: DispatcherOptions["serverState"];
 
   constructor(now: Date, limits: Limits, serverState: DispatcherOptions["serverState"], effects: SideEffects) {
@@ -234,7 +234,7 @@ class RunContext implements Context {
     this.#serverState = serverState;
     this.wake = (topic) => void effects.topics.add(topic);
     this.changed = (change) => void this.changes.push(change);
-    this.used = (tokenId) => void effects.used.set(tokenId, now);
+    this.used = (tokenId, isFirst) => void effects.used.set(tokenId, { at: now, isFirst });
   }
 
   get serverState(): ServerState {

@@ -74,7 +74,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
       limits,
       serverState,
       onInternal: onFault,
-      onUsed: (tokenId, at) => tokenUses.note(tokenId, at),
+      onUsed: (tokenId, at, isFirst) => tokenUses.note(tokenId, at, isFirst),
     });
     const mailbox = new Mailbox({
       dispatcher,

@@ -278,7 +278,7 @@ async function unusedName(store: OwnedStore, account: Account | undefined): Prom
   const taken = new Set<string>();
   if (account !== undefined)
     for await (const token of store.tokens.all({ accountId: account.id, limit: bounds.pageRowsMax }))
-      if (token.revokedAt === null && token.rotatedTo === null) taken.add(token.name);
+      if (stateOf(token) === "live") taken.add(token.name);
   let name = first;
   for (let number = 2; taken.has(name); number++) name = `${first}-${number}`;
   return name;

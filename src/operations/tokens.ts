@@ -67,9 +67,9 @@ function withSecret({ token }: Minted, localPart: unknown): MintedToken {
  * Result   secret: the text to pass to tokens.verify; undefined in a reply that is repeated for an idempotency key
  * Fails    not_found | scope_missing { missing } | invalid_transition when the account is disabled | token_revoked or
  *          token_expired for createdBy | conflict { reason: "name" } when the account has a token of this name that is
- *          neither revoked nor rotated | conflict { reason: "exists" }
+ *          neither revoked nor rotated nor expired | conflict { reason: "exists" }
  * Effect   one row of tokens, one row of changes
- * Cost     at most 6 statements by key
+ * Cost     at most 7 statements by key
  */
 export const mint = sealedOperation({
   access: "write",
@@ -133,6 +133,12 @@ interface NewToken extends SealedToken {
 
 const insertToken = step(function* (token: NewToken, op: string, { now, changed }: Context) {
   const { id, accountId, kind, publicId, secretSha256, name, scopes, createdBy, expiresAt } = token;
+  // An expired token gives up its name. An index cannot know the time, so that is recorded here.
+  yield* change(sql`
+    UPDATE tokens SET
+      name_freed_at = ${now}
+    WHERE account_id = ${accountId} AND name = ${name}
+      AND revoked_at IS NULL AND rotated_to IS NULL AND name_freed_at IS NULL AND expires_at <= ${now}`);
   const row = yield* first<TokenRow>(sql`
     INSERT INTO tokens (
       id,
@@ -161,7 +167,7 @@ const insertToken = step(function* (token: NewToken, op: string, { now, changed 
       ${now},
       ${now}
     )
-    ON CONFLICT (account_id, name) WHERE revoked_at IS NULL AND rotated_to IS NULL DO NOTHING
+    ON CONFLICT (account_id, name) WHERE revoked_at IS NULL AND rotated_to IS NULL AND name_freed_at IS NULL DO NOTHING
     RETURNING *`);
   if (row === undefined) {
     const message = `account ${accountId} has a token named ${name}: revoke or rotate it, or choose another name`;
@@ -181,7 +187,7 @@ type TokenOfAccount = TokenRow & {
 /**
  * Verifies a token and returns its account and scopes. Text without the shape and checksum of a token is refused on the
  * caller's thread; of other text only the public id and the hash of the secret are sent. The time of use is
- * written later, in a batch with others.
+ * written later, in a batch with others; the first use about a second later.
  *
  * Input    token: the secret that mint, rotate or bootstrapAdmin returned. scopes: the scopes that the token must cover
  * Result   { tokenId, kind, scopes, expiresAt, account: { id, name, kind } }
@@ -213,19 +219,19 @@ export const verify = sealedOperation({
     requireLive(row, now);
     const missing = missingScopes(scopes === undefined ? [] : parseScopes(scopes), parseScopes(row.scopes));
     if (missing.length > 0) fail("scope_missing", { missing }, `the token does not cover ${missing.join(", ")}`);
-    used(row.id);
+    used(row.id, row.last_used_at === null);
     const account = { id: row.account_id, name: row.account_name, kind: row.account_kind };
     return { tokenId: row.id, kind: row.kind, scopes: row.scopes, expiresAt: row.expires_at, account };
   },
 });
 
-/** Fails unless the token may be used now. */
-function requireLive(row: TokenOfAccount, now: Date): void {
+/** Fails unless the token may be used now. `ifExpired` says what to do about one that has expired. */
+function requireLive(row: TokenOfAccount, now: Date, ifExpired?: string): void {
   if (row.revoked_at !== null) fail("token_revoked", { revokedAt: new Date(row.revoked_at) });
   if (row.account_disabled_at !== null)
     fail("token_revoked", { reason: "account_disabled" }, "the account is disabled");
   if (row.expires_at !== null && row.expires_at <= now.getTime())
-    fail("token_expired", { expiredAt: new Date(row.expires_at) });
+    fail("token_expired", { expiredAt: new Date(row.expires_at) }, ifExpired);
 }
 
 /**
@@ -287,7 +293,7 @@ export const rotate = sealedOperation({
       fail("conflict", { reason: "rotated", rotatedTo: before.rotated_to }, message);
     }
     requireVersion(before, input.expectedVersion);
-    requireLive(before, now);
+    requireLive(before, now, "an expired token cannot be rotated: create a new one, which may have the same name");
     const lifeMs = input.ttlMs ?? (before.expires_at === null ? undefined : before.expires_at - before.created_at);
     const graceUntil = now.getTime() + input.graceMs;
     const oldUntil = new Date(before.expires_at === null ? graceUntil : Math.min(before.expires_at, graceUntil));

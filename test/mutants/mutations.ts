@@ -453,6 +453,15 @@ export const mutations: readonly Mutation[] = [
     ["a missing yield* fails the body", "if (next.done) assertAllRan(this.#count);", ""],
   ]),
 
+  ...mutate("src/operations/tokens.ts", subject("tokens"), [
+    [
+      "an expired token gives up its name",
+      "AND name_freed_at IS NULL AND expires_at <=",
+      "AND name_freed_at IS NULL AND expires_at <",
+    ],
+    ["only an expired token gives up its name", "AND expires_at <= ${now}`);", "AND expires_at IS NOT NULL`);"],
+  ]),
+
   // The database thread
   ...mutate("src/actor/mailbox.ts", mailbox, [
     [

@@ -237,6 +237,30 @@ export function tokensConformance(backend: TestedBackend): void {
       });
     });
 
+    test("an expired token gives up its name, and cannot be rotated", async ({ store, clock }) => {
+      const given = fixtures(store);
+      const { account } = await given.account();
+      const input = { accountId: account.id, name: "ci" };
+      const expired = await given.token({ ...input, ttlMs: 1_000 });
+      await fails(given.token(input), "conflict", { reason: "name" });
+      clock.advance(1_000);
+      const next = await given.token({ ...input, ttlMs: 1_000 });
+      await fails(given.token(input), "conflict", { reason: "name" });
+      clock.advance(1_000);
+      const last = await given.token(input);
+      await fails(given.token(input), "conflict", { reason: "name" });
+      for (const { secret } of [expired, next]) await fails(store.tokens.verify({ token: secret }), "token_expired");
+      assert.equal((await store.tokens.verify({ token: last.secret })).tokenId, last.token.id);
+      const error = await fails(store.tokens.rotate({ tokenId: expired.token.id }), "token_expired");
+      assert.match(error.message, /create a new one/);
+      const rows = (await store.tokens.list({ accountId: account.id })).items;
+      assert.deepEqual(
+        rows.map(({ version, revokedAt }) => [version, revokedAt]),
+        Array(3).fill([1, null]),
+        "giving up a name is no change that callers see",
+      );
+    });
+
     test("a grace period does not outlive the token, and a token that has ended is not rotated", async ({
       store,
       clock,
@@ -337,17 +361,21 @@ export function tokensConformance(backend: TestedBackend): void {
         const given = fixtures(store);
         const { token, secret } = await given.token();
         const other = await given.token();
-        const { commits } = (await store.maintenance.stats()).serving;
         const rowOf = async ({ id, accountId }: typeof token) =>
           (await store.tokens.list({ accountId })).items.find((row) => row.id === id);
+        // The first uses are written soon. The second token fills the batch.
+        await store.tokens.verify({ token: secret });
+        await store.tokens.verify({ token: other.secret });
+        let first = await rowOf(token);
+        while (first?.lastUsedAt === null) first = await rowOf(token);
+        const { commits } = (await store.maintenance.stats()).serving;
         clock.advance(1_000);
         for (let n = 0; n < 50; n++) await store.tokens.verify({ token: secret });
         await fails(store.tokens.verify({ token: secret, scopes: ["admin"] }), "scope_missing");
-        assert.deepEqual([await rowOf(token), (await store.maintenance.stats()).serving.commits], [token, commits]);
-        // The second token fills the batch.
+        assert.deepEqual([await rowOf(token), (await store.maintenance.stats()).serving.commits], [first, commits]);
         await store.tokens.verify({ token: other.secret });
         let used = await rowOf(token);
-        while (used?.lastUsedAt === null) used = await rowOf(token);
+        while (used?.lastUsedAt?.getTime() === first?.lastUsedAt?.getTime()) used = await rowOf(token);
         assert.ok((used?.lastUsedAt?.getTime() ?? 0) >= token.createdAt.getTime() + 1_000);
         assert.equal(used?.version, 1, "a use is no change");
         assert.equal((await store.maintenance.stats()).serving.commits, (commits ?? 0) + 1);

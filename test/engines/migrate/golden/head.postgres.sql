@@ -4,6 +4,7 @@
 -- 0004_debug.postgres.sql 3c4eab41415ec808614dd632521429b6a0a8ac95f52a8676bda98efb05bc65a3
 -- 0005_truth.postgres.sql 56eb3616ef1d358f813b4617331b4324d82f43bdd648e27f48f29371fbb4c338
 -- 0006_lists.postgres.sql 5237599981328ea34193442c0112d8c87b004de3cd44802b065f792a5ddbe0c6
+-- 0007_token_names.postgres.sql db64a31ddb3cf14a3b4944c9bc3414e166d57ae6a278b770a369afa1c2ba1e6a
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -501,6 +502,7 @@ CREATE TABLE tokens (
   version bigint NOT NULL DEFAULT 1,
   created_at timestamp with time zone NOT NULL,
   updated_at timestamp with time zone NOT NULL,
+  name_freed_at timestamp with time zone,
   CONSTRAINT tokens_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
   CONSTRAINT tokens_check CHECK (revoked_reason IS NULL OR revoked_at IS NOT NULL),
   CONSTRAINT tokens_check1 CHECK (rotated_to IS NULL OR expires_at IS NOT NULL),
@@ -518,7 +520,7 @@ CREATE TABLE tokens (
 
 CREATE INDEX tokens_admin ON tokens USING btree (created_at) WHERE scopes = 'admin'::text AND revoked_at IS NULL;
 
-CREATE UNIQUE INDEX tokens_name ON tokens USING btree (account_id, name) WHERE revoked_at IS NULL AND rotated_to IS NULL;
+CREATE UNIQUE INDEX tokens_name ON tokens USING btree (account_id, name) WHERE revoked_at IS NULL AND rotated_to IS NULL AND name_freed_at IS NULL;
 
 CREATE INDEX tokens_page ON tokens USING btree (created_at, id);
 

@@ -4,6 +4,7 @@
 -- 0004_debug.sqlite.sql dc199dc33e69488faaace51a939811a371d0abf7a4866f5d5c81282d0fa73f91
 -- 0005_truth.sqlite.sql 48b775f09a9bd833d44703012cf67e6b87390337a37f0485ab73eed2bba4a378
 -- 0006_lists.sqlite.sql 86cb87c5589394c20384e0e10ffd12d1d343f51839bba5e105c86e9f650a9f6c
+-- 0007_token_names.sqlite.sql b59013ef48fc397794dcba2e44a4d08363368fca0d02cc408f8f835c2aad3b33
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -426,7 +427,7 @@ CREATE TABLE tokens (
   last_used_at INTEGER,
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL, name_freed_at INTEGER,
   CHECK (revoked_reason IS NULL OR revoked_at IS NOT NULL),
   -- A token that was replaced ends.
   CHECK (rotated_to IS NULL OR expires_at IS NOT NULL)
@@ -434,7 +435,8 @@ CREATE TABLE tokens (
 
 CREATE INDEX tokens_admin ON tokens (created_at) WHERE scopes = 'admin' AND revoked_at IS NULL;
 
-CREATE UNIQUE INDEX tokens_name ON tokens (account_id, name) WHERE revoked_at IS NULL AND rotated_to IS NULL;
+CREATE UNIQUE INDEX tokens_name ON tokens (account_id, name)
+  WHERE revoked_at IS NULL AND rotated_to IS NULL AND name_freed_at IS NULL;
 
 CREATE INDEX tokens_page ON tokens (created_at, id);
 
