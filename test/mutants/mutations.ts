@@ -456,8 +456,8 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/tokens.ts", subject("tokens"), [
     [
       "an expired token gives up its name",
-      "AND name_freed_at IS NULL AND expires_at <=",
-      "AND name_freed_at IS NULL AND expires_at <",
+      "name_freed_at IS NULL AND expires_at <= ${now}`);",
+      "name_freed_at IS NULL AND expires_at IS NULL`);",
     ],
     ["only an expired token gives up its name", "AND expires_at <= ${now}`);", "AND expires_at IS NOT NULL`);"],
   ]),
