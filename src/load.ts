@@ -42,11 +42,17 @@ export function envelopeBytes(calls: readonly unknown[], max: number): number {
   return sum;
 }
 
-/** Stops counting beyond `max`, because a port may send a cyclic value or a sparse array, and neither has an end. */
+/**
+ * Stops counting beyond `max`, because a port may send a cyclic value or a sparse array, and neither has an end. Bytes
+ * count with the whole buffer below them, which is what arrives. Of other objects that no input contains, such as a Map,
+ * the size cannot be seen, so it has no bound.
+ */
 function sizeOf(value: unknown, max: number, depth: number): number {
   if (typeof value === "string") return slotBytes + value.length;
-  if (types.isUint8Array(value)) return slotBytes + value.byteLength;
-  if (typeof value !== "object" || value === null) return slotBytes;
+  if (types.isUint8Array(value)) return slotBytes + value.buffer.byteLength;
+  if (typeof value !== "object" || value === null || types.isDate(value)) return slotBytes;
+  if (!Array.isArray(value) && Object.prototype.toString.call(value) !== "[object Object]")
+    return Number.POSITIVE_INFINITY;
   const items: readonly unknown[] = Array.isArray(value) ? value : Object.values(value);
   if (depth > depthMax || items.length * slotBytes > max) return Number.POSITIVE_INFINITY;
   let sum = 2 * slotBytes;

@@ -39,3 +39,20 @@ it("envelopeBytes returns more than the limit for a cyclic value and a huge spar
   for (const wire of [cyclic, new Array(4_000_000_000)])
     assert.ok(envelopeBytes(["t.read", [wire], undefined], 8_388_608) > 8_388_608);
 });
+
+it("bytes count with the buffer below them, and values whose size cannot be seen have none that would pass", () => {
+  const view = new Uint8Array(new ArrayBuffer(1_000), 10, 1);
+  assert.ok(callBytes("logs.append", [view], undefined) >= 1_000);
+  assert.ok(callBytes("t.read", [new Date()], undefined) < 100);
+  const map = new Map(Array.from({ length: 10 }, (_, n) => [n, n]));
+  for (const value of [
+    map,
+    new Set(map),
+    new ArrayBuffer(10),
+    new DataView(new ArrayBuffer(10)),
+    new Error("x"),
+    [map],
+    { map },
+  ])
+    assert.equal(callBytes("t.read", [value], undefined), Number.POSITIVE_INFINITY);
+});

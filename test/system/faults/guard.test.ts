@@ -281,6 +281,18 @@ test("an envelope that is too large is refused, and the port still answers calls
   port.close();
 });
 
+test("a view of a large buffer and a value whose size cannot be seen are refused", async () => {
+  const port = rawPort();
+  const view = new Uint8Array(new ArrayBuffer(16 * 1024 * 1024), 0, 1);
+  for (const data of [view, new Map([[1, 1]]), new ArrayBuffer(1), { nested: new Set([1]) }]) {
+    const append = ["logs.append", ["01890000-0000-7000-8000-000000000000", 1, 0, "stdout", data], undefined];
+    const [ok, failure] = answersOf(await ask(port, envelope(append)));
+    assert.deepEqual([ok, (failure as unknown[])[0]], [false, "invalid_input"]);
+  }
+  port.close();
+  await assertAlive();
+});
+
 test("a message with more calls than a queue holds is refused as a whole", async () => {
   const port = rawPort();
   const calls = Array.from({ length: 10_001 }, () => listRunners).flat();
