@@ -44,12 +44,13 @@ const partBytesMax = 255;
  * A relative path that stays below its folder on every system: no `..`, no drive, no root. Clients write artifacts
  * below a folder of their choice, and Windows ignores dots and spaces at the end of a part, opens a stream after a
  * colon, opens devices by name, and has no files with the other characters that are refused here. Text that looks the
- * same is the same name, because some file systems take it for the same file (D-087).
+ * same is the same name, because some file systems take it for the same file (D-087): compatibility forms become the
+ * usual ones, and characters that cannot be seen, as in some emoji, are left out (D-097).
  *
  * Source   https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
  */
 const ArtifactName = withoutControls(artifactNameLength)
-  .overwrite((name) => name.normalize("NFC"))
+  .overwrite((name) => name.normalize("NFKC").replace(/\p{Default_Ignorable_Code_Point}/gu, ""))
   // A few characters become longer.
   .max(artifactNameLength)
   .refine((name) => !/[:\\<>"|?*]/.test(name) && name.split("/").every(isPlainPart), {

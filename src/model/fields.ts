@@ -20,10 +20,32 @@ export const withoutControls = (lengthMax: number) =>
     error: "must not contain control characters",
   });
 
+/**
+ * A name that people choose. Names that look alike are one name or refused (D-097): compatibility forms become the usual
+ * ones, blanks around it are removed and others become one space, and what cannot be seen is refused.
+ */
+export const Name = z
+  .string()
+  .overwrite((name) =>
+    name
+      .normalize("NFKC")
+      .replace(/\p{Zs}+/gu, " ")
+      .replace(/^ | $/g, ""),
+  )
+  .min(1)
+  .max(200)
+  .refine(isStorable, storable)
+  .refine((name) => !/[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]/u.test(name), {
+    error: (issue) => {
+      const [hidden = ""] = String(issue.input).match(/[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]/u) ?? [];
+      const code = (hidden.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0");
+      return `must not contain characters that cannot be seen, such as U+${code} in it`;
+    },
+  });
+
 export const Id = z.string().regex(idPattern, { error: "must be a UUID in lower case" }).describe("id");
 /** The id of a new row. A caller may choose it, so that a repeated call is recognized. */
 export const NewId = Id.default(newId);
-export const Name = filledText(200);
 export const Path = filledText(4096);
 /** A full git object name, SHA-1 or SHA-256: https://git-scm.com/docs/hash-function-transition */
 export const CommitSha = z

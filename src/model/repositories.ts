@@ -3,7 +3,7 @@ import { z } from "zod";
 import { integer, json, nullable, row, text, time, type ValueOf } from "./codec.ts";
 import { stamps } from "./common.ts";
 import { Directory } from "./directories.ts";
-import { filledText, Json, Name, NewId } from "./fields.ts";
+import { filledText, Json, Name, NewId, withoutControls } from "./fields.ts";
 
 export const Repository = row({
   id: text,
@@ -26,7 +26,8 @@ export const repositoryFields = {
   id: NewId,
   name: Name,
   remoteUrl: filledText(4096).nullable().optional(),
-  defaultBranch: Name.default("main"),
+  // A branch is what git calls it, so its spelling is kept.
+  defaultBranch: withoutControls(200).default("main"),
   description: filledText(10_000).nullable().optional(),
   settings: Json.optional(),
   worktreeRoot: Directory.nullable().optional(),
@@ -35,8 +36,8 @@ export const repositoryFields = {
 
 /**
  * Returns the key by which names are unique, regardless of case. Computed here because the two engines fold case
- * differently (D-039).
+ * differently (D-039). By way of upper case, ß equals SS and both forms of a small sigma are one (D-097).
  */
 export function nameKey(name: string): string {
-  return name.normalize("NFC").toLowerCase();
+  return name.normalize("NFKC").toLowerCase().toUpperCase().toLowerCase().normalize("NFKC");
 }

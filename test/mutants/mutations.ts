@@ -272,7 +272,14 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/artifacts.ts", subject("activity"), [
     ["the removal of a pin is use", "if (!pinned) yield* keepSessionActive", "if (false) yield* keepSessionActive"],
   ]),
-  ...mutate("src/model/artifacts.ts", subject("artifacts"), [["names have one form", 'name.normalize("NFC")', "name"]]),
+  ...mutate("src/model/artifacts.ts", subject("artifacts"), [
+    ["names have one form", 'name.normalize("NFKC")', "name"],
+  ]),
+  ...mutate("src/model/fields.ts", subject("names"), [
+    ["names have one form", '.normalize("NFKC")', ""],
+    ["blanks in names are single", '.replace(/\\p{Zs}+/gu, " ")', ""],
+  ]),
+  ...mutate("src/model/repositories.ts", subject("names"), [["ß equals SS", ".toLowerCase().toUpperCase()", ""]]),
   ...mutate("src/operations/commandState.ts", subject("stops"), [
     [
       "a runner is asked to stop at the timeout",
