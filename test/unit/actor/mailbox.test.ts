@@ -107,7 +107,8 @@ function createRig({
   const writes: (ErrorCode | undefined)[] = [];
   const mailbox = new Mailbox({
     dispatcher,
-    limits: { ...defaultLimits, ...limits },
+    // A pause of the machine ends no group.
+    limits: { ...defaultLimits, groupMs: 60_000, ...limits },
     clock: systemClock,
     epoch: 7,
     dataVersion: undefined,
@@ -252,7 +253,7 @@ it("the background call of one client runs while others flood the mailbox, and s
 
 it("the input of a call is read when its turn comes, and at its client's expense", async () => {
   const decoded: string[] = [];
-  const rig = createRig({ begunMax: 1, onDecode: (name) => void decoded.push(name) });
+  const rig = createRig({ limits: { groupMs: 5 }, begunMax: 1, onDecode: (name) => void decoded.push(name) });
   const [flooder, other] = [connect(rig), connect(rig)];
   const first = other.post(envelope("normal first"));
   await groupBegun();
