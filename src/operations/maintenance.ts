@@ -3,18 +3,17 @@
 import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
-import { type CommandRow, hasFailed, type ReapedCommandRow } from "../model/commands.ts";
+import type { CommandRow } from "../model/commands.ts";
 import { Reaped } from "../model/reaped.ts";
 import type { SessionRow } from "../model/sessions.ts";
-import type { CommandState } from "../model/vocabulary.ts";
 import { operation } from "../operation.ts";
-import { all, first, forUpdate, one, skipLocked, sql, step } from "../sql.ts";
+import { all, first, skipLocked, sql, step } from "../sql.ts";
 import { expireArtifacts } from "./artifactState.ts";
-import { asLastCommand, endCommand, requeueCommand } from "./commandState.ts";
+import { expireCommandLeases } from "./commandExpiry.ts";
 import { endByForce, settleForcedSession } from "./forcedEnd.ts";
 import { expireKeys } from "./idempotency.ts";
 import { noteServed } from "./serving.ts";
-import { endSession, saveSession, settleSession, tryLockSession } from "./sessionState.ts";
+import { endSession, tryLockSession } from "./sessionState.ts";
 import { tryLockLeaseOf, tryLockRepositoryOfNewWorktree } from "./worktreeLease.ts";
 import { expireWorktreeLeases } from "./worktreeState.ts";
 
@@ -43,7 +42,7 @@ export const reap = operation({
     const limit = context.limits.reapRows;
     const ids = {
       commands: yield* reapCommands(limit, context),
-      worktrees: yield* expireWorktreeLeases(context, limit),
+      worktrees: yield* expireWorktreeLeases(context, { limit }),
       sessions: yield* reapSessions(limit, context),
       runners: yield* reapRunners(limit, context),
       artifacts: yield* expireArtifacts(limit, context),
@@ -56,62 +55,8 @@ export const reap = operation({
 });
 
 const reapCommands = step(function* (limit: number, context: Context) {
-  const expired = yield* expireCommandLeases(limit, context);
+  const expired = yield* expireCommandLeases(context, { limit });
   return [...expired, ...(yield* stopCommands(limit - expired.length, context))];
-});
-
-/** Ends the expired leases of commands. Each command is queued again, or lost, or cancelled if that was requested. */
-const expireCommandLeases = step(function* (limit: number, context: Context) {
-  const { now } = context;
-  const expired = yield* all<Pick<CommandRow, "id" | "session_id">>(sql`
-    SELECT id, session_id FROM commands
-    WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${now}
-    ORDER BY lease_expires_at LIMIT ${limit}`);
-  const ids: string[] = [];
-  for (const { id, session_id } of expired) {
-    const session = yield* tryLockSession(session_id);
-    if (session === undefined) continue;
-    // The rows above were read without a lock, so this one may have been renewed or finished since.
-    const row = yield* first<ReapedCommandRow>(
-      sql`SELECT * FROM commands WHERE id = ${id} AND lease_expires_at <= ${now} ${skipLocked}`,
-    );
-    if (row === undefined || !(yield* tryLockLeaseOf(session))) continue;
-    ids.push(id);
-    const isUnconfirmed = row.state === "running" && (yield* neverReachedRunner(row));
-    const attemptsUsed = row.attempt - row.lost_claims;
-    const isRequeued = row.state === "running" && (isUnconfirmed || attemptsUsed < row.max_attempts);
-    const state: CommandState = row.state === "cancelling" ? "cancelled" : "lost";
-    const result = { state, exit_code: null, signal: null, end_reason: row.end_reason ?? "lease_expired" };
-    const ended = isRequeued
-      ? yield* requeueCommand(row, result, isUnconfirmed, context)
-      : yield* endCommand(row, result, "expire", context);
-    const counters = {
-      active_commands: session.active_commands - 1,
-      queued_commands: session.queued_commands + (isRequeued ? 1 : 0),
-      failed_commands: session.failed_commands + (!isRequeued && hasFailed(state) ? 1 : 0),
-      ...(isRequeued ? {} : asLastCommand(ended)),
-    };
-    yield* settleSession(yield* saveSession(session, counters, context), undefined, context);
-  }
-  return ids;
-});
-
-/**
- * The number of attempts of one command that do not count because their claim never reached a runner. A command that
- * ends its runner within seconds looks the same, so there has to be a bound (D-083).
- */
-const lostClaimsMax = 3;
-
-/**
- * Checks whether the current claim of a command never reached its runner, as far as the store can know: its fencing
- * token came back neither with a heartbeat nor with an append. False when the bound of such claims is reached.
- */
-const neverReachedRunner = step(function* (row: ReapedCommandRow) {
-  if (row.confirmed_fence === row.fence || row.lost_claims >= lostClaimsMax) return false;
-  const attempt = yield* one<{ next_offset: number }>(
-    sql`SELECT next_offset FROM attempts WHERE command_id = ${row.id} AND fence = ${row.fence} ${forUpdate}`,
-  );
-  return attempt.next_offset === 0;
 });
 
 /** Ends the commands that their runners were asked to stop, and have not stopped in time (D-079). */

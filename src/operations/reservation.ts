@@ -68,7 +68,11 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
   const isFull = repository.worktree_count >= repository.max_worktrees;
   // Ends expired leases one at a time until a worktree is free. Not every one of them frees a worktree: one that was
   // still being created is quarantined (D-026).
-  while (candidate === undefined && isFull && (yield* expireWorktreeLeases(context, 1, repository.id)).length > 0)
+  while (
+    candidate === undefined &&
+    isFull &&
+    (yield* expireWorktreeLeases(context, { limit: 1, repositoryId: repository.id })).length > 0
+  )
     candidate = yield* findFreeWorktree(search);
   if (candidate === undefined && isFull) {
     const topics = session === undefined ? [] : [sessionTopic(session.id)];

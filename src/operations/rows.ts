@@ -55,6 +55,14 @@ export const lockRow = step(function* <Name extends Entity>(entity: Name, id: st
   return row ?? notFound(entity, id);
 });
 
+/**
+ * Sorts rows by their ids. Rows of one kind are locked in the order of their ids, so that two transactions that want
+ * several of them do not deadlock (D-041).
+ */
+export function inOrderOfIds<Row extends { readonly id: string }>(rows: readonly Row[]): readonly Row[] {
+  return rows.toSorted((left, right) => (left.id < right.id ? -1 : 1));
+}
+
 /** Converts the time in a nullable column to a parameter of a statement. */
 export function dateOrNull(milliseconds: number | null): Date | null {
   return milliseconds === null ? null : new Date(milliseconds);

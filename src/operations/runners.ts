@@ -14,7 +14,8 @@ import { type Changeable, changedFields } from "./changeDetail.ts";
 import { renewCommand } from "./commandState.ts";
 import { invalidTransition } from "./failures.ts";
 import { filter, listPage } from "./paging.ts";
-import { getRow, lockRow, type RowOf } from "./rows.ts";
+import { getRow, inOrderOfIds, lockRow, type RowOf } from "./rows.ts";
+import { replaceRunner } from "./runnerReplacement.ts";
 import { claimableTopic } from "./topics.ts";
 
 type Row = RowOf["runner"];
@@ -27,10 +28,13 @@ const changeable: Changeable = { name: "plain", host: "plain", pid: "plain", lab
  * draining or stalled.
  *
  * Input    bootId: identifies one run of the runner's process. ttlMs: the time for which the runner counts as alive
- *          without a heartbeat
+ *          without a heartbeat. replaces: the id of an earlier run of the same name that has ended. It is gone from now
+ *          on, and its leases end at once, as if their time had passed; what it still reports is refused
  * Fails    invalid_transition when the runner of this boot id is gone: register with a new one
- *          | conflict { reason: "exists" }
- * Effect   one row of runners, and one row of changes that names the fields that differ
+ *          | conflict { reason: "exists" } | not_found when there is no runner to replace
+ *          | conflict { reason: "other_name", name } when the runner to replace has another name
+ * Effect   one row of runners, and one row of changes that names the fields that differ; with replaces, also the
+ *          former runner, its commands and worktrees
  */
 export const register = operation({
   access: "write",
@@ -42,10 +46,12 @@ export const register = operation({
     pid: z.int().min(0).default(0),
     labels: asJson(z.record(Name, text(1_000))).prefault({}),
     ttlMs: LeaseTtl.default(60_000),
+    replaces: Id.optional(),
   }),
   output: Runner,
-  errors: ["invalid_transition", "conflict"],
-  *run(input, { now, changed }) {
+  errors: ["invalid_transition", "conflict", "not_found"],
+  *run(input, context) {
+    const { now, changed } = context;
     const before = yield* first<Row>(sql`SELECT * FROM runners WHERE boot_id = ${input.bootId} ${forUpdate}`);
     const row = yield* first<Row>(sql`
       INSERT INTO runners (
@@ -92,6 +98,7 @@ export const register = operation({
     const { id, version, name, host, pid } = row;
     const detail = before === undefined ? { name, host, pid } : changedFields(changeable, before, row);
     changed({ entity: "runner", id, op: "register", version, detail });
+    if (input.replaces !== undefined) yield* replaceRunner(input.replaces, row, context);
     return row;
   },
 });
@@ -139,13 +146,13 @@ export const heartbeat = operation({
     if (renewed === 0) yield* reviveRunner(yield* lockRunner(runnerId), expiresAt, context);
     const lostCommands: { kind: "command"; id: string; fence: number }[] = [];
     const cancel: string[] = [];
-    for (const { id, fence } of inOrder(commands)) {
+    for (const { id, fence } of inOrderOfIds(commands)) {
       const renewed = yield* renewCommand({ id, fence }, runnerId, expiresAt, now);
       if (renewed === undefined) lostCommands.push({ kind: "command", id, fence });
       else if (renewed.mustStop) cancel.push(id);
     }
     const lostWorktrees: { kind: "worktree"; id: string; fence: number }[] = [];
-    for (const { id, fence } of inOrder(worktrees)) {
+    for (const { id, fence } of inOrderOfIds(worktrees)) {
       const stillHeld = yield* change(sql`
         UPDATE worktrees SET lease_expires_at = ${expiresAt}
         WHERE id = ${id} AND fence = ${fence} AND lease_runner_id = ${runnerId}`);
@@ -154,14 +161,6 @@ export const heartbeat = operation({
     return { expiresAt: expiresAt.getTime(), lost: [...lostWorktrees, ...lostCommands], cancel };
   },
 });
-
-/**
- * Sorts leases by their ids. Rows of one kind are locked in the order of their ids, so that two transactions that want
- * several of them do not deadlock (D-041).
- */
-function inOrder<Lease extends { readonly id: string }>(leases: readonly Lease[]): readonly Lease[] {
-  return leases.toSorted((left, right) => (left.id < right.id ? -1 : 1));
-}
 
 /**
  * Drains a runner: it finishes its commands and gets no more. It may still lease worktrees for the commands that it

@@ -12,13 +12,29 @@ import { keepSessionActive, openSessionStates } from "./sessionActivity.ts";
 import { tryLockSession, unbindWorktree } from "./sessionState.ts";
 import { endLease, type LeaseEnd, saveWorktree } from "./worktreeLease.ts";
 
+interface WorktreeExpiry {
+  readonly limit: number;
+  /** The repository whose leases end. All repositories by default. */
+  readonly repositoryId?: string;
+  /** The runner whose leases end. All runners by default. */
+  readonly runnerId?: string;
+  /** The reason that the rows of changes show. */
+  readonly reason?: string;
+}
+
 /**
- * Ends at most `limit` expired leases, of all repositories or of one, and returns the ids of their worktrees. A
+ * Ends at most `limit` expired leases and returns the ids of their worktrees. A
  * worktree whose session has an active command keeps its holder, because the command may still run in it (D-079).
  * Skips rows that another transaction has locked: a caller that never waits for a lock cannot deadlock.
  */
-export const expireWorktreeLeases = step(function* (context: Context, limit: number, repositoryId?: string) {
-  const ofRepository = and(when(repositoryId, (id) => sql`repository_id = ${id}`));
+export const expireWorktreeLeases = step(function* (
+  context: Context,
+  { limit, repositoryId, runnerId, reason }: WorktreeExpiry,
+) {
+  const ofHolder = and(
+    when(repositoryId, (id) => sql`repository_id = ${id}`),
+    when(runnerId, (id) => sql`(lease_runner_id = ${id}) IS TRUE`),
+  );
   const expired = yield* all<{ id: string; fence: number; session_id: string | null }>(sql`
     SELECT
       id,
@@ -29,7 +45,7 @@ export const expireWorktreeLeases = step(function* (context: Context, limit: num
           AND sessions.state IN (${openSessionStates})
       ) AS session_id
     FROM worktrees
-    WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${context.now} AND ${ofRepository}
+    WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${context.now} AND ${ofHolder}
       AND NOT EXISTS (
         SELECT 1 FROM sessions
         WHERE worktree_id = worktrees.id AND worktree_fence = worktrees.fence AND active_commands > 0
@@ -46,7 +62,7 @@ export const expireWorktreeLeases = step(function* (context: Context, limit: num
       WHERE id = ${id} AND fence = ${fence} AND lease_expires_at <= ${context.now}
       ${skipLocked}`);
     if (row === undefined) continue;
-    yield* expireWorktreeLease(row, session, context);
+    yield* expireWorktreeLease(row, session, context, reason);
     endedIds.push(id);
   }
   return endedIds;
@@ -60,9 +76,10 @@ export const expireWorktreeLease = step(function* (
   row: WorktreeRow,
   session: SessionRow | undefined,
   context: Context,
+  reason?: string,
 ) {
   const state = row.state === "leased" ? "dirty" : "quarantined";
-  yield* endWorktreeLease(row, session, { state, op: "expire" }, context);
+  yield* endWorktreeLease(row, session, { state, op: "expire", reason }, context);
 });
 
 /**

@@ -127,6 +127,58 @@ test("commands that are ended by force while their runners use them never deadlo
   });
 });
 
+test("a runner that is replaced while its leases are used never deadlocks, and keeps no lease", async () => {
+  const ttlMs = 86_400_000;
+  await withoutDeadlocks({ limits }, async ([one, two, three, four]) => {
+    const given = fixtures(one);
+    const { repository } = await given.repository({ maxWorktrees: 500 });
+    const argv = ["true"];
+    const name = `runner-${newId()}`;
+    let { id: runnerId } = await one.runners.register({ name, ttlMs });
+    for (let round = 0; round < 30; round++) {
+      const leases = {
+        commands: [] as { id: string; fence: number }[],
+        worktrees: [] as { id: string; fence: number }[],
+      };
+      for (let n = 0; n < 2; n++) {
+        const { session, lease } = await one.sessions.create({
+          repositoryId: repository.id,
+          commitSha: given.commitSha,
+          reserve: { runnerId, ttlMs },
+          maxParallel: 2,
+          commands: [{ argv, maxAttempts: 2 }, { argv }, { argv }],
+        });
+        if (lease === null) throw new Error("there is no lease");
+        leases.worktrees.push({ id: lease.worktree.id, fence: lease.fence });
+        for (let claims = 0; claims < 2; claims++) {
+          const claim = await one.commands.claim({ runnerId, sessionId: session.id, ttlMs });
+          if (claim !== undefined) leases.commands.push({ id: claim.command.id, fence: claim.fence });
+        }
+      }
+      const [command, other] = leases.commands.map(({ id, fence }) => ({ commandId: id, fence }));
+      if (command === undefined || other === undefined) throw new Error("there is nothing to run");
+      // One call in each store, so that each is a transaction of its own.
+      const calls = [
+        two.runners.heartbeat({ runnerId, ...leases, ttlMs }),
+        three.commands.finish({ ...command, outcome: "succeeded", release: "clean" }),
+        four.commands.cancel({ commandId: other.commandId, force: round % 2 === 0 }),
+      ];
+      const successor = one.runners.register({ name, replaces: runnerId, ttlMs });
+      for (const outcome of await Promise.allSettled(calls)) {
+        if (outcome.status === "rejected")
+          assert.match(outcome.reason.code, /^(?:invalid_transition|lease_lost)$/, outcome.reason.message);
+      }
+      const former = runnerId;
+      runnerId = (await successor).id;
+      // The leases whose rows were locked have expired, and the reaper ends them.
+      await one.maintenance.reap();
+      for (const state of ["running", "cancelling"] as const)
+        assert.deepEqual((await one.commands.list({ runnerId: former, state })).items, []);
+      assert.deepEqual((await one.worktrees.list({ runnerId: former })).items, []);
+    }
+  });
+});
+
 test("worktrees that are leased, evicted, restored and given back at once have one holder each, and are counted", async () => {
   await withoutDeadlocks({ limits }, async ([one, two, three, four]) => {
     const given = fixtures(one);
