@@ -115,8 +115,8 @@ export const mutations: readonly Mutation[] = [
     ],
     [
       "a reservation ends leases that have expired",
-      "=== undefined && isFull && (yield*",
-      "=== null && isFull && (yield*",
+      "candidate === undefined &&\n    isFull",
+      "candidate === null &&\n    isFull",
     ],
     ["needsSync compares commits", "recorded !== wanted)", "recorded === wanted)"],
     ["an unknown fact needs work", "recorded === null || recorded === undefined ||", "recorded === undefined ||"],
