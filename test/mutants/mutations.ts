@@ -229,7 +229,7 @@ export const mutations: readonly Mutation[] = [
       "row.active_commands <= row.max_parallel",
     ],
   ]),
-  ...mutate("src/operations/maintenance.ts", subject("(maintenance|commands)"), [
+  ...mutate("src/operations/commandExpiry.ts", subject("(maintenance|commands)"), [
     ["a command has maxAttempts attempts", "attemptsUsed < row.max_attempts", "attemptsUsed < 0"],
     ["a lost claim does not use up an attempt", "row.attempt - row.lost_claims", "row.attempt"],
     ["a log shows that a claim arrived", "attempt.next_offset === 0", "true"],
@@ -321,6 +321,12 @@ export const mutations: readonly Mutation[] = [
     ["a heartbeat names what to cancel", "else if (renewed.mustStop)", "else if (!renewed.mustStop)"],
     ["a runner that is gone registers again", "${runnerId} AND state IN ('online', 'draining')", "${runnerId}"],
     ["a claim is a sign of life", "? row : yield* reviveRunner", "? row : row ?? reviveRunner"],
+  ]),
+  ...mutate("src/operations/runnerReplacement.ts", subject("runners that replace"), [
+    ["only a run of the same name is replaced", "former.name !== runner.name", "former.name === null"],
+    ["a replaced run is gone", "state = 'gone',", "state = 'stalled',"],
+    ["a claim of a replaced run ends", "wake(claimableTopic);", ""],
+    ["the leases of a replaced run end at once", "yield* expireNow(formerId, now);", ""],
   ]),
   ...mutate("src/operations/logAppend.ts", subject("logs"), [
     ["a repeated append stores nothing", "if (end <= next_offset) return", "if (end < next_offset) return"],

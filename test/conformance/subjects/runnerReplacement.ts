@@ -93,8 +93,9 @@ export function runnerReplacementConformance(backend: TestedBackend): void {
     test("a claim of the former self that waits ends at once", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const { runner } = await fixtures(store).runner();
+      // A claim with a short ttlMs runs now and then to renew its runner.
       const claim = fails(
-        store.commands.claim({ runnerId: runner.id, sessionId: session.id, waitMs: 60_000 }),
+        store.commands.claim({ runnerId: runner.id, sessionId: session.id, ttlMs: 3_600_000, waitMs: 10_000 }),
         "invalid_transition",
         { state: "gone" },
       );
