@@ -135,7 +135,9 @@ export const CommandInput = z
         .max(1_000)
         .overwrite((names) => [...new Set(names)]),
     ).optional(),
-    /** The priority between sessions, larger first. Within a session, `sequence` decides. */
+    /**
+     * The priority between sessions: each step counts as a minute of waiting. Within a session, `sequence` decides.
+     */
     priority: z.int().min(-1_000).max(1_000).default(0),
     timeoutMs: z.int().min(1).max(31_536_000_000).optional(),
     maxAttempts: z.int().min(1).max(100).default(1),

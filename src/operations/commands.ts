@@ -89,9 +89,9 @@ export const enqueueCommands = step(function* (
 
 /**
  * Leases the next command to a runner. Candidates are the first queued commands of sessions that run fewer than
- * maxParallel commands and have either no worktree or one that this runner leases. The highest priority is claimed
- * first, then the longest time in the queue. A claim is a sign of life of its runner, also while it waits: a stalled
- * runner is online again.
+ * maxParallel commands and have either no worktree or one that this runner leases. The command that has
+ * waited longest is claimed first, where each step of priority counts as a minute of waiting. A claim is a sign of life
+ * of its runner, also while it waits: a stalled runner is online again.
  *
  * Input    ttlMs: the length of the lease, renewed by runners.heartbeat; the runner counts as alive for at least half
  *          of it. waitMs: the time to wait for work. sessionId:
@@ -148,7 +148,7 @@ const nothingReady = step(function* (sessionId: string | undefined, ttlMs: numbe
     : undefined;
 });
 
-type Ready = SessionRow & { readonly ready_priority: number; readonly ready_at: number };
+type Ready = SessionRow & { readonly ready_at: number };
 
 /**
  * Locks and returns the session to claim from, or returns undefined. Runs two ordered lookups, one for sessions without
@@ -160,18 +160,17 @@ const nextSession = step(function* (runnerId: string, sessionId: string | undefi
   const free = yield* first<Ready>(sql`
     SELECT * FROM sessions
     WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND ${filter}
-    ORDER BY ready_priority DESC, ready_at, id
+    ORDER BY ready_at, id
     LIMIT 1 ${skipLocked}`);
   const bound = yield* first<Ready>(sql`
     SELECT sessions.*
     FROM worktrees JOIN sessions ON sessions.worktree_id = worktrees.id AND sessions.worktree_fence = worktrees.fence
     WHERE worktrees.lease_runner_id = ${runnerId}
       AND sessions.ready_at IS NOT NULL AND sessions.state IN (${openSessionStates}) AND ${filter}
-    ORDER BY sessions.ready_priority DESC, sessions.ready_at, sessions.id
+    ORDER BY sessions.ready_at, sessions.id
     LIMIT 1 ${skipLockedSessions}`);
   if (free === undefined || bound === undefined) return free ?? bound;
-  const byPriority = bound.ready_priority - free.ready_priority;
-  return byPriority > 0 || (byPriority === 0 && bound.ready_at <= free.ready_at) ? bound : free;
+  return bound.ready_at <= free.ready_at ? bound : free;
 });
 
 /**

@@ -19,6 +19,7 @@ import {
   timestamp,
   valueList,
 } from "../sql.ts";
+import { priorityStepMs } from "./sessionState.ts";
 
 /**
  * The expiries that earlier grace periods have given, oldest first. What expires at exactly one of them has had its
@@ -200,6 +201,11 @@ const moveBack = step(function* (backMs: number, graces: Graces, { now, limits }
       UPDATE sessions SET expires_at = ${from} + idle_ttl_ms${milliseconds}
       WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND queued_commands = 0
         AND expires_at > ${now} AND expires_at > ${from} + idle_ttl_ms${milliseconds}`,
+    // Sessions that wait for a runner: one that was queued after the new time would come after all later ones.
+    sql`
+      UPDATE sessions SET ready_at = ready_at - ${back}
+      WHERE ready_at IS NOT NULL AND state IN ('pending', 'running')
+        AND ready_at + ready_priority * ${priorityStepMs}${milliseconds} > ${now}`,
     sql`
       UPDATE sessions SET
         deadline_at = CASE WHEN created_at > ${now} THEN ${from} + (deadline_at - created_at) ELSE deadline_at - ${back} END

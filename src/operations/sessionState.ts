@@ -83,7 +83,7 @@ export const saveSession = step(function* (
       last_exit_code = ${row.last_exit_code},
       last_signal = ${row.last_signal},
       ready_priority = ${head?.priority ?? null},
-      ready_at = ${dateOrNull(head?.queued_at ?? null)},
+      ready_at = ${head === undefined ? null : countsFrom(head, now)},
       last_activity_at = ${now},
       expires_at = ${row.idle_ttl_ms === null ? null : after(now, row.idle_ttl_ms)},
       started_at = ${dateOrNull(row.started_at)},
@@ -107,6 +107,17 @@ export const saveSession = step(function* (
   if (head !== undefined) wake(claimableTopic);
   return stored;
 });
+
+/** The time of waiting that one step of priority is worth (D-098). */
+export const priorityStepMs = 60_000;
+
+/**
+ * Returns the time from which a command counts as queued: a minute earlier for each step of its priority. A command that
+ * was queued before the clock was set back is as old as one that is queued now.
+ */
+function countsFrom(command: { readonly priority: number; readonly queued_at: number }, now: Date): Date {
+  return new Date(Math.min(command.queued_at, now.getTime()) - command.priority * priorityStepMs);
+}
 
 /** Binds a session to a worktree that was just leased for it. */
 export const bindWorktree = step(function* (

@@ -202,7 +202,7 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/operations/commands.ts", subject("commands"), [
     ["a runner that drains claims nothing", 'requireState(runner, "runner", ["online"])', "void requireState"],
-    ["the higher priority goes first", "byPriority > 0 ||", "byPriority < 0 ||"],
+    ["the longest wait goes first", "bound.ready_at <= free.ready_at", "bound.ready_at > free.ready_at"],
     [
       "a stale runner reports nothing",
       "before.fence !== input.fence || before.lease_expires_at === null",
@@ -321,6 +321,17 @@ export const mutations: readonly Mutation[] = [
     ["a heartbeat names what to cancel", "else if (renewed.mustStop)", "else if (!renewed.mustStop)"],
     ["a runner that is gone registers again", "${runnerId} AND state IN ('online', 'draining')", "${runnerId}"],
     ["a claim is a sign of life", "? row : yield* reviveRunner", "? row : row ?? reviveRunner"],
+  ]),
+  ...mutate("src/operations/sessionState.ts", subject("commands"), [
+    ["a step of priority is worth a minute", "priorityStepMs = 60_000", "priorityStepMs = 120_000"],
+    [
+      "what was queued in the future counts from now",
+      "Math.min(command.queued_at, now.getTime())",
+      "command.queued_at",
+    ],
+  ]),
+  ...mutate("src/operations/serving.ts", subject("commands"), [
+    ["the clock moves sessions that wait", "SET ready_at = ready_at - ${back}", "SET ready_at = ready_at"],
   ]),
   ...mutate("src/operations/runnerReplacement.ts", subject("runners that replace"), [
     ["only a run of the same name is replaced", "former.name !== runner.name", "former.name === null"],

@@ -213,6 +213,79 @@ export function commandsConformance(backend: TestedBackend): void {
       },
     );
 
+    alone(
+      "a step of priority is worth a minute of waiting, so a low priority runs at last",
+      async ({ store, clock }) => {
+        const runnerId = await runnerOf(store);
+        const queue = async (priority: number) =>
+          (await fixtures(store).session({ commands: [{ argv, priority }] })).session.id;
+        const low = await queue(-3);
+        const order: string[] = [];
+        // One more command of the normal priority each time, and room for one.
+        for (let n = 0; n < 6; n++) {
+          const normal = await queue(0);
+          const claim = await claimed(store, runnerId);
+          order.push(claim.session.id === low ? "low" : "normal");
+          await store.commands.finish({ ...held(claim), outcome: "succeeded" });
+          if (order.at(-1) === "low") assert.equal((await claimed(store, runnerId)).session.id, normal);
+          clock.advance(50_000);
+          await store.runners.heartbeat({ runnerId });
+        }
+        assert.deepEqual(order, ["normal", "normal", "normal", "normal", "low", "normal"]);
+      },
+    );
+
+    alone("a command that is queued again keeps the age of its first time in the queue", async ({ store, clock }) => {
+      const { claim, session } = await fixtures(store).claim({ maxAttempts: 2 });
+      clock.advance(60_001);
+      const { session: later } = await fixtures(store).command();
+      await store.maintenance.reap();
+      const runnerId = await runnerOf(store);
+      const order = [await claimed(store, runnerId), await claimed(store, runnerId)];
+      assert.deepEqual(
+        order.map(({ session: { id } }) => id),
+        [session.id, later.id],
+      );
+      assert.equal(order[0]?.command.id, claim.command.id);
+    });
+
+    alone(
+      "what was queued before the clock was set back is claimed before what is queued later",
+      async ({ store, clock }) => {
+        const queued: string[] = [];
+        for (const priority of [0, 7, 0]) {
+          queued.push(
+            (
+              await fixtures(store).session({
+                commands: [
+                  { argv, priority },
+                  { argv, priority },
+                ],
+              })
+            ).session.id,
+          );
+          clock.advance(1_000);
+        }
+        clock.jump(-86_400_000);
+        await store.maintenance.reap();
+        clock.advance(1_000);
+        queued.push((await fixtures(store).session({ commands: [{ argv }, { argv }] })).session.id);
+        const runnerId = await runnerOf(store);
+        const [first, urgent, third, last] = queued;
+        const claims: Claim[] = [];
+        for (let n = 0; n < 4; n++) claims.push(await claimed(store, runnerId));
+        assert.deepEqual(
+          claims.map(({ session }) => session.id),
+          [urgent, first, third, last],
+        );
+        // The next command of a session, which was queued in the future, counts as queued now.
+        await store.commands.finish({ ...held(claims[1] as Claim), outcome: "succeeded" });
+        clock.advance(1_000);
+        await fixtures(store).command();
+        assert.equal((await claimed(store, runnerId)).session.id, first);
+      },
+    );
+
     test("the commands of a session run one at a time, in sequence", async ({ store }) => {
       const { session } = await fixtures(store).session({ commands: [{ argv }, { argv, priority: 9 }] });
       const runnerId = await runnerOf(store);

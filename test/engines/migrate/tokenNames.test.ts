@@ -19,7 +19,7 @@ describe("0007_token_names", () => {
       const { token: live, secret } = await fixtures(before).token(input);
       await before.close();
       await migrate(place, (migrator) => downgrade(migrator, "0006", { backup: false, allowDataLoss: true }));
-      await migrate(place, (migrator) => upgrade(migrator, "0007", { backup: false }));
+      await migrate(place, (migrator) => upgrade(migrator, "head", { backup: false }));
       const after = await openStore({ url: place.url });
       t.after(() => after.close());
       const rows = (await after.tokens.list({ accountId: account.id })).items;

@@ -5,6 +5,7 @@
 -- 0005_truth.postgres.sql 56eb3616ef1d358f813b4617331b4324d82f43bdd648e27f48f29371fbb4c338
 -- 0006_lists.postgres.sql 5237599981328ea34193442c0112d8c87b004de3cd44802b065f792a5ddbe0c6
 -- 0007_token_names.postgres.sql db64a31ddb3cf14a3b4944c9bc3414e166d57ae6a278b770a369afa1c2ba1e6a
+-- 0008_ageing.postgres.sql 55f1419a9f1c96f4323eddd69e0aa9bbbc900c5964cab217bba20596ba728d05
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -472,7 +473,7 @@ CREATE INDEX sessions_page_of_state ON sessions USING btree (state, created_at, 
 
 CREATE INDEX sessions_page_of_token ON sessions USING btree (token_id, created_at, id) WHERE token_id IS NOT NULL;
 
-CREATE INDEX sessions_ready ON sessions USING btree (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
+CREATE INDEX sessions_ready ON sessions USING btree (ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
 
 CREATE INDEX sessions_working ON sessions USING btree (worktree_id) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 

@@ -5,6 +5,7 @@
 -- 0005_truth.sqlite.sql 48b775f09a9bd833d44703012cf67e6b87390337a37f0485ab73eed2bba4a378
 -- 0006_lists.sqlite.sql 86cb87c5589394c20384e0e10ffd12d1d343f51839bba5e105c86e9f650a9f6c
 -- 0007_token_names.sqlite.sql b59013ef48fc397794dcba2e44a4d08363368fca0d02cc408f8f835c2aad3b33
+-- 0008_ageing.sqlite.sql e138a9ff9413836311c308b95437f7cdbbce5adc779f142e6ae41f886d0e20c6
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -397,7 +398,7 @@ CREATE INDEX sessions_page_of_state ON sessions (state, created_at, id);
 
 CREATE INDEX sessions_page_of_token ON sessions (token_id, created_at, id) WHERE token_id IS NOT NULL;
 
-CREATE INDEX sessions_ready ON sessions (ready_priority DESC, ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
+CREATE INDEX sessions_ready ON sessions (ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
 
 CREATE INDEX sessions_working ON sessions (worktree_id) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 
