@@ -3,7 +3,6 @@
 // under whose authority it was created (createdBy) does not cover.
 import { z } from "zod";
 import { after } from "../clock.ts";
-import type { Context } from "../context.ts";
 import type { AccountRow } from "../model/accounts.ts";
 import { integer, page, record } from "../model/codec.ts";
 import { Id, listInput, Moment, Name, NewId, Reason, Sha256, Version } from "../model/fields.ts";
@@ -18,23 +17,15 @@ import {
   Token,
   type TokenRow,
 } from "../model/tokens.ts";
-import {
-  createSecret,
-  formatToken,
-  hintOf,
-  PublicId,
-  parseToken,
-  type SealedToken,
-  type Secret,
-  sameHash,
-} from "../model/tokenText.ts";
-import { type AccountKind, type Scope, type TokenKind, tokenKinds } from "../model/vocabulary.ts";
+import { createSecret, formatToken, PublicId, parseToken, type Secret, sameHash } from "../model/tokenText.ts";
+import { type Scope, tokenKinds } from "../model/vocabulary.ts";
 import { fail, operation, sealedOperation } from "../operation.ts";
-import { change, changeEach, first, forUpdate, one, sql, step } from "../sql.ts";
+import { change, changeEach, first, forUpdate, one, sql } from "../sql.ts";
 import { insertAccount, lockAccountByName, requireEnabled } from "./accounts.ts";
 import { changedFields } from "./changeDetail.ts";
 import { filter, listPage } from "./paging.ts";
 import { lockRow } from "./rows.ts";
+import { insertToken, lockWithAccounts, requireLive, type TokenOfAccount } from "./tokenState.ts";
 import { requireVersion } from "./versions.ts";
 
 /** The part of a new token that is sent. */
@@ -121,69 +112,6 @@ function earliest(moment: Date | null, otherMs: number | null): Date | null {
   return new Date(Math.min(moment?.getTime() ?? otherMs, otherMs));
 }
 
-interface NewToken extends SealedToken {
-  readonly id: string;
-  readonly accountId: string;
-  readonly kind: TokenKind;
-  readonly name: string;
-  readonly scopes: string;
-  readonly createdBy: string | null;
-  readonly expiresAt: Date | null;
-}
-
-const insertToken = step(function* (token: NewToken, op: string, { now, changed }: Context) {
-  const { id, accountId, kind, publicId, secretSha256, name, scopes, createdBy, expiresAt } = token;
-  // An expired token gives up its name. An index cannot know the time, so that is recorded here.
-  yield* change(sql`
-    UPDATE tokens SET
-      name_freed_at = ${now}
-    WHERE account_id = ${accountId} AND name = ${name}
-      AND revoked_at IS NULL AND rotated_to IS NULL AND name_freed_at IS NULL AND expires_at <= ${now}`);
-  const row = yield* first<TokenRow>(sql`
-    INSERT INTO tokens (
-      id,
-      account_id,
-      public_id,
-      kind,
-      name,
-      secret_sha256,
-      hint,
-      scopes,
-      created_by,
-      expires_at,
-      created_at,
-      updated_at
-    ) VALUES (
-      ${id},
-      ${accountId},
-      ${publicId},
-      ${kind},
-      ${name},
-      ${secretSha256},
-      ${hintOf(kind, publicId)},
-      ${scopes},
-      ${createdBy},
-      ${expiresAt},
-      ${now},
-      ${now}
-    )
-    ON CONFLICT (account_id, name) WHERE revoked_at IS NULL AND rotated_to IS NULL AND name_freed_at IS NULL DO NOTHING
-    RETURNING *`);
-  if (row === undefined) {
-    const message = `account ${accountId} has a token named ${name}: revoke or rotate it, or choose another name`;
-    fail("conflict", { reason: "name" }, message);
-  }
-  changed({ entity: "token", id, op, version: 1, detail: { accountId, kind, scopes: parseScopes(scopes) } });
-  return row;
-});
-
-/** A token with the columns of its account that decide whether it may be used. */
-type TokenOfAccount = TokenRow & {
-  readonly account_name: string;
-  readonly account_kind: AccountKind;
-  readonly account_disabled_at: number | null;
-};
-
 /**
  * Verifies a token and returns its account and scopes. Text without the shape and checksum of a token is refused on the
  * caller's thread; of other text only the public id and the hash of the secret are sent. The time of use is
@@ -223,30 +151,6 @@ export const verify = sealedOperation({
     const account = { id: row.account_id, name: row.account_name, kind: row.account_kind };
     return { tokenId: row.id, kind: row.kind, scopes: row.scopes, expiresAt: row.expires_at, account };
   },
-});
-
-/** Fails unless the token may be used now. `ifExpired` says what to do about one that has expired. */
-function requireLive(row: TokenOfAccount, now: Date, ifExpired?: string): void {
-  if (row.revoked_at !== null) fail("token_revoked", { revokedAt: new Date(row.revoked_at) });
-  if (row.account_disabled_at !== null)
-    fail("token_revoked", { reason: "account_disabled" }, "the account is disabled");
-  if (row.expires_at !== null && row.expires_at <= now.getTime())
-    fail("token_expired", { expiredAt: new Date(row.expires_at) }, ifExpired);
-}
-
-/**
- * Locks a token with its account and further accounts, and returns them. Locks accounts before the token, and in the
- * order of their ids, so that calls for the same accounts do not deadlock.
- */
-const lockWithAccounts = step(function* (tokenId: string, ...accountIds: readonly string[]) {
-  // A token never moves to another account, so this account is still the right one once it is locked.
-  const unlocked = yield* first<Pick<TokenRow, "account_id">>(sql`SELECT account_id FROM tokens WHERE id = ${tokenId}`);
-  const accounts = new Map<string, AccountRow>();
-  for (const id of new Set([...accountIds, ...(unlocked === undefined ? [] : [unlocked.account_id])].sort()))
-    accounts.set(id, yield* lockRow("account", id));
-  const token = yield* lockRow("token", tokenId);
-  const { name, kind, disabled_at } = accounts.get(token.account_id) as AccountRow;
-  return { ...token, account_name: name, account_kind: kind, account_disabled_at: disabled_at, accounts };
 });
 
 /**

@@ -358,6 +358,8 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/operations/tokens.ts", subject("tokens"), [
     ["only tokens:write issues tokens", '["tokens:write", ...parseScopes(input.scopes)]', "parseScopes(input.scopes)"],
+  ]),
+  ...mutate("src/operations/tokenState.ts", subject("tokens"), [
     [
       "an expired token is refused",
       "row.expires_at !== null && row.expires_at <= now.getTime()",
@@ -477,7 +479,7 @@ export const mutations: readonly Mutation[] = [
     ["a missing yield* fails the body", "if (next.done) assertAllRan(this.#count);", ""],
   ]),
 
-  ...mutate("src/operations/tokens.ts", subject("tokens"), [
+  ...mutate("src/operations/tokenState.ts", subject("tokens"), [
     [
       "an expired token gives up its name",
       "name_freed_at IS NULL AND expires_at <= ${now}`);",
