@@ -138,7 +138,7 @@ function outOfBounds(
       return `a number of more than ${jsonNumberLength} digits`;
     if (typeof top.value === "string" && !isStorable(top.value)) return "text with U+0000 or a lone surrogate";
     if (typeof top.value !== "object" || top.value === null) continue;
-    if (!isRestorable(top.value)) return types.isDate(top.value) ? "an invalid Date" : `a ${kindOf(top.value)}`;
+    if (!isRestorable(top.value)) return types.isDate(top.value) ? "an invalid Date" : named(kindOf(top.value));
     if (Object.hasOwn(top.value, "__proto__")) return "a __proto__ key";
     if (top.depth > depthMax) return `more than ${depthMax} levels`;
     visit(top.value);
@@ -177,6 +177,11 @@ function recognizable(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, child]) => [key, recognizable(child)]));
 }
 
+/** Returns the name of a kind with its article. */
+function named(kind: string): string {
+  return `${/^[AEIO]/i.test(kind) ? "an" : "a"} ${kind}`;
+}
+
 /** Returns the name of an object's class, or else of its kind. */
 function kindOf(value: object): string {
   const { name } = (value.constructor ?? {}) as { name?: unknown };
@@ -192,47 +197,46 @@ function childrenOf(value: object): unknown[] {
 }
 
 /**
- * Checks superjson's annotations, a tree whose nodes are [kind], [kind, { path: node }] or { path: node }. Every path
- * must exist in the data, because superjson would create the missing values, at any length.
+ * Checks superjson's annotations: a node is [kind] or [kind, paths], and `paths`, which is the root of a tree too, maps
+ * paths to nodes. Every path must exist in the data, because superjson would create the missing values, at any length.
+ * None may lead through a value that a node before it annotates: superjson counts through a Map or Set for each step, so
+ * the time would grow with the square of the text.
  */
 function unrestorableMeta(json: unknown, values: unknown): string | undefined {
-  const open: { value: unknown; node: unknown }[] = values === undefined ? [] : [{ value: json, node: values }];
+  if (values === undefined) return undefined;
+  const open: { value: unknown; node: unknown }[] = [{ value: json, node: values }];
+  const annotated = new Set<unknown>();
   for (let top = open.pop(); top !== undefined; top = open.pop()) {
     const { value, node } = top;
     // Only strings are printed: an object with its own toString would throw.
     if (Array.isArray(node) && !restorable.has(node[0]))
-      return typeof node[0] === "string" ? `a ${node[0]}` : "a kind that is not a string";
+      return typeof node[0] === "string" ? named(node[0]) : "a kind that is not a string";
     if (Array.isArray(node) && node[0] === "bigint") {
       if (typeof value !== "string") return "a bigint that is not a string";
       if (value.replace("-", "").length > jsonNumberLength) return `a number of more than ${jsonNumberLength} digits`;
     }
     const paths = Array.isArray(node) ? (node[1] ?? {}) : node;
-    if (paths === null || typeof paths !== "object") return "a malformed tree of paths";
+    if (paths === null || typeof paths !== "object" || Array.isArray(paths)) return "a malformed tree of paths";
     for (const [path, child] of Object.entries(paths)) {
-      const keys = splitPath(path);
-      if (!hasPath(value, keys)) return "a path that leads nowhere";
-      open.push({
-        value: keys.reduce((at, key) => at[key] as Record<string, unknown>, value as Record<string, unknown>),
-        node: child,
-      });
+      if (!Array.isArray(child)) return "a malformed tree of paths";
+      let at: unknown = value;
+      for (const key of splitPath(path)) {
+        if (at === null || typeof at !== "object" || !Object.hasOwn(at, key)) return "a path that leads nowhere";
+        if (at !== value && annotated.has(at)) return "a path through a value that has an annotation";
+        at = (at as Record<string, unknown>)[key];
+      }
+      if (typeof at === "object" && at !== null) annotated.add(at);
+      open.push({ value: at, node: child });
     }
   }
   return undefined;
-}
-
-function hasPath(value: unknown, keys: readonly string[]): boolean {
-  let at = value;
-  for (const key of keys) {
-    if (at === null || typeof at !== "object" || !Object.hasOwn(at, key)) return false;
-    at = (at as Record<string, unknown>)[key];
-  }
-  return true;
 }
 
 /**
  * Splits a superjson path into keys. Keys are joined with dots; a backslash escapes a dot or a backslash within a key.
  */
 function splitPath(path: string): string[] {
+  if (!path.includes("\\")) return path.split(".");
   const keys = [""];
   for (const [token] of path.matchAll(/\\.|./gsu)) {
     if (token === ".") keys.push("");

@@ -333,6 +333,9 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/serving.ts", subject("commands"), [
     ["the clock moves sessions that wait", "SET ready_at = ready_at - ${back}", "SET ready_at = ready_at"],
   ]),
+  ...mutate("src/model/json.ts", { tests: ["test/unit/model/json.test.ts"] }, [
+    ["no path leads through a Set", "at !== value && annotated.has(at)", "at === null"],
+  ]),
   ...mutate("src/operations/runnerReplacement.ts", subject("runners that replace"), [
     ["only a run of the same name is replaced", "former.name !== runner.name", "former.name === null"],
     ["a replaced run is gone", "state = 'gone',", "state = 'stalled',"],

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
+import superjson from "superjson";
 import { StoreError } from "../../../src/errors.ts";
 import { formatJson, isStorable, parseJson } from "../../../src/model/json.ts";
 
@@ -96,6 +97,10 @@ describe("parseJson", () => {
     "a path that makes an array of 4 294 967 295": { json: [], meta: { values: { "4294967294": ["Date"] } } },
     "a path into the prototype": { json: {}, meta: { values: { "__proto__.polluted": ["Date"] } } },
     "a path to a constructor": { json: {}, meta: { values: { "constructor.prototype.x": ["undefined"] } } },
+    "a path into a Set": { json: { a: [1] }, meta: { values: { a: ["set"], "a.0": ["number"] } } },
+    "a path into a Map": { json: { a: [[1, 2]] }, meta: { values: { a: ["map"], "a.0.1": ["number"] } } },
+    "a tree of paths below a path": { json: { a: [1] }, meta: { values: { a: { "0": ["number"] } } } },
+    "a list of paths": { json: { a: [1] }, meta: { values: ["set", [["number"]]] } },
     "referential equalities": {
       json: { a: 1 },
       meta: { values: { b: ["Date"] }, referentialEqualities: { a: ["b"] } },
@@ -148,6 +153,34 @@ describe("parseJson", () => {
       { numRuns: 1_000 },
     );
   });
+});
+
+describe("limits before restoring", () => {
+  // superjson finds the nth entry of a Map or Set by counting from the first.
+  const list = Array.from({ length: 5_000 }, (_, n) => n);
+  const toEach = (path: (n: number) => string, node: unknown) =>
+    Object.fromEntries(list.map((n) => [path(list.length - 1 - n), node]));
+  const hostile: Readonly<Record<string, unknown>> = {
+    "a Set": { json: { a: list }, meta: { values: { a: ["set"], ...toEach((n) => `a.${n}`, ["number"]) } } },
+    "a Map": {
+      json: { a: list.map((n) => [n, n]) },
+      meta: { values: { a: ["map"], ...toEach((n) => `a.${n}.1`, ["number"]) } },
+    },
+    "a Set of another branch": {
+      json: { a: [list] },
+      meta: { values: { "a.0": ["set"], a: ["set", toEach((n) => `0.${n}`, ["number"])] } },
+    },
+    "a Set of the same branch": {
+      json: [list],
+      meta: { values: ["set", { "0": ["set"], ...toEach((n) => `0.${n}`, ["number"]) }] },
+    },
+  };
+  for (const [what, stored] of Object.entries(hostile)) {
+    it(`many paths into ${what} are refused before anything is restored`, (t) => {
+      t.mock.method(superjson, "deserialize", () => assert.fail("it was restored"));
+      assert.throws(() => parseJson(JSON.stringify(stored)), { code: "corrupt", message: /a path through a value/ });
+    });
+  }
 });
 
 describe("limits before parsing", () => {

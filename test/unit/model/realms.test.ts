@@ -73,7 +73,7 @@ describe("values of another realm", () => {
       [errorOfOtherRealm("e"), "a TypeError"],
       [ofOtherRealm(new Uint8Array(1)), "a Uint8Array"],
       [Object.create(Date.prototype), "a Date"],
-      [Object.create(Object.create(Object.create(null))), "a Object"],
+      [Object.create(Object.create(Object.create(null))), "an Object"],
     ] as const)
       assert.throws(() => formatJson({ value }), { message: `JSON cannot contain ${kind}` });
     const { append } = servedOperations.logs;
