@@ -3,7 +3,7 @@
 import { type Caller, checkCaller } from "./caller.ts";
 import type { Change, Context, ServerState } from "./context.ts";
 import type { Driver, Job, Runnable, Settled } from "./driver.ts";
-import { bodyErrors, StoreError, toWireFailure } from "./errors.ts";
+import { bodyErrors, faults, StoreError, toWireFailure } from "./errors.ts";
 import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
 import type { Limits } from "./limits.ts";
 import { type AnyOperation, type Call, type Lane, NotYet, type OperationTable } from "./operation.ts";
@@ -297,7 +297,7 @@ function failed(
         cause: error,
         outcome: error.outcome,
       });
-  if (fault.code === "internal" || fault.code === "constraint" || fault.code === "corrupt") onInternal(fault);
+  if (faults.has(fault.code)) onInternal(fault);
   const details = calls.length > 1 ? { ...fault.details, index, operation: call.name } : fault.details;
   // A read changes nothing, whether it ran or not.
   const outcome = call.operation.access === "read" && calls.length === 1 ? "not_run" : fault.outcome;

@@ -123,6 +123,11 @@ export const errorCodes = {
     means: "the database, its folder or its server is read-only",
     mend: "make it writable, or connect to the primary; reads work",
   },
+  io_error: {
+    retryable: true,
+    means: "the disk or the file system failed while it read or wrote",
+    mend: "check outcome, then retry; if it goes on, look for the cause in the logs of the system, and replace the disk",
+  },
   corrupt: { retryable: false, means: "the database file is damaged", mend: "restore a backup" },
   incompatible: {
     retryable: false,
@@ -147,9 +152,13 @@ export const bodyErrors = [
   "storage_full",
   "file_lost",
   "read_only",
+  "io_error",
   "corrupt",
   "internal",
 ] as const satisfies readonly ErrorCode[];
+
+/** The codes of failures that the server reports as an event, because people have to act on them. */
+export const faults: ReadonlySet<ErrorCode> = new Set(["internal", "constraint", "corrupt", "io_error"]);
 
 /** The codes with which any call may fail on its way to the body or back. */
 export const callErrors = ["overloaded", "aborted", "closed"] as const satisfies readonly ErrorCode[];

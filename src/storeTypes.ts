@@ -51,7 +51,7 @@ export type OwnedStore = Store & {
    * a thread of its own.
    *
    * Result   the file and its manifest (SHA-256, rows by table, revision), both with mode 0600
-   * Fails    storage_full | conflict when the file exists | corrupt | aborted | closed | incompatible on PostgreSQL,
+   * Fails    storage_full | io_error | conflict when the file exists | corrupt | aborted | closed | incompatible on PostgreSQL,
    *          with the pg_dump command to run instead
    * Cost     each step blocks the database thread for less than a millisecond, except for the last one, which syncs the
    *          pages that the operating system has not written yet

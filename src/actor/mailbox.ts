@@ -3,7 +3,7 @@
 
 import type { Clock } from "../clock.ts";
 import type { Dispatcher, TransactionOutcome } from "../dispatch.ts";
-import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
+import { type ErrorCode, faults, StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Call, Lane } from "../operation.ts";
 import { realTime } from "../realTime.ts";
@@ -364,7 +364,7 @@ export class Mailbox {
       error instanceof StoreError
         ? error
         : new StoreError("internal", String(error), { outcome: "unknown", cause: error });
-    if (fault.code === "internal" || fault.code === "corrupt") this.#options.onFault(fault);
+    if (faults.has(fault.code)) this.#options.onFault(fault);
     if (group.some(writes)) this.#options.onWrite?.(fault.code);
     for (const entry of group) {
       this.#queues.settleCost(entry, 0);
@@ -453,13 +453,18 @@ const [partMs, partMsMax] = [25, 250];
 const busyPauseMs = 5;
 
 /** The codes with which a write fails when the database could not store its rows. */
-const storageFailures: readonly ErrorCode[] = ["storage_full", "file_lost", "read_only", "corrupt", "busy"];
+const storageFailures: readonly ErrorCode[] = ["storage_full", "file_lost", "read_only", "io_error", "corrupt", "busy"];
+
+/** Checks whether the database failed, in a known way or in one that has no code. */
+function isStorageFailure([code, , , details]: WireFailure): boolean {
+  return storageFailures.includes(code) || (code === "internal" && ("sqliteCode" in details || "sqlState" in details));
+}
 
 /** Returns the code with which the database failed to store a write of the group, or undefined. */
 function writeFailureOf(group: readonly Entry[], outcomes: TransactionOutcome["outcomes"]): ErrorCode | undefined {
   for (const [index, { answers }] of outcomes.entries()) {
     const [ok, wire] = answers[0] ?? [true];
-    if (!ok && storageFailures.includes(wire[0]) && writes(group[index] as Entry)) return wire[0];
+    if (!ok && isStorageFailure(wire) && writes(group[index] as Entry)) return wire[0];
   }
   return undefined;
 }

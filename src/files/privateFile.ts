@@ -80,7 +80,7 @@ export function isOutOfSpace({ code, errno }: NodeJS.ErrnoException): boolean {
 
 /**
  * Builds the error for a file that could not be created or written: storage_full when space is the reason, read_only
- * when its file system is, otherwise incompatible.
+ * when its file system is, io_error when the disk failed, otherwise incompatible.
  */
 export function fileError(error: NodeJS.ErrnoException, path: string): StoreError {
   if (isOutOfSpace(error)) return new StoreError("storage_full", `${path}: no space left`, { cause: error });
@@ -92,7 +92,7 @@ export function fileError(error: NodeJS.ErrnoException, path: string): StoreErro
     ELOOP: "the path goes through a link",
     ENOENT: "a part of the path does not exist",
   };
-  const code = error.code === "EROFS" ? "read_only" : "incompatible";
+  const code = error.code === "EROFS" ? "read_only" : error.code === "EIO" ? "io_error" : "incompatible";
   return new StoreError(code, `${path} cannot be created: ${reasons[error.code ?? ""] ?? error.message}`, {
     cause: error,
   });
@@ -103,7 +103,8 @@ export function readError(error: NodeJS.ErrnoException, path: string): StoreErro
   const rights = error.code === "EACCES" ? describeMissingRights(path, constants.R_OK) : undefined;
   const message =
     rights === undefined ? `${path} cannot be read: ${error.message}` : refusalOf(path, "cannot be read", rights);
-  return new StoreError("incompatible", message, { cause: error, details: { reason: "unreadable" } });
+  const code = error.code === "EIO" ? "io_error" : "incompatible";
+  return new StoreError(code, message, { cause: error, details: { reason: "unreadable" } });
 }
 
 export interface Digest {

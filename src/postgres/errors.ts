@@ -18,6 +18,7 @@ const codes: readonly ErrorTableRow[] = [
   ["53100", "storage_full", "the server's disk is full"],
   ["53300", "busy", "the server has no connection left: raise its max_connections, or lower limits.connections"],
   ["53", "busy", "the server is out of resources"],
+  ["58", "io_error", "the server's disk or its file system failed"],
   ["28", "incompatible", "the server refuses this user or password: correct the URL"],
   ["3D000", "incompatible", "there is no such database: create it with createdb, or correct the URL"],
   ["3F000", "incompatible", "there is no such schema: create it, or correct the search_path"],

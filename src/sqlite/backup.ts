@@ -45,7 +45,7 @@ export interface BackupTarget {
  * lock gets a copy of the state that its lock protects.
  *
  * Input    path: the database; reason: a text for the manifest
- * Fails    storage_full | corrupt | incompatible | conflict when the target exists or is being made | aborted
+ * Fails    storage_full | io_error | corrupt | incompatible | conflict when the target exists or is being made | aborted
  * Effect   two files, mode 0600: the copy, and its manifest with a SHA-256. Their folder is created with mode 0700
  *          unless it exists. If root makes them, they belong to the owner of the database
  * Cost     writes a full copy, then reads it twice: to check it, and to hash it; blocks the thread

@@ -11,6 +11,8 @@ import { lacksSpace } from "./space.ts";
 const codes: readonly ErrorTableRow[] = [
   ["SQLITE_FULL", "storage_full", "the disk is full, or the database file has reached its size limit"],
   ["SQLITE_BUSY", "busy", "another process holds the write lock"],
+  ["SQLITE_PROTOCOL", "busy", "other processes hold the lock of the WAL"],
+  ["SQLITE_IOERR", "io_error", "the disk or its file system failed"],
   ["SQLITE_CONSTRAINT", "constraint", "the database refused the row"],
   ["SQLITE_CORRUPT", "corrupt", "the database file is damaged"],
   ["SQLITE_NOTADB", "incompatible", "the file is not a SQLite database"],

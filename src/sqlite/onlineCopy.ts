@@ -27,7 +27,7 @@ const syncEveryBytes = 4_194_304;
 /**
  * Copies the database to an existing, empty file.
  *
- * Fails    storage_full | corrupt | aborted | closed when the connection is closed during the copy
+ * Fails    storage_full | io_error | corrupt | aborted | closed when the connection is closed during the copy
  * Cost     blocks the thread for one step at a time; the last one syncs the file
  */
 export async function copyInSteps(

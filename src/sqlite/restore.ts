@@ -61,7 +61,7 @@ export interface KeptRevocations {
  *
  * Fails    busy when a process has the database open | corrupt (the backup, or a database so damaged that it cannot be
  *          locked) | incompatible (a newer backup; a link, or a database of another program, at the path) |
- *          storage_full | invalid_input | aborted
+ *          storage_full | io_error | invalid_input | aborted
  * Effect   one rename of a synced file; before it, the WAL of the old database is moved into its file
  * Cost     copies the backup once; with `keep`, reads the old database twice
  * Source   https://www.sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use

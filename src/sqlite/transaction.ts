@@ -272,10 +272,10 @@ class Transaction {
     try {
       this.#control.commit.run();
     } catch (error) {
-      const { code, message } = translate(error, this.#path);
+      const { code, message, details } = translate(error, this.#path);
       // After a failed sync it is unknown what reached the disk.
       const outcome = code === "storage_full" ? "rolled_back" : "unknown";
-      throw new TransactionLost(new StoreError(code, message, { outcome, cause: error }));
+      throw new TransactionLost(new StoreError(code, message, { outcome, details, cause: error }));
     }
     if (this.#db.inTransaction !== false)
       throw new StoreError("internal", "COMMIT returned and the transaction is still open", { outcome: "unknown" });
@@ -295,7 +295,7 @@ function lostGroup(jobs: readonly Job[], reason: StoreError): Group {
 }
 
 /** Returns the failure of a job whose transaction was lost. A read has changed nothing, so it counts as not run. */
-function settleLost(job: Job, { code, message, cause, outcome: lost }: StoreError): Settled {
+function settleLost(job: Job, { code, message, details, cause, outcome: lost }: StoreError): Settled {
   const outcome = isRead(job) ? "not_run" : lost === "unknown" ? "unknown" : "rolled_back";
-  return { ok: false, error: new StoreError(code, message, { cause, outcome }), index: 0 };
+  return { ok: false, error: new StoreError(code, message, { details, cause, outcome }), index: 0 };
 }

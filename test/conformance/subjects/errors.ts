@@ -174,6 +174,7 @@ const byFaultsOnly: readonly ErrorCode[] = [
   "storage_full",
   "file_lost",
   "read_only",
+  "io_error",
   "corrupt",
   "incompatible",
   "internal",

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { healthHandler, openStore } from "../../../src/index.ts";
-import { ask, newDatabase, ownServer } from "../../support/postgres.ts";
+import { ask, dropDatabase, newDatabase, ownServer } from "../../support/postgres.ts";
 import { until } from "../../system/faults/until.ts";
 
 test("while PostgreSQL is stopped, /readyz answers 503 and /livez 200", async (t) => {
@@ -64,4 +64,32 @@ test("while the database is read-only, writes fail with read_only, and the store
   await set("off");
   await until(async () => (await store.maintenance.health().catch(() => ({ ready: false }))).ready);
   assert.equal(await codeOf(), "stored");
+});
+
+test("a write that the server's disk refuses, or that fails in an unknown way, makes the store not ready", async (t) => {
+  const url = await newDatabase();
+  const store = await openStore({ url, limits: { reapEveryMs: 0, connections: 2, probeEveryMs: 600_000 } });
+  t.after(async () => {
+    await store.close();
+    await dropDatabase(url);
+  });
+  const lastWrite = async () => (await store.maintenance.health()).checks.lastWrite;
+  for (const [sqlState, code] of [
+    ["58030", "io_error"],
+    ["XX001", "corrupt"],
+    ["XX000", "internal"],
+  ]) {
+    await ask(
+      url,
+      `CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql
+         AS $$ BEGIN RAISE EXCEPTION 'as by a fault' USING ERRCODE = '${sqlState}'; END $$;
+       CREATE TRIGGER fail BEFORE INSERT ON accounts FOR EACH ROW EXECUTE FUNCTION fail()`,
+    );
+    await assert.rejects(store.accounts.create({ name: "a", kind: "agent" }), { code, outcome: "rolled_back" });
+    const { ok, failed } = await lastWrite();
+    assert.deepEqual([ok, failed], [false, code]);
+    await ask(url, "DROP TRIGGER fail ON accounts");
+    await store.repositories.upsert({ name: `stored after ${code}` });
+    assert.equal((await lastWrite()).ok, true);
+  }
 });

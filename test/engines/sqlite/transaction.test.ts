@@ -175,7 +175,7 @@ describe("a COMMIT whose outcome is unknown", () => {
     const { starts, job } = countedWrite(1);
     const { settled, wrote } = await driver.transact([job], 1_000);
     const [failed] = settled as [Extract<(typeof settled)[number], { ok: false }>];
-    assert.deepEqual([failed.ok, failed.error.code, failed.error.outcome], [false, "internal", "unknown"]);
+    assert.deepEqual([failed.ok, failed.error.code, failed.error.outcome], [false, "io_error", "unknown"]);
     assert.deepEqual([starts.count, wrote, rows(), db.inTransaction], [1, false, [[1, 1]], false]);
   });
 
@@ -221,6 +221,11 @@ describe("errors", () => {
       "incompatible",
       "read_only",
       "internal",
+    ]);
+    assert.deepEqual(["SQLITE_IOERR_FSYNC", "SQLITE_IOERR_READ", "SQLITE_PROTOCOL"].map(codeOf), [
+      "io_error",
+      "io_error",
+      "busy",
     ]);
     const ours = new StoreError("not_found");
     assert.equal(translate(ours), ours);

@@ -18,5 +18,6 @@ async function write(): Promise<void> {
 for (let wave = 0; wave < 30; wave++) await Promise.all(Array.from({ length: 8 }, write));
 // The failures have left the store in working order.
 const { items } = await store.repositories.list();
+const { ready, checks } = await store.maintenance.health();
 await store.close();
-writeSync(1, `end ${items.length}\n`);
+writeSync(1, `end ${items.length} ${ready ? "ready" : checks.lastWrite.failed}\n`);

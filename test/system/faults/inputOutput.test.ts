@@ -31,6 +31,8 @@ interface Report {
   readonly answers: ReadonlyMap<string, string>;
   /** True when the process came to its end and could still read. */
   readonly ended: boolean;
+  /** "ready", or the code of the last write that failed. */
+  readonly health: string | undefined;
 }
 
 /** Runs the writing process on a new store, with faults injected into the system calls on the database and its WAL. */
@@ -58,7 +60,8 @@ async function run(path: string, wrap: (path: string) => readonly string[]): Pro
   const answers = lines
     .filter((line) => !line.startsWith("end "))
     .map((line) => [line.slice(0, 36), line.slice(37)] as const);
-  return { answers: new Map(answers), ended: last === "end 1" };
+  const [end, rows, health] = last?.split(" ") ?? [];
+  return { answers: new Map(answers), ended: end === "end" && rows === "1", health };
 }
 
 /** Checks the answer to each call against the file. */
@@ -137,6 +140,22 @@ for (const [name, inject] of [
     const unknown = [...report.answers.values()].filter((answer) => answer.endsWith(" unknown")).length;
     assert.ok(unknown > 0, "the fault was hit");
     assert.equal(count(report, "stored"), 240 - unknown);
+    assertTruthful(path, report.answers);
+  });
+}
+
+for (const [name, inject] of [
+  ["write", "pwrite64:error=EIO:when=200+"],
+  ["sync", "fsync,fdatasync:error=EIO:when=10+"],
+] as const) {
+  test(`when every ${name} fails with an I/O error from then on, calls fail with io_error, and the store is not ready`, {
+    skip,
+  }, async () => {
+    const path = join(folder, `file-${++files}.db`);
+    const report = await writeUnder(path, inject);
+    assert.ok(report.ended && report.answers.size === 240);
+    assert.deepEqual([...new Set(report.answers.values())], ["stored", "io_error unknown"]);
+    assert.equal(report.health, "io_error");
     assertTruthful(path, report.answers);
   });
 }
