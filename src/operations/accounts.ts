@@ -199,7 +199,7 @@ export const find = operation({
 });
 
 /**
- * Lists accounts, oldest first; disabled ones only with `includeDisabled`.
+ * Lists accounts; disabled ones only with `includeDisabled`.
  *
  * Cost     1 statement along an index, at most `limit` rows
  */

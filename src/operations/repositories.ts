@@ -187,7 +187,7 @@ export const find = operation({
 });
 
 /**
- * Lists repositories, oldest first; archived ones only with `includeArchived`.
+ * Lists repositories; archived ones only with `includeArchived`.
  *
  * Cost     1 statement along an index, at most `limit` rows
  */

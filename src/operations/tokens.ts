@@ -278,7 +278,7 @@ export const revoke = operation({
 });
 
 /**
- * Lists tokens, oldest first, including revoked ones; optionally only those of one account. The rows contain neither
+ * Lists tokens, including revoked ones; optionally only those of one account. The rows contain neither
  * secrets nor their hashes.
  *
  * Cost     1 statement along an index, at most `limit` rows

@@ -70,7 +70,7 @@ function namedOperations(): readonly (readonly [name: string, operation: AnyOper
 }
 
 /** True when a filter selects tests, so that the suite does not prepare every statement. */
-const partOfSuite = process.execArgv.some((option) => /^--test-(name-pattern|skip-pattern|only)/.test(option));
+export const partOfSuite = process.execArgv.some((option) => /^--test-(name-pattern|skip-pattern|only)/.test(option));
 
 /** Defines the tests of the recorded statements. They run after the tests that prepare the statements. */
 export function describeQueryPlans({ operationOf, called, stop }: RecordedStatements): void {
