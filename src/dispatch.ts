@@ -6,7 +6,7 @@ import type { Driver, Job, Runnable, Settled } from "./driver.ts";
 import { bodyErrors, faults, StoreError, toWireFailure } from "./errors.ts";
 import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
 import type { Limits } from "./limits.ts";
-import { type AnyOperation, type Call, type Lane, NotYet, type OperationTable } from "./operation.ts";
+import { type AnyOperation, type Call, Held, type Lane, NotYet, type OperationTable } from "./operation.ts";
 import { recordChanges } from "./operations/changes.ts";
 import type { Body } from "./sql.ts";
 import type { Answer } from "./wire.ts";
@@ -22,6 +22,8 @@ export interface JobOutcome {
   readonly parkOn: readonly string[] | undefined;
   /** The time after which a parked job runs again even if no topic was touched. */
   readonly againMs?: number | undefined;
+  /** True when the job is parked because it found only what other transactions have locked. */
+  readonly isHeld?: boolean;
   /** True when the job was not begun because none may begin now. One without answers was dropped otherwise. */
   readonly refused?: boolean;
   /** The time that the job has used, in milliseconds. */
@@ -255,6 +257,7 @@ function* runCall(call: Call, isAlone: boolean, context: RunContext): Body<unkno
 function* encodedResult({ operation: { run, output }, input }: Call, context: RunContext): Body<unknown> {
   const result = yield* run(input, context);
   if (!(result instanceof NotYet)) return output.toWire(result);
+  if (result instanceof Held) return result;
   const { topics, atTimeout, againMs } = result;
   return new NotYet(topics, atTimeout instanceof StoreError ? atTimeout : output.toWire(atTimeout), againMs);
 }
@@ -267,7 +270,7 @@ function outcomeOf(
   if (!settled.ok) return { answers: [failed(calls, settled, onInternal)], parkOn: undefined };
   const [head] = settled.results;
   if (calls.length === 1 && head instanceof NotYet)
-    return { answers: [timeoutAnswer(head)], parkOn: head.topics, againMs: head.againMs };
+    return { answers: [timeoutAnswer(head)], parkOn: head.topics, againMs: head.againMs, isHeld: head instanceof Held };
   return {
     answers: settled.results.map((result) => (result instanceof NotYet ? timeoutAnswer(result) : [true, result])),
     parkOn: undefined,

@@ -98,6 +98,17 @@ export class NotYet<Result> {
   }
 }
 
+/**
+ * The result of a body that found only what other transactions have locked, which is no proof that there is nothing
+ * (D-108). The call is put back and runs again soon, whether it waits or not. When that takes too long, it fails with
+ * `busy`.
+ */
+export class Held extends NotYet<StoreError> {
+  constructor(topics: readonly string[], what: string) {
+    super(topics, new StoreError("busy", `other transactions have locked ${what} for too long`));
+  }
+}
+
 /** Joins neighbouring calls into one (D-007). Each of them gets the joined answer, so it must be true of each. */
 export interface Joining<Input> {
   /** The codes with which the joined call may fail although a part would succeed: then each part is sent by itself. */

@@ -57,9 +57,12 @@ export const empty: Statement = sql``;
 
 /** A lock clause of PostgreSQL, in a comment that SQLite ignores, because it has only one writer at a time (D-042). */
 export const forUpdate: Statement = sql`/*+ FOR UPDATE */`;
-/** A lock clause that skips rows which another transaction has locked. */
+/**
+ * A lock clause that skips rows which another transaction has locked. A row that it skips may still be there: what finds
+ * nothing this way has to look again without it, unless it comes again by itself (D-108).
+ */
 export const skipLocked: Statement = sql`/*+ FOR UPDATE SKIP LOCKED */`;
-/** A lock clause that locks the rows of `sessions` only, and none of the tables joined with it. */
+/** The same for the rows of `sessions` only, and none of the tables joined with it. */
 export const skipLockedSessions: Statement = sql`/*+ FOR UPDATE OF sessions SKIP LOCKED */`;
 
 /** A unit after a number of milliseconds that is added to a time: in SQLite, times are such numbers themselves. */

@@ -2,7 +2,7 @@
 // and no database; all that it needs from outside is time and the event loop.
 
 import type { Clock } from "../clock.ts";
-import type { Dispatcher, TransactionOutcome } from "../dispatch.ts";
+import type { Dispatcher, JobOutcome, TransactionOutcome } from "../dispatch.ts";
 import { type ErrorCode, faults, StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Call, Lane } from "../operation.ts";
@@ -281,10 +281,11 @@ export class Mailbox {
     this.#figures.countGroup(outcomes.length);
     for (let index = 0; index < outcomes.length; index++) {
       const entry = group[index] as Entry;
-      const { answers, parkOn, againMs, usedMs } = outcomes[index] as TransactionOutcome["outcomes"][number];
+      const outcome = outcomes[index] as JobOutcome;
+      const { answers, parkOn, usedMs } = outcome;
       this.#queues.settleCost(entry, usedMs);
       const waitMs = startedAtMs - entry.queuedAtMs;
-      if (parkOn !== undefined && this.#park(entry, parkOn, answers[0] as Answer, againMs)) continue;
+      if (parkOn !== undefined && this.#park(entry, parkOn, answers[0] as Answer, outcome)) continue;
       this.#figures.countAnswer(entry.lane, waitMs);
       // A call that was cancelled before it began has no answer.
       if (answers.length === 0) this.#answer(entry, cancelledAnswer);
@@ -302,14 +303,15 @@ export class Mailbox {
    * Parks an entry, or queues it again when a topic was touched meanwhile. Returns false when it may not wait any
    * longer, so that `atTimeout` is its answer.
    */
-  #park(entry: Entry, topics: readonly string[], atTimeout: Answer, againMs?: number): boolean {
+  #park(entry: Entry, topics: readonly string[], atTimeout: Answer, { againMs, isHeld }: JobOutcome): boolean {
     const { client, calls, arrivedAtMs } = entry;
     if (entry.cancelled) {
       this.#answer(entry, cancelledAnswer);
       return true;
     }
     const { clock, limits } = this.#options;
-    entry.parkUntilMs = arrivedAtMs + (calls[0] as Call).waitMs;
+    const { waitMs } = calls[0] as Call;
+    entry.parkUntilMs = arrivedAtMs + (isHeld === true ? Math.max(waitMs, limits.lockMs) : waitMs);
     const leftMs = entry.parkUntilMs - clock.elapsed();
     if (leftMs <= 0 || this.#closing || !this.#queues.has(client)) return false;
     if (client.parked >= limits.parkedCalls)
@@ -325,7 +327,7 @@ export class Mailbox {
       noteWaits(entry, -1);
       entry.lane = "normal";
       if (this.#allTouched || topics.some((topic) => this.#touchedTopics.has(topic))) this.#queues.push(entry);
-      else this.#parking.add(entry, topics, atTimeout, leftMs, againMs);
+      else this.#parking.add(entry, topics, atTimeout, leftMs, isHeld === true ? heldAgainMs(entry, clock) : againMs);
     }
     return true;
   }
@@ -448,6 +450,11 @@ const cancelledAnswer = failure("aborted", "cancelled before it ran");
  * throughput: when every envelope was sent in two of them, 16 clients with 256 calls in flight made 0.85 of the calls.
  */
 const [partMs, partMsMax] = [25, 250];
+
+/** The time after which a call that found only locked rows runs again: it grows with the time that the call has waited. */
+function heldAgainMs({ arrivedAtMs }: Entry, clock: Clock): number {
+  return Math.min(100, Math.max(5, (clock.elapsed() - arrivedAtMs) / 4));
+}
 
 /** The pause before the next group, after one that found the write lock taken. */
 const busyPauseMs = 5;

@@ -23,7 +23,7 @@ import {
 import { Fence, Id, LeaseTtl, listInput, oneOrMore, Reason, Version, WaitMs } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import { commandStates, releaseKinds } from "../model/vocabulary.ts";
-import { fail, NotYet, operation } from "../operation.ts";
+import { fail, Held, NotYet, operation } from "../operation.ts";
 import { all, and, first, one, skipLocked, skipLockedSessions, sql, step, when } from "../sql.ts";
 import {
   asLastCommand,
@@ -101,7 +101,7 @@ export const enqueueCommands = step(function* (
  * Fails    not_found | invalid_transition when the runner is draining or gone
  * Effect   one row of commands, of attempts and of sessions, and the expiry of the runner; one row of changes for the
  *          command, one for the session when it starts, and one for the runner when it was stalled
- * Cost     at most 10 statements, each by an index
+ * Cost     at most 12 statements, each by an index
  */
 export const claim = operation({
   access: "write",
@@ -120,6 +120,7 @@ export const claim = operation({
     requireState(runner, "runner", ["online"]);
     const session = yield* nextSession(runnerId, sessionId);
     if (session === undefined) return yield* nothingReady(sessionId, ttlMs);
+    if (session instanceof Held) return session;
     const head = yield* one<Pick<CommandRow, "id" | "timeout_ms">>(sql`
       SELECT id, timeout_ms FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`);
     const expiresAt = after(now, ttlMs);
@@ -153,24 +154,29 @@ type Ready = SessionRow & { readonly ready_at: number };
 /**
  * Locks and returns the session to claim from, or returns undefined. Runs two ordered lookups, one for sessions without
  * a worktree and one for those whose worktree this runner leases: a single statement would have to sort, and would read
- * the sessions that are bound to worktrees of other runners (D-025).
+ * the sessions that are bound to worktrees of other runners (D-025). Returns Held when other transactions have locked
+ * all that there are: a claim that waited for one of them would hold up all others.
  */
 const nextSession = step(function* (runnerId: string, sessionId: string | undefined) {
   const filter = and(when(sessionId, (id) => sql`sessions.id = ${id}`));
-  const free = yield* first<Ready>(sql`
+  const anyFree = sql`
     SELECT * FROM sessions
     WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND ${filter}
     ORDER BY ready_at, id
-    LIMIT 1 ${skipLocked}`);
-  const bound = yield* first<Ready>(sql`
+    LIMIT 1`;
+  const anyBound = sql`
     SELECT sessions.*
     FROM worktrees JOIN sessions ON sessions.worktree_id = worktrees.id AND sessions.worktree_fence = worktrees.fence
     WHERE worktrees.lease_runner_id = ${runnerId}
       AND sessions.ready_at IS NOT NULL AND sessions.state IN (${openSessionStates}) AND ${filter}
     ORDER BY sessions.ready_at, sessions.id
-    LIMIT 1 ${skipLockedSessions}`);
-  if (free === undefined || bound === undefined) return free ?? bound;
-  return bound.ready_at <= free.ready_at ? bound : free;
+    LIMIT 1`;
+  const free = yield* first<Ready>(sql`${anyFree} ${skipLocked}`);
+  const bound = yield* first<Ready>(sql`${anyBound} ${skipLockedSessions}`);
+  if (free !== undefined && bound !== undefined) return bound.ready_at <= free.ready_at ? bound : free;
+  if (free !== undefined || bound !== undefined) return free ?? bound;
+  const held = (yield* first<Ready>(anyFree)) ?? (yield* first<Ready>(anyBound));
+  return held && new Held([claimableTopic, sessionTopic(held.id)], "the session to claim from");
 });
 
 /**

@@ -9,14 +9,14 @@ import { Hash, Id, LeaseTtl, Name, NewId } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { matches, WorktreeRow } from "../model/worktrees.ts";
 import { fail, NotYet } from "../operation.ts";
-import { and, change, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
+import { and, change, first, forUpdate, one, type Statement, skipLocked, sql, step, when } from "../sql.ts";
 import { requireState } from "./failures.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { dateOrNull, lockRow, type RowOf } from "./rows.ts";
 import { lockRunner } from "./runners.ts";
 import { bindWorktree } from "./sessionState.ts";
 import { freeWorktreeTopic, sessionTopic } from "./topics.ts";
-import { expireWorktreeLease, expireWorktreeLeases } from "./worktreeState.ts";
+import { expireOldestWorktreeLease, expireWorktreeLease } from "./worktreeState.ts";
 
 /** The holder of a lease: a registered runner, an owner's name, or both. At least one of them is required. */
 export const holderFields = { runnerId: Id.optional(), owner: Name.optional() };
@@ -68,11 +68,7 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
   const isFull = repository.worktree_count >= repository.max_worktrees;
   // Ends expired leases one at a time until a worktree is free. Not every one of them frees a worktree: one that was
   // still being created is quarantined (D-026).
-  while (
-    candidate === undefined &&
-    isFull &&
-    (yield* expireWorktreeLeases(context, { limit: 1, repositoryId: repository.id })).length > 0
-  )
+  while (candidate === undefined && isFull && (yield* expireOldestWorktreeLease(repository.id, context)))
     candidate = yield* findFreeWorktree(search);
   if (candidate === undefined && isFull) {
     const topics = session === undefined ? [] : [sessionTopic(session.id)];
@@ -159,11 +155,18 @@ interface Search {
 type Candidate = { readonly row: WorktreeRow; readonly match: (typeof matches)[number] };
 
 /**
- * Locks and returns the free worktree that fits best, or returns undefined. Runs up to four statements, from the best
- * match to the worst, because each has a partial index in the order of its search: a single statement would have to
- * sort all free worktrees. `state DESC` puts idle before dirty.
+ * Locks and returns the free worktree that fits best, or returns undefined. Waits for one that another transaction has
+ * locked only when there is no other (D-108).
  */
-const findFreeWorktree = step(function* ({ repositoryId, commitSha, environmentHash }: Search) {
+const findFreeWorktree = step(function* (search: Search) {
+  return (yield* bestWorktree(search, skipLocked)) ?? (yield* bestWorktree(search, forUpdate));
+});
+
+/**
+ * Runs up to four statements, from the best match to the worst, because each has a partial index in the order of its
+ * search: a single statement would have to sort all free worktrees. `state DESC` puts idle before dirty.
+ */
+const bestWorktree = step(function* ({ repositoryId, commitSha, environmentHash }: Search, lock: Statement) {
   const commit = when(commitSha, (value) => sql`commit_sha = ${value}`);
   const environment = when(environmentHash, (value) => sql`environment_hash = ${value}`);
   const searches = [
@@ -177,7 +180,7 @@ const findFreeWorktree = step(function* ({ repositoryId, commitSha, environmentH
     const row = yield* first<WorktreeRow>(sql`
       SELECT * FROM worktrees
       WHERE repository_id = ${repositoryId} AND ${condition} AND state IN ('idle', 'dirty')
-      ORDER BY state DESC, last_used_at LIMIT 1 ${skipLocked}`);
+      ORDER BY state DESC, last_used_at LIMIT 1 ${lock}`);
     if (row !== undefined) return { row, match } satisfies Candidate;
   }
   return undefined;

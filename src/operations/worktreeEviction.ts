@@ -6,7 +6,7 @@ import { list, optional } from "../model/codec.ts";
 import { Fence, Id, LeaseTtl } from "../model/fields.ts";
 import { Worktree, type WorktreeRow } from "../model/worktrees.ts";
 import { fail, NotYet, operation } from "../operation.ts";
-import { all, first, skipLocked, sql, step } from "../sql.ts";
+import { all, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 import { requireState } from "./failures.ts";
 import { evictionGrant, grantWorktree, holderFields, holderRule, namesHolder, resolveHolder } from "./reservation.ts";
 import { getRow, lockRow } from "./rows.ts";
@@ -75,7 +75,7 @@ export const evictUnused = operation({
       SELECT id FROM worktrees
       WHERE repository_id = ${input.repositoryId} AND ${states} AND NOT pinned
         AND last_used_at <= ${after(context.now, -input.unusedForMs)}
-      ORDER BY last_used_at LIMIT ${input.limit} ${skipLocked}`);
+      ORDER BY last_used_at LIMIT ${input.limit} ${forUpdate}`);
     if (unused.length === 0) {
       yield* getRow("repository", input.repositoryId);
       return new NotYet([], []);
@@ -86,12 +86,18 @@ export const evictUnused = operation({
   },
 });
 
-/** Locks the least recently used worktree that may be evicted, and returns its id, or undefined. */
+/**
+ * Locks the least recently used worktree that may be evicted, and returns its id, or undefined. Waits for one that
+ * another transaction has locked only when there is no other (D-108).
+ */
 const leastRecentlyUsed = step(function* (repositoryId: string) {
-  const row = yield* first<{ id: string }>(sql`
+  const any = sql`
     SELECT id FROM worktrees
     WHERE repository_id = ${repositoryId} AND state IN ('idle', 'dirty') AND NOT pinned
-    ORDER BY last_used_at LIMIT 1 ${skipLocked}`);
+    ORDER BY last_used_at LIMIT 1`;
+  const row =
+    (yield* first<{ id: string }>(sql`${any} ${skipLocked}`)) ??
+    (yield* first<{ id: string }>(sql`${any} ${forUpdate}`));
   return row?.id;
 });
 

@@ -5,17 +5,15 @@ import type { Context } from "../context.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { WorktreeState } from "../model/vocabulary.ts";
 import type { WorktreeRow } from "../model/worktrees.ts";
-import { all, and, first, forUpdate, skipLocked, sql, step, when } from "../sql.ts";
+import { all, and, first, forUpdate, type Statement, skipLocked, sql, step, when } from "../sql.ts";
 import { leaseLost } from "./failures.ts";
 import { lockRow } from "./rows.ts";
 import { keepSessionActive, openSessionStates } from "./sessionActivity.ts";
-import { tryLockSession, unbindWorktree } from "./sessionState.ts";
+import { lockBoundSession, tryLockSession, unbindWorktree } from "./sessionState.ts";
 import { endLease, type LeaseEnd, saveWorktree } from "./worktreeLease.ts";
 
 interface WorktreeExpiry {
   readonly limit: number;
-  /** The repository whose leases end. All repositories by default. */
-  readonly repositoryId?: string;
   /** The runner whose leases end. All runners by default. */
   readonly runnerId?: string;
   /** The reason that the rows of changes show. */
@@ -23,19 +21,11 @@ interface WorktreeExpiry {
 }
 
 /**
- * Ends at most `limit` expired leases and returns the ids of their worktrees. A
- * worktree whose session has an active command keeps its holder, because the command may still run in it (D-079).
- * Skips rows that another transaction has locked: a caller that never waits for a lock cannot deadlock.
+ * Returns the worktrees whose leases have expired, the oldest first, and their open sessions. A worktree whose session
+ * has an active command keeps its holder, because the command may still run in it (D-079).
  */
-export const expireWorktreeLeases = step(function* (
-  context: Context,
-  { limit, repositoryId, runnerId, reason }: WorktreeExpiry,
-) {
-  const ofHolder = and(
-    when(repositoryId, (id) => sql`repository_id = ${id}`),
-    when(runnerId, (id) => sql`(lease_runner_id = ${id}) IS TRUE`),
-  );
-  const expired = yield* all<{ id: string; fence: number; session_id: string | null }>(sql`
+const expiredLeases = step(function* (condition: Statement, limit: number, { now }: Context) {
+  return yield* all<{ id: string; fence: number; session_id: string | null }>(sql`
     SELECT
       id,
       fence,
@@ -45,27 +35,61 @@ export const expireWorktreeLeases = step(function* (
           AND sessions.state IN (${openSessionStates})
       ) AS session_id
     FROM worktrees
-    WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${context.now} AND ${ofHolder}
+    WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ${now} AND ${condition}
       AND NOT EXISTS (
         SELECT 1 FROM sessions
         WHERE worktree_id = worktrees.id AND worktree_fence = worktrees.fence AND active_commands > 0
       )
     ORDER BY lease_expires_at LIMIT ${limit}`);
+});
+
+/**
+ * Returns the condition for a worktree whose lease has expired. The rows were read without a lock, so a lease may have
+ * been renewed or released since.
+ */
+const isExpired = ({ id, fence }: { readonly id: string; readonly fence: number }, { now }: Context): Statement =>
+  sql`id = ${id} AND fence = ${fence} AND lease_expires_at <= ${now}`;
+
+/**
+ * Ends at most `limit` expired leases. Skips rows that another transaction has locked: a caller that never waits for a
+ * lock cannot deadlock.
+ */
+export const expireWorktreeLeases = step(function* (context: Context, { limit, runnerId, reason }: WorktreeExpiry) {
+  const ofHolder = and(when(runnerId, (id) => sql`(lease_runner_id = ${id}) IS TRUE`));
   const endedIds: string[] = [];
-  for (const { id, fence, session_id } of expired) {
+  for (const expired of yield* expiredLeases(ofHolder, limit, context)) {
+    const { id, session_id } = expired;
     const session = session_id === null ? undefined : yield* tryLockSession(session_id);
     // A runner may have claimed a command since the rows were read. A session that has ended starts none.
     if (session_id !== null && (session === undefined || session.active_commands > 0)) continue;
-    // The rows were read without a lock, so this one may have been renewed or released since.
-    const row = yield* first<WorktreeRow>(sql`
-      SELECT * FROM worktrees
-      WHERE id = ${id} AND fence = ${fence} AND lease_expires_at <= ${context.now}
-      ${skipLocked}`);
+    const row = yield* first<WorktreeRow>(
+      sql`SELECT * FROM worktrees WHERE ${isExpired(expired, context)} ${skipLocked}`,
+    );
     if (row === undefined) continue;
     yield* expireWorktreeLease(row, session, context, reason);
     endedIds.push(id);
   }
   return endedIds;
+});
+
+/**
+ * Ends the lease in a repository that expired first. Returns false when none has expired. The caller has locked the
+ * repository, and may wait for the session and the worktree (D-108).
+ */
+export const expireOldestWorktreeLease = step(function* (repositoryId: string, context: Context) {
+  for (;;) {
+    const [expired] = yield* expiredLeases(sql`repository_id = ${repositoryId}`, 1, context);
+    if (expired === undefined) return false;
+    const session = yield* lockBoundSession(expired.id, expired.fence);
+    // What has changed since the row was read is not found again.
+    if (session !== undefined && session.active_commands > 0) continue;
+    const row = yield* first<WorktreeRow>(
+      sql`SELECT * FROM worktrees WHERE ${isExpired(expired, context)} ${forUpdate}`,
+    );
+    if (row === undefined) continue;
+    yield* expireWorktreeLease(row, session, context);
+    return true;
+  }
 });
 
 /**
