@@ -2,7 +2,7 @@
 // thread, port or database.
 import { type Caller, checkCaller } from "./caller.ts";
 import type { Change, Context, ServerState } from "./context.ts";
-import type { Driver, Job, Runnable, Settled } from "./driver.ts";
+import type { Driver, Group, Job, Runnable, Settled } from "./driver.ts";
 import { bodyErrors, faults, StoreError, toWireFailure } from "./errors.ts";
 import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
 import type { Limits } from "./limits.ts";
@@ -65,12 +65,14 @@ export interface Dispatcher {
   ): Promise<TransactionOutcome>;
 }
 
-/** The conditions under which a job begins, asked at that time. */
+/** The conditions under which a job begins, asked at that time, and the receiver of what is committed before the rest. */
 export interface Conditions {
   /** Returns false when no further job may begin at this time of the transaction. */
   mayBegin?(now: Date): boolean;
   /** Returns true when the job with this index is not wanted any more. */
   isDropped?(index: number): boolean;
+  /** Receives the outcomes of the first jobs when they are committed before the others. The result holds the rest. */
+  onPart?(part: TransactionOutcome): void;
 }
 
 interface DispatcherOptions {
@@ -112,7 +114,7 @@ export function createDispatcher({
       return { name: name as string, operation, input, caller, waitMs: operation.waitMs(input) };
     },
 
-    async runTransaction(all, budgetMs, { mayBegin, isDropped } = {}) {
+    async runTransaction(all, budgetMs, { mayBegin, isDropped, onPart } = {}) {
       const jobs = sharablePrefix(all);
       // Once a job was refused, no later one may overtake it.
       let refuses = false;
@@ -123,19 +125,26 @@ export function createDispatcher({
           return refuses ? "refused" : isDropped?.(index) ? "dropped" : undefined;
         }),
       );
-      const group = await driver.transact(driverJobs, budgetMs);
-      const topics = new Set<string>();
-      const outcomes = group.settled.map((settled, index) => {
-        const { topics: touched, used, notBegun } = effects[index] as SideEffects;
-        const usedMs = group.usedMs[index] as number;
-        if (notBegun !== undefined) return { answers: [], parkOn: undefined, refused: notBegun === "refused", usedMs };
-        if (settled.ok) {
-          for (const topic of touched) topics.add(topic);
-          for (const [tokenId, { at, isFirst }] of used) onUsed?.(tokenId, at, isFirst);
-        }
-        return { ...outcomeOf(jobs[index] as readonly Call[], settled, onInternal), usedMs };
-      });
-      return { outcomes, topics, wrote: group.wrote };
+      let ended = 0;
+      const outcomeOfGroup = (group: Group): TransactionOutcome => {
+        const topics = new Set<string>();
+        const outcomes = group.settled.map((settled, place) => {
+          const index = ended++;
+          const { topics: touched, used, notBegun } = effects[index] as SideEffects;
+          const usedMs = group.usedMs[place] as number;
+          if (notBegun !== undefined)
+            return { answers: [], parkOn: undefined, refused: notBegun === "refused", usedMs };
+          if (settled.ok) {
+            for (const topic of touched) topics.add(topic);
+            for (const [tokenId, { at, isFirst }] of used) onUsed?.(tokenId, at, isFirst);
+          }
+          return { ...outcomeOf(jobs[index] as readonly Call[], settled, onInternal), usedMs };
+        });
+        return { outcomes, topics, wrote: group.wrote };
+      };
+      return outcomeOfGroup(
+        await driver.transact(driverJobs, budgetMs, onPart && ((part) => onPart(outcomeOfGroup(part)))),
+      );
     },
   };
 }

@@ -54,8 +54,10 @@ export interface Driver {
   /**
    * Runs jobs in order in one transaction and proves that it has ended. A job that fails is undone alone. Starts no
    * further job when `budgetMs` have passed. Throws `busy` when the transaction cannot begin; no job has run then.
+   * A driver may run them one by one instead, and then passes each to `onPart` as soon as it is committed; the result
+   * holds the jobs after those.
    */
-  transact(jobs: readonly Job[], budgetMs: number): Group | Promise<Group>;
+  transact(jobs: readonly Job[], budgetMs: number, onPart?: (part: Group) => void): Group | Promise<Group>;
   /**
    * Returns a number that changes when another process has committed. Absent when no other process can commit, or when
    * the driver reports commits itself.

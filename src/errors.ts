@@ -92,7 +92,8 @@ export const errorCodes = {
   },
   busy: {
     retryable: true,
-    means: "another process held a lock for too long, or the database server could not be reached",
+    means:
+      "another process held a lock, or a row that the call needs, for too long, or the database server could not be reached",
     mend: "check outcome, then retry; run one server per file",
   },
   overloaded: { retryable: true, means: "too many calls are waiting", mend: "retry after details.retryAfterMs" },

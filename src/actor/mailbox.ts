@@ -237,30 +237,40 @@ export class Mailbox {
     const watch = group.some(writes) ? this.#options.clockWatch : undefined;
     const isFollowed = watch !== undefined && (await this.#followClock(watch));
     const startedAtMs = realTime.elapsed();
-    const { dispatcher, limits } = this.#options;
-    const { outcomes, topics, wrote } = await dispatcher.runTransaction(
+    const { dispatcher, limits, clockWatch, onWrite, onCommit } = this.#options;
+    let rest = group;
+    const settleFirst = ({ outcomes, topics, wrote }: TransactionOutcome): void => {
+      clockWatch?.settled();
+      // The transaction may have found that the clock has moved. Then the next group begins by following it.
+      const begun = outcomes.filter(({ refused }) => refused !== true);
+      if (wrote) this.#commitSeq++;
+      const failed = writeFailureOf(rest, begun);
+      if (wrote || failed !== undefined) onWrite?.(failed);
+      this.#answerGroup(rest, begun, startedAtMs);
+      this.#parking.touch(topics);
+      if (topics.size > 0) onCommit?.(topics);
+      rest = rest.slice(begun.length);
+    };
+    const last = await dispatcher.runTransaction(
       group.map(({ calls }) => calls),
       limits.groupMs,
       {
         isDropped: (index) => (group[index] as Entry).cancelled,
         ...(isFollowed ? { mayBegin: (now) => watch.isSteady(now) } : {}),
+        onPart: (part) => {
+          settleFirst(part);
+          this.#sendAnswered();
+        },
       },
     );
-    this.#options.clockWatch?.settled();
-    // The transaction may have found that the clock has moved. Then the next group begins by following it.
-    const begun = outcomes.filter(({ refused }) => refused !== true);
-    if (wrote) this.#commitSeq++;
-    const failed = writeFailureOf(group, begun);
-    if (wrote || failed !== undefined) this.#options.onWrite?.(failed);
-    this.#answerGroup(group, begun, startedAtMs);
-    this.#parking.touch(topics);
-    if (topics.size > 0) this.#options.onCommit?.(topics);
-    return group.slice(begun.length);
+    settleFirst(last);
+    return rest;
   }
 
   /**
    * Follows the clock before a write, in a transaction of its own, when it has moved or when the server is new. Returns
-   * false when that failed for a reason that the group must not wait for, such as a full disk. Fails with `busy`.
+   * false when that failed for a reason that the group must not wait for, such as a full disk. Fails with `busy` when it
+   * took too long: without it, the group could take the leases of living holders.
    */
   async #followClock(watch: ClockWatch): Promise<boolean> {
     const call = watch.due();
@@ -269,7 +279,7 @@ export class Mailbox {
     const [ok, result] = (outcomes[0] as TransactionOutcome["outcomes"][number]).answers[0] as Answer;
     if (!ok) {
       const [code, message] = result;
-      if (code === "busy") throw new StoreError(code, message);
+      if (code === "busy" || code === "deadline_exceeded") throw new StoreError("busy", message);
       return false;
     }
     if (watch.followed(result)) this.#figures.countClockJump();
@@ -460,10 +470,15 @@ function heldAgainMs({ arrivedAtMs }: Entry, clock: Clock): number {
 const busyPauseMs = 5;
 
 /** The codes with which a write fails when the database could not store its rows. */
-const storageFailures: readonly ErrorCode[] = ["storage_full", "file_lost", "read_only", "io_error", "corrupt", "busy"];
+const storageFailures: readonly ErrorCode[] = ["storage_full", "file_lost", "read_only", "io_error", "corrupt"];
 
-/** Checks whether the database failed, in a known way or in one that has no code. */
-function isStorageFailure([code, , , details]: WireFailure): boolean {
+/**
+ * Checks whether the database failed, in a known way or in one that has no code. `busy` only shows that when the answer
+ * to a COMMIT was lost: a transaction that waited too long for a row, or met others too often, says nothing about other
+ * rows.
+ */
+function isStorageFailure([code, , outcome, details]: WireFailure): boolean {
+  if (code === "busy") return outcome === "unknown";
   return storageFailures.includes(code) || (code === "internal" && ("sqliteCode" in details || "sqlState" in details));
 }
 

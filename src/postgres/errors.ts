@@ -52,6 +52,11 @@ export function isLost(error: unknown): boolean {
   return /^(?:08|57P0|0A000)/.test(error.code ?? "");
 }
 
+/** Returns true when the query waited for a lock for too long. */
+export function isLockTimeout(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === "55P03";
+}
+
 /** Thrown in place of an error of `pg`, which could be mistaken for an error that the body has thrown itself. */
 export class QueryFailed extends Error {
   constructor(cause: unknown) {

@@ -12,7 +12,7 @@ import { type Body, BodyRun, type Query } from "../sql.ts";
 import { batchesOf } from "./batches.ts";
 import { commit, ownXid } from "./commit.ts";
 import type { PostgresConnection } from "./connection.ts";
-import { ConnectionLost, QueryFailed, rethrow, transactionLost, translate } from "./errors.ts";
+import { ConnectionLost, isLockTimeout, QueryFailed, rethrow, transactionLost, translate } from "./errors.ts";
 import { commitOrderLock, lockClass } from "./locks.ts";
 import { type ServerClock, timeQuery } from "./serverClock.ts";
 import { encode, type Prepared, PreparedStatements } from "./statements.ts";
@@ -32,7 +32,7 @@ export function createPostgresDriver(options: PostgresDriverOptions): Driver {
   const transaction = new Transaction(options);
   return {
     epoch: options.epoch,
-    transact: (jobs, budgetMs) => transaction.run(jobs, budgetMs),
+    transact: (jobs, budgetMs, onPart) => transaction.run(jobs, budgetMs, onPart),
     facts: options.facts ?? (() => ({})),
     close: () => options.connection.close(),
   };
@@ -60,13 +60,14 @@ class Transaction {
    * or waits too long for a row, the transaction is rolled back and each job runs alone. That is safe because bodies
    * are pure and nothing has been answered yet.
    */
-  async run(jobs: readonly Job[], budgetMs: number): Promise<Group> {
+  async run(jobs: readonly Job[], budgetMs: number, onPart?: (part: Group) => void): Promise<Group> {
     for (let tries = 1; ; tries++) {
       try {
         return await this.#attempt(jobs, budgetMs);
       } catch (error) {
         if (!(error instanceof TransactionLost)) throw error;
-        const group = await this.#recover(jobs, budgetMs, error, tries);
+        if (jobs.length > 1) return await this.#oneByOne(jobs, budgetMs, onPart);
+        const group = await this.#recover(error, tries);
         if (group !== undefined) return group;
       }
     }
@@ -115,16 +116,10 @@ class Transaction {
   }
 
   /**
-   * Settles the jobs of a lost transaction. Several run again, each on its own. Returns undefined for
-   * a single job that may succeed when it runs again; otherwise it fails.
+   * Settles the only job of a lost transaction. Returns undefined when it may succeed when it runs again; otherwise it
+   * fails.
    */
-  async #recover(
-    jobs: readonly Job[],
-    budgetMs: number,
-    { reason, index, transient }: TransactionLost,
-    tries: number,
-  ): Promise<Group | undefined> {
-    if (jobs.length > 1) return await this.#oneByOne(jobs, budgetMs);
+  async #recover({ reason, index, transient }: TransactionLost, tries: number): Promise<Group | undefined> {
     if (!transient || tries === triesMax)
       return { settled: [{ ok: false, error: rolledBack(reason), index }], usedMs: [0], wrote: false };
     // The time is random, so that the transactions do not conflict again at once.
@@ -132,16 +127,17 @@ class Transaction {
     return undefined;
   }
 
-  /** Runs each job in a transaction of its own. */
-  async #oneByOne(jobs: readonly Job[], budgetMs: number): Promise<Group> {
+  /** Runs each job in a transaction of its own. Each is answered when it is committed: the next may wait for a row. */
+  async #oneByOne(jobs: readonly Job[], budgetMs: number, onPart?: (part: Group) => void): Promise<Group> {
     const deadlineMs = realTime.elapsed() + budgetMs;
     const groups: Group[] = [];
-    for (const job of jobs) {
+    const settle = onPart ?? ((part: Group) => groups.push(part));
+    for (const [index, job] of jobs.entries()) {
       try {
-        groups.push(await this.run([job], 0));
+        settle(await this.run([job], 0));
       } catch (error) {
         // Earlier jobs are committed and must be answered; this one and the rest have not begun.
-        if (groups.length === 0) throw error;
+        if (index === 0) throw error;
         break;
       }
       if (realTime.elapsed() > deadlineMs) break;
@@ -241,12 +237,12 @@ class Transaction {
       const text = `SELECT pg_advisory_xact_lock($1, $2), ${ownXid}`;
       const { rows } = await client
         .query<{ xid: string }>({ name: "commit_order", text, values: [lockClass, commitOrderLock] })
-        .catch(rethrow);
+        .catch(rethrowOfOrder);
       for (const { access, body } of changes)
         if (body !== undefined) await this.#runBody(transaction, body, access, { wrote: false });
       return rows[0]?.xid;
     } catch (error) {
-      if (error instanceof ConnectionLost) throw error;
+      if (error instanceof ConnectionLost || error instanceof CommitsHeld) throw error;
       throw error instanceof QueryFailed ? transactionLost(error.cause) : new TransactionLost(bodyError(error));
     }
   }
@@ -256,6 +252,17 @@ class Transaction {
     if (error instanceof ConnectionLost) connection.drop(client);
     else await client.query("ROLLBACK").catch(() => connection.drop(client));
   }
+}
+
+/**
+ * Thrown when a transaction waited too long for its turn to commit. No transaction that writes can commit then, so it
+ * ends like one that could not begin.
+ */
+class CommitsHeld extends QueryFailed {}
+
+function rethrowOfOrder(error: unknown): never {
+  if (isLockTimeout(error)) throw new CommitsHeld(error);
+  rethrow(error);
 }
 
 /**

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import pg from "pg";
 import { type OwnedStore, openStore } from "../../../src/index.ts";
+import { commitOrderLock, lockClass } from "../../../src/postgres/locks.ts";
 import { fixtures, testClock } from "../../../src/testing/index.ts";
 import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
 import { until } from "../../system/faults/until.ts";
@@ -193,4 +194,69 @@ test("an eviction waits for a worktree that somebody holds", async (t) => {
     await release();
     assert.equal([await evicting].flat()[0]?.id, worktree.id);
   }
+});
+
+test("what runs one by one after a lock timeout is answered when it is committed, before the next has its row", async (t) => {
+  const { store, given, hold } = await rig(t, { lockMs: 5_000, groupLockMs: 50 });
+  const { repository } = await given.repository();
+  const release = await hold("SELECT * FROM repositories WHERE id = $1", repository.id);
+  const calls = [
+    store.repositories.upsert({ name: "first" }),
+    store.repositories.upsert({ name: "second" }),
+    store.repositories.upsert({ name: repository.name, maxWorktrees: 7 }),
+  ] as const;
+  // Both are answered while the row is held: otherwise nothing releases it.
+  assert.deepEqual(
+    (await Promise.all(calls.slice(0, 2))).map(({ name }) => name),
+    ["first", "second"],
+  );
+  await release();
+  assert.equal((await calls[2]).maxWorktrees, 7);
+});
+
+test("a row that is held for too long fails the call that needs it, and the store stays ready", async (t) => {
+  const { store, given, hold } = await rig(t, { lockMs: 100, groupLockMs: 50, probeEveryMs: 60_000 });
+  const { repository } = await given.repository();
+  const release = await hold("SELECT * FROM repositories WHERE id = $1", repository.id);
+  const change = () => store.repositories.upsert({ name: repository.name, maxWorktrees: 7 });
+  await assert.rejects(change(), { code: "busy", retryable: true, outcome: "rolled_back" });
+  const { ready, checks } = await store.maintenance.health();
+  assert.deepEqual([ready, checks.lastWrite.ok, checks.lastWrite.failed], [true, true, null]);
+  await release();
+  assert.equal((await change()).maxWorktrees, 7);
+});
+
+test("no lease is granted while the store cannot follow the clock, whichever timeout ends the attempt", async (t) => {
+  for (const timeouts of [
+    { lockMs: 100, statementMs: 10_000 },
+    { lockMs: 10_000, statementMs: 100 },
+  ]) {
+    const { store, given, clock, hold } = await rig(t, { ...timeouts, busyGiveUpMs: 1_000 });
+    const { repository } = await given.repository({ maxWorktrees: 1 });
+    const { worktree, fence } = await given.lease({ repositoryId: repository.id, ttlMs: 3_600_000 });
+    const reserve = () => store.worktrees.reserve({ repositoryId: repository.id, owner: "second" });
+    clock.jump(86_400_000);
+    const release = await hold("SELECT * FROM store_meta WHERE key = 'served_at'");
+    await assert.rejects(reserve(), { code: "busy" });
+    await release();
+    await assert.rejects(reserve(), { code: "capacity_exhausted" });
+    await store.worktrees.renew({ worktreeId: worktree.id, fence });
+  }
+});
+
+test("while another transaction holds up all commits, writes wait, then fail with busy, and the store is not ready", async (t) => {
+  const { store, url } = await rig(t, { lockMs: 50, busyGiveUpMs: 300, probeEveryMs: 60_000 });
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  const lock = () => client.query("SELECT pg_advisory_lock($1, $2)", [lockClass, commitOrderLock]);
+  const unlock = () => client.query("SELECT pg_advisory_unlock($1, $2)", [lockClass, commitOrderLock]);
+  await store.repositories.upsert({ name: "before" });
+  await lock();
+  await assert.rejects(store.repositories.upsert({ name: "late" }), { code: "busy", retryable: true });
+  const { ready, checks } = await store.maintenance.health();
+  assert.deepEqual([ready, checks.lastWrite.failed], [false, "busy"]);
+  await unlock();
+  await store.repositories.upsert({ name: "after" });
+  assert.equal((await store.maintenance.health()).ready, true);
+  await client.end();
 });
