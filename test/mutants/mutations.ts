@@ -38,6 +38,7 @@ const mailbox = { tests: ["test/unit/actor/mailbox.test.ts"] };
 const joining = { tests: ["test/unit/joining.test.ts"] };
 const json = { tests: ["test/unit/model/json.test.ts", "test/unit/model/jsonText.test.ts"] };
 const sqliteDriver = { tests: ["test/engines/sqlite/transaction.test.ts"] };
+const heldRows = { tests: ["test/engines/postgres/heldRows.test.ts"] };
 const postgresDriver = { tests: ["test/engines/postgres/transaction.test.ts"] };
 const migrator = { tests: ["test/engines/migrate/migrator.test.ts"] };
 const backup = { tests: ["test/engines/sqlite/backup.test.ts"] };
@@ -115,8 +116,8 @@ export const mutations: readonly Mutation[] = [
     ],
     [
       "a reservation ends leases that have expired",
-      "candidate === undefined &&\n    isFull",
-      "candidate === null &&\n    isFull",
+      "candidate === undefined && isFull && (",
+      "candidate === null && isFull && (",
     ],
     ["needsSync compares commits", "recorded !== wanted)", "recorded === wanted)"],
     ["an unknown fact needs work", "recorded === null || recorded === undefined ||", "recorded === undefined ||"],
@@ -708,6 +709,26 @@ export const mutations: readonly Mutation[] = [
       "entry.parkUntilMs - clock.elapsed()",
       "entry.parkUntilMs - realTime.elapsed()",
     ],
+  ]),
+
+  // Rows that somebody holds on PostgreSQL
+  ...mutate("src/operations/commands.ts", heldRows, [
+    ["a locked session is not an absent one", "if (session instanceof Held) return session;", ""],
+  ]),
+  ...mutate("src/operations/reservation.ts", heldRows, [
+    ["a locked worktree is not an absent one", " ?? (yield* bestWorktree(search, forUpdate))", ""],
+  ]),
+  ...mutate("src/postgres/transaction.ts", heldRows, [
+    ["a call is answered when it has committed", "const settle = onPart ?? (", "const settle = ("],
+    [
+      "a held turn to commit says that the store is busy",
+      "if (isLockTimeout(error)) throw",
+      "if (error === null) throw",
+    ],
+  ]),
+  ...mutate("src/actor/mailbox.ts", heldRows, [
+    ["a held row says nothing about the store", 'return outcome === "unknown";', "return true;"],
+    ["nothing is written before the clock is followed", ' || code === "deadline_exceeded") throw', ") throw"],
   ]),
   ...mutate("src/courier.ts", { tests: ["test/unit/testing/fakeTimers.test.ts"], only: "installed before or after" }, [
     ["a call that waits is sent at once", "if (parcel.waits) this.#flush();\n      else if", "if"],
