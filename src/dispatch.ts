@@ -6,6 +6,7 @@ import type { Driver, Group, Job, Runnable, Settled } from "./driver.ts";
 import { bodyErrors, faults, StoreError, toWireFailure } from "./errors.ts";
 import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
 import type { Limits } from "./limits.ts";
+import { valueBytes } from "./load.ts";
 import { type AnyOperation, type Call, Held, type Lane, NotYet, type OperationTable } from "./operation.ts";
 import { recordChanges } from "./operations/changes.ts";
 import type { Body } from "./sql.ts";
@@ -204,6 +205,7 @@ function driverJob(
   whyNot: (now: Date) => NotBegun,
 ): Job {
   const envelope = KeyedEnvelope.of(calls);
+  let resultBytes = 0;
   return calls.map((call, index): Runnable => {
     let context: RunContext | undefined;
     return {
@@ -213,13 +215,17 @@ function driverJob(
       startBody(now) {
         // The driver may run a job again, from its first call.
         if (index === 0) {
+          resultBytes = 0;
           effects.clear();
           effects.notBegun = whyNot(now);
         }
         // The failure only keeps the job from running; `notBegun` tells what it means.
         if (effects.notBegun !== undefined) throw new StoreError("busy", "not begun");
         context = new RunContext(now, limits, serverState, effects);
-        const body = runCall(call, calls.length === 1 && envelope === undefined, context);
+        const body = boundedCall(call, calls.length === 1 && envelope === undefined, context, (bytes) => {
+          resultBytes += bytes;
+          return resultBytes <= limits.resultBytes;
+        });
         return envelope === undefined ? body : envelope.run(index, body, context);
       },
       writeChanges: () =>
@@ -261,6 +267,22 @@ function* runCall(call: Call, isAlone: boolean, context: RunContext): Body<unkno
   const result = yield* keyed(call, encodedResult(call, context), context);
   if (!isAlone && result instanceof NotYet && result.atTimeout instanceof StoreError) throw result.atTimeout;
   return result;
+}
+
+/**
+ * Runs a call. Within a job of several calls, fails with `invalid_input` when the lists that they return exceed their
+ * bound together: all results are kept until the last call has run.
+ */
+function* boundedCall(
+  call: Call,
+  isAlone: boolean,
+  context: RunContext,
+  mayReturn: (bytes: number) => boolean,
+): Body<unknown> {
+  const result = yield* runCall(call, isAlone, context);
+  if (isAlone || call.operation.resultBytes(call.input) === 0 || mayReturn(valueBytes(result))) return result;
+  const message = `the results of one transaction exceed ${context.limits.resultBytes} bytes: ask for fewer rows, or in several calls`;
+  throw new StoreError("invalid_input", message);
 }
 
 function* encodedResult({ operation: { run, output }, input }: Call, context: RunContext): Body<unknown> {

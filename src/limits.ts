@@ -11,6 +11,8 @@ export const bounds = {
   jsonNumberLength: 1_000,
   logChunkBytes: 64 * 1024,
   logReadBytes: 1024 * 1024,
+  /** The size of the JSON columns of one page. A page of more ends earlier, after at least one row. */
+  pageBytes: 1024 * 1024,
   pageRows: 50,
   pageRowsMax: 500,
   leaseMsMin: 1_000,
@@ -32,6 +34,8 @@ export const bounds = {
   /** The size of the body of one event, as JSON. */
   debugEventBytes: 32 * 1024,
   debugBreakpoints: 1_000,
+  /** The size of all breakpoints of a debug session, as JSON. */
+  debugBreakpointBytes: 1024 * 1024,
   /** The longest actor and the longest request id. */
   callerLength: 200,
   /** The longest idempotency key. */
@@ -51,7 +55,10 @@ export const defaultLimits = {
   queueCalls: 10_000,
   /** The size of the calls of one client that are not answered yet, counted as `envelopeBytes`. */
   queueBytes: 16 * 1024 * 1024,
-  /** The size that the results of one client's calls may have in one group. Calls beyond it run in the next one. */
+  /**
+   * The size that the results of one client's calls may have in one group, by estimate. Calls beyond it run in the next
+   * one. Also the size of the lists that one transaction may return.
+   */
   resultBytes: 64 * 1024 * 1024,
   /** The number of calls of one client that wait for something to happen. */
   parkedCalls: 1_000,

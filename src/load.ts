@@ -34,6 +34,11 @@ export function callBytes(name: unknown, wire: unknown, caller: unknown, max = N
   return sizeOf([name, wire, caller], max, 0);
 }
 
+/** Estimates the size of a result in memory. */
+export function valueBytes(value: unknown): number {
+  return sizeOf(value, Number.POSITIVE_INFINITY, 0);
+}
+
 /** Returns the sum of `callBytes` over an envelope. Stops counting beyond `max`. */
 export function envelopeBytes(calls: readonly unknown[], max: number): number {
   let sum = 0;

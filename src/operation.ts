@@ -3,6 +3,7 @@ import type { z } from "zod";
 import type { Caller, EnvelopeKey } from "./caller.ts";
 import type { Context } from "./context.ts";
 import { type Details, type ErrorCode, StoreError } from "./errors.ts";
+import { bounds } from "./limits.ts";
 import type { Codec } from "./model/codec.ts";
 import { storedForm } from "./model/storedForm.ts";
 import type { Body } from "./sql.ts";
@@ -45,7 +46,7 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
    */
   touches(input: never): string | undefined;
   /**
-   * Returns the largest size of the result in bytes, or 0 where results are always small. `limits.resultBytes` bounds
+   * Returns the largest size of the result in bytes, or 0 where a result is at most one row. `limits.resultBytes` bounds
    * the sum over the calls of a client in one group.
    */
   resultBytes(input: never): number;
@@ -202,7 +203,7 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     },
     run: run as Operation["run"],
     touches: (touches ?? (() => undefined)) as Operation["touches"],
-    resultBytes: (resultBytes ?? (() => 0)) as Operation["resultBytes"],
+    resultBytes: (resultBytes ?? (() => (keys.includes("cursor") ? bounds.pageBytes : 0))) as Operation["resultBytes"],
     readsChanges,
     waits: waitMs !== undefined,
     waitMs: (waitMs ?? (() => 0)) as Operation["waitMs"],

@@ -82,6 +82,8 @@ export interface OpenEnvelope {
   /** The answers that were not sent yet, two values for each call, and the slots of their calls. */
   answers: unknown[];
   slots: number[];
+  /** The size that the answers which were not sent yet may have. */
+  resultBytes: number;
   /** The number of entries without an answer. */
   unanswered: number;
   /** True when some of its answers were sent. */
@@ -145,8 +147,9 @@ export function settle(entry: Entry, answers: readonly Answer[]): boolean {
   if (entry.done) return false;
   drop(entry);
   if (entry.place !== "queue") uncount(entry);
-  const { envelope, slot } = entry;
+  const { envelope, slot, resultBytes } = entry;
   for (let index = 0; index < answers.length; index++) addAnswer(envelope, slot + index, answers[index] as Answer);
+  envelope.resultBytes += resultBytes;
   envelope.unanswered--;
   return true;
 }

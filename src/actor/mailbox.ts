@@ -151,6 +151,7 @@ export class Mailbox {
         entries: [],
         answers: [],
         slots: [],
+        resultBytes: 0,
         unanswered: 0,
         inParts: false,
         onPart,
@@ -395,7 +396,8 @@ export class Mailbox {
    */
   #sendAnswered(): void {
     for (const envelope of this.#answered) {
-      if (envelope.unanswered > 0 && envelope.onPart !== undefined) {
+      const isFull = envelope.resultBytes >= this.#options.limits.resultBytes;
+      if (envelope.unanswered > 0 && envelope.onPart !== undefined && !isFull) {
         if (!this.#inParts.has(envelope)) this.#inParts.set(envelope, { sinceMs: realTime.elapsed(), answers: 0 });
       } else {
         this.#inParts.delete(envelope);
@@ -431,6 +433,7 @@ export class Mailbox {
       if (onPart === undefined) return;
       envelope.answers = [];
       envelope.slots = [];
+      envelope.resultBytes = 0;
       envelope.inParts = true;
       onPart([epoch, this.#commitSeq, answers, slots]);
       return;

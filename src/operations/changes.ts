@@ -26,6 +26,10 @@ const filters = {
  */
 const scanRowsMax = 10_000;
 
+/** The size of a row of changes: most of it is the old and the new text of the fields that differ, which is cut. */
+const rowBytes = 2_048;
+const resultBytes = ({ limit }: { readonly limit: number }): number => limit * rowBytes;
+
 /**
  * Lists the changes after a cursor, in the order of their commits.
  *
@@ -43,6 +47,7 @@ export const since = operation({
   output: ChangePage,
   errors: ["feed_truncated"],
   readsChanges: true,
+  resultBytes,
   *run(input) {
     return yield* readChanges(input);
   },
@@ -59,6 +64,7 @@ export const watch = operation({
   output: ChangePage,
   errors: ["feed_truncated"],
   readsChanges: true,
+  resultBytes,
   waitMs: (input) => input.waitMs,
   stream: {
     items: (page): ChangeRow[] => page.changes,

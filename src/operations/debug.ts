@@ -32,7 +32,7 @@ import {
 } from "./debugState.ts";
 import { notFound } from "./failures.ts";
 import { filter, listPage } from "./paging.ts";
-import { findRow, getRow } from "./rows.ts";
+import { countWithin, findRow, getRow, jsonBytes } from "./rows.ts";
 import { lockOpenSession, saveSession } from "./sessionState.ts";
 import { debugTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
@@ -204,11 +204,11 @@ const readsMax = 20;
  * Returns a debug session with its breakpoints, stopped threads and last events, all as of one moment.
  *
  * Input    stopEpoch: the epoch of the stop whose threads are returned (default: the current stop). events: the number
- *          of last events to return
+ *          of last events to return; there are fewer if their bodies exceed 1 MiB
  * Result   { debugSession, breakpoints, threads, stopEpochs, events, lastOutput }. threads: as seen at that stop;
  *          without stopEpoch, empty while the debugger runs. stopEpochs: the stops whose threads are stored
  * Fails    not_found | busy when the debug session changes faster than it can be read
- * Cost     7 statements by key
+ * Cost     8 statements by key
  */
 export const get = operation({
   access: "read",
@@ -219,7 +219,7 @@ export const get = operation({
   }),
   output: DebugView,
   errors: ["not_found"],
-  resultBytes: ({ events }) => (events + bounds.debugThreads) * 4_096,
+  resultBytes: () => bounds.pageBytes + bounds.debugBreakpointBytes + bounds.debugStopBytes,
   *run({ debugSessionId: id, stopEpoch, events }, { limits }) {
     let debugSession = yield* getRow("debug_session", id);
     for (let reads = 0; reads < readsMax; reads++) {
@@ -231,8 +231,14 @@ export const get = operation({
       const threads = yield* all<StoppedThreadRow>(sql`
         SELECT * FROM debug_stops WHERE debug_session_id = ${id} AND stop_epoch = ${epoch} ORDER BY thread_id`);
       const stopEpochs = yield* readStopEpochs(id, limits.debugStopEpochs);
+      const sizes = yield* all<{ bytes: number }>(sql`
+        SELECT ${jsonBytes(sql`body`)} AS bytes FROM debug_events
+        WHERE debug_session_id = ${id}
+        ORDER BY position DESC LIMIT ${events}`);
       const lastEvents = yield* all<DebugEventRow>(sql`
-        SELECT * FROM debug_events WHERE debug_session_id = ${id} ORDER BY position DESC LIMIT ${events}`);
+        SELECT * FROM debug_events
+        WHERE debug_session_id = ${id}
+        ORDER BY position DESC LIMIT ${countWithin(sizes, bounds.pageBytes)}`);
       const lastOutput = yield* first<DebugEventRow>(sql`
         SELECT * FROM debug_events
         WHERE debug_session_id = ${id} AND event = 'output'
@@ -279,6 +285,9 @@ export const list = operation({
   },
 });
 
+/** The number of events whose bodies have at most the size of a page. */
+const eventsMax = bounds.pageBytes / bounds.debugEventBytes;
+
 /**
  * Follows the events of a debug session as they are applied, until it has ended.
  *
@@ -300,12 +309,13 @@ export const follow = operation({
   output: DebugEventPage,
   errors: ["not_found"],
   waitMs: (input) => input.waitMs,
-  resultBytes: ({ limit }) => limit * 4_096,
+  resultBytes: () => bounds.pageBytes,
   stream: {
     items: (page) => page.events,
     next: (input, page) => (page.ended ? undefined : { ...input, after: page.nextPosition }),
   },
-  *run({ debugSessionId: id, after, limit }) {
+  *run({ debugSessionId: id, after, limit: asked }) {
+    const limit = Math.min(asked, eventsMax);
     const debug = yield* getRow("debug_session", id);
     const events = yield* all<DebugEventRow>(sql`
       SELECT * FROM debug_events

@@ -12,8 +12,9 @@ import { maskingOf } from "../model/masking.ts";
 import { SecretNames } from "../model/secretNames.ts";
 import { fail, sealedOperation } from "../operation.ts";
 import { present } from "../present.ts";
-import { all, change, changeEach, first, type Statement, sql, step } from "../sql.ts";
+import { all, change, changeEach, first, one, type Statement, sql, step } from "../sql.ts";
 import { lockDebugSession, requireOpenDebugSession, saveDebugSession } from "./debugState.ts";
+import { jsonBytes } from "./rows.ts";
 import { requireVersion } from "./versions.ts";
 
 const setFields = {
@@ -119,6 +120,13 @@ export const setBreakpoints = sealedOperation({
     }
     if (statements.length === 0) return rows;
     yield* changeEach(statements);
+    const { bytes } = yield* one<{ bytes: number }>(sql`
+      SELECT CAST(SUM(${jsonBytes(sql`requested`)} + ${jsonBytes(sql`bound`)}) AS bigint) AS bytes FROM debug_breakpoints
+      WHERE debug_session_id = ${debugSessionId}`);
+    if (bytes > bounds.debugBreakpointBytes) {
+      const message = `breakpoints: those of the debug session would take ${bytes} bytes as JSON, and may take ${bounds.debugBreakpointBytes}`;
+      fail("invalid_input", {}, message);
+    }
     const op = insertCount > 0 || unmatched.length > 0 ? "set_breakpoints" : undefined;
     const detail = { kind, sourcePath, breakpoints: breakpoints.length };
     yield* saveDebugSession(before, { breakpoint_count: count }, context, op, detail);

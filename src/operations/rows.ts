@@ -39,6 +39,29 @@ export const tables: Readonly<Record<Entity, Statement>> = {
   worktree: sql`worktrees`,
 };
 
+/** Returns the size of a nullable JSON column in bytes, without reading what the column holds. */
+export const jsonBytes = (column: Statement): Statement => sql`COALESCE(octet_length(${column}/*+ ::text */), 0)`;
+
+/** The size of the JSON columns of a row, for the entities that have large ones. */
+export const jsonBytesOf: Readonly<Partial<Record<Entity, Statement>>> = {
+  artifact: jsonBytes(sql`metadata`),
+  command: sql`${jsonBytes(sql`argv`)} + ${jsonBytes(sql`env`)} + ${jsonBytes(sql`secret_env_keys`)}`,
+  debug_session: sql`${jsonBytes(sql`capabilities`)} + ${jsonBytes(sql`payload`)}`,
+  repository: jsonBytes(sql`settings`),
+  runner: jsonBytes(sql`labels`),
+  session: jsonBytes(sql`metadata`),
+};
+
+/** Returns the number of rows, at least one, whose sizes make up at most `max` bytes. */
+export function countWithin(rows: readonly { readonly bytes: number }[], max: number): number {
+  let sum = 0;
+  const end = rows.findIndex(({ bytes }, index) => {
+    sum += bytes;
+    return sum > max && index > 0;
+  });
+  return end === -1 ? rows.length : end;
+}
+
 /** Returns the row of this id, or undefined. */
 export const findRow = step(function* <Name extends Entity>(entity: Name, id: string) {
   return yield* first<RowOf[Name]>(sql`SELECT * FROM ${tables[entity]} WHERE id = ${id}`);

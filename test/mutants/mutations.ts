@@ -334,6 +334,12 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/serving.ts", subject("commands"), [
     ["the clock moves sessions that wait", "SET ready_at = ready_at - ${back}", "SET ready_at = ready_at"],
   ]),
+  ...mutate("src/operations/rows.ts", subject("sizes"), [
+    ["a page ends at bytes", "return sum > max &&", "return sum < 0 &&"],
+  ]),
+  ...mutate("src/dispatch.ts", subject("sizes"), [
+    ["the lists of a transaction are bounded", "resultBytes <= limits.resultBytes", "resultBytes >= 0"],
+  ]),
   ...mutate("src/model/json.ts", { tests: ["test/unit/model/json.test.ts"] }, [
     ["no path leads through a Set", "at !== value && annotated.has(at)", "at === null"],
   ]),

@@ -1,0 +1,149 @@
+// Results are bounded in bytes: a page ends before it grows too large, and one transaction returns no more than fits.
+import assert from "node:assert/strict";
+import { fixtures } from "../../../src/testing/index.ts";
+import type { TestedBackend } from "../../support/backends.ts";
+import { fails, subject } from "../suite.ts";
+
+/** Text of 240 KB, in two parts: one argument has at most 128 KiB. */
+const filler = ["x".repeat(120_000), "y".repeat(120_000)];
+
+/** A JSON value of somewhat less than 250 KB. */
+const large = { text: "x".repeat(240_000) };
+
+export function sizesConformance(backend: TestedBackend): void {
+  subject(backend, "sizes", ({ test, alone }) => {
+    test("a page ends at 1 MiB of JSON, and the pages together have every row once, in both orders", async ({
+      store,
+    }) => {
+      const { session } = await fixtures(store).session();
+      const sessionId = session.id;
+      const ids: string[] = [];
+      for (let n = 0; n < 12; n++) {
+        const argv = n === 5 ? ["a", ...filler] : [`${n}`, ...filler];
+        const env = n % 2 === 0 ? { A: filler[0] as string, B: filler[1] as string } : undefined;
+        const [command] = await store.commands.enqueue({ sessionId, commands: [{ argv, ...(env && { env }) }] });
+        ids.push(command?.id as string);
+      }
+      for (const order of ["asc", "desc"] as const) {
+        const found: string[] = [];
+        let pages = 0;
+        for (let cursor: string | undefined; ; ) {
+          const page = await store.commands.list({ sessionId, order, limit: 500, ...(cursor && { cursor }) });
+          assert.ok(Buffer.byteLength(JSON.stringify(page.items)) < 1_100_000);
+          assert.ok(page.items.length > 0);
+          found.push(...page.items.map(({ id }) => id));
+          pages++;
+          cursor = page.nextCursor;
+          if (cursor === undefined) break;
+        }
+        assert.deepEqual(found, order === "asc" ? ids : ids.toReversed());
+        assert.ok(pages >= 5, `${pages} pages`);
+      }
+      const all: string[] = [];
+      for await (const { id } of store.commands.all({ sessionId })) all.push(id);
+      assert.deepEqual(all, ids);
+    });
+
+    test("a row that is larger than a page is a page", async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      const sessionId = session.id;
+      const argv = filler;
+      const env = { A: filler[0] as string, B: filler[1] as string };
+      const secretEnvKeys = Array.from({ length: 100 }, (_, n) => `${n}${"K".repeat(200)}`);
+      for (let n = 0; n < 3; n++) await store.commands.enqueue({ sessionId, commands: [{ argv, env, secretEnvKeys }] });
+      const first = await store.commands.list({ sessionId, limit: 1 });
+      assert.deepEqual([first.items.length, typeof first.nextCursor], [1, "string"]);
+      const all = await store.commands.list({ sessionId });
+      assert.equal(all.items.length, 1 + 1);
+      const rest = await store.commands.list({ sessionId, cursor: all.nextCursor as string });
+      assert.deepEqual([rest.items.length, rest.nextCursor], [1, undefined]);
+    });
+
+    alone("the pages of every list with JSON end at bytes", async ({ store }) => {
+      const given = fixtures(store);
+      const { session } = await given.session();
+      const { runner } = await given.runner();
+      const sessionId = session.id;
+      for (let n = 0; n < 7; n++) {
+        const { repository } = await given.repository({ settings: large });
+        await given.session({ repositoryId: repository.id, metadata: large });
+        await store.artifacts.record({
+          sessionId,
+          name: `${n}`,
+          uri: `file:///${n}`,
+          sha256: "a".repeat(64),
+          sizeBytes: 1,
+          metadata: large,
+        });
+        await store.runners.register({ name: runner.name, labels: Object.fromEntries(labels) });
+      }
+      const pages = {
+        repositories: await store.repositories.list({ order: "desc" }),
+        sessions: await store.sessions.list({ order: "desc" }),
+        artifacts: await store.artifacts.list({ sessionId }),
+        runners: await store.runners.list({ order: "desc" }),
+      };
+      for (const [name, { items, nextCursor }] of Object.entries(pages))
+        assert.deepEqual([name, items.length, typeof nextCursor], [name, 4, "string"]);
+    });
+
+    test("a transaction whose lists exceed limits.resultBytes fails as a whole", async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      const sessionId = session.id;
+      for (let n = 0; n < 4; n++)
+        await store.commands.enqueue({ sessionId, commands: [{ argv: filler }] });
+      const read = (count: number) =>
+        store.atomically((tx) => {
+          for (let n = 0; n < count; n++) tx.commands.list({ sessionId });
+        });
+      const pages = (await read(8)) as readonly { items: readonly unknown[] }[];
+      assert.deepEqual(
+        pages.map(({ items }) => items.length),
+        Array(8).fill(4),
+      );
+      const error = await fails(read(80), "invalid_input", {}, "rolled_back");
+      assert.match(error.message, /results of one transaction exceed 67108864 bytes/);
+    });
+
+    test("debug.get returns fewer events than asked for when their bodies exceed 1 MiB, and follow returns all", async ({
+      store,
+    }) => {
+      const { debugSessionId, adapterRun } = await fixtures(store).debugSession();
+      const body = { data: Array.from({ length: 30 }, () => "x".repeat(1_000)) };
+      for (let seq = 10; seq < 60; seq++)
+        await store.debug.applyEvent({ debugSessionId, adapterRun, seq, event: "custom", body });
+      const { events, debugSession } = await store.debug.get({ debugSessionId, events: 500 });
+      assert.ok(events.length >= 30 && events.length < 40, `${events.length} events`);
+      const last = events.at(-1)?.position as number;
+      assert.equal(events[0]?.position, last - events.length + 1);
+      const followed: number[] = [];
+      for await (const { position } of store.debug.follow({ debugSessionId, limit: 500 })) {
+        followed.push(position);
+        if (position === last) break;
+      }
+      assert.deepEqual(
+        followed,
+        Array.from({ length: last }, (_, index) => index + 1),
+      );
+      assert.equal(debugSession.id, debugSessionId);
+    });
+
+    test("the breakpoints of a debug session take at most 1 MiB", async ({ store }) => {
+      const { debugSessionId } = await fixtures(store).debugSession();
+      const set = (sourcePath: string, count: number) =>
+        store.debug.setBreakpoints({
+          debugSessionId,
+          sourcePath,
+          breakpoints: Array.from({ length: count }, (_, line) => ({ line: line + 1, condition: "x".repeat(9_000) })),
+        });
+      assert.equal((await set("/a.ts", 60)).length, 60);
+      const error = await fails(set("/b.ts", 60), "invalid_input", {}, "rolled_back");
+      assert.match(error.message, /may take 1048576/);
+      assert.equal((await store.debug.get({ debugSessionId })).breakpoints.length, 60);
+      assert.equal((await set("/b.ts", 40)).length, 40);
+    });
+  });
+}
+
+/** Labels of somewhat less than 250 KB. */
+const labels = Array.from({ length: 240 }, (_, n): [string, string] => [`label-${n}`, "x".repeat(1_000)]);
