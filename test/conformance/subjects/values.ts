@@ -137,7 +137,9 @@ export function valuesConformance(backend: TestedBackend): void {
       });
       assert.equal(JSON.stringify(rows.map((row) => row.env)).length > 1_000_000, true);
       for (const row of rows) assert.deepEqual(row.env, env);
-      assert.deepEqual((await store.commands.list({ sessionId: session.id })).items, rows);
+      const read: unknown[] = [];
+      for await (const row of store.commands.all({ sessionId: session.id })) read.push(row);
+      assert.deepEqual(read, rows);
     });
 
     test("JSON up to its bounds is accepted, and beyond them invalid_input", async ({ store }) => {
