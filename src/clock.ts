@@ -1,4 +1,6 @@
 // The one source of time. Wall time dates rows; elapsed time shows whether the wall clock has jumped.
+import { randomInt } from "node:crypto";
+import { readFileSync, readlinkSync } from "node:fs";
 import { realTime } from "./realTime.ts";
 
 export interface Clock {
@@ -13,9 +15,40 @@ export interface Clock {
    * clocks do not have it: timers tell when their time has passed.
    */
   onMoved?(listener: () => void): () => void;
+  /** Returns the elapsed time that all processes of the machine share, or undefined when they share none. */
+  uptime(): Uptime | undefined;
 }
 
-export const systemClock: Clock = { now: () => realTime.now(), elapsed: () => realTime.elapsed(), pauses: true };
+/** The elapsed time since the machine started. */
+export interface Uptime {
+  /** Names the start of the machine: times of different starts cannot be compared. */
+  readonly start: string;
+  readonly ms: number;
+}
+
+export const systemClock: Clock = {
+  now: () => realTime.now(),
+  elapsed: () => realTime.elapsed(),
+  pauses: true,
+  uptime: () => (machineStart === undefined ? undefined : { start: machineStart, ms: uptimeMs() }),
+};
+
+const uptimeMs = (): number => Number(realTime.hrtime() / 1_000_000n);
+
+/**
+ * The name of the machine's start. Linux has one, where containers may also have elapsed times of their own:
+ * https://www.man7.org/linux/man-pages/man7/time_namespaces.7.html
+ */
+const machineStart = readMachineStart();
+
+function readMachineStart(): string | undefined {
+  try {
+    const start = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+    return `${start}/${readlinkSync("/proc/self/ns/time")}`;
+  } catch {
+    return undefined;
+  }
+}
 
 /** Returns the moment that lies `ms` milliseconds after another. */
 export function after(moment: Date, ms: number): Date {
@@ -32,7 +65,7 @@ export interface TestClock extends Clock {
   readonly shared: SharedArrayBuffer;
 }
 
-/** The memory of a test clock: two offsets of 8 bytes, and the number of its moves in the first half of a third. */
+/** The memory of a test clock: two offsets of 8 bytes, the number of its moves, and the name of its start. */
 const [advanced, jumped, clockBytes] = [0, 1, 24];
 
 /**
@@ -43,6 +76,8 @@ const [advanced, jumped, clockBytes] = [0, 1, 24];
 export function testClock(shared: SharedArrayBuffer = new SharedArrayBuffer(clockBytes)): TestClock {
   const offsetsMs = new BigInt64Array(shared, 0, 2);
   const moves = new Int32Array(shared, 16, 1);
+  const start = new Int32Array(shared, 20, 1);
+  Atomics.compareExchange(start, 0, 0, randomInt(1, 2 ** 31 - 1));
   const offset = (index: number): number => Number(Atomics.load(offsetsMs, index));
   const move = (index: number, ms: number): void => {
     Atomics.add(offsetsMs, index, BigInt(ms));
@@ -54,6 +89,7 @@ export function testClock(shared: SharedArrayBuffer = new SharedArrayBuffer(cloc
     elapsed: () => systemClock.elapsed() + offset(advanced),
     pauses: false,
     onMoved: (listener) => onMoved(moves, listener),
+    uptime: () => ({ start: `test-${Atomics.load(start, 0)}`, ms: uptimeMs() + offset(advanced) }),
     advance: (ms) => move(advanced, ms),
     jump: (ms) => move(jumped, ms),
     shared,

@@ -1,4 +1,5 @@
 // The context of a body: its view of the transaction and of the server. Knows no operation or database.
+import type { Uptime } from "./clock.ts";
 import type { Details, ErrorCode } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 
@@ -39,6 +40,7 @@ export interface ServerState {
   readonly queueFullness: number;
   readonly lastWrite: LastWrite | undefined;
   readonly database: DatabaseFacts;
+  readonly uptime: Uptime | undefined;
 }
 
 /** The last transaction that wrote, or that failed to. */

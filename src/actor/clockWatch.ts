@@ -54,8 +54,8 @@ export function createClockWatch(clock: Clock, limits: Limits): ClockWatch {
       noteAlive();
       if (!moved && !isNew) return undefined;
       const input = isNew
-        ? { gapMs: 2 * servedEveryMs, setBackMs: 0 }
-        : { gapMs: clockJumpMs, aliveAt: new Date(aliveAtMs), setBackMs: Math.max(0, offsetMs - currentOffsetMs()) };
+        ? { gapMs: 2 * servedEveryMs, jumpMs: 0 }
+        : { gapMs: clockJumpMs, aliveAt: new Date(aliveAtMs), jumpMs: currentOffsetMs() - offsetMs };
       const waitMs = 0;
       return {
         name: "maintenance.followClock",

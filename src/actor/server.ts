@@ -65,6 +65,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     queueFullness: Math.max(...mailboxes.map(({ fullness }) => fullness)),
     lastWrite: writeProbe.last,
     database: (drivers[0] as Driver).facts(),
+    uptime: clock.uptime(),
   });
   const clockWatch = createClockWatch(clock, limits);
   const mailboxes = drivers.map((driver): Mailbox => {

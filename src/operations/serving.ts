@@ -1,5 +1,5 @@
 // The time at which a server last served the store. A lease measures the silence of its holder, and silence counts only
-// while somebody listened: what follows when nobody served for a while, or when the clock was set back (D-082).
+// while somebody listened: what follows when nobody served for a while, or when the clock was set (D-082).
 import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
@@ -32,30 +32,26 @@ type Graces = readonly Date[];
 const gracesMax = 64;
 
 /**
- * Follows the clock when it may have moved while nobody served: gives what was alive a grace period, or moves times
- * back with the clock. The server calls it before its first write, and when its clocks show a pause or a jump; no port
- * reaches it.
+ * Follows the clock when it may have moved while nobody served: moves times with a clock that was set, and gives what
+ * was alive a grace period. The server calls it before its first write, and when its clocks show a pause or a jump; no
+ * port reaches it.
  *
  * Input    gapMs: the time without service that counts as a pause. aliveAt: the time at which the caller certainly
- *          served. setBackMs: the time by which the caller saw the clock go back
- * Result   pausedMs: the length of the pause; 0 when there was none, or when another process has followed it.
- *          setBackMs: the same for a clock that was set back
+ *          served. jumpMs: the time by which the caller saw the clock go ahead or, if negative, back
+ * Result   pausedMs: the time since the store was last served; 0 when there was no pause and no jump, or when another
+ *          process has followed it. setBackMs: the time by which the clock was set back
  */
 export const followClock = operation({
   access: "write",
   lane: "background",
-  input: z.strictObject({
-    gapMs: z.number().min(0),
-    aliveAt: Moment.optional(),
-    setBackMs: z.number().min(0).default(0),
-  }),
+  input: z.strictObject({ gapMs: z.number().min(0), aliveAt: Moment.optional(), jumpMs: z.number() }),
   output: record({ pausedMs: integer, setBackMs: integer }),
   errors: [],
-  *run({ gapMs, aliveAt, setBackMs }, context) {
+  *run({ gapMs, aliveAt, jumpMs: seenJumpMs }, context) {
     const { now, limits } = context;
     // The row exists from now on. Under its lock, one of several processes that see the same pause acts, and the others
     // find that the store was served just now.
-    yield* change(sql`
+    const inserted = yield* change(sql`
       INSERT INTO store_meta (
         key,
         value
@@ -64,29 +60,44 @@ export const followClock = operation({
         ${String(now.getTime())}
       )
       ON CONFLICT (key) DO NOTHING`);
+    if (inserted > 0) yield* change(setMeta("served_uptime", formatUptime(context)));
     const rows = yield* all<{ key: string; value: string }>(sql`
-      SELECT key, value FROM store_meta WHERE key IN ('served_at', 'graces') ORDER BY key DESC ${forUpdate}`);
+      SELECT key, value FROM store_meta WHERE key IN ('served_at', 'served_uptime', 'graces')
+      ORDER BY key DESC ${forUpdate}`);
     const value = (name: string) => rows.find(({ key }) => key === name)?.value;
     const servedAtMs = Number(value("served_at"));
     const graces = readGraces(value("graces"));
     const aheadMs = servedAtMs - now.getTime();
+    const jumpMs = Math.round(jumpSince(servedAtMs, value("served_uptime"), context) ?? seenJumpMs);
+    const moved = (byMs: number) => graces.map((grace) => after(grace, byMs));
     if (aheadMs > limits.clockJumpMs) {
-      const backMs = Math.round(Math.max(aheadMs, setBackMs));
+      const backMs = Math.max(aheadMs, -jumpMs);
       yield* moveBack(backMs, graces, context);
-      yield* saveServedAt(
-        graces.map((grace) => after(grace, -backMs)),
-        context,
-      );
+      yield* saveServedAt(moved(-backMs), context);
       return { pausedMs: 0, setBackMs: backMs };
     }
     if (-aheadMs <= gapMs) return { pausedMs: 0, setBackMs: 0 };
     const lastMs = Math.max(servedAtMs, Math.min(aliveAt?.getTime() ?? 0, now.getTime()));
+    const pausedMs = now.getTime() - lastMs;
+    const aheadByMs = jumpMs > limits.clockJumpMs ? Math.min(jumpMs, pausedMs) : 0;
+    if (aheadByMs > 0) yield* moveAhead(aheadByMs, new Date(lastMs), context);
     const until = after(now, limits.clockGraceMs);
-    yield* grantGrace(new Date(lastMs), until, graces, context);
-    yield* saveServedAt([...graces, until].slice(-gracesMax), context);
-    return { pausedMs: now.getTime() - lastMs, setBackMs: 0 };
+    yield* grantGrace(new Date(lastMs + aheadByMs), until, moved(aheadByMs), context);
+    yield* saveServedAt([...moved(aheadByMs), until].slice(-gracesMax), context);
+    return { pausedMs, setBackMs: 0 };
   },
 });
+
+/**
+ * Returns the time by which the clock was set since the store was last served: wall time has passed, and elapsed time
+ * has not. Undefined when that was on another machine, or before this one started.
+ */
+function jumpSince(servedAtMs: number, servedUptime: string | undefined, context: Context): number | undefined {
+  const { uptime } = context.serverState;
+  const [start, ms] = servedUptime?.split(" ") ?? [];
+  if (uptime === undefined || start !== uptime.start) return undefined;
+  return context.now.getTime() - servedAtMs - (uptime.ms - Number(ms));
+}
 
 function readGraces(value: string | undefined): Graces {
   return value === undefined || value === "" ? [] : value.split(" ").map((ms) => new Date(Number(ms)));
@@ -98,28 +109,36 @@ function isGrace(column: Statement, graces: Graces, offsetMs = 0): Statement {
   return sql`${column} IN (${valueList(graces.map((grace) => after(grace, -offsetMs)))})`;
 }
 
-const saveServedAt = step(function* (graces: Graces, { now }: Context) {
+const saveServedAt = step(function* (graces: Graces, context: Context) {
   yield* changeEach([
-    sql`UPDATE store_meta SET value = ${String(now.getTime())} WHERE key = 'served_at'`,
-    sql`
-      INSERT INTO store_meta (
-        key,
-        value
-      ) VALUES (
-        'graces',
-        ${graces.map((grace) => grace.getTime()).join(" ")}
-      )
-      ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+    sql`UPDATE store_meta SET value = ${String(context.now.getTime())} WHERE key = 'served_at'`,
+    setMeta("served_uptime", formatUptime(context)),
+    setMeta("graces", graces.map((grace) => grace.getTime()).join(" ")),
   ]);
 });
+
+const setMeta = (key: string, value: string): Statement => sql`
+  INSERT INTO store_meta (
+    key,
+    value
+  ) VALUES (
+    ${key},
+    ${value}
+  )
+  ON CONFLICT (key) DO UPDATE SET value = excluded.value`;
+
+function formatUptime({ serverState: { uptime } }: Context): string {
+  return uptime === undefined ? "" : `${uptime.start} ${uptime.ms}`;
+}
 
 /**
  * Records that the store is served now. Each pass of the reaper calls it. It writes only when the last record is
  * `limits.servedEveryMs` old and something could expire, so an idle store stays as it is.
  */
-export const noteServed = step(function* ({ now, limits }: Context) {
+export const noteServed = step(function* (context: Context) {
+  const { now, limits } = context;
   const beginning = new Date(0);
-  yield* change(sql`
+  const noted = yield* change(sql`
     UPDATE store_meta SET value = ${String(now.getTime())}
     WHERE key IN (
       SELECT key FROM store_meta
@@ -139,6 +158,45 @@ export const noteServed = step(function* ({ now, limits }: Context) {
           OR EXISTS (SELECT 1 FROM sessions WHERE deadline_at > ${beginning} AND ended_at IS NULL)
         )
       ${skipLocked})`);
+  if (noted > 0) yield* change(setMeta("served_uptime", formatUptime(context)));
+});
+
+/**
+ * Moves times on by as much as the clock was set ahead, so that what remains is what remained before. What had expired
+ * at `aliveAt` stays as it is.
+ */
+const moveAhead = step(function* (aheadMs: number, aliveAt: Date, { limits }: Context) {
+  const ahead = sql`${aheadMs}${milliseconds}`;
+  const lived = (column: Statement, offsetMs = 0): Statement => sql`${column} > ${after(aliveAt, -offsetMs)}`;
+  const [expiresAt, leaseExpiresAt] = [sql`expires_at`, sql`lease_expires_at`];
+  // The statements follow the order of locks: runners, sessions, commands, worktrees.
+  yield* changeEach([
+    sql`
+      UPDATE runners SET expires_at = expires_at + ${ahead}
+      WHERE state IN ('online', 'draining', 'stalled') AND state <> 'gone' AND ${lived(expiresAt, limits.runnerGoneMs)}`,
+    sql`
+      UPDATE sessions SET expires_at = expires_at + ${ahead}
+      WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND queued_commands = 0
+        AND ${lived(expiresAt)}`,
+    sql`
+      UPDATE sessions SET deadline_at = deadline_at + ${ahead}
+      WHERE deadline_at IS NOT NULL AND ended_at IS NULL AND ${lived(sql`deadline_at`)}`,
+    sql`
+      UPDATE commands SET lease_expires_at = lease_expires_at + ${ahead}
+      WHERE ${leaseExpiresAt} IS NOT NULL AND ${lived(leaseExpiresAt)}`,
+    // Also those whose runners were asked to stop them, and had time for it.
+    sql`
+      UPDATE commands SET stop_at = stop_at + ${ahead}
+      WHERE stop_at IS NOT NULL AND ${lived(sql`stop_at`, limits.stopGraceMs)}`,
+    sql`
+      UPDATE worktrees SET lease_expires_at = lease_expires_at + ${ahead}
+      WHERE ${leaseExpiresAt} IS NOT NULL AND ${lived(leaseExpiresAt)}`,
+    sql`
+      UPDATE artifacts SET expires_at = expires_at + ${ahead}
+      WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted'
+        AND ${lived(expiresAt)}`,
+    sql`UPDATE idempotency_keys SET expires_at = expires_at + ${ahead} WHERE ${lived(expiresAt)}`,
+  ]);
 });
 
 /**
@@ -220,7 +278,7 @@ const moveBack = step(function* (backMs: number, graces: Graces, { now, limits }
     sql`UPDATE worktrees SET lease_expires_at = lease_expires_at - ${back} WHERE lease_expires_at > ${now}`,
     sql`
       UPDATE artifacts SET expires_at = expires_at - ${back}
-      WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted' AND state = 'pending'
+      WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted'
         AND expires_at > ${now}`,
     sql`
       UPDATE idempotency_keys SET expires_at = ${after(now, limits.idempotencyMs)}

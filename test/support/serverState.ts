@@ -7,4 +7,5 @@ export const idleServer: ServerState = {
   queueFullness: 0,
   lastWrite: undefined,
   database: {},
+  uptime: undefined,
 };

@@ -14,6 +14,8 @@ function assertReaped(pass: Pass, expected: Partial<Pass>): void {
   assert.deepEqual(pass, { ...nothing, keys: 0, more: false, ...expected });
 }
 
+const hourMs = 3_600_000;
+
 export function maintenanceConformance(backend: TestedBackend): void {
   subject(backend, "maintenance", ({ alone }) => {
     alone("reap ends what has expired and nothing else, and returns the ids by kind", async ({ store, clock }) => {
@@ -78,10 +80,11 @@ export function maintenanceConformance(backend: TestedBackend): void {
         assert.deepEqual((await store.maintenance.reap()).commands, []);
         clock.advance(15_001);
         const late = await store.maintenance.reap();
-        assert.deepEqual(
-          [late.worktrees, late.commands, late.sessions, late.runners],
-          [[], [claim.command.id], [session.id], [runner.id]],
-        );
+        assert.deepEqual([late.worktrees, late.commands, late.sessions], [[], [], [session.id]]);
+        // The command had a minute left.
+        clock.advance(30_000);
+        const later = await store.maintenance.reap();
+        assert.deepEqual([later.commands, later.runners], [[claim.command.id], [runner.id]]);
       },
     );
 
@@ -113,20 +116,54 @@ export function maintenanceConformance(backend: TestedBackend): void {
       assert.deepEqual((await store.maintenance.reap()).worktrees, [worktree.id]);
     });
 
-    alone("after a jump ahead, keys and pending artifacts get the grace period too", async ({ store, clock }) => {
-      const { session } = await fixtures(store).session();
-      const pending = { sessionId: session.id, kind: "custom" as const, name: "a", ttlMs: 60_000 };
-      const { artifact } = await store.artifacts.begin(pending);
-      const upsert = () => store.repositories.upsert({ name: "once" }, { idempotencyKey: "k" });
-      const first = await upsert();
-      clock.jump(2 * 86_400_000);
-      assert.deepEqual(await upsert(), first);
-      const pass = await store.maintenance.reap();
-      assert.deepEqual([pass.artifacts, pass.keys], [[], 0]);
-      clock.advance(30_001);
-      const late = await store.maintenance.reap();
-      assert.deepEqual([late.artifacts, late.keys], [[artifact.id], 1]);
-    });
+    for (const [how, needs] of [
+      ["while a server runs", []],
+      ["just before a server starts", ["persists"]],
+    ] as const) {
+      alone(
+        `after the clock was set ahead ${how}, what remains is what remained before, but at least the grace period`,
+        async (opened) => {
+          const { clock } = opened;
+          const given = fixtures(opened.store);
+          const { repository } = await given.repository({ maxWorktrees: 1 });
+          const { worktree } = await given.lease({ repositoryId: repository.id, ttlMs: hourMs });
+          const { session: short } = await given.session({ idleTtlMs: 10_000 });
+          const { session: idle } = await given.session({ idleTtlMs: hourMs });
+          const { session: late } = await given.session({ deadlineMs: hourMs });
+          const { session } = await given.session();
+          const { artifact } = await opened.store.artifacts.begin({
+            sessionId: session.id,
+            kind: "custom",
+            name: "a",
+            ttlMs: hourMs,
+          });
+          const { artifact: kept } = await given.artifact({ sessionId: session.id, ttlMs: hourMs });
+          const first = await opened.store.repositories.upsert({ name: "once" }, { idempotencyKey: "k" });
+          await opened.store.maintenance.reap();
+          clock.jump(2 * 24 * hourMs);
+          if (needs.length > 0) await opened.reopen();
+          const { store } = opened;
+          await assert.rejects(store.worktrees.reserve({ repositoryId: repository.id, owner: "thief" }), {
+            code: "capacity_exhausted",
+          });
+          assertReaped(await store.maintenance.reap(), {});
+          clock.advance(31_000);
+          assertReaped(await store.maintenance.reap(), { sessions: [short.id] });
+          clock.advance(hourMs - 62_000);
+          assertReaped(await store.maintenance.reap(), {});
+          assert.deepEqual(await store.repositories.upsert({ name: "once" }, { idempotencyKey: "k" }), first);
+          clock.advance(62_000);
+          const ended = await store.maintenance.reap();
+          assert.deepEqual(
+            [ended.worktrees, ended.sessions.toSorted(), ended.artifacts.toSorted(), ended.keys],
+            [[worktree.id], [idle.id, late.id].toSorted(), [artifact.id, kept.id].toSorted(), 0],
+          );
+          clock.advance(24 * hourMs - hourMs);
+          assert.equal((await store.maintenance.reap()).keys, 1);
+        },
+        needs.length > 0 ? { needs: "persists" } : {},
+      );
+    }
 
     alone(
       "after the clock was set back, what remains is what remained before: the dead end, and the living renew",
@@ -144,6 +181,7 @@ export function maintenanceConformance(backend: TestedBackend): void {
           name: "a",
           ttlMs: 60_000,
         });
+        const { artifact: kept } = await fixtures(store).artifact({ sessionId: session.id, ttlMs: 60_000 });
         await store.repositories.upsert({ name: "once" }, { idempotencyKey: "k" });
         await store.maintenance.reap();
         clock.jump(-year);
@@ -154,8 +192,8 @@ export function maintenanceConformance(backend: TestedBackend): void {
         clock.advance(15_000);
         const pass = await store.maintenance.reap();
         assert.deepEqual(
-          [pass.worktrees, pass.commands, pass.runners, pass.sessions, pass.artifacts],
-          [[dead.id], [claim.command.id], [runner.id], [idle.session.id], [artifact.id]],
+          [pass.worktrees, pass.commands, pass.runners, pass.sessions, pass.artifacts.toSorted()],
+          [[dead.id], [claim.command.id], [runner.id], [idle.session.id], [artifact.id, kept.id].toSorted()],
         );
         clock.advance(86_400_000);
         const { keys, worktrees } = await store.maintenance.reap();
