@@ -205,7 +205,7 @@ function driverJob(
   whyNot: (now: Date) => NotBegun,
 ): Job {
   const envelope = KeyedEnvelope.of(calls);
-  let resultBytes = 0;
+  const totals = new JobTotals(limits);
   return calls.map((call, index): Runnable => {
     let context: RunContext | undefined;
     return {
@@ -215,17 +215,17 @@ function driverJob(
       startBody(now) {
         // The driver may run a job again, from its first call.
         if (index === 0) {
-          resultBytes = 0;
+          totals.clear();
           effects.clear();
           effects.notBegun = whyNot(now);
         }
         // The failure only keeps the job from running; `notBegun` tells what it means.
         if (effects.notBegun !== undefined) throw new StoreError("busy", "not begun");
         context = new RunContext(now, limits, serverState, effects);
-        const body = boundedCall(call, calls.length === 1 && envelope === undefined, context, (bytes) => {
-          resultBytes += bytes;
-          return resultBytes <= limits.resultBytes;
-        });
+        const body =
+          calls.length === 1
+            ? runCall(call, envelope === undefined, context)
+            : totals.count(call, runCall(call, false, context));
         return envelope === undefined ? body : envelope.run(index, body, context);
       },
       writeChanges: () =>
@@ -270,19 +270,47 @@ function* runCall(call: Call, isAlone: boolean, context: RunContext): Body<unkno
 }
 
 /**
- * Runs a call. Within a job of several calls, fails with `invalid_input` when the lists that they return exceed their
- * bound together: all results are kept until the last call has run.
+ * The totals of a job of several calls. Such a job runs in one piece and keeps its results until its last call has run,
+ * so what it does and returns has bounds.
  */
-function* boundedCall(
-  call: Call,
-  isAlone: boolean,
-  context: RunContext,
-  mayReturn: (bytes: number) => boolean,
-): Body<unknown> {
-  const result = yield* runCall(call, isAlone, context);
-  if (isAlone || call.operation.resultBytes(call.input) === 0 || mayReturn(valueBytes(result))) return result;
-  const message = `the results of one transaction exceed ${context.limits.resultBytes} bytes: ask for fewer rows, or in several calls`;
-  throw new StoreError("invalid_input", message);
+class JobTotals {
+  readonly #limits: Limits;
+  #statements = 0;
+  #resultBytes = 0;
+
+  constructor(limits: Limits) {
+    this.#limits = limits;
+  }
+
+  clear(): void {
+    [this.#statements, this.#resultBytes] = [0, 0];
+  }
+
+  /** Runs the body of a call, and fails with `invalid_input` when the job exceeds a bound. */
+  *count(call: Call, body: Body<unknown>): Body<unknown> {
+    const { transactionStatements, resultBytes } = this.#limits;
+    let next = body.next();
+    while (!next.done) {
+      this.#statements += next.value.statements.length;
+      if (this.#statements > transactionStatements)
+        throw new StoreError(
+          "invalid_input",
+          `the calls of one transaction run at most ${transactionStatements} statements (limits.transactionStatements): split them, and do what takes many rows in several transactions`,
+        );
+      try {
+        next = body.next(yield next.value);
+      } catch (error) {
+        next = body.throw(error);
+      }
+    }
+    if (call.operation.resultBytes(call.input) > 0) this.#resultBytes += valueBytes(next.value);
+    if (this.#resultBytes > resultBytes)
+      throw new StoreError(
+        "invalid_input",
+        `the results of one transaction exceed ${resultBytes} bytes (limits.resultBytes): ask for fewer rows, or in several calls`,
+      );
+    return next.value;
+  }
 }
 
 function* encodedResult({ operation: { run, output }, input }: Call, context: RunContext): Body<unknown> {

@@ -60,6 +60,13 @@ export const defaultLimits = {
    * one. Also the size of the lists that one transaction may return.
    */
   resultBytes: 64 * 1024 * 1024,
+  /**
+   * The number of statements that the calls of one `atomically` run together, besides those that record changes. A row
+   * that is written takes two or three.
+   */
+  transactionStatements: 2_000,
+  /** The number of commands of one session that wait to be claimed. All of them end with the session, at once. */
+  queuedCommands: 1_000,
   /** The number of calls of one client that wait for something to happen. */
   parkedCalls: 1_000,
   /** The number of calls after which a transaction takes no further one (D-003). */

@@ -44,6 +44,14 @@ export const lockCommand = step(function* (commandId: string, force = false) {
   return session === undefined || command === undefined ? notFound("command", commandId) : { session, command };
 });
 
+/** Fails with `invalid_input` when more commands of a session would wait to be claimed than may. */
+export function requireRoom({ queued_commands }: SessionRow, added: number, { limits }: Context): void {
+  const { queuedCommands } = limits;
+  if (queued_commands + added <= queuedCommands) return;
+  const message = `commands: ${queued_commands + added} commands of the session would wait to be claimed, and at most ${queuedCommands} may (limits.queuedCommands): wait until some have run`;
+  fail("invalid_input", { queuedCommands: queued_commands }, message);
+}
+
 /** Adds a command to the end of a session's queue. */
 export const insertCommand = step(function* (
   command: z.output<typeof CommandInput>,

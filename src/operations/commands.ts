@@ -33,6 +33,7 @@ import {
   insertCommand,
   isOverTime,
   lockCommand,
+  requireRoom,
   startCommand,
 } from "./commandState.ts";
 import { invalidTransition, leaseLost, notFound, requireState } from "./failures.ts";
@@ -51,6 +52,7 @@ import { requireVersion } from "./versions.ts";
  * Input    commands: 1 .. 500. Their secretEnvKeys are names only: the values never reach the store, and a name in
  *          secretEnvKeys cannot have a value in env. cwd: absolute, or relative to the worktree
  * Fails    not_found | invalid_transition when the session is ending or has ended | conflict { reason: "exists" }
+ *          | invalid_input { queuedCommands } when more than limits.queuedCommands would wait to be claimed
  * Effect   for each command, one row of commands and one row of changes
  */
 export const enqueue = operation({
@@ -69,6 +71,7 @@ export const enqueueCommands = step(function* (
   commands: readonly z.output<typeof CommandInput>[],
   context: Context,
 ) {
+  requireRoom(session, commands.length, context);
   const rows: CommandRow[] = [];
   for (const [index, command] of commands.entries()) {
     const known = yield* first(sql`SELECT id FROM commands WHERE id = ${command.id}`);

@@ -44,7 +44,8 @@ import { requireVersion } from "./versions.ts";
  *          data that the caller needs again. restartRun: the adapterRun that has ended. secretNames: replaces the
  *          default list of names whose values are masked before they are sent
  * Result   the debug session in `initializing`; pass its adapterRun with every report of its adapter
- * Fails    not_found | invalid_transition when the session is ending or has ended
+ * Fails    not_found | invalid_transition when the session is ending or has ended | invalid_input when 100 debug sessions
+ *          of the session are open
  *          | conflict { reason: "exists", debugSessionId, adapterRun } when the session has a debug session of this
  *          name | conflict { reason: "run", currentRun } when the adapter was restarted by another call
  * Effect   one row of debug_sessions, one row of changes. A restart keeps the breakpoints, clears what the old adapter
@@ -66,12 +67,24 @@ export const open = sealedOperation({
     }
     const known = yield* first<DebugSessionRow>(sql`
       SELECT * FROM debug_sessions WHERE session_id = ${sessionId} AND name = ${name} ${forUpdate}`);
+    if (known === undefined || known.ended_at !== null) yield* requireRoomToOpen(sessionId);
     // Debugging counts as activity: it resets the session's idle timeout.
     yield* saveSession(session, {}, context);
     return input.restartRun === undefined
       ? yield* insertDebugSession(input, known, context)
       : yield* restartAdapter(input, known, input.restartRun, context);
   },
+});
+
+/** The number of debug sessions of one session that are open. All of them end with the session, at once. */
+const openMax = 100;
+
+/** Fails with `invalid_input` when no further debug session of a session may be open. */
+const requireRoomToOpen = step(function* (sessionId: string) {
+  const open = yield* all<{ id: string }>(sql`
+    SELECT id FROM debug_sessions WHERE session_id = ${sessionId} AND ended_at IS NULL ORDER BY id LIMIT ${openMax}`);
+  if (open.length < openMax) return;
+  fail("invalid_input", {}, `${openMax} debug sessions of the session are open, and no more may be: end some of them`);
 });
 
 /** The fields of the input of `open` that are stored. */

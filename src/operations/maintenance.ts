@@ -40,17 +40,20 @@ export const reap = operation({
   errors: [],
   *run(_input, context) {
     const limit = context.limits.reapRows;
+    const commands = yield* reapCommands(limit, context);
+    const worktrees = yield* expireWorktreeLeases(context, { limit });
+    const sessions = yield* reapSessions(limit, context);
     const ids = {
-      commands: yield* reapCommands(limit, context),
-      worktrees: yield* expireWorktreeLeases(context, { limit }),
-      sessions: yield* reapSessions(limit, context),
+      commands,
+      worktrees,
+      sessions: sessions.ids,
       runners: yield* reapRunners(limit, context),
       artifacts: yield* expireArtifacts(limit, context),
     };
     const keys = yield* expireKeys(limit, context);
     yield* noteServed(context);
-    const more = [...Object.values(ids).map(({ length }) => length), keys].some((count) => count >= limit);
-    return { ...ids, keys, more: more ? 1 : 0 };
+    const isFull = [...Object.values(ids).map(({ length }) => length), keys].some((count) => count >= limit);
+    return { ...ids, keys, more: isFull || sessions.isCut ? 1 : 0 };
   },
 });
 
@@ -82,7 +85,7 @@ const stopCommands = step(function* (limit: number, context: Context) {
 
 /**
  * Ends sessions whose idle timeout has passed and that have neither an active nor a queued command, and sessions whose
- * deadline has passed.
+ * deadline has passed, as long as few enough commands end with them.
  */
 const reapSessions = step(function* (limit: number, context: Context) {
   const idle = yield* all<SessionRow>(sql`
@@ -90,26 +93,31 @@ const reapSessions = step(function* (limit: number, context: Context) {
     WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND queued_commands = 0
       AND expires_at <= ${context.now}
     ORDER BY expires_at LIMIT ${limit} ${skipLocked}`);
-  const ids = yield* expireSessions(idle, "idle", context);
+  const { ids } = yield* expireSessions(idle, "idle", context);
   // A session that is cancelling ends with its commands, which have been asked to stop.
   const overdue = yield* all<SessionRow>(sql`
     SELECT * FROM sessions
     WHERE deadline_at IS NOT NULL AND ended_at IS NULL AND state <> 'cancelling'
       AND deadline_at <= ${context.now}
     ORDER BY deadline_at LIMIT ${limit - ids.length} ${skipLocked}`);
-  return [...ids, ...(yield* expireSessions(overdue, "deadline", context))];
+  const expired = yield* expireSessions(overdue, "deadline", context);
+  return { ids: [...ids, ...expired.ids], isCut: expired.isCut };
 });
 
 const expireSessions = step(function* (sessions: readonly SessionRow[], reason: string, context: Context) {
   const ids: string[] = [];
+  let commands = 0;
   for (const session of sessions) {
-    const { worktree_id, worktree_fence } = session;
+    const { worktree_id, worktree_fence, queued_commands } = session;
+    // The commands that wait end with the session. Those of many sessions would hold up other calls.
+    commands += queued_commands;
+    if (ids.length > 0 && commands > context.limits.queuedCommands) return { ids, isCut: true };
     if (!(yield* tryLockRepositoryOfNewWorktree(worktree_id, worktree_fence))) continue;
     if (!(yield* tryLockWorkOf(session))) continue;
     yield* endSession(session, "expired", context, reason);
     ids.push(session.id);
   }
-  return ids;
+  return { ids, isCut: false };
 });
 
 /**

@@ -274,7 +274,7 @@ export const wait = operation({
   },
 });
 
-/** The number of log chunks that one step of delete removes. It takes a few milliseconds (D-034). */
+/** The number of log chunks, or of commands, that one step of delete removes. It takes a few milliseconds (D-034). */
 const rowsPerStep = 256;
 
 export { remove as delete };
@@ -312,7 +312,7 @@ const remove = operation({
     if (yield* deleteSomeLogChunks(sessionId)) return { deleted: 0 };
     if (yield* deleteSomeArtifacts(sessionId, context)) return { deleted: 0 };
     if (yield* deleteSomeDebugRows(sessionId)) return { deleted: 0 };
-    // Rows of commands and attempts are small, and are deleted with the session (ON DELETE CASCADE).
+    if (yield* deleteSomeCommands(sessionId)) return { deleted: 0 };
     yield* change(sql`DELETE FROM sessions WHERE id = ${sessionId}`);
     context.changed({
       entity: "session",
@@ -324,6 +324,17 @@ const remove = operation({
     });
     return { deleted: 1 };
   },
+});
+
+/** Deletes some commands of a session with their attempts. Returns false when no command is left. */
+const deleteSomeCommands = step(function* (sessionId: string) {
+  const commands = yield* all<{ sequence: number }>(
+    sql`SELECT sequence FROM commands WHERE session_id = ${sessionId} ORDER BY sequence LIMIT ${rowsPerStep}`,
+  );
+  const last = commands.at(-1);
+  if (last === undefined) return false;
+  yield* change(sql`DELETE FROM commands WHERE session_id = ${sessionId} AND sequence <= ${last.sequence}`);
+  return true;
 });
 
 function requireFinished({ id, state, active_commands }: SessionRow): void {

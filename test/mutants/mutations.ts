@@ -337,8 +337,14 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/rows.ts", subject("sizes"), [
     ["a page ends at bytes", "return sum > max &&", "return sum < 0 &&"],
   ]),
-  ...mutate("src/dispatch.ts", subject("sizes"), [
-    ["the lists of a transaction are bounded", "resultBytes <= limits.resultBytes", "resultBytes >= 0"],
+  ...mutate("src/dispatch.ts", subject("(sizes|bounds)"), [
+    ["the lists of a transaction are bounded", "this.#resultBytes > resultBytes", "this.#resultBytes < 0"],
+    ["the statements of a transaction are bounded", "this.#statements > transactionStatements", "this.#statements < 0"],
+    ["a transaction that runs again counts again", "[this.#statements, this.#resultBytes] = [0, 0];", ""],
+  ]),
+  ...mutate("src/operations/maintenance.ts", subject("bounds"), [
+    ["a pass of the reaper is bounded", "commands > context.limits.queuedCommands", "commands < 0"],
+    ["a cut pass goes on at once", "isFull || sessions.isCut", "isFull"],
   ]),
   ...mutate("src/model/json.ts", { tests: ["test/unit/model/json.test.ts"] }, [
     ["no path leads through a Set", "at !== value && annotated.has(at)", "at === null"],
