@@ -9,8 +9,8 @@ const argv = ["true"];
 const commands = (count: number) => Array.from({ length: count }, () => ({ argv }));
 
 export function boundsConformance(backend: TestedBackend): void {
-  subject(backend, "bounds", ({ test, alone }) => {
-    test("at most limits.queuedCommands of a session wait to be claimed", async ({ store }) => {
+  subject(backend, "bounds", ({ alone }) => {
+    alone("at most limits.queuedCommands of a session wait to be claimed", async ({ store }) => {
       const { session } = await fixtures(store).session({ commands: commands(500) });
       const sessionId = session.id;
       await store.commands.enqueue({ sessionId, commands: commands(499) });
@@ -30,23 +30,24 @@ export function boundsConformance(backend: TestedBackend): void {
       await store.sessions.cancel({ sessionId });
     });
 
-    test("the calls of one transaction run at most limits.transactionStatements, or none of them has an effect", async ({
-      store,
-    }) => {
-      const { repository } = await fixtures(store).repository();
-      const { commitSha } = fixtures(store);
-      const create = (sessions: number) =>
-        store.atomically((tx) => {
-          for (let n = 0; n < sessions; n++)
-            tx.sessions.create({ repositoryId: repository.id, commitSha, commands: commands(250) });
-        });
-      const error = await fails(create(4), "invalid_input", { index: 3 }, "rolled_back");
-      assert.match(error.message, /at most 2000 statements/);
-      assert.deepEqual((await store.sessions.list({ repositoryId: repository.id })).items, []);
-      assert.equal((await create(3)).length, 3);
-    });
+    alone(
+      "the calls of one transaction run at most limits.transactionStatements, or none of them has an effect",
+      async ({ store }) => {
+        const { repository } = await fixtures(store).repository();
+        const { commitSha } = fixtures(store);
+        const create = (sessions: number) =>
+          store.atomically((tx) => {
+            for (let n = 0; n < sessions; n++)
+              tx.sessions.create({ repositoryId: repository.id, commitSha, commands: commands(250) });
+          });
+        const error = await fails(create(4), "invalid_input", { index: 3 }, "rolled_back");
+        assert.match(error.message, /at most 2000 statements/);
+        assert.deepEqual((await store.sessions.list({ repositoryId: repository.id })).items, []);
+        assert.equal((await create(3)).length, 3);
+      },
+    );
 
-    test("at most 100 debug sessions of a session are open", async ({ store }) => {
+    alone("at most 100 debug sessions of a session are open", async ({ store }) => {
       const { session } = await fixtures(store).session();
       const sessionId = session.id;
       const open = (name: string, restartRun?: number) =>
