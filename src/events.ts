@@ -22,7 +22,12 @@ export type FileEvent =
    * The file, its -wal or its -shm was deleted, moved or replaced while the store had it open. Writes fail with
    * `file_lost` from now on, and the store is not ready.
    */
-  | { readonly type: "file_lost"; readonly path: string; readonly reason: "gone" | "replaced" | "wal" };
+  | { readonly type: "file_lost"; readonly path: string; readonly reason: "gone" | "replaced" | "wal" }
+  /**
+   * Somebody has read one old state of the database for so long that its -wal file has grown large: another program, or a
+   * backup of a large database. It grows until they are done.
+   */
+  | { readonly type: "wal_pinned"; readonly path: string; readonly walBytes: number };
 
 /** A logger, such as pino, as far as the store uses it. */
 export interface Logger {
@@ -36,6 +41,7 @@ const levels: Record<StoreEvent["type"], keyof Logger> = {
   reaped: "info",
   message_refused: "warn",
   second_server: "warn",
+  wal_pinned: "warn",
   file_lost: "error",
   fault: "error",
   thread_died: "error",

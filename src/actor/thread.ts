@@ -1,6 +1,7 @@
 // The main function of the database thread (D-002): opens the database, serves ports, and closes when its owner asks.
 
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { runBackupJob } from "../backup/jobs.ts";
 import { systemClock, testClock } from "../clock.ts";
 import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
@@ -9,7 +10,7 @@ import { openSqlite, type SqliteOptions } from "../sqlite/open.ts";
 import { keepBeating } from "./heartbeat.ts";
 import { createServer, type Server } from "./server.ts";
 
-export type DatabaseThreadData = Omit<SqliteOptions, "clock" | "onEvent"> & {
+export type DatabaseThreadData = Omit<SqliteOptions, "clock" | "onEvent" | "checkpoint"> & {
   /** The offsets of a test clock; without them, the system's clock is used. */
   readonly clock: SharedArrayBuffer | undefined;
   /** The memory that the thread's heartbeat is written to, for the owner to read. */
@@ -67,7 +68,12 @@ function open(
 ): Server | undefined {
   const clock = data.clock === undefined ? systemClock : testClock(data.clock);
   try {
-    const driver = openSqlite({ ...data, clock, onEvent });
+    const driver = openSqlite({
+      ...data,
+      clock,
+      onEvent,
+      checkpoint: (input, options) => runBackupJob("checkpoint", input, options),
+    });
     onEvent({ type: "opened", epoch: driver.epoch });
     return createServer({ drivers: [driver], clock, limits: data.limits, shared: data.path !== ":memory:", onEvent });
   } catch (error) {

@@ -1,4 +1,5 @@
-// Runs backup jobs in a thread of their own, because a job blocks its thread while it reads a whole database.
+// Runs jobs on whole databases in threads of their own, because a job blocks its thread: backups, restores, and the
+// checkpoint of a large WAL.
 import { Worker } from "node:worker_threads";
 import { fromWireFailure, StoreError, type WireFailure } from "../errors.ts";
 import type { Progress } from "../files/privateFile.ts";
@@ -6,6 +7,7 @@ import { workerUrl } from "../package.ts";
 import type { Backup } from "../schema/manifest.ts";
 import type { BackupTarget } from "../sqlite/backup.ts";
 import type { RestoreResult } from "../sqlite/restore.ts";
+import type { WalCheckpoint } from "../sqlite/walCheckpoint.ts";
 import { threadOptions } from "../threadOptions.ts";
 
 /** The jobs of the thread, each with its input and its answer. */
@@ -33,6 +35,7 @@ export interface Jobs {
     };
     readonly answer: RestoreResult;
   };
+  readonly checkpoint: { readonly input: WalCheckpoint; readonly answer: null };
 }
 
 export interface BackupThreadData<Name extends keyof Jobs = keyof Jobs> {

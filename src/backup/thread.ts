@@ -5,6 +5,7 @@ import type { Watch } from "../files/privateFile.ts";
 import { backUpSqlite, finishBackup } from "../sqlite/backup.ts";
 import { restoreSqlite } from "../sqlite/restore.ts";
 import { verifyBackup } from "../sqlite/verify.ts";
+import { checkpointWal } from "../sqlite/walCheckpoint.ts";
 import type { BackupReport, BackupThreadData, Jobs } from "./jobs.ts";
 
 const work: { readonly [Name in keyof Jobs]: (input: Jobs[Name]["input"], watch: Watch) => Jobs[Name]["answer"] } = {
@@ -15,6 +16,7 @@ const work: { readonly [Name in keyof Jobs]: (input: Jobs[Name]["input"], watch:
     return null;
   },
   restore: (input, watch) => restoreSqlite({ ...input, watch }),
+  checkpoint: checkpointWal,
 };
 
 /** Runs the job in `workerData`, and reports its progress and its end to the thread that started this one. */

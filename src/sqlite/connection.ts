@@ -20,7 +20,7 @@ interface Settings {
   readonly synchronous: Synchronous;
   /** The maximum size of the file. Beyond it, writes fail with storage_full. */
   readonly maxBytes: number | undefined;
-  readonly limits: Pick<Limits, "busyGiveUpMs">;
+  readonly limits: Pick<Limits, "busyGiveUpMs" | "walBytes">;
 }
 
 /** Opens a file that exists, or `:memory:`. Each statement waits for a lock for `busyMs`. */
@@ -69,8 +69,8 @@ export function configure(db: Database.Database, { synchronous, maxBytes, limits
   db.pragma(`synchronous = ${synchronous}`);
   db.pragma("foreign_keys = ON");
   distrust(db);
-  // A WAL that has grown beyond 64 MiB is truncated when it is reset.
-  db.pragma("journal_size_limit = 67108864");
+  // A WAL that has grown larger is truncated when it is reset.
+  db.pragma(`journal_size_limit = ${limits.walBytes}`);
   if (maxBytes !== undefined)
     db.pragma(`max_page_count = ${Math.max(1, Math.floor(maxBytes / Number(pragma(db, "page_size"))))}`);
   expectPragma(

@@ -23,12 +23,13 @@ const reportedPragmas = [
 
 /**
  * Collects the facts about a database. `path` is undefined for a database in memory, `refusal` the reason why it takes
- * no writes.
+ * no writes, `pendingBytes` what waits in a large WAL.
  */
 export function fileFacts(
   db: Database.Database,
   path: string | undefined,
   refusal: StoreError | undefined,
+  pendingBytes = 0,
 ): DatabaseFacts {
   const figures = Object.fromEntries(reportedPragmas.map((name) => [name, pragma(db, name) as number | string]));
   const { page_size, page_count, freelist_count, max_page_count } = figures as Record<string, number>;
@@ -40,7 +41,13 @@ export function fileFacts(
     schemaHead: schemaHead(),
     fileProblem: (refusal?.details.reason as string | undefined) ?? null,
     leftBytes: Math.min(inFileBytes, onDiskBytes),
-    figures: { engine: "sqlite", sqlite_version: sqliteVersion(db), ...figures, wal_bytes: walBytes },
+    figures: {
+      engine: "sqlite",
+      sqlite_version: sqliteVersion(db),
+      ...figures,
+      wal_bytes: walBytes,
+      wal_pending_bytes: pendingBytes,
+    },
   };
 }
 

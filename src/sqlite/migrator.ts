@@ -86,7 +86,7 @@ function createEngine(db: Database.Database, path: string, waiting: LockWait, id
         const settings = {
           synchronous: "full",
           maxBytes: undefined,
-          limits: { busyGiveUpMs: waiting.lockTimeoutMs },
+          limits: { busyGiveUpMs: waiting.lockTimeoutMs, walBytes: defaultLimits.walBytes },
         } as const;
         if (!inMemory) requireWritable(path);
         configure(db, settings, inMemory);

@@ -22,6 +22,7 @@ import { fileIdentity, OpenFile } from "./openFile.ts";
 import { connectToRead, readOnlyError } from "./readOnly.ts";
 import { ServerRow } from "./servers.ts";
 import { createSqliteDriver } from "./transaction.ts";
+import { WalWatch, type WalWatchOptions } from "./walWatch.ts";
 
 export type Role = "server" | "visitor";
 export type MigratePolicy = "create" | "never";
@@ -44,6 +45,8 @@ export interface SqliteOptions {
   readonly role?: Role;
   /** Receives what happens to the file while it is open. */
   onEvent(event: FileEvent): void;
+  /** Runs `checkpointWal` in another thread. Without it, commits empty the WAL, however large it is. */
+  readonly checkpoint?: WalWatchOptions["checkpoint"];
 }
 
 /** Opens a store. Fails with incompatible, storage_full, busy or corrupt; the message names the remedy. */
@@ -79,17 +82,27 @@ function tryOpen(options: SqliteOptions): Driver | undefined {
     const file = inMemory
       ? undefined
       : new OpenFile(path, (reason) => options.onEvent({ type: "file_lost", path, reason }));
+    const wal = file === undefined ? undefined : watchWal(db, path, options);
     const stopServing = file === undefined || options.role === "visitor" ? undefined : serveFile(db, file, options);
     return createSqliteDriver({
       db,
       clock: options.clock,
       epoch,
-      refusal: () => file?.check(),
-      facts: () => fileFacts(db, inMemory ? undefined : path, file?.check()),
+      refusal() {
+        const refusal = file?.check();
+        if (file !== undefined && refusal === undefined) wal?.look(file.walBytes);
+        return refusal;
+      },
+      facts: () => fileFacts(db, inMemory ? undefined : path, file?.check(), wal?.pendingBytes),
       backUp: (target, watch) => copyInSteps(db, target, watch),
       close() {
-        stopServing?.();
-        db.close();
+        const close = (): void => {
+          stopServing?.();
+          db.close();
+        };
+        // Only the last connection removes the WAL.
+        const stopped = wal?.stop();
+        return stopped === undefined ? close() : stopped.then(close);
       },
     });
   } catch (error) {
@@ -99,6 +112,20 @@ function tryOpen(options: SqliteOptions): Driver | undefined {
     if (fileIdentity(path) !== identity && fileIdentity(path) !== undefined) return undefined;
     throw withPath(translate(error, pathOf(db)), path);
   }
+}
+
+function watchWal(
+  db: Database.Database,
+  path: string,
+  { limits, checkpoint, onEvent }: SqliteOptions,
+): WalWatch | undefined {
+  if (checkpoint === undefined) return undefined;
+  return new WalWatch(db, {
+    path,
+    limitBytes: limits.walBytes,
+    checkpoint,
+    onPinned: (walBytes) => onEvent({ type: "wal_pinned", path, walBytes }),
+  });
 }
 
 /** Opens a store that a visitor can only read. */

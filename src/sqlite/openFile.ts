@@ -1,7 +1,7 @@
 // Notices when the file of an open database loses its name. SQLite goes on writing to a file that was deleted, moved or
 // replaced, and whoever opens the path afterwards does not find what was written (D-094).
 
-import { statSync } from "node:fs";
+import { type Stats, statSync } from "node:fs";
 import { StoreError } from "../errors.ts";
 import type { FileEvent } from "../events.ts";
 
@@ -24,6 +24,8 @@ export class OpenFile {
   readonly #identities: readonly (string | undefined)[];
   readonly #onLost: (reason: FileLoss) => void;
   #error: StoreError | undefined;
+  /** The size of the -wal file when it was last looked at. */
+  walBytes = 0;
 
   /** Must be created when the connection has the file and its WAL open. `onLost` is called once. */
   constructor(path: string, onLost: (reason: FileLoss) => void) {
@@ -38,7 +40,10 @@ export class OpenFile {
     for (const [index, suffix] of suffixes.entries()) {
       const opened = this.#identities[index];
       if (opened === undefined) continue;
-      const found = tryIdentity(`${this.#path}${suffix}`, opened);
+      const existing = tryStat(`${this.#path}${suffix}`);
+      if (existing === "unknown") continue;
+      if (suffix === "-wal") this.walBytes = existing?.size ?? 0;
+      const found = existing && identityOf(existing);
       if (found !== opened) return this.#lose(suffix !== "" ? "wal" : found === undefined ? "gone" : "replaced");
     }
     return undefined;
@@ -57,14 +62,18 @@ export class OpenFile {
  */
 export function fileIdentity(path: string): string | undefined {
   const existing = statSync(path, { throwIfNoEntry: false });
-  return existing && `${existing.dev} ${existing.ino}`;
+  return existing && identityOf(existing);
+}
+
+function identityOf({ dev, ino }: Stats): string {
+  return `${dev} ${ino}`;
 }
 
 /** Returns `unknown` when the path cannot be read: that the file is gone is only said of a file that is gone. */
-function tryIdentity(path: string, unknown: string): string | undefined {
+function tryStat(path: string): Stats | undefined | "unknown" {
   try {
-    return fileIdentity(path);
+    return statSync(path, { throwIfNoEntry: false });
   } catch {
-    return unknown;
+    return "unknown";
   }
 }

@@ -22,7 +22,7 @@ interface SqliteDriverOptions {
   refusal?(): StoreError | undefined;
   facts?(): DatabaseFacts;
   readonly backUp?: NonNullable<Driver["backUp"]>;
-  close(): void;
+  close(): void | Promise<void>;
 }
 
 export function createSqliteDriver({

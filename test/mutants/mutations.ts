@@ -723,6 +723,25 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
 
+  // A WAL that has grown large
+  ...mutate("src/sqlite/walWatch.ts", { tests: ["test/system/faults/wal.test.ts"] }, [
+    ["a pinned log is told once", "isPinned = true;", ""],
+    ["the log is watched again", "this.#running = undefined;", ""],
+    ["the log is cut again", "this.#db.pragma(`journal_size_limit = ${Math.max(", "String(`${Math.max("],
+  ]),
+  ...mutate("src/sqlite/walCheckpoint.ts", { tests: ["test/system/faults/wal.test.ts"] }, [
+    ["another thread copies the log", 'db.pragma("wal_checkpoint(PASSIVE)");', ""],
+  ]),
+  // Times that move with the clock
+  ...mutate("src/operations/serving.ts", { tests: ["test/conformance/actor.test.ts"], only: "set ahead" }, [
+    ["what remains is what remained", "if (aheadByMs > 0) yield* moveAhead", "if (aheadByMs < 0) yield* moveAhead"],
+    ["a new server knows of the jump", "if (uptime === undefined || start !== uptime.start)", "if (uptime !== null)"],
+    [
+      "a server records the machine's time",
+      "if (inserted > 0) yield* change(setMeta",
+      "if (inserted < 0) yield* change(setMeta",
+    ],
+  ]),
   // Rows that somebody holds on PostgreSQL
   ...mutate("src/operations/commands.ts", heldRows, [
     ["a locked session is not an absent one", "if (session instanceof Held) return session;", ""],

@@ -35,7 +35,7 @@ function openSkipping(text: string) {
   } as unknown as Database.Database;
   const events: StoreEvent[] = [];
   const limits = checkLimits({ reapEveryMs: 0, groupMs: 10_000 });
-  const driver = createSqliteDriver({ db: skipping, clock: systemClock, epoch: 1, close: () => db.close() });
+  const driver = createSqliteDriver({ db: skipping, clock: systemClock, epoch: 1, close: () => void db.close() });
   const server = createServer({
     drivers: [driver],
     clock: systemClock,
