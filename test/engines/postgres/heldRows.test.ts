@@ -229,7 +229,7 @@ test("a row that is held for too long fails the call that needs it, and the stor
 test("no lease is granted while the store cannot follow the clock, whichever timeout ends the attempt", async (t) => {
   for (const timeouts of [
     { lockMs: 100, statementMs: 10_000 },
-    { lockMs: 10_000, statementMs: 100 },
+    { lockMs: 10_000, statementMs: 1_000 },
   ]) {
     const { store, given, clock, hold } = await rig(t, { ...timeouts, busyGiveUpMs: 1_000 });
     const { repository } = await given.repository({ maxWorktrees: 1 });
