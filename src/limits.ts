@@ -98,6 +98,8 @@ export const defaultLimits = {
   clockJumpMs: 5_000,
   /** The time in which leases that were alive before a jump or a pause can be renewed. */
   clockGraceMs: 30_000,
+  /** The number of idempotency keys that follow a jump or a pause, the newest first: to write millions takes too long. */
+  clockKeys: 100_000,
   /**
    * The interval at which a server records that it serves, while something could expire. Two of them without such a
    * record mean, when a store is opened, that nobody served it (D-082).

@@ -10,6 +10,7 @@ import {
   all,
   change,
   changeEach,
+  first,
   forUpdate,
   milliseconds,
   type Statement,
@@ -161,12 +162,21 @@ export const noteServed = step(function* (context: Context) {
   if (noted > 0) yield* change(setMeta("served_uptime", formatUptime(context)));
 });
 
+/** Returns the time after which at most `count` keys expire, which all expire after `moment`. */
+const newestKeysAfter = step(function* (moment: Date, count: number) {
+  const next = yield* first<{ expires_at: number }>(sql`
+    SELECT expires_at FROM idempotency_keys WHERE expires_at > ${moment}
+    ORDER BY expires_at DESC LIMIT 1 OFFSET ${count}`);
+  return next === undefined ? moment : new Date(next.expires_at);
+});
+
 /**
  * Moves times on by as much as the clock was set ahead, so that what remains is what remained before. What had expired
  * at `aliveAt` stays as it is.
  */
 const moveAhead = step(function* (aheadMs: number, aliveAt: Date, { limits }: Context) {
   const ahead = sql`${aheadMs}${milliseconds}`;
+  const keysAfter = yield* newestKeysAfter(aliveAt, limits.clockKeys);
   const lived = (column: Statement, offsetMs = 0): Statement => sql`${column} > ${after(aliveAt, -offsetMs)}`;
   const [expiresAt, leaseExpiresAt] = [sql`expires_at`, sql`lease_expires_at`];
   // The statements follow the order of locks: runners, sessions, commands, worktrees.
@@ -195,7 +205,7 @@ const moveAhead = step(function* (aheadMs: number, aliveAt: Date, { limits }: Co
       UPDATE artifacts SET expires_at = expires_at + ${ahead}
       WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted'
         AND ${lived(expiresAt)}`,
-    sql`UPDATE idempotency_keys SET expires_at = expires_at + ${ahead} WHERE ${lived(expiresAt)}`,
+    sql`UPDATE idempotency_keys SET expires_at = expires_at + ${ahead} WHERE expires_at > ${keysAfter}`,
   ]);
 });
 
@@ -205,6 +215,7 @@ const moveAhead = step(function* (aheadMs: number, aliveAt: Date, { limits }: Co
  */
 const grantGrace = step(function* (aliveAt: Date, until: Date, graces: Graces, { now, limits }: Context) {
   const { runnerGoneMs, stopGraceMs, clockGraceMs } = limits;
+  const keysAfter = yield* newestKeysAfter(aliveAt, limits.clockKeys);
   /** The condition for a time that passes `offsetMs` after the value of the column. */
   const passes = (column: Statement, offsetMs = 0): Statement => sql`
     ${column} > ${after(aliveAt, -offsetMs)} AND ${column} < ${after(until, -offsetMs)}
@@ -238,7 +249,7 @@ const grantGrace = step(function* (aliveAt: Date, until: Date, graces: Graces, {
       UPDATE artifacts SET expires_at = ${until}
       WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted' AND state = 'pending'
         AND ${passes(expiresAt)}`,
-    sql`UPDATE idempotency_keys SET expires_at = ${until} WHERE ${passes(expiresAt)}`,
+    sql`UPDATE idempotency_keys SET expires_at = ${until} WHERE ${passes(expiresAt)} AND expires_at > ${keysAfter}`,
   ]);
 });
 
@@ -250,6 +261,7 @@ const moveBack = step(function* (backMs: number, graces: Graces, { now, limits }
   const back = sql`${backMs}${milliseconds}`;
   const from = sql`${now}${timestamp}`;
   const formerNow = after(now, backMs);
+  const keysAfter = yield* newestKeysAfter(after(now, limits.idempotencyMs), limits.clockKeys);
   yield* changeEach([
     sql`
       UPDATE runners SET expires_at = expires_at - ${back}
@@ -282,6 +294,6 @@ const moveBack = step(function* (backMs: number, graces: Graces, { now, limits }
         AND expires_at > ${now}`,
     sql`
       UPDATE idempotency_keys SET expires_at = ${after(now, limits.idempotencyMs)}
-      WHERE expires_at > ${after(now, limits.idempotencyMs)}`,
+      WHERE expires_at > ${keysAfter}`,
   ]);
 });

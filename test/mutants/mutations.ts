@@ -733,15 +733,19 @@ export const mutations: readonly Mutation[] = [
     ["another thread copies the log", 'db.pragma("wal_checkpoint(PASSIVE)");', ""],
   ]),
   // Times that move with the clock
-  ...mutate("src/operations/serving.ts", { tests: ["test/conformance/actor.test.ts"], only: "set ahead" }, [
-    ["what remains is what remained", "if (aheadByMs > 0) yield* moveAhead", "if (aheadByMs < 0) yield* moveAhead"],
-    ["a new server knows of the jump", "if (uptime === undefined || start !== uptime.start)", "if (uptime !== null)"],
+  ...mutate(
+    "src/operations/serving.ts",
+    { tests: ["test/conformance/actor.test.ts"], only: "set ahead|very many keys" },
     [
-      "a server records the machine's time",
-      "if (inserted > 0) yield* change(setMeta",
-      "if (inserted < 0) yield* change(setMeta",
+      ["what remains is what remained", "if (aheadByMs > 0) yield* moveAhead", "if (aheadByMs < 0) yield* moveAhead"],
+      ["a new server knows of the jump", "if (uptime === undefined || start !== uptime.start)", "if (uptime !== null)"],
+      [
+        "a server records the machine's time",
+        "if (inserted > 0) yield* change(setMeta",
+        "if (inserted < 0) yield* change(setMeta",
+      ],
     ],
-  ]),
+  ),
   // Rows that somebody holds on PostgreSQL
   ...mutate("src/operations/commands.ts", heldRows, [
     ["a locked session is not an absent one", "if (session instanceof Held) return session;", ""],

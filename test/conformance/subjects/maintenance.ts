@@ -166,6 +166,24 @@ export function maintenanceConformance(backend: TestedBackend): void {
     }
 
     alone(
+      "of very many keys, only the newest move with the clock, so that moving them takes no longer",
+      async ({ store, clock }) => {
+        const upsert = (n: number) => store.repositories.upsert({ name: `r${n}` }, { idempotencyKey: `k${n}` });
+        for (let n = 0; n < 4; n++) {
+          await upsert(n);
+          clock.advance(1_000);
+        }
+        clock.jump(2 * 24 * hourMs);
+        assert.equal((await store.maintenance.reap()).keys, 2);
+        clock.advance(23 * hourMs);
+        assert.equal((await store.maintenance.reap()).keys, 0);
+        clock.advance(hourMs);
+        assert.equal((await store.maintenance.reap()).keys, 2);
+      },
+      { limits: { clockKeys: 2 } },
+    );
+
+    alone(
       "after the clock was set back, what remains is what remained before: the dead end, and the living renew",
       async ({ store, clock }) => {
         const year = 365 * 86_400_000;
