@@ -739,6 +739,7 @@ export const mutations: readonly Mutation[] = [
     [
       ["what remains is what remained", "if (aheadByMs > 0) yield* moveAhead", "if (aheadByMs < 0) yield* moveAhead"],
       ["a new server knows of the jump", "if (uptime === undefined || start !== uptime.start)", "if (uptime !== null)"],
+      ["few keys move with the clock", "LIMIT 1 OFFSET ${count}", "LIMIT 1 OFFSET 1000"],
       [
         "a server records the machine's time",
         "if (inserted > 0) yield* change(setMeta",
