@@ -106,6 +106,22 @@ export function pragma(db: Database.Database, name: string): unknown {
   return db.pragma(name, { simple: true });
 }
 
+export interface WalContent {
+  readonly totalBytes: number;
+  /** The content that is not in the database yet. */
+  readonly pendingBytes: number;
+}
+
+/** Returns what the WAL holds, and copies nothing: https://www.sqlite.org/pragma.html#pragma_wal_checkpoint */
+export function walContent(db: Database.Database): WalContent {
+  const [frames] = db.pragma("wal_checkpoint(NOOP)") as [{ readonly log: number; readonly checkpointed: number }];
+  const pageBytes = pragma(db, "page_size") as number;
+  return {
+    totalBytes: Math.max(0, frames.log) * pageBytes,
+    pendingBytes: Math.max(0, frames.log - frames.checkpointed) * pageBytes,
+  };
+}
+
 export function sqliteVersion(db: Database.Database): string {
   return db.prepare("SELECT sqlite_version()").pluck().get() as string;
 }

@@ -22,7 +22,8 @@ import { fileIdentity, OpenFile } from "./openFile.ts";
 import { connectToRead, readOnlyError } from "./readOnly.ts";
 import { ServerRow } from "./servers.ts";
 import { createSqliteDriver } from "./transaction.ts";
-import { WalWatch, type WalWatchOptions } from "./walWatch.ts";
+import type { RunCheckpoint } from "./walCheckpoint.ts";
+import { WalWatch } from "./walWatch.ts";
 
 export type Role = "server" | "visitor";
 export type MigratePolicy = "create" | "never";
@@ -46,7 +47,7 @@ export interface SqliteOptions {
   /** Receives what happens to the file while it is open. */
   onEvent(event: FileEvent): void;
   /** Runs `checkpointWal` in another thread. Without it, commits empty the WAL, however large it is. */
-  readonly checkpoint?: WalWatchOptions["checkpoint"];
+  readonly checkpoint?: RunCheckpoint;
 }
 
 /** Opens a store. Fails with incompatible, storage_full, busy or corrupt; the message names the remedy. */

@@ -1,14 +1,20 @@
 // Moves the content of a large WAL into the database, in a thread of its own. SQLite cannot do that in slices, but it
 // disturbs nobody from another connection: readers and the writer go on meanwhile (D-109).
 import type Database from "better-sqlite3";
-import type { Watch } from "../files/privateFile.ts";
-import { connect, pragma } from "./connection.ts";
+import type { Progress, Watch } from "../files/privateFile.ts";
+import { connect, type WalContent, walContent } from "./connection.ts";
 
 export interface WalCheckpoint {
   readonly path: string;
   /** The content that may stay in the WAL in the end. */
   readonly leaveBytes: number;
 }
+
+/** Runs `checkpointWal` in another thread. */
+export type RunCheckpoint = (
+  input: WalCheckpoint,
+  options: { onProgress(progress: Progress): void; signal: AbortSignal },
+) => Promise<unknown>;
 
 /**
  * Copies what the WAL holds into the database, as far as its readers allow. Tries again, until they allow nearly all of
@@ -47,20 +53,4 @@ function copyWhatMoves(db: Database.Database): WalContent {
     if (content.pendingBytes >= pendingBytes) break;
   }
   return content;
-}
-
-export interface WalContent {
-  readonly totalBytes: number;
-  /** The content that is not in the database yet. */
-  readonly pendingBytes: number;
-}
-
-/** Returns what the WAL holds, and copies nothing: https://www.sqlite.org/pragma.html#pragma_wal_checkpoint */
-export function walContent(db: Database.Database): WalContent {
-  const [frames] = db.pragma("wal_checkpoint(NOOP)") as [{ readonly log: number; readonly checkpointed: number }];
-  const pageBytes = pragma(db, "page_size") as number;
-  return {
-    totalBytes: Math.max(0, frames.log) * pageBytes,
-    pendingBytes: Math.max(0, frames.log - frames.checkpointed) * pageBytes,
-  };
 }

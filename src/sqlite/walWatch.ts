@@ -2,17 +2,14 @@
 // and the commit that finds it free would copy all of it (D-109).
 import type Database from "better-sqlite3";
 import type { Progress } from "../files/privateFile.ts";
-import { type WalCheckpoint, walContent } from "./walCheckpoint.ts";
+import { walContent } from "./connection.ts";
+import type { RunCheckpoint } from "./walCheckpoint.ts";
 
-export interface WalWatchOptions {
+interface WalWatchOptions {
   readonly path: string;
   /** The size beyond which a WAL is large. */
   readonly limitBytes: number;
-  /** Runs `checkpointWal` in another thread. */
-  checkpoint(
-    input: WalCheckpoint,
-    options: { onProgress(progress: Progress): void; signal: AbortSignal },
-  ): Promise<unknown>;
+  readonly checkpoint: RunCheckpoint;
   /** Called once for each time that a reader keeps the WAL from shrinking. */
   onPinned(walBytes: number): void;
 }
