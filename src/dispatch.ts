@@ -7,13 +7,21 @@ import { bodyErrors, faults, StoreError, toWireFailure } from "./errors.ts";
 import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
 import type { Limits } from "./limits.ts";
 import { valueBytes } from "./load.ts";
-import { type AnyOperation, type Call, Held, type Lane, NotYet, type OperationTable } from "./operation.ts";
+import {
+  type AnyOperation,
+  type Call,
+  Held,
+  type Lane,
+  NotYet,
+  type OperationTable,
+  type Parked,
+} from "./operation.ts";
 import { recordChanges } from "./operations/changes.ts";
 import type { Body } from "./sql.ts";
 import type { Answer } from "./wire.ts";
 
 /** The outcome of a job. */
-export interface JobOutcome {
+export interface JobOutcome extends Parked {
   /** One answer for each call, or a single failure for all of them. None if the job was not begun. */
   readonly answers: readonly Answer[];
   /**
@@ -21,8 +29,6 @@ export interface JobOutcome {
    * the wait is over.
    */
   readonly parkOn: readonly string[] | undefined;
-  /** The time after which a parked job runs again even if no topic was touched. */
-  readonly againMs?: number | undefined;
   /** True when the job is parked because it found only what other transactions have locked. */
   readonly isHeld?: boolean;
   /** True when the job was not begun because none may begin now. One without answers was dropped otherwise. */
@@ -120,8 +126,9 @@ export function createDispatcher({
       // Once a job was refused, no later one may overtake it.
       let refuses = false;
       const effects = jobs.map(() => new SideEffects());
+      const feedReads = new Map<string, unknown>();
       const driverJobs = jobs.map((calls, index) =>
-        driverJob(calls, effects[index] as SideEffects, limits, serverState, (now) => {
+        driverJob(calls, effects[index] as SideEffects, { limits, serverState, feedReads }, (now) => {
           refuses ||= mayBegin?.(now) === false;
           return refuses ? "refused" : isDropped?.(index) ? "dropped" : undefined;
         }),
@@ -200,12 +207,11 @@ function sharablePrefix(jobs: readonly (readonly Call[])[]): readonly (readonly 
 function driverJob(
   calls: readonly Call[],
   effects: SideEffects,
-  limits: Limits,
-  serverState: DispatcherOptions["serverState"],
+  group: GroupContext,
   whyNot: (now: Date) => NotBegun,
 ): Job {
   const envelope = KeyedEnvelope.of(calls);
-  const totals = new JobTotals(limits);
+  const totals = new JobTotals(group.limits);
   return calls.map((call, index): Runnable => {
     let context: RunContext | undefined;
     return {
@@ -221,7 +227,7 @@ function driverJob(
         }
         // The failure only keeps the job from running; `notBegun` tells what it means.
         if (effects.notBegun !== undefined) throw new StoreError("busy", "not begun");
-        context = new RunContext(now, limits, serverState, effects);
+        context = new RunContext(now, group, effects);
         const body =
           calls.length === 1
             ? runCall(call, envelope === undefined, context)
@@ -236,6 +242,14 @@ function driverJob(
   });
 }
 
+/** The part of a context that the calls of a group share. */
+interface GroupContext {
+  readonly limits: Limits;
+  readonly serverState: DispatcherOptions["serverState"];
+  /** The results of reads of the feed, by call and input. All of them see the same moment, so equal ones run once. */
+  readonly feedReads: Map<string, unknown>;
+}
+
 class RunContext implements Context {
   readonly now: Date;
   readonly limits: Limits;
@@ -243,11 +257,13 @@ class RunContext implements Context {
   readonly wake: (topic: string) => void;
   readonly changed: (change: Change) => void;
   readonly used: Context["used"];
+  readonly feedReads: GroupContext["feedReads"];
   readonly #serverState: DispatcherOptions["serverState"];
 
-  constructor(now: Date, limits: Limits, serverState: DispatcherOptions["serverState"], effects: SideEffects) {
+  constructor(now: Date, { limits, serverState, feedReads }: GroupContext, effects: SideEffects) {
     this.now = now;
     this.limits = limits;
+    this.feedReads = feedReads;
     this.#serverState = serverState;
     this.wake = (topic) => void effects.topics.add(topic);
     this.changed = (change) => void this.changes.push(change);
@@ -313,12 +329,22 @@ class JobTotals {
   }
 }
 
-function* encodedResult({ operation: { run, output }, input }: Call, context: RunContext): Body<unknown> {
+function* encodedResult(call: Call, context: RunContext): Body<unknown> {
+  if (!call.operation.readsChanges) return yield* ranAndEncoded(call, context);
+  const key = JSON.stringify([call.name, call.input]);
+  const known = context.feedReads.get(key);
+  if (known !== undefined) return known;
+  const result = yield* ranAndEncoded(call, context);
+  context.feedReads.set(key, result);
+  return result;
+}
+
+function* ranAndEncoded({ operation: { run, output }, input }: Call, context: RunContext): Body<unknown> {
   const result = yield* run(input, context);
   if (!(result instanceof NotYet)) return output.toWire(result);
   if (result instanceof Held) return result;
-  const { topics, atTimeout, againMs } = result;
-  return new NotYet(topics, atTimeout instanceof StoreError ? atTimeout : output.toWire(atTimeout), againMs);
+  const { topics, atTimeout, parked } = result;
+  return new NotYet(topics, atTimeout instanceof StoreError ? atTimeout : output.toWire(atTimeout), parked);
 }
 
 function outcomeOf(
@@ -329,7 +355,7 @@ function outcomeOf(
   if (!settled.ok) return { answers: [failed(calls, settled, onInternal)], parkOn: undefined };
   const [head] = settled.results;
   if (calls.length === 1 && head instanceof NotYet)
-    return { answers: [timeoutAnswer(head)], parkOn: head.topics, againMs: head.againMs, isHeld: head instanceof Held };
+    return { answers: [timeoutAnswer(head)], parkOn: head.topics, ...head.parked, isHeld: head instanceof Held };
   return {
     answers: settled.results.map((result) => (result instanceof NotYet ? timeoutAnswer(result) : [true, result])),
     parkOn: undefined,

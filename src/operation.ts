@@ -84,18 +84,26 @@ export interface Call {
   readonly envelopeKey?: EnvelopeKey | undefined;
 }
 
+/** The further conditions under which a parked call runs again. */
+export interface Parked {
+  /** The time after which it runs again by itself. */
+  readonly againMs?: number | undefined;
+  /** The kinds of topics of which a touched one wakes one of the calls that wait for this kind (D-102). */
+  readonly kinds?: readonly string[] | undefined;
+}
+
 /**
  * The result of a body that found nothing yet. The call is parked and runs again after a commit that touched one of its
- * topics (D-013), and after `againMs` if that is set; when its wait is over, `atTimeout` is the answer.
+ * topics (D-013); when its wait is over, `atTimeout` is the answer.
  */
 export class NotYet<Result> {
   readonly topics: readonly string[];
   readonly atTimeout: Result;
-  readonly againMs: number | undefined;
-  constructor(topics: readonly string[], atTimeout: Result, againMs?: number) {
+  readonly parked: Parked;
+  constructor(topics: readonly string[], atTimeout: Result, parked: Parked = {}) {
     this.topics = topics;
     this.atTimeout = atTimeout;
-    this.againMs = againMs;
+    this.parked = parked;
   }
 }
 

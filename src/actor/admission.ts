@@ -116,6 +116,7 @@ export class Admission {
       spentMs: 0,
       chargedMs: 0,
       place: "queue",
+      wokenFor: undefined,
       cancelled: false,
       done: false,
       queuedAtMs: 0,

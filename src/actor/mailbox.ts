@@ -6,11 +6,12 @@ import type { Dispatcher, JobOutcome, TransactionOutcome } from "../dispatch.ts"
 import { type ErrorCode, faults, StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Call, Lane } from "../operation.ts";
+import { kindOf } from "../operations/topics.ts";
 import { realTime } from "../realTime.ts";
 import { type Answer, callWidth, type Envelope, type Reply } from "../wire.ts";
 import { Admission, failure, refuse } from "./admission.ts";
 import type { ClockWatch } from "./clockWatch.ts";
-import { type Client, drop, type Entry, noteWaits, type OpenEnvelope, settle, writes } from "./entry.ts";
+import { type Client, drop, type Entry, noteWaits, type OpenEnvelope, settle, type Wake, writes } from "./entry.ts";
 import { Figures } from "./figures.ts";
 import { Parking } from "./parking.ts";
 import { Queues } from "./queues.ts";
@@ -27,6 +28,8 @@ interface MailboxOptions {
   readonly dataVersion: (() => number | Promise<number>) | undefined;
   /** Receives the topics that each commit has touched, to wake calls that wait elsewhere. */
   onCommit?(topics: ReadonlySet<string>): void;
+  /** Wakes a call that waits for a kind of topic in another mailbox, when none waits in this one. */
+  wakeElsewhere?(wake: Wake): void;
   /** Receives the failure of a whole group that means a bug in this package or a damaged database. */
   onFault(error: StoreError): void;
   /** Called after each attempt to commit rows: with undefined when they were committed, else with the reason. */
@@ -94,7 +97,10 @@ export class Mailbox {
     });
     // A test may move the clock, beside which timers go on as before. All parked calls run again then, because what they
     // wait for may depend on time too, such as the end of a lease. Those whose own time is over are not parked again.
-    this.#stopWatching = options.clock.onMoved?.(() => this.touch("all"));
+    this.#stopWatching = options.clock.onMoved?.(() => {
+      this.touch("all");
+      this.#parking.wakeAll();
+    });
   }
 
   connect(mayCall: (name: string) => boolean): Inbox {
@@ -123,11 +129,19 @@ export class Mailbox {
     return { ...this.#figures.totals(), commits: this.#commitSeq, clients, queued: calls, parked: this.#parking.size };
   }
 
-  /** Runs the calls again that wait for one of these topics, after a commit elsewhere touched it. */
+  /**
+   * Runs the calls again that wait for one of these topics, after a commit elsewhere touched it. Of those that wait for
+   * the kind of a topic, `wakeOne` runs one.
+   */
   touch(topics: Iterable<string> | "all"): void {
     if (topics === "all") this.#allTouched = this.#running;
-    else if (this.#running) for (const topic of topics) this.#touchedTopics.add(topic);
+    else if (this.#running) for (const topic of topics) this.#touchedTopics.add(topic).add(kindOf(topic));
     this.#parking.touch(topics);
+  }
+
+  /** Runs one of the calls that wait for a kind of topic. Returns false when there is none. */
+  wakeOne(wake: Wake): boolean {
+    return this.#parking.wakeOne(wake);
   }
 
   /** Admits no further calls, answers the parked ones, and resolves when the queued ones have run. */
@@ -190,6 +204,8 @@ export class Mailbox {
         drop(entry);
       }
     }
+    // Only now, so that it wakes no entry of this client.
+    for (const { entries } of client.envelopes.values()) for (const entry of entries) this.#passWake(entry);
     client.envelopes.clear();
   }
 
@@ -250,6 +266,7 @@ export class Mailbox {
       this.#answerGroup(rest, begun, startedAtMs);
       this.#parking.touch(topics);
       if (topics.size > 0) onCommit?.(topics);
+      for (const topic of topics) this.#wakeNext({ kind: kindOf(topic), isChain: false });
       rest = rest.slice(begun.length);
     };
     const last = await dispatcher.runTransaction(
@@ -314,8 +331,11 @@ export class Mailbox {
    * Parks an entry, or queues it again when a topic was touched meanwhile. Returns false when it may not wait any
    * longer, so that `atTimeout` is its answer.
    */
-  #park(entry: Entry, topics: readonly string[], atTimeout: Answer, { againMs, isHeld }: JobOutcome): boolean {
+  #park(entry: Entry, topics: readonly string[], atTimeout: Answer, outcome: JobOutcome): boolean {
+    const { againMs, kinds = [], isHeld } = outcome;
     const { client, calls, arrivedAtMs } = entry;
+    // It has looked, and there is nothing. One that found only locked rows looks again soon.
+    if (isHeld !== true) entry.wokenFor = undefined;
     if (entry.cancelled) {
       this.#answer(entry, cancelledAnswer);
       return true;
@@ -337,8 +357,12 @@ export class Mailbox {
       // From now on it is an ordinary call of its client.
       noteWaits(entry, -1);
       entry.lane = "normal";
-      if (this.#allTouched || topics.some((topic) => this.#touchedTopics.has(topic))) this.#queues.push(entry);
-      else this.#parking.add(entry, topics, atTimeout, leftMs, isHeld === true ? heldAgainMs(entry, clock) : againMs);
+      const isTouched = (topic: string) => this.#touchedTopics.has(topic);
+      if (this.#allTouched || topics.some(isTouched) || kinds.some(isTouched)) this.#queues.push(entry);
+      else {
+        const againIn = isHeld === true ? heldAgainMs(entry, clock) : againMs;
+        this.#parking.add(entry, { topics, kinds, againMs: againIn }, atTimeout, leftMs);
+      }
     }
     return true;
   }
@@ -387,7 +411,21 @@ export class Mailbox {
 
   /** Answers an entry. The answer is sent with the others of its group, by `#sendAnswered`. */
   #answer(entry: Entry, ...answers: readonly Answer[]): void {
-    if (settle(entry, answers)) this.#answered.add(entry.envelope);
+    if (!settle(entry, answers)) return;
+    this.#answered.add(entry.envelope);
+    this.#passWake(entry, answers[0]);
+  }
+
+  /** Wakes another entry in place of one that was woken alone and has failed, or after one that may not be the last. */
+  #passWake(entry: Entry, answer?: Answer): void {
+    const wake = entry.wokenFor;
+    entry.wokenFor = undefined;
+    if (wake !== undefined && (wake.isChain || answer?.[0] !== true)) this.#wakeNext(wake);
+  }
+
+  /** Wakes an entry that waits for a kind of topic, here or in another mailbox of the server. */
+  #wakeNext(wake: Wake): void {
+    if (wake.kind !== "" && !this.#closing && !this.#parking.wakeOne(wake)) this.#options.wakeElsewhere?.(wake);
   }
 
   /**

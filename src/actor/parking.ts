@@ -2,7 +2,7 @@
 // one of their topics (D-013).
 import { realTime } from "../realTime.ts";
 import type { Answer } from "../wire.ts";
-import type { Entry } from "./entry.ts";
+import type { Entry, Wake } from "./entry.ts";
 
 interface ParkingOptions {
   readonly pollMs: number;
@@ -15,13 +15,25 @@ interface ParkingOptions {
 
 interface Space {
   readonly topics: readonly string[];
+  readonly kinds: readonly string[];
   readonly timer: NodeJS.Timeout;
+}
+
+/** The reasons for which a parked entry wakes. */
+interface Parked {
+  /** Each of these wakes it. */
+  readonly topics: readonly string[];
+  /** The kinds of topics that it waits for beside others: a topic of the kind wakes one of them. */
+  readonly kinds?: readonly string[] | undefined;
+  /** The time after which it wakes by itself. */
+  readonly againMs?: number | undefined;
 }
 
 export class Parking {
   readonly #options: ParkingOptions;
   readonly #spaces = new Map<Entry, Space>();
   readonly #byTopic = new Map<string, Set<Entry>>();
+  readonly #byKind = new Map<string, Set<Entry>>();
   #poll: NodeJS.Timeout | undefined;
   #lastVersion: number | undefined;
 
@@ -33,11 +45,8 @@ export class Parking {
     return this.#spaces.size;
   }
 
-  /**
-   * Parks an entry until one of the topics is touched, for at most `leftMs`; after that `atTimeout` is its answer. An
-   * entry with `againMs` also wakes after that time.
-   */
-  add(entry: Entry, topics: readonly string[], atTimeout: Answer, leftMs: number, againMs = Infinity): void {
+  /** Parks an entry until it is woken, for at most `leftMs`; after that `atTimeout` is its answer. */
+  add(entry: Entry, { topics, kinds = [], againMs = Infinity }: Parked, atTimeout: Answer, leftMs: number): void {
     const timer = realTime.setTimeout(
       () => {
         if (!this.remove(entry)) return;
@@ -48,12 +57,9 @@ export class Parking {
     );
     entry.place = "parked";
     entry.client.parked++;
-    this.#spaces.set(entry, { topics, timer });
-    for (const topic of topics) {
-      const entries = this.#byTopic.get(topic);
-      if (entries === undefined) this.#byTopic.set(topic, new Set([entry]));
-      else entries.add(entry);
-    }
+    this.#spaces.set(entry, { topics, kinds, timer });
+    for (const topic of topics) addTo(this.#byTopic, topic, entry);
+    for (const kind of kinds) addTo(this.#byKind, kind, entry);
     this.#startPolling();
   }
 
@@ -64,19 +70,38 @@ export class Parking {
     realTime.clearTimeout(space.timer);
     entry.client.parked--;
     this.#spaces.delete(entry);
-    for (const topic of space.topics) {
-      const entries = this.#byTopic.get(topic);
-      entries?.delete(entry);
-      if (entries?.size === 0) this.#byTopic.delete(topic);
-    }
+    for (const topic of space.topics) removeFrom(this.#byTopic, topic, entry);
+    for (const kind of space.kinds) removeFrom(this.#byKind, kind, entry);
     if (this.#spaces.size === 0) this.#stopPolling();
     return true;
   }
 
-  /** Wakes the entries that wait for one of the topics. */
+  /**
+   * Wakes the entries that wait for one of the topics. With "all", any topic may have been touched: of the entries that
+   * wait for a kind it wakes the first.
+   */
   touch(topics: Iterable<string> | "all"): void {
-    if (topics === "all") this.#wake(this.#spaces.keys());
-    else if (this.#spaces.size > 0) for (const topic of topics) this.#wake(this.#byTopic.get(topic) ?? []);
+    if (this.#spaces.size === 0) return;
+    if (topics !== "all") {
+      for (const topic of topics) this.#wake(this.#byTopic.get(topic) ?? []);
+      return;
+    }
+    this.#wake([...this.#spaces].filter(([, { kinds }]) => kinds.length === 0).map(([entry]) => entry));
+    for (const kind of [...this.#byKind.keys()]) this.wakeOne({ kind, isChain: true });
+  }
+
+  /** Wakes the entry that has waited longest for a kind of topic. Returns false when there is none. */
+  wakeOne(wake: Wake): boolean {
+    const [entry] = this.#byKind.get(wake.kind) ?? [];
+    if (entry === undefined) return false;
+    entry.wokenFor = wake;
+    this.#wake([entry]);
+    return true;
+  }
+
+  /** Wakes all entries. */
+  wakeAll(): void {
+    this.#wake(this.#spaces.keys());
   }
 
   /** Removes all entries and returns them. */
@@ -108,4 +133,16 @@ export class Parking {
     realTime.clearInterval(this.#poll);
     this.#poll = undefined;
   }
+}
+
+function addTo(sets: Map<string, Set<Entry>>, name: string, entry: Entry): void {
+  const entries = sets.get(name);
+  if (entries === undefined) sets.set(name, new Set([entry]));
+  else entries.add(entry);
+}
+
+function removeFrom(sets: Map<string, Set<Entry>>, name: string, entry: Entry): void {
+  const entries = sets.get(name);
+  entries?.delete(entry);
+  if (entries?.size === 0) sets.delete(name);
 }

@@ -11,10 +11,11 @@ import type { Limits } from "../limits.ts";
 import { messageOf } from "../model/realms.ts";
 import { operationFilter } from "../operations/patterns.ts";
 import { servedOperations } from "../operations/table.ts";
+import { kindOf } from "../operations/topics.ts";
 import type { Touched } from "../wire.ts";
 import { createClockWatch } from "./clockWatch.ts";
 import { within } from "./deadline.ts";
-import { byLane } from "./entry.ts";
+import { byLane, type Wake } from "./entry.ts";
 import { sumFigures } from "./figures.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
@@ -68,6 +69,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     uptime: clock.uptime(),
   });
   const clockWatch = createClockWatch(clock, limits);
+  const wakeElsewhere = (wake: Wake): void => void mailboxes.some((mailbox) => mailbox.wakeOne(wake));
   const mailboxes = drivers.map((driver): Mailbox => {
     const dispatcher = createDispatcher({
       operations: servedOperations,
@@ -88,6 +90,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
         for (const other of mailboxes) if (other !== mailbox) other.touch(topics);
         onCommit?.(topics);
       },
+      wakeElsewhere,
       onFault,
       onWrite: (failed) => writeProbe.note(failed),
     });
@@ -126,6 +129,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     },
     touch(topics) {
       for (const mailbox of mailboxes) mailbox.touch(topics);
+      if (topics !== "all") for (const topic of topics) wakeElsewhere({ kind: kindOf(topic), isChain: false });
     },
     async backUp(target, watch) {
       const [{ backUp }] = drivers as readonly [Driver];

@@ -10,7 +10,7 @@ import type { RawOf } from "../model/codec.ts";
 import { Id, WaitMs } from "../model/fields.ts";
 import { fail, NotYet, operation } from "../operation.ts";
 import { all, and, changeEach, first, sql, step, when } from "../sql.ts";
-import { changesTopic } from "./topics.ts";
+import { changesTopic, entityChangesTopic, sessionChangesTopic } from "./topics.ts";
 
 const filters = {
   /** The last sequence number that the caller has seen; 0 starts at the oldest row. */
@@ -73,9 +73,15 @@ export const watch = operation({
   *run(input) {
     const page = yield* readChanges(input);
     const isAtEnd = input.sessionId !== undefined || page.nextSeq - input.after < scanRowsMax;
-    return page.changes.length === 0 && isAtEnd ? new NotYet([changesTopic], page) : page;
+    return page.changes.length === 0 && isAtEnd ? new NotYet([topicOf(input)], page) : page;
   },
 });
+
+/** Returns the topic of the changes that pass the filters, and perhaps of others. */
+function topicOf({ entity, sessionId }: Pick<Filters, "entity" | "sessionId">): string {
+  if (sessionId !== undefined) return sessionChangesTopic(sessionId);
+  return entity === undefined ? changesTopic : entityChangesTopic(entity);
+}
 
 type Filters = { after: number; entity?: string | undefined; sessionId?: string | undefined; limit: number };
 
@@ -145,4 +151,8 @@ export const recordChanges = step(function* (
     ),
   );
   wake(changesTopic);
+  for (const { entity, sessionId } of changes) {
+    wake(entityChangesTopic(entity));
+    if (sessionId) wake(sessionChangesTopic(sessionId));
+  }
 });

@@ -24,7 +24,8 @@ import { Fence, Id, LeaseTtl, listInput, oneOrMore, Reason, Version, WaitMs } fr
 import type { SessionRow } from "../model/sessions.ts";
 import { commandStates, releaseKinds } from "../model/vocabulary.ts";
 import { fail, Held, NotYet, operation } from "../operation.ts";
-import { all, and, first, one, skipLocked, skipLockedSessions, sql, step, when } from "../sql.ts";
+import { all, first, one, sql, step } from "../sql.ts";
+import { nextSession, nothingReady } from "./claimSearch.ts";
 import {
   asLastCommand,
   type CommandResult,
@@ -36,14 +37,13 @@ import {
   requireRoom,
   startCommand,
 } from "./commandState.ts";
-import { invalidTransition, leaseLost, notFound, requireState } from "./failures.ts";
+import { invalidTransition, leaseLost, requireState } from "./failures.ts";
 import { endByForce, settleForcedSession } from "./forcedEnd.ts";
 import { filter, listPage } from "./paging.ts";
 import { getRow } from "./rows.ts";
 import { lockClaimingRunner } from "./runners.ts";
-import { openSessionStates } from "./sessionActivity.ts";
 import { lockOpenSession, saveSession, settleSession } from "./sessionState.ts";
-import { claimableTopic, commandTopic, sessionTopic } from "./topics.ts";
+import { commandTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
 
 /**
@@ -122,7 +122,7 @@ export const claim = operation({
     const runner = yield* lockClaimingRunner(runnerId, ttlMs, context);
     requireState(runner, "runner", ["online"]);
     const session = yield* nextSession(runnerId, sessionId);
-    if (session === undefined) return yield* nothingReady(sessionId, ttlMs);
+    if (session === undefined) return yield* nothingReady(runnerId, sessionId, ttlMs);
     if (session instanceof Held) return session;
     const head = yield* one<Pick<CommandRow, "id" | "timeout_ms">>(sql`
       SELECT id, timeout_ms FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`);
@@ -138,48 +138,6 @@ export const claim = operation({
     );
     return { command, session: saved, fence: command.fence, expiresAt: expiresAt.getTime() };
   },
-});
-
-/** Returns the answer of a claim that found nothing: it waits, unless the named session runs no more commands. */
-const nothingReady = step(function* (sessionId: string | undefined, ttlMs: number) {
-  // A claim that waits runs again in time to keep its runner alive.
-  const againMs = ttlMs / 3;
-  if (sessionId === undefined) return new NotYet([claimableTopic], undefined, againMs);
-  const session = yield* first<Pick<SessionRow, "state">>(sql`SELECT state FROM sessions WHERE id = ${sessionId}`);
-  if (session === undefined) notFound("session", sessionId);
-  return session.state === "pending" || session.state === "running"
-    ? new NotYet([claimableTopic, sessionTopic(sessionId)], undefined, againMs)
-    : undefined;
-});
-
-type Ready = SessionRow & { readonly ready_at: number };
-
-/**
- * Locks and returns the session to claim from, or returns undefined. Runs two ordered lookups, one for sessions without
- * a worktree and one for those whose worktree this runner leases: a single statement would have to sort, and would read
- * the sessions that are bound to worktrees of other runners (D-025). Returns Held when other transactions have locked
- * all that there are: a claim that waited for one of them would hold up all others.
- */
-const nextSession = step(function* (runnerId: string, sessionId: string | undefined) {
-  const filter = and(when(sessionId, (id) => sql`sessions.id = ${id}`));
-  const anyFree = sql`
-    SELECT * FROM sessions
-    WHERE ready_at IS NOT NULL AND worktree_id IS NULL AND ${filter}
-    ORDER BY ready_at, id
-    LIMIT 1`;
-  const anyBound = sql`
-    SELECT sessions.*
-    FROM worktrees JOIN sessions ON sessions.worktree_id = worktrees.id AND sessions.worktree_fence = worktrees.fence
-    WHERE worktrees.lease_runner_id = ${runnerId}
-      AND sessions.ready_at IS NOT NULL AND sessions.state IN (${openSessionStates}) AND ${filter}
-    ORDER BY sessions.ready_at, sessions.id
-    LIMIT 1`;
-  const free = yield* first<Ready>(sql`${anyFree} ${skipLocked}`);
-  const bound = yield* first<Ready>(sql`${anyBound} ${skipLockedSessions}`);
-  if (free !== undefined && bound !== undefined) return bound.ready_at <= free.ready_at ? bound : free;
-  if (free !== undefined || bound !== undefined) return free ?? bound;
-  const held = (yield* first<Ready>(anyFree)) ?? (yield* first<Ready>(anyBound));
-  return held && new Held([claimableTopic, sessionTopic(held.id)], "the session to claim from");
 });
 
 /**

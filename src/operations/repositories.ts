@@ -11,7 +11,7 @@ import { type Changeable, changedFields } from "./changeDetail.ts";
 import { invalidTransition } from "./failures.ts";
 import { listPage } from "./paging.ts";
 import { getRow, lockRow, type RowOf } from "./rows.ts";
-import { freeWorktreeTopic } from "./topics.ts";
+import { repositoryTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
 
 type Row = RowOf["repository"];
@@ -132,7 +132,7 @@ const updateRepository = step(function* (
   const detail = changedFields(changeable, before, row);
   changed({ entity: "repository", id: row.id, op: "update", version: row.version, detail });
   // The repository may now allow more worktrees, so calls that wait for one run again.
-  wake(freeWorktreeTopic(row.id));
+  wake(repositoryTopic(row.id));
   return row;
 });
 
@@ -229,7 +229,7 @@ export const archive = operation({
       RETURNING *`);
     changed({ entity: "repository", id: repositoryId, op: "archive", version: row.version });
     // Calls that wait for a worktree of this repository run again, and fail.
-    wake(freeWorktreeTopic(repositoryId));
+    wake(repositoryTopic(repositoryId));
     return row;
   },
 });

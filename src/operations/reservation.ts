@@ -15,7 +15,7 @@ import { lockActiveRepository } from "./repositories.ts";
 import { dateOrNull, lockRow, type RowOf } from "./rows.ts";
 import { lockRunner } from "./runners.ts";
 import { bindWorktree } from "./sessionState.ts";
-import { freeWorktreeTopic, sessionTopic } from "./topics.ts";
+import { freeWorktreeKind, repositoryTopic, sessionTopic } from "./topics.ts";
 import { expireOldestWorktreeLease, expireWorktreeLease } from "./worktreeState.ts";
 
 /** The holder of a lease: a registered runner, an owner's name, or both. At least one of them is required. */
@@ -71,8 +71,9 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
   while (candidate === undefined && isFull && (yield* expireOldestWorktreeLease(repository.id, context)))
     candidate = yield* findFreeWorktree(search);
   if (candidate === undefined && isFull) {
-    const topics = session === undefined ? [] : [sessionTopic(session.id)];
-    return new NotYet([freeWorktreeTopic(repository.id), ...topics], yield* noFreeWorktree(repository, context));
+    const topics = [repositoryTopic(repository.id), ...(session === undefined ? [] : [sessionTopic(session.id)])];
+    const kinds = [freeWorktreeKind(repository.id)];
+    return new NotYet(topics, yield* noFreeWorktree(repository, context), { kinds });
   }
   const before = candidate?.row;
   const needsSync = isMissing(before?.commit_sha, wanted.commitSha);

@@ -16,7 +16,7 @@ import { invalidTransition } from "./failures.ts";
 import { filter, listPage } from "./paging.ts";
 import { getRow, inOrderOfIds, lockRow, type RowOf } from "./rows.ts";
 import { replaceRunner } from "./runnerReplacement.ts";
-import { claimableTopic } from "./topics.ts";
+import { drainTopic } from "./topics.ts";
 
 type Row = RowOf["runner"];
 
@@ -177,7 +177,7 @@ export const drain = operation({
     const before = yield* lockRunner(runnerId);
     if (before.state === "draining") return before;
     // A waiting claim of this runner runs again, and fails.
-    wake(claimableTopic);
+    wake(drainTopic(runnerId));
     const row = yield* one<Row>(sql`
       UPDATE runners SET
         state = 'draining',

@@ -12,7 +12,7 @@ import { closeDebugSessions } from "./debugState.ts";
 import { requireState } from "./failures.ts";
 import { dateOrNull, lockRow } from "./rows.ts";
 import { openSessionStates } from "./sessionActivity.ts";
-import { claimableTopic, sessionTopic } from "./topics.ts";
+import { heldTopic, readyTopic, sessionTopic } from "./topics.ts";
 import {
   endLease,
   lockRepositoryOfNewWorktree,
@@ -104,8 +104,17 @@ export const saveSession = step(function* (
     });
     wake(sessionTopic(row.id));
   }
-  if (head !== undefined) wake(claimableTopic);
+  if (head !== undefined) yield* wakeClaims(stored, context);
   return stored;
+});
+
+/** Wakes claims that may take the next command of a session: those of any runner, or of the one that holds its worktree. */
+const wakeClaims = step(function* ({ id, worktree_id, worktree_fence }: SessionRow, { wake }: Context) {
+  if (worktree_id === null) return wake(readyTopic(id));
+  const holder = yield* first<Pick<WorktreeRow, "lease_runner_id">>(
+    sql`SELECT lease_runner_id FROM worktrees WHERE id = ${worktree_id} AND fence = ${worktree_fence}`,
+  );
+  if (holder !== undefined && holder.lease_runner_id !== null) wake(heldTopic(holder.lease_runner_id, id));
 });
 
 /** The time of waiting that one step of priority is worth (D-098). */

@@ -1,13 +1,28 @@
-// The topics that waiting calls are parked on. A call that changes something wakes its topic; after the commit, the
-// calls parked on that topic run again. A topic is text, because it also travels between the processes that share a
-// PostgreSQL database.
+// The topics that waiting calls are parked on, as text that also travels between the processes that share a PostgreSQL
+// database. A commit that touches a topic wakes the calls parked on it, and one of those parked on its kind (D-102).
 
-/** The topic of calls that wait for a command they may claim. */
-export const claimableTopic = "ready";
+/** The kind of readyTopic: for calls that may claim a command of any session without a worktree. */
+export const readyKind = "ready";
+/** The topic of a session without a worktree that has a command to claim. */
+export const readyTopic = (sessionId: string): string => `ready:${sessionId}`;
+/** The kind of heldTopic: for calls that may claim a command of any session whose worktree the runner leases. */
+export const heldKind = (runnerId: string): string => `held:${runnerId}`;
+/** The topic of a session that has a command to claim, and whose worktree the runner leases. */
+export const heldTopic = (runnerId: string, sessionId: string): string => `held:${runnerId}:${sessionId}`;
+/** The topic of calls of a runner that gets no more commands. */
+export const drainTopic = (runnerId: string): string => `drain:${runnerId}`;
 /** The topic of calls that wait for the next row of `changes`. */
 export const changesTopic = "changes";
-/** The topic of calls that wait for a free worktree of the repository. */
-export const freeWorktreeTopic = (repositoryId: string): string => `worktrees:${repositoryId}`;
+/** The topics of calls that wait for the next row of `changes` of an entity, or of a session. */
+export const entityChangesTopic = (entity: string): string => `changes:entity:${entity}`;
+export const sessionChangesTopic = (sessionId: string): string => `changes:session:${sessionId}`;
+/** The kind of freeWorktreeTopic: for calls that take any free worktree of the repository. */
+export const freeWorktreeKind = (repositoryId: string): string => `worktrees:${repositoryId}`;
+/** The topic of a worktree that is free, or whose place in the repository is. */
+export const freeWorktreeTopic = (repositoryId: string, worktreeId: string): string =>
+  `worktrees:${repositoryId}:${worktreeId}`;
+/** The topic of calls that wait for worktrees of a repository whose own row has changed. */
+export const repositoryTopic = (repositoryId: string): string => `repository:${repositoryId}`;
 /** The topic of calls that wait for the session to end. */
 export const sessionTopic = (sessionId: string): string => `session:${sessionId}`;
 /** The topic of calls that wait for the command to end. */
@@ -16,3 +31,8 @@ export const commandTopic = (commandId: string): string => `command:${commandId}
 export const logTopic = (commandId: string): string => `log:${commandId}`;
 /** The topic of calls that follow the debug session's events. */
 export const debugTopic = (debugSessionId: string): string => `debug:${debugSessionId}`;
+
+/** Returns the kind of a topic: its text up to the last colon. Calls are parked on few of them. */
+export function kindOf(topic: string): string {
+  return topic.slice(0, Math.max(0, topic.lastIndexOf(":")));
+}

@@ -127,7 +127,7 @@ export const endLease = step(function* (before: WorktreeRow, end: LeaseEnd, cont
   );
   if (end.state === "removed")
     yield* change(sql`UPDATE repositories SET worktree_count = worktree_count - 1 WHERE id = ${row.repository_id}`);
-  context.wake(freeWorktreeTopic(row.repository_id));
+  context.wake(freeWorktreeTopic(row.repository_id, row.id));
   return row;
 });
 

@@ -153,7 +153,7 @@ export const register = operation({
       RETURNING *`);
     yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${repository.id}`);
     changed({ entity: "worktree", id: row.id, op: "register", version: 1, fence: 0, detail: { path: row.path } });
-    wake(freeWorktreeTopic(repository.id));
+    wake(freeWorktreeTopic(repository.id, row.id));
     return row;
   },
 });
@@ -310,7 +310,7 @@ export const restore = operation({
     if (before.state === "dirty") return before;
     requireVersion(before, expectedVersion);
     requireState(before, "worktree", ["quarantined"]);
-    context.wake(freeWorktreeTopic(before.repository_id));
+    context.wake(freeWorktreeTopic(before.repository_id, worktreeId));
     return yield* saveWorktree(before, { ...unknownFacts, state: "dirty", ended_from: null }, "restore", context);
   },
 });

@@ -7,9 +7,9 @@ import { realTime } from "../realTime.ts";
 import type { Touched } from "../wire.ts";
 import type { PostgresConnection } from "./connection.ts";
 
-/** The payload of a notification must be shorter than 8 000 bytes. */
-const payloadBytesMax = 7_900;
-/** The number of unsent topics beyond which `*`, all topics, replaces them: one notification could not hold more. */
+/** The number of topics in one notification, whose payload must be shorter than 8 000 bytes. Topics have up to 84. */
+const topicsPerPayload = 90;
+/** The number of unsent topics beyond which `*`, all topics, replaces them. */
 const topicsMax = 1_000;
 /** The time between two attempts to listen again. */
 const retryDelayMs = 100;
@@ -90,6 +90,13 @@ export class PostgresListener {
     if (sender !== this.#self) this.#options.onTouched(topics.includes("*") ? "all" : topics);
   }
 
+  #payloadsOf(topics: readonly string[]): readonly string[] {
+    const payloads: string[] = [];
+    for (let at = 0; at < topics.length; at += topicsPerPayload)
+      payloads.push([this.#self, ...topics.slice(at, at + topicsPerPayload)].join("\n"));
+    return payloads;
+  }
+
   async #send(): Promise<void> {
     this.#sending = true;
     while (this.#unsent.size > 0) {
@@ -97,10 +104,11 @@ export class PostgresListener {
       const topics = this.#unsent;
       this.#unsent = new Set();
       try {
-        const full = [this.#self, ...topics].join("\n");
-        const payload = Buffer.byteLength(full) <= payloadBytesMax ? full : `${this.#self}\n*`;
         const client = await this.#options.connection.get();
-        await client.query("SELECT pg_notify($1, $2)", [this.#options.channel, payload]);
+        await client.query("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload", [
+          this.#options.channel,
+          this.#payloadsOf([...topics]),
+        ]);
       } catch {
         // The topics are sent when the connection is back. Until then other processes rely on their interval.
         this.#unsent = new Set([...topics, ...this.#unsent]);

@@ -108,3 +108,13 @@ export async function collect<Item>(stream: AsyncIterable<Item>): Promise<Item[]
   for await (const item of stream) items.push(item);
   return items;
 }
+
+/** Waits until the server reports this number of parked calls. */
+export async function parked(store: Store, count: number): Promise<void> {
+  const deadlineMs = performance.now() + 60_000;
+  for (;;) {
+    const { serving } = await store.maintenance.stats();
+    if (serving.parked === count) return;
+    assert.ok(performance.now() < deadlineMs, `${serving.parked} calls are parked, expected ${count}`);
+  }
+}

@@ -203,7 +203,6 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/operations/commands.ts", subject("commands"), [
     ["a runner that drains claims nothing", 'requireState(runner, "runner", ["online"])', "void requireState"],
-    ["the longest wait goes first", "bound.ready_at <= free.ready_at", "bound.ready_at > free.ready_at"],
     [
       "a stale runner reports nothing",
       "before.fence !== input.fence || before.lease_expires_at === null",
@@ -323,6 +322,9 @@ export const mutations: readonly Mutation[] = [
     ["a runner that is gone registers again", "${runnerId} AND state IN ('online', 'draining')", "${runnerId}"],
     ["a claim is a sign of life", "? row : yield* reviveRunner", "? row : row ?? reviveRunner"],
   ]),
+  ...mutate("src/operations/claimSearch.ts", subject("commands"), [
+    ["the longest wait goes first", "bound.ready_at <= free.ready_at", "bound.ready_at > free.ready_at"],
+  ]),
   ...mutate("src/operations/sessionState.ts", subject("commands"), [
     ["a step of priority is worth a minute", "priorityStepMs = 60_000", "priorityStepMs = 120_000"],
     [
@@ -352,7 +354,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/runnerReplacement.ts", subject("runners that replace"), [
     ["only a run of the same name is replaced", "former.name !== runner.name", "former.name === null"],
     ["a replaced run is gone", "state = 'gone',", "state = 'stalled',"],
-    ["a claim of a replaced run ends", "wake(claimableTopic);", ""],
+    ["a claim of a replaced run ends", "wake(drainTopic(formerId));", ""],
     ["the leases of a replaced run end at once", "yield* expireNow(formerId, now);", ""],
   ]),
   ...mutate("src/operations/logAppend.ts", subject("logs"), [
@@ -508,8 +510,8 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/actor/mailbox.ts", mailbox, [
     [
       "topics touched while a group runs wake its calls",
-      "else if (this.#running) for (const topic of topics) this.#touchedTopics.add(topic);",
-      "",
+      "this.#touchedTopics.add(topic).add(kindOf(topic))",
+      "void topic",
     ],
     [
       "topics that were touched before a group began wake none of its calls",
@@ -715,7 +717,7 @@ export const mutations: readonly Mutation[] = [
     ["what a Map holds counts in the size of a body", "JSON.stringify(whole, spelledOut)", "JSON.stringify(whole)"],
   ]),
   ...mutate("src/actor/mailbox.ts", { ...subject("test clock") }, [
-    ["a move of the test clock wakes calls that wait", 'options.clock.onMoved?.(() => this.touch("all"))', "undefined"],
+    ["a move of the test clock wakes calls that wait", 'this.#parking.wakeAll();', "undefined"],
     [
       "a call waits by the clock of the store",
       "entry.parkUntilMs - clock.elapsed()",

@@ -8,19 +8,9 @@ import { pipeline } from "node:stream/promises";
 import { type Chunk, newId, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { TestedBackend } from "../../support/backends.ts";
-import { bytes, collect, endOfFeed, fails, subject } from "../suite.ts";
+import { bytes, collect, endOfFeed, fails, parked, subject } from "../suite.ts";
 
 const done = { done: true, value: undefined };
-
-/** Waits until the server reports this number of parked calls. */
-async function parked(store: Store, count: number): Promise<void> {
-  const deadlineMs = performance.now() + 60_000;
-  for (;;) {
-    const { serving } = await store.maintenance.stats();
-    if (serving.parked === count) return;
-    assert.ok(performance.now() < deadlineMs, `${serving.parked} calls are parked, expected ${count}`);
-  }
-}
 
 /** Starts one iteration of each kind, each of which waits for its first item. */
 async function iterations(store: Store, { signal }: { readonly signal?: AbortSignal } = {}) {

@@ -10,9 +10,9 @@ function rig() {
   let gate = Promise.withResolvers<void>();
   const client = {
     on: () => undefined,
-    async query(_text: string, values?: readonly string[]) {
+    async query(_text: string, values?: readonly [channel: string, payloads: readonly string[]]) {
       if (values === undefined) return;
-      sent.push((values[1] as string).split("\n").slice(1).join(" "));
+      for (const payload of values[1]) sent.push(payload.split("\n").slice(1).join(" "));
       await gate.promise;
       if (failing) throw new Error("lost");
     },
@@ -52,6 +52,20 @@ test("topics that could not be sent are sent later, and too many topics are sent
   listener.publish(Array.from({ length: 2_000 }, (_, n) => `t${n}`));
   await pass();
   assert.deepEqual(sent, ["a", "a b", "*"]);
+  await pass();
+  await listener.close();
+});
+
+test("topics that exceed one notification are sent in several, none of which PostgreSQL refuses", async () => {
+  const { listener, sent, pass } = rig();
+  const topics = Array.from({ length: 200 }, (_, n) => `${n}`.padStart(84, "t"));
+  listener.publish(topics);
+  await new Promise(setImmediate);
+  assert.deepEqual(
+    sent.flatMap((payload) => payload.split(" ")),
+    topics,
+  );
+  assert.deepEqual([sent.length, sent.every((payload) => payload.length < 7_900)], [3, true]);
   await pass();
   await listener.close();
 });
