@@ -3,7 +3,7 @@
 
 import type { Clock } from "../clock.ts";
 import type { Dispatcher, JobOutcome, TransactionOutcome } from "../dispatch.ts";
-import { type ErrorCode, faults, StoreError, toWireFailure, type WireFailure } from "../errors.ts";
+import { type ErrorCode, faults, StoreError, toWireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Call, Lane } from "../operation.ts";
 import { kindOf } from "../operations/topics.ts";
@@ -13,8 +13,10 @@ import { Admission, failure, refuse } from "./admission.ts";
 import type { ClockWatch } from "./clockWatch.ts";
 import { type Client, drop, type Entry, noteWaits, type OpenEnvelope, settle, type Wake, writes } from "./entry.ts";
 import { Figures } from "./figures.ts";
+import { Outbox } from "./outbox.ts";
 import { Parking } from "./parking.ts";
 import { Queues } from "./queues.ts";
+import { writeFailureOf } from "./writeFailure.ts";
 
 interface MailboxOptions {
   readonly dispatcher: Dispatcher;
@@ -64,12 +66,7 @@ export class Mailbox {
   readonly #parking: Parking;
   readonly #admission: Admission;
   readonly #figures = new Figures();
-  /** The envelopes with answers that were not sent yet. */
-  readonly #answered = new Set<OpenEnvelope>();
-  /** Those that are answered in part, with the time since when, and the number of answers when the timer last looked. */
-  readonly #inParts = new Map<OpenEnvelope, { readonly sinceMs: number; answers: number }>();
-  #partTimer: NodeJS.Timeout | undefined;
-  #commitSeq = 0;
+  readonly #outbox: Outbox;
   #scheduled: "no" | "soon" | "later" = "no";
   #running = false;
   /** The topics that were touched elsewhere since the running group began; its calls may not have seen the commits. */
@@ -82,6 +79,7 @@ export class Mailbox {
 
   constructor(options: MailboxOptions) {
     this.#options = options;
+    this.#outbox = new Outbox(options.epoch, options.limits.resultBytes);
     this.#admission = new Admission(options.dispatcher, options.limits, this.#queues);
     this.#parking = new Parking({
       pollMs: options.limits.dataVersionPollMs,
@@ -92,7 +90,7 @@ export class Mailbox {
       },
       giveUp: (entry, answer) => {
         this.#answer(entry, answer);
-        this.#sendAnswered();
+        this.#outbox.sendAnswered();
       },
     });
     // A test may move the clock, beside which timers go on as before. All parked calls run again then, because what they
@@ -126,7 +124,13 @@ export class Mailbox {
 
   figures(): Record<string, number> {
     const { clients, calls } = this.#queues;
-    return { ...this.#figures.totals(), commits: this.#commitSeq, clients, queued: calls, parked: this.#parking.size };
+    return {
+      ...this.#figures.totals(),
+      commits: this.#outbox.commitSeq,
+      clients,
+      queued: calls,
+      parked: this.#parking.size,
+    };
   }
 
   /**
@@ -149,7 +153,7 @@ export class Mailbox {
     this.#closing = true;
     this.#stopWatching?.();
     for (const entry of this.#parking.clear()) this.#answer(entry, closingAnswer);
-    this.#sendAnswered();
+    this.#outbox.sendAnswered();
     return new Promise((resolve) => {
       this.#onIdle = resolve;
       this.#schedule();
@@ -173,7 +177,7 @@ export class Mailbox {
       };
       if (this.#closing) refuse(envelope, calls.length / callWidth, closingAnswer);
       else this.#admission.admit(client, envelope, isAtomic, calls, this.#options.clock.elapsed());
-      if (envelope.unanswered === 0) return this.#send(envelope);
+      if (envelope.unanswered === 0) return this.#outbox.send(envelope);
       client.envelopes.set(id, envelope);
       this.#schedule();
     });
@@ -184,7 +188,7 @@ export class Mailbox {
     if (entry === undefined) return;
     if (entry.done) {
       // Its answer may still wait for others. The client needs it now, to know whether the call has run.
-      if (this.#inParts.delete(entry.envelope)) this.#send(entry.envelope);
+      this.#outbox.sendWaiting(entry.envelope);
       return;
     }
     if (entry.place === "group") {
@@ -193,7 +197,7 @@ export class Mailbox {
     }
     this.#parking.remove(entry);
     this.#answer(entry, cancelledAnswer);
-    this.#sendAnswered();
+    this.#outbox.sendAnswered();
   }
 
   #disconnect(client: Client): void {
@@ -237,7 +241,7 @@ export class Mailbox {
       this.#running = false;
     }
     this.#putBack(unrun);
-    this.#sendAnswered();
+    this.#outbox.sendAnswered();
     if (this.#queues.hasWork()) this.#schedule(delayMs);
     else this.#onIdle?.();
   }
@@ -260,7 +264,7 @@ export class Mailbox {
       clockWatch?.settled();
       // The transaction may have found that the clock has moved. Then the next group begins by following it.
       const begun = outcomes.filter(({ refused }) => refused !== true);
-      if (wrote) this.#commitSeq++;
+      if (wrote) this.#outbox.commitSeq++;
       const failed = writeFailureOf(rest, begun);
       if (wrote || failed !== undefined) onWrite?.(failed);
       this.#answerGroup(rest, begun, startedAtMs);
@@ -277,7 +281,7 @@ export class Mailbox {
         ...(isFollowed ? { mayBegin: (now) => watch.isSteady(now) } : {}),
         onPart: (part) => {
           settleFirst(part);
-          this.#sendAnswered();
+          this.#outbox.sendAnswered();
         },
       },
     );
@@ -409,10 +413,10 @@ export class Mailbox {
     }
   }
 
-  /** Answers an entry. The answer is sent with the others of its group, by `#sendAnswered`. */
+  /** Answers an entry. The answer is sent with the others of its group, by the outbox. */
   #answer(entry: Entry, ...answers: readonly Answer[]): void {
     if (!settle(entry, answers)) return;
-    this.#answered.add(entry.envelope);
+    this.#outbox.add(entry.envelope);
     this.#passWake(entry, answers[0]);
   }
 
@@ -427,80 +431,10 @@ export class Mailbox {
   #wakeNext(wake: Wake): void {
     if (wake.kind !== "" && !this.#closing && !this.#parking.wakeOne(wake)) this.#options.wakeElsewhere?.(wake);
   }
-
-  /**
-   * Sends the answers of the envelopes that are answered. Those of others are sent in parts, a little later: the calls
-   * that a client makes in response share a message.
-   */
-  #sendAnswered(): void {
-    for (const envelope of this.#answered) {
-      const isFull = envelope.resultBytes >= this.#options.limits.resultBytes;
-      if (envelope.unanswered > 0 && envelope.onPart !== undefined && !isFull) {
-        if (!this.#inParts.has(envelope)) this.#inParts.set(envelope, { sinceMs: realTime.elapsed(), answers: 0 });
-      } else {
-        this.#inParts.delete(envelope);
-        this.#send(envelope);
-      }
-    }
-    this.#answered.clear();
-    this.#startPartTimer();
-  }
-
-  #sendParts(): void {
-    this.#partTimer = undefined;
-    for (const [envelope, waiting] of this.#inParts) {
-      const { length } = envelope.slots;
-      const isMoving = length > waiting.answers && realTime.elapsed() - waiting.sinceMs < partMsMax;
-      waiting.answers = length;
-      if (isMoving) continue;
-      this.#inParts.delete(envelope);
-      this.#send(envelope);
-    }
-    this.#startPartTimer();
-  }
-
-  #startPartTimer(): void {
-    if (this.#inParts.size > 0) this.#partTimer ??= realTime.setTimeout(() => this.#sendParts(), partMs);
-  }
-
-  /** Sends the answers that an envelope has got, as one reply if these are all. */
-  #send(envelope: OpenEnvelope): void {
-    const { client, id, answers, slots, unanswered, onPart, resolve } = envelope;
-    const { epoch } = this.#options;
-    if (unanswered > 0) {
-      if (onPart === undefined) return;
-      envelope.answers = [];
-      envelope.slots = [];
-      envelope.resultBytes = 0;
-      envelope.inParts = true;
-      onPart([epoch, this.#commitSeq, answers, slots]);
-      return;
-    }
-    client.envelopes.delete(id);
-    if (envelope.inParts) resolve([epoch, this.#commitSeq, answers, slots]);
-    else resolve([epoch, this.#commitSeq, inOrder(answers, slots)]);
-  }
-}
-
-/** Returns the answers by the slots of their calls. */
-function inOrder(answers: readonly unknown[], slots: readonly number[]): readonly unknown[] {
-  if (slots.every((slot, index) => slot === index)) return answers;
-  const ordered = new Array(answers.length);
-  for (const [index, slot] of slots.entries()) {
-    ordered[slot * 2] = answers[index * 2];
-    ordered[slot * 2 + 1] = answers[index * 2 + 1];
-  }
-  return ordered;
 }
 
 const closingAnswer = failure("closed", "the store is closing");
 const cancelledAnswer = failure("aborted", "cancelled before it ran");
-
-/**
- * The time for which answers wait for others of their envelope while none arrives, and while some do. Parts cost
- * throughput: when every envelope was sent in two of them, 16 clients with 256 calls in flight made 0.85 of the calls.
- */
-const [partMs, partMsMax] = [25, 250];
 
 /** The time after which a call that found only locked rows runs again: it grows with the time that the call has waited. */
 function heldAgainMs({ arrivedAtMs }: Entry, clock: Clock): number {
@@ -509,25 +443,3 @@ function heldAgainMs({ arrivedAtMs }: Entry, clock: Clock): number {
 
 /** The pause before the next group, after one that found the write lock taken. */
 const busyPauseMs = 5;
-
-/** The codes with which a write fails when the database could not store its rows. */
-const storageFailures: readonly ErrorCode[] = ["storage_full", "file_lost", "read_only", "io_error", "corrupt"];
-
-/**
- * Checks whether the database failed, in a known way or in one that has no code. `busy` only shows that when the answer
- * to a COMMIT was lost: a transaction that waited too long for a row, or met others too often, says nothing about other
- * rows.
- */
-function isStorageFailure([code, , outcome, details]: WireFailure): boolean {
-  if (code === "busy") return outcome === "unknown";
-  return storageFailures.includes(code) || (code === "internal" && ("sqliteCode" in details || "sqlState" in details));
-}
-
-/** Returns the code with which the database failed to store a write of the group, or undefined. */
-function writeFailureOf(group: readonly Entry[], outcomes: TransactionOutcome["outcomes"]): ErrorCode | undefined {
-  for (const [index, { answers }] of outcomes.entries()) {
-    const [ok, wire] = answers[0] ?? [true];
-    if (!ok && isStorageFailure(wire) && writes(group[index] as Entry)) return wire[0];
-  }
-  return undefined;
-}

@@ -351,6 +351,27 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/model/json.ts", { tests: ["test/unit/model/json.test.ts"] }, [
     ["no path leads through a Set", "at !== value && annotated.has(at)", "at === null"],
   ]),
+  ...mutate("src/actor/mailbox.ts", mailbox, [
+    [
+      "a call that fails wakes the next one",
+      "if (wake !== undefined && (wake.isChain",
+      "if (wake === null && (wake.isChain",
+    ],
+  ]),
+  ...mutate("src/actor/mailbox.ts", subject("waiting"), [
+    ["a topic wakes one of its kind", "this.#wakeNext({ kind: kindOf(topic), isChain: false });", "void topic;"],
+  ]),
+  ...mutate("src/operations/sessionState.ts", subject("waiting"), [
+    ["a session without a worktree is for any runner", "return wake(readyTopic(id));", "return;"],
+    ["a session with a worktree is for its holder", "wake(heldTopic(holder.lease_runner_id, id))", "void holder"],
+  ]),
+  ...mutate("src/operations/changes.ts", subject("waiting"), [
+    [
+      "a watcher of a session hears only of it",
+      "if (sessionId !== undefined) return sessionChangesTopic",
+      "if (sessionId === null) return sessionChangesTopic",
+    ],
+  ]),
   ...mutate("src/operations/runnerReplacement.ts", subject("runners that replace"), [
     ["only a run of the same name is replaced", "former.name !== runner.name", "former.name === null"],
     ["a replaced run is gone", "state = 'gone',", "state = 'stalled',"],
@@ -538,7 +559,7 @@ export const mutations: readonly Mutation[] = [
       "return group.filter((entry) => unrun.has(entry));",
       "return [...unrun];",
     ],
-    ["a cancel of a call that has run sends its answer", "if (this.#inParts.delete(entry.envelope))", "if (false)"],
+    ["a cancel of a call that has run sends its answer", "this.#outbox.sendWaiting(entry.envelope);", ""],
     [
       "a call that was given up before it began does not run",
       "isDropped: (index) => (group[index] as Entry).cancelled,",
@@ -717,7 +738,7 @@ export const mutations: readonly Mutation[] = [
     ["what a Map holds counts in the size of a body", "JSON.stringify(whole, spelledOut)", "JSON.stringify(whole)"],
   ]),
   ...mutate("src/actor/mailbox.ts", { ...subject("test clock") }, [
-    ["a move of the test clock wakes calls that wait", 'this.#parking.wakeAll();', "undefined"],
+    ["a move of the test clock wakes calls that wait", "this.#parking.wakeAll();", "undefined"],
     [
       "a call waits by the clock of the store",
       "entry.parkUntilMs - clock.elapsed()",
@@ -764,8 +785,10 @@ export const mutations: readonly Mutation[] = [
       "if (error === null) throw",
     ],
   ]),
-  ...mutate("src/actor/mailbox.ts", heldRows, [
+  ...mutate("src/actor/writeFailure.ts", heldRows, [
     ["a held row says nothing about the store", 'return outcome === "unknown";', "return true;"],
+  ]),
+  ...mutate("src/actor/mailbox.ts", heldRows, [
     ["nothing is written before the clock is followed", ' || code === "deadline_exceeded") throw', ") throw"],
   ]),
   ...mutate("src/courier.ts", { tests: ["test/unit/testing/fakeTimers.test.ts"], only: "installed before or after" }, [

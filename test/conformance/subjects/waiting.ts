@@ -48,6 +48,27 @@ export function waitingConformance(backend: TestedBackend): void {
     );
 
     alone(
+      "a command of a session whose worktree a runner leases wakes the claim of that runner",
+      async ({ store }) => {
+        const claims: Promise<unknown>[] = [];
+        const aborter = new AbortController();
+        const runnerIds: string[] = [];
+        for (let n = 0; n < 5; n++) {
+          const { runner } = await fixtures(store).runner({ ttlMs: 3_600_000 });
+          runnerIds.push(runner.id);
+          claims.push(store.commands.claim({ runnerId: runner.id, ...lasting }, { signal: aborter.signal }));
+        }
+        await parked(store, 5);
+        const { session } = await fixtures(store).session({ reserve: { runnerId: runnerIds[3] as string } });
+        await store.commands.enqueue({ sessionId: session.id, commands: [{ argv }] });
+        assert.equal(((await claims[3]) as { session: { id: string } }).session.id, session.id);
+        aborter.abort();
+        await Promise.allSettled(claims);
+      },
+      { limits },
+    );
+
+    alone(
       "every command that may be claimed is claimed, whatever becomes of the claims that were woken for it",
       async ({ store }) => {
         const given = fixtures(store);

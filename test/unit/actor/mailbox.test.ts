@@ -1,6 +1,6 @@
 // The mailbox without a thread or database: turns, lanes, groups, parking, limits and cancellation.
 import assert from "node:assert/strict";
-import { it } from "node:test";
+import { describe, it } from "node:test";
 import type { ClockWatch } from "../../../src/actor/clockWatch.ts";
 import { type Inbox, Mailbox } from "../../../src/actor/mailbox.ts";
 import { systemClock } from "../../../src/clock.ts";
@@ -974,4 +974,76 @@ it("a group whose transaction finds that the clock has moved runs again, in orde
   assert.equal(rig.mailbox.figures().clockJumps, 1);
   await inbox.post(envelope("normal d"));
   assert.deepEqual(rig.groups.at(-1), ["normal d"]);
+});
+
+describe("calls that wait for a kind of topic", () => {
+  /** Parks calls that wait for the kind "k" and find something when they run again, unless their name says otherwise. */
+  async function parkedCalls(count: number) {
+    const runs = new Map<string, number>();
+    const outcomeOf: RigOptions["outcomeOf"] = ({ name }) => {
+      if (!name.includes("wait")) return undefined;
+      runs.set(name, (runs.get(name) ?? 0) + 1);
+      const again = (runs.get(name) as number) > 1;
+      if (again && name.includes("fails"))
+        return { answers: [[false, ["conflict", "", "rolled_back", {}]]], parkOn: undefined };
+      if (again && !name.includes("nothing")) return { answers: [[true, name]], parkOn: undefined };
+      return { answers: [[true, "nothing"]], parkOn: [], kinds: ["k"] };
+    };
+    const rig = createRig({ outcomeOf });
+    rig.open();
+    const client = connect(rig);
+    const calls: { id: number; reply: Promise<Reply> }[] = [];
+    const park = async (name: string, from = client) => {
+      const call = waiting(`normal wait ${name}`, 60_000);
+      calls.push({ id: call[0] as number, reply: from.post(call) });
+      await from.post(envelope("normal other"));
+    };
+    for (let n = 0; n < count; n++) await park(`${n}`);
+    return { rig, client, calls, runs, park };
+  }
+  const one = { kind: "k", isChain: false };
+
+  it("one of them is woken, the one that has waited longest", async () => {
+    const { rig, calls } = await parkedCalls(3);
+    assert.equal(rig.mailbox.wakeOne(one), true);
+    assert.deepEqual(resultsOf(await (calls[0] as (typeof calls)[0]).reply), ["normal wait 0"]);
+    await connect(rig).post(envelope("normal other"));
+    assert.deepEqual(
+      [rig.mailbox.figures().parked, rig.mailbox.wakeOne({ kind: "other", isChain: false })],
+      [2, false],
+    );
+  });
+
+  it("the next one is woken when it was cancelled before it looked, has failed, or lost its client", async () => {
+    const { rig, client, calls, park } = await parkedCalls(1);
+    await park("fails");
+    const lost = connect(rig);
+    await park("of a client that goes", lost);
+    await park("last");
+    rig.mailbox.wakeOne(one);
+    client.cancel((calls[0] as (typeof calls)[0]).id, 0);
+    assert.deepEqual(resultsOf(await (calls[0] as (typeof calls)[0]).reply), ["aborted"]);
+    assert.deepEqual(resultsOf(await (calls[1] as (typeof calls)[0]).reply), ["conflict"]);
+    lost.disconnect();
+    assert.deepEqual(resultsOf(await (calls[3] as (typeof calls)[0]).reply), ["normal wait last"]);
+  });
+
+  it("one that finds nothing wakes no other, and one that found something only in a chain", async () => {
+    const { rig, calls, park } = await parkedCalls(0);
+    await park("nothing");
+    await park("a");
+    await park("b");
+    rig.mailbox.wakeOne(one);
+    await connect(rig).post(envelope("normal other"));
+    assert.equal(rig.mailbox.figures().parked, 3);
+    // "nothing" was parked again, behind the others.
+    rig.mailbox.wakeOne({ ...one, isChain: true });
+    const found = await Promise.all([calls[1]?.reply, calls[2]?.reply]);
+    assert.deepEqual(
+      found.flatMap((reply) => resultsOf(reply as Reply)),
+      ["normal wait a", "normal wait b"],
+    );
+    await connect(rig).post(envelope("normal other"));
+    assert.equal(rig.mailbox.figures().parked, 1);
+  });
 });
