@@ -8,6 +8,8 @@ export type StoreEvent =
   | { readonly type: "fault"; readonly code: string; readonly message: string; readonly cause: string | undefined }
   | ({ readonly type: "reaped" } & ReapedIds)
   | { readonly type: "message_refused"; readonly reason: string }
+  /** A client sent nothing but messages that are no calls, so its port was closed. */
+  | { readonly type: "client_cut_off"; readonly refused: number }
   | FileEvent
   | { readonly type: "thread_died"; readonly message: string };
 
@@ -40,6 +42,7 @@ const levels: Record<StoreEvent["type"], keyof Logger> = {
   opened: "info",
   reaped: "info",
   message_refused: "warn",
+  client_cut_off: "error",
   second_server: "warn",
   wal_pinned: "warn",
   file_lost: "error",

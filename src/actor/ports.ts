@@ -3,6 +3,7 @@
 import type { MessagePort, Transferable as NodeTransferable } from "node:worker_threads";
 import { type Endpoint, expose, wrap } from "comlink";
 import { StoreError, toWireFailure } from "../errors.ts";
+import { realTime } from "../realTime.ts";
 import { type Backend, callWidth, type Envelope, type Reply } from "../wire.ts";
 import type { Inbox } from "./mailbox.ts";
 
@@ -12,16 +13,20 @@ type PortMessage = Envelope | readonly [envelopeId: number, cancel: "cancel", sl
 type PartMessage = readonly [envelopeId: number, part: Reply];
 type Serve = (message: PortMessage) => Promise<Reply> | undefined;
 
+interface Guard {
+  /** The number of calls of one envelope. */
+  readonly callsMax: number;
+  /** Receives the reason why a message was refused. */
+  onRefused(reason: string): void;
+  /** Receives the number of messages that were refused one after the other before the port was closed for it. */
+  onCutOff(refused: number): void;
+}
+
 /**
- * Serves an inbox at a port: the other end may post envelopes of at most `callsMax` calls and cancel calls, and nothing
- * else. `onRefused` receives the reason why a message was refused.
+ * Serves an inbox at a port: the other end may post envelopes and cancel calls, and nothing else. A peer that sends
+ * nothing that is accepted is cut off.
  */
-export function servePort(
-  port: MessagePort,
-  inbox: Inbox,
-  callsMax: number,
-  onRefused: (reason: string) => void,
-): void {
+export function servePort(port: MessagePort, inbox: Inbox, guard: Guard): void {
   const serve: Serve = (message) => {
     // A part is no answer of Comlink's, which has one for each call, so it is sent beside it.
     if (message[1] !== "cancel") return inbox.post(message, (part) => port.postMessage([message[0], part]));
@@ -29,8 +34,7 @@ export function servePort(
     return undefined;
   };
   port.on("close", () => inbox.disconnect());
-  port.on("messageerror", () => onRefused("a message that cannot be read"));
-  expose(serve, guardedEndpoint(port, callsMax, onRefused));
+  expose(serve, guardedEndpoint(port, guard));
 }
 
 /** Returns the backend of a client at the other end of a served port. */
@@ -69,14 +73,18 @@ export function portBackend(port: MessagePort): Backend {
 
 type Listener = (event: { data: unknown }) => void;
 
-/** Adapts a port of node:worker_threads to Comlink's endpoint. Messages that `accepts` rejects do not reach Comlink. */
-function endpointOf(port: MessagePort, accepts: (data: unknown) => boolean = () => true): Endpoint {
+/**
+ * Adapts a port of node:worker_threads to Comlink's endpoint. Messages that `accepts` rejects do not reach Comlink. With
+ * a `turn`, a flood of messages is received in turns.
+ */
+function endpointOf(port: MessagePort, accepts: (data: unknown) => boolean, turn?: Turn): Endpoint {
   const listeners = new Map<unknown, (data: unknown) => void>();
   return {
     postMessage: (message: unknown, transfer?: readonly unknown[]) =>
       port.postMessage(message, transfer as NodeTransferable[]),
     addEventListener: (_type, listener) => {
       const deliver = (data: unknown): void => {
+        turn?.take(port, deliver);
         if (accepts(data)) (listener as unknown as Listener)({ data });
       };
       listeners.set(listener, deliver);
@@ -91,15 +99,62 @@ function endpointOf(port: MessagePort, accepts: (data: unknown) => boolean = () 
   };
 }
 
+/**
+ * Bounds the messages that a port delivers in one turn of the event loop. By itself, Node delivers all that have arrived,
+ * and nobody else is served meanwhile (D-104).
+ */
+class Turn {
+  #messages = 0;
+  #startedMs = 0;
+
+  /** Counts a message. After the last one of a turn, the listener hears nothing until the event loop has turned. */
+  take(port: MessagePort, listener: (data: unknown) => void): void {
+    if (this.#messages++ === 0) {
+      this.#startedMs = realTime.elapsed();
+      realTime.setImmediate(() => {
+        if (this.#messages === Number.POSITIVE_INFINITY) port.on("message", listener);
+        this.#messages = 0;
+      });
+    } else if (this.#messages >= turnMessagesMax || realTime.elapsed() - this.#startedMs >= turnMs) {
+      this.#messages = Number.POSITIVE_INFINITY;
+      // Without a listener a port stops, also within the messages that it is delivering, and keeps the others.
+      port.off("message", listener);
+    }
+  }
+}
+
+/** The bounds of a turn. An ordinary client sends a few messages in a turn. */
+const [turnMessagesMax, turnMs] = [64, 2];
+
+/** The number of refused messages, one after the other, after which a peer is cut off. The client sends none. */
+const refusedMax = 100;
+
 /** Adapts a port whose other end is not trusted: a message that is not allowed is answered with a refusal. */
-function guardedEndpoint(port: MessagePort, callsMax: number, onRefused: (reason: string) => void): Endpoint {
-  return endpointOf(port, (data) => {
-    const reason = whyRefused(data, callsMax);
-    if (reason === undefined) return true;
+function guardedEndpoint(port: MessagePort, { callsMax, onRefused, onCutOff }: Guard): Endpoint {
+  let refused = 0;
+  const refuse = (reason: string): void => {
     onRefused(reason);
-    answerRefusal(port, data, reason);
-    return false;
-  });
+    if (++refused !== refusedMax) return;
+    onCutOff(refused);
+    port.close();
+  };
+  port.on("messageerror", () => refuse("a message that cannot be read"));
+  return endpointOf(
+    port,
+    (data) => {
+      // The rest of what arrived before the port was closed.
+      if (refused >= refusedMax) return false;
+      const reason = whyRefused(data, callsMax);
+      if (reason === undefined) {
+        refused = 0;
+        return true;
+      }
+      answerRefusal(port, data, reason);
+      refuse(reason);
+      return false;
+    },
+    new Turn(),
+  );
 }
 
 /** Returns why a message is refused, or undefined when it calls the exposed function with an envelope. */

@@ -120,10 +120,13 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
         return;
       }
       let refusals = 0;
-      const onRefused = (reason: string): void => {
-        if (refusals++ < refusalsMax) onEvent({ type: "message_refused", reason });
-      };
-      servePort(port, connect(patterns), limits.queueCalls, onRefused);
+      servePort(port, connect(patterns), {
+        callsMax: limits.queueCalls,
+        onRefused(reason) {
+          if (refusals++ < refusalsMax) onEvent({ type: "message_refused", reason });
+        },
+        onCutOff: (refused) => onEvent({ type: "client_cut_off", refused }),
+      });
       ports.add(port);
       port.on("close", () => ports.delete(port));
     },

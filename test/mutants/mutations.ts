@@ -358,6 +358,11 @@ export const mutations: readonly Mutation[] = [
       "if (wake === null && (wake.isChain",
     ],
   ]),
+  ...mutate("src/actor/ports.ts", { tests: ["test/system/faults/floods.test.ts"], only: "sqlite" }, [
+    ["a port is received in turns", 'port.off("message", listener);\n    }', "}"],
+    ["a peer of garbage is cut off", "if (++refused !== refusedMax) return;", "if (refused >= 0) return;"],
+    ["an accepted message counts", "        refused = 0;\n", ""],
+  ]),
   ...mutate("src/actor/mailbox.ts", subject("waiting"), [
     ["a topic wakes one of its kind", "this.#wakeNext({ kind: kindOf(topic), isChain: false });", "void topic;"],
   ]),

@@ -121,7 +121,7 @@ for (const [name, message] of Object.entries(forbidden)) {
 test("only the first 20 refusals of a port are reported, so that it cannot fill the log", async () => {
   const port = rawPort();
   const eventsBefore = events.length;
-  for (let message = 0; message < 1_000; message++) port.postMessage("x");
+  for (let message = 0; message < 60; message++) port.postMessage("x");
   assert.equal(answersOf(await ask(port, envelope(listRunners)))[0], true);
   assert.equal(events.slice(eventsBefore).filter(({ type }) => type === "message_refused").length, 20);
   port.close();
