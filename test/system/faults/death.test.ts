@@ -2,10 +2,12 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
+import type { Control } from "../../../src/actor/thread.ts";
 import { createRunnerPool, newId, openStore, StoreError } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
@@ -124,6 +126,38 @@ test("a process that is killed 24 times while it writes has stored every acknowl
   };
   const [first, second] = await Promise.all([killChain(0), killChain(1)]);
   assert.ok(first > 200 && second > 200);
+});
+
+/** Returns the files in a folder that this process has open, those without a name too. */
+function openFilesIn(folder: string): string[] {
+  return readdirSync("/proc/self/fd").flatMap((fd) => {
+    try {
+      const path = readlinkSync(`/proc/self/fd/${fd}`);
+      return path.startsWith(folder) ? [path] : [];
+    } catch {
+      // The descriptor with which the folder was read.
+      return [];
+    }
+  });
+}
+
+test("a database thread that dies when a backup has just begun leaves no file of it open", {
+  skip: process.platform === "linux" ? false : "only Linux lists the open files of a process",
+}, async () => {
+  const folder = temporaryFolder();
+  for (let death = 0; death < 20; death++) {
+    const { worker } = await startThread(join(folder, "store.db"));
+    const target = join(folder, `${death}.db.partial`);
+    writeFileSync(target, "");
+    const request: Control = { type: "backUp", id: 1, target };
+    worker.postMessage(request);
+    // Dies as soon as the file is open, before the thread knows its descriptor. The copy may be over before it is seen.
+    const giveUpAt = performance.now() + 20;
+    while (performance.now() < giveUpAt && !openFilesIn(folder).includes(target));
+    await worker.terminate();
+    for (const suffix of ["", "-journal"]) rmSync(`${target}${suffix}`, { force: true });
+  }
+  assert.deepEqual(openFilesIn(folder), []);
 });
 
 test("when a runner thread dies while a claim and an iteration wait, the mailbox drops its client and both calls", async () => {
