@@ -155,11 +155,18 @@ export const bodyErrors = [
   "read_only",
   "io_error",
   "corrupt",
+  "incompatible",
   "internal",
 ] as const satisfies readonly ErrorCode[];
 
 /** The codes of failures that the server reports as an event, because people have to act on them. */
-export const faults: ReadonlySet<ErrorCode> = new Set(["internal", "constraint", "corrupt", "io_error"]);
+export const faults: ReadonlySet<ErrorCode> = new Set([
+  "internal",
+  "constraint",
+  "corrupt",
+  "io_error",
+  "incompatible",
+]);
 
 /** The codes with which any call may fail on its way to the body or back. */
 export const callErrors = ["overloaded", "aborted", "closed"] as const satisfies readonly ErrorCode[];

@@ -6,14 +6,18 @@ import { type Entry, writes } from "./entry.ts";
 /** The codes with which a write fails when the database could not store its rows. */
 const storageFailures: readonly ErrorCode[] = ["storage_full", "file_lost", "read_only", "io_error", "corrupt"];
 
+/** The codes that show a failure of the database only together with the database's own code. */
+const unclearFailures: readonly ErrorCode[] = ["internal", "incompatible"];
+
 /**
  * Checks whether the database failed, in a known way or in one that has no code. `busy` only shows that when the answer
- * to a COMMIT was lost: a transaction that waited too long for a row, or met others too often, says nothing about other
- * rows.
+ * to a COMMIT was lost, or the server is out of resources: a transaction that waited too long for a row, or met others
+ * too often, says nothing about other rows.
  */
-function isStorageFailure([code, , outcome, details]: WireFailure): boolean {
-  if (code === "busy") return outcome === "unknown";
-  return storageFailures.includes(code) || (code === "internal" && ("sqliteCode" in details || "sqlState" in details));
+function isStorageFailure([code, , outcome, { sqliteCode, sqlState }]: WireFailure): boolean {
+  if (code === "busy") return outcome === "unknown" || (typeof sqlState === "string" && sqlState.startsWith("53"));
+  const isUnclear = unclearFailures.includes(code);
+  return storageFailures.includes(code) || (isUnclear && (sqliteCode !== undefined || sqlState !== undefined));
 }
 
 /** Returns the code with which the database failed to store a write of the group, or undefined. */

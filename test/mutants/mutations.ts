@@ -791,7 +791,7 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   ...mutate("src/actor/writeFailure.ts", heldRows, [
-    ["a held row says nothing about the store", 'return outcome === "unknown";', "return true;"],
+    ["a held row says nothing about the store", 'return outcome === "unknown" ||', "return true ||"],
   ]),
   ...mutate("src/actor/mailbox.ts", heldRows, [
     ["nothing is written before the clock is followed", ' || code === "deadline_exceeded") throw', ") throw"],
