@@ -4,10 +4,14 @@ import type { ErrorCode, WireFailure } from "../errors.ts";
 import { type Entry, writes } from "./entry.ts";
 
 /** The codes with which a write fails when the database could not store its rows. */
-const storageFailures: readonly ErrorCode[] = ["storage_full", "file_lost", "read_only", "io_error", "corrupt"];
-
-/** The codes that show a failure of the database only together with the database's own code. */
-const unclearFailures: readonly ErrorCode[] = ["internal", "incompatible"];
+const storageFailures: readonly ErrorCode[] = [
+  "storage_full",
+  "file_lost",
+  "read_only",
+  "io_error",
+  "corrupt",
+  "incompatible",
+];
 
 /**
  * Checks whether the database failed, in a known way or in one that has no code. `busy` only shows that when the answer
@@ -16,8 +20,8 @@ const unclearFailures: readonly ErrorCode[] = ["internal", "incompatible"];
  */
 function isStorageFailure([code, , outcome, { sqliteCode, sqlState }]: WireFailure): boolean {
   if (code === "busy") return outcome === "unknown" || (typeof sqlState === "string" && sqlState.startsWith("53"));
-  const isUnclear = unclearFailures.includes(code);
-  return storageFailures.includes(code) || (isUnclear && (sqliteCode !== undefined || sqlState !== undefined));
+  const hasNoCode = code === "internal" && (sqliteCode !== undefined || sqlState !== undefined);
+  return hasNoCode || storageFailures.includes(code);
 }
 
 /** Returns the code with which the database failed to store a write of the group, or undefined. */

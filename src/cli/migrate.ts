@@ -120,7 +120,7 @@ function migrateCommand(
     .addOption(urlOption())
     .addOption(migrationsOption())
     .addOption(
-      new Option("--lock-timeout-ms <number>", "how long to wait for other writers")
+      new Option("--lock-timeout-ms <number>", "how long to wait for other processes")
         .default(10_000)
         .argParser(wholeNumber(0, 3_600_000)),
     )

@@ -115,7 +115,7 @@ async function run(
       create,
       lockTimeoutMs: flags.lockTimeoutMs,
       signal: interrupt.signal,
-      onWait: () => notify("waiting for another process that writes"),
+      onWait: () => notify("waiting for another process that uses the database"),
       onBackupAdvice: notify,
     });
     try {

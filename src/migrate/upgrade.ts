@@ -2,7 +2,7 @@
 // nothing.
 import { StoreError } from "../errors.ts";
 import { present } from "../present.ts";
-import type { Engine, EngineTransaction, RestorePoint } from "../schema/engine.ts";
+import type { Engine, EngineTransaction, RestorePoint, Run } from "../schema/engine.ts";
 import {
   applyMigration,
   type Catalog,
@@ -77,17 +77,23 @@ export async function move(
   target: string,
   { backup, allowDataLoss }: MoveOptions,
 ): Promise<MoveResult> {
-  return await engine.transact(async (transaction) => {
-    const { run } = transaction;
+  const find = async (run: Run) => {
     const history = await run(historyOrNew(engine.catalog, migrations));
     requireSound(history, migrations);
     const at = history.applied.length;
-    const route = routeTo(migrations, at, parseTarget(target, migrations, at), direction);
+    return { at, route: routeTo(migrations, at, parseTarget(target, migrations, at), direction) };
+  };
+  const needsAlone = async (run: Run) => (await find(run)).route.length > 0;
+  return await engine.transact(async (transaction) => {
+    const { run } = transaction;
+    const { at, route } = await find(run);
     const [from, to] = [
       revisionAt(migrations, at),
       revisionAt(migrations, at + (direction === "up" ? route.length : -route.length)),
     ];
     if (route.length === 0) return { from, to, steps: [], losses: [] };
+    if (!transaction.isAlone)
+      throw new StoreError("busy", "another process has migrated the database meanwhile: try again");
     const losses = direction === "down" ? await run(lossesOf(engine.catalog, route, now)) : [];
     if (losses.length > 0 && !allowDataLoss) throw dataLossError(losses);
     const safety =
@@ -100,7 +106,7 @@ export async function move(
     for (const migration of route) steps.push(await runStep(transaction, migration, direction, now));
     await run(requireNoViolations(engine.catalog));
     return { from, to, steps, losses, ...present({ safety }) };
-  });
+  }, needsAlone);
 }
 
 function routeTo(

@@ -1,11 +1,13 @@
 // One connection to PostgreSQL. It is opened and configured when it is first needed, and again after a loss.
 
+import { hostname } from "node:os";
 import pg from "pg";
 import type { Synchronous } from "../driver.ts";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { realTime } from "../realTime.ts";
 import { translate } from "./errors.ts";
+import { openClass, openKey } from "./locks.ts";
 
 export interface ConnectionOptions {
   /** A connection URI: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS */
@@ -13,6 +15,11 @@ export interface ConnectionOptions {
   readonly limits: Limits;
   /** `full`: a commit is acknowledged when it is on disk. `normal`: a crash of the server may lose the last commits. */
   readonly synchronous: Synchronous;
+  /**
+   * Makes this a connection of a store: while it is open, nobody migrates the schema (D-106). Called when it has been
+   * opened, and may refuse it.
+   */
+  readonly onOpened?: ((client: pg.Client) => Promise<void>) | undefined;
   /** True for migrations, which lift the server's limits for their transactions: an answer may take any time. */
   readonly waitsLong?: boolean | undefined;
 }
@@ -83,10 +90,11 @@ export class PostgresConnection {
   }
 
   async #connect(): Promise<pg.Client> {
-    const { url, limits, synchronous, waitsLong = false } = this.#options;
+    const { url, limits, synchronous, waitsLong = false, onOpened } = this.#options;
     const client = new pg.Client({
       connectionString: url,
-      application_name: "debug-server-db",
+      // Names the process where a migration, or a person, looks for those that use a database.
+      application_name: `debug-server-db ${process.pid} ${hostname()}`.slice(0, 63),
       connectionTimeoutMillis: limits.connectMs,
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
@@ -107,6 +115,13 @@ export class PostgresConnection {
         SET statement_timeout = ${limits.statementMs}; SET lock_timeout = ${limits.lockMs};
         SET idle_in_transaction_session_timeout = ${limits.statementMs * 2};
         SET synchronous_commit = ${synchronous === "full" ? "on" : "off"}`);
+      if (onOpened !== undefined) {
+        await client.query(`
+          SET lock_timeout = ${limits.busyGiveUpMs}; SET statement_timeout = ${limits.busyGiveUpMs + limits.statementMs};
+          SELECT pg_advisory_lock_shared(${openClass}, ${openKey});
+          SET lock_timeout = ${limits.lockMs}; SET statement_timeout = ${limits.statementMs}`);
+        await onOpened(client);
+      }
       this.#live = client;
       return client;
     } catch (error) {

@@ -3,7 +3,7 @@
 
 import { randomBytes } from "node:crypto";
 import type pg from "pg";
-import { StoreError } from "../errors.ts";
+import { type Details, StoreError } from "../errors.ts";
 import { defaultLimits, type Limits } from "../limits.ts";
 import { realTime } from "../realTime.ts";
 import type { Engine, RestorePoint, Run } from "../schema/engine.ts";
@@ -17,7 +17,7 @@ import { postgresCatalog } from "./catalog.ts";
 import { PostgresConnection, shownAddress } from "./connection.ts";
 import { copyRows } from "./copyRows.ts";
 import { translate } from "./errors.ts";
-import { lockClass, migrationLock } from "./locks.ts";
+import { lockClass, migrationLock, openClass, openKey } from "./locks.ts";
 
 export interface PostgresEngineOptions extends LockWait {
   readonly url: string;
@@ -58,13 +58,16 @@ class PostgresEngine implements Engine {
     this.backupAdvice = `Back up PostgreSQL with its own tools before a migration: ${dump}; to restore it into a new database: ${restore}`;
   }
 
-  async transact<Result>(work: Parameters<Engine["transact"]>[0]): Promise<Result> {
+  async transact<Result>(...[work, needsAlone]: Parameters<Engine["transact"]>): Promise<Result> {
     return await this.#nameInErrors(async (client) => {
       await client.query("BEGIN");
       try {
-        await this.#lock(client);
         const run = runIn(client, this.#options);
-        const result = (await work({ run, backUp: async () => this.#advise() })) as Result;
+        await this.#excludeMigrations(client);
+        const isAlone = (await needsAlone?.(run)) ?? false;
+        if (isAlone) await this.#excludeStores(client);
+        await this.#excludeWriters(client);
+        const result = (await work({ run, isAlone, backUp: async () => this.#advise() })) as Result;
         await commit(client);
         return result;
       } catch (error) {
@@ -105,20 +108,49 @@ class PostgresEngine implements Engine {
     return { made: false, advice: this.backupAdvice };
   }
 
-  /** Keeps other migrations and other writers out, as SQLite does, but no readers (D-065). */
-  async #lock(client: pg.Client): Promise<void> {
+  async #excludeMigrations(client: pg.Client): Promise<void> {
     await client.query(withoutTimeouts);
     // A lock_timeout of 0 would mean no limit.
     await client.query(`SET LOCAL lock_timeout = ${Math.max(1, this.#options.lockTimeoutMs)}`);
-    await waitForLock(this.#options, async () => {
-      const { rows } = await client.query<{ locked: number }>("SELECT pg_try_advisory_xact_lock($1, $2) AS locked", [
-        lockClass,
-        migrationLock,
-      ]);
-      return rows[0]?.locked === 1
-        ? undefined
-        : new StoreError("busy", "another process is migrating or opening this database");
+    await this.#waitFor(client, `${lockClass}, ${migrationLock}`, async () => ({
+      message: "another process is migrating or opening this database",
+    }));
+  }
+
+  /** Waits until no store is open, and keeps stores from being opened (D-106). */
+  async #excludeStores(client: pg.Client): Promise<void> {
+    await this.#waitFor(client, `${openClass}, ${openKey}`, async () => {
+      const { rows } = await client.query<{ name: string }>(openStores);
+      const names = rows.map(({ name }) => name).join(", ");
+      return {
+        message: `other processes have the database open: end the servers and runners that use it (${names}), then migrate`,
+        details: { reason: "open" },
+      };
     });
+  }
+
+  async #waitFor(
+    client: pg.Client,
+    keys: string,
+    describe: () => Promise<{ readonly message: string; readonly details?: Details }>,
+  ): Promise<void> {
+    const busy = new StoreError("busy");
+    try {
+      await waitForLock(this.#options, async () => {
+        const { rows } = await client.query<{ locked: number | null }>(
+          `SELECT pg_try_advisory_xact_lock(${keys}) AS locked`,
+        );
+        return rows[0]?.locked === 0 ? busy : undefined;
+      });
+    } catch (error) {
+      if (error !== busy) throw error;
+      const { message, details } = await describe();
+      throw new StoreError("busy", message, { details });
+    }
+  }
+
+  /** Keeps other writers out, as SQLite does, but no readers (D-065). */
+  async #excludeWriters(client: pg.Client): Promise<void> {
     const tables = await runBody(client, postgresCatalog.tables());
     if (tables.length > 0)
       await client.query(
@@ -160,7 +192,11 @@ class PostgresEngine implements Engine {
         this.#nameInErrors(async () => {
           await client.query("SAVEPOINT trial");
           try {
-            const result = await work({ run, backUp: async () => ({ made: false, advice: this.backupAdvice }) });
+            const result = await work({
+              run,
+              isAlone: true,
+              backUp: async () => ({ made: false, advice: this.backupAdvice }),
+            });
             await client.query("RELEASE SAVEPOINT trial");
             return result;
           } catch (error) {
@@ -190,6 +226,16 @@ class PostgresEngine implements Engine {
 
 /** Removes the time limits of the connection, because a migration may take long. */
 const withoutTimeouts = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+
+/** Names the processes that hold the lock of an open store, by the names that they have given to their connections. */
+const openStores = `
+  SELECT DISTINCT activity.application_name AS name
+  FROM pg_locks
+  JOIN pg_stat_activity AS activity USING (pid)
+  WHERE locktype = 'advisory' AND granted
+    AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND classid = ${openClass} AND objid = ${openKey}::oid AND pid <> pg_backend_pid()
+  ORDER BY name`;
 
 function runIn(client: pg.Client, waiting: LockWait): Run {
   return async (body) => {

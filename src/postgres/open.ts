@@ -13,7 +13,7 @@ import { createdTables, readMigrations } from "../schema/migrationFiles.ts";
 import type { Touched } from "../wire.ts";
 import { runBody } from "./body.ts";
 import { postgresCatalog } from "./catalog.ts";
-import { PostgresConnection, shownAddress } from "./connection.ts";
+import { type ConnectionOptions, PostgresConnection, shownAddress } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { PostgresListener } from "./listener.ts";
 import { lockClass, migrationLock } from "./locks.ts";
@@ -45,33 +45,40 @@ export interface OpenedPostgres {
 
 /** Opens a store. Fails with incompatible or busy; the message names the remedy. */
 export async function openPostgres(options: PostgresOptions): Promise<OpenedPostgres> {
-  const first = new PostgresConnection(options);
-  const listening = new PostgresConnection(options, () => listener?.lost());
+  let opened = false;
+  const settings: ConnectionOptions = {
+    ...options,
+    // The schema may have been migrated while the process had no connection.
+    onOpened: async (client) => void (opened && (await requireSchema(client))),
+  };
+  const first = new PostgresConnection(settings);
+  const listening = new PostgresConnection(settings, () => listener?.lost());
   let listener: PostgresListener | undefined;
   try {
     const client = await first.get();
     const facts = await readFacts(client, options);
     await ensureSchema(client, options);
     const { epoch, storeId } = await nextEpoch(client);
-    const opened = new PostgresListener({
+    const started = new PostgresListener({
       channel: `debug_server_db_${storeId}`,
       rewakeMs: options.limits.rewakeMs,
       connection: listening,
       onTouched: options.onTouched,
     });
-    listener = opened;
-    await opened.start();
+    listener = started;
+    await started.start();
     const { server, watched } = await startClock(client, options.clock);
     const { connections, groupLockMs, lockMs } = options.limits;
-    const more = Array.from({ length: Math.max(1, connections) - 1 }, () => new PostgresConnection(options));
+    const more = Array.from({ length: Math.max(1, connections) - 1 }, () => new PostgresConnection(settings));
     const [head, ...others] = [first, ...more].map((connection) =>
       createPostgresDriver({ connection, epoch, groupLockMs, lockMs, clock: server, facts: () => facts }),
     ) as [Driver, ...Driver[]];
     // The first driver closes the listener too.
     const close = async (): Promise<void> => {
-      await Promise.all([head.close(), opened.close()]);
+      await Promise.all([head.close(), started.close()]);
     };
-    return { drivers: [{ ...head, close }, ...others], clock: watched, publish: (topics) => opened.publish(topics) };
+    opened = true;
+    return { drivers: [{ ...head, close }, ...others], clock: watched, publish: (topics) => started.publish(topics) };
   } catch (error) {
     await Promise.all([first.close(), listener?.close() ?? listening.close()]);
     const reason = translate(error);
@@ -136,12 +143,17 @@ async function ensureSchema(client: pg.Client, { clock, limits, migrate }: Postg
         createSchema(postgresCatalog, migrations, () => clock.now()),
       );
     }
-    requireHead(await runBody(client, readHistory(postgresCatalog, migrations)), migrations);
+    await requireSchema(client);
     await client.query("COMMIT");
   } catch (error) {
     await client.query("ROLLBACK").catch(() => undefined);
     throw error;
   }
+}
+
+async function requireSchema(client: pg.Client): Promise<void> {
+  const migrations = readMigrations("postgres");
+  requireHead(await runBody(client, readHistory(postgresCatalog, migrations)), migrations);
 }
 
 const useAnotherDatabase = "name another database, or a schema of its own with ?options=-csearch_path%3DNAME";

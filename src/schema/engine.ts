@@ -11,6 +11,8 @@ export type Run = <Result>(body: Body<Result>) => Promise<Result>;
 export interface EngineTransaction {
   /** Runs a body inside the transaction. A failed query is thrown into the body, which can add the place. */
   readonly run: Run;
+  /** True when no other process has the database open, nor can open it before the transaction ends. */
+  readonly isAlone: boolean;
   /** Creates a checked backup of the state before the transaction, or returns advice on how to make one. */
   backUp(reason: string): Promise<RestorePoint>;
 }
@@ -32,11 +34,15 @@ export interface Engine {
   readonly catalog: Catalog;
   /**
    * Runs `work` in a transaction during which no other process migrates or writes. When `work` returns, the transaction
-   * is committed, and that is proven; when it throws, the transaction is rolled back.
+   * is committed, and that is proven; when it throws, the transaction is rolled back. If `needsAlone` returns true, the
+   * transaction begins when no other process has the database open (D-106).
    *
    * Fails    busy when the lock could not be taken in time | aborted
    */
-  transact<Result>(work: (transaction: EngineTransaction) => Promise<Result>): Promise<Result>;
+  transact<Result>(
+    work: (transaction: EngineTransaction) => Promise<Result>,
+    needsAlone?: (run: Run) => Promise<boolean>,
+  ): Promise<Result>;
   /** Runs `work` in a transaction that reads one moment of the database. */
   read<Result>(work: (run: Run) => Promise<Result>): Promise<Result>;
   /** Opens an empty scratch database, which is deleted when it is closed. */

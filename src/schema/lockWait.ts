@@ -34,9 +34,13 @@ export async function waitForLock(
       noticed = true;
       onWait?.();
     }
-    await sleep(20);
+    // The random part separates processes that wait for each other.
+    await sleep(10 + Math.random() * 20);
     if (signal?.aborted)
-      throw new StoreError("aborted", "interrupted while waiting for other processes that write; nothing was changed");
+      throw new StoreError(
+        "aborted",
+        "interrupted while waiting for other processes that use the database; nothing was changed",
+      );
   }
 }
 

@@ -7,6 +7,7 @@ import { connect, pragma, requireOwnDatabase } from "./connection.ts";
 import { translate } from "./errors.ts";
 import { withPath } from "./file.ts";
 import { retryWhileBusy } from "./locks.ts";
+import { listServers, type OtherServer } from "./servers.ts";
 
 /** The time to wait for visitors, such as another command, to close the database. */
 const visitorWaitMs = 1_000;
@@ -36,16 +37,34 @@ export function openExclusively(path: string): Database.Database {
   }
 }
 
+/**
+ * Builds the error for a database that another process has open. `then` is the command to run when it has ended. Names
+ * the servers that are known.
+ */
+export function openElsewhere(path: string, then: string, { cause, details }: StoreError): StoreError {
+  const servers = knownServers(path);
+  const names = servers.map(({ pid, host }) => `process ${pid} on ${host}`).join(", ");
+  const message = `${path} is open in another process: end the servers and runners that use it${names && ` (${names})`}, then ${then}`;
+  return new StoreError("busy", message, { cause, details: { ...details, reason: "open", servers } });
+}
+
+function knownServers(path: string): readonly OtherServer[] {
+  let db: Database.Database | undefined;
+  try {
+    db = connect(path, 50);
+    return listServers(db);
+  } catch {
+    // Another program holds the lock, or the schema has no table for servers.
+    return [];
+  } finally {
+    db?.close();
+  }
+}
+
 /** Builds the error for a database that could not be opened alone. */
 function exclusiveError(error: StoreError, path: string): StoreError {
   const { code, cause, details } = error;
-  if (code === "busy") {
-    return new StoreError(
-      "busy",
-      `${path} is open in another process: end the servers and runners that use it, then restore`,
-      { cause, details },
-    );
-  }
+  if (code === "busy") return openElsewhere(path, "restore", error);
   // Without a readable header SQLite takes no lock, and only a lock shows whether a server has the file open.
   if (code === "corrupt" || details.sqliteCode === "SQLITE_NOTADB") {
     const names = ["", "-wal", "-shm"].map((suffix) => `${path}${suffix}`).filter((name) => existsSync(name));

@@ -16,6 +16,7 @@ import { runBody } from "./body.ts";
 import { sqliteCatalog } from "./catalog.ts";
 import { configure, connect, pathOf, pragma, requireOwnDatabase } from "./connection.ts";
 import { translate } from "./errors.ts";
+import { openElsewhere } from "./exclusive.ts";
 import { describeReadOnly, prepareFile, withPath } from "./file.ts";
 import { fileIdentity } from "./openFile.ts";
 import { connectAsAllowed, readOnlyError } from "./readOnly.ts";
@@ -34,18 +35,18 @@ export function openSqliteEngine(options: SqliteEngineOptions): Engine {
   const path = resolve(options.path);
   const created = prepareFile(path, options.create);
   const identity = fileIdentity(path);
-  const db = connectAsAllowed(path, defaultLimits.busyMs);
+  const connection = { db: connectAsAllowed(path, defaultLimits.busyMs) };
   try {
-    requireOwnDatabase(db, path, options.create);
+    requireOwnDatabase(connection.db, path, options.create);
   } catch (error) {
-    db.close();
+    connection.db.close();
     throw withPath(translate(error), path);
   }
-  const engine = createEngine(db, path, options, identity);
+  const engine = createEngine(connection, path, options, identity);
   return {
     ...engine,
     async close() {
-      if (created) removeIfUnused(db, path);
+      if (created) removeIfUnused(connection.db, path);
       await engine.close();
     },
   };
@@ -68,56 +69,54 @@ function removeIfUnused(db: Database.Database, path: string): void {
   }
 }
 
+/** The connection of an engine. It is opened anew while the engine waits until no other process has the file open. */
+interface Connection {
+  db: Database.Database;
+}
+
 /**
  * Creates the engine for an open database. `identity` is that of the opened file; a scratch database has none, because
- * no restore replaces it.
+ * no other process knows it.
  */
-function createEngine(db: Database.Database, path: string, waiting: LockWait, identity?: string): Engine {
-  const inMemory = path === ":memory:";
+function createEngine(connection: Connection, path: string, waiting: LockWait, identity?: string): Engine {
   const run: Run = async (body) => {
     await checkSignal(waiting);
-    return runBody(db, body);
+    return runBody(connection.db, body);
   };
   return {
     dialect: "sqlite",
     catalog: sqliteCatalog,
-    async transact(work) {
+    async transact(work, needsAlone) {
       return await nameInErrors(path, async () => {
-        const settings = {
-          synchronous: "full",
-          maxBytes: undefined,
-          limits: { busyGiveUpMs: waiting.lockTimeoutMs, walBytes: defaultLimits.walBytes },
-        } as const;
-        if (!inMemory) requireWritable(path);
-        configure(db, settings, inMemory);
-        if (identity !== undefined && fileIdentity(path) !== identity)
-          throw new StoreError("busy", "a restore has just replaced the file: try again");
-        // Rebuilding a table drops one that others refer to, and this pragma has no effect inside a transaction:
-        // https://www.sqlite.org/lang_altertable.html#otheralter
-        db.pragma("foreign_keys = OFF");
-        return await withBackups(path, (backUp) =>
-          inTransaction(
-            db,
-            () => begin(db, waiting),
-            () => work({ run, backUp }),
-          ),
-        );
+        if (path !== ":memory:") requireWritable(path);
+        const isAlone =
+          identity === undefined || needsAlone === undefined
+            ? await begin(connection.db, path, waiting).then(() => identity === undefined)
+            : await beginAlone(connection, path, waiting, () => needsAlone(run));
+        try {
+          return await withBackups(path, (backUp) =>
+            inTransaction(connection.db, async () => {
+              if (identity !== undefined && fileIdentity(path) !== identity)
+                throw new StoreError("busy", "a restore has just replaced the file: try again");
+              return await work({ run, isAlone, backUp });
+            }),
+          );
+        } finally {
+          if (identity !== undefined && isAlone) returnToWal(connection.db);
+        }
       });
     },
     async read(work) {
-      return await nameInErrors(path, () =>
-        inTransaction(
-          db,
-          async () => void db.exec("BEGIN"),
-          () => work(run),
-        ),
-      );
+      return await nameInErrors(path, () => {
+        connection.db.exec("BEGIN");
+        return inTransaction(connection.db, () => work(run));
+      });
     },
     backupAdvice: undefined,
-    openEmpty: async () => createEngine(connect(":memory:", 0), ":memory:", waiting),
+    openEmpty: async () => createEngine({ db: connect(":memory:", 0) }, ":memory:", waiting),
     openCopy: () => nameInErrors(path, async () => copyToScratch(path, waiting)),
     async close() {
-      db.close();
+      connection.db.close();
     },
   };
 }
@@ -141,12 +140,8 @@ async function nameInErrors<Result>(path: string, run: () => Promise<Result>): P
   }
 }
 
-async function inTransaction<Result>(
-  db: Database.Database,
-  start: () => Promise<void>,
-  work: () => Promise<Result>,
-): Promise<Result> {
-  await start();
+/** Runs `work`, then commits the transaction that has begun, or rolls it back. */
+async function inTransaction<Result>(db: Database.Database, work: () => Promise<Result>): Promise<Result> {
   try {
     const result = await work();
     commit(db);
@@ -157,15 +152,81 @@ async function inTransaction<Result>(
   }
 }
 
-async function begin(db: Database.Database, waiting: LockWait): Promise<void> {
+/** Begins a transaction that holds the write lock. */
+async function begin(db: Database.Database, path: string, waiting: LockWait): Promise<void> {
   await waitForLock(waiting, async () => {
     try {
+      prepare(db, path);
       db.exec("BEGIN IMMEDIATE");
       return undefined;
     } catch (error) {
       return translate(error);
     }
   });
+}
+
+/**
+ * Begins a transaction that holds the write lock, and if `isNeeded` returns true, while no other process has the file
+ * open. Returns whether that is so.
+ */
+async function beginAlone(
+  connection: Connection,
+  path: string,
+  waiting: LockWait,
+  isNeeded: () => Promise<boolean>,
+): Promise<boolean> {
+  let isAlone = false;
+  const attempt = async (): Promise<void> => {
+    if (!connection.db.open) connection.db = connect(path, 0);
+    connection.db.pragma("busy_timeout = 0");
+    connection.db.exec("BEGIN");
+    isAlone = await inTransaction(connection.db, isNeeded);
+    prepare(connection.db, path);
+    if (isAlone) connection.db.pragma("journal_mode = DELETE");
+    connection.db.exec("BEGIN IMMEDIATE");
+    // Another process has opened the file in between.
+    if (isAlone && pragma(connection.db, "journal_mode") !== "delete") throw new StoreError("busy");
+    // A process that reads the file for a moment may hold up COMMIT.
+    connection.db.pragma(`busy_timeout = ${readersMs}`);
+  };
+  try {
+    await waitForLock(waiting, () =>
+      attempt().then(
+        () => undefined,
+        (error: unknown) => {
+          const failure = translate(error);
+          // Another process that waits in the same way must not find the file open between two attempts.
+          if (failure.code === "busy") connection.db.close();
+          return failure;
+        },
+      ),
+    );
+  } catch (error) {
+    const failure = translate(error);
+    throw failure.code === "busy" && isAlone ? openElsewhere(path, "migrate", failure) : failure;
+  }
+  return isAlone;
+}
+
+/** The time to wait for processes that read the file. */
+const readersMs = 5_000;
+
+/** Sets the pragmas of a connection that is to migrate. */
+function prepare(db: Database.Database, path: string): void {
+  const limits = { busyGiveUpMs: 0, walBytes: defaultLimits.walBytes };
+  configure(db, { synchronous: "full", maxBytes: undefined, limits }, path === ":memory:");
+  // Rebuilding a table drops one that others refer to, and this pragma has no effect inside a transaction:
+  // https://www.sqlite.org/lang_altertable.html#otheralter
+  db.pragma("foreign_keys = OFF");
+}
+
+/** Turns WAL on again, as every process does that opens the file. */
+function returnToWal(db: Database.Database): void {
+  try {
+    db.pragma("journal_mode = WAL");
+  } catch {
+    // Another process has opened the file, and turns it on.
+  }
 }
 
 /** Commits, and proves that the transaction is over. After a failed sync it is unknown what reached the disk. */
@@ -218,7 +279,7 @@ function copyToScratch(path: string, waiting: LockWait): Engine {
     const copy = join(folder, "copy.db");
     copySqlite(path, copy);
     // The path is that of the original, because error messages about the copy name the original.
-    const engine = createEngine(connect(copy, 0), path, waiting);
+    const engine = createEngine({ db: connect(copy, 0) }, path, waiting);
     return {
       ...engine,
       async close() {

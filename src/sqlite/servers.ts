@@ -4,6 +4,7 @@
 
 import { hostname } from "node:os";
 import type Database from "better-sqlite3";
+import { isAlive } from "../files/processes.ts";
 import type { Limits } from "../limits.ts";
 import { newId } from "../model/ids.ts";
 import { inImmediateTransaction } from "./locks.ts";
@@ -25,6 +26,19 @@ const patience = 5;
 /** The number of rows of other servers that are kept, however often servers are killed as soon as they have started. */
 const rowsMax = 16;
 
+const selectRows = "SELECT key, value FROM store_meta WHERE key > 'server ' AND key < 'server!' ORDER BY key";
+
+function serverOf({ value }: Row): OtherServer {
+  const [, pid, ...host] = value.split(" ");
+  return { pid: Number(pid), host: host.join(" ") };
+}
+
+/** Lists the servers of a file, without those of this host that have been killed. */
+export function listServers(db: Database.Database): readonly OtherServer[] {
+  const servers = db.prepare<[], Row>(selectRows).all().map(serverOf);
+  return servers.filter(({ pid, host }) => host !== hostname() || isAlive(pid));
+}
+
 export class ServerRow {
   readonly #key = `server ${newId()}`;
   readonly #rows: Database.Statement<[], Row>;
@@ -41,7 +55,7 @@ export class ServerRow {
   /** Adds a row for this server. `onOther` is called once for each other server, when it has shown that it lives. */
   constructor(db: Database.Database, limits: Pick<Limits, "busyGiveUpMs">, onOther: (other: OtherServer) => void) {
     this.#onOther = onOther;
-    this.#rows = db.prepare("SELECT key, value FROM store_meta WHERE key > 'server ' AND key < 'server!' ORDER BY key");
+    this.#rows = db.prepare(selectRows);
     this.#save = db.prepare(
       "INSERT INTO store_meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
     );
@@ -84,8 +98,7 @@ export class ServerRow {
     this.#seen.set(key, { value, passes: 0 });
     if (this.#announced.has(key)) return;
     this.#announced.add(key);
-    const [, pid, ...host] = value.split(" ");
-    this.#onOther({ pid: Number(pid), host: host.join(" ") });
+    this.#onOther(serverOf({ key, value }));
   }
 
   #write(): void {

@@ -4,8 +4,9 @@ import { after, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import { openStore } from "../../../src/index.ts";
-import { lockClass, migrationLock } from "../../../src/postgres/locks.ts";
-import { dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { lockClass, migrationLock, openClass, openKey } from "../../../src/postgres/locks.ts";
+import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { until } from "../../system/faults/until.ts";
 
 const url = await newDatabase();
 const migrating = new pg.Client({ connectionString: url });
@@ -22,7 +23,8 @@ const unlock = () => migrating.query("SELECT pg_advisory_unlock($1, $2)", [lockC
 /** Waits until a connection has waited for the lock for so long. */
 async function lockAwaited(ms: number): Promise<void> {
   for (;;) {
-    const { rows } = await migrating.query(
+    const rows = await ask(
+      url,
       "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND clock_timestamp() - waitstart > $1::interval",
       [`${ms} milliseconds`],
     );
@@ -45,4 +47,29 @@ test("opening gives up with busy when a migration takes longer than busyGiveUpMs
   await lock();
   await assert.rejects(openStore({ url, limits: { busyGiveUpMs: 100 } }), { code: "busy" });
   await unlock();
+});
+
+test("a store that had no connection while its schema was migrated refuses to work until the schema is back", async (t) => {
+  const store = await openStore({ url, limits: { reapEveryMs: 0, connections: 2, probeEveryMs: 20 } });
+  t.after(() => store.close());
+  // Waits until no connection of the store is left, and keeps new ones out, as a migration does.
+  const excluded = migrating.query(`SELECT pg_advisory_lock(${openClass}, ${openKey})`);
+  await lockAwaited(0);
+  await ask(
+    url,
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name <> ''",
+  );
+  await excluded;
+  await migrating.query(`
+    CREATE TABLE removed AS SELECT * FROM schema_migrations ORDER BY revision DESC LIMIT 1;
+    DELETE FROM schema_migrations WHERE revision IN (SELECT revision FROM removed);
+    SELECT pg_advisory_unlock(${openClass}, ${openKey})`);
+  const codeOf = () =>
+    store.repositories.upsert({ name: "a" }).then(
+      () => "stored",
+      ({ code, details }) => `${code} ${details.reason}`,
+    );
+  await until(async () => (await codeOf()) === "incompatible schema_older");
+  await migrating.query("INSERT INTO schema_migrations SELECT * FROM removed; DROP TABLE removed");
+  await until(async () => (await codeOf()) === "stored");
 });

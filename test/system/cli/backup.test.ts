@@ -75,7 +75,10 @@ suite("backup", { concurrency: 2 }, () => {
 
     const busy = await run(folder, ["backup", "restore", name, "--url", url]);
     assert.deepEqual([busy.code, busy.stdout], [4, ""]);
-    assert.match(busy.stderr, /is open in another process: end the servers and runners that use it, then restore\n$/);
+    assert.match(
+      busy.stderr,
+      /is open in another process: end the servers and runners that use it \(process \d+ on \S+\), then restore\n$/,
+    );
     await store.repositories.upsert({ name: "two" });
     await store.close();
     const restored = await run(folder, ["backup", "restore", name, "--url", url]);

@@ -136,7 +136,7 @@ suite("migrate", { concurrency: 2 }, () => {
     const started = Array.from({ length: 3 }, () =>
       startProcess(folder, ["migrate", "upgrade", "--json", "--url", url, "--lock-timeout-ms", "60000"]),
     );
-    const waits = "debug-server-db: waiting for another process that writes\n";
+    const waits = "debug-server-db: waiting for another process that uses the database\n";
     await Promise.all(started.map(({ said }) => said(waits)));
     other.exec("COMMIT");
     other.close();
@@ -384,19 +384,23 @@ suite("exit codes of migrate", { concurrency: 2 }, () => {
     assert.match(drifted.stdout, /^drift: ~ table runners\n {4}- .*\n {4}\+ .*mood TEXT/);
   });
 
-  test("4: when another process holds the write lock, and 130 when interrupted while waiting for it", async () => {
+  test("4: when another process uses the file, and 130 when interrupted while waiting for it", async () => {
     const { migrate, path, folder, url } = await filled(before);
     const old = contentsOf(path);
     const other = new Database(path);
     other.exec("BEGIN IMMEDIATE");
-    sentence(await migrate("upgrade", "--lock-timeout-ms", "50"), 4, /another process holds the write lock/);
+    sentence(
+      await migrate("upgrade", "--lock-timeout-ms", "50"),
+      4,
+      /store\.db is open in another process: end the servers/,
+    );
     const waiting = startProcess(folder, ["migrate", "upgrade", "--url", url, "--lock-timeout-ms", "60000"]);
-    await waiting.said("waiting for another process that writes\n");
+    await waiting.said("waiting for another process that uses the database\n");
     waiting.kill("SIGINT");
     const { code, stderr } = await waiting.ended;
     assert.match(
       stderr,
-      /\ndebug-server-db: \S+: interrupted while waiting for other processes that write; nothing was changed\n$/,
+      /\ndebug-server-db: \S+: interrupted while waiting for other processes that use the database; nothing was changed\n$/,
     );
     assert.equal(code, 130);
     other.exec("COMMIT");
