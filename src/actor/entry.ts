@@ -36,13 +36,6 @@ import type { Fifo } from "./fifo.ts";
 // An entry that is done while in the queue keeps its place there, and still counts for its client, until the queue
 // gives it out. Otherwise a client could fill the memory by sending and cancelling.
 
-/** The wake of one of the entries that wait for a kind of topic (D-102). */
-export interface Wake {
-  readonly kind: string;
-  /** True when it is not known how many can be served: then an entry that found something wakes the next one. */
-  readonly isChain: boolean;
-}
-
 /** Calls that run as one: a single call, or all calls of an atomic envelope. */
 export interface Entry {
   readonly client: Client;
@@ -68,8 +61,8 @@ export interface Entry {
   /** The time that its client was charged for it in advance. */
   chargedMs: number;
   place: "queue" | "group" | "parked";
-  /** The kind of topic that woke it alone, if so: when it fails, another one has to be woken in its place. */
-  wokenFor: Wake | undefined;
+  /** The kind of topic that woke it alone, if so (D-102): another one is woken after it, unless it finds nothing. */
+  wokenFor: string | undefined;
   /** True once it was cancelled in a group. The group may have run it, so its result decides about its answer. */
   cancelled: boolean;
   /** True once it was answered, or dropped with its client. */

@@ -11,7 +11,7 @@ import { realTime } from "../realTime.ts";
 import { type Answer, callWidth, type Envelope, type Reply } from "../wire.ts";
 import { Admission, failure, refuse } from "./admission.ts";
 import type { ClockWatch } from "./clockWatch.ts";
-import { type Client, drop, type Entry, noteWaits, type OpenEnvelope, settle, type Wake, writes } from "./entry.ts";
+import { type Client, drop, type Entry, noteWaits, type OpenEnvelope, settle, writes } from "./entry.ts";
 import { Figures } from "./figures.ts";
 import { Outbox } from "./outbox.ts";
 import { Parking } from "./parking.ts";
@@ -31,7 +31,7 @@ interface MailboxOptions {
   /** Receives the topics that each commit has touched, to wake calls that wait elsewhere. */
   onCommit?(topics: ReadonlySet<string>): void;
   /** Wakes a call that waits for a kind of topic in another mailbox, when none waits in this one. */
-  wakeElsewhere?(wake: Wake): void;
+  wakeElsewhere?(kind: string): void;
   /** Receives the failure of a whole group that means a bug in this package or a damaged database. */
   onFault(error: StoreError): void;
   /** Called after each attempt to commit rows: with undefined when they were committed, else with the reason. */
@@ -144,8 +144,8 @@ export class Mailbox {
   }
 
   /** Runs one of the calls that wait for a kind of topic. Returns false when there is none. */
-  wakeOne(wake: Wake): boolean {
-    return this.#parking.wakeOne(wake);
+  wakeOne(kind: string): boolean {
+    return this.#parking.wakeOne(kind);
   }
 
   /** Admits no further calls, answers the parked ones, and resolves when the queued ones have run. */
@@ -270,7 +270,7 @@ export class Mailbox {
       this.#answerGroup(rest, begun, startedAtMs);
       this.#parking.touch(topics);
       if (topics.size > 0) onCommit?.(topics);
-      for (const topic of topics) this.#wakeNext({ kind: kindOf(topic), isChain: false });
+      for (const topic of topics) this.#wakeNext(kindOf(topic));
       rest = rest.slice(begun.length);
     };
     const last = await dispatcher.runTransaction(
@@ -417,19 +417,22 @@ export class Mailbox {
   #answer(entry: Entry, ...answers: readonly Answer[]): void {
     if (!settle(entry, answers)) return;
     this.#outbox.add(entry.envelope);
-    this.#passWake(entry, answers[0]);
+    this.#passWake(entry);
   }
 
-  /** Wakes another entry in place of one that was woken alone and has failed, or after one that may not be the last. */
-  #passWake(entry: Entry, answer?: Answer): void {
-    const wake = entry.wokenFor;
+  /**
+   * Wakes another entry after one that was woken alone: that one may have failed, or found something else than what woke
+   * it. One that looked and found nothing is not `wokenFor` anything by now.
+   */
+  #passWake(entry: Entry): void {
+    const kind = entry.wokenFor;
     entry.wokenFor = undefined;
-    if (wake !== undefined && (wake.isChain || answer?.[0] !== true)) this.#wakeNext(wake);
+    if (kind !== undefined) this.#wakeNext(kind);
   }
 
   /** Wakes an entry that waits for a kind of topic, here or in another mailbox of the server. */
-  #wakeNext(wake: Wake): void {
-    if (wake.kind !== "" && !this.#closing && !this.#parking.wakeOne(wake)) this.#options.wakeElsewhere?.(wake);
+  #wakeNext(kind: string): void {
+    if (kind !== "" && !this.#closing && !this.#parking.wakeOne(kind)) this.#options.wakeElsewhere?.(kind);
   }
 }
 

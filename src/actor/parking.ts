@@ -2,7 +2,7 @@
 // one of their topics (D-013).
 import { realTime } from "../realTime.ts";
 import type { Answer } from "../wire.ts";
-import type { Entry, Wake } from "./entry.ts";
+import type { Entry } from "./entry.ts";
 
 interface ParkingOptions {
   readonly pollMs: number;
@@ -87,14 +87,14 @@ export class Parking {
       return;
     }
     this.#wake([...this.#spaces].filter(([, { kinds }]) => kinds.length === 0).map(([entry]) => entry));
-    for (const kind of [...this.#byKind.keys()]) this.wakeOne({ kind, isChain: true });
+    for (const kind of [...this.#byKind.keys()]) this.wakeOne(kind);
   }
 
   /** Wakes the entry that has waited longest for a kind of topic. Returns false when there is none. */
-  wakeOne(wake: Wake): boolean {
-    const [entry] = this.#byKind.get(wake.kind) ?? [];
+  wakeOne(kind: string): boolean {
+    const [entry] = this.#byKind.get(kind) ?? [];
     if (entry === undefined) return false;
-    entry.wokenFor = wake;
+    entry.wokenFor = kind;
     this.#wake([entry]);
     return true;
   }

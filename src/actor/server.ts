@@ -15,7 +15,7 @@ import { kindOf } from "../operations/topics.ts";
 import type { Touched } from "../wire.ts";
 import { createClockWatch } from "./clockWatch.ts";
 import { within } from "./deadline.ts";
-import { byLane, type Wake } from "./entry.ts";
+import { byLane } from "./entry.ts";
 import { sumFigures } from "./figures.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
@@ -69,7 +69,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     uptime: clock.uptime(),
   });
   const clockWatch = createClockWatch(clock, limits);
-  const wakeElsewhere = (wake: Wake): void => void mailboxes.some((mailbox) => mailbox.wakeOne(wake));
+  const wakeElsewhere = (kind: string): void => void mailboxes.some((mailbox) => mailbox.wakeOne(kind));
   const mailboxes = drivers.map((driver): Mailbox => {
     const dispatcher = createDispatcher({
       operations: servedOperations,
@@ -132,7 +132,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     },
     touch(topics) {
       for (const mailbox of mailboxes) mailbox.touch(topics);
-      if (topics !== "all") for (const topic of topics) wakeElsewhere({ kind: kindOf(topic), isChain: false });
+      if (topics !== "all") for (const topic of topics) wakeElsewhere(kindOf(topic));
     },
     async backUp(target, watch) {
       const [{ backUp }] = drivers as readonly [Driver];

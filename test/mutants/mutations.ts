@@ -353,9 +353,9 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/actor/mailbox.ts", mailbox, [
     [
-      "a call that fails wakes the next one",
-      "if (wake !== undefined && (wake.isChain",
-      "if (wake === null && (wake.isChain",
+      "a call that fails or finds something wakes the next one",
+      "if (kind !== undefined) this",
+      "if (kind === null) this",
     ],
   ]),
   ...mutate("src/actor/ports.ts", { tests: ["test/system/faults/floods.test.ts"], only: "sqlite" }, [
@@ -364,7 +364,7 @@ export const mutations: readonly Mutation[] = [
     ["an accepted message counts", "        refused = 0;\n", ""],
   ]),
   ...mutate("src/actor/mailbox.ts", subject("waiting"), [
-    ["a topic wakes one of its kind", "this.#wakeNext({ kind: kindOf(topic), isChain: false });", "void topic;"],
+    ["a topic wakes one of its kind", "this.#wakeNext(kindOf(topic));", "void topic;"],
   ]),
   ...mutate("src/operations/sessionState.ts", subject("waiting"), [
     ["a session without a worktree is for any runner", "return wake(readyTopic(id));", "return;"],

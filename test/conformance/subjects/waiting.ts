@@ -160,6 +160,34 @@ export function waitingConformance(backend: TestedBackend): void {
     );
 
     alone(
+      "a claim that is woken for one session and takes another leaves the first one to another claim",
+      async ({ store }) => {
+        const given = fixtures(store);
+        const { runner: holder } = await given.runner({ ttlMs: 3_600_000 });
+        const { runner: other } = await given.runner({ ttlMs: 3_600_000 });
+        const { session: free } = await given.session();
+        const { session: bound } = await given.session();
+        await store.worktrees.reserve({
+          repositoryId: bound.repositoryId,
+          runnerId: holder.id,
+          sessionId: bound.id,
+          ttlMs: 3_600_000,
+        });
+        const first = store.commands.claim({ runnerId: holder.id, ...lasting });
+        await parked(store, 1);
+        const second = store.commands.claim({ runnerId: other.id, ...lasting, waitMs: 5_000 });
+        await parked(store, 2);
+        await store.atomically((tx) => [
+          tx.commands.enqueue({ sessionId: free.id, commands: [{ argv }] }),
+          tx.commands.enqueue({ sessionId: bound.id, commands: [{ argv }] }),
+        ]);
+        assert.equal((await first)?.session.id, bound.id);
+        assert.equal((await second)?.session.id, free.id);
+      },
+      { limits },
+    );
+
+    alone(
       "a watcher of a session or of an entity runs for its own changes only",
       async ({ store }) => {
         const { session: idle } = await fixtures(store).session();
