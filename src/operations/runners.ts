@@ -33,8 +33,9 @@ const changeable: Changeable = { name: "plain", host: "plain", pid: "plain", lab
  * Fails    invalid_transition when the runner of this boot id is gone: register with a new one
  *          | conflict { reason: "exists" } | not_found when there is no runner to replace
  *          | conflict { reason: "other_name", name } when the runner to replace has another name
- * Effect   one row of runners, and one row of changes that names the fields that differ; with replaces, also the
- *          former runner, its commands and worktrees
+ * Effect   one row of runners, and one row of changes that names the fields that differ; none differ when an online
+ *          runner repeats its registration, which then only renews it. With replaces, also the former runner, its
+ *          commands and worktrees
  */
 export const register = operation({
   access: "write",
@@ -53,6 +54,7 @@ export const register = operation({
   *run(input, context) {
     const { now, changed } = context;
     const before = yield* first<Row>(sql`SELECT * FROM runners WHERE boot_id = ${input.bootId} ${forUpdate}`);
+    const isRepeated = before && changedFields(changeable, before, { ...input, state: "online" }) === undefined;
     const row = yield* first<Row>(sql`
       INSERT INTO runners (
         id,
@@ -87,8 +89,8 @@ export const register = operation({
         state = 'online',
         heartbeat_at = excluded.heartbeat_at,
         expires_at = excluded.expires_at,
-        version = runners.version + 1,
-        updated_at = excluded.updated_at
+        version = runners.version + ${isRepeated ? 0 : 1},
+        updated_at = ${isRepeated ? new Date(before.updated_at) : now}
       WHERE runners.state <> 'gone'
       RETURNING *`);
     if (row === undefined) {
@@ -97,7 +99,7 @@ export const register = operation({
     }
     const { id, version, name, host, pid } = row;
     const detail = before === undefined ? { name, host, pid } : changedFields(changeable, before, row);
-    changed({ entity: "runner", id, op: "register", version, detail });
+    if (!isRepeated) changed({ entity: "runner", id, op: "register", version, detail });
     if (input.replaces !== undefined) yield* replaceRunner(input.replaces, row, context);
     return row;
   },

@@ -1,6 +1,6 @@
-// Checks that the change feed covers the rows: whatever a call of the suite changes in a row of an entity raises its
-// version, and has a row of changes with this version. Triggers record the changes of the stores in memory, so the tests
-// of a new operation check it too.
+// Checks that the change feed covers the rows: each change of a row has a new version and a row of changes, each deleted
+// row has one, and where nothing has changed there is neither. Triggers record what the suite changes in memory, so the
+// tests of a new operation check it too.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import Database from "better-sqlite3";
@@ -10,6 +10,8 @@ import { partOfSuite } from "./queryPlans.ts";
 interface Entity {
   readonly table: string;
   readonly silent: readonly string[];
+  /** True when the row of changes of its deleted session stands for its own deletion. */
+  readonly endsWithSession?: true;
 }
 
 const clocked = {
@@ -23,10 +25,15 @@ const covered: Readonly<Record<string, Entity>> = {
   account: { table: "accounts", silent: [] },
   artifact: { table: "artifacts", silent: clocked.artifact },
   // Heartbeats.
-  command: { table: "commands", silent: ["lease_expires_at", "confirmed_fence", ...clocked.command] },
+  command: {
+    table: "commands",
+    endsWithSession: true,
+    silent: ["lease_expires_at", "confirmed_fence", ...clocked.command],
+  },
   // The events of the debugger.
   debug_session: {
     table: "debug_sessions",
+    endsWithSession: true,
     silent: ["last_event", "next_position", "breakpoint_count", "revision", "exit_code", "stop_epoch"],
   },
   // A count of worktrees, whose own rows are covered.
@@ -95,27 +102,41 @@ export function recordChanges(): RecordedChanges {
 }
 
 const missed = `
-  SELECT DISTINCT entity || ': ' || what || CASE WHEN raised THEN ' without a row of changes' ELSE ' without a new version' END
+  SELECT DISTINCT entity || ': ' || what || CASE WHEN what = 'nothing changed' THEN ' with a new version' WHEN raised THEN ' without a row of changes' ELSE ' without a new version' END
   FROM touched
-  WHERE NOT raised OR NOT EXISTS (
+  WHERE NOT raised OR what = 'nothing changed' OR NOT EXISTS (
     SELECT 1 FROM changes
-    WHERE changes.entity = touched.entity AND changes.entity_id = touched.id AND changes.entity_version = touched.version
+    WHERE changes.entity = touched.entity AND changes.entity_id = touched.id
+      AND CASE WHEN touched.version IS NULL THEN changes.op = 'delete' ELSE changes.entity_version = touched.version END
+  )
+  UNION
+  SELECT entity || ': a row of changes (' || op || ') without a change' FROM changes
+  WHERE NOT EXISTS (
+    SELECT 1 FROM touched
+    WHERE touched.entity = changes.entity AND touched.id = changes.entity_id
+      AND coalesce(touched.version, changes.entity_version) = changes.entity_version
   )`;
 
 function watch(db: Database.Database): void {
   db.exec("CREATE TEMP TABLE touched (entity TEXT, id TEXT, version INTEGER, raised INTEGER, what TEXT)");
-  for (const [entity, { table, silent }] of Object.entries(covered)) {
+  for (const [entity, { table, silent, endsWithSession }] of Object.entries(covered)) {
     const columns = (db.pragma(`table_info(${table})`) as { name: string }[])
       .map(({ name }) => name)
-      .filter((name) => !silent.includes(name) && name !== "version" && name !== "updated_at");
-    const differing = columns.map((name) => `OLD.${name} IS NOT NEW.${name}`);
-    const names = columns.map((name) => `iif(OLD.${name} IS NOT NEW.${name}, ' ${name}', '')`).join(" || ");
+      .filter((name) => name !== "version" && name !== "updated_at");
+    const covering = columns.filter((name) => !silent.includes(name));
+    const differs = (name: string) => `OLD.${name} IS NOT NEW.${name}`;
+    const names = columns.map((name) => `iif(${differs(name)}, ' ${name}', '')`).join(" || ");
     db.exec(`
       CREATE TEMP TRIGGER ${table}_inserted AFTER INSERT ON main.${table} BEGIN
         INSERT INTO touched VALUES ('${entity}', NEW.id, NEW.version, TRUE, 'a new row');
       END;
-      CREATE TEMP TRIGGER ${table}_updated AFTER UPDATE ON main.${table} WHEN ${differing.join(" OR ")} BEGIN
-        INSERT INTO touched VALUES ('${entity}', NEW.id, NEW.version, NEW.version > OLD.version, 'changed' || ${names});
+      CREATE TEMP TRIGGER ${table}_updated AFTER UPDATE ON main.${table} WHEN ${[...covering, "version"].map(differs).join(" OR ")} BEGIN
+        INSERT INTO touched VALUES ('${entity}', NEW.id, NEW.version, NEW.version > OLD.version, coalesce('changed' || nullif(${names}, ''), 'nothing changed'));
+      END`);
+    if (endsWithSession) continue;
+    db.exec(`
+      CREATE TEMP TRIGGER ${table}_deleted AFTER DELETE ON main.${table} BEGIN
+        INSERT INTO touched VALUES ('${entity}', OLD.id, NULL, TRUE, 'a deleted row');
       END`);
   }
 }
@@ -123,7 +144,7 @@ function watch(db: Database.Database): void {
 /** Defines the test of the recorded changes. It runs after the tests that make them. */
 export function describeFeedCoverage(recorded: RecordedChanges): void {
   describe("feed coverage", { skip: partOfSuite && "only a part of the suite runs" }, () => {
-    it("every change of a row has a new version and a row of changes", () => {
+    it("every change and deletion of a row has a row of changes, and every row of changes has its change", () => {
       recorded.stop();
       assert.ok(recorded.count > 1_000, `${recorded.count} changes were recorded`);
       assert.deepEqual([...recorded.missing].sort(), []);

@@ -107,7 +107,6 @@ export function changeDetailConformance(backend: TestedBackend): void {
         ["register", { name: "r", host: "h", pid: 1 }],
         ["drain", null],
         ["register", { changed: { pid: { from: 1, to: 2 }, labels: {}, state: { from: "draining", to: "online" } } }],
-        ["register", null],
       ]);
 
       const { worktree, fence } = await fixtures(store).lease();

@@ -37,6 +37,17 @@ export function runnersConformance(backend: TestedBackend): void {
       assert.deepEqual([second.id, second.name, second.version], [first.id, "after", 2]);
     });
 
+    test("repeating a registration renews the runner and records no change", async ({ store, clock }) => {
+      const [bootId, labels] = [newId(), { os: "linux" }];
+      const first = await store.runners.register({ name: "r", bootId, labels });
+      const { nextSeq } = await store.changes.since({ limit: 0 });
+      clock.advance(1_000);
+      const second = await store.runners.register({ name: "r", bootId, labels });
+      assert.deepEqual([second.version, second.updatedAt], [first.version, first.updatedAt]);
+      assert.ok(second.expiresAt > first.expiresAt);
+      assert.deepEqual((await store.changes.since({ after: nextSeq, entity: "runner" })).changes, []);
+    });
+
     test("registering a runner with an id that exists is a conflict", async ({ store }) => {
       const { runner } = await fixtures(store).runner();
       await fails(store.runners.register({ id: runner.id, name: "r" }), "conflict", { reason: "exists" });
