@@ -110,7 +110,7 @@ export const defaultLimits = {
    * opened it; 0 turns it off. Every write looks for the file too.
    */
   fileCheckEveryMs: 1_000,
-  /** The size of SQLite's -wal file from which on another thread empties it (D-109). */
+  /** The size of SQLite's -wal file from which on another thread empties it (D-106). */
   walBytes: 64 * 1024 * 1024,
   /**
    * The time for which SQLite itself waits for a lock; short, because it blocks the thread. The mailbox retries

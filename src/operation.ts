@@ -109,7 +109,7 @@ export class NotYet<Result> {
 
 /**
  * The result of a body that found only what other transactions have locked, which is no proof that there is nothing
- * (D-108). The call is put back and runs again soon, whether it waits or not. When that takes too long, it fails with
+ * (D-105). The call is put back and runs again soon, whether it waits or not. When that takes too long, it fails with
  * `busy`.
  */
 export class Held extends NotYet<StoreError> {

@@ -59,7 +59,7 @@ export const empty: Statement = sql``;
 export const forUpdate: Statement = sql`/*+ FOR UPDATE */`;
 /**
  * A lock clause that skips rows which another transaction has locked. A row that it skips may still be there: what finds
- * nothing this way has to look again without it, unless it comes again by itself (D-108).
+ * nothing this way has to look again without it, unless it comes again by itself (D-105).
  */
 export const skipLocked: Statement = sql`/*+ FOR UPDATE SKIP LOCKED */`;
 /** The same for the rows of `sessions` only, and none of the tables joined with it. */

@@ -101,7 +101,7 @@ function endpointOf(port: MessagePort, accepts: (data: unknown) => boolean, turn
 
 /**
  * Bounds the messages that a port delivers in one turn of the event loop. By itself, Node delivers all that have arrived,
- * and nobody else is served meanwhile (D-104).
+ * and nobody else is served meanwhile (D-103).
  */
 class Turn {
   #messages = 0;

@@ -157,7 +157,7 @@ type Candidate = { readonly row: WorktreeRow; readonly match: (typeof matches)[n
 
 /**
  * Locks and returns the free worktree that fits best, or returns undefined. Waits for one that another transaction has
- * locked only when there is no other (D-108).
+ * locked only when there is no other (D-105).
  */
 const findFreeWorktree = step(function* (search: Search) {
   return (yield* bestWorktree(search, skipLocked)) ?? (yield* bestWorktree(search, forUpdate));

@@ -88,7 +88,7 @@ export const evictUnused = operation({
 
 /**
  * Locks the least recently used worktree that may be evicted, and returns its id, or undefined. Waits for one that
- * another transaction has locked only when there is no other (D-108).
+ * another transaction has locked only when there is no other (D-105).
  */
 const leastRecentlyUsed = step(function* (repositoryId: string) {
   const any = sql`

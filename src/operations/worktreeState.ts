@@ -74,7 +74,7 @@ export const expireWorktreeLeases = step(function* (context: Context, { limit, r
 
 /**
  * Ends the lease in a repository that expired first. Returns false when none has expired. The caller has locked the
- * repository, and may wait for the session and the worktree (D-108).
+ * repository, and may wait for the session and the worktree (D-105).
  */
 export const expireOldestWorktreeLease = step(function* (repositoryId: string, context: Context) {
   for (;;) {

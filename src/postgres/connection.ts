@@ -16,7 +16,7 @@ export interface ConnectionOptions {
   /** `full`: a commit is acknowledged when it is on disk. `normal`: a crash of the server may lose the last commits. */
   readonly synchronous: Synchronous;
   /**
-   * Makes this a connection of a store: while it is open, nobody migrates the schema (D-106). Called when it has been
+   * Makes this a connection of a store: while it is open, nobody migrates the schema (D-104). Called when it has been
    * opened, and may refuse it.
    */
   readonly onOpened?: ((client: pg.Client) => Promise<void>) | undefined;

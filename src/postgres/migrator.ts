@@ -117,7 +117,7 @@ class PostgresEngine implements Engine {
     }));
   }
 
-  /** Waits until no store is open, and keeps stores from being opened (D-106). */
+  /** Waits until no store is open, and keeps stores from being opened (D-104). */
   async #excludeStores(client: pg.Client): Promise<void> {
     await this.#waitFor(client, `${openClass}, ${openKey}`, async () => {
       const { rows } = await client.query<{ name: string }>(openStores);

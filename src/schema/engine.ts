@@ -35,7 +35,7 @@ export interface Engine {
   /**
    * Runs `work` in a transaction during which no other process migrates or writes. When `work` returns, the transaction
    * is committed, and that is proven; when it throws, the transaction is rolled back. If `needsAlone` returns true, the
-   * transaction begins when no other process has the database open (D-106).
+   * transaction begins when no other process has the database open (D-104).
    *
    * Fails    busy when the lock could not be taken in time | aborted
    */

@@ -1,5 +1,5 @@
 // Moves the content of a large WAL into the database, in a thread of its own. SQLite cannot do that in slices, but it
-// disturbs nobody from another connection: readers and the writer go on meanwhile (D-109).
+// disturbs nobody from another connection: readers and the writer go on meanwhile (D-106).
 import type Database from "better-sqlite3";
 import type { Progress, Watch } from "../files/privateFile.ts";
 import { connect, type WalContent, walContent } from "./connection.ts";

@@ -1,5 +1,5 @@
 // Keeps a WAL that has grown large from holding up a commit. It grows while somebody reads an old state of the database,
-// and the commit that finds it free would copy all of it (D-109).
+// and the commit that finds it free would copy all of it (D-106).
 import type Database from "better-sqlite3";
 import type { Progress } from "../files/privateFile.ts";
 import { walContent } from "./connection.ts";
