@@ -231,7 +231,7 @@ function driverJob(
         const body =
           calls.length === 1
             ? runCall(call, envelope === undefined, context)
-            : totals.count(call, runCall(call, false, context));
+            : totals.count(runCall(call, false, context));
         return envelope === undefined ? body : envelope.run(index, body, context);
       },
       writeChanges: () =>
@@ -303,7 +303,7 @@ class JobTotals {
   }
 
   /** Runs the body of a call, and fails with `invalid_input` when the job exceeds a bound. */
-  *count(call: Call, body: Body<unknown>): Body<unknown> {
+  *count(body: Body<unknown>): Body<unknown> {
     const { transactionStatements, resultBytes } = this.#limits;
     let next = body.next();
     while (!next.done) {
@@ -319,7 +319,7 @@ class JobTotals {
         next = body.throw(error);
       }
     }
-    if (call.operation.resultBytes(call.input) > 0) this.#resultBytes += valueBytes(next.value);
+    this.#resultBytes += valueBytes(next.value);
     if (this.#resultBytes > resultBytes)
       throw new StoreError(
         "invalid_input",

@@ -11,7 +11,7 @@ export const bounds = {
   jsonNumberLength: 1_000,
   logChunkBytes: 64 * 1024,
   logReadBytes: 1024 * 1024,
-  /** The size of the JSON columns of one page. A page of more ends earlier, after at least one row. */
+  /** The size of the JSON and the long texts of one page. A page of more ends earlier, after at least one row. */
   pageBytes: 1024 * 1024,
   pageRows: 50,
   pageRowsMax: 500,
@@ -57,7 +57,7 @@ export const defaultLimits = {
   queueBytes: 16 * 1024 * 1024,
   /**
    * The size that the results of one client's calls may have in one group, by estimate. Calls beyond it run in the next
-   * one. Also the size of the lists that one transaction may return.
+   * one. Also the size of all that one transaction may return.
    */
   resultBytes: 64 * 1024 * 1024,
   /**

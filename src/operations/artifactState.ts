@@ -8,8 +8,10 @@ import type { CommandRow } from "../model/commands.ts";
 import { fail } from "../operation.ts";
 import { all, first, forUpdate, one, type Statement, skipLocked, sql, step, valueList } from "../sql.ts";
 import { notFound, requireState } from "./failures.ts";
-import { lockRow } from "./rows.ts";
+import { bytesPerStep, countWithin, largeBytesOf, lockRow } from "./rows.ts";
 import { keepLockedSessionActive, keepSessionActive } from "./sessionActivity.ts";
+
+type LastRow = Pick<ArtifactRow, "state" | "name" | "uri" | "sha256" | "size_bytes">;
 
 /** Ends at most `limit` expired artifacts, and returns their ids. */
 export const expireArtifacts = step(function* (limit: number, context: Context) {
@@ -175,7 +177,7 @@ export function requireUnpinned({ id, pinned }: ArtifactRow): void {
 }
 
 /** Returns what the change feed says about an artifact that ends, so that its file can be found and removed. */
-function lastWords({ state, name, uri, sha256, size_bytes }: ArtifactRow) {
+function lastWords({ state, name, uri, sha256, size_bytes }: LastRow) {
   return { state, name, uri: uri ?? undefined, sha256: sha256 ?? undefined, sizeBytes: size_bytes ?? undefined };
 }
 
@@ -210,11 +212,15 @@ const artifactsPerStep = 256;
  * Deletes some artifacts of a session, with a row of the change feed for each. Returns false when that were the last.
  */
 export const deleteSomeArtifacts = step(function* (sessionId: string, { changed }: Context) {
-  const rows = yield* all<ArtifactRow>(sql`
+  const sizes = yield* all<{ bytes: number }>(sql`
+    SELECT ${largeBytesOf.artifact} AS bytes FROM artifacts
+    WHERE session_id = ${sessionId}
+    ORDER BY created_at, id LIMIT ${artifactsPerStep}`);
+  const count = countWithin(sizes, bytesPerStep);
+  const rows = yield* all<LastRow & Pick<ArtifactRow, "id" | "version">>(sql`
     DELETE FROM artifacts
-    WHERE id IN (
-      SELECT id FROM artifacts WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT ${artifactsPerStep})
-    RETURNING *`);
+    WHERE id IN (SELECT id FROM artifacts WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT ${count})
+    RETURNING id, version, state, name, uri, sha256, size_bytes`);
   for (const row of rows)
     changed({
       entity: "artifact",
@@ -224,7 +230,7 @@ export const deleteSomeArtifacts = step(function* (sessionId: string, { changed 
       sessionId,
       detail: lastWords({ ...row, state: endOf[row.state] }),
     });
-  return rows.length === artifactsPerStep;
+  return count < sizes.length || count === artifactsPerStep;
 });
 
 interface NewArtifact {

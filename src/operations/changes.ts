@@ -10,6 +10,7 @@ import type { RawOf } from "../model/codec.ts";
 import { Id, WaitMs } from "../model/fields.ts";
 import { fail, NotYet, operation } from "../operation.ts";
 import { all, and, changeEach, first, sql, step, when } from "../sql.ts";
+import { countWithin, textBytes } from "./rows.ts";
 import { changesTopic, entityChangesTopic, sessionChangesTopic } from "./topics.ts";
 
 const filters = {
@@ -26,9 +27,9 @@ const filters = {
  */
 const scanRowsMax = 10_000;
 
-/** The size of a row of changes: most of it is the old and the new text of the fields that differ, which is cut. */
-const rowBytes = 2_048;
-const resultBytes = ({ limit }: { readonly limit: number }): number => limit * rowBytes;
+/** The size of the largest rows of changes: most of it is a URI or a path in the detail. */
+const rowBytesMax = 32 * 1024;
+const resultBytes = ({ limit }: { readonly limit: number }): number => Math.min(limit * rowBytesMax, bounds.pageBytes);
 
 /**
  * Lists the changes after a cursor, in the order of their commits.
@@ -36,7 +37,8 @@ const resultBytes = ({ limit }: { readonly limit: number }): number => limit * r
  * Input    limit: 0 .. 500; with 0 the page is empty, and nextSeq is the current end of the feed, whatever the cursor
  * Result   { changes, nextSeq }: pass nextSeq as `after` to continue. With `entity` but no `sessionId`, an empty page
  *          is the last one only if nextSeq has not grown. Within `atomically`, nextSeq is the cursor of the
- *          snapshot that the other reads see; changes made by the same transaction come after it
+ *          snapshot that the other reads see; changes made by the same transaction come after it. A page ends after
+ *          1 MiB of details
  * Fails    feed_truncated { floor, newest } when rows after the cursor were pruned, or when the cursor is after the
  *          newest row, as it may be after a restore; never with limit 0
  * Cost     3 statements by key; with `entity` alone, at most 10 000 rows are read
@@ -106,10 +108,18 @@ const readChanges = step(function* ({ after, entity, sessionId, limit }: Filters
     when(entity, (value) => sql`entity = ${value}`),
     when(sessionId, (value) => sql`session_id = ${value}`),
   );
+  // Followers near the end of the feed ask for few rows, whose sizes do not matter.
+  const sizes =
+    Math.min(limit, until - after) * rowBytesMax <= bounds.pageBytes
+      ? []
+      : yield* all<{ bytes: number }>(sql`
+          SELECT ${textBytes(sql`detail`)} AS bytes FROM changes WHERE ${conditions} ORDER BY seq LIMIT ${limit}`);
+  const count = sizes.length === 0 ? limit : countWithin(sizes, bounds.pageBytes);
   const changes = yield* all<RawOf<typeof ChangeRow>>(sql`
-    SELECT * FROM changes WHERE ${conditions} ORDER BY seq LIMIT ${limit}`);
+    SELECT * FROM changes WHERE ${conditions} ORDER BY seq LIMIT ${count}`);
   // A full page ends at its last row. A page that is not full has read everything up to `until`.
-  const nextSeq = changes.length === limit ? (changes.at(-1)?.seq ?? after) : Math.max(after, until);
+  const isFull = changes.length === limit || count < sizes.length;
+  const nextSeq = isFull ? (changes.at(-1)?.seq ?? after) : Math.max(after, until);
   return { changes, nextSeq };
 });
 

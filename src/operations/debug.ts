@@ -32,7 +32,7 @@ import {
 } from "./debugState.ts";
 import { notFound } from "./failures.ts";
 import { filter, listPage } from "./paging.ts";
-import { countWithin, findRow, getRow, jsonBytes } from "./rows.ts";
+import { countWithin, findRow, getRow, textBytes } from "./rows.ts";
 import { lockOpenSession, saveSession } from "./sessionState.ts";
 import { debugTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
@@ -245,7 +245,7 @@ export const get = operation({
         SELECT * FROM debug_stops WHERE debug_session_id = ${id} AND stop_epoch = ${epoch} ORDER BY thread_id`);
       const stopEpochs = yield* readStopEpochs(id, limits.debugStopEpochs);
       const sizes = yield* all<{ bytes: number }>(sql`
-        SELECT ${jsonBytes(sql`body`)} AS bytes FROM debug_events
+        SELECT ${textBytes(sql`body`)} AS bytes FROM debug_events
         WHERE debug_session_id = ${id}
         ORDER BY position DESC LIMIT ${events}`);
       const lastEvents = yield* all<DebugEventRow>(sql`

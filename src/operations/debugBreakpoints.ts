@@ -14,7 +14,7 @@ import { fail, sealedOperation } from "../operation.ts";
 import { present } from "../present.ts";
 import { all, change, changeEach, first, one, type Statement, sql, step } from "../sql.ts";
 import { lockDebugSession, requireOpenDebugSession, saveDebugSession } from "./debugState.ts";
-import { jsonBytes } from "./rows.ts";
+import { textBytes } from "./rows.ts";
 import { requireVersion } from "./versions.ts";
 
 const setFields = {
@@ -121,7 +121,7 @@ export const setBreakpoints = sealedOperation({
     if (statements.length === 0) return rows;
     yield* changeEach(statements);
     const { bytes } = yield* one<{ bytes: number }>(sql`
-      SELECT CAST(SUM(${jsonBytes(sql`requested`)} + ${jsonBytes(sql`bound`)}) AS bigint) AS bytes FROM debug_breakpoints
+      SELECT CAST(SUM(${textBytes(sql`source_path`, sql`requested`, sql`bound`)}) AS bigint) AS bytes FROM debug_breakpoints
       WHERE debug_session_id = ${debugSessionId}`);
     if (bytes > bounds.debugBreakpointBytes) {
       const message = `breakpoints: those of the debug session would take ${bytes} bytes as JSON, and may take ${bounds.debugBreakpointBytes}`;

@@ -4,7 +4,7 @@ import { bounds } from "../limits.ts";
 import { formatCursor, type Position, parseCursor, valuesOf } from "../model/cursors.ts";
 import type { Order } from "../model/vocabulary.ts";
 import { all, and, first, merge, type SqlValue, type Statement, sql, step, when } from "../sql.ts";
-import { countWithin, type Entity, jsonBytesOf, type RowOf, tables } from "./rows.ts";
+import { countWithin, type Entity, largeBytesOf, type RowOf, tables } from "./rows.ts";
 
 interface PageInput {
   readonly order: Order;
@@ -40,7 +40,7 @@ export function filter<Value extends SqlValue>(column: Statement, value: Value |
  * Returns a page of the rows that pass all filters, and the cursor of the next page if there is one. The rows are read
  * along the first index whose filters are present; for several values, along it several times, merged. With a filter
  * that this index does not know, a page ends after `scanRowsMax` rows, and may then be short or empty. Every page ends
- * before the JSON of its rows exceeds `bounds.pageBytes`, but has a row if there is one.
+ * before the JSON and the texts of its rows exceed `bounds.pageBytes`, but has a row if there is one.
  */
 export const listPage = step(function* <Name extends Entity, Filters extends string>(
   entity: Name,
@@ -68,7 +68,7 @@ export const listPage = step(function* <Name extends Entity, Filters extends str
       ? undefined
       : yield* first<Keyed>(sql`${select(key.columns, end)} LIMIT 1 OFFSET ${scanRowsMax - 1}`);
   const upTo = lastRead === undefined ? end : key.upTo(lastRead, input.order);
-  const bytes = jsonBytesOf[entity];
+  const bytes = (largeBytesOf as Partial<Record<Entity, Statement>>)[entity];
   // The sizes come first: rows that a page has no room for are not read.
   const sizes =
     bytes === undefined || limit === 1

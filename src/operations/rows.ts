@@ -39,18 +39,26 @@ export const tables: Readonly<Record<Entity, Statement>> = {
   worktree: sql`worktrees`,
 };
 
-/** Returns the size of a nullable JSON column in bytes, without reading what the column holds. */
-export const jsonBytes = (column: Statement): Statement => sql`COALESCE(octet_length(${column}/*+ ::text */), 0)`;
+/** Returns the size of nullable columns of text or JSON in bytes, without reading what they hold. */
+export function textBytes(...columns: readonly [Statement, ...Statement[]]): Statement {
+  return columns
+    .map((column) => sql`COALESCE(octet_length(${column}/*+ ::text */), 0)`)
+    .reduce((sum, one) => sql`${sum} + ${one}`);
+}
 
-/** The size of the JSON columns of a row, for the entities that have large ones. */
-export const jsonBytesOf: Readonly<Partial<Record<Entity, Statement>>> = {
-  artifact: jsonBytes(sql`metadata`),
-  command: sql`${jsonBytes(sql`argv`)} + ${jsonBytes(sql`env`)} + ${jsonBytes(sql`secret_env_keys`)}`,
-  debug_session: sql`${jsonBytes(sql`capabilities`)} + ${jsonBytes(sql`payload`)}`,
-  repository: jsonBytes(sql`settings`),
-  runner: jsonBytes(sql`labels`),
-  session: jsonBytes(sql`metadata`),
-};
+/** The size of the columns of a row that can be large, for the entities that have such. */
+export const largeBytesOf = {
+  artifact: textBytes(sql`name`, sql`description`, sql`uri`, sql`metadata`),
+  command: textBytes(sql`argv`, sql`cwd`, sql`env`, sql`secret_env_keys`),
+  debug_session: textBytes(sql`capabilities`, sql`payload`),
+  repository: textBytes(sql`remote_url`, sql`description`, sql`settings`, sql`worktree_root`),
+  runner: textBytes(sql`labels`),
+  session: textBytes(sql`patch_uri`, sql`metadata`),
+  worktree: textBytes(sql`path`),
+} satisfies Partial<Record<Entity, Statement>>;
+
+/** The size of the rows that one step of a deletion removes. SQLite reads all of a large row to delete it. */
+export const bytesPerStep = 4 * 1024 * 1024;
 
 /** Returns the number of rows, at least one, whose sizes make up at most `max` bytes. */
 export function countWithin(rows: readonly { readonly bytes: number }[], max: number): number {

@@ -11,7 +11,7 @@ import { CommitSha, Id, listInput, Name, oneOrMore, Reason, Version, WaitMs } fr
 import { isOpen, Session, type SessionRow, sessionFields } from "../model/sessions.ts";
 import { sessionStates } from "../model/vocabulary.ts";
 import { fail, NotYet, operation } from "../operation.ts";
-import { all, change, first, forUpdate, sql, step } from "../sql.ts";
+import { all, change, first, forUpdate, type Statement, sql, step } from "../sql.ts";
 import { deleteSomeArtifacts } from "./artifactState.ts";
 import { cancelCommand, lockActiveCommands } from "./commandState.ts";
 import { enqueueCommands } from "./commands.ts";
@@ -21,7 +21,7 @@ import { endByForce } from "./forcedEnd.ts";
 import { filter, listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { ReserveInput, reserveWorktree } from "./reservation.ts";
-import { findRow, getRow, lockRow } from "./rows.ts";
+import { bytesPerStep, countWithin, findRow, getRow, largeBytesOf, lockRow } from "./rows.ts";
 import { endSession, lockOpenSession, lockSessionToEnd, saveSession } from "./sessionState.ts";
 import { sessionTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
@@ -274,15 +274,15 @@ export const wait = operation({
   },
 });
 
-/** The number of log chunks, or of commands, that one step of delete removes. It takes a few milliseconds (D-034). */
+/** The number of rows that one step of delete removes. It takes a few milliseconds (D-034). */
 const rowsPerStep = 256;
 
 export { remove as delete };
 
 /**
  * Deletes an ended session with its commands, attempts, logs, artifacts and debug sessions. Each call does a few
- * milliseconds of work, and the client repeats it until all is deleted: logs first, the session last. Deleting a
- * session that does not exist succeeds.
+ * milliseconds of work, and the client repeats it until all is deleted: each log before its command, the session last.
+ * Deleting a session that does not exist succeeds.
  *
  * Fails    invalid_transition while the session is open or has active commands | conflict { reason: "version" }
  *          | conflict { reason: "pinned", artifactId } while an artifact of the session is pinned; nothing is deleted,
@@ -309,7 +309,6 @@ const remove = operation({
       const message = `artifact ${pinned.id} of the session is pinned: unpin it first`;
       fail("conflict", { reason: "pinned", artifactId: pinned.id }, message);
     }
-    if (yield* deleteSomeLogChunks(sessionId)) return { deleted: 0 };
     if (yield* deleteSomeArtifacts(sessionId, context)) return { deleted: 0 };
     if (yield* deleteSomeDebugRows(sessionId)) return { deleted: 0 };
     if (yield* deleteSomeCommands(sessionId)) return { deleted: 0 };
@@ -326,14 +325,20 @@ const remove = operation({
   },
 });
 
-/** Deletes some commands of a session with their attempts. Returns false when no command is left. */
+/**
+ * Deletes some commands of a session with their attempts, or a part of the log of one of them. Looks only at the first
+ * commands that are left, so that a step takes no longer in a large session. Returns false when no command is left.
+ */
 const deleteSomeCommands = step(function* (sessionId: string) {
-  const commands = yield* all<{ sequence: number }>(
-    sql`SELECT sequence FROM commands WHERE session_id = ${sessionId} ORDER BY sequence LIMIT ${rowsPerStep}`,
-  );
-  const last = commands.at(-1);
+  const rows = yield* all<{ sequence: number; bytes: number }>(sql`
+    SELECT commands.sequence, ${largeBytesOf.command} AS bytes
+    FROM commands LEFT JOIN attempts ON attempts.command_id = commands.id
+    WHERE commands.session_id = ${sessionId}
+    ORDER BY commands.sequence LIMIT ${rowsPerStep}`);
+  const last = rows[countWithin(rows, bytesPerStep) - 1];
   if (last === undefined) return false;
-  yield* change(sql`DELETE FROM commands WHERE session_id = ${sessionId} AND sequence <= ${last.sequence}`);
+  const some = sql`commands.session_id = ${sessionId} AND commands.sequence <= ${last.sequence}`;
+  if (!(yield* deleteSomeLogChunks(some))) yield* change(sql`DELETE FROM commands WHERE ${some}`);
   return true;
 });
 
@@ -345,12 +350,12 @@ function requireFinished({ id, state, active_commands }: SessionRow): void {
   }
 }
 
-/** Deletes some chunks of one log of a session. Returns false when no chunk is left. */
-const deleteSomeLogChunks = step(function* (sessionId: string) {
+/** Deletes some chunks of one log of these commands. Returns false when no chunk is left. */
+const deleteSomeLogChunks = step(function* (commands: Statement) {
   const attempt = yield* first<{ id: number }>(sql`
     SELECT attempts.id
     FROM commands JOIN attempts ON attempts.command_id = commands.id
-    WHERE commands.session_id = ${sessionId} AND EXISTS (SELECT 1 FROM log_chunks WHERE attempt_id = attempts.id)
+    WHERE ${commands} AND EXISTS (SELECT 1 FROM log_chunks WHERE attempt_id = attempts.id)
     LIMIT 1`);
   if (attempt === undefined) return false;
   const chunks = yield* all<{ start_offset: number }>(sql`

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { TestedBackend } from "../../support/backends.ts";
-import { fails, subject } from "../suite.ts";
+import { endOfFeed, fails, subject } from "../suite.ts";
 
 /** Text of 240 KB, in two parts: one argument has at most 128 KiB. */
 const filler = ["x".repeat(120_000), "y".repeat(120_000)];
@@ -107,6 +107,56 @@ export function sizesConformance(backend: TestedBackend): void {
       },
       { limits: { resultBytes: 4_000_000 } },
     );
+
+    alone(
+      "single rows and the results of writes count toward limits.resultBytes of a transaction too",
+      async ({ store }) => {
+        const { session } = await fixtures(store).session({ metadata: large });
+        const sessionId = session.id;
+        const calls = (reads: number, writes: number) =>
+          store.atomically((tx) => {
+            for (let n = 0; n < reads; n++) tx.sessions.get({ sessionId });
+            for (let n = 0; n < writes; n++) tx.sessions.touch({ sessionId });
+          });
+        assert.equal((await calls(2, 2)).length, 4);
+        await fails(calls(6, 0), "invalid_input", { index: 4 }, "rolled_back");
+        await fails(calls(0, 6), "invalid_input", { index: 4 }, "rolled_back");
+      },
+      { limits: { resultBytes: 1_000_000 } },
+    );
+
+    test("pages of long texts end at bytes too, and so do pages of the feed", async ({ store }) => {
+      const { session } = await fixtures(store).session();
+      const sessionId = session.id;
+      const [uri, description] = [`file:///${"u".repeat(4_000)}`, "d".repeat(10_000)];
+      const names = Array.from({ length: 300 }, (_, n) => `artifact ${n}`);
+      for (const name of names)
+        await store.artifacts.record({ sessionId, name, uri, description, sha256: "a".repeat(64), sizeBytes: 1 });
+      const { items, nextCursor } = await store.artifacts.list({ sessionId, limit: 500 });
+      assert.deepEqual([items.length < 80, typeof nextCursor], [true, "string"]);
+      const found: string[] = [];
+      for await (const { name } of store.artifacts.all({ sessionId })) found.push(name);
+      assert.deepEqual(found, names);
+
+      await store.sessions.cancel({ sessionId });
+      const after = await endOfFeed(store);
+      await store.sessions.delete({ sessionId });
+      const ends: unknown[] = [];
+      const pages: number[] = [];
+      for (let seq = after, atEnd = false; !atEnd; ) {
+        const page = await store.changes.since({ after: seq, sessionId });
+        assert.ok(JSON.stringify(page.changes).length < 1_300_000);
+        pages.push(page.changes.length);
+        for (const { op, entity, detail } of page.changes)
+          if (entity === "artifact" && op === "delete") ends.push(detail?.name);
+        atEnd = page.changes.length === 0;
+        seq = page.nextSeq;
+      }
+      // PostgreSQL deletes the rows of a step in any order.
+      assert.deepEqual(ends.toSorted(), names.toSorted());
+      // Together they have more than 1 MiB, and the last page is empty.
+      assert.ok(pages.length === 3 && (pages[0] as number) < 300, `pages of ${pages}`);
+    });
 
     test("debug.get returns fewer events than asked for when their bodies exceed 1 MiB, and follow returns all", async ({
       store,
