@@ -1,17 +1,18 @@
-// Carries envelopes over a MessagePort with Comlink, which no other file knows. Comlink's protocol lets a peer walk any
-// property path, and SET and CONSTRUCT the values there, so every message is checked before Comlink sees it (D-016).
-import type { MessagePort, Transferable as NodeTransferable } from "node:worker_threads";
-import { type Endpoint, expose, wrap } from "comlink";
-import { StoreError, toWireFailure } from "../errors.ts";
+// Carries envelopes and their answers over a MessagePort, as flat arrays and without Comlink, whose proxies cost more
+// than such a call (D-107). The other end of a served port is not trusted, so every message is checked (D-016).
+import type { MessagePort } from "node:worker_threads";
+import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import { realTime } from "../realTime.ts";
 import { type Backend, callWidth, type Envelope, type Reply } from "../wire.ts";
 import type { Inbox } from "./mailbox.ts";
 
-/** The one argument of the one exposed function. */
-type PortMessage = Envelope | readonly [envelopeId: number, cancel: "cancel", slot: number];
-/** Answers of an envelope that is not answered as a whole yet. */
-type PartMessage = readonly [envelopeId: number, part: Reply];
-type Serve = (message: PortMessage) => Promise<Reply> | undefined;
+/** The messages from a client. */
+type ClientMessage = Envelope | readonly [envelopeId: number, cancel: "cancel", slot: number];
+/** The messages to a client: all answers of an envelope, a part of them, or the reason why it was not accepted. */
+type ServerMessage =
+  | readonly [envelopeId: number, what: "last", reply: Reply]
+  | readonly [envelopeId: number, what: "part", reply: Reply]
+  | readonly [envelopeId: number, what: "refused", failure: WireFailure];
 
 interface Guard {
   /** The number of calls of one envelope. */
@@ -26,42 +27,65 @@ interface Guard {
  * Serves an inbox at a port: the other end may post envelopes and cancel calls, and nothing else. A peer that sends
  * nothing that is accepted is cut off.
  */
-export function servePort(port: MessagePort, inbox: Inbox, guard: Guard): void {
-  const serve: Serve = (message) => {
-    // A part is no answer of Comlink's, which has one for each call, so it is sent beside it.
-    if (message[1] !== "cancel") return inbox.post(message, (part) => port.postMessage([message[0], part]));
-    inbox.cancel(message[0], message[2]);
-    return undefined;
+export function servePort(port: MessagePort, inbox: Inbox, { callsMax, onRefused, onCutOff }: Guard): void {
+  const send = (message: ServerMessage): void => port.postMessage(message);
+  const turn = new Turn();
+  let refused = 0;
+  const refuse = (reason: string): void => {
+    onRefused(reason);
+    if (++refused !== refusedMax) return;
+    onCutOff(refused);
+    port.close();
   };
+  const receive = (message: unknown): void => {
+    turn.take(port, receive);
+    // The rest of what arrived before the port was closed.
+    if (refused >= refusedMax) return;
+    const reason = whyRefused(message, callsMax);
+    if (reason !== undefined) {
+      // A message without an id cannot be answered.
+      if (hasId(message)) send([message[0], "refused", refusalOf(reason)]);
+      refuse(reason);
+      return;
+    }
+    refused = 0;
+    const [id, kind, content] = message as ClientMessage;
+    if (kind === "cancel") inbox.cancel(id, content);
+    else
+      void inbox
+        .post(message as Envelope, (part) => send([id, "part", part]))
+        .then((reply) => send([id, "last", reply]));
+  };
+  port.on("message", receive);
+  port.on("messageerror", () => refuse("a message that cannot be read"));
   port.on("close", () => inbox.disconnect());
-  expose(serve, guardedEndpoint(port, guard));
 }
 
 /** Returns the backend of a client at the other end of a served port. */
 export function portBackend(port: MessagePort): Backend {
-  const parts = new Map<number, (part: Reply) => void>();
-  const remote = wrap<Serve>(
-    endpointOf(port, (data) => {
-      if (!Array.isArray(data)) return true;
-      const [envelopeId, part] = data as unknown as PartMessage;
-      parts.get(envelopeId)?.(part);
-      return false;
-    }),
-  );
+  const open = new Map<number, OpenEnvelope>();
   const lost = Promise.withResolvers<string>();
+  port.on("message", (message: ServerMessage) => {
+    const envelope = open.get(message[0]);
+    if (envelope === undefined) return;
+    if (message[1] === "part") {
+      envelope.onPart(message[2]);
+      return;
+    }
+    open.delete(message[0]);
+    if (message[1] === "last") envelope.resolve(message[2]);
+    else envelope.reject(new Error(message[2][1]));
+  });
   port.once("close", () => lost.resolve("the port to the database thread is closed"));
   port.unref();
   return {
-    async send(envelope, onPart) {
-      const [id] = envelope;
-      parts.set(id, onPart);
-      try {
-        return (await remote(envelope)) as Reply;
-      } finally {
-        parts.delete(id);
-      }
-    },
-    cancel: (envelopeId, slot) => void remote([envelopeId, "cancel", slot]),
+    send: (envelope, onPart) =>
+      new Promise((resolve, reject) => {
+        // Throws for a value that cannot be cloned.
+        port.postMessage(envelope);
+        open.set(envelope[0], { onPart, resolve, reject });
+      }),
+    cancel: (envelopeId, slot) => port.postMessage([envelopeId, "cancel", slot] satisfies ClientMessage),
     hold: (busy) => (busy ? port.ref() : port.unref()),
     onLost: (listener) => void lost.promise.then(listener),
     async close() {
@@ -71,32 +95,11 @@ export function portBackend(port: MessagePort): Backend {
   };
 }
 
-type Listener = (event: { data: unknown }) => void;
-
-/**
- * Adapts a port of node:worker_threads to Comlink's endpoint. Messages that `accepts` rejects do not reach Comlink. With
- * a `turn`, a flood of messages is received in turns.
- */
-function endpointOf(port: MessagePort, accepts: (data: unknown) => boolean, turn?: Turn): Endpoint {
-  const listeners = new Map<unknown, (data: unknown) => void>();
-  return {
-    postMessage: (message: unknown, transfer?: readonly unknown[]) =>
-      port.postMessage(message, transfer as NodeTransferable[]),
-    addEventListener: (_type, listener) => {
-      const deliver = (data: unknown): void => {
-        turn?.take(port, deliver);
-        if (accepts(data)) (listener as unknown as Listener)({ data });
-      };
-      listeners.set(listener, deliver);
-      port.on("message", deliver);
-    },
-    removeEventListener: (_type, listener) => {
-      const deliver = listeners.get(listener);
-      if (deliver !== undefined) port.off("message", deliver);
-      listeners.delete(listener);
-    },
-    start: () => port.start(),
-  };
+/** An envelope that was sent, and has not all of its answers. */
+interface OpenEnvelope {
+  readonly onPart: (part: Reply) => void;
+  readonly resolve: (reply: Reply) => void;
+  readonly reject: (error: Error) => void;
 }
 
 /**
@@ -129,71 +132,26 @@ const [turnMessagesMax, turnMs] = [64, 2];
 /** The number of refused messages, one after the other, after which a peer is cut off. The client sends none. */
 const refusedMax = 100;
 
-/** Adapts a port whose other end is not trusted: a message that is not allowed is answered with a refusal. */
-function guardedEndpoint(port: MessagePort, { callsMax, onRefused, onCutOff }: Guard): Endpoint {
-  let refused = 0;
-  const refuse = (reason: string): void => {
-    onRefused(reason);
-    if (++refused !== refusedMax) return;
-    onCutOff(refused);
-    port.close();
-  };
-  port.on("messageerror", () => refuse("a message that cannot be read"));
-  return endpointOf(
-    port,
-    (data) => {
-      // The rest of what arrived before the port was closed.
-      if (refused >= refusedMax) return false;
-      const reason = whyRefused(data, callsMax);
-      if (reason === undefined) {
-        refused = 0;
-        return true;
-      }
-      answerRefusal(port, data, reason);
-      refuse(reason);
-      return false;
-    },
-    new Turn(),
-  );
-}
-
-/** Returns why a message is refused, or undefined when it calls the exposed function with an envelope. */
-function whyRefused(data: unknown, callsMax: number): string | undefined {
-  if (!hasMessageId(data)) return "not a message of this protocol";
-  // String(type) would throw for an object whose toString is not a function.
-  if (data.type !== "APPLY")
-    return `${typeof data.type === "string" ? data.type.slice(0, 20) : typeof data.type} is not allowed, only APPLY`;
-  if (!Array.isArray(data.path) || data.path.length !== 0) return "there is only one function, and no path";
-  const list = data.argumentList;
-  if (!Array.isArray(list) || list.length !== 1 || !isRecord(list[0]) || list[0].type !== "RAW")
-    return "one plain argument is expected";
-  const { value } = list[0];
-  if (!isPortMessage(value)) return "the argument is not an envelope";
+/** Returns why a message is refused, or undefined when it is an envelope, or cancels a call of one. */
+function whyRefused(message: unknown, callsMax: number): string | undefined {
+  if (!isClientMessage(message)) return "not an envelope, and not the cancellation of a call";
   // The length is checked before the contents, because a sparse array is cheap to send and takes forever to walk.
-  return value[1] !== "cancel" && value[2].length > callsMax * callWidth
+  return message[1] !== "cancel" && message[2].length > callsMax * callWidth
     ? `a message has at most ${callsMax} calls`
     : undefined;
 }
 
-function isPortMessage(value: unknown): value is PortMessage {
-  if (!Array.isArray(value) || value.length !== 3 || !Number.isSafeInteger(value[0])) return false;
+function isClientMessage(value: unknown): value is ClientMessage {
+  if (!hasId(value) || value.length !== 3) return false;
   const [, kind, content] = value;
   if (kind === "cancel") return Number.isSafeInteger(content);
   return typeof kind === "boolean" && Array.isArray(content) && content.length > 0 && content.length % callWidth === 0;
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+function hasId(value: unknown): value is readonly [number, ...unknown[]] {
+  return Array.isArray(value) && Number.isSafeInteger(value[0]);
 }
 
-/** Checks whether a message has an id, without which it cannot be answered. */
-function hasMessageId(data: unknown): data is Record<string, unknown> & { readonly id: string } {
-  return isRecord(data) && typeof data.id === "string" && data.id.length <= 100;
-}
-
-/** Answers in Comlink's own form for a thrown value, so that the sender's call rejects instead of waiting forever. */
-function answerRefusal(port: MessagePort, data: unknown, reason: string): void {
-  if (!hasMessageId(data)) return;
-  const value = toWireFailure(new StoreError("invalid_input", `refused: ${reason}`));
-  port.postMessage({ id: data.id, type: "HANDLER", name: "throw", value: { isError: false, value } });
+function refusalOf(reason: string): WireFailure {
+  return toWireFailure(new StoreError("invalid_input", `refused: ${reason}`));
 }

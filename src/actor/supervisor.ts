@@ -10,8 +10,9 @@ import { realTime, sleep } from "../realTime.ts";
 import type { Liveness } from "../storeTypes.ts";
 import { threadOptions } from "../threadOptions.ts";
 import { BackupRequests } from "./backupRequests.ts";
+import { controlOf, moved } from "./control.ts";
 import { beatAgoMs, createHeartbeat } from "./heartbeat.ts";
-import type { Control, DatabaseThreadData, Report } from "./thread.ts";
+import type { DatabaseThreadData, Report } from "./thread.ts";
 
 interface DatabaseThread {
   /**
@@ -149,16 +150,16 @@ async function startThread(
   let closing = false;
   let opened = false;
   const ready = Promise.withResolvers<void>();
-  const control = (message: Control, transfer: MessagePort[] = []): void => worker.postMessage(message, transfer);
+  const control = controlOf(worker);
   const backups = new BackupRequests(control, (busy) => {
     if (busy) worker.ref();
     else if (!closing) worker.unref();
   });
   worker.on("message", (report: Report) => {
     if (report.type === "ready") ready.resolve();
-    else if (report.type === "backupProgress" || report.type === "backedUp") backups.receive(report);
+    else if (report.type === "backupProgress") backups.noteProgress(report);
     else if (report.type === "failed") ready.reject(fromWireFailure(report.failure, "openStore"));
-    else onEvent(report.event);
+    else if (report.type === "event") onEvent(report.event);
   });
   let cause: unknown;
   worker.on("error", (error) => {
@@ -186,7 +187,7 @@ async function startThread(
   worker.unref();
 
   return {
-    serve: (port, patterns) => control({ type: "connect", port, patterns }, [port]),
+    serve: (port, patterns) => void control.serve(moved(port), patterns),
     liveness() {
       const agoMs = beatAgoMs(heartbeat);
       return { state: agoMs > data.limits.stuckMs ? "stuck" : "beating", beatAgoMs: agoMs };
@@ -195,7 +196,7 @@ async function startThread(
     async close() {
       closing = true;
       worker.ref();
-      control({ type: "close" });
+      void control.close();
       const overdue = realTime.setTimeout(() => void worker.terminate(), data.limits.closeMs);
       await exited;
       realTime.clearTimeout(overdue);

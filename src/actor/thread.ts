@@ -7,6 +7,7 @@ import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import { realTime } from "../realTime.ts";
 import { openSqlite, type SqliteOptions } from "../sqlite/open.ts";
+import { exposeControl } from "./control.ts";
 import { keepBeating } from "./heartbeat.ts";
 import { createServer, type Server } from "./server.ts";
 
@@ -17,20 +18,12 @@ export type DatabaseThreadData = Omit<SqliteOptions, "clock" | "onEvent" | "chec
   readonly heartbeat?: SharedArrayBuffer;
 };
 
-/** The messages from the owner to the thread. Clients have ports, and cannot send them. */
-export type Control =
-  | { readonly type: "connect"; readonly port: MessagePort; readonly patterns: readonly string[] | undefined }
-  | { readonly type: "backUp"; readonly id: number; readonly target: string }
-  | { readonly type: "stopBackup"; readonly id: number }
-  | { readonly type: "close" };
-
-/** The messages from the thread to its owner. */
+/** The reports of the thread to its owner. */
 export type Report =
   | { readonly type: "ready" }
   | { readonly type: "failed"; readonly failure: WireFailure }
   | { readonly type: "event"; readonly event: StoreEvent }
-  | { readonly type: "backupProgress"; readonly id: number; readonly doneBytes: number; readonly totalBytes: number }
-  | { readonly type: "backedUp"; readonly id: number; readonly failure: WireFailure | undefined };
+  | { readonly type: "backupProgress"; readonly id: number; readonly doneBytes: number; readonly totalBytes: number };
 
 export function runDatabaseThread(): void {
   const owner = parentPort as MessagePort;
@@ -39,7 +32,7 @@ export function runDatabaseThread(): void {
   const server = open(workerData as DatabaseThreadData, onEvent, (failure) => report({ type: "failed", failure }));
   if (server === undefined) return;
   const backups = new Map<number, AbortController>();
-  const backUp = async (id: number, target: string): Promise<void> => {
+  const backUp = async (id: number, target: string): Promise<WireFailure | undefined> => {
     const aborter = new AbortController();
     backups.set(id, aborter);
     const onProgress = (doneBytes: number, totalBytes: number) =>
@@ -48,13 +41,13 @@ export function runDatabaseThread(): void {
       .backUp(target, { onProgress: throttled(onProgress), signal: aborter.signal })
       .then(() => undefined, wireFailureOf);
     backups.delete(id);
-    report({ type: "backedUp", id, failure });
+    return failure;
   };
-  owner.on("message", (control: Control) => {
-    if (control.type === "connect") server.serve(control.port, control.patterns);
-    else if (control.type === "backUp") void backUp(control.id, control.target);
-    else if (control.type === "stopBackup") backups.get(control.id)?.abort();
-    else void server.close().then(() => process.exit(0));
+  exposeControl(owner, {
+    serve: (port, patterns) => server.serve(port, patterns),
+    backUp,
+    stopBackup: (id) => backups.get(id)?.abort(),
+    close: () => void server.close().then(() => process.exit(0)),
   });
   const { heartbeat, limits } = workerData as DatabaseThreadData;
   if (heartbeat !== undefined) keepBeating(heartbeat, limits.beatEveryMs);

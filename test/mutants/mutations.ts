@@ -361,7 +361,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/actor/ports.ts", { tests: ["test/system/faults/floods.test.ts"], only: "sqlite" }, [
     ["a port is received in turns", 'port.off("message", listener);\n    }', "}"],
     ["a peer of garbage is cut off", "if (++refused !== refusedMax) return;", "if (refused >= 0) return;"],
-    ["an accepted message counts", "        refused = 0;\n", ""],
+    ["an accepted message counts", "    refused = 0;\n", ""],
   ]),
   ...mutate("src/actor/mailbox.ts", subject("waiting"), [
     ["a topic wakes one of its kind", "this.#wakeNext(kindOf(topic));", "void topic;"],

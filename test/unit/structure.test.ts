@@ -181,7 +181,7 @@ it("no file imports itself through others", () => {
 const homes: Readonly<Record<string, RegExp>> = {
   "better-sqlite3": /^src\/sqlite\//,
   pg: /^src\/postgres\//,
-  comlink: /^src\/actor\/ports\.ts$/,
+  comlink: /^src\/actor\/control\.ts$/,
   piscina: /^src\/runners\/pool\.ts$/,
   superjson: /^src\/model\/json\.ts$/,
   zod: /^src\/(model|operations)\/|^src\/operation\.ts$/,

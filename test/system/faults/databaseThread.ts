@@ -1,7 +1,8 @@
 // A database thread that a test can terminate at any time: the same entry point and messages as the supervisor's.
 import { once } from "node:events";
 import { MessageChannel, Worker } from "node:worker_threads";
-import type { Control, DatabaseThreadData, Report } from "../../../src/actor/thread.ts";
+import { controlOf, moved, type RemoteControl } from "../../../src/actor/control.ts";
+import type { DatabaseThreadData, Report } from "../../../src/actor/thread.ts";
 import { checkLimits } from "../../../src/limits.ts";
 import { workerUrl } from "../../../src/package.ts";
 import { attachStore } from "../../../src/store.ts";
@@ -9,6 +10,7 @@ import type { Store } from "../../../src/storeTypes.ts";
 
 export interface DatabaseThread {
   readonly worker: Worker;
+  readonly control: RemoteControl;
   readonly exited: Promise<unknown>;
   connect(): Store;
 }
@@ -28,13 +30,14 @@ export async function startThread(path: string): Promise<DatabaseThread> {
     const [report] = (await once(worker, "message")) as [Report];
     if (report.type === "ready") break;
   }
+  const control = controlOf(worker);
   return {
     worker,
+    control,
     exited,
     connect() {
       const { port1, port2 } = new MessageChannel();
-      const control: Control = { type: "connect", port: port2, patterns: undefined };
-      worker.postMessage(control, [port2]);
+      void control.serve(moved(port2), undefined);
       return attachStore(port1);
     },
   };

@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
-import type { Control } from "../../../src/actor/thread.ts";
 import { createRunnerPool, newId, openStore, StoreError } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
@@ -146,11 +145,10 @@ test("a database thread that dies when a backup has just begun leaves no file of
 }, async () => {
   const folder = temporaryFolder();
   for (let death = 0; death < 20; death++) {
-    const { worker } = await startThread(join(folder, "store.db"));
+    const { worker, control } = await startThread(join(folder, "store.db"));
     const target = join(folder, `${death}.db.partial`);
     writeFileSync(target, "");
-    const request: Control = { type: "backUp", id: 1, target };
-    worker.postMessage(request);
+    void control.backUp(1, target);
     // Dies as soon as the file is open, before the thread knows its descriptor. The copy may be over before it is seen.
     const giveUpAt = performance.now() + 20;
     while (performance.now() < giveUpAt && !openFilesIn(folder).includes(target));

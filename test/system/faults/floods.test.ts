@@ -22,14 +22,9 @@ const engines = {
 
 const call = ["runners.list", operations.runners.list.encode({ limit: 1 }), undefined];
 const floods = {
-  calls: (n: number) => ({
-    id: `${n}`,
-    type: "APPLY",
-    path: [],
-    argumentList: [{ type: "RAW", value: [n, false, call] }],
-  }),
+  calls: (n: number): unknown => [n, false, call],
   // Each of them would be refused, but a call between them shows that the peer is no stranger.
-  "refused messages": (n: number) => (n % 50 === 49 ? floods.calls(n) : { id: `${n}`, type: "EVAL", path: [] }),
+  "refused messages": (n: number): unknown => (n % 50 === 49 ? floods.calls(n) : [n, "EVAL", call]),
 };
 const messages = 30_000;
 
