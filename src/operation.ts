@@ -5,6 +5,7 @@ import type { Context } from "./context.ts";
 import { type Details, type ErrorCode, StoreError } from "./errors.ts";
 import { bounds } from "./limits.ts";
 import type { Codec } from "./model/codec.ts";
+import { quickCheck, unsure } from "./model/quickCheck.ts";
 import { storedForm } from "./model/storedForm.ts";
 import type { Body } from "./sql.ts";
 
@@ -186,7 +187,7 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     joining,
   } = definition;
   const keys = Object.keys(input.shape);
-  const stored = storedForm(input);
+  const [parseInput, parseStored] = [parser(input), parser(storedForm(input))];
   const wireOf = (value: unknown): unknown[] => keys.map((key) => (value as Record<string, unknown>)[key]);
   const inputOf = (wire: readonly unknown[]): Record<string, unknown> => {
     const value: Record<string, unknown> = {};
@@ -203,11 +204,11 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     output: output as Codec<unknown>,
     seal: (value) => ({ wireInput: value }),
     open: (value) => value as Output,
-    encode: (value) => wireOf(parse(input, value)),
+    encode: (value) => wireOf(parseInput(value)),
     decode(wire) {
       if (!Array.isArray(wire) || wire.length > keys.length)
         throw new StoreError("invalid_input", `input: expected a list of at most ${keys.length} values`);
-      return parse(stored, inputOf(wire)) as never;
+      return parseStored(inputOf(wire)) as never;
     },
     run: run as Operation["run"],
     touches: (touches ?? (() => undefined)) as Operation["touches"],
@@ -239,12 +240,22 @@ export function sealedOperation<Public extends z.ZodObject, Schema extends z.Zod
     >,
 ): Operation<z.input<Public>, Result> {
   const { publicInput, seal, open, ...rest } = definition;
+  const parsePublic = parser(publicInput);
   const sent = operation(rest) as unknown as Operation<z.input<Public>, Result>;
   return {
     ...sent,
     inputSchema: publicInput,
-    seal: (input) => seal(parse(publicInput, input) as z.output<Public>),
+    seal: (input) => seal(parsePublic(input) as z.output<Public>),
     open: open === undefined ? sent.open : (output, localPart) => open(output as Output, localPart),
+  };
+}
+
+/** Returns the function that checks a value against the schema. It fails with `invalid_input`. */
+function parser(schema: z.ZodType): (value: unknown) => unknown {
+  const check = quickCheck(schema);
+  return (value) => {
+    const accepted = check(value);
+    return accepted === unsure ? parse(schema, value) : accepted;
   };
 }
 

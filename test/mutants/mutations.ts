@@ -348,6 +348,21 @@ export const mutations: readonly Mutation[] = [
     ["a pass of the reaper is bounded", "commands > context.limits.queuedCommands", "commands < 0"],
     ["a cut pass goes on at once", "isFull || sessions.isCut", "isFull"],
   ]),
+  ...mutate("src/model/quickCheck.ts", { tests: ["test/unit/model/quickCheck.test.ts"] }, [
+    ["an integer is safe", "Number.isSafeInteger(value) :", "Number.isFinite(value) :"],
+    ["a bound counts", "return size >= min && size <= max;", "return size >= min || size <= max;"],
+    ["unknown fields are refused", "if (!known?.has(key)) return unsure;", ""],
+    [
+      "refinements count",
+      "|| payload.issues.length > 0) return unsure;\n  }\n  return payload",
+      ") return unsure;\n  }\n  return payload",
+    ],
+    [
+      "a check may change the value",
+      "return payload.value;\n}\n\nfunction accept(",
+      "return accepted;\n}\n\nfunction accept(",
+    ],
+  ]),
   ...mutate("src/model/json.ts", { tests: ["test/unit/model/json.test.ts"] }, [
     ["no path leads through a Set", "at !== value && annotated.has(at)", "at === null"],
   ]),
