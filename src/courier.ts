@@ -33,6 +33,7 @@ interface Parcel {
   givenUp: ErrorCode | undefined;
   settled: boolean;
   envelopeId: number | undefined;
+  sentAtMs: number;
   /** The index of its first call in the envelope. */
   slot: number;
   /** Removes its timer and its listener on the signal. */
@@ -68,6 +69,7 @@ export function refuseUnsendable(
 export class Courier {
   readonly #backend: Backend;
   readonly #limits: Limits;
+  /** The parcels that were sent, in this order. */
   readonly #inFlight = new Set<Parcel>();
   readonly #drained = Promise.withResolvers<void>();
   /** The parcels of this tick, which are sent at its end. */
@@ -78,6 +80,7 @@ export class Courier {
   /** The number of unsettled parcels that closing waits for. */
   #open = 0;
   #nextEnvelopeId = 1;
+  #timer: NodeJS.Timeout | undefined;
   #draining = false;
   #lost: string | undefined;
 
@@ -96,11 +99,13 @@ export class Courier {
    * Sends calls as one unit and resolves to their answers. Throws synchronously when it refuses them; every later
    * failure is an answer.
    */
-  send(calls: readonly Outgoing[], atomic: boolean, { signal, timeoutMs }: Patience): Promise<readonly Answer[]> {
+  send(calls: readonly Outgoing[], atomic: boolean, patience: Patience): Promise<readonly Answer[]> {
     const bytes = bytesOf(calls);
-    this.#refuse(calls, bytes, { signal, timeoutMs });
+    this.#refuse(calls, bytes, patience);
+    const { signal, timeoutMs } = patience;
     return new Promise((settle) => {
-      const waitMs = calls.reduce((sum, call) => sum + waitMsOf(call), 0);
+      let waitMs = 0;
+      for (const call of calls) waitMs += waitMsOf(call);
       const parcel: Parcel = {
         calls,
         atomic,
@@ -112,8 +117,9 @@ export class Courier {
         givenUp: undefined,
         settled: false,
         envelopeId: undefined,
+        sentAtMs: 0,
         slot: 0,
-        stop: () => undefined,
+        stop: nothing,
       };
       if (parcel.guarded) parcel.stop = this.#guard(parcel, signal, timeoutMs ?? this.#limits.callMs + waitMs);
       this.#calls += calls.length;
@@ -150,6 +156,10 @@ export class Courier {
   #flush(): void {
     const parcels = this.#waiting;
     this.#waiting = [];
+    if (parcels.length === 1) {
+      if (!(parcels[0] as Parcel).settled) this.#dispatch(parcels);
+      return;
+    }
     let together: Parcel[] = [];
     let bytes = 0;
     for (const parcel of parcels) {
@@ -172,60 +182,76 @@ export class Courier {
 
   #dispatch(parcels: readonly Parcel[]): void {
     const id = this.#nextEnvelopeId++;
+    const nowMs = realTime.elapsed();
+    const runs = parcels.length === 1 ? [parcels] : runsOf(parcels);
     const calls: unknown[] = [];
     if (this.#inFlight.size === 0) this.#backend.hold(true);
-    const runs = runsOf(parcels);
-    for (const [slot, run] of runs.entries()) {
+    for (let slot = 0; slot < runs.length; slot++) {
+      const run = runs[slot] as readonly Parcel[];
       for (const parcel of run) {
         parcel.envelopeId = id;
+        parcel.sentAtMs = nowMs;
         parcel.slot = slot;
         this.#inFlight.add(parcel);
       }
       for (const { name, wire, caller } of joinedCalls(run)) calls.push(name, wire, caller);
     }
-    const atomic = (parcels[0] as Parcel).atomic;
-    const envelope: Envelope = [id, atomic, calls];
-    // One timer for all calls that have no deadline of their own.
-    const timer = realTime.setTimeout(() => {
-      for (const parcel of parcels) if (!parcel.guarded) this.#giveUp(parcel, "deadline_exceeded");
-    }, this.#limits.callMs);
+    this.#watchTime(this.#limits.callMs);
+    const envelope: Envelope = [id, (parcels[0] as Parcel).atomic, calls];
+    const refuse = (reason: string): void => {
+      for (const parcel of parcels)
+        this.#fail(parcel, "invalid_input", `the message was not sent: ${reason}`, "not_run");
+    };
+    try {
+      this.#backend.send(envelope, { receive: (reply) => this.#receive(runs, reply), refuse });
+    } catch (error) {
+      refuse(messageOf(error));
+    }
+  }
+
+  /** Gives up the parcels that have no deadline of their own and were sent `callMs` ago. One timer serves all of them. */
+  #watchTime(delayMs: number): void {
+    if (this.#timer !== undefined) return;
+    this.#timer = realTime.setTimeout(
+      () => {
+        this.#timer = undefined;
+        const nowMs = realTime.elapsed();
+        for (const parcel of this.#inFlight) {
+          const leftMs = parcel.sentAtMs + this.#limits.callMs - nowMs;
+          if (leftMs > 0) return this.#watchTime(Math.max(1, leftMs));
+          if (!parcel.guarded) this.#giveUp(parcel, "deadline_exceeded");
+        }
+      },
+      Math.min(delayMs, timerMsMax),
+    );
     // `hold` keeps the event loop alive while calls are in flight. Once the backend is lost, no answer is left to wait
     // for.
-    timer.unref();
-    this.#backend
-      .send(envelope, (part) => this.#receive(runs, part))
-      .then(
-        (reply) => {
-          realTime.clearTimeout(timer);
-          this.#receive(runs, reply);
-        },
-        (error: unknown) => {
-          realTime.clearTimeout(timer);
-          const message = `the message was not sent: ${messageOf(error)}`;
-          for (const parcel of parcels) this.#fail(parcel, "invalid_input", message, "not_run");
-        },
-      );
+    this.#timer.unref();
   }
 
   /** Settles the runs that a reply answers: all of an envelope, or a part of them. */
-  #receive(runs: readonly Parcel[][], [, , answers, slots]: Reply): void {
+  #receive(runs: readonly (readonly Parcel[])[], [, , answers, slots]: Reply): void {
     const ambiguous: Parcel[] = [];
-    const answered = slots === undefined ? runs : slots.map((slot) => runs[slot] as Parcel[]);
-    for (const [index, run] of answered.entries()) {
+    const count = slots?.length ?? runs.length;
+    for (let index = 0; index < count; index++) {
+      const run = runs[slots?.[index] ?? index] as readonly Parcel[];
       const { calls } = run[0] as Parcel;
       const runAnswers: Answer[] = [];
       // A failed atomic envelope has one answer for all its calls.
       const end = Math.min(index + calls.length, answers.length / 2);
       for (let at = index; at < end; at++) runAnswers.push([answers[at * 2], answers[at * 2 + 1]] as unknown as Answer);
-      const resent =
-        run.length > 1 && isAmbiguous(calls[0] as Outgoing, runAnswers[0])
-          ? run.filter((parcel) => parcel.givenUp === undefined)
-          : [];
-      for (const parcel of run) if (!resent.includes(parcel)) this.#settle(parcel, runAnswers);
-      ambiguous.push(...resent);
+      const isResent = run.length > 1 && isAmbiguous(calls[0] as Outgoing, runAnswers[0]);
+      for (const parcel of run) {
+        if (isResent && parcel.givenUp === undefined) ambiguous.push(parcel);
+        else this.#settle(parcel, runAnswers);
+      }
     }
-    for (const parcel of ambiguous) parcel.separate = true;
-    if (ambiguous.length > 0) this.#dispatch(ambiguous);
+    if (ambiguous.length === 0) return;
+    for (const parcel of ambiguous) {
+      parcel.separate = true;
+      this.#inFlight.delete(parcel);
+    }
+    this.#dispatch(ambiguous);
   }
 
   /** Takes a parcel out of the counts, and delivers its answers unless the caller already has one. */
@@ -296,8 +322,12 @@ export class Courier {
 }
 
 export function bytesOf(calls: readonly Outgoing[]): number {
-  return calls.reduce((sum, { name, wire, caller }) => sum + callBytes(name, wire, caller), 0);
+  let bytes = 0;
+  for (const { name, wire, caller } of calls) bytes += callBytes(name, wire, caller);
+  return bytes;
 }
+
+function nothing(): void {}
 
 /** Returns the outcome of a parcel whose answer is lost. A read changes nothing, whether it ran or not. */
 function lostOutcome({ calls }: Parcel): Outcome {

@@ -54,11 +54,14 @@ export function envelopeBytes(calls: readonly unknown[], max: number): number {
  */
 function sizeOf(value: unknown, max: number, depth: number): number {
   if (typeof value === "string") return slotBytes + value.length;
-  if (types.isUint8Array(value)) return slotBytes + value.buffer.byteLength;
-  if (typeof value !== "object" || value === null || types.isDate(value)) return slotBytes;
-  if (!Array.isArray(value) && Object.prototype.toString.call(value) !== "[object Object]")
-    return Number.POSITIVE_INFINITY;
-  const items: readonly unknown[] = Array.isArray(value) ? value : Object.values(value);
+  if (typeof value !== "object" || value === null) return slotBytes;
+  const isList = Array.isArray(value);
+  if (!isList) {
+    if (types.isUint8Array(value)) return slotBytes + value.buffer.byteLength;
+    if (types.isDate(value)) return slotBytes;
+    if (Object.prototype.toString.call(value) !== "[object Object]") return Number.POSITIVE_INFINITY;
+  }
+  const items: readonly unknown[] = isList ? value : Object.values(value);
   if (depth > depthMax || items.length * slotBytes > max) return Number.POSITIVE_INFINITY;
   let sum = 2 * slotBytes;
   for (const item of items) {

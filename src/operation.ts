@@ -36,8 +36,11 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
   seal(publicInput: Input): Sealed<unknown>;
   /** Completes the decoded output with the local part. Runs on the caller's thread. */
   open(output: unknown, localPart: unknown): Output;
-  /** Validates the input, fills in defaults and encodes it on the caller's thread. Fails with `invalid_input`. */
-  encode(wireInput: unknown): readonly unknown[];
+  /**
+   * Validates the input, fills in defaults and encodes it on the caller's thread, as a new list. Fails with
+   * `invalid_input`.
+   */
+  encode(wireInput: unknown): unknown[];
   /** Checks the bounds again on an input that has arrived (D-009), and decodes it. Fails with `invalid_input`. */
   decode(wire: unknown): never;
   run(input: never, context: Context): Body<unknown>;
@@ -188,7 +191,11 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
   } = definition;
   const keys = Object.keys(input.shape);
   const [parseInput, parseStored] = [parser(input), parser(storedForm(input))];
-  const wireOf = (value: unknown): unknown[] => keys.map((key) => (value as Record<string, unknown>)[key]);
+  const wireOf = (value: unknown): unknown[] => {
+    const wire: unknown[] = new Array(keys.length);
+    for (let i = 0; i < keys.length; i++) wire[i] = (value as Record<string, unknown>)[keys[i] as string];
+    return wire;
+  };
   const inputOf = (wire: readonly unknown[]): Record<string, unknown> => {
     const value: Record<string, unknown> = {};
     for (let i = 0; i < wire.length; i++) if (wire[i] !== undefined) value[keys[i] as string] = wire[i];

@@ -35,7 +35,9 @@ export function outgoing(
 ): Outgoing {
   try {
     const { wireInput, localPart } = operation.seal(input);
-    const wire = operation.encode(wireInput).map(copyBytes);
+    const wire = withOwnBytes(operation.encode(wireInput));
+    if (actor === undefined && requestId === undefined && key === undefined)
+      return { name, operation, wire, caller: undefined, localPart };
     // Reads need no key.
     const idempotency =
       key !== undefined && operation.access === "write" ? { key, request: hashRequest(input) } : undefined;
@@ -80,9 +82,13 @@ function wireCaller(
 }
 
 /**
- * Copies bytes, because the caller may reuse the buffer before the call is sent, and structured clone would copy the
- * whole buffer behind a view (D-010).
+ * Copies the bytes among the values of an input, because the caller may reuse the buffer before the call is sent, and
+ * structured clone would copy the whole buffer behind a view (D-010).
  */
-function copyBytes(value: unknown): unknown {
-  return types.isUint8Array(value) ? new Uint8Array(value) : value;
+function withOwnBytes(wire: unknown[]): readonly unknown[] {
+  for (let index = 0; index < wire.length; index++) {
+    const value = wire[index];
+    if (typeof value === "object" && types.isUint8Array(value)) wire[index] = new Uint8Array(value);
+  }
+  return wire;
 }

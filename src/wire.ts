@@ -39,13 +39,21 @@ export type Touched = readonly string[] | "all";
 
 export type Answer = readonly [ok: true, wire: unknown] | readonly [ok: false, failure: WireFailure];
 
+/** The receiver of what becomes of an envelope. Nothing comes after all of its calls are answered, or after a refusal. */
+export interface Receiver {
+  /** Receives all answers, or a part of them. */
+  receive(reply: Reply): void;
+  /** Receives the reason why the envelope was not accepted, so that none of its calls runs. */
+  refuse(reason: string): void;
+}
+
 /** The other side as a client sees it, whatever thread, port or database lies behind it. */
 export interface Backend {
   /**
-   * Resolves to the last answers; `onPart` receives those that came before. Rejects only when the message could not be
-   * sent. When the other side dies, `onLost` reports it; no reply comes.
+   * Sends an envelope. Throws when the message cannot be sent. When the other side dies, `onLost` reports it, and the
+   * receiver hears nothing.
    */
-  send(envelope: Envelope, onPart: (part: Reply) => void): Promise<Reply>;
+  send(envelope: Envelope, receiver: Receiver): void;
   /** Asks the other side to drop a call that has not run; the call is then answered with `aborted`. */
   cancel(envelopeId: number, slot: number): void;
   /** Keeps the caller's event loop alive while calls are in flight. */

@@ -5,7 +5,7 @@ import { createClient } from "../client.ts";
 import type { Limits } from "../limits.ts";
 import { operations } from "../operations/table.ts";
 import type { OwnedStore } from "../storeTypes.ts";
-import type { Backend } from "../wire.ts";
+import type { Backend, Reply } from "../wire.ts";
 import { within } from "./deadline.ts";
 import type { Inbox } from "./mailbox.ts";
 import { assembleOwnedStore } from "./ownedStore.ts";
@@ -43,8 +43,10 @@ export function inProcessStore(server: Server, limits: Limits, backup: OwnedStor
 function inProcessBackend(inbox: Inbox): { backend: Backend; lose(reason: string): void } {
   const lost = Promise.withResolvers<string>();
   const backend: Backend = {
-    send: async (envelope, onPart) =>
-      structuredClone(await inbox.post(structuredClone(envelope), (part) => onPart(structuredClone(part)))),
+    send(envelope, { receive }) {
+      const receiveCopy = (reply: Reply): void => receive(structuredClone(reply));
+      void inbox.post(structuredClone(envelope), receiveCopy).then(receiveCopy);
+    },
     cancel: (envelopeId, slot) => inbox.cancel(envelopeId, slot),
     hold: () => undefined,
     onLost: (listener) => void lost.promise.then(listener),

@@ -3,7 +3,7 @@
 import type { MessagePort } from "node:worker_threads";
 import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import { realTime } from "../realTime.ts";
-import { type Backend, callWidth, type Envelope, type Reply } from "../wire.ts";
+import { type Backend, callWidth, type Envelope, type Receiver, type Reply } from "../wire.ts";
 import type { Inbox } from "./mailbox.ts";
 
 /** The messages from a client. */
@@ -63,28 +63,21 @@ export function servePort(port: MessagePort, inbox: Inbox, { callsMax, onRefused
 
 /** Returns the backend of a client at the other end of a served port. */
 export function portBackend(port: MessagePort): Backend {
-  const open = new Map<number, OpenEnvelope>();
+  const receivers = new Map<number, Receiver>();
   const lost = Promise.withResolvers<string>();
   port.on("message", (message: ServerMessage) => {
-    const envelope = open.get(message[0]);
-    if (envelope === undefined) return;
-    if (message[1] === "part") {
-      envelope.onPart(message[2]);
-      return;
-    }
-    open.delete(message[0]);
-    if (message[1] === "last") envelope.resolve(message[2]);
-    else envelope.reject(new Error(message[2][1]));
+    const receiver = receivers.get(message[0]);
+    if (message[1] !== "part") receivers.delete(message[0]);
+    if (message[1] === "refused") receiver?.refuse(message[2][1]);
+    else receiver?.receive(message[2]);
   });
   port.once("close", () => lost.resolve("the port to the database thread is closed"));
   port.unref();
   return {
-    send: (envelope, onPart) =>
-      new Promise((resolve, reject) => {
-        // Throws for a value that cannot be cloned.
-        port.postMessage(envelope);
-        open.set(envelope[0], { onPart, resolve, reject });
-      }),
+    send(envelope, receiver) {
+      port.postMessage(envelope);
+      receivers.set(envelope[0], receiver);
+    },
     cancel: (envelopeId, slot) => port.postMessage([envelopeId, "cancel", slot] satisfies ClientMessage),
     hold: (busy) => (busy ? port.ref() : port.unref()),
     onLost: (listener) => void lost.promise.then(listener),
@@ -93,13 +86,6 @@ export function portBackend(port: MessagePort): Backend {
       await lost.promise;
     },
   };
-}
-
-/** An envelope that was sent, and has not all of its answers. */
-interface OpenEnvelope {
-  readonly onPart: (part: Reply) => void;
-  readonly resolve: (reply: Reply) => void;
-  readonly reject: (error: Error) => void;
 }
 
 /**

@@ -351,7 +351,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/model/quickCheck.ts", { tests: ["test/unit/model/quickCheck.test.ts"] }, [
     ["an integer is safe", "Number.isSafeInteger(value) :", "Number.isFinite(value) :"],
     ["a bound counts", "return size >= min && size <= max;", "return size >= min || size <= max;"],
-    ["unknown fields are refused", "if (!known?.has(key)) return unsure;", ""],
+    ["unknown fields are refused", "if (!known?.has(key)) return unsure;", "void key;"],
     [
       "refinements count",
       "|| payload.issues.length > 0) return unsure;\n  }\n  return payload",

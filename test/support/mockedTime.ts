@@ -3,14 +3,20 @@
 import type { MockTracker } from "node:test";
 import { realTime } from "../../src/realTime.ts";
 
-/** Installs fake timers and a fake date until the end of the test. */
+/**
+ * Installs fake timers and a fake date until the end of the test. With fake timers, the elapsed time moves by their
+ * ticks too.
+ */
 export function mockTime(
   mock: MockTracker,
-  options: { readonly apis: ("setTimeout" | "Date")[]; readonly now?: number },
+  { apis, ...options }: { readonly apis: ("setTimeout" | "Date")[]; readonly now?: number },
 ): void {
-  mock.timers.enable(options);
-  if (options.apis.includes("Date")) mock.method(realTime, "now", () => Date.now());
-  if (!options.apis.includes("setTimeout")) return;
+  const startedMs = realTime.elapsed();
+  mock.timers.enable({ ...options, apis: [...new Set([...apis, "Date" as const])] });
+  const mockedStartMs = Date.now();
+  if (apis.includes("Date")) mock.method(realTime, "now", () => Date.now());
+  if (!apis.includes("setTimeout")) return;
+  mock.method(realTime, "elapsed", () => startedMs + Date.now() - mockedStartMs);
   mock.method(realTime, "setTimeout", (...args: Parameters<typeof setTimeout>) => setTimeout(...args));
   mock.method(realTime, "clearTimeout", (timer: NodeJS.Timeout) => clearTimeout(timer));
 }

@@ -62,7 +62,7 @@ test("no file and no output of a process that minted, verified, rotated and refu
 test("no message to another thread holds a secret, and a malformed token is not sent at all", async () => {
   const envelopes: Envelope[] = [];
   const backend: Backend = {
-    send: async (envelope) => {
+    send: (envelope) => {
       envelopes.push(envelope);
       throw new Error("there is no other side");
     },
