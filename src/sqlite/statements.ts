@@ -29,7 +29,7 @@ export class PreparedStatements {
 
   #prepare(strings: readonly string[]): Prepared {
     try {
-      const statement = this.#db.prepare<unknown[]>(strings.join("?"));
+      const statement = this.#db.prepare<unknown[]>(strings.join(parameter));
       const prepared = { statement, readonly: statement.readonly };
       this.#prepared.set(strings, prepared);
       return prepared;
@@ -38,6 +38,12 @@ export class PreparedStatements {
     }
   }
 }
+
+/**
+ * A parameter, behind a plus that changes no value. Without it, SQLite prepares a statement such as `WHERE a = ? ORDER BY
+ * b` again for each new value, to plan for this value; that takes longer than to run the statement (D-109).
+ */
+const parameter = "+?";
 
 /** Converts a value to one that SQLite stores: times are milliseconds, booleans 0 or 1. */
 export function encode(value: SqlValue): unknown {

@@ -348,6 +348,9 @@ export const mutations: readonly Mutation[] = [
     ["a pass of the reaper is bounded", "commands > context.limits.queuedCommands", "commands < 0"],
     ["a cut pass goes on at once", "isFull || sessions.isCut", "isFull"],
   ]),
+  ...mutate("src/sqlite/statements.ts", { tests: ["test/engines/sqlite/statements.test.ts"] }, [
+    ["a value does not prepare a statement again", 'const parameter = "+?";', 'const parameter = "?";'],
+  ]),
   ...mutate("src/model/quickCheck.ts", { tests: ["test/unit/model/quickCheck.test.ts"] }, [
     ["an integer is safe", "Number.isSafeInteger(value) :", "Number.isFinite(value) :"],
     ["a bound counts", "return size >= min && size <= max;", "return size >= min || size <= max;"],
