@@ -465,7 +465,7 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   ...mutate("src/outgoing.ts", subject("logs"), [
-    ["bytes are copied before they are sent", "types.isUint8Array(value) ? new Uint8Array(value) : value", "value"],
+    ["bytes are copied before they are sent", "wire[index] = new Uint8Array(value);", "wire[index] = value;"],
   ]),
   ...mutate("src/pages.ts", subject("pages"), [
     [

@@ -86,7 +86,7 @@ it("masking any text takes little time", () => {
     const before = process.cpuUsage();
     masking.text(part.repeat(8_192 / part.length));
     const { user, system } = process.cpuUsage(before);
-    assert.ok(user + system < 500_000, part);
+    assert.ok(user + system < 2_000_000, part);
   }
   fc.assert(fc.property(fc.string({ maxLength: 200 }), (text) => typeof masking.text(text) === "string"));
 });
