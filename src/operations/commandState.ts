@@ -1,7 +1,6 @@
 // Changes of a command's row. Every operation that changes the state of a command goes through this file, so that
 // state, attempt, log and change feed agree. The caller updates the counters of the session; see sessionState.ts.
 import type { z } from "zod";
-import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import type { CommandInput, CommandRow } from "../model/commands.ts";
 import type { SessionRow } from "../model/sessions.ts";
@@ -9,6 +8,7 @@ import type { CommandOutcome } from "../model/vocabulary.ts";
 import { fail } from "../operation.ts";
 import { all, change, first, forUpdate, one, type Statement, sql, step } from "../sql.ts";
 import { notFound } from "./failures.ts";
+import { writeRow } from "./rowWrite.ts";
 import { commandTopic, logTopic } from "./topics.ts";
 import { lockRepositoryOfNewWorktree } from "./worktreeLease.ts";
 
@@ -101,24 +101,25 @@ export const insertCommand = step(function* (
  * now (D-079).
  */
 export const startCommand = step(function* (
-  { id, timeout_ms }: Pick<CommandRow, "id" | "timeout_ms">,
+  before: CommandRow,
   runnerId: string,
   expiresAt: Date,
   { now, limits, changed, wake }: Context,
 ) {
-  const row = yield* one<CommandRow>(sql`
-    UPDATE commands SET
-      state = 'running',
-      attempt = attempt + 1,
-      fence = fence + 1,
-      runner_id = ${runnerId},
-      lease_expires_at = ${expiresAt},
-      stop_at = ${timeout_ms === null ? null : after(now, timeout_ms)},
-      started_at = ${now},
-      version = version + 1,
-      updated_at = ${now}
-    WHERE id = ${id}
-    RETURNING *`);
+  const row = yield* writeRow<CommandRow>(
+    "command",
+    before,
+    {
+      state: "running",
+      attempt: before.attempt + 1,
+      fence: before.fence + 1,
+      runner_id: runnerId,
+      lease_expires_at: expiresAt.getTime(),
+      ...(before.timeout_ms === null ? {} : { stop_at: now.getTime() + before.timeout_ms }),
+      started_at: now.getTime(),
+    },
+    now,
+  );
   yield* change(sql`
     INSERT INTO attempts (
       command_id,
@@ -185,20 +186,21 @@ export const endCommand = step(function* (
   logOffset?: number,
 ) {
   yield* endAttempt(before, result, context, logOffset);
-  const row = yield* one<CommandRow>(sql`
-    UPDATE commands SET
-      state = ${result.state},
-      exit_code = ${result.exit_code},
-      signal = ${result.signal},
-      end_reason = ${result.end_reason},
-      fence = ${before.fence + (op === "force" ? 1 : 0)},
-      lease_expires_at = NULL,
-      stop_at = NULL,
-      ended_at = ${context.now},
-      version = version + 1,
-      updated_at = ${context.now}
-    WHERE id = ${before.id}
-    RETURNING *`);
+  const row = yield* writeRow<CommandRow>(
+    "command",
+    before,
+    {
+      state: result.state,
+      exit_code: result.exit_code,
+      signal: result.signal,
+      end_reason: result.end_reason,
+      ...(op === "force" ? { fence: before.fence + 1 } : {}),
+      lease_expires_at: null,
+      stop_at: null,
+      ended_at: context.now.getTime(),
+    },
+    context.now,
+  );
   context.changed({
     entity: "command",
     id: row.id,
@@ -223,18 +225,19 @@ export const requeueCommand = step(function* (
   context: Context,
 ) {
   yield* endAttempt(before, result, context);
-  const row = yield* one<CommandRow>(sql`
-    UPDATE commands SET
-      state = 'queued',
-      runner_id = NULL,
-      lease_expires_at = NULL,
-      stop_at = NULL,
-      started_at = NULL,
-      lost_claims = lost_claims + ${isUnconfirmed ? 1 : 0},
-      version = version + 1,
-      updated_at = ${context.now}
-    WHERE id = ${before.id}
-    RETURNING *`);
+  const row = yield* writeRow<CommandRow>(
+    "command",
+    before,
+    {
+      state: "queued",
+      runner_id: null,
+      lease_expires_at: null,
+      stop_at: null,
+      started_at: null,
+      ...(isUnconfirmed ? { lost_claims: before.lost_claims + 1 } : {}),
+    },
+    context.now,
+  );
   context.changed({
     entity: "command",
     id: row.id,

@@ -124,8 +124,8 @@ export const claim = operation({
     const session = yield* nextSession(runnerId, sessionId);
     if (session === undefined) return yield* nothingReady(runnerId, sessionId, ttlMs);
     if (session instanceof Held) return session;
-    const head = yield* one<Pick<CommandRow, "id" | "timeout_ms">>(sql`
-      SELECT id, timeout_ms FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`);
+    const head = yield* one<CommandRow>(sql`
+      SELECT * FROM commands WHERE session_id = ${session.id} AND state = 'queued' ORDER BY sequence LIMIT 1`);
     const expiresAt = after(now, ttlMs);
     const command = yield* startCommand(head, runnerId, expiresAt, context);
     const starts = session.state === "pending";

@@ -53,14 +53,14 @@ interface Reservation {
 export const reserveWorktree = step(function* (input: Reservation, context: Context) {
   const repository = yield* lockActiveRepository(input.repositoryId);
   const holder = yield* resolveHolder(input);
-  const session = input.sessionId === undefined ? undefined : yield* lockRow("session", input.sessionId);
+  let session = input.sessionId === undefined ? undefined : yield* lockRow("session", input.sessionId);
   if (session !== undefined) {
     if (session.repository_id !== repository.id) {
       const message = `session ${session.id} belongs to repository ${session.repository_id}, not ${repository.id}`;
       fail("conflict", { reason: "repository" }, message);
     }
     requireState(session, "session", ["pending", "running"]);
-    if (session.worktree_id !== null) yield* requireUnbound(session, context);
+    if (session.worktree_id !== null) session = yield* unbound(session, context);
   }
   const wanted = { commitSha: input.commitSha ?? session?.commit_sha, environmentHash: input.environmentHash };
   const search = { repositoryId: repository.id, ...wanted };
@@ -130,21 +130,22 @@ export const resolveHolder = step(function* (input: {
 });
 
 /**
- * Fails with `conflict` while the session holds a live lease, or runs a command, which may use the worktree. Otherwise
- * ends the session's lease, which has expired.
+ * Ends the expired lease of a session, and returns the session without it. Fails with `conflict` while the session holds
+ * a live lease, or runs a command, which may use the worktree.
  */
-const requireUnbound = step(function* (session: SessionRow, context: Context) {
+const unbound = step(function* (session: SessionRow, context: Context) {
   const { worktree_id: worktreeId, worktree_fence: fence } = session;
   const bound = yield* first<WorktreeRow>(sql`
     SELECT * FROM worktrees
     WHERE id = ${worktreeId} AND fence = ${fence} AND lease_expires_at IS NOT NULL
     ${forUpdate}`);
-  if (bound === undefined) return;
+  if (bound === undefined) return session;
   if ((bound.lease_expires_at as number) > context.now.getTime() || session.active_commands > 0) {
     const message = `session ${session.id} already holds worktree ${worktreeId}: release it first`;
     fail("conflict", { reason: "bound", worktreeId, fence }, message);
   }
   yield* expireWorktreeLease(bound, session, context);
+  return yield* lockRow("session", session.id);
 });
 
 interface Search {

@@ -1,16 +1,16 @@
 // Changes of a session's row. Every operation that changes a session goes through this file, so that its state, its
 // counters, and what runners may claim from it agree (D-031).
 
-import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
 import type { Release, SessionState } from "../model/vocabulary.ts";
 import type { WorktreeRow } from "../model/worktrees.ts";
-import { first, forUpdate, one, skipLocked, sql, step } from "../sql.ts";
+import { first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 import { cancelCommandsOf } from "./commandState.ts";
 import { closeDebugSessions } from "./debugState.ts";
 import { requireState } from "./failures.ts";
-import { dateOrNull, lockRow } from "./rows.ts";
+import { lockRow } from "./rows.ts";
+import { writeRow } from "./rowWrite.ts";
 import { openSessionStates } from "./sessionActivity.ts";
 import { heldTopic, readyTopic, sessionTopic } from "./topics.ts";
 import {
@@ -63,35 +63,23 @@ export const saveSession = step(function* (
     row.queued_commands > 0 &&
     row.active_commands < row.max_parallel;
   const head = isClaimable
-    ? yield* first<{ priority: number; queued_at: number }>(sql`
+    ? yield* first<Head>(sql`
         SELECT priority, queued_at FROM commands
         WHERE session_id = ${row.id} AND state = 'queued'
         ORDER BY sequence LIMIT 1`)
     : undefined;
-  const stored = yield* one<SessionRow>(sql`
-    UPDATE sessions SET
-      state = ${row.state},
-      end_reason = ${row.end_reason},
-      worktree_id = ${row.worktree_id},
-      worktree_fence = ${row.worktree_fence},
-      next_sequence = ${row.next_sequence},
-      queued_commands = ${row.queued_commands},
-      active_commands = ${row.active_commands},
-      failed_commands = ${row.failed_commands},
-      last_command_id = ${row.last_command_id},
-      last_command_state = ${row.last_command_state},
-      last_exit_code = ${row.last_exit_code},
-      last_signal = ${row.last_signal},
-      ready_priority = ${head?.priority ?? null},
-      ready_at = ${head === undefined ? null : countsFrom(head, now)},
-      last_activity_at = ${now},
-      expires_at = ${row.idle_ttl_ms === null ? null : after(now, row.idle_ttl_ms)},
-      started_at = ${dateOrNull(row.started_at)},
-      ended_at = ${dateOrNull(row.ended_at)},
-      version = version + ${op === undefined ? 0 : 1},
-      updated_at = ${now}
-    WHERE id = ${row.id}
-    RETURNING *`);
+  const stored = yield* writeRow<ReadySessionRow>(
+    "session",
+    before as ReadySessionRow,
+    {
+      ...changes,
+      ...readiness(before as ReadySessionRow, head, now),
+      last_activity_at: now.getTime(),
+      ...(row.idle_ttl_ms === null ? {} : { expires_at: now.getTime() + row.idle_ttl_ms }),
+    },
+    now,
+    op === undefined ? 0 : 1,
+  );
   if (op !== undefined) {
     changed({
       entity: "session",
@@ -117,6 +105,25 @@ const wakeClaims = step(function* ({ id, worktree_id, worktree_fence }: SessionR
   if (holder !== undefined && holder.lease_runner_id !== null) wake(heldTopic(holder.lease_runner_id, id));
 });
 
+/** A session with the columns that say what may be claimed from it. */
+type ReadySessionRow = SessionRow & { readonly ready_at: number | null; readonly ready_priority: number | null };
+
+/** Returns the columns that say what may be claimed from a session, as far as they change. */
+function readiness(before: ReadySessionRow, head: Head | undefined, now: Date): Partial<ReadySessionRow> {
+  const ready_priority = head?.priority ?? null;
+  const ready_at = head === undefined ? null : countsFrom(head, now).getTime();
+  return {
+    ...(ready_priority === before.ready_priority ? {} : { ready_priority }),
+    ...(ready_at === before.ready_at ? {} : { ready_at }),
+  };
+}
+
+/** The command at the head of a session's queue. */
+interface Head {
+  readonly priority: number;
+  readonly queued_at: number;
+}
+
 /** The time of waiting that one step of priority is worth (D-098). */
 export const priorityStepMs = 60_000;
 
@@ -124,7 +131,7 @@ export const priorityStepMs = 60_000;
  * Returns the time from which a command counts as queued: a minute earlier for each step of its priority. A command that
  * was queued before the clock was set back is as old as one that is queued now.
  */
-function countsFrom(command: { readonly priority: number; readonly queued_at: number }, now: Date): Date {
+function countsFrom(command: Head, now: Date): Date {
   return new Date(Math.min(command.queued_at, now.getTime()) - command.priority * priorityStepMs);
 }
 

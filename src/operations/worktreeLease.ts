@@ -5,9 +5,9 @@ import type { SessionRow } from "../model/sessions.ts";
 import type { Release, WorktreeState } from "../model/vocabulary.ts";
 import { releases, type WorktreeRow } from "../model/worktrees.ts";
 import { present } from "../present.ts";
-import { change, first, forUpdate, one, type Statement, skipLocked, sql, step } from "../sql.ts";
+import { change, first, forUpdate, type Statement, skipLocked, sql, step } from "../sql.ts";
 import { type Changeable, changedFields } from "./changeDetail.ts";
-import { dateOrNull } from "./rows.ts";
+import { writeRow } from "./rowWrite.ts";
 import { freeWorktreeTopic } from "./topics.ts";
 
 /** The facts that a holder reports about its worktree: a value, null when it is unknown, or nothing. */
@@ -54,29 +54,10 @@ export const saveWorktree = step(function* (
   reason?: string,
   sessionId?: string,
 ) {
-  const row = { ...before, ...changes };
-  const stored = yield* one<WorktreeRow>(sql`
-    UPDATE worktrees SET
-      state = ${row.state},
-      commit_sha = ${row.commit_sha},
-      commit_fence = ${row.commit_fence},
-      environment_hash = ${row.environment_hash},
-      environment_fence = ${row.environment_fence},
-      size_bytes = ${row.size_bytes},
-      pinned = ${row.pinned === 1},
-      lease_runner_id = ${row.lease_runner_id},
-      lease_owner = ${row.lease_owner},
-      leased_at = ${dateOrNull(row.leased_at)},
-      lease_expires_at = ${dateOrNull(row.lease_expires_at)},
-      last_used_at = ${dateOrNull(row.last_used_at)},
-      ended_from = ${row.ended_from},
-      version = version + 1,
-      updated_at = ${now}
-    WHERE id = ${row.id}
-    RETURNING *`);
+  const stored = yield* writeRow("worktree", before, changes, now);
   changed({
     entity: "worktree",
-    id: row.id,
+    id: before.id,
     op,
     version: stored.version,
     fence: stored.fence,

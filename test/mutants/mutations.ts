@@ -218,7 +218,11 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/operations/commandState.ts", subject("commands"), [
     ["a result needs the whole log", "logOffset > attempt.next_offset", "logOffset < attempt.next_offset"],
-    ["a claim raises the fencing token", "fence = fence + 1", "fence = fence"],
+    [
+      "a claim raises the fencing token",
+      "fence: before.fence + 1,\n      runner_id",
+      "fence: before.fence,\n      runner_id",
+    ],
     ["a heartbeat confirms a claim", "confirmed_fence = fence", "confirmed_fence = confirmed_fence"],
     ["a command that ends seals its log", "log_state = 'sealed'", "log_state = 'open'"],
   ]),
@@ -286,7 +290,7 @@ export const mutations: readonly Mutation[] = [
       'row.state === "cancelling" || isOverTime(row, now)',
       'row.state === "cancelling"',
     ],
-    ["an end by force fences the runner off", '(op === "force" ? 1 : 0)', "0"],
+    ["an end by force fences the runner off", 'op === "force" ? { fence: before.fence + 1 } : {}', "{}"],
   ]),
   ...mutate("src/operations/commands.ts", subject("stops"), [
     [
@@ -347,6 +351,10 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/maintenance.ts", subject("bounds"), [
     ["a pass of the reaper is bounded", "commands > context.limits.queuedCommands", "commands < 0"],
     ["a cut pass goes on at once", "isFull || sessions.isCut", "isFull"],
+  ]),
+  ...mutate("src/operations/rowWrite.ts", { tests: ["test/unit/operations/rowWrite.test.ts"] }, [
+    ["a row that was saved meanwhile is noticed", "if (count !== 1)", "if (count > 1)"],
+    ["a time is one of PostgreSQL too", 'if (column.endsWith("_at")) return new Date(value);', ""],
   ]),
   ...mutate("src/sqlite/statements.ts", { tests: ["test/engines/sqlite/statements.test.ts"] }, [
     ["a value does not prepare a statement again", 'const parameter = "+?";', 'const parameter = "?";'],

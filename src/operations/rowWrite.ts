@@ -1,0 +1,64 @@
+// Writes changed columns of a locked row. The new row is known without reading it again, because nobody else changes a
+// row that is locked.
+import { StoreError } from "../errors.ts";
+import { change, type SqlValue, Statement, step } from "../sql.ts";
+import { type Entity, tables } from "./rows.ts";
+
+/** A row that has a version, as a driver returns it. */
+interface Versioned {
+  readonly id: string;
+  readonly version: number;
+}
+
+/** The columns that hold booleans. Those that hold times end with `_at`. */
+const flags: ReadonlySet<string> = new Set(["pinned"]);
+
+/**
+ * Writes these columns of a row that the caller has locked, and the time of the change, and returns the new row. Names
+ * no other column, because SQLite rewrites an index when one of its columns is named, whether the value changes or not.
+ * With `raises` 0 the version stays.
+ */
+export const writeRow = step(function* <Row extends Versioned>(
+  entity: Entity,
+  before: Row,
+  changes: Partial<Row>,
+  now: Date,
+  raises: 0 | 1 = 1,
+) {
+  const written = { ...changes, ...(raises === 1 ? { version: before.version + 1 } : {}), updated_at: now.getTime() };
+  const count = yield* change(update(entity, before, written));
+  if (count !== 1)
+    throw new StoreError(
+      "internal",
+      `${entity} ${before.id} has changed since it was read: is it locked, or saved twice?`,
+    );
+  return { ...before, ...written } as Row;
+});
+
+/** The texts of the updates so far, by table and columns. Their number is bounded, because the code names the columns. */
+const updates = new Map<string, readonly string[]>();
+
+function update(entity: Entity, { id, version }: Versioned, columns: Readonly<Record<string, unknown>>): Statement {
+  const names = Object.keys(columns);
+  const key = `${entity} ${names.join(" ")}`;
+  let strings = updates.get(key);
+  if (strings === undefined) {
+    const [table] = tables[entity].strings;
+    strings = [
+      ...names.map((name, index) => `${index === 0 ? `UPDATE ${table} SET` : ","} ${name} = `),
+      " WHERE id = ",
+      " AND version = ",
+      "",
+    ];
+    updates.set(key, strings);
+  }
+  const values: SqlValue[] = names.map((name) => parameterOf(name, columns[name] as SqlValue));
+  return new Statement(strings, [...values, id, version]);
+}
+
+/** Converts a value of a row to a parameter of a statement. */
+function parameterOf(column: string, value: SqlValue): SqlValue {
+  if (typeof value !== "number") return value;
+  if (column.endsWith("_at")) return new Date(value);
+  return flags.has(column) ? value === 1 : value;
+}
