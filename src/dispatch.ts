@@ -144,7 +144,7 @@ export function createDispatcher({
             return { answers: [], parkOn: undefined, refused: notBegun === "refused", usedMs };
           if (settled.ok) {
             for (const topic of touched) topics.add(topic);
-            for (const [tokenId, { at, isFirst }] of used) onUsed?.(tokenId, at, isFirst);
+            for (const { tokenId, at, isFirst } of used) onUsed?.(tokenId, at, isFirst);
           }
           return { ...outcomeOf(jobs[index] as readonly Call[], settled, onInternal), usedMs };
         });
@@ -175,14 +175,14 @@ function callOrders(table: ReadonlyMap<string, AnyOperation>): ReadonlyMap<strin
 
 /** The effects of a job besides its rows; they take place once it is committed. */
 class SideEffects {
-  readonly topics = new Set<string>();
-  readonly used = new Map<string, { readonly at: Date; readonly isFirst: boolean }>();
+  topics: string[] = [];
+  used: { readonly tokenId: string; readonly at: Date; readonly isFirst: boolean }[] = [];
   notBegun: NotBegun;
 
   clear(): void {
     this.notBegun = undefined;
-    this.topics.clear();
-    this.used.clear();
+    this.topics = [];
+    this.used = [];
   }
 }
 
@@ -193,14 +193,19 @@ class SideEffects {
  */
 function sharablePrefix(jobs: readonly (readonly Call[])[]): readonly (readonly Call[])[] {
   let [writes, atOneMoment] = [false, false];
-  for (const [index, calls] of jobs.entries()) {
-    const reads = calls.every(({ operation }) => operation.access === "read");
-    const together = reads && (calls.length > 1 || calls.some(({ operation }) => operation.readsChanges));
+  for (let index = 0; index < jobs.length; index++) {
+    const calls = jobs[index] as readonly Call[];
+    const reads = calls.every(isRead);
+    const together = reads && (calls.length > 1 || (calls[0] as Call).operation.readsChanges);
     if ((together && writes) || (!reads && atOneMoment)) return jobs.slice(0, index);
     writes ||= !reads;
     atOneMoment ||= together;
   }
   return jobs;
+}
+
+function isRead({ operation }: Call): boolean {
+  return operation.access === "read";
 }
 
 /** Turns the calls of a job into what a driver runs: bodies to start in order, and change rows to write last. */
@@ -265,9 +270,9 @@ class RunContext implements Context {
     this.limits = limits;
     this.feedReads = feedReads;
     this.#serverState = serverState;
-    this.wake = (topic) => void effects.topics.add(topic);
+    this.wake = (topic) => void effects.topics.push(topic);
     this.changed = (change) => void this.changes.push(change);
-    this.used = (tokenId, isFirst) => void effects.used.set(tokenId, { at: now, isFirst });
+    this.used = (tokenId, isFirst) => void effects.used.push({ tokenId, at: now, isFirst });
   }
 
   get serverState(): ServerState {
@@ -280,7 +285,8 @@ class RunContext implements Context {
  * failure fails the job.
  */
 function* runCall(call: Call, isAlone: boolean, context: RunContext): Body<unknown> {
-  const result = yield* keyed(call, encodedResult(call, context), context);
+  const body = call.operation.readsChanges ? feedRead(call, context) : ranAndEncoded(call, context);
+  const result = yield* isKeyed(call) ? keyed(call, body, context) : body;
   if (!isAlone && result instanceof NotYet && result.atTimeout instanceof StoreError) throw result.atTimeout;
   return result;
 }
@@ -329,8 +335,8 @@ class JobTotals {
   }
 }
 
-function* encodedResult(call: Call, context: RunContext): Body<unknown> {
-  if (!call.operation.readsChanges) return yield* ranAndEncoded(call, context);
+/** Runs a read of the feed, unless an equal one has run in this group. */
+function* feedRead(call: Call, context: RunContext): Body<unknown> {
   const key = JSON.stringify([call.name, call.input]);
   const known = context.feedReads.get(key);
   if (known !== undefined) return known;

@@ -13,11 +13,10 @@ export function isKeyed({ operation, caller }: Call): boolean {
 }
 
 /**
- * Runs the body of a call, unless an earlier call with the same key has stored its answer. `body` returns the encoded
- * result. A body that fails or finds nothing yet stores nothing, so the key is free for the next try.
+ * Runs the body of a keyed call, unless an earlier call with the same key has stored its answer. `body` returns the
+ * encoded result. A body that fails or finds nothing yet stores nothing, so the key is free for the next try.
  */
 export function* keyed(call: Call, body: Body<unknown>, context: Context): Body<unknown> {
-  if (!isKeyed(call)) return yield* body;
   const { actor, idempotency } = call.caller;
   const request: KeyedRequest = {
     ...(idempotency as Idempotency),

@@ -39,12 +39,16 @@ export function valueBytes(value: unknown): number {
   return sizeOf(value, Number.POSITIVE_INFINITY, 0);
 }
 
-/** Returns the sum of `callBytes` over an envelope. Stops counting beyond `max`. */
-export function envelopeBytes(calls: readonly unknown[], max: number): number {
-  let sum = 0;
-  for (let at = 0; at < calls.length && sum <= max; at += callWidth)
-    sum += callBytes(calls[at], calls[at + 1], calls[at + 2], max - sum);
-  return sum;
+/** Returns `callBytes` of each call of an envelope. Stops when their sum is beyond `max`. */
+export function callSizes(calls: readonly unknown[], max: number): number[] {
+  const sizes: number[] = [];
+  let left = max;
+  for (let at = 0; at < calls.length && left >= 0; at += callWidth) {
+    const bytes = callBytes(calls[at], calls[at + 1], calls[at + 2], left);
+    sizes.push(bytes);
+    left -= bytes;
+  }
+  return sizes;
 }
 
 /**

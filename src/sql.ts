@@ -30,26 +30,53 @@ export function sql(strings: TemplateStringsArray, ...parts: readonly (SqlValue 
  */
 const splicedShapes = new Map<string, readonly string[]>();
 
+/** A shape that a template had with certain parts. */
+interface KnownShape {
+  /** The texts of each part that is a statement, and undefined for each that is a value. */
+  readonly parts: readonly (readonly string[] | undefined)[];
+  readonly shape: readonly string[];
+}
+
+/** The last shape of each template. Most have only one, because their parts are constants. */
+const lastShapes = new WeakMap<readonly string[], KnownShape>();
+
 function splice(strings: readonly string[], parts: readonly (SqlValue | Statement)[]): Statement {
-  const texts = [strings[0] as string];
+  const last = lastShapes.get(strings);
+  const shape = last !== undefined && hasParts(last, parts) ? last.shape : shapeOf(strings, parts);
   const values: SqlValue[] = [];
-  parts.forEach((part, index) => {
+  for (const part of parts) {
+    if (!(part instanceof Statement)) values.push(part);
+    else for (const value of part.values) values.push(value);
+  }
+  return new Statement(shape, values);
+}
+
+function hasParts({ parts: known }: KnownShape, parts: readonly (SqlValue | Statement)[]): boolean {
+  for (let index = 0; index < parts.length; index++) {
+    const part = parts[index];
+    if ((part instanceof Statement ? part.strings : undefined) !== known[index]) return false;
+  }
+  return true;
+}
+
+function shapeOf(strings: readonly string[], parts: readonly (SqlValue | Statement)[]): readonly string[] {
+  const texts = [strings[0] as string];
+  for (const [index, part] of parts.entries()) {
     const after = strings[index + 1] as string;
     if (part instanceof Statement) {
       texts[texts.length - 1] += part.strings[0] as string;
       texts.push(...part.strings.slice(1));
       texts[texts.length - 1] += after;
-      values.push(...part.values);
-    } else {
-      texts.push(after);
-      values.push(part);
-    }
+    } else texts.push(after);
+  }
+  const key = texts.join("\u0000");
+  const shape = splicedShapes.get(key) ?? texts;
+  splicedShapes.set(key, shape);
+  lastShapes.set(strings, {
+    parts: parts.map((part) => (part instanceof Statement ? part.strings : undefined)),
+    shape,
   });
-  const shape = texts.join("\u0000");
-  const known = splicedShapes.get(shape);
-  if (known !== undefined) return new Statement(known, values);
-  splicedShapes.set(shape, texts);
-  return new Statement(texts, values);
+  return shape;
 }
 
 /** A part without text, for the branch of a condition that adds nothing. */

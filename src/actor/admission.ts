@@ -3,7 +3,7 @@ import { anonymous, checkCaller } from "../caller.ts";
 import type { Dispatcher } from "../dispatch.ts";
 import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import { callBytes, envelopeBytes, overloadOf } from "../load.ts";
+import { callSizes, overloadOf } from "../load.ts";
 import type { Call } from "../operation.ts";
 import { type Answer, callWidth, type WireCaller } from "../wire.ts";
 import { addAnswer, type Client, count, type Entry, type OpenEnvelope } from "./entry.ts";
@@ -26,19 +26,20 @@ export class Admission {
    * time of the store's clock.
    */
   admit(client: Client, envelope: OpenEnvelope, atomic: boolean, calls: readonly unknown[], arrivedAtMs: number): void {
-    const bytes = envelopeBytes(calls, this.#limits.envelopeBytes);
-    const refusal = this.#refusalOf(client, envelope.id, calls.length / callWidth, bytes);
+    const sizes = callSizes(calls, this.#limits.envelopeBytes);
+    let bytes = 0;
+    for (const size of sizes) bytes += size;
+    const count = calls.length / callWidth;
+    const refusal = this.#refusalOf(client, envelope.id, count, bytes);
     if (refusal !== undefined) {
-      refuse(envelope, calls.length / callWidth, refusal);
+      refuse(envelope, count, refusal);
       return;
     }
     const arrived = { client, envelope, arrived: calls, arrivedAtMs };
-    if (atomic) this.#enqueue({ ...arrived, slot: 0, width: calls.length / callWidth, bytes });
+    if (atomic) this.#enqueue({ ...arrived, slot: 0, width: count, bytes });
     else
-      for (let at = 0; at < calls.length; at += callWidth) {
-        const slot = at / callWidth;
-        this.#enqueue({ ...arrived, slot, width: 1, bytes: callBytes(calls[at], calls[at + 1], calls[at + 2]) });
-      }
+      for (let slot = 0; slot < count; slot++)
+        this.#enqueue({ ...arrived, slot, width: 1, bytes: sizes[slot] as number });
   }
 
   /**

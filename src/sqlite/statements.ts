@@ -45,8 +45,15 @@ export class PreparedStatements {
  */
 const parameter = "+?";
 
-/** Converts a value to one that SQLite stores: times are milliseconds, booleans 0 or 1. */
-export function encode(value: SqlValue): unknown {
+/** Converts values to those that SQLite stores: times are milliseconds, booleans 0 or 1. */
+export function encode(values: readonly SqlValue[]): unknown[] {
+  const encoded: unknown[] = new Array(values.length);
+  for (let index = 0; index < values.length; index++) encoded[index] = encodeOne(values[index] as SqlValue);
+  return encoded;
+}
+
+function encodeOne(value: SqlValue): unknown {
+  if (typeof value === "string" || typeof value === "number" || value === null) return value;
   if (typeof value === "boolean") return value ? 1 : 0;
   return types.isDate(value) ? value.getTime() : requireValue(value);
 }

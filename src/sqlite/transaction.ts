@@ -219,7 +219,7 @@ class Transaction {
         effect.saved = true;
       }
     }
-    const parameters = values.map(encode);
+    const parameters = encode(values);
     try {
       if (kind === "all") {
         const rows = statement.all(parameters);

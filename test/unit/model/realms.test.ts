@@ -94,7 +94,7 @@ describe("values of another realm", () => {
       callBytes("a", [new Uint8Array(1_000)], undefined),
     );
     const at = ofOtherRealm(new Date(5)) as Date;
-    assert.deepEqual([encodeForSqlite(at), encodeForPostgres(at)], [5, "1970-01-01T00:00:00.005Z"]);
+    assert.deepEqual([encodeForSqlite([at]), encodeForPostgres(at)], [[5], "1970-01-01T00:00:00.005Z"]);
   });
 
   it("errors keep their message", () => {
