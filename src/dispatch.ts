@@ -16,7 +16,7 @@ import {
   type OperationTable,
   type Parked,
 } from "./operation.ts";
-import { recordChanges } from "./operations/changes.ts";
+import { type MadeChange, recordChanges, topicsOfChange } from "./operations/changes.ts";
 import type { Body } from "./sql.ts";
 import type { Answer } from "./wire.ts";
 
@@ -151,7 +151,10 @@ export function createDispatcher({
         return { outcomes, topics, wrote: group.wrote };
       };
       return outcomeOfGroup(
-        await driver.transact(driverJobs, budgetMs, onPart && ((part) => onPart(outcomeOfGroup(part)))),
+        await driver.transact(driverJobs, budgetMs, {
+          writeChanges,
+          ...(onPart === undefined ? {} : { onPart: (part) => onPart(outcomeOfGroup(part)) }),
+        }),
       );
     },
   };
@@ -208,6 +211,17 @@ function isRead({ operation }: Call): boolean {
   return operation.access === "read";
 }
 
+/** A call as a driver runs it, and the changes that it has made. */
+interface DispatchedCall extends Runnable {
+  madeChanges(): readonly MadeChange[];
+}
+
+/** Returns the body that writes the changes of these jobs, or undefined when they have made none. */
+function writeChanges(jobs: readonly Job[]): Body<unknown> | undefined {
+  const made = jobs.flatMap((job) => job.flatMap((call) => (call as DispatchedCall).madeChanges()));
+  return made.length === 0 ? undefined : recordChanges(made);
+}
+
 /** Turns the calls of a job into what a driver runs: bodies to start in order, and change rows to write last. */
 function driverJob(
   calls: readonly Call[],
@@ -217,7 +231,7 @@ function driverJob(
 ): Job {
   const envelope = KeyedEnvelope.of(calls);
   const totals = new JobTotals(group.limits);
-  return calls.map((call, index): Runnable => {
+  return calls.map((call, index): DispatchedCall => {
     let context: RunContext | undefined;
     return {
       access: envelope?.writesAt(index) ? "write" : call.operation.access,
@@ -239,10 +253,8 @@ function driverJob(
             : totals.count(runCall(call, false, context));
         return envelope === undefined ? body : envelope.run(index, body, context);
       },
-      writeChanges: () =>
-        context === undefined || context.changes.length === 0
-          ? undefined
-          : recordChanges(context.changes, call.caller, context),
+      madeChanges: () =>
+        context?.changes.map((change) => ({ change, caller: call.caller, at: context?.now as Date })) ?? [],
     };
   });
 }
@@ -271,7 +283,10 @@ class RunContext implements Context {
     this.feedReads = feedReads;
     this.#serverState = serverState;
     this.wake = (topic) => void effects.topics.push(topic);
-    this.changed = (change) => void this.changes.push(change);
+    this.changed = (change) => {
+      this.changes.push(change);
+      for (const topic of topicsOfChange(change)) this.wake(topic);
+    };
     this.used = (tokenId, isFirst) => void effects.used.push({ tokenId, at: now, isFirst });
   }
 

@@ -16,11 +16,6 @@ export interface Runnable {
    * Starts the body. It is called again when the transaction runs again, after the first run was rolled back.
    */
   startBody(now: Date): Body<unknown>;
-  /**
-   * Returns the body that writes the change rows of the call, if it has any. It runs when all jobs of the transaction
-   * have run, its own job has succeeded, and no other transaction can commit before this one (D-044).
-   */
-  writeChanges?(): Body<unknown> | undefined;
 }
 
 /** Bodies that succeed or fail together, in order. */
@@ -50,6 +45,17 @@ export interface BackUpWatch {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The parts of a transaction that the driver asks for or reports while it runs. */
+export interface TransactionHooks {
+  /**
+   * Returns the body that writes the change rows of the jobs that succeeded, or undefined when they have none. It runs
+   * when all jobs have run, and no other transaction can commit before this one (D-044).
+   */
+  writeChanges?(succeeded: readonly Job[]): Body<unknown> | undefined;
+  /** Receives jobs that were committed before the others. */
+  onPart?(part: Group): void;
+}
+
 export interface Driver {
   /**
    * Runs jobs in order in one transaction and proves that it has ended. A job that fails is undone alone. Starts no
@@ -57,7 +63,7 @@ export interface Driver {
    * A driver may run them one by one instead, and then passes each to `onPart` as soon as it is committed; the result
    * holds the jobs after those.
    */
-  transact(jobs: readonly Job[], budgetMs: number, onPart?: (part: Group) => void): Group | Promise<Group>;
+  transact(jobs: readonly Job[], budgetMs: number, hooks?: TransactionHooks): Group | Promise<Group>;
   /**
    * Returns a number that changes when another process has committed. Absent when no other process can commit, or when
    * the driver reports commits itself.

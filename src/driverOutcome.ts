@@ -1,6 +1,6 @@
 // The rules that all drivers share: how a job ends, and what a failure of the database means.
 // Knows no database.
-import type { Group, Job } from "./driver.ts";
+import type { Group, Job, Settled } from "./driver.ts";
 import { type ErrorCode, StoreError } from "./errors.ts";
 import type { SqlValue } from "./sql.ts";
 
@@ -28,6 +28,11 @@ export class TransactionLost extends Error {
 /** Returns true when no body of the job writes. */
 export function isRead(job: Job): boolean {
   return job.every(({ access }) => access === "read");
+}
+
+/** Returns the jobs that succeeded. */
+export function succeededOf(jobs: readonly Job[], settled: readonly Settled[]): Job[] {
+  return jobs.filter((_, index) => settled[index]?.ok === true);
 }
 
 /** Joins groups that ran one after the other, as if they had been one. */

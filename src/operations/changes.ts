@@ -3,13 +3,13 @@
 // transaction (recordChanges).
 import { z } from "zod";
 import type { Caller } from "../caller.ts";
-import type { Change, Context } from "../context.ts";
+import type { Change } from "../context.ts";
 import { bounds } from "../limits.ts";
 import { ChangePage, type ChangeRow } from "../model/changes.ts";
 import type { RawOf } from "../model/codec.ts";
 import { Id, WaitMs } from "../model/fields.ts";
 import { fail, NotYet, operation } from "../operation.ts";
-import { all, and, changeEach, first, sql, step, when } from "../sql.ts";
+import { all, and, changeEach, first, type SqlValue, Statement, sql, step, when } from "../sql.ts";
 import { countWithin, textBytes } from "./rows.ts";
 import { changesTopic, entityChangesTopic, sessionChangesTopic } from "./topics.ts";
 
@@ -123,46 +123,67 @@ const readChanges = step(function* ({ after, entity, sessionId, limit }: Filters
   return { changes, nextSeq };
 });
 
-/**
- * Writes the changes of a call. Runs last in the transaction, so that on PostgreSQL too the sequence numbers follow the
- * order of the commits (D-044).
- */
-export const recordChanges = step(function* (
-  changes: readonly Change[],
-  { actor, requestId }: Caller,
-  { now, wake }: Context,
-) {
-  yield* changeEach(
-    changes.map(
-      ({ entity, id, op, version, fence, sessionId, detail }) => sql`
-        INSERT INTO changes (
-          at,
-          entity,
-          entity_id,
-          op,
-          entity_version,
-          fence,
-          actor,
-          request_id,
-          session_id,
-          detail
-        ) VALUES (
-          ${now},
-          ${entity},
-          ${id},
-          ${op},
-          ${version},
-          ${fence ?? null},
-          ${actor ?? null},
-          ${requestId ?? null},
-          ${sessionId ?? null},
-          ${detail === undefined ? null : JSON.stringify({ json: detail })}
-        )`,
-    ),
-  );
-  wake(changesTopic);
-  for (const { entity, sessionId } of changes) {
-    wake(entityChangesTopic(entity));
-    if (sessionId) wake(sessionChangesTopic(sessionId));
-  }
+/** A change with the call that has made it. */
+export interface MadeChange {
+  readonly change: Change;
+  readonly caller: Caller;
+  readonly at: Date;
+}
+
+/** Returns the topics that a change touches. */
+export function topicsOfChange({ entity, sessionId }: Change): readonly string[] {
+  const topics = [changesTopic, entityChangesTopic(entity)];
+  return sessionId ? [...topics, sessionChangesTopic(sessionId)] : topics;
+}
+
+const columns = [
+  "at",
+  "entity",
+  "entity_id",
+  "op",
+  "entity_version",
+  "fence",
+  "actor",
+  "request_id",
+  "session_id",
+  "detail",
+] as const;
+
+/** The texts of the statements that insert a number of rows: a few, so that each is prepared once. */
+const inserts = [64, 16, 4, 1].map((rows) => {
+  const row = `(${columns.map(() => "\u0000").join(", ")})`;
+  const text = `INSERT INTO changes (${columns.join(", ")}) VALUES ${Array(rows).fill(row).join(", ")}`;
+  return { rows, strings: text.split("\u0000") };
 });
+
+/**
+ * Writes the changes of all calls of a transaction, in their order. Runs last in the transaction, so that on PostgreSQL
+ * too the sequence numbers follow the order of the commits (D-044).
+ */
+export const recordChanges = step(function* (made: readonly MadeChange[]) {
+  const statements: Statement[] = [];
+  for (let start = 0; start < made.length; ) {
+    const left = made.length - start;
+    const { rows, strings } = inserts.find((insert) => insert.rows <= left) as (typeof inserts)[number];
+    statements.push(new Statement(strings, made.slice(start, start + rows).flatMap(valuesOf)));
+    start += rows;
+  }
+  yield* changeEach(statements);
+});
+
+/** Returns the values of a row, in the order of the columns. */
+function valuesOf({ change, caller, at }: MadeChange): SqlValue[] {
+  const { entity, id, op, version, fence, sessionId, detail } = change;
+  return [
+    at,
+    entity,
+    id,
+    op,
+    version,
+    fence ?? null,
+    caller.actor ?? null,
+    caller.requestId ?? null,
+    sessionId ?? null,
+    detail === undefined ? null : JSON.stringify({ json: detail }),
+  ];
+}

@@ -3,8 +3,16 @@
 
 import type pg from "pg";
 import type { DatabaseFacts } from "../context.ts";
-import type { Driver, Group, Job, Runnable, Settled } from "../driver.ts";
-import { bodyError, type Effect, isRead, joinGroups, rolledBack, TransactionLost } from "../driverOutcome.ts";
+import type { Driver, Group, Job, Runnable, Settled, TransactionHooks } from "../driver.ts";
+import {
+  bodyError,
+  type Effect,
+  isRead,
+  joinGroups,
+  rolledBack,
+  succeededOf,
+  TransactionLost,
+} from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
 import type { Access } from "../operation.ts";
 import { realTime, sleep } from "../realTime.ts";
@@ -60,20 +68,20 @@ class Transaction {
    * or waits too long for a row, the transaction is rolled back and each job runs alone. That is safe because bodies
    * are pure and nothing has been answered yet.
    */
-  async run(jobs: readonly Job[], budgetMs: number, onPart?: (part: Group) => void): Promise<Group> {
+  async run(jobs: readonly Job[], budgetMs: number, hooks: TransactionHooks = {}): Promise<Group> {
     for (let tries = 1; ; tries++) {
       try {
-        return await this.#attempt(jobs, budgetMs);
+        return await this.#attempt(jobs, budgetMs, hooks);
       } catch (error) {
         if (!(error instanceof TransactionLost)) throw error;
-        if (jobs.length > 1) return await this.#oneByOne(jobs, budgetMs, onPart);
+        if (jobs.length > 1) return await this.#oneByOne(jobs, budgetMs, hooks);
         const group = await this.#recover(error, tries);
         if (group !== undefined) return group;
       }
     }
   }
 
-  async #attempt(jobs: readonly Job[], budgetMs: number): Promise<Group> {
+  async #attempt(jobs: readonly Job[], budgetMs: number, hooks: TransactionHooks): Promise<Group> {
     const { connection, clock } = this.#options;
     const client = await connection.get();
     try {
@@ -102,7 +110,8 @@ class Transaction {
         lastMs = nowMs;
         if (nowMs > deadlineMs) break;
       }
-      const xid = await this.#writeChanges(transaction, jobs, settled);
+      const changes = hooks.writeChanges?.(succeededOf(jobs, settled));
+      const xid = changes && (await this.#writeChanges(transaction, changes, jobs.length));
       await begun;
       const unknown = await commit({ connection, client, wrote, xid });
       if (unknown === undefined) return { settled, usedMs, wrote };
@@ -128,13 +137,13 @@ class Transaction {
   }
 
   /** Runs each job in a transaction of its own. Each is answered when it is committed: the next may wait for a row. */
-  async #oneByOne(jobs: readonly Job[], budgetMs: number, onPart?: (part: Group) => void): Promise<Group> {
+  async #oneByOne(jobs: readonly Job[], budgetMs: number, hooks: TransactionHooks): Promise<Group> {
     const deadlineMs = realTime.elapsed() + budgetMs;
     const groups: Group[] = [];
-    const settle = onPart ?? ((part: Group) => groups.push(part));
+    const settle = hooks.onPart ?? ((part: Group) => groups.push(part));
     for (const [index, job] of jobs.entries()) {
       try {
-        settle(await this.run([job], 0));
+        settle(await this.run([job], 0, hooks));
       } catch (error) {
         // Earlier jobs are committed and must be answered; this one and the rest have not begun.
         if (index === 0) throw error;
@@ -218,28 +227,23 @@ class Transaction {
   }
 
   /**
-   * Writes the change rows of the jobs that succeeded. Their numbers are in commit order (D-044), because no other
-   * transaction passes the lock before this one has ended. Returns the id of the transaction if it wrote such rows.
+   * Writes the change rows of a group. Their numbers are in commit order (D-044), because no other transaction passes the
+   * lock before this one has ended. Returns the id of the transaction.
    */
   async #writeChanges(
     transaction: OpenTransaction,
-    jobs: readonly Job[],
-    settled: readonly Settled[],
+    body: Body<unknown>,
+    groupJobs: number,
   ): Promise<string | undefined> {
-    const changes = settled
-      .flatMap(({ ok }, index) => (ok ? (jobs[index] as Job) : []))
-      .map(({ access, writeChanges }) => ({ access, body: writeChanges?.() }));
-    if (changes.every(({ body }) => body === undefined)) return undefined;
     const { client } = transaction;
     try {
       // The short timeout is for rows that other calls have locked. This lock is only held while a transaction commits.
-      if (jobs.length > 1) client.query(`SET LOCAL lock_timeout = ${this.#options.lockMs}`).catch(() => undefined);
+      if (groupJobs > 1) client.query(`SET LOCAL lock_timeout = ${this.#options.lockMs}`).catch(() => undefined);
       const text = `SELECT pg_advisory_xact_lock($1, $2), ${ownXid}`;
       const { rows } = await client
         .query<{ xid: string }>({ name: "commit_order", text, values: [lockClass, commitOrderLock] })
         .catch(rethrowOfOrder);
-      for (const { access, body } of changes)
-        if (body !== undefined) await this.#runBody(transaction, body, access, { wrote: false });
+      await this.#runBody(transaction, body, "write", { wrote: false });
       return rows[0]?.xid;
     } catch (error) {
       if (error instanceof ConnectionLost || error instanceof CommitsHeld) throw error;

@@ -3,8 +3,8 @@
 import type Database from "better-sqlite3";
 import type { Clock } from "../clock.ts";
 import type { DatabaseFacts } from "../context.ts";
-import type { Driver, Group, Job, Runnable, Settled } from "../driver.ts";
-import { bodyError, type Effect, isRead, joinGroups, TransactionLost } from "../driverOutcome.ts";
+import type { Driver, Group, Job, Runnable, Settled, TransactionHooks } from "../driver.ts";
+import { bodyError, type Effect, isRead, joinGroups, succeededOf, TransactionLost } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
 import type { Access } from "../operation.ts";
 import { present } from "../present.ts";
@@ -38,7 +38,7 @@ export function createSqliteDriver({
   const dataVersion = db.prepare("PRAGMA data_version").pluck();
   return {
     epoch,
-    transact: (jobs, budgetMs) => transaction.run(jobs, budgetMs),
+    transact: (jobs, budgetMs, hooks) => transaction.run(jobs, budgetMs, hooks),
     dataVersion: () => dataVersion.get() as number,
     facts,
     ...present({ backUp }),
@@ -93,17 +93,17 @@ class Transaction {
    * (D-004). If one does, the transaction is rolled back and runs again with a savepoint for each job. That is safe
    * because bodies are pure and nothing has been answered yet. So a group runs at most twice.
    */
-  run(jobs: readonly Job[], budgetMs: number): Group {
+  run(jobs: readonly Job[], budgetMs: number, hooks: TransactionHooks = {}): Group {
     try {
-      return this.#attempt(jobs, budgetMs, false) ?? (this.#attempt(jobs, budgetMs, true) as Group);
+      return this.#attempt(jobs, budgetMs, hooks, false) ?? (this.#attempt(jobs, budgetMs, hooks, true) as Group);
     } catch (error) {
-      if (error instanceof TransactionLost) return this.#recover(jobs, error);
+      if (error instanceof TransactionLost) return this.#recover(jobs, hooks, error);
       throw error;
     }
   }
 
   /** Returns undefined when the group has to run again with savepoints. */
-  #attempt(jobs: readonly Job[], budgetMs: number, savepoints: boolean): Group | undefined {
+  #attempt(jobs: readonly Job[], budgetMs: number, hooks: TransactionHooks, savepoints: boolean): Group | undefined {
     const writes = !jobs.every(isRead);
     const refusal = writes ? this.#refusal() : undefined;
     this.#begin(writes && refusal === undefined);
@@ -131,7 +131,7 @@ class Transaction {
         lastMs = nowMs;
         if (nowMs > deadlineMs) break;
       }
-      this.#writeChanges(jobs, settled, usedMs);
+      this.#writeChanges(hooks.writeChanges?.(succeededOf(jobs, settled)), settled, usedMs);
       this.#commit();
       return { settled, usedMs, wrote };
     } catch (error) {
@@ -141,8 +141,8 @@ class Transaction {
   }
 
   /** Settles the jobs of a lost transaction. A single job fails; several run again, each on its own. */
-  #recover(jobs: readonly Job[], { reason }: TransactionLost): Group {
-    if (jobs.length > 1) return this.#oneByOne(jobs, reason);
+  #recover(jobs: readonly Job[], hooks: TransactionHooks, { reason }: TransactionLost): Group {
+    if (jobs.length > 1) return this.#oneByOne(jobs, hooks, reason);
     return lostGroup(jobs, reason);
   }
 
@@ -150,11 +150,11 @@ class Transaction {
    * Runs each job in a transaction of its own. When the lost transaction may have been committed, writes are not run
    * again.
    */
-  #oneByOne(jobs: readonly Job[], reason: StoreError): Group {
+  #oneByOne(jobs: readonly Job[], hooks: TransactionHooks, reason: StoreError): Group {
     const groups = jobs.map((job): Group => {
       if (reason.outcome === "unknown" && !isRead(job)) return lostGroup([job], reason);
       try {
-        return this.run([job], 0);
+        return this.run([job], 0, hooks);
       } catch (error) {
         return lostGroup([job], translate(error));
       }
@@ -244,24 +244,19 @@ class Transaction {
   }
 
   /**
-   * Writes the change rows of the jobs that succeeded, and adds the time to what each of them has used. Their numbers are
-   * in commit order, because there is only one writer.
+   * Writes the change rows, and adds an equal share of the time to what each job has used. The numbers of the rows are in
+   * commit order, because there is only one writer.
    */
-  #writeChanges(jobs: readonly Job[], settled: readonly Settled[], usedMs: number[]): void {
+  #writeChanges(body: Body<unknown> | undefined, settled: readonly Settled[], usedMs: number[]): void {
+    if (body === undefined) return;
+    const startedMs = realTime.elapsed();
     try {
-      for (const [index, { ok }] of settled.entries()) {
-        if (!ok) continue;
-        for (const { access, writeChanges } of jobs[index] as Job) {
-          const body = writeChanges?.();
-          if (body === undefined) continue;
-          const startedMs = realTime.elapsed();
-          this.#runBody(body, access, { savepoints: false, saved: false, wrote: false });
-          usedMs[index] = (usedMs[index] as number) + realTime.elapsed() - startedMs;
-        }
-      }
+      this.#runBody(body, "write", { savepoints: false, saved: false, wrote: false });
     } catch (error) {
       throw error instanceof TransactionLost ? error : new TransactionLost(bodyError(error));
     }
+    const shareMs = (realTime.elapsed() - startedMs) / settled.length;
+    for (let index = 0; index < usedMs.length; index++) usedMs[index] = (usedMs[index] as number) + shareMs;
   }
 
   /**

@@ -809,7 +809,7 @@ export const mutations: readonly Mutation[] = [
     ["a locked worktree is not an absent one", " ?? (yield* bestWorktree(search, forUpdate))", ""],
   ]),
   ...mutate("src/postgres/transaction.ts", heldRows, [
-    ["a call is answered when it has committed", "const settle = onPart ?? (", "const settle = ("],
+    ["a call is answered when it has committed", "const settle = hooks.onPart ?? (", "const settle = ("],
     [
       "a held turn to commit says that the store is busy",
       "if (isLockTimeout(error)) throw",

@@ -177,15 +177,18 @@ test("jobs are not begun after the time limit, and change rows are written last,
         order.push(name);
         return ok ? yield* add(3, 1) : fail("not_found");
       },
-      *writeChanges() {
-        order.push(`${name} finishes`);
-        yield* add(4, 1);
-      },
     },
   ];
-  await (drivers[0] as Driver).transact([finishing("a", true), finishing("b", false), finishing("c", true)], 60_000);
-  assert.deepEqual(order, ["a", "b", "c", "a finishes", "c finishes"]);
-  assert.deepEqual(await values(), { 1: 1, 2: 0, 3: 2, 4: 2 });
+  const jobs = [finishing("a", true), finishing("b", false), finishing("c", true)];
+  await (drivers[0] as Driver).transact(jobs, 60_000, {
+    writeChanges: (succeeded) => {
+      assert.deepEqual(succeeded, [jobs[0], jobs[2]]);
+      order.push("changes");
+      return add(4, 1);
+    },
+  });
+  assert.deepEqual(order, ["a", "b", "c", "changes"]);
+  assert.deepEqual(await values(), { 1: 1, 2: 0, 3: 2, 4: 1 });
 });
 
 /** Returns true when a driver reaches the server again. After a failure it waits a moment before it tries again. */
