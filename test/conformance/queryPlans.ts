@@ -218,7 +218,12 @@ function explain(db: Database.Database, text: string): readonly string[] {
  */
 function isUnbounded(step: string, text: string): boolean {
   if (/^USE TEMP B-TREE/.test(step)) return !shortSorts.some((pattern) => pattern.test(onOneLine(text)));
-  if (!/^SCAN /.test(step) || isSkippedScan(step, text) || /^SCAN ((\d+ )?CONSTANT ROW|\d+-ROW VALUES CLAUSE)/.test(step)) return false;
+  if (
+    !/^SCAN /.test(step) ||
+    isSkippedScan(step, text) ||
+    /^SCAN ((\d+ )?CONSTANT ROW|\d+-ROW VALUES CLAUSE)/.test(step)
+  )
+    return false;
   // The order of a table itself is that of an index, too: its INTEGER PRIMARY KEY.
   const ordered = /ORDER BY seq /.test(text) || /USING (COVERING )?INDEX/.test(step);
   return !(ordered && /LIMIT/.test(text));
