@@ -1,6 +1,6 @@
 // The mailbox without a thread or database: turns, lanes, groups, parking, limits and cancellation.
 import assert from "node:assert/strict";
-import { describe, it } from "node:test";
+import { describe, it, type MockTracker } from "node:test";
 import type { ClockWatch } from "../../../src/actor/clockWatch.ts";
 import { type Inbox, Mailbox } from "../../../src/actor/mailbox.ts";
 import { systemClock } from "../../../src/clock.ts";
@@ -9,6 +9,7 @@ import { type ErrorCode, StoreError } from "../../../src/errors.ts";
 import { defaultLimits, type Limits } from "../../../src/limits.ts";
 import type { Call, Lane } from "../../../src/operation.ts";
 import { present } from "../../../src/present.ts";
+import { realTime } from "../../../src/realTime.ts";
 import type { Envelope, Reply } from "../../../src/wire.ts";
 import { mockTime } from "../../support/mockedTime.ts";
 
@@ -150,6 +151,11 @@ const numbered = (prefix: string, count: number) => Array.from({ length: count }
 /** Resolves when a group that was scheduled has begun: the mailbox begins it in the same phase of the event loop. */
 const groupBegun = (): Promise<void> => new Promise(setImmediate);
 
+/** Lets no time pass, so that turns depend on `usedMsOf` alone, and not on pauses of the machine. */
+function freezeTime(mock: MockTracker): void {
+  mock.method(realTime, "elapsed", () => 0);
+}
+
 it("the calls of an envelope are answered together, in order, with the epoch and the commit's number", async () => {
   const rig = createRig();
   rig.open();
@@ -171,7 +177,8 @@ it("calls that arrive while a group runs share the next one", async () => {
   assert.deepEqual(rig.groups[1]?.toSorted(), ["normal a2", "normal a3", "normal b1"]);
 });
 
-it("clients take turns, so that one that floods the mailbox does not hold up one that calls once", async () => {
+it("clients take turns, so that one that floods the mailbox does not hold up one that calls once", async ({ mock }) => {
+  freezeTime(mock);
   const rig = createRig({ limits: { groupCalls: 4 } });
   const [flooder, other] = [connect(rig), connect(rig)];
   const flood = flooder.post(envelope(...numbered("normal f", 40)));
@@ -181,7 +188,8 @@ it("clients take turns, so that one that floods the mailbox does not hold up one
   assert.ok(rig.groups[0]?.includes("normal once"), JSON.stringify(rig.groups[0]));
 });
 
-it("groups that are too small for all clients reach all of them in turn", async () => {
+it("groups that are too small for all clients reach all of them in turn", async ({ mock }) => {
+  freezeTime(mock);
   const rig = createRig({ limits: { groupCalls: 1 } });
   const [a, b] = [connect(rig), connect(rig)];
   const replies = [a.post(envelope(...numbered("normal a", 3))), b.post(envelope(...numbered("normal b", 3)))];
@@ -191,7 +199,10 @@ it("groups that are too small for all clients reach all of them in turn", async 
   for (const at of [0, 2, 4]) assert.deepEqual(clients.slice(at, at + 2).toSorted(), ["normal a", "normal b"]);
 });
 
-it("turns go by the time that calls use, so a client with slow calls gets no more of it than one with fast calls", async () => {
+it("turns go by the time that calls use, so a client with slow calls gets no more of it than one with fast calls", async ({
+  mock,
+}) => {
+  freezeTime(mock);
   const rig = createRig({ begunMax: 1, usedMsOf: ({ name }) => (name.includes("slow") ? 50 : 5) });
   const [slow, fast] = [connect(rig), connect(rig)];
   const replies = [
@@ -206,7 +217,10 @@ it("turns go by the time that calls use, so a client with slow calls gets no mor
   assert.ok(slowBefore >= 38 && slowBefore <= 46, `${slowBefore} slow calls ran before the last fast one`);
 });
 
-it("a client that was idle has saved up no time, and one whose last call was long is not held back for as long", async () => {
+it("a client that was idle has saved up no time, and one whose last call was long is not held back for as long", async ({
+  mock,
+}) => {
+  freezeTime(mock);
   const rig = createRig({ begunMax: 1, usedMsOf: ({ name }) => (name.includes("long") ? 100_000 : 5) });
   const [busy, idle, long] = [connect(rig), connect(rig), connect(rig)];
   rig.open();
@@ -225,7 +239,8 @@ it("a client that was idle has saved up no time, and one whose last call was lon
   assert.ok(order.indexOf("normal after") < 100, String(order.indexOf("normal after")));
 });
 
-it("a flood of urgent calls holds up neither another client nor the other calls of its own", async () => {
+it("a flood of urgent calls holds up neither another client nor the other calls of its own", async ({ mock }) => {
+  freezeTime(mock);
   const rig = createRig({ begunMax: 1, usedMsOf: ({ name }) => (name.includes("beat") ? 14 : 1) });
   const [flooder, other] = [connect(rig), connect(rig)];
   const flood = flooder.post(envelope(...numbered("urgent beat", 200), "normal own"));
@@ -238,7 +253,10 @@ it("a flood of urgent calls holds up neither another client nor the other calls 
   assert.ok(order.indexOf("normal own") <= 3, `ran after ${order.indexOf("normal own")} calls`);
 });
 
-it("the background call of one client runs while others flood the mailbox, and slows down none of its own", async () => {
+it("the background call of one client runs while others flood the mailbox, and slows down none of its own", async ({
+  mock,
+}) => {
+  freezeTime(mock);
   const rig = createRig({ begunMax: 1 });
   const [flooder, upkeep] = [connect(rig), connect(rig)];
   const replies = [flooder.post(envelope("background own", ...numbered("normal f", 40)))];
@@ -293,7 +311,8 @@ it("an urgent call overtakes no earlier call of its client on the same entity, a
   assert.deepEqual(rig.groups.at(-1)?.slice(0, 1), ["normal other b"]);
 });
 
-it("calls that a group had no time for wait for their client's turn, and hold up no other client", async () => {
+it("calls that a group had no time for wait for their client's turn, and hold up no other client", async ({ mock }) => {
+  freezeTime(mock);
   const rig = createRig({ begunMax: 1 });
   const [flooder, other] = [connect(rig), connect(rig)];
   const flood = flooder.post(envelope(...numbered("normal f", 40)));
@@ -308,7 +327,8 @@ it("calls that a group had no time for wait for their client's turn, and hold up
   );
 });
 
-it("calls that a group had no time for go first the next time", async () => {
+it("calls that a group had no time for go first the next time", async ({ mock }) => {
+  freezeTime(mock);
   const rig = createRig({ begunMax: 1 });
   const [a, b] = [connect(rig), connect(rig)];
   const replies = [a.post(envelope("normal 1", "normal 2", "normal 3")), b.post(envelope("normal 4"))];
