@@ -328,7 +328,7 @@ class JobTotals {
     const { transactionStatements, resultBytes } = this.#limits;
     let next = body.next();
     while (!next.done) {
-      this.#statements += next.value.statements.length;
+      this.#statements += next.value.weight;
       if (this.#statements > transactionStatements)
         throw new StoreError(
           "invalid_input",

@@ -62,7 +62,7 @@ export const defaultLimits = {
   resultBytes: 64 * 1024 * 1024,
   /**
    * The number of statements that the calls of one `atomically` run together, besides those that record changes. A row
-   * that is written takes two or three.
+   * that is written takes one to three; a statement that inserts several rows counts as one for each.
    */
   transactionStatements: 2_000,
   /** The number of commands of one session that wait to be claimed. All of them end with the session, at once. */

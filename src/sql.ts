@@ -176,13 +176,16 @@ let current = uncounted;
 export class Query<Result> implements Iterator<Query<unknown>, Result, unknown> {
   readonly kind: QueryKind;
   readonly statements: readonly Statement[];
+  /** The number of statements as which the query counts: one that inserts several rows counts as one for each. */
+  readonly weight: number;
   readonly #needsRow: boolean;
   readonly #count: StepCount;
   #yielded = false;
 
-  constructor(kind: QueryKind, statements: readonly Statement[], needsRow = false) {
+  constructor(kind: QueryKind, statements: readonly Statement[], needsRow = false, weight = statements.length) {
     this.kind = kind;
     this.statements = statements;
+    this.weight = weight;
     this.#needsRow = needsRow;
     this.#count = current;
     this.#count.created++;
@@ -236,6 +239,11 @@ export function one<Row = RawRow>(statement: Statement): Query<Row> {
 /** Changes rows, and returns their number. */
 export function change(statement: Statement): Query<number> {
   return new Query("change", [statement]);
+}
+
+/** Inserts a number of rows with one statement, and returns how many there are. */
+export function insert(statement: Statement, rows: number): Query<number> {
+  return new Query("change", [statement], false, rows);
 }
 
 /**

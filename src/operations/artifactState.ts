@@ -6,9 +6,10 @@ import type { Context } from "../context.ts";
 import { type ArtifactRow, artifactFolders } from "../model/artifacts.ts";
 import type { CommandRow } from "../model/commands.ts";
 import { fail } from "../operation.ts";
-import { all, first, forUpdate, one, type Statement, skipLocked, sql, step, valueList } from "../sql.ts";
+import { all, first, forUpdate, type Statement, skipLocked, sql, step, valueList } from "../sql.ts";
 import { notFound, requireState } from "./failures.ts";
 import { bytesPerStep, countWithin, largeBytesOf, lockRow } from "./rows.ts";
+import { insertRows, writeRow } from "./rowWrite.ts";
 import { keepLockedSessionActive, keepSessionActive } from "./sessionActivity.ts";
 
 type LastRow = Pick<ArtifactRow, "state" | "name" | "uri" | "sha256" | "size_bytes">;
@@ -109,13 +110,7 @@ export const keepLonger = step(function* (before: ArtifactRow, ttlMs: number | u
   const expiresAt = ttlMs === undefined ? null : after(now, ttlMs);
   const isLonger = before.expires_at !== null && (expiresAt === null || expiresAt.getTime() > before.expires_at);
   if (!isLonger) return before;
-  const row = yield* one<ArtifactRow>(sql`
-    UPDATE artifacts SET
-      expires_at = ${expiresAt},
-      version = version + 1,
-      updated_at = ${now}
-    WHERE id = ${before.id}
-    RETURNING *`);
+  const row = yield* writeRow("artifact", before, { expires_at: expiresAt?.getTime() ?? null }, now);
   const detail = { expiresAt: expiresAt?.toISOString() ?? null };
   changed({ entity: "artifact", id: row.id, op: "extend", version: row.version, sessionId: row.session_id, detail });
   return row;
@@ -186,14 +181,7 @@ const endOf = { pending: "failed", ready: "deleted", failed: "failed", deleted: 
 
 /** Ends an artifact: a ready one becomes deleted, a pending one failed. */
 export const endArtifact = step(function* (before: ArtifactRow, op: string, { now, changed }: Context) {
-  const row = yield* one<ArtifactRow>(sql`
-    UPDATE artifacts SET
-      state = ${endOf[before.state]},
-      pinned = ${false},
-      version = version + 1,
-      updated_at = ${now}
-    WHERE id = ${before.id}
-    RETURNING *`);
+  const row = yield* writeRow<ArtifactRow>("artifact", before, { state: endOf[before.state], pinned: 0 }, now);
   changed({
     entity: "artifact",
     id: row.id,
@@ -250,45 +238,28 @@ interface NewArtifact {
 
 export const insertArtifact = step(function* (artifact: NewArtifact, op: string, { now, changed }: Context) {
   const { id, parent, name, kind, state, sizeBytes, sha256, expiresAt } = artifact;
-  const row = yield* first<ArtifactRow>(sql`
-    INSERT INTO artifacts (
-      id,
-      session_id,
-      command_id,
-      attempt,
-      name,
-      kind,
-      state,
-      content_type,
-      description,
-      size_bytes,
-      sha256,
-      uri,
-      metadata,
-      expires_at,
-      created_at,
-      updated_at
-    ) VALUES (
-      ${id},
-      ${parent.sessionId},
-      ${parent.commandId},
-      ${parent.attempt},
-      ${name},
-      ${kind},
-      ${state},
-      ${artifact.contentType ?? null},
-      ${artifact.description ?? null},
-      ${sizeBytes ?? null},
-      ${sha256 ?? null},
-      ${artifact.uri ?? null},
-      ${artifact.metadata ?? null},
-      ${expiresAt},
-      ${now},
-      ${now}
-    )
-    ON CONFLICT (id) DO NOTHING
-    RETURNING *`);
-  if (row === undefined) fail("conflict", { reason: "exists", artifactId: id }, `artifact ${id} exists already`);
+  const row: ArtifactRow = {
+    id,
+    session_id: parent.sessionId,
+    command_id: parent.commandId,
+    attempt: parent.attempt,
+    name,
+    kind,
+    state,
+    content_type: artifact.contentType ?? null,
+    description: artifact.description ?? null,
+    size_bytes: sizeBytes ?? null,
+    sha256: sha256 ?? null,
+    uri: artifact.uri ?? null,
+    metadata: artifact.metadata ?? null,
+    expires_at: expiresAt?.getTime() ?? null,
+    pinned: 0,
+    version: 1,
+    created_at: now.getTime(),
+    updated_at: now.getTime(),
+  };
+  if (!(yield* insertRows("artifact", [row])))
+    fail("conflict", { reason: "exists", artifactId: id }, `artifact ${id} exists already`);
   const detail = { name, kind, sha256, commandId: parent.commandId ?? undefined };
   changed({ entity: "artifact", id, op, version: 1, sessionId: parent.sessionId, detail });
   return row;

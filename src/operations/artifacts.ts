@@ -15,7 +15,7 @@ import { page } from "../model/codec.ts";
 import { Id, listInput, oneOrMore, Sha256, Version } from "../model/fields.ts";
 import { artifactKinds, artifactStates } from "../model/vocabulary.ts";
 import { fail, operation } from "../operation.ts";
-import { first, forUpdate, one, sql } from "../sql.ts";
+import { first, forUpdate, sql } from "../sql.ts";
 import {
   endArtifact,
   findNamed,
@@ -28,6 +28,7 @@ import {
 } from "./artifactState.ts";
 import { filter, listPage } from "./paging.ts";
 import { getRow, lockRow } from "./rows.ts";
+import { writeRow } from "./rowWrite.ts";
 import { keepSessionActive } from "./sessionActivity.ts";
 import { requireVersion } from "./versions.ts";
 
@@ -136,17 +137,9 @@ export const commit = operation({
     }
     if (before.state === "ready") return yield* keepLonger(before, ttlMs, context);
     requireVersion(before, expectedVersion);
-    const row = yield* one<ArtifactRow>(sql`
-      UPDATE artifacts SET
-        state = 'ready',
-        size_bytes = ${sizeBytes},
-        sha256 = ${sha256},
-        uri = ${uri},
-        expires_at = ${ttlMs === undefined ? null : after(now, ttlMs)},
-        version = version + 1,
-        updated_at = ${now}
-      WHERE id = ${artifactId}
-      RETURNING *`);
+    const expires_at = ttlMs === undefined ? null : now.getTime() + ttlMs;
+    const content = { state: "ready", size_bytes: sizeBytes, sha256, uri, expires_at } as const;
+    const row = yield* writeRow<ArtifactRow>("artifact", before, content, now);
     changed({
       entity: "artifact",
       id: row.id,
@@ -253,13 +246,7 @@ export const pin = operation({
     if ((before.pinned === 1) === pinned) return before;
     requireVersion(before, expectedVersion);
     if (!pinned) yield* keepSessionActive(before.session_id, context);
-    const row = yield* one<ArtifactRow>(sql`
-      UPDATE artifacts SET
-        pinned = ${pinned},
-        version = version + 1,
-        updated_at = ${now}
-      WHERE id = ${artifactId}
-      RETURNING *`);
+    const row = yield* writeRow<ArtifactRow>("artifact", before, { pinned: Number(pinned) }, now);
     changed({
       entity: "artifact",
       id: row.id,

@@ -6,9 +6,9 @@ import type { CommandInput, CommandRow } from "../model/commands.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { CommandOutcome } from "../model/vocabulary.ts";
 import { fail } from "../operation.ts";
-import { all, change, first, forUpdate, one, type Statement, sql, step } from "../sql.ts";
+import { all, change, first, forUpdate, one, type Statement, sql, step, valueList } from "../sql.ts";
 import { notFound } from "./failures.ts";
-import { writeRow } from "./rowWrite.ts";
+import { insertRows, writeRow } from "./rowWrite.ts";
 import { commandTopic, logTopic } from "./topics.ts";
 import { lockRepositoryOfNewWorktree } from "./worktreeLease.ts";
 
@@ -52,48 +52,67 @@ export function requireRoom({ queued_commands }: SessionRow, added: number, { li
   fail("invalid_input", { queuedCommands: queued_commands }, message);
 }
 
-/** Adds a command to the end of a session's queue. */
-export const insertCommand = step(function* (
+/** Adds commands to the end of a session's queue, of which `firstSequence` is the next place. */
+export const insertCommands = step(function* (
+  commands: readonly z.output<typeof CommandInput>[],
+  sessionId: string,
+  firstSequence: number,
+  { now, changed }: Context,
+) {
+  const rows = commands.map((command, index) => queuedCommand(command, sessionId, firstSequence + index, now));
+  if (!(yield* insertRows("command", rows))) yield* failAsKnown(rows);
+  for (const { id, version } of rows) changed({ entity: "command", id, op: "enqueue", version, sessionId });
+  return rows;
+});
+
+function queuedCommand(
   command: z.output<typeof CommandInput>,
   sessionId: string,
   sequence: number,
-  { now, changed }: Context,
-) {
-  const row = yield* one<CommandRow>(sql`
-    INSERT INTO commands (
-      id,
-      session_id,
-      sequence,
-      argv,
-      cwd,
-      env,
-      secret_env_keys,
-      state,
-      priority,
-      timeout_ms,
-      max_attempts,
-      queued_at,
-      created_at,
-      updated_at
-    ) VALUES (
-      ${command.id},
-      ${sessionId},
-      ${sequence},
-      ${command.argv},
-      ${command.cwd ?? null},
-      ${command.env ?? null},
-      ${command.secretEnvKeys ?? null},
-      'queued',
-      ${command.priority},
-      ${command.timeoutMs ?? null},
-      ${command.maxAttempts},
-      ${now},
-      ${now},
-      ${now}
-    )
-    RETURNING *`);
-  changed({ entity: "command", id: row.id, op: "enqueue", version: row.version, sessionId });
-  return row;
+  now: Date,
+): CommandRow {
+  return {
+    id: command.id,
+    session_id: sessionId,
+    sequence,
+    argv: command.argv,
+    cwd: command.cwd ?? null,
+    env: command.env ?? null,
+    secret_env_keys: command.secretEnvKeys ?? null,
+    state: "queued",
+    priority: command.priority,
+    timeout_ms: command.timeoutMs ?? null,
+    attempt: 0,
+    max_attempts: command.maxAttempts,
+    lost_claims: 0,
+    fence: 0,
+    runner_id: null,
+    lease_expires_at: null,
+    stop_at: null,
+    exit_code: null,
+    signal: null,
+    end_reason: null,
+    cancel_requested_at: null,
+    queued_at: now.getTime(),
+    started_at: null,
+    ended_at: null,
+    version: 1,
+    created_at: now.getTime(),
+    updated_at: now.getTime(),
+  };
+}
+
+/** Fails with `conflict` and the first of these commands whose id another command has. Some of them may be stored. */
+const failAsKnown = step(function* (rows: readonly CommandRow[]) {
+  const stored = yield* all<Pick<CommandRow, "id" | "session_id" | "sequence">>(
+    sql`SELECT id, session_id, sequence FROM commands WHERE id IN (${valueList(rows.map(({ id }) => id))})`,
+  );
+  const places = new Map(stored.map((row) => [row.id, row]));
+  const commandId = rows.find(({ id, session_id, sequence }) => {
+    const place = places.get(id);
+    return place !== undefined && (place.session_id !== session_id || place.sequence !== sequence);
+  })?.id;
+  fail("conflict", { reason: "exists", commandId }, `command ${commandId} exists already`);
 });
 
 /**
@@ -224,7 +243,7 @@ export const requeueCommand = step(function* (
   isUnconfirmed: boolean,
   context: Context,
 ) {
-  yield* endAttempt(before, result, context);
+  yield* endAttempt(before, result, context, undefined);
   const row = yield* writeRow<CommandRow>(
     "command",
     before,
@@ -255,22 +274,22 @@ const endAttempt = step(function* (
   command: CommandRow,
   result: CommandResult,
   { now, wake }: Context,
-  logOffset?: number,
+  logOffset: number | undefined,
 ) {
-  const attempt = yield* one<{ id: number; next_offset: number }>(sql`
-    SELECT id, next_offset FROM attempts WHERE command_id = ${command.id} AND fence = ${command.fence}`);
-  if (logOffset !== undefined && logOffset > attempt.next_offset) {
-    const message = `the log has ${attempt.next_offset} of ${logOffset} bytes: append the rest first`;
-    fail("log_gap", { expectedOffset: attempt.next_offset }, message);
-  }
-  yield* change(sql`
+  const sealed = yield* change(sql`
     UPDATE attempts SET
       outcome = ${result.state},
       exit_code = ${result.exit_code},
       signal = ${result.signal},
       ended_at = ${now},
       log_state = 'sealed'
-    WHERE id = ${attempt.id}`);
+    WHERE command_id = ${command.id} AND fence = ${command.fence} AND next_offset >= ${logOffset ?? 0}`);
+  if (sealed === 0) {
+    const { next_offset } = yield* one<{ next_offset: number }>(sql`
+      SELECT next_offset FROM attempts WHERE command_id = ${command.id} AND fence = ${command.fence}`);
+    const message = `the log has ${next_offset} of ${logOffset} bytes: append the rest first`;
+    fail("log_gap", { expectedOffset: next_offset }, message);
+  }
   wake(logTopic(command.id));
 });
 

@@ -23,15 +23,15 @@ import {
 import { Fence, Id, LeaseTtl, listInput, oneOrMore, Reason, Version, WaitMs } from "../model/fields.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import { commandStates, releaseKinds } from "../model/vocabulary.ts";
-import { fail, Held, NotYet, operation } from "../operation.ts";
-import { all, first, one, sql, step } from "../sql.ts";
+import { Held, NotYet, operation } from "../operation.ts";
+import { all, one, sql, step } from "../sql.ts";
 import { nextSession, nothingReady } from "./claimSearch.ts";
 import {
   asLastCommand,
   type CommandResult,
   cancelCommand,
   endCommand,
-  insertCommand,
+  insertCommands,
   isOverTime,
   lockCommand,
   requireRoom,
@@ -54,6 +54,7 @@ import { requireVersion } from "./versions.ts";
  * Fails    not_found | invalid_transition when the session is ending or has ended | conflict { reason: "exists" }
  *          | invalid_input { queuedCommands } when more than limits.queuedCommands would wait to be claimed
  * Effect   for each command, one row of commands and one row of changes
+ * Cost     at most 5 statements, each by an index; of many commands, each further statement writes 64, 16, 4 or 1
  */
 export const enqueue = operation({
   access: "write",
@@ -72,20 +73,12 @@ export const enqueueCommands = step(function* (
   context: Context,
 ) {
   requireRoom(session, commands.length, context);
-  const rows: CommandRow[] = [];
-  for (const [index, command] of commands.entries()) {
-    const known = yield* first(sql`SELECT id FROM commands WHERE id = ${command.id}`);
-    if (known !== undefined)
-      fail("conflict", { reason: "exists", commandId: command.id }, `command ${command.id} exists already`);
-    rows.push(yield* insertCommand(command, session.id, session.next_sequence + index, context));
-  }
-  const { next_sequence, queued_commands } = session;
-  if (rows.length > 0) {
-    yield* saveSession(
-      session,
-      { next_sequence: next_sequence + rows.length, queued_commands: queued_commands + rows.length },
-      context,
-    );
+  const { id, next_sequence, queued_commands } = session;
+  const rows = yield* insertCommands(commands, id, next_sequence, context);
+  const [added] = rows;
+  if (added !== undefined) {
+    const counters = { next_sequence: next_sequence + rows.length, queued_commands: queued_commands + rows.length };
+    yield* saveSession(session, counters, context, undefined, undefined, added);
   }
   return rows;
 });
@@ -156,7 +149,7 @@ export const claim = operation({
  * Fails    not_found | lease_lost { currentFence } | invalid_transition { state } | log_gap { expectedOffset }
  *          | invalid_input
  * Effect   one row of commands, of attempts (its log is sealed) and of sessions, and perhaps one of worktrees
- * Cost     at most 9 statements, each by an index, unless the session ends with the command
+ * Cost     at most 8 statements, each by an index, unless the session ends with the command
  */
 export const finish = operation({
   access: "write",

@@ -1,7 +1,6 @@
 // Reservation of a worktree: finds the holder of the lease and the free worktree that fits best, and grants the lease.
 // Every grant raises the fencing token of the worktree.
 import { z } from "zod";
-import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
 import { Directory, directoryIn } from "../model/directories.ts";
@@ -13,9 +12,11 @@ import { and, change, first, forUpdate, one, type Statement, skipLocked, sql, st
 import { requireState } from "./failures.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { dateOrNull, lockRow, type RowOf } from "./rows.ts";
+import { insertRows, writeRow } from "./rowWrite.ts";
 import { lockRunner } from "./runners.ts";
 import { bindWorktree } from "./sessionState.ts";
 import { freeWorktreeKind, repositoryTopic, sessionTopic } from "./topics.ts";
+import { unknownFacts } from "./worktreeLease.ts";
 import { expireOldestWorktreeLease, expireWorktreeLease } from "./worktreeState.ts";
 
 /** The holder of a lease: a registered runner, an owner's name, or both. At least one of them is required. */
@@ -82,7 +83,7 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
     before === undefined
       ? yield* createWorktree(input, newPath(input, repository.worktree_root), holder, context)
       : yield* grantWorktree(
-          before.id,
+          before,
           { state: "leased", forgetsCommit: needsSync, forgetsEnvironment: needsEnvironment, sessionId: session?.id },
           holder,
           input.ttlMs,
@@ -161,7 +162,11 @@ type Candidate = { readonly row: WorktreeRow; readonly match: (typeof matches)[n
  * locked only when there is no other (D-105).
  */
 const findFreeWorktree = step(function* (search: Search) {
-  return (yield* bestWorktree(search, skipLocked)) ?? (yield* bestWorktree(search, forUpdate));
+  const found = yield* bestWorktree(search, skipLocked);
+  if (found !== undefined) return found;
+  const held = yield* first(sql`
+    SELECT id FROM worktrees WHERE repository_id = ${search.repositoryId} AND state IN ('idle', 'dirty') LIMIT 1`);
+  return held && (yield* bestWorktree(search, forUpdate));
 });
 
 /**
@@ -247,36 +252,36 @@ export interface Grant {
 /** The grant of a worktree whose directory its holder deletes. */
 export const evictionGrant: Grant = { state: "evicting", forgetsCommit: true, forgetsEnvironment: true };
 
-/** Grants a lease of an existing worktree under the next fencing token, and forgets what becomes unknown (D-078). */
+/** Grants a lease of a locked worktree under the next fencing token, and forgets what becomes unknown (D-078). */
 export const grantWorktree = step(function* (
-  id: string,
+  before: WorktreeRow,
   { state, forgetsCommit, forgetsEnvironment, sessionId }: Grant,
   { runnerId, owner }: Holder,
   ttlMs: number,
   { now, changed }: Context,
 ) {
-  const row = yield* one<WorktreeRow>(sql`
-    UPDATE worktrees SET
-      state = ${state},
-      fence = fence + 1,
-      commit_sha = CASE WHEN ${forgetsCommit} THEN NULL ELSE commit_sha END,
-      commit_fence = CASE WHEN ${forgetsCommit} THEN NULL ELSE commit_fence END,
-      environment_hash = CASE WHEN ${forgetsEnvironment} THEN NULL ELSE environment_hash END,
-      environment_fence = CASE WHEN ${forgetsEnvironment} THEN NULL ELSE environment_fence END,
-      lease_runner_id = ${runnerId},
-      lease_owner = ${owner},
-      leased_at = ${now},
-      lease_expires_at = ${after(now, ttlMs)},
-      last_used_at = ${now},
-      use_count = use_count + 1,
-      ended_from = NULL,
-      version = version + 1,
-      updated_at = ${now}
-    WHERE id = ${id}
-    RETURNING *`);
+  const { commit_sha, commit_fence, environment_hash, environment_fence } = unknownFacts;
+  const row = yield* writeRow<WorktreeRow>(
+    "worktree",
+    before,
+    {
+      state,
+      fence: before.fence + 1,
+      ...(forgetsCommit ? { commit_sha, commit_fence } : {}),
+      ...(forgetsEnvironment ? { environment_hash, environment_fence } : {}),
+      lease_runner_id: runnerId,
+      lease_owner: owner,
+      leased_at: now.getTime(),
+      lease_expires_at: now.getTime() + ttlMs,
+      last_used_at: now.getTime(),
+      use_count: before.use_count + 1,
+      ended_from: null,
+    },
+    now,
+  );
   changed({
     entity: "worktree",
-    id,
+    id: row.id,
     op: state === "leased" ? "reserve" : "evict",
     version: row.version,
     fence: row.fence,
@@ -294,37 +299,28 @@ const createWorktree = step(function* (
   { now, changed }: Context,
 ) {
   yield* requireFreePath(path);
-  const row = yield* one<WorktreeRow>(sql`
-    INSERT INTO worktrees (
-      id,
-      repository_id,
-      path,
-      state,
-      fence,
-      lease_runner_id,
-      lease_owner,
-      leased_at,
-      lease_expires_at,
-      last_used_at,
-      use_count,
-      created_at,
-      updated_at
-    ) VALUES (
-      ${input.id},
-      ${input.repositoryId},
-      ${path},
-      'creating',
-      1,
-      ${runnerId},
-      ${owner},
-      ${now},
-      ${after(now, input.ttlMs)},
-      ${now},
-      1,
-      ${now},
-      ${now}
-    )
-    RETURNING *`);
+  const row: WorktreeRow = {
+    id: input.id,
+    repository_id: input.repositoryId,
+    path,
+    ...unknownFacts,
+    pinned: 0,
+    size_bytes: null,
+    state: "creating",
+    fence: 1,
+    lease_runner_id: runnerId,
+    lease_owner: owner,
+    leased_at: now.getTime(),
+    lease_expires_at: now.getTime() + input.ttlMs,
+    last_used_at: now.getTime(),
+    use_count: 1,
+    ended_from: null,
+    version: 1,
+    created_at: now.getTime(),
+    updated_at: now.getTime(),
+  };
+  if (!(yield* insertRows("worktree", [row])))
+    fail("conflict", { reason: "exists", worktreeId: row.id }, `worktree ${row.id} exists already`);
   yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${input.repositoryId}`);
   changed({
     entity: "worktree",

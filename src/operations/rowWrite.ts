@@ -1,7 +1,7 @@
-// Writes changed columns of a locked row. The new row is known without reading it again, because nobody else changes a
-// row that is locked.
+// Writes new rows, and changed columns of locked rows. The row that is stored is known without reading it: a new one is
+// written with all of its columns, and nobody else changes one that is locked.
 import { StoreError } from "../errors.ts";
-import { change, type SqlValue, Statement, step } from "../sql.ts";
+import { change, insert, type SqlValue, Statement, step } from "../sql.ts";
 import { type Entity, tables } from "./rows.ts";
 
 /** A row that has a version, as a driver returns it. */
@@ -54,6 +54,46 @@ function update(entity: Entity, { id, version }: Versioned, columns: Readonly<Re
   }
   const values: SqlValue[] = names.map((name) => parameterOf(name, columns[name] as SqlValue));
   return new Statement(strings, [...values, id, version]);
+}
+
+/** The numbers of rows that one INSERT may write: a few, so that the number of texts stays small. */
+const insertSizes = [64, 16, 4, 1] as const;
+
+/**
+ * Writes new rows of one shape, in as few statements as there are sizes for. Returns false when a row with the id of one
+ * of them exists; the caller then fails, which undoes the others.
+ */
+export const insertRows = step(function* <Row extends { readonly id: string }>(entity: Entity, rows: readonly Row[]) {
+  for (let start = 0, size = 0; start < rows.length; start += size) {
+    const left = rows.length - start;
+    size = insertSizes.find((one) => one <= left) as number;
+    // PostgreSQL could run nothing more in a transaction in which the constraint was broken.
+    if ((yield* insert(insertion(entity, rows.slice(start, start + size)), size)) < size) return false;
+  }
+  return true;
+});
+
+/** The texts of the inserts so far, by table, number of rows and columns. */
+const inserts = new Map<string, readonly string[]>();
+
+function insertion(entity: Entity, rows: readonly object[]): Statement {
+  const names = Object.keys(rows[0] as object);
+  const key = `${entity} ${rows.length} ${names.join(" ")}`;
+  let strings = inserts.get(key);
+  if (strings === undefined) {
+    const [table] = tables[entity].strings;
+    const separators = rows.flatMap((_, row) => names.map((_, column) => (column > 0 ? ", " : row > 0 ? "), (" : "")));
+    strings = [
+      `INSERT INTO ${table} (${names.join(", ")}) VALUES (`,
+      ...separators.slice(1),
+      ") ON CONFLICT (id) DO NOTHING",
+    ];
+    inserts.set(key, strings);
+  }
+  const values = rows.flatMap((row) =>
+    names.map((name) => parameterOf(name, (row as Record<string, SqlValue>)[name] as SqlValue)),
+  );
+  return new Statement(strings, values);
 }
 
 /** Converts a value of a row to a parameter of a statement. */

@@ -47,7 +47,8 @@ export const lockOpenSession = step(function* (sessionId: string) {
 /**
  * Writes changed columns of a session, and derives from them when the session expires and whether a runner may claim
  * from it (D-025). With an `op`, the write also raises the version and adds a row to the change feed; changes of
- * counters and of the last activity need neither.
+ * counters and of the last activity need neither. Pass as `added` the first of the commands that were added to the end of
+ * the queue.
  */
 export const saveSession = step(function* (
   before: SessionRow,
@@ -55,6 +56,7 @@ export const saveSession = step(function* (
   context: Context,
   op?: string,
   reason?: string,
+  added?: Head,
 ) {
   const { now, changed, wake } = context;
   const row = { ...before, ...changes };
@@ -63,10 +65,11 @@ export const saveSession = step(function* (
     row.queued_commands > 0 &&
     row.active_commands < row.max_parallel;
   const head = isClaimable
-    ? yield* first<Head>(sql`
+    ? (knownHead(before as ReadySessionRow, changes, added, now) ??
+      (yield* first<Head>(sql`
         SELECT priority, queued_at FROM commands
         WHERE session_id = ${row.id} AND state = 'queued'
-        ORDER BY sequence LIMIT 1`)
+        ORDER BY sequence LIMIT 1`)))
     : undefined;
   const stored = yield* writeRow<ReadySessionRow>(
     "session",
@@ -122,6 +125,21 @@ function readiness(before: ReadySessionRow, head: Head | undefined, now: Date): 
 interface Head {
   readonly priority: number;
   readonly queued_at: number;
+}
+
+/** Returns the command at the head of the queue as far as the session's row tells, or undefined. */
+function knownHead(
+  { queued_commands, ready_at, ready_priority }: ReadySessionRow,
+  changes: Partial<SessionRow>,
+  added: Head | undefined,
+  now: Date,
+): Head | undefined {
+  if (added !== undefined && queued_commands === 0) return added;
+  const isSame = added !== undefined || changes.queued_commands === undefined;
+  if (!isSame || ready_at === null || ready_priority === null) return undefined;
+  const queued_at = ready_at + ready_priority * priorityStepMs;
+  // A later time is one from before the clock was set back, and the command's own time may be later still.
+  return queued_at < now.getTime() ? { priority: ready_priority, queued_at } : undefined;
 }
 
 /** The time of waiting that one step of priority is worth (D-098). */

@@ -32,11 +32,11 @@ export const evict = operation({
   errors: ["not_found", "invalid_transition"],
   *run(input, context) {
     const holder = yield* resolveHolder(input);
-    const id =
+    const worktree =
       input.worktreeId === undefined
         ? yield* leastRecentlyUsed(input.repositoryId)
         : yield* requireEvictable(input.repositoryId, input.worktreeId);
-    if (id !== undefined) return yield* grantWorktree(id, evictionGrant, holder, input.ttlMs, context);
+    if (worktree !== undefined) return yield* grantWorktree(worktree, evictionGrant, holder, input.ttlMs, context);
     yield* getRow("repository", input.repositoryId);
     // "Nothing yet" is not kept under an idempotency key: a repetition looks again.
     return new NotYet([], undefined);
@@ -71,8 +71,8 @@ export const evictUnused = operation({
   *run(input, context) {
     const holder = yield* resolveHolder(input);
     const states = input.quarantined ? sql`state = 'quarantined'` : sql`state IN ('idle', 'dirty')`;
-    const unused = yield* all<{ id: string }>(sql`
-      SELECT id FROM worktrees
+    const unused = yield* all<WorktreeRow>(sql`
+      SELECT * FROM worktrees
       WHERE repository_id = ${input.repositoryId} AND ${states} AND NOT pinned
         AND last_used_at <= ${after(context.now, -input.unusedForMs)}
       ORDER BY last_used_at LIMIT ${input.limit} ${forUpdate}`);
@@ -81,27 +81,27 @@ export const evictUnused = operation({
       return new NotYet([], []);
     }
     const rows: WorktreeRow[] = [];
-    for (const { id } of unused) rows.push(yield* grantWorktree(id, evictionGrant, holder, input.ttlMs, context));
+    for (const worktree of unused)
+      rows.push(yield* grantWorktree(worktree, evictionGrant, holder, input.ttlMs, context));
     return rows;
   },
 });
 
 /**
- * Locks the least recently used worktree that may be evicted, and returns its id, or undefined. Waits for one that
+ * Locks the least recently used worktree that may be evicted, and returns it, or undefined. Waits for one that
  * another transaction has locked only when there is no other (D-105).
  */
 const leastRecentlyUsed = step(function* (repositoryId: string) {
   const any = sql`
-    SELECT id FROM worktrees
+    SELECT * FROM worktrees
     WHERE repository_id = ${repositoryId} AND state IN ('idle', 'dirty') AND NOT pinned
     ORDER BY last_used_at LIMIT 1`;
-  const row =
-    (yield* first<{ id: string }>(sql`${any} ${skipLocked}`)) ??
-    (yield* first<{ id: string }>(sql`${any} ${forUpdate}`));
-  return row?.id;
+  return (
+    (yield* first<WorktreeRow>(sql`${any} ${skipLocked}`)) ?? (yield* first<WorktreeRow>(sql`${any} ${forUpdate}`))
+  );
 });
 
-/** Locks a worktree, and fails unless it belongs to the repository and may be evicted. */
+/** Locks and returns a worktree, or fails unless it belongs to the repository and may be evicted. */
 const requireEvictable = step(function* (repositoryId: string, worktreeId: string) {
   const row = yield* lockRow("worktree", worktreeId);
   if (row.repository_id !== repositoryId) {
@@ -109,7 +109,7 @@ const requireEvictable = step(function* (repositoryId: string, worktreeId: strin
     fail("not_found", { entity: "worktree", id: worktreeId }, message);
   }
   requireState(row, "worktree", ["idle", "dirty", "quarantined"]);
-  return worktreeId;
+  return row;
 });
 
 /**

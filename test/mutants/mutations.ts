@@ -128,7 +128,7 @@ export const mutations: readonly Mutation[] = [
       "retryable: true",
     ],
     ["needsScrub tells of a dirty worktree", 'before?.state === "dirty" ? 1 : 0', "0"],
-    ["a grant raises the fencing token", "fence = fence + 1", "fence = fence"],
+    ["a grant raises the fencing token", "fence: before.fence + 1", "fence: before.fence"],
     [
       "a clean worktree goes before a dirty one",
       "ORDER BY state DESC, last_used_at LIMIT 1",
@@ -217,7 +217,7 @@ export const mutations: readonly Mutation[] = [
     ["commands start in order", "ORDER BY sequence LIMIT 1`", "ORDER BY sequence DESC LIMIT 1`"],
   ]),
   ...mutate("src/operations/commandState.ts", subject("commands"), [
-    ["a result needs the whole log", "logOffset > attempt.next_offset", "logOffset < attempt.next_offset"],
+    ["a result needs the whole log", " AND next_offset >= ${logOffset ?? 0}", ""],
     [
       "a claim raises the fencing token",
       "fence: before.fence + 1,\n      runner_id",
@@ -355,6 +355,25 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/rowWrite.ts", { tests: ["test/unit/operations/rowWrite.test.ts"] }, [
     ["a row that was saved meanwhile is noticed", "if (count !== 1)", "if (count > 1)"],
     ["a time is one of PostgreSQL too", 'if (column.endsWith("_at")) return new Date(value);', ""],
+  ]),
+  ...mutate("src/operations/rowWrite.ts", subject("answers"), [
+    ["a row is answered as it is stored", "return { ...before, ...written } as Row;", "return before;"],
+    ["an id that exists is noticed", "size)) < size) return false;", "size)) < 0) return false;"],
+    ["each row is inserted once", "rows.slice(start, start + size)", "rows.slice(0, size)"],
+  ]),
+  ...mutate("src/operations/commandState.ts", subject("answers"), [
+    [
+      "the id that exists is named",
+      "place.session_id !== session_id || place.sequence !== sequence",
+      "place.sequence === sequence",
+    ],
+  ]),
+  ...mutate("src/operations/sessionState.ts", subject("answers"), [
+    [
+      "the head of a queue stays at its head",
+      "if (added !== undefined && queued_commands === 0)",
+      "if (added !== undefined)",
+    ],
   ]),
   ...mutate("src/sqlite/statements.ts", { tests: ["test/engines/sqlite/statements.test.ts"] }, [
     ["a value does not prepare a statement again", 'const parameter = "+?";', 'const parameter = "?";'],
@@ -806,7 +825,11 @@ export const mutations: readonly Mutation[] = [
     ["a locked session is not an absent one", "if (session instanceof Held) return session;", ""],
   ]),
   ...mutate("src/operations/reservation.ts", heldRows, [
-    ["a locked worktree is not an absent one", " ?? (yield* bestWorktree(search, forUpdate))", ""],
+    [
+      "a locked worktree is not an absent one",
+      "return held && (yield* bestWorktree(search, forUpdate));",
+      "return undefined;",
+    ],
   ]),
   ...mutate("src/postgres/transaction.ts", heldRows, [
     ["a call is answered when it has committed", "const settle = hooks.onPart ?? (", "const settle = ("],

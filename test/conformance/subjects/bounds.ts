@@ -40,10 +40,10 @@ export function boundsConformance(backend: TestedBackend): void {
             for (let n = 0; n < sessions; n++)
               tx.sessions.create({ repositoryId: repository.id, commitSha, commands: commands(250) });
           });
-        const error = await fails(create(4), "invalid_input", { index: 3 }, "rolled_back");
+        const error = await fails(create(8), "invalid_input", { index: 7 }, "rolled_back");
         assert.match(error.message, /at most 2000 statements/);
         assert.deepEqual((await store.sessions.list({ repositoryId: repository.id })).items, []);
-        assert.equal((await create(3)).length, 3);
+        assert.equal((await create(7)).length, 7);
       },
     );
 
