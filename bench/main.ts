@@ -3,10 +3,15 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { bounds } from "../src/limits.ts";
 import { type AppendResult, renderAppend, runAppend } from "./append.ts";
+import { type Scenario, scenarios } from "./cells/cell.ts";
+import { renderCells } from "./cells/render.ts";
+import { type CellsResult, runCells } from "./cells/run.ts";
 import { type LadderResult, renderLadder, runLadder } from "./ladder.ts";
 import { type PostgresResult, renderPostgres, runPostgres } from "./postgres.ts";
 
-const usage = `Usage: npm run bench -- ladder [--rounds 5] [--seconds 0.5] [--size 256] [--json FILE]
+const usage = `Usage: npm run bench [-- SCENARIO ...] [--quick] [--rounds 5] [--seconds 5] [--json FILE]
+                               scenarios: ${Object.keys(scenarios).join(", ")}; all of them by default
+       npm run bench -- ladder [--rounds 5] [--seconds 0.5] [--size 256] [--json FILE]
        npm run bench -- append [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16]
                                [--in-flight 1,16,256] [--logs 1,256] [--json FILE]
        npm run bench -- append --url postgres://USER:PASSWORD@HOST:PORT/DATABASE
@@ -16,16 +21,17 @@ const usage = `Usage: npm run bench -- ladder [--rounds 5] [--seconds 0.5] [--si
 /** A mistake in the command line, as one sentence for the user. */
 class UsageError extends Error {}
 
-type Result = AppendResult | LadderResult | PostgresResult;
+type Result = AppendResult | CellsResult | LadderResult | PostgresResult;
 
 async function main(args: readonly string[]): Promise<void> {
   const { positionals, values } = parse(args);
   const [name, file, ...rest] = positionals;
   if (values.help === true) return console.log(usage);
-  if (rest.length > 0 || (file !== undefined && name !== "render"))
-    throw new UsageError(`expected one benchmark, not ${positionals.join(" ")}`);
+  const areScenarios = positionals.every(isScenario);
+  if (!areScenarios && (rest.length > 0 || (file !== undefined && name !== "render")))
+    throw new UsageError(`expected scenarios or one other benchmark, not ${positionals.join(" ")}`);
   if (name === "render") return console.log(render(read(file)));
-  const result = await run(name, values);
+  const result = areScenarios ? await runScenarios(positionals as Scenario[], values) : await run(name, values);
   console.log(render(result));
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(result, undefined, 2)}\n`);
 }
@@ -45,12 +51,29 @@ function parse(args: readonly string[]) {
         logs: string,
         url: string,
         json: string,
+        quick: { type: "boolean" },
         help: { type: "boolean", short: "h" },
       },
     });
   } catch (error) {
     throw new UsageError((error as Error).message);
   }
+}
+
+function isScenario(name: string): name is Scenario {
+  return Object.hasOwn(scenarios, name);
+}
+
+/** Runs the scenarios, or all of them when none is named. */
+async function runScenarios(names: readonly Scenario[], values: ReturnType<typeof parse>["values"]): Promise<Result> {
+  const quick = values.quick === true;
+  if ((values.size ?? values.threads ?? values["in-flight"] ?? values.logs ?? values.url) !== undefined)
+    throw new UsageError("scenarios take --quick, --rounds, --seconds and --json");
+  return runCells(names.length === 0 ? (Object.keys(scenarios) as Scenario[]) : names, {
+    rounds: wholeNumber("rounds", values.rounds ?? (quick ? "1" : "5"), 1, 100),
+    seconds: duration(values.seconds ?? (quick ? "1" : "5")),
+    warmUpSeconds: quick ? duration(values.seconds ?? "1") : 5,
+  });
 }
 
 async function run(name: string | undefined, values: ReturnType<typeof parse>["values"]): Promise<Result> {
@@ -74,7 +97,7 @@ async function run(name: string | undefined, values: ReturnType<typeof parse>["v
     return runAppend({ rounds, size, threads, inFlight, logs, seconds: duration(values.seconds ?? "2.5") });
   }
   throw new UsageError(
-    `${name === undefined ? "no benchmark was named" : `unknown benchmark ${name}`}: choose ladder, append or render`,
+    `unknown benchmark ${name}: choose ${Object.keys(scenarios).join(", ")}, ladder, append or render`,
   );
 }
 
@@ -105,6 +128,7 @@ function read(file: string | undefined): Result {
 
 function render(result: Result): string {
   if (result.bench === "append") return renderAppend(result);
+  if (result.bench === "cells") return renderCells(result);
   if (result.bench === "ladder") return renderLadder(result);
   if (result.bench === "postgres") return renderPostgres(result);
   throw new UsageError("render: the file does not hold the result of a benchmark");

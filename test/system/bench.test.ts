@@ -9,6 +9,10 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import Database from "better-sqlite3";
 import type { AppendResult } from "../../bench/append.ts";
+import type { Cell, CellRound } from "../../bench/cells/cell.ts";
+import { runCell } from "../../bench/cells/measure.ts";
+import type { CellsResult } from "../../bench/cells/run.ts";
+import { connections } from "../../bench/contenders/connections.ts";
 import type { LadderResult } from "../../bench/ladder.ts";
 import { bytesInFile, checkBytes, newStore } from "../../bench/setup.ts";
 import { advance, findAttempt, insertChunk } from "../../bench/statements.ts";
@@ -98,6 +102,51 @@ describe("bench ladder", () => {
   });
 });
 
+describe("bench scenarios", () => {
+  it("measures each contender in a process of its own, and counts what is stored", async () => {
+    const { result, stdout, file } = await runWithResult<CellsResult>(
+      ...["enqueue", "lone", "--quick", "--seconds", "0.1"],
+    );
+    assert.deepEqual(
+      result.comparisons.map(({ scenario }) => scenario),
+      ["enqueue", "lone"],
+    );
+    for (const { title, cells, missing } of result.comparisons) {
+      assert.ok(cells.length >= 3 && stdout.includes(title));
+      for (const contender of missing) assert.match(stdout, new RegExp(`Not installed .*${contender}`));
+      for (const { contender, rounds } of cells)
+        for (const { unitsPerSecond, p50Ms, worstMs, cpuUs, memoryMb } of rounds)
+          assert.ok(unitsPerSecond > 0 && p50Ms > 0 && p50Ms <= worstMs && cpuUs > 0 && memoryMb > 10, contender);
+    }
+    assert.equal(await bench("render", file), stdout);
+  });
+
+  it("does whole days and jobs on several threads, on the store and on connections", async () => {
+    const entryOfCell = fileURLToPath(new URL("../../bench/cells/process.ts", import.meta.url));
+    for (const scenario of ["runner-day", "work"])
+      for (const contender of ["debug-server-db", "connection per thread"]) {
+        const cell: Cell = { scenario, contender, threads: 2, inFlight: 3, warmUpSeconds: 0.1, seconds: 0.2 } as Cell;
+        const { stdout } = await promisify(execFile)(process.execPath, [entryOfCell, JSON.stringify(cell)]);
+        const { unitsPerSecond, starvedThreads } = JSON.parse(stdout) as CellRound;
+        assert.ok(unitsPerSecond > 0 || starvedThreads > 0, `${scenario}, ${contender}`);
+      }
+  });
+
+  it("fails when a contender has stored less than it acknowledged", async () => {
+    const cell: Cell = {
+      scenario: "enqueue",
+      contender: "x",
+      threads: 1,
+      inFlight: 1,
+      warmUpSeconds: 0,
+      seconds: 0.05,
+    };
+    const prepared = await connections.prepare(cell, folder);
+    const forgetful = { ...connections, prepare: async () => ({ ...prepared, finish: async () => 0 }) };
+    await assert.rejects(runCell(cell, forgetful), /units were acknowledged, but 0 are stored/);
+  });
+});
+
 describe("the basis of the benchmarks", () => {
   it("checkBytes fails when acknowledged bytes are not in the file", async () => {
     const path = join(folder, "lost.db");
@@ -158,7 +207,8 @@ function collapseWhitespace(statement: string): string {
 
 describe("bench exits with code 2 and one line on stderr for", () => {
   const cases = {
-    "no name": [],
+    "a scenario and another bench": ["enqueue", "append"],
+    "an option that scenarios do not take": ["enqueue", "--size", "9"],
     "an unknown name": ["walk"],
     "an unknown option": ["ladder", "--speed", "9"],
     "an option of another bench": ["ladder", "--threads", "2"],
