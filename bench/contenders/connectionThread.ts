@@ -4,6 +4,7 @@ import { type Cell, day, type Opened } from "../cells/cell.ts";
 import { lineOf } from "../load.ts";
 import { leaseMs } from "../setup.ts";
 import { connect } from "../statements.ts";
+import { untilUnlocked } from "./untilUnlocked.ts";
 
 const line = lineOf(day.bytes);
 
@@ -91,15 +92,4 @@ function callsOf(db: Database.Database, runnerId: number) {
     finish: call((id: number, fence: number) => changeOne("finish", Date.now(), id, fence)),
     release: call(({ id, fence }: Held) => changeOne("release", id, fence)),
   };
-}
-
-/** Repeats a call that could not get the write lock within the busy timeout. */
-function untilUnlocked<Result>(run: () => Result): Result {
-  for (;;) {
-    try {
-      return run();
-    } catch (error) {
-      if ((error as { code?: string }).code !== "SQLITE_BUSY") throw error;
-    }
-  }
 }

@@ -3,6 +3,7 @@ import type Database from "better-sqlite3";
 import type { Cell, Opened } from "../cells/cell.ts";
 import { connect } from "../statements.ts";
 import { loadPackage } from "./packages.ts";
+import { untilUnlocked } from "./untilUnlocked.ts";
 
 /** The part of plainjob that is used here. */
 interface Plainjob {
@@ -30,9 +31,9 @@ export async function openQueue(path: string): Promise<{ queue: Queue; db: Datab
 export async function open({ scenario }: Cell, { path }: { path: string }): Promise<Opened> {
   const { queue } = await openQueue(path);
   const work = (): void => {
-    const job = queue.getAndMarkJobAsProcessing("bench");
+    const job = untilUnlocked(() => queue.getAndMarkJobAsProcessing("bench"));
     if (job === undefined) throw new Error("too few jobs were prepared");
-    queue.markJobAsDone(job.id);
+    untilUnlocked(() => queue.markJobAsDone(job.id));
   };
   return {
     unit: scenario === "work" ? work : () => void queue.add("bench", { argv: ["true"] }),
