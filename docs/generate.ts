@@ -2,6 +2,7 @@
 // date.
 import { readFileSync, writeFileSync } from "node:fs";
 import { renderAppend } from "../bench/append.ts";
+import { renderCells, renderHeadline } from "../bench/cells/render.ts";
 import { renderLadder } from "../bench/ladder.ts";
 import { renderPostgres } from "../bench/postgres.ts";
 import { errorCodes } from "../src/errors.ts";
@@ -35,11 +36,13 @@ function readResult(name: string): never {
 
 /** The generated parts of each file; each part stands between `<!-- name -->` and `<!-- /name -->`. */
 const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
+  "README.md": { headline: () => wrap(renderHeadline(readResult("cells"))) },
   "docs/guide/errors.md": { errors: errorSections },
   "docs/cli.md": { cli: renderCli },
   "docs/operations.md": { errors: renderErrors, operations: renderOperations },
   "docs/scaling.md": { postgres: () => renderPostgres(readResult("postgres")) },
   "docs/benchmarks.md": {
+    cells: () => renderCells(readResult("cells")),
     append: () => renderAppend(readResult("append")),
     ladder: () => renderLadder(readResult("ladder")),
   },

@@ -13,6 +13,23 @@ export function renderCells({ environment, options, comparisons }: CellsResult):
   ].join("\n\n");
 }
 
+/** Returns a sentence about the days of a runner: the case that says most about ordinary use. */
+export function renderHeadline({ comparisons }: CellsResult): string {
+  const [first, ...others] = comparisons.find(({ scenario }) => scenario === "runner-day")?.cells ?? [];
+  const timesOf = (inFlight: number): string => {
+    const cell = others.find((one) => one.inFlight === inFlight);
+    const ratios = cell?.rounds.map(
+      ({ unitsPerSecond }, round) => unitsPerSecond / (first?.rounds[round]?.unitsPerSecond ?? Number.NaN),
+    );
+    return format(median(ratios ?? []));
+  };
+  return (
+    "A runner's day (a claim, a worktree, 50 appends, a heartbeat, an artifact, the end, the release) on 16 threads: " +
+    `${timesOf(10)} times as many days as with a better-sqlite3 connection for each thread when a runner keeps ten ` +
+    `appends in flight, and ${timesOf(1)} times as many when it waits for each (\`npm run bench -- runner-day\`).`
+  );
+}
+
 function renderComparison({ scenario, title, cells, missing }: ComparisonResult): string {
   const unit = scenarios[scenario];
   const columns = [
