@@ -2,7 +2,7 @@
 // its threads and the contenders share.
 import type { MessagePort } from "node:worker_threads";
 
-/** What each scenario counts as one unit. */
+/** The unit that each scenario counts. */
 export const scenarios = {
   /** A command from its claim to the release of its worktree, with 50 appends to its log. */
   "runner-day": "days",
@@ -31,8 +31,8 @@ export interface Contender {
   readonly scenarios: readonly Scenario[];
   /** The module of its threads; it exports `open`. */
   readonly thread: URL;
-  /** The package that has to be installed for it, if any. */
-  readonly needs?: string;
+  /** The packages that have to be installed for it, if any. */
+  readonly needs?: readonly string[];
   /** Creates what the cell needs in the folder. */
   prepare(cell: Cell, folder: string): Promise<Prepared>;
 }

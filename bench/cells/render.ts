@@ -17,7 +17,7 @@ export function renderCells({ environment, options, comparisons }: CellsResult):
 export function renderHeadline({ comparisons }: CellsResult): string {
   const [first, ...others] = comparisons.find(({ scenario }) => scenario === "runner-day")?.cells ?? [];
   const timesOf = (inFlight: number): string => {
-    const cell = others.find((one) => one.inFlight === inFlight);
+    const cell = others.find((one) => one.contender === "debug-server-db" && one.inFlight === inFlight);
     const ratios = cell?.rounds.map(
       ({ unitsPerSecond }, round) => unitsPerSecond / (first?.rounds[round]?.unitsPerSecond ?? Number.NaN),
     );
@@ -30,7 +30,7 @@ export function renderHeadline({ comparisons }: CellsResult): string {
   );
 }
 
-function renderComparison({ scenario, title, cells, missing }: ComparisonResult): string {
+function renderComparison({ name, scenario, title, cells, missing }: ComparisonResult): string {
   const unit = scenarios[scenario];
   const columns = [
     "contender",
@@ -69,5 +69,5 @@ function renderComparison({ scenario, title, cells, missing }: ComparisonResult)
     ];
   });
   const left = missing.length === 0 ? "" : `\n\nNot installed (\`npm ci --prefix bench\`): ${missing.join(", ")}.`;
-  return `**${title}** (\`npm run bench -- ${scenario}\`)\n\n${table(columns, rows)}${left}`;
+  return `**${title}** (\`npm run bench -- ${name}\`)\n\n${table(columns, rows)}${left}`;
 }

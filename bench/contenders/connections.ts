@@ -2,7 +2,7 @@
 // careful user would write them, and waits for the others in SQLite's busy timeout:
 // https://github.com/WiseLibs/better-sqlite3/blob/master/docs/performance.md
 import { join } from "node:path";
-import { type Contender, unitsToPrepare } from "../cells/cell.ts";
+import { type Contender, day, unitsToPrepare } from "../cells/cell.ts";
 import { connect } from "../statements.ts";
 
 /** It keeps fewer facts than the store: no versions, no feed of changes, no attempts, and leases that nobody ends. */
@@ -26,8 +26,10 @@ const schema = `
     sha256 TEXT NOT NULL, uri TEXT NOT NULL, created_at INTEGER NOT NULL, UNIQUE (command_id, name)
   ) STRICT;`;
 
+/** The units that are stored. A day counts only with all bytes of its log. */
 const counts = {
-  "runner-day": "SELECT count(*) FROM commands WHERE state = 'succeeded'",
+  "runner-day": `SELECT count(*) FROM commands WHERE state = 'succeeded' AND
+    (SELECT sum(length(data)) FROM log_chunks WHERE command_id = commands.id) = ${day.appends * day.bytes}`,
   work: "SELECT count(*) FROM commands WHERE state = 'succeeded'",
   enqueue: "SELECT count(*) FROM commands",
   lone: "SELECT count(*) FROM log_chunks",

@@ -1,18 +1,18 @@
-// Loads packages of other contenders, which are installed on demand and are no dependencies of this package.
-import { createRequire } from "node:module";
-import { pathToFileURL } from "node:url";
+// Loads packages of other contenders. They are dependencies of bench/package.json only, and installed on demand, so
+// nothing imports them by name, and their types are written down where they are used.
+import type { Contender } from "../cells/cell.ts";
 
-const require = createRequire(new URL("../package.json", import.meta.url));
-
-export function isInstalled(name: string): boolean {
-  try {
-    require.resolve(name);
-    return true;
-  } catch {
-    return false;
-  }
+/** Returns whether all packages that a contender needs are installed. */
+export function isInstalled({ needs = [] }: Contender): boolean {
+  return needs.every((name) => {
+    try {
+      return import.meta.resolve(name) !== "";
+    } catch {
+      return false;
+    }
+  });
 }
 
 export async function loadPackage<Module>(name: string): Promise<Module> {
-  return (await import(pathToFileURL(require.resolve(name)).href)) as Module;
+  return (await import(name)) as Module;
 }

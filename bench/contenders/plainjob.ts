@@ -10,7 +10,7 @@ import { connect } from "../statements.ts";
 export const plainjob: Contender = {
   scenarios: ["enqueue", "work"],
   thread: new URL("./plainjobThread.ts", import.meta.url),
-  needs: "plainjob",
+  needs: ["plainjob"],
   async prepare(cell, folder) {
     const path = join(folder, "plainjob.db");
     const { openQueue } = await import("./plainjobThread.ts");

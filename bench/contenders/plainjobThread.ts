@@ -30,10 +30,10 @@ export async function openQueue(path: string): Promise<{ queue: Queue; db: Datab
 
 export async function open({ scenario }: Cell, { path }: { path: string }): Promise<Opened> {
   const { queue } = await openQueue(path);
-  const work = (): void => {
-    const job = untilUnlocked(() => queue.getAndMarkJobAsProcessing("bench"));
+  const work = async (): Promise<void> => {
+    const job = await untilUnlocked(() => queue.getAndMarkJobAsProcessing("bench"));
     if (job === undefined) throw new Error("too few jobs were prepared");
-    untilUnlocked(() => queue.markJobAsDone(job.id));
+    await untilUnlocked(() => queue.markJobAsDone(job.id));
   };
   return {
     unit: scenario === "work" ? work : () => void queue.add("bench", { argv: ["true"] }),

@@ -1,48 +1,76 @@
-// The store of this package, with a port for each thread.
+// The store of this package, on SQLite and on PostgreSQL, with a port for each thread.
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { type OwnedStore, openStore, type Repository } from "../../src/index.ts";
-import { type Cell, type Contender, unitsToPrepare } from "../cells/cell.ts";
+import { type Cell, type Contender, day, type ThreadData, unitsToPrepare } from "../cells/cell.ts";
 import { leaseMs, logBytes } from "../setup.ts";
+import { cellServer } from "./postgres.ts";
 import type { StoreThread } from "./storeThread.ts";
+
+/** Opens the store at `url`, and prepares what the threads of a cell need. */
+async function prepareStore(url: string, cell: Cell): Promise<{ opened: OwnedStore; threads: readonly ThreadData[] }> {
+  const opened = await openStore({ url, synchronous: "full", limits: { logBytes, queuedCommands: 1_000_000 } });
+  const repository = await opened.repositories.upsert({
+    name: "bench",
+    worktreeRoot: "/srv/worktrees",
+    maxWorktrees: cell.threads,
+  });
+  await createCommands(opened, repository, cell);
+  const threads = await Promise.all(
+    Array.from({ length: cell.threads }, async (_, index) => {
+      const runner = await opened.runners.register({ name: `runner ${index}`, ttlMs: leaseMs });
+      const port = opened.connect();
+      const data: StoreThread = {
+        port,
+        limits: opened.limits,
+        repositoryId: repository.id,
+        runnerId: runner.id,
+        ...(await targetOf(opened, repository, cell, runner.id)),
+      };
+      return { data, ports: [port] };
+    }),
+  );
+  return { opened, threads };
+}
+
+const thread = new URL("./storeThread.ts", import.meta.url);
 
 export const store: Contender = {
   scenarios: ["runner-day", "enqueue", "work", "lone"],
-  thread: new URL("./storeThread.ts", import.meta.url),
+  thread,
   async prepare(cell, folder) {
     const path = join(folder, "store.db");
-    const opened = await openStore({
-      url: `sqlite:${path}`,
-      synchronous: "full",
-      limits: { logBytes, queuedCommands: 1_000_000 },
-    });
-    const { repository } = await opened.repositories
-      .upsert({
-        name: "bench",
-        worktreeRoot: "/srv/worktrees",
-        maxWorktrees: cell.threads,
-      })
-      .then((one) => ({ repository: one as Repository }));
-    await createCommands(opened, repository, cell);
-    const threads = await Promise.all(
-      Array.from({ length: cell.threads }, async (_, index) => {
-        const runner = await opened.runners.register({ name: `runner ${index}`, ttlMs: leaseMs });
-        const port = opened.connect();
-        const data: StoreThread = {
-          port,
-          limits: opened.limits,
-          repositoryId: repository.id,
-          runnerId: runner.id,
-          ...(await targetOf(opened, repository, cell, runner.id)),
-        };
-        return { data, ports: [port] };
-      }),
-    );
+    const { opened, threads } = await prepareStore(`sqlite:${path}`, cell);
     return {
       threads,
       async finish() {
         await opened.close();
-        return countUnits(path, cell);
+        const db = new Database(path, { readonly: true });
+        try {
+          return db.prepare(counts[cell.scenario]).pluck().get() as number;
+        } finally {
+          db.close();
+        }
+      },
+    };
+  },
+};
+
+export const storeOnPostgres: Contender = {
+  scenarios: ["runner-day", "enqueue", "work", "lone"],
+  thread,
+  async prepare(cell) {
+    const server = await cellServer();
+    const { opened, threads } = await prepareStore(server.url, cell);
+    return {
+      threads,
+      async finish() {
+        await opened.close();
+        try {
+          return await server.count(counts[cell.scenario]);
+        } finally {
+          await server.remove();
+        }
       },
     };
   },
@@ -82,17 +110,12 @@ async function targetOf(
   };
 }
 
-function countUnits(path: string, { scenario }: Cell): number {
-  const db = new Database(path, { readonly: true });
-  const texts = {
-    "runner-day": "SELECT count(*) FROM commands WHERE state = 'succeeded'",
-    work: "SELECT count(*) FROM commands WHERE state = 'succeeded'",
-    enqueue: "SELECT count(*) FROM commands",
-    lone: "SELECT count(*) FROM log_chunks",
-  };
-  try {
-    return db.prepare(texts[scenario]).pluck().get() as number;
-  } finally {
-    db.close();
-  }
-}
+/** The units that are stored. A day counts only with all bytes of its log. */
+const counts = {
+  "runner-day": `SELECT count(*) FROM commands WHERE state = 'succeeded' AND
+    (SELECT sum(length(data)) FROM log_chunks JOIN attempts ON attempts.id = attempt_id
+     WHERE attempts.command_id = commands.id) = ${day.appends * day.bytes}`,
+  work: "SELECT count(*) FROM commands WHERE state = 'succeeded'",
+  enqueue: "SELECT count(*) FROM commands",
+  lone: "SELECT count(*) FROM log_chunks",
+} as const;

@@ -11,8 +11,13 @@ import Database from "better-sqlite3";
 import type { AppendResult } from "../../bench/append.ts";
 import type { Cell, CellRound } from "../../bench/cells/cell.ts";
 import { runCell } from "../../bench/cells/measure.ts";
-import type { CellsResult } from "../../bench/cells/run.ts";
+import { type CellsResult, comparisons } from "../../bench/cells/run.ts";
+import { asyncCalls, type Executor } from "../../bench/contenders/asyncCalls.ts";
+import { unitOf } from "../../bench/contenders/calls.ts";
 import { connections } from "../../bench/contenders/connections.ts";
+import type { ConnectionThread } from "../../bench/contenders/connectionThread.ts";
+import { contenders } from "../../bench/contenders/index.ts";
+import { isInstalled } from "../../bench/contenders/packages.ts";
 import type { LadderResult } from "../../bench/ladder.ts";
 import { bytesInFile, checkBytes, newStore } from "../../bench/setup.ts";
 import { advance, findAttempt, insertChunk } from "../../bench/statements.ts";
@@ -123,13 +128,52 @@ describe("bench scenarios", () => {
 
   it("does whole days and jobs on several threads, on the store and on connections", async () => {
     const entryOfCell = fileURLToPath(new URL("../../bench/cells/process.ts", import.meta.url));
-    for (const scenario of ["runner-day", "work"])
-      for (const contender of ["debug-server-db", "connection per thread"]) {
-        const cell: Cell = { scenario, contender, threads: 2, inFlight: 3, warmUpSeconds: 0.1, seconds: 0.2 } as Cell;
-        const { stdout } = await promisify(execFile)(process.execPath, [entryOfCell, JSON.stringify(cell)]);
-        const { unitsPerSecond, starvedThreads } = JSON.parse(stdout) as CellRound;
-        assert.ok(unitsPerSecond > 0 || starvedThreads > 0, `${scenario}, ${contender}`);
-      }
+    const onSqlite = ["runner-day", "work"].flatMap((scenario) =>
+      ["debug-server-db", "connection per thread"].map((contender) => ({ scenario, contender })),
+    );
+    const onPostgres = { scenario: "work", contender: "debug-server-db on PostgreSQL" };
+    for (const { scenario, contender } of [...onSqlite, onPostgres]) {
+      const cell: Cell = { scenario, contender, threads: 2, inFlight: 3, warmUpSeconds: 0.1, seconds: 0.2 } as Cell;
+      const { stdout } = await promisify(execFile)(process.execPath, [entryOfCell, JSON.stringify(cell)]);
+      const { unitsPerSecond, starvedThreads } = JSON.parse(stdout) as CellRound;
+      assert.ok(unitsPerSecond > 0 || starvedThreads > 0, `${scenario}, ${contender}`);
+    }
+  });
+
+  it("runs the same days on drivers that answer with promises, and repeats what was locked", async () => {
+    const cell = { scenario: "runner-day", contender: "x", threads: 1, warmUpSeconds: 0, seconds: 0.02 } as const;
+    for (const inFlight of [1, 3]) {
+      const days = { ...cell, inFlight };
+      const { threads, finish } = await connections.prepare(days, mkdtempSync(join(folder, "calls-")));
+      const { path, runnerId } = threads.map(({ data }) => data)[0] as ConnectionThread;
+      const db = new Database(path);
+      let locked = 0;
+      const run = async (sql: string, values: readonly unknown[]) => {
+        if (locked++ === 0) throw new Error("database is locked");
+        const statement = db.prepare(sql);
+        if (statement.reader) return { rows: statement.all(...values), changes: 0 };
+        return { rows: [], changes: statement.run(...values).changes };
+      };
+      const transaction = async (body: (on: Executor) => Promise<void>) => body({ run });
+      const unit = unitOf(days, asyncCalls({ run, transaction }, runnerId));
+      await unit();
+      await unit();
+      db.prepare("UPDATE log_chunks SET data = x'00' WHERE command_id = 1 AND start_offset = 0").run();
+      db.close();
+      assert.equal(await finish(), 1, "the day whose log has lost bytes does not count");
+    }
+  });
+
+  it("names contenders whose packages are not installed, and only those", () => {
+    assert.ok(isInstalled(connections) && isInstalled({ ...connections, needs: ["better-sqlite3"] }));
+    assert.ok(!isInstalled({ ...connections, needs: ["better-sqlite3", "no-such-package-of-a-contender"] }));
+  });
+
+  it("compares only contenders that exist, in scenarios that they can run", () => {
+    for (const { name, scenario, cells } of comparisons)
+      for (const { contender } of cells)
+        assert.ok(contenders[contender]?.scenarios.includes(scenario), `${name}: ${contender}`);
+    assert.equal(new Set(comparisons.map(({ name }) => name)).size, comparisons.length);
   });
 
   it("fails when a contender has stored less than it acknowledged", async () => {

@@ -251,6 +251,7 @@ it("the demo uses the public API, and beside it only the terminal and the addres
 /** All source files with their texts, including those of tests. */
 const texts = globSync(["src/**/*.ts", "workers/*.ts", "bench/**/*.ts", "docs/*.ts", "test/**/*.ts"], {
   cwd: root,
+  exclude: (path) => path === "node_modules",
 }).map((path) => ({ path, text: readFileSync(join(root, path), "utf8") }));
 
 it("every file opens with one to three lines that say what it is for", () => {
