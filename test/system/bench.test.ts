@@ -120,8 +120,11 @@ describe("bench scenarios", () => {
       assert.ok(cells.length >= 3 && stdout.includes(title));
       for (const contender of missing) assert.match(stdout, new RegExp(`Not installed .*${contender}`));
       for (const { contender, rounds } of cells)
-        for (const { unitsPerSecond, p50Ms, worstMs, cpuUs, memoryMb } of rounds)
-          assert.ok(unitsPerSecond > 0 && p50Ms > 0 && p50Ms <= worstMs && cpuUs > 0 && memoryMb > 10, contender);
+        for (const { unitsPerSecond, starvedThreads, p50Ms, worstMs, cpuUs, memoryMb } of rounds) {
+          // On a busy machine, a short span may be over before its first unit is.
+          assert.ok(unitsPerSecond > 0 || starvedThreads > 0, contender);
+          assert.ok(p50Ms > 0 && p50Ms <= worstMs && cpuUs > 0 && memoryMb > 10, contender);
+        }
     }
     assert.equal(await bench("render", file), stdout);
   });
