@@ -6,11 +6,11 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { type TestContext, test } from "node:test";
-import { setImmediate, setTimeout as sleep } from "node:timers/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import Database from "better-sqlite3";
 import { openStore } from "../../../src/index.ts";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { stopWithoutLock } from "../../support/stoppedProcess.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 const folder = temporaryFolder();
@@ -74,27 +74,11 @@ for (const [engine, place] of Object.entries(places)) {
   });
 }
 
-/** Stops a process while it does not hold the write lock of the database, which a stopped process would keep. */
-async function stopWithoutLock(holder: Holder, url: string): Promise<void> {
-  const db = new Database(url.slice("sqlite:".length), { timeout: 0 });
-  for (;;) {
-    holder.kill("SIGSTOP");
-    try {
-      db.exec("BEGIN IMMEDIATE; ROLLBACK");
-      break;
-    } catch {
-      holder.kill("SIGCONT");
-      await setImmediate();
-    }
-  }
-  db.close();
-}
-
 test("a visitor beside a server that was stopped takes no lease from it", async (t) => {
   const { url } = await places.sqlite("visited");
   const { holder, lines } = await start(t, url);
   await lines.next();
-  await stopWithoutLock(holder, url);
+  await stopWithoutLock(holder.pid as number, url.slice("sqlite:".length));
   await sleep(pauseMs);
   const visitor = await openStore({ url, role: "visitor", limits });
   await visitor.repositories.upsert({ name: "visited" });

@@ -10,6 +10,7 @@ import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { openStore, type StoreEvent } from "../../../src/index.ts";
+import { stopWithoutLock } from "../../support/stoppedProcess.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { until } from "./until.ts";
 
@@ -120,7 +121,7 @@ test("rows of servers that were killed at once after their start do not add up",
 test("a server whose row was taken away because it did not answer is known again when it goes on", async (t) => {
   const path = newPath();
   const stopped = await start(t, path);
-  process.kill(stopped.pid, "SIGSTOP");
+  await stopWithoutLock(stopped.pid, path);
   const { others } = await serve(t, path);
   await until(() => serverRows(path).length === 1);
   assert.deepEqual(others, []);
