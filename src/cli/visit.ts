@@ -22,8 +22,8 @@ export async function visit<Result>(
   // Some calls ignore the signal, so a second Ctrl-C ends the process at once.
   interrupt.signal.addEventListener("abort", () => interrupt[Symbol.dispose]());
   try {
-    const { openStore } = await import("../store.ts");
-    const store = await openStore({ url, migrate: create ? "create" : "never", role: "visitor" });
+    const { openVisitor } = await import("../store.ts");
+    const store = await openVisitor({ url, migrate: create ? "create" : "never" });
     try {
       return await work(store, { actor: `cli:${userName()}`, signal: interrupt.signal });
     } finally {

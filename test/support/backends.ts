@@ -56,7 +56,8 @@ export const backends = {
   },
   runnerPool: {
     name: "runner pool",
-    capabilities: { persists: true, drains: false },
+    // Its file is the actor's, on which the tests of reopening run.
+    capabilities: { persists: false, drains: false },
     open: (options) =>
       openFile(options, (owned, clientOptions) => openRunnerStore(owned, { ...clientOptions, limits: patience })),
   },

@@ -1,5 +1,6 @@
 // Kills restores with kill -9. Afterwards the old or the new database is complete, and the next restore succeeds.
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -68,4 +69,41 @@ export function requireKept(path: string): void {
     if (String(names) === String(old)) return;
   }
   throw new Error(`the old database is not in ${folder}`);
+}
+
+/** Checks whether strace can be used, which kills a process at a system call. */
+export function hasStrace(): boolean {
+  try {
+    execFileSync("strace", ["-qq", "-o", "/dev/null", "true"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Kills a restore at the first call of each kind that changes a file, then at the one that `next` names, until a restore
+ * comes to its end. Returns how many of them left which database.
+ */
+export async function killRestoreAtCalls(
+  next: (call: string, when: number) => number,
+): Promise<{ readonly old: number; readonly fresh: number }> {
+  const { path, backup, reset } = await restoreFolder();
+  const seen = { old: 0, fresh: 0 };
+  for (const call of ["rename", "link", "unlink", "ftruncate", "fsync", "pwrite"]) {
+    for (let when = 1, killed = true; killed; when = next(call, when)) {
+      reset();
+      const inject = `inject=/^${call}:signal=KILL:when=${when}`;
+      const child = spawn(
+        "strace",
+        ["-f", "-qq", "-o", "/dev/null", "-e", inject, process.execPath, script, backup, path, "none"],
+        { stdio: "ignore" },
+      );
+      const [code, signal] = (await once(child, "exit")) as [number | null, string | null];
+      killed = signal === "SIGKILL" || code === 137;
+      seen[stateOf(path)]++;
+      if (when >= 200) throw new Error(`${call} was called ${when} times`);
+    }
+  }
+  return seen;
 }
