@@ -22,6 +22,7 @@ export type {
   Thread as DebugThread,
   Variable,
 } from "./model/debugProtocol.ts";
+export type { DiscardedFile } from "./model/files.ts";
 export type { Health, HealthChecks } from "./model/health.ts";
 export { newId } from "./model/ids.ts";
 export type { Chunk, LogPage } from "./model/logs.ts";
@@ -36,6 +37,7 @@ export {
   type ArtifactState,
   type CommandState,
   type DebugState,
+  type FileKind,
   type Release,
   type Scope,
   type SessionState,

@@ -86,6 +86,11 @@ export const defaultLimits = {
   stopGraceMs: 60_000,
   /** The time for which the answer to a call with an idempotency key is kept. */
   idempotencyMs: 86_400_000,
+  /**
+   * The time from which a file that is no longer needed is handed out to a collector. Longer than any transaction, so
+   * that none which began before names the file again (D-111).
+   */
+  fileGraceMs: 60_000,
   /** The interval at which uses of tokens are written, together. */
   lastUsedFlushMs: 60_000,
   /** The number of used tokens after which their uses are written at once. */

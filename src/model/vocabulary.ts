@@ -45,6 +45,10 @@ export type RunnerState = (typeof runnerStates)[number];
 export const artifactKinds = ["log", "coverage", "junit", "core-dump", "custom"] as const;
 export type ArtifactKind = (typeof artifactKinds)[number];
 
+/** Files that the store no longer needs: of an artifact, or of the archived log of an attempt. */
+export const fileKinds = ["artifact", "log"] as const;
+export type FileKind = (typeof fileKinds)[number];
+
 export const artifactStates = ["pending", "ready", "failed", "deleted"] as const;
 export type ArtifactState = (typeof artifactStates)[number];
 

@@ -8,6 +8,7 @@ import type { CommandRow } from "../model/commands.ts";
 import { fail } from "../operation.ts";
 import { all, first, forUpdate, type Statement, skipLocked, sql, step, valueList } from "../sql.ts";
 import { notFound, requireState } from "./failures.ts";
+import { discardFile, discardFilesOfArtifacts } from "./fileState.ts";
 import { bytesPerStep, countWithin, largeBytesOf, lockRow } from "./rows.ts";
 import { insertRows, writeRow } from "./rowWrite.ts";
 import { keepLockedSessionActive, keepSessionActive } from "./sessionActivity.ts";
@@ -180,7 +181,8 @@ function lastWords({ state, name, uri, sha256, size_bytes }: LastRow) {
 const endOf = { pending: "failed", ready: "deleted", failed: "failed", deleted: "deleted" } as const;
 
 /** Ends an artifact: a ready one becomes deleted, a pending one failed. */
-export const endArtifact = step(function* (before: ArtifactRow, op: string, { now, changed }: Context) {
+export const endArtifact = step(function* (before: ArtifactRow, op: string, context: Context) {
+  const { now, changed } = context;
   const row = yield* writeRow<ArtifactRow>("artifact", before, { state: endOf[before.state], pinned: 0 }, now);
   changed({
     entity: "artifact",
@@ -190,6 +192,8 @@ export const endArtifact = step(function* (before: ArtifactRow, op: string, { no
     sessionId: row.session_id,
     detail: lastWords(row),
   });
+  const { id, uri, size_bytes: sizeBytes, session_id: sessionId } = row;
+  if (uri !== null) yield* discardFile({ id, kind: "artifact", uri, sizeBytes, sessionId }, context);
   return row;
 });
 
@@ -199,18 +203,22 @@ const artifactsPerStep = 256;
 /**
  * Deletes some artifacts of a session, with a row of the change feed for each. Returns false when that were the last.
  */
-export const deleteSomeArtifacts = step(function* (sessionId: string, { changed }: Context) {
+export const deleteSomeArtifacts = step(function* (sessionId: string, context: Context) {
   const sizes = yield* all<{ bytes: number }>(sql`
     SELECT ${largeBytesOf.artifact} AS bytes FROM artifacts
     WHERE session_id = ${sessionId}
     ORDER BY created_at, id LIMIT ${artifactsPerStep}`);
   const count = countWithin(sizes, bytesPerStep);
+  if (count === 0) return false;
+  const some = sql`
+    id IN (SELECT id FROM artifacts WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT ${count})`;
+  yield* discardFilesOfArtifacts(some, context);
   const rows = yield* all<LastRow & Pick<ArtifactRow, "id" | "version">>(sql`
     DELETE FROM artifacts
-    WHERE id IN (SELECT id FROM artifacts WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT ${count})
+    WHERE ${some}
     RETURNING id, version, state, name, uri, sha256, size_bytes`);
   for (const row of rows)
-    changed({
+    context.changed({
       entity: "artifact",
       id: row.id,
       op: "delete",

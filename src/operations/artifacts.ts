@@ -26,6 +26,7 @@ import {
   requireUnpinned,
   takeName,
 } from "./artifactState.ts";
+import { reclaimFile } from "./fileState.ts";
 import { filter, listPage } from "./paging.ts";
 import { getRow, lockRow } from "./rows.ts";
 import { writeRow } from "./rowWrite.ts";
@@ -47,6 +48,7 @@ const replace = z.boolean().default(false);
  *          created false; it then expires at the later of the two times, without ttlMs never
  * Fails    not_found | conflict { reason: "content" | "pending", artifactId } | conflict { reason: "pinned" }
  *          | conflict { reason: "folder", artifactId } when an artifact has the name of a folder that the other needs
+ *          | conflict { reason: "discarded" } when a collector is removing the file at this uri
  *          | conflict { reason: "exists" }
  * Effect   one row of artifacts, one row of changes; none when the artifact existed and did not expire before. An
  *          artifact of this name whose time is over is ended first
@@ -63,6 +65,7 @@ export const record = operation({
     if (known?.state === "ready" && known.sha256 === input.sha256)
       return { artifact: yield* keepLonger(known, input.ttlMs, context), created: 0 };
     yield* takeName(parent, input, known, context);
+    yield* reclaimFile(input.uri);
     const expiresAt = input.ttlMs === undefined ? null : after(context.now, input.ttlMs);
     const artifact = yield* insertArtifact({ ...input, state: "ready", parent, expiresAt }, "record", context);
     return { artifact, created: 1 };
@@ -115,7 +118,7 @@ export const begin = operation({
  *
  * Input    uri: as in artifacts.record. ttlMs: the lifetime of the artifact (default: unlimited)
  * Fails    not_found | conflict { reason: "content" } when the content differs from what was announced or committed
- *          | conflict { reason: "version" } | invalid_transition when the artifact has failed or was deleted, or when
+ *          | conflict { reason: "discarded" } as in artifacts.record | conflict { reason: "version" } | invalid_transition when the artifact has failed or was deleted, or when
  *          its time is over (details.expiredAt)
  */
 export const commit = operation({
@@ -137,6 +140,7 @@ export const commit = operation({
     }
     if (before.state === "ready") return yield* keepLonger(before, ttlMs, context);
     requireVersion(before, expectedVersion);
+    yield* reclaimFile(uri);
     const expires_at = ttlMs === undefined ? null : now.getTime() + ttlMs;
     const content = { state: "ready", size_bytes: sizeBytes, sha256, uri, expires_at } as const;
     const row = yield* writeRow<ArtifactRow>("artifact", before, content, now);

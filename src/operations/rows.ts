@@ -4,6 +4,7 @@ import type { ArtifactRow } from "../model/artifacts.ts";
 import type { RawOf } from "../model/codec.ts";
 import type { CommandRow } from "../model/commands.ts";
 import type { DebugSessionRow } from "../model/debug.ts";
+import type { DiscardedFileRow } from "../model/files.ts";
 import type { Repository } from "../model/repositories.ts";
 import type { Runner } from "../model/runners.ts";
 import type { SessionRow } from "../model/sessions.ts";
@@ -18,6 +19,7 @@ export interface RowOf {
   readonly artifact: ArtifactRow;
   readonly command: CommandRow;
   readonly debug_session: DebugSessionRow;
+  readonly file: DiscardedFileRow;
   readonly repository: RawOf<typeof Repository>;
   readonly runner: RawOf<typeof Runner>;
   readonly session: SessionRow;
@@ -32,6 +34,7 @@ export const tables: Readonly<Record<Entity, Statement>> = {
   artifact: sql`artifacts`,
   command: sql`commands`,
   debug_session: sql`debug_sessions`,
+  file: sql`discarded_files`,
   repository: sql`repositories`,
   runner: sql`runners`,
   session: sql`sessions`,
@@ -51,6 +54,7 @@ export const largeBytesOf = {
   artifact: textBytes(sql`name`, sql`description`, sql`uri`, sql`metadata`),
   command: textBytes(sql`argv`, sql`cwd`, sql`env`, sql`secret_env_keys`),
   debug_session: textBytes(sql`capabilities`, sql`payload`),
+  file: textBytes(sql`uri`, sql`last_error`),
   repository: textBytes(sql`remote_url`, sql`description`, sql`settings`, sql`worktree_root`),
   runner: textBytes(sql`labels`),
   session: textBytes(sql`patch_uri`, sql`metadata`),

@@ -7,6 +7,7 @@ import * as commands from "./commands.ts";
 import * as debug from "./debug.ts";
 import * as debugBreakpoints from "./debugBreakpoints.ts";
 import * as debugEvents from "./debugEvents.ts";
+import * as files from "./files.ts";
 import * as logAppend from "./logAppend.ts";
 import * as logRead from "./logRead.ts";
 import * as maintenance from "./maintenance.ts";
@@ -79,6 +80,7 @@ export const operations = {
     delete: artifacts.delete,
     pin: artifacts.pin,
   },
+  files: { claim: files.claim, acknowledge: files.acknowledge, fail: files.fail, list: files.list },
   accounts: {
     create: accounts.create,
     disable: accounts.disable,

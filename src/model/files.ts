@@ -1,0 +1,26 @@
+// DiscardedFile: a file that no row of the store names any more. It is handed out to a collector, with a lease, until one
+// says that it has removed the file.
+import { integer, nullable, oneOf, type RawOf, row, text, time, type ValueOf } from "./codec.ts";
+import { fileKinds } from "./vocabulary.ts";
+
+export const DiscardedFile = row({
+  /** The id of the artifact that named the file; of a log, an id of its own. */
+  id: text,
+  kind: oneOf(fileKinds),
+  uri: text,
+  sizeBytes: nullable(integer),
+  sessionId: nullable(text),
+  /** The collector that has the file until `dueAt`, or null. */
+  owner: nullable(text),
+  /** The fencing token of the last claim; 0 before the first one. */
+  fence: integer,
+  /** The time from which the file is handed out; while a collector has it, the end of its lease. */
+  dueAt: time,
+  /** How often a collector could not remove it, and why it could not the last time. */
+  failures: integer,
+  lastError: nullable(text),
+  /** The time at which the store ceased to need the file. */
+  createdAt: time,
+});
+export type DiscardedFile = ValueOf<typeof DiscardedFile>;
+export type DiscardedFileRow = RawOf<typeof DiscardedFile>;

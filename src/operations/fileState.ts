@@ -1,0 +1,83 @@
+// Files that the store no longer needs. Whatever deletes or ends a row that names a file calls one of these steps, so that
+// a collector learns of the file. Whatever names a file again calls `reclaimFile`.
+import { after } from "../clock.ts";
+import type { Context } from "../context.ts";
+import type { FileKind } from "../model/vocabulary.ts";
+import { fail } from "../operation.ts";
+import { change, first, forUpdate, type Statement, sql, step } from "../sql.ts";
+import { filesTopic } from "./topics.ts";
+
+/** A file that is no longer needed, and the id of the row that named it. */
+interface Discarded {
+  readonly id: string;
+  readonly kind: FileKind;
+  readonly uri: string;
+  readonly sizeBytes: number | null;
+  readonly sessionId: string | null;
+}
+
+/** Hands a file out for removal, after `limits.fileGraceMs`. One that is handed out already stays as it is. */
+export const discardFile = step(function* ({ id, kind, uri, sizeBytes, sessionId }: Discarded, context: Context) {
+  const { now, limits } = context;
+  yield* change(sql`
+    INSERT INTO discarded_files (
+      id,
+      kind,
+      uri,
+      size_bytes,
+      session_id,
+      due_at,
+      created_at
+    ) VALUES (
+      ${id},
+      ${kind},
+      ${uri},
+      ${sizeBytes},
+      ${sessionId},
+      ${after(now, limits.fileGraceMs)},
+      ${now}
+    )
+    ON CONFLICT DO NOTHING`);
+  context.wake(filesTopic);
+});
+
+/** Hands out the files of the ready artifacts that fulfill a condition, and that the caller is about to delete. */
+export const discardFilesOfArtifacts = step(function* (condition: Statement, context: Context) {
+  const { now, limits } = context;
+  yield* change(sql`
+    INSERT INTO discarded_files (
+      id,
+      kind,
+      uri,
+      size_bytes,
+      session_id,
+      due_at,
+      created_at
+    )
+    SELECT id, 'artifact', uri, size_bytes, session_id, ${after(now, limits.fileGraceMs)}, ${now}
+    FROM artifacts
+    WHERE state = 'ready' AND ${condition}
+    ON CONFLICT DO NOTHING`);
+  context.wake(filesTopic);
+});
+
+/** Returns the condition that a row has this uri, in the form of the indexes of both engines. */
+export function hasUri(uri: string): Statement {
+  return sql`/*+ md5( */ uri /*+ ) */ = /*+ md5( */ ${uri} /*+ ) */`;
+}
+
+/**
+ * Takes a file back that was discarded before, because it is named again. Fails with `conflict` when a collector has, or
+ * had, the file: it may remove it at any time (D-111).
+ */
+export const reclaimFile = step(function* (uri: string) {
+  const row = yield* first<{ id: string; fence: number }>(
+    sql`SELECT id, fence FROM discarded_files WHERE ${hasUri(uri)} ${forUpdate}`,
+  );
+  if (row === undefined) return;
+  if (row.fence > 0) {
+    const message = "the file at this uri is being removed: store it under another uri, or try again later";
+    fail("conflict", { reason: "discarded" }, message);
+  }
+  yield* change(sql`DELETE FROM discarded_files WHERE id = ${row.id}`);
+});
