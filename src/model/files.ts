@@ -16,7 +16,7 @@ export const DiscardedFile = row({
   fence: integer,
   /** The time from which the file is handed out; while a collector has it, the end of its lease. */
   dueAt: time,
-  /** How often a collector could not remove it, and why it could not the last time. */
+  /** The number of times that a collector could not remove it, and the reason of the last time. */
   failures: integer,
   lastError: nullable(text),
   /** The time at which the store ceased to need the file. */

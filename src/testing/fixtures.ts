@@ -140,8 +140,9 @@ export function fixtures(store: Store) {
       running === undefined
         ? { sessionId: input.sessionId as string }
         : { sessionId: running.session.id, commandId: running.command.id };
-    const content = { sizeBytes: 4, sha256: "0".repeat(64), uri: "file:///srv/artifacts/output.txt" };
-    return await store.artifacts.record({ name: `output-${newId()}.txt`, ...content, ...owner, ...input });
+    const name = `output-${newId()}.txt`;
+    const content = { sizeBytes: 4, sha256: "0".repeat(64), uri: `file:///srv/artifacts/${name}` };
+    return await store.artifacts.record({ name, ...content, ...owner, ...input });
   };
 
   /** Creates a debug session whose debugger runs, in a new session unless the input names one. */

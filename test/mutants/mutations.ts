@@ -266,12 +266,25 @@ export const mutations: readonly Mutation[] = [
     ["a folder is no file", "if (above !== undefined)", "if (above === null)"],
     [
       "each artifact of a deleted session is in the feed",
-      "for (const row of rows)\n    changed",
-      "for (const row of []  as typeof rows)\n    changed",
+      "for (const row of rows)\n    context.changed",
+      "for (const row of []  as typeof rows)\n    context.changed",
     ],
   ]),
   ...mutate("src/operations/artifacts.ts", subject("artifacts"), [
     ["a pin can be removed again", "yield* pinned ? lockLiveArtifact", "yield* true ? lockLiveArtifact"],
+  ]),
+  ...mutate("src/operations/fileState.ts", subject("files"), [
+    ["nothing is recorded where a collector may remove a file", "if (row.fence > 0)", "if (row.fence > 1)"],
+    ["a deleted artifact's file is discarded once", "WHERE state = 'ready' AND ${condition}", "WHERE ${condition}"],
+  ]),
+  ...mutate("src/operations/files.ts", subject("files"), [
+    ["a file that another artifact has is not handed out", "if (isNamed !== undefined)", "if (isNamed === null)"],
+    [
+      "only the collector that has a file acknowledges it",
+      "if (row !== undefined && row.fence !== fence) lost.push(id);\n      else",
+      "",
+    ],
+    ["a file that is handed out is not handed out again", "due_at = ${dueAt}", "due_at = ${now}"],
   ]),
   ...mutate("src/operations/artifacts.ts", subject("activity"), [
     ["the removal of a pin is use", "if (!pinned) yield* keepSessionActive", "if (false) yield* keepSessionActive"],

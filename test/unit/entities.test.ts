@@ -47,7 +47,7 @@ it("maintenance.stats counts the rows of every table that has a state", async ()
 });
 
 /** Entities without scopes: an API decides by itself who reaches their operations. */
-const unscoped = ["runners", "logs", "accounts", "changes", "maintenance"];
+const unscoped = ["runners", "logs", "files", "accounts", "changes", "maintenance"];
 
 it("every entity has scopes, or is known to have none", () => {
   const scoped = new Set(scopes.filter((scope) => scope !== "admin").map((scope) => scope.split(":")[0] as string));

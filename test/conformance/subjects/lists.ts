@@ -184,6 +184,10 @@ export function listsConformance(backend: TestedBackend): void {
       const { debugged } = await createRows(opened);
       const { session, command } = await fixtures(store).command();
       await fixtures(store).command({ sessionId: session.id });
+      for (const kind of ["junit", "log"] as const) {
+        const { artifact } = await fixtures(store).artifact({ sessionId: session.id, kind });
+        await store.artifacts.delete({ artifactId: artifact.id });
+      }
       const cursorOf = async (entity: string, input: object) => {
         const { nextCursor } = await listsOf(store, entity).list({ ...input, limit: 1 });
         return nextCursor as string;
