@@ -56,6 +56,14 @@ export interface TransactionHooks {
   onPart?(part: Group): void;
 }
 
+/** The work that keeps the file of a database small. Its failures are those of the writes that follow, so it has none. */
+export interface Upkeep {
+  /** Looks at the file. Called at intervals. Returns true when the file should shrink. */
+  look(): boolean;
+  /** Takes one step, which lasts some milliseconds. Returns false when the file should not shrink any further now. */
+  shrink(): boolean;
+}
+
 export interface Driver {
   /**
    * Runs jobs in order in one transaction and proves that it has ended. A job that fails is undone alone. Starts no
@@ -73,6 +81,8 @@ export interface Driver {
   facts(): DatabaseFacts;
   /** Copies the database to an existing, empty file, in steps between groups. Absent where other tools make backups. */
   backUp?(target: string, watch: BackUpWatch): Promise<void>;
+  /** The upkeep of the database, for which there is time between groups. Absent where the database does it itself. */
+  readonly upkeep?: Upkeep;
   close(): void | Promise<void>;
   /** A number that grows with every start of a server on this store. */
   readonly epoch: number;

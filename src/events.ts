@@ -26,10 +26,29 @@ export type FileEvent =
    */
   | { readonly type: "file_lost"; readonly path: string; readonly reason: "gone" | "replaced" | "wal" }
   /**
-   * Somebody has read one old state of the database for so long that its -wal file has grown large: another program, or a
-   * backup of a large database. It grows until they are done.
+   * Somebody has read one old state of the database for so long that its -wal file has grown large. It grows until they
+   * are done. `readers` names them; it is empty where the system does not tell.
    */
-  | { readonly type: "wal_pinned"; readonly path: string; readonly walBytes: number };
+  | {
+      readonly type: "wal_pinned";
+      readonly path: string;
+      readonly walBytes: number;
+      readonly readers: readonly WalReader[];
+    }
+  /**
+   * The file was created without auto_vacuum, by another program, so it never gives space back by itself: run
+   * debug-server-db maintenance compact.
+   */
+  | { readonly type: "vacuum_off"; readonly path: string };
+
+/** A process that reads an old state of the database. */
+export interface WalReader {
+  /** `self`: this process. `backup`: a process that writes a backup. */
+  readonly kind: "self" | "backup" | "process";
+  readonly pid: number;
+  /** The name of its program; null when that is hidden. */
+  readonly command: string | null;
+}
 
 /** A logger, such as pino, as far as the store uses it. */
 export interface Logger {
@@ -45,6 +64,7 @@ const levels: Record<StoreEvent["type"], keyof Logger> = {
   client_cut_off: "error",
   second_server: "warn",
   wal_pinned: "warn",
+  vacuum_off: "warn",
   file_lost: "error",
   fault: "error",
   thread_died: "error",

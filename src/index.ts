@@ -2,7 +2,7 @@
 export type { BackupOptions } from "./backup/online.ts";
 export type { CallOptions } from "./client.ts";
 export { type ErrorCode, errorCodes, type Outcome, StoreError, storeError } from "./errors.ts";
-export type { Logger, StoreEvent } from "./events.ts";
+export type { Logger, StoreEvent, WalReader } from "./events.ts";
 export { type FileHash, hashFile } from "./files/hashFile.ts";
 export type { Progress as BackupProgress } from "./files/privateFile.ts";
 export { type AuthenticateOptions, type Authentication, authenticate } from "./http/authenticate.ts";

@@ -117,6 +117,11 @@ export class Mailbox {
     return this.#figures.lanes(this.#queues.lengths);
   }
 
+  /** The number of entries that wait for their turn. */
+  get queued(): number {
+    return Object.values(this.#queues.lengths).reduce((sum, length) => sum + length, 0);
+  }
+
   /** The fill level of the fullest client's queue, from 0 to 1. */
   get fullness(): number {
     return this.#queues.fullness(this.#options.limits);

@@ -21,6 +21,7 @@ import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
 import { startReaper } from "./reaper.ts";
 import { TokenUses } from "./tokenUse.ts";
+import { startUpkeep } from "./upkeep.ts";
 import { WriteProbe } from "./writeProbe.ts";
 
 interface ServerOptions {
@@ -109,6 +110,10 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     probeInbox.post([++probes, false, ["maintenance.probe", [], undefined]]),
   );
   const stopReaper = startReaper(addOwnClient(), limits.reapEveryMs, onEvent);
+  const { upkeep } = drivers[0] as Driver;
+  // When more calls wait than one group takes, the time is theirs.
+  const isBusy = (): boolean => mailboxes.some((mailbox) => mailbox.queued > limits.groupCalls);
+  const stopUpkeep = upkeep === undefined ? () => undefined : startUpkeep(upkeep, limits, isBusy);
   const ports = new Set<MessagePort>();
   let closing = false;
   return {
@@ -143,6 +148,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
     async close() {
       closing = true;
       stopReaper();
+      stopUpkeep();
       clockWatch.stop();
       writeProbe.stop();
       const drain = async (): Promise<void> => {

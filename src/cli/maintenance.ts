@@ -1,5 +1,8 @@
-// debug-server-db maintenance: does at once what a server does by itself.
+// debug-server-db maintenance: does at once what a server does by itself, and compacts the file of a store.
 import type { Command } from "commander";
+import { parsePlace } from "../place.ts";
+import { CliError } from "../terminal/exit.ts";
+import { formatBytes } from "../terminal/units.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { printFields } from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
@@ -29,6 +32,26 @@ export function addMaintenance(program: Command, cli: CommandLine): void {
         Object.entries(all).map(([kind, ids]): [string, string] => [kind, String(ids.length)]),
       );
       printFields(cli, flags, { ...all, keys }, { ...counts, keys: String(keys) });
+    });
+  });
+  storeCommand(
+    group,
+    "compact",
+    "Writes a SQLite file anew without its free space, and lets it give space back by itself from then on.",
+    ["maintenance compact", "maintenance compact --url sqlite:/srv/data/metadata.db --json"],
+    "Stop the servers and runners of the store first: while a process has the database open, nothing is done and the exit code is 4. Needs up to twice the size of the file meanwhile. A server gives free space back by itself, so this is for files that were created without auto_vacuum (the event vacuum_off), and for much free space at once.",
+  ).action(async (flags: StoreFlags) => {
+    const place = parsePlace(flags.url);
+    if (place.engine !== "sqlite")
+      throw new CliError("usage", "compact: PostgreSQL gives space back by itself (autovacuum), or with VACUUM FULL");
+    if (place.path === ":memory:") throw new CliError("usage", "compact: a database in memory has no file");
+    const { compactSqlite } = await import("../sqlite/compact.ts");
+    const compacted = compactSqlite(place.path);
+    const { path, beforeBytes, afterBytes } = compacted;
+    printFields(cli, flags, compacted, {
+      compacted: path,
+      before: formatBytes(beforeBytes),
+      after: formatBytes(afterBytes),
     });
   });
 }

@@ -14,9 +14,9 @@ const visitorWaitMs = 1_000;
 
 /**
  * Opens the database as its only connection, with its WAL moved into the file. No other connection can be opened while
- * the lock is held.
+ * the lock is held. `then` is the command that messages name.
  */
-export function openExclusively(path: string): Database.Database {
+export function openExclusively(path: string, then = "restore"): Database.Database {
   const db = connect(path, 50);
   try {
     requireOwnDatabase(db, path, true);
@@ -33,7 +33,7 @@ export function openExclusively(path: string): Database.Database {
     return db;
   } catch (error) {
     db.close();
-    throw exclusiveError(translate(error), path);
+    throw exclusiveError(translate(error), path, then);
   }
 }
 
@@ -62,13 +62,13 @@ function knownServers(path: string): readonly OtherServer[] {
 }
 
 /** Builds the error for a database that could not be opened alone. */
-function exclusiveError(error: StoreError, path: string): StoreError {
+function exclusiveError(error: StoreError, path: string, then: string): StoreError {
   const { code, cause, details } = error;
-  if (code === "busy") return openElsewhere(path, "restore", error);
+  if (code === "busy") return openElsewhere(path, then, error);
   // Without a readable header SQLite takes no lock, and only a lock shows whether a server has the file open.
   if (code === "corrupt" || details.sqliteCode === "SQLITE_NOTADB") {
     const names = ["", "-wal", "-shm"].map((suffix) => `${path}${suffix}`).filter((name) => existsSync(name));
-    const message = `${path} is damaged, so it cannot be checked whether a server has it open: end all processes that use it, move ${names.join(", ")} elsewhere, then restore`;
+    const message = `${path} is damaged, so it cannot be checked whether a server has it open: end all processes that use it, move ${names.join(", ")} elsewhere, then restore a backup`;
     return new StoreError("corrupt", message, { cause, details });
   }
   return withPath(error, path);

@@ -7,6 +7,8 @@ import type { DatabaseFacts } from "../context.ts";
 import type { StoreError } from "../errors.ts";
 import { readMigrations } from "../schema/migrationFiles.ts";
 import { pragma, sqliteVersion } from "./connection.ts";
+import { describeReaders } from "./walPins.ts";
+import type { WalWatch } from "./walWatch.ts";
 
 /** The sizes, and the settings that a build of SQLite may silently ignore: https://www.sqlite.org/pragma.html */
 const reportedPragmas = [
@@ -23,13 +25,14 @@ const reportedPragmas = [
 
 /**
  * Collects the facts about a database. `path` is undefined for a database in memory, `refusal` the reason why it takes
- * no writes, `pendingBytes` what waits in a large WAL.
+ * no writes, `wal` the watch of its WAL, `vacuumedBytes` what the file has given back.
  */
 export function fileFacts(
   db: Database.Database,
   path: string | undefined,
   refusal: StoreError | undefined,
-  pendingBytes = 0,
+  wal?: Pick<WalWatch, "pendingBytes" | "readers" | "checkpointAgoMs">,
+  vacuumedBytes = 0,
 ): DatabaseFacts {
   const figures = Object.fromEntries(reportedPragmas.map((name) => [name, pragma(db, name) as number | string]));
   const { page_size, page_count, freelist_count, max_page_count } = figures as Record<string, number>;
@@ -46,7 +49,12 @@ export function fileFacts(
       sqlite_version: sqliteVersion(db),
       ...figures,
       wal_bytes: walBytes,
-      wal_pending_bytes: pendingBytes,
+      wal_pending_bytes: wal?.pendingBytes ?? 0,
+      wal_pinned_by: describeReaders(wal?.readers),
+      ...(wal?.checkpointAgoMs === undefined ? {} : { wal_checkpoint_ago_ms: wal.checkpointAgoMs }),
+      file_bytes: (page_count as number) * (page_size as number),
+      free_bytes: (freelist_count as number) * (page_size as number),
+      vacuumed_bytes: vacuumedBytes,
     },
   };
 }

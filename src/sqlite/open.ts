@@ -4,7 +4,7 @@
 import { resolve } from "node:path";
 import type Database from "better-sqlite3";
 import type { Clock } from "../clock.ts";
-import type { Driver, Synchronous } from "../driver.ts";
+import type { Driver, Synchronous, Upkeep } from "../driver.ts";
 import type { FileEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
 import { realTime } from "../realTime.ts";
@@ -16,6 +16,7 @@ import { configure, connect, distrust, pathOf, pragma, requireOwnDatabase } from
 import { translate } from "./errors.ts";
 import { fileFacts } from "./facts.ts";
 import { describeReadOnly, prepareFile, withPath } from "./file.ts";
+import { FreePages } from "./freePages.ts";
 import { inImmediateTransaction, retryWhileBusy } from "./locks.ts";
 import { copyInSteps } from "./onlineCopy.ts";
 import { fileIdentity, OpenFile } from "./openFile.ts";
@@ -84,6 +85,13 @@ function tryOpen(options: SqliteOptions): Driver | undefined {
       ? undefined
       : new OpenFile(path, (reason) => options.onEvent({ type: "file_lost", path, reason }));
     const wal = file === undefined ? undefined : watchWal(db, path, options);
+    const pages = file === undefined ? undefined : new FreePages(db, options);
+    if (pages?.canShrink === false && options.role !== "visitor") options.onEvent({ type: "vacuum_off", path });
+    const copies = new Copies();
+    const upkeep =
+      file === undefined || wal === undefined || pages === undefined || options.role === "visitor"
+        ? undefined
+        : keepSmall(file, wal, pages, copies);
     const stopServing = file === undefined || options.role === "visitor" ? undefined : serveFile(db, file, options);
     return createSqliteDriver({
       db,
@@ -94,8 +102,9 @@ function tryOpen(options: SqliteOptions): Driver | undefined {
         if (file !== undefined && refusal === undefined) wal?.look(file.walBytes);
         return refusal;
       },
-      facts: () => fileFacts(db, inMemory ? undefined : path, file?.check(), wal?.pendingBytes),
-      backUp: (target, watch) => copyInSteps(db, target, watch),
+      facts: () => fileFacts(db, inMemory ? undefined : path, file?.check(), wal, pages?.vacuumedBytes),
+      backUp: (target, watch) => copies.count(copyInSteps(db, target, watch)),
+      upkeep,
       close() {
         const close = (): void => {
           stopServing?.();
@@ -115,18 +124,51 @@ function tryOpen(options: SqliteOptions): Driver | undefined {
   }
 }
 
-function watchWal(
-  db: Database.Database,
-  path: string,
-  { limits, checkpoint, onEvent }: SqliteOptions,
-): WalWatch | undefined {
-  if (checkpoint === undefined) return undefined;
+function watchWal(db: Database.Database, path: string, { limits, checkpoint, onEvent }: SqliteOptions): WalWatch {
   return new WalWatch(db, {
     path,
-    limitBytes: limits.walBytes,
+    limits,
     checkpoint,
-    onPinned: (walBytes) => onEvent({ type: "wal_pinned", path, walBytes }),
+    onPinned: (walBytes, readers) => onEvent({ type: "wal_pinned", path, walBytes, readers }),
   });
+}
+
+/** Counts the copies that are being made of a database. */
+class Copies {
+  running = 0;
+
+  async count(copy: Promise<void>): Promise<void> {
+    this.running++;
+    try {
+      await copy;
+    } finally {
+      this.running--;
+    }
+  }
+}
+
+/**
+ * The upkeep of the file of a server. A file that is being copied keeps its size: each page that moves would have to be
+ * copied again.
+ */
+function keepSmall(file: OpenFile, wal: WalWatch, pages: FreePages, copies: Copies): Upkeep {
+  /** What fails here fails because the file is busy or the disk is full. Calls report what lasts. */
+  const attempt = (work: () => boolean): boolean => {
+    try {
+      return file.check() === undefined && copies.running === 0 && work();
+    } catch {
+      return false;
+    }
+  };
+  return {
+    look: () =>
+      attempt(() => {
+        wal.attend(file.walBytes);
+        return pages.isTooFree();
+      }),
+    // While nobody can empty the WAL, moved pages would only make it grow.
+    shrink: () => attempt(() => wal.takesMore() && pages.giveBack()),
+  };
 }
 
 /** Opens a store that a visitor can only read. */

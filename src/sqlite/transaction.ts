@@ -3,7 +3,7 @@
 import type Database from "better-sqlite3";
 import type { Clock } from "../clock.ts";
 import type { DatabaseFacts } from "../context.ts";
-import type { Driver, Group, Job, Runnable, Settled, TransactionHooks } from "../driver.ts";
+import type { Driver, Group, Job, Runnable, Settled, TransactionHooks, Upkeep } from "../driver.ts";
 import { bodyError, type Effect, isRead, joinGroups, succeededOf, TransactionLost } from "../driverOutcome.ts";
 import { StoreError } from "../errors.ts";
 import type { Access } from "../operation.ts";
@@ -22,6 +22,7 @@ interface SqliteDriverOptions {
   refusal?(): StoreError | undefined;
   facts?(): DatabaseFacts;
   readonly backUp?: NonNullable<Driver["backUp"]>;
+  readonly upkeep?: Upkeep | undefined;
   close(): void | Promise<void>;
 }
 
@@ -32,6 +33,7 @@ export function createSqliteDriver({
   refusal = () => undefined,
   facts = () => ({}),
   backUp,
+  upkeep,
   close,
 }: SqliteDriverOptions): Driver {
   const transaction = new Transaction(db, clock, refusal);
@@ -41,7 +43,7 @@ export function createSqliteDriver({
     transact: (jobs, budgetMs, hooks) => transaction.run(jobs, budgetMs, hooks),
     dataVersion: () => dataVersion.get() as number,
     facts,
-    ...present({ backUp }),
+    ...present({ backUp, upkeep }),
     close,
   };
 }

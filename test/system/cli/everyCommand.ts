@@ -86,6 +86,7 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["worktrees restore", [worktree.id]],
     ["worktrees evict", [worktree.id]],
     ["maintenance reap"],
+    ["maintenance compact"],
     ["info"],
     ["config show"],
     ["backup create", ["--out", backup]],
