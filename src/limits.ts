@@ -117,13 +117,13 @@ export const defaultLimits = {
   fileCheckEveryMs: 1_000,
   /** The size of SQLite's -wal file from which on another thread empties it (D-106). */
   walBytes: 64 * 1024 * 1024,
-  /** The time without a commit after which SQLite's -wal file is emptied and cut (D-110). */
+  /** The time without a commit after which SQLite's -wal file is emptied and cut (D-112). */
   walIdleMs: 5_000,
   /** The interval at which a server looks after its SQLite file: the WAL and the free space; 0 turns it off. */
   upkeepEveryMs: 1_000,
-  /** The share of the time, in percent, in which a SQLite file may shrink while calls wait (D-111). */
+  /** The share of the time, in percent, in which a SQLite file may shrink while calls wait (D-113). */
   upkeepPercent: 10,
-  /** The free space in a SQLite file from which on it shrinks, if that is more than a tenth of the file (D-111). */
+  /** The free space in a SQLite file from which on it shrinks, if that is more than a tenth of the file (D-113). */
   freeBytes: 4 * 1024 * 1024,
   /**
    * The time for which SQLite itself waits for a lock; short, because it blocks the thread. The mailbox retries

@@ -1,5 +1,6 @@
 // debug-server-db maintenance: does at once what a server does by itself, and compacts the file of a store.
 import type { Command } from "commander";
+import { StoreError } from "../errors.ts";
 import { parsePlace } from "../place.ts";
 import { CliError } from "../terminal/exit.ts";
 import { formatBytes } from "../terminal/units.ts";
@@ -43,7 +44,7 @@ export function addMaintenance(program: Command, cli: CommandLine): void {
   ).action(async (flags: StoreFlags) => {
     const place = parsePlace(flags.url);
     if (place.engine !== "sqlite")
-      throw new CliError("usage", "compact: PostgreSQL gives space back by itself (autovacuum), or with VACUUM FULL");
+      throw new StoreError("incompatible", "PostgreSQL gives space back by itself (autovacuum), or with VACUUM FULL");
     if (place.path === ":memory:") throw new CliError("usage", "compact: a database in memory has no file");
     const { compactSqlite } = await import("../sqlite/compact.ts");
     const compacted = compactSqlite(place.path);

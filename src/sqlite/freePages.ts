@@ -1,5 +1,5 @@
 // Gives the free pages of a SQLite file back to the system, a few at a time, so that the file follows its content down
-// (D-111).
+// (D-113).
 
 import type Database from "better-sqlite3";
 import type { Synchronous } from "../driver.ts";
@@ -24,6 +24,8 @@ export class FreePages {
   /** False for a file that was created without auto_vacuum: only VACUUM makes it smaller. */
   readonly canShrink: boolean;
   #pages = 64;
+  /** True from the time that too much was free until no more should go. */
+  #isShrinking = false;
   /** The size of the pages that were given back since the file was opened. */
   vacuumedBytes = 0;
 
@@ -35,11 +37,15 @@ export class FreePages {
     this.canShrink = pragma(db, "auto_vacuum") !== 0;
   }
 
-  /** Returns true when so much of the file is free that some of it should go: more than `freeBytes` and a tenth. */
+  /**
+   * Returns true when so much of the file is free that some of it should go: more than `freeBytes` and a tenth. What has
+   * begun is brought to its end.
+   */
   isTooFree(): boolean {
     if (!this.canShrink) return false;
     const { free, total } = this.#count();
-    return free * this.#pageBytes > this.#options.limits.freeBytes && free * 10 > total;
+    this.#isShrinking ||= free * this.#pageBytes > this.#options.limits.freeBytes && free * 10 > total;
+    return this.#isShrinking;
   }
 
   /**
@@ -50,7 +56,8 @@ export class FreePages {
     const { free, total } = this.#count();
     const kept = Math.max(this.#options.limits.freeBytes / 4 / this.#pageBytes, (total - free) / 20);
     const surplus = Math.floor(free - kept);
-    if (surplus <= 0) return false;
+    this.#isShrinking = surplus > 0;
+    if (!this.#isShrinking) return false;
     const startedMs = realTime.elapsed();
     const goneBytes = (total - this.#vacuum(Math.min(this.#pages, surplus))) * this.#pageBytes;
     this.vacuumedBytes += Math.max(0, goneBytes);

@@ -152,7 +152,7 @@ class Copies {
  * copied again.
  */
 function keepSmall(file: OpenFile, wal: WalWatch, pages: FreePages, copies: Copies): Upkeep {
-  /** What fails here fails because the file is busy or the disk is full. Calls report what lasts. */
+  /** Does nothing when the file is busy or the disk is full. Calls report what lasts. */
   const attempt = (work: () => boolean): boolean => {
     try {
       return file.check() === undefined && copies.running === 0 && work();

@@ -1,5 +1,5 @@
 // Finds out who keeps the WAL of a database from being emptied. SQLite does not tell, but Linux lists the locks of its
-// readers with their processes (D-110).
+// readers with their processes (D-112).
 
 import { readdirSync, readFileSync, readlinkSync, type Stats, statSync } from "node:fs";
 import type { WalReader } from "../events.ts";

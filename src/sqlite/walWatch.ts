@@ -1,4 +1,4 @@
-// Keeps the WAL of a database small. Commits empty it as it grows. When nobody writes, it is cut to nothing (D-110). When
+// Keeps the WAL of a database small. Commits empty it as it grows. When nobody writes, it is cut to nothing (D-112). When
 // it has grown large, because somebody reads an old state of the database, another thread empties it (D-106).
 import type Database from "better-sqlite3";
 import type { WalReader } from "../events.ts";
@@ -69,7 +69,7 @@ export class WalWatch {
     const { limits, checkpoint } = this.#options;
     if (walBytes <= limits.walBytes || checkpoint === undefined || this.#running !== undefined || this.#failed) return;
     try {
-      if (walContent(this.#db).pendingBytes > limits.walBytes / 2) this.#running = this.#emptyLarge(checkpoint);
+      if (walContent(this.#db).pendingBytes > limits.walBytes / 2) this.#track(this.#emptyLarge(checkpoint));
       // SQLite cuts the file when it begins it again. To cut all at once would take long too.
       else this.#db.pragma(`journal_size_limit = ${Math.max(limits.walBytes, walBytes - limits.walBytes)}`);
     } catch {
@@ -99,6 +99,12 @@ export class WalWatch {
     return this.#running;
   }
 
+  #track(work: Promise<void>): void {
+    this.#running = work.then(() => {
+      this.#running = undefined;
+    });
+  }
+
   #note(content: WalContent): void {
     const nowMs = realTime.elapsed();
     const copiedBytes = content.totalBytes - content.pendingBytes;
@@ -117,7 +123,7 @@ export class WalWatch {
     if (realTime.elapsed() - this.#changedAtMs < this.#idleMs) return;
     const { checkpoint } = this.#options;
     // To copy much here would hold up the next call.
-    if (pendingBytes > 2 * checkpointBytes && checkpoint !== undefined) this.#running = this.#copyOnce(checkpoint);
+    if (pendingBytes > 2 * checkpointBytes && checkpoint !== undefined) this.#track(this.#copyOnce(checkpoint));
     else this.#isKept = !this.#cut();
     if (this.#isKept || this.#running !== undefined) {
       this.#changedAtMs = realTime.elapsed();
@@ -146,7 +152,6 @@ export class WalWatch {
     } catch {
       // The next look tries again.
     }
-    this.#running = undefined;
   }
 
   async #emptyLarge(checkpoint: RunCheckpoint): Promise<void> {
@@ -169,7 +174,6 @@ export class WalWatch {
       // Without the other thread, commits copy the WAL, however long it takes.
       this.#failed = true;
     }
-    this.#running = undefined;
     this.#pendingBytes = 0;
     this.#pins.clear();
     if (this.#db.open) this.#db.pragma(`wal_autocheckpoint = ${autoCheckpointPages}`);

@@ -27,6 +27,11 @@ function mutate(file: string, tests: Pick<Mutation, "tests" | "only">, changes: 
   return changes.map(([rule, find, replace]): Mutation => ({ file, rule, find, replace, ...tests }));
 }
 
+/** One test of the space that a store takes. */
+function space(only: string): Pick<Mutation, "tests" | "only"> {
+  return { tests: ["test/system/faults/space.test.ts"], only };
+}
+
 /** The tests of one subject of the conformance suite, in memory. */
 function subject(name: string): Pick<Mutation, "tests" | "only"> {
   return { tests: ["test/conformance/memory.test.ts"], only: `memory: ${name}` };
@@ -670,6 +675,26 @@ export const mutations: readonly Mutation[] = [
   ]),
 
   // Drivers
+  ...mutate("src/actor/upkeep.ts", { tests: ["test/unit/actor/upkeep.test.ts"] }, [
+    ["the steps of the upkeep take a small share of the time", "(tookMs * (100 -", "(0 * (100 -"],
+    ["the upkeep waits while many calls wait", "if (isBusy()) {", "if (false) {"],
+  ]),
+  ...mutate("src/sqlite/freePages.ts", space("follows its content"), [
+    ["a file gives its free pages back", "incremental_vacuum(${pages})", "freelist_count"],
+    ["some free pages stay for the next writes", "Math.floor(free - kept)", "free"],
+  ]),
+  ...mutate("src/sqlite/walWatch.ts", space("log that nobody writes"), [
+    ["a log that nobody writes is cut", "wal_checkpoint(TRUNCATE)", "wal_checkpoint(PASSIVE)"],
+  ]),
+  ...mutate("src/sqlite/walWatch.ts", space("event of a large log"), [
+    ["a file whose log is kept does not shrink", "pendingBytes <= 2 * checkpointBytes;", "pendingBytes >= 0;"],
+  ]),
+  ...mutate("src/sqlite/walPins.ts", space("event of a large log"), [
+    ["the lock of a reader names its process", "before.has(key)", "!before.has(key)"],
+  ]),
+  ...mutate("src/sqlite/compact.ts", space("without auto_vacuum"), [
+    ["a compacted file shrinks by itself", 'db.pragma("auto_vacuum = INCREMENTAL");', ""],
+  ]),
   ...mutate("src/sqlite/transaction.ts", sqliteDriver, [
     [
       "a write that may be committed never runs again",
@@ -811,7 +836,7 @@ export const mutations: readonly Mutation[] = [
 
   // A WAL that has grown large
   ...mutate("src/sqlite/walWatch.ts", { tests: ["test/system/faults/wal.test.ts"] }, [
-    ["a pinned log is told once", "isPinned = true;", ""],
+    ["a pinned log is told once", "++pinnedPasses === 2", "++pinnedPasses >= 2"],
     ["the log is watched again", "this.#running = undefined;", ""],
     ["the log is cut again", "this.#db.pragma(`journal_size_limit = ${Math.max(", "String(`${Math.max("],
   ]),

@@ -10,8 +10,8 @@ import { dropDatabase, newDatabase } from "../../support/postgres.ts";
 import { bin, type Ended, inheritedVariables, run, withStore, workingFolder } from "./commandLine.ts";
 import { commandNames, everyCommand, secret } from "./everyCommand.ts";
 
-/** Commands that PostgreSQL refuses, with the command of its own tools to run. */
-const refusedOnPostgres = /^backup /;
+/** Commands that PostgreSQL refuses, naming its own tools. */
+const refusedOnPostgres = /^(?:backup |maintenance compact)/;
 
 suite("output", { concurrency: 2 }, () => {
   for (const engine of ["SQLite", "PostgreSQL"] as const)
