@@ -1,6 +1,7 @@
 // The public API; re-exports only.
 export type { BackupOptions } from "./backup/online.ts";
 export type { CallOptions } from "./client.ts";
+export { type Collected, type CollectOptions, collectFiles } from "./collector/collectFiles.ts";
 export { type ErrorCode, errorCodes, type Outcome, StoreError, storeError } from "./errors.ts";
 export type { Logger, StoreEvent, WalReader } from "./events.ts";
 export { type FileHash, hashFile } from "./files/hashFile.ts";

@@ -12,6 +12,7 @@ import { addCommands } from "./commands.ts";
 import { addConfig } from "./config.ts";
 import { addDebug } from "./debug.ts";
 import { addDemo } from "./demo.ts";
+import { addFiles } from "./files.ts";
 import { addHealth } from "./health.ts";
 import { addHelpNotes, withoutVainHelp } from "./help.ts";
 import { addInfo } from "./info.ts";
@@ -35,6 +36,7 @@ const groups: readonly ((program: Command, cli: CommandLine) => void)[] = [
   addWorktrees,
   addCommands,
   addArtifacts,
+  addFiles,
   addLogs,
   addDebug,
   addBackup,

@@ -1,5 +1,5 @@
 // Artifacts: files that a command, or a session as a whole, produced. The store keeps their metadata; the file itself
-// is stored at `uri`, and its owner removes it. A name is unique among the pending and ready artifacts of one session,
+// is stored at `uri`, and a collector removes it. A name is unique among the pending and ready artifacts of one session,
 // or of one attempt of a command.
 import { z } from "zod";
 import { after } from "../clock.ts";
@@ -204,7 +204,7 @@ export const list = operation({
 export { remove as delete };
 
 /**
- * Ends an artifact: a ready one becomes deleted, a pending one failed. The file itself is left to its owner. Repeating
+ * Ends an artifact: a ready one becomes deleted, a pending one failed. A collector gets its file (files.claim). Repeating
  * the call changes nothing.
  *
  * Fails    not_found | conflict { reason: "pinned" | "version" }

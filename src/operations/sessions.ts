@@ -288,7 +288,7 @@ export { remove as delete };
  *          | conflict { reason: "pinned", artifactId } while an artifact of the session is pinned; nothing is deleted,
  *          unless the artifact was pinned between two steps
  * Effect   one row of changes for each artifact, whose detail has its uri, and one for the session, whose detail has
- *          its patchUri: the files themselves are left to their owner
+ *          its patchUri. The files of the artifacts go to a collector (files.claim); a patch is left to its owner
  */
 const remove = operation({
   access: "write",

@@ -65,6 +65,7 @@ const layers: readonly (readonly string[])[] = [
   ["src/actor/"],
   ["src/store.ts"],
   ["src/runners/"],
+  ["src/collector/"],
   ["src/http/"],
   ["src/testing/"],
   ["src/index.ts"],

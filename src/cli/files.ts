@@ -1,0 +1,66 @@
+// debug-server-db files: lists files that the store no longer needs, and removes those in local folders.
+import { type Command, Option } from "commander";
+import type { DiscardedFile } from "../model/files.ts";
+import { maskUrl } from "../model/masking.ts";
+import { type FileKind, fileKinds } from "../model/vocabulary.ts";
+import { present } from "../present.ts";
+import { exitCodes } from "../terminal/exit.ts";
+import type { Column } from "../terminal/table.ts";
+import { formatBytes } from "../terminal/units.ts";
+import { type CommandLine, pathFrom } from "./commandLine.ts";
+import { collect } from "./pages.ts";
+import { column, formatTime, printFields, printMessage, printPage } from "./rows.ts";
+import { commandGroup, type ListFlags, listCommand, type StoreFlags, storeCommand } from "./storeCommand.ts";
+import { visit } from "./visit.ts";
+
+export function addFiles(program: Command, cli: CommandLine): void {
+  const group = commandGroup(program, "files", "Lists and removes files that the store no longer needs.", [
+    "files list",
+    "files collect --folder /srv/artifacts",
+  ]);
+  listCommand(group, "files that wait to be removed", ["files list --kind artifact"])
+    .addOption(new Option("--kind <kind...>", "only of this kind, or of one of these").choices(fileKinds))
+    .action(async (flags: ListFlags & { kind?: FileKind[] }) => {
+      const page = await visit(cli, flags, (store) =>
+        collect(flags, (paged) => store.files.list({ ...present({ kind: flags.kind }), ...paged })),
+      );
+      printPage(cli, flags, page, fileColumns);
+    });
+  storeCommand(
+    group,
+    "collect",
+    "Removes the files of artifacts that have ended or were deleted.",
+    ["files collect --folder /srv/artifacts", "files collect --folder /srv/artifacts --watch"],
+    "Only files in these folders and their subfolders are removed. Others are left alone, with the reason in `files list`. A file is due a minute after the store has ceased to need it.",
+  )
+    .requiredOption("--folder <path...>", "a folder in which files may be removed; several may be named")
+    .option("--watch", "go on until Ctrl-C, and remove files as they become due")
+    .action(async (flags: StoreFlags & { folder: string[]; watch?: true }) => {
+      const { collectFiles } = await import("../collector/collectFiles.ts");
+      const total = await visit(cli, flags, (store, { signal }) =>
+        collectFiles(store, {
+          folders: flags.folder.map((folder) => pathFrom(cli, folder)),
+          once: flags.watch !== true,
+          signal,
+          onFile(file, error) {
+            if (error !== undefined) printMessage(cli, flags, `${maskUrl(file.uri)}: ${error.message}`);
+          },
+        }),
+      );
+      const { removed, failed } = total;
+      printFields(cli, flags, total, { removed: String(removed), failed: String(failed) });
+      if (failed > 0) cli.exitCode = exitCodes.failure;
+    });
+}
+
+function fileColumns(rows: readonly DiscardedFile[]): readonly Column[] {
+  return [
+    column("id", rows, ({ id }) => id, { optional: true }),
+    column("kind", rows, ({ kind }) => kind),
+    column("due", rows, ({ dueAt }) => formatTime(dueAt)),
+    column("size", rows, ({ sizeBytes }) => (sizeBytes === null ? "" : formatBytes(sizeBytes)), { align: "right" }),
+    column("owner", rows, ({ owner }) => owner, { optional: true }),
+    column("uri", rows, ({ uri }) => maskUrl(uri)),
+    column("last error", rows, ({ lastError }) => lastError),
+  ];
+}

@@ -1,0 +1,47 @@
+// Removes local files, and never one outside of the named folders, whatever symbolic links lead there.
+import { constants } from "node:fs";
+import { type FileHandle, open, realpath, unlink } from "node:fs/promises";
+import { basename, dirname, isAbsolute, join, relative, sep } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/**
+ * Removes the file at a file: URL or an absolute path, and syncs its folder, so that it is gone when this resolves.
+ * Returns false for any other uri. Fails when the file is not in one of the folders, or is a folder itself.
+ */
+export async function removeLocalFile(uri: string, folders: readonly string[]): Promise<boolean> {
+  const path = uri.startsWith("file:") ? fileURLToPath(uri) : uri;
+  if (!isAbsolute(path)) return false;
+  let folder: FileHandle;
+  try {
+    folder = await open(dirname(path), constants.O_RDONLY | (constants.O_DIRECTORY ?? 0));
+  } catch (error) {
+    // Without its folder the file does not exist.
+    if (isMissing(error)) return true;
+    throw error;
+  }
+  try {
+    // On Linux, the file is removed in the very folder that was checked, even if its path is changed meanwhile.
+    const held = process.platform === "linux" ? `/proc/self/fd/${folder.fd}` : dirname(path);
+    const real = await realpath(held);
+    const allowed = await Promise.all(folders.map((one) => realpath(one).catch(() => undefined)));
+    if (!allowed.some((one) => one !== undefined && isWithin(real, one)))
+      throw new Error(`${join(real, basename(path))} is in none of the folders of this collector`);
+    await unlink(join(held, basename(path)));
+    await folder.sync();
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  } finally {
+    await folder.close();
+  }
+  return true;
+}
+
+function isWithin(path: string, folder: string): boolean {
+  const way = relative(folder, path);
+  return way === "" || (way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way));
+}
+
+function isMissing(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" || code === "ENOTDIR";
+}

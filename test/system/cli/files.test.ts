@@ -1,0 +1,37 @@
+// debug-server-db files: what waits to be removed, and a collector of local folders.
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import Database from "better-sqlite3";
+import { openStore } from "../../../src/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import { run, workingFolder } from "./commandLine.ts";
+
+test("files list shows what waits, and files collect removes what is in its folder, relative to this one", async (t) => {
+  const { folder, url } = workingFolder(t, { init: false });
+  mkdirSync(join(folder, "artifacts"));
+  const [inside, outside] = [join(folder, "artifacts", "report"), join(folder, "other")];
+  for (const path of [inside, outside]) writeFileSync(path, "content");
+  const store = await openStore({ url });
+  for (const uri of [inside, outside, "https://user:secret@host/file"]) {
+    const { artifact } = await fixtures(store).artifact({ uri });
+    await store.artifacts.delete({ artifactId: artifact.id });
+  }
+  await store.close();
+  const listed = await run(folder, ["files", "list", "--kind", "artifact", "--url", url]);
+  assert.equal(listed.code, 0);
+  assert.ok(listed.stdout.includes(inside) && !listed.stdout.includes("secret"), listed.stdout);
+  const early = await run(folder, ["files", "collect", "--folder", "artifacts", "--url", url]);
+  assert.deepEqual([early.code, early.stdout], [0, "removed  0\nfailed   0\n"]);
+  const db = new Database(url.slice("sqlite:".length));
+  db.exec("UPDATE discarded_files SET due_at = 0");
+  db.close();
+  const collected = await run(folder, ["files", "collect", "--folder", "artifacts", "--url", url, "--json"]);
+  assert.deepEqual([collected.code, JSON.parse(collected.stdout)], [1, { removed: 1, failed: 2 }]);
+  assert.match(collected.stderr, /other: .* is in none of the folders of this collector\n/);
+  assert.ok(!collected.stderr.includes("secret"));
+  assert.ok(!existsSync(inside) && existsSync(outside));
+  const missing = await run(folder, ["files", "collect", "--url", url]);
+  assert.deepEqual([missing.code, missing.stdout], [2, ""]);
+});
