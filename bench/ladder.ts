@@ -200,6 +200,7 @@ async function driver(path: string, size: number, calls: number): Promise<Rung> 
           serverState: idleServer,
           wake: () => undefined,
           changed: () => undefined,
+          counted: () => undefined,
           used: () => undefined,
         } as Context);
       return [{ access: "write", startBody }] as const;

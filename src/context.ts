@@ -14,10 +14,36 @@ export interface Context {
   /** Adds a row to `changes`, which is written last in the same transaction. */
   changed(change: Change): void;
   /**
+   * Counts a row, or an amount, that was in the state `from` and is in the state `to`; undefined stands for a row that
+   * did not exist before, or does not exist any more. Call it wherever such a state is written.
+   */
+  counted(entity: CountedEntity, from: string | undefined, to: string | undefined, amount?: number): void;
+  /**
    * Records that a token was used. The use is written later, together with others, because a read cannot write; sooner if
    * no use of it is on record.
    */
   used(tokenId: string, isFirst: boolean): void;
+}
+
+/** What is counted by state: rows of these entities, and the bytes of sealed logs. */
+export type CountedEntity =
+  | "account"
+  | "artifact"
+  | "command"
+  | "debug_session"
+  | "log"
+  | "log_bytes"
+  | "repository"
+  | "runner"
+  | "session"
+  | "token"
+  | "worktree";
+
+/** An amount that is added to the counter of a state. */
+export interface CountOf {
+  readonly entity: CountedEntity;
+  readonly state: string;
+  readonly amount: number;
 }
 
 /** One row of the audit log and change feed; it describes one row that changed. */

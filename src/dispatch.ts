@@ -1,7 +1,7 @@
 // Turns requests into answers: finds the operation, checks the input, creates the body and encodes its result. Knows no
 // thread, port or database.
 import { type Caller, checkCaller } from "./caller.ts";
-import type { Change, Context, ServerState } from "./context.ts";
+import type { Change, Context, CountedEntity, CountOf, ServerState } from "./context.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "./driver.ts";
 import { bodyErrors, faults, StoreError, toWireFailure } from "./errors.ts";
 import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
@@ -211,15 +211,17 @@ function isRead({ operation }: Call): boolean {
   return operation.access === "read";
 }
 
-/** A call as a driver runs it, and the changes that it has made. */
+/** A call as a driver runs it, and the changes and counts that it has made. */
 interface DispatchedCall extends Runnable {
   madeChanges(): readonly MadeChange[];
+  counts(): readonly CountOf[];
 }
 
-/** Returns the body that writes the changes of these jobs, or undefined when they have made none. */
+/** Returns the body that writes the changes and counts of these jobs, or undefined when they have made none. */
 function writeChanges(jobs: readonly Job[]): Body<unknown> | undefined {
   const made = jobs.flatMap((job) => job.flatMap((call) => (call as DispatchedCall).madeChanges()));
-  return made.length === 0 ? undefined : recordChanges(made);
+  const counts = jobs.flatMap((job) => job.flatMap((call) => (call as DispatchedCall).counts()));
+  return made.length === 0 && counts.length === 0 ? undefined : recordChanges(made, counts);
 }
 
 /** Turns the calls of a job into what a driver runs: bodies to start in order, and change rows to write last. */
@@ -255,6 +257,7 @@ function driverJob(
       },
       madeChanges: () =>
         context?.changes.map((change) => ({ change, caller: call.caller, at: context?.now as Date })) ?? [],
+      counts: () => context?.counts ?? [],
     };
   });
 }
@@ -271,8 +274,10 @@ class RunContext implements Context {
   readonly now: Date;
   readonly limits: Limits;
   readonly changes: Change[] = [];
+  readonly counts: CountOf[] = [];
   readonly wake: (topic: string) => void;
   readonly changed: (change: Change) => void;
+  readonly counted: Context["counted"];
   readonly used: Context["used"];
   readonly feedReads: GroupContext["feedReads"];
   readonly #serverState: DispatcherOptions["serverState"];
@@ -286,6 +291,11 @@ class RunContext implements Context {
     this.changed = (change) => {
       this.changes.push(change);
       for (const topic of topicsOfChange(change)) this.wake(topic);
+    };
+    this.counted = (entity: CountedEntity, from, to, amount = 1) => {
+      if (from === to || amount === 0) return;
+      if (from !== undefined) this.counts.push({ entity, state: from, amount: -amount });
+      if (to !== undefined) this.counts.push({ entity, state: to, amount });
     };
     this.used = (tokenId, isFirst) => void effects.used.push({ tokenId, at: now, isFirst });
   }

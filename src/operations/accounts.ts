@@ -34,7 +34,12 @@ export const create = operation({
 });
 
 /** Adds an account. Fails with `conflict` when the name is taken. */
-export const insertAccount = step(function* (id: string, name: string, kind: AccountKind, { now, changed }: Context) {
+export const insertAccount = step(function* (
+  id: string,
+  name: string,
+  kind: AccountKind,
+  { now, changed, counted }: Context,
+) {
   // ON CONFLICT decides between two transactions that insert the same name at once; a SELECT before it could not.
   const row = yield* first<AccountRow>(sql`
     INSERT INTO accounts (
@@ -58,6 +63,7 @@ export const insertAccount = step(function* (id: string, name: string, kind: Acc
     const holder = yield* lockAccountByName(name);
     nameTaken(name, holder?.id);
   }
+  counted("account", undefined, "enabled");
   changed({ entity: "account", id, op: "create", version: 1, detail: { kind } });
   return row;
 });
@@ -87,7 +93,7 @@ export const disable = operation({
   input: z.strictObject({ accountId: Id, expectedVersion: Version.optional() }),
   output: Account,
   errors: ["not_found", "conflict"],
-  *run({ accountId, expectedVersion }, { now, changed }) {
+  *run({ accountId, expectedVersion }, { now, changed, counted }) {
     const before = yield* lockRow("account", accountId);
     if (before.disabled_at !== null) return before;
     requireVersion(before, expectedVersion);
@@ -98,6 +104,7 @@ export const disable = operation({
         updated_at = ${now}
       WHERE id = ${accountId}
       RETURNING *`);
+    counted("account", "enabled", "disabled");
     changed({ entity: "account", id: accountId, op: "disable", version: row.version });
     return row;
   },
@@ -115,7 +122,7 @@ export const enable = operation({
   input: z.strictObject({ accountId: Id, expectedVersion: Version.optional() }),
   output: Account,
   errors: ["not_found", "conflict"],
-  *run({ accountId, expectedVersion }, { now, changed }) {
+  *run({ accountId, expectedVersion }, { now, changed, counted }) {
     const before = yield* lockRow("account", accountId);
     if (before.disabled_at === null) return before;
     requireVersion(before, expectedVersion);
@@ -126,6 +133,7 @@ export const enable = operation({
         updated_at = ${now}
       WHERE id = ${accountId}
       RETURNING *`);
+    counted("account", "disabled", "enabled");
     changed({ entity: "account", id: accountId, op: "enable", version: row.version });
     return row;
   },

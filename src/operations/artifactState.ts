@@ -107,11 +107,12 @@ export const lockLiveArtifact = step(function* (artifactId: string, context: Con
  * Keeps an artifact at least as long as another call with the same content asks for; without `ttlMs`, for ever. So of
  * two callers that need the same file, neither loses it because of the other.
  */
-export const keepLonger = step(function* (before: ArtifactRow, ttlMs: number | undefined, { now, changed }: Context) {
+export const keepLonger = step(function* (before: ArtifactRow, ttlMs: number | undefined, context: Context) {
+  const { now, changed } = context;
   const expiresAt = ttlMs === undefined ? null : after(now, ttlMs);
   const isLonger = before.expires_at !== null && (expiresAt === null || expiresAt.getTime() > before.expires_at);
   if (!isLonger) return before;
-  const row = yield* writeRow("artifact", before, { expires_at: expiresAt?.getTime() ?? null }, now);
+  const row = yield* writeRow("artifact", before, { expires_at: expiresAt?.getTime() ?? null }, context);
   const detail = { expiresAt: expiresAt?.toISOString() ?? null };
   changed({ entity: "artifact", id: row.id, op: "extend", version: row.version, sessionId: row.session_id, detail });
   return row;
@@ -182,9 +183,8 @@ const endOf = { pending: "failed", ready: "deleted", failed: "failed", deleted: 
 
 /** Ends an artifact: a ready one becomes deleted, a pending one failed. */
 export const endArtifact = step(function* (before: ArtifactRow, op: string, context: Context) {
-  const { now, changed } = context;
-  const row = yield* writeRow<ArtifactRow>("artifact", before, { state: endOf[before.state], pinned: 0 }, now);
-  changed({
+  const row = yield* writeRow<ArtifactRow>("artifact", before, { state: endOf[before.state], pinned: 0 }, context);
+  context.changed({
     entity: "artifact",
     id: row.id,
     op,
@@ -217,7 +217,8 @@ export const deleteSomeArtifacts = step(function* (sessionId: string, context: C
     DELETE FROM artifacts
     WHERE ${some}
     RETURNING id, version, state, name, uri, sha256, size_bytes`);
-  for (const row of rows)
+  for (const row of rows) {
+    context.counted("artifact", row.state, undefined);
     context.changed({
       entity: "artifact",
       id: row.id,
@@ -226,6 +227,7 @@ export const deleteSomeArtifacts = step(function* (sessionId: string, context: C
       sessionId,
       detail: lastWords({ ...row, state: endOf[row.state] }),
     });
+  }
   return count < sizes.length || count === artifactsPerStep;
 });
 
@@ -244,7 +246,8 @@ interface NewArtifact {
   readonly expiresAt: Date | null;
 }
 
-export const insertArtifact = step(function* (artifact: NewArtifact, op: string, { now, changed }: Context) {
+export const insertArtifact = step(function* (artifact: NewArtifact, op: string, context: Context) {
+  const { now, changed } = context;
   const { id, parent, name, kind, state, sizeBytes, sha256, expiresAt } = artifact;
   const row: ArtifactRow = {
     id,
@@ -266,7 +269,7 @@ export const insertArtifact = step(function* (artifact: NewArtifact, op: string,
     created_at: now.getTime(),
     updated_at: now.getTime(),
   };
-  if (!(yield* insertRows("artifact", [row])))
+  if (!(yield* insertRows("artifact", [row], context)))
     fail("conflict", { reason: "exists", artifactId: id }, `artifact ${id} exists already`);
   const detail = { name, kind, sha256, commandId: parent.commandId ?? undefined };
   changed({ entity: "artifact", id, op, version: 1, sessionId: parent.sessionId, detail });

@@ -143,7 +143,7 @@ export const commit = operation({
     yield* reclaimFile(uri);
     const expires_at = ttlMs === undefined ? null : now.getTime() + ttlMs;
     const content = { state: "ready", size_bytes: sizeBytes, sha256, uri, expires_at } as const;
-    const row = yield* writeRow<ArtifactRow>("artifact", before, content, now);
+    const row = yield* writeRow<ArtifactRow>("artifact", before, content, context);
     changed({
       entity: "artifact",
       id: row.id,
@@ -240,7 +240,7 @@ export const pin = operation({
   output: Artifact,
   errors: ["not_found", "invalid_transition", "conflict"],
   *run({ artifactId, pinned, expectedVersion }, context) {
-    const { now, changed } = context;
+    const { changed } = context;
     // sessions.delete looks for pinned artifacts under the lock of the session, so a pin takes that lock first.
     yield* first(
       sql`SELECT id FROM sessions WHERE id = (SELECT session_id FROM artifacts WHERE id = ${artifactId}) ${forUpdate}`,
@@ -250,7 +250,7 @@ export const pin = operation({
     if ((before.pinned === 1) === pinned) return before;
     requireVersion(before, expectedVersion);
     if (!pinned) yield* keepSessionActive(before.session_id, context);
-    const row = yield* writeRow<ArtifactRow>("artifact", before, { pinned: Number(pinned) }, now);
+    const row = yield* writeRow<ArtifactRow>("artifact", before, { pinned: Number(pinned) }, context);
     changed({
       entity: "artifact",
       id: row.id,

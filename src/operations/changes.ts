@@ -3,13 +3,14 @@
 // transaction (recordChanges).
 import { z } from "zod";
 import type { Caller } from "../caller.ts";
-import type { Change } from "../context.ts";
+import type { Change, CountOf } from "../context.ts";
 import { bounds } from "../limits.ts";
 import { ChangePage, type ChangeRow } from "../model/changes.ts";
 import type { RawOf } from "../model/codec.ts";
 import { Id, WaitMs } from "../model/fields.ts";
 import { fail, NotYet, operation } from "../operation.ts";
 import { all, and, changeEach, first, type SqlValue, Statement, sql, step, when } from "../sql.ts";
+import { additionOf } from "./counters.ts";
 import { countWithin, textBytes } from "./rows.ts";
 import { changesTopic, entityChangesTopic, sessionChangesTopic } from "./topics.ts";
 
@@ -157,10 +158,11 @@ const inserts = [64, 16, 4, 1].map((rows) => {
 });
 
 /**
- * Writes the changes of all calls of a transaction, in their order. Runs last in the transaction, so that on PostgreSQL
- * too the sequence numbers follow the order of the commits (D-044).
+ * Writes the changes of all calls of a transaction, in their order, and what they have counted. Runs last in the
+ * transaction, so that on PostgreSQL too the sequence numbers follow the order of the commits (D-044), and nobody waits
+ * longer for the row of a counter than for the lock of the feed (D-110).
  */
-export const recordChanges = step(function* (made: readonly MadeChange[]) {
+export const recordChanges = step(function* (made: readonly MadeChange[], counts: readonly CountOf[]) {
   const statements: Statement[] = [];
   for (let start = 0; start < made.length; ) {
     const left = made.length - start;
@@ -168,6 +170,8 @@ export const recordChanges = step(function* (made: readonly MadeChange[]) {
     statements.push(new Statement(strings, made.slice(start, start + rows).flatMap(valuesOf)));
     start += rows;
   }
+  const addition = additionOf(counts);
+  if (addition !== undefined) statements.push(addition);
   yield* changeEach(statements);
 });
 

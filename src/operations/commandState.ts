@@ -57,10 +57,11 @@ export const insertCommands = step(function* (
   commands: readonly z.output<typeof CommandInput>[],
   sessionId: string,
   firstSequence: number,
-  { now, changed }: Context,
+  context: Context,
 ) {
+  const { now, changed } = context;
   const rows = commands.map((command, index) => queuedCommand(command, sessionId, firstSequence + index, now));
-  if (!(yield* insertRows("command", rows))) yield* failAsKnown(rows);
+  if (!(yield* insertRows("command", rows, context))) yield* failAsKnown(rows);
   for (const { id, version } of rows) changed({ entity: "command", id, op: "enqueue", version, sessionId });
   return rows;
 });
@@ -119,12 +120,8 @@ const failAsKnown = step(function* (rows: readonly CommandRow[]) {
  * Starts the next attempt of a queued command under a lease, whose fencing token is the new `fence`. Its timeout begins
  * now (D-079).
  */
-export const startCommand = step(function* (
-  before: CommandRow,
-  runnerId: string,
-  expiresAt: Date,
-  { now, limits, changed, wake }: Context,
-) {
+export const startCommand = step(function* (before: CommandRow, runnerId: string, expiresAt: Date, context: Context) {
+  const { now, limits, changed, wake, counted } = context;
   const row = yield* writeRow<CommandRow>(
     "command",
     before,
@@ -137,7 +134,7 @@ export const startCommand = step(function* (
       ...(before.timeout_ms === null ? {} : { stop_at: now.getTime() + before.timeout_ms }),
       started_at: now.getTime(),
     },
-    now,
+    context,
   );
   yield* change(sql`
     INSERT INTO attempts (
@@ -155,6 +152,7 @@ export const startCommand = step(function* (
       ${now},
       ${limits.logBytes}
     )`);
+  counted("log", undefined, "open");
   changed({
     entity: "command",
     id: row.id,
@@ -218,7 +216,7 @@ export const endCommand = step(function* (
       stop_at: null,
       ended_at: context.now.getTime(),
     },
-    context.now,
+    context,
   );
   context.changed({
     entity: "command",
@@ -255,7 +253,7 @@ export const requeueCommand = step(function* (
       started_at: null,
       ...(isUnconfirmed ? { lost_claims: before.lost_claims + 1 } : {}),
     },
-    context.now,
+    context,
   );
   context.changed({
     entity: "command",
@@ -273,23 +271,26 @@ export const requeueCommand = step(function* (
 const endAttempt = step(function* (
   command: CommandRow,
   result: CommandResult,
-  { now, wake }: Context,
+  { now, wake, counted }: Context,
   logOffset: number | undefined,
 ) {
-  const sealed = yield* change(sql`
+  const sealed = yield* first<{ bytes: number }>(sql`
     UPDATE attempts SET
       outcome = ${result.state},
       exit_code = ${result.exit_code},
       signal = ${result.signal},
       ended_at = ${now},
       log_state = 'sealed'
-    WHERE command_id = ${command.id} AND fence = ${command.fence} AND next_offset >= ${logOffset ?? 0}`);
-  if (sealed === 0) {
+    WHERE command_id = ${command.id} AND fence = ${command.fence} AND next_offset >= ${logOffset ?? 0}
+    RETURNING next_offset - dropped_bytes AS bytes`);
+  if (sealed === undefined) {
     const { next_offset } = yield* one<{ next_offset: number }>(sql`
       SELECT next_offset FROM attempts WHERE command_id = ${command.id} AND fence = ${command.fence}`);
     const message = `the log has ${next_offset} of ${logOffset} bytes: append the rest first`;
-    fail("log_gap", { expectedOffset: next_offset }, message);
+    return fail("log_gap", { expectedOffset: next_offset }, message);
   }
+  counted("log", "open", "sealed");
+  counted("log_bytes", undefined, "sealed", sealed.bytes);
   wake(logTopic(command.id));
 });
 
@@ -300,7 +301,7 @@ const stopNow = (now: Date): Statement => sql`CASE WHEN stop_at < ${now} THEN st
 export const cancelCommand = step(function* (
   before: CommandRow,
   reason: string | undefined,
-  { now, changed, wake }: Context,
+  { now, changed, wake, counted }: Context,
 ) {
   const queued = before.state === "queued";
   const row = yield* one<CommandRow>(sql`
@@ -314,6 +315,7 @@ export const cancelCommand = step(function* (
       updated_at = ${now}
     WHERE id = ${before.id}
     RETURNING *`);
+  counted("command", before.state, row.state);
   changed({
     entity: "command",
     id: row.id,
@@ -327,7 +329,7 @@ export const cancelCommand = step(function* (
 });
 
 /** Cancels all commands of an ending session as cancelCommand does. */
-export const cancelCommandsOf = step(function* (sessionId: string, { now, changed, wake }: Context) {
+export const cancelCommandsOf = step(function* (sessionId: string, { now, changed, wake, counted }: Context) {
   const cancelled = yield* all<Pick<CommandRow, "id" | "version">>(sql`
     UPDATE commands SET
       state = 'cancelled',
@@ -352,6 +354,8 @@ export const cancelCommandsOf = step(function* (sessionId: string, { now, change
       WHERE session_id = ${sessionId} AND lease_expires_at IS NOT NULL AND state = 'running'
       ORDER BY id ${forUpdate})
     RETURNING id, version`);
+  counted("command", "queued", "cancelled", cancelled.length);
+  counted("command", "running", "cancelling", stopping.length);
   for (const { id, version } of cancelled) {
     changed({ entity: "command", id, op: "cancel", version, sessionId });
     wake(commandTopic(id));

@@ -102,7 +102,7 @@ interface NewDebugSession {
 const insertDebugSession = step(function* (
   input: NewDebugSession,
   known: DebugSessionRow | undefined,
-  { now, changed }: Context,
+  { now, changed, counted }: Context,
 ) {
   const { id, sessionId } = input;
   const existing = known ?? (yield* findRow("debug_session", id));
@@ -114,6 +114,7 @@ const insertDebugSession = step(function* (
       `a debug session with the ${clash} exists: choose another one, or restart it with restartRun`,
     );
   }
+  counted("debug_session", undefined, "initializing");
   changed({ entity: "debug_session", id, op: "open", version: 1, sessionId });
   return yield* one<DebugSessionRow>(sql`
     INSERT INTO debug_sessions (

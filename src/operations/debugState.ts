@@ -59,7 +59,7 @@ export const saveDebugSession = step(function* (
   op?: string,
   detail?: object,
 ) {
-  const { now, changed, wake } = context;
+  const { now, changed, wake, counted } = context;
   const row = { ...before, ...changes };
   const stored = yield* one<DebugSessionRow>(sql`
     UPDATE debug_sessions SET
@@ -86,6 +86,7 @@ export const saveDebugSession = step(function* (
       updated_at = ${now}
     WHERE id = ${row.id}
     RETURNING *`);
+  counted("debug_session", before.state, stored.state);
   if (op !== undefined) {
     const { id, version, session_id, state, stop_epoch } = stored;
     changed({
@@ -132,9 +133,9 @@ const threadsPerStep = 16;
  * Deletes some of the rows that belong to a session's debug sessions, and each debug session after its last row.
  * Returns false when none is left.
  */
-export const deleteSomeDebugRows = step(function* (sessionId: string) {
-  const debug = yield* first<{ id: string }>(
-    sql`SELECT id FROM debug_sessions WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT 1`,
+export const deleteSomeDebugRows = step(function* (sessionId: string, { counted }: Context) {
+  const debug = yield* first<{ id: string; state: string }>(
+    sql`SELECT id, state FROM debug_sessions WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT 1`,
   );
   if (debug === undefined) return false;
   const { id } = debug;
@@ -157,6 +158,7 @@ export const deleteSomeDebugRows = step(function* (sessionId: string) {
     return true;
   }
   yield* change(sql`DELETE FROM debug_sessions WHERE id = ${id}`);
+  counted("debug_session", debug.state, undefined);
   return true;
 });
 

@@ -136,7 +136,7 @@ const tryLockWorkOf = step(function* (session: SessionRow) {
 });
 
 /** Marks runners without heartbeats as stalled, and later as gone. */
-const reapRunners = step(function* (limit: number, { now, limits, changed }: Context) {
+const reapRunners = step(function* (limit: number, { now, limits, changed, counted }: Context) {
   const ids: string[] = [];
   for (const [from, to, before] of [
     ["stalled", "gone", after(now, -limits.runnerGoneMs)],
@@ -155,6 +155,7 @@ const reapRunners = step(function* (limit: number, { now, limits, changed }: Con
         WHERE state = ${from} AND state <> 'gone' AND expires_at <= ${before}
         ORDER BY expires_at LIMIT ${limit} ${skipLocked})
       RETURNING id, version`);
+    counted("runner", from, to, rows.length);
     for (const { id, version } of rows) changed({ entity: "runner", id, op: to, version });
     ids.push(...rows.map(({ id }) => id));
   }

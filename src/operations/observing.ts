@@ -4,24 +4,20 @@ import { z } from "zod";
 import { integer, json, nullable, record } from "../model/codec.ts";
 import { Health, type HealthChecks } from "../model/health.ts";
 import { type Lane, operation } from "../operation.ts";
-import { all, change, first, sql } from "../sql.ts";
-
-/** The tables whose rows are counted by state. Commands are too many for that: only those that have not ended count. */
-const countedTables = {
-  runners: sql`runners`,
-  worktrees: sql`worktrees`,
-  sessions: sql`sessions`,
-  artifacts: sql`artifacts`,
-};
+import { change, first, sql } from "../sql.ts";
+import { countedTables, readCounters } from "./counters.ts";
 
 /**
  * Returns figures of the store: rows by state, ages, the server's counters, and the settings of the database.
  *
- * Result   rows: counts by kind and state. ages: the ages in milliseconds of the oldest queued command, the oldest
+ * Result   rows: counts by kind and state; states that no row has are left out. A live token is one that is neither revoked
+ *          nor rotated, though it may have expired. logs: the logs of all attempts. logBytes: the size of the sealed ones.
+ *          ages: the ages in milliseconds of the oldest queued command, the oldest
  *          running command and the oldest lease of a worktree; null when there is none. serving: queue depths, group
  *          sizes and waits. lanes: the number of calls that wait in each lane, and how long those that ran had waited.
  *          database: sizes, and the settings in force
- * Cost     a pass over one index for each kind; of commands only the queued and active ones are counted
+ * Cost     4 statements: one reads the counters, one finds the oldest queued command, and two pass over the leases that
+ *          are held now
  */
 export const stats = operation({
   access: "read",
@@ -29,6 +25,7 @@ export const stats = operation({
   input: z.strictObject({}),
   output: record({
     rows: json<Record<string, Record<string, number>>>(),
+    logBytes: integer,
     ages: record({ queuedMs: nullable(integer), runningMs: nullable(integer), leasedMs: nullable(integer) }),
     serving: json<Record<string, number>>(),
     lanes: json<Record<Lane, Record<string, number>>>(),
@@ -37,25 +34,27 @@ export const stats = operation({
   errors: [],
   *run(_input, { now, serverState }) {
     const rows: Record<string, Record<string, number>> = {};
-    for (const [table, from] of Object.entries(countedTables)) {
-      const counts = yield* all<{ state: string; count: number }>(
-        sql`SELECT state, count(*) AS count FROM ${from} GROUP BY state`,
-      );
-      rows[table] = Object.fromEntries(counts.map(({ state, count }) => [state, count]));
+    let logBytes = 0;
+    for (const { name } of Object.values(countedTables)) if (name !== undefined) rows[name] = {};
+    for (const { entity, state, amount } of yield* readCounters()) {
+      const counters = rows[countedTables[entity].name ?? ""];
+      if (counters !== undefined) counters[state] = amount;
+      if (entity === "log_bytes") logBytes += amount;
     }
+    // Nothing changes the time at which a command was queued, so the oldest row is the one that waits longest.
     const queued = yield* first<Span>(
-      sql`SELECT count(*) AS count, min(queued_at) AS since FROM commands WHERE state = 'queued'`,
+      sql`SELECT queued_at AS since FROM commands WHERE state = 'queued' ORDER BY created_at, id LIMIT 1`,
     );
     const active = yield* first<Span>(
-      sql`SELECT count(*) AS count, min(started_at) AS since FROM commands WHERE lease_expires_at IS NOT NULL`,
+      sql`SELECT min(started_at) AS since FROM commands WHERE lease_expires_at IS NOT NULL`,
     );
     const leased = yield* first<Span>(
-      sql`SELECT count(*) AS count, min(leased_at) AS since FROM worktrees WHERE lease_expires_at IS NOT NULL`,
+      sql`SELECT min(leased_at) AS since FROM worktrees WHERE lease_expires_at IS NOT NULL`,
     );
-    rows.commands = { queued: queued?.count ?? 0, active: active?.count ?? 0 };
     const { counts, lanes, database } = serverState;
     return {
       rows: plainJson(rows),
+      logBytes,
       ages: { queuedMs: ageOf(queued, now), runningMs: ageOf(active, now), leasedMs: ageOf(leased, now) },
       serving: plainJson(counts),
       lanes: plainJson(lanes),
@@ -65,7 +64,6 @@ export const stats = operation({
 });
 
 interface Span {
-  readonly count: number;
   readonly since: number | null;
 }
 

@@ -76,7 +76,7 @@ const upsertRepository = step(function* (input: z.output<typeof UpsertInput>, co
 });
 
 /** Adds a repository, or returns undefined when another transaction has added one with this name. */
-const insertRepository = step(function* (input: z.output<typeof UpsertInput>, { now, changed }: Context) {
+const insertRepository = step(function* (input: z.output<typeof UpsertInput>, { now, changed, counted }: Context) {
   const row = yield* first<Row>(sql`
     INSERT INTO repositories (
       id,
@@ -105,7 +105,9 @@ const insertRepository = step(function* (input: z.output<typeof UpsertInput>, { 
     )
     ON CONFLICT (name_key) DO NOTHING
     RETURNING *`);
-  if (row !== undefined) changed({ entity: "repository", id: row.id, op: "create", version: 1 });
+  if (row === undefined) return undefined;
+  counted("repository", undefined, "active");
+  changed({ entity: "repository", id: row.id, op: "create", version: 1 });
   return row;
 });
 
@@ -113,7 +115,7 @@ const insertRepository = step(function* (input: z.output<typeof UpsertInput>, { 
 const updateRepository = step(function* (
   before: Row,
   input: z.output<typeof UpsertInput>,
-  { now, changed, wake }: Context,
+  { now, changed, wake, counted }: Context,
 ) {
   const row = yield* one<Row>(sql`
     UPDATE repositories SET
@@ -129,6 +131,7 @@ const updateRepository = step(function* (
       updated_at = ${now}
     WHERE id = ${before.id}
     RETURNING *`);
+  if (before.archived_at !== null) counted("repository", "archived", "active");
   const detail = changedFields(changeable, before, row);
   changed({ entity: "repository", id: row.id, op: "update", version: row.version, detail });
   // The repository may now allow more worktrees, so calls that wait for one run again.
@@ -216,7 +219,7 @@ export const archive = operation({
   input: z.strictObject({ repositoryId: Id, expectedVersion: Version.optional() }),
   output: Repository,
   errors: ["not_found", "conflict"],
-  *run({ repositoryId, expectedVersion }, { now, changed, wake }) {
+  *run({ repositoryId, expectedVersion }, { now, changed, wake, counted }) {
     const before = yield* lockRow("repository", repositoryId);
     if (before.archived_at !== null) return before;
     requireVersion(before, expectedVersion);
@@ -227,6 +230,7 @@ export const archive = operation({
         updated_at = ${now}
       WHERE id = ${repositoryId}
       RETURNING *`);
+    counted("repository", "active", "archived");
     changed({ entity: "repository", id: repositoryId, op: "archive", version: row.version });
     // Calls that wait for a worktree of this repository run again, and fail.
     wake(repositoryTopic(repositoryId));

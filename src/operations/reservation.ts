@@ -258,8 +258,9 @@ export const grantWorktree = step(function* (
   { state, forgetsCommit, forgetsEnvironment, sessionId }: Grant,
   { runnerId, owner }: Holder,
   ttlMs: number,
-  { now, changed }: Context,
+  context: Context,
 ) {
+  const { now, changed } = context;
   const { commit_sha, commit_fence, environment_hash, environment_fence } = unknownFacts;
   const row = yield* writeRow<WorktreeRow>(
     "worktree",
@@ -277,7 +278,7 @@ export const grantWorktree = step(function* (
       use_count: before.use_count + 1,
       ended_from: null,
     },
-    now,
+    context,
   );
   changed({
     entity: "worktree",
@@ -296,8 +297,9 @@ const createWorktree = step(function* (
   input: Reservation,
   path: string,
   { runnerId, owner }: Holder,
-  { now, changed }: Context,
+  context: Context,
 ) {
+  const { now, changed } = context;
   yield* requireFreePath(path);
   const row: WorktreeRow = {
     id: input.id,
@@ -319,7 +321,7 @@ const createWorktree = step(function* (
     created_at: now.getTime(),
     updated_at: now.getTime(),
   };
-  if (!(yield* insertRows("worktree", [row])))
+  if (!(yield* insertRows("worktree", [row], context)))
     fail("conflict", { reason: "exists", worktreeId: row.id }, `worktree ${row.id} exists already`);
   yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${input.repositoryId}`);
   changed({

@@ -1,5 +1,6 @@
 // Writes new rows, and changed columns of locked rows. The row that is stored is known without reading it: a new one is
 // written with all of its columns, and nobody else changes one that is locked.
+import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
 import { change, insert, type SqlValue, Statement, step } from "../sql.ts";
 import { type Entity, tables } from "./rows.ts";
@@ -10,19 +11,24 @@ interface Versioned {
   readonly version: number;
 }
 
+/** A row of an entity whose states are counted. */
+interface Stated {
+  readonly state?: string;
+}
+
 /** The columns that hold booleans. Those that hold times end with `_at`. */
 const flags: ReadonlySet<string> = new Set(["pinned"]);
 
 /**
  * Writes these columns of a row that the caller has locked, and the time of the change, and returns the new row. Names
  * no other column, because SQLite rewrites an index when one of its columns is named, whether the value changes or not.
- * With `raises` 0 the version stays.
+ * With `raises` 0 the version stays. Counts a new state.
  */
 export const writeRow = step(function* <Row extends Versioned>(
   entity: Entity,
   before: Row,
   changes: Partial<Row>,
-  now: Date,
+  { now, counted }: Pick<Context, "now" | "counted">,
   raises: 0 | 1 = 1,
 ) {
   const written = { ...changes, ...(raises === 1 ? { version: before.version + 1 } : {}), updated_at: now.getTime() };
@@ -32,6 +38,8 @@ export const writeRow = step(function* <Row extends Versioned>(
       "internal",
       `${entity} ${before.id} has changed since it was read: is it locked, or saved twice?`,
     );
+  const { state } = changes as Stated;
+  if (state !== undefined) counted(entity, (before as Stated).state, state);
   return { ...before, ...written } as Row;
 });
 
@@ -60,16 +68,21 @@ function update(entity: Entity, { id, version }: Versioned, columns: Readonly<Re
 const insertSizes = [64, 16, 4, 1] as const;
 
 /**
- * Writes new rows of one shape, in as few statements as there are sizes for. Returns false when a row with the id of one
+ * Writes and counts new rows of one shape, in as few statements as there are sizes for. Returns false when a row with the id of one
  * of them exists; the caller then fails, which undoes the others.
  */
-export const insertRows = step(function* <Row extends { readonly id: string }>(entity: Entity, rows: readonly Row[]) {
+export const insertRows = step(function* <Row extends { readonly id: string; readonly state: string }>(
+  entity: Entity,
+  rows: readonly Row[],
+  { counted }: Pick<Context, "counted">,
+) {
   for (let start = 0, size = 0; start < rows.length; start += size) {
     const left = rows.length - start;
     size = insertSizes.find((one) => one <= left) as number;
     // PostgreSQL could run nothing more in a transaction in which the constraint was broken.
     if ((yield* insert(insertion(entity, rows.slice(start, start + size)), size)) < size) return false;
   }
+  for (const { state } of rows) counted(entity, undefined, state);
   return true;
 });
 

@@ -30,7 +30,7 @@ export const replaceRunner = step(function* (formerId: string, runner: Row, cont
     fail("conflict", { reason: "other_name", name: former.name }, message);
   }
   if (former.state === "gone") return;
-  const { now, limits, changed, wake } = context;
+  const { now, limits, changed, wake, counted } = context;
   const { version } = yield* one<Pick<Row, "version">>(sql`
     UPDATE runners SET
       state = 'gone',
@@ -38,6 +38,7 @@ export const replaceRunner = step(function* (formerId: string, runner: Row, cont
       updated_at = ${now}
     WHERE id = ${formerId}
     RETURNING version`);
+  counted("runner", former.state, "gone");
   changed({ entity: "runner", id: formerId, op: "gone", version, detail: { replacedBy: runner.id } });
   // A claim of the former runner that waits runs again, and fails.
   wake(drainTopic(formerId));

@@ -9,7 +9,7 @@ import { asJson, Fence, Id, LeaseTtl, listInput, Name, NewId, oneOrMore, text } 
 import { Runner } from "../model/runners.ts";
 import { runnerStates } from "../model/vocabulary.ts";
 import { operation } from "../operation.ts";
-import { change, empty, first, forUpdate, one, sql, step } from "../sql.ts";
+import { type Body, change, empty, first, forUpdate, one, sql, step } from "../sql.ts";
 import { type Changeable, changedFields } from "./changeDetail.ts";
 import { renewCommand } from "./commandState.ts";
 import { invalidTransition } from "./failures.ts";
@@ -22,6 +22,17 @@ type Row = RowOf["runner"];
 
 /** The fields that `changes` shows when a runner registers again with other ones. */
 const changeable: Changeable = { name: "plain", host: "plain", pid: "plain", labels: "json", state: "plain" };
+
+const RegisterInput = z.strictObject({
+  id: NewId,
+  name: Name,
+  bootId: NewId,
+  host: text(255).default("localhost"),
+  pid: z.int().min(0).default(0),
+  labels: asJson(z.record(Name, text(1_000))).prefault({}),
+  ttlMs: LeaseTtl.default(60_000),
+  replaces: Id.optional(),
+});
 
 /**
  * Registers a runner. Registering a boot id again updates that runner, renews it and sets it online, even if it was
@@ -39,70 +50,82 @@ const changeable: Changeable = { name: "plain", host: "plain", pid: "plain", lab
  */
 export const register = operation({
   access: "write",
-  input: z.strictObject({
-    id: NewId,
-    name: Name,
-    bootId: NewId,
-    host: text(255).default("localhost"),
-    pid: z.int().min(0).default(0),
-    labels: asJson(z.record(Name, text(1_000))).prefault({}),
-    ttlMs: LeaseTtl.default(60_000),
-    replaces: Id.optional(),
-  }),
+  input: RegisterInput,
   output: Runner,
   errors: ["invalid_transition", "conflict", "not_found"],
   *run(input, context) {
-    const { now, changed } = context;
-    const before = yield* first<Row>(sql`SELECT * FROM runners WHERE boot_id = ${input.bootId} ${forUpdate}`);
-    const isRepeated = before && changedFields(changeable, before, { ...input, state: "online" }) === undefined;
-    const row = yield* first<Row>(sql`
-      INSERT INTO runners (
-        id,
-        name,
-        boot_id,
-        host,
-        pid,
-        labels,
-        state,
-        heartbeat_at,
-        expires_at,
-        created_at,
-        updated_at
-      ) VALUES (
-        ${input.id},
-        ${input.name},
-        ${input.bootId},
-        ${input.host},
-        ${input.pid},
-        ${input.labels},
-        'online',
-        ${now},
-        ${after(now, input.ttlMs)},
-        ${now},
-        ${now}
-      )
-      ON CONFLICT (boot_id) DO UPDATE SET
-        name = excluded.name,
-        host = excluded.host,
-        pid = excluded.pid,
-        labels = excluded.labels,
-        state = 'online',
-        heartbeat_at = excluded.heartbeat_at,
-        expires_at = excluded.expires_at,
-        version = runners.version + ${isRepeated ? 0 : 1},
-        updated_at = ${isRepeated ? new Date(before.updated_at) : now}
-      WHERE runners.state <> 'gone'
-      RETURNING *`);
-    if (row === undefined) {
-      const message = `the runner with the boot id ${input.bootId} is gone: register with a new boot id`;
-      invalidTransition("runner", "gone", message);
-    }
-    const { id, version, name, host, pid } = row;
-    const detail = before === undefined ? { name, host, pid } : changedFields(changeable, before, row);
-    if (!isRepeated) changed({ entity: "runner", id, op: "register", version, detail });
+    const row = yield* storeRunner(input, context);
     if (input.replaces !== undefined) yield* replaceRunner(input.replaces, row, context);
     return row;
   },
+});
+
+/** Adds the runner of a boot id, or updates it. */
+const storeRunner = step(function* (input: z.output<typeof RegisterInput>, context: Context): Body<Row> {
+  const { changed, counted } = context;
+  const before = yield* first<Row>(sql`SELECT * FROM runners WHERE boot_id = ${input.bootId} ${forUpdate}`);
+  if (before?.state === "gone") {
+    const message = `the runner with the boot id ${input.bootId} is gone: register with a new boot id`;
+    invalidTransition("runner", "gone", message);
+  }
+  const row = yield* before === undefined ? insertRunner(input, context) : updateRunner(before, input, context);
+  // When two transactions find no row, one of them adds it, and the other then finds it.
+  if (row === undefined) return yield* storeRunner(input, context);
+  counted("runner", before?.state, "online");
+  const { id, version, name, host, pid } = row;
+  const detail = before === undefined ? { name, host, pid } : changedFields(changeable, before, row);
+  if (version !== before?.version) changed({ entity: "runner", id, op: "register", version, detail });
+  return row;
+});
+
+/** Adds a runner, or returns undefined when another transaction has added one with this boot id. */
+const insertRunner = step(function* (input: z.output<typeof RegisterInput>, { now }: Context) {
+  return yield* first<Row>(sql`
+    INSERT INTO runners (
+      id,
+      name,
+      boot_id,
+      host,
+      pid,
+      labels,
+      state,
+      heartbeat_at,
+      expires_at,
+      created_at,
+      updated_at
+    ) VALUES (
+      ${input.id},
+      ${input.name},
+      ${input.bootId},
+      ${input.host},
+      ${input.pid},
+      ${input.labels},
+      'online',
+      ${now},
+      ${after(now, input.ttlMs)},
+      ${now},
+      ${now}
+    )
+    ON CONFLICT (boot_id) DO NOTHING
+    RETURNING *`);
+});
+
+/** Renews a locked runner that registers again, with the fields that it has now. */
+const updateRunner = step(function* (before: Row, input: z.output<typeof RegisterInput>, { now }: Context) {
+  const isRepeated = changedFields(changeable, before, { ...input, state: "online" }) === undefined;
+  return yield* one<Row>(sql`
+    UPDATE runners SET
+      name = ${input.name},
+      host = ${input.host},
+      pid = ${input.pid},
+      labels = ${input.labels},
+      state = 'online',
+      heartbeat_at = ${now},
+      expires_at = ${after(now, input.ttlMs)},
+      version = version + ${isRepeated ? 0 : 1},
+      updated_at = ${isRepeated ? new Date(before.updated_at) : now}
+    WHERE id = ${before.id}
+    RETURNING *`);
 });
 
 const HeldLeases = z
@@ -175,7 +198,7 @@ export const drain = operation({
   input: z.strictObject({ runnerId: Id }),
   output: Runner,
   errors: ["not_found", "invalid_transition"],
-  *run({ runnerId }, { now, changed, wake }) {
+  *run({ runnerId }, { now, changed, wake, counted }) {
     const before = yield* lockRunner(runnerId);
     if (before.state === "draining") return before;
     // A waiting claim of this runner runs again, and fails.
@@ -187,6 +210,7 @@ export const drain = operation({
         updated_at = ${now}
       WHERE id = ${runnerId}
       RETURNING *`);
+    counted("runner", before.state, "draining");
     changed({ entity: "runner", id: runnerId, op: "drain", version: row.version });
     return row;
   },
@@ -227,7 +251,7 @@ export const list = operation({
 });
 
 /** Renews a locked runner that showed a sign of life. One that was stalled is online again. */
-const reviveRunner = step(function* (before: Row, expiresAt: Date, { now, changed }: Context) {
+const reviveRunner = step(function* (before: Row, expiresAt: Date, { now, changed, counted }: Context) {
   const returns = before.state === "stalled";
   // SQLite writes the indexes of every column that an UPDATE names, even if its value stays.
   const online = sql`
@@ -241,6 +265,7 @@ const reviveRunner = step(function* (before: Row, expiresAt: Date, { now, change
       expires_at = ${expiresAt}
     WHERE id = ${before.id}
     RETURNING *`);
+  counted("runner", before.state, row.state);
   if (returns) changed({ entity: "runner", id: row.id, op: "online", version: row.version });
   return row;
 });

@@ -80,7 +80,7 @@ export const saveSession = step(function* (
       last_activity_at: now.getTime(),
       ...(row.idle_ttl_ms === null ? {} : { expires_at: now.getTime() + row.idle_ttl_ms }),
     },
-    now,
+    context,
     op === undefined ? 0 : 1,
   );
   if (op !== undefined) {

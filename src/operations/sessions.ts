@@ -97,6 +97,7 @@ export const create = operation({
         ${now},
         ${now}
       )`);
+    context.counted("session", undefined, "pending");
     changed({ entity: "session", id: input.id, op: "create", version: 1, sessionId: input.id });
     const lease =
       input.reserve === undefined ? null : yield* reserveFor(input.id, input.repositoryId, input.reserve, context);
@@ -310,9 +311,10 @@ const remove = operation({
       fail("conflict", { reason: "pinned", artifactId: pinned.id }, message);
     }
     if (yield* deleteSomeArtifacts(sessionId, context)) return { deleted: 0 };
-    if (yield* deleteSomeDebugRows(sessionId)) return { deleted: 0 };
-    if (yield* deleteSomeCommands(sessionId)) return { deleted: 0 };
+    if (yield* deleteSomeDebugRows(sessionId, context)) return { deleted: 0 };
+    if (yield* deleteSomeCommands(sessionId, context)) return { deleted: 0 };
     yield* change(sql`DELETE FROM sessions WHERE id = ${sessionId}`);
+    context.counted("session", session.state, undefined);
     context.changed({
       entity: "session",
       id: sessionId,
@@ -329,7 +331,7 @@ const remove = operation({
  * Deletes some commands of a session with their attempts, or a part of the log of one of them. Looks only at the first
  * commands that are left, so that a step takes no longer in a large session. Returns false when no command is left.
  */
-const deleteSomeCommands = step(function* (sessionId: string) {
+const deleteSomeCommands = step(function* (sessionId: string, context: Context) {
   const rows = yield* all<{ sequence: number; bytes: number }>(sql`
     SELECT commands.sequence, ${largeBytesOf.command} AS bytes
     FROM commands LEFT JOIN attempts ON attempts.command_id = commands.id
@@ -338,8 +340,22 @@ const deleteSomeCommands = step(function* (sessionId: string) {
   const last = rows[countWithin(rows, bytesPerStep) - 1];
   if (last === undefined) return false;
   const some = sql`commands.session_id = ${sessionId} AND commands.sequence <= ${last.sequence}`;
-  if (!(yield* deleteSomeLogChunks(some))) yield* change(sql`DELETE FROM commands WHERE ${some}`);
+  if (!(yield* deleteSomeLogChunks(some, context))) yield* deleteCommands(some, context);
   return true;
+});
+
+/** Deletes these commands with their attempts. The attempts first, because no statement returns rows that a cascade deletes. */
+const deleteCommands = step(function* (some: Statement, { counted }: Context) {
+  const logs = yield* all<{ log_state: string; bytes: number }>(sql`
+    DELETE FROM attempts
+    WHERE command_id IN (SELECT id FROM commands WHERE ${some})
+    RETURNING log_state, next_offset - dropped_bytes AS bytes`);
+  for (const { log_state, bytes } of logs) {
+    counted("log", log_state, undefined);
+    if (log_state === "sealed") counted("log_bytes", "sealed", undefined, bytes);
+  }
+  const rows = yield* all<{ state: string }>(sql`DELETE FROM commands WHERE ${some} RETURNING state`);
+  for (const { state } of rows) counted("command", state, undefined);
 });
 
 function requireFinished({ id, state, active_commands }: SessionRow): void {
@@ -351,9 +367,9 @@ function requireFinished({ id, state, active_commands }: SessionRow): void {
 }
 
 /** Deletes some chunks of one log of these commands. Returns false when no chunk is left. */
-const deleteSomeLogChunks = step(function* (commands: Statement) {
-  const attempt = yield* first<{ id: number }>(sql`
-    SELECT attempts.id
+const deleteSomeLogChunks = step(function* (commands: Statement, { counted }: Context) {
+  const attempt = yield* first<{ id: number; log_state: string; bytes: number }>(sql`
+    SELECT attempts.id, attempts.log_state, attempts.next_offset - attempts.dropped_bytes AS bytes
     FROM commands JOIN attempts ON attempts.command_id = commands.id
     WHERE ${commands} AND EXISTS (SELECT 1 FROM log_chunks WHERE attempt_id = attempts.id)
     LIMIT 1`);
@@ -362,6 +378,9 @@ const deleteSomeLogChunks = step(function* (commands: Statement) {
     SELECT start_offset FROM log_chunks WHERE attempt_id = ${attempt.id} ORDER BY start_offset LIMIT ${rowsPerStep}`);
   const last = chunks.at(-1)?.start_offset ?? 0;
   yield* change(sql`DELETE FROM log_chunks WHERE attempt_id = ${attempt.id} AND start_offset <= ${last}`);
+  if (attempt.log_state !== "sealed") return true;
   yield* change(sql`UPDATE attempts SET log_state = 'pruned' WHERE id = ${attempt.id}`);
+  counted("log", "sealed", "pruned");
+  counted("log_bytes", "sealed", undefined, attempt.bytes);
   return true;
 });

@@ -20,7 +20,7 @@ interface NewToken extends SealedToken {
 }
 
 /** Inserts a token, which takes its name from an expired one. Fails with `conflict` when a live token has the name. */
-export const insertToken = step(function* (token: NewToken, op: string, { now, changed }: Context) {
+export const insertToken = step(function* (token: NewToken, op: string, { now, changed, counted }: Context) {
   const { id, accountId, kind, publicId, secretSha256, name, scopes, createdBy, expiresAt } = token;
   // An expired token gives up its name. An index cannot know the time, so that is recorded here.
   yield* change(sql`
@@ -62,6 +62,7 @@ export const insertToken = step(function* (token: NewToken, op: string, { now, c
     const message = `account ${accountId} has a token named ${name}: revoke or rotate it, or choose another name`;
     fail("conflict", { reason: "name" }, message);
   }
+  counted("token", undefined, "live");
   changed({ entity: "token", id, op, version: 1, detail: { accountId, kind, scopes: parseScopes(scopes) } });
   return row;
 });

@@ -190,7 +190,7 @@ export const rotate = sealedOperation({
   output: Minted,
   errors: ["not_found", "token_revoked", "token_expired", "conflict"],
   *run(input, context) {
-    const { now, changed } = context;
+    const { now, changed, counted } = context;
     const before = yield* lockWithAccounts(input.tokenId);
     if (before.rotated_to !== null) {
       const message = `token ${before.id} was already rotated to ${before.rotated_to}`;
@@ -210,6 +210,7 @@ export const rotate = sealedOperation({
         version = version + 1,
         updated_at = ${now}
       WHERE id = ${before.id}`);
+    counted("token", "live", "rotated");
     changed({
       entity: "token",
       id: before.id,
@@ -254,7 +255,7 @@ export const revoke = operation({
   input: z.strictObject({ tokenId: Id, reason: Reason.optional(), expectedVersion: Version.optional() }),
   output: Token,
   errors: ["not_found", "conflict"],
-  *run({ tokenId, reason, expectedVersion }, { now, changed }) {
+  *run({ tokenId, reason, expectedVersion }, { now, changed, counted }) {
     const before = yield* lockRow("token", tokenId);
     if (before.revoked_at !== null) return before;
     requireVersion(before, expectedVersion);
@@ -266,6 +267,7 @@ export const revoke = operation({
         updated_at = ${now}
       WHERE id = ${tokenId}
       RETURNING *`);
+    counted("token", before.rotated_to === null ? "live" : "rotated", "revoked");
     changed({
       entity: "token",
       id: tokenId,

@@ -50,12 +50,12 @@ export const saveWorktree = step(function* (
   before: WorktreeRow,
   changes: Partial<WorktreeRow>,
   op: string,
-  { now, changed }: Context,
+  context: Context,
   reason?: string,
   sessionId?: string,
 ) {
-  const stored = yield* writeRow("worktree", before, changes, now);
-  changed({
+  const stored = yield* writeRow("worktree", before, changes, context);
+  context.changed({
     entity: "worktree",
     id: before.id,
     op,

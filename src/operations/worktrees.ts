@@ -109,7 +109,7 @@ export const register = operation({
   output: Worktree,
   errors: ["not_found", "invalid_transition", "conflict", "capacity_exhausted"],
   *run(input, context) {
-    const { now, changed, wake } = context;
+    const { now, changed, wake, counted } = context;
     const repository = yield* lockActiveRepository(input.repositoryId);
     const known = yield* first<WorktreeRow>(
       sql`SELECT * FROM worktrees WHERE path = ${input.path} AND state <> 'removed'`,
@@ -152,6 +152,7 @@ export const register = operation({
       )
       RETURNING *`);
     yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${repository.id}`);
+    counted("worktree", undefined, row.state);
     changed({ entity: "worktree", id: row.id, op: "register", version: 1, fence: 0, detail: { path: row.path } });
     wake(freeWorktreeTopic(repository.id, row.id));
     return row;

@@ -68,8 +68,8 @@ export interface History {
 export const ledgerTable = "schema_migrations";
 const ledgerColumns = ["revision", "name", "sha256", "applied_at", "duration_ms", "applied_by"];
 
-/** The tables that describe the store itself and hold no user data. */
-export const ownTables: readonly string[] = [ledgerTable, "store_meta"];
+/** The tables that describe the store itself, or are derived from others, and hold no user data. */
+export const ownTables: readonly string[] = [ledgerTable, "store_meta", "counters"];
 
 /**
  * Reads the ledger and compares it with the known migrations. Fails with incompatible when there is no ledger, or it is

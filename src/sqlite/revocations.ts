@@ -127,9 +127,15 @@ function apply(db: Database.Database, ended: Ended, { entity, op, id }: Revocati
   if (op === "disable") {
     const { disabled_at } = ended.accounts.get(id) as DisabledAccount;
     update(db, "accounts", id, now, { disabled_at });
+    count(db, "account", "enabled", -1);
+    count(db, "account", "disabled", 1);
   } else {
     const { revoked_at, revoked_reason, rotated_to, expires_at } = ended.tokens.get(id) as EndedToken;
+    const stateNow = () =>
+      (db.prepare(`SELECT ${tokenState} AS state FROM tokens WHERE id = ?`).get(id) as { state: string }).state;
+    count(db, "token", stateNow(), -1);
     update(db, "tokens", id, now, op === "revoke" ? { revoked_at, revoked_reason } : { rotated_to, expires_at });
+    count(db, "token", stateNow(), 1);
     if (op === "rotate") addSuccessors(db, ended, rotated_to, now);
   }
   recordChange(db, entity, id, op, now);
@@ -165,8 +171,21 @@ function addSuccessors(db: Database.Database, { successors }: Ended, first: stri
     db.prepare(
       `INSERT INTO tokens (${columns.join(", ")}) VALUES (${columns.map((name) => `@${name}`).join(", ")})`,
     ).run(row);
+    count(db, "token", row.revoked_at !== null ? "revoked" : row.rotated_to !== null ? "rotated" : "live", 1);
     recordChange(db, "token", row.id as string, "mint", now);
   }
+}
+
+/** The state of a token under which it is counted. */
+const tokenState =
+  "CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN rotated_to IS NOT NULL THEN 'rotated' ELSE 'live' END";
+
+/** Adds to a counter (D-110), unless the schema of the copy is from before there were some. */
+function count(db: Database.Database, entity: Revocation["entity"], state: string, amount: number): void {
+  if (db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'counters'").get() === undefined) return;
+  db.prepare(`
+    INSERT INTO counters (entity, state, amount) VALUES (?, ?, ?)
+    ON CONFLICT (entity, state) DO UPDATE SET amount = amount + excluded.amount`).run(entity, state, amount);
 }
 
 function recordChange(db: Database.Database, entity: Revocation["entity"], id: string, op: string, now: number): void {

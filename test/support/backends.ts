@@ -1,4 +1,5 @@
 // The backends on which the conformance suite runs. A new backend needs an entry here and a file in test/conformance.
+import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +7,7 @@ import { type Limits, type OwnedStore, openStore, type Store } from "../../src/i
 import { present } from "../../src/present.ts";
 import { attachStore } from "../../src/store.ts";
 import { openTestStore, type TestClock, testClock } from "../../src/testing/index.ts";
+import { wrongCountersAt } from "./counters.ts";
 import { dropDatabase, newDatabase } from "./postgres.ts";
 import { openRunnerStore } from "./runnerStore.ts";
 
@@ -136,7 +138,11 @@ async function openPersistent(
     },
     async close() {
       await closeAll();
-      await remove();
+      try {
+        assert.deepEqual(await wrongCountersAt(url), []);
+      } finally {
+        await remove();
+      }
     },
   };
 }

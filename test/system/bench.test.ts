@@ -216,6 +216,7 @@ describe("the basis of the benchmarks", () => {
       serverState: idleServer,
       wake: () => undefined,
       changed: () => undefined,
+      counted: () => undefined,
       used: () => undefined,
     };
     const input = { commandId: "c", fence: 1, offset: 0, stream: "stdout", data: new Uint8Array(1) };

@@ -291,11 +291,16 @@ export function maintenanceConformance(backend: TestedBackend): void {
       await fixtures(store).worktree();
       const { rows, serving } = await store.maintenance.stats();
       assert.deepEqual(rows, {
+        accounts: {},
         runners: { online: 1 },
+        repositories: { active: 3 },
         worktrees: { idle: 1 },
         sessions: { pending: 1, running: 1 },
         artifacts: {},
-        commands: { queued: 1, active: 1 },
+        commands: { queued: 1, running: 1 },
+        debug_sessions: {},
+        logs: { open: 1 },
+        tokens: {},
       });
       for (const name of ["groups", "calls", "commits", "queued", "parked", "clients"])
         assert.ok(Number.isFinite(serving[name]), name);

@@ -15,6 +15,7 @@ const context: Context = {
   serverState: idleServer,
   wake: () => undefined,
   changed: () => undefined,
+  counted: () => undefined,
   used: () => undefined,
 };
 

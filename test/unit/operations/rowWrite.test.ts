@@ -10,13 +10,16 @@ import type { Body, Query } from "../../../src/sql.ts";
 
 const row = { id: newId(), version: 3, state: "pending", next_sequence: 1, pinned: 0, updated_at: 1 };
 
+const counts: unknown[] = [];
+const context = { now: new Date(7), counted: (...count: unknown[]) => void counts.push(count) };
+
 /** Runs the body with a database that answers each query with this number of rows. */
 function run(
   changes: object,
   raises?: 0 | 1,
   count = 1,
 ): { statements: Query<unknown>["statements"]; stored: unknown } {
-  const body = writeRow("session", row as never as SessionRow, changes, new Date(7), raises) as Body<unknown>;
+  const body = writeRow("session", row as never as SessionRow, changes, context, raises) as Body<unknown>;
   const { value } = body.next();
   const { statements } = value as Query<unknown>;
   return { statements, stored: body.next(count).value };
@@ -47,8 +50,18 @@ it("a write without a new version keeps it, and equal writes share one text", ()
   assert.deepEqual(second.stored, { ...row, next_sequence: 9, updated_at: 7 });
 });
 
+it("a write of the state counts the row in the new one", () => {
+  counts.length = 0;
+  run({ next_sequence: 2 });
+  assert.deepEqual(counts, []);
+  run({ state: "running" });
+  assert.deepEqual(counts, [["session", "pending", "running"]]);
+});
+
 it("a row that was saved since it was read is a fault of the caller", () => {
+  counts.length = 0;
   assert.throws(() => run({ state: "running" }, 1, 0), { code: "internal", message: /has changed since it was read/ });
+  assert.deepEqual(counts, []);
 });
 
 it("the names of the columns tell which hold times", () => {

@@ -6,6 +6,7 @@
 -- 0006_lists.postgres.sql 5237599981328ea34193442c0112d8c87b004de3cd44802b065f792a5ddbe0c6
 -- 0007_token_names.postgres.sql db64a31ddb3cf14a3b4944c9bc3414e166d57ae6a278b770a369afa1c2ba1e6a
 -- 0008_ageing.postgres.sql 55f1419a9f1c96f4323eddd69e0aa9bbbc900c5964cab217bba20596ba728d05
+-- 0009_counters.postgres.sql 86e406f53f55322bae0aa4558803d824abd087b9a62c7ac70cbf8f3ced6da3e6
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -197,6 +198,13 @@ CREATE INDEX commands_page_of_state ON commands USING btree (state, created_at, 
 CREATE INDEX commands_ready ON commands USING btree (session_id, sequence) WHERE state = 'queued'::text;
 
 CREATE INDEX commands_stop ON commands USING btree (stop_at) WHERE stop_at IS NOT NULL;
+
+CREATE TABLE counters (
+  entity text COLLATE "C" NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  amount bigint NOT NULL,
+  CONSTRAINT counters_pkey PRIMARY KEY (entity, state)
+);
 
 CREATE TABLE debug_breakpoints (
   id uuid NOT NULL,
