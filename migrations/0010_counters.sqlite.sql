@@ -13,6 +13,7 @@ SELECT 'account', CASE WHEN disabled_at IS NULL THEN 'enabled' ELSE 'disabled' E
 UNION ALL SELECT 'artifact', state, count(*) FROM artifacts GROUP BY 2
 UNION ALL SELECT 'command', state, count(*) FROM commands GROUP BY 2
 UNION ALL SELECT 'debug_session', state, count(*) FROM debug_sessions GROUP BY 2
+UNION ALL SELECT 'file', kind, count(*) FROM discarded_files GROUP BY 2
 UNION ALL SELECT 'log', log_state, count(*) FROM attempts GROUP BY 2
 UNION ALL SELECT 'log_bytes', log_state, sum(next_offset - dropped_bytes) FROM attempts WHERE log_state = 'sealed' GROUP BY 2
 UNION ALL SELECT 'repository', CASE WHEN archived_at IS NULL THEN 'active' ELSE 'archived' END, count(*) FROM repositories GROUP BY 2

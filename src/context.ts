@@ -31,6 +31,7 @@ export type CountedEntity =
   | "artifact"
   | "command"
   | "debug_session"
+  | "file"
   | "log"
   | "log_bytes"
   | "repository"

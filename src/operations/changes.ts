@@ -160,7 +160,7 @@ const inserts = [64, 16, 4, 1].map((rows) => {
 /**
  * Writes the changes of all calls of a transaction, in their order, and what they have counted. Runs last in the
  * transaction, so that on PostgreSQL too the sequence numbers follow the order of the commits (D-044), and nobody waits
- * longer for the row of a counter than for the lock of the feed (D-110).
+ * longer for the row of a counter than for the lock of the feed (D-114).
  */
 export const recordChanges = step(function* (made: readonly MadeChange[], counts: readonly CountOf[]) {
   const statements: Statement[] = [];

@@ -1,4 +1,4 @@
-// Counters of rows by state, so that figures of the store cost the same however many rows it has (D-110). Operations
+// Counters of rows by state, so that figures of the store cost the same however many rows it has (D-114). Operations
 // announce what they count (`context.counted`); the deltas of a whole transaction are written last, with its changes.
 import type { CountedEntity, CountOf } from "../context.ts";
 import { all, Statement, sql, step } from "../sql.ts";
@@ -29,6 +29,7 @@ export const countedTables: Readonly<Record<CountedEntity, CountedTable>> = {
   artifact: { table: sql`artifacts`, state: byState, amount: one, name: "artifacts" },
   command: { table: sql`commands`, state: byState, amount: one, name: "commands" },
   debug_session: { table: sql`debug_sessions`, state: byState, amount: one, name: "debug_sessions" },
+  file: { table: sql`discarded_files`, state: sql`kind`, amount: one, name: "discarded_files" },
   log: { table: sql`attempts`, state: sql`log_state`, amount: one, name: "logs" },
   // The bytes of an open log change with each append, which is not counted; those of a pruned log are gone.
   log_bytes: {

@@ -19,7 +19,7 @@ interface Discarded {
 /** Hands a file out for removal, after `limits.fileGraceMs`. One that is handed out already stays as it is. */
 export const discardFile = step(function* ({ id, kind, uri, sizeBytes, sessionId }: Discarded, context: Context) {
   const { now, limits } = context;
-  yield* change(sql`
+  const count = yield* change(sql`
     INSERT INTO discarded_files (
       id,
       kind,
@@ -38,13 +38,14 @@ export const discardFile = step(function* ({ id, kind, uri, sizeBytes, sessionId
       ${now}
     )
     ON CONFLICT DO NOTHING`);
+  context.counted("file", undefined, kind, count);
   context.wake(filesTopic);
 });
 
 /** Hands out the files of the ready artifacts that fulfill a condition, and that the caller is about to delete. */
 export const discardFilesOfArtifacts = step(function* (condition: Statement, context: Context) {
   const { now, limits } = context;
-  yield* change(sql`
+  const count = yield* change(sql`
     INSERT INTO discarded_files (
       id,
       kind,
@@ -58,6 +59,7 @@ export const discardFilesOfArtifacts = step(function* (condition: Statement, con
     FROM artifacts
     WHERE state = 'ready' AND ${condition}
     ON CONFLICT DO NOTHING`);
+  context.counted("file", undefined, "artifact", count);
   context.wake(filesTopic);
 });
 
@@ -70,9 +72,9 @@ export function hasUri(uri: string): Statement {
  * Takes a file back that was discarded before, because it is named again. Fails with `conflict` when a collector has, or
  * had, the file: it may remove it at any time (D-111).
  */
-export const reclaimFile = step(function* (uri: string) {
-  const row = yield* first<{ id: string; fence: number }>(
-    sql`SELECT id, fence FROM discarded_files WHERE ${hasUri(uri)} ${forUpdate}`,
+export const reclaimFile = step(function* (uri: string, { counted }: Context) {
+  const row = yield* first<{ id: string; kind: FileKind; fence: number }>(
+    sql`SELECT id, kind, fence FROM discarded_files WHERE ${hasUri(uri)} ${forUpdate}`,
   );
   if (row === undefined) return;
   if (row.fence > 0) {
@@ -80,4 +82,5 @@ export const reclaimFile = step(function* (uri: string) {
     fail("conflict", { reason: "discarded" }, message);
   }
   yield* change(sql`DELETE FROM discarded_files WHERE id = ${row.id}`);
+  counted("file", row.kind, undefined);
 });

@@ -62,7 +62,7 @@ export const claim = operation({
 const claimOfKind = step(function* (
   kind: FileKind,
   { owner, ttlMs, limit }: { readonly owner: string; readonly ttlMs: number; readonly limit: number },
-  { now }: Context,
+  { now, counted }: Context,
 ) {
   const due = yield* all<DiscardedFileRow>(sql`
     SELECT * FROM discarded_files
@@ -74,6 +74,7 @@ const claimOfKind = step(function* (
     const isNamed = yield* first(sql`SELECT id FROM artifacts WHERE ${hasUri(row.uri)} AND state = 'ready' LIMIT 1`);
     if (isNamed !== undefined) {
       yield* change(sql`DELETE FROM discarded_files WHERE id = ${row.id}`);
+      counted("file", kind, undefined);
       continue;
     }
     const fence = row.fence + 1;
@@ -114,12 +115,14 @@ export const acknowledge = operation({
   input: z.strictObject({ files: z.array(Claimed).min(1).max(bounds.pageRowsMax) }),
   output: record({ lost: listOf(text) }),
   errors: [],
-  *run({ files }) {
+  *run({ files }, { counted }) {
     const lost: string[] = [];
     for (const { id, fence } of inOrderOfIds(files)) {
       const row = yield* lockClaimed(id);
       if (row !== undefined && row.fence !== fence) lost.push(id);
-      else if (row !== undefined) yield* change(sql`DELETE FROM discarded_files WHERE id = ${id}`);
+      if (row === undefined || row.fence !== fence) continue;
+      yield* change(sql`DELETE FROM discarded_files WHERE id = ${id}`);
+      counted("file", row.kind, undefined);
     }
     return { lost };
   },
@@ -165,8 +168,8 @@ const failFiles = operation({
 });
 
 const lockClaimed = step(function* (id: string) {
-  return yield* first<Pick<DiscardedFileRow, "fence" | "owner" | "failures">>(sql`
-    SELECT fence, owner, failures FROM discarded_files WHERE id = ${id} ${forUpdate}`);
+  return yield* first<Pick<DiscardedFileRow, "kind" | "fence" | "owner" | "failures">>(sql`
+    SELECT kind, fence, owner, failures FROM discarded_files WHERE id = ${id} ${forUpdate}`);
 });
 
 /**

@@ -180,7 +180,7 @@ function addSuccessors(db: Database.Database, { successors }: Ended, first: stri
 const tokenState =
   "CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN rotated_to IS NOT NULL THEN 'rotated' ELSE 'live' END";
 
-/** Adds to a counter (D-110), unless the schema of the copy is from before there were some. */
+/** Adds to a counter (D-111), unless the schema of the copy is from before there were some. */
 function count(db: Database.Database, entity: Revocation["entity"], state: string, amount: number): void {
   if (db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'counters'").get() === undefined) return;
   db.prepare(`

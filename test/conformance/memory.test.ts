@@ -14,7 +14,7 @@ await conformance("memory");
 describeQueryPlans(statements);
 describeFeedCoverage(changes);
 
-it("the counters of every store equal the rows that they count", () => {
+it("memory: counters of every store equal the rows that they count", () => {
   counters.stop();
   assert.ok(counters.stores() > 0);
   assert.deepEqual(counters.wrong, []);

@@ -59,6 +59,20 @@ export const mutations: readonly Mutation[] = [
       "undefined : { id: input.tokenId, account_id: null };",
     ],
   ]),
+  ...mutate("src/operations/commandState.ts", subject("counters"), [
+    ["a command that is asked to stop is counted", 'counted("command", before.state, row.state);', ""],
+    ["the end of an attempt counts its log", 'counted("log", "open", "sealed");', ""],
+  ]),
+  ...mutate("src/operations/sessions.ts", subject("counters"), [
+    ["deleted commands are counted", 'for (const { state } of rows) counted("command", state, undefined);', ""],
+  ]),
+  ...mutate("src/dispatch.ts", { tests: ["test/unit/operations/counters.test.ts"] }, [
+    [
+      "a job that runs again counts anew",
+      "counts: () => context?.counts ?? [],",
+      "counts: () => [...(context?.counts ?? []), ...(context?.counts ?? [])],",
+    ],
+  ]),
   ...mutate("src/model/cursors.ts", subject("lists"), [
     ["a cursor belongs to its list", "|| !cursor.subarray(0, tagBytes).equals(tagOf(list, input))", ""],
   ]),

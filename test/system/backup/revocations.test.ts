@@ -6,6 +6,7 @@ import { test } from "node:test";
 import Database from "better-sqlite3";
 import { newId, type OwnedStore, openStore } from "../../../src/index.ts";
 import { restoreSqlite } from "../../../src/sqlite/restore.ts";
+import { wrongCountersAt } from "../../support/counters.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { run } from "../cli/commandLine.ts";
 
@@ -23,13 +24,14 @@ interface Prepared {
   }>;
 }
 
-/** Opens the store of a file for some calls. */
+/** Opens the store of a file for some calls, and checks its counters afterwards. */
 async function withStore<Result>(url: string, work: (store: OwnedStore) => Promise<Result>): Promise<Result> {
   const store = await openStore({ url, migrate: "never" });
   try {
     return await work(store);
   } finally {
     await store.close();
+    assert.deepEqual(await wrongCountersAt(url), []);
   }
 }
 
