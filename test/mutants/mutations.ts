@@ -300,8 +300,8 @@ export const mutations: readonly Mutation[] = [
     ["a file that another artifact has is not handed out", "if (isNamed !== undefined)", "if (isNamed === null)"],
     [
       "only the collector that has a file acknowledges it",
-      "if (row !== undefined && row.fence !== fence) lost.push(id);\n      else",
-      "",
+      "if (row === undefined || row.fence !== fence) continue;\n      yield* change",
+      "if (row === undefined) continue;\n      yield* change",
     ],
     ["a file that is handed out is not handed out again", "due_at = ${dueAt}", "due_at = ${now}"],
   ]),

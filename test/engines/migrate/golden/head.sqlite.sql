@@ -6,7 +6,8 @@
 -- 0006_lists.sqlite.sql 86cb87c5589394c20384e0e10ffd12d1d343f51839bba5e105c86e9f650a9f6c
 -- 0007_token_names.sqlite.sql b59013ef48fc397794dcba2e44a4d08363368fca0d02cc408f8f835c2aad3b33
 -- 0008_ageing.sqlite.sql e138a9ff9413836311c308b95437f7cdbbce5adc779f142e6ae41f886d0e20c6
--- 0009_counters.sqlite.sql 8aa4dc70a4d117c489f45ba2db386df8761ebc477f54656c2d2417c38f94d606
+-- 0009_discarded_files.sqlite.sql 16c91901e3cc83fd46ed4ff6eadf8a14988ce338e56bc23b126b07f2f41815c3
+-- 0010_counters.sqlite.sql dae67c95d2433844fcfd3c98a85af9bf4452d58f1135209b56f827df9771919f
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -71,6 +72,8 @@ CREATE INDEX artifacts_page_of_kind_and_state ON artifacts (kind, state, created
 CREATE INDEX artifacts_page_of_session ON artifacts (session_id, created_at, id);
 
 CREATE INDEX artifacts_page_of_state ON artifacts (state, created_at, id);
+
+CREATE INDEX artifacts_uri ON artifacts (uri) WHERE state = 'ready';
 
 CREATE TABLE attempts (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -264,6 +267,30 @@ CREATE TABLE debug_stops (
   cut INTEGER NOT NULL CHECK (cut IN (0, 1)),
   PRIMARY KEY (debug_session_id, stop_epoch, thread_id)
 ) STRICT;
+
+CREATE TABLE discarded_files (
+  id TEXT NOT NULL PRIMARY KEY,
+  kind TEXT NOT NULL CHECK (kind = 'artifact' OR kind = 'log'),
+  uri TEXT NOT NULL,
+  size_bytes INTEGER CHECK (size_bytes >= 0),
+  session_id TEXT,
+  -- Who has it until due_at. Without an owner, due_at is the time from which it is handed out.
+  owner TEXT,
+  fence INTEGER NOT NULL DEFAULT 0 CHECK (fence >= 0),
+  due_at INTEGER NOT NULL,
+  failures INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
+  last_error TEXT,
+  created_at INTEGER NOT NULL,
+  CHECK (owner IS NULL OR fence > 0)
+) STRICT;
+
+CREATE INDEX discarded_files_due ON discarded_files (kind, due_at);
+
+CREATE INDEX discarded_files_page ON discarded_files (created_at, id);
+
+CREATE INDEX discarded_files_page_of_kind ON discarded_files (kind, created_at, id);
+
+CREATE UNIQUE INDEX discarded_files_uri ON discarded_files (uri);
 
 CREATE TABLE idempotency_keys (
   operation TEXT NOT NULL,
