@@ -25,7 +25,7 @@ export interface Context {
   used(tokenId: string, isFirst: boolean): void;
 }
 
-/** What is counted by state: rows of these entities, and the bytes of sealed logs. */
+/** The names of counters by state: of rows of these entities, and the bytes of sealed logs. */
 export type CountedEntity =
   | "account"
   | "artifact"

@@ -18,7 +18,7 @@ export interface CountedTable {
 const one = sql`1`;
 const byState = sql`state`;
 
-/** What is counted, by the name that the rows of `counters` have. The one list of it. */
+/** The rows that are counted, by the entity that the rows of `counters` name. */
 export const countedTables: Readonly<Record<CountedEntity, CountedTable>> = {
   account: {
     table: sql`accounts`,

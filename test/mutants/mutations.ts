@@ -285,8 +285,8 @@ export const mutations: readonly Mutation[] = [
     ["a folder is no file", "if (above !== undefined)", "if (above === null)"],
     [
       "each artifact of a deleted session is in the feed",
-      "for (const row of rows)\n    context.changed",
-      "for (const row of []  as typeof rows)\n    context.changed",
+      'for (const row of rows) {\n    context.counted("artifact"',
+      'for (const row of [] as typeof rows) {\n    context.counted("artifact"',
     ],
   ]),
   ...mutate("src/operations/artifacts.ts", subject("artifacts"), [

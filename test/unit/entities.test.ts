@@ -50,7 +50,7 @@ it("maintenance.stats counts the rows of every table that has a state, and those
     Object.keys(rows)
       .filter((name) => !tables.includes(name))
       .sort(),
-    ["accounts", "logs", "repositories", "tokens"],
+    ["accounts", "discarded_files", "logs", "repositories", "tokens"],
   );
 });
 

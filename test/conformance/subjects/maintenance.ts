@@ -299,6 +299,7 @@ export function maintenanceConformance(backend: TestedBackend): void {
         artifacts: {},
         commands: { queued: 1, running: 1 },
         debug_sessions: {},
+        discarded_files: {},
         logs: { open: 1 },
         tokens: {},
       });
