@@ -1,4 +1,6 @@
 // The events that a store reports besides the answers to calls, and the level at which each is logged.
+import type { StoreError } from "./errors.ts";
+import { messageOf } from "./model/realms.ts";
 import type { ReapedIds } from "./model/reaped.ts";
 
 /** An event of the store that belongs to no call. */
@@ -11,6 +13,8 @@ export type StoreEvent =
   /** A client sent nothing but messages that are no calls, so its port was closed. */
   | { readonly type: "client_cut_off"; readonly refused: number }
   | FileEvent
+  /** A reader has ended by itself. Its reads run again on another one. */
+  | { readonly type: "reader_died"; readonly message: string }
   | { readonly type: "thread_died"; readonly message: string };
 
 /** An event of the file of a SQLite database. */
@@ -50,6 +54,17 @@ export interface WalReader {
   readonly command: string | null;
 }
 
+/** Builds the event that reports a fault with its cause. */
+export function faultEvent({ code, message, cause }: StoreError): StoreEvent {
+  return { type: "fault", code, message, cause: describe(cause) };
+}
+
+function describe(cause: unknown): string | undefined {
+  const { stack } = (cause ?? {}) as { readonly stack?: unknown };
+  if (typeof stack === "string") return stack;
+  return cause === undefined ? undefined : messageOf(cause);
+}
+
 /** A logger, such as pino, as far as the store uses it. */
 export interface Logger {
   info(details: object, message: string): void;
@@ -66,6 +81,7 @@ const levels: Record<StoreEvent["type"], keyof Logger> = {
   wal_pinned: "warn",
   vacuum_off: "warn",
   file_lost: "error",
+  reader_died: "error",
   fault: "error",
   thread_died: "error",
 };

@@ -126,6 +126,13 @@ export const defaultLimits = {
   /** The free space in a SQLite file from which on it shrinks, if that is more than a tenth of the file (D-113). */
   freeBytes: 4 * 1024 * 1024,
   /**
+   * The time that reads of pages may take beside the writes, while no reader runs, before one is started (D-110). A few
+   * short lists do not need a thread.
+   */
+  readerAfterMs: 20,
+  /** The time without work after which a reader is ended; and in which the time before counts. */
+  readerIdleMs: 60_000,
+  /**
    * The time for which SQLite itself waits for a lock; short, because it blocks the thread. The mailbox retries
    * (D-015).
    */
@@ -198,4 +205,13 @@ export function checkLimits(limits: Partial<Limits> = {}): Limits {
 export function checkMaxBytes(maxBytes: number | undefined): number | undefined {
   if (maxBytes === undefined || (Number.isSafeInteger(maxBytes) && maxBytes > 0)) return maxBytes;
   throw new StoreError("invalid_input", `maxBytes: expected a whole number of at least 1, not ${maxBytes}`);
+}
+
+/** The most readers. Each is a thread, and more of them than processors win nothing. */
+const readersMax = 16;
+
+/** Fails with `invalid_input` on a number of readers that is out of range. */
+export function checkReaders(readers: number): number {
+  if (Number.isSafeInteger(readers) && readers >= 0 && readers <= readersMax) return readers;
+  throw new StoreError("invalid_input", `readers: expected a whole number from 0 to ${readersMax}, not ${readers}`);
 }

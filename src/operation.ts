@@ -15,6 +15,11 @@ export type Access = "read" | "write";
  * of the client's time (D-012).
  */
 export type Lane = "urgent" | "normal" | "background";
+/**
+ * The most that a call reads: a few rows, a page with bounds, or as much as the store holds. Reads of pages and of the
+ * whole store may run on a reader, beside the writes (D-110).
+ */
+export type Extent = "rows" | "page" | "whole";
 
 /** One operation as plain data: its contract, its body, and how its input and result travel. */
 export interface Operation<Input = unknown, Output = unknown, Item = never> {
@@ -54,8 +59,12 @@ export interface Operation<Input = unknown, Output = unknown, Item = never> {
    * the sum over the calls of a client in one group.
    */
   resultBytes(input: never): number;
+  /** Returns the most that the call reads. On a reader, its body can neither wait nor record the use of a token. */
+  extent(input: never): Extent;
   /** True when the body reads `changes`, whose rows are written last in a transaction. */
   readonly readsChanges: boolean;
+  /** True when the body shows the state of the server, which a reader must be told. */
+  readonly showsServer: boolean;
   /**
    * True when calls may be parked, depending on their input. Such a call travels alone, so that no answer waits for it.
    */
@@ -161,7 +170,10 @@ interface Definition<Schema extends z.ZodObject, Output, Raw, Item> {
   readonly errors: readonly ErrorCode[];
   readonly touches?: (input: z.output<Schema>) => string;
   readonly resultBytes?: (input: z.output<Schema>) => number;
+  /** Without it, a list reads a page, and any other operation a few rows. */
+  readonly extent?: (input: z.output<Schema>) => Extent;
   readonly readsChanges?: boolean;
+  readonly showsServer?: boolean;
   run(input: z.output<Schema>, context: Context): Body<NoInfer<Raw> | NotYet<NoInfer<Raw> | StoreError>>;
   readonly waitMs?: (input: z.output<Schema>) => number;
   readonly stream?: Stream<z.input<Schema>, Output, Item>;
@@ -183,13 +195,16 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     run,
     touches,
     resultBytes,
+    extent,
     readsChanges = false,
+    showsServer = false,
     waitMs,
     stream,
     again,
     joining,
   } = definition;
   const keys = Object.keys(input.shape);
+  const isList = keys.includes("cursor");
   const [parseInput, parseStored] = [parser(input), parser(storedForm(input))];
   const wireOf = (value: unknown): unknown[] => {
     const wire: unknown[] = new Array(keys.length);
@@ -219,8 +234,10 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
     },
     run: run as Operation["run"],
     touches: (touches ?? (() => undefined)) as Operation["touches"],
-    resultBytes: (resultBytes ?? (() => (keys.includes("cursor") ? bounds.pageBytes : 0))) as Operation["resultBytes"],
+    resultBytes: (resultBytes ?? (() => (isList ? bounds.pageBytes : 0))) as Operation["resultBytes"],
+    extent: (extent ?? (() => (isList ? "page" : "rows"))) as Operation["extent"],
     readsChanges,
+    showsServer,
     waits: waitMs !== undefined,
     waitMs: (waitMs ?? (() => 0)) as Operation["waitMs"],
     stream: stream as Stream<z.input<Schema>, Output, Item> | undefined,

@@ -1,6 +1,7 @@
 // Opens a store, and attaches to one from another thread.
 import { resolve } from "node:path";
 import type { MessagePort } from "node:worker_threads";
+import { startReaderConnection } from "./actor/connectionReader.ts";
 import { within } from "./actor/deadline.ts";
 import { inProcessStore } from "./actor/inProcess.ts";
 import { assembleOwnedStore } from "./actor/ownedStore.ts";
@@ -15,7 +16,7 @@ import { systemClock, type TestClock } from "./clock.ts";
 import type { Driver, Synchronous } from "./driver.ts";
 import { StoreError } from "./errors.ts";
 import { type Logger, logEvent, type StoreEvent } from "./events.ts";
-import { checkLimits, checkMaxBytes, type Limits } from "./limits.ts";
+import { checkLimits, checkMaxBytes, checkReaders, type Limits } from "./limits.ts";
 import { operationFilter } from "./operations/patterns.ts";
 import { operations } from "./operations/table.ts";
 import { checkNodeVersion } from "./package.ts";
@@ -41,6 +42,11 @@ export interface StoreOptions {
   readonly synchronous?: Synchronous;
   /** The largest size of a SQLite file; beyond it, writes fail with `storage_full`. The default is no limit. */
   readonly maxBytes?: number;
+  /**
+   * The largest number of readers: threads, or connections to PostgreSQL, that run long reads beside the writes. 0 turns
+   * them off. The default is 1, and 0 for a visitor. One is started when reads take long, and ended when it is idle.
+   */
+  readonly readers?: number;
   /** Bounds that differ from `defaultLimits`. */
   readonly limits?: Partial<Limits>;
   /**
@@ -82,14 +88,18 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
     }
   };
   const maxBytes = checkMaxBytes(options.maxBytes);
+  const readers = checkReaders(options.readers ?? (role === "visitor" ? 0 : 1));
   if (place.engine === "sqlite")
-    return openFile({ path: place.path, limits, migrate, synchronous, maxBytes, role, clock: clock?.shared }, onEvent);
+    return openFile(
+      { path: place.path, limits, migrate, synchronous, maxBytes, role, readers, clock: clock?.shared },
+      onEvent,
+    );
   if (maxBytes !== undefined)
     throw new StoreError(
       "invalid_input",
       "maxBytes: only the size of a SQLite file can be limited; limit PostgreSQL on its server",
     );
-  return openServer({ url: place.url, limits, migrate, synchronous, clock: clock ?? systemClock }, onEvent);
+  return openServer({ url: place.url, limits, migrate, synchronous, clock: clock ?? systemClock }, readers, onEvent);
 }
 
 async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) => void): Promise<OwnedStore> {
@@ -126,16 +136,29 @@ async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) =
 
 async function openServer(
   options: Omit<PostgresOptions, "onTouched">,
+  readers: number,
   onEvent: (event: StoreEvent) => void,
 ): Promise<OwnedStore> {
+  const { limits } = options;
   // Loaded only when needed, because most stores are files.
   const { openPostgres } = await import("./postgres/open.ts");
   // A notification that arrives before the server exists can be dropped, because no call waits yet.
   let server: Server | undefined;
-  const { drivers, clock, publish } = await openPostgres({ ...options, onTouched: (topics) => server?.touch(topics) });
-  server = createServer({ drivers, clock, limits: options.limits, shared: false, onCommit: publish, onEvent });
+  const { drivers, clock, publish, connectReader } = await openPostgres({
+    ...options,
+    onTouched: (topics) => server?.touch(topics),
+  });
+  server = createServer({
+    drivers,
+    readers: { count: readers, start: (readerOptions) => startReaderConnection(connectReader, limits, readerOptions) },
+    clock,
+    limits,
+    shared: false,
+    onCommit: publish,
+    onEvent,
+  });
   onEvent({ type: "opened", epoch: (drivers[0] as Driver).epoch });
-  return inProcessStore(server, options.limits, async () => {
+  return inProcessStore(server, limits, async () => {
     throw backupRefusal(options.url, "dump");
   });
 }

@@ -117,6 +117,7 @@ export class Admission {
       spentMs: 0,
       chargedMs: 0,
       place: "queue",
+      stays: false,
       wokenFor: undefined,
       cancelled: false,
       done: false,

@@ -27,6 +27,10 @@ import type { Fifo } from "./fifo.ts";
 // touched elsewhere while its group ran, the call may have missed that commit, and goes to the queue at once. When its
 // time is up, what it found last is its answer.
 //
+// On a reader. A read of a page or more may leave the group before it runs, or once the writes of its client before it
+// are committed, and run on a reader (longReads.ts). It comes back with its answer, or to the queue, to run in a group
+// after all. As it only reads, it can be cancelled at any time.
+//
 // Answered. An entry is answered once, and `done` from then on. A call that is cancelled in the queue or while parked
 // is answered with `aborted`. One that is cancelled in a group is answered with its result, or with `aborted` when it
 // has not begun, or would be parked or put back. A mailbox that closes answers parked calls with `closed`, runs those in
@@ -60,7 +64,9 @@ export interface Entry {
   spentMs: number;
   /** The time that its client was charged for it in advance. */
   chargedMs: number;
-  place: "queue" | "group" | "parked";
+  place: "queue" | "group" | "parked" | "reader";
+  /** True once it runs in a group whatever it reads, because no reader can run it. */
+  stays: boolean;
   /** The kind of topic that woke it alone, if so (D-102): another one is woken after it, unless it finds nothing. */
   wokenFor: string | undefined;
   /** True once it was cancelled in a group. The group may have run it, so its result decides about its answer. */
@@ -164,7 +170,7 @@ export function addAnswer({ answers, slots }: OpenEnvelope, slot: number, [ok, w
 
 /** Marks an entry as done: it will not run any more. */
 export function drop(entry: Entry): void {
-  if (entry.place !== "parked" && !entry.done) noteWaits(entry, -1);
+  if ((entry.place === "queue" || entry.place === "group") && !entry.done) noteWaits(entry, -1);
   entry.done = true;
   entry.arrived = undefined;
 }

@@ -13,6 +13,7 @@ import { Admission, failure, refuse } from "./admission.ts";
 import type { ClockWatch } from "./clockWatch.ts";
 import { type Client, drop, type Entry, noteWaits, type OpenEnvelope, settle, writes } from "./entry.ts";
 import { Figures } from "./figures.ts";
+import { extentOf, type LongReads, type ReadOwner } from "./longReads.ts";
 import { Outbox } from "./outbox.ts";
 import { Parking } from "./parking.ts";
 import { Queues } from "./queues.ts";
@@ -28,6 +29,8 @@ interface MailboxOptions {
   readonly epoch: number;
   /** Returns a number that changes when another process has committed; undefined when no other process can. */
   readonly dataVersion: (() => number | Promise<number>) | undefined;
+  /** Runs long reads beside the groups. Without it, they run in groups. */
+  readonly longReads?: LongReads | undefined;
   /** Receives the topics that each commit has touched, to wake calls that wait elsewhere. */
   onCommit?(topics: ReadonlySet<string>): void;
   /** Wakes a call that waits for a kind of topic in another mailbox, when none waits in this one. */
@@ -74,6 +77,25 @@ export class Mailbox {
   /** True when any topic may have been touched since then. */
   #allTouched = false;
   readonly #stopWatching: (() => void) | undefined;
+  /** The entries that readers have. */
+  readonly #reads = new Set<Entry>();
+  readonly #readOwner: ReadOwner = {
+    onRead: (entry, outcome) => {
+      this.#figures.countAnswer(entry.lane, realTime.elapsed() - outcome.usedMs - entry.queuedAtMs);
+      this.#answer(entry, ...outcome.answers);
+    },
+    onReturned: (entry) => {
+      this.#reads.delete(entry);
+      entry.stays = true;
+      this.#queues.push(entry);
+      this.#schedule();
+    },
+    onFailed: (entry, answer) => this.#answer(entry, answer),
+    onReadsDone: () => {
+      this.#outbox.sendAnswered();
+      this.#noteIdle();
+    },
+  };
   #closing = false;
   #onIdle: (() => void) | undefined;
 
@@ -153,7 +175,7 @@ export class Mailbox {
     return this.#parking.wakeOne(kind);
   }
 
-  /** Admits no further calls, answers the parked ones, and resolves when the queued ones have run. */
+  /** Admits no further calls, answers the parked ones, and resolves when the queued ones and the reads have run. */
   close(): Promise<void> {
     this.#closing = true;
     this.#stopWatching?.();
@@ -163,6 +185,12 @@ export class Mailbox {
       this.#onIdle = resolve;
       this.#schedule();
     });
+  }
+
+  /** Answers the reads that readers still have. */
+  endReads(): void {
+    for (const entry of this.#reads) this.#answer(entry, closingAnswer);
+    this.#outbox.sendAnswered();
   }
 
   #post(client: Client, [id, isAtomic, calls]: Envelope, onPart: OpenEnvelope["onPart"]): Promise<Reply> {
@@ -203,6 +231,7 @@ export class Mailbox {
     this.#parking.remove(entry);
     this.#answer(entry, cancelledAnswer);
     this.#outbox.sendAnswered();
+    this.#noteIdle();
   }
 
   #disconnect(client: Client): void {
@@ -210,12 +239,14 @@ export class Mailbox {
     for (const { entries } of client.envelopes.values()) {
       for (const entry of entries) {
         this.#parking.remove(entry);
+        this.#forgetRead(entry);
         drop(entry);
       }
     }
     // Only now, so that it wakes no entry of this client.
     for (const { entries } of client.envelopes.values()) for (const entry of entries) this.#passWake(entry);
     client.envelopes.clear();
+    this.#noteIdle();
   }
 
   #schedule(delayMs = 0): void {
@@ -230,7 +261,8 @@ export class Mailbox {
     if (this.#running) return;
     this.#scheduled = "no";
     this.#running = true;
-    const group = this.#queues.take(this.#options.limits, (entry) => this.#prepare(entry));
+    const taken = this.#queues.take(this.#options.limits, (entry) => this.#prepare(entry));
+    const [group, following] = this.#passOn(taken);
     let unrun: readonly Entry[] = [];
     let delayMs = 0;
     try {
@@ -245,10 +277,58 @@ export class Mailbox {
       this.#allTouched = false;
       this.#running = false;
     }
-    this.#putBack(unrun);
+    this.#putBack(following.length === 0 ? unrun : this.#passOnCommitted(taken, unrun, following));
     this.#outbox.sendAnswered();
     if (this.#queues.hasWork()) this.#schedule(delayMs);
-    else this.#onIdle?.();
+    else this.#noteIdle();
+  }
+
+  #noteIdle(): void {
+    if (!this.#running && this.#reads.size === 0 && !this.#queues.hasWork()) this.#onIdle?.();
+  }
+
+  /**
+   * Passes long reads on to the readers. Returns the other entries, and the reads that follow a write of their client,
+   * which must be committed first (D-110).
+   */
+  #passOn(taken: readonly Entry[]): readonly [group: readonly Entry[], following: readonly Entry[]] {
+    const { longReads } = this.#options;
+    if (longReads === undefined || !taken.some((entry) => extentOf(entry) !== "rows")) return [taken, []];
+    const writers = new Set<Client>();
+    const [group, following]: [Entry[], Entry[]] = [[], []];
+    for (const entry of taken) {
+      if (!longReads.accepts(extentOf(entry))) {
+        if (writes(entry)) writers.add(entry.client);
+        group.push(entry);
+      } else if (writers.has(entry.client)) following.push(entry);
+      else this.#read(longReads, entry);
+    }
+    return [group, following];
+  }
+
+  /** Passes on the reads whose client's writes are committed. Returns the others with those that did not run, in order. */
+  #passOnCommitted(taken: readonly Entry[], unrun: readonly Entry[], following: readonly Entry[]): readonly Entry[] {
+    const blocked = new Set(unrun.filter(writes).map(({ client }) => client));
+    const kept = new Set(unrun);
+    for (const entry of following) {
+      if (blocked.has(entry.client)) kept.add(entry);
+      else this.#read(this.#options.longReads as LongReads, entry);
+    }
+    return taken.filter((entry) => kept.has(entry));
+  }
+
+  #read(longReads: LongReads, entry: Entry): void {
+    this.#queues.settleCost(entry, 0);
+    if (entry.cancelled) this.#answer(entry, cancelledAnswer);
+    if (entry.done) return;
+    noteWaits(entry, -1);
+    entry.place = "reader";
+    this.#reads.add(entry);
+    longReads.add(entry, extentOf(entry), this.#readOwner);
+  }
+
+  #forgetRead(entry: Entry): void {
+    if (this.#reads.delete(entry)) this.#options.longReads?.remove(entry);
   }
 
   /** Decodes the calls of an entry. Returns false after answering it with the reason why it is refused. */
@@ -315,6 +395,7 @@ export class Mailbox {
 
   /** Answers or parks the entries that ran. */
   #answerGroup(group: readonly Entry[], outcomes: TransactionOutcome["outcomes"], startedAtMs: number): void {
+    const { longReads } = this.#options;
     this.#figures.countGroup(outcomes.length);
     for (let index = 0; index < outcomes.length; index++) {
       const entry = group[index] as Entry;
@@ -322,6 +403,7 @@ export class Mailbox {
       const { answers, parkOn, usedMs } = outcome;
       this.#queues.settleCost(entry, usedMs);
       const waitMs = startedAtMs - entry.queuedAtMs;
+      if (longReads !== undefined && extentOf(entry) === "page") longReads.noteInGroup(usedMs);
       if (parkOn !== undefined && this.#park(entry, parkOn, answers[0] as Answer, outcome)) continue;
       this.#figures.countAnswer(entry.lane, waitMs);
       // A call that was cancelled before it began has no answer.
@@ -421,6 +503,7 @@ export class Mailbox {
   /** Answers an entry. The answer is sent with the others of its group, by the outbox. */
   #answer(entry: Entry, ...answers: readonly Answer[]): void {
     if (!settle(entry, answers)) return;
+    this.#forgetRead(entry);
     this.#outbox.add(entry.envelope);
     this.#passWake(entry);
   }

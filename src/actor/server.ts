@@ -6,9 +6,9 @@ import type { ServerState } from "../context.ts";
 import { createDispatcher } from "../dispatch.ts";
 import type { Driver } from "../driver.ts";
 import { StoreError } from "../errors.ts";
-import type { StoreEvent } from "../events.ts";
+import { faultEvent, type StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
-import { messageOf } from "../model/realms.ts";
+import type { OperationTable } from "../operation.ts";
 import { operationFilter } from "../operations/patterns.ts";
 import { servedOperations } from "../operations/table.ts";
 import { kindOf } from "../operations/topics.ts";
@@ -17,6 +17,7 @@ import { createClockWatch } from "./clockWatch.ts";
 import { within } from "./deadline.ts";
 import { byLane } from "./entry.ts";
 import { sumFigures } from "./figures.ts";
+import { LongReads, type StartReader } from "./longReads.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
 import { startReaper } from "./reaper.ts";
@@ -25,6 +26,8 @@ import { startUpkeep } from "./upkeep.ts";
 import { WriteProbe } from "./writeProbe.ts";
 
 interface ServerOptions {
+  /** The operations that it runs; by default all that there are. */
+  readonly operations?: OperationTable | undefined;
   /**
    * The connections to the database; each runs one transaction at a time. All calls of a client go through the same
    * one, so that they run in order (D-040).
@@ -32,10 +35,19 @@ interface ServerOptions {
   readonly drivers: readonly Driver[];
   readonly clock: Clock;
   readonly limits: Limits;
+  /** The number of readers, and the function that starts one. Without it, all reads run in groups. */
+  readonly readers?: { readonly count: number; start(options: ReaderOptions): ReturnType<StartReader> } | undefined;
   /** True when other processes may commit to the same database. */
   readonly shared: boolean;
   /** Receives the topics that a commit has touched, to report them to other processes. */
   onCommit?(topics: ReadonlySet<string>): void;
+  onEvent(event: StoreEvent): void;
+}
+
+/** The parts of a server that its readers use. */
+export interface ReaderOptions {
+  readonly onDeath: Parameters<StartReader>[0];
+  serverState(): ServerState;
   onEvent(event: StoreEvent): void;
 }
 
@@ -58,11 +70,19 @@ export interface Server {
   close(): Promise<void>;
 }
 
-export function createServer({ drivers, clock, limits, shared, onCommit, onEvent }: ServerOptions): Server {
-  const onFault = (error: StoreError): void =>
-    onEvent({ type: "fault", code: error.code, message: error.message, cause: describe(error.cause) });
+export function createServer({
+  operations = servedOperations,
+  drivers,
+  readers,
+  clock,
+  limits,
+  shared,
+  onCommit,
+  onEvent,
+}: ServerOptions): Server {
+  const onFault = (error: StoreError): void => onEvent(faultEvent(error));
   const serverState = (): ServerState => ({
-    counts: sumFigures(mailboxes.map((mailbox) => mailbox.figures())),
+    counts: { ...sumFigures(mailboxes.map((mailbox) => mailbox.figures())), ...longReads?.figures() },
     lanes: byLane((lane) => sumFigures(mailboxes.map((mailbox) => mailbox.lanes()[lane]))),
     queueFullness: Math.max(...mailboxes.map(({ fullness }) => fullness)),
     lastWrite: writeProbe.last,
@@ -71,9 +91,18 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
   });
   const clockWatch = createClockWatch(clock, limits);
   const wakeElsewhere = (kind: string): void => void mailboxes.some((mailbox) => mailbox.wakeOne(kind));
+  const longReads =
+    readers === undefined || readers.count === 0
+      ? undefined
+      : new LongReads({
+          readers: readers.count,
+          limits,
+          start: (onDeath) => readers.start({ onDeath, serverState, onEvent }),
+          onEvent,
+        });
   const mailboxes = drivers.map((driver): Mailbox => {
     const dispatcher = createDispatcher({
-      operations: servedOperations,
+      operations,
       driver,
       limits,
       serverState,
@@ -86,6 +115,7 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
       clock,
       clockWatch,
       epoch: driver.epoch,
+      longReads,
       dataVersion: shared ? driver.dataVersion : undefined,
       onCommit(topics) {
         for (const other of mailboxes) if (other !== mailbox) other.touch(topics);
@@ -157,6 +187,9 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
       };
       // When the database cannot be reached in time, closing the drivers fails the calls that are still queued.
       await within(limits.closeMs, drain());
+      for (const mailbox of mailboxes) mailbox.endReads();
+      // Before the connection that writes, which moves the WAL into the file when nobody else reads it.
+      await longReads?.close();
       await Promise.all(drivers.map((driver) => driver.close()));
       // When the server has no thread that ends with it, an open port would keep the process alive, and its other end
       // waiting.
@@ -167,9 +200,3 @@ export function createServer({ drivers, clock, limits, shared, onCommit, onEvent
 
 /** The number of refusals of one port that are reported, so that a peer cannot fill the log with them. */
 const refusalsMax = 20;
-
-function describe(cause: unknown): string | undefined {
-  const { stack } = (cause ?? {}) as { readonly stack?: unknown };
-  if (typeof stack === "string") return stack;
-  return cause === undefined ? undefined : messageOf(cause);
-}

@@ -1,5 +1,6 @@
 // The main function of the database thread (D-002): opens the database, serves ports, and closes when its owner asks.
 
+import { resolve } from "node:path";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { runBackupJob } from "../backup/jobs.ts";
 import { systemClock, testClock } from "../clock.ts";
@@ -10,10 +11,13 @@ import { openSqlite, type SqliteOptions } from "../sqlite/open.ts";
 import { exposeControl } from "./control.ts";
 import { keepBeating } from "./heartbeat.ts";
 import { createServer, type Server } from "./server.ts";
+import { startReaderThread } from "./threadReader.ts";
 
 export type DatabaseThreadData = Omit<SqliteOptions, "clock" | "onEvent" | "checkpoint"> & {
   /** The offsets of a test clock; without them, the system's clock is used. */
   readonly clock: SharedArrayBuffer | undefined;
+  /** The number of readers. */
+  readonly readers?: number;
   /** The memory that the thread's heartbeat is written to, for the owner to read. */
   readonly heartbeat?: SharedArrayBuffer;
 };
@@ -68,7 +72,25 @@ function open(
       checkpoint: (input, options) => runBackupJob("checkpoint", input, options),
     });
     onEvent({ type: "opened", epoch: driver.epoch });
-    return createServer({ drivers: [driver], clock, limits: data.limits, shared: data.path !== ":memory:", onEvent });
+    const { limits, readers = 0 } = data;
+    // The folder of the process may be another one when a reader starts.
+    const path = resolve(data.path);
+    const { epoch, files } = driver;
+    return createServer({
+      drivers: [driver],
+      ...(files === undefined
+        ? {}
+        : {
+            readers: {
+              count: readers,
+              start: (options) => startReaderThread({ path, limits, clock: data.clock, epoch, files }, options),
+            },
+          }),
+      clock,
+      limits,
+      shared: data.path !== ":memory:",
+      onEvent,
+    });
   } catch (error) {
     onFailure(wireFailureOf(error));
     return undefined;

@@ -51,6 +51,7 @@ export const since = operation({
   errors: ["feed_truncated"],
   readsChanges: true,
   resultBytes,
+  extent: ({ limit }) => (limit > bounds.pageRows ? "page" : "rows"),
   *run(input) {
     return yield* readChanges(input);
   },

@@ -45,6 +45,7 @@ export const read = operation({
   output: LogPage,
   errors: ["not_found"],
   resultBytes: ({ maxBytes }) => maxBytes,
+  extent: ({ maxBytes }) => (maxBytes > bounds.logChunkBytes ? "page" : "rows"),
   *run(input) {
     return (yield* readLog(input)).page;
   },

@@ -32,6 +32,8 @@ export const stats = operation({
     database: json<Record<string, number | string>>(),
   }),
   errors: [],
+  extent: () => "page",
+  showsServer: true,
   *run(_input, { now, serverState }) {
     const rows: Record<string, Record<string, number>> = {};
     let logBytes = 0;
@@ -91,6 +93,7 @@ export const health = operation({
   input: z.strictObject({}),
   output: Health,
   errors: [],
+  showsServer: true,
   *run(_input, { serverState, limits }) {
     const last = yield* first<{ revision: string }>(
       sql`SELECT revision FROM schema_migrations ORDER BY revision DESC LIMIT 1`,

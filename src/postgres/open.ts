@@ -39,6 +39,8 @@ export interface OpenedPostgres {
   readonly drivers: readonly Driver[];
   /** The server's clock, as this process knows it. */
   readonly clock: Clock;
+  /** Returns the driver of a further connection, which opens with its first transaction. */
+  connectReader(): Driver;
   /** Notifies other processes of the topics that a commit has touched. */
   publish(topics: ReadonlySet<string>): void;
 }
@@ -70,15 +72,20 @@ export async function openPostgres(options: PostgresOptions): Promise<OpenedPost
     const { server, watched } = await startClock(client, options.clock);
     const { connections, groupLockMs, lockMs } = options.limits;
     const more = Array.from({ length: Math.max(1, connections) - 1 }, () => new PostgresConnection(settings));
-    const [head, ...others] = [first, ...more].map((connection) =>
-      createPostgresDriver({ connection, epoch, groupLockMs, lockMs, clock: server, facts: () => facts }),
-    ) as [Driver, ...Driver[]];
+    const driverOf = (connection: PostgresConnection): Driver =>
+      createPostgresDriver({ connection, epoch, groupLockMs, lockMs, clock: server, facts: () => facts });
+    const [head, ...others] = [first, ...more].map(driverOf) as [Driver, ...Driver[]];
     // The first driver closes the listener too.
     const close = async (): Promise<void> => {
       await Promise.all([head.close(), started.close()]);
     };
     opened = true;
-    return { drivers: [{ ...head, close }, ...others], clock: watched, publish: (topics) => started.publish(topics) };
+    return {
+      drivers: [{ ...head, close }, ...others],
+      clock: watched,
+      connectReader: () => driverOf(new PostgresConnection(settings)),
+      publish: (topics) => started.publish(topics),
+    };
   } catch (error) {
     await Promise.all([first.close(), listener?.close() ?? listening.close()]);
     const reason = translate(error);

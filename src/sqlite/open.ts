@@ -7,6 +7,7 @@ import type { Clock } from "../clock.ts";
 import type { Driver, Synchronous, Upkeep } from "../driver.ts";
 import type { FileEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
+import { present } from "../present.ts";
 import { realTime } from "../realTime.ts";
 import { createSchema, readHistory, requireHead } from "../schema/ledger.ts";
 import { readMigrations } from "../schema/migrationFiles.ts";
@@ -19,7 +20,7 @@ import { describeReadOnly, prepareFile, withPath } from "./file.ts";
 import { FreePages } from "./freePages.ts";
 import { inImmediateTransaction, retryWhileBusy } from "./locks.ts";
 import { copyInSteps } from "./onlineCopy.ts";
-import { fileIdentity, OpenFile } from "./openFile.ts";
+import { type FileIdentities, fileIdentity, OpenFile } from "./openFile.ts";
 import { connectToRead, readOnlyError } from "./readOnly.ts";
 import { ServerRow } from "./servers.ts";
 import { createSqliteDriver } from "./transaction.ts";
@@ -51,8 +52,11 @@ export interface SqliteOptions {
   readonly checkpoint?: RunCheckpoint;
 }
 
+/** The driver of a SQLite database, and its files if it has some that others may read. */
+export type SqliteDriver = Driver & { readonly files?: FileIdentities };
+
 /** Opens a store. Fails with incompatible, storage_full, busy or corrupt; the message names the remedy. */
-export function openSqlite(options: SqliteOptions): Driver {
+export function openSqlite(options: SqliteOptions): SqliteDriver {
   for (;;) {
     const driver = tryOpen(options);
     if (driver !== undefined) return driver;
@@ -60,7 +64,7 @@ export function openSqlite(options: SqliteOptions): Driver {
 }
 
 /** Returns undefined when a restore has replaced the file while it was being opened. */
-function tryOpen(options: SqliteOptions): Driver | undefined {
+function tryOpen(options: SqliteOptions): SqliteDriver | undefined {
   const inMemory = options.path === ":memory:";
   const path = inMemory ? options.path : resolve(options.path);
   const create = options.migrate === "create";
@@ -93,7 +97,7 @@ function tryOpen(options: SqliteOptions): Driver | undefined {
         ? undefined
         : keepSmall(file, wal, pages, copies);
     const stopServing = file === undefined || options.role === "visitor" ? undefined : serveFile(db, file, options);
-    return createSqliteDriver({
+    const driver = createSqliteDriver({
       db,
       clock: options.clock,
       epoch,
@@ -115,6 +119,7 @@ function tryOpen(options: SqliteOptions): Driver | undefined {
         return stopped === undefined ? close() : stopped.then(close);
       },
     });
+    return { ...driver, ...present({ files: file?.identities }) };
   } catch (error) {
     db.close();
     // SQLite refuses to switch a file to WAL when it no longer has its name:

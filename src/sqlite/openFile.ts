@@ -21,7 +21,8 @@ const remedies: Record<FileLoss, string> = {
 /** The file of an open database. Once it is lost, it stays lost for its connection. */
 export class OpenFile {
   readonly #path: string;
-  readonly #identities: readonly (string | undefined)[];
+  /** The files that the connection has open. */
+  readonly identities: FileIdentities;
   readonly #onLost: (reason: FileLoss) => void;
   #error: StoreError | undefined;
   /** The size of the -wal file when it was last looked at. */
@@ -30,7 +31,7 @@ export class OpenFile {
   /** Must be created when the connection has the file and its WAL open. `onLost` is called once. */
   constructor(path: string, onLost: (reason: FileLoss) => void) {
     this.#path = path;
-    this.#identities = suffixes.map((suffix) => fileIdentity(`${path}${suffix}`));
+    this.identities = fileIdentities(path);
     this.#onLost = onLost;
   }
 
@@ -38,7 +39,7 @@ export class OpenFile {
   check(): StoreError | undefined {
     if (this.#error !== undefined) return this.#error;
     for (const [index, suffix] of suffixes.entries()) {
-      const opened = this.#identities[index];
+      const opened = this.identities[index];
       if (opened === undefined) continue;
       const existing = tryStat(`${this.#path}${suffix}`);
       if (existing === "unknown") continue;
@@ -63,6 +64,13 @@ export class OpenFile {
 export function fileIdentity(path: string): string | undefined {
   const existing = statSync(path, { throwIfNoEntry: false });
   return existing && identityOf(existing);
+}
+
+/** The identities of the files of one database: of itself, its WAL and its shared memory. */
+export type FileIdentities = readonly (string | undefined)[];
+
+export function fileIdentities(path: string): FileIdentities {
+  return suffixes.map((suffix) => fileIdentity(`${path}${suffix}`));
 }
 
 function identityOf({ dev, ino }: Stats): string {

@@ -113,7 +113,8 @@ async function openPersistent(
   connectClient: Connect,
 ): Promise<Opened> {
   const clock = testClock();
-  const open = () => openStore({ url, clock, limits: { ...patience, reapEveryMs: 0, ...limits } });
+  // The first list starts a reader, which runs those after it.
+  const open = () => openStore({ url, clock, limits: { ...patience, reapEveryMs: 0, readerAfterMs: 0, ...limits } });
   let owned = await open();
   let clients: { store: Store; close(): Promise<void> }[] = [await connectClient(owned, {})];
   const closeAll = async () => {
