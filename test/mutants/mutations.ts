@@ -40,6 +40,7 @@ function subject(name: string): Pick<Mutation, "tests" | "only"> {
 const client = { tests: ["test/unit/client.test.ts"] };
 const dispatcher = { tests: ["test/unit/sql.test.ts"] };
 const mailbox = { tests: ["test/unit/actor/mailbox.test.ts"] };
+const longReads = { tests: ["test/unit/actor/longReads.test.ts"] };
 const joining = { tests: ["test/unit/joining.test.ts"] };
 const json = { tests: ["test/unit/model/json.test.ts", "test/unit/model/jsonText.test.ts"] };
 const sqliteDriver = { tests: ["test/engines/sqlite/transaction.test.ts"] };
@@ -51,6 +52,45 @@ const backup = { tests: ["test/engines/sqlite/backup.test.ts"] };
 const restore = { tests: ["test/system/backup/restore.test.ts"] };
 
 export const mutations: readonly Mutation[] = [
+  // Long reads
+  ...mutate("src/actor/mailbox.ts", longReads, [
+    [
+      "a long read begins when the writes before it are committed",
+      "else if (writers.has(entry.client)) following.push(entry);",
+      "",
+    ],
+    [
+      "a long read does not overtake a write that was put back",
+      "if (blocked.has(entry.client)) kept.add(entry);",
+      "if (entry.done) kept.add(entry);",
+    ],
+    [
+      "closing waits for long reads",
+      "if (!this.#running && this.#reads.size === 0 && !this.#queues.hasWork())",
+      "if (!this.#running && !this.#queues.hasWork())",
+    ],
+  ]),
+  ...mutate("src/actor/longReads.ts", longReads, [
+    [
+      "a page never waits for a read of the whole store",
+      "else if (this.#pages.size > 0 && [...this.#places].every(readsWhole)) returnAll(this.#pages);",
+      "",
+    ],
+    ["a read that has ended two readers does not get a third", "const deathsMax = 2;", "const deathsMax = 9;"],
+    [
+      "a read that found nothing yet waits in the mailbox",
+      "if (outcome !== undefined && outcome.parkOn === undefined) owner.onRead",
+      "if (outcome !== undefined) owner.onRead",
+    ],
+    ["an atomic envelope runs in a group", " || envelope.isAtomic", ""],
+  ]),
+  ...mutate("src/sqlite/openReader.ts", { tests: ["test/system/faults/readers.test.ts"], only: "file is lost" }, [
+    [
+      "a reader opens no other file than the store has open",
+      "file !== undefined && file !== found[index]",
+      "file === null",
+    ],
+  ]),
   // Operations
   ...mutate("src/operations/sessions.ts", subject("references"), [
     [
