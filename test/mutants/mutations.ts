@@ -669,8 +669,8 @@ export const mutations: readonly Mutation[] = [
     ],
     [
       "a call that was cancelled in its group does not run later",
-      "if (entry.cancelled) this.#answer",
-      "if (entry.cancelled === undefined) this.#answer",
+      "for (const entry of entries) if (entry.cancelled) this.#answer",
+      "for (const entry of entries) if (entry.cancelled === undefined) this.#answer",
     ],
     ["a call that was parked comes back in the normal lane", '      entry.lane = "normal";\n', ""],
     ["a closing mailbox parks nothing", "leftMs <= 0 || this.#closing ||", "leftMs <= 0 ||"],

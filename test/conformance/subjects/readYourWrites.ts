@@ -1,4 +1,4 @@
-// What a read sees: all that its own client wrote before it, whether it has waited for that or not, and all that anybody
+// A read sees all that its own client wrote before it, whether it has waited for that or not, and all that anybody
 // has committed by then. Reads may run beside the writes, on another connection (D-114).
 import assert from "node:assert/strict";
 import fc from "fast-check";

@@ -25,7 +25,7 @@ interface TestedReader {
 interface Rig {
   readonly mailbox: Mailbox;
   readonly longReads: LongReads;
-  /** What ran, in order: the calls of each group, and those of each transaction of a reader. */
+  /** The transactions, in order: the calls of each group, and those of each transaction of a reader. */
   readonly log: string[];
   readonly readers: TestedReader[];
   readonly events: StoreEvent[];
