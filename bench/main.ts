@@ -7,6 +7,7 @@ import { renderCells } from "./cells/render.ts";
 import { type CellsResult, comparisons, runCells } from "./cells/run.ts";
 import { type LadderResult, renderLadder, runLadder } from "./ladder.ts";
 import { type PostgresResult, renderPostgres, runPostgres } from "./postgres.ts";
+import { type ReadsResult, renderReads, runReads } from "./reads.ts";
 
 const scenarioNames = comparisons.map(({ name }) => name);
 
@@ -18,12 +19,13 @@ const usage = `Usage: npm run bench [-- SCENARIO ...] [--quick] [--rounds 5] [--
                                [--in-flight 1,16,256] [--logs 1,256] [--json FILE]
        npm run bench -- append --url postgres://USER:PASSWORD@HOST:PORT/DATABASE
                                [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--json FILE]
+       npm run bench -- reads [--rounds 5] [--seconds 3] [--json FILE]
        npm run bench -- render FILE`;
 
 /** A mistake in the command line, as one sentence for the user. */
 class UsageError extends Error {}
 
-type Result = AppendResult | CellsResult | LadderResult | PostgresResult;
+type Result = AppendResult | CellsResult | LadderResult | PostgresResult | ReadsResult;
 
 async function main(args: readonly string[]): Promise<void> {
   const { positionals, values } = parse(args);
@@ -87,6 +89,11 @@ async function run(name: string | undefined, values: ReturnType<typeof parse>["v
     }
     return runLadder({ rounds, size, seconds: duration(values.seconds ?? "0.5") });
   }
+  if (name === "reads") {
+    if ((values.size ?? values.threads ?? values["in-flight"] ?? values.logs ?? values.url) !== undefined)
+      throw new UsageError("reads takes --rounds, --seconds and --json");
+    return runReads({ rounds, seconds: duration(values.seconds ?? "3") });
+  }
   if (name === "append") {
     const threads = wholeNumber("threads", values.threads ?? "16", 1, 64);
     if (values.url !== undefined) {
@@ -98,7 +105,9 @@ async function run(name: string | undefined, values: ReturnType<typeof parse>["v
     const logs = wholeNumbers("logs", values.logs ?? "1,256", 1, 256);
     return runAppend({ rounds, size, threads, inFlight, logs, seconds: duration(values.seconds ?? "2.5") });
   }
-  throw new UsageError(`unknown benchmark ${name}: choose ${scenarioNames.join(", ")}, ladder, append or render`);
+  throw new UsageError(
+    `unknown benchmark ${name}: choose ${scenarioNames.join(", ")}, ladder, append, reads or render`,
+  );
 }
 
 function wholeNumber(option: string, text: string, min: number, max: number): number {
@@ -131,6 +140,7 @@ function render(result: Result): string {
   if (result.bench === "cells") return renderCells(result);
   if (result.bench === "ladder") return renderLadder(result);
   if (result.bench === "postgres") return renderPostgres(result);
+  if (result.bench === "reads") return renderReads(result);
   throw new UsageError("render: the file does not hold the result of a benchmark");
 }
 

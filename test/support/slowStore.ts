@@ -1,7 +1,7 @@
 // A store on a file whose server runs in the thread of the test, with real reader threads that the test can end, and with
 // slow reads.
 import { join } from "node:path";
-import { MessageChannel, type Worker } from "node:worker_threads";
+import { MessageChannel, type MessagePort, type Worker } from "node:worker_threads";
 import { portBackend } from "../../src/actor/ports.ts";
 import { createServer } from "../../src/actor/server.ts";
 import { startReaderThread } from "../../src/actor/threadReader.ts";
@@ -14,7 +14,7 @@ import type { Store } from "../../src/storeTypes.ts";
 import { slowOperations } from "./slowOperations.ts";
 import { temporaryFolder } from "./temporaryFolder.ts";
 
-type SlowStore = Omit<Store, "close"> & {
+export type SlowStore = Omit<Store, "close"> & {
   readonly slow: {
     read(input: { statements: number; rows: number }, options?: CallOptions): Promise<{ rows: number }>;
   };
@@ -27,17 +27,23 @@ export interface SlowServer {
   /** The reader threads, the first one first. */
   readonly threads: readonly Worker[];
   connect(): SlowStore;
+  /** Serves a client at the other end of the port. */
+  serve(port: MessagePort): void;
   close(): Promise<void>;
+}
+
+interface SlowOptions {
+  readonly readers?: number;
+  readonly limits?: Partial<Limits>;
+  /** The path of the file; by default one of its own. */
+  readonly path?: string;
 }
 
 export function openSlowStore({
   readers = 1,
   limits: given = {},
-}: {
-  readers?: number;
-  limits?: Partial<Limits>;
-} = {}) {
-  const path = join(temporaryFolder(), "store.db");
+  path = join(temporaryFolder(), "store.db"),
+}: SlowOptions = {}) {
   const limits = checkLimits({ reapEveryMs: 0, readerAfterMs: 0, callMs: 120_000, ...given });
   const events: StoreEvent[] = [];
   const onEvent = (event: StoreEvent) => void events.push(event);
@@ -69,11 +75,17 @@ export function openSlowStore({
     shared: true,
     onEvent,
   });
+  const serve = (port: MessagePort) => server.serve(port);
   const connect = (): SlowStore => {
     const { port1, port2 } = new MessageChannel();
-    server.serve(port2);
-    const { methods } = createClient(slowOperations, portBackend(port1), limits);
-    return { ...methods, slow: { read: methods.tokens.list } } as unknown as SlowStore;
+    serve(port2);
+    return attachSlowStore(port1, limits);
   };
-  return { path, store: connect(), events, threads, connect, close: () => server.close() } satisfies SlowServer;
+  return { path, store: connect(), events, threads, connect, serve, close: () => server.close() } satisfies SlowServer;
+}
+
+/** Attaches to a slow store over a port that it serves. */
+export function attachSlowStore(port: MessagePort, limits: Limits): SlowStore {
+  const { methods } = createClient(slowOperations, portBackend(port), limits);
+  return { ...methods, slow: { read: methods.tokens.list } } as unknown as SlowStore;
 }
