@@ -126,7 +126,7 @@ export const defaultLimits = {
   /** The free space in a SQLite file from which on it shrinks, if that is more than a tenth of the file (D-113). */
   freeBytes: 4 * 1024 * 1024,
   /**
-   * The time that reads of pages may take beside the writes, while no reader runs, before one is started (D-114). A few
+   * The time that reads of pages may take beside the writes, while no reader runs, before one is started (D-115). A few
    * short lists do not need a thread.
    */
   readerAfterMs: 20,

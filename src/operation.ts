@@ -17,7 +17,7 @@ export type Access = "read" | "write";
 export type Lane = "urgent" | "normal" | "background";
 /**
  * The most that a call reads: a few rows, a page with bounds, or as much as the store holds. Reads of pages and of the
- * whole store may run on a reader, beside the writes (D-114).
+ * whole store may run on a reader, beside the writes (D-115).
  */
 export type Extent = "rows" | "page" | "whole";
 

@@ -1,4 +1,4 @@
-// Shares out long reads among readers, which run them beside the writes (D-114). Starts a reader when reads need one, and
+// Shares out long reads among readers, which run them beside the writes (D-115). Starts a reader when reads need one, and
 // ends it when it has had nothing to do for a while. Knows no thread and no database.
 import type { JobOutcome } from "../dispatch.ts";
 import type { ErrorCode } from "../errors.ts";

@@ -289,7 +289,7 @@ export class Mailbox {
 
   /**
    * Passes long reads on to the readers. Returns the other entries, and the reads that follow a write of their client,
-   * which must be committed first (D-114).
+   * which must be committed first (D-115).
    */
   #passOn(taken: readonly Entry[]): readonly [group: readonly Entry[], following: readonly Entry[]] {
     const { longReads } = this.#options;

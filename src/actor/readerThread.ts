@@ -1,4 +1,4 @@
-// The main function of a reader thread (D-114): opens a connection that only reads, runs what the database thread sends,
+// The main function of a reader thread (D-115): opens a connection that only reads, runs what the database thread sends,
 // and ends when it is told to.
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { systemClock, testClock } from "../clock.ts";

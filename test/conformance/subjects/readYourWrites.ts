@@ -1,5 +1,5 @@
 // A read sees all that its own client wrote before it, whether it has waited for that or not, and all that anybody
-// has committed by then. Reads may run beside the writes, on another connection (D-114).
+// has committed by then. Reads may run beside the writes, on another connection (D-115).
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { Store } from "../../../src/index.ts";
