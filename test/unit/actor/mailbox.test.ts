@@ -1,6 +1,6 @@
 // The mailbox without a thread or database: turns, lanes, groups, parking, limits and cancellation.
 import assert from "node:assert/strict";
-import { describe, it, type MockTracker } from "node:test";
+import { after, describe, it, type MockTracker } from "node:test";
 import type { ClockWatch } from "../../../src/actor/clockWatch.ts";
 import { type Inbox, Mailbox } from "../../../src/actor/mailbox.ts";
 import { systemClock } from "../../../src/clock.ts";
@@ -12,6 +12,13 @@ import { present } from "../../../src/present.ts";
 import { realTime } from "../../../src/realTime.ts";
 import type { Envelope, Reply } from "../../../src/wire.ts";
 import { mockTime } from "../../support/mockedTime.ts";
+
+const inboxes: Inbox[] = [];
+
+// The timer of a call that still waits would keep the process alive.
+after(() => {
+  for (const inbox of inboxes) inbox.disconnect();
+});
 
 interface Rig {
   readonly mailbox: Mailbox;
@@ -144,7 +151,11 @@ const resultsOf = ([, , answers]: Reply) =>
     answers[n * 2] === true ? answers[n * 2 + 1] : (answers[n * 2 + 1] as string[])[0],
   );
 
-const connect = ({ mailbox }: Rig): Inbox => mailbox.connect(() => true);
+function connect({ mailbox }: Rig): Inbox {
+  const inbox = mailbox.connect(() => true);
+  inboxes.push(inbox);
+  return inbox;
+}
 
 const numbered = (prefix: string, count: number) => Array.from({ length: count }, (_, n) => `${prefix}${n}`);
 
