@@ -7,10 +7,8 @@ import type { Limits } from "../limits.ts";
 import { realTime } from "../realTime.ts";
 import { pragma } from "./connection.ts";
 
-/** The time that a step should take. Its number of pages follows from how long the last one took. */
+/** The time after which a step moves no further page. To move one takes between some microseconds and a millisecond. */
 const stepMs = 2;
-
-const [pagesMin, pagesMax] = [8, 512];
 
 interface Options {
   readonly synchronous: Synchronous;
@@ -23,7 +21,7 @@ export class FreePages {
   readonly #pageBytes: number;
   /** False for a file that was created without auto_vacuum: only VACUUM makes it smaller. */
   readonly canShrink: boolean;
-  #pages = 64;
+  readonly #statements: Readonly<Record<"begin" | "vacuum" | "commit", Database.Statement>>;
   /** True from the time that too much was free until no more should go. */
   #isShrinking = false;
   /** The size of the pages that were given back since the file was opened. */
@@ -33,6 +31,12 @@ export class FreePages {
     this.#db = db;
     this.#options = options;
     this.#pageBytes = pragma(db, "page_size") as number;
+    // Each run of this statement frees one page, however many it names: SQLite frees one when the statement is stepped.
+    this.#statements = {
+      begin: db.prepare("BEGIN IMMEDIATE"),
+      vacuum: db.prepare("PRAGMA incremental_vacuum(1)"),
+      commit: db.prepare("COMMIT"),
+    };
     // In the mode FULL, each commit gives its free pages back.
     this.canShrink = pragma(db, "auto_vacuum") !== 0;
   }
@@ -58,12 +62,8 @@ export class FreePages {
     const surplus = Math.floor(free - kept);
     this.#isShrinking = surplus > 0;
     if (!this.#isShrinking) return false;
-    const startedMs = realTime.elapsed();
-    const goneBytes = (total - this.#vacuum(Math.min(this.#pages, surplus))) * this.#pageBytes;
+    const goneBytes = (total - this.#vacuum(surplus)) * this.#pageBytes;
     this.vacuumedBytes += Math.max(0, goneBytes);
-    const tookMs = realTime.elapsed() - startedMs;
-    if (tookMs > stepMs) this.#pages = Math.max(pagesMin, Math.floor(this.#pages / 2));
-    else if (tookMs < stepMs / 2) this.#pages = Math.min(pagesMax, this.#pages * 2);
     return goneBytes > 0;
   }
 
@@ -71,14 +71,17 @@ export class FreePages {
    * Returns the number of pages that are left. The step need not survive power loss, so it does not wait for the disk:
    * the next write that does covers it too, because both are in one WAL.
    */
-  #vacuum(pages: number): number {
-    const { synchronous } = this.#options;
+  #vacuum(pagesMax: number): number {
+    const { begin, vacuum, commit } = this.#statements;
+    const endMs = realTime.elapsed() + stepMs;
     this.#db.pragma("synchronous = normal");
     try {
-      // The statement frees one page for each step of it, so all its rows have to be read.
-      this.#db.pragma(`incremental_vacuum(${pages})`);
+      begin.run();
+      for (let pages = 0; pages < pagesMax && realTime.elapsed() < endMs; pages++) vacuum.run();
+      commit.run();
     } finally {
-      this.#db.pragma(`synchronous = ${synchronous}`);
+      if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
+      this.#db.pragma(`synchronous = ${this.#options.synchronous}`);
     }
     return this.#count().total;
   }
