@@ -82,6 +82,11 @@ export class WalWatch {
     return this.#running === undefined && walContent(this.#db).pendingBytes <= 2 * checkpointBytes;
   }
 
+  /** Copies the WAL when it holds half of what a commit would copy. */
+  copySome(): void {
+    if (walContent(this.#db).pendingBytes > checkpointBytes / 2) this.#db.pragma("wal_checkpoint(PASSIVE)");
+  }
+
   /** Looks at the WAL at intervals, between transactions: cuts it when it is idle, and learns who keeps it. */
   attend(walBytes: number): void {
     // The thread that empties a large WAL looks by itself.
