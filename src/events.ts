@@ -2,6 +2,7 @@
 import type { StoreError } from "./errors.ts";
 import { messageOf } from "./model/realms.ts";
 import type { ReapedIds } from "./model/reaped.ts";
+import type { RetentionKind } from "./model/vocabulary.ts";
 
 /** An event of the store that belongs to no call. */
 export type StoreEvent =
@@ -9,6 +10,15 @@ export type StoreEvent =
   /** A bug in this package, or damage to the database. The caller received the code, but not the cause. */
   | { readonly type: "fault"; readonly code: string; readonly message: string; readonly cause: string | undefined }
   | ({ readonly type: "reaped" } & ReapedIds)
+  /**
+   * A pass of the pruner has ended: the number of rows that went, by kind, and the consumers of the change feed that keep
+   * rows beyond their time. A consumer that stays behind is reported once.
+   */
+  | {
+      readonly type: "pruned";
+      readonly rows: Readonly<Partial<Record<RetentionKind, number>>>;
+      readonly heldBy: readonly string[];
+    }
   | { readonly type: "message_refused"; readonly reason: string }
   /** A client sent nothing but messages that are no calls, so its port was closed. */
   | { readonly type: "client_cut_off"; readonly refused: number }
@@ -75,6 +85,7 @@ export interface Logger {
 const levels: Record<StoreEvent["type"], keyof Logger> = {
   opened: "info",
   reaped: "info",
+  pruned: "info",
   message_refused: "warn",
   client_cut_off: "error",
   second_server: "warn",

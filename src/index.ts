@@ -29,6 +29,7 @@ export { newId } from "./model/ids.ts";
 export type { Chunk, LogPage } from "./model/logs.ts";
 export { defaultSecretNames } from "./model/masking.ts";
 export type { Repository } from "./model/repositories.ts";
+export type { FeedConsumer, Pruned, RepositoryRetention, Retention, RetentionSettings } from "./model/retention.ts";
 export type { Runner } from "./model/runners.ts";
 export type { Session } from "./model/sessions.ts";
 export type { MintedToken, Principal, Token } from "./model/tokens.ts";
@@ -40,6 +41,7 @@ export {
   type DebugState,
   type FileKind,
   type Release,
+  type RetentionKind,
   type Scope,
   type SessionState,
   scopes,

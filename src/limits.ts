@@ -14,6 +14,8 @@ export const bounds = {
   /** The size of the JSON and the long texts of one page. A page of more ends earlier, after at least one row. */
   pageBytes: 1024 * 1024,
   pageRows: 50,
+  /** The consumers of the change feed that a store knows: each takes two statements to list, and may hold up pruning. */
+  feedConsumers: 100,
   pageRowsMax: 500,
   leaseMsMin: 1_000,
   leaseMsMax: 86_400_000,
@@ -99,6 +101,13 @@ export const defaultLimits = {
   reapRows: 50,
   /** The time between two passes of the reaper; 0 turns it off. */
   reapEveryMs: 1_000,
+  /** The time between two passes of the pruner, which removes what retention keeps no longer; 0 turns it off. */
+  pruneEveryMs: 60_000,
+  /**
+   * The time for which a server that prunes keeps others of the same database from it. When it dies, another one takes
+   * over after this time.
+   */
+  pruneLeaseMs: 30_000,
   /** The drift between wall time and elapsed time that counts as a jump of the clock, and the pause of the server. */
   clockJumpMs: 5_000,
   /** The time in which leases that were alive before a jump or a pause can be renewed. */

@@ -84,6 +84,8 @@ export const empty: Statement = sql``;
 
 /** A lock clause of PostgreSQL, in a comment that SQLite ignores, because it has only one writer at a time (D-042). */
 export const forUpdate: Statement = sql`/*+ FOR UPDATE */`;
+/** A lock clause that keeps rows from being deleted, and nothing else. */
+export const forKeyShare: Statement = sql`/*+ FOR KEY SHARE */`;
 /**
  * A lock clause that skips rows which another transaction has locked. A row that it skips may still be there: what finds
  * nothing this way has to look again without it, unless it comes again by itself (D-105).

@@ -75,7 +75,7 @@ export interface StoreOptions {
 export async function openStore(options: StoreOptions = {}): Promise<OwnedStore> {
   checkNodeVersion();
   const { migrate = "create", synchronous = "full", role = "server", clock } = options;
-  const limits = checkLimits({ ...options.limits, ...(role === "visitor" ? { reapEveryMs: 0 } : {}) });
+  const limits = checkLimits({ ...options.limits, ...(role === "visitor" ? { reapEveryMs: 0, pruneEveryMs: 0 } : {}) });
   const { url, name } = chooseUrl(options.url, process.env);
   const place = parsePlace(url, name);
   const onEvent = (event: StoreEvent): void => {
@@ -175,7 +175,7 @@ export async function openVisitor({
   const place = parsePlace(url);
   if (place.engine === "postgres") return openStore({ url, migrate, role: "visitor" });
   const { path } = place;
-  const limits = checkLimits({ reapEveryMs: 0 });
+  const limits = checkLimits({ reapEveryMs: 0, pruneEveryMs: 0 });
   const onEvent = (): void => undefined;
   // Loaded here alone, because a server's main thread has no use for it.
   const { openSqlite } = await import("./sqlite/open.ts");

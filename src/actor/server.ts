@@ -8,6 +8,7 @@ import type { Driver } from "../driver.ts";
 import { StoreError } from "../errors.ts";
 import { faultEvent, type StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
+import { newId } from "../model/ids.ts";
 import type { OperationTable } from "../operation.ts";
 import { operationFilter } from "../operations/patterns.ts";
 import { servedOperations } from "../operations/table.ts";
@@ -20,6 +21,7 @@ import { sumFigures } from "./figures.ts";
 import { LongReads, type StartReader } from "./longReads.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
+import { startPruner } from "./pruner.ts";
 import { startReaper } from "./reaper.ts";
 import { TokenUses } from "./tokenUse.ts";
 import { startUpkeep } from "./upkeep.ts";
@@ -140,6 +142,8 @@ export function createServer({
     probeInbox.post([++probes, false, ["maintenance.probe", [], undefined]]),
   );
   const stopReaper = startReaper(addOwnClient(), limits.reapEveryMs, onEvent);
+  const pruning = { everyMs: limits.pruneEveryMs, owner: newId() };
+  const stopPruner = startPruner(addOwnClient(), pruning, onEvent);
   const { upkeep } = drivers[0] as Driver;
   // When more calls wait than one group takes, the time is theirs.
   const isBusy = (): boolean => mailboxes.some((mailbox) => mailbox.queued > limits.groupCalls);
@@ -178,6 +182,7 @@ export function createServer({
     async close() {
       closing = true;
       stopReaper();
+      stopPruner();
       stopUpkeep();
       clockWatch.stop();
       writeProbe.stop();

@@ -5,6 +5,7 @@ import { parsePlace } from "../place.ts";
 import { CliError } from "../terminal/exit.ts";
 import { formatBytes } from "../terminal/units.ts";
 import type { CommandLine } from "./commandLine.ts";
+import { addRetention } from "./retention.ts";
 import { printFields } from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
 import { visit } from "./visit.ts";
@@ -13,6 +14,8 @@ export function addMaintenance(program: Command, cli: CommandLine): void {
   const group = commandGroup(program, "maintenance", "Does at once what a server does by itself.", [
     "maintenance reap",
   ]);
+  addRetention(group, cli);
+
   storeCommand(
     group,
     "reap",

@@ -4,6 +4,7 @@ import { integer, json, nullable, row, text, time, type ValueOf } from "./codec.
 import { stamps } from "./common.ts";
 import { Directory } from "./directories.ts";
 import { filledText, Json, Name, NewId, withoutControls } from "./fields.ts";
+import { type RepositoryRetention, RepositoryRetentionField } from "./retention.ts";
 
 export const Repository = row({
   id: text,
@@ -18,6 +19,8 @@ export const Repository = row({
   /** The number of worktrees that are not removed. */
   worktreeCount: integer,
   archivedAt: nullable(time),
+  /** Its own settings of retention; those of the store count for what they leave out. */
+  retention: nullable(json<RepositoryRetention>()),
   ...stamps,
 });
 export type Repository = ValueOf<typeof Repository>;
@@ -32,6 +35,7 @@ export const repositoryFields = {
   settings: Json.optional(),
   worktreeRoot: Directory.nullable().optional(),
   maxWorktrees: z.int().min(0).max(10_000).default(16),
+  retention: RepositoryRetentionField,
 };
 
 /**

@@ -51,6 +51,8 @@ export const Session = row({
   startedAt: nullable(time),
   endedAt: nullable(time),
   metadata: nullable(json()),
+  /** True for a session that retention keeps, with all that belongs to it. */
+  pinned: boolean,
   ...stamps,
 });
 export type Session = ValueOf<typeof Session>;

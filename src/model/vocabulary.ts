@@ -68,3 +68,17 @@ export const scopes = [
   ...scopedEntities.flatMap((entity) => [`${entity}:read`, `${entity}:write`] as const),
 ] as const;
 export type Scope = (typeof scopes)[number];
+
+/** The kinds of rows that retention removes, in the order in which they go: what names others goes before them. */
+export const retentionKinds = [
+  "sessions",
+  "logs",
+  "debug",
+  "readyArtifacts",
+  "artifacts",
+  "worktrees",
+  "runners",
+  "tokens",
+  "changes",
+] as const;
+export type RetentionKind = (typeof retentionKinds)[number];

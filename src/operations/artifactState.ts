@@ -201,7 +201,8 @@ export const endArtifact = step(function* (before: ArtifactRow, op: string, cont
 const artifactsPerStep = 256;
 
 /**
- * Deletes some artifacts of a session, with a row of the change feed for each. Returns false when that were the last.
+ * Deletes some artifacts of a session, with a row of the change feed for each. Returns their number, and whether any may
+ * be left.
  */
 export const deleteSomeArtifacts = step(function* (sessionId: string, context: Context) {
   const sizes = yield* all<{ bytes: number }>(sql`
@@ -209,7 +210,7 @@ export const deleteSomeArtifacts = step(function* (sessionId: string, context: C
     WHERE session_id = ${sessionId}
     ORDER BY created_at, id LIMIT ${artifactsPerStep}`);
   const count = countWithin(sizes, bytesPerStep);
-  if (count === 0) return false;
+  if (count === 0) return { rows: 0, left: false };
   const some = sql`
     id IN (SELECT id FROM artifacts WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT ${count})`;
   yield* discardFilesOfArtifacts(some, context);
@@ -228,7 +229,7 @@ export const deleteSomeArtifacts = step(function* (sessionId: string, context: C
       detail: lastWords({ ...row, state: endOf[row.state] }),
     });
   }
-  return count < sizes.length || count === artifactsPerStep;
+  return { rows: rows.length, left: count < sizes.length || count === artifactsPerStep };
 });
 
 interface NewArtifact {

@@ -131,35 +131,36 @@ const threadsPerStep = 16;
 
 /**
  * Deletes some of the rows that belong to a session's debug sessions, and each debug session after its last row.
- * Returns false when none is left.
+ * Returns their number; 0 when none is left.
  */
 export const deleteSomeDebugRows = step(function* (sessionId: string, { counted }: Context) {
   const debug = yield* first<{ id: string; state: string }>(
     sql`SELECT id, state FROM debug_sessions WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT 1`,
   );
-  if (debug === undefined) return false;
-  const { id } = debug;
+  if (debug === undefined) return 0;
+  const rows = yield* deleteSomeOfDebugSession(debug.id);
+  if (rows > 0) return rows;
+  counted("debug_session", debug.state, undefined);
+  return yield* change(sql`DELETE FROM debug_sessions WHERE id = ${debug.id}`);
+});
+
+/** Deletes some of the events and stops of a debug session. Returns their number; 0 when none is left. */
+export const deleteSomeOfDebugSession = step(function* (id: string) {
   const events = yield* all<{ position: number }>(sql`
     SELECT position FROM debug_events WHERE debug_session_id = ${id} ORDER BY position LIMIT ${eventsPerStep}`);
   const lastEvent = events.at(-1);
-  if (lastEvent !== undefined) {
-    yield* change(sql`DELETE FROM debug_events WHERE debug_session_id = ${id} AND position <= ${lastEvent.position}`);
-    return true;
-  }
+  if (lastEvent !== undefined)
+    return yield* change(sql`
+      DELETE FROM debug_events WHERE debug_session_id = ${id} AND position <= ${lastEvent.position}`);
   const threads = yield* all<{ stop_epoch: number; thread_id: number }>(sql`
     SELECT stop_epoch, thread_id FROM debug_stops
     WHERE debug_session_id = ${id}
     ORDER BY stop_epoch, thread_id LIMIT ${threadsPerStep}`);
   const last = threads.at(-1);
-  if (last !== undefined) {
-    yield* change(sql`
-      DELETE FROM debug_stops
-      WHERE debug_session_id = ${id} AND (stop_epoch, thread_id) <= (${last.stop_epoch}, ${last.thread_id})`);
-    return true;
-  }
-  yield* change(sql`DELETE FROM debug_sessions WHERE id = ${id}`);
-  counted("debug_session", debug.state, undefined);
-  return true;
+  if (last === undefined) return 0;
+  return yield* change(sql`
+    DELETE FROM debug_stops
+    WHERE debug_session_id = ${id} AND (stop_epoch, thread_id) <= (${last.stop_epoch}, ${last.thread_id})`);
 });
 
 /** The caller's data about a debug session as a whole: the adapter's capabilities, and any other data. */

@@ -1,11 +1,14 @@
 // Observation of the store: its figures, its readiness, and a probe that it can write. On the wire these operations
 // belong to `maintenance`.
 import { z } from "zod";
-import { integer, json, nullable, record } from "../model/codec.ts";
+import { integer, json, list, nullable, record, text, time } from "../model/codec.ts";
 import { Health, type HealthChecks } from "../model/health.ts";
+import { type RetentionKind, retentionKinds } from "../model/vocabulary.ts";
 import { type Lane, operation } from "../operation.ts";
-import { change, first, sql } from "../sql.ts";
+import { all, change, first, sql, step } from "../sql.ts";
 import { countedTables, readCounters } from "./counters.ts";
+import { consumersBehind } from "./pruneFeed.ts";
+import { readRetention } from "./retention.ts";
 
 /**
  * Returns figures of the store: rows by state, ages, the server's counters, and the settings of the database.
@@ -15,9 +18,10 @@ import { countedTables, readCounters } from "./counters.ts";
  *          ages: the ages in milliseconds of the oldest queued command, the oldest
  *          running command and the oldest lease of a worktree; null when there is none. serving: queue depths, group
  *          sizes and waits. lanes: the number of calls that wait in each lane, and how long those that ran had waited.
- *          database: sizes, and the settings in force
- * Cost     4 statements: one reads the counters, one finds the oldest queued command, and two pass over the leases that
- *          are held now
+ *          database: sizes, and the settings in force. retention: the rows that it has removed so far by kind, when it
+ *          removed the last, and the consumers of the change feed that hold it up
+ * Cost     7 statements: one reads the counters, one finds the oldest queued command, two pass over the leases that are
+ *          held now, and three are about retention; 1 more for each consumer that is behind
  */
 export const stats = operation({
   access: "read",
@@ -30,6 +34,11 @@ export const stats = operation({
     serving: json<Record<string, number>>(),
     lanes: json<Record<Lane, Record<string, number>>>(),
     database: json<Record<string, number | string>>(),
+    retention: record({
+      rows: json<Partial<Record<RetentionKind, number>>>(),
+      prunedAt: nullable(time),
+      heldBy: list(text),
+    }),
   }),
   errors: [],
   extent: () => "page",
@@ -61,8 +70,21 @@ export const stats = operation({
       serving: plainJson(counts),
       lanes: plainJson(lanes),
       database: plainJson(database.figures ?? {}),
+      retention: yield* readPruned(now),
     };
   },
+});
+
+/** Returns what retention has removed so far, and the consumers of the change feed that hold it up. */
+const readPruned = step(function* (now: Date) {
+  const kinds = yield* all<{ kind: RetentionKind; row_count: number; updated_at: number }>(
+    sql`SELECT kind, row_count, updated_at FROM pruned ORDER BY kind LIMIT ${retentionKinds.length}`,
+  );
+  return {
+    rows: plainJson(Object.fromEntries(kinds.map(({ kind, row_count }) => [kind, row_count]))),
+    prunedAt: kinds.length === 0 ? null : Math.max(...kinds.map(({ updated_at }) => updated_at)),
+    heldBy: yield* consumersBehind(yield* readRetention(), now),
+  };
 });
 
 interface Span {

@@ -26,6 +26,7 @@ const changeable: Changeable = {
   worktreeRoot: "plain",
   maxWorktrees: "plain",
   archivedAt: "time",
+  retention: "json",
 };
 
 const { id, name, ...settable } = repositoryFields;
@@ -39,13 +40,16 @@ const UpsertInput = z.strictObject({
   settings: settable.settings,
   worktreeRoot: settable.worktreeRoot,
   maxWorktrees: settable.maxWorktrees.unwrap().optional(),
+  retention: settable.retention,
   expectedVersion: Version.optional(),
 });
 
 /**
  * Creates the repository with this name, or updates the fields of the existing one that are present in the input.
  *
- * Input    name: 1 .. 200 characters, unique, ignoring case. worktreeRoot: an absolute path, stored in normal form
+ * Input    name: 1 .. 200 characters, unique, ignoring case. worktreeRoot: an absolute path, stored in normal form.
+ *          retention: for how long its sessions, their logs and ready artifacts are kept, as maintenance.setRetention,
+ *          null for ever; an absent time is that of the store, as is every time without `retention`, or with null
  * Result   the repository as it is now
  * Fails    conflict { reason: "version" } when expectedVersion differs and something would change, or when it is
  *          present and the name is new
@@ -88,6 +92,7 @@ const insertRepository = step(function* (input: z.output<typeof UpsertInput>, { 
       settings,
       worktree_root,
       max_worktrees,
+      retention,
       created_at,
       updated_at
     ) VALUES (
@@ -100,6 +105,7 @@ const insertRepository = step(function* (input: z.output<typeof UpsertInput>, { 
       ${input.settings ?? null},
       ${input.worktreeRoot ?? null},
       ${input.maxWorktrees ?? 16},
+      ${input.retention ?? null},
       ${now},
       ${now}
     )
@@ -125,7 +131,8 @@ const updateRepository = step(function* (
       ${assignWhen(input.description, sql`, description = ${input.description ?? null}`)}
       ${assignWhen(input.settings, sql`, settings = ${input.settings ?? null}`)}
       ${assignWhen(input.worktreeRoot, sql`, worktree_root = ${input.worktreeRoot ?? null}`)}
-      ${assignWhen(input.maxWorktrees, sql`, max_worktrees = ${input.maxWorktrees ?? null}`)},
+      ${assignWhen(input.maxWorktrees, sql`, max_worktrees = ${input.maxWorktrees ?? null}`)}
+      ${assignWhen(input.retention, sql`, retention = ${input.retention ?? null}`)},
       archived_at = NULL,
       version = version + 1,
       updated_at = ${now}
@@ -154,6 +161,7 @@ function isDifferent(input: Readonly<Record<string, unknown>>, row: Row): boolea
     [input.settings, row.settings],
     [input.worktreeRoot, row.worktree_root],
     [input.maxWorktrees, row.max_worktrees],
+    [input.retention, row.retention],
   ];
   return row.archived_at !== null || pairs.some(([wanted, stored]) => wanted !== undefined && wanted !== stored);
 }

@@ -55,7 +55,7 @@ export const largeBytesOf = {
   command: textBytes(sql`argv`, sql`cwd`, sql`env`, sql`secret_env_keys`),
   debug_session: textBytes(sql`capabilities`, sql`payload`),
   file: textBytes(sql`uri`, sql`last_error`),
-  repository: textBytes(sql`remote_url`, sql`description`, sql`settings`, sql`worktree_root`),
+  repository: textBytes(sql`remote_url`, sql`description`, sql`settings`, sql`worktree_root`, sql`retention`),
   runner: textBytes(sql`labels`),
   session: textBytes(sql`patch_uri`, sql`metadata`),
   worktree: textBytes(sql`path`),

@@ -9,19 +9,21 @@ import { boolean, page, record } from "../model/codec.ts";
 import { CommandInput, type CommandRow, SessionCreated } from "../model/commands.ts";
 import { CommitSha, Id, listInput, Name, oneOrMore, Reason, Version, WaitMs } from "../model/fields.ts";
 import { isOpen, Session, type SessionRow, sessionFields } from "../model/sessions.ts";
+import type { TokenRow } from "../model/tokens.ts";
 import { sessionStates } from "../model/vocabulary.ts";
 import { fail, NotYet, operation } from "../operation.ts";
-import { all, change, first, forUpdate, type Statement, sql, step } from "../sql.ts";
-import { deleteSomeArtifacts } from "./artifactState.ts";
+import { change, first, forKeyShare, forUpdate, sql, step } from "../sql.ts";
 import { cancelCommand, lockActiveCommands } from "./commandState.ts";
 import { enqueueCommands } from "./commands.ts";
-import { deleteSomeDebugRows } from "./debugState.ts";
-import { invalidTransition, requireState } from "./failures.ts";
+import { invalidTransition, notFound, requireState } from "./failures.ts";
 import { endByForce } from "./forcedEnd.ts";
 import { filter, listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { ReserveInput, reserveWorktree } from "./reservation.ts";
-import { bytesPerStep, countWithin, findRow, getRow, largeBytesOf, lockRow } from "./rows.ts";
+import { findRow, getRow, lockRow } from "./rows.ts";
+import { writeRow } from "./rowWrite.ts";
+import { keepLockedSessionActive } from "./sessionActivity.ts";
+import { deleteSomeOfSession } from "./sessionDeletion.ts";
 import { endSession, lockOpenSession, lockSessionToEnd, saveSession } from "./sessionState.ts";
 import { sessionTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
@@ -55,8 +57,7 @@ export const create = operation({
     const repository = yield* lockActiveRepository(input.repositoryId);
     if ((yield* findRow("session", input.id)) !== undefined)
       fail("conflict", { reason: "exists", sessionId: input.id }, `session ${input.id} exists already`);
-    // Tokens are never deleted, so a token that is found here still exists when the foreign key checks it (D-086).
-    const token = input.tokenId === undefined ? undefined : yield* getRow("token", input.tokenId);
+    const token = input.tokenId === undefined ? undefined : yield* keepToken(input.tokenId);
     yield* change(sql`
       INSERT INTO sessions (
         id,
@@ -104,6 +105,11 @@ export const create = operation({
     const commands = yield* enqueueCommands(yield* lockRow("session", input.id), input.commands, context);
     return { session: yield* lockRow("session", input.id), lease, commands };
   },
+});
+
+/** Returns a token, and keeps retention from removing it before the session names it (D-086). */
+const keepToken = step(function* (id: string) {
+  return (yield* first<TokenRow>(sql`SELECT * FROM tokens WHERE id = ${id} ${forKeyShare}`)) ?? notFound("token", id);
 });
 
 /** Leases a worktree for a new session. Fails when none is free, because a transaction cannot wait. */
@@ -204,6 +210,31 @@ export const touch = operation({
 });
 
 /**
+ * Pins a session: until it is unpinned neither it nor what belongs to it is removed by retention, and it cannot be
+ * deleted. Repeating the call changes nothing.
+ *
+ * Input    pinned: false removes the pin
+ * Fails    not_found | conflict { reason: "version" }
+ * Effect   one row of sessions, one row of changes
+ */
+export const pin = operation({
+  access: "write",
+  input: z.strictObject({ sessionId: Id, pinned: z.boolean().default(true), expectedVersion: Version.optional() }),
+  output: Session,
+  errors: ["not_found", "conflict"],
+  *run({ sessionId, pinned, expectedVersion }, context) {
+    const before = yield* lockRow("session", sessionId);
+    if ((before.pinned === 1) === pinned) return before;
+    requireVersion(before, expectedVersion);
+    yield* keepLockedSessionActive(before, context);
+    const row = yield* writeRow<SessionRow>("session", before, { pinned: Number(pinned) }, context);
+    const op = pinned ? "pin" : "unpin";
+    context.changed({ entity: "session", id: sessionId, op, version: row.version, sessionId });
+    return yield* getRow("session", sessionId);
+  },
+});
+
+/**
  * Returns one session.
  *
  * Fails    not_found
@@ -275,9 +306,6 @@ export const wait = operation({
   },
 });
 
-/** The number of rows that one step of delete removes. It takes a few milliseconds (D-034). */
-const rowsPerStep = 256;
-
 export { remove as delete };
 
 /**
@@ -286,8 +314,8 @@ export { remove as delete };
  * Deleting a session that does not exist succeeds.
  *
  * Fails    invalid_transition while the session is open or has active commands | conflict { reason: "version" }
- *          | conflict { reason: "pinned", artifactId } while an artifact of the session is pinned; nothing is deleted,
- *          unless the artifact was pinned between two steps
+ *          | conflict { reason: "pinned", sessionId } while the session is pinned, or with artifactId while an artifact
+ *          of it is; nothing is deleted, unless it was pinned between two steps
  * Effect   one row of changes for each artifact, whose detail has its uri, and one for the session, whose detail has
  *          its patchUri. The files of the artifacts go to a collector (files.claim); a patch is left to its owner
  */
@@ -303,6 +331,8 @@ const remove = operation({
     if (session === undefined) return { deleted: 1 };
     requireVersion(session, expectedVersion);
     requireFinished(session);
+    if (session.pinned === 1)
+      fail("conflict", { reason: "pinned", sessionId }, `session ${sessionId} is pinned: unpin it first`);
     const pinned = yield* first<{ id: string }>(
       sql`SELECT id FROM artifacts WHERE session_id = ${sessionId} AND pinned LIMIT 1`,
     );
@@ -310,9 +340,8 @@ const remove = operation({
       const message = `artifact ${pinned.id} of the session is pinned: unpin it first`;
       fail("conflict", { reason: "pinned", artifactId: pinned.id }, message);
     }
-    if (yield* deleteSomeArtifacts(sessionId, context)) return { deleted: 0 };
-    if (yield* deleteSomeDebugRows(sessionId, context)) return { deleted: 0 };
-    if (yield* deleteSomeCommands(sessionId, context)) return { deleted: 0 };
+    const { left } = yield* deleteSomeOfSession(sessionId, context);
+    if (left) return { deleted: 0 };
     yield* change(sql`DELETE FROM sessions WHERE id = ${sessionId}`);
     context.counted("session", session.state, undefined);
     context.changed({
@@ -327,37 +356,6 @@ const remove = operation({
   },
 });
 
-/**
- * Deletes some commands of a session with their attempts, or a part of the log of one of them. Looks only at the first
- * commands that are left, so that a step takes no longer in a large session. Returns false when no command is left.
- */
-const deleteSomeCommands = step(function* (sessionId: string, context: Context) {
-  const rows = yield* all<{ sequence: number; bytes: number }>(sql`
-    SELECT commands.sequence, ${largeBytesOf.command} AS bytes
-    FROM commands LEFT JOIN attempts ON attempts.command_id = commands.id
-    WHERE commands.session_id = ${sessionId}
-    ORDER BY commands.sequence LIMIT ${rowsPerStep}`);
-  const last = rows[countWithin(rows, bytesPerStep) - 1];
-  if (last === undefined) return false;
-  const some = sql`commands.session_id = ${sessionId} AND commands.sequence <= ${last.sequence}`;
-  if (!(yield* deleteSomeLogChunks(some, context))) yield* deleteCommands(some, context);
-  return true;
-});
-
-/** Deletes these commands with their attempts. The attempts first, because no statement returns rows that a cascade deletes. */
-const deleteCommands = step(function* (some: Statement, { counted }: Context) {
-  const logs = yield* all<{ log_state: string; bytes: number }>(sql`
-    DELETE FROM attempts
-    WHERE command_id IN (SELECT id FROM commands WHERE ${some})
-    RETURNING log_state, next_offset - dropped_bytes AS bytes`);
-  for (const { log_state, bytes } of logs) {
-    counted("log", log_state, undefined);
-    if (log_state === "sealed") counted("log_bytes", "sealed", undefined, bytes);
-  }
-  const rows = yield* all<{ state: string }>(sql`DELETE FROM commands WHERE ${some} RETURNING state`);
-  for (const { state } of rows) counted("command", state, undefined);
-});
-
 function requireFinished({ id, state, active_commands }: SessionRow): void {
   if (isOpen(state)) invalidTransition("session", state, `session ${id} is ${state}: end it first`);
   if (active_commands > 0) {
@@ -365,22 +363,3 @@ function requireFinished({ id, state, active_commands }: SessionRow): void {
     invalidTransition("session", state, message);
   }
 }
-
-/** Deletes some chunks of one log of these commands. Returns false when no chunk is left. */
-const deleteSomeLogChunks = step(function* (commands: Statement, { counted }: Context) {
-  const attempt = yield* first<{ id: number; log_state: string; bytes: number }>(sql`
-    SELECT attempts.id, attempts.log_state, attempts.next_offset - attempts.dropped_bytes AS bytes
-    FROM commands JOIN attempts ON attempts.command_id = commands.id
-    WHERE ${commands} AND EXISTS (SELECT 1 FROM log_chunks WHERE attempt_id = attempts.id)
-    LIMIT 1`);
-  if (attempt === undefined) return false;
-  const chunks = yield* all<{ start_offset: number }>(sql`
-    SELECT start_offset FROM log_chunks WHERE attempt_id = ${attempt.id} ORDER BY start_offset LIMIT ${rowsPerStep}`);
-  const last = chunks.at(-1)?.start_offset ?? 0;
-  yield* change(sql`DELETE FROM log_chunks WHERE attempt_id = ${attempt.id} AND start_offset <= ${last}`);
-  if (attempt.log_state !== "sealed") return true;
-  yield* change(sql`UPDATE attempts SET log_state = 'pruned' WHERE id = ${attempt.id}`);
-  counted("log", "sealed", "pruned");
-  counted("log_bytes", "sealed", undefined, attempt.bytes);
-  return true;
-});

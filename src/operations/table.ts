@@ -4,6 +4,7 @@ import * as accounts from "./accounts.ts";
 import * as artifacts from "./artifacts.ts";
 import * as changes from "./changes.ts";
 import * as commands from "./commands.ts";
+import * as consumers from "./consumers.ts";
 import * as debug from "./debug.ts";
 import * as debugBreakpoints from "./debugBreakpoints.ts";
 import * as debugEvents from "./debugEvents.ts";
@@ -12,7 +13,9 @@ import * as logAppend from "./logAppend.ts";
 import * as logRead from "./logRead.ts";
 import * as maintenance from "./maintenance.ts";
 import * as observing from "./observing.ts";
+import * as prune from "./prune.ts";
 import * as repositories from "./repositories.ts";
+import * as retention from "./retention.ts";
 import * as runners from "./runners.ts";
 import * as sessions from "./sessions.ts";
 import * as tokens from "./tokens.ts";
@@ -55,6 +58,7 @@ export const operations = {
     complete: sessions.complete,
     cancel: sessions.cancel,
     touch: sessions.touch,
+    pin: sessions.pin,
     get: sessions.get,
     list: sessions.list,
     wait: sessions.wait,
@@ -110,8 +114,21 @@ export const operations = {
     follow: debug.follow,
     close: debug.close,
   },
-  changes: { since: changes.since, watch: changes.watch },
-  maintenance: { reap: maintenance.reap, stats: observing.stats, health: observing.health },
+  changes: {
+    since: changes.since,
+    watch: changes.watch,
+    checkpoint: consumers.checkpoint,
+    consumers: consumers.consumers,
+    forget: consumers.forget,
+  },
+  maintenance: {
+    reap: maintenance.reap,
+    prune: prune.prune,
+    retention: retention.retention,
+    setRetention: retention.setRetention,
+    stats: observing.stats,
+    health: observing.health,
+  },
 } as const;
 
 export type Operations = typeof operations;
@@ -120,5 +137,5 @@ export type Operations = typeof operations;
 export const servedOperations = {
   ...operations,
   tokens: { ...operations.tokens, recordUse: tokens.recordUse },
-  maintenance: { ...operations.maintenance, probe: observing.probe },
+  maintenance: { ...operations.maintenance, probe: observing.probe, pruneNext: prune.pruneNext },
 } as const;

@@ -41,11 +41,13 @@ export interface Ended {
   readonly accounts: ReadonlyMap<string, DisabledAccount>;
   /** The rows of tokens that replaced others. */
   readonly successors: ReadonlyMap<string, Row>;
+  /** The ids of all tokens, if retention has removed others, which had ended. Undefined when it has removed none. */
+  readonly left: ReadonlySet<string> | undefined;
 }
 
 /** Reads what has ended in a database. A schema from before tokens has nothing. Throws what SQLite throws. */
 export function readEnded(db: Database.Database): Ended {
-  if (!hasTokens(db)) return { tokens: new Map(), accounts: new Map(), successors: new Map() };
+  if (!hasTokens(db)) return { tokens: new Map(), accounts: new Map(), successors: new Map(), left: undefined };
   const tokens = db
     .prepare(`
       SELECT tokens.id, tokens.name, accounts.name AS account, revoked_at, revoked_reason, rotated_to, expires_at
@@ -59,7 +61,14 @@ export function readEnded(db: Database.Database): Ended {
   const successors = db
     .prepare("SELECT * FROM tokens WHERE id IN (SELECT rotated_to FROM tokens WHERE rotated_to IS NOT NULL)")
     .all() as (Row & { readonly id: string })[];
-  return { tokens: byId(tokens), accounts: byId(accounts), successors: byId(successors) };
+  return { tokens: byId(tokens), accounts: byId(accounts), successors: byId(successors), left: tokensLeft(db) };
+}
+
+function tokensLeft(db: Database.Database): ReadonlySet<string> | undefined {
+  if (db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'pruned'").get() === undefined)
+    return undefined;
+  if (db.prepare("SELECT 1 FROM pruned WHERE kind = 'tokens'").get() === undefined) return undefined;
+  return new Set(db.prepare("SELECT id FROM tokens").pluck().all() as string[]);
 }
 
 function byId<Row extends { readonly id: string }>(rows: readonly Row[]): ReadonlyMap<string, Row> {
@@ -81,7 +90,7 @@ export function carryOver(copy: string, ended: Ended, keep: boolean, now: Date):
   const db = new Database(copy, { fileMustExist: true });
   try {
     if (!hasTokens(db)) return [];
-    const revocations = [...revivedTokens(db, ended), ...revivedAccounts(db, ended)];
+    const revocations = [...revivedTokens(db, ended), ...prunedTokens(db, ended, now), ...revivedAccounts(db, ended)];
     if (!keep || revocations.length === 0) return revocations;
     // A rotated token refers to its successor, which is added after it has given up its name.
     db.pragma("foreign_keys = OFF");
@@ -116,6 +125,18 @@ function* revivedTokens(db: Database.Database, { tokens }: Ended): Generator<Rev
   }
 }
 
+/** Yields the tokens of a backup that retention has removed since: they had ended, and nobody knows any more when. */
+function* prunedTokens(db: Database.Database, { left }: Ended, now: Date): Generator<Revocation> {
+  if (left === undefined) return;
+  const works = db.prepare(`
+    SELECT tokens.id, tokens.name, accounts.name AS account
+    FROM tokens JOIN accounts ON accounts.id = tokens.account_id
+    WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)
+    ORDER BY tokens.created_at, tokens.id`);
+  for (const row of works.all(now.getTime()) as Pick<EndedToken, "id" | "name" | "account">[])
+    if (!left.has(row.id)) yield { entity: "token", op: "revoke", ...row, at: now };
+}
+
 function* revivedAccounts(db: Database.Database, { accounts }: Ended): Generator<Revocation> {
   const find = db.prepare("SELECT 1 FROM accounts WHERE id = ? AND disabled_at IS NULL");
   for (const { id, name, disabled_at } of accounts.values())
@@ -130,7 +151,8 @@ function apply(db: Database.Database, ended: Ended, { entity, op, id }: Revocati
     count(db, "account", "enabled", -1);
     count(db, "account", "disabled", 1);
   } else {
-    const { revoked_at, revoked_reason, rotated_to, expires_at } = ended.tokens.get(id) as EndedToken;
+    const pruned = { revoked_at: now, revoked_reason: "pruned", rotated_to: null, expires_at: null };
+    const { revoked_at, revoked_reason, rotated_to, expires_at } = ended.tokens.get(id) ?? pruned;
     const stateNow = () =>
       (db.prepare(`SELECT ${tokenState} AS state FROM tokens WHERE id = ?`).get(id) as { state: string }).state;
     count(db, "token", stateNow(), -1);

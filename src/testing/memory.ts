@@ -16,7 +16,7 @@ import type { OwnedStore } from "../storeTypes.ts";
 export interface TestStoreOptions {
   /** The clock of the store; `clock.advance(ms)` lets leases and tokens expire. */
   readonly clock?: TestClock;
-  /** Limits of the store. Unless `reapEveryMs` is set, the reaper runs only when it is called. */
+  /** Limits of the store. Unless `reapEveryMs` or `pruneEveryMs` is set, reaper and pruner run only when called. */
   readonly limits?: Partial<Limits>;
   readonly maxBytes?: number;
   readonly onEvent?: (event: StoreEvent) => void;
@@ -34,7 +34,7 @@ export async function openTestStore(options: TestStoreOptions = {}): Promise<Own
       "fake timers were installed before debug-server-db was loaded, and it would never run: import it first",
     );
   const clock = options.clock ?? testClock();
-  const limits = checkLimits({ reapEveryMs: 0, ...options.limits });
+  const limits = checkLimits({ reapEveryMs: 0, pruneEveryMs: 0, ...options.limits });
   const onEvent = options.onEvent ?? (() => undefined);
   const file = {
     path: ":memory:",

@@ -40,13 +40,16 @@ const covered: Readonly<Record<string, Entity>> = {
   repository: { table: "repositories", silent: ["worktree_count"] },
   // Heartbeats.
   runner: { table: "runners", silent: ["heartbeat_at", "expires_at"] },
-  // Counts and outcomes of commands, whose own rows are covered, and activity.
+  // The progress of a consumer.
+  consumer: { table: "feed_consumers", silent: ["seq"] },
+  retention: { table: "retention", silent: [] },
+  // Counts and outcomes of commands, whose own rows are covered, activity, and a column that no caller sees.
   session: {
     table: "sessions",
     silent: [
       ...["next_sequence", "queued_commands", "active_commands", "failed_commands", "ready_priority", "ready_at"],
       ...["last_command_id", "last_command_state", "last_exit_code", "last_signal"],
-      ...["last_activity_at", "expires_at", ...clocked.session],
+      ...["last_activity_at", "expires_at", "logs_pruned_at", ...clocked.session],
     ],
   },
   // Uses, and a column that no caller sees. A rotation writes rotated_to twice, the first time with a new version.
@@ -105,20 +108,30 @@ const missed = `
   SELECT DISTINCT entity || ': ' || what || CASE WHEN what = 'nothing changed' THEN ' with a new version' WHEN raised THEN ' without a row of changes' ELSE ' without a new version' END
   FROM touched
   WHERE NOT raised OR what = 'nothing changed' OR NOT EXISTS (
-    SELECT 1 FROM changes
-    WHERE changes.entity = touched.entity AND changes.entity_id = touched.id
-      AND CASE WHEN touched.version IS NULL THEN changes.op = 'delete' ELSE changes.entity_version = touched.version END
-  )
+    SELECT 1 FROM feed
+    WHERE feed.entity = touched.entity AND feed.entity_id = touched.id
+      AND CASE WHEN touched.version IS NULL THEN feed.op = 'delete' ELSE feed.entity_version = touched.version END
+  ) AND NOT (touched.version IS NULL AND EXISTS (
+    SELECT 1 FROM feed, json_each(feed.detail, '$.json.ids') AS gone
+    WHERE feed.entity = 'pruned' AND feed.entity_id = touched.entity || 's' AND gone.value = touched.id
+  ))
   UNION
-  SELECT entity || ': a row of changes (' || op || ') without a change' FROM changes
-  WHERE NOT EXISTS (
+  SELECT entity || ': a row of changes (' || op || ') without a change' FROM feed
+  WHERE entity <> 'pruned' AND NOT EXISTS (
     SELECT 1 FROM touched
-    WHERE touched.entity = changes.entity AND touched.id = changes.entity_id
-      AND coalesce(touched.version, changes.entity_version) = changes.entity_version
+    WHERE touched.entity = feed.entity AND touched.id = feed.entity_id
+      AND coalesce(touched.version, feed.entity_version) = feed.entity_version
   )`;
 
 function watch(db: Database.Database): void {
-  db.exec("CREATE TEMP TABLE touched (entity TEXT, id TEXT, version INTEGER, raised INTEGER, what TEXT)");
+  // The feed with the rows that retention removes from it.
+  db.exec(`
+    CREATE TEMP TABLE touched (entity TEXT, id TEXT, version INTEGER, raised INTEGER, what TEXT);
+    CREATE TEMP TABLE feed (entity TEXT, entity_id TEXT, op TEXT, entity_version INTEGER, detail TEXT);
+    CREATE INDEX temp.feed_entity ON feed (entity, entity_id);
+    CREATE TEMP TRIGGER changes_inserted AFTER INSERT ON main.changes BEGIN
+      INSERT INTO feed VALUES (NEW.entity, NEW.entity_id, NEW.op, NEW.entity_version, NEW.detail);
+    END`);
   for (const [entity, { table, silent, endsWithSession }] of Object.entries(covered)) {
     const columns = (db.pragma(`table_info(${table})`) as { name: string }[])
       .map(({ name }) => name)

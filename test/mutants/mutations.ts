@@ -95,7 +95,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/sessions.ts", subject("references"), [
     [
       "the token of a session exists",
-      'undefined : yield* getRow("token", input.tokenId);',
+      "undefined : yield* keepToken(input.tokenId);",
       "undefined : { id: input.tokenId, account_id: null };",
     ],
   ]),
@@ -103,7 +103,7 @@ export const mutations: readonly Mutation[] = [
     ["a command that is asked to stop is counted", 'counted("command", before.state, row.state);', ""],
     ["the end of an attempt counts its log", 'counted("log", "open", "sealed");', ""],
   ]),
-  ...mutate("src/operations/sessions.ts", subject("counters"), [
+  ...mutate("src/operations/sessionDeletion.ts", subject("counters"), [
     ["deleted commands are counted", 'for (const { state } of rows) counted("command", state, undefined);', ""],
   ]),
   ...mutate("src/dispatch.ts", { tests: ["test/unit/operations/counters.test.ts"] }, [
@@ -112,6 +112,30 @@ export const mutations: readonly Mutation[] = [
       "counts: () => context?.counts ?? [],",
       "counts: () => [...(context?.counts ?? []), ...(context?.counts ?? [])],",
     ],
+  ]),
+  ...mutate("src/operations/pruneFeed.ts", subject("retention: the change feed"), [
+    ["a consumer holds up what it has not read", "seq <= unheldUpTo || at <= heldSince", "true"],
+    ["the hold of a consumer ends", "seq <= unheldUpTo || at <= heldSince", "seq <= unheldUpTo"],
+    ["the floor rises with what goes", "SET value = ${String(last.seq)} WHERE", "SET value = value WHERE"],
+  ]),
+  ...mutate("src/operations/pruneSessions.ts", subject("retention: what goes"), [
+    [
+      "a session with a pinned artifact stays",
+      "active_commands > 0 OR EXISTS (",
+      "active_commands > 0 OR FALSE AND EXISTS (",
+    ],
+    ["a pruned log counts its bytes as dropped", "dropped_bytes = next_offset", "dropped_bytes = dropped_bytes"],
+  ]),
+  ...mutate("src/operations/pruneTables.ts", subject("retention: what goes"), [
+    ["what another row names stays", "filter((row) => row.kept === 0)", "filter((row) => row.kept <= 1)"],
+  ]),
+  ...mutate("src/operations/upkeepLease.ts", { tests: ["test/unit/operations/upkeepLease.test.ts"] }, [
+    [
+      "one server prunes at a time",
+      "return lease.owner !== owner && leftMs > 0",
+      "return lease.owner === owner && leftMs > 0",
+    ],
+    ["a lease from before the clock was set back does not hold", " && leftMs <= lease.ttlMs;", ";"],
   ]),
   ...mutate("src/model/cursors.ts", subject("lists"), [
     ["a cursor belongs to its list", "|| !cursor.subarray(0, tagBytes).equals(tagOf(list, input))", ""],

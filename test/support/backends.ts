@@ -114,7 +114,8 @@ async function openPersistent(
 ): Promise<Opened> {
   const clock = testClock();
   // The first list starts a reader, which runs those after it.
-  const open = () => openStore({ url, clock, limits: { ...patience, reapEveryMs: 0, readerAfterMs: 0, ...limits } });
+  const limitsOfAll = { ...patience, reapEveryMs: 0, pruneEveryMs: 0, readerAfterMs: 0, ...limits };
+  const open = () => openStore({ url, clock, limits: limitsOfAll });
   let owned = await open();
   let clients: { store: Store; close(): Promise<void> }[] = [await connectClient(owned, {})];
   const closeAll = async () => {

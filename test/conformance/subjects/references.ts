@@ -57,6 +57,7 @@ const calls: Readonly<Record<string, Call>> = {
   "sessions.create tokenId": (s, { repositoryId }) => s.sessions.create({ repositoryId, commitSha, tokenId: unknown }),
   "sessions.complete sessionId": (s) => s.sessions.complete({ sessionId: unknown }),
   "sessions.cancel sessionId": (s) => s.sessions.cancel({ sessionId: unknown }),
+  "sessions.pin sessionId": (s) => s.sessions.pin({ sessionId: unknown }),
   "sessions.touch sessionId": (s) => s.sessions.touch({ sessionId: unknown }),
   "sessions.get sessionId": (s) => s.sessions.get({ sessionId: unknown }),
   "sessions.wait sessionId": (s) => s.sessions.wait({ sessionId: unknown }),

@@ -37,6 +37,10 @@ const repeatable: Readonly<Record<string, Prepare>> = {
     const { session } = await fixtures(store).session();
     return () => store.sessions.complete({ sessionId: session.id, expectedVersion: session.version });
   },
+  "sessions.pin": async (store) => {
+    const { session } = await fixtures(store).session();
+    return () => store.sessions.pin({ sessionId: session.id, expectedVersion: session.version });
+  },
   "sessions.cancel": async (store) => {
     const { session } = await fixtures(store).claim();
     return () => store.sessions.cancel({ sessionId: session.id, expectedVersion: session.version });
@@ -84,7 +88,14 @@ const repeatable: Readonly<Record<string, Prepare>> = {
 };
 
 /** The operations that take an expectedVersion and whose repetition has an effect, or an answer of its own. */
-const others = ["debug.patchState", "debug.setBreakpoints", "sessions.delete", "tokens.rotate", "worktrees.update"];
+const others = [
+  "debug.patchState",
+  "debug.setBreakpoints",
+  "maintenance.setRetention",
+  "sessions.delete",
+  "tokens.rotate",
+  "worktrees.update",
+];
 
 export function repetitionsConformance(backend: TestedBackend): void {
   it(`${backend.name}: every operation with an expectedVersion is listed`, () => {

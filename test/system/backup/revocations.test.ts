@@ -221,3 +221,15 @@ test("a backup that cannot take the rows is not restored, and the message says h
   const { items } = await withStore(url, (store) => store.tokens.list());
   assert.ok(items.some(({ name }) => name === "later"));
 });
+
+test("a token that retention has removed since the backup does not come back to life", async () => {
+  const { path, url, tokens, restore } = await prepare();
+  const db = new Database(path);
+  db.prepare("UPDATE tokens SET revoked_at = 0 WHERE id = ?").run(tokens.revoked);
+  db.close();
+  const { rows } = await withStore(url, ({ maintenance }) => maintenance.prune({ kinds: ["tokens"] }));
+  // The one that was revoked before the backup is too young to go.
+  assert.deepEqual(rows, { tokens: 1 });
+  const { states } = await restore();
+  assert.deepEqual([states.revoked, states.live], ["token_revoked", "valid"]);
+});

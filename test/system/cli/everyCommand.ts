@@ -86,6 +86,8 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["worktrees restore", [worktree.id]],
     ["worktrees evict", [worktree.id]],
     ["maintenance reap"],
+    ["maintenance retention", ["--set", "logs=14d"]],
+    ["maintenance prune", ["--dry-run"]],
     ["maintenance compact"],
     ["info"],
     ["config show"],

@@ -8,6 +8,7 @@
 -- 0008_ageing.sqlite.sql e138a9ff9413836311c308b95437f7cdbbce5adc779f142e6ae41f886d0e20c6
 -- 0009_discarded_files.sqlite.sql 16c91901e3cc83fd46ed4ff6eadf8a14988ce338e56bc23b126b07f2f41815c3
 -- 0010_counters.sqlite.sql dae67c95d2433844fcfd3c98a85af9bf4452d58f1135209b56f827df9771919f
+-- 0011_retention.sqlite.sql 8703543801b0ba24080faeb4d9850a962df8316ed2635bfdcd3b75741cb5dd60
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -54,6 +55,8 @@ CREATE TABLE artifacts (
   CHECK (state <> 'pending' OR (uri IS NULL AND expires_at IS NOT NULL))
 ) STRICT;
 
+CREATE INDEX artifacts_ended ON artifacts ((CASE WHEN state IN ('failed', 'deleted') THEN updated_at END), id) WHERE CASE WHEN state IN ('failed', 'deleted') THEN updated_at END IS NOT NULL;
+
 CREATE INDEX artifacts_expiry ON artifacts (expires_at) WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed' AND state <> 'deleted';
 
 CREATE UNIQUE INDEX artifacts_name_in_command ON artifacts (session_id, command_id, attempt, name)
@@ -72,6 +75,8 @@ CREATE INDEX artifacts_page_of_kind_and_state ON artifacts (kind, state, created
 CREATE INDEX artifacts_page_of_session ON artifacts (session_id, created_at, id);
 
 CREATE INDEX artifacts_page_of_state ON artifacts (state, created_at, id);
+
+CREATE INDEX artifacts_pinned ON artifacts (session_id) WHERE pinned;
 
 CREATE INDEX artifacts_uri ON artifacts (uri) WHERE state = 'ready';
 
@@ -99,6 +104,8 @@ CREATE TABLE attempts (
   CHECK ((outcome IS NULL) = (log_state = 'open')),
   CHECK (first_offset <= next_offset AND dropped_bytes <= next_offset)
 ) STRICT;
+
+CREATE INDEX attempts_of_runner ON attempts (runner_id);
 
 CREATE TABLE changes (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -252,6 +259,8 @@ CREATE TABLE debug_sessions (
 
 CREATE INDEX debug_sessions_command ON debug_sessions (command_id) WHERE command_id IS NOT NULL;
 
+CREATE INDEX debug_sessions_ended ON debug_sessions (ended_at, id) WHERE ended_at IS NOT NULL;
+
 CREATE INDEX debug_sessions_open ON debug_sessions (session_id, id) WHERE ended_at IS NULL;
 
 CREATE INDEX debug_sessions_page ON debug_sessions (session_id, created_at, id);
@@ -292,6 +301,18 @@ CREATE INDEX discarded_files_page_of_kind ON discarded_files (kind, created_at, 
 
 CREATE UNIQUE INDEX discarded_files_uri ON discarded_files (uri);
 
+CREATE TABLE feed_consumers (
+  id TEXT NOT NULL PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  -- The last change that it has handled.
+  seq INTEGER NOT NULL CHECK (seq >= 0),
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX feed_consumers_behind ON feed_consumers (seq, name);
+
 CREATE TABLE idempotency_keys (
   operation TEXT NOT NULL,
   -- Empty when the caller named none.
@@ -318,6 +339,14 @@ CREATE TABLE log_chunks (
   PRIMARY KEY (attempt_id, start_offset)
 ) STRICT;
 
+CREATE TABLE pruned (
+  kind TEXT NOT NULL PRIMARY KEY,
+  -- All rows of this kind that retention has removed.
+  row_count INTEGER NOT NULL CHECK (row_count > 0),
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE repositories (
   id TEXT NOT NULL PRIMARY KEY,
   name TEXT NOT NULL,
@@ -334,11 +363,21 @@ CREATE TABLE repositories (
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL
-) STRICT;
+, retention TEXT CHECK (json_valid(retention))) STRICT;
 
 CREATE INDEX repositories_page ON repositories (created_at, id);
 
 CREATE INDEX repositories_page_of_live ON repositories (created_at, id) WHERE archived_at IS NULL;
+
+CREATE INDEX repositories_retention ON repositories (id) WHERE retention IS NOT NULL;
+
+CREATE TABLE retention (
+  id TEXT NOT NULL PRIMARY KEY CHECK (id = 'store'),
+  -- Only what was set: the rest has its default.
+  settings TEXT NOT NULL CHECK (json_valid(settings)),
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+  updated_at INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE runners (
   id TEXT NOT NULL PRIMARY KEY,
@@ -356,6 +395,8 @@ CREATE TABLE runners (
 ) STRICT;
 
 CREATE INDEX runners_expiry ON runners (state, expires_at) WHERE state <> 'gone';
+
+CREATE INDEX runners_gone ON runners ((CASE WHEN state = 'gone' THEN updated_at END), id) WHERE CASE WHEN state = 'gone' THEN updated_at END IS NOT NULL;
 
 CREATE INDEX runners_page ON runners (created_at, id);
 
@@ -404,7 +445,7 @@ CREATE TABLE sessions (
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL,
   -- The time at which the session ends, whatever it does.
-  deadline_at INTEGER, account_id TEXT REFERENCES accounts (id), last_command_id TEXT, last_command_state TEXT CHECK (last_command_state = 'succeeded' OR last_command_state = 'failed' OR last_command_state = 'timed_out' OR last_command_state = 'cancelled' OR last_command_state = 'lost'), last_exit_code INTEGER, last_signal TEXT,
+  deadline_at INTEGER, account_id TEXT REFERENCES accounts (id), last_command_id TEXT, last_command_state TEXT CHECK (last_command_state = 'succeeded' OR last_command_state = 'failed' OR last_command_state = 'timed_out' OR last_command_state = 'cancelled' OR last_command_state = 'lost'), last_exit_code INTEGER, last_signal TEXT, pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned = 0 OR pinned = 1), logs_pruned_at INTEGER,
   CHECK ((state = 'completed' OR state = 'failed' OR state = 'cancelled' OR state = 'expired') = (ended_at IS NOT NULL)),
   CHECK ((worktree_id IS NULL) = (worktree_fence IS NULL)),
   CHECK ((ready_at IS NULL) = (ready_priority IS NULL)),
@@ -414,8 +455,14 @@ CREATE TABLE sessions (
 
 CREATE INDEX sessions_deadline ON sessions (deadline_at) WHERE deadline_at IS NOT NULL AND ended_at IS NULL;
 
+CREATE INDEX sessions_ended ON sessions (repository_id, ended_at, id) WHERE ended_at IS NOT NULL AND NOT pinned;
+
 CREATE INDEX sessions_expiry ON sessions (expires_at)
   WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND queued_commands = 0;
+
+CREATE INDEX sessions_logs ON sessions (repository_id, ended_at, id) WHERE ended_at IS NOT NULL AND NOT pinned AND logs_pruned_at IS NULL;
+
+CREATE INDEX sessions_of_worktree ON sessions (worktree_id) WHERE worktree_id IS NOT NULL;
 
 CREATE INDEX sessions_page ON sessions (created_at, id);
 
@@ -435,7 +482,7 @@ CREATE INDEX sessions_page_of_token ON sessions (token_id, created_at, id) WHERE
 
 CREATE INDEX sessions_ready ON sessions (ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
 
-CREATE INDEX sessions_working ON sessions (worktree_id) WHERE worktree_id IS NOT NULL AND active_commands > 0;
+CREATE INDEX sessions_working ON sessions (worktree_id, active_commands) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 
 CREATE UNIQUE INDEX sessions_worktree ON sessions (worktree_id) WHERE worktree_id IS NOT NULL AND state IN ('pending', 'running', 'cancelling');
 
@@ -471,12 +518,18 @@ CREATE TABLE tokens (
 
 CREATE INDEX tokens_admin ON tokens (created_at) WHERE scopes = 'admin' AND revoked_at IS NULL;
 
+CREATE INDEX tokens_created_by ON tokens (created_by) WHERE created_by IS NOT NULL;
+
+CREATE INDEX tokens_ended ON tokens (coalesce(revoked_at, expires_at), id) WHERE coalesce(revoked_at, expires_at) IS NOT NULL;
+
 CREATE UNIQUE INDEX tokens_name ON tokens (account_id, name)
   WHERE revoked_at IS NULL AND rotated_to IS NULL AND name_freed_at IS NULL;
 
 CREATE INDEX tokens_page ON tokens (created_at, id);
 
 CREATE INDEX tokens_page_of_account ON tokens (account_id, created_at, id);
+
+CREATE INDEX tokens_rotated_to ON tokens (rotated_to) WHERE rotated_to IS NOT NULL;
 
 CREATE TABLE worktrees (
   id TEXT NOT NULL PRIMARY KEY,
@@ -528,5 +581,7 @@ CREATE INDEX worktrees_page_of_state ON worktrees (state, created_at, id);
 CREATE UNIQUE INDEX worktrees_path ON worktrees (path) WHERE state <> 'removed';
 
 CREATE INDEX worktrees_quarantined ON worktrees (repository_id, last_used_at) WHERE state = 'quarantined';
+
+CREATE INDEX worktrees_removed ON worktrees ((CASE WHEN state = 'removed' THEN updated_at END), id) WHERE CASE WHEN state = 'removed' THEN updated_at END IS NOT NULL;
 
 CREATE INDEX worktrees_same ON worktrees (repository_id, environment_hash, commit_sha, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
