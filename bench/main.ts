@@ -5,6 +5,8 @@ import { bounds } from "../src/limits.ts";
 import { type AppendResult, renderAppend, runAppend } from "./append.ts";
 import { renderCells } from "./cells/render.ts";
 import { type CellsResult, comparisons, runCells } from "./cells/run.ts";
+import { renderGrowth } from "./growth/render.ts";
+import { type GrowthResult, runGrowth } from "./growth/run.ts";
 import { type LadderResult, renderLadder, runLadder } from "./ladder.ts";
 import { type PostgresResult, renderPostgres, runPostgres } from "./postgres.ts";
 import { type ReadsResult, renderReads, runReads } from "./reads.ts";
@@ -20,12 +22,16 @@ const usage = `Usage: npm run bench [-- SCENARIO ...] [--quick] [--rounds 5] [--
        npm run bench -- append --url postgres://USER:PASSWORD@HOST:PORT/DATABASE
                                [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--json FILE]
        npm run bench -- reads [--rounds 5] [--seconds 3] [--json FILE]
+       npm run bench -- growth [--quick] [--rounds 20] [--json FILE]
        npm run bench -- render FILE`;
+
+/** The numbers of commands of the stores whose costs are compared. */
+const growthSizes = [1_000, 10_000, 100_000, 1_000_000];
 
 /** A mistake in the command line, as one sentence for the user. */
 class UsageError extends Error {}
 
-type Result = AppendResult | CellsResult | LadderResult | PostgresResult | ReadsResult;
+type Result = AppendResult | CellsResult | GrowthResult | LadderResult | PostgresResult | ReadsResult;
 
 async function main(args: readonly string[]): Promise<void> {
   const { positionals, values } = parse(args);
@@ -81,6 +87,15 @@ async function runScenarios(names: readonly string[], values: ReturnType<typeof 
 }
 
 async function run(name: string | undefined, values: ReturnType<typeof parse>["values"]): Promise<Result> {
+  if (name === "growth") {
+    if (
+      (values.seconds ?? values.size ?? values.threads ?? values["in-flight"] ?? values.logs ?? values.url) !==
+      undefined
+    )
+      throw new UsageError("growth takes --quick, --rounds and --json");
+    const rounds = wholeNumber("rounds", values.rounds ?? (values.quick ? "2" : "20"), 1, 100);
+    return runGrowth({ rounds, sizes: values.quick ? growthSizes.slice(0, 2) : growthSizes });
+  }
   const rounds = wholeNumber("rounds", values.rounds ?? "5", 1, 100);
   const size = wholeNumber("size", values.size ?? "256", 1, bounds.logChunkBytes);
   if (name === "ladder") {
@@ -106,7 +121,7 @@ async function run(name: string | undefined, values: ReturnType<typeof parse>["v
     return runAppend({ rounds, size, threads, inFlight, logs, seconds: duration(values.seconds ?? "2.5") });
   }
   throw new UsageError(
-    `unknown benchmark ${name}: choose ${scenarioNames.join(", ")}, ladder, append, reads or render`,
+    `unknown benchmark ${name}: choose ${scenarioNames.join(", ")}, ladder, append, growth, reads or render`,
   );
 }
 
@@ -138,6 +153,7 @@ function read(file: string | undefined): Result {
 function render(result: Result): string {
   if (result.bench === "append") return renderAppend(result);
   if (result.bench === "cells") return renderCells(result);
+  if (result.bench === "growth") return renderGrowth(result);
   if (result.bench === "ladder") return renderLadder(result);
   if (result.bench === "postgres") return renderPostgres(result);
   if (result.bench === "reads") return renderReads(result);

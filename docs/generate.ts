@@ -1,8 +1,9 @@
 // Writes the generated parts of the documents: `npm run docs`. With --check it only reports documents that are out of
 // date.
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { renderAppend } from "../bench/append.ts";
 import { renderCells, renderHeadline } from "../bench/cells/render.ts";
+import { plotGrowth, renderGrowth } from "../bench/growth/render.ts";
 import { renderLadder } from "../bench/ladder.ts";
 import { renderPostgres } from "../bench/postgres.ts";
 import { errorCodes } from "../src/errors.ts";
@@ -45,7 +46,13 @@ const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>
     cells: () => renderCells(readResult("cells")),
     append: () => renderAppend(readResult("append")),
     ladder: () => renderLadder(readResult("ladder")),
+    growth: () => renderGrowth(readResult("growth")),
   },
+};
+
+/** The files that are generated as a whole. */
+const drawn: Readonly<Record<string, () => string>> = {
+  "docs/growth.svg": () => plotGrowth(readResult("growth")),
 };
 
 function fill(text: string, name: string, content: string): string {
@@ -56,12 +63,23 @@ function fill(text: string, name: string, content: string): string {
 }
 
 for (const [file, parts] of Object.entries(generated)) {
+  const before = readFileSync(new URL(file, root), "utf8");
+  put(
+    file,
+    before,
+    Object.entries(parts).reduce((text, [name, render]) => fill(text, name, render()), before),
+  );
+}
+for (const [file, draw] of Object.entries(drawn)) {
   const url = new URL(file, root);
-  const before = readFileSync(url, "utf8");
-  const after = Object.entries(parts).reduce((text, [name, render]) => fill(text, name, render()), before);
-  if (after === before) continue;
+  put(file, existsSync(url) ? readFileSync(url, "utf8") : "", draw());
+}
+
+/** Writes a file that has changed, or reports it. */
+function put(file: string, before: string, after: string): void {
+  if (after === before) return;
   if (process.argv.includes("--check")) {
     console.error(`${file} is not up to date: run npm run docs`);
     process.exitCode = 1;
-  } else writeFileSync(url, after);
+  } else writeFileSync(new URL(file, root), after);
 }
