@@ -100,7 +100,7 @@ export const saveSession = step(function* (
 });
 
 /** Wakes claims that may take the next command of a session: those of any runner, or of the one that holds its worktree. */
-const wakeClaims = step(function* ({ id, worktree_id, worktree_fence }: SessionRow, { wake }: Context) {
+export const wakeClaims = step(function* ({ id, worktree_id, worktree_fence }: SessionRow, { wake }: Context) {
   if (worktree_id === null) return wake(readyTopic(id));
   const holder = yield* first<Pick<WorktreeRow, "lease_runner_id">>(
     sql`SELECT lease_runner_id FROM worktrees WHERE id = ${worktree_id} AND fence = ${worktree_fence}`,

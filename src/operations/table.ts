@@ -9,6 +9,7 @@ import * as debug from "./debug.ts";
 import * as debugBreakpoints from "./debugBreakpoints.ts";
 import * as debugEvents from "./debugEvents.ts";
 import * as files from "./files.ts";
+import * as fsck from "./fsck.ts";
 import * as logAppend from "./logAppend.ts";
 import * as logRead from "./logRead.ts";
 import * as maintenance from "./maintenance.ts";
@@ -126,6 +127,11 @@ export const operations = {
     prune: prune.prune,
     retention: retention.retention,
     setRetention: retention.setRetention,
+  changes: { since: changes.since, watch: changes.watch },
+  maintenance: {
+    reap: maintenance.reap,
+    fsck: fsck.fsck,
+    repair: fsck.repair,
     stats: observing.stats,
     health: observing.health,
   },

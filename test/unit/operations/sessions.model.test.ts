@@ -7,6 +7,7 @@ import { systemClock, type TestClock, testClock } from "../../../src/clock.ts";
 import { type OwnedStore, StoreError } from "../../../src/index.ts";
 import { present } from "../../../src/present.ts";
 import { fixtures, openTestStore } from "../../../src/testing/index.ts";
+import { assertSound } from "../../support/sound.ts";
 
 interface World {
   readonly store: OwnedStore;
@@ -339,10 +340,12 @@ it("random operations keep every invariant", async () => {
           });
           await checkInvariants(world, fences);
         }
+        await assertSound(store);
         // In time everything ends, and nothing is left over.
         clock.advance(86_400_000);
         for (let more = true; more; ) ({ more } = await store.maintenance.reap());
         await checkInvariants(world, fences);
+        await assertSound(store);
         for (const state of ["running", "cancelling"] as const)
           assert.deepEqual((await store.commands.list({ state })).items, []);
         assert.deepEqual((await store.worktrees.list({ state: "leased" })).items, []);

@@ -1,0 +1,122 @@
+// The check of the store: finds rows that break a rule which no constraint of the database holds, and repairs what follows
+// from other rows. On the wire these operations belong to `maintenance`.
+import { z } from "zod";
+import { Checked, type Finding, Repaired } from "../model/findings.ts";
+import { fail, operation } from "../operation.ts";
+import { type Check, checkStep, type FoundRow, isPosition, type Position } from "./fsck/check.ts";
+import { checkNames, checks } from "./fsck/checks.ts";
+
+const CheckName = z.enum(checkNames as readonly [string, ...string[]]).describe("name of a check");
+const Cursor = z.string().max(2_000);
+
+/**
+ * Checks a part of the store, and returns the cursor of the next part. No step takes longer than a few milliseconds, so
+ * that other calls wait for none of them. Each row is judged as of one moment, so what changes between two steps is not a
+ * finding.
+ *
+ * Input    check: this one only, instead of all. cursor: the nextCursor of the step before
+ * Result   { findings, rows, nextCursor }: a finding has the name of the check, the id of the row, and what was found and
+ *          expected. rows: how many were checked, once for each check. Without a nextCursor, all is checked
+ * Fails    invalid_input when the cursor is not one of this operation
+ * Cost     at most 3 statements for each check that the step begins, over at most 5 000 rows; lane background
+ */
+export const fsck = operation({
+  access: "read",
+  lane: "background",
+  input: z.strictObject({ check: CheckName.optional(), cursor: Cursor.optional() }),
+  output: Checked,
+  errors: ["invalid_input"],
+  // Rows whose changes are not written yet would look like a fault of the feed.
+  readsChanges: true,
+  *run({ check, cursor }) {
+    let place = placeOf(check, cursor);
+    const findings: Finding[] = [];
+    let [rows, spent] = [0, 0];
+    while (place !== undefined && spent < 1 && findings.length === 0) {
+      const { found, ...done } = yield* checkStep(place.check, place.after);
+      findings.push(...found.map((row) => findingOf(place as Place, row)));
+      rows += done.rows;
+      spent += done.rows / place.check.rows;
+      place = nextPlace(place, done.next, check);
+    }
+    return { findings, rows, nextCursor: place && formatPlace(place) };
+  },
+});
+
+/**
+ * Repairs what a check finds in a part of the store, as far as it follows from other rows, and returns the cursor of the
+ * next part.
+ *
+ * Input    check: the check to repair. ids: only these findings. cursor: the nextCursor of the step before
+ * Result   { repaired, left, rows, nextCursor }: `left` are findings that nothing in the store can repair
+ * Fails    invalid_input when the cursor is not one of this check
+ * Effect   each repaired row gets a new version and a row of changes (`repair`), whose detail has the check and the
+ *          finding; logs and idempotency keys have neither
+ * Cost     as fsck, and at most 4 statements by key for each finding; lane background
+ */
+export const repair = operation({
+  access: "write",
+  lane: "background",
+  input: z.strictObject({
+    check: CheckName,
+    ids: z.array(z.string().max(1_000)).max(500).optional(),
+    cursor: Cursor.optional(),
+  }),
+  output: Repaired,
+  errors: ["invalid_input"],
+  *run({ check, ids, cursor }, context) {
+    const place = placeOf(check, cursor) as Place;
+    const { found, rows, next } = yield* checkStep(place.check, place.after);
+    const [repaired, left]: [Finding[], Finding[]] = [[], []];
+    for (const row of found) {
+      if (ids !== undefined && !ids.includes(row.finding)) continue;
+      const isRepaired = place.check.repair !== undefined && (yield* place.check.repair(row, place.check, context));
+      (isRepaired ? repaired : left).push(findingOf(place, row));
+    }
+    const then = nextPlace(place, next, check);
+    return { repaired, left, rows, nextCursor: then && formatPlace(then) };
+  },
+});
+
+/** The place of a step in the walk through all checks. */
+interface Place {
+  readonly check: Check;
+  readonly after: Position;
+}
+
+const byName = new Map(checks.map((check) => [check.name, check]));
+
+function placeOf(name: string | undefined, cursor: string | undefined): Place | undefined {
+  if (cursor === undefined) {
+    const check = name === undefined ? checks[0] : byName.get(name);
+    return check && { check, after: check.walk.start };
+  }
+  const [, cursorName = "", position = ""] = /^([\w-]+) (\[.*\])$/.exec(cursor) ?? [];
+  const check = byName.get(cursorName);
+  const after = parsePosition(position);
+  if (check === undefined || (name !== undefined && name !== cursorName) || !isPosition(check.walk, after))
+    fail("invalid_input", {}, "cursor: expected the nextCursor of a step of the same check");
+  return { check, after };
+}
+
+function parsePosition(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function formatPlace({ check, after }: Place): string {
+  return `${check.name} ${JSON.stringify(after)}`;
+}
+
+function nextPlace({ check }: Place, next: Position | undefined, only: string | undefined): Place | undefined {
+  if (next !== undefined) return { check, after: next };
+  const following = only === undefined ? checks[checks.indexOf(check) + 1] : undefined;
+  return following && { check: following, after: following.walk.start };
+}
+
+function findingOf({ check }: Place, { finding, found, expected }: FoundRow): Finding {
+  return { check: check.name, id: finding, found, expected };
+}

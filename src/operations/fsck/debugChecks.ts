@@ -1,0 +1,106 @@
+// Checks of debug sessions: their counters agree with the breakpoints, the events and the stops that hang on them.
+import { type Statement, sql } from "../../sql.ts";
+import { byId, type Check } from "./check.ts";
+import { writeColumns } from "./repair.ts";
+
+const walk = byId(sql`debug_sessions`);
+const id = sql`id`;
+
+const breakpoints = sql`(SELECT count(*) FROM debug_breakpoints WHERE debug_session_id = debug_sessions.id)`;
+
+const lastEvent = (value: Statement): Statement => sql`(
+  SELECT ${value} FROM debug_events
+  WHERE debug_session_id = debug_sessions.id
+  ORDER BY position DESC LIMIT 1)`;
+const firstPosition = sql`(
+  SELECT position FROM debug_events WHERE debug_session_id = debug_sessions.id ORDER BY position LIMIT 1)`;
+const lastPosition = lastEvent(sql`debug_events.position`);
+const events = sql`(SELECT count(*) FROM debug_events WHERE debug_session_id = debug_sessions.id)`;
+/** The adapter's numbers begin anew with each of its starts. */
+const lastSeq = sql`COALESCE(
+  ${lastEvent(sql`CASE WHEN debug_events.adapter_run = debug_sessions.adapter_run THEN debug_events.seq END`)}, 0)`;
+/** The events of a session that is being deleted go before it does. */
+const hasEvents = sql`(${lastPosition} IS NOT NULL OR ended_at IS NULL)`;
+
+export const debugChecks: readonly Check[] = [
+  {
+    name: "debug-breakpoint-count",
+    says: "A debug session counts its breakpoints.",
+    walk,
+    rows: 256,
+    rule: { id, found: sql`breakpoint_count`, expected: breakpoints, broken: sql`breakpoint_count <> ${breakpoints}` },
+    repair: writeColumns("debug_session", () => sql`breakpoint_count = ${breakpoints}`),
+    remedy: "Repair it: the breakpoints are counted.",
+  },
+  {
+    name: "debug-event-position",
+    says: "The next event of a debug session gets the number after the last one.",
+    walk,
+    rows: 5_000,
+    rule: {
+      id,
+      found: sql`next_position`,
+      expected: sql`COALESCE(${lastPosition}, 0) + 1`,
+      broken: sql`${hasEvents} AND next_position <> COALESCE(${lastPosition}, 0) + 1`,
+    },
+    repair: writeColumns("debug_session", () => sql`next_position = COALESCE(${lastPosition}, 0) + 1`),
+    remedy: "Repair it: the number follows from the events.",
+  },
+  {
+    name: "debug-last-event",
+    says: "A debug session knows the adapter's number of the last event of this start of the adapter.",
+    walk,
+    rows: 5_000,
+    rule: {
+      id,
+      found: sql`last_event`,
+      expected: lastSeq,
+      broken: sql`${hasEvents} AND last_event <> ${lastSeq}`,
+    },
+    repair: writeColumns("debug_session", () => sql`last_event = ${lastSeq}`),
+    remedy: "Repair it: the number is that of the last event.",
+  },
+  {
+    name: "debug-event-gap",
+    says: "The events of a debug session are numbered without a gap.",
+    walk,
+    rows: 64,
+    rule: {
+      id,
+      found: events,
+      expected: sql`${lastPosition} - ${firstPosition} + 1`,
+      broken: sql`${events} <> ${lastPosition} - ${firstPosition} + 1`,
+    },
+    remedy: "Events are lost. Read the state of the debugger anew.",
+  },
+  {
+    name: "debug-stop-epoch",
+    says: "No stop of a debug session comes after its current epoch.",
+    walk,
+    rows: 5_000,
+    rule: {
+      id,
+      found: sql`stop_epoch`,
+      broken: sql`
+        EXISTS (
+          SELECT 1 FROM debug_stops
+          WHERE debug_session_id = debug_sessions.id AND debug_stops.stop_epoch > debug_sessions.stop_epoch)`,
+    },
+    remedy: "Start the debugger again (debug.open with restartRun).",
+  },
+  {
+    name: "debug-command",
+    says: "The command of a debug session belongs to the same session.",
+    walk,
+    rows: 5_000,
+    rule: {
+      id,
+      found: sql`command_id`,
+      broken: sql`
+        command_id IS NOT NULL AND NOT EXISTS (
+          SELECT 1 FROM commands
+          WHERE commands.id = debug_sessions.command_id AND commands.session_id = debug_sessions.session_id)`,
+    },
+    remedy: "Close the debug session, and open it again.",
+  },
+];

@@ -1,0 +1,62 @@
+// Checks of repositories and worktrees.
+import { sql } from "../../sql.ts";
+import { byId, type Check } from "./check.ts";
+import { writeColumns } from "./repair.ts";
+
+/** The states of a worktree that takes a place in its repository, each with a part of the index of states. */
+const worktreeCount = sql`(
+  SELECT count(*) FROM worktrees
+  WHERE repository_id = repositories.id
+    AND state IN ('creating', 'idle', 'dirty', 'leased', 'quarantined', 'evicting'))`;
+
+const unknownFacts = sql`commit_sha = NULL, commit_fence = NULL, environment_hash = NULL, environment_fence = NULL`;
+
+const worktrees = byId(sql`worktrees`);
+
+export const placeChecks: readonly Check[] = [
+  {
+    name: "repository-worktree-count",
+    says: "A repository counts its worktrees that are not removed.",
+    walk: byId(sql`repositories`),
+    rows: 16,
+    rule: {
+      id: sql`id`,
+      found: sql`worktree_count`,
+      expected: worktreeCount,
+      broken: sql`worktree_count <> ${worktreeCount}`,
+    },
+    repair: writeColumns("repository", () => sql`worktree_count = ${worktreeCount}`),
+    remedy: "Repair it: the worktrees are counted.",
+  },
+  {
+    name: "worktree-ended-from",
+    says: "A worktree with a lease has no end of an earlier lease.",
+    walk: worktrees,
+    rows: 5_000,
+    rule: {
+      id: sql`id`,
+      found: sql`ended_from`,
+      broken: sql`lease_expires_at IS NOT NULL AND ended_from IS NOT NULL`,
+    },
+    repair: writeColumns("worktree", () => sql`ended_from = NULL`),
+    remedy: "Repair it: the end is cleared.",
+  },
+  {
+    name: "worktree-facts",
+    says: "The commit and the environment of a worktree have the fencing token of the lease that reported them, and a worktree that is quarantined or removed has none.",
+    walk: worktrees,
+    rows: 5_000,
+    rule: {
+      id: sql`id`,
+      found: sql`COALESCE(commit_fence, environment_fence)`,
+      broken: sql`
+        (commit_sha IS NULL) <> (commit_fence IS NULL)
+        OR (environment_hash IS NULL) <> (environment_fence IS NULL)
+        OR commit_fence > fence
+        OR environment_fence > fence
+        OR (state IN ('quarantined', 'removed') AND (commit_sha IS NOT NULL OR environment_hash IS NOT NULL))`,
+    },
+    repair: writeColumns("worktree", () => unknownFacts),
+    remedy: "Repair it: commit and environment become unknown.",
+  },
+];

@@ -1,0 +1,20 @@
+// Asserts that a store breaks none of its rules, for tests that leave it in a state that nobody has foreseen.
+import assert from "node:assert/strict";
+import type { Store } from "../../src/index.ts";
+import type { Finding } from "../../src/model/findings.ts";
+
+/** Runs all checks of a store, or one of them, and resolves to what they have found. */
+export async function findingsOf({ maintenance }: Store, check?: string): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (let cursor: string | undefined, more = true; more; more = cursor !== undefined) {
+    const step = await maintenance.fsck({ ...(check && { check }), ...(cursor && { cursor }) });
+    findings.push(...step.findings);
+    cursor = step.nextCursor;
+  }
+  return findings;
+}
+
+/** Fails when a check finds something. */
+export async function assertSound(store: Store): Promise<void> {
+  assert.deepEqual(await findingsOf(store), []);
+}

@@ -1,0 +1,10 @@
+import { openTestStore, fixtures } from "./src/testing/index.ts";
+import { findingsOf } from "./test/support/sound.ts";
+const store = await openTestStore();
+const f = fixtures(store);
+await f.log(); await f.worktree(); await f.lease(); await f.artifact?.({}); await f.token(); await f.debugStop?.();
+const t = performance.now();
+console.log(await findingsOf(store), performance.now() - t);
+const t2 = performance.now();
+console.log(await findingsOf(store), performance.now() - t2);
+await store.close();
