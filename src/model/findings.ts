@@ -18,7 +18,7 @@ export const Checked = record({
   findings: list(Finding),
   /** The number of rows that the step has checked, counted once for each check. */
   rows: integer,
-  nextCursor: optional(text),
+  next: optional(text),
 });
 export type Checked = ValueOf<typeof Checked>;
 
@@ -28,6 +28,6 @@ export const Repaired = record({
   /** The findings that cannot be repaired from other rows. */
   left: list(Finding),
   rows: integer,
-  nextCursor: optional(text),
+  next: optional(text),
 });
 export type Repaired = ValueOf<typeof Repaired>;

@@ -7,29 +7,32 @@ import { type Check, checkStep, type FoundRow, isPosition, type Position } from 
 import { checkNames, checks } from "./fsck/checks.ts";
 
 const CheckName = z.enum(checkNames as readonly [string, ...string[]]).describe("name of a check");
-const Cursor = z.string().max(2_000);
+/** The size of the findings of one step: at most 100, of short texts. */
+const resultBytes = () => 128 * 1024;
+const From = z.string().max(2_000);
 
 /**
- * Checks a part of the store, and returns the cursor of the next part. No step takes longer than a few milliseconds, so
+ * Checks a part of the store, and returns where the next part begins. No step takes longer than a few milliseconds, so
  * that other calls wait for none of them. Each row is judged as of one moment, so what changes between two steps is not a
  * finding.
  *
- * Input    check: this one only, instead of all. cursor: the nextCursor of the step before
- * Result   { findings, rows, nextCursor }: a finding has the name of the check, the id of the row, and what was found and
- *          expected. rows: how many were checked, once for each check. Without a nextCursor, all is checked
- * Fails    invalid_input when the cursor is not one of this operation
+ * Input    check: this one only, instead of all. from: the `next` of the step before
+ * Result   { findings, rows, next }: a finding has the name of the check, the id of the row, and what was found and
+ *          expected. rows: how many were checked, once for each check. Without `next`, all is checked
+ * Fails    invalid_input when `from` is not one of this operation
  * Cost     at most 3 statements for each check that the step begins, over at most 5 000 rows; lane background
  */
 export const fsck = operation({
   access: "read",
   lane: "background",
-  input: z.strictObject({ check: CheckName.optional(), cursor: Cursor.optional() }),
+  input: z.strictObject({ check: CheckName.optional(), from: From.optional() }),
   output: Checked,
   errors: ["invalid_input"],
+  resultBytes,
   // Rows whose changes are not written yet would look like a fault of the feed.
   readsChanges: true,
-  *run({ check, cursor }) {
-    let place = placeOf(check, cursor);
+  *run({ check, from }) {
+    let place = placeOf(check, from);
     const findings: Finding[] = [];
     let [rows, spent] = [0, 0];
     while (place !== undefined && spent < 1 && findings.length === 0) {
@@ -39,17 +42,17 @@ export const fsck = operation({
       spent += done.rows / place.check.rows;
       place = nextPlace(place, done.next, check);
     }
-    return { findings, rows, nextCursor: place && formatPlace(place) };
+    return { findings, rows, next: place && formatPlace(place) };
   },
 });
 
 /**
- * Repairs what a check finds in a part of the store, as far as it follows from other rows, and returns the cursor of the
- * next part.
+ * Repairs what a check finds in a part of the store, as far as it follows from other rows, and returns where the next
+ * part begins.
  *
- * Input    check: the check to repair. ids: only these findings. cursor: the nextCursor of the step before
- * Result   { repaired, left, rows, nextCursor }: `left` are findings that nothing in the store can repair
- * Fails    invalid_input when the cursor is not one of this check
+ * Input    check: the check to repair. ids: only these findings. from: the `next` of the step before
+ * Result   { repaired, left, rows, next }: `left` are findings that nothing in the store can repair
+ * Fails    invalid_input when `from` is not one of this check
  * Effect   each repaired row gets a new version and a row of changes (`repair`), whose detail has the check and the
  *          finding; logs and idempotency keys have neither
  * Cost     as fsck, and at most 4 statements by key for each finding; lane background
@@ -60,12 +63,13 @@ export const repair = operation({
   input: z.strictObject({
     check: CheckName,
     ids: z.array(z.string().max(1_000)).max(500).optional(),
-    cursor: Cursor.optional(),
+    from: From.optional(),
   }),
   output: Repaired,
   errors: ["invalid_input"],
-  *run({ check, ids, cursor }, context) {
-    const place = placeOf(check, cursor) as Place;
+  resultBytes,
+  *run({ check, ids, from }, context) {
+    const place = placeOf(check, from) as Place;
     const { found, rows, next } = yield* checkStep(place.check, place.after);
     const [repaired, left]: [Finding[], Finding[]] = [[], []];
     for (const row of found) {
@@ -74,7 +78,7 @@ export const repair = operation({
       (isRepaired ? repaired : left).push(findingOf(place, row));
     }
     const then = nextPlace(place, next, check);
-    return { repaired, left, rows, nextCursor: then && formatPlace(then) };
+    return { repaired, left, rows, next: then && formatPlace(then) };
   },
 });
 
@@ -86,16 +90,16 @@ interface Place {
 
 const byName = new Map(checks.map((check) => [check.name, check]));
 
-function placeOf(name: string | undefined, cursor: string | undefined): Place | undefined {
-  if (cursor === undefined) {
+function placeOf(name: string | undefined, from: string | undefined): Place | undefined {
+  if (from === undefined) {
     const check = name === undefined ? checks[0] : byName.get(name);
     return check && { check, after: check.walk.start };
   }
-  const [, cursorName = "", position = ""] = /^([\w-]+) (\[.*\])$/.exec(cursor) ?? [];
-  const check = byName.get(cursorName);
+  const [, nameThere = "", position = ""] = /^([\w-]+) (\[.*\])$/.exec(from) ?? [];
+  const check = byName.get(nameThere);
   const after = parsePosition(position);
-  if (check === undefined || (name !== undefined && name !== cursorName) || !isPosition(check.walk, after))
-    fail("invalid_input", {}, "cursor: expected the nextCursor of a step of the same check");
+  if (check === undefined || (name !== undefined && name !== nameThere) || !isPosition(check.walk, after))
+    fail("invalid_input", {}, "from: expected the `next` of a step of the same check");
   return { check, after };
 }
 

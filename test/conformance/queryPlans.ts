@@ -35,7 +35,14 @@ const shortSorts: readonly RegExp[] = [
   /FROM worktrees JOIN sessions .* WHERE worktrees\.lease_runner_id = \?/s,
   // The active commands of a session, at most maxParallel, which are locked in the order of their ids.
   /WHERE session_id = \? AND lease_expires_at IS NOT NULL\s[^;]*ORDER BY id \/\*\+ FOR UPDATE/,
+  // The check of the store: the commands of one session, the changes of a range of sessions, and three constants.
+  /ORDER BY latest\.ended_at DESC, latest\.sequence DESC LIMIT 1/,
+  /OVER \(PARTITION BY (?:entity, )?entity_id ORDER BY seq(?: DESC)?\).* WHERE session_id > \?/,
+  /FROM \(SELECT 'store_id' AS name UNION ALL/,
 ];
+
+/** Scans of the check of the store, each of what a select inside of the statement has found in a range. */
+const scansOfRanges = /^SCAN (facts|judged|\(subquery-\d+\))$/;
 
 /** Records the statements that operations prepare from now on, in this process. */
 export async function recordStatements(): Promise<RecordedStatements> {
@@ -231,6 +238,7 @@ function isUnbounded(db: Database.Database, step: string, text: string): boolean
   if (
     !/^SCAN /.test(step) ||
     isSkippedScan(step, text) ||
+    (scansOfRanges.test(step) && shortSorts.some((pattern) => pattern.test(onOneLine(text)))) ||
     /^SCAN ((\d+ )?CONSTANT ROW|\d+-ROW VALUES CLAUSE)/.test(step)
   )
     return false;

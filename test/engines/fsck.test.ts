@@ -13,11 +13,11 @@ const namesOf = (findings: readonly { readonly check: string }[]) => [...new Set
 /** Repairs all that a check finds, and resolves to what is left. */
 async function repair({ maintenance }: Store, check: string) {
   const [repaired, left]: [unknown[], unknown[]] = [[], []];
-  for (let cursor: string | undefined, more = true; more; more = cursor !== undefined) {
-    const step = await maintenance.repair({ check, ...(cursor && { cursor }) });
+  for (let from: string | undefined, more = true; more; more = from !== undefined) {
+    const step = await maintenance.repair({ check, ...(from && { from }) });
     repaired.push(...step.repaired);
     left.push(...step.left);
-    cursor = step.nextCursor;
+    from = step.next;
   }
   return { repaired, left };
 }

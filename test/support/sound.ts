@@ -6,10 +6,10 @@ import type { Finding } from "../../src/model/findings.ts";
 /** Runs all checks of a store, or one of them, and resolves to what they have found. */
 export async function findingsOf({ maintenance }: Store, check?: string): Promise<Finding[]> {
   const findings: Finding[] = [];
-  for (let cursor: string | undefined, more = true; more; more = cursor !== undefined) {
-    const step = await maintenance.fsck({ ...(check && { check }), ...(cursor && { cursor }) });
+  for (let from: string | undefined, more = true; more; more = from !== undefined) {
+    const step = await maintenance.fsck({ ...(check && { check }), ...(from && { from }) });
     findings.push(...step.findings);
-    cursor = step.nextCursor;
+    from = step.next;
   }
   return findings;
 }

@@ -32,7 +32,7 @@ export function fsck(backend: TestedBackend): void {
       await fixtures(store).worktree();
       const all = await store.maintenance.fsck();
       assert.deepEqual(all.findings, []);
-      assert.equal(all.nextCursor, undefined);
+      assert.equal(all.next, undefined);
       const worktreeChecks = checks.filter(({ name }) => name.startsWith("worktree-"));
       for (const { name } of worktreeChecks) assert.equal((await store.maintenance.fsck({ check: name })).rows, 1);
       assert.ok(all.rows > worktreeChecks.length);
@@ -44,29 +44,22 @@ export function fsck(backend: TestedBackend): void {
       for (let count = 0; count < 20; count++) await rows.repository();
       const first = await store.maintenance.fsck({ check });
       assert.equal(first.rows, 16);
-      const second = await store.maintenance.fsck({ check, cursor: first.nextCursor });
-      assert.deepEqual([second.rows, second.nextCursor], [4, undefined]);
+      const second = await store.maintenance.fsck({ check, from: first.next });
+      assert.deepEqual([second.rows, second.next], [4, undefined]);
       const repair = await store.maintenance.repair({ check });
-      assert.deepEqual([repair.rows, repair.nextCursor], [16, first.nextCursor]);
+      assert.deepEqual([repair.rows, repair.next], [16, first.next]);
       assert.deepEqual([repair.repaired, repair.left], [[], []]);
     });
 
-    test("a cursor of another check, or of nothing, is refused", async ({ store }) => {
+    test("a place of another check, or of nothing, is refused", async ({ store }) => {
       const { fsck: run, repair } = store.maintenance;
       const check = "session-ready";
       const at = `["${"0".repeat(8)}-0000-0000-0000-${"0".repeat(12)}"]`;
-      for (const cursor of [
-        "",
-        "session-ready",
-        "other []",
-        'session-ready ["a"]',
-        "session-ready [1]",
-        "feed-gap [1]",
-      ])
-        await fails(run({ check, cursor }), "invalid_input");
-      await fails(repair({ check, cursor: `session-start ${at}` }), "invalid_input");
-      await fails(run({ cursor: "log-gap [1]" }), "invalid_input");
-      await run({ check, cursor: `session-ready ${at}` });
+      for (const from of ["", "session-ready", "other []", 'session-ready ["a"]', "session-ready [1]", "feed-gap [1]"])
+        await fails(run({ check, from }), "invalid_input");
+      await fails(repair({ check, from: `session-start ${at}` }), "invalid_input");
+      await fails(run({ from: "log-gap [1]" }), "invalid_input");
+      await run({ check, from: `session-ready ${at}` });
     });
   });
 }
