@@ -245,7 +245,7 @@ function allRows(name: string): string {
 
 /** The docstring of each operation, and the file that defines the operation. */
 const documented = new Map<unknown, { readonly file: string; readonly docstring: Docstring }>();
-for (const file of readdirSync(folder)) {
+for (const file of readdirSync(folder).filter((name) => name.endsWith(".ts"))) {
   const module = (await import(new URL(file, folder).href)) as Readonly<Record<string, unknown>>;
   for (const [name, docstring] of readDocstrings(file)) documented.set(module[name], { file, docstring });
 }
