@@ -13,6 +13,7 @@ import { addConfig } from "./config.ts";
 import { addDebug } from "./debug.ts";
 import { addDemo } from "./demo.ts";
 import { addFiles } from "./files.ts";
+import { addFsck } from "./fsck.ts";
 import { addHealth } from "./health.ts";
 import { addHelpNotes, withoutVainHelp } from "./help.ts";
 import { addInfo } from "./info.ts";
@@ -40,6 +41,7 @@ const groups: readonly ((program: Command, cli: CommandLine) => void)[] = [
   addLogs,
   addDebug,
   addBackup,
+  addFsck,
   addMaintenance,
   addInfo,
   addConfig,

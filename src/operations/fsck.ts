@@ -16,7 +16,7 @@ const From = z.string().max(2_000);
  * that other calls wait for none of them. Each row is judged as of one moment, so what changes between two steps is not a
  * finding.
  *
- * Input    check: this one only, instead of all. from: the `next` of the step before
+ * Input    check: this one only, instead of all. Those that read the whole feed in one step run only by name. from: the `next` of the step before
  * Result   { findings, rows, next }: a finding has the name of the check, the id of the row, and what was found and
  *          expected. rows: how many were checked, once for each check. Without `next`, all is checked
  * Fails    invalid_input when `from` is not one of this operation
@@ -88,11 +88,13 @@ interface Place {
   readonly after: Position;
 }
 
+/** The checks that run when none is named. */
+const unnamed = checks.filter(({ isDeep = false }) => !isDeep);
 const byName = new Map(checks.map((check) => [check.name, check]));
 
 function placeOf(name: string | undefined, from: string | undefined): Place | undefined {
   if (from === undefined) {
-    const check = name === undefined ? checks[0] : byName.get(name);
+    const check = name === undefined ? unnamed[0] : byName.get(name);
     return check && { check, after: check.walk.start };
   }
   const [, nameThere = "", position = ""] = /^([\w-]+) (\[.*\])$/.exec(from) ?? [];
@@ -117,7 +119,7 @@ function formatPlace({ check, after }: Place): string {
 
 function nextPlace({ check }: Place, next: Position | undefined, only: string | undefined): Place | undefined {
   if (next !== undefined) return { check, after: next };
-  const following = only === undefined ? checks[checks.indexOf(check) + 1] : undefined;
+  const following = only === undefined ? unnamed[unnamed.indexOf(check) + 1] : undefined;
   return following && { check: following, after: following.walk.start };
 }
 

@@ -277,11 +277,21 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
       ],
       mend: [`UPDATE changes SET entity_version = 2 WHERE entity_id = '${finished.command.id}' AND entity_version = 9`],
     },
+    {
+      check: "feed-other-versions",
+      statements: [`UPDATE changes SET entity_version = 9 WHERE entity_id = '${idle.id}' AND entity_version = 2`],
+      mend: [`UPDATE changes SET entity_version = 2 WHERE entity_id = '${idle.id}' AND entity_version = 9`],
+    },
     ...[
       ["session", "sessions", empty.id],
       ["command", "commands", queuedId],
       ["artifact", "artifacts", artifact.id],
       ["debug-session", "debug_sessions", debugSessionId],
+      ["account", "accounts", token.accountId],
+      ["repository", "repositories", idle.repositoryId],
+      ["runner", "runners", runner.id],
+      ["token", "tokens", token.id],
+      ["worktree", "worktrees", idle.id],
     ].map(
       ([name, table, id]): Breakage => ({
         check: `${name}-version`,

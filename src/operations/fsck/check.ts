@@ -50,6 +50,8 @@ export interface Check {
   readonly repair?: (row: FoundRow, check: Check, context: Context) => Body<boolean>;
   /** The advice to a person about what is not repaired. */
   readonly remedy: string;
+  /** True for a check whose one step reads a whole table: it runs only when it is named. */
+  readonly isDeep?: boolean;
 }
 
 /** The largest number of findings of one step. A page of them is small, whatever is wrong with a store. */

@@ -2,8 +2,7 @@
 
 import { type Statement, sql } from "../../sql.ts";
 import { type Entity, tables } from "../rows.ts";
-import type { Check, Walk } from "./check.ts";
-import { raw } from "./check.ts";
+import { type Check, type Rule, raw, type Walk } from "./check.ts";
 
 /** The number up to which the feed was pruned. A text that is no number is another finding. */
 const floor = sql`(
@@ -23,38 +22,43 @@ const histories: Walk = {
 };
 
 /** Changes of a row that was deleted, and created again with the same id, begin with 1 anew. */
-const versions = (range: Statement): Statement => sql`
+const versions = (range: Statement, more: Statement): Statement => sql`
   SELECT
-    session_id,
+    ${range},
     seq,
-    entity,
-    entity_id,
     entity_version,
     lag(entity_version) OVER (PARTITION BY entity, entity_id ORDER BY seq) AS version_before
   FROM changes
-  WHERE ${range} AND ${isOfSession}`;
+  WHERE ${more}`;
 
-const latest =
-  (entity: Entity) =>
-  (range: Statement): Statement =>
-    sql`
+const latest = (range: Statement, more: Statement): Statement => sql`
   SELECT
-    session_id,
+    ${range},
     entity_id,
     entity_version,
     row_number() OVER (PARTITION BY entity_id ORDER BY seq DESC) AS age
   FROM changes
-  WHERE ${range} AND entity = ${raw(`'${entity}'`)}`;
+  WHERE ${more}`;
 
-function versionCheck(entity: Entity): Check {
+/** The entities whose rows belong to no session: only a pass over the whole feed finds their changes. */
+const others = ["account", "repository", "runner", "token", "worktree"] as const satisfies readonly Entity[];
+const isOther = sql`entity IN ('account', 'repository', 'runner', 'token', 'worktree')`;
+
+/** A walk of one step, over all that a select finds. */
+const whole: Walk = { from: sql`(SELECT 1 AS part) AS parts`, key: ["part"], start: [0] };
+
+function versionCheck(entity: Entity, isDeep: boolean): Check {
   const name = entity.replace("_", "-");
   const current = sql`(SELECT version FROM ${tables[entity]} WHERE id = entity_id/*+ ::uuid */)`;
+  const ofEntity = sql`entity = ${raw(`'${entity}'`)}`;
   return {
     name: `${name}-version`,
-    says: `The version of a ${name.replace("-", " ")} is that of its last change in the feed.`,
-    walk: histories,
+    says: `The version of ${/^[aeiou]/.test(name) ? "an" : "a"} ${name.replace("-", " ")} is that of its last change in the feed.`,
+    walk: isDeep ? whole : histories,
     rows: 5_000,
-    select: latest(entity),
+    isDeep,
+    select: (range) =>
+      isDeep ? latest(sql`1 AS part`, ofEntity) : latest(sql`session_id`, sql`${range} AND ${ofEntity}`),
     rule: {
       id: sql`entity_id`,
       found: current,
@@ -65,6 +69,15 @@ function versionCheck(entity: Entity): Check {
     remedy: "A change is missing in the feed, or in the row. Consumers of the feed read the row anew.",
   };
 }
+
+const followsVersion: Rule = {
+  id: sql`seq`,
+  found: sql`entity_version`,
+  expected: sql`COALESCE(version_before, 0) + 1`,
+  broken: sql`
+    entity_version <> 1 AND entity_version <> COALESCE(version_before, 0) + 1
+    AND (version_before IS NOT NULL OR ${floor} = 0)`,
+};
 
 export const feedChecks: readonly Check[] = [
   {
@@ -82,19 +95,23 @@ export const feedChecks: readonly Check[] = [
   },
   {
     name: "feed-versions",
-    says: "Each change of a row in the history of a session has the version after that of the change before.",
+    says: "Each change of a row of a session has the version after that of the change before.",
     walk: histories,
     rows: 5_000,
-    select: versions,
-    rule: {
-      id: sql`seq`,
-      found: sql`entity_version`,
-      expected: sql`COALESCE(version_before, 0) + 1`,
-      broken: sql`
-        entity_version <> 1 AND entity_version <> COALESCE(version_before, 0) + 1
-        AND (version_before IS NOT NULL OR ${floor} = 0)`,
-    },
+    select: (range) => versions(sql`session_id`, sql`${range} AND ${isOfSession}`),
+    rule: followsVersion,
     remedy: "A change before it is lost. Consumers of the feed read the row anew.",
   },
-  ...ofSessions.map(versionCheck),
+  ...ofSessions.map((entity) => versionCheck(entity, false)),
+  {
+    name: "feed-other-versions",
+    says: "Each change of an account, repository, runner, token or worktree has the version after that of the change before.",
+    walk: whole,
+    rows: 5_000,
+    isDeep: true,
+    select: () => versions(sql`1 AS part`, isOther),
+    rule: followsVersion,
+    remedy: "A change before it is lost. Consumers of the feed read the row anew.",
+  },
+  ...others.map((entity) => versionCheck(entity, true)),
 ];

@@ -85,6 +85,7 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["worktrees release", [worktree.id, "--force", "--to", "keep"]],
     ["worktrees restore", [worktree.id]],
     ["worktrees evict", [worktree.id]],
+    ["fsck", ["--deep"]],
     ["maintenance reap"],
     ["maintenance retention", ["--set", "logs=14d"]],
     ["maintenance prune", ["--dry-run"]],
