@@ -7,6 +7,8 @@ import { plotGrowth, renderGrowth } from "../bench/growth/render.ts";
 import { renderLadder } from "../bench/ladder.ts";
 import { renderPostgres } from "../bench/postgres.ts";
 import { errorCodes } from "../src/errors.ts";
+import { checks } from "../src/operations/fsck/checks.ts";
+import { fileChecks } from "../src/sqlite/deepCheck.ts";
 import { renderCli } from "./cli.ts";
 import { renderErrors, renderOperations } from "./operations.ts";
 
@@ -31,6 +33,19 @@ function wrap(text: string): string {
   return text.replaceAll(/(.{1,120})(?: |$)/g, "$1\n").trimEnd();
 }
 
+/** Renders the checks of a store, with what becomes of their findings. */
+function checkTable(): string {
+  const rows = checks.map(({ name, says, remedy, isDeep = false }) => ({ name, says, remedy, isDeep }));
+  const files = Object.values(fileChecks).map((texts) => ({ ...texts, isDeep: true }));
+  return [
+    "| check | rule | when it is broken |",
+    "| --- | --- | --- |",
+    ...[...rows, ...files].map(
+      ({ name, says, remedy, isDeep }) => `| \`${name}\`${isDeep ? " (`--deep`)" : ""} | ${says} | ${remedy} |`,
+    ),
+  ].join("\n");
+}
+
 function readResult(name: string): never {
   return JSON.parse(readFileSync(new URL(`bench/results/${name}.json`, root), "utf8")) as never;
 }
@@ -39,6 +54,7 @@ function readResult(name: string): never {
 const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
   "README.md": { headline: () => wrap(renderHeadline(readResult("cells"))) },
   "docs/guide/errors.md": { errors: errorSections },
+  "docs/guide/fsck.md": { checks: checkTable },
   "docs/cli.md": { cli: renderCli },
   "docs/operations.md": { errors: renderErrors, operations: renderOperations },
   "docs/scaling.md": { postgres: () => renderPostgres(readResult("postgres")) },

@@ -24,6 +24,7 @@ export type {
   Variable,
 } from "./model/debugProtocol.ts";
 export type { DiscardedFile } from "./model/files.ts";
+export type { Finding } from "./model/findings.ts";
 export type { Health, HealthChecks } from "./model/health.ts";
 export { newId } from "./model/ids.ts";
 export type { Chunk, LogPage } from "./model/logs.ts";
