@@ -12,11 +12,12 @@ const resultBytes = () => 128 * 1024;
 const From = z.string().max(2_000);
 
 /**
- * Checks a part of the store, and returns where the next part begins. No step takes longer than a few milliseconds, so
- * that other calls wait for none of them. Each row is judged as of one moment, so what changes between two steps is not a
- * finding.
+ * Checks a part of the store, and returns where the next part begins. A step takes milliseconds, so that other calls do
+ * not wait. Each row is judged as of one moment, so what changes between two steps is not a finding. Do not call it
+ * within `atomically` after a write, because the changes of that write come last.
  *
- * Input    check: this one only, instead of all. Those that read the whole feed in one step run only by name. from: the `next` of the step before
+ * Input    check: this one only, instead of all. Those that read the whole feed in one step run only by name. from: the
+ *          `next` of the step before
  * Result   { findings, rows, next }: a finding has the name of the check, the id of the row, and what was found and
  *          expected. rows: how many were checked, once for each check. Without `next`, all is checked
  * Fails    invalid_input when `from` is not one of this operation

@@ -4,6 +4,7 @@ import { after, describe, it } from "node:test";
 import { type ErrorCode, type Outcome, StoreError } from "../../src/errors.ts";
 import type { Store } from "../../src/index.ts";
 import type { Opened, OpenOptions, TestedBackend } from "../support/backends.ts";
+import { assertSound } from "../support/sound.ts";
 
 type Test = (opened: Opened) => Promise<void>;
 
@@ -30,9 +31,17 @@ function sharedStore(backend: TestedBackend): Promise<Opened> {
   return store;
 }
 
-/** Closes the shared store. Call it in the suite around all subjects, so that a filter of test names cannot skip it. */
+/** Checks that the shared store breaks no rule, and closes it. Call it in the suite around all subjects, so that a filter of test names cannot skip it. */
 export function closeSharedStore(backend: TestedBackend): void {
-  after(async () => (await sharedStores.get(backend))?.close());
+  after(async () => {
+    const opened = await sharedStores.get(backend);
+    if (opened === undefined) return;
+    try {
+      await assertSound(opened.store);
+    } finally {
+      await opened.close();
+    }
+  });
 }
 
 export function subject(backend: TestedBackend, name: string, define: (suite: Suite) => void): void {
@@ -48,12 +57,19 @@ export function subject(backend: TestedBackend, name: string, define: (suite: Su
           const opened = await backend.open(options);
           try {
             await run(opened);
+            // In memory that takes a few milliseconds. The other backends run the same statements.
+            if (backend.name === "memory") await assertSound(opened.store).catch(unlessClosed);
           } finally {
             await opened.close();
           }
         }),
     });
   });
+}
+
+/** Some tests close their store. */
+function unlessClosed(error: unknown): void {
+  if (!(error instanceof StoreError) || error.code !== "closed") throw error;
 }
 
 /** Returns the cursor of the end of the feed. */

@@ -37,6 +37,9 @@ function subject(name: string): Pick<Mutation, "tests" | "only"> {
   return { tests: ["test/conformance/memory.test.ts"], only: `memory: ${name}` };
 }
 
+/** The check of a store in a SQLite file, whose rows are broken by hand. */
+const checkOfFile = { tests: ["test/engines/fsck.test.ts"], only: "on sqlite" };
+
 const client = { tests: ["test/unit/client.test.ts"] };
 const dispatcher = { tests: ["test/unit/sql.test.ts"] };
 const mailbox = { tests: ["test/unit/actor/mailbox.test.ts"] };
@@ -963,5 +966,27 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/courier.ts", { tests: ["test/unit/testing/fakeTimers.test.ts"], only: "installed before or after" }, [
     ["a call that waits is sent at once", "if (parcel.waits) this.#flush();\n      else if", "if"],
+  ]),
+  ...mutate("src/operations/fsck/check.ts", subject("fsck"), [
+    [
+      "a step goes on where the one before has ended",
+      "findingsMax ? undefined : found.at(-1)",
+      "findingsMax ? found.at(-1) : undefined",
+    ],
+    ["a place is one of the walk", "value.length === start.length &&", ""],
+  ]),
+  ...mutate("src/operations/fsck/logChecks.ts", checkOfFile, [
+    ["a log may lack its middle", "AND NOT (${followsHole} AND start_offset > ${endBefore})`", "`"],
+  ]),
+  ...mutate("src/operations/fsck/sessionChecks.ts", checkOfFile, [
+    [
+      "a session that is being deleted still counts what is gone",
+      "(ended_at IS NULL OR next_sequence = 1 OR EXISTS",
+      "(TRUE OR EXISTS",
+    ],
+    ["a session is ready from no later time than its first command", " OR ready_at > ${headCountsFrom}", ""],
+  ]),
+  ...mutate("src/operations/fsck/repair.ts", checkOfFile, [
+    ["a repair is a change of the row", "version = version + 1,", "version = version,"],
   ]),
 ];

@@ -1,7 +1,7 @@
 // Asserts that a store breaks none of its rules, for tests that leave it in a state that nobody has foreseen.
 import assert from "node:assert/strict";
-import type { Store } from "../../src/index.ts";
-import type { Finding } from "../../src/model/findings.ts";
+import type { Finding, Store } from "../../src/index.ts";
+import { openVisitor } from "../../src/store.ts";
 
 /** Runs all checks of a store, or one of them, and resolves to what they have found. */
 export async function findingsOf({ maintenance }: Store, check?: string): Promise<Finding[]> {
@@ -17,4 +17,14 @@ export async function findingsOf({ maintenance }: Store, check?: string): Promis
 /** Fails when a check finds something. */
 export async function assertSound(store: Store): Promise<void> {
   assert.deepEqual(await findingsOf(store), []);
+}
+
+/** Opens a store as a visitor, and fails when a check finds something. */
+export async function assertSoundAt(url: string): Promise<void> {
+  const store = await openVisitor({ url, migrate: "never" });
+  try {
+    await assertSound(store);
+  } finally {
+    await store.close();
+  }
 }

@@ -15,6 +15,7 @@ import { openEngine } from "../../../src/migrate/open.ts";
 import { upgrade } from "../../../src/migrate/upgrade.ts";
 import { createdTables, readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { ask, dropDatabase, newDatabase, ownServer, postgresUrl } from "../../support/postgres.ts";
+import { assertSound } from "../../support/sound.ts";
 import { isCommit, isCommitted, startProxy, type TcpProxy } from "./proxy.ts";
 
 async function database(t: TestContext): Promise<string> {
@@ -137,6 +138,7 @@ test("when backends are killed under load, every call succeeds, and each only on
   }
   await writing;
   assert.ok(kills > 3, `${kills} backends were killed`);
+  await assertSound(store);
   assert.deepEqual([await countOf(url, "repositories"), await countOf(url, "changes")], [300, 300]);
 });
 

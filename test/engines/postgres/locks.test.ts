@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { newId, type OwnedStore, openStore, type StoreOptions } from "../../../src/index.ts";
 import { fixtures, testClock } from "../../../src/testing/index.ts";
 import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { assertSound } from "../../support/sound.ts";
 
 /** A busy machine may hold a row for long. A deadlock ends after a second, however busy the machine is. */
 const limits = { reapEveryMs: 0, connections: 1, lockMs: 60_000, callMs: 120_000 };
@@ -20,6 +21,7 @@ async function withoutDeadlocks(options: StoreOptions, run: (stores: FourStores)
   for (let n = 0; n < 4; n++) stores.push(await openStore({ url, ...options }));
   try {
     await run(stores as unknown as FourStores);
+    await assertSound(stores[0] as OwnedStore);
   } finally {
     await Promise.all(stores.map((store) => store.close()));
   }

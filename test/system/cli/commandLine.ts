@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { runCommandLine } from "../../../src/cli/program.ts";
 import { openStore } from "../../../src/index.ts";
 import type { OwnedStore } from "../../../src/storeTypes.ts";
+import { assertSound } from "../../support/sound.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 export const bin = fileURLToPath(new URL("../../../bin/debug-server-db.mjs", import.meta.url));
@@ -168,7 +169,9 @@ export async function runOnTerminal(
 export async function withStore<Result>(url: string, look: (store: OwnedStore) => Promise<Result>): Promise<Result> {
   const store = await openStore({ url, migrate: "never" });
   try {
-    return await look(store);
+    const result = await look(store);
+    await assertSound(store);
+    return result;
   } finally {
     await store.close();
   }

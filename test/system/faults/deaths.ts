@@ -7,13 +7,14 @@ import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { newId, openStore, type StoreError } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import { assertSoundAt } from "../../support/sound.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { startThread } from "./databaseThread.ts";
 
 const commitSha = "a".repeat(40);
 
-/** Checks that the file holds all acknowledged sessions, and each session with both commands of its call. */
-function assertComplete(path: string, acknowledged: Iterable<string>): void {
+/** Checks that the file breaks no rule of a store, and holds all acknowledged sessions, and each session with both commands of its call. */
+async function assertComplete(path: string, acknowledged: Iterable<string>): Promise<void> {
   const db = new Database(path);
   assert.equal(db.pragma("integrity_check", { simple: true }), "ok");
   const stored = new Set(db.prepare("SELECT id FROM sessions").pluck().all());
@@ -21,6 +22,7 @@ function assertComplete(path: string, acknowledged: Iterable<string>): void {
   assert.equal(db.prepare("SELECT count(*) FROM sessions WHERE queued_commands <> 2").pluck().get(), 0);
   assert.equal(db.prepare("SELECT count(*) FROM commands").pluck().get(), stored.size * 2);
   db.close();
+  await assertSoundAt(`sqlite:${path}`);
 }
 
 /** Terminates a database thread again and again while it writes, and checks that each acknowledged write is stored. */
@@ -51,7 +53,7 @@ export async function terminateThreads(times: number): Promise<void> {
     for (const end of ends) assert.equal(end.status === "rejected" && (end.reason as StoreError).code, "closed");
     await thread.exited;
   }
-  assertComplete(path, acknowledged);
+  await assertComplete(path, acknowledged);
 }
 
 /** Kills processes while they write, and checks that each acknowledged write is stored. Returns the number of these. */
@@ -79,7 +81,7 @@ export async function killProcesses(times: number): Promise<number> {
       await once(child, "close");
       acknowledged.push(...output.split("\n").slice(0, -1));
     }
-    assertComplete(path, acknowledged);
+    await assertComplete(path, acknowledged);
     return acknowledged.length;
   };
   const [first, second] = await Promise.all([killChain(0), killChain(1)]);

@@ -6,6 +6,7 @@ import { test } from "node:test";
 import Database from "better-sqlite3";
 import { newId, openStore, StoreError } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import { assertSoundAt } from "../../support/sound.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 test("when sessions exceed the file's limit, exactly the acknowledged ones are stored, each with its command", async () => {
@@ -49,6 +50,7 @@ test("when sessions exceed the file's limit, exactly the acknowledged ones are s
   assert.equal(count("SELECT count(*) FROM sessions WHERE next_sequence <> 2 OR queued_commands <> 1"), 0);
   db.close();
 
+  await assertSoundAt(`sqlite:${path}`);
   const larger = await openStore({ url: `sqlite:${path}`, maxBytes: 10_000_000 });
   await larger.sessions.create({ repositoryId: repository.id, commitSha: "a".repeat(40) });
   await larger.close();
@@ -100,6 +102,7 @@ test("when appends exceed the file's limit, each log is as long as was acknowled
   const db = new Database(path, { readonly: true });
   assert.equal(db.pragma("integrity_check", { simple: true }), "ok");
   db.close();
+  await assertSoundAt(`sqlite:${path}`);
 });
 
 test("a call that fails after it wrote is undone alone, and the other calls of its group are stored", async () => {

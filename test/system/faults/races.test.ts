@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 import { type Command, createRunnerPool, openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { assertSound, assertSoundAt } from "../../support/sound.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import type { ClaimTask } from "./claimingRunner.ts";
 import type { Race, RaceResult } from "./reservingRunner.ts";
@@ -87,6 +88,7 @@ for (const { name, processes, url } of places) {
     assert.ok(items.length <= worktreesMax);
     assert.ok(items.every(({ state }) => state === "idle" || state === "dirty"));
     await pool.close();
+    await assertSound(store);
     await store.close();
   });
 
@@ -112,6 +114,7 @@ for (const { name, processes, url } of places) {
     );
     assert.equal(results.flatMap(({ grants }) => grants).length, rounds);
     assertFences(results);
+    await assertSoundAt(shared);
   });
 
   test(`8 runner threads claim and enqueue on ${name}: each command runs once, sequence numbers have no gaps or duplicates`, async (t) => {
@@ -143,6 +146,7 @@ for (const { name, processes, url } of places) {
     const ended = await store.sessions.get({ sessionId: session.id });
     assert.deepEqual([ended.queuedCommands, ended.activeCommands, ended.failedCommands], [0, 0, 0]);
     await pool.close();
+    await assertSound(store);
     await store.close();
   });
 }

@@ -7,11 +7,15 @@ import { type Store, StoreError } from "../../../src/index.ts";
 import { isEnded } from "../../../src/model/debug.ts";
 import { present } from "../../../src/present.ts";
 import { fixtures, openTestStore } from "../../../src/testing/index.ts";
+import { assertSound } from "../../support/sound.ts";
 
 const eventLimit = 6;
 const stopLimit = 5;
 const store = await openTestStore({ limits: { debugEvents: eventLimit, debugStopEpochs: stopLimit } });
-after(() => store.close());
+after(async () => {
+  await assertSound(store);
+  await store.close();
+});
 
 interface Breakpoint {
   readonly line: number;
