@@ -1,8 +1,8 @@
 // Checks of logs: the counters of an attempt agree with the chunks of its log, and the chunks with each other. Each chunk
 // is compared only with the one before it, so that a log of any length is checked in steps.
 import { type Statement, sql } from "../../sql.ts";
-import { asText, type Check, type FoundRow, type Walk } from "./check.ts";
-import { writeUnversioned } from "./repair.ts";
+import { asText, type Check, type Walk } from "./check.ts";
+import { writeLog } from "./repair.ts";
 
 const attempts: Walk = { from: sql`attempts`, key: ["id"], start: [0] };
 const chunks: Walk = { from: sql`log_chunks`, key: ["attempt_id", "start_offset"], start: [0, -1] };
@@ -39,8 +39,6 @@ const logOfChunk = sql`(
   SELECT ${asText(sql`attempts.command_id`)} || '/' || ${asText(sql`attempts.attempt`)}
   FROM attempts WHERE attempts.id = attempt_id)`;
 
-const byAttemptId = (row: FoundRow): Statement => sql`id = ${row.id as number}`;
-
 /** A value of the chunk before a chunk; null for the first one. */
 const before = (value: Statement): Statement => sql`(
   SELECT ${value} FROM log_chunks AS earlier
@@ -68,11 +66,7 @@ export const logChecks: readonly Check[] = [
       broken: sql`${isKept} AND (next_offset <> ${end} OR next_line <> ${lines})`,
     },
     // A constraint holds the three together.
-    repair: writeUnversioned(
-      sql`attempts`,
-      byAttemptId,
-      sql`next_offset = ${end}, next_line = ${lines}, dropped_bytes = ${hole}`,
-    ),
+    repair: writeLog(sql`next_offset = ${end}, next_line = ${lines}, dropped_bytes = ${hole}`),
     remedy: "Repair it: the log ends with its last chunk. A runner that still writes it sends the rest again.",
   },
   {
@@ -81,7 +75,7 @@ export const logChecks: readonly Check[] = [
     walk: attempts,
     rows: 5_000,
     rule: { id: logId, found: sql`dropped_bytes`, expected: hole, broken: sql`${isKept} AND dropped_bytes <> ${hole}` },
-    repair: writeUnversioned(sql`attempts`, byAttemptId, sql`dropped_bytes = ${hole}`),
+    repair: writeLog(sql`dropped_bytes = ${hole}`),
     remedy: "Repair it: the bytes between the chunks are counted.",
   },
   {

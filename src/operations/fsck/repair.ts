@@ -2,7 +2,7 @@
 // row again, with a new version and a row of changes.
 import type { Context } from "../../context.ts";
 import type { SessionRow } from "../../model/sessions.ts";
-import { type Body, change, first, forUpdate, type Statement, sql, step } from "../../sql.ts";
+import { type Body, first, forUpdate, type Statement, sql, step } from "../../sql.ts";
 import { type Entity, tables } from "../rows.ts";
 import { wakeClaims } from "../sessionState.ts";
 import { freeWorktreeTopic, sessionTopic } from "../topics.ts";
@@ -57,10 +57,24 @@ export function writeColumns(entity: Entity, columns: (context: Context) => Stat
   });
 }
 
-/** Returns the repair that writes columns of a row without a version, which is found by its key. */
-export function writeUnversioned(table: Statement, keyOf: (row: FoundRow) => Statement, columns: Statement): Repair {
-  return step(function* (row: FoundRow, { rule }: Check): Body<boolean> {
-    yield* first(sql`SELECT 1 AS locked FROM ${table} WHERE ${keyOf(row)} ${forUpdate}`);
-    return (yield* change(sql`UPDATE ${table} SET ${columns} WHERE ${keyOf(row)} AND (${rule.broken})`)) > 0;
+/**
+ * Returns the repair that writes columns of an attempt, which has neither a version nor changes in the feed. The bytes of
+ * a sealed log are counted anew.
+ */
+export function writeLog(columns: Statement): Repair {
+  return step(function* ({ id }: FoundRow, { rule }: Check, { counted }: Context): Body<boolean> {
+    const attemptId = id as number;
+    const lengths = sql`log_state, next_offset - dropped_bytes AS bytes`;
+    const before = yield* first<LogLength>(sql`SELECT ${lengths} FROM attempts WHERE id = ${attemptId} ${forUpdate}`);
+    const after = yield* first<LogLength>(sql`
+      UPDATE attempts SET ${columns} WHERE id = ${attemptId} AND (${rule.broken}) RETURNING ${lengths}`);
+    if (before === undefined || after === undefined) return false;
+    if (after.log_state === "sealed") counted("log_bytes", undefined, "sealed", after.bytes - before.bytes);
+    return true;
   });
+}
+
+interface LogLength {
+  readonly log_state: string;
+  readonly bytes: number;
 }
