@@ -26,6 +26,7 @@ const From = z.string().max(2_000);
 export const fsck = operation({
   access: "read",
   lane: "background",
+  extent: () => "whole",
   input: z.strictObject({ check: CheckName.optional(), from: From.optional() }),
   output: Checked,
   errors: ["invalid_input"],
