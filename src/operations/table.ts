@@ -127,9 +127,6 @@ export const operations = {
     prune: prune.prune,
     retention: retention.retention,
     setRetention: retention.setRetention,
-  changes: { since: changes.since, watch: changes.watch },
-  maintenance: {
-    reap: maintenance.reap,
     fsck: fsck.fsck,
     repair: fsck.repair,
     stats: observing.stats,
