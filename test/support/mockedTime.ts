@@ -11,7 +11,8 @@ export function mockTime(
   mock: MockTracker,
   { apis, ...options }: { readonly apis: ("setTimeout" | "Date")[]; readonly now?: number },
 ): void {
-  const startedMs = realTime.elapsed();
+  // Whole, because the sum of two fractions may differ from the tick that is to reach it.
+  const startedMs = Math.ceil(realTime.elapsed());
   mock.timers.enable({ ...options, apis: [...new Set([...apis, "Date" as const])] });
   const mockedStartMs = Date.now();
   if (apis.includes("Date")) mock.method(realTime, "now", () => Date.now());
