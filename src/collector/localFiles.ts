@@ -1,12 +1,13 @@
 // Removes local files, and never one outside of the named folders, whatever symbolic links lead there.
 import { constants } from "node:fs";
-import { type FileHandle, open, realpath, unlink } from "node:fs/promises";
+import { type FileHandle, lstat, open, realpath, unlink } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /**
  * Removes the file at a file: URL or an absolute path, and syncs its folder, so that it is gone when this resolves.
- * Returns false for any other uri. Fails when the file is not in one of the folders, or is a folder itself.
+ * Returns false for any other uri. Fails when the file is not in one of the folders, or is a folder itself. Of a path that
+ * does not exist, the part that does has to be in one of the folders: else it may lie on a disk that is not mounted here.
  */
 export async function removeLocalFile(uri: string, folders: readonly string[]): Promise<boolean> {
   const path = uri.startsWith("file:") ? fileURLToPath(uri) : uri;
@@ -15,17 +16,15 @@ export async function removeLocalFile(uri: string, folders: readonly string[]): 
   try {
     folder = await open(dirname(path), constants.O_RDONLY | (constants.O_DIRECTORY ?? 0));
   } catch (error) {
+    if (!isMissing(error)) throw error;
     // Without its folder the file does not exist.
-    if (isMissing(error)) return true;
-    throw error;
+    await requireWithin(await realpath(await existingPart(dirname(path))), basename(path), folders);
+    return true;
   }
   try {
     // On Linux, the file is removed in the very folder that was checked, even if its path is changed meanwhile.
     const held = process.platform === "linux" ? `/proc/self/fd/${folder.fd}` : dirname(path);
-    const real = await realpath(held);
-    const allowed = await Promise.all(folders.map((one) => realpath(one).catch(() => undefined)));
-    if (!allowed.some((one) => one !== undefined && isWithin(real, one)))
-      throw new Error(`${join(real, basename(path))} is in none of the folders of this collector`);
+    await requireWithin(await realpath(held), basename(path), folders);
     await unlink(join(held, basename(path)));
     await folder.sync();
   } catch (error) {
@@ -34,6 +33,24 @@ export async function removeLocalFile(uri: string, folders: readonly string[]): 
     await folder.close();
   }
   return true;
+}
+
+/** Returns the longest part of a path that exists. A symbolic link that leads nowhere exists. */
+async function existingPart(path: string): Promise<string> {
+  try {
+    await lstat(path);
+    return path;
+  } catch (error) {
+    if (!isMissing(error) || path === dirname(path)) throw error;
+    return await existingPart(dirname(path));
+  }
+}
+
+/** Fails when a folder, given by its real path, is not one of the named ones and in none of them. */
+async function requireWithin(real: string, name: string, folders: readonly string[]): Promise<void> {
+  const allowed = await Promise.all(folders.map((one) => realpath(one).catch(() => undefined)));
+  if (!allowed.some((one) => one !== undefined && isWithin(real, one)))
+    throw new Error(`${join(real, name)} is in none of the folders of this collector`);
 }
 
 function isWithin(path: string, folder: string): boolean {

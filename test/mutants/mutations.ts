@@ -40,6 +40,7 @@ function subject(name: string): Pick<Mutation, "tests" | "only"> {
 /** The check of a store in a SQLite file, whose rows are broken by hand. */
 const checkOfFile = { tests: ["test/engines/fsck.test.ts"], only: "on sqlite" };
 
+const collector = { tests: ["test/system/collector/collectFiles.test.ts"], only: "exists here|outside of" };
 const client = { tests: ["test/unit/client.test.ts"] };
 const dispatcher = { tests: ["test/unit/sql.test.ts"] };
 const mailbox = { tests: ["test/unit/actor/mailbox.test.ts"] };
@@ -371,6 +372,15 @@ export const mutations: readonly Mutation[] = [
       "if (row === undefined) continue;\n      yield* change",
     ],
     ["a file that is handed out is not handed out again", "due_at = ${dueAt}", "due_at = ${now}"],
+    ["files that are named do not end a claim", "(left && files.length === 0 ? input : undefined)", "undefined"],
+  ]),
+  ...mutate("src/collector/localFiles.ts", collector, [
+    ["links out of a folder are not followed", "requireWithin(await realpath(held)", "requireWithin(dirname(path)"],
+    [
+      "a file on a disk that is not mounted is not taken for removed",
+      "await requireWithin(await realpath(await existingPart(dirname(path))), basename(path), folders);",
+      "",
+    ],
   ]),
   ...mutate("src/operations/artifacts.ts", subject("activity"), [
     ["the removal of a pin is use", "if (!pinned) yield* keepSessionActive", "if (false) yield* keepSessionActive"],

@@ -93,6 +93,24 @@ test("nothing outside of the folders is removed, whatever leads there, and no fo
   assert.ok(existsSync(kept) && !readdirSync(folder).includes("link"));
 });
 
+test("a file of which not even the folder exists here is not taken for removed", async (t) => {
+  const store = await openWith(t);
+  const [folder, elsewhere] = [temporaryFolder(), temporaryFolder()];
+  symlinkSync(join(elsewhere, "not mounted"), join(folder, "disk"));
+  const uris = [
+    join(elsewhere, "not mounted", "file"),
+    pathToFileURL(join(elsewhere, "not mounted", "deep", "file")).href,
+    join(folder, "disk", "file"),
+    join(folder, "disk", "deep", "file"),
+  ];
+  await discard(store, uris);
+  assert.deepEqual(await collectFiles(store, { folders: [folder], once: true }), { removed: 0, failed: uris.length });
+  // A collector whose own folder is missing knows nothing of its files.
+  const missing = join(elsewhere, "missing");
+  await discard(store, [join(missing, "file")]);
+  assert.deepEqual(await collectFiles(store, { folders: [missing], once: true }), { removed: 0, failed: 1 });
+});
+
 test("a function of the caller removes what is no local file, and its failure is kept for the next time", async (t) => {
   const store = await openWith(t);
   await discard(store, ["s3://bucket/one", "s3://bucket/two"]);
@@ -140,7 +158,7 @@ test("a collector that is killed before it acknowledges leaves its files to the 
   const child = spawn(process.execPath, [script, url, folder], { stdio: ["ignore", "pipe", "inherit"] });
   await once(child.stdout, "data");
   child.kill("SIGKILL");
-  await once(child, "close");
+  assert.deepEqual(await once(child, "close"), [null, "SIGKILL"]);
   assert.deepEqual(readdirSync(folder), []);
   // The dead one has them until its lease ends; who knows its fence can speak for it.
   assert.deepEqual((await store.files.claim({ owner: "other" })).files, []);

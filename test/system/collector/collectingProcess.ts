@@ -8,7 +8,8 @@ const stopping = {
   ...files,
   acknowledge: () => {
     process.stdout.write("removed\n");
-    return new Promise<never>(() => undefined);
+    // A timer keeps the process alive, so that it ends by the kill.
+    return new Promise<never>(() => setInterval(() => undefined, 1_000));
   },
 };
 await collectFiles({ files: stopping }, { folders: [folder], once: true });
