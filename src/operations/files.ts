@@ -4,7 +4,7 @@ import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { bounds } from "../limits.ts";
-import { list as listOf, page, record, text } from "../model/codec.ts";
+import { boolean, list as listOf, page, record, text } from "../model/codec.ts";
 import { valuesOf } from "../model/cursors.ts";
 import { filledText, Id, LeaseTtl, listInput, oneOrMore, Reason, WaitMs } from "../model/fields.ts";
 import { DiscardedFile, type DiscardedFileRow } from "../model/files.ts";
@@ -30,8 +30,9 @@ const Claimed = z.strictObject({ id: Id, fence: z.int().positive() });
  *
  * Input    owner: who removes them, for people. kinds: only files of artifacts, or of archived logs. waitMs: the time to
  *          wait for a file. ttlMs: the time until another collector may get them
- * Result   { files }: remove each, then call files.acknowledge with its id and fence; a file that does not exist counts
- *          as removed. Empty when there is none
+ * Result   { files, left }: remove each, then call files.acknowledge with its id and fence; a file that does not exist
+ *          counts as removed. Empty when there is none. left: true when a step has found only files that are named
+ *          again; the client then repeats the call by itself
  * Effect   a file that another ready artifact has is not handed out; it is when that artifact ends. From its first claim
  *          on until it is acknowledged, nothing can be recorded at its uri (D-111)
  * Cost     1 statement by index for each kind, and 2 for each file
@@ -46,19 +47,30 @@ export const claim = operation({
     ttlMs: LeaseTtl.default(60_000),
     waitMs: WaitMs.default(0),
   }),
-  output: record({ files: listOf(DiscardedFile) }),
+  output: record({ files: listOf(DiscardedFile), left: boolean }),
   errors: [],
+  again: (input, { files, left }) => (left && files.length === 0 ? input : undefined),
   waitMs: (input) => input.waitMs,
   resultBytes: ({ limit }) => limit * uriBytes,
   *run({ owner, kinds = [...fileKinds], limit, ttlMs }, context) {
     const files: DiscardedFileRow[] = [];
-    for (const kind of valuesOf<FileKind>(kinds))
-      files.push(...(yield* claimOfKind(kind, { owner, ttlMs, limit: limit - files.length }, context)));
-    if (files.length > 0) return { files };
-    return new NotYet([filesTopic], { files }, { againMs: yield* nextDueMs(valuesOf<FileKind>(kinds), context) });
+    let named = 0;
+    for (const kind of valuesOf<FileKind>(kinds)) {
+      const of = { owner, ttlMs, limit: limit - files.length };
+      const found: { claimed: DiscardedFileRow[]; named: number } = yield* claimOfKind(kind, of, context);
+      files.push(...found.claimed);
+      named += found.named;
+    }
+    if (files.length > 0 || named > 0) return { files, left: Number(files.length === 0) };
+    return new NotYet(
+      [filesTopic],
+      { files, left: 0 },
+      { againMs: yield* nextDueMs(valuesOf<FileKind>(kinds), context) },
+    );
   },
 });
 
+/** Claims files of a kind, and forgets those that an artifact has. Returns the number of these too. */
 const claimOfKind = step(function* (
   kind: FileKind,
   { owner, ttlMs, limit }: { readonly owner: string; readonly ttlMs: number; readonly limit: number },
@@ -86,7 +98,7 @@ const claimOfKind = step(function* (
       WHERE id = ${row.id}`);
     claimed.push({ ...row, owner, fence, due_at: dueAt.getTime() });
   }
-  return claimed;
+  return { claimed, named: due.length - claimed.length };
 });
 
 /** Returns the time until the next file is due. It may be over, when other transactions have locked those that are. */

@@ -54,7 +54,7 @@ export function filesConformance(backend: TestedBackend): void {
       await store.artifacts.begin({ sessionId, name: "never committed", ttlMs: 1_000 });
       clock.advance(1_001);
       await store.maintenance.reap();
-      assert.deepEqual(await claim(store), { files: [] });
+      assert.deepEqual(await claim(store), { files: [], left: false });
       clock.advance(fileGraceMs);
       const { files } = await claim(store);
       assert.deepEqual(urisOf(files).toSorted(), [deleted.uri, replaced.uri, expiring.uri].toSorted());
@@ -150,6 +150,22 @@ export function filesConformance(backend: TestedBackend): void {
       await store.artifacts.delete({ artifactId: other.id });
       clock.advance(fileGraceMs);
       assert.deepEqual(urisOf((await claim(store)).files), [uri]);
+    });
+
+    alone("files that other artifacts have do not end a claim before those that nobody has", async (opened) => {
+      const { store, clock } = opened;
+      const [one, other] = [(await fixtures(store).session()).session.id, (await fixtures(store).session()).session.id];
+      const uris = [1, 2, 3, 4, 5].map((number) => `s3://bucket/${number}`);
+      for (const uri of uris) await record(store, { uri, name: uri.slice(-1), sessionId: one });
+      for (const uri of uris.slice(0, 4)) await record(store, { uri, name: uri.slice(-1), sessionId: other });
+      for (const { id } of (await store.artifacts.list({ sessionId: one, order: "asc" })).items) {
+        await store.artifacts.delete({ artifactId: id });
+        clock.advance(1);
+      }
+      clock.advance(fileGraceMs);
+      const { files, left } = await store.files.claim({ owner: "collector", limit: 2 });
+      assert.deepEqual([urisOf(files), left], [["s3://bucket/5"], false]);
+      assert.equal((await store.files.list()).items.length, 1);
     });
 
     alone("a discarded file is named again until a collector has it, and after its removal", async (opened) => {
