@@ -202,6 +202,7 @@ async function driver(path: string, size: number, calls: number): Promise<Rung> 
           changed: () => undefined,
           counted: () => undefined,
           used: () => undefined,
+          block: () => undefined,
         } as Context);
       return [{ access: "write", startBody }] as const;
     });

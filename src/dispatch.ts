@@ -7,8 +7,10 @@ import { bodyErrors, faults, StoreError, toWireFailure } from "./errors.ts";
 import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
 import type { Limits } from "./limits.ts";
 import { valueBytes } from "./load.ts";
+import type { BlockAddress } from "./model/logBlocks.ts";
 import {
   type AnyOperation,
+  BlocksNeeded,
   type Call,
   Held,
   type Lane,
@@ -31,6 +33,8 @@ export interface JobOutcome extends Parked {
   readonly parkOn: readonly string[] | undefined;
   /** True when the job is parked because it found only what other transactions have locked. */
   readonly isHeld?: boolean;
+  /** The blocks of archived logs that the job needs to run; it has changed nothing. `answers` is for a store without. */
+  readonly blocksNeeded?: readonly BlockAddress[] | undefined;
   /** True when the job was not begun because none may begin now. One without answers was dropped otherwise. */
   readonly refused?: boolean;
   /** The time that the job has used, in milliseconds. */
@@ -87,6 +91,8 @@ interface DispatcherOptions {
   readonly driver: Driver;
   readonly limits: Limits;
   serverState(): ServerState;
+  /** Returns the chunks in a block that was fetched lately, by its name. */
+  readonly block?: Context["block"] | undefined;
   /** Receives each failure that means a bug in this package or a damaged database, with its cause. */
   onInternal(error: StoreError): void;
   /** Receives each token that a committed call has used, and whether no use of it was on record. */
@@ -98,6 +104,7 @@ export function createDispatcher({
   driver,
   limits,
   serverState,
+  block = () => undefined,
   onInternal,
   onUsed,
 }: DispatcherOptions): Dispatcher {
@@ -128,7 +135,7 @@ export function createDispatcher({
       const effects = jobs.map(() => new SideEffects());
       const feedReads = new Map<string, unknown>();
       const driverJobs = jobs.map((calls, index) =>
-        driverJob(calls, effects[index] as SideEffects, { limits, serverState, feedReads }, (now) => {
+        driverJob(calls, effects[index] as SideEffects, { limits, serverState, block, feedReads }, (now) => {
           refuses ||= mayBegin?.(now) === false;
           return refuses ? "refused" : isDropped?.(index) ? "dropped" : undefined;
         }),
@@ -248,7 +255,7 @@ function driverJob(
         }
         // The failure only keeps the job from running; `notBegun` tells what it means.
         if (effects.notBegun !== undefined) throw new StoreError("busy", "not begun");
-        context = new RunContext(now, group, effects);
+        context = new RunContext(now, group, effects, call.blocks);
         const body =
           calls.length === 1
             ? runCall(call, envelope === undefined, context)
@@ -266,6 +273,7 @@ function driverJob(
 interface GroupContext {
   readonly limits: Limits;
   readonly serverState: DispatcherOptions["serverState"];
+  readonly block: Context["block"];
   /** The results of reads of the feed, by call and input. All of them see the same moment, so equal ones run once. */
   readonly feedReads: Map<string, unknown>;
 }
@@ -279,13 +287,20 @@ class RunContext implements Context {
   readonly changed: (change: Change) => void;
   readonly counted: Context["counted"];
   readonly used: Context["used"];
+  readonly block: Context["block"];
   readonly feedReads: GroupContext["feedReads"];
   readonly #serverState: DispatcherOptions["serverState"];
 
-  constructor(now: Date, { limits, serverState, feedReads }: GroupContext, effects: SideEffects) {
+  constructor(
+    now: Date,
+    { limits, serverState, block, feedReads }: GroupContext,
+    effects: SideEffects,
+    blocks: Call["blocks"],
+  ) {
     this.now = now;
     this.limits = limits;
     this.feedReads = feedReads;
+    this.block = blocks === undefined ? block : (name) => blocks.get(name) ?? block(name);
     this.#serverState = serverState;
     this.wake = (topic) => void effects.topics.push(topic);
     this.changed = (change) => {
@@ -383,7 +398,12 @@ function outcomeOf(
   settled: Settled,
   onInternal: (error: StoreError) => void,
 ): Omit<JobOutcome, "usedMs"> {
-  if (!settled.ok) return { answers: [failed(calls, settled, onInternal)], parkOn: undefined };
+  if (!settled.ok) {
+    const { cause } = settled.error;
+    return cause instanceof BlocksNeeded
+      ? { answers: [failed(calls, settled, () => undefined)], parkOn: undefined, blocksNeeded: cause.blocks }
+      : { answers: [failed(calls, settled, onInternal)], parkOn: undefined };
+  }
   const [head] = settled.results;
   if (calls.length === 1 && head instanceof NotYet)
     return { answers: [timeoutAnswer(head)], parkOn: head.topics, ...head.parked, isHeld: head instanceof Held };

@@ -126,10 +126,16 @@ export const errorCodes = {
   },
   io_error: {
     retryable: true,
-    means: "the disk or the file system failed while it read or wrote",
+    means:
+      "the disk or the file system failed while it read or wrote, or the log archive failed or did not answer; then details.reason is `log_archive`",
     mend: "check outcome, then retry; if it goes on, look for the cause in the logs of the system, and replace the disk",
   },
-  corrupt: { retryable: false, means: "the database file is damaged", mend: "restore a backup" },
+  corrupt: {
+    retryable: false,
+    means:
+      "the database file is damaged, or an object of the log archive is damaged or missing; then details.reason is `log_archive`, and details.uri names it",
+    mend: "restore a backup, or the object",
+  },
   incompatible: {
     retryable: false,
     means: "this version cannot work with the file, its schema, or the version of the engine",

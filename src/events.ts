@@ -22,6 +22,8 @@ export type StoreEvent =
   | { readonly type: "message_refused"; readonly reason: string }
   /** A client sent nothing but messages that are no calls, so its port was closed. */
   | { readonly type: "client_cut_off"; readonly refused: number }
+  /** A log has moved to the log archive. `logBytes` is its size with what was dropped from it. */
+  | { readonly type: "log_archived"; readonly uri: string; readonly logBytes: number; readonly objectBytes: number }
   | FileEvent
   /** A reader has ended by itself. Its reads run again on another one. */
   | { readonly type: "reader_died"; readonly message: string }
@@ -86,6 +88,7 @@ const levels: Record<StoreEvent["type"], keyof Logger> = {
   opened: "info",
   reaped: "info",
   pruned: "info",
+  log_archived: "info",
   message_refused: "warn",
   client_cut_off: "error",
   second_server: "warn",

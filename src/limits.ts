@@ -51,6 +51,22 @@ export const defaultLimits = {
    * all.
    */
   envelopeBytes: 8 * 1024 * 1024,
+  /**
+   * The time after the end of an attempt at which its log moves to the log archive. Most reads of a log come before, and
+   * find it in the database.
+   */
+  logArchiveAfterMs: 3_600_000,
+  /** The interval at which a server looks for logs to move to the log archive. */
+  logArchiveEveryMs: 60_000,
+  /** The time that the log archive has to answer a read; much less than `callMs`, so that the reader learns why. */
+  logArchiveReadMs: 10_000,
+  /**
+   * The time after which the move of a log, or the deletion of its object, has failed, and may be taken over. The archive
+   * has half of it to store an object.
+   */
+  logMoveMs: 120_000,
+  /** The size of the blocks of archived logs that are kept in memory after a read, for the next page. */
+  logCacheBytes: 8 * 1024 * 1024,
   /** The size of one attempt's log. Beyond it the middle of the log is cut out. */
   logBytes: 16 * 1024 * 1024,
   /** The number of calls of one client that are not answered yet. */

@@ -5,6 +5,7 @@ import type { Context } from "./context.ts";
 import { type Details, type ErrorCode, StoreError } from "./errors.ts";
 import { bounds } from "./limits.ts";
 import type { Codec } from "./model/codec.ts";
+import type { BlockAddress, StoredChunk } from "./model/logBlocks.ts";
 import { quickCheck, unsure } from "./model/quickCheck.ts";
 import { storedForm } from "./model/storedForm.ts";
 import type { Body } from "./sql.ts";
@@ -93,6 +94,8 @@ export interface Call {
   readonly caller: Caller;
   /** The time for which the call may be parked. */
   readonly waitMs: number;
+  /** The blocks of archived logs that were fetched for this call, by name. */
+  readonly blocks?: ReadonlyMap<string, readonly StoredChunk[]> | undefined;
   /** The idempotency key of all calls of the job; only its first call carries one. */
   readonly envelopeKey?: EnvelopeKey | undefined;
 }
@@ -129,6 +132,25 @@ export class Held extends NotYet<StoreError> {
   constructor(topics: readonly string[], what: string) {
     super(topics, new StoreError("busy", `other transactions have locked ${what} for too long`));
   }
+}
+
+/** The cause with which a body ends that needs blocks of archived logs (D-119). */
+export class BlocksNeeded {
+  readonly blocks: readonly BlockAddress[];
+  constructor(blocks: readonly BlockAddress[]) {
+    this.blocks = blocks;
+  }
+}
+
+/**
+ * Ends the body, so that it runs again with these blocks in its context. It ends with a failure, which undoes all calls
+ * of its job. Where there is no archive, that failure is the answer.
+ */
+export function endForBlocks(blocks: readonly BlockAddress[]): never {
+  throw new StoreError("incompatible", "the log is in an archive: open the store with `logArchive`", {
+    cause: new BlocksNeeded(blocks),
+    details: { reason: "log_archive" },
+  });
 }
 
 /** Joins neighbouring calls into one (D-007). Each of them gets the joined answer, so it must be true of each. */

@@ -8,6 +8,9 @@ export const defaultUrl = "sqlite:.artifacts/data/metadata.db";
 /** The environment variable that names the store where no option does. */
 export const urlVariable = "DEBUG_SERVER_DB_URL";
 
+/** The environment variable that names the folder of the log archive where no option does. */
+export const logArchiveVariable = "DEBUG_SERVER_DB_LOG_ARCHIVE";
+
 /** The parsed address of a store. */
 export type Place =
   | { readonly engine: "sqlite"; readonly path: string }

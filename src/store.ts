@@ -9,6 +9,8 @@ import { portBackend } from "./actor/ports.ts";
 import { createServer, type Server } from "./actor/server.ts";
 import { startDatabaseThread } from "./actor/supervisor.ts";
 import type { DatabaseThreadData } from "./actor/thread.ts";
+import { chooseArchive, isArchive, type LogArchiveOption, openArchive } from "./archive/chooseArchive.ts";
+import type { LogArchive } from "./archive/logArchive.ts";
 import { runBackupJob } from "./backup/jobs.ts";
 import { backUpOnline } from "./backup/online.ts";
 import { createClient } from "./client.ts";
@@ -55,6 +57,13 @@ export interface StoreOptions {
    * leases on its own.
    */
   readonly role?: Role;
+  /**
+   * The archive that sealed logs move to, `limits.logArchiveAfterMs` after the end of their attempt. `true`: the folder
+   * in the environment variable DEBUG_SERVER_DB_LOG_ARCHIVE, or else `log-archive` beside the database file. An object
+   * with put, get and delete: an object store. Without it, no log moves; logs in the folder that `true` means are read
+   * from there. `false`: they are not read either.
+   */
+  readonly logArchive?: LogArchiveOption;
   /** A logger for the same events as `onEvent`, such as pino. */
   readonly logger?: Logger;
   /** Receives what the store reports besides the answers to calls, such as faults and expired leases. */
@@ -89,22 +98,35 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
   };
   const maxBytes = checkMaxBytes(options.maxBytes);
   const readers = checkReaders(options.readers ?? (role === "visitor" ? 0 : 1));
-  if (place.engine === "sqlite")
-    return openFile(
-      { path: place.path, limits, migrate, synchronous, maxBytes, role, readers, clock: clock?.shared },
-      onEvent,
-    );
+  const chosen = chooseArchive(options.logArchive, place, process.env);
+  const movesLogs = chosen.movesLogs && role === "server";
+  const { archive } = chosen;
+  if (place.engine === "sqlite") {
+    const { path } = place;
+    const file = { path, limits, migrate, synchronous, maxBytes, role, readers, clock: clock?.shared, movesLogs };
+    return archive !== undefined && isArchive(archive)
+      ? openFile({ ...file, logArchive: "owner" }, onEvent, archive)
+      : openFile({ ...file, logArchive: archive }, onEvent);
+  }
   if (maxBytes !== undefined)
     throw new StoreError(
       "invalid_input",
       "maxBytes: only the size of a SQLite file can be limited; limit PostgreSQL on its server",
     );
-  return openServer({ url: place.url, limits, migrate, synchronous, clock: clock ?? systemClock }, readers, onEvent);
+  const logArchive = openArchive({ archive, movesLogs });
+  return openServer({ url: place.url, limits, migrate, synchronous, clock: clock ?? systemClock }, readers, onEvent, {
+    logArchive,
+    movesLogs,
+  });
 }
 
-async function openFile(data: DatabaseThreadData, onEvent: (event: StoreEvent) => void): Promise<OwnedStore> {
+async function openFile(
+  data: DatabaseThreadData,
+  onEvent: (event: StoreEvent) => void,
+  logArchive?: LogArchive,
+): Promise<OwnedStore> {
   const { limits } = data;
-  const thread = await startDatabaseThread(data, onEvent);
+  const thread = await startDatabaseThread(data, onEvent, logArchive);
   let backend = portBackend(thread.connect());
   const client = createClient(operations, backend, limits, () => {
     backend = portBackend(thread.connect());
@@ -138,6 +160,7 @@ async function openServer(
   options: Omit<PostgresOptions, "onTouched">,
   readers: number,
   onEvent: (event: StoreEvent) => void,
+  logs: { readonly logArchive: LogArchive | undefined; readonly movesLogs: boolean },
 ): Promise<OwnedStore> {
   const { limits } = options;
   // Loaded only when needed, because most stores are files.
@@ -154,6 +177,7 @@ async function openServer(
     clock,
     limits,
     shared: false,
+    ...logs,
     onCommit: publish,
     onEvent,
   });
@@ -190,7 +214,8 @@ export async function openVisitor({
     onEvent,
     checkpoint: (input, options) => runBackupJob("checkpoint", input, options),
   });
-  const server = createServer({ drivers: [driver], clock: systemClock, limits, shared: true, onEvent });
+  const logArchive = openArchive({ ...chooseArchive(undefined, place, process.env), movesLogs: false });
+  const server = createServer({ drivers: [driver], clock: systemClock, limits, shared: true, logArchive, onEvent });
   return inProcessStore(server, limits, (options = {}) => backUpOnline(resolve(path), options, server.backUp));
 }
 

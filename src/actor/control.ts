@@ -11,6 +11,8 @@ export interface Control {
   /** Copies the database to an existing empty file. Resolves to its failure, if any: Comlink keeps no code of an error. */
   backUp(id: number, target: string): Promise<WireFailure | undefined>;
   stopBackup(id: number): void;
+  /** Answers a request of the thread to the log archive of its owner: with the bytes, if any, or with the failure. */
+  answerArchive(id: number, bytes: Uint8Array | undefined, failed: string | undefined): void;
   /** Runs the queued calls, closes the database, and ends the thread. */
   close(): void;
 }

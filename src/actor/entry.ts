@@ -31,6 +31,9 @@ import type { Fifo } from "./fifo.ts";
 // are committed, and run on a reader (longReads.ts). It comes back with its answer, or to the queue, to run in a group
 // after all. As it only reads, it can be cancelled at any time.
 //
+// Fetching. A call that needs blocks of an archived log leaves the group as if it had not run. While they are fetched it
+// waits like a parked call, and then goes to the end of its client's lane.
+//
 // Answered. An entry is answered once, and `done` from then on. A call that is cancelled in the queue or while parked
 // is answered with `aborted`. One that is cancelled in a group is answered with its result, or with `aborted` when it
 // has not begun, or would be parked or put back. A mailbox that closes answers parked calls with `closed`, runs those in
@@ -64,7 +67,7 @@ export interface Entry {
   spentMs: number;
   /** The time that its client was charged for it in advance. */
   chargedMs: number;
-  place: "queue" | "group" | "parked" | "reader";
+  place: "queue" | "group" | "parked" | "reader" | "fetching";
   /** True once it runs in a group whatever it reads, because no reader can run it. */
   stays: boolean;
   /** The kind of topic that woke it alone, if so (D-102): another one is woken after it, unless it finds nothing. */

@@ -235,7 +235,9 @@ export class LongReads {
       const { entry, owner } = read;
       const outcome = outcomes[index];
       if (entry.done) continue;
-      if (outcome !== undefined && outcome.parkOn === undefined) owner.onRead(entry, outcome);
+      // One that waits, or needs blocks of archived logs, goes on in the mailbox, which knows how.
+      const isDone = outcome?.parkOn === undefined && outcome?.blocksNeeded === undefined;
+      if (outcome !== undefined && isDone) owner.onRead(entry, outcome);
       // The time of the transaction was over before its turn came.
       else if (outcome === undefined && outcomes.length > 0) this.#pages.push(read);
       else owner.onReturned(entry);

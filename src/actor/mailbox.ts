@@ -3,8 +3,9 @@
 
 import type { Clock } from "../clock.ts";
 import type { Dispatcher, JobOutcome, TransactionOutcome } from "../dispatch.ts";
-import { type ErrorCode, faults, StoreError, toWireFailure } from "../errors.ts";
+import { type Details, type ErrorCode, faults, StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
+import type { BlockAddress } from "../model/logBlocks.ts";
 import type { Call, Lane } from "../operation.ts";
 import { kindOf } from "../operations/topics.ts";
 import { realTime } from "../realTime.ts";
@@ -12,6 +13,7 @@ import { type Answer, callWidth, type Envelope, type Reply } from "../wire.ts";
 import { Admission, failure, refuse } from "./admission.ts";
 import type { ClockWatch } from "./clockWatch.ts";
 import { type Client, drop, type Entry, noteWaits, type OpenEnvelope, settle, writes } from "./entry.ts";
+import { type Blocks, Fetching } from "./fetching.ts";
 import { Figures } from "./figures.ts";
 import { extentOf, type LongReads, type ReadOwner } from "./longReads.ts";
 import { Outbox } from "./outbox.ts";
@@ -31,6 +33,8 @@ interface MailboxOptions {
   readonly dataVersion: (() => number | Promise<number>) | undefined;
   /** Runs long reads beside the groups. Without it, they run in groups. */
   readonly longReads?: LongReads | undefined;
+  /** Reads the blocks of archived logs. Without it, calls that need them fail. */
+  readonly blocks?: Blocks | undefined;
   /** Receives the topics that each commit has touched, to wake calls that wait elsewhere. */
   onCommit?(topics: ReadonlySet<string>): void;
   /** Wakes a call that waits for a kind of topic in another mailbox, when none waits in this one. */
@@ -67,6 +71,7 @@ export class Mailbox {
   readonly #options: MailboxOptions;
   readonly #queues = new Queues();
   readonly #parking: Parking;
+  readonly #fetching: Fetching | undefined;
   readonly #admission: Admission;
   readonly #figures = new Figures();
   readonly #outbox: Outbox;
@@ -115,6 +120,23 @@ export class Mailbox {
         this.#outbox.sendAnswered();
       },
     });
+    this.#fetching =
+      options.blocks &&
+      new Fetching({
+        blocks: options.blocks,
+        onFetched: (entry) => {
+          this.#queues.push(entry);
+          this.#schedule();
+        },
+        onFailed: (entry, error, [, without]) => {
+          if (faults.has(error.code)) options.onFault(error);
+          // The details of an atomic envelope say which of its calls has failed.
+          const { index, operation } = (without as WireFailure)[3] as Details;
+          const details = entry.width > 1 ? { ...error.details, index, operation } : error.details;
+          this.#answer(entry, [false, toWireFailure(error, "not_run", details)]);
+          this.#outbox.sendAnswered();
+        },
+      });
     // A test may move the clock, beside which timers go on as before. All parked calls run again then, because what they
     // wait for may depend on time too, such as the end of a lease. Those whose own time is over are not parked again.
     this.#stopWatching = options.clock.onMoved?.(() => {
@@ -179,7 +201,8 @@ export class Mailbox {
   close(): Promise<void> {
     this.#closing = true;
     this.#stopWatching?.();
-    for (const entry of this.#parking.clear()) this.#answer(entry, closingAnswer);
+    for (const entry of [...this.#parking.clear(), ...(this.#fetching?.clear() ?? [])])
+      this.#answer(entry, closingAnswer);
     this.#outbox.sendAnswered();
     return new Promise((resolve) => {
       this.#onIdle = resolve;
@@ -241,6 +264,7 @@ export class Mailbox {
         this.#parking.remove(entry);
         this.#forgetRead(entry);
         drop(entry);
+        this.#fetching?.release(entry);
       }
     }
     // Only now, so that it wakes no entry of this client.
@@ -400,16 +424,29 @@ export class Mailbox {
     for (let index = 0; index < outcomes.length; index++) {
       const entry = group[index] as Entry;
       const outcome = outcomes[index] as JobOutcome;
-      const { answers, parkOn, usedMs } = outcome;
+      const { answers, parkOn, blocksNeeded, usedMs } = outcome;
       this.#queues.settleCost(entry, usedMs);
       const waitMs = startedAtMs - entry.queuedAtMs;
       if (longReads !== undefined && extentOf(entry) === "page") longReads.noteInGroup(usedMs);
+      if (blocksNeeded !== undefined && this.#fetch(entry, blocksNeeded, answers[0] as Answer)) continue;
       if (parkOn !== undefined && this.#park(entry, parkOn, answers[0] as Answer, outcome)) continue;
       this.#figures.countAnswer(entry.lane, waitMs);
       // A call that was cancelled before it began has no answer.
       if (answers.length === 0) this.#answer(entry, cancelledAnswer);
       else this.#answer(entry, ...answers);
     }
+  }
+
+  /** Fetches blocks for an entry that needs them. Returns false when that is not possible: then it has its answer. */
+  #fetch(entry: Entry, needed: readonly BlockAddress[], without: Answer): boolean {
+    if (this.#fetching === undefined || entry.done) return false;
+    if (entry.cancelled || this.#closing) this.#answer(entry, entry.cancelled ? cancelledAnswer : closingAnswer);
+    else {
+      noteWaits(entry, -1);
+      entry.place = "fetching";
+      this.#fetching.add(entry, { blocks: needed, without });
+    }
+    return true;
   }
 
   /** Puts entries that did not run back into their queues, except those that were cancelled meanwhile. */
@@ -427,6 +464,7 @@ export class Mailbox {
     const { client, calls, arrivedAtMs } = entry;
     // It has looked, and there is nothing. One that found only locked rows looks again soon.
     if (isHeld !== true) entry.wokenFor = undefined;
+    this.#fetching?.release(entry);
     if (entry.cancelled) {
       this.#answer(entry, cancelledAnswer);
       return true;
@@ -504,6 +542,7 @@ export class Mailbox {
   #answer(entry: Entry, ...answers: readonly Answer[]): void {
     if (!settle(entry, answers)) return;
     this.#forgetRead(entry);
+    this.#fetching?.release(entry);
     this.#outbox.add(entry.envelope);
     this.#passWake(entry);
   }

@@ -1,6 +1,8 @@
 // A server: drivers with their dispatchers and mailboxes, and the ports that lead to them. The same server runs in the
 // database thread and, for PostgreSQL and in tests, in the thread that opened the store.
 import type { MessagePort } from "node:worker_threads";
+import { BlockReader } from "../archive/blockReader.ts";
+import type { LogArchive } from "../archive/logArchive.ts";
 import type { Clock } from "../clock.ts";
 import type { ServerState } from "../context.ts";
 import { createDispatcher } from "../dispatch.ts";
@@ -10,6 +12,7 @@ import { faultEvent, type StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
 import { newId } from "../model/ids.ts";
 import type { OperationTable } from "../operation.ts";
+import { logMovesTopic } from "../operations/logMoves.ts";
 import { operationFilter } from "../operations/patterns.ts";
 import { servedOperations } from "../operations/table.ts";
 import { kindOf } from "../operations/topics.ts";
@@ -18,6 +21,7 @@ import { createClockWatch } from "./clockWatch.ts";
 import { within } from "./deadline.ts";
 import { byLane } from "./entry.ts";
 import { sumFigures } from "./figures.ts";
+import { LogMover } from "./logMover.ts";
 import { LongReads, type StartReader } from "./longReads.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
 import { servePort } from "./ports.ts";
@@ -41,6 +45,10 @@ interface ServerOptions {
   readonly readers?: { readonly count: number; start(options: ReaderOptions): ReturnType<StartReader> } | undefined;
   /** True when other processes may commit to the same database. */
   readonly shared: boolean;
+  /** The archive of logs. Absent where archived logs cannot be read. */
+  readonly logArchive?: LogArchive | undefined;
+  /** True when sealed logs move to the archive; otherwise they are only read from there. */
+  readonly movesLogs?: boolean;
   /** Receives the topics that a commit has touched, to report them to other processes. */
   onCommit?(topics: ReadonlySet<string>): void;
   onEvent(event: StoreEvent): void;
@@ -79,18 +87,26 @@ export function createServer({
   clock,
   limits,
   shared,
+  logArchive,
+  movesLogs = false,
   onCommit,
   onEvent,
 }: ServerOptions): Server {
   const onFault = (error: StoreError): void => onEvent(faultEvent(error));
   const serverState = (): ServerState => ({
-    counts: { ...sumFigures(mailboxes.map((mailbox) => mailbox.figures())), ...longReads?.figures() },
+    counts: {
+      ...sumFigures(mailboxes.map((mailbox) => mailbox.figures())),
+      ...longReads?.figures(),
+      ...blocks?.figures(),
+      ...mover?.figures(),
+    },
     lanes: byLane((lane) => sumFigures(mailboxes.map((mailbox) => mailbox.lanes()[lane]))),
     queueFullness: Math.max(...mailboxes.map(({ fullness }) => fullness)),
     lastWrite: writeProbe.last,
     database: (drivers[0] as Driver).facts(),
     uptime: clock.uptime(),
   });
+  const blocks = logArchive && new BlockReader(logArchive, limits);
   const clockWatch = createClockWatch(clock, limits);
   const wakeElsewhere = (kind: string): void => void mailboxes.some((mailbox) => mailbox.wakeOne(kind));
   const longReads =
@@ -108,6 +124,7 @@ export function createServer({
       driver,
       limits,
       serverState,
+      block: blocks && ((name) => blocks.cached(name)),
       onInternal: onFault,
       onUsed: (tokenId, at, isFirst) => tokenUses.note(tokenId, at, isFirst),
     });
@@ -118,10 +135,12 @@ export function createServer({
       clockWatch,
       epoch: driver.epoch,
       longReads,
+      blocks,
       dataVersion: shared ? driver.dataVersion : undefined,
       onCommit(topics) {
         for (const other of mailboxes) if (other !== mailbox) other.touch(topics);
         onCommit?.(topics);
+        if (topics.has(logMovesTopic)) mover?.wake();
       },
       wakeElsewhere,
       onFault,
@@ -148,6 +167,8 @@ export function createServer({
   // When more calls wait than one group takes, the time is theirs.
   const isBusy = (): boolean => mailboxes.some((mailbox) => mailbox.queued > limits.groupCalls);
   const stopUpkeep = upkeep === undefined ? () => undefined : startUpkeep(upkeep, limits, isBusy);
+  const mover =
+    logArchive && movesLogs ? new LogMover({ inbox: addOwnClient(), archive: logArchive, limits, onEvent }) : undefined;
   const ports = new Set<MessagePort>();
   let closing = false;
   return {
@@ -171,6 +192,7 @@ export function createServer({
     },
     touch(topics) {
       for (const mailbox of mailboxes) mailbox.touch(topics);
+      if (topics !== "all" && topics.includes(logMovesTopic)) mover?.wake();
       if (topics !== "all") for (const topic of topics) wakeElsewhere(kindOf(topic));
     },
     async backUp(target, watch) {
@@ -187,6 +209,7 @@ export function createServer({
       clockWatch.stop();
       writeProbe.stop();
       const drain = async (): Promise<void> => {
+        await mover?.stop();
         await tokenUses.flush();
         await Promise.all(mailboxes.map((mailbox) => mailbox.close()));
       };

@@ -2,6 +2,7 @@
 // it.
 
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import type { LogArchive } from "../archive/logArchive.ts";
 import type { BackUpWatch } from "../driver.ts";
 import { fromWireFailure, StoreError } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
@@ -9,6 +10,7 @@ import { workerUrl } from "../package.ts";
 import { realTime, sleep } from "../realTime.ts";
 import type { Liveness } from "../storeTypes.ts";
 import { threadOptions } from "../threadOptions.ts";
+import { answerArchive } from "./archiveRequests.ts";
 import { BackupRequests } from "./backupRequests.ts";
 import { controlOf, moved } from "./control.ts";
 import { beatAgoMs, createHeartbeat } from "./heartbeat.ts";
@@ -39,6 +41,7 @@ interface DatabaseThread {
 export async function startDatabaseThread(
   data: DatabaseThreadData,
   onEvent: (event: StoreEvent) => void,
+  logArchive?: LogArchive,
 ): Promise<DatabaseThread> {
   const waitingPorts: { readonly port: MessagePort; readonly patterns: readonly string[] | undefined }[] = [];
   const closing = new AbortController();
@@ -51,7 +54,7 @@ export async function startDatabaseThread(
   const start = async (): Promise<void> => {
     // A file that is gone meanwhile is reported, and not replaced by an empty one.
     const isFirst = diedAtMs === undefined;
-    running = await startThread(isFirst ? data : { ...data, migrate: "never" }, onEvent, () => {
+    running = await startThread(isFirst ? data : { ...data, migrate: "never" }, onEvent, logArchive, () => {
       running = undefined;
       // A thread that dies within `stableAfterMs` belongs to the same outage, which is counted from the first death.
       if (diedAtMs === undefined || realTime.elapsed() - startedAtMs > stableAfterMs) {
@@ -138,6 +141,7 @@ interface RunningThread {
 async function startThread(
   data: DatabaseThreadData,
   onEvent: (event: StoreEvent) => void,
+  logArchive: LogArchive | undefined,
   onDeath: () => void,
 ): Promise<RunningThread> {
   const heartbeat = createHeartbeat();
@@ -158,6 +162,7 @@ async function startThread(
   worker.on("message", (report: Report) => {
     if (report.type === "ready") ready.resolve();
     else if (report.type === "backupProgress") backups.noteProgress(report);
+    else if (report.type === "archiveRequest") answerArchive(control, logArchive, report);
     else if (report.type === "failed") ready.reject(fromWireFailure(report.failure, "openStore"));
     else if (report.type === "event") onEvent(report.event);
   });

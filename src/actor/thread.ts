@@ -2,12 +2,15 @@
 
 import { resolve } from "node:path";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { openArchive } from "../archive/chooseArchive.ts";
+import type { LogArchive } from "../archive/logArchive.ts";
 import { runBackupJob } from "../backup/jobs.ts";
 import { systemClock, testClock } from "../clock.ts";
 import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import { realTime } from "../realTime.ts";
 import { openSqlite, type SqliteOptions } from "../sqlite/open.ts";
+import { type ArchiveRequest, OwnersArchive } from "./archiveRequests.ts";
 import { exposeControl } from "./control.ts";
 import { keepBeating } from "./heartbeat.ts";
 import { createServer, type Server } from "./server.ts";
@@ -18,6 +21,10 @@ export type DatabaseThreadData = Omit<SqliteOptions, "clock" | "onEvent" | "chec
   readonly clock: SharedArrayBuffer | undefined;
   /** The number of readers. */
   readonly readers?: number;
+  /** The archive of logs: a folder, or an object of the owner, which the thread asks. */
+  readonly logArchive?: { readonly folder: string } | "owner" | undefined;
+  /** True when sealed logs move to the archive; otherwise they are only read from there. */
+  readonly movesLogs?: boolean;
   /** The memory that the thread's heartbeat is written to, for the owner to read. */
   readonly heartbeat?: SharedArrayBuffer;
 };
@@ -27,13 +34,17 @@ export type Report =
   | { readonly type: "ready" }
   | { readonly type: "failed"; readonly failure: WireFailure }
   | { readonly type: "event"; readonly event: StoreEvent }
+  | ({ readonly type: "archiveRequest" } & ArchiveRequest)
   | { readonly type: "backupProgress"; readonly id: number; readonly doneBytes: number; readonly totalBytes: number };
 
 export function runDatabaseThread(): void {
   const owner = parentPort as MessagePort;
   const report = (message: Report): void => owner.postMessage(message);
   const onEvent = (event: StoreEvent): void => report({ type: "event", event });
-  const server = open(workerData as DatabaseThreadData, onEvent, (failure) => report({ type: "failed", failure }));
+  const archive = new OwnersArchive((request) => report({ type: "archiveRequest", ...request }));
+  const server = open(workerData as DatabaseThreadData, archive, onEvent, (failure) =>
+    report({ type: "failed", failure }),
+  );
   if (server === undefined) return;
   const backups = new Map<number, AbortController>();
   const backUp = async (id: number, target: string): Promise<WireFailure | undefined> => {
@@ -50,6 +61,7 @@ export function runDatabaseThread(): void {
   exposeControl(owner, {
     serve: (port, patterns) => server.serve(port, patterns),
     backUp,
+    answerArchive: (id, bytes, failed) => archive.answer(id, bytes, failed),
     stopBackup: (id) => backups.get(id)?.abort(),
     close: () => void server.close().then(() => process.exit(0)),
   });
@@ -60,6 +72,7 @@ export function runDatabaseThread(): void {
 
 function open(
   data: DatabaseThreadData,
+  ownersArchive: LogArchive,
   onEvent: (event: StoreEvent) => void,
   onFailure: (failure: WireFailure) => void,
 ): Server | undefined {
@@ -72,7 +85,8 @@ function open(
       checkpoint: (input, options) => runBackupJob("checkpoint", input, options),
     });
     onEvent({ type: "opened", epoch: driver.epoch });
-    const { limits, readers = 0 } = data;
+    const { limits, readers = 0, logArchive: chosen, movesLogs = false } = data;
+    const logArchive = chosen === "owner" ? ownersArchive : openArchive({ archive: chosen, movesLogs });
     // The folder of the process may be another one when a reader starts.
     const path = resolve(data.path);
     const { epoch, files } = driver;
@@ -89,6 +103,8 @@ function open(
       clock,
       limits,
       shared: data.path !== ":memory:",
+      logArchive,
+      movesLogs,
       onEvent,
     });
   } catch (error) {

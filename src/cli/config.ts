@@ -1,7 +1,7 @@
 // debug-server-db config: the settings in effect and their sources, without secrets.
 import type { Command } from "commander";
 import { defaultLimits } from "../limits.ts";
-import { redactUrl, urlVariable } from "../place.ts";
+import { logArchiveVariable, redactUrl, urlVariable } from "../place.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { column, printRows } from "./rows.ts";
 import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
@@ -36,6 +36,7 @@ function settingsOf({ env }: CommandLine, url: string, source: string | undefine
   const variables = Object.keys(env)
     .filter((name) => name.startsWith("DEBUG_SERVER_DB_") && name !== urlVariable)
     .map((name): Setting => {
+      if (name === logArchiveVariable) return { name, value: env[name] ?? "", from: "environment" };
       const isRead = name === tokenVariable;
       return { name: isRead ? name : `${name} (not read)`, value: "***", from: "environment" };
     });

@@ -1,14 +1,16 @@
 // Reads logs: the bytes that the attempts of commands wrote, from a byte, a line, or a number of lines before the end.
 import { z } from "zod";
+import type { Context } from "../context.ts";
 import { bounds } from "../limits.ts";
 import type { RawOf } from "../model/codec.ts";
 import { isFinal } from "../model/commands.ts";
 import { Id, WaitMs } from "../model/fields.ts";
-import { type Chunk, countLines, LogPage, type logStreams } from "../model/logs.ts";
+import { type Chunk, countLines, LogPage } from "../model/logs.ts";
 import type { CommandState } from "../model/vocabulary.ts";
 import { fail, NotYet, operation } from "../operation.ts";
-import { all, and, first, sql, step, when } from "../sql.ts";
+import { and, first, sql, step, when } from "../sql.ts";
 import { notFound } from "./failures.ts";
+import { chunkOfLine, chunksFrom, endsWithinLine, type LogRow } from "./logStorage.ts";
 import { commandTopic, logTopic } from "./topics.ts";
 
 const positionFields = {
@@ -46,8 +48,8 @@ export const read = operation({
   errors: ["not_found"],
   resultBytes: ({ maxBytes }) => maxBytes,
   extent: ({ maxBytes }) => (maxBytes > bounds.logChunkBytes ? "page" : "rows"),
-  *run(input) {
-    return (yield* readLog(input)).page;
+  *run(input, context) {
+    return (yield* readLog(input, context)).page;
   },
 });
 
@@ -81,9 +83,9 @@ export const follow = operation({
         ? undefined
         : { commandId, maxBytes, until, waitMs, attempt: Math.max(attempt, firstAttempt), offset: nextOffset },
   },
-  *run({ until, ...position }) {
+  *run({ until, ...position }, context) {
     const { commandId } = position;
-    const { page, waitsForMore } = yield* until === "ended" ? readLogs(position) : readLog(position);
+    const { page, waitsForMore } = yield* until === "ended" ? readLogs(position, context) : readLog(position, context);
     // A call that waits runs again with the same input. By then, another attempt may be the latest, and other lines the
     // last. So a position that depends on the moment is answered at once, and the next call names what it was.
     const { attempt, line, lastLines } = position;
@@ -105,9 +107,9 @@ interface Position {
 }
 
 /** Reads a page of the log of an attempt; when that log has been read to its end, of the next attempt. */
-const readLogs = step(function* (input: Position) {
+const readLogs = step(function* (input: Position, context: Context) {
   const { commandId, maxBytes } = input;
-  let read = yield* readLog(input);
+  let read = yield* readLog(input, context);
   while (read.page.ended && read.page.attempt > 0) {
     const { page, commandEnded } = read;
     const isEmpty = page.chunks.length === 0;
@@ -119,13 +121,13 @@ const readLogs = step(function* (input: Position) {
     if (next === undefined && commandEnded) break;
     if (next === undefined || !isEmpty)
       return { page: { ...page, ended: 0 }, waitsForMore: next === undefined && isEmpty };
-    read = yield* readLog({ commandId, attempt: next.attempt, offset: 0, maxBytes });
+    read = yield* readLog({ commandId, attempt: next.attempt, offset: 0, maxBytes }, context);
   }
   return read;
 });
 
 /** Reads a page of a log. `waitsForMore` is true when the page is empty and more bytes may come. */
-const readLog = step(function* (input: Position) {
+const readLog = step(function* (input: Position, context: Context) {
   const command = yield* first<{ state: CommandState; attempt: number }>(sql`
     SELECT state, attempt FROM commands WHERE id = ${input.commandId}`);
   if (command === undefined) notFound("command", input.commandId);
@@ -147,8 +149,8 @@ const readLog = step(function* (input: Position) {
     };
     return { page, waitsForMore: !commandEnded, commandEnded };
   }
-  const from = yield* findOffset(attempt, input);
-  const chunks = yield* readChunks(attempt, from, input.maxBytes);
+  const from = yield* findOffset(attempt, input, context);
+  const chunks = yield* readChunks(attempt, from, input.maxBytes, context);
   const last = chunks.at(-1);
   const nextOffset = last === undefined ? from : last.offset + last.data.byteLength;
   const ended =
@@ -167,11 +169,9 @@ const readLog = step(function* (input: Position) {
   return { page, waitsForMore: chunks.length === 0 && !ended, commandEnded };
 });
 
-interface AttemptRow {
-  readonly id: number;
+interface AttemptRow extends LogRow {
   readonly attempt: number;
   readonly log_state: "open" | "sealed" | "pruned";
-  readonly next_offset: number;
   readonly next_line: number;
   readonly dropped_bytes: number;
 }
@@ -184,102 +184,54 @@ const findAttempt = step(function* ({ commandId, attempt }: Position) {
   return yield* first<AttemptRow>(sql`SELECT * FROM attempts WHERE ${conditions} ORDER BY attempt DESC LIMIT 1`);
 });
 
-const findOffset = step(function* (attempt: AttemptRow, { offset, line, lastLines }: Position) {
-  if (lastLines !== undefined) return yield* offsetOfLine(attempt, yield* lineBeforeEnd(attempt, lastLines));
-  return line === undefined ? (offset ?? 0) : yield* offsetOfLine(attempt, line);
+const findOffset = step(function* (log: AttemptRow, { offset, line, lastLines }: Position, context: Context) {
+  if (lastLines !== undefined) return yield* offsetOfLine(log, yield* lineBeforeEnd(log, lastLines, context), context);
+  return line === undefined ? (offset ?? 0) : yield* offsetOfLine(log, line, context);
 });
 
 /**
  * Returns the number of the line that is `lastLines` before the end. Bytes after the last line break count as a line.
  */
-const lineBeforeEnd = step(function* (attempt: AttemptRow, lastLines: number) {
-  const last = yield* first<{ data: Uint8Array }>(sql`
-    SELECT data FROM log_chunks WHERE attempt_id = ${attempt.id} ORDER BY start_offset DESC LIMIT 1`);
-  const openLines = last !== undefined && last.data.at(-1) !== 10 ? 1 : 0;
-  return Math.max(0, attempt.next_line + openLines - lastLines);
+const lineBeforeEnd = step(function* (log: AttemptRow, lastLines: number, context: Context) {
+  const openLines = (yield* endsWithinLine(log, context)) ? 1 : 0;
+  return Math.max(0, log.next_line + openLines - lastLines);
 });
 
-interface ChunkPosition {
-  readonly start_offset: number;
-  readonly byte_length: number;
-  readonly start_line: number;
-  readonly line_count: number;
-}
-
-/**
- * Returns the offset at which a line begins. Line numbers grow with offsets, so a binary search over the primary key
- * finds it; every append would have to maintain an index of lines.
- */
-const offsetOfLine = step(function* (attempt: AttemptRow, line: number) {
+/** Returns the offset at which a line begins. */
+const offsetOfLine = step(function* (log: AttemptRow, line: number, context: Context) {
   if (line === 0) return 0;
-  let [low, high] = [0, attempt.next_offset];
-  let candidate: ChunkPosition | undefined;
-  while (low < high) {
-    const middle = Math.floor((low + high) / 2);
-    const chunk = yield* chunkAt(attempt.id, middle);
-    if (chunk === undefined || chunk.start_line + chunk.line_count < line) low = middle + 1;
-    else {
-      candidate = chunk;
-      high = chunk.start_offset;
-    }
-  }
-  if (candidate === undefined) return attempt.next_offset;
-  if (candidate.start_line >= line) return candidate.start_offset;
-  const chunk = yield* first<{ data: Uint8Array }>(sql`
-    SELECT data FROM log_chunks WHERE attempt_id = ${attempt.id} AND start_offset = ${candidate.start_offset}`);
+  const chunk = yield* chunkOfLine(log, line, context);
+  if (chunk === undefined) return log.next_offset;
   let lineBreak = -1;
-  for (let number = candidate.start_line; number < line; number++)
-    lineBreak = (chunk?.data ?? new Uint8Array()).indexOf(10, lineBreak + 1);
-  return candidate.start_offset + lineBreak + 1;
+  for (let number = chunk.start_line; number < line; number++) lineBreak = chunk.data.indexOf(10, lineBreak + 1);
+  return chunk.start_offset + lineBreak + 1;
 });
-
-/** Returns the position of the last chunk that starts at or before an offset. */
-const chunkAt = step(function* (attemptId: number, offset: number) {
-  return yield* first<ChunkPosition>(sql`
-    SELECT start_offset, byte_length, start_line, line_count FROM log_chunks
-    WHERE attempt_id = ${attemptId} AND start_offset <= ${offset}
-    ORDER BY start_offset DESC LIMIT 1`);
-});
-
-const chunksPerRead = 16;
-
-interface ChunkRow extends ChunkPosition {
-  readonly stream: (typeof logStreams)[number];
-  readonly at: number;
-  readonly data: Uint8Array;
-}
 
 /** Reads chunks from an offset on, until they have maxBytes or the log ends. The first one may be a part of a row. */
-const readChunks = step(function* (attempt: AttemptRow, from: number, maxBytes: number) {
-  const before = yield* chunkAt(attempt.id, from);
-  const isWithin = before !== undefined && before.start_offset + before.byte_length > from;
-  const chunks: RawOf<typeof Chunk>[] = [];
-  let [start, expected, read] = [isWithin ? before.start_offset : from, from, 0];
+const readChunks = step(function* (log: AttemptRow, from: number, maxBytes: number, context: Context) {
+  const page: RawOf<typeof Chunk>[] = [];
+  let [expected, read] = [from, 0];
   while (read < maxBytes) {
-    const rows = yield* all<ChunkRow>(sql`
-      SELECT start_offset, byte_length, start_line, line_count, stream, at, data FROM log_chunks
-      WHERE attempt_id = ${attempt.id} AND start_offset >= ${start}
-      ORDER BY start_offset LIMIT ${chunksPerRead}`);
-    for (const row of rows) {
+    const position = { from: expected, isBoundary: page.length > 0, wantedBytes: maxBytes - read };
+    const { chunks, areLast } = yield* chunksFrom(log, position, context);
+    for (const { start_offset, start_line, stream, at, data: stored } of chunks) {
       if (read >= maxBytes) break;
-      const skipped = Math.max(0, from - row.start_offset);
-      const offset = row.start_offset + skipped;
-      const data = row.data.subarray(skipped);
-      const startLine = row.start_line + (skipped === 0 ? 0 : countLines(row.data.subarray(0, skipped)));
-      chunks.push({
-        attempt: attempt.attempt,
+      const skipped = Math.max(0, from - start_offset);
+      const offset = start_offset + skipped;
+      const data = stored.subarray(skipped);
+      page.push({
+        attempt: log.attempt,
         offset,
         droppedBytes: offset - expected,
-        startLine,
-        stream: row.stream,
-        at: row.at,
+        startLine: start_line + (skipped === 0 ? 0 : countLines(stored.subarray(0, skipped))),
+        stream,
+        at,
         data,
       });
       read += data.byteLength;
       expected = offset + data.byteLength;
     }
-    if (rows.length < chunksPerRead) break;
-    start = expected;
+    if (areLast) break;
   }
-  return chunks;
+  return page;
 });

@@ -4,6 +4,7 @@ import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import type { Retention } from "../model/retention.ts";
 import { all, and, type Body, change, type Statement, skipLocked, sql, step, valueList, when } from "../sql.ts";
+import { discardObject } from "./logMoves.ts";
 import { notePruned, nothing, type Position, refused, settingsWithin, type Walk, type Walked } from "./pruneWalk.ts";
 import { deleteSomeChunksOf, deleteSomeOfSession } from "./sessionDeletion.ts";
 
@@ -164,7 +165,7 @@ const logs: Treatment = {
     let [used, reached] = [1, part];
     const gone: number[] = [];
     const { counted } = walk.context;
-    for (const { attempt_id, sequence, bytes } of found) {
+    for (const { attempt_id, sequence, bytes, log_uri } of found) {
       // A log goes with its last chunk. Until then it is as one of which a part was dropped.
       const some = walk.dryRun
         ? { rows: 0, bytes: 0, left: false }
@@ -177,6 +178,7 @@ const logs: Treatment = {
       }
       gone.push(attempt_id);
       if (!walk.dryRun) {
+        if (log_uri !== null) yield* discardObject(attempt_id, log_uri, walk.context);
         counted("log", "sealed", "pruned");
         counted("log_bytes", "sealed", undefined, bytes);
       }
@@ -187,6 +189,7 @@ const logs: Treatment = {
       yield* change(sql`
         UPDATE attempts SET
           log_state = 'pruned',
+          log_uri = NULL,
           dropped_bytes = next_offset
         WHERE id IN (${valueList(gone)})`);
     const isDone = !left && gone.length === found.length;
@@ -206,11 +209,12 @@ const logsPerRead = 64;
 
 /** Returns the first logs of a session that are left, from the commands after a sequence number on. */
 const readLogs = step(function* (sessionId: string, after: number) {
-  const found = yield* all<{ attempt_id: number; sequence: number; bytes: number }>(sql`
+  const found = yield* all<{ attempt_id: number; sequence: number; bytes: number; log_uri: string | null }>(sql`
     SELECT
       attempts.id AS attempt_id,
       commands.sequence,
-      attempts.next_offset - attempts.dropped_bytes AS bytes
+      attempts.next_offset - attempts.dropped_bytes AS bytes,
+      attempts.log_uri
     FROM commands JOIN attempts ON attempts.command_id = commands.id
     WHERE commands.session_id = ${sessionId} AND commands.sequence > ${after} AND attempts.log_state = 'sealed'
     ORDER BY commands.sequence, attempts.attempt LIMIT ${logsPerRead}`);

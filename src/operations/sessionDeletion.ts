@@ -4,10 +4,13 @@ import type { Context } from "../context.ts";
 import { all, change, first, type Statement, sql, step } from "../sql.ts";
 import { deleteSomeArtifacts } from "./artifactState.ts";
 import { deleteSomeDebugRows } from "./debugState.ts";
+import { discardObject } from "./logMoves.ts";
 import { bytesPerStep, countWithin, largeBytesOf } from "./rows.ts";
 
 /** The number of rows that one step removes. It takes a few milliseconds (D-034). */
 const rowsPerStep = 256;
+/** A log has up to a thousand blocks or so, and mostly one. */
+const archivedLogsPerStep = 8;
 
 /**
  * Deletes some rows that belong to a session that the caller has locked: each log before its command. Returns the
@@ -34,7 +37,11 @@ const deleteSomeCommands = step(function* (sessionId: string, context: Context) 
   const last = rows[countWithin(rows, bytesPerStep) - 1];
   if (last === undefined) return 0;
   const some = sql`commands.session_id = ${sessionId} AND commands.sequence <= ${last.sequence}`;
-  return (yield* deleteSomeLogChunks(some, context)) || (yield* deleteCommands(some, context));
+  return (
+    (yield* discardSomeArchivedLogs(some, context)) ||
+    (yield* deleteSomeLogChunks(some, context)) ||
+    (yield* deleteCommands(some, context))
+  );
 });
 
 /** Deletes these commands with their attempts. The attempts first, because no statement returns rows that a cascade deletes. */
@@ -50,6 +57,23 @@ const deleteCommands = step(function* (some: Statement, { counted }: Context) {
   const rows = yield* all<{ state: string }>(sql`DELETE FROM commands WHERE ${some} RETURNING state`);
   for (const { state } of rows) counted("command", state, undefined);
   return rows.length;
+});
+
+/** Discards some archived logs of these commands. Returns the number of logs; 0 when none is left. */
+const discardSomeArchivedLogs = step(function* (commands: Statement, context: Context) {
+  const archived = yield* all<{ id: number; log_uri: string; bytes: number }>(sql`
+    SELECT attempts.id, attempts.log_uri, attempts.next_offset - attempts.dropped_bytes AS bytes
+    FROM commands JOIN attempts ON attempts.command_id = commands.id
+    WHERE ${commands} AND attempts.log_uri IS NOT NULL
+    LIMIT ${archivedLogsPerStep}`);
+  const { counted } = context;
+  for (const { id, log_uri, bytes } of archived) {
+    yield* discardObject(id, log_uri, context);
+    yield* change(sql`UPDATE attempts SET log_state = 'pruned', log_uri = NULL WHERE id = ${id}`);
+    counted("log", "sealed", "pruned");
+    counted("log_bytes", "sealed", undefined, bytes);
+  }
+  return archived.length;
 });
 
 /** Deletes some chunks of one log of these commands. Returns the number of chunks; 0 when none is left. */

@@ -11,6 +11,8 @@ import * as debugEvents from "./debugEvents.ts";
 import * as files from "./files.ts";
 import * as fsck from "./fsck.ts";
 import * as logAppend from "./logAppend.ts";
+import * as logArchiving from "./logArchiving.ts";
+import * as logMoves from "./logMoves.ts";
 import * as logRead from "./logRead.ts";
 import * as maintenance from "./maintenance.ts";
 import * as observing from "./observing.ts";
@@ -75,7 +77,12 @@ export const operations = {
     list: commands.list,
     wait: commands.wait,
   },
-  logs: { append: logAppend.append, read: logRead.read, follow: logRead.follow },
+  logs: {
+    append: logAppend.append,
+    read: logRead.read,
+    follow: logRead.follow,
+    archive: logArchiving.archive,
+  },
   artifacts: {
     record: artifacts.record,
     begin: artifacts.begin,
@@ -139,6 +146,14 @@ export type Operations = typeof operations;
 /** All operations, including those that the server calls itself and no port reaches. */
 export const servedOperations = {
   ...operations,
+  logMoves: {
+    claim: logMoves.claim,
+    read: logMoves.read,
+    renew: logMoves.renew,
+    commit: logMoves.commit,
+    clear: logMoves.clear,
+    forget: logMoves.forget,
+  },
   tokens: { ...operations.tokens, recordUse: tokens.recordUse },
   maintenance: { ...operations.maintenance, probe: observing.probe, pruneNext: prune.pruneNext },
 } as const;

@@ -4,6 +4,8 @@ import { once } from "node:events";
 import { MessageChannel } from "node:worker_threads";
 import { inProcessStore } from "../actor/inProcess.ts";
 import { createServer } from "../actor/server.ts";
+import { openArchive } from "../archive/chooseArchive.ts";
+import type { LogArchive } from "../archive/logArchive.ts";
 import { backUpOnline } from "../backup/online.ts";
 import { type TestClock, testClock } from "../clock.ts";
 import { StoreError } from "../errors.ts";
@@ -19,6 +21,8 @@ export interface TestStoreOptions {
   /** Limits of the store. Unless `reapEveryMs` or `pruneEveryMs` is set, reaper and pruner run only when called. */
   readonly limits?: Partial<Limits>;
   readonly maxBytes?: number;
+  /** The archive that sealed logs move to: a folder, or an object with put, get and delete. */
+  readonly logArchive?: { readonly folder: string } | LogArchive;
   readonly onEvent?: (event: StoreEvent) => void;
 }
 
@@ -43,7 +47,9 @@ export async function openTestStore(options: TestStoreOptions = {}): Promise<Own
     maxBytes: checkMaxBytes(options.maxBytes),
   } as const;
   const driver = openSqlite({ ...file, clock, limits, onEvent });
-  const server = createServer({ drivers: [driver], clock, limits, shared: false, onEvent });
+  const movesLogs = options.logArchive !== undefined;
+  const logArchive = openArchive({ archive: options.logArchive, movesLogs });
+  const server = createServer({ drivers: [driver], clock, limits, shared: false, logArchive, movesLogs, onEvent });
   return inProcessStore(server, limits, (backup = {}) => backUpOnline(":memory:", backup, server.backUp));
 }
 

@@ -83,7 +83,7 @@ export const mutations: readonly Mutation[] = [
     ["a read that has ended two readers does not get a third", "const deathsMax = 2;", "const deathsMax = 9;"],
     [
       "a read that found nothing yet waits in the mailbox",
-      "if (outcome !== undefined && outcome.parkOn === undefined) owner.onRead",
+      "if (outcome !== undefined && isDone) owner.onRead",
       "if (outcome !== undefined) owner.onRead",
     ],
     ["an atomic envelope runs in a group", " || envelope.isAtomic", ""],
@@ -93,6 +93,25 @@ export const mutations: readonly Mutation[] = [
       "a reader opens no other file than the store has open",
       "file !== undefined && file !== found[index]",
       "file === null",
+    ],
+  ]),
+  // The log archive
+  ...mutate("src/operations/logStorage.ts", subject("log archive"), [
+    ["a read fetches as many blocks as it needs", "if (bytes >= wantedBytes) break;", "if (count > 0) break;"],
+    [
+      "a position within a block is found in that block",
+      "before.end_offset > from ? before.start_offset : from",
+      "before.end_offset > from + 1 ? before.start_offset : from",
+    ],
+  ]),
+  ...mutate("src/archive/blockFormat.ts", { tests: ["test/unit/archive/blockFormat.test.ts"] }, [
+    ["a damaged block is refused", "crc32(frame) !== checksum", "false"],
+  ]),
+  ...mutate("src/operations/logMoves.ts", { tests: ["test/system/faults/logArchive.test.ts"] }, [
+    [
+      "a move that is taken over is discarded, and not continued",
+      'else if (phase === "writing") phase = "discarding";',
+      "",
     ],
   ]),
   // Operations
@@ -543,8 +562,8 @@ export const mutations: readonly Mutation[] = [
     ["an overlapping append stores the new bytes only", "data.subarray(next_offset - offset)", "data.subarray(0)"],
     ["the first half of a log is kept", "Math.floor(attempt.limit_bytes / 2)", "0"],
   ]),
-  ...mutate("src/operations/logRead.ts", subject("logs"), [
-    ["an unfinished line is a line", "last !== undefined && last.data.at(-1) !== 10 ? 1 : 0", "0"],
+  ...mutate("src/operations/logStorage.ts", subject("logs"), [
+    ["an unfinished line is a line", "return last !== undefined && last.data.at(-1) !== 10;", "return false;"],
   ]),
   ...mutate("src/operations/logAppend.ts", joining, [
     ["streams are not joined", "next.stream === last.stream &&", ""],

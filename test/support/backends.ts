@@ -3,7 +3,14 @@ import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Limits, type OwnedStore, openStore, type Store } from "../../src/index.ts";
+import {
+  type Limits,
+  type LogArchive,
+  type OwnedStore,
+  openStore,
+  type Store,
+  type StoreEvent,
+} from "../../src/index.ts";
 import { present } from "../../src/present.ts";
 import { attachStore } from "../../src/store.ts";
 import { openTestStore, type TestClock, testClock } from "../../src/testing/index.ts";
@@ -13,6 +20,9 @@ import { openRunnerStore } from "./runnerStore.ts";
 
 export interface OpenOptions {
   readonly limits?: Partial<Limits>;
+  /** The archive of logs, such as a memory of the test. */
+  readonly logArchive?: LogArchive;
+  readonly onEvent?: (event: StoreEvent) => void;
 }
 
 /** A store that a test uses, and the clock that the test moves. */
@@ -45,9 +55,9 @@ export const backends = {
   memory: {
     name: "memory",
     capabilities: { persists: false, drains: true },
-    async open({ limits = {} } = {}) {
+    async open({ limits = {}, ...options } = {}) {
       const clock = testClock();
-      const store = await openTestStore({ clock, limits: { ...patience, ...limits } });
+      const store = await openTestStore({ clock, limits: { ...patience, ...limits }, ...options });
       return inMemory(clock, store);
     },
   },
@@ -109,13 +119,13 @@ async function openFile(options: OpenOptions | undefined, connectClient: Connect
 async function openPersistent(
   url: string,
   remove: () => Promise<void>,
-  { limits = {} }: OpenOptions = {},
+  { limits = {}, ...options }: OpenOptions = {},
   connectClient: Connect,
 ): Promise<Opened> {
   const clock = testClock();
   // The first list starts a reader, which runs those after it.
   const limitsOfAll = { ...patience, reapEveryMs: 0, pruneEveryMs: 0, readerAfterMs: 0, ...limits };
-  const open = () => openStore({ url, clock, limits: limitsOfAll });
+  const open = () => openStore({ url, clock, limits: limitsOfAll, ...options });
   let owned = await open();
   let clients: { store: Store; close(): Promise<void> }[] = [await connectClient(owned, {})];
   const closeAll = async () => {

@@ -218,6 +218,7 @@ describe("the basis of the benchmarks", () => {
       changed: () => undefined,
       counted: () => undefined,
       used: () => undefined,
+      block: () => undefined,
     };
     const input = { commandId: "c", fence: 1, offset: 0, stream: "stdout", data: new Uint8Array(1) };
     const body = operations.logs.append.run(input as never, context);

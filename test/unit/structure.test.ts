@@ -56,6 +56,7 @@ const layers: readonly (readonly string[])[] = [
   ["src/courier.ts"],
   ["src/client.ts"],
   ["src/files/"],
+  ["src/archive/"],
   ["src/schema/"],
   ["src/sqlite/"],
   ["src/postgres/"],

@@ -72,6 +72,7 @@ const calls: Readonly<Record<string, Call>> = {
   "logs.append commandId": (s) => s.logs.append({ commandId: unknown, fence: 1, offset: 0, data: bytes("x") }),
   "logs.read commandId": (s) => s.logs.read({ commandId: unknown }),
   "logs.follow commandId": (s) => s.logs.follow({ commandId: unknown }).next(),
+  "logs.archive commandId": (s) => s.logs.archive({ commandId: unknown }),
   "artifacts.record sessionId": (s) => s.artifacts.record({ sessionId: unknown, name: "a", ...content }),
   "artifacts.record commandId": (s, { sessionId }) =>
     s.artifacts.record({ sessionId, commandId: unknown, name: "a", ...content }),

@@ -17,6 +17,7 @@ const context: Context = {
   changed: () => undefined,
   counted: () => undefined,
   used: () => undefined,
+  block: () => undefined,
 };
 
 /** Runs debug.get and answers its statements. `revisionOf` returns the revision that the n-th read of the row finds. */

@@ -9,6 +9,7 @@
 -- 0009_discarded_files.sqlite.sql 16c91901e3cc83fd46ed4ff6eadf8a14988ce338e56bc23b126b07f2f41815c3
 -- 0010_counters.sqlite.sql dae67c95d2433844fcfd3c98a85af9bf4452d58f1135209b56f827df9771919f
 -- 0011_retention.sqlite.sql 8703543801b0ba24080faeb4d9850a962df8316ed2635bfdcd3b75741cb5dd60
+-- 0012_log_archive.sqlite.sql d217f2716531f5518d6b4d89efda15647e760654bd9062085aaecea61bd91373
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -327,6 +328,20 @@ CREATE TABLE idempotency_keys (
 
 CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
 
+CREATE TABLE log_blocks (
+  attempt_id INTEGER NOT NULL REFERENCES attempts (id) ON DELETE CASCADE,
+  start_offset INTEGER NOT NULL CHECK (start_offset >= 0),
+  end_offset INTEGER NOT NULL,
+  byte_length INTEGER NOT NULL CHECK (byte_length BETWEEN 1 AND end_offset - start_offset),
+  start_line INTEGER NOT NULL CHECK (start_line >= 0),
+  end_line INTEGER NOT NULL CHECK (end_line >= start_line),
+  object_offset INTEGER NOT NULL CHECK (object_offset >= 0),
+  object_length INTEGER NOT NULL CHECK (object_length > 0),
+  raw_length INTEGER NOT NULL CHECK (raw_length > byte_length),
+  checksum INTEGER NOT NULL,
+  PRIMARY KEY (attempt_id, start_offset)
+) STRICT;
+
 CREATE TABLE log_chunks (
   attempt_id INTEGER NOT NULL REFERENCES attempts (id) ON DELETE CASCADE,
   start_offset INTEGER NOT NULL CHECK (start_offset >= 0),
@@ -338,6 +353,19 @@ CREATE TABLE log_chunks (
   data BLOB NOT NULL,
   PRIMARY KEY (attempt_id, start_offset)
 ) STRICT;
+
+CREATE TABLE log_moves (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  attempt_id INTEGER UNIQUE,
+  phase TEXT NOT NULL CHECK (phase = 'wanted' OR phase = 'writing' OR phase = 'clearing' OR phase = 'discarding'),
+  fence INTEGER NOT NULL DEFAULT 0,
+  uri TEXT,
+  due_at INTEGER NOT NULL,
+  CHECK ((phase = 'wanted') = (uri IS NULL)),
+  CHECK (phase = 'discarding' OR attempt_id IS NOT NULL)
+) STRICT;
+
+CREATE INDEX log_moves_due ON log_moves (due_at, id);
 
 CREATE TABLE pruned (
   kind TEXT NOT NULL PRIMARY KEY,

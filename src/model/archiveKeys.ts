@@ -1,0 +1,18 @@
+// The names of archived logs: their keys in an archive, and the addresses of them that the store keeps.
+import { StoreError } from "../errors.ts";
+
+const scheme = "archive:";
+
+/**
+ * Returns the address of a new object for a log. `suffix` is new for each, so that no key is used twice, also by stores
+ * that share an archive. Keys are spread over 256 folders, because command ids begin with their time.
+ */
+export function archiveUri(commandId: string, attempt: number, suffix: string): string {
+  return `${scheme}${commandId.slice(-2)}/${commandId}.${attempt}.${suffix}.zst`;
+}
+
+/** Returns the key of the object at an address. */
+export function keyOfUri(uri: string): string {
+  if (!uri.startsWith(scheme)) throw new StoreError("corrupt", `${uri.slice(0, 200)} is no address of an archived log`);
+  return uri.slice(scheme.length);
+}
