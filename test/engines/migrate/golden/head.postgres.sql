@@ -6,7 +6,10 @@
 -- 0006_lists.postgres.sql 5237599981328ea34193442c0112d8c87b004de3cd44802b065f792a5ddbe0c6
 -- 0007_token_names.postgres.sql db64a31ddb3cf14a3b4944c9bc3414e166d57ae6a278b770a369afa1c2ba1e6a
 -- 0008_ageing.postgres.sql 55f1419a9f1c96f4323eddd69e0aa9bbbc900c5964cab217bba20596ba728d05
--- 0009_counters.postgres.sql 86e406f53f55322bae0aa4558803d824abd087b9a62c7ac70cbf8f3ced6da3e6
+-- 0009_discarded_files.postgres.sql 32f85bad1f6c9a82efa5c99ecb63ab7244046887357a1c68cb69eba1a7ddd530
+-- 0010_counters.postgres.sql 820e004e6f422d102beebdba01ff2ab7bf248bb029ededfd12bd41989c35b023
+-- 0011_retention.postgres.sql 96d9509d2ecbb6400844c184b5f202ad5b5d371bbdb592110ba7c0fd6317c9dc
+-- 0012_log_archive.postgres.sql 727384ba1cc346ca2fc4534f08dca321924c3c6d319527d59f43b5812643da3d
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -61,6 +64,16 @@ CREATE TABLE artifacts (
   CONSTRAINT artifacts_version_check CHECK (version > 0)
 );
 
+CREATE INDEX artifacts_ended ON artifacts USING btree ((
+CASE
+    WHEN state = ANY (ARRAY['failed'::text, 'deleted'::text]) THEN updated_at
+    ELSE NULL::timestamp with time zone
+END), id) WHERE 
+CASE
+    WHEN state = ANY (ARRAY['failed'::text, 'deleted'::text]) THEN updated_at
+    ELSE NULL::timestamp with time zone
+END IS NOT NULL;
+
 CREATE INDEX artifacts_expiry ON artifacts USING btree (expires_at) WHERE expires_at IS NOT NULL AND NOT pinned AND state <> 'failed'::text AND state <> 'deleted'::text;
 
 CREATE UNIQUE INDEX artifacts_name_in_command ON artifacts USING btree (session_id, command_id, attempt, name) WHERE command_id IS NOT NULL AND state <> 'failed'::text AND state <> 'deleted'::text;
@@ -78,6 +91,10 @@ CREATE INDEX artifacts_page_of_kind_and_state ON artifacts USING btree (kind, st
 CREATE INDEX artifacts_page_of_session ON artifacts USING btree (session_id, created_at, id);
 
 CREATE INDEX artifacts_page_of_state ON artifacts USING btree (state, created_at, id);
+
+CREATE INDEX artifacts_pinned ON artifacts USING btree (session_id) WHERE pinned;
+
+CREATE INDEX artifacts_uri ON artifacts USING btree (md5(uri)) WHERE state = 'ready'::text;
 
 CREATE TABLE attempts (
   id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -115,6 +132,8 @@ CREATE TABLE attempts (
   CONSTRAINT attempts_pkey PRIMARY KEY (id),
   CONSTRAINT attempts_runner_id_fkey FOREIGN KEY (runner_id) REFERENCES runners(id)
 );
+
+CREATE INDEX attempts_of_runner ON attempts USING btree (runner_id);
 
 CREATE TABLE changes (
   seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -303,6 +322,8 @@ CREATE TABLE debug_sessions (
 
 CREATE INDEX debug_sessions_command ON debug_sessions USING btree (command_id) WHERE command_id IS NOT NULL;
 
+CREATE INDEX debug_sessions_ended ON debug_sessions USING btree (ended_at, id) WHERE ended_at IS NOT NULL;
+
 CREATE INDEX debug_sessions_open ON debug_sessions USING btree (session_id, id) WHERE ended_at IS NULL;
 
 CREATE INDEX debug_sessions_page ON debug_sessions USING btree (session_id, created_at, id);
@@ -322,6 +343,49 @@ CREATE TABLE debug_stops (
   CONSTRAINT debug_stops_stop_epoch_check CHECK (stop_epoch > 0)
 );
 
+CREATE TABLE discarded_files (
+  id uuid NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  uri text COLLATE "C" NOT NULL,
+  size_bytes bigint,
+  session_id uuid,
+  owner text COLLATE "C",
+  fence bigint NOT NULL DEFAULT 0,
+  due_at timestamp with time zone NOT NULL,
+  failures bigint NOT NULL DEFAULT 0,
+  last_error text COLLATE "C",
+  created_at timestamp with time zone NOT NULL,
+  CONSTRAINT discarded_files_check CHECK (owner IS NULL OR fence > 0),
+  CONSTRAINT discarded_files_failures_check CHECK (failures >= 0),
+  CONSTRAINT discarded_files_fence_check CHECK (fence >= 0),
+  CONSTRAINT discarded_files_kind_check CHECK (kind = 'artifact'::text OR kind = 'log'::text),
+  CONSTRAINT discarded_files_pkey PRIMARY KEY (id),
+  CONSTRAINT discarded_files_size_bytes_check CHECK (size_bytes >= 0)
+);
+
+CREATE INDEX discarded_files_due ON discarded_files USING btree (kind, due_at);
+
+CREATE INDEX discarded_files_page ON discarded_files USING btree (created_at, id);
+
+CREATE INDEX discarded_files_page_of_kind ON discarded_files USING btree (kind, created_at, id);
+
+CREATE UNIQUE INDEX discarded_files_uri ON discarded_files USING btree (md5(uri));
+
+CREATE TABLE feed_consumers (
+  id uuid NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  seq bigint NOT NULL,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT feed_consumers_name_key UNIQUE (name),
+  CONSTRAINT feed_consumers_pkey PRIMARY KEY (id),
+  CONSTRAINT feed_consumers_seq_check CHECK (seq >= 0),
+  CONSTRAINT feed_consumers_version_check CHECK (version > 0)
+);
+
+CREATE INDEX feed_consumers_behind ON feed_consumers USING btree (seq, name);
+
 CREATE TABLE idempotency_keys (
   operation text COLLATE "C" NOT NULL,
   actor text COLLATE "C" NOT NULL,
@@ -334,6 +398,28 @@ CREATE TABLE idempotency_keys (
 );
 
 CREATE INDEX idempotency_keys_expiry ON idempotency_keys USING btree (expires_at);
+
+CREATE TABLE log_blocks (
+  attempt_id bigint NOT NULL,
+  start_offset bigint NOT NULL,
+  end_offset bigint NOT NULL,
+  byte_length bigint NOT NULL,
+  start_line bigint NOT NULL,
+  end_line bigint NOT NULL,
+  object_offset bigint NOT NULL,
+  object_length bigint NOT NULL,
+  raw_length bigint NOT NULL,
+  checksum bigint NOT NULL,
+  CONSTRAINT log_blocks_attempt_id_fkey FOREIGN KEY (attempt_id) REFERENCES attempts(id) ON DELETE CASCADE,
+  CONSTRAINT log_blocks_check CHECK (byte_length >= 1 AND byte_length <= (end_offset - start_offset)),
+  CONSTRAINT log_blocks_check1 CHECK (end_line >= start_line),
+  CONSTRAINT log_blocks_check2 CHECK (raw_length > byte_length),
+  CONSTRAINT log_blocks_object_length_check CHECK (object_length > 0),
+  CONSTRAINT log_blocks_object_offset_check CHECK (object_offset >= 0),
+  CONSTRAINT log_blocks_pkey PRIMARY KEY (attempt_id, start_offset),
+  CONSTRAINT log_blocks_start_line_check CHECK (start_line >= 0),
+  CONSTRAINT log_blocks_start_offset_check CHECK (start_offset >= 0)
+);
 
 CREATE TABLE log_chunks (
   attempt_id bigint NOT NULL,
@@ -352,6 +438,32 @@ CREATE TABLE log_chunks (
   CONSTRAINT log_chunks_stream_check CHECK (stream = 'stdout'::text OR stream = 'stderr'::text OR stream = 'system'::text)
 );
 
+CREATE TABLE log_moves (
+  id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+  attempt_id bigint,
+  phase text COLLATE "C" NOT NULL,
+  fence bigint NOT NULL DEFAULT 0,
+  uri text COLLATE "C",
+  due_at timestamp with time zone NOT NULL,
+  CONSTRAINT log_moves_attempt_id_key UNIQUE (attempt_id),
+  CONSTRAINT log_moves_check CHECK ((phase = 'wanted'::text) = (uri IS NULL)),
+  CONSTRAINT log_moves_check1 CHECK (phase = 'discarding'::text OR attempt_id IS NOT NULL),
+  CONSTRAINT log_moves_phase_check CHECK (phase = 'wanted'::text OR phase = 'writing'::text OR phase = 'clearing'::text OR phase = 'discarding'::text),
+  CONSTRAINT log_moves_pkey PRIMARY KEY (id)
+);
+
+CREATE INDEX log_moves_due ON log_moves USING btree (due_at, id);
+
+CREATE TABLE pruned (
+  kind text COLLATE "C" NOT NULL,
+  row_count bigint NOT NULL,
+  version bigint NOT NULL DEFAULT 1,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT pruned_pkey PRIMARY KEY (kind),
+  CONSTRAINT pruned_row_count_check CHECK (row_count > 0),
+  CONSTRAINT pruned_version_check CHECK (version > 0)
+);
+
 CREATE TABLE repositories (
   id uuid NOT NULL,
   name text COLLATE "C" NOT NULL,
@@ -367,6 +479,7 @@ CREATE TABLE repositories (
   version bigint NOT NULL DEFAULT 1,
   created_at timestamp with time zone NOT NULL,
   updated_at timestamp with time zone NOT NULL,
+  retention json,
   CONSTRAINT repositories_max_worktrees_check CHECK (max_worktrees >= 0),
   CONSTRAINT repositories_name_key_key UNIQUE (name_key),
   CONSTRAINT repositories_pkey PRIMARY KEY (id),
@@ -377,6 +490,18 @@ CREATE TABLE repositories (
 CREATE INDEX repositories_page ON repositories USING btree (created_at, id);
 
 CREATE INDEX repositories_page_of_live ON repositories USING btree (created_at, id) WHERE archived_at IS NULL;
+
+CREATE INDEX repositories_retention ON repositories USING btree (id) WHERE retention IS NOT NULL;
+
+CREATE TABLE retention (
+  id text COLLATE "C" NOT NULL,
+  settings json NOT NULL,
+  version bigint NOT NULL DEFAULT 1,
+  updated_at timestamp with time zone NOT NULL,
+  CONSTRAINT retention_id_check CHECK (id = 'store'::text),
+  CONSTRAINT retention_pkey PRIMARY KEY (id),
+  CONSTRAINT retention_version_check CHECK (version > 0)
+);
 
 CREATE TABLE runners (
   id uuid NOT NULL,
@@ -398,6 +523,16 @@ CREATE TABLE runners (
 );
 
 CREATE INDEX runners_expiry ON runners USING btree (state, expires_at) WHERE state <> 'gone'::text;
+
+CREATE INDEX runners_gone ON runners USING btree ((
+CASE
+    WHEN state = 'gone'::text THEN updated_at
+    ELSE NULL::timestamp with time zone
+END), id) WHERE 
+CASE
+    WHEN state = 'gone'::text THEN updated_at
+    ELSE NULL::timestamp with time zone
+END IS NOT NULL;
 
 CREATE INDEX runners_page ON runners USING btree (created_at, id);
 
@@ -440,6 +575,8 @@ CREATE TABLE sessions (
   last_command_state text COLLATE "C",
   last_exit_code bigint,
   last_signal text COLLATE "C",
+  pinned boolean NOT NULL DEFAULT false,
+  logs_pruned_at timestamp with time zone,
   CONSTRAINT sessions_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
   CONSTRAINT sessions_active_commands_check CHECK (active_commands >= 0),
   CONSTRAINT sessions_check CHECK ((state = 'completed'::text OR state = 'failed'::text OR state = 'cancelled'::text OR state = 'expired'::text) = (ended_at IS NOT NULL)),
@@ -463,7 +600,13 @@ CREATE TABLE sessions (
 
 CREATE INDEX sessions_deadline ON sessions USING btree (deadline_at) WHERE deadline_at IS NOT NULL AND ended_at IS NULL;
 
+CREATE INDEX sessions_ended ON sessions USING btree (repository_id, ended_at, id) WHERE ended_at IS NOT NULL AND NOT pinned;
+
 CREATE INDEX sessions_expiry ON sessions USING btree (expires_at) WHERE expires_at IS NOT NULL AND ended_at IS NULL AND active_commands = 0 AND queued_commands = 0;
+
+CREATE INDEX sessions_logs ON sessions USING btree (repository_id, ended_at, id) WHERE ended_at IS NOT NULL AND NOT pinned AND logs_pruned_at IS NULL;
+
+CREATE INDEX sessions_of_worktree ON sessions USING btree (worktree_id) WHERE worktree_id IS NOT NULL;
 
 CREATE INDEX sessions_page ON sessions USING btree (created_at, id);
 
@@ -483,7 +626,7 @@ CREATE INDEX sessions_page_of_token ON sessions USING btree (token_id, created_a
 
 CREATE INDEX sessions_ready ON sessions USING btree (ready_at, id) WHERE ready_at IS NOT NULL AND worktree_id IS NULL;
 
-CREATE INDEX sessions_working ON sessions USING btree (worktree_id) WHERE worktree_id IS NOT NULL AND active_commands > 0;
+CREATE INDEX sessions_working ON sessions USING btree (worktree_id, active_commands) WHERE worktree_id IS NOT NULL AND active_commands > 0;
 
 CREATE UNIQUE INDEX sessions_worktree ON sessions USING btree (worktree_id) WHERE worktree_id IS NOT NULL AND (state = ANY (ARRAY['pending'::text, 'running'::text, 'cancelling'::text]));
 
@@ -529,11 +672,17 @@ CREATE TABLE tokens (
 
 CREATE INDEX tokens_admin ON tokens USING btree (created_at) WHERE scopes = 'admin'::text AND revoked_at IS NULL;
 
+CREATE INDEX tokens_created_by ON tokens USING btree (created_by) WHERE created_by IS NOT NULL;
+
+CREATE INDEX tokens_ended ON tokens USING btree (COALESCE(revoked_at, expires_at), id) WHERE COALESCE(revoked_at, expires_at) IS NOT NULL;
+
 CREATE UNIQUE INDEX tokens_name ON tokens USING btree (account_id, name) WHERE revoked_at IS NULL AND rotated_to IS NULL AND name_freed_at IS NULL;
 
 CREATE INDEX tokens_page ON tokens USING btree (created_at, id);
 
 CREATE INDEX tokens_page_of_account ON tokens USING btree (account_id, created_at, id);
+
+CREATE INDEX tokens_rotated_to ON tokens USING btree (rotated_to) WHERE rotated_to IS NOT NULL;
 
 CREATE TABLE worktrees (
   id uuid NOT NULL,
@@ -595,5 +744,15 @@ CREATE INDEX worktrees_page_of_runner ON worktrees USING btree (lease_runner_id,
 CREATE INDEX worktrees_page_of_state ON worktrees USING btree (state, created_at, id);
 
 CREATE INDEX worktrees_quarantined ON worktrees USING btree (repository_id, last_used_at) WHERE state = 'quarantined'::text;
+
+CREATE INDEX worktrees_removed ON worktrees USING btree ((
+CASE
+    WHEN state = 'removed'::text THEN updated_at
+    ELSE NULL::timestamp with time zone
+END), id) WHERE 
+CASE
+    WHEN state = 'removed'::text THEN updated_at
+    ELSE NULL::timestamp with time zone
+END IS NOT NULL;
 
 CREATE INDEX worktrees_same ON worktrees USING btree (repository_id, environment_hash, commit_sha, state DESC, last_used_at) WHERE state = ANY (ARRAY['idle'::text, 'dirty'::text]);
