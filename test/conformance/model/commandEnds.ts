@@ -1,0 +1,69 @@
+// The model of commands that end without their runner: their lease is lost, or they are ended by force.
+import { endCommand, hasFailed, lastAttempt, requeue } from "./commandState.ts";
+import { endSession, isOpen, saveSession, settle, unbind } from "./sessionState.ts";
+import type { Command, Session, State } from "./state.ts";
+import { endLease, leaseOf } from "./worktreeLease.ts";
+
+/** Returns the fields of a session that tell how its last command has ended. */
+export function asLast({ id, state, exitCode, signal }: Command): Partial<Session> {
+  return {
+    lastCommandId: id,
+    lastCommandState: state as Session["lastCommandState"],
+    lastExitCode: exitCode,
+    lastSignal: signal,
+  };
+}
+
+/** The number of claims that may get lost on the way to their runners without being counted as attempts. */
+const lostClaimsMax = 3;
+
+/** Ends the expired lease of a command: it is queued again, lost, or cancelled if that was asked for. */
+export function expireCommand(state: State, command: Command, reason = "lease_expired"): void {
+  const session = state.sessions.get(command.sessionId) as Session;
+  const isRunning = command.state === "running";
+  const isUnconfirmed =
+    isRunning &&
+    command.hidden.confirmedFence !== command.fence &&
+    command.lostClaims < lostClaimsMax &&
+    lastAttempt(state, command.id).logBytes === 0;
+  const isRequeued = isRunning && (isUnconfirmed || command.attempt - command.lostClaims < command.maxAttempts);
+  const to = isRunning ? "lost" : "cancelled";
+  const result = { state: to, exitCode: null, signal: null, endReason: command.endReason ?? reason } as const;
+  let counters: Partial<Session> = { activeCommands: session.activeCommands - 1 };
+  if (isRequeued) {
+    requeue(state, command, result, isUnconfirmed);
+    counters = { ...counters, queuedCommands: session.queuedCommands + 1 };
+  } else {
+    const ended = endCommand(state, command, result, "expire");
+    const failedCommands = session.failedCommands + (hasFailed(to) ? 1 : 0);
+    counters = { ...counters, failedCommands, ...asLast(ended) };
+  }
+  settle(state, saveSession(state, session, counters));
+}
+
+/** Ends active commands of a session by force, which quarantines its worktree. */
+export function endByForce(state: State, session: Session, commands: readonly Command[]) {
+  const worktree = leaseOf(state, session);
+  let failedCommands = session.failedCommands;
+  let last: Partial<Session> = {};
+  for (const command of commands) {
+    const to = command.state === "cancelling" ? "cancelled" : "timed_out";
+    if (to === "timed_out") failedCommands++;
+    const result = { state: to, exitCode: null, signal: null, endReason: command.endReason ?? "forced" } as const;
+    last = asLast(endCommand(state, command, result, "force"));
+  }
+  if (worktree !== undefined) endLease(state, worktree, { to: "quarantined", op: "quarantine", sessionId: session.id });
+  const activeCommands = session.activeCommands - commands.length;
+  const saved = saveSession(state, session, { activeCommands, failedCommands, ...last });
+  return { session: saved, hasLostWorktree: worktree !== undefined };
+}
+
+/** Continues a session after one of its commands was ended by force. */
+export function settleForced(state: State, { session, hasLostWorktree }: ReturnType<typeof endByForce>): void {
+  if (!hasLostWorktree || !isOpen(session)) settle(state, session);
+  else if (session.state !== "cancelling") endSession(state, session, "failed", "worktree_quarantined");
+  else {
+    const settled = settle(state, session);
+    if (isOpen(settled)) unbind(state, settled);
+  }
+}

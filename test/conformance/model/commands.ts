@@ -1,0 +1,297 @@
+// The model of commands.
+import { asLast, endByForce, settleForced } from "./commandEnds.ts";
+import { cancelCommand, commandsOf, endCommand, hasFailed, isFinal, isOverTime } from "./commandState.ts";
+import { byId, fits, page, wholePage } from "./lists.ts";
+import { modelOf } from "./operation.ts";
+import type { Picks } from "./picks.ts";
+import { liveRunner, revive } from "./runners.ts";
+import { isOpen, saveSession, settle } from "./sessionState.ts";
+import {
+  type Command,
+  Failure,
+  get,
+  raised,
+  requireState,
+  requireVersion,
+  type Session,
+  type State,
+  smallest,
+  stamped,
+  tickMs,
+} from "./state.ts";
+import { lost } from "./worktreeLease.ts";
+
+interface NewCommand {
+  readonly id?: string | undefined;
+  readonly argv: readonly string[];
+  readonly priority?: number | undefined;
+  readonly timeoutMs?: number | undefined;
+  readonly maxAttempts?: number | undefined;
+}
+
+/** Returns the inputs of some new commands. */
+export function newCommands(picks: Picks, count: number) {
+  return Array.from({ length: count }, () => ({
+    id: picks.newId(),
+    argv: ["true"],
+    priority: picks.of([0, 0, 2, -1]),
+    maxAttempts: picks.of([1, 2]),
+    ...picks.optional("timeoutMs", picks.of([2, 4]) * tickMs),
+  }));
+}
+
+/** Adds commands to the end of the queue of a session. */
+export function enqueue(state: State, session: Session, commands: readonly NewCommand[]): readonly Command[] {
+  const { now } = state;
+  const added = commands.map(
+    (command, index): Command => ({
+      id: command.id as string,
+      sessionId: session.id,
+      sequence: session.nextSequence + index,
+      argv: [...command.argv],
+      cwd: null,
+      env: null,
+      secretEnvKeys: null,
+      state: "queued",
+      priority: command.priority ?? 0,
+      timeoutMs: command.timeoutMs ?? null,
+      attempt: 0,
+      maxAttempts: command.maxAttempts ?? 1,
+      lostClaims: 0,
+      fence: 0,
+      runnerId: null,
+      leaseExpiresAt: null,
+      stopAt: null,
+      exitCode: null,
+      signal: null,
+      endReason: null,
+      cancelRequestedAt: null,
+      queuedAt: now,
+      startedAt: null,
+      endedAt: null,
+      ...stamped(now),
+      hidden: { confirmedFence: 0 },
+    }),
+  );
+  for (const row of added) {
+    state.put("commands", row.id, row);
+    state.change("command", { ...row, fence: null }, "enqueue", session.id);
+  }
+  const nextSequence = session.nextSequence + added.length;
+  const queuedCommands = session.queuedCommands + added.length;
+  if (added.length > 0) saveSession(state, session, { nextSequence, queuedCommands });
+  return added;
+}
+
+/** Returns the sessions from which the runner may claim, the ones that come first. */
+function claimable(state: State, runnerId: string, sessionId: string | undefined): readonly Session[] {
+  const ready = [...state.sessions.values()].filter((session) => {
+    if (session.hidden.readyFrom === null || !fits(sessionId, session.id)) return false;
+    if (session.worktreeId === null) return true;
+    const worktree = state.worktrees.get(session.worktreeId);
+    return worktree?.fence === session.worktreeFence && worktree?.leaseRunnerId === runnerId;
+  });
+  return state.wasSetBack ? ready : smallest(ready, ({ hidden }) => hidden.readyFrom as number);
+}
+
+const isActive = ({ leaseExpiresAt }: Command): boolean => leaseExpiresAt !== null;
+
+const outcomes = ["succeeded", "failed", "timed_out", "cancelled"] as const;
+
+/** Returns the outcome to record. A runner that stops a command at its timeout need not know why. */
+function recorded(row: Command, outcome: (typeof outcomes)[number], now: number) {
+  const isTimedOut =
+    row.state === "running" ? isOverTime(row, now) : row.state === "timed_out" && row.timeoutMs !== null;
+  return outcome === "cancelled" && isTimedOut && row.cancelRequestedAt === null ? "timed_out" : outcome;
+}
+
+export const commands = modelOf("commands", {
+  enqueue: {
+    weight: 5,
+    input: (picks, state) => ({
+      sessionId: picks.id(state.sessions, isOpen),
+      commands: newCommands(picks, picks.of([1, 2, 3])),
+    }),
+    run({ sessionId, commands }, state) {
+      const session = get(state.sessions, "session", sessionId);
+      requireState("session", session, ["pending", "running"]);
+      return enqueue(state, session, commands);
+    },
+  },
+  claim: {
+    weight: 14,
+    input: (picks, state) => ({
+      runnerId: picks.id(
+        state.runners,
+        (row) => (row.state === "online" || row.state === "stalled") && claimable(state, row.id, undefined).length > 0,
+      ),
+      // Odd, so that half of it is never the rest of a runner's time.
+      ttlMs: picks.of([3, 5, 9]) * tickMs,
+      ...picks.optional("sessionId", picks.id(state.sessions, isOpen), 4),
+    }),
+    run({ runnerId, ttlMs = tickMs, sessionId }, state) {
+      const { now } = state;
+      let runner = liveRunner(state, runnerId);
+      const isAlive = runner.state === "online" && runner.expiresAt >= now + ttlMs / 2;
+      if (!isAlive && runner.state !== "draining") runner = revive(state, runner, ttlMs);
+      requireState("runner", runner, ["online"]);
+      const session = state.choices.of(claimable(state, runnerId, sessionId));
+      if (session === undefined) {
+        if (sessionId !== undefined) get(state.sessions, "session", sessionId);
+        return undefined;
+      }
+      const head = commandsOf(state, session.id).find((row) => row.state === "queued") as Command;
+      const command = raised(
+        head,
+        {
+          state: "running",
+          attempt: head.attempt + 1,
+          fence: head.fence + 1,
+          runnerId,
+          leaseExpiresAt: now + ttlMs,
+          stopAt: head.timeoutMs === null ? null : now + head.timeoutMs,
+          startedAt: now,
+        },
+        now,
+      );
+      state.put("commands", command.id, command);
+      const { attempt, fence } = command;
+      state.put("attempts", command.id, [
+        ...(state.attempts.get(command.id) ?? []),
+        {
+          attempt,
+          fence,
+          runnerId,
+          outcome: null,
+          exitCode: null,
+          signal: null,
+          startedAt: now,
+          endedAt: null,
+          logState: "open",
+          logBytes: 0,
+          logLines: 0,
+          droppedBytes: 0,
+          logUri: null,
+        },
+      ]);
+      state.change("command", command, "claim", session.id);
+      const starts = session.state === "pending";
+      const counters = { queuedCommands: session.queuedCommands - 1, activeCommands: session.activeCommands + 1 };
+      const saved = saveSession(
+        state,
+        session,
+        starts ? { ...counters, state: "running", startedAt: now } : counters,
+        starts ? "start" : undefined,
+      );
+      return { command, session: saved, fence, expiresAt: now + ttlMs };
+    },
+  },
+  finish: {
+    weight: 8,
+    input(picks, state) {
+      const row = picks.row(state.commands, isActive);
+      const outcome = picks.of(outcomes);
+      return {
+        commandId: picks.idOf(row),
+        fence: picks.fence(row),
+        outcome,
+        ...(outcome === "succeeded" ? {} : picks.optional("exitCode", 3)),
+        ...picks.optional("reason", "reported", 4),
+        ...picks.optional("logOffset", picks.of([0, 4, 100]), 4),
+        ...picks.optional("release", picks.of(["clean", "dirty", "keep", "broken"] as const)),
+      };
+    },
+    run({ commandId, fence, outcome, exitCode, reason, logOffset, release }, state) {
+      const before = get(state.commands, "command", commandId);
+      const session = state.sessions.get(before.sessionId) as Session;
+      const result = {
+        state: recorded(before, outcome, state.now),
+        exitCode: outcome === "succeeded" ? 0 : (exitCode ?? null),
+        signal: null,
+        endReason: reason ?? before.endReason,
+      };
+      const answer = (command: Command, { id }: Session) => {
+        const after = state.sessions.get(id) as Session;
+        return { command, session: after, remainingCommands: after.queuedCommands + after.activeCommands };
+      };
+      if (isFinal(before.state)) {
+        if (before.fence !== fence) throw lost(before);
+        const isSame = before.state === result.state && before.exitCode === result.exitCode && before.signal === null;
+        if (!isSame) throw new Failure("invalid_transition", { entity: "command", state: before.state });
+        return answer(before, session);
+      }
+      if (before.fence !== fence || before.leaseExpiresAt === null) throw lost(before);
+      if (before.state === "running" && result.state === "cancelled")
+        throw new Failure("invalid_transition", { entity: "command", state: "running" });
+      const command = endCommand(state, before, result, "finish", logOffset);
+      const counters = {
+        activeCommands: session.activeCommands - 1,
+        failedCommands: session.failedCommands + (hasFailed(result.state) ? 1 : 0),
+        ...asLast(command),
+      };
+      const left = release === undefined ? undefined : { runnerId: before.runnerId, to: release };
+      settle(state, saveSession(state, session, counters), left);
+      return answer(command, session);
+    },
+  },
+  cancel: {
+    weight: 4,
+    input(picks, state) {
+      const row = picks.row(state.commands, ({ state }) => !isFinal(state));
+      return {
+        commandId: picks.idOf(row),
+        force: picks.oneIn(3),
+        ...picks.optional("reason", "unwanted", 3),
+        ...picks.version(row),
+      };
+    },
+    run({ commandId, force = false, reason, expectedVersion }, state) {
+      const before = get(state.commands, "command", commandId);
+      const session = state.sessions.get(before.sessionId) as Session;
+      if (before.state === "cancelled" || (before.state === "cancelling" && !force)) return before;
+      requireVersion(before, expectedVersion);
+      requireState("command", before, ["queued", "running", ...(force ? ["cancelling"] : [])]);
+      const command = before.state === "cancelling" ? before : cancelCommand(state, before, reason ?? null);
+      if (before.state === "queued") {
+        settle(state, saveSession(state, session, { queuedCommands: session.queuedCommands - 1 }));
+        return command;
+      }
+      if (!force) return command;
+      settleForced(state, endByForce(state, session, [{ ...command, endReason: reason ?? command.endReason }]));
+      return state.commands.get(commandId);
+    },
+  },
+  get: {
+    input: (picks, state) => ({ commandId: picks.id(state.commands) }),
+    run: ({ commandId }, state) => get(state.commands, "command", commandId),
+  },
+  attempts: {
+    input: (picks, state) => ({ commandId: picks.id(state.commands, ({ attempt }) => attempt > 0) }),
+    run({ commandId }, state) {
+      get(state.commands, "command", commandId);
+      return state.attempts.get(commandId) ?? [];
+    },
+  },
+  list: {
+    input: (picks, state) => ({
+      ...wholePage,
+      ...picks.optional("sessionId", picks.id(state.sessions)),
+      ...picks.optional("runnerId", picks.id(state.runners)),
+      ...picks.optional("state", picks.of(["queued", ["running", "cancelling"], "lost"] as const) as "queued"),
+    }),
+    run: ({ sessionId, runnerId, state: wanted }, state) =>
+      page(
+        state.commands,
+        (row) => fits(sessionId, row.sessionId) && fits(runnerId, row.runnerId) && fits(wanted, row.state),
+      ),
+    ordered: byId,
+  },
+  wait: {
+    input: (picks, state) => ({ commandId: picks.id(state.commands, ({ state }) => isFinal(state)), timeoutMs: 0 }),
+    run({ commandId }, state) {
+      const command = get(state.commands, "command", commandId);
+      if (!isFinal(command.state)) throw new Failure("deadline_exceeded");
+      return command;
+    },
+  },
+});

@@ -1,0 +1,162 @@
+// Decides whether the model allows what a store answered: whether there is an order in which the calls of a step, made
+// one after the other, give these answers and these rows of the change feed.
+import assert from "node:assert/strict";
+import { inspect, isDeepStrictEqual } from "node:util";
+import type { StoreError } from "../../../src/index.ts";
+import { modelled } from "./operations.ts";
+import { type Change, type Choices, Failure, type State, tickMs } from "./state.ts";
+
+/** A call and what came of it. The outcome of a call whose answer was lost is undefined. */
+export interface Made {
+  readonly name: string;
+  readonly input: object;
+  readonly actor: string;
+  readonly outcome: { readonly answer: unknown } | { readonly error: StoreError } | undefined;
+}
+
+export interface FeedRow extends Change {
+  readonly actor: string | null;
+}
+
+/** Returns a value of a store in the form of the model: times are ticks since `baseMs`, and bytes are text. */
+export function inTicks(value: unknown, baseMs: number): unknown {
+  if (value instanceof Date) return Math.floor((value.getTime() - baseMs) / tickMs) * tickMs;
+  if (value instanceof Uint8Array) return new TextDecoder().decode(value);
+  if (Array.isArray(value)) return value.map((item) => inTicks(item, baseMs));
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, inTicks(item, baseMs)]));
+}
+
+/** Returns a value of the model without what the store does not return. */
+export function shown(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(shown);
+  if (typeof value !== "object" || value === null) return value;
+  const fields = Object.entries(value).filter(([key]) => key !== "hidden");
+  return Object.fromEntries(fields.map(([key, item]) => [key, shown(item)]));
+}
+
+/** Tries the choices that the contract leaves open one after the other, those that the feed suggests first. */
+class Enumeration implements Choices {
+  readonly #feed: readonly FeedRow[];
+  #path: number[] = [];
+  #counts: number[] = [];
+  constructor(feed: readonly FeedRow[]) {
+    this.#feed = feed;
+  }
+
+  of<Row extends { readonly id: string }>(candidates: readonly Row[]): Row | undefined {
+    if (candidates.length <= 1) return candidates[0];
+    const place = this.#counts.push(candidates.length) - 1;
+    const sorted = candidates.toSorted((one, other) => this.#placeOf(one) - this.#placeOf(other));
+    return sorted[this.#path[place] ?? 0];
+  }
+
+  /** Moves on to the next choices. Returns false when all were tried. */
+  next(): boolean {
+    const path = this.#counts.map((_, place) => this.#path[place] ?? 0);
+    let last = path.length - 1;
+    while (last >= 0 && (path[last] as number) + 1 >= (this.#counts[last] as number)) last--;
+    this.#counts = [];
+    this.#path = path.slice(0, last + 1);
+    if (last >= 0) this.#path[last] = (path[last] as number) + 1;
+    return last >= 0;
+  }
+
+  #placeOf({ id }: { readonly id: string }): number {
+    const place = this.#feed.findIndex(
+      ({ entityId, sessionId, op }) => entityId === id || (op === "claim" && sessionId === id),
+    );
+    return place === -1 ? this.#feed.length : place;
+  }
+}
+
+/** The number of orders and choices that are tried for one step. */
+const triesMax = 2_000;
+
+/**
+ * Returns the state after the calls. Fails with the first difference between the store and the model when no order of
+ * the calls explains the answers and the feed.
+ */
+export function explain(state: State, calls: readonly Made[], feed: readonly FeedRow[], baseMs: number): State {
+  let difference: unknown;
+  let tries = 0;
+  for (const order of ordersOf(calls)) {
+    const choices = new Enumeration(feed);
+    do {
+      const after = state.copy();
+      after.choices = choices;
+      try {
+        runInOrder(after, order, feed, baseMs);
+        return after;
+      } catch (error) {
+        if (!(error instanceof assert.AssertionError)) throw error;
+        difference ??= error;
+      }
+    } while (++tries < triesMax && choices.next());
+  }
+  throw difference;
+}
+
+/** Returns all orders of the calls. One whose answer was lost may also not have run. */
+function* ordersOf(calls: readonly Made[]): Generator<readonly Made[]> {
+  const [first] = calls;
+  if (first === undefined) return yield [];
+  for (const call of calls) for (const rest of ordersOf(calls.filter((other) => other !== call))) yield [call, ...rest];
+  const answered = calls.filter(({ outcome }) => outcome !== undefined);
+  if (answered.length === calls.length) return;
+  for (const lost of calls.filter(({ outcome }) => outcome === undefined))
+    yield* ordersOf(calls.filter((call) => call !== lost));
+}
+
+function runInOrder(state: State, calls: readonly Made[], feed: readonly FeedRow[], baseMs: number): void {
+  let seen = 0;
+  for (const { name, input, actor, outcome } of calls) {
+    const before = state.copy();
+    state.changes = [];
+    const operation = modelled[name] as (typeof modelled)[string];
+    let expected: unknown;
+    try {
+      expected = { answer: shown(operation.ordered(operation.run(input, state))) };
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      Object.assign(state, before, { changes: [] });
+      expected = { code: error.code, details: error.details };
+    }
+    if (outcome !== undefined) {
+      const observed =
+        "error" in outcome
+          ? { code: outcome.error.code, details: detailsLike(outcome.error, expected, baseMs) }
+          : { answer: operation.ordered(inTicks(outcome.answer, baseMs)) };
+      if (!isDeepStrictEqual(observed, expected))
+        assert.deepEqual(
+          observed,
+          expected,
+          `${name} ${inspect(input, { depth: 5 })}: the store differs from the model`,
+        );
+    }
+    const changes = state.changes.map((change) => ({ ...change, actor }));
+    const rows = feed.slice(seen, seen + changes.length);
+    if (!isDeepStrictEqual(inOneOrder(rows), inOneOrder(changes)))
+      assert.deepEqual(
+        inOneOrder(feed.slice(seen)),
+        inOneOrder(changes),
+        `${name}: the change feed differs from the model`,
+      );
+    seen += changes.length;
+  }
+  assert.deepEqual(feed.slice(seen), [], "the change feed has rows that no call explains");
+}
+
+/** Returns those details of an error that the model names. */
+function detailsLike(error: StoreError, expected: unknown, baseMs: number): unknown {
+  const details = inTicks(error.details, baseMs) as Record<string, unknown>;
+  const named = (expected as { details?: object }).details ?? {};
+  return Object.fromEntries(Object.keys(named).map((name) => [name, details[name]]));
+}
+
+/** The rows of one call are written in an order that the contract leaves open, except that versions grow. */
+function inOneOrder(rows: readonly FeedRow[]): readonly FeedRow[] {
+  const keyOf = ({ entity, entityId, entityVersion }: FeedRow) =>
+    `${entity} ${entityId} ${String(entityVersion).padStart(6, "0")}`;
+  return rows.toSorted((one, other) => (keyOf(one) < keyOf(other) ? -1 : 1));
+}

@@ -1,0 +1,40 @@
+// An operation as the model knows it: how often and with which inputs it is called, and what it does to the state.
+import type { Operation } from "../../../src/operation.ts";
+import type { Operations } from "../../../src/operations/table.ts";
+import type { Picks } from "./picks.ts";
+import type { State } from "./state.ts";
+
+type InputOf<Entry> = Entry extends Operation<infer Input, infer _Output, infer _Item> ? Input : never;
+
+export interface ModelOperation {
+  /** The number of calls among those of all operations. */
+  readonly weight: number;
+  /** True for a call that the client makes in several steps: it is not made together with others. */
+  readonly inSteps: boolean;
+  input(picks: Picks, state: State): object;
+  /** Returns the answer, and changes the state; or throws a Failure. */
+  run(input: object, state: State): unknown;
+  /** Brings an answer whose order the contract leaves open into one order. */
+  ordered(answer: unknown): unknown;
+}
+
+type Verbs<Entity extends keyof Operations> = {
+  readonly [Verb in keyof Operations[Entity]]?: {
+    readonly weight?: number;
+    readonly inSteps?: boolean;
+    input(picks: Picks, state: State): InputOf<Operations[Entity][Verb]>;
+    run(input: InputOf<Operations[Entity][Verb]>, state: State): unknown;
+    ordered?(answer: unknown): unknown;
+  };
+};
+
+/** Returns the operations of an entity, by their full names. */
+export function modelOf<Entity extends keyof Operations>(entity: Entity, verbs: Verbs<Entity>) {
+  const entries = Object.entries(verbs) as [string, Partial<ModelOperation> & Pick<ModelOperation, "input" | "run">][];
+  return Object.fromEntries(
+    entries.map(([verb, operation]): [string, ModelOperation] => [
+      `${entity}.${verb}`,
+      { weight: 1, inSteps: false, ordered: (answer) => answer, ...operation },
+    ]),
+  );
+}

@@ -1,0 +1,191 @@
+// The model of sessions.
+
+import { endByForce } from "./commandEnds.ts";
+import { cancelCommand, commandsOf } from "./commandState.ts";
+import { enqueue, newCommands } from "./commands.ts";
+import { byId, fits, page, wholePage } from "./lists.ts";
+import { modelOf } from "./operation.ts";
+import type { Picks } from "./picks.ts";
+import { activeRepository } from "./repositories.ts";
+import { reserve } from "./reservation.ts";
+import { addSession, endSession, isOpen, saveSession } from "./sessionState.ts";
+import { Failure, get, requireState, requireVersion, type Session, type State, stamped, tickMs } from "./state.ts";
+import { commits } from "./worktrees.ts";
+
+/** Returns the id of a session, mostly an open one, and perhaps its version. */
+function one(picks: Picks, state: State) {
+  const row = picks.row(state.sessions, isOpen);
+  return { sessionId: picks.idOf(row), ...picks.version(row) };
+}
+
+const requesters = ["ann", "bob"] as const;
+
+export const sessions = modelOf("sessions", {
+  create: {
+    weight: 8,
+    input: (picks, state) => ({
+      id: picks.newId(),
+      repositoryId: picks.id(state.repositories, ({ archivedAt }) => archivedAt === null),
+      commitSha: picks.of(commits),
+      maxParallel: picks.of([1, 2]),
+      autoComplete: picks.oneIn(3),
+      ...picks.optional("idleTtlMs", picks.of([3, 10]) * tickMs),
+      ...picks.optional("deadlineMs", picks.of([10, 30]) * tickMs, 3),
+      ...picks.optional("requestedBy", picks.of(requesters), 3),
+      ...picks.optional("tokenId", picks.id(state.tokens), 6),
+      ...picks.optional("reserve", { id: picks.newId(), ...picks.holder(state), ttlMs: picks.of([3, 10]) * tickMs }, 3),
+      commands: newCommands(picks, picks.of([2, 1, 3, 0])),
+    }),
+    run(input, state) {
+      const { id = "", repositoryId, commitSha, idleTtlMs, deadlineMs, tokenId, commands = [] } = input;
+      const { now } = state;
+      activeRepository(state, repositoryId);
+      const token = tokenId === undefined ? undefined : get(state.tokens, "token", tokenId);
+      addSession(state, {
+        id,
+        repositoryId,
+        worktreeId: null,
+        worktreeFence: null,
+        tokenId: token?.id ?? null,
+        accountId: token?.accountId ?? null,
+        requestedBy: input.requestedBy ?? null,
+        commitSha,
+        patchHash: null,
+        patchUri: null,
+        state: "pending",
+        endReason: null,
+        nextSequence: 1,
+        maxParallel: input.maxParallel ?? 1,
+        autoComplete: input.autoComplete ?? false,
+        queuedCommands: 0,
+        activeCommands: 0,
+        failedCommands: 0,
+        lastCommandId: null,
+        lastCommandState: null,
+        lastExitCode: null,
+        lastSignal: null,
+        idleTtlMs: idleTtlMs ?? null,
+        expiresAt: idleTtlMs === undefined ? null : now + idleTtlMs,
+        deadlineAt: deadlineMs === undefined ? null : now + deadlineMs,
+        lastActivityAt: now,
+        startedAt: null,
+        endedAt: null,
+        metadata: null,
+        ...stamped(now),
+        hidden: { readyFrom: null },
+      });
+      const lease =
+        input.reserve === undefined ? null : reserve(state, { ...input.reserve, sessionId: id, repositoryId });
+      const added = enqueue(state, state.sessions.get(id) as Session, commands);
+      return { session: state.sessions.get(id), lease, commands: added };
+    },
+  },
+  complete: {
+    weight: 2,
+    input: (picks, state) => ({
+      ...one(picks, state),
+      outcome: picks.of(["completed", "failed"] as const),
+      ...picks.optional("reason", "done", 3),
+    }),
+    run({ sessionId, outcome = "completed", reason, expectedVersion }, state) {
+      const session = get(state.sessions, "session", sessionId);
+      if (session.state === outcome) return session;
+      requireVersion(session, expectedVersion);
+      requireState("session", session, ["pending", "running"]);
+      return endSession(state, session, outcome, reason);
+    },
+  },
+  cancel: {
+    weight: 3,
+    input: (picks, state) => ({
+      ...one(picks, state),
+      force: picks.oneIn(3),
+      ...picks.optional("reason", "unwanted", 3),
+    }),
+    run({ sessionId, force = false, reason, expectedVersion }, state) {
+      const session = get(state.sessions, "session", sessionId);
+      if (session.state === "cancelled" || (session.state === "cancelling" && !force)) return session;
+      requireVersion(session, expectedVersion);
+      requireState("session", session, ["pending", "running", ...(force ? ["cancelling"] : [])]);
+      if (!force || session.activeCommands === 0) return endSession(state, session, "cancelled", reason);
+      // The commands end in the order of their ids, so the last one of them is the last command of the session.
+      const active = commandsOf(state, sessionId)
+        .filter(({ leaseExpiresAt }) => leaseExpiresAt !== null)
+        .toSorted((a, b) => (a.id < b.id ? -1 : 1))
+        .map((command) => (command.state === "cancelling" ? command : cancelCommand(state, command, null)));
+      return endSession(state, endByForce(state, session, active).session, "cancelled", reason);
+    },
+  },
+  touch: {
+    weight: 2,
+    input: (picks, state) => ({ sessionId: picks.id(state.sessions, isOpen), start: picks.oneIn(2) }),
+    run({ sessionId, start = false }, state) {
+      const session = get(state.sessions, "session", sessionId);
+      requireState("session", session, ["pending", "running"]);
+      const starts = start && session.state === "pending";
+      const changes = starts ? ({ state: "running", startedAt: state.now } as const) : {};
+      return saveSession(state, session, changes, starts ? "start" : undefined);
+    },
+  },
+  get: {
+    input: (picks, state) => ({ sessionId: picks.id(state.sessions) }),
+    run: ({ sessionId }, state) => get(state.sessions, "session", sessionId),
+  },
+  wait: {
+    input: (picks, state) => ({ sessionId: picks.id(state.sessions, (row) => !isOpen(row)), timeoutMs: 0 }),
+    run({ sessionId }, state) {
+      const session = get(state.sessions, "session", sessionId);
+      if (isOpen(session)) throw new Failure("deadline_exceeded");
+      return session;
+    },
+  },
+  list: {
+    input: (picks, state) => ({
+      ...wholePage,
+      ...picks.optional("repositoryId", picks.id(state.repositories)),
+      ...picks.optional("state", picks.of(["running", ["pending", "running"], "failed"] as const) as "running"),
+      ...picks.optional("requestedBy", picks.of(requesters), 4),
+      ...picks.optional("commitSha", picks.of(commits), 4),
+    }),
+    run: ({ repositoryId, state: wanted, requestedBy, commitSha }, state) =>
+      page(
+        state.sessions,
+        (row) =>
+          fits(repositoryId, row.repositoryId) &&
+          fits(wanted, row.state) &&
+          fits(requestedBy, row.requestedBy) &&
+          fits(commitSha, row.commitSha),
+      ),
+    ordered: byId,
+  },
+  delete: {
+    weight: 2,
+    inSteps: true,
+    input(picks, state) {
+      const row = picks.row(state.sessions, (session) => !isOpen(session));
+      return { sessionId: picks.idOf(row), ...picks.version(row) };
+    },
+    run({ sessionId, expectedVersion }, state) {
+      const session = state.sessions.get(sessionId);
+      if (session === undefined) return { deleted: true };
+      requireVersion(session, expectedVersion);
+      if (isOpen(session) || session.activeCommands > 0)
+        throw new Failure("invalid_transition", { entity: "session", state: session.state });
+      const artifacts = [...state.artifacts.values()].filter((row) => row.sessionId === sessionId);
+      const pinned = artifacts.filter((row) => row.pinned);
+      if (pinned.length > 0) throw new Failure("conflict", { reason: "pinned" });
+      for (const { id, version } of artifacts) {
+        state.remove("artifacts", id);
+        state.change("artifact", { id, version: version + 1 }, "delete", sessionId);
+      }
+      for (const { id } of commandsOf(state, sessionId)) {
+        state.remove("commands", id);
+        for (const { attempt } of state.attempts.get(id) ?? []) state.remove("logs", `${id}/${attempt}`);
+        state.remove("attempts", id);
+      }
+      state.remove("sessions", sessionId);
+      state.change("session", { id: sessionId, version: session.version + 1 }, "delete", sessionId);
+      return { deleted: true };
+    },
+  },
+});

@@ -1,0 +1,165 @@
+// The state of the model: plain rows in memory, in the form in which the store returns them, with times as whole ticks.
+// The rules of the entities are in the files beside this one. They are written from the documentation of the
+// operations, without their code: what both say independently is tested.
+import type { ErrorCode, Store } from "../../../src/index.ts";
+
+/**
+ * The unit of time in the model. All times that steps ask for are multiples of it, and a run takes less real time than
+ * one tick. So which of two times comes first follows from their ticks, although the clock of a store also goes on by
+ * itself.
+ */
+export const tickMs = 60_000;
+
+/** The limits of the tested store that are times, in whole ticks. */
+export const limits = { stopGraceMs: 2 * tickMs, runnerGoneMs: 5 * tickMs, idempotencyMs: 60 * tickMs } as const;
+
+type Awaited1<Call extends (...args: never[]) => unknown> = NonNullable<Awaited<ReturnType<Call>>>;
+/** A row as the store returns it, with ticks in place of times. */
+type InTicks<Value> = {
+  [Key in keyof Value]: Value[Key] extends Date ? number : Value[Key] extends Date | null ? number | null : Value[Key];
+};
+type RowOf<Entity extends keyof Store> = Store[Entity] extends { get: infer Get extends (...args: never[]) => unknown }
+  ? InTicks<Awaited1<Get>>
+  : never;
+
+export type Repository = RowOf<"repositories">;
+export type Runner = RowOf<"runners">;
+export type Account = RowOf<"accounts">;
+export type Artifact = RowOf<"artifacts">;
+export type Token = InTicks<Awaited1<Store["tokens"]["mint"]>["token"]>;
+export type Attempt = InTicks<Awaited1<Store["commands"]["attempts"]>[number]>;
+/** What the store keeps of a row and does not return. The answers of the model leave it out. */
+export type Worktree = RowOf<"worktrees"> & {
+  readonly hidden: {
+    /** The fencing tokens under which the facts were reported. */
+    readonly commitFence: number | null;
+    readonly environmentFence: number | null;
+    readonly endedFrom: string | null;
+  };
+};
+/** `readyFrom`: the time from which the head of the queue counts as waiting, when a runner may claim it. */
+export type Session = RowOf<"sessions"> & { readonly hidden: { readonly readyFrom: number | null } };
+/** `confirmedFence`: the fencing token that its runner has shown with a heartbeat. */
+export type Command = RowOf<"commands"> & { readonly hidden: { readonly confirmedFence: number } };
+
+export interface Chunk {
+  readonly offset: number;
+  readonly stream: string;
+  readonly at: number;
+  readonly text: string;
+}
+
+/** A row of the change feed, without its number, its detail and the caller, which the feed of a step adds. */
+export interface Change {
+  readonly entity: string;
+  readonly entityId: string;
+  readonly op: string;
+  readonly entityVersion: number;
+  readonly fence: number | null;
+  readonly sessionId: string | null;
+}
+
+/** A failure that the contract asks for. Its details are some of those of the store's error. */
+export class Failure extends Error {
+  readonly code: ErrorCode;
+  readonly details: Readonly<Record<string, unknown>>;
+  constructor(code: ErrorCode, details: Readonly<Record<string, unknown>> = {}) {
+    super(code);
+    this.code = code;
+    this.details = details;
+  }
+}
+
+/** Decides what the contract leaves open: which of several rows that are equally good the store takes. */
+export interface Choices {
+  of<Row extends { readonly id: string }>(candidates: readonly Row[]): Row | undefined;
+}
+
+const tables = [
+  "repositories",
+  "runners",
+  "worktrees",
+  "sessions",
+  "commands",
+  "attempts",
+  "logs",
+  "artifacts",
+  "accounts",
+  "tokens",
+] as const;
+
+export class State {
+  now = 0;
+  /** True once the clock was set back: from then on the order of waiting is not checked. */
+  wasSetBack = false;
+  repositories: ReadonlyMap<string, Repository> = new Map();
+  runners: ReadonlyMap<string, Runner> = new Map();
+  worktrees: ReadonlyMap<string, Worktree> = new Map();
+  sessions: ReadonlyMap<string, Session> = new Map();
+  commands: ReadonlyMap<string, Command> = new Map();
+  /** The attempts of each command, the first one first. */
+  attempts: ReadonlyMap<string, readonly Attempt[]> = new Map();
+  /** The logs of attempts, by the id of the command and the number of the attempt. */
+  logs: ReadonlyMap<string, readonly Chunk[]> = new Map();
+  artifacts: ReadonlyMap<string, Artifact> = new Map();
+  accounts: ReadonlyMap<string, Account> = new Map();
+  tokens: ReadonlyMap<string, Token> = new Map();
+  changes: readonly Change[] = [];
+  choices: Choices = { of: ([first]) => first };
+
+  /** Returns a copy. Rows and tables are never changed in place, so it shares them. */
+  copy(): State {
+    return Object.assign(new State(), this);
+  }
+
+  put<Table extends (typeof tables)[number]>(
+    table: Table,
+    key: string,
+    row: State[Table] extends ReadonlyMap<string, infer Row> ? Row : never,
+  ): void {
+    (this as Record<string, unknown>)[table] = new Map<string, unknown>(this[table]).set(key, row);
+  }
+
+  remove(table: (typeof tables)[number], key: string): void {
+    const rows = new Map<string, unknown>(this[table]);
+    rows.delete(key);
+    (this as Record<string, unknown>)[table] = rows;
+  }
+
+  change(entity: string, row: { id: string; version: number; fence?: number | null }, op: string, sessionId?: string) {
+    const { id: entityId, version: entityVersion, fence = null } = row;
+    this.changes = [
+      ...this.changes,
+      { entity, entityId, op, entityVersion, fence: fence ?? null, sessionId: sessionId ?? null },
+    ];
+  }
+}
+
+/** Returns the row of this id, or fails with `not_found`. */
+export function get<Row>(rows: ReadonlyMap<string, Row>, entity: string, id: string): Row {
+  const row = rows.get(id);
+  if (row === undefined) throw new Failure("not_found", { entity, id });
+  return row;
+}
+
+export function requireVersion(row: { readonly version: number }, expected: number | undefined): void {
+  if (expected !== undefined && expected !== row.version)
+    throw new Failure("conflict", { reason: "version", currentVersion: row.version });
+}
+
+export function requireState(entity: string, row: { readonly state: string }, states: readonly string[]): void {
+  if (!states.includes(row.state)) throw new Failure("invalid_transition", { entity, state: row.state });
+}
+
+/** Returns the rows that have the smallest value. */
+export function smallest<Row>(rows: readonly Row[], keyOf: (row: Row) => number): readonly Row[] {
+  const least = Math.min(...rows.map(keyOf));
+  return rows.filter((row) => keyOf(row) === least);
+}
+
+export const stamped = (now: number) => ({ version: 1, createdAt: now, updatedAt: now });
+
+/** Returns the row with these changes, its version raised. */
+export function raised<Row extends { readonly version: number }>(row: Row, changes: Partial<Row>, now: number): Row {
+  return { ...row, ...changes, version: row.version + 1, updatedAt: now };
+}
