@@ -62,7 +62,8 @@ const factFields = {
  * Fails    not_found | invalid_transition | conflict { reason: "bound" | "path" | "repository" | "exists" }
  *          | capacity_exhausted { earliestExpiryAt, inUse, quarantined, maxWorktrees }, which is not retryable when all
  *          worktrees are quarantined or none is allowed | invalid_input when a new worktree has no path
- * Effect   one row of worktrees, perhaps one of sessions; one row of changes for each
+ * Effect   one row of worktrees, perhaps one of sessions; one row of changes for each. Expired leases that the search
+ *          ends stay ended, also when no worktree became free and the call fails with capacity_exhausted
  * Cost     at most 13 statements, each by an index; the same for ten worktrees and for ten thousand, except that leased
  *          and quarantined ones are counted when none is free
  */

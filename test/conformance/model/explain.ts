@@ -74,12 +74,17 @@ class Enumeration implements Choices {
 const triesMax = 2_000;
 
 /**
- * Returns the state after the calls. Fails with the first difference between the store and the model when no order of
- * the calls explains the answers and the feed.
+ * Returns the states that the calls may have led to, the likeliest one first. Fails with the first difference between
+ * the store and the model when no order of the calls explains the answers and the feed.
  */
-export function explain(state: State, calls: readonly Made[], feed: readonly FeedRow[], baseMs: number): State {
+export function* explain(
+  state: State,
+  calls: readonly Made[],
+  feed: readonly FeedRow[],
+  baseMs: number,
+): Generator<State, void, undefined> {
   let difference: unknown;
-  let tries = 0;
+  let [tries, found] = [0, 0];
   for (const order of ordersOf(calls)) {
     const choices = new Enumeration(feed);
     do {
@@ -87,14 +92,16 @@ export function explain(state: State, calls: readonly Made[], feed: readonly Fee
       after.choices = choices;
       try {
         runInOrder(after, order, feed, baseMs);
-        return after;
       } catch (error) {
         if (!(error instanceof assert.AssertionError)) throw error;
         difference ??= error;
+        continue;
       }
+      found++;
+      yield after;
     } while (++tries < triesMax && choices.next());
   }
-  throw difference;
+  if (found === 0) throw difference;
 }
 
 /** Returns all orders of the calls. One whose answer was lost may also not have run. */
@@ -119,7 +126,7 @@ function runInOrder(state: State, calls: readonly Made[], feed: readonly FeedRow
       expected = { answer: shown(operation.ordered(operation.run(input, state))) };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      Object.assign(state, before, { changes: [] });
+      if (!error.keepsChanges) Object.assign(state, before, { changes: [] });
       expected = { code: error.code, details: error.details };
     }
     if (outcome !== undefined) {

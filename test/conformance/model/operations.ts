@@ -18,30 +18,27 @@ export const modelled: Readonly<Record<string, ModelOperation>> = {
   ...maintenance,
 };
 
-const ownModel = "test/unit/operations/debug.model.test.ts has a model of its own for debug sessions";
-const iterates = "an iteration; test/conformance/subjects/logs.ts and changes.ts compare it with what was written";
-const secrets = "test/conformance/subjects/tokens.ts: its answer has a secret, which the model could only believe";
+const ownModel = "test/unit/operations/debug.model.test.ts has a model of its own";
+const iterates = "an iteration, which conformance/subjects/logs.ts and changes.ts compare with what was written";
+const serving = "reports what the server does at the moment, which no row tells";
+const notYet = "not in the model yet; the subject of its entity in conformance/subjects tests it";
 
 /** The operations that the model does not know, each with the reason. */
 export const leftOut: Readonly<Record<string, string>> = {
-  "logs.follow": iterates,
-  "changes.watch": iterates,
-  "changes.since": "each step reads the feed with it, and compares the feed with that of the model",
-  "maintenance.stats": "reports what the server does at the moment",
-  "maintenance.health": "reports what the server does at the moment",
-  ...Object.fromEntries(
-    [
-      "open",
-      "setBreakpoints",
-      "bindBreakpoints",
-      "applyEvent",
-      "putStop",
-      "patchState",
-      "get",
-      "list",
-      "follow",
-      "close",
-    ].map((verb) => [`debug.${verb}`, ownModel]),
-  ),
+  ...left("logs", ["follow"], iterates),
+  ...left("changes", ["watch"], iterates),
+  ...left("changes", ["since"], "each step reads the feed with it, and compares the feed with that of the model"),
+  ...left("maintenance", ["stats", "health"], serving),
+  ...left("debug", ["open", "setBreakpoints", "bindBreakpoints", "applyEvent", "putStop"], ownModel),
+  ...left("debug", ["patchState", "get", "list", "follow", "close"], ownModel),
+  ...left("repositories", ["list"], "each run ends with a comparison of all rows, which it reads with the lists"),
+  ...left("runners", ["list"], "each run ends with a comparison of all rows, which it reads with the lists"),
+  ...left("files", ["claim", "acknowledge", "fail", "list"], notYet),
+  ...left("artifacts", ["record", "begin", "commit", "get", "list", "delete", "pin"], notYet),
+  ...left("accounts", ["create", "disable", "enable", "rename", "get", "find", "list"], notYet),
+  ...left("tokens", ["mint", "verify", "rotate", "revoke", "list", "bootstrapAdmin"], notYet),
 };
-void secrets;
+
+function left(entity: string, verbs: readonly string[], reason: string) {
+  return Object.fromEntries(verbs.map((verb) => [`${entity}.${verb}`, reason]));
+}

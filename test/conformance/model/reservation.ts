@@ -49,7 +49,7 @@ export function reserve(state: State, input: Reservation) {
   const isFull = repository.worktreeCount >= repository.maxWorktrees;
   while (found === undefined && isFull && expireOldest(state, (row) => row.repositoryId === repository.id))
     found = search(state, repository, wanted);
-  if (found === undefined && isFull) throw noCapacity(state, repository);
+  if (found === undefined && isFull) throw noCapacity(state, repository, true);
   const before = found?.row;
   const needsSync = isMissing(before?.commitSha, wanted.commitSha);
   const needsEnvironment = isMissing(before?.environmentHash, wanted.environmentHash);
@@ -115,15 +115,16 @@ function search(
   return undefined;
 }
 
-export function noCapacity(state: State, { id, maxWorktrees }: Repository): Failure {
+export function noCapacity(state: State, { id, maxWorktrees }: Repository, keepsChanges = false): Failure {
   const rows = [...state.worktrees.values()].filter(({ repositoryId }) => repositoryId === id);
   const expiries = rows.flatMap(({ leaseExpiresAt: at }) => (at !== null && at > state.now ? [at] : []));
-  return new Failure("capacity_exhausted", {
+  const details = {
     earliestExpiryAt: expiries.length === 0 ? null : Math.min(...expiries),
     inUse: rows.filter(({ leaseExpiresAt }) => leaseExpiresAt !== null).length,
     quarantined: rows.filter((row) => row.state === "quarantined").length,
     maxWorktrees,
-  });
+  };
+  return new Failure("capacity_exhausted", details, keepsChanges);
 }
 
 interface Grant {

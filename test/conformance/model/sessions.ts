@@ -7,7 +7,7 @@ import { byId, fits, page, wholePage } from "./lists.ts";
 import { modelOf } from "./operation.ts";
 import type { Picks } from "./picks.ts";
 import { activeRepository } from "./repositories.ts";
-import { reserve } from "./reservation.ts";
+import { type Reservation, reserve } from "./reservation.ts";
 import { addSession, endSession, isOpen, saveSession } from "./sessionState.ts";
 import { Failure, get, requireState, requireVersion, type Session, type State, stamped, tickMs } from "./state.ts";
 import { commits } from "./worktrees.ts";
@@ -16,6 +16,15 @@ import { commits } from "./worktrees.ts";
 function one(picks: Picks, state: State) {
   const row = picks.row(state.sessions, isOpen);
   return { sessionId: picks.idOf(row), ...picks.version(row) };
+}
+
+/** Reserves within a larger call, of which nothing stays when no worktree is free. */
+function reserveAtOnce(state: State, input: Reservation) {
+  try {
+    return reserve(state, input);
+  } catch (error) {
+    throw error instanceof Failure ? new Failure(error.code, error.details) : error;
+  }
 }
 
 const requesters = ["ann", "bob"] as const;
@@ -75,7 +84,7 @@ export const sessions = modelOf("sessions", {
         hidden: { readyFrom: null },
       });
       const lease =
-        input.reserve === undefined ? null : reserve(state, { ...input.reserve, sessionId: id, repositoryId });
+        input.reserve === undefined ? null : reserveAtOnce(state, { ...input.reserve, sessionId: id, repositoryId });
       const added = enqueue(state, state.sessions.get(id) as Session, commands);
       return { session: state.sessions.get(id), lease, commands: added };
     },

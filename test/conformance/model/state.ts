@@ -63,10 +63,13 @@ export interface Change {
 export class Failure extends Error {
   readonly code: ErrorCode;
   readonly details: Readonly<Record<string, unknown>>;
-  constructor(code: ErrorCode, details: Readonly<Record<string, unknown>> = {}) {
+  /** True for a call that found nothing yet: what it did on the way, such as ending expired leases, stays. */
+  readonly keepsChanges: boolean;
+  constructor(code: ErrorCode, details: Readonly<Record<string, unknown>> = {}, keepsChanges = false) {
     super(code);
     this.code = code;
     this.details = details;
+    this.keepsChanges = keepsChanges;
   }
 }
 

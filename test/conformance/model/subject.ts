@@ -4,6 +4,8 @@ import { it } from "node:test";
 import fc from "fast-check";
 import { runSteps, steps, type Tested } from "./run.ts";
 
+const shrinksMax = 300;
+
 export interface ModelOptions {
   readonly name: string;
   readonly file: string;
@@ -16,7 +18,15 @@ export function modelTest({ name, file, runs, open }: ModelOptions): void {
   it(`${name}: a store answers as the model does`, async (context) => {
     const seed = MODEL_SEED === undefined ? (Date.now() ^ (Math.random() * 0x1_0000_0000)) | 0 : Number(MODEL_SEED);
     context.diagnostic(`MODEL_SEED=${seed}`);
-    const property = fc.asyncProperty(steps, async (sequence) => runSteps(await open(), sequence));
+    let [hasFailed, shrinks] = [false, 0];
+    const property = fc.asyncProperty(steps, async (sequence) => {
+      // What is found is to be reported soon: after so many attempts to shorten it, the shortest so far will do.
+      if (hasFailed && shrinks++ >= shrinksMax) return;
+      await runSteps(await open(), sequence).catch((error) => {
+        hasFailed = true;
+        throw error;
+      });
+    });
     const result = await fc.check(property, {
       seed,
       numRuns: MODEL_RUNS === undefined ? runs : Number(MODEL_RUNS),

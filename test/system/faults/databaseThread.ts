@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { MessageChannel, Worker } from "node:worker_threads";
 import { controlOf, moved, type RemoteControl } from "../../../src/actor/control.ts";
 import type { DatabaseThreadData, Report } from "../../../src/actor/thread.ts";
-import { checkLimits } from "../../../src/limits.ts";
+import { checkLimits, type Limits } from "../../../src/limits.ts";
 import { workerUrl } from "../../../src/package.ts";
 import { attachStore } from "../../../src/store.ts";
 import type { Store } from "../../../src/storeTypes.ts";
@@ -15,14 +15,20 @@ export interface DatabaseThread {
   connect(): Store;
 }
 
-export async function startThread(path: string): Promise<DatabaseThread> {
+interface ThreadOptions {
+  readonly limits?: Partial<Limits>;
+  /** The memory of a test clock. */
+  readonly clock?: SharedArrayBuffer;
+}
+
+export async function startThread(path: string, options: ThreadOptions = {}): Promise<DatabaseThread> {
   const data: DatabaseThreadData = {
     path,
-    limits: checkLimits(),
+    limits: checkLimits(options.limits),
     migrate: "create",
     synchronous: "full",
     maxBytes: undefined,
-    clock: undefined,
+    clock: options.clock,
   };
   const worker = new Worker(workerUrl("database"), { workerData: data });
   const exited = new Promise((resolve) => worker.once("exit", resolve));
