@@ -59,6 +59,7 @@ export const repositories = modelOf("repositories", {
         defaultBranch: "main",
         description: null,
         settings: null,
+        retention: null,
         worktreeRoot: null,
         maxWorktrees: 16,
         ...fields,

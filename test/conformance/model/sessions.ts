@@ -76,6 +76,7 @@ export const sessions = modelOf("sessions", {
         idleTtlMs: idleTtlMs ?? null,
         expiresAt: idleTtlMs === undefined ? null : now + idleTtlMs,
         deadlineAt: deadlineMs === undefined ? null : now + deadlineMs,
+        pinned: false,
         lastActivityAt: now,
         startedAt: null,
         endedAt: null,

@@ -4,7 +4,8 @@ import { it } from "node:test";
 import fc from "fast-check";
 import { runSteps, steps, type Tested } from "./run.ts";
 
-const shrinksMax = 300;
+/** The number of attempts to shorten what has failed: enough for a few steps less, in a few seconds. */
+const shrinksMax = 60;
 
 export interface ModelOptions {
   readonly name: string;
