@@ -25,6 +25,8 @@ export const defaultRetention = {
   runnersMs: 7 * dayMs,
   /** Tokens that were revoked or have expired, once no session and no other token names them. */
   tokensMs: 90 * dayMs,
+  /** Files that wait to be removed, and that no collector has removed: from then on nobody learns of them. */
+  filesMs: 365 * dayMs,
   /** Rows of the change feed. */
   changesMs: 30 * dayMs,
   /** Rows of the change feed that a registered consumer has not read yet. */

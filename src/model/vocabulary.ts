@@ -79,6 +79,7 @@ export const retentionKinds = [
   "worktrees",
   "runners",
   "tokens",
+  "files",
   "changes",
 ] as const;
 export type RetentionKind = (typeof retentionKinds)[number];

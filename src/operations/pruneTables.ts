@@ -9,8 +9,8 @@ import { notePruned, nothing, refused, type Walk, type Walked } from "./pruneWal
 
 /** A table whose ended rows go. */
 interface Source {
-  readonly kind: "debug" | "artifacts" | "worktrees" | "runners" | "tokens";
-  readonly setting: "debugMs" | "artifactsMs" | "worktreesMs" | "runnersMs" | "tokensMs";
+  readonly kind: "debug" | "artifacts" | "worktrees" | "runners" | "tokens" | "files";
+  readonly setting: "debugMs" | "artifactsMs" | "worktreesMs" | "runnersMs" | "tokensMs" | "filesMs";
   readonly table: Statement;
   readonly entity: CountedEntity;
   /** The time of the end, in the words of the index on it; null while there is none. */
@@ -68,6 +68,15 @@ const sources: readonly Source[] = [
       EXISTS (SELECT 1 FROM sessions WHERE sessions.token_id = tokens.id)
       OR EXISTS (SELECT 1 FROM tokens AS other WHERE other.created_by = tokens.id)
       OR EXISTS (SELECT 1 FROM tokens AS other WHERE other.rotated_to = tokens.id)`,
+  },
+  {
+    kind: "files",
+    setting: "filesMs",
+    table: sql`discarded_files`,
+    entity: "file",
+    time: sql`created_at`,
+    // A collector that has one removes it all the same, and its acknowledgement changes nothing.
+    kept: sql`FALSE`,
   },
 ];
 

@@ -261,6 +261,14 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
       mend: [update("debug_sessions", "command_id = NULL", debugSessionId)],
     },
     {
+      check: "counter",
+      statements: ["UPDATE counters SET amount = amount + 5 WHERE entity = 'command' AND state = 'queued'"],
+    },
+    {
+      check: "counter",
+      statements: ["DELETE FROM counters WHERE entity = 'artifact'"],
+    },
+    {
       check: "feed-gap",
       engine: "sqlite",
       statements: [

@@ -1,12 +1,68 @@
 // Checks of artifacts, tokens, idempotency keys, and the facts of the store.
-import { change, sql, step } from "../../sql.ts";
-import { byId, type Check, type FoundRow } from "./check.ts";
+import { change, type Statement, sql, step } from "../../sql.ts";
+import { countedTables } from "../counters.ts";
+import { byId, type Check, type FoundRow, raw } from "./check.ts";
 import { writeColumns } from "./repair.ts";
 
 const id = sql`id`;
 const artifacts = byId(sql`artifacts`);
 
+/** The counters beside what they count: a row for each entity and state that one of the two knows. */
+const balance: Statement = Object.entries(countedTables)
+  .map(
+    ([entity, { table, state, amount }]) => sql`
+      SELECT ${raw(`'${entity}'`)} AS entity, ${state} AS state, 0 AS stored, sum(${amount}) AS counted
+      FROM ${table} GROUP BY 2`,
+  )
+  .reduce(
+    (all, one) => sql`${all} UNION ALL ${one}`,
+    sql`SELECT entity, state, amount AS stored, 0 AS counted FROM counters`,
+  );
+
+/** Adds to a counter what it lacks. What others add meanwhile is counted by them, so the difference stays the same. */
+const addDifference = step(function* ({ entity, state, found, expected }: FoundRow) {
+  yield* change(sql`
+    INSERT INTO counters (
+      entity,
+      state,
+      amount
+    ) VALUES (
+      ${entity as string},
+      ${state as string},
+      ${Number(expected) - Number(found)}
+    )
+    ON CONFLICT (entity, state) DO UPDATE SET
+      amount = counters.amount + excluded.amount`);
+  return true;
+});
+
 export const recordChecks: readonly Check[] = [
+  {
+    name: "counter",
+    says: "A counter of maintenance.stats is the number of the rows that it counts.",
+    walk: {
+      from: sql`(
+        SELECT
+          entity/*+ COLLATE "C" */ AS entity,
+          state/*+ COLLATE "C" */ AS state,
+          sum(stored) AS stored,
+          sum(counted) AS counted
+        FROM (${balance}) AS both_sides
+        GROUP BY 1, 2) AS balance`,
+      key: ["entity", "state"],
+      start: ["", ""],
+    },
+    rows: 5_000,
+    isDeep: true,
+    rule: {
+      id: sql`entity || ' ' || state`,
+      found: sql`stored`,
+      expected: sql`counted`,
+      broken: sql`stored <> counted`,
+    },
+    repair: addDifference,
+    remedy: "Repair it: the counter becomes the number of the rows.",
+  },
   {
     name: "artifact-parent",
     says: "The command of an artifact belongs to the same session, and has had the attempt that wrote it.",

@@ -249,6 +249,20 @@ export function retentionConformance(backend: TestedBackend): void {
     });
   });
 
+  subject(backend, "retention: files", ({ alone }) => {
+    alone("files that no collector has removed are forgotten after a year", async ({ store, clock }) => {
+      const { artifact } = await fixtures(store).artifact();
+      await store.artifacts.delete({ artifactId: artifact.id });
+      clock.advance(365 * dayMs - 60_000);
+      assert.deepEqual(await prune(store, { kinds: ["files"] }), {});
+      clock.advance(60_000);
+      assert.deepEqual(await prune(store, { kinds: ["files"], dryRun: true }), { files: 1 });
+      assert.deepEqual(await prune(store, { kinds: ["files"] }), { files: 1 });
+      assert.deepEqual((await store.files.list()).items, []);
+      assert.deepEqual((await store.maintenance.stats()).rows.discarded_files, {});
+    });
+  });
+
   subject(backend, "retention: the change feed", ({ alone }) => {
     alone("changes go up to the floor, and a reader before it is told", async ({ store, clock }) => {
       await fixtures(store).repository();
