@@ -1004,6 +1004,13 @@ export const mutations: readonly Mutation[] = [
     ],
     ["a place is one of the walk", "value.length === start.length &&", ""],
   ]),
+  ...mutate("src/operations/fsck/recordChecks.ts", checkOfFile, [
+    [
+      "a counter that differs from its rows is found",
+      "broken: sql`stored <> counted`",
+      "broken: sql`stored < counted`",
+    ],
+  ]),
   ...mutate("src/operations/fsck/logChecks.ts", checkOfFile, [
     ["a log may lack its middle", "AND NOT (${followsHole} AND start_offset > ${endBefore})`", "`"],
   ]),

@@ -8,7 +8,7 @@ import type { ErrorCode, Store } from "../../../src/index.ts";
  * one tick. So which of two times comes first follows from their ticks, although the clock of a store also goes on by
  * itself.
  */
-export const tickMs = 60_000;
+export const tickMs = 600_000;
 
 /** The limits of the tested store that are times, in whole ticks. */
 export const limits = { stopGraceMs: 2 * tickMs, runnerGoneMs: 5 * tickMs, idempotencyMs: 60 * tickMs } as const;

@@ -236,6 +236,26 @@ export function logArchiveConformance(backend: TestedBackend): void {
       { logArchiveReadMs: 50 },
     );
 
+    archived(
+      "a log whose object cannot be stored, or whose storing never ends, stays where it is until it can move",
+      async ({ store, archive, clock }) => {
+        const commandId = await sealed(store, textParts("kept\n"));
+        const readings: Promise<LogPage>[] = [];
+        archive.instead.put = (_key, act) => {
+          readings.push(store.logs.read({ commandId }));
+          if (readings.length === 3) return act();
+          // The lease of the move ends, so that another one may begin.
+          clock.advance(1_000);
+          return readings.length === 1 ? Promise.reject(new Error("access denied")) : new Promise(() => undefined);
+        };
+        await move(store, commandId);
+        for (const reading of readings) assert.equal(textOf((await reading).chunks), "kept\n");
+        assert.equal(textOf((await store.logs.read({ commandId })).chunks), "kept\n");
+        assert.deepEqual([readings.length, archive.objects.size], [3, 1]);
+      },
+      { logMoveMs: 1_000, logArchiveEveryMs: 20 },
+    );
+
     archived("a damaged block or a missing object is never read as something else", async ({ store, archive }) => {
       const commandId = await sealed(store, textParts("some text\n"));
       await move(store, commandId);
