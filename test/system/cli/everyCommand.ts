@@ -38,6 +38,8 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
   await store.logs.append({ commandId: command.id, fence, offset: 0, data: Buffer.from("a line\n") });
   const uri = `https://bucket.example/key?X-Amz-Signature=${secret}`;
   await fixture.artifact({ sessionId: session.id, commandId: command.id, uri });
+  const { artifact: gone } = await fixture.artifact({ sessionId: session.id, uri: `${uri}&old` });
+  await store.artifacts.delete({ artifactId: gone.id });
   const { debugSessionId } = await fixture.debugStop({ sessionId: session.id });
   const { worktree } = await fixture.lease();
   const { account } = await fixture.account();
@@ -77,6 +79,8 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["commands list", [], "rows"],
     ["commands show", [command.id], "rows"],
     ["artifacts list", [], "rows"],
+    ["files list", [], "rows"],
+    ["files collect", ["--folder", folder]],
     ["logs show", [command.id]],
     ["debug show", [debugSessionId]],
     ["commands cancel", [command.id, "--force"], "rows"],

@@ -141,7 +141,7 @@ suite("usage", { concurrency: 2 }, () => {
       ["health", "--url", "sqlite:absent.db"],
       ["migrate", "history", "--json", "--url", url],
       ["admin", "list-accounts", "--url", url],
-      ...["repositories", "runners", "sessions", "worktrees", "commands", "artifacts"].map((group) => [
+      ...["repositories", "runners", "sessions", "worktrees", "commands", "artifacts", "files"].map((group) => [
         group,
         "list",
         "--url",
@@ -150,6 +150,7 @@ suite("usage", { concurrency: 2 }, () => {
       ["logs", "show", absent, "--url", url],
       ["debug", "show", absent, "--url", url],
       ["backup", "list", "--url", url],
+      ["fsck", "--url", url],
       ["maintenance", "reap", "--url", url],
       ["info", "--url", "sqlite:absent.db"],
       ["config", "show", "--url", url],

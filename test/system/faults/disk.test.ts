@@ -11,7 +11,7 @@ import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 test("when sessions exceed the file's limit, exactly the acknowledged ones are stored, each with its command", async () => {
   const path = join(temporaryFolder(), "store.db");
-  const store = await openStore({ url: `sqlite:${path}`, maxBytes: 600_000 });
+  const store = await openStore({ url: `sqlite:${path}`, maxBytes: 900_000 });
   const { repository } = await fixtures(store).repository();
   const ids = Array.from({ length: 600 }, () => newId());
   // All calls are made in one tick, so they share groups. Each writes a session, a command and three rows of changes.

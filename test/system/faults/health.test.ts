@@ -61,7 +61,7 @@ test("with a stuck statement the store is not ready at once, not live after limi
 });
 
 test("with a full disk the store is not ready for lack of space, and for the failed write until another succeeds", async () => {
-  const maxBytes = 700_000;
+  const maxBytes = 1_000_000;
   const { store, path } = await open({ maxBytes, limits: { leftBytesMin: 100_000, probeEveryMs: 10 } });
   const handle = healthHandler(store, { cacheMs: 0 });
   assert.deepEqual((await ask(handle, "readyz")).failing, []);
