@@ -45,6 +45,8 @@ export interface TestedBackend {
     /** True if closing the store first answers the calls in flight. */
     readonly drains: boolean;
   };
+  /** The subjects whose tests open stores of their own. By default all do. A pool of threads takes long to start. */
+  readonly ownStores?: ReadonlySet<string>;
   open(options?: OpenOptions): Promise<Opened>;
 }
 
@@ -70,6 +72,17 @@ export const backends = {
     name: "runner pool",
     // Its file is the actor's, on which the tests of reopening run.
     capabilities: { persists: false, drains: false },
+    // The server behind the pool is the actor's too: what differs is how calls reach it.
+    ownStores: new Set([
+      "calls",
+      "concurrency and order",
+      "errors",
+      "iterations",
+      "read your writes",
+      "test clock",
+      "transactions",
+      "waiting",
+    ]),
     open: (options) =>
       openFile(options, (owned, clientOptions) => openRunnerStore(owned, { ...clientOptions, limits: patience })),
   },
@@ -123,8 +136,7 @@ async function openPersistent(
   connectClient: Connect,
 ): Promise<Opened> {
   const clock = testClock();
-  // The first list starts a reader, which runs those after it.
-  const limitsOfAll = { ...patience, reapEveryMs: 0, pruneEveryMs: 0, readerAfterMs: 0, ...limits };
+  const limitsOfAll = { ...patience, reapEveryMs: 0, pruneEveryMs: 0, ...limits };
   const open = () => openStore({ url, clock, limits: limitsOfAll, ...options });
   let owned = await open();
   let clients: { store: Store; close(): Promise<void> }[] = [await connectClient(owned, {})];

@@ -14,7 +14,7 @@ import type { ClaimTask } from "./claimingRunner.ts";
 import type { Race, RaceResult } from "./reservingRunner.ts";
 
 const worktreesMax = 4;
-const rounds = 200;
+const rounds = 100;
 /** A busy machine may hold a row for long. */
 const limits = { lockMs: 60_000, callMs: 120_000 };
 
@@ -54,7 +54,7 @@ function assertFences(results: readonly RaceResult[]): void {
 }
 
 for (const { name, processes, url } of places) {
-  test(`8 runner threads, 4 worktrees, 200 rounds on ${name}: no worktree has two holders, fences only grow`, async (t) => {
+  test(`8 runner threads, 4 worktrees, 100 rounds on ${name}: no worktree has two holders, fences only grow`, async (t) => {
     const store = await openStore({ url: await url(t), limits });
     t.after(() => store.close());
     const { repository } = await fixtures(store).repository({ maxWorktrees: worktreesMax });
@@ -92,7 +92,7 @@ for (const { name, processes, url } of places) {
     await store.close();
   });
 
-  test(`${processes} processes, 4 worktrees, 200 rounds on ${name}: no worktree has two holders, fences only grow`, async (t) => {
+  test(`${processes} processes, 4 worktrees, 100 rounds on ${name}: no worktree has two holders, fences only grow`, async (t) => {
     const shared = await url(t);
     const store = await openStore({ url: shared });
     const { repository } = await fixtures(store).repository({ maxWorktrees: worktreesMax });
