@@ -1,5 +1,5 @@
 // The statements of logs.append, written by hand for contenders that do without the package: the peers, and the lowest
-// rungs of the ladder. bench.test.ts fails when the operation runs other statements.
+// rungs of the ladder. bench.long.ts fails when the operation runs other statements.
 import Database from "better-sqlite3";
 
 export const findAttempt = `
