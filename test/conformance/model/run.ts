@@ -65,7 +65,7 @@ const beginning: readonly Call[] = [
 class Run {
   readonly #tested: Tested;
   readonly #baseMs: number;
-  /** What was done so far, for the message of a failure. */
+  /** The steps so far, for the message of a failure. */
   readonly done: string[] = [];
   #state = new State();
   #ids = 0;

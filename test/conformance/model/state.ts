@@ -28,7 +28,7 @@ export type Account = RowOf<"accounts">;
 export type Artifact = RowOf<"artifacts">;
 export type Token = InTicks<Awaited1<Store["tokens"]["mint"]>["token"]>;
 export type Attempt = InTicks<Awaited1<Store["commands"]["attempts"]>[number]>;
-/** What the store keeps of a row and does not return. The answers of the model leave it out. */
+/** The part of a row that the store keeps and does not return. The answers of the model leave it out. */
 export type Worktree = RowOf<"worktrees"> & {
   readonly hidden: {
     /** The fencing tokens under which the facts were reported. */
