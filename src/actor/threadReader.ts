@@ -15,7 +15,7 @@ export async function startReaderThread(
   url: URL = workerUrl("reader"),
 ): Promise<Reader> {
   const worker = new Worker(url, { workerData: data, name: "debug-server-db reader", ...threadOptions() });
-  // What it reads is sent by this thread, which has its own reasons to go on.
+  // The thread alone does not keep the process alive. The callers whose reads it runs do.
   worker.unref();
   const ready = Promise.withResolvers<void>();
   const exited = Promise.withResolvers<void>();

@@ -4,7 +4,7 @@ import { integer, nullable, oneOf, type RawOf, row, text, time, type ValueOf } f
 import { fileKinds } from "./vocabulary.ts";
 
 export const DiscardedFile = row({
-  /** The id of the artifact that named the file; of a log, an id of its own. */
+  /** The id of the artifact that named the file. */
   id: text,
   kind: oneOf(fileKinds),
   uri: text,

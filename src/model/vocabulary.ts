@@ -45,7 +45,10 @@ export type RunnerState = (typeof runnerStates)[number];
 export const artifactKinds = ["log", "coverage", "junit", "core-dump", "custom"] as const;
 export type ArtifactKind = (typeof artifactKinds)[number];
 
-/** Files that the store no longer needs: of an artifact, or of the archived log of an attempt. */
+/**
+ * The kinds of files that the store no longer needs. None of a log is handed out yet: the server that has the log archive
+ * removes the objects there (D-120).
+ */
 export const fileKinds = ["artifact", "log"] as const;
 export type FileKind = (typeof fileKinds)[number];
 

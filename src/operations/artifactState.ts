@@ -8,7 +8,7 @@ import type { CommandRow } from "../model/commands.ts";
 import { fail } from "../operation.ts";
 import { all, first, forUpdate, type Statement, skipLocked, sql, step, valueList } from "../sql.ts";
 import { notFound, requireState } from "./failures.ts";
-import { discardFile, discardFilesOfArtifacts } from "./fileState.ts";
+import { discardFiles } from "./fileState.ts";
 import { bytesPerStep, countWithin, largeBytesOf, lockRow } from "./rows.ts";
 import { insertRows, writeRow } from "./rowWrite.ts";
 import { keepLockedSessionActive, keepSessionActive } from "./sessionActivity.ts";
@@ -183,6 +183,7 @@ const endOf = { pending: "failed", ready: "deleted", failed: "failed", deleted: 
 
 /** Ends an artifact: a ready one becomes deleted, a pending one failed. */
 export const endArtifact = step(function* (before: ArtifactRow, op: string, context: Context) {
+  if (before.uri !== null) yield* discardFiles(sql`id = ${before.id}`, context);
   const row = yield* writeRow<ArtifactRow>("artifact", before, { state: endOf[before.state], pinned: 0 }, context);
   context.changed({
     entity: "artifact",
@@ -192,8 +193,6 @@ export const endArtifact = step(function* (before: ArtifactRow, op: string, cont
     sessionId: row.session_id,
     detail: lastWords(row),
   });
-  const { id, uri, size_bytes: sizeBytes, session_id: sessionId } = row;
-  if (uri !== null) yield* discardFile({ id, kind: "artifact", uri, sizeBytes, sessionId }, context);
   return row;
 });
 
@@ -213,7 +212,7 @@ export const deleteSomeArtifacts = step(function* (sessionId: string, context: C
   if (count === 0) return { rows: 0, left: false };
   const some = sql`
     id IN (SELECT id FROM artifacts WHERE session_id = ${sessionId} ORDER BY created_at, id LIMIT ${count})`;
-  yield* discardFilesOfArtifacts(some, context);
+  yield* discardFiles(some, context);
   const rows = yield* all<LastRow & Pick<ArtifactRow, "id" | "version">>(sql`
     DELETE FROM artifacts
     WHERE ${some}

@@ -1,5 +1,5 @@
-// Files that the store no longer needs. Whatever deletes or ends a row that names a file calls one of these steps, so that
-// a collector learns of the file. Whatever names a file again calls `reclaimFile`.
+// Files that the store no longer needs. Whatever ends or deletes artifacts calls `discardFiles` before, so that a collector
+// learns of their files. Whatever names a file again calls `reclaimFile`.
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import type { FileKind } from "../model/vocabulary.ts";
@@ -7,43 +7,11 @@ import { fail } from "../operation.ts";
 import { change, first, forUpdate, type Statement, sql, step } from "../sql.ts";
 import { filesTopic } from "./topics.ts";
 
-/** A file that is no longer needed, and the id of the row that named it. */
-interface Discarded {
-  readonly id: string;
-  readonly kind: FileKind;
-  readonly uri: string;
-  readonly sizeBytes: number | null;
-  readonly sessionId: string | null;
-}
-
-/** Hands a file out for removal, after `limits.fileGraceMs`. One that is handed out already stays as it is. */
-export const discardFile = step(function* ({ id, kind, uri, sizeBytes, sessionId }: Discarded, context: Context) {
-  const { now, limits } = context;
-  const count = yield* change(sql`
-    INSERT INTO discarded_files (
-      id,
-      kind,
-      uri,
-      size_bytes,
-      session_id,
-      due_at,
-      created_at
-    ) VALUES (
-      ${id},
-      ${kind},
-      ${uri},
-      ${sizeBytes},
-      ${sessionId},
-      ${after(now, limits.fileGraceMs)},
-      ${now}
-    )
-    ON CONFLICT DO NOTHING`);
-  context.counted("file", undefined, kind, count);
-  context.wake(filesTopic);
-});
-
-/** Hands out the files of the ready artifacts that fulfill a condition, and that the caller is about to delete. */
-export const discardFilesOfArtifacts = step(function* (condition: Statement, context: Context) {
+/**
+ * Hands out the files of the ready artifacts that fulfill a condition, and that the caller is about to end or to delete,
+ * after `limits.fileGraceMs`. One that is handed out already stays as it is.
+ */
+export const discardFiles = step(function* (condition: Statement, context: Context) {
   const { now, limits } = context;
   const count = yield* change(sql`
     INSERT INTO discarded_files (
@@ -59,6 +27,7 @@ export const discardFilesOfArtifacts = step(function* (condition: Statement, con
     FROM artifacts
     WHERE state = 'ready' AND ${condition}
     ON CONFLICT DO NOTHING`);
+  if (count === 0) return;
   context.counted("file", undefined, "artifact", count);
   context.wake(filesTopic);
 });

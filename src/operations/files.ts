@@ -1,5 +1,5 @@
-// Files to remove: of artifacts that ended or were deleted, and of archived logs. A collector claims them, removes them,
-// and acknowledges that. The store itself never touches a file.
+// Files to remove, of artifacts that have ended or were deleted. A collector claims them, removes them, and acknowledges
+// that. The store itself never touches a file.
 import { z } from "zod";
 import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
@@ -28,7 +28,7 @@ const Claimed = z.strictObject({ id: Id, fence: z.int().positive() });
 /**
  * Hands out files to remove, those that are due the longest first. Until its lease ends, no other collector gets a file.
  *
- * Input    owner: who removes them, for people. kinds: only files of artifacts, or of archived logs. waitMs: the time to
+ * Input    owner: who removes them, for people. kinds: only files of these kinds. waitMs: the time to
  *          wait for a file. ttlMs: the time until another collector may get them
  * Result   { files, left }: remove each, then call files.acknowledge with its id and fence; a file that does not exist
  *          counts as removed. Empty when there is none. left: true when a step has found only files that are named

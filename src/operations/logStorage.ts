@@ -124,7 +124,7 @@ const archivedChunks = step(function* (
   for (const { start_offset, byte_length } of rows) {
     if (bytes >= wantedBytes) break;
     count++;
-    // Of a block that begins before `from`, the bytes before it do not count, even if some of them were dropped.
+    // The first block may begin before `from`. Its bytes up to there were not asked for, so they do not count.
     bytes += Math.max(0, byte_length - Math.max(0, from - start_offset));
   }
   return {

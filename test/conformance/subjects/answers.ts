@@ -64,7 +64,14 @@ export function answersConformance(backend: TestedBackend): void {
           store.commands.enqueue({
             sessionId,
             commands: [
-              { argv: ["a", ""], cwd: "/tmp", env: { A: "1" }, secretEnvKeys: ["B"], priority: 3, timeoutMs: 60_000 },
+              {
+                argv: ["a", ""],
+                cwd: "packages/a",
+                env: { A: "1" },
+                secretEnvKeys: ["B"],
+                priority: 3,
+                timeoutMs: 60_000,
+              },
               { argv: ["b"], maxAttempts: 2 },
             ],
           }),
@@ -85,7 +92,7 @@ export function answersConformance(backend: TestedBackend): void {
           store.artifacts.begin({ sessionId, commandId, name: "a/b.xml", kind: "junit", metadata: { a: [1] } }),
           asArtifact,
         );
-        const content = { sizeBytes: 3, sha256, uri: "file:///tmp/b.xml" };
+        const content = { sizeBytes: 3, sha256, uri: "s3://reports/b.xml" };
         const artifactId = artifact.id;
         await checked(store, store.artifacts.commit({ artifactId, ...content, ttlMs: 60_000 }), (row) => ({
           artifact: row,
