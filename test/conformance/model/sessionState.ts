@@ -1,6 +1,6 @@
 // The model of a session's row: its activity, what may be claimed from it, and its end.
 import { cancelCommandsOf, commandsOf } from "./commandState.ts";
-import { type Command, type Session, type State, tickMs, type Worktree } from "./state.ts";
+import { type Command, priorityStepMs, type Session, type State, type Worktree } from "./state.ts";
 import { endLease, leaseOf, type Release, releases } from "./worktreeLease.ts";
 
 export const isOpen = ({ state }: { readonly state: string }): boolean =>
@@ -29,12 +29,12 @@ export function saveSession(state: State, before: Session, changes: Partial<Sess
   return row;
 }
 
-/** Returns the time from which the head of the queue counts as waiting: each step of priority is worth one tick. */
+/** Returns the time from which the head of the queue counts as waiting: earlier for each step of its priority. */
 function readyFrom(state: State, session: Session): number | null {
   const takesWork = session.state === "pending" || session.state === "running";
   if (!takesWork || session.queuedCommands === 0 || session.activeCommands >= session.maxParallel) return null;
   const head = commandsOf(state, session.id).find((command) => command.state === "queued") as Command;
-  return Math.min(head.queuedAt, state.now) - head.priority * tickMs;
+  return Math.min(head.queuedAt, state.now) - head.priority * priorityStepMs;
 }
 
 /** Returns the open session that holds a worktree under its current fencing token. */

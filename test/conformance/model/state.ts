@@ -10,6 +10,9 @@ import type { ErrorCode, Store } from "../../../src/index.ts";
  */
 export const tickMs = 600_000;
 
+/** The time of waiting that one step of priority is worth: more than a run takes, and less than a tick. */
+export const priorityStepMs = 60_000;
+
 /** The limits of the tested store that are times, in whole ticks. */
 export const limits = { stopGraceMs: 2 * tickMs, runnerGoneMs: 5 * tickMs, idempotencyMs: 60 * tickMs } as const;
 

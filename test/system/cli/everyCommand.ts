@@ -49,6 +49,8 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
   const migrations = makeFolder(folder, "migrations");
   const backup = join(folder, "copy.db");
   const calls: readonly (readonly [command: string, args?: readonly string[], printsRows?: "rows"])[] = [
+    // First, as it would fail on the file at that URL once a minute has passed since its artifact was deleted.
+    ["files collect", ["--folder", folder]],
     ["demo", ["--commits", "1", "--runners", "1", "--command", "sh", "--", "-c", ":", "--token", secret]],
     ["health"],
     ["migrate upgrade"],
@@ -80,7 +82,6 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["commands show", [command.id], "rows"],
     ["artifacts list", [], "rows"],
     ["files list", [], "rows"],
-    ["files collect", ["--folder", folder]],
     ["logs show", [command.id]],
     ["debug show", [debugSessionId]],
     ["commands cancel", [command.id, "--force"], "rows"],

@@ -15,6 +15,8 @@ import type { Race, RaceResult } from "./reservingRunner.ts";
 
 const worktreesMax = 4;
 const rounds = 100;
+/** Returns the rounds of one of some racers: together they run all of them. */
+const shareOf = (racer: number, racers: number) => Math.ceil((rounds - racer) / racers);
 /** A busy machine may hold a row for long. */
 const limits = { lockMs: 60_000, callMs: 120_000 };
 
@@ -71,7 +73,7 @@ for (const { name, processes, url } of places) {
         const race: Race = {
           repositoryId: repository.id,
           owner: `runner-${index}`,
-          rounds: rounds / threads,
+          rounds: shareOf(index, threads),
           witness,
           number: index + 1,
         };
@@ -99,13 +101,12 @@ for (const { name, processes, url } of places) {
     await store.close();
     const witness = temporaryFolder();
     const script = fileURLToPath(new URL("./racingProcess.ts", import.meta.url));
-    const racing = Array.from({ length: processes }, (_, index) => Math.ceil((rounds - index) / processes)).map(
-      (share, index) =>
-        promisify(execFile)(
-          process.execPath,
-          [script, shared, repository.id, witness, `process-${index}`, String(share)],
-          { timeout: 300_000 },
-        ),
+    const racing = Array.from({ length: processes }, (_, index) =>
+      promisify(execFile)(
+        process.execPath,
+        [script, shared, repository.id, witness, `process-${index}`, String(shareOf(index, processes))],
+        { timeout: 300_000 },
+      ),
     );
     const results = (await Promise.all(racing)).map(({ stdout }) => JSON.parse(stdout) as RaceResult);
     assert.equal(
