@@ -52,8 +52,8 @@ export {
   type WorktreeState,
 } from "./model/vocabulary.ts";
 export type { Lease, Worktree } from "./model/worktrees.ts";
-export { createRunnerPool, type RunnerPool, type RunnerPoolOptions } from "./runners/pool.ts";
-export type { RunnerContext, RunnerTask } from "./runners/thread.ts";
+export { createRunnerPool, type RunnerPool, type RunnerPoolOptions } from "./pool/pool.ts";
+export type { RunnerContext, RunnerTask } from "./pool/thread.ts";
 export type { Backup, BackupManifest } from "./schema/manifest.ts";
 export { type AttachOptions, attachStore, openStore, type StoreOptions } from "./store.ts";
 export type { ConnectOptions, Liveness, OwnedStore, Store } from "./storeTypes.ts";

@@ -1,4 +1,4 @@
 // The entry point of a runner thread.
-import { startRunnerThread } from "../src/runners/thread.ts";
+import { startRunnerThread } from "../src/pool/thread.ts";
 
 export default startRunnerThread();

@@ -4,8 +4,8 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Claim, hashFile, type Store, StoreError } from "../index.ts";
-import { git } from "./git.ts";
-import type { LogWriter } from "./logWriter.ts";
+import { git } from "../runner/git/git.ts";
+import type { LogWriter } from "../runner/logs/logWriter.ts";
 
 type ArtifactStore = Pick<Store, "artifacts">;
 

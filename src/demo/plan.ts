@@ -2,8 +2,8 @@
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { expandHome, parsePlace } from "../place.ts";
+import { GitError, git } from "../runner/git/git.ts";
 import { CliError } from "../terminal/exit.ts";
-import { GitError, git } from "./git.ts";
 
 export interface DemoOptions {
   readonly repo: string;

@@ -3,9 +3,9 @@
 // left behind.
 import { hostname } from "node:os";
 import { type Claim, type RunnerContext, StoreError } from "../index.ts";
-import { execute, type Runner } from "./execution.ts";
-import { Heartbeat, leaseTtlMs, type StopReason } from "./heartbeat.ts";
-import { type HeldWorktree, releaseWorktree } from "./worktree.ts";
+import { Heartbeat, leaseTtlMs, type StopReason } from "../runner/keepAlive.ts";
+import { execute, type Runner } from "../runner/runSession.ts";
+import { type HeldWorktree, releaseWorktree } from "../runner/worktrees.ts";
 
 /** The operations that a runner may call. */
 export const runnerOperations = [

@@ -12,7 +12,11 @@ const execute = promisify(execFile);
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
 /** Maps each package name that examples import to the source file that replaces it. */
-const entries = { "debug-server-db": `${root}src/index.ts`, "debug-server-db/testing": `${root}src/testing/index.ts` };
+const entries = {
+  "debug-server-db": `${root}src/index.ts`,
+  "debug-server-db/runner": `${root}src/runner/index.ts`,
+  "debug-server-db/testing": `${root}src/testing/index.ts`,
+};
 
 export interface Example {
   /** The page, and the position of the example on it. */

@@ -65,12 +65,13 @@ const layers: readonly (readonly string[])[] = [
   ["src/storeTypes.ts"],
   ["src/actor/"],
   ["src/store.ts"],
-  ["src/runners/"],
+  ["src/pool/"],
   ["src/collector/"],
   ["src/http/"],
   ["src/testing/"],
   ["src/index.ts"],
   ["src/terminal/"],
+  ["src/runner/"],
   ["src/demo/"],
   ["src/cli/"],
 ];
@@ -233,15 +234,25 @@ it("dispatch, client and courier know no thread, port or database", () => {
       path,
     );
     assert.deepEqual(
-      imports.filter((name) => /^src\/(sqlite|postgres|actor|runners)\//.test(name)),
+      imports.filter((name) => /^src\/(sqlite|postgres|actor|pool)\//.test(name)),
       [],
       path,
     );
   }
 });
 
+it("the runner uses the public API alone", () => {
+  const allowed = /^(?:node:|src\/runner\/|src\/index\.ts$)/;
+  const others = sources
+    .filter(({ path }) => path.startsWith("src/runner/"))
+    .flatMap(({ path, imports }) =>
+      imports.filter((name) => !allowed.test(name)).map((name) => `${path} imports ${name}`),
+    );
+  assert.deepEqual(others, []);
+});
+
 it("the demo uses the public API, and beside it only the terminal and the addresses of stores", () => {
-  const allowed = /^(?:node:|src\/(?:demo|terminal)\/|src\/index\.ts$)/;
+  const allowed = /^(?:node:|src\/(?:demo|terminal|runner)\/|src\/index\.ts$)/;
   const others = sources
     .filter(({ path }) => path.startsWith("src/demo/"))
     .flatMap(({ path, imports }) =>

@@ -4,16 +4,16 @@ import { rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import type { Repository, Session, Store } from "../../index.ts";
+import { type Move, NodeBridge, type Stop } from "../../runner/debuggers/node/bridge.ts";
+import { inspectWorktree } from "../../runner/git/checkout.ts";
+import { worktreeEnvironment } from "../../runner/git/git.ts";
+import { Heartbeat, leaseTtlMs } from "../../runner/keepAlive.ts";
+import { LogWriter } from "../../runner/logs/logWriter.ts";
+import { acquireWorktree, type Holder, releaseWorktree, reportCommit } from "../../runner/worktrees.ts";
 import { readDebugViews, renderDebugViews } from "../../terminal/debugView.ts";
 import type { Screen } from "../../terminal/output.ts";
-import { inspectWorktree } from "../checkout.ts";
-import { worktreeEnvironment } from "../git.ts";
-import { Heartbeat, leaseTtlMs } from "../heartbeat.ts";
-import { LogWriter } from "../logWriter.ts";
 import type { Commit } from "../plan.ts";
 import { createDebugSession } from "../sessions.ts";
-import { acquireWorktree, type Holder, releaseWorktree, reportCommit } from "../worktree.ts";
-import { type Move, NodeBridge, type Stop } from "./bridge.ts";
 import { fileName, lines, source } from "./example.ts";
 
 export interface Scenario {

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { dirname } from "node:path";
 import { type TestContext, test } from "node:test";
-import { type BridgeOptions, NodeBridge } from "../../../../src/demo/debugger/bridge.ts";
 import { type DebugView, type OwnedStore, openStore } from "../../../../src/index.ts";
+import { type BridgeOptions, NodeBridge } from "../../../../src/runner/debuggers/node/bridge.ts";
 import { fixtures } from "../../../../src/testing/index.ts";
 import { createWorktree, type DebuggedWorktree, lines } from "./debuggedProgram.ts";
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
-import { runProgram } from "../../../src/demo/program.ts";
+import { runProgram } from "../../../src/runner/process/runCommand.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 const cwd = temporaryFolder();

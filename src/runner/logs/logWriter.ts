@@ -1,7 +1,7 @@
 // Writes the log of one command: in order, one append at a time, from the byte that the store acknowledged last.
 import { createHash } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { type Claim, type Store, StoreError } from "../index.ts";
+import { type Claim, type Store, StoreError } from "../../index.ts";
 
 type LogStream = "stdout" | "stderr" | "system";
 

@@ -1,7 +1,7 @@
 // The worktree of one session: its lease in the store and its folder on disk, acquired and released together.
 import { type Lease, type Release, type Session, type Store, StoreError } from "../index.ts";
-import { type CheckedOut, type Checkout, createWorktree, removeWorktree, reuseWorktree } from "./checkout.ts";
-import { type Heartbeat, type HeldLease, leaseTtlMs } from "./heartbeat.ts";
+import { type CheckedOut, type Checkout, createWorktree, removeWorktree, reuseWorktree } from "./git/checkout.ts";
+import { type Heartbeat, type HeldLease, leaseTtlMs } from "./keepAlive.ts";
 
 /** The longest wait for a worktree when all are in use. */
 const reserveWaitMs = 600_000;

@@ -1,6 +1,6 @@
 // The breakpoints of a debug session: sets them in Node's inspector, and binds them in the store.
 import { pathToFileURL } from "node:url";
-import type { Breakpoint, DebugBreakpoint, Store } from "../../index.ts";
+import type { Breakpoint, DebugBreakpoint, Store } from "../../../index.ts";
 import { type Inspector, InspectorError, type Location } from "./inspector.ts";
 import { sourceOf } from "./variables.ts";
 

@@ -1,6 +1,6 @@
 // The debug adapter of the demo: turns what Node's inspector reports into events, stops and breakpoints of a debug
 // session, and numbers the events.
-import { type DebugBreakpoint, type DebugSession, type Store, StoreError } from "../../index.ts";
+import { type DebugBreakpoint, type DebugSession, type Store, StoreError } from "../../../index.ts";
 import { Breakpoints, type DebugRun, type SourceBreakpoint } from "./breakpoints.ts";
 import { type Debuggee, type DebuggeeOptions, startDebuggee } from "./debuggee.ts";
 import { Inspector, InspectorError, type Location, type Paused } from "./inspector.ts";

@@ -1,6 +1,6 @@
 // Reads frames, scopes and variables of a paused program, in the terms of the Debug Adapter Protocol.
 import { fileURLToPath } from "node:url";
-import type { DebugScope, StackFrame, Variable } from "../../index.ts";
+import type { DebugScope, StackFrame, Variable } from "../../../index.ts";
 import type { CallFrame, Inspector, Property, RemoteObject } from "./inspector.ts";
 
 /** Limits on what is fetched, near those of the store. */

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { Heartbeat, leaseTtlMs } from "../../../src/demo/heartbeat.ts";
-import { acquireWorktree, type Holder, releaseWorktree } from "../../../src/demo/worktree.ts";
+import { Heartbeat, leaseTtlMs } from "../../../src/runner/keepAlive.ts";
+import { acquireWorktree, type Holder, releaseWorktree } from "../../../src/runner/worktrees.ts";
 import { fixtures, openTestStore, testClock } from "../../../src/testing/index.ts";
 import { git, workingFolder } from "../cli/commandLine.ts";
 

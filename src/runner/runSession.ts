@@ -1,13 +1,13 @@
 // Executes one claimed command, from its worktree to its result.
 import { dirname, resolve } from "node:path";
+import { recordFileList, recordLog } from "../demo/artifacts.ts";
 import { type Claim, type Command, type Release, type Store, StoreError } from "../index.ts";
-import { recordFileList, recordLog } from "./artifacts.ts";
-import { type Condition, inspectWorktree } from "./checkout.ts";
-import { GitError, worktreeEnvironment } from "./git.ts";
-import type { HeldLease, StopReason } from "./heartbeat.ts";
-import { LogWriter } from "./logWriter.ts";
-import { type Ending, runProgram } from "./program.ts";
-import { acquireWorktree, type HeldWorktree, type Holder, reportCommit } from "./worktree.ts";
+import { type Condition, inspectWorktree } from "./git/checkout.ts";
+import { GitError, worktreeEnvironment } from "./git/git.ts";
+import type { HeldLease, StopReason } from "./keepAlive.ts";
+import { LogWriter } from "./logs/logWriter.ts";
+import { type Ending, runProgram } from "./process/runCommand.ts";
+import { acquireWorktree, type HeldWorktree, type Holder, reportCommit } from "./worktrees.ts";
 
 export type RunnerStore = Pick<Store, "repositories" | "runners" | "worktrees" | "commands" | "logs" | "artifacts">;
 

@@ -1,8 +1,8 @@
 // The log writer retries while the store refuses every append.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { LogWriter } from "../../../src/demo/logWriter.ts";
 import { storeError } from "../../../src/index.ts";
+import { LogWriter } from "../../../src/runner/logs/logWriter.ts";
 import { fixtures, openTestStore, stubStore } from "../../../src/testing/index.ts";
 
 test("an append is retried while the store is full, once more after the stop, and then never", async () => {

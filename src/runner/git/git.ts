@@ -1,5 +1,5 @@
 // Runs git, and reports its failures in one sentence.
-import { runProgram } from "./program.ts";
+import { runProgram } from "../process/runCommand.ts";
 
 export interface GitOptions {
   readonly cwd: string;
