@@ -1,6 +1,7 @@
 // Renews every lease of one runner, three times per lease duration, and passes on what the store answers: lost, or
 // cancelled.
 import { type Store, StoreError } from "../index.ts";
+import { realTime } from "../realTime.ts";
 
 /** Short, so that what a killed process holds is soon free again. */
 export const leaseTtlMs = 15_000;
@@ -47,7 +48,7 @@ export class Heartbeat {
   readonly #runnerId: string;
   readonly #leases = new Set<Lease>();
   #timer: NodeJS.Timeout | undefined;
-  #aliveUntilMs = performance.now() + leaseTtlMs;
+  #aliveUntilMs = realTime.elapsed() + leaseTtlMs;
   #stopped = false;
 
   constructor(store: Pick<Store, "runners">, runnerId: string) {
@@ -70,12 +71,12 @@ export class Heartbeat {
 
   stop(): void {
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    realTime.clearTimeout(this.#timer);
   }
 
   #schedule(afterMs: number): void {
-    clearTimeout(this.#timer);
-    if (!this.#stopped) this.#timer = setTimeout(() => void this.beat(), afterMs);
+    realTime.clearTimeout(this.#timer);
+    if (!this.#stopped) this.#timer = realTime.setTimeout(() => void this.beat(), afterMs);
   }
 
   /**
@@ -83,7 +84,7 @@ export class Heartbeat {
    * lost.
    */
   async beat(): Promise<void> {
-    const startedAtMs = performance.now();
+    const startedAtMs = realTime.elapsed();
     const leases = [...this.#leases];
     const refs = (kind: HeldLease["kind"]) =>
       leases.filter((lease) => lease.kind === kind).map(({ id, fence }) => ({ id, fence }));
@@ -100,7 +101,7 @@ export class Heartbeat {
       this.#schedule(leaseTtlMs / 3);
     } catch (error) {
       const isFinal = !(error instanceof StoreError && error.retryable);
-      if (isFinal || performance.now() > this.#aliveUntilMs) for (const lease of leases) lease.end("lost");
+      if (isFinal || realTime.elapsed() > this.#aliveUntilMs) for (const lease of leases) lease.end("lost");
       this.#schedule(isFinal ? leaseTtlMs / 3 : 1_000);
     }
   }

@@ -2,6 +2,7 @@
 import { dirname, resolve } from "node:path";
 import { recordFileList, recordLog } from "../demo/artifacts.ts";
 import { type Claim, type Command, type Release, type Store, StoreError } from "../index.ts";
+import { realTime } from "../realTime.ts";
 import { type Condition, inspectWorktree } from "./git/checkout.ts";
 import { GitError, worktreeEnvironment } from "./git/git.ts";
 import type { HeldLease, StopReason } from "./keepAlive.ts";
@@ -84,14 +85,16 @@ async function runCommand(
 ): Promise<Result> {
   const timeout = new AbortController();
   const timer =
-    command.timeoutMs === null ? undefined : setTimeout(() => timeout.abort(), Math.min(command.timeoutMs, timerMsMax));
+    command.timeoutMs === null
+      ? undefined
+      : realTime.setTimeout(() => timeout.abort(), Math.min(command.timeoutMs, timerMsMax));
   const ending = await runProgram(command.argv, {
     cwd: resolve(path, command.cwd ?? "."),
     env: { ...worktreeEnvironment(dirname(path)), ...command.env },
     signal: AbortSignal.any([stop, lease.stop, timeout.signal]),
     output: (stream, data) => log.write(stream, data),
   });
-  clearTimeout(timer);
+  realTime.clearTimeout(timer);
   const result = resultOf(ending);
   return timeout.signal.aborted ? { ...result, outcome: "timed_out" } : result;
 }

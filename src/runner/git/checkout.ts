@@ -3,6 +3,7 @@
 import { existsSync, realpathSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { dirname, isAbsolute, relative, resolve } from "node:path";
+import { realTime } from "../../realTime.ts";
 import { GitError, git } from "./git.ts";
 
 export interface Checkout {
@@ -50,11 +51,14 @@ export async function removeWorktree({ gitDir, worktreesRoot, path }: Omit<Check
   if (!isBelow(worktreesRoot, path))
     throw new GitError(`${path} is not below ${worktreesRoot}: the demo removes only its own worktrees`);
   await rm(path, { recursive: true, force: true, maxRetries: 3 });
-  const signal = AbortSignal.timeout(5_000);
+  const tooLong = new AbortController();
+  const timer = realTime.setTimeout(() => tooLong.abort(), 5_000);
   // --force twice, because an interrupted `git worktree add` leaves a lock. git may not know the path at all.
-  await git(["--git-dir", gitDir, "worktree", "remove", "--force", "--force", path], { cwd: gitDir, signal }).catch(
-    () => undefined,
-  );
+  await git(["--git-dir", gitDir, "worktree", "remove", "--force", "--force", path], {
+    cwd: gitDir,
+    signal: tooLong.signal,
+  }).catch(() => undefined);
+  realTime.clearTimeout(timer);
 }
 
 function isBelow(root: string, path: string): boolean {

@@ -1,7 +1,7 @@
 // Writes the log of one command: in order, one append at a time, from the byte that the store acknowledged last.
 import { createHash } from "node:crypto";
-import { setTimeout as delay } from "node:timers/promises";
 import { type Claim, type Store, StoreError } from "../../index.ts";
+import { sleep } from "../../realTime.ts";
 
 type LogStream = "stdout" | "stderr" | "system";
 
@@ -64,7 +64,7 @@ export class LogWriter {
       } catch (error) {
         if (!(error instanceof StoreError) || !error.retryable || this.#stop.aborted) throw error;
         const retryAfterMs = Number(error.details.retryAfterMs ?? 200);
-        await delay(retryAfterMs, undefined, { signal: this.#stop }).catch(() => undefined);
+        await sleep(retryAfterMs, { signal: this.#stop });
       }
     }
   }

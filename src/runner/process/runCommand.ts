@@ -3,6 +3,7 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import type { Readable } from "node:stream";
+import { realTime } from "../../realTime.ts";
 
 export interface ProgramOptions {
   readonly cwd: string;
@@ -49,11 +50,11 @@ export async function runProgram(
   stopListening();
   // A process that it left running would go on in a worktree that the next session uses.
   kill(child, "SIGKILL");
-  const drain = setTimeout(
+  const drain = realTime.setTimeout(
     () => [child.stdout, child.stderr].map((stream) => stream.destroy()),
     stop.aborted ? drainMs / 10 : drainMs,
   );
-  await reading.finally(() => clearTimeout(drain));
+  await reading.finally(() => realTime.clearTimeout(drain));
   return ending;
 }
 
@@ -85,12 +86,12 @@ function stopOn(child: Child, signal: AbortSignal): () => void {
   let killTimer: NodeJS.Timeout | undefined;
   const stop = () => {
     kill(child, "SIGTERM");
-    killTimer = setTimeout(() => kill(child, "SIGKILL"), graceMs);
+    killTimer = realTime.setTimeout(() => kill(child, "SIGKILL"), graceMs);
   };
   if (signal.aborted) stop();
   else signal.addEventListener("abort", stop, { once: true });
   return () => {
-    clearTimeout(killTimer);
+    realTime.clearTimeout(killTimer);
     signal.removeEventListener("abort", stop);
   };
 }
