@@ -1,8 +1,8 @@
 // Executes one claimed command, from its worktree to its result.
 import { dirname, resolve } from "node:path";
-import { recordFileList, recordLog } from "../demo/artifacts.ts";
 import { type Claim, type Command, type Release, type Store, StoreError } from "../index.ts";
 import { realTime } from "../realTime.ts";
+import { recordFileList, recordLog } from "./artifacts/artifacts.ts";
 import { type Condition, inspectWorktree } from "./git/checkout.ts";
 import { GitError, worktreeEnvironment } from "./git/git.ts";
 import type { HeldLease, StopReason } from "./keepAlive.ts";

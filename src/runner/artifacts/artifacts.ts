@@ -3,9 +3,9 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type Claim, hashFile, type Store, StoreError } from "../index.ts";
-import { git } from "../runner/git/git.ts";
-import type { LogWriter } from "../runner/logs/logWriter.ts";
+import { type Claim, hashFile, type Store, StoreError } from "../../index.ts";
+import { git } from "../git/git.ts";
+import type { LogWriter } from "../logs/logWriter.ts";
 
 type ArtifactStore = Pick<Store, "artifacts">;
 
