@@ -1,6 +1,8 @@
-// The end of a command's lease that was not renewed: the command is queued again, or ends.
+// The end of an attempt without a result, because its lease ran out or its runner gave it back: the command is queued
+// again, or ends.
 import type { Context } from "../context.ts";
 import { type CommandRow, hasFailed, type ReapedCommandRow } from "../model/commands.ts";
+import type { SessionRow } from "../model/sessions.ts";
 import type { CommandState } from "../model/vocabulary.ts";
 import { all, and, first, forUpdate, one, skipLocked, sql, step, when } from "../sql.ts";
 import { asLastCommand, endCommand, requeueCommand } from "./commandState.ts";
@@ -41,29 +43,50 @@ export const expireCommandLeases = step(function* (
     if (row === undefined || !(yield* tryLockLeaseOf(session))) continue;
     ids.push(id);
     const isUnconfirmed = row.state === "running" && (yield* neverReachedRunner(row));
-    const attemptsUsed = row.attempt - row.lost_claims;
-    const isRequeued = row.state === "running" && (isUnconfirmed || attemptsUsed < row.max_attempts);
-    const state: CommandState = row.state === "cancelling" ? "cancelled" : "lost";
-    const result = { state, exit_code: null, signal: null, end_reason: row.end_reason ?? reason };
-    const ended = isRequeued
-      ? yield* requeueCommand(row, result, isUnconfirmed, context)
-      : yield* endCommand(row, result, "expire", context);
-    const counters = {
-      active_commands: session.active_commands - 1,
-      queued_commands: session.queued_commands + (isRequeued ? 1 : 0),
-      failed_commands: session.failed_commands + (!isRequeued && hasFailed(state) ? 1 : 0),
-      ...(isRequeued ? {} : asLastCommand(ended)),
-    };
-    yield* settleSession(yield* saveSession(session, counters, context), undefined, context);
+    const lost = yield* loseAttempt(row, session, { isCounted: !isUnconfirmed, reason }, context);
+    yield* settleSession(lost.session, undefined, context);
   }
   return ids;
+});
+
+interface LostAttempt {
+  /** True when it is one of the attempts that the command has. */
+  readonly isCounted: boolean;
+  readonly reason: string;
+  readonly logOffset?: number | undefined;
+}
+
+/**
+ * Ends the current attempt of an active command without a result. The command is queued again if it has attempts left;
+ * otherwise it is lost, or cancelled if that was requested. Returns the command and its session, which is not settled.
+ */
+export const loseAttempt = step(function* (
+  row: CommandRow,
+  session: SessionRow,
+  { isCounted, reason, logOffset }: LostAttempt,
+  context: Context,
+) {
+  const attemptsUsed = row.attempt - row.lost_claims;
+  const isRequeued = row.state === "running" && (!isCounted || attemptsUsed < row.max_attempts);
+  const state: CommandState = row.state === "cancelling" ? "cancelled" : "lost";
+  const result = { state, exit_code: null, signal: null, end_reason: row.end_reason ?? reason };
+  const command = isRequeued
+    ? yield* requeueCommand(row, result, !isCounted, context, logOffset)
+    : yield* endCommand(row, result, "expire", context, logOffset);
+  const counters = {
+    active_commands: session.active_commands - 1,
+    queued_commands: session.queued_commands + (isRequeued ? 1 : 0),
+    failed_commands: session.failed_commands + (!isRequeued && hasFailed(state) ? 1 : 0),
+    ...(isRequeued ? {} : asLastCommand(command)),
+  };
+  return { command, session: yield* saveSession(session, counters, context) };
 });
 
 /**
  * The number of attempts of one command that do not count because their claim never reached a runner. A command that
  * ends its runner within seconds looks the same, so there has to be a bound (D-083).
  */
-const lostClaimsMax = 3;
+export const lostClaimsMax = 3;
 
 /**
  * Checks whether the current claim of a command never reached its runner, as far as the store can know: its fencing

@@ -233,15 +233,16 @@ export const endCommand = step(function* (
 
 /**
  * Ends the attempt of a running command with a result, and puts the command back into the queue for the next attempt.
- * An attempt whose claim never reached its runner (`isUnconfirmed`) is not counted (D-083).
+ * An attempt whose claim never reached its runner, or whose program was never started, is not counted (D-083).
  */
 export const requeueCommand = step(function* (
   before: CommandRow,
   result: CommandResult,
   isUnconfirmed: boolean,
   context: Context,
+  logOffset?: number,
 ) {
-  yield* endAttempt(before, result, context, undefined);
+  yield* endAttempt(before, result, context, logOffset);
   const row = yield* writeRow<CommandRow>(
     "command",
     before,

@@ -26,6 +26,7 @@ import { commandStates, releaseKinds } from "../model/vocabulary.ts";
 import { Held, NotYet, operation } from "../operation.ts";
 import { all, one, sql, step } from "../sql.ts";
 import { nextSession, nothingReady } from "./claimSearch.ts";
+import { loseAttempt, lostClaimsMax } from "./commandExpiry.ts";
 import {
   asLastCommand,
   type CommandResult,
@@ -200,6 +201,46 @@ export const finish = operation({
     const release = input.release && { runnerId: before.runner_id, to: input.release };
     const settled = yield* settleSession(yield* saveSession(session, counters, context), release, context);
     return finishedAnswer(command, settled);
+  },
+});
+
+/**
+ * Gives a command back that its runner cannot finish, for example because the runner has to stop. End its program
+ * before. The command is queued again if it has attempts left (maxAttempts); otherwise it ends as lost, or as cancelled
+ * if its cancellation was requested. Repeating the call changes nothing.
+ *
+ * Input    hasStarted: false when the program was never started; then the attempt does not count, at most three times.
+ *          reason: shown by the attempt, and by a command that ends. logOffset: the number of bytes that the runner wrote
+ *          to the log; the call fails with log_gap while fewer are stored
+ * Result   { command, session, remainingCommands }, as of finish
+ * Fails    not_found | lease_lost { currentFence } | invalid_transition { state } when it has ended with a result
+ *          | log_gap { expectedOffset }
+ * Effect   one row of commands, of attempts (its log is sealed) and of sessions. The worktree stays leased: release it
+ * Cost     at most 8 statements, each by an index, unless the session ends with the command
+ */
+export const handBack = operation({
+  access: "write",
+  input: z.strictObject({
+    commandId: Id,
+    fence: Fence,
+    hasStarted: z.boolean().default(true),
+    reason: Reason.default("handed_back"),
+    logOffset: z.int().min(0).optional(),
+  }),
+  output: Finished,
+  errors: ["not_found", "lease_lost", "invalid_transition", "log_gap"],
+  *run({ commandId, fence, hasStarted, reason, logOffset }, context) {
+    const { session, command: before } = yield* lockCommand(commandId);
+    if (before.fence !== fence) leaseLost(before, fence);
+    if (before.lease_expires_at === null) {
+      // Queued under this fence, it was given back before, or its lease has expired.
+      if (before.state === "queued" || before.state === "lost" || before.state === "cancelled")
+        return finishedAnswer(before, session);
+      invalidTransition("command", before.state, `command ${before.id} has already ended as ${before.state}`);
+    }
+    const isCounted = hasStarted || before.lost_claims >= lostClaimsMax;
+    const lost = yield* loseAttempt(before, session, { isCounted, reason, logOffset }, context);
+    return finishedAnswer(lost.command, yield* settleSession(lost.session, undefined, context));
   },
 });
 

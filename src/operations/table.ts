@@ -71,6 +71,7 @@ export const operations = {
     enqueue: commands.enqueue,
     claim: commands.claim,
     finish: commands.finish,
+    handBack: commands.handBack,
     cancel: commands.cancel,
     get: commands.get,
     attempts: commands.attempts,

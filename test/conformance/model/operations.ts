@@ -33,6 +33,7 @@ export const leftOut: Readonly<Record<string, string>> = {
   ...left("debug", ["patchState", "get", "list", "follow", "close"], ownModel),
   ...left("repositories", ["list"], "each run ends with a comparison of all rows, which it reads with the lists"),
   ...left("runners", ["list"], "each run ends with a comparison of all rows, which it reads with the lists"),
+  ...left("commands", ["handBack"], notYet),
   ...left("sessions", ["pin"], notYet),
   ...left("logs", ["archive"], notYet),
   ...left("changes", ["checkpoint", "consumers", "forget"], notYet),

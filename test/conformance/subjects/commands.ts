@@ -582,6 +582,57 @@ export function commandsConformance(backend: TestedBackend): void {
       assert.equal((await store.commands.finish({ ...held(first), outcome: "succeeded" })).remainingCommands, 2);
     });
 
+    test("a command that is given back is queued again at once, until no attempt remains", async ({ store }) => {
+      const { session, command } = await fixtures(store).command({ maxAttempts: 2 });
+      const { runner } = await fixtures(store).runner();
+      const first = await claimed(store, runner.id, session.id);
+      await signs.append(store, first);
+      await fails(store.commands.handBack({ ...held(first), logOffset: 2 }), "log_gap", { expectedOffset: 1 });
+      const back = await store.commands.handBack({ ...held(first), logOffset: 1 });
+      assert.deepEqual(
+        [back.command.state, back.command.attempt, back.command.leaseExpiresAt, back.remainingCommands],
+        ["queued", 1, null, 1],
+      );
+      assert.deepEqual(await store.commands.handBack({ ...held(first), logOffset: 1 }), back);
+      assert.equal((await store.logs.read({ commandId: command.id, attempt: 1 })).state, "sealed");
+      const second = await claimed(store, runner.id, session.id);
+      await fails(store.commands.handBack(held(first)), "lease_lost", { currentFence: second.fence });
+      const lost = await store.commands.handBack({ ...held(second), reason: "the runner stops" });
+      assert.deepEqual([lost.command.state, lost.command.endReason], ["lost", "the runner stops"]);
+      assert.deepEqual((await store.commands.handBack(held(second))).command, lost.command);
+      const attempts = await store.commands.attempts({ commandId: command.id });
+      assert.deepEqual(
+        attempts.map(({ outcome }) => outcome),
+        ["lost", "lost"],
+      );
+      const after = await store.sessions.get({ sessionId: session.id });
+      assert.deepEqual([after.queuedCommands, after.activeCommands, after.failedCommands], [0, 0, 1]);
+    });
+
+    test("an attempt that was given back before its program started does not count, three times", async ({ store }) => {
+      const { session } = await fixtures(store).command({ maxAttempts: 1 });
+      const { runner } = await fixtures(store).runner();
+      for (let back = 1; back <= 4; back++) {
+        const claim = await claimed(store, runner.id, session.id);
+        await signs.heartbeat(store, claim);
+        const { command } = await store.commands.handBack({ ...held(claim), hasStarted: false });
+        assert.deepEqual([command.state, command.lostClaims], back < 4 ? ["queued", back] : ["lost", 3]);
+      }
+    });
+
+    test("a command that is given back while it is being cancelled is cancelled", async ({ store }) => {
+      const { claim } = await fixtures(store).claim({ maxAttempts: 5 });
+      await store.commands.cancel({ commandId: claim.command.id, reason: "unwanted" });
+      const { command } = await store.commands.handBack(held(claim));
+      assert.deepEqual([command.state, command.endReason], ["cancelled", "unwanted"]);
+    });
+
+    test("a command that has ended with a result cannot be given back", async ({ store }) => {
+      const { claim } = await fixtures(store).claim({ maxAttempts: 5 });
+      await store.commands.finish({ ...held(claim), outcome: "succeeded" });
+      await fails(store.commands.handBack(held(claim)), "invalid_transition", { state: "succeeded" });
+    });
+
     test("a claim that never reached its runner does not use up an attempt, three times", async ({ store, clock }) => {
       const { session, command } = await fixtures(store).command({ maxAttempts: 1 });
       const { runner } = await fixtures(store).runner({ ttlMs: 3_600_000 });

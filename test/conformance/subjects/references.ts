@@ -64,6 +64,7 @@ const calls: Readonly<Record<string, Call>> = {
   "commands.enqueue sessionId": (s) => s.commands.enqueue({ sessionId: unknown, commands }),
   "commands.claim runnerId": (s) => s.commands.claim({ runnerId: unknown }),
   "commands.claim sessionId": (s, { runnerId }) => s.commands.claim({ runnerId, sessionId: unknown }),
+  "commands.handBack commandId": (s) => s.commands.handBack({ commandId: unknown, fence: 1 }),
   "commands.finish commandId": (s) => s.commands.finish({ commandId: unknown, fence: 1, outcome: "failed" }),
   "commands.cancel commandId": (s) => s.commands.cancel({ commandId: unknown }),
   "commands.get commandId": (s) => s.commands.get({ commandId: unknown }),
