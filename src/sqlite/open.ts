@@ -19,6 +19,7 @@ import { fileFacts } from "./facts.ts";
 import { describeReadOnly, prepareFile, withPath } from "./file.ts";
 import { FreePages } from "./freePages.ts";
 import { inImmediateTransaction, retryWhileBusy } from "./locks.ts";
+import { connectInMemory, keepImage } from "./memoryImage.ts";
 import { copyInSteps } from "./onlineCopy.ts";
 import { type FileIdentities, fileIdentity, OpenFile } from "./openFile.ts";
 import { connectToRead, readOnlyError } from "./readOnly.ts";
@@ -72,7 +73,8 @@ function tryOpen(options: SqliteOptions): SqliteDriver | undefined {
   const readOnly = inMemory || options.role !== "visitor" ? undefined : describeReadOnly(path);
   if (readOnly !== undefined) return openToRead(path, readOnly, options);
   const identity = fileIdentity(path);
-  const db = connect(path, options.limits.busyMs);
+  const isNew = inMemory && create;
+  const db = isNew ? connectInMemory(options.clock, options.limits.busyMs) : connect(path, options.limits.busyMs);
   try {
     // Another process may be creating the file, switching it to WAL or restoring it, and holds its lock meanwhile.
     retryWhileBusy(options.limits.busyGiveUpMs, () => requireOwnDatabase(db, path, create));
@@ -84,6 +86,7 @@ function tryOpen(options: SqliteOptions): SqliteDriver | undefined {
       return undefined;
     }
     ensureSchema(db, options);
+    if (isNew) keepImage(db);
     const epoch = nextEpoch(db, options);
     const file = inMemory
       ? undefined

@@ -6,8 +6,18 @@ import Database from "better-sqlite3";
 import { systemClock } from "../../../src/clock.ts";
 import { defaultLimits } from "../../../src/limits.ts";
 import { checkNodeVersion } from "../../../src/package.ts";
+import { connectInMemory } from "../../../src/sqlite/memoryImage.ts";
 import { openSqlite } from "../../../src/sqlite/open.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
+
+const settings = {
+  migrate: "create",
+  synchronous: "full",
+  maxBytes: undefined,
+  clock: systemClock,
+  limits: defaultLimits,
+  onEvent: () => undefined,
+} as const;
 
 /** Opens a new file while SQLite gives the answers in `answers` instead of its own. */
 function openWith(t: TestContext, answers: Readonly<Record<string, unknown>>): void {
@@ -23,15 +33,7 @@ function openWith(t: TestContext, answers: Readonly<Record<string, unknown>>): v
     return source in answers ? { pluck: () => ({ get: () => answers[source] }) } : prepare.call(this, source);
   } as typeof prepare;
   const path = join(folder, "metadata.db");
-  openSqlite({
-    path,
-    migrate: "create",
-    synchronous: "full",
-    maxBytes: undefined,
-    clock: systemClock,
-    limits: defaultLimits,
-    onEvent: () => undefined,
-  });
+  openSqlite({ ...settings, path });
 }
 
 for (const [what, question, answer, message] of [
@@ -59,3 +61,30 @@ it("a Node that is too old is refused", () => {
   }
   for (const version of ["22.18.0", "24.0.0", process.versions.node]) checkNodeVersion(version);
 });
+
+it("a store in memory is a copy of the first one, with an id and a time of creation of its own", () => {
+  openInMemory();
+  const clock = { ...systemClock, now: () => 2_000 };
+  const [one, other, made] = [connectInMemory(systemClock, 0), connectInMemory(clock, 0), openFile()];
+  const idOf = (db: Database.Database) => db.prepare("SELECT value FROM store_meta WHERE key = 'store_id'").get();
+  assert.notDeepEqual(idOf(one), idOf(other));
+  const appliedAt = "SELECT DISTINCT applied_at FROM schema_migrations";
+  assert.deepEqual(other.prepare(appliedAt).pluck().all(), [clock.now()]);
+  const rest = [
+    "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name",
+    "SELECT revision, name, sha256 FROM schema_migrations",
+    "SELECT key FROM store_meta WHERE key NOT LIKE 'server %' AND key <> 'epoch' ORDER BY key",
+    "SELECT * FROM counters",
+  ];
+  for (const text of rest) assert.deepEqual(one.prepare(text).all(), made.prepare(text).all(), text);
+});
+
+function openInMemory(): void {
+  void openSqlite({ ...settings, path: ":memory:" }).close();
+}
+
+function openFile(): Database.Database {
+  const path = join(temporaryFolder(), "metadata.db");
+  void openSqlite({ ...settings, path }).close();
+  return new Database(path);
+}
