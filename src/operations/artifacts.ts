@@ -217,10 +217,10 @@ const remove = operation({
   errors: ["not_found", "conflict"],
   *run({ artifactId, expectedVersion }, context) {
     const before = yield* lockRow("artifact", artifactId);
+    yield* keepSessionActive(before.session_id, context);
     if (before.state === "deleted" || before.state === "failed") return before;
     requireVersion(before, expectedVersion);
     requireUnpinned(before);
-    yield* keepSessionActive(before.session_id, context);
     return yield* endArtifact(before, "delete", context);
   },
 });
@@ -247,9 +247,9 @@ export const pin = operation({
     );
     // Without its pin an artifact may be over, and then removing the pin again must not fail.
     const before = yield* pinned ? lockLiveArtifact(artifactId, context) : lockRow("artifact", artifactId);
+    if (!pinned) yield* keepSessionActive(before.session_id, context);
     if ((before.pinned === 1) === pinned) return before;
     requireVersion(before, expectedVersion);
-    if (!pinned) yield* keepSessionActive(before.session_id, context);
     const row = yield* writeRow<ArtifactRow>("artifact", before, { pinned: Number(pinned) }, context);
     changed({
       entity: "artifact",

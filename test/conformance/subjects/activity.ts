@@ -114,6 +114,17 @@ const uses: Readonly<Record<string, (store: Store) => Promise<{ sessionId: strin
     const { artifact } = await fixtures(store).artifact({ sessionId: session.id });
     return { sessionId: session.id, use: () => store.artifacts.delete({ artifactId: artifact.id }) };
   },
+  async "artifacts.pin, of a pin that is not there"(store) {
+    const { session } = await fixtures(store).session({ idleTtlMs });
+    const { artifact } = await fixtures(store).artifact({ sessionId: session.id });
+    return { sessionId: session.id, use: () => store.artifacts.pin({ artifactId: artifact.id, pinned: false }) };
+  },
+  async "artifacts.delete, of an artifact that has ended"(store) {
+    const { session } = await fixtures(store).session({ idleTtlMs });
+    const { artifact } = await fixtures(store).artifact({ sessionId: session.id });
+    await store.artifacts.delete({ artifactId: artifact.id });
+    return { sessionId: session.id, use: () => store.artifacts.delete({ artifactId: artifact.id }) };
+  },
   async "worktrees.renew"(store) {
     const { sessionId, worktreeId, fence } = await leasedSession(store);
     return { sessionId, use: () => store.worktrees.renew({ worktreeId, fence, ttlMs: 7_200_000 }) };
