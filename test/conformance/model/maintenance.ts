@@ -1,4 +1,5 @@
 // The model of the reaper.
+import { expireArtifacts } from "./artifacts.ts";
 import { endByForce, settleForced } from "./commandEnds.ts";
 import { expireCommands, expireWorktrees } from "./leases.ts";
 import { modelOf } from "./operation.ts";
@@ -44,7 +45,8 @@ export const maintenance = modelOf("maintenance", {
       const worktrees = expireWorktrees(state);
       const sessions = reapSessions(state);
       const runners = reapRunners(state);
-      return { commands, worktrees, sessions, runners, artifacts: [], keys: 0, more: false };
+      const artifacts = expireArtifacts(state);
+      return { commands, worktrees, sessions, runners, artifacts, keys: 0, more: false };
     },
     ordered(answer) {
       const entries = Object.entries((answer ?? {}) as Record<string, unknown>);

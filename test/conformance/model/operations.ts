@@ -1,4 +1,5 @@
 // The operations that the model knows, and those that it leaves to other tests.
+import { artifacts } from "./artifacts.ts";
 import { commands } from "./commands.ts";
 import { logs } from "./logs.ts";
 import { maintenance } from "./maintenance.ts";
@@ -15,6 +16,7 @@ export const modelled: Readonly<Record<string, ModelOperation>> = {
   ...sessions,
   ...commands,
   ...logs,
+  ...artifacts,
   ...maintenance,
 };
 
@@ -40,7 +42,6 @@ export const leftOut: Readonly<Record<string, string>> = {
   ...left("maintenance", ["prune", "retention", "setRetention"], notYet),
   ...left("maintenance", ["fsck", "repair"], "each run ends with a check of the store, which must find nothing"),
   ...left("files", ["claim", "acknowledge", "fail", "list"], notYet),
-  ...left("artifacts", ["record", "begin", "commit", "get", "list", "delete", "pin"], notYet),
   ...left("accounts", ["create", "disable", "enable", "rename", "get", "find", "list"], notYet),
   ...left("tokens", ["mint", "verify", "rotate", "revoke", "list", "bootstrapAdmin"], notYet),
 };

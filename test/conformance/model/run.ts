@@ -162,6 +162,7 @@ class Run {
       worktrees: await listed(store.worktrees.all({ limit: 3 })),
       sessions: await listed(store.sessions.all({ limit: 3 })),
       commands: await listed(store.commands.all({ limit: 3 })),
+      artifacts: await listed(store.artifacts.all({ limit: 3 })),
       attempts: await byCommand(state.commands.keys(), (commandId) => store.commands.attempts({ commandId })),
     };
     for (const [name, rows] of Object.entries(observed)) {
