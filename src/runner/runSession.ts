@@ -4,7 +4,8 @@ import { type Claim, type Command, type Release, type Store, StoreError } from "
 import { realTime } from "../realTime.ts";
 import { recordFileList, recordLog } from "./artifacts/artifacts.ts";
 import { type Condition, inspectWorktree } from "./git/checkout.ts";
-import { GitError, worktreeEnvironment } from "./git/git.ts";
+import { worktreeEnvironment } from "./git/environment.ts";
+import { GitError } from "./git/git.ts";
 import type { HeldLease, StopReason } from "./keepAlive.ts";
 import { LogWriter } from "./logs/logWriter.ts";
 import { type Ending, runProgram } from "./process/runCommand.ts";
@@ -74,7 +75,7 @@ export async function execute(runner: Runner, claim: Claim, held: HeldWorktree |
 }
 
 function checkoutNote({ path, checkedOut }: HeldWorktree, commitSha: string): Uint8Array {
-  return new TextEncoder().encode(`worktree ${path}: ${checkedOut}, at ${commitSha.slice(0, 12)}\n`);
+  return new TextEncoder().encode(`worktree ${path}: ${checkedOut.how}, at ${commitSha.slice(0, 12)}\n`);
 }
 
 async function runCommand(

@@ -1,6 +1,8 @@
 // The worktree of one session: its lease in the store and its folder on disk, acquired and released together.
+import { dirname, join } from "node:path";
 import { type Lease, type Release, type Session, type Store, StoreError } from "../index.ts";
-import { type CheckedOut, type Checkout, createWorktree, removeWorktree, reuseWorktree } from "./git/checkout.ts";
+import { type CheckedOut, checkOut, removeWorktree } from "./git/checkout.ts";
+import { openRepository } from "./git/repository.ts";
 import { type Heartbeat, type HeldLease, leaseTtlMs } from "./keepAlive.ts";
 
 /** The longest wait for a worktree when all are in use. */
@@ -33,32 +35,43 @@ export async function acquireWorktree(holder: Holder, session: Session, stop: Ab
   const { worktree, fence } = granted;
   const isNew = granted.match === "created";
   const lease = heartbeat.hold("worktree", worktree.id, fence);
-  const checkout = {
-    gitDir: remoteUrl ?? "",
-    worktreesRoot: worktreeRoot ?? worktree.path,
-    path: worktree.path,
-    commitSha,
-    signal: AbortSignal.any([stop, lease.stop]),
-  };
+  const signal = AbortSignal.any([stop, lease.stop]);
+  const { path } = worktree;
+  const worktreesRoot = worktreeRoot ?? dirname(path);
+  const place: Place = { gitDir: undefined, worktreesRoot, path };
   try {
-    const checkedOut = isNew ? await createWorktree(checkout) : await reuseWorktree(checkout, granted.needsScrub);
+    const mirrorsFolder = join(dirname(worktreesRoot), "mirrors");
+    const repository = await openRepository(remoteUrl ?? "", { mirrorsFolder, signal });
+    place.gitDir = repository.gitDir;
+    const { needsScrub } = granted;
+    const checkedOut = await checkOut({ repository, worktreesRoot, path, commitSha, needsScrub, signal });
     const report = isNew ? store.worktrees.ready : store.worktrees.update;
     // Also for a worktree that had this commit: what is not reported under a lease is unknown after it.
     await report({ worktreeId: worktree.id, fence, commitSha });
     return { path: worktree.path, checkedOut, lease };
   } catch (error) {
-    await abandon(holder, lease, granted, checkout);
+    await abandon(holder, lease, granted, place);
     throw error;
   }
 }
 
+interface Place {
+  gitDir: string | undefined;
+  readonly worktreesRoot: string;
+  readonly path: string;
+}
+
 /** Removes a worktree that was being created; one that existed is scrubbed by its next holder. */
-async function abandon(holder: Holder, lease: HeldLease, { match }: Lease, checkout: Checkout): Promise<void> {
+async function abandon(holder: Holder, lease: HeldLease, { match }: Lease, place: Place): Promise<void> {
   if (match !== "created" || !(await isOurs(holder, lease))) return await releaseWorktree(holder, lease, "dirty");
-  const isDeleted = await removeWorktree(checkout).then(
-    () => true,
-    () => false,
-  );
+  const { gitDir, worktreesRoot, path } = place;
+  // Without a repository nothing was made.
+  const isDeleted =
+    gitDir === undefined ||
+    (await removeWorktree({ gitDir, worktreesRoot, path }).then(
+      () => true,
+      () => false,
+    ));
   await releaseWorktree(holder, lease, isDeleted ? "clean" : "broken");
 }
 

@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import type { Repository, Session, Store } from "../../index.ts";
 import { type Move, NodeBridge, type Stop } from "../../runner/debuggers/node/bridge.ts";
 import { inspectWorktree } from "../../runner/git/checkout.ts";
-import { worktreeEnvironment } from "../../runner/git/git.ts";
+import { worktreeEnvironment } from "../../runner/git/environment.ts";
 import { Heartbeat, leaseTtlMs } from "../../runner/keepAlive.ts";
 import { LogWriter } from "../../runner/logs/logWriter.ts";
 import { acquireWorktree, type Holder, releaseWorktree, reportCommit } from "../../runner/worktrees.ts";

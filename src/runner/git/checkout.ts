@@ -1,56 +1,129 @@
-// Worktrees on disk: creates, reuses, cleans and removes them. The caller holds the lease of the worktree. Knows no
-// store.
-import { existsSync, realpathSync } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
-import { dirname, isAbsolute, relative, resolve } from "node:path";
+// Worktrees on disk: brings a folder to a commit, inspects and removes it. The caller holds the lease of the worktree.
+// Knows no store.
+import { existsSync, lstatSync } from "node:fs";
+import { mkdir, readFile, realpath } from "node:fs/promises";
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { realTime } from "../../realTime.ts";
+import type { WorktreeParts } from "./environment.ts";
 import { GitError, git } from "./git.ts";
+import { removeTree } from "./removeTree.ts";
+import type { GitRepository } from "./repository.ts";
+import { nestedRepositories, readIndex, scrub } from "./scrub.ts";
+import { hadWorktree, worktreeParts } from "./worktreeParts.ts";
 
-export interface Checkout {
-  readonly gitDir: string;
-  /** The folder below which the demo may remove worktrees. */
+export interface CheckOutOptions {
+  readonly repository: GitRepository;
+  /** The folder below which worktrees are made, and below which alone folders are removed. */
   readonly worktreesRoot: string;
   readonly path: string;
   readonly commitSha: string;
+  /**
+   * False for a worktree whose last holder left it clean: ignored files stay then, such as installed packages and caches.
+   * By default everything goes that is not in the commit.
+   */
+  readonly needsScrub?: boolean;
+  /** Initialises submodules, which may fetch them. */
+  readonly submodules?: boolean;
   readonly signal: AbortSignal;
 }
 
-/** The way in which a worktree got to its commit. */
-export type CheckedOut = "created" | "reused" | "created again";
-
-export async function createWorktree(checkout: Checkout): Promise<CheckedOut> {
-  await addWorktree(checkout);
-  return "created";
+export interface CheckedOut {
+  /** The way in which the worktree got to its commit. */
+  readonly how: "created" | "reused" | "created again";
+  /** Facts that explain what a command finds there, for the log. */
+  readonly notes: readonly string[];
 }
 
-/** Moves a worktree to the commit. One whose folder was removed or damaged by hand is created again. */
-export async function reuseWorktree(checkout: Checkout, needsScrub: boolean): Promise<CheckedOut> {
-  const { path, commitSha, signal } = checkout;
-  const inWorktree = { cwd: path, ceiling: dirname(path), signal };
-  try {
-    const head = await headOf(checkout);
-    if (head !== undefined) {
-      if (needsScrub) {
-        await git(["reset", "--quiet", "--hard"], inWorktree);
-        await git(["clean", "--quiet", "-ffdx"], inWorktree);
-      }
-      // Compares with git and not with the store: a command may have checked out another commit.
-      if (head !== commitSha) await git(["checkout", "--quiet", "--detach", commitSha], inWorktree);
-      return "reused";
-    }
-  } catch (error) {
-    if (!(error instanceof GitError) || signal.aborted) throw error;
+/**
+ * Brings a folder to a commit: makes a worktree there, or reuses the one that is there, or makes it anew when it was
+ * damaged. What is in the folder otherwise is removed, if it is below `worktreesRoot`.
+ *
+ * Fails    GitError; the state of the folder is unknown then, and the next call brings it in order
+ */
+export async function checkOut(options: CheckOutOptions): Promise<CheckedOut> {
+  const { repository, path, commitSha, needsScrub = true, submodules = false, signal } = options;
+  const { gitDir } = repository;
+  await requireBelow(options.worktreesRoot, path, gitDir);
+  await repository.requireCommit(commitSha, signal);
+  const notes: string[] = [];
+  const isThere = lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  const parts = isThere ? await worktreeParts(gitDir, path) : undefined;
+  let how: CheckedOut["how"] = "created";
+  if (parts !== undefined && (await reuse(parts, commitSha, needsScrub, signal, notes))) how = "reused";
+  else {
+    if (isThere || (await hadWorktree(gitDir, path))) how = "created again";
+    if (!isThere && how === "created again") notes.push("its folder was gone");
+    if (isThere && parts === undefined) notes.push("its folder was no whole worktree of this repository");
+    if (isThere) await removeTree(path);
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    // --force twice, because the repository may still have this path, with the lock of an interrupted call.
+    const add = ["worktree", "add", "--quiet", "--force", "--force", "--detach", path, commitSha];
+    await git(["--git-dir", gitDir, ...add], { cwd: gitDir, signal });
   }
-  await removeWorktree(checkout);
-  await addWorktree(checkout);
-  return "created again";
+  notes.push(...(await notesOf(path, submodules, signal)));
+  return { how, notes };
 }
 
-/** Removes the folder and git's record of this path. `git worktree prune` would forget a user's own worktrees too. */
-export async function removeWorktree({ gitDir, worktreesRoot, path }: Omit<Checkout, "signal">): Promise<void> {
-  if (!isBelow(worktreesRoot, path))
-    throw new GitError(`${path} is not below ${worktreesRoot}: the demo removes only its own worktrees`);
-  await rm(path, { recursive: true, force: true, maxRetries: 3 });
+/** Returns false when git cannot bring the worktree to the commit. */
+async function reuse(
+  parts: WorktreeParts,
+  commitSha: string,
+  needsScrub: boolean,
+  signal: AbortSignal,
+  notes: string[],
+): Promise<boolean> {
+  const options = { cwd: parts.path, worktree: parts, signal };
+  try {
+    // The lease is the caller's, so that nobody holds this lock.
+    await removeTree(join(parts.ownDir, "index.lock"));
+    if (needsScrub) await scrub(parts, commitSha, signal);
+    // Compares with git and not with the store: a command may have checked out another commit.
+    else if ((await git(["rev-parse", "--verify", "HEAD"], options)).trim() !== commitSha)
+      await git(["checkout", "--quiet", "--detach", commitSha], options);
+    return true;
+  } catch (error) {
+    if (!(error instanceof GitError) || error.notInstalled || signal.aborted) throw error;
+    notes.push(error.message);
+    // A file that is in the way of the commit needs a scrub, and not all files anew.
+    return !needsScrub && (await reuse(parts, commitSha, true, signal, notes));
+  }
+}
+
+async function notesOf(path: string, submodules: boolean, signal: AbortSignal): Promise<string[]> {
+  const notes: string[] = [];
+  const options = { cwd: path, ceiling: dirname(path), signal };
+  if (existsSync(join(path, ".gitmodules"))) {
+    if (submodules) await git(["submodule", "--quiet", "update", "--init", "--recursive", "--force"], options);
+    else notes.push("has submodules, which are not initialised: set the option submodules for that");
+  }
+  const attributes = await readFile(join(path, ".gitattributes"), "utf8").catch(() => "");
+  if (/^[^#\n]*\bfilter=lfs\b/m.test(attributes)) {
+    const isInstalled = await git(["lfs", "version"], options).catch((error: unknown) => {
+      if (signal.aborted) throw error;
+    });
+    const filter = await git(["config", "--get", "filter.lfs.smudge"], options).catch(() => undefined);
+    if (isInstalled === undefined || filter === undefined)
+      notes.push("has files in Git LFS, of which only the pointers are here: install git-lfs, and run git lfs install");
+  }
+  return notes;
+}
+
+export interface RemoveOptions {
+  readonly gitDir: string;
+  /** The folder below which alone folders are removed. */
+  readonly worktreesRoot: string;
+  readonly path: string;
+}
+
+/**
+ * Removes a worktree: the folder, whatever it has become, and what the repository keeps of this path. Other worktrees
+ * whose folder is missing are left as they are, because `git worktree prune` would forget a user's own too.
+ *
+ * Fails    GitError when the path is not below the root
+ */
+export async function removeWorktree({ gitDir, worktreesRoot, path }: RemoveOptions): Promise<void> {
+  await requireBelow(worktreesRoot, path, gitDir);
+  await removeTree(path);
   const tooLong = new AbortController();
   const timer = realTime.setTimeout(() => tooLong.abort(), 5_000);
   // --force twice, because an interrupted `git worktree add` leaves a lock. git may not know the path at all.
@@ -61,46 +134,63 @@ export async function removeWorktree({ gitDir, worktreesRoot, path }: Omit<Check
   realTime.clearTimeout(timer);
 }
 
+/** Fails unless the path is below the root, also when symbolic links are followed, and the repository is not in it. */
+async function requireBelow(root: string, path: string, gitDir: string): Promise<void> {
+  if (!isAbsolute(path) || !isBelow(resolve(root), path))
+    throw new GitError(`${path} is not below ${root}: the runner makes and removes only worktrees there`);
+  const real = join(await realParent(dirname(path)), basename(path));
+  if (!isBelow(await realParent(root), real))
+    throw new GitError(`${path} leads to ${real}, which is not below ${root}: remove the symbolic link`);
+  const repository = await realParent(gitDir);
+  if (repository === real || isBelow(real, repository))
+    throw new GitError(`${path} holds the repository ${gitDir}: name another folder for worktrees`);
+}
+
 function isBelow(root: string, path: string): boolean {
   const way = relative(root, path);
-  return way !== "" && !way.startsWith("..") && !isAbsolute(way);
+  return way !== "" && way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way);
+}
+
+/** Returns the path without symbolic links, as far as it exists. */
+async function realParent(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || dirname(path) === path) throw error;
+    return join(await realParent(dirname(path)), basename(path));
+  }
 }
 
 export interface Condition {
   /** The commit of the worktree, or null when git cannot say. */
   readonly commitSha: string | null;
-  /** True when git sees no changes and no new files. */
+  /** True when git sees no changes and no new files. Ignored files do not count. */
   readonly isClean: boolean;
 }
 
-/** Asks git for the condition in which commands have left a worktree. */
+/**
+ * Asks git for the condition in which commands have left a worktree. Files that git was told to overlook, and
+ * repositories that were made in it, count as changes.
+ */
 export async function inspectWorktree(path: string, signal: AbortSignal): Promise<Condition> {
+  const options = { cwd: path, ceiling: dirname(path), signal };
   try {
-    const status = await git(["status", "--porcelain=v2", "--branch"], { cwd: path, ceiling: dirname(path), signal });
-    const lines = status.split("\n").filter((line) => line !== "");
-    const commitSha = /^# branch\.oid ([0-9a-f]+)$/m.exec(status)?.[1] ?? null;
-    return { commitSha, isClean: lines.every((line) => line.startsWith("# ")) };
+    const question = [
+      "status",
+      "--porcelain=v2",
+      "--branch",
+      "-z",
+      "--untracked-files=normal",
+      "--ignore-submodules=none",
+    ];
+    const facts = (await git(question, options)).split("\0").filter((fact) => fact !== "");
+    const commitSha = facts.map((fact) => /^# branch\.oid ([0-9a-f]+)$/.exec(fact)?.[1]).find(Boolean) ?? null;
+    if (!facts.every((fact) => fact.startsWith("# "))) return { commitSha, isClean: false };
+    const tracked = await readIndex(options);
+    const isClean = !tracked.hidesChanges && (await nestedRepositories(path, tracked)).length === 0;
+    return { commitSha, isClean };
   } catch (error) {
     if (error instanceof GitError) return { commitSha: null, isClean: false };
     throw error;
   }
-}
-
-async function addWorktree({ gitDir, path, commitSha, signal }: Checkout): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  await git(["--git-dir", gitDir, "worktree", "add", "--quiet", "--detach", path, commitSha], { cwd: gitDir, signal });
-}
-
-/** Returns the commit of the worktree; undefined when the folder is not a worktree of this repository. */
-async function headOf({ gitDir, path, signal }: Checkout): Promise<string | undefined> {
-  if (!existsSync(path)) return undefined;
-  const answer = await git(["rev-parse", "--show-toplevel", "--git-common-dir", "HEAD"], {
-    cwd: path,
-    // Without a ceiling git would answer for a repository around the folder.
-    ceiling: dirname(path),
-    signal,
-  });
-  const [top = "", common = "", head = ""] = answer.split("\n");
-  const same = realpathSync(top) === realpathSync(path) && realpathSync(resolve(path, common)) === realpathSync(gitDir);
-  return same ? head : undefined;
 }
