@@ -6,6 +6,7 @@ import { defaultLimits } from "../src/index.ts";
 import { fixtures } from "../src/testing/index.ts";
 import { attachSlowStore, type SlowStore } from "../test/support/slowStore.ts";
 import type { ReadKind } from "./peers/readsLoad.ts";
+import { readsOf } from "./peers/readsOf.ts";
 import { describe, type Environment, environment, format, median, quantile, table } from "./report.ts";
 import { temporaryFolder } from "./setup.ts";
 
@@ -21,6 +22,8 @@ interface Round {
   readonly p99Ms: number;
   /** The reads of the other thread in this time. */
   readonly reads: number;
+  /** The part of the time for which the database thread ran. */
+  readonly busy: number;
 }
 
 type Write = "append" | "reserve";
@@ -32,16 +35,28 @@ interface Figures {
   readonly rounds: Round[];
 }
 
+/** The processor time of a lone read, in microseconds, in each round. */
+interface Cost {
+  readonly readers: number;
+  readonly read: Loop;
+  readonly databaseUs: number[];
+  readonly processUs: number[];
+}
+
 export interface ReadsResult {
   readonly bench: "reads";
   readonly environment: Environment;
   readonly options: ReadsOptions;
   readonly figures: readonly Figures[];
+  readonly costs: readonly Cost[];
 }
 
-const kinds = ["nothing", "statement", "stats", "lists", "logs"] as const;
+const loops = ["stats", "lists", "logs"] as const;
+type Loop = (typeof loops)[number];
+const kinds = ["nothing", "burner", "statement", ...loops] as const;
 const named: Record<(typeof kinds)[number], string> = {
   nothing: "nothing",
+  burner: "a thread that uses a processor and no store",
   statement: "a read of one statement of two seconds",
   stats: "a loop of maintenance.stats",
   lists: "a loop of lists of 500 commands",
@@ -52,7 +67,10 @@ const named: Record<(typeof kinds)[number], string> = {
 interface Rig {
   readonly readers: number;
   connect(): MessageChannel["port1"];
+  /** Returns the processor time of the database thread so far. */
+  cpuMs(): Promise<number>;
   readonly commandId: string;
+  readonly reads: Record<Loop, () => Promise<unknown>>;
   readonly writes: Record<Write, () => Promise<number>>;
   close(): Promise<unknown>;
 }
@@ -66,14 +84,33 @@ export async function runReads(options: ReadsOptions): Promise<ReadsResult> {
       (["append", "reserve"] as const).map((write) => ({ readers, write, beside, rounds: [] })),
     ),
   );
+  const costs = rigs.flatMap(({ readers }) =>
+    loops.map((read): Cost => ({ readers, read, databaseUs: [], processUs: [] })),
+  );
   for (let round = 0; round < options.rounds; round++) {
+    for (const cost of costs) await measureCost(rigs[cost.readers] as Rig, cost);
     for (const figure of figures) {
       const rig = rigs.find(({ readers }) => readers === figure.readers) as Rig;
       figure.rounds.push(await measure(rig, figure, rows, options.seconds));
     }
   }
   for (const rig of rigs) await rig.close();
-  return { bench: "reads", environment: environment(), options, figures };
+  return { bench: "reads", environment: environment(), options, figures, costs };
+}
+
+/** The reads before a measurement, which start the reader, and those that are measured. */
+const [readsBefore, readsMeasured] = [100, 200];
+
+async function measureCost({ reads, cpuMs }: Rig, { read, databaseUs, processUs }: Cost): Promise<void> {
+  const make = async (count: number) => {
+    for (let index = 0; index < count; index++) await reads[read]();
+  };
+  await make(readsBefore);
+  const [databaseMs, before] = [await cpuMs(), process.cpuUsage()];
+  await make(readsMeasured);
+  databaseUs.push((((await cpuMs()) - databaseMs) * 1_000) / readsMeasured);
+  const { user, system } = process.cpuUsage(before);
+  processUs.push((user + system) / readsMeasured);
 }
 
 async function openRig(path: string, readers: number): Promise<Rig> {
@@ -130,7 +167,13 @@ async function openRig(path: string, readers: number): Promise<Rig> {
       return ms;
     },
   };
-  return { readers, connect, commandId: long.command.id, writes, close: () => worker.terminate() };
+  const cpuMs = async () => {
+    const { user, system } = await worker.cpuUsage();
+    return (user + system) / 1_000;
+  };
+  const commandId = long.command.id;
+  const reads = readsOf(store, commandId);
+  return { readers, connect, cpuMs, commandId, reads, writes, close: () => worker.terminate() };
 }
 
 /** Returns the number of rows for which the slow read takes two seconds on this machine. */
@@ -144,6 +187,11 @@ async function rowsOfTwoSeconds(port: ReturnType<Rig["connect"]>): Promise<numbe
   return Math.round((rows * 2_000) / tookMs);
 }
 
+/** Checks for a load that takes seconds each time, so that a few of them are enough to start a reader. */
+function isSlow(beside: Figures["beside"]): boolean {
+  return beside === "statement" || beside === "burner";
+}
+
 async function measure(rig: Rig, { write, beside }: Figures, rows: number, seconds: number): Promise<Round> {
   const shared = new SharedArrayBuffer(4);
   const counts = new Int32Array(shared);
@@ -155,36 +203,62 @@ async function measure(rig: Rig, { write, beside }: Figures, rows: number, secon
       transferList: [port],
     });
     // The first reads start the reader.
-    for (let index = 0; index < 1 || (beside !== "statement" && Atomics.load(counts, 0) < 100); index++) {
+    for (let index = 0; index < 1 || (!isSlow(beside) && Atomics.load(counts, 0) < 100); index++) {
       await rig.writes[write]();
       await new Promise((resolve) => setTimeout(resolve, 5));
-      if (beside === "statement" && Atomics.load(counts, 0) < 1) index--;
+      if (isSlow(beside) && Atomics.load(counts, 0) < 1) index--;
     }
   } else for (let index = 0; index < 50; index++) await rig.writes[write]();
-  const readsBefore = Atomics.load(counts, 0);
+  const doneBefore = Atomics.load(counts, 0);
+  const [startedAtMs, cpuBeforeMs] = [performance.now(), await rig.cpuMs()];
   const times: number[] = [];
   const endAtMs = performance.now() + seconds * 1_000;
   do times.push(await rig.writes[write]());
   while (performance.now() < endAtMs);
-  const reads = Atomics.load(counts, 0) - readsBefore;
+  const reads = Atomics.load(counts, 0) - doneBefore;
+  const busy = ((await rig.cpuMs()) - cpuBeforeMs) / (performance.now() - startedAtMs);
   await load?.terminate();
   times.sort((left, right) => left - right);
-  return { calls: times.length, p50Ms: quantile(times, 0.5), p99Ms: quantile(times, 0.99), reads };
+  return { calls: times.length, p50Ms: quantile(times, 0.5), p99Ms: quantile(times, 0.99), reads, busy };
 }
 
-export function renderReads({ environment: where, options, figures }: ReadsResult): string {
+export function renderReads({ environment: where, options, figures, costs }: ReadsResult): string {
   const lines = figures.map(({ readers, write, beside, rounds }) => {
     const alone = figures.find((one) => one.readers === readers && one.write === write && one.beside === "nothing");
-    const [p50, p99] = [median(rounds.map(({ p50Ms }) => p50Ms)), median(rounds.map(({ p99Ms }) => p99Ms))];
     // The rounds are compared in pairs, because other work on the machine changes between them.
-    const ratio = median(rounds.map(({ p99Ms }, index) => p99Ms / (alone?.rounds[index]?.p99Ms ?? p99Ms)));
-    const kept = median(rounds.map(({ calls }, index) => calls / (alone?.rounds[index]?.calls ?? calls)));
-    const reads = median(rounds.map((round) => round.reads)) / options.seconds;
+    const ratios = rounds.map(({ p99Ms }, index) => p99Ms / (alone?.rounds[index]?.p99Ms ?? p99Ms));
+    const kept = rounds.map(({ calls }, index) => calls / (alone?.rounds[index]?.calls ?? calls));
     return [
       `${write}, ${readers} readers, beside ${named[beside]}`,
-      ...[p50, p99, ratio, kept, reads].map((value) => format(value)),
+      format(median(rounds.map(({ p50Ms }) => p50Ms))),
+      withExtremes(rounds.map(({ p99Ms }) => p99Ms)),
+      withExtremes(ratios),
+      format(median(kept)),
+      format(median(rounds.map((round) => round.reads)) / options.seconds),
+      format(median(rounds.map(({ busy }) => busy))),
     ];
   });
-  const columns = ["write", "p50 ms", "p99 ms", "p99 of alone", "throughput of alone", "reads/s"];
-  return `${describe(where)}; medians of ${options.rounds} rounds of ${options.seconds} s\n\n${table(columns, lines)}`;
+  const columns = [
+    "write",
+    "p50 ms",
+    "p99 ms",
+    "p99 of alone",
+    "throughput of alone",
+    "reads/s",
+    "database thread runs",
+  ];
+  const costLines = costs.map(({ readers, read, databaseUs, processUs }) => [
+    `${named[read].replace("a loop of", "one of")}, ${readers} readers`,
+    withExtremes(databaseUs),
+    withExtremes(processUs),
+  ]);
+  return [
+    `${describe(where)}; medians of ${options.rounds} rounds of ${options.seconds} s, with the least and the most`,
+    table(columns, lines),
+    table(["processor time of a read, µs", "of the database thread", "of the process"], costLines),
+  ].join("\n\n");
+}
+
+function withExtremes(values: readonly number[]): string {
+  return `${format(median(values))} (${format(Math.min(...values))} to ${format(Math.max(...values))})`;
 }

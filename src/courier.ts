@@ -7,6 +7,7 @@ import { type Limits, timerMsMax } from "./limits.ts";
 import { callBytes, overloadOf } from "./load.ts";
 import { messageOf } from "./model/realms.ts";
 import type { Outgoing } from "./outgoing.ts";
+import { unpack } from "./packed.ts";
 import { realTime } from "./realTime.ts";
 import { waitMsOf } from "./recording.ts";
 import type { Answer, Backend, Envelope, Reply } from "./wire.ts";
@@ -239,7 +240,8 @@ export class Courier {
       const runAnswers: Answer[] = [];
       // A failed atomic envelope has one answer for all its calls.
       const end = Math.min(index + calls.length, answers.length / 2);
-      for (let at = index; at < end; at++) runAnswers.push([answers[at * 2], answers[at * 2 + 1]] as unknown as Answer);
+      for (let at = index; at < end; at++)
+        runAnswers.push(unpack([answers[at * 2], answers[at * 2 + 1]] as unknown as Answer));
       const isResent = run.length > 1 && isAmbiguous(calls[0] as Outgoing, runAnswers[0]);
       for (const parcel of run) {
         if (isResent && parcel.givenUp === undefined) ambiguous.push(parcel);

@@ -28,16 +28,21 @@ export type Envelope = readonly [id: number, atomic: boolean, calls: readonly un
 export const callWidth = 3;
 
 /**
- * The answers, two values for each call: true and the result, or false and the failure. A failed atomic envelope has
- * one answer. With `slots` they are a part of the answers: those of the calls with these indexes in the envelope. `epoch` grows with every start of the server, `commitSeq` with every group that wrote; both only ever
- * grow for one store.
+ * The answers, two values for each call: true and the result, "packed" and the result in a buffer, or false and the
+ * failure. A failed atomic envelope has one answer. With `slots` they are a part of the answers: those of the calls with
+ * these indexes in the envelope. `epoch` grows with every start of the server, `commitSeq` with every group that wrote;
+ * both only ever grow for one store.
  */
 export type Reply = readonly [epoch: number, commitSeq: number, answers: readonly unknown[], slots?: readonly number[]];
 
 /** The topics that a commit touched; "all" when they are not known. */
 export type Touched = readonly string[] | "all";
 
-export type Answer = readonly [ok: true, wire: unknown] | readonly [ok: false, failure: WireFailure];
+/** The answer to a call. One that a reader thread has given is packed until it reaches the client. */
+export type Answer =
+  | readonly [ok: true, wire: unknown]
+  | readonly [ok: "packed", bytes: Uint8Array]
+  | readonly [ok: false, failure: WireFailure];
 
 /** The receiver of what becomes of an envelope. Nothing comes after all of its calls are answered, or after a refusal. */
 export interface Receiver {

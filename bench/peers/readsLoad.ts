@@ -2,8 +2,9 @@
 import { type MessagePort, workerData } from "node:worker_threads";
 import { defaultLimits } from "../../src/index.ts";
 import { attachSlowStore } from "../../test/support/slowStore.ts";
+import { readsOf } from "./readsOf.ts";
 
-export type ReadKind = "statement" | "stats" | "lists" | "logs";
+export type ReadKind = "burner" | "statement" | "stats" | "lists" | "logs";
 
 const { port, kind, commandId, rows, shared } = workerData as {
   port: MessagePort;
@@ -13,14 +14,19 @@ const { port, kind, commandId, rows, shared } = workerData as {
   shared: SharedArrayBuffer;
 };
 const store = attachSlowStore(port, defaultLimits);
-const reads: Record<ReadKind, () => Promise<unknown>> = {
+const reads: Record<ReadKind, () => unknown> = {
+  burner: () => burn(),
   statement: () => store.slow.read({ statements: 1, rows }),
-  stats: () => store.maintenance.stats(),
-  lists: () => store.commands.list({ limit: 500 }),
-  logs: () => store.logs.read({ commandId, maxBytes: 1024 * 1024 }),
+  ...readsOf(store, commandId),
 };
 const counts = new Int32Array(shared);
 for (;;) {
   await reads[kind]();
   Atomics.add(counts, 0, 1);
+}
+
+/** Uses a processor for two seconds. */
+function burn(): void {
+  const endAtMs = performance.now() + 2_000;
+  while (performance.now() < endAtMs);
 }

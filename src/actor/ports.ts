@@ -2,6 +2,7 @@
 // than such a call (D-107). The other end of a served port is not trusted, so every message is checked (D-016).
 import type { MessagePort } from "node:worker_threads";
 import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";
+import { packedBuffers } from "../packed.ts";
 import { realTime } from "../realTime.ts";
 import { type Backend, callWidth, type Envelope, type Receiver, type Reply } from "../wire.ts";
 import type { Inbox } from "./mailbox.ts";
@@ -28,7 +29,8 @@ interface Guard {
  * nothing that is accepted is cut off.
  */
 export function servePort(port: MessagePort, inbox: Inbox, { callsMax, onRefused, onCutOff }: Guard): void {
-  const send = (message: ServerMessage): void => port.postMessage(message);
+  const send = (message: ServerMessage): void =>
+    port.postMessage(message, message[1] === "refused" ? [] : packedBuffers(message[2][2]));
   const turn = new Turn();
   let refused = 0;
   const refuse = (reason: string): void => {

@@ -1,5 +1,6 @@
 // The main function of a reader thread (D-115): opens a connection that only reads, runs what the database thread sends,
 // and ends when it is told to.
+import { setPriority } from "node:os";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { systemClock, testClock } from "../clock.ts";
 import type { ServerState } from "../context.ts";
@@ -8,6 +9,7 @@ import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import type { Call, OperationTable } from "../operation.ts";
 import { servedOperations } from "../operations/table.ts";
+import { pack, packedBuffers } from "../packed.ts";
 import { openSqliteReader, type SqliteReaderOptions } from "../sqlite/openReader.ts";
 import { createReadRunner } from "./readRunner.ts";
 
@@ -33,9 +35,14 @@ export type ReaderReport =
 
 export function runReaderThread(operations: OperationTable = servedOperations): void {
   const owner = parentPort as MessagePort;
-  const report = (message: ReaderReport): void => owner.postMessage(message);
+  const report = (message: ReaderReport, moved: ArrayBuffer[] = []): void => owner.postMessage(message, moved);
+  const answer = (ran: readonly JobOutcome[]): void => {
+    const outcomes = ran.map((outcome) => ({ ...outcome, answers: outcome.answers.map(pack) }));
+    report({ type: "ran", outcomes }, packedBuffers(outcomes.flatMap(({ answers }) => answers.flat())));
+  };
   const fail = (error: unknown): void => report({ type: "failed", failure: wireFailureOf(error) });
   const { clock: shared, ...options } = workerData as ReaderThreadData;
+  giveWay();
   try {
     const driver = openSqliteReader({ ...options, clock: shared === undefined ? systemClock : testClock(shared) });
     const onEvent = (event: StoreEvent): void => report({ type: "event", event });
@@ -47,13 +54,24 @@ export function runReaderThread(operations: OperationTable = servedOperations): 
         return;
       }
       const calls = request.calls.map((call) => ({ ...call, operation: find(operations, call.name), waitMs: 0 }));
-      run(calls, () => request.state as ServerState).then((outcomes) => report({ type: "ran", outcomes }), fail);
+      run(calls, () => request.state as ServerState).then(answer, fail);
     });
     report({ type: "ready" });
   } catch (error) {
     fail(error);
   }
 }
+
+/**
+ * Lets other threads go first when there are more of them than processors: callers and the database thread. Elsewhere
+ * than on Linux this would set the priority of the whole process (D-121).
+ */
+function giveWay(): void {
+  if (process.platform === "linux") setPriority(niceness);
+}
+
+/** With it, a reader still gets a quarter of a processor beside another thread that wants all of it. */
+const niceness = 5;
 
 function find(operations: OperationTable, name: string): Call["operation"] {
   const [entity, verb] = name.split(".") as [string, string];

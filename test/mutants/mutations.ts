@@ -88,6 +88,10 @@ export const mutations: readonly Mutation[] = [
     ],
     ["an atomic envelope runs in a group", " || envelope.isAtomic", ""],
   ]),
+  ...mutate("src/packed.ts", { tests: ["test/system/faults/readers.test.ts"], only: "is moved to the client" }, [
+    ["a packed result is moved, and not copied", 'if (answers[index] === "packed")', "if (answers.length === 0)"],
+    ["a result is packed", "if (ok !== true) return answer;", "if (ok !== false) return answer;"],
+  ]),
   ...mutate("src/sqlite/openReader.ts", { tests: ["test/system/faults/readers.test.ts"], only: "file is lost" }, [
     [
       "a reader opens no other file than the store has open",

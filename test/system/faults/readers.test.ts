@@ -2,11 +2,15 @@
 // closes.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { copyFileSync, renameSync } from "node:fs";
+import { copyFileSync, readdirSync, readFileSync, renameSync } from "node:fs";
+import { getPriority } from "node:os";
 import { type TestContext, test } from "node:test";
 import type { Worker } from "node:worker_threads";
+import type { ReaderReport } from "../../../src/actor/readerThread.ts";
 import { openStore } from "../../../src/index.ts";
+import { newId } from "../../../src/model/ids.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import type { Answer } from "../../../src/wire.ts";
 import { openSlowStore } from "../../support/slowStore.ts";
 import { until } from "./until.ts";
 
@@ -50,6 +54,42 @@ test("appends go on while a long read runs; without readers they wait for it", a
   const blocked = await appendsDuring(without, waiting);
   assert.deepEqual(await waiting, rowsOf(oneStatement));
   assert.ok(blocked < 5, `${blocked} appends`);
+});
+
+test("what a reader has read is moved to the client in one buffer, and read by nobody on the way", async (t) => {
+  const { store, threads } = open(t);
+  const { command, fence } = await fixtures(store as never).claim();
+  const data = new Uint8Array(5_000).fill(97);
+  await store.logs.append({ commandId: command.id, fence, offset: 0, data });
+  // Starts the thread.
+  await store.slow.read({ statements: 1, rows: 1 });
+  const reports: ReaderReport[] = [];
+  (threads[0] as Worker).on("message", (report: ReaderReport) => reports.push(report));
+  const { chunks } = await store.logs.read({ commandId: command.id });
+  assert.deepEqual(
+    chunks.map((chunk) => chunk.data),
+    [data],
+  );
+  await assert.rejects(store.logs.read({ commandId: newId() }), { code: "not_found" });
+  const [[ok, bytes], [failed]] = reports.map(
+    (report) => (report as ReaderReport & { type: "ran" }).outcomes[0]?.answers[0],
+  ) as unknown as readonly [Answer, Answer];
+  assert.equal(ok, "packed");
+  assert.equal((bytes as Uint8Array).byteLength, 0, "the thread in between still has the bytes");
+  assert.equal(failed, false);
+});
+
+test("a reader lets the other threads of its process go first", { skip: process.platform !== "linux" }, async (t) => {
+  const niceThreads = () =>
+    readdirSync("/proc/self/task").filter((id) => {
+      const stat = readFileSync(`/proc/self/task/${id}/stat`, "utf8");
+      // The fields after the name, which may hold spaces. The first of them is the third one of the line.
+      return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19 - 3]) > getPriority();
+    });
+  const before = niceThreads().length;
+  const { store } = open(t);
+  await store.slow.read({ statements: 1, rows: 1 });
+  assert.equal(niceThreads().length, before + 1);
 });
 
 test("a list sees what its client has written before, and what anybody has committed", async (t) => {
