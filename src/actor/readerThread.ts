@@ -70,7 +70,7 @@ function giveWay(): void {
   if (process.platform === "linux") setPriority(niceness);
 }
 
-/** With it, a reader still gets a quarter of a processor beside another thread that wants all of it. */
+/** The nice value of a reader, which still gives it a quarter of a processor beside a thread that wants all of it. */
 const niceness = 5;
 
 function find(operations: OperationTable, name: string): Call["operation"] {

@@ -40,7 +40,7 @@ const layers: readonly (readonly string[])[] = [
     "src/threadOptions.ts",
     "src/wire.ts",
   ],
-  ["src/load.ts"],
+  ["src/load.ts", "src/packed.ts"],
   ["src/model/"],
   ["src/context.ts", "src/caller.ts", "src/events.ts"],
   ["src/operation.ts"],
