@@ -1,5 +1,14 @@
 // The public API of the runner, `debug-server-db/runner`; re-exports only.
 export {
+  type Artifacts,
+  type ArtifactsOptions,
+  artifacts,
+  type CollectedArtifacts,
+  type CollectInput,
+} from "./artifacts/collectArtifacts.ts";
+export type { RefusedFile } from "./artifacts/selectFiles.ts";
+export { type ArtifactSink, localSink, type PutOptions } from "./artifacts/sink.ts";
+export {
   type CheckedOut,
   type CheckOutOptions,
   type Condition,
