@@ -227,7 +227,8 @@ export function operation<Schema extends z.ZodObject, Output, Raw, Item = never>
   } = definition;
   const keys = Object.keys(input.shape);
   const isList = keys.includes("cursor");
-  const [parseInput, parseStored] = [parser(input), parser(storedForm(input))];
+  const parseInput = parser(() => input);
+  const parseStored = parser(() => storedForm(input));
   const wireOf = (value: unknown): unknown[] => {
     const wire: unknown[] = new Array(keys.length);
     for (let i = 0; i < keys.length; i++) wire[i] = (value as Record<string, unknown>)[keys[i] as string];
@@ -286,7 +287,7 @@ export function sealedOperation<Public extends z.ZodObject, Schema extends z.Zod
     >,
 ): Operation<z.input<Public>, Result> {
   const { publicInput, seal, open, ...rest } = definition;
-  const parsePublic = parser(publicInput);
+  const parsePublic = parser(() => publicInput);
   const sent = operation(rest) as unknown as Operation<z.input<Public>, Result>;
   return {
     ...sent,
@@ -296,10 +297,16 @@ export function sealedOperation<Public extends z.ZodObject, Schema extends z.Zod
   };
 }
 
-/** Returns the function that checks a value against the schema. It fails with `invalid_input`. */
-function parser(schema: z.ZodType): (value: unknown) => unknown {
-  const check = quickCheck(schema);
+/**
+ * Returns the function that checks a value against the schema. It fails with `invalid_input`. The schema is asked for
+ * when the first value is checked, because a thread calls few of the operations that it loads.
+ */
+function parser(schemaOf: () => z.ZodType): (value: unknown) => unknown {
+  let schema: z.ZodType | undefined;
+  let check: ((value: unknown) => unknown) | undefined;
   return (value) => {
+    schema ??= schemaOf();
+    check ??= quickCheck(schema);
     const accepted = check(value);
     return accepted === unsure ? parse(schema, value) : accepted;
   };
