@@ -54,12 +54,12 @@ export function subject(backend: TestedBackend, name: string, define: (suite: Su
       needs !== undefined && !backend.capabilities[needs]
         ? { skip: `${backend.name} does not declare that it ${needs}` }
         : {};
-    const hasOwnStores = backend.ownStores?.has(name) ?? true;
+    const opensOwnStores = backend.ownStores?.has(name) ?? true;
     const elsewhere = { skip: `${backend.name} differs from another backend only in what other subjects test` };
     define({
       test: (title, run, { needs } = {}) => void it(title, skipped(needs), async () => run(await sharedStore(backend))),
       alone: (title, run, { needs, ...options } = {}) =>
-        void it(title, hasOwnStores ? skipped(needs) : elsewhere, async () => {
+        void it(title, opensOwnStores || needs !== undefined ? skipped(needs) : elsewhere, async () => {
           const opened = await backend.open(options);
           try {
             await run(opened);

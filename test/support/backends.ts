@@ -15,7 +15,8 @@ import { present } from "../../src/present.ts";
 import { attachStore } from "../../src/store.ts";
 import { openTestStore, type TestClock, testClock } from "../../src/testing/index.ts";
 import { wrongCountersAt } from "./counters.ts";
-import { dropDatabase, newDatabase } from "./postgres.ts";
+import { migratedDatabase, migratedFile } from "./migrated.ts";
+import { dropDatabase } from "./postgres.ts";
 import { openRunnerStore } from "./runnerStore.ts";
 
 export interface OpenOptions {
@@ -45,7 +46,10 @@ export interface TestedBackend {
     /** True if closing the store first answers the calls in flight. */
     readonly drains: boolean;
   };
-  /** The subjects whose tests open stores of their own. By default all do. A pool of threads takes long to start. */
+  /**
+   * The subjects whose tests open stores of their own. By default all do, and those that need an ability always do. A
+   * thread takes longer to start than such a test takes to run.
+   */
   readonly ownStores?: ReadonlySet<string>;
   open(options?: OpenOptions): Promise<Opened>;
 }
@@ -66,6 +70,31 @@ export const backends = {
   actor: {
     name: "actor",
     capabilities: { persists: true, drains: true },
+    // Its rules run as the same statements in memory. What differs is how calls, answers and texts travel, how calls
+    // wait, which reads leave the thread, and what the thread does by itself.
+    ownStores: new Set([
+      "answers",
+      "bounds",
+      "calls",
+      "changes",
+      "concurrency and order",
+      "errors",
+      "health",
+      "idempotency",
+      "iterations",
+      "life cycle",
+      "lists",
+      "log archive",
+      "maintenance",
+      "pages",
+      "read your writes",
+      "reads",
+      "sizes",
+      "test clock",
+      "tokens",
+      "transactions",
+      "waiting",
+    ]),
     open: (options) => openFile(options, async (owned) => ({ store: owned, close: async () => undefined })),
   },
   runnerPool: {
@@ -90,7 +119,7 @@ export const backends = {
     name: "postgres",
     capabilities: { persists: true, drains: true },
     async open(options) {
-      const url = await newDatabase();
+      const url = await migratedDatabase();
       return openPersistent(
         url,
         () => dropDatabase(url),
@@ -120,8 +149,10 @@ type Connect = (
 /** Opens a store with a real file and a real thread. */
 async function openFile(options: OpenOptions | undefined, connectClient: Connect): Promise<Opened> {
   const folder = await mkdtemp(join(tmpdir(), "debug-server-db-"));
+  const path = join(folder, "metadata.db");
+  await migratedFile(path);
   return openPersistent(
-    `sqlite:${join(folder, "metadata.db")}`,
+    `sqlite:${path}`,
     () => rm(folder, { recursive: true, force: true }),
     options,
     connectClient,

@@ -5,8 +5,8 @@ import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { inspect, promisify } from "node:util";
 
 const execute = promisify(execFile);
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -66,14 +66,17 @@ export async function compileExamples(folder: string): Promise<void> {
   );
 }
 
-/** Runs an example twice in one folder, because a reader also runs it more than once. The folder is empty at first. */
+/**
+ * Runs an example twice in one folder, because a reader also runs it more than once. The folder is empty at first. The
+ * examples share this process: it ends only when none of them has left anything open.
+ */
 export async function runTwice({ file }: Example): Promise<void> {
   const home = file.replace(/\.ts$/, "");
   mkdirSync(home);
-  const env = { ...process.env, DEBUG_SERVER_DB_URL: "" };
+  process.chdir(home);
   for (const attempt of ["first", "second"]) {
-    await execute(process.execPath, [file], { cwd: home, env, timeout: 60_000 }).catch(({ stderr, message }) =>
-      assert.fail(`the ${attempt} run failed: ${stderr || message}`),
+    await import(`${pathToFileURL(file)}?run=${attempt}`).catch((error: unknown) =>
+      assert.fail(`the ${attempt} run failed: ${inspect(error)}`),
     );
   }
 }
