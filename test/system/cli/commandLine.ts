@@ -1,14 +1,14 @@
 // Creates a git repository for a test of the command line, and runs commands: in this process, in a process of their
 // own where signals, pipes, users or exit codes matter, and on a terminal.
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { text } from "node:stream/consumers";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runCommandLine } from "../../../src/cli/program.ts";
-import { openStore } from "../../../src/index.ts";
+import { openVisitor } from "../../../src/store.ts";
 import type { OwnedStore } from "../../../src/storeTypes.ts";
 import { assertSound } from "../../support/sound.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
@@ -108,7 +108,7 @@ export function inheritedVariables(): NodeJS.ProcessEnv {
 export function startProcess(cwd: string, args: readonly string[], { env = {}, uid }: ProcessOptions = {}): Running {
   const child = spawn(process.execPath, [bin, ...args], {
     cwd,
-    env: { ...inheritedVariables(), ...env },
+    env: { ...inheritedVariables(), ...(uid === undefined ? {} : { NODE_COMPILE_CACHE: cacheOf(uid) }), ...env },
     stdio: ["ignore", "pipe", "pipe"],
     ...(uid === undefined ? {} : { uid, gid: uid }),
   });
@@ -135,6 +135,18 @@ export function startProcess(cwd: string, args: readonly string[], { env = {}, u
     printed: (wanted) => holds("stdout", wanted),
     kill: (signal) => void child.kill(signal),
   };
+}
+
+const caches = new Map<number, string>();
+
+/** Returns the folder in which the processes of another user keep what Node has compiled: each user needs its own. */
+function cacheOf(uid: number): string {
+  const known = caches.get(uid);
+  if (known !== undefined) return known;
+  const folder = temporaryFolder();
+  chownSync(folder, uid, uid);
+  caches.set(uid, folder);
+  return folder;
 }
 
 /**
@@ -167,7 +179,7 @@ export async function runOnTerminal(
 
 /** Opens the database of a run, to inspect what the run has left there. */
 export async function withStore<Result>(url: string, look: (store: OwnedStore) => Promise<Result>): Promise<Result> {
-  const store = await openStore({ url, migrate: "never" });
+  const store = await openVisitor({ url, migrate: "never" });
   try {
     const result = await look(store);
     await assertSound(store);

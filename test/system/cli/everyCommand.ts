@@ -2,7 +2,8 @@
 import { join } from "node:path";
 import { createCommandLine } from "../../../src/cli/commandLine.ts";
 import { createProgram } from "../../../src/cli/program.ts";
-import { newId, openStore } from "../../../src/index.ts";
+import { newId } from "../../../src/index.ts";
+import { openVisitor } from "../../../src/store.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { makeFolder, type WorkingFolder } from "./commandLine.ts";
 
@@ -22,7 +23,7 @@ export interface Call {
  * on a SQLite file.
  */
 export async function everyCommand({ folder, url }: WorkingFolder): Promise<readonly Call[]> {
-  const store = await openStore({ url });
+  const store = await openVisitor({ url, migrate: "create" });
   const fixture = fixtures(store);
   const remoteUrl = `https://ada:${secret}/${secret}@git.example/a.git?token=${secret}`;
   await store.repositories.upsert({ name: "with a secret", remoteUrl });
