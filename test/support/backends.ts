@@ -151,12 +151,7 @@ async function openFile(options: OpenOptions | undefined, connectClient: Connect
   const folder = await mkdtemp(join(tmpdir(), "debug-server-db-"));
   const path = join(folder, "metadata.db");
   await migratedFile(path);
-  return openPersistent(
-    `sqlite:${path}`,
-    () => rm(folder, { recursive: true, force: true }),
-    options,
-    connectClient,
-  );
+  return openPersistent(`sqlite:${path}`, () => rm(folder, { recursive: true, force: true }), options, connectClient);
 }
 
 /** Opens a store whose data outlives it. `remove` deletes that data. */

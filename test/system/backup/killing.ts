@@ -71,10 +71,13 @@ export function requireKept(path: string): void {
   throw new Error(`the old database is not in ${folder}`);
 }
 
+/** The filter in the kernel stops the process at the named calls only, not at every one. */
+const quietly = ["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null"];
+
 /** Checks whether strace can be used, which kills a process at a system call. */
 export function hasStrace(): boolean {
   try {
-    execFileSync("strace", ["-qq", "-o", "/dev/null", "true"], { stdio: "ignore" });
+    execFileSync("strace", [...quietly, "true"], { stdio: "ignore" });
     return true;
   } catch {
     return false;
@@ -94,11 +97,9 @@ export async function killRestoreAtCalls(
     for (let when = 1, killed = true; killed; when = next(call, when)) {
       reset();
       const inject = `inject=/^${call}:signal=KILL:when=${when}`;
-      const child = spawn(
-        "strace",
-        ["-f", "-qq", "-o", "/dev/null", "-e", inject, process.execPath, script, backup, path, "none"],
-        { stdio: "ignore" },
-      );
+      const child = spawn("strace", [...quietly, "-e", inject, process.execPath, script, backup, path, "none"], {
+        stdio: "ignore",
+      });
       const [code, signal] = (await once(child, "exit")) as [number | null, string | null];
       killed = signal === "SIGKILL" || code === 137;
       seen[stateOf(path)]++;

@@ -52,11 +52,11 @@ test("a call that is made after the thread has died fails with closed", async ()
   );
 });
 
-test("a database thread that is terminated 10 times while it writes has stored every acknowledged write", () =>
-  terminateThreads(10));
+test("a database thread that is terminated 5 times while it writes has stored every acknowledged write", () =>
+  terminateThreads(5));
 
-test("a process that is killed 8 times while it writes has stored every acknowledged write", async () => {
-  assert.ok((await killProcesses(8)) > 100);
+test("a process that is killed 4 times while it writes has stored every acknowledged write", async () => {
+  assert.ok((await killProcesses(4)) > 100);
 });
 
 /** Returns the files in a folder that this process has open, those without a name too. */
@@ -76,7 +76,7 @@ test("a database thread that dies when a backup has just begun leaves no file of
   skip: process.platform === "linux" ? false : "only Linux lists the open files of a process",
 }, async () => {
   const folder = temporaryFolder();
-  for (let death = 0; death < 20; death++) {
+  for (let death = 0; death < 5; death++) {
     const { worker, control } = await startThread(join(folder, "store.db"));
     const target = join(folder, `${death}.db.partial`);
     writeFileSync(target, "");

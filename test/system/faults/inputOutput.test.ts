@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
-import { openStore } from "../../../src/index.ts";
+import { openVisitor } from "../../../src/store.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 const folder = temporaryFolder();
@@ -16,6 +16,7 @@ const script = fileURLToPath(new URL("./faultyProcess.ts", import.meta.url));
 /** Injecting faults takes strace and the permission to use it, which not every machine has. */
 const strace = spawnSync("strace", [
   "-f",
+  "--seccomp-bpf",
   "-o",
   join(folder, "probe"),
   "-e",
@@ -42,13 +43,14 @@ async function writeUnder(path: string, inject: string): Promise<Report> {
 }
 
 function straced(path: string, options: readonly string[]): readonly string[] {
-  return ["strace", "-f", "-qq", "-o", `${path}.trace`, ...options];
+  // The filter in the kernel stops the process at the named calls only, not at every one.
+  return ["strace", "-f", "--seccomp-bpf", "-qq", "-o", `${path}.trace`, ...options];
 }
 
 /** Runs the writing process on a new store, below the commands that `wrap` returns. */
 async function run(path: string, wrap: (path: string) => readonly string[]): Promise<Report> {
   const url = `sqlite:${path}`;
-  const store = await openStore({ url });
+  const store = await openVisitor({ url, migrate: "create" });
   const { id } = await store.repositories.upsert({ name: "faulty" });
   await store.close();
   const [command, ...args] = [...wrap(path), process.execPath, script, url, id];
@@ -164,7 +166,7 @@ test("a process that is killed within a write has stored every acknowledged call
   skip,
 }, async () => {
   await Promise.all(
-    [160, 201, 242, 283].map(async (at) => {
+    [160, 200].map(async (at) => {
       const path = join(folder, `file-${++files}.db`);
       const report = await writeUnder(path, `pwrite64:signal=KILL:when=${at}`);
       assert.ok(!report.ended, "the process was killed");

@@ -7,27 +7,29 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { type Command, createRunnerPool, openStore } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
-import { dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { migratedDatabase } from "../../support/migrated.ts";
+import { dropDatabase } from "../../support/postgres.ts";
 import { assertSound, assertSoundAt } from "../../support/sound.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import type { ClaimTask } from "./claimingRunner.ts";
 import type { Race, RaceResult } from "./reservingRunner.ts";
 
-const worktreesMax = 4;
+const worktreesMax = 2;
 const rounds = 100;
 /** Returns the rounds of one of some racers: together they run all of them. */
 const shareOf = (racer: number, racers: number) => Math.ceil((rounds - racer) / racers);
 /** A busy machine may hold a row for long. */
 const limits = { lockMs: 60_000, callMs: 120_000 };
 
-/** The databases that the race runs on, and the number of processes. */
-const places: readonly { readonly name: string; readonly processes: number; url(t: TestContext): Promise<string> }[] = [
-  { name: "a SQLite file", processes: 3, url: async () => `sqlite:${join(temporaryFolder(), "store.db")}` },
+const processes = 3;
+
+/** The databases that the race runs on. */
+const places: readonly { readonly name: string; url(t: TestContext): Promise<string> }[] = [
+  { name: "a SQLite file", url: async () => `sqlite:${join(temporaryFolder(), "store.db")}` },
   {
     name: "a PostgreSQL database",
-    processes: 4,
     async url(t) {
-      const url = await newDatabase();
+      const url = await migratedDatabase();
       t.after(() => dropDatabase(url));
       return url;
     },
@@ -55,12 +57,12 @@ function assertFences(results: readonly RaceResult[]): void {
   }
 }
 
-for (const { name, processes, url } of places) {
-  test(`8 runner threads, 4 worktrees, 100 rounds on ${name}: no worktree has two holders, fences only grow`, async (t) => {
+for (const { name, url } of places) {
+  test(`4 runner threads, 2 worktrees, 100 rounds on ${name}: no worktree has two holders, fences only grow`, async (t) => {
     const store = await openStore({ url: await url(t), limits });
     t.after(() => store.close());
     const { repository } = await fixtures(store).repository({ maxWorktrees: worktreesMax });
-    const threads = 8;
+    const threads = 4;
     const pool = createRunnerPool(store, {
       filename: new URL("./reservingRunner.ts", import.meta.url),
       threads,
@@ -94,7 +96,7 @@ for (const { name, processes, url } of places) {
     await store.close();
   });
 
-  test(`${processes} processes, 4 worktrees, 100 rounds on ${name}: no worktree has two holders, fences only grow`, async (t) => {
+  test(`${processes} processes, 2 worktrees, 100 rounds on ${name}: no worktree has two holders, fences only grow`, async (t) => {
     const shared = await url(t);
     const store = await openStore({ url: shared });
     const { repository } = await fixtures(store).repository({ maxWorktrees: worktreesMax });
@@ -118,12 +120,12 @@ for (const { name, processes, url } of places) {
     await assertSoundAt(shared);
   });
 
-  test(`8 runner threads claim and enqueue on ${name}: each command runs once, sequence numbers have no gaps or duplicates`, async (t) => {
+  test(`4 runner threads claim and enqueue on ${name}: each command runs once, sequence numbers have no gaps or duplicates`, async (t) => {
     const store = await openStore({ url: await url(t), limits });
     t.after(() => store.close());
     const f = fixtures(store);
-    const threads = 8;
-    const perThread = 20;
+    const threads = 4;
+    const perThread = 40;
     const { session } = await f.session({ maxParallel: threads });
     const pool = createRunnerPool(store, { filename: new URL("./claimingRunner.ts", import.meta.url), threads });
     t.after(() => pool.close());
