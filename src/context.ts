@@ -2,7 +2,7 @@
 import type { Uptime } from "./clock.ts";
 import type { Details, ErrorCode } from "./errors.ts";
 import type { Limits } from "./limits.ts";
-import type { StoredChunk } from "./model/logBlocks.ts";
+import type { Examined, StoredChunk } from "./model/logBlocks.ts";
 
 /** The view that a body has of its transaction. */
 export interface Context {
@@ -12,6 +12,8 @@ export interface Context {
   readonly serverState: ServerState;
   /** Returns the chunks in a block of an archived log, by its name, if they are at hand. */
   block(name: string): readonly StoredChunk[] | undefined;
+  /** The faults of blocks that were examined for this call. */
+  readonly examined?: Examined | undefined;
   /** Runs calls that wait on this topic again, after the commit. */
   wake(topic: string): void;
   /** Adds a row to `changes`, which is written last in the same transaction. */

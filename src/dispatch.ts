@@ -7,7 +7,6 @@ import { bodyErrors, faults, StoreError, toWireFailure } from "./errors.ts";
 import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
 import type { Limits } from "./limits.ts";
 import { valueBytes } from "./load.ts";
-import type { BlockAddress } from "./model/logBlocks.ts";
 import {
   type AnyOperation,
   BlocksNeeded,
@@ -34,7 +33,7 @@ export interface JobOutcome extends Parked {
   /** True when the job is parked because it found only what other transactions have locked. */
   readonly isHeld?: boolean;
   /** The blocks of archived logs that the job needs to run; it has changed nothing. `answers` is for a store without. */
-  readonly blocksNeeded?: readonly BlockAddress[] | undefined;
+  readonly blocksNeeded?: BlocksNeeded | undefined;
   /** True when the job was not begun because none may begin now. One without answers was dropped otherwise. */
   readonly refused?: boolean;
   /** The time that the job has used, in milliseconds. */
@@ -255,7 +254,7 @@ function driverJob(
         }
         // The failure only keeps the job from running; `notBegun` tells what it means.
         if (effects.notBegun !== undefined) throw new StoreError("busy", "not begun");
-        context = new RunContext(now, group, effects, call.blocks);
+        context = new RunContext(now, group, effects, call);
         const body =
           calls.length === 1
             ? runCall(call, envelope === undefined, context)
@@ -288,6 +287,7 @@ class RunContext implements Context {
   readonly counted: Context["counted"];
   readonly used: Context["used"];
   readonly block: Context["block"];
+  readonly examined: Context["examined"];
   readonly feedReads: GroupContext["feedReads"];
   readonly #serverState: DispatcherOptions["serverState"];
 
@@ -295,11 +295,12 @@ class RunContext implements Context {
     now: Date,
     { limits, serverState, block, feedReads }: GroupContext,
     effects: SideEffects,
-    blocks: Call["blocks"],
+    { blocks, examined }: Call,
   ) {
     this.now = now;
     this.limits = limits;
     this.feedReads = feedReads;
+    this.examined = examined;
     this.block = blocks === undefined ? block : (name) => blocks.get(name) ?? block(name);
     this.#serverState = serverState;
     this.wake = (topic) => void effects.topics.push(topic);
@@ -401,7 +402,7 @@ function outcomeOf(
   if (!settled.ok) {
     const { cause } = settled.error;
     return cause instanceof BlocksNeeded
-      ? { answers: [failed(calls, settled, () => undefined)], parkOn: undefined, blocksNeeded: cause.blocks }
+      ? { answers: [failed(calls, settled, () => undefined)], parkOn: undefined, blocksNeeded: cause }
       : { answers: [failed(calls, settled, onInternal)], parkOn: undefined };
   }
   const [head] = settled.results;

@@ -5,7 +5,7 @@ import type { Context } from "./context.ts";
 import { type Details, type ErrorCode, StoreError } from "./errors.ts";
 import { bounds } from "./limits.ts";
 import type { Codec } from "./model/codec.ts";
-import type { BlockAddress, StoredChunk } from "./model/logBlocks.ts";
+import type { BlockAddress, ExamineDepth, Examined, StoredChunk } from "./model/logBlocks.ts";
 import { quickCheck, unsure } from "./model/quickCheck.ts";
 import { storedForm } from "./model/storedForm.ts";
 import type { Body } from "./sql.ts";
@@ -96,6 +96,8 @@ export interface Call {
   readonly waitMs: number;
   /** The blocks of archived logs that were fetched for this call, by name. */
   readonly blocks?: ReadonlyMap<string, readonly StoredChunk[]> | undefined;
+  /** The blocks that were examined for this call. */
+  readonly examined?: Examined | undefined;
   /** The idempotency key of all calls of the job; only its first call carries one. */
   readonly envelopeKey?: EnvelopeKey | undefined;
 }
@@ -137,18 +139,22 @@ export class Held extends NotYet<StoreError> {
 /** The cause with which a body ends that needs blocks of archived logs (D-119). */
 export class BlocksNeeded {
   readonly blocks: readonly BlockAddress[];
-  constructor(blocks: readonly BlockAddress[]) {
+  /** The depth to which they are examined, when the body needs their faults and not their contents. */
+  readonly depth: ExamineDepth | undefined;
+  constructor(blocks: readonly BlockAddress[], depth: ExamineDepth | undefined) {
     this.blocks = blocks;
+    this.depth = depth;
   }
 }
 
 /**
  * Ends the body, so that it runs again with these blocks in its context. It ends with a failure, which undoes all calls
- * of its job. Where there is no archive, that failure is the answer.
+ * of its job. Where there is no archive, that failure is the answer. With a depth the body runs again with the faults of
+ * the blocks, or with the knowledge that there is no archive.
  */
-export function endForBlocks(blocks: readonly BlockAddress[]): never {
+export function endForBlocks(blocks: readonly BlockAddress[], depth?: ExamineDepth): never {
   throw new StoreError("incompatible", "the log is in an archive: open the store with `logArchive`", {
-    cause: new BlocksNeeded(blocks),
+    cause: new BlocksNeeded(blocks, depth),
     details: { reason: "log_archive" },
   });
 }

@@ -1,7 +1,8 @@
 // Fetches blocks of archived logs for calls whose bodies need them (D-119): outside of queues and transactions, and for a
 // few calls at a time, because blocks stay in memory until their call is answered.
 import type { StoreError } from "../errors.ts";
-import type { BlockAddress, StoredChunk } from "../model/logBlocks.ts";
+import type { BlockAddress, ExamineDepth, StoredChunk } from "../model/logBlocks.ts";
+import type { BlocksNeeded, Call } from "../operation.ts";
 import type { Answer } from "../wire.ts";
 import type { Entry } from "./entry.ts";
 
@@ -11,6 +12,8 @@ export interface Blocks {
   cached(name: string): readonly StoredChunk[] | undefined;
   /** Reads blocks, in a bounded time. Fails with io_error or corrupt. */
   read(blocks: readonly BlockAddress[]): Promise<ReadonlyMap<string, readonly StoredChunk[]>>;
+  /** Returns the faults of blocks, in a bounded time. Fails with io_error. */
+  examine(blocks: readonly BlockAddress[], depth: ExamineDepth): Promise<ReadonlyMap<string, string | null>>;
 }
 
 interface FetchingOptions {
@@ -22,8 +25,7 @@ interface FetchingOptions {
 }
 
 /** The blocks that an entry needs, and its answer where there is no archive. */
-interface Needed {
-  readonly blocks: readonly BlockAddress[];
+interface Needed extends BlocksNeeded {
   readonly without: Answer;
 }
 
@@ -52,7 +54,7 @@ export class Fetching {
     if (this.#holders.size === 0) return;
     this.#waiting.delete(entry);
     if (!this.#holders.delete(entry)) return;
-    entry.calls = entry.calls.map((call) => ({ ...call, blocks: undefined }));
+    entry.calls = entry.calls.map((call) => ({ ...call, blocks: undefined, examined: undefined }));
     const [next] = this.#waiting;
     if (next === undefined) return;
     this.#waiting.delete(next[0]);
@@ -69,15 +71,23 @@ export class Fetching {
 
   async #fetch(entry: Entry, needed: Needed): Promise<void> {
     this.#holders.add(entry);
-    let fetched: ReadonlyMap<string, readonly StoredChunk[]>;
+    const { blocks, depth, without } = needed;
+    let calls: readonly Call[];
     try {
-      fetched = await this.#options.blocks.read(needed.blocks);
+      if (depth === undefined) {
+        const fetched = await this.#options.blocks.read(blocks);
+        calls = entry.calls.map((call) => ({ ...call, blocks: new Map([...(call.blocks ?? []), ...fetched]) }));
+      } else {
+        const faults = await this.#options.blocks.examine(blocks, depth);
+        const known = (call: Call) => (call.examined === "no archive" ? [] : (call.examined ?? []));
+        calls = entry.calls.map((call) => ({ ...call, examined: new Map([...known(call), ...faults]) }));
+      }
     } catch (error) {
-      if (!entry.done) this.#options.onFailed(entry, error as StoreError, needed.without);
+      if (!entry.done) this.#options.onFailed(entry, error as StoreError, without);
       return;
     }
     if (entry.done) return;
-    entry.calls = entry.calls.map((call) => ({ ...call, blocks: new Map([...(call.blocks ?? []), ...fetched]) }));
+    entry.calls = calls;
     this.#options.onFetched(entry);
   }
 }

@@ -5,8 +5,7 @@ import type { Clock } from "../clock.ts";
 import type { Dispatcher, JobOutcome, TransactionOutcome } from "../dispatch.ts";
 import { type Details, type ErrorCode, faults, StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import type { BlockAddress } from "../model/logBlocks.ts";
-import type { Call, Lane } from "../operation.ts";
+import type { BlocksNeeded, Call, Lane } from "../operation.ts";
 import { kindOf } from "../operations/topics.ts";
 import { realTime } from "../realTime.ts";
 import { type Answer, callWidth, type Envelope, type Reply } from "../wire.ts";
@@ -437,14 +436,19 @@ export class Mailbox {
     }
   }
 
-  /** Fetches blocks for an entry that needs them. Returns false when that is not possible: then it has its answer. */
-  #fetch(entry: Entry, needed: readonly BlockAddress[], without: Answer): boolean {
-    if (this.#fetching === undefined || entry.done) return false;
+  /** Gets blocks for an entry that needs them. Returns false when that is not possible: then it has its answer. */
+  #fetch(entry: Entry, needed: BlocksNeeded, without: Answer): boolean {
+    if (entry.done || (this.#fetching === undefined && needed.depth === undefined)) return false;
     if (entry.cancelled || this.#closing) this.#answer(entry, entry.cancelled ? cancelledAnswer : closingAnswer);
     else {
       noteWaits(entry, -1);
-      entry.place = "fetching";
-      this.#fetching.add(entry, { blocks: needed, without });
+      if (this.#fetching === undefined) {
+        entry.calls = entry.calls.map((call) => ({ ...call, examined: "no archive" }));
+        this.#queues.push(entry);
+      } else {
+        entry.place = "fetching";
+        this.#fetching.add(entry, { ...needed, without });
+      }
     }
     return true;
   }

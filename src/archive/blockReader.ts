@@ -3,7 +3,7 @@ import { types } from "node:util";
 import { StoreError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { keyOfUri } from "../model/archiveKeys.ts";
-import { type BlockAddress, blockName, type StoredChunk } from "../model/logBlocks.ts";
+import { type BlockAddress, blockName, type ExamineDepth, type StoredChunk } from "../model/logBlocks.ts";
 import { messageOf } from "../model/realms.ts";
 import { unpackBlock } from "./blockFormat.ts";
 import { ask } from "./deadline.ts";
@@ -50,6 +50,16 @@ export class BlockReader {
     }
   }
 
+  /**
+   * Returns the faults of blocks, null for one that has none. Each is examined by itself, and none is kept. Fails with
+   * io_error when the archive does not answer in time, or fails.
+   */
+  async examine(blocks: readonly BlockAddress[], depth: ExamineDepth): Promise<ReadonlyMap<string, string | null>> {
+    return new Map(
+      await Promise.all(blocks.map(async (block) => [blockName(block), await this.#faultOf(block, depth)] as const)),
+    );
+  }
+
   figures(): Readonly<Record<string, number>> {
     return this.#counts;
   }
@@ -57,18 +67,8 @@ export class BlockReader {
   async #readRun(run: readonly BlockAddress[]): Promise<readonly [string, readonly StoredChunk[]][]> {
     const [head, last] = [run[0] as BlockAddress, run.at(-1) as BlockAddress];
     const { uri, object_offset: start } = head;
-    const key = keyOfUri(uri);
     const end = last.object_offset + last.object_length;
-    this.#counts.archiveReads++;
-    const bytes = await ask(() => this.#archive.get(key, { start, end }), this.#limits.logArchiveReadMs).catch(
-      (error: unknown) => {
-        throw unavailable(uri, error);
-      },
-    );
-    if (bytes === undefined)
-      throw new StoreError("corrupt", `${uri} is not in the log archive`, { details: { reason: "log_archive", uri } });
-    if (!types.isUint8Array(bytes)) throw unavailable(uri, new Error("the log archive returned no Uint8Array"));
-    this.#counts.archiveReadBytes += bytes.byteLength;
+    const bytes = await this.#get(uri, { start, end });
     return Promise.all(
       run.map(async (address): Promise<[string, readonly StoredChunk[]]> => {
         const at = address.object_offset - start;
@@ -77,6 +77,35 @@ export class BlockReader {
         return [blockName(address), chunks];
       }),
     );
+  }
+
+  /** Returns bytes of an object. Fails with corrupt when there is no such object. */
+  async #get(uri: string, range: { readonly start: number; readonly end: number }): Promise<Uint8Array> {
+    const key = keyOfUri(uri);
+    this.#counts.archiveReads++;
+    const bytes = await ask(() => this.#archive.get(key, range), this.#limits.logArchiveReadMs).catch(
+      (error: unknown) => {
+        throw unavailable(uri, error);
+      },
+    );
+    if (bytes === undefined)
+      throw new StoreError("corrupt", `${uri} is not in the log archive`, { details: { reason: "log_archive", uri } });
+    if (!types.isUint8Array(bytes)) throw unavailable(uri, new Error("the log archive returned no Uint8Array"));
+    this.#counts.archiveReadBytes += bytes.byteLength;
+    return bytes;
+  }
+
+  async #faultOf(block: BlockAddress, depth: ExamineDepth): Promise<string | null> {
+    const { uri, object_offset: start, object_length: length } = block;
+    try {
+      if (depth === "content") await unpackBlock(await this.#get(uri, { start, end: start + length }), block);
+      else if ((await this.#get(uri, { start: start + length - 1, end: start + length })).byteLength !== 1)
+        return `${uri} ends before ${start + length} bytes`;
+      return null;
+    } catch (error) {
+      if (error instanceof StoreError && error.code === "corrupt") return error.message;
+      throw error;
+    }
   }
 
   #keep(name: string, block: CachedBlock): void {

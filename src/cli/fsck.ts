@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import type { CallOptions } from "../client.ts";
 import type { Finding } from "../model/findings.ts";
-import { parsePlace } from "../place.ts";
+import { logArchiveVariable, parsePlace } from "../place.ts";
 import { present } from "../present.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 import { exitCodes } from "../terminal/exit.ts";
@@ -19,7 +19,7 @@ interface FsckFlags extends StoreFlags {
 }
 
 const note =
-  "Reads the store over a connection of its own, in short steps, also while servers use it. --repair writes anew what follows from other rows, such as counters, and adds an entry to the audit log for each repaired row; nothing is deleted but idempotency keys without a reply. Exits with 3 if it finds something that is not repaired. --deep also checks the pages, the indexes and the references of a SQLite file, and reads the whole change feed.";
+  "Reads the store over a connection of its own, in short steps, also while servers use it. --repair writes anew what follows from other rows, such as counters, and adds an entry to the audit log for each repaired row; nothing is deleted but idempotency keys without a reply. Exits with 3 if it finds something that is not repaired. --deep also checks the pages, the indexes and the references of a SQLite file, reads the whole change feed, and each archived log.";
 
 /** The largest number of findings that are printed. The others are counted. */
 const printedMax = 1_000;
@@ -77,6 +77,8 @@ async function listChecks(cli: CommandLine, flags: FsckFlags): Promise<void> {
 interface Found {
   readonly findings: readonly Finding[];
   readonly rows: number;
+  /** The checks that need the log archive, which was not there. */
+  readonly skipped: ReadonlySet<string>;
 }
 
 async function check(cli: CommandLine, flags: FsckFlags, store: OwnedStore, options: CallOptions): Promise<number> {
@@ -89,10 +91,16 @@ async function check(cli: CommandLine, flags: FsckFlags, store: OwnedStore, opti
       if (repair !== undefined && first.findings.some((finding) => finding.check === name))
         repaired.push(...(await repairAll(store, name, options)));
   // A repair may mend more than one finding, or show another.
-  const { findings, rows } = isRepairing ? await findAll(flags, checks, store, options) : first;
+  const { findings, rows, skipped } = isRepairing ? await findAll(flags, checks, store, options) : first;
   print(cli, flags, checks, repaired, findings);
   const count = (number: number, what: string) => `${number} ${what}${number === 1 ? "" : "s"}`;
   if (repaired.length > 0) printMessage(cli, flags, `Repaired ${count(repaired.length, "row")}.`);
+  for (const name of skipped)
+    printMessage(
+      cli,
+      flags,
+      `${name}: not checked, because the log archive was not found: set ${logArchiveVariable} to its folder.`,
+    );
   if (findings.length === 0) printMessage(cli, flags, `The store is sound: checked ${count(rows, "row")}.`);
   else printMessage(cli, flags, `Found ${count(findings.length, "fault")} in ${count(rows, "row")}.`);
   return findings.length === 0 ? exitCodes.ok : exitCodes.finding;
@@ -142,16 +150,18 @@ async function findAll(
   const ofOperation = checks.filter(({ name }) => !name.startsWith("file-"));
   const deepNames =
     deep && names === undefined ? ofOperation.filter(({ isDeep }) => isDeep).map(({ name }) => name) : [];
+  const skipped = new Set<string>();
   let rows = 0;
   for (const name of [...(names ?? [undefined]), ...deepNames]) {
     for (let from: string | undefined, more = true; more; more = from !== undefined) {
       const step = await store.maintenance.fsck(present({ check: name, from }), options);
       findings.push(...step.findings);
       rows += step.rows;
+      for (const one of step.skipped) skipped.add(one);
       from = step.next;
     }
   }
-  return { findings, rows };
+  return { findings, rows, skipped };
 }
 
 async function repairAll({ maintenance }: OwnedStore, name: string, options: CallOptions): Promise<Finding[]> {

@@ -18,6 +18,8 @@ export const Checked = record({
   findings: list(Finding),
   /** The number of rows that the step has checked, counted once for each check. */
   rows: integer,
+  /** The checks that were skipped, because they need the log archive and the store was opened without one. */
+  skipped: list(text),
   next: optional(text),
 });
 export type Checked = ValueOf<typeof Checked>;

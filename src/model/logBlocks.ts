@@ -38,6 +38,12 @@ export interface BlockAddress
   readonly uri: string;
 }
 
+/** The part of a block that is examined: that its object reaches to its end, or all that a reader relies on. */
+export type ExamineDepth = "end" | "content";
+
+/** The faults of blocks by name, null for one that has none; "no archive" where none can be examined. */
+export type Examined = ReadonlyMap<string, string | null> | "no archive";
+
 /** Names a block among all blocks of the store. */
 export function blockName({ uri, object_offset }: Pick<BlockAddress, "uri" | "object_offset">): string {
   return `${object_offset} ${uri}`;

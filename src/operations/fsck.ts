@@ -18,9 +18,10 @@ const From = z.string().max(2_000);
  *
  * Input    check: this one only, instead of all. Those that read the whole feed in one step run only by name. from: the
  *          `next` of the step before
- * Result   { findings, rows, next }: a finding has the name of the check, the id of the row, and what was found and
- *          expected. rows: how many were checked, once for each check. Without `next`, all is checked
- * Fails    invalid_input when `from` is not one of this operation
+ * Result   { findings, rows, skipped, next }: a finding has the name of the check, the id of the row, and what was found
+ *          and expected. rows: how many were checked, once for each check. skipped: the checks of objects in the log
+ *          archive, when there are some and the store was opened without it. Without `next`, all is checked
+ * Fails    invalid_input when `from` is not one of this operation | io_error when the log archive does not answer
  * Cost     at most 3 statements for each check that the step begins, over at most 5 000 rows; lane background
  */
 export const fsck = operation({
@@ -33,18 +34,20 @@ export const fsck = operation({
   resultBytes,
   // Rows whose changes are not written yet would look like a fault of the feed.
   readsChanges: true,
-  *run({ check, from }) {
+  *run({ check, from }, context) {
     let place = placeOf(check, from);
     const findings: Finding[] = [];
+    const skipped: string[] = [];
     let [rows, spent] = [0, 0];
     while (place !== undefined && spent < 1 && findings.length === 0) {
-      const { found, ...done } = yield* checkStep(place.check, place.after);
+      const { found, ...done } = yield* checkStep(place.check, place.after, context);
+      if (done.isSkipped === true) skipped.push(place.check.name);
       findings.push(...found.map((row) => findingOf(place as Place, row)));
       rows += done.rows;
       spent += done.rows / place.check.rows;
       place = nextPlace(place, done.next, check);
     }
-    return { findings, rows, next: place && formatPlace(place) };
+    return { findings, rows, skipped, next: place && formatPlace(place) };
   },
 });
 
@@ -72,7 +75,7 @@ export const repair = operation({
   resultBytes,
   *run({ check, ids, from }, context) {
     const place = placeOf(check, from) as Place;
-    const { found, rows, next } = yield* checkStep(place.check, place.after);
+    const { found, rows, next } = yield* checkStep(place.check, place.after, context);
     const [repaired, left]: [Finding[], Finding[]] = [[], []];
     for (const row of found) {
       if (ids !== undefined && !ids.includes(row.finding)) continue;

@@ -100,6 +100,17 @@ export const mutations: readonly Mutation[] = [
     ],
   ]),
   // The log archive
+  ...mutate("src/archive/blockReader.ts", subject("log archive"), [
+    ["a check sees where an object ends", ".byteLength !== 1)", ".byteLength > 1)"],
+    [
+      "an archive that fails is no finding",
+      'error.code === "corrupt") return error.message',
+      "true) return error.message",
+    ],
+  ]),
+  ...mutate("src/operations/fsck/logChecks.ts", subject("log archive"), [
+    ["a deep check reads what a block holds", 'depth: "content"', 'depth: "end"'],
+  ]),
   ...mutate("src/operations/logStorage.ts", subject("log archive"), [
     ["a read fetches as many blocks as it needs", "if (bytes >= wantedBytes) break;", "if (count > 0) break;"],
     [

@@ -3,6 +3,8 @@
 // steps can look like a fault.
 import type { Context } from "../../context.ts";
 import { idPattern } from "../../model/ids.ts";
+import { type BlockAddress, blockName, type ExamineDepth } from "../../model/logBlocks.ts";
+import { endForBlocks } from "../../operation.ts";
 import { all, and, type Body, first, one, type SqlValue, Statement, sql, step } from "../../sql.ts";
 
 /** The place in a walk: the values of its key. */
@@ -46,6 +48,8 @@ export interface Check {
   readonly rule: Rule;
   /** The rows to judge, when they are not those of the table: a select that ends with the condition on the range. */
   readonly select?: (range: Statement) => Statement;
+  /** The depth to which blocks of archived logs are examined. The rule names the blocks, and their faults are the findings. */
+  readonly depth?: ExamineDepth;
   /** Makes the row right, as far as that follows from other rows. Returns false when the row is right or cannot be repaired. */
   readonly repair?: (row: FoundRow, check: Check, context: Context) => Body<boolean>;
   /** The advice to a person about what is not repaired. */
@@ -117,10 +121,12 @@ export interface Step {
   readonly found: readonly FoundRow[];
   readonly rows: number;
   readonly next: Position | undefined;
+  /** True when the check needs the log archive, and there is none. */
+  readonly isSkipped?: boolean;
 }
 
 /** Checks the rows after a position. */
-export const checkStep = step(function* (check: Check, after: Position): Body<Step> {
+export const checkStep = step(function* (check: Check, after: Position, context: Context): Body<Step> {
   const { walk, rows } = check;
   const last = yield* first<Record<string, string | number>>(sql`
     SELECT ${columns(walk)} FROM ${walk.from}
@@ -128,7 +134,10 @@ export const checkStep = step(function* (check: Check, after: Position): Body<St
     ORDER BY ${columns(walk)} LIMIT 1 OFFSET ${rows - 1}`);
   const until = last && walk.key.map((name) => last[name] as string | number);
   const range = within(walk, after, until);
-  const found = yield* all<FoundRow>(findings(check, range));
+  const found = yield* check.depth === undefined
+    ? all<FoundRow>(findings(check, range))
+    : faultsOf(check, range, check.depth, context);
+  if (found === "no archive") return { found: [], rows: 0, next: undefined, isSkipped: true };
   const end = found.length < findingsMax ? undefined : found.at(-1);
   // The last of so many findings ends the step. Several rows may share its key, and the next step begins after it.
   const next = end === undefined ? until : walk.key.map((name) => end[name] as string | number);
@@ -145,4 +154,37 @@ function findings({ walk, rule, select }: Check, range: Statement): Statement {
     SELECT ${columns(walk)}, ${asText(id)} AS finding, ${asText(found)} AS found, ${asText(expected)} AS expected
     FROM ${source} CASE WHEN ${broken} THEN TRUE END
     ORDER BY ${columns(walk)} LIMIT ${findingsMax}`;
+}
+
+/** Returns the faults of the blocks that the rule names (D-122). Ends the body when some of them were not examined yet. */
+const faultsOf = step(function* (
+  { walk, rule }: Check,
+  range: Statement,
+  depth: ExamineDepth,
+  { examined = new Map() }: Context,
+): Body<readonly FoundRow[] | "no archive"> {
+  const rows = yield* all<BlockAddress & { readonly finding: string }>(sql`
+    SELECT ${columns(walk)}, ${asText(rule.id)} AS finding, object_offset, object_length, raw_length, checksum, byte_length,
+      (SELECT log_uri FROM attempts WHERE attempts.id = attempt_id) AS uri
+    FROM ${walk.from} WHERE ${range} AND CASE WHEN ${rule.broken} THEN TRUE END
+    ORDER BY ${columns(walk)}`);
+  if (rows.length === 0) return [];
+  if (examined === "no archive") return examined;
+  const others = rows.filter((row) => !examined.has(blockName(row)));
+  if (others.length > 0) endForBlocks(others.map(addressOf), depth);
+  return rows.flatMap((row) => {
+    const found = examined.get(blockName(row)) as string | null;
+    return found === null ? [] : [{ ...row, found, expected: null }];
+  });
+});
+
+function addressOf({
+  uri,
+  object_offset,
+  object_length,
+  raw_length,
+  checksum,
+  byte_length,
+}: BlockAddress): BlockAddress {
+  return { uri, object_offset, object_length, raw_length, checksum, byte_length };
 }

@@ -1,10 +1,12 @@
-// Checks of logs: the counters of an attempt agree with the chunks of its log, and the chunks with each other. Each chunk
-// is compared only with the one before it, so that a log of any length is checked in steps.
+// Checks of logs: the counters of an attempt agree with the chunks of its log, and the chunks with each other; the archive
+// has what the index of an archived log says. Each chunk is compared only with the one before it, so that a log of any
+// length is checked in steps.
 import { type Statement, sql } from "../../sql.ts";
 import { asText, type Check, type Walk } from "./check.ts";
 import { writeLog } from "./repair.ts";
 
 const attempts: Walk = { from: sql`attempts`, key: ["id"], start: [0] };
+const blocks: Walk = { from: sql`log_blocks`, key: ["attempt_id", "start_offset"], start: [0, -1] };
 const chunks: Walk = { from: sql`log_chunks`, key: ["attempt_id", "start_offset"], start: [0, -1] };
 
 /** The chunks of a log that was removed may be gone in part, because its removal takes several steps. */
@@ -35,6 +37,7 @@ const hole = sql`COALESCE(
 
 /** The name of a log: its command, and the number of the attempt. */
 const logId = sql`${asText(sql`command_id`)} || '/' || ${asText(sql`attempt`)}`;
+/** The name of the log of a chunk or a block. */
 const logOfChunk = sql`(
   SELECT ${asText(sql`attempts.command_id`)} || '/' || ${asText(sql`attempts.attempt`)}
   FROM attempts WHERE attempts.id = attempt_id)`;
@@ -52,6 +55,11 @@ const linesBefore = sql`COALESCE(${before(sql`earlier.start_line + earlier.line_
 const half = sql`(SELECT limit_bytes / 2 FROM attempts WHERE attempts.id = attempt_id AND ${isKept})`;
 /** True for the first chunk in the second half, before which there may be a hole. */
 const followsHole = sql`start_offset >= ${half} AND COALESCE(${before(sql`earlier.start_offset`)}, -1) < ${half}`;
+
+const isArchived = sql`EXISTS (SELECT 1 FROM attempts WHERE attempts.id = attempt_id AND log_uri IS NOT NULL)`;
+const isLastBlock = sql`NOT EXISTS (
+  SELECT 1 FROM log_blocks AS later
+  WHERE later.attempt_id = log_blocks.attempt_id AND later.start_offset > log_blocks.start_offset)`;
 
 export const logChecks: readonly Check[] = [
   {
@@ -105,5 +113,25 @@ export const logChecks: readonly Check[] = [
         ${half} IS NOT NULL AND start_line <> ${linesBefore} AND NOT (${followsHole} AND start_line > ${linesBefore})`,
     },
     remedy: "The numbers of its lines are wrong from there on. The text of the log is not affected.",
+  },
+  {
+    name: "log-object",
+    says: "The log archive has the object of each archived log, to its end.",
+    walk: blocks,
+    rows: 64,
+    depth: "end",
+    rule: { id: logOfChunk, broken: sql`${isArchived} AND ${isLastBlock}` },
+    remedy: "Put the object back into the archive. Without a copy of it the log, or its end, is lost.",
+  },
+  {
+    name: "log-object-content",
+    says: "Each block of an archived log can be read, and is what was stored.",
+    isDeep: true,
+    walk: blocks,
+    rows: 16,
+    depth: "content",
+    rule: { id: logOfChunk, broken: isArchived },
+    remedy:
+      "Put the object back into the archive. Without a copy of it the part of the log is lost; the rest can be read.",
   },
 ];

@@ -6,6 +6,7 @@ import type { Chunk, LogPage, Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { Opened, OpenOptions, TestedBackend } from "../../support/backends.ts";
 import { MemoryArchive } from "../../support/memoryArchive.ts";
+import { findingsOf } from "../../support/sound.ts";
 import { bytes, collect, fails, subject, text } from "../suite.ts";
 
 type Stream = "stdout" | "stderr";
@@ -273,6 +274,36 @@ export function logArchiveConformance(backend: TestedBackend): void {
       await fails(store.logs.read({ commandId }), "corrupt", { reason: "log_archive" });
       archive.objects.set(key, object);
       assert.equal(textOf((await store.logs.read({ commandId })).chunks), "some text\n");
+    });
+
+    archived("the check of the store finds objects that are gone, cut or damaged, and no other", async (opened) => {
+      const { store, archive } = opened;
+      const before = new Set(archive.objects.keys());
+      const commandId = await sealed(store, textParts("some text\n"));
+      await move(store, commandId);
+      const key = [...archive.objects.keys()].find((one) => !before.has(one)) as string;
+      const object = archive.objects.get(key) as Uint8Array;
+      const faults = async (check?: string) =>
+        (await findingsOf(store, check)).map(({ check: name, id, found }) => `${name} ${id}: ${found}`);
+      assert.deepEqual([await faults(), await faults("log-object-content")], [[], []]);
+      archive.objects.delete(key);
+      for (const check of ["log-object", "log-object-content"])
+        assert.deepEqual(await faults(check), [`${check} ${commandId}/1: archive:${key} is not in the log archive`]);
+      archive.objects.set(key, object.subarray(0, -1));
+      assert.deepEqual(await faults(), [
+        `log-object ${commandId}/1: archive:${key} ends before ${object.length} bytes`,
+      ]);
+      archive.objects.set(
+        key,
+        object.map((byte, index) => (index === 20 ? byte ^ 1 : byte)),
+      );
+      assert.deepEqual(await faults(), []);
+      assert.match(String(await faults("log-object-content")), /^log-object-content .* its checksum is wrong$/);
+      archive.objects.set(key, object);
+      archive.instead.get = () => Promise.reject(new Error("not now"));
+      await fails(store.maintenance.fsck({ check: "log-object" }), "io_error");
+      delete archive.instead.get;
+      assert.deepEqual(await faults("log-object-content"), []);
     });
 
     archived(

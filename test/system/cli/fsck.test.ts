@@ -71,6 +71,17 @@ test("what nothing can repair stays with 3, and says what a person can do", asyn
   assert.match(stderr, /session-start: .*sessions cancel --force.*\nRepaired 1 row\.\nFound 1 fault/);
 });
 
+test("archived logs whose archive is not at hand are no finding, and the command says so", async (t) => {
+  const { fsck, store, break: breakRows } = await served(t);
+  const { command, fence } = await fixtures(store).claim();
+  await store.commands.finish({ commandId: command.id, fence, outcome: "succeeded" });
+  breakRows("INSERT INTO log_blocks SELECT id, 0, 1, 1, 0, 0, 0, 1, 2, 0 FROM attempts");
+  breakRows("UPDATE attempts SET log_uri = 'archive:a'");
+  const { code, stderr } = await fsck("--check", "log-object");
+  assert.equal(code, 0);
+  assert.match(stderr, /^log-object: not checked, because .* DEBUG_SERVER_DB_LOG_ARCHIVE .*\nThe store is sound/);
+});
+
 test("one check runs by its name, and an unknown one is a usage error that names them", async (t) => {
   const { fsck, break: breakRows } = await served(t);
   breakRows("UPDATE sessions SET queued_commands = 7");
