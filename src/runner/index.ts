@@ -21,3 +21,8 @@ export { worktreeEnvironment } from "./git/environment.ts";
 export { GitError, gitVersion } from "./git/git.ts";
 export { applyPatch, PatchError, type PatchOptions, type PatchProblem } from "./git/patch.ts";
 export { type GitRepository, openRepository, type RepositoryOptions } from "./git/repository.ts";
+export { type LogStream, type LogWriter, type LogWriterOptions, logWriter, type WrittenLog } from "./logs/logWriter.ts";
+export { type ProcessGuard, startGuard, type WatchedGroup } from "./process/guard.ts";
+export type { TakeOutput } from "./process/output.ts";
+export { type CommandEnd, type ProgramLease, type RunCommandOptions, runCommand } from "./process/runCommand.ts";
+export type { Usage } from "./process/usage.ts";

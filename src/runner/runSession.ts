@@ -1,14 +1,13 @@
 // Executes one claimed command, from its worktree to its result.
 import { dirname, resolve } from "node:path";
 import { type Claim, type Command, type Release, type Store, StoreError } from "../index.ts";
-import { realTime } from "../realTime.ts";
 import { recordFileList, recordLog } from "./artifacts/artifacts.ts";
 import { type Condition, inspectWorktree } from "./git/checkout.ts";
 import { worktreeEnvironment } from "./git/environment.ts";
 import { GitError } from "./git/git.ts";
 import type { HeldLease, StopReason } from "./keepAlive.ts";
-import { LogWriter } from "./logs/logWriter.ts";
-import { type Ending, runProgram } from "./process/runCommand.ts";
+import { type LogWriter, logWriter, type WrittenLog } from "./logs/logWriter.ts";
+import { type CommandEnd, runCommand } from "./process/runCommand.ts";
 import { acquireWorktree, type HeldWorktree, type Holder, reportCommit } from "./worktrees.ts";
 
 export type RunnerStore = Pick<Store, "repositories" | "runners" | "worktrees" | "commands" | "logs" | "artifacts">;
@@ -33,23 +32,22 @@ export interface Executed {
   readonly release: Release | undefined;
 }
 
-/** A longer timer fires at once: https://nodejs.org/api/timers.html#settimeoutcallback-delay-args */
-const timerMsMax = 2 ** 31 - 1;
-
 /** Runs a command in the session's worktree, acquiring it if the session has none yet, and reports the result. */
 export async function execute(runner: Runner, claim: Claim, held: HeldWorktree | undefined): Promise<Executed> {
   const { store, heartbeat, interrupted } = runner;
   const { command, session, fence } = claim;
   const lease = heartbeat.hold("command", command.id, fence);
   const stop = AbortSignal.any([lease.stop, interrupted]);
-  const log = new LogWriter(store, claim, stop);
+  const log = logWriter(store, { commandId: command.id, fence, signal: stop });
   let worktree = held;
+  let written: WrittenLog | undefined;
   let result: Result;
   try {
     worktree ??= await acquireWorktree(runner, session, stop);
     if (held === undefined) await log.write("system", checkoutNote(worktree, session.commitSha));
-    result = await runCommand(command, worktree, log, stop);
+    result = await runProgram(command, worktree, log, stop);
     if (held === undefined && !stop.aborted) await recordFileList(store, claim, worktree.path, runner.filesRoot, stop);
+    written = await log.end();
   } catch (error) {
     result = { outcome: "failed", reason: failureReason(error) };
   }
@@ -61,7 +59,7 @@ export async function execute(runner: Runner, claim: Claim, held: HeldWorktree |
       : { commitSha: null, isClean: false };
   const release = isClean ? "clean" : "dirty";
   if (worktree !== undefined && (isLast || stop.aborted)) await reportCommit(runner, worktree.lease, commitSha);
-  if (!lease.lost) await recordLog(store, claim, log);
+  if (written !== undefined && !lease.lost) await recordLog(store, claim, written);
   const finished = lease.lost
     ? undefined
     : await finish(store, { commandId: command.id, fence, ...result, logOffset: log.offset, release });
@@ -78,34 +76,28 @@ function checkoutNote({ path, checkedOut }: HeldWorktree, commitSha: string): Ui
   return new TextEncoder().encode(`worktree ${path}: ${checkedOut.how}, at ${commitSha.slice(0, 12)}\n`);
 }
 
-async function runCommand(
+async function runProgram(
   command: Command,
   { path, lease }: HeldWorktree,
   log: LogWriter,
   stop: AbortSignal,
 ): Promise<Result> {
-  const timeout = new AbortController();
-  const timer =
-    command.timeoutMs === null
-      ? undefined
-      : realTime.setTimeout(() => timeout.abort(), Math.min(command.timeoutMs, timerMsMax));
-  const ending = await runProgram(command.argv, {
+  const ending = await runCommand(command.argv, {
     cwd: resolve(path, command.cwd ?? "."),
     env: { ...worktreeEnvironment(dirname(path)), ...command.env },
-    signal: AbortSignal.any([stop, lease.stop, timeout.signal]),
+    signal: AbortSignal.any([stop, lease.stop]),
+    graceMs: 800,
+    ...(command.timeoutMs === null ? {} : { timeoutMs: command.timeoutMs }),
     output: (stream, data) => log.write(stream, data),
   });
-  realTime.clearTimeout(timer);
-  const result = resultOf(ending);
-  return timeout.signal.aborted ? { ...result, outcome: "timed_out" } : result;
+  return resultOf(ending);
 }
 
-function resultOf(ending: Ending): Result {
-  if ("reason" in ending) return { outcome: "failed", reason: ending.reason };
-  if ("signal" in ending) return { outcome: "failed", signal: ending.signal };
-  return ending.exitCode === 0
-    ? { outcome: "succeeded", exitCode: 0 }
-    : { outcome: "failed", exitCode: ending.exitCode };
+function resultOf({ exitCode, signal, reason, timedOut }: CommandEnd): Result {
+  if (reason !== undefined) return { outcome: "failed", reason };
+  const ending = { ...(exitCode === null ? {} : { exitCode }), ...(signal === null ? {} : { signal }) };
+  if (timedOut) return { ...ending, outcome: "timed_out" };
+  return { ...ending, outcome: exitCode === 0 ? "succeeded" : "failed" };
 }
 
 /** Corrects the result of a command that was stopped: it did not end by itself, whatever its exit code is. */

@@ -8,7 +8,7 @@ import { type Move, NodeBridge, type Stop } from "../../runner/debuggers/node/br
 import { inspectWorktree } from "../../runner/git/checkout.ts";
 import { worktreeEnvironment } from "../../runner/git/environment.ts";
 import { Heartbeat, leaseTtlMs } from "../../runner/keepAlive.ts";
-import { LogWriter } from "../../runner/logs/logWriter.ts";
+import { logWriter } from "../../runner/logs/logWriter.ts";
 import { acquireWorktree, type Holder, releaseWorktree, reportCommit } from "../../runner/worktrees.ts";
 import { readDebugViews, renderDebugViews } from "../../terminal/debugView.ts";
 import type { Screen } from "../../terminal/output.ts";
@@ -80,7 +80,7 @@ async function runCommand(
   const { command, fence } = claim;
   const lease = heartbeat.hold("command", command.id, fence);
   const stop = AbortSignal.any([interrupted, lease.stop]);
-  const log = new LogWriter(store, claim, stop);
+  const log = logWriter(store, { commandId: command.id, fence, signal: stop });
   let [exitCode, lastWrite]: [number, Promise<unknown>] = [1, Promise.resolve()];
   try {
     await writeFile(program, source);
@@ -103,6 +103,7 @@ async function runCommand(
     ({ exitCode } = await bridge.ended);
     stop.removeEventListener("abort", kill);
     await lastWrite;
+    await log.end();
   } finally {
     await rm(program, { force: true });
     heartbeat.drop(lease);

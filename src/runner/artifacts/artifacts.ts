@@ -5,12 +5,12 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Claim, hashFile, type Store, StoreError } from "../../index.ts";
 import { git } from "../git/git.ts";
-import type { LogWriter } from "../logs/logWriter.ts";
+import type { WrittenLog } from "../logs/logWriter.ts";
 
 type ArtifactStore = Pick<Store, "artifacts">;
 
 /** Records a log in one step, because the store has its content already. */
-export async function recordLog(store: ArtifactStore, { command }: Claim, log: LogWriter): Promise<void> {
+export async function recordLog(store: ArtifactStore, { command }: Claim, log: WrittenLog): Promise<void> {
   const { id: commandId, sessionId, attempt } = command;
   await unlessRefused(
     store.artifacts.record({

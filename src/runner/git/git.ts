@@ -1,6 +1,6 @@
 // Runs git, and reports its failures in one sentence.
 import { present } from "../../present.ts";
-import { runProgram } from "../process/runCommand.ts";
+import { runCommand } from "../process/runCommand.ts";
 import { gitEnvironment, type WorktreeParts } from "./environment.ts";
 
 export interface GitOptions {
@@ -69,13 +69,13 @@ export async function git(args: readonly string[], options: GitOptions): Promise
   const pieces: Record<"stdout" | "stderr", Uint8Array[]> = { stdout: [], stderr: [] };
   const output = (stream: "stdout" | "stderr", data: Uint8Array) => pieces[stream].push(data);
   const env = { ...gitEnvironment(ceiling, worktree), ...options.env };
-  const ending = await runProgram(["git", ...overrides, ...args], { cwd, env, signal, output });
-  if ("exitCode" in ending && ending.exitCode === 0) return Buffer.concat(pieces.stdout).toString(encoding);
-  if ("reason" in ending) {
+  const ending = await runCommand(["git", ...overrides, ...args], { cwd, env, signal, output });
+  if (ending.exitCode === 0) return Buffer.concat(pieces.stdout).toString(encoding);
+  if (ending.reason !== undefined) {
     const notInstalled = ending.errno === "ENOENT" && ending.reason.startsWith("git:");
     throw new GitError(notInstalled ? "git is not installed, or not in PATH" : ending.reason, notInstalled);
   }
-  const how = "signal" in ending ? `ended by ${ending.signal}` : `exit code ${ending.exitCode}`;
+  const how = ending.signal === null ? `exit code ${ending.exitCode}` : `ended by ${ending.signal}`;
   const name = args.find((one, index) => !one.startsWith("-") && args[index - 1] !== "--git-dir");
   throw new GitError(`git ${name}: ${errorLine(Buffer.concat(pieces.stderr).toString()) ?? how}`);
 }

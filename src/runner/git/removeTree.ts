@@ -2,7 +2,7 @@
 import { lstatSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { runProgram } from "../process/runCommand.ts";
+import { runCommand } from "../process/runCommand.ts";
 
 /**
  * Removes a file or folder, and follows no symbolic link. Folders that may not be written are made writable, and paths
@@ -21,6 +21,5 @@ export async function removeTree(path: string | Buffer): Promise<void> {
 }
 
 async function runToEnd(argv: readonly string[]): Promise<void> {
-  const { signal } = new AbortController();
-  await runProgram(argv, { cwd: dirname(argv.at(-1) as string), env: process.env, signal, output: () => undefined });
+  await runCommand(argv, { cwd: dirname(argv.at(-1) as string), env: process.env, output: () => undefined });
 }

@@ -1,66 +1,130 @@
-// Runs a program without a shell. It gets its own process group: Ctrl-C in the terminal does not reach it, and stopping
-// it stops everything that it started. Knows no store and no worktree.
-import { type ChildProcessByStdio, spawn } from "node:child_process";
+// Runs a program without a shell, in a process group of its own: Ctrl-C in the terminal does not reach it, and stopping
+// it stops everything that it has started. Knows no store and no worktree.
+import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { realTime } from "../../realTime.ts";
+import { killMarked } from "./groups.ts";
+import type { ProcessGuard } from "./guard.ts";
+import { Output, type TakeOutput } from "./output.ts";
+import { isStoppedAlready, Stopping, variableOf } from "./stopping.ts";
+import { type Usage, UsageMeter, unknownUsage } from "./usage.ts";
 
-export interface ProgramOptions {
-  readonly cwd: string;
-  readonly env: NodeJS.ProcessEnv;
-  /** Asks the program to end, and kills it after a grace period. */
+/** The part of a lease that a running program depends on. Each `Holding` of `keepAlive` is one. */
+export interface ProgramLease {
+  /** Asks the program to end, or kills it when the reason is "lost". */
   readonly signal: AbortSignal;
-  /** Receives the output piece by piece. A stream is read on when the promise of its last piece has resolved. */
-  output(stream: "stdout" | "stderr", data: Uint8Array): unknown;
+  /** Kills the program, also if `signal` has fired before for another reason. */
+  readonly lost: AbortSignal;
+  readonly isLost: boolean;
+  /** Returns the time for which nobody else can have the lease, in milliseconds. */
+  remainingMs(): number;
+  /** Calls the listener after each renewal. Returns a function that ends this. */
+  onRenewed(listener: () => void): () => void;
 }
 
-/** A program ends by an exit code or a signal, or could not be started at all. */
-export type Ending =
-  | { readonly exitCode: number }
-  | { readonly signal: NodeJS.Signals }
-  | { readonly errno: string; readonly reason: string };
+export interface RunCommandOptions {
+  readonly cwd: string;
+  /** The whole environment: nothing is inherited. */
+  readonly env: NodeJS.ProcessEnv;
+  /**
+   * The standard input; by default there is none. A stream is read as far as the program reads, and is not destroyed. If
+   * it fails, the program is killed.
+   */
+  readonly stdin?: "none" | Readable | Uint8Array;
+  /** Asks the group to end when it fires. With the reason "lost", the group is killed at once. */
+  readonly signal?: AbortSignal;
+  /** Leases without which the program may not run: it is stopped with the first that ends, and killed when one is lost. */
+  readonly holdings?: readonly ProgramLease[];
+  /** The time after which the group is asked to end, in milliseconds. More than 2 147 483 647 is no limit. */
+  readonly timeoutMs?: number;
+  /** The time between SIGTERM and SIGKILL, in milliseconds. Defaults to 5 000. */
+  readonly graceMs?: number;
+  /** Receives the output, in pieces of at most 64 KiB. One that throws or rejects makes the group be killed. */
+  readonly output: TakeOutput;
+  /** Kills the group when this thread or its process ends, or when no lease was renewed in time. */
+  readonly guard?: ProcessGuard;
+  /**
+   * The name of a variable in `env` whose value no other program has. On Linux, processes that have left the group are
+   * found by it, and killed when the program has ended. Elsewhere they go on.
+   */
+  readonly marker?: string;
+}
 
-/** The time between SIGTERM and SIGKILL. */
-const graceMs = 800;
-/** The time to read the rest of the pipes after the program's end, if a process that left its group holds them open. */
-const drainMs = 2_000;
+/** The end of a program: by an exit code, by a signal, or because it could not be started. */
+export interface CommandEnd {
+  readonly exitCode: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** The reason why it was not started, in one sentence. */
+  readonly reason?: string;
+  /** The name that the system has for that reason, such as ENOENT. */
+  readonly errno?: string;
+  /** True when `timeoutMs` was the first reason to stop it. */
+  readonly timedOut: boolean;
+  readonly durationMs: number;
+  readonly usage: Usage;
+}
 
-/** Resolves when the program has ended. Rejects only with what `output` threw; the program is stopped then. */
-export async function runProgram(
-  argv: readonly string[],
-  { cwd, env, signal, output }: ProgramOptions,
-): Promise<Ending> {
-  const [file = "", ...rest] = argv;
-  let child: Child;
-  try {
-    child = spawn(file, rest, { cwd, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
-  } catch (error) {
-    return describeStartFailure(file, cwd, error as NodeJS.ErrnoException);
-  }
-  const ended = new Promise<Ending>((resolve) => {
-    child.once("error", (error) => resolve(describeStartFailure(file, cwd, error)));
-    child.once("exit", (exitCode, name) => resolve(name === null ? { exitCode: exitCode ?? 0 } : { signal: name }));
+/**
+ * Resolves when the program has ended with everything that it has started, and `output` has taken all that they wrote.
+ * Rejects only with what `output` threw or with the failure of `stdin`; the group has been killed then.
+ *
+ * When the program ends by itself, what it left in its group is killed at once. When it is stopped, its group gets
+ * SIGTERM, and what is left after `graceMs` SIGKILL. At most about 128 KiB of each stream are held in memory: a program
+ * whose output is not taken waits. The output is not waited for when a lease is lost. A process of another user, such as
+ * one that `sudo` has started, cannot be killed.
+ */
+export async function runCommand(argv: readonly string[], options: RunCommandOptions): Promise<CommandEnd> {
+  const { cwd, env, stdin = "none", marker } = options;
+  const [file = "", ...args] = argv;
+  const startedAtMs = realTime.elapsed();
+  const endOf = (end: Partial<CommandEnd>): CommandEnd => ({
+    exitCode: null,
+    signal: null,
+    timedOut: false,
+    durationMs: Math.round(realTime.elapsed() - startedAtMs),
+    usage: unknownUsage,
+    ...end,
   });
-  const outputFailed = new AbortController();
-  const reading = Promise.all([read(child.stdout, "stdout", output), read(child.stderr, "stderr", output)]);
-  reading.catch(() => outputFailed.abort());
-  const stop = AbortSignal.any([signal, outputFailed.signal]);
-  const stopListening = stopOn(child, stop);
-  const ending = await ended;
-  stopListening();
-  // A process that it left running would go on in a worktree that the next session uses.
-  kill(child, "SIGKILL");
-  const drain = realTime.setTimeout(
-    () => [child.stdout, child.stderr].map((stream) => stream.destroy()),
-    stop.aborted ? drainMs / 10 : drainMs,
-  );
-  await reading.finally(() => realTime.clearTimeout(drain));
-  return ending;
+  if (isStoppedAlready(options)) return endOf({ reason: "not started, because it had to stop before" });
+  let child: ChildProcess;
+  try {
+    const stdio = [stdin === "none" ? "ignore" : "pipe", "pipe", "pipe"] as const;
+    child = spawn(file, args, { cwd, env, detached: true, stdio: [...stdio] });
+  } catch (error) {
+    return endOf(startFailure(file, cwd, error as NodeJS.ErrnoException));
+  }
+  const ended = new Promise<Partial<CommandEnd>>((resolve) => {
+    child.once("error", (error) => resolve(startFailure(file, cwd, error)));
+    child.once("exit", (exitCode, signal) => resolve({ exitCode, signal }));
+  });
+  const { pid } = child;
+  if (pid === undefined) return endOf(await ended);
+  const stopping = new Stopping(pid, options);
+  const meter = new UsageMeter(pid);
+  const output = new Output(child, options.output);
+  const input = feed(child, stdin);
+  for (const part of [input.failed, output.done]) part.catch(() => stopping.kill());
+  const end = await ended;
+  const usage = meter.end();
+  try {
+    await stopping.killRest();
+    if (marker !== undefined) await killMarked(variableOf(env, marker), pid);
+    await Promise.race([input.failed, output.drain(), fired(stopping.lost)]);
+  } finally {
+    input.end();
+    output.abandon();
+    stopping.end();
+  }
+  return endOf({ ...end, timedOut: stopping.isTimedOut && !stopping.lost.aborted, usage });
 }
 
-type Child = ChildProcessByStdio<null, Readable, Readable>;
+function fired(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
 
-function describeStartFailure(file: string, cwd: string, error: NodeJS.ErrnoException): Ending {
+function startFailure(file: string, cwd: string, error: NodeJS.ErrnoException): Partial<CommandEnd> {
   const errno = error.code ?? "unknown";
   // spawn fails in the same way for a missing program and for a missing folder.
   if (errno === "ENOENT" && !existsSync(cwd)) return { errno, reason: `there is no folder ${cwd}` };
@@ -72,36 +136,23 @@ function describeStartFailure(file: string, cwd: string, error: NodeJS.ErrnoExce
   return { errno, reason: `${file}: ${reasons[errno] ?? error.message}` };
 }
 
-async function read(stream: Readable, name: "stdout" | "stderr", output: ProgramOptions["output"]): Promise<void> {
-  try {
-    for await (const data of stream) await output(name, data as Uint8Array);
-  } catch (error) {
-    // Destroyed while it was read, because the time to drain it was over.
-    if ((error as NodeJS.ErrnoException).code !== "ERR_STREAM_PREMATURE_CLOSE") throw error;
+/** Feeds the standard input of a program. `failed` rejects when the source fails, and never resolves. */
+function feed({ stdin: target }: ChildProcess, source: "none" | Readable | Uint8Array) {
+  const { promise: failed, reject } = Promise.withResolvers<never>();
+  if (target === null || source === "none") return { failed, end: () => undefined };
+  // A program need not read its input, and may close it.
+  target.on("error", () => undefined);
+  if (source instanceof Uint8Array) {
+    target.end(source);
+    return { failed, end: () => undefined };
   }
-}
-
-/** Stops the program when the signal fires. Returns a function that ends this. */
-function stopOn(child: Child, signal: AbortSignal): () => void {
-  let killTimer: NodeJS.Timeout | undefined;
-  const stop = () => {
-    kill(child, "SIGTERM");
-    killTimer = realTime.setTimeout(() => kill(child, "SIGKILL"), graceMs);
+  source.on("error", reject);
+  source.pipe(target);
+  return {
+    failed,
+    end: () => {
+      source.unpipe(target);
+      source.off("error", reject);
+    },
   };
-  if (signal.aborted) stop();
-  else signal.addEventListener("abort", stop, { once: true });
-  return () => {
-    realTime.clearTimeout(killTimer);
-    signal.removeEventListener("abort", stop);
-  };
-}
-
-/** Sends a signal to the whole process group, which may be empty by now. */
-function kill({ pid }: Child, name: NodeJS.Signals): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, name);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-  }
 }

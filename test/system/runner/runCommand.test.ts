@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
-import { runProgram } from "../../../src/runner/process/runCommand.ts";
+import { runCommand } from "../../../src/runner/index.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 const cwd = temporaryFolder();
@@ -21,7 +21,6 @@ for (const [what, argv, folder, reason] of [
   ["a missing folder", ["true"], missing, `there is no folder ${missing}`],
 ] as const)
   test(`the reason is the answer: ${what}`, async () => {
-    const signal = new AbortController().signal;
-    const ending = await runProgram(argv, { cwd: folder, env: process.env, signal, output: async () => undefined });
-    assert.ok("reason" in ending && ending.reason.endsWith(reason), JSON.stringify(ending).slice(0, 200));
+    const ending = await runCommand(argv, { cwd: folder, env: process.env, output: () => undefined });
+    assert.ok(ending.reason?.endsWith(reason) === true, JSON.stringify(ending).slice(0, 200));
   });
