@@ -31,7 +31,7 @@ export interface LogWriterOptions {
   readonly bufferBytesMax?: number;
 }
 
-/** What a log has when it is complete. */
+/** The measures of a complete log. */
 export interface WrittenLog {
   /** The number of bytes that were written, for `commands.finish({ logOffset })`. */
   readonly offset: number;

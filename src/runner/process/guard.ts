@@ -42,7 +42,7 @@ const restartMs = 100;
 
 class Guard implements ProcessGuard {
   readonly started: Promise<unknown>;
-  /** What was last said of each group. */
+  /** The last line about each group, with the time that remains. */
   readonly #groups = new Map<number, () => string>();
   #child: ChildProcess;
   #isClosed = false;
