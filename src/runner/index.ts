@@ -24,5 +24,6 @@ export { type GitRepository, openRepository, type RepositoryOptions } from "./gi
 export { type LogStream, type LogWriter, type LogWriterOptions, logWriter, type WrittenLog } from "./logs/logWriter.ts";
 export { type ProcessGuard, startGuard, type WatchedGroup } from "./process/guard.ts";
 export type { TakeOutput } from "./process/output.ts";
-export { type CommandEnd, type ProgramLease, type RunCommandOptions, runCommand } from "./process/runCommand.ts";
+export { type CommandEnd, type RunCommandOptions, runCommand } from "./process/runCommand.ts";
+export type { ProgramLease } from "./process/stopping.ts";
 export type { Usage } from "./process/usage.ts";

@@ -5,50 +5,19 @@ import { existsSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { realTime } from "../../realTime.ts";
 import { killMarked } from "./groups.ts";
-import type { ProcessGuard } from "./guard.ts";
 import { Output, type TakeOutput } from "./output.ts";
-import { isStoppedAlready, Stopping, variableOf } from "./stopping.ts";
+import { isStoppedAlready, type StopOptions, Stopping, variableOf } from "./stopping.ts";
 import { type Usage, UsageMeter, unknownUsage } from "./usage.ts";
 
-/** The part of a lease that a running program depends on. Each `Holding` of `keepAlive` is one. */
-export interface ProgramLease {
-  /** Asks the program to end, or kills it when the reason is "lost". */
-  readonly signal: AbortSignal;
-  /** Kills the program, also if `signal` has fired before for another reason. */
-  readonly lost: AbortSignal;
-  readonly isLost: boolean;
-  /** Returns the time for which nobody else can have the lease, in milliseconds. */
-  remainingMs(): number;
-  /** Calls the listener after each renewal. Returns a function that ends this. */
-  onRenewed(listener: () => void): () => void;
-}
-
-export interface RunCommandOptions {
+export interface RunCommandOptions extends StopOptions {
   readonly cwd: string;
-  /** The whole environment: nothing is inherited. */
-  readonly env: NodeJS.ProcessEnv;
   /**
    * The standard input; by default there is none. A stream is read as far as the program reads, and is not destroyed. If
    * it fails, the program is killed.
    */
   readonly stdin?: "none" | Readable | Uint8Array;
-  /** Asks the group to end when it fires. With the reason "lost", the group is killed at once. */
-  readonly signal?: AbortSignal;
-  /** Leases without which the program may not run: it is stopped with the first that ends, and killed when one is lost. */
-  readonly holdings?: readonly ProgramLease[];
-  /** The time after which the group is asked to end, in milliseconds. More than 2 147 483 647 is no limit. */
-  readonly timeoutMs?: number;
-  /** The time between SIGTERM and SIGKILL, in milliseconds. Defaults to 5 000. */
-  readonly graceMs?: number;
   /** Receives the output, in pieces of at most 64 KiB. One that throws or rejects makes the group be killed. */
   readonly output: TakeOutput;
-  /** Kills the group when this thread or its process ends, or when no lease was renewed in time. */
-  readonly guard?: ProcessGuard;
-  /**
-   * The name of a variable in `env` whose value no other program has. On Linux, processes that have left the group are
-   * found by it, and killed when the program has ended. Elsewhere they go on.
-   */
-  readonly marker?: string;
 }
 
 /** The end of a program: by an exit code, by a signal, or because it could not be started. */
