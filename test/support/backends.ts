@@ -71,27 +71,21 @@ export const backends = {
     name: "actor",
     capabilities: { persists: true, drains: true },
     // Its rules run as the same statements in memory. What differs is how calls, answers and texts travel, how calls
-    // wait, which reads leave the thread, and what the thread does by itself.
+    // wait, and which reads leave the thread.
     ownStores: new Set([
-      "answers",
       "bounds",
       "calls",
-      "changes",
       "concurrency and order",
       "errors",
       "health",
-      "idempotency",
       "iterations",
       "life cycle",
       "lists",
       "log archive",
-      "maintenance",
-      "pages",
       "read your writes",
       "reads",
       "sizes",
       "test clock",
-      "tokens",
       "transactions",
       "waiting",
     ]),

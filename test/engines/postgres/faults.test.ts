@@ -14,6 +14,7 @@ import {
 import { openEngine } from "../../../src/migrate/open.ts";
 import { upgrade } from "../../../src/migrate/upgrade.ts";
 import { createdTables, readMigrations } from "../../../src/schema/migrationFiles.ts";
+import { migratedDatabase } from "../../support/migrated.ts";
 import { ask, dropDatabase, newDatabase, ownServer, postgresUrl } from "../../support/postgres.ts";
 import { assertSound } from "../../support/sound.ts";
 import { isCommit, isCommitted, startProxy, type TcpProxy } from "./proxy.ts";
@@ -32,7 +33,8 @@ async function opened(t: TestContext, options: StoreOptions & { readonly url: st
 
 /** Opens a store behind a proxy. `url` is the database without the proxy. */
 async function proxied(t: TestContext): Promise<{ store: OwnedStore; proxy: TcpProxy; url: string }> {
-  const url = await database(t);
+  const url = await migratedDatabase();
+  t.after(() => dropDatabase(url));
   const proxy = await startProxy(t, url);
   const store = await opened(t, { url: proxy.url });
   // The first write of a store follows the clock, in a transaction of its own.

@@ -6,7 +6,8 @@ import pg from "pg";
 import { type OwnedStore, openStore } from "../../../src/index.ts";
 import { commitOrderLock, lockClass } from "../../../src/postgres/locks.ts";
 import { fixtures, testClock } from "../../../src/testing/index.ts";
-import { ask, dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { migratedDatabase } from "../../support/migrated.ts";
+import { ask, dropDatabase } from "../../support/postgres.ts";
 import { until } from "../../system/faults/until.ts";
 
 interface Rig {
@@ -23,7 +24,7 @@ interface Rig {
 }
 
 async function rig(t: TestContext, limits: Readonly<Record<string, number>> = {}): Promise<Rig> {
-  const url = await newDatabase();
+  const url = await migratedDatabase();
   const clock = testClock();
   const store = await openStore({
     url,
