@@ -34,7 +34,7 @@ function flood(inFlight: number, call: () => Promise<unknown>): () => Promise<vo
 
 /** Opens a store with one connection, so that all clients share one mailbox on both engines, and a second client. */
 async function openWithClient(t: TestContext, url: string): Promise<[OwnedStore, Store]> {
-  const store = await openStore({ url, limits: { connections: 1, callMs: 60_000, reapEveryMs: 200 } });
+  const store = await openStore({ url, limits: { connections: 1, callMs: 60_000 } });
   t.after(() => store.close());
   return [store, attachStore(store.connect())];
 }
@@ -45,8 +45,8 @@ for (const { name, url } of engines) {
     const { runner } = await fixtures(store).runner();
     const { repository } = await fixtures(store).repository();
     const commands = Array.from({ length: 100 }, () => ({ id: newId(), fence: 1 }));
-    const stop = flood(100, () => store.runners.heartbeat({ runnerId: runner.id, commands }));
-    for (let n = 0; n < 10; n++) await other.repositories.get({ repositoryId: repository.id });
+    const stop = flood(300, () => store.runners.heartbeat({ runnerId: runner.id, commands }));
+    for (let n = 0; n < 20; n++) await other.repositories.get({ repositoryId: repository.id });
     await stop();
   });
 
@@ -57,7 +57,7 @@ for (const { name, url } of engines) {
     await store.commands.claim({ runnerId: runner.id, ttlMs: 1_000 });
     const { repository } = await fixtures(store).repository();
     const { commitSha } = fixtures(store);
-    const stop = flood(1_000, () => store.sessions.create({ repositoryId: repository.id, commitSha }));
+    const stop = flood(2_000, () => store.sessions.create({ repositoryId: repository.id, commitSha }));
     while ((await other.commands.get({ commandId: command.id })).state === "running");
     await stop();
   });
