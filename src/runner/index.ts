@@ -9,6 +9,17 @@ export {
 export type { RefusedFile } from "./artifacts/selectFiles.ts";
 export { type ArtifactSink, localSink, type PutOptions } from "./artifacts/sink.ts";
 export {
+  type DebuggedProgram,
+  type Debugger,
+  type DebuggerOptions,
+  type DrivenProgram,
+  debuggerOperations,
+  type Move,
+  type SourceBreakpoint,
+  type Stop,
+} from "./debuggers/debugger.ts";
+export { debuggers } from "./debuggers/debuggers.ts";
+export {
   type CheckedOut,
   type CheckOutOptions,
   type Condition,

@@ -4,7 +4,8 @@ import { rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import type { Repository, Session, Store } from "../../index.ts";
-import { type Move, NodeBridge, type Stop } from "../../runner/debuggers/node/bridge.ts";
+import type { DrivenProgram, Move, Stop } from "../../runner/debuggers/debugger.ts";
+import { debuggers } from "../../runner/debuggers/debuggers.ts";
 import { inspectWorktree } from "../../runner/git/checkout.ts";
 import { worktreeEnvironment } from "../../runner/git/environment.ts";
 import { Heartbeat, leaseTtlMs } from "../../runner/keepAlive.ts";
@@ -81,41 +82,38 @@ async function runCommand(
   const lease = heartbeat.hold("command", command.id, fence);
   const stop = AbortSignal.any([interrupted, lease.stop]);
   const log = logWriter(store, { commandId: command.id, fence, signal: stop });
-  let [exitCode, lastWrite]: [number, Promise<unknown>] = [1, Promise.resolve()];
+  let end: { readonly exitCode: number | null; readonly signal: string | null } = { exitCode: 1, signal: null };
   try {
     await writeFile(program, source);
-    const bridge = await NodeBridge.launch(store, {
+    const nodeDebugger = debuggers.node({
+      name: "demo",
+      stopOnEntry: true,
+      drive: (driven) => drive(driven, program, notify),
+    });
+    end = await nodeDebugger.run({
+      store,
       sessionId,
       commandId: command.id,
-      name: "demo",
-      argv: [program],
+      argv: ["node", program],
       cwd: worktreePath,
       env: { ...worktreeEnvironment(dirname(worktreePath)), DEMO_API_TOKEN: "nobody-sees-this" },
-      output: (stream, text) => {
-        lastWrite = log.write(stream, new TextEncoder().encode(text));
-        lastWrite.catch(() => undefined);
-      },
+      signal: stop,
+      output: (stream, data) => log.write(stream, data),
     });
-    const kill = () => bridge.kill();
-    stop.addEventListener("abort", kill, { once: true });
-    if (stop.aborted) kill();
-    await drive(bridge, program, notify);
-    ({ exitCode } = await bridge.ended);
-    stop.removeEventListener("abort", kill);
-    await lastWrite;
     await log.end();
   } finally {
     await rm(program, { force: true });
     heartbeat.drop(lease);
+    const { exitCode, signal } = end;
     const outcome = exitCode === 0 ? "succeeded" : "failed";
     // A lost lease has been reported by the heartbeat, and allows no result.
     if (!lease.lost)
-      await store.commands.finish({ commandId: command.id, fence, outcome, exitCode, logOffset: log.offset });
+      await store.commands.finish({ commandId: command.id, fence, outcome, exitCode, signal, logOffset: log.offset });
   }
 }
 
 /** Moves through the program: breakpoints, steps, a breakpoint that is moved, and on to the end. */
-async function drive(bridge: NodeBridge, program: string, notify: (text: string) => void): Promise<void> {
+async function drive(bridge: DrivenProgram, program: string, notify: (text: string) => void): Promise<void> {
   const conditional = { line: lines.part, condition: "n === 3" };
   const logpoint = { line: lines.result, logMessage: "squaring {n}" };
   await bridge.setBreakpoints(program, [conditional, { line: lines.comment, condition: "n === 4" }, logpoint]);

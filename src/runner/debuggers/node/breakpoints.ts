@@ -1,22 +1,10 @@
 // The breakpoints of a debug session: sets them in Node's inspector, and binds them in the store.
 import { pathToFileURL } from "node:url";
 import type { Breakpoint, DebugBreakpoint, Store } from "../../../index.ts";
+import type { SourceBreakpoint } from "../debugger.ts";
+import type { Reports } from "../reports.ts";
 import { type Inspector, InspectorError, type Location } from "./inspector.ts";
 import { sourceOf } from "./variables.ts";
-
-export interface SourceBreakpoint {
-  readonly line: number;
-  readonly column?: number | undefined;
-  readonly condition?: string | undefined;
-  readonly hitCondition?: string | undefined;
-  readonly logMessage?: string | undefined;
-}
-
-/** The debug session and the run of its adapter, which every call names. */
-export interface DebugRun {
-  readonly debugSessionId: string;
-  readonly adapterRun: number;
-}
 
 interface BoundBreakpoint {
   readonly row: DebugBreakpoint;
@@ -28,74 +16,90 @@ interface BoundBreakpoint {
 export class Breakpoints {
   readonly #store: Pick<Store, "debug">;
   readonly #inspector: Inspector;
-  readonly #run: DebugRun;
-  readonly #masking: { readonly secretNames?: string[] };
-  readonly #byPath = new Map<string, BoundBreakpoint[]>();
+  readonly #reports: Reports;
+  #bound: readonly BoundBreakpoint[] = [];
+  #pauseState = "none";
   #lastAdapterId = 0;
+  /** The last of the changes in the inspector, which are made one after the other. */
+  #lastSync: Promise<unknown> = Promise.resolve();
 
-  constructor(
-    store: Pick<Store, "debug">,
-    inspector: Inspector,
-    run: DebugRun,
-    masking: { readonly secretNames?: string[] },
-  ) {
+  constructor(store: Pick<Store, "debug">, inspector: Inspector, reports: Reports) {
     this.#store = store;
     this.#inspector = inspector;
-    this.#run = run;
-    this.#masking = masking;
+    this.#reports = reports;
   }
 
   /** Replaces the breakpoints of a file. The program may be stopped or running. */
   async replace(path: string, breakpoints: readonly SourceBreakpoint[]): Promise<DebugBreakpoint[]> {
-    const { debugSessionId } = this.#run;
-    const rows = await this.#store.debug.setBreakpoints({
-      debugSessionId,
-      sourcePath: path,
-      breakpoints: [...breakpoints],
-    });
-    const before = this.#byPath.get(path) ?? [];
-    const remaining = before.filter(({ row }) => rows.some(({ id }) => id === row.id));
-    for (const { breakpointId } of before.filter((breakpoint) => !remaining.includes(breakpoint))) {
-      if (breakpointId !== undefined) await this.#inspector.send("Debugger.removeBreakpoint", { breakpointId });
-    }
-    this.#byPath.set(path, remaining);
-    for (const row of rows.filter(({ id }) => !remaining.some((breakpoint) => breakpoint.row.id === id)))
-      await this.#add(path, row);
+    const { debugSessionId } = this.#reports.run;
+    await this.#store.debug.setBreakpoints({ debugSessionId, sourcePath: path, breakpoints: [...breakpoints] });
+    await this.sync();
     const { breakpoints: stored } = await this.#store.debug.get({ debugSessionId, events: 0 });
     return stored.filter(({ sourcePath }) => sourcePath === path);
   }
 
+  /** Brings the inspector to the breakpoints that the store has, and binds the new ones. */
+  sync(): Promise<void> {
+    const synced = this.#lastSync.then(() => this.#sync());
+    this.#lastSync = synced.catch(() => undefined);
+    return synced;
+  }
+
+  async #sync(): Promise<void> {
+    const { debugSessionId } = this.#reports.run;
+    const { breakpoints: rows } = await this.#store.debug.get({ debugSessionId, events: 0 });
+    const remaining = this.#bound.filter(({ row }) => rows.some(({ id }) => id === row.id));
+    for (const { breakpointId } of this.#bound.filter((breakpoint) => !remaining.includes(breakpoint)))
+      if (breakpointId !== undefined) await this.#inspector.send("Debugger.removeBreakpoint", { breakpointId });
+    this.#bound = remaining;
+    await this.#pauseOnExceptions(rows);
+    const added = rows.filter(({ id }) => !remaining.some(({ row }) => row.id === id));
+    const bound: { breakpointId: string; breakpoint: Breakpoint }[] = [];
+    for (const row of added) bound.push({ breakpointId: row.id, breakpoint: await this.#add(row) });
+    if (bound.length > 0)
+      await this.#store.debug.bindBreakpoints({ ...this.#reports.run, ...this.#reports.masking, bound });
+  }
+
+  /** Lets the program stop at exceptions when the store has a breakpoint for that. */
+  async #pauseOnExceptions(rows: readonly DebugBreakpoint[]): Promise<void> {
+    const filters = rows.flatMap(({ requested }) => ("filterId" in requested ? [requested.filterId] : []));
+    const state = filters.includes("all") ? "all" : filters.includes("uncaught") ? "uncaught" : "none";
+    if (state === this.#pauseState) return;
+    await this.#inspector.send("Debugger.setPauseOnExceptions", { state });
+    this.#pauseState = state;
+  }
+
   /** Returns the adapter's ids of breakpoints that the inspector reports as hit. */
   adapterIdsOf(breakpointIds: readonly string[]): number[] {
-    const bound = [...this.#byPath.values()].flat();
-    return breakpointIds.flatMap((id) => bound.find(({ breakpointId }) => breakpointId === id)?.adapterId ?? []);
+    return breakpointIds.flatMap((id) => this.#bound.find(({ breakpointId }) => breakpointId === id)?.adapterId ?? []);
   }
 
   /** Returns a breakpoint at the place that the inspector reports for it. */
   at(breakpointId: string, location: Location): Breakpoint | undefined {
-    for (const [path, bound] of this.#byPath) {
-      const breakpoint = bound.find((candidate) => candidate.breakpointId === breakpointId);
-      if (breakpoint !== undefined) return verified(path, breakpoint.adapterId, location);
-    }
-    return undefined;
+    const known = this.#bound.find((breakpoint) => breakpoint.breakpointId === breakpointId);
+    return known && verified(known.row.sourcePath ?? "", known.adapterId, location);
   }
 
-  async #add(path: string, row: DebugBreakpoint): Promise<void> {
+  async #add(row: DebugBreakpoint): Promise<Breakpoint> {
     const adapterId = ++this.#lastAdapterId;
-    const { breakpointId, breakpoint } = await this.#set(path, row.requested as SourceBreakpoint, adapterId);
-    this.#byPath.get(path)?.push({ row, adapterId, breakpointId });
-    await this.#store.debug.bindBreakpoints({
-      ...this.#run,
-      bound: [{ breakpointId: row.id, breakpoint }],
-      ...this.#masking,
-    });
+    const { breakpointId, breakpoint } = await this.#set(row, adapterId);
+    this.#bound = [...this.#bound, { row, adapterId, breakpointId }];
+    return breakpoint;
   }
 
-  async #set(path: string, { line, column, condition, hitCondition, logMessage }: SourceBreakpoint, id: number) {
+  async #set({ kind, sourcePath, requested }: DebugBreakpoint, id: number) {
     const refused = (message: string) => ({
       breakpointId: undefined,
       breakpoint: { id, verified: false, message, reason: "failed" as const },
     });
+    if (kind === "exception") {
+      const isKnown = "filterId" in requested && exceptionFilters.some(({ filter }) => filter === requested.filterId);
+      if (!isKnown) return refused("Node's inspector has the exception filters all and uncaught");
+      return { breakpointId: undefined, breakpoint: { id, verified: true } };
+    }
+    if (kind !== "source" || sourcePath === null) return refused(`Node's inspector has no ${kind} breakpoints`);
+    const { line, column, condition, hitCondition, logMessage } = requested as SourceBreakpoint;
+    const path = sourcePath;
     if (hitCondition !== undefined) return refused("Node's inspector has no hit conditions");
     try {
       const { breakpointId, locations } = await this.#inspector.send<{
@@ -116,6 +120,12 @@ export class Breakpoints {
     }
   }
 }
+
+/** The exceptions that the program can stop at, as an adapter reports them. */
+export const exceptionFilters = [
+  { filter: "all", label: "All exceptions" },
+  { filter: "uncaught", label: "Uncaught exceptions" },
+] as const;
 
 function verified(path: string, id: number, { lineNumber, columnNumber }: Location): Breakpoint {
   return {

@@ -1,22 +1,26 @@
-// The debug adapter of the demo: turns what Node's inspector reports into events, stops and breakpoints of a debug
-// session, and numbers the events.
-import { type DebugBreakpoint, type DebugSession, type Store, StoreError } from "../../../index.ts";
-import { Breakpoints, type DebugRun, type SourceBreakpoint } from "./breakpoints.ts";
-import { type Debuggee, type DebuggeeOptions, startDebuggee } from "./debuggee.ts";
-import { Inspector, InspectorError, type Location, type Paused } from "./inspector.ts";
+// A debug adapter for Node: turns what its inspector reports into events, stops and breakpoints of a debug session.
+import { constants } from "node:os";
+import type { DebugBreakpoint, DebugSession, DebugView, Store } from "../../../index.ts";
+import { present } from "../../../present.ts";
+import type { CommandEnd, RunCommandOptions } from "../../process/runCommand.ts";
+import type { DrivenProgram, Move, SourceBreakpoint, Stop } from "../debugger.ts";
+import { isOutdated, Reports } from "../reports.ts";
+import { Breakpoints, exceptionFilters } from "./breakpoints.ts";
+import { type Debuggee, startDebuggee } from "./debuggee.ts";
+import { Inspector, InspectorError, type Location, type Paused, type RemoteObject } from "./inspector.ts";
 import { readFrames } from "./variables.ts";
 
-export interface BridgeOptions extends Omit<DebuggeeOptions, "output"> {
+export interface BridgeOptions extends RunCommandOptions {
   readonly sessionId: string;
   readonly commandId?: string;
   readonly name: string;
+  /** The program and its arguments: the executable of Node, a JavaScript file, and so on. */
+  readonly argv: readonly string[];
   /** The names whose values are masked. Default to those of the store. */
   readonly secretNames?: readonly string[];
-  /** Receives the output of the program, in addition to the debug session. */
-  output?(category: "stdout" | "stderr", text: string): void;
+  /** Stops at the first line. Defaults to true. */
+  readonly stopOnEntry?: boolean;
 }
-
-export type Move = "continue" | "stepIn" | "next" | "stepOut";
 
 const methods: Readonly<Record<Move, string>> = {
   continue: "Debugger.resume",
@@ -25,55 +29,61 @@ const methods: Readonly<Record<Move, string>> = {
   stepOut: "Debugger.stepOut",
 };
 
-/** One stop, after its frames and variables have been stored. */
-export interface Stop {
-  readonly stopEpoch: number;
-  readonly reason: string;
-  readonly line: number;
-  readonly functionName: string;
-}
-
 type DebugStore = Pick<Store, "debug">;
 
 /** The bridge reports Node's main thread only. */
 const threadId = 1;
 
-export class NodeBridge {
+/** The output that the program writes before the debug session is open is kept for it up to this length. */
+const earlyOutputMax = 8_192;
+
+export class NodeBridge implements DrivenProgram {
   readonly debugSession: DebugSession;
-  readonly pid: number;
+  /** The process id, known from the first stop on. */
+  pid: number | undefined;
   /** Resolves when the program has ended and its end is stored. */
-  readonly ended: Promise<{ readonly exitCode: number; readonly signal: NodeJS.Signals | null }>;
+  readonly ended: Promise<CommandEnd>;
   readonly #store: DebugStore;
   readonly #inspector: Inspector;
   readonly #debuggee: Debuggee;
-  readonly #run: DebugRun;
-  readonly #masking: { readonly secretNames?: string[] };
+  readonly #reports: Reports;
   readonly #breakpoints: Breakpoints;
+  readonly #stopsOnEntry: boolean;
+  readonly #name: string;
   readonly #urlsByScript = new Map<string, string>();
-  #lastSeq = 0;
   #move: Move | "entry" = "entry";
   #nextStop = createNextStop();
-  #over = false;
-  /** The last of the reports to the store, which go out one after the other. */
-  #lastReport: Promise<unknown> = Promise.resolve();
+  #isOver = false;
+  /** The epoch of the stop at which the program waits. */
+  #stoppedAt: number | undefined;
+  /** The resumptions to come that are no event of the debug session. */
+  #silentResumptions = 0;
 
-  /** Starts the program, which waits before its first line, and opens the debug session in the state `configuring`. */
-  static async launch(store: DebugStore, options: BridgeOptions): Promise<NodeBridge> {
-    const earlyOutput: [string, string][] = [];
+  /**
+   * Starts the program, which waits before its first line, and opens the debug session in the state `configuring`.
+   * Returns the end of a program that cannot be debugged because it has ended before.
+   */
+  static async launch(store: DebugStore, options: BridgeOptions): Promise<NodeBridge | CommandEnd> {
+    const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
+    let early: [string, string][] = [];
     let bridge: NodeBridge | undefined;
-    const debuggee = await startDebuggee({
+    const debuggee = startDebuggee(options.argv, {
       ...options,
-      output: (category, text) => {
-        options.output?.(category, text);
-        if (bridge === undefined) earlyOutput.push([category, text]);
-        else bridge.#event("output", { category, output: text });
+      // The program is not read on before its output is stored: it cannot fill the memory.
+      output: async (category, data) => {
+        const output = decoders[category].decode(data, { stream: true });
+        if (bridge === undefined)
+          early = [...early, [category, output.slice(0, earlyOutputMax)] as [string, string]].slice(-10);
+        else await Promise.all([options.output(category, data), bridge.#reports.event("output", { category, output })]);
+        if (bridge === undefined) await options.output(category, data);
       },
     });
     try {
-      const inspector = await Inspector.connect(debuggee.url);
+      const url = await debuggee.url;
+      if (url === undefined) return await debuggee.ended;
+      const inspector = await Inspector.connect(url);
       const { sessionId, commandId, name, argv, secretNames } = options;
-      const masking = secretNames === undefined ? {} : { secretNames: [...secretNames] };
-      const debugSession = await store.debug.open({
+      const reports = await Reports.open(store, {
         sessionId,
         name,
         adapter: "node-inspector",
@@ -81,27 +91,22 @@ export class NodeBridge {
           supportsConfigurationDoneRequest: true,
           supportsConditionalBreakpoints: true,
           supportsLogPoints: true,
+          exceptionBreakpointFilters: exceptionFilters,
         },
-        payload: { argv, pid: debuggee.pid },
-        ...(commandId === undefined ? {} : { commandId }),
-        ...masking,
+        payload: { argv },
+        ...present({ commandId, secretNames }),
       });
-      bridge = new NodeBridge(store, inspector, debuggee, debugSession, masking);
-      for (const [category, output] of earlyOutput) bridge.#event("output", { category, output });
+      bridge = new NodeBridge(store, inspector, debuggee, reports, options);
+      for (const [category, output] of early) void reports.event("output", { category, output });
       await inspector.send("Runtime.enable");
       await inspector.send("Debugger.enable");
-      bridge.#event("initialized");
-      bridge.#event("process", {
-        name: argv[0] ?? "node",
-        systemProcessId: debuggee.pid,
-        isLocalProcess: true,
-        startMethod: "launch",
-      });
-      await bridge.#lastReport;
+      await reports.event("initialized");
       return bridge;
     } catch (error) {
-      debuggee.kill("SIGKILL");
-      await debuggee.ended.catch(() => undefined);
+      debuggee.kill();
+      const end = await debuggee.ended;
+      // The program has ended while it was being prepared, so its end says more.
+      if (error instanceof InspectorError && options.signal?.aborted) return end;
       throw error;
     }
   }
@@ -110,20 +115,21 @@ export class NodeBridge {
     store: DebugStore,
     inspector: Inspector,
     debuggee: Debuggee,
-    debugSession: DebugSession,
-    masking: { readonly secretNames?: string[] },
+    reports: Reports,
+    { argv, stopOnEntry = true }: BridgeOptions,
   ) {
     this.#store = store;
     this.#inspector = inspector;
     this.#debuggee = debuggee;
-    this.debugSession = debugSession;
-    this.pid = debuggee.pid;
-    this.#run = { debugSessionId: debugSession.id, adapterRun: debugSession.adapterRun };
-    this.#masking = masking;
-    this.#breakpoints = new Breakpoints(store, inspector, this.#run, masking);
+    this.#reports = reports;
+    this.debugSession = reports.debugSession;
+    this.#stopsOnEntry = stopOnEntry;
+    this.#name = argv[1] ?? "node";
+    this.#breakpoints = new Breakpoints(store, inspector, reports);
     this.#listen();
     this.ended = this.#reportEnd();
     this.ended.catch(() => undefined);
+    reports.failed.catch((error) => this.#nextStop.reject(error));
   }
 
   #listen(): void {
@@ -133,7 +139,11 @@ export class NodeBridge {
       ({ scriptId, url }) => void this.#urlsByScript.set(scriptId, url),
     );
     inspector.on<Paused>("Debugger.paused", (paused) => this.#report(() => this.#reportStop(paused)));
-    inspector.on("Debugger.resumed", () => this.#event("continued", { threadId, allThreadsContinued: true }));
+    inspector.on("Debugger.resumed", () => {
+      this.#stoppedAt = undefined;
+      if (this.#silentResumptions > 0) this.#silentResumptions--;
+      else void this.#reports.event("continued", { threadId, allThreadsContinued: true });
+    });
     inspector.on<{ breakpointId: string; location: Location }>(
       "Debugger.breakpointResolved",
       ({ breakpointId, location }) => this.#report(() => this.#reportBreakpoint(breakpointId, location)),
@@ -142,69 +152,74 @@ export class NodeBridge {
     inspector.on("Runtime.executionContextDestroyed", () => inspector.close());
   }
 
-  async #reportEnd() {
-    const ending = await this.#debuggee.ended;
+  async #reportEnd(): Promise<CommandEnd> {
+    const end = await this.#debuggee.ended;
     this.#inspector.close();
-    this.#event("exited", { exitCode: ending.exitCode });
-    this.#event("terminated");
-    await this.#lastReport;
-    this.#over = true;
+    void this.#reports.event("exited", { exitCode: end.exitCode ?? 128 + signalNumber(end.signal) });
+    await this.#reports.event("terminated");
+    this.#isOver = true;
     this.#nextStop.resolve(undefined);
-    return ending;
+    return end;
   }
 
-  /** Replaces the breakpoints of a file. The program may be stopped or running. */
   setBreakpoints(path: string, breakpoints: readonly SourceBreakpoint[]): Promise<DebugBreakpoint[]> {
     return this.#breakpoints.replace(path, breakpoints);
   }
 
-  /** Ends the configuration, and starts the program. Resolves with its first stop, at its first line. */
+  /** Ends the configuration, and starts the program. */
   async start(): Promise<Stop | undefined> {
     const { stopEpoch: expectedEpoch } = this.debugSession;
-    await this.#store.debug.patchState({ ...this.#run, expectedEpoch, expectedState: "configuring", state: "running" });
+    const { run } = this.#reports;
+    await this.#store.debug.patchState({ ...run, expectedEpoch, expectedState: "configuring", state: "running" });
     const stop = this.#nextStop.promise;
     await this.#inspector.send("Runtime.runIfWaitingForDebugger");
     return await stop;
   }
 
-  /** Resolves with the next stop, or with undefined when the program has ended instead. */
   async move(move: Move): Promise<Stop | undefined> {
-    if (this.#over) return undefined;
+    if (this.#isOver) return undefined;
     this.#nextStop = createNextStop();
     const stop = this.#nextStop.promise;
     this.#move = move;
+    this.#stoppedAt = undefined;
     await this.#inspector.send(methods[move]);
     return await stop;
   }
 
-  kill(signal: NodeJS.Signals = "SIGKILL"): void {
-    this.#debuggee.kill(signal);
+  kill(): void {
+    this.#debuggee.kill();
   }
 
-  #event(event: string, body?: Record<string, unknown>): void {
-    this.#report(() => this.#applyEvent(event, body));
+  /** Does what clients have asked for with a change of the debug session. */
+  async follow({ debugSession }: DebugView): Promise<void> {
+    const { state, stopEpoch, adapterRun } = debugSession;
+    if (this.#isOver) return;
+    if (state === "terminated" || state === "error" || adapterRun !== this.#reports.run.adapterRun)
+      return this.#debuggee.stop();
+    try {
+      await this.#breakpoints.sync();
+      if (state === "running" && this.#stoppedAt !== undefined && stopEpoch > this.#stoppedAt) await this.#resume();
+    } catch (error) {
+      if (!(error instanceof InspectorError) && !isOutdated(error)) throw error;
+    }
   }
 
-  #applyEvent(event: string, body?: Record<string, unknown>) {
-    const seq = ++this.#lastSeq;
-    return this.#store.debug.applyEvent({
-      ...this.#run,
-      ...this.#masking,
-      seq,
-      event,
-      ...(body === undefined ? {} : { body }),
-    });
+  /** Resumes the program without an event: the debug session says that it runs. */
+  async #resume(): Promise<void> {
+    this.#stoppedAt = undefined;
+    this.#silentResumptions++;
+    this.#move = "continue";
+    await this.#inspector.send(methods.continue);
   }
 
-  /**
-   * Sends a report after those before it. Ignores that the program is gone, or that its debug session has been closed.
-   */
+  /** Sends a report after those before it, unless the program is gone. */
   #report(send: () => Promise<unknown>): void {
-    this.#lastReport = this.#lastReport.then(send).catch((error: unknown) => {
-      if (error instanceof InspectorError) return;
-      const closedCodes = ["conflict", "invalid_transition", "not_found", "closed"];
-      if (error instanceof StoreError && closedCodes.includes(error.code)) return;
-      this.#nextStop.reject(error);
+    void this.#reports.send(async () => {
+      try {
+        await send();
+      } catch (error) {
+        if (!(error instanceof InspectorError)) throw error;
+      }
     });
   }
 
@@ -212,23 +227,40 @@ export class NodeBridge {
     const hitBreakpointIds = this.#breakpoints.adapterIdsOf(hitBreakpoints);
     const isException = reason === "exception" || reason === "promiseRejection";
     const stopReason = isException ? "exception" : stopReasonOf(reason, hitBreakpointIds.length > 0, this.#move);
-    const { stopEpoch } = await this.#applyEvent("stopped", {
+    if (this.pid === undefined) await this.#reportProcess();
+    if (stopReason === "entry" && !this.#stopsOnEntry) return await this.#resume();
+    const { stopEpoch, applied } = await this.#reports.apply("stopped", {
       reason: stopReason,
       threadId,
       allThreadsStopped: true,
       hitBreakpointIds,
       ...(isException ? { text: data?.description ?? String(data?.value) } : {}),
     });
+    if (applied) this.#stoppedAt = stopEpoch;
     const frames = await readFrames(this.#inspector, callFrames, this.#urlsByScript);
     const threads = [{ id: threadId, name: "main", totalFrames: callFrames.length, frames }];
-    await this.#store.debug.putStop({ ...this.#run, ...this.#masking, stopEpoch, threads });
+    await this.#store.debug.putStop({ ...this.#reports.run, ...this.#reports.masking, stopEpoch, threads });
     const [top] = frames;
     this.#nextStop.resolve({ stopEpoch, reason: stopReason, line: top?.line ?? 0, functionName: top?.name ?? "" });
   }
 
+  /** Reports the process. Node tells its id when it runs the program. */
+  async #reportProcess(): Promise<void> {
+    const { result } = await this.#inspector.send<{ result: RemoteObject }>("Runtime.evaluate", {
+      expression: "process.pid",
+    });
+    this.pid = Number(result.value);
+    await this.#reports.apply("process", {
+      name: this.#name,
+      systemProcessId: this.pid,
+      isLocalProcess: true,
+      startMethod: "launch",
+    });
+  }
+
   async #reportBreakpoint(breakpointId: string, location: Location): Promise<void> {
     const breakpoint = this.#breakpoints.at(breakpointId, location);
-    if (breakpoint !== undefined) await this.#applyEvent("breakpoint", { reason: "changed", breakpoint });
+    if (breakpoint !== undefined) await this.#reports.apply("breakpoint", { reason: "changed", breakpoint });
   }
 }
 
@@ -243,4 +275,8 @@ function stopReasonOf(inspectorReason: string, isHit: boolean, move: Move | "ent
   if (isHit) return "breakpoint";
   if (inspectorReason.startsWith("Break on start")) return "entry";
   return move === "continue" ? "pause" : "step";
+}
+
+function signalNumber(signal: NodeJS.Signals | null): number {
+  return signal === null ? 0 : (constants.signals[signal] ?? 0);
 }

@@ -1,65 +1,102 @@
-// Starts the debuggee: a Node program that waits for a debugger before its first line.
-import { spawn } from "node:child_process";
-import { constants } from "node:os";
-import { InspectorError } from "./inspector.ts";
-
-export interface DebuggeeOptions {
-  /** The arguments after the options of node: a JavaScript file and its arguments. */
-  readonly argv: readonly string[];
-  readonly cwd: string;
-  readonly env: NodeJS.ProcessEnv;
-  output(category: "stdout" | "stderr", text: string): void;
-}
+// Starts the debuggee: a program of Node that waits for a debugger before its first line, in a process group of its own.
+import { type CommandEnd, type RunCommandOptions, runCommand } from "../../process/runCommand.ts";
 
 export interface Debuggee {
-  readonly pid: number;
-  /** The address of its inspector. */
-  readonly url: string;
-  /** Resolves with the exit code, which for a signal is 128 plus its number, as in a shell. */
-  readonly ended: Promise<{ readonly exitCode: number; readonly signal: NodeJS.Signals | null }>;
-  kill(signal: NodeJS.Signals): void;
+  /** The address of its inspector; undefined when the program has ended without one. */
+  readonly url: Promise<string | undefined>;
+  /** Resolves when the program has ended, and all of its output was taken. */
+  readonly ended: Promise<CommandEnd>;
+  /** Asks the program to end, and kills it when it does not. */
+  stop(): void;
+  /** Kills the program at once. */
+  kill(): void;
 }
 
-/** Messages of the inspector on the stderr of the program. */
-const inspectorMessages =
-  /^(?:Debugger listening on |For help, see: |Debugger attached\.|Debugger ending on |Waiting for the debugger to disconnect\.\.\.)/;
-
-export async function startDebuggee({ argv, cwd, env, output }: DebuggeeOptions): Promise<Debuggee> {
-  const child = spawn(process.execPath, ["--inspect-brk=127.0.0.1:0", ...argv], {
-    cwd,
-    env,
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  const listening = Promise.withResolvers<string>();
-  let line = "";
-  child.stdout.setEncoding("utf8").on("data", (text: string) => output("stdout", text));
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    // Text is split into lines, so that a message of the inspector is recognized even when it arrives in pieces.
-    const lines = (line + text).split(/(?<=\n)/);
-    line = lines.at(-1)?.endsWith("\n") === false ? (lines.pop() as string) : "";
-    for (const whole of lines) {
-      const [, url] = /^Debugger listening on (ws:\S+)/.exec(whole) ?? [];
-      if (url !== undefined) listening.resolve(url);
+/** Starts Node with these arguments, of which the first is the executable. */
+export function startDebuggee(argv: readonly string[], options: RunCommandOptions): Debuggee {
+  const [node = process.execPath, ...rest] = argv;
+  const listening = Promise.withResolvers<string | undefined>();
+  const ending = new AbortController();
+  const signal = AbortSignal.any([ending.signal, ...(options.signal === undefined ? [] : [options.signal])]);
+  const stderr = new InspectorMessages((url) => listening.resolve(url));
+  const run = async (): Promise<CommandEnd> => {
+    try {
+      const end = await runCommand([node, "--inspect-brk=127.0.0.1:0", ...rest], {
+        ...options,
+        signal,
+        output: async (stream, data) => {
+          const own = stream === "stderr" ? stderr.without(data) : data;
+          if (own.length > 0) await options.output(stream, own);
+        },
+      });
+      const left = stderr.rest();
+      if (left.length > 0) await options.output("stderr", left);
+      return end;
+    } finally {
+      listening.resolve(undefined);
     }
-    const programOutput = lines.filter((whole) => !inspectorMessages.test(whole)).join("");
-    if (programOutput !== "") output("stderr", programOutput);
-  });
-  const ended = new Promise<{ exitCode: number; signal: NodeJS.Signals | null }>((resolve, reject) => {
-    child.once("error", reject);
-    child.once("close", (code, signal) => {
-      if (line !== "") output("stderr", line);
-      resolve({ exitCode: code ?? 128 + signalNumber(signal), signal });
-    });
-  });
-  ended.then(
-    ({ exitCode }) =>
-      listening.reject(new InspectorError(`the program ended with ${exitCode} before it could be debugged`)),
-    (error: Error) => listening.reject(new InspectorError(`the program cannot be started: ${error.message}`)),
-  );
-  const url = await listening.promise;
-  return { pid: child.pid as number, url, ended, kill: (signal) => void child.kill(signal) };
+  };
+  const ended = run();
+  ended.catch(() => undefined);
+  return {
+    url: listening.promise,
+    ended,
+    stop: () => ending.abort(),
+    // A group whose lease is lost is killed at once.
+    kill: () => ending.abort("lost"),
+  };
 }
 
-function signalNumber(signal: NodeJS.Signals | null): number {
-  return signal === null ? 0 : (constants.signals[signal] ?? 0);
+/** Messages of the inspector on the stderr of the program, each a line of its own. */
+const messages = [
+  "Debugger listening on ",
+  "For help, see: ",
+  "Debugger attached.",
+  "Debugger ending on ",
+  "Waiting for the debugger to disconnect...",
+];
+
+/** The length from which a line is no message of the inspector. */
+const messageLengthMax = 1_000;
+
+/** Takes the messages of the inspector out of what the program prints. */
+class InspectorMessages {
+  readonly #listening: (url: string) => void;
+  /** The beginning of a line that may be a message. */
+  #begun = "";
+  #isAtLineStart = true;
+
+  constructor(listening: (url: string) => void) {
+    this.#listening = listening;
+  }
+
+  /** Returns the bytes without messages. Keeps the beginning of a line back while it may be one of a message. */
+  without(data: Uint8Array): Uint8Array {
+    // One character for each byte, so that bytes that are no text stay as they are.
+    const lines = (this.#begun + Buffer.from(data).toString("latin1")).split(/(?<=\n)/);
+    this.#begun = "";
+    let own = "";
+    for (const line of lines) {
+      const isWhole = line.endsWith("\n");
+      const mayBeMessage = this.#isAtLineStart && line.length < messageLengthMax && startsMessage(line);
+      if (mayBeMessage && !isWhole) {
+        this.#begun = line;
+        break;
+      }
+      const [, url] = /^Debugger listening on (ws:\S+)/.exec(line) ?? [];
+      if (mayBeMessage && url !== undefined) this.#listening(url);
+      if (!mayBeMessage) own += line;
+      this.#isAtLineStart = isWhole;
+    }
+    return Buffer.from(own, "latin1");
+  }
+
+  /** Returns what was kept back. */
+  rest(): Uint8Array {
+    return Buffer.from(this.#begun, "latin1");
+  }
+}
+
+function startsMessage(line: string): boolean {
+  return messages.some((message) => line.startsWith(message) || (!line.endsWith("\n") && message.startsWith(line)));
 }

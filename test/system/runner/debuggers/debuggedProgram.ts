@@ -1,7 +1,9 @@
 // Creates a program to debug in a worktree of its own repository, and names its lines.
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import type { Store } from "../../../../src/index.ts";
+import { type BridgeOptions, NodeBridge } from "../../../../src/runner/debuggers/node/bridge.ts";
 import { temporaryFolder } from "../../../support/temporaryFolder.ts";
 
 /** A debugger sees inside a function only the module variables that the function uses. */
@@ -69,4 +71,22 @@ export function createWorktree(): DebuggedWorktree {
   git("-C", "upstream", "worktree", "add", "--quiet", "--detach", join(folder, "worktree"));
   const commitSha = git("-C", "upstream", "rev-parse", "HEAD").trim();
   return { folder, path: join(folder, "worktree/main.mjs"), commitSha, url: `sqlite:${join(folder, "metadata.db")}` };
+}
+
+/** Starts the program of a worktree under a bridge. */
+export async function launchBridge(
+  store: Store,
+  { path }: DebuggedWorktree,
+  options: Pick<BridgeOptions, "sessionId"> & Partial<BridgeOptions>,
+): Promise<NodeBridge> {
+  const bridge = await NodeBridge.launch(store, {
+    name: "node",
+    argv: [process.execPath, path],
+    cwd: dirname(path),
+    env: process.env,
+    output: () => undefined,
+    ...options,
+  });
+  if (bridge instanceof NodeBridge) return bridge;
+  throw new Error(`the program has ended: ${JSON.stringify(bridge)}`);
 }

@@ -1,13 +1,12 @@
 // One thread drives a real debugger. Another thread reads the debug session meanwhile, and sees only consistent states.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { dirname } from "node:path";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { openStore } from "../../../../src/index.ts";
-import { type Move, NodeBridge } from "../../../../src/runner/debuggers/node/bridge.ts";
+import type { Move } from "../../../../src/runner/debuggers/debugger.ts";
 import { fixtures } from "../../../../src/testing/index.ts";
-import { createWorktree, lines } from "./debuggedProgram.ts";
+import { createWorktree, launchBridge, lines } from "./debuggedProgram.ts";
 import type { Observed, Seen } from "./observerThread.ts";
 
 /** Returns the state that the events so far lead to. */
@@ -33,13 +32,7 @@ test("an observer in another thread sees only states that existed", async (t) =>
   const store = await openStore({ url: worktree.url });
   t.after(() => store.close());
   const { session } = await fixtures(store).session({ commitSha: worktree.commitSha });
-  const bridge = await NodeBridge.launch(store, {
-    sessionId: session.id,
-    name: "node",
-    argv: [worktree.path],
-    cwd: dirname(worktree.path),
-    env: process.env,
-  });
+  const bridge = await launchBridge(store, worktree, { sessionId: session.id });
   t.after(() => bridge.kill());
   const debugSessionId = bridge.debugSession.id;
   const port = store.connect({ operations: ["debug.get", "debug.follow"] });

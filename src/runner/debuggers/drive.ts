@@ -1,0 +1,43 @@
+// Drives a program that waits for its start: with the driver of the caller, and with what clients change in the store.
+import type { DebugView, Store } from "../../index.ts";
+import type { CommandEnd } from "../process/runCommand.ts";
+import type { DebuggerOptions, DrivenProgram } from "./debugger.ts";
+import { watchDebugSession } from "./reports.ts";
+
+/** A program that does what clients change in its debug session. */
+export interface FollowingProgram extends DrivenProgram {
+  readonly ended: Promise<CommandEnd>;
+  follow(view: DebugView): Promise<void>;
+}
+
+/** Starts the program and follows its debug session. Resolves with its end, and fails as the driver or the store fails. */
+export async function drive(
+  store: Pick<Store, "debug" | "changes">,
+  program: FollowingProgram,
+  options: Pick<DebuggerOptions, "drive">,
+): Promise<CommandEnd> {
+  const over = new AbortController();
+  const begun = Promise.withResolvers<void>();
+  const watching = watchDebugSession(store, program.debugSession, over.signal, async (view) => {
+    await program.follow(view);
+    begun.resolve();
+  });
+  const run = async (): Promise<void> => {
+    // The breakpoints that the store has are set before the program starts.
+    await Promise.race([begun.promise, watching, program.ended]);
+    if (options.drive === undefined) await program.start();
+    else await options.drive(program);
+  };
+  const running = run();
+  const fail = () => program.kill();
+  running.catch(fail);
+  watching.catch(fail);
+  try {
+    const end = await program.ended;
+    over.abort();
+    await Promise.all([running, watching]);
+    return end;
+  } finally {
+    over.abort();
+  }
+}
