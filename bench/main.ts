@@ -9,6 +9,7 @@ import { renderGrowth } from "./growth/render.ts";
 import { type GrowthResult, runGrowth } from "./growth/run.ts";
 import { type LadderResult, renderLadder, runLadder } from "./ladder.ts";
 import { type PostgresResult, renderPostgres, runPostgres } from "./postgres.ts";
+import { type RunnerResult, renderRunner, runRunner } from "./programs.ts";
 import { type ReadsResult, renderReads, runReads } from "./reads.ts";
 
 const scenarioNames = comparisons.map(({ name }) => name);
@@ -22,6 +23,7 @@ const usage = `Usage: npm run bench [-- SCENARIO ...] [--quick] [--rounds 5] [--
        npm run bench -- append --url postgres://USER:PASSWORD@HOST:PORT/DATABASE
                                [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--json FILE]
        npm run bench -- reads [--rounds 5] [--seconds 3] [--json FILE]
+       npm run bench -- runner [--rounds 5] [--json FILE]
        npm run bench -- growth [--quick] [--rounds 20] [--json FILE]
        npm run bench -- render FILE`;
 
@@ -31,7 +33,7 @@ const growthSizes = [1_000, 10_000, 100_000, 1_000_000];
 /** A mistake in the command line, as one sentence for the user. */
 class UsageError extends Error {}
 
-type Result = AppendResult | CellsResult | GrowthResult | LadderResult | PostgresResult | ReadsResult;
+type Result = AppendResult | CellsResult | GrowthResult | LadderResult | PostgresResult | ReadsResult | RunnerResult;
 
 async function main(args: readonly string[]): Promise<void> {
   const { positionals, values } = parse(args);
@@ -104,6 +106,7 @@ async function run(name: string | undefined, values: ReturnType<typeof parse>["v
     }
     return runLadder({ rounds, size, seconds: duration(values.seconds ?? "0.5") });
   }
+  if (name === "runner") return runRunner({ rounds });
   if (name === "reads") {
     if ((values.size ?? values.threads ?? values["in-flight"] ?? values.logs ?? values.url) !== undefined)
       throw new UsageError("reads takes --rounds, --seconds and --json");
@@ -121,7 +124,7 @@ async function run(name: string | undefined, values: ReturnType<typeof parse>["v
     return runAppend({ rounds, size, threads, inFlight, logs, seconds: duration(values.seconds ?? "2.5") });
   }
   throw new UsageError(
-    `unknown benchmark ${name}: choose ${scenarioNames.join(", ")}, ladder, append, growth, reads or render`,
+    `unknown benchmark ${name}: choose ${scenarioNames.join(", ")}, ladder, append, growth, reads, runner or render`,
   );
 }
 
@@ -156,6 +159,7 @@ function render(result: Result): string {
   if (result.bench === "growth") return renderGrowth(result);
   if (result.bench === "ladder") return renderLadder(result);
   if (result.bench === "postgres") return renderPostgres(result);
+  if (result.bench === "runner") return renderRunner(result);
   if (result.bench === "reads") return renderReads(result);
   throw new UsageError("render: the file does not hold the result of a benchmark");
 }

@@ -1,5 +1,6 @@
 // debug-server-db demo: its options and examples. What it does is in ../demo.
 import { type Command, Option } from "commander";
+import { stripTerminalControls } from "../terminal/controls.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { addHelp } from "./help.ts";
@@ -11,6 +12,7 @@ interface DemoFlags {
   readonly commits: number;
   readonly command?: readonly string[];
   readonly debug?: true;
+  readonly clean?: true;
   readonly url: string;
 }
 
@@ -20,6 +22,7 @@ const examples = [
   "demo --command npm test",
   "demo --command git -- log --oneline -3",
   "demo --commits 1 --debug",
+  "demo --clean",
 ];
 const note =
   "Another run reuses the database and its worktrees. Ctrl-C cancels what is running and releases every worktree.";
@@ -39,6 +42,7 @@ export function addDemo(program: Command, cli: CommandLine): void {
       "a program and its arguments, to run on each commit after git show and node --version",
     )
     .option("--debug", "afterwards, debug a small program with Node's inspector in a worktree of the newest commit")
+    .option("--clean", "removes what runs of the demo have made: sessions, worktrees, and a store with nothing else")
     .addOption(urlOption());
   addHelp(command, examples, note).action(async (rest: string[], flags: DemoFlags) => {
     if (rest.length > 0 && flags.command === undefined)
@@ -46,6 +50,11 @@ export function addDemo(program: Command, cli: CommandLine): void {
     if (flags.command?.[0] === "") command.error("error: option '--command <argv...>' names no program.");
     const interrupt = cli.listenForInterrupt();
     try {
+      if (flags.clean === true) {
+        const { cleanDemo } = await import("../demo/clean.ts");
+        const notify = (text: string) => cli.stdout.write(`${stripTerminalControls(text)}\n`);
+        return await cleanDemo({ url: flags.url, cwd: cli.cwd, signal: interrupt.signal, notify });
+      }
       const { runDemo } = await import("../demo/run.ts");
       const options = {
         repo: flags.repo,

@@ -6,7 +6,12 @@ import { oneLine } from "../terminal/controls.ts";
 import type { Output } from "../terminal/output.ts";
 import { paint } from "../terminal/table.ts";
 import type { Progress, Step } from "./progress.ts";
-import type { RunnerAssignment } from "./runner.ts";
+
+/** A runner as the display shows it. */
+export interface NamedRunner {
+  readonly runnerId: string;
+  readonly name: string;
+}
 
 export interface Display {
   update(ended: Step | undefined): void;
@@ -14,7 +19,7 @@ export interface Display {
   end(): void;
 }
 
-export function createDisplay(output: Output, progress: Progress, runners: readonly RunnerAssignment[]): Display {
+export function createDisplay(output: Output, progress: Progress, runners: readonly NamedRunner[]): Display {
   return output.isTerminal ? new TerminalDisplay(output, progress, runners) : new LineDisplay(output, progress);
 }
 
@@ -52,12 +57,12 @@ const runnerLinesMax = 8;
 class TerminalDisplay implements Display {
   readonly #output: Output;
   readonly #progress: Progress;
-  readonly #runners: readonly RunnerAssignment[];
+  readonly #runners: readonly NamedRunner[];
   readonly #startedAtMs = performance.now();
   readonly #timer: NodeJS.Timeout;
   #lines = 0;
 
-  constructor(output: Output, progress: Progress, runners: readonly RunnerAssignment[]) {
+  constructor(output: Output, progress: Progress, runners: readonly NamedRunner[]) {
     this.#output = output;
     this.#progress = progress;
     this.#runners = runners;
@@ -92,7 +97,7 @@ class TerminalDisplay implements Display {
     const cells = Math.max(10, Math.min(40, (this.#output.columns ?? 80) - 50));
     const full = Math.round((endedSteps / Math.max(1, steps.size)) * cells);
     const seconds = ((performance.now() - this.#startedAtMs) / 1_000).toFixed(1);
-    const bar = paint("green", "━".repeat(full), this.#output) + paint("dim", "━".repeat(cells - full), this.#output);
+    const bar = paint("green", "━".repeat(full), this.#output) + paint("dim", "─".repeat(cells - full), this.#output);
     return ` ${bar}  ${endedSteps}/${steps.size} commands  ${endedSessions}/${sessions} sessions  ${paint("dim", `${seconds} s`, this.#output)}`;
   }
 

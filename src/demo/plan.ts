@@ -5,15 +5,18 @@ import { expandHome, parsePlace } from "../place.ts";
 import { GitError, git } from "../runner/git/git.ts";
 import { CliError } from "../terminal/exit.ts";
 
-export interface DemoOptions {
+/** The store of a demo, and where relative paths start from. */
+export interface DemoPlace {
+  readonly url: string;
+  readonly cwd: string;
+}
+
+export interface DemoOptions extends DemoPlace {
   readonly repo: string;
   readonly runners: number;
   readonly commits: number;
   readonly command: readonly string[] | undefined;
   readonly debug: boolean;
-  readonly url: string;
-  /** The folder that relative paths start from. */
-  readonly cwd: string;
 }
 
 export interface Commit {
@@ -21,21 +24,25 @@ export interface Commit {
   readonly subject: string;
 }
 
-export interface Plan {
+/** The folders of the demo, beside the database file. */
+export interface Folders {
+  /** The folder for the worktrees of all repositories. */
+  readonly worktreesFolder: string;
+  /** The folder for the other files of the runner. */
+  readonly runnerFolder: string;
+}
+
+export interface Plan extends Folders {
   /** The folder in which git keeps the repository, the same for all its worktrees. */
   readonly gitDir: string;
   readonly name: string;
   readonly branch: string | undefined;
   readonly commits: readonly Commit[];
-  /** The folder for the worktrees of all repositories, beside the database file. */
-  readonly worktreesRoot: string;
-  /** The folder for the files of sessions, beside the worktrees. */
-  readonly filesRoot: string;
 }
 
 /** Fails with a usage error, or with a failure when git is not installed. */
 export async function makePlan(options: DemoOptions, signal: AbortSignal): Promise<Plan> {
-  const worktreesRoot = worktreesRootOf(options);
+  const folders = foldersOf(options);
   const folder = resolve(options.cwd, expandHome(options.repo));
   if (!existsSync(folder)) throw new CliError("usage", `${folder}: there is no such folder`);
   if (!statSync(folder).isDirectory()) throw new CliError("usage", `${folder} is not a folder`);
@@ -54,23 +61,26 @@ export async function makePlan(options: DemoOptions, signal: AbortSignal): Promi
     name: basename(home) || "repository",
     branch: branch?.trim(),
     commits: parseLog(log),
-    worktreesRoot,
-    filesRoot: join(dirname(worktreesRoot), "files"),
+    ...folders,
   };
 }
 
-/** Worktrees outlive a run, so the database that describes them must do so too. */
-function worktreesRootOf({ url, cwd }: DemoOptions): string {
+/** Returns the folders of the demo. Worktrees outlive a run, so the database that describes them must do so too. */
+export function foldersOf({ url, cwd }: DemoPlace): Folders {
   const place = parsePlace(url);
   // Several hosts may share a PostgreSQL server, and each keeps its worktrees in its own folder.
-  if (place.engine === "postgres") return resolve(cwd, ".artifacts", "worktrees");
+  if (place.engine === "postgres") return foldersIn(resolve(cwd, ".artifacts"));
   if (place.path === ":memory:")
     throw new CliError(
       "usage",
       "url: the demo keeps its worktrees from run to run, so it needs a file, such as sqlite:demo.db",
     );
   const folder = dirname(resolve(place.path));
-  return join(basename(folder) === "data" ? dirname(folder) : folder, "worktrees");
+  return foldersIn(basename(folder) === "data" ? dirname(folder) : folder);
+}
+
+function foldersIn(folder: string): Folders {
+  return { worktreesFolder: join(folder, "worktrees"), runnerFolder: join(folder, "runner") };
 }
 
 async function findRepository(folder: string, signal: AbortSignal): Promise<string> {

@@ -1,15 +1,13 @@
 // One run of the demo: an application on the public API of this package, apart from the addresses of src/place.ts.
 //
 //   plan.ts            what to work on: the repository, its newest commits, folders
-//   repository.ts      registers the repository; sessions.ts creates a session with commands for each commit
-//   supervision.ts     starts the runners, follows the change feed, stops the runners; progress.ts, display.ts
-//   runner.ts          a runner in its thread: claims; execution.ts runs one command
-//   worktree.ts        the lease of a worktree and its folder; heartbeat.ts, checkout.ts, git.ts, program.ts
-//   logWriter.ts       appends output to the log; artifacts.ts records what is left behind
+//   sessions.ts        creates a session with commands for each commit
+//   supervision.ts     starts a runner, follows the change feed, closes the runner; progress.ts, display.ts
 //   report.ts          reads back what happened; reportText.ts formats it
 //   debugger/          with --debug: a program under Node's inspector, bridged to a debug session
-import { createRunnerPool, newId, type OwnedStore, openStore } from "../index.ts";
+import { type OwnedStore, openStore } from "../index.ts";
 import { redactUrl } from "../place.ts";
+import { registerRepository } from "../runner/index.ts";
 import { stripTerminalControls } from "../terminal/controls.ts";
 import { CliError, exitCodes } from "../terminal/exit.ts";
 import type { Output } from "../terminal/output.ts";
@@ -17,8 +15,6 @@ import { runScenario } from "./debugger/scenario.ts";
 import { type DemoOptions, makePlan, type Plan } from "./plan.ts";
 import { type Report, readReport } from "./report.ts";
 import { formatReport } from "./reportText.ts";
-import { registerRepository } from "./repository.ts";
-import { type RunnerAssignment, runnerOperations } from "./runner.ts";
 import { cancelAbandoned, createSessions } from "./sessions.ts";
 import { sessionIdsOf, supervise } from "./supervision.ts";
 
@@ -72,33 +68,26 @@ async function runPlan(
   interrupted: AbortSignal,
 ): Promise<Report> {
   const notify = notifierOf({ stderr });
-  const filename = new URL(import.meta.url.endsWith(".ts") ? "./runner.ts" : "./runner.js", import.meta.url);
-  const pool = createRunnerPool(store, { filename, threads: runners, operations: runnerOperations });
-  try {
-    const repository = await registerRepository(store, plan, runners);
-    const { nextSeq: cursor } = await store.changes.since({ limit: 0 });
-    const abandoned = await cancelAbandoned(store);
-    if (abandoned > 0) notify(`${count(abandoned, "session")} of a killed run: cancelled`);
-    const work = await createSessions(store, repository, plan.commits, command);
-    notify(
-      `${repository.name}: the newest ${count(plan.commits.length, "commit")}, ${count(runners, "runner")}, ${redactUrl(url)}`,
+  const { gitDir, worktreesFolder } = plan;
+  const repository = await registerRepository(store, { path: gitDir, worktreesFolder, worktreesMin: runners });
+  const { nextSeq: cursor } = await store.changes.since({ limit: 0 });
+  const abandoned = await cancelAbandoned(store);
+  if (abandoned > 0) notify(`${count(abandoned, "session")} of a killed run: cancelled`);
+  const work = await createSessions(store, repository, plan.commits, command);
+  notify(
+    `${repository.name}: the newest ${count(plan.commits.length, "commit")}, ${count(runners, "runner")}, ${redactUrl(url)}`,
+  );
+  const runnerOptions = { folder: plan.runnerFolder, ttlMs: 15_000, graceMs: 800, inherit: "all" } as const;
+  await supervise({ store, runners, options: runnerOptions, work, cursor, output: stderr, interrupted, notify });
+  const report = await readReport(store, sessionIdsOf(work));
+  stdout.write(formatReport(report, stdout));
+  const [commit] = plan.commits;
+  if (debug && commit !== undefined && !interrupted.aborted) {
+    stdout.write(
+      `\n${await runScenario({ store, repository, commit, runnerFolder: plan.runnerFolder, screen: stdout, interrupted, notify })}`,
     );
-    const assignments = assignmentsOf(plan, runners);
-    await supervise({ store, pool, assignments, work, cursor, output: stderr, interrupted });
-    const report = await readReport(store, sessionIdsOf(work));
-    stdout.write(formatReport(report, stdout));
-    const [commit] = plan.commits;
-    if (debug && commit !== undefined && !interrupted.aborted) {
-      stdout.write(`\n${await runScenario({ store, repository, commit, screen: stdout, interrupted, notify })}`);
-    }
-    return report;
-  } finally {
-    await pool.close({ abort: true });
   }
-}
-
-function assignmentsOf({ filesRoot }: Plan, runners: number): RunnerAssignment[] {
-  return Array.from({ length: runners }, (_, index) => ({ runnerId: newId(), name: `runner-${index + 1}`, filesRoot }));
+  return report;
 }
 
 function notifierOf({ stderr }: Pick<DemoOutputs, "stderr">): (text: string) => void {

@@ -1,6 +1,6 @@
 // The sessions of a run: creates them with their commands, and cancels those of runs that have died.
 import { hostname } from "node:os";
-import { type Repository, type Session, type Store, StoreError } from "../index.ts";
+import { type Repository, type Session, type SessionState, type Store, StoreError } from "../index.ts";
 import type { Commit } from "./plan.ts";
 import type { Work } from "./progress.ts";
 
@@ -42,18 +42,21 @@ export async function createSessions(
   );
 }
 
-/** Creates the session to debug. Its command is enqueued when it has a worktree, so that no other runner claims it. */
+/** Creates the session to debug, with its command. */
 export async function createDebugSession(
   store: Store,
   repository: Repository,
   { sha, subject }: Commit,
+  argv: readonly string[],
 ): Promise<Session> {
   const metadata = { subject: `debug: ${subject}`, host: hostname(), pid: process.pid } satisfies Purpose;
   const { session } = await store.sessions.create({
     repositoryId: repository.id,
     commitSha: sha,
+    autoComplete: true,
     requestedBy,
     metadata,
+    commands: [{ argv: [...argv] }],
   });
   return session;
 }
@@ -68,13 +71,18 @@ export async function cancelSessions(store: Store, sessionIds: readonly string[]
  * number.
  */
 export async function cancelAbandoned(store: Store): Promise<number> {
-  const abandoned: string[] = [];
-  for (const state of ["pending", "running"] as const) {
-    for await (const session of store.sessions.all({ requestedBy, state, limit: 500 }))
-      if (isAbandoned(session)) abandoned.push(session.id);
-  }
+  const open = await sessionsOfDemo(store, ["pending", "running"]);
+  const abandoned = open.filter(isAbandoned).map(({ id }) => id);
   await cancelSessions(store, abandoned, "its run has ended");
   return abandoned.length;
+}
+
+/** Returns the sessions of all runs of the demo, in these states or in any. */
+export async function sessionsOfDemo(store: Store, states?: SessionState[]): Promise<readonly Session[]> {
+  const filter = states === undefined ? {} : { state: states };
+  const sessions: Session[] = [];
+  for await (const session of store.sessions.all({ requestedBy, ...filter, limit: 500 })) sessions.push(session);
+  return sessions;
 }
 
 function isAbandoned({ endedAt, metadata }: Session): boolean {

@@ -1,109 +1,174 @@
-// The worktree of one session: its lease in the store and its folder on disk, acquired and released together.
-import { dirname, join } from "node:path";
-import { type Lease, type Release, type Session, type Store, StoreError } from "../index.ts";
-import { type CheckedOut, checkOut, removeWorktree } from "./git/checkout.ts";
+// Worktrees of sessions: the lease in the store and the folder on disk, acquired and released together.
+import { join } from "node:path";
+import { type Lease, newId, type Release, type Repository, type Session, type Store, StoreError } from "../index.ts";
+import { inheritedEnvironment } from "./environment.ts";
+import { type CheckedOut, checkOut, inspectWorktree, type RemoveOptions, removeWorktree } from "./git/checkout.ts";
+import { GitError } from "./git/git.ts";
 import { openRepository } from "./git/repository.ts";
-import { type Heartbeat, type HeldLease, leaseTtlMs } from "./keepAlive.ts";
+import type { Holding, KeepAlive } from "./keepAlive.ts";
 
-/** The longest wait for a worktree when all are in use. */
-const reserveWaitMs = 600_000;
+export interface WorktreesOptions {
+  readonly runnerId: string;
+  readonly keepAlive: KeepAlive;
+  /** The folder for mirrors of remote repositories, and for worktrees of repositories without a `worktreeRoot`. */
+  readonly folder: string;
+  readonly submodules?: boolean;
+  /** The variables that programs in a worktree inherit from this process; see `inheritedVariables`. */
+  readonly inherit?: readonly string[] | "all";
+  /** Variables for every program. */
+  readonly env?: Readonly<Record<string, string>>;
+}
 
+/** A worktree that this runner holds. */
 export interface HeldWorktree {
   readonly path: string;
-  readonly checkedOut: CheckedOut;
-  readonly lease: HeldLease;
+  /** The way in which it got to its commit. */
+  readonly how: CheckedOut["how"];
+  /** Remarks about the checkout, such as submodules that were left out. */
+  readonly notes: readonly string[];
+  readonly holding: Holding;
 }
 
-export interface Holder {
-  readonly store: Pick<Store, "repositories" | "worktrees">;
-  readonly runnerId: string;
-  readonly heartbeat: Heartbeat;
+export interface Worktrees {
+  /**
+   * Reserves a worktree for a session, waits for one if all are in use, and checks out the session's commit. Fails with a
+   * StoreError, a GitError or the reason of the signal, and releases the lease then.
+   */
+  acquire(session: Session, options: { readonly signal: AbortSignal }): Promise<HeldWorktree>;
+  /** Returns the variables for programs in the worktree. */
+  environmentOf(path: string): Readonly<Record<string, string>>;
+  /** Asks git how the commands have left the worktree, reports its commit, and returns the state to release it in. */
+  inspect(worktree: HeldWorktree): Promise<Release>;
+  /** Ends the lease, unless it has ended already with its session or by its time. */
+  release(worktree: HeldWorktree, to: Release): Promise<void>;
 }
 
-/**
- * Reserves a worktree and checks out the session's commit. Fails with a StoreError or a GitError, and releases the
- * lease then.
- */
-export async function acquireWorktree(holder: Holder, session: Session, stop: AbortSignal): Promise<HeldWorktree> {
-  const { store, runnerId, heartbeat } = holder;
-  const { repositoryId, id: sessionId, commitSha } = session;
-  const { remoteUrl, worktreeRoot } = await store.repositories.get({ repositoryId });
-  const granted = await store.worktrees.reserve(
-    { repositoryId, sessionId, runnerId, ttlMs: leaseTtlMs, waitMs: reserveWaitMs },
-    { signal: stop },
-  );
-  const { worktree, fence } = granted;
-  const isNew = granted.match === "created";
-  const lease = heartbeat.hold("worktree", worktree.id, fence);
-  const signal = AbortSignal.any([stop, lease.stop]);
-  const { path } = worktree;
-  const worktreesRoot = worktreeRoot ?? dirname(path);
-  const place: Place = { gitDir: undefined, worktreesRoot, path };
-  try {
-    const mirrorsFolder = join(dirname(worktreesRoot), "mirrors");
-    const repository = await openRepository(remoteUrl ?? "", { mirrorsFolder, signal });
-    place.gitDir = repository.gitDir;
-    const { needsScrub } = granted;
-    const checkedOut = await checkOut({ repository, worktreesRoot, path, commitSha, needsScrub, signal });
-    const report = isNew ? store.worktrees.ready : store.worktrees.update;
-    // Also for a worktree that had this commit: what is not reported under a lease is unknown after it.
-    await report({ worktreeId: worktree.id, fence, commitSha });
-    return { path: worktree.path, checkedOut, lease };
-  } catch (error) {
-    await abandon(holder, lease, granted, place);
-    throw error;
+/** The longest wait of one call for a worktree when all are in use; it is repeated. */
+const reserveWaitMs = 60_000;
+
+type WorktreeStore = Pick<Store, "repositories" | "worktrees">;
+
+/** Returns the worktrees of a registered runner. */
+export function worktrees(store: WorktreeStore, options: WorktreesOptions): Worktrees {
+  return new RunnerWorktrees(store, options);
+}
+
+class RunnerWorktrees implements Worktrees {
+  readonly #store: WorktreeStore;
+  readonly #options: WorktreesOptions;
+
+  constructor(store: WorktreeStore, options: WorktreesOptions) {
+    this.#store = store;
+    this.#options = options;
   }
-}
 
-interface Place {
-  gitDir: string | undefined;
-  readonly worktreesRoot: string;
-  readonly path: string;
-}
+  async acquire(session: Session, { signal }: { readonly signal: AbortSignal }): Promise<HeldWorktree> {
+    const { keepAlive, folder, submodules = false } = this.#options;
+    const repository = await this.#store.repositories.get({ repositoryId: session.repositoryId });
+    const source = await openRepository(sourceOf(repository), { mirrorsFolder: join(folder, "mirrors"), signal });
+    const lease = await this.#reserve(session, repository, signal);
+    const { worktree, fence, needsScrub } = lease;
+    const isNew = worktree.state === "creating";
+    const holding = keepAlive.hold({ kind: "worktree", id: worktree.id, fence });
+    const { path } = worktree;
+    const worktreesRoot = repository.worktreeRoot ?? join(folder, "worktrees");
+    try {
+      const stop = AbortSignal.any([signal, holding.signal]);
+      const { commitSha } = session;
+      const at = { repository: source, worktreesRoot, path, commitSha };
+      const checkedOut = await checkOut({ ...at, needsScrub, submodules, signal: stop });
+      const report = isNew ? this.#store.worktrees.ready : this.#store.worktrees.update;
+      // Also for a worktree that had this commit: what is not reported under a lease is unknown after it.
+      await report({ worktreeId: worktree.id, fence, commitSha });
+      return { path, ...checkedOut, holding };
+    } catch (error) {
+      await this.#abandon(holding, isNew, { gitDir: source.gitDir, worktreesRoot, path });
+      throw error;
+    }
+  }
 
-/** Removes a worktree that was being created; one that existed is scrubbed by its next holder. */
-async function abandon(holder: Holder, lease: HeldLease, { match }: Lease, place: Place): Promise<void> {
-  if (match !== "created" || !(await isOurs(holder, lease))) return await releaseWorktree(holder, lease, "dirty");
-  const { gitDir, worktreesRoot, path } = place;
-  // Without a repository nothing was made.
-  const isDeleted =
-    gitDir === undefined ||
-    (await removeWorktree({ gitDir, worktreesRoot, path }).then(
+  environmentOf(path: string): Readonly<Record<string, string>> {
+    return { ...inheritedEnvironment(path, this.#options.inherit), ...this.#options.env };
+  }
+
+  async inspect({ path, holding }: HeldWorktree): Promise<Release> {
+    const { commitSha, isClean } = await inspectWorktree(path, holding.signal);
+    if (!holding.isLost)
+      await unlessLost(this.#store.worktrees.update({ worktreeId: holding.id, fence: holding.fence, commitSha }));
+    return isClean ? "clean" : "dirty";
+  }
+
+  async release({ holding }: Pick<HeldWorktree, "holding">, to: Release): Promise<void> {
+    const isLost = holding.isLost;
+    holding.drop();
+    if (isLost) return;
+    // The commit of a worktree that is not clean is unknown: a command may have checked out another one.
+    const facts = to === "clean" ? {} : { commitSha: null };
+    await unlessLost(this.#store.worktrees.release({ worktreeId: holding.id, fence: holding.fence, to, ...facts }));
+  }
+
+  /** Reserves a worktree, or returns the one that was reserved for the session together with it. */
+  async #reserve(
+    session: Session,
+    { worktreeRoot }: Repository,
+    signal: AbortSignal,
+  ): Promise<Pick<Lease, "worktree" | "fence" | "needsScrub">> {
+    const { runnerId, keepAlive, folder } = this.#options;
+    const { id: sessionId, repositoryId, commitSha, worktreeId, worktreeFence } = session;
+    if (worktreeId !== null && worktreeFence !== null) {
+      const worktree = await this.#store.worktrees.get({ worktreeId });
+      return { worktree, fence: worktreeFence, needsScrub: true };
+    }
+    const asked = {
+      repositoryId,
+      sessionId,
+      runnerId,
+      commitSha,
+      ttlMs: keepAlive.ttlMs,
+      waitMs: reserveWaitMs,
+      // A repository without a root has no place for a new worktree; this one is used by nobody else.
+      ...(worktreeRoot === null ? { path: join(folder, "worktrees", newId()) } : {}),
+    };
+    for (;;) {
+      signal.throwIfAborted();
+      try {
+        return await this.#store.worktrees.reserve(asked, { signal });
+      } catch (error) {
+        // All are in use; one that is quarantined never becomes free by itself, and then the error is final.
+        if (!(error instanceof StoreError) || error.code !== "capacity_exhausted" || !error.retryable) throw error;
+      }
+    }
+  }
+
+  /** Removes a worktree that was being created; one that existed is scrubbed by its next holder. */
+  async #abandon(holding: Holding, isNew: boolean, place: RemoveOptions): Promise<void> {
+    if (!isNew || !(await this.#isOurs(holding))) return await this.release({ holding }, "dirty");
+    const isDeleted = await removeWorktree(place).then(
       () => true,
       () => false,
-    ));
-  await releaseWorktree(holder, lease, isDeleted ? "clean" : "broken");
-}
+    );
+    await this.release({ holding }, isDeleted ? "clean" : "broken");
+  }
 
-/**
- * Checks whether nobody else can have the directory of a worktree that was being created. If its session has ended, the
- * worktree is removed (D-085). If its lease has run out, it may have been restored and granted to another holder.
- */
-async function isOurs({ store }: Holder, { id: worktreeId, fence }: HeldLease): Promise<boolean> {
-  try {
-    const { state, fence: current } = await store.worktrees.get({ worktreeId });
-    return state === "removed" || (state === "creating" && current === fence);
-  } catch (error) {
-    if (error instanceof StoreError) return false;
-    throw error;
+  /**
+   * Checks whether nobody else can have the directory of a worktree that was being created. If its session has ended, the
+   * worktree is removed (D-085). If its lease has run out, it may have been restored and granted to another holder.
+   */
+  async #isOurs({ id: worktreeId, fence }: Holding): Promise<boolean> {
+    try {
+      const { state, fence: current } = await this.#store.worktrees.get({ worktreeId });
+      return state === "removed" || (state === "creating" && current === fence);
+    } catch (error) {
+      if (error instanceof StoreError) return false;
+      throw error;
+    }
   }
 }
 
-/**
- * Ends the lease, unless it has ended already with its session or by its time. The commit of a worktree that is not
- * clean is unknown: a command may have checked out another one.
- */
-export async function releaseWorktree({ store, heartbeat }: Holder, lease: HeldLease, to: Release): Promise<void> {
-  heartbeat.drop(lease);
-  if (lease.lost) return;
-  const facts = to === "clean" ? {} : { commitSha: null };
-  await unlessLost(store.worktrees.release({ worktreeId: lease.id, fence: lease.fence, to, ...facts }));
-}
-
-/** Reports the commit that a worktree has after its commands, or null when it is not known. */
-export async function reportCommit({ store }: Holder, lease: HeldLease, commitSha: string | null): Promise<void> {
-  if (lease.lost) return;
-  await unlessLost(store.worktrees.update({ worktreeId: lease.id, fence: lease.fence, commitSha }));
+/** Returns the path or URL of a repository. */
+export function sourceOf({ name, remoteUrl }: Repository): string {
+  if (remoteUrl !== null) return remoteUrl;
+  throw new GitError(`repository ${name} has no remoteUrl: set it to a path of this machine, or to a URL`);
 }
 
 async function unlessLost(call: Promise<unknown>): Promise<void> {

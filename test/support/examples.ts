@@ -66,6 +66,12 @@ export async function compileExamples(folder: string): Promise<void> {
   );
 }
 
+async function makeRepository(folder: string): Promise<void> {
+  const author = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"];
+  await execute("git", ["init", "--quiet"], { cwd: folder });
+  await execute("git", [...author, "commit", "--quiet", "--allow-empty", "--message", "First"], { cwd: folder });
+}
+
 /**
  * Runs an example twice in one folder, because a reader also runs it more than once. The folder is empty at first. The
  * examples share this process: it ends only when none of them has left anything open.
@@ -73,6 +79,8 @@ export async function compileExamples(folder: string): Promise<void> {
 export async function runTwice({ file }: Example): Promise<void> {
   const home = file.replace(/\.ts$/, "");
   mkdirSync(home);
+  // The examples of the runner begin in a git repository.
+  if (readFileSync(file, "utf8").includes("/src/runner/")) await makeRepository(home);
   process.chdir(home);
   for (const attempt of ["first", "second"]) {
     await import(`${pathToFileURL(file)}?run=${attempt}`).catch((error: unknown) =>

@@ -11,6 +11,7 @@ import {
   withStore,
   workingFolder,
 } from "../cli/commandLine.ts";
+import { until } from "../faults/until.ts";
 
 /** The time that an interrupted run may take, far below that of its programs. On a quiet machine it takes a second. */
 const inTimeMs = 15_000;
@@ -107,10 +108,10 @@ suite("interrupt", () => {
     const here = workingFolder(t, { commits: 1 });
     const running = startProcess(here.folder, ["demo", "--runners", "1", ...sleeps]);
     const pids = await pidsOf(here, running);
-    // The killed run cannot stop the program.
-    t.after(() => pids.map((pid) => process.kill(pid, "SIGKILL")));
     running.kill("SIGKILL");
     await running.ended;
+    // The killed run cannot stop the program, but its guardian does.
+    await until(() => !pids.some(isAlive));
     const { code, stderr } = await run(here.folder, ["demo", "--runners", "1"]);
     assert.equal(code, 0, stderr);
     assert.match(stderr, /^1 session of a killed run: cancelled$/m);

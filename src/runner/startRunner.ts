@@ -1,0 +1,226 @@
+// Starts a runner: in the calling thread, or in threads of a pool; drains it on SIGTERM and SIGINT.
+import { randomUUID } from "node:crypto";
+import { availableParallelism, hostname } from "node:os";
+import { join, resolve } from "node:path";
+import { BroadcastChannel } from "node:worker_threads";
+import { createRunnerPool, type OwnedStore, type Repository, type Store } from "../index.ts";
+import { realTime } from "../realTime.ts";
+import { messageOf, type RunnerEvent } from "./events.ts";
+import { type RunnerParts, runnerOperations } from "./options.ts";
+import { type ProcessGuard, startGuard } from "./process/guard.ts";
+import { registerRepository } from "./registerRepository.ts";
+import { folderOf, runLoop } from "./runLoop.ts";
+import type { ThreadStop, ThreadTask } from "./runnerThread.ts";
+
+export interface StartRunnerOptions extends RunnerParts {
+  /** The name that the store shows. Defaults to the name of this host. Each place adds its number. */
+  readonly name?: string;
+  /**
+   * A git repository of this machine, which is registered in the store: any folder in it. A runner also serves the other
+   * repositories of the store, whose `remoteUrl` is a path of this machine or a URL that git can fetch.
+   */
+  readonly repositoryPath?: string;
+  /**
+   * The number of sessions that run at once. Defaults to `threads`, or to the number of cores without threads. A session
+   * runs one command at a time unless its `maxParallel` allows more.
+   */
+  readonly concurrency?: number;
+  /**
+   * The number of threads that the sessions are spread over. Defaults to 0: the calling thread. Threads help where much
+   * output is read. They need the store that `openStore` returned, and take functions from `module`.
+   */
+  readonly threads?: number;
+  /** A module that exports `hooks`, and perhaps `sink`, for threads: functions cannot be sent to them. */
+  readonly module?: string | URL;
+  /**
+   * The time that commands have to end once the runner is asked to stop, in milliseconds. After it they are stopped and
+   * given back to the queue. Defaults to 30 000.
+   */
+  readonly drainMs?: number;
+  /** Drains the runner at the first SIGTERM or SIGINT, and stops what runs at the second. Defaults to true. */
+  readonly signals?: boolean;
+}
+
+/** A runner that has started. */
+export interface StartedRunner {
+  /** The repository of `repositoryPath`. */
+  readonly repository: Repository | undefined;
+  /** Resolves when the runner has ended, after `close` or a signal. Fails when the store refused it, or is closed. */
+  readonly ended: Promise<void>;
+  /**
+   * Claims nothing more, and resolves when the commands that run have ended. After `drainMs` they are stopped, and given
+   * back to the queue. A second call with a shorter time shortens it.
+   */
+  close(options?: { readonly drainMs?: number }): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Options that must be checked before anything is started. */
+function check({ threads = 0, concurrency, hooks, sink }: StartRunnerOptions, store: Store): void {
+  const isCount = (value: number) => Number.isSafeInteger(value) && value >= 0 && value <= 1_024;
+  if (!isCount(threads)) throw new RangeError(`threads: ${threads} is not a number from 0 to 1024`);
+  if (concurrency !== undefined && (!isCount(concurrency) || concurrency < Math.max(1, threads)))
+    throw new RangeError(`concurrency: ${concurrency} is not a number from ${Math.max(1, threads)} to 1024`);
+  if (threads === 0) return;
+  if (!("serve" in store))
+    throw new TypeError(
+      "threads: they need the store that openStore returned; leave `threads` out to run in this thread",
+    );
+  if (hooks !== undefined || sink !== undefined)
+    throw new TypeError("hooks and sink cannot be sent to threads: export them from a module, and name it as `module`");
+}
+
+/**
+ * Starts a runner, which claims commands from the store and runs them in git worktrees until it is closed or signalled.
+ * Fails when the options contradict each other, when `repositoryPath` is no git repository, and as the store fails.
+ */
+export async function startRunner(store: Store | OwnedStore, options: StartRunnerOptions = {}): Promise<StartedRunner> {
+  check(options, store);
+  const { repositoryPath, threads = 0, onEvent = () => undefined } = options;
+  const concurrency = options.concurrency ?? (threads === 0 ? availableParallelism() : threads);
+  const repository =
+    repositoryPath === undefined
+      ? undefined
+      : await registerRepository(store, {
+          path: resolve(repositoryPath),
+          worktreesFolder: join(folderOf(options), "worktrees"),
+          worktreesMin: concurrency,
+        });
+  const names = Array.from({ length: concurrency }, (_, index) => `${options.name ?? hostname()}-${index + 1}`);
+  const places =
+    threads === 0 ? await startHere(store, names, options) : startThreads(store as OwnedStore, names, options);
+  return new Runner(repository, places, options.drainMs ?? 30_000, options.signals ?? true, onEvent);
+}
+
+/** The places of a runner, wherever they are. */
+interface Places {
+  /** Settles when the last place has ended. */
+  readonly ended: Promise<void>;
+  drain(): void;
+  interrupt(): void;
+}
+
+async function startHere(store: Store, names: readonly string[], parts: StartRunnerOptions): Promise<Places> {
+  const [draining, interrupted] = [new AbortController(), new AbortController()];
+  const guard: ProcessGuard = await startGuard();
+  const signals = { draining: draining.signal, interrupted: interrupted.signal };
+  const running = names.map((name) => runLoop(store, { name, parts, guard, ...signals }));
+  return {
+    // One that fails ends the others: a store that refuses one runner refuses all.
+    ended: Promise.all(running)
+      .then(() => undefined)
+      .catch(async (error: unknown) => {
+        draining.abort("drain");
+        await Promise.allSettled(running);
+        throw error;
+      })
+      .finally(() => guard.close()),
+    drain: () => draining.abort("drain"),
+    interrupt: () => interrupted.abort("interrupted"),
+  };
+}
+
+function startThreads(store: OwnedStore, names: readonly string[], options: StartRunnerOptions): Places {
+  const { threads = 1, module, onEvent } = options;
+  const channelName = `debug-server-db:runner:${randomUUID()}`;
+  const channel = new BroadcastChannel(channelName);
+  channel.unref();
+  channel.onmessage = ({ data }: { data: RunnerEvent }) => onEvent?.(data);
+  const pool = createRunnerPool(store, {
+    filename: new URL(import.meta.url.endsWith(".ts") ? "./runnerThread.ts" : "./runnerThread.js", import.meta.url),
+    threads,
+    tasksPerThread: Math.ceil(names.length / threads),
+    operations: runnerOperations,
+  });
+  const draining = new AbortController();
+  const settings = settingsOf(options);
+  const runPlace = async (name: string): Promise<void> => {
+    const task: ThreadTask = {
+      name,
+      settings,
+      module: module === undefined ? undefined : String(module),
+      channel: channelName,
+    };
+    while (!draining.signal.aborted) {
+      try {
+        await pool.run(task, { signal: draining.signal });
+      } catch (error) {
+        if (draining.signal.aborted || (error as { code?: string }).code !== undefined) throw error;
+        // The thread has died: its programs are killed, and its leases run out. Another thread takes its place.
+        onEvent?.({ type: "problem", message: `a thread of the runner has ended: ${messageOf(error)}` });
+      }
+    }
+  };
+  return {
+    ended: Promise.all(names.map(runPlace))
+      .then(() => undefined)
+      .finally(async () => {
+        await pool.close({ abort: true });
+        channel.close();
+      }),
+    drain: () => draining.abort("drain" satisfies ThreadStop),
+    interrupt: () => channel.postMessage("interrupt" satisfies ThreadStop),
+  };
+}
+
+/** Returns the options that reach a thread. */
+function settingsOf({ folder, ttlMs, graceMs, idleMs, artifacts, inherit, env, submodules }: StartRunnerOptions) {
+  return Object.fromEntries(
+    Object.entries({ folder, ttlMs, graceMs, idleMs, artifacts, inherit, env, submodules }).filter(
+      ([, value]) => value !== undefined,
+    ),
+  );
+}
+
+const endingSignals = ["SIGTERM", "SIGINT"] as const;
+
+class Runner implements StartedRunner {
+  readonly repository: Repository | undefined;
+  readonly ended: Promise<void>;
+  readonly #places: Places;
+  readonly #drainMs: number;
+  readonly #onEvent: (event: RunnerEvent) => void;
+  #interruptTimer: NodeJS.Timeout | undefined;
+  #isDraining = false;
+
+  constructor(
+    repository: Repository | undefined,
+    places: Places,
+    drainMs: number,
+    signals: boolean,
+    onEvent: (event: RunnerEvent) => void,
+  ) {
+    this.repository = repository;
+    this.#places = places;
+    this.#drainMs = drainMs;
+    this.#onEvent = onEvent;
+    if (signals) for (const name of endingSignals) process.on(name, this.#onSignal);
+    this.ended = places.ended.finally(() => {
+      realTime.clearTimeout(this.#interruptTimer);
+      for (const name of endingSignals) process.off(name, this.#onSignal);
+    });
+    // Whoever waits for `ended` or `close` gets the error; nobody has to.
+    this.ended.catch((error: unknown) => onEvent({ type: "problem", message: messageOf(error) }));
+  }
+
+  readonly #onSignal = (): void => this.#drain(this.#isDraining ? 0 : this.#drainMs);
+
+  close({ drainMs = this.#drainMs }: { readonly drainMs?: number } = {}): Promise<void> {
+    this.#drain(drainMs);
+    return this.ended;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #drain(withinMs: number): void {
+    if (!this.#isDraining) {
+      this.#isDraining = true;
+      this.#places.drain();
+    }
+    this.#onEvent({ type: "draining", withinMs });
+    realTime.clearTimeout(this.#interruptTimer);
+    this.#interruptTimer = realTime.setTimeout(() => this.#places.interrupt(), withinMs);
+  }
+}
