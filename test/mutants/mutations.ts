@@ -1040,4 +1040,39 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/fsck/repair.ts", checkOfFile, [
     ["a repair is a change of the row", "version = version + 1,", "version = version,"],
   ]),
+  ...mutate("src/runner/process/stopping.ts", { tests: ["test/system/runner/runCommand.test.ts"] }, [
+    ["a lost lease kills at once", 'reason === "lost" ? this.#lose() : this.stop()', "this.stop()"],
+    ["a lost lease kills also what was asked to end", "this.#on(lost, () => this.#lose());", "void lost;"],
+    ["children have the time of grace", "while (realTime.elapsed() < (this.#killAtMs ?? 0) &&", "while (false &&"],
+  ]),
+  ...mutate("src/runner/process/output.ts", { tests: ["test/system/runner/runCommand.test.ts"] }, [
+    ["the rest of a stream is bounded", "if (this.#bytesLeft <= 0) return;", ""],
+    ["output waits until it is taken", "await take(data as Uint8Array);", "void take(data as Uint8Array);"],
+  ]),
+  ...mutate("src/runner/process/guardian.ts", { tests: ["test/system/runner/guard.test.ts"] }, [
+    ["the guardian kills when its input ends", 'slay "\\${group%%:*}"', 'true "\\${group%%:*}"'],
+    ["the guardian kills what is overdue", 'forget "$pid"; slay "$pid"', 'forget "$pid"; true "$pid"'],
+    ["the guardian ignores SIGTERM", "trap '' HUP INT TERM", "true"],
+  ]),
+  ...mutate("src/runner/logs/logWriter.ts", { tests: ["test/unit/runner/logWriter.test.ts"] }, [
+    ["a gap that stays is a failure", "followsStored ? undefined : 0", "0"],
+    [
+      "bytes of an unknown outcome are sent again",
+      '!error.retryable && error.outcome !== "unknown"',
+      "!error.retryable",
+    ],
+    ["everything after a failure is sent again", "this.#pending.rewind();", ""],
+  ]),
+  ...mutate("src/runner/logs/masking.ts", { tests: ["test/unit/runner/masking.test.ts"] }, [
+    [
+      "the beginning of a secret is held back",
+      "this.#openFrom(bytes, 0) : bytes.byteLength;",
+      "bytes.byteLength : bytes.byteLength;",
+    ],
+    [
+      "the longest of several secrets is replaced",
+      "right.byteLength - left.byteLength",
+      "left.byteLength - right.byteLength",
+    ],
+  ]),
 ];

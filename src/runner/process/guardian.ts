@@ -1,5 +1,5 @@
 // The program of the guardian: a script for any POSIX shell, because it runs beside every runner, and a Node.js process
-// would take 25 times its memory.
+// would take ten times its memory (D-124).
 
 /**
  * The time between two looks at the clock, in milliseconds. What would be overdue at the next look is killed at this one,
