@@ -109,6 +109,9 @@ test("a lost lease kills at once, also after the program was asked to end, and w
     graceMs: 60_000,
   });
   assert.equal(signal, "SIGKILL");
+  const late = new AbortController();
+  const deaf = { signal: late.signal, graceMs: 60_000, output: () => late.abort("lost") };
+  assert.equal((await sh(`trap "" TERM; echo; while :; do sleep 1; done`, deaf)).signal, "SIGKILL");
   const { reason } = await run([missing], { holdings: [lease] });
   assert.match(reason ?? "", /^not started/);
 });
