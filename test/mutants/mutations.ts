@@ -1066,8 +1066,8 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/runner/logs/masking.ts", { tests: ["test/unit/runner/masking.test.ts"] }, [
     [
       "the beginning of a secret is held back",
-      "this.#openFrom(bytes, 0) : bytes.byteLength;",
-      "bytes.byteLength : bytes.byteLength;",
+      "holds ? this.#openFrom(bytes, 0) : bytes.byteLength",
+      "bytes.byteLength",
     ],
     [
       "the longest of several secrets is replaced",
