@@ -25,7 +25,7 @@ function maskWhole(secrets: readonly string[], text: string): string {
 
 test("any cut of a stream gives what replacing in the whole gives, also with secrets within and beside each other", () => {
   // Few letters make secrets overlap, begin each other and repeat themselves.
-  const secret = fc.string({ unit: fc.constantFrom("a", "b"), minLength: 4, maxLength: 9 });
+  const secret = fc.string({ unit: fc.constantFrom("a", "b"), minLength: 4, maxLength: 6 });
   const text = fc.string({ unit: fc.constantFrom("a", "b", "a", "b", "é"), maxLength: 60 });
   fc.assert(
     fc.property(
@@ -34,7 +34,7 @@ test("any cut of a stream gives what replacing in the whole gives, also with sec
       fc.array(fc.integer({ min: 0, max: 9 })),
       (secrets, whole, lengths) => assert.equal(maskPieces(secrets, whole, lengths), maskWhole(secrets, whole)),
     ),
-    { numRuns: 500 },
+    { numRuns: 500, examples: [[["abab", "ababb"], "aababbabab", [4, 1]]] },
   );
 });
 
