@@ -1,6 +1,7 @@
 // The public API; re-exports only.
 export type { LogArchiveOption } from "./archive/chooseArchive.ts";
 export { type LogArchive, localArchive } from "./archive/logArchive.ts";
+export type { MadeBackup } from "./backup/jobs.ts";
 export type { BackupOptions } from "./backup/online.ts";
 export type { CallOptions } from "./client.ts";
 export { type Collected, type CollectOptions, collectFiles } from "./collector/collectFiles.ts";

@@ -1,10 +1,10 @@
 // The types of a store, apart from the functions that open one, so that every layer above this file can name them.
 import type { MessagePort } from "node:worker_threads";
+import type { MadeBackup } from "./backup/jobs.ts";
 import type { BackupOptions } from "./backup/online.ts";
 import type { ClientOf } from "./client.ts";
 import type { Limits } from "./limits.ts";
 import type { Operations } from "./operations/table.ts";
-import type { Backup } from "./schema/manifest.ts";
 
 /** The options of a new port. */
 export interface ConnectOptions {
@@ -50,11 +50,13 @@ export type OwnedStore = Store & {
    * Copies the database while calls go on: a few pages at a time between groups of calls. The copy is then verified in
    * a thread of its own.
    *
-   * Result   the file and its manifest (SHA-256, rows by table, revision), both with mode 0600
+   * Result   the file and its manifest (SHA-256, rows by table, revision), both with mode 0600. pruned: the older backups
+   *          of this store in the same folder that went, because they are past `backupsMs` or `backupsMax` of
+   *          maintenance.setRetention
    * Fails    storage_full | io_error | conflict when the file exists | corrupt | aborted | closed | incompatible on PostgreSQL,
    *          with the pg_dump command to run instead
    * Cost     each step blocks the database thread for less than a millisecond, except for the last one, which syncs the
    *          pages that the operating system has not written yet
    */
-  backup(options?: BackupOptions): Promise<Backup>;
+  backup(options?: BackupOptions): Promise<MadeBackup>;
 };

@@ -6,15 +6,21 @@ import type { Progress } from "../files/privateFile.ts";
 import { workerUrl } from "../package.ts";
 import type { Backup } from "../schema/manifest.ts";
 import type { BackupTarget } from "../sqlite/backup.ts";
+import type { BackupBounds, PrunedBackups, PruneOnDemand } from "../sqlite/pruneBackups.ts";
 import type { RestoreResult } from "../sqlite/restore.ts";
 import type { WalCheckpoint } from "../sqlite/walCheckpoint.ts";
 import { threadOptions } from "../threadOptions.ts";
+
+/** A new backup, and the older ones beside it that went because they are past the bounds of the store. */
+export interface MadeBackup extends Backup {
+  readonly pruned: PrunedBackups;
+}
 
 /** The jobs of the thread, each with its input and its answer. */
 export interface Jobs {
   readonly create: {
     readonly input: { readonly path: string; readonly reason: string; readonly target: BackupTarget };
-    readonly answer: Backup;
+    readonly answer: MadeBackup;
   };
   readonly finish: {
     readonly input: {
@@ -23,7 +29,7 @@ export interface Jobs {
       readonly source: string;
       readonly reason: string;
     };
-    readonly answer: Backup;
+    readonly answer: MadeBackup;
   };
   readonly verify: { readonly input: Backup; readonly answer: null };
   readonly restore: {
@@ -34,6 +40,10 @@ export interface Jobs {
       readonly keepRevocations: boolean;
     };
     readonly answer: RestoreResult;
+  };
+  readonly prune: {
+    readonly input: PruneOnDemand;
+    readonly answer: PrunedBackups & { readonly bounds: BackupBounds };
   };
   readonly checkpoint: { readonly input: WalCheckpoint; readonly answer: null };
 }

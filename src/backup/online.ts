@@ -2,8 +2,7 @@
 // thread checks the copy.
 import { StoreError } from "../errors.ts";
 import type { Progress } from "../files/privateFile.ts";
-import type { Backup } from "../schema/manifest.ts";
-import { runBackupJob } from "./jobs.ts";
+import { type MadeBackup, runBackupJob } from "./jobs.ts";
 
 export interface BackupOptions {
   /**
@@ -25,7 +24,7 @@ export type CopyTo = (
 ) => Promise<void>;
 
 /** Creates a backup. `source` is the path of the database, or ":memory:". */
-export async function backUpOnline(source: string, options: BackupOptions, copyTo: CopyTo): Promise<Backup> {
+export async function backUpOnline(source: string, options: BackupOptions, copyTo: CopyTo): Promise<MadeBackup> {
   const { path, reason = "store.backup", signal } = options;
   const onProgress = options.onProgress && guard(options.onProgress);
   if (source === ":memory:" && path === undefined)

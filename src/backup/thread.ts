@@ -2,15 +2,18 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { StoreError, toWireFailure } from "../errors.ts";
 import type { Watch } from "../files/privateFile.ts";
+import type { Backup } from "../schema/manifest.ts";
 import { backUpSqlite, finishBackup } from "../sqlite/backup.ts";
+import { pruneBeside, pruneOnDemand } from "../sqlite/pruneBackups.ts";
 import { restoreSqlite } from "../sqlite/restore.ts";
 import { verifyBackup } from "../sqlite/verify.ts";
 import { checkpointWal } from "../sqlite/walCheckpoint.ts";
-import type { BackupReport, BackupThreadData, Jobs } from "./jobs.ts";
+import type { BackupReport, BackupThreadData, Jobs, MadeBackup } from "./jobs.ts";
 
 const work: { readonly [Name in keyof Jobs]: (input: Jobs[Name]["input"], watch: Watch) => Jobs[Name]["answer"] } = {
-  create: ({ path, reason, target }, watch) => backUpSqlite(path, reason, { target, watch }),
-  finish: (input, watch) => finishBackup({ ...input, watch }),
+  create: ({ path, reason, target }, watch) => pruneAfter(backUpSqlite(path, reason, { target, watch })),
+  finish: (input, watch) => pruneAfter(finishBackup({ ...input, watch })),
+  prune: pruneOnDemand,
   verify(input, watch) {
     verifyBackup(input, watch);
     return null;
@@ -18,6 +21,10 @@ const work: { readonly [Name in keyof Jobs]: (input: Jobs[Name]["input"], watch:
   restore: (input, watch) => restoreSqlite({ ...input, watch }),
   checkpoint: checkpointWal,
 };
+
+function pruneAfter(made: Backup): MadeBackup {
+  return { ...made, pruned: pruneBeside(made) };
+}
 
 /** Runs the job in `workerData`, and reports its progress and its end to the thread that started this one. */
 export function runBackupThread(): void {

@@ -1,4 +1,4 @@
-// debug-server-db backup: creates, lists, verifies and restores backups. What that takes is in ../backup and ../sqlite.
+// debug-server-db backup: creates, lists, verifies, restores and prunes backups. What that takes is in ../backup and ../sqlite.
 import { existsSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import type { Command } from "commander";
@@ -9,6 +9,7 @@ import { backupFolder, findBackup, type ListedBackup, listBackups } from "../sch
 import { CliError, exitCodes } from "../terminal/exit.ts";
 import { formatBytes } from "../terminal/units.ts";
 import { runJob, sizeOf } from "./backupJob.ts";
+import { addBackupPrune, reportPruned } from "./backupPrune.ts";
 import { reportRestore, restoreNote } from "./backupRestore.ts";
 import { type CommandLine, pathFrom } from "./commandLine.ts";
 import { column, printFields, printMessage, printRows, stateColumn } from "./rows.ts";
@@ -46,14 +47,21 @@ export function addBackup(program: Command, cli: CommandLine): void {
         path: target.partial,
         totalBytes: sizeOf(path) + sizeOf(`${path}-wal`),
       };
-      const { manifest, ...file } = await runJob(cli, flags, "create", { path, reason: flags.reason, target }, copy);
+      const { manifest, pruned, ...file } = await runJob(
+        cli,
+        flags,
+        "create",
+        { path, reason: flags.reason, target },
+        copy,
+      );
       const { bytes, sha256, revision } = manifest;
       printFields(
         cli,
         flags,
-        { ...file, manifest },
+        { ...file, manifest, pruned },
         { backup: file.path, size: formatBytes(bytes), sha256, revision, rows: String(sum(manifest.rows)) },
       );
+      reportPruned(cli, flags, pruned);
     });
 
   storeCommand(backup, "list", "Lists the backups beside the database, oldest first.", [
@@ -115,6 +123,12 @@ export function addBackup(program: Command, cli: CommandLine): void {
       });
       reportRestore(cli, flags, restored);
     });
+
+  addBackupPrune(backup, cli, (flags) => {
+    const path = sqlitePath(flags, "list");
+    requireFile(path);
+    return path;
+  });
 }
 
 interface RestoreFlags extends StoreFlags {

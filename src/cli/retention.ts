@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Retention } from "../model/retention.ts";
 import { type RetentionKind, retentionKinds } from "../model/vocabulary.ts";
 import { present } from "../present.ts";
+import { wholeNumber } from "../terminal/wholeNumber.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { duration, formatDuration } from "./duration.ts";
 import { printFields } from "./rows.ts";
@@ -18,7 +19,7 @@ export function addRetention(group: Command, cli: CommandLine): void {
     "retention",
     "Shows for how long what has ended is kept, or changes it.",
     ["maintenance retention", "maintenance retention --set logs=14d sessions=forever"],
-    "The names are those of the settings without Ms, such as logs, sessions, changes and changesHeld. The server removes what is due by itself.",
+    "The names are those of the settings without Ms, such as logs, sessions, changes and changesHeld; backupsMax is a number, or all. The server removes what is due by itself.",
   )
     .addOption(
       new Option("--set <name=time...>", "keep this kind for so long, such as logs=14d, or forever").argParser(
@@ -36,7 +37,12 @@ export function addRetention(group: Command, cli: CommandLine): void {
         cli,
         flags,
         settings,
-        Object.fromEntries(Object.entries(spans).map(([name, span]) => [name.replace(/Ms$/, ""), describeSpan(span)])),
+        Object.fromEntries(
+          Object.entries(spans).map(([name, span]) => [
+            name.replace(/Ms$/, ""),
+            name === "backupsMax" ? (span?.toString() ?? "all") : describeSpan(span),
+          ]),
+        ),
       );
     });
 
@@ -66,7 +72,7 @@ export function addRetention(group: Command, cli: CommandLine): void {
 const pruneMs = 86_400_000;
 
 /** The names of the settings. Listed here, because the command line loads no schemas before it needs them. */
-const settings: readonly string[] = [...retentionKinds, "changesHeld"];
+const settings: readonly string[] = [...retentionKinds, "changesHeld", "backups", "backupsMax"];
 
 /** Adds a setting, such as logs=14d, to those before. */
 function parseSpan(text: string, before: Spans = {}): Spans {
@@ -74,6 +80,7 @@ function parseSpan(text: string, before: Spans = {}): Spans {
   if (name === undefined || span === undefined)
     throw new InvalidArgumentError("Expected a name and a time, such as logs=14d or sessions=forever.");
   if (!settings.includes(name)) throw new InvalidArgumentError(`Expected one of ${settings.join(", ")}.`);
+  if (name === "backupsMax") return { ...before, backupsMax: span === "all" ? null : wholeNumber(1, 10_000)(span) };
   return { ...before, [`${name}Ms`]: span === "forever" ? null : duration(1_000, 3_155_760_000_000)(span) };
 }
 

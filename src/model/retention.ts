@@ -7,7 +7,7 @@ import type { RetentionKind } from "./vocabulary.ts";
 
 const dayMs = 86_400_000;
 
-/** The settings until somebody sets others. All but two are on, because a database must not grow for ever. */
+/** The settings until somebody sets others. All but those of ready artifacts and of backups are on, because a database must not grow for ever. */
 export const defaultRetention = {
   /** Logs, from the end of their session on. They take by far the most space, and are read in the days after it. */
   logsMs: 30 * dayMs,
@@ -27,6 +27,10 @@ export const defaultRetention = {
   tokensMs: 90 * dayMs,
   /** Files that wait to be removed, and that no collector has removed: from then on nobody learns of them. */
   filesMs: 365 * dayMs,
+  /** Backups, from their making on. Off: what nobody asked to remove may be the only copy of something. */
+  backupsMs: null,
+  /** The number of backups that stay, in each folder. Off, for the same reason. */
+  backupsMax: null,
   /** Rows of the change feed. */
   changesMs: 30 * dayMs,
   /** Rows of the change feed that a registered consumer has not read yet. */
@@ -38,13 +42,15 @@ export type Retention = { readonly [Name in keyof typeof defaultRetention]: numb
 /** A span of time, or null to keep for ever: a second to a hundred years. */
 const Span = z.int().min(1_000).max(3_155_760_000_000).nullable().optional();
 
+/** A number of things, or null for all. */
+const Count = z.int().min(1).max(10_000).nullable().optional();
+
 const names = Object.keys(defaultRetention) as (keyof Retention)[];
 
 /** The settings that a call changes; the others stay as they are. */
-export const retentionFields = Object.fromEntries(names.map((name) => [name, Span])) as Record<
-  keyof Retention,
-  typeof Span
->;
+export const retentionFields = Object.fromEntries(
+  names.map((name) => [name, name.endsWith("Max") ? Count : Span]),
+) as Record<keyof Retention, typeof Span>;
 
 const spans = Object.fromEntries(names.map((name) => [name, nullable(integer)])) as Record<
   keyof Retention,

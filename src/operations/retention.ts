@@ -32,7 +32,7 @@ function answerOf(settings: Retention, row: Omit<Row, "settings"> | undefined) {
 /**
  * Returns for how long the store keeps what has ended.
  *
- * Result   times in milliseconds; null keeps for ever. version: 0 until the settings were changed for the first time
+ * Result   times in milliseconds, and backupsMax, a number; null keeps for ever. version: 0 until the settings were changed for the first time
  * Cost     1 statement by primary key
  */
 export const retention = operation({
@@ -52,7 +52,7 @@ const SetInput = z.strictObject({ ...retentionFields, expectedVersion: z.int().m
  * Changes for how long the store keeps what has ended. Settings that are absent stay as they are; repeating the call
  * changes nothing. A repository may have its own: `repositories.upsert({ retention })`.
  *
- * Input    times in milliseconds, 1_000 .. 3_155_760_000_000; null keeps for ever. sessionsMs, logsMs: from the end of
+ * Input    times in milliseconds, 1_000 .. 3_155_760_000_000; null keeps for ever. backupsMax: a number, 1 .. 10_000. sessionsMs, logsMs: from the end of
  *          the session. debugMs: from the end of the debug session. artifactsMs: from the failure or deletion of the
  *          artifact. readyArtifactsMs: from the recording of the artifact. worktreesMs: from the removal. runnersMs:
  *          from the time at which the runner was gone. tokensMs: from the revocation or expiry. changesMs: from the

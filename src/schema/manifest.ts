@@ -11,6 +11,8 @@ export interface BackupManifest {
   readonly file: string;
   readonly createdAt: string;
   readonly source: string;
+  /** The id of the store in the database; absent when it holds none. */
+  readonly storeId?: string | undefined;
   readonly reason: string;
   readonly bytes: number;
   readonly sha256: string;
@@ -119,6 +121,39 @@ function unlessGone<Result>(path: string, read: () => Result): Result | undefine
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
     throw readError(error as NodeJS.ErrnoException, path);
+  }
+}
+
+/**
+ * Finds the manifests in a folder that name this store and this database. Returns the backups that they describe, newest
+ * first, and those of them whose file has gone. Fails with incompatible when the folder cannot be read.
+ */
+export function readOwnManifests(
+  folder: string,
+  source: string,
+  storeId: string,
+): { readonly whole: readonly Backup[]; readonly orphans: readonly Backup[] } {
+  const names = unlessGone(folder, () => readdirSync(folder)) ?? [];
+  const own = names.flatMap((name) => {
+    const path = join(folder, name.slice(0, -manifestPathOf("").length));
+    if (name !== basename(manifestPathOf(path)) || !lstatSync(manifestPathOf(path)).isFile()) return [];
+    const manifest = tryToReadManifest(path);
+    const isOwn = manifest?.storeId === storeId && manifest.source === source && manifest.file === basename(path);
+    return isOwn ? [{ path, manifestPath: manifestPathOf(path), manifest }] : [];
+  });
+  const at = ({ manifest }: Backup) => Date.parse(manifest.createdAt);
+  return {
+    whole: own.filter(({ path }) => statusOf(path)?.isFile()).toSorted((left, right) => at(right) - at(left)),
+    orphans: own.filter(({ path }) => statusOf(path) === undefined),
+  };
+}
+
+/** Reads a manifest, or returns undefined for another file, which may be anything. */
+function tryToReadManifest(path: string): BackupManifest | undefined {
+  try {
+    return readManifest(path);
+  } catch {
+    return undefined;
   }
 }
 

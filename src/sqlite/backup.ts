@@ -94,7 +94,7 @@ export function prepareTarget(
   }
 }
 
-interface Partial {
+export interface Partial {
   readonly file: string;
   /** The path that the file was to get. */
   readonly path: string;
@@ -102,7 +102,7 @@ interface Partial {
 }
 
 /** Returns the partial copies and manifests in a folder, and SQLite's files beside them. */
-function partialsIn(folder: string): readonly Partial[] {
+export function partialsIn(folder: string): readonly Partial[] {
   const form = new RegExp(`^(.+)\\.(${writerTagForm})\\.partial(?:-journal|-wal|-shm)?$`);
   return readdirSync(folder).flatMap((name) => {
     const [, base, tag] = form.exec(name) ?? [];

@@ -10,7 +10,7 @@ import { translate } from "./errors.ts";
 /** The number of rows in each table. */
 export type Rows = Readonly<Record<string, number>>;
 
-export type Contents = Pick<BackupManifest, "rows" | "revision" | "sqliteVersion">;
+export type Contents = Pick<BackupManifest, "storeId" | "rows" | "revision" | "sqliteVersion">;
 
 /**
  * Checks a copy that no other process has open, and turns it into a single file without a WAL. Fails with corrupt when
@@ -43,10 +43,17 @@ export function checkIntegrity(db: Database.Database): Contents {
   const revision =
     "schema_migrations" in rows ? db.prepare("SELECT max(revision) FROM schema_migrations").pluck().get() : undefined;
   return {
+    storeId: storeIdOf(db),
     rows,
     revision: (revision as string | null | undefined) ?? "none",
     sqliteVersion: db.prepare("SELECT sqlite_version()").pluck().get() as string,
   };
+}
+
+/** Returns the id of the store in a database, or undefined when it holds none. */
+export function storeIdOf(db: Database.Database): string | undefined {
+  if (db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'store_meta'").get() === undefined) return undefined;
+  return db.prepare("SELECT value FROM store_meta WHERE key = 'store_id'").pluck().get() as string | undefined;
 }
 
 export function countRows(db: Database.Database): Rows {

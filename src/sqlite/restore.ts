@@ -16,6 +16,7 @@ import { translate } from "./errors.ts";
 import { openExclusively } from "./exclusive.ts";
 import { fileExists, withPath } from "./file.ts";
 import { fileIdentity } from "./openFile.ts";
+import { holdBackup } from "./pruneBackups.ts";
 import { carryOver, type Ended, type Revocation, readEnded } from "./revocations.ts";
 import { requireDigest, requireUsable } from "./verify.ts";
 
@@ -79,9 +80,10 @@ export function restoreSqlite({
   const present = fileExists(path);
   if (present && fileIdentity(path) === fileIdentity(from.path))
     throw new StoreError("invalid_input", `${path} is the backup itself: name the path of the database`);
-  onStep("found");
+  const held = holdBackup(from.path);
   const partial = `${path}.restoring-${createWriterTag()}`;
   try {
+    onStep("found");
     makeFolder(dirname(path));
     removeAbandoned(path);
     const rights = present ? (rightsOf(path) as Rights) : { ...ownerAbove(path), mode: 0o600 };
@@ -96,6 +98,7 @@ export function restoreSqlite({
   } catch (error) {
     throw backupError(error, path);
   } finally {
+    held[Symbol.dispose]();
     removePartial(partial);
   }
 }

@@ -911,6 +911,15 @@ export const mutations: readonly Mutation[] = [
       "",
     ],
   ]),
+  ...mutate("src/sqlite/pruneBackups.ts", { tests: ["test/system/backup/prune.test.ts"] }, [
+    ["pruning keeps the newest whole backup", "path !== keeper && isPast(", "isPast("],
+    ["a backup in use is not removed", 'db.exec("BEGIN EXCLUSIVE");', ";"],
+    ["a file that lies about its store is not removed", "if (storeIdOf(db) !== storeId)", "if (storeId === \"\")"],
+    ["a killed removal leaves no backup", "renameSync(path, doomed);", "copyFileSync(path, doomed);"],
+  ]),
+  ...mutate("src/schema/manifest.ts", { tests: ["test/system/backup/prune.test.ts"] }, [
+    ["backups of other databases are not pruned", "&& manifest.source === source", ""],
+  ]),
   ...mutate("src/sqlite/revocations.ts", { tests: ["test/system/backup/revocations.test.ts"] }, [
     ["a restore revives no token", "if (!keep || revocations.length === 0)", "if (revocations.length >= 0)"],
     [

@@ -8,6 +8,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -202,6 +203,45 @@ suite("backup", { concurrency: 2 }, () => {
     assert.deepEqual(readdirSync(backups), []);
   });
 
+  test("backup prune removes what is past the settings or the options, and backup create does by the settings", async (t) => {
+    const { folder, url } = workingFolder(t, { init: false });
+    await (await openStore({ url })).close();
+    const call = async (args: readonly string[], code = 0) => {
+      const ended = await run(folder, [...args, "--url", url]);
+      assert.equal(ended.code, code, ended.stderr);
+      return ended;
+    };
+    const create = async () => JSON.parse((await call(["backup", "create", "--json"])).stdout) as { path: string };
+    const [first, second, third] = [await create(), await create(), await create()];
+    assert.match(
+      (await call(["backup", "prune"])).stderr,
+      /^All backups are kept: name --keep or --older-than, or run /,
+    );
+    const dry = await call(["backup", "prune", "--keep", "2", "--older-than", "52w", "--dry-run", "--json"]);
+    assert.equal(dry.stdout, `${JSON.stringify({ path: first.path, state: "would go", reason: null })}\n`);
+    assert.match((await call(["backup", "prune", "--keep", "2"])).stdout, /^backup +state +reason\n\S+\.db +removed\n$/);
+    assert.deepEqual(
+      [first, second].map(({ path }) => existsSync(path)),
+      [false, true],
+    );
+    assert.match(
+      (await call(["maintenance", "retention", "--set", "backups=30d", "backupsMax=2"])).stdout,
+      /\nbackups +30d\nbackupsMax +2\n/,
+    );
+    const created = await call(["backup", "create"]);
+    assert.equal(created.stderr, `Removed ${second.path}, which retention keeps no longer.\n`);
+    truncateSync(third.path, 4_096);
+    const left = await call(["backup", "prune", "--keep", "1"], 1);
+    assert.match(left.stdout, /^backup +state +reason\n\S+\.db +left +it is damaged: its size differs/);
+    await call(["backup", "prune", "--keep", "0"], 2);
+    await call(["maintenance", "retention", "--set", "backupsMax=0"], 2);
+    const set = await call(["maintenance", "retention", "--set", "backupsMax=all", "--json"]);
+    assert.equal((JSON.parse(set.stdout) as { backupsMax: unknown }).backupsMax, null);
+    rmSync(url.slice("sqlite:".length));
+    const lost = await call(["backup", "prune", "--keep", "1"], 1);
+    assert.match(lost.stderr, /does not exist, or is empty/);
+  });
+
   test("for PostgreSQL, backup prints the command of its tools without the password, and exits with 1", async (t) => {
     const { folder } = workingFolder(t, { init: false });
     const url = "postgres://ops:hunter2@db.example:5433/metadata?sslmode=verify-full&options=-c%20a";
@@ -213,6 +253,9 @@ suite("backup", { concurrency: 2 }, () => {
       restore:
         "createdb --maintenance-db='postgres://ops@db.example:5433/metadata?sslmode=verify-full' metadata_restored && pg_restore --single-transaction --dbname='postgres://ops@db.example:5433/metadata_restored?sslmode=verify-full' metadata.dump",
     };
+    const pruned = await run(folder, ["backup", "prune", "--url", url]);
+    assert.deepEqual([pruned.code, pruned.stdout], [1, ""]);
+    assert.match(pruned.stderr, /its own tools: remove their dumps where you keep them\n$/);
     for (const [verb, line] of Object.entries(expected)) {
       const { code, stdout, stderr } = await run(folder, [
         "backup",

@@ -101,6 +101,7 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["backup create", ["--out", backup]],
     ["backup list"],
     ["backup verify", [backup]],
+    ["backup prune", ["--keep", "1", "--folder", folder]],
     ["backup restore", [backup]],
     ["migrate downgrade", ["-1", "--allow-data-loss"]],
   ];
