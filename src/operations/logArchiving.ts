@@ -15,7 +15,7 @@ import { logTopic } from "./topics.ts";
  *
  * Input    attempt: the number of the attempt (default: the latest one)
  * Result   { archived }: false when the log has no bytes, or when the wait is over. The log then moves as soon as a server
- *          of this store has an archive. A server in another process learns of the wish within `limits.logArchiveEveryMs`
+ *          of this store has an archive that takes it: after a failure, it is tried again until it has moved. A server in another process learns of the wish within `limits.logArchiveEveryMs`
  * Fails    not_found | invalid_transition (the log is open)
  * Effect   one row of log_moves, until the log has moved; no row of changes, because what a log holds does not change
  */

@@ -15,7 +15,8 @@ import { logTopic } from "./topics.ts";
 /**
  * A move is a row with a lease: `writing` until the object is stored and the log is read from there, `clearing` until the
  * chunks are deleted. The address of the object is in the row before the object is, so that what a killed server leaves is
- * found: it is `discarding` until its object is deleted. A log that somebody waits for is `wanted` before it is due.
+ * found: it is `discarding` until its object is deleted. A log is `wanted` before it is due when somebody has asked for it,
+ * and after a move that has failed.
  */
 interface MoveRow {
   readonly id: number;
@@ -337,8 +338,8 @@ export const clear = operation({
 });
 
 /**
- * Forgets an object, once the archive has acknowledged that it is deleted. After a move that has failed, the log may move
- * again: calls of `logs.archive` that wait for it run again, and want it anew.
+ * Forgets an object, once the archive has acknowledged that it is deleted. The log of a move whose server failed is wanted
+ * again, so nobody has to repeat a call of `logs.archive`. One whose move was refused is not: it is gone, or lacks bytes.
  */
 export const forget = operation({
   access: "write",
@@ -346,13 +347,18 @@ export const forget = operation({
   input: z.strictObject(lease),
   output: record({}),
   errors: [],
-  *run({ moveId, fence }, { wake }) {
-    const row = yield* first<MoveRow>(sql`
-      DELETE FROM log_moves
-      WHERE id = ${moveId} AND fence = ${fence} AND (phase = 'discarding' OR phase = 'writing')
-      RETURNING *`);
-    const attempt = row?.attempt_id == null ? undefined : yield* attemptOf(row.attempt_id);
-    if (attempt !== undefined) wake(logTopic(attempt.command_id));
+  *run({ moveId, fence }, { now, wake }) {
+    const move = yield* first<MoveRow>(sql`
+      SELECT * FROM log_moves
+      WHERE id = ${moveId} AND fence = ${fence} AND (phase = 'discarding' OR phase = 'writing') ${forUpdate}`);
+    const attempt = move?.attempt_id == null ? undefined : yield* attemptOf(move.attempt_id);
+    const isWanted = move?.phase === "discarding" && attempt !== undefined && isMovable(attempt);
+    yield* change(
+      isWanted
+        ? sql`UPDATE log_moves SET phase = 'wanted', uri = ${null}, due_at = ${now} WHERE id = ${moveId}`
+        : sql`DELETE FROM log_moves WHERE id = ${moveId} AND fence = ${fence}`,
+    );
+    if (attempt !== undefined && !isWanted) wake(logTopic(attempt.command_id));
     return {};
   },
 });

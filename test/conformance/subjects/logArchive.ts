@@ -257,6 +257,25 @@ export function logArchiveConformance(backend: TestedBackend): void {
       { logMoveMs: 1_000, logArchiveEveryMs: 20 },
     );
 
+    archived(
+      "a log that is to move at once moves after a failure too, although nobody waits for it",
+      async ({ store, archive, clock }) => {
+        const commandId = await sealed(store, textParts("kept\n"));
+        const keys: string[] = [];
+        archive.instead.put = (key, act) => {
+          keys.push(key);
+          // The lease of the move ends, so that another one may begin.
+          clock.advance(1_000);
+          return keys.length === 1 ? Promise.reject(new Error("access denied")) : act();
+        };
+        assert.deepEqual(await store.logs.archive({ commandId, waitMs: 0 }), { archived: false });
+        while (archive.objects.size === 0) await store.maintenance.stats();
+        assert.deepEqual([...archive.objects.keys()], keys.slice(1));
+        assert.equal(textOf((await store.logs.read({ commandId })).chunks), "kept\n");
+      },
+      { logMoveMs: 1_000, logArchiveEveryMs: 20 },
+    );
+
     archived("a damaged block or a missing object is never read as something else", async ({ store, archive }) => {
       const commandId = await sealed(store, textParts("some text\n"));
       await move(store, commandId);
