@@ -914,8 +914,8 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/sqlite/pruneBackups.ts", { tests: ["test/system/backup/prune.test.ts"] }, [
     ["pruning keeps the newest whole backup", "path !== keeper && isPast(", "isPast("],
     ["a backup in use is not removed", 'db.exec("BEGIN EXCLUSIVE");', ";"],
-    ["a file that lies about its store is not removed", "if (storeIdOf(db) !== storeId)", "if (storeId === \"\")"],
-    ["a killed removal leaves no backup", "renameSync(path, doomed);", "copyFileSync(path, doomed);"],
+    ["a file that lies about its store is not removed", "if (storeIdOf(db) !== storeId)", 'if (storeId === "")'],
+    ["the rest of a killed removal is found", "`${path}.${createWriterTag()}.partial`", "`${path}.gone`"],
   ]),
   ...mutate("src/schema/manifest.ts", { tests: ["test/system/backup/prune.test.ts"] }, [
     ["backups of other databases are not pruned", "&& manifest.source === source", ""],

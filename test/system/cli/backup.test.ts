@@ -219,7 +219,10 @@ suite("backup", { concurrency: 2 }, () => {
     );
     const dry = await call(["backup", "prune", "--keep", "2", "--older-than", "52w", "--dry-run", "--json"]);
     assert.equal(dry.stdout, `${JSON.stringify({ path: first.path, state: "would go", reason: null })}\n`);
-    assert.match((await call(["backup", "prune", "--keep", "2"])).stdout, /^backup +state +reason\n\S+\.db +removed\n$/);
+    assert.match(
+      (await call(["backup", "prune", "--keep", "2"])).stdout,
+      /^backup +state +reason\n\S+\.db +removed\n$/,
+    );
     assert.deepEqual(
       [first, second].map(({ path }) => existsSync(path)),
       [false, true],
