@@ -1,5 +1,5 @@
 // Removes those backups of a store that are past the bounds which the store has for them. A kill leaves no file that looks
-// like a whole backup and is none (D-123).
+// like a whole backup and is none (D-127).
 import { lstatSync, renameSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import Database from "better-sqlite3";
