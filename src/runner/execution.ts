@@ -81,6 +81,7 @@ class Execution {
     this.#runner.onEvent({ type: "started", ...this.#ids });
     const end = await this.#runProgram(worktree, changes, secrets, signal);
     this.#end = end;
+    if (signal.aborted || end.timedOut || end.signal !== null) this.#worktree.distrust();
     await hooks?.afterCommand?.({ ...context, end });
     if (worktree.holding.isLost) return { ...resultOf(end), outcome: "failed", reason: "worktree_lost" };
     return resultOf(end);

@@ -15,6 +15,7 @@ export class SessionWorktree {
   readonly #acquired = Promise.withResolvers<void>();
   #acquiring: Promise<PreparedWorktree> | undefined;
   #isReady = false;
+  #isTrusted = true;
   #held: HeldWorktree | undefined;
 
   constructor(runner: SessionRunner, session: Session) {
@@ -68,10 +69,20 @@ export class SessionWorktree {
     return { ...held, env: { ...worktrees.environmentOf(path), ...prepared?.env } };
   }
 
+  /**
+   * Says that a program was killed in the worktree. What it has left half done may be where git does not look: in ignored
+   * files and in empty folders.
+   */
+  distrust(): void {
+    this.#isTrusted = false;
+  }
+
   /** Asks git in which condition the worktree is, reports its commit, and returns how it can be released. */
   async condition(): Promise<Release> {
     const held = this.#held;
-    return held === undefined || held.holding.isLost ? "dirty" : await this.#runner.worktrees.inspect(held);
+    if (held === undefined || held.holding.isLost) return "dirty";
+    const found = await this.#runner.worktrees.inspect(held);
+    return this.#isTrusted ? found : "dirty";
   }
 
   /** Ends the lease of the worktree, unless the end of the session has ended it. */

@@ -65,7 +65,12 @@ export function testKills({ name, rounds, threads, url }: KillsOptions): void {
       await queue();
       const victim = runners[round % runners.length] as RunnerProcess;
       // Some die while they start, some while they check out, most while a program runs.
-      await victim.after(round % 5 === 4 ? 0 : 1 + (round % 7));
+      const programs = round % 5 === 4 ? 0 : 1 + (round % 2);
+      await until(async () => {
+        // The other runner may take all that there is.
+        if ((await store.commands.list({ state: "queued", limit: 1 })).items.length === 0) await queue();
+        return victim.hasStarted(programs);
+      });
       await victim.kill(round % 4 === 3 ? "SIGTERM" : "SIGKILL");
       victim.start();
     }
@@ -115,6 +120,7 @@ class RunnerProcess {
   readonly #args: readonly string[];
   #child: ChildProcess | undefined;
   #started = 0;
+  #output = "";
 
   constructor(url: string, folder: string, threads: number) {
     this.#args = [script, url, folder, "2", String(threads)];
@@ -125,20 +131,26 @@ class RunnerProcess {
     this.#started = 0;
     this.#child = spawn(process.execPath, this.#args, { stdio: ["ignore", "pipe", "inherit"] });
     this.#child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+      this.#output = (this.#output + text).slice(-4_000);
       this.#started += text.split(": started\n").length - 1;
-      this.#child?.emit("started");
     });
   }
 
-  /** Resolves when it has started this number of programs since it was started itself. */
-  async after(programs: number): Promise<void> {
-    while (this.#started < Math.min(programs, 2)) await once(this.#child as ChildProcess, "started");
+  /** Checks whether it has started this number of programs since it was started itself. Fails if it has ended. */
+  hasStarted(programs: number): boolean {
+    assert.equal(this.#child?.exitCode, null, `the runner has ended by itself:\n${this.#output}`);
+    return this.#started >= programs;
   }
 
   async kill(signal: NodeJS.Signals): Promise<void> {
     const child = this.#child as ChildProcess;
     if (child.exitCode !== null || child.signalCode !== null) return;
     child.kill(signal);
+    const tooLong = setTimeout(() => {
+      console.error(`a runner does not end:\n${this.#output}`);
+      child.kill("SIGKILL");
+    }, 30_000);
     await once(child, "exit");
+    clearTimeout(tooLong);
   }
 }
