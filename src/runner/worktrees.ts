@@ -1,5 +1,7 @@
 // Worktrees of sessions: the lease in the store and the folder on disk, acquired and released together.
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { type Lease, newId, type Release, type Repository, type Session, type Store, StoreError } from "../index.ts";
 import { inheritedEnvironment } from "./environment.ts";
 import { type CheckedOut, checkOut, inspectWorktree, type RemoveOptions, removeWorktree } from "./git/checkout.ts";
@@ -44,7 +46,7 @@ export interface Worktrees {
 }
 
 /** The longest wait of one call for a worktree when all are in use; it is repeated. */
-const reserveWaitMs = 60_000;
+const reserveWaitMs = 10_000;
 
 type WorktreeStore = Pick<Store, "repositories" | "worktrees">;
 
@@ -56,6 +58,8 @@ export function worktrees(store: WorktreeStore, options: WorktreesOptions): Work
 class RunnerWorktrees implements Worktrees {
   readonly #store: WorktreeStore;
   readonly #options: WorktreesOptions;
+  /** The repositories in which nothing is left of runners that had been killed before this one began. */
+  readonly #recovered = new Set<string>();
 
   constructor(store: WorktreeStore, options: WorktreesOptions) {
     this.#store = store;
@@ -66,13 +70,14 @@ class RunnerWorktrees implements Worktrees {
     const { keepAlive, folder, submodules = false } = this.#options;
     const repository = await this.#store.repositories.get({ repositoryId: session.repositoryId });
     const source = await openRepository(sourceOf(repository), { mirrorsFolder: join(folder, "mirrors"), signal });
-    const lease = await this.#reserve(session, repository, signal);
+    const lease = await this.#reserve(session, repository, source.gitDir, signal);
     const { worktree, fence, needsScrub } = lease;
     const isNew = worktree.state === "creating";
     const holding = keepAlive.hold({ kind: "worktree", id: worktree.id, fence });
     const { path } = worktree;
     const worktreesRoot = repository.worktreeRoot ?? join(folder, "worktrees");
     try {
+      if (isNew) await markUnfinished(path);
       const stop = AbortSignal.any([signal, holding.signal]);
       const { commitSha } = session;
       const at = { repository: source, worktreesRoot, path, commitSha };
@@ -80,6 +85,7 @@ class RunnerWorktrees implements Worktrees {
       const report = isNew ? this.#store.worktrees.ready : this.#store.worktrees.update;
       // Also for a worktree that had this commit: what is not reported under a lease is unknown after it.
       await report({ worktreeId: worktree.id, fence, commitSha });
+      if (isNew) await unmarkUnfinished(path);
       return { path, ...checkedOut, holding };
     } catch (error) {
       await this.#abandon(holding, isNew, { gitDir: source.gitDir, worktreesRoot, path });
@@ -110,15 +116,18 @@ class RunnerWorktrees implements Worktrees {
   /** Reserves a worktree, or returns the one that was reserved for the session together with it. */
   async #reserve(
     session: Session,
-    { worktreeRoot }: Repository,
+    repository: Repository,
+    gitDir: string,
     signal: AbortSignal,
   ): Promise<Pick<Lease, "worktree" | "fence" | "needsScrub">> {
     const { runnerId, keepAlive, folder } = this.#options;
+    const { worktreeRoot } = repository;
     const { id: sessionId, repositoryId, commitSha, worktreeId, worktreeFence } = session;
     if (worktreeId !== null && worktreeFence !== null) {
       const worktree = await this.#store.worktrees.get({ worktreeId });
       return { worktree, fence: worktreeFence, needsScrub: true };
     }
+    if (!this.#recovered.has(repositoryId)) await this.#recover(repository, gitDir);
     const asked = {
       repositoryId,
       sessionId,
@@ -134,10 +143,39 @@ class RunnerWorktrees implements Worktrees {
       try {
         return await this.#store.worktrees.reserve(asked, { signal });
       } catch (error) {
-        // All are in use; one that is quarantined never becomes free by itself, and then the error is final.
-        if (!(error instanceof StoreError) || error.code !== "capacity_exhausted" || !error.retryable) throw error;
+        if (!(error instanceof StoreError) || error.code !== "capacity_exhausted") throw error;
+        const isRecovered = Number(error.details.quarantined) > 0 && (await this.#recover(repository, gitDir));
+        // All are in use. If all are quarantined, none becomes free by itself, and the error is final.
+        if (!isRecovered && !error.retryable) throw error;
       }
     }
+  }
+
+  /**
+   * Removes the worktrees of a repository that runners of this machine were making when they were killed. The store has
+   * quarantined them, because nobody knows what is in their folders. Returns true if there was one.
+   */
+  async #recover(repository: Repository, gitDir: string): Promise<boolean> {
+    const { runnerId, folder } = this.#options;
+    const { id: repositoryId, worktreeRoot } = repository;
+    const worktreesRoot = worktreeRoot ?? join(folder, "worktrees");
+    this.#recovered.add(repositoryId);
+    const { items } = await this.#store.worktrees.list({ repositoryId, state: "quarantined", limit: 500 });
+    let isRecovered = false;
+    for (const { id: worktreeId, path } of items.filter((worktree) => isUnfinished(worktree.path))) {
+      try {
+        const evicting = await this.#store.worktrees.evict({ repositoryId, worktreeId, runnerId });
+        if (evicting === undefined) continue;
+        await removeWorktree({ gitDir, worktreesRoot, path });
+        await this.#store.worktrees.completeEvict({ worktreeId, fence: evicting.fence });
+        await unmarkUnfinished(path);
+        isRecovered = true;
+      } catch (error) {
+        // Another runner of this machine removes it, or it cannot be removed: then it stays quarantined.
+        if (!(error instanceof StoreError) && !(error instanceof GitError)) throw error;
+      }
+    }
+    return isRecovered;
   }
 
   /** Removes a worktree that was being created; one that existed is scrubbed by its next holder. */
@@ -147,6 +185,7 @@ class RunnerWorktrees implements Worktrees {
       () => true,
       () => false,
     );
+    if (isDeleted) await unmarkUnfinished(place.path);
     await this.release({ holding }, isDeleted ? "clean" : "broken");
   }
 
@@ -163,6 +202,22 @@ class RunnerWorktrees implements Worktrees {
       throw error;
     }
   }
+}
+
+/** Returns the file beside a worktree that is there while the worktree is being made. */
+const markerOf = (path: string) => `${path}.unfinished`;
+
+async function markUnfinished(path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await writeFile(markerOf(path), "");
+}
+
+async function unmarkUnfinished(path: string): Promise<void> {
+  await rm(markerOf(path), { force: true });
+}
+
+function isUnfinished(path: string): boolean {
+  return existsSync(markerOf(path));
 }
 
 /** Returns the path or URL of a repository. */

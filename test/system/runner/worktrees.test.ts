@@ -1,7 +1,7 @@
 // The worktrees of a runner: it deletes what it made for a session that has ended, and touches nothing that may have
 // another holder.
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { keepAlive, worktrees } from "../../../src/runner/index.ts";
@@ -72,5 +72,31 @@ test("the commit is reported under each lease, and forgotten with a worktree tha
     await trees.release(worktree, to);
     const { commitSha } = await store.worktrees.get({ worktreeId: worktree.holding.id });
     assert.equal(commitSha, to === "clean" ? session.commitSha : null);
+  }
+});
+
+test("a worktree that a killed runner was making is removed, and its place is free again; others stay quarantined", async (t) => {
+  for (const kind of ["being made", "to be inspected"] as const) {
+    const { store, clock, session, trees } = await holding(t);
+    const { repositoryId } = session;
+    await store.repositories.upsert({ name: (await store.repositories.get({ repositoryId })).name, maxWorktrees: 1 });
+    const { worktree, fence } = await store.worktrees.reserve({ repositoryId, owner: "killed", ttlMs });
+    mkdirSync(worktree.path, { recursive: true });
+    if (kind === "being made") {
+      writeFileSync(`${worktree.path}.unfinished`, "");
+      clock.advance(ttlMs + 1);
+      await store.maintenance.reap();
+    } else await store.worktrees.release({ worktreeId: worktree.id, fence, to: "keep" });
+    assert.equal((await store.worktrees.get({ worktreeId: worktree.id })).state, "quarantined");
+    const acquiring = trees.acquire(session, { signal: new AbortController().signal });
+    if (kind === "being made") {
+      const held = await acquiring;
+      assert.notEqual(held.path, worktree.path);
+      await trees.release(held, "clean");
+      assert.deepEqual([existsSync(worktree.path), existsSync(`${worktree.path}.unfinished`)], [false, false]);
+    } else {
+      await assert.rejects(acquiring, { code: "capacity_exhausted" });
+      assert.equal(existsSync(worktree.path), true);
+    }
   }
 });
