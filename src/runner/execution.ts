@@ -1,6 +1,6 @@
 // Runs one claimed command, from its worktree to its result.
 import { resolve } from "node:path";
-import { type Claim, type Store, StoreError } from "../index.ts";
+import type { Claim, Store } from "../index.ts";
 import { messageOf } from "./events.ts";
 import type { Holding, StopReason } from "./keepAlive.ts";
 import { type LogWriter, logWriter } from "./logs/logWriter.ts";
@@ -132,7 +132,6 @@ class Execution {
       this.#runner.onEvent({ type: "handed_back", ...this.#ids, state: back.command.state });
       return;
     }
-    if (stopReason === "deadline") await this.#requestCancel();
     const { command: ended } = await store.commands.finish({
       ...held,
       ...(stopReason === undefined ? result : stoppedResult(result, stopReason)),
@@ -168,15 +167,6 @@ class Execution {
     return collected.length;
   }
 
-  /** Requests the cancellation without which a command cannot end as cancelled. The store may have done so already. */
-  async #requestCancel(): Promise<void> {
-    try {
-      await this.#runner.store.commands.cancel({ commandId: this.#ids.commandId, reason: "deadline" });
-    } catch (error) {
-      if (!(error instanceof StoreError && error.code === "invalid_transition")) throw error;
-    }
-  }
-
   #context(worktree: PreparedWorktree, signal: AbortSignal): CommandContext {
     const { command, session } = this.#claim;
     const note = (line: string) => void this.#note(line);
@@ -203,7 +193,8 @@ function resultOf({ exitCode, signal, reason, timedOut }: CommandEnd): Result {
 
 /** Corrects the result of a command that was stopped: it did not end by itself, whatever its exit code is. */
 function stoppedResult({ outcome: _, reason: __, ...ending }: Result, reason: StopReason): Result {
-  return { ...ending, outcome: reason === "timed_out" ? "timed_out" : "cancelled" };
+  if (reason === "timed_out") return { ...ending, outcome: "timed_out" };
+  return { ...ending, outcome: "cancelled", ...(reason === "deadline" ? { reason } : {}) };
 }
 
 /** Returns the values of the secret variables of a command. Fails if one has no value. */

@@ -5,7 +5,7 @@ import { realTime } from "../realTime.ts";
 /**
  * The reason why work must stop. `lost`: somebody else may have it, so nothing may be touched or reported any more.
  * `cancelled`: the store was asked to stop the command. `timed_out`: it is over its `timeoutMs`. `deadline`: its session
- * is over its deadline. `interrupted`: the runner itself has to stop.
+ * is over its deadline, which the store notices first, so that it knows the reason. `interrupted`: the runner itself has to stop.
  */
 export type StopReason = "lost" | "cancelled" | "timed_out" | "deadline" | "interrupted";
 
@@ -179,7 +179,7 @@ class Held implements Holding {
   readonly #onDropped: () => void;
   readonly #timeoutAtMs: number;
   readonly #deadlineAtMs: number;
-  readonly #cancelWakes: readonly (() => void)[];
+  readonly #cancelTimeout: () => void;
   #aliveUntilMs: number;
   #cancelExpiry: () => void;
 
@@ -192,10 +192,7 @@ class Held implements Holding {
     this.#aliveUntilMs = nowMs + ttlMs;
     this.#timeoutAtMs = nowMs + (timeoutMs ?? Number.POSITIVE_INFINITY);
     this.#deadlineAtMs = nowMs + (deadlineMs ?? Number.POSITIVE_INFINITY);
-    this.#cancelWakes = [
-      wakeAt(this.#timeoutAtMs, () => this.end("timed_out")),
-      wakeAt(this.#deadlineAtMs, () => this.end("deadline")),
-    ];
+    this.#cancelTimeout = wakeAt(this.#timeoutAtMs, () => this.end("timed_out"));
     this.#cancelExpiry = this.#watchExpiry();
   }
 
@@ -221,7 +218,8 @@ class Held implements Holding {
   }
 
   drop(): void {
-    for (const cancel of [...this.#cancelWakes, this.#cancelExpiry]) cancel();
+    this.#cancelTimeout();
+    this.#cancelExpiry();
     this.#listeners.clear();
     this.#onDropped();
   }

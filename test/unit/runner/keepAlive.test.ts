@@ -63,16 +63,23 @@ suite("keepAlive", { concurrency: true }, () => {
     assert.deepEqual([holding.signal.reason, holding.isLost], ["cancelled", true]);
   });
 
-  for (const [limit, reason] of [
-    ["timeoutMs", "timed_out"],
-    ["deadlineMs", "deadline"],
-  ] as const)
-    test(`a command over its ${limit} fires with \`${reason}\`, without the store`, async (t) => {
-      const { alive, claim, commandId } = await claimed(t, { intervalMs: 10_000 });
-      const holding = alive.hold({ kind: "command", id: commandId, fence: claim.fence, [limit]: 30 });
-      await once(holding.signal, "abort");
-      assert.equal(holding.signal.reason, reason);
-    });
+  test("a command over its timeout fires with `timed_out`, without the store", async (t) => {
+    const { alive, claim, commandId } = await claimed(t, { intervalMs: 10_000 });
+    const holding = alive.hold({ kind: "command", id: commandId, fence: claim.fence, timeoutMs: 30 });
+    await once(holding.signal, "abort");
+    assert.equal(holding.signal.reason, "timed_out");
+  });
+
+  test("a command that the store wants stopped after its session's deadline fires with `deadline`", async (t) => {
+    const { store, alive, claim, commandId, holding: first } = await claimed(t);
+    first.drop();
+    const holding = alive.hold({ kind: "command", id: commandId, fence: claim.fence, deadlineMs: 0 });
+    await alive.beat();
+    assert.equal(holding.signal.aborted, false);
+    await store.commands.cancel({ commandId });
+    await once(holding.signal, "abort");
+    assert.equal(holding.signal.reason, "deadline");
+  });
 
   test("a limit of many years does not fire at once", async (t) => {
     const { alive, claim, commandId } = await claimed(t);

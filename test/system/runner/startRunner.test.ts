@@ -1,0 +1,277 @@
+// A runner from its start to its end: what commands get, how they end, and what is left.
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite, type TestContext, test } from "node:test";
+import { type Command, type OwnedStore, openStore, type Session } from "../../../src/index.ts";
+import { type RunnerEvent, type StartRunnerOptions, startRunner } from "../../../src/runner/index.ts";
+import { git, workingFolder } from "../cli/commandLine.ts";
+import { until } from "../faults/until.ts";
+
+type Create = Parameters<OwnedStore["sessions"]["create"]>[0];
+
+/** Starts a runner on a git repository with one commit. */
+async function start(t: TestContext, options: StartRunnerOptions = {}) {
+  const { folder, url } = workingFolder(t, { commits: 1 });
+  const store = await openStore({ url });
+  const events: RunnerEvent[] = [];
+  const runner = await startRunner(store, {
+    repositoryPath: folder,
+    folder: join(folder, ".artifacts/runner"),
+    concurrency: 2,
+    graceMs: 200,
+    signals: false,
+    onEvent: (event) => events.push(event),
+    ...options,
+  });
+  t.after(async () => {
+    await runner.close({ drainMs: 0 });
+    await store.close();
+  });
+  const repositoryId = runner.repository?.id as string;
+  const commitSha = git(folder, "rev-parse", "HEAD").trim();
+  /** Creates a session with commands of the shell. */
+  const create = async (scripts: readonly (string | object)[], session: Partial<Create> = {}) => {
+    const commands = scripts.map((script) =>
+      typeof script === "string" ? { argv: ["sh", "-c", script] } : (script as { argv: string[] }),
+    );
+    return await store.sessions.create({ repositoryId, commitSha, autoComplete: true, commands, ...session });
+  };
+  const ended = ({ session }: { session: Session }) =>
+    store.sessions.wait({ sessionId: session.id, timeoutMs: 60_000 });
+  const logOf = async (commandId: string, stream = "stdout"): Promise<string> => {
+    let text = "";
+    for await (const chunk of store.logs.follow({ commandId }))
+      if (chunk.stream === stream) text += Buffer.from(chunk.data).toString();
+    return text;
+  };
+  /** Resolves when a command has printed something. */
+  const printed = async (commandId: string, what: string): Promise<void> => {
+    let text = "";
+    for await (const chunk of store.logs.follow({ commandId })) {
+      text += Buffer.from(chunk.data).toString();
+      if (text.includes(what)) return;
+    }
+    throw new Error(`the command has ended without ${what}: ${text}`);
+  };
+  return { store, runner, folder, events, create, ended, logOf, printed, repositoryId, commitSha };
+}
+
+const only = ({ commands }: { commands: readonly Command[] }) => (commands[0] as Command).id;
+
+suite("startRunner", { concurrency: 3 }, () => {
+  test("commands run in a worktree of their session's commit, one after the other, and the worktree is reused", async (t) => {
+    const { store, create, ended, logOf, folder, commitSha } = await start(t, { concurrency: 1 });
+    const first = await create(["git rev-parse HEAD; pwd; echo changed > file-1.txt", "cat file-1.txt; exit 3"]);
+    assert.equal((await ended(first)).state, "failed");
+    const [one, two] = await Promise.all(first.commands.map(({ id }) => store.commands.get({ commandId: id })));
+    assert.deepEqual([one?.state, one?.exitCode, two?.state, two?.exitCode], ["succeeded", 0, "failed", 3]);
+    const [head, path] = (await logOf(one?.id ?? "")).trim().split("\n");
+    assert.equal(head, commitSha);
+    assert.ok(path?.startsWith(join(folder, ".artifacts/runner/worktrees")));
+    assert.equal(await logOf(two?.id ?? ""), "changed\n");
+    const second = await create(["cat file-1.txt; pwd"]);
+    await ended(second);
+    assert.equal(await logOf(only(second)), `line 1\n${path}\n`);
+  });
+
+  test("as many commands of a session run at once as it allows, and an open session keeps its worktree", async (t) => {
+    const { store, create, printed, logOf, ended } = await start(t, { concurrency: 1, idleMs: 60_000 });
+    const wait = "while [ ! -e go ]; do sleep 0.05; done; echo done";
+    const made = await create([`echo one; ${wait}`, `echo two; ${wait}`], { maxParallel: 2, autoComplete: false });
+    await Promise.all(made.commands.map(({ id }, index) => printed(id, index === 0 ? "one" : "two")));
+    const { id: sessionId } = made.session;
+    const [go] = await store.commands.enqueue({ sessionId, commands: [{ argv: ["sh", "-c", "touch go"] }] });
+    // Both places are taken until a program of the worktree makes the file.
+    await store.commands.cancel({ commandId: only(made) });
+    assert.equal((await store.commands.wait({ commandId: go?.id ?? "", timeoutMs: 30_000 })).state, "succeeded");
+    assert.equal(await logOf(made.commands[1]?.id ?? ""), "two\ndone\n");
+    const [later] = await store.commands.enqueue({ sessionId, commands: [{ argv: ["ls", "go"] }] });
+    assert.equal((await store.commands.wait({ commandId: later?.id ?? "", timeoutMs: 30_000 })).state, "succeeded");
+    await store.sessions.complete({ sessionId });
+    assert.equal((await ended(made)).state, "completed");
+    const worktrees = (await store.worktrees.list()).items;
+    await until(
+      async () => (await store.worktrees.list({ state: ["idle", "dirty"] })).items.length === worktrees.length,
+    );
+  });
+
+  test("a command is stopped at its timeout, its cancellation and its session's deadline", async (t) => {
+    const { store, create, ended, printed } = await start(t);
+    const sleeps = "echo started; exec sleep 60";
+    const late = await create([{ argv: ["sh", "-c", sleeps], timeoutMs: 500 }]);
+    const over = await create([sleeps], { deadlineMs: 1_500 });
+    assert.deepEqual([(await ended(late)).state, (await ended(over)).state], ["failed", "expired"]);
+    const cancelled = await create([sleeps]);
+    await printed(only(cancelled), "started");
+    await store.commands.cancel({ commandId: only(cancelled), reason: "unwanted" });
+    await ended(cancelled);
+    const states = await Promise.all(
+      [late, over, cancelled].map(async (made) => {
+        const { state, endReason, signal } = await store.commands.get({ commandId: only(made) });
+        return [state, endReason, signal];
+      }),
+    );
+    assert.deepEqual(states, [
+      ["timed_out", null, "SIGTERM"],
+      ["cancelled", "deadline", "SIGTERM"],
+      ["cancelled", "unwanted", "SIGTERM"],
+    ]);
+  });
+
+  test("a command that is lost is killed, and nothing more is reported of it", async (t) => {
+    const { store, create, printed, logOf, events } = await start(t);
+    const made = await create(["trap '' TERM; echo $$; while :; do sleep 0.05; done"]);
+    await printed(only(made), "\n");
+    const pid = Number(await firstLine(store, only(made)));
+    await store.commands.cancel({ commandId: only(made), force: true });
+    await until(() => !existsSync(`/proc/${pid}`));
+    await until(() => events.some((event) => event.type === "stopping" && event.reason === "lost"));
+    assert.equal((await store.commands.get({ commandId: only(made) })).state, "cancelled");
+    assert.match(await logOf(only(made)), /^\d+\n$/);
+  });
+
+  test("close waits for what runs, and gives back what takes too long", async (t) => {
+    const { store, create, printed, runner, events, repositoryId, folder } = await start(t, { drainMs: 700 });
+    const quick = await create(["echo started; sleep 0.3; echo done"]);
+    const long = await create([{ argv: ["sh", "-c", "echo started; exec sleep 60"], maxAttempts: 2 }]);
+    const queued = await create(["true"]);
+    await Promise.all([quick, long].map((made) => printed(only(made), "started")));
+    await runner.close();
+    const stateOf = async (made: { commands: readonly Command[] }) =>
+      (await store.commands.get({ commandId: only(made) })).state;
+    assert.deepEqual(await Promise.all([quick, long, queued].map(stateOf)), ["succeeded", "queued", "queued"]);
+    const [attempt] = await store.commands.attempts({ commandId: only(long) });
+    assert.deepEqual(
+      [attempt?.outcome, attempt?.logBytes],
+      ["lost", 8 + Buffer.byteLength(await noteOf(store, only(long)))],
+    );
+    assert.ok(events.some((event) => event.type === "handed_back"));
+    const { items } = await store.worktrees.list({ repositoryId });
+    assert.ok(items.every(({ leaseExpiresAt }) => leaseExpiresAt === null));
+    // Another runner goes on.
+    const next = await startRunner(store, { folder: join(folder, ".artifacts/runner"), signals: false });
+    assert.equal((await store.commands.wait({ commandId: only(queued), timeoutMs: 30_000 })).state, "succeeded");
+    await printed(only(long), "started");
+    await next.close({ drainMs: 0 });
+    assert.equal(await stateOf(long), "lost");
+  });
+
+  test("hooks prepare a session once, change commands, and see their ends; one that fails fails its command", async (t) => {
+    const seen: unknown[] = [];
+    const { store, create, ended, logOf } = await start(t, {
+      concurrency: 1,
+      hooks: {
+        prepare: ({ note }) => {
+          note("prepared");
+          return { env: { PREPARED: "yes" } };
+        },
+        beforeCommand({ command }) {
+          if (command.argv[0] === "refuse") throw new Error("this is refused");
+          return command.argv[0] === "test"
+            ? { argv: ["sh", "-c", "echo $PREPARED $MORE"], env: { MORE: "more" } }
+            : undefined;
+        },
+        afterCommand: async ({ end }) => void seen.push(end.exitCode),
+      },
+    });
+    const made = await create([{ argv: ["test"] }, "echo $PREPARED; exit 5", { argv: ["refuse"] }]);
+    await ended(made);
+    const [one, two, three] = made.commands.map(({ id }) => id) as [string, string, string];
+    assert.deepEqual([await logOf(one), await logOf(two)], ["yes more\n", "yes\n"]);
+    assert.match(await logOf(one, "system"), /prepared\n/);
+    assert.doesNotMatch(await logOf(two, "system"), /prepared/);
+    assert.deepEqual(seen, [0, 5]);
+    const { state, endReason } = await store.commands.get({ commandId: three });
+    assert.deepEqual([state, endReason], ["failed", "this is refused"]);
+  });
+
+  test("secret variables reach the program and not the log, and one without a value fails the command", async (t) => {
+    const { store, create, ended, logOf } = await start(t, {
+      hooks: { secrets: () => ({ API_KEY: "s3cret-value" }) },
+      inherit: ["PATH"],
+      env: { VISIBLE: "1" },
+    });
+    const made = await create([
+      {
+        argv: ["sh", "-c", "echo $API_KEY | tr s S; printf s3cret; sleep 0.1; echo -value; env"],
+        secretEnvKeys: ["API_KEY"],
+      },
+      { argv: ["true"], secretEnvKeys: ["MISSING"] },
+    ]);
+    await ended(made);
+    const text = await logOf(only(made));
+    assert.match(text, /^S3cret-value\n\*\*\*\n/);
+    assert.doesNotMatch(text, /s3cret-value|^HOME=/m);
+    assert.match(text, /^API_KEY=\*\*\*$/m);
+    assert.match(text, /^VISIBLE=1$/m);
+    const failed = await store.commands.get({ commandId: made.commands[1]?.id ?? "" });
+    assert.match(failed.endReason ?? "", /no value for the secret variable MISSING/);
+  });
+
+  test("files that match are kept as artifacts, also of a command that fails", async (t) => {
+    const { store, create, ended } = await start(t, { artifacts: ["out/**/*.txt"] });
+    const made = await create(["mkdir -p out/deep; echo result > out/deep/a.txt; echo x > out/b.bin; exit 1"]);
+    await ended(made);
+    const { items } = await store.artifacts.list({ sessionId: made.session.id });
+    assert.deepEqual(
+      items.map(({ name, state, commandId }) => [name, state, commandId]),
+      [["out/deep/a.txt", "ready", only(made)]],
+    );
+    assert.equal(readFileSync(new URL(items[0]?.uri as string), "utf8"), "result\n");
+  });
+
+  test("a patch is applied before the first command, and one with another hash fails it", async (t) => {
+    const { store, create, ended, logOf } = await start(t);
+    const patch = "--- a/file-1.txt\n+++ b/file-1.txt\n@@ -1 +1 @@\n-line 1\n+line one\n";
+    const patchUri = `data:text/plain;base64,${Buffer.from(patch).toString("base64")}`;
+    const patchHash = createHash("sha256").update(patch).digest("hex");
+    const made = await create(["cat file-1.txt"], { patchUri, patchHash });
+    const wrong = await create(["cat file-1.txt"], { patchUri, patchHash: "0".repeat(64) });
+    assert.deepEqual([(await ended(made)).state, (await ended(wrong)).state], ["completed", "failed"]);
+    assert.equal(await logOf(only(made)), "line one\n");
+    assert.match((await store.commands.get({ commandId: only(wrong) })).endReason ?? "", /sha256/);
+  });
+
+  test("threads run sessions with the hooks of a module, and one that dies is replaced", async (t) => {
+    const module = new URL("./threadHooks.ts", import.meta.url);
+    const { create, ended, logOf, events, store } = await start(t, {
+      threads: 2,
+      concurrency: 2,
+      module,
+      ttlMs: 2_000,
+    });
+    const made = await create(["echo $FROM_THREAD"]);
+    await ended(made);
+    assert.equal(await logOf(only(made)), "yes\n");
+    const dying = await create([{ argv: ["end this thread"], maxAttempts: 3 }]);
+    await until(() => events.some(({ type }) => type === "problem"));
+    assert.equal((await store.commands.wait({ commandId: only(dying), timeoutMs: 30_000 })).state, "succeeded");
+    assert.ok((await store.commands.get({ commandId: only(dying) })).attempt > 1);
+  });
+
+  test("contradictions in the options are refused before anything starts", async (t) => {
+    const { folder, url } = workingFolder(t, { init: false });
+    const store = await openStore({ url });
+    t.after(() => store.close());
+    await assert.rejects(startRunner(store, { threads: 2, concurrency: 1 }), /concurrency: 1 is not a number from 2/);
+    await assert.rejects(startRunner(store, { threads: -1 }), /threads: -1/);
+    await assert.rejects(startRunner(store, { threads: 1, hooks: {} }), /export them from a module/);
+    await assert.rejects(startRunner(store, { repositoryPath: folder }), { name: "GitError" });
+    assert.deepEqual((await store.runners.list()).items, []);
+  });
+});
+
+async function firstLine(store: OwnedStore, commandId: string): Promise<string> {
+  const { chunks } = await store.logs.read({ commandId });
+  const out = chunks.filter(({ stream }) => stream === "stdout").map(({ data }) => Buffer.from(data).toString());
+  return out.join("").split("\n")[0] as string;
+}
+
+/** Returns what the runner itself has written to the log of the first attempt. */
+async function noteOf(store: OwnedStore, commandId: string): Promise<string> {
+  const { chunks } = await store.logs.read({ commandId, attempt: 1 });
+  const notes = chunks.filter(({ stream }) => stream === "system").map(({ data }) => Buffer.from(data).toString());
+  return notes.join("");
+}
