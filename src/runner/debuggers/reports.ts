@@ -10,6 +10,7 @@ export interface OpenOptions {
   readonly commandId?: string;
   readonly name: string;
   readonly adapter: string;
+  readonly request?: "launch" | "attach";
   readonly capabilities?: Record<string, unknown>;
   readonly payload?: Record<string, unknown>;
   readonly secretNames?: readonly string[];

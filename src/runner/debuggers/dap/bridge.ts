@@ -1,0 +1,239 @@
+// A program under a debug adapter: passes on what the adapter reports, and asks it for what clients want.
+import { type DebugBreakpoint, type DebugSession, type DebugView, type Store, StoreError } from "../../../index.ts";
+import { sleep } from "../../../realTime.ts";
+import type { Move, SourceBreakpoint, Stop } from "../debugger.ts";
+import type { FollowingProgram } from "../drive.ts";
+import type { CommandEnd, RunCommandOptions } from "../program.ts";
+import { isOutdated, type Reports } from "../reports.ts";
+import { Breakpoints } from "./breakpoints.ts";
+import type { Connection } from "./connection.ts";
+import { AdapterError, type AdapterEvent } from "./messageReader.ts";
+import { readThreads } from "./stop.ts";
+
+type DebugStore = Pick<Store, "debug">;
+
+/** The time that an adapter has to end by itself when its program has ended. */
+const endMs = 1_000;
+
+export class DapBridge implements FollowingProgram {
+  readonly debugSession: DebugSession;
+  readonly ended: Promise<CommandEnd>;
+  readonly #store: DebugStore;
+  readonly #connection: Connection;
+  readonly #reports: Reports;
+  readonly #breakpoints: Breakpoints;
+  readonly #capabilities: Readonly<Record<string, unknown>>;
+  readonly #output: RunCommandOptions["output"];
+  readonly #initialized = Promise.withResolvers<void>();
+  readonly #terminated = Promise.withResolvers<void>();
+  #launched: Promise<unknown> = Promise.resolve();
+  #nextStop = createNextStop();
+  #exitCode: number | undefined;
+  #failure: string | undefined;
+  #isOver = false;
+  #isStopping = false;
+  #isTerminated = false;
+  /** The stop at which the program waits. */
+  #stopped: { readonly epoch: number; readonly threadId: number | undefined } | undefined;
+
+  constructor(
+    store: DebugStore,
+    connection: Connection,
+    reports: Reports,
+    capabilities: Readonly<Record<string, unknown>>,
+    output: RunCommandOptions["output"],
+  ) {
+    this.#store = store;
+    this.#connection = connection;
+    this.#reports = reports;
+    this.#capabilities = capabilities;
+    this.#output = output;
+    this.debugSession = reports.debugSession;
+    this.#breakpoints = new Breakpoints(store, connection, reports, capabilities);
+    connection.listen((event) => this.#receive(event));
+    this.ended = this.#reportEnd();
+    this.ended.catch(() => undefined);
+    reports.failed.catch((error) => this.#nextStop.reject(error));
+  }
+
+  /** Sends launch or attach. Resolves when the adapter takes breakpoints. */
+  async launch(request: "launch" | "attach", args: object, timeoutMs: number): Promise<void> {
+    // Some adapters answer only after configurationDone.
+    this.#launched = this.#connection.request(request, args, 2 ** 31 - 1);
+    const refused = this.#launched.then(() => this.#initialized.promise);
+    refused.catch(() => undefined);
+    const late = new AbortController();
+    const tooLate = sleep(timeoutMs, { signal: late.signal }).then(() => {
+      if (!late.signal.aborted) throw new AdapterError(`${request}: no event initialized within ${timeoutMs} ms`);
+    });
+    try {
+      await Promise.race([this.#initialized.promise, refused, tooLate]);
+    } finally {
+      late.abort();
+    }
+  }
+
+  async setBreakpoints(path: string, breakpoints: readonly SourceBreakpoint[]): Promise<DebugBreakpoint[]> {
+    const { debugSessionId } = this.#reports.run;
+    await this.#store.debug.setBreakpoints({ debugSessionId, sourcePath: path, breakpoints: [...breakpoints] });
+    return (await this.#breakpoints.sync()).filter(({ sourcePath }) => sourcePath === path);
+  }
+
+  async start(): Promise<Stop | undefined> {
+    const { stopEpoch: expectedEpoch } = this.debugSession;
+    const { run } = this.#reports;
+    await this.#store.debug.patchState({ ...run, expectedEpoch, expectedState: "configuring", state: "running" });
+    const stop = this.#nextStop.promise;
+    try {
+      if (this.#capabilities.supportsConfigurationDoneRequest) await this.#connection.request("configurationDone");
+      await this.#launched;
+    } catch (error) {
+      if (!(error instanceof AdapterError)) throw error;
+      this.fail(error.message);
+    }
+    return await stop;
+  }
+
+  async move(move: Move): Promise<Stop | undefined> {
+    const stopped = this.#stopped;
+    if (this.#isOver || stopped === undefined) return undefined;
+    this.#stopped = undefined;
+    this.#nextStop = createNextStop();
+    const stop = this.#nextStop.promise;
+    // The state changes before the request, because the adapter may report the next stop before it answers.
+    await this.#store.debug.patchState({ ...this.#reports.run, expectedEpoch: stopped.epoch, state: "running" });
+    await this.#connection.request(move, { threadId: stopped.threadId });
+    return await stop;
+  }
+
+  kill(): void {
+    this.#isStopping = true;
+    this.#connection.kill();
+  }
+
+  /** Ends the program in the way of the protocol, and then by the signals of the system. */
+  async stop(): Promise<void> {
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    await this.#disconnect();
+    this.#connection.stop();
+  }
+
+  /** Ends the run with an error of the adapter. */
+  fail(reason: string): void {
+    // The end of the adapter says more than the request that it has not answered.
+    if (!this.#connection.isOver) this.#failure ??= reason;
+    this.#terminated.resolve();
+  }
+
+  async follow({ debugSession: { state, stopEpoch, adapterRun } }: DebugView): Promise<void> {
+    if (this.#isOver) return;
+    if (state === "terminated" || state === "error" || adapterRun !== this.#reports.run.adapterRun)
+      return await this.stop();
+    try {
+      await this.#breakpoints.sync();
+      const stopped = this.#stopped;
+      if (state !== "running" || stopped === undefined || stopEpoch <= stopped.epoch) return;
+      this.#stopped = undefined;
+      await this.#connection.request("continue", { threadId: stopped.threadId });
+    } catch (error) {
+      if (!(error instanceof AdapterError) && !isOutdated(error)) throw error;
+    }
+  }
+
+  async #receive({ event, body }: AdapterEvent): Promise<void> {
+    if (event === "output") await this.#passOn(body);
+    if (event === "exited") this.#exited(body?.exitCode);
+    // A stop is read beside the events after it, because they come before the answers of the adapter.
+    await this.#reports.send(() => this.#applied(event, body));
+    if (event === "initialized") this.#initialized.resolve();
+    if (event !== "terminated") return;
+    this.#isTerminated = true;
+    this.#terminated.resolve();
+  }
+
+  /** Applies an event. One that the store cannot take is noted, so that an odd adapter does not end its program. */
+  async #applied(event: string, body: Record<string, unknown> | undefined): Promise<void> {
+    try {
+      const { stopEpoch: epoch, applied } = await this.#reports.apply(event, body);
+      if (event !== "stopped" || !applied) return;
+      const threadId = typeof body?.threadId === "number" ? body.threadId : undefined;
+      this.#stopped = { epoch, threadId };
+      this.#readStop(epoch, threadId, String(body?.reason)).catch((error) => this.#nextStop.reject(error));
+    } catch (error) {
+      if (!(error instanceof StoreError && error.code === "invalid_input")) throw error;
+      const output = `the event ${event} of the debug adapter was refused: ${error.message}\n`;
+      await this.#reports.apply("output", { category: "console", output });
+    }
+  }
+
+  async #passOn(body: Record<string, unknown> | undefined): Promise<void> {
+    const { category, output } = body ?? {};
+    if (typeof output !== "string" || output === "") return;
+    if (category === "stdout" || category === "stderr") await this.#output(category, Buffer.from(output));
+  }
+
+  async #readStop(stopEpoch: number, threadId: number | undefined, reason: string): Promise<void> {
+    let [line, functionName] = [0, ""];
+    try {
+      const threads = await readThreads(this.#connection, threadId);
+      const [top] = threads[0]?.frames ?? [];
+      if (top !== undefined) [line, functionName] = [top.line, top.name];
+      if (threads.length > 0)
+        await this.#store.debug.putStop({ ...this.#reports.run, ...this.#reports.masking, stopEpoch, threads });
+    } catch (error) {
+      const isRefused = error instanceof StoreError && error.code === "invalid_input";
+      if (!(error instanceof AdapterError) && !isOutdated(error) && !isRefused) throw error;
+    }
+    this.#nextStop.resolve({ stopEpoch, reason, line, functionName });
+  }
+
+  /** Notes the exit code. An adapter that does not report the end of debugging is not waited for. */
+  #exited(exitCode: unknown): void {
+    if (typeof exitCode === "number") this.#exitCode = exitCode;
+    void sleep(endMs, { ref: false }).then(() => this.#terminated.resolve());
+  }
+
+  async #reportEnd(): Promise<CommandEnd> {
+    await Promise.race([this.#terminated.promise, this.#connection.ended]);
+    // The adapter may report the exit code after the end of debugging.
+    await this.#disconnect();
+    this.#connection.stop();
+    const { exitCode, signal, reason, ...end } = await this.#connection.ended;
+    this.#isOver = true;
+    const problem = this.#problemOf(exitCode, signal);
+    if (problem === undefined && !this.#isTerminated) await this.#reports.event("terminated");
+    if (problem !== undefined) await this.#reports.send(() => this.#close(problem));
+    this.#nextStop.resolve(undefined);
+    this.#initialized.resolve();
+    if (this.#exitCode !== undefined) return { ...end, exitCode: this.#exitCode, signal: null };
+    if (this.#isStopping) return { ...end, exitCode: null, signal: signal ?? "SIGTERM" };
+    return { ...end, exitCode: null, signal: null, reason: problem ?? "the debug adapter has reported no exit code" };
+  }
+
+  /** Returns the reason of an end that is not that of the program. */
+  #problemOf(exitCode: number | null, signal: NodeJS.Signals | null): string | undefined {
+    if (this.#failure !== undefined) return this.#failure;
+    if (this.#isTerminated || this.#isStopping || this.#exitCode !== undefined) return undefined;
+    return this.#connection.problemOf({ exitCode, signal });
+  }
+
+  async #close(reason: string): Promise<void> {
+    await this.#store.debug.close({ ...this.#reports.run, outcome: "error", reason: reason.slice(0, 1_000) });
+  }
+
+  async #disconnect(): Promise<void> {
+    try {
+      await this.#connection.request("disconnect", { terminateDebuggee: true }, endMs);
+    } catch (error) {
+      if (!(error instanceof AdapterError)) throw error;
+    }
+  }
+}
+
+/** Marks a promise as handled: it may be rejected while no caller waits for it. */
+function createNextStop(): PromiseWithResolvers<Stop | undefined> {
+  const stop = Promise.withResolvers<Stop | undefined>();
+  stop.promise.catch(() => undefined);
+  return stop;
+}
