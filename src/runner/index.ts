@@ -8,6 +8,7 @@ export {
 } from "./artifacts/collectArtifacts.ts";
 export type { RefusedFile } from "./artifacts/selectFiles.ts";
 export { type ArtifactSink, localSink, type PutOptions } from "./artifacts/sink.ts";
+export type { DapOptions } from "./debuggers/dap/dapDebugger.ts";
 export {
   type DebuggedProgram,
   type Debugger,

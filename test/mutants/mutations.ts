@@ -1084,4 +1084,10 @@ export const mutations: readonly Mutation[] = [
       "left.byteLength - right.byteLength",
     ],
   ]),
+  ...mutate("src/runner/debuggers/node/bridge.ts", { tests: ["test/system/runner/debuggers/nodeDebugger.test.ts"] }, [
+    ["a program that a client lets go on is not reported to go on again", "this.#silentResumptions++;", ""],
+  ]),
+  ...mutate("src/runner/debuggers/dap/connection.ts", { tests: ["test/system/runner/debuggers/dapDebugger.test.ts"] }, [
+    ["requests of a debug adapter are refused", "return this.#refuse(message);", "return;"],
+  ]),
 ];

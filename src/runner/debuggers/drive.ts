@@ -2,7 +2,7 @@
 import type { DebugView, Store } from "../../index.ts";
 import type { CommandEnd } from "../process/runCommand.ts";
 import type { DebuggerOptions, DrivenProgram } from "./debugger.ts";
-import { watchDebugSession } from "./reports.ts";
+import { isOutdated, watchDebugSession } from "./reports.ts";
 
 /** A program that does what clients change in its debug session. */
 export interface FollowingProgram extends DrivenProgram {
@@ -25,8 +25,14 @@ export async function drive(
   const run = async (): Promise<void> => {
     // The breakpoints that the store has are set before the program starts.
     await Promise.race([begun.promise, watching, program.ended]);
-    if (options.drive === undefined) await program.start();
-    else await options.drive(program);
+    if (options.drive !== undefined) return void (await options.drive(program));
+    try {
+      await program.start();
+    } catch (error) {
+      // A client has closed the debug session before the program could start.
+      if (!isOutdated(error)) throw error;
+      program.kill();
+    }
   };
   const running = run();
   const fail = () => program.kill();

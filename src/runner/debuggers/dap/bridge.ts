@@ -1,9 +1,9 @@
 // A program under a debug adapter: passes on what the adapter reports, and asks it for what clients want.
 import { type DebugBreakpoint, type DebugSession, type DebugView, type Store, StoreError } from "../../../index.ts";
 import { sleep } from "../../../realTime.ts";
+import type { CommandEnd, RunCommandOptions } from "../../process/runCommand.ts";
 import type { Move, SourceBreakpoint, Stop } from "../debugger.ts";
 import type { FollowingProgram } from "../drive.ts";
-import type { CommandEnd, RunCommandOptions } from "../program.ts";
 import { isOutdated, type Reports } from "../reports.ts";
 import { Breakpoints } from "./breakpoints.ts";
 import type { Connection } from "./connection.ts";
@@ -201,6 +201,7 @@ export class DapBridge implements FollowingProgram {
     this.#connection.stop();
     const { exitCode, signal, reason, ...end } = await this.#connection.ended;
     this.#isOver = true;
+    this.#isStopping ||= end.timedOut;
     const problem = this.#problemOf(exitCode, signal);
     if (problem === undefined && !this.#isTerminated) await this.#reports.event("terminated");
     if (problem !== undefined) await this.#reports.send(() => this.#close(problem));

@@ -1,7 +1,7 @@
 // A debug adapter as a child process: sends requests, matches their answers, and hands out events. Knows no store.
 import { PassThrough } from "node:stream";
 import { realTime } from "../../../realTime.ts";
-import { type CommandEnd, type RunCommandOptions, runCommand } from "../program.ts";
+import { type CommandEnd, type RunCommandOptions, runCommand } from "../../process/runCommand.ts";
 import { AdapterError, type AdapterEvent, type Message, MessageReader, type Request } from "./messageReader.ts";
 
 interface Waiting {

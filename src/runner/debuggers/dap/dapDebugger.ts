@@ -1,9 +1,9 @@
 // Runs commands under any debug adapter that speaks the Debug Adapter Protocol over its pipes.
 import { basename, resolve } from "node:path";
 import { present } from "../../../present.ts";
+import type { CommandEnd } from "../../process/runCommand.ts";
 import type { DebuggedProgram, Debugger, DebuggerOptions } from "../debugger.ts";
 import { drive } from "../drive.ts";
-import type { CommandEnd } from "../program.ts";
 import { Reports } from "../reports.ts";
 import { DapBridge } from "./bridge.ts";
 import { Connection } from "./connection.ts";

@@ -104,10 +104,10 @@ export class NodeBridge implements DrivenProgram {
       return bridge;
     } catch (error) {
       debuggee.kill();
-      const end = await debuggee.ended;
-      // The program has ended while it was being prepared, so its end says more.
-      if (error instanceof InspectorError && options.signal?.aborted) return end;
-      throw error;
+      const end = await (bridge ?? debuggee).ended;
+      if (!(error instanceof InspectorError)) throw error;
+      // The program has ended while it was being prepared, perhaps because it had to.
+      return options.signal?.aborted ? end : { ...end, reason: error.message };
     }
   }
 
@@ -172,7 +172,7 @@ export class NodeBridge implements DrivenProgram {
     const { run } = this.#reports;
     await this.#store.debug.patchState({ ...run, expectedEpoch, expectedState: "configuring", state: "running" });
     const stop = this.#nextStop.promise;
-    await this.#inspector.send("Runtime.runIfWaitingForDebugger");
+    await this.#go("Runtime.runIfWaitingForDebugger");
     return await stop;
   }
 
@@ -182,8 +182,17 @@ export class NodeBridge implements DrivenProgram {
     const stop = this.#nextStop.promise;
     this.#move = move;
     this.#stoppedAt = undefined;
-    await this.#inspector.send(methods[move]);
+    await this.#go(methods[move]);
     return await stop;
+  }
+
+  /** Lets the program go on. One that has ended meanwhile has no further stop, and that is no failure. */
+  async #go(method: string): Promise<void> {
+    try {
+      await this.#inspector.send(method);
+    } catch (error) {
+      if (this.#inspector.isOpen || !(error instanceof InspectorError)) throw error;
+    }
   }
 
   kill(): void {

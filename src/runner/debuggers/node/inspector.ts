@@ -79,13 +79,16 @@ export class Inspector {
     });
   }
 
+  get isOpen(): boolean {
+    return this.#socket.readyState === WebSocket.OPEN;
+  }
+
   on<Params>(method: string, listener: (params: Params) => void): void {
     this.#listeners.set(method, listener as Listener);
   }
 
   send<Result = unknown>(method: string, params: object = {}): Promise<Result> {
-    if (this.#socket.readyState !== WebSocket.OPEN)
-      return Promise.reject(new InspectorError(`${method}: the connection has ended`));
+    if (!this.isOpen) return Promise.reject(new InspectorError(`${method}: the connection has ended`));
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject, method });

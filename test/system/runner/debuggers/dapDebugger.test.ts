@@ -31,6 +31,7 @@ async function start(mode: string, options: Partial<DapOptions> = {}) {
     cwd: folder,
     env: process.env,
     signal: stop.signal,
+    graceMs: 200,
     output: (stream, data) => {
       output += `${stream}: ${Buffer.from(data).toString()}`;
     },
