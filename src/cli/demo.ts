@@ -63,6 +63,7 @@ export function addDemo(program: Command, cli: CommandLine): void {
         command: flags.command === undefined ? undefined : [...flags.command, ...rest],
         debug: flags.debug === true,
         url: flags.url,
+        place: command.getOptionValueSource("url") === "cli" ? ["--url", flags.url] : [],
         cwd: cli.cwd,
       };
       cli.exitCode = await runDemo(options, cli, interrupt.signal);

@@ -17,6 +17,8 @@ export interface DemoOptions extends DemoPlace {
   readonly commits: number;
   readonly command: readonly string[] | undefined;
   readonly debug: boolean;
+  /** The options with which another command finds the same store. */
+  readonly place: readonly string[];
 }
 
 export interface Commit {

@@ -1,11 +1,10 @@
 // Reports what a run did, read back from the store.
-import type { Artifact, Command, Session, Store, Worktree } from "../index.ts";
+import type { Command, Session, Store, Worktree } from "../index.ts";
 
 export interface Report {
   readonly sessions: readonly Session[];
   /** One for each command, by session and sequence. */
   readonly rows: readonly ReportRow[];
-  readonly artifacts: readonly Artifact[];
   /** The figures of the store: calls, groups, the most calls in a group. */
   readonly serving: Readonly<Record<string, number>>;
   readonly allSucceeded: boolean;
@@ -26,13 +25,9 @@ export async function readReport(store: Store, sessionIds: readonly string[]): P
   const sessions = await Promise.all(sessionIds.map((sessionId) => store.sessions.get({ sessionId })));
   const rows = (await Promise.all(sessions.map((session) => readRows(store, session)))).flat();
   const { serving } = await store.maintenance.stats();
-  const artifacts = await Promise.all(
-    sessions.map(({ id }) => store.artifacts.list({ sessionId: id, state: "ready", limit: 500 })),
-  );
   return {
     sessions,
     rows,
-    artifacts: artifacts.flatMap(({ items }) => items),
     serving,
     allSucceeded: rows.every(({ command }) => command.state === "succeeded"),
     allReleased:

@@ -1,5 +1,6 @@
 // The report of a run as text: a table of its commands, and a summary. Knows no store.
 import type { CommandState, Session } from "../index.ts";
+import { quoteArguments } from "../terminal/argumentText.ts";
 import { oneLine } from "../terminal/controls.ts";
 import type { Screen } from "../terminal/output.ts";
 import { stateStyles } from "../terminal/stateStyles.ts";
@@ -12,6 +13,23 @@ import type { Purpose } from "./sessions.ts";
 export function formatReport(report: Report, screen: Screen): string {
   const summary = summaryOf(report).map(([name, text]) => `${paint("dim", name.padEnd(10), screen)}${text}\n`);
   return `${formatTable(columnsOf(report.rows), screen)}\n${summary.join("")}`;
+}
+
+/** Formats the commands with which a reader may go on from a run. `options` name the store of the run. */
+export function formatNext({ rows }: Report, options: readonly string[], screen: Screen): string {
+  const last = rows.findLast(({ logBytes }) => logBytes > 0);
+  const commands: readonly (readonly [words: readonly string[], does: string])[] = [
+    ...(last === undefined ? [] : [[["logs", "show", last.command.id], "shows a log"] as const]),
+    [["sessions", "list"], "lists the sessions"],
+    [["demo", "--commits", "1", "--debug"], "debugs a program in a worktree"],
+    [["demo", "--clean"], "removes what the demo has made"],
+  ];
+  const lines = commands.map(([words, does]) => [
+    `npx debug-server-db ${quoteArguments([...words, ...options])}`,
+    does,
+  ]);
+  const width = Math.max(...lines.map(([line = ""]) => line.length));
+  return lines.map(([line = "", does]) => `  ${line.padEnd(width)}  ${paint("dim", `# ${does}`, screen)}\n`).join("");
 }
 
 function columnsOf(rows: readonly ReportRow[]): readonly Column[] {
@@ -63,12 +81,11 @@ function formatSpan(from: Date | null, to: Date | null): string {
   return from === null || to === null ? "" : formatMs(to.getTime() - from.getTime());
 }
 
-function summaryOf({ sessions, rows, artifacts, serving }: Report): readonly (readonly [string, string])[] {
+function summaryOf({ sessions, rows, serving }: Report): readonly (readonly [string, string])[] {
   const logBytes = formatBytes(sum(rows.map((row) => row.logBytes)));
   const withWorktree = sessions.filter(({ worktreeId }) => worktreeId !== null);
   const worktreeCount = new Set(withWorktree.map(({ worktreeId }) => worktreeId)).size;
   const reused = withWorktree.filter(isReused).length;
-  const artifactBytes = formatBytes(sum(artifacts.map(({ sizeBytes }) => sizeBytes ?? 0)));
   const { groups = 0, calls = 0, groupCallsMax = 0 } = serving;
   const average = (calls / Math.max(1, groups)).toFixed(1);
   return [
@@ -78,7 +95,6 @@ function summaryOf({ sessions, rows, artifacts, serving }: Report): readonly (re
       `${rows.length}: ${tally(rows.map(({ command }) => command.state))}${waitsOf(rows)}; ${logBytes} of log`,
     ],
     ["worktrees", `${worktreeCount} used, ${withWorktree.length - reused} created, reused ${reused}×`],
-    ["artifacts", `${artifacts.length}: ${tally(artifacts.map(({ kind }) => kind))}; ${artifactBytes}`],
     ["store", `${calls} calls in ${groups} groups: ${average} per transaction on average, at most ${groupCallsMax}`],
   ];
 }

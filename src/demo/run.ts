@@ -14,7 +14,7 @@ import type { Output } from "../terminal/output.ts";
 import { runScenario } from "./debugger/scenario.ts";
 import { type DemoOptions, makePlan, type Plan } from "./plan.ts";
 import { type Report, readReport } from "./report.ts";
-import { formatReport } from "./reportText.ts";
+import { formatNext, formatReport } from "./reportText.ts";
 import { cancelAbandoned, createSessions } from "./sessions.ts";
 import { sessionIdsOf, supervise } from "./supervision.ts";
 
@@ -63,7 +63,7 @@ const notReleasedMessage =
 async function runPlan(
   store: OwnedStore,
   plan: Plan,
-  { runners, command, url, debug }: DemoOptions,
+  { runners, command, url, debug, place }: DemoOptions,
   { stdout, stderr }: DemoOutputs,
   interrupted: AbortSignal,
 ): Promise<Report> {
@@ -87,6 +87,7 @@ async function runPlan(
       `\n${await runScenario({ store, repository, commit, runnerFolder: plan.runnerFolder, screen: stdout, interrupted, notify })}`,
     );
   }
+  if (!interrupted.aborted) stdout.write(`\nNext:\n${formatNext(report, place, stdout)}`);
   return report;
 }
 
