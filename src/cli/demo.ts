@@ -1,6 +1,7 @@
 // debug-server-db demo: its options and examples. What it does is in ../demo.
 import { type Command, Option } from "commander";
 import { stripTerminalControls } from "../terminal/controls.ts";
+import { showStarting } from "../terminal/starting.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { addHelp } from "./help.ts";
@@ -49,12 +50,15 @@ export function addDemo(program: Command, cli: CommandLine): void {
       command.error(`error: unexpected argument '${rest[0]}': use --command to name a program to run.`);
     if (flags.command?.[0] === "") command.error("error: option '--command <argv...>' names no program.");
     const interrupt = cli.listenForInterrupt();
+    let starting: () => void = () => undefined;
     try {
       if (flags.clean === true) {
         const { cleanDemo } = await import("../demo/clean.ts");
         const notify = (text: string) => cli.stdout.write(`${stripTerminalControls(text)}\n`);
         return await cleanDemo({ url: flags.url, cwd: cli.cwd, signal: interrupt.signal, notify });
       }
+      // The packages and the store take a moment.
+      starting = showStarting(cli.stderr, "starting ...");
       const { runDemo } = await import("../demo/run.ts");
       const options = {
         repo: flags.repo,
@@ -66,8 +70,10 @@ export function addDemo(program: Command, cli: CommandLine): void {
         place: command.getOptionValueSource("url") === "cli" ? ["--url", flags.url] : [],
         cwd: cli.cwd,
       };
-      cli.exitCode = await runDemo(options, cli, interrupt.signal);
+      const { stdout, stderr } = cli;
+      cli.exitCode = await runDemo(options, { stdout, stderr, onStarted: starting }, interrupt.signal);
     } finally {
+      starting();
       interrupt[Symbol.dispose]();
     }
   });

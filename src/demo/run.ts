@@ -23,6 +23,8 @@ export interface DemoOutputs {
   readonly stdout: Output;
   /** Receives messages and progress. */
   readonly stderr: Output;
+  /** Called before anything is written. */
+  readonly onStarted: () => void;
 }
 
 /**
@@ -64,10 +66,10 @@ async function runPlan(
   store: OwnedStore,
   plan: Plan,
   { runners, command, url, debug, place }: DemoOptions,
-  { stdout, stderr }: DemoOutputs,
+  { stdout, stderr, onStarted }: DemoOutputs,
   interrupted: AbortSignal,
 ): Promise<Report> {
-  const notify = notifierOf({ stderr });
+  const notify = notifierOf({ stderr, onStarted });
   const { gitDir, worktreesFolder } = plan;
   const repository = await registerRepository(store, { path: gitDir, worktreesFolder, worktreesMin: runners });
   const { nextSeq: cursor } = await store.changes.since({ limit: 0 });
@@ -91,8 +93,11 @@ async function runPlan(
   return report;
 }
 
-function notifierOf({ stderr }: Pick<DemoOutputs, "stderr">): (text: string) => void {
-  return (text) => stderr.write(`${stripTerminalControls(text)}\n`);
+function notifierOf({ stderr, onStarted }: Pick<DemoOutputs, "stderr" | "onStarted">): (text: string) => void {
+  return (text) => {
+    onStarted();
+    stderr.write(`${stripTerminalControls(text)}\n`);
+  };
 }
 
 function count(number: number, noun: string): string {
