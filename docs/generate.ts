@@ -6,6 +6,7 @@ import { renderCells, renderHeadline } from "../bench/cells/render.ts";
 import { plotGrowth, renderGrowth } from "../bench/growth/render.ts";
 import { renderLadder } from "../bench/ladder.ts";
 import { renderPostgres } from "../bench/postgres.ts";
+import { renderRunner } from "../bench/programs.ts";
 import { errorCodes } from "../src/errors.ts";
 import { checks } from "../src/operations/fsck/checks.ts";
 import { fileChecks } from "../src/sqlite/deepCheck.ts";
@@ -63,6 +64,7 @@ const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>
     append: () => renderAppend(readResult("append")),
     ladder: () => renderLadder(readResult("ladder")),
     growth: () => renderGrowth(readResult("growth")),
+    runner: () => renderRunner(readResult("runner")),
   },
 };
 
