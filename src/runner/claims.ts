@@ -1,6 +1,6 @@
 // Claims commands for a runner, through everything that passes by itself.
 import { type Claim, StoreError } from "../index.ts";
-import { sleep } from "../realTime.ts";
+import { passes, pauseAfter } from "./persistently.ts";
 import type { SessionRunner } from "./sessionRunner.ts";
 
 export interface NextClaim {
@@ -9,9 +9,6 @@ export interface NextClaim {
   /** The time to wait for a command, in milliseconds. */
   readonly waitMs: number;
 }
-
-/** The time after which a claim that failed is tried again, unless the store names one. */
-const retryAfterMs = 500;
 
 /**
  * Claims the next command. Returns undefined when there is none in time, when the runner drains, or when the store does
@@ -28,9 +25,10 @@ export async function nextClaim(runner: SessionRunner, { sessionId, waitMs }: Ne
       if (!(error instanceof StoreError)) throw error;
       if (error.code === "aborted" || error.code === "invalid_transition" || error.code === "not_found")
         return undefined;
-      if (!error.retryable) throw error;
+      // A claim whose answer was lost reaches nobody, and the store gives the command to the next one (D-083).
+      if (!passes(error)) throw error;
       runner.onEvent({ type: "problem", message: `claim: ${error.message}` });
-      await sleep(Number(error.details.retryAfterMs ?? retryAfterMs), { signal });
+      await pauseAfter(error, signal);
     }
   }
   return undefined;

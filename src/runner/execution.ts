@@ -5,6 +5,7 @@ import { messageOf } from "./events.ts";
 import type { Holding, StopReason } from "./keepAlive.ts";
 import { type LogWriter, logWriter } from "./logs/logWriter.ts";
 import type { CommandChanges, CommandContext, RunnerParts } from "./options.ts";
+import { persistently } from "./persistently.ts";
 import { type CommandEnd, runCommand } from "./process/runCommand.ts";
 import type { SessionRunner } from "./sessionRunner.ts";
 import type { PreparedWorktree, SessionWorktree } from "./sessionWorktree.ts";
@@ -128,15 +129,17 @@ class Execution {
     const { offset, truncated } = (await this.#log?.end()) ?? { offset: 0, truncated: false };
     const held = { commandId: command.id, fence, logOffset: offset };
     if (stopReason === "interrupted") {
-      const back = await store.commands.handBack({ ...held, hasStarted: this.#hasStarted, reason: handBackReason });
+      const given = { ...held, hasStarted: this.#hasStarted, reason: handBackReason };
+      const back = await persistently(() => store.commands.handBack(given), this.#holding.lost);
       this.#runner.onEvent({ type: "handed_back", ...this.#ids, state: back.command.state });
       return;
     }
-    const { command: ended } = await store.commands.finish({
+    const finish: Finish = {
       ...held,
       ...(stopReason === undefined ? result : stoppedResult(result, stopReason)),
       release: await this.#worktree.condition(),
-    });
+    };
+    const { command: ended } = await persistently(() => store.commands.finish(finish), this.#holding.lost);
     this.#runner.onEvent({
       type: "ended",
       ...this.#ids,

@@ -1,6 +1,7 @@
 // One place of a runner: registers, claims sessions one after the other, and registers again when it was lost.
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
+import { newId } from "../index.ts";
 import { sleep } from "../realTime.ts";
 import { artifacts } from "./artifacts/collectArtifacts.ts";
 import { localSink } from "./artifacts/sink.ts";
@@ -8,6 +9,7 @@ import { nextClaim } from "./claims.ts";
 import { messageOf } from "./events.ts";
 import { keepAlive } from "./keepAlive.ts";
 import type { RunnerParts, RunnerStore } from "./options.ts";
+import { persistently } from "./persistently.ts";
 import type { ProcessGuard } from "./process/guard.ts";
 import { runSession } from "./runSession.ts";
 import type { SessionRunner } from "./sessionRunner.ts";
@@ -46,7 +48,8 @@ export async function runLoop(store: RunnerStore, place: Place): Promise<void> {
 async function runAsOne(store: RunnerStore, { name, parts, guard, draining, interrupted }: Place): Promise<void> {
   const { ttlMs = 30_000, onEvent = () => undefined } = parts;
   const folder = folderOf(parts);
-  const { id: runnerId } = await store.runners.register({ name, host: hostname(), pid: process.pid, ttlMs });
+  const self = { id: newId(), name, host: hostname(), pid: process.pid, ttlMs };
+  const { id: runnerId } = await persistently(() => store.runners.register(self), draining);
   const alive = keepAlive(store, {
     runnerId,
     ttlMs,

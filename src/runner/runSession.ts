@@ -8,6 +8,8 @@ import { SessionWorktree } from "./sessionWorktree.ts";
 
 /** The time for which a worktree waits for the next command of its session, unless `idleMs` says otherwise. */
 const idleMsDefault = 10_000;
+/** The time of one wait for a further command while others run. It is repeated. */
+const besideMs = 10_000;
 
 /**
  * Runs a claimed command and those that follow it in its session, until the session has no more, or the runner drains.
@@ -30,7 +32,8 @@ export async function runSession(runner: SessionRunner, first: Claim): Promise<v
     while (worktree.isUsable && !runner.draining.aborted) {
       if (running.size >= maxParallel) await Promise.race(running);
       else {
-        const claim = await nextClaim(runner, { sessionId, waitMs: runner.parts.idleMs ?? idleMsDefault });
+        const waitMs = running.size > 0 ? besideMs : (runner.parts.idleMs ?? idleMsDefault);
+        const claim = await nextClaim(runner, { sessionId, waitMs });
         if (claim !== undefined) start(claim);
         else if (running.size === 0) break;
         else if (!(await takesCommands(runner, sessionId))) await Promise.race(running);

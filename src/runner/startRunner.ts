@@ -4,7 +4,7 @@ import { availableParallelism, hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { BroadcastChannel } from "node:worker_threads";
 import { createRunnerPool, type OwnedStore, type Repository, type Store } from "../index.ts";
-import { realTime } from "../realTime.ts";
+import { realTime, sleep } from "../realTime.ts";
 import { messageOf, type RunnerEvent } from "./events.ts";
 import { type RunnerParts, runnerOperations } from "./options.ts";
 import { type ProcessGuard, startGuard } from "./process/guard.ts";
@@ -92,6 +92,10 @@ export async function startRunner(store: Store | OwnedStore, options: StartRunne
   return new Runner(repository, places, options.drainMs ?? 30_000, options.signals ?? true, onEvent);
 }
 
+/** A thread that ends so soon, in milliseconds, does so again, for example because its module has an error. */
+const soonMs = 10_000;
+const endedSoonMax = 5;
+
 /** The places of a runner, wherever they are. */
 interface Places {
   /** Settles when the last place has ended. */
@@ -141,13 +145,17 @@ function startThreads(store: OwnedStore, names: readonly string[], options: Star
       module: module === undefined ? undefined : String(module),
       channel: channelName,
     };
-    while (!draining.signal.aborted) {
+    for (let endedSoon = 0; !draining.signal.aborted; ) {
+      const startedAtMs = realTime.elapsed();
       try {
         await pool.run(task, { signal: draining.signal });
       } catch (error) {
-        if (draining.signal.aborted || (error as { code?: string }).code !== undefined) throw error;
+        endedSoon = realTime.elapsed() - startedAtMs < soonMs ? endedSoon + 1 : 0;
+        const isFinal = (error as { code?: string }).code !== undefined || endedSoon > endedSoonMax;
+        if (draining.signal.aborted || isFinal) throw error;
         // The thread has died: its programs are killed, and its leases run out. Another thread takes its place.
         onEvent?.({ type: "problem", message: `a thread of the runner has ended: ${messageOf(error)}` });
+        await sleep(endedSoon * 500, { signal: draining.signal });
       }
     }
   };

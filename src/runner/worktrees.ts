@@ -8,6 +8,7 @@ import { type CheckedOut, checkOut, inspectWorktree, type RemoveOptions, removeW
 import { GitError } from "./git/git.ts";
 import { openRepository } from "./git/repository.ts";
 import type { Holding, KeepAlive } from "./keepAlive.ts";
+import { passes, pauseAfter, persistently } from "./persistently.ts";
 
 export interface WorktreesOptions {
   readonly runnerId: string;
@@ -84,7 +85,7 @@ class RunnerWorktrees implements Worktrees {
       const checkedOut = await checkOut({ ...at, needsScrub, submodules, signal: stop });
       const report = isNew ? this.#store.worktrees.ready : this.#store.worktrees.update;
       // Also for a worktree that had this commit: what is not reported under a lease is unknown after it.
-      await report({ worktreeId: worktree.id, fence, commitSha });
+      await persistently(() => report({ worktreeId: worktree.id, fence, commitSha }), stop);
       if (isNew) await unmarkUnfinished(path);
       return { path, ...checkedOut, holding };
     } catch (error) {
@@ -98,9 +99,10 @@ class RunnerWorktrees implements Worktrees {
   }
 
   async inspect({ path, holding }: HeldWorktree): Promise<Release> {
+    const { id: worktreeId, fence } = holding;
     const { commitSha, isClean } = await inspectWorktree(path, holding.signal);
     if (!holding.isLost)
-      await unlessLost(this.#store.worktrees.update({ worktreeId: holding.id, fence: holding.fence, commitSha }));
+      await unlessLost(() => this.#store.worktrees.update({ worktreeId, fence, commitSha }), holding.lost);
     return isClean ? "clean" : "dirty";
   }
 
@@ -110,7 +112,8 @@ class RunnerWorktrees implements Worktrees {
     if (isLost) return;
     // The commit of a worktree that is not clean is unknown: a command may have checked out another one.
     const facts = to === "clean" ? {} : { commitSha: null };
-    await unlessLost(this.#store.worktrees.release({ worktreeId: holding.id, fence: holding.fence, to, ...facts }));
+    const { id: worktreeId, fence } = holding;
+    await unlessLost(() => this.#store.worktrees.release({ worktreeId, fence, to, ...facts }), holding.lost);
   }
 
   /** Reserves a worktree, or returns the one that was reserved for the session together with it. */
@@ -143,6 +146,10 @@ class RunnerWorktrees implements Worktrees {
       try {
         return await this.#store.worktrees.reserve(asked, { signal });
       } catch (error) {
+        if (passes(error) && error.code !== "capacity_exhausted") {
+          await pauseAfter(error, signal);
+          continue;
+        }
         if (!(error instanceof StoreError) || error.code !== "capacity_exhausted") throw error;
         const isRecovered = Number(error.details.quarantined) > 0 && (await this.#recover(repository, gitDir));
         // All are in use. If all are quarantined, none becomes free by itself, and the error is final.
@@ -226,9 +233,9 @@ export function sourceOf({ name, remoteUrl }: Repository): string {
   throw new GitError(`repository ${name} has no remoteUrl: set it to a path of this machine, or to a URL`);
 }
 
-async function unlessLost(call: Promise<unknown>): Promise<void> {
+async function unlessLost(call: () => Promise<unknown>, lost: AbortSignal): Promise<void> {
   try {
-    await call;
+    await persistently(call, lost);
   } catch (error) {
     if (!(error instanceof StoreError && error.code === "lease_lost")) throw error;
   }
