@@ -55,7 +55,7 @@ suite("debug", { concurrency: 2 }, () => {
       );
       const { chunks } = await store.logs.read({ commandId: command?.id as string });
       assert.match(
-        Buffer.concat(chunks.map(({ data }) => data)).toString(),
+        Buffer.concat(chunks.filter(({ stream }) => stream === "stdout").map(({ data }) => data)).toString(),
         /^squaring 1\nsquaring 2\nsquaring 3\nsquaring 4\nthe sum of the squares is 30\n$/,
       );
       assert.deepEqual(
