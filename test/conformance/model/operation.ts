@@ -9,8 +9,8 @@ type InputOf<Entry> = Entry extends Operation<infer Input, infer _Output, infer 
 export interface ModelOperation {
   /** The number of calls among those of all operations. */
   readonly weight: number;
-  /** True for a call that the client makes in several steps: it is not made together with others. */
-  readonly inSteps: boolean;
+  /** True for a call that is not made together with others, for example because the client makes it in several steps. */
+  readonly isAlone: boolean;
   input(picks: Picks, state: State): object;
   /** Returns the answer, and changes the state; or throws a Failure. */
   run(input: object, state: State): unknown;
@@ -21,7 +21,7 @@ export interface ModelOperation {
 type Verbs<Entity extends keyof Operations> = {
   readonly [Verb in keyof Operations[Entity]]?: {
     readonly weight?: number;
-    readonly inSteps?: boolean;
+    readonly isAlone?: boolean;
     input(picks: Picks, state: State): InputOf<Operations[Entity][Verb]>;
     run(input: InputOf<Operations[Entity][Verb]>, state: State): unknown;
     ordered?(answer: unknown): unknown;
@@ -34,7 +34,7 @@ export function modelOf<Entity extends keyof Operations>(entity: Entity, verbs: 
   return Object.fromEntries(
     entries.map(([verb, operation]): [string, ModelOperation] => [
       `${entity}.${verb}`,
-      { weight: 1, inSteps: false, ordered: (answer) => answer, ...operation },
+      { weight: 1, isAlone: false, ordered: (answer) => answer, ...operation },
     ]),
   );
 }

@@ -9,6 +9,7 @@ import { explain, type FeedRow, inTicks, type Made, shown } from "./explain.ts";
 import { modelled } from "./operations.ts";
 import { Picks } from "./picks.ts";
 import { State, tickMs } from "./state.ts";
+import { comparableToken } from "./tokens.ts";
 
 /** A store under test, with a few clients. */
 export interface Tested {
@@ -60,6 +61,9 @@ const beginning: readonly Call[] = [
   { name: "sessions.create", numbers: [0] },
   { name: "worktrees.reserve", numbers: [0, 0, 0, 1, 0, 0, 0, 0, 3] },
   { name: "sessions.create", numbers: [0] },
+  // An account with the token of an administrator.
+  { name: "accounts.create", numbers: [0] },
+  { name: "tokens.bootstrapAdmin", numbers: [0] },
 ];
 
 class Run {
@@ -116,6 +120,8 @@ class Run {
     const states = explain(this.#state, known, await this.#newRows(), this.#baseMs);
     // Neither the answers nor the feed tell the order of two renewals, or of a call whose answer was lost: only the rows do.
     this.#state = made.length === 1 && die === undefined ? (states.next().value as State) : await this.#stateOf(states);
+    for (const { outcome } of known)
+      if (outcome !== undefined && "answer" in outcome) this.#state.learn(outcome.answer);
   }
 
   #newId(): string {
@@ -163,6 +169,8 @@ class Run {
       sessions: await listed(store.sessions.all({ limit: 3 })),
       commands: await listed(store.commands.all({ limit: 3 })),
       artifacts: await listed(store.artifacts.all({ limit: 3 })),
+      accounts: await listed(store.accounts.all({ limit: 3, includeDisabled: true })),
+      tokens: await listed(store.tokens.all({ limit: 3 }), comparableToken),
       attempts: await byCommand(state.commands.keys(), (commandId) => store.commands.attempts({ commandId })),
     };
     for (const [name, rows] of Object.entries(observed)) {
@@ -180,11 +188,14 @@ class Run {
 
 const ofMap = (rows: object) => Object.entries(rows).toSorted(([one], [other]) => (one < other ? -1 : 1));
 
-async function listed<Row extends { readonly id: string }>(rows: AsyncIterable<Row>): Promise<Record<string, Row>> {
-  const found: Record<string, Row> = {};
+async function listed<Row extends { readonly id: string }>(
+  rows: AsyncIterable<Row>,
+  comparable: (row: Row) => object = (row) => row,
+): Promise<Record<string, object>> {
+  const found: Record<string, object> = {};
   for await (const row of rows) {
     assert.ok(!(row.id in found), `${row.id} is listed twice`);
-    found[row.id] = row;
+    found[row.id] = comparable(row);
   }
   return found;
 }
@@ -194,11 +205,11 @@ async function byCommand<Item>(ids: Iterable<string>, read: (id: string) => Prom
   return Object.fromEntries(found.filter(([, items]) => items.length > 0));
 }
 
-/** Leaves out the calls that cannot be made with others: those in steps, and appends that the client would join. */
+/** Leaves out the calls that cannot be made with others, such as appends that the client would join. */
 function apart(calls: readonly Call[]): readonly Call[] {
   return calls.filter(
     ({ name }, index) =>
-      modelled[name]?.inSteps === false &&
+      modelled[name]?.isAlone === false &&
       (name !== "logs.append" || calls.findIndex((call) => call.name === name) === index),
   );
 }

@@ -137,6 +137,19 @@ export const sessions = modelOf("sessions", {
       return saveSession(state, session, changes, starts ? "start" : undefined);
     },
   },
+  pin: {
+    weight: 2,
+    input(picks, state) {
+      const row = picks.row(state.sessions);
+      return { sessionId: picks.idOf(row), pinned: !picks.oneIn(3), ...picks.version(row) };
+    },
+    run({ sessionId, pinned = true, expectedVersion }, state) {
+      const session = get(state.sessions, "session", sessionId);
+      if (session.pinned === pinned) return session;
+      requireVersion(session, expectedVersion);
+      return saveSession(state, session, { pinned }, pinned ? "pin" : "unpin");
+    },
+  },
   get: {
     input: (picks, state) => ({ sessionId: picks.id(state.sessions) }),
     run: ({ sessionId }, state) => get(state.sessions, "session", sessionId),
@@ -170,7 +183,7 @@ export const sessions = modelOf("sessions", {
   },
   delete: {
     weight: 2,
-    inSteps: true,
+    isAlone: true,
     input(picks, state) {
       const row = picks.row(state.sessions, (session) => !isOpen(session));
       return { sessionId: picks.idOf(row), ...picks.version(row) };
@@ -181,6 +194,7 @@ export const sessions = modelOf("sessions", {
       requireVersion(session, expectedVersion);
       if (isOpen(session) || session.activeCommands > 0)
         throw new Failure("invalid_transition", { entity: "session", state: session.state });
+      if (session.pinned) throw new Failure("conflict", { reason: "pinned", sessionId });
       const artifacts = [...state.artifacts.values()].filter((row) => row.sessionId === sessionId);
       const pinned = artifacts.filter((row) => row.pinned);
       if (pinned.length > 0) throw new Failure("conflict", { reason: "pinned" });

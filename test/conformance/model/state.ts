@@ -29,7 +29,6 @@ export type Repository = RowOf<"repositories">;
 export type Runner = RowOf<"runners">;
 export type Account = RowOf<"accounts">;
 export type Artifact = RowOf<"artifacts">;
-export type Token = InTicks<Awaited1<Store["tokens"]["mint"]>["token"]>;
 export type Attempt = InTicks<Awaited1<Store["commands"]["attempts"]>[number]>;
 /** The part of a row that the store keeps and does not return. The answers of the model leave it out. */
 export type Worktree = RowOf<"worktrees"> & {
@@ -44,6 +43,11 @@ export type Worktree = RowOf<"worktrees"> & {
 export type Session = RowOf<"sessions"> & { readonly hidden: { readonly readyFrom: number | null } };
 /** `confirmedFence`: the fencing token that its runner has shown with a heartbeat. */
 export type Command = RowOf<"commands"> & { readonly hidden: { readonly confirmedFence: number } };
+
+/** `hasGivenUpName`: another token has its name. */
+export type Token = InTicks<Awaited1<Store["tokens"]["mint"]>["token"]> & {
+  readonly hidden: { readonly hasGivenUpName: boolean };
+};
 
 export interface Chunk {
   readonly offset: number;
@@ -110,6 +114,8 @@ export class State {
   artifacts: ReadonlyMap<string, Artifact> = new Map();
   accounts: ReadonlyMap<string, Account> = new Map();
   tokens: ReadonlyMap<string, Token> = new Map();
+  /** The ids of tokens, by those of their secrets that an answer has shown. */
+  secrets: ReadonlyMap<string, string> = new Map();
   changes: readonly Change[] = [];
   choices: Choices = { of: ([first]) => first };
 
@@ -130,6 +136,12 @@ export class State {
     const rows = new Map<string, unknown>(this[table]);
     rows.delete(key);
     (this as Record<string, unknown>)[table] = rows;
+  }
+
+  /** Keeps the secret of a new token, which only the answer tells. */
+  learn(answer: unknown): void {
+    const { token, secret } = (answer ?? {}) as { readonly token?: { readonly id: string }; readonly secret?: string };
+    if (token !== undefined && secret !== undefined) this.secrets = new Map(this.secrets).set(secret, token.id);
   }
 
   change(entity: string, row: { id: string; version: number; fence?: number | null }, op: string, sessionId?: string) {
