@@ -185,6 +185,11 @@ export const commands = modelOf("commands", {
       );
       return { command, session: saved, fence, expiresAt: now + ttlMs };
     },
+    // A claim that has found nothing yet stores nothing.
+    isStored({ sessionId = "" }, answer, state) {
+      const session = state.sessions.get(sessionId);
+      return answer !== undefined || (session !== undefined && !["pending", "running"].includes(session.state));
+    },
   },
   finish: {
     weight: 8,

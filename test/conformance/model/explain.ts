@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { inspect, isDeepStrictEqual } from "node:util";
 import type { StoreError } from "../../../src/index.ts";
+import { runKeyed } from "./keys.ts";
 import { modelled } from "./operations.ts";
 import { type Change, type Choices, Failure, type State, tickMs } from "./state.ts";
 
@@ -11,6 +12,7 @@ export interface Made {
   readonly name: string;
   readonly input: object;
   readonly actor: string;
+  readonly key?: string;
   readonly outcome: { readonly answer: unknown } | { readonly error: StoreError } | undefined;
 }
 
@@ -117,13 +119,15 @@ function* ordersOf(calls: readonly Made[]): Generator<readonly Made[]> {
 
 function runInOrder(state: State, calls: readonly Made[], feed: readonly FeedRow[], baseMs: number): void {
   let seen = 0;
-  for (const { name, input, actor, outcome } of calls) {
+  for (const call of calls) {
+    const { name, input, actor, key, outcome } = call;
     const before = state.copy();
     state.changes = [];
     const operation = modelled[name] as (typeof modelled)[string];
     let expected: unknown;
     try {
-      expected = { answer: shown(operation.ordered(operation.run(input, state))) };
+      const run = () => shown(operation.ordered(operation.run(input, state)));
+      expected = { answer: key === undefined ? run() : runKeyed(state, { name, input, actor, key }, operation, run) };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       if (!error.keepsChanges) Object.assign(state, before, { changes: [] });

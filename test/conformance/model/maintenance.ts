@@ -1,6 +1,7 @@
 // The model of the reaper.
 import { expireArtifacts } from "./artifacts.ts";
 import { endByForce, settleForced } from "./commandEnds.ts";
+import { expireKeys } from "./keys.ts";
 import { expireCommands, expireWorktrees } from "./leases.ts";
 import { modelOf } from "./operation.ts";
 import { reapRunners } from "./runners.ts";
@@ -46,7 +47,7 @@ export const maintenance = modelOf("maintenance", {
       const sessions = reapSessions(state);
       const runners = reapRunners(state);
       const artifacts = expireArtifacts(state);
-      return { commands, worktrees, sessions, runners, artifacts, keys: 0, more: false };
+      return { commands, worktrees, sessions, runners, artifacts, keys: expireKeys(state), more: false };
     },
     ordered(answer) {
       const entries = Object.entries((answer ?? {}) as Record<string, unknown>);

@@ -14,6 +14,10 @@ export interface ModelOperation {
   input(picks: Picks, state: State): object;
   /** Returns the answer, and changes the state; or throws a Failure. */
   run(input: object, state: State): unknown;
+  /** Checks whether the answer of a call with an idempotency key is stored. */
+  isStored(input: object, answer: unknown, state: State): boolean;
+  /** Returns the answer that is stored. */
+  withoutSecret(answer: unknown): unknown;
   /** Brings an answer whose order the contract leaves open into one order. */
   ordered(answer: unknown): unknown;
 }
@@ -24,17 +28,24 @@ type Verbs<Entity extends keyof Operations> = {
     readonly isAlone?: boolean;
     input(picks: Picks, state: State): InputOf<Operations[Entity][Verb]>;
     run(input: InputOf<Operations[Entity][Verb]>, state: State): unknown;
+    isStored?(input: InputOf<Operations[Entity][Verb]>, answer: unknown, state: State): boolean;
+    withoutSecret?(answer: unknown): unknown;
     ordered?(answer: unknown): unknown;
   };
 };
+
+const defaults = {
+  weight: 1,
+  isAlone: false,
+  isStored: () => true,
+  withoutSecret: (answer: unknown) => answer,
+  ordered: (answer: unknown) => answer,
+} as const;
 
 /** Returns the operations of an entity, by their full names. */
 export function modelOf<Entity extends keyof Operations>(entity: Entity, verbs: Verbs<Entity>) {
   const entries = Object.entries(verbs) as [string, Partial<ModelOperation> & Pick<ModelOperation, "input" | "run">][];
   return Object.fromEntries(
-    entries.map(([verb, operation]): [string, ModelOperation] => [
-      `${entity}.${verb}`,
-      { weight: 1, isAlone: false, ordered: (answer) => answer, ...operation },
-    ]),
+    entries.map(([verb, operation]): [string, ModelOperation] => [`${entity}.${verb}`, { ...defaults, ...operation }]),
   );
 }

@@ -3,6 +3,9 @@ import assert from "node:assert/strict";
 import { inspect } from "node:util";
 import fc from "fast-check";
 import { type Store, StoreError } from "../../../src/index.ts";
+import type { AnyOperation } from "../../../src/operation.ts";
+import { operations } from "../../../src/operations/table.ts";
+import { present } from "../../../src/present.ts";
 import type { TestClock } from "../../../src/testing/index.ts";
 import { assertSound } from "../../support/sound.ts";
 import { explain, type FeedRow, inTicks, type Made, shown } from "./explain.ts";
@@ -23,7 +26,19 @@ export interface Tested {
 interface Call {
   readonly name: string;
   readonly numbers: readonly number[];
+  /** Decides whether the call has an idempotency key. Without it, it has none. */
+  readonly keying?: Keying;
 }
+
+/**
+ * A key that is new, or of a call that has run: `repeat` makes that call again, `mismatch` another one with its key.
+ * `twin` is a call of the same step once more.
+ */
+type Keying = "none" | "new" | "repeat" | "mismatch" | "twin";
+const keyings = fc.oneof(
+  { weight: 16, arbitrary: fc.constant<Keying>("none") },
+  { weight: 4, arbitrary: fc.constantFrom<Keying>("new", "repeat", "mismatch", "twin") },
+);
 
 type Step =
   | { readonly kind: "call"; readonly call: Call; readonly client: number }
@@ -31,10 +46,17 @@ type Step =
   | { readonly kind: "death"; readonly calls: readonly Call[] }
   | { readonly kind: "move"; readonly ticks: number };
 
+const writes = new Set(
+  Object.keys(modelled).filter((name) => {
+    const [entity, verb] = name.split(".") as [keyof typeof operations, string];
+    return (operations[entity] as Readonly<Record<string, AnyOperation>>)[verb]?.access === "write";
+  }),
+);
 const names = Object.entries(modelled).flatMap(([name, { weight }]) => Array<string>(weight).fill(name));
 const callOf = fc.record({
   name: fc.constantFrom(...names),
   numbers: fc.array(fc.nat(359), { minLength: 14, maxLength: 14 }),
+  keying: keyings,
 });
 const together = (least: number) => fc.array(callOf, { minLength: least, maxLength: 3 });
 
@@ -81,12 +103,15 @@ class Run {
     this.#baseMs = tested.clock.now() - 1_000;
   }
 
-  async take(step: Step): Promise<void> {
+  async take(step: Step): Promise<unknown> {
     if (step.kind === "move") return this.#move(step.ticks);
-    if (step.kind === "call") return this.#calls([step.call], step.client);
-    const calls = apart(step.calls);
-    if (step.kind === "together" || this.#tested.die === undefined) return this.#calls(calls);
-    return this.#calls(calls, 0, this.#tested.die);
+    if (step.kind === "call") return this.#calls(this.#prepare([step.call], step.client));
+    if (step.kind === "together" || this.#tested.die === undefined)
+      return this.#calls(apart(this.#prepare(step.calls)));
+    // Only with its key can a call be repeated after the death, and then it gets the answer that was lost.
+    const calls = apart(this.#prepare(step.calls.map((call) => ({ ...call, keying: "new" }))));
+    const lost = await this.#calls(calls, this.#tested.die);
+    for (const call of lost) await this.#calls([call]);
   }
 
   #move(ticks: number): void {
@@ -98,20 +123,42 @@ class Run {
     this.#state.wasSetBack ||= ticks < 0;
   }
 
-  /** Makes calls at the same time, each by another client, and lets the model explain them. */
-  async #calls(calls: readonly Call[], firstClient = 0, die?: () => Promise<void>): Promise<void> {
-    const made = calls.map(({ name, numbers }, index) => {
-      const picks = new Picks(numbers, () => this.#newId());
-      const input = (modelled[name] as (typeof modelled)[string]).input(picks, this.#state);
-      const client = (firstClient + index) % this.#tested.clients.length;
-      return { name, input, client, actor: `client ${client}` };
-    });
-    this.done.push(made.map(({ name, input }) => `${name} ${inspect(input, { depth: 5 })}`).join(" with "));
+  /** Returns the calls with their inputs, each of another client. */
+  #prepare(calls: readonly Call[], firstClient = 0): readonly Prepared[] {
+    const prepared: Prepared[] = [];
+    for (const { name, numbers, keying = "none" } of calls) {
+      const client = (firstClient + prepared.length) % this.#tested.clients.length;
+      const twin = keying === "twin" ? prepared.find(({ key }) => key !== undefined) : undefined;
+      prepared.push(twin === undefined ? this.#prepareOne(name, numbers, keying, client) : { ...twin, client });
+    }
+    return prepared;
+  }
+
+  #prepareOne(name: string, numbers: readonly number[], keying: Keying, client: number): Prepared {
+    const picks = new Picks(numbers, () => this.#newId());
+    const inputOf = (operation: string) => (modelled[operation] as (typeof modelled)[string]).input(picks, this.#state);
+    const stored = [...this.#state.keys.values()].filter(({ expiresAt }) => expiresAt > this.#state.now);
+    const known = stored[(numbers[0] as number) % stored.length];
+    const isKnown = known !== undefined && (keying === "repeat" || keying === "mismatch");
+    if (!isKnown) {
+      const key = keying !== "none" && writes.has(name) ? { key: this.#newId() } : {};
+      return { name, input: inputOf(name), client, actor: `client ${client}`, ...key };
+    }
+    const { input, actor, key } = known;
+    return { name: known.name, input: keying === "repeat" ? input : inputOf(known.name), client, actor, key };
+  }
+
+  /**
+   * Makes calls at the same time, and lets the model explain them. Returns those with a key whose answer was lost in the
+   * death.
+   */
+  async #calls(made: readonly Prepared[], die?: () => Promise<void>): Promise<readonly Prepared[]> {
+    this.done.push(made.map(described).join(" with "));
     if (die !== undefined) this.done.push("the database thread dies");
     const answers = made.map((call) => outcomeOf(callStore(this.#tested.clients[call.client] as Store, call)));
     await die?.();
     const outcomes = await Promise.all(answers);
-    const known = made.flatMap((call, index): Made[] => {
+    const known = made.flatMap((call, index): (Prepared & Made)[] => {
       const outcome = outcomes[index] as Outcome;
       if (!("error" in outcome) || outcome.error.code !== "closed") return [{ ...call, outcome }];
       assert.ok(die !== undefined, `${call.name}: only a death loses an answer`);
@@ -122,6 +169,7 @@ class Run {
     this.#state = made.length === 1 && die === undefined ? (states.next().value as State) : await this.#stateOf(states);
     for (const { outcome } of known)
       if (outcome !== undefined && "answer" in outcome) this.#state.learn(outcome.answer);
+    return known.flatMap(({ outcome, ...call }) => (outcome === undefined && call.key !== undefined ? [call] : []));
   }
 
   #newId(): string {
@@ -206,7 +254,7 @@ async function byCommand<Item>(ids: Iterable<string>, read: (id: string) => Prom
 }
 
 /** Leaves out the calls that cannot be made with others, such as appends that the client would join. */
-function apart(calls: readonly Call[]): readonly Call[] {
+function apart(calls: readonly Prepared[]): readonly Prepared[] {
   return calls.filter(
     ({ name }, index) =>
       modelled[name]?.isAlone === false &&
@@ -214,14 +262,26 @@ function apart(calls: readonly Call[]): readonly Call[] {
   );
 }
 
+/** A call of a client, ready to be made. */
+interface Prepared {
+  readonly name: string;
+  readonly input: object;
+  readonly client: number;
+  readonly actor: string;
+  readonly key?: string;
+}
+
+const described = ({ name, input, key }: Prepared): string =>
+  `${name} ${inspect(input, { depth: 5 })}${key === undefined ? "" : ` with the key ${key}`}`;
+
 type Outcome = { readonly answer: unknown } | { readonly error: StoreError };
 
-type AnyCall = (input: object, options: { readonly actor: string }) => Promise<unknown>;
+type AnyCall = (input: object, options: object) => Promise<unknown>;
 
-function callStore(store: Store, { name, input, actor }: { name: string; input: object; actor: string }) {
+function callStore(store: Store, { name, input, actor, key }: Prepared) {
   const [entity, verb] = name.split(".") as [string, string];
   const verbs = store[entity as keyof Store] as unknown as Record<string, AnyCall>;
-  return (verbs[verb] as AnyCall)(input, { actor });
+  return (verbs[verb] as AnyCall)(input, { actor, ...present({ idempotencyKey: key }) });
 }
 
 async function outcomeOf(answer: Promise<unknown>): Promise<Outcome> {

@@ -8,8 +8,18 @@ import { modelOf } from "./operation.ts";
 import type { Picks } from "./picks.ts";
 import { activeRepository } from "./repositories.ts";
 import { type Reservation, reserve } from "./reservation.ts";
-import { addSession, endSession, isOpen, saveSession } from "./sessionState.ts";
-import { Failure, get, requireState, requireVersion, type Session, type State, stamped, tickMs } from "./state.ts";
+import { addSession, endSession, isOpen, keepActive, saveSession } from "./sessionState.ts";
+import {
+  Failure,
+  get,
+  raised,
+  requireState,
+  requireVersion,
+  type Session,
+  type State,
+  stamped,
+  tickMs,
+} from "./state.ts";
 import { commits } from "./worktrees.ts";
 
 /** Returns the id of a session, mostly an open one, and perhaps its version. */
@@ -147,7 +157,11 @@ export const sessions = modelOf("sessions", {
       const session = get(state.sessions, "session", sessionId);
       if (session.pinned === pinned) return session;
       requireVersion(session, expectedVersion);
-      return saveSession(state, session, { pinned }, pinned ? "pin" : "unpin");
+      keepActive(state, sessionId);
+      const row = raised(get(state.sessions, "session", sessionId), { pinned }, state.now);
+      state.put("sessions", sessionId, row);
+      state.change("session", { ...row, fence: null }, pinned ? "pin" : "unpin", sessionId);
+      return row;
     },
   },
   get: {

@@ -2,6 +2,7 @@
 // The rules of the entities are in the files beside this one. They are written from the documentation of the
 // operations, without their code: what both say independently is tested.
 import type { ErrorCode, Store } from "../../../src/index.ts";
+import type { Stored } from "./keys.ts";
 
 /**
  * The unit of time in the model. All times that steps ask for are multiples of it, and a run takes less real time than
@@ -14,7 +15,7 @@ export const tickMs = 600_000;
 export const priorityStepMs = 60_000;
 
 /** The limits of the tested store that are times, in whole ticks. */
-export const limits = { stopGraceMs: 2 * tickMs, runnerGoneMs: 5 * tickMs, idempotencyMs: 60 * tickMs } as const;
+export const limits = { stopGraceMs: 2 * tickMs, runnerGoneMs: 5 * tickMs, idempotencyMs: 8 * tickMs } as const;
 
 type Awaited1<Call extends (...args: never[]) => unknown> = NonNullable<Awaited<ReturnType<Call>>>;
 /** A row as the store returns it, with ticks in place of times. */
@@ -114,6 +115,8 @@ export class State {
   artifacts: ReadonlyMap<string, Artifact> = new Map();
   accounts: ReadonlyMap<string, Account> = new Map();
   tokens: ReadonlyMap<string, Token> = new Map();
+  /** The calls with idempotency keys that have run, by operation, actor and key. */
+  keys: ReadonlyMap<string, Stored> = new Map();
   /** The ids of tokens, by those of their secrets that an answer has shown. */
   secrets: ReadonlyMap<string, string> = new Map();
   changes: readonly Change[] = [];

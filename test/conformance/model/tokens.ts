@@ -88,6 +88,9 @@ function comparable(answer: unknown): unknown {
 /** Returns the row of a token without what is random, and without the time of last use. */
 export const comparableToken = (row: object) => ({ ...row, publicId: "", hint: "", lastUsedAt: null });
 
+/** A secret is in the first answer only. */
+const withoutSecret = (answer: unknown) => ({ ...(answer as object), secret: undefined });
+
 const expiryAfter = (state: State, ttlMs: number | undefined) => (ttlMs === undefined ? null : state.now + ttlMs);
 
 const earlier = (one: number | null, other: number | null): number | null =>
@@ -123,6 +126,7 @@ export const tokens = modelOf("tokens", {
       return add(state, { id, accountId, kind, name, scopes: normalized(scopes), createdBy, expiresAt });
     },
     ordered: comparable,
+    withoutSecret,
   },
   verify: {
     weight: 5,
@@ -170,6 +174,7 @@ export const tokens = modelOf("tokens", {
       });
     },
     ordered: comparable,
+    withoutSecret,
   },
   revoke: {
     weight: 2,
@@ -214,5 +219,6 @@ export const tokens = modelOf("tokens", {
       return add(state, { ...fields, scopes: ["admin"], expiresAt: expiryAfter(state, ttlMs) }, "bootstrap");
     },
     ordered: comparable,
+    withoutSecret,
   },
 });

@@ -238,6 +238,7 @@ export const worktrees = modelOf("worktrees", {
       get(state.repositories, "repository", repositoryId);
       return undefined;
     },
+    isStored: (_input, answer) => answer !== undefined,
   },
   evictUnused: {
     input: (picks, state) => ({
@@ -259,6 +260,7 @@ export const worktrees = modelOf("worktrees", {
       if (rows.length === 0) get(state.repositories, "repository", repositoryId);
       return rows.map((row) => grant(state, row, holder, evictionOf(ttlMs)));
     },
+    isStored: (_input, answer) => (answer as readonly unknown[]).length > 0,
     ordered: (answer) => (Array.isArray(answer) ? inOrderOfIds(answer) : answer),
   },
   completeEvict: {
