@@ -94,6 +94,12 @@ function claimable(state: State, runnerId: string, sessionId: string | undefined
   return state.wasSetBack ? ready : smallest(ready, ({ hidden }) => hidden.readyFrom as number);
 }
 
+/** Checks whether a claim from the named session need not wait, because the session takes no commands any more. */
+function hasEnded(state: State, sessionId: string): boolean {
+  const session = state.sessions.get(sessionId);
+  return session !== undefined && session.state !== "pending" && session.state !== "running";
+}
+
 const isActive = ({ leaseExpiresAt }: Command): boolean => leaseExpiresAt !== null;
 
 const outcomes = ["succeeded", "failed", "timed_out", "cancelled"] as const;
@@ -185,11 +191,10 @@ export const commands = modelOf("commands", {
       );
       return { command, session: saved, fence, expiresAt: now + ttlMs };
     },
+    waits: "waitMs",
+    isMiss: ({ sessionId = "" }, answer, state) => answer === undefined && !hasEnded(state, sessionId),
     // A claim that has found nothing yet stores nothing.
-    isStored({ sessionId = "" }, answer, state) {
-      const session = state.sessions.get(sessionId);
-      return answer !== undefined || (session !== undefined && !["pending", "running"].includes(session.state));
-    },
+    isStored: ({ sessionId = "" }, answer, state) => answer !== undefined || hasEnded(state, sessionId),
   },
   finish: {
     weight: 8,
@@ -298,5 +303,7 @@ export const commands = modelOf("commands", {
       if (!isFinal(command.state)) throw new Failure("deadline_exceeded");
       return command;
     },
+    waits: "timeoutMs",
+    isMiss: (_input, result) => result instanceof Failure && result.code === "deadline_exceeded",
   },
 });

@@ -13,6 +13,8 @@ export interface Made {
   readonly input: object;
   readonly actor: string;
   readonly key?: string;
+  /** For a call that waits: whether this run of it finds something. */
+  readonly finds?: boolean;
   readonly outcome: { readonly answer: unknown } | { readonly error: StoreError } | undefined;
 }
 
@@ -76,18 +78,18 @@ class Enumeration implements Choices {
 const triesMax = 2_000;
 
 /**
- * Returns the states that the calls may have led to, the likeliest one first. Fails with the first difference between
- * the store and the model when no order of the calls explains the answers and the feed.
+ * Yields the states that the calls may have led to, the likeliest one first. Fails with the first difference between the
+ * store and the model when no order of the calls explains the answers and the feed.
  */
 export function* explain(
   state: State,
-  calls: readonly Made[],
+  orders: Iterable<readonly Made[]>,
   feed: readonly FeedRow[],
   baseMs: number,
 ): Generator<State, void, undefined> {
   let difference: unknown;
   let [tries, found] = [0, 0];
-  for (const order of ordersOf(calls)) {
+  for (const order of orders) {
     const choices = new Enumeration(feed);
     do {
       const after = state.copy();
@@ -106,8 +108,8 @@ export function* explain(
   if (found === 0) throw difference;
 }
 
-/** Returns all orders of the calls. One whose answer was lost may also not have run. */
-function* ordersOf(calls: readonly Made[]): Generator<readonly Made[]> {
+/** Yields all orders of the calls. One whose answer was lost may also not have run. */
+export function* ordersOf(calls: readonly Made[]): Generator<readonly Made[]> {
   const [first] = calls;
   if (first === undefined) return yield [];
   for (const call of calls) for (const rest of ordersOf(calls.filter((other) => other !== call))) yield [call, ...rest];
@@ -125,14 +127,21 @@ function runInOrder(state: State, calls: readonly Made[], feed: readonly FeedRow
     state.changes = [];
     const operation = modelled[name] as (typeof modelled)[string];
     let expected: unknown;
+    let isMiss = false;
     try {
-      const run = () => shown(operation.ordered(operation.run(input, state)));
+      const run = () => {
+        const answer = operation.run(input, state);
+        isMiss = operation.isMiss(input, answer, state);
+        return shown(operation.ordered(answer));
+      };
       expected = { answer: key === undefined ? run() : runKeyed(state, { name, input, actor, key }, operation, run) };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
+      isMiss = operation.isMiss(input, error, state);
       if (!error.keepsChanges) Object.assign(state, before, { changes: [] });
       expected = { code: error.code, details: error.details };
     }
+    if (call.finds !== undefined) assert.equal(!isMiss, call.finds, `${name} found something, or nothing`);
     if (outcome !== undefined) {
       const observed =
         "error" in outcome

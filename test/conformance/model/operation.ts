@@ -11,9 +11,13 @@ export interface ModelOperation {
   readonly weight: number;
   /** True for a call that is not made together with others, for example because the client makes it in several steps. */
   readonly isAlone: boolean;
+  /** The field that says how long the call waits. */
+  readonly waits?: "waitMs" | "timeoutMs";
   input(picks: Picks, state: State): object;
   /** Returns the answer, and changes the state; or throws a Failure. */
   run(input: object, state: State): unknown;
+  /** Checks whether an answer or a failure means that the call has found nothing yet, so that it waits if it may. */
+  isMiss(input: object, result: unknown, state: State): boolean;
   /** Checks whether the answer of a call with an idempotency key is stored. */
   isStored(input: object, answer: unknown, state: State): boolean;
   /** Returns the answer that is stored. */
@@ -28,6 +32,8 @@ type Verbs<Entity extends keyof Operations> = {
     readonly isAlone?: boolean;
     input(picks: Picks, state: State): InputOf<Operations[Entity][Verb]>;
     run(input: InputOf<Operations[Entity][Verb]>, state: State): unknown;
+    readonly waits?: "waitMs" | "timeoutMs";
+    isMiss?(input: InputOf<Operations[Entity][Verb]>, result: unknown, state: State): boolean;
     isStored?(input: InputOf<Operations[Entity][Verb]>, answer: unknown, state: State): boolean;
     withoutSecret?(answer: unknown): unknown;
     ordered?(answer: unknown): unknown;
@@ -37,6 +43,7 @@ type Verbs<Entity extends keyof Operations> = {
 const defaults = {
   weight: 1,
   isAlone: false,
+  isMiss: () => false,
   isStored: () => true,
   withoutSecret: (answer: unknown) => answer,
   ordered: (answer: unknown) => answer,

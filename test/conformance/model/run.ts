@@ -8,11 +8,12 @@ import { operations } from "../../../src/operations/table.ts";
 import { present } from "../../../src/present.ts";
 import type { TestClock } from "../../../src/testing/index.ts";
 import { assertSound } from "../../support/sound.ts";
-import { explain, type FeedRow, inTicks, type Made, shown } from "./explain.ts";
+import { explain, type FeedRow, inTicks, type Made, ordersOf, shown } from "./explain.ts";
 import { modelled } from "./operations.ts";
 import { Picks } from "./picks.ts";
 import { State, tickMs } from "./state.ts";
 import { comparableToken } from "./tokens.ts";
+import { findsNothing, ordersWith, stateAfter, waiting, waitingInput, waking } from "./waiting.ts";
 
 /** A store under test, with a few clients. */
 export interface Tested {
@@ -43,6 +44,7 @@ const keyings = fc.oneof(
 type Step =
   | { readonly kind: "call"; readonly call: Call; readonly client: number }
   | { readonly kind: "together"; readonly calls: readonly Call[] }
+  | { readonly kind: "wait"; readonly waiting: Call; readonly calls: readonly Call[] }
   | { readonly kind: "death"; readonly calls: readonly Call[] }
   | { readonly kind: "move"; readonly ticks: number };
 
@@ -53,22 +55,34 @@ const writes = new Set(
   }),
 );
 const names = Object.entries(modelled).flatMap(([name, { weight }]) => Array<string>(weight).fill(name));
-const callOf = fc.record({
-  name: fc.constantFrom(...names),
-  numbers: fc.array(fc.nat(359), { minLength: 14, maxLength: 14 }),
-  keying: keyings,
-});
-const together = (least: number) => fc.array(callOf, { minLength: least, maxLength: 3 });
+const callOf = (...from: readonly string[]) =>
+  fc.record({
+    name: fc.constantFrom(...from),
+    numbers: fc.array(fc.nat(359), { minLength: 14, maxLength: 14 }),
+    keying: keyings,
+  });
+const together = (least: number) => fc.array(callOf(...names), { minLength: least, maxLength: 3 });
 
 /** Generates the steps of a run. */
 export const steps: fc.Arbitrary<Step[]> = fc.array(
   fc.oneof(
-    { weight: 24, arbitrary: fc.record({ kind: fc.constant("call" as const), call: callOf, client: fc.nat(2) }) },
+    {
+      weight: 24,
+      arbitrary: fc.record({ kind: fc.constant("call" as const), call: callOf(...names), client: fc.nat(2) }),
+    },
     {
       weight: 3,
       arbitrary: fc.record({ kind: fc.constant("move" as const), ticks: fc.constantFrom(1, 2, 3, 6, 12, -1) }),
     },
     { weight: 3, arbitrary: fc.record({ kind: fc.constant("together" as const), calls: together(2) }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        kind: fc.constant("wait" as const),
+        waiting: callOf(...waiting),
+        calls: fc.array(callOf(...waking, ...waking, ...names), { minLength: 1, maxLength: 2 }),
+      }),
+    },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant("death" as const), calls: together(0) }) },
   ),
   { minLength: 20, maxLength: 45, size: "max" },
@@ -106,6 +120,7 @@ class Run {
   async take(step: Step): Promise<unknown> {
     if (step.kind === "move") return this.#move(step.ticks);
     if (step.kind === "call") return this.#calls(this.#prepare([step.call], step.client));
+    if (step.kind === "wait") return this.#wait(step.waiting, step.calls);
     if (step.kind === "together" || this.#tested.die === undefined)
       return this.#calls(apart(this.#prepare(step.calls)));
     // Only with its key can a call be repeated after the death, and then it gets the answer that was lost.
@@ -164,12 +179,58 @@ class Run {
       assert.ok(die !== undefined, `${call.name}: only a death loses an answer`);
       return outcome.error.outcome === "unknown" ? [{ ...call, outcome: undefined }] : [];
     });
-    const states = explain(this.#state, known, await this.#newRows(), this.#baseMs);
+    const states = explain(this.#state, ordersOf(known), await this.#newRows(), this.#baseMs);
     // Neither the answers nor the feed tell the order of two renewals, or of a call whose answer was lost: only the rows do.
     this.#state = made.length === 1 && die === undefined ? (states.next().value as State) : await this.#stateOf(states);
     for (const { outcome } of known)
       if (outcome !== undefined && "answer" in outcome) this.#state.learn(outcome.answer);
     return known.flatMap(({ outcome, ...call }) => (outcome === undefined && call.key !== undefined ? [call] : []));
+  }
+
+  /** Makes a call that may wait, and others meanwhile. A call that waits although the model finds something is awaited. */
+  async #wait(waits: Call, calls: readonly Call[]): Promise<void> {
+    const tries = Array.from({ length: 8 }, (_, by) => by);
+    // Mostly a call that finds nothing yet, and others by which it then finds something.
+    const firsts = tries.map((by) => this.#prepare([rotated({ ...waits, keying: "none" }, by)])[0] as Prepared);
+    const first = firsts.find((call) => findsNothing(this.#state, call)) ?? (firsts[0] as Prepared);
+    const sets = tries.map((by) =>
+      apart(
+        this.#prepare(
+          calls.map((call) => rotated(call, by)),
+          1,
+        ),
+      ),
+    );
+    const others = sets.find((set) => !findsNothing(stateAfter(this.#state, set), first)) ?? (sets[0] as Prepared[]);
+    const waitingCall = { ...first, input: waitingInput(first.name, first.input) };
+    this.done.push([`${described(waitingCall)} waits`, ...others.map(described)].join(" with "));
+    const clientOf = ({ client }: Prepared) => this.#tested.clients[client] as Store;
+    const aborter = new AbortController();
+    let outcome: Outcome | undefined;
+    const answered = outcomeOf(callStore(clientOf(first), waitingCall, aborter.signal)).then((found) => {
+      outcome = found;
+    });
+    const made = await Promise.all(
+      others.map(async (call) => ({
+        ...call,
+        outcome: await outcomeOf(callStore(clientOf(call), call)),
+      })),
+    );
+    const feed = await this.#newRows();
+    const statesOf = (waited: Outcome | undefined) =>
+      explain(this.#state, ordersWith({ ...waitingCall, outcome: waited }, made), feed, this.#baseMs);
+    if (outcome === undefined) {
+      // The calls may also be unexplained because the answer is on its way.
+      const states = untilFailure(statesOf(undefined));
+      if (states.some((state) => findsNothing(state, waitingCall))) aborter.abort();
+      await answered;
+    }
+    feed.push(...(await this.#newRows()));
+    const isCancelled =
+      outcome !== undefined && "error" in outcome && (outcome as { error: StoreError }).error.code === "aborted";
+    this.#state = await this.#stateOf(statesOf(isCancelled ? undefined : outcome));
+    for (const each of [...made, { outcome }])
+      if (each.outcome !== undefined && "answer" in each.outcome) this.#state.learn(each.outcome.answer);
   }
 
   #newId(): string {
@@ -234,6 +295,21 @@ class Run {
   }
 }
 
+const rotated = (call: Call, by: number): Call => ({
+  ...call,
+  numbers: [...call.numbers.slice(by), ...call.numbers.slice(0, by)],
+});
+
+/** Returns the states that explain something, or none. */
+function untilFailure(states: Iterable<State>): readonly State[] {
+  try {
+    return [...states];
+  } catch (error) {
+    if (error instanceof assert.AssertionError) return [];
+    throw error;
+  }
+}
+
 const ofMap = (rows: object) => Object.entries(rows).toSorted(([one], [other]) => (one < other ? -1 : 1));
 
 async function listed<Row extends { readonly id: string }>(
@@ -278,10 +354,10 @@ type Outcome = { readonly answer: unknown } | { readonly error: StoreError };
 
 type AnyCall = (input: object, options: object) => Promise<unknown>;
 
-function callStore(store: Store, { name, input, actor, key }: Prepared) {
+function callStore(store: Store, { name, input, actor, key }: Prepared, signal?: AbortSignal) {
   const [entity, verb] = name.split(".") as [string, string];
   const verbs = store[entity as keyof Store] as unknown as Record<string, AnyCall>;
-  return (verbs[verb] as AnyCall)(input, { actor, ...present({ idempotencyKey: key }) });
+  return (verbs[verb] as AnyCall)(input, { actor, ...present({ idempotencyKey: key, signal }) });
 }
 
 async function outcomeOf(answer: Promise<unknown>): Promise<Outcome> {

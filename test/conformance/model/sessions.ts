@@ -175,6 +175,8 @@ export const sessions = modelOf("sessions", {
       if (isOpen(session)) throw new Failure("deadline_exceeded");
       return session;
     },
+    waits: "timeoutMs",
+    isMiss: (_input, result) => result instanceof Failure && result.code === "deadline_exceeded",
   },
   list: {
     input: (picks, state) => ({

@@ -74,6 +74,8 @@ export const worktrees = modelOf("worktrees", {
       ...picks.optional("path", picks.of(paths), 5),
     }),
     run: (input, state) => reserve(state, input),
+    waits: "waitMs",
+    isMiss: (_input, result) => result instanceof Failure && result.code === "capacity_exhausted",
   },
   register: {
     weight: 2,
