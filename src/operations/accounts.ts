@@ -8,7 +8,7 @@ import { Id, listInput, Name, NewId, Version } from "../model/fields.ts";
 import { nameKey } from "../model/repositories.ts";
 import { type AccountKind, accountKinds } from "../model/vocabulary.ts";
 import { fail, operation } from "../operation.ts";
-import { first, forUpdate, one, sql, step } from "../sql.ts";
+import { type Body, first, forUpdate, one, sql, step } from "../sql.ts";
 import { changedFields } from "./changeDetail.ts";
 import { invalidTransition } from "./failures.ts";
 import { listPage } from "./paging.ts";
@@ -38,8 +38,9 @@ export const insertAccount = step(function* (
   id: string,
   name: string,
   kind: AccountKind,
-  { now, changed, counted }: Context,
-) {
+  context: Context,
+): Body<AccountRow> {
+  const { now, changed, counted } = context;
   // ON CONFLICT decides between two transactions that insert the same name at once; a SELECT before it could not.
   const row = yield* first<AccountRow>(sql`
     INSERT INTO accounts (
@@ -61,14 +62,16 @@ export const insertAccount = step(function* (
     RETURNING *`);
   if (row === undefined) {
     const holder = yield* lockAccountByName(name);
-    nameTaken(name, holder?.id);
+    // An account that gave up the name while this call waited for it has none to name.
+    if (holder === undefined) return yield* insertAccount(id, name, kind, context);
+    nameTaken(name, holder.id);
   }
   counted("account", undefined, "enabled");
   changed({ entity: "account", id, op: "create", version: 1, detail: { kind } });
   return row;
 });
 
-function nameTaken(name: string, accountId: string | undefined): never {
+function nameTaken(name: string, accountId: string): never {
   fail("conflict", { reason: "name", accountId }, `another account has the name ${name}: choose another one`);
 }
 

@@ -261,3 +261,18 @@ test("while another transaction holds up all commits, writes wait, then fail wit
   assert.equal((await store.maintenance.health()).ready, true);
   await client.end();
 });
+
+test("an account gets a name that another one gives up meanwhile", async (t) => {
+  const { store, url, waitsOrAnswers } = await rig(t);
+  const { id } = await store.accounts.create({ name: "Ada", kind: "human" });
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  await client.query("BEGIN");
+  await client.query("SELECT * FROM accounts WHERE id = $1 FOR UPDATE", [id]);
+  const creating = store.accounts.create({ name: "Ada", kind: "human" });
+  await waitsOrAnswers(creating);
+  await client.query("UPDATE accounts SET name = 'Bea', name_key = 'BEA' WHERE id = $1", [id]);
+  await client.query("COMMIT");
+  await client.end();
+  assert.equal((await creating).name, "Ada");
+});
