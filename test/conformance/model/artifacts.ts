@@ -1,4 +1,5 @@
 // The model of artifacts.
+import { discardFile, reclaimFile } from "./fileState.ts";
 import { byId, fits, page, wholePage } from "./lists.ts";
 import { modelOf } from "./operation.ts";
 import type { Picks } from "./picks.ts";
@@ -34,6 +35,7 @@ function save(state: State, row: Artifact, op: string): Artifact {
 /** Ends an artifact: a ready one is deleted, a pending one fails. */
 function end(state: State, before: Artifact, op: "delete" | "expire" | "replace"): Artifact {
   const to = before.state === "ready" ? "deleted" : "failed";
+  if (to === "deleted") discardFile(state, before);
   return save(state, raised(before, { state: to }, state.now), op);
 }
 
@@ -120,7 +122,6 @@ interface New extends Pick<Artifact, "state" | "sizeBytes" | "sha256" | "uri" | 
 }
 
 function add(state: State, place: Place, { id = "", name, kind = "custom", ...content }: New): Artifact {
-  requireNoFolder(state, place, name);
   const row: Artifact = {
     id,
     ...place,
@@ -164,7 +165,11 @@ function newArtifact(picks: Picks, state: State) {
   };
 }
 
-const contentOf = (picks: Picks) => ({ sizeBytes: 7, sha256: picks.of(hashes), uri: `s3://bucket/${picks.newId()}` });
+const contentOf = (picks: Picks) => ({
+  sizeBytes: 7,
+  sha256: picks.of(hashes),
+  uri: `s3://bucket/${picks.of([1, 2, 3, 4, 5])}`,
+});
 
 /** Returns an artifact, whose session is thereby used, even if the call changes nothing. */
 function used(state: State, id: string): Artifact {
@@ -189,6 +194,8 @@ export const artifacts = modelOf("artifacts", {
       if (before?.state === "ready" && before.sha256 === sha256)
         return { artifact: extend(state, before, expiresAt), created: false };
       if (before !== undefined) replaceOrFail(state, before, replace);
+      requireNoFolder(state, place, name);
+      reclaimFile(state, uri);
       const content = { state: "ready", sizeBytes, sha256, uri, expiresAt } as const;
       return { artifact: add(state, place, { id, name, kind, ...content }), created: true };
     },
@@ -204,6 +211,7 @@ export const artifacts = modelOf("artifacts", {
       if (before?.state === "pending" && before.sha256 === (sha256 ?? null))
         return { artifact: extend(state, before, expiresAt), created: false };
       if (before !== undefined) replaceOrFail(state, before, replace);
+      requireNoFolder(state, place, name);
       const content = { state: "pending", sizeBytes: null, sha256: sha256 ?? null, uri: null, expiresAt } as const;
       return { artifact: add(state, place, { id, name, kind, ...content }), created: true };
     },
@@ -227,6 +235,7 @@ export const artifacts = modelOf("artifacts", {
       if (isOther) throw new Failure("conflict", { reason: "content" });
       if (before.state === "ready") return extend(state, before, expiresAt);
       requireVersion(before, expectedVersion);
+      reclaimFile(state, uri);
       const row = raised(before, { state: "ready", sizeBytes, sha256, uri, expiresAt }, state.now);
       return save(state, row, "commit");
     },

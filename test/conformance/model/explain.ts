@@ -74,6 +74,23 @@ class Enumeration implements Choices {
   }
 }
 
+/** The facts about a store that its answers do not tell. */
+export interface Readings {
+  /** The time at which the clock of the model began. */
+  readonly baseMs: number;
+  /** True for a store that runs one transaction at a time. */
+  readonly isSerial: boolean;
+}
+
+/**
+ * Returns the feed in the order of the calls. Where transactions run side by side, one may commit after another one
+ * without having seen it.
+ */
+function byCall(feed: readonly FeedRow[], calls: readonly Made[]): readonly FeedRow[] {
+  const placeOf = ({ actor }: FeedRow) => calls.findIndex((call) => call.actor === actor);
+  return feed.toSorted((one, other) => placeOf(one) - placeOf(other));
+}
+
 /** The number of orders and choices that are tried for one step. */
 const triesMax = 2_000;
 
@@ -85,7 +102,7 @@ export function* explain(
   state: State,
   orders: Iterable<readonly Made[]>,
   feed: readonly FeedRow[],
-  baseMs: number,
+  { baseMs, isSerial }: Readings,
 ): Generator<State, void, undefined> {
   let difference: unknown;
   let [tries, found] = [0, 0];
@@ -95,7 +112,7 @@ export function* explain(
       const after = state.copy();
       after.choices = choices;
       try {
-        runInOrder(after, order, feed, baseMs);
+        runInOrder(after, order, isSerial ? feed : byCall(feed, order), baseMs);
       } catch (error) {
         if (!(error instanceof assert.AssertionError)) throw error;
         difference ??= error;

@@ -1,106 +1,27 @@
 // Runs a generated sequence of steps on a store and on the model, and compares them after each step and at the end.
 import assert from "node:assert/strict";
-import { inspect } from "node:util";
-import fc from "fast-check";
-import { type Store, StoreError } from "../../../src/index.ts";
-import type { AnyOperation } from "../../../src/operation.ts";
-import { operations } from "../../../src/operations/table.ts";
-import { present } from "../../../src/present.ts";
+import type { Store, StoreError } from "../../../src/index.ts";
 import type { TestClock } from "../../../src/testing/index.ts";
 import { assertSound } from "../../support/sound.ts";
-import { explain, type FeedRow, inTicks, type Made, ordersOf, shown } from "./explain.ts";
+import { apart, callStore, described, type Outcome, outcomeOf, type Prepared, searches, writes } from "./calls.ts";
+import { explain, type FeedRow, inTicks, type Made, ordersOf, type Readings, shown } from "./explain.ts";
 import { modelled } from "./operations.ts";
 import { Picks } from "./picks.ts";
 import { State, tickMs } from "./state.ts";
+import { beginning, type Call, type Keying, rotated, type Step } from "./steps.ts";
 import { comparableToken } from "./tokens.ts";
-import { findsNothing, ordersWith, stateAfter, waiting, waitingInput, waking } from "./waiting.ts";
+import { findsNothing, ordersWith, stateAfter, waitingInput } from "./waiting.ts";
 
 /** A store under test, with a few clients. */
 export interface Tested {
   readonly clock: TestClock;
   readonly clients: readonly Store[];
+  /** True when the store runs one transaction at a time. */
+  readonly isSerial: boolean;
   /** Ends the thread of the database without warning, and resolves when another one serves the same data. */
   readonly die?: () => Promise<void>;
   close(): Promise<void>;
 }
-
-interface Call {
-  readonly name: string;
-  readonly numbers: readonly number[];
-  /** Decides whether the call has an idempotency key. Without it, it has none. */
-  readonly keying?: Keying;
-}
-
-/**
- * A key that is new, or of a call that has run: `repeat` makes that call again, `mismatch` another one with its key.
- * `twin` is a call of the same step once more.
- */
-type Keying = "none" | "new" | "repeat" | "mismatch" | "twin";
-const keyings = fc.oneof(
-  { weight: 16, arbitrary: fc.constant<Keying>("none") },
-  { weight: 4, arbitrary: fc.constantFrom<Keying>("new", "repeat", "mismatch", "twin") },
-);
-
-type Step =
-  | { readonly kind: "call"; readonly call: Call; readonly client: number }
-  | { readonly kind: "together"; readonly calls: readonly Call[] }
-  | { readonly kind: "wait"; readonly waiting: Call; readonly calls: readonly Call[] }
-  | { readonly kind: "death"; readonly calls: readonly Call[] }
-  | { readonly kind: "move"; readonly ticks: number };
-
-const writes = new Set(
-  Object.keys(modelled).filter((name) => {
-    const [entity, verb] = name.split(".") as [keyof typeof operations, string];
-    return (operations[entity] as Readonly<Record<string, AnyOperation>>)[verb]?.access === "write";
-  }),
-);
-const names = Object.entries(modelled).flatMap(([name, { weight }]) => Array<string>(weight).fill(name));
-const callOf = (...from: readonly string[]) =>
-  fc.record({
-    name: fc.constantFrom(...from),
-    numbers: fc.array(fc.nat(359), { minLength: 14, maxLength: 14 }),
-    keying: keyings,
-  });
-const together = (least: number) => fc.array(callOf(...names), { minLength: least, maxLength: 3 });
-
-/** Generates the steps of a run. */
-export const steps: fc.Arbitrary<Step[]> = fc.array(
-  fc.oneof(
-    {
-      weight: 24,
-      arbitrary: fc.record({ kind: fc.constant("call" as const), call: callOf(...names), client: fc.nat(2) }),
-    },
-    {
-      weight: 3,
-      arbitrary: fc.record({ kind: fc.constant("move" as const), ticks: fc.constantFrom(1, 2, 3, 6, 12, -1) }),
-    },
-    { weight: 3, arbitrary: fc.record({ kind: fc.constant("together" as const), calls: together(2) }) },
-    {
-      weight: 2,
-      arbitrary: fc.record({
-        kind: fc.constant("wait" as const),
-        waiting: callOf(...waiting),
-        calls: fc.array(callOf(...waking, ...waking, ...names), { minLength: 1, maxLength: 2 }),
-      }),
-    },
-    { weight: 1, arbitrary: fc.record({ kind: fc.constant("death" as const), calls: together(0) }) },
-  ),
-  { minLength: 20, maxLength: 45, size: "max" },
-);
-
-/** The calls with which every run begins, so that the others have something to work on. */
-const beginning: readonly Call[] = [
-  // Two runners, a repository that allows three worktrees, a session that holds one of them, and one without.
-  { name: "repositories.upsert", numbers: [0, 0, 1, 0] },
-  { name: "runners.register", numbers: [0, 0, 0, 1, 0, 0] },
-  { name: "runners.register", numbers: [0, 1, 0, 1, 0, 0] },
-  { name: "sessions.create", numbers: [0] },
-  { name: "worktrees.reserve", numbers: [0, 0, 0, 1, 0, 0, 0, 0, 3] },
-  { name: "sessions.create", numbers: [0] },
-  // An account with the token of an administrator.
-  { name: "accounts.create", numbers: [0] },
-  { name: "tokens.bootstrapAdmin", numbers: [0] },
-];
 
 class Run {
   readonly #tested: Tested;
@@ -117,14 +38,17 @@ class Run {
     this.#baseMs = tested.clock.now() - 1_000;
   }
 
+  get #readings(): Readings {
+    return { baseMs: this.#baseMs, isSerial: this.#tested.isSerial };
+  }
+
   async take(step: Step): Promise<unknown> {
     if (step.kind === "move") return this.#move(step.ticks);
     if (step.kind === "call") return this.#calls(this.#prepare([step.call], step.client));
     if (step.kind === "wait") return this.#wait(step.waiting, step.calls);
-    if (step.kind === "together" || this.#tested.die === undefined)
-      return this.#calls(apart(this.#prepare(step.calls)));
+    if (step.kind === "together" || this.#tested.die === undefined) return this.#calls(this.#prepareApart(step.calls));
     // Only with its key can a call be repeated after the death, and then it gets the answer that was lost.
-    const calls = apart(this.#prepare(step.calls.map((call) => ({ ...call, keying: "new" }))));
+    const calls = this.#prepareApart(step.calls.map((call) => ({ ...call, keying: "new" })));
     const lost = await this.#calls(calls, this.#tested.die);
     for (const call of lost) await this.#calls([call]);
   }
@@ -147,6 +71,10 @@ class Run {
       prepared.push(twin === undefined ? this.#prepareOne(name, numbers, keying, client) : { ...twin, client });
     }
     return prepared;
+  }
+
+  #prepareApart(calls: readonly Call[], firstClient = 0): readonly Prepared[] {
+    return apart(this.#prepare(calls, firstClient), this.#tested.isSerial);
   }
 
   #prepareOne(name: string, numbers: readonly number[], keying: Keying, client: number): Prepared {
@@ -179,7 +107,7 @@ class Run {
       assert.ok(die !== undefined, `${call.name}: only a death loses an answer`);
       return outcome.error.outcome === "unknown" ? [{ ...call, outcome: undefined }] : [];
     });
-    const states = explain(this.#state, ordersOf(known), await this.#newRows(), this.#baseMs);
+    const states = explain(this.#state, ordersOf(known), await this.#newRows(), this.#readings);
     // Neither the answers nor the feed tell the order of two renewals, or of a call whose answer was lost: only the rows do.
     this.#state = made.length === 1 && die === undefined ? (states.next().value as State) : await this.#stateOf(states);
     for (const { outcome } of known)
@@ -193,12 +121,14 @@ class Run {
     // Mostly a call that finds nothing yet, and others by which it then finds something.
     const firsts = tries.map((by) => this.#prepare([rotated({ ...waits, keying: "none" }, by)])[0] as Prepared);
     const first = firsts.find((call) => findsNothing(this.#state, call)) ?? (firsts[0] as Prepared);
+    if (!this.#tested.isSerial && searches(first)) {
+      await this.#calls([first]);
+      return;
+    }
     const sets = tries.map((by) =>
-      apart(
-        this.#prepare(
-          calls.map((call) => rotated(call, by)),
-          1,
-        ),
+      this.#prepareApart(
+        calls.map((call) => rotated(call, by)),
+        1,
       ),
     );
     const others = sets.find((set) => !findsNothing(stateAfter(this.#state, set), first)) ?? (sets[0] as Prepared[]);
@@ -218,7 +148,7 @@ class Run {
     );
     const feed = await this.#newRows();
     const statesOf = (waited: Outcome | undefined) =>
-      explain(this.#state, ordersWith({ ...waitingCall, outcome: waited }, made), feed, this.#baseMs);
+      explain(this.#state, ordersWith({ ...waitingCall, outcome: waited }, made), feed, this.#readings);
     if (outcome === undefined) {
       // The calls may also be unexplained because the answer is on its way.
       const states = untilFailure(statesOf(undefined));
@@ -278,6 +208,7 @@ class Run {
       sessions: await listed(store.sessions.all({ limit: 3 })),
       commands: await listed(store.commands.all({ limit: 3 })),
       artifacts: await listed(store.artifacts.all({ limit: 3 })),
+      files: await listed(store.files.all({ limit: 3 })),
       accounts: await listed(store.accounts.all({ limit: 3, includeDisabled: true })),
       tokens: await listed(store.tokens.all({ limit: 3 }), comparableToken),
       attempts: await byCommand(state.commands.keys(), (commandId) => store.commands.attempts({ commandId })),
@@ -294,11 +225,6 @@ class Run {
     assert.equal((await this.#newRows()).length, 0, "reads change nothing");
   }
 }
-
-const rotated = (call: Call, by: number): Call => ({
-  ...call,
-  numbers: [...call.numbers.slice(by), ...call.numbers.slice(0, by)],
-});
 
 /** Returns the states that explain something, or none. */
 function untilFailure(states: Iterable<State>): readonly State[] {
@@ -327,46 +253,6 @@ async function listed<Row extends { readonly id: string }>(
 async function byCommand<Item>(ids: Iterable<string>, read: (id: string) => Promise<readonly Item[]>) {
   const found = await Promise.all([...ids].map(async (id) => [id, await read(id)] as const));
   return Object.fromEntries(found.filter(([, items]) => items.length > 0));
-}
-
-/** Leaves out the calls that cannot be made with others, such as appends that the client would join. */
-function apart(calls: readonly Prepared[]): readonly Prepared[] {
-  return calls.filter(
-    ({ name }, index) =>
-      modelled[name]?.isAlone === false &&
-      (name !== "logs.append" || calls.findIndex((call) => call.name === name) === index),
-  );
-}
-
-/** A call of a client, ready to be made. */
-interface Prepared {
-  readonly name: string;
-  readonly input: object;
-  readonly client: number;
-  readonly actor: string;
-  readonly key?: string;
-}
-
-const described = ({ name, input, key }: Prepared): string =>
-  `${name} ${inspect(input, { depth: 5 })}${key === undefined ? "" : ` with the key ${key}`}`;
-
-type Outcome = { readonly answer: unknown } | { readonly error: StoreError };
-
-type AnyCall = (input: object, options: object) => Promise<unknown>;
-
-function callStore(store: Store, { name, input, actor, key }: Prepared, signal?: AbortSignal) {
-  const [entity, verb] = name.split(".") as [string, string];
-  const verbs = store[entity as keyof Store] as unknown as Record<string, AnyCall>;
-  return (verbs[verb] as AnyCall)(input, { actor, ...present({ idempotencyKey: key, signal }) });
-}
-
-async function outcomeOf(answer: Promise<unknown>): Promise<Outcome> {
-  try {
-    return { answer: await answer };
-  } catch (error) {
-    if (error instanceof StoreError) return { error };
-    throw error;
-  }
 }
 
 /** Runs the steps on a store that was just opened, and closes it. */

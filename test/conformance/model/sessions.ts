@@ -3,6 +3,7 @@
 import { endByForce } from "./commandEnds.ts";
 import { cancelCommand, commandsOf } from "./commandState.ts";
 import { enqueue, newCommands } from "./commands.ts";
+import { discardFile } from "./fileState.ts";
 import { byId, fits, page, wholePage } from "./lists.ts";
 import { modelOf } from "./operation.ts";
 import type { Picks } from "./picks.ts";
@@ -214,7 +215,9 @@ export const sessions = modelOf("sessions", {
       const artifacts = [...state.artifacts.values()].filter((row) => row.sessionId === sessionId);
       const pinned = artifacts.filter((row) => row.pinned);
       if (pinned.length > 0) throw new Failure("conflict", { reason: "pinned" });
-      for (const { id, version } of artifacts) {
+      for (const artifact of artifacts) {
+        const { id, version } = artifact;
+        if (artifact.state === "ready") discardFile(state, artifact);
         state.remove("artifacts", id);
         state.change("artifact", { id, version: version + 1 }, "delete", sessionId);
       }

@@ -15,7 +15,12 @@ export const tickMs = 600_000;
 export const priorityStepMs = 60_000;
 
 /** The limits of the tested store that are times, in whole ticks. */
-export const limits = { stopGraceMs: 2 * tickMs, runnerGoneMs: 5 * tickMs, idempotencyMs: 8 * tickMs } as const;
+export const limits = {
+  stopGraceMs: 2 * tickMs,
+  runnerGoneMs: 5 * tickMs,
+  idempotencyMs: 8 * tickMs,
+  fileGraceMs: tickMs,
+} as const;
 
 type Awaited1<Call extends (...args: never[]) => unknown> = NonNullable<Awaited<ReturnType<Call>>>;
 /** A row as the store returns it, with ticks in place of times. */
@@ -49,6 +54,8 @@ export type Command = RowOf<"commands"> & { readonly hidden: { readonly confirme
 export type Token = InTicks<Awaited1<Store["tokens"]["mint"]>["token"]> & {
   readonly hidden: { readonly hasGivenUpName: boolean };
 };
+
+export type DiscardedFile = InTicks<Awaited1<Store["files"]["claim"]>["files"][number]>;
 
 export interface Chunk {
   readonly offset: number;
@@ -87,6 +94,7 @@ export interface Choices {
 }
 
 const tables = [
+  "files",
   "repositories",
   "runners",
   "worktrees",
@@ -113,6 +121,7 @@ export class State {
   /** The logs of attempts, by the id of the command and the number of the attempt. */
   logs: ReadonlyMap<string, readonly Chunk[]> = new Map();
   artifacts: ReadonlyMap<string, Artifact> = new Map();
+  files: ReadonlyMap<string, DiscardedFile> = new Map();
   accounts: ReadonlyMap<string, Account> = new Map();
   tokens: ReadonlyMap<string, Token> = new Map();
   /** The calls with idempotency keys that have run, by operation, actor and key. */

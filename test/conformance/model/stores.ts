@@ -23,7 +23,7 @@ const three = (connect: () => Store): readonly Store[] => [connect(), connect(),
 export async function openMemory(): Promise<Tested> {
   const clock = testClock();
   const store = await openTestStore({ clock, limits });
-  return { clock, clients: three(() => attachStore(store.connect())), close: () => store.close() };
+  return { clock, clients: three(() => attachStore(store.connect())), isSerial: true, close: () => store.close() };
 }
 
 /** Opens a file in a thread that dies when a step asks for it. */
@@ -39,6 +39,7 @@ export async function openFile(): Promise<Tested> {
   };
   return {
     clock,
+    isSerial: true,
     get clients() {
       return clients;
     },
@@ -58,6 +59,7 @@ export async function openPostgres(): Promise<Tested> {
   return {
     clock,
     clients: three(() => attachStore(store.connect())),
+    isSerial: false,
     async close() {
       await store.close();
       await dropDatabase(url);

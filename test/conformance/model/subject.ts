@@ -2,7 +2,8 @@
 // MODEL_PATH repeats the run that failed.
 import { it } from "node:test";
 import fc from "fast-check";
-import { runSteps, steps, type Tested } from "./run.ts";
+import { runSteps, type Tested } from "./run.ts";
+import { steps } from "./steps.ts";
 
 /** The number of attempts to shorten what has failed: enough for a few steps less, in a few seconds. */
 const shrinksMax = 60;
