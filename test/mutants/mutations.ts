@@ -40,6 +40,10 @@ function subject(name: string): Pick<Mutation, "tests" | "only"> {
 /** The check of a store in a SQLite file, whose rows are broken by hand. */
 const checkOfFile = { tests: ["test/engines/fsck.test.ts"], only: "on sqlite" };
 
+const checkouts = { tests: ["test/system/runner/git/checkout.test.ts"] };
+const mirrors = { tests: ["test/system/runner/git/repository.test.ts"] };
+const patches = { tests: ["test/system/runner/git/patch.test.ts"] };
+const runnerArtifacts = { tests: ["test/system/runner/artifacts.test.ts"] };
 const collector = { tests: ["test/system/collector/collectFiles.test.ts"], only: "exists here|outside of" };
 const client = { tests: ["test/unit/client.test.ts"] };
 const dispatcher = { tests: ["test/unit/sql.test.ts"] };
@@ -1089,5 +1093,90 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/runner/debuggers/dap/connection.ts", { tests: ["test/system/runner/debuggers/dapDebugger.test.ts"] }, [
     ["requests of a debug adapter are refused", "return this.#refuse(message);", "return;"],
+  ]),
+
+  // Git and artifacts of the runner
+  ...mutate("src/runner/git/scrub.ts", checkouts, [
+    [
+      "a scrub leaves no settings of the last commands",
+      "if (!lasting.includes(name))",
+      "if (name.startsWith(lasting[0] as string))",
+    ],
+    [
+      "a scrub writes files that git was told to overlook",
+      "if (tracked.hidesChanges) {",
+      "if (tracked.hidesChanges && false) {",
+    ],
+    [
+      "a scrub removes repositories among tracked files",
+      "for (const nested of await nestedRepositories(path, tracked)) await removeTree(nested);",
+      "",
+    ],
+    ["a scrub empties submodules", "await removeTree(join(path, module));", ""],
+    ["a scrub removes nested repositories", '"-ffdx"', '"-fdx"'],
+    [
+      "a scrub moves no branch",
+      '"checkout", "--quiet", "--force", "--detach", commitSha',
+      '"reset", "--quiet", "--hard", commitSha',
+    ],
+  ]),
+  ...mutate("src/runner/git/checkout.ts", checkouts, [
+    ["no link leads a removal out of the root", "if (!isBelow(await realParent(root), real))", "if (real === root)"],
+    [
+      "the repository is never removed",
+      "if (repository === real || isBelow(real, repository))",
+      "if (repository === real)",
+    ],
+    ["a lock that was left behind stops nothing", 'await removeTree(join(parts.ownDir, "index.lock"));', ""],
+    ["hidden changes are no clean worktree", "!tracked.hidesChanges && ", ""],
+    ["a worktree that is not scrubbed keeps ignored files", "if (needsScrub) await scrub", "if (true) await scrub"],
+  ]),
+  ...mutate("src/runner/git/worktreeParts.ts", checkouts, [
+    [
+      "a link is believed only if it leads into this repository",
+      'if (dirname(ownDir) !== (await realpath(join(gitDir, "worktrees")))) return undefined;',
+      "",
+    ],
+    ["a worktree that was being made is none", "!isLinked || (await isBeingMade(ownDir))", "!isLinked"],
+  ]),
+  ...mutate("src/runner/git/git.ts", checkouts, [
+    ["no hook runs", '"core.hooksPath": "/dev/null",', ""],
+    ["no monitor of files runs", '"core.fsmonitor": "false",', ""],
+    ["a git that sees another at work tries again", "attempt >= attemptsMax ||", "attempt >= 1 ||"],
+  ]),
+  ...mutate("src/runner/git/git.ts", mirrors, [
+    ["messages have no credentials", "super(maskUrls(reason));", "super(reason);"],
+  ]),
+  ...mutate("src/runner/git/repository.ts", mirrors, [
+    ["a commit that is fetched is kept", "[`+${commitSha}:${kept}`]", "[commitSha]"],
+    ["a server that gives no commit by its id is asked for its branches", "if (isNotAdvertised(error))", "if (false)"],
+  ]),
+  ...mutate("src/runner/git/patch.ts", patches, [
+    [
+      "a patch is the one that the session names",
+      "expected !== undefined && actual !== expected",
+      "expected === undefined",
+    ],
+    ["a patch has a bound", "if (bytes > bytesMax)", "if (bytes === -1)"],
+  ]),
+  ...mutate("src/runner/artifacts/selectFiles.ts", runnerArtifacts, [
+    ["no link leads to an artifact", "if ((await realpath(dirname(path))) !== dirname(path))", "if (path === folder)"],
+    ["only regular files are artifacts", "else if (!found.isFile())", "else if (found.isFIFO())"],
+    [
+      "a file that changed is noticed, whatever its time says",
+      "return [dev, ino, size, mtimeNs, ctimeNs];",
+      "return [dev, ino, size, mtimeNs];",
+    ],
+  ]),
+  ...mutate("src/runner/artifacts/sink.ts", runnerArtifacts, [
+    ["a sink stores what was announced", 'if (hash.digest("hex") !== sha256)', "if (hash === undefined)"],
+    ["artifacts are private", '"wx", 0o600', '"wx", 0o644'],
+  ]),
+  ...mutate("src/runner/artifacts/collectArtifacts.ts", runnerArtifacts, [
+    [
+      "a file that the store may know of is left to its collector",
+      "uri !== undefined && ended?.uri === null",
+      "uri !== undefined",
+    ],
   ]),
 ];

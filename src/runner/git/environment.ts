@@ -56,7 +56,6 @@ export function gitEnvironment(ceiling?: string, worktree?: WorktreeParts): Node
     SSH_ASKPASS_REQUIRE: "never",
     // Reading must not wait for a lock, and not leave one.
     GIT_OPTIONAL_LOCKS: "0",
-    GIT_ALLOW_PROTOCOL: "file:https:http:ssh",
     ...present({
       GIT_CEILING_DIRECTORIES: ceiling,
       GIT_DIR: worktree?.ownDir,

@@ -1,5 +1,6 @@
 // Runs git, and reports its failures in one sentence.
 import { present } from "../../present.ts";
+import { sleep } from "../../realTime.ts";
 import { runCommand } from "../process/runCommand.ts";
 import { gitEnvironment, type WorktreeParts } from "./environment.ts";
 
@@ -65,6 +66,25 @@ const overrides = Object.entries(settings).flatMap(([name, value]) => ["-c", `${
  * repositories than the one of its folder. Fails with a GitError.
  */
 export async function git(args: readonly string[], options: GitOptions): Promise<string> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await runGit(args, options);
+    } catch (error) {
+      const isPassing = error instanceof GitError && readsHalfMade.test(error.message);
+      if (!isPassing || attempt >= attemptsMax || options.signal.aborted) throw error;
+      await sleep(10 * attempt, { signal: options.signal });
+    }
+  }
+}
+
+/**
+ * The failure of a git that lists the worktrees while another one writes the files of a new one. It ends before it
+ * changes anything.
+ */
+const readsHalfMade = /failed to read \S.*\/worktrees\/.*\/commondir/;
+const attemptsMax = 20;
+
+async function runGit(args: readonly string[], options: GitOptions): Promise<string> {
   const { cwd, signal, ceiling, worktree, encoding = "utf8" } = options;
   const pieces: Record<"stdout" | "stderr", Uint8Array[]> = { stdout: [], stderr: [] };
   const output = (stream: "stdout" | "stderr", data: Uint8Array) => pieces[stream].push(data);

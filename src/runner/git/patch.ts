@@ -58,9 +58,8 @@ export async function applyPatch(worktreePath: string, options: PatchOptions): P
   await writeFile(path, patch, { mode: 0o600, flag: "wx" });
   try {
     const inWorktree = { cwd: worktreePath, ceiling: dirname(worktreePath), signal };
-    const apply = ["apply", "--whitespace=nowarn"];
-    await git([...apply, "--check", path], inWorktree);
-    await git([...apply, path], inWorktree);
+    // It checks every file before it writes the first: https://git-scm.com/docs/git-apply#Documentation/git-apply.txt---reject
+    await git(["apply", "--whitespace=nowarn", path], inWorktree);
   } catch (error) {
     requireGoingOn(signal);
     if (!(error instanceof GitError) || error.notInstalled) throw error;

@@ -167,7 +167,11 @@ async function fetchInto(wanted: Wanted, what: readonly string[]): Promise<void>
 }
 
 const atMirror = (gitDir: string): readonly string[] => ["--git-dir", gitDir];
-const here = ({ gitDir, signal, env }: Wanted) => ({ cwd: gitDir, signal, env });
+const here = ({ gitDir, signal, env }: Wanted) => ({
+  cwd: gitDir,
+  signal,
+  env: { ...env, GIT_ALLOW_PROTOCOL: "file:https:http:ssh" },
+});
 
 async function hasCommit(gitDir: string, name: string, signal: AbortSignal): Promise<boolean> {
   try {

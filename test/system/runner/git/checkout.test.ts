@@ -31,7 +31,8 @@ const known = () => git(home, "worktree", "list", "--porcelain");
 
 /** Checks that a worktree has the files of a commit and nothing else. */
 function assertPristine(path: string, commitSha: string): void {
-  assert.equal(git(path, "rev-parse", "HEAD").trim(), commitSha);
+  // On no branch, so that none was moved.
+  assert.equal(git(path, "rev-parse", "HEAD", "--abbrev-ref", "HEAD"), `${commitSha}\nHEAD\n`);
   assert.equal(git(path, "status", "--porcelain", "--ignored"), "");
   assert.deepEqual(readdirSync(path, { recursive: true }).sort(), [
     ".git",
@@ -49,6 +50,7 @@ test("a worktree is made, moved to other commits without losing ignored files, a
   assertPristine(path, first);
   mkdirSync(join(path, "cache"));
   assert.deepEqual(await inspectWorktree(path, signal), { commitSha: first, isClean: true });
+  writeFileSync(join(git(path, "rev-parse", "--git-dir").trim(), "index.lock"), "");
   assert.deepEqual(await bring(path, second, false), { how: "reused", notes: [] });
   assert.ok(existsSync(join(path, "cache")));
   assert.deepEqual(await bring(path, second), { how: "reused", notes: [] });
@@ -109,6 +111,11 @@ test("a worktree that is damaged, gone or half made is made anew", async () => {
     "a repository of its own": () => {
       rmSync(join(path, ".git"));
       git(path, "init", "--quiet");
+    },
+    "a worktree of another repository": () => {
+      rmSync(path, { recursive: true });
+      git(home, "clone", "--quiet", home, `${home}-2`);
+      git(`${home}-2`, "worktree", "add", "--quiet", "--detach", path, first);
     },
     "another file": () => {
       rmSync(path, { recursive: true });
@@ -185,6 +192,20 @@ test("calls at the same time make their worktrees, and one that is stopped leave
   await assert.rejects(bring(path, missing), { name: "GitError", message: /0000 is not in .*: fetch it there first/ });
 });
 
+test("a worktree that another process has half made does not fail the others", async () => {
+  const halfMade = join(gitDir, "worktrees/half-made");
+  mkdirSync(halfMade, { recursive: true });
+  for (const [name, content] of Object.entries({ gitdir: `${home}/none/.git\n`, HEAD: `${first}\n`, commondir: "" }))
+    writeFileSync(join(halfMade, name), content);
+  assert.throws(() => git(home, "worktree", "list"), /failed to read/);
+  const path = newPath();
+  const made = bring(path);
+  setTimeout(() => writeFileSync(join(halfMade, "commondir"), "../..\n"), 200);
+  await made;
+  assertPristine(path, first);
+  rmSync(halfMade, { recursive: true });
+});
+
 test("settings of the repository and variables start no program and lead nowhere else", async (t) => {
   const path = newPath();
   await bring(path);
@@ -238,5 +259,14 @@ test("submodules are noted, or initialised on request; so are files in Git LFS w
   await bring(path, commitSha);
   assert.deepEqual(readdirSync(join(path, "module")), []);
   assert.equal(git(path, "status", "--porcelain"), "");
-  renameSync(work, `${work}-moved`);
+  const options = { repository, worktreesRoot, path, commitSha, submodules: true, signal };
+  // By default git allows no submodule to read from this machine.
+  await assert.rejects(checkOut(options), { name: "GitError", message: /submodule/ });
+  const allowed = { GIT_CONFIG_COUNT: "1", GIT_CONFIG_KEY_0: "protocol.file.allow", GIT_CONFIG_VALUE_0: "always" };
+  Object.assign(process.env, allowed);
+  const { notes: others } = await checkOut(options).finally(() => {
+    for (const name of Object.keys(allowed)) delete process.env[name];
+  });
+  assert.equal(others.length, 1);
+  assert.deepEqual(readdirSync(join(path, "module")), [".git", "x"]);
 });

@@ -70,6 +70,7 @@ test("a patch that is refused leaves the worktree as it was, and says why", asyn
     ["hash_missing", /it has no hash: set patchHash/, { uri: `${plain}/patch` }],
     ["hash_missing", /its hash "md5:1" is no sha256/, { ...data(patch), hash: "md5:1" }],
     ["too_large", /larger than 1000000 bytes/, { uri: `${plain}/endless`, hash, bytesMax: 1_000_000 }],
+    ["too_large", /its data URI is larger than 10 bytes/, { ...data(patch), bytesMax: 10 }],
     ["unreadable", /took longer than 20 ms/, { uri: `${plain}/silent`, hash, timeoutMs: 20 }],
     ["unreadable", /http:\/\/\*\*\*@127.*cannot be read/, { uri: `${http}/patch`, hash }],
     ["unreadable", /answers 404 Not Found/, { uri: `${plain}/none`, hash }],

@@ -104,7 +104,10 @@ async function fileServer(t: TestContext, password: string) {
     else response.end(readFileSync(file));
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
-  t.after(() => server.close());
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
   return `127.0.0.1:${(server.address() as AddressInfo).port}/repository`;
 }
 
