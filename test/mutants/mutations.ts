@@ -1145,6 +1145,7 @@ export const mutations: readonly Mutation[] = [
     ["a git that sees another at work tries again", "attempt >= attemptsMax ||", "attempt >= 1 ||"],
   ]),
   ...mutate("src/runner/git/git.ts", mirrors, [
+    ["a fetch that sees another git at work tries again", "|bad object worktrees\\/.*\\/HEAD", ""],
     ["messages have no credentials", "super(maskUrls(reason));", "super(reason);"],
   ]),
   ...mutate("src/runner/git/repository.ts", mirrors, [

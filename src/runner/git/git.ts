@@ -78,10 +78,10 @@ export async function git(args: readonly string[], options: GitOptions): Promise
 }
 
 /**
- * The failure of a git that lists the worktrees while another one writes the files of a new one. It ends before it
- * changes anything.
+ * The failures of a git that lists the worktrees, or fetches, while another one writes the files of a new worktree. It can
+ * be repeated, because it has changed nothing.
  */
-const readsHalfMade = /failed to read \S.*\/worktrees\/.*\/commondir/;
+const readsHalfMade = /failed to read .*\/worktrees\/.*\/commondir|bad object worktrees\/.*\/HEAD/;
 const attemptsMax = 20;
 
 async function runGit(args: readonly string[], options: GitOptions): Promise<string> {

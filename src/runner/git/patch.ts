@@ -58,7 +58,7 @@ export async function applyPatch(worktreePath: string, options: PatchOptions): P
   await writeFile(path, patch, { mode: 0o600, flag: "wx" });
   try {
     const inWorktree = { cwd: worktreePath, ceiling: dirname(worktreePath), signal };
-    // It checks every file before it writes the first: https://git-scm.com/docs/git-apply#Documentation/git-apply.txt---reject
+    // It checks every file before it writes the first: https://git-scm.com/docs/git-apply
     await git(["apply", "--whitespace=nowarn", path], inWorktree);
   } catch (error) {
     requireGoingOn(signal);

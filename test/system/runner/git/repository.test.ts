@@ -3,10 +3,11 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { type TestContext, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
@@ -47,6 +48,19 @@ test("a mirror fetches missing commits by their id, and keeps them", async () =>
   });
 });
 
+test("a worktree that another process has half made does not fail a fetch", async () => {
+  const repository = await openRepository(url, { mirrorsFolder: mirrors("half"), signal });
+  await repository.requireCommit(first, signal);
+  const halfMade = join(repository.gitDir, "worktrees/half-made");
+  mkdirSync(halfMade, { recursive: true });
+  const files = { gitdir: `${home}/none/.git\n`, HEAD: `${"1".repeat(40)}\n`, commondir: "../..\n" };
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(halfMade, name), content);
+  const fetched = repository.requireCommit(second, signal);
+  setTimeout(() => writeFileSync(join(halfMade, "HEAD"), `${first}\n`), 200);
+  await fetched;
+  git(repository.gitDir, "cat-file", "-e", second);
+});
+
 const program = `
   const { openRepository, checkOut } = await import(process.argv[1]);
   const [url, mirrorsFolder, worktreesRoot, ...commits] = process.argv.slice(2);
@@ -80,9 +94,9 @@ test("processes that need the same commits at once share one mirror", async () =
   await Promise.all(children.map(({ stdout }) => once(stdout, "data")));
   const said = children.map(async (child) => {
     child.stdin.end("go");
-    const [[answer], [code]] = await Promise.all([once(child.stdout, "data"), once(child, "exit")]);
+    const [answer, [code]] = await Promise.all([text(child.stdout), once(child, "close")]);
     assert.equal(code, 0);
-    return String(answer).trim();
+    return answer.trim();
   });
   const [one, other] = await Promise.all(said);
   assert.equal(one, other);
