@@ -1,7 +1,6 @@
 // The public API; re-exports only.
 export type { LogArchiveOption } from "./archive/chooseArchive.ts";
 export { type LogArchive, localArchive } from "./archive/logArchive.ts";
-export type { MadeBackup } from "./backup/jobs.ts";
 export type { BackupOptions } from "./backup/online.ts";
 export type { CallOptions } from "./client.ts";
 export { type Collected, type CollectOptions, collectFiles } from "./collector/collectFiles.ts";
@@ -55,6 +54,6 @@ export {
 export type { Lease, Worktree } from "./model/worktrees.ts";
 export { createRunnerPool, type RunnerPool, type RunnerPoolOptions } from "./pool/pool.ts";
 export type { RunnerContext, RunnerTask } from "./pool/thread.ts";
-export type { Backup, BackupManifest } from "./schema/manifest.ts";
+export type { Backup, BackupManifest, MadeBackup, PrunedBackups } from "./schema/manifest.ts";
 export { type AttachOptions, attachStore, openStore, type StoreOptions } from "./store.ts";
 export type { ConnectOptions, Liveness, OwnedStore, Store } from "./storeTypes.ts";

@@ -1,10 +1,10 @@
 // The types of a store, apart from the functions that open one, so that every layer above this file can name them.
 import type { MessagePort } from "node:worker_threads";
-import type { MadeBackup } from "./backup/jobs.ts";
 import type { BackupOptions } from "./backup/online.ts";
 import type { ClientOf } from "./client.ts";
 import type { Limits } from "./limits.ts";
 import type { Operations } from "./operations/table.ts";
+import type { MadeBackup } from "./schema/manifest.ts";
 
 /** The options of a new port. */
 export interface ConnectOptions {

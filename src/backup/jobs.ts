@@ -4,17 +4,12 @@ import { Worker } from "node:worker_threads";
 import { fromWireFailure, StoreError, type WireFailure } from "../errors.ts";
 import type { Progress } from "../files/privateFile.ts";
 import { workerUrl } from "../package.ts";
-import type { Backup } from "../schema/manifest.ts";
+import type { Backup, MadeBackup, PrunedBackups } from "../schema/manifest.ts";
 import type { BackupTarget } from "../sqlite/backup.ts";
-import type { BackupBounds, PrunedBackups, PruneOnDemand } from "../sqlite/pruneBackups.ts";
+import type { BackupBounds, PruneOnDemand } from "../sqlite/pruneBackups.ts";
 import type { RestoreResult } from "../sqlite/restore.ts";
 import type { WalCheckpoint } from "../sqlite/walCheckpoint.ts";
 import { threadOptions } from "../threadOptions.ts";
-
-/** A new backup, and the older ones beside it that went because they are past the bounds of the store. */
-export interface MadeBackup extends Backup {
-  readonly pruned: PrunedBackups;
-}
 
 /** The jobs of the thread, each with its input and its answer. */
 export interface Jobs {

@@ -2,7 +2,8 @@
 // thread checks the copy.
 import { StoreError } from "../errors.ts";
 import type { Progress } from "../files/privateFile.ts";
-import { type MadeBackup, runBackupJob } from "./jobs.ts";
+import type { MadeBackup } from "../schema/manifest.ts";
+import { runBackupJob } from "./jobs.ts";
 
 export interface BackupOptions {
   /**

@@ -2,13 +2,13 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { StoreError, toWireFailure } from "../errors.ts";
 import type { Watch } from "../files/privateFile.ts";
-import type { Backup } from "../schema/manifest.ts";
+import type { Backup, MadeBackup } from "../schema/manifest.ts";
 import { backUpSqlite, finishBackup } from "../sqlite/backup.ts";
 import { pruneBeside, pruneOnDemand } from "../sqlite/pruneBackups.ts";
 import { restoreSqlite } from "../sqlite/restore.ts";
 import { verifyBackup } from "../sqlite/verify.ts";
 import { checkpointWal } from "../sqlite/walCheckpoint.ts";
-import type { BackupReport, BackupThreadData, Jobs, MadeBackup } from "./jobs.ts";
+import type { BackupReport, BackupThreadData, Jobs } from "./jobs.ts";
 
 const work: { readonly [Name in keyof Jobs]: (input: Jobs[Name]["input"], watch: Watch) => Jobs[Name]["answer"] } = {
   create: ({ path, reason, target }, watch) => pruneAfter(backUpSqlite(path, reason, { target, watch })),

@@ -2,8 +2,8 @@
 import { type Command, Option } from "commander";
 import { StoreError } from "../errors.ts";
 import { parsePlace } from "../place.ts";
+import type { PrunedBackups } from "../schema/manifest.ts";
 import { backupFolder } from "../schema/manifest.ts";
-import type { PrunedBackups } from "../sqlite/pruneBackups.ts";
 import { exitCodes } from "../terminal/exit.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import { runJob } from "./backupJob.ts";

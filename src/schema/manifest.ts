@@ -30,6 +30,19 @@ export interface Backup {
   readonly manifest: BackupManifest;
 }
 
+/** The backups that went because they are past the bounds of the store. */
+export interface PrunedBackups {
+  /** The paths of the backups that went, or would go, oldest first. */
+  readonly removed: readonly string[];
+  /** The backups that should have gone and stay, each with the reason. */
+  readonly left: readonly { readonly path: string; readonly reason: string }[];
+}
+
+/** A new backup, and the older ones beside it that went. */
+export interface MadeBackup extends Backup {
+  readonly pruned: PrunedBackups;
+}
+
 /** A file in the folder of backups. */
 export interface ListedBackup {
   readonly path: string;

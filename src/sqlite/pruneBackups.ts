@@ -8,7 +8,7 @@ import { syncPath, type Watch } from "../files/privateFile.ts";
 import { createWriterTag, isAbandoned } from "../files/processes.ts";
 import { parseJson } from "../model/json.ts";
 import { realTime } from "../realTime.ts";
-import { type Backup, readOwnManifests } from "../schema/manifest.ts";
+import { type Backup, type PrunedBackups, readOwnManifests } from "../schema/manifest.ts";
 import { backupError, partialsIn } from "./backup.ts";
 import { translate } from "./errors.ts";
 import { storeIdOf } from "./integrity.ts";
@@ -41,13 +41,6 @@ export interface PruneBackupsOptions {
 /** The steps of a removal in order. From `renamed` on, nothing takes the file for a backup. */
 export const removalSteps = ["locked", "renamed", "removed", "done"] as const;
 export type RemovalStep = (typeof removalSteps)[number];
-
-export interface PrunedBackups {
-  /** The paths of the backups that went, or would go, oldest first. */
-  readonly removed: readonly string[];
-  /** The backups that should have gone and stay, each with the reason. */
-  readonly left: readonly { readonly path: string; readonly reason: string }[];
-}
 
 /**
  * Removes the backups in a folder that are past the bounds. Only a backup whose manifest names this store and this

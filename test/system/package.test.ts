@@ -70,6 +70,7 @@ before(async () => {
 });
 
 const opening = `import { createRunnerPool, openStore, StoreError } from "debug-server-db";
+import { runnerOperations } from "debug-server-db/runner";
 import { fixtures, openTestStore } from "debug-server-db/testing";
 `;
 
