@@ -11,6 +11,7 @@ import { type LadderResult, renderLadder, runLadder } from "./ladder.ts";
 import { type PostgresResult, renderPostgres, runPostgres } from "./postgres.ts";
 import { type RunnerResult, renderRunner, runRunner } from "./programs.ts";
 import { type ReadsResult, renderReads, runReads } from "./reads.ts";
+import { renderUpkeep, runUpkeep, type UpkeepResult } from "./upkeep.ts";
 
 const scenarioNames = comparisons.map(({ name }) => name);
 
@@ -24,7 +25,8 @@ const usage = `Usage: npm run bench [-- SCENARIO ...] [--quick] [--rounds 5] [--
                                [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--json FILE]
        npm run bench -- reads [--rounds 5] [--seconds 3] [--json FILE]
        npm run bench -- runner [--rounds 5] [--json FILE]
-       npm run bench -- growth [--quick] [--rounds 20] [--json FILE]
+       npm run bench -- upkeep [--rounds 5] [--seconds 3] [--commands 50000] [--json FILE]
+       npm run bench -- growth [--commands 1000000] [--rounds 20] [--json FILE]
        npm run bench -- render FILE`;
 
 /** The numbers of commands of the stores whose costs are compared. */
@@ -33,7 +35,15 @@ const growthSizes = [1_000, 10_000, 100_000, 1_000_000];
 /** A mistake in the command line, as one sentence for the user. */
 class UsageError extends Error {}
 
-type Result = AppendResult | CellsResult | GrowthResult | LadderResult | PostgresResult | ReadsResult | RunnerResult;
+type Result =
+  | AppendResult
+  | CellsResult
+  | GrowthResult
+  | LadderResult
+  | PostgresResult
+  | ReadsResult
+  | RunnerResult
+  | UpkeepResult;
 
 async function main(args: readonly string[]): Promise<void> {
   const { positionals, values } = parse(args);
@@ -63,6 +73,7 @@ function parse(args: readonly string[]) {
         logs: string,
         url: string,
         json: string,
+        commands: string,
         quick: { type: "boolean" },
         help: { type: "boolean", short: "h" },
       },
@@ -88,15 +99,26 @@ async function runScenarios(names: readonly string[], values: ReturnType<typeof 
   });
 }
 
+/** Fails when there are other options than those that a benchmark takes. */
+function refuse(values: ReturnType<typeof parse>["values"], name: string, taken: readonly string[]): void {
+  if (Object.keys(values).some((option) => !taken.includes(option)))
+    throw new UsageError(`${name} takes ${taken.map((option) => `--${option}`).join(", ")}`);
+}
+
 async function run(name: string | undefined, values: ReturnType<typeof parse>["values"]): Promise<Result> {
   if (name === "growth") {
-    if (
-      (values.seconds ?? values.size ?? values.threads ?? values["in-flight"] ?? values.logs ?? values.url) !==
-      undefined
-    )
-      throw new UsageError("growth takes --quick, --rounds and --json");
-    const rounds = wholeNumber("rounds", values.rounds ?? (values.quick ? "2" : "20"), 1, 100);
-    return runGrowth({ rounds, sizes: values.quick ? growthSizes.slice(0, 2) : growthSizes });
+    refuse(values, name, ["rounds", "commands", "json"]);
+    const commandsMax = wholeNumber("commands", values.commands ?? "1000000", 1_000, 1_000_000);
+    const rounds = wholeNumber("rounds", values.rounds ?? "20", 1, 100);
+    return runGrowth({ rounds, sizes: growthSizes.filter((size) => size <= commandsMax) });
+  }
+  if (name === "upkeep") {
+    refuse(values, name, ["rounds", "seconds", "commands", "json"]);
+    return runUpkeep({
+      rounds: wholeNumber("rounds", values.rounds ?? "5", 1, 100),
+      seconds: duration(values.seconds ?? "3"),
+      commands: wholeNumber("commands", values.commands ?? "50000", 10, 1_000_000),
+    });
   }
   const rounds = wholeNumber("rounds", values.rounds ?? "5", 1, 100);
   const size = wholeNumber("size", values.size ?? "256", 1, bounds.logChunkBytes);
@@ -124,7 +146,7 @@ async function run(name: string | undefined, values: ReturnType<typeof parse>["v
     return runAppend({ rounds, size, threads, inFlight, logs, seconds: duration(values.seconds ?? "2.5") });
   }
   throw new UsageError(
-    `unknown benchmark ${name}: choose ${scenarioNames.join(", ")}, ladder, append, growth, reads, runner or render`,
+    `unknown benchmark ${name}: choose ${scenarioNames.join(", ")}, ladder, append, growth, reads, runner, upkeep or render`,
   );
 }
 
@@ -161,6 +183,7 @@ function render(result: Result): string {
   if (result.bench === "postgres") return renderPostgres(result);
   if (result.bench === "runner") return renderRunner(result);
   if (result.bench === "reads") return renderReads(result);
+  if (result.bench === "upkeep") return renderUpkeep(result);
   throw new UsageError("render: the file does not hold the result of a benchmark");
 }
 

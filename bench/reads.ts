@@ -7,7 +7,7 @@ import { fixtures } from "../src/testing/index.ts";
 import { attachSlowStore, type SlowStore } from "../test/support/slowStore.ts";
 import type { ReadKind } from "./peers/readsLoad.ts";
 import { readsOf } from "./peers/readsOf.ts";
-import { describe, type Environment, environment, format, median, quantile, table } from "./report.ts";
+import { describe, type Environment, environment, format, median, quantile, spread, table } from "./report.ts";
 import { temporaryFolder } from "./setup.ts";
 
 export interface ReadsOptions {
@@ -231,8 +231,8 @@ export function renderReads({ environment: where, options, figures, costs }: Rea
     return [
       `${write}, ${readers} readers, beside ${named[beside]}`,
       format(median(rounds.map(({ p50Ms }) => p50Ms))),
-      withExtremes(rounds.map(({ p99Ms }) => p99Ms)),
-      withExtremes(ratios),
+      spread(rounds.map(({ p99Ms }) => p99Ms)),
+      spread(ratios),
       format(median(kept)),
       format(median(rounds.map((round) => round.reads)) / options.seconds),
       format(median(rounds.map(({ busy }) => busy))),
@@ -249,16 +249,12 @@ export function renderReads({ environment: where, options, figures, costs }: Rea
   ];
   const costLines = costs.map(({ readers, read, databaseUs, processUs }) => [
     `${named[read].replace("a loop of", "one of")}, ${readers} readers`,
-    withExtremes(databaseUs),
-    withExtremes(processUs),
+    spread(databaseUs),
+    spread(processUs),
   ]);
   return [
-    `${describe(where)}; medians of ${options.rounds} rounds of ${options.seconds} s, with the least and the most`,
+    `${describe(where)}; medians of ${options.rounds} rounds of ${options.seconds} s, least..most`,
     table(columns, lines),
     table(["processor time of a read, µs", "of the database thread", "of the process"], costLines),
   ].join("\n\n");
-}
-
-function withExtremes(values: readonly number[]): string {
-  return `${format(median(values))} (${format(Math.min(...values))} to ${format(Math.max(...values))})`;
 }

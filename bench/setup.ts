@@ -98,3 +98,13 @@ export function checkBytes(name: string, acknowledged: number, stored: number): 
   if (acknowledged !== stored)
     throw new Error(`${name}: ${acknowledged} bytes were acknowledged, but ${stored} bytes are stored`);
 }
+
+/** Returns the number of sessions in a file. */
+export function sessionsIn(path: string): number {
+  const db = new Database(path, { readonly: true });
+  try {
+    return db.prepare("SELECT count(*) FROM sessions").pluck().get() as number;
+  } finally {
+    db.close();
+  }
+}

@@ -8,6 +8,15 @@ const target = 1.5;
 export function renderGrowth({ environment, options, figures, bytesPerCommand, openMs }: GrowthResult): string {
   const ratio = (values: readonly number[]) => `${format((values.at(-1) as number) / (values[0] as number))}x`;
   const rows = figures.map(({ name, us }) => [name, ...us.map(format), ratio(us)]);
+  const counted = figures.flatMap(({ name, pages }) => (pages === undefined ? [] : [{ name, pages }]));
+  const pageTable = table(
+    ["pages of a call on a new connection", ...options.sizes.map(format), "last - first"],
+    counted.map(({ name, pages }) => [
+      name,
+      ...pages.map(format),
+      format((pages.at(-1) as number) - (pages[0] as number)),
+    ]),
+  );
   return [
     describe(environment),
     "",
@@ -19,6 +28,7 @@ export function renderGrowth({ environment, options, figures, bytesPerCommand, o
         ["bytes of the file for each command", ...bytesPerCommand.map(format), ratio(bytesPerCommand)],
       ],
     ),
+    ...(counted.length === 0 ? [] : ["", pageTable]),
   ].join("\n");
 }
 

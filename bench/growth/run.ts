@@ -2,11 +2,12 @@
 // the machine does meets every size alike.
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { type OwnedStore, openStore } from "../../src/index.ts";
+import { type OwnedStore, openStore, type StoreError } from "../../src/index.ts";
 import { fixtures } from "../../src/testing/index.ts";
-import { type Environment, environment, quantile } from "../report.ts";
-import { leaseMs, temporaryFolder } from "../setup.ts";
+import { type Environment, environment, median, quantile } from "../report.ts";
+import { leaseMs, sessionsIn, temporaryFolder } from "../setup.ts";
 import { filledId, fillFile, fillOf, kinds } from "./fill.ts";
+import { canCountPages, pagesOf } from "./pages.ts";
 
 export interface GrowthOptions {
   /** The numbers of commands, smallest first. */
@@ -18,6 +19,8 @@ export interface GrowthFigure {
   readonly name: string;
   /** The microseconds that the fastest tenth of the calls stayed below, for each size. */
   readonly us: readonly number[];
+  /** The pages that the call reads from the file on a new connection: a median for each size. */
+  readonly pages?: readonly number[];
 }
 
 export interface GrowthResult {
@@ -60,14 +63,32 @@ export async function runGrowth({ sizes, rounds }: GrowthOptions): Promise<Growt
     subjects.push(await prepare(await openStore(optionsOf(path)), commands));
   }
   const figures: GrowthFigure[] = [];
-  for (const [name, run] of calls) figures.push({ name, us: await measure(subjects, run, rounds) });
+  const times: number[][] = [];
+  for (const [, run] of calls) times.push(await measure(subjects, run, rounds));
+  // Commands for the calls that take one.
+  for (const { store, sessionId } of subjects)
+    for (let count = 0; count < pageCalls; count++)
+      await store.commands.enqueue({ sessionId, commands: [{ argv: ["true"] }] });
   for (const { store } of subjects) await store.close();
+  for (const [index, [name, run]] of calls.entries()) {
+    const pages: number[] = [];
+    for (const [place, { path }] of files.entries())
+      pages.push(await countPages(path, subjects[place] as Subject, run));
+    figures.push({ name, us: times[index] as number[], ...(canCountPages && { pages }) });
+  }
+  const prune: number[] = [];
+  for (const { path } of files) prune.push(await timeToPrune(path));
+  figures.push({ name: "maintenance.prune, for each session", us: prune });
   return { bench: "growth", environment: environment(), options: { sizes, rounds }, figures, bytesPerCommand, openMs };
 }
 
-/** The reaper of the store is off, so that it runs in no measured call. A commit without a sync shows the work itself. */
+/**
+ * The reaper, the pruner and the upkeep of the store are off, so that they run in no measured call and leave all rows. A
+ * commit without a sync shows the work itself.
+ */
 function optionsOf(path: string) {
-  return { url: `sqlite:${path}`, synchronous: "normal", limits: { reapEveryMs: 0 } } as const;
+  const limits = { reapEveryMs: 0, pruneEveryMs: 0, upkeepEveryMs: 0 };
+  return { url: `sqlite:${path}`, synchronous: "normal", limits } as const;
 }
 
 async function create(path: string, commands: number): Promise<void> {
@@ -88,6 +109,19 @@ async function timeToOpen(path: string): Promise<number> {
     await store.close();
   }
   return shortestMs;
+}
+
+/** Returns the time in which a session goes, with its commands and their logs: the mean over a second, or until all went. */
+async function timeToPrune(path: string): Promise<number> {
+  const store = await openStore(optionsOf(path));
+  const before = sessionsIn(path);
+  const startedMs = performance.now();
+  await store.maintenance.prune({ kinds: ["sessions"] }, { timeoutMs: 1_000 }).catch((error: StoreError) => {
+    if (error.code !== "deadline_exceeded") throw error;
+  });
+  const tookMs = performance.now() - startedMs;
+  await store.close();
+  return (tookMs * 1_000) / (before - sessionsIn(path));
 }
 
 async function prepare(store: OwnedStore, commands: number): Promise<Subject> {
@@ -127,8 +161,8 @@ async function measure(subjects: readonly Subject[], run: Call, rounds: number):
     for (const [index, subject] of subjects.entries()) {
       for (let call = 0; call < callsPerTurn; call++) {
         const startedMs = performance.now();
-        await run(subject, Math.random());
-        const us = (performance.now() - startedMs) * 1_000;
+        const units = await run(subject, Math.random());
+        const us = ((performance.now() - startedMs) * 1_000) / (typeof units === "number" ? units : 1);
         if (round >= 0) times[index]?.push(us);
       }
     }
@@ -141,7 +175,18 @@ async function measure(subjects: readonly Subject[], run: Call, rounds: number):
   );
 }
 
-/** A call whose cost is measured. The number between 0 and 1 chooses a row. */
+/** The calls of each kind whose pages are counted. */
+const pageCalls = 3;
+
+/** Returns the median of the pages that a call reads, each time on a new connection. */
+async function countPages(path: string, subject: Subject, run: Call): Promise<number> {
+  const pages: number[] = [];
+  for (let call = 0; call < pageCalls; call++)
+    pages.push(await pagesOf(path, (store) => run({ ...subject, store }, (call + 0.5) / pageCalls)));
+  return median(pages);
+}
+
+/** A call whose cost is measured. The number between 0 and 1 chooses a row. One that resolves to a number did so many. */
 type Call = (subject: Subject, random: number) => Promise<unknown>;
 
 /** As few rows as the smallest store has of each kind, so that a page is full in every store. */
@@ -226,4 +271,11 @@ const calls: readonly (readonly [name: string, call: Call])[] = [
   ],
   ["maintenance.reap", ({ store }) => store.maintenance.reap()],
   ["maintenance.stats", ({ store }) => store.maintenance.stats()],
+  ["maintenance.fsck of commands, 1 000 rows", thousandsChecked("command-attempt-number")],
+  ["maintenance.fsck of logs, 1 000 rows", thousandsChecked("log-end")],
 ];
+
+/** Returns the call that runs the first step of a check, which is longer in a larger store. */
+function thousandsChecked(check: string): Call {
+  return async ({ store }) => (await store.maintenance.fsck({ check })).rows / 1_000;
+}

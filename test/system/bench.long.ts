@@ -21,6 +21,7 @@ import { isInstalled } from "../../bench/contenders/packages.ts";
 import type { LadderResult } from "../../bench/ladder.ts";
 import { bytesInFile, checkBytes, newStore } from "../../bench/setup.ts";
 import { advance, findAttempt, insertChunk } from "../../bench/statements.ts";
+import { type UpkeepResult, upkeepKinds } from "../../bench/upkeep.ts";
 import type { Context } from "../../src/context.ts";
 import { defaultLimits } from "../../src/index.ts";
 import { operations } from "../../src/operations/table.ts";
@@ -47,6 +48,25 @@ async function runWithResult<Result>(...args: string[]): Promise<{ result: Resul
   const stdout = await bench(...args, "--json", file);
   return { result: JSON.parse(await readFile(file, "utf8")) as Result, stdout, file };
 }
+
+describe("bench upkeep", () => {
+  it("measures writes beside each kind of upkeep, which gets on meanwhile", async () => {
+    const args = ["--rounds", "1", "--seconds", "0.5", "--commands", "5000"];
+    const { result, stdout } = await runWithResult<UpkeepResult>("upkeep", ...args);
+    assert.deepEqual(
+      result.figures.map(({ beside }) => beside),
+      upkeepKinds,
+    );
+    for (const { beside, rounds } of result.figures) {
+      assert.equal(rounds.length, 1);
+      const { calls = 0, p99Ms = 0, done = 0 } = rounds[0] ?? {};
+      assert.ok(calls > 0 && p99Ms > 0, beside);
+      // A backup may take longer than the round.
+      if (beside !== "nothing" && beside !== "backup") assert.ok(done > 0, beside);
+    }
+    assert.ok(!/NaN|undefined/.test(stdout));
+  });
+});
 
 describe("bench append", () => {
   it("measures every contender, and stores all acknowledged bytes", async () => {

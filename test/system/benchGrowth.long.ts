@@ -40,6 +40,9 @@ it("every call is measured at each size, and shown in the table and the plot", a
   const result = await runGrowth({ sizes: [100, 200], rounds: 1 });
   assert.ok(result.figures.length > 20);
   for (const { name, us } of result.figures) assert.ok(us.length === 2 && us.every((value) => value > 0), name);
+  // Elsewhere than on Linux nothing counts the reads of a thread.
+  for (const { name, pages } of result.figures)
+    if (pages !== undefined) assert.ok(pages.length === 2 && pages.every((value) => value > 0), name);
   const [table, plot] = [renderGrowth(result), plotGrowth(result)];
   for (const { name } of result.figures) assert.ok(table.includes(name) && plot.includes(name), name);
   assert.ok(!/NaN|undefined/.test(table + plot));

@@ -5,6 +5,7 @@ import { openStore } from "../../../src/index.ts";
 import { downgrade, upgrade } from "../../../src/migrate/upgrade.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { migrate, places } from "./places.ts";
+import { assertSoundAtHead } from "./soundAtHead.ts";
 
 describe("0008_ageing", () => {
   for (const dialect of ["sqlite", "postgres"] as const) {
@@ -29,6 +30,7 @@ describe("0008_ageing", () => {
       assert.deepEqual(differing, []);
       await migrate(place, (migrator) => upgrade(migrator, "0008", { backup: false }));
       assert.deepEqual(await read(), ready);
+      await assertSoundAtHead(place);
     });
   }
 });

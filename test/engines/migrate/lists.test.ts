@@ -6,6 +6,7 @@ import { openStore } from "../../../src/index.ts";
 import { downgrade, upgrade } from "../../../src/migrate/upgrade.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { migrate, places } from "./places.ts";
+import { assertSoundAtHead } from "./soundAtHead.ts";
 
 describe("0006_lists", () => {
   for (const dialect of ["sqlite", "postgres"] as const) {
@@ -44,6 +45,7 @@ describe("0006_lists", () => {
       await migrate(place, (migrator) => downgrade(migrator, "0005", { backup: false, allowDataLoss: true }));
       await migrate(place, (migrator) => upgrade(migrator, "0006", { backup: false }));
       assert.deepEqual(await read(), made);
+      await assertSoundAtHead(place);
     });
   }
 });

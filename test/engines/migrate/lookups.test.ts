@@ -5,6 +5,7 @@ import { openStore } from "../../../src/index.ts";
 import { downgrade, upgrade } from "../../../src/migrate/upgrade.ts";
 import { readMigrations } from "../../../src/schema/migrationFiles.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import { assertSoundAt } from "../../support/sound.ts";
 import { migrationFolder, withDatabase, withMigrator } from "./migrationFolder.ts";
 
 test("a change of a worktree gets the session that held it with that fencing token", async () => {
@@ -55,6 +56,8 @@ test("a change of a worktree gets the session that held it with that fencing tok
       ["reserve", null],
     ],
   );
+  await withMigrator({ url }, (migrator) => upgrade(migrator, "head", { backup: false }));
+  await assertSoundAt(url);
 });
 
 test("one call reads the history of a session past any number of other changes, and a watch starts at its end", async () => {

@@ -4,6 +4,7 @@ import { describe, it } from "node:test";
 import { openStore } from "../../../src/index.ts";
 import { downgrade, upgrade } from "../../../src/migrate/upgrade.ts";
 import { fixtures } from "../../../src/testing/index.ts";
+import { assertSound } from "../../support/sound.ts";
 import { migrate, places } from "./places.ts";
 
 describe("0007_token_names", () => {
@@ -32,6 +33,7 @@ describe("0007_token_names", () => {
       );
       assert.equal((await after.tokens.verify({ token: secret })).tokenId, live.id);
       await assert.rejects(fixtures(after).token(input), { code: "conflict" });
+      await assertSound(after);
     });
   }
 });

@@ -8,6 +8,7 @@ import { type BackupProgress, type OwnedStore, openStore } from "../../../src/in
 import { verifyBackup } from "../../../src/sqlite/verify.ts";
 import { fixtures, openTestStore } from "../../../src/testing/index.ts";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
+import { assertSoundAt } from "../../support/sound.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 
 /** Fills the store with a number of megabytes of log. */
@@ -68,6 +69,7 @@ test("a backup beside writers is complete, private and as of one moment, and rep
   for (const one of progress) assert.ok(one.doneBytes <= one.totalBytes);
   assert.ok(progress.some(({ phase }) => phase === "copying") && progress.at(-1)?.phase === "checking");
   assert.deepEqual(progress.at(-1)?.doneBytes, manifest.bytes);
+  await assertSoundAt(`sqlite:${path}`);
 });
 
 test("the 99th percentile of writers during a backup stays within a factor of that before it", async (t) => {

@@ -31,6 +31,7 @@ import { backUpSqlite } from "../../../src/sqlite/backup.ts";
 import { openSqlite } from "../../../src/sqlite/open.ts";
 import { restoreSqlite, restoreSteps } from "../../../src/sqlite/restore.ts";
 import { verifyBackup } from "../../../src/sqlite/verify.ts";
+import { assertSound } from "../../support/sound.ts";
 import { hasStrace, killRestoreAtCalls, killRestores, requireKept, restoreIn } from "./killing.ts";
 import { fresh, leftovers, restoreFolder, stateOf } from "./restoreFolder.ts";
 
@@ -53,6 +54,7 @@ test("a restore replaces the database and its WAL, and keeps the old one as a ch
     (await store.repositories.list()).items.map(({ name }) => name),
     fresh,
   );
+  await assertSound(store);
   await store.close();
   // The kept backup restores the old database.
   restoreSqlite({ backup: kept.path, path, keep: false });

@@ -7,6 +7,7 @@ import Database from "better-sqlite3";
 import { newId, type OwnedStore, openStore } from "../../../src/index.ts";
 import { restoreSqlite } from "../../../src/sqlite/restore.ts";
 import { wrongCountersAt } from "../../support/counters.ts";
+import { assertSound } from "../../support/sound.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { run } from "../cli/commandLine.ts";
 
@@ -147,6 +148,7 @@ test("a restore ends again what has ended since the backup, keeps what has repla
       "rotate token",
       "rotate token",
     ]);
+    await assertSound(store);
   });
 });
 
