@@ -8,6 +8,7 @@ import {
   type Artifact,
   Failure,
   get,
+  inAnyOrder,
   raised,
   requireState,
   requireVersion,
@@ -39,10 +40,10 @@ function end(state: State, before: Artifact, op: "delete" | "expire" | "replace"
   return save(state, raised(before, { state: to }, state.now), op);
 }
 
-/** Ends the artifacts whose time is over, and returns their ids. */
+/** Ends the artifacts whose time is over, and returns their ids. The first one of a uri gives its file away. */
 export function expireArtifacts(state: State): string[] {
   const due = [...state.artifacts.values()].filter((row) => isLive(row) && isOver(row, state.now));
-  return due.map((row) => end(state, row, "expire").id);
+  return inAnyOrder(state, due).map((row) => end(state, row, "expire").id);
 }
 
 /** Lets an artifact expire at the later of two times. Of two times in one tick, either may be the later one. */

@@ -13,6 +13,7 @@ import { addSession, endSession, isOpen, keepActive, saveSession } from "./sessi
 import {
   Failure,
   get,
+  inAnyOrder,
   raised,
   requireState,
   requireVersion,
@@ -215,7 +216,7 @@ export const sessions = modelOf("sessions", {
       const artifacts = [...state.artifacts.values()].filter((row) => row.sessionId === sessionId);
       const pinned = artifacts.filter((row) => row.pinned);
       if (pinned.length > 0) throw new Failure("conflict", { reason: "pinned" });
-      for (const artifact of artifacts) {
+      for (const artifact of inAnyOrder(state, artifacts)) {
         const { id, version } = artifact;
         if (artifact.state === "ready") discardFile(state, artifact);
         state.remove("artifacts", id);

@@ -187,6 +187,20 @@ export function smallest<Row>(rows: readonly Row[], keyOf: (row: Row) => number)
   return rows.filter((row) => keyOf(row) === least);
 }
 
+/** Returns the rows in an order that the contract leaves open. */
+export function inAnyOrder<Row extends { readonly id: string }>(state: State, rows: readonly Row[]): readonly Row[] {
+  const next = state.choices.of(rows);
+  return next === undefined
+    ? []
+    : [
+        next,
+        ...inAnyOrder(
+          state,
+          rows.filter((row) => row !== next),
+        ),
+      ];
+}
+
 export const stamped = (now: number) => ({ version: 1, createdAt: now, updatedAt: now });
 
 /** Returns the row with these changes, its version raised. */
