@@ -101,7 +101,7 @@ suite("interrupt", () => {
     await running.ended;
     const { code, stdout, stderr } = await run(here.folder, ["demo", "--runners", "2"]);
     assert.equal(code, 0, stderr);
-    assert.match(stdout, /^worktrees 2 used, 0 created, reused 2×$/m);
+    assert.match(stdout, /^worktrees [12] used, 0 created, reused 2×$/m);
   });
 
   test("after a kill, the next run cancels the sessions that were left open, and completes its own", async (t) => {
