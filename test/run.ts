@@ -28,7 +28,7 @@ function parse() {
         fast: { type: "boolean", default: false },
         "test-name-pattern": { type: "string", multiple: true },
         "test-skip-pattern": { type: "string", multiple: true },
-        "test-concurrency": { type: "string", default: "4" },
+        "test-concurrency": { type: "string", default: "3" },
         "test-timeout": { type: "string", default: "600000" },
       },
     });
