@@ -23,6 +23,7 @@ export async function nextClaim(runner: SessionRunner, { sessionId, waitMs }: Ne
       return await store.commands.claim(asked, { signal });
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
+      if (error.code === "invalid_transition" || error.code === "not_found") runner.onRefused(error.details.state);
       if (error.code === "aborted" || error.code === "invalid_transition" || error.code === "not_found")
         return undefined;
       // A claim whose answer was lost reaches nobody, and the store gives the command to the next one (D-083).

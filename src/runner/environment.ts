@@ -28,6 +28,11 @@ export const inheritedVariables: readonly string[] = [
 const withheld =
   /^(?:DEBUG_SERVER_DB_.*|GIT_(?:DIR|WORK_TREE|INDEX_FILE|COMMON_DIR|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|PREFIX|NAMESPACE|CONFIG.*))$/;
 
+/** Returns a variable of this process for a program that names it, unless it is one that is never passed on. */
+export function ownVariable(name: string): string | undefined {
+  return withheld.test(name) ? undefined : process.env[name];
+}
+
 /** Returns the variables of this process that a program in a worktree inherits. */
 export function inheritedEnvironment(
   path: string,

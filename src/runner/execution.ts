@@ -1,6 +1,7 @@
 // Runs one claimed command, from its worktree to its result.
 import { resolve } from "node:path";
 import type { Claim, Store } from "../index.ts";
+import { ownVariable } from "./environment.ts";
 import { messageOf } from "./events.ts";
 import type { Holding, StopReason } from "./keepAlive.ts";
 import { type LogWriter, logWriter } from "./logs/logWriter.ts";
@@ -126,7 +127,7 @@ class Execution {
     const stopReason = stop.aborted ? (stop.reason as StopReason) : undefined;
     if (stopReason !== undefined) this.#runner.onEvent({ type: "stopping", ...this.#ids, reason: stopReason });
     const artifacts = stopReason === undefined || stopReason === "timed_out" ? await this.#collectArtifacts() : 0;
-    const { offset, truncated } = (await this.#log?.end()) ?? { offset: 0, truncated: false };
+    const { offset, truncated, failure } = await this.#endLog();
     const held = { commandId: command.id, fence, logOffset: offset };
     if (stopReason === "interrupted") {
       const given = { ...held, hasStarted: this.#hasStarted, reason: handBackReason };
@@ -137,9 +138,11 @@ class Execution {
     const finish: Finish = {
       ...held,
       ...(stopReason === undefined ? result : stoppedResult(result, stopReason)),
+      ...(stopReason === undefined && failure !== undefined ? { outcome: "failed", reason: failure } : {}),
       release: await this.#worktree.condition(),
     };
-    const { command: ended } = await persistently(() => store.commands.finish(finish), this.#holding.lost);
+    const { command: ended, session } = await persistently(() => store.commands.finish(finish), this.#holding.lost);
+    if (session.endedAt !== null) this.#worktree.sessionEnded();
     this.#runner.onEvent({
       type: "ended",
       ...this.#ids,
@@ -153,6 +156,17 @@ class Execution {
       logTruncated: truncated,
       artifacts,
     });
+  }
+
+  /** Completes the log. One that cannot be stored is the reason why the command has failed. */
+  async #endLog(): Promise<{ readonly offset: number; readonly truncated: boolean; readonly failure?: string }> {
+    if (this.#log === undefined) return { offset: 0, truncated: false };
+    try {
+      return await this.#log.end();
+    } catch (error) {
+      if (this.#holding.isLost) throw error;
+      return { offset: this.#log.offset, truncated: false, failure: `log: ${messageOf(error)}` };
+    }
   }
 
   /** Collects the files that the command was to leave behind. Returns their number. */
@@ -207,10 +221,10 @@ async function secretsOf(
 ): Promise<Readonly<Record<string, string>>> {
   const names = claim.command.secretEnvKeys ?? [];
   if (names.length === 0) return {};
-  const known: Readonly<Record<string, string | undefined>> = (await secrets?.(names, claim)) ?? process.env;
+  const known: Readonly<Record<string, string>> | undefined = await secrets?.(names, claim);
   return Object.fromEntries(
     names.map((name) => {
-      const value = known[name];
+      const value = known === undefined ? ownVariable(name) : known[name];
       if (value === undefined)
         throw new Error(
           `the runner has no value for the secret variable ${name}: set it, or give it a hook \`secrets\``,

@@ -62,7 +62,7 @@ export interface KeepAlive {
   hold(lease: Lease): Holding;
   /** Sends a heartbeat now. Resolves when it was answered or has failed. Never fails. */
   beat(): Promise<void>;
-  /** Sends no more heartbeats. Holdings stay as they are, and their leases run out. */
+  /** Sends no more heartbeats, and drops all holdings: their leases run out. */
   close(): void;
 }
 
@@ -147,6 +147,8 @@ class Heartbeats implements KeepAlive {
         { timeoutMs: this.ttlMs / 3 },
       );
       for (const held of sent) {
+        // Dropped while the heartbeat was on its way.
+        if (!this.#holdings.has(held)) continue;
         if (lost.some(({ id, fence }) => id === held.id && fence === held.fence)) held.end("lost");
         else held.renew(sentAtMs + this.ttlMs);
         if (held.kind === "command" && cancel.includes(held.id)) held.end(held.stopReason());

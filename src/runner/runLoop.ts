@@ -38,14 +38,16 @@ export function folderOf({ folder }: RunnerParts): string {
 /** Runs sessions until `draining` fires and the last one has ended. Fails when the store is closed or refuses a runner. */
 export async function runLoop(store: RunnerStore, place: Place): Promise<void> {
   while (!place.draining.aborted) {
-    await runAsOne(store, place);
+    // Somebody has drained this runner, and wants no other one in its place.
+    if ((await runAsOne(store, place)) === "draining") return;
     // It is gone for the store, for example because its computer slept for long: it comes back as another runner.
     await sleep(registerAgainMs, { signal: place.draining });
   }
 }
 
-/** Runs sessions as one registered runner, until it drains or is gone. */
-async function runAsOne(store: RunnerStore, { name, parts, guard, draining, interrupted }: Place): Promise<void> {
+/** Runs sessions as one registered runner, until it drains or is gone. Returns the state in which the store refused it. */
+async function runAsOne(store: RunnerStore, { name, parts, guard, draining, interrupted }: Place): Promise<unknown> {
+  const refused = new AbortController();
   const { ttlMs = 30_000, onEvent = () => undefined } = parts;
   const folder = folderOf(parts);
   const self = { id: newId(), name, host: hostname(), pid: process.pid, ttlMs };
@@ -67,7 +69,8 @@ async function runAsOne(store: RunnerStore, { name, parts, guard, draining, inte
         ? undefined
         : artifacts(store, { sink: parts.sink ?? localSink(join(folder, "artifacts")) }),
     guard,
-    draining: AbortSignal.any([draining, alive.gone]),
+    draining: AbortSignal.any([draining, alive.gone, refused.signal]),
+    onRefused: (state) => refused.abort(state),
     interrupted,
     onEvent,
   };
@@ -84,4 +87,5 @@ async function runAsOne(store: RunnerStore, { name, parts, guard, draining, inte
     });
     onEvent({ type: "stopped", runnerId });
   }
+  return refused.signal.reason;
 }

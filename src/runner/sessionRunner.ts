@@ -17,6 +17,8 @@ export interface SessionRunner {
   readonly guard?: ProcessGuard | undefined;
   /** Fires when the runner should claim nothing more. */
   readonly draining: AbortSignal;
+  /** Called when the store lets this runner claim nothing more, with the state that the store has of it. */
+  readonly onRefused: (state: unknown) => void;
   /** Fires when the runner should stop what it runs, and give it back. */
   readonly interrupted: AbortSignal;
   readonly onEvent: (event: RunnerEvent) => void;

@@ -16,6 +16,7 @@ export class SessionWorktree {
   #acquiring: Promise<PreparedWorktree> | undefined;
   #isReady = false;
   #isTrusted = true;
+  #isOver = false;
   #held: HeldWorktree | undefined;
 
   constructor(runner: SessionRunner, session: Session) {
@@ -35,7 +36,7 @@ export class SessionWorktree {
 
   /** True while further commands can run in the worktree. */
   get isUsable(): boolean {
-    return this.#isReady && this.#held?.holding.isLost === false;
+    return this.#isReady && !this.#isOver && this.#held?.holding.isLost === false;
   }
 
   /**
@@ -85,10 +86,16 @@ export class SessionWorktree {
     return this.#isTrusted ? found : "dirty";
   }
 
+  /** Says that the session has ended, and with it the lease: another runner may have the worktree now. */
+  sessionEnded(): void {
+    this.#isOver = true;
+    this.#held?.holding.drop();
+  }
+
   /** Ends the lease of the worktree, unless the end of the session has ended it. */
   async release(): Promise<void> {
     const held = this.#held;
-    if (held === undefined) return;
+    if (held === undefined || this.#isOver) return;
     const to = await this.condition();
     await this.#runner.worktrees.release(held, to);
     this.#runner.onEvent({

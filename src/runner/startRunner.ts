@@ -74,9 +74,11 @@ function check({ threads = 0, concurrency, hooks, sink }: StartRunnerOptions, st
  * Starts a runner, which claims commands from the store and runs them in git worktrees until it is closed or signalled.
  * Fails when the options contradict each other, when `repositoryPath` is no git repository, and as the store fails.
  */
-export async function startRunner(store: Store | OwnedStore, options: StartRunnerOptions = {}): Promise<StartedRunner> {
-  check(options, store);
-  const { repositoryPath, threads = 0, onEvent = () => undefined } = options;
+export async function startRunner(store: Store | OwnedStore, given: StartRunnerOptions = {}): Promise<StartedRunner> {
+  check(given, store);
+  const onEvent = safely(given.onEvent);
+  const options: StartRunnerOptions = { ...given, onEvent };
+  const { repositoryPath, threads = 0 } = options;
   const concurrency = options.concurrency ?? (threads === 0 ? availableParallelism() : threads);
   const repository =
     repositoryPath === undefined
@@ -181,6 +183,19 @@ function settingsOf({ folder, ttlMs, graceMs, idleMs, artifacts, inherit, env, s
 }
 
 const endingSignals = ["SIGTERM", "SIGINT"] as const;
+/** A longer timer fires at once: https://nodejs.org/api/timers.html#settimeoutcallback-delay-args */
+const timerMsMax = 2 ** 31 - 1;
+
+/** Returns a listener that cannot fail: an error of the caller's own is a warning, and stops no runner. */
+function safely(onEvent: StartRunnerOptions["onEvent"]): (event: RunnerEvent) => void {
+  return (event) => {
+    try {
+      onEvent?.(event);
+    } catch (error) {
+      process.emitWarning(error instanceof Error ? error : String(error));
+    }
+  };
+}
 
 class Runner implements StartedRunner {
   readonly repository: Repository | undefined;
@@ -189,7 +204,9 @@ class Runner implements StartedRunner {
   readonly #drainMs: number;
   readonly #onEvent: (event: RunnerEvent) => void;
   #interruptTimer: NodeJS.Timeout | undefined;
+  #interruptAtMs = Number.POSITIVE_INFINITY;
   #isDraining = false;
+  #hasEnded = false;
 
   constructor(
     repository: Repository | undefined,
@@ -204,6 +221,7 @@ class Runner implements StartedRunner {
     this.#onEvent = onEvent;
     if (signals) for (const name of endingSignals) process.on(name, this.#onSignal);
     this.ended = places.ended.finally(() => {
+      this.#hasEnded = true;
       realTime.clearTimeout(this.#interruptTimer);
       for (const name of endingSignals) process.off(name, this.#onSignal);
     });
@@ -223,12 +241,15 @@ class Runner implements StartedRunner {
   }
 
   #drain(withinMs: number): void {
+    const atMs = realTime.elapsed() + withinMs;
+    if (this.#hasEnded || (this.#isDraining && atMs >= this.#interruptAtMs)) return;
     if (!this.#isDraining) {
       this.#isDraining = true;
       this.#places.drain();
     }
     this.#onEvent({ type: "draining", withinMs });
     realTime.clearTimeout(this.#interruptTimer);
-    this.#interruptTimer = realTime.setTimeout(() => this.#places.interrupt(), withinMs);
+    this.#interruptAtMs = atMs;
+    if (withinMs <= timerMsMax) this.#interruptTimer = realTime.setTimeout(() => this.#places.interrupt(), withinMs);
   }
 }

@@ -268,6 +268,19 @@ suite("startRunner", { concurrency: 3 }, () => {
     assert.equal((await ended(await create(["true"]))).state, "completed");
   });
 
+  test("a runner that somebody drains ends, and closing it again leaves nothing that keeps the process alive", async (t) => {
+    const { store, runner } = await start(t, { concurrency: 1 });
+    const online = () => store.runners.list({ state: "online" });
+    await until(async () => (await online()).items.length === 1);
+    const [{ id: runnerId } = { id: "" }] = (await online()).items;
+    await store.runners.drain({ runnerId });
+    await runner.ended;
+    const timers = () => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+    const before = timers();
+    await runner.close({ drainMs: 60_000 });
+    assert.ok(timers() <= before);
+  });
+
   test("contradictions in the options are refused before anything starts", async (t) => {
     const { folder, url } = workingFolder(t, { init: false });
     const store = await openStore({ url });

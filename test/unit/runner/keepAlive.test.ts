@@ -145,6 +145,24 @@ suite("keepAlive", { concurrency: true }, () => {
     assert.deepEqual(sent, [{ worktrees: [{ id: worktree.id, fence: 1 }], commands: [{ id: command.id, fence: 7 }] }]);
   });
 
+  test("what is dropped while a heartbeat is on its way is not renewed by its answer", async (t) => {
+    const answer = Promise.withResolvers<{ expiresAt: Date; lost: never[]; cancel: never[] }>();
+    const alive = keepAlive(stubStore({ runners: { heartbeat: () => answer.promise } }), {
+      runnerId,
+      ttlMs: 1_000,
+      intervalMs: 60_000,
+    });
+    t.after(() => alive.close());
+    const holding = alive.hold(worktree);
+    const beaten = alive.beat();
+    let renewals = 0;
+    holding.drop();
+    holding.onRenewed(() => renewals++);
+    answer.resolve({ expiresAt: new Date(), lost: [], cancel: [] });
+    await beaten;
+    assert.equal(renewals, 0);
+  });
+
   test("a time that is too short for heartbeats is refused", () => {
     assert.throws(() => keepAlive(stubStore({}), { runnerId, ttlMs: 10 }), /ttlMs: 10 is too short: at least 1000/);
   });
