@@ -32,7 +32,15 @@ export interface Holding {
   readonly isLost: boolean;
   /** Fires when the holding is lost, also if its signal has fired before for another reason. */
   readonly lost: AbortSignal;
-  /** Returns the time for which nobody else can have it, in milliseconds; 0 when it is lost. */
+  /**
+   * Resolves when the first heartbeat has renewed the lease, and also when it is lost or dropped. Wait for it before work
+   * begins: the grant may have been long on its way, and what it has left of its time is not known until then.
+   */
+  readonly confirmed: Promise<void>;
+  /**
+   * Returns the time for which nobody else can have it, in milliseconds; 0 when it is lost. Until it is confirmed, this is
+   * counted from the arrival of the grant, and too much.
+   */
   remainingMs(): number;
   /** Calls the listener after each renewal with the remaining time in milliseconds. Returns a function that ends this. */
   onRenewed(listener: (remainingMs: number) => void): () => void;
@@ -177,6 +185,7 @@ class Held implements Holding {
   readonly fence: number;
   readonly #stop = new AbortController();
   readonly #lost = new AbortController();
+  readonly #confirmed = Promise.withResolvers<void>();
   readonly #listeners = new Set<(remainingMs: number) => void>();
   readonly #onDropped: () => void;
   readonly #timeoutAtMs: number;
@@ -210,6 +219,10 @@ class Held implements Holding {
     return this.#lost.signal.aborted;
   }
 
+  get confirmed(): Promise<void> {
+    return this.#confirmed.promise;
+  }
+
   remainingMs(): number {
     return this.isLost ? 0 : Math.max(0, this.#aliveUntilMs - realTime.elapsed());
   }
@@ -223,6 +236,7 @@ class Held implements Holding {
     this.#cancelTimeout();
     this.#cancelExpiry();
     this.#listeners.clear();
+    this.#confirmed.resolve();
     this.#onDropped();
   }
 
@@ -231,6 +245,7 @@ class Held implements Holding {
     this.#aliveUntilMs = Math.max(this.#aliveUntilMs, untilMs);
     this.#cancelExpiry();
     this.#cancelExpiry = this.#watchExpiry();
+    this.#confirmed.resolve();
     for (const listener of this.#listeners) listener(this.remainingMs());
   }
 

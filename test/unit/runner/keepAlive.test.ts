@@ -163,6 +163,24 @@ suite("keepAlive", { concurrency: true }, () => {
     assert.equal(renewals, 0);
   });
 
+  test("a holding is confirmed by its first renewal, and its time counts from when that was asked for", async (t) => {
+    const answer = Promise.withResolvers<{ expiresAt: Date; lost: never[]; cancel: never[] }>();
+    const alive = keepAlive(stubStore({ runners: { heartbeat: () => answer.promise } }), { runnerId, ttlMs: 60_000 });
+    t.after(() => alive.close());
+    const [holding, dropped] = [alive.hold(worktree), alive.hold({ kind: "command", id: newId(), fence: 1 })];
+    const settled: string[] = [];
+    const waits = [
+      holding.confirmed.then(() => settled.push(`held for ${Math.ceil(holding.remainingMs() / 60_000)} minute`)),
+      dropped.confirmed.then(() => settled.push("dropped")),
+    ];
+    dropped.drop();
+    await waits[1];
+    assert.deepEqual(settled, ["dropped"]);
+    answer.resolve({ expiresAt: new Date(), lost: [], cancel: [] });
+    await waits[0];
+    assert.deepEqual(settled, ["dropped", "held for 1 minute"]);
+  });
+
   test("a time that is too short for heartbeats is refused", () => {
     assert.throws(() => keepAlive(stubStore({}), { runnerId, ttlMs: 10 }), /ttlMs: 10 is too short: at least 1000/);
   });
