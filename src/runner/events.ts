@@ -38,7 +38,7 @@ export type RunnerEvent =
       readonly logTruncated: boolean;
       readonly artifacts: number;
     })
-  | (OfCommand & { readonly type: "handed_back"; readonly state: Command["state"] })
+  | (OfCommand & { readonly type: "handed_back"; readonly state: Command["state"]; readonly reason: string })
   | (OfCommand & { readonly type: "stopping"; readonly reason: StopReason })
   | {
       readonly type: "worktree_released";
@@ -68,7 +68,7 @@ export function formatRunnerEvent(event: RunnerEvent): string {
     case "ended":
       return `${commandOf(event)}: ${event.state}${endOf(event)} after ${event.durationMs} ms`;
     case "handed_back":
-      return `${commandOf(event)}: given back, now ${event.state}`;
+      return `${commandOf(event)}: given back (${event.reason}), now ${event.state}`;
     case "stopping":
       return `${commandOf(event)}: stopping (${event.reason})`;
     case "worktree_released":

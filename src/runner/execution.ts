@@ -1,21 +1,30 @@
 // Runs one claimed command, from its worktree to its result.
 import { resolve } from "node:path";
 import type { Claim, Store } from "../index.ts";
+import { present } from "../present.ts";
+import { sleep } from "../realTime.ts";
+import { callHook, HookAbandoned, type HookLimits } from "./callHook.ts";
 import { ownVariable } from "./environment.ts";
 import { messageOf } from "./events.ts";
+import { GitError } from "./git/git.ts";
 import type { Holding, StopReason } from "./keepAlive.ts";
 import { type LogWriter, logWriter } from "./logs/logWriter.ts";
 import type { CommandChanges, CommandContext, RunnerParts } from "./options.ts";
-import { persistently } from "./persistently.ts";
+import { passes, persistently } from "./persistently.ts";
 import { type CommandEnd, runCommand } from "./process/runCommand.ts";
 import type { SessionRunner } from "./sessionRunner.ts";
 import type { PreparedWorktree, SessionWorktree } from "./sessionWorktree.ts";
 
 type Finish = Parameters<Store["commands"]["finish"]>[0];
 type Result = Pick<Finish, "outcome" | "exitCode" | "signal" | "reason">;
+/** The result of a command, or the reason why it is given back for another runner, or for a later try. */
+type Ending = { readonly result: Result } | { readonly giveBack: string };
 
 /** The reason that a command shows which a runner gave back because it had to stop. */
 const handBackReason = "runner_stopped";
+const worktreeLostReason = "worktree_lost";
+/** The pause of a runner after a command that it could not run. Without it, it would claim the same one at once. */
+const afterGivingBackMs = 5_000;
 
 /** Runs a command of a session, and reports its result. Never fails because of the command, its files or its hooks. */
 export async function execute(runner: SessionRunner, claim: Claim, worktree: SessionWorktree): Promise<void> {
@@ -31,6 +40,8 @@ class Execution {
   #log: LogWriter | undefined;
   #hasStarted = false;
   #end: CommandEnd | undefined;
+  /** The reason for which the program was stopped, or was not started; none when it has ended by itself. */
+  #stopReason: StopReason | undefined;
 
   constructor(runner: SessionRunner, claim: Claim, worktree: SessionWorktree) {
     const { command, session, fence } = claim;
@@ -52,9 +63,12 @@ class Execution {
   async run(): Promise<void> {
     const stop = AbortSignal.any([this.#holding.signal, this.#runner.interrupted]);
     try {
-      const result = await this.#run(stop).catch((error): Result => ({ outcome: "failed", reason: messageOf(error) }));
-      if (!this.#holding.isLost) await this.#report(result, stop);
-      else this.#runner.onEvent({ type: "stopping", ...this.#ids, reason: "lost" });
+      const ending = await this.#run(stop).catch((error: unknown) => this.#endingOf(error, stop));
+      if (this.#stopReason !== undefined)
+        this.#runner.onEvent({ type: "stopping", ...this.#ids, reason: this.#stopReason });
+      if (this.#holding.isLost) return;
+      if ("giveBack" in ending) await this.#handBack(ending.giveBack);
+      else await this.#finish(ending.result);
     } catch (error) {
       // Nothing more can be reported: the lease is lost, or the store does not answer.
       this.#problem(error);
@@ -63,30 +77,66 @@ class Execution {
     }
   }
 
-  /** Runs the program in its worktree. Fails with the reason why the command has failed. */
-  async #run(stop: AbortSignal): Promise<Result> {
+  /** Runs the program in its worktree. Fails with the reason why it could not be run. */
+  async #run(stop: AbortSignal): Promise<Ending> {
     const { command } = this.#claim;
-    const { hooks } = this.#runner.parts;
-    const secrets = await secretsOf(this.#claim, hooks?.secrets);
+    const { hooks, graceMs } = this.#runner.parts;
+    const { lost } = this.#holding;
+    const secrets = await secretsOf(this.#claim, hooks?.secrets, { signal: stop, lost, graceMs });
     this.#log = logWriter(this.#runner.store, {
       commandId: command.id,
       fence: this.#claim.fence,
       secrets: Object.values(secrets),
-      signal: this.#holding.lost,
+      signal: lost,
     });
     const worktree = await this.#worktree.acquire(stop, (line) => this.#note(line));
     const signal = AbortSignal.any([stop, worktree.holding.signal]);
+    const limits = { signal, lost: AbortSignal.any([lost, worktree.holding.lost]), graceMs };
     const context = this.#context(worktree, signal);
-    const changes = (await hooks?.beforeCommand?.(context)) ?? {};
+    const changes = await callHook("the hook beforeCommand", () => hooks?.beforeCommand?.(context), limits);
+    await this.#holding.confirmed;
     signal.throwIfAborted();
     this.#hasStarted = true;
     this.#runner.onEvent({ type: "started", ...this.#ids });
-    const end = await this.#runProgram(worktree, changes, secrets, signal);
+    const end = await this.#runProgram(worktree, changes ?? {}, secrets, signal);
     this.#end = end;
-    if (signal.aborted || end.timedOut || end.signal !== null) this.#worktree.distrust();
-    await hooks?.afterCommand?.({ ...context, end });
-    if (worktree.holding.isLost) return { ...resultOf(end), outcome: "failed", reason: "worktree_lost" };
-    return resultOf(end);
+    // Taken now: what happens to the runner from here on does not change how the program has ended.
+    this.#stopReason = reasonOf(stop);
+    const isLost = worktree.holding.isLost;
+    if (signal.aborted || end.timedOut || end.signal !== null) this.#worktree.distrust("dirty");
+    const failure = await this.#afterCommand(context, end, limits);
+    const result = resultOf(end);
+    if (this.#stopReason !== undefined) return stoppedEnding(result, this.#stopReason);
+    if (isLost) return { giveBack: worktreeLostReason };
+    return { result: failure === undefined ? result : { ...result, outcome: "failed", reason: failure } };
+  }
+
+  /** Returns the reason why the hook has failed, if it has: the exit code of the program is kept beside it. */
+  async #afterCommand(context: CommandContext, end: CommandEnd, limits: HookLimits): Promise<string | undefined> {
+    const { hooks } = this.#runner.parts;
+    try {
+      await callHook("the hook afterCommand", () => hooks?.afterCommand?.({ ...context, end }), limits);
+      return undefined;
+    } catch (error) {
+      this.#noteAbandoned(error);
+      return messageOf(error);
+    }
+  }
+
+  /** Returns how a command ends whose program was not started, or did not come to an end of its own. */
+  #endingOf(error: unknown, stop: AbortSignal): Ending {
+    this.#stopReason ??= reasonOf(stop);
+    this.#noteAbandoned(error);
+    const reason = messageOf(error);
+    if (this.#stopReason !== undefined) return stoppedEnding({ outcome: "failed", reason }, this.#stopReason);
+    if (this.#worktree.current?.holding.isLost) return { giveBack: worktreeLostReason };
+    // The fault of this runner or of the store, and not of the command.
+    if (passes(error) || (error instanceof GitError && error.notInstalled)) return { giveBack: reason };
+    return { result: { outcome: "failed", reason } };
+  }
+
+  #noteAbandoned(error: unknown): void {
+    if (error instanceof HookAbandoned) this.#worktree.distrust("broken");
   }
 
   async #runProgram(
@@ -120,30 +170,37 @@ class Execution {
     return await changes.debugger.run({ ...program, store, argv, sessionId: session.id, commandId: command.id });
   }
 
-  /** Reports how the command has ended, or gives it back when the runner has to stop. */
-  async #report(result: Result, stop: AbortSignal): Promise<void> {
-    const { store } = this.#runner;
+  /** Gives the command back. Another runner can claim it at once, and this one pauses if it could not run it. */
+  async #handBack(reason: string): Promise<void> {
+    const { store, draining, onEvent } = this.#runner;
     const { command, fence } = this.#claim;
-    const stopReason = stop.aborted ? (stop.reason as StopReason) : undefined;
-    if (stopReason !== undefined) this.#runner.onEvent({ type: "stopping", ...this.#ids, reason: stopReason });
-    const artifacts = stopReason === undefined || stopReason === "timed_out" ? await this.#collectArtifacts() : 0;
-    const { offset, truncated, failure } = await this.#endLog();
-    const held = { commandId: command.id, fence, logOffset: offset };
-    if (stopReason === "interrupted") {
-      const given = { ...held, hasStarted: this.#hasStarted, reason: handBackReason };
-      const back = await persistently(() => store.commands.handBack(given), this.#holding.lost);
-      this.#runner.onEvent({ type: "handed_back", ...this.#ids, state: back.command.state });
-      return;
-    }
+    const { offset: logOffset } = await this.#endLog();
+    const given = { commandId: command.id, fence, hasStarted: this.#hasStarted, reason, logOffset };
+    const back = await persistently(() => store.commands.handBack(given), this.#holding.lost);
+    this.#holding.drop();
+    onEvent({ type: "handed_back", ...this.#ids, state: back.command.state, reason });
+    if (this.#stopReason === undefined) await sleep(afterGivingBackMs, { signal: draining });
+  }
+
+  /** Reports the result of the command, after what belongs to it: its artifacts and its log. */
+  async #finish(result: Result): Promise<void> {
+    const { store, onEvent } = this.#runner;
+    const { command, fence } = this.#claim;
+    const artifacts = result.outcome === "cancelled" ? 0 : await this.#collectArtifacts();
+    const { offset: logOffset, truncated: logTruncated, failure } = await this.#endLog();
+    const isFailure = failure !== undefined && this.#stopReason === undefined;
+    const release = await this.#worktree.endCondition();
     const finish: Finish = {
-      ...held,
-      ...(stopReason === undefined ? result : stoppedResult(result, stopReason)),
-      ...(stopReason === undefined && failure !== undefined ? { outcome: "failed", reason: failure } : {}),
-      release: await this.#worktree.condition(),
+      commandId: command.id,
+      fence,
+      logOffset,
+      ...result,
+      ...(isFailure ? { outcome: "failed", reason: failure } : {}),
+      ...present({ release }),
     };
     const { command: ended, session } = await persistently(() => store.commands.finish(finish), this.#holding.lost);
     if (session.endedAt !== null) this.#worktree.sessionEnded();
-    this.#runner.onEvent({
+    onEvent({
       type: "ended",
       ...this.#ids,
       state: ended.state,
@@ -152,8 +209,8 @@ class Execution {
       reason: ended.endReason,
       durationMs: this.#end?.durationMs ?? 0,
       usage: this.#end?.usage ?? { cpuMs: null, memoryBytesMax: null },
-      logBytes: offset,
-      logTruncated: truncated,
+      logBytes: logOffset,
+      logTruncated,
       artifacts,
     });
   }
@@ -208,20 +265,30 @@ function resultOf({ exitCode, signal, reason, timedOut }: CommandEnd): Result {
   return { ...ending, outcome: "failed", ...(reason === undefined ? {} : { reason }) };
 }
 
-/** Corrects the result of a command that was stopped: it did not end by itself, whatever its exit code is. */
-function stoppedResult({ outcome: _, reason: __, ...ending }: Result, reason: StopReason): Result {
-  if (reason === "timed_out") return { ...ending, outcome: "timed_out" };
-  return { ...ending, outcome: "cancelled", ...(reason === "deadline" ? { reason } : {}) };
+/** Returns how a command ends that was stopped: not by itself, whatever its exit code is. */
+function stoppedEnding({ outcome: _, reason: __, ...ending }: Result, reason: StopReason): Ending {
+  if (reason === "interrupted") return { giveBack: handBackReason };
+  if (reason === "timed_out") return { result: { ...ending, outcome: "timed_out" } };
+  return { result: { ...ending, outcome: "cancelled", ...(reason === "deadline" ? { reason } : {}) } };
+}
+
+function reasonOf(stop: AbortSignal): StopReason | undefined {
+  return stop.aborted ? (stop.reason as StopReason) : undefined;
 }
 
 /** Returns the values of the secret variables of a command. Fails if one has no value. */
 async function secretsOf(
   claim: Claim,
   secrets: NonNullable<RunnerParts["hooks"]>["secrets"],
+  limits: HookLimits,
 ): Promise<Readonly<Record<string, string>>> {
   const names = claim.command.secretEnvKeys ?? [];
   if (names.length === 0) return {};
-  const known: Readonly<Record<string, string>> | undefined = await secrets?.(names, claim);
+  const known: Readonly<Record<string, string>> | undefined = await callHook(
+    "the hook secrets",
+    () => secrets?.(names, claim, limits.signal),
+    limits,
+  );
   return Object.fromEntries(
     names.map((name) => {
       const value = known === undefined ? ownVariable(name) : known[name];

@@ -54,6 +54,6 @@ export type { ProgramLease } from "./process/stopping.ts";
 export type { Usage } from "./process/usage.ts";
 export { type LocalRepository, registerRepository } from "./registerRepository.ts";
 export { runSession } from "./runSession.ts";
-export type { SessionRunner } from "./sessionRunner.ts";
+export { type SessionRunner, type SessionRunnerOptions, sessionRunner } from "./sessionRunner.ts";
 export { type StartedRunner, type StartRunnerOptions, startRunner } from "./startRunner.ts";
 export { type HeldWorktree, type Worktrees, type WorktreesOptions, worktrees } from "./worktrees.ts";

@@ -54,7 +54,11 @@ export interface CommandContext extends SessionContext {
   readonly claim: Claim;
 }
 
-/** Functions that take part in a session. One that fails makes its command fail, with its message as the reason. */
+/**
+ * Functions that take part in a session. One that fails makes its command fail, with its message as the reason. Each gets
+ * a signal that fires when its work must stop. One that has not ended `graceMs` after that is not waited for: its command
+ * ends without it, and the worktree is quarantined, because it may still be writing there.
+ */
 export interface RunnerHooks {
   /**
    * Prepares a worktree for the commands of a session, for example by installing packages: once for each session, after
@@ -79,6 +83,7 @@ export interface RunnerHooks {
   readonly secrets?: (
     names: readonly string[],
     claim: Claim,
+    signal: AbortSignal,
   ) => Promise<Readonly<Record<string, string>>> | Readonly<Record<string, string>>;
 }
 

@@ -1,11 +1,9 @@
 // Repeats calls of the store that failed for a reason that passes by itself.
 import { StoreError } from "../index.ts";
-import { realTime, sleep } from "../realTime.ts";
+import { sleep } from "../realTime.ts";
 
 /** The pause before a call is repeated, unless the store names one. */
 const retryAfterMs = 500;
-/** The time for which a call is repeated, unless its signal ends that before. */
-const persistMs = 120_000;
 
 /**
  * Checks whether a failure passes by itself: the store is busy, or its database thread or server has died and is being
@@ -21,16 +19,15 @@ export async function pauseAfter({ details }: StoreError, signal: AbortSignal): 
 }
 
 /**
- * Makes a call again and again until it is answered, or fails for good, or the signal fires, or two minutes have passed.
- * The call must be one that can be repeated, because an answer may have been lost. Fails as it failed last.
+ * Makes a call again and again until it is answered, or fails for good, or the signal fires. The call must be one that can
+ * be repeated, because an answer may have been lost. Fails as it failed last.
  */
 export async function persistently<Answer>(call: () => Promise<Answer>, signal: AbortSignal): Promise<Answer> {
-  const endMs = realTime.elapsed() + persistMs;
   for (;;) {
     try {
       return await call();
     } catch (error) {
-      if (!passes(error) || signal.aborted || realTime.elapsed() > endMs) throw error;
+      if (!passes(error) || signal.aborted) throw error;
       await pauseAfter(error, signal);
     }
   }

@@ -1,10 +1,7 @@
 // One place of a runner: registers, claims sessions one after the other, and registers again when it was lost.
 import { hostname } from "node:os";
-import { join, resolve } from "node:path";
-import { newId } from "../index.ts";
+import { newId, StoreError } from "../index.ts";
 import { sleep } from "../realTime.ts";
-import { artifacts } from "./artifacts/collectArtifacts.ts";
-import { localSink } from "./artifacts/sink.ts";
 import { nextClaim } from "./claims.ts";
 import { messageOf } from "./events.ts";
 import { keepAlive } from "./keepAlive.ts";
@@ -12,8 +9,7 @@ import type { RunnerParts, RunnerStore } from "./options.ts";
 import { persistently } from "./persistently.ts";
 import type { ProcessGuard } from "./process/guard.ts";
 import { runSession } from "./runSession.ts";
-import type { SessionRunner } from "./sessionRunner.ts";
-import { worktrees } from "./worktrees.ts";
+import { sessionRunner } from "./sessionRunner.ts";
 
 export interface Place {
   readonly name: string;
@@ -27,13 +23,8 @@ export interface Place {
 
 /** The time that one claim waits for a command. It is repeated. */
 const claimWaitMs = 60_000;
-/** The time after which a runner that could not register tries again. */
+/** The time after which a runner that was lost registers again. */
 const registerAgainMs = 2_000;
-
-/** Returns the folder of a runner. */
-export function folderOf({ folder }: RunnerParts): string {
-  return resolve(folder ?? join(".artifacts", "runner"));
-}
 
 /** Runs sessions until `draining` fires and the last one has ended. Fails when the store is closed or refuses a runner. */
 export async function runLoop(store: RunnerStore, place: Place): Promise<void> {
@@ -46,34 +37,22 @@ export async function runLoop(store: RunnerStore, place: Place): Promise<void> {
 }
 
 /** Runs sessions as one registered runner, until it drains or is gone. Returns the state in which the store refused it. */
-async function runAsOne(store: RunnerStore, { name, parts, guard, draining, interrupted }: Place): Promise<unknown> {
-  const refused = new AbortController();
+async function runAsOne(store: RunnerStore, { name, parts, ...place }: Place): Promise<unknown> {
   const { ttlMs = 30_000, onEvent = () => undefined } = parts;
-  const folder = folderOf(parts);
   const self = { id: newId(), name, host: hostname(), pid: process.pid, ttlMs };
-  const { id: runnerId } = await persistently(() => store.runners.register(self), draining);
+  const registered = await persistently(() => store.runners.register(self), place.draining).catch((error: unknown) => {
+    // Asked to stop while the store did not answer.
+    if (!place.draining.aborted) throw error;
+  });
+  if (registered === undefined) return undefined;
+  const { id: runnerId } = registered;
   const alive = keepAlive(store, {
     runnerId,
     ttlMs,
     onError: ({ message }) => onEvent({ type: "problem", message: `heartbeat: ${message}` }),
   });
   onEvent({ type: "registered", runnerId, name });
-  const runner: SessionRunner = {
-    store,
-    runnerId,
-    keepAlive: alive,
-    worktrees: worktrees(store, { ...parts, folder, runnerId, keepAlive: alive }),
-    parts,
-    artifacts:
-      (parts.artifacts ?? []).length === 0
-        ? undefined
-        : artifacts(store, { sink: parts.sink ?? localSink(join(folder, "artifacts")) }),
-    guard,
-    draining: AbortSignal.any([draining, alive.gone, refused.signal]),
-    onRefused: (state) => refused.abort(state),
-    interrupted,
-    onEvent,
-  };
+  const runner = sessionRunner(store, { ...parts, ...place, runnerId, keepAlive: alive });
   try {
     for (;;) {
       const claim = await nextClaim(runner, { waitMs: claimWaitMs });
@@ -83,9 +62,11 @@ async function runAsOne(store: RunnerStore, { name, parts, guard, draining, inte
   } finally {
     alive.close();
     await store.runners.drain({ runnerId }).catch((error: unknown) => {
-      onEvent({ type: "problem", message: messageOf(error) });
+      // One that is gone cannot be drained, and need not be.
+      if (!(error instanceof StoreError && error.code === "invalid_transition"))
+        onEvent({ type: "problem", message: messageOf(error) });
     });
     onEvent({ type: "stopped", runnerId });
   }
-  return refused.signal.reason;
+  return runner.refused.reason;
 }

@@ -3,8 +3,9 @@ import type { Claim } from "../index.ts";
 import { nextClaim } from "./claims.ts";
 import { messageOf } from "./events.ts";
 import { execute } from "./execution.ts";
+import { persistently } from "./persistently.ts";
 import type { SessionRunner } from "./sessionRunner.ts";
-import { SessionWorktree } from "./sessionWorktree.ts";
+import { SessionWorktree, takesCommands } from "./sessionWorktree.ts";
 
 /** The time for which a worktree waits for the next command of its session, unless `idleMs` says otherwise. */
 const idleMsDefault = 10_000;
@@ -25,6 +26,7 @@ export async function runSession(runner: SessionRunner, first: Claim): Promise<v
     running.add(execution);
   };
   const onProblem = (error: unknown) => runner.onEvent({ type: "problem", message: messageOf(error), sessionId });
+  const sessionNow = () => persistently(() => runner.store.sessions.get({ sessionId }), runner.draining);
   try {
     start(first);
     // The first command makes the worktree, or shows that it cannot be made.
@@ -36,7 +38,7 @@ export async function runSession(runner: SessionRunner, first: Claim): Promise<v
         const claim = await nextClaim(runner, { sessionId, waitMs });
         if (claim !== undefined) start(claim);
         else if (running.size === 0) break;
-        else if (!(await takesCommands(runner, sessionId))) await Promise.race(running);
+        else if (!takesCommands(await sessionNow())) await Promise.race(running);
       }
     }
   } catch (error) {
@@ -44,10 +46,4 @@ export async function runSession(runner: SessionRunner, first: Claim): Promise<v
   }
   await Promise.all(running);
   await worktree.release().catch(onProblem);
-}
-
-/** Checks whether a session may get further commands. */
-async function takesCommands({ store }: SessionRunner, sessionId: string): Promise<boolean> {
-  const { state } = await store.sessions.get({ sessionId });
-  return state === "pending" || state === "running";
 }

@@ -1,6 +1,7 @@
 // The task of a runner's thread in a pool: runs one place of the runner with the thread's own port to the store.
 import { BroadcastChannel } from "node:worker_threads";
 import type { RunnerTask } from "../index.ts";
+import { present } from "../present.ts";
 import type { RunnerEvent } from "./events.ts";
 import type { RunnerHooks, RunnerParts, RunnerSettings } from "./options.ts";
 import { type ProcessGuard, startGuard } from "./process/guard.ts";
@@ -37,18 +38,16 @@ const run: RunnerTask<ThreadTask> = async ({ name, settings, module, channel: ch
   };
   signal.addEventListener("abort", () => draining.abort("drain"), { once: true });
   if (signal.aborted) draining.abort("drain");
-  const { hooks, sink }: RunnerModule = module === undefined ? {} : await import(module);
-  guard ??= startGuard();
   try {
+    const { hooks, sink }: RunnerModule = module === undefined ? {} : await import(module);
     await runLoop(store, {
       name,
       parts: {
         ...settings,
-        ...(hooks === undefined ? {} : { hooks }),
-        ...(sink === undefined ? {} : { sink }),
+        ...present({ hooks, sink }),
         onEvent: (event: RunnerEvent) => channel.postMessage(event),
       },
-      guard: await guard,
+      guard: await guardOfThread(),
       draining: draining.signal,
       interrupted: interrupted.signal,
     });
@@ -56,5 +55,14 @@ const run: RunnerTask<ThreadTask> = async ({ name, settings, module, channel: ch
     channel.close();
   }
 };
+
+/** Starts the guardian for the first task. One that could not be started is tried again for the next. */
+function guardOfThread(): Promise<ProcessGuard> {
+  guard ??= startGuard();
+  guard.catch(() => {
+    guard = undefined;
+  });
+  return guard;
+}
 
 export default run;

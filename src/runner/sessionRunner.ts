@@ -1,10 +1,12 @@
 // A registered runner, as the functions that run sessions need it.
-import type { Artifacts } from "./artifacts/collectArtifacts.ts";
+import { join, resolve } from "node:path";
+import { type Artifacts, artifacts } from "./artifacts/collectArtifacts.ts";
+import { localSink } from "./artifacts/sink.ts";
 import type { RunnerEvent } from "./events.ts";
 import type { KeepAlive } from "./keepAlive.ts";
 import type { RunnerParts, RunnerStore } from "./options.ts";
 import type { ProcessGuard } from "./process/guard.ts";
-import type { Worktrees } from "./worktrees.ts";
+import { type Worktrees, worktrees } from "./worktrees.ts";
 
 /** A registered runner with all that it needs to run sessions. */
 export interface SessionRunner {
@@ -19,7 +21,48 @@ export interface SessionRunner {
   readonly draining: AbortSignal;
   /** Called when the store lets this runner claim nothing more, with the state that the store has of it. */
   readonly onRefused: (state: unknown) => void;
+  /** Fires then, with this state as its reason. */
+  readonly refused: AbortSignal;
   /** Fires when the runner should stop what it runs, and give it back. */
   readonly interrupted: AbortSignal;
   readonly onEvent: (event: RunnerEvent) => void;
+}
+
+export interface SessionRunnerOptions extends RunnerParts {
+  /** The id of the runner, which is registered. */
+  readonly runnerId: string;
+  readonly keepAlive: KeepAlive;
+  /** Kills the programs if this process dies. Without it, they outlive it. */
+  readonly guard?: ProcessGuard | undefined;
+  /** Fires when the runner should claim nothing more. */
+  readonly draining?: AbortSignal;
+  /** Fires when the runner should stop what it runs, and give it back. */
+  readonly interrupted?: AbortSignal;
+}
+
+/** Returns what `runSession` needs: a registered runner with its worktrees and its place for artifacts. */
+export function sessionRunner(store: RunnerStore, options: SessionRunnerOptions): SessionRunner {
+  const { runnerId, keepAlive, guard, draining, interrupted, ...parts } = options;
+  const refused = new AbortController();
+  const folder = folderOf(parts);
+  const sink = parts.sink ?? localSink(join(folder, "artifacts"));
+  return {
+    store,
+    runnerId,
+    keepAlive,
+    worktrees: worktrees(store, { ...parts, folder, runnerId, keepAlive }),
+    parts,
+    artifacts: (parts.artifacts ?? []).length === 0 ? undefined : artifacts(store, { sink }),
+    guard,
+    draining: AbortSignal.any([keepAlive.gone, refused.signal, ...(draining === undefined ? [] : [draining])]),
+    onRefused: (state) => refused.abort(state),
+    refused: refused.signal,
+    interrupted: interrupted ?? new AbortController().signal,
+    onEvent: parts.onEvent ?? (() => undefined),
+  };
+}
+
+/** Returns the folder of a runner. */
+export function folderOf({ folder }: RunnerParts): string {
+  return resolve(folder ?? join(".artifacts", "runner"));
 }

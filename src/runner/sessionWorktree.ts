@@ -1,6 +1,8 @@
 // The worktree of one session while a runner runs its commands: acquired by the first, patched and prepared once.
 import type { Release, Session } from "../index.ts";
+import { callHook } from "./callHook.ts";
 import { applyPatch } from "./git/patch.ts";
+import { persistently } from "./persistently.ts";
 import type { SessionRunner } from "./sessionRunner.ts";
 import type { HeldWorktree } from "./worktrees.ts";
 
@@ -15,7 +17,8 @@ export class SessionWorktree {
   readonly #acquired = Promise.withResolvers<void>();
   #acquiring: Promise<PreparedWorktree> | undefined;
   #isReady = false;
-  #isTrusted = true;
+  /** The best state in which it may be released, whatever git says. */
+  #trust: Release = "clean";
   #isOver = false;
   #held: HeldWorktree | undefined;
 
@@ -49,7 +52,7 @@ export class SessionWorktree {
   }
 
   async #acquire(signal: AbortSignal, note: (line: string) => Promise<void>): Promise<PreparedWorktree> {
-    const { worktrees, parts, onEvent } = this.#runner;
+    const { worktrees, onEvent } = this.#runner;
     const session = this.#session;
     const held = await worktrees.acquire(session, { signal });
     this.#held = held;
@@ -59,23 +62,43 @@ export class SessionWorktree {
     await note(`worktree ${path}: ${how}, at ${commitSha.slice(0, 12)}`);
     for (const line of notes) await note(line);
     const stop = AbortSignal.any([signal, holding.signal]);
+    try {
+      const env = await this.#prepare(held, stop, note);
+      this.#isReady = true;
+      this.#acquired.resolve();
+      return { ...held, env: { ...worktrees.environmentOf(path), ...env } };
+    } catch (error) {
+      // What it has left half done may be where git does not look.
+      this.distrust("dirty");
+      throw error;
+    }
+  }
+
+  /** Applies the patch of the session, and lets the user prepare the worktree. Returns variables for its commands. */
+  async #prepare(
+    { path, holding }: HeldWorktree,
+    signal: AbortSignal,
+    note: (line: string) => Promise<void>,
+  ): Promise<Readonly<Record<string, string>> | undefined> {
+    const { hooks, graceMs } = this.#runner.parts;
+    const session = this.#session;
     if (session.patchUri !== null) {
-      await applyPatch(path, { uri: session.patchUri, hash: session.patchHash, signal: stop });
+      await applyPatch(path, { uri: session.patchUri, hash: session.patchHash, signal });
       await note(`patch applied: ${session.patchHash ?? "its hash was not given"}`);
     }
-    const prepared = await parts.hooks?.prepare?.({ session, path, signal: stop, note: (line) => void note(line) });
-    stop.throwIfAborted();
-    this.#isReady = true;
-    this.#acquired.resolve();
-    return { ...held, env: { ...worktrees.environmentOf(path), ...prepared?.env } };
+    const context = { session, path, signal, note: (line: string) => void note(line) };
+    const limits = { signal, lost: holding.lost, graceMs };
+    const prepared = await callHook("the hook prepare", () => hooks?.prepare?.(context), limits);
+    signal.throwIfAborted();
+    return prepared?.env;
   }
 
   /**
-   * Says that a program was killed in the worktree. What it has left half done may be where git does not look: in ignored
-   * files and in empty folders.
+   * Says that the worktree is not clean, whatever git says. What a program that was killed has left half done may be in
+   * ignored files and in empty folders. A function that was not waited for may still write in it: then it is broken.
    */
-  distrust(): void {
-    this.#isTrusted = false;
+  distrust(trust: "dirty" | "broken"): void {
+    if (this.#trust !== "broken") this.#trust = trust;
   }
 
   /** Asks git in which condition the worktree is, reports its commit, and returns how it can be released. */
@@ -83,7 +106,22 @@ export class SessionWorktree {
     const held = this.#held;
     if (held === undefined || held.holding.isLost) return "dirty";
     const found = await this.#runner.worktrees.inspect(held);
-    return this.#isTrusted ? found : "dirty";
+    return this.#trust === "clean" ? found : this.#trust;
+  }
+
+  /**
+   * Returns how the worktree can be released if the session ends with the command that is about to be reported, and
+   * undefined if it goes on: git is not asked for nothing.
+   */
+  async endCondition(): Promise<Release | undefined> {
+    const held = this.#held;
+    if (held === undefined || held.holding.isLost) return "dirty";
+    if (this.#trust !== "clean") return this.#trust;
+    const { id: sessionId } = this.#session;
+    const { lost } = held.holding;
+    const session = await persistently(() => this.#runner.store.sessions.get({ sessionId }), lost);
+    const hasOthers = session.queuedCommands + session.activeCommands > 1;
+    return hasOthers || (takesCommands(session) && !session.autoComplete) ? undefined : await this.condition();
   }
 
   /** Says that the session has ended, and with it the lease: another runner may have the worktree now. */
@@ -105,4 +143,9 @@ export class SessionWorktree {
       to,
     });
   }
+}
+
+/** Checks whether a session may get further commands. */
+export function takesCommands({ state }: Session): boolean {
+  return state === "pending" || state === "running";
 }

@@ -3,14 +3,15 @@ import { randomUUID } from "node:crypto";
 import { availableParallelism, hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { BroadcastChannel } from "node:worker_threads";
-import { createRunnerPool, type OwnedStore, type Repository, type Store } from "../index.ts";
+import { createRunnerPool, type OwnedStore, type Repository, type Store, StoreError } from "../index.ts";
 import { realTime, sleep } from "../realTime.ts";
-import { messageOf, type RunnerEvent } from "./events.ts";
+import { formatRunnerEvent, messageOf, type RunnerEvent } from "./events.ts";
 import { type RunnerParts, runnerOperations } from "./options.ts";
 import { type ProcessGuard, startGuard } from "./process/guard.ts";
 import { registerRepository } from "./registerRepository.ts";
-import { folderOf, runLoop } from "./runLoop.ts";
+import { runLoop } from "./runLoop.ts";
 import type { ThreadStop, ThreadTask } from "./runnerThread.ts";
+import { folderOf } from "./sessionRunner.ts";
 
 export interface StartRunnerOptions extends RunnerParts {
   /** The name that the store shows. Defaults to the name of this host. Each place adds its number. */
@@ -72,11 +73,17 @@ function check({ threads = 0, concurrency, hooks, sink }: StartRunnerOptions, st
 
 /**
  * Starts a runner, which claims commands from the store and runs them in git worktrees until it is closed or signalled.
- * Fails when the options contradict each other, when `repositoryPath` is no git repository, and as the store fails.
+ * Resolves when it is registered. Without `onEvent`, its problems are warnings of the process. Fails when the options
+ * contradict each other, when `repositoryPath` is no git repository, and as the store fails.
  */
 export async function startRunner(store: Store | OwnedStore, given: StartRunnerOptions = {}): Promise<StartedRunner> {
   check(given, store);
-  const onEvent = safely(given.onEvent);
+  const registered = Promise.withResolvers<void>();
+  const report = safely(given.onEvent ?? warnOfProblems);
+  const onEvent = (event: RunnerEvent): void => {
+    if (event.type === "registered") registered.resolve();
+    report(event);
+  };
   const options: StartRunnerOptions = { ...given, onEvent };
   const { repositoryPath, threads = 0 } = options;
   const concurrency = options.concurrency ?? (threads === 0 ? availableParallelism() : threads);
@@ -91,7 +98,10 @@ export async function startRunner(store: Store | OwnedStore, given: StartRunnerO
   const names = Array.from({ length: concurrency }, (_, index) => `${options.name ?? hostname()}-${index + 1}`);
   const places =
     threads === 0 ? await startHere(store, names, options) : startThreads(store as OwnedStore, names, options);
-  return new Runner(repository, places, options.drainMs ?? 30_000, options.signals ?? true, onEvent);
+  const runner = new Runner(repository, places, options.drainMs ?? 30_000, options.signals ?? true, onEvent);
+  // It can fail, or be signalled, before the store has answered.
+  await Promise.race([registered.promise, runner.ended]);
+  return runner;
 }
 
 /** A thread that ends so soon, in milliseconds, does so again, for example because its module has an error. */
@@ -100,7 +110,9 @@ const endedSoonMax = 5;
 
 /** The places of a runner, wherever they are. */
 interface Places {
-  /** Settles when the last place has ended. */
+  /** Fails as soon as one place has failed. The others go on until they are drained. */
+  readonly failed: Promise<unknown>;
+  /** Settles when the last place has ended. Fails as the first one failed. */
   readonly ended: Promise<void>;
   drain(): void;
   interrupt(): void;
@@ -112,18 +124,21 @@ async function startHere(store: Store, names: readonly string[], parts: StartRun
   const signals = { draining: draining.signal, interrupted: interrupted.signal };
   const running = names.map((name) => runLoop(store, { name, parts, guard, ...signals }));
   return {
-    // One that fails ends the others: a store that refuses one runner refuses all.
-    ended: Promise.all(running)
-      .then(() => undefined)
-      .catch(async (error: unknown) => {
-        draining.abort("drain");
-        await Promise.allSettled(running);
-        throw error;
-      })
-      .finally(() => guard.close()),
+    ...endsOf(running, () => guard.close()),
     drain: () => draining.abort("drain"),
     interrupt: () => interrupted.abort("interrupted"),
   };
+}
+
+/** Returns the ends of places that run: `failed` and `ended`. */
+function endsOf(running: readonly Promise<void>[], close: () => Promise<void>): Pick<Places, "failed" | "ended"> {
+  const failed = Promise.all(running);
+  const end = async (): Promise<void> => {
+    await Promise.allSettled(running);
+    await close();
+    await failed;
+  };
+  return { failed, ended: end() };
 }
 
 function startThreads(store: OwnedStore, names: readonly string[], options: StartRunnerOptions): Places {
@@ -153,8 +168,7 @@ function startThreads(store: OwnedStore, names: readonly string[], options: Star
         await pool.run(task, { signal: draining.signal });
       } catch (error) {
         endedSoon = realTime.elapsed() - startedAtMs < soonMs ? endedSoon + 1 : 0;
-        const isFinal = (error as { code?: string }).code !== undefined || endedSoon > endedSoonMax;
-        if (draining.signal.aborted || isFinal) throw error;
+        if (isFinal(error) || endedSoon > endedSoonMax) throw error;
         // The thread has died: its programs are killed, and its leases run out. Another thread takes its place.
         onEvent?.({ type: "problem", message: `a thread of the runner has ended: ${messageOf(error)}` });
         await sleep(endedSoon * 500, { signal: draining.signal });
@@ -162,15 +176,18 @@ function startThreads(store: OwnedStore, names: readonly string[], options: Star
     }
   };
   return {
-    ended: Promise.all(names.map(runPlace))
-      .then(() => undefined)
-      .finally(async () => {
-        await pool.close({ abort: true });
-        channel.close();
-      }),
+    ...endsOf(names.map(runPlace), async () => {
+      await pool.close({ abort: true });
+      channel.close();
+    }),
     drain: () => draining.abort("drain" satisfies ThreadStop),
     interrupt: () => channel.postMessage("interrupt" satisfies ThreadStop),
   };
+}
+
+/** Checks whether another thread would end in the same way: the store refuses it, or the module is missing. */
+function isFinal(error: unknown): boolean {
+  return error instanceof StoreError || (error as { code?: unknown }).code === "ERR_MODULE_NOT_FOUND";
 }
 
 /** Returns the options that reach a thread. */
@@ -185,6 +202,11 @@ function settingsOf({ folder, ttlMs, graceMs, idleMs, artifacts, inherit, env, s
 const endingSignals = ["SIGTERM", "SIGINT"] as const;
 /** A longer timer fires at once: https://nodejs.org/api/timers.html#settimeoutcallback-delay-args */
 const timerMsMax = 2 ** 31 - 1;
+
+/** The listener of a runner without one. */
+function warnOfProblems(event: RunnerEvent): void {
+  if (event.type === "problem") process.emitWarning(formatRunnerEvent(event), "RunnerWarning");
+}
 
 /** Returns a listener that cannot fail: an error of the caller's own is a warning, and stops no runner. */
 function safely(onEvent: StartRunnerOptions["onEvent"]): (event: RunnerEvent) => void {
@@ -220,6 +242,8 @@ class Runner implements StartedRunner {
     this.#drainMs = drainMs;
     this.#onEvent = onEvent;
     if (signals) for (const name of endingSignals) process.on(name, this.#onSignal);
+    // One that fails ends the others, within the time that they have: a store that refuses one refuses all.
+    places.failed.catch(() => this.#drain(this.#drainMs));
     this.ended = places.ended.finally(() => {
       this.#hasEnded = true;
       realTime.clearTimeout(this.#interruptTimer);

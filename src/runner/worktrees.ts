@@ -69,7 +69,8 @@ class RunnerWorktrees implements Worktrees {
 
   async acquire(session: Session, { signal }: { readonly signal: AbortSignal }): Promise<HeldWorktree> {
     const { keepAlive, folder, submodules = false } = this.#options;
-    const repository = await this.#store.repositories.get({ repositoryId: session.repositoryId });
+    const { repositoryId } = session;
+    const repository = await persistently(() => this.#store.repositories.get({ repositoryId }), signal);
     const source = await openRepository(sourceOf(repository), { mirrorsFolder: join(folder, "mirrors"), signal });
     const lease = await this.#reserve(session, repository, source.gitDir, signal);
     const { worktree, fence, needsScrub } = lease;
@@ -107,13 +108,16 @@ class RunnerWorktrees implements Worktrees {
   }
 
   async release({ holding }: Pick<HeldWorktree, "holding">, to: Release): Promise<void> {
-    const isLost = holding.isLost;
-    holding.drop();
-    if (isLost) return;
+    if (holding.isLost) return holding.drop();
     // The commit of a worktree that is not clean is unknown: a command may have checked out another one.
     const facts = to === "clean" ? {} : { commitSha: null };
     const { id: worktreeId, fence } = holding;
-    await unlessLost(() => this.#store.worktrees.release({ worktreeId, fence, to, ...facts }), holding.lost);
+    try {
+      // Renewed until then: the end of the lease ends the attempts.
+      await unlessLost(() => this.#store.worktrees.release({ worktreeId, fence, to, ...facts }), holding.lost);
+    } finally {
+      holding.drop();
+    }
   }
 
   /** Reserves a worktree, or returns the one that was reserved for the session together with it. */
@@ -127,7 +131,7 @@ class RunnerWorktrees implements Worktrees {
     const { worktreeRoot } = repository;
     const { id: sessionId, repositoryId, commitSha, worktreeId, worktreeFence } = session;
     if (worktreeId !== null && worktreeFence !== null) {
-      const worktree = await this.#store.worktrees.get({ worktreeId });
+      const worktree = await persistently(() => this.#store.worktrees.get({ worktreeId }), signal);
       return { worktree, fence: worktreeFence, needsScrub: true };
     }
     if (!this.#recovered.has(repositoryId)) await this.#recover(repository, gitDir);

@@ -1053,6 +1053,20 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/fsck/repair.ts", checkOfFile, [
     ["a repair is a change of the row", "version = version + 1,", "version = version,"],
   ]),
+  ...mutate("src/runner/execution.ts", { tests: ["test/system/runner/startRunner.test.ts"] }, [
+    ["a hook that was not waited for spoils the worktree", 'distrust("broken");', 'distrust("dirty");'],
+    ["a failure of a hook keeps the exit code", '{ ...result, outcome: "failed", reason: failure }', "result"],
+    ["a command whose worktree is lost is given back", "if (isLost) return { giveBack: worktreeLostReason };", ""],
+    [
+      "the reason to stop is that of the program's end",
+      "if (this.#stopReason !== undefined) return stoppedEnding(result, this.#stopReason);",
+      "if (signal.aborted) return stoppedEnding(result, signal.reason as StopReason);",
+    ],
+  ]),
+  ...mutate("src/runner/callHook.ts", { tests: ["test/unit/runner/callHook.test.ts"] }, [
+    ["a hook has time after its signal", "timer ??= realTime.setTimeout(() => ", "void (() => "],
+    ["a lost lease ends the wait for a hook", "listen(lost, onLost);", "void onLost;"],
+  ]),
   ...mutate("src/runner/process/stopping.ts", { tests: ["test/system/runner/runCommand.test.ts"] }, [
     ["a lost lease kills at once", 'reason === "lost" ? this.#lose() : this.stop()', "this.stop()"],
     ["a lost lease kills also what was asked to end", "this.#on(lost, () => this.#lose());", "void lost;"],
@@ -1176,8 +1190,8 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/runner/artifacts/collectArtifacts.ts", runnerArtifacts, [
     [
       "a file that the store may know of is left to its collector",
-      "uri !== undefined && ended?.uri === null",
-      "uri !== undefined",
+      "uri === undefined || ended?.uri !== null",
+      "uri === undefined",
     ],
   ]),
 ];

@@ -1,6 +1,7 @@
 // Collects the files that a command has left behind: records each, and hands it to a sink.
 import { type Artifact, type ArtifactKind, hashFile, type Store } from "../../index.ts";
 import { present } from "../../present.ts";
+import { callHook } from "../callHook.ts";
 import { contentTypeOf } from "./contentTypes.ts";
 import { isUnchanged, type RefusedFile, type SelectedFile, selectFiles } from "./selectFiles.ts";
 import type { ArtifactSink } from "./sink.ts";
@@ -28,6 +29,7 @@ export interface CollectInput {
   readonly folder: string;
   /** The files to collect, relative to the folder: `dist/**`, `coverage/*.json`. Names use `/` on every system. */
   readonly globs: readonly string[];
+  /** Stops the collection. A sink that has not ended 5 s after that is not waited for. */
   readonly signal: AbortSignal;
 }
 
@@ -100,12 +102,13 @@ async function storeFile(
   const artifactId = artifact.id;
   let uri: string | undefined;
   try {
-    const put = await sink.put(keyOf(artifact), path, { ...content, ...present({ contentType }), signal });
+    const options = { ...content, ...present({ contentType }), signal };
+    const put = await callHook("the sink", () => sink.put(keyOf(artifact), path, options), { signal });
     uri = put.uri;
     if (!(await isUnchanged(file))) throw new Error("it was changed while it was copied");
     return await store.artifacts.commit({ artifactId, ...content, uri, ...present({ ttlMs }) });
   } catch (error) {
-    await giveUp(store, sink, artifactId, uri);
+    await giveUp(store, sink, artifactId, uri, signal);
     throw error;
   }
 }
@@ -125,8 +128,10 @@ async function giveUp(
   sink: ArtifactSink,
   artifactId: string,
   uri: string | undefined,
+  signal: AbortSignal,
 ): Promise<void> {
   const ended = await store.artifacts.delete({ artifactId }).catch(() => undefined);
   // Without an answer the artifact fails by its time. What the sink says here must not hide the failure.
-  if (uri !== undefined && ended?.uri === null) await sink.delete?.(uri).catch(() => undefined);
+  if (uri === undefined || ended?.uri !== null) return;
+  await callHook("the sink", () => sink.delete?.(uri), { signal }).catch(() => undefined);
 }

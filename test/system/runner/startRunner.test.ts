@@ -1,6 +1,7 @@
 // A runner from its start to its end: what commands get, how they end, and what is left.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite, type TestContext, test } from "node:test";
@@ -188,6 +189,88 @@ suite("startRunner", { concurrency: 3 }, () => {
     assert.deepEqual([state, endReason], ["failed", "this is refused"]);
   });
 
+  test("a hook that ignores its signal is not waited for, and its worktree is quarantined", async (t) => {
+    const called = Promise.withResolvers<void>();
+    const hangs = () => {
+      called.resolve();
+      return new Promise<never>(() => undefined);
+    };
+    const { store, create, runner, repositoryId } = await start(t, { concurrency: 1, hooks: { prepare: hangs } });
+    const made = await create([{ argv: ["true"], maxAttempts: 2 }]);
+    await called.promise;
+    await runner.close({ drainMs: 0 });
+    const { state, endReason } = await store.commands.get({ commandId: only(made) });
+    assert.deepEqual([state, endReason], ["queued", null]);
+    const { items } = await store.worktrees.list({ repositoryId, state: "quarantined" });
+    assert.equal(items.length, 1);
+  });
+
+  test("a program that has ended by itself keeps its result, whatever happens while the hook looks at it", async (t) => {
+    const called = Promise.withResolvers<void>();
+    const { store, create, runner } = await start(t, {
+      concurrency: 1,
+      hooks: {
+        async afterCommand({ signal, command }) {
+          if (command.argv[0] === "false") throw new Error("the hook has failed");
+          called.resolve();
+          await once(signal, "abort");
+        },
+      },
+    });
+    const failed = await create([{ argv: ["false"] }]);
+    const { state, exitCode, endReason } = await store.commands.wait({ commandId: only(failed), timeoutMs: 30_000 });
+    assert.deepEqual([state, exitCode, endReason], ["failed", 1, "the hook has failed"]);
+    const made = await create([{ argv: ["true"], maxAttempts: 2 }]);
+    await called.promise;
+    await runner.close({ drainMs: 0 });
+    assert.equal((await store.commands.get({ commandId: only(made) })).state, "succeeded");
+  });
+
+  test("a sink that ignores its signal does not hold up the end of the runner", async (t) => {
+    const called = Promise.withResolvers<void>();
+    const put = () => {
+      called.resolve();
+      return new Promise<never>(() => undefined);
+    };
+    const { store, create, runner } = await start(t, { concurrency: 1, artifacts: ["*.txt"], sink: { put } });
+    const made = await create(["echo x > a.txt"]);
+    await called.promise;
+    await runner.close({ drainMs: 0 });
+    assert.equal((await store.commands.get({ commandId: only(made) })).state, "succeeded");
+    assert.equal((await store.artifacts.list({ sessionId: made.session.id, state: "ready" })).items.length, 0);
+  });
+
+  test("a command whose worktree is lost is given back, and runs again", async (t) => {
+    const { store, create, events, printed } = await start(t, { concurrency: 1, ttlMs: 2_000 });
+    const made = await create([
+      { argv: ["sh", "-c", "echo started; [ -e again ] && exit 0; exec sleep 60"], maxAttempts: 2 },
+    ]);
+    await printed(only(made), "started");
+    const { worktreeId, worktreeFence } = await store.sessions.get({ sessionId: made.session.id });
+    await store.worktrees.quarantine({ worktreeId: worktreeId as string, fence: worktreeFence as number });
+    await until(() => events.some(({ type }) => type === "handed_back"));
+    const [first] = await store.commands.attempts({ commandId: only(made) });
+    assert.equal(first?.outcome, "lost");
+    const given = events.find((event) => event.type === "handed_back");
+    assert.equal(given?.type === "handed_back" && given.reason, "worktree_lost");
+  });
+
+  test("without a listener, the problems of a runner are warnings of the process", async (t) => {
+    const warned = Promise.withResolvers<Error>();
+    const onWarning = (warning: Error): void => {
+      if (warning.name === "RunnerWarning") warned.resolve(warning);
+    };
+    process.on("warning", onWarning);
+    t.after(() => process.off("warning", onWarning));
+    const { url } = workingFolder(t, { init: false });
+    const store = await openStore({ url });
+    const runner = await startRunner(store, { concurrency: 1, signals: false });
+    assert.equal((await store.runners.list({ state: "online" })).items.length, 1);
+    await store.close();
+    await assert.rejects(runner.ended, { code: "closed" });
+    assert.match((await warned.promise).message, /^problem: /);
+  });
+
   test("secret variables reach the program and not the log, and one without a value fails the command", async (t) => {
     const { store, create, ended, logOf } = await start(t, {
       hooks: { secrets: () => ({ API_KEY: "s3cret-value" }) },
@@ -250,6 +333,20 @@ suite("startRunner", { concurrency: 3 }, () => {
     await until(() => events.some(({ type }) => type === "problem"));
     assert.equal((await store.commands.wait({ commandId: only(dying), timeoutMs: 30_000 })).state, "succeeded");
     assert.ok((await store.commands.get({ commandId: only(dying) })).attempt > 1);
+  });
+
+  test("a thread that dies while the runner ends is no failure of the runner, and a missing module is", async (t) => {
+    const module = new URL("./threadHooks.ts", import.meta.url);
+    const { store, create, printed, runner, events } = await start(t, { threads: 1, concurrency: 1, module });
+    const made = await create([{ argv: ["end this thread when it has to stop"] }]);
+    await printed(only(made), "waits");
+    await runner.close({ drainMs: 0 });
+    assert.ok(
+      events.some((event) => event.type === "problem" && /a thread of the runner has ended/.test(event.message)),
+    );
+    await assert.rejects(startRunner(store, { threads: 1, signals: false, module: new URL("./no.ts", module) }), {
+      code: "ERR_MODULE_NOT_FOUND",
+    });
   });
 
   test("the database thread dies while a command runs and claims wait: the command ends, and the runner goes on", async (t) => {
