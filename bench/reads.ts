@@ -229,7 +229,7 @@ export function renderReads({ environment: where, options, figures, costs }: Rea
     const ratios = rounds.map(({ p99Ms }, index) => p99Ms / (alone?.rounds[index]?.p99Ms ?? p99Ms));
     const kept = rounds.map(({ calls }, index) => calls / (alone?.rounds[index]?.calls ?? calls));
     return [
-      `${write}, ${readers} readers, beside ${named[beside]}`,
+      `${write}, ${withReaders(readers)}, beside ${named[beside]}`,
       format(median(rounds.map(({ p50Ms }) => p50Ms))),
       spread(rounds.map(({ p99Ms }) => p99Ms)),
       spread(ratios),
@@ -248,7 +248,7 @@ export function renderReads({ environment: where, options, figures, costs }: Rea
     "database thread runs",
   ];
   const costLines = costs.map(({ readers, read, databaseUs, processUs }) => [
-    `${named[read].replace("a loop of", "one of")}, ${readers} readers`,
+    `${named[read].replace("a loop of", "one of")}, ${withReaders(readers)}`,
     spread(databaseUs),
     spread(processUs),
   ]);
@@ -257,4 +257,8 @@ export function renderReads({ environment: where, options, figures, costs }: Rea
     table(columns, lines),
     table(["processor time of a read, µs", "of the database thread", "of the process"], costLines),
   ].join("\n\n");
+}
+
+function withReaders(readers: number): string {
+  return readers === 0 ? "without readers" : "with a reader";
 }

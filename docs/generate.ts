@@ -7,6 +7,8 @@ import { plotGrowth, renderGrowth } from "../bench/growth/render.ts";
 import { renderLadder } from "../bench/ladder.ts";
 import { renderPostgres } from "../bench/postgres.ts";
 import { renderRunner } from "../bench/programs.ts";
+import { renderReads } from "../bench/reads.ts";
+import { renderUpkeep } from "../bench/upkeep.ts";
 import { errorCodes } from "../src/errors.ts";
 import { checks } from "../src/operations/fsck/checks.ts";
 import { fileChecks } from "../src/sqlite/deepCheck.ts";
@@ -65,6 +67,8 @@ const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>
     ladder: () => renderLadder(readResult("ladder")),
     growth: () => renderGrowth(readResult("growth")),
     runner: () => renderRunner(readResult("runner")),
+    reads: () => renderReads(readResult("reads")),
+    upkeep: () => renderUpkeep(readResult("upkeep")),
   },
 };
 

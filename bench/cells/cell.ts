@@ -61,7 +61,7 @@ export type Open = (cell: Cell, data: never) => Promise<Opened> | Opened;
 export const day = { appends: 50, bytes: 256 } as const;
 
 /** The units that are prepared for one second, for scenarios that use up what was there before. */
-export const preparedPerSecond = { "runner-day": 400, work: 6_000 } as const;
+export const preparedPerSecond = { "runner-day": 1_000, work: 6_000 } as const;
 
 /** Returns the number of units to prepare for a cell, more than any contender can use up. */
 export function unitsToPrepare({ scenario, seconds, warmUpSeconds }: Cell): number {
