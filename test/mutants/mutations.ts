@@ -400,7 +400,11 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/operations/fileState.ts", subject("files"), [
     ["nothing is recorded where a collector may remove a file", "if (row.fence > 0)", "if (row.fence > 1)"],
-    ["a deleted artifact's file is discarded once", "WHERE state = 'ready' AND ${condition}", "WHERE ${condition}"],
+    [
+      "a deleted artifact's file is discarded once",
+      "WHERE NOT (state <> 'ready') AND ${condition}",
+      "WHERE ${condition}",
+    ],
   ]),
   ...mutate("src/operations/files.ts", subject("files"), [
     ["a file that another artifact has is not handed out", "if (isNamed !== undefined)", "if (isNamed === null)"],
