@@ -143,19 +143,19 @@ export function sizesConformance(backend: TestedBackend): void {
       await store.sessions.delete({ sessionId });
       const ends: unknown[] = [];
       const pages: number[] = [];
-      for (let seq = after, atEnd = false; !atEnd; ) {
+      // PostgreSQL shows changes once no older transaction is open, in whatever database of the server.
+      for (let seq = after; ends.length < names.length; ) {
         const page = await store.changes.since({ after: seq, sessionId });
         assert.ok(JSON.stringify(page.changes).length < 1_300_000);
         pages.push(page.changes.length);
         for (const { op, entity, detail } of page.changes)
           if (entity === "artifact" && op === "delete") ends.push(detail?.name);
-        atEnd = page.changes.length === 0;
         seq = page.nextSeq;
       }
       // PostgreSQL deletes the rows of a step in any order.
       assert.deepEqual(ends.toSorted(), names.toSorted());
-      // Together they have more than 1 MiB, and the last page is empty.
-      assert.ok(pages.length === 3 && (pages[0] as number) < 300, `pages of ${pages}`);
+      // Together they have more than 1 MiB.
+      assert.ok(Math.max(...pages) < 300, `pages of ${pages}`);
     });
 
     test("debug.get returns fewer events than asked for when their bodies exceed 1 MiB, and follow returns all", async ({
