@@ -13,6 +13,7 @@ import { errorCodes } from "../src/errors.ts";
 import { checks } from "../src/operations/fsck/checks.ts";
 import { fileChecks } from "../src/sqlite/deepCheck.ts";
 import { renderCli } from "./cli.ts";
+import { renderOpenApi } from "./openapi.ts";
 import { renderErrors, renderOperations } from "./operations.ts";
 
 const root = new URL("../", import.meta.url);
@@ -73,7 +74,8 @@ const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>
 };
 
 /** The files that are generated as a whole. */
-const drawn: Readonly<Record<string, () => string>> = {
+const whole: Readonly<Record<string, () => string>> = {
+  "docs/openapi.json": renderOpenApi,
   "docs/growth.svg": () => plotGrowth(readResult("growth")),
 };
 
@@ -92,7 +94,7 @@ for (const [file, parts] of Object.entries(generated)) {
     Object.entries(parts).reduce((text, [name, render]) => fill(text, name, render()), before),
   );
 }
-for (const [file, draw] of Object.entries(drawn)) {
+for (const [file, draw] of Object.entries(whole)) {
   const url = new URL(file, root);
   put(file, existsSync(url) ? readFileSync(url, "utf8") : "", draw());
 }

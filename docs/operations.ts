@@ -22,7 +22,7 @@ for (const file of readdirSync(modelFolder).filter((name) => name !== "codec.ts"
 }
 
 /** The codecs of the model that answers contain, by name. Each has a section of its own in the reference. */
-const rows = new Map<AnyCodec, string>();
+export const rows: Map<AnyCodec, string> = new Map();
 for (const { output } of Object.values(operations).flatMap((verbs): AnyOperation[] => Object.values(verbs))) {
   output.describe((codec) => {
     const name = modelCodecs.get(codec);
@@ -32,7 +32,7 @@ for (const { output } of Object.values(operations).flatMap((verbs): AnyOperation
 }
 const nameOf = (codec: AnyCodec) => rows.get(codec);
 
-interface Docstring {
+export interface Docstring {
   readonly summary: string;
   readonly parts: ReadonlyMap<string, string>;
 }
@@ -256,9 +256,18 @@ export function renderErrors(): string {
   return `Besides the codes that it lists, every operation may fail with ${codes}.`;
 }
 
-/** Renders the reference. Throws when an operation has no docstring. */
-export function renderOperations(): string {
-  const all = Object.entries(operations).flatMap(([entity, verbs]) =>
+/** An operation with its name and what its docstring says. */
+export interface DocumentedOperation {
+  readonly name: string;
+  readonly entity: string;
+  readonly file: string;
+  readonly docstring: Docstring;
+  readonly operation: AnyOperation;
+}
+
+/** Returns all operations. Throws when one has no docstring. */
+export function documentedOperations(): readonly DocumentedOperation[] {
+  return Object.entries(operations).flatMap(([entity, verbs]) =>
     Object.entries(verbs).map(([verb, operation]) => {
       const found = documented.get(operation);
       if (found === undefined || found.docstring.summary === "")
@@ -266,6 +275,11 @@ export function renderOperations(): string {
       return { name: `${entity}.${verb}`, entity, ...found, operation: operation as AnyOperation };
     }),
   );
+}
+
+/** Renders the reference. */
+export function renderOperations(): string {
+  const all = documentedOperations();
   const table = all.map(({ name, operation, docstring }) => {
     const [sentence] = docstring.summary.split(/(?<=\.) /);
     return `| [${name}](#${anchor(name)}) | ${traits(operation)} | ${escaped(sentence as string)} |`;

@@ -9,33 +9,44 @@ export interface Codec<Value, Raw = unknown> {
   fromWire(wire: unknown): Value;
   /** Describes the value for the reference; `nameOf` returns the name of a codec that has its own section there. */
   describe(nameOf: (codec: AnyCodec) => string | undefined): string;
+  /** Describes the form that the value has as JSON over HTTP. `refOf` returns the reference to a codec that has a name. */
+  schema(refOf: (codec: AnyCodec) => JsonSchema | undefined): JsonSchema;
 }
+
+/** A JSON Schema: https://json-schema.org/draft/2020-12 */
+export type JsonSchema = Readonly<Record<string | symbol, unknown>>;
 
 // biome-ignore lint/suspicious/noExplicitAny: a codec is invariant in Raw; only `any` admits every codec.
 export type AnyCodec = Codec<any, any>;
 export type ValueOf<C extends AnyCodec> = C extends Codec<infer Value, never> ? Value : never;
 export type RawOf<C extends AnyCodec> = Parameters<C["toWire"]>[0];
 
-function scalar<Value, Raw>(kind: string, fromWire: (wire: Raw) => Value): Codec<Value, Raw> {
-  return { toWire: (raw) => raw, fromWire: fromWire as (wire: unknown) => Value, describe: () => kind };
+function scalar<Value, Raw>(kind: string, schema: JsonSchema, fromWire: (wire: Raw) => Value): Codec<Value, Raw> {
+  return {
+    toWire: (raw) => raw,
+    fromWire: fromWire as (wire: unknown) => Value,
+    describe: () => kind,
+    schema: () => schema,
+  };
 }
 
-export const text = scalar("text", (wire: string) => wire);
-export const integer = scalar("integer", (wire: number) => wire);
-export const bytes = scalar("bytes", (wire: Uint8Array) => wire);
-export const boolean = scalar("boolean", (wire: number) => wire === 1);
+export const text = scalar("text", { type: "string" }, (wire: string) => wire);
+export const integer = scalar("integer", { type: "integer" }, (wire: number) => wire);
+export const bytes = scalar("bytes", { type: "string", contentEncoding: "base64" }, (wire: Uint8Array) => wire);
+export const boolean = scalar("boolean", { type: "boolean" }, (wire: number) => wire === 1);
 /** A time: milliseconds in a raw row, a Date in the API. */
-export const time = scalar("Date", (wire: number) => new Date(wire));
+export const time = scalar("Date", { type: "string", format: "date-time" }, (wire: number) => new Date(wire));
 /** A JSON column: superjson text in a raw row, the value in the API. */
-export const json = <Value>() => scalar("JSON", (wire: string) => parseJson(wire) as Value);
+export const json = <Value>() => scalar("JSON", {}, (wire: string) => parseJson(wire) as Value);
 export const oneOf = <const Value extends string>(values: readonly Value[]) =>
-  scalar(values.join(" | "), (wire: Value) => wire);
+  scalar(values.join(" | "), { type: "string", enum: values }, (wire: Value) => wire);
 
 export function nullable<Value, Raw>(codec: Codec<Value, Raw>): Codec<Value | null, Raw | null> {
   return {
     toWire: (raw) => (raw === null ? null : codec.toWire(raw)),
     fromWire: (wire) => (wire === null ? null : codec.fromWire(wire)),
     describe: (nameOf) => `${describe(codec, nameOf)} or null`,
+    schema: (refOf) => ({ anyOf: [schemaOf(codec, refOf), { type: "null" }] }),
   };
 }
 
@@ -44,6 +55,8 @@ export function optional<Value, Raw>(codec: Codec<Value, Raw>): Codec<Value | un
     toWire: (raw) => (raw === undefined ? undefined : codec.toWire(raw)),
     fromWire: (wire) => (wire === undefined ? undefined : codec.fromWire(wire)),
     describe: (nameOf) => `${describe(codec, nameOf)} or undefined`,
+    // Absent in an object, and null where it is the whole result.
+    schema: (refOf) => ({ ...schemaOf(codec, refOf), [absent]: true }),
   };
 }
 
@@ -52,12 +65,20 @@ export function list<Value, Raw>(codec: Codec<Value, Raw>): Codec<Value[], reado
     toWire: (raw) => raw.map((item) => codec.toWire(item)),
     fromWire: (wire) => (wire as unknown[]).map((item) => codec.fromWire(item)),
     describe: (nameOf) => `list of ${describe(codec, nameOf)}`,
+    schema: (refOf) => ({ type: "array", items: schemaOf(codec, refOf) }),
   };
 }
 
 function describe(codec: AnyCodec, nameOf: (codec: AnyCodec) => string | undefined): string {
   return nameOf(codec) ?? codec.describe(nameOf);
 }
+
+function schemaOf(codec: AnyCodec, refOf: (codec: AnyCodec) => JsonSchema | undefined): JsonSchema {
+  return refOf(codec) ?? codec.schema(refOf);
+}
+
+/** Marks the schema of a value that may be absent. JSON leaves it out, because it is a symbol. */
+export const absent = Symbol("absent");
 
 type Fields = Readonly<Record<string, AnyCodec>>;
 type ValuesOf<F extends Fields> = { -readonly [Name in keyof F]: ValueOf<F[Name]> };
@@ -92,6 +113,11 @@ function picked<F extends Fields, Raw>(fields: F, rawNameOf: (name: string) => s
         value[names[index] as string] = codec.fromWire((wire as unknown[])[index]);
       });
       return value as ValuesOf<F>;
+    },
+    schema(refOf) {
+      const properties = Object.fromEntries(names.map((name) => [name, schemaOf(fields[name] as AnyCodec, refOf)]));
+      const required = names.filter((name) => !(absent in (properties[name] as object)));
+      return { type: "object", properties, required };
     },
     describe: (nameOf) =>
       `{ ${names.map((name) => `${name}: ${describe(fields[name] as AnyCodec, nameOf)}`).join(", ")} }`,

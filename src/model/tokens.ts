@@ -37,6 +37,7 @@ const scopeList: Codec<Scope[], string> = {
   ...text,
   fromWire: (wire) => parseScopes(wire as string),
   describe: () => "list of scopes",
+  schema: () => ({ type: "array", items: { type: "string", enum: scopes } }),
 };
 
 /** A token without the hash of its secret. */

@@ -64,7 +64,18 @@ export type AccountKind = (typeof accountKinds)[number];
 export const tokenKinds = ["personal", "runner"] as const;
 export type TokenKind = (typeof tokenKinds)[number];
 
-const scopedEntities = ["repositories", "worktrees", "sessions", "commands", "artifacts", "debug", "tokens"] as const;
+const scopedEntities = [
+  "repositories",
+  "worktrees",
+  "sessions",
+  "commands",
+  "artifacts",
+  "debug",
+  "tokens",
+  "runners",
+  "logs",
+  "changes",
+] as const;
 /** The permissions of a token. `admin` includes all others; writing does not include reading. */
 export const scopes = [
   "admin",

@@ -14,7 +14,6 @@ export const runnerOperations: readonly string[] = [
   "commands.claim",
   "commands.finish",
   "commands.handBack",
-  "commands.cancel",
   "sessions.get",
   "worktrees.reserve",
   "worktrees.get",

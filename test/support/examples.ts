@@ -14,6 +14,7 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 /** Maps each package name that examples import to the source file that replaces it. */
 const entries = {
   "debug-server-db": `${root}src/index.ts`,
+  "debug-server-db/http": `${root}src/http/index.ts`,
   "debug-server-db/runner": `${root}src/runner/index.ts`,
   "debug-server-db/testing": `${root}src/testing/index.ts`,
 };

@@ -54,8 +54,8 @@ it("maintenance.stats counts the rows of every table that has a state, and those
   );
 });
 
-/** Entities without scopes: an API decides by itself who reaches their operations. */
-const unscoped = ["runners", "logs", "files", "accounts", "changes", "maintenance"];
+/** Entities without scopes of their own: over HTTP, they need `admin`, or a scope of tokens. */
+const unscoped = ["files", "accounts", "maintenance"];
 
 it("every entity has scopes, or is known to have none", () => {
   const scoped = new Set(scopes.filter((scope) => scope !== "admin").map((scope) => scope.split(":")[0] as string));

@@ -189,6 +189,9 @@ const homes: Readonly<Record<string, RegExp>> = {
   superjson: /^src\/model\/json\.ts$/,
   zod: /^src\/(model|operations)\/|^src\/operation\.ts$/,
   commander: /^src\/(cli|terminal)\//,
+  hono: /^src\/http\/storeHandler\.ts$/,
+  "hono/cors": /^src\/http\/storeHandler\.ts$/,
+  "@hono/node-server": /^src\/http\/nodeHandler\.ts$/,
 };
 
 it("what may run in a test's thread takes time from one file, which fake timers do not reach", () => {

@@ -1,0 +1,295 @@
+// Renders the API over HTTP as an OpenAPI document, from the schemas of the operations and from their docstrings.
+import { z } from "zod";
+import { bodyErrors, callErrors, type ErrorCode, errorCodes } from "../src/errors.ts";
+import { type OperationName, operationScopes } from "../src/http/access.ts";
+import { requestFaults, statusOf } from "../src/http/problems.ts";
+import { type AnyCodec, absent, type JsonSchema } from "../src/model/codec.ts";
+import { packageVersion } from "../src/package.ts";
+import { type DocumentedOperation, documentedOperations, rows } from "./operations.ts";
+
+const refOf = (codec: AnyCodec): JsonSchema | undefined => {
+  const name = rows.get(codec);
+  return name === undefined ? undefined : { $ref: `#/components/schemas/${name}` };
+};
+
+/** The items of the streams. */
+const items: Partial<Record<OperationName, string>> = {
+  "logs.follow": "Chunk",
+  "changes.watch": "ChangeRow",
+  "debug.follow": "DebugEvent",
+};
+
+/** Renders the document: https://spec.openapis.org/oas/v3.1.0 */
+export function renderOpenApi(): string {
+  const all = documentedOperations().filter(({ name }) => operationScopes[name as OperationName] !== null);
+  const paths = Object.fromEntries(all.map((one) => [`/v1/${one.name}`, pathOf(one)]));
+  const document = {
+    openapi: "3.1.0",
+    info: {
+      title: "debug-server-db",
+      version: packageVersion,
+      description:
+        "The operations of a store. Times are ISO 8601 text, bytes are base64, and a result that is undefined is null.",
+      license: { name: "MIT", identifier: "MIT" },
+    },
+    servers: [{ url: "/" }],
+    security: [{ token: [] }],
+    tags: [...new Set(all.map(({ entity }) => entity))].map((name) => ({ name })),
+    paths: {
+      ...paths,
+      "/v1/self": { get: selfPath },
+      "/v1/atomically": { post: atomicallyPath },
+      ...Object.fromEntries(["/livez", "/readyz"].map((path) => [path, { get: healthPath(path) }])),
+    },
+    components: {
+      securitySchemes: { token: { type: "http", scheme: "bearer", description: "A token of the store." } },
+      parameters,
+      responses: { Problem: { description: "A failure.", content: problemContent }, ...failureResponses() },
+      schemas: {
+        ...Object.fromEntries([...rows].map(([codec, name]) => [name, rowSchema(codec)])),
+        ...Object.fromEntries(recursive),
+        Problem: problemSchema,
+      },
+    },
+  };
+  return `${JSON.stringify(document, undefined, 1)}\n`;
+}
+
+function rowSchema(codec: AnyCodec): JsonSchema {
+  return codec.schema((other) => (other === codec ? undefined : refOf(other)));
+}
+
+function pathOf({ name, entity, docstring, operation }: DocumentedOperation) {
+  const input = inputSchema(name, operation.inputSchema);
+  const isStream = operation.stream !== undefined;
+  const isRead = operation.access === "read";
+  const description = ["Input", "Result", "Effect"].flatMap((head) => {
+    const text = docstring.parts.get(head);
+    return text === undefined ? [] : [`${head}: ${text}`];
+  });
+  const common = {
+    tags: [entity],
+    summary: docstring.summary,
+    ...(description.length === 0 ? {} : { description: description.join("\n\n") }),
+    "x-scope": operationScopes[name as OperationName],
+    "x-errors": operation.errors,
+    responses: {
+      200: {
+        description: "The result.",
+        headers: answerHeaders,
+        content: resultContent(name as OperationName, operation.output),
+      },
+      ...failuresOf(operation.errors),
+    },
+  };
+  const general = ["RequestId", "Traceparent", ...(isStream ? ["LastEventId"] : [])];
+  const post = {
+    ...common,
+    operationId: name,
+    parameters: [...general, ...(isRead ? [] : ["IdempotencyKey"])].map(parameterRef),
+    requestBody: {
+      required: (input.required as readonly string[] | undefined)?.length !== undefined,
+      content: {
+        "application/json": { schema: input },
+        ...(operation.keys.includes("data") ? { "application/octet-stream": { schema: {} } } : {}),
+      },
+    },
+  };
+  const properties = input.properties as Readonly<Record<string, JsonSchema>>;
+  const isRequired = (field: string) => (input.required as readonly string[] | undefined)?.includes(field) === true;
+  const query = Object.entries(properties)
+    .filter(([, schema]) => ["string", "integer", "number", "boolean"].includes(String(schema.type)))
+    .map(([field, schema]) => ({ name: field, in: "query", required: isRequired(field), schema }));
+  const get = { ...common, operationId: `get.${name}`, parameters: [...general.map(parameterRef), ...query] };
+  return isRead ? { post, get } : { post };
+}
+
+/** The parts of inputs that contain themselves, by name. */
+const recursive = new Map<string, JsonSchema>();
+
+/** Returns the schema of an input. Ids and other defaults that are made for each call are left out. */
+function inputSchema(operation: string, schema: z.ZodType): JsonSchema {
+  const {
+    $schema: _,
+    $defs = {},
+    ...input
+  } = z.toJSONSchema(schema, {
+    io: "input",
+    unrepresentable: "any",
+    override({ zodSchema, jsonSchema, path }) {
+      delete (jsonSchema as { maxJsonBytes?: number }).maxJsonBytes;
+      if (jsonSchema.description === "id") delete jsonSchema.default;
+      if (zodSchema._zod.def.type !== "custom") return;
+      const isTime = ["since", "until"].includes(String(path.at(-1)));
+      Object.assign(jsonSchema, {
+        type: "string",
+        ...(isTime ? { format: "date-time" } : { contentEncoding: "base64" }),
+      });
+    },
+  });
+  // Parts that contain themselves, such as the variables of a debugger.
+  const nameOf = (part: string) => `${operation}.${part.replaceAll("_", "")}`;
+  const placed = (part: unknown) =>
+    JSON.parse(
+      JSON.stringify(part).replaceAll(/"#\/\$defs\/(\w+)"/g, (_all, name) => `"#/components/schemas/${nameOf(name)}"`),
+    ) as JsonSchema;
+  for (const [part, value] of Object.entries($defs)) recursive.set(nameOf(part), placed(value));
+  return placed(input);
+}
+
+function resultContent(name: OperationName, output: AnyCodec) {
+  const item = items[name];
+  if (item !== undefined) {
+    const schema = { $ref: `#/components/schemas/${item}` };
+    const line = {
+      type: "object",
+      properties: { item: schema, error: { $ref: "#/components/schemas/Problem" }, end: { type: "object" } },
+    };
+    return {
+      "application/x-ndjson": { schema: line },
+      "text/event-stream": { schema: { ...schema, description: "The data of each event named `item`." } },
+    };
+  }
+  const content = { "application/json": { schema: resultSchema(name, output) } };
+  return name === "logs.read" ? { ...content, "application/octet-stream": { schema: {} } } : content;
+}
+
+function resultSchema(name: OperationName, output: AnyCodec): JsonSchema {
+  const schema = refOf(output) ?? output.schema(refOf);
+  // The text of a new token, which is returned only once.
+  if (name === "tokens.mint" || name === "tokens.rotate")
+    return { ...schema, properties: { ...(schema.properties as object), secret: { type: "string" } } };
+  return absent in schema ? { anyOf: [schema, { type: "null" }] } : schema;
+}
+
+const accessErrors: readonly ErrorCode[] = [
+  "token_malformed",
+  "token_unknown",
+  "token_expired",
+  "token_revoked",
+  "scope_missing",
+];
+const everyError: readonly ErrorCode[] = [...bodyErrors, ...callErrors, ...accessErrors];
+
+/** Refers to the failures of an operation by their statuses. */
+function failuresOf(errors: readonly ErrorCode[]) {
+  const statuses = new Set([...errors, ...everyError].map((code) => statusOf[code]));
+  return Object.fromEntries(
+    [...statuses].map((status) => [status, { $ref: `#/components/responses/Status${status}` }]),
+  );
+}
+
+/** Describes the codes of each status. */
+function failureResponses() {
+  const codes = Map.groupBy(Object.keys(errorCodes) as ErrorCode[], (code) => statusOf[code]);
+  return Object.fromEntries(
+    [...codes].map(([status, ofStatus]) => [
+      `Status${status}`,
+      {
+        description: ofStatus.map((code) => `\`${code}\`: ${errorCodes[code].means}.`).join("\n\n"),
+        content: problemContent,
+      },
+    ]),
+  );
+}
+
+const problemContent = { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } };
+
+const problemSchema = {
+  type: "object",
+  description: "A failure, by RFC 9457.",
+  properties: {
+    type: { type: "string" },
+    title: { type: "string" },
+    status: { type: "integer" },
+    detail: { type: "string" },
+    code: { type: "string", enum: [...Object.keys(errorCodes), ...Object.keys(requestFaults)] },
+    outcome: { type: "string", enum: ["not_run", "rolled_back", "unknown"] },
+    retryable: { type: "boolean" },
+    operation: { type: "string" },
+    details: { type: "object" },
+    requestId: { type: "string" },
+  },
+  required: ["type", "title", "status", "detail", "code", "outcome", "retryable", "details"],
+};
+
+const answerHeaders = { "X-Request-Id": { schema: { type: "string" } } };
+
+const parameters = {
+  RequestId: header(
+    "X-Request-Id",
+    "The id of the request, for audit rows and logs. By default the trace id, or a new one.",
+  ),
+  Traceparent: header("traceparent", "The trace context of the caller, by W3C."),
+  IdempotencyKey: header("Idempotency-Key", "Makes the request safe to repeat: it runs once, and is answered equally."),
+  LastEventId: header("Last-Event-ID", "The id of the last event that was received: the stream goes on after it."),
+};
+
+function header(name: string, description: string) {
+  return { name, in: "header", required: false, description, schema: { type: "string" } };
+}
+
+function parameterRef(name: string) {
+  return { $ref: `#/components/parameters/${name}` };
+}
+
+const principal = {
+  type: "object",
+  properties: {
+    tokenId: { type: "string" },
+    kind: { type: "string" },
+    scopes: { type: "array", items: { type: "string" } },
+    expiresAt: { anyOf: [{ type: "string", format: "date-time" }, { type: "null" }] },
+    account: { type: "object" },
+  },
+};
+
+const selfPath = {
+  operationId: "self",
+  summary: "Returns what the token of the request stands for.",
+  responses: {
+    200: { description: "The account and the scopes.", content: { "application/json": { schema: principal } } },
+    default: { $ref: "#/components/responses/Problem" },
+  },
+};
+
+const atomicallyPath = {
+  operationId: "atomically",
+  summary: "Runs several calls in one transaction, all or nothing, and returns their results in order.",
+  parameters: ["RequestId", "Traceparent", "IdempotencyKey"].map(parameterRef),
+  requestBody: {
+    required: true,
+    content: {
+      "application/json": {
+        schema: {
+          type: "object",
+          properties: {
+            calls: {
+              type: "array",
+              items: {
+                type: "object",
+                properties: { operation: { type: "string" }, input: { type: "object" } },
+                required: ["operation"],
+              },
+            },
+          },
+          required: ["calls"],
+        },
+      },
+    },
+  },
+  responses: {
+    200: { description: "The results.", content: { "application/json": { schema: { type: "array" } } } },
+    default: { $ref: "#/components/responses/Problem" },
+  },
+};
+
+function healthPath(path: string) {
+  return {
+    operationId: path.slice(1),
+    summary:
+      path === "/livez" ? "Fails when a restart of the server may help." : "Fails while the server cannot take work.",
+    security: [],
+    responses: { 200: { description: "ok" }, 503: { description: "not ok" } },
+  };
+}

@@ -1,0 +1,12 @@
+// The public API of `debug-server-db/http`; re-exports only.
+export { covers, type OperationName, operationScopes, operationsOf, runnerScopes } from "./access.ts";
+export { nodeHandler } from "./nodeHandler.ts";
+export { type Problem, type RequestFault, requestFaults, statusOf } from "./problems.ts";
+export {
+  type Answered,
+  type ConnectionInfo,
+  type StoreHandler,
+  type StoreHandlerOptions,
+  storeHandler,
+} from "./storeHandler.ts";
+export type { WrongTokensOptions } from "./wrongTokens.ts";

@@ -1,0 +1,126 @@
+// Reads a request besides its operation: its body, its ids, and the form of the result that it accepts.
+import { randomUUID } from "node:crypto";
+import { StoreError } from "../errors.ts";
+import type { AnyOperation } from "../operation.ts";
+import { inputOf, typeOfField } from "./json.ts";
+import { RequestError } from "./problems.ts";
+
+/** The format of https://www.w3.org/TR/trace-context/#traceparent-header */
+const traceparentPattern = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;
+const requestIdPattern = /^[\x21-\x7e]{1,128}$/;
+
+/** Returns the id of a request: X-Request-Id, or the trace id of traceparent, or a new one. */
+export function requestIdOf({ headers }: Request): string {
+  const given = headers.get("x-request-id");
+  if (given !== null && requestIdPattern.test(given)) return given;
+  return traceparentPattern.exec(headers.get("traceparent") ?? "")?.[1] ?? randomUUID();
+}
+
+/** Returns the traceparent of a request if it is well formed. */
+export function traceparentOf({ headers }: Request): string | undefined {
+  const given = headers.get("traceparent");
+  return given !== null && traceparentPattern.test(given) ? given : undefined;
+}
+
+const rawType = "application/octet-stream";
+
+/** Checks whether a client prefers bytes as they are, instead of as base64 in JSON. */
+export function acceptsRaw({ headers }: Request): boolean {
+  return acceptedTypes(headers)[0] === rawType;
+}
+
+/** Returns the media types that a client names, in its order. Weights are not compared: those who want a form name one. */
+export function acceptedTypes(headers: Headers): readonly string[] {
+  const accept = headers.get("accept") ?? "";
+  return accept
+    .split(",")
+    .map((part) => (part.split(";")[0] ?? "").trim().toLowerCase())
+    .filter((part) => part !== "");
+}
+
+/**
+ * Reads the input of an operation from the body, or from the query of a request that has none or whose body is raw bytes.
+ * Fails with `invalid_input`, or with a RequestError for a type or encoding that is not taken.
+ */
+export async function readInput(
+  request: Request,
+  operation: AnyOperation,
+  bytesMax: number,
+): Promise<Record<string, unknown>> {
+  const { headers, method } = request;
+  const encoding = headers.get("content-encoding") ?? "identity";
+  if (encoding !== "identity")
+    throw new RequestError("unsupported_media_type", `content-encoding ${encoding}: send the body as it is`, {
+      "accept-encoding": "identity",
+    });
+  const query = queryOf(request, operation);
+  if (method === "GET") return inputOf(operation, query);
+  const [type = "", ...parameters] = (headers.get("content-type") ?? "")
+    .split(";")
+    .map((part) => part.trim().toLowerCase());
+  const body = await readBody(request, bytesMax);
+  if (type === rawType && operation.keys.includes("data")) return { ...inputOf(operation, query), data: body };
+  if (body.byteLength === 0 && type === "") return inputOf(operation, query);
+  const charset =
+    parameters
+      .find((parameter) => parameter.startsWith("charset="))
+      ?.slice(8)
+      .replaceAll('"', "") ?? "utf-8";
+  if (type !== "application/json" || charset !== "utf-8")
+    throw new RequestError(
+      "unsupported_media_type",
+      `content-type: expected application/json in UTF-8${operation.keys.includes("data") ? `, or ${rawType}` : ""}`,
+    );
+  return inputOf(operation, { ...query, ...(parseJson(body) as object) });
+}
+
+/** Parses the text of a JSON object. Fails with `invalid_input`. */
+export function parseJson(body: Uint8Array): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
+  } catch (error) {
+    throw new StoreError("invalid_input", `body: ${(error as Error).message}`);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new StoreError("invalid_input", "body: expected a JSON object with the fields of the input");
+  // A key of this name would set the prototype where the object is copied.
+  if (Object.hasOwn(value, "__proto__")) throw new StoreError("invalid_input", "body: has a field __proto__");
+  return value;
+}
+
+/** Reads a body of bounded size. Stops reading when it is larger. */
+export async function readBody(request: Request, bytesMax: number): Promise<Uint8Array> {
+  const tooLarge = () => new RequestError("body_too_large", `the body has more than ${bytesMax} bytes`);
+  if (Number(request.headers.get("content-length") ?? 0) > bytesMax) throw tooLarge();
+  if (request.body === null) return new Uint8Array();
+  const parts: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const part of request.body as unknown as AsyncIterable<Uint8Array>) {
+    sizeBytes += part.byteLength;
+    if (sizeBytes > bytesMax) throw tooLarge();
+    parts.push(part);
+  }
+  return parts.length === 1 ? (parts[0] as Uint8Array) : new Uint8Array(Buffer.concat(parts));
+}
+
+/** Returns the fields of an input that are in the query: numbers and truth values as the schema wants them. */
+function queryOf(request: Request, operation: AnyOperation): Record<string, unknown> {
+  const { searchParams } = new URL(request.url);
+  const input: Record<string, unknown> = {};
+  for (const [name, text] of searchParams) {
+    if (!operation.keys.includes(name) || Object.hasOwn(input, name))
+      throw new StoreError(
+        "invalid_input",
+        `query: ${JSON.stringify(name.slice(0, 100))} is no field of the input, or is there twice`,
+      );
+    input[name] = fromText(text, typeOfField(operation, name));
+  }
+  return input;
+}
+
+function fromText(text: string, type: string | undefined): unknown {
+  if (type === "number" && /^-?\d{1,16}$/.test(text)) return Number(text);
+  if (type === "boolean" && (text === "true" || text === "false")) return text === "true";
+  return text;
+}

@@ -1,0 +1,299 @@
+// The operations of a store over HTTP, as a function from a standard Request to a Response.
+import { readFileSync } from "node:fs";
+import { Hono } from "hono";
+import { cors } from "hono/cors";
+import type { CallOptions } from "../client.ts";
+import { StoreError } from "../errors.ts";
+import type { Principal } from "../model/tokens.ts";
+import type { AnyOperation } from "../operation.ts";
+import { operations } from "../operations/table.ts";
+import { packageRoot } from "../package.ts";
+import { present } from "../present.ts";
+import { realTime, sleep } from "../realTime.ts";
+import type { Store } from "../storeTypes.ts";
+import type { OperationName } from "./access.ts";
+import { type CheckedStore, healthHandler } from "./health.ts";
+import { inputOf, jsonOf } from "./json.ts";
+import { asCaller, bearer, requireScope } from "./principal.ts";
+import { problemResponse, RequestError } from "./problems.ts";
+import { rawLog } from "./rawLog.ts";
+import { acceptedTypes, acceptsRaw, parseJson, readBody, readInput, requestIdOf, traceparentOf } from "./request.ts";
+import { resumed, type StreamForm, streamBody, streamTypes } from "./streams.ts";
+import { WrongTokens, type WrongTokensOptions } from "./wrongTokens.ts";
+
+export interface StoreHandlerOptions {
+  /** The largest size of a body in bytes. Defaults to 8 MiB, the largest message that a store takes by default. */
+  readonly bodyBytesMax?: number;
+  /** The origins whose pages may call the API from a browser, such as "https://app.example.org". Defaults to none. */
+  readonly origins?: readonly string[];
+  /** The bounds for wrong tokens from one address. Behind a proxy all requests have its address. */
+  readonly wrongTokens?: WrongTokensOptions;
+  /** The time between two comments in a stream of events that has nothing to say, in milliseconds. Defaults to 15 000. */
+  readonly heartbeatMs?: number;
+  /** Ends waits and streams when it fires, so that a server can end. They are answered with `closed`. */
+  readonly closing?: AbortSignal;
+  /** Receives each answered request, for a log. Neither tokens nor bodies are in it. */
+  readonly onResponse?: (answered: Answered) => void;
+  /** Receives the failures that are no StoreError: bugs. Defaults to a warning of the process. */
+  readonly onError?: (error: unknown, requestId: string) => void;
+}
+
+/** A request that was answered. The body of a stream may still go on. */
+export interface Answered {
+  readonly requestId: string;
+  readonly method: string;
+  /** The path, without the query. */
+  readonly path: string;
+  readonly status: number;
+  readonly durationMs: number;
+  /** The name of the account, if there was a valid token. */
+  readonly account?: string;
+}
+
+/** The connection on which a request came. */
+export interface ConnectionInfo {
+  readonly remoteAddress?: string | undefined;
+}
+
+export type StoreHandler = (request: Request, connection?: ConnectionInfo) => Promise<Response>;
+
+/** The time in which a failure of a stream still becomes the status of its response, in milliseconds. */
+const firstItemMs = 100;
+
+type Variables = { requestId: string; account: string | undefined };
+
+/**
+ * Returns a handler for `POST /v1/<entity>.<verb>`, `POST /v1/atomically`, `GET /v1/self`, /openapi.json, /livez and /readyz. Reads can
+ * also be sent as GET, with the input in the query. Every request under /v1 needs a bearer token that covers the scope in
+ * `operationScopes`. The handler never fails.
+ */
+export function storeHandler(
+  store: Store & Partial<Pick<CheckedStore, "liveness">>,
+  options: StoreHandlerOptions = {},
+): StoreHandler {
+  const { bodyBytesMax = 8 * 1024 * 1024, origins = [], heartbeatMs = 15_000, closing, onResponse, onError } = options;
+  const identify = bearer(store, new WrongTokens(options.wrongTokens));
+  const health = healthHandler(store);
+  const app = new Hono<{ Bindings: ConnectionInfo; Variables: Variables }>();
+
+  app.use(async (context, next) => {
+    const startedMs = realTime.elapsed();
+    const request = context.req.raw;
+    const requestId = requestIdOf(request);
+    context.set("requestId", requestId);
+    await next();
+    context.header("x-request-id", requestId);
+    const traceparent = traceparentOf(request);
+    if (traceparent !== undefined) context.header("traceparent", traceparent);
+    onResponse?.({
+      requestId,
+      method: request.method,
+      path: context.req.path,
+      status: context.res.status,
+      durationMs: realTime.elapsed() - startedMs,
+      ...present({ account: context.get("account") }),
+    });
+  });
+  if (origins.length > 0) app.use(cors({ origin: [...origins], ...corsHeaders }));
+  app.onError((error, context) => {
+    const requestId = context.get("requestId");
+    const response = problemResponse(error, requestId);
+    if (response.status === 500 && !(error instanceof StoreError)) (onError ?? warn)(error, requestId);
+    return response;
+  });
+  app.notFound((context) => {
+    const failure = new RequestError(
+      "no_such_path",
+      `there is nothing at ${context.req.path}: operations are below /v1/`,
+    );
+    return problemResponse(failure, context.get("requestId"));
+  });
+  app.get("/openapi.json", () => new Response(openApi(), { headers: { "content-type": "application/json" } }));
+  for (const path of ["/livez", "/readyz"]) app.all(path, (context) => health(context.req.raw));
+
+  /** Verifies the token of a request. */
+  const principalOf = async (request: Request, connection: ConnectionInfo, known: (account: string) => void) => {
+    const principal = await identify(request, connection?.remoteAddress ?? "");
+    known(principal.account.name);
+    return principal;
+  };
+
+  app.all("/v1/self", async (context) => {
+    requireMethod(context.req.raw, ["GET"]);
+    const principal = await principalOf(context.req.raw, context.env, (account) => context.set("account", account));
+    return json(principal);
+  });
+  app.all("/v1/atomically", async (context) => {
+    const request = context.req.raw;
+    requireMethod(request, ["POST"]);
+    const principal = await principalOf(request, context.env, (account) => context.set("account", account));
+    const { calls } = parseJson(await readBody(request, bodyBytesMax)) as { calls?: unknown };
+    const recorded = callsOf(calls).map(({ name, operation, input }) => {
+      requireScope(principal, name);
+      return { name, input: asCaller(name, inputOf(operation, input), principal) };
+    });
+    const record = (tx: unknown) => {
+      for (const { name, input } of recorded) methodOf(tx, name)(input);
+    };
+    const callOptions = callOptionsOf(request, principal, context.get("requestId"), request.signal);
+    return json(await store.atomically(record, callOptions));
+  });
+  app.all("/v1/:operation", async (context) => {
+    const request = context.req.raw;
+    const name = context.req.param("operation") as OperationName;
+    const operation = operationOf(name);
+    requireMethod(request, operation.access === "read" ? ["POST", "GET"] : ["POST"]);
+    const principal = await principalOf(request, context.env, (account) => context.set("account", account));
+    requireScope(principal, name);
+    const given = await readInput(request, operation, bodyBytesMax);
+    const input = asCaller(name, resumed(name, given, request.headers.get("last-event-id")), principal);
+    const requestId = context.get("requestId");
+    if (operation.stream !== undefined) return await stream(request, name, input, principal, requestId);
+    const waits = operation.waits && closing !== undefined;
+    const signal = waits ? AbortSignal.any([request.signal, closing]) : request.signal;
+    const call = methodOf(store, name);
+    const result = await call(input, callOptionsOf(request, principal, requestId, signal)).catch(closingFailure);
+    return name === "logs.read" && acceptsRaw(request) ? rawLog(result as never) : json(result);
+  });
+
+  /** Answers an iteration with a body that goes on. */
+  async function stream(
+    request: Request,
+    name: OperationName,
+    input: object,
+    principal: Principal,
+    requestId: string,
+  ): Promise<Response> {
+    const form = formOf(request.headers);
+    const gone = new AbortController();
+    const signal = AbortSignal.any([request.signal, gone.signal, ...(closing === undefined ? [] : [closing])]);
+    const iterate = methodOf(store, name) as unknown as (
+      input: object,
+      options: CallOptions,
+    ) => AsyncGenerator<unknown, void, undefined>;
+    const items = iterate(input, callOptionsOf(request, principal, requestId, signal));
+    const first = items.next().catch(closingFailure) as Promise<IteratorResult<unknown, void>>;
+    await Promise.race([first, sleep(firstItemMs, { signal })]);
+    const body = streamBody(items, {
+      operation: name,
+      form,
+      requestId,
+      heartbeatMs,
+      abort: () => gone.abort(),
+      first,
+      onFailure: closingFailure,
+    });
+    return new Response(body, {
+      headers: {
+        "content-type": `${streamTypes[form]}; charset=utf-8`,
+        "cache-control": "no-store",
+        "x-accel-buffering": "no",
+      },
+    });
+  }
+
+  /** Fails as the call did, except that a wait which the server's end has ended is not what the client asked for. */
+  function closingFailure(error: unknown): never {
+    if (closing?.aborted && error instanceof StoreError && error.code === "aborted") {
+      const { outcome, operation } = error;
+      throw new StoreError("closed", "the server is ending: send the request again", {
+        outcome,
+        operation,
+        retryable: true,
+      });
+    }
+    throw error;
+  }
+
+  return async (request, connection = {}) => await app.fetch(request, connection);
+}
+
+let openApiText: string | undefined;
+
+/** Returns the description of the API, which `npm run docs` writes. */
+function openApi(): string {
+  openApiText ??= readFileSync(new URL("docs/openapi.json", packageRoot), "utf8");
+  return openApiText;
+}
+
+const corsHeaders = {
+  allowMethods: ["GET", "POST"],
+  allowHeaders: ["authorization", "content-type", "idempotency-key", "last-event-id", "traceparent", "x-request-id"],
+  exposeHeaders: ["retry-after", "traceparent", "www-authenticate", "x-request-id"],
+  maxAge: 600,
+};
+
+function warn(error: unknown): void {
+  process.emitWarning(error instanceof Error ? error : String(error));
+}
+
+function json(result: unknown): Response {
+  return new Response(jsonOf(result), { headers: { "content-type": "application/json", "cache-control": "no-store" } });
+}
+
+/** Fails with `method_not_allowed` unless the request has one of the methods. */
+function requireMethod({ method }: Request, allowed: readonly string[]): void {
+  if (allowed.includes(method)) return;
+  throw new RequestError("method_not_allowed", `the method is ${allowed.join(" or ")}, not ${method}`, {
+    allow: allowed.join(", "),
+  });
+}
+
+/** Returns the operation of this name. Fails with `unknown_operation`. */
+function operationOf(name: string): AnyOperation {
+  const [entity = "", verb = "", ...rest] = name.split(".");
+  const verbs: Readonly<Record<string, AnyOperation>> = Object.hasOwn(operations, entity)
+    ? operations[entity as keyof typeof operations]
+    : {};
+  const operation = Object.hasOwn(verbs, verb) && rest.length === 0 ? verbs[verb] : undefined;
+  if (operation === undefined)
+    throw new StoreError("unknown_operation", `there is no operation ${JSON.stringify(name.slice(0, 100))}`);
+  return operation;
+}
+
+/** Returns the method of a store, or of the recorder of an atomic call. */
+function methodOf(target: unknown, name: OperationName) {
+  const [entity = "", verb = ""] = name.split(".");
+  return (target as Record<string, Record<string, (input: unknown, options?: CallOptions) => Promise<unknown>>>)[
+    entity
+  ]?.[verb] as (input: unknown, options?: CallOptions) => Promise<unknown>;
+}
+
+interface NamedCall {
+  readonly name: OperationName;
+  readonly operation: AnyOperation;
+  readonly input: unknown;
+}
+
+/** Checks the list of calls of an atomic request. */
+function callsOf(calls: unknown): readonly NamedCall[] {
+  if (!Array.isArray(calls)) throw new StoreError("invalid_input", "calls: expected a list of { operation, input }");
+  return calls.map((call: unknown, index) => {
+    const { operation: name, input = {} } = (call ?? {}) as { operation?: unknown; input?: unknown };
+    if (typeof name !== "string")
+      throw new StoreError("invalid_input", `calls.${index}.operation: expected the name of an operation`);
+    return { name: name as OperationName, operation: operationOf(name), input };
+  });
+}
+
+function callOptionsOf(
+  { headers }: Request,
+  { account }: Principal,
+  requestId: string,
+  signal: AbortSignal,
+): CallOptions {
+  const key = headers.get("idempotency-key");
+  return { actor: account.name, requestId, signal, ...(key === null ? {} : { idempotencyKey: key }) };
+}
+
+/** Returns the form in which a client wants a stream. Fails with `not_acceptable`. */
+function formOf(headers: Headers): StreamForm {
+  for (const type of acceptedTypes(headers)) {
+    if (type === streamTypes.events) return "events";
+    if (type === streamTypes.lines || type === "*/*" || type === "application/*" || type === "application/json")
+      return "lines";
+  }
+  if (headers.has("accept"))
+    throw new RequestError("not_acceptable", `accept: expected ${streamTypes.events} or ${streamTypes.lines}`);
+  return "lines";
+}

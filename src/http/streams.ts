@@ -1,0 +1,126 @@
+// Iterations as bodies that go on: server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)
+// and newline-delimited JSON. A client that reads slowly is read for slowly: one item is fetched when there is room for it.
+
+import { StoreError } from "../errors.ts";
+import type { Chunk } from "../model/logs.ts";
+import { realTime } from "../realTime.ts";
+import type { OperationName } from "./access.ts";
+import { jsonOf } from "./json.ts";
+import { problemOf } from "./problems.ts";
+
+export type StreamForm = "events" | "lines";
+
+/** The types of the two forms. */
+export const streamTypes: Readonly<Record<StreamForm, string>> = {
+  events: "text/event-stream",
+  lines: "application/x-ndjson",
+};
+
+/** The position after an item, which a client sends back as Last-Event-ID, and the input that goes on from there. */
+interface Resuming {
+  idOf(item: never): string;
+  resume(id: string): Record<string, unknown> | undefined;
+}
+
+const numberOf = (text: string) => (/^\d{1,16}$/.test(text) ? Number(text) : undefined);
+
+const resuming: Partial<Record<OperationName, Resuming>> = {
+  "logs.follow": {
+    idOf: ({ attempt, offset, data }: Chunk) => `${attempt}:${offset + data.byteLength}`,
+    resume(id) {
+      const [attempt, offset] = id.split(":").map(numberOf);
+      return attempt === undefined || offset === undefined
+        ? undefined
+        : { attempt, offset, line: undefined, lastLines: undefined };
+    },
+  },
+  "changes.watch": after(({ seq }: { readonly seq: number }) => seq),
+  "debug.follow": after(({ position }: { readonly position: number }) => position),
+};
+
+function after<Item>(positionOf: (item: Item) => number): Resuming {
+  return {
+    idOf: (item) => String(positionOf(item)),
+    resume(id) {
+      const position = numberOf(id);
+      return position === undefined ? undefined : { after: position };
+    },
+  };
+}
+
+/** Returns the input with which an iteration goes on after the item with this id. Fails with `invalid_input`. */
+export function resumed(operation: OperationName, input: Record<string, unknown>, id: string | null) {
+  if (id === null || id === "") return input;
+  const next = resuming[operation]?.resume(id);
+  if (next === undefined)
+    throw new StoreError(
+      "invalid_input",
+      `Last-Event-ID: ${JSON.stringify(id.slice(0, 100))} is no id of this stream`,
+      { operation },
+    );
+  return { ...input, ...next };
+}
+
+export interface StreamOptions {
+  readonly operation: OperationName;
+  readonly form: StreamForm;
+  readonly requestId: string;
+  /** The time between two comments, which keep proxies from closing an idle stream of events, in milliseconds. */
+  readonly heartbeatMs: number;
+  /** Ends the iteration when the client goes. */
+  readonly abort: () => void;
+  /** The first item, which was asked for before. */
+  readonly first: Promise<IteratorResult<unknown, void>>;
+  /** Turns a failure of the iteration into the one to report. */
+  readonly onFailure: (error: unknown) => never;
+}
+
+/**
+ * Returns a body with the items of an iteration. It ends with `end`, or with `error` and the problem: a body that ends
+ * without either was cut off, and can be resumed.
+ */
+export function streamBody(
+  items: AsyncGenerator<unknown, void, undefined>,
+  { operation, form, requestId, heartbeatMs, abort, first, onFailure }: StreamOptions,
+): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  const idOf = resuming[operation]?.idOf as ((item: unknown) => string) | undefined;
+  const write = (name: "item" | "error" | "end", value: unknown) => {
+    if (form === "lines") return encoder.encode(`{"${name}":${jsonOf(value)}}\n`);
+    const id = name === "item" && idOf !== undefined ? `id: ${idOf(value)}\n` : "";
+    return encoder.encode(`event: ${name}\n${id}data: ${jsonOf(value)}\n\n`);
+  };
+  let heartbeat: NodeJS.Timeout | undefined;
+  let upcoming: Promise<IteratorResult<unknown, void>> | undefined = first;
+  return new ReadableStream<Uint8Array>(
+    {
+      start(controller) {
+        if (form === "lines") return;
+        // Tells a client at once that it is connected.
+        controller.enqueue(encoder.encode(": connected\n\n"));
+        heartbeat = realTime.setInterval(() => {
+          if ((controller.desiredSize ?? 0) > 0) controller.enqueue(encoder.encode(": waiting\n\n"));
+        }, heartbeatMs);
+        heartbeat.unref();
+      },
+      async pull(controller) {
+        try {
+          const next = await (upcoming ?? items.next().catch(onFailure));
+          upcoming = undefined;
+          if (!next.done) return controller.enqueue(write("item", next.value));
+          controller.enqueue(write("end", {}));
+        } catch (error) {
+          controller.enqueue(write("error", problemOf(error, requestId)));
+        }
+        realTime.clearInterval(heartbeat);
+        controller.close();
+      },
+      async cancel() {
+        realTime.clearInterval(heartbeat);
+        abort();
+        await items.return();
+      },
+    },
+    { highWaterMark: 1 },
+  );
+}
