@@ -22,12 +22,14 @@ import { addMaintenance } from "./maintenance.ts";
 import { addMigrate } from "./migrate.ts";
 import { addRepositories } from "./repositories.ts";
 import { addRunners } from "./runners.ts";
+import { addServe } from "./serve.ts";
 import { addSessions } from "./sessions.ts";
 import { settleUrl } from "./url.ts";
 import { addWorktrees } from "./worktrees.ts";
 
 const groups: readonly ((program: Command, cli: CommandLine) => void)[] = [
   addDemo,
+  addServe,
   addHealth,
   addMigrate,
   addAdmin,

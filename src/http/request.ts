@@ -96,10 +96,15 @@ export async function readBody(request: Request, bytesMax: number): Promise<Uint
   if (request.body === null) return new Uint8Array();
   const parts: Uint8Array[] = [];
   let sizeBytes = 0;
-  for await (const part of request.body as unknown as AsyncIterable<Uint8Array>) {
-    sizeBytes += part.byteLength;
-    if (sizeBytes > bytesMax) throw tooLarge();
-    parts.push(part);
+  try {
+    for await (const part of request.body as unknown as AsyncIterable<Uint8Array>) {
+      sizeBytes += part.byteLength;
+      if (sizeBytes > bytesMax) throw tooLarge();
+      parts.push(part);
+    }
+  } catch (error) {
+    if (error instanceof RequestError) throw error;
+    throw new StoreError("aborted", "the body has ended early", { cause: error });
   }
   return parts.length === 1 ? (parts[0] as Uint8Array) : new Uint8Array(Buffer.concat(parts));
 }

@@ -83,6 +83,8 @@ export function storeHandler(
     context.set("requestId", requestId);
     await next();
     context.header("x-request-id", requestId);
+    // A server that ends waits until its connections are idle.
+    if (closing?.aborted) context.header("connection", "close");
     const traceparent = traceparentOf(request);
     if (traceparent !== undefined) context.header("traceparent", traceparent);
     onResponse?.({

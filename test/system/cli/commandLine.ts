@@ -68,10 +68,10 @@ export interface Ended {
 export interface Running {
   readonly pid: number;
   readonly ended: Promise<Ended>;
-  /** Resolves when stderr holds the text; rejects when the process ends before. */
-  said(text: string | RegExp): Promise<void>;
+  /** Resolves to what stderr holds when it holds the text; rejects when the process ends before. */
+  said(text: string | RegExp): Promise<string>;
   /** Does the same for stdout. */
-  printed(text: string | RegExp): Promise<void>;
+  printed(text: string | RegExp): Promise<string>;
   kill(signal: NodeJS.Signals): void;
 }
 
@@ -89,7 +89,14 @@ export async function run(cwd: string, args: readonly string[], { env = {} }: Ru
   const stdout = new PassThrough();
   const stderr = new PassThrough();
   const texts = [text(stdout), text(stderr)] as const;
-  const code = await runCommandLine(args, { cwd, env: { ...inheritedVariables(), ...env }, stdout, stderr });
+  // A server is interrupted as soon as it listens; other commands end by themselves.
+  const interrupt = new AbortController();
+  stdout.on("data", (piece: Buffer) => {
+    if (piece.includes("listening on ")) interrupt.abort("SIGTERM");
+  });
+  const listenForInterrupt = () => ({ signal: interrupt.signal, [Symbol.dispose]: () => undefined });
+  const surroundings = { cwd, env: { ...inheritedVariables(), ...env }, stdout, stderr, listenForInterrupt };
+  const code = await runCommandLine(args, surroundings);
   stdout.end();
   stderr.end();
   return { code, stdout: await texts[0], stderr: await texts[1] };
@@ -119,10 +126,11 @@ export function startProcess(cwd: string, args: readonly string[], { env = {}, u
   for (const name of ["stdout", "stderr"] as const)
     child[name].setEncoding("utf8").on("data", (piece: string) => (printed[name] += piece));
   const ended = new Promise<Ended>((resolve) => child.once("close", (code) => resolve({ code, ...printed })));
-  const holds = (name: "stdout" | "stderr", wanted: string | RegExp): Promise<void> =>
+  const holds = (name: "stdout" | "stderr", wanted: string | RegExp): Promise<string> =>
     new Promise((resolve, reject) => {
       const look = () => {
-        if (typeof wanted === "string" ? printed[name].includes(wanted) : wanted.test(printed[name])) resolve();
+        if (typeof wanted === "string" ? printed[name].includes(wanted) : wanted.test(printed[name]))
+          resolve(printed[name]);
       };
       child[name].on("data", look);
       void ended.then(() => reject(new Error(`it ended, and its ${name} had no ${wanted}, but: ${printed[name]}`)));

@@ -53,6 +53,7 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     // First, as it would fail on the file at that URL once a minute has passed since its artifact was deleted.
     ["files collect", ["--folder", folder]],
     ["demo", ["--commits", "1", "--runners", "1", "--command", "sh", "--", "-c", ":", "--token", secret]],
+    ["serve", ["--listen", "127.0.0.1:0"]],
     ["health"],
     ["migrate upgrade"],
     ["migrate current"],

@@ -5,7 +5,13 @@ import { main } from "../../../src/cli/main.ts";
 
 const [calls] = (await once(process, "message")) as [readonly (readonly string[])[]];
 for (const args of calls) {
-  await main(args);
+  const ended = main(args);
+  // A server runs until it is told to end.
+  if (args[0] === "serve") {
+    while (process.listenerCount("SIGTERM") === 0) await new Promise(setImmediate);
+    process.emit("SIGTERM", "SIGTERM");
+  }
+  await ended;
   // A write that fails does so in a later turn, and is then reported.
   await new Promise((resolve) => process.stdout.write("", resolve));
   process.send?.(process.exitCode);

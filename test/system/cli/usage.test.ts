@@ -138,6 +138,7 @@ suite("usage", { concurrency: 2 }, () => {
     await run(folder, ["migrate", "upgrade", "--url", url]);
     const calls = [
       ["demo", "--repo", "nowhere"],
+      ["serve", "--listen", "nowhere", "--url", url],
       ["health", "--url", "sqlite:absent.db"],
       ["migrate", "history", "--json", "--url", url],
       ["admin", "list-accounts", "--url", url],

@@ -1,0 +1,143 @@
+// debug-server-db serve: a store over HTTP, with a runner if one is asked for, until it is told to end.
+import { type Command, Option } from "commander";
+import type { Answered } from "../http/index.ts";
+import { redactUrl } from "../place.ts";
+import type { StartedRunner } from "../runner/index.ts";
+import type { OwnedStore } from "../storeTypes.ts";
+import { stripTerminalControls } from "../terminal/controls.ts";
+import { wholeNumber } from "../terminal/wholeNumber.ts";
+import { type CommandLine, pathFrom } from "./commandLine.ts";
+import { addHelp } from "./help.ts";
+import { urlOption } from "./url.ts";
+
+interface ServeFlags {
+  readonly url: string;
+  readonly listen: string;
+  readonly runner?: string;
+  readonly runners: number;
+  readonly origin?: readonly string[];
+  readonly drain: number;
+  readonly verbose?: true;
+}
+
+const examples = [
+  "serve",
+  "serve --runner .",
+  "serve --listen unix:/run/debug-server/api.sock",
+  "serve --listen 0.0.0.0:8080 --url postgres://db.example.org/debug",
+];
+const note =
+  "Creates the store if there is none. Every request needs a token: `admin seed` creates the first one. SIGTERM and Ctrl-C end the server in order: what runs has --drain seconds; a second signal ends it at once. TLS is left to a proxy before it.";
+
+export function addServe(program: Command, cli: CommandLine): void {
+  const command = program
+    .command("serve")
+    .description("Serves the store over HTTP: the API at /v1, /openapi.json, /livez and /readyz.")
+    .option("--listen <address>", "HOST:PORT, or unix:PATH for a socket of this user", "127.0.0.1:8080")
+    .option("--runner <path>", "also run commands, in worktrees of this git repository and of those in the store")
+    .addOption(
+      new Option("--runners <number>", "with --runner: the sessions that run at once")
+        .default(4)
+        .argParser(wholeNumber(1, 1_024)),
+    )
+    .option("--origin <origin...>", "pages of these origins may call the API, such as https://app.example.org")
+    .addOption(
+      new Option("--drain <seconds>", "the time that requests and commands have to end once the server has to")
+        .default(30)
+        .argParser(wholeNumber(0, 86_400)),
+    )
+    .option("-v, --verbose", "print each request, and what the runner does")
+    .addOption(urlOption());
+  addHelp(command, examples, note).action(async (flags: ServeFlags) => {
+    const interrupt = cli.listenForInterrupt();
+    try {
+      await serve(cli, flags, interrupt.signal, () => interrupt[Symbol.dispose]());
+    } finally {
+      interrupt[Symbol.dispose]();
+    }
+  });
+}
+
+/** Serves until the signal fires. From then on, `onDraining` lets a second signal end the process. */
+async function serve(cli: CommandLine, flags: ServeFlags, signal: AbortSignal, onDraining: () => void): Promise<void> {
+  const say = (text: string) => cli.stderr.write(`${stripTerminalControls(text)}\n`);
+  // The packages of the server and the runner take a moment, which other commands do not need.
+  const [{ openStore }, { serveStore, parseAddress, isLocal }] = await Promise.all([
+    import("../index.ts"),
+    import("../http/index.ts"),
+  ]);
+  const address = parseAddress(flags.listen);
+  const store = await openStore({
+    url: flags.url,
+    onEvent: (event) => {
+      if (event.type === "fault" || event.type === "file_lost" || event.type === "second_server")
+        say(`store: ${event.type}: ${JSON.stringify(event)}`);
+    },
+  });
+  try {
+    const api = await serveStore(store, {
+      listen: flags.listen,
+      origins: flags.origin ?? [],
+      ...(flags.verbose ? { onResponse: (answered: Answered) => say(lineOf(answered)) } : {}),
+      onError: (error, requestId) =>
+        say(`request ${requestId}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),
+    });
+    let runner: StartedRunner | undefined;
+    try {
+      if (flags.runner !== undefined) runner = await startRunner(store, cli, flags, flags.runner, say);
+      cli.stdout.write(`listening on ${api.url ?? api.address}\n`);
+      const { repository } = runner ?? {};
+      say(`store ${redactUrl(flags.url)}${repository === undefined ? "" : `, running commands of ${repository.name}`}`);
+      if (!isLocal(address)) say(reachableWarning);
+      say(await tokenHint(store));
+      await fired(signal);
+      say(`ending: what runs has ${flags.drain} s; a second signal ends it at once`);
+      onDraining();
+      const withinMs = flags.drain * 1_000;
+      await Promise.all([api.close({ withinMs }), runner?.close({ drainMs: withinMs })]);
+    } finally {
+      await Promise.all([api.close({ withinMs: 0 }), runner?.close({ drainMs: 0 })]);
+    }
+  } finally {
+    await store.close();
+  }
+  say("ended");
+}
+
+const reachableWarning =
+  "warning: other machines can reach this address, and requests carry tokens: put a proxy with TLS before it";
+
+async function startRunner(
+  store: OwnedStore,
+  cli: CommandLine,
+  flags: ServeFlags,
+  path: string,
+  say: (text: string) => void,
+) {
+  const { startRunner: start, formatRunnerEvent } = await import("../runner/index.ts");
+  return await start(store, {
+    repositoryPath: pathFrom(cli, path),
+    concurrency: flags.runners,
+    signals: false,
+    onEvent: (event) => {
+      if (flags.verbose || event.type === "problem") say(formatRunnerEvent(event));
+    },
+  });
+}
+
+/** Says how to get a token. A token itself is never printed by a server, whose output is often kept. */
+async function tokenHint(store: OwnedStore): Promise<string> {
+  const { items } = await store.accounts.list({ limit: 1 });
+  return items.length === 0
+    ? "no token yet: debug-server-db admin seed --out admin.token"
+    : "another token: debug-server-db admin create-token --user NAME --scopes sessions:read,logs:read";
+}
+
+function lineOf({ method, path, status, durationMs, account, requestId }: Answered): string {
+  return `${method} ${path} ${status} ${durationMs.toFixed(1)} ms ${account ?? "-"} ${requestId}`;
+}
+
+function fired(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}

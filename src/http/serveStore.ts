@@ -1,0 +1,80 @@
+// A server for the API of a store: limits for clients that are slow or many, and an end that loses nothing.
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { realTime } from "../realTime.ts";
+import type { Store } from "../storeTypes.ts";
+import type { CheckedStore } from "./health.ts";
+import { type Address, listenAt, parseAddress, textOf } from "./listen.ts";
+import { nodeHandler } from "./nodeHandler.ts";
+import { type StoreHandlerOptions, storeHandler } from "./storeHandler.ts";
+
+export interface ServeStoreOptions extends Omit<StoreHandlerOptions, "closing"> {
+  /**
+   * The address: "HOST:PORT", or "unix:PATH" for a socket that this user alone can use. Defaults to "127.0.0.1:8080", which
+   * only programs of this machine can reach.
+   */
+  readonly listen?: string;
+  /** The largest number of connections; others are closed at once. Defaults to 12 000. */
+  readonly connectionsMax?: number;
+  /** The time in which a client has to send its request, in milliseconds. Defaults to 30 000. */
+  readonly requestMs?: number;
+}
+
+/** A server that listens. It does not close the store. */
+export interface StoreServer {
+  /** The address, as `listen` takes it, with the port that was chosen. */
+  readonly address: string;
+  /** The base of the paths, such as "http://127.0.0.1:8080"; undefined for a Unix socket. */
+  readonly url: string | undefined;
+  /** The server itself, for limits and events of its own. */
+  readonly server: Server;
+  /**
+   * Accepts no more connections, ends waits and streams with an error that clients can retry, and resolves when the other
+   * requests are answered. After `withinMs`, which defaults to 10 000, the connections that are left are cut.
+   */
+  close(options?: { readonly withinMs?: number }): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** The time between two looks at connections that may have become idle, in milliseconds. */
+const lookMs = 50;
+
+/** Serves a store. Fails with `invalid_input` when the address is wrong or in use. */
+export async function serveStore(
+  store: Store & Partial<Pick<CheckedStore, "liveness">>,
+  { listen = "127.0.0.1:8080", connectionsMax = 12_000, requestMs = 30_000, ...options }: ServeStoreOptions = {},
+): Promise<StoreServer> {
+  const asked = parseAddress(listen);
+  const closing = new AbortController();
+  const handler = nodeHandler(storeHandler(store, { ...options, closing: closing.signal }));
+  const server = createServer(
+    { requestTimeout: requestMs, headersTimeout: Math.min(requestMs, 10_000), keepAliveTimeout: 65_000 },
+    handler,
+  );
+  server.maxConnections = connectionsMax;
+  await listenAt(server, asked);
+  const address: Address = "path" in asked ? asked : { host: asked.host, port: (server.address() as AddressInfo).port };
+  let closed: Promise<void> | undefined;
+  const close: StoreServer["close"] = ({ withinMs = 10_000 } = {}) => {
+    closed ??= end(server, closing, withinMs);
+    return closed;
+  };
+  return {
+    address: textOf(address),
+    url: "path" in address ? undefined : `http://${textOf(address)}`,
+    server,
+    close,
+    [Symbol.asyncDispose]: () => close(),
+  };
+}
+
+async function end(server: Server, closing: AbortController, withinMs: number): Promise<void> {
+  const ended = new Promise<void>((resolve) => server.close(() => resolve()));
+  closing.abort();
+  // A connection that was busy is idle once its answer is sent.
+  const look = realTime.setInterval(() => server.closeIdleConnections(), lookMs);
+  const cut = realTime.setTimeout(() => server.closeAllConnections(), withinMs);
+  await ended;
+  realTime.clearInterval(look);
+  realTime.clearTimeout(cut);
+}
