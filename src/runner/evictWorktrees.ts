@@ -4,6 +4,7 @@ import type { Repository, Store } from "../index.ts";
 import { realTime } from "../realTime.ts";
 import { messageOf } from "./events.ts";
 import { removeWorktree } from "./git/checkout.ts";
+import { removeLeftovers } from "./git/removeTree.ts";
 import { openRepository } from "./git/repository.ts";
 import { sourceOf } from "./worktrees.ts";
 
@@ -39,6 +40,7 @@ export async function evictWorktrees(
   const { id, worktreeRoot } = repository;
   const { gitDir } = await openRepository(sourceOf(repository), { mirrorsFolder: join(folder, "mirrors"), signal });
   const worktreesRoot = worktreeRoot ?? join(folder, "worktrees");
+  await removeLeftovers(worktreesRoot);
   const problems: string[] = [];
   const startedAtMs = realTime.elapsed();
   for (let removed = 0; ; ) {

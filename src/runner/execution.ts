@@ -7,7 +7,7 @@ import { callHook, HookAbandoned, type HookLimits } from "./callHook.ts";
 import { ownVariable } from "./environment.ts";
 import { messageOf } from "./events.ts";
 import { GitError } from "./git/git.ts";
-import type { Holding, StopReason } from "./keepAlive.ts";
+import { type Holding, type StopReason, untilConfirmed } from "./keepAlive.ts";
 import { type LogWriter, logWriter } from "./logs/logWriter.ts";
 import type { CommandChanges, CommandContext, RunnerParts } from "./options.ts";
 import { passes, persistently } from "./persistently.ts";
@@ -94,8 +94,7 @@ class Execution {
     const limits = { signal, lost: AbortSignal.any([lost, worktree.holding.lost]), graceMs };
     const context = this.#context(worktree, signal);
     const changes = await callHook("the hook beforeCommand", () => hooks?.beforeCommand?.(context), limits);
-    await this.#holding.confirmed;
-    signal.throwIfAborted();
+    await untilConfirmed(this.#holding, signal);
     this.#hasStarted = true;
     this.#runner.onEvent({ type: "started", ...this.#ids });
     const end = await this.#runProgram(worktree, changes ?? {}, secrets, signal);
@@ -130,8 +129,9 @@ class Execution {
     const reason = messageOf(error);
     if (this.#stopReason !== undefined) return stoppedEnding({ outcome: "failed", reason }, this.#stopReason);
     if (this.#worktree.current?.holding.isLost) return { giveBack: worktreeLostReason };
-    // The fault of this runner or of the store, and not of the command.
-    if (passes(error) || (error instanceof GitError && error.notInstalled)) return { giveBack: reason };
+    // The fault of this machine or of the store, and not of the command.
+    if (passes(error) || (error instanceof GitError && (error.notInstalled || error.notHere)))
+      return { giveBack: reason };
     return { result: { outcome: "failed", reason } };
   }
 

@@ -74,6 +74,16 @@ export interface KeepAlive {
   close(): void;
 }
 
+/** Resolves when a holding is confirmed. Fails with the reason of the signal when that fires before, or has fired. */
+export async function untilConfirmed(holding: Pick<Holding, "confirmed">, signal: AbortSignal): Promise<void> {
+  const stopped = Promise.withResolvers<void>();
+  const stop = () => stopped.resolve();
+  signal.addEventListener("abort", stop, { once: true });
+  if (!signal.aborted) await Promise.race([holding.confirmed, stopped.promise]);
+  signal.removeEventListener("abort", stop);
+  signal.throwIfAborted();
+}
+
 /** Timers hold at most 2^31 - 1 milliseconds: https://nodejs.org/api/timers.html#settimeoutcallback-delay-args */
 const timerMsMax = 2 ** 31 - 1;
 

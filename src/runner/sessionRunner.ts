@@ -50,7 +50,7 @@ export function sessionRunner(store: RunnerStore, options: SessionRunnerOptions)
     store,
     runnerId,
     keepAlive,
-    worktrees: worktrees(store, { ...parts, folder, runnerId, keepAlive }),
+    worktrees: worktrees(store, { ...parts, folder, runnerId, keepAlive, guard }),
     parts,
     artifacts: (parts.artifacts ?? []).length === 0 ? undefined : artifacts(store, { sink }),
     guard,

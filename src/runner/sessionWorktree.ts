@@ -83,7 +83,8 @@ export class SessionWorktree {
     const { hooks, graceMs } = this.#runner.parts;
     const session = this.#session;
     if (session.patchUri !== null) {
-      await applyPatch(path, { uri: session.patchUri, hash: session.patchHash, signal });
+      const { guard } = this.#runner;
+      await applyPatch(path, { uri: session.patchUri, hash: session.patchHash, signal, guard, holdings: [holding] });
       await note(`patch applied: ${session.patchHash ?? "its hash was not given"}`);
     }
     const context = { session, path, signal, note: (line: string) => void note(line) };

@@ -6,13 +6,17 @@ import { type Lease, newId, type Release, type Repository, type Session, type St
 import { inheritedEnvironment } from "./environment.ts";
 import { type CheckedOut, checkOut, inspectWorktree, type RemoveOptions, removeWorktree } from "./git/checkout.ts";
 import { GitError } from "./git/git.ts";
+import { removeLeftovers } from "./git/removeTree.ts";
 import { openRepository } from "./git/repository.ts";
-import type { Holding, KeepAlive } from "./keepAlive.ts";
+import { type Holding, type KeepAlive, untilConfirmed } from "./keepAlive.ts";
 import { passes, pauseAfter, persistently } from "./persistently.ts";
+import type { ProcessGuard } from "./process/guard.ts";
 
 export interface WorktreesOptions {
   readonly runnerId: string;
   readonly keepAlive: KeepAlive;
+  /** Kills git when this process dies. Without it, git goes on, and may write in a worktree that somebody else has. */
+  readonly guard?: ProcessGuard | undefined;
   /** The folder for mirrors of remote repositories, and for worktrees of repositories without a `worktreeRoot`. */
   readonly folder: string;
   readonly submodules?: boolean;
@@ -68,10 +72,14 @@ class RunnerWorktrees implements Worktrees {
   }
 
   async acquire(session: Session, { signal }: { readonly signal: AbortSignal }): Promise<HeldWorktree> {
-    const { keepAlive, folder, submodules = false } = this.#options;
+    const { keepAlive, folder, guard, submodules = false } = this.#options;
     const { repositoryId } = session;
     const repository = await persistently(() => this.#store.repositories.get({ repositoryId }), signal);
-    const source = await openRepository(sourceOf(repository), { mirrorsFolder: join(folder, "mirrors"), signal });
+    const source = await openRepository(sourceOf(repository), {
+      mirrorsFolder: join(folder, "mirrors"),
+      signal,
+      guard,
+    });
     const lease = await this.#reserve(session, repository, source.gitDir, signal);
     const { worktree, fence, needsScrub } = lease;
     const isNew = worktree.state === "creating";
@@ -79,18 +87,20 @@ class RunnerWorktrees implements Worktrees {
     const { path } = worktree;
     const worktreesRoot = repository.worktreeRoot ?? join(folder, "worktrees");
     try {
-      if (isNew) await markUnfinished(path);
       const stop = AbortSignal.any([signal, holding.signal]);
+      // Nothing is touched before it is known for how long the lease still lasts.
+      await untilConfirmed(holding, stop);
+      if (isNew) await markUnfinished(path);
       const { commitSha } = session;
       const at = { repository: source, worktreesRoot, path, commitSha };
-      const checkedOut = await checkOut({ ...at, needsScrub, submodules, signal: stop });
+      const checkedOut = await checkOut({ ...at, needsScrub, submodules, signal: stop, guard, holdings: [holding] });
       const report = isNew ? this.#store.worktrees.ready : this.#store.worktrees.update;
       // Also for a worktree that had this commit: what is not reported under a lease is unknown after it.
       await persistently(() => report({ worktreeId: worktree.id, fence, commitSha }), stop);
       if (isNew) await unmarkUnfinished(path);
       return { path, ...checkedOut, holding };
     } catch (error) {
-      await this.#abandon(holding, isNew, { gitDir: source.gitDir, worktreesRoot, path });
+      await this.#abandon(holding, isNew, { gitDir: source.gitDir, worktreesRoot, path, guard });
       throw error;
     }
   }
@@ -101,7 +111,8 @@ class RunnerWorktrees implements Worktrees {
 
   async inspect({ path, holding }: HeldWorktree): Promise<Release> {
     const { id: worktreeId, fence } = holding;
-    const { commitSha, isClean } = await inspectWorktree(path, holding.signal);
+    const run = { signal: holding.signal, guard: this.#options.guard, holdings: [holding] };
+    const { commitSha, isClean } = await inspectWorktree(path, run);
     if (!holding.isLost)
       await unlessLost(() => this.#store.worktrees.update({ worktreeId, fence, commitSha }), holding.lost);
     return isClean ? "clean" : "dirty";
@@ -167,17 +178,18 @@ class RunnerWorktrees implements Worktrees {
    * quarantined them, because nobody knows what is in their folders. Returns true if there was one.
    */
   async #recover(repository: Repository, gitDir: string): Promise<boolean> {
-    const { runnerId, folder } = this.#options;
+    const { runnerId, folder, guard } = this.#options;
     const { id: repositoryId, worktreeRoot } = repository;
     const worktreesRoot = worktreeRoot ?? join(folder, "worktrees");
     this.#recovered.add(repositoryId);
+    await removeLeftovers(worktreesRoot);
     const { items } = await this.#store.worktrees.list({ repositoryId, state: "quarantined", limit: 500 });
     let isRecovered = false;
     for (const { id: worktreeId, path } of items.filter((worktree) => isUnfinished(worktree.path))) {
       try {
         const evicting = await this.#store.worktrees.evict({ repositoryId, worktreeId, runnerId });
         if (evicting === undefined) continue;
-        await removeWorktree({ gitDir, worktreesRoot, path });
+        await removeWorktree({ gitDir, worktreesRoot, path, guard });
         await this.#store.worktrees.completeEvict({ worktreeId, fence: evicting.fence });
         await unmarkUnfinished(path);
         isRecovered = true;
@@ -192,6 +204,7 @@ class RunnerWorktrees implements Worktrees {
   /** Removes a worktree that was being created; one that existed is scrubbed by its next holder. */
   async #abandon(holding: Holding, isNew: boolean, place: RemoveOptions): Promise<void> {
     if (!isNew || !(await this.#isOurs(holding))) return await this.release({ holding }, "dirty");
+    // Nobody else can have it: either it is held still, or it is removed for the store.
     const isDeleted = await removeWorktree(place).then(
       () => true,
       () => false,

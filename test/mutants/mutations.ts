@@ -1114,6 +1114,14 @@ export const mutations: readonly Mutation[] = [
   ]),
 
   // Git and artifacts of the runner
+  ...mutate("src/runner/git/removeTree.ts", checkouts, [
+    ["a tree is removed only under its lease", "requireHeld(run);", ""],
+    ["leftovers alone are removed", "if (removing.test(name)) await", "await"],
+  ]),
+  ...mutate("src/runner/git/git.ts", checkouts, [
+    ["git is guarded", "...present({ guard, holdings })", "...present({ holdings })"],
+    ["a lease that has run out counts as lost", " || holding.remainingMs() === 0", ""],
+  ]),
   ...mutate("src/runner/git/scrub.ts", checkouts, [
     [
       "a scrub leaves no settings of the last commands",
@@ -1127,10 +1135,10 @@ export const mutations: readonly Mutation[] = [
     ],
     [
       "a scrub removes repositories among tracked files",
-      "for (const nested of await nestedRepositories(path, tracked)) await removeTree(nested);",
+      "for (const nested of await nestedRepositories(path, tracked)) await remove(nested);",
       "",
     ],
-    ["a scrub empties submodules", "await removeTree(join(path, module));", ""],
+    ["a scrub empties submodules", "await remove(join(path, module));", ""],
     ["a scrub removes nested repositories", '"-ffdx"', '"-fdx"'],
     [
       "a scrub moves no branch",
@@ -1145,7 +1153,11 @@ export const mutations: readonly Mutation[] = [
       "if (repository === real || isBelow(real, repository))",
       "if (repository === real)",
     ],
-    ["a lock that was left behind stops nothing", 'await removeTree(join(parts.ownDir, "index.lock"));', ""],
+    [
+      "a lock that was left behind stops nothing",
+      'await removeAside(join(parts.ownDir, "index.lock"), parts.path, run);',
+      "",
+    ],
     ["hidden changes are no clean worktree", "!tracked.hidesChanges && ", ""],
     ["a worktree that is not scrubbed keeps ignored files", "if (needsScrub) await scrub", "if (true) await scrub"],
   ]),

@@ -5,13 +5,13 @@ import { mkdir, readFile, realpath } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { realTime } from "../../realTime.ts";
 import type { WorktreeParts } from "./environment.ts";
-import { GitError, git } from "./git.ts";
-import { removeTree } from "./removeTree.ts";
+import { GitError, type GitRun, git, requireHeld } from "./git.ts";
+import { removeAside } from "./removeTree.ts";
 import type { GitRepository } from "./repository.ts";
 import { nestedRepositories, readIndex, scrub } from "./scrub.ts";
 import { hadWorktree, worktreeParts } from "./worktreeParts.ts";
 
-export interface CheckOutOptions {
+export interface CheckOutOptions extends GitRun {
   readonly repository: GitRepository;
   /** The folder below which worktrees are made, and below which alone folders are removed. */
   readonly worktreesRoot: string;
@@ -24,7 +24,6 @@ export interface CheckOutOptions {
   readonly needsScrub?: boolean;
   /** Initialises submodules, which may fetch them. */
   readonly submodules?: boolean;
-  readonly signal: AbortSignal;
 }
 
 export interface CheckedOut {
@@ -41,7 +40,8 @@ export interface CheckedOut {
  * Fails    GitError; the state of the folder is unknown then, and the next call brings it in order
  */
 export async function checkOut(options: CheckOutOptions): Promise<CheckedOut> {
-  const { repository, path, commitSha, needsScrub = true, submodules = false, signal } = options;
+  const { repository, path, commitSha, needsScrub = true, submodules = false, signal, guard, holdings } = options;
+  const run: GitRun = { signal, guard, holdings };
   const { gitDir } = repository;
   await requireBelow(options.worktreesRoot, path, gitDir);
   await repository.requireCommit(commitSha, signal);
@@ -49,18 +49,19 @@ export async function checkOut(options: CheckOutOptions): Promise<CheckedOut> {
   const isThere = lstatSync(path, { throwIfNoEntry: false }) !== undefined;
   const parts = isThere ? await worktreeParts(gitDir, path) : undefined;
   let how: CheckedOut["how"] = "created";
-  if (parts !== undefined && (await reuse(parts, commitSha, needsScrub, signal, notes))) how = "reused";
+  if (parts !== undefined && (await reuse(parts, commitSha, needsScrub, run, notes))) how = "reused";
   else {
     if (isThere || (await hadWorktree(gitDir, path))) how = "created again";
     if (!isThere && how === "created again") notes.push("its folder was gone");
     if (isThere && parts === undefined) notes.push("its folder was no whole worktree of this repository");
-    if (isThere) await removeTree(path);
+    if (isThere) await removeAside(path, path, run);
+    requireHeld(run);
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     // --force twice, because the repository may still have this path, with the lock of an interrupted call.
     const add = ["worktree", "add", "--quiet", "--force", "--force", "--detach", path, commitSha];
-    await git(["--git-dir", gitDir, ...add], { cwd: gitDir, signal });
+    await git(["--git-dir", gitDir, ...add], { cwd: gitDir, ...run });
   }
-  notes.push(...(await notesOf(path, submodules, signal)));
+  notes.push(...(await notesOf(path, submodules, run)));
   return { how, notes };
 }
 
@@ -69,29 +70,30 @@ async function reuse(
   parts: WorktreeParts,
   commitSha: string,
   needsScrub: boolean,
-  signal: AbortSignal,
+  run: GitRun,
   notes: string[],
 ): Promise<boolean> {
-  const options = { cwd: parts.path, worktree: parts, signal };
+  const options = { cwd: parts.path, worktree: parts, ...run };
   try {
     // The lease is the caller's, so that nobody holds this lock.
-    await removeTree(join(parts.ownDir, "index.lock"));
-    if (needsScrub) await scrub(parts, commitSha, signal);
+    await removeAside(join(parts.ownDir, "index.lock"), parts.path, run);
+    if (needsScrub) await scrub(parts, commitSha, run);
     // Compares with git and not with the store: a command may have checked out another commit.
     else if ((await git(["rev-parse", "--verify", "HEAD"], options)).trim() !== commitSha)
       await git(["checkout", "--quiet", "--detach", commitSha], options);
     return true;
   } catch (error) {
-    if (!(error instanceof GitError) || error.notInstalled || signal.aborted) throw error;
+    if (!(error instanceof GitError) || error.notInstalled || run.signal.aborted) throw error;
+    requireHeld(run);
     notes.push(error.message);
     // A file that is in the way of the commit needs a scrub, and not all files anew.
-    return !needsScrub && (await reuse(parts, commitSha, true, signal, notes));
+    return !needsScrub && (await reuse(parts, commitSha, true, run, notes));
   }
 }
 
-async function notesOf(path: string, submodules: boolean, signal: AbortSignal): Promise<string[]> {
+async function notesOf(path: string, submodules: boolean, run: GitRun): Promise<string[]> {
   const notes: string[] = [];
-  const options = { cwd: path, ceiling: dirname(path), signal };
+  const options = { cwd: path, ceiling: dirname(path), ...run };
   if (existsSync(join(path, ".gitmodules"))) {
     if (submodules) await git(["submodule", "--quiet", "update", "--init", "--recursive", "--force"], options);
     else notes.push("has submodules, which are not initialised: set the option submodules for that");
@@ -99,7 +101,7 @@ async function notesOf(path: string, submodules: boolean, signal: AbortSignal): 
   const attributes = await readFile(join(path, ".gitattributes"), "utf8").catch(() => "");
   if (/^[^#\n]*\bfilter=lfs\b/m.test(attributes)) {
     const isInstalled = await git(["lfs", "version"], options).catch((error: unknown) => {
-      if (signal.aborted) throw error;
+      if (run.signal.aborted) throw error;
     });
     const filter = await git(["config", "--get", "filter.lfs.smudge"], options).catch(() => undefined);
     if (isInstalled === undefined || filter === undefined)
@@ -108,7 +110,7 @@ async function notesOf(path: string, submodules: boolean, signal: AbortSignal): 
   return notes;
 }
 
-export interface RemoveOptions {
+export interface RemoveOptions extends Partial<GitRun> {
   readonly gitDir: string;
   /** The folder below which alone folders are removed. */
   readonly worktreesRoot: string;
@@ -121,15 +123,19 @@ export interface RemoveOptions {
  *
  * Fails    GitError when the path is not below the root
  */
-export async function removeWorktree({ gitDir, worktreesRoot, path }: RemoveOptions): Promise<void> {
+export async function removeWorktree(options: RemoveOptions): Promise<void> {
+  const { gitDir, worktreesRoot, path, signal = new AbortController().signal, guard, holdings } = options;
+  const run: GitRun = { signal, guard, holdings };
   await requireBelow(worktreesRoot, path, gitDir);
-  await removeTree(path);
+  await removeAside(path, path, run);
+  requireHeld(run);
   const tooLong = new AbortController();
   const timer = realTime.setTimeout(() => tooLong.abort(), 5_000);
   // --force twice, because an interrupted `git worktree add` leaves a lock. git may not know the path at all.
   await git(["--git-dir", gitDir, "worktree", "remove", "--force", "--force", path], {
+    ...run,
     cwd: gitDir,
-    signal: tooLong.signal,
+    signal: AbortSignal.any([signal, tooLong.signal]),
   }).catch(() => undefined);
   realTime.clearTimeout(timer);
 }
@@ -172,8 +178,8 @@ export interface Condition {
  * Asks git for the condition in which commands have left a worktree. Files that git was told to overlook, and
  * repositories that were made in it, count as changes.
  */
-export async function inspectWorktree(path: string, signal: AbortSignal): Promise<Condition> {
-  const options = { cwd: path, ceiling: dirname(path), signal };
+export async function inspectWorktree(path: string, run: GitRun): Promise<Condition> {
+  const options = { cwd: path, ceiling: dirname(path), ...run };
   try {
     const question = [
       "status",

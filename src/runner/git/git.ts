@@ -1,12 +1,23 @@
 // Runs git, and reports its failures in one sentence.
 import { present } from "../../present.ts";
 import { sleep } from "../../realTime.ts";
+import type { ProcessGuard } from "../process/guard.ts";
 import { runCommand } from "../process/runCommand.ts";
+import type { ProgramLease } from "../process/stopping.ts";
 import { gitEnvironment, type WorktreeParts } from "./environment.ts";
 
-export interface GitOptions {
-  readonly cwd: string;
+/** The conditions under which git may run, and files may be changed. */
+export interface GitRun {
+  /** Ends git, and what is done around it. */
   readonly signal: AbortSignal;
+  /** Kills git when this thread or its process ends. Without it, git outlives a runner that was killed. */
+  readonly guard?: ProcessGuard | undefined;
+  /** The leases of what is changed. When one is lost, git is killed, and nothing is changed any more. */
+  readonly holdings?: readonly ProgramLease[] | undefined;
+}
+
+export interface GitOptions extends GitRun {
+  readonly cwd: string;
   /** Look for the repository in `cwd` alone, and not in the folders above it. */
   readonly ceiling?: string;
   /** Use this worktree, and look for none. */
@@ -22,16 +33,28 @@ export class GitError extends Error {
   override readonly name: string = "GitError";
   /** True when there is no git on this machine. */
   readonly notInstalled: boolean;
+  /** True when the repository is a path that this machine does not have. */
+  readonly notHere: boolean;
 
-  constructor(reason: string, notInstalled = false) {
+  constructor(reason: string, notInstalled = false, notHere = false) {
     super(maskUrls(reason));
     this.notInstalled = notInstalled;
+    this.notHere = notHere;
   }
 }
 
 /** Fails with a GitError when the signal has fired. */
 export function requireGoingOn(signal: AbortSignal): void {
   if (signal.aborted) throw new GitError("stopped");
+}
+
+/**
+ * Fails with a GitError when a lease is lost. A process that stood still asks this before each change, because its timers
+ * have not told it yet.
+ */
+export function requireHeld({ holdings = [] }: GitRun): void {
+  if (holdings.some((holding) => holding.isLost || holding.remainingMs() === 0))
+    throw new GitError("stopped: the lease of the worktree is lost");
 }
 
 /**
@@ -85,11 +108,17 @@ const readsHalfMade = /failed to read .*\/worktrees\/.*\/commondir|bad object wo
 const attemptsMax = 20;
 
 async function runGit(args: readonly string[], options: GitOptions): Promise<string> {
-  const { cwd, signal, ceiling, worktree, encoding = "utf8" } = options;
+  const { cwd, signal, guard, holdings, ceiling, worktree, encoding = "utf8" } = options;
   const pieces: Record<"stdout" | "stderr", Uint8Array[]> = { stdout: [], stderr: [] };
   const output = (stream: "stdout" | "stderr", data: Uint8Array) => pieces[stream].push(data);
   const env = { ...gitEnvironment(ceiling, worktree), ...options.env };
-  const ending = await runCommand(["git", ...overrides, ...args], { cwd, env, signal, output });
+  const ending = await runCommand(["git", ...overrides, ...args], {
+    cwd,
+    env,
+    signal,
+    output,
+    ...present({ guard, holdings }),
+  });
   if (ending.exitCode === 0) return Buffer.concat(pieces.stdout).toString(encoding);
   if (ending.reason !== undefined) {
     const notInstalled = ending.errno === "ENOENT" && ending.reason.startsWith("git:");

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { realTime } from "../../realTime.ts";
-import { GitError, git, maskUrls, requireGoingOn } from "./git.ts";
+import { GitError, type GitRun, git, maskUrls, requireGoingOn } from "./git.ts";
 
 /**
  * The reasons for which a patch is not applied: it cannot be read, is larger than allowed, is another than its hash
@@ -26,12 +26,11 @@ export class PatchError extends GitError {
   }
 }
 
-export interface PatchOptions {
+export interface PatchOptions extends GitRun {
   /** A file, data, https or http URI. The runner reads it with its own rights. */
   readonly uri: string;
   /** The SHA-256 of the patch in hexadecimal, with or without `sha256:` in front. A data URI may go without. */
   readonly hash?: string | null | undefined;
-  readonly signal: AbortSignal;
   /** The largest patch; 64 MiB by default. */
   readonly bytesMax?: number;
   /** The time to read the patch; one minute by default. */
@@ -45,7 +44,7 @@ export interface PatchOptions {
  * Fails    PatchError | GitError when the signal aborts
  */
 export async function applyPatch(worktreePath: string, options: PatchOptions): Promise<void> {
-  const { uri, hash, signal } = options;
+  const { uri, hash, signal, guard, holdings } = options;
   const expected = expectedHash(uri, hash);
   const patch = await readPatch(options);
   const actual = createHash("sha256").update(patch).digest("hex");
@@ -57,7 +56,7 @@ export async function applyPatch(worktreePath: string, options: PatchOptions): P
   const path = join(tmpdir(), `debug-server-db-${randomUUID()}.patch`);
   await writeFile(path, patch, { mode: 0o600, flag: "wx" });
   try {
-    const inWorktree = { cwd: worktreePath, ceiling: dirname(worktreePath), signal };
+    const inWorktree = { cwd: worktreePath, ceiling: dirname(worktreePath), signal, guard, holdings };
     // It checks every file before it writes the first: https://git-scm.com/docs/git-apply
     await git(["apply", "--whitespace=nowarn", path], inWorktree);
   } catch (error) {

@@ -2,9 +2,10 @@
 import { createHash, randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, rename } from "node:fs/promises";
+import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { sleep } from "../../realTime.ts";
-import { GitError, git, gitVersion, maskUrls, requireGoingOn, separateCredentials } from "./git.ts";
+import { GitError, type GitRun, git, gitVersion, maskUrls, requireGoingOn, separateCredentials } from "./git.ts";
 import { removeTree } from "./removeTree.ts";
 
 /** A repository that worktrees can be made from. */
@@ -19,8 +20,8 @@ export interface GitRepository {
   requireCommit(commitSha: string, signal: AbortSignal): Promise<void>;
 }
 
-export interface RepositoryOptions {
-  readonly signal: AbortSignal;
+/** A mirror is shared, so the lease of one worktree does not decide about a fetch into it. */
+export interface RepositoryOptions extends Omit<GitRun, "holdings"> {
   /** The folder for the mirrors of repositories elsewhere. */
   readonly mirrorsFolder: string;
   /** The kind of ids that the repository elsewhere has; a mirror has the same. */
@@ -35,7 +36,7 @@ export interface RepositoryOptions {
  */
 export async function openRepository(source: string, options: RepositoryOptions): Promise<GitRepository> {
   await gitVersion();
-  if (isLocalPath(source)) return await openLocal(source, options.signal);
+  if (isLocalPath(source)) return await openLocal(source, options);
   return await openMirror(source, options);
 }
 
@@ -44,16 +45,17 @@ function isLocalPath(source: string): boolean {
   return !source.includes("://") && !/^[^/]+:/.test(source);
 }
 
-async function openLocal(path: string, signal: AbortSignal): Promise<GitRepository> {
+async function openLocal(path: string, { signal, guard }: GitRun): Promise<GitRepository> {
   const cwd = resolve(path);
+  if (!existsSync(cwd)) throw new GitError(`${cwd} is not on this machine (${hostname()})`, false, true);
   const question = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
-  const gitDir = (await git(question, { cwd, signal })).replace(/\n$/, "");
+  const gitDir = (await git(question, { cwd, signal, guard })).replace(/\n$/, "");
   return {
     gitDir,
     isMirror: false,
     source: path,
     async requireCommit(commitSha, until) {
-      if (await hasCommit(gitDir, commitSha, until)) return;
+      if (await hasCommit(gitDir, commitSha, { signal: until, guard })) return;
       throw new GitError(`commit ${commitSha} is not in ${gitDir}: fetch it there first`);
     },
   };
@@ -63,19 +65,19 @@ async function openLocal(path: string, signal: AbortSignal): Promise<GitReposito
 const refs = "refs/debug-server-db";
 
 async function openMirror(source: string, options: RepositoryOptions): Promise<GitRepository> {
-  const { mirrorsFolder, objectFormat = "sha1", signal } = options;
+  const { mirrorsFolder, objectFormat = "sha1", signal, guard } = options;
   requireKnownKind(source);
   const { url, env } = separateCredentials(source);
   const hash = createHash("sha256").update(`${objectFormat} ${url}`).digest("hex").slice(0, 16);
   const name = /([\w.-]*?)(?:\.git)?\/*$/.exec(url)?.[1]?.replace(/^\.+/, "").slice(-60) ?? "";
   const gitDir = join(resolve(mirrorsFolder), `${name}-${hash}.git`);
-  if (!existsSync(gitDir)) await createMirror(gitDir, objectFormat, signal);
+  if (!existsSync(gitDir)) await createMirror(gitDir, objectFormat, { signal, guard });
   return {
     gitDir,
     isMirror: true,
     source: maskUrls(source),
     requireCommit: (commitSha, until) =>
-      inTurn(gitDir, until, () => fetchCommit({ gitDir, url, env, commitSha, signal: until })),
+      inTurn(gitDir, until, () => fetchCommit({ gitDir, url, env, commitSha, signal: until, guard })),
   };
 }
 
@@ -87,14 +89,14 @@ function requireKnownKind(source: string): void {
 }
 
 /** Creates the mirror beside its place, and moves it there: of several processes that do so, one is first. */
-async function createMirror(gitDir: string, objectFormat: string, signal: AbortSignal): Promise<void> {
+async function createMirror(gitDir: string, objectFormat: string, run: GitRun): Promise<void> {
   const folder = resolve(gitDir, "..");
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const beside = `${gitDir}.${randomUUID()}`;
   // An empty template has no hooks.
   await git(["init", "--quiet", "--bare", "--template=", `--object-format=${objectFormat}`, beside], {
     cwd: folder,
-    signal,
+    ...run,
   });
   try {
     await rename(beside, gitDir);
@@ -118,12 +120,11 @@ async function inTurn(gitDir: string, signal: AbortSignal, fetch: () => Promise<
   requireGoingOn(signal);
 }
 
-interface Wanted {
+interface Wanted extends GitRun {
   readonly gitDir: string;
   readonly url: string;
   readonly env: NodeJS.ProcessEnv;
   readonly commitSha: string;
-  readonly signal: AbortSignal;
 }
 
 /** The number of times that a fetch is tried while another process changes the same refs. */
@@ -134,9 +135,9 @@ async function fetchCommit(wanted: Wanted): Promise<void> {
   const { gitDir, commitSha, signal } = wanted;
   const kept = `${refs}/commits/${commitSha}`;
   for (let attempt = 1; ; attempt++) {
-    if (await hasCommit(gitDir, kept, signal)) return;
+    if (await hasCommit(gitDir, kept, wanted)) return;
     try {
-      if (await hasCommit(gitDir, commitSha, signal))
+      if (await hasCommit(gitDir, commitSha, wanted))
         await git([...atMirror(gitDir), "update-ref", kept, commitSha], here(wanted));
       else await fetchInto(wanted, [`+${commitSha}:${kept}`]);
     } catch (error) {
@@ -155,7 +156,7 @@ function isNotAdvertised({ message }: GitError): boolean {
 
 async function fetchEverything(wanted: Wanted, refusal: GitError): Promise<void> {
   await fetchInto(wanted, [`+refs/heads/*:${refs}/heads/*`, `+refs/tags/*:${refs}/tags/*`]);
-  if (await hasCommit(wanted.gitDir, wanted.commitSha, wanted.signal)) return;
+  if (await hasCommit(wanted.gitDir, wanted.commitSha, wanted)) return;
   throw new GitError(
     `commit ${wanted.commitSha} is in no branch or tag of ${wanted.url}, push it there first (${refusal.message})`,
   );
@@ -167,15 +168,16 @@ async function fetchInto(wanted: Wanted, what: readonly string[]): Promise<void>
 }
 
 const atMirror = (gitDir: string): readonly string[] => ["--git-dir", gitDir];
-const here = ({ gitDir, signal, env }: Wanted) => ({
+const here = ({ gitDir, signal, guard, env }: Wanted) => ({
   cwd: gitDir,
   signal,
+  guard,
   env: { ...env, GIT_ALLOW_PROTOCOL: "file:https:http:ssh" },
 });
 
-async function hasCommit(gitDir: string, name: string, signal: AbortSignal): Promise<boolean> {
+async function hasCommit(gitDir: string, name: string, { signal, guard }: GitRun): Promise<boolean> {
   try {
-    await git([...atMirror(gitDir), "cat-file", "-e", `${name}^{commit}`], { cwd: gitDir, signal });
+    await git([...atMirror(gitDir), "cat-file", "-e", `${name}^{commit}`], { cwd: gitDir, signal, guard });
     return true;
   } catch (error) {
     if (!(error instanceof GitError) || error.notInstalled || signal.aborted) throw error;

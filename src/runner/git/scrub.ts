@@ -2,29 +2,30 @@
 import { lstat, mkdir, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { WorktreeParts } from "./environment.ts";
-import { type GitOptions, git } from "./git.ts";
-import { removeTree } from "./removeTree.ts";
+import { type GitOptions, type GitRun, git } from "./git.ts";
+import { removeAside } from "./removeTree.ts";
 
 /** The files of git that a worktree cannot be without. Settings, merges and bisections of the last commands are others. */
 const lasting = ["HEAD", "commondir", "gitdir", "index", "locked", "logs", "refs"];
 
 /** Removes all changes, new and ignored files, nested repositories, hidden flags and half-done merges. */
-export async function scrub(worktree: WorktreeParts, commitSha: string, signal: AbortSignal): Promise<void> {
+export async function scrub(worktree: WorktreeParts, commitSha: string, run: GitRun): Promise<void> {
   const { ownDir, path } = worktree;
-  for (const name of await readdir(ownDir)) if (!lasting.includes(name)) await removeTree(join(ownDir, name));
-  const options = { cwd: path, worktree, signal };
+  const remove = (part: string | Buffer) => removeAside(part, path, run);
+  for (const name of await readdir(ownDir)) if (!lasting.includes(name)) await remove(join(ownDir, name));
+  const options = { cwd: path, worktree, ...run };
   // With --force it does what reset --hard does, and never moves a branch that a command has checked out.
   const checkOut = ["checkout", "--quiet", "--force", "--detach", commitSha];
   await git(checkOut, options);
   const tracked = await readIndex(options);
   if (tracked.hidesChanges) {
     // Without its index, git compares nothing with what it remembers, and writes every file.
-    await removeTree(join(ownDir, "index"));
+    await remove(join(ownDir, "index"));
     await git(checkOut, options);
   }
-  for (const nested of await nestedRepositories(path, tracked)) await removeTree(nested);
+  for (const nested of await nestedRepositories(path, tracked)) await remove(nested);
   for (const module of tracked.submodules) {
-    await removeTree(join(path, module));
+    await remove(join(path, module));
     await mkdir(join(path, module), { recursive: true });
   }
   // --force twice, because one spares the repositories that a command has made.

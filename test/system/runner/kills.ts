@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { openStore, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
@@ -18,12 +19,17 @@ const linesMax = 15;
 const maxAttempts = 100;
 
 /**
- * A program that takes the worktree for itself, prints numbered lines, and leaves. It exits with 99 when it is not alone
- * there. What a killed program has left is removed with the next checkout.
+ * A program that takes the worktree for itself and prints numbered lines. It exits with 99 when it is not alone there, and
+ * with 98 when somebody changes a file meanwhile. Its lock lies beside the worktree, where no checkout removes it, and is
+ * gone with the program.
  */
-const program = `mkdir busy || exit 99
+const program = `exec 9>"$PWD.lock"; flock --nonblock 9 || exit 99
+echo $$ > own
 i=1; while [ $i -le ${linesMax} ]; do echo "line $i"; i=$((i+1)); sleep 0.01; done
-rmdir busy`;
+[ "$(cat own)" = $$ ] || exit 98`;
+
+/** The lease of a runner process, in milliseconds, and a time after which it has certainly ended. */
+const [ttlMs, frozenMs] = [3_000, 5_000];
 
 export interface KillsOptions {
   readonly name: string;
@@ -36,6 +42,11 @@ export interface KillsOptions {
 export function testKills({ name, rounds, threads, url }: KillsOptions): void {
   test(`runners that are killed ${rounds} times on ${name}: no worktree in two hands, no command or line lost or doubled, no process left`, async (t) => {
     const here = workingFolder(t, { commits: 2 });
+    // A checkout that takes a while, so that some runners are killed during one.
+    git(here.folder, "config", "filter.slow.smudge", "sleep 0.1; cat");
+    writeFileSync(join(here.folder, ".gitattributes"), "*.txt filter=slow\n");
+    git(here.folder, "add", ".");
+    git(here.folder, "commit", "--quiet", "--message", "Slow");
     const shared = (await url(t)) ?? here.url;
     const store = await openStore({ url: shared });
     t.after(() => store.close());
@@ -71,8 +82,12 @@ export function testKills({ name, rounds, threads, url }: KillsOptions): void {
         if ((await store.commands.list({ state: "queued", limit: 1 })).items.length === 0) await queue();
         return victim.hasStarted(programs);
       });
-      await victim.kill(round % 4 === 3 ? "SIGTERM" : "SIGKILL");
-      victim.start();
+      // It stands still until others have what it had, and goes on as if nothing had happened.
+      if (round % 6 === 2) await victim.freeze();
+      else {
+        await victim.kill(round % 4 === 3 ? "SIGTERM" : "SIGKILL");
+        victim.start();
+      }
     }
     const ends = await Promise.all(
       commandIds.map((commandId) => store.commands.wait({ commandId, timeoutMs: 120_000 })),
@@ -86,6 +101,8 @@ export function testKills({ name, rounds, threads, url }: KillsOptions): void {
     );
     for (const { id, attempt } of ends) await assertLines(store, id, attempt);
     await until(() => processesWith(marker).length === 0);
+    // git has the folder among its arguments; so have the runners, which have ended.
+    await until(() => processesWith(here.folder).length === 0);
     assert.equal((await store.worktrees.list({ state: "leased" })).items.length, 0);
     await assertSound(store);
     await store.close();
@@ -123,7 +140,7 @@ class RunnerProcess {
   #output = "";
 
   constructor(url: string, folder: string, threads: number) {
-    this.#args = [script, url, folder, "2", String(threads)];
+    this.#args = [script, url, folder, "2", String(threads), String(ttlMs)];
     this.start();
   }
 
@@ -140,6 +157,13 @@ class RunnerProcess {
   hasStarted(programs: number): boolean {
     assert.equal(this.#child?.exitCode, null, `the runner has ended by itself:\n${this.#output}`);
     return this.#started >= programs;
+  }
+
+  async freeze(): Promise<void> {
+    this.#child?.kill("SIGSTOP");
+    await sleep(frozenMs);
+    this.#started = 0;
+    this.#child?.kill("SIGCONT");
   }
 
   async kill(signal: NodeJS.Signals): Promise<void> {

@@ -255,6 +255,17 @@ suite("startRunner", { concurrency: 3 }, () => {
     assert.equal(given?.type === "handed_back" && given.reason, "worktree_lost");
   });
 
+  test("a command of a repository that is on another machine is given back", async (t) => {
+    const { store, events, commitSha } = await start(t, { concurrency: 1 });
+    const { id: repositoryId } = await store.repositories.upsert({ name: "elsewhere", remoteUrl: "/nowhere/app/.git" });
+    const { commands } = await store.sessions.create({ repositoryId, commitSha, commands: [{ argv: ["true"] }] });
+    await until(() => events.some(({ type }) => type === "handed_back"));
+    const given = events.find((event) => event.type === "handed_back");
+    assert.match(given?.type === "handed_back" ? given.reason : "", /\/nowhere\/app\/\.git is not on this machine/);
+    const { state, attempt, lostClaims } = await store.commands.get({ commandId: only({ commands }) });
+    assert.deepEqual([state, attempt - lostClaims], ["queued", 0]);
+  });
+
   test("without a listener, the problems of a runner are warnings of the process", async (t) => {
     const warned = Promise.withResolvers<Error>();
     const onWarning = (warning: Error): void => {

@@ -1,11 +1,13 @@
 // Worktrees on disk: made, reused, scrubbed, made anew and removed, whatever commands have left in them.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import {
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -13,8 +15,11 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { removeLeftovers } from "../../../../src/runner/git/removeTree.ts";
 import { checkOut, GitError, inspectWorktree, removeWorktree } from "../../../../src/runner/index.ts";
 import { git } from "../../cli/commandLine.ts";
+import { until } from "../../faults/until.ts";
 import { never, testRepository } from "./gitRepository.ts";
 
 const { repository, home, worktreesRoot, commits } = await testRepository();
@@ -49,7 +54,7 @@ test("a worktree is made, moved to other commits without losing ignored files, a
   assert.deepEqual(await bring(path), { how: "created", notes: [] });
   assertPristine(path, first);
   mkdirSync(join(path, "cache"));
-  assert.deepEqual(await inspectWorktree(path, signal), { commitSha: first, isClean: true });
+  assert.deepEqual(await inspectWorktree(path, { signal }), { commitSha: first, isClean: true });
   writeFileSync(join(git(path, "rev-parse", "--git-dir").trim(), "index.lock"), "");
   assert.deepEqual(await bring(path, second, false), { how: "reused", notes: [] });
   assert.ok(existsSync(join(path, "cache")));
@@ -87,7 +92,7 @@ test("a scrub leaves the files of the commit alone, and `inspectWorktree` calls 
   for (const [name, script] of Object.entries(leftBehind)) {
     const env = { ...process.env, OUT: outside, AS: "-c user.name=test -c user.email=test@example.com" };
     execFileSync("sh", ["-ec", script], { cwd: path, env, stdio: "ignore" });
-    const { isClean, commitSha } = await inspectWorktree(path, signal);
+    const { isClean, commitSha } = await inspectWorktree(path, { signal });
     if (!name.startsWith("the lock")) assert.ok(!isClean || commitSha !== first, `inspect: ${name}`);
     assert.deepEqual(await bring(path), { how: "reused", notes: [] }, name);
     assertPristine(path, first);
@@ -227,7 +232,7 @@ test("settings of the repository and variables start no program and lead nowhere
   Object.assign(process.env, variables);
   try {
     writeFileSync(join(path, "new"), "");
-    assert.deepEqual(await inspectWorktree(path, signal), { commitSha: first, isClean: false });
+    assert.deepEqual(await inspectWorktree(path, { signal }), { commitSha: first, isClean: false });
     assert.equal((await bring(path, second)).how, "reused");
   } finally {
     for (const name of Object.keys(variables)) delete process.env[name];
@@ -270,3 +275,63 @@ test("submodules are noted, or initialised on request; so are files in Git LFS w
   assert.equal(others.length, 1);
   assert.deepEqual(readdirSync(join(path, "module")), [".git", "x"]);
 });
+
+test("git ends with the process that was killed while it checked out", async (t) => {
+  const { repository: slow, home: slowHome, worktreesRoot: root, commits: slowCommits } = await testRepository();
+  const path = join(root, "tree");
+  const started = join(root, "started");
+  git(slowHome, "config", "filter.slow.smudge", `touch ${started}; exec sleep 60`);
+  writeFileSync(join(slow.gitDir, "info", "attributes"), "*.txt filter=slow\n");
+  const script = fileURLToPath(new URL("./guardedCheckout.ts", import.meta.url));
+  const runner = spawn(process.execPath, [script, slow.gitDir, root, path, slowCommits[0]], { stdio: "inherit" });
+  t.after(() => runner.kill("SIGKILL"));
+  await until(() => existsSync(started));
+  const running = () => processesIn(path).length;
+  assert.ok(process.platform !== "linux" || running() > 0);
+  runner.kill("SIGKILL");
+  await until(() => running() === 0);
+});
+
+test("without its lease, nothing in a worktree is changed", async () => {
+  const path = newPath();
+  await bring(path);
+  writeFileSync(join(path, "new.txt"), "of the next holder\n");
+  const lost = {
+    signal,
+    lost: signal,
+    isLost: false,
+    // Its process stood still: no timer has told it yet.
+    remainingMs: () => 0,
+    onRenewed: () => () => undefined,
+  };
+  const refused = { name: "GitError", message: /the lease of the worktree is lost/ };
+  const at = { repository, worktreesRoot, path, commitSha: second, signal, holdings: [lost] };
+  await assert.rejects(checkOut(at), refused);
+  await assert.rejects(removeWorktree({ gitDir, worktreesRoot, path, signal, holdings: [lost] }), refused);
+  assert.equal(git(path, "status", "--porcelain"), "?? new.txt\n");
+  // A new one is not begun either.
+  const fresh = newPath();
+  await assert.rejects(checkOut({ ...at, path: fresh }), refused);
+  assert.equal(existsSync(fresh), false);
+});
+
+test("what a killed process had taken away from its place is removed later, and nothing else", async () => {
+  const path = newPath();
+  await bring(path);
+  const left = `${path}.removing-${randomUUID()}`;
+  mkdirSync(join(left, "deep"), { recursive: true });
+  mkdirSync(`${path}.removing`);
+  await removeLeftovers(worktreesRoot);
+  assert.deepEqual([existsSync(left), existsSync(path), existsSync(`${path}.removing`)], [false, true, true]);
+});
+
+/** Returns the processes that work in a folder. */
+function processesIn(folder: string): readonly string[] {
+  return readdirSync("/proc").filter((pid) => {
+    try {
+      return /^\d+$/.test(pid) && readlinkSync(`/proc/${pid}/cwd`).startsWith(folder);
+    } catch {
+      return false;
+    }
+  });
+}
