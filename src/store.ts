@@ -35,6 +35,8 @@ export interface StoreOptions {
    * around it are dropped; "sqlite:~/PATH" is in the home directory.
    */
   readonly url?: string;
+  /** The token for a store that another process serves: "http://HOST:PORT", "https://..." or "unix:PATH" as `url`. */
+  readonly token?: string;
   /** The policy for a missing database: `create` (default) or `never`. An older or newer schema is always refused. */
   readonly migrate?: MigratePolicy;
   /**
@@ -86,6 +88,11 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
   const { migrate = "create", synchronous = "full", role = "server", clock } = options;
   const limits = checkLimits({ ...options.limits, ...(role === "visitor" ? { reapEveryMs: 0, pruneEveryMs: 0 } : {}) });
   const { url, name } = chooseUrl(options.url, process.env);
+  if (/^(?:https?:\/\/|unix:)/.test(url.trim())) {
+    // Loaded only when needed, because most stores are files.
+    const { openRemote } = await import("./remote/open.ts");
+    return await openRemote({ url: url.trim(), token: options.token }, options.limits ?? {});
+  }
   const place = parsePlace(url, name);
   const onEvent = (event: StoreEvent): void => {
     try {

@@ -133,8 +133,8 @@ async function tokenHint(store: OwnedStore): Promise<string> {
     : "another token: debug-server-db admin create-token --user NAME --scopes sessions:read,logs:read";
 }
 
-function lineOf({ method, path, status, durationMs, account, requestId }: Answered): string {
-  return `${method} ${path} ${status} ${durationMs.toFixed(1)} ms ${account ?? "-"} ${requestId}`;
+function lineOf({ method, path, status, durationMs, actor, requestId }: Answered): string {
+  return `${method} ${path} ${status} ${durationMs.toFixed(1)} ms ${actor ?? "-"} ${requestId}`;
 }
 
 function fired(signal: AbortSignal): Promise<void> {

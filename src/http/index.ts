@@ -1,12 +1,12 @@
 // The public API of `debug-server-db/http`; re-exports only.
 export { covers, type OperationName, operationScopes, operationsOf, runnerScopes } from "./access.ts";
+export type { ConnectionInfo, Identify, Identity } from "./identity.ts";
 export { type Address, isLocal, parseAddress } from "./listen.ts";
 export { nodeHandler } from "./nodeHandler.ts";
 export { type Problem, type RequestFault, requestFaults, statusOf } from "./problems.ts";
 export { type ServeStoreOptions, type StoreServer, serveStore } from "./serveStore.ts";
 export {
   type Answered,
-  type ConnectionInfo,
   type StoreHandler,
   type StoreHandlerOptions,
   storeHandler,

@@ -2,8 +2,6 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { realTime } from "../realTime.ts";
-import type { Store } from "../storeTypes.ts";
-import type { CheckedStore } from "./health.ts";
 import { type Address, listenAt, parseAddress, textOf } from "./listen.ts";
 import { nodeHandler } from "./nodeHandler.ts";
 import { type StoreHandlerOptions, storeHandler } from "./storeHandler.ts";
@@ -41,7 +39,7 @@ const lookMs = 50;
 
 /** Serves a store. Fails with `invalid_input` when the address is wrong or in use. */
 export async function serveStore(
-  store: Store & Partial<Pick<CheckedStore, "liveness">>,
+  store: Parameters<typeof storeHandler>[0],
   { listen = "127.0.0.1:8080", connectionsMax = 12_000, requestMs = 30_000, ...options }: ServeStoreOptions = {},
 ): Promise<StoreServer> {
   const asked = parseAddress(listen);

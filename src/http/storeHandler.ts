@@ -1,20 +1,21 @@
 // The operations of a store over HTTP, as a function from a standard Request to a Response.
 import { readFileSync } from "node:fs";
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import type { CallOptions } from "../client.ts";
 import { StoreError } from "../errors.ts";
-import type { Principal } from "../model/tokens.ts";
 import type { AnyOperation } from "../operation.ts";
 import { operations } from "../operations/table.ts";
 import { packageRoot } from "../package.ts";
 import { present } from "../present.ts";
 import { realTime, sleep } from "../realTime.ts";
+import { framesPath } from "../remote/protocol.ts";
 import type { Store } from "../storeTypes.ts";
 import type { OperationName } from "./access.ts";
+import { type ConnectingStore, RemoteClients } from "./envelopes.ts";
 import { type CheckedStore, healthHandler } from "./health.ts";
+import { asCaller, bearer, type ConnectionInfo, type Identify, type Identity, requireScope } from "./identity.ts";
 import { inputOf, jsonOf } from "./json.ts";
-import { asCaller, bearer, requireScope } from "./principal.ts";
 import { problemResponse, RequestError } from "./problems.ts";
 import { rawLog } from "./rawLog.ts";
 import { acceptedTypes, acceptsRaw, parseJson, readBody, readInput, requestIdOf, traceparentOf } from "./request.ts";
@@ -26,6 +27,11 @@ export interface StoreHandlerOptions {
   readonly bodyBytesMax?: number;
   /** The origins whose pages may call the API from a browser, such as "https://app.example.org". Defaults to none. */
   readonly origins?: readonly string[];
+  /**
+   * Tells who sends a request, in an API that authenticates by itself. Fails with a StoreError to refuse it. By default, a
+   * request needs a bearer token of the store.
+   */
+  readonly identify?: Identify;
   /** The bounds for wrong tokens from one address. Behind a proxy all requests have its address. */
   readonly wrongTokens?: WrongTokensOptions;
   /** The time between two comments in a stream of events that has nothing to say, in milliseconds. Defaults to 15 000. */
@@ -47,12 +53,7 @@ export interface Answered {
   readonly status: number;
   readonly durationMs: number;
   /** The name of the account, if there was a valid token. */
-  readonly account?: string;
-}
-
-/** The connection on which a request came. */
-export interface ConnectionInfo {
-  readonly remoteAddress?: string | undefined;
+  readonly actor?: string;
 }
 
 export type StoreHandler = (request: Request, connection?: ConnectionInfo) => Promise<Response>;
@@ -60,7 +61,8 @@ export type StoreHandler = (request: Request, connection?: ConnectionInfo) => Pr
 /** The time in which a failure of a stream still becomes the status of its response, in milliseconds. */
 const firstItemMs = 100;
 
-type Variables = { requestId: string; account: string | undefined };
+type Env = { Bindings: ConnectionInfo; Variables: { requestId: string; actor: string | undefined } };
+type RequestContext = Context<Env>;
 
 /**
  * Returns a handler for `POST /v1/<entity>.<verb>`, `POST /v1/atomically`, `GET /v1/self`, /openapi.json, /livez and /readyz. Reads can
@@ -68,13 +70,14 @@ type Variables = { requestId: string; account: string | undefined };
  * `operationScopes`. The handler never fails.
  */
 export function storeHandler(
-  store: Store & Partial<Pick<CheckedStore, "liveness">>,
+  store: Store & Partial<Pick<CheckedStore, "liveness"> & ConnectingStore>,
   options: StoreHandlerOptions = {},
 ): StoreHandler {
   const { bodyBytesMax = 8 * 1024 * 1024, origins = [], heartbeatMs = 15_000, closing, onResponse, onError } = options;
-  const identify = bearer(store, new WrongTokens(options.wrongTokens));
+  const identify = options.identify ?? bearer(store, new WrongTokens(options.wrongTokens));
+  const remoteClients = isConnecting(store) ? new RemoteClients(store, closing) : undefined;
   const health = healthHandler(store);
-  const app = new Hono<{ Bindings: ConnectionInfo; Variables: Variables }>();
+  const app = new Hono<Env>();
 
   app.use(async (context, next) => {
     const startedMs = realTime.elapsed();
@@ -93,7 +96,7 @@ export function storeHandler(
       path: context.req.path,
       status: context.res.status,
       durationMs: realTime.elapsed() - startedMs,
-      ...present({ account: context.get("account") }),
+      ...present({ actor: context.get("actor") }),
     });
   });
   if (origins.length > 0) app.use(cors({ origin: [...origins], ...corsHeaders }));
@@ -113,48 +116,54 @@ export function storeHandler(
   app.get("/openapi.json", () => new Response(openApi(), { headers: { "content-type": "application/json" } }));
   for (const path of ["/livez", "/readyz"]) app.all(path, (context) => health(context.req.raw));
 
-  /** Verifies the token of a request. */
-  const principalOf = async (request: Request, connection: ConnectionInfo, known: (account: string) => void) => {
-    const principal = await identify(request, connection?.remoteAddress ?? "");
-    known(principal.account.name);
-    return principal;
+  /** Tells who sends the request of a context. */
+  const identityOf = async (context: RequestContext) => {
+    const identity = await identify(context.req.raw, context.env ?? {});
+    context.set("actor", identity.actor);
+    return identity;
   };
 
   app.all("/v1/self", async (context) => {
     requireMethod(context.req.raw, ["GET"]);
-    const principal = await principalOf(context.req.raw, context.env, (account) => context.set("account", account));
-    return json(principal);
+    const { actor: _, ...identity } = await identityOf(context);
+    return json(identity);
   });
   app.all("/v1/atomically", async (context) => {
     const request = context.req.raw;
     requireMethod(request, ["POST"]);
-    const principal = await principalOf(request, context.env, (account) => context.set("account", account));
+    const identity = await identityOf(context);
     const { calls } = parseJson(await readBody(request, bodyBytesMax)) as { calls?: unknown };
     const recorded = callsOf(calls).map(({ name, operation, input }) => {
-      requireScope(principal, name);
-      return { name, input: asCaller(name, inputOf(operation, input), principal) };
+      requireScope(identity, name);
+      return { name, input: asCaller(name, inputOf(operation, input), identity) };
     });
     const record = (tx: unknown) => {
       for (const { name, input } of recorded) methodOf(tx, name)(input);
     };
-    const callOptions = callOptionsOf(request, principal, context.get("requestId"), request.signal);
+    const callOptions = callOptionsOf(request, identity, context.get("requestId"), request.signal);
     return json(await store.atomically(record, callOptions));
+  });
+  app.post(framesPath, async (context) => {
+    const identity = await identityOf(context);
+    if (remoteClients === undefined)
+      throw new StoreError("unknown_operation", "this server's store is attached, and cannot serve remote stores");
+    return await remoteClients.handle(context.req.raw, identity, 2 * bodyBytesMax);
   });
   app.all("/v1/:operation", async (context) => {
     const request = context.req.raw;
     const name = context.req.param("operation") as OperationName;
     const operation = operationOf(name);
     requireMethod(request, operation.access === "read" ? ["POST", "GET"] : ["POST"]);
-    const principal = await principalOf(request, context.env, (account) => context.set("account", account));
-    requireScope(principal, name);
+    const identity = await identityOf(context);
+    requireScope(identity, name);
     const given = await readInput(request, operation, bodyBytesMax);
-    const input = asCaller(name, resumed(name, given, request.headers.get("last-event-id")), principal);
+    const input = asCaller(name, resumed(name, given, request.headers.get("last-event-id")), identity);
     const requestId = context.get("requestId");
-    if (operation.stream !== undefined) return await stream(request, name, input, principal, requestId);
+    if (operation.stream !== undefined) return await stream(request, name, input, identity, requestId);
     const waits = operation.waits && closing !== undefined;
     const signal = waits ? AbortSignal.any([request.signal, closing]) : request.signal;
     const call = methodOf(store, name);
-    const result = await call(input, callOptionsOf(request, principal, requestId, signal)).catch(closingFailure);
+    const result = await call(input, callOptionsOf(request, identity, requestId, signal)).catch(closingFailure);
     return name === "logs.read" && acceptsRaw(request) ? rawLog(result as never) : json(result);
   });
 
@@ -163,7 +172,7 @@ export function storeHandler(
     request: Request,
     name: OperationName,
     input: object,
-    principal: Principal,
+    identity: Identity,
     requestId: string,
   ): Promise<Response> {
     const form = formOf(request.headers);
@@ -173,7 +182,7 @@ export function storeHandler(
       input: object,
       options: CallOptions,
     ) => AsyncGenerator<unknown, void, undefined>;
-    const items = iterate(input, callOptionsOf(request, principal, requestId, signal));
+    const items = iterate(input, callOptionsOf(request, identity, requestId, signal));
     const first = items.next().catch(closingFailure) as Promise<IteratorResult<unknown, void>>;
     await Promise.race([first, sleep(firstItemMs, { signal })]);
     const body = streamBody(items, {
@@ -224,6 +233,10 @@ const corsHeaders = {
   exposeHeaders: ["retry-after", "traceparent", "www-authenticate", "x-request-id"],
   maxAge: 600,
 };
+
+function isConnecting(store: object): store is ConnectingStore {
+  return "connect" in store;
+}
 
 function warn(error: unknown): void {
   process.emitWarning(error instanceof Error ? error : String(error));
@@ -278,14 +291,9 @@ function callsOf(calls: unknown): readonly NamedCall[] {
   });
 }
 
-function callOptionsOf(
-  { headers }: Request,
-  { account }: Principal,
-  requestId: string,
-  signal: AbortSignal,
-): CallOptions {
+function callOptionsOf({ headers }: Request, { actor }: Identity, requestId: string, signal: AbortSignal): CallOptions {
   const key = headers.get("idempotency-key");
-  return { actor: account.name, requestId, signal, ...(key === null ? {} : { idempotencyKey: key }) };
+  return { ...present({ actor }), requestId, signal, ...(key === null ? {} : { idempotencyKey: key }) };
 }
 
 /** Returns the form in which a client wants a stream. Fails with `not_acceptable`. */

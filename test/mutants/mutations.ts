@@ -1057,6 +1057,35 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/fsck/repair.ts", checkOfFile, [
     ["a repair is a change of the row", "version = version + 1,", "version = version,"],
   ]),
+  ...mutate("src/remote/exchange.ts", { tests: ["test/system/remote/faults.test.ts"] }, [
+    ["a write that may have run is not made again", "!isRepeatable(open.envelope, slot)", "false"],
+    ["a write with a key is made again", "if (!isAtomic) return isSafe(slot);", "if (!isAtomic) return false;"],
+    [
+      "an answer goes on after the frames that came",
+      "session, confirmed, sent, open.have] as const",
+      "session, confirmed, sent, 0] as const",
+    ],
+  ]),
+  ...mutate("src/http/envelopes.ts", { tests: ["test/system/remote/faults.test.ts"] }, [
+    [
+      "an envelope that is sent again runs once",
+      "this.#received.get(id) ?? this.#start(envelope, identity)",
+      "this.#start(envelope, identity)",
+    ],
+    [
+      "a client of another session is not known",
+      "known === undefined || known.session !== frame[2]",
+      "known === undefined",
+    ],
+  ]),
+  ...mutate("src/http/identity.ts", { tests: ["test/system/http/storeHandler.test.ts"] }, [
+    ["a token is made under its own authority", 'return own("createdBy", tokenId);', "return input;"],
+    ["another token is rotated by an admin alone", "!isAdmin && input.tokenId !== tokenId", "false"],
+    ["a scope is needed", "if (covers(scopes, needed)) return;", "return;"],
+  ]),
+  ...mutate("src/http/wrongTokens.ts", { tests: ["test/system/http/storeHandler.test.ts"] }, [
+    ["wrong tokens are bounded", "known.count >= this.#max", "false"],
+  ]),
   ...mutate("src/runner/execution.ts", { tests: ["test/system/runner/startRunner.test.ts"] }, [
     ["a hook that was not waited for spoils the worktree", 'distrust("broken");', 'distrust("dirty");'],
     ["a failure of a hook keeps the exit code", '{ ...result, outcome: "failed", reason: failure }', "result"],

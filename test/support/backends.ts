@@ -17,6 +17,7 @@ import { openTestStore, type TestClock, testClock } from "../../src/testing/inde
 import { wrongCountersAt } from "./counters.ts";
 import { migratedDatabase, migratedFile } from "./migrated.ts";
 import { dropDatabase } from "./postgres.ts";
+import { openRemoteStore } from "./remoteStore.ts";
 import { openRunnerStore } from "./runnerStore.ts";
 
 export interface OpenOptions {
@@ -108,6 +109,23 @@ export const backends = {
     ]),
     open: (options) =>
       openFile(options, (owned, clientOptions) => openRunnerStore(owned, { ...clientOptions, limits: patience })),
+  },
+  remote: {
+    name: "remote",
+    // Its file is the actor's, on which the tests of reopening run.
+    capabilities: { persists: false, drains: false },
+    // The server behind it is the actor's too: what differs is how calls reach it.
+    ownStores: new Set([
+      "calls",
+      "concurrency and order",
+      "errors",
+      "iterations",
+      "read your writes",
+      "test clock",
+      "transactions",
+      "waiting",
+    ]),
+    open: (options) => openFile(options, (owned, clientOptions) => openRemoteStore(owned, clientOptions, patience)),
   },
   postgres: {
     name: "postgres",

@@ -21,10 +21,10 @@ async function claimed({ call }: ApiServer) {
   return { repository, runner, session, commandId: command.id as string, fence: fence as number };
 }
 
-/** Reads a body until it has this text. */
+/** Reads a body until it has this text, and leaves it open. */
 async function readUntil(response: Response, what: string): Promise<string> {
   let text = "";
-  for await (const part of response.body as unknown as AsyncIterable<Uint8Array>) {
+  for await (const part of (response.body as ReadableStream<Uint8Array>).values({ preventCancel: true })) {
     text += Buffer.from(part).toString();
     if (text.includes(what)) return text;
   }

@@ -1,0 +1,87 @@
+// The sender of a request: the scopes that it covers, and the parts of an input that follow from its token.
+import { StoreError } from "../errors.ts";
+import type { Principal } from "../model/tokens.ts";
+import type { Scope } from "../model/vocabulary.ts";
+import type { Store } from "../storeTypes.ts";
+import { covers, type OperationName, operationScopes } from "./access.ts";
+import { authenticate } from "./authenticate.ts";
+import { RefusedToken, RequestError } from "./problems.ts";
+import type { WrongTokens } from "./wrongTokens.ts";
+
+/** The sender of a request. */
+export interface Identity {
+  readonly scopes: readonly Scope[];
+  /** The name in audit rows. With the scope `admin`, a caller may name another one. */
+  readonly actor?: string | undefined;
+  /** The token of the store, if there is one. */
+  readonly tokenId?: string | undefined;
+}
+
+/** The connection on which a request came. */
+export interface ConnectionInfo {
+  readonly remoteAddress?: string | undefined;
+}
+
+/** Returns the sender of a request. Fails with a StoreError or a RequestError. */
+export type Identify = (request: Request, connection: ConnectionInfo) => Promise<Identity & Partial<Principal>>;
+
+/** Returns a function that verifies the bearer token of a request, at each request: a revoked token is refused at once. */
+export function bearer(store: Pick<Store, "tokens">, wrong: WrongTokens): Identify {
+  const check = authenticate(store);
+  return async (request, { remoteAddress = "" }) => {
+    wrong.check(remoteAddress);
+    const result = await check(request);
+    if (result.ok) return { ...result.principal, actor: result.principal.account.name };
+    const headers = { "www-authenticate": result.wwwAuthenticate };
+    if (result.code === undefined) throw new RequestError("unauthenticated", undefined, headers);
+    wrong.add(remoteAddress);
+    throw new RefusedToken(new StoreError(result.code), headers);
+  };
+}
+
+/** Fails with `scope_missing` unless the sender may call the operation. */
+export function requireScope({ scopes }: Identity, operation: OperationName): void {
+  const needed = operationScopes[operation];
+  if (needed === null)
+    throw new StoreError("unknown_operation", `${operation} cannot be called over HTTP: open the store itself`);
+  if (covers(scopes, needed)) return;
+  const details = { missing: [needed] };
+  throw new StoreError("scope_missing", `the token does not cover ${needed}`, { operation, details });
+}
+
+/**
+ * Fills in what follows from the token, and refuses what would give a caller the authority of another one. A sender that
+ * covers `admin` may name others: it can be an API that acts for its own clients.
+ */
+export function asCaller(
+  operation: OperationName,
+  input: Record<string, unknown>,
+  { tokenId, actor, scopes }: Identity,
+): Record<string, unknown> {
+  const isAdmin = scopes.includes("admin");
+  const own = (field: string, value: unknown) => {
+    if (!isAdmin && input[field] !== undefined && input[field] !== value)
+      throw new StoreError("invalid_input", `${field}: is the caller's own, so leave it out`, { operation });
+    return input[field] === undefined && value !== undefined ? { ...input, [field]: value } : input;
+  };
+  switch (operation) {
+    case "tokens.mint":
+      return own("createdBy", tokenId);
+    case "tokens.rotate":
+    case "tokens.revoke":
+      // Rotating returns a secret with the scopes of the token that is rotated.
+      if (!isAdmin && input.tokenId !== tokenId)
+        throw new StoreError("scope_missing", "only a token with the scope admin can do this to another one", {
+          operation,
+          details: { missing: ["admin"] },
+        });
+      return input;
+    case "sessions.create":
+      return {
+        ...(actor === undefined || input.requestedBy !== undefined ? {} : { requestedBy: actor }),
+        ...own("tokenId", tokenId),
+      };
+    default:
+      return input;
+  }
+}

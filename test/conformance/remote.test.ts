@@ -1,0 +1,4 @@
+// The conformance suite on a store over HTTP.
+import { conformance } from "./conformance.ts";
+
+await conformance("remote");

@@ -1,0 +1,56 @@
+// A runner that knows the store only over HTTP, with the token of a runner: in its own thread and in threads of a pool.
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { test } from "node:test";
+import { runnerScopes, serveStore } from "../../../src/http/index.ts";
+import { openStore } from "../../../src/index.ts";
+import { startRunner } from "../../../src/runner/index.ts";
+import { fixtures } from "../../../src/testing/index.ts";
+import { git, workingFolder } from "../cli/commandLine.ts";
+
+for (const threads of [0, 1])
+  test(`a runner with ${threads} threads runs sessions of a store on another machine`, async (t) => {
+    const { folder, url } = workingFolder(t, { commits: 1 });
+    const store = await openStore({ url });
+    const { secret } = await fixtures(store).token({ scopes: [...runnerScopes], kind: "runner" });
+    const api = await serveStore(store, { listen: "127.0.0.1:0" });
+    const remote = await openStore({ url: api.url as string, token: secret });
+    const runner = await startRunner(remote, {
+      threads,
+      concurrency: 1,
+      signals: false,
+      folder: join(folder, "runner"),
+      artifacts: ["*.out"],
+    });
+    t.after(async () => {
+      await runner.close({ drainMs: 0 });
+      await remote.close();
+      await api.close({ withinMs: 0 });
+      await store.close();
+    });
+    const repository = await store.repositories.upsert({ name: "demo", remoteUrl: join(folder, ".git") });
+    const commitSha = git(folder, "rev-parse", "HEAD").trim();
+    const commands = [{ argv: ["sh", "-c", "cat file-1.txt; echo made > a.out"] }, { argv: ["false"] }];
+    const { session, commands: made } = await store.sessions.create({
+      repositoryId: repository.id,
+      commitSha,
+      autoComplete: true,
+      commands,
+    });
+    assert.equal((await store.sessions.wait({ sessionId: session.id, timeoutMs: 60_000 })).state, "failed");
+    let log = "";
+    for await (const { stream, data } of store.logs.follow({ commandId: made[0]?.id as string }))
+      if (stream === "stdout") log += Buffer.from(data).toString();
+    assert.equal(log, "line 1\n");
+    const states = await Promise.all(made.map(async ({ id }) => (await store.commands.get({ commandId: id })).state));
+    assert.deepEqual(states, ["succeeded", "failed"]);
+    const { items } = await store.artifacts.list({ commandId: made[0]?.id as string });
+    assert.deepEqual(
+      items.map(({ name, state }) => [name, state]),
+      [["a.out", "ready"]],
+    );
+    // What the token does not cover stays closed, whatever the client asks for.
+    await assert.rejects(remote.sessions.create({ repositoryId: repository.id, commitSha }), {
+      code: "unknown_operation",
+    });
+  });
