@@ -11,6 +11,7 @@ import { type LadderResult, renderLadder, runLadder } from "./ladder.ts";
 import { type PostgresResult, renderPostgres, runPostgres } from "./postgres.ts";
 import { type RunnerResult, renderRunner, runRunner } from "./programs.ts";
 import { type ReadsResult, renderReads, runReads } from "./reads.ts";
+import { type RemoteResult, renderRemote, runRemote } from "./remoteCalls.ts";
 import { renderUpkeep, runUpkeep, type UpkeepResult } from "./upkeep.ts";
 
 const scenarioNames = comparisons.map(({ name }) => name);
@@ -25,6 +26,7 @@ const usage = `Usage: npm run bench [-- SCENARIO ...] [--quick] [--rounds 5] [--
                                [--rounds 5] [--seconds 2.5] [--size 256] [--threads 16] [--json FILE]
        npm run bench -- reads [--rounds 5] [--seconds 3] [--json FILE]
        npm run bench -- runner [--rounds 5] [--json FILE]
+       npm run bench -- remote [--rounds 5] [--seconds 1] [--json FILE]
        npm run bench -- upkeep [--rounds 5] [--seconds 3] [--commands 50000] [--json FILE]
        npm run bench -- growth [--commands 1000000] [--rounds 20] [--json FILE]
        npm run bench -- render FILE`;
@@ -42,6 +44,7 @@ type Result =
   | LadderResult
   | PostgresResult
   | ReadsResult
+  | RemoteResult
   | RunnerResult
   | UpkeepResult;
 
@@ -129,6 +132,10 @@ async function run(name: string | undefined, values: ReturnType<typeof parse>["v
     return runLadder({ rounds, size, seconds: duration(values.seconds ?? "0.5") });
   }
   if (name === "runner") return runRunner({ rounds });
+  if (name === "remote") {
+    refuse(values, name, ["rounds", "seconds", "json"]);
+    return runRemote({ rounds, seconds: duration(values.seconds ?? "1") });
+  }
   if (name === "reads") {
     if ((values.size ?? values.threads ?? values["in-flight"] ?? values.logs ?? values.url) !== undefined)
       throw new UsageError("reads takes --rounds, --seconds and --json");
@@ -183,6 +190,7 @@ function render(result: Result): string {
   if (result.bench === "postgres") return renderPostgres(result);
   if (result.bench === "runner") return renderRunner(result);
   if (result.bench === "reads") return renderReads(result);
+  if (result.bench === "remote") return renderRemote(result);
   if (result.bench === "upkeep") return renderUpkeep(result);
   throw new UsageError("render: the file does not hold the result of a benchmark");
 }

@@ -8,6 +8,7 @@ import { renderLadder } from "../bench/ladder.ts";
 import { renderPostgres } from "../bench/postgres.ts";
 import { renderRunner } from "../bench/programs.ts";
 import { renderReads } from "../bench/reads.ts";
+import { renderRemote } from "../bench/remoteCalls.ts";
 import { renderUpkeep } from "../bench/upkeep.ts";
 import { errorCodes } from "../src/errors.ts";
 import { checks } from "../src/operations/fsck/checks.ts";
@@ -69,6 +70,7 @@ const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>
     growth: () => renderGrowth(readResult("growth")),
     runner: () => renderRunner(readResult("runner")),
     reads: () => renderReads(readResult("reads")),
+    remote: () => renderRemote(readResult("remote")),
     upkeep: () => renderUpkeep(readResult("upkeep")),
   },
 };

@@ -20,6 +20,9 @@ interface ServeFlags {
   readonly verbose?: true;
 }
 
+/** All clients over HTTP are one client of the store, and most of them wait: as many as there may be connections. */
+const serverLimits = { parkedCalls: 12_000, queueCalls: 24_000 };
+
 const examples = [
   "serve",
   "serve --runner .",
@@ -69,6 +72,7 @@ async function serve(cli: CommandLine, flags: ServeFlags, signal: AbortSignal, o
   const address = parseAddress(flags.listen);
   const store = await openStore({
     url: flags.url,
+    limits: serverLimits,
     onEvent: (event) => {
       if (event.type === "fault" || event.type === "file_lost" || event.type === "second_server")
         say(`store: ${event.type}: ${JSON.stringify(event)}`);

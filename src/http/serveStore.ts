@@ -46,7 +46,12 @@ export async function serveStore(
   const closing = new AbortController();
   const handler = nodeHandler(storeHandler(store, { ...options, closing: closing.signal }));
   const server = createServer(
-    { requestTimeout: requestMs, headersTimeout: Math.min(requestMs, 10_000), keepAliveTimeout: 65_000 },
+    {
+      requestTimeout: requestMs,
+      headersTimeout: Math.min(requestMs, 10_000),
+      keepAliveTimeout: 65_000,
+      connectionsCheckingInterval: Math.min(requestMs, 5_000),
+    },
     handler,
   );
   server.maxConnections = connectionsMax;

@@ -109,7 +109,10 @@ suite("serveStore", { concurrency: 3 }, () => {
 
   test("requests that are slow, too large, half closed or no HTTP are ended, and others are served", async (t) => {
     const { send, isServed, port, store, admin } = await serving(t, { requestMs: 300 });
-    // The server looks at its connections every 30 s by default; here the client's end is what ends them.
+    // Requests whose rest does not come.
+    assert.match(await send("GET /v1/self HTTP/1.1\r\nhost: x"), /^HTTP\/1\.1 408 /);
+    const slow = `POST /v1/self HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{`;
+    assert.match(await send(slow), /^HTTP\/1\.1 4\d\d /);
     const large = await send(`GET /v1/self HTTP/1.1\r\nhost: x\r\nx: ${"y".repeat(40_000)}\r\n\r\n`);
     assert.match(large, /^HTTP\/1\.1 431 /);
     assert.match(await send("not http at all\r\n\r\n"), /^HTTP\/1\.1 400 /);
