@@ -19,26 +19,42 @@ const lostClaimsMax = 3;
 
 /** Ends the expired lease of a command: it is queued again, lost, or cancelled if that was asked for. */
 export function expireCommand(state: State, command: Command, reason = "lease_expired"): void {
-  const session = state.sessions.get(command.sessionId) as Session;
-  const isRunning = command.state === "running";
   const isUnconfirmed =
-    isRunning &&
+    command.state === "running" &&
     command.hidden.confirmedFence !== command.fence &&
     command.lostClaims < lostClaimsMax &&
     lastAttempt(state, command.id).logBytes === 0;
-  const isRequeued = isRunning && (isUnconfirmed || command.attempt - command.lostClaims < command.maxAttempts);
+  loseAttempt(state, command, { isCounted: !isUnconfirmed, reason });
+}
+
+/** Gives a command back: its attempt counts if its program was started, and after three that were not. */
+export function handBack(state: State, command: Command, hasStarted: boolean, reason: string, logOffset?: number) {
+  const isCounted = hasStarted || command.lostClaims >= lostClaimsMax;
+  return loseAttempt(state, command, { isCounted, reason, logOffset });
+}
+
+function loseAttempt(
+  state: State,
+  command: Command,
+  how: { readonly isCounted: boolean; readonly reason: string; readonly logOffset?: number | undefined },
+): Command {
+  const session = state.sessions.get(command.sessionId) as Session;
+  const isRunning = command.state === "running";
+  const isRequeued = isRunning && (!how.isCounted || command.attempt - command.lostClaims < command.maxAttempts);
   const to = isRunning ? "lost" : "cancelled";
-  const result = { state: to, exitCode: null, signal: null, endReason: command.endReason ?? reason } as const;
+  const result = { state: to, exitCode: null, signal: null, endReason: command.endReason ?? how.reason } as const;
   let counters: Partial<Session> = { activeCommands: session.activeCommands - 1 };
+  let lost: Command;
   if (isRequeued) {
-    requeue(state, command, result, isUnconfirmed);
+    lost = requeue(state, command, result, !how.isCounted, how.logOffset);
     counters = { ...counters, queuedCommands: session.queuedCommands + 1 };
   } else {
-    const ended = endCommand(state, command, result, "expire");
+    lost = endCommand(state, command, result, "expire", how.logOffset);
     const failedCommands = session.failedCommands + (hasFailed(to) ? 1 : 0);
-    counters = { ...counters, failedCommands, ...asLast(ended) };
+    counters = { ...counters, failedCommands, ...asLast(lost) };
   }
   settle(state, saveSession(state, session, counters));
+  return lost;
 }
 
 /** Ends active commands of a session by force, which quarantines its worktree. */

@@ -50,8 +50,14 @@ export function endCommand(
 }
 
 /** Queues a command again whose lease was lost. A claim that never reached its runner is not counted. */
-export function requeue(state: State, before: Command, result: Result, isUnconfirmed: boolean): void {
-  endAttempt(state, before, result);
+export function requeue(
+  state: State,
+  before: Command,
+  result: Result,
+  isUnconfirmed: boolean,
+  logOffset?: number,
+): Command {
+  endAttempt(state, before, result, logOffset);
   const row = raised(
     before,
     {
@@ -66,6 +72,7 @@ export function requeue(state: State, before: Command, result: Result, isUnconfi
   );
   state.put("commands", row.id, row);
   state.change("command", row, "requeue", row.sessionId);
+  return row;
 }
 
 /** Cancels a queued command, or asks the runner of a running one to stop it. */

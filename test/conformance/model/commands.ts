@@ -1,5 +1,5 @@
 // The model of commands.
-import { asLast, endByForce, settleForced } from "./commandEnds.ts";
+import { asLast, endByForce, handBack, settleForced } from "./commandEnds.ts";
 import { cancelCommand, commandsOf, endCommand, hasFailed, isFinal, isOverTime } from "./commandState.ts";
 import { byId, fits, page, wholePage } from "./lists.ts";
 import { modelOf } from "./operation.ts";
@@ -242,6 +242,29 @@ export const commands = modelOf("commands", {
       const left = release === undefined ? undefined : { runnerId: before.runnerId, to: release };
       settle(state, saveSession(state, session, counters), left);
       return answer(command, session);
+    },
+  },
+  handBack: {
+    weight: 4,
+    input(picks, state) {
+      const row = picks.row(state.commands, isActive);
+      return {
+        commandId: picks.idOf(row),
+        fence: picks.fence(row),
+        ...picks.optional("hasStarted", picks.oneIn(2), 2),
+        ...picks.optional("reason", "given back", 3),
+        ...picks.optional("logOffset", picks.of([0, 4, 100]), 4),
+      };
+    },
+    run({ commandId, fence, hasStarted = true, reason = "handed_back", logOffset }, state) {
+      const before = get(state.commands, "command", commandId);
+      if (before.fence !== fence) throw lost(before);
+      const isOver = before.leaseExpiresAt === null;
+      if (isOver && !["queued", "lost", "cancelled"].includes(before.state))
+        throw new Failure("invalid_transition", { entity: "command", state: before.state });
+      const command = isOver ? before : handBack(state, before, hasStarted, reason, logOffset);
+      const session = state.sessions.get(before.sessionId) as Session;
+      return { command, session, remainingCommands: session.queuedCommands + session.activeCommands };
     },
   },
   cancel: {

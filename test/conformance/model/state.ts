@@ -2,6 +2,7 @@
 // The rules of the entities are in the files beside this one. They are written from the documentation of the
 // operations, without their code: what both say independently is tested.
 import type { ErrorCode, Store } from "../../../src/index.ts";
+import { defaultRetention } from "../../../src/model/retention.ts";
 import type { Stored } from "./keys.ts";
 
 /**
@@ -124,6 +125,11 @@ export class State {
   files: ReadonlyMap<string, DiscardedFile> = new Map();
   accounts: ReadonlyMap<string, Account> = new Map();
   tokens: ReadonlyMap<string, Token> = new Map();
+  retention: InTicks<Awaited1<Store["maintenance"]["retention"]>> = {
+    ...defaultRetention,
+    version: 0,
+    updatedAt: null,
+  };
   /** The calls with idempotency keys that have run, by operation, actor and key. */
   keys: ReadonlyMap<string, Stored> = new Map();
   /** The ids of tokens, by those of their secrets that an answer has shown. */

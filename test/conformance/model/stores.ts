@@ -15,7 +15,14 @@ import { limits as times } from "./state.ts";
  * nor, after a death of its thread, for a time in which nobody served.
  */
 const never = 2 ** 31 - 1;
-const limits = { ...times, reapEveryMs: 0, clockJumpMs: never, servedEveryMs: never, callMs: 120_000 } as const;
+const limits = {
+  ...times,
+  reapEveryMs: 0,
+  pruneEveryMs: 0,
+  clockJumpMs: never,
+  servedEveryMs: never,
+  callMs: 120_000,
+} as const;
 
 /** Three clients: more calls are never made together. */
 const three = (connect: () => Store): readonly Store[] => [connect(), connect(), connect()];
