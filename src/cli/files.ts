@@ -30,16 +30,22 @@ export function addFiles(program: Command, cli: CommandLine): void {
     group,
     "collect",
     "Removes the files of artifacts that have ended or were deleted.",
-    ["files collect --folder /srv/artifacts", "files collect --folder /srv/artifacts --watch"],
+    [
+      "files collect --folder /srv/artifacts --dry-run",
+      "files collect --folder /srv/artifacts",
+      "files collect --folder /srv/artifacts --watch",
+    ],
     "Only files in these folders and their subfolders are removed. Others are left alone, with the reason in `files list`. A file is due a minute after the store has ceased to need it.",
   )
     .requiredOption("--folder <path...>", "a folder in which files may be removed; several may be named")
-    .option("--watch", "go on until Ctrl-C, and remove files as they become due")
-    .action(async (flags: StoreFlags & { folder: string[]; watch?: true }) => {
+    .addOption(new Option("--watch", "go on until Ctrl-C, and remove files as they become due").conflicts("dryRun"))
+    .option("--dry-run", "remove nothing, and say what would be removed")
+    .action(async (flags: CollectFlags) => {
+      if (flags.dryRun === true) return await showDue(cli, flags);
       const { collectFiles } = await import("../collector/collectFiles.ts");
       const total = await visit(cli, flags, (store, { signal }) =>
         collectFiles(store, {
-          folders: flags.folder.map((folder) => pathFrom(cli, folder)),
+          folders: foldersOf(cli, flags),
           once: flags.watch !== true,
           signal,
           onFile(file, error) {
@@ -51,6 +57,40 @@ export function addFiles(program: Command, cli: CommandLine): void {
       printFields(cli, flags, total, { removed: String(removed), failed: String(failed) });
       if (failed > 0) cli.exitCode = exitCodes.failure;
     });
+}
+
+type CollectFlags = StoreFlags & { folder: string[]; watch?: true; dryRun?: true };
+
+function foldersOf(cli: CommandLine, { folder }: CollectFlags): string[] {
+  return folder.map((one) => pathFrom(cli, one));
+}
+
+/** Prints what `files collect` would do now: with each file that is due, and that no other collector has. */
+async function showDue(cli: CommandLine, flags: CollectFlags): Promise<void> {
+  const { checkLocalFile } = await import("../collector/localFiles.ts");
+  const total = await visit(cli, flags, async (store) => {
+    const found = { wouldRemove: 0, wouldFail: 0, bytes: 0 };
+    const now = new Date();
+    for await (const { uri, dueAt, owner, sizeBytes } of store.files.all({ kind: "artifact", limit: 500 })) {
+      if (dueAt > now || owner !== null) continue;
+      const reason = await checkLocalFile(uri, foldersOf(cli, flags)).then(
+        (isLocal) => (isLocal ? undefined : "it is no local file, and this collector removes only these"),
+        (error: Error) => error.message,
+      );
+      if (reason === undefined) {
+        found.wouldRemove++;
+        found.bytes += sizeBytes ?? 0;
+      } else found.wouldFail++;
+      printMessage(cli, flags, `${maskUrl(uri)}: ${reason ?? "would be removed"}`);
+    }
+    return found;
+  });
+  const { wouldRemove, wouldFail, bytes } = total;
+  printFields(cli, flags, total, {
+    "would remove": String(wouldRemove),
+    "would fail": String(wouldFail),
+    bytes: formatBytes(bytes),
+  });
 }
 
 function fileColumns(rows: readonly DiscardedFile[]): readonly Column[] {

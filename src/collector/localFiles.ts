@@ -18,8 +18,7 @@ export async function removeLocalFile(uri: string, folders: readonly string[]): 
   } catch (error) {
     if (!isMissing(error)) throw error;
     // Without its folder the file does not exist.
-    await requireWithin(await realpath(await existingPart(dirname(path))), basename(path), folders);
-    return true;
+    return await checkLocalFile(uri, folders);
   }
   try {
     // On Linux, the file is removed in the very folder that was checked, even if its path is changed meanwhile.
@@ -32,6 +31,17 @@ export async function removeLocalFile(uri: string, folders: readonly string[]): 
   } finally {
     await folder.close();
   }
+  return true;
+}
+
+/**
+ * Checks whether `removeLocalFile` would remove the file at this uri, and removes nothing. Returns false for a uri of
+ * another kind, and fails as it does.
+ */
+export async function checkLocalFile(uri: string, folders: readonly string[]): Promise<boolean> {
+  const path = uri.startsWith("file:") ? fileURLToPath(uri) : uri;
+  if (!isAbsolute(path)) return false;
+  await requireWithin(await realpath(await existingPart(dirname(path))), basename(path), folders);
   return true;
 }
 

@@ -1072,11 +1072,6 @@ export const mutations: readonly Mutation[] = [
       "this.#received.get(id) ?? this.#start(envelope, identity)",
       "this.#start(envelope, identity)",
     ],
-    [
-      "a client of another session is not known",
-      "known === undefined || known.session !== frame[2]",
-      "known === undefined",
-    ],
   ]),
   ...mutate("src/http/identity.ts", { tests: ["test/system/http/storeHandler.test.ts"] }, [
     ["a token is made under its own authority", 'return own("createdBy", tokenId);', "return input;"],

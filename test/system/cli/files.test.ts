@@ -27,6 +27,12 @@ test("files list shows what waits, and files collect removes what is in its fold
   const db = new Database(url.slice("sqlite:".length));
   db.exec("UPDATE discarded_files SET due_at = 0");
   db.close();
+  const dry = await run(folder, ["files", "collect", "--folder", "artifacts", "--url", url, "--json", "--dry-run"]);
+  assert.deepEqual([dry.code, JSON.parse(dry.stdout)], [0, { wouldRemove: 1, wouldFail: 2, bytes: 4 }]);
+  assert.match(dry.stderr, /report: would be removed\n/);
+  assert.ok(existsSync(inside) && !dry.stderr.includes("secret"));
+  const both = await run(folder, ["files", "collect", "--folder", "artifacts", "--url", url, "--dry-run", "--watch"]);
+  assert.equal(both.code, 2);
   const collected = await run(folder, ["files", "collect", "--folder", "artifacts", "--url", url, "--json"]);
   assert.deepEqual([collected.code, JSON.parse(collected.stdout)], [1, { removed: 1, failed: 2 }]);
   assert.match(collected.stderr, /other: .* is in none of the folders of this collector\n/);

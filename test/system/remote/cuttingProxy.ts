@@ -39,6 +39,7 @@ export class CuttingProxy {
   }
 
   cutAll(): void {
+    this.cut += this.#sockets.size / 2;
     for (const socket of this.#sockets) socket.destroy();
   }
 
