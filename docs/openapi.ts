@@ -37,6 +37,7 @@ export function renderOpenApi(): string {
     tags: [...new Set(all.map(({ entity }) => entity))].map((name) => ({ name })),
     paths: {
       ...paths,
+      "/v1/artifacts.content": contentPath,
       "/v1/self": { get: selfPath },
       "/v1/atomically": { post: atomicallyPath },
       ...Object.fromEntries(["/livez", "/readyz"].map((path) => [path, { get: healthPath(path) }])),
@@ -241,6 +242,42 @@ const principal = {
     scopes: { type: "array", items: { type: "string" } },
     expiresAt: { anyOf: [{ type: "string", format: "date-time" }, { type: "null" }] },
     account: { type: "object" },
+  },
+};
+
+const artifactAnswer = {
+  200: {
+    description: "The artifact.",
+    content: { "application/json": { schema: { $ref: "#/components/schemas/Artifact" } } },
+  },
+  default: { $ref: "#/components/responses/Problem" },
+};
+
+const contentPath = {
+  get: {
+    operationId: "artifacts.content",
+    summary: "Returns the bytes of an artifact whose file this server has.",
+    "x-scope": operationScopes["artifacts.get"],
+    parameters: [{ name: "artifactId", in: "query", required: true, schema: { type: "string" } }],
+    responses: {
+      200: { description: "The bytes.", content: { "*/*": { schema: {} } } },
+      default: { $ref: "#/components/responses/Problem" },
+    },
+  },
+  post: {
+    operationId: "artifacts.upload",
+    summary: "Stores the body as the file of a new artifact.",
+    "x-scope": operationScopes["artifacts.begin"],
+    parameters: ["sessionId", "name", "commandId", "attempt", "kind", "description", "sha256", "replace"].map(
+      (name) => ({
+        name,
+        in: "query",
+        required: name === "sessionId" || name === "name",
+        schema: { type: name === "attempt" ? "integer" : name === "replace" ? "boolean" : "string" },
+      }),
+    ),
+    requestBody: { required: true, content: { "*/*": { schema: {} } } },
+    responses: artifactAnswer,
   },
 };
 

@@ -15,6 +15,7 @@ interface ServeFlags {
   readonly listen: string;
   readonly runner?: string;
   readonly runners: number;
+  readonly artifacts: string;
   readonly origin?: readonly string[];
   readonly drain: number;
   readonly verbose?: true;
@@ -43,6 +44,7 @@ export function addServe(program: Command, cli: CommandLine): void {
         .default(4)
         .argParser(wholeNumber(1, 1_024)),
     )
+    .option("--artifacts <folder>", "the folder for the bytes of artifacts", ".artifacts/runner/artifacts")
     .option("--origin <origin...>", "pages of these origins may call the API, such as https://app.example.org")
     .addOption(
       new Option("--drain <seconds>", "the time that requests and commands have to end once the server has to")
@@ -82,6 +84,7 @@ async function serve(cli: CommandLine, flags: ServeFlags, signal: AbortSignal, o
     const api = await serveStore(store, {
       listen: flags.listen,
       origins: flags.origin ?? [],
+      artifactsFolder: pathFrom(cli, flags.artifacts),
       ...(flags.verbose ? { onResponse: (answered: Answered) => say(lineOf(answered)) } : {}),
       onError: (error, requestId) =>
         say(`request ${requestId}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),

@@ -110,7 +110,7 @@ export async function readBody(request: Request, bytesMax: number): Promise<Uint
 }
 
 /** Returns the fields of an input that are in the query: numbers and truth values as the schema wants them. */
-function queryOf(request: Request, operation: AnyOperation): Record<string, unknown> {
+export function queryOf(request: Request, operation: AnyOperation): Record<string, unknown> {
   const { searchParams } = new URL(request.url);
   const input: Record<string, unknown> = {};
   for (const [name, text] of searchParams) {

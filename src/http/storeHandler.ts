@@ -12,19 +12,36 @@ import { realTime, sleep } from "../realTime.ts";
 import { framesPath } from "../remote/protocol.ts";
 import type { Store } from "../storeTypes.ts";
 import type { OperationName } from "./access.ts";
+import { contentOf, upload } from "./artifactContent.ts";
 import { type ConnectingStore, RemoteClients } from "./envelopes.ts";
 import { type CheckedStore, healthHandler } from "./health.ts";
 import { asCaller, bearer, type ConnectionInfo, type Identify, type Identity, requireScope } from "./identity.ts";
 import { inputOf, jsonOf } from "./json.ts";
 import { problemResponse, RequestError } from "./problems.ts";
 import { rawLog } from "./rawLog.ts";
-import { acceptedTypes, acceptsRaw, parseJson, readBody, readInput, requestIdOf, traceparentOf } from "./request.ts";
+import {
+  acceptedTypes,
+  acceptsRaw,
+  parseJson,
+  queryOf,
+  readBody,
+  readInput,
+  requestIdOf,
+  traceparentOf,
+} from "./request.ts";
 import { resumed, type StreamForm, streamBody, streamTypes } from "./streams.ts";
 import { WrongTokens, type WrongTokensOptions } from "./wrongTokens.ts";
 
 export interface StoreHandlerOptions {
   /** The largest size of a body in bytes. Defaults to 8 MiB, the largest message that a store takes by default. */
   readonly bodyBytesMax?: number;
+  /**
+   * The folder for the bytes of artifacts: those that clients send go there, and those whose uri leads there are sent.
+   * Without it, there is no `artifacts.content`.
+   */
+  readonly artifactsFolder?: string;
+  /** The largest size of a file that is sent as an artifact, in bytes. Defaults to 1 GiB. */
+  readonly artifactBytesMax?: number;
   /** The origins whose pages may call the API from a browser, such as "https://app.example.org". Defaults to none. */
   readonly origins?: readonly string[];
   /**
@@ -142,6 +159,27 @@ export function storeHandler(
     };
     const callOptions = callOptionsOf(request, identity, context.get("requestId"), request.signal);
     return json(await store.atomically(record, callOptions));
+  });
+  app.all("/v1/artifacts.content", async (context) => {
+    const request = context.req.raw;
+    requireMethod(request, ["GET", "POST"]);
+    const { artifactsFolder: folder, artifactBytesMax: bytesMax = 1024 ** 3 } = options;
+    const identity = await identityOf(context);
+    if (folder === undefined)
+      throw new RequestError(
+        "no_such_path",
+        "this server keeps no files of artifacts: its option artifactsFolder names none",
+      );
+    const callOptions = callOptionsOf(request, identity, context.get("requestId"), request.signal);
+    if (request.method === "GET") {
+      requireScope(identity, "artifacts.get");
+      const input = queryOf(request, operations.artifacts.get);
+      return await contentOf(await store.artifacts.get(input as never, callOptions), folder);
+    }
+    requireScope(identity, "artifacts.begin");
+    const contentType = request.headers.get("content-type") ?? undefined;
+    const input = { ...present({ contentType }), ...queryOf(request, operations.artifacts.begin) };
+    return json(await upload(request.body, input as never, { store, folder, bytesMax, callOptions }));
   });
   app.post(framesPath, async (context) => {
     const identity = await identityOf(context);

@@ -182,9 +182,9 @@ export class Exchange implements Backend {
           for (let slot = 0; slot < open.units; slot++) open.answered.add(slot);
           return true;
         case "forgotten":
-          if (this.#session !== undefined && (await this.#session) === session) this.#session = undefined;
           // In a session that was over already, it has not run.
           open.sentIn = wasSentIn;
+          if (this.#session !== undefined && (await this.#session) === session) this.#session = undefined;
           if (wasSentIn === session) open.forgottenIn = session;
           return false;
         case "again":

