@@ -90,8 +90,8 @@ export async function upload(
       { ...(actor === undefined ? {} : { actor }), ...(requestId === undefined ? {} : { requestId }) },
     );
   } catch (error) {
-    const ended = await store.artifacts.delete({ artifactId }).catch(() => undefined);
     await rm(part, { force: true });
+    const ended = await store.artifacts.delete({ artifactId }).catch(() => undefined);
     // A collector removes a file that the store knows of.
     if (ended?.uri === null) await rm(path, { force: true });
     throw error;
