@@ -3,11 +3,11 @@
 import { randomUUID } from "node:crypto";
 import { type ErrorCode, errorCodes, type Outcome, StoreError, type WireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import { operations } from "../operations/table.ts";
 import { realTime, sleep } from "../realTime.ts";
 import { type Backend, callWidth, type Envelope, type Receiver, type Reply } from "../wire.ts";
 import { type Connection, Unreachable } from "./connection.ts";
 import type { ServerFrame } from "./protocol.ts";
+import { isReading, isRepeatable, namesIn, operationNamed, withKeys } from "./repeatable.ts";
 
 /** The pauses between attempts to reach a server, in milliseconds: the first, and the longest. */
 const [pauseMsMin, pauseMsMax] = [20, 1_000];
@@ -64,14 +64,15 @@ export class Exchange implements Backend {
     await this.#sessionNow();
   }
 
-  send(envelope: Envelope, receiver: Receiver): void {
+  send(given: Envelope, receiver: Receiver): void {
+    const envelope = withKeys(given);
     const [id, isAtomic, calls] = envelope;
     const units = isAtomic ? 1 : calls.length / callWidth;
     const open: Open = {
       envelope,
       receiver,
       units,
-      waits: units === 1 && waits(calls[0]),
+      waits: units === 1 && operationNamed(String(calls[0]))?.waits === true,
       sentIn: undefined,
       forgottenIn: undefined,
       slots: undefined,
@@ -81,7 +82,7 @@ export class Exchange implements Backend {
       ended: new AbortController(),
     };
     this.#open.set(id, open);
-    const refused = names(envelope).flatMap((name, index) => (this.#mayCall(name) ? [] : [index]));
+    const refused = namesIn(envelope).flatMap((name, index) => (this.#mayCall(name) ? [] : [index]));
     const [index] = refused;
     if (isAtomic && index !== undefined)
       this.#answerSlots(open, [0], "unknown_operation", "not_run", undefined, { index });
@@ -215,7 +216,7 @@ export class Exchange implements Backend {
   /** Gives calls up of which nobody knows whether they ran. A read has changed nothing, whether it ran or not. */
   #lose(open: Open, isLost: (slot: number) => boolean): void {
     const [, isAtomic] = open.envelope;
-    const called = names(open.envelope);
+    const called = namesIn(open.envelope);
     for (const slot of remainingSlots(open).filter(isLost)) {
       const isRead = (isAtomic ? called : [called[slot] as string]).every(isReading);
       this.#answerSlots(open, [slot], "busy", isRead ? "not_run" : "unknown", lostMessage);
@@ -274,34 +275,6 @@ function pauseAfter(attempt: number): number {
   const pauseMs = Math.min(pauseMsMax, pauseMsMin * 2 ** Math.min(attempt - 1, 10));
   // Clients that lost one server do not come back at the same moment.
   return pauseMs * (0.5 + Math.random() / 2);
-}
-
-function names([, , calls]: Envelope): readonly string[] {
-  return calls.filter((_, index) => index % callWidth === 0) as string[];
-}
-
-function isReading(name: string): boolean {
-  return operationNamed(name)?.access === "read";
-}
-
-function waits(name: unknown): boolean {
-  return operationNamed(String(name))?.waits === true;
-}
-
-function operationNamed(name: string): { readonly access: string; readonly waits: boolean } | undefined {
-  const [entity = "", verb = ""] = name.split(".");
-  return (operations as Readonly<Record<string, Readonly<Record<string, { access: string; waits: boolean }>>>>)[
-    entity
-  ]?.[verb];
-}
-
-/** Checks whether a call can be made again: it only reads, or its idempotency key makes it run once. */
-function isRepeatable([, isAtomic, calls]: Envelope, slot: number): boolean {
-  const callerOf = (index: number) => calls[index * callWidth + 2] as readonly unknown[] | undefined;
-  const isSafe = (index: number) => callerOf(index)?.[2] !== undefined || isReading(calls[index * callWidth] as string);
-  if (!isAtomic) return isSafe(slot);
-  if (callerOf(0)?.[4] !== undefined) return true;
-  return Array.from({ length: calls.length / callWidth }, (_, index) => index).every(isSafe);
 }
 
 /** The slots that are not answered. */

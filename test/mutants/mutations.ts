@@ -1058,13 +1058,14 @@ export const mutations: readonly Mutation[] = [
     ["a repair is a change of the row", "version = version + 1,", "version = version,"],
   ]),
   ...mutate("src/remote/exchange.ts", { tests: ["test/system/remote/faults.test.ts"] }, [
-    ["a write that may have run is not made again", "!isRepeatable(open.envelope, slot)", "false"],
-    ["a write with a key is made again", "if (!isAtomic) return isSafe(slot);", "if (!isAtomic) return false;"],
     [
       "an answer goes on after the frames that came",
       "session, confirmed, sent, open.have] as const",
       "session, confirmed, sent, 0] as const",
     ],
+  ]),
+  ...mutate("src/remote/repeatable.ts", { tests: ["test/system/remote/faults.test.ts"] }, [
+    ["a write gets a key", "!harmless.has(name) &&", "false &&"],
   ]),
   ...mutate("src/http/envelopes.ts", { tests: ["test/system/remote/faults.test.ts"] }, [
     [
