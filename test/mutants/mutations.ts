@@ -1057,7 +1057,7 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/fsck/repair.ts", checkOfFile, [
     ["a repair is a change of the row", "version = version + 1,", "version = version,"],
   ]),
-  ...mutate("src/remote/exchange.ts", { tests: ["test/system/remote/faults.test.ts"] }, [
+  ...mutate("src/remote/exchange.ts", { tests: ["test/unit/remote/exchange.test.ts"] }, [
     [
       "an answer goes on after the frames that came",
       "session, confirmed, sent, open.have] as const",
