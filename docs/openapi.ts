@@ -15,6 +15,7 @@ const refOf = (codec: AnyCodec): JsonSchema | undefined => {
 /** The items of the streams. */
 const items: Partial<Record<OperationName, string>> = {
   "logs.follow": "Chunk",
+  "logs.followSession": "SessionLogItem",
   "changes.watch": "ChangeRow",
   "debug.follow": "DebugEvent",
 };

@@ -11,6 +11,9 @@ export const bounds = {
   jsonNumberLength: 1_000,
   logChunkBytes: 64 * 1024,
   logReadBytes: 1024 * 1024,
+  /** The marks in the log of a session, and the longest text of one. All of them are deleted in a few steps. */
+  logMarks: 1_000,
+  logMarkLength: 1_000,
   /** The size of the JSON and the long texts of one page. A page of more ends earlier, after at least one row. */
   pageBytes: 1024 * 1024,
   pageRows: 50,

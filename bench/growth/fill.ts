@@ -98,8 +98,8 @@ export function fillFile(path: string, { commands, sessions, worktrees, tokens }
       );
       each(
         commands,
-        "attempts (id, command_id, attempt, fence, runner_id, outcome, exit_code, started_at, ended_at, log_state, next_offset, next_line, limit_bytes)",
-        `n + 1, row_id(${kinds.command}, n), 1, 1, row_id(${kinds.runner}, (n / ${commandsPerSession}) % ${runners}),
+        "attempts (id, command_id, session_id, attempt, fence, runner_id, outcome, exit_code, started_at, ended_at, log_state, next_offset, next_line, limit_bytes)",
+        `n + 1, row_id(${kinds.command}, n), row_id(${kinds.session}, n / ${commandsPerSession}), 1, 1, row_id(${kinds.runner}, (n / ${commandsPerSession}) % ${runners}),
          'succeeded', 0, ${ran}, ${ran}, 'sealed', 400, 4, 67108864`,
       );
       const line = `${"x".repeat(99)}\n`;

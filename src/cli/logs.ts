@@ -1,6 +1,6 @@
 // debug-server-db logs: prints the log of a command, once or while it grows.
 import { type Command, Option } from "commander";
-import type { Chunk } from "../model/logs.ts";
+import { type Chunk, type LogStream, logStreams, type SessionLogItem } from "../model/logs.ts";
 import { present } from "../present.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import type { CommandLine } from "./commandLine.ts";
@@ -10,6 +10,7 @@ import { commandGroup, type StoreFlags, storeCommand } from "./storeCommand.ts";
 import { visit } from "./visit.ts";
 
 interface LogFlags extends StoreFlags {
+  readonly stream?: LogStream[];
   readonly attempt?: number;
   readonly lines?: number;
 }
@@ -33,14 +34,16 @@ export function addLogs(program: Command, cli: CommandLine): void {
   ).action(async (commandId: string, flags: LogFlags) => {
     await visit(cli, flags, async (store) => {
       const out = printer(cli, flags);
-      let page = await store.logs.read({ commandId, ...positionOf(flags), maxBytes: pageBytes });
+      const streams = present({ stream: flags.stream });
+      let page = await store.logs.read({ commandId, ...positionOf(flags), ...streams, maxBytes: pageBytes });
       for (;;) {
         for (const chunk of page.chunks) if (!(await out.print(chunk))) return;
-        if (page.chunks.length === 0 || page.nextOffset >= page.endOffset) break;
+        if (page.nextOffset >= page.endOffset || (page.chunks.length === 0 && page.state === "pruned")) break;
         page = await store.logs.read({
           commandId,
           attempt: page.attempt,
           offset: page.nextOffset,
+          ...streams,
           maxBytes: pageBytes,
         });
       }
@@ -67,7 +70,8 @@ attempt is followed; with --attempt, only that one. Ctrl-C ends it earlier, with
       const from = { lastLines: 10, ...positionOf(flags) };
       const until = flags.attempt === undefined ? "ended" : "sealed";
       let { attempt } = await store.commands.get({ commandId });
-      for await (const chunk of store.logs.follow({ commandId, ...from, until }, { signal })) {
+      const input = { commandId, ...from, ...present({ stream: flags.stream }), until } as const;
+      for await (const chunk of store.logs.follow(input, { signal })) {
         if (chunk.attempt > attempt && attempt > 0)
           printMessage(cli, flags, `Attempt ${chunk.attempt - 1} was lost. Following attempt ${chunk.attempt}.`);
         attempt = chunk.attempt;
@@ -77,12 +81,43 @@ attempt is followed; with --attempt, only that one. Ctrl-C ends it earlier, with
       signal.throwIfAborted();
     });
   });
+
+  const sessionNote = `${note}
+Says on stderr when a command starts and ends, and which phase begins. Ends when the session has ended, whichever process
+runs its commands; --now leaves out what there is already. Ctrl-C ends it earlier, with exit code 130.`;
+  withStream(
+    storeCommand(
+      group,
+      "session",
+      "Prints the log of a session, with all its commands, and follows it until the session has ended.",
+      [`logs session ${id}`, `logs session ${id} --now --stream stderr`],
+      sessionNote,
+    )
+      .argument("<id>", "the id of the session")
+      .option("--now", "begin with what is written from now on"),
+  ).action(async (sessionId: string, flags: StoreFlags & { now?: true; stream?: LogStream[] }) => {
+    await visit(cli, flags, async (store, { signal }) => {
+      const out = sessionPrinter(cli, flags);
+      const input = {
+        sessionId,
+        ...present({ stream: flags.stream }),
+        ...(flags.now ? { start: "end" as const } : {}),
+      };
+      for await (const item of store.logs.followSession(input, { signal })) if (!(await out.print(item))) return;
+      await out.end();
+      signal.throwIfAborted();
+    });
+  });
 }
 
 const pageBytes = 1_048_576;
 
+function withStream(command: Command): Command {
+  return command.addOption(new Option("--stream <names...>", "only output of these streams").choices([...logStreams]));
+}
+
 function withPosition(command: Command): Command {
-  return command
+  return withStream(command)
     .argument("<id>", "the id of the command")
     .addOption(
       new Option("-n, --lines <number>", "start with this number of last lines").argParser(wholeNumber(0, 100_000)),
@@ -103,11 +138,50 @@ interface Printer {
   end(): Promise<void>;
 }
 
-function printer(cli: CommandLine, flags: StoreFlags): Printer {
+/** Prints the log of a session: the output of each attempt by a printer of its own, and the rest as messages. */
+function sessionPrinter(
+  cli: CommandLine,
+  flags: StoreFlags,
+): { print(item: SessionLogItem): Promise<boolean>; end(): Promise<void> } {
+  const printers = new Map<string, Printer>();
+  const end = async (name: string) => {
+    await printers.get(name)?.end();
+    printers.delete(name);
+  };
+  return {
+    async print(item) {
+      const { position: _, ...about } = item;
+      const name = `command ${item.commandId}, attempt ${item.attempt}`;
+      if (item.kind === "output") {
+        const out = printers.get(name) ?? printer(cli, flags, { kind: item.kind, commandId: item.commandId });
+        printers.set(name, out);
+        const { attempt, offset, droppedBytes, startLine, stream, at, data } = item;
+        return await out.print({ attempt, offset, droppedBytes, startLine, stream, at, data });
+      }
+      await end(name);
+      if (flags.json) return await cli.stdout.writeToReader(toJsonLine(about));
+      printMessage(cli, flags, messageOf(item, name));
+      return true;
+    },
+    async end() {
+      for (const name of [...printers.keys()]) await end(name);
+    },
+  };
+}
+
+function messageOf(item: Exclude<SessionLogItem, { kind: "output" }>, name: string): string {
+  if (item.kind === "started") return `${name}: started`;
+  if (item.kind === "mark") return [item.phase, item.text].filter((part) => part !== null).join(": ");
+  const how = item.signal ?? (item.exitCode === null ? undefined : `exit code ${item.exitCode}`);
+  return `${name}: ${item.outcome}${how === undefined ? "" : `, ${how}`}${item.logState === "pruned" ? ", its log was pruned" : ""}`;
+}
+
+/** Prints chunks; as JSON, each with the fields of `about`. */
+function printer(cli: CommandLine, flags: StoreFlags, about: Readonly<Record<string, string>> = {}): Printer {
   const { stdout } = cli;
   const [toJson, text] = [chunkToJson(), terminalText()];
   const format = (chunk: Chunk): string | Uint8Array => {
-    if (flags.json) return toJsonLine(toJson(chunk));
+    if (flags.json) return toJsonLine({ ...about, ...toJson(chunk) });
     return stdout.isTerminal ? text.print(chunk) : chunk.data;
   };
   return {

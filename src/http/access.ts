@@ -58,6 +58,8 @@ export const operationScopes: Readonly<Record<OperationName, Scope | null>> = {
   "logs.append": "logs:write",
   "logs.read": "logs:read",
   "logs.follow": "logs:read",
+  "logs.followSession": "logs:read",
+  "logs.mark": "logs:write",
   "logs.archive": "logs:write",
   "artifacts.record": "artifacts:write",
   "artifacts.begin": "artifacts:write",

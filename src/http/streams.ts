@@ -2,7 +2,7 @@
 // and newline-delimited JSON. A client that reads slowly is read for slowly: one item is fetched when there is room for it.
 
 import { StoreError } from "../errors.ts";
-import type { Chunk } from "../model/logs.ts";
+import type { Chunk, SessionLogItem } from "../model/logs.ts";
 import { realTime } from "../realTime.ts";
 import type { OperationName } from "./access.ts";
 import { jsonOf } from "./json.ts";
@@ -33,6 +33,10 @@ const resuming: Partial<Record<OperationName, Resuming>> = {
         ? undefined
         : { attempt, offset, line: undefined, lastLines: undefined };
     },
+  },
+  "logs.followSession": {
+    idOf: ({ position }: SessionLogItem) => position,
+    resume: (position) => ({ after: position, start: undefined }),
   },
   "changes.watch": after(({ seq }: { readonly seq: number }) => seq),
   "debug.follow": after(({ position }: { readonly position: number }) => position),

@@ -124,6 +124,29 @@ function picked<F extends Fields, Raw>(fields: F, rawNameOf: (name: string) => s
   };
 }
 
+type KindOf<Kinds extends Readonly<Record<string, Fields>>> = {
+  [Kind in keyof Kinds]: { kind: Kind } & ValuesOf<Kinds[Kind]>;
+}[keyof Kinds];
+type RawKindOf<Kinds extends Readonly<Record<string, Fields>>> = {
+  [Kind in keyof Kinds]: { readonly kind: Kind } & { readonly [Name in keyof Kinds[Kind]]: RawOf<Kinds[Kind][Name]> };
+}[keyof Kinds];
+
+/** An object of one of several kinds, each with its own fields. Its field `kind` names it. */
+export function variant<Kinds extends Readonly<Record<string, Fields>>>(
+  kinds: Kinds,
+): Codec<KindOf<Kinds>, RawKindOf<Kinds>> {
+  const codecs = Object.entries(kinds).map(
+    ([kind, fields]) => [kind, record({ kind: oneOf([kind]), ...fields })] as const,
+  );
+  const codecOf = new Map<string, AnyCodec>(codecs);
+  return {
+    toWire: (raw) => codecOf.get(raw.kind as string)?.toWire(raw),
+    fromWire: (wire) => codecOf.get((wire as readonly string[])[0] as string)?.fromWire(wire) as KindOf<Kinds>,
+    describe: (nameOf) => codecs.map(([, codec]) => codec.describe(nameOf)).join(" or "),
+    schema: (refOf) => ({ oneOf: codecs.map(([, codec]) => codec.schema(refOf)) }),
+  };
+}
+
 /** One page of a list. Pass `nextCursor` as `cursor` to get the next page; the last page has none. */
 export function page<Value, Raw>(item: Codec<Value, Raw>) {
   return record({ items: list(item), nextCursor: optional(text) });

@@ -2,9 +2,11 @@
 import { types } from "node:util";
 import { z } from "zod";
 import { bounds } from "../limits.ts";
-import { boolean, bytes, integer, list, oneOf, record, time, type ValueOf } from "./codec.ts";
+import { boolean, bytes, integer, list, nullable, oneOf, record, text, time, type ValueOf, variant } from "./codec.ts";
+import { commandOutcomes } from "./vocabulary.ts";
 
 export const logStreams = ["stdout", "stderr", "system"] as const;
+export type LogStream = (typeof logStreams)[number];
 export const logStates = ["open", "sealed", "pruned"] as const;
 
 export const Chunk = record({
@@ -32,6 +34,62 @@ export const LogPage = record({
   state: oneOf(logStates),
 });
 export type LogPage = ValueOf<typeof LogPage>;
+
+/** A line of a session's own log: the beginning of a phase, a text, or both. */
+export const LogMark = record({
+  sessionId: text,
+  /** The place of the mark among those of its session, from 1. */
+  number: integer,
+  at: time,
+  phase: nullable(text),
+  text: nullable(text),
+  /** The command and its attempt; null when the mark concerns the session as a whole. */
+  commandId: nullable(text),
+  attempt: nullable(integer),
+});
+export type LogMark = ValueOf<typeof LogMark>;
+
+const placed = { position: text, at: time };
+const ofAttempt = { ...placed, commandId: text, attempt: integer };
+
+/** One item of the log of a session. Pass its `position` as `after` to go on behind it. */
+export const SessionLogItem = variant({
+  started: { ...ofAttempt, runnerId: text },
+  output: {
+    ...ofAttempt,
+    offset: integer,
+    droppedBytes: integer,
+    startLine: integer,
+    stream: oneOf(logStreams),
+    data: bytes,
+  },
+  ended: {
+    ...ofAttempt,
+    outcome: oneOf(commandOutcomes),
+    exitCode: nullable(integer),
+    signal: nullable(text),
+    /** `pruned` when its output was removed. */
+    logState: oneOf(logStates),
+  },
+  mark: {
+    ...placed,
+    number: integer,
+    phase: nullable(text),
+    text: nullable(text),
+    commandId: nullable(text),
+    attempt: nullable(integer),
+  },
+});
+export type SessionLogItem = ValueOf<typeof SessionLogItem>;
+
+export const SessionLogPage = record({
+  items: list(SessionLogItem),
+  /** The position behind the items. */
+  position: text,
+  /** True when nothing will follow: the session has ended, and so have its commands. */
+  ended: boolean,
+});
+export type SessionLogPage = ValueOf<typeof SessionLogPage>;
 
 export const LogData = z
   // Not z.instanceof: it refuses bytes of another realm, and its type those on anything but an ArrayBuffer, for example

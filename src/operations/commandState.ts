@@ -9,7 +9,7 @@ import { fail } from "../operation.ts";
 import { all, change, first, forUpdate, one, type Statement, sql, step, valueList } from "../sql.ts";
 import { notFound } from "./failures.ts";
 import { insertRows, writeRow } from "./rowWrite.ts";
-import { commandTopic, logTopic } from "./topics.ts";
+import { commandTopic, logTopic, sessionLogTopic } from "./topics.ts";
 import { lockRepositoryOfNewWorktree } from "./worktreeLease.ts";
 
 /** The result of a command, or of one attempt of it. */
@@ -139,6 +139,7 @@ export const startCommand = step(function* (before: CommandRow, runnerId: string
   yield* change(sql`
     INSERT INTO attempts (
       command_id,
+      session_id,
       attempt,
       fence,
       runner_id,
@@ -146,6 +147,7 @@ export const startCommand = step(function* (before: CommandRow, runnerId: string
       limit_bytes
     ) VALUES (
       ${row.id},
+      ${row.session_id},
       ${row.attempt},
       ${row.fence},
       ${runnerId},
@@ -163,6 +165,7 @@ export const startCommand = step(function* (before: CommandRow, runnerId: string
     detail: { runnerId },
   });
   wake(logTopic(row.id));
+  wake(sessionLogTopic(row.session_id));
   return row;
 });
 

@@ -4,13 +4,21 @@ import type { Context } from "../context.ts";
 import { bounds } from "../limits.ts";
 import type { RawOf } from "../model/codec.ts";
 import { isFinal } from "../model/commands.ts";
-import { Id, WaitMs } from "../model/fields.ts";
-import { type Chunk, countLines, LogPage } from "../model/logs.ts";
+import { Id, oneOrMore, WaitMs } from "../model/fields.ts";
+import { type Chunk, LogPage, logStreams } from "../model/logs.ts";
 import type { CommandState } from "../model/vocabulary.ts";
 import { fail, NotYet, operation } from "../operation.ts";
 import { and, first, sql, step, when } from "../sql.ts";
 import { notFound } from "./failures.ts";
-import { chunkOfLine, chunksFrom, endsWithinLine, type LogRow } from "./logStorage.ts";
+import {
+  chunkOfLine,
+  chunksFrom,
+  endsWithinLine,
+  isOfStream,
+  type LogRow,
+  partFrom,
+  type StreamFilter,
+} from "./logStorage.ts";
 import { commandTopic, logTopic } from "./topics.ts";
 
 const positionFields = {
@@ -21,13 +29,17 @@ const positionFields = {
   offset: z.int().min(0).optional(),
   line: z.int().min(0).optional(),
   lastLines: z.int().min(0).max(100_000).optional(),
+  /** Only the chunks of these streams. Offsets and lines count those of all streams. */
+  stream: oneOrMore(logStreams),
   maxBytes: z
     .int()
     .min(1)
     .max(bounds.logReadBytes)
     .default(256 * 1024),
 };
-const hasAtMostOneStart = ({ offset, line, lastLines }: Omit<Position, "commandId" | "maxBytes">) =>
+/** The bytes that one call reads at most to find those of some streams. Most of a log may be of others. */
+const scanBytesMax = 4 * 1024 * 1024;
+const hasAtMostOneStart = ({ offset, line, lastLines }: Pick<Position, "offset" | "line" | "lastLines">) =>
   [offset, line, lastLines].filter((value) => value !== undefined).length <= 1;
 const oneStartRule = { error: "offset, line and lastLines exclude each other", path: ["offset"] };
 
@@ -35,9 +47,11 @@ const oneStartRule = { error: "offset, line and lastLines exclude each other", p
  * Reads about maxBytes of a log.
  *
  * Input    attempt: the number of the attempt (default: the latest one). offset, line, lastLines: the start, which is a
- *          byte or a line, both counted from 0, or a number of lines before the end (default: byte 0)
+ *          byte or a line, both counted from 0, or a number of lines before the end (default: byte 0). stream: only
+ *          chunks of these streams; the start counts those of all streams
  * Result   { attempt, chunks, nextOffset, endOffset, droppedBytes, ended, state }; pass nextOffset as `offset` to
- *          continue. The droppedBytes of a chunk is the number of bytes that were dropped just before it
+ *          continue. With `stream`, a page may be empty before the end: continue while nextOffset grows. The
+ *          droppedBytes of a chunk is the number of bytes that were dropped just before it
  * Fails    not_found
  * Cost     1 statement by key for each 16 chunks, and a few more; about 20 more to find a line
  */
@@ -78,10 +92,10 @@ export const follow = operation({
   resultBytes: ({ maxBytes }) => maxBytes,
   stream: {
     items: (page): Chunk[] => page.chunks,
-    next: ({ commandId, maxBytes, until, waitMs }, { attempt, nextOffset, ended }) =>
+    next: ({ commandId, stream, maxBytes, until, waitMs }, { attempt, nextOffset, ended }) =>
       ended
         ? undefined
-        : { commandId, maxBytes, until, waitMs, attempt: Math.max(attempt, firstAttempt), offset: nextOffset },
+        : { commandId, stream, maxBytes, until, waitMs, attempt: Math.max(attempt, firstAttempt), offset: nextOffset },
   },
   *run({ until, ...position }, context) {
     const { commandId } = position;
@@ -103,12 +117,13 @@ interface Position {
   readonly offset?: number | undefined;
   readonly line?: number | undefined;
   readonly lastLines?: number | undefined;
+  readonly stream?: StreamFilter;
   readonly maxBytes: number;
 }
 
 /** Reads a page of the log of an attempt; when that log has been read to its end, of the next attempt. */
 const readLogs = step(function* (input: Position, context: Context) {
-  const { commandId, maxBytes } = input;
+  const { commandId, stream, maxBytes } = input;
   let read = yield* readLog(input, context);
   while (read.page.ended && read.page.attempt > 0) {
     const { page, commandEnded } = read;
@@ -121,7 +136,7 @@ const readLogs = step(function* (input: Position, context: Context) {
     if (next === undefined && commandEnded) break;
     if (next === undefined || !isEmpty)
       return { page: { ...page, ended: 0 }, waitsForMore: next === undefined && isEmpty };
-    read = yield* readLog({ commandId, attempt: next.attempt, offset: 0, maxBytes }, context);
+    read = yield* readLog({ commandId, attempt: next.attempt, offset: 0, stream, maxBytes }, context);
   }
   return read;
 });
@@ -150,12 +165,10 @@ const readLog = step(function* (input: Position, context: Context) {
     return { page, waitsForMore: !commandEnded, commandEnded };
   }
   const from = yield* findOffset(attempt, input, context);
-  const chunks = yield* readChunks(attempt, from, input.maxBytes, context);
-  const last = chunks.at(-1);
-  const nextOffset = last === undefined ? from : last.offset + last.data.byteLength;
+  const { chunks, nextOffset } = yield* readChunks(attempt, from, input, context);
   const ended =
     attempt.log_state === "pruned"
-      ? chunks.length === 0
+      ? nextOffset === from
       : attempt.log_state === "sealed" && nextOffset >= attempt.next_offset;
   const page: RawOf<typeof LogPage> = {
     attempt: attempt.attempt,
@@ -166,7 +179,7 @@ const readLog = step(function* (input: Position, context: Context) {
     ended: ended ? 1 : 0,
     state: attempt.log_state,
   };
-  return { page, waitsForMore: chunks.length === 0 && !ended, commandEnded };
+  return { page, waitsForMore: nextOffset === from && !ended, commandEnded };
 });
 
 interface AttemptRow extends LogRow {
@@ -207,31 +220,34 @@ const offsetOfLine = step(function* (log: AttemptRow, line: number, context: Con
   return chunk.start_offset + lineBreak + 1;
 });
 
-/** Reads chunks from an offset on, until they have maxBytes or the log ends. The first one may be a part of a row. */
-const readChunks = step(function* (log: AttemptRow, from: number, maxBytes: number, context: Context) {
+/**
+ * Reads chunks from an offset on, until they have maxBytes or the log ends. The first one may be a part of a row. Returns
+ * them with the offset up to which the log was read: it is the same when there is nothing.
+ */
+const readChunks = step(function* (
+  log: AttemptRow,
+  from: number,
+  { stream: wanted, maxBytes }: Position,
+  context: Context,
+) {
   const page: RawOf<typeof Chunk>[] = [];
-  let [expected, read] = [from, 0];
-  while (read < maxBytes) {
-    const position = { from: expected, isBoundary: page.length > 0, wantedBytes: maxBytes - read };
+  let [nextOffset, end, readBytes, scannedBytes] = [from, from, 0, 0];
+  while (readBytes < maxBytes && scannedBytes < scanBytesMax) {
+    const position = { from: nextOffset, isBoundary: scannedBytes > 0, wantedBytes: maxBytes - readBytes };
     const { chunks, areLast } = yield* chunksFrom(log, position, context);
-    for (const { start_offset, start_line, stream, at, data: stored } of chunks) {
-      if (read >= maxBytes) break;
-      const skipped = Math.max(0, from - start_offset);
-      const offset = start_offset + skipped;
-      const data = stored.subarray(skipped);
-      page.push({
-        attempt: log.attempt,
-        offset,
-        droppedBytes: offset - expected,
-        startLine: start_line + (skipped === 0 ? 0 : countLines(stored.subarray(0, skipped))),
-        stream,
-        at,
-        data,
-      });
-      read += data.byteLength;
-      expected = offset + data.byteLength;
+    for (const chunk of chunks) {
+      if (readBytes >= maxBytes) break;
+      const part = partFrom(chunk, from);
+      const { stream, at } = chunk;
+      nextOffset = part.offset + part.data.byteLength;
+      scannedBytes += part.data.byteLength;
+      const droppedBytes = part.offset - end;
+      end = nextOffset;
+      if (!isOfStream(chunk, wanted)) continue;
+      page.push({ attempt: log.attempt, ...part, droppedBytes, stream, at });
+      readBytes += part.data.byteLength;
     }
     if (areLast) break;
   }
-  return page;
+  return { chunks: page, nextOffset };
 });

@@ -8,6 +8,7 @@ import {
   type LinePosition,
   type StoredChunk,
 } from "../model/logBlocks.ts";
+import { countLines, type LogStream } from "../model/logs.ts";
 import { endForBlocks } from "../operation.ts";
 import { all, type Body, first, sql, step } from "../sql.ts";
 
@@ -24,6 +25,21 @@ export interface SomeChunks {
   readonly chunks: readonly StoredChunk[];
   /** True when no chunk follows these. */
   readonly areLast: boolean;
+}
+
+/** One stream of a log, or several; undefined for all of them. */
+export type StreamFilter = LogStream | readonly LogStream[] | undefined;
+
+/** Checks whether a chunk is of the streams that a caller wants. */
+export function isOfStream({ stream }: StoredChunk, wanted: StreamFilter): boolean {
+  return wanted === undefined || wanted === stream || wanted.includes(stream);
+}
+
+/** Returns the part of a chunk from an offset on, which may be before it. */
+export function partFrom({ start_offset, start_line, data }: StoredChunk, from: number) {
+  const skipped = Math.max(0, from - start_offset);
+  const startLine = start_line + (skipped === 0 ? 0 : countLines(data.subarray(0, skipped)));
+  return { offset: start_offset + skipped, startLine, data: data.subarray(skipped) };
 }
 
 const chunksPerRead = 16;
@@ -89,22 +105,33 @@ export const chunksFrom = step(function* (
     from,
     isBoundary,
     wantedBytes,
-  }: { readonly from: number; readonly isBoundary: boolean; readonly wantedBytes: number },
+    chunksMax = chunksPerRead,
+  }: {
+    readonly from: number;
+    readonly isBoundary: boolean;
+    readonly wantedBytes: number;
+    readonly chunksMax?: number;
+  },
   context: Context,
 ) {
   return yield* log.log_uri === null
-    ? storedChunks(log.id, from, isBoundary)
+    ? storedChunks(log.id, from, isBoundary, chunksMax)
     : archivedChunks(log.id, log.log_uri, from, wantedBytes, context);
 });
 
-const storedChunks = step(function* (attemptId: number, from: number, isBoundary: boolean): Body<SomeChunks> {
+const storedChunks = step(function* (
+  attemptId: number,
+  from: number,
+  isBoundary: boolean,
+  chunksMax: number,
+): Body<SomeChunks> {
   const before = isBoundary ? undefined : yield* chunkAt(attemptId, from);
   const start = before !== undefined && before.start_offset + before.byte_length > from ? before.start_offset : from;
   const chunks = yield* all<StoredChunk>(sql`
     SELECT * FROM log_chunks
     WHERE attempt_id = ${attemptId} AND start_offset >= ${start}
-    ORDER BY start_offset LIMIT ${chunksPerRead}`);
-  return { chunks, areLast: chunks.length < chunksPerRead };
+    ORDER BY start_offset LIMIT ${chunksMax}`);
+  return { chunks, areLast: chunks.length < chunksMax };
 });
 
 const archivedChunks = step(function* (

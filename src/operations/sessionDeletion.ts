@@ -19,8 +19,19 @@ const archivedLogsPerStep = 8;
 export const deleteSomeOfSession = step(function* (sessionId: string, context: Context) {
   const artifacts = yield* deleteSomeArtifacts(sessionId, context);
   if (artifacts.left) return artifacts;
-  const others = (yield* deleteSomeDebugRows(sessionId, context)) || (yield* deleteSomeCommands(sessionId, context));
+  const others =
+    (yield* deleteSomeDebugRows(sessionId, context)) ||
+    (yield* deleteSomeCommands(sessionId, context)) ||
+    (yield* deleteSomeMarks(sessionId));
   return { rows: artifacts.rows + others, left: others > 0 };
+});
+
+/** Deletes some marks of a session. Returns their number. */
+const deleteSomeMarks = step(function* (sessionId: string) {
+  return yield* change(sql`
+    DELETE FROM session_marks
+    WHERE session_id = ${sessionId} AND number <= (
+      SELECT min(number) + ${rowsPerStep} - 1 FROM session_marks WHERE session_id = ${sessionId})`);
 });
 
 /**

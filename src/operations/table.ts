@@ -20,6 +20,7 @@ import * as prune from "./prune.ts";
 import * as repositories from "./repositories.ts";
 import * as retention from "./retention.ts";
 import * as runners from "./runners.ts";
+import * as sessionLog from "./sessionLog.ts";
 import * as sessions from "./sessions.ts";
 import * as tokens from "./tokens.ts";
 import * as worktreeEviction from "./worktreeEviction.ts";
@@ -82,6 +83,8 @@ export const operations = {
     append: logAppend.append,
     read: logRead.read,
     follow: logRead.follow,
+    followSession: sessionLog.followSession,
+    mark: sessionLog.mark,
     archive: logArchiving.archive,
   },
   artifacts: {

@@ -13,7 +13,7 @@ import type { CommandChanges, CommandContext, RunnerParts } from "./options.ts";
 import { passes, persistently } from "./persistently.ts";
 import { type CommandEnd, runCommand } from "./process/runCommand.ts";
 import type { SessionRunner } from "./sessionRunner.ts";
-import type { PreparedWorktree, SessionWorktree } from "./sessionWorktree.ts";
+import type { Phase, PreparedWorktree, SessionWorktree } from "./sessionWorktree.ts";
 
 type Finish = Parameters<Store["commands"]["finish"]>[0];
 type Result = Pick<Finish, "outcome" | "exitCode" | "signal" | "reason">;
@@ -89,7 +89,10 @@ class Execution {
       secrets: Object.values(secrets),
       signal: lost,
     });
-    const worktree = await this.#worktree.acquire(stop, (line) => this.#note(line));
+    const worktree = await this.#worktree.acquire(stop, {
+      note: (line) => this.#note(line),
+      phase: (name) => this.#phase(name),
+    });
     const signal = AbortSignal.any([stop, worktree.holding.signal]);
     const limits = { signal, lost: AbortSignal.any([lost, worktree.holding.lost]), graceMs };
     const context = this.#context(worktree, signal);
@@ -251,6 +254,15 @@ class Execution {
   async #note(line: string): Promise<void> {
     // A log that cannot be written fails the command with its next output, or at its end.
     await this.#log?.write("system", new TextEncoder().encode(`${line}\n`)).catch(() => undefined);
+  }
+
+  /** Marks the beginning of a phase in the log of the session. The command does not depend on it, and does not wait. */
+  #phase(phase: Phase): void {
+    const { commandId, sessionId } = this.#ids;
+    const { fence } = this.#claim;
+    this.#runner.store.logs.mark({ sessionId, commandId, fence, phase }).catch((error: unknown) => {
+      if (!this.#holding.isLost) this.#problem(error);
+    });
   }
 
   #problem(error: unknown): void {

@@ -24,6 +24,7 @@ export const runnerOperations: readonly string[] = [
   "worktrees.evict",
   "worktrees.completeEvict",
   "logs.append",
+  "logs.mark",
   "artifacts.begin",
   "artifacts.commit",
   "artifacts.delete",

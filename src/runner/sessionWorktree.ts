@@ -11,6 +11,17 @@ export interface PreparedWorktree extends HeldWorktree {
   readonly env: Readonly<Record<string, string>>;
 }
 
+/** What a worktree tells of its making, through the command that waits for it. */
+export interface Progress {
+  /** Writes a line to the log of the command. */
+  note(line: string): Promise<void>;
+  /** Marks the beginning of a phase in the log of the session. */
+  phase(name: Phase): void;
+}
+
+/** The phases of a session that a runner marks. Commands after the first one find the worktree as it is. */
+export type Phase = "checkout" | "install" | "run";
+
 export class SessionWorktree {
   readonly #runner: SessionRunner;
   readonly #session: Session;
@@ -46,24 +57,26 @@ export class SessionWorktree {
    * Returns the worktree with the session's commit and patch, prepared for its commands. Only the first call does
    * something. Fails as the lease, git, the patch and the hook fail, and then no command can run in this worktree.
    */
-  acquire(signal: AbortSignal, note: (line: string) => Promise<void>): Promise<PreparedWorktree> {
-    this.#acquiring ??= this.#acquire(signal, note);
+  acquire(signal: AbortSignal, progress: Progress): Promise<PreparedWorktree> {
+    this.#acquiring ??= this.#acquire(signal, progress);
     return this.#acquiring;
   }
 
-  async #acquire(signal: AbortSignal, note: (line: string) => Promise<void>): Promise<PreparedWorktree> {
+  async #acquire(signal: AbortSignal, progress: Progress): Promise<PreparedWorktree> {
     const { worktrees, onEvent } = this.#runner;
     const session = this.#session;
+    progress.phase("checkout");
     const held = await worktrees.acquire(session, { signal });
     this.#held = held;
     const { path, how, notes, holding } = held;
     const { commitSha } = session;
     onEvent({ type: "worktree_ready", sessionId: session.id, worktreeId: holding.id, path, commitSha, how, notes });
-    await note(`worktree ${path}: ${how}, at ${commitSha.slice(0, 12)}`);
-    for (const line of notes) await note(line);
+    await progress.note(`worktree ${path}: ${how}, at ${commitSha.slice(0, 12)}`);
+    for (const line of notes) await progress.note(line);
     const stop = AbortSignal.any([signal, holding.signal]);
     try {
-      const env = await this.#prepare(held, stop, note);
+      const env = await this.#prepare(held, stop, progress);
+      progress.phase("run");
       this.#isReady = true;
       this.#acquired.resolve();
       return { ...held, env: { ...worktrees.environmentOf(path), ...env } };
@@ -78,18 +91,20 @@ export class SessionWorktree {
   async #prepare(
     { path, holding }: HeldWorktree,
     signal: AbortSignal,
-    note: (line: string) => Promise<void>,
+    progress: Progress,
   ): Promise<Readonly<Record<string, string>> | undefined> {
     const { hooks, graceMs } = this.#runner.parts;
     const session = this.#session;
     if (session.patchUri !== null) {
       const { guard } = this.#runner;
       await applyPatch(path, { uri: session.patchUri, hash: session.patchHash, signal, guard, holdings: [holding] });
-      await note(`patch applied: ${session.patchHash ?? "its hash was not given"}`);
+      await progress.note(`patch applied: ${session.patchHash ?? "its hash was not given"}`);
     }
-    const context = { session, path, signal, note: (line: string) => void note(line) };
+    if (hooks?.prepare === undefined) return undefined;
+    progress.phase("install");
+    const context = { session, path, signal, note: (line: string) => void progress.note(line) };
     const limits = { signal, lost: holding.lost, graceMs };
-    const prepared = await callHook("the hook prepare", () => hooks?.prepare?.(context), limits);
+    const prepared = await callHook("the hook prepare", () => hooks.prepare?.(context), limits);
     signal.throwIfAborted();
     return prepared?.env;
   }

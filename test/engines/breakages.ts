@@ -99,6 +99,8 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
       statements: [ofCommand("outcome = NULL, ended_at = NULL, log_state = 'open'", finished.command.id)],
       mend: [ofCommand("outcome = 'succeeded', ended_at = started_at, log_state = 'sealed'", finished.command.id)],
     },
+    { check: "attempt-session", statements: [ofCommand("session_id = NULL", finished.command.id)] },
+    { check: "attempt-session", statements: [ofCommand(`session_id = '${waiting.id}'`, finished.command.id)] },
     { check: "command-attempt-number", statements: [update("commands", "attempt = 1", queuedId)] },
     {
       check: "command-attempt-gap",

@@ -30,6 +30,8 @@ const corrections: Readonly<Record<string, () => Record<string, unknown>>> = {
   "commands.finish": () => ({ exitCode: 0, signal: null }),
   "logs.read": () => ({ line: undefined, lastLines: undefined }),
   "logs.follow": () => ({ line: undefined, lastLines: undefined }),
+  "logs.followSession": () => ({ after: "0.0", start: "beginning" }),
+  "logs.mark": () => ({ phase: "run", commandId: newId(), fence: 1 }),
   "debug.setBreakpoints": () => ({ sourcePath: "/srv/a.js" }),
   "tokens.verify": () => ({ token: formatToken("personal", createSecret().secret) }),
 };

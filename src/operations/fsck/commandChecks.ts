@@ -1,7 +1,7 @@
 // Checks of commands and their attempts.
 import { milliseconds, type Statement, sql } from "../../sql.ts";
 import { byId, type Check, type Walk } from "./check.ts";
-import { writeColumns } from "./repair.ts";
+import { writeColumns, writeLog } from "./repair.ts";
 
 const commands = byId(sql`commands`);
 const attempts: Walk = { from: sql`attempts`, key: ["id"], start: [0] };
@@ -11,6 +11,7 @@ const ofAttempts = (value: Statement, condition: Statement = sql`TRUE`): Stateme
   sql`(SELECT ${value} FROM attempts WHERE attempts.command_id = commands.id AND ${condition})`;
 
 const isActive = sql`lease_expires_at IS NOT NULL`;
+const sessionOfAttempt = sql`(SELECT commands.session_id FROM commands WHERE commands.id = attempts.command_id)`;
 const newest = sql`attempts.attempt = commands.attempt`;
 const openAttempts = ofAttempts(sql`count(*)`, sql`attempts.outcome IS NULL`);
 const highestAttempt = sql`COALESCE(${ofAttempts(sql`max(attempts.attempt)`)}, 0)`;
@@ -158,6 +159,20 @@ export const commandChecks: readonly Check[] = [
           SELECT 1 FROM sessions WHERE sessions.id = session_id AND sessions.state IN ('pending', 'running'))`,
     },
     remedy: "No runner gets the command. Delete the session, or restore a backup.",
+  },
+  {
+    name: "attempt-session",
+    says: "An attempt is of the session of its command.",
+    walk: attempts,
+    rows: 5_000,
+    rule: {
+      id: sql`command_id`,
+      found: sql`session_id`,
+      expected: sessionOfAttempt,
+      broken: sql`session_id IS NULL OR session_id <> ${sessionOfAttempt}`,
+    },
+    repair: writeLog(sql`session_id = ${sessionOfAttempt}`),
+    remedy: "Repair it: the session is that of the command. Until then the log of the session lacks the attempt.",
   },
   {
     name: "attempt-fence-order",

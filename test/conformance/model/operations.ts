@@ -38,7 +38,8 @@ const archiving = "moves the log to an archive at a time of the server's own, an
 
 /** The operations that the model does not know, each with the reason. */
 export const leftOut: Readonly<Record<string, string>> = {
-  ...left("logs", ["follow"], iterates),
+  ...left("logs", ["follow", "followSession"], iterates),
+  ...left("logs", ["mark"], "only followSession shows marks; conformance/subjects/sessionLogs.ts tests both"),
   ...left("changes", ["watch"], iterates),
   ...left("changes", ["since"], "each step reads the feed with it, and compares the feed with that of the model"),
   ...left("maintenance", ["stats", "health"], serving),

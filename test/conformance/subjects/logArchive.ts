@@ -85,9 +85,14 @@ export function logArchiveConformance(backend: TestedBackend): void {
         ].filter((_, index) => index % Math.ceil(size / 12 + 1) < 2);
         const before = await readAll(store, commandId, positions, maxBytes);
         const followed = await collect(store.logs.follow({ commandId, maxBytes }));
+        const { sessionId } = await store.commands.get({ commandId });
+        await store.sessions.complete({ sessionId });
+        const ofSession = await collect(store.logs.followSession({ sessionId, maxBytes }));
         await move(store, commandId);
         assert.deepEqual(await readAll(store, commandId, positions, maxBytes), before);
         assert.deepEqual(await collect(store.logs.follow({ commandId, maxBytes })), followed);
+        assert.deepEqual(await collect(store.logs.followSession({ sessionId, maxBytes })), ofSession);
+        assert.equal(ofSession.length, parts.length + 2);
       };
       await fc.assert(
         fc.asyncProperty(fc.array(part, { minLength: 1, maxLength: 8 }), fc.integer({ min: 1, max: 40 }), run),

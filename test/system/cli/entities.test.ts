@@ -333,6 +333,41 @@ for (const [engine, open] of Object.entries({ SQLite: onSqlite, PostgreSQL: onPo
       assert.deepEqual(first, { code: 0, stdout: "one\n", stderr: "" });
     });
 
+    test("logs session follows the log of a session to its end, with what happened on stderr", async (t) => {
+      const { folder, url } = await open(t);
+      const store = await serve(t, url);
+      const { command, session, fence } = await fixtures(store).claim();
+      const [commandId, sessionId] = [command.id, session.id];
+      await store.logs.mark({ sessionId, commandId, fence, phase: "run", text: "npm test\u001b[2J" });
+      await store.logs.append({ commandId, fence, offset: 0, data: Buffer.from("one\n") });
+      const flags = [[], ["--json"], ["--stream", "stderr"]];
+      const followers = flags.map((more) =>
+        startProcess(folder, ["logs", "session", sessionId, "--url", url, ...more]),
+      );
+      await Promise.all([followers[0]?.printed("one\n"), followers[1]?.printed('"text":"one')]);
+      await store.logs.append({ commandId, fence, offset: 4, stream: "stderr", data: Buffer.from("two\n") });
+      await Promise.all(followers.map((follower) => follower.printed("two")));
+      await store.commands.finish({ commandId, fence, outcome: "failed", exitCode: 3 });
+      await store.sessions.complete({ sessionId });
+      const [text, json, errors] = await Promise.all(followers.map((follower) => follower.ended));
+      const name = `command ${commandId}, attempt 1`;
+      const stderr = `${name}: started\nrun: npm test\n${name}: failed, exit code 3\n`;
+      assert.deepEqual(text, { code: 0, stdout: "one\ntwo\n", stderr });
+      assert.deepEqual([errors?.stdout, errors?.stderr], ["two\n", stderr]);
+      assert.deepEqual(
+        rowsOf(json?.stdout as string).map(({ kind, text: words, outcome }) => [kind, words, outcome]),
+        [
+          ["started", undefined, undefined],
+          ["mark", "npm test\u001b[2J", undefined],
+          ["output", "one\n", undefined],
+          ["output", "two\n", undefined],
+          ["ended", undefined, "failed"],
+        ],
+      );
+      const late = await run(folder, ["logs", "session", sessionId, "--now", "--url", url]);
+      assert.deepEqual(late, { code: 0, stdout: "", stderr: "" });
+    });
+
     test("Ctrl-C ends logs tail with 130", async (t) => {
       const { folder, url } = await open(t);
       const store = await serve(t, url);
@@ -357,6 +392,7 @@ test("an unknown id exits with 1, and text that is no id with 2", async (t) => {
     ["worktrees", "evict"],
     ["logs", "show"],
     ["logs", "tail"],
+    ["logs", "session"],
   ]) {
     const missing = await run(folder, [...args, absent, "--url", url]);
     assert.deepEqual([missing.code, missing.stdout], [1, ""], args.join(" "));

@@ -89,6 +89,7 @@ export async function everyCommand({ folder, url }: WorkingFolder): Promise<read
     ["commands cancel", [command.id, "--force"], "rows"],
     ["logs tail", [command.id]],
     ["sessions cancel", [session.id]],
+    ["logs session", [session.id]],
     ["worktrees release", [worktree.id, "--force", "--to", "keep"]],
     ["worktrees restore", [worktree.id]],
     ["worktrees evict", [worktree.id]],

@@ -324,6 +324,37 @@ suite("storeHandler", { concurrency: 4 }, () => {
     assert.deepEqual([wrong.status, wrong.body.code], [400, "invalid_input"]);
   });
 
+  test("the log of a session goes on after the last event", async (t) => {
+    const api = await serveApi(t);
+    const { commandId, fence } = await claimed(api);
+    const { sessionId } = (await api.call("commands.get", { commandId })) as { sessionId: string };
+    await api.call("logs.mark", { sessionId, phase: "checkout" });
+    for (const [index, text] of ["one\n", "two\n"].entries())
+      await api.call("logs.append", {
+        commandId,
+        fence,
+        offset: index * 4,
+        data: Buffer.from(text).toString("base64"),
+      });
+    await api.call("commands.finish", { commandId, fence, outcome: "succeeded", logOffset: 8 });
+    await api.call("sessions.complete", { sessionId });
+    const read = async (lastId = "") =>
+      (
+        await api.ask(`/v1/logs.followSession?sessionId=${sessionId}`, {
+          headers: { accept: "text/event-stream", "last-event-id": lastId },
+        })
+      ).text;
+    const itemsOf = (text: string) => [...text.matchAll(/^event: item\nid: (.+)\ndata: (.+)$/gm)];
+    const whole = itemsOf(await read());
+    const kinds = whole.map(([, , data]) => JSON.parse(data as string).kind);
+    assert.deepEqual(kinds.toSorted(), ["ended", "mark", "output", "output", "started"]);
+    for (const [index, [, id]] of whole.entries())
+      assert.deepEqual(
+        itemsOf(await read(id)).map(([, , data]) => data),
+        whole.slice(index + 1).map(([, , data]) => data),
+      );
+  });
+
   test("the feed goes on after the last event, and a client that goes ends its stream", async (t) => {
     const { call, fetch, store } = await serveApi(t);
     await call("repositories.upsert", { name: "one" });

@@ -10,6 +10,7 @@
 -- 0010_counters.postgres.sql 820e004e6f422d102beebdba01ff2ab7bf248bb029ededfd12bd41989c35b023
 -- 0011_retention.postgres.sql 96d9509d2ecbb6400844c184b5f202ad5b5d371bbdb592110ba7c0fd6317c9dc
 -- 0012_log_archive.postgres.sql 727384ba1cc346ca2fc4534f08dca321924c3c6d319527d59f43b5812643da3d
+-- 0013_session_log.postgres.sql 57c6966f78a5ba86d01a6dd7664afd5da5f563dce75b9366f88a0d9a43f73cf5
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -114,6 +115,7 @@ CREATE TABLE attempts (
   limit_bytes bigint NOT NULL,
   dropped_bytes bigint NOT NULL DEFAULT 0,
   log_uri text COLLATE "C",
+  session_id uuid,
   CONSTRAINT attempts_attempt_check CHECK (attempt > 0),
   CONSTRAINT attempts_check CHECK ((outcome IS NULL) = (ended_at IS NULL)),
   CONSTRAINT attempts_check1 CHECK ((outcome IS NULL) = (log_state = 'open'::text)),
@@ -134,6 +136,8 @@ CREATE TABLE attempts (
 );
 
 CREATE INDEX attempts_of_runner ON attempts USING btree (runner_id);
+
+CREATE INDEX attempts_of_session ON attempts USING btree (session_id, id);
 
 CREATE TABLE changes (
   seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -539,6 +543,23 @@ CREATE INDEX runners_page ON runners USING btree (created_at, id);
 CREATE INDEX runners_page_of_name ON runners USING btree (name, created_at, id);
 
 CREATE INDEX runners_page_of_state ON runners USING btree (state, created_at, id);
+
+CREATE TABLE session_marks (
+  session_id uuid NOT NULL,
+  number bigint NOT NULL,
+  at timestamp with time zone NOT NULL,
+  phase text COLLATE "C",
+  text text COLLATE "C",
+  command_id uuid,
+  attempt bigint,
+  log_offset bigint,
+  CONSTRAINT session_marks_check CHECK (phase IS NOT NULL OR text IS NOT NULL),
+  CONSTRAINT session_marks_check1 CHECK ((command_id IS NULL) = (attempt IS NULL)),
+  CONSTRAINT session_marks_check2 CHECK ((command_id IS NULL) = (log_offset IS NULL)),
+  CONSTRAINT session_marks_number_check CHECK (number > 0),
+  CONSTRAINT session_marks_pkey PRIMARY KEY (session_id, number),
+  CONSTRAINT session_marks_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE
+);
 
 CREATE TABLE sessions (
   id uuid NOT NULL,

@@ -10,6 +10,7 @@
 -- 0010_counters.sqlite.sql dae67c95d2433844fcfd3c98a85af9bf4452d58f1135209b56f827df9771919f
 -- 0011_retention.sqlite.sql 8703543801b0ba24080faeb4d9850a962df8316ed2635bfdcd3b75741cb5dd60
 -- 0012_log_archive.sqlite.sql d217f2716531f5518d6b4d89efda15647e760654bd9062085aaecea61bd91373
+-- 0013_session_log.sqlite.sql c9a45a4b7595aef677b46f9782028256c92117304bec9cc5c71a8f3e6e81dd31
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -98,7 +99,7 @@ CREATE TABLE attempts (
   first_offset INTEGER NOT NULL DEFAULT 0 CHECK (first_offset >= 0),
   limit_bytes INTEGER NOT NULL CHECK (limit_bytes > 0),
   dropped_bytes INTEGER NOT NULL DEFAULT 0 CHECK (dropped_bytes >= 0),
-  log_uri TEXT,
+  log_uri TEXT, session_id TEXT,
   UNIQUE (command_id, attempt),
   UNIQUE (command_id, fence),
   CHECK ((outcome IS NULL) = (ended_at IS NULL)),
@@ -107,6 +108,8 @@ CREATE TABLE attempts (
 ) STRICT;
 
 CREATE INDEX attempts_of_runner ON attempts (runner_id);
+
+CREATE INDEX attempts_of_session ON attempts (session_id, id);
 
 CREATE TABLE changes (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -440,6 +443,22 @@ CREATE TABLE schema_migrations (
   duration_ms INTEGER NOT NULL,
   applied_by TEXT NOT NULL
 ) STRICT;
+
+CREATE TABLE session_marks (
+  session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+  number INTEGER NOT NULL CHECK (number > 0),
+  at INTEGER NOT NULL,
+  phase TEXT,
+  text TEXT,
+  command_id TEXT,
+  attempt INTEGER,
+  -- The length of the attempt's log when the mark was made.
+  log_offset INTEGER,
+  PRIMARY KEY (session_id, number),
+  CHECK (phase IS NOT NULL OR text IS NOT NULL),
+  CHECK ((command_id IS NULL) = (attempt IS NULL)),
+  CHECK ((command_id IS NULL) = (log_offset IS NULL))
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE sessions (
   id TEXT NOT NULL PRIMARY KEY,
