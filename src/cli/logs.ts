@@ -1,6 +1,7 @@
 // debug-server-db logs: prints the log of a command, once or while it grows.
 import { type Command, Option } from "commander";
-import { type Chunk, type LogStream, logStreams, type SessionLogItem } from "../model/logs.ts";
+import type { Chunk, SessionLogItem } from "../model/logs.ts";
+import { type LogStream, logStreams } from "../model/vocabulary.ts";
 import { present } from "../present.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import type { CommandLine } from "./commandLine.ts";

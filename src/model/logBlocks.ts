@@ -1,5 +1,5 @@
 // Blocks of archived logs: the form in which chunks are stored outside the database, and the rows of their index.
-import type { logStreams } from "./logs.ts";
+import type { logStreams } from "./vocabulary.ts";
 
 /** The lines of a part of a log, which begins at `start_offset`: those before it, and those before its end. */
 export interface LinePosition {

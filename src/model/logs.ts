@@ -3,10 +3,8 @@ import { types } from "node:util";
 import { z } from "zod";
 import { bounds } from "../limits.ts";
 import { boolean, bytes, integer, list, nullable, oneOf, record, text, time, type ValueOf, variant } from "./codec.ts";
-import { commandOutcomes } from "./vocabulary.ts";
+import { commandOutcomes, logStreams } from "./vocabulary.ts";
 
-export const logStreams = ["stdout", "stderr", "system"] as const;
-export type LogStream = (typeof logStreams)[number];
 export const logStates = ["open", "sealed", "pruned"] as const;
 
 export const Chunk = record({

@@ -39,6 +39,10 @@ export type CommandState = (typeof commandStates)[number];
 export const commandOutcomes = ["succeeded", "failed", "timed_out", "cancelled", "lost"] as const;
 export type CommandOutcome = (typeof commandOutcomes)[number];
 
+/** The streams of a log: the two of the program, and that of the runner itself. */
+export const logStreams = ["stdout", "stderr", "system"] as const;
+export type LogStream = (typeof logStreams)[number];
+
 export const runnerStates = ["online", "draining", "stalled", "gone"] as const;
 export type RunnerState = (typeof runnerStates)[number];
 

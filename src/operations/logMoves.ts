@@ -7,7 +7,7 @@ import { archiveUri } from "../model/archiveKeys.ts";
 import { boolean, bytes, integer, list, nullable, oneOf, record, text } from "../model/codec.ts";
 import { Fence } from "../model/fields.ts";
 import type { BlockRow, StoredChunk } from "../model/logBlocks.ts";
-import { logStreams } from "../model/logs.ts";
+import { logStreams } from "../model/vocabulary.ts";
 import { operation } from "../operation.ts";
 import { all, change, changeEach, first, forUpdate, skipLocked, sql, step } from "../sql.ts";
 import { logTopic } from "./topics.ts";

@@ -8,7 +8,8 @@ import {
   type LinePosition,
   type StoredChunk,
 } from "../model/logBlocks.ts";
-import { countLines, type LogStream } from "../model/logs.ts";
+import { countLines } from "../model/logs.ts";
+import type { LogStream } from "../model/vocabulary.ts";
 import { endForBlocks } from "../operation.ts";
 import { all, type Body, first, sql, step } from "../sql.ts";
 

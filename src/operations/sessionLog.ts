@@ -6,10 +6,10 @@ import { bounds } from "../limits.ts";
 import type { RawOf } from "../model/codec.ts";
 import { Fence, Id, Name, oneOrMore, reportedText, WaitMs } from "../model/fields.ts";
 import type { StoredChunk } from "../model/logBlocks.ts";
-import { LogMark, logStreams, type SessionLogItem, SessionLogPage } from "../model/logs.ts";
+import { LogMark, type SessionLogItem, SessionLogPage } from "../model/logs.ts";
 import { formatPosition, Position, parsePosition, type SessionLogPosition } from "../model/sessionLogPosition.ts";
 import { isOpen, type SessionRow } from "../model/sessions.ts";
-import type { CommandOutcome } from "../model/vocabulary.ts";
+import { type CommandOutcome, logStreams } from "../model/vocabulary.ts";
 import { fail, NotYet, operation } from "../operation.ts";
 import { all, change, first, one, sql, step, valueList } from "../sql.ts";
 import { invalidTransition, leaseLost, notFound } from "./failures.ts";
@@ -180,8 +180,7 @@ const endOf = step(function* (sessionId: string) {
   const open = yield* all<{ id: number; next_offset: number }>(sql`
     SELECT attempts.id, attempts.next_offset
     FROM commands JOIN attempts ON attempts.command_id = commands.id AND attempts.fence = commands.fence
-    WHERE commands.session_id = ${sessionId} AND commands.lease_expires_at IS NOT NULL
-    ORDER BY attempts.id`);
+    WHERE commands.session_id = ${sessionId} AND commands.lease_expires_at IS NOT NULL`);
   return {
     marks: marks ?? 0,
     started: started ?? 0,

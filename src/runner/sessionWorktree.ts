@@ -11,7 +11,7 @@ export interface PreparedWorktree extends HeldWorktree {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** What a worktree tells of its making, through the command that waits for it. */
+/** Reports of the making of a worktree, in the logs of the command that waits for it and of the session. */
 export interface Progress {
   /** Writes a line to the log of the command. */
   note(line: string): Promise<void>;

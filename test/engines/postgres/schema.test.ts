@@ -245,6 +245,8 @@ test("the schemas of both dialects are the same", async () => {
  * that they name, or are names that the caller chooses.
  */
 const withoutForeignKey: readonly string[] = [
+  // The foreign key of the command covers it.
+  "attempts.session_id",
   "changes.actor",
   "changes.entity_id",
   "changes.request_id",
@@ -257,6 +259,8 @@ const withoutForeignKey: readonly string[] = [
   "idempotency_keys.actor",
   "log_moves.attempt_id",
   "runners.boot_id",
+  // A mark goes with its session, after the commands.
+  "session_marks.command_id",
   "sessions.last_command_id",
   "sessions.requested_by",
   "tokens.public_id",

@@ -184,7 +184,6 @@ suite("startRunner", { concurrency: 3 }, () => {
     assert.deepEqual([await logOf(one), await logOf(two)], ["yes more\n", "yes\n"]);
     assert.match(await logOf(one, "system"), /prepared\n/);
     assert.doesNotMatch(await logOf(two, "system"), /prepared/);
-    await store.sessions.complete({ sessionId: made.session.id });
     const phases: unknown[] = [];
     for await (const item of store.logs.followSession({ sessionId: made.session.id, stream: "stdout" }))
       if (item.kind === "mark") phases.push([item.phase, item.commandId === one]);
