@@ -201,6 +201,7 @@ async function driver(path: string, size: number, calls: number): Promise<Rung> 
           wake: () => undefined,
           changed: () => undefined,
           counted: () => undefined,
+          measured: () => undefined,
           used: () => undefined,
           block: () => undefined,
         } as Context);

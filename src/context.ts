@@ -2,7 +2,9 @@
 import type { Uptime } from "./clock.ts";
 import type { Details, ErrorCode } from "./errors.ts";
 import type { Limits } from "./limits.ts";
+import type { Distributions, Ended } from "./model/distributions.ts";
 import type { Examined, StoredChunk } from "./model/logBlocks.ts";
+import type { CommandOutcome } from "./model/vocabulary.ts";
 
 /** The view that a body has of its transaction. */
 export interface Context {
@@ -28,7 +30,14 @@ export interface Context {
    * no use of it is on record.
    */
   used(tokenId: string, isFirst: boolean): void;
+  /** Adds to the figures of the server, once the call is committed. */
+  measured(measure: Measure): void;
 }
+
+/** A time that a command has taken, in milliseconds: until it started, or from its start to its end. */
+export type Measure =
+  | { readonly what: "commandStart"; readonly ms: number }
+  | { readonly what: "command"; readonly ms: number; readonly outcome: CommandOutcome };
 
 /** The names of counters by state: of rows of these entities, and the bytes of sealed logs. */
 export type CountedEntity =
@@ -68,6 +77,8 @@ export interface Change {
 export interface ServerState {
   readonly counts: Readonly<Record<string, number>>;
   readonly lanes: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  readonly distributions: Distributions;
+  readonly ended: Ended;
   /** The fill level of the fullest queue, from 0 to 1. */
   readonly queueFullness: number;
   readonly lastWrite: LastWrite | undefined;

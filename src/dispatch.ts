@@ -1,7 +1,7 @@
 // Turns requests into answers: finds the operation, checks the input, creates the body and encodes its result. Knows no
 // thread, port or database.
 import { type Caller, checkCaller } from "./caller.ts";
-import type { Change, Context, CountedEntity, CountOf, ServerState } from "./context.ts";
+import type { Change, Context, CountedEntity, CountOf, Measure, ServerState } from "./context.ts";
 import type { Driver, Group, Job, Runnable, Settled } from "./driver.ts";
 import { bodyErrors, faults, StoreError, toWireFailure } from "./errors.ts";
 import { isKeyed, KeyedEnvelope, keyed } from "./keyed.ts";
@@ -83,6 +83,8 @@ export interface Conditions {
   isDropped?(index: number): boolean;
   /** Receives the outcomes of the first jobs when they are committed before the others. The result holds the rest. */
   onPart?(part: TransactionOutcome): void;
+  /** Receives the time that each COMMIT of rows took, in milliseconds. */
+  onCommitted?(ms: number): void;
 }
 
 interface DispatcherOptions {
@@ -96,6 +98,10 @@ interface DispatcherOptions {
   onInternal(error: StoreError): void;
   /** Receives each token that a committed call has used, and whether no use of it was on record. */
   onUsed?(tokenId: string, at: Date, isFirst: boolean): void;
+  /** Receives what the committed calls have measured. */
+  onMeasured?(measure: Measure): void;
+  /** Receives the number of commands or sessions that committed calls have moved to another state. */
+  onMoved?(moved: CountOf): void;
 }
 
 export function createDispatcher({
@@ -106,6 +112,8 @@ export function createDispatcher({
   block = () => undefined,
   onInternal,
   onUsed,
+  onMeasured,
+  onMoved,
 }: DispatcherOptions): Dispatcher {
   const table = new Map(
     Object.entries(operations).flatMap(([entity, verbs]) =>
@@ -127,7 +135,7 @@ export function createDispatcher({
       return { name: name as string, operation, input, caller, waitMs: operation.waitMs(input) };
     },
 
-    async runTransaction(all, budgetMs, { mayBegin, isDropped, onPart } = {}) {
+    async runTransaction(all, budgetMs, { mayBegin, isDropped, onPart, onCommitted } = {}) {
       const jobs = sharablePrefix(all);
       // Once a job was refused, no later one may overtake it.
       let refuses = false;
@@ -144,13 +152,15 @@ export function createDispatcher({
         const topics = new Set<string>();
         const outcomes = group.settled.map((settled, place) => {
           const index = ended++;
-          const { topics: touched, used, notBegun } = effects[index] as SideEffects;
+          const { topics: touched, used, measured, moved, notBegun } = effects[index] as SideEffects;
           const usedMs = group.usedMs[place] as number;
           if (notBegun !== undefined)
             return { answers: [], parkOn: undefined, refused: notBegun === "refused", usedMs };
           if (settled.ok) {
             for (const topic of touched) topics.add(topic);
             for (const { tokenId, at, isFirst } of used) onUsed?.(tokenId, at, isFirst);
+            if (measured !== undefined) for (const measure of measured) onMeasured?.(measure);
+            if (moved !== undefined) for (const count of moved) onMoved?.(count);
           }
           return { ...outcomeOf(jobs[index] as readonly Call[], settled, onInternal), usedMs };
         });
@@ -160,6 +170,7 @@ export function createDispatcher({
         await driver.transact(driverJobs, budgetMs, {
           writeChanges,
           ...(onPart === undefined ? {} : { onPart: (part) => onPart(outcomeOfGroup(part)) }),
+          ...(onCommitted === undefined ? {} : { onCommitted }),
         }),
       );
     },
@@ -186,12 +197,17 @@ function callOrders(table: ReadonlyMap<string, AnyOperation>): ReadonlyMap<strin
 class SideEffects {
   topics: string[] = [];
   used: { readonly tokenId: string; readonly at: Date; readonly isFirst: boolean }[] = [];
+  /** Undefined as long as there are none, as in most jobs. */
+  measured: Measure[] | undefined;
+  moved: CountOf[] | undefined;
   notBegun: NotBegun;
 
   clear(): void {
     this.notBegun = undefined;
     this.topics = [];
     this.used = [];
+    this.measured = undefined;
+    this.moved = undefined;
   }
 }
 
@@ -286,6 +302,7 @@ class RunContext implements Context {
   readonly changed: (change: Change) => void;
   readonly counted: Context["counted"];
   readonly used: Context["used"];
+  readonly measured: Context["measured"];
   readonly block: Context["block"];
   readonly examined: Context["examined"];
   readonly feedReads: GroupContext["feedReads"];
@@ -311,7 +328,17 @@ class RunContext implements Context {
     this.counted = (entity: CountedEntity, from, to, amount = 1) => {
       if (from === to || amount === 0) return;
       if (from !== undefined) this.counts.push({ entity, state: from, amount: -amount });
-      if (to !== undefined) this.counts.push({ entity, state: to, amount });
+      if (to === undefined) return;
+      const count = { entity, state: to, amount };
+      this.counts.push(count);
+      if (from !== undefined && (entity === "command" || entity === "session")) {
+        effects.moved ??= [];
+        effects.moved.push(count);
+      }
+    };
+    this.measured = (measure) => {
+      effects.measured ??= [];
+      effects.measured.push(measure);
     };
     this.used = (tokenId, isFirst) => void effects.used.push({ tokenId, at: now, isFirst });
   }

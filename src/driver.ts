@@ -54,6 +54,8 @@ export interface TransactionHooks {
   writeChanges?(succeeded: readonly Job[]): Body<unknown> | undefined;
   /** Receives jobs that were committed before the others. */
   onPart?(part: Group): void;
+  /** Receives the time that each COMMIT of rows took, in milliseconds. */
+  onCommitted?(ms: number): void;
 }
 
 /** The work that keeps the file of a database small. Its failures are those of the writes that follow, so it has none. */

@@ -73,6 +73,7 @@ export class Mailbox {
   readonly #fetching: Fetching | undefined;
   readonly #admission: Admission;
   readonly #figures = new Figures();
+  readonly #onCommitted = (ms: number): void => this.#figures.countCommit(ms);
   readonly #outbox: Outbox;
   #scheduled: "no" | "soon" | "later" = "no";
   #running = false;
@@ -168,6 +169,10 @@ export class Mailbox {
   /** The fill level of the fullest client's queue, from 0 to 1. */
   get fullness(): number {
     return this.#queues.fullness(this.#options.limits);
+  }
+
+  distributions(): ReturnType<Figures["distributions"]> {
+    return this.#figures.distributions();
   }
 
   figures(): Record<string, number> {
@@ -387,6 +392,7 @@ export class Mailbox {
       {
         isDropped: (index) => (group[index] as Entry).cancelled,
         ...(isFollowed ? { mayBegin: (now) => watch.isSteady(now) } : {}),
+        onCommitted: this.#onCommitted,
         onPart: (part) => {
           settleFirst(part);
           this.#outbox.sendAnswered();

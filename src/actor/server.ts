@@ -20,7 +20,7 @@ import type { Touched } from "../wire.ts";
 import { createClockWatch } from "./clockWatch.ts";
 import { within } from "./deadline.ts";
 import { byLane } from "./entry.ts";
-import { sumFigures } from "./figures.ts";
+import { sumFigures, sumOfMailboxes, WorkFigures } from "./figures.ts";
 import { LogMover } from "./logMover.ts";
 import { LongReads, type StartReader } from "./longReads.ts";
 import { type Inbox, Mailbox } from "./mailbox.ts";
@@ -101,11 +101,17 @@ export function createServer({
       ...mover?.figures(),
     },
     lanes: byLane((lane) => sumFigures(mailboxes.map((mailbox) => mailbox.lanes()[lane]))),
+    distributions: {
+      ...sumOfMailboxes(mailboxes.map((mailbox) => mailbox.distributions())),
+      ...work.distributions(),
+    },
+    ended: work.ended(),
     queueFullness: Math.max(...mailboxes.map(({ fullness }) => fullness)),
     lastWrite: writeProbe.last,
     database: (drivers[0] as Driver).facts(),
     uptime: clock.uptime(),
   });
+  const work = new WorkFigures();
   const blocks = logArchive && new BlockReader(logArchive, limits);
   const clockWatch = createClockWatch(clock, limits);
   const wakeElsewhere = (kind: string): void => void mailboxes.some((mailbox) => mailbox.wakeOne(kind));
@@ -127,6 +133,8 @@ export function createServer({
       block: blocks && ((name) => blocks.cached(name)),
       onInternal: onFault,
       onUsed: (tokenId, at, isFirst) => tokenUses.note(tokenId, at, isFirst),
+      onMeasured: (measure) => work.measure(measure),
+      onMoved: (moved) => work.countMoved(moved),
     });
     const mailbox = new Mailbox({
       dispatcher,

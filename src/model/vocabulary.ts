@@ -23,6 +23,10 @@ export const sessionStates = [
 ] as const;
 export type SessionState = (typeof sessionStates)[number];
 
+/** The states in which a session has ended. */
+export const sessionOutcomes = ["completed", "failed", "cancelled", "expired"] as const;
+export type SessionOutcome = (typeof sessionOutcomes)[number];
+
 export const commandStates = [
   "queued",
   "running",

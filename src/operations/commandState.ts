@@ -121,7 +121,7 @@ const failAsKnown = step(function* (rows: readonly CommandRow[]) {
  * now (D-079).
  */
 export const startCommand = step(function* (before: CommandRow, runnerId: string, expiresAt: Date, context: Context) {
-  const { now, limits, changed, wake, counted } = context;
+  const { now, limits, changed, wake, counted, measured } = context;
   const row = yield* writeRow<CommandRow>(
     "command",
     before,
@@ -155,6 +155,8 @@ export const startCommand = step(function* (before: CommandRow, runnerId: string
       ${limits.logBytes}
     )`);
   counted("log", undefined, "open");
+  // A command that is claimed again has started before.
+  if (before.fence === 0) measured({ what: "commandStart", ms: now.getTime() - before.queued_at });
   changed({
     entity: "command",
     id: row.id,
@@ -221,6 +223,8 @@ export const endCommand = step(function* (
     },
     context,
   );
+  const ms = context.now.getTime() - (before.started_at ?? context.now.getTime());
+  context.measured({ what: "command", ms, outcome: row.state as CommandOutcome });
   context.changed({
     entity: "command",
     id: row.id,

@@ -2,6 +2,7 @@
 // belong to `maintenance`.
 import { z } from "zod";
 import { integer, json, list, nullable, record, text, time } from "../model/codec.ts";
+import type { Distributions, Ended } from "../model/distributions.ts";
 import { Health, type HealthChecks } from "../model/health.ts";
 import { type RetentionKind, retentionKinds } from "../model/vocabulary.ts";
 import { type Lane, operation } from "../operation.ts";
@@ -18,6 +19,9 @@ import { readRetention } from "./retention.ts";
  *          ages: the ages in milliseconds of the oldest queued command, the oldest
  *          running command and the oldest lease of a worktree; null when there is none. serving: queue depths, group
  *          sizes and waits. lanes: the number of calls that wait in each lane, and how long those that ran had waited.
+ *          distributions: sizes of groups, times of COMMITs, waits by lane, and times of commands, since the server was
+ *          started: how many were at most each bound of upTo and above the one before. ended: commands and sessions that
+ *          have ended since then, by outcome.
  *          database: sizes, and the settings in force. retention: the rows that it has removed so far by kind, when it
  *          removed the last, and the consumers of the change feed that hold it up
  * Cost     7 statements: one reads the counters, one finds the oldest queued command, two pass over the leases that are
@@ -33,6 +37,8 @@ export const stats = operation({
     ages: record({ queuedMs: nullable(integer), runningMs: nullable(integer), leasedMs: nullable(integer) }),
     serving: json<Record<string, number>>(),
     lanes: json<Record<Lane, Record<string, number>>>(),
+    distributions: json<Distributions>(),
+    ended: json<Ended>(),
     database: json<Record<string, number | string>>(),
     retention: record({
       rows: json<Partial<Record<RetentionKind, number>>>(),
@@ -62,13 +68,15 @@ export const stats = operation({
     const leased = yield* first<Span>(
       sql`SELECT min(leased_at) AS since FROM worktrees WHERE lease_expires_at IS NOT NULL`,
     );
-    const { counts, lanes, database } = serverState;
+    const { counts, lanes, distributions, ended, database } = serverState;
     return {
       rows: plainJson(rows),
       logBytes,
       ages: { queuedMs: ageOf(queued, now), runningMs: ageOf(active, now), leasedMs: ageOf(leased, now) },
       serving: plainJson(counts),
       lanes: plainJson(lanes),
+      distributions: plainJson(distributions),
+      ended: plainJson(ended),
       database: plainJson(database.figures ?? {}),
       retention: yield* readPruned(now),
     };

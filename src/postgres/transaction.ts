@@ -113,8 +113,12 @@ class Transaction {
       const changes = hooks.writeChanges?.(succeededOf(jobs, settled));
       const xid = changes && (await this.#writeChanges(transaction, changes, jobs.length));
       await begun;
+      const commitAtMs = realTime.elapsed();
       const unknown = await commit({ connection, client, wrote, xid });
-      if (unknown === undefined) return { settled, usedMs, wrote };
+      if (unknown === undefined) {
+        if (wrote) hooks.onCommitted?.(realTime.elapsed() - commitAtMs);
+        return { settled, usedMs, wrote };
+      }
       const unsure = settled.map((result, index) => settleUnknown(jobs[index] as Job, result, unknown));
       return { settled: unsure, usedMs, wrote };
     } catch (error) {

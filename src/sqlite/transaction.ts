@@ -134,7 +134,9 @@ class Transaction {
         if (nowMs > deadlineMs) break;
       }
       this.#writeChanges(hooks.writeChanges?.(succeededOf(jobs, settled)), settled, usedMs);
+      const commitAtMs = realTime.elapsed();
       this.#commit();
+      if (wrote) hooks.onCommitted?.(realTime.elapsed() - commitAtMs);
       return { settled, usedMs, wrote };
     } catch (error) {
       this.#undo();

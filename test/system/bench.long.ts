@@ -237,6 +237,7 @@ describe("the basis of the benchmarks", () => {
       wake: () => undefined,
       changed: () => undefined,
       counted: () => undefined,
+      measured: () => undefined,
       used: () => undefined,
       block: () => undefined,
     };

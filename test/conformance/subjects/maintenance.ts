@@ -1,6 +1,6 @@
 // Maintenance: the reaper ends what has expired, once, and a clock that has jumped does no harm.
 import assert from "node:assert/strict";
-import type { Store } from "../../../src/index.ts";
+import { newId, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { TestedBackend } from "../../support/backends.ts";
 import { subject } from "../suite.ts";
@@ -15,6 +15,9 @@ function assertReaped(pass: Pass, expected: Partial<Pass>): void {
 }
 
 const hourMs = 3_600_000;
+
+/** Returns the sum of a distribution in whole seconds: the clock of a test also goes on by itself. */
+const seconds = ({ sum }: { readonly sum: number }): number => Math.floor(sum / 1_000);
 
 export function maintenanceConformance(backend: TestedBackend): void {
   subject(backend, "maintenance", ({ alone }) => {
@@ -305,6 +308,69 @@ export function maintenanceConformance(backend: TestedBackend): void {
       });
       for (const name of ["groups", "calls", "commits", "queued", "parked", "clients"])
         assert.ok(Number.isFinite(serving[name]), name);
+    });
+
+    alone("stats counts the commands and sessions that have ended, and their times", async ({ store, clock }) => {
+      const make = fixtures(store);
+      const { session } = await make.command();
+      const { runner } = await make.runner();
+      const other = await make.command();
+      await make.command({ sessionId: other.session.id });
+      clock.advance(4_000);
+      const claim = await store.commands.claim({ runnerId: runner.id, sessionId: session.id, ttlMs: 20_000 });
+      const { command, fence } = claim as NonNullable<typeof claim>;
+      clock.advance(7_000);
+      const failed = { commandId: command.id, fence, outcome: "failed", exitCode: 1 } as const;
+      await store.commands.finish(failed);
+      // What is repeated, undone or merely read counts nothing.
+      await store.commands.finish(failed);
+      await assert.rejects(store.commands.finish({ ...failed, outcome: "succeeded", exitCode: 0 }));
+      await assert.rejects(
+        store.atomically((tx) => {
+          tx.sessions.cancel({ sessionId: other.session.id });
+          tx.commands.get({ commandId: newId() });
+        }),
+        { code: "not_found" },
+      );
+      await store.sessions.complete({ sessionId: session.id });
+      await store.sessions.cancel({ sessionId: other.session.id });
+      const { ended, distributions } = await store.maintenance.stats();
+      assert.deepEqual(ended, {
+        commands: { succeeded: 0, failed: 1, timed_out: 0, cancelled: 2, lost: 0 },
+        sessions: { completed: 1, failed: 0, cancelled: 1, expired: 0 },
+      });
+      const { commandStartMs, commandMs, groupCalls, commitMs, waitMs } = distributions;
+      const count = ({ counts }: typeof groupCalls) => counts.reduce((sum, one) => sum + one, 0);
+      assert.deepEqual([count(commandStartMs), seconds(commandStartMs)], [1, 4]);
+      assert.deepEqual(
+        Object.entries(commandMs).map(([outcome, times]) => [outcome, count(times), seconds(times)]),
+        [
+          ["succeeded", 0, 0],
+          ["failed", 1, 7],
+          ["timed_out", 0, 0],
+          ["cancelled", 0, 0],
+          ["lost", 0, 0],
+        ],
+      );
+      for (const one of [groupCalls, commitMs, waitMs.normal]) assert.ok(count(one) >= 9 && one.sum > 0);
+      // Reads have nothing to commit.
+      assert.ok(count(groupCalls) > count(commitMs));
+    });
+
+    alone("a command that is claimed again has its time from the last claim, and has started once", async (opened) => {
+      const { store, clock } = opened;
+      const { command, runner } = await fixtures(store).claim({ maxAttempts: 2 });
+      clock.advance(60_001);
+      assert.deepEqual((await store.maintenance.reap()).commands, [command.id]);
+      await store.runners.heartbeat({ runnerId: runner.id });
+      const again = await store.commands.claim({ runnerId: runner.id });
+      clock.advance(3_000);
+      const { fence } = again as NonNullable<typeof again>;
+      await store.commands.finish({ commandId: command.id, fence, outcome: "succeeded" });
+      const { distributions, ended } = await store.maintenance.stats();
+      assert.deepEqual([seconds(distributions.commandMs.succeeded), distributions.commandMs.lost.sum], [3, 0]);
+      assert.deepEqual(distributions.commandStartMs.counts[0], 1);
+      assert.deepEqual([ended.commands.succeeded, ended.commands.lost], [1, 0]);
     });
   });
 }

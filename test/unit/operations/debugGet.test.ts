@@ -16,6 +16,7 @@ const context: Context = {
   wake: () => undefined,
   changed: () => undefined,
   counted: () => undefined,
+  measured: () => undefined,
   used: () => undefined,
   block: () => undefined,
 };
