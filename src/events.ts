@@ -100,7 +100,25 @@ const levels: Record<StoreEvent["type"], keyof Logger> = {
   thread_died: "error",
 };
 
+/** Returns the level at which an event is logged. */
+export function levelOf({ type }: StoreEvent): keyof Logger {
+  return levels[type];
+}
+
 export function logEvent(logger: Logger, event: StoreEvent): void {
   const { type, ...details } = event;
-  logger[levels[type]](details, `debug-server-db: ${type.replaceAll("_", " ")}`);
+  logger[levelOf(event)](details, titleOf(event));
+}
+
+/** Returns an event as one line of text, and the cause of a fault, which has several. */
+export function summaryOf(event: StoreEvent): { readonly text: string; readonly cause: string | undefined } {
+  const { type: _, cause, ...details } = { cause: undefined, ...event };
+  const parts = Object.entries(details).map(([name, value]) =>
+    name === "message" ? String(value) : `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`,
+  );
+  return { text: [titleOf(event), ...parts].join(": "), cause };
+}
+
+function titleOf({ type }: StoreEvent): string {
+  return `debug-server-db: ${type.replaceAll("_", " ")}`;
 }

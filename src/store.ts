@@ -18,6 +18,7 @@ import { systemClock, type TestClock } from "./clock.ts";
 import type { Driver, Synchronous } from "./driver.ts";
 import { StoreError } from "./errors.ts";
 import { type Logger, logEvent, type StoreEvent } from "./events.ts";
+import { warnOfEvents } from "./eventWarnings.ts";
 import { checkLimits, checkMaxBytes, checkReaders, type Limits } from "./limits.ts";
 import { operationFilter } from "./operations/patterns.ts";
 import { operations } from "./operations/table.ts";
@@ -68,7 +69,10 @@ export interface StoreOptions {
   readonly logArchive?: LogArchiveOption;
   /** A logger for the same events as `onEvent`, such as pino. */
   readonly logger?: Logger;
-  /** Receives what the store reports besides the answers to calls, such as faults and expired leases. */
+  /**
+   * Receives what the store reports besides the answers to calls, such as faults and expired leases. Without `onEvent` and
+   * `logger`, its warnings and errors are warnings of the process, each kind at most once a minute.
+   */
   readonly onEvent?: (event: StoreEvent) => void;
   /** A clock for tests; the default is the system's. */
   readonly clock?: TestClock;
@@ -94,9 +98,10 @@ export async function openStore(options: StoreOptions = {}): Promise<OwnedStore>
     return await openRemote({ url: url.trim(), token: options.token }, options.limits ?? {});
   }
   const place = parsePlace(url, name);
+  const listener = options.onEvent ?? (options.logger === undefined ? warnOfEvents() : undefined);
   const onEvent = (event: StoreEvent): void => {
     try {
-      options.onEvent?.(event);
+      listener?.(event);
       if (options.logger !== undefined) logEvent(options.logger, event);
     } catch (error) {
       // A listener that throws must not make the store fail.

@@ -1,5 +1,6 @@
 // debug-server-db serve: a store over HTTP, with a runner if one is asked for, until it is told to end.
 import { type Command, Option } from "commander";
+import { levelOf } from "../events.ts";
 import type { Answered } from "../http/index.ts";
 import { redactUrl } from "../place.ts";
 import type { StartedRunner } from "../runner/index.ts";
@@ -76,8 +77,7 @@ async function serve(cli: CommandLine, flags: ServeFlags, signal: AbortSignal, o
     url: flags.url,
     limits: serverLimits,
     onEvent: (event) => {
-      if (event.type === "fault" || event.type === "file_lost" || event.type === "second_server")
-        say(`store: ${event.type}: ${JSON.stringify(event)}`);
+      if (levelOf(event) !== "info") say(`store: ${event.type}: ${JSON.stringify(event)}`);
     },
   });
   try {

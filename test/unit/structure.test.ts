@@ -43,7 +43,7 @@ const layers: readonly (readonly string[])[] = [
   ["src/load.ts", "src/packed.ts"],
   ["src/model/"],
   ["src/context.ts", "src/caller.ts", "src/events.ts"],
-  ["src/operation.ts"],
+  ["src/eventWarnings.ts", "src/operation.ts"],
   ["src/iteration.ts"],
   ["src/pages.ts"],
   ["src/operations/"],
