@@ -18,6 +18,7 @@ interface ServeFlags {
   readonly runners: number;
   readonly artifacts: string;
   readonly origin?: readonly string[];
+  readonly proxies: number;
   readonly drain: number;
   readonly verbose?: true;
 }
@@ -47,6 +48,11 @@ export function addServe(program: Command, cli: CommandLine): void {
     )
     .option("--artifacts <folder>", "the folder for the bytes of artifacts", ".artifacts/runner/artifacts")
     .option("--origin <origin...>", "pages of these origins may call the API, such as https://app.example.org")
+    .addOption(
+      new Option("--proxies <number>", "the proxies before this server that append to X-Forwarded-For")
+        .default(0)
+        .argParser(wholeNumber(0, 10)),
+    )
     .addOption(
       new Option("--drain <seconds>", "the time that requests and commands have to end once the server has to")
         .default(30)
@@ -84,6 +90,7 @@ async function serve(cli: CommandLine, flags: ServeFlags, signal: AbortSignal, o
     const api = await serveStore(store, {
       listen: flags.listen,
       origins: flags.origin ?? [],
+      proxies: flags.proxies,
       artifactsFolder: pathFrom(cli, flags.artifacts),
       ...(flags.verbose ? { onResponse: (answered: Answered) => say(lineOf(answered)) } : {}),
       onError: (error, requestId) =>

@@ -1,5 +1,5 @@
 // The sender of a request: the scopes that it covers, and the parts of an input that follow from its token.
-import { StoreError } from "../errors.ts";
+import { type ErrorCode, StoreError } from "../errors.ts";
 import type { Principal } from "../model/tokens.ts";
 import type { Scope } from "../model/vocabulary.ts";
 import type { Store } from "../storeTypes.ts";
@@ -19,22 +19,42 @@ export interface Identity {
 
 /** The connection on which a request came. */
 export interface ConnectionInfo {
+  /** The address of the client, or of the last proxy before this server. */
   readonly remoteAddress?: string | undefined;
+}
+
+/**
+ * Returns the address of the client behind this number of proxies, each of which appends the address that it sees to
+ * X-Forwarded-For. What a client itself has written there stands before those, and is not read.
+ */
+export function clientAddress(
+  { headers }: Request,
+  { remoteAddress }: ConnectionInfo,
+  proxies: number,
+): string | undefined {
+  if (proxies === 0) return remoteAddress;
+  const forwarded = (headers.get("x-forwarded-for") ?? "").split(",").map((part) => part.trim());
+  return forwarded.at(-proxies) || remoteAddress;
 }
 
 /** Returns the sender of a request. Fails with a StoreError or a RequestError. */
 export type Identify = (request: Request, connection: ConnectionInfo) => Promise<Identity & Partial<Principal>>;
 
-/** Returns a function that verifies the bearer token of a request, at each request: a revoked token is refused at once. */
+/** The codes of tokens that were valid once: who has one guesses nothing, and may go on to send it for long. */
+const wereValid: readonly (ErrorCode | undefined)[] = ["token_expired", "token_revoked"];
+
+/**
+ * Returns a function that verifies the bearer token of a request, at each request: a revoked token is refused at once. A
+ * valid token is accepted from every address, whatever others have sent from there.
+ */
 export function bearer(store: Pick<Store, "tokens">, wrong: WrongTokens): Identify {
   const check = authenticate(store);
   return async (request, { remoteAddress = "" }) => {
-    wrong.check(remoteAddress);
     const result = await check(request);
     if (result.ok) return { ...result.principal, actor: result.principal.account.name };
     const headers = { "www-authenticate": result.wwwAuthenticate };
     if (result.code === undefined) throw new RequestError("unauthenticated", undefined, headers);
-    wrong.add(remoteAddress);
+    if (!wereValid.includes(result.code)) wrong.add(remoteAddress);
     throw new RefusedToken(new StoreError(result.code), headers);
   };
 }

@@ -15,7 +15,15 @@ import type { OperationName } from "./access.ts";
 import { contentOf, upload } from "./artifactContent.ts";
 import { type ConnectingStore, RemoteClients } from "./envelopes.ts";
 import { type CheckedStore, healthHandler } from "./health.ts";
-import { asCaller, bearer, type ConnectionInfo, type Identify, type Identity, requireScope } from "./identity.ts";
+import {
+  asCaller,
+  bearer,
+  type ConnectionInfo,
+  clientAddress,
+  type Identify,
+  type Identity,
+  requireScope,
+} from "./identity.ts";
 import { inputOf, jsonOf } from "./json.ts";
 import { problemResponse, RequestError } from "./problems.ts";
 import { rawLog } from "./rawLog.ts";
@@ -49,8 +57,13 @@ export interface StoreHandlerOptions {
    * request needs a bearer token of the store.
    */
   readonly identify?: Identify;
-  /** The bounds for wrong tokens from one address. Behind a proxy all requests have its address. */
+  /** The bounds for wrong tokens from one address. */
   readonly wrongTokens?: WrongTokensOptions;
+  /**
+   * The number of proxies before this server that append the address of their client to X-Forwarded-For. Defaults to 0:
+   * the header is not read, and all requests of a proxy count as of one address.
+   */
+  readonly proxies?: number;
   /** The time between two comments in a stream of events that has nothing to say, in milliseconds. Defaults to 15 000. */
   readonly heartbeatMs?: number;
   /** Ends waits and streams when it fires, so that a server can end. They are answered with `closed`. */
@@ -90,7 +103,15 @@ export function storeHandler(
   store: Store & Partial<Pick<CheckedStore, "liveness"> & ConnectingStore>,
   options: StoreHandlerOptions = {},
 ): StoreHandler {
-  const { bodyBytesMax = 8 * 1024 * 1024, origins = [], heartbeatMs = 15_000, closing, onResponse, onError } = options;
+  const {
+    bodyBytesMax = 8 * 1024 * 1024,
+    origins = [],
+    heartbeatMs = 15_000,
+    proxies = 0,
+    closing,
+    onResponse,
+    onError,
+  } = options;
   const identify = options.identify ?? bearer(store, new WrongTokens(options.wrongTokens));
   const remoteClients = isConnecting(store) ? new RemoteClients(store, closing) : undefined;
   const health = healthHandler(store);
@@ -135,7 +156,10 @@ export function storeHandler(
 
   /** Tells who sends the request of a context. */
   const identityOf = async (context: RequestContext) => {
-    const identity = await identify(context.req.raw, context.env ?? {});
+    const request = context.req.raw;
+    const connection = context.env ?? {};
+    const remoteAddress = clientAddress(request, connection, proxies);
+    const identity = await identify(request, { ...connection, ...present({ remoteAddress }) });
     context.set("actor", identity.actor);
     return identity;
   };

@@ -1,9 +1,9 @@
-// Bounds the requests with wrong tokens from one address, so that nobody can try many.
+// Counts the wrong tokens of an address, so that who tries many is told to wait, and those who have a valid one are not.
 import { realTime } from "../realTime.ts";
 import { RequestError } from "./problems.ts";
 
 export interface WrongTokensOptions {
-  /** The number of wrong tokens from one address in `windowMs` before its requests are refused. Defaults to 20. */
+  /** The number of wrong tokens of one address in `windowMs` that are answered with 401; more get 429. Defaults to 20. */
   readonly max?: number;
   /** The time for which they are counted, in milliseconds. Defaults to 60 000. */
   readonly windowMs?: number;
@@ -22,20 +22,15 @@ export class WrongTokens {
     this.#windowMs = windowMs;
   }
 
-  /** Fails with RequestError when an address has sent too many. */
-  check(address: string): void {
-    const known = this.#byAddress.get(address);
-    if (known === undefined) return;
-    const leftMs = known.untilMs - realTime.elapsed();
-    if (leftMs <= 0) this.#byAddress.delete(address);
-    else if (known.count >= this.#max)
-      throw new RequestError("too_many_wrong_tokens", undefined, { "retry-after": String(Math.ceil(leftMs / 1_000)) });
-  }
-
-  /** Counts a wrong token. */
+  /** Counts a wrong token. Fails with RequestError when its address has sent too many. */
   add(address: string): void {
     const known = this.#byAddress.get(address);
-    if (known !== undefined && known.untilMs > realTime.elapsed()) {
+    const leftMs = known === undefined ? 0 : known.untilMs - realTime.elapsed();
+    if (known !== undefined && leftMs > 0) {
+      if (known.count >= this.#max)
+        throw new RequestError("too_many_wrong_tokens", undefined, {
+          "retry-after": String(Math.ceil(leftMs / 1_000)),
+        });
       known.count++;
       return;
     }
