@@ -1,10 +1,11 @@
 // Renders the API over HTTP as an OpenAPI document, from the schemas of the operations and from their docstrings.
 import { z } from "zod";
 import { bodyErrors, callErrors, type ErrorCode, errorCodes } from "../src/errors.ts";
-import { type OperationName, operationScopes } from "../src/http/access.ts";
+import { fieldScopes, type OperationName, operationScopes } from "../src/http/access.ts";
 import { requestFaults, statusOf } from "../src/http/problems.ts";
 import { type AnyCodec, absent, type JsonSchema } from "../src/model/codec.ts";
 import { packageVersion } from "../src/package.ts";
+import { present } from "../src/present.ts";
 import { type DocumentedOperation, documentedOperations, rows } from "./operations.ts";
 
 const refOf = (codec: AnyCodec): JsonSchema | undefined => {
@@ -74,6 +75,7 @@ function pathOf({ name, entity, docstring, operation }: DocumentedOperation) {
     summary: docstring.summary,
     ...(description.length === 0 ? {} : { description: description.join("\n\n") }),
     "x-scope": operationScopes[name as OperationName],
+    ...present({ "x-field-scopes": fieldScopes[name as OperationName] }),
     "x-errors": operation.errors,
     responses: {
       200: {

@@ -110,6 +110,14 @@ export const operationScopes: Readonly<Record<OperationName, Scope | null>> = {
   "maintenance.health": "admin",
 };
 
+/**
+ * The further scopes that fields of an input need: with such a field, an operation does what another one does, and so
+ * needs the scope of that one too. An empty list does nothing, and needs none.
+ */
+export const fieldScopes: Readonly<Partial<Record<OperationName, Readonly<Record<string, Scope>>>>> = {
+  "sessions.create": { commands: "commands:write", reserve: "worktrees:write" },
+};
+
 /** The scopes of a runner's token: what `debug-server-db/runner` calls, without its debuggers. */
 export const runnerScopes: readonly Scope[] = [
   "repositories:read",

@@ -3,7 +3,7 @@ import { type ErrorCode, StoreError } from "../errors.ts";
 import type { Principal } from "../model/tokens.ts";
 import type { Scope } from "../model/vocabulary.ts";
 import type { Store } from "../storeTypes.ts";
-import { covers, type OperationName, operationScopes } from "./access.ts";
+import { covers, fieldScopes, type OperationName, operationScopes } from "./access.ts";
 import { authenticate } from "./authenticate.ts";
 import { RefusedToken, RequestError } from "./problems.ts";
 import type { WrongTokens } from "./wrongTokens.ts";
@@ -64,20 +64,39 @@ export function requireScope({ scopes }: Identity, operation: OperationName): vo
   const needed = operationScopes[operation];
   if (needed === null)
     throw new StoreError("unknown_operation", `${operation} cannot be called over HTTP: open the store itself`);
-  if (covers(scopes, needed)) return;
-  const details = { missing: [needed] };
-  throw new StoreError("scope_missing", `the token does not cover ${needed}`, { operation, details });
+  if (!covers(scopes, needed)) throw missing(operation, [needed], "");
+}
+
+/** Fails with `scope_missing` unless the sender may also do what the fields of its input ask for. */
+function requireFieldScopes({ scopes }: Identity, operation: OperationName, input: Record<string, unknown>): void {
+  const isUsed = (value: unknown) =>
+    value !== undefined && value !== null && !(Array.isArray(value) && value.length === 0);
+  const needed = Object.entries(fieldScopes[operation] ?? {}).filter(
+    ([field, scope]) => isUsed(input[field]) && !covers(scopes, scope),
+  );
+  if (needed.length === 0) return;
+  const [fields, lacked] = [needed.map(([field]) => field), needed.map(([, scope]) => scope)];
+  throw missing(operation, lacked, `, which ${fields.join(" and ")} ${fields.length > 1 ? "need" : "needs"}`);
+}
+
+function missing(operation: OperationName, lacked: readonly Scope[], why: string): StoreError {
+  return new StoreError("scope_missing", `the token does not cover ${lacked.join(" and ")}${why}`, {
+    operation,
+    details: { missing: lacked },
+  });
 }
 
 /**
- * Fills in what follows from the token, and refuses what would give a caller the authority of another one. A sender that
+ * Checks the fields of an input, fills in what follows from the token, and refuses what would give a caller the authority of another one. A sender that
  * covers `admin` may name others: it can be an API that acts for its own clients.
  */
 export function asCaller(
   operation: OperationName,
   input: Record<string, unknown>,
-  { tokenId, actor, scopes }: Identity,
+  identity: Identity,
 ): Record<string, unknown> {
+  requireFieldScopes(identity, operation, input);
+  const { tokenId, actor, scopes } = identity;
   const isAdmin = scopes.includes("admin");
   const own = (field: string, value: unknown) => {
     if (!isAdmin && input[field] !== undefined && input[field] !== value)

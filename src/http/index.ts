@@ -1,5 +1,5 @@
 // The public API of `debug-server-db/http`; re-exports only.
-export { covers, type OperationName, operationScopes, operationsOf, runnerScopes } from "./access.ts";
+export { covers, fieldScopes, type OperationName, operationScopes, operationsOf, runnerScopes } from "./access.ts";
 export type { ConnectionInfo, Identify, Identity } from "./identity.ts";
 export { type Address, isLocal, parseAddress } from "./listen.ts";
 export { nodeHandler } from "./nodeHandler.ts";

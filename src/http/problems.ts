@@ -137,7 +137,10 @@ export function problemResponse(failure: unknown, requestId: string): Response {
   if (problem.retryable)
     headers.set("retry-after", String(Number.isFinite(afterMs) ? Math.ceil(afterMs / 1_000) : retryAfterSeconds));
   if (problem.code === "scope_missing")
-    headers.set("www-authenticate", `Bearer error="insufficient_scope", scope="${String(problem.details.missing)}"`);
+    headers.set(
+      "www-authenticate",
+      `Bearer error="insufficient_scope", scope="${[problem.details.missing].flat().join(" ")}"`,
+    );
   if (failure instanceof RequestError || failure instanceof RefusedToken)
     for (const [name, value] of Object.entries(failure.headers)) headers.set(name, value);
   return new Response(JSON.stringify(problem), { status: problem.status, headers });

@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import { connect } from "node:net";
 import { suite, test } from "node:test";
 import { type OperationName, operationScopes, operationsOf, runnerScopes, statusOf } from "../../../src/http/index.ts";
-import { errorCodes } from "../../../src/index.ts";
+import { errorCodes, openStore } from "../../../src/index.ts";
 import { operations } from "../../../src/operations/table.ts";
 import { runnerOperations } from "../../../src/runner/index.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
@@ -188,6 +188,40 @@ suite("storeHandler", { concurrency: 4 }, () => {
     assert.equal((await ask("/v1/sessions.create", { token: manager, body: other })).status, 400);
     const watched = (await store.changes.since()).changes.filter(({ entity }) => entity === "session");
     assert.deepEqual([...new Set(watched.map(({ actor }) => actor))], [own.account.name]);
+  });
+
+  test("a session with commands or a worktree needs the scopes for these, on every way over HTTP", async (t) => {
+    const { ask, call, store, url, tokenWith } = await serveApi(t);
+    const worktreeRoot = "/srv/worktrees";
+    const { id: repositoryId } = await store.repositories.upsert({ name: "demo", worktreeRoot });
+    const [commands, reserve] = [[{ argv: ["true"] }], { owner: "one", ttlMs: 60_000 }];
+    const lacked: [object, string[]][] = [
+      [{ commands }, ["commands:write"]],
+      [{ reserve }, ["worktrees:write"]],
+      [{ commands, reserve }, ["commands:write", "worktrees:write"]],
+    ];
+    const token = await tokenWith("sessions:write");
+    const remote = await openStore({ url, token });
+    t.after(() => remote.close());
+    for (const [more, missing] of lacked) {
+      const input = { repositoryId, commitSha, ...more };
+      const { status, body, headers } = await ask("/v1/sessions.create", { token, body: input });
+      assert.deepEqual([status, body.code, body.details.missing], [403, "scope_missing", missing]);
+      assert.match(headers.get("www-authenticate") ?? "", new RegExp(`scope="${missing.join(" ")}"`));
+      const calls = [{ operation: "sessions.create", input }];
+      const lacks = { message: new RegExp(`does not cover ${missing.join(" and ")}`) };
+      assert.equal((await ask("/v1/atomically", { token, body: { calls } })).status, 403);
+      await assert.rejects(remote.sessions.create(input), lacks);
+      await assert.rejects(
+        remote.atomically((tx) => void tx.sessions.create(input)),
+        lacks,
+      );
+    }
+    assert.deepEqual((await store.sessions.list()).items, []);
+    await call("sessions.create", { repositoryId, commitSha, commands: [] }, { token });
+    await remote.sessions.create({ repositoryId, commitSha });
+    const whole = await tokenWith("sessions:write", "commands:write", "worktrees:write");
+    await call("sessions.create", { repositoryId, commitSha, commands, reserve }, { token: whole });
   });
 
   test("who tries many tokens is told to wait, and nobody with a valid one is kept out", async (t) => {
