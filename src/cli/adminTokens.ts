@@ -3,6 +3,7 @@
 import { type Command, Option } from "commander";
 import type { CallOptions } from "../client.ts";
 import { StoreError } from "../errors.ts";
+import { runnerScopes } from "../http/access.ts";
 import { bounds } from "../limits.ts";
 import type { Account } from "../model/accounts.ts";
 import { newId } from "../model/ids.ts";
@@ -71,14 +72,19 @@ export function addTokens(admin: Command, cli: CommandLine): void {
       "Creates a token for an account, and the account if there is none of this name.",
       [
         "admin create-token --user ops",
-        "admin create-token --user ci --kind runner --scopes commands:write,artifacts:write --expires-in 30d --out ci.token",
+        "admin create-token --user ci --kind runner --expires-in 30d --out ci.token",
+        "admin create-token --user app --scopes repositories:read,sessions:read,sessions:write,commands:read,commands:write,logs:read",
       ],
       `Scopes: ${scopes.join(", ")}.\nThe token in DEBUG_SERVER_DB_TOKEN issues it, or else the first live admin token. Without either it is issued all the same, because whoever can open the store may do anything with it. The secret is printed only once.`,
     ),
   )
     .requiredOption("--user <name>", "the name of the account")
     .option("--name <name>", "the name of the token (default: cli- and the date, with a number if it is taken)")
-    .option("--scopes <scopes>", "its permissions, separated by commas (default: all that end in :read)", parseScopes)
+    .option(
+      "--scopes <scopes>",
+      "its permissions, separated by commas (default: all that end in :read; for a runner, what it needs)",
+      parseScopes,
+    )
     .addOption(lifetimeOption("the lifetime of the token (default: unlimited)"))
     .addOption(new Option("--kind <kind>", "the kind of its holder").choices(tokenKinds).default("personal"))
     .action(async (flags: CreateTokenFlags) => {
@@ -258,7 +264,7 @@ async function mintOnce(store: OwnedStore, { issuer, account, flags }: Order, op
     createdBy,
     kind: flags.kind,
     name: flags.name ?? (await unusedName(store, account)),
-    scopes: [...(flags.scopes ?? scopes.filter((scope) => scope.endsWith(":read")))],
+    scopes: [...(flags.scopes ?? defaultScopes(flags.kind))],
     ...present({ ttlMs: flags.expiresIn }),
   };
   const accountKind = flags.kind === "runner" ? "runner" : "human";
@@ -270,6 +276,11 @@ async function mintOnce(store: OwnedStore, { issuer, account, flags }: Order, op
     if (issuer === undefined) tx.tokens.revoke({ tokenId: createdBy, reason: "it was made to issue one token" });
   }, options);
   return results.at(issuer === undefined ? -2 : -1) as MintedToken;
+}
+
+/** Returns the scopes of a token for which none are named: what a runner needs, or all that only read. */
+function defaultScopes(kind: TokenKind): readonly Scope[] {
+  return kind === "runner" ? runnerScopes : scopes.filter((scope) => scope.endsWith(":read"));
 }
 
 /** Returns the first of cli-DATE, cli-DATE-2 and so on that no live token of the account has. */

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import type { Claim, Store } from "../index.ts";
 import { present } from "../present.ts";
 import { sleep } from "../realTime.ts";
+import { isRefused } from "./access.ts";
 import { callHook, HookAbandoned, type HookLimits } from "./callHook.ts";
 import { ownVariable } from "./environment.ts";
 import { messageOf } from "./events.ts";
@@ -132,8 +133,8 @@ class Execution {
     const reason = messageOf(error);
     if (this.#stopReason !== undefined) return stoppedEnding({ outcome: "failed", reason }, this.#stopReason);
     if (this.#worktree.current?.holding.isLost) return { giveBack: worktreeLostReason };
-    // The fault of this machine or of the store, and not of the command.
-    if (passes(error) || (error instanceof GitError && (error.notInstalled || error.notHere)))
+    // The fault of this machine, of its token or of the store, and not of the command.
+    if (passes(error) || isRefused(error) || (error instanceof GitError && (error.notInstalled || error.notHere)))
       return { giveBack: reason };
     return { result: { outcome: "failed", reason } };
   }

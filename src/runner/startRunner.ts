@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { BroadcastChannel } from "node:worker_threads";
 import { createRunnerPool, type OwnedStore, type Repository, type Store, StoreError } from "../index.ts";
 import { realTime, sleep } from "../realTime.ts";
+import { isRefused, requireAccess, scopesMissing } from "./access.ts";
 import { formatRunnerEvent, messageOf, type RunnerEvent } from "./events.ts";
 import { type RunnerParts, runnerOperations } from "./options.ts";
 import { type ProcessGuard, startGuard } from "./process/guard.ts";
@@ -74,7 +75,8 @@ function check({ threads = 0, concurrency, hooks, sink }: StartRunnerOptions, st
 /**
  * Starts a runner, which claims commands from the store and runs them in git worktrees until it is closed or signalled.
  * Resolves when it is registered. Without `onEvent`, its problems are warnings of the process. Fails when the options
- * contradict each other, when `repositoryPath` is no git repository, and as the store fails.
+ * contradict each other, when `repositoryPath` is no git repository, and as the store fails: with `scope_missing` when it lets
+ * the caller do less than a runner has to.
  */
 export async function startRunner(store: Store | OwnedStore, given: StartRunnerOptions = {}): Promise<StartedRunner> {
   check(given, store);
@@ -86,6 +88,7 @@ export async function startRunner(store: Store | OwnedStore, given: StartRunnerO
   };
   const options: StartRunnerOptions = { ...given, onEvent };
   const { repositoryPath, threads = 0 } = options;
+  await requireAccess(store, { artifacts: (options.artifacts ?? []).length > 0 });
   const concurrency = options.concurrency ?? (threads === 0 ? availableParallelism() : threads);
   const repository =
     repositoryPath === undefined
@@ -94,6 +97,8 @@ export async function startRunner(store: Store | OwnedStore, given: StartRunnerO
           path: resolve(repositoryPath),
           worktreesFolder: join(folderOf(options), "worktrees"),
           worktreesMin: concurrency,
+        }).catch((error: unknown) => {
+          throw isRefused(error) ? scopesMissing(["repositories:write"]) : error;
         });
   const names = Array.from({ length: concurrency }, (_, index) => `${options.name ?? hostname()}-${index + 1}`);
   const places =

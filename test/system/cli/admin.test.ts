@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite, type TestContext, test } from "node:test";
+import { runnerScopes } from "../../../src/http/index.ts";
 import type { Token } from "../../../src/index.ts";
 import { dropDatabase, newDatabase } from "../../support/postgres.ts";
 import { type RunOptions, run, withStore, workingFolder } from "./commandLine.ts";
@@ -22,6 +23,24 @@ const engines = {
 
 for (const [engine, open] of Object.entries(engines)) {
   suite(`admin on ${engine}`, () => {
+    test("a token for a runner covers what a runner needs, unless other scopes are named", async (t) => {
+      const { folder, url } = await open(t);
+      const env = { DEBUG_SERVER_DB_URL: url };
+      assert.equal((await run(folder, ["migrate", "upgrade", "head"], { env })).code, 0);
+      const create = ["admin", "create-token", "--user", "ci", "--kind", "runner"];
+      const made = [
+        await run(folder, create, { env }),
+        await run(folder, [...create, "--scopes", "logs:read"], { env }),
+      ];
+      await withStore(url, async (store) => {
+        const covered = await Promise.all(made.map(({ stdout }) => store.tokens.verify({ token: stdout.trim() })));
+        assert.deepEqual(
+          covered.map(({ scopes }) => scopes.toSorted()),
+          [runnerScopes.toSorted(), ["logs:read"]],
+        );
+      });
+    });
+
     test("the first commands of a store create it and print the secret of a token alone, and may be repeated", async (t) => {
       const { folder, url } = await open(t);
       const env = { DEBUG_SERVER_DB_URL: url };

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { runnerScopes, serveStore } from "../../../src/http/index.ts";
-import { openStore } from "../../../src/index.ts";
-import { startRunner } from "../../../src/runner/index.ts";
+import { openStore, type Scope } from "../../../src/index.ts";
+import { type StartRunnerOptions, startRunner } from "../../../src/runner/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { git, workingFolder } from "../cli/commandLine.ts";
 
@@ -54,3 +54,41 @@ for (const threads of [0, 1])
       code: "unknown_operation",
     });
   });
+
+test("a runner whose token covers too little does not start, and says what is missing", async (t) => {
+  const { folder, url } = workingFolder(t, { commits: 1 });
+  const store = await openStore({ url });
+  const api = await serveStore(store, { listen: "127.0.0.1:0" });
+  t.after(async () => {
+    await api.close({ withinMs: 0 });
+    await store.close();
+  });
+  const startWith = async (scopes: readonly Scope[], options: StartRunnerOptions = {}) => {
+    const { secret } = await fixtures(store).token({ scopes: [...scopes], kind: "runner" });
+    const remote = await openStore({ url: api.url as string, token: secret });
+    try {
+      const runner = await startRunner(remote, {
+        concurrency: 1,
+        signals: false,
+        folder: join(folder, "r"),
+        ...options,
+      });
+      await runner.close({ drainMs: 0 });
+    } finally {
+      await remote.close();
+    }
+  };
+  for (const missing of runnerScopes) {
+    const scopes = runnerScopes.filter((scope) => scope !== missing);
+    await assert.rejects(startWith(scopes, { artifacts: ["*.out"] }), {
+      code: "scope_missing",
+      details: { missing: [missing] },
+    });
+  }
+  await assert.rejects(startWith(runnerScopes, { repositoryPath: folder }), {
+    code: "scope_missing",
+    details: { missing: ["repositories:write"] },
+  });
+  assert.deepEqual((await store.runners.list()).items, []);
+  await startWith(runnerScopes, { artifacts: ["*.out"] });
+});

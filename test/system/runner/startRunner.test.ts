@@ -8,6 +8,7 @@ import { suite, type TestContext, test } from "node:test";
 import type { Worker } from "node:worker_threads";
 import { type Command, type OwnedStore, openStore, type Session } from "../../../src/index.ts";
 import { type RunnerEvent, type StartRunnerOptions, startRunner } from "../../../src/runner/index.ts";
+import { storeError } from "../../../src/testing/index.ts";
 import { git, workingFolder } from "../cli/commandLine.ts";
 import { until } from "../faults/until.ts";
 
@@ -76,6 +77,14 @@ suite("startRunner", { concurrency: 3 }, () => {
     const second = await create(["cat file-1.txt; pwd"]);
     await ended(second);
     assert.equal(await logOf(only(second)), `line 1\n${path}\n`);
+  });
+
+  test("a command is given back when the token of the runner covers too little for it", async (t) => {
+    const { store, events, create } = await start(t, { concurrency: 1 });
+    Object.assign(store.worktrees, { reserve: () => Promise.reject(storeError("unknown_operation")) });
+    const made = await create(["true"]);
+    await until(() => events.some(({ type }) => type === "handed_back"));
+    assert.equal((await store.commands.get({ commandId: only(made) })).state, "queued");
   });
 
   test("as many commands of a session run at once as it allows, and an open session keeps its worktree", async (t) => {
