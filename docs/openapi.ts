@@ -4,6 +4,7 @@ import { bodyErrors, callErrors, type ErrorCode, errorCodes } from "../src/error
 import { fieldScopes, type OperationName, operationScopes } from "../src/http/access.ts";
 import { requestFaults, statusOf } from "../src/http/problems.ts";
 import { type AnyCodec, absent, type JsonSchema } from "../src/model/codec.ts";
+import { operations } from "../src/operations/table.ts";
 import { packageVersion } from "../src/package.ts";
 import { present } from "../src/present.ts";
 import { type DocumentedOperation, documentedOperations, rows } from "./operations.ts";
@@ -256,30 +257,59 @@ const artifactAnswer = {
   default: { $ref: "#/components/responses/Problem" },
 };
 
+const begin = operations.artifacts.begin;
+
+/** The fields that find an artifact, and those that a new one may have, as parameters of the query. */
+const artifactFields = {
+  artifactId: { type: "string", description: "The id of the artifact; of one that was announced, if it is sent." },
+  ...(inputSchema("artifacts.upload", begin.inputSchema).properties as Readonly<Record<string, JsonSchema>>),
+  ttlMs: { type: "integer", minimum: 1_000, description: "The lifetime of the artifact. By default it is unlimited." },
+};
+
+function artifactQuery(fields: readonly string[]) {
+  return Object.entries(artifactFields)
+    .filter(([name]) => fields.includes(name))
+    .map(([name, schema]) => ({ name, in: "query", required: false, schema }));
+}
+
+const contentFailures = { default: { $ref: "#/components/responses/Problem" } };
+const contentHeaders = Object.fromEntries(
+  ["Content-Disposition", "Content-Range", "ETag"].map((name) => [name, { schema: { type: "string" } }]),
+);
+const anyBytes = { "*/*": { schema: {} } };
+const artifactDownload = {
+  summary: "Returns the bytes of an artifact whose file this server has, as a whole or in part.",
+  description: "Input: artifactId, or sessionId and name for the newest ready artifact of this name.",
+  "x-scope": operationScopes["artifacts.get"],
+  parameters: [
+    ...artifactQuery(["artifactId", "sessionId", "commandId", "attempt", "name"]),
+    header("Range", "A part of the file, such as bytes=0-99."),
+  ],
+};
+
 const contentPath = {
   get: {
     operationId: "artifacts.content",
-    summary: "Returns the bytes of an artifact whose file this server has.",
-    "x-scope": operationScopes["artifacts.get"],
-    parameters: [{ name: "artifactId", in: "query", required: true, schema: { type: "string" } }],
+    ...artifactDownload,
     responses: {
-      200: { description: "The bytes.", content: { "*/*": { schema: {} } } },
-      default: { $ref: "#/components/responses/Problem" },
+      200: { description: "The bytes.", headers: contentHeaders, content: anyBytes },
+      206: { description: "The part that Range names.", headers: contentHeaders, content: anyBytes },
+      ...contentFailures,
     },
+  },
+  head: {
+    operationId: "head.artifacts.content",
+    ...artifactDownload,
+    responses: { 200: { description: "The headers alone.", headers: contentHeaders }, ...contentFailures },
   },
   post: {
     operationId: "artifacts.upload",
-    summary: "Stores the body as the file of a new artifact.",
+    summary: "Stores the body as the file of an artifact.",
+    description:
+      "Input: sessionId and name for a new artifact, or artifactId for one that was announced.\n\nResult: the artifact, ready. The same name and content again return the same one; other content fails with conflict unless replace is true.",
     "x-scope": operationScopes["artifacts.begin"],
-    parameters: ["sessionId", "name", "commandId", "attempt", "kind", "description", "sha256", "replace"].map(
-      (name) => ({
-        name,
-        in: "query",
-        required: name === "sessionId" || name === "name",
-        schema: { type: name === "attempt" ? "integer" : name === "replace" ? "boolean" : "string" },
-      }),
-    ),
-    requestBody: { required: true, content: { "*/*": { schema: {} } } },
+    parameters: artifactQuery(["artifactId", ...begin.keys.filter((key) => key !== "metadata")]),
+    requestBody: { required: true, content: anyBytes },
     responses: artifactAnswer,
   },
 };

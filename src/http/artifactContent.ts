@@ -1,40 +1,102 @@
-// The bytes of artifacts over HTTP: files below one folder of the server, sent and received as they are.
-import { createHash } from "node:crypto";
+// Sends the bytes of artifacts over HTTP: files below one folder of the server, as a whole or a part of one.
 import { createReadStream } from "node:fs";
-import { mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
-import { join, relative, resolve, sep } from "node:path";
+import { realpath, stat } from "node:fs/promises";
+import { relative, sep } from "node:path";
 import { Readable } from "node:stream";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import type { CallOptions } from "../client.ts";
 import { StoreError } from "../errors.ts";
+import { bounds } from "../limits.ts";
 import type { Artifact } from "../model/artifacts.ts";
+import { present } from "../present.ts";
 import type { Store } from "../storeTypes.ts";
 import { RequestError } from "./problems.ts";
 
-/** The time after which an upload that never ended counts as failed, in milliseconds. */
-const pendingMs = 6 * 3_600_000;
+const operation = "artifacts.content";
 
-/** Returns the response with the file of a ready artifact. Fails with `not_found` when its file is not in the folder. */
-export async function contentOf(artifact: Artifact, folder: string): Promise<Response> {
-  const { id, state, uri, contentType, sha256, name } = artifact;
-  const path = state === "ready" && uri?.startsWith("file:") ? await pathWithin(fileURLToPath(uri), folder) : undefined;
-  if (path === undefined)
-    throw new StoreError("not_found", `artifact ${id} has no file on this server: its uri says where it is`, {
-      operation: "artifacts.content",
-      details: { entity: "artifact", id },
-    });
+/** An artifact by its id, or the newest ready one of a name in a session, perhaps of one command and attempt. */
+export interface Asked {
+  readonly artifactId?: string;
+  readonly sessionId?: string;
+  readonly commandId?: string;
+  readonly attempt?: number;
+  readonly name?: string;
+}
+
+/** Returns the artifact that a request asks for. Fails with `invalid_input` or `not_found`. */
+export async function askedArtifact(
+  store: Pick<Store, "artifacts">,
+  { artifactId, sessionId, commandId, attempt, name }: Asked,
+  callOptions: CallOptions,
+): Promise<Artifact> {
+  if (artifactId !== undefined) return await store.artifacts.get({ artifactId }, callOptions);
+  if (sessionId === undefined || name === undefined)
+    throw new StoreError("invalid_input", "query: expected artifactId, or sessionId and name", { operation });
+  // Names are stored in this form.
+  const stored = name.normalize("NFKC");
+  const input = {
+    sessionId,
+    ...present({ commandId }),
+    state: "ready" as const,
+    order: "desc" as const,
+    limit: bounds.pageRowsMax,
+  };
+  for await (const artifact of store.artifacts.all(input, callOptions))
+    if (artifact.name === stored && (attempt === undefined || artifact.attempt === attempt)) return artifact;
+  throw new StoreError(
+    "not_found",
+    `session ${sessionId} has no ready artifact of the name ${JSON.stringify(stored)}`,
+    {
+      operation,
+      details: { entity: "artifact", name: stored },
+    },
+  );
+}
+
+/**
+ * Returns the response with the file of a ready artifact, or with the part of it that Range names. Fails with `not_found`
+ * when the artifact has no file, or when its file is not in the folder.
+ */
+export async function contentOf(artifact: Artifact, folder: string, request: Request): Promise<Response> {
+  const { sha256, contentType, name } = artifact;
+  const path = await fileOf(artifact, folder);
   const { size } = await stat(path);
-  return new Response(Readable.toWeb(createReadStream(path)) as ReadableStream<Uint8Array>, {
+  const etag = sha256 === null ? undefined : `"${sha256}"`;
+  const range = rangeOf(request.headers, size, etag);
+  const body =
+    request.method === "HEAD" || size === 0
+      ? null
+      : (Readable.toWeb(createReadStream(path, range ?? {})) as ReadableStream<Uint8Array>);
+  return new Response(body, {
+    status: range === undefined ? 200 : 206,
     headers: {
       "content-type": contentType ?? "application/octet-stream",
-      "content-length": String(size),
+      "content-length": String(range === undefined ? size : range.end - range.start + 1),
+      ...(range === undefined ? {} : { "content-range": `bytes ${range.start}-${range.end}/${size}` }),
+      "accept-ranges": "bytes",
       // A program has made it: a browser should save it, and guess nothing.
-      "content-disposition": `attachment; filename*=UTF-8''${encodeURIComponent(name.split("/").at(-1) ?? name)}`,
+      "content-disposition": attachmentOf(name.split("/").at(-1) ?? name),
       "x-content-type-options": "nosniff",
       "cache-control": "private, no-store",
-      ...(sha256 === null ? {} : { etag: `"${sha256}"` }),
+      ...present({ etag }),
     },
   });
+}
+
+/** Returns the path of the file of an artifact. Fails with `not_found`, with the reason why there is none. */
+async function fileOf(artifact: Artifact, folder: string): Promise<string> {
+  const { id, state, uri } = artifact;
+  const refuse = (why: string): never => {
+    throw new StoreError("not_found", `artifact ${id} ${why}`, {
+      operation,
+      details: { entity: "artifact", id, state },
+    });
+  };
+  if (state === "failed") refuse("has failed: its file was never stored as a whole");
+  if (state === "pending") refuse("is pending: its file is still on its way");
+  if (state === "deleted") refuse("was deleted");
+  const path = uri?.startsWith("file:") ? await pathWithin(fileURLToPath(uri), folder) : undefined;
+  return path ?? refuse("has no file on this server: its uri says where it is");
 }
 
 /** Returns the real path of a file that is below the folder, whatever symbolic links lead there. */
@@ -49,83 +111,27 @@ async function pathWithin(path: string, folder: string): Promise<string | undefi
   }
 }
 
-export interface Upload {
-  readonly store: Pick<Store, "artifacts">;
-  /** The folder of the server. */
-  readonly folder: string;
-  /** The largest size of a file in bytes. */
-  readonly bytesMax: number;
-  readonly callOptions: CallOptions;
+/** Names a file for those who know only ASCII, and for all others: https://www.rfc-editor.org/rfc/rfc6266#section-4.3 */
+function attachmentOf(name: string): string {
+  const plain = name.replaceAll(/[^\x20-\x7e]/g, "_").replaceAll(/["\\%]/g, "_");
+  // What encodeURIComponent leaves, and this header does not take: https://www.rfc-editor.org/rfc/rfc8187#section-3.2.1
+  const encoded = encodeURIComponent(name).replaceAll(/['()*]/g, (one) => `%${one.charCodeAt(0).toString(16)}`);
+  return `attachment; filename="${plain}"; filename*=UTF-8''${encoded}`;
 }
 
 /**
- * Stores the body of a request as the file of a new artifact, and returns the artifact. It is ready only when all of it is
- * on disk; a body that ends early, or that has another SHA-256 than `input.sha256` says, leaves nothing.
+ * Returns the part of a file that a request asks for: one range of bytes. Other forms are answered with the whole file, as
+ * https://www.rfc-editor.org/rfc/rfc9110#section-14.2 allows. Fails with a RequestError when it is behind the end.
  */
-export async function upload(
-  body: ReadableStream<Uint8Array> | null,
-  input: Parameters<Store["artifacts"]["begin"]>[0],
-  { store, folder, bytesMax, callOptions }: Upload,
-): Promise<Artifact> {
-  const { artifact } = await store.artifacts.begin({ ...input, ttlMs: pendingMs }, callOptions);
-  // With its hash, the store has found that it has this content already.
-  if (artifact.state === "ready") return artifact;
-  const { id: artifactId, sessionId } = artifact;
-  const place = join(resolve(folder), sessionId);
-  const [path, part] = [join(place, artifactId), join(place, `${artifactId}.part`)];
-  try {
-    await mkdir(place, { recursive: true, mode: 0o700 });
-    const content = await write(body, part, bytesMax);
-    if (input.sha256 !== undefined && input.sha256 !== null && content.sha256 !== input.sha256)
-      throw new StoreError("invalid_input", `sha256: the body has ${content.sha256}`, {
-        operation: "artifacts.content",
-      });
-    await rename(part, path);
-    await syncFolder(place);
-    const { actor, requestId } = callOptions;
-    const uri = pathToFileURL(path).href;
-    // It has its name, so that a client that goes now finds the artifact.
-    return await store.artifacts.commit(
-      { artifactId, ...content, uri },
-      { ...(actor === undefined ? {} : { actor }), ...(requestId === undefined ? {} : { requestId }) },
-    );
-  } catch (error) {
-    await rm(part, { force: true });
-    const ended = await store.artifacts.delete({ artifactId }).catch(() => undefined);
-    // A collector removes a file that the store knows of.
-    if (ended?.uri === null) await rm(path, { force: true });
-    throw error;
-  }
-}
-
-/** Writes a body into a file, on disk when this resolves. Fails when it ends early or is too large. */
-async function write(body: ReadableStream<Uint8Array> | null, path: string, bytesMax: number) {
-  const hash = createHash("sha256");
-  let sizeBytes = 0;
-  const file = await open(path, "wx", 0o600);
-  try {
-    for await (const piece of (body ?? []) as AsyncIterable<Uint8Array>) {
-      sizeBytes += piece.byteLength;
-      if (sizeBytes > bytesMax) throw new RequestError("body_too_large", `the body has more than ${bytesMax} bytes`);
-      hash.update(piece);
-      await file.write(piece);
-    }
-    await file.sync();
-  } catch (error) {
-    if (error instanceof RequestError) throw error;
-    if ((error as NodeJS.ErrnoException).code === "ENOSPC") throw new StoreError("storage_full");
-    throw new StoreError("aborted", "the body has ended early", { cause: error });
-  } finally {
-    await file.close();
-  }
-  return { sizeBytes, sha256: hash.digest("hex") };
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+function rangeOf(headers: Headers, size: number, etag: string | undefined): { start: number; end: number } | undefined {
+  const [, first, last] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(headers.get("range") ?? "") ?? [];
+  const condition = headers.get("if-range");
+  if (first === undefined || last === undefined || (condition !== null && condition !== etag)) return undefined;
+  if (first === "" ? last === "" : last !== "" && Number(last) < Number(first)) return undefined;
+  const start = first === "" ? Math.max(0, size - Number(last)) : Number(first);
+  if (start >= size)
+    throw new RequestError("range_not_satisfiable", `the file has ${size} bytes`, {
+      "content-range": `bytes */${size}`,
+    });
+  return { start, end: first === "" || last === "" ? size - 1 : Math.min(Number(last), size - 1) };
 }

@@ -48,11 +48,7 @@ export async function readInput(
   bytesMax: number,
 ): Promise<Record<string, unknown>> {
   const { headers, method } = request;
-  const encoding = headers.get("content-encoding") ?? "identity";
-  if (encoding !== "identity")
-    throw new RequestError("unsupported_media_type", `content-encoding ${encoding}: send the body as it is`, {
-      "accept-encoding": "identity",
-    });
+  requirePlainEncoding(headers);
   const query = queryOf(request, operation);
   if (method === "GET") return inputOf(operation, query);
   const [type = "", ...parameters] = (headers.get("content-type") ?? "")
@@ -72,6 +68,15 @@ export async function readInput(
       `content-type: expected application/json in UTF-8${operation.keys.includes("data") ? `, or ${rawType}` : ""}`,
     );
   return inputOf(operation, { ...query, ...(parseJson(body) as object) });
+}
+
+/** Fails with a RequestError for a body that is packed: nobody here unpacks it. */
+export function requirePlainEncoding(headers: Headers): void {
+  const encoding = headers.get("content-encoding") ?? "identity";
+  if (encoding === "identity") return;
+  throw new RequestError("unsupported_media_type", `content-encoding ${encoding}: send the body as it is`, {
+    "accept-encoding": "identity",
+  });
 }
 
 /** Parses the text of a JSON object. Fails with `invalid_input`. */
@@ -109,12 +114,19 @@ export async function readBody(request: Request, bytesMax: number): Promise<Uint
   return parts.length === 1 ? (parts[0] as Uint8Array) : new Uint8Array(Buffer.concat(parts));
 }
 
-/** Returns the fields of an input that are in the query: numbers and truth values as the schema wants them. */
-export function queryOf(request: Request, operation: AnyOperation): Record<string, unknown> {
+/**
+ * Returns the fields of an input that are in the query: numbers and truth values as the schema wants them. `others` are
+ * fields of text that the operation itself does not have.
+ */
+export function queryOf(
+  request: Request,
+  operation: AnyOperation,
+  others: readonly string[] = [],
+): Record<string, unknown> {
   const { searchParams } = new URL(request.url);
   const input: Record<string, unknown> = {};
   for (const [name, text] of searchParams) {
-    if (!operation.keys.includes(name) || Object.hasOwn(input, name))
+    if (!(operation.keys.includes(name) || others.includes(name)) || Object.hasOwn(input, name))
       throw new StoreError(
         "invalid_input",
         `query: ${JSON.stringify(name.slice(0, 100))} is no field of the input, or is there twice`,

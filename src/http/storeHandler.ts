@@ -12,7 +12,8 @@ import { realTime, sleep } from "../realTime.ts";
 import { framesPath } from "../remote/protocol.ts";
 import type { Store } from "../storeTypes.ts";
 import type { OperationName } from "./access.ts";
-import { contentOf, upload } from "./artifactContent.ts";
+import { askedArtifact, contentOf } from "./artifactContent.ts";
+import { upload, uploadTypeOf } from "./artifactUpload.ts";
 import { type ConnectingStore, RemoteClients } from "./envelopes.ts";
 import { type CheckedStore, healthHandler } from "./health.ts";
 import {
@@ -186,7 +187,7 @@ export function storeHandler(
   });
   app.all("/v1/artifacts.content", async (context) => {
     const request = context.req.raw;
-    requireMethod(request, ["GET", "POST"]);
+    requireMethod(request, ["GET", "HEAD", "POST"]);
     const { artifactsFolder: folder, artifactBytesMax: bytesMax = 1024 ** 3 } = options;
     const identity = await identityOf(context);
     if (folder === undefined)
@@ -195,14 +196,14 @@ export function storeHandler(
         "this server keeps no files of artifacts: its option artifactsFolder names none",
       );
     const callOptions = callOptionsOf(request, identity, context.get("requestId"), request.signal);
-    if (request.method === "GET") {
+    const query = queryOf(request, operations.artifacts.begin, ["artifactId"]);
+    if (request.method !== "POST") {
       requireScope(identity, "artifacts.get");
-      const input = queryOf(request, operations.artifacts.get);
-      return await contentOf(await store.artifacts.get(input as never, callOptions), folder);
+      return await contentOf(await askedArtifact(store, query, callOptions), folder, request);
     }
     requireScope(identity, "artifacts.begin");
-    const contentType = request.headers.get("content-type") ?? undefined;
-    const input = { ...present({ contentType }), ...queryOf(request, operations.artifacts.begin) };
+    const contentType = uploadTypeOf(request.headers);
+    const input = "artifactId" in query ? query : { ...present({ contentType }), ...query };
     return json(await upload(request.body, input as never, { store, folder, bytesMax, callOptions }));
   });
   app.post(framesPath, async (context) => {

@@ -1,4 +1,5 @@
 // The API of a store on a real socket, with an administrator's token and functions that send requests.
+import { execFileSync } from "node:child_process";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -7,6 +8,16 @@ import { nodeHandler, type StoreHandlerOptions, storeHandler } from "../../../sr
 import { type OwnedStore, openStore, type Scope } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
+
+/** Returns a reason to skip a test without this program. */
+export function without(program: string): string | false {
+  try {
+    execFileSync(program, ["--version"], { stdio: "ignore" });
+    return false;
+  } catch {
+    return `there is no ${program}`;
+  }
+}
 
 export interface Answer {
   readonly status: number;

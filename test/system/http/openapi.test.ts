@@ -1,24 +1,14 @@
 // The API as its OpenAPI document describes it, for clients in other languages.
 import assert from "node:assert/strict";
-import { execFile, execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { z } from "zod";
 import { type OperationName, operationScopes } from "../../../src/http/index.ts";
-import { type Answer, serveApi } from "./apiServer.ts";
+import { type Answer, serveApi, without } from "./apiServer.ts";
 
 const run = promisify(execFile);
-
-/** Returns a reason to skip a test without this program. */
-function without(program: string): string | false {
-  try {
-    execFileSync(program, ["--version"], { stdio: "ignore" });
-    return false;
-  } catch {
-    return `there is no ${program}`;
-  }
-}
 
 interface Documented {
   readonly paths: Readonly<Record<string, Readonly<Record<string, { readonly responses: Record<string, never> }>>>>;

@@ -1,13 +1,11 @@
 // The API of a store over real sockets: operations, tokens, bodies, waits and streams.
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
 import { connect } from "node:net";
 import { suite, test } from "node:test";
 import { type OperationName, operationScopes, operationsOf, runnerScopes, statusOf } from "../../../src/http/index.ts";
 import { errorCodes, openStore } from "../../../src/index.ts";
 import { operations } from "../../../src/operations/table.ts";
 import { runnerOperations } from "../../../src/runner/index.ts";
-import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { until } from "../faults/until.ts";
 import { type ApiServer, serveApi } from "./apiServer.ts";
 
@@ -289,56 +287,6 @@ suite("storeHandler", { concurrency: 4 }, () => {
     // Nobody has taken the command that comes now.
     await call("commands.enqueue", { sessionId: session.id, commands: [{ argv: ["true"] }] });
     assert.notEqual(await call("commands.claim", { runnerId: runner.id }), undefined);
-  });
-
-  test("the bytes of an artifact are stored as a whole, and sent as they are", async (t) => {
-    const artifactsFolder = temporaryFolder();
-    const api = await serveApi(t, { artifactsFolder, artifactBytesMax: 100_000 });
-    const { ask, call, store, admin, port } = api;
-    const { session } = await claimed(api);
-    const body = new Uint8Array(Buffer.from("a result of a test\n"));
-    const send = (name: string, sent: Parameters<typeof ask>[1] = {}, more = "") =>
-      ask(`/v1/artifacts.content?sessionId=${session.id}&name=${name}${more}`, {
-        body,
-        headers: { "content-type": "text/plain" },
-        ...sent,
-      });
-    const made = (await send("report.txt")).body;
-    assert.deepEqual([made.state, made.sizeBytes, made.contentType], ["ready", body.byteLength, "text/plain"]);
-    const got = await ask(`/v1/artifacts.content?artifactId=${made.id}`);
-    assert.deepEqual(
-      [got.text, got.headers.get("content-type"), got.headers.get("etag"), got.headers.get("x-content-type-options")],
-      ["a result of a test\n", "text/plain", `"${made.sha256}"`, "nosniff"],
-    );
-    assert.equal((await send("wrong.txt", {}, `&sha256=${"0".repeat(64)}`)).status, 400);
-    assert.equal((await send("large.bin", { body: new Uint8Array(100_001) })).status, 413);
-    assert.equal((await send("report.txt", { token: await api.tokenWith("artifacts:read") })).status, 403);
-    // A client that goes in the middle leaves nothing.
-    const socket = connect(port, "127.0.0.1");
-    socket.write(
-      `POST /v1/artifacts.content?sessionId=${session.id}&name=half HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${admin}\r\ncontent-length: 100\r\n\r\nhalf`,
-    );
-    const named = async (name: string) =>
-      (await store.artifacts.list({ sessionId: session.id })).items.find((one) => one.name === name);
-    await until(async () => (await named("half"))?.state === "pending");
-    socket.destroy();
-    await until(async () => (await named("half"))?.state !== "pending");
-    const files = readdirSync(artifactsFolder, { recursive: true, withFileTypes: true }).filter((entry) =>
-      entry.isFile(),
-    );
-    assert.equal(files.length, 1);
-    const { items } = await store.artifacts.list({ sessionId: session.id, state: "ready" });
-    assert.equal(items.length, 1);
-    // Files elsewhere are not sent, whatever an artifact says.
-    const content = { sizeBytes: 4, sha256: "0".repeat(64), uri: "file:///etc/hostname" };
-    const { artifact: elsewhere } = await call("artifacts.record", {
-      sessionId: session.id,
-      name: "elsewhere",
-      ...content,
-    });
-    assert.equal((await ask(`/v1/artifacts.content?artifactId=${elsewhere.id}`)).status, 404);
-    const other = await serveApi(t);
-    assert.equal((await other.ask(`/v1/artifacts.content?artifactId=${made.id}`)).status, 404);
   });
 
   test("a log is followed as events and as lines, and goes on from the last event", async (t) => {
