@@ -1,5 +1,5 @@
 // A server for the API of a store: limits for clients that are slow or many, and an end that loses nothing.
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { realTime } from "../realTime.ts";
 import { type Address, listenAt, parseAddress, textOf } from "./listen.ts";
@@ -14,7 +14,10 @@ export interface ServeStoreOptions extends Omit<StoreHandlerOptions, "closing"> 
   readonly listen?: string;
   /** The largest number of connections; others are closed at once. Defaults to 12 000. */
   readonly connectionsMax?: number;
-  /** The time in which a client has to send its request, in milliseconds. Defaults to 30 000. */
+  /**
+   * The time in which a client has to send its request, in milliseconds. The file of an artifact may take longer, as long as
+   * something of it arrives within each such time. Defaults to 30 000.
+   */
   readonly requestMs?: number;
 }
 
@@ -47,12 +50,16 @@ export async function serveStore(
   const handler = nodeHandler(storeHandler(store, { ...options, closing: closing.signal }));
   const server = createServer(
     {
-      requestTimeout: requestMs,
+      // Its time would hold for large files too.
+      requestTimeout: 0,
       headersTimeout: Math.min(requestMs, 10_000),
       keepAliveTimeout: 65_000,
       connectionsCheckingInterval: Math.min(requestMs, 5_000),
     },
-    handler,
+    (request, response) => {
+      boundBody(request, response, requestMs);
+      return handler(request, response);
+    },
   );
   server.maxConnections = connectionsMax;
   await listenAt(server, asked);
@@ -69,6 +76,26 @@ export async function serveStore(
     close,
     [Symbol.asyncDispose]: () => close(),
   };
+}
+
+/** Ends a request whose body does not arrive in time; that of a file when nothing of it arrives. */
+function boundBody(request: IncomingMessage, response: ServerResponse, requestMs: number): void {
+  if (request.complete) return;
+  const { socket } = request;
+  const isFile = /\/v1\/artifacts\.content(?:\?|$)/.test(request.url ?? "");
+  let { bytesRead } = socket;
+  const timer = realTime.setInterval(() => {
+    if (isFile && !request.complete && socket.bytesRead > bytesRead) {
+      bytesRead = socket.bytesRead;
+      return;
+    }
+    realTime.clearInterval(timer);
+    if (request.complete) return;
+    if (response.headersSent) socket.destroy();
+    else socket.end("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n", () => socket.destroy());
+  }, requestMs);
+  timer.unref();
+  response.once("close", () => realTime.clearInterval(timer));
 }
 
 async function end(server: Server, closing: AbortController, withinMs: number): Promise<void> {

@@ -139,6 +139,37 @@ suite("serveStore", { concurrency: 3 }, () => {
     assert.deepEqual((await store.repositories.list()).items, []);
   });
 
+  test("a large file may take longer than another request, and one that stands still is ended", async (t) => {
+    const { store, admin, send, port } = await serving(t, { requestMs: 300, artifactsFolder: temporaryFolder() });
+    const { id: repositoryId } = await store.repositories.upsert({ name: "demo" });
+    const { session } = await store.sessions.create({ repositoryId, commitSha: "a".repeat(40) });
+    const head = (path: string) =>
+      `POST /v1/${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${admin}\r\ncontent-length: 12\r\nconnection: close\r\n\r\n`;
+    const slowly = async (path: string): Promise<string> => {
+      const socket = connect(port, "127.0.0.1");
+      t.after(() => socket.destroy());
+      let text = "";
+      socket.on("data", (data) => (text += data));
+      socket.on("error", () => undefined);
+      socket.write(head(path));
+      for (let part = 0; part < 12 && !socket.destroyed; part++) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        socket.write("x");
+      }
+      if (!socket.closed) await once(socket, "close");
+      return text;
+    };
+    const path = (name: string) => `artifacts.content?sessionId=${session.id}&name=${name}`;
+    assert.match(await slowly(path("slow")), /^HTTP\/1\.1 200 /);
+    assert.match(await slowly("repositories.upsert"), /^HTTP\/1\.1 408 /);
+    assert.match(await send(`${head(path("still"))}xxx`), /^HTTP\/1\.1 408 /);
+    const { items } = await store.artifacts.list({ sessionId: session.id });
+    assert.deepEqual(
+      items.map(({ name }) => name),
+      ["slow"],
+    );
+  });
+
   test("whatever a request is, it is answered with a typed problem or a result, and the next one is served", async (t) => {
     const { api, headers, isServed } = await serving(t);
     const statuses = new Set([200, 404, 405, 406, 413, 415, 429, ...Object.values(statusOf)]);
