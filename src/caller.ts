@@ -1,4 +1,5 @@
-// The caller of an operation: actor, request id and idempotency key. Each is stored in rows, so each is checked.
+// The caller of an operation: actor, request id and idempotency key, which are stored in rows, so each is checked; and the
+// trace context, which is not stored.
 import { StoreError } from "./errors.ts";
 import { bounds } from "./limits.ts";
 import { isStorable } from "./model/json.ts";
@@ -23,6 +24,20 @@ export interface EnvelopeKey extends Idempotency {
 }
 
 export const anonymous: Caller = { actor: undefined, requestId: undefined, idempotency: undefined };
+
+/** The format of https://www.w3.org/TR/trace-context/#traceparent-header; versions to come may add fields. */
+const traceparentPattern =
+  /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x21-\x7e]{0,72})?$/;
+
+/** Returns a trace context if it is well formed. A malformed one is ignored, as its standard asks, and fails no call. */
+export function traceparentIn(value: unknown): string | undefined {
+  return typeof value === "string" && traceparentPattern.test(value) ? value : undefined;
+}
+
+/** Returns a text of a caller as far as it may be shown: a port may send anything. */
+export function callerText(value: unknown): string | undefined {
+  return typeof value === "string" && value.length <= bounds.callerLength ? value : undefined;
+}
 
 /** Fails with `invalid_input` when a part of the caller is not text that both engines can store. */
 export function checkCaller({ actor, requestId, idempotency }: Caller): void {

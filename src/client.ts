@@ -1,15 +1,18 @@
 // Turns operations and a backend into an object with one async method for each operation. Validates and decodes on the
 // caller's thread. Knows no thread, port or database.
 
+import { traceparentIn } from "./caller.ts";
 import { Courier } from "./courier.ts";
 import { fromWireFailure, StoreError } from "./errors.ts";
 import { Iteration } from "./iteration.ts";
 import type { Limits } from "./limits.ts";
 import type { AnyOperation, Operation, OperationTable, Stream } from "./operation.ts";
-import { outgoing, withEnvelopeKey } from "./outgoing.ts";
+import { outgoing, withEnvelopeKey, withTraceparent } from "./outgoing.ts";
 import { isPaged, type Page, rowsOfPages } from "./pages.ts";
+import { present } from "./present.ts";
 import { realTime } from "./realTime.ts";
 import { mapTable, recordCalls } from "./recording.ts";
+import { type CallTrace, callChannel, tracedCall, traceNow } from "./tracing.ts";
 import type { Answer, Backend } from "./wire.ts";
 
 export interface CallOptions {
@@ -35,6 +38,11 @@ export interface CallOptions {
    * calls together.
    */
   readonly idempotencyKey?: string;
+  /**
+   * The trace context that the call is part of, by https://www.w3.org/TR/trace-context/. It reaches the tracing channels of
+   * the server, and is not stored. A malformed one is ignored.
+   */
+  readonly traceparent?: string;
 }
 
 type Method<Input, Result> =
@@ -121,14 +129,16 @@ export function createClient<const Table extends OperationTable>(
     (methods[entity] as Record<string, unknown>).all = (input: unknown = {}, options: CallOptions = {}) =>
       rows(calling, input, options);
   }
-  const atomically = async (record: (tx: RecordersOf<Table>) => unknown, options: CallOptions = {}) => {
+  const sendTogether = async (
+    record: (tx: RecordersOf<Table>) => unknown,
+    options: CallOptions,
+    trace: Pick<CallTrace, "operations" | "traceparent">,
+  ) => {
     const recorded = recordCalls(operations, record as (tx: never) => unknown, options);
     const inputs = recorded.flatMap(({ call: { name }, input }) => [name, input]);
-    const calls = withEnvelopeKey(
-      recorded.map(({ call }) => call),
-      inputs,
-      options,
-    );
+    const made = recorded.map(({ call }) => call);
+    trace.operations = made.map(({ name }) => name);
+    const calls = withTraceparent(withEnvelopeKey(made, inputs, options), trace.traceparent);
     if (calls.length === 0) return [];
     const answers = await courier().send(calls, true, options);
     return calls.map(({ name, operation, localPart }, index) => {
@@ -137,6 +147,12 @@ export function createClient<const Table extends OperationTable>(
       if (!ok) throw fromWireFailure(wire, (wire[3] as { operation?: string }).operation ?? name);
       return operation.open(operation.output.fromWire(wire), localPart);
     });
+  };
+  const atomically = (record: (tx: RecordersOf<Table>) => unknown, options: CallOptions = {}) => {
+    const trace = callTrace("atomically", options);
+    return trace === undefined
+      ? sendTogether(record, options, { operations: [], traceparent: options.traceparent })
+      : tracedCall(trace, () => sendTogether(record, options, trace));
   };
   const drain = (): Promise<void> => {
     draining = true;
@@ -154,11 +170,35 @@ interface Calling {
   readonly operation: AnyOperation;
 }
 
+/** Makes one call, which is published to those who listen to calls. */
+function call(calling: Calling, input: unknown, options: CallOptions): Promise<unknown> {
+  const trace = callTrace(calling.name, options);
+  if (trace === undefined) return send(calling, input, options);
+  return tracedCall(trace, () => send(calling, input, { ...options, ...present({ traceparent: trace.traceparent }) }));
+}
+
+/** Returns the message that describes a call, or undefined when nobody listens. */
+function callTrace(operation: string, { actor, requestId, traceparent }: CallOptions): CallTrace | undefined {
+  if (!callChannel.hasSubscribers) return undefined;
+  return {
+    operation,
+    operations: [],
+    actor,
+    requestId,
+    traceparent: traceparentIn(traceparent),
+    startedAtMs: traceNow(),
+    endedAtMs: undefined,
+    outcome: undefined,
+    code: undefined,
+    error: undefined,
+  };
+}
+
 /**
- * Makes one call. Its error is created after an await, so that V8's async stack trace names the caller, and successful
+ * Sends one call. Its error is created after an await, so that V8's async stack trace names the caller, and successful
  * calls pay nothing for it (D-017).
  */
-async function call({ courier, name, operation }: Calling, input: unknown, options: CallOptions): Promise<unknown> {
+async function send({ courier, name, operation }: Calling, input: unknown, options: CallOptions): Promise<unknown> {
   const outgoingCall = outgoing(name, operation, input, options);
   const [answer] = await courier().send([outgoingCall], false, options);
   const [ok, wire] = answer as Answer;

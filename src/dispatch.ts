@@ -62,6 +62,8 @@ export interface TransactionOutcome {
 export interface Dispatcher {
   /** Returns the lane of an operation, and the entities whose calls keep their order. Reads nothing but the name. */
   orderOf(name: unknown): CallOrder;
+  /** Checks whether there is an operation of this name. */
+  knows(name: unknown): boolean;
   /** Finds the operation of a call and checks its input. Fails with `unknown_operation` or `invalid_input`. */
   decodeCall(name: unknown, wire: unknown, caller: Caller): Call;
   /**
@@ -125,6 +127,8 @@ export function createDispatcher({
 
   return {
     orderOf: (name) => (typeof name === "string" ? (orders.get(name) ?? anyOrder) : anyOrder),
+
+    knows: (name) => typeof name === "string" && table.has(name),
 
     decodeCall(name, wire, caller) {
       const operation = typeof name === "string" ? table.get(name) : undefined;

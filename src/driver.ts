@@ -66,7 +66,11 @@ export interface Upkeep {
   shrink(): boolean;
 }
 
+/** The databases that there is a driver for. */
+export type Engine = "sqlite" | "postgres";
+
 export interface Driver {
+  readonly engine: Engine;
   /**
    * Runs jobs in order in one transaction and proves that it has ended. A job that fails is undone alone. Starts no
    * further job when `budgetMs` have passed. Throws `busy` when the transaction cannot begin; no job has run then.

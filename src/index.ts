@@ -57,3 +57,4 @@ export type { RunnerContext, RunnerTask } from "./pool/thread.ts";
 export type { Backup, BackupManifest, MadeBackup, PrunedBackups } from "./schema/manifest.ts";
 export { type AttachOptions, attachStore, openStore, type StoreOptions } from "./store.ts";
 export type { ConnectOptions, Liveness, OwnedStore, Store } from "./storeTypes.ts";
+export type { CallTrace, GroupTrace, ServeTrace } from "./tracing.ts";

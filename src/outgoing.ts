@@ -1,7 +1,7 @@
 // Turns the arguments of a method into a call that can be sent: checks, seals and encodes the input, and adds the
 // caller. Runs on the caller's thread.
 import { types } from "node:util";
-import { anonymous, checkCaller, type Idempotency } from "./caller.ts";
+import { anonymous, checkCaller, type Idempotency, traceparentIn } from "./caller.ts";
 import { StoreError } from "./errors.ts";
 import { messageOf } from "./model/realms.ts";
 import { hashRequest } from "./model/requestHash.ts";
@@ -22,6 +22,7 @@ interface CallerOptions {
   readonly actor?: string | undefined;
   readonly requestId?: string | undefined;
   readonly idempotencyKey?: string | undefined;
+  readonly traceparent?: string | undefined;
 }
 
 /**
@@ -31,18 +32,19 @@ export function outgoing(
   name: string,
   operation: AnyOperation,
   input: unknown,
-  { actor, requestId, idempotencyKey: key }: CallerOptions,
+  { actor, requestId, idempotencyKey: key, traceparent: given }: CallerOptions,
 ): Outgoing {
   try {
     const { wireInput, localPart } = operation.seal(input);
     const wire = withOwnBytes(operation.encode(wireInput));
-    if (actor === undefined && requestId === undefined && key === undefined)
+    const traceparent = traceparentIn(given);
+    if (actor === undefined && requestId === undefined && key === undefined && traceparent === undefined)
       return { name, operation, wire, caller: undefined, localPart };
     // Reads need no key.
     const idempotency =
       key !== undefined && operation.access === "write" ? { key, request: hashRequest(input) } : undefined;
     checkCaller({ actor, requestId, idempotency });
-    return { name, operation, wire, caller: wireCaller(actor, requestId, idempotency), localPart };
+    return { name, operation, wire, caller: wireCaller(actor, requestId, idempotency, traceparent), localPart };
   } catch (error) {
     if (error instanceof StoreError)
       throw new StoreError(error.code, `${name}: ${error.message}`, { details: error.details, operation: name });
@@ -52,6 +54,15 @@ export function outgoing(
       cause: error,
     });
   }
+}
+
+/** Adds the trace context of an atomic envelope to its first call, with which it travels once. */
+export function withTraceparent(calls: readonly Outgoing[], given: string | undefined): readonly Outgoing[] {
+  const [first, ...others] = calls;
+  const traceparent = traceparentIn(given);
+  if (traceparent === undefined || first === undefined) return calls;
+  const [actor, requestId, key, request, envelope] = first.caller ?? [];
+  return [{ ...first, caller: [actor, requestId, key, request, envelope, traceparent] }, ...others];
 }
 
 /**
@@ -76,7 +87,10 @@ function wireCaller(
   actor: string | undefined,
   requestId: string | undefined,
   idempotency: Idempotency | undefined,
+  traceparent: string | undefined,
 ): WireCaller {
+  if (traceparent !== undefined)
+    return [actor, requestId, idempotency?.key, idempotency?.request, undefined, traceparent];
   if (idempotency !== undefined) return [actor, requestId, idempotency.key, idempotency.request];
   return actor === undefined && requestId === undefined ? undefined : [actor, requestId];
 }

@@ -9,6 +9,7 @@ interface RecordingOptions {
   readonly actor?: string | undefined;
   readonly requestId?: string | undefined;
   readonly idempotencyKey?: string | undefined;
+  readonly traceparent?: string | undefined;
 }
 
 export interface RecordedCall<Options> {
@@ -39,7 +40,12 @@ export function recordCalls<Options extends RecordingOptions>(
       );
     if (operation.again !== undefined)
       throw refusal(name, " runs in several transactions, so it cannot be part of atomically: call it by itself");
-    const call = outgoing(name, operation, input, { ...options, idempotencyKey: undefined, ...callOptions });
+    const call = outgoing(name, operation, input, {
+      ...options,
+      idempotencyKey: undefined,
+      ...callOptions,
+      traceparent: undefined,
+    });
     if (waitMsOf(call) > 0) throw refusal(name, ": a call inside atomically cannot wait", { index: recorded.length });
     recorded.push({ call, input, options: callOptions });
   });

@@ -1,20 +1,21 @@
 // The checks of a call: those that cost nothing when it arrives, and those that read its input when its turn comes.
-import { anonymous, checkCaller } from "../caller.ts";
+import { anonymous, callerText, checkCaller, traceparentIn } from "../caller.ts";
 import type { Dispatcher } from "../dispatch.ts";
 import { type ErrorCode, StoreError, toWireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { callSizes, overloadOf } from "../load.ts";
 import type { Call } from "../operation.ts";
+import { isServeTraced, type ServeTrace, traceArrival } from "../tracing.ts";
 import { type Answer, callWidth, type WireCaller } from "../wire.ts";
 import { addAnswer, type Client, count, type Entry, type OpenEnvelope } from "./entry.ts";
 import type { Queues } from "./queues.ts";
 
 export class Admission {
-  readonly #dispatcher: Pick<Dispatcher, "decodeCall" | "orderOf">;
+  readonly #dispatcher: Pick<Dispatcher, "decodeCall" | "knows" | "orderOf">;
   readonly #limits: Limits;
   readonly #queues: Queues;
 
-  constructor(dispatcher: Pick<Dispatcher, "decodeCall" | "orderOf">, limits: Limits, queues: Queues) {
+  constructor(dispatcher: Pick<Dispatcher, "decodeCall" | "knows" | "orderOf">, limits: Limits, queues: Queues) {
     this.#dispatcher = dispatcher;
     this.#limits = limits;
     this.#queues = queues;
@@ -35,7 +36,7 @@ export class Admission {
       refuse(envelope, count, refusal);
       return;
     }
-    const arrived = { client, envelope, arrived: calls, arrivedAtMs };
+    const arrived = { client, envelope, arrived: calls, arrivedAtMs, isTraced: isServeTraced() };
     if (atomic) this.#enqueue({ ...arrived, slot: 0, width: count, bytes });
     else
       for (let slot = 0; slot < count; slot++)
@@ -94,12 +95,14 @@ export class Admission {
     return this.#dispatcher.decodeCall(name, calls[at + 1], { actor, requestId, idempotency });
   }
 
-  #enqueue(
-    admitted: Pick<Entry, "client" | "envelope" | "slot" | "width" | "bytes" | "arrivedAtMs"> & {
-      readonly arrived: readonly unknown[];
-    },
-  ): void {
-    const { client, arrived, slot, width } = admitted;
+  #enqueue({
+    isTraced,
+    ...admitted
+  }: Pick<Entry, "client" | "envelope" | "slot" | "width" | "bytes" | "arrivedAtMs"> & {
+    readonly arrived: readonly unknown[];
+    readonly isTraced: boolean;
+  }): void {
+    const { client, envelope, arrived, slot, width } = admitted;
     let { lane, entities } = this.#dispatcher.orderOf(arrived[slot * callWidth]);
     if (width > 1) {
       const names = Array.from({ length: width }, (_, index) => arrived[index * callWidth]);
@@ -123,13 +126,33 @@ export class Admission {
       done: false,
       queuedAtMs: 0,
       parkUntilMs: undefined,
+      trace: isTraced ? this.#traceOf(arrived, slot, width, envelope.isAtomic) : undefined,
     };
     entry.envelope.entries.push(entry);
     entry.envelope.unanswered++;
     count(entry);
     this.#queues.push(entry);
   }
+
+  /** Publishes the arrival of an entry. Its parts are not checked yet. */
+  #traceOf(arrived: readonly unknown[], slot: number, width: number, isAtomic: boolean): ServeTrace {
+    const at = slot * callWidth;
+    const names = Array.from({ length: width }, (_, index) => arrived[at + index * callWidth]).map((name) =>
+      this.#dispatcher.knows(name) ? (name as string) : unknownOperation,
+    );
+    const caller: readonly unknown[] = Array.isArray(arrived[at + 2]) ? (arrived[at + 2] as unknown[]) : [];
+    return traceArrival({
+      operation: isAtomic ? "atomically" : (names[0] as string),
+      operations: isAtomic ? names : [],
+      actor: callerText(caller[0]),
+      requestId: callerText(caller[1]),
+      traceparent: traceparentIn(caller[5]),
+    });
+  }
 }
+
+/** The operation of a call that no operation answers: a port may send any text, and those who listen count by name. */
+const unknownOperation = "unknown";
 
 /** Answers every call of an envelope with the same failure. */
 export function refuse(envelope: OpenEnvelope, calls: number, answer: Answer): void {

@@ -13,6 +13,8 @@ export interface Control {
   stopBackup(id: number): void;
   /** Answers a request of the thread to the log archive of its owner: with the bytes, if any, or with the failure. */
   answerArchive(id: number, bytes: Uint8Array | undefined, failed: string | undefined): void;
+  /** Reports calls and groups that have ended, for as long as the owner listens. */
+  trace(isOn: boolean): void;
   /** Runs the queued calls, closes the database, and ends the thread. */
   close(): void;
 }

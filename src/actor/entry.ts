@@ -1,6 +1,7 @@
 // The state of a call from its admission to its answer: its entry, the envelope in which it arrived, and the client
 // that sent it.
 import type { Call, Lane } from "../operation.ts";
+import { type ServeTrace, traceAnswer } from "../tracing.ts";
 import type { Answer, Reply } from "../wire.ts";
 import type { Fifo } from "./fifo.ts";
 
@@ -82,6 +83,8 @@ export interface Entry {
   readonly arrivedAtMs: number;
   /** The time at which a call that finds nothing stops waiting, by the same clock; set when it first finds nothing. */
   parkUntilMs: number | undefined;
+  /** The message that describes it to those who listened when it arrived. */
+  readonly trace: ServeTrace | undefined;
 }
 
 /** An envelope that is not answered yet. */
@@ -162,6 +165,10 @@ export function settle(entry: Entry, answers: readonly Answer[]): boolean {
   for (let index = 0; index < answers.length; index++) addAnswer(envelope, slot + index, answers[index] as Answer);
   envelope.resultBytes += resultBytes;
   envelope.unanswered--;
+  if (entry.trace !== undefined) {
+    const failed = answers.find((answer) => answer[0] === false) as Extract<Answer, readonly [false, unknown]>;
+    traceAnswer(entry.trace, failed && { code: failed[1][0], outcome: failed[1][2] });
+  }
   return true;
 }
 

@@ -1,11 +1,13 @@
 // Shares out long reads among readers, which run them beside the writes (D-115). Starts a reader when reads need one, and
 // ends it when it has had nothing to do for a while. Knows no thread and no database.
 import type { JobOutcome } from "../dispatch.ts";
+import type { Engine } from "../driver.ts";
 import type { ErrorCode } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import type { Limits } from "../limits.ts";
 import type { Call, Extent } from "../operation.ts";
 import { realTime } from "../realTime.ts";
+import { GroupTracing, isServeTraced } from "../tracing.ts";
 import type { Answer } from "../wire.ts";
 import { failure } from "./admission.ts";
 import type { Client, Entry } from "./entry.ts";
@@ -39,6 +41,7 @@ export interface ReadOwner {
 interface LongReadsOptions {
   /** The largest number of readers. */
   readonly readers: number;
+  readonly engine: Engine;
   readonly limits: Limits;
   readonly start: StartReader;
   onEvent(event: StoreEvent): void;
@@ -60,6 +63,8 @@ interface Place {
   startedAtMs: number;
   /** True when the last reads were pages: then a read of the whole store is next. */
   readPages: boolean;
+  /** Publishes the transaction of the reads that run, if anybody listened when it began. */
+  tracing: GroupTracing | undefined;
   idleTimer: NodeJS.Timeout | undefined;
 }
 
@@ -146,6 +151,7 @@ export class LongReads {
       running: [],
       startedAtMs: 0,
       readPages: false,
+      tracing: undefined,
       idleTimer: undefined,
     };
     this.#places.add(place);
@@ -179,6 +185,7 @@ export class LongReads {
     realTime.clearTimeout(place.idleTimer);
     if (!this.#places.delete(place) || this.#closed) return;
     this.#options.onEvent({ type: "reader_died", message: reason });
+    endTracing(place, place.running, "internal");
     for (const read of place.running) {
       if (read.entry.done) continue;
       read.deaths++;
@@ -211,6 +218,7 @@ export class LongReads {
     place.running = reads;
     place.readPages = !isWhole;
     place.startedAtMs = realTime.elapsed();
+    place.tracing = isServeTraced() ? new GroupTracing(this.#options.engine, true) : undefined;
     (place.reader as Reader).run(reads.map(({ entry }) => entry.calls[0] as Call)).then(
       (outcomes) => this.#settle(place, outcomes),
       // A reader that has died has returned its reads already. Otherwise the writing connection has the same trouble,
@@ -228,6 +236,7 @@ export class LongReads {
     const { running, startedAtMs } = place;
     const usedMs = realTime.elapsed() - startedAtMs;
     place.running = [];
+    endTracing(place, running.slice(0, outcomes.length));
     this.#totals.reads += outcomes.length;
     this.#totals.readMsTotal += usedMs;
     this.#totals.readMsMax = Math.max(this.#totals.readMsMax, usedMs);
@@ -303,6 +312,15 @@ export function extentOf({ calls, envelope, stays }: Entry): Extent {
   const [call] = calls as readonly [Call];
   if (call.operation.access === "write" || stays || envelope.isAtomic) return "rows";
   return call.operation.extent(call.input);
+}
+
+function endTracing(place: Place, ran: readonly Read[], code?: ErrorCode): void {
+  place.tracing?.end(
+    ran.map(({ entry }) => entry),
+    false,
+    code,
+  );
+  place.tracing = undefined;
 }
 
 function returnAll(turns: Turns): void {

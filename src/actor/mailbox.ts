@@ -3,11 +3,13 @@
 
 import type { Clock } from "../clock.ts";
 import type { Dispatcher, JobOutcome, TransactionOutcome } from "../dispatch.ts";
+import type { Engine } from "../driver.ts";
 import { type Details, type ErrorCode, faults, StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { BlocksNeeded, Call, Lane } from "../operation.ts";
 import { kindOf } from "../operations/topics.ts";
 import { realTime } from "../realTime.ts";
+import { GroupTracing, isServeTraced, traceAnswer } from "../tracing.ts";
 import { type Answer, callWidth, type Envelope, type Reply } from "../wire.ts";
 import { Admission, failure, refuse } from "./admission.ts";
 import type { ClockWatch } from "./clockWatch.ts";
@@ -22,6 +24,7 @@ import { writeFailureOf } from "./writeFailure.ts";
 
 interface MailboxOptions {
   readonly dispatcher: Dispatcher;
+  readonly engine: Engine;
   readonly limits: Limits;
   /** Says how long calls wait. */
   readonly clock: Clock;
@@ -73,7 +76,6 @@ export class Mailbox {
   readonly #fetching: Fetching | undefined;
   readonly #admission: Admission;
   readonly #figures = new Figures();
-  readonly #onCommitted = (ms: number): void => this.#figures.countCommit(ms);
   readonly #outbox: Outbox;
   #scheduled: "no" | "soon" | "later" = "no";
   #running = false;
@@ -267,6 +269,7 @@ export class Mailbox {
       for (const entry of entries) {
         this.#parking.remove(entry);
         this.#forgetRead(entry);
+        traceDropped(entry);
         drop(entry);
         this.#fetching?.release(entry);
       }
@@ -371,13 +374,18 @@ export class Mailbox {
     const watch = group.some(writes) ? this.#options.clockWatch : undefined;
     const isFollowed = watch !== undefined && (await this.#followClock(watch));
     const startedAtMs = realTime.elapsed();
-    const { dispatcher, limits, clockWatch, onWrite, onCommit } = this.#options;
+    const { dispatcher, engine, limits, clockWatch, onWrite, onCommit } = this.#options;
+    const tracing = isServeTraced() ? new GroupTracing(engine, false) : undefined;
     let rest = group;
     const settleFirst = ({ outcomes, topics, wrote }: TransactionOutcome): void => {
       clockWatch?.settled();
       // The transaction may have found that the clock has moved. Then the next group begins by following it.
       const begun = outcomes.filter(({ refused }) => refused !== true);
       if (wrote) this.#outbox.commitSeq++;
+      tracing?.end(
+        rest.filter((_, index) => (begun[index]?.answers.length ?? 0) > 0),
+        wrote,
+      );
       const failed = writeFailureOf(rest, begun);
       if (wrote || failed !== undefined) onWrite?.(failed);
       this.#answerGroup(rest, begun, startedAtMs);
@@ -386,20 +394,24 @@ export class Mailbox {
       for (const topic of topics) this.#wakeNext(kindOf(topic));
       rest = rest.slice(begun.length);
     };
-    const last = await dispatcher.runTransaction(
+    const running = dispatcher.runTransaction(
       group.map(({ calls }) => calls),
       limits.groupMs,
       {
         isDropped: (index) => (group[index] as Entry).cancelled,
         ...(isFollowed ? { mayBegin: (now) => watch.isSteady(now) } : {}),
-        onCommitted: this.#onCommitted,
+        onCommitted: (ms) => {
+          this.#figures.countCommit(ms);
+          tracing?.committed(ms);
+        },
         onPart: (part) => {
           settleFirst(part);
           this.#outbox.sendAnswered();
         },
       },
     );
-    settleFirst(last);
+    if (tracing !== undefined) running.catch((error: unknown) => tracing.end(rest, false, codeOf(error)));
+    settleFirst(await running);
     return rest;
   }
 
@@ -571,6 +583,18 @@ export class Mailbox {
   #wakeNext(kind: string): void {
     if (kind !== "" && !this.#closing && !this.#parking.wakeOne(kind)) this.#options.wakeElsewhere?.(kind);
   }
+}
+
+/** Returns the code of a transaction that failed as a whole. */
+function codeOf(error: unknown): ErrorCode {
+  return error instanceof StoreError ? error.code : "internal";
+}
+
+/** Publishes the end of an entry whose client is gone. One that is in a group keeps its effect. */
+function traceDropped({ trace, done, place, calls }: Entry): void {
+  if (trace === undefined || done) return;
+  const mayRun = place === "group" && calls.some(({ operation }) => operation.access === "write");
+  traceAnswer(trace, { code: "closed", outcome: mayRun ? "unknown" : "not_run" });
 }
 
 const closingAnswer = failure("closed", "the store is closing");

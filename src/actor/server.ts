@@ -120,6 +120,7 @@ export function createServer({
       ? undefined
       : new LongReads({
           readers: readers.count,
+          engine: (drivers[0] as Driver).engine,
           limits,
           start: (onDeath) => readers.start({ onDeath, serverState, onEvent }),
           onEvent,
@@ -138,6 +139,7 @@ export function createServer({
     });
     const mailbox = new Mailbox({
       dispatcher,
+      engine: driver.engine,
       limits,
       clock,
       clockWatch,

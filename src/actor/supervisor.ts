@@ -10,6 +10,7 @@ import { workerUrl } from "../package.ts";
 import { realTime, sleep } from "../realTime.ts";
 import type { Liveness } from "../storeTypes.ts";
 import { threadOptions } from "../threadOptions.ts";
+import { isServeTraced, republish } from "../tracing.ts";
 import { answerArchive } from "./archiveRequests.ts";
 import { BackupRequests } from "./backupRequests.ts";
 import { controlOf, moved } from "./control.ts";
@@ -131,6 +132,9 @@ const stableAfterMs = 5_000;
 const pauseMsMin = 10;
 const pauseMsMax = 2_000;
 
+/** The time between two looks whether this thread listens to what its database thread does. */
+const listenEveryMs = 100;
+
 interface RunningThread {
   serve(port: MessagePort, patterns: readonly string[] | undefined): void;
   liveness(): Liveness;
@@ -145,8 +149,9 @@ async function startThread(
   onDeath: () => void,
 ): Promise<RunningThread> {
   const heartbeat = createHeartbeat();
+  let isTraced = isServeTraced();
   const worker = new Worker(workerUrl("database"), {
-    workerData: { ...data, heartbeat } satisfies DatabaseThreadData,
+    workerData: { ...data, heartbeat, isTraced } satisfies DatabaseThreadData,
     name: "debug-server-db",
     ...threadOptions(),
   });
@@ -165,6 +170,7 @@ async function startThread(
     else if (report.type === "archiveRequest") answerArchive(control, logArchive, report);
     else if (report.type === "failed") ready.reject(fromWireFailure(report.failure, "openStore"));
     else if (report.type === "event") onEvent(report.event);
+    else if (report.type === "traced") republish(report);
   });
   let cause: unknown;
   worker.on("error", (error) => {
@@ -190,6 +196,14 @@ async function startThread(
   }
   // An idle store does not keep the process alive: every acknowledged write is on the disk.
   worker.unref();
+  // Nobody is told when a channel gets its first subscriber.
+  const listening = realTime.setInterval(() => {
+    if (isTraced === isServeTraced()) return;
+    isTraced = !isTraced;
+    void control.trace(isTraced);
+  }, listenEveryMs);
+  listening.unref();
+  void exited.then(() => realTime.clearInterval(listening));
 
   return {
     serve: (port, patterns) => void control.serve(moved(port), patterns),

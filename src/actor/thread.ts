@@ -10,6 +10,7 @@ import { StoreError, toWireFailure, type WireFailure } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import { realTime } from "../realTime.ts";
 import { openSqlite, type SqliteOptions } from "../sqlite/open.ts";
+import { collectTraces, type EndedTraces } from "../tracing.ts";
 import { type ArchiveRequest, OwnersArchive } from "./archiveRequests.ts";
 import { exposeControl } from "./control.ts";
 import { keepBeating } from "./heartbeat.ts";
@@ -27,6 +28,8 @@ export type DatabaseThreadData = Omit<SqliteOptions, "clock" | "onEvent" | "chec
   readonly movesLogs?: boolean;
   /** The memory that the thread's heartbeat is written to, for the owner to read. */
   readonly heartbeat?: SharedArrayBuffer;
+  /** True when the owner listens to calls and groups from the start. */
+  readonly isTraced?: boolean;
 };
 
 /** The reports of the thread to its owner. */
@@ -35,6 +38,7 @@ export type Report =
   | { readonly type: "failed"; readonly failure: WireFailure }
   | { readonly type: "event"; readonly event: StoreEvent }
   | ({ readonly type: "archiveRequest" } & ArchiveRequest)
+  | ({ readonly type: "traced" } & EndedTraces)
   | { readonly type: "backupProgress"; readonly id: number; readonly doneBytes: number; readonly totalBytes: number };
 
 export function runDatabaseThread(): void {
@@ -46,6 +50,13 @@ export function runDatabaseThread(): void {
     report({ type: "failed", failure }),
   );
   if (server === undefined) return;
+  const { heartbeat, limits, isTraced = false } = workerData as DatabaseThreadData;
+  let stopTracing: (() => void) | undefined;
+  const trace = (isOn: boolean): void => {
+    stopTracing?.();
+    stopTracing = isOn ? collectTraces((ended) => report({ type: "traced", ...ended })) : undefined;
+  };
+  trace(isTraced);
   const backups = new Map<number, AbortController>();
   const backUp = async (id: number, target: string): Promise<WireFailure | undefined> => {
     const aborter = new AbortController();
@@ -63,9 +74,9 @@ export function runDatabaseThread(): void {
     backUp,
     answerArchive: (id, bytes, failed) => archive.answer(id, bytes, failed),
     stopBackup: (id) => backups.get(id)?.abort(),
+    trace,
     close: () => void server.close().then(() => process.exit(0)),
   });
-  const { heartbeat, limits } = workerData as DatabaseThreadData;
   if (heartbeat !== undefined) keepBeating(heartbeat, limits.beatEveryMs);
   report({ type: "ready" });
 }

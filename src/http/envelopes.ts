@@ -305,9 +305,9 @@ function callerOf(caller: unknown, { actor, scopes }: Identity): unknown {
   if (scopes.includes("admin") && (actor === undefined || (Array.isArray(caller) && caller[0] !== undefined)))
     return caller;
   if (!Array.isArray(caller)) return [actor];
-  const [, requestId, key, request, envelope] = caller as readonly unknown[];
+  const [, requestId, key, request, envelope, traceparent] = caller as readonly unknown[];
   const own = Array.isArray(envelope) ? [actor, ...envelope.slice(1)] : envelope;
-  return [actor, requestId, key, request, own];
+  return [actor, requestId, key, request, own, traceparent];
 }
 
 function isAborted([ok, failure]: readonly unknown[]): boolean {

@@ -1,25 +1,23 @@
 // Reads a request besides its operation: its body, its ids, and the form of the result that it accepts.
 import { randomUUID } from "node:crypto";
+import { traceparentIn } from "../caller.ts";
 import { StoreError } from "../errors.ts";
 import type { AnyOperation } from "../operation.ts";
 import { inputOf, typeOfField } from "./json.ts";
 import { RequestError } from "./problems.ts";
 
-/** The format of https://www.w3.org/TR/trace-context/#traceparent-header */
-const traceparentPattern = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;
 const requestIdPattern = /^[\x21-\x7e]{1,128}$/;
 
 /** Returns the id of a request: X-Request-Id, or the trace id of traceparent, or a new one. */
-export function requestIdOf({ headers }: Request): string {
-  const given = headers.get("x-request-id");
+export function requestIdOf(request: Request): string {
+  const given = request.headers.get("x-request-id");
   if (given !== null && requestIdPattern.test(given)) return given;
-  return traceparentPattern.exec(headers.get("traceparent") ?? "")?.[1] ?? randomUUID();
+  return traceparentOf(request)?.split("-")[1] ?? randomUUID();
 }
 
 /** Returns the traceparent of a request if it is well formed. */
 export function traceparentOf({ headers }: Request): string | undefined {
-  const given = headers.get("traceparent");
-  return given !== null && traceparentPattern.test(given) ? given : undefined;
+  return traceparentIn(headers.get("traceparent"));
 }
 
 const rawType = "application/octet-stream";

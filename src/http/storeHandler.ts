@@ -354,9 +354,9 @@ function callsOf(calls: unknown): readonly NamedCall[] {
   });
 }
 
-function callOptionsOf({ headers }: Request, { actor }: Identity, requestId: string, signal: AbortSignal): CallOptions {
-  const key = headers.get("idempotency-key");
-  return { ...present({ actor }), requestId, signal, ...(key === null ? {} : { idempotencyKey: key }) };
+function callOptionsOf(request: Request, { actor }: Identity, requestId: string, signal: AbortSignal): CallOptions {
+  const idempotencyKey = request.headers.get("idempotency-key") ?? undefined;
+  return { ...present({ actor, idempotencyKey, traceparent: traceparentOf(request) }), requestId, signal };
 }
 
 /** Returns the form in which a client wants a stream. Fails with `not_acceptable`. */

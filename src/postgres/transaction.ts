@@ -39,6 +39,7 @@ interface PostgresDriverOptions {
 export function createPostgresDriver(options: PostgresDriverOptions): Driver {
   const transaction = new Transaction(options);
   return {
+    engine: "postgres",
     epoch: options.epoch,
     transact: (jobs, budgetMs, onPart) => transaction.run(jobs, budgetMs, onPart),
     facts: options.facts ?? (() => ({})),

@@ -39,6 +39,7 @@ export function createSqliteDriver({
   const transaction = new Transaction(db, clock, refusal);
   const dataVersion = db.prepare("PRAGMA data_version").pluck();
   return {
+    engine: "sqlite",
     epoch,
     transact: (jobs, budgetMs, hooks) => transaction.run(jobs, budgetMs, hooks),
     dataVersion: () => dataVersion.get() as number,

@@ -59,7 +59,31 @@ const backup = { tests: ["test/engines/sqlite/backup.test.ts"] };
 /** Many of these tests kill processes over and over, so each mutation names the one that fails without any of that. */
 const restore = { tests: ["test/system/backup/restore.test.ts"] };
 
+const channels = { tests: ["test/system/tracing/channels.test.ts"], only: "sqlite|database thread|port|goes away" };
+
 export const mutations: readonly Mutation[] = [
+  // Tracing
+  ...mutate("src/tracing.ts", channels, [
+    ["a group is told before its calls, with what it did", "trace.group = group;", ""],
+    ["the thread that opened the store hears of calls", "for (const call of calls) {", "for (const call of []) {"],
+    ["COMMIT is told", "this.#open.committedAtMs = traceNow();", ""],
+  ]),
+  ...mutate("src/actor/mailbox.ts", channels, [
+    ["a client that goes away ends its calls for those who listen", "traceDropped(entry);", ""],
+  ]),
+  ...mutate("src/actor/admission.ts", channels, [
+    [
+      "a stranger's text is no name of an operation",
+      "this.#dispatcher.knows(name) ? (name as string) : unknownOperation",
+      "String(name)",
+    ],
+  ]),
+  ...mutate("src/http/envelopes.ts", channels, [
+    ["a trace context passes the server of remote stores", "key, request, own, traceparent];", "key, request, own];"],
+  ]),
+  ...mutate("src/remote/repeatable.ts", channels, [
+    ["a key leaves the trace context as it is", "...newKey(), undefined, traceparent];", "...newKey()];"],
+  ]),
   // Long reads
   ...mutate("src/actor/mailbox.ts", longReads, [
     [

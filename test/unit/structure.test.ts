@@ -38,6 +38,7 @@ const layers: readonly (readonly string[])[] = [
     "src/package.ts",
     "src/place.ts",
     "src/threadOptions.ts",
+    "src/tracing.ts",
     "src/wire.ts",
   ],
   ["src/load.ts", "src/packed.ts"],

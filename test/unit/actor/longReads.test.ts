@@ -47,6 +47,7 @@ function createRig({ readers: count = 1, limits: given = {}, failGroup, failStar
   const events: StoreEvent[] = [];
   const readers: TestedReader[] = [];
   const dispatcher: Dispatcher = {
+    knows: () => true,
     orderOf: () => ({ lane: "normal", entities: [] }),
     decodeCall(name, wire, caller) {
       const words = String(name).split(" ");
@@ -71,6 +72,7 @@ function createRig({ readers: count = 1, limits: given = {}, failGroup, failStar
     },
   };
   const longReads = new LongReads({
+    engine: "sqlite",
     readers: count,
     limits,
     onEvent: (event) => void events.push(event),
@@ -114,6 +116,7 @@ function createRig({ readers: count = 1, limits: given = {}, failGroup, failStar
     },
   });
   const mailbox = new Mailbox({
+    engine: "sqlite",
     dispatcher,
     limits,
     clock: systemClock,

@@ -65,6 +65,7 @@ function createRig({
   const groups: string[][] = [];
   const gate = Promise.withResolvers<void>();
   const dispatcher: Dispatcher = {
+    knows: () => true,
     orderOf(name) {
       const [lane, entity] = String(name).split(" ") as [Lane, string];
       return lane in mailbox.lanes() ? { lane, entities: [entity] } : { lane: "normal", entities: [] };
@@ -114,6 +115,7 @@ function createRig({
   const faults: StoreError[] = [];
   const writes: (ErrorCode | undefined)[] = [];
   const mailbox = new Mailbox({
+    engine: "sqlite",
     dispatcher,
     // A pause of the machine ends no group.
     limits: { ...defaultLimits, groupMs: 60_000, ...limits },
