@@ -114,7 +114,7 @@ export function storeHandler(
     onError,
   } = options;
   const identify = options.identify ?? bearer(store, new WrongTokens(options.wrongTokens));
-  const remoteClients = isConnecting(store) ? new RemoteClients(store, closing) : undefined;
+  const remoteClients = isConnecting(store) ? new RemoteClients(store, closing, bodyBytesMax) : undefined;
   const health = healthHandler(store);
   const app = new Hono<Env>();
 
@@ -207,10 +207,11 @@ export function storeHandler(
     return json(await upload(request.body, input as never, { store, folder, bytesMax, callOptions }));
   });
   app.post(framesPath, async (context) => {
-    const identity = await identityOf(context);
+    const identify = () => identityOf(context);
+    const identity = await identify();
     if (remoteClients === undefined)
       throw new StoreError("unknown_operation", "this server's store is attached, and cannot serve remote stores");
-    return await remoteClients.handle(context.req.raw, identity, 2 * bodyBytesMax);
+    return await remoteClients.handle(context.req.raw, identity, identify);
   });
   app.all("/v1/:operation", async (context) => {
     const request = context.req.raw;

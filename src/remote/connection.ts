@@ -1,13 +1,29 @@
 // HTTP requests to the server of a remote store, over TCP, TLS or a Unix socket.
 import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import type { Socket } from "node:net";
 import { type ErrorCode, errorCodes, StoreError } from "../errors.ts";
-import { encodeFrame, FrameReader, framesType } from "./frames.ts";
-import { type ClientFrame, framesPath } from "./protocol.ts";
+import { FrameReader, framesType } from "./frames.ts";
+import { asServerFrame, framesPath, type ServerFrame } from "./protocol.ts";
 
 /** A server that could not be reached, or whose answer was cut off. */
 export class Unreachable extends Error {
   override readonly name: string = "Unreachable";
+  /** The time after which it may be tried again, if the server has named one, in milliseconds. */
+  readonly retryAfterMs: number;
+  constructor(message: string, retryAfterMs = 0) {
+    super(message);
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** A server that has refused a request, and so has done nothing with it. */
+export class Refused extends StoreError {
+  readonly status: number;
+  constructor(status: number, code: ErrorCode, message: string | undefined) {
+    super(code, message);
+    this.status = status;
+  }
 }
 
 /** The address of a server: "http://HOST:PORT", "https://HOST:PORT" or "unix:PATH", and the token for it. */
@@ -16,21 +32,29 @@ export interface ServerAddress {
   readonly token: string | undefined;
 }
 
-/** The largest number of connections for calls that do not wait. Each call that waits has one of its own. */
-const connectionsMax = 64;
+export interface StreamOptions {
+  readonly signal: AbortSignal;
+  /** The time without a byte after which the connection counts as cut, in milliseconds. */
+  readonly silenceMs: number;
+  /** Receives the socket of the request, once it is connected. */
+  readonly onSocket?: (socket: Socket) => void;
+}
 
 export class Connection {
+  /** The address, without what may be secret in it. */
+  readonly address: string;
   readonly #target: { readonly socketPath?: string; readonly host?: string; readonly port?: string | number };
   readonly #isTls: boolean;
   readonly #path: string;
   readonly #headers: Readonly<Record<string, string>>;
   readonly #agent: HttpAgent;
-  readonly #waitingAgent: HttpAgent;
 
+  /** Fails with `invalid_input` when the address is none, and with `token_malformed` when the token cannot be sent. */
   constructor({ url, token }: ServerAddress) {
     const socketPath = /^unix:(.+)$/.exec(url)?.[1];
-    const parsed = new URL(socketPath === undefined ? url : "http://localhost");
+    const parsed = parse(socketPath === undefined ? url : "http://localhost");
     this.#isTls = parsed.protocol === "https:";
+    this.address = socketPath === undefined ? parsed.host : `unix:${socketPath}`;
     this.#target =
       socketPath === undefined
         ? { host: parsed.hostname.replace(/^\[|\]$/g, ""), port: parsed.port || (this.#isTls ? 443 : 80) }
@@ -39,45 +63,50 @@ export class Connection {
     this.#headers = {
       "content-type": framesType,
       host: parsed.host,
-      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      ...(token === undefined ? {} : { authorization: `Bearer ${sendable(token)}` }),
     };
-    const Agent = this.#isTls ? HttpsAgent : HttpAgent;
-    this.#agent = new Agent({ keepAlive: true, maxSockets: connectionsMax });
-    this.#waitingAgent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY });
+    this.#agent = new (this.#isTls ? HttpsAgent : HttpAgent)({ keepAlive: true });
   }
 
-  /** Sends a message that has no answer. */
-  async post(message: ClientFrame, signal: AbortSignal): Promise<void> {
-    for await (const _ of this.stream(message, signal, false));
+  /** Sends a request, and returns the first frame of the answer. */
+  async ask(bodyOf: () => Uint8Array, options: StreamOptions): Promise<ServerFrame | undefined> {
+    let first: ServerFrame | undefined;
+    // The rest is read too: a connection whose answer was not read to its end cannot be used again.
+    for await (const frame of this.stream(bodyOf, options)) first ??= frame;
+    return first;
   }
 
   /**
-   * Sends a message, and yields the frames of the answer. `onSent` is called before the first byte may arrive. Fails with
-   * Unreachable, which can be tried again, or with a StoreError when the server refuses the request.
+   * Sends a request, and yields the frames of the answer. `bodyOf` is called at the moment from which the body may reach the
+   * server, and not at all when the server cannot be reached. Fails with Unreachable, or with Refused.
    */
   async *stream(
-    message: ClientFrame,
-    signal: AbortSignal,
-    waits: boolean,
-    onSent?: () => void,
-  ): AsyncGenerator<unknown, void, undefined> {
-    const body = encodeFrame(message);
+    bodyOf: () => Uint8Array,
+    { signal, silenceMs, onSocket }: StreamOptions,
+  ): AsyncGenerator<ServerFrame, void, undefined> {
     const options = {
       ...this.#target,
       method: "POST",
       path: this.#path,
-      agent: waits ? this.#waitingAgent : this.#agent,
-      headers: { ...this.#headers, "content-length": body.byteLength },
+      agent: this.#agent,
+      headers: this.#headers,
       signal,
+      timeout: silenceMs,
     };
-    const sent = this.#isTls ? httpsRequest(options) : httpRequest(options);
-    const response = await responseTo(sent, body, onSent);
-    if (response.statusCode !== 200 && response.statusCode !== 204) throw await refusalOf(response);
+    const request = this.#isTls ? httpsRequest(options) : httpRequest(options);
+    const response = await responseTo(request, bodyOf, this.address, onSocket);
+    if (response.statusCode !== 200) throw await refusalOf(response);
     const reader = new FrameReader();
     try {
-      for await (const piece of response as AsyncIterable<Uint8Array>) yield* reader.read(piece);
+      for await (const piece of response as AsyncIterable<Uint8Array>)
+        for (const value of reader.read(piece)) {
+          const frame = asServerFrame(value);
+          if (frame === undefined) throw new StoreError("invalid_input", "a frame of no known form");
+          yield frame;
+        }
     } catch (error) {
-      if (error instanceof StoreError) throw new Unreachable(`the answer is no answer of a store: ${error.message}`);
+      if (error instanceof StoreError)
+        throw new Refused(200, "incompatible", `${this.address} answers as no server of a store: ${error.message}`);
       throw new Unreachable((error as Error).message);
     }
     if (!response.complete || reader.isWithinFrame) throw new Unreachable("the answer was cut off");
@@ -85,26 +114,44 @@ export class Connection {
 
   close(): void {
     this.#agent.destroy();
-    this.#waitingAgent.destroy();
   }
 }
 
-function responseTo(sent: ClientRequest, body: Uint8Array, onSent?: () => void): Promise<IncomingMessage> {
+function parse(url: string): URL {
+  if (URL.canParse(url)) return new URL(url);
+  throw new StoreError("invalid_input", "url: expected http://HOST:PORT, https://HOST:PORT or unix:PATH");
+}
+
+/** Returns a token without the blanks around it, which files of tokens end with. */
+function sendable(token: string): string {
+  const trimmed = token.trim();
+  if (/^[\x21-\x7e]+$/.test(trimmed)) return trimmed;
+  throw new StoreError("token_malformed", "token: it has characters that no token has");
+}
+
+function responseTo(
+  request: ClientRequest,
+  bodyOf: () => Uint8Array,
+  address: string,
+  onSocket?: (socket: Socket) => void,
+): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    let maySent = false;
-    const arrives = () => {
-      if (maySent) return;
-      maySent = true;
-      onSent?.();
-    };
+    request.once("response", resolve);
+    request.once("timeout", () => request.destroy(new Error("no answer")));
+    request.once("error", (error: NodeJS.ErrnoException) =>
+      reject(new Unreachable(`${address}: ${error.code ?? error.message}`)),
+    );
     // Bytes leave only over a socket that is connected.
-    sent.once("socket", (socket) => {
-      if (socket.connecting) socket.once("connect", arrives);
-      else arrives();
+    request.once("socket", (socket) => {
+      const send = () => {
+        onSocket?.(socket);
+        const body = bodyOf();
+        request.setHeader("content-length", body.byteLength);
+        request.end(body);
+      };
+      if (!socket.connecting) send();
+      else socket.once("encrypted" in socket ? "secureConnect" : "connect", send);
     });
-    sent.once("response", resolve);
-    sent.once("error", (error: NodeJS.ErrnoException) => reject(new Unreachable(error.code ?? error.message)));
-    sent.end(body);
   });
 }
 
@@ -112,22 +159,24 @@ function responseTo(sent: ClientRequest, body: Uint8Array, onSent?: () => void):
 const passing = [408, 425, 429, 502, 503, 504];
 
 /** Reads why the server refuses a request. */
-async function refusalOf(response: IncomingMessage): Promise<StoreError | Unreachable> {
+async function refusalOf(response: IncomingMessage): Promise<Refused | Unreachable> {
   const status = response.statusCode as number;
   let text = "";
   try {
-    for await (const piece of response as AsyncIterable<Uint8Array>) {
-      text += Buffer.from(piece).toString();
-      if (text.length > 100_000) break;
-    }
+    for await (const piece of response as AsyncIterable<Uint8Array>)
+      if (text.length < 100_000) text += Buffer.from(piece).toString();
   } catch {
     // The status says enough.
   }
-  if (passing.includes(status)) return new Unreachable(`the server answers ${status}`);
+  if (passing.includes(status)) {
+    const retryAfterMs = 1_000 * Number(response.headers["retry-after"] ?? 0);
+    return new Unreachable(`the server answers ${status}`, Number.isFinite(retryAfterMs) ? retryAfterMs : 0);
+  }
   const { code, detail } = problemIn(text);
-  if (code !== undefined && code in errorCodes) return new StoreError(code as ErrorCode, detail);
-  if (status === 401) return new StoreError("token_unknown", "the server wants a token: pass it as `token`");
-  return new StoreError("incompatible", `the server answers ${status}: is it the server of a store?`);
+  if (code !== undefined && code in errorCodes) return new Refused(status, code as ErrorCode, detail);
+  if (status === 401) return new Refused(status, "token_unknown", "the server wants a token: pass it as `token`");
+  if (status === 413) return new Refused(status, "invalid_input", "the server takes no request as large as this one");
+  return new Refused(status, "incompatible", `the server answers ${status}: is it the server of a store?`);
 }
 
 function problemIn(text: string): { readonly code?: string; readonly detail?: string } {

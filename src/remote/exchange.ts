@@ -1,57 +1,72 @@
-// Carries envelopes to the server of a remote store and their answers back, through cuts and restarts: each runs once, and
-// what may have run and cannot be known is reported as unknown, and only that.
+// Carries envelopes to the server of a remote store and their answers back, through cuts and restarts: in their order, each
+// once, and what may have run and cannot be known is reported as unknown, and only that.
 import { randomUUID } from "node:crypto";
-import { type ErrorCode, errorCodes, type Outcome, StoreError, type WireFailure } from "../errors.ts";
-import type { Limits } from "../limits.ts";
+import type { Socket } from "node:net";
+import { StoreError, type WireFailure } from "../errors.ts";
+import { defaultLimits, type Limits } from "../limits.ts";
 import { realTime, sleep } from "../realTime.ts";
-import { type Backend, callWidth, type Envelope, type Receiver, type Reply } from "../wire.ts";
-import { type Connection, Unreachable } from "./connection.ts";
-import type { ServerFrame } from "./protocol.ts";
-import { isReading, isRepeatable, namesIn, operationNamed, withKeys } from "./repeatable.ts";
+import type { Backend, Envelope, Receiver } from "../wire.ts";
+import { type Connection, Refused, Unreachable } from "./connection.ts";
+import { encodeFrame } from "./frames.ts";
+import { OpenEnvelope } from "./openEnvelope.ts";
+import { Outbox, type Parcel } from "./outbox.ts";
+import { beatMs, type OverReason, protocolVersion, type RequestFrame, type ServerFrame } from "./protocol.ts";
+import { namesIn, withKeys } from "./repeatable.ts";
 
 /** The pauses between attempts to reach a server, in milliseconds: the first, and the longest. */
 const [pauseMsMin, pauseMsMax] = [20, 1_000];
+/** The times without a byte after which a request, or the stream of answers, counts as cut, in milliseconds. */
+const [askSilenceMs, answersSilenceMs] = [10_000, 4 * beatMs];
+/** The time after which the server hears of answers, or the number of them, when no message tells it earlier. */
+const [confirmMs, confirmAnswers] = [500, 16];
+/** The number of sessions, one after the other, that were over before they were of any use. */
+const uselessSessionsMax = 5;
+/** The time by which a key is taken to last less long than the server says, in milliseconds. */
+const keyMarginMs = 60_000;
 
-/** The time in which a server has to answer a `hello`, in milliseconds. */
-const helloMs = 5_000;
+/** The end of a session, as the server tells it. */
+class Over extends Error {
+  readonly reason: OverReason;
+  constructor(reason: OverReason) {
+    super(reason);
+    this.reason = reason;
+  }
+}
 
-/** An envelope that is not answered yet. */
-interface Open {
-  readonly envelope: Envelope;
-  readonly receiver: Receiver;
-  readonly units: number;
-  readonly waits: boolean;
-  /** The session in which it may have arrived. */
-  sentIn: string | undefined;
-  /** The session in which the server has forgotten its answer. */
-  forgottenIn: string | undefined;
-  /** The calls that are sent, by their slots; fixed when it is first sent. */
-  slots: readonly number[] | undefined;
-  /** The number of frames of the answer that were received. */
-  have: number;
-  /** The calls whose callers have given up. */
-  readonly cancelled: Set<number>;
-  readonly answered: Set<number>;
-  /** Fires when all its callers have given up, or the store is closed. */
-  readonly ended: AbortController;
+interface Session {
+  readonly id: string;
+  /** The largest request that the server takes. */
+  bytesMax: number;
+  /** The number of the last answer that was received, and of the last one of which the server knows that it was. */
+  heard: number;
+  confirmed: number;
+  /** True once the server has taken a message or sent an answer. */
+  isUseful: boolean;
 }
 
 /** The client's end of a remote store. */
 export class Exchange implements Backend {
   readonly #connection: Connection;
+  readonly #mayCall: (name: string) => boolean;
   readonly #clientId = randomUUID();
-  readonly #open = new Map<number, Open>();
-  /** The envelopes that were answered and that the server has not been told of. */
-  readonly #answered = new Set<number>();
   readonly #lost = Promise.withResolvers<string>();
-  #session: Promise<string> | undefined;
-  #isClosed = false;
+  readonly #closed = new AbortController();
+  /** The envelopes that are not answered, by their ids. */
+  readonly #open = new Map<number, OpenEnvelope>();
+  /** The calls that were sent in this session and are not answered, by the ids under which they were. */
+  readonly #parcels = new Map<number, Parcel>();
+  readonly #outbox = new Outbox();
+  #session: Session | undefined;
+  #uselessSessions = 0;
+  #attempts = 0;
+  #isRunning = false;
+  #news = Promise.withResolvers<void>();
+  #confirmTimer: NodeJS.Timeout | undefined;
+  #socket: Socket | undefined;
   /** The limits of the server, once it was reached. */
   serverLimits: Partial<Limits> = {};
-  /** The time of the last answer of the server. */
+  /** The time of the last frame of the server. */
   heardAtMs: number = realTime.elapsed();
-
-  readonly #mayCall: (name: string) => boolean;
 
   /** `mayCall` says which operations the server is asked for; the others are refused here. */
   constructor(connection: Connection, mayCall: (name: string) => boolean = () => true) {
@@ -59,60 +74,48 @@ export class Exchange implements Backend {
     this.#mayCall = mayCall;
   }
 
+  /** True while calls wait for an answer. */
+  get isBusy(): boolean {
+    return this.#open.size > 0;
+  }
+
   /** Reaches the server for the first time. Fails as the server refuses it, or with Unreachable. */
   async begin(): Promise<void> {
-    await this.#sessionNow();
+    await this.#begin();
   }
 
   send(given: Envelope, receiver: Receiver): void {
-    const envelope = withKeys(given);
-    const [id, isAtomic, calls] = envelope;
-    const units = isAtomic ? 1 : calls.length / callWidth;
-    const open: Open = {
-      envelope,
-      receiver,
-      units,
-      waits: units === 1 && operationNamed(String(calls[0]))?.waits === true,
-      sentIn: undefined,
-      forgottenIn: undefined,
-      slots: undefined,
-      have: 0,
-      cancelled: new Set(),
-      answered: new Set(),
-      ended: new AbortController(),
-    };
-    this.#open.set(id, open);
-    const refused = namesIn(envelope).flatMap((name, index) => (this.#mayCall(name) ? [] : [index]));
-    const [index] = refused;
-    if (isAtomic && index !== undefined)
-      this.#answerSlots(open, [0], "unknown_operation", "not_run", undefined, { index });
-    else this.#answerSlots(open, refused, "unknown_operation", "not_run");
-    void this.#carry(open);
+    const open = new OpenEnvelope(withKeys(given), receiver);
+    if (this.#closed.signal.aborted) open.fail(open.slots, "closed");
+    if (open.isAnswered) return;
+    const refused = namesIn(given).flatMap((name, index) => (this.#mayCall(name) ? [] : [index]));
+    const [, isAtomic] = given;
+    if (refused.length > 0)
+      open.refuse(isAtomic ? [0] : refused, unknownOperation(isAtomic ? { index: refused[0] as number } : {}));
+    if (open.isAnswered) return;
+    this.#open.set(given[0], open);
+    this.#outbox.add(open, open.slots);
+    this.#hold();
+    this.#wake();
   }
 
   cancel(envelopeId: number, slot: number): void {
     const open = this.#open.get(envelopeId);
-    if (open === undefined || open.answered.has(slot)) return;
-    open.cancelled.add(slot);
-    if (open.sentIn === undefined) {
-      // It never left, and will not.
-      this.#answerSlots(open, [slot], "aborted", "not_run");
-    } else {
-      const message = [
-        "cancel",
-        this.#clientId,
-        open.sentIn,
-        [],
-        envelopeId,
-        open.slots?.indexOf(slot) ?? slot,
-      ] as const;
-      // Without this message, the answer comes when it comes.
-      this.#connection.post(message, open.ended.signal).catch(() => undefined);
+    if (open === undefined || !open.isOpen(slot)) return;
+    open.giveUp(slot);
+    if (this.#outbox.withdraw(open, slot)) {
+      open.fail([slot], "aborted");
+      this.#settled(open);
+      return;
     }
+    const parcel = [...this.#parcels.values()].find((one) => one.open === open && one.slots.includes(slot));
+    if (parcel === undefined) return;
+    this.#outbox.cancel(parcel, slot);
+    this.#wake();
   }
 
   hold(): void {
-    // Requests in flight keep the process alive, and idle connections do not.
+    // The stream of answers keeps the process alive while calls are open; see #hold.
   }
 
   onLost(listener: (reason: string) => void): void {
@@ -120,170 +123,260 @@ export class Exchange implements Backend {
   }
 
   async close(): Promise<void> {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    for (const { ended } of this.#open.values()) ended.abort();
+    if (this.#closed.signal.aborted) return;
+    this.#closed.abort();
+    realTime.clearTimeout(this.#confirmTimer);
+    this.#failAll("closed");
     this.#lost.resolve("the remote store is closed");
     // Frees what the server keeps for this client; by itself it does so after a minute.
-    const tooLong = new AbortController();
-    const timer = realTime.setTimeout(() => tooLong.abort(), 1_000);
     if (this.#session !== undefined)
-      await this.#connection.post(["bye", this.#clientId], tooLong.signal).catch(() => undefined);
-    realTime.clearTimeout(timer);
+      await this.#connection
+        .ask(() => encodeFrame(["bye", this.#clientId]), { signal: new AbortController().signal, silenceMs: byeMs })
+        .catch(() => undefined);
     this.#connection.close();
   }
 
-  /** Sends an envelope until it is answered. */
-  async #carry(open: Open): Promise<void> {
-    const [id] = open.envelope;
-    for (let attempt = 0; !open.ended.signal.aborted && open.answered.size < open.units; attempt++) {
-      if (attempt > 0) await sleep(pauseAfter(attempt), { signal: open.ended.signal });
-      try {
-        if (await this.#attempt(open)) break;
-      } catch (error) {
-        if (error instanceof StoreError) this.#refuse(open, error);
-        else if (!(error instanceof Unreachable)) throw error;
-      }
-    }
-    this.#open.delete(id);
-    if (open.sentIn !== undefined) this.#answered.add(id);
-  }
-
-  /** Sends an envelope once. Returns true when nothing more will come. Fails with Unreachable when it was cut off. */
-  async #attempt(open: Open): Promise<boolean> {
-    const session = await this.#sessionNow(open.ended.signal);
-    if (open.ended.signal.aborted || open.answered.size === open.units) return true;
-    if (open.sentIn !== undefined && open.sentIn !== session) {
-      // Its session is over: it may have run in it.
-      this.#lose(open, (slot) => open.cancelled.has(slot) || !isRepeatable(open.envelope, slot));
-      open.have = 0;
-      open.slots = undefined;
-    } else if (open.forgottenIn === session) this.#lose(open, () => true);
-    if (open.answered.size === open.units) return true;
-    open.slots ??= remainingSlots(open);
-    const sent = part(open.envelope, open.slots);
-    const confirmed = [...this.#answered];
-    const wasSentIn = open.sentIn;
-    const message = ["call", this.#clientId, session, confirmed, sent, open.have] as const;
-    const frames = this.#connection.stream(message, open.ended.signal, open.waits, () => {
-      open.sentIn = session;
+  #wake(): void {
+    this.#news.resolve();
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    void this.#run().finally(() => {
+      this.#isRunning = false;
     });
-    for await (const frame of frames as AsyncIterable<ServerFrame>) {
-      this.heardAtMs = realTime.elapsed();
-      for (const known of confirmed) this.#answered.delete(known);
-      switch (frame[0]) {
-        case "part":
-        case "last":
-          open.have++;
-          this.#receive(open, frame[1]);
-          if (frame[0] === "last") return true;
-          break;
-        case "refused":
-          open.receiver.refuse(frame[1][1]);
-          for (let slot = 0; slot < open.units; slot++) open.answered.add(slot);
-          return true;
-        case "forgotten":
-          // In a session that was over already, it has not run.
-          open.sentIn = wasSentIn;
-          if (this.#session !== undefined && (await this.#session) === session) this.#session = undefined;
-          if (wasSentIn === session) open.forgottenIn = session;
-          return false;
-        case "again":
-          open.sentIn = undefined;
-          open.slots = undefined;
-          open.have = 0;
-          this.#session = undefined;
-          return false;
+  }
+
+  /** Serves the open calls until there are none and the connection is cut, or until the exchange is closed. */
+  async #run(): Promise<void> {
+    const { signal } = this.#closed;
+    while (!signal.aborted && this.#open.size > 0) {
+      try {
+        await this.#serve(this.#session ?? (await this.#begin()));
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof Over) this.#end(error.reason);
+        else if (error instanceof Unreachable) {
+          const pauseMs = Math.max(pauseAfter(this.#attempts++), error.retryAfterMs);
+          await sleep(pauseMs, { signal });
+        } else this.#refuse(error);
       }
     }
-    throw new Unreachable("the answer was cut off");
   }
 
-  #receive(open: Open, [epoch, commitSeq, answers, slots]: Reply): void {
-    const sent = open.slots as readonly number[];
-    const whole = slots === undefined ? sent : slots.map((slot) => sent[slot] as number);
-    for (const slot of whole) open.answered.add(slot);
-    const isAll = slots === undefined && sent.length === open.units;
-    open.receiver.receive(isAll ? [epoch, commitSeq, answers] : [epoch, commitSeq, answers, whole]);
+  /** Begins a session, in which everything that is open is sent that can be. */
+  async #begin(): Promise<Session> {
+    const hello: RequestFrame = ["hello", protocolVersion, this.#clientId];
+    const asking = { signal: this.#closed.signal, silenceMs: askSilenceMs };
+    const frame = await this.#connection.ask(() => encodeFrame(hello), asking);
+    if (frame?.[0] !== "session") throw new Unreachable("the server has answered nothing");
+    const [, id, limits, bytesMax] = frame;
+    // A newer server may have limits that this client does not know.
+    this.serverLimits = Object.fromEntries(Object.entries(limits).filter(([name]) => name in defaultLimits));
+    this.#session = { id, bytesMax, heard: 0, confirmed: 0, isUseful: false };
+    this.#outbox.clear();
+    for (const open of this.#open.values()) this.#outbox.add(open, open.slots);
+    return this.#session;
   }
 
-  /** Answers the calls that are not answered with what the server says of all of them. */
-  #refuse(open: Open, error: StoreError): void {
-    const outcome = open.sentIn === undefined ? "not_run" : "unknown";
-    this.#answerSlots(open, remainingSlots(open), error.code, outcome, error.message, error.details);
-  }
-
-  /** Gives calls up of which nobody knows whether they ran. A read has changed nothing, whether it ran or not. */
-  #lose(open: Open, isLost: (slot: number) => boolean): void {
-    const [, isAtomic] = open.envelope;
-    const called = namesIn(open.envelope);
-    for (const slot of remainingSlots(open).filter(isLost)) {
-      const isRead = (isAtomic ? called : [called[slot] as string]).every(isReading);
-      this.#answerSlots(open, [slot], "busy", isRead ? "not_run" : "unknown", lostMessage);
+  /** Posts and listens until one of them fails. What is not confirmed is posted again by the next call of this. */
+  async #serve(session: Session): Promise<never> {
+    const stop = new AbortController();
+    const signal = AbortSignal.any([stop.signal, this.#closed.signal]);
+    const listening = this.#listen(session, signal);
+    try {
+      // A server that ends takes nothing more, and still has answers.
+      return await Promise.race([listening, this.#post(session, signal).then(() => listening)]);
+    } finally {
+      stop.abort();
+      await listening.catch(() => undefined);
     }
   }
 
-  #answerSlots(
-    open: Open,
-    slots: readonly number[],
-    code: ErrorCode,
-    outcome: Outcome,
-    message?: string,
-    details: StoreError["details"] = {},
-  ): void {
-    if (slots.length === 0) return;
-    for (const slot of slots) open.answered.add(slot);
-    const failure: WireFailure = [code, message ?? errorCodes[code].means, outcome, details];
-    open.receiver.receive([0, 0, slots.flatMap(() => [false, failure]), slots]);
-    if (open.answered.size === open.units) open.ended.abort();
-  }
-
-  /** Returns the session, after a `hello` if there is none. Repeats it until the server answers, or the signal fires. */
-  async #sessionNow(signal?: AbortSignal): Promise<string> {
-    this.#session ??= this.#hello();
-    const session = this.#session;
-    try {
-      return await session;
-    } catch (error) {
-      if (this.#session === session) this.#session = undefined;
-      if (signal?.aborted) return "";
-      throw error;
+  /** Posts messages, one request after the other. Returns when the server ends. */
+  async #post(session: Session, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      while (this.#outbox.isEmpty && !this.#wantsToConfirm(session)) {
+        this.#news = Promise.withResolvers();
+        await untilAborted(this.#news.promise, signal);
+      }
+      const confirms = session.heard;
+      try {
+        const body = () => this.#body(session);
+        const frame = await this.#connection.ask(body, { signal, silenceMs: askSilenceMs });
+        if (frame?.[0] === "over" && frame[1] === "ending") return;
+        if (frame?.[0] === "over") throw new Over(frame[1]);
+        if (frame?.[0] !== "taken") throw new Unreachable("the server has answered nothing");
+        this.#heard(session);
+        this.#outbox.confirm(frame[1]);
+        session.confirmed = Math.max(session.confirmed, confirms);
+      } catch (error) {
+        if (!(error instanceof Refused)) throw error;
+        this.#outbox.takeBackRefused();
+        // A proxy may take less than the server.
+        if (error.status !== 413 || session.bytesMax < bytesMaxMin) throw error;
+        session.bytesMax = Math.floor(session.bytesMax / 2);
+      }
     }
   }
 
-  async #hello(): Promise<string> {
-    const tooLong = new AbortController();
-    const timer = realTime.setTimeout(() => tooLong.abort(), helloMs);
+  #body(session: Session): Uint8Array {
+    const { first } = this.#outbox;
+    const { frames, parcels } = this.#outbox.take(session.bytesMax);
+    for (const parcel of parcels) this.#parcels.set(parcel.id, parcel);
+    for (const open of this.#open.values()) if (open.isAnswered) this.#settled(open);
+    const head: RequestFrame = ["post", this.#clientId, session.id, first, session.heard];
+    return Buffer.concat([encodeFrame(head), ...frames]);
+  }
+
+  /** Receives answers. Fails when the stream ends: with Over, or with Unreachable. */
+  async #listen(session: Session, signal: AbortSignal): Promise<never> {
+    const request: RequestFrame = ["listen", this.#clientId, session.id, session.heard];
+    const frames = this.#connection.stream(() => encodeFrame(request), {
+      signal,
+      silenceMs: answersSilenceMs,
+      onSocket: (socket) => {
+        this.#socket = socket;
+        this.#hold();
+      },
+    });
     try {
-      const frames = this.#connection.stream(["hello", this.#clientId], tooLong.signal, false);
-      for await (const frame of frames as AsyncIterable<ServerFrame>) {
+      for await (const frame of frames) {
         this.heardAtMs = realTime.elapsed();
-        if (frame[0] !== "session") continue;
-        this.serverLimits = frame[2];
-        return frame[1];
+        if (frame[0] === "over") throw new Over(frame[1]);
+        if (frame[0] === "reply" || frame[0] === "refused" || frame[0] === "again") this.#take(session, frame);
       }
     } finally {
-      realTime.clearTimeout(timer);
+      this.#socket = undefined;
     }
-    throw new Unreachable("the server has answered nothing");
+    throw new Unreachable("the answers were cut off");
+  }
+
+  #take(session: Session, frame: Extract<ServerFrame, readonly ["reply" | "refused" | "again", ...unknown[]]>): void {
+    const [what, number, id] = frame;
+    if (number !== session.heard + 1) throw new Unreachable("an answer is missing");
+    session.heard = number;
+    this.#heard(session);
+    this.#confirmSoon(session);
+    const parcel = this.#parcels.get(id);
+    if (parcel === undefined) return;
+    const { open, slots } = parcel;
+    if (what === "reply") {
+      const [, , , part] = frame[3];
+      const answered = part === undefined ? slots : part.map((index) => slots[index] ?? -1);
+      open.receive(frame[3], answered);
+    } else if (what === "refused") open.refuse(slots, frame[3]);
+    else {
+      open.unsent(parcel.fresh);
+      this.#outbox.add(
+        open,
+        slots.filter((slot) => open.isOpen(slot)),
+      );
+      this.#wake();
+    }
+    if (what === "again" || !slots.some((slot) => open.isOpen(slot))) this.#parcels.delete(id);
+    this.#settled(open);
+  }
+
+  /** Ends a session. What may have run in it, and cannot be sent again, is unknown. */
+  #end(reason: OverReason): void {
+    const { idempotencyMs = defaultLimits.idempotencyMs } = this.serverLimits;
+    this.#uselessSessions = this.#session?.isUseful ? 0 : this.#uselessSessions + 1;
+    this.#session = undefined;
+    if (reason === "ending") this.#outbox.takeBackAll();
+    this.#outbox.clear();
+    this.#parcels.clear();
+    if (this.#uselessSessions >= uselessSessionsMax) {
+      this.#uselessSessions = 0;
+      this.#failAll("incompatible", severalServers);
+      return;
+    }
+    for (const open of this.#open.values()) {
+      const lost = open.slots.filter(
+        (slot) => open.isGivenUp(slot) || !open.isRepeatable(slot, idempotencyMs - keyMarginMs),
+      );
+      if (reason === "overflow") open.fail(open.slots, "overloaded", overflow);
+      else open.fail(lost, "busy", lostMessage);
+      this.#settled(open);
+    }
+  }
+
+  /** Answers all calls with the reason for which the server refuses this client, or with a fault of this code. */
+  #refuse(error: unknown): void {
+    this.#outbox.clear();
+    this.#parcels.clear();
+    this.#session = undefined;
+    if (error instanceof StoreError) this.#failAll(error.code, error.message, error.details);
+    else this.#failAll("internal", error instanceof Error ? error.message : String(error));
+  }
+
+  #failAll(...failure: [code: StoreError["code"], message?: string, details?: StoreError["details"]]): void {
+    for (const open of this.#open.values()) {
+      open.fail(open.slots, ...failure);
+      this.#settled(open);
+    }
+  }
+
+  #settled(open: OpenEnvelope): void {
+    if (!open.isAnswered) return;
+    this.#open.delete(open.envelope[0]);
+    this.#hold();
+  }
+
+  /** Keeps the process alive while calls are open, and only then. */
+  #hold(): void {
+    if (this.#open.size > 0) this.#socket?.ref();
+    else this.#socket?.unref();
+  }
+
+  #heard(session: Session): void {
+    this.heardAtMs = realTime.elapsed();
+    this.#attempts = 0;
+    session.isUseful = true;
+  }
+
+  #wantsToConfirm({ heard, confirmed }: Session): boolean {
+    return heard - confirmed >= confirmAnswers || (heard > confirmed && this.#confirmTimer === undefined);
+  }
+
+  /** Tells the server soon which answers have come, if no message does. */
+  #confirmSoon(session: Session): void {
+    if (session.heard - session.confirmed >= confirmAnswers) this.#news.resolve();
+    if (this.#confirmTimer !== undefined) return;
+    this.#confirmTimer = realTime.setTimeout(() => {
+      this.#confirmTimer = undefined;
+      this.#news.resolve();
+    }, confirmMs);
+    this.#confirmTimer.unref();
   }
 }
 
-const lostMessage = "the server was started anew or has forgotten this client while the call was on its way";
+/** The time that the server has to hear that the store is closed, in milliseconds. */
+const byeMs = 1_000;
+/** The size of a request, in bytes, below which it is not made smaller. */
+const bytesMaxMin = 128 * 1024;
+
+const lostMessage = "the server was restarted, or has forgotten this client, while the call was on its way";
+const overflow = "the answers to the calls in flight are more than the server keeps for a client: make fewer at once";
+const severalServers =
+  "each request reaches another server: let all requests of a client reach one process, for example by its address";
+
+function unknownOperation(details: StoreError["details"]): WireFailure {
+  return ["unknown_operation", "this port may not call the operation", "not_run", details];
+}
 
 function pauseAfter(attempt: number): number {
-  const pauseMs = Math.min(pauseMsMax, pauseMsMin * 2 ** Math.min(attempt - 1, 10));
+  const pauseMs = Math.min(pauseMsMax, pauseMsMin * 2 ** Math.min(attempt, 10));
   // Clients that lost one server do not come back at the same moment.
   return pauseMs * (0.5 + Math.random() / 2);
 }
 
-/** The slots that are not answered. */
-function remainingSlots({ units, answered }: Open): readonly number[] {
-  return Array.from({ length: units }, (_, slot) => slot).filter((slot) => !answered.has(slot));
-}
-
-/** Returns the envelope with some of its calls. */
-function part([id, isAtomic, calls]: Envelope, slots: readonly number[]): Envelope {
-  if (isAtomic || slots.length === calls.length / callWidth) return [id, isAtomic, calls];
-  return [id, isAtomic, slots.flatMap((slot) => calls.slice(slot * callWidth, (slot + 1) * callWidth))];
+async function untilAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(new Unreachable("aborted"));
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
 }

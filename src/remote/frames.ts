@@ -5,8 +5,8 @@ import { StoreError } from "../errors.ts";
 /** The media type of a sequence of frames. */
 export const framesType = "application/vnd.debug-server-db.frames";
 
-/** The largest frame of an answer. A page of a list or a log has a few MiB at most. */
-export const frameBytesMax = 64 * 1024 * 1024;
+/** The largest frame: all that a transaction may return (`limits.resultBytes`), and what its form adds. */
+export const frameBytesMax = 128 * 1024 * 1024;
 
 /** The length of the frame after these bytes, and of its JSON, each as 32 bits. */
 const headBytes = 8;

@@ -1,5 +1,5 @@
 // Opens a store that another process serves over HTTP: the same store object, with its calls as envelopes in requests.
-import { MessageChannel } from "node:worker_threads";
+import { MessageChannel, type MessagePort } from "node:worker_threads";
 import { within } from "../actor/deadline.ts";
 import type { Inbox } from "../actor/mailbox.ts";
 import { assembleOwnedStore } from "../actor/ownedStore.ts";
@@ -28,13 +28,18 @@ export async function openRemote(address: ServerAddress, given: Partial<Limits>)
   const limits = checkLimits({ ...exchange.serverLimits, ...given });
   const client = createClient(operations, exchange, limits);
   const open = new Set<Exchange>([exchange]);
+  const ports = new Set<MessagePort>();
   /** Serves a port: each has an exchange of its own, so that the server gives it its own turn and bounds. */
   const serve: OwnedStore["serve"] = (port, { operations: patterns } = {}) => {
     const mayCall = operationFilter(patterns);
     const own = new Exchange(new Connection(address), mayCall);
     open.add(own);
+    ports.add(port);
     servePort(port, relay(own), { callsMax: limits.groupCalls, onRefused: () => undefined, onCutOff: () => undefined });
-    port.once("close", () => void own.close().finally(() => open.delete(own)));
+    port.once("close", () => {
+      ports.delete(port);
+      void own.close().finally(() => open.delete(own));
+    });
   };
   return assembleOwnedStore(client.methods, {
     limits,
@@ -44,10 +49,11 @@ export async function openRemote(address: ServerAddress, given: Partial<Limits>)
       serve(port2, options);
       return port1;
     },
-    liveness: () => ({
-      state: open.size > 0 ? "beating" : "dead",
-      beatAgoMs: Math.round(realTime.elapsed() - exchange.heardAtMs),
-    }),
+    liveness() {
+      const beatAgoMs = Math.round(realTime.elapsed() - exchange.heardAtMs);
+      if (open.size === 0) return { state: "dead", beatAgoMs };
+      return { state: exchange.isBusy && beatAgoMs > limits.stuckMs ? "stuck" : "beating", beatAgoMs };
+    },
     async backup() {
       throw new StoreError(
         "incompatible",
@@ -58,6 +64,8 @@ export async function openRemote(address: ServerAddress, given: Partial<Limits>)
       await within(limits.closeMs, client.drain());
       await Promise.all([...open].map((one) => one.close()));
       open.clear();
+      // The answers to what was on its way leave the ports before they close.
+      for (const port of ports) port.close();
     },
   });
 }
@@ -73,7 +81,11 @@ async function connect(address: ServerAddress): Promise<Exchange> {
       if (!(error instanceof Unreachable) || realTime.elapsed() > endMs) {
         await exchange.close();
         throw error instanceof Unreachable
-          ? new StoreError("busy", `the server of the store cannot be reached: ${error.message}`, { retryable: true })
+          ? new StoreError(
+              "busy",
+              `the server of the store cannot be reached within ${openMs / 1_000} s: ${error.message}`,
+              { retryable: true },
+            )
           : error;
       }
       await sleep(100);

@@ -22,6 +22,7 @@ const harmless: ReadonlySet<string> = new Set([
   "worktrees.release",
   "worktrees.completeEvict",
   "sessions.touch",
+  "tokens.revoke",
   "changes.checkpoint",
   "files.claim",
   "files.acknowledge",
@@ -90,11 +91,16 @@ function newKey(): readonly [key: string, request: string] {
   return [key, createHash("sha256").update(key).digest("hex")];
 }
 
-/** Checks whether a call can be made again. */
-export function isRepeatable([, isAtomic, calls]: Envelope, slot: number): boolean {
+/**
+ * Checks whether a call that may have run can be sent again. `keysLast` says that the store still has the answers that it
+ * keeps for keys.
+ */
+export function isRepeatable([, isAtomic, calls]: Envelope, slot: number, keysLast: boolean): boolean {
   const names = namesIn([0, isAtomic, calls]);
   const isSafe = (index: number) =>
-    keyOf(calls, index) !== undefined || isReading(names[index] as string) || harmless.has(names[index] as string);
+    (keysLast && keyOf(calls, index) !== undefined) ||
+    isReading(names[index] as string) ||
+    harmless.has(names[index] as string);
   if (!isAtomic) return isSafe(slot);
-  return (calls[2] as WireCaller)?.[4] !== undefined || names.every((_, index) => isSafe(index));
+  return (keysLast && (calls[2] as WireCaller)?.[4] !== undefined) || names.every((_, index) => isSafe(index));
 }

@@ -1081,22 +1081,23 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/fsck/repair.ts", checkOfFile, [
     ["a repair is a change of the row", "version = version + 1,", "version = version,"],
   ]),
-  ...mutate("src/remote/exchange.ts", { tests: ["test/unit/remote/exchange.test.ts"] }, [
-    [
-      "an answer goes on after the frames that came",
-      "session, confirmed, sent, open.have] as const",
-      "session, confirmed, sent, 0] as const",
-    ],
+  ...mutate("src/remote/outbox.ts", { tests: ["test/system/remote/exchange.test.ts"] }, [
+    ["a call that was sent is not taken back", "requests === 0 && cancel === undefined &&", "cancel === undefined &&"],
+    ["messages are confirmed by their numbers", "this.#queue.splice(0, count);", "this.#queue.splice(0);"],
+  ]),
+  ...mutate("src/remote/openEnvelope.ts", { tests: ["test/system/remote/exchange.test.ts"] }, [
+    ["a read that is lost has not run", "this.#sent.has(slot) && !isRead(slot)", "this.#sent.has(slot)"],
   ]),
   ...mutate("src/remote/repeatable.ts", { tests: ["test/system/remote/faults.test.ts"] }, [
     ["a write gets a key", "!harmless.has(name) &&", "false &&"],
   ]),
-  ...mutate("src/http/envelopes.ts", { tests: ["test/system/remote/faults.test.ts"] }, [
-    [
-      "an envelope that is sent again runs once",
-      "this.#received.get(id) ?? this.#start(envelope, identity)",
-      "this.#start(envelope, identity)",
-    ],
+  ...mutate("src/http/remoteSession.ts", { tests: ["test/system/remote/faults.test.ts"] }, [
+    ["a message that is sent again runs once", "messages.slice(this.#nextMessage - first)", "messages"],
+  ]),
+  ...mutate("src/http/remoteSession.ts", { tests: ["test/system/remote/exchange.test.ts"] }, [
+    ["a wait that the server has ended is asked for again", "!running.isCancelled && isAborted(unpacked)", "false"],
+    ["a token is verified while its client listens", "onBeat();", ""],
+    ["a large reply is split", "running.isAtomic ? [reply] : partsOf(reply)", "[reply]"],
   ]),
   ...mutate("src/http/identity.ts", { tests: ["test/system/http/storeHandler.test.ts"] }, [
     ["a token is made under its own authority", 'return own("createdBy", tokenId);', "return input;"],

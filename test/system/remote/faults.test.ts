@@ -1,37 +1,14 @@
 // A remote store whose connections are cut at any byte, and whose server is killed: nothing is lost, done twice or
 // unknown.
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
-import { join } from "node:path";
-import { suite, type TestContext, test } from "node:test";
+import { suite, test } from "node:test";
 import fc from "fast-check";
-import { nodeHandler, storeHandler } from "../../../src/http/index.ts";
 import { type OwnedStore, openStore, type StoreError } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
-import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { run, startProcess, workingFolder } from "../cli/commandLine.ts";
 import { until } from "../faults/until.ts";
+import { behindProxy } from "./behindProxy.ts";
 import { type Cut, CuttingProxy } from "./cuttingProxy.ts";
-
-/** Serves a store over a proxy, and opens it from behind that. */
-async function behindProxy(t: TestContext) {
-  const owned = await openStore({ url: `sqlite:${join(temporaryFolder(), "store.db")}` });
-  const token = (await owned.tokens.bootstrapAdmin()).secret as string;
-  const server = createServer(nodeHandler(storeHandler(owned)));
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const proxy = new CuttingProxy((server.address() as AddressInfo).port);
-  const url = await proxy.listen();
-  const store = await openStore({ url, token });
-  t.after(async () => {
-    await store.close();
-    await proxy.close();
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-    await owned.close();
-  });
-  return { owned, store, proxy, url, token };
-}
 
 const anyCut: fc.Arbitrary<Cut> = fc.record({
   direction: fc.constantFrom("to server" as const, "to client" as const),
