@@ -140,9 +140,7 @@ export class Exchange implements Backend {
     this.#news.resolve();
     if (this.#isRunning) return;
     this.#isRunning = true;
-    void this.#run().finally(() => {
-      this.#isRunning = false;
-    });
+    void this.#run();
   }
 
   /** Serves the open calls until there are none and the connection is cut, or until the exchange is closed. */
@@ -152,14 +150,17 @@ export class Exchange implements Backend {
       try {
         await this.#serve(this.#session ?? (await this.#begin()));
       } catch (error) {
-        if (signal.aborted) return;
         if (error instanceof Over) this.#end(error.reason);
         else if (error instanceof Unreachable) {
+          // Without a call to carry, the next one connects again.
+          if (signal.aborted || this.#open.size === 0) continue;
           const pauseMs = Math.max(pauseAfter(this.#attempts++), error.retryAfterMs);
           await sleep(pauseMs, { signal });
         } else this.#refuse(error);
       }
     }
+    // In the same step as the check: a call that comes later starts the next run.
+    this.#isRunning = false;
   }
 
   /** Begins a session, in which everything that is open is sent that can be. */

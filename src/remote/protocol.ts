@@ -15,7 +15,7 @@ export const framesPath = "/v1/envelopes";
 /** The time between two frames of a stream of answers that has nothing to say, in milliseconds. */
 export const beatMs = 5_000;
 
-/** What a client asks the store behind the server: to run an envelope, or to drop one call of it. */
+/** A message to the store behind the server: an envelope to run, or a call of one to drop. */
 export type ClientMessage = Envelope | readonly [envelopeId: number, what: "cancel", slot: number];
 
 /**
