@@ -9,6 +9,7 @@ import { StoreError } from "../errors.ts";
 import type { Artifact } from "../model/artifacts.ts";
 import { operations } from "../operations/table.ts";
 import { present } from "../present.ts";
+import { realTime } from "../realTime.ts";
 import type { Store } from "../storeTypes.ts";
 import { RequestError } from "./problems.ts";
 import { requirePlainEncoding } from "./request.ts";
@@ -171,7 +172,7 @@ async function newPart(root: string): Promise<string> {
     cleaned.add(incoming);
     for (const name of await readdir(incoming)) {
       const found = await stat(join(incoming, name)).catch(() => undefined);
-      if (found !== undefined && Date.now() - found.mtimeMs > pendingMs)
+      if (found !== undefined && realTime.now() - found.mtimeMs > pendingMs)
         await rm(join(incoming, name), { force: true });
     }
   }

@@ -1,7 +1,7 @@
 // The bytes of artifacts over HTTP: uploads that arrive as a whole or not at all, and downloads of all or a part.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { suite, type TestContext, test } from "node:test";
@@ -73,6 +73,17 @@ suite("artifacts over HTTP", { concurrency: 4 }, () => {
     assert.match((await get({ artifactId: elsewhere.id })).body.detail, /has no file on this server/);
     const other = await serveApi(t);
     assert.equal((await other.ask(`/v1/artifacts.content?artifactId=${made.id}`)).status, 404);
+  });
+
+  test("what a server has left of an upload when it was killed is removed later", async (t) => {
+    const { send, artifactsFolder, files } = await serving(t);
+    const incoming = join(artifactsFolder, ".incoming");
+    mkdirSync(incoming);
+    for (const name of ["old", "new"]) writeFileSync(join(incoming, name), "x");
+    utimesSync(join(incoming, "old"), 1, 1);
+    await send("a", "one");
+    assert.deepEqual(readdirSync(incoming), ["new"]);
+    assert.equal(files().length, 2);
   });
 
   test("an upload sets the lifetime of its artifact", async (t) => {
