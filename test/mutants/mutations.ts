@@ -1102,7 +1102,22 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/http/identity.ts", { tests: ["test/system/http/storeHandler.test.ts"] }, [
     ["a token is made under its own authority", 'return own("createdBy", tokenId);', "return input;"],
     ["another token is rotated by an admin alone", "!isAdmin && input.tokenId !== tokenId", "false"],
-    ["a scope is needed", "if (covers(scopes, needed)) return;", "return;"],
+    ["a scope is needed", "if (!covers(scopes, needed)) throw", "if (!covers(scopes, needed) && false) throw"],
+    ["a field needs its scope too", "isUsed(input[field]) && !covers", "false && !covers"],
+    ["a token that was valid once is no guess", "if (!wereValid.includes(result.code)) wrong.add", "wrong.add"],
+    ["what a client writes into X-Forwarded-For is not read", "forwarded.at(-proxies)", "forwarded.at(0)"],
+  ]),
+  ...mutate("src/http/artifactUpload.ts", { tests: ["test/system/http/artifacts.test.ts"] }, [
+    ["an upload has the hash that was announced", "sha256 !== undefined && content.sha256 !== sha256", "false"],
+    [
+      "the lifetime of an upload is that of its artifact",
+      "...present({ ttlMs }) }, present({ actor",
+      "}, present({ actor",
+    ],
+    ["nothing of a body that has ended early stays", "await rm(part, { force: true });\n    if (known", "if (known"],
+  ]),
+  ...mutate("src/runner/access.ts", { tests: ["test/system/remote/runner.test.ts"] }, [
+    ["a runner begins with its scopes alone", "if (lacked.length > 0) throw", "if (lacked.length > 9) throw"],
   ]),
   ...mutate("src/http/wrongTokens.ts", { tests: ["test/system/http/storeHandler.test.ts"] }, [
     ["wrong tokens are bounded", "known.count >= this.#max", "false"],
