@@ -78,7 +78,7 @@ export const mutations: readonly Mutation[] = [
       "String(name)",
     ],
   ]),
-  ...mutate("src/http/envelopes.ts", channels, [
+  ...mutate("src/http/remoteCalls.ts", channels, [
     ["a trace context passes the server of remote stores", "key, request, own, traceparent];", "key, request, own];"],
   ]),
   ...mutate("src/remote/repeatable.ts", channels, [
