@@ -10,6 +10,8 @@ export const frameBytesMax = 128 * 1024 * 1024;
 
 /** The length of the frame after these bytes, and of its JSON, each as 32 bits. */
 const headBytes = 8;
+/** The depth to which values are nested at most. JSON of callers travels as text. */
+const depthMax = 500;
 /** The key of an object that stands for a value which JSON does not have. */
 const mark = "$";
 
@@ -119,16 +121,17 @@ function decode(frame: Buffer): unknown {
 
 const malformed = () => new StoreError("invalid_input", "a frame that is malformed");
 
-function untagged(value: unknown, parts: Buffer): unknown {
+function untagged(value: unknown, parts: Buffer, depth = 0): unknown {
   if (typeof value !== "object" || value === null) return value;
-  if (Array.isArray(value)) return value.map((item) => untagged(item, parts));
-  if (!Object.hasOwn(value, mark)) return objectOf(Object.entries(value), parts);
+  if (depth > depthMax) throw malformed();
+  if (Array.isArray(value)) return value.map((item) => untagged(item, parts, depth + 1));
+  if (!Object.hasOwn(value, mark)) return objectOf(Object.entries(value), parts, depth);
   const { [mark]: kind, of } = value as { readonly [mark]: unknown; readonly of?: unknown };
   if (kind === "") return undefined;
   if (kind === "number" && typeof of === "string") return Number(of);
   if (kind === "date" && (typeof of === "number" || of === null)) return new Date(of ?? Number.NaN);
   if (kind === "bigint" && typeof of === "string" && /^-?\d{1,100}$/.test(of)) return BigInt(of);
-  if (kind === "object" && Array.isArray(of)) return objectOf(of as [string, unknown][], parts);
+  if (kind === "object" && Array.isArray(of)) return objectOf(of as [string, unknown][], parts, depth);
   if (kind !== "bytes" || !Array.isArray(of)) throw malformed();
   const [start, length] = of as readonly unknown[];
   if (!Number.isSafeInteger(start) || !Number.isSafeInteger(length)) throw malformed();
@@ -137,12 +140,12 @@ function untagged(value: unknown, parts: Buffer): unknown {
   return new Uint8Array(parts.subarray(from, from + size));
 }
 
-function objectOf(entries: readonly (readonly [string, unknown])[], parts: Buffer): unknown {
+function objectOf(entries: readonly (readonly [string, unknown])[], parts: Buffer, depth: number): unknown {
   const object: Record<string, unknown> = {};
   for (const [key, item] of entries) {
     // Assigned, it would set the prototype.
     if (key === "__proto__" || typeof key !== "string") throw malformed();
-    object[key] = untagged(item, parts);
+    object[key] = untagged(item, parts, depth + 1);
   }
   return object;
 }

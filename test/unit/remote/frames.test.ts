@@ -57,6 +57,8 @@ suite("frames", { concurrency: true }, () => {
     assert.throws(() => new FrameReader().read(encodeRaw('{"a":{"$":"bytes","of":[0,9]}}')), { code: "invalid_input" });
     assert.throws(() => new FrameReader().read(encodeRaw('{"__proto__":{}}')), { code: "invalid_input" });
     assert.throws(() => new FrameReader().read(encodeRaw('{"$":"function"}')), { code: "invalid_input" });
+    const deep = `${"[".repeat(100_000)}${"]".repeat(100_000)}`;
+    assert.throws(() => new FrameReader().read(encodeRaw(deep)), { code: "invalid_input" });
   });
 });
 
