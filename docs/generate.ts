@@ -11,6 +11,7 @@ import { renderReads } from "../bench/reads.ts";
 import { renderRemote } from "../bench/remoteCalls.ts";
 import { renderUpkeep } from "../bench/upkeep.ts";
 import { errorCodes } from "../src/errors.ts";
+import { metricFamilies } from "../src/http/metrics.ts";
 import { checks } from "../src/operations/fsck/checks.ts";
 import { fileChecks } from "../src/sqlite/deepCheck.ts";
 import { renderCli } from "./cli.ts";
@@ -51,6 +52,18 @@ function checkTable(): string {
   ].join("\n");
 }
 
+/** Renders the metrics, with their labels and what they measure. */
+function metricTable(): string {
+  return [
+    "| metric | type | labels | of | meaning |",
+    "| --- | --- | --- | --- | --- |",
+    ...metricFamilies.map(
+      ({ name, type, labels, of, help }) =>
+        `| \`${name}\` | ${type} | ${labels.map((label) => `\`${label}\``).join(", ")} | ${of} | ${help} |`,
+    ),
+  ].join("\n");
+}
+
 function readResult(name: string): never {
   return JSON.parse(readFileSync(new URL(`bench/results/${name}.json`, root), "utf8")) as never;
 }
@@ -60,6 +73,7 @@ const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>
   "README.md": { headline: () => wrap(renderHeadline(readResult("cells"))) },
   "docs/guide/errors.md": { errors: errorSections },
   "docs/guide/fsck.md": { checks: checkTable },
+  "docs/guide/metrics.md": { metrics: metricTable },
   "docs/cli.md": { cli: renderCli },
   "docs/operations.md": { errors: renderErrors, operations: renderOperations },
   "docs/scaling.md": { postgres: () => renderPostgres(readResult("postgres")) },

@@ -1,7 +1,7 @@
 // Renders the API over HTTP as an OpenAPI document, from the schemas of the operations and from their docstrings.
 import { z } from "zod";
 import { bodyErrors, callErrors, type ErrorCode, errorCodes } from "../src/errors.ts";
-import { fieldScopes, type OperationName, operationScopes } from "../src/http/access.ts";
+import { fieldScopes, metricsScope, type OperationName, operationScopes } from "../src/http/access.ts";
 import { requestFaults, statusOf } from "../src/http/problems.ts";
 import { type AnyCodec, absent, type JsonSchema } from "../src/model/codec.ts";
 import { operations } from "../src/operations/table.ts";
@@ -43,6 +43,7 @@ export function renderOpenApi(): string {
       "/v1/artifacts.content": contentPath,
       "/v1/self": { get: selfPath },
       "/v1/atomically": { post: atomicallyPath },
+      "/metrics": { get: metricsPath },
       ...Object.fromEntries(["/livez", "/readyz"].map((path) => [path, { get: healthPath(path) }])),
     },
     components: {
@@ -350,6 +351,22 @@ const atomicallyPath = {
   },
   responses: {
     200: { description: "The results.", content: { "application/json": { schema: { type: "array" } } } },
+    default: { $ref: "#/components/responses/Problem" },
+  },
+};
+
+const metricsPath = {
+  operationId: "metrics",
+  summary: "Returns metrics of the store and of its API for Prometheus.",
+  "x-scope": metricsScope,
+  responses: {
+    200: {
+      description: "The metrics.",
+      content: {
+        "text/plain": { schema: { type: "string" } },
+        "application/openmetrics-text": { schema: { type: "string" } },
+      },
+    },
     default: { $ref: "#/components/responses/Problem" },
   },
 };

@@ -38,7 +38,7 @@ const note =
 export function addServe(program: Command, cli: CommandLine): void {
   const command = program
     .command("serve")
-    .description("Serves the store over HTTP: the API at /v1, /openapi.json, /livez and /readyz.")
+    .description("Serves the store over HTTP: the API at /v1, /openapi.json, /metrics, /livez and /readyz.")
     .option("--listen <address>", "HOST:PORT, or unix:PATH for a socket of this user", "127.0.0.1:8080")
     .option("--runner <path>", "also run commands, in worktrees of this git repository and of those in the store")
     .addOption(

@@ -118,6 +118,9 @@ export const fieldScopes: Readonly<Partial<Record<OperationName, Readonly<Record
   "sessions.create": { commands: "commands:write", reserve: "worktrees:write" },
 };
 
+/** The scope of the metrics, which show figures of the whole store and the names of the consumers of its feed. */
+export const metricsScope: Scope = "metrics:read";
+
 /** The scopes of a runner's token: what `debug-server-db/runner` calls, without its debuggers. */
 export const runnerScopes: readonly Scope[] = [
   "repositories:read",

@@ -9,6 +9,7 @@ import { FrameReader, framesType } from "../remote/frames.ts";
 import { type ClientMessage, protocolVersion, type RequestFrame } from "../remote/protocol.ts";
 import type { ConnectOptions } from "../storeTypes.ts";
 import { operationsOf } from "./access.ts";
+import type { CallMeter } from "./callMeter.ts";
 import type { Identity } from "./identity.ts";
 import { only, RemoteSession } from "./remoteSession.ts";
 import { readBody } from "./request.ts";
@@ -24,17 +25,26 @@ const [clientsMax, clientsOfTokenMax] = [10_000, 1_000];
 /** The answers that are kept for all clients, in bytes. Beyond it, the session that keeps most is over. */
 const keptBytesMax = 512 * 1024 * 1024;
 
+interface RemoteClientsOptions {
+  /** Ends the sessions when it fires. */
+  readonly closing: AbortSignal | undefined;
+  /** The bound of a request; it is larger where the store takes larger messages. */
+  readonly bodyBytesMax: number;
+  readonly meter: CallMeter;
+}
+
 export class RemoteClients {
   readonly #store: ConnectingStore;
   readonly #closing: AbortSignal | undefined;
+  readonly #meter: CallMeter;
   readonly #bytesMax: number;
   readonly #sessions = new Map<string, RemoteSession>();
   #keptBytes = 0;
 
-  /** `bodyBytesMax` bounds a request; it is larger where the store takes larger messages. */
-  constructor(store: ConnectingStore, closing: AbortSignal | undefined, bodyBytesMax: number) {
+  constructor(store: ConnectingStore, { closing, bodyBytesMax, meter }: RemoteClientsOptions) {
     this.#store = store;
     this.#closing = closing;
+    this.#meter = meter;
     // A message is bounded by the length of its texts, each character of which can take three bytes or more.
     this.#bytesMax = Math.max(2 * bodyBytesMax, 4 * (store.limits ?? defaultLimits).envelopeBytes);
     closing?.addEventListener("abort", () => this.#end(), { once: true });
@@ -78,6 +88,7 @@ export class RemoteClients {
     const session = new RemoteSession(portBackend(port), {
       scopes: scopesText(identity),
       closing: this.#closing,
+      meter: this.#meter,
       onKept: (bytes) => this.#kept(bytes),
       onOver: () => {
         if (this.#sessions.get(key) === session) this.#sessions.delete(key);

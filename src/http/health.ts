@@ -4,6 +4,7 @@
 import { StoreError } from "../errors.ts";
 import { realTime } from "../realTime.ts";
 import type { Liveness, Store } from "../storeTypes.ts";
+import { cached } from "./cached.ts";
 
 export interface HealthHandlerOptions {
   /** The time within which the store must answer, in milliseconds. Defaults to 1 000. */
@@ -89,20 +90,4 @@ async function checkReady(store: CheckedStore, pingMs: number): Promise<Report> 
     const checks: Report["checks"] = error.code === "overloaded" ? { queue: { ok: false, percent: 100 } } : {};
     return { ok: false, checks: { ping: { ok: false, failed: error.code }, ...checks } };
   }
-}
-
-/** Shares one check among requests that arrive while it runs, and its result with those within `forMs` after it. */
-function cached<Value>(check: () => Promise<Value>, forMs: number): () => Promise<Value> {
-  let current: Promise<Value> | undefined;
-  return () => {
-    if (current === undefined) {
-      const forget = (): void => {
-        current = undefined;
-      };
-      current = check();
-      // The time starts at the end of the check, so a slow check is shared for as long as it takes.
-      current.then(() => realTime.setTimeout(forget, forMs).unref(), forget);
-    }
-    return current;
-  };
 }

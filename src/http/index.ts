@@ -1,7 +1,17 @@
 // The public API of `debug-server-db/http`; re-exports only.
-export { covers, fieldScopes, type OperationName, operationScopes, operationsOf, runnerScopes } from "./access.ts";
+export {
+  covers,
+  fieldScopes,
+  metricsScope,
+  type OperationName,
+  operationScopes,
+  operationsOf,
+  runnerScopes,
+} from "./access.ts";
 export type { ConnectionInfo, Identify, Identity } from "./identity.ts";
 export { type Address, isLocal, parseAddress } from "./listen.ts";
+export type { MeasuredStore } from "./metrics.ts";
+export { type MetricsHandlerOptions, type MetricsOptions, metricsHandler } from "./metricsHandler.ts";
 export { nodeHandler } from "./nodeHandler.ts";
 export { type Problem, type RequestFault, requestFaults, statusOf } from "./problems.ts";
 export { type ServeStoreOptions, type StoreServer, serveStore } from "./serveStore.ts";

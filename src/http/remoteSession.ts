@@ -7,6 +7,8 @@ import { realTime } from "../realTime.ts";
 import { encodeFrame } from "../remote/frames.ts";
 import { beatMs, type ClientMessage, type OverReason, type ServerFrame } from "../remote/protocol.ts";
 import { type Answer, type Backend, callWidth, type Envelope, type Reply } from "../wire.ts";
+import { operationScopes } from "./access.ts";
+import type { CallMeter, MeteredCode, MeteredName } from "./callMeter.ts";
 import type { Identity } from "./identity.ts";
 import { operationNamed, ownCall } from "./remoteCalls.ts";
 
@@ -23,6 +25,9 @@ interface Running {
   /** True for a call that may be parked. */
   readonly waits: boolean;
   readonly isAtomic: boolean;
+  /** The names under which its units are counted. */
+  readonly names: readonly MeteredName[];
+  readonly startedMs: number;
   /** The number of units that are answered. */
   answered: number;
   /** True when the client has asked to drop a call of it. */
@@ -37,6 +42,8 @@ interface Kept {
 interface SessionOptions {
   readonly scopes: string;
   readonly closing: AbortSignal | undefined;
+  /** Counts the calls. */
+  readonly meter: CallMeter;
   /** Receives the number of bytes that are kept in addition, or fewer of them. */
   readonly onKept: (bytes: number) => void;
   readonly onOver: () => void;
@@ -137,7 +144,9 @@ export class RemoteSession {
   #run([id, isAtomic, calls]: Envelope, identity: Identity): void {
     const units = isAtomic ? 1 : calls.length / callWidth;
     const waits = units === 1 && operationNamed(calls[0])?.waits === true;
-    const running: Running = { units, waits, isAtomic, answered: 0, isCancelled: false };
+    const names = isAtomic ? (["atomically"] as const) : calls.filter((_, at) => at % callWidth === 0).map(meteredName);
+    const startedMs = realTime.elapsed();
+    const running: Running = { units, waits, isAtomic, names, startedMs, answered: 0, isCancelled: false };
     this.#running.set(id, running);
     const own: unknown[] = [];
     const slots: number[] = [];
@@ -179,6 +188,7 @@ export class RemoteSession {
     const unpacked: unknown[] = [];
     for (let index = 0; index < answers.length; index += 2)
       unpacked.push(...unpack([answers[index], answers[index + 1]] as unknown as Answer));
+    this.#count(running, unpacked, slots);
     running.answered += slots?.length ?? running.units;
     if (running.answered >= running.units) this.#running.delete(id);
     // A wait that the server has ended, and not its client, has not run.
@@ -189,6 +199,16 @@ export class RemoteSession {
         this.#add((number) => ["reply", number, id, part]);
     }
     this.#endIfDone();
+  }
+
+  /** Counts the units that these answers are for. All answers of an atomic envelope are one. */
+  #count({ names, startedMs }: Running, answers: readonly unknown[], slots: Reply[3]): void {
+    const ms = realTime.elapsed() - startedMs;
+    const units = Math.min(names.length, answers.length / 2);
+    for (let unit = 0; unit < units; unit++) {
+      const code = answers[2 * unit] === false ? (answers[2 * unit + 1] as WireFailure)[0] : "ok";
+      this.#options.meter.count(names[slots?.[unit] ?? unit] ?? "none", code as MeteredCode, ms);
+    }
   }
 
   #add(frameOf: (number: number) => ServerFrame): void {
@@ -294,6 +314,11 @@ function roughBytes(value: unknown): number {
   if (value instanceof Uint8Array) return value.byteLength;
   if (Array.isArray(value)) return value.reduce((sum: number, item) => sum + roughBytes(item), 8);
   return typeof value === "object" && value !== null ? roughBytes(Object.values(value)) : 8;
+}
+
+/** Returns the name of a call if there is an operation of it, so that a client cannot make up names that are counted. */
+function meteredName(name: unknown): MeteredName {
+  return typeof name === "string" && Object.hasOwn(operationScopes, name) ? (name as MeteredName) : "none";
 }
 
 function notRun(error: StoreError, more: StoreError["details"]): WireFailure {

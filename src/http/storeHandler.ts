@@ -14,6 +14,7 @@ import type { Store } from "../storeTypes.ts";
 import type { OperationName } from "./access.ts";
 import { askedArtifact, contentOf } from "./artifactContent.ts";
 import { upload, uploadTypeOf } from "./artifactUpload.ts";
+import { CallMeter, type MeteredCode, type MeteredName } from "./callMeter.ts";
 import { type ConnectingStore, RemoteClients } from "./envelopes.ts";
 import { type CheckedStore, healthHandler } from "./health.ts";
 import {
@@ -26,7 +27,8 @@ import {
   requireScope,
 } from "./identity.ts";
 import { inputOf, jsonOf } from "./json.ts";
-import { problemResponse, RequestError } from "./problems.ts";
+import { type MetricsOptions, metricsResponder } from "./metricsHandler.ts";
+import { problemOf, problemResponse, RefusedToken, RequestError } from "./problems.ts";
 import { rawLog } from "./rawLog.ts";
 import {
   acceptedTypes,
@@ -67,6 +69,8 @@ export interface StoreHandlerOptions {
   readonly proxies?: number;
   /** The time between two comments in a stream of events that has nothing to say, in milliseconds. Defaults to 15 000. */
   readonly heartbeatMs?: number;
+  /** The metrics at /metrics, or false for none. */
+  readonly metrics?: MetricsOptions | false;
   /** Ends waits and streams when it fires, so that a server can end. They are answered with `closed`. */
   readonly closing?: AbortSignal;
   /** Receives each answered request, for a log. Neither tokens nor bodies are in it. */
@@ -92,13 +96,23 @@ export type StoreHandler = (request: Request, connection?: ConnectionInfo) => Pr
 /** The time in which a failure of a stream still becomes the status of its response, in milliseconds. */
 const firstItemMs = 100;
 
-type Env = { Bindings: ConnectionInfo; Variables: { requestId: string; actor: string | undefined } };
+type Env = {
+  Bindings: ConnectionInfo;
+  Variables: {
+    requestId: string;
+    actor: string | undefined;
+    /** The call that the request makes; undefined while it makes none. */
+    metered: MeteredName | undefined;
+    code: MeteredCode | undefined;
+    startedMs: number;
+  };
+};
 type RequestContext = Context<Env>;
 
 /**
- * Returns a handler for `POST /v1/<entity>.<verb>`, `POST /v1/atomically`, `GET /v1/self`, /openapi.json, /livez and /readyz. Reads can
- * also be sent as GET, with the input in the query. Every request under /v1 needs a bearer token that covers the scope in
- * `operationScopes`. The handler never fails.
+ * Returns a handler for `POST /v1/<entity>.<verb>`, `POST /v1/atomically`, `GET /v1/self`, /openapi.json, /metrics, /livez and
+ * /readyz. Reads can also be sent as GET, with the input in the query. Every request under /v1 needs a bearer token that
+ * covers the scope in `operationScopes`, and /metrics one with `metrics:read`. The handler never fails.
  */
 export function storeHandler(
   store: Store & Partial<Pick<CheckedStore, "liveness"> & ConnectingStore>,
@@ -114,7 +128,8 @@ export function storeHandler(
     onError,
   } = options;
   const identify = options.identify ?? bearer(store, new WrongTokens(options.wrongTokens));
-  const remoteClients = isConnecting(store) ? new RemoteClients(store, closing, bodyBytesMax) : undefined;
+  const meter = new CallMeter();
+  const remoteClients = isConnecting(store) ? new RemoteClients(store, { closing, bodyBytesMax, meter }) : undefined;
   const health = healthHandler(store);
   const app = new Hono<Env>();
 
@@ -123,7 +138,10 @@ export function storeHandler(
     const request = context.req.raw;
     const requestId = requestIdOf(request);
     context.set("requestId", requestId);
+    context.set("startedMs", startedMs);
     await next();
+    const durationMs = realTime.elapsed() - startedMs;
+    noteCall(context, durationMs);
     context.header("x-request-id", requestId);
     // A server that ends waits until its connections are idle.
     if (closing?.aborted) context.header("connection", "close");
@@ -134,13 +152,14 @@ export function storeHandler(
       method: request.method,
       path: context.req.path,
       status: context.res.status,
-      durationMs: realTime.elapsed() - startedMs,
+      durationMs,
       ...present({ actor: context.get("actor") }),
     });
   });
   if (origins.length > 0) app.use(cors({ origin: [...origins], ...corsHeaders }));
   app.onError((error, context) => {
     const requestId = context.get("requestId");
+    context.set("code", codeOf(error));
     const response = problemResponse(error, requestId);
     if (response.status === 500 && !(error instanceof StoreError)) (onError ?? warn)(error, requestId);
     return response;
@@ -150,6 +169,7 @@ export function storeHandler(
       "no_such_path",
       `there is nothing at ${context.req.path}: operations are below /v1/`,
     );
+    context.set("code", failure.fault);
     return problemResponse(failure, context.get("requestId"));
   });
   app.get("/openapi.json", () => new Response(openApi(), { headers: { "content-type": "application/json" } }));
@@ -165,12 +185,19 @@ export function storeHandler(
     return identity;
   };
 
+  if (options.metrics !== false) {
+    const metrics = metricsResponder(store, options.metrics ?? {}, meter);
+    app.all("/metrics", (context) => metrics(context.req.raw, () => identityOf(context)));
+  }
+
   app.all("/v1/self", async (context) => {
+    context.set("metered", "self");
     requireMethod(context.req.raw, ["GET"]);
     const { actor: _, ...identity } = await identityOf(context);
     return json(identity);
   });
   app.all("/v1/atomically", async (context) => {
+    context.set("metered", "atomically");
     const request = context.req.raw;
     requireMethod(request, ["POST"]);
     const identity = await identityOf(context);
@@ -186,6 +213,7 @@ export function storeHandler(
     return json(await store.atomically(record, callOptions));
   });
   app.all("/v1/artifacts.content", async (context) => {
+    context.set("metered", "artifacts.content");
     const request = context.req.raw;
     requireMethod(request, ["GET", "HEAD", "POST"]);
     const { artifactsFolder: folder, artifactBytesMax: bytesMax = 1024 ** 3 } = options;
@@ -217,13 +245,14 @@ export function storeHandler(
     const request = context.req.raw;
     const name = context.req.param("operation") as OperationName;
     const operation = operationOf(name);
+    context.set("metered", name);
     requireMethod(request, operation.access === "read" ? ["POST", "GET"] : ["POST"]);
     const identity = await identityOf(context);
     requireScope(identity, name);
     const given = await readInput(request, operation, bodyBytesMax);
     const input = asCaller(name, resumed(name, given, request.headers.get("last-event-id")), identity);
     const requestId = context.get("requestId");
-    if (operation.stream !== undefined) return await stream(request, name, input, identity, requestId);
+    if (operation.stream !== undefined) return await stream(context, name, input, identity);
     const waits = operation.waits && closing !== undefined;
     const signal = waits ? AbortSignal.any([request.signal, closing]) : request.signal;
     const call = methodOf(store, name);
@@ -231,14 +260,22 @@ export function storeHandler(
     return name === "logs.read" && acceptsRaw(request) ? rawLog(result as never) : json(result);
   });
 
+  /** Counts the call that a request has made, or its failure to make one. */
+  function noteCall(context: RequestContext, ms: number): void {
+    const code = context.get("code");
+    const metered = context.get("metered");
+    if (metered !== undefined || code !== undefined) meter.count(metered ?? "none", code ?? "ok", ms);
+  }
+
   /** Answers an iteration with a body that goes on. */
   async function stream(
-    request: Request,
+    context: RequestContext,
     name: OperationName,
     input: object,
     identity: Identity,
-    requestId: string,
   ): Promise<Response> {
+    const request = context.req.raw;
+    const requestId = context.get("requestId");
     const form = formOf(request.headers);
     const gone = new AbortController();
     const signal = AbortSignal.any([request.signal, gone.signal, ...(closing === undefined ? [] : [closing])]);
@@ -249,6 +286,9 @@ export function storeHandler(
     const items = iterate(input, callOptionsOf(request, identity, requestId, signal));
     const first = items.next().catch(closingFailure) as Promise<IteratorResult<unknown, void>>;
     await Promise.race([first, sleep(firstItemMs, { signal })]);
+    // From here on, the call is counted when its stream ends.
+    context.set("metered", undefined);
+    const countEnd = meter.countStream(name, realTime.elapsed() - context.get("startedMs"));
     const body = streamBody(items, {
       operation: name,
       form,
@@ -257,6 +297,7 @@ export function storeHandler(
       abort: () => gone.abort(),
       first,
       onFailure: closingFailure,
+      onEnd: (failure) => countEnd(failure === undefined ? "ok" : codeOf(failure)),
     });
     return new Response(body, {
       headers: {
@@ -304,6 +345,10 @@ function isConnecting(store: object): store is ConnectingStore {
 
 function warn(error: unknown): void {
   process.emitWarning(error instanceof Error ? error : String(error));
+}
+
+function codeOf(error: unknown): MeteredCode {
+  return problemOf(error instanceof RefusedToken ? error.refusal : error).code;
 }
 
 function json(result: unknown): Response {

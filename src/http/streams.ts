@@ -77,6 +77,8 @@ export interface StreamOptions {
   readonly first: Promise<IteratorResult<unknown, void>>;
   /** Turns a failure of the iteration into the one to report. */
   readonly onFailure: (error: unknown) => never;
+  /** Called when the stream has ended, with its failure if it has failed. A client that goes away ends it. */
+  readonly onEnd: (failure?: unknown) => void;
 }
 
 /**
@@ -85,7 +87,7 @@ export interface StreamOptions {
  */
 export function streamBody(
   items: AsyncGenerator<unknown, void, undefined>,
-  { operation, form, requestId, heartbeatMs, abort, first, onFailure }: StreamOptions,
+  { operation, form, requestId, heartbeatMs, abort, first, onFailure, onEnd }: StreamOptions,
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   const idOf = resuming[operation]?.idOf as ((item: unknown) => string) | undefined;
@@ -112,8 +114,10 @@ export function streamBody(
           const next = await (upcoming ?? items.next().catch(onFailure));
           upcoming = undefined;
           if (!next.done) return controller.enqueue(write("item", next.value));
+          onEnd();
           controller.enqueue(write("end", {}));
         } catch (error) {
+          onEnd(error);
           controller.enqueue(write("error", problemOf(error, requestId)));
         }
         realTime.clearInterval(heartbeat);
@@ -121,6 +125,7 @@ export function streamBody(
       },
       async cancel() {
         realTime.clearInterval(heartbeat);
+        onEnd();
         abort();
         await items.return();
       },

@@ -88,6 +88,7 @@ const scopedEntities = [
 export const scopes = [
   "admin",
   ...scopedEntities.flatMap((entity) => [`${entity}:read`, `${entity}:write`] as const),
+  "metrics:read",
 ] as const;
 export type Scope = (typeof scopes)[number];
 

@@ -194,6 +194,7 @@ const homes: Readonly<Record<string, RegExp>> = {
   hono: /^src\/http\/storeHandler\.ts$/,
   "hono/cors": /^src\/http\/storeHandler\.ts$/,
   "@hono/node-server": /^src\/http\/nodeHandler\.ts$/,
+  "@prometheus-io/client": /^src\/http\/exposition\.ts$/,
 };
 
 it("what may run in a test's thread takes time from one file, which fake timers do not reach", () => {
