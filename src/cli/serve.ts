@@ -19,6 +19,7 @@ interface ServeFlags {
   readonly artifacts: string;
   readonly origin?: readonly string[];
   readonly proxies: number;
+  readonly page: boolean;
   readonly drain: number;
   readonly verbose?: true;
 }
@@ -38,7 +39,9 @@ const note =
 export function addServe(program: Command, cli: CommandLine): void {
   const command = program
     .command("serve")
-    .description("Serves the store over HTTP: the API at /v1, /openapi.json, /metrics, /livez and /readyz.")
+    .description(
+      "Serves the store over HTTP: a page at /, the API at /v1, /openapi.json, /metrics, /livez and /readyz.",
+    )
     .option("--listen <address>", "HOST:PORT, or unix:PATH for a socket of this user", "127.0.0.1:8080")
     .option("--runner <path>", "also run commands, in worktrees of this git repository and of those in the store")
     .addOption(
@@ -48,6 +51,7 @@ export function addServe(program: Command, cli: CommandLine): void {
     )
     .option("--artifacts <folder>", "the folder for the bytes of artifacts", ".artifacts/runner/artifacts")
     .option("--origin <origin...>", "pages of these origins may call the API, such as https://app.example.org")
+    .option("--no-page", "without the page at /, which shows the store in a browser")
     .addOption(
       new Option("--proxies <number>", "the proxies before this server that append to X-Forwarded-For")
         .default(0)
@@ -91,6 +95,7 @@ async function serve(cli: CommandLine, flags: ServeFlags, signal: AbortSignal, o
       listen: flags.listen,
       origins: flags.origin ?? [],
       proxies: flags.proxies,
+      page: flags.page,
       artifactsFolder: pathFrom(cli, flags.artifacts),
       ...(flags.verbose ? { onResponse: (answered: Answered) => say(lineOf(answered)) } : {}),
       onError: (error, requestId) =>

@@ -28,6 +28,7 @@ import {
 } from "./identity.ts";
 import { inputOf, jsonOf } from "./json.ts";
 import { type MetricsOptions, metricsResponder } from "./metricsHandler.ts";
+import { pageResponse } from "./page.ts";
 import { problemOf, problemResponse, RefusedToken, RequestError } from "./problems.ts";
 import { rawLog } from "./rawLog.ts";
 import {
@@ -53,6 +54,8 @@ export interface StoreHandlerOptions {
   readonly artifactsFolder?: string;
   /** The largest size of a file that is sent as an artifact, in bytes. Defaults to 1 GiB. */
   readonly artifactBytesMax?: number;
+  /** True to serve a page at `/` that shows the store to people with a token. Defaults to false. */
+  readonly page?: boolean;
   /** The origins whose pages may call the API from a browser, such as "https://app.example.org". Defaults to none. */
   readonly origins?: readonly string[];
   /**
@@ -174,6 +177,11 @@ export function storeHandler(
   });
   app.get("/openapi.json", () => new Response(openApi(), { headers: { "content-type": "application/json" } }));
   for (const path of ["/livez", "/readyz"]) app.all(path, (context) => health(context.req.raw));
+
+  if (options.page) {
+    app.get("/", (context) => pageResponse(context.req.raw, "index.html") ?? context.notFound());
+    app.get("/page/:name", (context) => pageResponse(context.req.raw, context.req.param("name")) ?? context.notFound());
+  }
 
   /** Tells who sends the request of a context. */
   const identityOf = async (context: RequestContext) => {

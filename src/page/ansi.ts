@@ -99,7 +99,13 @@ function extendedColor([kind, ...values]: readonly number[]): [color: string | u
   if (kind === 2) return [`rgb(${first} ${second} ${third})`, 4];
   if (kind !== 5) return [undefined, 0];
   if (first < 16) return [`var(--ansi-${first})`, 2];
-  if (first >= 232) return [`rgb(${Array(3).fill(8 + 10 * (first - 232)).join(" ")})`, 2];
+  if (first >= 232)
+    return [
+      `rgb(${Array(3)
+        .fill(8 + 10 * (first - 232))
+        .join(" ")})`,
+      2,
+    ];
   const level = (part: number) => (part === 0 ? 0 : 55 + 40 * part);
   const cube = first - 16;
   return [`rgb(${[Math.floor(cube / 36), Math.floor(cube / 6) % 6, cube % 6].map(level).join(" ")})`, 2];

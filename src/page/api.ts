@@ -1,12 +1,22 @@
 // Calls of the API with the token of this tab, and streams that go on by themselves after a cut.
+import { Slices } from "./slices.ts";
+import { untilVisible, whileVisible } from "./visibility.ts";
 
 /** A failure that the server has reported: https://www.rfc-editor.org/rfc/rfc9457 */
 export class Problem extends Error {
   readonly status: number;
   readonly code: string;
   readonly retryable: boolean;
-  constructor(status: number, code: string, message: string, retryable: boolean) {
+  readonly details: Readonly<Record<string, unknown>>;
+  constructor(
+    status: number,
+    code: string,
+    message: string,
+    retryable: boolean,
+    details: Readonly<Record<string, unknown>> = {},
+  ) {
     super(message);
+    this.details = details;
     this.status = status;
     this.code = code;
     this.retryable = retryable;
@@ -16,10 +26,10 @@ export class Problem extends Error {
 export interface Self {
   readonly tokenId: string;
   readonly scopes: readonly string[];
-  readonly account: { readonly name: string };
+  readonly account: { readonly id: string; readonly name: string };
 }
 
-/** What the page shows of its connection. */
+/** Receives what the page shows of its connection. */
 export interface Watcher {
   /** Receives true when the server answers again, and false when it cannot be reached. */
   onConnection(isConnected: boolean): void;
@@ -34,7 +44,7 @@ const retryMsMax = 10_000;
 export class Api {
   readonly #watcher: Watcher;
   #token = sessionStorage.getItem(storageKey) ?? "";
-  #scopes: readonly string[] = [];
+  #self: Self | undefined;
   #isConnected = true;
   /** The times that the last calls took, in milliseconds. */
   readonly latencies: number[] = [];
@@ -51,24 +61,28 @@ export class Api {
   async signIn(token: string): Promise<Self> {
     this.#token = token;
     sessionStorage.setItem(storageKey, token);
-    return await this.self();
+    return await this.readSelf();
+  }
+
+  get self(): Self | undefined {
+    return this.#self;
   }
 
   signOut(): void {
     this.#token = "";
-    this.#scopes = [];
+    this.#self = undefined;
     sessionStorage.removeItem(storageKey);
   }
 
-  async self(): Promise<Self> {
-    const self = (await (await this.#send("v1/self", { method: "GET" })).json()) as Self;
-    this.#scopes = self.scopes;
-    return self;
+  async readSelf(): Promise<Self> {
+    this.#self = (await (await this.#send("v1/self", { method: "GET" })).json()) as Self;
+    return this.#self;
   }
 
   /** Checks whether the token covers a scope. Writing does not cover reading. */
   may(scope: string): boolean {
-    return this.#scopes.includes("admin") || this.#scopes.includes(scope);
+    const { scopes = [] } = this.#self ?? {};
+    return scopes.includes("admin") || scopes.includes(scope);
   }
 
   /** Calls an operation, such as "sessions.list". */
@@ -88,13 +102,15 @@ export class Api {
 
   /**
    * Yields the items of a stream. After a cut it goes on from the input that `inputOf` returns then. Ends with the stream,
-   * or when the signal fires.
+   * or when the signal fires. A hidden tab follows nothing: a browser has few connections for all tabs of a server.
    */
   async *follow<Item>(operation: string, inputOf: () => object, signal: AbortSignal): AsyncGenerator<Item, void> {
     for (let pauseMs = retryMsMin; !signal.aborted; pauseMs = Math.min(2 * pauseMs, retryMsMax)) {
+      await untilVisible(signal);
+      const visible = whileVisible(signal);
       try {
         const response = await this.#send(`v1/${operation}`, {
-          ...body(inputOf(), signal),
+          ...body(inputOf(), visible.signal),
           headers: { accept: "application/x-ndjson", "content-type": "application/json" },
         });
         for await (const line of linesOf(response.body as ReadableStream<Uint8Array>)) {
@@ -105,7 +121,10 @@ export class Api {
         }
       } catch (error) {
         if (signal.aborted) return;
+        if (visible.signal.aborted) continue;
         if (error instanceof Problem && !error.retryable) throw error;
+      } finally {
+        visible.end();
       }
       await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
@@ -142,10 +161,11 @@ interface ProblemJson {
   readonly detail?: string;
   readonly title?: string;
   readonly retryable?: boolean;
+  readonly details?: Readonly<Record<string, unknown>>;
 }
 
-function problemOf({ status = 0, code = "unknown", detail, title, retryable = false }: ProblemJson): Problem {
-  return new Problem(status, code, detail ?? title ?? `the server answered with status ${status}`, retryable);
+function problemOf({ status = 0, code = "unknown", detail, title, retryable = false, details }: ProblemJson): Problem {
+  return new Problem(status, code, detail ?? title ?? `the server answered with status ${status}`, retryable, details);
 }
 
 function body(input: object, signal: AbortSignal | undefined): RequestInit {
@@ -161,6 +181,7 @@ function body(input: object, signal: AbortSignal | undefined): RequestInit {
 async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Record<string, unknown>, void> {
   const reader = stream.getReader();
   const decoder = new TextDecoder();
+  const slices = new Slices();
   let rest = "";
   try {
     for (;;) {
@@ -168,7 +189,10 @@ async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Reco
       if (done) return;
       const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
       rest = lines.pop() as string;
-      for (const line of lines) yield JSON.parse(line) as Record<string, unknown>;
+      for (const line of lines) {
+        yield JSON.parse(line) as Record<string, unknown>;
+        await slices.turn();
+      }
     }
   } finally {
     await reader.cancel().catch(() => undefined);

@@ -1,7 +1,7 @@
 // Elements, and values as people read them. Text always becomes a text node, so nothing that a program printed can become
 // an element.
 
-type Child = Node | string | number | null | undefined | false;
+export type Child = Node | string | number | null | undefined | false;
 type Attributes = Readonly<Record<string, string | number | boolean | undefined | ((event: Event) => void)>>;
 
 /** Returns an element with attributes, listeners (`onclick`) and children. */
@@ -17,12 +17,26 @@ export function h<Name extends keyof HTMLElementTagNameMap>(
     else if (value !== undefined && value !== false) element.setAttribute(key, String(value));
   }
   for (const child of children)
-    if (child !== null && child !== undefined && child !== false) element.append(child instanceof Node ? child : String(child));
+    if (child !== null && child !== undefined && child !== false)
+      element.append(child instanceof Node ? child : printable(String(child)));
   return element;
 }
 
+// biome-ignore lint/complexity/useRegexLiterals: the literal would contain controls.
+const unprintable = new RegExp(
+  "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]",
+  "g",
+);
+
+/** Returns text with a mark for each control, and for each character that reverses the direction of what follows. */
+export const printable = (text: string): string => text.replace(unprintable, "\ufffd");
+
 /** Returns an element of SVG. */
-export function svg(name: string, attributes: Readonly<Record<string, string | number>>, ...children: Node[]): SVGElement {
+export function svg(
+  name: string,
+  attributes: Readonly<Record<string, string | number>>,
+  ...children: Node[]
+): SVGElement {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
   element.append(...children);
@@ -35,10 +49,11 @@ export function stateMark(state: string): HTMLElement {
 }
 
 function kindOf(state: string): "good" | "bad" | "active" | "idle" | "warn" {
-  if (["succeeded", "completed", "online", "ready", "stopped", "live"].includes(state)) return "good";
-  if (["failed", "timed_out", "lost", "gone", "quarantined", "error", "revoked"].includes(state)) return "bad";
+  if (["succeeded", "completed", "online", "ready", "live", "ok"].includes(state)) return "good";
+  if (["failed", "timed_out", "lost", "gone", "quarantined", "error", "revoked", "expired"].includes(state))
+    return "bad";
   if (["running", "leased", "creating", "configuring", "initializing"].includes(state)) return "active";
-  if (["cancelling", "draining", "stalled", "dirty", "evicting", "expiring"].includes(state)) return "warn";
+  if (["cancelling", "draining", "stalled", "dirty", "evicting", "expiring", "stopped"].includes(state)) return "warn";
   return "idle";
 }
 
@@ -63,7 +78,8 @@ export function refreshTimes(root: ParentNode): void {
 
 function agoText(time: string): string {
   const ms = Date.now() - Date.parse(time);
-  return ms < 0 ? `in ${duration(-ms)}` : ms < 1_000 ? "now" : `${duration(ms)} ago`;
+  if (Math.abs(ms) < 1_000) return "now";
+  return ms < 0 ? `in ${roundDuration(-ms)}` : `${roundDuration(ms)} ago`;
 }
 
 const units = [
@@ -79,6 +95,11 @@ export function duration(ms: number): string {
   return `${value < 10 && size > 1 ? value.toFixed(1).replace(/\.0$/, "") : Math.round(value)} ${unit}`;
 }
 
+function roundDuration(ms: number): string {
+  const [size, unit] = units.find(([least]) => ms >= least) ?? [1, "ms"];
+  return `${Math.floor(ms / size)} ${unit}`;
+}
+
 export function between(from: string | null, to: string | null): string {
   if (from === null) return "";
   return duration(Math.max(0, (to === null ? Date.now() : Date.parse(to)) - Date.parse(from)));
@@ -86,7 +107,12 @@ export function between(from: string | null, to: string | null): string {
 
 export function size(bytes: number | null): string {
   if (bytes === null) return "";
-  for (const [unit, scale] of [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]] as const)
+  for (const [unit, scale] of [
+    ["TiB", 2 ** 40],
+    ["GiB", 2 ** 30],
+    ["MiB", 2 ** 20],
+    ["KiB", 2 ** 10],
+  ] as const)
     if (bytes >= scale) return `${(bytes / scale).toFixed(1)} ${unit}`;
   return `${bytes} B`;
 }

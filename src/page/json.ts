@@ -3,6 +3,7 @@ import type {
   Artifact,
   Attempt,
   ChangeRow,
+  Chunk,
   Command,
   DebugEvent,
   DebugSession,
@@ -11,6 +12,7 @@ import type {
   Runner,
   Session,
   SessionLogItem,
+  Store,
   Token,
   Worktree,
 } from "../index.ts";
@@ -32,11 +34,16 @@ export type RunnerJson = Json<Runner>;
 export type DebugSessionJson = Json<DebugSession>;
 export type DebugViewJson = Json<DebugView>;
 export type DebugEventJson = Json<DebugEvent>;
+export type FrameJson = DebugViewJson["threads"][number]["frames"][number];
+export type VariableJson = NonNullable<NonNullable<FrameJson["scopes"]>[number]["variables"]>[number];
 export type TokenJson = Json<Token>;
 export type ArtifactJson = Json<Artifact>;
 export type RepositoryJson = Json<Repository>;
 export type ChangeJson = Json<ChangeRow>;
+export type ChunkJson = Json<Chunk>;
 export type SessionLogItemJson = Json<SessionLogItem>;
+
+export type StatsJson = Json<Awaited<ReturnType<Store["maintenance"]["stats"]>>>;
 
 /** A row of any list: all have an id and the time of their creation. */
 export interface Row {

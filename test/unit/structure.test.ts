@@ -72,6 +72,7 @@ const layers: readonly (readonly string[])[] = [
   ["src/http/"],
   ["src/testing/"],
   ["src/index.ts"],
+  ["src/page/"],
   ["src/terminal/"],
   ["src/runner/"],
   ["src/demo/"],
@@ -201,7 +202,8 @@ it("what may run in a test's thread takes time from one file, which fake timers 
   const global =
     /(?<![\w.])(?:(?:set|clear)(?:Timeout|Interval|Immediate)\(|performance\.now|Date\.now|new Date\(\)|process\.(?:nextTick|hrtime)|queueMicrotask\(|AbortSignal\.timeout)/;
   const found = sources
-    .filter(({ path }) => !/^src\/(?:realTime\.ts|cli\/|demo\/|terminal\/)/.test(path))
+    // The page runs in browsers.
+    .filter(({ path }) => !/^src\/(?:realTime\.ts|cli\/|demo\/|terminal\/|page\/)/.test(path))
     .flatMap(({ path, imports }) => [
       ...imports.filter((name) => name.startsWith("node:timers")).map((name) => `${path} imports ${name}`),
       ...readFileSync(join(root, path), "utf8")
@@ -255,6 +257,22 @@ it("the runner uses the public API, and beside it only the functions of time and
       imports.filter((name) => !allowed.test(name)).map((name) => `${path} imports ${name}`),
     );
   assert.deepEqual(others, []);
+});
+
+it("the page takes only types from the public API: a browser gets nothing but its own files", () => {
+  for (const { path, imports } of sources) {
+    if (!path.startsWith("src/page/")) continue;
+    assert.deepEqual(
+      imports.filter((name) => !name.startsWith("src/page/") && name !== "src/index.ts"),
+      [],
+      path,
+    );
+    assert.doesNotMatch(
+      readFileSync(join(root, path), "utf8"),
+      /^import (?!type )[^;]*from "\.\.\/|^import \{[^;]*\btype\b[^;]*from "\.\.\//m,
+      path,
+    );
+  }
 });
 
 it("the demo uses the public API, and beside it only the terminal and the addresses of stores", () => {

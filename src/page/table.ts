@@ -1,0 +1,301 @@
+// A list of rows that stays current: rows are read as they come into view, and read again when the feed says so.
+import { h } from "./dom.ts";
+import type { ChangeJson } from "./json.ts";
+import type { Column, Kind } from "./kinds.ts";
+import { newestFirst, type Source } from "./sources.ts";
+import type { Surroundings, View } from "./view.ts";
+import { VirtualRows } from "./virtualRows.ts";
+
+const rowHeight = 44;
+/** The number of rows before the end at which the next ones are read. */
+const aheadRows = 200;
+
+export interface TableOptions<Item extends object> {
+  readonly kind: Kind<Item>;
+  source(state: string | undefined): Source<Item>;
+  /** Chooses the changes that concern the list; by default, those of its entity. */
+  concerns?(change: ChangeJson): boolean;
+  readonly isPlain?: boolean;
+}
+
+type Track = Pick<Column<never>, "width" | "isNarrow" | "narrowWidth">;
+
+export class Table<Item extends object> implements View {
+  readonly element: HTMLElement;
+  readonly title: string;
+  readonly #options: TableOptions<Item>;
+  readonly #surroundings: Surroundings;
+  readonly #rows: VirtualRows;
+  readonly #status = h("p", { class: "status", role: "status" });
+  readonly #stale = new Set<string>();
+  /** The text of each row in which the filter looks. */
+  readonly #searched = new Map<string, string>();
+  #source: Source<Item>;
+  #all: Item[] = [];
+  #shown: readonly Item[] = [];
+  #state: string | undefined;
+  #text = "";
+  #active = 0;
+  #loading: AbortController | undefined;
+  #isEnded = false;
+  #timer = 0;
+
+  constructor(options: TableOptions<Item>, surroundings: Surroundings) {
+    const { kind } = options;
+    this.#options = options;
+    this.#surroundings = surroundings;
+    this.title = kind.title;
+    this.#source = options.source(undefined);
+    this.#rows = new VirtualRows({
+      rowHeight,
+      label: kind.title,
+      className: "table-rows",
+      role: "table",
+      keyOf: (index) => kind.idOf(this.#shown[index] as Item),
+      create: (index) => this.#rowOf(index),
+      onView: (first, last) => this.#onView(first, last),
+    });
+    this.#rows.element.tabIndex = -1;
+    this.#rows.element.addEventListener("keydown", (event) => this.#onKey(event));
+    this.element = h(
+      "section",
+      { class: options.isPlain ? "table plain" : "table" },
+      this.#bar(),
+      this.#head(),
+      this.#rows.element,
+    );
+    const columns: readonly Track[] = [
+      { width: "minmax(9rem, 2fr)", isNarrow: true, narrowWidth: "minmax(0, 1fr)" },
+      ...kind.columns,
+    ];
+    this.element.style.setProperty("--columns", columns.map(({ width }) => width).join(" "));
+    const narrow = columns.filter(({ isNarrow }) => isNarrow).map(({ width, narrowWidth = width }) => narrowWidth);
+    this.element.style.setProperty("--columns-narrow", narrow.join(" "));
+    void this.#load();
+    void surroundings.names.load().then(
+      () => this.#rows.invalidate(),
+      () => undefined,
+    );
+  }
+
+  end(): void {
+    this.#isEnded = true;
+    this.#loading?.abort();
+    clearTimeout(this.#timer);
+  }
+
+  onReset(): void {
+    void this.#refreshHead();
+    for (const row of this.#all) this.#stale.add(this.#options.kind.idOf(row));
+    this.#rows.schedule();
+  }
+
+  onChanges(changes: readonly ChangeJson[]): void {
+    const { kind, concerns = ({ entity }) => entity === kind.entity } = this.#options;
+    const known = new Set(this.#all.map(kind.idOf));
+    const concerning = changes.filter(concerns);
+    if (concerning.length === 0) return;
+    for (const { entityId } of concerning) this.#stale.add(entityId);
+    if (kind.get === undefined || concerning.some(({ entityId }) => !known.has(entityId)))
+      this.#timer ||= window.setTimeout(() => {
+        this.#timer = 0;
+        void this.#refreshHead();
+      }, 500);
+    this.#rows.schedule();
+  }
+
+  #bar(): HTMLElement {
+    const { kind, isPlain } = this.#options;
+    const filter = h("input", {
+      type: "search",
+      placeholder: "Filter what is loaded",
+      "aria-label": `Filter ${kind.title.toLowerCase()}`,
+      oninput: () => {
+        this.#text = filter.value.toLowerCase();
+        this.#show();
+      },
+    });
+    const states =
+      kind.states === undefined
+        ? undefined
+        : h(
+            "select",
+            { "aria-label": "State", onchange: () => this.#choose(states?.value ?? "") },
+            h("option", { value: "" }, "All states"),
+            ...kind.states.map((state) => h("option", { value: state }, state.replaceAll("_", " "))),
+          );
+    return h(
+      "div",
+      { class: "bar" },
+      isPlain ? undefined : h("h1", { tabindex: -1 }, kind.title),
+      states,
+      filter,
+      this.#status,
+    );
+  }
+
+  #head(): HTMLElement {
+    const { kind } = this.#options;
+    const cells = [{ label: "Name", isNarrow: true }, ...kind.columns];
+    return h(
+      "div",
+      { class: "row head", "aria-hidden": "true" },
+      ...cells.map(({ label, isNarrow }) => h("span", { class: isNarrow ? "cell" : "cell wide" }, label)),
+    );
+  }
+
+  #rowOf(index: number): HTMLElement {
+    const { kind } = this.#options;
+    const { names } = this.#surroundings;
+    const row = this.#shown[index] as Item;
+    const cellOf = ({ label, isNarrow, cell }: Column<Item>) =>
+      h(
+        "div",
+        { class: isNarrow ? "cell" : "cell wide", role: "cell", "aria-label": undefined, "data-label": label },
+        cell(row, names),
+      );
+    const link = h(
+      "a",
+      {
+        href: kind.href(row),
+        tabindex: index === this.#active ? 0 : -1,
+        onfocus: () => this.#activate(kind.idOf(row)),
+      },
+      // The end of a path says more than its beginning, and is what stays when there is no room.
+      h("bdi", {}, kind.link(row, names)),
+    );
+    return h(
+      "div",
+      { class: "row", role: "row", "aria-rowindex": index + 1 },
+      h("div", { class: kind.isPath ? "cell name is-path" : "cell name", role: "rowheader" }, link),
+      ...kind.columns.map(cellOf),
+    );
+  }
+
+  #activate(id: string): void {
+    this.#active = Math.max(
+      0,
+      this.#shown.findIndex((row) => this.#options.kind.idOf(row) === id),
+    );
+    for (const link of this.#rows.element.querySelectorAll<HTMLElement>('a[tabindex="0"]')) link.tabIndex = -1;
+    if (document.activeElement instanceof HTMLAnchorElement) document.activeElement.tabIndex = 0;
+  }
+
+  /** Moves between rows with the keys that lists have. */
+  #onKey(event: KeyboardEvent): void {
+    const page = Math.max(1, Math.floor(this.#rows.element.clientHeight / rowHeight) - 1);
+    const last = this.#shown.length - 1;
+    const moves: Readonly<Record<string, number>> = {
+      ArrowDown: this.#active + 1,
+      ArrowUp: this.#active - 1,
+      PageDown: this.#active + page,
+      PageUp: this.#active - page,
+      Home: 0,
+      End: last,
+    };
+    const to = moves[event.key];
+    if (to === undefined || last < 0 || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    const element = this.#rows.reveal(Math.max(0, Math.min(to, last)));
+    element?.querySelector("a")?.focus({ preventScroll: true });
+  }
+
+  #choose(state: string): void {
+    this.#state = state === "" ? undefined : state;
+    this.#loading?.abort();
+    this.#loading = undefined;
+    this.#source = this.#options.source(this.#state);
+    this.#all = [];
+    this.#show();
+    void this.#load();
+  }
+
+  #show(): void {
+    const { kind } = this.#options;
+    const text = this.#text;
+    const inState = ({ state }: { readonly state?: string }) => this.#state === undefined || state === this.#state;
+    const matches = (row: Item) => text === "" || this.#searched.get(kind.idOf(row))?.includes(text) === true;
+    this.#shown = this.#all.filter((row) => inState(row as { state?: string }) && matches(row));
+    this.#rows.element.setAttribute("aria-rowcount", String(this.#source.isDone ? this.#shown.length : -1));
+    this.#rows.setCount(this.#shown.length);
+    this.#say();
+  }
+
+  #say(): void {
+    const shown = this.#shown.length.toLocaleString("en");
+    const more = this.#source.isDone ? "" : "+";
+    const isBusy = this.#loading !== undefined && this.#all.length === 0;
+    this.#status.textContent = isBusy ? "Loading …" : `${shown}${more} ${this.#shown.length === 1 ? "row" : "rows"}`;
+    this.element.classList.toggle("is-empty", !isBusy && this.#shown.length === 0);
+  }
+
+  async #load(): Promise<void> {
+    if (this.#loading !== undefined || this.#source.isDone || this.#isEnded) return;
+    const loading = new AbortController();
+    this.#loading = loading;
+    this.#say();
+    try {
+      const rows = await this.#source.next(loading.signal);
+      if (loading.signal.aborted) return;
+      this.#merge(rows);
+    } catch (error) {
+      if (!loading.signal.aborted) this.#surroundings.fail(error);
+    } finally {
+      if (this.#loading === loading) this.#loading = undefined;
+      this.#say();
+    }
+  }
+
+  /** Reads the newest rows, which may be new. */
+  async #refreshHead(): Promise<void> {
+    if (this.#isEnded) return;
+    try {
+      const source = this.#options.source(this.#state);
+      const rows = await source.next(new AbortController().signal);
+      if (this.#isEnded) return;
+      for (const row of rows) this.#stale.delete(this.#options.kind.idOf(row));
+      this.#merge(rows);
+    } catch {
+      // The view is brought up to date when the server answers again.
+    }
+  }
+
+  /** Adds rows to those that are there, and replaces what has changed. */
+  #merge(rows: readonly Item[]): void {
+    const { idOf, link } = this.#options.kind;
+    const { names } = this.#surroundings;
+    const byId = new Map(this.#all.map((row) => [idOf(row), row]));
+    const isFirst = byId.size === 0;
+    let hasNew = false;
+    for (const row of rows) {
+      const id = idOf(row);
+      hasNew ||= !byId.has(id);
+      if (JSON.stringify(byId.get(id)) !== JSON.stringify(row)) this.#rows.invalidate(id);
+      byId.set(id, row);
+      this.#searched.set(id, `${JSON.stringify(row)} ${link(row, names)}`.toLowerCase());
+    }
+    this.#all = [...byId.values()];
+    if (hasNew && !isFirst) this.#all.sort(newestFirst);
+    this.#show();
+  }
+
+  #onView(first: number, last: number): void {
+    // A filter looks in what is loaded: one that finds little would read the whole store.
+    if (last + aheadRows > this.#shown.length && this.#text === "") void this.#load();
+    const { get, idOf } = this.#options.kind;
+    if (get === undefined || this.#stale.size === 0) return;
+    const visible = this.#shown
+      .slice(first, last)
+      .map(idOf)
+      .filter((id) => this.#stale.delete(id));
+    if (visible.length > 0) void this.#refresh(visible, get);
+  }
+
+  /** Reads rows again. Those that were deleted stay, and so do all while the server does not answer. */
+  async #refresh(ids: readonly string[], [operation, idName]: readonly [string, string]): Promise<void> {
+    const answers = await Promise.allSettled(
+      ids.map((id) => this.#surroundings.api.call<Item>(operation, { [idName]: id })),
+    );
+    if (!this.#isEnded) this.#merge(answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : [])));
+  }
+}

@@ -1,0 +1,185 @@
+// Rows of one height, of which only those in view have elements: ten thousand rows of a list, a million lines of a log.
+
+/** The height that an element may have, in pixels. Browsers end at 17 to 33 million. */
+const heightMax = 8_000_000;
+const overscan = 8;
+
+export interface VirtualRowsOptions {
+  readonly rowHeight: number;
+  /** The name and role of the part that scrolls. */
+  readonly label: string;
+  readonly className: string;
+  readonly role: string;
+  /** Returns what identifies the row at an index. Its element is kept while it is in view. */
+  keyOf(index: number): string | number;
+  create(index: number): HTMLElement;
+  /** Called after the view has changed. */
+  onView?(first: number, last: number): void;
+}
+
+export class VirtualRows {
+  readonly element = document.createElement("div");
+  readonly #spacer = document.createElement("div");
+  readonly #layer = document.createElement("div");
+  readonly #options: VirtualRowsOptions;
+  #elements = new Map<string | number, HTMLElement>();
+  #count = 0;
+  /** The place of the view in pixels, as if nothing bounded the height. */
+  #top = 0;
+  #scrolledTo = 0;
+  #follows = false;
+  #frame = 0;
+  #settling = 0;
+
+  constructor(options: VirtualRowsOptions) {
+    this.#options = options;
+    this.element.className = options.className;
+    this.element.tabIndex = 0;
+    this.element.setAttribute("role", options.role);
+    this.element.setAttribute("aria-label", options.label);
+    this.#spacer.className = "spacer";
+    this.#layer.className = "layer";
+    this.#layer.setAttribute("role", options.role === "table" ? "rowgroup" : "presentation");
+    this.#spacer.append(this.#layer);
+    this.element.append(this.#spacer);
+    this.element.addEventListener("scroll", () => this.#onScroll(), { passive: true });
+    new ResizeObserver(() => {
+      if (this.#follows) this.toEnd();
+      this.schedule();
+    }).observe(this.element);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** True while the view stays at the end as rows are added. */
+  get follows(): boolean {
+    return this.#follows;
+  }
+
+  get firstVisible(): number {
+    return Math.floor(this.#top / this.#options.rowHeight);
+  }
+
+  get isAtEnd(): boolean {
+    return this.#top >= this.#total - this.#view - this.#options.rowHeight;
+  }
+
+  get #view(): number {
+    return this.element.clientHeight;
+  }
+
+  get #total(): number {
+    return this.#count * this.#options.rowHeight;
+  }
+
+  get #height(): number {
+    return Math.min(this.#total, heightMax);
+  }
+
+  setCount(count: number): void {
+    if (count !== this.#count) {
+      this.#count = count;
+      this.#spacer.style.height = `${this.#height}px`;
+      this.#top = Math.max(0, Math.min(this.#top, this.#total - this.#view));
+      if (this.#follows) this.toEnd();
+    }
+    this.schedule();
+  }
+
+  /** Makes the elements anew when they are drawn next: all of them, or the one of a key. */
+  invalidate(key?: string | number): void {
+    if (key === undefined) this.#elements = new Map();
+    else this.#elements.delete(key);
+    this.schedule();
+  }
+
+  toEnd(): void {
+    this.#follows = true;
+    this.#moveTo(this.#total - this.#view);
+  }
+
+  /** Brings a row into view: as it is if it is in view already, otherwise to the middle. */
+  show(index: number): void {
+    const { rowHeight } = this.#options;
+    const at = index * rowHeight;
+    this.#follows = false;
+    if (at < this.#top || at + rowHeight > this.#top + this.#view) this.#moveTo(at - (this.#view - rowHeight) / 2);
+    this.schedule();
+  }
+
+  /** Brings a row into view with as little movement as possible, draws it, and returns its element. */
+  reveal(index: number): HTMLElement | undefined {
+    const { rowHeight, keyOf } = this.#options;
+    const at = index * rowHeight;
+    if (at < this.#top) this.#moveTo(at);
+    else if (at + rowHeight > this.#top + this.#view) this.#moveTo(at + rowHeight - this.#view);
+    this.#draw();
+    return this.#elements.get(keyOf(index));
+  }
+
+  schedule(): void {
+    if (this.#frame === 0) this.#frame = requestAnimationFrame(() => this.#draw());
+  }
+
+  #moveTo(top: number): void {
+    this.#top = Math.max(0, Math.min(top, this.#total - this.#view));
+    this.#settle();
+    this.schedule();
+  }
+
+  /** Puts the scroll bar where the view is. */
+  #settle(): void {
+    const most = Math.max(1, this.#height - this.#view);
+    const all = Math.max(1, this.#total - this.#view);
+    const place = this.#total === this.#height ? this.#top : (this.#top / all) * most;
+    this.element.scrollTop = place;
+    this.#scrolledTo = this.element.scrollTop;
+  }
+
+  #onScroll(): void {
+    const { scrollTop } = this.element;
+    const moved = scrollTop - this.#scrolledTo;
+    if (moved === 0) return;
+    this.#scrolledTo = scrollTop;
+    if (this.#total === this.#height) this.#top = scrollTop;
+    else {
+      // A wheel moves by pixels. The scroll bar, whose pixels stand for more than one, moves in proportion.
+      const isNear = Math.abs(moved) < 2 * this.#view;
+      const most = this.#height - this.#view;
+      const all = this.#total - this.#view;
+      this.#top = isNear ? this.#top + moved : (scrollTop / most) * all;
+      this.#top = Math.max(0, Math.min(this.#top, all));
+      clearTimeout(this.#settling);
+      this.#settling = window.setTimeout(() => this.#settle(), 150);
+    }
+    this.#follows = this.isAtEnd;
+    this.schedule();
+  }
+
+  #draw(): void {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    const { rowHeight, keyOf, create, onView } = this.#options;
+    const first = Math.max(0, Math.floor(this.#top / rowHeight) - overscan);
+    const last = Math.min(this.#count, Math.ceil((this.#top + this.#view) / rowHeight) + overscan);
+    const elements = new Map<string | number, HTMLElement>();
+    for (let index = first; index < last; index++) {
+      const key = keyOf(index);
+      elements.set(key, this.#elements.get(key) ?? create(index));
+    }
+    const kept = new Set<Element>(elements.values());
+    for (const child of [...this.#layer.children]) if (!kept.has(child)) child.remove();
+    // What is in its place already is not moved, so it keeps the focus.
+    let place = this.#layer.firstElementChild;
+    for (const element of elements.values()) {
+      if (element === place) place = place.nextElementSibling;
+      else this.#layer.insertBefore(element, place);
+    }
+    this.#elements = elements;
+    const offset = first * rowHeight - this.#top + this.#scrolledTo;
+    this.#layer.style.transform = `translateY(${this.#total === this.#height ? first * rowHeight : offset}px)`;
+    onView?.(first, last);
+  }
+}

@@ -1,0 +1,51 @@
+// The page while its server is away: it says so, comes back by itself, and has missed nothing.
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import { noBrowser, openSignedIn } from "./chromium.ts";
+import { servePage } from "./pageServer.ts";
+import { fill } from "./pageStore.ts";
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+suite("a server that is away", { skip: noBrowser, timeout: 240_000 }, () => {
+  test("a list and a log say that it is away, and go on when it is back", async (t) => {
+    const server = await servePage(t);
+    const made = await fill(server.store);
+    const { page } = await openSignedIn(t, server.url, server.admin, {}, "#/sessions");
+    const other = await openSignedIn(t, server.url, server.admin, {}, `#/commands/${made.runningCommandId}`);
+    await page.getByText("4 rows").waitFor();
+    await page.getByText("Live", { exact: true }).waitFor();
+    await other.page.getByText("building …").waitFor();
+    await server.stop();
+    for (const tab of [page, other.page]) {
+      await tab.getByText("The server cannot be reached. Trying again …").waitFor();
+      await tab.getByText("No connection").waitFor();
+    }
+    // What is loaded can still be read.
+    assert.equal(await page.getByRole("row").count(), 4);
+    await server.store.sessions.cancel({ sessionId: made.sessionId });
+    const running = { commandId: made.runningCommandId, fence: made.runningFence };
+    await server.store.logs.append({ ...running, offset: 13, data: bytes("written meanwhile\n") });
+    await server.start();
+    await page.getByText("Connected again").waitFor();
+    await page.getByText("Live", { exact: true }).waitFor();
+    await page.getByRole("row").filter({ hasText: "4be1f0c93a" }).getByText("cancelling").waitFor();
+    await other.page.getByText("written meanwhile").waitFor();
+    await server.store.logs.append({ ...running, offset: 31, data: bytes("and after\n") });
+    await other.page.getByText("and after").waitFor();
+    assert.equal(await other.page.getByText("building …").count(), 1);
+    await server.store.repositories.upsert({ name: "another" });
+  });
+
+  test("a page that is opened again while the server is away asks for the token when it is back", async (t) => {
+    const server = await servePage(t);
+    const { page } = await openSignedIn(t, server.url, server.admin, {}, "#/tokens");
+    await page.getByText("1 row", { exact: true }).waitFor();
+    await server.stop();
+    await page.getByText("No connection").waitFor();
+    await page.getByRole("link", { name: "Runners" }).click();
+    await page.getByRole("heading", { name: "Runners" }).waitFor();
+    await server.start();
+    await page.getByText("Nothing here").or(page.getByText("0 rows")).waitFor();
+  });
+});
