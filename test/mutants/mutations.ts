@@ -59,6 +59,7 @@ const backup = { tests: ["test/engines/sqlite/backup.test.ts"] };
 /** Many of these tests kill processes over and over, so each mutation names the one that fails without any of that. */
 const restore = { tests: ["test/system/backup/restore.test.ts"] };
 
+const telemetry = { tests: ["test/system/tracing/opentelemetry.test.ts"], only: "sqlite|trace" };
 const channels = { tests: ["test/system/tracing/channels.test.ts"], only: "sqlite|database thread|port|goes away" };
 
 export const mutations: readonly Mutation[] = [
@@ -70,6 +71,16 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/actor/mailbox.ts", channels, [
     ["a client that goes away ends its calls for those who listen", "traceDropped(entry);", ""],
+  ]),
+  ...mutate("src/opentelemetry/spans.ts", telemetry, [
+    [
+      "a transaction belongs to a trace that is recorded",
+      "contexts.find(({ traceFlags }) => (traceFlags & TraceFlags.SAMPLED) !== 0) ?? first",
+      "first",
+    ],
+    ["a transaction is linked to all its calls", "links: contexts.map((linked) => ({ context: linked })),", ""],
+    ["the active span comes before the trace context", "trace.getSpan(active) !== undefined ||", ""],
+    ["the context of a call is that of its span", "if (isSpanContextValid(own))", "if (given === undefined)"],
   ]),
   ...mutate("src/actor/admission.ts", channels, [
     [

@@ -1,7 +1,7 @@
 // Extracts the TypeScript examples of the README and the guide, writes them to a folder, compiles and runs them.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
@@ -15,6 +15,7 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 const entries = {
   "debug-server-db": `${root}src/index.ts`,
   "debug-server-db/http": `${root}src/http/index.ts`,
+  "debug-server-db/opentelemetry": `${root}src/opentelemetry/index.ts`,
   "debug-server-db/runner": `${root}src/runner/index.ts`,
   "debug-server-db/testing": `${root}src/testing/index.ts`,
 };
@@ -30,6 +31,8 @@ export function writeExamples(): { readonly folder: string; readonly examples: r
   const folder = mkdtempSync(join(tmpdir(), "examples-"));
   after(() => rmSync(folder, { recursive: true, force: true }));
   writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
+  // For the packages that examples use beside this one.
+  symlinkSync(`${root}node_modules`, join(folder, "node_modules"));
   const pages = ["README.md", ...globSync("docs/guide/**/*.md", { cwd: root }).toSorted()];
   const examples = pages.flatMap((page) =>
     blocksOf(readFileSync(join(root, page), "utf8")).map((code, index) => {

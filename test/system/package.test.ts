@@ -158,6 +158,12 @@ test("from TypeScript, the package compiles in strict mode, then runs by type st
   const wrong = `// @ts-expect-error the declared types are not any
 void (() => store.repositories.upsert({ nam: "demo" }));\n`;
   write("main.ts", `${opening}const runnerModule: string = "./runner.ts";${body}${wrong}`);
+  await compileInConsumer("main.ts", "runner.ts");
+  assert.deepEqual(await runInConsumer("main.ts"), expected);
+});
+
+/** Compiles files of the consumer as strictly as TypeScript can. */
+async function compileInConsumer(...files: readonly string[]): Promise<void> {
   const compilerOptions = {
     ...{
       strict: true,
@@ -175,11 +181,32 @@ void (() => store.repositories.upsert({ nam: "demo" }));\n`;
       typeRoots: [join(root, "node_modules/@types")],
     },
   };
-  write("tsconfig.json", JSON.stringify({ compilerOptions, files: ["main.ts", "runner.ts"] }));
+  write("tsconfig.json", JSON.stringify({ compilerOptions, files }));
   await run(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", consumer]).catch(({ stdout }) =>
     assert.fail(stdout),
   );
-  assert.deepEqual(await runInConsumer("main.ts"), expected);
+}
+
+test("the entry for OpenTelemetry runs and compiles", async () => {
+  write(
+    "traced.ts",
+    `import { openStore } from "debug-server-db";
+import { type InstrumentOptions, instrumentStores } from "debug-server-db/opentelemetry";
+const options: InstrumentOptions = {};
+const stop: () => void = instrumentStores(options);
+const store = await openStore({ url: "sqlite:data/traced.db" });
+const { name } = await store.repositories.upsert({ name: "traced" });
+await store.close();
+stop();
+console.log(JSON.stringify(name));
+`,
+  );
+  // An application has a copy of its own.
+  cpSync(join(root, "node_modules/@opentelemetry/api"), join(consumer, "node_modules/@opentelemetry/api"), {
+    recursive: true,
+  });
+  assert.equal(await runInConsumer("traced.ts"), "traced");
+  await compileInConsumer("traced.ts");
 });
 
 test("the installed command prints its version", async () => {

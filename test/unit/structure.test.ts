@@ -70,6 +70,7 @@ const layers: readonly (readonly string[])[] = [
   ["src/pool/"],
   ["src/collector/"],
   ["src/http/"],
+  ["src/opentelemetry/"],
   ["src/testing/"],
   ["src/index.ts"],
   ["src/page/"],
@@ -195,6 +196,7 @@ const homes: Readonly<Record<string, RegExp>> = {
   hono: /^src\/http\/storeHandler\.ts$/,
   "hono/cors": /^src\/http\/storeHandler\.ts$/,
   "@hono/node-server": /^src\/http\/nodeHandler\.ts$/,
+  "@opentelemetry/api": /^src\/opentelemetry\//,
   "@prometheus-io/client": /^src\/http\/exposition\.ts$/,
 };
 

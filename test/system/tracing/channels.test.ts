@@ -18,7 +18,8 @@ import { until } from "../faults/until.ts";
 import { listen } from "./listening.ts";
 
 const run = promisify(execFile);
-const quiet = { reapEveryMs: 0, pruneEveryMs: 0 };
+/** A pause of the machine ends no group. */
+const quiet = { reapEveryMs: 0, pruneEveryMs: 0, groupMs: 60_000 };
 const traceparent = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`;
 
 async function openFile(t: TestContext): Promise<OwnedStore> {
