@@ -47,12 +47,44 @@ export function uploadTypeOf(headers: Headers): string | undefined {
 
 /**
  * Stores the body of a request as the file of an artifact, and returns the artifact. It is ready only when all of it is on
- * disk; a body that ends early, or that has another SHA-256 than `input.sha256` says, leaves nothing.
+ * disk; a body that ends early, or that has another SHA-256 than `input.sha256` says, leaves nothing. A body that is not
+ * needed is read all the same, because its connection carries the next request behind it.
  */
-export async function upload(
-  body: ReadableStream<Uint8Array> | null,
+export async function upload(request: Request, input: UploadInput, options: Upload): Promise<Artifact> {
+  const pieces = piecesOf(request, options.bytesMax);
+  try {
+    return await stored(pieces, input, options);
+  } finally {
+    for await (const _ of pieces);
+  }
+}
+
+type Pieces = AsyncGenerator<Uint8Array, void, undefined>;
+
+/** Yields the pieces of a body, which nothing touches before. Fails when it ends early or is too large. */
+async function* piecesOf(request: Request, bytesMax: number): Pieces {
+  let sizeBytes = 0;
+  try {
+    for await (const piece of (request.body ?? []) as AsyncIterable<Uint8Array>) {
+      sizeBytes += piece.byteLength;
+      if (sizeBytes > bytesMax) throw tooLarge(bytesMax);
+      yield piece;
+    }
+  } catch (error) {
+    if (error instanceof RequestError) throw error;
+    throw new StoreError("aborted", "the body has ended early", { cause: error });
+  }
+}
+
+/** Returns the refusal of a body of which the rest is not read, so that its connection carries no other request. */
+function tooLarge(bytesMax: number): RequestError {
+  return new RequestError("body_too_large", `the body has more than ${bytesMax} bytes`, { connection: "close" });
+}
+
+async function stored(
+  pieces: Pieces,
   input: UploadInput,
-  { store, folder, bytesMax, callOptions }: Upload,
+  { store, folder, callOptions: { idempotencyKey: _, ...callOptions } }: Upload,
 ): Promise<Artifact> {
   if ("artifactId" in input) requireOnly(input, ["artifactId", "sha256", "ttlMs"]);
   const { sha256, ttlMs } = input;
@@ -73,7 +105,7 @@ export async function upload(
   const part = await newPart(root);
   let path: string | undefined;
   try {
-    const content = await receive(body, part, bytesMax);
+    const content = await receive(pieces, part);
     if (sha256 !== undefined && content.sha256 !== sha256)
       throw new StoreError("invalid_input", `sha256: the body has ${content.sha256}`, { operation });
     known ??= await announce(content.sha256);
@@ -179,23 +211,22 @@ async function newPart(root: string): Promise<string> {
   return join(incoming, randomUUID());
 }
 
-/** Writes a body into a file, on disk when this resolves. Fails when it ends early or is too large. */
-async function receive(body: ReadableStream<Uint8Array> | null, path: string, bytesMax: number): Promise<Content> {
+/** Writes the pieces of a body into a file, on disk when this resolves. */
+async function receive(pieces: Pieces, path: string): Promise<Content> {
   const hash = createHash("sha256");
   let sizeBytes = 0;
   const file = await open(path, "wx", 0o600);
   try {
-    for await (const piece of (body ?? []) as AsyncIterable<Uint8Array>) {
-      sizeBytes += piece.byteLength;
-      if (sizeBytes > bytesMax) throw new RequestError("body_too_large", `the body has more than ${bytesMax} bytes`);
-      hash.update(piece);
-      await file.writeFile(piece);
+    // A loop over the pieces themselves would end them when it fails, and the rest could not be read.
+    for (let next = await pieces.next(); !next.done; next = await pieces.next()) {
+      sizeBytes += next.value.byteLength;
+      hash.update(next.value);
+      await file.writeFile(next.value);
     }
     await file.sync();
   } catch (error) {
-    if (error instanceof RequestError) throw error;
     if ((error as NodeJS.ErrnoException).code === "ENOSPC") throw new StoreError("storage_full");
-    throw new StoreError("aborted", "the body has ended early", { cause: error });
+    throw error;
   } finally {
     await file.close();
   }

@@ -240,7 +240,7 @@ export function storeHandler(
     requireScope(identity, "artifacts.begin");
     const contentType = uploadTypeOf(request.headers);
     const input = "artifactId" in query ? query : { ...present({ contentType }), ...query };
-    return json(await upload(request.body, input as never, { store, folder, bytesMax, callOptions }));
+    return json(await upload(request, input as never, { store, folder, bytesMax, callOptions }));
   });
   app.post(framesPath, async (context) => {
     const identify = () => identityOf(context);

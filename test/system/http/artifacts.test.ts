@@ -1,10 +1,14 @@
 // The bytes of artifacts over HTTP: uploads that arrive as a whole or not at all, and downloads of all or a part.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { Agent, type IncomingMessage, request } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { suite, type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { until } from "../faults/until.ts";
@@ -13,9 +17,9 @@ import { type Sent, serveApi, without } from "./apiServer.ts";
 const run = promisify(execFile);
 
 /** Serves a store with a session and a folder for files. */
-async function serving(t: TestContext) {
+async function serving(t: TestContext, artifactBytesMax = 100_000) {
   const artifactsFolder = temporaryFolder();
-  const api = await serveApi(t, { artifactsFolder, artifactBytesMax: 100_000 });
+  const api = await serveApi(t, { artifactsFolder, artifactBytesMax });
   const { call, ask, store } = api;
   const { id: repositoryId } = await call("repositories.upsert", { name: "demo" });
   const { session } = await call("sessions.create", {
@@ -73,6 +77,73 @@ suite("artifacts over HTTP", { concurrency: 4 }, () => {
     assert.match((await get({ artifactId: elsewhere.id })).body.detail, /has no file on this server/);
     const other = await serveApi(t);
     assert.equal((await other.ask(`/v1/artifacts.content?artifactId=${made.id}`)).status, 404);
+  });
+
+  test("an upload that is not needed or refused leaves its connection to the next request", async (t) => {
+    const { send, port, admin, sessionId } = await serving(t, 1_000_000);
+    const whole = "x".repeat(300_000);
+    const { id, sha256 } = (await send("a", whole)).body;
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    t.after(() => agent.destroy());
+    const headers = { authorization: `Bearer ${admin}` };
+    const post = (path: string, length: number) =>
+      request({ port, agent, method: "POST", path, headers: { ...headers, "content-length": length } });
+    const answerOf = async (sent: ReturnType<typeof request>) => {
+      const [response] = (await once(sent, "response")) as [IncomingMessage];
+      let text = "";
+      for await (const part of response) text += part;
+      return { status: response.statusCode, reused: sent.reusedSocket, body: JSON.parse(text) };
+    };
+    const cases: [string, Record<string, string>, number][] = [
+      ["a", { sha256 }, 200],
+      ["../a", {}, 400],
+      ["a", { sha256: "0".repeat(64) }, 409],
+    ];
+    for (const [name, more, status] of cases) {
+      const path = `/v1/artifacts.content?${new URLSearchParams({ sessionId, name, ...more })}`;
+      const sent = post(path, whole.length);
+      const answered = answerOf(sent);
+      sent.write(whole.slice(0, 100_000));
+      // Longer than the adapter of node:http waits for the rest of a body after its answer.
+      await sleep(700);
+      sent.end(whole.slice(100_000));
+      assert.equal((await answered).status, status, name);
+      const next = post("/v1/sessions.list", 0);
+      next.end();
+      const { status: after, reused } = await answerOf(next);
+      assert.deepEqual([after, reused], [200, true], name);
+    }
+    assert.equal((await send("a", whole, { sha256 })).body.id, id);
+    // Of one that is too large, the rest is not read.
+    const parts = Array.from({ length: 30 }, () => new TextEncoder().encode("x".repeat(100_000)));
+    const sent = request({
+      port,
+      method: "POST",
+      path: `/v1/artifacts.content?${new URLSearchParams({ sessionId, name: "large" })}`,
+      headers: { ...headers, "transfer-encoding": "chunked" },
+    });
+    sent.on("error", () => undefined);
+    const large = once(sent, "response");
+    for (const part of parts) sent.write(part);
+    const [{ statusCode, headers: answered }] = (await large) as [IncomingMessage];
+    assert.deepEqual([statusCode, answered.connection], [413, "close"]);
+    sent.destroy();
+  });
+
+  test("an upload that was cut is repeated with the same idempotency key", async (t) => {
+    const { send, port, admin, sessionId, files, store } = await serving(t);
+    const text = "the same again";
+    const sha256 = createHash("sha256").update(text).digest("hex");
+    const query = new URLSearchParams({ sessionId, name: "a", sha256 });
+    const socket = connect(port, "127.0.0.1");
+    socket.write(
+      `POST /v1/artifacts.content?${query} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${admin}\r\nidempotency-key: one\r\ncontent-length: ${text.length}\r\n\r\nthe`,
+    );
+    await until(() => files().length === 1);
+    socket.destroy();
+    await until(async () => (await store.artifacts.list({ sessionId })).items[0]?.state === "failed");
+    const again = await send("a", text, { sha256 }, { headers: { "idempotency-key": "one" } });
+    assert.deepEqual([again.status, again.body.state], [200, "ready"]);
   });
 
   test("what a server has left of an upload when it was killed is removed later", async (t) => {
