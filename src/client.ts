@@ -168,6 +168,8 @@ interface Calling {
   readonly limits: Limits;
   readonly name: string;
   readonly operation: AnyOperation;
+  /** The input for which an idempotency key stands, when it is not that of the call. */
+  readonly request?: unknown;
 }
 
 /** Makes one call, which is published to those who listen to calls. */
@@ -198,8 +200,12 @@ function callTrace(operation: string, { actor, requestId, traceparent }: CallOpt
  * Sends one call. Its error is created after an await, so that V8's async stack trace names the caller, and successful
  * calls pay nothing for it (D-017).
  */
-async function send({ courier, name, operation }: Calling, input: unknown, options: CallOptions): Promise<unknown> {
-  const outgoingCall = outgoing(name, operation, input, options);
+async function send(
+  { courier, name, operation, request }: Calling,
+  input: unknown,
+  options: CallOptions,
+): Promise<unknown> {
+  const outgoingCall = outgoing(name, operation, input, options, request);
   const [answer] = await courier().send([outgoingCall], false, options);
   const [ok, wire] = answer as Answer;
   if (!ok) throw fromWireFailure(wire, name);
@@ -207,15 +213,15 @@ async function send({ courier, name, operation }: Calling, input: unknown, optio
 }
 
 /**
- * Calls step after step under one deadline. When a later step fails, the effects of the earlier ones remain, so the
- * outcome of the error is `unknown`.
+ * Calls step after step under one deadline. A key stands for the input of the first step, as its caller knows it. When a
+ * later step fails, the effects of the earlier ones remain, so the outcome of the error is `unknown`.
  */
 async function callInSteps(calling: Calling, input: unknown, options: CallOptions): Promise<unknown> {
   const { timeoutMs = calling.limits.callMs } = options;
   const endsAtMs = realTime.elapsed() + timeoutMs;
   for (let [step, next, leftMs] = [1, input, timeoutMs]; ; step++) {
     try {
-      const output = await call(calling, next, { ...options, timeoutMs: leftMs });
+      const output = await call({ ...calling, request: input }, next, { ...options, timeoutMs: leftMs });
       next = calling.operation.again?.(next, output);
       if (next === undefined) return output;
     } catch (error) {

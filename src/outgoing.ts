@@ -26,13 +26,15 @@ interface CallerOptions {
 }
 
 /**
- * Prepares a call. Fails with `invalid_input`, or with a code of the operation's `seal`; the error names the operation.
+ * Prepares a call. An idempotency key stands for `request`, from which the input of a later step differs. Fails with
+ * `invalid_input`, or with a code of the operation's `seal`; the error names the operation.
  */
 export function outgoing(
   name: string,
   operation: AnyOperation,
   input: unknown,
   { actor, requestId, idempotencyKey: key, traceparent: given }: CallerOptions,
+  request: unknown = input,
 ): Outgoing {
   try {
     const { wireInput, localPart } = operation.seal(input);
@@ -42,7 +44,7 @@ export function outgoing(
       return { name, operation, wire, caller: undefined, localPart };
     // Reads need no key.
     const idempotency =
-      key !== undefined && operation.access === "write" ? { key, request: hashRequest(input) } : undefined;
+      key !== undefined && operation.access === "write" ? { key, request: hashRequest(request) } : undefined;
     checkCaller({ actor, requestId, idempotency });
     return { name, operation, wire, caller: wireCaller(actor, requestId, idempotency, traceparent), localPart };
   } catch (error) {

@@ -680,6 +680,9 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/outgoing.ts", subject("logs"), [
     ["bytes are copied before they are sent", "wire[index] = new Uint8Array(value);", "wire[index] = value;"],
   ]),
+  ...mutate("src/outgoing.ts", subject("retention: steps"), [
+    ["a key stands for all steps of a call", "hashRequest(request)", "hashRequest(input)"],
+  ]),
   ...mutate("src/pages.ts", subject("pages"), [
     [
       "all keeps the filters of a list",

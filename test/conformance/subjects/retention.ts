@@ -1,7 +1,7 @@
 // Retention: what has ended goes when its time is over, whole and once; what is pinned or still named stays. The tests
 // move the clock.
 import assert from "node:assert/strict";
-import type { Store } from "../../../src/index.ts";
+import { newId, type Store } from "../../../src/index.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import type { TestedBackend } from "../../support/backends.ts";
 import { bytes, collect, endOfFeed, fails, subject } from "../suite.ts";
@@ -365,6 +365,18 @@ export function retentionConformance(backend: TestedBackend): void {
       clock.advance(31 * dayMs);
       assert.deepEqual(await prune(store, { kinds: ["logs"], limit: 4 }), { logs: 1 });
       assert.equal((await store.logs.read({ commandId })).state, "pruned");
+    });
+
+    alone("a key stands for all steps of a call", async ({ store, clock }) => {
+      for (let n = 0; n < 5; n++) await fixtures(store).repository();
+      clock.advance(31 * dayMs);
+      const input = { kinds: ["changes" as const], limit: 2 };
+      const [idempotencyKey, other] = [newId(), newId()];
+      const first = await store.maintenance.prune(input, { idempotencyKey });
+      assert.deepEqual(first.rows, { changes: 5 });
+      assert.deepEqual(await store.maintenance.prune(input, { idempotencyKey }), first);
+      assert.deepEqual((await store.maintenance.prune(input, { idempotencyKey: other })).rows, { changes: 0 });
+      await fails(store.maintenance.prune({ ...input, limit: 3 }, { idempotencyKey }), "idempotency_mismatch");
     });
 
     alone("a position that no step has returned is refused", async ({ store }) => {
