@@ -80,7 +80,8 @@ const register = step(function* (name: string, seq: number, { now, changed }: Co
 /**
  * Lists the registered consumers of the change feed, the one that is furthest behind first.
  *
- * Result   lag: the number of changes after its seq. lagMs: the age of the first of them; null when there is none
+ * Result   lag: the number of changes after its seq, also of those that were pruned. lagMs: the age of the first one that
+ *          is left; null when there is none
  * Cost     1 statement along an index, and 1 by primary key for each consumer, at most 100
  */
 export const consumers = operation({
@@ -90,12 +91,20 @@ export const consumers = operation({
   errors: [],
   readsChanges: true,
   *run(_input, { now }) {
-    const newest = yield* first<{ seq: number }>(sql`SELECT seq FROM changes ORDER BY seq DESC LIMIT 1`);
+    const newest = yield* newestChange();
     const rows = yield* all<Row>(sql`SELECT * FROM feed_consumers ORDER BY seq, name LIMIT ${bounds.feedConsumers}`);
     const found: RawOf<typeof FeedConsumer>[] = [];
-    for (const row of rows) found.push(yield* withLag(row, newest?.seq ?? row.seq, now));
+    for (const row of rows) found.push(yield* withLag(row, newest, now));
     return { consumers: found };
   },
+});
+
+/** Returns the number of the newest change, also when retention has removed it. */
+const newestChange = step(function* () {
+  const newest = yield* first<{ seq: number }>(sql`SELECT seq FROM changes ORDER BY seq DESC LIMIT 1`);
+  if (newest !== undefined) return newest.seq;
+  const floor = yield* first<{ value: string }>(sql`SELECT value FROM store_meta WHERE key = 'feed_floor'`);
+  return Number(floor?.value ?? 0);
 });
 
 /**

@@ -195,6 +195,9 @@ export const mutations: readonly Mutation[] = [
     ["the hold of a consumer ends", "seq <= unheldUpTo || at <= heldSince", "seq <= unheldUpTo"],
     ["the floor rises with what goes", "SET value = ${String(last.seq)} WHERE", "SET value = value WHERE"],
   ]),
+  ...mutate("src/operations/consumers.ts", subject("retention: the change feed"), [
+    ["a consumer lags behind what was pruned", "return Number(floor?.value ?? 0)", "return 0"],
+  ]),
   ...mutate("src/operations/pruneSessions.ts", subject("retention: what goes"), [
     [
       "a session with a pinned artifact stays",

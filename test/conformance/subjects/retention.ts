@@ -323,6 +323,17 @@ export function retentionConformance(backend: TestedBackend): void {
       assert.deepEqual(await prune(store, { kinds: ["changes"] }), { changes: 1 });
     });
 
+    alone("a consumer that has missed changes lags behind them, also when none is left", async ({ store, clock }) => {
+      await store.changes.checkpoint({ consumer: "mirror", seq: 0 });
+      await fixtures(store).repository();
+      clock.advance(61 * dayMs);
+      assert.deepEqual(await prune(store, { kinds: ["changes"] }), { changes: 2 });
+      const lagOf = async () => (await store.changes.consumers()).consumers.map(({ lag, lagMs }) => [lag, lagMs]);
+      assert.deepEqual(await lagOf(), [[2, null]]);
+      await store.changes.checkpoint({ consumer: "mirror", seq: 2 });
+      assert.deepEqual(await lagOf(), [[0, null]]);
+    });
+
     alone("a store knows a hundred consumers", async ({ store }) => {
       for (let n = 0; n < 100; n++) await store.changes.checkpoint({ consumer: `consumer ${n}`, seq: n });
       await fails(store.changes.checkpoint({ consumer: "one more", seq: 0 }), "conflict", { reason: "consumers" });
