@@ -34,7 +34,7 @@ function save(state: State, row: Artifact, op: string): Artifact {
 }
 
 /** Ends an artifact: a ready one is deleted, a pending one fails. */
-function end(state: State, before: Artifact, op: "delete" | "expire" | "replace"): Artifact {
+export function endArtifact(state: State, before: Artifact, op: "delete" | "expire" | "replace"): Artifact {
   const to = before.state === "ready" ? "deleted" : "failed";
   if (to === "deleted") discardFile(state, before);
   return save(state, raised(before, { state: to }, state.now), op);
@@ -43,7 +43,7 @@ function end(state: State, before: Artifact, op: "delete" | "expire" | "replace"
 /** Ends the artifacts whose time is over, and returns their ids. The first one of a uri gives its file away. */
 export function expireArtifacts(state: State): string[] {
   const due = [...state.artifacts.values()].filter((row) => isLive(row) && isOver(row, state.now));
-  return inAnyOrder(state, due).map((row) => end(state, row, "expire").id);
+  return inAnyOrder(state, due).map((row) => endArtifact(state, row, "expire").id);
 }
 
 /** Lets an artifact expire at the later of two times. Of two times in one tick, either may be the later one. */
@@ -93,7 +93,7 @@ const isAt = (row: Artifact, place: Place): boolean =>
 function named(state: State, place: Place, name: string): Artifact | undefined {
   const row = [...state.artifacts.values()].find((other) => isLive(other) && isAt(other, place) && other.name === name);
   if (row === undefined || !isOver(row, state.now)) return row;
-  end(state, row, "expire");
+  endArtifact(state, row, "expire");
   return undefined;
 }
 
@@ -102,7 +102,7 @@ function replaceOrFail(state: State, before: Artifact, replace: boolean): void {
   const reason = before.state === "ready" ? "content" : "pending";
   if (!replace) throw new Failure("conflict", { reason, artifactId: before.id });
   if (before.pinned) throw new Failure("conflict", { reason: "pinned" });
-  end(state, before, "replace");
+  endArtifact(state, before, "replace");
 }
 
 function requireNoFolder(state: State, place: Place, name: string): void {
@@ -252,7 +252,7 @@ export const artifacts = modelOf("artifacts", {
       if (!isLive(before)) return before;
       requireVersion(before, expectedVersion);
       if (before.pinned) throw new Failure("conflict", { reason: "pinned" });
-      return end(state, before, "delete");
+      return endArtifact(state, before, "delete");
     },
   },
   pin: {

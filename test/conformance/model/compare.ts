@@ -1,7 +1,10 @@
 // The comparison of all rows of a store with those of the model.
 import assert from "node:assert/strict";
 import type { Store } from "../../../src/index.ts";
+import { comparableConsumers, listConsumers } from "./consumers.ts";
 import { shown } from "./explain.ts";
+import { figuresOf } from "./feed.ts";
+import { feedOf } from "./feedRows.ts";
 import type { State } from "./state.ts";
 import { comparableToken } from "./tokens.ts";
 
@@ -19,12 +22,19 @@ export async function rowsOf(store: Store): Promise<object> {
     accounts: await listed(store.accounts.all({ limit: 3, includeDisabled: true })),
     tokens: await listed(store.tokens.all({ limit: 3 }), comparableToken),
     attempts: await byCommand(Object.keys(commands), (commandId) => store.commands.attempts({ commandId })),
+    consumers: comparableConsumers(await store.changes.consumers()),
+    feed: await feedOf(store),
+    retention: (await store.maintenance.stats()).retention,
   };
 }
 
 /** Fails when the rows of a store, with ticks in place of times, are not those of the model. */
 export function requireSame(observed: object, state: State): void {
-  for (const [name, rows] of Object.entries(observed)) {
+  const { consumers, feed, retention, ...tables } = observed as Readonly<Record<string, object>>;
+  assert.deepEqual(consumers, comparableConsumers(listConsumers(state)), "consumers");
+  assert.deepEqual(feed, state.feed, "feed");
+  assert.deepEqual(retention, figuresOf(state), "retention");
+  for (const [name, rows] of Object.entries(tables)) {
     const expected = state[name as keyof State] as ReadonlyMap<string, unknown>;
     const own = new Map([...expected].filter(([, row]) => !Array.isArray(row) || row.length > 0));
     assert.deepEqual(ofMap(rows), ofMap(shown(Object.fromEntries(own)) as object), name);

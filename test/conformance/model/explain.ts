@@ -68,7 +68,10 @@ class Enumeration implements Choices {
 
   #placeOf({ id }: { readonly id: string }): number {
     const place = this.#feed.findIndex(
-      ({ entityId, sessionId, op }) => entityId === id || (op === "claim" && sessionId === id),
+      ({ entityId, entityVersion, sessionId, op, ids }) =>
+        entityId === id ||
+        (op === "claim" && sessionId === id) ||
+        (op === "prune" && (ids?.includes(id) || id === `${entityId} ${entityVersion}`)),
     );
     return place === -1 ? this.#feed.length : place;
   }

@@ -61,6 +61,20 @@ export const logs = modelOf("logs", {
         const place = { attempt: 0, chunks: [], nextOffset: offset ?? 0, endOffset: 0, droppedBytes: 0 };
         return { ...place, ended: isEnded, state: isEnded ? "sealed" : "open" };
       }
+      if (attempt.logState === "pruned") {
+        const { logBytes: endOffset, logLines, droppedBytes } = attempt;
+        const number = lastLines === undefined ? (line ?? 0) : Math.max(0, logLines - lastLines);
+        const nextOffset = offset ?? (number === 0 ? 0 : endOffset);
+        return {
+          attempt: attempt.attempt,
+          chunks: [],
+          nextOffset,
+          endOffset,
+          droppedBytes,
+          ended: true,
+          state: "pruned",
+        };
+      }
       const chunks = state.logs.get(keyOf(commandId, attempt.attempt)) ?? [];
       const from = offset ?? startOf(chunks.map(({ text }) => text).join(""), line, lastLines);
       const read = chunks.flatMap((chunk) => partFrom(chunk, from, chunks, attempt.attempt));

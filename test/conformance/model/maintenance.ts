@@ -1,5 +1,4 @@
 // The model of the reaper.
-import { present } from "../../../src/present.ts";
 import { expireArtifacts } from "./artifacts.ts";
 import { endByForce, settleForced } from "./commandEnds.ts";
 import { expireKeys } from "./keys.ts";
@@ -7,7 +6,7 @@ import { expireCommands, expireWorktrees } from "./leases.ts";
 import { modelOf } from "./operation.ts";
 import { reapRunners } from "./runners.ts";
 import { endSession } from "./sessionState.ts";
-import { limits, requireVersion, type Session, type State, smallest } from "./state.ts";
+import { limits, type Session, type State, smallest } from "./state.ts";
 
 /** Ends the commands that their runners did not stop in time. */
 function stopCommands(state: State): string[] {
@@ -38,29 +37,7 @@ function reapSessions(state: State): string[] {
   return ids;
 }
 
-const dayMs = 86_400_000;
-
 export const maintenance = modelOf("maintenance", {
-  retention: {
-    input: () => ({}),
-    run: (_input, { retention }) => retention,
-  },
-  setRetention: {
-    input: (picks) => ({
-      ...picks.optional("logsMs", picks.of([40 * dayMs, 50 * dayMs, null])),
-      ...picks.optional("sessionsMs", picks.of([90 * dayMs, 100 * dayMs])),
-      ...picks.optional("expectedVersion", picks.of([0, 1, 2]), 3),
-    }),
-    run({ expectedVersion, ...settings }, state) {
-      const before = state.retention;
-      const after = { ...before, ...present(settings) };
-      if (after.logsMs === before.logsMs && after.sessionsMs === before.sessionsMs) return before;
-      requireVersion(before, expectedVersion);
-      state.retention = { ...after, version: before.version + 1, updatedAt: state.now };
-      state.change("retention", { id: "store", version: state.retention.version }, "update");
-      return state.retention;
-    },
-  },
   reap: {
     weight: 5,
     input: () => ({}),

@@ -2,11 +2,14 @@
 import { accounts } from "./accounts.ts";
 import { artifacts } from "./artifacts.ts";
 import { commands } from "./commands.ts";
+import { consumers } from "./consumers.ts";
 import { files } from "./files.ts";
 import { logs } from "./logs.ts";
 import { maintenance } from "./maintenance.ts";
+import { marks } from "./marks.ts";
 import type { ModelOperation } from "./operation.ts";
 import { repositories } from "./repositories.ts";
+import { retention } from "./retention.ts";
 import { runners } from "./runners.ts";
 import { sessions } from "./sessions.ts";
 import { tokens } from "./tokens.ts";
@@ -19,27 +22,25 @@ export const modelled: Readonly<Record<string, ModelOperation>> = {
   ...sessions,
   ...commands,
   ...logs,
+  ...marks,
   ...artifacts,
   ...files,
   ...accounts,
   ...tokens,
   ...maintenance,
+  ...retention,
+  ...consumers,
 };
 
 const ownModel = "test/unit/operations/debug.model.test.ts has a model of its own";
 const iterates = "an iteration, which conformance/subjects/logs.ts and changes.ts compare with what was written";
 const serving = "reports what the server does at the moment, which no row tells";
-const ownId =
-  "a consumer has an id that the store chooses, which the feed shows; conformance/subjects/retention.ts tests it";
-const pruning =
-  "removes rows of every entity; conformance/subjects/retention.ts tests each kind, with a check of the store";
 const readsWhole = "each run ends with a comparison of all rows, which it reads with the lists";
 const archiving = "moves the log to an archive at a time of the server's own, and the tested stores have no archive";
 
 /** The operations that the model does not know, each with the reason. */
 export const leftOut: Readonly<Record<string, string>> = {
   ...left("logs", ["follow", "followSession"], iterates),
-  ...left("logs", ["mark"], "only followSession shows marks; conformance/subjects/sessionLogs.ts tests both"),
   ...left("changes", ["watch"], iterates),
   ...left("changes", ["since"], "each step reads the feed with it, and compares the feed with that of the model"),
   ...left("maintenance", ["stats", "health"], serving),
@@ -48,8 +49,6 @@ export const leftOut: Readonly<Record<string, string>> = {
   ...left("repositories", ["list"], readsWhole),
   ...left("runners", ["list"], readsWhole),
   ...left("logs", ["archive"], archiving),
-  ...left("changes", ["checkpoint", "consumers", "forget"], ownId),
-  ...left("maintenance", ["prune"], pruning),
   ...left("maintenance", ["fsck", "repair"], "each run ends with a check of the store, which must find nothing"),
 };
 

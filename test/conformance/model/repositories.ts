@@ -1,7 +1,8 @@
 // The model of repositories.
+import { isDeepStrictEqual } from "node:util";
 import { modelOf } from "./operation.ts";
 import type { Picks } from "./picks.ts";
-import { Failure, get, type Repository, raised, requireVersion, type State, stamped } from "./state.ts";
+import { Failure, get, type Repository, raised, requireVersion, type State, stamped, tickMs } from "./state.ts";
 
 /** Returns the repository of a call that adds work to it. */
 export function activeRepository(state: State, id: string): Repository {
@@ -16,6 +17,12 @@ export function countWorktrees(state: State, id: string, by: 1 | -1): void {
   state.put("repositories", id, { ...row, worktreeCount: row.worktreeCount + by });
 }
 
+const retentions = [
+  { sessionsMs: 2 * tickMs },
+  { logsMs: tickMs, sessionsMs: null },
+  { readyArtifactsMs: 2 * tickMs, logsMs: null },
+  null,
+] as const;
 const names = ["alpha", "beta", "Alpha", "gamma"];
 const keyOf = (name: string): string => name.toLowerCase();
 
@@ -35,7 +42,7 @@ const one = (picks: Picks, state: State) => {
 
 export const repositories = modelOf("repositories", {
   upsert: {
-    weight: 2,
+    weight: 4,
     input: (picks) => ({
       id: picks.newId(),
       name: picks.of(names),
@@ -43,11 +50,14 @@ export const repositories = modelOf("repositories", {
       ...picks.optional("description", picks.of(["text", null]), 3),
       worktreeRoot: picks.of(["/srv/a", "/srv/a", "/srv/a", "/srv/b", null]),
       ...picks.optional("expectedVersion", picks.of([1, 2]), 8),
+      ...picks.optional("retention", picks.of(retentions)),
     }),
     run({ id = "", name, expectedVersion, ...fields }, state) {
       const before = byName(state, name);
       const wanted = { name, ...fields } as Partial<Repository>;
-      const differs = (Object.keys(wanted) as (keyof Repository)[]).some((key) => wanted[key] !== before?.[key]);
+      const differs = (Object.keys(wanted) as (keyof Repository)[]).some(
+        (key) => !isDeepStrictEqual(wanted[key], before?.[key]),
+      );
       if (before !== undefined && before.archivedAt === null && !differs) return before;
       requireVersion(before ?? { version: 0 }, expectedVersion);
       if (before !== undefined)

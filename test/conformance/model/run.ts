@@ -5,7 +5,8 @@ import type { TestClock } from "../../../src/testing/index.ts";
 import { assertSound } from "../../support/sound.ts";
 import { apart, callStore, described, type Outcome, outcomeOf, type Prepared, searches, writes } from "./calls.ts";
 import { requireSame, rowsOf } from "./compare.ts";
-import { explain, type FeedRow, inTicks, type Made, ordersOf, type Readings } from "./explain.ts";
+import { explain, inTicks, type Made, ordersOf, type Readings } from "./explain.ts";
+import { FeedReader } from "./feedRows.ts";
 import { modelled } from "./operations.ts";
 import { Picks } from "./picks.ts";
 import { State, tickMs } from "./state.ts";
@@ -37,7 +38,7 @@ class Run {
    */
   #possible: readonly State[] = [new State()];
   #ids = 0;
-  #seq = 0;
+  readonly #feed = new FeedReader();
 
   constructor(tested: Tested) {
     this.#tested = tested;
@@ -60,6 +61,7 @@ class Run {
   async take(step: Step): Promise<unknown> {
     if (step.kind === "move") return this.#move(step.ticks);
     if (step.kind === "call") return this.#calls(this.#prepare([step.call], step.client));
+    if (step.kind === "age") return this.#age(step);
     if (step.kind === "wait") return this.#wait(step.waiting, step.calls);
     if (step.kind === "together" || this.#tested.die === undefined) return this.#calls(this.#prepareApart(step.calls));
     // Only with its key can a call be repeated after the death, and then it gets the answer that was lost.
@@ -67,6 +69,12 @@ class Run {
     const lost = await this.#calls(calls, this.#tested.die);
     for (const call of lost) await this.#calls([call]);
     this.#possible = [this.#state];
+  }
+
+  async #age({ end, ticks, prune }: Step & { readonly kind: "age" }): Promise<void> {
+    await this.#calls(this.#prepare([end]));
+    this.#move(ticks);
+    await this.#calls(this.#prepare([prune]));
   }
 
   #move(ticks: number): void {
@@ -125,8 +133,9 @@ class Run {
     });
     const feed = await this.#newRows();
     const statesFrom = (state: State) => explain(state, ordersOf(known), feed, this.#readings);
-    // Neither the answers nor the feed tell the order of two renewals, or of a call whose answer was lost: only the rows do.
-    if (made.length > 1 || die !== undefined)
+    // Neither the answers nor the feed tell the order of two renewals, of a call whose answer was lost, or of what a call
+    // did in its steps: only the rows do.
+    if (made.length > 1 || die !== undefined || made.some(({ name }) => modelled[name]?.isAlone))
       this.#possible = await this.#statesLikeStore(statesFrom(this.#state), die === undefined ? 1 : lostOrdersMax);
     else this.#possible = firstOfEach(this.#possible.map(statesFrom));
     for (const { outcome } of known)
@@ -187,19 +196,8 @@ class Run {
   }
 
   /** Reads the new rows of the change feed. */
-  async #newRows(): Promise<FeedRow[]> {
-    const { changes } = this.#tested.clients[0] as Store;
-    const page = await changes.since({ after: this.#seq, limit: 500 });
-    for (const { seq } of page.changes) assert.equal(seq, ++this.#seq, "the change feed has a gap");
-    return page.changes.map(({ entity, entityId, op, entityVersion, fence, sessionId, actor }) => ({
-      entity,
-      entityId,
-      op,
-      entityVersion,
-      fence,
-      sessionId,
-      actor,
-    }));
+  #newRows() {
+    return this.#feed.read(this.#tested.clients[0] as Store);
   }
 
   /** Returns the first ones of the states that have the rows of the store. */

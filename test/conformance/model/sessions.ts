@@ -3,17 +3,16 @@
 import { endByForce } from "./commandEnds.ts";
 import { cancelCommand, commandsOf } from "./commandState.ts";
 import { enqueue, newCommands } from "./commands.ts";
-import { discardFile } from "./fileState.ts";
 import { byId, fits, page, wholePage } from "./lists.ts";
 import { modelOf } from "./operation.ts";
 import type { Picks } from "./picks.ts";
 import { activeRepository } from "./repositories.ts";
 import { type Reservation, reserve } from "./reservation.ts";
+import { hasPinnedArtifact, removeSession } from "./sessionRemoval.ts";
 import { addSession, endSession, isOpen, keepActive, saveSession } from "./sessionState.ts";
 import {
   Failure,
   get,
-  inAnyOrder,
   raised,
   requireState,
   requireVersion,
@@ -54,6 +53,7 @@ export const sessions = modelOf("sessions", {
       ...picks.optional("deadlineMs", picks.of([10, 30]) * tickMs, 3),
       ...picks.optional("requestedBy", picks.of(requesters), 3),
       ...picks.optional("tokenId", picks.id(state.tokens), 6),
+      ...picks.optional("patchUri", "s3://patches/1", 4),
       ...picks.optional("reserve", { id: picks.newId(), ...picks.holder(state), ttlMs: picks.of([3, 10]) * tickMs }, 3),
       commands: newCommands(picks, picks.of([2, 1, 3, 0])),
     }),
@@ -72,7 +72,7 @@ export const sessions = modelOf("sessions", {
         requestedBy: input.requestedBy ?? null,
         commitSha,
         patchHash: null,
-        patchUri: null,
+        patchUri: input.patchUri ?? null,
         state: "pending",
         endReason: null,
         nextSequence: 1,
@@ -213,21 +213,8 @@ export const sessions = modelOf("sessions", {
       if (isOpen(session) || session.activeCommands > 0)
         throw new Failure("invalid_transition", { entity: "session", state: session.state });
       if (session.pinned) throw new Failure("conflict", { reason: "pinned", sessionId });
-      const artifacts = [...state.artifacts.values()].filter((row) => row.sessionId === sessionId);
-      const pinned = artifacts.filter((row) => row.pinned);
-      if (pinned.length > 0) throw new Failure("conflict", { reason: "pinned" });
-      for (const artifact of inAnyOrder(state, artifacts)) {
-        const { id, version } = artifact;
-        if (artifact.state === "ready") discardFile(state, artifact);
-        state.remove("artifacts", id);
-        state.change("artifact", { id, version: version + 1 }, "delete", sessionId);
-      }
-      for (const { id } of commandsOf(state, sessionId)) {
-        state.remove("commands", id);
-        for (const { attempt } of state.attempts.get(id) ?? []) state.remove("logs", `${id}/${attempt}`);
-        state.remove("attempts", id);
-      }
-      state.remove("sessions", sessionId);
+      if (hasPinnedArtifact(state, sessionId)) throw new Failure("conflict", { reason: "pinned" });
+      removeSession(state, sessionId);
       state.change("session", { id: sessionId, version: session.version + 1 }, "delete", sessionId);
       return { deleted: true };
     },

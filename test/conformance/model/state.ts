@@ -73,6 +73,24 @@ export interface Change {
   readonly entityVersion: number;
   readonly fence: number | null;
   readonly sessionId: string | null;
+  /** The ids of what retention has removed: of all steps of a call together, which stand in the model as one row. */
+  readonly ids?: readonly string[];
+}
+
+/** A registered consumer of the change feed. The store chooses its id, so it has its name in place of one. */
+export type Consumer = Omit<InTicks<Awaited1<Store["changes"]["consumers"]>["consumers"][number]>, "lag" | "lagMs">;
+
+/** The change feed: the number up to which it was pruned, and the times of the rows after that. */
+export interface Feed {
+  readonly floor: number;
+  readonly times: readonly number[];
+}
+
+/** The number of rows of a kind that retention has removed so far. */
+export interface Pruned {
+  readonly rows: number;
+  readonly version: number;
+  readonly at: number;
 }
 
 /** A failure that the contract asks for. Its details are some of those of the store's error. */
@@ -106,6 +124,9 @@ const tables = [
   "artifacts",
   "accounts",
   "tokens",
+  "consumers",
+  "pruned",
+  "marks",
 ] as const;
 
 export class State {
@@ -125,6 +146,10 @@ export class State {
   files: ReadonlyMap<string, DiscardedFile> = new Map();
   accounts: ReadonlyMap<string, Account> = new Map();
   tokens: ReadonlyMap<string, Token> = new Map();
+  consumers: ReadonlyMap<string, Consumer> = new Map();
+  pruned: ReadonlyMap<string, Pruned> = new Map();
+  /** The number of marks in the log of each session. */
+  marks: ReadonlyMap<string, number> = new Map();
   retention: InTicks<Awaited1<Store["maintenance"]["retention"]>> = {
     ...defaultRetention,
     version: 0,
@@ -135,6 +160,7 @@ export class State {
   /** The ids of tokens, by those of their secrets that an answer has shown. */
   secrets: ReadonlyMap<string, string> = new Map();
   changes: readonly Change[] = [];
+  feed: Feed = { floor: 0, times: [] };
   choices: Choices = { of: ([first]) => first };
 
   /** Returns a copy. Rows and tables are never changed in place, so it shares them. */
@@ -164,10 +190,14 @@ export class State {
 
   change(entity: string, row: { id: string; version: number; fence?: number | null }, op: string, sessionId?: string) {
     const { id: entityId, version: entityVersion, fence = null } = row;
-    this.changes = [
-      ...this.changes,
-      { entity, entityId, op, entityVersion, fence: fence ?? null, sessionId: sessionId ?? null },
-    ];
+    this.announce({ entity, entityId, op, entityVersion, fence: fence ?? null, sessionId: sessionId ?? null });
+  }
+
+  /** Adds a change to the feed, which may have several rows of it. */
+  announce(change: Change, rows = 1): void {
+    this.changes = [...this.changes, change];
+    const { floor, times } = this.feed;
+    this.feed = { floor, times: [...times, ...Array<number>(rows).fill(this.now)] };
   }
 }
 

@@ -25,7 +25,9 @@ export type Step =
   | { readonly kind: "together"; readonly calls: readonly Call[] }
   | { readonly kind: "wait"; readonly waiting: Call; readonly calls: readonly Call[] }
   | { readonly kind: "death"; readonly calls: readonly Call[] }
-  | { readonly kind: "move"; readonly ticks: number };
+  | { readonly kind: "move"; readonly ticks: number }
+  /** Something ends, or is to stay, and later retention removes what is due. */
+  | { readonly kind: "age"; readonly end: Call; readonly ticks: number; readonly prune: Call };
 
 const names = Object.entries(modelled).flatMap(([name, { weight }]) => Array<string>(weight).fill(name));
 const callOf = (...from: readonly string[]) =>
@@ -34,6 +36,18 @@ const callOf = (...from: readonly string[]) =>
     numbers: fc.array(fc.nat(359), { minLength: 14, maxLength: 14 }),
     keying: keyings,
   });
+/** The calls that end something, or let it stay for longer. */
+const ends = [
+  "sessions.complete",
+  "sessions.complete",
+  "artifacts.pin",
+  "sessions.cancel",
+  "commands.finish",
+  "artifacts.delete",
+  "tokens.revoke",
+  "worktrees.completeEvict",
+  "runners.register",
+] as const;
 const together = (least: number) => fc.array(callOf(...names), { minLength: least, maxLength: 3 });
 
 /** Generates the steps of a run. */
@@ -57,12 +71,23 @@ export const steps: fc.Arbitrary<Step[]> = fc.array(
       }),
     },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant("death" as const), calls: together(0) }) },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        kind: fc.constant("age" as const),
+        end: callOf(...ends),
+        ticks: fc.constantFrom(1, 1, 2, 3, 5),
+        prune: callOf("maintenance.prune"),
+      }),
+    },
   ),
   { minLength: 20, maxLength: 45, size: "max" },
 );
 
 /** The calls with which every run begins, so that the others have something to work on. */
 export const beginning: readonly Call[] = [
+  // Retention of all kinds, within few ticks.
+  { name: "maintenance.setRetention", numbers: [0, 2] },
   // Two runners, a repository that allows three worktrees, a session that holds one of them, and one without.
   { name: "repositories.upsert", numbers: [0, 0, 1, 0] },
   { name: "runners.register", numbers: [0, 0, 0, 1, 0, 0] },

@@ -138,7 +138,8 @@ export const tokens = modelOf("tokens", {
     run({ token: text, scopes = [] }, state) {
       const id = state.secrets.get(text);
       if (id === undefined) throw new Failure("token_malformed");
-      const token = state.tokens.get(id) as Token;
+      const token = state.tokens.get(id);
+      if (token === undefined) throw new Failure("token_unknown");
       const { kind, expiresAt } = token;
       const { id: accountId, name, kind: accountKind } = requireUsable(state, token);
       requireScopes(token.scopes, normalized(scopes));
