@@ -1,5 +1,6 @@
 // debug-server-db demo: its options and examples. What it does is in ../demo.
 import { type Command, Option } from "commander";
+import type { OwnedStore } from "../storeTypes.ts";
 import { stripTerminalControls } from "../terminal/controls.ts";
 import { showStarting } from "../terminal/starting.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
@@ -13,6 +14,7 @@ interface DemoFlags {
   readonly commits: number;
   readonly command?: readonly string[];
   readonly debug?: true;
+  readonly serve?: string | true;
   readonly clean?: true;
   readonly url: string;
 }
@@ -23,6 +25,7 @@ const examples = [
   "demo --command npm test",
   "demo --command git -- log --oneline -3",
   "demo --commits 1 --debug",
+  "demo --serve",
   "demo --clean",
 ];
 const note =
@@ -43,6 +46,10 @@ export function addDemo(program: Command, cli: CommandLine): void {
       "a program and its arguments, to run on each commit after git show and node --version",
     )
     .option("--debug", "afterwards, debug a small program with Node's inspector in a worktree of the newest commit")
+    .option(
+      "--serve [address]",
+      "serve the store meanwhile, with its page, and afterwards until Ctrl-C (default: 127.0.0.1:8080)",
+    )
     .option("--clean", "removes what runs of the demo have made: sessions, worktrees, and a store with nothing else")
     .addOption(urlOption());
   addHelp(command, examples, note).action(async (rest: string[], flags: DemoFlags) => {
@@ -60,6 +67,8 @@ export function addDemo(program: Command, cli: CommandLine): void {
       // The packages and the store take a moment.
       starting = showStarting(cli.stderr, "starting ...");
       const { runDemo } = await import("../demo/run.ts");
+      const { serve } = flags;
+      const listen = serve === true ? "127.0.0.1:8080" : serve;
       const options = {
         repo: flags.repo,
         runners: flags.runners,
@@ -69,6 +78,10 @@ export function addDemo(program: Command, cli: CommandLine): void {
         url: flags.url,
         place: command.getOptionValueSource("url") === "cli" ? ["--url", flags.url] : [],
         cwd: cli.cwd,
+        serve:
+          listen === undefined
+            ? undefined
+            : async (store: OwnedStore) => (await import("./demoPage.ts")).serveDemo(store, listen),
       };
       const { stdout, stderr } = cli;
       cli.exitCode = await runDemo(options, { stdout, stderr, onStarted: starting }, interrupt.signal);

@@ -27,10 +27,22 @@ export interface DemoOutputs {
   readonly onStarted: () => void;
 }
 
+/** The store of a demo over HTTP, with a token that only this server knows. */
+export interface DemoServer {
+  readonly url: string;
+  readonly token: string;
+  close(): Promise<void>;
+}
+
+export interface RunOptions extends DemoOptions {
+  /** Serves the store until the demo is interrupted. */
+  readonly serve: ((store: OwnedStore) => Promise<DemoServer>) | undefined;
+}
+
 /**
  * Runs the demo and returns its exit code. Fails with a usage error before anything is created, and as openStore fails.
  */
-export async function runDemo(options: DemoOptions, outputs: DemoOutputs, interrupted: AbortSignal): Promise<number> {
+export async function runDemo(options: RunOptions, outputs: DemoOutputs, interrupted: AbortSignal): Promise<number> {
   const notify = notifierOf(outputs);
   try {
     const plan = await makePlan(options, interrupted);
@@ -43,19 +55,32 @@ export async function runDemo(options: DemoOptions, outputs: DemoOutputs, interr
         if (event.type === "fault") notify(`the store reports a fault: ${event.message}`);
       },
     });
+    let served: DemoServer | undefined;
     try {
       interrupted.throwIfAborted();
+      served = await options.serve?.(store);
+      if (served !== undefined) notify(`the page is at ${served.url}, and takes the token ${served.token}`);
       const { allSucceeded, allReleased } = await runPlan(store, plan, options, outputs, interrupted);
       if (interrupted.aborted)
         throw new CliError("interrupted", `interrupted: ${allReleased ? releasedMessage : notReleasedMessage}`);
+      if (served !== undefined) {
+        notify(`the page stays at ${served.url} until Ctrl-C`);
+        await aborted(interrupted);
+      }
       return allSucceeded ? exitCodes.ok : exitCodes.failure;
     } finally {
+      await served?.close();
       await store.close();
     }
   } catch (error) {
     if (interrupted.aborted && !(error instanceof CliError)) throw new CliError("interrupted", "interrupted");
     throw error;
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
 
 const releasedMessage = "running commands were cancelled, and every worktree was released";
