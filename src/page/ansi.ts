@@ -52,9 +52,23 @@ function afterReturn(line: string): string {
   return whole.slice(whole.lastIndexOf("\r") + 1);
 }
 
+/** A control string, which may go on beyond its line. */
+const strings = /\u001b[\]PX^_]/;
+// biome-ignore lint/complexity/useRegexLiterals: the literal would contain controls.
+const anyControl = new RegExp("[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f]");
+
+/**
+ * Checks whether lines may hold text once they are without their controls. Looks at all of them at once, which is fast, and
+ * is right when it says no.
+ */
+export function mayHold(lines: string, lowerCase: string): boolean {
+  const text = anyControl.test(lines) ? lines.replace(controls, "") : lines;
+  return strings.test(lines) || text.toLowerCase().includes(lowerCase);
+}
+
 /** Returns a line without its controls, for searching. */
 export const plainText = (line: string): string =>
-  line.includes("\u001b") || line.includes("\r") ? afterReturn(line).replace(controls, "") : line;
+  anyControl.test(line) ? afterReturn(line).replace(controls, "") : line;
 
 function afterCodes(before: Style, parameters: string): Style {
   const codes = parameters.split(/[;:]/).map(Number);

@@ -23,10 +23,11 @@ export class Problem extends Error {
   }
 }
 
+/** The sender of the requests. A server with an authentication of its own may know no token and no account. */
 export interface Self {
-  readonly tokenId: string;
+  readonly tokenId?: string;
   readonly scopes: readonly string[];
-  readonly account: { readonly id: string; readonly name: string };
+  readonly account?: { readonly id: string; readonly name: string };
 }
 
 /** Receives what the page shows of its connection. */

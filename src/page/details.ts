@@ -31,7 +31,7 @@ const worktreeDetail: Detail<WorktreeJson> = {
     ["Created", ago(row.createdAt)],
     ["Id", idText(row.id)],
   ],
-  actions: (row, { api }) => worktreeActions(row, api.self?.account.name ?? "page"),
+  actions: (row, { api }) => worktreeActions(row, api.self?.account?.name ?? "page"),
 };
 
 const runnerDetail: Detail<RunnerJson> = {

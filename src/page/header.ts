@@ -42,7 +42,7 @@ export class Header {
         "div",
         { class: "who" },
         this.#state,
-        h("span", { class: "account" }, this.#api.self?.account.name),
+        h("span", { class: "account" }, this.#api.self?.account?.name),
         h("button", { type: "button", onclick: this.#signOut }, "Sign out"),
       ),
     );

@@ -1,10 +1,10 @@
 // Finds text in the lines of a log, in slices, and goes on as the log grows.
-import { plainText } from "./ansi.ts";
+import { mayHold, plainText } from "./ansi.ts";
 import type { LogText } from "./logText.ts";
 import { Slices } from "./slices.ts";
 
 /** The bytes that are decoded at once. */
-const groupBytes = 128 * 1024;
+const groupBytes = 64 * 1024;
 const hitsMax = 100_000;
 
 export class LogSearch {
@@ -58,8 +58,7 @@ export class LogSearch {
     while (to < text.completeCount && text.startOf(to + 1) <= end) to++;
     const group = text.text(from, to);
     this.#searchedTo = to;
-    const hasControls = group.includes("\u001b") || group.includes("\r");
-    if (!hasControls && !group.toLowerCase().includes(this.query)) return;
+    if (!mayHold(group, this.query)) return;
     for (let line = from; line < to && !this.isFull; line++)
       if (plainText(text.line(line)).toLowerCase().includes(this.query)) this.hits.push(line);
   }

@@ -24,6 +24,8 @@ export class LogText {
   #isOpen = false;
   #source = "";
   #width = 0;
+  /** The style with which a line begins, for each kind the one that was asked for last. */
+  readonly #styles: { readonly line: number; readonly style: Style }[] = [];
 
   get lineCount(): number {
     return this.#lines;
@@ -100,12 +102,16 @@ export class LogText {
     return line < this.#lines ? (this.#starts[line] as number) : this.#bytes;
   }
 
-  /** Returns the style with which a line begins: that of the lines before it. */
+  /** Returns the style with which a line begins: that of the lines of its kind before it. */
   styleAt(line: number): Style {
-    let style: Style = {};
-    const own = this.#kinds[line];
-    for (let before = Math.max(0, line - styleLines); before < line; before++)
+    const own = this.#kinds[line] as number;
+    // Lines are asked for in their order, so the style of the one before is mostly known.
+    const known = this.#styles[own];
+    const isNear = known !== undefined && known.line <= line && line - known.line <= styleLines;
+    let style: Style = isNear ? known.style : {};
+    for (let before = isNear ? known.line : Math.max(0, line - styleLines); before < line; before++)
       if (this.#kinds[before] === own && this.#hasEscape(before)) style = piecesOf(this.line(before), style).end;
+    this.#styles[own] = { line, style };
     return style;
   }
 

@@ -9,7 +9,7 @@ export interface Source<Item> {
   readonly isDone: boolean;
 }
 
-const pageRows = 500;
+const pageRows = 250;
 
 /** Returns the rows of an operation that lists them in pages. */
 export function pages<Item>(api: Api, operation: string, filter: object = {}): Source<Item> {

@@ -270,9 +270,10 @@ export class Table<Item extends object> implements View {
     for (const row of rows) {
       const id = idOf(row);
       hasNew ||= !byId.has(id);
-      if (JSON.stringify(byId.get(id)) !== JSON.stringify(row)) this.#rows.invalidate(id);
+      const searched = `${JSON.stringify(row)} ${link(row, names)}`.toLowerCase();
+      if (this.#searched.get(id) !== searched) this.#rows.invalidate(id);
+      this.#searched.set(id, searched);
       byId.set(id, row);
-      this.#searched.set(id, `${JSON.stringify(row)} ${link(row, names)}`.toLowerCase());
     }
     this.#all = [...byId.values()];
     if (hasNew && !isFirst) this.#all.sort(newestFirst);
