@@ -2,7 +2,6 @@
 import { createReadStream } from "node:fs";
 import { realpath, stat } from "node:fs/promises";
 import { relative, sep } from "node:path";
-import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { CallOptions } from "../client.ts";
 import { StoreError } from "../errors.ts";
@@ -55,9 +54,14 @@ export async function askedArtifact(
 
 /**
  * Returns the response with the file of a ready artifact, or with the part of it that Range names. Fails with `not_found`
- * when the artifact has no file, or when its file is not in the folder.
+ * when the artifact has no file, or when its file is not in the folder. `onError` receives what fails after that.
  */
-export async function contentOf(artifact: Artifact, folder: string, request: Request): Promise<Response> {
+export async function contentOf(
+  artifact: Artifact,
+  folder: string,
+  request: Request,
+  onError: (error: unknown) => void,
+): Promise<Response> {
   const { sha256, contentType, name } = artifact;
   const path = await fileOf(artifact, folder);
   const { size } = await stat(path);
@@ -71,20 +75,69 @@ export async function contentOf(artifact: Artifact, folder: string, request: Req
     status: range === undefined ? 200 : 206,
     headers: {
       "content-type": contentType ?? "application/octet-stream",
-      "content-length": String(range === undefined ? size : range.end - range.start + 1),
-      ...(range === undefined ? {} : { "content-range": `bytes ${range.start}-${range.end}/${size}` }),
+      "content-length": String(end - start + 1),
+      ...(range === undefined ? {} : { "content-range": `bytes ${start}-${end}/${size}` }),
       "accept-ranges": "bytes",
       // A program has made it: a browser should save it, and guess nothing.
+    });
+    if (request.method !== "HEAD" && size > 0) body = bytesOf(file, start, end, onError);
+    return new Response(body, { status: range === undefined ? 200 : 206, headers });
+  } finally {
+    if (body === null) await file.close();
+  }
+}
+
+/** The size of one piece of a body in bytes. */
+const pieceBytes = 64 * 1024;
+
+/** Returns the bytes of a file from `start` to `end`, and closes it after them. Fails when it has become shorter. */
+function bytesOf(
+  file: FileHandle,
+  start: number,
+  end: number,
+  onError: (error: unknown) => void,
+): ReadableStream<Uint8Array> {
+  let position = start;
+  let isLeft = false;
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          const buffer = new Uint8Array(Math.min(pieceBytes, end - position + 1));
+          const { bytesRead } = await file.read(buffer, 0, buffer.length, position);
+          if (isLeft) return;
+          if (bytesRead === 0) throw new Error(`the file of an artifact has ended at ${position}, before ${end + 1}`);
+          position += bytesRead;
+          controller.enqueue(buffer.subarray(0, bytesRead));
+          if (position <= end) return;
+          controller.close();
+        } catch (error) {
+          if (isLeft) return;
+          onError(error);
+          controller.error(error);
+        }
+        await file.close();
+      },
+      async cancel() {
+        isLeft = true;
+        await file.close();
+      },
       "content-disposition": attachmentOf(name.split("/").at(-1) ?? name),
       "x-content-type-options": "nosniff",
       "cache-control": "private, no-store",
       ...present({ etag }),
     },
-  });
+    { highWaterMark: 0 },
+  );
 }
 
-/** Returns the path of the file of an artifact. Fails with `not_found`, with the reason why there is none. */
-async function fileOf(artifact: Artifact, folder: string): Promise<string> {
+interface OpenFile {
+  readonly file: FileHandle;
+  readonly size: number;
+}
+
+/** Opens the file of an artifact. Fails with `not_found`, with the reason why there is none. */
+async function fileOf(artifact: Artifact, folder: string): Promise<OpenFile> {
   const { id, state, uri } = artifact;
   const refuse = (why: string): never => {
     throw new StoreError("not_found", `artifact ${id} ${why}`, {
@@ -95,19 +148,28 @@ async function fileOf(artifact: Artifact, folder: string): Promise<string> {
   if (state === "failed") refuse("has failed: its file was never stored as a whole");
   if (state === "pending") refuse("is pending: its file is still on its way");
   if (state === "deleted") refuse("was deleted");
-  const path = uri?.startsWith("file:") ? await pathWithin(fileURLToPath(uri), folder) : undefined;
-  return path ?? refuse("has no file on this server: its uri says where it is");
+  const found = uri?.startsWith("file:") ? await openWithin(uri, folder) : undefined;
+  return found ?? refuse("has no file on this server: its uri says where it is");
 }
 
-/** Returns the real path of a file that is below the folder, whatever symbolic links lead there. */
-async function pathWithin(path: string, folder: string): Promise<string | undefined> {
+/** The failures of this server; with all others, a uri leads to no file. */
+const ownFailures: readonly unknown[] = ["EACCES", "EIO", "EMFILE", "ENFILE", "ENOMEM"];
+
+/** Opens a file that is below the folder, whatever symbolic links lead there. */
+async function openWithin(uri: string, folder: string): Promise<OpenFile | undefined> {
+  let file: FileHandle | undefined;
   try {
-    const [real, root] = await Promise.all([realpath(path), realpath(folder)]);
+    const [real, root] = await Promise.all([realpath(fileURLToPath(uri)), realpath(folder)]);
     const way = relative(root, real);
-    return way === "" || way === ".." || way.startsWith(`..${sep}`) ? undefined : real;
+    if (way === "" || way === ".." || way.startsWith(`..${sep}`)) return undefined;
+    // A pipe would be waited for.
+    file = await open(real, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    const stats = await file.stat();
+  await file?.close();
+  return undefined;
+    if (stats.isFile()) return { file, size: stats.size };
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
+    if (ownFailures.includes((error as NodeJS.ErrnoException).code)) throw error;
   }
 }
 

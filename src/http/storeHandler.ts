@@ -235,7 +235,8 @@ export function storeHandler(
     const query = queryOf(request, operations.artifacts.begin, ["artifactId"]);
     if (request.method !== "POST") {
       requireScope(identity, "artifacts.get");
-      return await contentOf(await askedArtifact(store, query, callOptions), folder, request);
+      const artifact = await askedArtifact(store, query, callOptions);
+      return await contentOf(artifact, folder, request, (error) => (onError ?? warn)(error, context.get("requestId")));
     }
     requireScope(identity, "artifacts.begin");
     const contentType = uploadTypeOf(request.headers);

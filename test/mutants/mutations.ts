@@ -1131,7 +1131,7 @@ export const mutations: readonly Mutation[] = [
       "...present({ ttlMs }) }, present({ actor",
       "}, present({ actor",
     ],
-    ["the rest of a body that is not needed is read", "for await (const _ of pieces);", ""],
+    ["the rest of a body that is not needed is read", "for await (const _ of pieces);", ";"],
     ["an upload that was cut is announced again", "callOptions: { idempotencyKey: _, ...callOptions }", "callOptions"],
     ["nothing of a body that has ended early stays", "await rm(part, { force: true });\n    if (known", "if (known"],
   ]),

@@ -3,13 +3,24 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { Agent, type IncomingMessage, request } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { suite, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
+import type { StoreHandlerOptions } from "../../../src/http/index.ts";
 import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { until } from "../faults/until.ts";
 import { type Sent, serveApi, without } from "./apiServer.ts";
@@ -17,9 +28,9 @@ import { type Sent, serveApi, without } from "./apiServer.ts";
 const run = promisify(execFile);
 
 /** Serves a store with a session and a folder for files. */
-async function serving(t: TestContext, artifactBytesMax = 100_000) {
-  const artifactsFolder = temporaryFolder();
-  const api = await serveApi(t, { artifactsFolder, artifactBytesMax });
+async function serving(t: TestContext, options: StoreHandlerOptions = {}) {
+  const artifactsFolder = options.artifactsFolder ?? temporaryFolder();
+  const api = await serveApi(t, { artifactsFolder, artifactBytesMax: 100_000, ...options });
   const { call, ask, store } = api;
   const { id: repositoryId } = await call("repositories.upsert", { name: "demo" });
   const { session } = await call("sessions.create", {
@@ -40,7 +51,14 @@ async function serving(t: TestContext, artifactBytesMax = 100_000) {
   const files = () =>
     readdirSync(artifactsFolder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   const ready = async () => (await store.artifacts.list({ sessionId, state: "ready" })).items;
-  return { ...api, sessionId, artifactsFolder, send, get, files, ready };
+  /** Records an artifact with this uri, and returns its id. */
+  const record = async (uri: string) => {
+    const content = { sizeBytes: 4, sha256: "0".repeat(64), uri };
+    return (
+      await call("artifacts.record", { sessionId, name: createHash("sha256").update(uri).digest("hex"), ...content })
+    ).artifact.id as string;
+  };
+  return { ...api, sessionId, artifactsFolder, send, get, files, ready, record };
 }
 
 suite("artifacts over HTTP", { concurrency: 4 }, () => {
@@ -80,7 +98,7 @@ suite("artifacts over HTTP", { concurrency: 4 }, () => {
   });
 
   test("an upload that is not needed or refused leaves its connection to the next request", async (t) => {
-    const { send, port, admin, sessionId } = await serving(t, 1_000_000);
+    const { send, port, admin, sessionId } = await serving(t, { artifactBytesMax: 1_000_000 });
     const whole = "x".repeat(300_000);
     const { id, sha256 } = (await send("a", whole)).body;
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -154,7 +172,7 @@ suite("artifacts over HTTP", { concurrency: 4 }, () => {
     utimesSync(join(incoming, "old"), 1, 1);
     await send("a", "one");
     assert.deepEqual(readdirSync(incoming), ["new"]);
-    assert.equal(files().length, 2);
+    assert.equal(files().length, 3);
   });
 
   test("an upload sets the lifetime of its artifact", async (t) => {
@@ -318,3 +336,43 @@ suite("artifacts over HTTP", { concurrency: 4 }, () => {
     assert.equal((await detail()).details.state, "failed");
   });
 });
+
+  test("a uri that leads to no file of the folder is told of, whatever it leads to", async (t) => {
+    const errors: unknown[] = [];
+    const { send, get, artifactsFolder, record } = await serving(t, { onError: (error) => errors.push(error) });
+    const { uri } = (await send("a", "one")).body;
+    mkdirSync(join(artifactsFolder, "folder"));
+    symlinkSync("loop", join(artifactsFolder, "loop"));
+    await run("mkfifo", [join(artifactsFolder, "pipe")]);
+    const base = pathToFileURL(artifactsFolder).href;
+    const paths = ["folder", "loop", "pipe", "x".repeat(300), "none"].map((name) => `${base}/${name}`);
+    for (const wrong of ["file://other/x", "file:///a%2fb", "file:///a%00b", `${uri}/x`, "file:///", ...paths]) {
+      const { status, body } = await get({ artifactId: await record(wrong) });
+      assert.equal(status, 404, wrong);
+      assert.match(body.detail, /has no file on this server/);
+    }
+    assert.deepEqual(errors, []);
+  });
+
+  test("a file that cannot be read to its end ends its response early, and is reported", async (t) => {
+    const errors: unknown[] = [];
+    const { send, fetch } = await serving(t, { onError: (error) => errors.push(error), artifactBytesMax: 2 ** 25 });
+    const { id, uri } = (await send("a", "x".repeat(2 ** 25))).body;
+    const response = await fetch(`/v1/artifacts.content?artifactId=${id}`);
+    truncateSync(fileURLToPath(uri), 1_000);
+    assert.equal(response.status, 200);
+    await assert.rejects(response.bytes());
+    assert.match(String(errors[0]), /has ended at/);
+    assert.equal(errors.length, 1);
+  });
+
+  // Reading it fails, and it has a size.
+  const unreadable = "/sys/class/net/lo/speed";
+  test("a file that fails to read is reported", { skip: !existsSync(unreadable) && unreadable }, async (t) => {
+    const errors: unknown[] = [];
+    const artifactsFolder = "/sys/devices/virtual/net/lo";
+    const { record, fetch } = await serving(t, { artifactsFolder, onError: (error) => errors.push(error) });
+    const response = await fetch(`/v1/artifacts.content?artifactId=${await record(`file://${unreadable}`)}`);
+    await assert.rejects(response.bytes());
+    assert.match(String(errors[0]), /EINVAL/);
+  });
