@@ -1,6 +1,6 @@
 // Sends the bytes of artifacts over HTTP: files below one folder of the server, as a whole or a part of one.
-import { createReadStream } from "node:fs";
-import { realpath, stat } from "node:fs/promises";
+import { constants } from "node:fs";
+import { type FileHandle, open, realpath } from "node:fs/promises";
 import { relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { CallOptions } from "../client.ts";
@@ -63,22 +63,22 @@ export async function contentOf(
   onError: (error: unknown) => void,
 ): Promise<Response> {
   const { sha256, contentType, name } = artifact;
-  const path = await fileOf(artifact, folder);
-  const { size } = await stat(path);
-  const etag = sha256 === null ? undefined : `"${sha256}"`;
-  const range = rangeOf(request.headers, size, etag);
-  const body =
-    request.method === "HEAD" || size === 0
-      ? null
-      : (Readable.toWeb(createReadStream(path, range ?? {})) as ReadableStream<Uint8Array>);
-  return new Response(body, {
-    status: range === undefined ? 200 : 206,
-    headers: {
+  const { file, size } = await fileOf(artifact, folder);
+  let body: ReadableStream<Uint8Array> | null = null;
+  try {
+    const etag = sha256 === null ? undefined : `"${sha256}"`;
+    const range = rangeOf(request.headers, size, etag);
+    const { start, end } = range ?? { start: 0, end: size - 1 };
+    const headers = new Headers({
       "content-type": contentType ?? "application/octet-stream",
       "content-length": String(end - start + 1),
       ...(range === undefined ? {} : { "content-range": `bytes ${start}-${end}/${size}` }),
       "accept-ranges": "bytes",
       // A program has made it: a browser should save it, and guess nothing.
+      "content-disposition": attachmentOf(name.split("/").at(-1) ?? name),
+      "x-content-type-options": "nosniff",
+      "cache-control": "private, no-store",
+      ...present({ etag }),
     });
     if (request.method !== "HEAD" && size > 0) body = bytesOf(file, start, end, onError);
     return new Response(body, { status: range === undefined ? 200 : 206, headers });
@@ -122,10 +122,6 @@ function bytesOf(
         isLeft = true;
         await file.close();
       },
-      "content-disposition": attachmentOf(name.split("/").at(-1) ?? name),
-      "x-content-type-options": "nosniff",
-      "cache-control": "private, no-store",
-      ...present({ etag }),
     },
     { highWaterMark: 0 },
   );
@@ -165,12 +161,12 @@ async function openWithin(uri: string, folder: string): Promise<OpenFile | undef
     // A pipe would be waited for.
     file = await open(real, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     const stats = await file.stat();
-  await file?.close();
-  return undefined;
     if (stats.isFile()) return { file, size: stats.size };
   } catch (error) {
     if (ownFailures.includes((error as NodeJS.ErrnoException).code)) throw error;
   }
+  await file?.close();
+  return undefined;
 }
 
 /** Names a file for those who know only ASCII, and for all others: https://www.rfc-editor.org/rfc/rfc6266#section-4.3 */

@@ -23,6 +23,8 @@ export interface Upload {
   readonly folder: string;
   /** The largest size of a file in bytes. */
   readonly bytesMax: number;
+  /** True while the client waits for `100 Continue`, and has not sent the body. */
+  readonly awaitsContinue: boolean;
   readonly callOptions: CallOptions;
 }
 
@@ -48,14 +50,16 @@ export function uploadTypeOf(headers: Headers): string | undefined {
 /**
  * Stores the body of a request as the file of an artifact, and returns the artifact. It is ready only when all of it is on
  * disk; a body that ends early, or that has another SHA-256 than `input.sha256` says, leaves nothing. A body that is not
- * needed is read all the same, because its connection carries the next request behind it.
+ * needed is read all the same if it was sent, because its connection carries the next request behind it.
  */
 export async function upload(request: Request, input: UploadInput, options: Upload): Promise<Artifact> {
-  const pieces = piecesOf(request, options.bytesMax);
+  const { bytesMax, awaitsContinue } = options;
+  if (Number(request.headers.get("content-length") ?? 0) > bytesMax) throw tooLarge(bytesMax);
+  const pieces = piecesOf(request, bytesMax);
   try {
     return await stored(pieces, input, options);
   } finally {
-    for await (const _ of pieces);
+    if (!awaitsContinue || request.bodyUsed) for await (const _ of pieces);
   }
 }
 
@@ -193,20 +197,17 @@ async function giveUp(
     await rm(path, { force: true });
 }
 
-/** The folders in which nothing is left of servers that were killed during an upload. */
-const cleaned = new Set<string>();
+/** The time after which a part to which nothing was added is one of a server that was killed, in milliseconds. */
+const partMs = 3_600_000;
 
-/** Returns the path of a new file for what is being received. */
+/** Returns the path of a new file for what is being received, and removes those that killed servers have left. */
 async function newPart(root: string): Promise<string> {
   const incoming = join(root, ".incoming");
   await mkdir(incoming, { recursive: true, mode: 0o700 });
-  if (!cleaned.has(incoming)) {
-    cleaned.add(incoming);
-    for (const name of await readdir(incoming)) {
-      const found = await stat(join(incoming, name)).catch(() => undefined);
-      if (found !== undefined && realTime.now() - found.mtimeMs > pendingMs)
-        await rm(join(incoming, name), { force: true });
-    }
+  for (const name of await readdir(incoming)) {
+    const path = join(incoming, name);
+    const found = await stat(path).catch(() => undefined);
+    if (found !== undefined && realTime.now() - found.mtimeMs > partMs) await rm(path, { force: true });
   }
   return join(incoming, randomUUID());
 }

@@ -21,6 +21,8 @@ export interface Identity {
 export interface ConnectionInfo {
   /** The address of the client, or of the last proxy before this server. */
   readonly remoteAddress?: string | undefined;
+  /** True when the client waits for `100 Continue`, and gets it once the body is read. */
+  readonly awaitsContinue?: boolean;
 }
 
 /**

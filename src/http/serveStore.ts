@@ -47,7 +47,8 @@ export async function serveStore(
 ): Promise<StoreServer> {
   const asked = parseAddress(listen);
   const closing = new AbortController();
-  const handler = nodeHandler(storeHandler(store, { ...options, closing: closing.signal }));
+  const handler = storeHandler(store, { ...options, closing: closing.signal });
+  const listener = nodeHandler(handler);
   const server = createServer(
     {
       // Its time would hold for large files too.
@@ -58,9 +59,17 @@ export async function serveStore(
     },
     (request, response) => {
       boundBody(request, response, requestMs);
-      return handler(request, response);
+      return listener(request, response);
     },
   );
+  const waitingListener = nodeHandler((request, connection) =>
+    handler(request, { ...connection, awaitsContinue: true }),
+  );
+  server.on("checkContinue", (request, response) => {
+    boundBody(request, response, requestMs);
+    continueOnceRead(request, response);
+    void waitingListener(request, response);
+  });
   server.maxConnections = connectionsMax;
   await listenAt(server, asked);
   const address: Address = "path" in asked ? asked : { host: asked.host, port: (server.address() as AddressInfo).port };
@@ -76,6 +85,18 @@ export async function serveStore(
     close,
     [Symbol.asyncDispose]: () => close(),
   };
+}
+
+/** Tells a client to send its body once that is read: what is refused before is not sent. */
+function continueOnceRead(request: IncomingMessage, response: ServerResponse): void {
+  const { shouldKeepAlive } = response;
+  // Some clients send the body after an answer all the same, where the next request would be expected.
+  response.shouldKeepAlive = false;
+  request.once("resume", () => {
+    if (response.headersSent) return;
+    response.shouldKeepAlive = shouldKeepAlive;
+    response.writeContinue();
+  });
 }
 
 /** Ends a request whose body does not arrive in time; that of a file when nothing of it arrives. */

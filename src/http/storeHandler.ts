@@ -241,7 +241,8 @@ export function storeHandler(
     requireScope(identity, "artifacts.begin");
     const contentType = uploadTypeOf(request.headers);
     const input = "artifactId" in query ? query : { ...present({ contentType }), ...query };
-    return json(await upload(request, input as never, { store, folder, bytesMax, callOptions }));
+    const { awaitsContinue = false } = context.env ?? {};
+    return json(await upload(request, input as never, { store, folder, bytesMax, awaitsContinue, callOptions }));
   });
   app.post(framesPath, async (context) => {
     const identify = () => identityOf(context);

@@ -1133,7 +1133,20 @@ export const mutations: readonly Mutation[] = [
     ],
     ["the rest of a body that is not needed is read", "for await (const _ of pieces);", ";"],
     ["an upload that was cut is announced again", "callOptions: { idempotencyKey: _, ...callOptions }", "callOptions"],
+    ["a part of a killed server is removed", "found.mtimeMs > partMs", "found.mtimeMs > partMs * 9"],
+    ["a body that was not sent is not waited for", "if (!awaitsContinue || request.bodyUsed) for await", "for await"],
     ["nothing of a body that has ended early stays", "await rm(part, { force: true });\n    if (known", "if (known"],
+  ]),
+  ...mutate("src/http/artifactContent.ts", { tests: ["test/system/http/artifacts.test.ts"] }, [
+    ["what is no file has none", "if (stats.isFile()) return", "return"],
+    [
+      "a file that has become shorter is no whole one",
+      "if (bytesRead === 0) throw new Error",
+      "if (false) throw new Error",
+    ],
+  ]),
+  ...mutate("src/http/serveStore.ts", { tests: ["test/system/http/serveStore.test.ts"] }, [
+    ["a refused client that waits gets a new connection", "response.shouldKeepAlive = false;", ""],
   ]),
   ...mutate("src/runner/access.ts", { tests: ["test/system/remote/runner.test.ts"] }, [
     ["a runner begins with its scopes alone", "if (lacked.length > 0) throw", "if (lacked.length > 9) throw"],

@@ -132,12 +132,19 @@ suite("artifacts over HTTP", { concurrency: 4 }, () => {
       assert.deepEqual([after, reused], [200, true], name);
     }
     assert.equal((await send("a", whole, { sha256 })).body.id, id);
-    // Of one that is too large, the rest is not read.
+    // One that says that it is too large is not read, and of another one the rest is not.
+    const path = `/v1/artifacts.content?${new URLSearchParams({ sessionId, name: "large" })}`;
+    const declared = post(path, 1_000_001);
+    declared.on("error", () => undefined);
+    const refused = once(declared, "response");
+    declared.write("x");
+    const [early] = (await refused) as [IncomingMessage];
+    assert.deepEqual([early.statusCode, early.headers.connection], [413, "close"]);
     const parts = Array.from({ length: 30 }, () => new TextEncoder().encode("x".repeat(100_000)));
     const sent = request({
       port,
       method: "POST",
-      path: `/v1/artifacts.content?${new URLSearchParams({ sessionId, name: "large" })}`,
+      path,
       headers: { ...headers, "transfer-encoding": "chunked" },
     });
     sent.on("error", () => undefined);
@@ -164,13 +171,14 @@ suite("artifacts over HTTP", { concurrency: 4 }, () => {
     assert.deepEqual([again.status, again.body.state], [200, "ready"]);
   });
 
-  test("what a server has left of an upload when it was killed is removed later", async (t) => {
+  test("what a server has left of an upload when it was killed is removed by a later upload", async (t) => {
     const { send, artifactsFolder, files } = await serving(t);
     const incoming = join(artifactsFolder, ".incoming");
-    mkdirSync(incoming);
-    for (const name of ["old", "new"]) writeFileSync(join(incoming, name), "x");
-    utimesSync(join(incoming, "old"), 1, 1);
     await send("a", "one");
+    for (const name of ["old", "new"]) writeFileSync(join(incoming, name), "x");
+    const oldMs = Date.now() - 2 * 3_600_000;
+    utimesSync(join(incoming, "old"), oldMs / 1_000, oldMs / 1_000);
+    await send("b", "two");
     assert.deepEqual(readdirSync(incoming), ["new"]);
     assert.equal(files().length, 3);
   });
@@ -335,7 +343,6 @@ suite("artifacts over HTTP", { concurrency: 4 }, () => {
     assert.match((await detail()).detail, /has failed: its file was never stored/);
     assert.equal((await detail()).details.state, "failed");
   });
-});
 
   test("a uri that leads to no file of the folder is told of, whatever it leads to", async (t) => {
     const errors: unknown[] = [];
@@ -376,3 +383,4 @@ suite("artifacts over HTTP", { concurrency: 4 }, () => {
     await assert.rejects(response.bytes());
     assert.match(String(errors[0]), /EINVAL/);
   });
+});

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { request } from "node:http";
+import { Agent, request } from "node:http";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { suite, type TestContext, test } from "node:test";
@@ -105,6 +105,43 @@ suite("serveStore", { concurrency: 3 }, () => {
       code: "invalid_input",
       message: /it is in use/,
     });
+  });
+
+  test("a client that waits before it sends a body is told to once the rest of its request has passed", async (t) => {
+    const artifactsFolder = temporaryFolder();
+    const { api, store, headers } = await serving(t, { artifactsFolder, artifactBytesMax: 1_000 });
+    const { id: repositoryId } = await store.repositories.upsert({ name: "demo" });
+    const { session } = await store.sessions.create({ repositoryId, commitSha: "a".repeat(40) });
+    const place = `${api.url}/v1/artifacts.content?sessionId=${session.id}&name=a`;
+    const [text, agent] = ["a file", new Agent({ keepAlive: true, maxSockets: 1 })];
+    t.after(() => agent.destroy());
+    const ask = async (query: string, length: number, more: Record<string, string> = {}) => {
+      const sent = request(`${place}${query}`, {
+        method: "POST",
+        agent,
+        headers: { ...headers, ...more, "content-length": length, expect: "100-continue" },
+      });
+      let isTold = false;
+      sent.once("continue", () => {
+        isTold = true;
+        sent.end(text);
+      });
+      sent.on("error", () => undefined);
+      sent.flushHeaders();
+      const [response] = await once(sent, "response");
+      response.resume();
+      await once(response, "end");
+      if (!isTold) sent.destroy();
+      return [response.statusCode, isTold, response.headers.connection];
+    };
+    assert.deepEqual(await ask("", text.length, { authorization: "Bearer x" }), [401, false, "close"]);
+    assert.deepEqual(await ask("", 1_001), [413, false, "close"]);
+    assert.deepEqual(await ask("&no=1", text.length), [400, false, "close"]);
+    assert.deepEqual(await ask("", text.length), [200, true, "keep-alive"]);
+    // The store has the file.
+    const [{ sha256 } = {}] = (await store.artifacts.list({ sessionId: session.id })).items;
+    assert.deepEqual(await ask(`&sha256=${sha256}`, text.length), [200, false, "close"]);
+    assert.deepEqual(await ask("", text.length), [200, true, "keep-alive"]);
   });
 
   test("requests that are slow, too large, half closed or no HTTP are ended, and others are served", async (t) => {
