@@ -17,7 +17,7 @@ export const bounds = {
   /** The size of the JSON and the long texts of one page. A page of more ends earlier, after at least one row. */
   pageBytes: 1024 * 1024,
   pageRows: 50,
-  /** The consumers of the change feed that a store knows: each takes two statements to list, and may hold up pruning. */
+  /** The consumers of the change feed that a store knows: each takes a search to list, and may hold up pruning. */
   feedConsumers: 100,
   pageRowsMax: 500,
   leaseMsMin: 1_000,

@@ -172,7 +172,13 @@ export class RemoteSession {
       },
       refuse: (reason) => {
         this.#running.delete(id);
-        this.#add((number) => ["refused", number, id, toWireFailure(new StoreError("invalid_input", reason))]);
+        const failure = toWireFailure(new StoreError("invalid_input", reason));
+        this.#count(
+          running,
+          names.flatMap(() => [false, failure]),
+          undefined,
+        );
+        this.#add((number) => ["refused", number, id, failure]);
       },
     });
   }

@@ -82,7 +82,7 @@ const register = step(function* (name: string, seq: number, { now, changed }: Co
  *
  * Result   lag: the number of changes after its seq, also of those that were pruned. lagMs: the age of the first one that
  *          is left; null when there is none
- * Cost     1 statement along an index, and 1 by primary key for each consumer, at most 100
+ * Cost     2 statements along an index, with a search by primary key for each consumer, at most 100
  */
 export const consumers = operation({
   access: "read",
@@ -92,10 +92,25 @@ export const consumers = operation({
   readsChanges: true,
   *run(_input, { now }) {
     const newest = yield* newestChange();
-    const rows = yield* all<Row>(sql`SELECT * FROM feed_consumers ORDER BY seq, name LIMIT ${bounds.feedConsumers}`);
-    const found: RawOf<typeof FeedConsumer>[] = [];
-    for (const row of rows) found.push(yield* withLag(row, newest, now));
-    return { consumers: found };
+    const rows = yield* all<Row & { readonly next_at: number | null }>(sql`
+      SELECT feed_consumers.*,
+        (SELECT at FROM changes WHERE changes.seq > feed_consumers.seq ORDER BY changes.seq LIMIT 1) AS next_at
+      FROM feed_consumers
+      ORDER BY seq, name LIMIT ${bounds.feedConsumers}`);
+    return {
+      consumers: rows.map(
+        ({ id, name, seq, version, created_at, updated_at, next_at }): RawOf<typeof FeedConsumer> => ({
+          id,
+          name,
+          seq,
+          lag: Math.max(0, newest - seq),
+          lagMs: next_at === null ? null : now.getTime() - next_at,
+          version,
+          createdAt: created_at,
+          updatedAt: updated_at,
+        }),
+      ),
+    };
   },
 });
 
@@ -124,18 +139,4 @@ export const forget = operation({
     changed({ entity: "consumer", id: row.id, op: "delete", version: row.version + 1, detail: { name: row.name } });
     return {};
   },
-});
-
-const withLag = step(function* ({ id, name, seq, version, created_at, updated_at }: Row, newest: number, now: Date) {
-  const next = yield* first<{ at: number }>(sql`SELECT at FROM changes WHERE seq > ${seq} ORDER BY seq LIMIT 1`);
-  return {
-    id,
-    name,
-    seq,
-    lag: Math.max(0, newest - seq),
-    lagMs: next === undefined ? null : now.getTime() - next.at,
-    version,
-    createdAt: created_at,
-    updatedAt: updated_at,
-  };
 });

@@ -49,6 +49,7 @@ const client = { tests: ["test/unit/client.test.ts"] };
 const dispatcher = { tests: ["test/unit/sql.test.ts"] };
 const mailbox = { tests: ["test/unit/actor/mailbox.test.ts"] };
 const longReads = { tests: ["test/unit/actor/longReads.test.ts"] };
+const metrics = { tests: ["test/unit/http/metrics.test.ts"] };
 const joining = { tests: ["test/unit/joining.test.ts"] };
 const json = { tests: ["test/unit/model/json.test.ts", "test/unit/model/jsonText.test.ts"] };
 const sqliteDriver = { tests: ["test/engines/sqlite/transaction.test.ts"] };
@@ -1150,6 +1151,38 @@ export const mutations: readonly Mutation[] = [
   ]),
   ...mutate("src/runner/access.ts", { tests: ["test/system/remote/runner.test.ts"] }, [
     ["a runner begins with its scopes alone", "if (lacked.length > 0) throw", "if (lacked.length > 9) throw"],
+  ]),
+  ...mutate("src/http/metricsHandler.ts", { tests: ["test/system/http/metrics.test.ts"] }, [
+    ["metrics need their scope", "if (!covers((await identityOf()).scopes, metricsScope))", "if (false)"],
+  ]),
+  ...mutate("src/http/remoteSession.ts", { tests: ["test/system/http/metrics.test.ts"], only: "remote stores" }, [
+    [
+      "a client cannot make up names that are counted",
+      'typeof name === "string" && Object.hasOwn(operationScopes, name)',
+      "true",
+    ],
+    ["the calls of an atomic envelope are one", 'isAtomic ? (["atomically"] as const) : calls', "calls"],
+  ]),
+  ...mutate("src/http/cached.ts", metrics, [
+    ["requests share an answer that is on its way", "if (current === undefined) {", "{"],
+  ]),
+  ...mutate("src/http/callMeter.ts", metrics, [["the end of a stream is counted once", "if (!isOpen) return;", ""]]),
+  ...mutate("src/http/metrics.ts", metrics, [
+    ["a failure that is a bug is not hidden", "if (!(error instanceof StoreError)) throw error;", "void error;"],
+  ]),
+  ...mutate("src/http/exposition.ts", metrics, [
+    ["a bucket counts those below it too", "count += inPart;", "count = inPart;"],
+  ]),
+  ...mutate("src/model/distributions.ts", { tests: ["test/unit/actor/figures.test.ts"] }, [
+    [
+      "a value at a bound is within it",
+      "value > (this.#upTo[part] as number)",
+      "value >= (this.#upTo[part] as number)",
+    ],
+    ["what was given away does not change", "counts: [...this.#counts]", "counts: this.#counts"],
+  ]),
+  ...mutate("src/dispatch.ts", subject("maintenance"), [
+    ["a group that runs again counts once", "    this.measured = undefined;\n    this.moved = undefined;\n", ""],
   ]),
   ...mutate("src/http/wrongTokens.ts", { tests: ["test/system/http/storeHandler.test.ts"] }, [
     ["wrong tokens are bounded", "known.count >= this.#max", "false"],

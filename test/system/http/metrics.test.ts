@@ -3,8 +3,10 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { metricsHandler, metricsScope, runnerScopes, serveStore, storeHandler } from "../../../src/http/index.ts";
 import { metricFamilies } from "../../../src/http/metrics.ts";
-import { openStore, type Scope } from "../../../src/index.ts";
+import { newId, openStore, type Scope } from "../../../src/index.ts";
 import { scopes } from "../../../src/model/vocabulary.ts";
+import { encodeFrame, FrameReader } from "../../../src/remote/frames.ts";
+import { framesPath, protocolVersion } from "../../../src/remote/protocol.ts";
 import { fixtures } from "../../../src/testing/index.ts";
 import { readMetrics, readValue } from "../../support/metricsText.ts";
 import { migratedDatabase } from "../../support/migrated.ts";
@@ -153,6 +155,29 @@ suite("/metrics", { concurrency: 3 }, () => {
     );
     assert.deepEqual([calls("atomically", "not_found"), calls("none", "ok")], [1, undefined]);
     assert.equal((await owned.repositories.list()).items.length, 1);
+  });
+
+  test("a client of remote stores cannot make up names that are counted", async (t) => {
+    const { fetch, ask, scrape } = await serve(t);
+    const send = async (...frames: readonly unknown[]) => {
+      const body = Buffer.concat(frames.map(encodeFrame));
+      const response = await fetch(framesPath, { body: new Uint8Array(body) });
+      return new FrameReader().read(new Uint8Array(await response.arrayBuffer()));
+    };
+    const clientId = newId();
+    const [[, session] = []] = (await send(["hello", protocolVersion, clientId])) as string[][];
+    const names = ["made.up", "sessions.get.more", "constructor.name", 'x"} 1', "__proto__", 7, null];
+    const messages = names.map((name, index) => [index + 1, false, [name, [], [null]]]);
+    await send(["post", clientId, session, 1, 0], ...messages);
+    await until(
+      async () =>
+        (await scrape())("debug_server_calls_total", { operation: "none", code: "unknown_operation" }) !== undefined,
+    );
+    const { text } = await ask("/metrics");
+    const operations = readMetrics(text)
+      .get("debug_server_calls")
+      ?.samples.map(({ labels }) => labels.operation);
+    assert.deepEqual([...new Set(operations)], ["none"]);
   });
 
   test("shows rows, leases, times and ends as the store has them", async (t) => {
