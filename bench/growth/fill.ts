@@ -73,6 +73,8 @@ export function fillFile(path: string, { commands, sessions, worktrees, tokens }
       );
       db.exec(`UPDATE repositories SET worktree_count = (
         SELECT count(*) FROM worktrees WHERE repository_id = repositories.id AND state <> 'removed') WHERE name LIKE 'filled-%'`);
+      db.exec(`INSERT INTO repository_places (repository_id, place, worktree_count)
+        SELECT repository_id, place, count(*) FROM worktrees WHERE state <> 'removed' AND id GLOB '0190*' GROUP BY 1, 2`);
       each(
         tokens,
         "tokens (id, account_id, public_id, kind, name, secret_sha256, hint, scopes, created_at, updated_at)",

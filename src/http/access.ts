@@ -32,6 +32,7 @@ export const operationScopes: Readonly<Record<OperationName, Scope | null>> = {
   "worktrees.release": "worktrees:write",
   "worktrees.quarantine": "worktrees:write",
   "worktrees.restore": "worktrees:write",
+  "worktrees.adopt": "worktrees:write",
   "worktrees.evict": "worktrees:write",
   "worktrees.evictUnused": "worktrees:write",
   "worktrees.completeEvict": "worktrees:write",

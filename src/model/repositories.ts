@@ -15,8 +15,9 @@ export const Repository = row({
   settings: nullable(json()),
   /** The folder for new worktrees whose `reserve` call names no path. */
   worktreeRoot: nullable(text),
+  /** The largest number of worktrees in each place. */
   maxWorktrees: integer,
-  /** The number of worktrees that are not removed. */
+  /** The number of worktrees that are not removed, of all places. */
   worktreeCount: integer,
   archivedAt: nullable(time),
   /** Its own settings of retention; those of the store count for what they leave out. */

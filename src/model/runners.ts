@@ -8,6 +8,8 @@ export const Runner = row({
   name: text,
   bootId: text,
   host: text,
+  /** The place of the worktrees that it gets. */
+  place: text,
   pid: integer,
   labels: json<Record<string, string>>(),
   state: oneOf(runnerStates),

@@ -15,6 +15,8 @@ import { type Release, type WorktreeState, worktreeStates } from "./vocabulary.t
 export const Worktree = row({
   id: text,
   repositoryId: text,
+  /** The place in which its directory is; empty when nobody has named one. */
+  place: text,
   path: text,
   commitSha: nullable(text),
   environmentHash: nullable(text),

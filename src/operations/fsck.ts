@@ -59,7 +59,7 @@ export const fsck = operation({
  * Result   { repaired, left, rows, next }: `left` are findings that nothing in the store can repair
  * Fails    invalid_input when `from` is not one of this check
  * Effect   each repaired row gets a new version and a row of changes (`repair`), whose detail has the check and the
- *          finding; logs and idempotency keys have neither
+ *          finding; logs, counts of places and idempotency keys have neither
  * Cost     as fsck, and at most 4 statements by key for each finding; lane background
  */
 export const repair = operation({

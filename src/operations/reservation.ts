@@ -5,10 +5,11 @@ import type { Context } from "../context.ts";
 import { StoreError } from "../errors.ts";
 import { Directory, directoryIn } from "../model/directories.ts";
 import { Hash, Id, LeaseTtl, Name, NewId } from "../model/fields.ts";
+import { PlaceName } from "../model/places.ts";
 import type { SessionRow } from "../model/sessions.ts";
 import type { matches, WorktreeRow } from "../model/worktrees.ts";
 import { fail, NotYet } from "../operation.ts";
-import { and, change, first, forUpdate, one, type Statement, skipLocked, sql, step, when } from "../sql.ts";
+import { and, first, forUpdate, one, type Statement, skipLocked, sql, step, when } from "../sql.ts";
 import { requireState } from "./failures.ts";
 import { lockActiveRepository } from "./repositories.ts";
 import { dateOrNull, lockRow, type RowOf } from "./rows.ts";
@@ -16,11 +17,15 @@ import { insertRows, writeRow } from "./rowWrite.ts";
 import { lockRunner } from "./runners.ts";
 import { bindWorktree } from "./sessionState.ts";
 import { freeWorktreeKind, repositoryTopic, sessionTopic } from "./topics.ts";
+import { countWorktree, worktreesInPlace } from "./worktreeCounts.ts";
 import { unknownFacts } from "./worktreeLease.ts";
 import { expireOldestWorktreeLease, expireWorktreeLease } from "./worktreeState.ts";
 
-/** The holder of a lease: a registered runner, an owner's name, or both. At least one of them is required. */
-export const holderFields = { runnerId: Id.optional(), owner: Name.optional() };
+/**
+ * The holder of a lease: a registered runner, an owner's name, or both. At least one of them is required. The place is
+ * that of the runner by default.
+ */
+export const holderFields = { runnerId: Id.optional(), owner: Name.optional(), place: PlaceName.optional() };
 export const namesHolder = (input: { readonly runnerId?: string | undefined; readonly owner?: string | undefined }) =>
   input.runnerId !== undefined || input.owner !== undefined;
 export const holderRule = { error: "a runnerId or an owner is required", path: ["runnerId"] };
@@ -44,12 +49,13 @@ interface Reservation {
   readonly path?: string | undefined;
   readonly runnerId?: string | undefined;
   readonly owner?: string | undefined;
+  readonly place?: string | undefined;
   readonly ttlMs: number;
 }
 
 /**
- * Leases the free worktree that fits best, or else a new one. When none is free and the repository allows no more, the
- * call waits.
+ * Leases the free worktree of the holder's place that fits best, or else a new one. When none is free there and the
+ * repository allows no more in a place, the call waits.
  */
 export const reserveWorktree = step(function* (input: Reservation, context: Context) {
   const repository = yield* lockActiveRepository(input.repositoryId);
@@ -64,17 +70,19 @@ export const reserveWorktree = step(function* (input: Reservation, context: Cont
     if (session.worktree_id !== null) session = yield* unbound(session, context);
   }
   const wanted = { commitSha: input.commitSha ?? session?.commit_sha, environmentHash: input.environmentHash };
-  const search = { repositoryId: repository.id, ...wanted };
+  const { place } = holder;
+  const search = { repositoryId: repository.id, place, ...wanted };
   let candidate = yield* findFreeWorktree(search);
-  const isFull = repository.worktree_count >= repository.max_worktrees;
+  const count = candidate === undefined ? yield* worktreesInPlace(repository.id, place) : 0;
+  const isFull = count >= repository.max_worktrees;
   // Ends expired leases one at a time until a worktree is free. Not every one of them frees a worktree: one that was
   // still being created is quarantined (D-026).
-  while (candidate === undefined && isFull && (yield* expireOldestWorktreeLease(repository.id, context)))
+  while (candidate === undefined && isFull && (yield* expireOldestWorktreeLease(repository.id, place, context)))
     candidate = yield* findFreeWorktree(search);
   if (candidate === undefined && isFull) {
     const topics = [repositoryTopic(repository.id), ...(session === undefined ? [] : [sessionTopic(session.id)])];
-    const kinds = [freeWorktreeKind(repository.id)];
-    return new NotYet(topics, yield* noFreeWorktree(repository, context), { kinds });
+    const kinds = [freeWorktreeKind(repository.id, place)];
+    return new NotYet(topics, yield* noFreeWorktree(repository, place, count, context), { kinds });
   }
   const before = candidate?.row;
   const needsSync = isMissing(before?.commit_sha, wanted.commitSha);
@@ -118,16 +126,23 @@ function newPath({ id, path }: Reservation, root: string | null): string {
 interface Holder {
   readonly runnerId: string | null;
   readonly owner: string;
+  /** The place of its worktrees. */
+  readonly place: string;
 }
 
-/** Returns the holder of a new lease, and locks its runner. Without an owner, the lease has the runner's name. */
+/**
+ * Returns the holder of a new lease, and locks its runner. Without an owner, the lease has the runner's name. The place
+ * is the one that the call names, or that of the runner, or that of all who name none.
+ */
 export const resolveHolder = step(function* (input: {
   readonly runnerId?: string | undefined;
   readonly owner?: string | undefined;
+  readonly place?: string | undefined;
 }) {
-  if (input.runnerId === undefined) return { runnerId: null, owner: input.owner as string };
-  const runner = yield* lockRunner(input.runnerId);
-  return { runnerId: runner.id, owner: input.owner ?? runner.name };
+  const { runnerId, owner, place } = input;
+  if (runnerId === undefined) return { runnerId: null, owner: owner as string, place: place ?? "" } satisfies Holder;
+  const runner = yield* lockRunner(runnerId);
+  return { runnerId: runner.id, owner: owner ?? runner.name, place: place ?? runner.place } satisfies Holder;
 });
 
 /**
@@ -151,6 +166,7 @@ const unbound = step(function* (session: SessionRow, context: Context) {
 
 interface Search {
   readonly repositoryId: string;
+  readonly place: string;
   readonly commitSha: string | undefined;
   readonly environmentHash: string | undefined;
 }
@@ -165,7 +181,8 @@ const findFreeWorktree = step(function* (search: Search) {
   const found = yield* bestWorktree(search, skipLocked);
   if (found !== undefined) return found;
   const held = yield* first(sql`
-    SELECT id FROM worktrees WHERE repository_id = ${search.repositoryId} AND state IN ('idle', 'dirty') LIMIT 1`);
+    SELECT id FROM worktrees
+    WHERE repository_id = ${search.repositoryId} AND place = ${search.place} AND state IN ('idle', 'dirty') LIMIT 1`);
   return held && (yield* bestWorktree(search, forUpdate));
 });
 
@@ -173,7 +190,7 @@ const findFreeWorktree = step(function* (search: Search) {
  * Runs up to four statements, from the best match to the worst, because each has a partial index in the order of its
  * search: a single statement would have to sort all free worktrees. `state DESC` puts idle before dirty.
  */
-const bestWorktree = step(function* ({ repositoryId, commitSha, environmentHash }: Search, lock: Statement) {
+const bestWorktree = step(function* ({ repositoryId, place, commitSha, environmentHash }: Search, lock: Statement) {
   const commit = when(commitSha, (value) => sql`commit_sha = ${value}`);
   const environment = when(environmentHash, (value) => sql`environment_hash = ${value}`);
   const searches = [
@@ -186,7 +203,7 @@ const bestWorktree = step(function* ({ repositoryId, commitSha, environmentHash 
     if (condition === undefined) continue;
     const row = yield* first<WorktreeRow>(sql`
       SELECT * FROM worktrees
-      WHERE repository_id = ${repositoryId} AND ${condition} AND state IN ('idle', 'dirty')
+      WHERE repository_id = ${repositoryId} AND place = ${place} AND ${condition} AND state IN ('idle', 'dirty')
       ORDER BY state DESC, last_used_at LIMIT 1 ${lock}`);
     if (row !== undefined) return { row, match } satisfies Candidate;
   }
@@ -194,50 +211,65 @@ const bestWorktree = step(function* ({ repositoryId, commitSha, environmentHash 
 });
 
 /**
- * Returns the error for a repository that has no free worktree and allows no more. It is retryable while a worktree is
- * in use: no time frees one that is quarantined, only a person does.
+ * Returns the error for a repository that has no free worktree in a place and allows no more there. It is retryable while
+ * a worktree is in use: no time frees one that is quarantined, only a person does.
  */
-const noFreeWorktree = step(function* (repository: RowOf["repository"], context: Context) {
-  const details = yield* capacityOf(repository, context);
-  const { id, worktree_count } = repository;
+const noFreeWorktree = step(function* (
+  repository: RowOf["repository"],
+  place: string,
+  count: number,
+  context: Context,
+) {
+  const details = yield* capacityOf(repository, place, context);
+  const { id } = repository;
   const message =
     details.quarantined > 0
-      ? `${details.quarantined} of ${worktree_count} worktrees of repository ${id} are quarantined, and no more are allowed: restore or evict them`
-      : worktree_count > 0
-        ? `all worktrees of repository ${id} are in use, and no more are allowed`
+      ? `${details.quarantined} of ${count} worktrees of repository ${id}${inPlace(place)} are quarantined, and no more are allowed: restore or evict them`
+      : count > 0
+        ? `all worktrees of repository ${id}${inPlace(place)} are in use, and no more are allowed`
         : `repository ${id} allows no worktrees: raise its maxWorktrees`;
-  return new StoreError("capacity_exhausted", message, { details, retryable: worktree_count > details.quarantined });
+  return new StoreError("capacity_exhausted", message, { details, retryable: count > details.quarantined });
 });
 
 /**
- * Returns the error for a repository that allows no further worktree. No lease that ends makes room for one, so it is
- * not retryable.
+ * Returns the error for a repository that allows no further worktree in a place. No lease that ends makes room for one,
+ * so it is not retryable.
  */
-export const tooManyWorktrees = step(function* (repository: RowOf["repository"], context: Context) {
-  const { id, worktree_count } = repository;
-  const message = `repository ${id} has as many worktrees as it allows (${worktree_count}): evict one, or raise its maxWorktrees`;
-  const details = yield* capacityOf(repository, context);
+export const tooManyWorktrees = step(function* (
+  repository: RowOf["repository"],
+  place: string,
+  count: number,
+  context: Context,
+) {
+  const message = `repository ${repository.id} has as many worktrees${inPlace(place)} as it allows (${count}): evict one, or raise its maxWorktrees`;
+  const details = yield* capacityOf(repository, place, context);
   return new StoreError("capacity_exhausted", message, { details, retryable: false });
 });
 
+/** Returns the part of a sentence that names a place. */
+const inPlace = (place: string): string => (place === "" ? "" : ` in the place ${place}`);
+
 /**
- * Returns what a repository's worktrees are doing. The next expiry costs one look-up, and the numbers are counted along
- * an index each (D-031). A lease whose time has passed is not the next to expire: a command still runs under it.
+ * Returns what a repository's worktrees in a place are doing. The next expiry costs one look-up, and the numbers are
+ * counted along an index each (D-031). A lease whose time has passed is not the next to expire: a command still runs
+ * under it.
  */
-const capacityOf = step(function* ({ id, max_worktrees }: RowOf["repository"], { now }: Context) {
+const capacityOf = step(function* ({ id, max_worktrees }: RowOf["repository"], place: string, { now }: Context) {
+  const there = sql`repository_id = ${id} AND place = ${place}`;
   const next = yield* first<{ lease_expires_at: number }>(sql`
     SELECT lease_expires_at FROM worktrees
-    WHERE repository_id = ${id} AND lease_expires_at IS NOT NULL AND lease_expires_at > ${now}
+    WHERE ${there} AND lease_expires_at IS NOT NULL AND lease_expires_at > ${now}
     ORDER BY lease_expires_at LIMIT 1`);
   const { in_use } = yield* one<{ in_use: number }>(sql`
-    SELECT count(*) AS in_use FROM worktrees WHERE repository_id = ${id} AND lease_expires_at IS NOT NULL`);
+    SELECT count(*) AS in_use FROM worktrees WHERE ${there} AND lease_expires_at IS NOT NULL`);
   const { quarantined } = yield* one<{ quarantined: number }>(sql`
-    SELECT count(*) AS quarantined FROM worktrees WHERE repository_id = ${id} AND state = 'quarantined'`);
+    SELECT count(*) AS quarantined FROM worktrees WHERE ${there} AND state = 'quarantined'`);
   return {
     earliestExpiryAt: dateOrNull(next?.lease_expires_at ?? null),
     inUse: in_use,
     quarantined,
     maxWorktrees: max_worktrees,
+    place,
   };
 });
 
@@ -296,14 +328,15 @@ export const grantWorktree = step(function* (
 const createWorktree = step(function* (
   input: Reservation,
   path: string,
-  { runnerId, owner }: Holder,
+  { runnerId, owner, place }: Holder,
   context: Context,
 ) {
   const { now, changed } = context;
-  yield* requireFreePath(path);
+  yield* requireFreePath(place, path);
   const row: WorktreeRow = {
     id: input.id,
     repository_id: input.repositoryId,
+    place,
     path,
     ...unknownFacts,
     pinned: 0,
@@ -323,7 +356,7 @@ const createWorktree = step(function* (
   };
   if (!(yield* insertRows("worktree", [row], context)))
     fail("conflict", { reason: "exists", worktreeId: row.id }, `worktree ${row.id} exists already`);
-  yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${input.repositoryId}`);
+  yield* countWorktree(row);
   changed({
     entity: "worktree",
     id: row.id,
@@ -331,13 +364,20 @@ const createWorktree = step(function* (
     version: 1,
     fence: 1,
     sessionId: input.sessionId,
-    detail: { owner, path },
+    detail: { owner, place, path },
   });
   return row;
 });
 
-const requireFreePath = step(function* (path: string) {
-  const other = yield* first<{ id: string }>(sql`SELECT id FROM worktrees WHERE path = ${path} AND state <> 'removed'`);
+/** Returns the condition for worktrees with this path. On PostgreSQL, an index entry has room for the hash of it alone. */
+export function hasPath(path: string): Statement {
+  return sql`/*+ md5( */ path /*+ ) */ = /*+ md5( */ ${path} /*+ ) */`;
+}
+
+/** Fails unless no other worktree in the place has the path. */
+export const requireFreePath = step(function* (place: string, path: string) {
+  const other = yield* first<{ id: string }>(sql`
+    SELECT id FROM worktrees WHERE place = ${place} AND ${hasPath(path)} AND state <> 'removed'`);
   if (other === undefined) return;
   fail(
     "conflict",

@@ -6,6 +6,7 @@ import { after } from "../clock.ts";
 import type { Context } from "../context.ts";
 import { integer, list as listOf, oneOf, page, record, text as textValue, time } from "../model/codec.ts";
 import { asJson, Fence, Id, LeaseTtl, listInput, Name, NewId, oneOrMore, text } from "../model/fields.ts";
+import { PlaceName, placeOfHost } from "../model/places.ts";
 import { Runner } from "../model/runners.ts";
 import { runnerStates } from "../model/vocabulary.ts";
 import { operation } from "../operation.ts";
@@ -21,13 +22,21 @@ import { drainTopic } from "./topics.ts";
 type Row = RowOf["runner"];
 
 /** The fields that `changes` shows when a runner registers again with other ones. */
-const changeable: Changeable = { name: "plain", host: "plain", pid: "plain", labels: "json", state: "plain" };
+const changeable: Changeable = {
+  name: "plain",
+  host: "plain",
+  place: "plain",
+  pid: "plain",
+  labels: "json",
+  state: "plain",
+};
 
 const RegisterInput = z.strictObject({
   id: NewId,
   name: Name,
   bootId: NewId,
   host: text(255).default("localhost"),
+  place: PlaceName.optional(),
   pid: z.int().min(0).default(0),
   labels: asJson(z.record(Name, text(1_000))).prefault({}),
   ttlMs: LeaseTtl.default(60_000),
@@ -38,7 +47,8 @@ const RegisterInput = z.strictObject({
  * Registers a runner. Registering a boot id again updates that runner, renews it and sets it online, even if it was
  * draining or stalled.
  *
- * Input    bootId: identifies one run of the runner's process. ttlMs: the time for which the runner counts as alive
+ * Input    bootId: identifies one run of the runner's process. place: where the runner can use directories, for its
+ *          reservations (default: its host, or the place without a name for `localhost`). ttlMs: the time for which the runner counts as alive
  *          without a heartbeat. replaces: the id of an earlier run of the same name that has ended. It is gone from now
  *          on, and its leases end at once, as if their time had passed; what it still reports is refused
  * Fails    invalid_transition when the runner of this boot id is gone: register with a new one
@@ -54,14 +64,16 @@ export const register = operation({
   output: Runner,
   errors: ["invalid_transition", "conflict", "not_found"],
   *run(input, context) {
-    const row = yield* storeRunner(input, context);
+    const row = yield* storeRunner({ ...input, place: input.place ?? placeOfHost(input.host) }, context);
     if (input.replaces !== undefined) yield* replaceRunner(input.replaces, row, context);
     return row;
   },
 });
 
+type Registration = z.output<typeof RegisterInput> & { readonly place: string };
+
 /** Adds the runner of a boot id, or updates it. */
-const storeRunner = step(function* (input: z.output<typeof RegisterInput>, context: Context): Body<Row> {
+const storeRunner = step(function* (input: Registration, context: Context): Body<Row> {
   const { changed, counted } = context;
   const before = yield* first<Row>(sql`SELECT * FROM runners WHERE boot_id = ${input.bootId} ${forUpdate}`);
   if (before?.state === "gone") {
@@ -72,20 +84,21 @@ const storeRunner = step(function* (input: z.output<typeof RegisterInput>, conte
   // When two transactions find no row, one of them adds it, and the other then finds it.
   if (row === undefined) return yield* storeRunner(input, context);
   counted("runner", before?.state, "online");
-  const { id, version, name, host, pid } = row;
-  const detail = before === undefined ? { name, host, pid } : changedFields(changeable, before, row);
+  const { id, version, name, host, place, pid } = row;
+  const detail = before === undefined ? { name, host, place, pid } : changedFields(changeable, before, row);
   if (version !== before?.version) changed({ entity: "runner", id, op: "register", version, detail });
   return row;
 });
 
 /** Adds a runner, or returns undefined when another transaction has added one with this boot id. */
-const insertRunner = step(function* (input: z.output<typeof RegisterInput>, { now }: Context) {
+const insertRunner = step(function* (input: Registration, { now }: Context) {
   return yield* first<Row>(sql`
     INSERT INTO runners (
       id,
       name,
       boot_id,
       host,
+      place,
       pid,
       labels,
       state,
@@ -98,6 +111,7 @@ const insertRunner = step(function* (input: z.output<typeof RegisterInput>, { no
       ${input.name},
       ${input.bootId},
       ${input.host},
+      ${input.place},
       ${input.pid},
       ${input.labels},
       'online',
@@ -111,12 +125,13 @@ const insertRunner = step(function* (input: z.output<typeof RegisterInput>, { no
 });
 
 /** Renews a locked runner that registers again, with the fields that it has now. */
-const updateRunner = step(function* (before: Row, input: z.output<typeof RegisterInput>, { now }: Context) {
+const updateRunner = step(function* (before: Row, input: Registration, { now }: Context) {
   const isRepeated = changedFields(changeable, before, { ...input, state: "online" }) === undefined;
   return yield* one<Row>(sql`
     UPDATE runners SET
       name = ${input.name},
       host = ${input.host},
+      place = ${input.place},
       pid = ${input.pid},
       labels = ${input.labels},
       state = 'online',

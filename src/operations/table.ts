@@ -51,6 +51,7 @@ export const operations = {
     release: worktrees.release,
     quarantine: worktrees.quarantine,
     restore: worktrees.restore,
+    adopt: worktrees.adopt,
     evict: worktreeEviction.evict,
     evictUnused: worktreeEviction.evictUnused,
     completeEvict: worktreeEviction.completeEvict,

@@ -1,5 +1,7 @@
 // The topics that waiting calls are parked on, as text that also travels between the processes that share a PostgreSQL
 // database. A commit that touches a topic wakes the calls parked on it, and one of those parked on its kind (D-102).
+import { shortPlace } from "../model/places.ts";
+import type { WorktreeRow } from "../model/worktrees.ts";
 
 /** The kind of readyTopic: for calls that may claim a command of any session without a worktree. */
 export const readyKind = "ready";
@@ -16,11 +18,12 @@ export const changesTopic = "changes";
 /** The topics of calls that wait for the next row of `changes` of an entity, or of a session. */
 export const entityChangesTopic = (entity: string): string => `changes:entity:${entity}`;
 export const sessionChangesTopic = (sessionId: string): string => `changes:session:${sessionId}`;
-/** The kind of freeWorktreeTopic: for calls that take any free worktree of the repository. */
-export const freeWorktreeKind = (repositoryId: string): string => `worktrees:${repositoryId}`;
-/** The topic of a worktree that is free, or whose place in the repository is. */
-export const freeWorktreeTopic = (repositoryId: string, worktreeId: string): string =>
-  `worktrees:${repositoryId}:${worktreeId}`;
+/** The kind of freeWorktreeTopic: for calls that take any free worktree of the repository in a place. */
+export const freeWorktreeKind = (repositoryId: string, place: string): string =>
+  `worktrees:${repositoryId}:${shortPlace(place)}`;
+/** The topic of a worktree that is free, or that has left room for another one in its place. */
+export const freeWorktreeTopic = (row: Pick<WorktreeRow, "id" | "repository_id" | "place">): string =>
+  `${freeWorktreeKind(row.repository_id, row.place)}:${row.id}`;
 /** The topic of calls that wait for worktrees of a repository whose own row has changed. */
 export const repositoryTopic = (repositoryId: string): string => `repository:${repositoryId}`;
 /** The topic of calls that wait for the session to end. */

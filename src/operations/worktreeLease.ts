@@ -5,10 +5,11 @@ import type { SessionRow } from "../model/sessions.ts";
 import type { Release, WorktreeState } from "../model/vocabulary.ts";
 import { releases, type WorktreeRow } from "../model/worktrees.ts";
 import { present } from "../present.ts";
-import { change, first, forUpdate, type Statement, skipLocked, sql, step } from "../sql.ts";
+import { first, forUpdate, type Statement, skipLocked, sql, step } from "../sql.ts";
 import { type Changeable, changedFields } from "./changeDetail.ts";
 import { writeRow } from "./rowWrite.ts";
 import { freeWorktreeTopic } from "./topics.ts";
+import { uncountWorktree } from "./worktreeCounts.ts";
 
 /** The facts that a holder reports about its worktree: a value, null when it is unknown, or nothing. */
 interface ReportedFacts {
@@ -43,7 +44,13 @@ export function worktreeFacts(reported: ReportedFacts, fence: number): Partial<W
 }
 
 /** The facts that `changes` shows when they change. The lease has columns of its own there. */
-const changeable: Changeable = { commitSha: "plain", environmentHash: "plain", sizeBytes: "plain", pinned: "flag" };
+const changeable: Changeable = {
+  place: "plain",
+  commitSha: "plain",
+  environmentHash: "plain",
+  sizeBytes: "plain",
+  pinned: "flag",
+};
 
 /** Writes changed columns of a worktree, raises its version, and adds a row to the change feed. */
 export const saveWorktree = step(function* (
@@ -85,7 +92,8 @@ export interface LeaseEnd {
 }
 
 /**
- * Ends a lease, and frees the place of a worktree that is removed with it. The caller has locked the repository then.
+ * Ends a lease, and makes room for another worktree when this one is removed with it. The caller has locked the
+ * repository then.
  */
 export const endLease = step(function* (before: WorktreeRow, end: LeaseEnd, context: Context) {
   const row = yield* saveWorktree(
@@ -106,9 +114,8 @@ export const endLease = step(function* (before: WorktreeRow, end: LeaseEnd, cont
     end.reason,
     end.sessionId,
   );
-  if (end.state === "removed")
-    yield* change(sql`UPDATE repositories SET worktree_count = worktree_count - 1 WHERE id = ${row.repository_id}`);
-  context.wake(freeWorktreeTopic(row.repository_id, row.id));
+  if (end.state === "removed") yield* uncountWorktree(row);
+  context.wake(freeWorktreeTopic(row));
   return row;
 });
 

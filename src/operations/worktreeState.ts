@@ -73,12 +73,13 @@ export const expireWorktreeLeases = step(function* (context: Context, { limit, r
 });
 
 /**
- * Ends the lease in a repository that expired first. Returns false when none has expired. The caller has locked the
- * repository, and may wait for the session and the worktree (D-105).
+ * Ends the lease of a repository's worktree in a place that expired first. Returns false when none has expired. The caller
+ * has locked the repository, and may wait for the session and the worktree (D-105).
  */
-export const expireOldestWorktreeLease = step(function* (repositoryId: string, context: Context) {
+export const expireOldestWorktreeLease = step(function* (repositoryId: string, place: string, context: Context) {
   for (;;) {
-    const [expired] = yield* expiredLeases(sql`repository_id = ${repositoryId}`, 1, context);
+    const there = sql`repository_id = ${repositoryId} AND place = ${place}`;
+    const [expired] = yield* expiredLeases(there, 1, context);
     if (expired === undefined) return false;
     const session = yield* lockBoundSession(expired.id, expired.fence);
     // What has changed since the row was read is not found again.

@@ -3,6 +3,7 @@
 // the holder creates, cleans and removes the directory itself.
 import { z } from "zod";
 import { after } from "../clock.ts";
+import type { Context } from "../context.ts";
 import { page } from "../model/codec.ts";
 import { Directory } from "../model/directories.ts";
 import {
@@ -18,19 +19,29 @@ import {
   Version,
   WaitMs,
 } from "../model/fields.ts";
+import { PlaceName } from "../model/places.ts";
 import { releaseKinds, worktreeStates } from "../model/vocabulary.ts";
 import { Lease, Worktree, type WorktreeRow } from "../model/worktrees.ts";
 import { fail, operation } from "../operation.ts";
-import { change, first, one, sql } from "../sql.ts";
+import { first, one, sql, step } from "../sql.ts";
 import { leaseLost, requireState } from "./failures.ts";
 import { filter, listPage } from "./paging.ts";
 import { lockActiveRepository } from "./repositories.ts";
-import { holderRule, namesHolder, reserveFields, reserveWorktree, tooManyWorktrees } from "./reservation.ts";
-import { getRow, lockRow } from "./rows.ts";
+import {
+  hasPath,
+  holderRule,
+  namesHolder,
+  requireFreePath,
+  reserveFields,
+  reserveWorktree,
+  tooManyWorktrees,
+} from "./reservation.ts";
+import { getRow, lockRow, type RowOf } from "./rows.ts";
 import { dueSession, keepSessionActive, type WithDueSession } from "./sessionActivity.ts";
 import { lockBoundSession } from "./sessionState.ts";
 import { freeWorktreeTopic } from "./topics.ts";
 import { requireVersion } from "./versions.ts";
+import { countWorktree, recountWorktree, worktreesInPlace } from "./worktreeCounts.ts";
 import { isSameRelease, saveWorktree, stateAfterRelease, unknownFacts, worktreeFacts } from "./worktreeLease.ts";
 import {
   endWorktreeLease,
@@ -50,21 +61,23 @@ const factFields = {
 };
 
 /**
- * Leases the free worktree that fits best. The best fit has the same commit and environment, the next the same
+ * Leases the free worktree of a place that fits best. The best fit has the same commit and environment, the next the same
  * environment, the next the same commit, and the last is the one that was not used for the longest time; among equal
- * fits an idle worktree goes before a dirty one. If none is free and the repository has fewer than maxWorktrees, leases
- * a new worktree in `creating`, which the caller then creates at its path.
+ * fits an idle worktree goes before a dirty one. If none is free and the repository has fewer than maxWorktrees in this
+ * place, leases a new worktree in `creating`, which the caller then creates at its path.
  *
  * Input    sessionId: binds worktree and fence to the session; commitSha is then the session's commit by default, and
  *          only the runner that holds the worktree can claim the session's commands. waitMs: the time to wait for a free
- *          worktree. path: the absolute path of a new worktree (default: its id within the repository's worktreeRoot)
+ *          worktree. path: the absolute path of a new worktree (default: its id within the repository's worktreeRoot).
+ *          place: where the caller can use directories (default: the place of the runner, or the one without a name);
+ *          worktrees of other places are neither granted nor counted
  * Result   the lease; pass its fencing token (`fence`) with every later call about the worktree
  * Fails    not_found | invalid_transition | conflict { reason: "bound" | "path" | "repository" | "exists" }
- *          | capacity_exhausted { earliestExpiryAt, inUse, quarantined, maxWorktrees }, which is not retryable when all
- *          worktrees are quarantined or none is allowed | invalid_input when a new worktree has no path
+ *          | capacity_exhausted { earliestExpiryAt, inUse, quarantined, maxWorktrees, place }, which is not retryable when
+ *          all worktrees of the place are quarantined or none is allowed | invalid_input when a new worktree has no path
  * Effect   one row of worktrees, perhaps one of sessions; one row of changes for each. Expired leases that the search
  *          ends stay ended, also when no worktree became free and the call fails with capacity_exhausted
- * Cost     at most 13 statements, each by an index; the same for ten worktrees and for ten thousand, except that leased
+ * Cost     at most 15 statements, each by an index; the same for ten worktrees and for ten thousand, except that leased
  *          and quarantined ones are counted when none is free
  */
 export const reserve = operation({
@@ -91,8 +104,9 @@ export const reserve = operation({
  * Registers an existing directory as a free worktree.
  *
  * Input    path: absolute; /a/, /a//b and /a/./b are stored as what they mean. clean: false when the directory must be
- *          scrubbed before use
- * Result   the worktree; registering the same path of the same repository again changes nothing
+ *          scrubbed before use. place: where the directory is, for callers of the same place (default: the one without
+ *          a name)
+ * Result   the worktree; registering the same path in the same place for the same repository again changes nothing
  * Fails    not_found | invalid_transition | conflict { reason: "path" | "exists" } | capacity_exhausted
  */
 export const register = operation({
@@ -100,6 +114,7 @@ export const register = operation({
   input: z.strictObject({
     id: NewId,
     repositoryId: Id,
+    place: PlaceName.default(""),
     path: Directory,
     commitSha: CommitSha.optional(),
     environmentHash: Hash.optional(),
@@ -113,18 +128,19 @@ export const register = operation({
     const { now, changed, wake, counted } = context;
     const repository = yield* lockActiveRepository(input.repositoryId);
     const known = yield* first<WorktreeRow>(
-      sql`SELECT * FROM worktrees WHERE path = ${input.path} AND state <> 'removed'`,
+      sql`SELECT * FROM worktrees WHERE place = ${input.place} AND ${hasPath(input.path)} AND state <> 'removed'`,
     );
     if (known?.repository_id === input.repositoryId) return known;
     if (known !== undefined) {
       const message = `worktree ${known.id} of another repository has the path ${input.path}: choose another one`;
       fail("conflict", { reason: "path", worktreeId: known.id }, message);
     }
-    if (repository.worktree_count >= repository.max_worktrees) throw yield* tooManyWorktrees(repository, context);
+    yield* requireRoom(repository, input.place, context);
     const row = yield* one<WorktreeRow>(sql`
       INSERT INTO worktrees (
         id,
         repository_id,
+        place,
         path,
         commit_sha,
         commit_fence,
@@ -139,6 +155,7 @@ export const register = operation({
       ) VALUES (
         ${input.id},
         ${input.repositoryId},
+        ${input.place},
         ${input.path},
         ${input.commitSha ?? null},
         ${input.commitSha === undefined ? null : 0},
@@ -152,10 +169,49 @@ export const register = operation({
         ${now}
       )
       RETURNING *`);
-    yield* change(sql`UPDATE repositories SET worktree_count = worktree_count + 1 WHERE id = ${repository.id}`);
+    yield* countWorktree(row);
     counted("worktree", undefined, row.state);
-    changed({ entity: "worktree", id: row.id, op: "register", version: 1, fence: 0, detail: { path: row.path } });
-    wake(freeWorktreeTopic(repository.id, row.id));
+    const detail = { place: row.place, path: row.path };
+    changed({ entity: "worktree", id: row.id, op: "register", version: 1, fence: 0, detail });
+    wake(freeWorktreeTopic(row));
+    return row;
+  },
+});
+
+/** Fails unless a locked repository allows one more worktree in the place. */
+const requireRoom = step(function* (repository: RowOf["repository"], place: string, context: Context) {
+  const count = yield* worktreesInPlace(repository.id, place);
+  if (count >= repository.max_worktrees) throw yield* tooManyWorktrees(repository, place, count, context);
+});
+
+/**
+ * Says that the directory of a worktree is in another place than was known: it counts there from now on, and is granted
+ * there alone. Its lease, if there is one, goes on. For worktrees from before there were places, and for a machine that
+ * has got another name. Repeating the call changes nothing.
+ *
+ * Input    place: where the directory is
+ * Fails    not_found | invalid_transition when the worktree is removed | conflict { reason: "path" | "version" }
+ *          | capacity_exhausted when the place has no room
+ * Effect   one row of worktrees; one row of changes
+ */
+export const adopt = operation({
+  access: "write",
+  input: z.strictObject({ worktreeId: Id, place: PlaceName, expectedVersion: Version.optional() }),
+  output: Worktree,
+  errors: ["not_found", "invalid_transition", "conflict", "capacity_exhausted"],
+  *run({ worktreeId, place, expectedVersion }, context) {
+    const { repository_id } = yield* getRow("worktree", worktreeId);
+    const repository = yield* lockRow("repository", repository_id);
+    const before = yield* lockRow("worktree", worktreeId);
+    if (before.place === place) return before;
+    requireVersion(before, expectedVersion);
+    requireState(before, "worktree", ["creating", "idle", "dirty", "leased", "quarantined", "evicting"]);
+    yield* requireFreePath(place, before.path);
+    yield* requireRoom(repository, place, context);
+    const row = yield* saveWorktree(before, { place }, "adopt", context);
+    yield* recountWorktree(before, row);
+    // There is room in one place, and perhaps a free worktree in the other.
+    for (const one of [before, row]) context.wake(freeWorktreeTopic(one));
     return row;
   },
 });
@@ -312,7 +368,7 @@ export const restore = operation({
     if (before.state === "dirty") return before;
     requireVersion(before, expectedVersion);
     requireState(before, "worktree", ["quarantined"]);
-    context.wake(freeWorktreeTopic(before.repository_id, worktreeId));
+    context.wake(freeWorktreeTopic(before));
     return yield* saveWorktree(before, { ...unknownFacts, state: "dirty", ended_from: null }, "restore", context);
   },
 });
@@ -336,7 +392,7 @@ export const get = operation({
 /**
  * Lists worktrees. A row must match all filters that are present.
  *
- * Input    runnerId: the runner that holds the worktree
+ * Input    runnerId: the runner that holds the worktree. place: where the directories are; without it, all places
  * Cost     1 statement along an index. With filters besides runnerId, 2 statements that read at most 5 000 rows
  */
 export const list = operation({
@@ -345,6 +401,7 @@ export const list = operation({
     repositoryId: Id.optional(),
     state: oneOrMore(worktreeStates),
     runnerId: Id.optional(),
+    place: PlaceName.optional(),
   }),
   output: page(Worktree),
   errors: [],
@@ -354,8 +411,9 @@ export const list = operation({
         runner: filter(sql`lease_runner_id`, input.runnerId),
         repository: filter(sql`repository_id`, input.repositoryId),
         state: filter(sql`state`, input.state),
+        place: filter(sql`place`, input.place),
       },
-      indexes: [["runner"], ["repository", "state"], ["repository"], ["state"]],
+      indexes: [["runner"], ["repository", "state"], ["repository"], ["state"], ["place"]],
     });
   },
 });

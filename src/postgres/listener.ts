@@ -7,8 +7,8 @@ import { realTime } from "../realTime.ts";
 import type { Touched } from "../wire.ts";
 import type { PostgresConnection } from "./connection.ts";
 
-/** The number of topics in one notification, whose payload must be shorter than 8 000 bytes. Topics have up to 84. */
-const topicsPerPayload = 90;
+/** The number of topics in one notification, whose payload must be shorter than 8 000 bytes. Topics have up to 94. */
+const topicsPerPayload = 80;
 /** The number of unsent topics beyond which `*`, all topics, replaces them. */
 const topicsMax = 1_000;
 /** The time between two attempts to listen again. */

@@ -324,12 +324,20 @@ const lookups: readonly (readonly [subject: string, statement: RegExp, index: st
   ],
   [
     "a free worktree of an environment",
-    /repository_id = \? AND environment_hash = \? AND state IN/,
+    /repository_id = \? AND place = \? AND environment_hash = \? AND state IN/,
     "worktrees_environment",
   ],
-  ["a free worktree of a commit", /repository_id = \? AND commit_sha = \? AND state IN/, "worktrees_commit"],
-  ["any free worktree", /repository_id = \? AND TRUE AND state IN \('idle', 'dirty'\)/, "worktrees_any"],
-  ["the worktree to evict", /FROM worktrees .*state IN \('idle', 'dirty'\) AND NOT pinned/, "worktrees_evictable"],
+  [
+    "a free worktree of a commit",
+    /repository_id = \? AND place = \? AND commit_sha = \? AND state IN/,
+    "worktrees_commit",
+  ],
+  ["any free worktree", /repository_id = \? AND place = \? AND TRUE AND state IN \('idle', 'dirty'\)/, "worktrees_any"],
+  [
+    "the worktree to evict",
+    /FROM worktrees .*place = \? AND state IN \('idle', 'dirty'\) AND NOT pinned/,
+    "worktrees_evictable",
+  ],
   [
     "the quarantined worktrees",
     /FROM worktrees WHERE .*state = 'quarantined'/,
@@ -337,14 +345,25 @@ const lookups: readonly (readonly [subject: string, statement: RegExp, index: st
   ],
   [
     "the earliest expiry of a repository's leases",
-    /repository_id = \? AND lease_expires_at IS NOT NULL AND lease_expires_at > \? ORDER BY/,
+    /repository_id = \? AND place = \? AND lease_expires_at IS NOT NULL AND lease_expires_at > \? ORDER BY/,
     "worktrees_next_free",
   ],
   [
     "the number of a repository's leases",
-    /count\(\*\) AS in_use FROM worktrees WHERE repository_id = \? AND lease_expires_at IS NOT NULL/,
+    /count\(\*\) AS in_use FROM worktrees WHERE repository_id = \? AND place = \? AND lease_expires_at IS NOT NULL/,
     "worktrees_next_free",
   ],
+  [
+    "the expired lease of a place",
+    /lease_expires_at <= \? AND repository_id = \? AND place = \?/,
+    "worktrees_next_free",
+  ],
+  [
+    "a worktree by its path in a place",
+    /SELECT id FROM worktrees WHERE place = \? AND .*path .* AND state <> 'removed'/,
+    "worktrees_path",
+  ],
+  ["the number of worktrees in a place", /SELECT worktree_count FROM repository_places/, "PRIMARY KEY"],
   ["the commands in one state", /FROM commands WHERE state = \? ORDER BY created_at, id/, "commands_page_of_state"],
   [
     "the history of one session",

@@ -85,6 +85,12 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
       check: "repository-worktree-count",
       statements: [update("repositories", "worktree_count = worktree_count + 1", idle.repositoryId)],
     },
+    {
+      check: "place-worktree-count",
+      statements: ["UPDATE repository_places SET worktree_count = worktree_count + 1"],
+    },
+    { check: "place-worktree-count", statements: ["UPDATE repository_places SET worktree_count = 0"] },
+    { check: "worktree-place", statements: ["DELETE FROM repository_places"] },
     { check: "worktree-ended-from", statements: [update("worktrees", "ended_from = 'leased'", leased.id)] },
     { check: "worktree-facts", statements: [update("worktrees", "commit_fence = fence + 1", idle.id)] },
     { check: "worktree-facts", statements: [update("worktrees", "commit_sha = 'a', commit_fence = NULL", leased.id)] },
@@ -190,7 +196,7 @@ export async function breakagesOf(store: Store, clock: TestClock): Promise<reado
     },
     {
       check: "session-kept-lease",
-      also: ["repository-worktree-count"],
+      also: ["repository-worktree-count", "worktree-place"],
       statements: [
         update(
           "worktrees",

@@ -275,8 +275,8 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/operations/reservation.ts", subject("worktrees"), [
     [
       "a repository has at most maxWorktrees worktrees",
-      "repository.worktree_count >= repository.max_worktrees",
-      "repository.worktree_count > repository.max_worktrees",
+      "count >= repository.max_worktrees",
+      "count > repository.max_worktrees",
     ],
     [
       "a reservation ends leases that have expired",
@@ -288,7 +288,7 @@ export const mutations: readonly Mutation[] = [
     ["a grant that needs a sync forgets the commit", "forgetsCommit: needsSync", "forgetsCommit: false"],
     [
       "nobody need retry when all worktrees are quarantined",
-      "retryable: worktree_count > details.quarantined",
+      "retryable: count > details.quarantined",
       "retryable: true",
     ],
     ["needsScrub tells of a dirty worktree", 'before?.state === "dirty" ? 1 : 0', "0"],
@@ -319,8 +319,52 @@ export const mutations: readonly Mutation[] = [
     ],
     ["what was being made is quarantined", 'row.state === "leased" ? "dirty" : "quarantined"', '"dirty"'],
   ]),
+  ...mutate("src/operations/worktreeCounts.ts", subject("worktrees"), [
+    [
+      "a removed worktree leaves the count",
+      "UPDATE repositories SET worktree_count = worktree_count - 1",
+      "UPDATE repositories SET worktree_count = worktree_count",
+    ],
+  ]),
+  ...mutate("src/operations/worktreeCounts.ts", subject("places"), [
+    [
+      "a removed worktree makes room in its place",
+      "UPDATE repository_places SET worktree_count = worktree_count - 1",
+      "UPDATE repository_places SET worktree_count = worktree_count",
+    ],
+    [
+      "a new worktree takes room in its place",
+      "repository_places.worktree_count + 1",
+      "repository_places.worktree_count",
+    ],
+    [
+      "a worktree that moves takes room in its new place",
+      "yield* leavePlace(before);\n  yield* enterPlace(row);",
+      "yield* leavePlace(before);",
+    ],
+  ]),
+  ...mutate("src/operations/reservation.ts", subject("places"), [
+    ["a worktree is granted in its place alone", "AND place = ${place} AND ${condition}", "AND ${condition}"],
+    ["a runner reserves in its place", "place: place ?? runner.place", 'place: place ?? ""'],
+    ["a path is unique within a place alone", "WHERE place = ${place} AND ${hasPath(path)}", "WHERE ${hasPath(path)}"],
+    [
+      "a call waits for its own place",
+      "[freeWorktreeKind(repository.id, place)]",
+      '[freeWorktreeKind(repository.id, "")]',
+    ],
+  ]),
+  ...mutate("src/operations/worktreeState.ts", subject("places"), [
+    ["an expired lease of another place is left alone", " AND place = ${place}", ""],
+  ]),
+  ...mutate("src/operations/worktreeEviction.ts", subject("places"), [
+    ["evict looks in its place alone", "AND place = ${place} AND state IN", "AND state IN"],
+    ["evictUnused looks in its place alone", "AND place = ${holder.place} AND", "AND"],
+    ["a named worktree of another place is refused", "place !== undefined && place !== row.place", "false"],
+  ]),
+  ...mutate("src/operations/fsck/placeChecks.ts", checkOfFile, [
+    ["the count of a place is checked", "worktree_count = 0 OR worktree_count <> ${placeCount}", "FALSE"],
+  ]),
   ...mutate("src/operations/worktreeLease.ts", subject("worktrees"), [
-    ["a removed worktree leaves the count", "worktree_count = worktree_count - 1", "worktree_count = worktree_count"],
     ["a fact outlives only its lease", "before.commit_fence === before.fence", "true"],
     ["only a holder vouches for facts", "!isByHolder ||", ""],
     [

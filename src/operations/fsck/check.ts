@@ -62,7 +62,7 @@ export interface Check {
 const findingsMax = 100;
 
 /** An id before all others. */
-const firstId = "00000000-0000-0000-0000-000000000000";
+export const firstId = "00000000-0000-0000-0000-000000000000";
 
 /** Returns the walk over a table whose rows have an id. */
 export function byId(from: Statement): Walk {

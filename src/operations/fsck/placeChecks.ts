@@ -1,13 +1,16 @@
 // Checks of repositories and worktrees.
 import { sql } from "../../sql.ts";
-import { byId, type Check } from "./check.ts";
-import { writeColumns } from "./repair.ts";
+import { countsOfPlace } from "../worktreeCounts.ts";
+import { byId, type Check, firstId } from "./check.ts";
+import { countPlace, writeColumns } from "./repair.ts";
 
 /** The states of a worktree that takes a place in its repository, each with a part of the index of states. */
 const worktreeCount = sql`(
   SELECT count(*) FROM worktrees
   WHERE repository_id = repositories.id
     AND state IN ('creating', 'idle', 'dirty', 'leased', 'quarantined', 'evicting'))`;
+
+const placeCount = countsOfPlace(sql`repository_places.repository_id`, sql`repository_places.place`);
 
 const unknownFacts = sql`commit_sha = NULL, commit_fence = NULL, environment_hash = NULL, environment_fence = NULL`;
 
@@ -26,6 +29,36 @@ export const placeChecks: readonly Check[] = [
       broken: sql`worktree_count <> ${worktreeCount}`,
     },
     repair: writeColumns("repository", () => sql`worktree_count = ${worktreeCount}`),
+    remedy: "Repair it: the worktrees are counted.",
+  },
+  {
+    name: "place-worktree-count",
+    says: "A place of a repository counts its worktrees that are not removed, of which it has some.",
+    walk: { from: sql`repository_places`, key: ["repository_id", "place"], start: [firstId, ""] },
+    rows: 16,
+    rule: {
+      id: sql`repository_id`,
+      found: sql`worktree_count`,
+      expected: placeCount,
+      broken: sql`worktree_count = 0 OR worktree_count <> ${placeCount}`,
+    },
+    repair: countPlace,
+    remedy: "Repair it: the worktrees are counted.",
+  },
+  {
+    name: "worktree-place",
+    says: "A worktree that is not removed is counted in its place.",
+    walk: worktrees,
+    rows: 5_000,
+    rule: {
+      id: sql`id`,
+      found: sql`place`,
+      broken: sql`
+        state <> 'removed' AND NOT EXISTS (
+          SELECT 1 FROM repository_places
+          WHERE repository_places.repository_id = worktrees.repository_id AND repository_places.place = worktrees.place)`,
+    },
+    repair: countPlace,
     remedy: "Repair it: the worktrees are counted.",
   },
   {

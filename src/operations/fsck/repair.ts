@@ -2,10 +2,11 @@
 // row again, with a new version and a row of changes.
 import type { Context } from "../../context.ts";
 import type { SessionRow } from "../../model/sessions.ts";
-import { type Body, first, forUpdate, type Statement, sql, step } from "../../sql.ts";
+import { type Body, change, first, forUpdate, one, type Statement, sql, step } from "../../sql.ts";
 import { type Entity, tables } from "../rows.ts";
 import { wakeClaims } from "../sessionState.ts";
-import { freeWorktreeTopic, sessionTopic } from "../topics.ts";
+import { repositoryTopic, sessionTopic } from "../topics.ts";
+import { countsOfPlace } from "../worktreeCounts.ts";
 import type { Check, FoundRow } from "./check.ts";
 
 type Repair = NonNullable<Check["repair"]>;
@@ -48,13 +49,47 @@ export function writeColumns(entity: Entity, columns: (context: Context) => Stat
       sessionId: entity === "session" ? row.id : row.session_id,
       detail: { check: name, found, expected },
     });
-    if (entity === "repository") context.wake(freeWorktreeTopic(row.id, row.id));
     if (entity === "session") {
       context.wake(sessionTopic(row.id));
       yield* wakeClaims(row as unknown as SessionRow, context);
     }
     return true;
   });
+}
+
+/**
+ * Counts the worktrees in a place of a repository anew: in the place of a count, or of a worktree. A count has neither a
+ * version nor changes in the feed.
+ */
+export const countPlace: Repair = step(function* (
+  { finding, repository_id, place }: FoundRow,
+  _check,
+  { wake },
+): Body<boolean> {
+  const at =
+    repository_id === undefined
+      ? yield* first<Placed>(sql`SELECT repository_id, place FROM worktrees WHERE id = ${finding}`)
+      : ({ repository_id, place } as Placed);
+  if (at === undefined) return false;
+  const { repository_id: id, place: name } = at;
+  yield* first(sql`SELECT id FROM repositories WHERE id = ${id} ${forUpdate}`);
+  const { count } = yield* one<{ count: number }>(sql`SELECT ${countsOfPlace(sql`${id}`, sql`${name}`)} AS count`);
+  const written = yield* change(
+    count === 0
+      ? sql`DELETE FROM repository_places WHERE repository_id = ${id} AND place = ${name}`
+      : sql`
+          INSERT INTO repository_places (repository_id, place, worktree_count) VALUES (${id}, ${name}, ${count})
+          ON CONFLICT (repository_id, place) DO UPDATE SET worktree_count = excluded.worktree_count
+          WHERE repository_places.worktree_count <> excluded.worktree_count`,
+  );
+  // A smaller count makes room.
+  wake(repositoryTopic(id));
+  return written > 0;
+});
+
+interface Placed {
+  readonly repository_id: string;
+  readonly place: string;
 }
 
 /**

@@ -63,9 +63,21 @@ export class Picks {
     return (this.oneIn(times) ? { [name]: value } : {}) as { readonly [Key in Name]?: Value };
   }
 
-  /** Returns the holder of a new lease: a runner, an owner, or both. */
-  holder(state: State): { readonly runnerId?: string; readonly owner?: string } {
+  /** Returns the holder of a new lease: a runner, an owner, or both, and now and then the place of the worktree. */
+  holder(state: State): { readonly runnerId?: string; readonly owner?: string; readonly place?: string } {
     const runnerId = this.id(state.runners, ({ state }) => state === "online");
-    return this.of([{ runnerId }, { runnerId }, { runnerId }, { owner: "owner" }, { runnerId, owner: "owner" }]);
+    const holder = this.of([
+      { runnerId },
+      { runnerId },
+      { runnerId },
+      { owner: "owner" },
+      { runnerId, owner: "owner" },
+    ]);
+    return { ...holder, ...this.place(6) };
+  }
+
+  /** Returns one of few places, or nothing. */
+  place(times: number): { readonly place?: string } {
+    return this.optional("place", this.of(["", "b"]), times);
   }
 }

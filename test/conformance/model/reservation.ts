@@ -26,6 +26,7 @@ export interface Reservation {
   readonly path?: string | undefined;
   readonly runnerId?: string | undefined;
   readonly owner?: string | undefined;
+  readonly place?: string | undefined;
   readonly ttlMs?: number | undefined;
 }
 
@@ -40,23 +41,41 @@ export function holderOf(state: State, { runnerId, owner }: Pick<Reservation, "r
   return { leaseRunnerId: runnerId, leaseOwner: owner ?? runner.name };
 }
 
+/** Returns the place of a call that reserves or evicts: the one that it names, or that of its runner. */
+export function placeOf(state: State, { runnerId, place }: Pick<Reservation, "runnerId" | "place">): string {
+  return place ?? (runnerId === undefined ? "" : liveRunner(state, runnerId).place);
+}
+
+/** Checks whether a worktree is of a repository and in a place. */
+export const isThere = (row: Worktree, repositoryId: string, place: string): boolean =>
+  row.repositoryId === repositoryId && row.place === place;
+
+/** Checks whether a repository has as many worktrees in a place as it allows. */
+export function isFullAt(state: State, { id, maxWorktrees }: Repository, place: string): boolean {
+  const count = [...state.worktrees.values()].filter(
+    (row) => isThere(row, id, place) && row.state !== "removed",
+  ).length;
+  return count >= maxWorktrees;
+}
+
 export function reserve(state: State, input: Reservation) {
   const repository = activeRepository(state, input.repositoryId);
   const holder = holderOf(state, input);
+  const place = placeOf(state, input);
   const session = input.sessionId === undefined ? undefined : reservingSession(state, repository, input.sessionId);
   const wanted = { commitSha: input.commitSha ?? session?.commitSha, environmentHash: input.environmentHash };
-  let found = search(state, repository, wanted);
-  const isFull = repository.worktreeCount >= repository.maxWorktrees;
-  while (found === undefined && isFull && expireOldest(state, (row) => row.repositoryId === repository.id))
-    found = search(state, repository, wanted);
-  if (found === undefined && isFull) throw noCapacity(state, repository, true);
+  let found = search(state, repository, place, wanted);
+  const isFull = isFullAt(state, repository, place);
+  while (found === undefined && isFull && expireOldest(state, (row) => isThere(row, repository.id, place)))
+    found = search(state, repository, place, wanted);
+  if (found === undefined && isFull) throw noCapacity(state, repository, place, true);
   const before = found?.row;
   const needsSync = isMissing(before?.commitSha, wanted.commitSha);
   const needsEnvironment = isMissing(before?.environmentHash, wanted.environmentHash);
   const ttlMs = input.ttlMs ?? tickMs;
   const worktree =
     before === undefined
-      ? create(state, input, repository, holder)
+      ? create(state, { ...input, place }, repository, holder)
       : grant(state, before, holder, { to: "leased", needsSync, needsEnvironment, ttlMs, sessionId: session?.id });
   if (session !== undefined) {
     const bound = state.sessions.get(session.id) as Session;
@@ -93,10 +112,11 @@ function reservingSession(state: State, repository: Repository, id: string): Ses
 function search(
   state: State,
   { id }: Repository,
+  place: string,
   { commitSha, environmentHash }: { commitSha: string | undefined; environmentHash: string | undefined },
 ) {
   const free = [...state.worktrees.values()].filter(
-    (row) => row.repositoryId === id && (row.state === "idle" || row.state === "dirty"),
+    (row) => isThere(row, id, place) && (row.state === "idle" || row.state === "dirty"),
   );
   const hasCommit = (row: Worktree) => commitSha !== undefined && row.commitSha === commitSha;
   const hasEnvironment = (row: Worktree) => environmentHash !== undefined && row.environmentHash === environmentHash;
@@ -115,14 +135,20 @@ function search(
   return undefined;
 }
 
-export function noCapacity(state: State, { id, maxWorktrees }: Repository, keepsChanges = false): Failure {
-  const rows = [...state.worktrees.values()].filter(({ repositoryId }) => repositoryId === id);
+export function noCapacity(
+  state: State,
+  { id, maxWorktrees }: Repository,
+  place: string,
+  keepsChanges = false,
+): Failure {
+  const rows = [...state.worktrees.values()].filter((row) => isThere(row, id, place));
   const expiries = rows.flatMap(({ leaseExpiresAt: at }) => (at !== null && at > state.now ? [at] : []));
   const details = {
     earliestExpiryAt: expiries.length === 0 ? null : Math.min(...expiries),
     inUse: rows.filter(({ leaseExpiresAt }) => leaseExpiresAt !== null).length,
     quarantined: rows.filter((row) => row.state === "quarantined").length,
     maxWorktrees,
+    place,
   };
   return new Failure("capacity_exhausted", details, keepsChanges);
 }
@@ -158,24 +184,32 @@ export function grant(state: State, before: Worktree, holder: Holder, terms: Gra
   );
 }
 
-/** Returns the worktree, not removed, that has the path. */
-export function withPath(state: State, path: string): Worktree | undefined {
-  return [...state.worktrees.values()].find((row) => row.path === path && row.state !== "removed");
+/** Returns the worktree, not removed, that has the path in a place. */
+export function withPath(state: State, place: string, path: string): Worktree | undefined {
+  return [...state.worktrees.values()].find(
+    (row) => row.place === place && row.path === path && row.state !== "removed",
+  );
 }
 
 export const unused = { commitSha: null, environmentHash: null, pinned: false, sizeBytes: null, useCount: 0 } as const;
 
-function create(state: State, input: Reservation, { id, worktreeRoot }: Repository, holder: Holder): Worktree {
+function create(
+  state: State,
+  input: Reservation & { place: string },
+  { id, worktreeRoot }: Repository,
+  holder: Holder,
+): Worktree {
   const { now } = state;
   const path = input.path ?? (worktreeRoot === null ? undefined : `${worktreeRoot}/${input.id}`);
   if (path === undefined) throw new Failure("invalid_input");
-  const other = withPath(state, path);
+  const other = withPath(state, input.place, path);
   if (other !== undefined) throw new Failure("conflict", { reason: "path", worktreeId: other.id });
   const row: Worktree = {
     ...unused,
     ...holder,
     id: input.id as string,
     repositoryId: id,
+    place: input.place,
     path,
     state: "creating",
     fence: 1,

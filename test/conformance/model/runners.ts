@@ -44,7 +44,7 @@ export function reapRunners(state: State): string[] {
 }
 
 const bootIds = [1, 2, 3, 4].map((number) => `0000000${number}-0000-7000-8000-00000000b007`);
-const changeable = ["name", "host", "pid", "state"] as const;
+const changeable = ["name", "host", "place", "pid", "state"] as const;
 
 export const runners = modelOf("runners", {
   register: {
@@ -54,13 +54,14 @@ export const runners = modelOf("runners", {
       name: picks.of(["runner", "runner", "other"]),
       bootId: picks.of(bootIds),
       pid: picks.of([1, 1, 2]),
+      ...picks.place(4),
       ttlMs: picks.of([3, 10]) * tickMs,
       ...picks.optional("replaces", picks.id(state.runners), 4),
     }),
-    run({ id = "", name, bootId = "", pid = 0, ttlMs = tickMs, replaces }, state) {
+    run({ id = "", name, bootId = "", place = "", pid = 0, ttlMs = tickMs, replaces }, state) {
       const before = [...state.runners.values()].find((runner) => runner.bootId === bootId);
       if (before?.state === "gone") throw new Failure("invalid_transition", { entity: "runner", state: "gone" });
-      const fields = { name, host: "localhost", pid, state: "online" } as const;
+      const fields = { name, host: "localhost", place, pid, state: "online" } as const;
       const alive = { heartbeatAt: state.now, expiresAt: state.now + ttlMs };
       const isRepeated = before !== undefined && changeable.every((field) => before[field] === fields[field]);
       const row: Runner =

@@ -21,6 +21,7 @@ export const waking = [
   "worktrees.release",
   "worktrees.register",
   "worktrees.restore",
+  "worktrees.adopt",
   "worktrees.completeEvict",
   "repositories.upsert",
   "runners.drain",

@@ -3,7 +3,7 @@ import { byId, fits, inOrderOfIds, page, wholePage } from "./lists.ts";
 import { modelOf } from "./operation.ts";
 import type { Picks } from "./picks.ts";
 import { activeRepository, countWorktrees } from "./repositories.ts";
-import { grant, holderOf, noCapacity, reserve, unused, withPath } from "./reservation.ts";
+import { grant, holderOf, isFullAt, isThere, noCapacity, placeOf, reserve, unused, withPath } from "./reservation.ts";
 import { keepActive, sessionOf, unbind } from "./sessionState.ts";
 import {
   Failure,
@@ -83,21 +83,23 @@ export const worktrees = modelOf("worktrees", {
       id: picks.newId(),
       repositoryId: picks.id(state.repositories),
       path: picks.of(paths),
+      ...picks.place(3),
       clean: picks.oneIn(2),
       pinned: picks.oneIn(4),
       ...picks.optional("commitSha", picks.of(commits)),
       ...picks.optional("environmentHash", picks.of(environments)),
     }),
-    run({ id = "", repositoryId, path, clean = false, commitSha, environmentHash, pinned = false }, state) {
+    run({ id = "", repositoryId, place = "", path, clean = false, commitSha, environmentHash, pinned = false }, state) {
       const repository = activeRepository(state, repositoryId);
-      const known = withPath(state, path);
+      const known = withPath(state, place, path);
       if (known?.repositoryId === repositoryId) return known;
       if (known !== undefined) throw new Failure("conflict", { reason: "path", worktreeId: known.id });
-      if (repository.worktreeCount >= repository.maxWorktrees) throw noCapacity(state, repository);
+      if (isFullAt(state, repository, place)) throw noCapacity(state, repository, place);
       const row: Worktree = {
         ...unused,
         id,
         repositoryId,
+        place,
         path,
         commitSha: commitSha ?? null,
         environmentHash: environmentHash ?? null,
@@ -211,6 +213,23 @@ export const worktrees = modelOf("worktrees", {
       return saveWorktree(state, { ...row, state: "dirty", hidden: { ...row.hidden, endedFrom: null } }, "restore");
     },
   },
+  adopt: {
+    input(picks, state) {
+      const row = picks.row(state.worktrees, ({ state }) => state !== "removed");
+      return { worktreeId: picks.idOf(row), place: picks.of(["b", ""]), ...picks.version(row) };
+    },
+    run({ worktreeId, place, expectedVersion }, state) {
+      const before = get(state.worktrees, "worktree", worktreeId);
+      if (before.place === place) return before;
+      requireVersion(before, expectedVersion);
+      if (before.state === "removed") throw new Failure("invalid_transition", { entity: "worktree", state: "removed" });
+      const other = withPath(state, place, before.path);
+      if (other !== undefined) throw new Failure("conflict", { reason: "path", worktreeId: other.id });
+      const repository = get(state.repositories, "repository", before.repositoryId);
+      if (isFullAt(state, repository, place)) throw noCapacity(state, repository, place);
+      return saveWorktree(state, { ...before, place }, "adopt");
+    },
+  },
   evict: {
     weight: 2,
     input(picks, state) {
@@ -224,16 +243,19 @@ export const worktrees = modelOf("worktrees", {
         ttlMs: picks.of(ttls),
       };
     },
-    run({ repositoryId, worktreeId, runnerId, owner, ttlMs }, state) {
+    run({ repositoryId, worktreeId, runnerId, owner, place: asked, ttlMs }, state) {
       const holder = holderOf(state, { runnerId, owner });
+      const place = placeOf(state, { runnerId, place: asked });
       if (worktreeId !== undefined) {
         const named = get(state.worktrees, "worktree", worktreeId);
         if (named.repositoryId !== repositoryId) throw new Failure("not_found", { entity: "worktree", id: worktreeId });
         requireState("worktree", named, ["idle", "dirty", "quarantined"]);
+        if ((runnerId !== undefined || asked !== undefined) && named.place !== place)
+          throw new Failure("conflict", { reason: "place", place: named.place });
         return grant(state, named, holder, evictionOf(ttlMs));
       }
       const free = [...state.worktrees.values()].filter(
-        (row) => row.repositoryId === repositoryId && isFree(row) && !row.pinned,
+        (row) => isThere(row, repositoryId, place) && isFree(row) && !row.pinned,
       );
       const row = state.choices.of(smallest(free, ({ lastUsedAt }) => lastUsedAt));
       if (row !== undefined) return grant(state, row, holder, evictionOf(ttlMs));
@@ -250,11 +272,12 @@ export const worktrees = modelOf("worktrees", {
       ...picks.holder(state),
       ttlMs: picks.of(ttls),
     }),
-    run({ repositoryId, unusedForMs = 0, quarantined = false, runnerId, owner, ttlMs }, state) {
+    run({ repositoryId, unusedForMs = 0, quarantined = false, runnerId, owner, place: asked, ttlMs }, state) {
       const holder = holderOf(state, { runnerId, owner });
+      const place = placeOf(state, { runnerId, place: asked });
       const rows = [...state.worktrees.values()].filter(
         (row) =>
-          row.repositoryId === repositoryId &&
+          isThere(row, repositoryId, place) &&
           (quarantined ? row.state === "quarantined" : isFree(row)) &&
           !row.pinned &&
           row.lastUsedAt <= state.now - unusedForMs,
@@ -286,11 +309,16 @@ export const worktrees = modelOf("worktrees", {
       ...picks.optional("repositoryId", picks.id(state.repositories)),
       ...picks.optional("runnerId", picks.id(state.runners)),
       ...picks.optional("state", picks.of(["idle", ["leased", "creating"], "dirty"] as const) as "idle"),
+      ...picks.place(4),
     }),
-    run: ({ repositoryId, runnerId, state: wanted }, state) =>
+    run: ({ repositoryId, runnerId, state: wanted, place }, state) =>
       page(
         state.worktrees,
-        (row) => fits(repositoryId, row.repositoryId) && fits(runnerId, row.leaseRunnerId) && fits(wanted, row.state),
+        (row) =>
+          fits(repositoryId, row.repositoryId) &&
+          fits(runnerId, row.leaseRunnerId) &&
+          fits(wanted, row.state) &&
+          fits(place, row.place),
       ),
     ordered: byId,
   },

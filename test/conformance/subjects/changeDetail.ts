@@ -104,7 +104,7 @@ export function changeDetailConformance(backend: TestedBackend): void {
       await store.runners.register({ ...input, pid: 2, labels: { zone: "a" } });
       await store.runners.register({ ...input, pid: 2, labels: { zone: "a" } });
       assert.deepEqual(await changesOf(store, after, runner.id), [
-        ["register", { name: "r", host: "h", pid: 1 }],
+        ["register", { name: "r", host: "h", place: "h", pid: 1 }],
         ["drain", null],
         ["register", { changed: { pid: { from: 1, to: 2 }, labels: {}, state: { from: "draining", to: "online" } } }],
       ]);

@@ -54,6 +54,14 @@ const cases: Readonly<Record<string, Case>> = {
       read: () => store.worktrees.get({ worktreeId }),
     };
   },
+  "worktrees.adopt": async (store) => {
+    const { worktree: row } = await fixtures(store).worktree();
+    return {
+      row,
+      change: (expectedVersion) => store.worktrees.adopt({ worktreeId: row.id, place: newId(), expectedVersion }),
+      read: () => store.worktrees.get({ worktreeId: row.id }),
+    };
+  },
   "sessions.complete": async (store) => {
     const { session } = await fixtures(store).session();
     const row = await store.sessions.touch({ sessionId: session.id, start: true });

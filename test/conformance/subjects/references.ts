@@ -44,6 +44,7 @@ const calls: Readonly<Record<string, Call>> = {
   "worktrees.release worktreeId": (s) => s.worktrees.release({ worktreeId: unknown, fence: 1 }),
   "worktrees.quarantine worktreeId": (s) => s.worktrees.quarantine({ worktreeId: unknown, fence: 1 }),
   "worktrees.restore worktreeId": (s) => s.worktrees.restore({ worktreeId: unknown }),
+  "worktrees.adopt worktreeId": (s) => s.worktrees.adopt({ worktreeId: unknown, place: "a" }),
   "worktrees.evict repositoryId": (s) => s.worktrees.evict({ repositoryId: unknown, owner: "o" }),
   "worktrees.evict worktreeId": (s, { repositoryId }) =>
     s.worktrees.evict({ repositoryId, owner: "o", worktreeId: unknown }),

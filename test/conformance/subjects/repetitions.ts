@@ -33,6 +33,11 @@ const repeatable: Readonly<Record<string, Prepare>> = {
     const { id, version } = await store.worktrees.release({ worktreeId: worktree.id, fence, to: "keep" });
     return () => store.worktrees.restore({ worktreeId: id, expectedVersion: version });
   },
+  "worktrees.adopt": async (store) => {
+    const { worktree } = await fixtures(store).worktree();
+    const { id: worktreeId, version: expectedVersion } = worktree;
+    return () => store.worktrees.adopt({ worktreeId, place: "elsewhere", expectedVersion });
+  },
   "sessions.complete": async (store) => {
     const { session } = await fixtures(store).session();
     return () => store.sessions.complete({ sessionId: session.id, expectedVersion: session.version });

@@ -11,6 +11,7 @@
 -- 0011_retention.postgres.sql 96d9509d2ecbb6400844c184b5f202ad5b5d371bbdb592110ba7c0fd6317c9dc
 -- 0012_log_archive.postgres.sql 727384ba1cc346ca2fc4534f08dca321924c3c6d319527d59f43b5812643da3d
 -- 0013_session_log.postgres.sql 57c6966f78a5ba86d01a6dd7664afd5da5f563dce75b9366f88a0d9a43f73cf5
+-- 0014_places.postgres.sql d3b4698a17dc19cd89ce96a953679edd1d3cac903e9645e27585ab7bb9733d79
 
 CREATE TABLE accounts (
   id uuid NOT NULL,
@@ -497,6 +498,15 @@ CREATE INDEX repositories_page_of_live ON repositories USING btree (created_at, 
 
 CREATE INDEX repositories_retention ON repositories USING btree (id) WHERE retention IS NOT NULL;
 
+CREATE TABLE repository_places (
+  repository_id uuid NOT NULL,
+  place text COLLATE "C" NOT NULL,
+  worktree_count bigint NOT NULL,
+  CONSTRAINT repository_places_pkey PRIMARY KEY (repository_id, place),
+  CONSTRAINT repository_places_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES repositories(id),
+  CONSTRAINT repository_places_worktree_count_check CHECK (worktree_count >= 0)
+);
+
 CREATE TABLE retention (
   id text COLLATE "C" NOT NULL,
   settings json NOT NULL,
@@ -520,6 +530,7 @@ CREATE TABLE runners (
   version bigint NOT NULL DEFAULT 1,
   created_at timestamp with time zone NOT NULL,
   updated_at timestamp with time zone NOT NULL,
+  place text COLLATE "C" NOT NULL DEFAULT ''::text,
   CONSTRAINT runners_boot_id_key UNIQUE (boot_id),
   CONSTRAINT runners_pkey PRIMARY KEY (id),
   CONSTRAINT runners_state_check CHECK (state = 'online'::text OR state = 'draining'::text OR state = 'stalled'::text OR state = 'gone'::text),
@@ -727,6 +738,7 @@ CREATE TABLE worktrees (
   commit_fence bigint,
   environment_fence bigint,
   ended_from text COLLATE "C",
+  place text COLLATE "C" NOT NULL DEFAULT ''::text,
   CONSTRAINT worktrees_check CHECK ((state = 'creating'::text OR state = 'leased'::text OR state = 'evicting'::text) = (lease_expires_at IS NOT NULL)),
   CONSTRAINT worktrees_check1 CHECK ((lease_expires_at IS NULL) = (leased_at IS NULL)),
   CONSTRAINT worktrees_check2 CHECK ((lease_expires_at IS NULL) = (lease_owner IS NULL)),
@@ -734,7 +746,6 @@ CREATE TABLE worktrees (
   CONSTRAINT worktrees_ended_from_check CHECK (ended_from = 'creating'::text OR ended_from = 'leased'::text OR ended_from = 'evicting'::text),
   CONSTRAINT worktrees_fence_check CHECK (fence >= 0),
   CONSTRAINT worktrees_lease_runner_id_fkey FOREIGN KEY (lease_runner_id) REFERENCES runners(id),
-  CONSTRAINT worktrees_path EXCLUDE USING hash (path WITH =) WHERE (state <> 'removed'::text),
   CONSTRAINT worktrees_pkey PRIMARY KEY (id),
   CONSTRAINT worktrees_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES repositories(id),
   CONSTRAINT worktrees_size_bytes_check CHECK (size_bytes >= 0),
@@ -742,21 +753,23 @@ CREATE TABLE worktrees (
   CONSTRAINT worktrees_version_check CHECK (version > 0)
 );
 
-CREATE INDEX worktrees_any ON worktrees USING btree (repository_id, state DESC, last_used_at) WHERE state = ANY (ARRAY['idle'::text, 'dirty'::text]);
+CREATE INDEX worktrees_any ON worktrees USING btree (repository_id, place, state DESC, last_used_at) WHERE state = ANY (ARRAY['idle'::text, 'dirty'::text]);
 
-CREATE INDEX worktrees_commit ON worktrees USING btree (repository_id, commit_sha, state DESC, last_used_at) WHERE state = ANY (ARRAY['idle'::text, 'dirty'::text]);
+CREATE INDEX worktrees_commit ON worktrees USING btree (repository_id, place, commit_sha, state DESC, last_used_at) WHERE state = ANY (ARRAY['idle'::text, 'dirty'::text]);
 
-CREATE INDEX worktrees_environment ON worktrees USING btree (repository_id, environment_hash, state DESC, last_used_at) WHERE state = ANY (ARRAY['idle'::text, 'dirty'::text]);
+CREATE INDEX worktrees_environment ON worktrees USING btree (repository_id, place, environment_hash, state DESC, last_used_at) WHERE state = ANY (ARRAY['idle'::text, 'dirty'::text]);
 
-CREATE INDEX worktrees_evictable ON worktrees USING btree (repository_id, last_used_at) WHERE (state = ANY (ARRAY['idle'::text, 'dirty'::text])) AND NOT pinned;
+CREATE INDEX worktrees_evictable ON worktrees USING btree (repository_id, place, last_used_at) WHERE (state = ANY (ARRAY['idle'::text, 'dirty'::text])) AND NOT pinned;
 
 CREATE INDEX worktrees_expiry ON worktrees USING btree (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 
-CREATE INDEX worktrees_next_free ON worktrees USING btree (repository_id, lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+CREATE INDEX worktrees_next_free ON worktrees USING btree (repository_id, place, lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 
 CREATE INDEX worktrees_page ON worktrees USING btree (repository_id, created_at, id);
 
 CREATE INDEX worktrees_page_all ON worktrees USING btree (created_at, id);
+
+CREATE INDEX worktrees_page_of_place ON worktrees USING btree (place, created_at, id);
 
 CREATE INDEX worktrees_page_of_repository_and_state ON worktrees USING btree (repository_id, state, created_at, id);
 
@@ -764,7 +777,9 @@ CREATE INDEX worktrees_page_of_runner ON worktrees USING btree (lease_runner_id,
 
 CREATE INDEX worktrees_page_of_state ON worktrees USING btree (state, created_at, id);
 
-CREATE INDEX worktrees_quarantined ON worktrees USING btree (repository_id, last_used_at) WHERE state = 'quarantined'::text;
+CREATE UNIQUE INDEX worktrees_path ON worktrees USING btree (place, md5(path)) WHERE state <> 'removed'::text;
+
+CREATE INDEX worktrees_quarantined ON worktrees USING btree (repository_id, place, last_used_at) WHERE state = 'quarantined'::text;
 
 CREATE INDEX worktrees_removed ON worktrees USING btree ((
 CASE
@@ -776,4 +791,4 @@ CASE
     ELSE NULL::timestamp with time zone
 END IS NOT NULL;
 
-CREATE INDEX worktrees_same ON worktrees USING btree (repository_id, environment_hash, commit_sha, state DESC, last_used_at) WHERE state = ANY (ARRAY['idle'::text, 'dirty'::text]);
+CREATE INDEX worktrees_same ON worktrees USING btree (repository_id, place, environment_hash, commit_sha, state DESC, last_used_at) WHERE state = ANY (ARRAY['idle'::text, 'dirty'::text]);

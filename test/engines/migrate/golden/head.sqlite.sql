@@ -11,6 +11,7 @@
 -- 0011_retention.sqlite.sql 8703543801b0ba24080faeb4d9850a962df8316ed2635bfdcd3b75741cb5dd60
 -- 0012_log_archive.sqlite.sql d217f2716531f5518d6b4d89efda15647e760654bd9062085aaecea61bd91373
 -- 0013_session_log.sqlite.sql c9a45a4b7595aef677b46f9782028256c92117304bec9cc5c71a8f3e6e81dd31
+-- 0014_places.sqlite.sql 97d326c7d78e9122cc62d8b774b5b4c4c2f2b80903ef8d315302a3b18f2642da
 
 -- application_id 1146307650
 -- auto_vacuum 2
@@ -402,6 +403,14 @@ CREATE INDEX repositories_page_of_live ON repositories (created_at, id) WHERE ar
 
 CREATE INDEX repositories_retention ON repositories (id) WHERE retention IS NOT NULL;
 
+CREATE TABLE repository_places (
+  repository_id TEXT NOT NULL REFERENCES repositories (id),
+  place TEXT NOT NULL,
+  -- Its worktrees that are not removed: the limit is checked without counting them.
+  worktree_count INTEGER NOT NULL CHECK (worktree_count >= 0),
+  PRIMARY KEY (repository_id, place)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE retention (
   id TEXT NOT NULL PRIMARY KEY CHECK (id = 'store'),
   -- Only what was set: the rest has its default.
@@ -423,7 +432,7 @@ CREATE TABLE runners (
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL
-) STRICT;
+, place TEXT NOT NULL DEFAULT '') STRICT;
 
 CREATE INDEX runners_expiry ON runners (state, expires_at) WHERE state <> 'gone';
 
@@ -596,28 +605,30 @@ CREATE TABLE worktrees (
   use_count INTEGER NOT NULL DEFAULT 0,
   version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL, commit_fence INTEGER, environment_fence INTEGER, ended_from TEXT CHECK (ended_from = 'creating' OR ended_from = 'leased' OR ended_from = 'evicting'),
+  updated_at INTEGER NOT NULL, commit_fence INTEGER, environment_fence INTEGER, ended_from TEXT CHECK (ended_from = 'creating' OR ended_from = 'leased' OR ended_from = 'evicting'), place TEXT NOT NULL DEFAULT '',
   CHECK ((state = 'creating' OR state = 'leased' OR state = 'evicting') = (lease_expires_at IS NOT NULL)),
   CHECK ((lease_expires_at IS NULL) = (leased_at IS NULL)),
   CHECK ((lease_expires_at IS NULL) = (lease_owner IS NULL)),
   CHECK (lease_runner_id IS NULL OR lease_expires_at IS NOT NULL)
 ) STRICT;
 
-CREATE INDEX worktrees_any ON worktrees (repository_id, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+CREATE INDEX worktrees_any ON worktrees (repository_id, place, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
 
-CREATE INDEX worktrees_commit ON worktrees (repository_id, commit_sha, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+CREATE INDEX worktrees_commit ON worktrees (repository_id, place, commit_sha, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
 
-CREATE INDEX worktrees_environment ON worktrees (repository_id, environment_hash, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+CREATE INDEX worktrees_environment ON worktrees (repository_id, place, environment_hash, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
 
-CREATE INDEX worktrees_evictable ON worktrees (repository_id, last_used_at) WHERE state IN ('idle', 'dirty') AND NOT pinned;
+CREATE INDEX worktrees_evictable ON worktrees (repository_id, place, last_used_at) WHERE state IN ('idle', 'dirty') AND NOT pinned;
 
 CREATE INDEX worktrees_expiry ON worktrees (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 
-CREATE INDEX worktrees_next_free ON worktrees (repository_id, lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+CREATE INDEX worktrees_next_free ON worktrees (repository_id, place, lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 
 CREATE INDEX worktrees_page ON worktrees (repository_id, created_at, id);
 
 CREATE INDEX worktrees_page_all ON worktrees (created_at, id);
+
+CREATE INDEX worktrees_page_of_place ON worktrees (place, created_at, id);
 
 CREATE INDEX worktrees_page_of_repository_and_state ON worktrees (repository_id, state, created_at, id);
 
@@ -625,10 +636,10 @@ CREATE INDEX worktrees_page_of_runner ON worktrees (lease_runner_id, created_at,
 
 CREATE INDEX worktrees_page_of_state ON worktrees (state, created_at, id);
 
-CREATE UNIQUE INDEX worktrees_path ON worktrees (path) WHERE state <> 'removed';
+CREATE UNIQUE INDEX worktrees_path ON worktrees (place, path) WHERE state <> 'removed';
 
-CREATE INDEX worktrees_quarantined ON worktrees (repository_id, last_used_at) WHERE state = 'quarantined';
+CREATE INDEX worktrees_quarantined ON worktrees (repository_id, place, last_used_at) WHERE state = 'quarantined';
 
 CREATE INDEX worktrees_removed ON worktrees ((CASE WHEN state = 'removed' THEN updated_at END), id) WHERE CASE WHEN state = 'removed' THEN updated_at END IS NOT NULL;
 
-CREATE INDEX worktrees_same ON worktrees (repository_id, environment_hash, commit_sha, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+CREATE INDEX worktrees_same ON worktrees (repository_id, place, environment_hash, commit_sha, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');

@@ -1,0 +1,82 @@
+-- Places: where the directory of a worktree is. A runner has a place, and gets worktrees of it alone; the worktrees of a
+-- repository are counted by place, and a path is unique within one.
+-- up
+
+-- The host says it, unless it is the name that every machine has for itself.
+ALTER TABLE runners ADD COLUMN place text COLLATE "C" NOT NULL DEFAULT '';
+UPDATE runners SET place = substr(host, 1, 200) WHERE host <> 'localhost';
+
+-- That of the runner that has the worktree, or else of the one that ran the last command of its last session.
+ALTER TABLE worktrees ADD COLUMN place text COLLATE "C" NOT NULL DEFAULT '';
+UPDATE worktrees SET place = coalesce(
+  (SELECT runners.place FROM runners WHERE runners.id = worktrees.lease_runner_id),
+  (
+    SELECT runners.place FROM attempts JOIN runners ON runners.id = attempts.runner_id
+    WHERE attempts.session_id = (
+      SELECT sessions.id FROM sessions
+      WHERE sessions.worktree_id = worktrees.id AND sessions.started_at IS NOT NULL
+      ORDER BY sessions.started_at DESC, sessions.id DESC LIMIT 1)
+    ORDER BY attempts.id DESC LIMIT 1
+  ),
+  '');
+
+CREATE TABLE repository_places (
+  repository_id uuid NOT NULL REFERENCES repositories (id),
+  place text COLLATE "C" NOT NULL,
+  -- Its worktrees that are not removed: the limit is checked without counting them.
+  worktree_count bigint NOT NULL CHECK (worktree_count >= 0),
+  PRIMARY KEY (repository_id, place)
+);
+INSERT INTO repository_places (repository_id, place, worktree_count)
+SELECT repository_id, place, count(*) FROM worktrees WHERE state <> 'removed' GROUP BY repository_id, place;
+
+ALTER TABLE worktrees DROP CONSTRAINT worktrees_path;
+DROP INDEX worktrees_quarantined;
+DROP INDEX worktrees_next_free;
+DROP INDEX worktrees_evictable;
+DROP INDEX worktrees_any;
+DROP INDEX worktrees_commit;
+DROP INDEX worktrees_environment;
+DROP INDEX worktrees_same;
+-- With the hash of the path, because a path may be longer than a row of a B-tree.
+CREATE UNIQUE INDEX worktrees_path ON worktrees (place, md5(path)) WHERE state <> 'removed';
+CREATE INDEX worktrees_same ON worktrees (repository_id, place, environment_hash, commit_sha, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+CREATE INDEX worktrees_environment ON worktrees (repository_id, place, environment_hash, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+CREATE INDEX worktrees_commit ON worktrees (repository_id, place, commit_sha, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+CREATE INDEX worktrees_any ON worktrees (repository_id, place, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+CREATE INDEX worktrees_evictable ON worktrees (repository_id, place, last_used_at) WHERE state IN ('idle', 'dirty') AND NOT pinned;
+CREATE INDEX worktrees_next_free ON worktrees (repository_id, place, lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+CREATE INDEX worktrees_quarantined ON worktrees (repository_id, place, last_used_at) WHERE state = 'quarantined';
+CREATE INDEX worktrees_page_of_place ON worktrees (place, created_at, id);
+
+-- down
+
+DROP INDEX worktrees_page_of_place;
+DROP INDEX worktrees_quarantined;
+DROP INDEX worktrees_next_free;
+DROP INDEX worktrees_evictable;
+DROP INDEX worktrees_any;
+DROP INDEX worktrees_commit;
+DROP INDEX worktrees_environment;
+DROP INDEX worktrees_same;
+DROP INDEX worktrees_path;
+-- The same path in several places is one path from here on: all but the oldest worktree get another one.
+UPDATE worktrees SET path = path || '.' || CAST(id AS text)
+WHERE id IN (
+  SELECT id FROM (
+    SELECT id, row_number() OVER (PARTITION BY path ORDER BY created_at, id) AS number
+    FROM worktrees WHERE state <> 'removed'
+  ) AS numbered
+  WHERE number > 1);
+ALTER TABLE worktrees ADD CONSTRAINT worktrees_path EXCLUDE USING hash (path WITH =) WHERE (state <> 'removed');
+CREATE INDEX worktrees_same ON worktrees (repository_id, environment_hash, commit_sha, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+CREATE INDEX worktrees_environment ON worktrees (repository_id, environment_hash, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+CREATE INDEX worktrees_commit ON worktrees (repository_id, commit_sha, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+CREATE INDEX worktrees_any ON worktrees (repository_id, state DESC, last_used_at) WHERE state IN ('idle', 'dirty');
+CREATE INDEX worktrees_evictable ON worktrees (repository_id, last_used_at) WHERE state IN ('idle', 'dirty') AND NOT pinned;
+CREATE INDEX worktrees_next_free ON worktrees (repository_id, lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+CREATE INDEX worktrees_quarantined ON worktrees (repository_id, last_used_at) WHERE state = 'quarantined';
+
+DROP TABLE repository_places;
+ALTER TABLE worktrees DROP COLUMN place;
+ALTER TABLE runners DROP COLUMN place;
