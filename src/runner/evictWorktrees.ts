@@ -1,17 +1,20 @@
 // Removes worktrees that nobody uses: from disk, and then from the store.
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { Repository, Store } from "../index.ts";
 import { realTime } from "../realTime.ts";
 import { messageOf } from "./events.ts";
 import { removeWorktree } from "./git/checkout.ts";
 import { removeLeftovers } from "./git/removeTree.ts";
 import { openRepository } from "./git/repository.ts";
+import { adoptWorktrees, placeOf } from "./place.ts";
 import { sourceOf } from "./worktrees.ts";
 
 export interface EvictWorktreesOptions {
   readonly repository: Repository;
   /** The folder of the runner that made them. */
   readonly folder: string;
+  /** The place of that runner. Defaults to that of a runner of this host with this folder. */
+  readonly place?: string;
   /** The name under which the store shows who removes them. */
   readonly owner: string;
   /** Only those that nobody has used for this time, in milliseconds. Defaults to 0. */
@@ -28,19 +31,20 @@ export interface EvictedWorktrees {
 }
 
 /**
- * Removes the worktrees of a repository that nobody uses and that are not pinned. Must run on the machine that has their
- * directories. Fails as the store fails.
+ * Removes the worktrees of a repository in one place that nobody uses and that are not pinned. Must run on the machine
+ * that has their directories. Fails as the store fails.
  */
 export async function evictWorktrees(
   store: Pick<Store, "worktrees">,
   options: EvictWorktreesOptions,
 ): Promise<EvictedWorktrees> {
   const { repository, folder, owner, unusedForMs = 0, quarantined = false } = options;
-  const { signal = new AbortController().signal } = options;
+  const { signal = new AbortController().signal, place = placeOf(resolve(folder)) } = options;
   const { id, worktreeRoot } = repository;
   const { gitDir } = await openRepository(sourceOf(repository), { mirrorsFolder: join(folder, "mirrors"), signal });
   const worktreesRoot = worktreeRoot ?? join(folder, "worktrees");
   await removeLeftovers(worktreesRoot);
+  await adoptWorktrees(store, { repositoryId: id, place, worktreesRoot });
   const problems: string[] = [];
   const startedAtMs = realTime.elapsed();
   for (let removed = 0; ; ) {
@@ -49,6 +53,7 @@ export async function evictWorktrees(
     const evicting = await store.worktrees.evictUnused({
       repositoryId: id,
       owner,
+      place,
       unusedForMs: unusedForMs + sinceMs,
       quarantined,
     });

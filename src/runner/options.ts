@@ -21,6 +21,7 @@ export const runnerOperations: readonly string[] = [
   "worktrees.update",
   "worktrees.release",
   "worktrees.list",
+  "worktrees.adopt",
   "worktrees.evict",
   "worktrees.completeEvict",
   "logs.append",
@@ -103,6 +104,12 @@ export interface RunnerSettings {
    * default URL.
    */
   readonly folder?: string;
+  /**
+   * The place of the runner in the store, which hands it worktrees of this place alone. Defaults to the name of this host
+   * and `folder`. Name it when the name of the host changes while the folder stays, as in a container with a volume, or
+   * when hosts share a folder.
+   */
+  readonly place?: string;
   /** The time for which heartbeats renew leases, in milliseconds. Defaults to 30 000. */
   readonly ttlMs?: number;
   /** The time that a program has between SIGTERM and SIGKILL, in milliseconds. Defaults to 5 000. */

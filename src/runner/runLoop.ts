@@ -7,9 +7,10 @@ import { messageOf } from "./events.ts";
 import { keepAlive } from "./keepAlive.ts";
 import type { RunnerParts, RunnerStore } from "./options.ts";
 import { persistently } from "./persistently.ts";
+import { placeOf } from "./place.ts";
 import type { ProcessGuard } from "./process/guard.ts";
 import { runSession } from "./runSession.ts";
-import { sessionRunner } from "./sessionRunner.ts";
+import { folderOf, sessionRunner } from "./sessionRunner.ts";
 
 export interface Place {
   readonly name: string;
@@ -37,13 +38,15 @@ export async function runLoop(store: RunnerStore, place: Place): Promise<void> {
 }
 
 /** Runs sessions as one registered runner, until it drains or is gone. Returns the state in which the store refused it. */
-async function runAsOne(store: RunnerStore, { name, parts, ...place }: Place): Promise<unknown> {
-  const { ttlMs = 30_000, onEvent = () => undefined } = parts;
-  const self = { id: newId(), name, host: hostname(), pid: process.pid, ttlMs };
-  const registered = await persistently(() => store.runners.register(self), place.draining).catch((error: unknown) => {
-    // Asked to stop while the store did not answer.
-    if (!place.draining.aborted) throw error;
-  });
+async function runAsOne(store: RunnerStore, { name, parts, ...signals }: Place): Promise<unknown> {
+  const { ttlMs = 30_000, onEvent = () => undefined, place = placeOf(folderOf(parts)) } = parts;
+  const self = { id: newId(), name, host: hostname(), place, pid: process.pid, ttlMs };
+  const registered = await persistently(() => store.runners.register(self), signals.draining).catch(
+    (error: unknown) => {
+      // Asked to stop while the store did not answer.
+      if (!signals.draining.aborted) throw error;
+    },
+  );
   if (registered === undefined) return undefined;
   const { id: runnerId } = registered;
   const alive = keepAlive(store, {
@@ -52,7 +55,7 @@ async function runAsOne(store: RunnerStore, { name, parts, ...place }: Place): P
     onError: ({ message }) => onEvent({ type: "problem", message: `heartbeat: ${message}` }),
   });
   onEvent({ type: "registered", runnerId, name });
-  const runner = sessionRunner(store, { ...parts, ...place, runnerId, keepAlive: alive });
+  const runner = sessionRunner(store, { ...parts, ...signals, place, runnerId, keepAlive: alive });
   try {
     for (;;) {
       const claim = await nextClaim(runner, { waitMs: claimWaitMs });

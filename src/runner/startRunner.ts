@@ -196,9 +196,10 @@ function isFinal(error: unknown): boolean {
 }
 
 /** Returns the options that reach a thread. */
-function settingsOf({ folder, ttlMs, graceMs, idleMs, artifacts, inherit, env, submodules }: StartRunnerOptions) {
+function settingsOf(options: StartRunnerOptions) {
+  const { folder, place, ttlMs, graceMs, idleMs, artifacts, inherit, env, submodules } = options;
   return Object.fromEntries(
-    Object.entries({ folder, ttlMs, graceMs, idleMs, artifacts, inherit, env, submodules }).filter(
+    Object.entries({ folder, place, ttlMs, graceMs, idleMs, artifacts, inherit, env, submodules }).filter(
       ([, value]) => value !== undefined,
     ),
   );

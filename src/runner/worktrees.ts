@@ -1,16 +1,24 @@
 // Worktrees of sessions: the lease in the store and the folder on disk, acquired and released together.
-import { existsSync } from "node:fs";
-import { mkdir, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { type Lease, newId, type Release, type Repository, type Session, type Store, StoreError } from "../index.ts";
+import { present } from "../present.ts";
 import { inheritedEnvironment } from "./environment.ts";
-import { type CheckedOut, checkOut, inspectWorktree, type RemoveOptions, removeWorktree } from "./git/checkout.ts";
+import {
+  type CheckedOut,
+  checkOut,
+  inspectWorktree,
+  type RemoveOptions,
+  removeWorktree,
+  requireBelow,
+} from "./git/checkout.ts";
 import { GitError } from "./git/git.ts";
 import { removeLeftovers } from "./git/removeTree.ts";
 import { openRepository } from "./git/repository.ts";
 import { type Holding, type KeepAlive, untilConfirmed } from "./keepAlive.ts";
 import { passes, pauseAfter, persistently } from "./persistently.ts";
+import { adoptWorktrees } from "./place.ts";
 import type { ProcessGuard } from "./process/guard.ts";
+import { isUnfinished, markUnfinished, unmarkUnfinished } from "./unfinished.ts";
 
 export interface WorktreesOptions {
   readonly runnerId: string;
@@ -19,6 +27,11 @@ export interface WorktreesOptions {
   readonly guard?: ProcessGuard | undefined;
   /** The folder for mirrors of remote repositories, and for worktrees of repositories without a `worktreeRoot`. */
   readonly folder: string;
+  /**
+   * The place with which the runner is registered. Worktrees in the folders of this runner that the store has in no
+   * place, or in that of this host, are then taken into it. Without it, they stay where they are.
+   */
+  readonly place?: string | undefined;
   readonly submodules?: boolean;
   /** The variables that programs in a worktree inherit from this process; see `inheritedVariables`. */
   readonly inherit?: readonly string[] | "all";
@@ -39,7 +52,8 @@ export interface HeldWorktree {
 export interface Worktrees {
   /**
    * Reserves a worktree for a session, waits for one if all are in use, and checks out the session's commit. Fails with a
-   * StoreError, a GitError or the reason of the signal, and releases the lease then.
+   * StoreError, a GitError or the reason of the signal, and releases the lease then. A worktree that is in no folder of
+   * this runner is not touched.
    */
   acquire(session: Session, options: { readonly signal: AbortSignal }): Promise<HeldWorktree>;
   /** Returns the variables for programs in the worktree. */
@@ -86,10 +100,13 @@ class RunnerWorktrees implements Worktrees {
     const holding = keepAlive.hold({ kind: "worktree", id: worktree.id, fence });
     const { path } = worktree;
     const worktreesRoot = repository.worktreeRoot ?? join(folder, "worktrees");
+    let mayTouch = false;
     try {
       const stop = AbortSignal.any([signal, holding.signal]);
       // Nothing is touched before it is known for how long the lease still lasts.
       await untilConfirmed(holding, stop);
+      await requireBelow(worktreesRoot, path, source.gitDir);
+      mayTouch = true;
       if (isNew) await markUnfinished(path);
       const { commitSha } = session;
       const at = { repository: source, worktreesRoot, path, commitSha };
@@ -100,7 +117,8 @@ class RunnerWorktrees implements Worktrees {
       if (isNew) await unmarkUnfinished(path);
       return { path, ...checkedOut, holding };
     } catch (error) {
-      await this.#abandon(holding, isNew, { gitDir: source.gitDir, worktreesRoot, path, guard });
+      if (!mayTouch) await this.release({ holding }, isNew || !needsScrub ? "clean" : "dirty");
+      else await this.#abandon(holding, isNew, { gitDir: source.gitDir, worktreesRoot, path, guard });
       throw error;
     }
   }
@@ -174,16 +192,19 @@ class RunnerWorktrees implements Worktrees {
   }
 
   /**
-   * Removes the worktrees of a repository that runners of this machine were making when they were killed. The store has
-   * quarantined them, because nobody knows what is in their folders. Returns true if there was one.
+   * Takes worktrees of a repository into the place of this runner, and removes those that runners of this machine were
+   * making when they were killed. The store has quarantined them, because nobody knows what is in their folders. Returns
+   * true if there was one.
    */
   async #recover(repository: Repository, gitDir: string): Promise<boolean> {
-    const { runnerId, folder, guard } = this.#options;
+    const { runnerId, folder, place, guard } = this.#options;
     const { id: repositoryId, worktreeRoot } = repository;
     const worktreesRoot = worktreeRoot ?? join(folder, "worktrees");
     this.#recovered.add(repositoryId);
     await removeLeftovers(worktreesRoot);
-    const { items } = await this.#store.worktrees.list({ repositoryId, state: "quarantined", limit: 500 });
+    if (place !== undefined) await adoptWorktrees(this.#store, { repositoryId, place, worktreesRoot });
+    const filter = { repositoryId, state: "quarantined", ...present({ place }) } as const;
+    const { items } = await this.#store.worktrees.list({ ...filter, limit: 500 });
     let isRecovered = false;
     for (const { id: worktreeId, path } of items.filter((worktree) => isUnfinished(worktree.path))) {
       try {
@@ -226,22 +247,6 @@ class RunnerWorktrees implements Worktrees {
       throw error;
     }
   }
-}
-
-/** Returns the file beside a worktree that is there while the worktree is being made. */
-const markerOf = (path: string) => `${path}.unfinished`;
-
-async function markUnfinished(path: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  await writeFile(markerOf(path), "");
-}
-
-async function unmarkUnfinished(path: string): Promise<void> {
-  await rm(markerOf(path), { force: true });
-}
-
-function isUnfinished(path: string): boolean {
-  return existsSync(markerOf(path));
 }
 
 /** Returns the path or URL of a repository. */

@@ -140,10 +140,13 @@ export async function removeWorktree(options: RemoveOptions): Promise<void> {
   realTime.clearTimeout(timer);
 }
 
-/** Fails unless the path is below the root, also when symbolic links are followed, and the repository is not in it. */
-async function requireBelow(root: string, path: string, gitDir: string): Promise<void> {
-  if (!isAbsolute(path) || !isBelow(resolve(root), path))
-    throw new GitError(`${path} is not below ${root}: the runner makes and removes only worktrees there`);
+/**
+ * Fails unless the path is below the root, also when symbolic links are followed, and the repository is not in it. A path
+ * elsewhere may be right for another runner.
+ */
+export async function requireBelow(root: string, path: string, gitDir: string): Promise<void> {
+  if (!isAbsolute(path) || !isBelow(root, path))
+    throw new GitError(`${path} is not below ${root}: the runner makes and removes only worktrees there`, false, true);
   const real = join(await realParent(dirname(path)), basename(path));
   if (!isBelow(await realParent(root), real))
     throw new GitError(`${path} leads to ${real}, which is not below ${root}: remove the symbolic link`);
@@ -152,8 +155,8 @@ async function requireBelow(root: string, path: string, gitDir: string): Promise
     throw new GitError(`${path} holds the repository ${gitDir}: name another folder for worktrees`);
 }
 
-function isBelow(root: string, path: string): boolean {
-  const way = relative(root, path);
+export function isBelow(root: string, path: string): boolean {
+  const way = relative(resolve(root), path);
   return way !== "" && way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way);
 }
 

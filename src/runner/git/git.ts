@@ -33,7 +33,7 @@ export class GitError extends Error {
   override readonly name: string = "GitError";
   /** True when there is no git on this machine. */
   readonly notInstalled: boolean;
-  /** True when the repository is a path that this machine does not have. */
+  /** True when the repository is a path that this machine does not have, or the worktree is none of this runner. */
   readonly notHere: boolean;
 
   constructor(reason: string, notInstalled = false, notHere = false) {
