@@ -3,6 +3,7 @@ import { type Command, Option } from "commander";
 import { levelOf } from "../events.ts";
 import type { Answered } from "../http/index.ts";
 import { redactUrl } from "../place.ts";
+import { present } from "../present.ts";
 import type { StartedRunner } from "../runner/index.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 import { stripTerminalControls } from "../terminal/controls.ts";
@@ -16,6 +17,7 @@ interface ServeFlags {
   readonly listen: string;
   readonly runner?: string;
   readonly runners: number;
+  readonly place?: string;
   readonly artifacts: string;
   readonly origin?: readonly string[];
   readonly proxies: number;
@@ -49,6 +51,7 @@ export function addServe(program: Command, cli: CommandLine): void {
         .default(4)
         .argParser(wholeNumber(1, 1_024)),
     )
+    .option("--place <name>", "with --runner: where its worktrees are, instead of this host and its folder")
     .option("--artifacts <folder>", "the folder for the bytes of artifacts", ".artifacts/runner/artifacts")
     .option("--origin <origin...>", "pages of these origins may call the API, such as https://app.example.org")
     .option("--no-page", "without the page at /, which shows the store in a browser")
@@ -137,6 +140,7 @@ async function startRunner(
   return await start(store, {
     repositoryPath: pathFrom(cli, path),
     concurrency: flags.runners,
+    ...present({ place: flags.place }),
     signals: false,
     onEvent: (event) => {
       if (flags.verbose || event.type === "problem") say(formatRunnerEvent(event));

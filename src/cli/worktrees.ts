@@ -8,7 +8,7 @@ import { CliError } from "../terminal/exit.ts";
 import type { CommandLine } from "./commandLine.ts";
 import { collect } from "./pages.ts";
 import { repositoryFilter, repositoryNames } from "./repositories.ts";
-import { column, formatTime, printFields, printPage, stateColumn } from "./rows.ts";
+import { column, formatTime, printFields, printPage, printRows, stateColumn } from "./rows.ts";
 import {
   commandGroup,
   type ListFlags,
@@ -26,17 +26,18 @@ export function addWorktrees(program: Command, cli: CommandLine): void {
     program,
     "worktrees",
     "Lists, releases, restores and removes worktrees, the checkout directories.",
-    ["worktrees list --state leased", "worktrees list --state quarantined"],
+    ["worktrees list --state leased", "worktrees list --state quarantined", "worktrees list --place build-7"],
   );
   listCommand(group, "worktrees", ["worktrees list", "worktrees list --repository demo --state leased"])
     .addOption(stateOption(worktreeStates))
     .option("--repository <name>", "only of this repository, by name or id")
     .option("--runner <id>", "only held by this runner")
-    .action(async (flags: ListFlags & { state?: WorktreeState[]; repository?: string; runner?: string }) => {
+    .option("--place <name>", 'only in this place; "" for those without one')
+    .action(async (flags: ListFlags & ListFilters) => {
       await visit(cli, flags, async (store) => {
         const filter = {
           ...(await repositoryFilter(store, flags.repository)),
-          ...present({ state: flags.state, runnerId: flags.runner }),
+          ...present({ state: flags.state, runnerId: flags.runner, place: flags.place }),
         };
         const page = await collect(flags, (paged) => store.worktrees.list({ ...filter, ...paged }));
         const names = await repositoryNames(store, page.items);
@@ -49,6 +50,7 @@ export function addWorktrees(program: Command, cli: CommandLine): void {
           column("lease until", rows, ({ leaseExpiresAt }) => formatTime(leaseExpiresAt), { optional: true }),
           column("fence", rows, ({ fence }) => fence, { align: "right", optional: true }),
           column("used", rows, ({ lastUsedAt }) => formatTime(lastUsedAt), { optional: true }),
+          column("place", rows, ({ place }) => place),
           column("path", rows, ({ path }) => path),
         ]);
       });
@@ -103,7 +105,40 @@ export function addWorktrees(program: Command, cli: CommandLine): void {
       printFields(cli, flags, restored, { worktree: restored.id, state: restored.state, path: restored.path });
     });
 
+  const adoptNote =
+    "Runners get worktrees of their own place alone. The runner of this package takes those in its folder by itself, when they are in no place or in that of its host.";
+  storeCommand(
+    group,
+    "adopt",
+    "Says that the directories of worktrees are in another place.",
+    ["worktrees adopt 01890a5d-ac96-774b-bcce-b302099a8057 --place build-7"],
+    adoptNote,
+  )
+    .argument("<ids...>", "the ids of the worktrees")
+    .requiredOption("--place <name>", "the place, such as the host of a runner")
+    .action(async (ids: readonly string[], flags: StoreFlags & { place: string }) => {
+      const rows = await visit(cli, flags, async (store, options) => {
+        const adopted: Worktree[] = [];
+        for (const worktreeId of ids)
+          adopted.push(await store.worktrees.adopt({ worktreeId, place: flags.place }, options));
+        return adopted;
+      });
+      printRows(cli, flags, rows, (shown) => [
+        column("id", shown, ({ id }) => id),
+        stateColumn(shown, ({ state }) => state),
+        column("place", shown, ({ place }) => place),
+        column("path", shown, ({ path }) => path),
+      ]);
+    });
+
   addEvict(group, cli);
+}
+
+interface ListFilters {
+  readonly state?: WorktreeState[];
+  readonly repository?: string;
+  readonly runner?: string;
+  readonly place?: string;
 }
 
 /**

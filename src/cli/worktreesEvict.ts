@@ -16,6 +16,7 @@ import { visit } from "./visit.ts";
 
 interface EvictFlags extends StoreFlags {
   readonly repository?: string;
+  readonly place?: string;
   readonly olderThan?: number;
   readonly quarantined: boolean;
   readonly removed: boolean;
@@ -37,11 +38,13 @@ export function addEvict(group: Command, cli: CommandLine): void {
       "worktrees evict 01890a5d-ac96-774b-bcce-b302099a8057 --removed",
       "worktrees evict --repository demo --older-than 12h",
       "worktrees evict --repository demo --quarantined",
+      "worktrees evict --repository demo --place build-7 --older-than 1h",
     ],
     note,
   )
     .argument("[ids...]", "the ids of the worktrees")
     .option("--repository <name>", "instead of ids: worktrees of this repository, by name or id, that are not pinned")
+    .option("--place <name>", 'with --repository: only in this place, instead of all; "" for those without one')
     .option("--older-than <time>", "only those that nobody has used for this time", duration(1_000, yearMs))
     .option("--quarantined", "the quarantined ones instead of the free ones", false)
     .option("--removed", "their directories are deleted: remove the worktrees at once", false)
@@ -62,6 +65,7 @@ export function addEvict(group: Command, cli: CommandLine): void {
         column("id", shown, ({ id }) => id),
         stateColumn(shown, ({ state }) => state),
         column("lease until", shown, ({ leaseExpiresAt }) => formatTime(leaseExpiresAt), { optional: true }),
+        column("place", shown, ({ place }) => place, { optional: true }),
         column("path", shown, ({ path }) => path),
       ]);
       if (rows.length === 0) printMessage(cli, flags, "None.");
@@ -71,9 +75,9 @@ export function addEvict(group: Command, cli: CommandLine): void {
 }
 
 /** Fails with a usage error unless the command says which worktrees it means. A whole repository needs a condition. */
-function requireChoice(ids: readonly string[], { repository, olderThan, quarantined }: EvictFlags): void {
+function requireChoice(ids: readonly string[], { repository, place, olderThan, quarantined }: EvictFlags): void {
   const hasCondition = olderThan !== undefined || quarantined;
-  if (ids.length > 0 && repository === undefined && !hasCondition) return;
+  if (ids.length > 0 && repository === undefined && place === undefined && !hasCondition) return;
   if (ids.length === 0 && repository !== undefined && hasCondition) return;
   throw new CliError(
     "usage",
@@ -82,12 +86,27 @@ function requireChoice(ids: readonly string[], { repository, olderThan, quaranti
 }
 
 async function evictUnused(store: OwnedStore, flags: EvictFlags, options: CallOptions): Promise<Worktree[]> {
-  const { repositoryId } = await repositoryFilter(store, flags.repository);
+  const { repositoryId = "" } = await repositoryFilter(store, flags.repository);
+  const state = flags.quarantined ? (["quarantined"] as const) : (["idle", "dirty"] as const);
+  const places = new Set(flags.place === undefined ? [] : [flags.place]);
+  if (flags.place === undefined)
+    for await (const { place } of store.worktrees.all({ repositoryId, state: [...state] })) places.add(place);
+  const rows: Worktree[] = [];
+  for (const place of places) rows.push(...(await evictUnusedIn(store, { repositoryId, place }, flags, options)));
+  return rows;
+}
+
+async function evictUnusedIn(
+  store: OwnedStore,
+  where: { readonly repositoryId: string; readonly place: string },
+  flags: EvictFlags,
+  options: CallOptions,
+): Promise<Worktree[]> {
   const rows: Worktree[] = [];
   for (;;) {
     const evicting = await store.worktrees.evictUnused(
       {
-        repositoryId: repositoryId as string,
+        ...where,
         quarantined: flags.quarantined,
         limit: bounds.pageRowsMax,
         ...leaseOf(flags, options),

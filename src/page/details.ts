@@ -17,6 +17,7 @@ const worktreeDetail: Detail<WorktreeJson> = {
   state: ({ state }) => state,
   facts: (row, { names }) => [
     ["Repository", names.of(row.repositoryId)],
+    ["Place", row.place || null],
     ["Commit", row.commitSha === null ? null : h("code", {}, row.commitSha)],
     ["Environment", row.environmentHash],
     ["Size", size(row.sizeBytes)],
@@ -42,6 +43,7 @@ const runnerDetail: Detail<RunnerJson> = {
   state: ({ state }) => state,
   facts: (row) => [
     ["Host", row.host],
+    ["Place", row.place === row.host ? null : row.place || null],
     ["Process", row.pid],
     [
       "Labels",

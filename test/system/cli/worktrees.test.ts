@@ -123,6 +123,32 @@ for (const [engine, place] of Object.entries(engines)) {
       assert.equal(released?.state, "quarantined");
     });
 
+    test("list shows places and filters by them, adopt changes them, and evict takes those of all or of one", async (t) => {
+      const { store, cli, json, age } = await open(t);
+      const { repository } = await fixtures(store).repository();
+      const { id: repositoryId, name } = repository;
+      const add = async (place: string) =>
+        (await store.worktrees.register({ repositoryId, path: "/free/a", place, clean: true })).id;
+      const [none, one, two] = [await add(""), await add("one"), await add("two")] as const;
+      const table = await cli("list", "--order", "asc");
+      assert.deepEqual(
+        table.stdout.split("\n").flatMap((line) => /Z +(\S*) +\/free\/a$/.exec(line)?.[1] ?? []),
+        ["", "one", "two"],
+      );
+      const idsOf = async (...args: readonly string[]) => (await json(...args)).map(({ id }) => id);
+      assert.deepEqual(await idsOf("list", "--place", "one"), [one]);
+      assert.deepEqual(await idsOf("list", "--place", "", "--repository", name), [none]);
+      assert.deepEqual(await idsOf("adopt", two, "--place", "four"), [two]);
+      assert.deepEqual(await idsOf("list", "--place", "four"), [two]);
+      const taken = await cli("adopt", none, "--place", "four");
+      assert.deepEqual([taken.code, taken.stdout], [1, ""]);
+      assert.match(taken.stderr, /has the path \/free\/a/);
+      await age();
+      const evict = ["evict", "--repository", name, "--older-than", "1h"] as const;
+      assert.deepEqual(await idsOf(...evict, "--place", "one"), [one]);
+      assert.deepEqual(new Set(await idsOf(...evict)), new Set([none, two]));
+    });
+
     test("evict takes what nobody has used for some time, or what is quarantined, and leaves the rest", async (t) => {
       const { store, cli, json, age } = await open(t);
       const { repository } = await fixtures(store).repository();
