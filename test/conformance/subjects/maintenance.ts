@@ -373,7 +373,10 @@ export function maintenanceConformance(backend: TestedBackend): void {
       await store.commands.finish({ commandId: command.id, fence, outcome: "succeeded" });
       const { distributions, ended } = await store.maintenance.stats();
       assert.deepEqual([seconds(distributions.commandMs.succeeded), distributions.commandMs.lost.sum], [3, 0]);
-      assert.deepEqual(distributions.commandStartMs.counts[0], 1);
+      assert.equal(
+        distributions.commandStartMs.counts.reduce((sum, one) => sum + one, 0),
+        1,
+      );
       assert.deepEqual([ended.commands.succeeded, ended.commands.lost], [1, 0]);
     });
   });
