@@ -2,7 +2,7 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { nodeHandler, storeHandler } from "../../src/http/index.ts";
+import { type Identify, nodeHandler, storeHandler } from "../../src/http/index.ts";
 import { type Limits, type OwnedStore, openStore, type Store } from "../../src/index.ts";
 import { present } from "../../src/present.ts";
 import { attachStore } from "../../src/store.ts";
@@ -13,9 +13,10 @@ export async function openRemoteStore(
   owned: OwnedStore,
   { operations }: { readonly operations?: readonly string[] | undefined },
   limits: Partial<Limits>,
+  identity: Awaited<ReturnType<Identify>> = { scopes: ["admin"] },
 ): Promise<{ store: Store; close(): Promise<void> }> {
   // Tests count accounts and tokens, so that the server asks for none.
-  const server = createServer(nodeHandler(storeHandler(owned, { identify: async () => ({ scopes: ["admin"] }) })));
+  const server = createServer(nodeHandler(storeHandler(owned, { identify: async () => identity })));
   const socketPath = process.env.REMOTE_SOCKET === undefined ? undefined : join(temporaryFolder(), "store.sock");
   await new Promise<void>((resolve) => {
     if (socketPath === undefined) server.listen(0, "127.0.0.1", resolve);

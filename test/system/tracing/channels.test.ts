@@ -195,14 +195,16 @@ for (const [engine, open] of Object.entries(engines)) {
       await client.repositories.upsert({ name: "two" }, { actor: "remote", traceparent });
       await client.atomically((tx) => tx.repositories.upsert({ name: "three" }), { actor: "remote", traceparent });
       await client.repositories.list({}, { actor: "remote", traceparent });
-      const own = () => served.messages.filter(({ actor }) => actor === "api" || actor === "remote");
-      await until(() => own().length === 4);
+      const asAccount = await openRemoteStore(store, {}, {}, { actor: "account", scopes: ["repositories:write"] });
+      t.after(() => asAccount.close());
+      await asAccount.store.repositories.upsert({ name: "four" }, { actor: "somebody else", traceparent });
+      const own = () => served.messages.filter(({ actor }) => ["api", "remote", "account"].includes(actor ?? ""));
+      await until(() => own().length === 5);
       assert.deepEqual(
         own().map((message) => [message.operation, message.traceparent]),
-        ["repositories.upsert", "repositories.upsert", "atomically", "repositories.list"].map((name) => [
-          name,
-          traceparent,
-        ]),
+        ["repositories.upsert", "repositories.upsert", "atomically", "repositories.list", "repositories.upsert"].map(
+          (name) => [name, traceparent],
+        ),
       );
     });
   });
