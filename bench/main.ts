@@ -12,6 +12,7 @@ import { type PostgresResult, renderPostgres, runPostgres } from "./postgres.ts"
 import { type RunnerResult, renderRunner, runRunner } from "./programs.ts";
 import { type ReadsResult, renderReads, runReads } from "./reads.ts";
 import { type RemoteResult, renderRemote, runRemote } from "./remoteCalls.ts";
+import { renderTracing, runTracing, type TracingResult } from "./tracing.ts";
 import { renderUpkeep, runUpkeep, type UpkeepResult } from "./upkeep.ts";
 
 const scenarioNames = comparisons.map(({ name }) => name);
@@ -27,6 +28,7 @@ const usage = `Usage: npm run bench [-- SCENARIO ...] [--quick] [--rounds 5] [--
        npm run bench -- reads [--rounds 5] [--seconds 3] [--json FILE]
        npm run bench -- runner [--rounds 5] [--json FILE]
        npm run bench -- remote [--rounds 5] [--seconds 1] [--json FILE]
+       npm run bench -- tracing [--rounds 5] [--seconds 1] [--json FILE]
        npm run bench -- upkeep [--rounds 5] [--seconds 3] [--commands 50000] [--json FILE]
        npm run bench -- growth [--commands 1000000] [--rounds 20] [--json FILE]
        npm run bench -- render FILE`;
@@ -46,6 +48,7 @@ type Result =
   | ReadsResult
   | RemoteResult
   | RunnerResult
+  | TracingResult
   | UpkeepResult;
 
 async function main(args: readonly string[]): Promise<void> {
@@ -136,6 +139,10 @@ async function run(name: string | undefined, values: ReturnType<typeof parse>["v
     refuse(values, name, ["rounds", "seconds", "json"]);
     return runRemote({ rounds, seconds: duration(values.seconds ?? "1") });
   }
+  if (name === "tracing") {
+    refuse(values, name, ["rounds", "seconds", "json"]);
+    return runTracing({ rounds, seconds: duration(values.seconds ?? "1") });
+  }
   if (name === "reads") {
     if ((values.size ?? values.threads ?? values["in-flight"] ?? values.logs ?? values.url) !== undefined)
       throw new UsageError("reads takes --rounds, --seconds and --json");
@@ -153,7 +160,7 @@ async function run(name: string | undefined, values: ReturnType<typeof parse>["v
     return runAppend({ rounds, size, threads, inFlight, logs, seconds: duration(values.seconds ?? "2.5") });
   }
   throw new UsageError(
-    `unknown benchmark ${name}: choose ${scenarioNames.join(", ")}, ladder, append, growth, reads, runner, upkeep or render`,
+    `unknown benchmark ${name}: choose ${scenarioNames.join(", ")}, ladder, append, growth, reads, runner, tracing, upkeep or render`,
   );
 }
 
@@ -191,6 +198,7 @@ function render(result: Result): string {
   if (result.bench === "runner") return renderRunner(result);
   if (result.bench === "reads") return renderReads(result);
   if (result.bench === "remote") return renderRemote(result);
+  if (result.bench === "tracing") return renderTracing(result);
   if (result.bench === "upkeep") return renderUpkeep(result);
   throw new UsageError("render: the file does not hold the result of a benchmark");
 }

@@ -21,6 +21,7 @@ import { isInstalled } from "../../bench/contenders/packages.ts";
 import type { LadderResult } from "../../bench/ladder.ts";
 import { bytesInFile, checkBytes, newStore } from "../../bench/setup.ts";
 import { advance, findAttempt, insertChunk } from "../../bench/statements.ts";
+import { listeners, type TracingResult } from "../../bench/tracing.ts";
 import { type UpkeepResult, upkeepKinds } from "../../bench/upkeep.ts";
 import type { Context } from "../../src/context.ts";
 import { defaultLimits } from "../../src/index.ts";
@@ -64,6 +65,19 @@ describe("bench upkeep", () => {
       // A backup may take longer than the round.
       if (beside !== "nothing" && beside !== "backup") assert.ok(done > 0, beside);
     }
+    assert.ok(!/NaN|undefined/.test(stdout));
+  });
+});
+
+describe("bench tracing", () => {
+  it("measures appends with each kind of listener", async () => {
+    const { result, stdout } = await runWithResult<TracingResult>("tracing", "--rounds", "1", "--seconds", "0.1");
+    assert.deepEqual(
+      result.figures.map(({ listener }) => listener),
+      [...listeners, ...listeners, ...listeners],
+    );
+    for (const { callsPerSecond, cpuUs } of result.figures)
+      assert.ok(Number(callsPerSecond[0]) > 0 && Number(cpuUs[0]) > 0);
     assert.ok(!/NaN|undefined/.test(stdout));
   });
 });
