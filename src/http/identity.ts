@@ -47,12 +47,14 @@ const wereValid: readonly (ErrorCode | undefined)[] = ["token_expired", "token_r
 
 /**
  * Returns a function that verifies the bearer token of a request, at each request: a revoked token is refused at once. A
- * valid token is accepted from every address, whatever others have sent from there.
+ * valid token is accepted from every address, whatever others have sent from there; a new one may have to wait.
  */
 export function bearer(store: Pick<Store, "tokens">, wrong: WrongTokens): Identify {
   const check = authenticate(store);
   return async (request, { remoteAddress = "" }) => {
-    const result = await check(request);
+    const token = request.headers.get("authorization");
+    const verify = () => check(request);
+    const result = token === null ? await verify() : await wrong.verified(remoteAddress, token, verify, request.signal);
     if (result.ok) return { ...result.principal, actor: result.principal.account.name };
     const headers = { "www-authenticate": result.wwwAuthenticate };
     if (result.code === undefined) throw new RequestError("unauthenticated", undefined, headers);

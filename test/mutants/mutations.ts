@@ -1229,7 +1229,9 @@ export const mutations: readonly Mutation[] = [
     ["a group that runs again counts once", "    this.measured = undefined;\n    this.moved = undefined;\n", ""],
   ]),
   ...mutate("src/http/wrongTokens.ts", { tests: ["test/system/http/storeHandler.test.ts"] }, [
-    ["wrong tokens are bounded", "known.count >= this.#max", "false"],
+    ["wrong tokens are bounded", "if (from.count >= this.#max) throw", "if (false) throw"],
+    ["what wrong tokens cost the store is bounded", "if (from.waiting >= waitingMax) throw", "if (false) throw"],
+    ["wrong tokens that come at once are bounded", "if (from.running < this.#max) break;", "break;"],
   ]),
   ...mutate("src/runner/execution.ts", { tests: ["test/system/runner/startRunner.test.ts"] }, [
     ["a hook that was not waited for spoils the worktree", 'distrust("broken");', 'distrust("dirty");'],

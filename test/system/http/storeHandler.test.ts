@@ -2,7 +2,14 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { suite, test } from "node:test";
-import { type OperationName, operationScopes, operationsOf, runnerScopes, statusOf } from "../../../src/http/index.ts";
+import {
+  type OperationName,
+  operationScopes,
+  operationsOf,
+  runnerScopes,
+  statusOf,
+  storeHandler,
+} from "../../../src/http/index.ts";
 import { errorCodes, openStore } from "../../../src/index.ts";
 import { operations } from "../../../src/operations/table.ts";
 import { runnerOperations } from "../../../src/runner/index.ts";
@@ -239,6 +246,38 @@ suite("storeHandler", { concurrency: 4 }, () => {
     assert.ok(Number(answers.at(-1)?.headers.get("retry-after")) > 50);
     assert.equal((await ask("/v1/self")).status, 200);
     assert.equal((await ask("/v1/self", { token: old })).status, 401);
+  });
+
+  test("wrong tokens of an address reach the store slowly, and one that was accepted before is not held up", async (t) => {
+    const { store, tokenWith } = await serveApi(t);
+    const handler = storeHandler(store, { wrongTokens: { max: 3 } });
+    const ask = async (token: string) => {
+      const request = new Request("http://x/v1/self", { headers: { authorization: `Bearer ${token}` } });
+      return (await handler(request, { remoteAddress: "192.0.2.1" })).status;
+    };
+    const [known, fresh] = [await tokenWith("sessions:read"), await tokenWith("sessions:read")];
+    assert.equal(await ask(known), 200);
+    const other = await openStore({ url: "sqlite::memory:" });
+    const wrong = (await other.tokens.bootstrapAdmin()).secret as string;
+    await other.close();
+    const verify = t.mock.method(store.tokens, "verify");
+    const answers = Promise.all(Array.from({ length: 2_000 }, () => ask(wrong)));
+    await until(() => verify.mock.callCount() >= 3);
+    assert.equal(await ask(known), 200);
+    assert.deepEqual([...new Set(await answers)].toSorted(), [401, 429]);
+    // A few at once, a hundred after a wait, and the one that was known.
+    const count = verify.mock.callCount();
+    assert.ok(count >= 104 && count <= 106, `${count} verified`);
+    assert.equal(await ask(fresh), 200);
+  });
+
+  test("many that send their first requests at once are all accepted", async (t) => {
+    const { ask, tokenWith } = await serveApi(t, { wrongTokens: { max: 3 } });
+    const tokens = await Promise.all(Array.from({ length: 12 }, () => tokenWith("sessions:read")));
+    const statuses = await Promise.all(
+      [...tokens, ...tokens, ...tokens].map(async (token) => (await ask("/v1/self", { token })).status),
+    );
+    assert.deepEqual([...new Set(statuses)], [200]);
   });
 
   test("behind a proxy, the address that it appends is the one that counts", async (t) => {
