@@ -6,7 +6,7 @@ import { redactUrl } from "../place.ts";
 import { present } from "../present.ts";
 import type { StartedRunner } from "../runner/index.ts";
 import type { OwnedStore } from "../storeTypes.ts";
-import { stripTerminalControls } from "../terminal/controls.ts";
+import { oneLine, stripTerminalControls } from "../terminal/controls.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import { type CommandLine, pathFrom } from "./commandLine.ts";
 import { addHelp } from "./help.ts";
@@ -15,6 +15,7 @@ import { urlOption } from "./url.ts";
 interface ServeFlags {
   readonly url: string;
   readonly listen: string;
+  readonly socketMode: string;
   readonly runner?: string;
   readonly runners: number;
   readonly place?: string;
@@ -44,7 +45,8 @@ export function addServe(program: Command, cli: CommandLine): void {
     .description(
       "Serves the store over HTTP: a page at /, the API at /v1, /openapi.json, /metrics, /livez and /readyz.",
     )
-    .option("--listen <address>", "HOST:PORT, or unix:PATH for a socket of this user", "127.0.0.1:8080")
+    .option("--listen <address>", "HOST:PORT, or unix:PATH for a socket", "127.0.0.1:8080")
+    .option("--socket-mode <mode>", "the rights of the socket: 660 lets a proxy of the same group connect", "600")
     .option("--runner <path>", "also run commands, in worktrees of this git repository and of those in the store")
     .addOption(
       new Option("--runners <number>", "with --runner: the sessions that run at once")
@@ -81,7 +83,7 @@ export function addServe(program: Command, cli: CommandLine): void {
 async function serve(cli: CommandLine, flags: ServeFlags, signal: AbortSignal, onDraining: () => void): Promise<void> {
   const say = (text: string) => cli.stderr.write(`${stripTerminalControls(text)}\n`);
   // The packages of the server and the runner take a moment, which other commands do not need.
-  const [{ openStore }, { serveStore, parseAddress, isLocal }] = await Promise.all([
+  const [{ openStore }, { serveStore, parseAddress, parseMode, isLocal }] = await Promise.all([
     import("../index.ts"),
     import("../http/index.ts"),
   ]);
@@ -96,6 +98,7 @@ async function serve(cli: CommandLine, flags: ServeFlags, signal: AbortSignal, o
   try {
     const api = await serveStore(store, {
       listen: flags.listen,
+      socketMode: parseMode(flags.socketMode),
       origins: flags.origin ?? [],
       proxies: flags.proxies,
       page: flags.page,
@@ -157,7 +160,7 @@ async function tokenHint(store: OwnedStore): Promise<string> {
 }
 
 function lineOf({ method, path, status, durationMs, actor, requestId }: Answered): string {
-  return `${method} ${path} ${status} ${durationMs.toFixed(1)} ms ${actor ?? "-"} ${requestId}`;
+  return `${method} ${oneLine(path, 1_000)} ${status} ${durationMs.toFixed(1)} ms ${actor ?? "-"} ${requestId}`;
 }
 
 function fired(signal: AbortSignal): Promise<void> {

@@ -12,7 +12,7 @@ import { operationsOf } from "./access.ts";
 import type { CallMeter } from "./callMeter.ts";
 import type { Identity } from "./identity.ts";
 import { only, RemoteSession } from "./remoteSession.ts";
-import { readBody } from "./request.ts";
+import type { BodyReader } from "./request.ts";
 
 /** A store that can give a client a port of its own. */
 export interface ConnectingStore {
@@ -51,8 +51,13 @@ export class RemoteClients {
   }
 
   /** Answers one request of a client. `identify` verifies its token once more. Fails with `invalid_input` when it is none. */
-  async handle(request: Request, identity: Identity, identify: () => Promise<Identity>): Promise<Response> {
-    const [head, ...messages] = parse(await readBody(request, this.#bytesMax + headBytesMax));
+  async handle(
+    bodies: BodyReader,
+    request: Request,
+    identity: Identity,
+    identify: () => Promise<Identity>,
+  ): Promise<Response> {
+    const [head, ...messages] = parse(await bodies.read(request, this.#bytesMax + headBytesMax));
     const [what] = head;
     const clientId = what === "hello" ? head[2] : head[1];
     // Nobody gets the answers of a client without its token.

@@ -9,7 +9,7 @@ export {
   runnerScopes,
 } from "./access.ts";
 export type { ConnectionInfo, Identify, Identity } from "./identity.ts";
-export { type Address, isLocal, parseAddress } from "./listen.ts";
+export { type Address, isLocal, parseAddress, parseMode } from "./listen.ts";
 export type { MeasuredStore } from "./metrics.ts";
 export { type MetricsHandlerOptions, type MetricsOptions, metricsHandler } from "./metricsHandler.ts";
 export { nodeHandler } from "./nodeHandler.ts";

@@ -28,13 +28,13 @@ function timeOf(value: unknown): unknown {
   return typeof value === "string" ? new Date(value) : value;
 }
 
-/** Base64 with its padding, or without: https://www.rfc-editor.org/rfc/rfc4648#section-4 */
-const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/;
-
+/** Reads base64: https://www.rfc-editor.org/rfc/rfc4648#section-4 */
 function bytesOf(value: unknown): unknown {
-  if (typeof value !== "string" || !base64.test(value))
+  const bytes = typeof value === "string" ? Buffer.from(value, "base64") : undefined;
+  // Node skips what is no base64, so the text is compared with what it was read as. Padding may be left out.
+  if (bytes === undefined || bytes.toString("base64").replace(/=+$/, "") !== (value as string).replace(/=+$/, ""))
     throw new StoreError("invalid_input", "data: expected bytes as base64, or the body as application/octet-stream");
-  return new Uint8Array(Buffer.from(value, "base64"));
+  return new Uint8Array(bytes);
 }
 
 /** Turns a result into the text of a body. What JSON has no form for follows superjson: bigint as text, Map and Set as lists. */

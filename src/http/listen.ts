@@ -30,15 +30,21 @@ export function isLocal(address: Address): boolean {
   return "path" in address || address.host === "localhost" || address.host === "::1" || /^127\./.test(address.host);
 }
 
+/** Parses the rights of a socket, such as "660". Fails with `invalid_input`. */
+export function parseMode(text: string): number {
+  if (/^[0-7]{3}$/.test(text)) return Number.parseInt(text, 8);
+  throw new StoreError("invalid_input", `socket mode: expected three digits from 0 to 7, such as 660, not ${text}`);
+}
+
 /**
- * Listens at an address. A Unix socket can be used by this user alone, and replaces one that a killed server has left.
+ * Listens at an address. A Unix socket has the rights of `mode`, and replaces one that a killed server has left.
  * Fails with `invalid_input` when the address is in use or cannot be used.
  */
-export async function listenAt(server: Server, address: Address): Promise<void> {
+export async function listenAt(server: Server, address: Address, mode: number): Promise<void> {
   if ("path" in address) await makeRoom(address.path);
   // A socket is created with the rights that the mask leaves, so there is no moment in which others could connect. Only
   // the main thread can set it.
-  const mask = "path" in address ? setMask(0o177) : undefined;
+  const mask = "path" in address ? setMask(0o777 & ~mode) : undefined;
   try {
     await new Promise<void>((listening, fail) => {
       server.once("error", fail);

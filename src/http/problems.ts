@@ -56,6 +56,7 @@ export interface Problem {
 /** The faults of a request that no call of the store has. */
 export const requestFaults = {
   unauthenticated: { status: 401, means: "the request has no bearer token" },
+  origin_refused: { status: 403, means: "a browser has sent the request for a page of another origin" },
   no_such_path: { status: 404, means: "there is nothing at this path" },
   method_not_allowed: { status: 405, means: "this path has another method" },
   not_acceptable: { status: 406, means: "the operation has no result of the type that Accept names" },
@@ -83,6 +84,7 @@ const typeOf = (code: ErrorCode) => `urn:debug-server-db:error:${code}`;
 
 /** Describes a failure. The message of one that is no StoreError stays here: it may say anything. */
 export function problemOf(failure: unknown, requestId?: string): Problem {
+  if (failure instanceof RefusedToken) return problemOf(failure.refusal, requestId);
   const ids = requestId === undefined ? {} : { requestId };
   if (failure instanceof RequestError) {
     const { status, means } = requestFaults[failure.fault];
@@ -132,7 +134,7 @@ const retryAfterSeconds = 1;
 
 /** Returns the response for a failure. */
 export function problemResponse(failure: unknown, requestId: string): Response {
-  const problem = problemOf(failure instanceof RefusedToken ? failure.refusal : failure, requestId);
+  const problem = problemOf(failure, requestId);
   const headers = new Headers({ "content-type": "application/problem+json", "cache-control": "no-store" });
   const afterMs = Number(problem.details.retryAfterMs);
   if (problem.retryable)

@@ -43,29 +43,49 @@ export function acceptedTypes(headers: Headers): readonly string[] {
 export async function readInput(
   request: Request,
   operation: AnyOperation,
-  bytesMax: number,
+  bodies: BodyReader,
 ): Promise<Record<string, unknown>> {
   const { headers, method } = request;
   requirePlainEncoding(headers);
   const query = queryOf(request, operation);
   if (method === "GET") return inputOf(operation, query);
+  const { type } = mediaTypeOf(headers);
+  const body = await bodies.read(request);
+  if (type === rawType && operation.keys.includes("data")) return { ...inputOf(operation, query), data: body };
+  if (body.byteLength === 0 && type === "") return inputOf(operation, query);
+  requireJson(headers, operation.keys.includes("data") ? `, or ${rawType}` : "");
+  return inputOf(operation, { ...query, ...(parseJson(body) as object) });
+}
+
+function mediaTypeOf(headers: Headers): { readonly type: string; readonly charset: string } {
   const [type = "", ...parameters] = (headers.get("content-type") ?? "")
     .split(";")
     .map((part) => part.trim().toLowerCase());
-  const body = await readBody(request, bytesMax);
-  if (type === rawType && operation.keys.includes("data")) return { ...inputOf(operation, query), data: body };
-  if (body.byteLength === 0 && type === "") return inputOf(operation, query);
-  const charset =
-    parameters
-      .find((parameter) => parameter.startsWith("charset="))
-      ?.slice(8)
-      .replaceAll('"', "") ?? "utf-8";
-  if (type !== "application/json" || charset !== "utf-8")
-    throw new RequestError(
-      "unsupported_media_type",
-      `content-type: expected application/json in UTF-8${operation.keys.includes("data") ? `, or ${rawType}` : ""}`,
-    );
-  return inputOf(operation, { ...query, ...(parseJson(body) as object) });
+  const charset = parameters.find((parameter) => parameter.startsWith("charset="))?.slice(8) ?? "utf-8";
+  return { type, charset: charset.replaceAll('"', "") };
+}
+
+/** Fails with a RequestError unless the body is JSON. `or` names another type that is taken. */
+function requireJson(headers: Headers, or: string): void {
+  const { type, charset } = mediaTypeOf(headers);
+  if (type === "application/json" && ["utf-8", "utf8"].includes(charset)) return;
+  throw new RequestError("unsupported_media_type", `content-type: expected application/json in UTF-8${or}`);
+}
+
+/**
+ * Fails with a RequestError for what a browser sends for a page of another origin. Without this, a page could write where
+ * clients are told by cookies, certificates or addresses, because such requests need no question before
+ * (https://fetch.spec.whatwg.org/#cors-safelisted-request-header).
+ */
+export function requireOwnPage({ headers, method }: Request, origins: readonly string[]): void {
+  const site = headers.get("sec-fetch-site");
+  if (method !== "POST" || site === null || site === "same-origin" || site === "none") return;
+  const origin = headers.get("origin") ?? "";
+  if (origins.includes(origin)) return;
+  throw new RequestError(
+    "origin_refused",
+    `pages of ${origin.slice(0, 200)} may not call this API: name it in origins`,
+  );
 }
 
 /** Fails with a RequestError for a body that is packed: nobody here unpacks it. */
@@ -78,7 +98,7 @@ export function requirePlainEncoding(headers: Headers): void {
 }
 
 /** Parses the text of a JSON object. Fails with `invalid_input`. */
-export function parseJson(body: Uint8Array): unknown {
+function parseJson(body: Uint8Array): unknown {
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
@@ -92,24 +112,55 @@ export function parseJson(body: Uint8Array): unknown {
   return value;
 }
 
-/** Reads a body of bounded size. Stops reading when it is larger. */
-export async function readBody(request: Request, bytesMax: number): Promise<Uint8Array> {
-  const tooLarge = () => new RequestError("body_too_large", `the body has more than ${bytesMax} bytes`);
-  if (Number(request.headers.get("content-length") ?? 0) > bytesMax) throw tooLarge();
-  if (request.body === null) return new Uint8Array();
-  const parts: Uint8Array[] = [];
-  let sizeBytes = 0;
-  try {
-    for await (const part of request.body as unknown as AsyncIterable<Uint8Array>) {
-      sizeBytes += part.byteLength;
-      if (sizeBytes > bytesMax) throw tooLarge();
-      parts.push(part);
-    }
-  } catch (error) {
-    if (error instanceof RequestError) throw error;
-    throw new StoreError("aborted", "the body has ended early", { cause: error });
+/** The size of all bodies that may arrive at a time, in bytes. A client can send a large one slowly, on many connections. */
+const arrivingBytesMax = 256 * 1024 * 1024;
+
+/** Reads bodies of bounded size, and bounds what arrives of all of them. */
+export class BodyReader {
+  readonly #bytesMax: number;
+  #arrivingBytes = 0;
+
+  /** `bytesMax` bounds one body. */
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
   }
-  return parts.length === 1 ? (parts[0] as Uint8Array) : new Uint8Array(Buffer.concat(parts));
+
+  /** Reads the object of a body of JSON. Fails with `invalid_input`, or with a RequestError. */
+  async json(request: Request): Promise<unknown> {
+    requirePlainEncoding(request.headers);
+    requireJson(request.headers, "");
+    return parseJson(await this.read(request));
+  }
+
+  /**
+   * Reads a body. Fails with a RequestError when it is larger than `bytesMax`, and with `overloaded` when too much arrives
+   * at a time; it stops reading then.
+   */
+  async read(request: Request, bytesMax: number = this.#bytesMax): Promise<Uint8Array> {
+    const tooLarge = () => new RequestError("body_too_large", `the body has more than ${bytesMax} bytes`);
+    if (Number(request.headers.get("content-length") ?? 0) > bytesMax) throw tooLarge();
+    if (request.body === null) return new Uint8Array();
+    const parts: Uint8Array[] = [];
+    let sizeBytes = 0;
+    try {
+      for await (const part of request.body as unknown as AsyncIterable<Uint8Array>) {
+        sizeBytes += part.byteLength;
+        this.#arrivingBytes += part.byteLength;
+        if (sizeBytes > bytesMax) throw tooLarge();
+        if (this.#arrivingBytes > arrivingBytesMax)
+          throw new StoreError("overloaded", "too many bytes of requests arrive at a time", {
+            details: { retryAfterMs: 1_000 },
+          });
+        parts.push(part);
+      }
+    } catch (error) {
+      if (error instanceof RequestError || error instanceof StoreError) throw error;
+      throw new StoreError("aborted", "the body has ended early", { cause: error });
+    } finally {
+      this.#arrivingBytes -= sizeBytes;
+    }
+    return parts.length === 1 ? (parts[0] as Uint8Array) : new Uint8Array(Buffer.concat(parts));
+  }
 }
 
 /**

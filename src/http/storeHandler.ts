@@ -34,14 +34,15 @@ import { rawLog } from "./rawLog.ts";
 import {
   acceptedTypes,
   acceptsRaw,
-  parseJson,
+  BodyReader,
   queryOf,
-  readBody,
   readInput,
   requestIdOf,
+  requireOwnPage,
   traceparentOf,
 } from "./request.ts";
 import { resumed, type StreamForm, streamBody, streamTypes } from "./streams.ts";
+import { Wait } from "./wait.ts";
 import { WrongTokens, type WrongTokensOptions } from "./wrongTokens.ts";
 
 export interface StoreHandlerOptions {
@@ -78,7 +79,7 @@ export interface StoreHandlerOptions {
   readonly closing?: AbortSignal;
   /** Receives each answered request, for a log. Neither tokens nor bodies are in it. */
   readonly onResponse?: (answered: Answered) => void;
-  /** Receives the failures that are no StoreError: bugs. Defaults to a warning of the process. */
+  /** Receives the failures that are answered with the status 500: bugs. Defaults to a warning of the process. */
   readonly onError?: (error: unknown, requestId: string) => void;
 }
 
@@ -86,7 +87,7 @@ export interface StoreHandlerOptions {
 export interface Answered {
   readonly requestId: string;
   readonly method: string;
-  /** The path, without the query. */
+  /** The path as it was sent, with its escapes and without the query. */
   readonly path: string;
   readonly status: number;
   readonly durationMs: number;
@@ -131,8 +132,10 @@ export function storeHandler(
     onError,
   } = options;
   const identify = options.identify ?? bearer(store, new WrongTokens(options.wrongTokens));
+  const bodies = new BodyReader(bodyBytesMax);
   const meter = new CallMeter();
   const remoteClients = isConnecting(store) ? new RemoteClients(store, { closing, bodyBytesMax, meter }) : undefined;
+  const report = onError ?? warn;
   const health = healthHandler(store);
   const app = new Hono<Env>();
 
@@ -150,21 +153,30 @@ export function storeHandler(
     if (closing?.aborted) context.header("connection", "close");
     const traceparent = traceparentOf(request);
     if (traceparent !== undefined) context.header("traceparent", traceparent);
-    onResponse?.({
-      requestId,
-      method: request.method,
-      path: context.req.path,
-      status: context.res.status,
-      durationMs,
-      ...present({ actor: context.get("actor") }),
-    });
+    try {
+      onResponse?.({
+        requestId,
+        method: request.method,
+        path: new URL(request.url).pathname,
+        status: context.res.status,
+        durationMs,
+        ...present({ actor: context.get("actor") }),
+      });
+    } catch (error) {
+      // The request is answered: what has run, has run.
+      report(error, requestId);
+    }
   });
   if (origins.length > 0) app.use(cors({ origin: [...origins], ...corsHeaders }));
+  app.use(async (context, next) => {
+    requireOwnPage(context.req.raw, origins);
+    await next();
+  });
   app.onError((error, context) => {
     const requestId = context.get("requestId");
     context.set("code", codeOf(error));
     const response = problemResponse(error, requestId);
-    if (response.status === 500 && !(error instanceof StoreError)) (onError ?? warn)(error, requestId);
+    if (response.status === 500) report(error, requestId);
     return response;
   });
   app.notFound((context) => {
@@ -209,7 +221,7 @@ export function storeHandler(
     const request = context.req.raw;
     requireMethod(request, ["POST"]);
     const identity = await identityOf(context);
-    const { calls } = parseJson(await readBody(request, bodyBytesMax)) as { calls?: unknown };
+    const { calls } = (await bodies.json(request)) as { calls?: unknown };
     const recorded = callsOf(calls).map(({ name, operation, input }) => {
       requireScope(identity, name);
       return { name, input: asCaller(name, inputOf(operation, input), identity) };
@@ -249,7 +261,7 @@ export function storeHandler(
     const identity = await identify();
     if (remoteClients === undefined)
       throw new StoreError("unknown_operation", "this server's store is attached, and cannot serve remote stores");
-    return await remoteClients.handle(context.req.raw, identity, identify);
+    return await remoteClients.handle(bodies, context.req.raw, identity, identify);
   });
   app.all("/v1/:operation", async (context) => {
     const request = context.req.raw;
@@ -259,15 +271,24 @@ export function storeHandler(
     requireMethod(request, operation.access === "read" ? ["POST", "GET"] : ["POST"]);
     const identity = await identityOf(context);
     requireScope(identity, name);
-    const given = await readInput(request, operation, bodyBytesMax);
+    const given = await readInput(request, operation, bodies);
     const input = asCaller(name, resumed(name, given, request.headers.get("last-event-id")), identity);
     const requestId = context.get("requestId");
-    if (operation.stream !== undefined) return await stream(context, name, input, identity);
-    const waits = operation.waits && closing !== undefined;
-    const signal = waits ? AbortSignal.any([request.signal, closing]) : request.signal;
     const call = methodOf(store, name);
-    const result = await call(input, callOptionsOf(request, identity, requestId, signal)).catch(closingFailure);
-    return name === "logs.read" && acceptsRaw(request) ? rawLog(result as never) : json(result);
+    const verify = async () => requireScope(await identityOf(context), name);
+    if (operation.stream !== undefined) return await stream(context, name, input, identity, verify);
+    if (!operation.waits) {
+      const result = await call(input, callOptionsOf(request, identity, requestId, request.signal));
+      return name === "logs.read" && acceptsRaw(request) ? rawLog(result as never) : json(result);
+    }
+    const wait = new Wait([request.signal, closing], verify, heartbeatMs);
+    try {
+      return json(await call(input, callOptionsOf(request, identity, requestId, wait.signal)));
+    } catch (error) {
+      throw wait.failureOf(error);
+    } finally {
+      wait.end();
+    }
   });
 
   /** Counts the call that a request has made, or its failure to make one. */
@@ -283,19 +304,25 @@ export function storeHandler(
     name: OperationName,
     input: object,
     identity: Identity,
+    verify: () => Promise<void>,
   ): Promise<Response> {
     const request = context.req.raw;
     const requestId = context.get("requestId");
     const form = formOf(request.headers);
-    const gone = new AbortController();
-    const signal = AbortSignal.any([request.signal, gone.signal, ...(closing === undefined ? [] : [closing])]);
+    const wait = new Wait([request.signal, closing], verify, heartbeatMs);
     const iterate = methodOf(store, name) as unknown as (
       input: object,
       options: CallOptions,
     ) => AsyncGenerator<unknown, void, undefined>;
-    const items = iterate(input, callOptionsOf(request, identity, requestId, signal));
-    const first = items.next().catch(closingFailure) as Promise<IteratorResult<unknown, void>>;
-    await Promise.race([first, sleep(firstItemMs, { signal })]);
+    const items = iterate(input, callOptionsOf(request, identity, requestId, wait.signal));
+    const failed = (error: unknown): never => {
+      throw wait.failureOf(error);
+    };
+    const first = items.next().catch(failed) as Promise<IteratorResult<unknown, void>>;
+    await Promise.race([first, sleep(firstItemMs, { signal: wait.signal })]).catch((error: unknown) => {
+      wait.end();
+      throw error;
+    });
     // From here on, the call is counted when its stream ends.
     context.set("metered", undefined);
     const countEnd = meter.countStream(name, realTime.elapsed() - context.get("startedMs"));
@@ -304,10 +331,13 @@ export function storeHandler(
       form,
       requestId,
       heartbeatMs,
-      abort: () => gone.abort(),
       first,
-      onFailure: closingFailure,
-      onEnd: (failure) => countEnd(failure === undefined ? "ok" : codeOf(failure)),
+      onFailure: failed,
+      onEnd(failure) {
+        wait.end();
+        countEnd(failure === undefined ? "ok" : codeOf(failure));
+      },
+      onError: report,
     });
     return new Response(body, {
       headers: {
@@ -316,19 +346,6 @@ export function storeHandler(
         "x-accel-buffering": "no",
       },
     });
-  }
-
-  /** Fails as the call did, except that a wait which the server's end has ended is not what the client asked for. */
-  function closingFailure(error: unknown): never {
-    if (closing?.aborted && error instanceof StoreError && error.code === "aborted") {
-      const { outcome, operation } = error;
-      throw new StoreError("closed", "the server is ending: send the request again", {
-        outcome,
-        operation,
-        retryable: true,
-      });
-    }
-    throw error;
   }
 
   return async (request, connection = {}) => await app.fetch(request, connection);
@@ -343,9 +360,31 @@ function openApi(): string {
 }
 
 const corsHeaders = {
-  allowMethods: ["GET", "POST"],
-  allowHeaders: ["authorization", "content-type", "idempotency-key", "last-event-id", "traceparent", "x-request-id"],
-  exposeHeaders: ["retry-after", "traceparent", "www-authenticate", "x-request-id"],
+  allowMethods: ["GET", "HEAD", "POST"],
+  allowHeaders: [
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "if-range",
+    "last-event-id",
+    "range",
+    "traceparent",
+    "x-request-id",
+  ],
+  exposeHeaders: [
+    "accept-ranges",
+    "content-disposition",
+    "content-range",
+    "etag",
+    "retry-after",
+    "traceparent",
+    "www-authenticate",
+    "x-attempt",
+    "x-dropped-bytes",
+    "x-log-ended",
+    "x-next-offset",
+    "x-request-id",
+  ],
   maxAge: 600,
 };
 

@@ -28,8 +28,8 @@ const resuming: Partial<Record<OperationName, Resuming>> = {
   "logs.follow": {
     idOf: ({ attempt, offset, data }: Chunk) => `${attempt}:${offset + data.byteLength}`,
     resume(id) {
-      const [attempt, offset] = id.split(":").map(numberOf);
-      return attempt === undefined || offset === undefined
+      const [attempt, offset, ...more] = id.split(":").map(numberOf);
+      return attempt === undefined || offset === undefined || more.length > 0
         ? undefined
         : { attempt, offset, line: undefined, lastLines: undefined };
     },
@@ -71,14 +71,14 @@ export interface StreamOptions {
   readonly requestId: string;
   /** The time between two comments, which keep proxies from closing an idle stream of events, in milliseconds. */
   readonly heartbeatMs: number;
-  /** Ends the iteration when the client goes. */
-  readonly abort: () => void;
   /** The first item, which was asked for before. */
   readonly first: Promise<IteratorResult<unknown, void>>;
   /** Turns a failure of the iteration into the one to report. */
   readonly onFailure: (error: unknown) => never;
-  /** Called when the stream has ended, with its failure if it has failed. A client that goes away ends it. */
+  /** Called once: when the stream has ended, with its failure if it has failed, or when its client has gone. */
   readonly onEnd: (failure?: unknown) => void;
+  /** Receives a failure that is a bug. */
+  readonly onError: (error: unknown, requestId: string) => void;
 }
 
 /**
@@ -87,25 +87,34 @@ export interface StreamOptions {
  */
 export function streamBody(
   items: AsyncGenerator<unknown, void, undefined>,
-  { operation, form, requestId, heartbeatMs, abort, first, onFailure, onEnd }: StreamOptions,
+  { operation, form, requestId, heartbeatMs, first, onFailure, onEnd, onError }: StreamOptions,
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   const idOf = resuming[operation]?.idOf as ((item: unknown) => string) | undefined;
   const write = (name: "item" | "error" | "end", value: unknown) => {
-    if (form === "lines") return encoder.encode(`{"${name}":${jsonOf(value)}}\n`);
-    const id = name === "item" && idOf !== undefined ? `id: ${idOf(value)}\n` : "";
+    const position = name === "item" ? idOf?.(value) : undefined;
+    if (form === "lines") {
+      const id = position === undefined ? "" : `"id":${JSON.stringify(position)},`;
+      return encoder.encode(`{${id}"${name}":${jsonOf(value)}}\n`);
+    }
+    const id = position === undefined ? "" : `id: ${position}\n`;
     return encoder.encode(`event: ${name}\n${id}data: ${jsonOf(value)}\n\n`);
   };
   let heartbeat: NodeJS.Timeout | undefined;
+  let isGone = false;
+  const finish = (failure?: unknown): void => {
+    realTime.clearInterval(heartbeat);
+    onEnd(failure);
+  };
   let upcoming: Promise<IteratorResult<unknown, void>> | undefined = first;
   return new ReadableStream<Uint8Array>(
     {
       start(controller) {
-        if (form === "lines") return;
         // Tells a client at once that it is connected.
-        controller.enqueue(encoder.encode(": connected\n\n"));
+        if (form === "events") controller.enqueue(encoder.encode(": connected\n\n"));
+        const waiting = encoder.encode(form === "events" ? ": waiting\n\n" : `{"waiting":{}}\n`);
         heartbeat = realTime.setInterval(() => {
-          if ((controller.desiredSize ?? 0) > 0) controller.enqueue(encoder.encode(": waiting\n\n"));
+          if ((controller.desiredSize ?? 0) > 0) controller.enqueue(waiting);
         }, heartbeatMs);
         heartbeat.unref();
       },
@@ -113,20 +122,22 @@ export function streamBody(
         try {
           const next = await (upcoming ?? items.next().catch(onFailure));
           upcoming = undefined;
+          if (isGone) return;
           if (!next.done) return controller.enqueue(write("item", next.value));
-          onEnd();
+          finish();
           controller.enqueue(write("end", {}));
         } catch (error) {
-          onEnd(error);
-          controller.enqueue(write("error", problemOf(error, requestId)));
+          if (isGone) return;
+          const problem = problemOf(error, requestId);
+          if (problem.status === 500) onError(error, requestId);
+          finish(error);
+          controller.enqueue(write("error", problem));
         }
-        realTime.clearInterval(heartbeat);
         controller.close();
       },
       async cancel() {
-        realTime.clearInterval(heartbeat);
-        onEnd();
-        abort();
+        isGone = true;
+        finish();
         await items.return();
       },
     },

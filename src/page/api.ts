@@ -118,7 +118,7 @@ export class Api {
           pauseMs = retryMsMin;
           if ("end" in line) return;
           if ("error" in line) throw problemOf(line.error as ProblemJson);
-          yield line.item as Item;
+          if ("item" in line) yield line.item as Item;
         }
       } catch (error) {
         if (signal.aborted) return;

@@ -91,6 +91,9 @@ suite("serveStore", { concurrency: 3 }, () => {
     const again = await serveStore(store, { listen });
     assert.equal(await statusOver(socketPath, "/livez"), 200);
     await again.close();
+    const shared = await serveStore(store, { listen, socketMode: 0o660 });
+    assert.equal(statSync(socketPath).mode & 0o777, 0o660);
+    await shared.close();
     writeFileSync(socketPath, "");
     await assert.rejects(serveStore(store, { listen }), { message: /exists, and is no socket/ });
     assert.ok(existsSync(socketPath));
