@@ -1,7 +1,8 @@
 // A debug session as it is: where it has stopped, its frames and variables, its breakpoints and its last events.
 import { ago, h, printable, shortId, stateMark } from "./dom.ts";
 import { factList, idText, jsonDetails, rowLink } from "./facts.ts";
-import type { ChangeJson, DebugEventJson, DebugViewJson, FrameJson, VariableJson } from "./json.ts";
+import type { ChangeJson, DebugEventJson, DebugViewJson } from "./json.ts";
+import { placeOf, StopView } from "./stopView.ts";
 import type { Surroundings, View } from "./view.ts";
 
 /** The time for which events are collected before the state is read again, in milliseconds. */
@@ -18,15 +19,16 @@ export class DebugSessionView implements View {
   readonly #mark = h("span", {});
   readonly #facts = h("div", {});
   readonly #position = h("p", { class: "position", role: "status" });
-  readonly #frames = h("div", {});
-  readonly #variables = h("div", {});
+  readonly #stop = new StopView();
+  readonly #stops = h("select", { "aria-label": "Stop", onchange: () => this.#choose() });
   readonly #breakpoints = h("div", {});
   readonly #events = h("div", {});
   readonly #ended = new AbortController();
   #view: DebugViewJson | undefined;
-  /** The frame whose variables are shown, by its thread and place. */
-  #chosen = "";
-  #shownStop = "";
+  /** The stop that is shown; undefined for the present one. */
+  #epoch: number | undefined;
+  /** True once a person has chosen a stop. Until then, the last stop of one that has ended is shown. */
+  #isChosen = false;
   #isFollowing = false;
   #timer = 0;
   #tries = 0;
@@ -34,7 +36,8 @@ export class DebugSessionView implements View {
   constructor(id: string, surroundings: Surroundings) {
     this.#id = id;
     this.#surroundings = surroundings;
-    const part = (title: string, content: HTMLElement) => h("section", { class: "part" }, h("h2", {}, title), content);
+    const part = (title: string, content: HTMLElement, tool?: HTMLElement) =>
+      h("section", { class: "part" }, h("header", {}, h("h2", {}, title), tool), content);
     this.element.append(
       h(
         "header",
@@ -46,8 +49,8 @@ export class DebugSessionView implements View {
       h(
         "div",
         { class: "parts" },
-        part("Frames", this.#frames),
-        part("Variables", this.#variables),
+        part("Frames", this.#stop.frames, this.#stops),
+        part("Variables", this.#stop.variables),
         part("Breakpoints", this.#breakpoints),
         part("Events", this.#events),
       ),
@@ -78,15 +81,21 @@ export class DebugSessionView implements View {
   async #read(): Promise<void> {
     const { api, fail } = this.#surroundings;
     try {
-      const input = { debugSessionId: this.#id, events: 100 };
+      const stop = this.#epoch === undefined ? {} : { stopEpoch: this.#epoch };
+      const input = { debugSessionId: this.#id, events: 100, ...stop };
       const view = await api.call<DebugViewJson>("debug.get", input, this.#ended.signal);
       this.#view = view;
+      const { state } = view.debugSession;
+      const hasEnded = state === "terminated" || state === "error";
+      if (hasEnded && !this.#isChosen && this.#epoch === undefined && view.stopEpochs.length > 0) {
+        this.#epoch = Math.max(...view.stopEpochs);
+        this.#readIn(0);
+      }
       this.#show(view);
-      const isMissing = view.debugSession.state === "stopped" && view.threads.length === 0;
+      const isMissing = state === "stopped" && view.threads.length === 0;
       this.#tries = isMissing ? this.#tries + 1 : 0;
       if (isMissing && this.#tries < triesMax) this.#readIn(settleMs * this.#tries);
-      const { state } = view.debugSession;
-      if (state !== "terminated" && state !== "error") void this.#follow(view.debugSession.nextPosition - 1);
+      if (!hasEnded) void this.#follow(view.debugSession.nextPosition - 1);
     } catch (error) {
       if (this.#ended.signal.aborted) return;
       if (this.#view === undefined) this.#position.textContent = (error as Error).message;
@@ -114,31 +123,22 @@ export class DebugSessionView implements View {
     if (!this.#ended.signal.aborted) this.#readIn(0);
   }
 
-  #show({ debugSession: row, threads, breakpoints, events, lastOutput }: DebugViewJson): void {
-    this.title = `Debug session ${row.name}`;
+  #show({ debugSession: row, threads, breakpoints, events, lastOutput, stopEpochs }: DebugViewJson): void {
+    this.#showStops(stopEpochs);
+    this.title = printable(`Debug session ${row.name}`);
     document.title = `${this.title} – debug-server-db`;
-    this.#heading.textContent = printable(this.title);
+    this.#heading.textContent = this.title;
     this.#mark.replaceChildren(stateMark(row.state));
-    // What is unfolded stays so while the stop is the same.
-    const stop = JSON.stringify([row.stopEpoch, threads]);
-    if (stop !== this.#shownStop) {
-      this.#chosen = "";
-      this.#showFrames(threads, row.stopThreadId);
-    }
-    this.#shownStop = stop;
-    const reason = [row.stopReason, row.stopDescription].filter((text) => text !== null).join(": ");
-    const place = placeOf(
-      threads.find(({ threadId }) => threadId === row.stopThreadId)?.frames[0] ?? threads[0]?.frames[0],
-    );
-    this.#position.replaceChildren(
-      ...(row.state === "stopped"
-        ? ["Stopped", reason === "" ? "" : ` by ${printable(reason)}`, place === "" ? "" : " at ", h("code", {}, place)]
-        : [row.state === "running" ? "Running" : ""]),
-    );
+    this.#stop.show(threads, row.stopThreadId);
+    this.#showPosition(row, threads);
     this.#breakpoints.replaceChildren(
       breakpoints.length === 0
         ? h("p", { class: "empty" }, "No breakpoints")
-        : h("ul", { class: "rows" }, ...breakpoints.map((each) => this.#breakpoint(each, row.hitBreakpointIds ?? []))),
+        : h(
+            "ul",
+            { class: "rows breakpoints" },
+            ...breakpoints.map((each) => this.#breakpoint(each, row.hitBreakpointIds ?? [])),
+          ),
     );
     const output =
       lastOutput === null
@@ -168,66 +168,36 @@ export class DebugSessionView implements View {
     );
   }
 
-  #showFrames(threads: DebugViewJson["threads"], stopThreadId: number | null): void {
-    const all = threads.flatMap(({ threadId, frames }) =>
-      frames.map((frame, index) => ({ key: `${threadId} ${index}`, frame })),
-    );
-    const stopped = all.find(({ key }) => key === `${stopThreadId} 0`) ?? all[0];
-    const chosen = all.find(({ key }) => key === this.#chosen) ?? stopped;
-    const hasFocus = this.#frames.contains(document.activeElement);
-    this.#frames.replaceChildren(
-      ...(threads.length === 0 ? [h("p", { class: "empty" }, "No frames: it is not stopped")] : []),
-      ...threads.map(({ threadId, name, frames, omittedFrames }) =>
-        h(
-          "div",
-          { class: "thread" },
-          h("h3", {}, name === "" ? `Thread ${threadId}` : name),
-          h(
-            "ol",
-            { class: "rows" },
-            ...frames.map((frame, index) => {
-              const key = `${threadId} ${index}`;
-              const choose = () => {
-                this.#chosen = key;
-                this.#showFrames(threads, stopThreadId);
-              };
-              const isChosen = chosen?.key === key;
-              return h(
-                "li",
-                {},
-                h(
-                  "button",
-                  { type: "button", "aria-pressed": String(isChosen), onclick: choose },
-                  h("b", {}, frame.name),
-                  h("code", {}, placeOf(frame)),
-                ),
-              );
-            }),
-          ),
-          omittedFrames > 0 ? h("p", { class: "hint" }, `${omittedFrames} more frames were left out`) : undefined,
-        ),
-      ),
-    );
-    if (hasFocus) this.#frames.querySelector<HTMLElement>('[aria-pressed="true"]')?.focus();
-    this.#showVariables(chosen?.frame);
+  #showPosition(row: DebugViewJson["debugSession"], threads: DebugViewJson["threads"]): void {
+    const stopped = threads.find(({ threadId }) => threadId === row.stopThreadId) ?? threads[0];
+    const place = placeOf(stopped?.frames[0]);
+    const isNow = row.state === "stopped" && (this.#epoch === undefined || this.#epoch === row.stopEpoch);
+    const reason = [row.stopReason, row.stopDescription].filter((text) => text !== null).join(": ");
+    const what = isNow
+      ? `Stopped${reason === "" ? "" : ` by ${printable(reason)}`}`
+      : this.#epoch !== undefined
+        ? "An earlier stop"
+        : row.state === "running"
+          ? "Running"
+          : "";
+    this.#position.replaceChildren(what, ...(place === "" ? [] : [" at ", h("code", {}, place)]));
   }
 
-  #showVariables(frame: FrameJson | undefined): void {
-    const scopes = frame?.scopes ?? [];
-    this.#variables.replaceChildren(
-      ...(scopes.length === 0
-        ? [h("p", { class: "empty" }, frame === undefined ? "No variables" : "None were stored for this frame")]
-        : []),
-      ...scopes.map(({ name, variables = [], omittedVariables = 0 }) =>
-        h(
-          "div",
-          { class: "scope" },
-          h("h3", {}, name),
-          h("ul", { class: "variables" }, ...variables.map(variableItem)),
-          omittedVariables > 0 ? h("p", { class: "hint" }, `${omittedVariables} more were left out`) : undefined,
-        ),
-      ),
-    );
+  /** Offers the stops whose frames are stored. */
+  #showStops(epochs: readonly number[]): void {
+    const options = [["", "Now"], ...epochs.map((epoch, index) => [String(epoch), `Stop ${index + 1}`])];
+    const offered = JSON.stringify(options);
+    if (this.#stops.dataset.offered !== offered)
+      this.#stops.replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));
+    this.#stops.dataset.offered = offered;
+    this.#stops.value = String(this.#epoch ?? "");
+    this.#stops.hidden = epochs.length === 0;
+  }
+
+  #choose(): void {
+    this.#epoch = this.#stops.value === "" ? undefined : Number(this.#stops.value);
+    this.#isChosen = true;
+    this.#readIn(0);
   }
 
   #breakpoint(row: DebugViewJson["breakpoints"][number], hitIds: readonly string[]): HTMLElement {
@@ -254,40 +224,6 @@ export class DebugSessionView implements View {
       h("small", {}, extra.join(" · ")),
     );
   }
-}
-
-function placeOf(frame: FrameJson | undefined): string {
-  if (frame === undefined) return "";
-  const name = frame.source?.path ?? frame.source?.name;
-  return name === undefined ? "" : `${name}:${frame.line}${frame.column > 0 ? `:${frame.column}` : ""}`;
-}
-
-function variableItem({
-  name,
-  value,
-  type,
-  variables = [],
-  valueLength,
-  omittedVariables = 0,
-}: VariableJson): HTMLElement {
-  const own = [
-    h("span", { class: "name" }, name),
-    h("code", { class: "value" }, value),
-    valueLength === undefined ? undefined : h("small", {}, `cut, ${valueLength} characters`),
-    type === undefined ? undefined : h("small", {}, type),
-  ];
-  if (variables.length === 0) return h("li", {}, ...own);
-  const more = omittedVariables > 0 ? [h("li", { class: "hint" }, `${omittedVariables} more were left out`)] : [];
-  return h(
-    "li",
-    {},
-    h(
-      "details",
-      {},
-      h("summary", {}, ...own),
-      h("ul", { class: "variables" }, ...variables.map(variableItem), ...more),
-    ),
-  );
 }
 
 function eventItem({ event, at, body, position }: DebugEventJson): HTMLElement {

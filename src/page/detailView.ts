@@ -2,7 +2,7 @@
 import { actionButtons } from "./actions.ts";
 import { Problem } from "./api.ts";
 import { type Detail, markOf, type Tab } from "./detail.ts";
-import { h } from "./dom.ts";
+import { h, printable } from "./dom.ts";
 import { factList, jsonDetails } from "./facts.ts";
 import type { ChangeJson } from "./json.ts";
 import type { Surroundings, View } from "./view.ts";
@@ -93,7 +93,7 @@ export class DetailView<Item> implements View {
 
   #show(row: Item): void {
     const detail = this.#detail;
-    this.title = detail.title(row);
+    this.title = printable(detail.title(row));
     document.title = `${this.title} – debug-server-db`;
     const [shown] = this.#heading.children;
     if (shown?.textContent !== this.title) this.#heading.replaceChildren(h("bdi", {}, this.title));

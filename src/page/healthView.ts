@@ -45,12 +45,12 @@ export class HealthView implements View {
     "Latency",
     [
       { name: "wait in the queue", color: 1 },
-      { name: "longest lane", color: 3 },
+      { name: "slowest lane", color: 3 },
     ],
     milliseconds,
   );
   readonly #trips = new Chart(
-    "Round trips of this page",
+    "Round trips",
     [
       { name: "last", color: 1 },
       { name: "median", color: 2 },

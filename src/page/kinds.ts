@@ -60,6 +60,18 @@ const state = {
   cell: (row: { state: string }) => stateMark(row.state),
 };
 
+/** Returns the number of a session's commands, and how many of them are in a state that asks for a look. */
+export function commandCounts(row: SessionJson): string {
+  const { queuedCommands, activeCommands, failedCommands, nextSequence } = row;
+  const parts = [
+    `${nextSequence - 1}`,
+    activeCommands > 0 ? `${activeCommands} running` : "",
+    queuedCommands > 0 ? `${queuedCommands} queued` : "",
+    failedCommands > 0 ? `${failedCommands} failed` : "",
+  ];
+  return parts.filter((text) => text !== "").join(" · ");
+}
+
 export const sessions: Kind<SessionJson> = {
   name: "sessions",
   title: "Sessions",
@@ -77,15 +89,7 @@ export const sessions: Kind<SessionJson> = {
     {
       label: "Commands",
       width: "11rem",
-      cell: ({ queuedCommands, activeCommands, failedCommands, nextSequence }) =>
-        [
-          `${nextSequence - 1}`,
-          activeCommands > 0 ? `${activeCommands} running` : "",
-          queuedCommands > 0 ? `${queuedCommands} queued` : "",
-          failedCommands > 0 ? `${failedCommands} failed` : "",
-        ]
-          .filter((text) => text !== "")
-          .join(" · "),
+      cell: commandCounts,
     },
     { label: "Requested by", width: "8rem", cell: (row) => row.requestedBy },
     { label: "Took", width: "6rem", cell: (row) => between(row.startedAt, row.endedAt) },

@@ -9,7 +9,8 @@ export interface Source<Item> {
   readonly isDone: boolean;
 }
 
-const pageRows = 250;
+/** The rows of a page. */
+export const pageRows = 250;
 
 /** Returns the rows of an operation that lists them in pages. */
 export function pages<Item>(api: Api, operation: string, filter: object = {}): Source<Item> {

@@ -1,14 +1,19 @@
 // A list of rows that stays current: rows are read as they come into view, and read again when the feed says so.
 import { h } from "./dom.ts";
+import { filterBar } from "./filterBar.ts";
 import type { ChangeJson } from "./json.ts";
 import type { Column, Kind } from "./kinds.ts";
-import { newestFirst, type Source } from "./sources.ts";
+import { newestFirst, pageRows, type Source } from "./sources.ts";
 import type { Surroundings, View } from "./view.ts";
 import { VirtualRows } from "./virtualRows.ts";
 
 const rowHeight = 44;
 /** The number of rows before the end at which the next ones are read. */
 const aheadRows = 200;
+/** The number of rows that are read again one by one. */
+const singleRowsMax = 8;
+/** The time between two looks at rows that have changed, in milliseconds. */
+const refreshMs = 300;
 
 export interface TableOptions<Item extends object> {
   readonly kind: Kind<Item>;
@@ -26,6 +31,7 @@ export class Table<Item extends object> implements View {
   readonly #options: TableOptions<Item>;
   readonly #surroundings: Surroundings;
   readonly #rows: VirtualRows;
+  readonly #grid: HTMLElement;
   readonly #status = h("p", { class: "status", role: "status" });
   readonly #stale = new Set<string>();
   /** The text of each row in which the filter looks. */
@@ -37,6 +43,7 @@ export class Table<Item extends object> implements View {
   #text = "";
   #active = 0;
   #loading: AbortController | undefined;
+  #isRefreshing = false;
   #isEnded = false;
   #timer = 0;
 
@@ -48,21 +55,28 @@ export class Table<Item extends object> implements View {
     this.#source = options.source(undefined);
     this.#rows = new VirtualRows({
       rowHeight,
-      label: kind.title,
       className: "table-rows",
-      role: "table",
+      role: "rowgroup",
       keyOf: (index) => kind.idOf(this.#shown[index] as Item),
       create: (index) => this.#rowOf(index),
       onView: (first, last) => this.#onView(first, last),
     });
     this.#rows.element.tabIndex = -1;
     this.#rows.element.addEventListener("keydown", (event) => this.#onKey(event));
+    this.#grid = h("div", { class: "grid", role: "table", "aria-label": kind.title }, this.#head(), this.#rows.element);
     this.element = h(
       "section",
       { class: options.isPlain ? "table plain" : "table" },
-      this.#bar(),
-      this.#head(),
-      this.#rows.element,
+      filterBar(kind, {
+        hasTitle: options.isPlain !== true,
+        status: this.#status,
+        onText: (text) => {
+          this.#text = text;
+          this.#show();
+        },
+        onState: (state) => this.#choose(state),
+      }),
+      this.#grid,
     );
     const columns: readonly Track[] = [
       { width: "minmax(9rem, 2fr)", isNarrow: true, narrowWidth: "minmax(0, 1fr)" },
@@ -85,9 +99,10 @@ export class Table<Item extends object> implements View {
   }
 
   onReset(): void {
-    void this.#refreshHead();
-    for (const row of this.#all) this.#stale.add(this.#options.kind.idOf(row));
-    this.#rows.schedule();
+    void this.#refreshHead().then((read) => {
+      for (const id of this.#all.map(this.#options.kind.idOf)) if (!read.has(id)) this.#stale.add(id);
+      this.#rows.schedule();
+    });
   }
 
   onChanges(changes: readonly ChangeJson[]): void {
@@ -104,43 +119,15 @@ export class Table<Item extends object> implements View {
     this.#rows.schedule();
   }
 
-  #bar(): HTMLElement {
-    const { kind, isPlain } = this.#options;
-    const filter = h("input", {
-      type: "search",
-      placeholder: "Filter what is loaded",
-      "aria-label": `Filter ${kind.title.toLowerCase()}`,
-      oninput: () => {
-        this.#text = filter.value.toLowerCase();
-        this.#show();
-      },
-    });
-    const states =
-      kind.states === undefined
-        ? undefined
-        : h(
-            "select",
-            { "aria-label": "State", onchange: () => this.#choose(states?.value ?? "") },
-            h("option", { value: "" }, "All states"),
-            ...kind.states.map((state) => h("option", { value: state }, state.replaceAll("_", " "))),
-          );
-    return h(
-      "div",
-      { class: "bar" },
-      isPlain ? undefined : h("h1", { tabindex: -1 }, kind.title),
-      states,
-      filter,
-      this.#status,
-    );
-  }
-
   #head(): HTMLElement {
     const { kind } = this.#options;
     const cells = [{ label: "Name", isNarrow: true }, ...kind.columns];
     return h(
       "div",
-      { class: "row head", "aria-hidden": "true" },
-      ...cells.map(({ label, isNarrow }) => h("span", { class: isNarrow ? "cell" : "cell wide" }, label)),
+      { class: "row head", role: "row", "aria-rowindex": 1 },
+      ...cells.map(({ label, isNarrow }) =>
+        h("span", { class: isNarrow ? "cell" : "cell wide", role: "columnheader" }, label),
+      ),
     );
   }
 
@@ -148,12 +135,8 @@ export class Table<Item extends object> implements View {
     const { kind } = this.#options;
     const { names } = this.#surroundings;
     const row = this.#shown[index] as Item;
-    const cellOf = ({ label, isNarrow, cell }: Column<Item>) =>
-      h(
-        "div",
-        { class: isNarrow ? "cell" : "cell wide", role: "cell", "aria-label": undefined, "data-label": label },
-        cell(row, names),
-      );
+    const cellOf = ({ isNarrow, cell }: Column<Item>) =>
+      h("div", { class: isNarrow ? "cell" : "cell wide", role: "cell" }, cell(row, names));
     const link = h(
       "a",
       {
@@ -166,7 +149,7 @@ export class Table<Item extends object> implements View {
     );
     return h(
       "div",
-      { class: "row", role: "row", "aria-rowindex": index + 1 },
+      { class: "row", role: "row", "aria-rowindex": index + 2 },
       h("div", { class: kind.isPath ? "cell name is-path" : "cell name", role: "rowheader" }, link),
       ...kind.columns.map(cellOf),
     );
@@ -200,8 +183,8 @@ export class Table<Item extends object> implements View {
     element?.querySelector("a")?.focus({ preventScroll: true });
   }
 
-  #choose(state: string): void {
-    this.#state = state === "" ? undefined : state;
+  #choose(state: string | undefined): void {
+    this.#state = state;
     this.#loading?.abort();
     this.#loading = undefined;
     this.#source = this.#options.source(this.#state);
@@ -216,7 +199,8 @@ export class Table<Item extends object> implements View {
     const inState = ({ state }: { readonly state?: string }) => this.#state === undefined || state === this.#state;
     const matches = (row: Item) => text === "" || this.#searched.get(kind.idOf(row))?.includes(text) === true;
     this.#shown = this.#all.filter((row) => inState(row as { state?: string }) && matches(row));
-    this.#rows.element.setAttribute("aria-rowcount", String(this.#source.isDone ? this.#shown.length : -1));
+    // The head is a row too.
+    this.#grid.setAttribute("aria-rowcount", String(this.#source.isDone ? this.#shown.length + 1 : -1));
     this.#rows.setCount(this.#shown.length);
     this.#say();
   }
@@ -246,18 +230,19 @@ export class Table<Item extends object> implements View {
     }
   }
 
-  /** Reads the newest rows, which may be new. */
-  async #refreshHead(): Promise<void> {
-    if (this.#isEnded) return;
+  /** Reads the newest rows, which may be new. Returns their ids, and none while the server does not answer. */
+  async #refreshHead(): Promise<ReadonlySet<string>> {
+    const read = new Set<string>();
     try {
-      const source = this.#options.source(this.#state);
-      const rows = await source.next(new AbortController().signal);
-      if (this.#isEnded) return;
-      for (const row of rows) this.#stale.delete(this.#options.kind.idOf(row));
+      const rows = await this.#options.source(this.#state).next(new AbortController().signal);
+      if (this.#isEnded) return read;
+      for (const row of rows) read.add(this.#options.kind.idOf(row));
+      for (const id of read) this.#stale.delete(id);
       this.#merge(rows);
     } catch {
       // The view is brought up to date when the server answers again.
     }
+    return read;
   }
 
   /** Adds rows to those that are there, and replaces what has changed. */
@@ -284,12 +269,21 @@ export class Table<Item extends object> implements View {
     // A filter looks in what is loaded: one that finds little would read the whole store.
     if (last + aheadRows > this.#shown.length && this.#text === "") void this.#load();
     const { get, idOf } = this.#options.kind;
-    if (get === undefined || this.#stale.size === 0) return;
+    if (get === undefined || this.#stale.size === 0 || this.#isRefreshing) return;
     const visible = this.#shown
       .slice(first, last)
       .map(idOf)
       .filter((id) => this.#stale.delete(id));
-    if (visible.length > 0) void this.#refresh(visible, get);
+    if (visible.length === 0) return;
+    this.#isRefreshing = true;
+    // A page of rows is one call. Where everything changes all the time, one look in a while is enough.
+    const isHead = visible.length > singleRowsMax && last <= pageRows;
+    void (isHead ? this.#refreshHead() : this.#refresh(visible, get)).finally(() =>
+      setTimeout(() => {
+        this.#isRefreshing = false;
+        this.#rows.schedule();
+      }, refreshMs),
+    );
   }
 
   /** Reads rows again. Those that were deleted stay, and so do all while the server does not answer. */

@@ -6,8 +6,8 @@ const overscan = 8;
 
 export interface VirtualRowsOptions {
   readonly rowHeight: number;
-  /** The name and role of the part that scrolls. */
-  readonly label: string;
+  /** The name of the part that scrolls, if its role needs one. */
+  readonly label?: string;
   readonly className: string;
   readonly role: string;
   /** Returns what identifies the row at an index. Its element is kept while it is in view. */
@@ -36,10 +36,10 @@ export class VirtualRows {
     this.element.className = options.className;
     this.element.tabIndex = 0;
     this.element.setAttribute("role", options.role);
-    this.element.setAttribute("aria-label", options.label);
+    if (options.label !== undefined) this.element.setAttribute("aria-label", options.label);
     this.#spacer.className = "spacer";
     this.#layer.className = "layer";
-    this.#layer.setAttribute("role", options.role === "table" ? "rowgroup" : "presentation");
+    for (const part of [this.#spacer, this.#layer]) part.setAttribute("role", "presentation");
     this.#spacer.append(this.#layer);
     this.element.append(this.#spacer);
     this.element.addEventListener("scroll", () => this.#onScroll(), { passive: true });

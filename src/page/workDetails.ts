@@ -18,7 +18,7 @@ export const sessionDetail: Detail<SessionJson> = {
   facts: (row, { names }) => [
     ["Repository", names.of(row.repositoryId)],
     ["Commit", h("code", {}, row.commitSha)],
-    ["Commands", commandCounts(row)],
+    ["Commands", kinds.commandCounts(row)],
     ["Requested by", row.requestedBy ?? (row.accountId === null ? null : names.of(row.accountId))],
     ["Worktree", rowLink("worktrees", row.worktreeId, `…${row.worktreeId?.slice(-8)}`)],
     ["Took", between(row.startedAt, row.endedAt)],
@@ -94,10 +94,6 @@ export const sessionDetail: Detail<SessionJson> = {
     },
   ],
 };
-
-function commandCounts({ nextSequence, activeCommands, queuedCommands, failedCommands }: SessionJson): string {
-  return `${nextSequence - 1}: ${activeCommands} running, ${queuedCommands} queued, ${failedCommands} failed`;
-}
 
 export const commandDetail: Detail<CommandJson> = {
   kind: "commands",

@@ -39,9 +39,12 @@ async function recorded(page: Page, t: TestContext, what: string): Promise<Recor
   return found;
 }
 
-/** The server, the test and the browser share the processors of the machine, so a few tasks wait for their turn. */
+/**
+ * The server, the test and the browser share the processors of the machine, so a task may wait for its turn in the middle.
+ * On a quiet machine none takes 100 ms; work that does not give way takes seconds.
+ */
 function assertSmooth({ longTasks }: Recorded): void {
-  assert.ok(longTasks.filter((ms) => ms > 200).length === 0, `tasks of ${longTasks.map(Math.round).join(", ")} ms`);
+  assert.ok(longTasks.filter((ms) => ms > 500).length === 0, `tasks of ${longTasks.map(Math.round).join(", ")} ms`);
 }
 
 suite("much data in the page", { skip: noBrowser, timeout: 400_000 }, () => {

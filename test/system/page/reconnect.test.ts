@@ -1,6 +1,7 @@
 // The page while its server is away: it says so, comes back by itself, and has missed nothing.
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
+import { until } from "../faults/until.ts";
 import { noBrowser, openSignedIn } from "./chromium.ts";
 import { servePage } from "./pageServer.ts";
 import { fill } from "./pageStore.ts";
@@ -22,7 +23,7 @@ suite("a server that is away", { skip: noBrowser, timeout: 240_000 }, () => {
       await tab.getByText("No connection").waitFor();
     }
     // What is loaded can still be read.
-    assert.equal(await page.getByRole("row").count(), 4);
+    assert.equal(await page.locator("main").getByRole("rowheader").count(), 4);
     await server.store.sessions.cancel({ sessionId: made.sessionId });
     const running = { commandId: made.runningCommandId, fence: made.runningFence };
     await server.store.logs.append({ ...running, offset: 13, data: bytes("written meanwhile\n") });
@@ -47,5 +48,22 @@ suite("a server that is away", { skip: noBrowser, timeout: 240_000 }, () => {
     await page.getByRole("heading", { name: "Runners" }).waitFor();
     await server.start();
     await page.getByText("Nothing here").or(page.getByText("0 rows")).waitFor();
+  });
+
+  test("a hidden tab follows nothing, and catches up when it is shown", async (t) => {
+    const server = await servePage(t);
+    const { page } = await openSignedIn(t, server.url, server.admin, {}, "#/changes");
+    const parked = async () => (await server.store.maintenance.stats()).serving.parked;
+    await page.getByText("Live", { exact: true }).waitFor();
+    await until(async () => (await parked()) === 1);
+    const setHidden = (isHidden: boolean) =>
+      page.evaluate(`Object.defineProperty(document, "hidden", { configurable: true, value: ${isHidden} });
+        document.dispatchEvent(new Event("visibilitychange"));`);
+    await setHidden(true);
+    await until(async () => (await parked()) === 0);
+    await server.store.repositories.upsert({ name: "meanwhile" });
+    assert.equal(await page.getByText("repository: create").count(), 0);
+    await setHidden(false);
+    await page.getByText("repository: create").waitFor();
   });
 });

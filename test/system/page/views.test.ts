@@ -126,11 +126,11 @@ suite("page", { skip: noBrowser, timeout: 240_000 }, () => {
     const { repositoryId } = await store.sessions.get({ sessionId: made.sessionId });
     await store.sessions.create({ repositoryId, commitSha: "f".repeat(40) });
     await rows.filter({ hasText: "ffffffffff" }).waitFor();
-    assert.match((await rows.first().textContent()) ?? "", /^ffffffffff/);
+    assert.match((await rows.nth(1).textContent()) ?? "", /^ffffffffff/);
     await page.goto(`${url}/#/changes`);
-    await rows.first().filter({ hasText: "session: create" }).waitFor();
+    await rows.nth(1).filter({ hasText: "session: create" }).waitFor();
     await store.repositories.upsert({ name: "another" });
-    await rows.first().filter({ hasText: "repository: create" }).waitFor();
+    await rows.nth(1).filter({ hasText: "repository: create" }).waitFor();
   });
 
   test("a debug session is live: it goes on, and stops elsewhere", async (t) => {
@@ -168,6 +168,12 @@ suite("page", { skip: noBrowser, timeout: 240_000 }, () => {
     await page.getByText("None were stored for this frame").waitFor();
     await store.debug.close({ debugSessionId });
     await page.getByRole("heading", { name: "Debug session main" }).locator("..").getByText("terminated").waitFor();
+    // What it showed at its last stop, and at those before, can still be read.
+    await page.getByText("An earlier stop at /srv/other.js:8:5").waitFor();
+    await page.getByLabel("Stop", { exact: true }).selectOption({ label: "Stop 1" });
+    await page.getByText("An earlier stop at /srv/main.js:3:1").waitFor();
+    await page.getByLabel("Stop", { exact: true }).selectOption({ label: "Now" });
+    await page.getByText("No frames: it is not stopped").waitFor();
   });
 
   test("the keyboard reaches everything: rows by arrows, a row by Enter, the heading behind it, back", async (t) => {
