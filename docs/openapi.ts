@@ -35,7 +35,8 @@ export function renderOpenApi(): string {
         "The operations of a store. Times are ISO 8601 text, bytes are base64, and a result that is undefined is null.",
       license: { name: "MIT", identifier: "MIT" },
     },
-    servers: [{ url: "/" }],
+    // Relative to the place of this document, wherever the handler is mounted.
+    servers: [{ url: "." }],
     security: [{ token: [] }],
     tags: [...new Set(all.map(({ entity }) => entity))].map((name) => ({ name })),
     paths: {

@@ -23,6 +23,8 @@ export interface ConnectionInfo {
   readonly remoteAddress?: string | undefined;
   /** True when the client waits for `100 Continue`, and gets it once the body is read. */
   readonly awaitsContinue?: boolean;
+  /** True when something else has read the body of the request. */
+  readonly bodyWasRead?: boolean;
 }
 
 /**

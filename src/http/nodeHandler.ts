@@ -14,7 +14,12 @@ export function nodeHandler(
   handler: StoreHandler,
 ): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
   return getRequestListener(
-    (request, { incoming }) => handler(request, { remoteAddress: incoming.socket.remoteAddress }),
+    (request, { incoming }) =>
+      handler(request, {
+        remoteAddress: incoming.socket.remoteAddress,
+        // What some platforms read before, they leave there.
+        bodyWasRead: incoming.readableDidRead && !("rawBody" in incoming),
+      }),
     // A request of HTTP/1.0, or over a Unix socket, may name no host.
     {
       overrideGlobalObjects: false,

@@ -60,6 +60,10 @@ export const requestFaults = {
   no_such_path: { status: 404, means: "there is nothing at this path" },
   method_not_allowed: { status: 405, means: "this path has another method" },
   not_acceptable: { status: 406, means: "the operation has no result of the type that Accept names" },
+  body_read_before: {
+    status: 500,
+    means: "the body was read before: mount the handler before what parses bodies, such as express.json()",
+  },
   body_too_large: { status: 413, means: "the body is too large" },
   range_not_satisfiable: { status: 416, means: "the range begins behind the end of the file" },
   unsupported_media_type: { status: 415, means: "the body has another type or encoding than the operation takes" },

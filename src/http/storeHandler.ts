@@ -46,6 +46,11 @@ import { Wait } from "./wait.ts";
 import { WrongTokens, type WrongTokensOptions } from "./wrongTokens.ts";
 
 export interface StoreHandlerOptions {
+  /**
+   * The path below which the handler is mounted, such as "/debug", when it gets the whole URL of a request, as in Hono. Not
+   * needed where a framework takes the path away, as Express does for `app.use("/debug", nodeHandler(handler))`.
+   */
+  readonly prefix?: string;
   /** The largest size of a body in bytes. Defaults to 8 MiB, the largest message that a store takes by default. */
   readonly bodyBytesMax?: number;
   /**
@@ -137,7 +142,10 @@ export function storeHandler(
   const remoteClients = isConnecting(store) ? new RemoteClients(store, { closing, bodyBytesMax, meter }) : undefined;
   const report = onError ?? warn;
   const health = healthHandler(store);
-  const app = new Hono<Env>();
+  const { prefix = "" } = options;
+  if (!/^(?:(?:\/[^/?#\s]+)+)?$/.test(prefix))
+    throw new StoreError("invalid_input", `prefix: expected a path such as "/debug", not ${JSON.stringify(prefix)}`);
+  const app = new Hono<Env>({ getPath: (request) => pathBelow(prefix, request) });
 
   app.use(async (context, next) => {
     const startedMs = realTime.elapsed();
@@ -167,6 +175,10 @@ export function storeHandler(
       report(error, requestId);
     }
   });
+  app.use("/v1/*", async (context, next) => {
+    requireUnread(context.req.raw, context.env ?? {});
+    await next();
+  });
   if (origins.length > 0) app.use(cors({ origin: [...origins], ...corsHeaders }));
   app.use(async (context, next) => {
     requireOwnPage(context.req.raw, origins);
@@ -182,7 +194,7 @@ export function storeHandler(
   app.notFound((context) => {
     const failure = new RequestError(
       "no_such_path",
-      `there is nothing at ${context.req.path}: operations are below /v1/`,
+      `there is nothing at ${new URL(context.req.url).pathname}: operations are below ${prefix}/v1/`,
     );
     context.set("code", failure.fault);
     return problemResponse(failure, context.get("requestId"));
@@ -349,6 +361,22 @@ export function storeHandler(
   }
 
   return async (request, connection = {}) => await app.fetch(request, connection);
+}
+
+/**
+ * Returns the path of a request below the prefix, or one that leads nowhere. Slashes at its beginning count as one, because
+ * some clients put the paths of the OpenAPI document behind a base that ends with one.
+ */
+function pathBelow(prefix: string, { url }: Request): string {
+  const path = new URL(url).pathname;
+  if (path !== prefix && !path.startsWith(`${prefix}/`)) return `/-${path}`;
+  return path.slice(prefix.length).replace(/^\/*/, "/");
+}
+
+/** Fails when something before this handler has read the body, which cannot be read twice. */
+function requireUnread(request: Request, { bodyWasRead = false }: ConnectionInfo): void {
+  if (request.method === "GET" || request.method === "HEAD" || !(bodyWasRead || request.bodyUsed)) return;
+  throw new RequestError("body_read_before");
 }
 
 let openApiText: string | undefined;
