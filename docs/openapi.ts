@@ -155,11 +155,15 @@ function resultContent(name: OperationName, output: AnyCodec) {
     return {
       "application/x-ndjson": { schema: line },
       "text/event-stream": { schema: { ...schema, description: "The data of each event named `item`." } },
+      ...(name.startsWith("logs.") ? rawContent : {}),
     };
   }
   const content = { "application/json": { schema: resultSchema(name, output) } };
-  return name === "logs.read" ? { ...content, "application/octet-stream": { schema: {} } } : content;
+  return name === "logs.read" ? { ...content, ...rawContent } : content;
 }
+
+/** The bytes of a log as they are. */
+const rawContent = { "text/plain": { schema: { type: "string" } }, "application/octet-stream": { schema: {} } };
 
 function resultSchema(name: OperationName, output: AnyCodec): JsonSchema {
   const schema = refOf(output) ?? output.schema(refOf);

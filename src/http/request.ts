@@ -22,9 +22,11 @@ export function traceparentOf({ headers }: Request): string | undefined {
 
 const rawType = "application/octet-stream";
 
-/** Checks whether a client prefers bytes as they are, instead of as base64 in JSON. */
-export function acceptsRaw({ headers }: Request): boolean {
-  return acceptedTypes(headers)[0] === rawType;
+/** Returns the type under which a client wants bytes as they are; undefined when it takes them as base64 in JSON. */
+export function rawTypeOf({ headers }: Request): string | undefined {
+  const [first] = acceptedTypes(headers);
+  if (first === "text/plain") return "text/plain; charset=utf-8";
+  return first === rawType ? rawType : undefined;
 }
 
 /** Returns the media types that a client names, in its order. Weights are not compared: those who want a form name one. */

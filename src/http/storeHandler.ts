@@ -31,17 +31,8 @@ import { type MetricsOptions, metricsResponder } from "./metricsHandler.ts";
 import { pageResponse } from "./page.ts";
 import { problemOf, problemResponse, RefusedToken, RequestError } from "./problems.ts";
 import { rawLog } from "./rawLog.ts";
-import {
-  acceptedTypes,
-  acceptsRaw,
-  BodyReader,
-  queryOf,
-  readInput,
-  requestIdOf,
-  requireOwnPage,
-  traceparentOf,
-} from "./request.ts";
-import { resumed, type StreamForm, streamBody, streamTypes } from "./streams.ts";
+import { BodyReader, queryOf, rawTypeOf, readInput, requestIdOf, requireOwnPage, traceparentOf } from "./request.ts";
+import { formOf, resumed, streamBody, streamTypes } from "./streams.ts";
 import { Wait } from "./wait.ts";
 import { WrongTokens, type WrongTokensOptions } from "./wrongTokens.ts";
 
@@ -291,7 +282,8 @@ export function storeHandler(
     if (operation.stream !== undefined) return await stream(context, name, input, identity, verify);
     if (!operation.waits) {
       const result = await call(input, callOptionsOf(request, identity, requestId, request.signal));
-      return name === "logs.read" && acceptsRaw(request) ? rawLog(result as never) : json(result);
+      const rawType = name === "logs.read" ? rawTypeOf(request) : undefined;
+      return rawType === undefined ? json(result) : rawLog(result as never, rawType);
     }
     const wait = new Wait([request.signal, closing], verify, heartbeatMs);
     try {
@@ -320,7 +312,7 @@ export function storeHandler(
   ): Promise<Response> {
     const request = context.req.raw;
     const requestId = context.get("requestId");
-    const form = formOf(request.headers);
+    const form = formOf(name, request.headers);
     const wait = new Wait([request.signal, closing], verify, heartbeatMs);
     const iterate = methodOf(store, name) as unknown as (
       input: object,
@@ -353,7 +345,7 @@ export function storeHandler(
     });
     return new Response(body, {
       headers: {
-        "content-type": `${streamTypes[form]}; charset=utf-8`,
+        "content-type": form === "bytes" ? streamTypes.bytes : `${streamTypes[form]}; charset=utf-8`,
         "cache-control": "no-store",
         "x-accel-buffering": "no",
       },
@@ -480,16 +472,4 @@ function callsOf(calls: unknown): readonly NamedCall[] {
 function callOptionsOf(request: Request, { actor }: Identity, requestId: string, signal: AbortSignal): CallOptions {
   const idempotencyKey = request.headers.get("idempotency-key") ?? undefined;
   return { ...present({ actor, idempotencyKey, traceparent: traceparentOf(request) }), requestId, signal };
-}
-
-/** Returns the form in which a client wants a stream. Fails with `not_acceptable`. */
-function formOf(headers: Headers): StreamForm {
-  for (const type of acceptedTypes(headers)) {
-    if (type === streamTypes.events) return "events";
-    if (type === streamTypes.lines || type === "*/*" || type === "application/*" || type === "application/json")
-      return "lines";
-  }
-  if (headers.has("accept"))
-    throw new RequestError("not_acceptable", `accept: expected ${streamTypes.events} or ${streamTypes.lines}`);
-  return "lines";
 }

@@ -1,20 +1,41 @@
-// Iterations as bodies that go on: server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)
-// and newline-delimited JSON. A client that reads slowly is read for slowly: one item is fetched when there is room for it.
+// Iterations as bodies that go on: server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html),
+// newline-delimited JSON, and the bytes of logs. A client that reads slowly is read for slowly: one item at a time.
 
 import { StoreError } from "../errors.ts";
 import type { Chunk, SessionLogItem } from "../model/logs.ts";
 import { realTime } from "../realTime.ts";
 import type { OperationName } from "./access.ts";
 import { jsonOf } from "./json.ts";
-import { problemOf } from "./problems.ts";
+import { problemOf, RequestError } from "./problems.ts";
+import { acceptedTypes } from "./request.ts";
 
-export type StreamForm = "events" | "lines";
+export type StreamForm = "events" | "lines" | "text" | "bytes";
 
-/** The types of the two forms. */
+/** The types of the forms. The last two are those of logs: their bytes as they are. */
 export const streamTypes: Readonly<Record<StreamForm, string>> = {
   events: "text/event-stream",
   lines: "application/x-ndjson",
+  text: "text/plain",
+  bytes: "application/octet-stream",
 };
+
+/** The streams of which each item has bytes, or none. */
+const logStreams: readonly OperationName[] = ["logs.follow", "logs.followSession"];
+
+/** Returns the form in which a client wants a stream. Fails with `not_acceptable`. */
+export function formOf(operation: OperationName, headers: Headers): StreamForm {
+  const isLog = logStreams.includes(operation);
+  for (const type of acceptedTypes(headers)) {
+    if (type === streamTypes.events) return "events";
+    if (isLog && type === streamTypes.text) return "text";
+    if (isLog && type === streamTypes.bytes) return "bytes";
+    if (type === streamTypes.lines || type === "*/*" || type === "application/*" || type === "application/json")
+      return "lines";
+  }
+  if (!headers.has("accept")) return "lines";
+  const expected = [streamTypes.events, streamTypes.lines, ...(isLog ? [streamTypes.text, streamTypes.bytes] : [])];
+  throw new RequestError("not_acceptable", `accept: expected ${expected.join(", ")}`);
+}
 
 /** The position after an item, which a client sends back as Last-Event-ID, and the input that goes on from there. */
 interface Resuming {
@@ -83,7 +104,7 @@ export interface StreamOptions {
 
 /**
  * Returns a body with the items of an iteration. It ends with `end`, or with `error` and the problem: a body that ends
- * without either was cut off, and can be resumed.
+ * without either was cut off, and can be resumed. One of bytes has no room for either, and is cut off when it fails.
  */
 export function streamBody(
   items: AsyncGenerator<unknown, void, undefined>,
@@ -91,7 +112,10 @@ export function streamBody(
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   const idOf = resuming[operation]?.idOf as ((item: unknown) => string) | undefined;
-  const write = (name: "item" | "error" | "end", value: unknown) => {
+  const isRaw = form === "text" || form === "bytes";
+  const write = (name: "item" | "error" | "end", value: unknown): Uint8Array => {
+    // An item without bytes, such as a mark, is no part of a log as its bytes.
+    if (isRaw) return (value as Partial<Pick<Chunk, "data">>).data ?? new Uint8Array();
     const position = name === "item" ? idOf?.(value) : undefined;
     if (form === "lines") {
       const id = position === undefined ? "" : `"id":${JSON.stringify(position)},`;
@@ -110,6 +134,7 @@ export function streamBody(
   return new ReadableStream<Uint8Array>(
     {
       start(controller) {
+        if (isRaw) return;
         // Tells a client at once that it is connected.
         if (form === "events") controller.enqueue(encoder.encode(": connected\n\n"));
         const waiting = encoder.encode(form === "events" ? ": waiting\n\n" : `{"waiting":{}}\n`);
@@ -120,17 +145,22 @@ export function streamBody(
       },
       async pull(controller) {
         try {
-          const next = await (upcoming ?? items.next().catch(onFailure));
-          upcoming = undefined;
-          if (isGone) return;
-          if (!next.done) return controller.enqueue(write("item", next.value));
+          for (;;) {
+            const next = await (upcoming ?? items.next().catch(onFailure));
+            upcoming = undefined;
+            if (isGone) return;
+            if (next.done) break;
+            const written = write("item", next.value);
+            if (written.byteLength > 0) return controller.enqueue(written);
+          }
           finish();
-          controller.enqueue(write("end", {}));
+          if (!isRaw) controller.enqueue(write("end", {}));
         } catch (error) {
           if (isGone) return;
           const problem = problemOf(error, requestId);
           if (problem.status === 500) onError(error, requestId);
           finish(error);
+          if (isRaw) return controller.error(error);
           controller.enqueue(write("error", problem));
         }
         controller.close();

@@ -13,6 +13,7 @@ import {
 import { errorCodes, openStore } from "../../../src/index.ts";
 import { operations } from "../../../src/operations/table.ts";
 import { runnerOperations } from "../../../src/runner/index.ts";
+import { storeError } from "../../../src/testing/index.ts";
 import { until } from "../faults/until.ts";
 import { type ApiServer, serveApi } from "./apiServer.ts";
 
@@ -366,6 +367,43 @@ suite("storeHandler", { concurrency: 4 }, () => {
     assert.equal((await ask("/v1/logs.follow?commandId=01900000-0000-7000-8000-000000000000")).status, 404);
     const wrong = await ask(`/v1/logs.follow?commandId=${commandId}`, { headers: { "last-event-id": "x" } });
     assert.deepEqual([wrong.status, wrong.body.code], [400, "invalid_input"]);
+  });
+
+  test("a log is read and followed as its bytes, and is cut off when it fails", async (t) => {
+    const api = await serveApi(t);
+    const { call, ask, fetch, store } = api;
+    const { commandId, fence, session } = await claimed(api);
+    await call("logs.mark", { sessionId: session.id, phase: "checkout" });
+    const data = new Uint8Array([255, 0, 10, 111, 110, 101, 10]);
+    await call("logs.append", { commandId, fence, offset: 0, data: Buffer.from(data).toString("base64") });
+    const path = `/v1/logs.follow?commandId=${commandId}`;
+    const bytesOf = async (what: string, accept: string) => {
+      const response = await fetch(what, { headers: { accept } });
+      return [response.headers.get("content-type"), Buffer.from(await response.arrayBuffer()).toString("hex")];
+    };
+    const followed = fetch(path, { headers: { accept: "text/plain" } });
+    assert.ok((await readUntil(await followed, "one\n")).length > 0);
+    await call("commands.finish", { commandId, fence, outcome: "succeeded", logOffset: data.byteLength });
+    await call("sessions.complete", { sessionId: session.id });
+    const hex = Buffer.from(data).toString("hex");
+    const [text, bytes] = ["text/plain; charset=utf-8", "application/octet-stream"];
+    for (const what of [
+      path,
+      `/v1/logs.followSession?sessionId=${session.id}`,
+      `/v1/logs.read?commandId=${commandId}`,
+    ]) {
+      assert.deepEqual(await bytesOf(what, "text/plain"), [text, hex], what);
+      assert.deepEqual(await bytesOf(what, bytes), [bytes, hex], what);
+    }
+    const refused = await ask("/v1/changes.watch", { headers: { accept: "text/plain" } });
+    assert.deepEqual([refused.status, refused.body.code], [406, "not_acceptable"]);
+    Object.assign(store.logs, {
+      async *follow() {
+        yield { attempt: 1, offset: 0, data };
+        throw storeError("io_error");
+      },
+    });
+    await assert.rejects(bytesOf(path, "text/plain"));
   });
 
   test("the log of a session goes on after the last event", async (t) => {
