@@ -45,10 +45,17 @@ export interface CallOptions {
   readonly traceparent?: string;
 }
 
+/** An input as callers may give it: its lists may be readonly, such as `runnerScopes`, and nothing in it is changed. */
+type Given<Value> = Value extends Uint8Array | Date | ((...args: never) => unknown)
+  ? Value
+  : Value extends object
+    ? { readonly [Key in keyof Value]: Given<Value[Key]> }
+    : Value;
+
 type Method<Input, Result> =
   Record<never, never> extends Input
-    ? (input?: Input, options?: CallOptions) => Result
-    : (input: Input, options?: CallOptions) => Result;
+    ? (input?: Given<Input>, options?: CallOptions) => Result
+    : (input: Given<Input>, options?: CallOptions) => Result;
 
 type MethodOf<One> =
   One extends Operation<infer Input, infer Output, infer Item>

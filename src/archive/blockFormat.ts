@@ -1,7 +1,8 @@
 // The object of an archived log: zstd frames one after the other, each a block of whole chunks. A block can be read and
 // checked by itself, and `zstd -d` reads the whole object.
 import { promisify } from "node:util";
-import { crc32, zstdCompress, zstdDecompress } from "node:zlib";
+// Not by their names: a Node that lacks them could not load this package, and say that it is too old.
+import * as zlib from "node:zlib";
 import { StoreError } from "../errors.ts";
 import {
   type BlockAddress,
@@ -12,7 +13,9 @@ import {
   sizeInBlock,
 } from "../model/logBlocks.ts";
 
-const [compress, decompress] = [promisify(zstdCompress), promisify(zstdDecompress)];
+const compress = (raw: Uint8Array): Promise<Buffer> => promisify(zlib.zstdCompress)(raw);
+const decompress = (frame: Uint8Array, options: zlib.ZstdOptions): Promise<Buffer> =>
+  promisify(zlib.zstdDecompress)(frame, options);
 
 /**
  * The size of a block before compression. A reader fetches whole blocks, so a small one suits a short read; zstd gains
@@ -42,7 +45,7 @@ export async function packLog(pages: AsyncIterable<readonly StoredChunk[]>, logB
       object_offset: objectOffset,
       object_length: frame.byteLength,
       raw_length: raw.byteLength,
-      checksum: crc32(frame),
+      checksum: zlib.crc32(frame),
     });
     frames.push(frame);
     objectOffset += frame.byteLength;
@@ -76,7 +79,7 @@ export async function unpackBlock(frame: Uint8Array, address: BlockAddress): Pro
   const { object_length, raw_length, checksum, byte_length } = address;
   if (frame.byteLength !== object_length)
     throw damaged(address, `it has ${frame.byteLength} of ${object_length} bytes`);
-  if (crc32(frame) !== checksum) throw damaged(address, "its checksum is wrong");
+  if (zlib.crc32(frame) !== checksum) throw damaged(address, "its checksum is wrong");
   const raw = await decompress(frame, { maxOutputLength: raw_length }).catch((error: unknown) => {
     throw damaged(address, (error as Error).message);
   });

@@ -11,6 +11,7 @@ import { type TestClock, testClock } from "../clock.ts";
 import { StoreError } from "../errors.ts";
 import type { StoreEvent } from "../events.ts";
 import { checkLimits, checkMaxBytes, type Limits } from "../limits.ts";
+import { checkNodeVersion } from "../package.ts";
 import { realTime } from "../realTime.ts";
 import { openSqlite } from "../sqlite/open.ts";
 import type { OwnedStore } from "../storeTypes.ts";
@@ -31,6 +32,7 @@ export interface TestStoreOptions {
  * `invalid_input` when they were installed before.
  */
 export async function openTestStore(options: TestStoreOptions = {}): Promise<OwnedStore> {
+  checkNodeVersion();
   timersRun ??= checkTimers();
   if (!(await timersRun))
     throw new StoreError(

@@ -360,3 +360,28 @@ it("no default exports, enums or namespaces, and no await using", () => {
     assert.doesNotMatch(text, /^(export )?(const )?enum |^(export )?namespace |\bawait using\b/m, path);
   }
 });
+
+/** What Node has got since version 20, in the modules that the package imports. */
+const newNames: Readonly<Record<string, readonly string[]>> = {
+  crypto: ["argon2", "argon2Sync", "decapsulate", "encapsulate", "randomUUIDv7"],
+  fs: ["Utf8Stream", "glob", "globSync", "mkdtempDisposableSync"],
+  "fs/promises": ["glob", "mkdtempDisposable"],
+  process: ["execve", "finalization", "ref", "threadCpuUsage", "unref"],
+  util: ["convertProcessSignalToExitCode", "diff", "getCallSites", "getSystemErrorMessage", "setTraceSigInt"],
+  worker_threads: ["isInternalThread", "isMarkedAsUntransferable", "locks", "markAsUncloneable", "threadName"],
+  zlib: ["createZstdCompress", "createZstdDecompress", "zstdCompress", "zstdDecompress"],
+};
+
+it("a Node that is too old can load the package, which then says so", () => {
+  const wrong = sources.flatMap(({ path }) => {
+    const text = readFileSync(join(root, path), "utf8");
+    return [...text.matchAll(/^import \{([^}]*)\} from "node:([\w/]+)";/gm)].flatMap(([, names = "", module = ""]) =>
+      names
+        .split(",")
+        .map((name) => name.trim())
+        .filter((name) => newNames[module]?.includes(name))
+        .map((name) => `${path} imports ${name} of node:${module} by its name`),
+    );
+  });
+  assert.deepEqual(wrong, []);
+});

@@ -1,6 +1,8 @@
 // Selects the files of a worktree that globs name, and none outside of it.
 import type { Dirent } from "node:fs";
-import { glob, lstat, realpath } from "node:fs/promises";
+// A Node that lacks glob could not load this package if it were imported by its name, and say that it is too old.
+import * as promises from "node:fs/promises";
+import { lstat, realpath } from "node:fs/promises";
 import { dirname, join, relative, sep } from "node:path";
 import { StoreError } from "../../index.ts";
 
@@ -87,7 +89,7 @@ async function namesOf(folder: string, globs: readonly string[], signal: AbortSi
     return entry.name === ".git" || entry.isSymbolicLink();
   };
   for (const one of globs)
-    for await (const found of glob(one, { cwd: folder, withFileTypes: true, exclude })) {
+    for await (const found of promises.glob(one, { cwd: folder, withFileTypes: true, exclude })) {
       count();
       const name = relative(folder, join(found.parentPath, found.name)).replaceAll(sep, "/");
       const parts = name.split("/");
