@@ -361,7 +361,7 @@ it("no default exports, enums or namespaces, and no await using", () => {
   }
 });
 
-/** What Node has got since version 20, in the modules that the package imports. */
+/** The names that Node has got since version 20, in the modules that the package imports. */
 const newNames: Readonly<Record<string, readonly string[]>> = {
   crypto: ["argon2", "argon2Sync", "decapsulate", "encapsulate", "randomUUIDv7"],
   fs: ["Utf8Stream", "glob", "globSync", "mkdtempDisposableSync"],
