@@ -133,6 +133,30 @@ export const runnerScopes: readonly Scope[] = [
   "artifacts:write",
 ];
 
+/** The scopes of one who looks on: everything but accounts and tokens. */
+export const viewerScopes: readonly Scope[] = [
+  "repositories:read",
+  "worktrees:read",
+  "sessions:read",
+  "commands:read",
+  "runners:read",
+  "logs:read",
+  "artifacts:read",
+  "debug:read",
+  "changes:read",
+];
+
+/** The scopes of a client that runs programs: it creates sessions with commands, follows them, and gets their files. */
+export const clientScopes: readonly Scope[] = [
+  "repositories:read",
+  "sessions:read",
+  "sessions:write",
+  "commands:read",
+  "commands:write",
+  "logs:read",
+  "artifacts:read",
+];
+
 /** Checks whether these scopes cover one. `admin` covers all; writing does not cover reading. */
 export function covers(scopes: readonly Scope[], needed: Scope): boolean {
   return scopes.includes("admin") || scopes.includes(needed);

@@ -41,8 +41,31 @@ export function clientAddress(
   return forwarded.at(-proxies) || remoteAddress;
 }
 
-/** Returns the sender of a request. Fails with a StoreError or a RequestError. */
-export type Identify = (request: Request, connection: ConnectionInfo) => Promise<Identity & Partial<Principal>>;
+/**
+ * Returns the sender of a request, or undefined when the request says nothing about its sender, which is answered with 401.
+ * Fails with a RequestError or a StoreError to refuse it otherwise. Must not read the body.
+ */
+export type Identify = (
+  request: Request,
+  connection: ConnectionInfo,
+) => Promise<(Identity & Partial<Principal>) | undefined> | (Identity & Partial<Principal>) | undefined;
+
+/** Returns the sender of a request as `identify` tells it. Fails with `unauthenticated`, or as `identify` refuses it. */
+export async function identified(
+  identify: Identify,
+  request: Request,
+  connection: ConnectionInfo,
+): Promise<Identity & Partial<Principal>> {
+  let identity: Awaited<ReturnType<Identify>>;
+  try {
+    identity = await identify(request, connection);
+  } catch (cause) {
+    if (cause instanceof StoreError || cause instanceof RequestError || cause instanceof RefusedToken) throw cause;
+    throw new RequestError("identify_failed", undefined, {}, { cause });
+  }
+  if (identity !== undefined) return identity;
+  throw new RequestError("unauthenticated");
+}
 
 /** The codes of tokens that were valid once: who has one guesses nothing, and may go on to send it for long. */
 const wereValid: readonly (ErrorCode | undefined)[] = ["token_expired", "token_revoked"];

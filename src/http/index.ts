@@ -1,5 +1,6 @@
 // The public API of `debug-server-db/http`; re-exports only.
 export {
+  clientScopes,
   covers,
   fieldScopes,
   metricsScope,
@@ -7,13 +8,14 @@ export {
   operationScopes,
   operationsOf,
   runnerScopes,
+  viewerScopes,
 } from "./access.ts";
 export type { ConnectionInfo, Identify, Identity } from "./identity.ts";
 export { type Address, isLocal, parseAddress, parseMode } from "./listen.ts";
 export type { MeasuredStore } from "./metrics.ts";
 export { type MetricsHandlerOptions, type MetricsOptions, metricsHandler } from "./metricsHandler.ts";
 export { nodeHandler } from "./nodeHandler.ts";
-export { type Problem, type RequestFault, requestFaults, statusOf } from "./problems.ts";
+export { type Problem, RequestError, type RequestFault, requestFaults, statusOf } from "./problems.ts";
 export { type ServeStoreOptions, type StoreServer, serveStore } from "./serveStore.ts";
 export {
   type Answered,

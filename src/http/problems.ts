@@ -55,11 +55,12 @@ export interface Problem {
 
 /** The faults of a request that no call of the store has. */
 export const requestFaults = {
-  unauthenticated: { status: 401, means: "the request has no bearer token" },
+  unauthenticated: { status: 401, means: "the request does not say who sends it: it has no bearer token" },
   origin_refused: { status: 403, means: "a browser has sent the request for a page of another origin" },
   no_such_path: { status: 404, means: "there is nothing at this path" },
   method_not_allowed: { status: 405, means: "this path has another method" },
   not_acceptable: { status: 406, means: "the operation has no result of the type that Accept names" },
+  identify_failed: { status: 500, means: "the function identify of this server has failed" },
   body_read_before: {
     status: 500,
     means: "the body was read before: mount the handler before what parses bodies, such as express.json()",
@@ -71,14 +72,22 @@ export const requestFaults = {
 } as const satisfies Record<string, { readonly status: number; readonly means: string }>;
 export type RequestFault = keyof typeof requestFaults;
 
-/** A request that is refused before it reaches the store. */
+/**
+ * A request that is refused before it reaches the store. A function `identify` throws one to refuse a request, such as
+ * `new RequestError("unauthenticated", "log in first", { "www-authenticate": "Bearer" })`.
+ */
 export class RequestError extends Error {
   override readonly name: string = "RequestError";
   readonly fault: RequestFault;
   readonly headers: Readonly<Record<string, string>>;
 
-  constructor(fault: RequestFault, detail?: string, headers: Readonly<Record<string, string>> = {}) {
-    super(detail ?? requestFaults[fault].means);
+  constructor(
+    fault: RequestFault,
+    detail?: string,
+    headers: Readonly<Record<string, string>> = {},
+    options: ErrorOptions = {},
+  ) {
+    super(detail ?? requestFaults[fault].means, options);
     this.fault = fault;
     this.headers = headers;
   }

@@ -24,6 +24,7 @@ import {
   clientAddress,
   type Identify,
   type Identity,
+  identified,
   requireScope,
 } from "./identity.ts";
 import { inputOf, jsonOf } from "./json.ts";
@@ -56,8 +57,8 @@ export interface StoreHandlerOptions {
   /** The origins whose pages may call the API from a browser, such as "https://app.example.org". Defaults to none. */
   readonly origins?: readonly string[];
   /**
-   * Tells who sends a request, in an API that authenticates by itself. Fails with a StoreError to refuse it. By default, a
-   * request needs a bearer token of the store.
+   * Tells who sends a request, in an API that authenticates by itself: its scopes, and the name for audit rows. Returns
+   * undefined, or fails with a RequestError, to refuse it. By default, a request needs a bearer token of the store.
    */
   readonly identify?: Identify;
   /** The bounds for wrong tokens from one address. */
@@ -179,7 +180,7 @@ export function storeHandler(
     const requestId = context.get("requestId");
     context.set("code", codeOf(error));
     const response = problemResponse(error, requestId);
-    if (response.status === 500) report(error, requestId);
+    if (response.status === 500) report(error instanceof RequestError ? (error.cause ?? error) : error, requestId);
     return response;
   });
   app.notFound((context) => {
@@ -203,7 +204,7 @@ export function storeHandler(
     const request = context.req.raw;
     const connection = context.env ?? {};
     const remoteAddress = clientAddress(request, connection, proxies);
-    const identity = await identify(request, { ...connection, ...present({ remoteAddress }) });
+    const identity = await identified(identify, request, { ...connection, ...present({ remoteAddress }) });
     context.set("actor", identity.actor);
     return identity;
   };

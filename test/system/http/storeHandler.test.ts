@@ -6,6 +6,7 @@ import {
   type OperationName,
   operationScopes,
   operationsOf,
+  RequestError,
   runnerScopes,
   statusOf,
   storeHandler,
@@ -295,6 +296,37 @@ suite("storeHandler", { concurrency: 4 }, () => {
       await statusesOf(2, "192.0.2.1, 10.0.0.1", "192.0.2.2, 10.0.0.1", "192.0.2.1, 10.0.0.2"),
       [401, 401, 429],
     );
+  });
+
+  test("an API with its own login tells who sends a request, and how it refuses others", async (t) => {
+    const errors: unknown[] = [];
+    const api = await serveApi(t, {
+      onError: (error) => errors.push(error),
+      identify({ headers }) {
+        const user = headers.get("x-user");
+        if (user === "blocked")
+          throw new RequestError("unauthenticated", "log in again", { "www-authenticate": "Session" });
+        if (user === "broken") throw new TypeError("a secret of the login");
+        return user === null ? undefined : { actor: user, scopes: ["repositories:write"] };
+      },
+    });
+    const as = (user: string | null, path = "repositories.upsert") =>
+      api.ask(`/v1/${path}`, { token: null, headers: user === null ? {} : { "x-user": user }, body: { name: "demo" } });
+    assert.equal((await as("ada")).status, 200);
+    const [{ actor } = {}] = (await api.store.changes.since({ entity: "repository" })).changes;
+    assert.equal(actor, "ada");
+    assert.equal((await as("ada", "sessions.create")).status, 403);
+    const nobody = await as(null);
+    assert.deepEqual([nobody.status, nobody.body.code], [401, "unauthenticated"]);
+    const blocked = await as("blocked");
+    assert.deepEqual(
+      [blocked.status, blocked.body.detail, blocked.headers.get("www-authenticate")],
+      [401, "log in again", "Session"],
+    );
+    const broken = await as("broken");
+    assert.deepEqual([broken.status, broken.body.code], [500, "identify_failed"]);
+    assert.ok(!broken.text.includes("secret"));
+    assert.match(String(errors), /^TypeError: a secret of the login$/);
   });
 
   test("an idempotency key makes a request safe to repeat", async (t) => {
