@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { bodyErrors, callErrors, type ErrorCode, errorCodes } from "../src/errors.ts";
 import { fieldScopes, metricsScope, type OperationName, operationScopes } from "../src/http/access.ts";
-import { requestFaults, statusOf } from "../src/http/problems.ts";
+import { type RequestFault, requestFaults, statusOf } from "../src/http/problems.ts";
 import { type AnyCodec, absent, type JsonSchema } from "../src/model/codec.ts";
 import { operations } from "../src/operations/table.ts";
 import { packageVersion } from "../src/package.ts";
@@ -83,30 +83,44 @@ function pathOf({ name, entity, docstring, operation }: DocumentedOperation) {
     responses: {
       200: {
         description: "The result.",
-        headers: answerHeaders,
+        headers: { ...answerHeaders, ...(name === "logs.read" ? rawLogHeaders : {}) },
         content: resultContent(name as OperationName, operation.output),
       },
-      ...failuresOf(operation.errors),
+      ...failuresOf(operation.errors, [
+        ...everyFault,
+        ...bodyFaults,
+        ...(isStream ? (["not_acceptable"] as const) : []),
+      ]),
     },
   };
   const general = ["RequestId", "Traceparent", ...(isStream ? ["LastEventId"] : [])];
-  const post = {
-    ...common,
-    operationId: name,
-    parameters: [...general, ...(isRead ? [] : ["IdempotencyKey"])].map(parameterRef),
-    requestBody: {
-      required: (input.required as readonly string[] | undefined)?.length !== undefined,
-      content: {
-        "application/json": { schema: input },
-        ...(operation.keys.includes("data") ? { "application/octet-stream": { schema: {} } } : {}),
-      },
-    },
-  };
   const properties = input.properties as Readonly<Record<string, JsonSchema>>;
   const isRequired = (field: string) => (input.required as readonly string[] | undefined)?.includes(field) === true;
   const query = Object.entries(properties)
     .filter(([, schema]) => ["string", "integer", "number", "boolean"].includes(String(schema.type)))
     .map(([field, schema]) => ({ name: field, in: "query", required: isRequired(field), schema }));
+  const takesBytes = operation.keys.includes("data");
+  // Where the body is JSON, it has these fields.
+  const beside = query.map((field) => ({
+    ...field,
+    required: false,
+    description: "With a body of application/octet-stream; otherwise it is in the body.",
+  }));
+  const post = {
+    ...common,
+    operationId: name,
+    parameters: [
+      ...[...general, ...(isRead ? [] : ["IdempotencyKey"])].map(parameterRef),
+      ...(takesBytes ? beside : []),
+    ],
+    requestBody: {
+      required: (input.required as readonly string[] | undefined)?.length !== undefined,
+      content: {
+        "application/json": { schema: input },
+        ...(takesBytes ? { "application/octet-stream": { schema: {} } } : {}),
+      },
+    },
+  };
   const get = { ...common, operationId: `get.${name}`, parameters: [...general.map(parameterRef), ...query] };
   return isRead ? { post, get } : { post };
 }
@@ -183,26 +197,62 @@ const accessErrors: readonly ErrorCode[] = [
 const everyError: readonly ErrorCode[] = [...bodyErrors, ...callErrors, ...accessErrors];
 
 /** Refers to the failures of an operation by their statuses. */
-function failuresOf(errors: readonly ErrorCode[]) {
-  const statuses = new Set([...errors, ...everyError].map((code) => statusOf[code]));
-  return Object.fromEntries(
-    [...statuses].map((status) => [status, { $ref: `#/components/responses/Status${status}` }]),
-  );
+function failuresOf(errors: readonly ErrorCode[], faults: readonly RequestFault[]) {
+  const statuses = new Set([
+    ...[...errors, ...everyError].map((code) => statusOf[code]),
+    ...faults.map((fault) => requestFaults[fault].status),
+  ]);
+  return {
+    ...Object.fromEntries(
+      [...statuses]
+        .toSorted((one, other) => one - other)
+        .map((status) => [status, { $ref: `#/components/responses/Status${status}` }]),
+    ),
+    ...otherFailures,
+  };
 }
 
-/** Describes the codes of each status. */
+/** The faults that a request of every path may have, and those of one with a body. */
+const everyFault: readonly RequestFault[] = ["unauthenticated", "method_not_allowed", "too_many_wrong_tokens"];
+const bodyFaults: readonly RequestFault[] = ["body_too_large", "unsupported_media_type"];
+
+/** What a proxy answers, and what later versions do. */
+const otherFailures = { default: { $ref: "#/components/responses/Problem" } };
+
+/** Describes the codes of each status, those of the store and those of requests. */
 function failureResponses() {
-  const codes = Map.groupBy(Object.keys(errorCodes) as ErrorCode[], (code) => statusOf[code]);
+  const all = [
+    ...(Object.keys(errorCodes) as ErrorCode[]).map((code) => ({
+      code,
+      status: statusOf[code],
+      means: errorCodes[code].means,
+    })),
+    ...Object.entries(requestFaults).map(([code, fault]) => ({ code, ...fault })),
+  ];
   return Object.fromEntries(
-    [...codes].map(([status, ofStatus]) => [
+    [...Map.groupBy(all, ({ status }) => status)].map(([status, codes]) => [
       `Status${status}`,
       {
-        description: ofStatus.map((code) => `\`${code}\`: ${errorCodes[code].means}.`).join("\n\n"),
+        description: codes.map(({ code, means }) => `\`${code}\`: ${means}.`).join("\n\n"),
+        headers: failureHeaders[status] ?? {},
         content: problemContent,
       },
     ]),
   );
 }
+
+const text = { schema: { type: "string" } };
+const retryAfter = { "Retry-After": { description: "The seconds to wait.", schema: { type: "integer" } } };
+
+/** The headers of failures that have some. */
+const failureHeaders: Readonly<Record<number, object>> = {
+  401: { "WWW-Authenticate": text },
+  403: { "WWW-Authenticate": text },
+  405: { Allow: text },
+  416: { "Content-Range": text },
+  429: retryAfter,
+  503: retryAfter,
+};
 
 const problemContent = { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } };
 
@@ -222,6 +272,14 @@ const problemSchema = {
     requestId: { type: "string" },
   },
   required: ["type", "title", "status", "detail", "code", "outcome", "retryable", "details"],
+};
+
+/** The headers of a page of a log as its bytes. */
+const rawLogHeaders = {
+  "X-Attempt": { description: "The attempt whose log it is.", schema: { type: "integer" } },
+  "X-Next-Offset": { description: "The offset to go on from.", schema: { type: "integer" } },
+  "X-Dropped-Bytes": { description: "The bytes before it that were cut out.", schema: { type: "integer" } },
+  "X-Log-Ended": { description: "Whether nothing will follow.", schema: { type: "boolean" } },
 };
 
 const answerHeaders = { "X-Request-Id": { schema: { type: "string" } } };
@@ -260,7 +318,6 @@ const artifactAnswer = {
     description: "The artifact.",
     content: { "application/json": { schema: { $ref: "#/components/schemas/Artifact" } } },
   },
-  default: { $ref: "#/components/responses/Problem" },
 };
 
 const begin = operations.artifacts.begin;
@@ -278,7 +335,11 @@ function artifactQuery(fields: readonly string[]) {
     .map(([name, schema]) => ({ name, in: "query", required: false, schema }));
 }
 
-const contentFailures = { default: { $ref: "#/components/responses/Problem" } };
+const downloadFailures = failuresOf(begin.errors, [...everyFault, "no_such_path", "range_not_satisfiable"]);
+const uploadFailures = failuresOf(
+  [...begin.errors, ...operations.artifacts.commit.errors],
+  [...everyFault, ...bodyFaults],
+);
 const contentHeaders = Object.fromEntries(
   ["Content-Disposition", "Content-Range", "ETag"].map((name) => [name, { schema: { type: "string" } }]),
 );
@@ -300,13 +361,13 @@ const contentPath = {
     responses: {
       200: { description: "The bytes.", headers: contentHeaders, content: anyBytes },
       206: { description: "The part that Range names.", headers: contentHeaders, content: anyBytes },
-      ...contentFailures,
+      ...downloadFailures,
     },
   },
   head: {
     operationId: "head.artifacts.content",
     ...artifactDownload,
-    responses: { 200: { description: "The headers alone.", headers: contentHeaders }, ...contentFailures },
+    responses: { 200: { description: "The headers alone.", headers: contentHeaders }, ...downloadFailures },
   },
   post: {
     operationId: "artifacts.upload",
@@ -316,7 +377,7 @@ const contentPath = {
     "x-scope": operationScopes["artifacts.begin"],
     parameters: artifactQuery(["artifactId", ...begin.keys.filter((key) => key !== "metadata")]),
     requestBody: { required: true, content: anyBytes },
-    responses: artifactAnswer,
+    responses: { ...artifactAnswer, ...uploadFailures },
   },
 };
 
@@ -325,7 +386,7 @@ const selfPath = {
   summary: "Returns what the token of the request stands for.",
   responses: {
     200: { description: "The account and the scopes.", content: { "application/json": { schema: principal } } },
-    default: { $ref: "#/components/responses/Problem" },
+    ...failuresOf([], everyFault),
   },
 };
 
@@ -356,7 +417,7 @@ const atomicallyPath = {
   },
   responses: {
     200: { description: "The results.", content: { "application/json": { schema: { type: "array" } } } },
-    default: { $ref: "#/components/responses/Problem" },
+    ...failuresOf(["idempotency_mismatch", "not_found", "conflict"], [...everyFault, ...bodyFaults]),
   },
 };
 

@@ -5,8 +5,9 @@ import { suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { z } from "zod";
-import { type OperationName, operationScopes } from "../../../src/http/index.ts";
-import { type Answer, serveApi, without } from "./apiServer.ts";
+import { type OperationName, operationScopes, requestFaults } from "../../../src/http/index.ts";
+import { artifactKinds } from "../../../src/model/vocabulary.ts";
+import { type Answer, type Sent, serveApi, without } from "./apiServer.ts";
 
 const run = promisify(execFile);
 
@@ -38,6 +39,46 @@ suite("the OpenAPI document", { concurrency: 3 }, () => {
     }
     const ids = [...text.matchAll(/"operationId": "([^"]+)"/g)].map(([, id]) => id);
     assert.equal(new Set(ids).size, ids.length);
+  });
+
+  test("names the failures of requests, the query beside bytes, and the headers of a log", async (t) => {
+    const { ask, tokenWith } = await serveApi(t, { bodyBytesMax: 100, wrongTokens: { max: 0 } });
+    const { paths, components } = (await ask("/openapi.json")).body as {
+      paths: Record<string, Record<string, { responses: object; parameters: { name?: string; schema?: object }[] }>>;
+      components: { responses: Record<string, { description: string }> };
+    };
+    const described = Object.values(components.responses).map(({ description }) => description);
+    for (const fault of Object.keys(requestFaults))
+      assert.ok(
+        described.some((text) => text.includes(`\`${fault}\`: `)),
+        fault,
+      );
+    // Each failure that a request meets is one that its path names.
+    const met: [string, string, Sent][] = [
+      ["/v1/sessions.get", "post", { body: { sessionId: "x".repeat(100) } }],
+      ["/v1/sessions.get", "post", { body: "x", headers: { "content-type": "text/plain" } }],
+      ["/v1/sessions.get", "post", { method: "POST", token: "dsp_x" }],
+      ["/v1/sessions.get", "post", { method: "POST", token: null }],
+      ["/v1/sessions.get", "post", { method: "PUT" }],
+      ["/v1/sessions.get", "post", { method: "POST", token: await tokenWith("logs:read") }],
+      ["/v1/changes.watch", "get", { headers: { accept: "text/html" } }],
+      ["/v1/artifacts.content", "post", { body: "x", headers: { "content-type": "multipart/form-data" } }],
+    ];
+    for (const [path, method, sent] of met) {
+      const { status } = await ask(path, sent);
+      assert.ok(Object.hasOwn(paths[path]?.[method]?.responses ?? {}, status), `${method} ${path}: ${status}`);
+    }
+    for (const [path, methods] of Object.entries(paths).filter(([name]) => name.startsWith("/v1/")))
+      for (const [method, { responses }] of Object.entries(methods))
+        assert.ok("default" in responses, `${method} ${path}`);
+    const names = (path: string) => paths[path]?.post?.parameters.map(({ name }) => name);
+    for (const field of ["commandId", "fence", "offset", "stream"])
+      assert.ok(names("/v1/logs.append")?.includes(field));
+    const kind = paths["/v1/artifacts.content"]?.post?.parameters.find(({ name }) => name === "kind");
+    assert.deepEqual(kind?.schema, { ...kind?.schema, enum: [...artifactKinds] });
+    const { headers } = (paths["/v1/logs.read"] as unknown as { get: { responses: [{ headers: object }] } }).get
+      .responses[200 as 0];
+    for (const name of ["X-Next-Offset", "X-Log-Ended", "X-Attempt", "X-Dropped-Bytes"]) assert.ok(name in headers);
   });
 
   test("describes the results as they are", async (t) => {
