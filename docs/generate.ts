@@ -14,6 +14,7 @@ import { errorCodes } from "../src/errors.ts";
 import { metricFamilies } from "../src/http/metrics.ts";
 import { checks } from "../src/operations/fsck/checks.ts";
 import { fileChecks } from "../src/sqlite/deepCheck.ts";
+import { renderFaults, renderScopes } from "./access.ts";
 import { renderCli } from "./cli.ts";
 import { renderOpenApi } from "./openapi.ts";
 import { renderErrors, renderOperations } from "./operations.ts";
@@ -73,7 +74,9 @@ const generated: Readonly<Record<string, Readonly<Record<string, () => string>>>
   "README.md": { headline: () => wrap(renderHeadline(readResult("cells"))) },
   "docs/guide/errors.md": { errors: errorSections },
   "docs/guide/fsck.md": { checks: checkTable },
+  "docs/guide/http.md": { faults: renderFaults },
   "docs/guide/metrics.md": { metrics: metricTable },
+  "docs/guide/tokens.md": { scopes: renderScopes },
   "docs/cli.md": { cli: renderCli },
   "docs/operations.md": { errors: renderErrors, operations: renderOperations },
   "docs/scaling.md": { postgres: () => renderPostgres(readResult("postgres")) },

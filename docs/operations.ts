@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { z } from "zod";
 import { bodyErrors, callErrors, errorCodes } from "../src/errors.ts";
+import { fieldScopes, type OperationName, operationScopes } from "../src/http/access.ts";
 import type { AnyCodec } from "../src/model/codec.ts";
 import { scopes } from "../src/model/vocabulary.ts";
 import type { AnyOperation } from "../src/operation.ts";
@@ -183,6 +184,14 @@ function traits({ access, lane, waits, stream, again }: AnyOperation): string {
   return [access, `lane ${lane}`, ...others.filter((trait) => trait !== undefined)].join(", ");
 }
 
+/** Names the scope that a caller over HTTP needs, and those that fields of the input need besides. */
+function scopeOf(name: string): string {
+  const scope = operationScopes[name as OperationName];
+  const fields = Object.entries(fieldScopes[name as OperationName] ?? {});
+  const more = fields.map(([field, other]) => `, and \`${other}\` for \`${field}\``);
+  return scope === null ? "not over HTTP" : `scope \`${scope}\`${more.join("")}`;
+}
+
 function section(name: string, file: string, operation: AnyOperation, { summary, parts }: Docstring): string {
   const part = (head: string, render = (text: string) => ` ${escaped(text)}`) => {
     const text = parts.get(head);
@@ -192,7 +201,7 @@ function section(name: string, file: string, operation: AnyOperation, { summary,
   return [
     `### ${name}`,
     escaped(summary),
-    `${traits(operation)}; errors: ${errors}; [source](../src/operations/${file})`,
+    `${traits(operation)}; ${scopeOf(name)}; errors: ${errors}; [source](../src/operations/${file})`,
     describeInput(operation),
     ...part("Input", (text) => list(fieldsOf(text, Object.keys(operation.inputSchema.shape)))),
     `**Returns** ${escaped(parts.get("Returns") ?? describeAnswer(operation))}`,
@@ -282,7 +291,7 @@ export function renderOperations(): string {
   const all = documentedOperations();
   const table = all.map(({ name, operation, docstring }) => {
     const [sentence] = docstring.summary.split(/(?<=\.) /);
-    return `| [${name}](#${anchor(name)}) | ${traits(operation)} | ${escaped(sentence as string)} |`;
+    return `| [${name}](#${anchor(name)}) | ${traits(operation)} | ${scopeOf(name).replace("scope ", "")} | ${escaped(sentence as string)} |`;
   });
   const sections = Object.keys(operations).map((entity) => {
     const own = all.filter((each) => each.entity === entity);
@@ -295,7 +304,10 @@ export function renderOperations(): string {
     ([codec, name]) =>
       `### ${name}\n\n${escaped(codec.describe((other) => (other === codec ? undefined : nameOf(other))))}`,
   );
-  return [["| operation | | |", "| --- | --- | --- |", ...table].join("\n"), ...sections, "## Rows", ...rowParts].join(
-    "\n\n",
-  );
+  return [
+    ["| operation | | scope | |", "| --- | --- | --- | --- |", ...table].join("\n"),
+    ...sections,
+    "## Rows",
+    ...rowParts,
+  ].join("\n\n");
 }

@@ -11,7 +11,7 @@ import { present } from "../present.ts";
 import { realTime, sleep } from "../realTime.ts";
 import { framesPath } from "../remote/protocol.ts";
 import type { Store } from "../storeTypes.ts";
-import type { OperationName } from "./access.ts";
+import { type OperationName, operationScopes } from "./access.ts";
 import { askedArtifact, contentOf } from "./artifactContent.ts";
 import { upload, uploadTypeOf } from "./artifactUpload.ts";
 import { CallMeter, type MeteredCode, type MeteredName } from "./callMeter.ts";
@@ -184,10 +184,10 @@ export function storeHandler(
     return response;
   });
   app.notFound((context) => {
-    const failure = new RequestError(
-      "no_such_path",
-      `there is nothing at ${new URL(context.req.url).pathname}: operations are below ${prefix}/v1/`,
-    );
+    const path = new URL(context.req.url).pathname;
+    const near = nearOperation(context.req.path);
+    const hint = near === undefined ? `operations are below ${prefix}/v1/` : `the operation is at ${prefix}/v1/${near}`;
+    const failure = new RequestError("no_such_path", `there is nothing at ${path}: ${hint}`);
     context.set("code", failure.fault);
     return problemResponse(failure, context.get("requestId"));
   });
@@ -439,10 +439,21 @@ function operationOf(name: string): AnyOperation {
   const verbs: Readonly<Record<string, AnyOperation>> = Object.hasOwn(operations, entity)
     ? operations[entity as keyof typeof operations]
     : {};
+  const known = Object.keys(verbs);
   const operation = Object.hasOwn(verbs, verb) && rest.length === 0 ? verbs[verb] : undefined;
   if (operation === undefined)
-    throw new StoreError("unknown_operation", `there is no operation ${JSON.stringify(name.slice(0, 100))}`);
+    throw new StoreError(
+      "unknown_operation",
+      `there is no operation ${JSON.stringify(name.slice(0, 100))}${known.length === 0 ? "" : `: ${entity} has ${known.join(", ")}`}`,
+    );
   return operation;
+}
+
+/** Returns the operation that somebody means who writes a slash for the point, or no version. */
+function nearOperation(path: string): string | undefined {
+  const [, entity = "", verb = ""] = /^\/(?:v1\/)?(\w+)[./](\w+)\/?$/.exec(path) ?? [];
+  const name = `${entity}.${verb}`;
+  return Object.hasOwn(operationScopes, name) ? name : undefined;
 }
 
 /** Returns the method of a store, or of the recorder of an atomic call. */

@@ -1,8 +1,10 @@
 // The API of a store over real sockets: operations, tokens, bodies, waits and streams.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { suite, test } from "node:test";
 import {
+  clientScopes,
   type OperationName,
   operationScopes,
   operationsOf,
@@ -10,11 +12,13 @@ import {
   runnerScopes,
   statusOf,
   storeHandler,
+  viewerScopes,
 } from "../../../src/http/index.ts";
 import { errorCodes, openStore } from "../../../src/index.ts";
 import { operations } from "../../../src/operations/table.ts";
 import { runnerOperations } from "../../../src/runner/index.ts";
 import { storeError } from "../../../src/testing/index.ts";
+import { temporaryFolder } from "../../support/temporaryFolder.ts";
 import { until } from "../faults/until.ts";
 import { type ApiServer, serveApi } from "./apiServer.ts";
 
@@ -103,6 +107,51 @@ suite("storeHandler", { concurrency: 4 }, () => {
     assert.equal(headers.get("x-request-id"), "request-7");
     assert.equal(headers.get("traceparent"), `00-${"a".repeat(32)}-${"b".repeat(16)}-01`);
     assert.deepEqual(Object.keys(statusOf).sort(), Object.keys(errorCodes).sort());
+  });
+
+  test("the guide shows a failure as it is served", async (t) => {
+    const { ask } = await serveApi(t);
+    const guide = readFileSync(new URL("../../../docs/guide/http.md", import.meta.url), "utf8");
+    const [, example = ""] = /^```json\n(\{\n {2}"type".*?)^```$/ms.exec(guide) ?? [];
+    const shown = JSON.parse(example) as { requestId: string; details: { id: string } };
+    const { body } = await ask("/v1/sessions.get", {
+      body: { sessionId: shown.details.id },
+      headers: { "x-request-id": shown.requestId },
+    });
+    assert.deepEqual(body, shown);
+  });
+
+  test("a path that is nearly that of an operation is told where it is", async (t) => {
+    const { ask } = await serveApi(t);
+    const detailOf = async (path: string) => (await ask(path, { body: {} })).body.detail;
+    for (const path of ["/v1/sessions/create", "/sessions.create", "/sessions/create", "/v1/sessions/create/"])
+      assert.match(await detailOf(path), /the operation is at \/v1\/sessions\.create$/);
+    assert.match(await detailOf("/v1/nothing/at"), /operations are below \/v1\/$/);
+    assert.match(await detailOf("/v1/sessions.make"), /sessions has create, complete, /);
+  });
+
+  test("the sets of scopes are enough for what they are for", async (t) => {
+    const { call, ask, store, tokenWith } = await serveApi(t, { artifactsFolder: temporaryFolder() });
+    const { id: repositoryId } = await store.repositories.upsert({ name: "demo" });
+    const token = await tokenWith(...clientScopes);
+    const created = { repositoryId, commitSha, autoComplete: true, commands: [{ argv: ["true"] }] };
+    const { session, commands } = await call("sessions.create", created, { token });
+    const [{ id: commandId }] = commands;
+    const runner = await call("runners.register", { name: "one" });
+    const { fence } = await call("commands.claim", { runnerId: runner.id });
+    const upload = `/v1/artifacts.content?sessionId=${session.id}&name=a`;
+    await ask(upload, { body: "x" });
+    await call("commands.finish", { commandId, fence, outcome: "succeeded", logOffset: 0 });
+    await call("commands.wait", { commandId }, { token });
+    assert.equal((await ask(`/v1/logs.follow?commandId=${commandId}`, { token })).status, 200);
+    assert.equal((await ask(upload, { token })).text, "x");
+    const viewer = await tokenWith(...viewerScopes);
+    const reads = (Object.keys(operationScopes) as OperationName[]).filter(
+      (name) => /\.(?:list|get)$/.test(name) && !/^(?:files|accounts|tokens)\./.test(name),
+    );
+    for (const name of reads)
+      assert.notEqual((await ask(`/v1/${name}`, { token: viewer, body: {} })).status, 403, name);
+    assert.ok(viewerScopes.every((scope) => scope.endsWith(":read")));
   });
 
   test("a request that is no call is refused with the status of its fault", async (t) => {
