@@ -5,7 +5,7 @@ import { covers, metricsScope } from "./access.ts";
 import { cached } from "./cached.ts";
 import type { CallMeter } from "./callMeter.ts";
 import { expositionType, writeMetrics } from "./exposition.ts";
-import { bearer, type ConnectionInfo, type Identify, type Identity } from "./identity.ts";
+import { bearer, type ConnectionInfo, type Identify, type Identity, identified } from "./identity.ts";
 import { type MeasuredStore, metricsOf, readFigures } from "./metrics.ts";
 import { problemResponse, RequestError } from "./problems.ts";
 import { acceptedTypes, requestIdOf } from "./request.ts";
@@ -23,11 +23,11 @@ export interface MetricsOptions {
 
 export interface MetricsHandlerOptions extends MetricsOptions {
   /**
-   * Tells who sends a request, and fails with a StoreError to refuse it. By default, a request needs a bearer token of the
-   * store.
+   * Tells who sends a request. Returns undefined, or fails with a RequestError, to refuse it. By default, a request needs a
+   * bearer token of the store.
    */
   readonly identify?: Identify;
-  /** The bounds for wrong tokens from one address. Behind a proxy all requests have its address. */
+  /** The bounds for wrong tokens from one address. */
   readonly wrongTokens?: WrongTokensOptions;
 }
 
@@ -39,11 +39,11 @@ export function metricsHandler(
   store: MeasuredStore & Pick<Store, "tokens">,
   { identify, wrongTokens, ...options }: MetricsHandlerOptions = {},
 ): (request: Request, connection?: ConnectionInfo) => Promise<Response> {
-  const identityOf = identify ?? bearer(store, new WrongTokens(wrongTokens));
+  const tellSender = identify ?? bearer(store, new WrongTokens(wrongTokens));
   const metrics = metricsResponder(store, options);
   return async (request, connection = {}) => {
     try {
-      return await metrics(request, () => identityOf(request, connection));
+      return await metrics(request, () => identified(tellSender, request, connection));
     } catch (error) {
       return problemResponse(error, requestIdOf(request));
     }
