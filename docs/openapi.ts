@@ -216,7 +216,7 @@ function failuresOf(errors: readonly ErrorCode[], faults: readonly RequestFault[
 const everyFault: readonly RequestFault[] = ["unauthenticated", "method_not_allowed", "too_many_wrong_tokens"];
 const bodyFaults: readonly RequestFault[] = ["body_too_large", "unsupported_media_type"];
 
-/** What a proxy answers, and what later versions do. */
+/** The failures of proxies and of later versions. */
 const otherFailures = { default: { $ref: "#/components/responses/Problem" } };
 
 /** Describes the codes of each status, those of the store and those of requests. */
