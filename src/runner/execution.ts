@@ -80,16 +80,10 @@ class Execution {
 
   /** Runs the program in its worktree. Fails with the reason why it could not be run. */
   async #run(stop: AbortSignal): Promise<Ending> {
-    const { command } = this.#claim;
     const { hooks, graceMs } = this.#runner.parts;
     const { lost } = this.#holding;
     const secrets = await secretsOf(this.#claim, hooks?.secrets, { signal: stop, lost, graceMs });
-    this.#log = logWriter(this.#runner.store, {
-      commandId: command.id,
-      fence: this.#claim.fence,
-      secrets: Object.values(secrets),
-      signal: lost,
-    });
+    this.#log = this.#openLog(Object.values(secrets));
     const worktree = await this.#worktree.acquire(stop, {
       note: (line) => this.#note(line),
       phase: (name) => this.#phase(name),
@@ -191,6 +185,11 @@ class Execution {
     const { store, onEvent } = this.#runner;
     const { command, fence } = this.#claim;
     const artifacts = result.outcome === "cancelled" ? 0 : await this.#collectArtifacts();
+    // Whoever follows the log of a program that was never started would see nothing but its end.
+    if (result.outcome === "failed" && result.reason !== undefined) {
+      this.#log ??= this.#openLog([]);
+      await this.#note(`failed: ${result.reason}`);
+    }
     const { offset: logOffset, truncated: logTruncated, failure } = await this.#endLog();
     const isFailure = failure !== undefined && this.#stopReason === undefined;
     const release = await this.#worktree.endCondition();
@@ -217,6 +216,11 @@ class Execution {
       logTruncated,
       artifacts,
     });
+  }
+
+  #openLog(secrets: readonly string[]): LogWriter {
+    const { command, fence } = this.#claim;
+    return logWriter(this.#runner.store, { commandId: command.id, fence, secrets, signal: this.#holding.lost });
   }
 
   /** Completes the log. One that cannot be stored is the reason why the command has failed. */

@@ -79,6 +79,26 @@ suite("startRunner", { concurrency: 3 }, () => {
     assert.equal(await logOf(only(second)), `line 1\n${path}\n`);
   });
 
+  test("the log of a command that fails before it runs says why", async (t) => {
+    const { store, create, ended, logOf, commitSha } = await start(t, { concurrency: 1 });
+    const withoutUrl = await store.repositories.upsert({ name: "nowhere" });
+    const cases: [string | object, Partial<Create>, RegExp][] = [
+      [{ argv: ["no-such-program"] }, {}, /ENOENT|no such|not found/],
+      [{ argv: ["true"], cwd: "no-such-folder" }, {}, /no-such-folder|ENOENT/],
+      ["true", { commitSha: `${commitSha.slice(0, -4)}0000` }, /commit|object|revision/],
+      ["true", { repositoryId: withoutUrl.id }, /has no remoteUrl/],
+      [{ argv: ["true"], secretEnvKeys: ["NO_SUCH_SECRET"] }, {}, /NO_SUCH_SECRET/],
+    ];
+    for (const [script, session, why] of cases) {
+      const made = await create([script], session);
+      await ended(made);
+      const { state, endReason } = await store.commands.get({ commandId: only(made) });
+      assert.deepEqual([state, why.test(endReason ?? "")], ["failed", true], endReason ?? "");
+      const log = await logOf(only(made), "system");
+      assert.ok(log.endsWith(`failed: ${endReason}\n`), log);
+    }
+  });
+
   test("a command is given back when the token of the runner covers too little for it", async (t) => {
     const { store, events, create } = await start(t, { concurrency: 1 });
     Object.assign(store.worktrees, { reserve: () => Promise.reject(storeError("unknown_operation")) });
