@@ -1,5 +1,5 @@
 // debug-server-db serve: a store over HTTP, with a runner if one is asked for, until it is told to end.
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { levelOf } from "../events.ts";
 import type { Answered } from "../http/index.ts";
 import { redactUrl } from "../place.ts";
@@ -7,6 +7,7 @@ import { present } from "../present.ts";
 import type { StartedRunner } from "../runner/index.ts";
 import type { OwnedStore } from "../storeTypes.ts";
 import { oneLine, stripTerminalControls } from "../terminal/controls.ts";
+import { CliError } from "../terminal/exit.ts";
 import { wholeNumber } from "../terminal/wholeNumber.ts";
 import { type CommandLine, pathFrom } from "./commandLine.ts";
 import { addHelp } from "./help.ts";
@@ -17,7 +18,12 @@ interface ServeFlags {
   readonly listen: string;
   readonly socketMode: string;
   readonly runner?: string;
-  readonly runners: number;
+  readonly runners?: number;
+  readonly name?: string;
+  readonly keep?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly inherit?: readonly string[];
+  readonly submodules?: true;
   readonly place?: string;
   readonly artifacts: string;
   readonly origin?: readonly string[];
@@ -33,6 +39,7 @@ const serverLimits = { parkedCalls: 12_000, queueCalls: 24_000 };
 const examples = [
   "serve",
   "serve --runner .",
+  "serve --runner . --keep 'coverage/**' 'reports/*.xml' --env CI=1",
   "serve --listen unix:/run/debug-server/api.sock",
   "serve --listen 0.0.0.0:8080 --url postgres://db.example.org/debug",
 ];
@@ -50,10 +57,19 @@ export function addServe(program: Command, cli: CommandLine): void {
     .option("--runner <path>", "also run commands, in worktrees of this git repository and of those in the store")
     .addOption(
       new Option("--runners <number>", "with --runner: the sessions that run at once")
-        .default(4)
+        .default(undefined, "4")
         .argParser(wholeNumber(1, 1_024)),
     )
     .option("--place <name>", "with --runner: where its worktrees are, instead of this host and its folder")
+    .option("--name <name>", "with --runner: its name in the store (default: the name of this host)")
+    .option("--keep <pattern...>", "with --runner: the files to keep after each command, such as 'coverage/**'")
+    .addOption(
+      new Option("--env <variable...>", "with --runner: further variables for programs, as NAME=VALUE").argParser(
+        variable,
+      ),
+    )
+    .option("--inherit <name...>", "with --runner: the variables of this process that programs get, or all")
+    .option("--submodules", "with --runner: check out submodules")
     .option("--artifacts <folder>", "the folder for the bytes of artifacts", ".artifacts/runner/artifacts")
     .option("--origin <origin...>", "pages of these origins may call the API, such as https://app.example.org")
     .option("--no-page", "without the page at /, which shows the store in a browser")
@@ -79,8 +95,21 @@ export function addServe(program: Command, cli: CommandLine): void {
   });
 }
 
+/** The options that say something about a runner. */
+const ofRunner = ["runners", "place", "name", "keep", "env", "inherit", "submodules"] as const;
+
+/** Adds a variable of the form NAME=VALUE to those before it. */
+function variable(text: string, before: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
+  const [, name, value] = /^([A-Za-z_]\w*)=(.*)$/s.exec(text) ?? [];
+  if (name === undefined || value === undefined) throw new InvalidArgumentError("expected NAME=VALUE");
+  return { ...before, [name]: value };
+}
+
 /** Serves until the signal fires. From then on, `onDraining` lets a second signal end the process. */
 async function serve(cli: CommandLine, flags: ServeFlags, signal: AbortSignal, onDraining: () => void): Promise<void> {
+  const lonely = ofRunner.find((name) => flags[name] !== undefined);
+  if (flags.runner === undefined && lonely !== undefined)
+    throw new CliError("usage", `--${lonely} is for a runner: add --runner PATH`);
   const say = (text: string) => cli.stderr.write(`${stripTerminalControls(text)}\n`);
   // The packages of the server and the runner take a moment, which other commands do not need.
   const [{ openStore }, { serveStore, parseAddress, parseMode, isLocal }] = await Promise.all([
@@ -112,7 +141,9 @@ async function serve(cli: CommandLine, flags: ServeFlags, signal: AbortSignal, o
       if (flags.runner !== undefined) runner = await startRunner(store, cli, flags, flags.runner, say);
       cli.stdout.write(`listening on ${api.url ?? api.address}\n`);
       const { repository } = runner ?? {};
-      say(`store ${redactUrl(flags.url)}${repository === undefined ? "" : `, running commands of ${repository.name}`}`);
+      say(
+        `store ${redactUrl(flags.url)}${repository === undefined ? "" : `, running commands of ${repository.name} (${repository.id})`}`,
+      );
       if (!isLocal(address)) say(reachableWarning);
       say(await tokenHint(store));
       await fired(signal);
@@ -139,15 +170,19 @@ async function startRunner(
   path: string,
   say: (text: string) => void,
 ) {
-  const { startRunner: start, formatRunnerEvent } = await import("../runner/index.ts");
+  const { startRunner: start, formatRunnerEvent, GitError } = await import("../runner/index.ts");
+  const { runners: concurrency = 4, name, keep: artifacts, place, env, submodules } = flags;
+  const inherit = flags.inherit?.includes("all") ? ("all" as const) : flags.inherit;
   return await start(store, {
     repositoryPath: pathFrom(cli, path),
-    concurrency: flags.runners,
-    ...present({ place: flags.place }),
+    concurrency,
+    ...present({ name, place, artifacts, env, inherit, submodules }),
     signals: false,
     onEvent: (event) => {
       if (flags.verbose || event.type === "problem") say(formatRunnerEvent(event));
     },
+  }).catch((error: unknown) => {
+    throw error instanceof GitError ? new CliError("failure", `--runner ${path}: ${error.message}`) : error;
   });
 }
 

@@ -12,8 +12,9 @@ import {
   mkdirSync,
   openSync,
   statSync,
+  writeSync,
 } from "node:fs";
-import { dirname, resolve, sep } from "node:path";
+import { basename, dirname, join, resolve, sep } from "node:path";
 import { StoreError } from "../errors.ts";
 
 export interface Owner {
@@ -80,6 +81,21 @@ export function makeFolder(path: string, owner: Owner = ownerAbove(path)): void 
   for (const folder of missing) makeOneFolder(folder, owner);
 }
 
+/** Keeps the folder of the default URL out of the git repository around it. */
+function keepOutOfGit(folder: string, owner: Owner): void {
+  try {
+    const fd = openSync(join(folder, ".gitignore"), "wx", 0o600);
+    try {
+      writeSync(fd, "*\n");
+      if (process.getuid?.() === 0) giveTo(fd, owner);
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // The store works without.
+  }
+}
+
 function makeOneFolder(path: string, owner: Owner): void {
   try {
     mkdirSync(path, { mode: 0o700 });
@@ -88,6 +104,7 @@ function makeOneFolder(path: string, owner: Owner): void {
     if ((error as NodeJS.ErrnoException).code === "EEXIST" && statSync(path).isDirectory()) return;
     throw error;
   }
+  if (basename(path) === ".artifacts") keepOutOfGit(path, owner);
   if (process.getuid?.() !== 0) return;
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {

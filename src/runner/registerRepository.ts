@@ -1,6 +1,8 @@
 // Registers a git repository of this machine in the store.
 import { createHash } from "node:crypto";
-import { basename, dirname, join, resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import type { Repository, Store } from "../index.ts";
 import { present } from "../present.ts";
 import { GitError, git } from "./git/git.ts";
@@ -27,9 +29,10 @@ export async function registerRepository(
   const home = basename(gitDir) === ".git" ? dirname(gitDir) : gitDir.replace(/\.git$/, "");
   const name = basename(home) || "repository";
   const namesake = await store.repositories.find({ name });
-  const isOther = namesake !== undefined && namesake.remoteUrl !== gitDir;
-  const ownName = isOther ? `${name}-${createHash("sha256").update(gitDir).digest("hex").slice(0, 8)}` : name;
-  const known = isOther ? await store.repositories.find({ name: ownName }) : namesake;
+  const isOther = namesake !== undefined && !isAt(namesake.remoteUrl, gitDir);
+  const hashed = `${name}-${createHash("sha256").update(gitDir).digest("hex").slice(0, 8)}`;
+  const known = isOther ? await store.repositories.find({ name: hashed }) : namesake;
+  const ownName = isOther ? hashed : name;
   const branch = await git(["symbolic-ref", "--quiet", "--short", "HEAD"], { cwd: path, signal }).catch(noneIfMissing);
   return await store.repositories.upsert({
     name: ownName,
@@ -40,9 +43,22 @@ export async function registerRepository(
   });
 }
 
+/** Checks whether an address is that of a repository of this machine: its folder, or the one in which git keeps it. */
+function isAt(remoteUrl: string | null, gitDir: string): boolean {
+  if (remoteUrl === null) return false;
+  const path = remoteUrl.startsWith("file://") ? fileURLToPath(remoteUrl) : remoteUrl;
+  return isAbsolute(path) && [resolve(path), join(path, ".git")].includes(gitDir);
+}
+
 /** Returns the folder in which git keeps a repository, the same for all its worktrees. */
 export async function gitDirOf(folder: string, signal: AbortSignal): Promise<string> {
-  return resolve(folder, (await git(["rev-parse", "--git-common-dir"], { cwd: folder, signal })).trim());
+  if (!existsSync(folder)) throw new GitError(`there is no folder ${folder}`);
+  try {
+    return resolve(folder, (await git(["rev-parse", "--git-common-dir"], { cwd: folder, signal })).trim());
+  } catch (error) {
+    if (!(error instanceof GitError) || error.notInstalled) throw error;
+    throw new GitError(`${folder}: ${error.message}`);
+  }
 }
 
 /** git fails when there is no branch. */

@@ -1,10 +1,11 @@
 // A registered runner, as the functions that run sessions need it.
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { type Artifacts, artifacts } from "./artifacts/collectArtifacts.ts";
 import { localSink } from "./artifacts/sink.ts";
 import type { RunnerEvent } from "./events.ts";
 import type { KeepAlive } from "./keepAlive.ts";
 import type { RunnerParts, RunnerStore } from "./options.ts";
+import { folderOf } from "./ownFolder.ts";
 import type { ProcessGuard } from "./process/guard.ts";
 import { type Worktrees, worktrees } from "./worktrees.ts";
 
@@ -60,9 +61,4 @@ export function sessionRunner(store: RunnerStore, options: SessionRunnerOptions)
     interrupted: interrupted ?? new AbortController().signal,
     onEvent: parts.onEvent ?? (() => undefined),
   };
-}
-
-/** Returns the folder of a runner. */
-export function folderOf({ folder }: RunnerParts): string {
-  return resolve(folder ?? join(".artifacts", "runner"));
 }

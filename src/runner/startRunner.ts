@@ -8,11 +8,11 @@ import { realTime, sleep } from "../realTime.ts";
 import { isRefused, requireAccess, scopesMissing } from "./access.ts";
 import { formatRunnerEvent, messageOf, type RunnerEvent } from "./events.ts";
 import { type RunnerParts, runnerOperations } from "./options.ts";
+import { folderOf, keepOutOfGit } from "./ownFolder.ts";
 import { type ProcessGuard, startGuard } from "./process/guard.ts";
 import { registerRepository } from "./registerRepository.ts";
 import { runLoop } from "./runLoop.ts";
 import type { ThreadStop, ThreadTask } from "./runnerThread.ts";
-import { folderOf } from "./sessionRunner.ts";
 
 export interface StartRunnerOptions extends RunnerParts {
   /** The name that the store shows. Defaults to the name of this host. Each place adds its number. */
@@ -88,6 +88,7 @@ export async function startRunner(store: Store | OwnedStore, given: StartRunnerO
   };
   const options: StartRunnerOptions = { ...given, onEvent };
   const { repositoryPath, threads = 0 } = options;
+  await keepOutOfGit(options);
   await requireAccess(store, { artifacts: (options.artifacts ?? []).length > 0 });
   const concurrency = options.concurrency ?? (threads === 0 ? availableParallelism() : threads);
   const repository =

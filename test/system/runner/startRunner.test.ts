@@ -3,11 +3,17 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { suite, type TestContext, test } from "node:test";
+import { pathToFileURL } from "node:url";
 import type { Worker } from "node:worker_threads";
 import { type Command, type OwnedStore, openStore, type Session } from "../../../src/index.ts";
-import { type RunnerEvent, type StartRunnerOptions, startRunner } from "../../../src/runner/index.ts";
+import {
+  type RunnerEvent,
+  registerRepository,
+  type StartRunnerOptions,
+  startRunner,
+} from "../../../src/runner/index.ts";
 import { storeError } from "../../../src/testing/index.ts";
 import { git, workingFolder } from "../cli/commandLine.ts";
 import { until } from "../faults/until.ts";
@@ -77,6 +83,21 @@ suite("startRunner", { concurrency: 3 }, () => {
     const second = await create(["cat file-1.txt; pwd"]);
     await ended(second);
     assert.equal(await logOf(only(second)), `line 1\n${path}\n`);
+  });
+
+  test("a repository that was registered by its folder is the one of the runner", async (t) => {
+    const { folder, url } = workingFolder(t, { commits: 1 });
+    const store = await openStore({ url });
+    t.after(() => store.close());
+    const register = () =>
+      registerRepository(store, { path: folder, worktreesFolder: join(folder, ".artifacts/trees") });
+    const { id } = await store.repositories.upsert({ name: basename(folder), remoteUrl: folder });
+    assert.equal((await register()).id, id);
+    await store.repositories.upsert({ name: basename(folder), remoteUrl: pathToFileURL(folder).href });
+    assert.equal((await register()).id, id);
+    assert.equal((await store.repositories.list()).items.length, 1);
+    await store.repositories.upsert({ name: basename(folder), remoteUrl: "https://git.example.org/one.git" });
+    assert.notEqual((await register()).id, id);
   });
 
   test("the log of a command that fails before it runs says why", async (t) => {
