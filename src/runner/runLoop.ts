@@ -6,11 +6,12 @@ import { nextClaim } from "./claims.ts";
 import { messageOf } from "./events.ts";
 import { keepAlive } from "./keepAlive.ts";
 import type { RunnerParts, RunnerStore } from "./options.ts";
+import { folderOf } from "./ownFolder.ts";
 import { persistently } from "./persistently.ts";
 import { placeOf } from "./place.ts";
 import type { ProcessGuard } from "./process/guard.ts";
 import { runSession } from "./runSession.ts";
-import { folderOf, sessionRunner } from "./sessionRunner.ts";
+import { sessionRunner } from "./sessionRunner.ts";
 
 export interface Place {
   readonly name: string;
