@@ -1153,13 +1153,16 @@ export const mutations: readonly Mutation[] = [
   ...mutate("src/remote/repeatable.ts", { tests: ["test/system/remote/faults.test.ts"] }, [
     ["a write gets a key", "!harmless.has(name) &&", "false &&"],
   ]),
-  ...mutate("src/http/remoteSession.ts", { tests: ["test/system/remote/faults.test.ts"] }, [
+  ...mutate("src/http/remoteSession.ts", { tests: ["test/unit/http/remoteSession.test.ts"] }, [
     ["a message that is sent again runs once", "messages.slice(this.#nextMessage - first)", "messages"],
+    ["a large reply is split", "running.isAtomic ? [reply] : partsOf(reply)", "[reply]"],
+    ["answers that the client has are forgotten", "number > heard", "number > 0"],
+    ["a client that reads nothing loses its session", "this.keptBytes > keptBytesMax", "false"],
+    ["a server that ends takes no more", 'if (this.#options.closing?.aborted) return ["over", "ending"];', ""],
   ]),
   ...mutate("src/http/remoteSession.ts", { tests: ["test/system/remote/exchange.test.ts"] }, [
     ["a wait that the server has ended is asked for again", "!running.isCancelled && isAborted(unpacked)", "false"],
     ["a token is verified while its client listens", "onBeat();", ""],
-    ["a large reply is split", "running.isAtomic ? [reply] : partsOf(reply)", "[reply]"],
   ]),
   ...mutate("src/http/identity.ts", { tests: ["test/system/http/storeHandler.test.ts"] }, [
     ["a token is made under its own authority", 'return own("createdBy", tokenId);', "return input;"],
